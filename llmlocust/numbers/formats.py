@@ -1,0 +1,114 @@
+"""The files of a run: their names, their columns, the version of their format.
+
+Written by the plugin, read by the report, years later too; so this page is a contract. All are CSV with a header,
+times in epoch seconds, durations in milliseconds, shares from 0 to 1; an empty cell is "not known". The dataclasses
+of this package hold seconds: `LevelFigures.row` and `LevelFigures.of_row` are the only border between the two.
+
+PREFIX_llm_run.json says what was run:
+
+    format, llmlocust, locust, python    versions
+    started, ended                       epoch seconds; ended is null while the run goes on, or when it was cut off
+    target                               {"host", "model", "dialect"}
+    plan                                 {"unit", "levels", "settle", "hold"}, or null where no ramp of ours was run
+    options                              what was asked for, without secrets
+    user_classes                         {"ChatUser": "wait 1 to 3 s"}: who was simulated, and their think time
+    clock                                "user" or "kernel": whose arrival times these are
+    processes                            how many generated the load
+    counts                               {"sent", "ended", "preflight"}: requests of the whole run, levels or not
+    rows                                 {"seen", "kept"}: kept < seen where rows of the requests file are sampled
+    checks                               [{"name", "ok", "value", "limit", "says"}]: what only the running process knew
+
+Format history
+  1  the first
+"""
+
+from __future__ import annotations
+
+FORMAT = 1
+
+REQUESTS = "llm_requests.csv"
+LEVELS = "llm_levels.csv"
+HISTOGRAMS = "llm_histograms.csv"
+TIMELINE = "llm_timeline.csv"
+TELEMETRY = "llm_telemetry.csv"
+RUN = "llm_run.json"
+
+METRICS: dict[str, str] = {
+    "ttft": "time to first token",
+    "answer": "time to first answer token",
+    "e2e": "end to end",
+    "gap": "gap between tokens",
+    "tpot": "time per output token",
+    "connect": "connect",
+    "wait": "wait for a socket",
+}
+"""Durations that are counted into histograms, with their names in words."""
+
+QUANTILES: dict[str, float] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
+
+OK = "ok"
+ABORTED = "aborted"
+ERROR_KINDS: dict[str, str] = {
+    "http_429": "HTTP 429, too many requests",
+    "http_4xx": "HTTP 4xx, refused as wrong",
+    "http_503": "HTTP 503, overloaded",
+    "http_504": "HTTP 504, gateway timed out",
+    "http_5xx": "HTTP 5xx, server error",
+    "out_of_memory": "out of memory",
+    "connect": "no connection",
+    "timeout_first_token": "no token in time",
+    "timeout_stall": "stream stalled",
+    "timeout_total": "took too long in all",
+    "reset": "connection reset",
+    "truncated": "cut off before its end",
+    "bad_stream": "not a stream of tokens",
+    "error_event": "error inside a 200",
+    ABORTED: "cut off by the end of the run",
+}
+"""What can become of a request that did not succeed. `aborted` is the run's own doing and no fault of the server."""
+
+REQUEST_COLUMNS = [
+    "level",  # the level during which it was sent; empty outside every level
+    "measured",  # 1: sent after the level settled and before it ended, so it counts in the level's figures
+    "sent",
+    "name",
+    "outcome",  # "ok" or one of ERROR_KINDS
+    "error",  # the server's words, without ids and numbers
+    "status",  # HTTP status, 0 where none came
+    "e2e",
+    "ttft",
+    "answer",
+    "tpot",
+    "gap_p50",
+    "gap_max",
+    "stalls",
+    "duration",  # until the response was read to its end, or failed
+    "wait",
+    "connect",
+    "input_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "token_source",  # usage | chunk_usage | chunks
+    "chunks",  # token-bearing deltas
+    "coalesced",  # of those, how many came in the same read as an earlier one
+    "finish",  # the server's finish_reason
+    "weight",  # how many requests this row stands for, where rows are sampled
+    "worker",
+]
+
+TIMELINE_COLUMNS = [
+    "time",
+    "level",
+    "users",
+    "in_flight",
+    "sent",
+    "ended",
+    "failed",
+    "tokens",
+    "client_cpu",  # share of one core, of the busiest process
+    "loop_lag",  # how late the busiest process's event loop woke, ms
+]
+
+HISTOGRAM_COLUMNS = ["level", "name", "metric", "bucket", "count"]
+
+TELEMETRY_COLUMNS = ["time", "source", "metric", "labels", "value"]

@@ -1,0 +1,294 @@
+"""Levels of load: when each was, what was counted in it, and the figures that come of that.
+
+`Level` says when, `Tally` counts (in any process; tallies merge), `LevelFigures` is what a reader gets. Times are
+seconds since the run began; durations are seconds.
+
+A level's latency comes from the requests sent after it settled and before it ended, also where they ended later, or
+the long ones would vanish. Its throughput comes from what arrived inside that window.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmlocust.numbers.formats import ABORTED, ERROR_KINDS, METRICS, OK, QUANTILES
+from llmlocust.numbers.histogram import Histogram
+
+USERS = "users"
+RATE = "rate"
+
+
+@dataclass
+class Level:
+    """One plateau of the load."""
+
+    index: int
+    load: float
+    unit: str = USERS
+    began: float = 0.0
+    settled: float | None = None
+    ended: float | None = None
+    reached: bool = True
+    """False when the load never got to what was asked for."""
+
+    def holds(self, moment: float) -> bool:
+        """Whether a moment lies inside the measured window. An open end holds everything after its beginning."""
+        return self.settled is not None and self.settled <= moment and (self.ended is None or moment < self.ended)
+
+    def window(self, now: float) -> float:
+        """Seconds measured so far."""
+        if self.settled is None:
+            return 0.0
+        return max(0.0, (now if self.ended is None else self.ended) - self.settled)
+
+
+class Tally:
+    """What was counted of one level (and one request name) in one process, or in all of them after merging."""
+
+    __slots__ = ("histograms", "numbers", "outcomes")
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        """Requests sent inside the window, by what became of them."""
+        self.numbers: Counter[str] = Counter()
+        """ended_ok, ended, tokens_in_window (by arrival); input_tokens, output_tokens, chunks, coalesced, stalls, \
+counted_chunks (of the requests of `outcomes`)."""
+        self.histograms: dict[str, Histogram] = {}
+
+    def histogram(self, metric: str) -> Histogram:
+        found = self.histograms.get(metric)
+        if found is None:
+            found = self.histograms[metric] = Histogram()
+        return found
+
+    def merge(self, other: Tally) -> None:
+        self.outcomes.update(other.outcomes)
+        self.numbers.update(other.numbers)
+        for metric, histogram in other.histograms.items():
+            self.histogram(metric).merge(histogram)
+
+    def pack(self) -> list[Any]:
+        histograms = {metric: histogram.pack() for metric, histogram in self.histograms.items()}
+        return [dict(self.outcomes), dict(self.numbers), histograms]
+
+    @classmethod
+    def unpack(cls, packed: list[Any]) -> Tally:
+        made = cls()
+        outcomes, numbers, histograms = packed
+        made.outcomes.update(outcomes)
+        made.numbers.update(numbers)
+        made.histograms = {metric: Histogram.unpack(each) for metric, each in histograms.items()}
+        return made
+
+    @classmethod
+    def sum(cls, tallies: Iterable[Tally]) -> Tally:
+        total = cls()
+        for tally in tallies:
+            total.merge(tally)
+        return total
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One metric over one level. Seconds; NaN where nothing was counted."""
+
+    count: int = 0
+    mean: float = math.nan
+    most: float = math.nan
+    quantiles: Mapping[str, float] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """95 % intervals of the quantiles."""
+    with_failures: Mapping[str, float] = field(default_factory=dict)
+    """The quantiles when every failed request counts as infinitely slow."""
+
+    def __getitem__(self, name: str) -> float:
+        """A figure by its name: mean, max, p50, p95, …"""
+        if name == "mean":
+            return self.mean
+        return self.most if name == "max" else self.quantiles.get(name, math.nan)
+
+    @classmethod
+    def of(cls, histogram: Histogram, failed: int = 0) -> Summary:
+        if not histogram.count:
+            return cls(with_failures=dict.fromkeys(QUANTILES, math.inf if failed else math.nan))
+        return cls(
+            histogram.count,
+            histogram.mean,
+            histogram.most,
+            {name: histogram.quantile(q) for name, q in QUANTILES.items()},
+            {name: histogram.interval(q) for name, q in QUANTILES.items()},
+            {name: histogram.quantile(q, failed) for name, q in QUANTILES.items()},
+        )
+
+
+@dataclass(frozen=True)
+class LevelFigures:
+    """One level as a reader sees it: a row of the levels file, a point of every chart, the input of the verdict."""
+
+    level: int
+    load: float
+    unit: str = USERS
+    users: float = math.nan
+    """Users that were really there, on average over the window."""
+    began: float = math.nan
+    settled: float = math.nan
+    ended: float = math.nan
+    """Epoch seconds."""
+    window: float = math.nan
+    requests: int = 0
+    """Sent inside the window and not aborted: `ok` and the failed ones."""
+    ok: int = 0
+    aborted: int = 0
+    error_kinds: Mapping[str, int] = field(default_factory=dict)
+    throughput: float = math.nan
+    """Successful requests that ended inside the window, a second."""
+    output_tokens_per_s: float = math.nan
+    output_tokens: float = math.nan
+    """Mean of a successful request."""
+    input_tokens: float = math.nan
+    coalesced: float = math.nan
+    """Share of token-bearing deltas that came in the same read as an earlier one."""
+    counted_chunks: float = math.nan
+    """Share of successful requests whose tokens had to be counted by chunks, for want of usage."""
+    stalls: int = 0
+    reached: bool = True
+    metrics: Mapping[str, Summary] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> int:
+        return self.requests - self.ok
+
+    @property
+    def errors(self) -> float:
+        """Share of requests that failed; NaN where there were none."""
+        return self.failed / self.requests if self.requests else math.nan
+
+    def metric(self, name: str) -> Summary:
+        return self.metrics.get(name) or Summary()
+
+    @classmethod
+    def of(cls, level: Level, tally: Tally, now: float, epoch: float = 0.0, users: float = math.nan) -> LevelFigures:
+        """Figures of a level from what was counted, as of `now` (seconds since the run began, which was at `epoch`)."""
+        window = level.window(now)
+        ok = tally.outcomes[OK]
+        kinds = {kind: n for kind, n in tally.outcomes.items() if kind not in (OK, ABORTED) and n}
+        failed = sum(kinds.values())
+        numbers = tally.numbers
+        return cls(
+            level=level.index,
+            load=level.load,
+            unit=level.unit,
+            users=users,
+            began=epoch + level.began,
+            settled=math.nan if level.settled is None else epoch + level.settled,
+            ended=math.nan if level.ended is None else epoch + level.ended,
+            window=window,
+            requests=ok + failed,
+            ok=ok,
+            aborted=tally.outcomes[ABORTED],
+            error_kinds=kinds,
+            throughput=numbers["ended_ok"] / window if window else math.nan,
+            output_tokens_per_s=numbers["tokens_in_window"] / window if window else math.nan,
+            output_tokens=numbers["output_tokens"] / ok if ok else math.nan,
+            input_tokens=numbers["input_tokens"] / ok if ok else math.nan,
+            coalesced=numbers["coalesced"] / numbers["chunks"] if numbers["chunks"] else math.nan,
+            counted_chunks=numbers["counted_chunks"] / ok if ok else math.nan,
+            stalls=numbers["stalls"],
+            reached=level.reached,
+            metrics={metric: Summary.of(tally.histogram(metric), failed) for metric in METRICS},
+        )
+
+    def row(self) -> dict[str, str]:
+        """A row of the levels file: LEVEL_COLUMNS, durations in milliseconds."""
+        row = {name: _text(getattr(self, name)) for name in _PLAIN}
+        row |= {f"error_{kind}": str(self.error_kinds.get(kind, 0)) for kind in ERROR_KINDS if kind != ABORTED}
+        for metric in METRICS:
+            row |= _metric_cells(metric, self.metric(metric))
+        return row
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, str]) -> LevelFigures:
+        """The inverse of `row`. Columns that are missing are not known; raises ValueError on what is no number."""
+        plain = {name: convert(row[name]) for name, convert in _PLAIN.items() if row.get(name, "") != ""}
+        kinds = {kind: int(float(row.get(f"error_{kind}") or 0)) for kind in ERROR_KINDS if kind != ABORTED}
+        metrics = {metric: _summary_of_cells(metric, row) for metric in METRICS}
+        return cls(**plain, error_kinds={kind: n for kind, n in kinds.items() if n}, metrics=metrics)
+
+
+def _flag(text: str) -> bool:
+    return text not in ("0", "False", "false")
+
+
+# Columns that are fields of LevelFigures, with how each is read back.
+_PLAIN: dict[str, Any] = {
+    "level": int,
+    "load": float,
+    "unit": str,
+    "users": float,
+    "began": float,
+    "settled": float,
+    "ended": float,
+    "window": float,
+    "reached": _flag,
+    "requests": int,
+    "ok": int,
+    "aborted": int,
+    "throughput": float,
+    "output_tokens_per_s": float,
+    "output_tokens": float,
+    "input_tokens": float,
+    "coalesced": float,
+    "counted_chunks": float,
+    "stalls": int,
+}
+
+# Percentiles whose interval, and whose value with failures counted as infinite, are written too.
+_HEADLINE = ("p50", "p95", "p99")
+
+
+def _metric_cells(metric: str, summary: Summary) -> dict[str, str]:
+    cells = {"count": str(summary.count), "mean": _ms(summary.mean), "max": _ms(summary.most)}
+    cells |= {name: _ms(summary[name]) for name in QUANTILES}
+    for name in _HEADLINE:
+        low, high = summary.intervals.get(name, (math.nan, math.nan))
+        cells |= {
+            f"{name}_low": _ms(low),
+            f"{name}_high": _ms(high),
+            f"{name}_with_failures": _ms(summary.with_failures.get(name, math.nan)),
+        }
+    return {f"{metric}_{name}": cell for name, cell in cells.items()}
+
+
+def _summary_of_cells(metric: str, row: Mapping[str, str]) -> Summary:
+    def seconds(name: str) -> float:
+        cell = row.get(f"{metric}_{name}") or ""
+        return float(cell) / 1000.0 if cell else math.nan
+
+    return Summary(
+        int(float(row.get(f"{metric}_count") or 0)),
+        seconds("mean"),
+        seconds("max"),
+        {name: seconds(name) for name in QUANTILES},
+        {name: (seconds(f"{name}_low"), seconds(f"{name}_high")) for name in _HEADLINE},
+        {name: seconds(f"{name}_with_failures") for name in _HEADLINE},
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, float):
+        # 13 digits keep an epoch time to a millisecond; more would be noise
+        return "" if math.isnan(value) else f"{value:.13g}"
+    return str(value)
+
+
+def _ms(seconds: float) -> str:
+    return "" if math.isnan(seconds) else f"{seconds * 1000.0:.7g}"
+
+
+LEVEL_COLUMNS: list[str] = list(LevelFigures(0, 0.0).row())
