@@ -1,0 +1,36 @@
+"""`Delta`: one parsed piece of an answer."""
+
+from __future__ import annotations
+
+import msgspec
+
+ANSWER = "answer"
+REASONING = "reasoning"
+TOOL = "tool"
+USAGE = "usage"
+END = "end"
+ERROR = "error"
+BAD = "bad"
+"""Something that is no piece of this protocol."""
+
+TOKEN_BEARING = frozenset((ANSWER, REASONING, TOOL))
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """The server's own count of tokens."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    """Reasoning included."""
+    reasoning_tokens: int | None = None
+
+
+class Delta(msgspec.Struct, gc=False):
+    """Which bytes brought it is told by `end`, an offset into the body; when they came is the Timeline's to say."""
+
+    kind: str
+    end: int
+    text: str = ""
+    """The piece itself; for END the finish reason, for ERROR and BAD what was wrong."""
+    usage: Usage | None = None
+    """For USAGE; also on a token-bearing piece where the server counts along."""

@@ -1,0 +1,43 @@
+"""`Timeline`: one request as the wire saw it. The transport fills it; nothing in it is parsed but HTTP's framing."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+import msgspec
+
+
+class Timeline(msgspec.Struct):
+    """Body bytes and, for every socket read that brought some, its end offset and arrival time.
+
+    Times are nanoseconds of one monotonic clock. `ends` and `times` have one entry a read and only grow.
+    """
+
+    asked_ns: int = 0
+    """When the request was asked for, before any waiting."""
+    sent_ns: int = 0
+    """Right before the request's bytes were handed to the socket; 0 when that never happened."""
+    ended_ns: int = 0
+    """When the response was complete, or failed."""
+    wait: float | None = None
+    """Seconds waited for a socket of the pool."""
+    connect: float | None = None
+    """Seconds of name look-up and TCP connect; None on a connection that was kept."""
+    tls: float | None = None
+    """Seconds of the TLS handshake; None where there was none."""
+    status: int = 0
+    content_type: str = ""
+    retry_after: float | None = None
+    body: bytearray = msgspec.field(default_factory=bytearray)
+    ends: list[int] = msgspec.field(default_factory=list)
+    times: list[int] = msgspec.field(default_factory=list)
+    complete: bool = False
+    """The response ended where its framing said that it would (a closed connection is such an end only where neither
+    a length nor chunks were announced)."""
+    failure: str = ""
+    """What stopped it before that: an error kind, or empty."""
+    detail: str = ""
+
+    def read_of(self, end: int) -> int:
+        """Which read brought the byte before `end`, so made everything up to `end` known."""
+        return min(bisect_left(self.ends, end), len(self.ends) - 1)
