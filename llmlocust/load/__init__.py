@@ -1,0 +1,1 @@
+"""What is sent and when: prompts and the curves of load. Pure."""

@@ -1,0 +1,113 @@
+"""Curves of load as state machines: time and the load that is really there go in, what changes comes out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+DEFAULT_LEVELS = (1, 2, 5, 10, 20, 50, 100, 150, 200, 300)
+
+BEGAN, SETTLED, ENDED = "began", "settled", "ended"
+
+RAMP, SETTLE, HOLD, DRAIN, DONE = "ramp", "settle", "hold", "drain", "done"
+
+
+class Change(NamedTuple):
+    """One level began (its load was asked for), settled (it is measured from now on) or ended."""
+
+    what: str
+    level: int
+    reached: bool = True
+
+
+@dataclass
+class Staircase:
+    """Levels of load, one after the other, each held for a time that starts when its load is really there.
+
+    `advance` is called about once a second. Seconds throughout; the clock may begin anywhere.
+    """
+
+    levels: Sequence[float]
+    settle: float
+    """From the load being there until measuring begins: what was started together has then drifted apart."""
+    hold: float
+    """How long a level is measured."""
+    patience: float = 60.0
+    """How long to wait for a load that does not come before going on with what is there."""
+    grace: float = 0.0
+    """How long to stay at zero load at the end, so that the last reports arrive."""
+    level: int = -1
+    phase: str = field(default=RAMP, init=False)
+    since: float = field(default=math.nan, init=False)
+    """When the present phase began."""
+    _reached: bool = field(default=True, init=False)
+
+    @property
+    def target(self) -> float:
+        """The load to ask for now."""
+        return 0.0 if self.phase in (DRAIN, DONE) else self.levels[max(self.level, 0)]
+
+    @property
+    def step(self) -> float:
+        """How much the present level differs from the one before."""
+        if self.phase in (DRAIN, DONE):
+            return self.levels[-1]
+        return abs(self.target - (self.levels[self.level - 1] if self.level > 0 else 0.0))
+
+    def remaining(self, now: float) -> float:
+        """Seconds that settling or holding still takes."""
+        length = {SETTLE: self.settle, HOLD: self.hold}.get(self.phase, 0.0)
+        return max(0.0, self.since + length - now)
+
+    def advance(self, now: float, there: float) -> list[Change]:
+        """Moves on as far as `now` and the load that is `there` allow; says what changed, in order."""
+        changes: list[Change] = []
+        if self.level < 0:
+            changes.append(self._begin(0, now))
+        if self.phase == RAMP and self._is_there(now, there):
+            self._enter(SETTLE, now)
+        if self.phase == SETTLE and now >= self.since + self.settle:
+            self._enter(HOLD, now)
+            changes.append(Change(SETTLED, self.level, self._reached))
+        elif self.phase == HOLD and now >= self.since + self.hold:
+            changes.append(Change(ENDED, self.level, self._reached))
+            if self.level + 1 < len(self.levels):
+                changes.append(self._begin(self.level + 1, now))
+            else:
+                self._enter(DRAIN, now)
+        if self.phase == DRAIN:
+            self._drain(now, there)
+        return changes
+
+    def _begin(self, level: int, now: float) -> Change:
+        self.level = level
+        self._enter(RAMP, now)
+        return Change(BEGAN, level)
+
+    def _enter(self, phase: str, now: float) -> None:
+        self.phase, self.since = phase, now
+
+    def _is_there(self, now: float, there: float) -> bool:
+        self._reached = there >= self.target
+        return self._reached or now >= self.since + self.patience
+
+    def _drain(self, now: float, there: float) -> None:
+        if there > 0:
+            self.since = now
+        elif now >= self.since + self.grace:
+            self._enter(DONE, now)
+
+
+def parse_levels(text: str) -> list[int]:
+    """Levels from an option's text: whole numbers with commas or spaces between. ValueError in one line."""
+    words = text.replace(",", " ").split()
+    try:
+        levels = [int(word) for word in words]
+    except ValueError:
+        wrong = next(word for word in words if not word.isdigit())
+        raise ValueError(f"levels must be whole numbers of users such as 1,2,5,10 — {wrong!r} is not") from None
+    if not levels or min(levels) < 1:
+        raise ValueError(f"levels must be one or more numbers of users from 1 up, such as 1,2,5,10 — got {text!r}")
+    return levels
