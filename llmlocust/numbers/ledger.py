@@ -1,0 +1,263 @@
+"""`Ledger`: everything that a process counts of a run, and everything that is known of it after merging.
+
+A worker's ledger is asked for what is new (`take`), the run's own ledger takes that in (`merge`); a run in one
+process does the same with itself, so that there is one way for the numbers to go. Moments are seconds since the run
+began, by the counting process's own monotonic clock: nothing here depends on two machines agreeing on the time.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from bisect import bisect_left
+from collections import defaultdict
+from typing import Any
+
+from llmlocust.numbers.formats import OK, REQUEST_COLUMNS
+from llmlocust.numbers.levels import USERS, Level, LevelFigures, Tally
+from llmlocust.stream.record import Record
+
+ROWS_A_SECOND = 500
+"""Rows of the requests file that one process writes in a second; of more requests, a random share is kept."""
+
+SECOND_COUNTS = ("sent", "ended", "failed", "tokens")
+SECOND_SUMS = ("users", "in_flight")
+SECOND_MAXIMA = ("client_cpu", "loop_lag")
+
+_SENT = REQUEST_COLUMNS.index("sent")
+
+
+class Ledger:
+    def __init__(self, worker: str = "") -> None:
+        self.worker = worker
+        self.levels: list[Level] = []
+        self.sent = 0
+        self.ended = 0
+        self.rows_seen = 0
+        self._sampler = _Sampler(ROWS_A_SECOND)
+        self._renew()
+
+    def _renew(self) -> None:
+        self.tallies: dict[tuple[int, str], Tally] = defaultdict(Tally)
+        self.seconds: dict[int, dict[str, float]] = defaultdict(dict)
+        self.rows: list[list[Any]] = []
+        self.new_sent = 0
+        self.new_ended = 0
+        self.new_seen = 0
+
+    # ── levels ──
+
+    def begin_level(self, moment: float, load: float, unit: str = USERS) -> Level:
+        self.end_level(moment)
+        level = Level(len(self.levels), load, unit, moment)
+        self.levels.append(level)
+        return level
+
+    def settle_level(self, moment: float, *, reached: bool = True) -> None:
+        self.levels[-1].settled, self.levels[-1].reached = moment, reached
+
+    def end_level(self, moment: float) -> None:
+        """Ends the open level, if there is one."""
+        if self.levels and self.levels[-1].ended is None:
+            self.levels[-1].ended = moment
+
+    def level_at(self, moment: float) -> Level | None:
+        for level in reversed(self.levels):
+            if level.began <= moment:
+                return level if level.ended is None or moment < level.ended else None
+        return None
+
+    # ── counting ──
+
+    def note_sent(self, moment: float) -> None:
+        self.sent += 1
+        self.new_sent += 1
+        self._count(moment, "sent")
+
+    def note_gauges(self, moment: float, **gauges: float) -> None:
+        """How things stand in this second: SECOND_SUMS and SECOND_MAXIMA."""
+        self.seconds[int(moment)].update(gauges)
+
+    def add(self, record: Record, sent: float) -> None:
+        """Count a request that is over. `sent` is when it was sent, as a moment of the run."""
+        self.ended += 1
+        self.new_ended += 1
+        level = self.level_at(sent)
+        measured = level is not None and level.holds(sent)
+        if level is not None and measured:
+            _tally(self.tallies[level.index, record.name], record)
+        over = sent + record.duration
+        self._count(over, "ended")
+        self._count(over, "failed", not record.ok)
+        self._count_in_window(record, over)
+        self._count_tokens(record, sent)
+        self._keep_row(record, level, measured, sent)
+
+    def _count(self, moment: float, what: str, amount: float = 1) -> None:
+        if amount:
+            second = self.seconds[int(moment)]
+            second[what] = second.get(what, 0) + amount
+
+    def _count_in_window(self, record: Record, over: float) -> None:
+        level = self.level_at(over)
+        if level is not None and level.holds(over):
+            numbers = self.tallies[level.index, record.name].numbers
+            numbers["ended"] += 1
+            numbers["ended_ok"] += record.ok
+
+    def _count_tokens(self, record: Record, sent: float) -> None:
+        """Tokens belong to the second and the window in which they arrived, whatever became of the request."""
+        arrivals = record.arrivals or ([record.e2e] if record.e2e is not None else [])
+        if not arrivals or not record.output_tokens:
+            return
+        each = record.output_tokens / len(arrivals)
+        first, last = sent + arrivals[0], sent + arrivals[-1]
+        low = 0
+        for second in range(int(first), int(last) + 1):
+            high = bisect_left(arrivals, second + 1 - sent, low)
+            self._count(second, "tokens", (high - low) * each)
+            low = high
+        for level in reversed(self.levels):
+            if level.settled is not None and level.settled <= last:
+                low = bisect_left(arrivals, level.settled - sent)
+                high = len(arrivals) if level.ended is None else bisect_left(arrivals, level.ended - sent)
+                if high > low:
+                    # Counter's values may be floats; only its annotation says otherwise
+                    self.tallies[level.index, record.name].numbers["tokens_in_window"] += (high - low) * each  # type: ignore[assignment]
+            if level.began <= first:
+                break
+
+    def _keep_row(self, record: Record, level: Level | None, measured: bool, sent: float) -> None:
+        self.rows_seen += 1
+        self.new_seen += 1
+        weight = self._sampler.weight(sent)
+        if weight:
+            self.rows.append(_row(record, level, measured, sent, weight, self.worker))
+
+    # ── merging ──
+
+    def take(self) -> dict[str, Any]:
+        """What was counted since the last take, as plain values for a message."""
+        packed = {
+            "tallies": [[level, name, tally.pack()] for (level, name), tally in self.tallies.items()],
+            "seconds": dict(self.seconds),
+            "rows": self.rows,
+            "sent": self.new_sent,
+            "ended": self.new_ended,
+            "seen": self.new_seen,
+        }
+        self._renew()
+        return packed
+
+    def merge(self, packed: dict[str, Any]) -> None:
+        for level, name, tally in packed["tallies"]:
+            self.tallies[level, name].merge(Tally.unpack(tally))
+        for number, told in packed["seconds"].items():
+            _merge_second(self.seconds[int(number)], told)
+        self.rows.extend(packed["rows"])
+        self.sent += packed["sent"]
+        self.ended += packed["ended"]
+        self.rows_seen += packed["seen"]
+
+    def take_rows(self, epoch: float) -> list[list[Any]]:
+        """The rows that came in since the last time, with `sent` in epoch seconds."""
+        rows, self.rows = self.rows, []
+        for row in rows:
+            row[_SENT] = round(row[_SENT] + epoch, 6)
+        return rows
+
+    # ── reading ──
+
+    def tally(self, level: int) -> Tally:
+        """A level's tally over all request names."""
+        return Tally.sum(tally for (index, _), tally in self.tallies.items() if index == level)
+
+    def figures(self, level: Level, now: float, epoch: float = 0.0) -> LevelFigures:
+        return LevelFigures.of(level, self.tally(level.index), now, epoch, self._users(level, now))
+
+    def _users(self, level: Level, now: float) -> float:
+        if level.settled is None:
+            return math.nan
+        seconds = range(math.ceil(level.settled), int(now if level.ended is None else level.ended))
+        seen = [self.seconds[second]["users"] for second in seconds if "users" in self.seconds.get(second, ())]
+        return sum(seen) / len(seen) if seen else math.nan
+
+
+def _tally(tally: Tally, record: Record) -> None:
+    tally.outcomes[record.outcome] += 1
+    if record.outcome != OK:
+        return
+    tally.numbers.update(
+        input_tokens=record.input_tokens or 0,
+        output_tokens=record.output_tokens or 0,
+        chunks=record.chunks,
+        coalesced=record.coalesced,
+        stalls=record.stalls,
+        counted_chunks=record.token_source == "chunks",
+    )
+    for metric in ("ttft", "answer", "e2e", "tpot", "connect", "wait"):
+        value = getattr(record, metric)
+        if value is not None:
+            tally.histogram(metric).add(value)
+    tally.histogram("gap").extend(record.gaps)
+
+
+def _merge_second(second: dict[str, float], told: dict[str, float]) -> None:
+    for name, value in told.items():
+        old = second.get(name, 0)
+        second[name] = max(old, value) if name in SECOND_MAXIMA else old + value
+
+
+def _row(record: Record, level: Level | None, measured: bool, sent: float, weight: float, worker: str) -> list[Any]:
+    """One row of the requests file, in the order of REQUEST_COLUMNS. `sent` is a moment of the run here."""
+    gaps = sorted(record.gaps)
+    return [
+        "" if level is None else level.index,
+        int(measured),
+        sent,
+        record.name,
+        record.outcome,
+        record.error,
+        record.status,
+        _ms(record.e2e),
+        _ms(record.ttft),
+        _ms(record.answer),
+        _ms(record.tpot),
+        _ms(gaps[len(gaps) // 2]) if gaps else "",
+        _ms(gaps[-1]) if gaps else "",
+        record.stalls,
+        _ms(record.duration),
+        _ms(record.wait),
+        _ms(record.connect),
+        *("" if n is None else n for n in (record.input_tokens, record.output_tokens, record.reasoning_tokens)),
+        record.token_source,
+        record.chunks,
+        record.coalesced,
+        record.finish,
+        round(weight, 3),
+        worker,
+    ]
+
+
+def _ms(seconds: float | None) -> float | str:
+    return "" if seconds is None else round(seconds * 1000.0, 3)
+
+
+class _Sampler:
+    """How many requests a row stands for, so that rows stay below a rate; 0 for a request that gets no row."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._second = -1
+        self._seen = 0
+        self._share = 1.0
+
+    def weight(self, moment: float) -> float:
+        second = int(moment)
+        if second > self._second:
+            self._share = min(1.0, self.limit / self._seen) if self._seen else 1.0
+            self._second, self._seen = second, 0
+        self._seen += 1
+        # the share follows the second before; in the first second of a burst the limit itself holds
+        share = self._share if self._seen <= self.limit else min(self._share, 0.1)
+        return 1.0 / share if share >= 1.0 or random.random() < share else 0.0
