@@ -65,9 +65,7 @@ class Threshold:
             raise ValueError(f"cannot read the threshold {text!r}; write it like 'ttft.p95 < 500ms' or 'errors < 1%'")
         metric, statistic, comparison, limit, unit = (part or "" for part in match.groups())
         metric, statistic, unit = metric.lower(), statistic.lower(), unit.lower()
-        made = cls(
-            _ALIASES.get(metric, metric), _ALIASES.get(statistic, statistic), comparison, float(limit), unit
-        )
+        made = cls(_ALIASES.get(metric, metric), _ALIASES.get(statistic, statistic), comparison, float(limit), unit)
         if complaint := made._complaint():
             raise ValueError(f"threshold {text.strip()!r}: {complaint}")
         return made

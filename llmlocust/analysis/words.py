@@ -1,0 +1,66 @@
+"""Numbers as text. Seconds in, the unit that reads best out; "not known" is a dash."""
+
+from __future__ import annotations
+
+import math
+
+UNKNOWN = "–"
+
+
+def duration(seconds: float) -> str:
+    """85 ms, 1.25 s, 12.6 s: three digits at most."""
+    if math.isnan(seconds):
+        return UNKNOWN
+    if math.isinf(seconds):
+        return "never"
+    return f"{digits(seconds * 1000.0)} ms" if seconds < 0.9995 else f"{digits(seconds)} s"
+
+
+def change(before: float, after: float) -> str:
+    """0.4 → 2.1 s: the unit once where both have the same."""
+    first, second = duration(before), duration(after)
+    if first.rsplit(" ", 1)[-1] == second.rsplit(" ", 1)[-1]:
+        first = first.rsplit(" ", 1)[0]
+    return f"{first} → {second}"
+
+
+def share(value: float) -> str:
+    if math.isnan(value):
+        return UNKNOWN
+    percent = value * 100.0
+    if 0.0 < percent < 0.1:
+        return f"{percent:.2g} %"
+    return f"{percent:.0f} %" if percent >= 10.0 or percent == 0.0 else f"{percent:.1f} %"
+
+
+def digits(value: float) -> str:
+    """Three digits that matter, without trailing zeros and without an exponent."""
+    if not math.isfinite(value):
+        return UNKNOWN if math.isnan(value) else "∞"
+    size = abs(value)
+    if size >= 99.95:
+        return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}" if size >= 9999.5 else "")
+    text = f"{value:.1f}" if size >= 9.995 else f"{value:.2f}" if size >= 0.0995 else f"{value:.3g}"
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
+
+
+def load(value: float) -> str:
+    """A load as it was asked for: whole numbers whole."""
+    return f"{value:.0f}" if value == round(value) else digits(value)
+
+
+def with_unit(value: float, unit: str) -> str:
+    return f"{load(value)} {unit_of(unit, value)}"
+
+
+def unit_of(unit: str, value: float = 2.0) -> str:
+    if unit == "rate":
+        return "requests/s"
+    return "user" if value == 1 else "users"
+
+
+def series(words: list[str]) -> str:
+    """a, b and c."""
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"
