@@ -1,0 +1,274 @@
+"""What becomes of one request: the engine's tokens turned into writes, faults included.
+
+An `Answer` is told of its tokens, of its timeout and of its client's leaving. It ends exactly once, whichever comes
+first, and tells the server how. A stream's headers wait for its first token, as OpenAI's do: until then its status
+can still be an error. The event that tells the role then leaves in one write with the headers, and every token in a
+write of its own.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from llmlocust.simulator import openai, truth
+from llmlocust.simulator.connection import Connection
+from llmlocust.simulator.engine import Sequence
+from llmlocust.simulator.faults import ENDINGS, Faults
+from llmlocust.simulator.openai import DONE, ApiError, Frames, Labels, Plan, Request
+
+_NEVER = 1 << 62
+_TIMEOUT = ApiError(504, "the request timed out before there was anything to send", code="timeout")
+_BROKEN = ApiError(500, "the engine died in the middle of this answer (simulated)", code="internal_error")
+_BAD_JSON = b'data: {"id": "cut short, "choices": [\n\n'
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """All that an answer needs to know."""
+
+    connection: Connection
+    request: Request
+    plan: Plan
+    labels: Labels
+    faults: Faults
+    record: truth.Record
+    ended: "Callable[[Answer, str], None]"
+    tokens_per_chunk: int = 1
+    takes_chunks: bool = True
+
+
+class Answer:
+    """What an answer in one piece and a stream share."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.sequence = Sequence(
+            prompt_tokens=job.request.prompt_tokens,
+            output_tokens=job.plan.output_tokens,
+            streamed=job.request.stream,
+            cached_tokens=job.labels.cached_tokens,
+            owner=self,
+        )
+        self._made = self._written = 0  # tokens that the engine has given, and those that have been sent
+        self._over = self._held = self._broken = False
+        # the first of several endings is the one that happens
+        self._ends_at, self._ending = min((_place(job.faults, name), name) for name in ENDINGS)
+        self._stalls_at = _place(job.faults, "stall")
+        self._writes_at = 0  # with so many tokens made, it is time for a write
+        job.connection.gone = self._gone
+
+    def token(self, due: float) -> None:
+        """The engine has made one more token."""
+        if self._over:
+            return
+        if self._made == self._ends_at:
+            self._broken = True
+        else:
+            if self._made == self._stalls_at:
+                self._stall()
+            self._made += 1
+        if not self._held and (self._made >= self._writes_at or self._broken):
+            self._go_on(due)
+
+    def expired(self) -> None:
+        """Nothing was sent in time."""
+        if not self._over:
+            self._refuse(_TIMEOUT, truth.TIMEOUT)
+
+    def _go_on(self, due: float) -> None:
+        """Send what is there to send, and end where that is all or a fault says so."""
+        if self._made > self._written:
+            self._write(due)
+        if self._broken:
+            self._break_off()
+        elif self._written == self.job.plan.output_tokens:
+            self._finish()
+
+    def _write(self, due: float) -> None:
+        raise NotImplementedError
+
+    def _finish(self) -> None:
+        raise NotImplementedError
+
+    def _break_off(self) -> None:
+        """End as a fault asked for, in the place of the next token."""
+        if self._ending == "reset":
+            self.job.connection.reset()
+        else:
+            self.job.connection.done(close=True)
+        self._end(self._ending)
+
+    def _stall(self) -> None:
+        self._hold(self.job.faults["stall"].value)
+
+    def _hold(self, seconds: float) -> None:
+        """Let tokens gather for a while."""
+        self._held = True
+        asyncio.get_running_loop().call_later(seconds, self._release)
+
+    def _release(self) -> None:
+        self._held = False
+        if not self._over and (self._made >= self._writes_at or self._broken):
+            self._go_on(time.monotonic())
+
+    def _note_write(self, due: float) -> None:
+        now_ns = time.monotonic_ns()
+        self.job.record.wrote(self._made - self._written, now_ns, now_ns - int(due * 1e9))
+        self._written = self._made
+
+    def _refuse(self, error: ApiError, outcome: str) -> None:
+        self.job.record.status = error.status
+        self.job.connection.respond(error.status, error.body, headers=error.headers)
+        self._end(outcome)
+
+    def _gone(self, too_slow: bool) -> None:
+        self._end(truth.SLOW_CLIENT if too_slow else truth.CANCELLED)
+
+    def _end(self, outcome: str) -> None:
+        if not self._over:
+            self._over = True
+            self.job.ended(self, outcome)
+
+
+class Whole(Answer):
+    """An answer in one piece, sent when its last token is there."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self._writes_at = job.plan.output_tokens
+
+    def token(self, due: float) -> None:
+        if self._made + 1 == self._writes_at and "slow_headers" in self.job.faults:
+            self._hold(self.job.faults["slow_headers"].value)
+        super().token(due)
+
+    def _write(self, due: float) -> None:
+        if not self._broken:
+            self._note_write(due)
+
+    def _finish(self) -> None:
+        self.job.record.status = 200
+        self.job.connection.respond(200, self._body())
+        self._end(truth.COMPLETED)
+
+    def _break_off(self) -> None:
+        if self._ending == "error_event":
+            self._refuse(_BROKEN, self._ending)
+        elif self._ending == "truncate":
+            body = self._body()
+            self.job.record.status = 200
+            self.job.connection.respond(200, body, send=len(body) // 2)
+            self._end(self._ending)
+        else:
+            super()._break_off()
+
+    def _body(self) -> bytes:
+        return openai.answer(self.job.request, self.job.plan, self.job.labels)
+
+
+class Streamed(Answer):
+    """An answer in events."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        faults = job.faults
+        self._frames = Frames(job.request, job.plan, job.labels)
+        self._per_event = int(faults["chunk"].value) if "chunk" in faults else job.tokens_per_chunk
+        self._per_write = self._per_event * (int(faults["coalesce"].value) if "coalesce" in faults else 1)
+        self._chunked = job.takes_chunks and "close_delimited" not in faults
+        self._strange = bool(faults.keys() & {"comments", "crlf", "cut"})
+        self._breaks_json_at = _place(faults, "bad_json")
+        self._stops = sorted((self._ends_at, self._stalls_at, self._breaks_json_at, job.plan.output_tokens))
+        self._next_write()
+
+    def token(self, due: float) -> None:
+        if not self._made and "slow_headers" in self.job.faults:
+            self._hold(self.job.faults["slow_headers"].value)
+        super().token(due)
+
+    def _stall(self) -> None:
+        self._start()
+        super()._stall()
+
+    def _write(self, due: float) -> None:
+        self._start()
+        start, end = self._written, self._made
+        events = self._frames.tokens(start, end) if end - start == 1 else b"".join(self._split(start, end))
+        if start == self._breaks_json_at:
+            events = _BAD_JSON + events
+        self._note_write(due)
+        if end == self.job.plan.output_tokens:
+            self._send(events + self._last_events(), b"0\r\n\r\n")
+        else:
+            self._next_write()
+            self._send(events)
+
+    def _finish(self) -> None:
+        self.job.connection.done(close=not self._chunked)
+        self._end(truth.COMPLETED)
+
+    def _break_off(self) -> None:
+        self._start()
+        if self._ending == "error_event":
+            self._send(openai.error_event(_BROKEN) + DONE, b"0\r\n\r\n")
+        if self._ending == "truncate":
+            self._send(b"", b"0\r\n\r\n")
+        if self._ending in ("error_event", "truncate"):
+            self.job.connection.done(close=not self._chunked)
+            self._end(self._ending)
+        else:
+            super()._break_off()
+
+    def _start(self) -> None:
+        if not self.job.record.status:
+            self.job.record.status = 200
+            self.job.connection.start("text/event-stream; charset=utf-8", chunked=self._chunked)
+            self._send(self._frames.role())
+
+    def _next_write(self) -> None:
+        """Tokens gather until there are enough for a write, but not past a place where something happens."""
+        stop = next((stop for stop in self._stops if stop > self._written), _NEVER)
+        self._writes_at = min(self._written + self._per_write, stop)
+
+    def _split(self, start: int, end: int) -> Iterator[bytes]:
+        """Tokens in events of the size asked for; reasoning and answer never share one."""
+        boundary = self.job.plan.reasoning_tokens
+        while start < end:
+            stop = min(start + self._per_event, end, boundary if start < boundary else end)
+            yield self._frames.tokens(start, stop)
+            start = stop
+
+    def _last_events(self) -> bytes:
+        request, faults = self.job.request, self.job.faults
+        usage = self._frames.usage() if request.include_usage and "no_usage" not in faults else b""
+        return usage + (b"" if "no_done" in faults else DONE)
+
+    def _send(self, events: bytes, last_chunk: bytes = b"") -> None:
+        """Write events as the body's next bytes."""
+        if self._strange:
+            self._send_strangely(events, last_chunk)
+        elif self._chunked:
+            self.job.connection.write(_chunk(events) + last_chunk)
+        else:
+            self.job.connection.write(events)
+
+    def _send_strangely(self, events: bytes, last_chunk: bytes) -> None:
+        faults = self.job.faults
+        if "comments" in faults:
+            events = events.replace(b"data: ", b": still here\n\ndata: ")
+        if "crlf" in faults:
+            events = events.replace(b"\n", b"\r\n")
+        data = _chunk(events) + last_chunk if self._chunked else events
+        size = int(faults["cut"].value) if "cut" in faults else len(data) or 1
+        for start in range(0, len(data), size):
+            self.job.connection.write(data[start : start + size])
+
+
+def _chunk(data: bytes) -> bytes:
+    # an empty chunk would end the body
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+def _place(faults: Faults, name: str) -> int:
+    return faults[name].at if name in faults else _NEVER

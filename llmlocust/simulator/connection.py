@@ -1,0 +1,222 @@
+"""One HTTP/1.1 connection: bytes in, requests out; answers in, bytes out.
+
+httptools (llhttp) parses, because it is C and small: a framework on top costs more for a token than all else here.
+Requests that a client sends before it has its answer are kept and answered in turn. Everything a client can make us
+hold is bounded: headers, body, requests in line, and what it does not read.
+"""
+
+import asyncio
+import contextlib
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from http import HTTPStatus
+from typing import cast
+from urllib.parse import unquote
+
+import httptools
+
+from llmlocust.simulator.openai import ApiError
+
+HEADER_LIMIT, BODY_LIMIT, LINE_LIMIT = 64 * 1024, 32 * 1024 * 1024, 16
+UNREAD_LIMIT = 1024 * 1024  # bytes that a stream's client may leave unread, beyond what the kernel holds
+_LINGER_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class HttpRequest:
+    """One request as it came."""
+
+    method: str = ""
+    path: str = ""
+    query: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytearray = field(default_factory=bytearray)
+    received_ns: int = 0
+    keep_alive: bool = True
+    takes_chunks: bool = True
+    refusal: ApiError | None = None  # it could not be read to its end
+
+
+class Connection(asyncio.Protocol):
+    """Hands each request to `handle`, which answers with `respond`, or with `start`, `write` and `done`."""
+
+    def __init__(self, handle: "Callable[[Connection, HttpRequest], None]", known: "set[Connection]") -> None:
+        self._handle, self._known = handle, known
+        self._parser = httptools.HttpRequestParser(self)
+        self._incoming = HttpRequest()
+        self._header_bytes = 0
+        self._line: deque[HttpRequest] = deque()
+        self._current: HttpRequest | None = None
+        self._refused = False
+        self.gone: Callable[[bool], None] | None = None  # called when the client is lost; True: it was too slow
+        self.write: Callable[[bytes], None] = lambda _: None  # the transport's, found once, not for each token
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=UNREAD_LIMIT)
+        self._socket = cast(socket.socket, transport.get_extra_info("socket"))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.write = self._transport.write
+        self._known.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._known.discard(self)
+        self._tell_gone(too_slow=False)
+
+    def pause_writing(self) -> None:
+        if self.gone:  # a stream; any other answer is written once and cannot grow
+            self._tell_gone(too_slow=True)
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        self._now_ns = time.monotonic_ns()
+        try:
+            # an HTTP/2 offer is politely ignored: the request itself has been told before this is raised
+            with contextlib.suppress(httptools.HttpParserUpgrade):
+                self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._refuse(400, f"not HTTP: {error}")
+        self._next()
+
+    # httptools' side
+
+    def on_message_begin(self) -> None:
+        self._incoming, self._header_bytes = HttpRequest(), 0
+        self._url = b""
+
+    def on_url(self, url: bytes) -> None:
+        self._count_header(url)
+        self._url += url if not self._refused else b""
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count_header(name + value)
+        if not self._refused:
+            self._incoming.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        request = self._incoming
+        path, _, request.query = self._url.decode("latin-1").partition("?")
+        request.method, request.path = self._parser.get_method().decode(), unquote(path)
+        request.takes_chunks = self._parser.get_http_version() != "1.0"
+        if int(request.headers.get("content-length") or 0) > BODY_LIMIT:
+            self._refuse(413, f"the body is larger than {BODY_LIMIT} bytes")
+        elif request.headers.get("expect", "").lower() == "100-continue" and not self._current:
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        if self._refused:
+            return
+        self._incoming.body += body
+        if len(self._incoming.body) > BODY_LIMIT:
+            self._refuse(413, f"the body is larger than {BODY_LIMIT} bytes")
+
+    def on_message_complete(self) -> None:
+        request = self._incoming
+        request.received_ns, request.keep_alive = self._now_ns, self._parser.should_keep_alive()
+        if len(self._line) >= LINE_LIMIT:
+            self._refuse(429, "too many requests in line on one connection")
+        elif not self._refused:
+            self._line.append(request)
+
+    def _count_header(self, part: bytes) -> None:
+        self._header_bytes += len(part)
+        if self._header_bytes > HEADER_LIMIT:
+            self._refuse(431, f"the headers are larger than {HEADER_LIMIT} bytes")
+
+    # the server's side
+
+    def respond(
+        self,
+        status: int,
+        body: bytes,
+        content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+        *,
+        send: int | None = None,
+    ) -> None:
+        """Answer in one piece; with `send`, only so many bytes of the body, and then hang up."""
+        if not self.alive:
+            return
+        length = {"Content-Length": str(len(body))}
+        self.write(head(status, content_type, {**length, **(headers or {}), **self._connection()}) + body[:send])
+        self.done(close=send is not None)
+
+    def start(self, content_type: str, *, chunked: bool) -> None:
+        """Begin an answer whose length is not known yet; `write` and `done` are the caller's."""
+        framing = {"Transfer-Encoding": "chunked", **self._connection()} if chunked else {"Connection": "close"}
+        self.write(head(200, content_type, {"Cache-Control": "no-cache", **framing}))
+
+    def done(self, *, close: bool = False) -> None:
+        """The answer is complete: hang up where that was asked for, or take the next request in line."""
+        keep_alive = self._current is not None and self._current.keep_alive and not close
+        self.gone, self._current = None, None
+        if not keep_alive:
+            self._hang_up()
+        elif self._line:
+            asyncio.get_running_loop().call_soon(self._next)
+
+    def reset(self) -> None:
+        """Hang up with a RST, and without what is still unsent."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.gone = None
+        self._transport.abort()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    @property
+    def alive(self) -> bool:
+        return not self._transport.is_closing()
+
+    def _connection(self) -> dict[str, str]:
+        return {} if self._current and self._current.keep_alive else {"Connection": "close"}
+
+    def _next(self) -> None:
+        while self._line and not self._current and self.alive:
+            self._current = self._line.popleft()
+            self._handle(self, self._current)
+
+    def _tell_gone(self, *, too_slow: bool) -> None:
+        gone, self.gone = self.gone, None
+        if gone:
+            gone(too_slow)
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Give up reading; the refusal takes its turn in the line like any request."""
+        if self._refused:
+            return
+        self._refused = True
+        request = self._incoming
+        request.refusal, request.keep_alive, request.received_ns = ApiError(status, message), False, self._now_ns
+        self._line.append(request)
+
+    def _hang_up(self) -> None:
+        if not self._refused:
+            self._transport.close()
+        elif self.alive:
+            # closing on unread bytes resets, and a reset takes the answer away from the client
+            self._transport.write_eof()
+            asyncio.get_running_loop().call_later(_LINGER_SECONDS, self._transport.abort)
+
+
+def head(status: int, content_type: str, headers: Mapping[str, str]) -> bytes:
+    """A status line and headers."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 {status} {_phrase(status)}\r\nContent-Type: {content_type}\r\n{lines}\r\n".encode("latin-1")
+
+
+@cache
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"

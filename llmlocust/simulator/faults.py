@@ -1,0 +1,88 @@
+"""Faults on request: one table of what can go wrong, one function that reads it. Pure.
+
+A request asks for faults in its header `X-Simulator-Fault`, the server for all requests in its setting `fault`:
+names from the table joined by commas, as in `crlf,cut:7,drop@5`. `@5` is a place: after five tokens, when the sixth
+is due. `:7` is a value.
+"""
+
+import re
+from typing import NamedTuple
+
+HEADER = "x-simulator-fault"
+
+
+class Rule(NamedTuple):
+    """How a fault is written and what it does."""
+
+    place: bool
+    value: str  # the value's unit, or nothing where there is none
+    does: str
+
+
+GRAMMAR: dict[str, Rule] = {
+    # the answer ends before its time
+    "drop": Rule(True, "", "closes the connection"),
+    "reset": Rule(True, "", "resets the connection (RST)"),
+    "truncate": Rule(True, "", "ends the body properly, without finish_reason and [DONE]"),
+    "error_event": Rule(True, "", "sends an error event inside the 200, then [DONE]"),
+    # the answer is late
+    "stall": Rule(True, "seconds", "writes nothing for a while, then all at once that became due"),
+    "slow_headers": Rule(False, "seconds", "holds back the headers and all that follows"),
+    # the answer is complete, but strange
+    "no_done": Rule(False, "", "leaves out [DONE]"),
+    "no_usage": Rule(False, "", "ignores that usage was asked for"),
+    "bad_json": Rule(True, "", "sends one more event, whose data is no JSON"),
+    "comments": Rule(False, "", "sends a comment line before each event"),
+    "crlf": Rule(False, "", "ends lines with CR LF"),
+    "chunk": Rule(False, "tokens", "puts several tokens in one event"),
+    "coalesce": Rule(False, "tokens", "writes the events of several tokens at once"),
+    "cut": Rule(False, "bytes", "writes each event in pieces, a packet each"),
+    "close_delimited": Rule(False, "", "ends the body by closing instead of chunks"),
+    # something else instead of the answer
+    "http": Rule(False, "status", "answers this status with an error body"),
+    "oom": Rule(False, "", "answers 500, CUDA out of memory"),
+    "html": Rule(False, "", "answers 200 with a page of HTML"),
+}
+ENDINGS = ("drop", "reset", "truncate", "error_event")
+
+
+class Fault(NamedTuple):
+    """One fault of one request: after how many tokens, and its value."""
+
+    at: int = 0
+    value: float = 0
+
+
+Faults = dict[str, Fault]
+
+_WRITTEN = re.compile(r"(?P<name>[a-z_]+)(?:@(?P<at>\d{1,9}))?(?::(?P<value>\d{1,9}(?:\.\d{1,9})?))?")
+
+
+def parse(text: str) -> Faults:
+    """Read faults as they are written; ValueError says what is allowed."""
+    return dict(_parse_one(part.strip()) for part in text.split(",") if part.strip())
+
+
+def usage(name: str) -> str:
+    """How a fault is written, such as `stall@TOKENS:SECONDS`."""
+    rule = GRAMMAR[name]
+    return name + ("@TOKENS" if rule.place else "") + (f":{rule.value.upper()}" if rule.value else "")
+
+
+def _parse_one(text: str) -> tuple[str, Fault]:
+    written = _WRITTEN.fullmatch(text)
+    if not written or written["name"] not in GRAMMAR:
+        raise ValueError(f"unknown fault {text!r}; known: {', '.join(map(usage, GRAMMAR))}")
+    name, rule = written["name"], GRAMMAR[written["name"]]
+    if rule.place != (written["at"] is not None) or bool(rule.value) != (written["value"] is not None):
+        raise ValueError(f"fault {text!r} is written {usage(name)}")
+    fault = Fault(int(written["at"] or 0), float(written["value"] or 0))
+    _check(name, rule, fault)
+    return name, fault
+
+
+def _check(name: str, rule: Rule, fault: Fault) -> None:
+    if rule.value in ("tokens", "bytes") and (fault.value < 1 or not fault.value.is_integer()):
+        raise ValueError(f"fault {name}: {rule.value} must be a whole number from 1")
+    if rule.value == "status" and not (fault.value.is_integer() and 400 <= fault.value <= 599):
+        raise ValueError(f"fault {name}: status must be 400 to 599")

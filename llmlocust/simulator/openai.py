@@ -1,0 +1,354 @@
+"""OpenAI's completions and chat completions: requests read and checked, answers written. Pure.
+
+Prompt tokens are estimated as one for every four characters, or counted where the prompt is given as token ids.
+The text of an answer is a fixed passage, told from a place that the prompt decides; now and then it has characters
+of several bytes, so that packets can cut them. As vLLM does, the last token's event carries `finish_reason`, and a
+chat begins with an event that only tells the role.
+"""
+
+import hashlib
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from llmlocust.simulator.settings import Settings
+
+CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+DONE = b"data: [DONE]\n\n"
+CUDA_OUT_OF_MEMORY = (
+    "CUDA out of memory. Tried to allocate 2.00 GiB (GPU 0; 23.99 GiB total capacity; 21.61 GiB already allocated; "
+    "1.02 GiB free; 22.31 GiB reserved in total by PyTorch)"
+)
+
+_PASSAGE = (
+    " In the beginning there was a queue, and the queue was short. Then the users came — first a few, then many — and"
+    " each of them asked for a naïve little story about a café by the sea. The machine said 你好 to the first, こんにちは"
+    " to the second and Привет to the third; it had slots enough for all of them 🙂 and every step gave every guest one"
+    " word. But the evening grew long, the line went out of the door, and the last one waited for the first to leave."
+    " Nobody was served faster for that; only the waiting grew, and the words per second did not. That is all there is to"
+    " know about capacity 🚀 and the rest is how to measure it."
+)
+WORDS = [f" {word}".encode() for word in _PASSAGE.split()]
+
+_ERROR_TYPES = {429: "rate_limit_exceeded", 503: "service_unavailable", 504: "timeout"}
+
+
+class ApiError(Exception):
+    """A request that is not served, and the answer that says so in OpenAI's shape."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.param, self.code = status, message, param, code
+        self.headers = headers or ({"Retry-After": "1"} if status in (429, 503) else {})
+
+    @property
+    def body(self) -> bytes:
+        kind = _ERROR_TYPES.get(self.status, "internal_error" if self.status >= 500 else "invalid_request_error")
+        return encode({"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}})
+
+
+def http_error(status: int) -> ApiError:
+    """An error that a fault asked for."""
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = "Error"
+    return ApiError(status, f"{phrase} (simulated)", code=phrase.lower().replace(" ", "_"))
+
+
+encode = msgspec.json.Encoder().encode
+
+
+# What a request may hold. Fields that change nothing here (temperature and the like) are let through unread.
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
+
+
+class _Part(msgspec.Struct):
+    type: str = "text"
+    text: str | None = None
+
+
+class _Message(msgspec.Struct):
+    role: str
+    content: str | list[_Part] | None = None
+
+
+class _Common(msgspec.Struct, kw_only=True):
+    model: str | None = None
+    max_tokens: int | None = None
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    ignore_eos: bool | None = None
+    seed: int | None = None
+    n: int | None = None
+
+    def limit(self) -> tuple[str, int | None]:
+        return "max_tokens", self.max_tokens
+
+
+class _Chat(_Common, kw_only=True):
+    messages: list[_Message]
+    max_completion_tokens: int | None = None
+
+    def limit(self) -> tuple[str, int | None]:
+        if self.max_completion_tokens is None:
+            return super().limit()
+        return "max_completion_tokens", self.max_completion_tokens
+
+    def prompt_text(self) -> tuple[str, int]:
+        if not self.messages:
+            raise ApiError(400, "messages must not be empty", "messages")
+        text = "\n".join(piece for message in self.messages for piece in _pieces(message))
+        return text, math.ceil(len(text) / 4)
+
+
+class _Completion(_Common, kw_only=True):
+    prompt: str | list[str | int | list[int]]
+
+    def prompt_text(self) -> tuple[str, int]:
+        prompt: Any = self.prompt
+        if isinstance(prompt, list) and len(prompt) == 1 and not isinstance(prompt[0], int):
+            prompt = prompt[0]
+        if isinstance(prompt, str):
+            return prompt, math.ceil(len(prompt) / 4)
+        if all(isinstance(token, int) for token in prompt):
+            return " ".join(map(str, prompt)), len(prompt)
+        raise ApiError(400, "one prompt a request; several are not supported", "prompt")
+
+
+def _pieces(message: _Message) -> list[str]:
+    if isinstance(message.content, list):
+        return [part.text or "" for part in message.content]
+    return [message.content or ""]
+
+
+_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
+    CHAT: msgspec.json.Decoder(_Chat),
+    COMPLETIONS: msgspec.json.Decoder(_Completion),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that can be served."""
+
+    endpoint: str
+    prompt_tokens: int
+    prompt_digest: bytes
+    max_tokens: int
+    stream: bool = False
+    include_usage: bool = False
+    continuous_usage: bool = False
+    ignore_eos: bool = False
+    seed: int = 0
+
+
+def read(endpoint: str, body: bytes, settings: Settings) -> Request:
+    """Read a request's body, or raise the ApiError that it deserves."""
+    asked = _decode(endpoint, body)
+    if asked.model not in (None, settings.model):
+        raise ApiError(404, f"The model `{asked.model}` does not exist.", "model", "model_not_found")
+    if asked.n not in (None, 1):
+        raise ApiError(400, "only n = 1 is supported", "n")
+    text, prompt_tokens = asked.prompt_text()
+    options = asked.stream_options or _StreamOptions()
+    if asked.stream_options and not asked.stream:
+        raise ApiError(400, "stream_options is allowed only when stream is true", "stream_options")
+    return Request(
+        endpoint=endpoint,
+        prompt_tokens=max(prompt_tokens, 1),
+        prompt_digest=hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(),
+        max_tokens=_max_tokens(asked, max(prompt_tokens, 1), settings),
+        stream=bool(asked.stream),
+        include_usage=bool(options.include_usage),
+        continuous_usage=bool(options.include_usage and options.continuous_usage_stats),
+        ignore_eos=bool(asked.ignore_eos),
+        seed=asked.seed or 0,
+    )
+
+
+def _decode(endpoint: str, body: bytes) -> Any:
+    try:
+        return _DECODERS[endpoint].decode(body)
+    except msgspec.ValidationError as error:
+        raise ApiError(400, str(error), _param(str(error))) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ApiError(400, f"the body is not valid JSON: {error}", code="invalid_json") from None
+
+
+def _param(message: str) -> str | None:
+    """The field at fault, from a message such as "Expected `int`, got `str` - at `$.max_tokens`"."""
+    if "at `$." in message:
+        return message.rpartition("at `$.")[2].rstrip("`")
+    return message.split("`")[1] if "missing required field" in message else None
+
+
+def _max_tokens(asked: _Common, prompt_tokens: int, settings: Settings) -> int:
+    param, limit = asked.limit()
+    room = settings.max_model_len - prompt_tokens
+    if limit is not None and limit < 1:
+        raise ApiError(400, f"{param} must be at least 1, got {limit}", param)
+    if room < (limit or 1):
+        raise too_long(prompt_tokens, limit or 1, settings.max_model_len)
+    return limit or min(settings.default_max_tokens, room)
+
+
+def too_long(prompt_tokens: int, output_tokens: int, room: int) -> ApiError:
+    """The error of a request that no waiting would make fit."""
+    message = (
+        f"This model's maximum context length is {room} tokens. However, you requested "
+        f"{prompt_tokens + output_tokens} tokens ({prompt_tokens} in the prompt, {output_tokens} in the completion)."
+    )
+    return ApiError(400, message, code="context_length_exceeded")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the answer will be; the same for the same request and settings."""
+
+    output_tokens: int
+    reasoning_tokens: int
+    finish_reason: str
+    first_word: int
+
+
+def plan(request: Request, settings: Settings) -> Plan:
+    """Decide an answer: `max_tokens` with `ignore_eos`, else where it would end by itself."""
+    dice = random.Random(f"{settings.seed} {request.seed} {request.prompt_digest.hex()}")
+    first_word = dice.randrange(len(WORDS))
+    natural = math.inf if request.ignore_eos else _natural_length(dice, settings.answer_tokens)
+    output_tokens = int(min(natural, request.max_tokens))
+    reasoning = round(settings.reasoning_share * output_tokens) if request.endpoint == CHAT else 0
+    return Plan(output_tokens, reasoning, "stop" if natural <= request.max_tokens else "length", first_word)
+
+
+def _natural_length(dice: random.Random, mean: int, spread: float = 0.5) -> int:
+    """Answer lengths are skewed: many short, few long."""
+    return max(1, round(dice.lognormvariate(math.log(mean) - spread**2 / 2, spread)))
+
+
+def usage(request: Request, made: Plan, tokens: int, cached: int = 0) -> dict[str, Any]:
+    """The usage of an answer of which so many tokens have been made."""
+    return {
+        "prompt_tokens": request.prompt_tokens,
+        "completion_tokens": tokens,
+        "total_tokens": request.prompt_tokens + tokens,
+        "prompt_tokens_details": {"cached_tokens": cached},
+        "completion_tokens_details": {"reasoning_tokens": min(made.reasoning_tokens, tokens)},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What every event of an answer repeats."""
+
+    id: str
+    created: int
+    model: str
+    reasoning_field: str
+    cached_tokens: int = 0
+
+
+def answer(request: Request, made: Plan, labels: Labels) -> bytes:
+    """The whole answer in one body."""
+    text = _text(made, made.reasoning_tokens, made.output_tokens).decode()
+    choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": made.finish_reason}
+    if request.endpoint == COMPLETIONS:
+        choice["text"] = text
+    else:
+        reasoning = _text(made, 0, made.reasoning_tokens).decode() or None
+        choice["message"] = {"role": "assistant", "content": text, labels.reasoning_field: reasoning}
+    return encode(
+        {
+            **_envelope(request, labels, "chat.completion", "text_completion"),
+            "choices": [choice],
+            "usage": usage(request, made, made.output_tokens, labels.cached_tokens),
+        }
+    )
+
+
+class Frames:
+    """The events of one streamed answer. Everything but the words is encoded once, not for each token."""
+
+    def __init__(self, request: Request, made: Plan, labels: Labels) -> None:
+        self._request, self._plan, self._labels = request, made, labels
+        self._opening = encode(_envelope(request, labels, "chat.completion.chunk", "text_completion"))[:-1]
+        self._content, self._reasoning = self._delta("content"), self._delta(labels.reasoning_field)
+        # one answer, one constant: usage is null in a token's event where usage comes at the end
+        self._closing = b',"usage":null}\n\n' if request.include_usage else b"}\n\n"
+        self._going_on = b'"},"logprobs":null,"finish_reason":null}]'
+        self._ending = b'"},"logprobs":null,"finish_reason":"%b"}]' % made.finish_reason.encode()
+        if request.endpoint == COMPLETIONS:
+            self._going_on, self._ending = (each.replace(b'"}', b'"', 1) for each in (self._going_on, self._ending))
+
+    def _delta(self, name: str) -> bytes:
+        if self._request.endpoint == COMPLETIONS:
+            name, delta = "text", b'"'
+        else:
+            delta = b'"delta":{"'
+        return b'data: %b,"choices":[{"index":0,%b%b":"' % (self._opening, delta, name.encode())
+
+    def role(self) -> bytes:
+        """The first event of a chat; other answers have none."""
+        if self._request.endpoint == COMPLETIONS:
+            return b""
+        delta = {"index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
+        return b'data: %b,"choices":[%b]%b' % (self._opening, encode(delta), self._usage_so_far(0))
+
+    def tokens(self, start: int, end: int) -> bytes:
+        """One event with the tokens from start to end, which must be of one kind: reasoning or answer."""
+        plan = self._plan
+        return b"".join(
+            (
+                self._reasoning if start < plan.reasoning_tokens else self._content,
+                WORDS[(plan.first_word + start) % len(WORDS)] if end - start == 1 else _text(plan, start, end),
+                self._ending if end == plan.output_tokens else self._going_on,
+                self._usage_so_far(end) if self._request.continuous_usage else self._closing,
+            )
+        )
+
+    def usage(self) -> bytes:
+        """The event after the last token, where usage was asked for."""
+        total = usage(self._request, self._plan, self._plan.output_tokens, self._labels.cached_tokens)
+        return b'data: %b,"choices":[],"usage":%b}\n\n' % (self._opening, encode(total))
+
+    def _usage_so_far(self, tokens: int) -> bytes:
+        if not self._request.continuous_usage:
+            return self._closing
+        so_far = encode(usage(self._request, self._plan, tokens, self._labels.cached_tokens))
+        return b',"usage":%b}\n\n' % so_far
+
+
+def error_event(error: ApiError) -> bytes:
+    """An error inside a stream that began well."""
+    return b"data: %b\n\n" % error.body
+
+
+def models(model: str, created: int, max_model_len: int) -> bytes:
+    entry = {"id": model, "object": "model", "created": created, "owned_by": "llmlocust", "root": model}
+    return encode({"object": "list", "data": [{**entry, "max_model_len": max_model_len}]})
+
+
+def _envelope(request: Request, labels: Labels, chat: str, completion: str) -> Mapping[str, Any]:
+    kind = chat if request.endpoint == CHAT else completion
+    return {"id": labels.id, "object": kind, "created": labels.created, "model": labels.model}
+
+
+def _text(made: Plan, start: int, end: int) -> bytes:
+    return b"".join(WORDS[(made.first_word + index) % len(WORDS)] for index in range(start, end))

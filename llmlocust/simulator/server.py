@@ -1,0 +1,287 @@
+"""The simulated server: the engine on a socket.
+
+Plain asyncio with a Protocol and httptools: it streams well above 15,000 tokens/s from one core, so nothing larger is
+needed (figures: bench/simulator.py).
+"""
+
+import asyncio
+import gc
+import hmac
+import itertools
+import os
+import random
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from urllib.parse import parse_qs
+
+from llmlocust.simulator import openai, truth
+from llmlocust.simulator.alarm import alarm
+from llmlocust.simulator.answers import Answer, Job, Streamed, Whole
+from llmlocust.simulator.connection import Connection, HttpRequest
+from llmlocust.simulator.engine import Engine, Refusal, Step
+from llmlocust.simulator.faults import HEADER as FAULT_HEADER
+from llmlocust.simulator.faults import Faults
+from llmlocust.simulator.faults import parse as parse_faults
+from llmlocust.simulator.metrics import Metrics
+from llmlocust.simulator.openai import CHAT, COMPLETIONS, ApiError
+from llmlocust.simulator.settings import Settings
+from llmlocust.simulator.truth import Record, Truth
+
+KEY_VARIABLE = "LLMLOCUST_SIMULATOR_KEY"
+_BACKLOG, _REMEMBERED_PROMPTS = 4096, 100_000
+
+
+class Simulator:
+    """Routes requests, and does when it is time what the engine decided."""
+
+    def __init__(self, settings: Settings, key: str | None = None) -> None:
+        self._settings, self._key = settings, key
+        self._engine, self._metrics, self._truth = Engine(settings), Metrics(), Truth(settings.truth_tokens)
+        self._faults, self._dice = parse_faults(settings.fault), random.Random(settings.seed)
+        self._created, self._ids = int(time.time()), itertools.count(1)
+        self._prompts: dict[bytes, None] = {}
+        self.connections: set[Connection] = set()
+        self._alarm = alarm(asyncio.get_running_loop(), self._ring)
+        self._routes: dict[str, dict[str, Callable[[Connection, HttpRequest, Record], None]]] = {
+            CHAT: {"POST": self._complete},
+            COMPLETIONS: {"POST": self._complete},
+            "/v1/models": {"GET": self._tell_models},
+            "/health": {"GET": self._tell_health},
+            "/metrics": {"GET": self._tell_metrics},
+            "/truth": {"GET": self._tell_truth, "DELETE": self._clear_truth},
+        }
+
+    def connection(self) -> Connection:
+        """A new connection's protocol."""
+        return Connection(self.handle, self.connections)
+
+    def close(self) -> None:
+        self._alarm.close()
+        for connection in list(self.connections):
+            connection.abort()
+
+    def handle(self, connection: Connection, request: HttpRequest) -> None:
+        """Answer a request, or begin to."""
+        endpoint = request.path if request.path in self._routes else "other"
+        record = Record(f"{self._created:x}-{next(self._ids)}", endpoint, request.received_ns)
+        try:
+            route = self._route(request)
+            self._check_key(request)
+            route(connection, request, record)
+        except ApiError as error:
+            self._refuse(connection, record, error, truth.BAD_REQUEST)
+
+    def _route(self, request: HttpRequest) -> Callable[[Connection, HttpRequest, Record], None]:
+        if request.refusal:
+            raise request.refusal
+        methods = self._routes.get(request.path)
+        if not methods:
+            raise ApiError(404, f"unknown path {request.path}")
+        if request.method not in methods:
+            message = f"{request.path} takes {' and '.join(methods)}, not {request.method}"
+            raise ApiError(405, message, headers={"Allow": ", ".join(methods)})
+        return methods[request.method]
+
+    def _check_key(self, request: HttpRequest) -> None:
+        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
+        if self._key and request.path.startswith("/v1/") and not hmac.compare_digest(given, self._key.encode()):
+            raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
+
+    def _refuse(self, connection: Connection, record: Record, error: ApiError, outcome: str) -> None:
+        record.status = error.status
+        if record.endpoint in (CHAT, COMPLETIONS, "other"):
+            self._truth.end(self._truth.begin(record), outcome, time.monotonic_ns())
+        connection.respond(error.status, error.body, headers=error.headers)
+
+    # completions
+
+    def _complete(self, connection: Connection, http: HttpRequest, record: Record) -> None:
+        faults = self._faults_of(http)
+        record.fault = http.headers.get(FAULT_HEADER, self._settings.fault if faults else "")
+        request = openai.read(http.path, bytes(http.body), self._settings)
+        record.stream, record.prompt_tokens = request.stream, request.prompt_tokens
+        if refused := _refused_by_fault(faults):
+            self._refuse(connection, record, *refused)
+        elif "html" in faults:
+            self._send_html(connection, record)
+        else:
+            self._begin(connection, http, request, faults, record)
+
+    def _begin(
+        self, connection: Connection, http: HttpRequest, request: openai.Request, faults: Faults, record: Record
+    ) -> None:
+        job = Job(
+            connection=connection,
+            request=request,
+            plan=openai.plan(request, self._settings),
+            labels=self._labels(http, request, record),
+            faults=faults,
+            record=record,
+            ended=self._ended,
+            tokens_per_chunk=self._settings.tokens_per_chunk,
+            takes_chunks=http.takes_chunks,
+        )
+        answer = Streamed(job) if request.stream else Whole(job)
+        record.planned_tokens = job.plan.output_tokens
+        refusal = self._engine.submit(answer.sequence, time.monotonic())
+        self._set_alarm()
+        if refusal:
+            connection.gone = None
+            self._refuse(connection, record, *self._refusal(refusal, answer))
+        else:
+            self._truth.begin(record)
+
+    def _labels(self, http: HttpRequest, request: openai.Request, record: Record) -> openai.Labels:
+        # as vLLM does, a client's own id comes back in the answer's
+        own_id = http.headers.get("x-request-id", "")[:200] or record.id
+        record.id = ("chatcmpl-" if request.endpoint == CHAT else "cmpl-") + own_id
+        settings, cached = self._settings, self._cached_tokens(request)
+        return openai.Labels(record.id, int(time.time()), settings.model, settings.reasoning_field, cached)
+
+    def _faults_of(self, http: HttpRequest) -> Faults:
+        if FAULT_HEADER in http.headers:
+            try:
+                return parse_faults(http.headers[FAULT_HEADER])
+            except ValueError as error:
+                raise ApiError(400, str(error), FAULT_HEADER) from None
+        return self._faults if self._faults and self._dice.random() < self._settings.fault_share else {}
+
+    def _cached_tokens(self, request: openai.Request) -> int:
+        if not self._settings.prefix_cache:
+            return 0
+        known = request.prompt_digest in self._prompts
+        self._prompts[request.prompt_digest] = None
+        if len(self._prompts) > _REMEMBERED_PROMPTS:
+            del self._prompts[next(iter(self._prompts))]
+        cached = request.prompt_tokens if known else 0
+        self._metrics.cache_queries += request.prompt_tokens
+        self._metrics.cache_hits += cached
+        return cached
+
+    def _refusal(self, refusal: Refusal, answer: Answer) -> tuple[ApiError, str]:
+        if refusal == "out_of_memory":
+            return _out_of_memory()
+        if refusal == "queue_full":
+            return ApiError(503, "the queue is full, try again later", code="queue_full"), truth.REJECTED
+        sequence = answer.sequence
+        error = openai.too_long(sequence.prompt_tokens, sequence.output_tokens, self._settings.kv_tokens)
+        return error, truth.BAD_REQUEST
+
+    def _send_html(self, connection: Connection, record: Record) -> None:
+        record.status = 200
+        self._truth.end(self._truth.begin(record), "html", time.monotonic_ns())
+        connection.respond(200, b"<!doctype html><title>Gateway</title><h1>Welcome</h1>\n", "text/html")
+
+    # the engine
+
+    def _ring(self) -> None:
+        """Do the next thing that is due; one a turn of the loop, so that a late server still hears its clients."""
+        now_ns = time.monotonic_ns()
+        event = self._engine.advance(now_ns / 1e9)
+        if isinstance(event, Step):
+            self._truth.loop_was_late(now_ns - int(event.due * 1e9))
+            self._metrics.step(event)
+            for sequence in event.sequences:
+                sequence.owner.token(event.due)
+        elif event:
+            event.sequence.owner.expired()
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        self._alarm.set(self._engine.due)
+
+    def _ended(self, answer: Answer, outcome: str) -> None:
+        now_ns = time.monotonic_ns()
+        sequence, record = answer.sequence, answer.job.record
+        if self._engine.cancel(sequence, now_ns / 1e9):  # unless it ended by itself
+            self._set_alarm()
+        record.admitted_ns = int((sequence.admitted or 0) * 1e9)
+        self._truth.end(record, outcome, now_ns)
+        self._count(answer, outcome, now_ns / 1e9)
+
+    def _count(self, answer: Answer, outcome: str, now: float) -> None:
+        metrics, sequence = self._metrics, answer.sequence
+        metrics.finished[answer.job.plan.finish_reason if outcome == truth.COMPLETED else "abort"] += 1
+        if sequence.admitted is not None:
+            metrics.prompt_tokens += sequence.prompt_tokens
+            metrics.queued.observe(sequence.admitted - sequence.arrived)
+        if outcome == truth.COMPLETED:
+            metrics.e2e.observe(now - sequence.arrived)
+
+    # what the server tells of itself
+
+    def _tell_models(self, connection: Connection, _: HttpRequest, __: Record) -> None:
+        settings = self._settings
+        if settings.models_fail:
+            raise ApiError(500, "the list of models is not available (simulated)")
+        connection.respond(200, openai.models(settings.model, self._created, settings.max_model_len))
+
+    def _tell_health(self, connection: Connection, _: HttpRequest, __: Record) -> None:
+        connection.respond(200, b"")
+
+    def _tell_metrics(self, connection: Connection, _: HttpRequest, __: Record) -> None:
+        text = self._metrics.text(self._settings.model, self._engine, self._settings.kv_tokens)
+        connection.respond(200, text.encode(), "text/plain; version=0.0.4; charset=utf-8")
+
+    def _tell_truth(self, connection: Connection, http: HttpRequest, _: Record) -> None:
+        if "summary" in parse_qs(http.query):
+            connection.respond(200, openai.encode(self._truth.summary()))
+        else:
+            connection.respond(200, b"".join(self._truth.lines()), "application/x-ndjson")
+
+    def _clear_truth(self, connection: Connection, _: HttpRequest, __: Record) -> None:
+        self._truth.clear()
+        connection.respond(200, b"{}")
+
+
+def _refused_by_fault(faults: Faults) -> tuple[ApiError, str] | None:
+    if "oom" in faults:
+        return _out_of_memory()
+    if "http" in faults:
+        return openai.http_error(int(faults["http"].value)), "http"
+    return None
+
+
+def _out_of_memory() -> tuple[ApiError, str]:
+    return ApiError(500, openai.CUDA_OUT_OF_MEMORY), truth.OUT_OF_MEMORY
+
+
+def serve(settings: Settings, ready: Callable[[int], None] | None = None) -> None:
+    """Run the server until SIGTERM or SIGINT. `ready` is told the port when it listens.
+
+    An API key is asked of clients where the environment variable LLMLOCUST_SIMULATOR_KEY is set.
+    """
+    _allow_many_files()
+    try:
+        asyncio.run(_serve(settings, ready))
+    except OSError as error:
+        print(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+async def _serve(settings: Settings, ready: Callable[[int], None] | None) -> None:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    simulator = Simulator(settings, os.environ.get(KEY_VARIABLE))
+    server = await loop.create_server(simulator.connection, settings.host, settings.port, backlog=_BACKLOG)
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, stop.set)
+    port = server.sockets[0].getsockname()[1]
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    print(f"{settings.model} at http://{host}:{port}", flush=True)
+    if ready:
+        ready(port)
+    gc.freeze()  # what is here stays; collecting it again and again would make tokens late
+    await stop.wait()
+    server.close()
+    simulator.close()
+
+
+def _allow_many_files() -> None:
+    """A connection is an open file, and the usual limit is 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,106 @@
+"""Every knob of the simulator, with its unit, its default and its help: the command line is made from this table."""
+
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, NamedTuple
+
+from llmlocust.simulator import faults
+
+REASONING_FIELDS = ("reasoning_content", "reasoning")
+
+
+def _knob(default: Any, help_text: str) -> Any:
+    return field(default=default, metadata={"help": help_text})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the simulated server is.
+
+    The defaults are a small model on one large GPU: 12 ms a token when alone, 36 ms with all slots taken,
+    and never more than 3,333 tokens/s, however many users come. The API key is no setting: it is read from the
+    environment variable LLMLOCUST_SIMULATOR_KEY.
+    """
+
+    host: str = _knob("127.0.0.1", "address to listen on")
+    port: int = _knob(8000, "port to listen on; 0 takes a free one and prints it")
+    model: str = _knob("simulated-llm", "name of the model")
+    slots: int = _knob(120, "sequences that run at once; more wait in a queue")
+    step_ms: float = _knob(12.0, "milliseconds of a decoding step with nothing running")
+    step_ms_per_seq: float = _knob(0.2, "milliseconds that each running sequence adds to a step")
+    prefill_ms_per_token: float = _knob(0.02, "milliseconds that each prompt token adds to the step that reads it")
+    prefill_chunk: int = _knob(2048, "prompt tokens read in one step; 0: no limit, long prompts stall everybody")
+    prefix_cache: bool = _knob(False, "a prompt seen before costs no prefill")
+    kv_tokens: int = _knob(0, "tokens of prompts and answers that fit in the cache at once; 0: no limit")
+    max_model_len: int = _knob(32768, "tokens of a prompt and its answer; more is refused with 400")
+    queue_limit: int = _knob(-1, "requests that may wait; more get 503; 0: none may wait; -1: no limit")
+    timeout_s: float = _knob(0.0, "seconds of silence after which a request gets 504; 0: never")
+    oom_at: int = _knob(0, "requests in flight at which new ones get 500, CUDA out of memory; 0: never")
+    default_max_tokens: int = _knob(1024, "longest answer where the request does not say")
+    answer_tokens: int = _knob(200, "mean length of an answer that ends by itself, in tokens")
+    reasoning_share: float = _knob(0.0, "share of each chat answer's tokens that are reasoning, 0 to 1")
+    reasoning_field: str = _knob("reasoning_content", f"name of the reasoning delta: {' or '.join(REASONING_FIELDS)}")
+    tokens_per_chunk: int = _knob(1, "tokens in one event of a stream")
+    fault: str = _knob("", f"faults of some requests, e.g. drop@5; known: {', '.join(faults.GRAMMAR)}")
+    fault_share: float = _knob(1.0, "share of the requests that get the fault, 0 to 1")
+    models_fail: bool = _knob(False, "/v1/models answers 500, as some real servers do, though chat works")
+    truth_tokens: int = _knob(1_000_000, "tokens whose times /truth keeps; older requests are forgotten")
+    seed: int = _knob(0, "seed of answer lengths and of which requests get the fault")
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be simulated, in words for the person who typed it."""
+        faults.parse(self.fault)
+        for wrong, why in (
+            (not 0 <= self.port <= 65535, "port must be 0 to 65535"),
+            (self.slots < 1, "slots must be at least 1"),
+            (min(self.step_ms, self.step_ms_per_seq, self.prefill_ms_per_token) < 0, "times must not be negative"),
+            (self.step_ms + self.step_ms_per_seq < 0.01, "a step must take at least 0.01 ms"),
+            (min(self.kv_tokens, self.prefill_chunk, self.oom_at, self.timeout_s) < 0, "limits must not be negative"),
+            (self.queue_limit < -1, "queue_limit must be -1 (no limit), 0 or more"),
+            (min(self.default_max_tokens, self.answer_tokens) < 1, "answers have at least 1 token"),
+            (self.max_model_len < 2, "max_model_len must be at least 2"),
+            (self.tokens_per_chunk < 1, "tokens_per_chunk must be at least 1"),
+            (not 0 <= self.reasoning_share <= 1, "reasoning_share must be 0 to 1"),
+            (not 0 <= self.fault_share <= 1, "fault_share must be 0 to 1"),
+            (self.reasoning_field not in REASONING_FIELDS, f"reasoning_field: {' or '.join(REASONING_FIELDS)}"),
+            (self.truth_tokens < 1, "truth_tokens must be at least 1"),
+        ):
+            if wrong:
+                raise ValueError(why)
+
+    def step_seconds(self, running: int) -> float:
+        """How long a step takes that reads no prompts: the gap between two tokens of a stream."""
+        return (self.step_ms + self.step_ms_per_seq * running) / 1e3
+
+    def tokens_per_second(self, running: int, prompt_tokens: float = 0, output_tokens: float = 1) -> float:
+        """Throughput with so many running, each making room for the next at once when it ends."""
+        prefill = self.prefill_ms_per_token / 1e3 * running * prompt_tokens / output_tokens
+        return running / (self.step_seconds(running) + prefill)
+
+    def capacity(self, prompt_tokens: float = 0, output_tokens: float = 1) -> float:
+        """Tokens a second that no load can exceed.
+
+        In a closed loop without think time throughput grows to here, with `slots` users, and then stays;
+        users beyond wait. Memory (`kv_tokens`) may end it earlier. Prompts cost what their length takes.
+        """
+        return self.tokens_per_second(self.slots, prompt_tokens, output_tokens)
+
+
+class Knob(NamedTuple):
+    """One setting, as a command line needs it."""
+
+    name: str
+    kind: type
+    default: Any
+    help: str
+
+    @property
+    def option(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+
+def knobs() -> Iterator[Knob]:
+    """Every setting in its order, for whoever builds a command from them."""
+    for each in fields(Settings):
+        assert each.default is not MISSING  # noqa: S101 - a knob without a default could not be an option
+        yield Knob(each.name, type(each.default), each.default, each.metadata["help"])

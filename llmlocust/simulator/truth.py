@@ -1,0 +1,146 @@
+"""What really happened: for each request when it came, and when each of its tokens was written. Pure.
+
+Times are CLOCK_MONOTONIC nanoseconds, which a client on the same host shares. A token's time is taken just before its
+bytes are handed to the kernel, so no client can have seen it earlier. Tokens that leave in one write share its time.
+"""
+
+import math
+import time
+from array import array
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+OPEN = "open"
+COMPLETED, CANCELLED, REJECTED = "completed", "cancelled", "rejected"
+TIMEOUT, OUT_OF_MEMORY, BAD_REQUEST, SLOW_CLIENT = "timeout", "out_of_memory", "bad_request", "slow_client"
+
+
+class Record:
+    """One request. `outcome` is one of those above or the name of the fault that ended it."""
+
+    __slots__ = (
+        *("id", "endpoint", "received_ns", "admitted_ns", "ended_ns", "outcome", "status", "fault", "stream"),
+        *("prompt_tokens", "planned_tokens", "writes_ns", "late_ns"),
+    )
+
+    def __init__(self, id_: str, endpoint: str, received_ns: int) -> None:
+        self.id, self.endpoint, self.received_ns = id_, endpoint, received_ns
+        self.admitted_ns = self.ended_ns = self.status = 0
+        self.outcome, self.fault, self.stream = OPEN, "", False
+        self.prompt_tokens = self.planned_tokens = 0
+        self.writes_ns = array("q")  # a value a token
+        self.late_ns = array("q")  # a value a write: how long after its newest token was due
+
+    def wrote(self, tokens: int, at_ns: int, late_ns: int) -> None:
+        """Note one write and its tokens."""
+        self.late_ns.append(late_ns)
+        if tokens == 1:  # nearly always
+            self.writes_ns.append(at_ns)
+        else:
+            self.writes_ns.extend((at_ns,) * tokens)
+
+    def as_dict(self, epoch_minus_monotonic_ns: int) -> dict[str, Any]:
+        received = self.received_ns
+        return {
+            "id": self.id,
+            "endpoint": self.endpoint,
+            "outcome": self.outcome,
+            "status": self.status,
+            "fault": self.fault,
+            "stream": self.stream,
+            "received_ns": received,
+            "received_epoch": (received + epoch_minus_monotonic_ns) / 1e9,
+            "admitted_us": (self.admitted_ns - received) // 1000 if self.admitted_ns else None,
+            "ended_us": (self.ended_ns - received) // 1000 if self.ended_ns else None,
+            "prompt_tokens": self.prompt_tokens,
+            "planned_tokens": self.planned_tokens,
+            "output_tokens": len(self.writes_ns),
+            "writes_us": [(at - received) // 1000 for at in self.writes_ns],
+            "late_ms": lateness(self.late_ns),
+        }
+
+
+def lateness(late_ns: Iterable[int]) -> dict[str, float] | None:
+    """How late something was, in milliseconds: mean, median, 99th percentile and worst."""
+    values = sorted(late_ns)
+    if not values:
+        return None
+    return {
+        "mean": _ms(sum(values) / len(values)),
+        "p50": _ms(_percentile(values, 0.5)),
+        "p99": _ms(_percentile(values, 0.99)),
+        "max": _ms(values[-1]),
+    }
+
+
+def _percentile(ordered: Sequence[int], share: float) -> int:
+    return ordered[math.ceil(share * len(ordered)) - 1]
+
+
+def _ms(nanoseconds: float) -> float:
+    return round(nanoseconds / 1e6, 4)
+
+
+class Truth:
+    """The newest requests, as many as have a given number of tokens between them; and counts of all."""
+
+    def __init__(self, token_limit: int) -> None:
+        self._limit = token_limit
+        self._records: deque[Record] = deque()
+        self._kept = 0
+        self._counts = Counter[str]()
+        self._endpoints = Counter[str]()
+        self._tokens = 0
+        self._loop_late_ns: deque[int] = deque(maxlen=100_000)
+        self._epoch_minus_monotonic_ns = time.time_ns() - time.monotonic_ns()
+
+    def begin(self, record: Record) -> Record:
+        self._records.append(record)
+        self._endpoints[record.endpoint] += 1
+        return record
+
+    def end(self, record: Record, outcome: str, now_ns: int) -> None:
+        """Note how a request ended; the oldest ones are forgotten where there are too many tokens."""
+        record.outcome, record.ended_ns = outcome, now_ns
+        self._counts[outcome] += 1
+        self._tokens += len(record.writes_ns)
+        self._kept += _weight(record)
+        while self._kept > self._limit and self._records[0].ended_ns and len(self._records) > 1:
+            self._kept -= _weight(self._records.popleft())
+
+    def loop_was_late(self, late_ns: int) -> None:
+        """Note how long after its time the server's loop came to a step."""
+        self._loop_late_ns.append(late_ns)
+
+    def clear(self) -> None:
+        """Forget all that has ended."""
+        still_open = [record for record in self._records if not record.ended_ns]
+        self.__init__(self._limit)  # type: ignore[misc]
+        for record in still_open:
+            self.begin(record)
+
+    def lines(self) -> Iterator[bytes]:
+        """One JSON object a request, oldest first."""
+        encode = msgspec.json.Encoder().encode
+        return (encode(record.as_dict(self._epoch_minus_monotonic_ns)) + b"\n" for record in self._records)
+
+    def summary(self) -> dict[str, Any]:
+        late = (each for record in self._records for each in record.late_ns)
+        open_requests = sum(not record.ended_ns for record in self._records)
+        written = self._tokens + sum(len(record.writes_ns) for record in self._records if not record.ended_ns)
+        return {
+            "received": dict(self._endpoints),
+            "outcomes": dict(self._counts) | ({OPEN: open_requests} if open_requests else {}),
+            "tokens": written,
+            "requests_kept": len(self._records),
+            "write_late_ms": lateness(late),
+            "loop_late_ms": lateness(self._loop_late_ns),
+            "clock": {"monotonic_ns": time.monotonic_ns(), "epoch_ns": time.time_ns()},
+        }
+
+
+def _weight(record: Record) -> int:
+    return 1 + len(record.writes_ns)
