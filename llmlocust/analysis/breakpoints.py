@@ -12,7 +12,7 @@ Seconds and shares inside; text says milliseconds where they read better.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -36,7 +36,7 @@ DERIVED_FLOOR = {"ttft": 0.2, "e2e": 0.5}
 
 _Z95 = 1.645  # one-sided
 _Z99 = 2.326
-_WOBBLE = 0.02  # throughput of a level is never better known than this: ramps, bursts and neighbours exist
+_WOBBLE = 0.01  # throughput of a level is never better known than this: ramps, bursts and neighbours exist
 _FALL = 0.05  # a smaller fall of throughput is no collapse, however certain
 _CLIFF = 1.3  # a jump is a cliff when it exceeds the growth of the load by this
 _CLIFF_FLOOR = 0.02  # and this many seconds
@@ -328,7 +328,7 @@ def name_of(metric: str, statistic: str = "") -> str:
 
 
 def _elasticity(first: Step, second: Step) -> tuple[float, float]:
-    """d ln X / d ln N between two loads, and its standard error from the counts."""
+    """The elasticity d ln X / d ln N between two loads, and its standard error from the counts."""
     span = math.log(second.load / first.load)
     grown = math.log(max(second.throughput, 1e-9) / max(first.throughput, 1e-9))
     return grown / span, _noise(first, second) / span
@@ -339,12 +339,28 @@ def _noise(first: Step, second: Step) -> float:
     return math.sqrt(1.0 / max(first.ended, 1.0) + 1.0 / max(second.ended, 1.0) + 2.0 * _WOBBLE**2)
 
 
-def _stays_below(curve: Sequence[Step], limit: float, errors: float) -> int | None:
-    """The first load from which no higher one buys throughput at this elasticity, to within noise, and from which the
-    highest does not, `errors` standard errors away."""
+def _knee_place(curve: Sequence[Step]) -> int | None:
+    """The first load after the last one from which more load still bought its share; None where that is the last."""
+    last = len(curve) - 1
+    buys = [place for place in range(last) if _elasticity(curve[place], _onward(curve, place))[0] >= KNEE]
+    place = buys[-1] + 1 if buys else 0
+    if place == last:
+        return None
+    value, error = _elasticity(curve[place], curve[last])
+    return place if value + error < KNEE else None
+
+
+def _onward(curve: Sequence[Step], place: int) -> Step:
+    """The next load that is far enough above for their noise not to decide."""
+    far = (step for step in curve[place + 1 :] if step.load >= 1.2 * curve[place].load)
+    return next(far, curve[-1])
+
+
+def _flat_from(curve: Sequence[Step]) -> int | None:
+    """The first load from which the highest buys no throughput, and none between does by more than noise."""
     for place, step in enumerate(curve[:-1]):
         tail = [_elasticity(step, later) for later in curve[place + 1 :]]
-        if all(value < limit + _Z95 * error for value, error in tail) and tail[-1][0] + errors * tail[-1][1] < limit:
+        if tail[-1][0] < FLAT and all(value < FLAT + _Z95 * error for value, error in tail):
             return place
     return None
 
@@ -360,7 +376,7 @@ def _too_few(curve: Sequence[Step], unit: str) -> Finding | None:
 def _knee(curve: Sequence[Step], unit: str) -> Finding:
     if unknown := _too_few(curve, unit):
         return unknown
-    place = _stays_below(curve, KNEE, 1.0)
+    place = _knee_place(curve)
     top = curve[-1].load
     if place is None:
         value, _ = _elasticity(curve[-2], curve[-1])
@@ -405,34 +421,83 @@ def _capacity(curve: Sequence[Step], unit: str) -> Finding:
     if unknown := _too_few(curve, unit):
         return unknown
     top = words.with_unit(curve[-1].load, unit)
-    flat = _stays_below(curve, FLAT, 0.0)
+    flat = _flat_from(curve)
     if flat is None:
         return Finding(False, f"not reached up to {top}: throughput still grows")
     best = max(curve, key=lambda step: step.throughput)
     if best.throughput <= 0.0:
         return Finding(False, f"cannot be told: nothing succeeded at any level up to {top}")
     full = next(place for place, step in enumerate(curve) if _as_good(step, best))
-    low = curve[full - 1] if full else curve[full]
-    waiting = _waiting_grows(low, curve[max(full, flat) :], best.throughput, unit)
-    if waiting is None:
+    low = max(full - 1, 0)
+    point = curve[low].load * best.throughput / max(curve[low].throughput, 1e-9)
+    waiting = _waits(curve)
+    if waiting is not None and waiting.metric == "ttft":
+        # throughput may be flat long before anything queues, where the batch slows down: the queue tells the place
+        low = max(_onset(curve, waiting, unit), flat - 1)
+        if low < len(curve) - 1:
+            point = _where_the_queue_begins(curve, low, waiting)
+            low = max(low - 1, 0) if point < curve[low].load else low
+    grows = _waiting_grows(curve, low, max(full, flat, low), waiting, unit)
+    if grows is None:
         why = (
             f"not reached up to {top}: throughput is flat from {words.load(curve[flat].load)} on, but neither waiting "
             f"nor errors grow with it, so no queue is seen"
         )
         return Finding(False, why)
-    plateau = f"throughput stays at {words.digits(best.throughput)}/s from {words.with_unit(curve[full].load, unit)} on"
-    if full == 0:
-        point = min(curve[1].load, curve[0].load * best.throughput / max(curve[0].throughput, 1e-9))
-        why = f"{plateau}, which is the lowest level, while {waiting}; add lower levels"
-        return Finding(True, why, point, None, curve[1].load, None, curve[0].load)
-    grown = _elasticity(curve[full - 2], low)[0] if full > 1 else 1.0
-    # Little's law, N = X (R + Z), with R + Z as it was below; where it grew with load, it goes on growing as it did
-    ratio = best.throughput / low.throughput if low.throughput > 0 else math.inf
-    point = low.load * ratio ** (1.0 / min(1.0, max(KNEE, grown))) if math.isfinite(ratio) else curve[full].load
+    high = curve[low + 1]
+    why = f"throughput stays at {words.digits(best.throughput)}/s up to {top}, while {grows}"
     if unit != USERS:
         point = best.throughput
-    point = min(max(point, low.load), curve[full].load)
-    return Finding(True, f"{plateau}, while {waiting}", point, low.load, curve[full].load, low.load, curve[full].load)
+    if low == 0 and flat == 0 and full == 0 and point <= curve[0].load:
+        return Finding(True, f"{why}, from the lowest level on; add lower ones", None, None, high.load, None, high.load)
+    point = min(max(point, curve[low].load), high.load)
+    return Finding(True, why, point, curve[low].load, high.load, curve[low].load, high.load)
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """The figure by which waiting is seen, with its value at each load (NaN where it is not known)."""
+
+    metric: str
+    statistic: str
+    values: tuple[float, ...]
+
+
+def _waits(curve: Sequence[Step]) -> _Waiting | None:
+    for metric, statistic in (("ttft", "p50"), ("ttft", "mean"), ("e2e", "p50"), ("e2e", "mean")):
+        values = tuple(step.figure(metric, statistic) for step in curve)
+        if math.isfinite(values[-1]) and sum(map(math.isfinite, values)) > len(values) / 2:
+            return _Waiting(metric, statistic, values)
+    return None
+
+
+def _queue_between(curve: Sequence[Step], waiting: _Waiting, first: int, second: int) -> float:
+    """Of the load that was added, the share that waits: X dW / dN, by Little's law. NaN where it is not known."""
+    grown = waiting.values[second] - waiting.values[first]
+    return grown * curve[second].throughput / (curve[second].load - curve[first].load)
+
+
+def _onset(curve: Sequence[Step], waiting: _Waiting, unit: str) -> int:
+    """The last load before the queue: from there on, whatever load is added waits (or most of it does)."""
+    last = len(curve) - 1
+    for place in range(last):
+        if unit == USERS:
+            tail = [_queue_between(curve, waiting, place, later) for later in range(place + 1, last + 1)]
+            if all(math.isnan(share) or share >= QUEUED for share in tail):
+                return place
+        elif all(
+            math.isnan(value) or value > 1.5 * waiting.values[place] + _CLIFF_FLOOR
+            for value in waiting.values[place + 1 :]
+        ):
+            return place
+    return last
+
+
+def _where_the_queue_begins(curve: Sequence[Step], low: int, waiting: _Waiting) -> float:
+    """N* = N − X·(W − W0): the load less those who wait, at the first load that queues."""
+    base = waiting.values[max(low - 1, 0)]
+    queued = curve[low + 1].throughput * (waiting.values[low + 1] - base)
+    return curve[low + 1].load - queued if math.isfinite(queued) else math.sqrt(curve[low].load * curve[low + 1].load)
 
 
 def _as_good(step: Step, best: Step) -> bool:
@@ -441,23 +506,20 @@ def _as_good(step: Step, best: Step) -> bool:
     return step.throughput >= best.throughput * (1.0 - min(0.1, max(0.03, noise)))
 
 
-def _waiting_grows(low: Step, tail: Sequence[Step], throughput: float, unit: str) -> str | None:
+def _waiting_grows(curve: Sequence[Step], low: int, full: int, waiting: _Waiting | None, unit: str) -> str | None:
     """The second witness of capacity, in words; None where there is none."""
-    last = tail[-1]
-    for metric, statistic in (("ttft", "p50"), ("ttft", "mean"), ("e2e", "p50"), ("e2e", "mean")):
-        before, after = low.figure(metric, statistic), last.figure(metric, statistic)
-        if not (math.isfinite(before) and math.isfinite(after)):
-            continue
-        grown = after - before
+    first, last = curve[low], curve[-1]
+    if waiting is not None:
+        before, after = waiting.values[low], waiting.values[-1]
         # what a queue of this many further users has to add, by Little's law; an open load has no such bound
-        queue = QUEUED * (last.load - tail[0].load) / throughput if unit == USERS else 0.0
-        disjoint = _apart(low, last, metric, statistic)
-        if grown > max(queue, 0.5 * before, _CLIFF_FLOOR) and disjoint:
-            said = f"{name_of(metric, statistic)} grows {words.change(before, after)}"
-            return said if metric == "ttft" else f"{said} (without TTFT, a queue cannot be told from a slower batch)"
-        break
-    if more_than(last.failed, last.requests, ERROR_LIMIT) and last.errors > 2.0 * (low.errors or 0.0):
-        return f"errors grow {words.share(low.errors)} → {words.share(last.errors)}"
+        queue = QUEUED * (last.load - curve[full].load) / last.throughput if unit == USERS and last.throughput else 0.0
+        apart = _apart(first, last, waiting.metric, waiting.statistic)
+        if after - before > max(queue, 0.5 * before, _CLIFF_FLOOR) and apart:
+            said = f"{name_of(waiting.metric, waiting.statistic)} grows {words.change(before, after)}"
+            alone = " (without TTFT, a queue cannot be told from a slower batch)"
+            return said if waiting.metric == "ttft" else said + alone
+    if more_than(last.failed, last.requests, ERROR_LIMIT) and last.errors > 2.0 * (first.errors or 0.0):
+        return f"errors grow {words.share(first.errors)} → {words.share(last.errors)}"
     return None
 
 
@@ -511,7 +573,7 @@ def _fall(curve: Sequence[Step], unit: str) -> Finding | None:
         return 1.0 - curve[place].throughput / curve[best].throughput
 
     for place in range(best + 1, len(curve)):
-        counts = math.sqrt(1.0 / max(curve[place].ended, 1.0) + 1.0 / max(curve[best].ended, 1.0))
+        counts = _noise(curve[best], curve[place])
         stays = all(lost(later) > _FALL for later in range(place, len(curve)))
         if stays and -math.log(max(1e-9, 1.0 - lost(place))) > max(_FALL, _Z99 * counts):
             low, high = curve[place - 1], curve[place]
@@ -552,7 +614,8 @@ def _kinds(step: Step) -> str:
 
 def more_than(count: int, trials: int, limit: float) -> bool:
     """Whether `count` of `trials` proves a share above `limit`, one-sided at 95 % (exact binomial, or its normal
-    approximation where there are many)."""
+    approximation where there are many).
+    """
     if not trials or count / trials <= limit:
         return False
     expected = trials * limit
@@ -591,8 +654,13 @@ def wilson(count: int, trials: int) -> tuple[float, float]:
 
 
 def _cliffs(steps: Sequence[Step], unit: str) -> Iterable[Cliff]:
+    queued = False
     for before, after in pairwise(steps):
-        jumps = [jump for look in (_latency_jump, _error_jump) if (jump := look(before, after)) is not None]
+        latency = _latency_jump(before, after)
+        goes_on = queued and unit == USERS and _queue_goes_on(before, after)
+        queued = latency is not None
+        found = [None if goes_on else latency, _error_jump(before, after)]
+        jumps = [jump for jump in found if jump is not None]
         if jumps:
             what = words.series([what for what, _ in jumps])
             why = "; ".join(why for _, why in jumps)
@@ -600,7 +668,11 @@ def _cliffs(steps: Sequence[Step], unit: str) -> Iterable[Cliff]:
             yield Cliff((before.load, after.load), f"{what} {growth}", why)
 
 
-_Look = Callable[[Step, Step], "tuple[str, str] | None"]
+def _queue_goes_on(before: Step, after: Step) -> bool:
+    """Whether a queue that was there before explains the growth: each further user waits 1/X more (2/X at the p95)."""
+    metric = "ttft" if math.isfinite(after.figure("ttft", "p95")) else "e2e"
+    grown = after.figure(metric, "p95") - before.figure(metric, "p95")
+    return after.throughput > 0.0 and grown <= 2.0 * (after.load - before.load) / after.throughput
 
 
 def _latency_jump(before: Step, after: Step) -> tuple[str, str] | None:
@@ -622,7 +694,7 @@ def _where_it_waits(before: Step, after: Step, metric: str) -> str:
     if math.isnan(first) or math.isnan(whole) or whole <= 0.0:
         return "requests wait before their first token"
     part = min(1.0, max(0.0, first / whole))
-    if part > 0.5:
+    if part > 0.4:
         return f"requests queue: {words.share(part)} of the added time is before the first token"
     return f"answers get slower: only {words.share(part)} of the added time is before the first token"
 
