@@ -54,21 +54,22 @@ class Answer:
         self._over = self._held = self._broken = False
         # the first of several endings is the one that happens
         self._ends_at, self._ending = min((_place(job.faults, name), name) for name in ENDINGS)
-        self._stalls_at = _place(job.faults, "stall")
+        stall = job.faults.get("stall")
+        self._holds = {stall.at: stall.value} if stall else {}  # after how many tokens, and for how many seconds
         self._writes_at = 0  # with so many tokens made, it is time for a write
         job.connection.gone = self._gone
 
     def token(self, due: float) -> None:
         """The engine has made one more token."""
-        if self._over:
+        if self._over or self._broken:
             return
+        if self._made in self._holds:
+            self._hold(self._holds[self._made])
         if self._made == self._ends_at:
             self._broken = True
         else:
-            if self._made == self._stalls_at:
-                self._stall()
             self._made += 1
-        if not self._held and (self._made >= self._writes_at or self._broken):
+        if not self._held:
             self._go_on(due)
 
     def expired(self) -> None:
@@ -78,12 +79,13 @@ class Answer:
 
     def _go_on(self, due: float) -> None:
         """Send what is there to send, and end where that is all or a fault says so."""
-        if self._made > self._written:
-            self._write(due)
-        if self._broken:
-            self._break_off()
-        elif self._written == self.job.plan.output_tokens:
-            self._finish()
+        if self._made >= self._writes_at or self._broken:
+            if self._made > self._written:
+                self._write(due)
+            if self._broken:
+                self._break_off()
+            elif self._written == self.job.plan.output_tokens:
+                self._finish()
 
     def _write(self, due: float) -> None:
         raise NotImplementedError
@@ -99,9 +101,6 @@ class Answer:
             self.job.connection.done(close=True)
         self._end(self._ending)
 
-    def _stall(self) -> None:
-        self._hold(self.job.faults["stall"].value)
-
     def _hold(self, seconds: float) -> None:
         """Let tokens gather for a while."""
         self._held = True
@@ -109,7 +108,7 @@ class Answer:
 
     def _release(self) -> None:
         self._held = False
-        if not self._over and (self._made >= self._writes_at or self._broken):
+        if not self._over:
             self._go_on(time.monotonic())
 
     def _note_write(self, due: float) -> None:
@@ -137,11 +136,8 @@ class Whole(Answer):
     def __init__(self, job: Job) -> None:
         super().__init__(job)
         self._writes_at = job.plan.output_tokens
-
-    def token(self, due: float) -> None:
-        if self._made + 1 == self._writes_at and "slow_headers" in self.job.faults:
-            self._hold(self.job.faults["slow_headers"].value)
-        super().token(due)
+        if "slow_headers" in job.faults:
+            self._holds[job.plan.output_tokens - 1] = job.faults["slow_headers"].value
 
     def _write(self, due: float) -> None:
         if not self._broken:
@@ -179,17 +175,15 @@ class Streamed(Answer):
         self._chunked = job.takes_chunks and "close_delimited" not in faults
         self._strange = bool(faults.keys() & {"comments", "crlf", "cut"})
         self._breaks_json_at = _place(faults, "bad_json")
-        self._stops = sorted((self._ends_at, self._stalls_at, self._breaks_json_at, job.plan.output_tokens))
+        if "slow_headers" in faults:
+            self._holds[0] = faults["slow_headers"].value
+        self._stops = sorted((self._ends_at, *self._holds, self._breaks_json_at, job.plan.output_tokens))
         self._next_write()
 
-    def token(self, due: float) -> None:
-        if not self._made and "slow_headers" in self.job.faults:
-            self._hold(self.job.faults["slow_headers"].value)
-        super().token(due)
-
-    def _stall(self) -> None:
-        self._start()
-        super()._stall()
+    def _hold(self, seconds: float) -> None:
+        if "slow_headers" not in self.job.faults:
+            self._start()  # a stall before the first token still lets the headers out
+        super()._hold(seconds)
 
     def _write(self, due: float) -> None:
         self._start()

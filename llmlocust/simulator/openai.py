@@ -159,7 +159,7 @@ class Request:
     seed: int = 0
 
 
-def read(endpoint: str, body: bytes, settings: Settings) -> Request:
+def read(endpoint: str, body: bytes | bytearray, settings: Settings) -> Request:
     """Read a request's body, or raise the ApiError that it deserves."""
     asked = _decode(endpoint, body)
     if asked.model not in (None, settings.model):
@@ -183,7 +183,7 @@ def read(endpoint: str, body: bytes, settings: Settings) -> Request:
     )
 
 
-def _decode(endpoint: str, body: bytes) -> Any:
+def _decode(endpoint: str, body: bytes | bytearray) -> Any:
     try:
         return _DECODERS[endpoint].decode(body)
     except msgspec.ValidationError as error:

@@ -5,6 +5,7 @@ needed (figures: bench/simulator.py).
 """
 
 import asyncio
+import errno
 import gc
 import hmac
 import itertools
@@ -102,7 +103,7 @@ class Simulator:
     def _complete(self, connection: Connection, http: HttpRequest, record: Record) -> None:
         faults = self._faults_of(http)
         record.fault = http.headers.get(FAULT_HEADER, self._settings.fault if faults else "")
-        request = openai.read(http.path, bytes(http.body), self._settings)
+        request = openai.read(http.path, http.body, self._settings)
         record.stream, record.prompt_tokens = request.stream, request.prompt_tokens
         if refused := _refused_by_fault(faults):
             self._refuse(connection, record, *refused)
@@ -256,17 +257,18 @@ def serve(settings: Settings, ready: Callable[[int], None] | None = None) -> Non
     An API key is asked of clients where the environment variable LLMLOCUST_SIMULATOR_KEY is set.
     """
     _allow_many_files()
-    try:
-        asyncio.run(_serve(settings, ready))
-    except OSError as error:
-        print(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    asyncio.run(_serve(settings, ready))
 
 
 async def _serve(settings: Settings, ready: Callable[[int], None] | None) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     simulator = Simulator(settings, os.environ.get(KEY_VARIABLE))
-    server = await loop.create_server(simulator.connection, settings.host, settings.port, backlog=_BACKLOG)
+    try:
+        server = await loop.create_server(simulator.connection, settings.host, settings.port, backlog=_BACKLOG)
+    except OSError as error:
+        why = "the port is taken" if error.errno == errno.EADDRINUSE else error.strerror or error
+        print(f"cannot listen on {settings.host}:{settings.port}: {why}", file=sys.stderr)
+        raise SystemExit(2) from None
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stop.set)
     port = server.sockets[0].getsockname()[1]

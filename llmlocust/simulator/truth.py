@@ -1,4 +1,4 @@
-"""What really happened: for each request when it came, and when each of its tokens was written. Pure.
+"""What really happened: for each request when it came, and when each of its tokens was written.
 
 Times are CLOCK_MONOTONIC nanoseconds, which a client on the same host shares. A token's time is taken just before its
 bytes are handed to the kernel, so no client can have seen it earlier. Tokens that leave in one write share its time.
@@ -90,10 +90,8 @@ class Truth:
     def __init__(self, token_limit: int) -> None:
         self._limit = token_limit
         self._records: deque[Record] = deque()
-        self._kept = 0
-        self._counts = Counter[str]()
-        self._endpoints = Counter[str]()
-        self._tokens = 0
+        self._kept = self._tokens = 0
+        self._outcomes, self._endpoints = Counter[str](), Counter[str]()
         self._loop_late_ns: deque[int] = deque(maxlen=100_000)
         self._epoch_minus_monotonic_ns = time.time_ns() - time.monotonic_ns()
 
@@ -105,7 +103,7 @@ class Truth:
     def end(self, record: Record, outcome: str, now_ns: int) -> None:
         """Note how a request ended; the oldest ones are forgotten where there are too many tokens."""
         record.outcome, record.ended_ns = outcome, now_ns
-        self._counts[outcome] += 1
+        self._outcomes[outcome] += 1
         self._tokens += len(record.writes_ns)
         self._kept += _weight(record)
         while self._kept > self._limit and self._records[0].ended_ns and len(self._records) > 1:
@@ -118,12 +116,16 @@ class Truth:
     def clear(self) -> None:
         """Forget all that has ended."""
         still_open = [record for record in self._records if not record.ended_ns]
-        self.__init__(self._limit)  # type: ignore[misc]
+        self._records.clear()
+        self._outcomes.clear()
+        self._endpoints.clear()
+        self._loop_late_ns.clear()
+        self._kept = self._tokens = 0
         for record in still_open:
             self.begin(record)
 
     def lines(self) -> Iterator[bytes]:
-        """One JSON object a request, oldest first."""
+        """One JSON object a request, oldest first. Telling a million tokens takes a second: ask after the load."""
         encode = msgspec.json.Encoder().encode
         return (encode(record.as_dict(self._epoch_minus_monotonic_ns)) + b"\n" for record in self._records)
 
@@ -133,7 +135,7 @@ class Truth:
         written = self._tokens + sum(len(record.writes_ns) for record in self._records if not record.ended_ns)
         return {
             "received": dict(self._endpoints),
-            "outcomes": dict(self._counts) | ({OPEN: open_requests} if open_requests else {}),
+            "outcomes": dict(self._outcomes) | ({OPEN: open_requests} if open_requests else {}),
             "tokens": written,
             "requests_kept": len(self._records),
             "write_late_ms": lateness(late),

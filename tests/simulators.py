@@ -1,0 +1,95 @@
+"""A simulator as a child process, for any test that needs a server to talk to."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+PATIENCE = 30.0
+
+
+@dataclass(frozen=True)
+class RunningSimulator:
+    """A simulator that listens."""
+
+    process: subprocess.Popen[str]
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def get(self, path: str) -> bytes:
+        with urllib.request.urlopen(self.url + path, timeout=PATIENCE) as answer:
+            return answer.read()
+
+    def truth(self) -> list[dict[str, Any]]:
+        """What happened to every request, oldest first; times of tokens in microseconds after `received_ns`."""
+        return [json.loads(line) for line in self.get("/truth").splitlines()]
+
+    def ended(self, requests: int) -> list[dict[str, Any]]:
+        """The truth, once so many requests have ended: a client sees the last byte before the server notes it."""
+        return wait_for(
+            lambda: [each for each in self.truth() if each["outcome"] != "open"], lambda x: len(x) >= requests
+        )
+
+    def summary(self) -> dict[str, Any]:
+        return json.loads(self.get("/truth?summary=1"))
+
+    def clear(self) -> None:
+        """Forget what happened so far."""
+        request = urllib.request.Request(self.url + "/truth", method="DELETE")
+        urllib.request.urlopen(request, timeout=PATIENCE).close()
+
+    def metric(self, name: str, labels: str = "") -> float:
+        """One sample of /metrics, such as metric("vllm:num_requests_running")."""
+        for line in self.get("/metrics").decode().splitlines():
+            if line.startswith(name + "{") and labels in line:
+                return float(line.rpartition(" ")[2])
+        raise KeyError(name)
+
+
+@contextmanager
+def running_simulator(*, key: str | None = None, **settings: Any) -> Iterator[RunningSimulator]:
+    """Start a simulator on a free port; settings are those of `llmlocust.simulator.settings.Settings`."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "llmlocust.simulator", *options(port=0, **settings)],
+        cwd=ROOT,
+        env={**os.environ, **({"LLMLOCUST_SIMULATOR_KEY": key} if key else {})},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        line = process.stdout.readline()
+        assert line, f"the simulator did not start: exit {process.wait()}"
+        yield RunningSimulator(process, int(line.rpartition(":")[2]))
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+        process.stdout.close()
+
+
+def options(**settings: Any) -> list[str]:
+    """Settings as a command line has them."""
+    written = []
+    for name, value in settings.items():
+        if value is not False:
+            written += ["--" + name.replace("_", "-")] + ([] if value is True else [str(value)])
+    return written
+
+
+def wait_for(ask: Callable[[], Any], is_right: Callable[[Any], bool] = bool, patience: float = PATIENCE) -> Any:
+    """Ask until the answer is right, and return it; AssertionError when patience is over."""
+    until = time.monotonic() + patience
+    while not is_right(answer := ask()):
+        assert time.monotonic() < until, f"still {answer!r} after {patience} s"
+        time.sleep(0.01)
+    return answer
