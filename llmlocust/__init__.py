@@ -1,1 +1,28 @@
-"""llmlocust: how many users can an LLM endpoint take, where does it break, why, and can the answer be believed?"""
+"""llmlocust: how many users can an LLM endpoint take, where does it break, why, and can the answer be believed?
+
+The names below load on first use, for they bring Locust with them, and Locust patches Python's standard library.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "ChatUser": "llmlocust.plugin.users",
+    "CompletionUser": "llmlocust.plugin.users",
+    "LLMUser": "llmlocust.plugin.users",
+    "SteppedRamp": "llmlocust.plugin.shapes",
+    "Timeouts": "llmlocust.plugin.transport",
+    "Record": "llmlocust.stream.record",
+}
+
+__all__ = list(_HOMES)  # a list it is
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -34,6 +34,7 @@ class Ledger:
         self.sent = 0
         self.ended = 0
         self.rows_seen = 0
+        self.rows_kept = 0
         self._sampler = _Sampler(ROWS_A_SECOND)
         self._renew()
 
@@ -162,6 +163,7 @@ class Ledger:
     def take_rows(self, epoch: float) -> list[list[Any]]:
         """The rows that came in since the last time, with `sent` in epoch seconds."""
         rows, self.rows = self.rows, []
+        self.rows_kept += len(rows)
         for row in rows:
             row[_SENT] = round(row[_SENT] + epoch, 6)
         return rows

@@ -1,0 +1,143 @@
+"""The counting in each process that runs users: records go into its ledger, and what is new goes to the run.
+
+A worker sends it along with Locust's own reports; a process that is master and worker in one hands it over itself.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from time import perf_counter, perf_counter_ns, process_time
+from typing import Any
+
+import gevent
+from locust.env import Environment
+from locust.runners import WorkerRunner
+
+from llmlocust.numbers.ledger import Ledger
+from llmlocust.stream.record import Record
+
+MESSAGE_VERSION = 1
+"""Of what travels between master and workers."""
+
+_LAG_INTERVAL = 0.05
+
+
+class Collector:
+    """Moments are seconds since the run began; a worker learns when that was from the master's first message."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        self.began_ns = perf_counter_ns()
+        self.ledger = Ledger(self._name())
+        self.in_flight = 0
+        self.refused = ""
+        """Why the run must not send anything; empty when it may."""
+        self._loop_lag = 0.0
+        self._cpu = (process_time(), perf_counter())
+        gevent.spawn(self._watch_loop)
+        gevent.spawn(self._gauge)
+
+    def start(self, elapsed: float = 0.0) -> None:
+        """A run began, so many seconds ago."""
+        self.began_ns = perf_counter_ns() - int(elapsed * 1e9)
+        self.ledger = Ledger(self._name())
+        self.refused = ""
+
+    def _name(self) -> str:
+        return f"{socket.gethostname()}:{os.getpid()}"
+
+    def moment(self, ns: int | None = None) -> float:
+        return ((perf_counter_ns() if ns is None else ns) - self.began_ns) / 1e9
+
+    # ── requests ──
+
+    def request_begins(self) -> None:
+        self.in_flight += 1
+        self.ledger.note_sent(self.moment())
+
+    def request_ended(self, record: Record) -> None:
+        self.in_flight -= 1
+        self.ledger.add(record, record.sent - self.began_ns / 1e9)
+        self._show_in_locusts_table(record)
+
+    def _show_in_locusts_table(self, record: Record) -> None:
+        """Rows for TTFT and TPOT. They bypass the request event, or they would count as requests in Aggregated."""
+        if record.ok:
+            entries = self.environment.stats.entries
+            for title, value in (("TTFT", record.ttft), ("TPOT", record.tpot)):
+                if value is not None:
+                    entries[f"{record.name} {title}", "LLM"].log(value * 1000.0, 0)
+
+    # ── levels ──
+
+    def level_began(self, load: float, unit: str) -> None:
+        self.ledger.begin_level(self.moment(), load, unit)
+
+    def level_settled(self, *, reached: bool) -> None:
+        self.ledger.settle_level(self.moment(), reached=reached)
+
+    def level_ended(self) -> None:
+        self.ledger.end_level(self.moment())
+
+    # ── what is new ──
+
+    def take(self) -> dict[str, Any]:
+        return {"version": MESSAGE_VERSION, **self.ledger.take()}
+
+    # ── the state of this process ──
+
+    def _watch_loop(self) -> None:
+        """How late the event loop comes round: that much later than they could be are its answers read."""
+        while True:
+            due = perf_counter() + _LAG_INTERVAL
+            gevent.sleep(_LAG_INTERVAL)
+            self._loop_lag = max(self._loop_lag, perf_counter() - due)
+
+    def _gauge(self) -> None:
+        """Once in every second of the run, in its middle."""
+        while True:
+            gevent.sleep(1.0 - (self.moment() - 0.5) % 1.0)
+            runner = self.environment.runner
+            self.ledger.note_gauges(
+                self.moment(),
+                users=len(runner.user_greenlets) if runner is not None else 0,
+                in_flight=self.in_flight,
+                client_cpu=self._cpu_share(),
+                loop_lag=self._loop_lag * 1000.0,
+            )
+            self._loop_lag = 0.0
+
+    def _cpu_share(self) -> float:
+        (cpu, wall), self._cpu = self._cpu, (process_time(), perf_counter())
+        return (self._cpu[0] - cpu) / max(self._cpu[1] - wall, 1e-3)
+
+
+def connect_worker(environment: Environment, collector: Collector) -> None:
+    """Wire a worker's collector to the master's messages and to Locust's reports."""
+    runner = environment.runner
+    assert isinstance(runner, WorkerRunner)
+    handlers: dict[str, Callable[[dict[str, Any]], None]] = {
+        "run": lambda told: collector.start(told["elapsed"]),
+        "began": lambda told: collector.level_began(told["load"], told["unit"]),
+        "settled": lambda told: collector.level_settled(reached=told["reached"]),
+        "ended": lambda told: collector.level_ended(),
+        "stop early": lambda told: setattr(environment, "stop_timeout", told["stop_timeout"]),
+    }
+
+    def on_message(environment: Environment, msg: Any) -> None:
+        handlers[msg.data["what"]](msg.data)
+
+    def on_report(client_id: str, data: dict[str, Any]) -> None:
+        data["llm"] = collector.take()
+
+    def on_stop(environment: Environment) -> None:
+        # ahead of Locust's own last report, which may come too late
+        runner.send_message("llm_last", collector.take())
+        # Locust's worker sleeps for this long before it can be told to quit
+        environment.stop_timeout = 0.0
+
+    runner.register_message("llm", on_message)
+    environment.events.report_to_master.add_listener(on_report)
+    environment.events.test_stop.add_listener(on_stop)

@@ -1,0 +1,80 @@
+"""What a run says on the terminal: a line when a level ends, and now and then a line on how it goes."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from llmlocust.numbers.levels import LevelFigures
+
+if TYPE_CHECKING:
+    from llmlocust.plugin.run import Run
+
+_PROGRESS_EVERY = 10.0
+
+_last_said = 0.0
+
+
+def say(line: str) -> None:
+    global _last_said  # noqa: PLW0603  # one terminal, one time of its last line
+    _last_said = time.monotonic()
+    print(line, flush=True)
+
+
+def error(line: str) -> None:
+    print(f"llmlocust: {line}", file=sys.stderr, flush=True)
+
+
+def level_line(figures: LevelFigures) -> str:
+    """A level in one line. Requests that it sent and that are still running are not in it yet."""
+    ttft, gap, e2e = figures.metric("ttft"), figures.metric("gap"), figures.metric("e2e")
+    parts = [
+        f"level {figures.level + 1}: {figures.load:g} {figures.unit}",
+        f"{_number(figures.throughput)} requests/s",
+        f"{_number(figures.output_tokens_per_s)} tokens/s",
+        f"TTFT p50 {_duration(ttft['p50'])} p95 {_duration(ttft['p95'])}"
+        if ttft.count
+        else f"E2E p50 {_duration(e2e['p50'])} p95 {_duration(e2e['p95'])}",
+    ]
+    if gap.count:
+        parts.append(f"gap p99 {_duration(gap['p99'])}")
+    parts.append(_errors(figures))
+    return " · ".join(parts)
+
+
+def _errors(figures: LevelFigures) -> str:
+    if not figures.failed:
+        return f"{figures.requests} requests, no errors"
+    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(figures.error_kinds.items()))
+    return f"{figures.requests} requests, {figures.errors:.1%} errors ({kinds})"
+
+
+def progress(run: Run) -> None:
+    """How it goes, where nothing has been said for a while."""
+    if time.monotonic() - _last_said < _PROGRESS_EVERY:
+        return
+    users = run.environment.runner.user_count if run.environment.runner else 0
+    level = run.level
+    state = "between levels"
+    if level and level.ended is None:
+        state = "settling" if level.settled is None else f"measured for {level.window(run.moment()):.0f} s"
+    number = (
+        "" if level is None else f"level {level.index + 1}" + (f" of {len(run.plan['levels'])}" if run.plan else "")
+    )
+    say(
+        f"  … {number or 'no level yet'}, {state} · {users} users · {run.ledger.ended} of {run.ledger.sent} requests done"
+    )
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "–"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _duration(seconds: float) -> str:
+    if math.isnan(seconds):
+        return "–"
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"

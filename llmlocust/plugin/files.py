@@ -1,0 +1,81 @@
+"""Writing the files of a run (numbers.formats says what is in them), so that a run cut off anywhere can be read.
+
+The requests are appended. The others are small and are written anew, to a name beside and then put in place: a full
+disk or a killed process leaves the last whole version.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from llmlocust.numbers import formats
+from llmlocust.numbers.ledger import Ledger
+from llmlocust.numbers.levels import LEVEL_COLUMNS, LevelFigures
+
+
+class RunFiles:
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        Path(prefix).parent.mkdir(parents=True, exist_ok=True)
+        self._requests = self.path(formats.REQUESTS).open("w", newline="", encoding="utf-8")
+        self._rows = csv.writer(self._requests)
+        self._rows.writerow(formats.REQUEST_COLUMNS)
+        self._requests.flush()
+
+    def path(self, name: str) -> Path:
+        return Path(f"{self.prefix}_{name}")
+
+    def append_requests(self, rows: Iterable[list[Any]]) -> None:
+        self._rows.writerows(rows)
+        self._requests.flush()
+
+    def write_levels(self, figures: Iterable[LevelFigures]) -> None:
+        rows = (each.row() for each in figures)
+        self._replace(formats.LEVELS, LEVEL_COLUMNS, ([row[name] for name in LEVEL_COLUMNS] for row in rows))
+
+    def write_histograms(self, ledger: Ledger) -> None:
+        self._replace(formats.HISTOGRAMS, formats.HISTOGRAM_COLUMNS, _histogram_rows(ledger))
+
+    def write_timeline(self, ledger: Ledger, epoch: float) -> None:
+        self._replace(formats.TIMELINE, formats.TIMELINE_COLUMNS, _timeline_rows(ledger, epoch))
+
+    def write_run(self, told: Mapping[str, Any]) -> None:
+        path = self.path(formats.RUN)
+        beside = path.with_name(path.name + ".part")
+        beside.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        beside.replace(path)
+
+    def close(self) -> None:
+        self._requests.close()
+
+    def _replace(self, name: str, columns: list[str], rows: Iterable[list[Any]]) -> None:
+        path = self.path(name)
+        beside = path.with_name(path.name + ".part")
+        with beside.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            writer.writerows(rows)
+        os.replace(beside, path)  # noqa: PTH105  # os.replace is what the promise above rests on
+
+
+def _histogram_rows(ledger: Ledger) -> Iterator[list[Any]]:
+    for (level, name), tally in sorted(ledger.tallies.items()):
+        for metric, histogram in tally.histograms.items():
+            for bucket, count in histogram.items():
+                yield [level, name, metric, bucket, count]
+
+
+def _timeline_rows(ledger: Ledger, epoch: float) -> Iterator[list[Any]]:
+    for second, seen in sorted(ledger.seconds.items()):
+        level = ledger.level_at(second + 0.5)
+        named = {"time": int(epoch) + second, "level": "" if level is None else level.index}
+        yield [_number(named.get(column, seen.get(column, 0))) for column in formats.TIMELINE_COLUMNS]
+
+
+def _number(value: Any) -> Any:
+    return round(value, 3) if isinstance(value, float) else value

@@ -1,0 +1,56 @@
+"""Locust's own CSV files, with the second that they lose: Locust closes them without a last write.
+
+Importing this puts the writer in place of Locust's, which looks its class up when it starts.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import gevent
+import locust.stats
+
+from llmlocust.plugin import console
+
+
+class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
+    """Writes once more when asked to, and names a folder that cannot be written in one line."""
+
+    newest: CompleteCSVFileWriter | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().__init__(*args, **kwargs)
+        except OSError as problem:
+            console.error(
+                f"cannot write {problem.filename}: {problem.strerror}. Give --csv a prefix in a folder you may write to"
+            )
+            sys.exit(2)
+        CompleteCSVFileWriter.newest = self
+
+    def stats_writer(self) -> None:
+        self._writer = gevent.getcurrent()
+        super().stats_writer()
+
+    def write_last(self) -> None:
+        """One more round of rows, after the loop that writes one a second."""
+        writer = getattr(self, "_writer", None)
+        if writer is None or self.stats_history_csv_filehandle.closed:
+            return
+        writer.kill()
+        self.requests_csv_filehandle.seek(self._data_start(self.requests_csv_columns))
+        self._requests_data_rows(self.requests_csv_writer)
+        self.requests_csv_filehandle.truncate()
+        self._stats_history_data_rows(self.stats_history_csv_writer, time.time())
+        self.failures_csv_filehandle.seek(self.failures_csv_data_start)
+        self._failures_data_rows(self.failures_csv_writer)
+        self.failures_csv_filehandle.truncate()
+
+    @staticmethod
+    def _data_start(columns: list[str]) -> int:
+        return len(",".join(columns).encode()) + 2  # csv ends its lines with CR LF
+
+
+locust.stats.StatsCSVFileWriter = CompleteCSVFileWriter  # type: ignore[misc]

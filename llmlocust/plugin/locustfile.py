@@ -1,0 +1,15 @@
+"""The locustfile of `llmlocust run`: a stepped ramp of users who chat."""
+
+from llmlocust import ChatUser, CompletionUser, SteppedRamp
+
+
+class Chat(ChatUser):
+    pass
+
+
+class Completion(CompletionUser):
+    pass
+
+
+class Ramp(SteppedRamp):
+    pass

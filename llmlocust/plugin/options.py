@@ -1,0 +1,96 @@
+"""The options of a run: `--llm-…` on the command line, LLMLOCUST_… in the environment, fields of the web form.
+
+An attribute of the user or shape class that a locustfile sets wins over its option. API keys are no option: they
+come from LLMLOCUST_API_KEY or OPENAI_API_KEY in each node's own environment, and are written nowhere.
+
+Names hold no digit behind a letter and defaults are never None: Locust's web form would lose or mistype them.
+"""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from typing import Any, NamedTuple
+
+from locust import events
+from locust.argument_parser import LocustArgumentParser
+from locust.env import Environment
+
+from llmlocust.load.curves import DEFAULT_LEVELS
+
+
+class Option(NamedTuple):
+    name: str
+    default: str | float | bool
+    help: str
+
+    @property
+    def dest(self) -> str:
+        return "llm_" + self.name.replace("-", "_")
+
+
+OPTIONS = (
+    Option("model", "", "Model to ask for. Empty: the first one that the server lists"),
+    Option("prompts", "short", "Built-in sets (short, long, reasoning, multilingual; several with commas) or a file, one prompt a line or JSONL"),
+    Option("unique", True, "Make each prompt unique, so that a prefix cache does not answer for the model"),
+    Option("system", "", "System prompt of every chat"),
+    Option("max-tokens", 256, "Most tokens of an answer; 0: the server's own limit"),
+    Option("temperature", -1.0, "Sampling temperature; negative: the server's own"),
+    Option("body", "", 'Further fields of every request, as JSON: {"ignore_eos": true}'),
+    Option("wait", "0", "Think time between a user's requests in seconds: 5, or 1-3 for anything between"),
+    Option("levels", ",".join(map(str, DEFAULT_LEVELS)), "Levels of users of a stepped ramp"),
+    Option("settle", 5.0, "Seconds between a level's users being there and measuring"),
+    Option("hold", 30.0, "Seconds for which a level is measured"),
+    Option("drain", 30.0, "Most seconds that requests in flight may take to end when the ramp is over"),
+    Option("timeout-connect", 10.0, "Seconds for name look-up, TCP and TLS"),
+    Option("timeout-first-token", 120.0, "Seconds from sending to the first token"),
+    Option("timeout-stall", 60.0, "Seconds between two pieces of a stream"),
+    Option("timeout-total", 600.0, "Seconds from sending to the end"),
+    Option("insecure", False, "Do not verify the server's TLS certificate"),
+    Option("preflight", True, "Send one request before the load, and do not start where it fails"),
+)  # fmt: skip
+
+DEFAULTS: dict[str, Any] = {option.dest: option.default for option in OPTIONS}
+
+
+@events.init_command_line_parser.add_listener
+def _add_options(parser: LocustArgumentParser) -> None:
+    for option in OPTIONS:
+        flag = {"action": "store_true"} if option.default is False else {}
+        if option.default is True:
+            flag = {"type": _truth, "nargs": "?", "const": True, "metavar": "true|false"}
+        elif not flag:
+            flag = {"type": type(option.default)}
+        parser.add_argument(
+            f"--llm-{option.name}",
+            default=option.default,
+            env_var="LLMLOCUST_" + option.name.replace("-", "_").upper(),
+            help=option.help,
+            **flag,
+        )
+
+
+def _truth(text: str) -> bool:
+    return text.strip().lower() not in ("false", "no", "off", "0")
+
+
+def option(environment: Environment, name: str) -> Any:
+    """An option's value by its name ("max_tokens"), its default where Locust is used as a library without a parser."""
+    dest = f"llm_{name}"
+    return getattr(environment.parsed_options or Namespace(), dest, DEFAULTS[dest])
+
+
+def api_key() -> str:
+    return os.environ.get("LLMLOCUST_API_KEY") or os.environ.get("OPENAI_API_KEY") or ""
+
+
+def think_time(text: str) -> tuple[float, float]:
+    """Least and most seconds from an option's text. ValueError in one line."""
+    low, _, high = str(text).partition("-")
+    try:
+        least, most = float(low), float(high or low)
+    except ValueError:
+        least, most = -1.0, -1.0
+    if not 0 <= least <= most:
+        raise ValueError(f"a think time is seconds such as 5, or 1-3 for anything between — got {text!r}")
+    return least, most

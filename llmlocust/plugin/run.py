@@ -1,0 +1,228 @@
+"""`Run`: one run as a whole, in the process that is Locust's master or its only one.
+
+It says when levels begin and end, merges what the collectors send, and keeps the files and the console up to date.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from importlib.metadata import version
+from typing import Any
+
+import gevent
+from locust.env import Environment
+from locust.runners import STATE_RUNNING, MasterRunner
+
+from llmlocust.numbers import formats
+from llmlocust.numbers.ledger import Ledger
+from llmlocust.numbers.levels import USERS, Level, LevelFigures
+from llmlocust.plugin import console
+from llmlocust.plugin.collector import MESSAGE_VERSION, Collector
+from llmlocust.plugin.files import RunFiles
+from llmlocust.plugin.options import OPTIONS, option
+
+_TICK = 1.0
+_LEAST_REWRITE = 5.0
+_REWRITE_SHARE = 100.0
+"""Files that are written anew are so at most every 5 s and for at most 1 % of the time, however long they get."""
+
+
+class Run:
+    def __init__(
+        self, environment: Environment, collector: Collector | None, prefix: str, preflight: dict[str, Any]
+    ) -> None:
+        """`collector` is that of this process, where it runs users itself; a master has none."""
+        self.environment = environment
+        self.collector = collector
+        self.ledger = Ledger()
+        self.plan: dict[str, Any] | None = None
+        """What a ramp of ours set out to do; without one, levels are taken from the user count."""
+        self.preflight = preflight
+        self.began = time.time()
+        self.ended: float | None = None
+        self.problems: list[str] = []
+        self._clock = time.monotonic()
+        self._next_write = 0.0
+        self._stop_timeout: float | None = None
+        self.files = RunFiles(prefix) if prefix else None
+        self._write_run()
+        self._keeper = gevent.spawn(self._keep)
+
+    def moment(self) -> float:
+        return time.monotonic() - self._clock
+
+    # ── levels ──
+
+    def begin_level(self, load: float, unit: str = USERS) -> None:
+        self.ledger.begin_level(self.moment(), load, unit)
+        if self.collector:
+            self.collector.level_began(load, unit)
+        self._tell("began", load=load, unit=unit)
+
+    def settle_level(self, *, reached: bool = True) -> None:
+        self.ledger.settle_level(self.moment(), reached=reached)
+        if self.collector:
+            self.collector.level_settled(reached=reached)
+        self._tell("settled", reached=reached)
+
+    def end_level(self) -> None:
+        if not self.level or self.level.ended is not None:
+            return
+        self.ledger.end_level(self.moment())
+        if self.collector:
+            self.collector.level_ended()
+        self._tell("ended")
+        self._collect()
+        console.say(console.level_line(self.ledger.figures(self.level, self.moment())))
+
+    @property
+    def level(self) -> Level | None:
+        """The newest one."""
+        return self.ledger.levels[-1] if self.ledger.levels else None
+
+    def _tell(self, what: str, client_id: str | None = None, **data: Any) -> None:
+        runner = self.environment.runner
+        if isinstance(runner, MasterRunner):
+            runner.send_message("llm", {"what": what, **data}, client_id=client_id)
+
+    def announce(self, client_id: str | None = None) -> None:
+        """Tell workers, or one that came late, that the run is on and where it stands."""
+        self._tell("run", client_id, elapsed=self.moment())
+        if client_id:
+            for level in self.ledger.levels:
+                self._tell("began", client_id, load=level.load, unit=level.unit)
+            if self.level and self.level.settled is not None:
+                self._tell("settled", client_id, reached=self.level.reached)
+
+    def let_requests_end(self, seconds: float) -> None:
+        """At the end of a ramp users may finish their requests, so that the last level does not lose its slow ones."""
+        self._stop_timeout = self.environment.stop_timeout
+        self.environment.stop_timeout = max(self._stop_timeout, seconds)
+
+    def stop_early(self) -> None:
+        """Somebody stops the test: what is in flight is cut off, unless --stop-timeout says otherwise."""
+        if self._stop_timeout is not None:
+            self.environment.stop_timeout = self._stop_timeout
+            self._tell("stop early", stop_timeout=self._stop_timeout)
+
+    def follow_users(self) -> None:
+        """Without a ramp of ours, a level is a time at which all users asked for are there."""
+        runner = self.environment.runner
+        if self.plan is not None or runner is None:
+            return
+        steady = runner.state == STATE_RUNNING and runner.user_count > 0
+        open_level = self.level if self.level and self.level.ended is None else None
+        if open_level and (not steady or runner.user_count != open_level.load):
+            self.end_level()
+            open_level = None
+        if steady and not open_level:
+            self.begin_level(runner.user_count)
+            self.settle_level()
+
+    # ── what comes in ──
+
+    def merge(self, packed: dict[str, Any]) -> None:
+        if packed.get("version") != MESSAGE_VERSION:
+            self.problem("a worker runs another version of llmlocust; its figures are not counted")
+            return
+        self.ledger.merge(packed)
+
+    def problem(self, words: str) -> None:
+        if words not in self.problems:
+            self.problems.append(words)
+            console.say(words)
+
+    # ── keeping up ──
+
+    def _keep(self) -> None:
+        while True:
+            gevent.sleep(_TICK)
+            self.follow_users()
+            self._collect()
+            self._write_rows()
+            console.progress(self)
+            if self.moment() >= self._next_write:
+                self._write_rest()
+
+    def _collect(self) -> None:
+        if self.collector:
+            self.merge(self.collector.take())
+
+    def finish(self) -> None:
+        """The end: everything has come in that will. May be called again when more has."""
+        self.end_level()
+        self._collect()
+        self.ended = self.ended or time.time()
+        self._keeper.kill(block=False)
+        self._write_rows()
+        self._write_rest()
+        if self.files:
+            self.files.close()
+
+    # ── files ──
+
+    def _write_rows(self) -> None:
+        rows = self.ledger.take_rows(self.began)
+        if self.files:
+            self._guarded(lambda files: files.append_requests(rows))
+
+    def _write_rest(self) -> None:
+        begun = self.moment()
+        self._guarded(lambda files: files.write_levels(self.figures()))
+        self._guarded(lambda files: files.write_histograms(self.ledger))
+        self._guarded(lambda files: files.write_timeline(self.ledger, self.began))
+        self._write_run()
+        self._next_write = self.moment() + max(_LEAST_REWRITE, (self.moment() - begun) * _REWRITE_SHARE)
+
+    def _write_run(self) -> None:
+        self._guarded(lambda files: files.write_run(self._told()))
+
+    def _guarded(self, write: Any) -> None:
+        """A full disk must not end a run: what is measured goes on being shown, and the next attempt may succeed."""
+        if self.files is None:
+            return
+        try:
+            write(self.files)
+        except OSError as trouble:
+            self.problem(f"cannot write {self.files.prefix}_*: {trouble.strerror or trouble}")
+
+    def figures(self) -> list[LevelFigures]:
+        now = self.moment()
+        return [self.ledger.figures(level, now, self.began) for level in self.ledger.levels]
+
+    def _told(self) -> dict[str, Any]:
+        environment, runner = self.environment, self.environment.runner
+        processes = runner.worker_count if isinstance(runner, MasterRunner) else 1
+        return {
+            "format": formats.FORMAT,
+            "llmlocust": version("llmlocust"),
+            "locust": version("locust"),
+            "python": platform.python_version(),
+            "started": self.began,
+            "ended": self.ended,
+            "target": {
+                "host": environment.host or "",
+                "model": option(environment, "model"),
+                "dialect": ", ".join(sorted({_dialect(user) for user in environment.user_classes} - {""})),
+            },
+            "plan": self.plan,
+            "options": {each.dest: option(environment, each.dest.removeprefix("llm_")) for each in OPTIONS},
+            "user_classes": {user.__name__: _think(user) for user in environment.user_classes},
+            "clock": "user",
+            "processes": processes,
+            "counts": {"sent": self.ledger.sent, "ended": self.ledger.ended, "preflight": int(bool(self.preflight))},
+            "preflight": self.preflight,
+            "rows": {"seen": self.ledger.rows_seen, "kept": self.ledger.rows_kept},
+            "checks": [
+                {"name": "run", "ok": False, "value": None, "limit": None, "says": words} for words in self.problems
+            ],
+        }
+
+
+def _dialect(user: type) -> str:
+    return getattr(getattr(user, "dialect", None), "name", "")
+
+
+def _think(user: type) -> str:
+    return getattr(user, "think_time_in_words", "")

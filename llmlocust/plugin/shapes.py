@@ -1,0 +1,85 @@
+"""Load shapes for locustfiles: `SteppedRamp`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from locust import LoadTestShape
+from locust.runners import STATE_INIT, WORKER_REPORT_INTERVAL, MasterRunner
+
+from llmlocust.load.curves import BEGAN, DONE, ENDED, SETTLED, Staircase, parse_levels
+from llmlocust.numbers.levels import USERS
+from llmlocust.plugin.options import option
+from llmlocust.plugin.run import Run
+
+_FASTEST_SPAWN = 100.0
+
+
+class SteppedRamp(LoadTestShape):
+    """Users in levels, each held for a while that starts when its users are really there.
+
+    Attributes that are None are taken from the options (`--llm-levels`, `--llm-settle`, `--llm-hold`,
+    `--llm-drain`).
+    """
+
+    abstract: ClassVar[bool] = True
+
+    levels: Sequence[int] | None = None
+    settle: float | None = None
+    hold: float | None = None
+    drain: float | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stairs: Staircase | None = None
+        self._run: Run | None = None
+
+    def run_started(self, run: Run) -> None:
+        """Locust's test started, with the users of the first level; called before any of them is."""
+        self._run = run
+        self._stairs = stairs = Staircase(
+            self._levels(),
+            settle=float(self._setting("settle")),
+            hold=float(self._setting("hold")),
+            # a level's last requests are counted where they end, and a worker's last report must have come
+            grace=WORKER_REPORT_INTERVAL + 1.0 if isinstance(self.runner, MasterRunner) else 1.0,
+        )
+        run.plan = {"unit": USERS, "levels": list(stairs.levels), "settle": stairs.settle, "hold": stairs.hold}
+        run.let_requests_end(float(self._setting("drain")))
+        self._advance()
+
+    def tick(self) -> tuple[int, float] | None:
+        assert self.runner is not None
+        if self.runner.state == STATE_INIT or self._stairs is None:  # this very tick is what starts the test
+            first = self._levels()[0]
+            return first, _rate(first)
+        self._advance()
+        if self._stairs.phase == DONE:
+            return None
+        return int(self._stairs.target), _rate(self._stairs.step)
+
+    def _advance(self) -> None:
+        assert self._stairs is not None
+        assert self._run is not None
+        for change in self._stairs.advance(time.monotonic(), self.get_current_user_count()):
+            if change.what == BEGAN:
+                self._run.begin_level(self._stairs.levels[change.level])
+            elif change.what == SETTLED:
+                self._run.settle_level(reached=change.reached)
+            elif change.what == ENDED:
+                self._run.end_level()
+
+    def _levels(self) -> list[int]:
+        return list(self.levels or parse_levels(self._setting("levels")))
+
+    def _setting(self, name: str) -> Any:
+        own = getattr(self, name)
+        assert self.runner is not None
+        return option(self.runner.environment, name) if own is None else own
+
+
+def _rate(step: float) -> float:
+    """Spawn a level's new users within a second or two: Locust's master is deaf while it spawns, and warns above 100."""
+    return min(max(step, 1.0), _FASTEST_SPAWN)

@@ -1,0 +1,213 @@
+"""Users for locustfiles: `ChatUser`, `CompletionUser`, and `LLMUser` for tasks of one's own."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from time import perf_counter_ns, time
+from typing import Any, ClassVar
+
+import gevent
+import msgspec
+from locust import task
+from locust.contrib.fasthttp import FastHttpUser
+from locust.env import Environment
+from locust.exception import StopUser
+
+from llmlocust.load.prompts import Prompts, Question
+from llmlocust.load.prompts import load as load_prompts
+from llmlocust.plugin.listeners import plugin_of
+from llmlocust.plugin.options import option, think_time
+from llmlocust.plugin.preflight import headers
+from llmlocust.plugin.transport import Client, Endpoint, Timeouts
+from llmlocust.stream.ask import Ask
+from llmlocust.stream.dialects import Dialect
+from llmlocust.stream.dialects.openai import OpenAIChat, OpenAICompletions
+from llmlocust.stream.record import STALL, Record, has_token, read
+from llmlocust.stream.timeline import Timeline
+
+_LONGEST_PAUSE = 30.0
+
+
+class LLMFailure(Exception):
+    """A failed request, as Locust's tables show it."""
+
+
+class LLMUser(FastHttpUser):
+    """A user whose tasks call `self.chat(…)` and `self.complete(…)`, and `self.client` for ordinary HTTP.
+
+    Attributes that are None are taken from the options (`--llm-model`, …). Failures of the server are data: they are
+    classified, counted and returned as Records, and raise nothing.
+    """
+
+    abstract = True
+
+    dialect: ClassVar[Dialect] = OpenAIChat()
+    model: str | None = None
+    prompts: str | list[Question] | None = None
+    """Names of built-in sets, a file, or the questions themselves."""
+    unique: bool | None = None
+    system: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    stream: bool = True
+    timeouts: Timeouts | None = None
+    stall: float = STALL
+    """Seconds between tokens above which a gap counts as a stall."""
+    pause_after_failure: float = 1.0
+    """Seconds to wait after a failed request, or as long as the server's Retry-After asks: users without think time
+    would otherwise hit a failing server as fast as it can refuse them."""
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        collector = plugin_of(environment).collector
+        assert collector is not None, "users run on workers, or where there are none"
+        self._collector = collector
+        self._llm = Client(
+            _endpoint(self.host or "", verify=not self._option("insecure")), self.timeouts or self._timeouts()
+        )
+        self._headers = headers()
+        self._extra = _extra_fields(self._option("body"))
+        self._prompts = Prompts(self._questions(), self._setting("unique"), random.Random())
+
+    def wait_time(self) -> float:
+        """Think time from the options; a locustfile's own `wait_time` replaces it."""
+        return random.uniform(*think_time(self._option("wait")))
+
+    def on_stop(self) -> None:
+        self._llm.close()
+
+    # ── what tasks call ──
+
+    def chat(self, question: Question | None = None, *, name: str = "chat", **fields: Any) -> Record:
+        """Send a chat and read its answer to the end. `question` is text or a list of messages; none: the next prompt.
+
+        `fields` are those of `Ask` (max_tokens, temperature, stream, …) or further fields of the body.
+        """
+        question = self._prompts.next() if question is None else question
+        messages = [{"role": "user", "content": question}] if isinstance(question, str) else list(question)
+        system = self._setting("system")
+        if system and messages[0].get("role") != "system":
+            messages.insert(0, {"role": "system", "content": system})
+        return self._ask(_chat, self._ask_of(fields, messages=messages), name)
+
+    def complete(self, prompt: str | None = None, *, name: str = "completion", **fields: Any) -> Record:
+        """Send a prompt to be gone on with, and read what comes to the end; else as `chat`."""
+        question = self._prompts.next() if prompt is None else prompt
+        text = question if isinstance(question, str) else "\n\n".join(str(m.get("content", "")) for m in question)
+        return self._ask(_completions, self._ask_of(fields, prompt=text), name)
+
+    # ── how ──
+
+    def _ask_of(self, fields: dict[str, Any], **question: Any) -> Ask:
+        known = {name: fields.pop(name) for name in Ask.__struct_fields__ if name in fields}
+        max_tokens, temperature = self._setting("max_tokens"), self._setting("temperature")
+        return Ask(
+            **{
+                "model": self._setting("model"),
+                "max_tokens": max_tokens if max_tokens and max_tokens > 0 else None,
+                "temperature": temperature if temperature is not None and temperature >= 0 else None,
+                "stream": self.stream,
+                "extra": self._extra | fields,
+            }
+            | question
+            | known
+        )
+
+    def _ask(self, dialect: Dialect, ask: Ask, name: str) -> Record:
+        if self._collector.refused:
+            raise StopUser(self._collector.refused)
+        timeline = Timeline()
+        body = dialect.body(ask)
+        seen = (lambda arrived: has_token(dialect, arrived)) if ask.stream else None
+        self._collector.request_begins()
+        try:
+            self._llm.post(timeline, dialect.path, body, self._headers, seen)
+        finally:  # also when the user is killed in the middle: what was sent is counted
+            record = read(timeline, dialect, name=name, stall=self.stall)
+            self._collector.request_ended(record)
+            self._fire(record, dialect, timeline)
+        if not record.ok:
+            gevent.sleep(min(max(self.pause_after_failure, record.retry_after or 0.0), _LONGEST_PAUSE))
+        return record
+
+    def _fire(self, record: Record, dialect: Dialect, timeline: Timeline) -> None:
+        """Locust's own event: once for a request, end to end."""
+        seconds = record.e2e if record.ok and record.e2e is not None else record.duration
+        self.environment.events.request.fire(
+            request_type="LLM",
+            name=record.name,
+            response_time=seconds * 1000.0,
+            response_length=record.size,
+            response=None,
+            context={**self.context(), "llm": _context(record)},
+            exception=None if record.ok else LLMFailure(f"{record.outcome}: {record.error}"),
+            start_time=_wall_time(timeline),
+            url=self._llm.endpoint.path(dialect.path),
+        )
+
+    def _option(self, name: str) -> Any:
+        return option(self.environment, name)
+
+    def _setting(self, name: str) -> Any:
+        own = getattr(self, name)
+        return self._option(name) if own is None else own
+
+    def _questions(self) -> list[Question]:
+        source = self._setting("prompts")
+        return _questions(source) if isinstance(source, str) else source
+
+    def _timeouts(self) -> Timeouts:
+        return Timeouts(**{name: float(self._option(f"timeout_{name}")) for name in Timeouts.__dataclass_fields__})
+
+
+class ChatUser(LLMUser):
+    """Asks one question after the other."""
+
+    abstract = True
+
+    @task
+    def ask(self) -> None:
+        self.chat()
+
+
+class CompletionUser(LLMUser):
+    """Has one text after the other gone on with."""
+
+    abstract = True
+    dialect: ClassVar[Dialect] = OpenAICompletions()
+
+    @task
+    def ask(self) -> None:
+        self.complete()
+
+
+_chat = OpenAIChat()
+_completions = OpenAICompletions()
+
+_questions = cache(load_prompts)
+"""Users of a process share what was read."""
+
+
+@cache
+def _endpoint(host: str, *, verify: bool) -> Endpoint:
+    return Endpoint(host, verify=verify)
+
+
+def _extra_fields(text: str) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.json.decode(text) if text else {}
+    return fields
+
+
+def _context(record: Record) -> dict[str, Any]:
+    """What other listeners of Locust's event may want; plain values, durations in milliseconds."""
+    timed = {name: getattr(record, name) for name in ("ttft", "answer", "e2e", "tpot")}
+    return {f"{name}_ms": None if value is None else value * 1000.0 for name, value in timed.items()} | {
+        "outcome": record.outcome,
+        "input_tokens": record.input_tokens,
+        "output_tokens": record.output_tokens,
+    }
+
+
+def _wall_time(timeline: Timeline) -> float:
+    return time() - (perf_counter_ns() - (timeline.sent_ns or timeline.asked_ns)) / 1e9
