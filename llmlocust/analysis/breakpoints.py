@@ -54,6 +54,8 @@ class Finding:
     high: float | None = None
     level_ok: float | None = None
     level_bad: float | None = None
+    cause: str = ""
+    """What broke, in a few words, for a headline."""
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,7 @@ def _slo_limit(
     judged = [(step, holds) for step, holds in judged if holds is not None]
     if not judged:
         return Finding(False, f"cannot be told: no level has figures for {asked}{source}")
+    source += _not_known(thresholds, [step for step, _ in judged], goodput)
     noise = []
     bad = None
     for place, (step, holds) in enumerate(judged):
@@ -236,8 +239,11 @@ def _slo_limit(
         for step in noise
     )
     if bad is None:
-        why = f"not reached up to {words.with_unit(judged[-1][0].load, unit)}: {asked} held{passed_over}"
-        return Finding(False, why + (" (derived from the lowest level, as no threshold was given)" if derived else ""))
+        told = words.series([str(each) for each in thresholds if _known_at(each, judged[-1][0], goodput)] or [asked])
+        why = f"not reached up to {words.with_unit(judged[-1][0].load, unit)}: {told} held{passed_over}"
+        if derived:
+            why += " (derived from the lowest level, as no threshold was given)"
+        return Finding(False, why + _not_known(thresholds, [step for step, _ in judged], goodput))
     after = [step.load for step, holds in judged[bad + 1 :] if holds]
     again = (
         f"; yet {words.series([words.load(each) for each in after])} held again, so measure "
@@ -249,7 +255,7 @@ def _slo_limit(
     if bad == 0:
         broken = words.series([_broken(t, None, step, goodput) for t in thresholds if _value_fails(t, step, goodput)])
         why = f"already the lowest level, {words.with_unit(step.load, unit)}, does not hold: {broken}{again}{source}"
-        return Finding(True, why, None, None, step.load, None, step.load)
+        return Finding(True, why, None, None, step.load, None, step.load, broken)
     good = judged[bad - 1][0]
     broken = words.series([_broken(t, good, step, goodput) for t in thresholds if _value_fails(t, step, goodput)])
     few = "" if _fails_surely(step, thresholds, goodput) else f"; only {step.requests} requests, so this is not certain"
@@ -258,7 +264,22 @@ def _slo_limit(
         f"holds at {words.load(good.load)}, fails at {words.with_unit(step.load, unit)}: "
         f"{broken}{few}{passed_over}{again}{source}"
     )
-    return Finding(True, why, crossing, good.load, step.load, good.load, step.load)
+    return Finding(True, why, crossing, good.load, step.load, good.load, step.load, broken)
+
+
+def _known_at(threshold: Threshold, step: Step, goodput: Mapping[int, float]) -> bool:
+    return bool(_values(threshold, step, goodput))
+
+
+def _not_known(thresholds: Sequence[Threshold], steps: Sequence[Step], goodput: Mapping[int, float]) -> str:
+    """Which thresholds could not be judged, and where: nobody shall take them for kept."""
+    said = []
+    for threshold in thresholds:
+        missing = [words.load(step.load) for step in steps if not _known_at(threshold, step, goodput)]
+        if missing:
+            where = "any level" if len(missing) == len(steps) else words.series(missing)
+            said.append(f"; {threshold} is not known at {where}")
+    return "".join(said)
 
 
 def _values(threshold: Threshold, step: Step, goodput: Mapping[int, float]) -> list[float]:
@@ -310,8 +331,8 @@ def _broken(threshold: Threshold, good: Step | None, bad: Step, goodput: Mapping
     after = _worst(threshold, bad, goodput)
     text = words.duration if threshold.is_duration else words.share if threshold.metric == "errors" else words.digits
     if math.isinf(after):
-        now = "more requests failed than it allows"
-    elif math.isnan(before):
+        return f"{name_of(threshold.metric, threshold.statistic)}: too many failed ({words.share(bad.errors)})"
+    if math.isnan(before):
         now = text(after)
     else:
         now = words.change(before, after) if threshold.is_duration else f"{text(before)} → {text(after)}"

@@ -36,6 +36,8 @@ class Check:
     says: str
     levels: tuple[int, ...] = ()
     """The levels that it marks, by their index."""
+    unit: str = ""
+    """"s" where value and limit are durations."""
 
 
 @dataclass(frozen=True)
@@ -155,12 +157,12 @@ def _loop_lag(facts: Facts, levels: Sequence[LevelFigures]) -> Check | None:
     over = _by_level(known, levels, LAG_LIMIT)
     if worst <= LAG_LIMIT:
         says = f"The load generator's event loop woke at most {words.duration(worst)} late."
-        return Check("event loop lag", True, worst, LAG_LIMIT, says)
+        return Check("event loop lag", True, worst, LAG_LIMIT, says, unit="s")
     kernel = facts.clock == "kernel"
     cure = "arrival times are the kernel's, so only coalesced gaps suffer" if kernel else "latencies carry it"
     where = f" at {_loads(over)}" if over else ""
     says = f"The load generator's event loop woke {words.duration(worst)} late{where}; {cure}."
-    return Check("event loop lag", kernel, worst, LAG_LIMIT, says, _marks(over))
+    return Check("event loop lag", kernel, worst, LAG_LIMIT, says, _marks(over), unit="s")
 
 
 def _coalesced(levels: Sequence[LevelFigures]) -> Check | None:

@@ -1,0 +1,585 @@
+"""A run's files, found by their prefix and read. What is broken is left out and said; what is missing is said.
+
+Ours (numbers.formats) are taken where they exist, else Locust's own CSVs of any test. Tables are pandas frames with
+the files' columns and units (milliseconds); levels are LevelFigures (seconds).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from llmlocust.numbers import formats
+from llmlocust.numbers.formats import METRICS, OK
+from llmlocust.numbers.histogram import Histogram
+from llmlocust.numbers.levels import USERS, Level, LevelFigures, Summary, Tally
+from llmlocust.numbers.thresholds import Threshold
+
+OURS = "llmlocust"
+LOCUST = "locust"
+
+_OUR_FILES = (
+    formats.RUN,
+    formats.LEVELS,
+    formats.REQUESTS,
+    formats.HISTOGRAMS,
+    formats.TIMELINE,
+    formats.TELEMETRY,
+)
+_HISTORY, _STATS, _FAILURES = "stats_history.csv", "stats.csv", "failures.csv"
+_LOCUST_FILES = (_HISTORY, _STATS, _FAILURES, "exceptions.csv")
+# Columns that hold words; all others are numbers.
+_WORDS = {"name", "outcome", "error", "token_source", "finish", "worker", "metric", "unit", "source", "labels"}
+_LOCUST_WORDS = {"Type", "Name", "Method", "Error", "First Seen", "Last Seen"}
+_SHORTEST_PLATEAU = 8.0
+_SETTLE = 10.0
+_BANDS = 8
+
+
+class RunError(Exception):
+    """The files cannot be read as a run. The text is one line that says what to do."""
+
+
+@dataclass
+class RunFrames:
+    """All that is known of a run."""
+
+    prefix: Path
+    source: str
+    """OURS or LOCUST: whose files these are."""
+    levels: list[LevelFigures] = field(default_factory=list)
+    info: dict[str, Any] = field(default_factory=dict)
+    """run.json, or nothing."""
+    requests: pd.DataFrame | None = None
+    histograms: pd.DataFrame | None = None
+    timeline: pd.DataFrame | None = None
+    """A second a row; TIMELINE_COLUMNS, those that are known."""
+    failures: pd.DataFrame | None = None
+    """kind, error, count: what the failed requests were told, most frequent first."""
+    files: list[Path] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    """Sentences: what these files could not tell."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences: what was wrong with the files, and was done about it."""
+
+    def goodput(self, thresholds: Sequence[Threshold]) -> dict[int, float]:
+        """Requests a second that met every latency threshold, by level; empty where the requests are not known."""
+        if self.requests is None or self.requests.empty:
+            return {}
+        good = self.requests[_good(self.requests, thresholds)]
+        over = good["sent"] + good["duration"] / 1000.0
+        weights = _weights(good)
+        known = [each for each in self.levels if each.window > 0 and not math.isnan(each.settled)]
+        return {
+            each.level: float(weights[(over >= each.settled) & (over < each.settled + each.window)].sum()) / each.window
+            for each in known
+        }
+
+    def distributions(self, metric: str) -> dict[int, Histogram]:
+        """How a duration (seconds) was spread, by level."""
+        if self.histograms is not None and not self.histograms.empty:
+            of_metric = self.histograms[self.histograms["metric"] == metric].dropna(subset=["level", "bucket", "count"])
+            counts = of_metric.groupby(["level", "bucket"])["count"].sum()
+            by_level: dict[int, dict[int, int]] = {}
+            for (level, bucket), count in counts.items():  # type: ignore[misc]
+                by_level.setdefault(int(level), {})[int(bucket)] = int(count)
+            return {level: Histogram.from_counts(buckets) for level, buckets in by_level.items()}
+        if self.requests is None or metric not in self.requests:
+            return {}
+        rows = self.requests[(self.requests["outcome"] == OK) & (self.requests["measured"] == 1)]
+        rows = rows.dropna(subset=[metric, "level"])
+        return {int(level): Histogram(group[metric] / 1000.0) for level, group in rows.groupby("level")}
+
+
+def load_run(prefix: str | Path) -> RunFrames:
+    """Read the run that a prefix, a folder with one run in it, or one of the run's files names."""
+    path = _prefix_of(Path(prefix))
+    ours = _existing(path, _OUR_FILES)
+    if formats.LEVELS in ours or formats.REQUESTS in ours:
+        run = _load_ours(path, ours)
+        if run.levels:
+            return run
+        locust = _existing(path, _LOCUST_FILES)
+        if _HISTORY not in locust:
+            raise RunError(f"{path}: no level of this run has a request yet; let it run until a level is measured")
+        fallback = _load_locust(path, locust)
+        fallback.notes[:0] = [*run.notes, "llmlocust's own files hold no level, so Locust's were read."]
+        return fallback
+    locust = _existing(path, _LOCUST_FILES)
+    if _HISTORY in locust or _STATS in locust:
+        return _load_locust(path, locust)
+    raise RunError(_nothing_found(path))
+
+
+# -- finding
+
+
+def _existing(prefix: Path, names: Iterable[str]) -> dict[str, Path]:
+    paths = {name: prefix.with_name(f"{prefix.name}_{name}") for name in names}
+    return {name: path for name, path in paths.items() if path.is_file()}
+
+
+def _prefix_of(path: Path) -> Path:
+    try:
+        if path.is_dir():
+            found = _prefixes_in(path)
+            if len(found) == 1:
+                return path / found[0]
+            if not found:
+                raise RunError(
+                    f"{path}: no run in this folder; a run leaves PREFIX_{formats.LEVELS} or PREFIX_{_HISTORY}"
+                )
+            raise RunError(f"{path}: {len(found)} runs in this folder, name one: {_some(path, found)}")
+        if path.is_file():
+            for name in sorted((*_OUR_FILES, *_LOCUST_FILES), key=len, reverse=True):
+                if path.name.endswith(f"_{name}"):
+                    return path.with_name(path.name.removesuffix(f"_{name}"))
+            raise RunError(f"{path}: not a file of llmlocust or Locust; give the prefix that was given to --csv")
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
+    return path
+
+
+def _prefixes_in(folder: Path) -> list[str]:
+    names = (formats.LEVELS, formats.REQUESTS, _HISTORY, _STATS)
+    return sorted({each.name.removesuffix(f"_{name}") for name in names for each in folder.glob(f"*_{name}")})
+
+
+def _some(folder: Path, names: Sequence[str]) -> str:
+    listed = ", ".join(str(folder / name) for name in names[:5])
+    return listed + (", …" if len(names) > 5 else "")
+
+
+def _nothing_found(prefix: Path) -> str:
+    if not prefix.parent.is_dir():
+        return f"{prefix}: no such folder as {prefix.parent}; give the prefix that was given to --csv"
+    others = _prefixes_in(prefix.parent)
+    hint = f"; there are: {_some(prefix.parent, others)}" if others else ""
+    return (
+        f"{prefix}: no run has this prefix (neither {prefix.name}_{formats.LEVELS} nor {prefix.name}_{_HISTORY}){hint}"
+    )
+
+
+# -- reading
+
+
+def _read(path: Path, required: Iterable[str], words: set[str], notes: list[str]) -> pd.DataFrame:
+    """A CSV as a frame. A last line without its end is dropped: a number in it may be cut short."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
+    if not data.strip(b"\0\r\n\t "):
+        raise RunError(f"{path}: empty; the run wrote nothing, so run it again (or longer)")
+    whole = data.rstrip(b"\0")
+    whole = whole[: whole.rfind(b"\n") + 1]
+    header = (whole or data).split(b"\n", 1)[0].decode("utf-8-sig", "replace")
+    columns = next(csv.reader([header]), [])
+    missing = [each for each in required if each not in columns]
+    if missing:
+        raise RunError(f"{path}: not a file of llmlocust or Locust, it has no column {missing[0]!r}")
+    if len(whole) < len(data):
+        notes.append(f"The last line of {path.name} was cut off and is left out.")
+    frame, dropped = _parse(whole or data, columns, words)
+    if dropped:
+        notes.append(f"{path.name}: {dropped} broken lines at its end are left out.")
+    for name in frame.columns:
+        if name not in words:
+            frame[name] = pd.to_numeric(frame[name], errors="coerce")
+    return frame
+
+
+def _parse(data: bytes, columns: Sequence[str], words: set[str]) -> tuple[pd.DataFrame, int]:
+    for dropped in range(20):
+        try:
+            frame = pd.read_csv(
+                io.BytesIO(data),
+                dtype={name: str for name in columns if name in words},
+                keep_default_na=False,
+                na_values={name: ["", "N/A"] for name in columns if name not in words},
+                encoding="utf-8",
+                encoding_errors="replace",
+                on_bad_lines="skip",
+                index_col=False,
+                low_memory=False,
+            )
+        except pd.errors.ParserError:  # a quoted text that was cut off before its end
+            data = data[: data.rstrip(b"\r\n").rfind(b"\n") + 1]
+        else:
+            return frame, dropped
+    return pd.DataFrame(columns=list(columns)), 20
+
+
+def _read_info(path: Path, notes: list[str]) -> dict[str, Any]:
+    try:
+        info = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+    except (OSError, ValueError):
+        notes.append(f"{path.name} cannot be read, so what was run is not known.")
+        return {}
+    if not isinstance(info, dict):
+        notes.append(f"{path.name} is not what llmlocust writes, so what was run is not known.")
+        return {}
+    told = info.get("format")
+    if isinstance(told, int) and told > formats.FORMAT:
+        raise RunError(
+            f"{path}: written in format {told}, this llmlocust reads up to {formats.FORMAT}; "
+            "upgrade it (pip install -U llmlocust)"
+        )
+    return info
+
+
+# -- our files
+
+
+def _load_ours(prefix: Path, files: dict[str, Path]) -> RunFrames:
+    run = RunFrames(prefix, OURS, files=list(files.values()))
+    if formats.RUN in files:
+        run.info = _read_info(files[formats.RUN], run.notes)
+    else:
+        run.unknown.append(f"What was run (no {prefix.name}_{formats.RUN}).")
+    required = {
+        formats.REQUESTS: ("sent", "outcome", "duration"),
+        formats.HISTOGRAMS: formats.HISTOGRAM_COLUMNS,
+        formats.TIMELINE: ("time", "users"),
+    }
+    frames = {name: _optional(files, name, columns, run.notes) for name, columns in required.items()}
+    run.requests = _with_columns(frames[formats.REQUESTS])
+    run.histograms, run.timeline = frames[formats.HISTOGRAMS], frames[formats.TIMELINE]
+    if formats.LEVELS in files:
+        run.levels = _read_levels(files[formats.LEVELS], run.notes)
+    if not run.levels and run.requests is not None and not run.requests.empty:
+        run.levels = _rebuilt(run)
+        if run.levels:
+            run.notes.append(
+                f"No whole {prefix.name}_{formats.LEVELS}: the levels were worked out again from the requests."
+            )
+    if run.requests is None:
+        run.unknown.append("Single requests (no file of them): goodput and the servers' words on errors.")
+    else:
+        run.failures = _failures_of(run.requests)
+    if run.timeline is None:
+        run.unknown.append("The run second by second (no timeline file): users, in flight, the client's own load.")
+    return run
+
+
+def _optional(files: dict[str, Path], name: str, required: Sequence[str], notes: list[str]) -> pd.DataFrame | None:
+    """A file that the report can do without: a broken one is said and left out."""
+    if name not in files:
+        return None
+    try:
+        frame = _read(files[name], required, _WORDS, notes)
+    except RunError as error:
+        notes.append(f"{error}.")
+        return None
+    return None if frame.empty else frame
+
+
+def _with_columns(requests: pd.DataFrame | None) -> pd.DataFrame | None:
+    if requests is None:
+        return None
+    missing = [name for name in formats.REQUEST_COLUMNS if name not in requests]
+    return requests.assign(**{name: ("" if name in _WORDS else math.nan) for name in missing})
+
+
+def _read_levels(path: Path, notes: list[str]) -> list[LevelFigures]:
+    kept: list[str] = []
+    try:
+        frame = _read(path, ("level", "load", "requests"), _all_words(path), kept)
+    except RunError as error:
+        if "not a file" in str(error):
+            raise
+        notes.append(f"{error}.")
+        return []
+    notes.extend(kept)
+    levels, broken = [], 0
+    for row in frame.to_dict("records"):
+        try:
+            levels.append(LevelFigures.of_row({str(name): str(value) for name, value in row.items()}))
+        except (ValueError, OverflowError):
+            broken += 1
+    if broken:
+        notes.append(f"{path.name}: {broken} rows hold what is no number and are left out.")
+    return levels
+
+
+def _all_words(path: Path) -> set[str]:
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            return set(next(csv.reader(file), []))
+    except (OSError, csv.Error):
+        return set()
+
+
+def _weights(rows: pd.DataFrame) -> pd.Series:
+    return rows["weight"].fillna(1.0)
+
+
+def _good(requests: pd.DataFrame, thresholds: Sequence[Threshold]) -> pd.Series:
+    """thresholds.is_good for a whole frame at once."""
+    good = requests["outcome"] == OK
+    for threshold in thresholds:
+        if threshold.column is not None:
+            seconds = requests[threshold.column] / 1000.0
+            good &= seconds.isna() | seconds.map(threshold.met_by, na_action="ignore").fillna(True).astype(bool)
+    return good
+
+
+def _failures_of(requests: pd.DataFrame) -> pd.DataFrame:
+    failed = requests[requests["outcome"] != OK]
+    counted = _weights(failed).groupby([failed["outcome"], failed["error"]]).sum().sort_values(ascending=False)
+    frame = counted.rename("count").reset_index()
+    return frame.rename(columns={"outcome": "kind"})
+
+
+def _rebuilt(run: RunFrames) -> list[LevelFigures]:
+    """Levels from the requests, where their own file is missing."""
+    requests = run.requests
+    assert requests is not None  # the caller looked
+    measured = requests[(requests["measured"] == 1) & requests["level"].notna() & requests["sent"].notna()]
+    gaps = run.histograms is not None
+    distributions = {metric: run.distributions(metric) for metric in METRICS} if gaps else {}
+    if not measured.empty and not gaps:
+        run.unknown.append("Gaps between tokens by level (they are only in the histograms file).")
+    if not measured.empty:
+        run.unknown.append("Output tokens a second are those of requests that ended in the level, not of arrivals.")
+    levels = []
+    for index, rows in measured.groupby("level"):
+        number = int(index)  # type: ignore[call-overload]
+        level = Level(number, _load_of(run, number), _unit_of(run), began=0.0, settled=float(rows["sent"].min()))
+        level.ended = float(rows["sent"].max())
+        tally = _tally(requests, rows, level)
+        for metric, by_level in distributions.items():
+            if number in by_level:
+                tally.histograms[metric] = by_level[number]
+        levels.append(LevelFigures.of(level, tally, level.ended, users=_users_of(run, number)))
+    return levels
+
+
+def _tally(requests: pd.DataFrame, rows: pd.DataFrame, level: Level) -> Tally:
+    tally = Tally()
+    weights = _weights(rows).round().astype(int).clip(lower=1)
+    for outcome, count in weights.groupby(rows["outcome"]).sum().items():
+        tally.outcomes[str(outcome)] = int(count)
+    ok, times = rows[rows["outcome"] == OK], weights[rows["outcome"] == OK]
+    for name in ("input_tokens", "output_tokens", "chunks", "coalesced", "stalls"):
+        tally.numbers[name] = int((ok[name].fillna(0) * times).sum())
+    tally.numbers["counted_chunks"] = int(times[ok["token_source"] == "chunks"].sum())
+    for metric in METRICS:
+        if metric in ok:
+            for value, count in zip(ok[metric], times, strict=True):
+                if not math.isnan(value):
+                    tally.histogram(metric).add(value / 1000.0, int(count))
+    over = requests["sent"] + requests["duration"] / 1000.0
+    inside = requests[(requests["outcome"] == OK) & (over >= level.settled) & (over < level.ended)]
+    tally.numbers["ended_ok"] = int(_weights(inside).sum())
+    tally.numbers["tokens_in_window"] = int((inside["output_tokens"].fillna(0) * _weights(inside)).sum())
+    return tally
+
+
+def _plan(run: RunFrames) -> dict[str, Any]:
+    plan = run.info.get("plan")
+    return plan if isinstance(plan, dict) else {}
+
+
+def _unit_of(run: RunFrames) -> str:
+    return str(_plan(run).get("unit") or USERS)
+
+
+def _load_of(run: RunFrames, level: int) -> float:
+    planned = _plan(run).get("levels")
+    if isinstance(planned, list) and level < len(planned) and isinstance(planned[level], int | float):
+        return float(planned[level])
+    users = _timeline_of(run, level)
+    return math.nan if users is None else float(users.max())
+
+
+def _users_of(run: RunFrames, level: int) -> float:
+    users = _timeline_of(run, level)
+    return math.nan if users is None else float(users.median())
+
+
+def _timeline_of(run: RunFrames, level: int) -> pd.Series | None:
+    if run.timeline is None or "level" not in run.timeline:
+        return None
+    users = run.timeline.loc[run.timeline["level"] == level, "users"].dropna()
+    return None if users.empty else users
+
+
+# -- Locust's files
+
+
+def _load_locust(prefix: Path, files: dict[str, Path]) -> RunFrames:
+    run = RunFrames(prefix, LOCUST, files=list(files.values()))
+    if _FAILURES in files:
+        run.failures = _locust_failures(files[_FAILURES], run.notes)
+    run.unknown.append(
+        "Time to first token, gaps between tokens, TPOT and tokens: Locust's files know whole requests only, and for "
+        "streamed answers their times may end at the first byte."
+    )
+    run.unknown.append("Latencies of successful requests alone: Locust counts failed requests in its percentiles.")
+    if _HISTORY not in files:
+        run.levels = [_whole_test(files[_STATS], run)]
+        return run
+    history = _read(
+        files[_HISTORY], ("Timestamp", "User Count", "Name", "Total Request Count"), _LOCUST_WORDS, run.notes
+    )
+    names = set(history["Name"].unique())
+    total = history[history["Name"] == "Aggregated"].dropna(subset=["Timestamp", "User Count", "Total Request Count"])
+    total = total.drop_duplicates("Timestamp", keep="last").sort_values("Timestamp").reset_index(drop=True)
+    if total.empty or total["Total Request Count"].max() <= 0:
+        raise RunError(f"{files[_HISTORY]}: no request in it; run the test again, longer, or see why none was sent")
+    full = bool(names - {"Aggregated"})
+    spans = _plateaus(total)
+    if not spans:
+        spans = _bands(total)
+        run.unknown.append(
+            "Levels: the number of users never stood still, so the run is cut into bands of time and each band is "
+            "shown at its mean users. Hold each load for a minute to know more."
+        )
+    else:
+        run.unknown.append("When each level began and settled: worked out from where the user count stood still.")
+    run.levels = [
+        figures
+        for index, (first, last, settle) in enumerate(spans)
+        if (figures := _of_span(total.iloc[first : last + 1], index, settle, full=full, alone=len(spans) == 1))
+    ]
+    run.timeline = _locust_timeline(total, run.levels)
+    if full:
+        run.unknown.append("Exact percentiles of a level: each is the median of Locust's 10 s windows inside it.")
+    elif len(run.levels) > 1:
+        run.unknown.append(
+            "Percentiles by level: without --csv-full-history Locust writes those of the whole test so far. Means by "
+            "level are exact."
+        )
+    if not run.levels:
+        raise RunError(f"{files[_HISTORY]}: too short to hold a level; let the test run for a minute or more")
+    return run
+
+
+def _plateaus(total: pd.DataFrame) -> list[tuple[int, int, float]]:
+    """Rows (first, last) during which the user count stood still, and the seconds until it had settled."""
+    users, times = total["User Count"].to_numpy(), total["Timestamp"].to_numpy()
+    spans, first = [], 0
+    for row in range(1, len(users) + 1):
+        if row < len(users) and users[row] == users[first]:
+            continue
+        lasted = float(times[row - 1] - times[first])
+        if users[first] > 0 and lasted >= _SHORTEST_PLATEAU:
+            spans.append((first, row - 1, min(_SETTLE, lasted / 3.0)))
+        first = row
+    return spans
+
+
+def _bands(total: pd.DataFrame) -> list[tuple[int, int, float]]:
+    used = total.index[total["User Count"] > 0]
+    if len(used) < 2:
+        return []
+    first, last = int(used[0]), int(used[-1])
+    count = max(1, min(_BANDS, (last - first) // 5))
+    edges = [first + (last - first) * band // count for band in range(count + 1)]
+    return [(low, high, 0.0) for low, high in pairwise(edges) if high > low]
+
+
+def _of_span(rows: pd.DataFrame, index: int, settle: float, *, full: bool, alone: bool) -> LevelFigures | None:
+    """A level from the differences of Locust's running totals between two of its rows: those are exact."""
+    began = float(rows["Timestamp"].iloc[0])
+    inside = rows[rows["Timestamp"] >= began + settle]
+    first, last = inside.iloc[0], inside.iloc[-1]
+    window = float(last["Timestamp"] - first["Timestamp"])
+    ended = int(last["Total Request Count"] - first["Total Request Count"])
+    failed = int(last.get("Total Failure Count", 0) - first.get("Total Failure Count", 0))
+    if window <= 0:
+        return None
+    users = float(inside["User Count"].mean())
+    return LevelFigures(
+        level=index,
+        load=round(users, 1),
+        users=users,
+        began=began,
+        settled=float(first["Timestamp"]),
+        ended=float(last["Timestamp"]),
+        window=window,
+        requests=ended,
+        ok=ended - failed,
+        error_kinds={"failed": failed} if failed else {},
+        throughput=(ended - failed) / window,
+        metrics={"e2e": _locust_latency(inside, ended, full=full, alone=alone)} if ended > 0 else {},
+    )
+
+
+def _locust_latency(rows: pd.DataFrame, ended: int, *, full: bool, alone: bool) -> Summary:
+    totals = rows["Total Average Response Time"] * rows["Total Request Count"]
+    mean = float(totals.iloc[-1] - totals.iloc[0]) / ended / 1000.0
+    columns = {"p50": "50%", "p90": "90%", "p95": "95%", "p99": "99%", "p99_9": "99.9%"}
+    quantiles = {}
+    for name, column in columns.items():
+        if column not in rows or not (full or alone):
+            continue
+        # a window without a request is written as 0
+        seen = rows.loc[rows[column] > 0, column]
+        value = float(seen.median() if full else seen.iloc[-1]) if len(seen) else math.nan
+        quantiles[name] = value / 1000.0
+    return Summary(ended, mean, quantiles=quantiles)
+
+
+def _whole_test(path: Path, run: RunFrames) -> LevelFigures:
+    stats = _read(path, ("Name", "Request Count", "Requests/s"), _LOCUST_WORDS, run.notes)
+    rows = stats[stats["Name"] == "Aggregated"].dropna(subset=["Request Count"])
+    if rows.empty or rows["Request Count"].iloc[-1] <= 0:
+        raise RunError(f"{path}: no request in it; run the test again, longer, or see why none was sent")
+    run.unknown.append(
+        f"Levels, users and the run over time: there is no {run.prefix.name}_{_HISTORY}, so the whole test is one row."
+    )
+    row = rows.iloc[-1]
+    count, failed = int(row["Request Count"]), int(row["Failure Count"])
+    quantiles = {
+        name: float(row[column]) / 1000.0
+        for name, column in {"p50": "50%", "p95": "95%", "p99": "99%"}.items()
+        if column in row
+    }
+    return LevelFigures(
+        level=0,
+        load=math.nan,
+        requests=count,
+        ok=count - failed,
+        error_kinds={"failed": failed} if failed else {},
+        throughput=float(row["Requests/s"]) - float(row.get("Failures/s", 0.0)),
+        metrics={
+            "e2e": Summary(
+                count,
+                float(row["Average Response Time"]) / 1000.0,
+                float(row["Max Response Time"]) / 1000.0,
+                quantiles,
+            )
+        },
+    )
+
+
+def _locust_failures(path: Path, notes: list[str]) -> pd.DataFrame | None:
+    try:
+        frame = _read(path, ("Name", "Error", "Occurrences"), _LOCUST_WORDS, notes)
+    except RunError as error:
+        notes.append(f"{error}.")
+        return None
+    counted = frame.groupby("Error")["Occurrences"].sum().sort_values(ascending=False).reset_index()
+    return counted.rename(columns={"Error": "error", "Occurrences": "count"}).assign(kind="failed")
+
+
+def _locust_timeline(total: pd.DataFrame, levels: Sequence[LevelFigures]) -> pd.DataFrame:
+    span = total["Timestamp"].diff()
+    ended = total["Total Request Count"].diff() / span
+    failed = total["Total Failure Count"].diff() / span if "Total Failure Count" in total else math.nan
+    frame = pd.DataFrame({"time": total["Timestamp"], "users": total["User Count"], "ended": ended, "failed": failed})
+    frame["level"] = math.nan
+    for each in levels:
+        frame.loc[(frame["time"] >= each.began) & (frame["time"] <= each.ended), "level"] = each.level
+    return frame
