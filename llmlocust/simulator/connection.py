@@ -49,7 +49,8 @@ class Connection(asyncio.Protocol):
         self._handle, self._known = handle, known
         self._parser = httptools.HttpRequestParser(self)
         self._incoming = HttpRequest()
-        self._header_bytes = 0
+        self._url = b""
+        self._head_bytes: int | None = 0  # of headers that are not complete; None while a body is read
         self._line: deque[HttpRequest] = deque()
         self._current: HttpRequest | None = None
         self._refused = False
@@ -85,25 +86,29 @@ class Connection(asyncio.Protocol):
                 self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self._refuse(400, f"not HTTP: {error}")
+        self._bound_head(len(data))
         self._next()
+
+    def _bound_head(self, size: int) -> None:
+        # the parser tells of a header only when it is complete, so what has been fed is what must be counted
+        if self._head_bytes is not None:
+            self._head_bytes += size
+            if self._head_bytes > HEADER_LIMIT:
+                self._refuse(431, f"the headers are larger than {HEADER_LIMIT} bytes")
 
     # httptools' side
 
     def on_message_begin(self) -> None:
-        self._incoming, self._header_bytes = HttpRequest(), 0
-        self._url = b""
+        self._incoming, self._url = HttpRequest(), b""
 
     def on_url(self, url: bytes) -> None:
-        self._count_header(url)
-        self._url += url if not self._refused else b""
+        self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_header(name + value)
-        if not self._refused:
-            self._incoming.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        self._incoming.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        request = self._incoming
+        request, self._head_bytes = self._incoming, None
         path, _, request.query = self._url.decode("latin-1").partition("?")
         request.method, request.path = self._parser.get_method().decode(), unquote(path)
         request.takes_chunks = self._parser.get_http_version() != "1.0"
@@ -120,17 +125,12 @@ class Connection(asyncio.Protocol):
             self._refuse(413, f"the body is larger than {BODY_LIMIT} bytes")
 
     def on_message_complete(self) -> None:
-        request = self._incoming
+        request, self._head_bytes = self._incoming, 0
         request.received_ns, request.keep_alive = self._now_ns, self._parser.should_keep_alive()
         if len(self._line) >= LINE_LIMIT:
             self._refuse(429, "too many requests in line on one connection")
         elif not self._refused:
             self._line.append(request)
-
-    def _count_header(self, part: bytes) -> None:
-        self._header_bytes += len(part)
-        if self._header_bytes > HEADER_LIMIT:
-            self._refuse(431, f"the headers are larger than {HEADER_LIMIT} bytes")
 
     # the server's side
 

@@ -1,0 +1,271 @@
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmlocust.simulator.engine import Engine, Event, Expired, Sequence, Step
+from llmlocust.simulator.settings import Settings
+
+LATER = 1e9
+
+
+def plain(**settings) -> Settings:
+    """100 ms a step, whatever runs; reading prompts takes no time."""
+    return Settings(**{"step_ms": 100, "step_ms_per_seq": 0, "prefill_ms_per_token": 0, **settings})
+
+
+def submit(engine: Engine, *sequences: Sequence, now: float = 0.0) -> list[str | None]:
+    return [engine.submit(sequence, now) for sequence in sequences]
+
+
+def events(engine: Engine, until: float = LATER) -> list[Event]:
+    return list(iter(lambda: engine.advance(until), None))
+
+
+def token_times(engine: Engine, until: float = LATER) -> dict[Sequence, list[float]]:
+    times: dict[Sequence, list[float]] = {}
+    for event in events(engine, until):
+        if isinstance(event, Step):
+            for sequence in event.sequences:
+                times.setdefault(sequence, []).append(round(event.due, 6))
+    return times
+
+
+def test_a_lone_request_gets_a_token_at_the_end_of_every_step():
+    engine, alone = Engine(plain()), Sequence(5, 3)
+    submit(engine, alone, now=1.0)
+    assert token_times(engine) == {alone: [1.1, 1.2, 1.3]}
+
+
+def test_each_running_sequence_makes_a_step_longer():
+    engine, pair = Engine(plain(step_ms_per_seq=10)), [Sequence(5, 2), Sequence(5, 2)]
+    submit(engine, *pair)
+    # the second joins when the step that the first began is over
+    assert token_times(engine) == {pair[0]: [0.11, 0.23], pair[1]: [0.23, 0.34]}
+
+
+def test_prompt_tokens_make_the_first_step_longer():
+    engine, alone = Engine(plain(prefill_ms_per_token=1)), Sequence(50, 2)
+    submit(engine, alone)
+    assert token_times(engine) == {alone: [0.15, 0.25]}
+
+
+def test_a_long_prompt_is_read_in_chunks_and_the_others_go_on():
+    engine = Engine(plain(prefill_ms_per_token=1, prefill_chunk=100))
+    first, long = Sequence(0, 5), Sequence(250, 1)
+    submit(engine, first, long)
+    assert token_times(engine) == {first: [0.1, 0.3, 0.5, 0.65, 0.75], long: [0.65]}
+
+
+def test_cached_prompt_tokens_take_no_time():
+    engine, alone = Engine(plain(prefill_ms_per_token=1)), Sequence(50, 1, cached_tokens=50)
+    submit(engine, alone)
+    assert token_times(engine) == {alone: [0.1]}
+
+
+def test_more_than_the_slots_wait_in_a_queue():
+    engine = Engine(plain(slots=2))
+    submit(engine, *(Sequence(1, 5) for _ in range(5)))
+    assert (engine.running, engine.waiting) == (2, 3)
+
+
+def test_a_large_request_is_not_overtaken_by_a_small_one_that_would_fit():
+    engine = Engine(plain(kv_tokens=100))
+    first, large, small = Sequence(50, 10), Sequence(50, 10), Sequence(1, 1)
+    submit(engine, first, large, small)
+    assert (engine.running, engine.waiting, engine.kv_used) == (1, 2, 60)
+
+
+@pytest.mark.parametrize(
+    "settings, answers",
+    [
+        ({"slots": 1, "queue_limit": -1}, [None, None, None]),
+        ({"slots": 1, "queue_limit": 1}, [None, None, "queue_full"]),
+        ({"slots": 1, "queue_limit": 0}, [None, "queue_full", "queue_full"]),
+        ({"slots": 3, "queue_limit": 0}, [None, None, None]),
+        ({"oom_at": 2}, [None, None, "out_of_memory"]),
+        ({"kv_tokens": 19}, ["too_long"] * 3),
+        ({"kv_tokens": 20, "queue_limit": 0}, [None, "queue_full", "queue_full"]),
+    ],
+)
+def test_a_request_is_refused_where_a_limit_says_so(settings, answers):
+    engine = Engine(plain(**settings))
+    assert submit(engine, *(Sequence(10, 10) for _ in range(3))) == answers
+
+
+def test_a_cancelled_request_makes_room_for_the_next():
+    engine, pair = Engine(plain(slots=1)), [Sequence(1, 10), Sequence(1, 10)]
+    submit(engine, *pair)
+    assert engine.cancel(pair[0], 0.05)
+    assert (engine.running, engine.waiting, pair[1].admitted) == (1, 0, 0.05)
+    assert not engine.cancel(pair[0], 0.06)
+
+
+def test_a_request_that_waits_too_long_expires():
+    engine, pair = Engine(plain(slots=1, timeout_s=0.45)), [Sequence(1, 10), Sequence(1, 10)]
+    submit(engine, *pair)
+    assert [event for event in events(engine) if isinstance(event, Expired)] == [Expired(0.45, pair[1])]
+
+
+def test_a_stream_that_has_begun_does_not_expire_but_an_answer_in_one_piece_does():
+    engine = Engine(plain(timeout_s=0.45))
+    stream, whole = Sequence(1, 10), Sequence(1, 10, streamed=False)
+    submit(engine, stream, whole)
+    expired = [event.sequence for event in events(engine) if isinstance(event, Expired)]
+    assert (expired, stream.produced) == ([whole], 10)
+
+
+def test_an_idle_engine_has_nothing_due():
+    engine = Engine(plain())
+    submit(engine, Sequence(1, 2))
+    events(engine)
+    assert (engine.due, engine.running, engine.kv_used) == (float("inf"), 0, 0)
+
+
+@pytest.mark.parametrize("slots", [1, 7, 64])
+def test_throughput_at_saturation_is_what_the_settings_say(slots):
+    settings = Settings(slots=slots, step_ms=20, step_ms_per_seq=0.5)
+    engine = Engine(settings)
+    submit(engine, *(Sequence(10, 50) for _ in range(slots * 20)))
+    steps = [event for event in events(engine) if isinstance(event, Step)]
+    full = steps[len(steps) // 4 : len(steps) * 3 // 4]
+    throughput = sum(len(step.sequences) for step in full) / (full[-1].due - full[0].began)
+    assert throughput == pytest.approx(settings.capacity(prompt_tokens=10, output_tokens=50), rel=0.02)
+
+
+def test_without_prompts_capacity_is_slots_by_step_time():
+    settings = plain(slots=50, step_ms=10, step_ms_per_seq=0.2)
+    engine = Engine(settings)
+    submit(engine, *(Sequence(0, 10_000) for _ in range(50)))
+    step = events(engine, 5.0)[-1]
+    assert len(step.sequences) / (step.due - step.began) == pytest.approx(settings.capacity()) == 50 / 0.020
+
+
+# whatever comes, in whatever order
+
+
+@dataclass
+class Arrival:
+    after: float
+    prompt: int
+    output: int
+    streamed: bool
+    leaves_after: float | None
+
+
+arrivals = st.lists(
+    st.builds(
+        Arrival,
+        after=st.sampled_from([0.0, 0.001, 0.03, 0.2, 1.0]),
+        prompt=st.integers(0, 60),
+        output=st.integers(1, 12),
+        streamed=st.booleans(),
+        leaves_after=st.none() | st.floats(0.0, 2.0),
+    ),
+    max_size=25,
+)
+engines = st.builds(
+    Settings,
+    slots=st.integers(1, 5),
+    step_ms=st.sampled_from([1.0, 10.0, 100.0]),
+    step_ms_per_seq=st.sampled_from([0.0, 5.0]),
+    prefill_ms_per_token=st.sampled_from([0.0, 2.0]),
+    prefill_chunk=st.sampled_from([0, 7, 64]),
+    kv_tokens=st.sampled_from([0, 50, 100]),
+    queue_limit=st.sampled_from([-1, 0, 3]),
+    timeout_s=st.sampled_from([0.0, 0.3]),
+    oom_at=st.sampled_from([0, 6]),
+)
+
+
+@dataclass
+class Run:
+    """A run of an engine, written down in numbers of requests, so that two runs can be compared."""
+
+    engine: Engine
+    log: list[tuple] = field(default_factory=list)
+    ends: Counter = field(default_factory=Counter)
+    tokens: Counter = field(default_factory=Counter)
+    admitted: list[tuple] = field(default_factory=list)
+
+    def drain(self, now: float, number: dict[Sequence, int]) -> None:
+        while event := self.engine.advance(now):
+            if isinstance(event, Expired):
+                self.log.append(("expired", event.due, number[event.sequence]))
+                self.ends[number[event.sequence]] += 1
+                continue
+            self.log.append(("step", event.due, [number[each] for each in event.sequences]))
+            for each in event.sequences:
+                self.tokens[number[each]] += 1
+                if self.tokens[number[each]] == each.output_tokens:
+                    self.ends[number[each]] += 1
+
+
+def run(settings: Settings, plan: list[Arrival], looks: list[float]) -> Run:
+    """Submit and cancel as planned, and look at what happened only at the given times."""
+    result = Run(Engine(settings))
+    number: dict[Sequence, int] = {}
+    acts: list[tuple[float, int, str, int]] = [(look, 2, "look", 0) for look in looks]
+    now = 0.0
+    for index, each in enumerate(plan):
+        now += each.after
+        acts.append((now, 0, "submit", index))
+        if each.leaves_after is not None:
+            acts.append((now + each.leaves_after, 1, "cancel", index))
+    sequences = [Sequence(each.prompt, each.output, streamed=each.streamed) for each in plan]
+    for at, _, act, index in sorted(acts):
+        if act == "look":
+            result.drain(at, number)
+        elif act == "submit":
+            number[sequences[index]] = index
+            if refusal := result.engine.submit(sequences[index], at):
+                result.log.append((refusal, at, index))
+                result.ends[index] += 1
+        elif result.engine.cancel(sequences[index], at):
+            result.log.append(("cancelled", at, index))
+            result.ends[index] += 1
+        check_limits(result.engine, settings)
+    result.drain(LATER, number)
+    result.admitted = [(each.admitted, index) for index, each in enumerate(sequences) if each.admitted is not None]
+    return result
+
+
+def check_limits(engine: Engine, settings: Settings) -> None:
+    assert engine.running <= settings.slots
+    assert not settings.kv_tokens or engine.kv_used <= settings.kv_tokens
+    assert settings.queue_limit < 0 or engine.waiting <= settings.queue_limit
+
+
+looks = st.lists(st.floats(0, 20), max_size=20)
+
+
+@given(engines, arrivals, looks)
+def test_every_request_ends_exactly_once_and_the_engine_is_empty_then(settings, plan, looks):
+    result = run(settings, plan, looks)
+    assert result.ends == Counter(range(len(plan)))
+    assert (result.engine.running, result.engine.waiting, result.engine.kv_used) == (0, 0, 0)
+
+
+@given(engines, arrivals)
+def test_a_request_that_nothing_disturbs_gets_exactly_its_tokens(settings, plan):
+    result = run(settings, plan, [])
+    disturbed = {entry[2] for entry in result.log if entry[0] != "step"}
+    for index, each in enumerate(plan):
+        if index not in disturbed:
+            assert result.tokens[index] == each.output
+
+
+@given(engines, arrivals, looks)
+def test_requests_are_admitted_in_the_order_of_their_arrival(settings, plan, looks):
+    admitted = run(settings, plan, looks).admitted
+    assert admitted == sorted(admitted)
+
+
+@given(engines, arrivals, looks)
+def test_how_late_the_caller_looks_changes_nothing(settings, plan, looks):
+    late, punctual = run(settings, plan, []), run(settings, plan, looks)
+    # refusals and leavings are written down when they are asked for, events when they are looked at
+    for kind in ("step", "expired", "cancelled", "queue_full", "out_of_memory", "too_long"):
+        assert [each for each in late.log if each[0] == kind] == [each for each in punctual.log if each[0] == kind]
