@@ -12,7 +12,7 @@ from typing import Any
 
 import gevent
 from locust.env import Environment
-from locust.runners import STATE_RUNNING, MasterRunner
+from locust.runners import STATE_RUNNING, WORKER_REPORT_INTERVAL, MasterRunner
 
 from llmlocust.numbers import formats
 from llmlocust.numbers.ledger import Ledger
@@ -45,6 +45,10 @@ class Run:
         self._clock = time.monotonic()
         self._next_write = 0.0
         self._stop_timeout: float | None = None
+        self._said = 0
+        runner = environment.runner
+        self.processes = runner.worker_count if isinstance(runner, MasterRunner) else 1
+        self._reports_take = WORKER_REPORT_INTERVAL + 1.0 if isinstance(runner, MasterRunner) else 0.0
         self.files = RunFiles(prefix) if prefix else None
         self._write_run()
         self._keeper = gevent.spawn(self._keep)
@@ -73,8 +77,6 @@ class Run:
         if self.collector:
             self.collector.level_ended()
         self._tell("ended")
-        self._collect()
-        console.say(console.level_line(self.ledger.figures(self.level, self.moment())))
 
     @property
     def level(self) -> Level | None:
@@ -135,11 +137,21 @@ class Run:
 
     # ── keeping up ──
 
+    def _say_levels(self, reports_take: float) -> None:
+        """A line for each level that ended at least so long ago that everything of it has been reported."""
+        for level in self.ledger.levels[self._said :]:
+            if level.ended is None or self.moment() < level.ended + reports_take:
+                break
+            self._said += 1
+            if level.settled is not None:
+                console.say(console.level_line(self.ledger.figures(level, self.moment())))
+
     def _keep(self) -> None:
         while True:
             gevent.sleep(_TICK)
             self.follow_users()
             self._collect()
+            self._say_levels(self._reports_take)
             self._write_rows()
             console.progress(self)
             if self.moment() >= self._next_write:
@@ -153,6 +165,7 @@ class Run:
         """The end: everything has come in that will. May be called again when more has."""
         self.end_level()
         self._collect()
+        self._say_levels(0.0)
         self.ended = self.ended or time.time()
         self._keeper.kill(block=False)
         self._write_rows()
@@ -192,8 +205,7 @@ class Run:
         return [self.ledger.figures(level, now, self.began) for level in self.ledger.levels]
 
     def _told(self) -> dict[str, Any]:
-        environment, runner = self.environment, self.environment.runner
-        processes = runner.worker_count if isinstance(runner, MasterRunner) else 1
+        environment = self.environment
         return {
             "format": formats.FORMAT,
             "llmlocust": version("llmlocust"),
@@ -208,9 +220,9 @@ class Run:
             },
             "plan": self.plan,
             "options": {each.dest: option(environment, each.dest.removeprefix("llm_")) for each in OPTIONS},
-            "user_classes": {user.__name__: _think(user) for user in environment.user_classes},
+            "user_classes": {user.__name__: _think_time(user, environment) for user in environment.user_classes},
             "clock": "user",
-            "processes": processes,
+            "processes": self.processes,
             "counts": {"sent": self.ledger.sent, "ended": self.ledger.ended, "preflight": int(bool(self.preflight))},
             "preflight": self.preflight,
             "rows": {"seen": self.ledger.rows_seen, "kept": self.ledger.rows_kept},
@@ -224,5 +236,7 @@ def _dialect(user: type) -> str:
     return getattr(getattr(user, "dialect", None), "name", "")
 
 
-def _think(user: type) -> str:
-    return getattr(user, "think_time_in_words", "")
+def _think_time(user: type, environment: Environment) -> str:
+    """A class that waits as the option says has a think time that can be told; others' is code."""
+    follows = getattr(user, "wait_time", None) is getattr(user, "think_time_option", object())
+    return f"{option(environment, 'wait')} s" if follows else "its own wait_time"

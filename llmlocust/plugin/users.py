@@ -74,6 +74,8 @@ class LLMUser(FastHttpUser):
         """Think time from the options; a locustfile's own `wait_time` replaces it."""
         return random.uniform(*think_time(self._option("wait")))
 
+    think_time_option = wait_time
+
     def on_stop(self) -> None:
         self._llm.close()
 
