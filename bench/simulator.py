@@ -1,6 +1,6 @@
 """How many tokens a second the simulator streams from one core, and how late they are.
 
-    python bench/simulator.py [--streams 300] [--tokens 300] [--step-ms 30 15 10 ...] [--profile FILE]
+    python bench/simulator.py [--streams 300] [--tokens 300] [--step-ms 30 15 10 ...] [--uvloop] [--profile FILE]
 
 The server has one core to itself, the client the other. Every stream is one connection, every token one write. A step
 gives a token to every stream, so the offered rate is streams / step. The client counts events and parses nothing.
@@ -40,6 +40,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=300)
     parser.add_argument("--step-ms", type=float, nargs="+", default=[30, 20, 15, 10, 6, 4, 3, 2])
     parser.add_argument("--profile", help="write the server's cProfile statistics here; it will be slower")
+    parser.add_argument("--uvloop", action="store_true", help="the same server on uvloop, which must be installed")
     return parser.parse_args()
 
 
@@ -61,11 +62,15 @@ def row(options: argparse.Namespace, step_ms: float) -> Iterator[str]:
 
 @contextmanager
 def server(options: argparse.Namespace, step_ms: float) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    profiler = ["-m", "cProfile", "-o", options.profile] if options.profile else []
+    run = ["-m", "llmlocust.simulator"]
+    if options.profile:
+        run = ["-m", "cProfile", "-o", options.profile, *run]
+    if options.uvloop:
+        run = ["-c", "import uvloop; uvloop.install(); from llmlocust.simulator.__main__ import main; main()"]
     knobs = {"port": 0, "slots": options.streams, "step-ms": step_ms, "step-ms-per-seq": 0, "prefill-ms-per-token": 0}
     arguments = [text for name, value in knobs.items() for text in (f"--{name}", str(value))]
     process = subprocess.Popen(
-        [sys.executable, *profiler, "-m", "llmlocust.simulator", *arguments],
+        [sys.executable, *run, *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

@@ -50,7 +50,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._incoming = HttpRequest()
         self._url = b""
-        self._head_bytes: int | None = 0  # of headers that are not complete; None while a body is read
+        self._in_head, self._head_bytes = True, 0  # what has been fed since headers could begin
         self._line: deque[HttpRequest] = deque()
         self._current: HttpRequest | None = None
         self._refused = False
@@ -80,26 +80,22 @@ class Connection(asyncio.Protocol):
         if self._refused:
             return
         self._now_ns = time.monotonic_ns()
+        # the parser tells of a header only when it is complete, so what it is fed is what must be counted
+        self._head_bytes += len(data)
         try:
             # an HTTP/2 offer is politely ignored: the request itself has been told before this is raised
             with contextlib.suppress(httptools.HttpParserUpgrade):
                 self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self._refuse(400, f"not HTTP: {error}")
-        self._bound_head(len(data))
+        if self._in_head and self._head_bytes > HEADER_LIMIT:
+            self._refuse(431, f"the headers are larger than {HEADER_LIMIT} bytes")
         self._next()
-
-    def _bound_head(self, size: int) -> None:
-        # the parser tells of a header only when it is complete, so what has been fed is what must be counted
-        if self._head_bytes is not None:
-            self._head_bytes += size
-            if self._head_bytes > HEADER_LIMIT:
-                self._refuse(431, f"the headers are larger than {HEADER_LIMIT} bytes")
 
     # httptools' side
 
     def on_message_begin(self) -> None:
-        self._incoming, self._url = HttpRequest(), b""
+        self._url = b""
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -108,7 +104,7 @@ class Connection(asyncio.Protocol):
         self._incoming.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        request, self._head_bytes = self._incoming, None
+        request, self._in_head = self._incoming, False
         path, _, request.query = self._url.decode("latin-1").partition("?")
         request.method, request.path = self._parser.get_method().decode(), unquote(path)
         request.takes_chunks = self._parser.get_http_version() != "1.0"
@@ -125,7 +121,8 @@ class Connection(asyncio.Protocol):
             self._refuse(413, f"the body is larger than {BODY_LIMIT} bytes")
 
     def on_message_complete(self) -> None:
-        request, self._head_bytes = self._incoming, 0
+        request, self._incoming = self._incoming, HttpRequest()
+        self._in_head, self._head_bytes = True, 0
         request.received_ns, request.keep_alive = self._now_ns, self._parser.should_keep_alive()
         if len(self._line) >= LINE_LIMIT:
             self._refuse(429, "too many requests in line on one connection")
@@ -146,6 +143,7 @@ class Connection(asyncio.Protocol):
         """Answer in one piece; with `send`, only so many bytes of the body, and then hang up."""
         if not self.alive:
             return
+        self.gone = None  # from here on the answer is the kernel's business
         length = {"Content-Length": str(len(body))}
         self.write(head(status, content_type, {**length, **(headers or {}), **self._connection()}) + body[:send])
         self.done(close=send is not None)

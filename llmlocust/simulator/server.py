@@ -1,7 +1,7 @@
 """The simulated server: the engine on a socket.
 
-Plain asyncio with a Protocol and httptools: it streams well above 15,000 tokens/s from one core, so nothing larger is
-needed (figures: bench/simulator.py).
+An asyncio Protocol with httptools, for every layer that a framework adds would be paid for with each token: so it
+streams far above 15,000 tokens/s from one core, without uvloop too (bench/simulator.py measures it).
 """
 
 import asyncio
