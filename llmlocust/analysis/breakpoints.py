@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from llmlocust.analysis import words
@@ -556,7 +556,7 @@ def _collapse(steps: Sequence[Step], curve: Sequence[Step], unit: str) -> Findin
     if found:
         first = min(found, key=lambda each: each.high or math.inf)
         others = [each.why for each in found if each is not first and each.high == first.high]
-        return first if not others else Finding(True, "; ".join([first.why, *others]), *_places(first))
+        return first if not others else replace(first, why="; ".join([first.why, *others]))
     if not steps:
         return Finding(False, "cannot be told: no level has any request")
     top = steps[-1]
@@ -576,10 +576,6 @@ def _collapse(steps: Sequence[Step], curve: Sequence[Step], unit: str) -> Findin
     if len(curve) < 2:
         return Finding(False, f"{why}; whether throughput falls cannot be told")
     return Finding(False, f"{why}, throughput does not fall")
-
-
-def _places(finding: Finding) -> tuple[float | None, ...]:
-    return finding.load, finding.low, finding.high, finding.level_ok, finding.level_bad
 
 
 def _fall(curve: Sequence[Step], unit: str) -> Finding | None:

@@ -85,13 +85,12 @@ def checks(
     return sorted(ours, key=lambda each: each.ok)
 
 
-def _with_own(ours: list[Check], own: Iterable[Check]) -> list[Check]:
+def _with_own(ours: list[Check], own: Sequence[Check]) -> list[Check]:
     """The process's own checks added; where both looked at the same, the one that fails counts."""
-    by_name = {each.name: each for each in ours}
-    for each in own:
-        if each.name not in by_name or not each.ok:
-            by_name[each.name] = each
-    return list(by_name.values())
+    failed = {each.name for each in own if not each.ok}
+    kept = [each for each in ours if each.name not in failed]
+    names = {each.name for each in kept}
+    return [*kept, *(each for each in own if each.name not in names)]
 
 
 def _loads(levels: Iterable[LevelFigures]) -> str:

@@ -1,0 +1,182 @@
+"""A run of ours, made up: users in a closed loop before a server with slots, written with the writers' columns."""
+
+import csv
+import heapq
+import json
+import random
+from pathlib import Path
+
+from llmlocust.numbers import formats
+from llmlocust.numbers.levels import LEVEL_COLUMNS, Level, LevelFigures, Tally
+
+EPOCH = 1_795_000_000.0
+HOSTILE = "<script>alert('x')</script> & \"quoted\" | $a_b$ ` </svg>"
+
+
+class MadeRun:
+    """Simulated second by second of virtual time: nothing waits."""
+
+    def __init__(self, loads=(5, 10, 20, 40, 60), slots=24, *, hold=40.0, settle=8.0, limit=12.0, tokens=60, seed=1):
+        self.random = random.Random(seed)
+        self.loads, self.slots, self.hold, self.settle = loads, slots, hold, settle
+        self.limit, self.tokens = limit, tokens
+        self.rows: list[dict] = []
+        self.levels: list[Level] = []
+        self.tallies: list[Tally] = []
+        self.seconds: dict[int, dict[str, float]] = {}
+        self._simulate()
+
+    def _simulate(self):
+        moment = 0.0
+        busy: list[float] = []  # when each slot is free
+        users: list[float] = []  # when each user asks again
+        for index, load in enumerate(self.loads):
+            level = Level(index, float(load), began=moment, settled=moment + self.settle)
+            level.ended = moment + self.settle + self.hold
+            self.levels.append(level)
+            self.tallies.append(Tally())
+            while len(users) < load:
+                heapq.heappush(users, moment + self.random.random() * self.settle * 0.6)
+            while users and users[0] < level.ended:
+                sent = heapq.heappop(users)
+                heapq.heappush(users, self._ask(sent, busy, index) + self.random.uniform(0.5, 1.5))
+            moment = level.ended
+        self.ended = moment + 5.0
+        for second in range(int(self.ended)):
+            self._second(second)["users"] = next(
+                (each.load for each in self.levels if each.began <= second < each.ended), 0
+            )
+
+    def _second(self, moment: float) -> dict[str, float]:
+        return self.seconds.setdefault(int(moment), dict.fromkeys(formats.TIMELINE_COLUMNS[2:], 0.0))
+
+    def _ask(self, sent: float, busy: list[float], index: int) -> float:
+        """One request: waits for a slot, streams its tokens; gives up when no token came in time."""
+        while busy and busy[0] <= sent:
+            heapq.heappop(busy)
+        start = sent if len(busy) < self.slots else heapq.nsmallest(len(busy) - self.slots + 1, busy)[-1]
+        ttft = start - sent + 0.08 * self.random.lognormvariate(0, 0.3)
+        row = dict.fromkeys(formats.REQUEST_COLUMNS, "")
+        row |= {"level": index, "sent": sent, "name": "chat", "weight": 1, "worker": "w1", "wait": 0.1, "stalls": 0}
+        if ttft > self.limit:
+            return self._failed(row, sent, self.limit, "timeout_first_token", HOSTILE)
+        if len(busy) > 2 * self.slots and self.random.random() < 0.04:
+            return self._failed(row, sent, 0.02, "http_503", "upstream $overloaded_")
+        load = min(1.0, len(busy) / self.slots)
+        count = max(2, round(self.tokens * self.random.lognormvariate(0, 0.3)))
+        step = 0.018 + 0.03 * load
+        gaps = [step * self.random.lognormvariate(0, 0.25) for _ in range(count - 1)]
+        over = ttft + sum(gaps)
+        heapq.heappush(busy, sent + over)
+        ordered = sorted(gaps)
+        row |= {
+            "outcome": "ok",
+            "status": 200,
+            "e2e": over * 1000,
+            "ttft": ttft * 1000,
+            "answer": ttft * 1000,
+            "tpot": sum(gaps) / (count - 1) * 1000,
+            "gap_p50": ordered[len(gaps) // 2] * 1000,
+            "gap_max": ordered[-1] * 1000,
+            "duration": over * 1000,
+            "input_tokens": 30,
+            "output_tokens": count,
+            "token_source": "usage",
+            "chunks": count,
+            "coalesced": int(count * 0.02),
+            "finish": "stop",
+        }
+        self._count(row, sent, over, gaps)
+        return sent + over
+
+    def _failed(self, row, sent, after, kind, text):
+        row |= {"outcome": kind, "error": text, "status": 503 if kind == "http_503" else 200, "duration": after * 1000}
+        self._count(row, sent, after, [])
+        return sent + after
+
+    def _count(self, row, sent, over, gaps):
+        level = self.levels[row["level"]]
+        tally = self.tallies[row["level"]]
+        row["measured"] = int(level.holds(sent))
+        self.rows.append(row)
+        self._second(sent)["sent"] += 1
+        self._second(sent + over)["ended"] += 1
+        self._second(sent + over)["failed"] += row["outcome"] != "ok"
+        for second in range(int(sent), int(sent + over) + 1):
+            self._second(second)["in_flight"] += 1
+        if row["measured"]:
+            tally.outcomes[row["outcome"]] += 1
+        if row["outcome"] != "ok":
+            return
+        arrivals = [sent + row["ttft"] / 1000]
+        for gap in gaps:
+            arrivals.append(arrivals[-1] + gap)
+        for arrival in arrivals:
+            self._second(arrival)["tokens"] += 1
+        for other, counted in zip(self.levels, self.tallies, strict=True):
+            counted.numbers["tokens_in_window"] += sum(other.holds(arrival) for arrival in arrivals)
+            if other.holds(sent + over):
+                counted.numbers["ended_ok"] += 1
+        if row["measured"]:
+            for name in ("ttft", "answer", "e2e", "tpot", "wait"):
+                tally.histogram(name).add(row[name] / 1000)
+            tally.histogram("gap").extend(gaps)
+            for name in ("input_tokens", "output_tokens", "chunks", "coalesced"):
+                tally.numbers[name] += row[name]
+
+    def write(self, prefix: Path, *, leave_out=(), ended=True) -> Path:
+        prefix.parent.mkdir(parents=True, exist_ok=True)
+        figures = [
+            LevelFigures.of(level, tally, self.ended, EPOCH, level.load)
+            for level, tally in zip(self.levels, self.tallies, strict=True)
+        ]
+        rows = [row | {"sent": f"{row['sent'] + EPOCH:.3f}"} for row in sorted(self.rows, key=lambda row: row["sent"])]
+        histograms = [
+            dict(zip(formats.HISTOGRAM_COLUMNS, (index, "chat", metric, bucket, count), strict=True))
+            for index, tally in enumerate(self.tallies)
+            for metric, histogram in tally.histograms.items()
+            for bucket, count in histogram.items()
+        ]
+        timeline = [
+            {"time": EPOCH + second, "level": self._level_of(second), **told, "client_cpu": 0.3, "loop_lag": 1.5}
+            for second, told in sorted(self.seconds.items())
+        ]
+        tables = {
+            formats.LEVELS: (LEVEL_COLUMNS, [each.row() for each in figures]),
+            formats.REQUESTS: (formats.REQUEST_COLUMNS, rows),
+            formats.HISTOGRAMS: (formats.HISTOGRAM_COLUMNS, histograms),
+            formats.TIMELINE: (formats.TIMELINE_COLUMNS, timeline),
+        }
+        for name, (columns, lines) in tables.items():
+            if name in leave_out:
+                continue
+            with prefix.with_name(f"{prefix.name}_{name}").open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, columns)
+                writer.writeheader()
+                writer.writerows(lines)
+        if formats.RUN not in leave_out:
+            path = prefix.with_name(f"{prefix.name}_{formats.RUN}")
+            path.write_text(json.dumps(self.told(ended=ended)), encoding="utf-8")
+        return prefix
+
+    def _level_of(self, second):
+        return next((each.index for each in self.levels if each.began <= second < each.ended), "")
+
+    def told(self, *, ended=True):
+        return {
+            "format": formats.FORMAT,
+            "llmlocust": "0.1.0",
+            "locust": "2.47.0",
+            "python": "3.11.9",
+            "started": EPOCH,
+            "ended": EPOCH + self.ended if ended else None,
+            "target": {"host": "http://gpu-1:8000", "model": "deepseek-r1 <b>8b</b>", "dialect": "openai-chat"},
+            "plan": {"unit": "users", "levels": list(self.loads), "settle": self.settle, "hold": self.hold},
+            "options": {"llm_max_tokens": 256, "llm_prompt": HOSTILE},
+            "user_classes": {"ChatUser": "wait 0.5 to 1.5 s"},
+            "clock": "kernel",
+            "processes": 2,
+            "counts": {"sent": len(self.rows), "ended": len(self.rows), "preflight": 1},
+            "rows": {"seen": len(self.rows), "kept": len(self.rows)},
+            "checks": [{"name": "time", "ok": True, "value": None, "limit": None, "says": "Clocks agree."}],
+        }
