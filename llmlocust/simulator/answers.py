@@ -17,7 +17,7 @@ from llmlocust.simulator.engine import Sequence
 from llmlocust.simulator.faults import ENDINGS, Faults
 from llmlocust.simulator.openai import DONE, ApiError, Frames, Labels, Plan, Request
 
-_NEVER = 1 << 62
+_NEVER, _LAST_CHUNK = 1 << 62, b"0\r\n\r\n"
 _TIMEOUT = ApiError(504, "the request timed out before there was anything to send", code="timeout")
 _BROKEN = ApiError(500, "the engine died in the middle of this answer (simulated)", code="internal_error")
 _BAD_JSON = b'data: {"id": "cut short, "choices": [\n\n'
@@ -140,7 +140,7 @@ class Whole(Answer):
             self._holds[job.plan.output_tokens - 1] = job.faults["slow_headers"].value
 
     def _write(self, due: float) -> None:
-        if not self._broken:
+        if not self._broken:  # one that breaks off has sent none of its tokens
             self._note_write(due)
 
     def _finish(self) -> None:
@@ -189,11 +189,11 @@ class Streamed(Answer):
         self._start()
         start, end = self._written, self._made
         events = self._frames.tokens(start, end) if end - start == 1 else b"".join(self._split(start, end))
-        if start == self._breaks_json_at:
+        if start <= self._breaks_json_at < end:
             events = _BAD_JSON + events
         self._note_write(due)
         if end == self.job.plan.output_tokens:
-            self._send(events + self._last_events(), b"0\r\n\r\n")
+            self._send(events + self._last_events(), _LAST_CHUNK)
         else:
             self._next_write()
             self._send(events)
@@ -204,15 +204,13 @@ class Streamed(Answer):
 
     def _break_off(self) -> None:
         self._start()
-        if self._ending == "error_event":
-            self._send(openai.error_event(_BROKEN) + DONE, b"0\r\n\r\n")
-        if self._ending == "truncate":
-            self._send(b"", b"0\r\n\r\n")
-        if self._ending in ("error_event", "truncate"):
-            self.job.connection.done(close=not self._chunked)
-            self._end(self._ending)
-        else:
+        farewell = {"error_event": openai.error_event(_BROKEN) + DONE, "truncate": b""}.get(self._ending)
+        if farewell is None:
             super()._break_off()
+            return
+        self._send(farewell, _LAST_CHUNK)
+        self.job.connection.done(close=not self._chunked)
+        self._end(self._ending)
 
     def _start(self) -> None:
         if not self.job.record.status:

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import pytest
 
-from llmlocust.simulator.settings import Settings
+from llmlocust.simulator.settings import Settings, knobs
 from tests.simulator.client import CHAT, COMPLETIONS, Reply, ask, chat, connect, read_to_end, request_bytes
 from tests.simulators import PATIENCE, ROOT, RunningSimulator, options, running_simulator, wait_for
 
@@ -129,7 +129,10 @@ def test_requests_sent_before_their_turn_are_answered_in_order(simulator):
 @pytest.mark.parametrize("size", [1_000, 300_000, 5_000_000])
 def test_a_long_prompt_is_taken_whole_and_the_connection_goes_on(size):
     body = {"prompt": "x" * size, "max_tokens": 2, "ignore_eos": True}
-    with running_simulator(**FAST, max_model_len=10_000_000) as simulator, connect(simulator.port) as connection:
+    with (
+        running_simulator(**FAST, prefill_chunk=0, max_model_len=10_000_000) as simulator,
+        connect(simulator.port) as connection,
+    ):
         connection.sendall(request_bytes(COMPLETIONS, body, Connection="keep-alive"))
         connection.sendall(request_bytes(COMPLETIONS, body))
         assert read_to_end(connection).raw.count(b'"prompt_tokens":%d,' % (size // 4)) == 2
@@ -350,6 +353,12 @@ def test_a_stall_before_the_first_token_lets_the_headers_out(simulator, crowd):
     assert b"data:" not in head
 
 
+def test_faults_can_be_combined(simulator):
+    reply = chat(simulator.port, fault="stall@2:0.1,coalesce:3,crlf,drop@5")
+    assert (tokens(reply), reply.complete, b"\r\n\r\n" in reply.body) == (5, False, True)
+    assert tokens(chat(simulator.port, fault="slow_headers:0.1,drop@0")) == 0
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_slow_headers_come_late_and_the_answer_with_them(simulator, stream):
     began = time.monotonic()
@@ -516,6 +525,24 @@ def test_a_port_that_is_taken_is_told_in_one_line(simulator):
 def test_a_setting_that_makes_no_sense_is_told_in_one_line():
     ended = simulate(*options(slots=0))
     assert (ended.returncode, ended.stderr.splitlines()[-1].endswith("slots must be at least 1")) == (2, True)
+
+
+def test_whoever_embeds_it_is_told_the_port():
+    code = """
+import os, signal
+from llmlocust.simulator.server import serve
+from llmlocust.simulator.settings import Settings, knobs
+serve(Settings(port=0), ready=lambda port: (print(port), os.kill(os.getpid(), signal.SIGTERM)))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    line, port = ended.stdout.splitlines()
+    assert line == f"simulated-llm at http://127.0.0.1:{port}"
+
+
+def test_its_help_names_every_setting():
+    ended = simulate("--help")
+    assert ended.returncode == 0
+    assert all(knob.option in ended.stdout for knob in knobs())
 
 
 def test_neither_locust_nor_gevent_is_imported():
