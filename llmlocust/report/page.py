@@ -1,0 +1,753 @@
+"""A report: what the files of a run say, judged, as HTML, Markdown, JSON and a few lines for a terminal."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from llmlocust.analysis import words
+from llmlocust.analysis.breakpoints import Finding, Verdict, find
+from llmlocust.analysis.trust import Check, Facts, checks, think_time_of
+from llmlocust.numbers.formats import ERROR_KINDS, FORMAT
+from llmlocust.numbers.levels import RATE, USERS, LevelFigures
+from llmlocust.numbers.thresholds import Threshold
+from llmlocust.report import charts
+from llmlocust.report.charts import NUMBERS, Picture
+from llmlocust.report.frames import OURS, RunFrames
+
+_METRICS = ("ttft", "answer", "e2e", "gap", "tpot")
+_STATISTICS = ("mean", "p50", "p90", "p95", "p99", "p99_9", "max")
+_SECRET = re.compile(r"key|token$|secret|password|authorization", re.IGNORECASE)
+_MOST_MESSAGES = 12
+
+
+@dataclass
+class Report:
+    run: RunFrames
+    verdict: Verdict
+    checks: list[Check]
+    goodput: Mapping[int, float]
+    thresholds: Sequence[Threshold] = ()
+    """Those that were asked for; `verdict.thresholds` has the derived ones where none were."""
+    unit: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.unit = RATE if self.verdict.unit == RATE else USERS
+
+    @property
+    def levels(self) -> list[LevelFigures]:
+        return self.run.levels
+
+    @property
+    def trusted(self) -> bool:
+        return all(check.ok for check in self.checks)
+
+    def html(self) -> str:
+        return _html(self)
+
+    def markdown(self) -> str:
+        return _markdown(self)
+
+    def data(self) -> dict[str, Any]:
+        """The report as plain values, of the shape that is promised to stay. Durations in milliseconds."""
+        return _data(self)
+
+    def json(self) -> str:
+        return json.dumps(self.data(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def build(run: RunFrames, thresholds: Sequence[Threshold] = ()) -> Report:
+    """Judge a run."""
+    # which requests are good needs limits: the given ones, or those that the verdict derives
+    goodput = run.goodput(thresholds)
+    verdict = find(run.levels, thresholds, goodput)
+    if not thresholds:
+        goodput = run.goodput(verdict.thresholds)
+    return Report(run, verdict, checks(run.levels, _facts(run), verdict.thresholds), goodput, tuple(thresholds))
+
+
+def _facts(run: RunFrames) -> Facts:
+    info = run.info
+    counts, rows, classes = (_mapping(info.get(name)) for name in ("counts", "rows", "user_classes"))
+    return Facts(
+        client_cpu=_by_level(run, "client_cpu"),
+        loop_lag={level: value / 1000.0 for level, value in _by_level(run, "loop_lag").items()},
+        cut_off="ended" in info and info["ended"] is None,
+        rows_seen=_count(rows.get("seen")),
+        rows_kept=_count(rows.get("kept")),
+        sent=_count(counts.get("sent")),
+        ended=_count(counts.get("ended")),
+        think_time=think_time_of(classes) if classes else None,
+        clock=str(info["clock"]) if info.get("clock") else None,
+        own=[made for told in _listed(info.get("checks")) if (made := _own_check(told)) is not None],
+    )
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _count(value: Any) -> int | None:
+    return int(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _by_level(run: RunFrames, column: str) -> dict[int, float]:
+    """The 95th percentile of a level's seconds: one late second is no late level."""
+    if run.timeline is None or column not in run.timeline or "level" not in run.timeline:
+        return {}
+    known = run.timeline.dropna(subset=["level", column])
+    found = known.groupby("level")[column].quantile(0.95)
+    return {int(level): float(value) for level, value in found.items()}  # type: ignore[call-overload]
+
+
+def _own_check(told: Any) -> Check | None:
+    if not isinstance(told, dict) or "name" not in told:
+        return None
+    value, limit = (each if isinstance(each, int | float) else None for each in (told.get("value"), told.get("limit")))
+    return Check(str(told["name"]), bool(told.get("ok", True)), value, limit, str(told.get("says") or ""))
+
+
+# -- in words
+
+
+def headline(report: Report) -> str:
+    """The verdict in a sentence that everybody understands."""
+    verdict, unit = report.verdict, report.unit
+    limit = verdict.slo_limit
+    top = max((each.load for each in report.levels if each.load > 0), default=math.nan)
+    if not limit.reached:
+        if limit.why.startswith("cannot") or math.isnan(top):
+            return "Whether it is safe cannot be told from these figures: no level has what the limits speak of."
+        breaks = _first_break(verdict)
+        safe = f"Held every limit at all levels, up to {words.with_unit(top, unit)}"
+        return f"{safe}; {breaks}." if breaks else f"{safe}; where it breaks was not reached."
+    bad = words.with_unit(limit.level_bad or 0.0, unit)
+    why = _why_it_breaks(verdict, limit)
+    if limit.level_ok is None:
+        return f"Not safe even at the lowest level, {bad}: {why}."
+    ok = words.load(limit.level_ok)
+    return f"Safe up to {words.with_unit(limit.level_ok, unit)}; breaks between {ok} and {bad.split()[0]}: {why}."
+
+
+def _why_it_breaks(verdict: Verdict, limit: Finding) -> str:
+    cause = limit.cause or limit.why
+    for cliff in verdict.cliffs:
+        if cliff.between == (limit.level_ok, limit.level_bad):
+            told = cliff.why.split(":")[0].split(";")[0]
+            if told.startswith(("requests queue", "answers get slower", "requests wait")):
+                return f"{told} ({cause})"
+    return cause
+
+
+def _first_break(verdict: Verdict) -> str:
+    for name in ("capacity", "collapse"):
+        finding = verdict.numbers()[name]
+        if finding.reached:
+            return f"yet {NUMBERS[name].lower()} is {place(finding, verdict.unit)}"
+    return ""
+
+
+def place(finding: Finding, unit: str) -> str:
+    """Where a number lies: about 45 users (40 to 50)."""
+    if not finding.reached:
+        return "cannot be told" if finding.why.startswith("cannot") else "not reached"
+    if finding.load is None:
+        return f"at or below {words.with_unit(finding.high or 0.0, unit)}"
+    about = f"about {words.with_unit(_rounded(finding.load), unit)}"
+    if finding.low is None or finding.high is None:
+        return about
+    return f"{about} ({words.load(finding.low)} to {words.load(finding.high)})"
+
+
+def _rounded(load: float) -> float:
+    """A load as precise as such a number can be: whole from 10 on, else a tenth."""
+    return float(round(load)) if load >= 10 else round(load, 1)
+
+
+def trust_line(report: Report) -> str:
+    failed = [check for check in report.checks if not check.ok]
+    if not failed:
+        return f"The measurement can be believed: {len(report.checks)} checks, none failed."
+    names = words.series([check.name for check in failed])
+    return f"Read these numbers with care: {len(failed)} of {len(report.checks)} checks failed ({names})."
+
+
+def summary(report: Report) -> list[str]:
+    """The verdict in about five lines, for a terminal."""
+    lines = [headline(report)]
+    for name in ("capacity", "knee", "collapse"):
+        finding = report.verdict.numbers()[name]
+        lines.append(f"{NUMBERS[name] + ':':<10} {place(finding, report.unit)}" + _because(finding))
+    lines.append(f"{'Trust:':<10} {trust_line(report)}")
+    return lines
+
+
+def _because(finding: Finding) -> str:
+    return f" – {finding.why}" if finding.reached else ""
+
+
+# -- as data
+
+
+def _data(report: Report) -> dict[str, Any]:
+    verdict: dict[str, Any] = {name: _finding(each) for name, each in report.verdict.numbers().items()}
+    verdict["cliffs"] = [
+        {"between": [_plain(load) for load in cliff.between], "what": cliff.what, "why": cliff.why}
+        for cliff in report.verdict.cliffs
+    ]
+    verdict["thresholds"] = [str(each) for each in report.verdict.thresholds]
+    verdict["derived"] = report.verdict.derived
+    verdict["says"] = headline(report)
+    return {
+        "format": FORMAT,
+        "load": report.unit,
+        "levels": [_level(each, report.goodput) for each in report.levels],
+        "verdict": verdict,
+        "trust": {"ok": report.trusted, "checks": [_check(each) for each in report.checks]},
+        "source": report.run.source,
+        "unknown": report.run.unknown,
+        "notes": report.run.notes,
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "reached": finding.reached,
+        "load": _plain(finding.load, 4),
+        "low": _plain(finding.low),
+        "high": _plain(finding.high),
+        "level_ok": _plain(finding.level_ok),
+        "level_bad": _plain(finding.level_bad),
+        "why": finding.why,
+    }
+
+
+def _level(figures: LevelFigures, goodput: Mapping[int, float]) -> dict[str, Any]:
+    plain = {
+        "load": _plain(figures.load),
+        "users": _plain(figures.users),
+        "reached": figures.reached,
+        "window": _plain(figures.window * 1000.0),
+        "requests": figures.requests,
+        "ok": figures.ok,
+        "aborted": figures.aborted,
+        "errors": _plain(figures.errors),
+        "error_kinds": dict(figures.error_kinds),
+        "throughput": _plain(figures.throughput),
+        "goodput": _plain(goodput.get(figures.level)),
+        "output_tokens_per_s": _plain(figures.output_tokens_per_s),
+    }
+    durations = {
+        metric: {name: _plain(figures.metric(metric)[name] * 1000.0) for name in _STATISTICS} for metric in _METRICS
+    }
+    return plain | durations
+
+
+def _check(check: Check) -> dict[str, Any]:
+    scale = 1000.0 if check.unit == "s" else 1.0
+    value, limit = (None if each is None else _plain(each * scale) for each in (check.value, check.limit))
+    return {
+        "name": check.name,
+        "ok": check.ok,
+        "value": value,
+        "limit": limit,
+        "says": check.says,
+        "levels": list(check.levels),
+    }
+
+
+def _plain(value: float | None, digits: int = 7) -> float | int | None:
+    """A number for JSON: null where it is not known or infinite, whole where it is whole."""
+    if value is None or not math.isfinite(value):
+        return None
+    short = float(f"{value:.{digits}g}")
+    return int(short) if short == int(short) and abs(short) < 1e15 else short
+
+
+# -- the table of levels
+
+
+@dataclass(frozen=True)
+class Column:
+    head: str
+    group: str
+    cells: list[str]
+    broken: list[str]
+    """For each cell the threshold that it breaks, or nothing."""
+
+
+def columns(report: Report) -> list[Column]:
+    """The columns of the table that have anything to tell."""
+    made = [
+        _column(report, "sent", "requests", [f"{each.requests}" for each in report.levels], None),
+        _column(report, "failed", "requests", [words.share(each.errors) for each in report.levels], "errors"),
+        _rate(report, "ok/s", "requests", "throughput", [each.throughput for each in report.levels]),
+        _rate(report, "good/s", "requests", "goodput", [report.goodput.get(e.level, math.nan) for e in report.levels]),
+        _rate(report, "out/s", "tokens", "output_tokens_per_s", [each.output_tokens_per_s for each in report.levels]),
+    ]
+    wanted = {
+        "ttft": ("p50", "p95", "p99"),
+        "answer": ("p95",),
+        "gap": ("p50", "p99"),
+        "tpot": ("p50", "p95"),
+        "e2e": ("p50", "p95", "p99"),
+    }
+    asked = {(each.metric, each.statistic) for each in report.verdict.thresholds if each.is_duration}
+    for metric, statistics in wanted.items():
+        named = [name for name in _STATISTICS if name in statistics or (metric, name) in asked]
+        if metric == "e2e" and not _known(report, metric, "p50"):
+            named = ["mean", *(name for name in named if name != "mean")]
+        if metric == "answer" and _same_as_ttft(report):
+            continue
+        for statistic in named:
+            if _known(report, metric, statistic):
+                values = [words.duration(each.metric(metric)[statistic]) for each in report.levels]
+                made.append(_column(report, statistic.replace("_", "."), _GROUPS[metric], values, (metric, statistic)))
+    return [each for each in made if any(cell != words.UNKNOWN for cell in each.cells)]
+
+
+_GROUPS = {
+    "ttft": "first token",
+    "answer": "first answer",
+    "gap": "token gap",
+    "tpot": "per token",
+    "e2e": "end to end",
+}
+
+
+def _known(report: Report, metric: str, statistic: str) -> bool:
+    return any(not math.isnan(each.metric(metric)[statistic]) for each in report.levels)
+
+
+def _same_as_ttft(report: Report) -> bool:
+    """Nothing reasons: the first token is the first of the answer."""
+    pairs = [(each.metric("answer")["p95"], each.metric("ttft")["p95"]) for each in report.levels]
+    return all(math.isnan(answer) or answer == ttft for answer, ttft in pairs)
+
+
+def _rate(report: Report, head: str, group: str, metric: str, values: Sequence[float]) -> Column:
+    return _column(report, head, group, [words.digits(each) for each in values], metric)
+
+
+def _column(report: Report, head: str, group: str, cells: list[str], of: str | tuple[str, str] | None) -> Column:
+    metric, statistic = of if isinstance(of, tuple) else (of, "")
+    limits = [each for each in report.verdict.thresholds if (each.metric, each.statistic) == (metric, statistic)]
+    broken = [
+        next((str(t) for t in limits if t.holds(each, report.goodput.get(each.level)) is False), "")
+        for each in report.levels
+    ]
+    return Column(head, group, cells, broken)
+
+
+def _holds(report: Report, figures: LevelFigures) -> str:
+    told = [each.holds(figures, report.goodput.get(figures.level)) for each in report.verdict.thresholds]
+    if False in told:
+        return "fails"
+    return "holds" if True in told else words.UNKNOWN
+
+
+# -- what was run
+
+
+def facts(report: Report) -> list[tuple[str, str]]:
+    """What was run, as pairs of words."""
+    run, info = report.run, report.run.info
+    target, plan, rows = (_mapping(info.get(name)) for name in ("target", "plan", "counts"))
+    versions = ", ".join(
+        f"{name} {info[key]}" for key, name in _VERSIONS.items() if isinstance(info.get(key), str) and info[key]
+    )
+    pairs: list[tuple[str, Any]] = [
+        ("Target", target.get("host")),
+        ("Model", target.get("model")),
+        ("Protocol", target.get("dialect")),
+        ("Started", _when(info.get("started") or _first_moment(run))),
+        ("Lasted", _lasted(run)),
+        ("Levels", _plan(plan) if plan else _measured_levels(report)),
+        ("Users", "; ".join(f"{name}: {does}" for name, does in _mapping(info.get("user_classes")).items())),
+        ("Requests", f"{rows['sent']} sent, {rows.get('ended', '?')} ended" if "sent" in rows else None),
+        ("Load processes", info.get("processes")),
+        ("Arrival times", {"kernel": "the kernel's", "user": "the process's own"}.get(str(info.get("clock")))),
+        ("Versions", versions),
+        ("Read from", "llmlocust's files" if run.source == OURS else "Locust's own CSV files"),
+    ]
+    return [(name, str(value)) for name, value in pairs if value not in (None, "", "None")]
+
+
+_VERSIONS = {"llmlocust": "llmlocust", "locust": "Locust", "python": "Python"}
+
+
+def _plan(plan: Mapping[str, Any]) -> str:
+    loads = [words.load(float(each)) for each in _listed(plan.get("levels")) if isinstance(each, int | float)]
+    unit = "requests/s" if plan.get("unit") == RATE else "users"
+    times = [f"{name} {words.digits(float(plan[name]))} s" for name in ("settle", "hold") if _count(plan.get(name))]
+    return f"{', '.join(loads)} {unit}" + (f" ({', '.join(times)})" if times else "")
+
+
+def _measured_levels(report: Report) -> str:
+    loads = [words.load(each.load) for each in report.levels if math.isfinite(each.load)]
+    return f"{', '.join(loads)} {words.unit_of(report.unit)}" if loads else ""
+
+
+def _first_moment(run: RunFrames) -> float | None:
+    if run.timeline is not None and len(run.timeline):
+        return float(run.timeline["time"].min())
+    return min((each.began for each in run.levels if math.isfinite(each.began)), default=None)
+
+
+def _when(moment: Any) -> str | None:
+    if not isinstance(moment, int | float) or not math.isfinite(moment):
+        return None
+    try:
+        return datetime.fromtimestamp(moment, UTC).strftime("%d %B %Y, %H:%M UTC")
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _lasted(run: RunFrames) -> str | None:
+    started, ended = run.info.get("started"), run.info.get("ended")
+    if not (isinstance(started, int | float) and isinstance(ended, int | float)):
+        if run.timeline is None or not len(run.timeline):
+            return None
+        started, ended = float(run.timeline["time"].min()), float(run.timeline["time"].max())
+    seconds = max(0.0, ended - started)
+    return f"{int(seconds) // 60} min {int(seconds) % 60} s" if math.isfinite(seconds) else None
+
+
+def options(report: Report) -> list[tuple[str, str]]:
+    """The options of the run; what looks like a secret is never shown, whoever wrote it there."""
+    told = _mapping(report.run.info.get("options"))
+    return [(str(name), str(value)) for name, value in told.items() if not _SECRET.search(str(name))]
+
+
+def messages(report: Report) -> list[tuple[str, str, str]]:
+    """What failed requests were told: kind in words, text, how often. The most frequent."""
+    failures = report.run.failures
+    if failures is None:
+        return []
+    rows = failures.head(_MOST_MESSAGES).to_dict("records")
+    return [
+        (
+            ERROR_KINDS.get(str(row["kind"]), str(row["kind"])),
+            str(row["error"])[:300],
+            words.digits(float(row["count"])),
+        )
+        for row in rows
+    ]
+
+
+# -- pictures
+
+
+def pictures(report: Report) -> list[Picture]:
+    levels, verdict = report.levels, report.verdict
+    spread = {metric: report.run.distributions(metric) for metric in ("ttft", "gap")}
+    if not spread["ttft"]:
+        spread = {"e2e": report.run.distributions("e2e")}
+    made = [
+        charts.throughput(levels, verdict, _throughput_caption(report)),
+        charts.latency(levels, verdict, _latency_caption(report)),
+        charts.distributions(levels, spread, _spread_caption(report, spread)),
+        charts.over_time(report.run.timeline, levels, _time_caption(report)),
+        charts.errors(levels, _errors_caption(report)),
+    ]
+    return [each for each in made if each is not None]
+
+
+def _throughput_caption(report: Report) -> str:
+    known = [each for each in charts.drawable(report.levels) if not math.isnan(each.throughput)]
+    if not known:
+        return ""
+    best = max(known, key=lambda each: each.throughput)
+    said = f"The most was {words.digits(best.throughput)} requests/s at {words.with_unit(best.load, report.unit)}"
+    tokens = max((each.output_tokens_per_s for each in known if each.output_tokens_per_s > 0), default=0.0)
+    if tokens:
+        said += f", and {words.digits(tokens)} output tokens/s"
+    return f"{said}. Above, the four numbers: a bar between two levels, a dot at the best guess."
+
+
+def _latency_caption(report: Report) -> str:
+    known = charts.drawable(report.levels)
+    for metric, statistic in (("ttft", "p95"), ("e2e", "p95"), ("e2e", "mean")):
+        values = [(each.load, each.metric(metric)[statistic]) for each in known]
+        values = [(load, value) for load, value in values if math.isfinite(value)]
+        if len(values) > 1:
+            (low, first), (high, last) = values[0], values[-1]
+            name = {"ttft": "time to first token", "e2e": "end-to-end time"}[metric]
+            return (
+                f"The {statistic} {name} goes {words.change(first, last)} between {words.load(low)} and "
+                f"{words.with_unit(high, report.unit)}. The scale is logarithmic; shades are 95 % intervals of the p95."
+            )
+    return "The scale is logarithmic."
+
+
+def _spread_caption(report: Report, spread: Mapping[str, Mapping[int, Any]]) -> str:
+    marks = "Each hill is one level; the dot is its median, the square its p95, the triangle its p99."
+    gaps = spread.get("gap", {})
+    first, last = _ends(report, gaps)
+    if first is None or last is None:
+        return marks
+    told = words.change(gaps[first.level].quantile(0.5), gaps[last.level].quantile(0.5))
+    return (
+        f"The median gap between tokens goes {told} from {words.load(first.load)} to {words.load(last.load)}. {marks}"
+    )
+
+
+def _ends(report: Report, found: Mapping[int, Any]) -> tuple[LevelFigures | None, LevelFigures | None]:
+    known = [each for each in charts.drawable(report.levels) if found.get(each.level)]
+    return (known[0], known[-1]) if len(known) > 1 else (None, None)
+
+
+def _time_caption(report: Report) -> str:
+    timeline = report.run.timeline
+    said = "Shaded bands are the measured windows of the levels, named by their load."
+    if timeline is not None and "in_flight" in timeline and (timeline["in_flight"] > 0).any():
+        return f"At most {words.digits(float(timeline['in_flight'].max()))} requests were in flight at once. {said}"
+    return said
+
+
+def _errors_caption(report: Report) -> str:
+    totals: dict[str, int] = {}
+    for each in report.levels:
+        for kind, count in each.error_kinds.items():
+            totals[kind] = totals.get(kind, 0) + count
+    if not totals:
+        return "Shares of the requests of each level that failed."
+    kind = max(totals, key=lambda each: totals[each])
+    failed, sent = sum(totals.values()), sum(each.requests for each in report.levels)
+    return (
+        f"{failed} of {sent} requests failed, {totals[kind]} of them: {ERROR_KINDS.get(kind, kind)}. "
+        "Bars are shares of each level's requests."
+    )
+
+
+# -- HTML
+
+
+def _html(report: Report) -> str:
+    environment = Environment(
+        loader=PackageLoader("llmlocust.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    cards = [
+        {
+            "key": name,
+            "name": NUMBERS[name],
+            "means": _MEANS[name],
+            "number": _card_number(finding, report.unit),
+            "range": _card_range(finding, report.unit),
+            "why": _sentence(finding.why),
+            "reached": finding.reached,
+        }
+        for name, finding in report.verdict.numbers().items()
+    ]
+    table = columns(report)
+    marked = {level for check in report.checks if not check.ok for level in check.levels}
+    drawn = [
+        {
+            "name": each.name,
+            "title": each.title,
+            "caption": each.caption,
+            "wide": Markup(each.wide),  # noqa: S704  # made by charts, which escapes what it is given
+            "narrow": Markup(each.narrow),  # noqa: S704
+        }
+        for each in pictures(report)
+    ]
+    return environment.get_template("report.html.j2").render(
+        title=_title(report),
+        headline=headline(report),
+        cards=cards,
+        cliffs=[
+            {
+                "where": f"{words.load(cliff.between[0])} → {words.with_unit(cliff.between[1], report.unit)}",
+                "what": cliff.what,
+                "why": cliff.why,
+            }
+            for cliff in report.verdict.cliffs
+        ],
+        trusted=report.trusted,
+        trust_line=trust_line(report),
+        checks=report.checks,
+        limits=[str(each) for each in report.verdict.thresholds],
+        derived=report.verdict.derived,
+        unit=words.unit_of(report.unit),
+        columns=table,
+        groups=_grouped(table),
+        rows=[
+            {
+                "load": words.load(each.load) if math.isfinite(each.load) else words.UNKNOWN,
+                "holds": _holds(report, each),
+                "doubted": each.level in marked,
+                "cells": [(column.cells[place], column.broken[place]) for column in table],
+            }
+            for place, each in enumerate(report.levels)
+        ],
+        pictures=drawn,
+        failed=any(each.failed for each in report.levels),
+        messages=messages(report),
+        facts=facts(report),
+        options=options(report),
+        notes=report.run.notes,
+        unknown=report.run.unknown,
+        files=[each.name for each in report.run.files],
+        again=_again(report),
+        glossary=_GLOSSARY,
+    )
+
+
+def _title(report: Report) -> str:
+    model = _mapping(report.run.info.get("target")).get("model")
+    return f"Load test of {model}" if model else f"Load test {report.run.prefix.name}"
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def _card_number(finding: Finding, unit: str) -> str:
+    if not finding.reached:
+        return place(finding, unit)
+    if finding.load is None:
+        return f"≤ {words.load(finding.high or 0.0)}"
+    return words.load(_rounded(finding.load))
+
+
+def _card_range(finding: Finding, unit: str) -> str:
+    if not finding.reached:
+        return ""
+    if finding.low is None or finding.high is None:
+        return words.unit_of(unit)
+    return f"{words.unit_of(unit)}, between {words.load(finding.low)} and {words.load(finding.high)}"
+
+
+def _grouped(table: Iterable[Column]) -> list[tuple[str, int]]:
+    groups: list[tuple[str, int]] = []
+    for column in table:
+        if groups and groups[-1][0] == column.group:
+            groups[-1] = (column.group, groups[-1][1] + 1)
+        else:
+            groups.append((column.group, 1))
+    return groups
+
+
+def _again(report: Report) -> str:
+    limits = "".join(f' --threshold "{each}"' for each in report.thresholds)
+    return f"llmlocust report {report.run.prefix.name}{limits}"
+
+
+_MEANS = {
+    "slo_limit": "where the first limit breaks",
+    "knee": "more load buys less than half its share",
+    "capacity": "throughput is flat, requests queue",
+    "collapse": "throughput falls, or errors pass 1 %",
+}
+
+_GLOSSARY = [
+    ("SLO limit", "The highest load at which every limit holds, and where, between two levels, the first one breaks."),
+    (
+        "Knee",
+        (
+            "Where more load stops buying throughput: from here on, 10 % more load gives less than 5 % more requests a "
+            "second."
+        ),
+    ),
+    (
+        "Capacity",
+        (
+            "Where queueing begins. Two witnesses are asked for: throughput that stays flat, and waiting (or errors) that "
+            "grows as Little's law, N = X·(R + Z), says it must in a queue."
+        ),
+    ),
+    ("Collapse", "Where throughput falls below its best by more than noise, or more than 1 % of the requests fail."),
+    ("Cliff", "A jump between two neighbouring levels that neither noise nor the growth of the load explains."),
+    ("Time to first token (TTFT)", "From just before a request is sent to its first token, reasoning included."),
+    ("End to end", "From just before a request is sent to its last token."),
+    ("Token gap", "Time between tokens as they arrived, of all requests together: the stutter that a reader sees."),
+    ("Time per token (TPOT)", "(end to end − TTFT) / tokens after the first; one value a request."),
+    (
+        "p50, p95, p99",
+        "Half, 95 % and 99 % of the values are at most this. Failed requests have no part in the table's.",
+    ),
+    ("Throughput", "Successful requests that ended in the level's measured window, a second."),
+    ("Goodput", "Those of them that met every latency limit, a second."),
+    (
+        "Limits and failures",
+        (
+            "A percentile limit on TTFT or end to end is judged with failed requests counted as infinitely slow, so that "
+            "failing fast cannot make a server look good."
+        ),
+    ),
+]
+
+
+# -- Markdown
+
+
+def _markdown(report: Report) -> str:
+    lines = [f"# {_line(_title(report))}", "", f"**{_line(headline(report))}**", ""]
+    lines += [f"{'✓' if report.trusted else '⚠'} {_line(trust_line(report))}", ""]
+    lines += ["| | load | why |", "|---|---|---|"]
+    for name, finding in report.verdict.numbers().items():
+        lines.append(f"| **{NUMBERS[name]}** | {place(finding, report.unit)} | {_line(_sentence(finding.why))} |")
+    if report.verdict.cliffs:
+        lines += ["", "## Cliffs", ""]
+        for cliff in report.verdict.cliffs:
+            low, high = (words.load(each) for each in cliff.between)
+            lines.append(f"- {low} → {high} {words.unit_of(report.unit)}: {_line(cliff.what)}. {_line(cliff.why)}.")
+    lines += ["", "## Levels", "", *_markdown_table(report)]
+    if told := messages(report):
+        lines += ["", "## Errors", "", "| kind | message | count |", "|---|---|---:|"]
+        lines += [f"| {_line(kind)} | {_code(text)} | {count} |" for kind, text, count in told]
+    lines += ["", "## Can it be believed?", ""]
+    lines += [f"- {'✓' if each.ok else '✗'} **{_line(each.name)}**: {_line(each.says)}" for each in report.checks]
+    lines += ["", "## What was run", ""]
+    lines += [f"- {name}: {_line(value)}" for name, value in facts(report)]
+    if report.run.notes or report.run.unknown:
+        lines += ["", "## What could not be known", ""]
+        lines += [f"- {_line(each)}" for each in (*report.run.notes, *report.run.unknown)]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_table(report: Report) -> list[str]:
+    table = columns(report)
+    heads = [f"{column.group} {column.head}" for column in table]
+    lines = [f"| {words.unit_of(report.unit)} | limits | {' | '.join(heads)} |", "|---:|---|" + "---:|" * len(table)]
+    for row, each in enumerate(report.levels):
+        cells = [f"**{column.cells[row]}** ✗" if column.broken[row] else column.cells[row] for column in table]
+        load = words.load(each.load) if math.isfinite(each.load) else words.UNKNOWN
+        lines.append(f"| {load} | {_holds(report, each)} | {' | '.join(cells)} |")
+    asked = words.series([f"`{each}`" for each in report.verdict.thresholds])
+    source = "derived from the lowest level, as none were given" if report.verdict.derived else "as given"
+    return [*lines, "", f"Limits: {asked} ({source})."]
+
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~$])")
+
+
+def _line(text: str) -> str:
+    """Text from anywhere as one line of Markdown that means nothing else."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split())).replace("\\<", "&lt;").replace("\\>", "&gt;")
+
+
+def _code(text: str) -> str:
+    return "`` " + " ".join(text.split()).replace("`", "'").replace("|", "\\|") + " ``"
+
+
+def write(path: Path, text: str) -> None:
+    """Write a report; OSError as it comes."""
+    path.write_text(text, encoding="utf-8")
