@@ -7,6 +7,7 @@ users then (locust.main.shutdown).
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Any
 
@@ -90,6 +91,8 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
     if plugin.is_master:
         _receive(environment)
     options = environment.parsed_options
+    if options is not None and options.headless:
+        _end_well_on_sigterm()
     if options is not None and (options.headless or options.autostart):
         _take_host_from_users(environment)
         try:
@@ -97,6 +100,16 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
         except preflight.NotReady as problem:
             console.error(str(problem))
             sys.exit(USAGE_ERROR)
+
+
+def _end_well_on_sigterm() -> None:
+    """Locust installs its handler only after a headless shape has ended, so until then SIGTERM would kill the run with
+    all that it holds. It ends as by Ctrl-C instead, which Locust expects in its main greenlet."""
+
+    def interrupt() -> None:
+        gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
+
+    gevent.signal_handler(signal.SIGTERM, interrupt)
 
 
 def _take_host_from_users(environment: Environment) -> None:

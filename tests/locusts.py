@@ -1,0 +1,109 @@
+"""The real `locust` command as a child process, and what its run left."""
+
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from tests.simulators import PATIENCE, ROOT, wait_for
+
+RAMP = """
+from llmlocust import ChatUser, SteppedRamp
+
+class Chat(ChatUser):
+    pass
+
+class Ramp(SteppedRamp):
+    pass
+"""
+
+QUICK = ["--llm-levels", "2,5", "--llm-settle", "0.5", "--llm-hold", "2", "--llm-max-tokens", "20"]
+LONG = ["--llm-levels", "10", "--llm-settle", "0", "--llm-hold", "100", "--llm-max-tokens", "2000"]
+ENDLESS_ANSWERS = ["--llm-body", '{"ignore_eos": true}']
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Locust:
+    """One process of Locust, started in a folder that holds its locustfile and takes its files."""
+
+    folder: Path
+    args: list[str]
+    locustfile: str = RAMP
+    environment: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[str] = field(init=False)
+    output: str = ""
+
+    def __post_init__(self) -> None:
+        (self.folder / "locustfile.py").write_text(self.locustfile)
+        self._log = (self.folder / f"log{len(list(self.folder.glob('log*')))}").open("w+")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "locust", "-f", "locustfile.py", *self.args],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **self.environment},
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self._log.close()
+
+    @property
+    def log(self) -> str:
+        return Path(self._log.name).read_text()
+
+    def says(self, words: str, patience: float = PATIENCE) -> None:
+        """Wait until the process has said so."""
+        wait_for(lambda: words in self.log or f"not in:\n{self.log}", lambda found: found is True, patience)
+
+    def stop(self, how: int = signal.SIGINT) -> int:
+        self.process.send_signal(how)
+        return self.ends()
+
+    def ends(self, patience: float = 120.0) -> int:
+        return self.process.wait(patience)
+
+
+def run(folder: Path, host: str, *args: str, **more: Any) -> Locust:
+    """A headless run to its end, with files under the prefix `run`."""
+    with Locust(folder, ["--headless", "--only-summary", "--host", host, "--csv", "run", *args], **more) as locust:
+        locust.ends()
+        return locust
+
+
+def rows(folder: Path, name: str, prefix: str = "run") -> list[dict[str, str]]:
+    with (folder / f"{prefix}_{name}").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def told(folder: Path, prefix: str = "run") -> dict[str, Any]:
+    return json.loads((folder / f"{prefix}_llm_run.json").read_text())
+
+
+def outcomes(folder: Path, prefix: str = "run") -> Counter[str]:
+    return Counter(row["outcome"] for row in rows(folder, "llm_requests.csv", prefix))
+
+
+def aggregated(folder: Path) -> dict[str, str]:
+    """The Aggregated row of Locust's own statistics file."""
+    return next(row for row in rows(folder, "stats.csv") if row["Name"] == "Aggregated")

@@ -1,0 +1,242 @@
+"""Whole runs of the real Locust against the simulator: every request is in the files, once, however the run ends."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from llmlocust.numbers.formats import HISTOGRAM_COLUMNS, REQUEST_COLUMNS, TIMELINE_COLUMNS
+from llmlocust.numbers.levels import LEVEL_COLUMNS
+from tests.locusts import ENDLESS_ANSWERS, LONG, QUICK, RAMP, Locust, aggregated, free_port, outcomes, rows, run, told
+from tests.simulators import RunningSimulator, running_simulator, wait_for
+
+PREFLIGHT = 1
+
+
+@pytest.fixture
+def simulator() -> Iterator[RunningSimulator]:
+    with running_simulator(slots=8, step_ms=5) as started:
+        yield started
+
+
+def served(simulator: RunningSimulator) -> int:
+    """Requests that the server saw, but for the one before the load."""
+    return sum(simulator.summary()["received"].values()) - PREFLIGHT
+
+
+def distributed(folder: Path, host: str, *args: str, workers: int = 2, locustfile: str = RAMP) -> ExitStack:
+    """A headless master and its workers. The master is `stack.master`."""
+    stack = ExitStack()
+    port = str(free_port())
+    for _ in range(workers):
+        stack.enter_context(Locust(folder, ["--worker", "--master-port", port], locustfile))
+    master = [
+        "--master",
+        "--master-bind-host",
+        "127.0.0.1",
+        "--master-bind-port",
+        port,
+        "--expect-workers",
+        str(workers),
+    ]
+    options = ["--headless", "--only-summary", "--host", host, "--csv", "run", *args]
+    stack.master = stack.enter_context(Locust(folder, [*master, *options], locustfile))
+    return stack
+
+
+def test_a_ramp_leaves_every_file_with_its_columns(simulator, tmp_path):
+    locust = run(tmp_path, simulator.url, *QUICK)
+
+    assert locust.process.returncode == 0, locust.log
+    for name, columns in {
+        "llm_requests.csv": REQUEST_COLUMNS,
+        "llm_levels.csv": LEVEL_COLUMNS,
+        "llm_histograms.csv": HISTOGRAM_COLUMNS,
+        "llm_timeline.csv": TIMELINE_COLUMNS,
+    }.items():
+        assert list(rows(tmp_path, name)[0]) == columns
+
+
+def test_a_local_run_counts_what_the_server_counted(simulator, tmp_path):
+    run(tmp_path, simulator.url, *QUICK)
+
+    requests = rows(tmp_path, "llm_requests.csv")
+    truth = simulator.ended(len(requests) + PREFLIGHT)
+    assert len(requests) == served(simulator)
+    assert sum(int(row["output_tokens"]) for row in requests) == sum(
+        each["output_tokens"] for each in truth[PREFLIGHT:]
+    )
+    assert told(tmp_path)["counts"] == {"sent": len(requests), "ended": len(requests), "preflight": PREFLIGHT}
+    seconds = rows(tmp_path, "llm_timeline.csv")
+    for column in ("sent", "ended"):
+        assert sum(float(row[column]) for row in seconds) == len(requests)
+
+
+def test_levels_hold_the_users_that_were_asked_for(simulator, tmp_path):
+    run(tmp_path, simulator.url, *QUICK)
+
+    levels = rows(tmp_path, "llm_levels.csv")
+    assert [float(row["load"]) for row in levels] == [2, 5]
+    assert [float(row["users"]) for row in levels] == [2, 5]
+    assert all(row["reached"] == "1" and float(row["window"]) >= 2 for row in levels)
+
+
+def test_a_level_counts_the_requests_sent_inside_its_window(simulator, tmp_path):
+    run(tmp_path, simulator.url, *QUICK)
+
+    requests = rows(tmp_path, "llm_requests.csv")
+    for level in rows(tmp_path, "llm_levels.csv"):
+        inside = [row for row in requests if float(level["settled"]) <= float(row["sent"]) < float(level["ended"])]
+        assert int(level["requests"]) == len(inside)
+        assert {row["level"] for row in inside} == {level["level"]}
+
+
+def test_locusts_own_table_ends_with_the_last_request(simulator, tmp_path):
+    run(tmp_path, simulator.url, *QUICK)
+
+    requests = len(rows(tmp_path, "llm_requests.csv"))
+    assert int(aggregated(tmp_path)["Request Count"]) == requests
+    assert int(rows(tmp_path, "stats_history.csv")[-1]["Total Request Count"]) == requests
+    assert {"chat", "chat TTFT", "chat TPOT", "Aggregated"} == {row["Name"] for row in rows(tmp_path, "stats.csv")}
+
+
+def test_the_console_has_a_line_for_each_level(simulator, tmp_path):
+    log = run(tmp_path, simulator.url, *QUICK).log
+
+    assert "level 1: 2 users" in log
+    assert "level 2: 5 users" in log
+
+
+def test_master_and_workers_count_what_the_server_counted(simulator, tmp_path):
+    with distributed(tmp_path, simulator.url, *QUICK) as stack:
+        assert stack.master.ends() == 0, stack.master.log
+
+    requests = rows(tmp_path, "llm_requests.csv")
+    assert len(requests) == served(simulator)
+    assert len({row["worker"] for row in requests}) == 2
+    assert int(aggregated(tmp_path)["Request Count"]) == len(requests)
+    assert told(tmp_path)["processes"] == 2
+    counted = sum(int(row["count"]) for row in rows(tmp_path, "llm_histograms.csv") if row["metric"] == "ttft")
+    assert counted == sum(int(row["ok"]) for row in rows(tmp_path, "llm_levels.csv"))
+
+
+def test_levels_of_workers_are_those_of_the_master(simulator, tmp_path):
+    with distributed(tmp_path, simulator.url, *QUICK) as stack:
+        stack.master.ends()
+
+    for level in rows(tmp_path, "llm_levels.csv"):
+        assert float(level["users"]) == float(level["load"])
+        assert int(level["requests"]) > 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_what_is_cut_off_by_the_end_is_counted_as_aborted(simulator, tmp_path, how):
+    args = ["--headless", "--only-summary", "--host", simulator.url, "--csv", "run", *LONG, *ENDLESS_ANSWERS]
+    with Locust(tmp_path, args) as locust:
+        wait_for(lambda: served(simulator), lambda requests: requests >= 10)
+        locust.stop(how)
+
+    assert outcomes(tmp_path)["aborted"] >= 10
+    assert sum(outcomes(tmp_path).values()) == served(simulator)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_master_that_is_stopped_loses_nothing_of_its_workers(simulator, tmp_path, how):
+    with distributed(tmp_path, simulator.url, *LONG, *ENDLESS_ANSWERS) as stack:
+        wait_for(lambda: served(simulator), lambda requests: requests >= 10)
+        stack.master.stop(how)
+
+    assert outcomes(tmp_path)["aborted"] >= 10
+    assert sum(outcomes(tmp_path).values()) == served(simulator)
+
+
+def test_a_run_without_a_ramp_takes_its_level_from_the_users(simulator, tmp_path):
+    chat = RAMP.split("class Ramp")[0].replace(", SteppedRamp", "")
+    run(tmp_path, simulator.url, "-u", "3", "-r", "3", "-t", "5s", "--llm-max-tokens", "20", locustfile=chat)
+
+    levels = rows(tmp_path, "llm_levels.csv")
+    assert [float(row["load"]) for row in levels] == [3]
+    assert int(levels[0]["requests"]) > 0
+    assert sum(outcomes(tmp_path).values()) == served(simulator)
+
+
+def test_the_last_level_does_not_lose_its_slow_requests(tmp_path):
+    """Ten users on two slots: each request takes about as long as the whole level."""
+    with running_simulator(slots=2, step_ms=10) as simulator:
+        options = ["--llm-levels", "10", "--llm-settle", "0", "--llm-hold", "2", "--llm-max-tokens", "60"]
+        run(tmp_path, simulator.url, *options, *ENDLESS_ANSWERS)
+
+    assert outcomes(tmp_path)["aborted"] == 0
+    level = rows(tmp_path, "llm_levels.csv")[0]
+    assert float(level["ttft_max"]) > 2000
+
+
+def test_failures_are_counted_and_shown_and_end_no_user(tmp_path):
+    with running_simulator(fault="http:503", fault_share=0.5) as simulator:
+        options = ["--llm-preflight", "false", *QUICK]
+        locust = run(tmp_path, simulator.url, *options)
+
+    assert outcomes(tmp_path)["http_503"] > 0
+    assert outcomes(tmp_path)["ok"] > 0
+    assert "http_503" in locust.log
+    levels = rows(tmp_path, "llm_levels.csv")
+    assert sum(int(row["error_http_503"]) for row in levels) > 0
+
+
+@pytest.mark.parametrize(
+    "fault, outcome",
+    [
+        ("drop@5", "truncated"),
+        ("reset@5", "reset"),
+        ("error_event@5", "error_event"),
+        ("oom", "out_of_memory"),
+        ("html", "bad_stream"),
+        ("http:429", "http_429"),
+        ("stall@5:20", "timeout_stall"),
+        ("slow_headers:20", "timeout_first_token"),
+        ("no_done", "ok"),
+        ("crlf", "ok"),
+        ("cut:7", "ok"),
+        ("coalesce:4", "ok"),
+    ],
+)
+def test_each_fault_of_a_server_is_called_by_its_name(tmp_path, fault, outcome):
+    with running_simulator(fault=fault, step_ms=2) as simulator:
+        limits = ["--llm-timeout-stall", "1", "--llm-timeout-first-token", "1", "--llm-preflight", "false"]
+        options = ["--llm-levels", "2", "--llm-settle", "0", "--llm-hold", "2", "--llm-max-tokens", "20"]
+        run(tmp_path, simulator.url, *options, *limits, *ENDLESS_ANSWERS)
+
+    assert set(outcomes(tmp_path)) == {outcome}
+
+
+def test_llm_calls_and_ordinary_http_mix_in_one_user(simulator, tmp_path):
+    mixed = """
+from locust import task
+from llmlocust import LLMUser, SteppedRamp
+
+class Mixed(LLMUser):
+    @task
+    def both(self):
+        self.client.get("/health")
+        record = self.chat("How are you?", max_tokens=5)
+        assert record.ok and record.text, record
+
+class Ramp(SteppedRamp):
+    pass
+"""
+    locust = run(tmp_path, simulator.url, *QUICK, locustfile=mixed)
+
+    assert locust.process.returncode == 0, locust.log
+    assert {"/health", "chat"} <= {row["Name"] for row in rows(tmp_path, "stats.csv")}
+    assert {row["name"] for row in rows(tmp_path, "llm_requests.csv")} == {"chat"}
+
+
+def test_a_key_is_sent_and_written_nowhere(tmp_path):
+    with running_simulator(key="sk-planted-key") as simulator:
+        locust = run(tmp_path, simulator.url, *QUICK, environment={"LLMLOCUST_API_KEY": "sk-planted-key"})
+
+    assert outcomes(tmp_path)["ok"] > 0
+    assert not [path for path in tmp_path.iterdir() if path.is_file() and "sk-planted-key" in path.read_text()]
+    assert "sk-planted-key" not in locust.log
