@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -103,11 +104,10 @@ class Staircase:
 def parse_levels(text: str) -> list[int]:
     """Levels from an option's text: whole numbers with commas or spaces between. ValueError in one line."""
     words = text.replace(",", " ").split()
-    try:
-        levels = [int(word) for word in words]
-    except ValueError:
-        wrong = next(word for word in words if not word.isdigit())
-        raise ValueError(f"levels must be whole numbers of users such as 1,2,5,10 — {wrong!r} is not") from None
+    for word in words:
+        if not re.fullmatch(r"[+-]?\d{1,9}", word):
+            raise ValueError(f"levels must be whole numbers of users such as 1,2,5,10 — {word[:40]!r} is not")
+    levels = [int(word) for word in words]
     if not levels or min(levels) < 1:
         raise ValueError(f"levels must be one or more numbers of users from 1 up, such as 1,2,5,10 — got {text!r}")
     return levels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 from collections.abc import Sequence
@@ -31,11 +32,11 @@ def load(source: str) -> list[Question]:
     names = [name.strip() for name in source.split(",") if name.strip()]
     if names and all(name in sets for name in names):
         return [question for name in names for question in sets[name]]
-    path = Path(source)
-    if not path.is_file():
-        raise ValueError(f"no prompts {source!r}: give a file, or sets out of {', '.join(sets)}")
+    if not os.path.isfile(source):  # noqa: PTH113  # Path's own raises for a name that is too long
+        raise ValueError(f"no prompts {source[:60]!r}: give a file, or sets out of {', '.join(sets)}")
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        # JSON may hold line separators of other kinds, at which splitlines would cut it
+        lines = [line.strip() for line in Path(source).read_text(encoding="utf-8-sig").split("\n")]
     except (OSError, UnicodeDecodeError) as problem:
         raise ValueError(f"cannot read the prompts in {source}: {problem}") from None
     questions = [_question(line, f"{source}:{number}") for number, line in enumerate(lines, 1) if line]
@@ -49,14 +50,14 @@ def _question(line: str, where: str) -> Question:
         return line
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         if line.startswith('"'):  # a sentence may begin with a quotation
             return line
         raise ValueError(f"{where}: begins like JSON but is not: {line[:60]}") from None
     if isinstance(entry, str):
         return entry
-    if isinstance(entry.get("messages"), list):
-        messages: Messages = entry["messages"]
+    messages = entry.get("messages")
+    if messages and isinstance(messages, list) and all(isinstance(message, dict) for message in messages):
         return messages
     if isinstance(entry.get("prompt"), str):
         prompt: str = entry["prompt"]
@@ -85,4 +86,11 @@ class Prompts:
         if isinstance(question, str):
             return mark + question
         first, *rest = question
-        return [{**first, "content": mark + str(first.get("content", ""))}, *rest]
+        return [{**first, "content": _marked(first.get("content"), mark)}, *rest]
+
+
+def _marked(content: Any, mark: str) -> Any:
+    """Content is text, or a list of parts of which some are text."""
+    if isinstance(content, list):
+        return [{"type": "text", "text": mark}, *content]
+    return f"{mark}{content or ''}"

@@ -16,6 +16,18 @@ BAD = "bad"
 TOKEN_BEARING = frozenset((ANSWER, REASONING, TOOL))
 
 
+def said(*places: object) -> str:
+    """What the first place that says something says: servers put an error's words into error, message or detail."""
+    for place in places:
+        told = place.get("message") or place if isinstance(place, dict) else place
+        if told:
+            try:
+                return str(told)
+            except RecursionError:
+                return "words that are nested too deeply"
+    return ""
+
+
 class Usage(msgspec.Struct, frozen=True):
     """The server's own count of tokens."""
 

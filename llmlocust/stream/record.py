@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import msgspec
 
-from llmlocust.stream.delta import ANSWER, BAD, END, ERROR, REASONING, TOKEN_BEARING, TOOL, USAGE, Delta, Usage
+from llmlocust.stream.delta import ANSWER, BAD, END, ERROR, REASONING, TOKEN_BEARING, TOOL, USAGE, Delta, Usage, said
 from llmlocust.stream.dialects import Dialect
 from llmlocust.stream.sse import NotText, events
 from llmlocust.stream.timeline import Timeline
@@ -21,6 +21,8 @@ STALL = 0.2
 """A gap between tokens above this is a stall, unless told otherwise."""
 
 _NS = 1e-9
+_TELLING = 16
+"""So many bytes of a body tell what it is."""
 
 
 class Record(msgspec.Struct):
@@ -102,6 +104,8 @@ def _read_answer(record: Record, timeline: Timeline, dialect: Dialect, body: byt
         deltas = _stream_deltas(dialect, body, complete=timeline.complete)
     elif _is_document(timeline.content_type, body):
         deltas = dialect.document(body) if timeline.complete else []
+    elif not timeline.complete and len(body) < _TELLING:
+        deltas = []
     else:
         deltas = [Delta(BAD, len(body), f"HTTP 200 with {timeline.content_type or 'no content type'}: {_plain(body)}")]
     _note_end(record, deltas)
@@ -115,20 +119,25 @@ def _read_answer(record: Record, timeline: Timeline, dialect: Dialect, body: byt
 
 def is_event_stream(content_type: str, body: bytes | bytearray) -> bool:
     """By what it says of itself, or where it says nothing of use, by how it begins."""
-    if "json" in content_type:
+    begin = bytes(body[:_TELLING]).lstrip()
+    if "json" in content_type or begin.startswith(b"{"):  # some servers send an error's JSON and call it a stream
         return False
-    return "event-stream" in content_type or bytes(body[:16]).lstrip().startswith((b"data:", b"event:", b":"))
+    return "event-stream" in content_type or begin.startswith((b"data:", b"event:", b"id:", b"retry:", b":"))
 
 
 def _is_document(content_type: str, body: bytes) -> bool:
-    return "json" in content_type or body[:16].lstrip().startswith(b"{")
+    return "json" in content_type or body[:_TELLING].lstrip().startswith(b"{")
 
 
 def _stream_deltas(dialect: Dialect, body: bytes, *, complete: bool) -> list[Delta]:
     try:
-        return dialect.deltas(events(body, complete=complete))
+        found, fault = events(body, complete=complete), []
     except NotText as problem:
-        return [*dialect.deltas(problem.events), Delta(BAD, len(body), str(problem))]
+        found, fault = problem.events, [Delta(BAD, len(body), str(problem))]
+    deltas = dialect.deltas(found)
+    if deltas and deltas[-1].kind == BAD and not found[-1].whole and deltas[-1].end == found[-1].end:
+        deltas.pop()  # the rest of it never came: that makes it cut off, not bad
+    return deltas + fault
 
 
 def has_token(dialect: Dialect, body: bytes) -> bool:
@@ -236,26 +245,25 @@ def server_words(body: bytes) -> str:
     """What the body of an error response says, in one line."""
     try:
         refusal = msgspec.json.decode(body, type=_Refusal)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _plain(body)
-    for told in (refusal.error, refusal.message, refusal.detail):
-        if isinstance(told, dict) and told.get("message"):
-            return str(told["message"])
-        if told:
-            return str(told)
-    return _plain(body)
+    return said(refusal.error, refusal.message, refusal.detail) or _plain(body)
 
 
 def _plain(body: bytes) -> str:
     """The beginning of a text, without HTML's tags."""
     text = re.sub(
-        r"<(style|script|head)\b.*?</\1>|<[^>]*>", " ", body[:2000].decode(errors="replace"), flags=re.DOTALL | re.IGNORECASE
+        r"<(style|script|head)\b.*?</\1>|<[^>]*>",
+        " ",
+        body[:2000].decode(errors="replace"),
+        flags=re.DOTALL | re.IGNORECASE,
     )
     return " ".join(text.split())[:200] or "an empty body"
 
 
-_WORD_WITH_DIGIT = re.compile(r"[^\s\"'(),;]*\d[^\s\"'(),;]*")
-_HTTP_STATUS = re.compile(r"^(HTTP \d{3})(.*)$", re.DOTALL)
+_WORD = re.compile(r"[^\s\"'(),;]+")
+_DIGIT = re.compile(r"\d")
+_HTTP_STATUS = re.compile(r"^(HTTP \d{3})\b(.*)$", re.DOTALL)
 
 
 def without_ids(text: str) -> str:
@@ -263,6 +271,6 @@ def without_ids(text: str) -> str:
 
     A leading HTTP status stays.
     """
-    line = " ".join(text.split())
+    line = " ".join(text[:2000].split())
     status, rest = match.groups() if (match := _HTTP_STATUS.match(line)) else ("", line)
-    return (status + _WORD_WITH_DIGIT.sub("…", rest))[:200]
+    return (status + _WORD.sub(lambda word: "…" if _DIGIT.search(word[0]) else word[0], rest))[:200].rstrip()

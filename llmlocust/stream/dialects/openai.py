@@ -12,10 +12,15 @@ from typing import Any
 import msgspec
 
 from llmlocust.stream.ask import Ask
-from llmlocust.stream.delta import ANSWER, BAD, END, ERROR, REASONING, TOOL, USAGE, Delta, Usage
+from llmlocust.stream.delta import ANSWER, BAD, END, ERROR, REASONING, TOOL, USAGE, Delta, Usage, said
 from llmlocust.stream.sse import Event
 
 _DONE = b"[DONE]"
+_NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_CUT_SHORT = "Input data was truncated"
+"""What msgspec says of a document that ends too early."""
+_MOST_TOKENS = 1 << 40
+"""A server that tells of more than that tells nothing."""
 
 
 class _Details(msgspec.Struct):
@@ -86,7 +91,8 @@ class OpenAI:
             if chunk is None:
                 found.append(Delta(END, event.end, "[DONE]"))
             elif isinstance(chunk, str):
-                found.append(Delta(BAD, event.end, chunk))
+                failed = event.kind == "error"
+                found.append(Delta(ERROR, event.end, event.data.decode()) if failed else Delta(BAD, event.end, chunk))
             else:
                 found.extend(_deltas(chunk, event.end, failed=event.kind == "error"))
         return found
@@ -94,7 +100,9 @@ class OpenAI:
     def document(self, body: bytes) -> list[Delta]:
         try:
             chunk = _decode_one(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        except _NOT_READABLE as problem:
+            if str(problem) == _CUT_SHORT:  # closing the connection was its end, and came too early
+                return []
             return [Delta(BAD, len(body), f"not JSON of this protocol: {problem}")]
         found = list(_deltas(chunk, len(body)))
         if any(delta.kind == ERROR for delta in found):
@@ -134,15 +142,18 @@ def _decoded(events: Sequence[Event]) -> list[_Chunk | str | None]:
         together = [None if over else next(chunks) for over in done]
         if next(chunks, None) is None:
             return list(together)
-    except (msgspec.DecodeError, StopIteration, UnicodeDecodeError):
+    except (*_NOT_READABLE, StopIteration):
         pass
     return [None if over else _chunk_or_fault(event.data) for event, over in zip(events, done, strict=True)]
 
 
-def _chunk_or_fault(data: bytes) -> _Chunk | str:
+def _chunk_or_fault(data: bytes) -> _Chunk | str | None:
+    words = data.strip()
+    if words == _DONE:
+        return None
     try:
-        return _decode_one(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        return _decode_one(words) if words else _Chunk()  # data without words keeps a connection alive, as comments do
+    except _NOT_READABLE as problem:
         return f"not a chunk of this protocol: {problem}"
 
 
@@ -177,16 +188,13 @@ def _plain_text(content: str | list[Any] | None) -> str:
 
 
 def _usage(told: _Usage | None) -> Usage | None:
-    if told is None or (told.completion_tokens is None and told.prompt_tokens is None):
+    if told is None:
         return None
     details = told.completion_tokens_details
-    return Usage(told.prompt_tokens, told.completion_tokens, details.reasoning_tokens if details else None)
+    counts = (told.prompt_tokens, told.completion_tokens, details.reasoning_tokens if details else None)
+    usage = Usage(*(count if count is not None and 0 <= count <= _MOST_TOKENS else None for count in counts))
+    return None if usage.input_tokens is None and usage.output_tokens is None else usage
 
 
 def _words(chunk: _Chunk) -> str:
-    for told in (chunk.error, chunk.message, chunk.detail):
-        if isinstance(told, dict) and told.get("message"):
-            return str(told["message"])
-        if told:
-            return str(told)
-    return "an error event without words"
+    return said(chunk.error, chunk.message, chunk.detail) or "an error event without words"
