@@ -210,7 +210,7 @@ def _slo_limit(
     derived: bool,
 ) -> Finding:
     asked = words.series([str(each) for each in thresholds])
-    source = f" (no threshold was given, so these were derived from the lowest level: {asked})" if derived else ""
+    source = f" (limits derived from the lowest level: {asked})" if derived else ""
 
     def judge(step: Step) -> bool | None:
         verdicts = [t.holds(each, goodput.get(each.level)) for each in step.levels for t in thresholds]
@@ -242,7 +242,7 @@ def _slo_limit(
         told = words.series([str(each) for each in thresholds if _known_at(each, judged[-1][0], goodput)] or [asked])
         why = f"not reached up to {words.with_unit(judged[-1][0].load, unit)}: {told} held{passed_over}"
         if derived:
-            why += " (derived from the lowest level, as no threshold was given)"
+            why += " (limits derived from the lowest level)"
         return Finding(False, why + _not_known(thresholds, [step for step, _ in judged], goodput))
     after = [step.load for step, holds in judged[bad + 1 :] if holds]
     again = (
@@ -327,16 +327,18 @@ def _crossing(threshold: Threshold, good: Step, bad: Step, goodput: Mapping[int,
 
 
 def _broken(threshold: Threshold, good: Step | None, bad: Step, goodput: Mapping[int, float]) -> str:
+    name = name_of(threshold.metric, threshold.statistic)
     before = math.nan if good is None else _worst(threshold, good, goodput)
     after = _worst(threshold, bad, goodput)
-    text = words.duration if threshold.is_duration else words.share if threshold.metric == "errors" else words.digits
     if math.isinf(after):
-        return f"{name_of(threshold.metric, threshold.statistic)}: too many failed ({words.share(bad.errors)})"
-    if math.isnan(before):
-        now = text(after)
-    else:
-        now = words.change(before, after) if threshold.is_duration else f"{text(before)} → {text(after)}"
-    return f"{name_of(threshold.metric, threshold.statistic)} {now}"
+        # failed requests broke it; where those that succeeded break it too, their figure says more
+        after = bad.figure(threshold.metric, threshold.statistic)
+        if math.isnan(after) or threshold.met_by(after):
+            return f"{name}: too many failed ({words.share(bad.errors)})"
+    if threshold.is_duration:
+        return f"{name} {words.duration(after) if math.isnan(before) else words.change(before, after)}"
+    text = words.share if threshold.metric == "errors" else words.digits
+    return f"{name} {text(after)}" if math.isnan(before) else f"{name} {text(before)} → {text(after)}"
 
 
 def name_of(metric: str, statistic: str = "") -> str:
@@ -454,10 +456,13 @@ def _capacity(curve: Sequence[Step], unit: str) -> Finding:
     waiting = _waits(curve)
     if waiting is not None and waiting.metric == "ttft":
         # throughput may be flat long before anything queues, where the batch slows down: the queue tells the place
-        low = max(_onset(curve, waiting, unit), flat - 1)
-        if low < len(curve) - 1:
-            point = _where_the_queue_begins(curve, low, waiting)
-            low = max(low - 1, 0) if point < curve[low].load else low
+        onset = _onset(curve, waiting, unit)
+        if onset == len(curve) - 1:
+            waiting = None
+        else:
+            low = max(onset, flat - 1)
+            point = _where_the_queue_begins(curve, low, waiting) if unit == USERS else point
+            low = max(low - 1, 0) if unit == USERS and point < curve[low].load else low
     grows = _waiting_grows(curve, low, max(full, flat, low), waiting, unit)
     if grows is None:
         why = (

@@ -81,6 +81,7 @@ def checks(
         _little(levels),
         _think_time(levels, facts),
     ]
+    found = list(dict.fromkeys(found))  # both percentiles have the same to say of no requests at all
     ours = _with_own([each for each in found if each is not None], facts.own)
     return sorted(ours, key=lambda each: each.ok)
 

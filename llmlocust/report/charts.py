@@ -20,7 +20,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    MultipleLocator,
+    NullFormatter,
+    NullLocator,
+)
 
 from llmlocust.analysis import words
 from llmlocust.analysis.breakpoints import Verdict
@@ -81,13 +89,12 @@ class Picture:
 Draw = Callable[[Figure, bool], None]
 
 
-def picture(name: str, title: str, caption: str, height: float, draw: Draw) -> Picture:
-    """Draw both sizes. `draw` gets a figure and whether it is the narrow one."""
+def picture(name: str, title: str, caption: str, height: float, draw: Draw, *, tall: float = 0.95) -> Picture:
+    """Draw both sizes. `draw` gets a figure and whether it is the narrow one, which is `tall` times as high."""
     made = []
     for narrow in (False, True):
         with mpl.rc_context(_STYLE):
-            # narrow pictures stack what wide ones put side by side, and need more height for each line of text
-            figure = Figure(figsize=(4.4, height * 1.05) if narrow else (9.4, height), layout="constrained")
+            figure = Figure(figsize=(3.5, height * tall) if narrow else (9.4, height), layout="constrained")
             FigureCanvasSVG(figure)
             draw(figure, narrow)
             out = io.StringIO()
@@ -127,7 +134,7 @@ def _load_axis(axes: Axes, levels: Sequence[LevelFigures], unit: str, *, labels:
     else:
         margin = (loads[-1] - loads[0]) * 0.05 or loads[0] * 0.5
         axes.set_xlim(max(0.0, loads[0] - margin), loads[-1] + margin)
-    ticks = _apart(axes, loads)
+    ticks = _apart(axes, loads, 0.055 if axes.get_figure().get_figwidth() > 5 else 0.12)
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.load(value) if labels else ""))
@@ -136,7 +143,7 @@ def _load_axis(axes: Axes, levels: Sequence[LevelFigures], unit: str, *, labels:
         axes.set_xlabel("users" if unit == "users" else "requests offered a second")
 
 
-def _apart(axes: Axes, loads: Sequence[float]) -> list[float]:
+def _apart(axes: Axes, loads: Sequence[float], room: float) -> list[float]:
     """The loads whose labels have room beside each other, the highest always."""
     low, high = axes.get_xlim()
     log = axes.get_xscale() == "log"
@@ -146,7 +153,7 @@ def _apart(axes: Axes, loads: Sequence[float]) -> list[float]:
 
     kept = [loads[-1]]
     for load in reversed(loads[:-1]):
-        if place(kept[-1]) - place(load) > 0.055:
+        if place(kept[-1]) - place(load) > room:
             kept.append(load)
     return kept[::-1]
 
@@ -170,7 +177,7 @@ def _legend(axes: Axes, narrow: bool, columns: int = 6) -> None:
             labels,
             loc="lower left",
             bbox_to_anchor=(0.0, 1.0),
-            ncols=min(columns, 3) if narrow else columns,
+            ncols=min(columns, 2) if narrow else columns,
             borderaxespad=0.2,
             columnspacing=1.2,
             handlelength=2.0,
@@ -253,7 +260,7 @@ def _curve(axes: Axes, levels: Sequence[LevelFigures], name: str, colour: str, t
         spread = 1.96 * values / np.sqrt(np.where(np.isnan(counted), 1e9, counted))
         axes.fill_between(loads, np.maximum(0.0, values - spread), values + spread, color=colour, alpha=0.15, lw=0)
     axes.set_ylim(bottom=0.0)
-    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.set_title(title)
 
 
@@ -300,12 +307,12 @@ def latency(levels: Sequence[LevelFigures], verdict: Verdict, caption: str) -> P
             if threshold.metric in {line[0] for line in lines}:
                 axes.axhline(threshold.bound, color=_RED, linewidth=1.0, linestyle=(0, (6, 3)))
                 axes.text(
-                    0.995,
+                    0.008,
                     threshold.bound,
                     str(threshold),
                     color=_RED,
                     size=7.5,
-                    ha="right",
+                    ha="left",
                     va="bottom",
                     transform=_across(axes),
                 )
@@ -337,7 +344,7 @@ def distributions(
             if number == 0 or narrow:
                 axes.set_ylabel("users" if shown[0].unit == "users" else "requests/s")
 
-    return picture("distributions", "Distributions by level", caption, height, draw)
+    return picture("distributions", "Distributions by level", caption, height, draw, tall=1.6)
 
 
 def _ridges(axes: Axes, levels: Sequence[LevelFigures], found: Mapping[int, Histogram], colour: str) -> None:
@@ -354,6 +361,7 @@ def _ridges(axes: Axes, levels: Sequence[LevelFigures], found: Mapping[int, Hist
         if not histogram:
             continue
         density = _density(histogram, edges)
+        density[density < 0.004] = math.nan
         axes.fill_between(middles, row, row + 0.92 * density, color=colour, alpha=0.28, linewidth=0, zorder=2)
         axes.plot(middles, row + 0.92 * density, color=colour, linewidth=1.0, zorder=2.1)
         for q, marker in ((0.5, "o"), (0.95, "s"), (0.99, "^")):
@@ -363,7 +371,8 @@ def _ridges(axes: Axes, levels: Sequence[LevelFigures], found: Mapping[int, Hist
     axes.grid(visible=False, axis="y")
     _log_seconds(axes.xaxis)
     # a wide range needs fewer labels
-    subs = (1.0,) if most / least > 300 else (1.0, 3.0) if most / least > 30 else (1.0, 2.0, 5.0)
+    narrow = axes.get_figure().get_figwidth() < 5
+    subs = (1.0,) if most / least > (30 if narrow else 300) else (1.0, 3.0) if most / least > 30 else (1.0, 2.0, 5.0)
     axes.xaxis.set_major_locator(LogLocator(base=10.0, subs=subs, numticks=8))
 
 
@@ -386,7 +395,7 @@ def over_time(timeline: pd.DataFrame | None, levels: Sequence[LevelFigures], cap
         return None
     start = float(frame["time"].iloc[0])
     frame["time"] -= start
-    frame = _thinned(frame)
+    frames = {narrow: _thinned(frame, 130 if narrow else 400) for narrow in (False, True)}
     panels_wanted = [
         ("users", [("users", _MUTED_LINE), ("in_flight", _ORANGE)]),
         ("requests ended a second", [("ended", _BLUE), ("failed", _RED)]),
@@ -396,9 +405,10 @@ def over_time(timeline: pd.DataFrame | None, levels: Sequence[LevelFigures], cap
     kept = [(title, lines) for title, lines in kept if lines]
 
     def draw(figure: Figure, narrow: bool) -> None:
+        frame = frames[narrow]
         panels = figure.subplots(len(kept), 1, sharex=True, squeeze=False)[:, 0]
         for number, (axes, (title, lines)) in enumerate(zip(panels, kept, strict=True)):
-            _level_bands(axes, levels, start, named=number == 0)
+            _level_bands(axes, levels, start, named=number == 0, most=7 if narrow else 16)
             for column, colour in lines:
                 style = {"drawstyle": "steps-post"} if column == "users" else {}
                 axes.plot(
@@ -411,7 +421,8 @@ def over_time(timeline: pd.DataFrame | None, levels: Sequence[LevelFigures], cap
             if len(lines) > 1:
                 axes.legend(loc="upper left", ncols=2, fontsize=8, borderaxespad=0.2, handlelength=1.6)
             axes.set_title(title)
-        panels[-1].xaxis.set_major_locator(MaxNLocator(5 if narrow else 9, steps=[1, 2, 3, 6, 10]))
+        span = float(frame["time"].iloc[-1])
+        panels[-1].xaxis.set_major_locator(MultipleLocator(_round_time(span / (4 if narrow else 9))))
         panels[-1].xaxis.set_major_formatter(FuncFormatter(_clock))
         panels[-1].set_xlabel("minutes:seconds since the run began")
 
@@ -432,7 +443,7 @@ def _has(frame: pd.DataFrame, column: str) -> bool:
     return column in frame and bool((frame[column].fillna(0.0) > 0).any())
 
 
-def _thinned(frame: pd.DataFrame, most: int = 400) -> pd.DataFrame:
+def _thinned(frame: pd.DataFrame, most: int) -> pd.DataFrame:
     """At most so many rows, each the mean of the seconds that it stands for."""
     if len(frame) <= most:
         return frame
@@ -440,11 +451,17 @@ def _thinned(frame: pd.DataFrame, most: int = 400) -> pd.DataFrame:
     return frame.select_dtypes("number").groupby(np.arange(len(frame)) // step).mean()
 
 
+def _round_time(seconds: float) -> float:
+    """The next round step of a clock."""
+    steps = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
+    return float(next((step for step in steps if step >= seconds), math.ceil(seconds / 14400) * 14400))
+
+
 def _clock(value: float, _: Any = None) -> str:
     return f"{int(value) // 60}:{int(value) % 60:02d}"
 
 
-def _level_bands(axes: Axes, levels: Sequence[LevelFigures], start: float, *, named: bool) -> None:
+def _level_bands(axes: Axes, levels: Sequence[LevelFigures], start: float, *, named: bool, most: int) -> None:
     """Levels as bands, the measured window darker than the settling before it."""
     known = [each for each in levels if math.isfinite(each.began)]
     for number, each in enumerate(known):
@@ -453,7 +470,7 @@ def _level_bands(axes: Axes, levels: Sequence[LevelFigures], start: float, *, na
         settled = each.settled - start if math.isfinite(each.settled) else end
         axes.axvspan(settled, end, color=BAND, alpha=1.0, linewidth=0, zorder=0)
         axes.axvline(begin, color=GRID, linewidth=0.8, zorder=0.5)
-        if named and (len(known) <= _KEEP_LOADS or number % 2 == 0):
+        if named and number % math.ceil(len(known) / most) == 0:
             axes.text(
                 (settled + end) / 2.0,
                 1.0,
@@ -496,6 +513,7 @@ def errors(levels: Sequence[LevelFigures], caption: str) -> Picture | None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.set_xlim(-0.6, len(shown) - 0.4)
+        axes.set_ylim(0.0, float(bottom.max()) * 1.12)
         axes.grid(visible=False, axis="x")
         _legend(axes, narrow, 1 if narrow else 3)
 

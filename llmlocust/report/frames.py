@@ -425,6 +425,7 @@ def _load_locust(prefix: Path, files: dict[str, Path]) -> RunFrames:
         "Time to first token, gaps between tokens, TPOT and tokens: Locust's files know whole requests only, and for "
         "streamed answers their times may end at the first byte."
     )
+    run.unknown.append("The load generator's own state: its CPU, its event loop, requests lost on the way.")
     run.unknown.append("Latencies of successful requests alone: Locust counts failed requests in its percentiles.")
     if _HISTORY not in files:
         run.levels = [_whole_test(files[_STATS], run)]

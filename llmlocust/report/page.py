@@ -180,6 +180,11 @@ def _rounded(load: float) -> float:
 def trust_line(report: Report) -> str:
     failed = [check for check in report.checks if not check.ok]
     if not failed:
+        if not any(check.name == "client CPU" for check in report.checks):
+            return (
+                f"Nothing speaks against the measurement ({len(report.checks)} checks), but whether the load "
+                "generator itself kept up is not known."
+            )
         return f"The measurement can be believed: {len(report.checks)} checks, none failed."
     names = words.series([check.name for check in failed])
     return f"Read these numbers with care: {len(failed)} of {len(report.checks)} checks failed ({names})."
@@ -302,7 +307,7 @@ def columns(report: Report) -> list[Column]:
         "ttft": ("p50", "p95", "p99"),
         "answer": ("p95",),
         "gap": ("p50", "p99"),
-        "tpot": ("p50", "p95"),
+        "tpot": ("p50",),
         "e2e": ("p50", "p95", "p99"),
     }
     asked = {(each.metric, each.statistic) for each in report.verdict.thresholds if each.is_duration}
@@ -527,10 +532,9 @@ def _errors_caption(report: Report) -> str:
         return "Shares of the requests of each level that failed."
     kind = max(totals, key=lambda each: totals[each])
     failed, sent = sum(totals.values()), sum(each.requests for each in report.levels)
-    return (
-        f"{failed} of {sent} requests failed, {totals[kind]} of them: {ERROR_KINDS.get(kind, kind)}. "
-        "Bars are shares of each level's requests."
-    )
+    most = "all" if totals[kind] == failed else str(totals[kind])
+    named = "" if kind == "failed" else f", {most} of them: {ERROR_KINDS.get(kind, kind)}"
+    return f"{failed} of {sent} requests failed{named}. Bars are shares of each level's requests."
 
 
 # -- HTML
@@ -568,6 +572,7 @@ def _html(report: Report) -> str:
         }
         for each in pictures(report)
     ]
+    environment.filters["nb"] = _unbroken
     return environment.get_template("report.html.j2").render(
         title=_title(report),
         headline=headline(report),
@@ -576,7 +581,7 @@ def _html(report: Report) -> str:
             {
                 "where": f"{words.load(cliff.between[0])} → {words.with_unit(cliff.between[1], report.unit)}",
                 "what": cliff.what,
-                "why": cliff.why,
+                "why": _sentence(cliff.why),
             }
             for cliff in report.verdict.cliffs
         ],
@@ -608,6 +613,14 @@ def _html(report: Report) -> str:
         again=_again(report),
         glossary=_GLOSSARY,
     )
+
+
+_NUMBER_AND_UNIT = re.compile(r"(?<=\d) (?=(?:%|ms|s|×|users?|requests/s)(?:\W|$))")
+
+
+def _unbroken(text: str) -> str:
+    """Numbers stay on one line with their units."""
+    return _NUMBER_AND_UNIT.sub("\N{NO-BREAK SPACE}", text)
 
 
 def _title(report: Report) -> str:

@@ -54,9 +54,7 @@ def closed_queue(loads, slots=32, *, step=0.02, slope=0.0005, tokens=100, prefil
         throughput = batch / service
         wait = max(0.0, users / throughput - service - think) if batch >= slots * 0.999 else 0.0
         jitter = lambda size: math.exp(random_.gauss(0.0, size * noise))  # noqa: E731
-        made.append(
-            figures(users, throughput * jitter(1), (prefill + wait) * jitter(3), service + wait, index=index)
-        )
+        made.append(figures(users, throughput * jitter(1), (prefill + wait) * jitter(3), service + wait, index=index))
     return made
 
 

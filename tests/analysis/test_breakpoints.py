@@ -1,0 +1,256 @@
+import math
+from dataclasses import replace
+
+import pytest
+from closed_queue import GRID, case, closed_queue, figures
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmlocust.analysis.breakpoints import find, more_than
+from llmlocust.numbers.levels import LevelFigures, Summary
+from llmlocust.numbers.thresholds import Threshold
+
+
+def limits(*texts):
+    return [Threshold.parse(text) for text in texts]
+
+
+# -- systems whose truth is known
+
+
+@pytest.mark.parametrize("slope", [0.0005, 0.005])
+@pytest.mark.parametrize("slots", [32, 64, 128, 220])
+def test_capacity_is_found_where_the_queue_begins(slots, slope):
+    found = [find(closed_queue(GRID, slots, slope=slope, noise=0.03, seed=seed)).capacity for seed in range(40)]
+    hits = [each for each in found if each.reached]
+    assert len(hits) >= 36
+    assert sum(each.low <= slots <= each.high for each in hits) >= len(hits) - 1
+    points = sorted(each.load for each in hits)
+    assert points[len(points) // 2] == pytest.approx(slots, rel=0.05)
+
+
+@pytest.mark.parametrize("slope", [0.0005, 0.005])
+def test_a_batch_that_slows_down_is_no_capacity(slope):
+    verdicts = [find(closed_queue(GRID, 10**6, slope=slope, noise=0.03, seed=seed)) for seed in range(40)]
+    assert not any(each.capacity.reached for each in verdicts)
+    assert not any(each.slo_limit.reached for each in verdicts)
+    assert sum(each.collapse.reached for each in verdicts) <= 1
+    assert "no queue is seen" in verdicts[0].capacity.why
+
+
+def test_a_system_that_still_scales_has_none_of_the_four():
+    verdict = find(closed_queue(GRID, 10**6, slope=0.0))
+    assert not any(each.reached for each in verdict.numbers().values())
+    assert all("not reached up to 300 users" in each.why for each in verdict.numbers().values())
+    assert verdict.cliffs == ()
+
+
+def test_the_knee_is_where_elasticity_passes_a_half():
+    # X = b / (a + k b) has elasticity a / (a + k b), which is a half at b = a / k
+    knee = find(closed_queue(GRID, 10**6, step=0.02, slope=0.0005, tokens=100, prefill=0.0)).knee
+    assert knee.reached
+    assert knee.load == pytest.approx(0.02 / 0.0005, rel=0.15)
+
+
+def test_think_time_moves_capacity_as_littles_law_says():
+    levels = closed_queue((5, 10, 20, 40, 60, 80, 120), 16, think=3.0, slope=0.0)
+    service = 0.05 + 100 * 0.02
+    capacity = find(levels).capacity
+    assert capacity.low <= 16 * (service + 3.0) / service <= capacity.high
+
+
+def test_open_load_is_named_as_such():
+    levels = [
+        replace(each, unit="rate")
+        for each in (
+            figures(5, 5.0, 0.1, 1.0, index=0),
+            figures(10, 10.0, 0.1, 1.0, index=1),
+            figures(20, 14.0, 8.0, 9.0, index=2),
+            figures(40, 14.1, 20.0, 21.0, index=3),
+        )
+    ]
+    capacity = find(levels).capacity
+    assert capacity.reached
+    assert (capacity.low, capacity.high) == (10, 20)
+    assert capacity.load == pytest.approx(14.1)
+    assert "requests/s" in capacity.why
+
+
+# -- what others published
+
+
+def test_vllm_on_two_gpus_grows_to_its_last_level():
+    verdict = find(case("vllm_two_gpus"))
+    assert not any(each.reached for each in verdict.numbers().values())
+    assert verdict.cliffs == ()
+
+
+def test_llamacpp_peaks_between_8_and_12_and_falls():
+    verdict = find(case("llamacpp_cpu", window=120.0))
+    assert (verdict.capacity.low, verdict.capacity.high) == (8, 12)
+    assert verdict.knee.low >= 4
+    assert verdict.knee.high <= 12
+    assert verdict.collapse.reached
+    assert (verdict.collapse.low, verdict.collapse.high) == (12, 20)
+
+
+def test_gradio_breaks_between_40_and_50():
+    verdict = find(case("gradio_gpu"))
+    assert (verdict.slo_limit.level_ok, verdict.slo_limit.level_bad) == (40, 50)
+    assert 40 < verdict.slo_limit.load < 50
+    assert verdict.collapse.high == 50
+    assert verdict.cliffs[0].between == (40, 50)
+    assert not verdict.capacity.reached
+    assert "throughput of the levels is not known" in verdict.capacity.why
+
+
+def test_a_cluster_with_cliffs_at_three_rates():
+    rates = (200, 400, 790, 810, 1200, 1490, 1510, 2200, 2790, 2810)
+    p95 = (0.1, 0.1, 0.12, 0.4, 0.42, 0.45, 1.4, 1.5, 1.6, 6.0)
+    levels = [
+        replace(figures(rate, float(rate), slow / 1.5, slow / 1.4, index=n), unit="rate")
+        for n, (rate, slow) in enumerate(zip(rates, p95, strict=True))
+    ]
+    assert [cliff.between for cliff in find(levels).cliffs] == [(790, 810), (1490, 1510), (2790, 2810)]
+
+
+# -- the service level
+
+
+def test_the_crossing_is_between_the_last_good_and_the_first_bad_level():
+    levels = [figures(n, n / 2, 0.1 * n, 2.0, index=i) for i, n in enumerate((1, 2, 4, 8))]
+    limit = find(levels, limits("ttft.p50 < 600ms")).slo_limit
+    assert (limit.level_ok, limit.low, limit.high, limit.level_bad) == (4, 4, 8, 8)
+    assert limit.load == pytest.approx(6.0)
+
+
+def test_the_first_level_may_already_fail():
+    limit = find([figures(10, 5, 3.0, 4.0), figures(20, 5, 6.0, 8.0)], limits("ttft.p50 < 1s")).slo_limit
+    assert limit.reached
+    assert (limit.load, limit.low, limit.level_ok, limit.level_bad) == (None, None, None, 10)
+    assert "already the lowest level" in limit.why
+
+
+def test_one_bad_level_between_good_ones_is_said():
+    levels = [figures(n, n / 2, slow, 9.0, index=i) for i, (n, slow) in enumerate(((5, 0.1), (10, 2.0), (20, 0.1)))]
+    limit = find(levels, limits("ttft.p50 < 1s")).slo_limit
+    assert limit.level_bad == 10
+    assert "20 held again" in limit.why
+
+
+def test_a_bad_level_within_noise_is_passed_over_and_said():
+    noisy = figures(10, 0.2, 1.05, 9.0, index=1)
+    levels = [figures(5, 2.5, 0.1, 9.0), noisy, figures(20, 10, 0.1, 9.0, index=2)]
+    limit = find(levels, limits("ttft.p50 < 1s")).slo_limit
+    assert not limit.reached
+    assert "no more than noise" in limit.why
+
+
+def test_thresholds_that_nobody_can_judge_are_not_called_kept():
+    limit = find(case("llamacpp_cpu"), limits("gap.p99 < 50ms", "errors < 1%")).slo_limit
+    assert not limit.reached
+    assert "gap.p99 < 50ms is not known at any level" in limit.why
+    assert "cannot be told" in find(case("llamacpp_cpu"), limits("gap.p99 < 50ms")).slo_limit.why
+
+
+def test_goodput_is_judged_where_it_is_known():
+    levels = [figures(n, n, 0.1, 1.0, index=i) for i, n in enumerate((5, 10))]
+    limit = find(levels, limits("goodput > 4/s"), {0: 5.0, 1: 3.0}).slo_limit
+    assert (limit.level_ok, limit.level_bad) == (5, 10)
+
+
+# -- collapse
+
+
+def test_one_error_in_thirty_is_no_collapse_but_is_said():
+    levels = [figures(5, 0.5, 0.1, 1.0), replace(figures(10, 0.5, 0.1, 1.0, index=1), requests=31, ok=30)]
+    collapse = find(levels).collapse
+    assert not collapse.reached
+    assert "1 of 31 requests prove no more than chance" in collapse.why
+
+
+@pytest.mark.parametrize(
+    "count, trials, proven",
+    [
+        (0, 0, False),
+        (1, 30, False),
+        (2, 30, True),
+        (1, 4, True),
+        (20, 2000, False),
+        (29, 2000, True),
+        (900, 80000, True),
+    ],
+)
+def test_more_than_one_percent(count, trials, proven):
+    assert more_than(count, trials, 0.01) is proven
+
+
+def test_errors_at_the_lowest_level_are_not_blamed_on_load():
+    levels = [figures(n, n, 0.1, 1.0, index=i, errors=0.2) for i, n in enumerate((5, 10, 20))]
+    collapse = find(levels).collapse
+    assert collapse.reached
+    assert collapse.load is None
+    assert "before load has anything to do with it" in collapse.why
+
+
+# -- anything at all
+
+
+def test_no_levels_one_level_and_levels_without_success():
+    for levels in ([], [figures(10, 5, 0.1, 1.0)], [LevelFigures(0, 10.0)], [LevelFigures(0, 10.0, requests=5, ok=0)]):
+        verdict = find(levels)
+        assert all(each.why for each in verdict.numbers().values())
+        assert not verdict.capacity.reached
+
+
+anything = st.floats(allow_nan=True, allow_infinity=True, width=32)
+positive = st.one_of(st.just(math.nan), st.floats(0, 1e6))
+
+
+@st.composite
+def level_lists(draw):
+    made = []
+    for index in range(draw(st.integers(0, 8))):
+        ok, failed = draw(st.integers(0, 5000)), draw(st.integers(0, 500))
+        metrics = {
+            metric: Summary(
+                ok,
+                draw(positive),
+                draw(positive),
+                {"p50": draw(positive), "p95": draw(positive)},
+                {"p50": (draw(positive), draw(positive)), "p95": (draw(positive), draw(positive))},
+                {"p95": draw(st.one_of(positive, st.just(math.inf)))},
+            )
+            for metric in draw(st.lists(st.sampled_from(["ttft", "e2e", "gap"]), unique=True))
+        }
+        made.append(
+            LevelFigures(
+                level=index,
+                load=draw(st.one_of(anything, st.floats(0, 1000), st.sampled_from([1.0, 5.0, 10.0]))),
+                unit=draw(st.sampled_from(["users", "rate"])),
+                users=draw(positive),
+                window=draw(positive),
+                requests=ok + failed,
+                ok=ok,
+                error_kinds={"http_503": failed} if failed else {},
+                throughput=draw(positive),
+                reached=draw(st.booleans()),
+                metrics=metrics,
+            )
+        )
+    return made
+
+
+@settings(max_examples=300, deadline=None)
+@given(level_lists(), st.lists(st.sampled_from(["ttft.p95 < 500ms", "errors < 1%", "goodput > 2/s", "e2e.max < 3s"])))
+def test_nothing_crashes_and_every_finding_is_in_order(levels, texts):
+    verdict = find(levels, limits(*texts), {0: 1.0})
+    for each in verdict.numbers().values():
+        assert each.why
+        loads = [load for load in (each.load, each.low, each.high, each.level_ok, each.level_bad) if load is not None]
+        assert all(math.isfinite(load) for load in loads)
+        if None not in (each.low, each.load, each.high):
+            assert each.low <= each.load * (1 + 1e-9)
+            assert each.load <= each.high * (1 + 1e-9)
+        if not each.reached:
+            assert loads == []
