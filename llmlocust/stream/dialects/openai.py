@@ -31,6 +31,8 @@ class _Usage(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     completion_tokens_details: _Details | None = None
+    reasoning_tokens: int | None = None
+    """SGLang's place for it; its older versions say 0 whatever was reasoned."""
 
 
 class _Piece(msgspec.Struct):
@@ -191,7 +193,8 @@ def _usage(told: _Usage | None) -> Usage | None:
     if told is None:
         return None
     details = told.completion_tokens_details
-    counts = (told.prompt_tokens, told.completion_tokens, details.reasoning_tokens if details else None)
+    reasoning = details.reasoning_tokens if details else told.reasoning_tokens or None
+    counts = (told.prompt_tokens, told.completion_tokens, reasoning)
     usage = Usage(*(count if count is not None and 0 <= count <= _MOST_TOKENS else None for count in counts))
     return None if usage.input_tokens is None and usage.output_tokens is None else usage
 

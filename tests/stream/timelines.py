@@ -1,0 +1,38 @@
+"""Timelines as a transport would have left them."""
+
+from collections.abc import Iterable, Sequence
+
+from llmlocust.stream.timeline import Timeline
+
+MS = 1_000_000
+SENT = 5_000 * MS
+"""When requests are sent, in nanoseconds."""
+
+
+def timeline_of(
+    body: bytes,
+    cuts: Iterable[int] = (),
+    *,
+    after: Sequence[float] = (),
+    status: int = 200,
+    content_type: str = "text/event-stream",
+    complete: bool = True,
+    failure: str = "",
+    detail: str = "",
+) -> Timeline:
+    """A body in one read, or in several that end at the cuts; they arrive 1, 2, 3, … ms after sending or as told."""
+    ends = sorted({cut for cut in cuts if 0 < cut < len(body)}) + ([len(body)] if body else [])
+    times = [SENT + round(ms * MS) for ms in (after or range(1, len(ends) + 1))]
+    return Timeline(
+        asked_ns=SENT - 2 * MS,
+        sent_ns=SENT,
+        ended_ns=max(times, default=SENT) + MS,
+        status=status,
+        content_type=content_type,
+        body=bytearray(body),
+        ends=ends,
+        times=times,
+        complete=complete,
+        failure=failure,
+        detail=detail,
+    )
