@@ -27,8 +27,10 @@ def error(line: str) -> None:
     print(f"llmlocust: {line}", file=sys.stderr, flush=True)
 
 
-def level_line(figures: LevelFigures) -> str:
-    """A level in one line. Requests that it sent and that are still running are not in it yet."""
+def level_line(figures: LevelFigures, in_flight: int) -> str:
+    """A level in one line. What is in flight may belong to it and is not in its figures yet, so no share of errors is
+    told: requests that fail at once would weigh too much.
+    """
     ttft, gap, e2e = figures.metric("ttft"), figures.metric("gap"), figures.metric("e2e")
     parts = [
         f"level {figures.level + 1}: {figures.load:g} {figures.unit}",
@@ -40,15 +42,13 @@ def level_line(figures: LevelFigures) -> str:
     ]
     if gap.count:
         parts.append(f"gap p99 {_duration(gap['p99'])}")
-    parts.append(_errors(figures))
+    parts.append(f"{figures.ok} ok")
+    if figures.failed:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(figures.error_kinds.items()))
+        parts.append(f"{figures.failed} failed ({kinds})")
+    if in_flight:
+        parts.append(f"{in_flight} in flight")
     return " · ".join(parts)
-
-
-def _errors(figures: LevelFigures) -> str:
-    if not figures.failed:
-        return f"{figures.requests} requests, no errors"
-    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(figures.error_kinds.items()))
-    return f"{figures.requests} requests, {figures.errors:.1%} errors ({kinds})"
 
 
 def progress(run: Run) -> None:

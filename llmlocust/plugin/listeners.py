@@ -104,7 +104,8 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
 
 def _end_well_on_sigterm() -> None:
     """Locust installs its handler only after a headless shape has ended, so until then SIGTERM would kill the run with
-    all that it holds. It ends as by Ctrl-C instead, which Locust expects in its main greenlet."""
+    all that it holds. It ends as by Ctrl-C instead, which Locust expects in its main greenlet.
+    """
 
     def interrupt() -> None:
         gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())

@@ -20,7 +20,7 @@ from llmlocust.numbers.levels import USERS, Level, LevelFigures
 from llmlocust.plugin import console
 from llmlocust.plugin.collector import MESSAGE_VERSION, Collector
 from llmlocust.plugin.files import RunFiles
-from llmlocust.plugin.options import OPTIONS, option
+from llmlocust.plugin.options import OPTIONS, option, think_time
 
 _TICK = 1.0
 _LEAST_REWRITE = 5.0
@@ -144,7 +144,8 @@ class Run:
                 break
             self._said += 1
             if level.settled is not None:
-                console.say(console.level_line(self.ledger.figures(level, self.moment())))
+                figures = self.ledger.figures(level, self.moment())
+                console.say(console.level_line(figures, self.ledger.sent - self.ledger.ended))
 
     def _keep(self) -> None:
         while True:
@@ -238,5 +239,7 @@ def _dialect(user: type) -> str:
 
 def _think_time(user: type, environment: Environment) -> str:
     """A class that waits as the option says has a think time that can be told; others' is code."""
-    follows = getattr(user, "wait_time", None) is getattr(user, "think_time_option", object())
-    return f"{option(environment, 'wait')} s" if follows else "its own wait_time"
+    if getattr(user, "wait_time", None) is not getattr(user, "think_time_option", user):
+        return "its own wait_time"
+    low, high = think_time(option(environment, "wait"))
+    return f"wait {low:g} s" if low == high else f"wait {low:g} to {high:g} s"

@@ -1,0 +1,288 @@
+"""The `llmlocust` command: wiring of the packages, nothing more."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+USAGE_ERROR = 2
+"""Exit code of bad usage; Locust's own failures keep theirs (docs/design.md lists all)."""
+
+_RUN_DEFAULTS = {"levels": "1,2,5,10,20,50,100,150,200,300", "settle": 5.0, "hold": 30.0}
+_DEMO_SERVER = {"slots": 120, "queue_limit": 150}
+_DEMO = {"settle": 3.0, "hold": 10.0, "max_tokens": 64}
+
+
+class OneLine(click.ClickException):
+    """An error in one line, exit 2."""
+
+    exit_code = USAGE_ERROR
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(version("llmlocust"), prog_name="llmlocust")
+def main() -> None:
+    r"""How many users can your LLM endpoint take, where does it break, why, and can you believe the answer?
+
+    \b
+    llmlocust demo                               a ramp against a simulated server, and its report
+    llmlocust run http://localhost:8000          a ramp against yours, and its report
+    llmlocust report reports/NAME                the report again, from the files of a run
+    llmlocust simulate                           an LLM server of known capacity, to try things on
+
+    For locustfiles, the web UI and many machines use `locust` itself: see locustfiles/ and the README.
+    """
+
+
+# ── simulate ──
+
+
+def _with_knobs(command: Callable[..., None]) -> Callable[..., None]:
+    """An option for every setting of the simulator."""
+    from llmlocust.simulator.settings import knobs
+
+    for knob in reversed(list(knobs())):
+        if knob.kind is bool:
+            command = click.option(knob.option, is_flag=True, help=knob.help)(command)
+        else:
+            command = click.option(
+                knob.option, type=knob.kind, default=knob.default, show_default=bool(str(knob.default)), help=knob.help
+            )(command)
+    return command
+
+
+@main.command()
+@_with_knobs
+def simulate(**settings: Any) -> None:
+    """Serve a simulated LLM of known capacity, over OpenAI's API.
+
+    It behaves like continuous batching: every step gives each running request a token, and takes longer the more
+    run; --slots of them run at once and the rest wait. It says the truth about itself at /truth: when it received
+    each request and when it wrote each token. Its defaults never exceed 3,333 tokens/s.
+
+    A key is demanded where LLMLOCUST_SIMULATOR_KEY is set.
+    """
+    from llmlocust.simulator.server import serve
+    from llmlocust.simulator.settings import Settings
+
+    try:
+        checked = Settings(**settings)
+    except ValueError as problem:
+        raise OneLine(str(problem)) from None
+    serve(checked)
+
+
+# ── run ──
+
+
+@main.command(context_settings={"ignore_unknown_options": False})
+@click.argument("url")
+@click.option("--model", default="", help="Model to ask for [default: the first one that the server lists]")
+@click.option("--levels", default=_RUN_DEFAULTS["levels"], show_default=True, help="Levels of users")
+@click.option("--hold", type=float, default=_RUN_DEFAULTS["hold"], show_default=True, help="Seconds to measure a level")
+@click.option(
+    "--settle", type=float, default=_RUN_DEFAULTS["settle"], show_default=True,
+    help="Seconds from a level's users being there to measuring",
+)  # fmt: skip
+@click.option("--max-tokens", type=int, default=256, show_default=True, help="Most tokens of an answer")
+@click.option("--prompts", default="short", show_default=True, help="short, long, reasoning, multilingual, or a file")
+@click.option("--wait", default="0", show_default=True, help="Think time of a user in seconds: 5, or 1-3")
+@click.option("--api", type=click.Choice(["chat", "completions"]), default="chat", show_default=True)
+@click.option("--threshold", "thresholds", multiple=True, help='Such as "ttft.p95 < 500ms"; repeatable')
+@click.option("--out", default="", help="Folder for the files and the report [default: reports/ and the time]")
+@click.argument("locust_args", nargs=-1, type=click.UNPROCESSED)
+def run(url: str, out: str, thresholds: tuple[str, ...], locust_args: tuple[str, ...], **options: Any) -> None:
+    r"""Drive the server at URL up a staircase of users and report where it breaks.
+
+    This is Locust with a packaged locustfile. A key is taken from LLMLOCUST_API_KEY or OPENAI_API_KEY. What stands
+    behind -- goes to Locust as it is: `llmlocust run URL -- --processes 4 --llm-temperature 0.2`.
+
+    \b
+    llmlocust run http://localhost:8000 --levels 1,5,10,20,40 --hold 60
+    llmlocust run https://api.example.com/v1 --model some-model --max-tokens 200 --threshold "ttft.p95 < 1s"
+    """
+    checked = _thresholds(thresholds)
+    folder = _new_folder(out or f"reports/{time.strftime('%Y%m%d-%H%M%S')}")
+    raise SystemExit(_run_and_report(url, folder, options, list(locust_args), checked))
+
+
+def _run_and_report(url: str, folder: Path, options: dict[str, Any], more: list[str], thresholds: list[Any]) -> int:
+    """Exit code of the run, or of the report where the run was well."""
+    prefix = folder / "run"
+    api = options.pop("api", "chat")
+    told = {f"--llm-{name.replace('_', '-')}": value for name, value in options.items() if value != ""}
+    command = [
+        *(sys.executable, "-m", "locust", "-f", str(_locustfile())),
+        *("--headless", "--only-summary", "--host", url, "--csv", str(prefix)),
+        "--skip-log-setup",  # its tables are left out, ours is the report
+        # an overload ramp is meant to fail some requests: they are results, and the run is well
+        *("--exit-code-on-error", "0"),
+        *(f"{name}={value}" for name, value in told.items()),
+        *more,
+        {"chat": "Chat", "completions": "Completion"}[api],
+    ]
+    code = _locust(command)
+    if not _has_run(prefix):
+        return code or 1
+    try:
+        _report(str(prefix), folder / "report.html", thresholds)
+    except OneLine as problem:
+        problem.show()
+        return code or problem.exit_code
+    return code
+
+
+def _locust(command: list[str]) -> int:
+    """Locust as a child, which Ctrl-C ends well."""
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    try:
+        while True:
+            try:
+                return child.wait()
+            except KeyboardInterrupt:  # the terminal has sent it to the child too
+                continue
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _locustfile() -> Path:
+    return Path(__file__).with_name("plugin") / "locustfile.py"
+
+
+def _has_run(prefix: Path) -> bool:
+    from llmlocust.numbers import formats
+
+    return Path(f"{prefix}_{formats.RUN}").exists()
+
+
+def _new_folder(name: str) -> Path:
+    folder = Path(name)
+    if folder.exists() and not folder.is_dir():
+        raise OneLine(f"{folder} is a file: --out wants a folder")
+    if _has_run(folder / "run"):
+        raise OneLine(f"{folder} holds a run already, which would be lost: give --out another name")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise OneLine(f"cannot make the folder {folder}: {problem.strerror}; give another with --out") from None
+    if not os.access(folder, os.W_OK):
+        raise OneLine(f"cannot write to {folder}: give another folder with --out")
+    return folder
+
+
+# ── report ──
+
+
+@main.command()
+@click.argument("prefix")
+@click.option("--threshold", "thresholds", multiple=True, help='Such as "ttft.p95 < 500ms", "errors < 1%"; repeatable')
+@click.option("--out", default="", help="The page's file [default: PREFIX_report.html]")
+@click.option(
+    "--markdown", is_flag=False, flag_value="beside", default="", metavar="[FILE]", help="Markdown too; - prints it"
+)
+@click.option("--json", "json_file", default="", metavar="FILE", help="JSON too; - prints it")
+def report(prefix: str, thresholds: tuple[str, ...], out: str, markdown: str, json_file: str) -> None:
+    """Make the report of a run from its files: one HTML page that needs no network.
+
+    PREFIX is what --csv was given, a folder with one run in it, or one of the run's files. The CSVs of any Locust
+    test will do, with less to say.
+    """
+    _report(prefix, Path(out) if out else None, _thresholds(thresholds), markdown, json_file)
+
+
+def _thresholds(texts: tuple[str, ...]) -> list[Any]:
+    from llmlocust.numbers.thresholds import Threshold
+
+    try:
+        return [Threshold.parse(text) for text in texts]
+    except ValueError as problem:
+        raise OneLine(str(problem)) from None
+
+
+def _report(prefix: str, out: Path | None, thresholds: list[Any], markdown: str = "", json_file: str = "") -> None:
+    from llmlocust.report import page
+    from llmlocust.report.frames import RunError, load_run
+
+    try:
+        run = load_run(prefix)
+    except RunError as problem:
+        raise OneLine(str(problem)) from None
+    made = page.build(run, thresholds)
+    html = out or Path(f"{run.prefix}_report.html")
+    pages: list[tuple[str, Callable[[], str]]] = [(str(html), made.html)]
+    if markdown:
+        pages.append((str(html.with_suffix(".md")) if markdown == "beside" else markdown, made.markdown))
+    if json_file:
+        pages.append((json_file, made.json))
+    _write(pages)
+    to_stderr = "-" in (markdown, json_file)
+    for line in page.summary(made):
+        click.echo(line, err=to_stderr)
+    click.echo(f"Report:    {html}", err=to_stderr)
+
+
+def _write(pages: list[tuple[str, Callable[[], str]]]) -> None:
+    from llmlocust.report import page
+
+    for name, make in pages:
+        if name == "-":
+            click.echo(make(), nl=False)
+            continue
+        try:
+            page.write(Path(name), make())
+        except OSError as problem:
+            raise OneLine(f"cannot write {name}: {problem.strerror}; --out takes another place") from None
+
+
+# ── demo ──
+
+
+@main.command()
+@click.option("--levels", default=_RUN_DEFAULTS["levels"], show_default=True, help="Levels of users")
+@click.option("--hold", type=float, default=_DEMO["hold"], show_default=True, help="Seconds to measure a level")
+@click.option("--settle", type=float, default=_DEMO["settle"], show_default=True, help="Seconds before measuring")
+@click.option("--out", default="", help="Folder for the files and the report [default: reports/demo- and the time]")
+def demo(levels: str, hold: float, settle: float, out: str) -> None:
+    """Ramp a simulated LLM server from 1 to 300 users and report where it breaks: under four minutes.
+
+    The server takes 120 requests at once, lets 150 more wait and refuses the rest. Real sockets, real token streams,
+    the real Locust: only the model is made up.
+    """
+    folder = _new_folder(out or f"reports/demo-{time.strftime('%Y%m%d-%H%M%S')}")
+    options = {"levels": levels, "hold": hold, "settle": settle, "max_tokens": _DEMO["max_tokens"]}
+    with _simulator() as url:
+        click.echo(
+            f"A simulated LLM server at {url}: {_DEMO_SERVER['slots']} at once, {_DEMO_SERVER['queue_limit']} may wait"
+        )
+        code = _run_and_report(url, folder, options, [], [])
+    raise SystemExit(code)
+
+
+@contextmanager
+def _simulator() -> Iterator[str]:
+    settings = [f"--{name.replace('_', '-')}={value}" for name, value in _DEMO_SERVER.items()]
+    command = [sys.executable, "-m", "llmlocust.simulator", "--port=0", *settings]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        line = child.stdout.readline() if child.stdout else ""
+        if "http" not in line:
+            raise OneLine(f"the simulated server did not start (exit {child.wait()})")
+        yield line.split()[-1]
+    finally:
+        child.terminate()
+        child.wait()
+
+
+if __name__ == "__main__":
+    main()
