@@ -1,0 +1,39 @@
+# make demo   a real ramp against a simulated server, and its report      make test   all tests
+# Both make their own environment in .venv and install what they need.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check browser install clean
+
+demo: install
+	$(BIN)/llmlocust demo
+
+test: $(VENV)/dev browser
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+install: $(VENV)/installed
+
+$(VENV)/bin/pip: tools/venv.py
+	$(PYTHON) tools/venv.py $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/pip pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/dev: $(VENV)/bin/pip pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $(VENV)/installed $@
+
+# The tests of pages need a Chromium. Without one they are skipped, and say so.
+browser: $(VENV)/dev
+	@tools/chromium.sh $(BIN)/python
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,22 @@
+#!/bin/sh
+# Get a Chromium for the tests of pages, unless one is there: Debian's where we may install it, else Playwright's own.
+set -u
+python=$1
+has_one() {
+  command -v chromium >/dev/null 2>&1 && return 0
+  "$python" - <<'P'
+import sys
+from pathlib import Path
+from playwright.sync_api import sync_playwright
+with sync_playwright() as playwright:
+    sys.exit(not Path(playwright.chromium.executable_path).exists())
+P
+}
+has_one && exit 0
+if [ "$(id -u)" = 0 ] && grep -q '^ID=debian' /etc/os-release 2>/dev/null; then
+  { apt-get update -q && apt-get install -yq --no-install-recommends chromium fonts-dejavu-core; } >/dev/null 2>&1
+  has_one && exit 0
+fi
+"$python" -m playwright install chromium >/dev/null 2>&1
+has_one || echo "No Chromium: the tests of pages will be skipped. Install Debian's package chromium to run them."
+exit 0
