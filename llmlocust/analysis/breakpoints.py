@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from statistics import NormalDist
 
 from llmlocust.analysis import words
 from llmlocust.numbers.formats import ERROR_KINDS, METRICS
@@ -35,7 +36,6 @@ DERIVED_FLOOR = {"ttft": 0.2, "e2e": 0.5}
 """Derived limits: so many times the lowest level's p95, but never below what nobody feels."""
 
 _Z95 = 1.645  # one-sided
-_Z99 = 2.326
 _WOBBLE = 0.01  # throughput of a level is never better known than this: ramps, bursts and neighbours exist
 _FALL = 0.05  # a smaller fall of throughput is no collapse, however certain
 _CLIFF = 1.3  # a jump is a cliff when it exceeds the growth of the load by this
@@ -594,10 +594,10 @@ def _fall(curve: Sequence[Step], unit: str) -> Finding | None:
     def lost(place: int) -> float:
         return 1.0 - curve[place].throughput / curve[best].throughput
 
+    full = next(place for place, step in enumerate(curve) if _as_good(step, curve[best]))
     for place in range(best + 1, len(curve)):
-        counts = _noise(curve[best], curve[place])
         stays = all(lost(later) > _FALL for later in range(place, len(curve)))
-        if stays and -math.log(max(1e-9, 1.0 - lost(place))) > max(_FALL, _Z99 * counts):
+        if stays and _fell(curve[full:place], curve[place:]):
             low, high = curve[place - 1], curve[place]
             why = (
                 f"throughput falls {words.digits(curve[best].throughput)} → {words.digits(high.throughput)}/s "
@@ -608,6 +608,21 @@ def _fall(curve: Sequence[Step], unit: str) -> Finding | None:
             point = low.load + min(1.0, max(0.0, part)) * (high.load - low.load)
             return Finding(True, why, point, curve[best].load, high.load, curve[best].load, high.load)
     return None
+
+
+def _fell(before: Sequence[Step], after: Sequence[Step]) -> bool:
+    """Whether throughput fell from the plateau to what came after it, beyond noise.
+
+    Both are pooled: the best of several equal levels is above them all by luck, and a single level proves less. The
+    more levels there are to choose a fall from, the more it has to be (Bonferroni).
+    """
+    first, second = (
+        _mean((step.throughput, step.ended / max(step.throughput, 1e-9)) for step in each) for each in (before, after)
+    )
+    counts = [max(1.0, sum(step.ended for step in each)) for each in (before, after)]
+    noise = math.sqrt(1.0 / counts[0] + 1.0 / counts[1] + 2.0 * _WOBBLE**2)
+    sure = NormalDist().inv_cdf(1.0 - 0.05 / (len(before) + len(after)))
+    return first > 0.0 and -math.log(max(1e-9, second / first)) > max(_FALL, sure * noise)
 
 
 def _failing(steps: Sequence[Step], unit: str) -> Finding | None:
