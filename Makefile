@@ -20,8 +20,8 @@ check: $(VENV)/dev
 
 install: $(VENV)/installed
 
-$(VENV)/bin/pip: tools/venv.py
-	$(PYTHON) tools/venv.py $(VENV)
+$(VENV)/bin/pip: tools/make_venv.py
+	$(PYTHON) tools/make_venv.py $(VENV)
 
 $(VENV)/installed: $(VENV)/bin/pip pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .

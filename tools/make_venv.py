@@ -1,4 +1,4 @@
-"""Make a virtual environment with pip in it: `python3 tools/venv.py .venv`.
+"""Make a virtual environment with pip in it: `python3 tools/make_venv.py .venv`.
 
 Debian and Ubuntu split what `python3 -m venv` needs into a package of its own (python3-venv). Where it is missing,
 pip is fetched from PyPI (or the index that PIP_INDEX_URL names) and installs itself; nothing else is needed.
@@ -63,6 +63,6 @@ class Links(html.parser.HTMLParser):
 
 
 if __name__ == "__main__":
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  # this file runs before anything checks it
         sys.exit(f"llmlocust needs Python 3.11 or newer; this is {sys.version.split()[0]} (make PYTHON=python3.12 …)")
     main(sys.argv[1])
