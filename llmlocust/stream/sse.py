@@ -32,7 +32,7 @@ class NotText(ValueError):
     """The stream holds bytes that are no UTF-8. `events` are those before it."""
 
     def __init__(self, events: list[Event]) -> None:
-        super().__init__("the stream is not UTF-8")
+        super().__init__("the stream is not text")
         self.events = events
 
 

@@ -1,0 +1,474 @@
+import gzip
+import json
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from llmlocust.numbers.formats import ERROR_KINDS
+from llmlocust.stream.dialects.openai import OpenAIChat, OpenAICompletions
+from llmlocust.stream.record import OK, Record, is_event_stream, read, server_words, without_ids
+from llmlocust.stream.timeline import Timeline
+from tests.stream.timelines import MS, SENT, timeline_of
+
+JSON = "application/json"
+HTML = b"<!doctype html><html><head><title>x</title><style>a{}</style></head><body><h1>502</h1> Bad\n gateway</body></html>"
+OOM = "CUDA out of memory. Tried to allocate 2.00 GiB (GPU 0; 23.99 GiB total)"
+
+
+def event(chunk: object) -> bytes:
+    return b"data: " + (chunk if isinstance(chunk, bytes) else json.dumps(chunk).encode()) + b"\n\n"
+
+
+def token(text: str, tokens: int | None = None, finish: str | None = None) -> bytes:
+    usage = {} if tokens is None else {"usage": {"prompt_tokens": 5, "completion_tokens": tokens}}
+    return event({"choices": [{"delta": {"content": text}, "finish_reason": finish}], **usage})
+
+
+def usage(tokens: int) -> bytes:
+    return event({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": tokens}})
+
+
+DONE = event(b"[DONE]")
+A, B, STOP = token("a"), token("b"), token("c", finish="stop")
+
+
+def read_stream(*pieces: bytes, after: list[float] | None = None, stall: float = 0.2, **more) -> Record:
+    """Each piece in a read of its own, 1, 2, 3, … ms after sending or as told."""
+    cuts = [len(b"".join(pieces[: number + 1])) for number in range(len(pieces))]
+    return read(timeline_of(b"".join(pieces), cuts, after=after or (), **more), OpenAIChat(), stall=stall)
+
+
+def answer(status: int, body: object = b"", content_type: str = JSON, **more) -> Timeline:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return timeline_of(raw, status=status, content_type=content_type, **more)
+
+
+def failure(kind: str, detail: str = "words", **more) -> Timeline:
+    return timeline_of(more.pop("body", b""), complete=False, failure=kind, detail=detail, **more)
+
+
+OUTCOMES = {
+    # refused
+    "429": (answer(429, {"error": {"message": "Rate limit reached for org-8Fd2 in 20s"}}), "http_429", "HTTP 429: Rate limit reached for … in …"),
+    "400": (answer(400, {"object": "error", "message": "max_tokens is too large", "code": 400}), "http_4xx", "HTTP 400: max_tokens is too large"),
+    "401": (answer(401, {"error": "Unauthorized"}), "http_4xx", "HTTP 401: Unauthorized"),
+    "404": (answer(404, {"detail": "Not Found"}), "http_4xx", "HTTP 404: Not Found"),
+    "422": (answer(422, {"detail": [{"msg": "field required"}]}), "http_4xx", "HTTP 422: [{'msg': 'field required'}]"),
+    "499": (answer(499), "http_4xx", "HTTP 499: an empty body"),
+    "500": (answer(500, b"Internal Server Error", "text/plain"), "http_5xx", "HTTP 500: Internal Server Error"),
+    "502 html": (answer(502, HTML, "text/html"), "http_5xx", "HTTP 502: … Bad gateway"),
+    "503": (answer(503, {"error": {}}), "http_503", 'HTTP 503: {"error": {}}'),
+    "504": (answer(504), "http_504", "HTTP 504: an empty body"),
+    "599": (answer(599), "http_5xx", "HTTP 599: an empty body"),
+    "error that is null": (answer(500, {"error": None, "message": ""}), "http_5xx", 'HTTP 500: {"error": null, "message": ""}'),
+    "error that is a list": (answer(500, ["a"]), "http_5xx", 'HTTP 500: ["a"]'),
+    "error cut short": (answer(500, b'{"error": {"mess', complete=False, failure="reset"), "http_5xx", 'HTTP 500: {"error": {"mess'),
+    "error not UTF-8": (answer(500, b"\xff\xfe"), "http_5xx", "HTTP 500: \ufffd\ufffd"),
+    "oom in 500": (answer(500, {"error": {"message": OOM}}), "out_of_memory", "HTTP 500: CUDA out of memory. Tried to allocate … GiB (GPU …; … GiB total)"),
+    "oom in 400": (answer(400, {"detail": "torch.OutOfMemoryError"}), "out_of_memory", "HTTP 400: torch.OutOfMemoryError"),
+    "oom in 503": (answer(503, b"Out Of Memory", "text/plain"), "out_of_memory", "HTTP 503: Out Of Memory"),
+    "oom in 200": (answer(200, A + event({"error": {"message": OOM}}), "text/event-stream"), "out_of_memory", "CUDA out of memory. Tried to allocate … GiB (GPU …; … GiB total)"),
+    "oom in a document": (answer(200, {"error": OOM}), "out_of_memory", "CUDA out of memory. Tried to allocate … GiB (GPU …; … GiB total)"),
+    # no answer at all
+    "301": (answer(301, HTML, "text/html"), "bad_stream", "HTTP 301: neither an answer nor an error"),
+    "307": (answer(307), "bad_stream", "HTTP 307: neither an answer nor an error"),
+    "204": (answer(204), "bad_stream", "HTTP 204: neither an answer nor an error"),
+    "html": (answer(200, HTML, "text/html"), "bad_stream", "HTTP 200 with text/html: … Bad gateway"),
+    "html called a stream": (answer(200, HTML, "text/event-stream"), "truncated", "the stream ended without an end after no tokens"),
+    "text": (answer(200, b"hello there, my friend", ""), "bad_stream", "HTTP 200 with no content type: hello there, my friend"),
+    "empty": (answer(200, b"", ""), "bad_stream", "HTTP 200 with no content type: an empty body"),
+    "empty stream": (answer(200, b"", "text/event-stream"), "truncated", "the stream ended without an end after no tokens"),
+    "empty document": (answer(200), "truncated", "the stream ended without an end after no tokens"),
+    "no choices": (answer(200, {"id": "x"}), "bad_stream", "a JSON document without choices"),
+    "empty choices": (answer(200, {"choices": []}), "bad_stream", "a JSON document without choices"),
+    "list": (answer(200, [1]), "bad_stream", "not JSON of this protocol: Expected `object`, got `array`"),
+    "gzip called a stream": (answer(200, gzip.compress(A + STOP), "text/event-stream"), "bad_stream", "the stream is not text"),
+    "bytes": (answer(200, A + b"data: \xff\n\n", "text/event-stream"), "bad_stream", "the stream is not text"),
+    "not JSON": (answer(200, A + event(b"{nonsense}"), "text/event-stream"), "bad_stream", "not a chunk of this protocol: JSON is malformed: object keys must be strings (byte …)"),
+    # answered
+    "document": (answer(200, {"choices": [{"message": {"content": "a"}}]}), OK, ""),
+    "document without a type": (answer(200, {"choices": [{"message": {"content": "a"}}]}, ""), OK, ""),
+    "document cut short": (answer(200, b'{"choices": [{"mess'), "truncated", "the stream ended without an end after no tokens"),
+    "stream": (answer(200, A + STOP + DONE, "text/event-stream"), OK, ""),
+    "stream without a type": (answer(200, A + STOP, ""), OK, ""),
+    "stream without a type, id first": (answer(200, b"id: 1\n" + STOP, "text/plain"), OK, ""),
+    "stream cut short": (answer(200, A + b"data: {", "text/event-stream"), "truncated", "the stream ended without an end after some tokens"),
+    "spaces about [DONE]": (answer(200, A + b"data: [DONE] \n\n", "text/event-stream"), OK, ""),
+    # failed on the way
+    "connect": (failure("connect", "Connection refused (ECONNREFUSED)", status=0), "connect", "Connection refused (ECONNREFUSED)"),
+    "reset before an answer": (failure("reset", status=0), "reset", "words"),
+    "reset in a stream": (failure("reset", body=A), "reset", "words"),
+    "no first token": (failure("timeout_first_token", "nothing within 120 s"), "timeout_first_token", "nothing within … s"),
+    "no first token, no type": (failure("timeout_first_token", content_type=""), "timeout_first_token", "words"),
+    "first bytes, no type": (failure("reset", content_type="", body=b"dat"), "reset", "words"),
+    "stalled": (failure("timeout_stall", body=A), "timeout_stall", "words"),
+    "too long": (failure("timeout_total", body=A), "timeout_total", "words"),
+    "redirect cut off": (failure("truncated", status=301), "truncated", "words"),
+    "document cut off": (failure("truncated", body=b'{"choices": [', content_type=JSON), "truncated", "words"),
+    "aborted": (failure("aborted", body=A), "aborted", "words"),
+    "aborted unsent": (failure("aborted", status=0), "aborted", "words"),
+    "aborted after its end": (failure("aborted", body=A + STOP), OK, ""),
+    "reset after its end": (failure("reset", body=A + STOP), OK, ""),
+    "error, then reset": (failure("reset", body=A + event({"error": "broke"})), "error_event", "broke"),
+    "refused, then reset": (failure("reset", status=503, body=b"busy", content_type="text/plain"), "http_503", "HTTP 503: busy"),
+    # errors inside a 200
+    "error event": (answer(200, A + event({"error": {"message": "broke"}}), "text/event-stream"), "error_event", "broke"),
+    "error event without words": (answer(200, b"event: error\ndata: {}\n\n", "text/event-stream"), "error_event", "an error event without words"),
+    "error event, no JSON": (answer(200, b"event: error\ndata: broke\n\n", "text/event-stream"), "error_event", "broke"),
+    "error, then [DONE]": (answer(200, A + event({"error": "broke"}) + DONE, "text/event-stream"), "error_event", "broke"),
+    "two errors": (answer(200, event({"error": "first"}) + event({"error": "second"}), "text/event-stream"), "error_event", "first"),
+    "error called a stream": (answer(200, {"error": "broke"}, "text/event-stream"), "error_event", "broke"),
+    "FastAPI's detail": (answer(200, {"detail": "broke"}), "error_event", "broke"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("timeline, outcome, error", OUTCOMES.values(), ids=OUTCOMES)
+def test_what_becomes_of_a_request(timeline, outcome, error):
+    record = read(timeline, OpenAIChat())
+    assert (record.outcome, record.error) == (outcome, error)
+
+
+def test_every_kind_of_failure_is_in_the_table():
+    assert {outcome for _, outcome, _ in OUTCOMES.values()} == {*ERROR_KINDS, OK}
+
+
+@pytest.mark.parametrize("kind", ERROR_KINDS)
+def test_failures_of_the_transport_pass_through(kind):
+    assert read(failure(kind, status=0), OpenAIChat()).outcome == kind
+
+
+def test_a_request_that_was_never_sent_begins_when_it_was_asked_for():
+    timeline = Timeline(asked_ns=3 * MS, ended_ns=5 * MS, wait=0.1, failure="connect", detail="no")
+    record = read(timeline, OpenAIChat(), name="chat")
+    assert record == Record("chat", "connect", "no", sent=0.003, duration=pytest.approx(0.002), wait=0.1)
+
+
+@pytest.mark.parametrize(
+    "content_type, body, streamed",
+    [
+        ("text/event-stream", b"", True),
+        ("text/event-stream; charset=utf-8", b"anything", True),
+        ("application/json", b"data: {}", False),
+        ("application/problem+json", b"data: {}", False),
+        ("application/x-ndjson", b"", False),
+        ("", b"data: {}", True),
+        ("text/plain", b"\n\n  event: x", True),
+        ("text/plain", b": comment", True),
+        ("text/plain", b"retry: 1000", True),
+        ("text/plain", b"datum", False),
+        ("text/html", b"<html>", False),
+        ("text/event-stream", b' {"error": 1}', False),
+    ],
+)
+def test_streams_are_told_by_type_or_beginning(content_type, body, streamed):
+    assert is_event_stream(content_type, body) == streamed
+
+
+# ── times ──
+
+
+@pytest.mark.parametrize(
+    "pieces, after, tpot",
+    [
+        ([A, B, STOP, usage(3)], [10, 20, 30, 31], 0.010),
+        ([A, B, STOP, usage(5)], [10, 20, 30, 31], 0.005),  # four tokens in 20 ms after the first
+        ([A, B, STOP], [10, 20, 30], 0.010),  # chunks for want of usage
+        ([token("a b", 2), token("c d e", 5), token("f", 6, "stop")], [10, 20, 30], 0.005),  # the first brought two
+        ([token("a b c", 3), token("d", 4, "stop")], [10, 20], 0.010),
+        ([token("", 0), token("a b", 2), token("c", 3, "stop")], [5, 10, 20], 0.010),  # the role brought none
+        ([STOP, usage(5)], [10, 11], None),  # one chunk has no time in it
+        ([token("a", 5), token("b", 5, "stop")], [10, 20], None),  # all tokens were in the first, it is told
+        ([A, STOP, usage(0)], [10, 20, 21], None),
+        ([A, STOP, usage(1)], [10, 20, 21], None),
+        ([DONE], [10], None),
+    ],
+)
+def test_tpot_is_the_time_after_the_first_chunk_by_the_tokens_after_it(pieces, after, tpot):
+    assert read_stream(*pieces, after=after).tpot == (None if tpot is None else pytest.approx(tpot))
+
+
+def test_times_are_those_of_token_bearing_events_alone():
+    role = event({"choices": [{"delta": {"role": "assistant", "content": ""}}]})
+    record = read_stream(role, b": comment\n\n", A, B, event({"choices": [{"finish_reason": "stop"}]}), usage(2), DONE)
+    assert (record.ttft, record.answer, record.e2e, record.arrivals) == tuple(
+        map(pytest.approx, (0.003, 0.003, 0.004, [0.003, 0.004]))
+    )
+
+
+def test_one_event_with_reasoning_and_answer_arrives_once():
+    record = read_stream(event({"choices": [{"delta": {"reasoning": "a", "content": "b"}}]}), STOP)
+    assert (record.chunks, record.output_tokens, record.coalesced) == (2, 2, 0)
+
+
+@pytest.mark.parametrize(
+    "pieces, coalesced, chunks",
+    [
+        ([A, B, STOP], 0, 3),
+        ([A + B, STOP], 1, 3),
+        ([A + B + STOP + DONE], 2, 3),
+        ([A + B, A + B + STOP], 3, 5),
+        ([A[:10], A[10:] + B[:10], B[10:] + STOP], 1, 3),
+        ([A[:10], A[10:] + B[:10], B[10:], STOP], 0, 3),
+    ],
+)
+def test_chunks_are_coalesced_that_came_with_an_earlier_one(pieces, coalesced, chunks):
+    record = read_stream(*pieces)
+    assert (record.coalesced, record.chunks) == (coalesced, chunks)
+
+
+@pytest.mark.parametrize(
+    "after, stall, stalls",
+    [
+        ([10, 20, 30], 0.2, 0),
+        ([500, 510, 520], 0.2, 0),  # waiting for the first token is no stall
+        ([10, 210, 410.1], 0.2, 1),
+        ([10, 20, 30], 0.005, 2),
+    ],
+)
+def test_stalls_are_gaps_above_the_limit(after, stall, stalls):
+    assert read_stream(A, B, STOP, after=after, stall=stall).stalls == stalls
+
+
+@given(
+    st.lists(st.sampled_from([A, B, STOP, DONE, usage(7), b": x\n\n"]), min_size=1, max_size=20),
+    st.lists(st.integers(0, 10**12), min_size=20, max_size=20).map(sorted),
+    st.data(),
+)
+def test_gaps_add_up_and_no_duration_is_negative(pieces, after, data):
+    body = b"".join(pieces)
+    cuts = data.draw(st.lists(st.integers(1, len(body)), max_size=19))
+    reads = len({cut for cut in cuts if cut < len(body)}) + 1
+    record = read(timeline_of(body, cuts, after=[ns / MS for ns in after[:reads]]), OpenAIChat())
+    durations = [record.duration, record.ttft, record.answer, record.e2e, record.tpot, *record.gaps, *record.arrivals]
+    assert all(duration is None or duration >= 0 for duration in durations)
+    assert sum(record.gaps) == pytest.approx((record.e2e or 0) - (record.ttft or 0), abs=1e-9)
+    assert len(record.gaps) == max(0, record.chunks - 1)
+    assert 0 <= record.coalesced <= max(0, record.chunks - 1)
+    assert record.arrivals == sorted(record.arrivals)
+
+
+# ── tokens ──
+
+
+@pytest.mark.parametrize(
+    "pieces, tokens, source",
+    [
+        ([A, STOP, usage(7)], 7, "usage"),
+        ([A, STOP], 2, "chunks"),
+        ([token("a", 2), token("b", 3, "stop"), usage(3)], 3, "chunk_usage"),
+        ([token("a", 2), token("b", 4)], 4, "chunk_usage"),  # cut off, but what it told last holds
+        ([DONE], None, ""),
+        ([A, STOP, event({"choices": [], "usage": {"prompt_tokens": 5}})], 2, "chunks"),
+        ([A, STOP, usage(-5)], 2, "chunks"),
+        ([A, STOP, usage(10**300)], 2, "chunks"),
+    ],
+)
+def test_who_counts_the_output_tokens(pieces, tokens, source):
+    record = read_stream(*pieces)
+    assert (record.output_tokens, record.token_source) == (tokens, source)
+
+
+def test_several_choices_are_one_answer():
+    def choice(index: int, text: str, finish: str | None = None) -> bytes:
+        return event({"choices": [{"index": index, "delta": {"content": text}, "finish_reason": finish}]})
+
+    both = event({"choices": [{"index": 0, "delta": {"content": "c"}}, {"index": 1, "delta": {"content": "d"}}]})
+    record = read_stream(choice(0, "a"), choice(1, "b"), both, choice(0, "", "stop"), choice(1, "", "length"), usage(4))
+    assert (record.ok, record.chunks, record.text, record.finish, record.output_tokens) == (True, 3, "abcd", "stop", 4)
+
+
+# ── words ──
+
+
+@pytest.mark.parametrize(
+    "text, left",
+    [
+        ("", ""),
+        ("Engine core failed", "Engine core failed"),
+        ("request 8f31-aa failed", "request … failed"),
+        ("HTTP 503: request 8f31-aa failed", "HTTP 503: request … failed"),
+        ("HTTP 503", "HTTP 503"),
+        ("HTTP 5031 is no status", "HTTP … is no status"),
+        ("was HTTP 503", "was HTTP …"),
+        ("  many \n\t spaces ", "many spaces"),
+        ("at ('10.0.0.1', 8000), id=\"a1\"", "at ('…', …), id=\"…\""),
+        ("x" * 300, "x" * 200),
+    ],
+)
+def test_words_without_ids(text, left):
+    assert without_ids(text) == left
+
+
+@given(st.text() | st.text(alphabet="ab1 HTP503:\n'\"", max_size=300) | st.from_regex(r"HTTP \d{2,4}.*"))
+@example("a " * 99 + "aa b")
+@example("1" * 1999 + "23 abc")
+def test_words_without_ids_hold_no_digit_but_the_status_and_stay_as_they_are(text):
+    once = without_ids(text)
+    after_status = once[8:] if once.startswith("HTTP ") and once[5:8].isdecimal() else once
+    assert not any(letter.isdecimal() for letter in after_status)
+    assert without_ids(once) == once
+    assert len(once) <= 200
+    assert "\n" not in once
+
+
+# ── what no server should send ──
+
+GARBAGE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.integers(-(10**320), 10**320) | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+USAGE_FIELDS = ("prompt_tokens", "completion_tokens", "completion_tokens_details", "reasoning_tokens")
+PIECE_FIELDS = ("content", "reasoning_content", "reasoning", "tool_calls", "refusal", "role")
+PIECES = st.dictionaries(st.sampled_from(PIECE_FIELDS), GARBAGE | st.just("x"), max_size=3)
+CHOICES = st.fixed_dictionaries(
+    {},
+    optional={
+        "delta": PIECES | GARBAGE,
+        "message": PIECES | GARBAGE,
+        "text": GARBAGE,
+        "finish_reason": GARBAGE,
+        "index": GARBAGE,
+    },
+)
+CHUNKS = st.fixed_dictionaries(
+    {},
+    optional={
+        "choices": st.lists(CHOICES, max_size=2) | GARBAGE,
+        "usage": st.dictionaries(st.sampled_from(USAGE_FIELDS), GARBAGE) | GARBAGE,
+        "error": GARBAGE,
+        "object": GARBAGE | st.just("error"),
+        "message": GARBAGE,
+        "detail": GARBAGE,
+    },
+)
+RAW = (CHUNKS | GARBAGE).map(lambda value: json.dumps(value).encode()) | st.binary(max_size=8).map(
+    lambda raw: raw.replace(b"\n", b"").replace(b"\r", b"")
+)
+
+
+def assert_is_sound(record: Record) -> None:
+    """Whatever was sent: a known outcome, numbers that can be counted with, words that can be written."""
+    assert record.outcome in (OK, *ERROR_KINDS)
+    tokens = (record.input_tokens, record.output_tokens, record.reasoning_tokens)
+    assert all(count is None or 0 <= count < 1 << 50 for count in tokens)
+    assert len(record.error) <= 200
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(record), type=Record) == record
+
+
+@given(st.lists(RAW, max_size=4), st.booleans(), st.sampled_from([OpenAIChat(), OpenAICompletions()]))
+def test_no_stream_raises(chunks, complete, dialect):
+    body = b"".join(map(event, chunks))
+    assert_is_sound(read(timeline_of(body, [len(body) // 2], complete=complete), dialect))
+
+
+@given(RAW, st.sampled_from([200, 201, 302, 400, 500]), st.sampled_from([JSON, "", "text/html", "text/event-stream"]))
+def test_no_document_raises(body, status, content_type):
+    assert_is_sound(read(answer(status, body, content_type), OpenAIChat()))
+
+
+@given(
+    st.binary(max_size=60), st.sampled_from([200, 500]), st.sampled_from([JSON, "", "text/event-stream"]), st.booleans()
+)
+def test_no_bytes_raise(body, status, content_type, complete):
+    assert_is_sound(read(answer(status, body, content_type, complete=complete), OpenAIChat()))
+
+
+@given(st.lists(CHUNKS.map(lambda chunk: json.dumps(chunk).encode()), max_size=4), st.integers(0, 3))
+def test_events_are_read_together_as_they_are_one_by_one(chunks, place):
+    good, bad = [STOP, *map(event, chunks)], b"data: no JSON\n\n"
+    alone = [read_stream(each) for each in good]
+    together, with_bad = read_stream(*good), read_stream(*good[: place + 1], bad, *good[place + 1 :])
+    assert together.text == with_bad.text == "".join(record.text for record in alone)
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        b'{"choices": null}',
+        b'{"choices": [{"delta": null}]}',
+        b'{"choices": [{"delta": {"content": []}}]}',
+        b'{"choices": [{}]}',
+        b'{"usage": null}',
+        b'{"usage": {}}',
+        b'{"error": null}',
+        b"{}",
+        b" ",
+    ],
+)
+def test_chunks_that_say_nothing_are_no_fault(chunk):
+    record = read_stream(A, event(chunk), STOP)
+    assert (record.outcome, record.text, record.chunks) == (OK, "ac", 2)
+
+
+@pytest.mark.parametrize(
+    "chunk", [b'{"choices": []', b"[]", b'{"choices": [[]]}', b'{"choices": {"delta": 1}}', b"1", b"null"]
+)
+def test_chunks_that_are_none_make_a_bad_stream(chunk):
+    record = read_stream(A, event(chunk), STOP)
+    assert (record.outcome, record.text) == ("bad_stream", "ac")
+
+
+def test_the_last_of_doubled_keys_counts():
+    assert read_stream(event(b'{"choices": null, "choices": [{"text": "a", "text": "b"}]}')).text == "b"
+
+
+@pytest.mark.parametrize("field", ["error", "message", "detail", "choices", "unknown", "usage"])
+@pytest.mark.parametrize("depth", [*range(50, 1100, 25), 100_000])
+@pytest.mark.parametrize("opening, closing", [(b"[", b"]"), (b'{"message":', b"}")])
+def test_deep_nesting_raises_nothing(field, depth, opening, closing):
+    body = b'{"%b":%b1%b}' % (field.encode(), opening * depth, closing * depth)
+    for timeline in (answer(200, event(body), "text/event-stream"), answer(200, body), answer(500, body)):
+        assert_is_sound(read(timeline, OpenAIChat()))
+
+
+# ── what takes its time ──
+
+MEGA = 1_000_000
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\n" * MEGA,
+        b":" + b"x" * MEGA + b"\n\n",
+        b": x\n" * (MEGA // 4),
+        event(b"{}") * 100_000,
+        A * 20_000,
+        A.replace(b"\n", b"\r\n") * 20_000,
+        event({"error": "x" * 2 * MEGA}),
+        event({"error": "1" * 2 * MEGA}),
+        event({"error": "1 " * MEGA}),
+        event(b"x" * MEGA),
+        b"<" * MEGA,
+        b"<head" * (MEGA // 5),
+        b"x" * MEGA,
+        b"1" * MEGA,
+        b"\xff" * MEGA,
+        b'{"error": "' + b"(x," * MEGA + b'"}',
+        b'"' * MEGA,
+        b"data: " * (MEGA // 6),
+    ],
+    ids=lambda body: body[:12].decode(errors="replace"),
+)
+def test_large_answers_take_no_long_time(body):
+    for status, content_type in ((200, "text/event-stream"), (200, "text/html"), (200, JSON), (500, "text/html")):
+        assert_is_sound(read(answer(status, body, content_type), OpenAIChat()))
+
+
+def test_words_of_a_server_are_found_where_servers_put_them():
+    bodies = [
+        {"error": {"message": "w"}},
+        {"error": "w"},
+        {"message": "w"},
+        {"detail": "w"},
+        {"error": "", "detail": "w"},
+    ]
+    assert {server_words(json.dumps(body).encode()) for body in bodies} == {"w"}
+
+
+def test_a_clock_that_went_back_gives_no_negative_duration():
+    assert read(Timeline(asked_ns=1, sent_ns=SENT, ended_ns=SENT - 1, failure="reset"), OpenAIChat()).duration == 0.0
