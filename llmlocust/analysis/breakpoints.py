@@ -92,7 +92,7 @@ def find(
     unit = levels[0].unit if levels else USERS
     steps = steps_of(levels)
     judged = tuple(thresholds) or derive(steps)
-    curve = [step for step in steps if not math.isnan(step.throughput)]
+    curve = [step for step in steps if math.isfinite(step.throughput)]
     return Verdict(
         slo_limit=_slo_limit(steps, judged, goodput or {}, unit, derived=not thresholds),
         knee=_knee(curve, unit),
@@ -161,7 +161,7 @@ class Step:
 
 def steps_of(levels: Iterable[LevelFigures]) -> list[Step]:
     """The loads that say something, lowest first. Levels whose load was never there are left out if others remain."""
-    useful = [each for each in levels if each.load > 0 and math.isfinite(each.load) and _says_something(each)]
+    useful = [each for each in levels if 1e-6 < each.load < 1e9 and _says_something(each)]
     useful = [each for each in useful if each.reached] or useful
     by_load: dict[float, list[LevelFigures]] = {}
     for each in useful:

@@ -187,7 +187,7 @@ def _legend(axes: Axes, narrow: bool, columns: int = 6) -> None:
 
 def drawable(levels: Sequence[LevelFigures]) -> list[LevelFigures]:
     """The levels with a place on an axis of loads, lowest first."""
-    useful = [each for each in levels if each.load > 0 and math.isfinite(each.load) and each.requests]
+    useful = [each for each in levels if 1e-6 < each.load < 1e9 and each.requests]
     return sorted(useful, key=lambda each: each.load)
 
 

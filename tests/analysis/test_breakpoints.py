@@ -213,7 +213,7 @@ def test_no_levels_one_level_and_levels_without_success():
 
 
 anything = st.floats(allow_nan=True, allow_infinity=True, width=32)
-positive = st.one_of(st.just(math.nan), st.floats(0, 1e6))
+positive = st.one_of(st.just(math.nan), st.just(math.inf), st.floats(0, 1e6))
 
 
 @st.composite

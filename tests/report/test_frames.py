@@ -1,0 +1,231 @@
+import json
+import math
+from pathlib import Path
+
+import pytest
+from made_run import MadeRun
+
+from llmlocust.numbers import formats
+from llmlocust.numbers.thresholds import Threshold, is_good
+from llmlocust.report.frames import RunError, load_run
+
+PLAIN = Path(__file__).parent / "plain"
+
+
+@pytest.fixture(scope="module")
+def made():
+    return MadeRun((4, 8, 30), 12, hold=30.0)
+
+
+@pytest.fixture
+def prefix(made, tmp_path):
+    return made.write(tmp_path / "runs" / "demo")
+
+
+def test_a_run_of_ours_is_read_whole(prefix, made):
+    run = load_run(prefix)
+    assert [each.load for each in run.levels] == [4, 8, 30]
+    assert len(run.requests) == len(made.rows)
+    assert (run.source, run.unknown, run.notes) == ("llmlocust", [], [])
+    assert {"ttft", "gap"} <= {metric for metric in formats.METRICS if run.distributions(metric)}
+    assert run.failures["count"].sum() == sum(row["outcome"] != "ok" for row in made.rows)
+
+
+def test_a_folder_or_a_file_names_the_run_too(prefix):
+    for name in (prefix.parent, prefix.with_name("demo_llm_levels.csv"), str(prefix.with_name("demo_llm_run.json"))):
+        assert load_run(name).prefix == prefix
+
+
+def test_goodput_is_that_of_the_requests_that_kept_the_limits(prefix, made):
+    limits = [Threshold.parse("ttft.p95 < 120ms"), Threshold.parse("e2e.p99 < 2s")]
+    run = load_run(prefix)
+    found = run.goodput(limits)
+    columns = ("ttft", "e2e")
+    for level in made.levels:
+        good = sum(
+            level.holds(row["sent"] + row["duration"] / 1000)
+            for row in made.rows
+            if row["outcome"] == "ok" and is_good({name: row[name] / 1000 for name in columns}, limits)
+        )
+        assert found[level.index] * level.window(0) == pytest.approx(good, abs=1.5)
+        assert found[level.index] <= run.levels[level.index].throughput + 1e-9
+
+
+def test_goodput_without_limits_is_throughput(prefix):
+    run = load_run(prefix)
+    assert run.goodput([]) == pytest.approx({each.level: each.throughput for each in run.levels}, rel=0.03)
+
+
+@pytest.mark.parametrize("also", [(), (formats.HISTOGRAMS,), (formats.HISTOGRAMS, formats.TIMELINE, formats.RUN)])
+def test_levels_are_worked_out_again_from_requests(made, tmp_path, also):
+    whole = load_run(made.write(tmp_path / "whole"))
+    run = load_run(made.write(tmp_path / "part", leave_out=(formats.LEVELS, *also)))
+    assert any("worked out again" in note for note in run.notes)
+    for one, other in zip(whole.levels, run.levels, strict=True):
+        assert (other.requests, other.ok, other.error_kinds) == (one.requests, one.ok, one.error_kinds)
+        assert other.throughput == pytest.approx(one.throughput, rel=0.15)
+        assert other.metric("ttft")["p95"] == pytest.approx(one.metric("ttft")["p95"], rel=0.02)
+    if formats.RUN not in also:
+        assert [each.load for each in run.levels] == [4, 8, 30]
+
+
+@pytest.mark.parametrize("cut", [1, 7, 40, 333])
+@pytest.mark.parametrize("name", [formats.LEVELS, formats.REQUESTS, formats.HISTOGRAMS, formats.TIMELINE, formats.RUN])
+def test_a_file_cut_off_anywhere_near_its_end_is_read_as_far_as_it_is_whole(prefix, name, cut):
+    path = prefix.with_name(f"demo_{name}")
+    path.write_bytes(path.read_bytes()[:-cut])
+    run = load_run(prefix)
+    assert run.notes
+    assert run.levels
+    assert all(each.requests < 10_000 for each in run.levels)
+
+
+def test_a_run_cut_off_before_its_first_level_says_so(tmp_path):
+    (tmp_path / "x_llm_requests.csv").write_text(",".join(formats.REQUEST_COLUMNS) + "\r\n")
+    with pytest.raises(RunError, match="no level of this run has a request yet"):
+        load_run(tmp_path / "x")
+
+
+def test_rows_that_are_no_numbers_are_left_out(prefix):
+    path = prefix.with_name("demo_llm_levels.csv")
+    lines = path.read_text().splitlines()
+    path.write_text(
+        "\n".join([*lines[:2], lines[2].replace("users", "users", 1).replace("8", "eight", 1), lines[3]]) + "\n"
+    )
+    run = load_run(prefix)
+    assert len(run.levels) == 2
+    assert any("no number" in note for note in run.notes)
+
+
+def test_a_newer_format_asks_for_an_upgrade(prefix):
+    prefix.with_name("demo_llm_run.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(RunError, match="upgrade"):
+        load_run(prefix)
+
+
+# -- bad input: one clear line each
+
+
+def one_line(error):
+    said = str(error.value)
+    assert "\n" not in said
+    assert len(said) < 400
+    return said
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(RunError) as raised:
+        load_run(tmp_path / "nothing")
+    assert "no run has this prefix" in one_line(raised)
+    with pytest.raises(RunError) as raised:
+        load_run(tmp_path / "no" / "folder")
+    assert "no such folder" in one_line(raised)
+    with pytest.raises(RunError) as raised:
+        load_run(tmp_path)
+    assert "no run in this folder" in one_line(raised)
+
+
+def test_other_runs_are_named(prefix, made):
+    with pytest.raises(RunError, match=r"there are: .*demo"):
+        load_run(prefix.with_name("dmeo"))
+    made.write(prefix.with_name("second"))
+    with pytest.raises(RunError, match=r"2 runs in this folder"):
+        load_run(prefix.parent)
+
+
+@pytest.mark.parametrize(
+    "name, text, said",
+    [
+        ("x_stats_history.csv", "", "empty"),
+        ("x_stats_history.csv", "\n\n", "empty"),
+        ("x_stats_history.csv", "timeStamp,elapsed,label\n1,2,a\n", "not a file of llmlocust or Locust"),
+        (
+            "x_stats_history.csv",
+            "Timestamp,User Count,Type,Name,Total Request Count\n1,0,,Aggregated,0\n",
+            "no request",
+        ),
+        ("x_stats.csv", "a;b;c\n1;2;3\n", "not a file of llmlocust or Locust"),
+        ("x_stats.csv", "Type,Name,Request Count,Failure Count,Requests/s\n,Aggregated,0,0,0\n", "no request"),
+        ("x_llm_levels.csv", "a,b\n1,2\n", "not a file of llmlocust or Locust"),
+        ("x_llm_levels.csv", "", "no level"),
+    ],
+)
+def test_files_that_are_no_run(tmp_path, name, text, said):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(RunError) as raised:
+        load_run(tmp_path / "x")
+    assert said in one_line(raised)
+
+
+def test_a_file_of_another_tool(tmp_path):
+    path = tmp_path / "results.jtl"
+    path.write_text("timeStamp,elapsed\n1,2\n")
+    with pytest.raises(RunError, match="not a file of llmlocust or Locust"):
+        load_run(path)
+
+
+def test_binary_rubbish(tmp_path):
+    (tmp_path / "x_stats_history.csv").write_bytes(bytes(range(256)) * 50)
+    with pytest.raises(RunError) as raised:
+        load_run(tmp_path / "x")
+    one_line(raised)
+
+
+# -- Locust's own files, written by a real Locust before a server with 6 places and answers of 150 to 200 ms
+
+
+@pytest.mark.parametrize("name", ["full", "steps"])
+def test_levels_of_a_locust_test_are_found_from_the_user_count(name):
+    run = load_run(PLAIN / name)
+    assert [each.load for each in run.levels] == [2, 4, 8, 16, 32]
+    rates = [each.throughput for each in run.levels]
+    # users wait 100 ms between requests: X = N / 0.275 s while none queues, then 6 / 0.175 s
+    assert rates[:3] == pytest.approx([2 / 0.275, 4 / 0.275, 8 / 0.275], rel=0.05)
+    assert rates[3] == pytest.approx(6 / 0.175, rel=0.05)
+    assert [each.metric("e2e").mean for each in run.levels[:3]] == pytest.approx([0.175] * 3, rel=0.05)
+    assert run.levels[-1].failed > 0
+    assert run.failures["count"].sum() > 0
+    assert any("first token" in sentence for sentence in run.unknown)
+
+
+def test_percentiles_are_taken_only_where_they_are_of_the_level():
+    full, steps = load_run(PLAIN / "full"), load_run(PLAIN / "steps")
+    assert full.levels[3].metric("e2e")["p95"] == pytest.approx(0.42, abs=0.05)
+    assert math.isnan(steps.levels[3].metric("e2e")["p95"])
+    assert any("--csv-full-history" in sentence for sentence in steps.unknown)
+
+
+def test_one_level_has_the_whole_tests_percentiles():
+    run = load_run(PLAIN / "flat")
+    assert [each.load for each in run.levels] == [3]
+    assert run.levels[0].metric("e2e")["p95"] == pytest.approx(0.2, abs=0.01)
+
+
+def test_without_history_the_whole_test_is_one_row(tmp_path):
+    (tmp_path / "x_stats.csv").write_bytes((PLAIN / "full_stats.csv").read_bytes())
+    run = load_run(tmp_path / "x")
+    assert len(run.levels) == 1
+    assert math.isnan(run.levels[0].load)
+    assert any("one row" in sentence for sentence in run.unknown)
+
+
+def test_users_that_never_stand_still_make_bands(tmp_path):
+    lines = (PLAIN / "steps_stats_history.csv").read_text().splitlines()
+    ramp = [lines[0]]
+    for number, line in enumerate(lines[1:], 1):
+        cells = line.split(",")
+        cells[1] = str(number)
+        ramp.append(",".join(cells))
+    (tmp_path / "x_stats_history.csv").write_text("\n".join(ramp) + "\n")
+    run = load_run(tmp_path / "x")
+    assert len(run.levels) == 8
+    assert any("never stood still" in sentence for sentence in run.unknown)
+
+
+@pytest.mark.parametrize("cut", [1, 30, 111])
+def test_a_locust_history_that_is_cut_off(tmp_path, cut):
+    data = (PLAIN / "steps_stats_history.csv").read_bytes()
+    (tmp_path / "x_stats_history.csv").write_bytes(data[:-cut])
+    run = load_run(tmp_path / "x")
+    assert len(run.levels) == 5
+    assert any("cut off" in note for note in run.notes)

@@ -1,0 +1,295 @@
+import itertools
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from made_run import HOSTILE, MadeRun
+
+from llmlocust.numbers import formats
+from llmlocust.numbers.levels import LevelFigures, Summary
+from llmlocust.numbers.thresholds import Threshold
+from llmlocust.report import charts
+from llmlocust.report.frames import RunFrames, load_run
+from llmlocust.report.page import build, headline, summary
+
+PLAIN = Path(__file__).parent / "plain"
+
+
+@pytest.fixture(scope="module")
+def prefix(tmp_path_factory):
+    return MadeRun((5, 10, 20, 40, 60, 90), 24, hold=30.0).write(tmp_path_factory.mktemp("run") / "demo")
+
+
+@pytest.fixture(scope="module")
+def report(prefix):
+    return build(load_run(prefix), [Threshold.parse("ttft.p95 < 1s"), Threshold.parse("errors < 1%")])
+
+
+@pytest.fixture(scope="module")
+def html(report):
+    return report.html()
+
+
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+class Seen(HTMLParser):
+    """What a reader of the page's text would see of its structure."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.headings, self.tags, self.words, self.open, self.attributes = [], [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag[0] == "h" and tag[1:].isdigit():
+            self.headings.append(int(tag[1:]))
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open, tag
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not {"style", "script"} & set(self.open):
+            self.words.append(data)
+
+
+# -- JSON
+
+
+FINDING = {"reached", "load", "low", "high", "level_ok", "level_bad", "why"}
+
+
+def test_json_has_the_promised_shape(report):
+    told = json.loads(report.json())
+    assert told["format"] == 1
+    assert told["load"] == "users"
+    for level in told["levels"]:
+        assert {"load", "requests", "errors", "error_kinds", "throughput", "output_tokens_per_s"} <= set(level)
+        for metric in ("ttft", "e2e", "gap", "tpot"):
+            assert {"mean", "p50", "p95", "p99"} <= set(level[metric])
+    verdict = told["verdict"]
+    for name in ("slo_limit", "knee", "capacity", "collapse"):
+        assert set(verdict[name]) == FINDING
+    assert all(set(cliff) == {"between", "what", "why"} for cliff in verdict["cliffs"])
+    assert set(told["trust"]) == {"ok", "checks"}
+    for check in told["trust"]["checks"]:
+        assert {"name", "ok", "value", "limit", "says"} <= set(check)
+
+
+def test_json_is_in_milliseconds(report):
+    level, figures = json.loads(report.json())["levels"][0], report.levels[0]
+    assert level["ttft"]["p95"] == pytest.approx(figures.metric("ttft")["p95"] * 1000)
+
+
+def test_numbers_that_are_not_known_are_null():
+    told = json.loads(build(load_run(PLAIN / "steps")).json())
+    assert told["levels"][0]["ttft"] == dict.fromkeys(("mean", "p50", "p90", "p95", "p99", "p99_9", "max"))
+    assert told["levels"][0]["output_tokens_per_s"] is None
+    assert told["levels"][0]["e2e"]["mean"] > 100
+
+
+value = st.one_of(st.just(float("nan")), st.just(float("inf")), st.floats(0, 1e9))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.tuples(value, value, value, st.integers(0, 99), st.integers(0, 9)), max_size=5))
+def test_json_and_markdown_are_made_of_any_levels(rows):
+    levels = [
+        LevelFigures(
+            n,
+            load,
+            window=60.0,
+            requests=ok + failed,
+            ok=ok,
+            error_kinds={"reset": failed} if failed else {},
+            throughput=rate,
+            metrics={"ttft": Summary(ok, slow, slow, {"p50": slow, "p95": slow})},
+        )
+        for n, (load, rate, slow, ok, failed) in enumerate(rows)
+    ]
+    made = build(RunFrames(Path("x"), "llmlocust", levels))
+    assert "NaN" not in made.json()
+    assert "Infinity" not in made.json()
+    json.loads(made.json())
+    assert made.markdown()
+    assert summary(made)
+
+
+# -- the page
+
+
+def test_headings_are_in_order(html):
+    headings = Seen(html).headings
+    assert headings[0] == 1
+    assert headings.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(headings))
+
+
+def test_every_tag_is_closed_and_the_language_is_told(html):
+    seen = Seen(html)
+    assert seen.open == []
+    assert ("html", "lang", "en") in seen.attributes
+
+
+def test_the_page_asks_for_nothing_from_anywhere(html):
+    seen = Seen(html)
+    for tag, name, value in seen.attributes:
+        if name in ("src", "href", "xlink:href", "action", "data", "srcset", "poster"):
+            assert value.startswith(("#", "data:")), (tag, name, value)
+        assert "url(http" not in value
+    assert "@import" not in html
+    assert "url(http" not in html
+    assert not {"iframe", "object", "embed", "img"} & set(seen.tags)
+    assert "default-src 'none'" in html
+
+
+def test_text_from_files_is_text(html):
+    assert HOSTILE not in html
+    assert "<script>alert" not in html
+    assert "<b>8b</b>" not in html
+    text = "".join(Seen(html).words)
+    assert "<script>alert('x')</script>" in text  # it is shown, as what it is
+    assert "deepseek-r1 <b>8b</b>" in text
+
+
+def test_every_picture_has_a_title_and_says_what_is_seen(html, report):
+    seen = Seen(html)
+    drawn = seen.tags.count("svg")
+    assert drawn == 2 * 5
+    assert sum(tag == "svg" and name == "role" and value == "img" for tag, name, value in seen.attributes) == drawn
+    assert html.count("</title><desc") == drawn
+    ids = [value for _, name, value in seen.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    assert seen.tags.count("figcaption") == 5
+
+
+def test_pictures_take_their_colours_from_the_page(html):
+    for sentinel in charts._VARIABLES:
+        assert sentinel not in html
+    assert html.count("var(--s1)") > 5
+
+
+def test_tables_have_captions_and_heads(html):
+    seen = Seen(html)
+    assert seen.tags.count("caption") == seen.tags.count("table") == 2
+    assert sum(name == "scope" for _, name, _ in seen.attributes) > 10
+
+
+def test_a_broken_limit_is_told_in_words_not_by_colour_alone(html):
+    assert "breaks ttft.p95 &lt; 1s" in html
+
+
+def test_the_page_is_not_too_large(html):
+    assert len(html.encode()) < 1_500_000
+
+
+def test_verdict_comes_first(html, report):
+    assert html.index("Safe up to 20\N{NO-BREAK SPACE}users") < html.index("The four numbers") < html.index("Pictures")
+    assert headline(report).startswith("Safe up to 20 users; breaks between 20 and 40: requests queue (p95 TTFT")
+
+
+def test_secrets_in_options_are_not_shown(prefix):
+    run = load_run(prefix)
+    run.info["options"] = {"llm_api_key": "sk-123", "auth_token": "t-123", "llm_max_tokens": 9}
+    made = build(run)
+    assert "sk-123" not in made.html() + made.markdown() + made.json()
+    assert "t-123" not in made.html()
+    assert "llm_max_tokens" in made.html()
+
+
+# -- other runs
+
+
+@pytest.mark.parametrize("name", ["full", "steps", "flat"])
+def test_plain_locust_files_make_a_page(name):
+    made = build(load_run(PLAIN / name))
+    assert Seen(made.html()).open == []
+    assert "What could not be known" in made.html()
+    assert "first token" in made.markdown()
+
+
+def test_capacity_of_a_plain_locust_test_is_found():
+    capacity = build(load_run(PLAIN / "full")).verdict.capacity
+    # 6 places, 175 ms each, users that wait 100 ms
+    assert capacity.load == pytest.approx(6 * 0.275 / 0.175, rel=0.1)
+
+
+def test_one_level_and_none_that_is_known(tmp_path):
+    (tmp_path / "x_stats.csv").write_bytes((PLAIN / "full_stats.csv").read_bytes())
+    for run in (load_run(tmp_path / "x"), RunFrames(tmp_path / "y", "llmlocust")):
+        made = build(run)
+        assert Seen(made.html()).open == []
+        assert len(summary(made)) == 5
+
+
+def test_rate_and_levels_without_success():
+    levels = [
+        LevelFigures(0, 10.0, unit="rate", window=10.0, requests=50, ok=50, throughput=5.0),
+        LevelFigures(1, 20.0, unit="rate", window=10.0, requests=50, ok=0, error_kinds={"connect": 50}, throughput=0.0),
+    ]
+    made = build(RunFrames(Path("x"), "llmlocust", levels))
+    assert made.data()["load"] == "rate"
+    assert "requests/s" in made.html()
+
+
+def test_runs_without_their_other_files(tmp_path):
+    run = MadeRun((4, 8), 4, hold=20.0)
+    optional = (formats.REQUESTS, formats.HISTOGRAMS, formats.TIMELINE, formats.RUN)
+    for left_out in (*((name,) for name in optional), optional):
+        made = build(load_run(run.write(tmp_path / f"x{len(left_out)}{left_out[0][4:6]}", leave_out=left_out)))
+        assert Seen(made.html()).open == []
+
+
+def test_a_run_that_was_killed_is_doubted(tmp_path):
+    made = build(load_run(MadeRun((4, 8), 4, hold=20.0).write(tmp_path / "x", ended=False)))
+    assert not made.trusted
+    assert "with care" in summary(made)[-1]
+
+
+def test_markdown_is_one_table_a_thing_and_means_nothing_by_accident(report):
+    text = report.markdown()
+    assert "<script>" not in text.replace("`` <script>", "")
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    heads = [line for line in rows if "---" in line]
+    assert len(heads) == 3
+    levels = rows[rows.index(heads[1]) - 1 : rows.index(heads[1]) + 1 + len(report.levels)]
+    assert len({line.count("|") for line in levels}) == 1
+
+
+def test_a_summary_is_five_lines(report):
+    lines = summary(report)
+    assert len(lines) == 5
+    assert [line.split(":")[0] for line in lines[1:]] == ["Capacity", "Knee", "Collapse", "Trust"]
+
+
+def test_the_same_run_makes_the_same_page(prefix, report, html):
+    assert build(load_run(prefix), report.thresholds).html() == html
+
+
+def test_levels_that_were_never_reached_are_marked(report):
+    run = replace(report.run, levels=[*report.levels[:-1], replace(report.levels[-1], reached=False)])
+    made = build(run, report.thresholds)
+    assert not made.trusted
+    assert 'class="doubt"' in made.html()
+
+
+def test_importing_the_report_brings_no_locust():
+    code = "import llmlocust.report.page, llmlocust.report.frames, sys; print({'locust','gevent'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
