@@ -1,7 +1,7 @@
 """A mergeable histogram of durations (or any numbers ≥ 0) with a bounded relative error at any size of value.
 
 Each power of two is cut into SUB equal buckets (log-linear, as HdrHistogram does it), so a bucket is at most
-1/SUB = 1.6 % wide and its middle is within 0.8 % of every value in it. Buckets are named by integers, which is all
+1/SUB = 0.8 % wide, and so far at most is any value of it from any other. Buckets are named by integers, which is all
 that has to travel between processes and all that a file needs:
 
     bucket = exponent * SUB + floor(SUB * (mantissa - 1))      with value = mantissa * 2**exponent, 1 <= mantissa < 2
@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-SUB = 64
+SUB = 128
 ZERO = -(1 << 20)
 """The bucket of values that are zero (or below what a float can hold)."""
 
@@ -167,7 +167,7 @@ class Histogram:
 
     @classmethod
     def from_counts(cls, counts: dict[int, int]) -> Histogram:
-        """From what a file keeps. The mean, least and most are then those of the buckets' middles: within 0.8 %."""
+        """From what a file keeps. The mean, least and most are then those of the buckets' middles: within 0.4 %."""
         made = cls()
         for bucket, count in counts.items():
             low, high = bounds_of(bucket)
