@@ -262,6 +262,12 @@ def _load_ours(prefix: Path, files: dict[str, Path]) -> RunFrames:
             run.notes.append(
                 f"No whole {prefix.name}_{formats.LEVELS}: the levels were worked out again from the requests."
             )
+    if run.histograms is not None and not _agrees(run):
+        run.histograms = None
+        run.notes.append(
+            f"{prefix.name}_{formats.HISTOGRAMS} does not agree with the levels (another version wrote it), so "
+            "distributions are left out or drawn from the requests."
+        )
     if run.requests is None:
         run.unknown.append("Single requests (no file of them): goodput and the servers' words on errors.")
     else:
@@ -338,6 +344,17 @@ def _failures_of(requests: pd.DataFrame) -> pd.DataFrame:
     counted = _weights(failed).groupby([failed["outcome"], failed["error"]]).sum().sort_values(ascending=False)
     frame = counted.rename("count").reset_index()
     return frame.rename(columns={"outcome": "kind"})
+
+
+def _agrees(run: RunFrames) -> bool:
+    """Whether the buckets mean what they say: medians of the levels' file and of the histograms are the same."""
+    for metric in ("ttft", "e2e"):
+        found = run.distributions(metric)
+        for each in run.levels:
+            told, histogram = each.metric(metric)["p50"], found.get(each.level)
+            if histogram and told > 0 and abs(histogram.quantile(0.5) / told - 1.0) > 0.1:
+                return False
+    return True
 
 
 def _rebuilt(run: RunFrames) -> list[LevelFigures]:

@@ -97,6 +97,18 @@ def test_rows_that_are_no_numbers_are_left_out(prefix):
     assert any("no number" in note for note in run.notes)
 
 
+def test_histograms_of_other_buckets_are_not_believed(prefix):
+    path = prefix.with_name("demo_llm_histograms.csv")
+    head, *rows = path.read_text().splitlines()
+    moved = [",".join([*row.split(",")[:3], str(int(row.split(",")[3]) // 2), row.split(",")[4]]) for row in rows]
+    path.write_text("\n".join([head, *moved]) + "\n")
+    run = load_run(prefix)
+    assert any("does not agree" in note for note in run.notes)
+    levels = {each.level: each.metric("ttft")["p50"] for each in run.levels}
+    drawn = {level: each.quantile(0.5) for level, each in run.distributions("ttft").items()}
+    assert drawn == pytest.approx(levels, rel=0.02)
+
+
 def test_a_newer_format_asks_for_an_upgrade(prefix):
     prefix.with_name("demo_llm_run.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(RunError, match="upgrade"):
