@@ -16,12 +16,9 @@ from locust import events
 from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
 
-from llmlocust.load import prompts
-from llmlocust.load.curves import parse_levels
-from llmlocust.plugin import console, preflight
+from llmlocust.plugin import console, options, preflight
 from llmlocust.plugin.collector import Collector, connect_worker
 from llmlocust.plugin.locust_csv import CompleteCSVFileWriter
-from llmlocust.plugin.options import option, think_time
 from llmlocust.plugin.run import Run
 
 USAGE_ERROR = 2
@@ -67,12 +64,10 @@ def plugin_of(environment: Environment) -> Plugin:
 def check(environment: Environment) -> dict[str, Any]:
     """Everything that can be known to be wrong before any load. Raises preflight.NotReady."""
     try:
-        think_time(option(environment, "wait"))
-        parse_levels(option(environment, "levels"))
-        prompts.load(option(environment, "prompts"))
+        options.check(environment)
     except ValueError as problem:
         raise preflight.NotReady(str(problem)) from None
-    if not option(environment, "preflight") or not _dialects(environment):
+    if not options.option(environment, "preflight") or not _dialects(environment):
         return {}
     return preflight.check(environment, _dialects(environment)[0])
 
@@ -90,10 +85,10 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
         return
     if plugin.is_master:
         _receive(environment)
-    options = environment.parsed_options
-    if options is not None and options.headless:
+    told = environment.parsed_options
+    if told is not None and told.headless:
         _end_well_on_sigterm()
-    if options is not None and (options.headless or options.autostart):
+    if told is not None and (told.headless or told.autostart):
         _take_host_from_users(environment)
         try:
             plugin.preflight = check(environment)

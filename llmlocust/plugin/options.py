@@ -12,11 +12,13 @@ import os
 from argparse import Namespace
 from typing import Any, NamedTuple
 
+import msgspec
 from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
-from llmlocust.load.curves import DEFAULT_LEVELS
+from llmlocust.load.curves import DEFAULT_LEVELS, parse_levels
+from llmlocust.load.prompts import load as load_prompts
 
 
 class Option(NamedTuple):
@@ -35,6 +37,8 @@ OPTIONS = (
     Option("unique", True, "Make each prompt unique, so that a prefix cache does not answer for the model"),
     Option("system", "", "System prompt of every chat"),
     Option("max-tokens", 256, "Most tokens of an answer; 0: the server's own limit"),
+    Option("max-tokens-field", "max_tokens", "What the server calls it: max_tokens or max_completion_tokens"),
+    Option("usage", True, "Ask for the server's token counts with stream_options; a few old servers refuse that"),
     Option("temperature", -1.0, "Sampling temperature; negative: the server's own"),
     Option("body", "", 'Further fields of every request, as JSON: {"ignore_eos": true}'),
     Option("wait", "0", "Think time between a user's requests in seconds: 5, or 1-3 for anything between"),
@@ -82,6 +86,33 @@ def option(environment: Environment, name: str) -> Any:
 
 def api_key() -> str:
     return os.environ.get("LLMLOCUST_API_KEY") or os.environ.get("OPENAI_API_KEY") or ""
+
+
+def check(environment: Environment) -> None:
+    """Whether every option can be meant; ValueError in one line where not."""
+    think_time(option(environment, "wait"))
+    parse_levels(option(environment, "levels"))
+    load_prompts(option(environment, "prompts"))
+    extra_fields(option(environment, "body"))
+    for name in ("hold", "timeout_connect", "timeout_first_token", "timeout_stall", "timeout_total"):
+        if option(environment, name) <= 0:
+            raise ValueError(f"--llm-{name.replace('_', '-')} must be above 0 seconds")
+    for name in ("settle", "drain"):
+        if option(environment, name) < 0:
+            raise ValueError(f"--llm-{name} must be 0 seconds or more")
+
+
+def extra_fields(text: str) -> dict[str, Any]:
+    """Fields for every request's body from an option's text. ValueError in one line."""
+    try:
+        fields = msgspec.json.decode(text) if text.strip() else {}
+    except msgspec.DecodeError:
+        fields = None
+    if not isinstance(fields, dict):
+        raise ValueError(  # noqa: TRY004  # every bad option is a ValueError
+            f'--llm-body must be a JSON object such as {{"ignore_eos": true}} — got {text!r}'
+        )
+    return fields
 
 
 def think_time(text: str) -> tuple[float, float]:

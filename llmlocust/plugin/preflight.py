@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 from locust.env import Environment
 
-from llmlocust.plugin.options import api_key, option
+from llmlocust.plugin import console
+from llmlocust.plugin.options import api_key, extra_fields, option
 from llmlocust.plugin.transport import Client, Endpoint, Timeouts
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import Dialect
@@ -17,6 +18,14 @@ from llmlocust.stream.timeline import Timeline
 
 _CONNECT = 10.0
 _FIRST_TOKEN = 60.0
+_TOKENS = 16
+
+_COMPLETION = {"max_tokens_field": "max_completion_tokens"}
+_ADAPTATIONS: tuple[tuple[dict[str, Any], str], ...] = (
+    (_COMPLETION, "the limit of tokens is sent as max_completion_tokens."),
+    ({"usage": False}, "without stream_options, so its tokens are counted by chunks."),
+    (_COMPLETION | {"usage": False}, "without stream_options, and with max_completion_tokens."),
+)
 
 
 class NotReady(Exception):
@@ -45,13 +54,18 @@ def check(environment: Environment, dialect: Dialect | None = None) -> dict[str,
     try:
         listed, trouble = _listed_models(client)
         model = option(environment, "model") or (listed[0] if listed else "")
-        record = _try(client, dialect, Ask(prompt="Say hello.", model=model, max_tokens=_tokens(environment)))
+        ask = _ask(environment, model)
+        record = _try(client, dialect, ask)
+        if not record.ok and record.status in (400, 422):
+            ask, record = _adapted(client, dialect, ask, record)
     finally:
         client.close()
     if not record.ok:
         raise NotReady(_advice(endpoint, model, record, listed, trouble))
-    if environment.parsed_options is not None:
-        environment.parsed_options.llm_model = model  # travels to the workers with all options
+    if environment.parsed_options is not None:  # options travel to the workers
+        environment.parsed_options.llm_model = model
+        environment.parsed_options.llm_usage = ask.usage
+        environment.parsed_options.llm_max_tokens_field = ask.max_tokens_field
     return {
         "model": model,
         "ttft_ms": round((record.ttft or record.e2e or 0.0) * 1000, 3),
@@ -59,9 +73,27 @@ def check(environment: Environment, dialect: Dialect | None = None) -> dict[str,
     }
 
 
-def _tokens(environment: Environment) -> int:
+def _ask(environment: Environment, model: str) -> Ask:
     most = int(option(environment, "max_tokens"))
-    return min(most, 16) if most > 0 else 16
+    return Ask(
+        prompt="Say hello.",
+        model=model,
+        max_tokens=min(most, _TOKENS) if most > 0 else _TOKENS,
+        max_tokens_field=option(environment, "max_tokens_field"),
+        usage=option(environment, "usage"),
+        extra=extra_fields(option(environment, "body")),
+    )
+
+
+def _adapted(client: Client, dialect: Dialect, ask: Ask, refused: Record) -> tuple[Ask, Record]:
+    """The same without what some servers refuse; as it was where that does not help either."""
+    for change, words in _ADAPTATIONS:
+        changed = msgspec.structs.replace(ask, **change)
+        record = _try(client, dialect, changed)
+        if record.ok:
+            console.say(f"The server refused a first request ({refused.error}), but takes it so: {words}")
+            return changed, record
+    return ask, refused
 
 
 def headers() -> dict[str, str]:

@@ -21,6 +21,7 @@ from llmlocust.plugin import console
 from llmlocust.plugin.collector import MESSAGE_VERSION, Collector
 from llmlocust.plugin.files import RunFiles
 from llmlocust.plugin.options import OPTIONS, option, think_time
+from llmlocust.plugin.transport import without_password
 
 _TICK = 1.0
 _LEAST_REWRITE = 5.0
@@ -215,7 +216,7 @@ class Run:
             "started": self.began,
             "ended": self.ended,
             "target": {
-                "host": environment.host or "",
+                "host": without_password(environment.host or ""),
                 "model": option(environment, "model"),
                 "dialect": ", ".join(sorted({_dialect(user) for user in environment.user_classes} - {""})),
             },

@@ -12,11 +12,13 @@ Nothing here raises for what a server does: a failure is a field of the Timeline
 from __future__ import annotations
 
 import errno
+import re
 import ssl
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter_ns
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import gevent
 from gevent import socket
@@ -78,13 +80,18 @@ class Endpoint:
 
     def __init__(self, url: str, *, verify: bool = True) -> None:
         parts = urlsplit(url if "//" in url else f"http://{url}")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"the host must be a URL such as http://localhost:8000 — got {url!r}")
+        try:
+            port = parts.port
+        except ValueError:
+            port = -1
+        if parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
+            raise ValueError(f"the host must be a URL such as http://localhost:8000 — got {without_password(url)!r}")
         self.tls = parts.scheme == "https"
         self.host = parts.hostname
-        self.port = parts.port or (443 if self.tls else 80)
+        self.port = port or (443 if self.tls else 80)
         self.prefix = parts.path.rstrip("/")
-        self.authority = parts.netloc.rpartition("@")[2]
+        user, _, self.authority = parts.netloc.rpartition("@")
+        self.authorization = f"Basic {b64encode(unquote(user).encode()).decode()}" if user else ""
         self.context = _tls_context(verify=verify) if self.tls else None
 
     def path(self, path: str) -> str:
@@ -93,6 +100,11 @@ class Endpoint:
         if self.prefix.endswith(first):
             return self.prefix.removesuffix(first) + path
         return self.prefix + path
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown and written."""
+    return re.sub(r"//[^/@]*@", "//", url)
 
 
 def _tls_context(*, verify: bool) -> ssl.SSLContext:
@@ -301,6 +313,8 @@ def _note_head(response: _Response, timeline: Timeline) -> None:
 
 def _wire(endpoint: Endpoint, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
     lines = [f"{method} {endpoint.path(path)} HTTP/1.1", f"Host: {endpoint.authority}"]
+    if endpoint.authorization and "Authorization" not in headers:
+        lines.append(f"Authorization: {endpoint.authorization}")
     lines += [f"{name}: {value}" for name, value in headers.items()]
     if method == "POST":
         lines.append(f"Content-Length: {len(body)}")

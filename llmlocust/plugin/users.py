@@ -8,7 +8,6 @@ from time import perf_counter_ns, time
 from typing import Any, ClassVar
 
 import gevent
-import msgspec
 from locust import task
 from locust.contrib.fasthttp import FastHttpUser
 from locust.env import Environment
@@ -17,7 +16,7 @@ from locust.exception import StopUser
 from llmlocust.load.prompts import Prompts, Question
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.plugin.listeners import plugin_of
-from llmlocust.plugin.options import option, think_time
+from llmlocust.plugin.options import extra_fields, option, think_time
 from llmlocust.plugin.preflight import headers
 from llmlocust.plugin.transport import Client, Endpoint, Timeouts
 from llmlocust.stream.ask import Ask
@@ -67,7 +66,7 @@ class LLMUser(FastHttpUser):
             _endpoint(self.host or "", verify=not self._option("insecure")), self.timeouts or self._timeouts()
         )
         self._headers = headers()
-        self._extra = _extra_fields(self._option("body"))
+        self._extra = extra_fields(self._option("body"))
         self._prompts = Prompts(self._questions(), self._setting("unique"), random.Random())
 
     def wait_time(self) -> float:
@@ -109,6 +108,8 @@ class LLMUser(FastHttpUser):
                 "model": self._setting("model"),
                 "max_tokens": max_tokens if max_tokens and max_tokens > 0 else None,
                 "temperature": temperature if temperature is not None and temperature >= 0 else None,
+                "max_tokens_field": self._option("max_tokens_field"),
+                "usage": self._option("usage"),
                 "stream": self.stream,
                 "extra": self._extra | fields,
             }
@@ -194,11 +195,6 @@ _questions = cache(load_prompts)
 @cache
 def _endpoint(host: str, *, verify: bool) -> Endpoint:
     return Endpoint(host, verify=verify)
-
-
-def _extra_fields(text: str) -> dict[str, Any]:
-    fields: dict[str, Any] = msgspec.json.decode(text) if text else {}
-    return fields
 
 
 def _context(record: Record) -> dict[str, Any]:

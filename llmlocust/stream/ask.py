@@ -14,6 +14,8 @@ class Ask(msgspec.Struct, frozen=True):
     """Plain text to go on from, where there are no messages."""
     model: str = ""
     max_tokens: int | None = None
+    max_tokens_field: str = "max_tokens"
+    """What the server calls it: OpenAI's newer models want max_completion_tokens."""
     temperature: float | None = None
     stream: bool = True
     usage: bool = True

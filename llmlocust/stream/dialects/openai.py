@@ -75,7 +75,7 @@ class OpenAI:
         fields: dict[str, Any] = {"model": ask.model} if ask.model else {}
         fields |= self._question(ask)
         if ask.max_tokens is not None:
-            fields["max_tokens"] = ask.max_tokens
+            fields[ask.max_tokens_field] = ask.max_tokens
         if ask.temperature is not None:
             fields["temperature"] = ask.temperature
         if ask.stream:

@@ -1,0 +1,96 @@
+"""Bad input: one clear line, exit 2, and no load."""
+
+import pytest
+
+from tests.locusts import QUICK, free_port, outcomes, run
+from tests.simulators import running_simulator
+
+
+@pytest.fixture(scope="module")
+def simulator():
+    with running_simulator(step_ms=2) as started:
+        yield started
+
+
+@pytest.mark.parametrize(
+    "args, words",
+    [
+        (["--llm-levels", "1,two"], "levels must be whole numbers of users such as 1,2,5,10 — 'two' is not"),
+        (["--llm-levels", ""], "levels must be one or more numbers"),
+        (["--llm-levels", "0,5"], "levels must be one or more numbers of users from 1 up"),
+        (["--llm-hold", "0"], "--llm-hold must be above 0 seconds"),
+        (["--llm-settle", "-1"], "--llm-settle must be 0 seconds or more"),
+        (["--llm-wait", "soon"], "a think time is seconds such as 5, or 1-3"),
+        (["--llm-body", "{ignore_eos"], "--llm-body must be a JSON object"),
+        (["--llm-body", "[1]"], "--llm-body must be a JSON object"),
+        (["--llm-prompts", "nosuchset"], "no prompts 'nosuchset': give a file, or sets out of short, long"),
+        (["--llm-model", "gpt-99"], "It does not list a model 'gpt-99', but simulated-llm: set --llm-model"),
+        (["--host", "ftp://localhost"], "the host must be a URL such as http://localhost:8000"),
+        (["--host", "http://localhost:99999"], "the host must be a URL such as http://localhost:8000"),
+        (["--host", "http://localhost:1"], "nothing answers at localhost:1"),
+    ],
+)  # fmt: skip
+def test_what_cannot_work_is_said_in_one_line_before_any_load(simulator, tmp_path, args, words):
+    simulator.clear()
+
+    locust = run(tmp_path, simulator.url, *QUICK, *args)
+
+    assert locust.process.returncode == 2, locust.log
+    assert [line for line in locust.log.splitlines() if line.startswith("llmlocust: ") and words in line], locust.log
+    assert "Traceback" not in locust.log
+    assert len(simulator.truth()) <= 1
+
+
+def test_no_host_is_said_in_one_line(tmp_path):
+    locust = run(tmp_path, "", *QUICK)
+
+    assert locust.process.returncode == 2
+    assert "no host: give the server's address" in locust.log
+
+
+def test_a_wrong_key_is_said_in_one_line(tmp_path):
+    with running_simulator(key="right") as simulator:
+        locust = run(tmp_path, simulator.url, *QUICK, environment={"LLMLOCUST_API_KEY": "wrong"})
+
+    assert locust.process.returncode == 2
+    assert "set LLMLOCUST_API_KEY" in locust.log
+    assert "wrong" not in locust.log.replace("'wrong", "")
+
+
+def test_a_server_that_lists_no_models_is_used_all_the_same(tmp_path):
+    with running_simulator(models_fail=True) as simulator:
+        locust = run(tmp_path, simulator.url, *QUICK, "--llm-model", "simulated-llm")
+
+    assert locust.process.returncode == 0, locust.log
+    assert outcomes(tmp_path)["ok"] > 0
+
+
+def test_a_server_that_wants_a_model_and_lists_none_is_said_in_one_line(tmp_path):
+    with running_simulator(models_fail=True, fault="http:400") as simulator:
+        locust = run(tmp_path, simulator.url, *QUICK)
+
+    assert locust.process.returncode == 2
+    assert "No model was named and /v1/models does not tell one" in locust.log
+
+
+def test_a_server_that_fails_its_first_request_is_quoted(tmp_path):
+    with running_simulator(fault="oom") as simulator:
+        locust = run(tmp_path, simulator.url, *QUICK)
+
+    assert locust.process.returncode == 2
+    assert "answered a first request with: HTTP 500: CUDA out of memory" in locust.log
+
+
+def test_files_that_cannot_be_written_are_said_in_one_line(simulator, tmp_path):
+    (tmp_path / "run_stats.csv").mkdir()
+
+    locust = run(tmp_path, simulator.url, *QUICK)
+
+    assert locust.process.returncode == 2
+    assert "cannot write run_stats.csv: Is a directory" in locust.log
+
+
+def test_an_unused_port_is_no_server(tmp_path):
+    locust = run(tmp_path, f"http://127.0.0.1:{free_port()}", *QUICK)
+
+    assert "Is the server up, and is --host right?" in locust.log

@@ -1,0 +1,137 @@
+"""The `llmlocust` command from the outside."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.simulators import ROOT, running_simulator, wait_for
+
+QUICK = ["--levels", "2,5", "--settle", "0.5", "--hold", "2"]
+
+
+def llmlocust(*args: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "llmlocust.cli", *args],
+        cwd=cwd,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+@pytest.fixture(scope="module")
+def a_run(tmp_path_factory):
+    """The files of one run of `llmlocust run`, and what it said."""
+    folder = tmp_path_factory.mktemp("run")
+    with running_simulator(slots=4, step_ms=5) as simulator:
+        done = llmlocust("run", simulator.url, *QUICK, "--max-tokens", "20", "--out", "reports/first", cwd=folder)
+    return folder, done
+
+
+def test_run_leaves_files_and_a_report_and_says_the_verdict(a_run):
+    folder, done = a_run
+
+    assert done.returncode == 0, done.stderr
+    assert (folder / "reports/first/report.html").read_text().startswith("<!doctype html>")
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "Report:    reports/first/report.html"
+    assert [line.split(":")[0] for line in lines[-5:-1]] == ["Capacity", "Knee", "Collapse", "Trust"]
+
+
+def test_a_second_run_does_not_write_over_the_first(a_run):
+    folder, _ = a_run
+
+    again = llmlocust("run", "http://127.0.0.1:1", "--out", "reports/first", cwd=folder)
+
+    assert again.returncode == 2
+    assert "reports/first holds a run already" in again.stderr
+
+
+def test_report_prints_json_alone(a_run):
+    folder, _ = a_run
+
+    done = llmlocust("report", "reports/first/run", "--json", "-", "--out", "again.html", cwd=folder)
+
+    told = json.loads(done.stdout)
+    assert told["format"] == 1
+    assert told["load"] == "users"
+    assert [level["load"] for level in told["levels"]] == [2, 5]
+    assert (folder / "again.html").exists()
+
+
+def test_report_writes_markdown_beside_the_page(a_run):
+    folder, _ = a_run
+
+    llmlocust("report", "reports/first", "--markdown", cwd=folder)
+
+    assert (folder / "reports/first/run_report.html").exists()
+    assert (folder / "reports/first/run_report.md").read_text().startswith("# ")
+
+
+def test_thresholds_are_what_the_limit_is_found_by(a_run):
+    folder, _ = a_run
+
+    done = llmlocust("report", "reports/first", "--threshold", "ttft.p95 < 1ms", "--json", "-", cwd=folder)
+
+    limit = json.loads(done.stdout)["verdict"]["slo_limit"]
+    assert (limit["reached"], limit["level_ok"], limit["level_bad"]) == (True, None, 2)
+
+
+@pytest.mark.parametrize(
+    "args, words",
+    [
+        (["report", "nosuch"], "nosuch"),
+        (["report", "reports/first", "--threshold", "speed > 5"], "ttft.p95 < 500ms"),
+        (["report", "reports/first", "--out", "nosuch/page.html"], "cannot write nosuch/page.html"),
+        (["run", "http://127.0.0.1:1", "--out", "new"], "nothing answers at 127.0.0.1:1"),
+        (["run", "http://127.0.0.1:1", "--out", "reports/first/run_stats.csv/x"], "cannot make the folder"),
+        (["run", "http://127.0.0.1:1", "--levels", "some"], "levels must be whole numbers"),
+        (["simulate", "--slots", "0"], "slots must be at least 1"),
+        (["demo", "--levels", "x"], "levels must be whole numbers"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(a_run, args, words):
+    folder, _ = a_run
+
+    done = llmlocust(*args, cwd=folder)
+
+    assert done.returncode == 2, done
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_demo_ramps_a_server_of_its_own_and_leaves_nothing_running(tmp_path):
+    done = llmlocust("demo", *QUICK, "--out", "demo", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "demo/report.html").exists()
+
+
+def test_an_interrupted_run_still_gets_its_report(tmp_path):
+    with running_simulator() as simulator:
+        command = [sys.executable, "-m", "llmlocust.cli", "run", simulator.url, "--hold", "300", "--out", "cut"]
+        # a terminal's Ctrl-C goes to all of the foreground's processes
+        child = subprocess.Popen(
+            command, cwd=tmp_path, start_new_session=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        )
+        wait_for(lambda: len(simulator.truth()), lambda requests: requests > 3)
+        os.killpg(child.pid, signal.SIGINT)
+        child.wait(60)
+
+    assert (tmp_path / "cut/report.html").exists()
+
+
+@pytest.mark.parametrize("command", [[], ["simulate"], ["run"], ["report"], ["demo"]])
+def test_every_command_has_help(command):
+    done = llmlocust(*command, "--help")
+
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) > 8
