@@ -225,7 +225,7 @@ def _row(record: Record, level: Level | None, measured: bool, sent: float, weigh
         _ms(record.ttft),
         _ms(record.answer),
         _ms(record.tpot),
-        _ms(gaps[len(gaps) // 2]) if gaps else "",
+        _ms(gaps[(len(gaps) - 1) // 2]) if gaps else "",
         _ms(gaps[-1]) if gaps else "",
         record.stalls,
         _ms(record.duration),

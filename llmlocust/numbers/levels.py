@@ -213,7 +213,9 @@ class LevelFigures:
     @classmethod
     def of_row(cls, row: Mapping[str, str]) -> LevelFigures:
         """The inverse of `row`. Columns that are missing are not known; raises ValueError on what is no number."""
-        plain = {name: convert(row[name]) for name, convert in _PLAIN.items() if row.get(name, "") != ""}
+        if missing := [name for name in ("level", "load") if not row.get(name)]:
+            raise ValueError(f"a row of the levels file without {missing[0]}")
+        plain = {name: convert(row[name]) for name, convert in _PLAIN.items() if row.get(name)}
         kinds = {kind: int(float(row.get(f"error_{kind}") or 0)) for kind in ERROR_KINDS if kind != ABORTED}
         metrics = {metric: _summary_of_cells(metric, row) for metric in METRICS}
         return cls(**plain, error_kinds={kind: n for kind, n in kinds.items() if n}, metrics=metrics)

@@ -1,0 +1,32 @@
+"""Records as `llmlocust.stream.record.read` makes them, from little."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from llmlocust.stream.record import OK, Record
+
+
+def record_of(
+    arrivals: Sequence[float] = (),
+    *,
+    name: str = "chat",
+    outcome: str = OK,
+    tokens: int | None = None,
+    duration: float | None = None,
+    **more,
+) -> Record:
+    """A request whose chunks came so many seconds after it was sent."""
+    arrivals = list(arrivals)
+    return Record(
+        name=name,
+        outcome=outcome,
+        duration=duration if duration is not None else arrivals[-1] if arrivals else 0.0,
+        e2e=arrivals[-1] if arrivals else None,
+        ttft=arrivals[0] if arrivals else None,
+        answer=arrivals[0] if arrivals else None,
+        arrivals=arrivals,
+        gaps=[later - earlier for earlier, later in pairwise(arrivals)],
+        output_tokens=len(arrivals) if tokens is None and arrivals else tokens,
+        token_source="usage",
+        **more,
+    )
