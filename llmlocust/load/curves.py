@@ -44,6 +44,7 @@ class Staircase:
     since: float = field(default=math.nan, init=False)
     """When the present phase began."""
     _reached: bool = field(default=True, init=False)
+    _empty_since: float = field(default=math.inf, init=False)
 
     @property
     def target(self) -> float:
@@ -91,13 +92,16 @@ class Staircase:
         self.phase, self.since = phase, now
 
     def _is_there(self, now: float, there: float) -> bool:
-        self._reached = there >= self.target
+        falls = self.level > 0 and self.target < self.levels[self.level - 1]
+        self._reached = there <= self.target if falls else there >= self.target
         return self._reached or now >= self.since + self.patience
 
     def _drain(self, now: float, there: float) -> None:
         if there > 0:
-            self.since = now
-        elif now >= self.since + self.grace:
+            self._empty_since = math.inf
+            return
+        self._empty_since = min(self._empty_since, now)
+        if now >= self._empty_since + self.grace:
             self._enter(DONE, now)
 
 

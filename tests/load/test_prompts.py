@@ -1,0 +1,172 @@
+import json
+import random
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmlocust.load.prompts import Prompts, built_in, load
+
+MARK = re.compile(r"\[[0-9a-f]{10}\] ")
+HELLO = [{"role": "user", "content": "hello"}]
+TALK = [{"role": "system", "content": "be brief"}, *HELLO, {"role": "assistant", "content": None, "tool_calls": []}]
+PICTURE = [
+    {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}, {"type": "text", "text": "?"}]}
+]
+
+
+@pytest.fixture
+def file_of(tmp_path):
+    def write(content: str | bytes) -> str:
+        path = tmp_path / "prompts.jsonl"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+
+    return write
+
+
+# ── built in ──
+
+
+@pytest.mark.parametrize("name", ["short", "long", "reasoning", "multilingual"])
+def test_a_set_has_many_questions_and_none_twice(name):
+    questions = built_in()[name]
+    assert len(questions) == len(set(questions)) >= 5
+    assert all(isinstance(question, str) and question.strip() == question != "" for question in questions)
+
+
+def test_long_questions_are_longer_than_short_ones():
+    sets = built_in()
+    assert min(map(len, sets["long"])) > max(map(len, sets["short"]))
+
+
+@pytest.mark.parametrize("source", ["short", "short,reasoning", " reasoning , short ", "short,short"])
+def test_sets_are_loaded_by_their_names(source):
+    sets = built_in()
+    assert load(source) == [question for name in source.split(",") for question in sets[name.strip()]]
+
+
+# ── files ──
+
+
+@pytest.mark.parametrize(
+    "content, questions",
+    [
+        ("one\ntwo\n", ["one", "two"]),
+        ("one\r\n\r\n  two  ", ["one", "two"]),
+        ("\ufeffone\ntwo", ["one", "two"]),
+        ('{"prompt": "one"}\n\n{"prompt": "two\\nlines", "id": 5}', ["one", "two\nlines"]),
+        ('\ufeff{"prompt": "one"}', ["one"]),
+        ('{"prompt": "one\u2028two\x85three"}', ["one\u2028two\x85three"]),
+        ('"one"\n"two \\"quoted\\""', ["one", 'two "quoted"']),
+        ('"One," he said, "and two."', ['"One," he said, "and two."']),
+        (json.dumps({"messages": TALK}), [TALK]),
+        (json.dumps({"messages": HELLO, "prompt": "not this"}), [HELLO]),
+        ("[1] what is this?", ["[1] what is this?"]),
+        ("été\n你好", ["été", "你好"]),
+        ("short", ["short"]),
+    ],
+)
+def test_questions_of_a_file(file_of, content, questions):
+    assert load(file_of(content)) == questions
+
+
+@pytest.mark.parametrize(
+    "content, says",
+    [
+        ('fine\n\n{"prompt": "cut', ":3: begins like JSON but is not: {"),
+        ('{"text": "one"}', ':1: a JSON line needs "prompt" or "messages"'),
+        ('{"prompt": 5}', ':1: a JSON line needs "prompt" or "messages"'),
+        ('{"messages": []}', ':1: a JSON line needs "prompt" or "messages"'),
+        ('{"messages": ["hello"]}', ':1: a JSON line needs "prompt" or "messages"'),
+        ('{"messages": "hello"}', ':1: a JSON line needs "prompt" or "messages"'),
+        ('{"a":' * 100_000, ":1: begins like JSON but is not: {"),
+        ("", "no prompts in "),
+        ("\n \n", "no prompts in "),
+        (b"\xff\xfe", "cannot read the prompts in "),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_in_one_line_that_names_it(file_of, content, says):
+    path = file_of(content)
+    with pytest.raises(ValueError) as problem:
+        load(path)
+    words = str(problem.value)
+    assert says in words
+    assert path in words
+    assert "\n" not in words
+    assert len(words) < len(path) + 250
+
+
+@pytest.mark.parametrize("source", ["", "nowhere.txt", "short,nosuch", "x" * 5000, "a\0b", "."])
+def test_what_is_neither_a_set_nor_a_file_is_refused_with_the_names_of_the_sets(source):
+    with pytest.raises(ValueError, match="give a file, or sets out of short, ") as problem:
+        load(source)
+    assert len(str(problem.value)) < 250
+
+
+# ── the supply ──
+
+
+def supply(*questions, seed: int = 1, unique: bool = True) -> Prompts:
+    return Prompts(questions, unique, random.Random(seed))
+
+
+def test_marks_stand_first_and_differ():
+    prompts = supply("hello")
+    asked = [prompts.next() for _ in range(1000)]
+    assert all(MARK.match(question) and MARK.sub("", question, count=1) == "hello" for question in asked)
+    assert len(set(asked)) == 1000
+
+
+def test_marks_differ_from_user_to_user():
+    assert supply("hello", seed=1).next() != supply("hello", seed=2).next()
+    assert Prompts(["hello"]).next() != Prompts(["hello"]).next()
+
+
+def test_without_marks_questions_are_as_they_were():
+    assert supply(TALK, unique=False).next() is TALK
+
+
+def test_every_question_comes_in_an_order_of_its_own():
+    questions = [str(number) for number in range(20)]
+    first, second = (
+        [supply(*questions, seed=seed, unique=False).next() for seed in range(start, start + 200)]
+        for start in (0, 1000)
+    )
+    assert set(first) == set(questions)
+    assert first != second
+
+
+@pytest.mark.parametrize("messages", [HELLO, TALK])
+def test_a_marked_conversation_keeps_its_shape(messages):
+    first, *rest = supply(messages).next()
+    assert rest == messages[1:]
+    assert first == {**messages[0], "content": first["content"]}
+    assert MARK.fullmatch(first["content"].removesuffix(messages[0]["content"]))
+
+
+def test_a_mark_before_a_list_of_parts_is_a_part():
+    (message,) = supply(PICTURE).next()
+    mark, *parts = message["content"]
+    assert parts == PICTURE[0]["content"]
+    assert mark["type"] == "text"
+    assert MARK.fullmatch(mark["text"])
+
+
+@pytest.mark.parametrize("content", [None, ""])
+def test_a_first_message_without_words_gets_the_mark_alone(content):
+    (message,) = supply([{"role": "user", "content": content}]).next()
+    assert MARK.fullmatch(message["content"])
+
+
+def test_marking_leaves_the_question_itself_alone():
+    before = json.dumps([TALK, PICTURE])
+    for messages in (TALK, PICTURE):
+        supply(messages).next()
+    assert json.dumps([TALK, PICTURE]) == before
+
+
+@given(st.text(), st.integers())
+def test_the_mark_comes_before_any_text(text, seed):
+    assert supply(text, seed=seed).next()[13:] == text
