@@ -171,6 +171,13 @@ def _on_test_stopping(environment: Environment, **kwargs: Any) -> None:
         plugin.run.stop_early()
 
 
+@events.test_stop.add_listener
+def _on_test_stop(environment: Environment, **kwargs: Any) -> None:
+    plugin = plugin_of(environment)
+    if plugin.run and not plugin.is_worker:
+        plugin.run.note_end()
+
+
 @events.quitting.add_listener
 def _on_quitting(environment: Environment, **kwargs: Any) -> None:
     plugin = plugin_of(environment)

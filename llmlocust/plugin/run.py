@@ -163,6 +163,11 @@ class Run:
         if self.collector:
             self.merge(self.collector.take())
 
+    def note_end(self) -> None:
+        """The test stopped. Workers' last reports may still come and are taken in."""
+        self.ended = time.time()
+        self._next_write = 0.0
+
     def finish(self) -> None:
         """The end: everything has come in that will. May be called again when more has."""
         self.end_level()
