@@ -1,0 +1,47 @@
+"""The README tells the truth of today's code."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.simulators import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_table_of_options_is_that_of_the_code():
+    """In a child: Locust patches the standard library."""
+    told = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from llmlocust.plugin.options import OPTIONS\nfor o in OPTIONS: print(f'{o.name}|{o.help}')",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+
+    table = re.findall(r"^\| `--llm-([a-z-]+)` \|[^|]*\| (.*) \|$", README, re.MULTILINE)
+    assert [f"{name}|{text}" for name, text in table] == told
+
+
+def test_the_locustfile_is_one(tmp_path):
+    (tmp_path / "locustfile.py").write_text(re.search(r"```python\n(.*?)```", README, re.DOTALL)[1])
+
+    listed = subprocess.run(
+        [sys.executable, "-m", "locust", "-f", "locustfile.py", "--list"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert "Customer" in listed
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
+def test_links_lead_somewhere(link):
+    assert (ROOT / link).exists()
