@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llmlocust.analysis import words
@@ -45,7 +45,7 @@ class Facts:
     """What is known of the run beside its levels. None: not known, and not doubted."""
 
     client_cpu: Mapping[int, float] = field(default_factory=dict)
-    """Of the busiest process, as a share of a core, by level (95th percentile of the seconds)."""
+    """Of the busiest process, as a share of a core, by level (90th percentile of the seconds)."""
     loop_lag: Mapping[int, float] = field(default_factory=dict)
     """Seconds, by level."""
     cut_off: bool = False
@@ -58,6 +58,8 @@ class Facts:
     clock: str | None = None
     own: Sequence[Check] = ()
     """What the running process checked for itself."""
+    decisive: Collection[int] | None = None
+    """The levels that the verdict rests on; None: all. Too few requests elsewhere are said, and doubt nothing."""
 
 
 def checks(
@@ -67,8 +69,8 @@ def checks(
     facts = facts or Facts()
     wanted = {threshold.statistic for threshold in thresholds}
     found = [
-        _requests(levels, "p95", strict=True),
-        _requests(levels, "p99", strict="p99" in wanted),
+        _requests(levels, "p95", facts, strict=True),
+        _requests(levels, "p99", facts, strict="p99" in wanted),
         _client_cpu(facts, levels),
         _loop_lag(facts, levels),
         _coalesced(levels),
@@ -104,7 +106,7 @@ def _marks(levels: Iterable[LevelFigures]) -> tuple[int, ...]:
     return tuple(each.level for each in levels)
 
 
-def _requests(levels: Sequence[LevelFigures], statistic: str, *, strict: bool) -> Check | None:
+def _requests(levels: Sequence[LevelFigures], statistic: str, facts: Facts, *, strict: bool) -> Check | None:
     used = [each for each in levels if each.requests]
     if not used:
         return Check("any requests", False, 0, 1, "No level has a single request: there is nothing to believe.")
@@ -117,7 +119,8 @@ def _requests(levels: Sequence[LevelFigures], statistic: str, *, strict: bool) -
             f"At {_loads(short)} fewer than {least} requests succeeded (fewest: {fewest}), so {statistic} is only the "
             f"slowest of them; {bounded} are needed for one with an interval. Hold the levels longer."
         )
-        return Check(name, not strict, fewest, least, says, _marks(short))
+        hurt = strict and any(facts.decisive is None or each.level in facts.decisive for each in short)
+        return Check(name, not hurt, fewest, least, says, _marks(short))
     few = [each for each in used if each.ok < bounded]
     says = (
         f"At {_loads(few)} fewer than {bounded} requests succeeded (fewest: {fewest}): {statistic} has no upper end to "
@@ -284,7 +287,7 @@ def _little(levels: Sequence[LevelFigures]) -> Check | None:
 
 def _think_time(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     """N = X (R + Z), with the think time Z that the users were said to take."""
-    if not facts.think_time:
+    if facts.think_time is None:
         return None
     known = [
         ((busy + each.throughput * facts.think_time) / users, each)

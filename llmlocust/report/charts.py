@@ -349,7 +349,7 @@ def distributions(
 
 def _ridges(axes: Axes, levels: Sequence[LevelFigures], found: Mapping[int, Histogram], colour: str) -> None:
     known = [found[each.level] for each in levels if found.get(each.level)]
-    least = max(1e-4, min(each.quantile(0.001) for each in known))
+    least = max(1e-4, min(each.quantile(0.005) for each in known))
     most = max(least * 3.0, max(each.quantile(0.999) for each in known))
     edges = np.geomspace(least / 1.3, most * 1.3, 72)
     middles = np.sqrt(edges[:-1] * edges[1:])

@@ -72,10 +72,12 @@ def build(run: RunFrames, thresholds: Sequence[Threshold] = ()) -> Report:
     verdict = find(run.levels, thresholds, goodput)
     if not thresholds:
         goodput = run.goodput(verdict.thresholds)
-    return Report(run, verdict, checks(run.levels, _facts(run), verdict.thresholds), goodput, tuple(thresholds))
+    return Report(
+        run, verdict, checks(run.levels, _facts(run, verdict), verdict.thresholds), goodput, tuple(thresholds)
+    )
 
 
-def _facts(run: RunFrames) -> Facts:
+def _facts(run: RunFrames, verdict: Verdict) -> Facts:
     info = run.info
     counts, rows, classes = (_mapping(info.get(name)) for name in ("counts", "rows", "user_classes"))
     return Facts(
@@ -88,8 +90,18 @@ def _facts(run: RunFrames) -> Facts:
         ended=_count(counts.get("ended")),
         think_time=think_time_of(classes) if classes else None,
         clock=str(info["clock"]) if info.get("clock") else None,
+        decisive=_decisive(run.levels, verdict),
         own=[made for told in _listed(info.get("checks")) if (made := _own_check(told)) is not None],
     )
+
+
+def _decisive(levels: Sequence[LevelFigures], verdict: Verdict) -> set[int]:
+    """The levels that the verdict rests on: those around each number, and the highest where nothing broke."""
+    found = [each for each in verdict.numbers().values() if each.reached]
+    loads = {load for each in found for load in (each.low, each.high)}
+    if not verdict.slo_limit.reached:
+        loads.add(max((each.load for each in levels if each.load > 0), default=None))
+    return {each.level for each in levels if each.load in loads}
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -105,11 +117,11 @@ def _count(value: Any) -> int | None:
 
 
 def _by_level(run: RunFrames, column: str) -> dict[int, float]:
-    """The 95th percentile of a level's seconds: one late second is no late level."""
+    """The 90th percentile of a level's seconds: one late second is no late level."""
     if run.timeline is None or column not in run.timeline or "level" not in run.timeline:
         return {}
     known = run.timeline.dropna(subset=["level", column])
-    found = known.groupby("level")[column].quantile(0.95)
+    found = known.groupby("level")[column].quantile(0.9)
     return {int(level): float(value) for level, value in found.items()}  # type: ignore[call-overload]
 
 

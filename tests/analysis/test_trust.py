@@ -49,6 +49,14 @@ def test_too_few_requests_name_the_number_needed():
     ].ok
 
 
+def test_too_few_requests_doubt_only_the_levels_that_decide():
+    levels = [figures(1, 0.2, 0.1, 1.0), figures(2, 3.0, 0.1, 1.0, index=1)]
+    check = named(checks(levels, Facts(decisive={1})))["requests for p95"]
+    assert check.ok
+    assert check.levels == (0,)
+    assert not named(checks(levels, Facts(decisive={0})))["requests for p95"].ok
+
+
 def test_coalesced_aborted_and_missed_levels():
     one = figures(4, 5.0, 0.1, 1.0)
     found = named(checks([replace(one, coalesced=0.5, aborted=90, reached=False, counted_chunks=1.0)]))
