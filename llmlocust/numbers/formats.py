@@ -19,7 +19,7 @@ PREFIX_llm_run.json says what was run:
     checks                               [{"name", "ok", "value", "limit", "says"}]: what only the running process knew
 
 Format history
-  1  the first
+  1  the first; histograms have 128 buckets a power of two, of seconds (numbers.histogram)
 """
 
 from __future__ import annotations
