@@ -20,15 +20,12 @@ check: $(VENV)/dev
 
 install: $(VENV)/installed
 
-$(VENV)/bin/pip: tools/make_venv.py
-	$(PYTHON) tools/make_venv.py $(VENV)
-
-$(VENV)/installed: $(VENV)/bin/pip pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+$(VENV)/installed: pyproject.toml tools/make_venv.py
+	$(PYTHON) tools/make_venv.py $(VENV) .
 	touch $@
 
-$(VENV)/dev: $(VENV)/bin/pip pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+$(VENV)/dev: pyproject.toml tools/make_venv.py
+	$(PYTHON) tools/make_venv.py $(VENV) '.[dev]'
 	touch $(VENV)/installed $@
 
 # The tests of pages need a Chromium. Without one they are skipped, and say so.

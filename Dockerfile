@@ -1,0 +1,23 @@
+# docker build -t llmlocust . && docker run --rm llmlocust          docs/docker.md tells the rest
+ARG BASE=python:3.12-slim-bookworm
+
+FROM ${BASE} AS build
+RUN python3 -m venv /opt/llmlocust
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY llmlocust llmlocust
+RUN /opt/llmlocust/bin/pip install --no-cache-dir --disable-pip-version-check . \
+ && /opt/llmlocust/bin/pip uninstall --yes --quiet pip
+
+FROM ${BASE}
+COPY --from=build /opt/llmlocust /opt/llmlocust
+COPY tools/docker-entrypoint.sh /usr/local/bin/llmlocust-entrypoint
+RUN useradd --uid 1000 --create-home llmlocust && install -d -o llmlocust -g llmlocust /work /work/reports
+# matplotlib and Locust look for a home, which users given by number alone do not have
+ENV PATH=/opt/llmlocust/bin:$PATH HOME=/tmp MPLCONFIGDIR=/tmp/matplotlib PYTHONUNBUFFERED=1
+WORKDIR /work
+COPY locustfiles locustfiles
+USER llmlocust
+EXPOSE 8000 8089 5557
+ENTRYPOINT ["llmlocust-entrypoint"]
+CMD ["--help"]
