@@ -21,6 +21,9 @@ STALL = 0.2
 """A gap between tokens above this is a stall, unless told otherwise."""
 
 _NS = 1e-9
+
+_FAILED_FINISH = ("error", "abort")
+"""Reasons to finish that vLLM and SGLang give where the engine gave the request up."""
 _TELLING = 16
 """So many bytes of a body tell what it is."""
 
@@ -149,6 +152,8 @@ def _note_end(record: Record, deltas: Sequence[Delta]) -> None:
     """How the answer says it ended: `finish` is empty when it did not, and the last word on errors is the first."""
     for delta in deltas:
         if delta.kind == END:
+            if delta.text in _FAILED_FINISH and record.outcome == OK:
+                record.outcome, record.error = "error_event", f"finish_reason: {delta.text}"
             record.finish = record.finish if record.finish not in ("", "[DONE]") else delta.text or "[DONE]"
         elif delta.kind in (ERROR, BAD) and record.outcome == OK:
             record.outcome, record.error = ("error_event" if delta.kind == ERROR else "bad_stream"), delta.text

@@ -472,3 +472,10 @@ def test_words_of_a_server_are_found_where_servers_put_them():
 
 def test_a_clock_that_went_back_gives_no_negative_duration():
     assert read(Timeline(asked_ns=1, sent_ns=SENT, ended_ns=SENT - 1, failure="reset"), OpenAIChat()).duration == 0.0
+
+
+@pytest.mark.parametrize("reason", ["error", "abort"])
+def test_an_engine_that_gives_up_has_failed(reason):
+    record = read_stream(A, token("b", finish=reason), DONE)
+
+    assert (record.outcome, record.error) == ("error_event", f"finish_reason: {reason}")
