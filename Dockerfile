@@ -7,7 +7,8 @@ WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY llmlocust llmlocust
 RUN /opt/llmlocust/bin/pip install --no-cache-dir --disable-pip-version-check . \
- && /opt/llmlocust/bin/pip uninstall --yes --quiet pip
+ && /opt/llmlocust/bin/pip uninstall --yes --quiet pip \
+ && find /opt/llmlocust -name tests -type d -prune -exec rm -r {} +
 
 FROM ${BASE}
 COPY --from=build /opt/llmlocust /opt/llmlocust

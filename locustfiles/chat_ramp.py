@@ -1,7 +1,7 @@
-"""More and more users chat, level after level, until something gives.
+"""More and more users chat, level after level, until something gives. What is set here wins over options.
 
-    locust -f locustfiles/chat_ramp.py --headless --host http://localhost:8000 --csv reports/chat
-    llmlocust report reports/chat
+    locust -f locustfiles/chat_ramp.py --headless --host http://localhost:8000 --csv reports/ramp
+    llmlocust report reports/ramp
 
 Without --headless: the web UI at http://localhost:8089. `llmlocust simulate` starts a server to try this on.
 """

@@ -1,6 +1,6 @@
 """Conversations: each question carries everything said before it, so prompts grow, and a prefix cache may help.
 
-locust -f locustfiles/conversation.py --headless -u 10 -r 2 -t 2m --host http://localhost:8000 --csv reports/talk
+locust -f locustfiles/conversation.py --headless -u 10 -r 2 -t 2m -s 30 --host http://localhost:8000 --csv reports/talk
 """
 
 from locust import between, task

@@ -1,6 +1,6 @@
 """Your own questions, and a look at each answer: an empty one is counted as a failure of its own.
 
-locust -f locustfiles/own_questions.py --headless -u 5 -r 5 -t 1m --host http://localhost:8000 --csv reports/own
+locust -f locustfiles/own_questions.py --headless -u 5 -r 5 -t 1m -s 30 --host http://localhost:8000 --csv reports/own
 
 A file of questions, one a line or JSONL, needs no code: any of these with --llm-prompts my-questions.txt.
 """
@@ -8,7 +8,6 @@ A file of questions, one a line or JSONL, needs no code: any of these with --llm
 from locust import task
 
 from llmlocust import LLMUser
-
 
 QUESTIONS = ["How do I return a parcel?", "Where is my order?", "Do you ship to Norway?"]
 

@@ -1,0 +1,14 @@
+"""As little as can be: users chat in a stepped ramp, and everything else comes from options or the web form.
+
+locust -f locustfiles/chat.py --host http://localhost:8000 --csv reports/chat --llm-levels 1,5,10,20 --llm-hold 60
+"""
+
+from llmlocust import ChatUser, SteppedRamp
+
+
+class Chat(ChatUser):
+    pass
+
+
+class Ramp(SteppedRamp):
+    pass

@@ -1,0 +1,45 @@
+"""Every example in locustfiles/, run for a few seconds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.locusts import aggregated, outcomes, rows, run
+from tests.simulators import ROOT, RunningSimulator, running_simulator
+
+EXAMPLES = sorted((ROOT / "locustfiles").glob("*.py"))
+# what is in flight at the end may finish
+FEW_SECONDS = ("--users", "3", "--spawn-rate", "3", "--run-time", "4s", "--stop-timeout", "20")
+LOW_RAMPS = """
+from llmlocust import SteppedRamp as _SteppedRamp
+
+for _ramp in _SteppedRamp.__subclasses__():
+    _ramp.levels, _ramp.settle, _ramp.hold = (1, 3), 0.2, 1.5
+"""
+
+
+@pytest.fixture
+def simulator() -> Iterator[RunningSimulator]:
+    with running_simulator(step_ms=2) as started:
+        yield started
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_asks_and_records(simulator: RunningSimulator, tmp_path: Path, example: Path) -> None:
+    locust = run(tmp_path, simulator.url, *FEW_SECONDS, locustfile=example.read_text() + LOW_RAMPS)
+
+    assert locust.process.returncode == 0, locust.log
+    assert set(outcomes(tmp_path)) == {"ok"}, locust.log
+    assert int(aggregated(tmp_path)["Request Count"]) >= len(rows(tmp_path, "llm_requests.csv"))
+    assert "Traceback" not in locust.log
+
+
+def test_an_answer_without_text_is_shown_as_a_failure(tmp_path: Path) -> None:
+    example = ROOT / "locustfiles" / "own_questions.py"
+    with running_simulator(step_ms=2, reasoning_share=1.0) as simulator:  # its answers are all reasoning
+        locust = run(tmp_path, simulator.url, *FEW_SECONDS, locustfile=example.read_text())
+
+    assert locust.process.returncode == 1
+    assert [failure["Name"] for failure in rows(tmp_path, "failures.csv")] == ["empty answer"], locust.log
+    assert set(outcomes(tmp_path)) == {"ok"}
