@@ -2,7 +2,10 @@
 # Get a Chromium for the tests of pages, unless one is there: Debian's where we may install it, else Playwright's own.
 set -u
 python=$1
+# Playwright's driver is a Node that needs libatomic, which a bare Debian lacks.
+drives() { "$python" -m playwright --version >/dev/null 2>&1; }
 has_one() {
+  drives || return 1
   command -v chromium >/dev/null 2>&1 && return 0
   "$python" - <<'P'
 import sys
@@ -14,9 +17,9 @@ P
 }
 has_one && exit 0
 if [ "$(id -u)" = 0 ] && grep -q '^ID=debian' /etc/os-release 2>/dev/null; then
-  { apt-get update -q && apt-get install -yq --no-install-recommends chromium fonts-dejavu-core; } >/dev/null 2>&1
+  { apt-get update -q && apt-get install -yq --no-install-recommends chromium fonts-dejavu-core libatomic1; } >/dev/null 2>&1
   has_one && exit 0
 fi
-"$python" -m playwright install chromium >/dev/null 2>&1
-has_one || echo "No Chromium: the tests of pages will be skipped. Install Debian's package chromium to run them."
+drives && "$python" -m playwright install chromium >/dev/null 2>&1
+has_one || echo "No Chromium: the tests of pages will be skipped. Install Debian's packages chromium and libatomic1 to run them."
 exit 0
