@@ -11,7 +11,7 @@ _HOMES = {
     "CompletionUser": "llmlocust.plugin.users",
     "LLMUser": "llmlocust.plugin.users",
     "SteppedRamp": "llmlocust.plugin.shapes",
-    "Timeouts": "llmlocust.plugin.transport",
+    "Timeouts": "llmlocust.plugin.connection",
     "Record": "llmlocust.stream.record",
 }
 

@@ -31,6 +31,8 @@ class Timeline(msgspec.Struct):
     body: bytearray = msgspec.field(default_factory=bytearray)
     ends: list[int] = msgspec.field(default_factory=list)
     times: list[int] = msgspec.field(default_factory=list)
+    lags: list[int] = msgspec.field(default_factory=list)
+    """How long each read had been waiting for us: when it was read − when it arrived."""
     complete: bool = False
     """The response ended where its framing said that it would (a closed connection is such an end only where neither
     a length nor chunks were announced)."""

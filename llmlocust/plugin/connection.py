@@ -1,0 +1,307 @@
+"""One connection: a request goes out, and its response is read in the hub, at once, with the kernel's arrival times.
+
+The socket's own watcher reads it, in the event loop's callback, instead of a greenlet that has to be switched to and
+back: that is what keeps 300 streams cheap and on time. The user's greenlet sleeps meanwhile and is woken once, when
+the response is over, failed or late.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket as plain_socket
+import ssl
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter_ns, time_ns
+
+import gevent
+from gevent import socket
+from gevent.event import Event
+from geventhttpclient._parser import HTTPParseError
+from geventhttpclient.header import Headers
+from geventhttpclient.response import HTTPResponse
+
+from llmlocust.stream.timeline import Timeline
+
+_READ = 65536
+_MOST_HEADER_BYTES = 65536
+_MOST_BODY_BYTES = 256 << 20
+_FIRST_TOKEN_WITHIN = 65536
+"""Bytes of a body that are looked through for its first token; behind them it is taken to have come."""
+_NS = 1_000_000_000
+_READABLE = 1  # gevent's loop.io
+
+_SO_TIMESTAMPNS = 35
+_STAMP = struct.Struct("@qq")
+_ANCILLARY = plain_socket.CMSG_SPACE(_STAMP.size)
+
+
+class Failure(Exception):
+    """How a request ended before its time: an error kind and what is to be said."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds; each has an error kind of its own."""
+
+    connect: float = 10.0
+    """Name look-up, TCP and TLS together."""
+    first_token: float = 120.0
+    """From sending until the first token."""
+    stall: float = 60.0
+    """Between two reads, once tokens flow."""
+    total: float = 600.0
+    """From sending until the end."""
+
+
+class _Response(HTTPResponse):
+    """llhttp's view of a response, its body going straight into a Timeline."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        super().__init__(method="POST", headers_type=Headers)
+        self._timeline = timeline
+        self.head_bytes = 0
+        self.over = False
+        """The final response is complete."""
+        self.more = False
+        """Something came behind it that nobody asked for."""
+
+    def _on_message_begin(self) -> None:
+        self.more = self.over
+        super()._on_message_begin()
+
+    def _on_message_complete(self) -> None:
+        super()._on_message_complete()
+        self.over = self.over or self.get_code() >= 200
+
+    def _on_body(self, buf: bytearray) -> None:
+        if not self.over:
+            self._timeline.body += buf
+
+    @property
+    def begun(self) -> bool:
+        """Whether the final response's headers are there: interim ones (1xx) do not count."""
+        return self.headers_complete and self.get_code() >= 200
+
+
+class Connection:
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._raw = sock._sock  # gevent's own methods would wait in a greenlet
+        self._raw.setblocking(False)
+        self._raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.stamped = _ask_for_stamps(self._raw)
+        self._tls: ssl.SSLObject | None = None
+        self._watcher = gevent.get_hub().loop.io(self._raw.fileno(), _READABLE)
+        self._awake = Event()
+
+    def handshake(self, context: ssl.SSLContext, host: str) -> None:
+        """TLS over two memory buffers, so that the socket stays ours to read, with its arrival times."""
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self._flush()
+                data = self._sock.recv(_READ)
+                if not data:
+                    raise ConnectionResetError(errno.ECONNRESET, "closed during the TLS handshake") from None
+                self._incoming.write(data)
+            else:
+                self._flush()
+                return
+
+    def is_open(self) -> bool:
+        """Nothing is waiting though nothing was asked: else the server closed it, or it is out of step."""
+        try:
+            # Locust's own check uses select and so fails from file descriptor 1024 on
+            waiting = self._raw.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return bool(waiting) and self._tls is not None  # TLS may have something of its own to say
+
+    def close(self) -> None:
+        self._watcher.stop()
+        self._watcher.close()
+        self._sock.close()
+
+    # ── a request and its response ──
+
+    def exchange(
+        self, timeline: Timeline, wire: bytes, timeouts: Timeouts, has_token: Callable[[bytes], bool] | None
+    ) -> bool:
+        """Send, then read until the response is over. Returns whether the connection can be used again."""
+        self._timeline = timeline
+        self._response = _Response(timeline)
+        self._has_token = has_token
+        self._timeouts = timeouts
+        self._problem: BaseException | None = None
+        self._awake.clear()
+        try:
+            self._send(timeline, wire)
+            self._watcher.start(self._on_readable)
+            self._wait_for_the_end()
+        except OSError as problem:
+            raise Failure("reset", plain_words(problem)) from None
+        finally:
+            self._watcher.stop()
+        if self._problem is not None:
+            raise self._problem
+        timeline.complete = True
+        return not self._response.more and not self._response.should_close()
+
+    def _send(self, timeline: Timeline, wire: bytes) -> None:
+        if self._tls is not None:
+            self._tls.write(wire)
+            wire = self._outgoing.read()
+        # kernel stamps are wall-clock time; this request's are told in the monotonic clock's
+        self._from_wall = time_ns() - perf_counter_ns()
+        timeline.sent_ns = self._last = perf_counter_ns()
+        self._sock.sendall(wire)
+
+    def _wait_for_the_end(self) -> None:
+        while True:
+            deadline, kind, length = self._nearest()
+            left = deadline - perf_counter_ns() / _NS
+            if left <= 0:
+                raise Failure(kind, f"nothing within {length:g} s")
+            if self._awake.wait(left):
+                return
+
+    def _nearest(self) -> tuple[float, str, float]:
+        """The time-out that comes next: when, its error kind, its length."""
+        limits, sent, last = self._timeouts, self._timeline.sent_ns / _NS, self._last / _NS
+        total = (sent + limits.total, "timeout_total", limits.total)
+        if self._has_token is not None:
+            return min(total, (sent + limits.first_token, "timeout_first_token", limits.first_token))
+        if self._response.begun:
+            return min(total, (last + limits.stall, "timeout_stall", limits.stall))
+        return total  # an answer in one piece: all of it may take its time
+
+    # ── in the hub ──
+
+    def _on_readable(self) -> None:
+        """Called by the event loop. Nothing may be raised here, and nothing may take long."""
+        try:
+            data, told, _, _ = self._raw.recvmsg(_READ, _ANCILLARY)
+            now = perf_counter_ns()
+            if told:
+                seconds, ns = _STAMP.unpack(told[0][2])
+                arrived = seconds * _NS + ns - self._from_wall
+            else:
+                arrived = now
+            self._last = now
+            if self._tls is not None:
+                data = self._decrypted(data)
+            if data is not None:
+                self._take(data, arrived, now)
+            if not self._response.over:
+                return
+        except BlockingIOError:
+            return
+        except OSError as problem:
+            self._problem = Failure("reset", plain_words(problem))
+        except BaseException as problem:  # the user's greenlet is where it belongs
+            self._problem = problem
+        self._watcher.stop()
+        self._awake.set()
+
+    def _decrypted(self, data: bytes) -> bytes | None:
+        """What a read brought of the plain stream; None where only a part of a record has come."""
+        assert self._tls is not None
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+        parts = []
+        try:
+            while True:
+                part = self._tls.read(_READ)
+                if not part:
+                    break
+                parts.append(part)
+        except ssl.SSLWantReadError:
+            return b"".join(parts) if parts else None
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            pass  # the end of the stream, in good order or not: what the framing says of it counts
+        return b"".join(parts)
+
+    def _take(self, data: bytes, arrived: int, now: int) -> None:
+        timeline, response = self._timeline, self._response
+        before = len(timeline.body)
+        begun = response.begun
+        try:
+            response.feed(data)  # of nothing, at the end of the connection: llhttp knows whether that is an end
+        except HTTPParseError as problem:
+            raise _framing_failure(response, data, problem) from None
+        finally:
+            if len(timeline.body) > before:
+                timeline.ends.append(len(timeline.body))
+                timeline.times.append(arrived)
+                timeline.lags.append(now - arrived)
+        if not begun:
+            self._take_head(len(data))
+        if not data and not response.over:
+            raise _framing_failure(response, data, None)
+        if self._has_token is not None and len(timeline.body) > before:
+            self._look_for_token()
+        if len(timeline.body) > _MOST_BODY_BYTES:
+            raise Failure("bad_stream", "a body without an end")
+
+    def _take_head(self, size: int) -> None:
+        timeline, response = self._timeline, self._response
+        if response.begun:
+            timeline.status = response.get_code()
+            timeline.content_type = str(response.get("content-type") or "").lower()
+            wait = str(response.get("retry-after") or "")
+            timeline.retry_after = float(wait) if wait.isdigit() else None
+            return
+        response.head_bytes += size
+        if response.head_bytes > _MOST_HEADER_BYTES:
+            raise Failure("bad_stream", "headers without an end")
+
+    def _look_for_token(self) -> None:
+        timeline = self._timeline
+        assert self._has_token is not None
+        if timeline.status != 200 or len(timeline.body) > _FIRST_TOKEN_WITHIN or self._has_token(bytes(timeline.body)):
+            self._has_token = None
+
+    def _flush(self) -> None:
+        data = self._outgoing.read()
+        if data:
+            self._sock.sendall(data)
+
+
+def _ask_for_stamps(raw: plain_socket.socket) -> bool:
+    try:
+        raw.setsockopt(plain_socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    except OSError:
+        return False
+    return True
+
+
+def _framing_failure(response: _Response, data: bytes, problem: Exception | None) -> Failure:
+    if data:
+        return Failure("bad_stream", f"not HTTP: {problem}")
+    if response.begun:
+        return Failure("truncated", "the connection was closed in the middle of the answer")
+    return Failure("reset", "the connection was closed before an answer")
+
+
+def plain_words(problem: Exception) -> str:
+    """An OS error's words without its numbers."""
+    if isinstance(problem, socket.gaierror):
+        return f"the host's name is not known ({problem.strerror})"
+    if isinstance(problem, ssl.SSLError):
+        return f"TLS: {problem.reason or problem}"
+    if isinstance(problem, OSError) and problem.errno in errno.errorcode:
+        return f"{problem.strerror} ({errno.errorcode[problem.errno]})"
+    return str(problem) or type(problem).__name__
