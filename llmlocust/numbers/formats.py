@@ -12,7 +12,7 @@ PREFIX_llm_run.json says what was run:
     plan                                 {"unit", "levels", "settle", "hold"}, or null where no ramp of ours was run
     options                              what was asked for, without secrets
     user_classes                         {"ChatUser": "wait 1 to 3 s"}: who was simulated, and their think time
-    clock                                "user" or "kernel": whose arrival times these are
+    clock                                "kernel" or "user": whose arrival times these are; "kernel and user": both
     processes                            how many generated the load
     counts                               {"sent", "ended", "preflight"}: requests of the whole run, levels or not
     rows                                 {"seen", "kept"}: kept < seen where rows of the requests file are sampled

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 from llmlocust.numbers.formats import OK, REQUEST_COLUMNS
@@ -45,6 +45,8 @@ class Ledger:
         self.new_sent = 0
         self.new_ended = 0
         self.new_seen = 0
+        self.clocks: Counter[str] = Counter()
+        """Requests by whose arrival times they have."""
 
     # ── levels ──
 
@@ -87,6 +89,8 @@ class Ledger:
         measured = level is not None and level.holds(sent)
         if level is not None and measured:
             _tally(self.tallies[level.index, record.name], record)
+        if record.clock:
+            self.clocks[record.clock] += 1
         over = sent + record.duration
         self._count(over, "ended")
         self._count(over, "failed", not record.ok)
@@ -146,6 +150,7 @@ class Ledger:
             "sent": self.new_sent,
             "ended": self.new_ended,
             "seen": self.new_seen,
+            "clocks": dict(self.clocks),
         }
         self._renew()
         return packed
@@ -159,6 +164,7 @@ class Ledger:
         self.sent += packed["sent"]
         self.ended += packed["ended"]
         self.rows_seen += packed["seen"]
+        self.clocks.update(packed["clocks"])
 
     def take_rows(self, epoch: float) -> list[list[Any]]:
         """The rows that came in since the last time, with `sent` in epoch seconds."""

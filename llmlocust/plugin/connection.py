@@ -92,7 +92,7 @@ class _Response(HTTPResponse):
 class Connection:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._raw = sock._sock  # gevent's own methods would wait in a greenlet
+        self._raw = sock._sock  # noqa: SLF001  # gevent's own methods would wait in a greenlet
         self._raw.setblocking(False)
         self._raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.stamped = _ask_for_stamps(self._raw)
@@ -196,6 +196,7 @@ class Connection:
             if told:
                 seconds, ns = _STAMP.unpack(told[0][2])
                 arrived = seconds * _NS + ns - self._from_wall
+                self._timeline.clock = "kernel"
             else:
                 arrived = now
             self._last = now

@@ -8,9 +8,9 @@ import msgspec
 from locust.env import Environment
 
 from llmlocust.plugin import console
+from llmlocust.plugin.connection import Timeouts
 from llmlocust.plugin.options import api_key, extra_fields, option
 from llmlocust.plugin.transport import Client, Endpoint
-from llmlocust.plugin.connection import Timeouts
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import Dialect
 from llmlocust.stream.dialects.openai import OpenAIChat

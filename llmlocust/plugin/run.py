@@ -228,7 +228,7 @@ class Run:
             "plan": self.plan,
             "options": {each.dest: option(environment, each.dest.removeprefix("llm_")) for each in OPTIONS},
             "user_classes": {user.__name__: _think_time(user, environment) for user in environment.user_classes},
-            "clock": "user",
+            "clock": " and ".join(sorted(self.ledger.clocks)),
             "processes": self.processes,
             "counts": {"sent": self.ledger.sent, "ended": self.ledger.ended, "preflight": int(bool(self.preflight))},
             "preflight": self.preflight,

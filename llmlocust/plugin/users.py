@@ -15,11 +15,11 @@ from locust.exception import StopUser
 
 from llmlocust.load.prompts import Prompts, Question
 from llmlocust.load.prompts import load as load_prompts
+from llmlocust.plugin.connection import Timeouts
 from llmlocust.plugin.listeners import plugin_of
 from llmlocust.plugin.options import extra_fields, option, think_time
 from llmlocust.plugin.preflight import headers
 from llmlocust.plugin.transport import Client, Endpoint
-from llmlocust.plugin.connection import Timeouts
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import Dialect
 from llmlocust.stream.dialects.openai import OpenAIChat, OpenAICompletions

@@ -396,7 +396,12 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("Users", "; ".join(f"{name}: {does}" for name, does in _mapping(info.get("user_classes")).items())),
         ("Requests", f"{rows['sent']} sent, {rows.get('ended', '?')} ended" if "sent" in rows else None),
         ("Load processes", info.get("processes")),
-        ("Arrival times", {"kernel": "the kernel's", "user": "the process's own"}.get(str(info.get("clock")))),
+        (
+            "Arrival times",
+            {"kernel": "the kernel's", "user": "the process's own", "kernel and user": "the kernel's in part"}.get(
+                str(info.get("clock"))
+            ),
+        ),
         ("Versions", versions),
         ("Read from", "llmlocust's files" if run.source == OURS else "Locust's own CSV files"),
     ]

@@ -66,6 +66,8 @@ class Record(msgspec.Struct):
     retry_after: float | None = None
     size: int = 0
     """Body bytes."""
+    clock: str = ""
+    """The Timeline's; empty where nothing arrived."""
     text: str = ""
     reasoning: str = ""
 
@@ -92,6 +94,7 @@ def read(timeline: Timeline, dialect: Dialect, *, name: str = "", stall: float =
         tls=timeline.tls,
         retry_after=timeline.retry_after,
         size=len(timeline.body),
+        clock=timeline.clock if timeline.times else "",
     )
     body = bytes(timeline.body)
     if timeline.status == 200:

@@ -25,6 +25,8 @@ class Timeline(msgspec.Struct):
     """Seconds of name look-up and TCP connect; None on a connection that was kept."""
     tls: float | None = None
     """Seconds of the TLS handshake; None where there was none."""
+    clock: str = "user"
+    """Whose arrival times these are: the kernel's, or our own when we got to read."""
     status: int = 0
     content_type: str = ""
     retry_after: float | None = None
