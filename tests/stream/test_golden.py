@@ -151,6 +151,7 @@ def test_a_golden_stream_is_read_as_the_table_says(golden):
         token_source=golden.source,
         finish=golden.finish,
         size=len(golden.body),
+        clock="user",
         text=golden.text,
         reasoning=golden.reasoning,
     )
