@@ -32,7 +32,7 @@ class OneLine(click.ClickException):
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(version("llmlocust"), prog_name="llmlocust")
 def main() -> None:
-    r"""How many users can your LLM endpoint take, where does it break, why, and can you believe the answer?
+    """How many users can your LLM endpoint take, where does it break, why, and can you believe the answer?
 
     \b
     llmlocust demo                               a ramp against a simulated server, and its report
@@ -102,7 +102,7 @@ def simulate(**settings: Any) -> None:
 @click.option("--out", default="", help="Folder for the files and the report [default: reports/ and the time]")
 @click.argument("locust_args", nargs=-1, type=click.UNPROCESSED)
 def run(url: str, out: str, thresholds: tuple[str, ...], locust_args: tuple[str, ...], **options: Any) -> None:
-    r"""Drive the server at URL up a staircase of users and report where it breaks.
+    """Drive the server at URL up a staircase of users and report where it breaks.
 
     This is Locust with a packaged locustfile. A key is taken from LLMLOCUST_API_KEY or OPENAI_API_KEY. What stands
     behind -- goes to Locust as it is: `llmlocust run URL -- --processes 4 --llm-temperature 0.2`.

@@ -60,33 +60,47 @@ class Timeouts:
 
 
 class _Response(HTTPResponse):
-    """llhttp's view of a response, its body going straight into a Timeline."""
+    """llhttp's view of a response: head and body go straight into a Timeline, up to the end of the final answer."""
 
     def __init__(self, timeline: Timeline) -> None:
         super().__init__(method="POST", headers_type=Headers)
         self._timeline = timeline
         self.head_bytes = 0
+        self.begun = False
+        """The final response's headers are there: interim ones (1xx) do not count."""
         self.over = False
-        """The final response is complete."""
-        self.more = False
-        """Something came behind it that nobody asked for."""
+        self.reusable = False
+        """The connection may carry another request."""
 
     def _on_message_begin(self) -> None:
-        self.more = self.over
+        if self.over:  # nobody asked for another answer
+            self.reusable = False
         super()._on_message_begin()
 
-    def _on_message_complete(self) -> None:
-        super()._on_message_complete()
-        self.over = self.over or self.get_code() >= 200
+    def _on_headers_complete(self) -> int | bool | None:
+        skip_body = super()._on_headers_complete()
+        status = self.get_code()
+        if status >= 200 and not self.over:
+            self.begun = True
+            self._note_head(status)
+        return skip_body
+
+    def _note_head(self, status: int) -> None:
+        timeline = self._timeline
+        timeline.status = status
+        timeline.content_type = str(self.get("content-type") or "").lower()
+        wait = str(self.get("retry-after") or "")
+        timeline.retry_after = float(wait) if wait.isdigit() else None
 
     def _on_body(self, buf: bytearray) -> None:
         if not self.over:
             self._timeline.body += buf
 
-    @property
-    def begun(self) -> bool:
-        """Whether the final response's headers are there: interim ones (1xx) do not count."""
-        return self.headers_complete and self.get_code() >= 200
+    def _on_message_complete(self) -> None:
+        super()._on_message_complete()
+        if self.begun and not self.over:
+            self.over = True
+            self.reusable = self.should_keep_alive()
 
 
 class Connection:
@@ -97,6 +111,8 @@ class Connection:
         self._raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.stamped = _ask_for_stamps(self._raw)
         self._tls: ssl.SSLObject | None = None
+        self.heard = False
+        """Whether anything came since the last request was sent."""
         self._watcher = gevent.get_hub().loop.io(self._raw.fileno(), _READABLE)
         self._awake = Event()
 
@@ -144,7 +160,8 @@ class Connection:
         self._has_token = has_token
         self._timeouts = timeouts
         self._problem: BaseException | None = None
-        self._awake.clear()
+        self.heard = False
+        self._ended = False
         try:
             self._send(timeline, wire)
             self._watcher.start(self._on_readable)
@@ -156,7 +173,7 @@ class Connection:
         if self._problem is not None:
             raise self._problem
         timeline.complete = True
-        return not self._response.more and not self._response.should_close()
+        return self._response.reusable
 
     def _send(self, timeline: Timeline, wire: bytes) -> None:
         if self._tls is not None:
@@ -168,13 +185,13 @@ class Connection:
         self._sock.sendall(wire)
 
     def _wait_for_the_end(self) -> None:
-        while True:
+        while not self._ended:
             deadline, kind, length = self._nearest()
             left = deadline - perf_counter_ns() / _NS
             if left <= 0:
                 raise Failure(kind, f"nothing within {length:g} s")
-            if self._awake.wait(left):
-                return
+            self._awake.clear()
+            self._awake.wait(left)
 
     def _nearest(self) -> tuple[float, str, float]:
         """The time-out that comes next: when, its error kind, its length."""
@@ -193,6 +210,7 @@ class Connection:
         try:
             data, told, _, _ = self._raw.recvmsg(_READ, _ANCILLARY)
             now = perf_counter_ns()
+            self.heard = self.heard or bool(data)
             if told:
                 seconds, ns = _STAMP.unpack(told[0][2])
                 arrived = seconds * _NS + ns - self._from_wall
@@ -213,6 +231,7 @@ class Connection:
         except BaseException as problem:  # the user's greenlet is where it belongs
             self._problem = problem
         self._watcher.stop()
+        self._ended = True
         self._awake.set()
 
     def _decrypted(self, data: bytes) -> bytes | None:
@@ -238,18 +257,21 @@ class Connection:
     def _take(self, data: bytes, arrived: int, now: int) -> None:
         timeline, response = self._timeline, self._response
         before = len(timeline.body)
-        begun = response.begun
         try:
             response.feed(data)  # of nothing, at the end of the connection: llhttp knows whether that is an end
         except HTTPParseError as problem:
-            raise _framing_failure(response, data, problem) from None
+            if not response.over:
+                raise _framing_failure(response, data, problem) from None
+            response.reusable = False
         finally:
             if len(timeline.body) > before:
                 timeline.ends.append(len(timeline.body))
                 timeline.times.append(arrived)
                 timeline.lags.append(now - arrived)
-        if not begun:
-            self._take_head(len(data))
+        if not response.begun:
+            response.head_bytes += len(data)
+            if response.head_bytes > _MOST_HEADER_BYTES:
+                raise Failure("bad_stream", "headers without an end")
         if not data and not response.over:
             raise _framing_failure(response, data, None)
         if self._has_token is not None and len(timeline.body) > before:
@@ -257,23 +279,12 @@ class Connection:
         if len(timeline.body) > _MOST_BODY_BYTES:
             raise Failure("bad_stream", "a body without an end")
 
-    def _take_head(self, size: int) -> None:
-        timeline, response = self._timeline, self._response
-        if response.begun:
-            timeline.status = response.get_code()
-            timeline.content_type = str(response.get("content-type") or "").lower()
-            wait = str(response.get("retry-after") or "")
-            timeline.retry_after = float(wait) if wait.isdigit() else None
-            return
-        response.head_bytes += size
-        if response.head_bytes > _MOST_HEADER_BYTES:
-            raise Failure("bad_stream", "headers without an end")
-
     def _look_for_token(self) -> None:
         timeline = self._timeline
         assert self._has_token is not None
         if timeline.status != 200 or len(timeline.body) > _FIRST_TOKEN_WITHIN or self._has_token(bytes(timeline.body)):
             self._has_token = None
+            self._awake.set()  # another time-out counts from here on
 
     def _flush(self) -> None:
         data = self._outgoing.read()

@@ -35,6 +35,8 @@ class Plugin:
         self.run: Run | None = None
         self.runs = 0
         self.preflight: dict[str, Any] | None = None
+        self.ending = False
+        """A headless run is on its way out: a second request to end it changes nothing."""
 
     def start_run(self) -> None:
         """A test starts, here on the master or the only process."""
@@ -82,12 +84,14 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
     if plugin.is_worker:
         assert plugin.collector is not None
         connect_worker(environment, plugin.collector)
+        # ahead of the runner's own listener, which says good-bye to the master
+        environment.events.quitting.add_listener(lambda environment, **kwargs: environment.runner.stop())
         return
     if plugin.is_master:
         _receive(environment)
     told = environment.parsed_options
     if told is not None and told.headless:
-        _end_well_on_sigterm()
+        _end_well_on_sigterm(plugin)
     if told is not None and (told.headless or told.autostart):
         _take_host_from_users(environment)
         try:
@@ -97,12 +101,15 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
             sys.exit(USAGE_ERROR)
 
 
-def _end_well_on_sigterm() -> None:
+def _end_well_on_sigterm(plugin: Plugin) -> None:
     """Locust installs its handler only after a headless shape has ended, so until then SIGTERM would kill the run with
     all that it holds. It ends as by Ctrl-C instead, which Locust expects in its main greenlet.
     """
 
     def interrupt() -> None:
+        if plugin.ending:
+            return
+        plugin.ending = True
         gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
 
     gevent.signal_handler(signal.SIGTERM, interrupt)
@@ -166,6 +173,7 @@ def _on_test_start(environment: Environment, **kwargs: Any) -> None:
 @events.test_stopping.add_listener
 def _on_test_stopping(environment: Environment, **kwargs: Any) -> None:
     plugin = plugin_of(environment)
+    plugin.ending = True
     if plugin.run and not plugin.is_worker:
         plugin.run.end_level()
         plugin.run.stop_early()

@@ -11,6 +11,7 @@ from locust.runners import STATE_INIT, WORKER_REPORT_INTERVAL, MasterRunner
 
 from llmlocust.load.curves import BEGAN, DONE, ENDED, SETTLED, Staircase, parse_levels
 from llmlocust.numbers.levels import USERS
+from llmlocust.plugin import console
 from llmlocust.plugin.options import option
 from llmlocust.plugin.run import Run
 
@@ -48,6 +49,10 @@ class SteppedRamp(LoadTestShape):
         )
         run.plan = {"unit": USERS, "levels": list(stairs.levels), "settle": stairs.settle, "hold": stairs.hold}
         run.let_requests_end(float(self._setting("drain")))
+        if getattr(run.environment.parsed_options, "run_time", None):
+            console.say(
+                "--run-time does nothing for a ramp: its length is that of its levels (--llm-hold, --llm-levels)"
+            )
         self._advance()
 
     def tick(self) -> tuple[int, float] | None:

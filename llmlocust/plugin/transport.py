@@ -110,11 +110,22 @@ class Client:
     ) -> None:
         timeline.asked_ns = perf_counter_ns()
         wire = _wire(self.endpoint, method, path, body, headers)
-        connection = None
+        connection = self._idle_connection()
         keep = False
         try:
-            connection = self._idle_connection() or self._connected(timeline)
-            keep = connection.exchange(timeline, wire, self.timeouts, has_token)
+            if connection is not None:
+                try:
+                    keep = connection.exchange(timeline, wire, self.timeouts, has_token)
+                except Failure as failure:
+                    if failure.kind != "reset" or connection.heard:
+                        raise
+                    # The server closed the connection that it had kept, just when we sent. Every client asks again
+                    # then: a user whose think time is the server's keep-alive would else fail for no fault of it.
+                    connection.close()
+                    connection = None
+            if connection is None:
+                connection = self._connected(timeline)
+                keep = connection.exchange(timeline, wire, self.timeouts, has_token)
         except Failure as failure:
             timeline.failure, timeline.detail = failure.kind, str(failure)
         except BaseException:

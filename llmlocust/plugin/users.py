@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from functools import cache
 from time import perf_counter_ns, time
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from locust.exception import StopUser
 
 from llmlocust.load.prompts import Prompts, Question
 from llmlocust.load.prompts import load as load_prompts
+from llmlocust.numbers.formats import ABORTED
 from llmlocust.plugin.connection import Timeouts
 from llmlocust.plugin.listeners import plugin_of
 from llmlocust.plugin.options import extra_fields, option, think_time
@@ -44,7 +46,7 @@ class LLMUser(FastHttpUser):
 
     dialect: ClassVar[Dialect] = OpenAIChat()
     model: str | None = None
-    prompts: str | list[Question] | None = None
+    prompts: str | Sequence[Question] | None = None
     """Names of built-in sets, a file, or the questions themselves."""
     unique: bool | None = None
     system: str | None = None
@@ -130,7 +132,8 @@ class LLMUser(FastHttpUser):
         finally:  # also when the user is killed in the middle: what was sent is counted
             record = read(timeline, dialect, name=name, stall=self.stall)
             self._collector.request_ended(record)
-            self._fire(record, dialect, timeline)
+            if record.outcome != ABORTED:  # ours to count; Locust would call it the server's failure
+                self._fire(record, dialect, timeline)
         if not record.ok:
             gevent.sleep(min(max(self.pause_after_failure, record.retry_after or 0.0), _LONGEST_PAUSE))
         return record
@@ -157,7 +160,7 @@ class LLMUser(FastHttpUser):
         own = getattr(self, name)
         return self._option(name) if own is None else own
 
-    def _questions(self) -> list[Question]:
+    def _questions(self) -> Sequence[Question]:
         source = self._setting("prompts")
         return _questions(source) if isinstance(source, str) else source
 

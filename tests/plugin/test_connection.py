@@ -1,0 +1,342 @@
+"""The reader, on sockets: whatever a server sends ends in one classified outcome, in time, and the user goes on."""
+
+import gzip
+import socket
+import ssl
+import struct
+import time
+from threading import Event
+
+import pytest
+import trustme
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from llmlocust.plugin.connection import Timeouts
+from llmlocust.plugin.transport import Client, Endpoint
+from llmlocust.stream.dialects.openai import OpenAIChat
+from llmlocust.stream.record import Record, has_token, read
+from llmlocust.stream.timeline import Timeline
+from tests.plugin.scripted import (
+    ANSWER,
+    CHUNKED,
+    LENGTH,
+    STREAM,
+    UNTIL_CLOSE,
+    ScriptedServer,
+    chunked,
+    event,
+    keeps_open,
+    response,
+    scripted_server,
+    sends,
+)
+
+CHAT = OpenAIChat()
+SOON = Timeouts(connect=5, first_token=5, stall=5, total=10)
+
+
+def asks(client: Client) -> tuple[Record, Timeline]:
+    timeline = Timeline()
+    client.post(timeline, "/v1/chat/completions", b"{}", {}, lambda body: has_token(CHAT, body))
+    return read(timeline, CHAT, name="test"), timeline
+
+
+def client_of(server: ScriptedServer, timeouts: Timeouts = SOON, scheme: str = "http", **more: object) -> Client:
+    return Client(Endpoint(f"{scheme}://localhost:{server.port}", **more), timeouts)
+
+
+def outcome_of(script: object, timeouts: Timeouts = SOON) -> Record:
+    with scripted_server(script) as server:
+        return asks(client_of(server, timeouts))[0]
+
+
+@pytest.mark.parametrize("whole", [CHUNKED, LENGTH, UNTIL_CLOSE], ids=["chunked", "length", "until close"])
+def test_each_framing_is_read_to_its_end(whole):
+    record = outcome_of(sends(whole))
+
+    assert (record.outcome, record.text, record.chunks) == ("ok", "word more!", 3)
+
+
+@pytest.mark.parametrize("whole", [CHUNKED, LENGTH], ids=["chunked", "length"])
+def test_a_connection_is_used_again_after_a_complete_answer(whole):
+    with scripted_server(keeps_open(whole)) as server:
+        client = client_of(server)
+        records = [asks(client)[0] for _ in range(3)]
+
+    assert [record.outcome for record in records] == ["ok"] * 3
+    assert server.connections == 1
+    assert [record.connect is None for record in records] == [False, True, True]
+
+
+def test_a_connection_is_used_again_after_a_stream_without_done():
+    body = event("a") + event("b", '"stop"')
+    with scripted_server(keeps_open(response(STREAM + b"Transfer-Encoding: chunked\r\n", chunked(body)))) as server:
+        client = client_of(server)
+        assert [asks(client)[0].outcome for _ in range(2)] == ["ok", "ok"]
+
+    assert server.connections == 1
+
+
+def test_a_kept_connection_that_the_server_closed_meanwhile_is_not_used():
+    with scripted_server(sends(CHUNKED)) as server:
+        client = client_of(server)
+        assert [asks(client)[0].outcome for _ in range(3)] == ["ok"] * 3
+
+    assert server.connections == 3
+
+
+HOSTILE = {
+    "endless headers": (b"HTTP/1.1 200 OK\r\n" + b"X-More: of this\r\n" * 10_000, "bad_stream"),
+    "endless line": (b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 200_000, "bad_stream"),
+    "endless status line": (b"HTTP/1.1 200 " + b"O" * 200_000, "bad_stream"),
+    "bad chunk size": (response(STREAM + b"Transfer-Encoding: chunked\r\n", b"zz\r\nhello\r\n0\r\n\r\n"), "bad_stream"),
+    "negative chunk size": (response(STREAM + b"Transfer-Encoding: chunked\r\n", b"-5\r\nhello\r\n"), "bad_stream"),
+    "huge chunk size": (
+        response(STREAM + b"Transfer-Encoding: chunked\r\n", b"f" * 20 + b"\r\nhello\r\n"),
+        "bad_stream",
+    ),
+    "negative length": (response(STREAM + b"Content-Length: -1\r\n", ANSWER), "bad_stream"),
+    "two lengths": (response(STREAM + b"Content-Length: 5\r\nContent-Length: 6\r\n", b"hello"), "bad_stream"),
+    "no HTTP": (b"SSH-2.0-OpenSSH_9.2p1\r\n", "bad_stream"),
+    "NULs": (b"\0" * 1000, "bad_stream"),
+    "nothing": (b"", "reset"),
+    "half a status line": (b"HTTP/1.1 20", "reset"),
+    "headers only": (response(STREAM), "truncated"),
+    "invalid UTF-8": (response(STREAM + b"Connection: close\r\n", b"data: \xff\xfe\n\n" + ANSWER), "bad_stream"),
+    "gzip though refused": (
+        response(STREAM + b"Content-Encoding: gzip\r\nConnection: close\r\n", gzip.compress(ANSWER)),
+        "bad_stream",
+    ),
+    "an HTML page": (
+        response(b"Content-Type: text/html\r\nContent-Length: 20\r\n", b"<h1>Welcome</h1>    "),
+        "bad_stream",
+    ),
+    "a redirect": (response(b"Location: /elsewhere\r\nContent-Length: 0\r\n", status=b"307 Moved"), "bad_stream"),
+    "no content": (response(b"", status=b"204 No Content"), "bad_stream"),
+    "a switch of protocols": (response(b"Upgrade: h2c\r\nConnection: upgrade\r\n", status=b"101 Go"), "bad_stream"),
+    "only interim answers": (response(b"", status=b"100 Continue") * 3, "reset"),
+    "an interim answer before": (response(b"", status=b"103 Early Hints") + CHUNKED, "ok"),
+    "another answer behind": (CHUNKED + CHUNKED, "ok"),
+    "noise behind": (CHUNKED + b"\0noise", "ok"),
+    "both framings": (
+        response(STREAM + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", chunked(ANSWER)),
+        "bad_stream",
+    ),
+    "length too long": (response(STREAM + b"Content-Length: 999999\r\n", event()), "truncated"),
+    "length too short": (response(STREAM + b"Content-Length: 20\r\n", ANSWER), "truncated"),
+    "old HTTP": (response(STREAM, ANSWER, version=b"1.0"), "ok"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_whatever_a_server_sends_ends_in_one_outcome_and_the_user_goes_on(name):
+    wire, outcome = HOSTILE[name]
+    answers = iter([sends(wire), sends(CHUNKED)])
+    with scripted_server(lambda sock: next(answers)(sock)) as server:  # noqa: PLW0108  # another answer each time
+        client = client_of(server)
+        record, timeline = asks(client)
+        after = asks(client)[0]
+
+    assert record.outcome == outcome, record
+    assert len(timeline.body) < 1 << 20
+    assert after.outcome == "ok"
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("whole", [CHUNKED, LENGTH], ids=["chunked", "length"])
+def test_a_connection_closed_at_any_byte_is_truncated_until_the_answer_has_ended(whole):
+    seen = []
+    cuts = iter(range(len(whole)))
+    with scripted_server(lambda sock: sends(whole[: next(cuts)])(sock)) as server:  # noqa: PLW0108  # a cut each time
+        client = client_of(server)
+        seen = [asks(client)[0].outcome for _ in whole]
+
+    head = whole.index(b"\r\n\r\n") + 4
+    finished = whole.index(b'"stop"')
+    assert set(seen[:head]) == {"reset"}
+    assert set(seen[head : finished + 8]) == {"truncated"}
+    assert set(seen[finished + 20 :]) <= {"ok", "truncated"}
+    assert seen[-1] == "ok"
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.one_of(
+        st.binary(max_size=400),
+        st.tuples(st.integers(0, len(CHUNKED)), st.binary(max_size=20), st.integers(0, 30)).map(
+            lambda edit: CHUNKED[: edit[0]] + edit[1] + CHUNKED[edit[0] + edit[2] :]
+        ),
+    )
+)
+def test_noise_ends_in_an_outcome(wire):
+    record = outcome_of(sends(wire))
+
+    assert record.outcome in ("ok", "bad_stream", "truncated", "reset", "http_4xx", "http_5xx", "error_event")
+
+
+def test_a_reset_is_a_reset():
+    def resets(sock: socket.socket) -> None:
+        sock.sendall(CHUNKED[:300])
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raise OSError
+
+    assert outcome_of(resets).outcome == "reset"
+
+
+@pytest.mark.parametrize(
+    "before, limits, outcome",
+    [
+        (b"", Timeouts(first_token=0.2), "timeout_first_token"),
+        (response(STREAM + b"Transfer-Encoding: chunked\r\n"), Timeouts(first_token=0.2), "timeout_first_token"),
+        (
+            response(STREAM + b"Transfer-Encoding: chunked\r\n", b"7\r\n: ping\n\r\n"),
+            Timeouts(first_token=0.2, stall=9),
+            "timeout_first_token",
+        ),
+        (CHUNKED[:250], Timeouts(stall=0.2), "timeout_stall"),
+        (CHUNKED[:250], Timeouts(total=0.2), "timeout_total"),
+    ],
+    ids=["no headers", "no body", "only comments", "stall", "total"],
+)
+def test_each_time_out_has_its_own_kind(before, limits, outcome):
+    over = Event()
+
+    def hangs(sock: socket.socket) -> None:
+        sock.sendall(before)
+        over.wait(20)
+
+    with scripted_server(hangs) as server:
+        record = asks(client_of(server, limits))[0]
+        over.set()
+
+    assert record.outcome == outcome
+    assert 0.2 <= record.duration < 5
+
+
+def test_arrival_times_are_the_kernels_however_late_we_read():
+    """The loop is held for 300 ms while two tokens arrive 100 ms apart: both are known to the millisecond... of the
+    last one; the first is known to have come together with it."""
+    sent = []
+
+    def two_tokens(sock: socket.socket) -> None:
+        sock.sendall(response(STREAM + b"Connection: close\r\n"))
+        sock.sendall(event("a"))
+        time.sleep(0.1)
+        sent.append(time.perf_counter_ns())
+        sock.sendall(event("b", '"stop"'))
+        raise OSError
+
+    def holds_the_loop(body: bytes) -> bool:
+        time.sleep(0.3)
+        return True
+
+    with scripted_server(two_tokens) as server:
+        timeline = Timeline()
+        client_of(server).post(timeline, "/", b"", {}, holds_the_loop)
+
+    if timeline.clock != "kernel":
+        pytest.skip("this kernel gives no arrival times")
+    arrived = next(moment for end, moment in zip(timeline.ends, timeline.times, strict=True) if end > len(event("a")))
+    assert abs(arrived - sent[0]) < 50e6
+    assert max(timeline.lags) > 100e6
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+def server_context(authority):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    return context
+
+
+def trusting(client: Client, authority: trustme.CA) -> Client:
+    authority.configure_trust(client.endpoint.context)
+    return client
+
+
+def test_a_stream_over_tls_is_read_with_its_times_and_kept_alive(authority, server_context):
+    with scripted_server(keeps_open(CHUNKED), context=server_context) as server:
+        client = trusting(client_of(server, scheme="https"), authority)
+        (first, timeline), (second, _) = asks(client), asks(client)
+
+    assert (first.outcome, first.text, second.outcome) == ("ok", "word more!", "ok")
+    assert first.tls > 0
+    assert second.tls is None
+    assert server.connections == 1
+    assert timeline.clock in ("kernel", "user")
+
+
+def test_a_large_answer_over_tls_arrives_whole(authority, server_context):
+    body = b"".join(event("x" * 1000) for _ in range(500)) + ANSWER
+    whole = response(STREAM + b"Content-Length: %d\r\n" % len(body), body)
+    with scripted_server(sends(whole), context=server_context) as server:
+        record, _ = asks(trusting(client_of(server, scheme="https"), authority))
+
+    assert (record.outcome, record.chunks) == ("ok", 503)
+
+
+def test_a_certificate_is_verified_unless_told_not_to(server_context):
+    with scripted_server(sends(CHUNKED), context=server_context) as server:
+        refused = asks(client_of(server, scheme="https"))[0]
+        taken = asks(client_of(server, scheme="https", verify=False))[0]
+
+    assert refused.outcome == "connect"
+    assert "CERTIFICATE_VERIFY_FAILED" in refused.error
+    assert taken.outcome == "ok"
+
+
+def test_plain_http_where_tls_is_expected_is_no_connection():
+    with scripted_server(sends(CHUNKED)) as server:
+        assert asks(client_of(server, Timeouts(connect=2), scheme="https"))[0].outcome == "connect"
+
+
+def test_connections_beyond_descriptor_1024_are_kept():
+    filler = [socket.socket() for _ in range(1100)]
+    try:
+        with scripted_server(keeps_open(CHUNKED)) as server:
+            client = client_of(server)
+            assert [asks(client)[0].outcome for _ in range(3)] == ["ok"] * 3
+        assert server.connections == 1
+    finally:
+        for each in filler:
+            each.close()
+
+
+def test_ipv6_addresses_are_reached():
+    try:
+        context = scripted_server(sends(CHUNKED), family=socket.AF_INET6)
+        with context as server:
+            record = asks(Client(Endpoint(f"http://[::1]:{server.port}"), SOON))[0]
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+
+    assert record.outcome == "ok"
+    assert f"Host: [::1]:{server.port}".encode() in server.requests[0]
+
+
+@pytest.mark.parametrize(
+    "url, path",
+    [
+        ("http://h", "/v1/chat/completions"),
+        ("http://h/", "/v1/chat/completions"),
+        ("http://h/v1", "/v1/chat/completions"),
+        ("http://h/v1/", "/v1/chat/completions"),
+        ("http://h/some/prefix", "/some/prefix/v1/chat/completions"),
+        ("http://h/some/prefix/v1", "/some/prefix/v1/chat/completions"),
+        ("h:8000", "/v1/chat/completions"),
+    ],
+)
+def test_paths_stand_below_the_host(url, path):
+    assert Endpoint(url).path("/v1/chat/completions") == path
+
+
+def test_a_user_and_password_in_the_url_are_sent():
+    with scripted_server(sends(CHUNKED)) as server:
+        asks(Client(Endpoint(f"http://me:secret@localhost:{server.port}"), SOON))
+
+    assert b"Authorization: Basic bWU6c2VjcmV0\r\n" in server.requests[0]
