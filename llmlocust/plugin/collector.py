@@ -118,8 +118,15 @@ def connect_worker(environment: Environment, collector: Collector) -> None:
     """Wire a worker's collector to the master's messages and to Locust's reports."""
     runner = environment.runner
     assert isinstance(runner, WorkerRunner)
+    asked_stop_timeout = 0.0
+
+    def start(told: dict[str, Any]) -> None:
+        nonlocal asked_stop_timeout
+        asked_stop_timeout = told["stop_timeout"]
+        collector.start(told["elapsed"])
+
     handlers: dict[str, Callable[[dict[str, Any]], None]] = {
-        "run": lambda told: collector.start(told["elapsed"]),
+        "run": start,
         "began": lambda told: collector.level_began(told["load"], told["unit"]),
         "settled": lambda told: collector.level_settled(reached=told["reached"]),
         "ended": lambda told: collector.level_ended(),
@@ -138,6 +145,13 @@ def connect_worker(environment: Environment, collector: Collector) -> None:
         # Locust's worker sleeps for this long before it can be told to quit
         environment.stop_timeout = 0.0
 
+    def on_quitting(environment: Environment, **kwargs: Any) -> None:
+        """A worker is stopped by itself: its requests in flight get their records before it says good-bye."""
+        environment.stop_timeout = asked_stop_timeout
+        runner.stop()
+
     runner.register_message("llm", on_message)
+    # added now, it is called before the runner's own listener
+    environment.events.quitting.add_listener(on_quitting)
     environment.events.report_to_master.add_listener(on_report)
     environment.events.test_stop.add_listener(on_stop)

@@ -84,8 +84,6 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
     if plugin.is_worker:
         assert plugin.collector is not None
         connect_worker(environment, plugin.collector)
-        # ahead of the runner's own listener, which says good-bye to the master
-        environment.events.quitting.add_listener(lambda environment, **kwargs: environment.runner.stop())
         return
     if plugin.is_master:
         _receive(environment)

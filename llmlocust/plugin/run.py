@@ -5,6 +5,7 @@ It says when levels begin and end, merges what the collectors send, and keeps th
 
 from __future__ import annotations
 
+import atexit
 import platform
 import time
 from importlib.metadata import version
@@ -47,12 +48,14 @@ class Run:
         self._next_write = 0.0
         self._stop_timeout: float | None = None
         self._said = 0
+        self._finished = False
         runner = environment.runner
         self.processes = runner.worker_count if isinstance(runner, MasterRunner) else 1
         self._reports_take = WORKER_REPORT_INTERVAL + 1.0 if isinstance(runner, MasterRunner) else 0.0
         self.files = RunFiles(prefix) if prefix else None
         self._write_run()
         self._keeper = gevent.spawn(self._keep)
+        atexit.register(self.finish)  # where Locust is interrupted once more while it shuts down
 
     def moment(self) -> float:
         return time.monotonic() - self._clock
@@ -91,7 +94,7 @@ class Run:
 
     def announce(self, client_id: str | None = None) -> None:
         """Tell workers, or one that came late, that the run is on and where it stands."""
-        self._tell("run", client_id, elapsed=self.moment())
+        self._tell("run", client_id, elapsed=self.moment(), stop_timeout=self._users_stop_timeout())
         if client_id:
             for level in self.ledger.levels:
                 self._tell("began", client_id, load=level.load, unit=level.unit)
@@ -103,11 +106,14 @@ class Run:
         self._stop_timeout = self.environment.stop_timeout
         self.environment.stop_timeout = max(self._stop_timeout, seconds)
 
+    def _users_stop_timeout(self) -> float:
+        """--stop-timeout as it was given, whatever a ramp makes of it for its end."""
+        return self.environment.stop_timeout if self._stop_timeout is None else self._stop_timeout
+
     def stop_early(self) -> None:
         """Somebody stops the test: what is in flight is cut off, unless --stop-timeout says otherwise."""
-        if self._stop_timeout is not None:
-            self.environment.stop_timeout = self._stop_timeout
-            self._tell("stop early", stop_timeout=self._stop_timeout)
+        self.environment.stop_timeout = self._users_stop_timeout()
+        self._tell("stop early", stop_timeout=self.environment.stop_timeout)
 
     def follow_users(self) -> None:
         """Without a ramp of ours, a level is a time at which all users asked for are there."""
@@ -169,7 +175,10 @@ class Run:
         self._next_write = 0.0
 
     def finish(self) -> None:
-        """The end: everything has come in that will. May be called again when more has."""
+        """The end: everything has come in that will."""
+        if self._finished:
+            return
+        self._finished = True
         self.end_level()
         self._collect()
         self._say_levels(0.0)

@@ -27,11 +27,11 @@ def served(simulator: RunningSimulator) -> int:
 
 
 def distributed(folder: Path, host: str, *args: str, workers: int = 2, locustfile: str = RAMP) -> ExitStack:
-    """A headless master and its workers. The master is `stack.master`."""
+    """A headless master and its workers: `stack.master` and `stack.workers`."""
     stack = ExitStack()
     port = str(free_port())
-    for _ in range(workers):
-        stack.enter_context(Locust(folder, ["--worker", "--master-port", port], locustfile))
+    worker = ["--worker", "--master-port", port]
+    stack.workers = [stack.enter_context(Locust(folder, worker, locustfile)) for _ in range(workers)]
     master = [
         "--master",
         "--master-bind-host",
@@ -152,10 +152,21 @@ def test_a_master_that_is_stopped_loses_nothing_of_its_workers(simulator, tmp_pa
     assert sum(outcomes(tmp_path).values()) == served(simulator)
 
 
+def test_a_worker_that_is_stopped_counts_what_it_had_in_flight(simulator, tmp_path):
+    with distributed(tmp_path, simulator.url, *LONG, *ENDLESS_ANSWERS, workers=1) as stack:
+        wait_for(lambda: served(simulator), lambda requests: requests >= 10)
+        stack.workers[0].stop(signal.SIGTERM)
+        stack.master.ends()  # Locust ends a test whose last worker has gone
+
+    assert sum(outcomes(tmp_path).values()) == served(simulator)
+    assert outcomes(tmp_path)["aborted"] >= 10
+
+
 def test_a_run_without_a_ramp_takes_its_level_from_the_users(simulator, tmp_path):
     chat = RAMP.split("class Ramp")[0].replace(", SteppedRamp", "")
-    run(tmp_path, simulator.url, "-u", "3", "-r", "3", "-t", "5s", "--llm-max-tokens", "20", locustfile=chat)
+    locust = run(tmp_path, simulator.url, "-u", "3", "-r", "3", "-t", "5s", "--llm-max-tokens", "20", locustfile=chat)
 
+    assert locust.process.returncode == 0, locust.log
     levels = rows(tmp_path, "llm_levels.csv")
     assert [float(row["load"]) for row in levels] == [3]
     assert int(levels[0]["requests"]) > 0
