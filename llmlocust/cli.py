@@ -112,15 +112,26 @@ def run(url: str, out: str, thresholds: tuple[str, ...], locust_args: tuple[str,
     llmlocust run https://api.example.com/v1 --model some-model --max-tokens 200 --threshold "ttft.p95 < 1s"
     """
     checked = _thresholds(thresholds)
+    _refuse_what_is_ours(locust_args)
     folder = _new_folder(out or f"reports/{time.strftime('%Y%m%d-%H%M%S')}")
     raise SystemExit(_run_and_report(url, folder, options, list(locust_args), checked))
+
+
+def _refuse_what_is_ours(locust_args: tuple[str, ...]) -> None:
+    if locust_args and not locust_args[0].startswith("-"):
+        raise OneLine(f"what is {locust_args[0]!r}? One URL is wanted, and Locust's own options behind --")
+    taken = [arg for arg in locust_args if arg.split("=")[0] in ("--csv", "--host", "-H", "-f", "--locustfile")]
+    if taken:
+        raise OneLine(f"{taken[0]} is set by `llmlocust run` itself: give the URL and --out, or use `locust`")
 
 
 def _run_and_report(url: str, folder: Path, options: dict[str, Any], more: list[str], thresholds: list[Any]) -> int:
     """Exit code of the run, or of the report where the run was well."""
     prefix = folder / "run"
     api = options.pop("api", "chat")
-    told = {f"--llm-{name.replace('_', '-')}": value for name, value in options.items() if value != ""}
+    if not options.get("model"):
+        options.pop("model", None)
+    told = {f"--llm-{name.replace('_', '-')}": value for name, value in options.items()}
     command = [
         *(sys.executable, "-m", "locust", "-f", str(_locustfile())),
         *("--headless", "--only-summary", "--host", url, "--csv", str(prefix)),
@@ -133,9 +144,10 @@ def _run_and_report(url: str, folder: Path, options: dict[str, Any], more: list[
     ]
     code = _locust(command)
     if not _has_run(prefix):
+        _remove_headers(folder)
         return code or 1
     try:
-        _report(str(prefix), folder / "report.html", thresholds)
+        _report(str(prefix), None, thresholds)
     except OneLine as problem:
         problem.show()
         return code or problem.exit_code
@@ -143,17 +155,39 @@ def _run_and_report(url: str, folder: Path, options: dict[str, Any], more: list[
 
 
 def _locust(command: list[str]) -> int:
-    """Locust as a child, which Ctrl-C ends well."""
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-    before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    """Locust as a child, which Ctrl-C, SIGTERM and a closed terminal end well. Returns a shell's exit code."""
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent)
+    ends = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(end, lambda *_: child.terminate()) for end in ends]
     try:
         while True:
             try:
-                return child.wait()
+                code = child.wait()
             except KeyboardInterrupt:  # the terminal has sent it to the child too
                 continue
+            return code if code >= 0 else 128 - code
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for end, handler in zip(ends, before, strict=True):
+            signal.signal(end, handler)
+
+
+def _die_with_parent() -> None:
+    """Called in a child before it begins: where this process is killed, Linux ends the child too, and no load goes on
+    without anybody.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+
+
+def _remove_headers(folder: Path) -> None:
+    """Locust had made its files when the run was refused: they hold a header each, and stand in the next run's way."""
+    for path in folder.glob("run_*.csv"):
+        path.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _locustfile() -> Path:
@@ -239,9 +273,12 @@ def _write(pages: list[tuple[str, Callable[[], str]]]) -> None:
         if name == "-":
             click.echo(make(), nl=False)
             continue
+        beside = Path(name + ".part")
         try:
-            page.write(Path(name), make())
+            page.write(beside, make())
+            beside.replace(name)
         except OSError as problem:
+            beside.unlink(missing_ok=True)
             raise OneLine(f"cannot write {name}: {problem.strerror}; --out takes another place") from None
 
 
@@ -273,7 +310,13 @@ def demo(levels: str, hold: float, settle: float, out: str) -> None:
 def _simulator() -> Iterator[str]:
     settings = [f"--{name.replace('_', '-')}={value}" for name, value in _DEMO_SERVER.items()]
     command = [sys.executable, "-m", "llmlocust.simulator", "--port=0", *settings]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C is for the run; a server that went first would be blamed
+        preexec_fn=_die_with_parent,
+    )
     try:
         line = child.stdout.readline() if child.stdout else ""
         if "http" not in line:

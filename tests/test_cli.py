@@ -40,9 +40,9 @@ def test_run_leaves_files_and_a_report_and_says_the_verdict(a_run):
     folder, done = a_run
 
     assert done.returncode == 0, done.stderr
-    assert (folder / "reports/first/report.html").read_text().startswith("<!doctype html>")
+    assert (folder / "reports/first/run_report.html").read_text().startswith("<!doctype html>")
     lines = done.stdout.splitlines()
-    assert lines[-1] == "Report:    reports/first/report.html"
+    assert lines[-1] == "Report:    reports/first/run_report.html"
     assert [line.split(":")[0] for line in lines[-5:-1]] == ["Capacity", "Knee", "Collapse", "Trust"]
 
 
@@ -94,6 +94,10 @@ def test_thresholds_are_what_the_limit_is_found_by(a_run):
         (["run", "http://127.0.0.1:1", "--out", "new"], "nothing answers at 127.0.0.1:1"),
         (["run", "http://127.0.0.1:1", "--out", "reports/first/run_stats.csv/x"], "cannot make the folder"),
         (["run", "http://127.0.0.1:1", "--levels", "some"], "levels must be whole numbers"),
+        (["run", "http://127.0.0.1:1", "more"], "what is 'more'?"),
+        (["run", "http://127.0.0.1:1", "--", "--csv", "x"], "--csv is set by `llmlocust run` itself"),
+        (["run", "http://127.0.0.1:1", "--hold", "nan"], "--llm-hold must be above 0 seconds"),
+        (["run", "http://127.0.0.1:1", "--levels", ""], "levels must be one or more"),
         (["simulate", "--slots", "0"], "slots must be at least 1"),
         (["demo", "--levels", "x"], "levels must be whole numbers"),
     ],
@@ -108,11 +112,29 @@ def test_bad_input_is_one_line_and_exit_2(a_run, args, words):
     assert "Traceback" not in done.stderr
 
 
+def test_a_refused_run_leaves_nothing_behind(tmp_path):
+    llmlocust("run", "http://127.0.0.1:1", "--out", "new", cwd=tmp_path)
+
+    assert not (tmp_path / "new").exists()
+
+
+def test_children_end_with_a_command_that_is_killed(tmp_path):
+    with running_simulator() as simulator:
+        command = [sys.executable, "-m", "llmlocust.cli", "run", simulator.url, "--hold", "300", "--out", "killed"]
+        child = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        wait_for(lambda: len(simulator.truth()), lambda requests: requests > 3)
+        child.kill()
+        child.wait()
+        told = tmp_path / "killed" / "run_llm_run.json"
+        wait_for(lambda: json.loads(told.read_text())["ended"])
+        assert json.loads(told.read_text())["stopped"] is True
+
+
 def test_demo_ramps_a_server_of_its_own_and_leaves_nothing_running(tmp_path):
     done = llmlocust("demo", *QUICK, "--out", "demo", cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "demo/report.html").exists()
+    assert (tmp_path / "demo/run_report.html").exists()
 
 
 def test_an_interrupted_run_still_gets_its_report(tmp_path):
@@ -126,7 +148,7 @@ def test_an_interrupted_run_still_gets_its_report(tmp_path):
         os.killpg(child.pid, signal.SIGINT)
         child.wait(60)
 
-    assert (tmp_path / "cut/report.html").exists()
+    assert (tmp_path / "cut/run_report.html").exists()
 
 
 @pytest.mark.parametrize("command", [[], ["simulate"], ["run"], ["report"], ["demo"]])

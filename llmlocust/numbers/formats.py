@@ -8,6 +8,7 @@ PREFIX_llm_run.json says what was run:
 
     format, llmlocust, locust, python    versions
     started, ended                       epoch seconds; ended is null while the run goes on, or when it was cut off
+    stopped                              true where somebody ended the run before its plan was through; null without one
     target                               {"host", "model", "dialect"}
     plan                                 {"unit", "levels", "settle", "hold"}, or null where no ramp of ours was run
     options                              what was asked for, without secrets

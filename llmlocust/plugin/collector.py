@@ -130,6 +130,7 @@ def connect_worker(environment: Environment, collector: Collector) -> None:
         "began": lambda told: collector.level_began(told["load"], told["unit"]),
         "settled": lambda told: collector.level_settled(reached=told["reached"]),
         "ended": lambda told: collector.level_ended(),
+        "refused": lambda told: setattr(collector, "refused", told["why"]),
         "stop early": lambda told: setattr(environment, "stop_timeout", told["stop_timeout"]),
     }
 

@@ -89,6 +89,8 @@ class _Response(HTTPResponse):
         timeline = self._timeline
         timeline.status = status
         timeline.content_type = str(self.get("content-type") or "").lower()
+        if 300 <= status < 400:
+            timeline.detail = f"a redirect to {self.get('location') or 'nowhere'}"
         wait = str(self.get("retry-after") or "")
         timeline.retry_after = float(wait) if wait.isdigit() else None
 

@@ -51,6 +51,7 @@ class RunFiles:
         beside.replace(path)
 
     def close(self) -> None:
+        """OSError where the disk is full: what was flushed before stands."""
         self._requests.close()
 
     def _replace(self, name: str, columns: list[str], rows: Iterable[list[Any]]) -> None:

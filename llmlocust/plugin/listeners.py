@@ -57,6 +57,16 @@ class Plugin:
         if hasattr(shape, "run_started"):
             shape.run_started(self.run)
 
+    def refuse(self, why: str) -> None:
+        """The test that starts must not send anything. The web UI shows why among its exceptions."""
+        console.error(why)
+        runner = self.environment.runner
+        runner.log_exception("llmlocust", why, why)
+        if self.collector:
+            self.collector.refused = why
+        if isinstance(runner, MasterRunner):
+            runner.send_message("llm", {"what": "refused", "why": why})
+
 
 def plugin_of(environment: Environment) -> Plugin:
     plugin: Plugin = environment.llmlocust
@@ -164,7 +174,7 @@ def _on_test_start(environment: Environment, **kwargs: Any) -> None:
     try:
         plugin.start_run()
     except preflight.NotReady as problem:  # only from the web UI: a headless run was checked before
-        console.error(str(problem))
+        plugin.refuse(str(problem))
         gevent.spawn(environment.runner.stop)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -32,7 +33,7 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
 
     def stats_writer(self) -> None:
         self._writer = gevent.getcurrent()
-        super().stats_writer()
+        self._guarded(super().stats_writer)
 
     def write_last(self) -> None:
         """One more round of rows, after the loop that writes one a second."""
@@ -40,6 +41,19 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
         if writer is None or self.stats_history_csv_filehandle.closed:
             return
         writer.kill()
+        self._guarded(self._write_rows)
+
+    def close_files(self) -> None:
+        self._guarded(super().close_files)
+
+    def _guarded(self, write: Callable[[], None]) -> None:
+        """A full disk is said in one line, and ends no run."""
+        try:
+            write()
+        except OSError as problem:
+            console.error(f"cannot write Locust's CSV files: {problem.strerror}")
+
+    def _write_rows(self) -> None:
         self.requests_csv_filehandle.seek(self._data_start(self.requests_csv_columns))
         self._requests_data_rows(self.requests_csv_writer)
         self.requests_csv_filehandle.truncate()

@@ -8,6 +8,7 @@ Names hold no digit behind a letter and defaults are never None: Locust's web fo
 
 from __future__ import annotations
 
+import math
 import os
 from argparse import Namespace
 from typing import Any, NamedTuple
@@ -85,7 +86,8 @@ def option(environment: Environment, name: str) -> Any:
 
 
 def api_key() -> str:
-    return os.environ.get("LLMLOCUST_API_KEY") or os.environ.get("OPENAI_API_KEY") or ""
+    """Without white space around it, which files of secrets like to end with."""
+    return (os.environ.get("LLMLOCUST_API_KEY") or os.environ.get("OPENAI_API_KEY") or "").strip()
 
 
 def check(environment: Environment) -> None:
@@ -95,10 +97,10 @@ def check(environment: Environment) -> None:
     load_prompts(option(environment, "prompts"))
     extra_fields(option(environment, "body"))
     for name in ("hold", "timeout_connect", "timeout_first_token", "timeout_stall", "timeout_total"):
-        if option(environment, name) <= 0:
+        if not 0 < option(environment, name) < math.inf:
             raise ValueError(f"--llm-{name.replace('_', '-')} must be above 0 seconds")
     for name in ("settle", "drain"):
-        if option(environment, name) < 0:
+        if not 0 <= option(environment, name) < math.inf:
             raise ValueError(f"--llm-{name} must be 0 seconds or more")
 
 
@@ -122,6 +124,6 @@ def think_time(text: str) -> tuple[float, float]:
         least, most = float(low), float(high or low)
     except ValueError:
         least, most = -1.0, -1.0
-    if not 0 <= least <= most:
+    if not 0 <= least <= most < math.inf:
         raise ValueError(f"a think time is seconds such as 5, or 1-3 for anything between — got {text!r}")
     return least, most

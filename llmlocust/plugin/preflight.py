@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import gevent
 import msgspec
 from locust.env import Environment
 
@@ -20,6 +21,8 @@ from llmlocust.stream.timeline import Timeline
 _CONNECT = 10.0
 _FIRST_TOKEN = 60.0
 _TOKENS = 16
+_TRIES = 3
+_BETWEEN_TRIES = 0.5
 
 _COMPLETION = {"max_tokens_field": "max_completion_tokens"}
 _ADAPTATIONS: tuple[tuple[dict[str, Any], str], ...] = (
@@ -43,24 +46,21 @@ class _Models(msgspec.Struct):
 
 def check(environment: Environment, dialect: Dialect | None = None) -> dict[str, Any]:
     """Ask the server one question, find the model out where none was named, and say what came. Raises NotReady."""
-    dialect = dialect or OpenAIChat()
     host = environment.host or ""
     if not host:
         raise NotReady("no host: give the server's address, such as --host http://localhost:8000")
     try:
         endpoint = Endpoint(host, verify=not option(environment, "insecure"))
+        headers()
     except ValueError as problem:
         raise NotReady(str(problem)) from None
-    client = Client(endpoint, Timeouts(_CONNECT, _FIRST_TOKEN, _FIRST_TOKEN, _FIRST_TOKEN))
+    attempt = _Attempt(endpoint, dialect or OpenAIChat())
     try:
-        listed, trouble = _listed_models(client)
+        listed, trouble = attempt.models()
         model = option(environment, "model") or (listed[0] if listed else "")
-        ask = _ask(environment, model)
-        record = _try(client, dialect, ask)
-        if not record.ok and record.status in (400, 422):
-            ask, record = _adapted(client, dialect, ask, record)
+        ask, record = attempt.succeed(_ask(environment, model))
     finally:
-        client.close()
+        attempt.client.close()
     if not record.ok:
         raise NotReady(_advice(endpoint, model, record, listed, trouble))
     if environment.parsed_options is not None:  # options travel to the workers
@@ -70,7 +70,9 @@ def check(environment: Environment, dialect: Dialect | None = None) -> dict[str,
     return {
         "model": model,
         "ttft_ms": round((record.ttft or record.e2e or 0.0) * 1000, 3),
+        "finish": record.finish,
         "models_listed": len(listed),
+        "requests": attempt.requests,
     }
 
 
@@ -86,15 +88,66 @@ def _ask(environment: Environment, model: str) -> Ask:
     )
 
 
-def _adapted(client: Client, dialect: Dialect, ask: Ask, refused: Record) -> tuple[Ask, Record]:
-    """The same without what some servers refuse; as it was where that does not help either."""
-    for change, words in _ADAPTATIONS:
-        changed = msgspec.structs.replace(ask, **change)
-        record = _try(client, dialect, changed)
-        if record.ok:
-            console.say(f"The server refused a first request ({refused.error}), but takes it so: {words}")
-            return changed, record
-    return ask, refused
+class _Attempt:
+    """First requests, counted: the server sees them, and so must whoever compares its count with ours."""
+
+    def __init__(self, endpoint: Endpoint, dialect: Dialect) -> None:
+        self.client = Client(endpoint, Timeouts(_CONNECT, _FIRST_TOKEN, _FIRST_TOKEN, _FIRST_TOKEN))
+        self.dialect = dialect
+        self.requests = 0
+
+    def succeed(self, ask: Ask) -> tuple[Ask, Record]:
+        """The request that got an answer; where none did, as it was asked at first, with the last failure.
+
+        What may be bad luck is tried again: one stream that drops says nothing of a thousand.
+        """
+        for _ in range(_TRIES):
+            record = self._send(ask)
+            if record.ok:
+                return ask, record
+            if record.status in (400, 422):
+                return self._adapted(ask, record)
+            if 400 <= record.status < 500 and record.status != 429:
+                break
+            gevent.sleep(_BETWEEN_TRIES)
+        return ask, record
+
+    def _adapted(self, ask: Ask, refused: Record) -> tuple[Ask, Record]:
+        """The same without what some servers refuse."""
+        for change, words in _ADAPTATIONS:
+            changed = msgspec.structs.replace(ask, **change)
+            record = self._send(changed)
+            if record.ok:
+                console.say(f"The server refused a first request ({refused.error}), but takes it so: {words}")
+                return changed, record
+        return ask, refused
+
+    def _send(self, ask: Ask) -> Record:
+        self.requests += 1
+        timeline = Timeline()
+        self.client.post(timeline, self.dialect.path, self.dialect.body(ask), headers())
+        return read(timeline, self.dialect, name="preflight")
+
+    def models(self) -> tuple[list[str], str]:
+        """What the server lists, and where that fails, why: real servers chat well without it."""
+        timeline = Timeline()
+        self.client.get(timeline, "/v1/models", headers())
+        if timeline.failure == "connect":
+            raise NotReady(_no_connection(self.client.endpoint, timeline.detail))
+        try:
+            models = msgspec.json.decode(bytes(timeline.body), type=_Models)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return [], timeline.detail or f"HTTP {timeline.status}: {server_words(bytes(timeline.body))}"
+        return [model.id for model in models.data], ""
+
+
+def _no_connection(endpoint: Endpoint, detail: str) -> str:
+    where = endpoint.authority
+    if "CERTIFICATE" in detail:
+        return f"{where} has a certificate that is not trusted ({detail}): name its authority's file in SSL_CERT_FILE, or give --llm-insecure"
+    if "WRONG_VERSION" in detail or "RECORD_LAYER" in detail:
+        return f"{where} does not speak TLS ({detail}): is it http:// instead of https://?"
+    return f"nothing answers at {where}: {detail}. Is the server up, and is --host right?"
 
 
 def headers() -> dict[str, str]:
@@ -106,40 +159,24 @@ def headers() -> dict[str, str]:
         "User-Agent": "llmlocust",
     }
     key = api_key()
+    if not key.isascii() or not key.isprintable():
+        raise ValueError(
+            "the key in LLMLOCUST_API_KEY or OPENAI_API_KEY holds characters that no key has: copy it again"
+        )
     return told | ({"Authorization": f"Bearer {key}"} if key else {})
 
 
-def _listed_models(client: Client) -> tuple[list[str], str]:
-    """What the server lists, and where that fails, why: real servers chat well without it."""
-    timeline = Timeline()
-    client.get(timeline, "/v1/models", headers())
-    if timeline.failure == "connect":
-        endpoint = client.endpoint
-        raise NotReady(
-            f"nothing answers at {endpoint.host}:{endpoint.port}: {timeline.detail}. Is the server up, and is --host right?"
-        )
-    try:
-        models = msgspec.json.decode(bytes(timeline.body), type=_Models)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return [], timeline.detail or f"HTTP {timeline.status}: {server_words(bytes(timeline.body))}"
-    return [model.id for model in models.data], ""
-
-
-def _try(client: Client, dialect: Dialect, ask: Ask) -> Record:
-    timeline = Timeline()
-    client.post(timeline, dialect.path, dialect.body(ask), headers())
-    return read(timeline, dialect, name="preflight")
-
-
 def _advice(endpoint: Endpoint, model: str, record: Record, listed: list[str], trouble: str) -> str:
-    said = f"{endpoint.authority} answered a first request with: {record.error or record.outcome}"
+    said = f"{endpoint.authority} answered a first request with: {(record.error or record.outcome).rstrip('.')}"
     if record.status in (401, 403):
         known = "The key in LLMLOCUST_API_KEY or OPENAI_API_KEY was refused" if api_key() else "It wants a key"
         return f"{said}. {known}: set LLMLOCUST_API_KEY"
     if model and listed and model not in listed:
         return f"{said}. It does not list a model {model!r}, but {', '.join(listed[:5])}: set --llm-model"
-    if not model:
+    if not model and record.status >= 400:
         return f"{said}. No model was named and /v1/models does not tell one ({trouble}): set --llm-model"
-    if record.status == 404:
+    if record.status == 404 or 300 <= record.status < 400:
         return f"{said}. Is there an OpenAI-compatible API below --host? It was asked at {endpoint.path('/v1/chat/completions')}"
-    return said
+    if record.status == 0 and not endpoint.tls:
+        return f"{said}. Does it speak TLS there? Then give https://"
+    return f"{said}. To start all the same, give --llm-preflight=false"

@@ -40,6 +40,8 @@ class Run:
         self.ledger = Ledger()
         self.plan: dict[str, Any] | None = None
         """What a ramp of ours set out to do; without one, levels are taken from the user count."""
+        self.through = False
+        """The plan was gone through to its end."""
         self.preflight = preflight
         self.began = time.time()
         self.ended: float | None = None
@@ -186,8 +188,7 @@ class Run:
         self._keeper.kill(block=False)
         self._write_rows()
         self._write_rest()
-        if self.files:
-            self.files.close()
+        self._guarded(RunFiles.close)
 
     # ── files ──
 
@@ -229,6 +230,7 @@ class Run:
             "python": platform.python_version(),
             "started": self.began,
             "ended": self.ended,
+            "stopped": None if self.plan is None or self.ended is None else not self.through,
             "target": {
                 "host": without_password(environment.host or ""),
                 "model": option(environment, "model"),
@@ -239,7 +241,11 @@ class Run:
             "user_classes": {user.__name__: _think_time(user, environment) for user in environment.user_classes},
             "clock": " and ".join(sorted(self.ledger.clocks)),
             "processes": self.processes,
-            "counts": {"sent": self.ledger.sent, "ended": self.ledger.ended, "preflight": int(bool(self.preflight))},
+            "counts": {
+                "sent": self.ledger.sent,
+                "ended": self.ledger.ended,
+                "preflight": self.preflight.get("requests", 0),
+            },
             "preflight": self.preflight,
             "rows": {"seen": self.ledger.rows_seen, "kept": self.ledger.rows_kept},
             "checks": [

@@ -12,6 +12,7 @@ from locust.runners import STATE_INIT, WORKER_REPORT_INTERVAL, MasterRunner
 from llmlocust.load.curves import BEGAN, DONE, ENDED, SETTLED, Staircase, parse_levels
 from llmlocust.numbers.levels import USERS
 from llmlocust.plugin import console
+from llmlocust.plugin.listeners import plugin_of
 from llmlocust.plugin.options import option
 from llmlocust.plugin.run import Run
 
@@ -58,10 +59,16 @@ class SteppedRamp(LoadTestShape):
     def tick(self) -> tuple[int, float] | None:
         assert self.runner is not None
         if self.runner.state == STATE_INIT or self._stairs is None:  # this very tick is what starts the test
-            first = self._levels()[0]
+            try:
+                first = self._levels()[0]
+            except ValueError as problem:  # from the web form
+                plugin_of(self.runner.environment).refuse(str(problem))
+                return None
             return first, _rate(first)
         self._advance()
         if self._stairs.phase == DONE:
+            assert self._run is not None
+            self._run.through = True
             return None
         return int(self._stairs.target), _rate(self._stairs.step)
 

@@ -43,7 +43,9 @@ class Endpoint:
         self.tls = parts.scheme == "https"
         self.host = parts.hostname
         self.port = port or (443 if self.tls else 80)
-        self.prefix = parts.path.rstrip("/")
+        # people paste what they see in examples; the protocol's own path is added anyway
+        self.prefix = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/completions")
+        self.query = f"?{parts.query}" if parts.query else ""
         user, _, self.authority = parts.netloc.rpartition("@")
         self.authorization = f"Basic {b64encode(unquote(user).encode()).decode()}" if user else ""
         self.context = _tls_context(verify=verify) if self.tls else None
@@ -52,8 +54,8 @@ class Endpoint:
         """A path below the host; a host that ends in /v1, as OpenAI's clients want it, is not given it twice."""
         first = "/" + path.lstrip("/").split("/", 1)[0]
         if self.prefix.endswith(first):
-            return self.prefix.removesuffix(first) + path
-        return self.prefix + path
+            return self.prefix.removesuffix(first) + path + self.query
+        return self.prefix + path + self.query
 
 
 def without_password(url: str) -> str:

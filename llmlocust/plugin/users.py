@@ -125,6 +125,8 @@ class LLMUser(FastHttpUser):
             raise StopUser(self._collector.refused)
         timeline = Timeline()
         body = dialect.body(ask)
+        # Locust may have decided to kill this user while it waited; it is told so here, before it sends and not after
+        gevent.sleep(0)
         seen = (lambda arrived: has_token(dialect, arrived)) if ask.stream else None
         self._collector.request_begins()
         try:

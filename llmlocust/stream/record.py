@@ -46,7 +46,7 @@ class Record(msgspec.Struct):
     answer: float | None = None
     """First answer delta − sent."""
     tpot: float | None = None
-    """(e2e − ttft) / (output tokens − tokens of the first chunk)."""
+    """(e2e − ttft) / (output tokens − tokens that were there at TTFT)."""
     arrivals: list[float] = msgspec.field(default_factory=list)
     """When each token-bearing chunk arrived, after `sent`."""
     gaps: list[float] = msgspec.field(default_factory=list)
@@ -200,16 +200,24 @@ def _note_tokens(record: Record, deltas: Sequence[Delta]) -> None:
         record.output_tokens, record.token_source = record.chunks, "chunks"
     if record.ttft is None or record.e2e is None or record.output_tokens is None:
         return
-    after_first = record.output_tokens - _tokens_of_first_chunk(deltas)
-    if after_first > 0 and record.chunks > 1:
+    after_first = record.output_tokens - _tokens_of_first_read(deltas, record)
+    if after_first > 0 and record.e2e > record.ttft:
         record.tpot = (record.e2e - record.ttft) / after_first
 
 
-def _tokens_of_first_chunk(deltas: Sequence[Delta]) -> int:
-    first = next(delta for delta in deltas if delta.kind in TOKEN_BEARING)
-    if first.usage is not None and first.usage.output_tokens:
-        return first.usage.output_tokens
-    return 1
+def _tokens_of_first_read(deltas: Sequence[Delta], record: Record) -> float:
+    """Tokens that were there at TTFT: those of the first chunk, and of every chunk that came in the same read.
+
+    Where a server counts along, by its count; else each chunk has its share of the output.
+    """
+    bearing = [delta for delta in deltas if delta.kind in TOKEN_BEARING]
+    together = sum(moment == record.ttft for moment in record.arrivals)
+    last = dict.fromkeys(delta.end for delta in bearing)
+    end = list(last)[together - 1]
+    told = [delta.usage.output_tokens for delta in bearing if delta.end == end and delta.usage is not None]
+    if told and told[0]:
+        return told[0]
+    return 1 if together == 1 else together * (record.output_tokens or 0) / record.chunks
 
 
 def _outcome(record: Record, timeline: Timeline, body: bytes) -> tuple[str, str]:
@@ -220,13 +228,16 @@ def _outcome(record: Record, timeline: Timeline, body: bytes) -> tuple[str, str]
         return _kind_of_refusal(status, words), without_ids(f"HTTP {status}: {words}")
     if record.outcome != OK:
         return ("out_of_memory" if _out_of_memory(said) else record.outcome), without_ids(said)
+    if record.finish == "[DONE]" and record.e2e is None and not record.output_tokens:
+        # no token, no reason to finish, no count: some servers end so what they break off
+        return "truncated", "the stream ended with [DONE] before any token"
     if record.finish and status == 200:
         return OK, ""
     if timeline.failure:
         return timeline.failure, without_ids(timeline.detail)
     if status == 200:
         return "truncated", f"the stream ended without an end after {'some' if record.chunks else 'no'} tokens"
-    return "bad_stream", f"HTTP {status}: neither an answer nor an error"
+    return "bad_stream", without_ids(f"HTTP {status}: {timeline.detail or 'neither an answer nor an error'}")
 
 
 def _kind_of_refusal(status: int, words: str) -> str:
