@@ -22,11 +22,14 @@ from geventhttpclient._parser import HTTPParseError
 from geventhttpclient.header import Headers
 from geventhttpclient.response import HTTPResponse
 
+from llmlocust.stream.reading import SLICE
 from llmlocust.stream.timeline import Timeline
 
 _READ = 65536
 _MOST_HEADER_BYTES = 65536
 _MOST_BODY_BYTES = 256 << 20
+_TAKEN_FROM = 4 * SLICE
+"""A body above this is read in slices before it is over."""
 _FIRST_TOKEN_WITHIN = 65536
 """Bytes of a body that are looked through for its first token; behind them it is taken to have come."""
 _NS = 1_000_000_000
@@ -57,6 +60,16 @@ class Timeouts:
     """Between two reads, once tokens flow."""
     total: float = 600.0
     """From sending until the end."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """What the one who asked wants to know of the body while it comes."""
+
+    has_token: Callable[[bytes], bool] | None = None
+    """Whether it holds a token yet; None: it is not streamed, and may take until the total time-out."""
+    take: Callable[[Timeline], bool] = lambda timeline: False
+    """Reads a slice of a long stream and lets it go; False where there was none to take."""
 
 
 class _Response(HTTPResponse):
@@ -153,13 +166,12 @@ class Connection:
 
     # ── a request and its response ──
 
-    def exchange(
-        self, timeline: Timeline, wire: bytes, timeouts: Timeouts, has_token: Callable[[bytes], bool] | None
-    ) -> bool:
+    def exchange(self, timeline: Timeline, wire: bytes, timeouts: Timeouts, listener: Listener) -> bool:
         """Send, then read until the response is over. Returns whether the connection can be used again."""
         self._timeline = timeline
         self._response = _Response(timeline)
-        self._has_token = has_token
+        self._has_token = listener.has_token
+        self._take_slice = listener.take
         self._timeouts = timeouts
         self._problem: BaseException | None = None
         self.heard = False
@@ -194,6 +206,8 @@ class Connection:
                 raise Failure(kind, f"nothing within {length:g} s")
             self._awake.clear()
             self._awake.wait(left)
+            while not self._ended and self._take_slice(self._timeline):
+                gevent.sleep(0)  # the others' bytes first
 
     def _nearest(self) -> tuple[float, str, float]:
         """The time-out that comes next: when, its error kind, its length."""
@@ -278,8 +292,10 @@ class Connection:
             raise _framing_failure(response, data, None)
         if self._has_token is not None and len(timeline.body) > before:
             self._look_for_token()
-        if len(timeline.body) > _MOST_BODY_BYTES:
-            raise Failure("bad_stream", "a body without an end")
+        if len(timeline.body) > _TAKEN_FROM:
+            self._awake.set()  # long streams are read, and let go, while they come
+            if len(timeline.body) > _MOST_BODY_BYTES:
+                raise Failure("bad_stream", "a body without an end")
 
     def _look_for_token(self) -> None:
         timeline = self._timeline

@@ -15,7 +15,9 @@ from llmlocust.plugin.transport import Client, Endpoint
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import Dialect
 from llmlocust.stream.dialects.openai import OpenAIChat
-from llmlocust.stream.record import Record, read, server_words
+from llmlocust.stream.outcomes import server_words
+from llmlocust.stream.reading import read
+from llmlocust.stream.record import Record
 from llmlocust.stream.timeline import Timeline
 
 _CONNECT = 10.0

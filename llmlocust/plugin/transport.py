@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import ssl
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from time import perf_counter_ns
 from urllib.parse import unquote, urlsplit
 
@@ -23,10 +23,11 @@ from gevent import socket
 from gevent import ssl as gevent_ssl
 
 from llmlocust.numbers.formats import ABORTED
-from llmlocust.plugin.connection import Connection, Failure, Timeouts, plain_words
+from llmlocust.plugin.connection import Connection, Failure, Listener, Timeouts, plain_words
 from llmlocust.stream.timeline import Timeline
 
 _NS = 1_000_000_000
+_DEAF = Listener()
 
 
 class Endpoint:
@@ -85,17 +86,13 @@ class Client:
         path: str,
         body: bytes,
         headers: Mapping[str, str],
-        has_token: Callable[[bytes], bool] | None = None,
+        listener: Listener = _DEAF,
     ) -> None:
-        """Send a request and fill the timeline until the response is over or failed.
-
-        `has_token` says whether a streamed body holds a token yet; without it the answer may take until the total
-        time-out.
-        """
-        self._request(timeline, "POST", path, body, headers, has_token)
+        """Send a request and fill the timeline until the response is over or failed."""
+        self._request(timeline, "POST", path, body, headers, listener)
 
     def get(self, timeline: Timeline, path: str, headers: Mapping[str, str]) -> None:
-        self._request(timeline, "GET", path, b"", headers, None)
+        self._request(timeline, "GET", path, b"", headers, _DEAF)
 
     def close(self) -> None:
         while self._idle:
@@ -108,7 +105,7 @@ class Client:
         path: str,
         body: bytes,
         headers: Mapping[str, str],
-        has_token: Callable[[bytes], bool] | None,
+        listener: Listener,
     ) -> None:
         timeline.asked_ns = perf_counter_ns()
         wire = _wire(self.endpoint, method, path, body, headers)
@@ -117,7 +114,7 @@ class Client:
         try:
             if connection is not None:
                 try:
-                    keep = connection.exchange(timeline, wire, self.timeouts, has_token)
+                    keep = connection.exchange(timeline, wire, self.timeouts, listener)
                 except Failure as failure:
                     if failure.kind != "reset" or connection.heard:
                         raise
@@ -127,7 +124,7 @@ class Client:
                     connection = None
             if connection is None:
                 connection = self._connected(timeline)
-                keep = connection.exchange(timeline, wire, self.timeouts, has_token)
+                keep = connection.exchange(timeline, wire, self.timeouts, listener)
         except Failure as failure:
             timeline.failure, timeline.detail = failure.kind, str(failure)
         except BaseException:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from time import perf_counter_ns, time
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ from locust.exception import StopUser
 from llmlocust.load.prompts import Prompts, Question
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.numbers.formats import ABORTED
-from llmlocust.plugin.connection import Timeouts
+from llmlocust.plugin.connection import Listener, Timeouts
 from llmlocust.plugin.listeners import plugin_of
 from llmlocust.plugin.options import extra_fields, option, think_time
 from llmlocust.plugin.preflight import headers
@@ -25,7 +25,8 @@ from llmlocust.plugin.transport import Client, Endpoint
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import Dialect
 from llmlocust.stream.dialects.openai import OpenAIChat, OpenAICompletions
-from llmlocust.stream.record import STALL, Record, has_token, read
+from llmlocust.stream.reading import Reading, has_token
+from llmlocust.stream.record import STALL, Record
 from llmlocust.stream.timeline import Timeline
 
 _LONGEST_PAUSE = 30.0
@@ -127,12 +128,15 @@ class LLMUser(FastHttpUser):
         body = dialect.body(ask)
         # Locust may have decided to kill this user while it waited; it is told so here, before it sends and not after
         gevent.sleep(0)
-        seen = (lambda arrived: has_token(dialect, arrived)) if ask.stream else None
+        reading = Reading(dialect, name=name, stall=self.stall)
+        listener = Listener(partial(has_token, dialect) if ask.stream else None, reading.take)
         self._collector.request_begins()
         try:
-            self._llm.post(timeline, dialect.path, body, self._headers, seen)
+            self._llm.post(timeline, dialect.path, body, self._headers, listener)
+            while reading.take(timeline):
+                gevent.sleep(0)  # the others' bytes first
         finally:  # also when the user is killed in the middle: what was sent is counted
-            record = read(timeline, dialect, name=name, stall=self.stall)
+            record = reading.finish(timeline)
             self._collector.request_ended(record)
             if record.outcome != ABORTED:  # ours to count; Locust would call it the server's failure
                 self._fire(record, dialect, timeline)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 
 import msgspec
 
@@ -45,3 +45,14 @@ class Timeline(msgspec.Struct):
     def read_of(self, end: int) -> int:
         """Which read brought the byte before `end`, so made everything up to `end` known."""
         return min(bisect_left(self.ends, end), len(self.ends) - 1)
+
+    def reads_within(self, end: int) -> int:
+        """How many reads brought nothing behind `end`."""
+        return bisect_right(self.ends, end)
+
+    def let_go(self, end: int) -> int:
+        """Forget the body up to `end`, which was read, and the reads that brought only that; says how many."""
+        reads = self.reads_within(end)
+        del self.body[:end], self.ends[:reads], self.times[:reads], self.lags[:reads]
+        self.ends = [each - end for each in self.ends]
+        return reads

@@ -12,10 +12,11 @@ import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmlocust.plugin.connection import Timeouts
+from llmlocust.plugin.connection import Listener, Timeouts
 from llmlocust.plugin.transport import Client, Endpoint
 from llmlocust.stream.dialects.openai import OpenAIChat
-from llmlocust.stream.record import Record, has_token, read
+from llmlocust.stream.reading import has_token, read
+from llmlocust.stream.record import Record
 from llmlocust.stream.timeline import Timeline
 from tests.plugin.scripted import (
     ANSWER,
@@ -38,7 +39,7 @@ SOON = Timeouts(connect=5, first_token=5, stall=5, total=10)
 
 def asks(client: Client) -> tuple[Record, Timeline]:
     timeline = Timeline()
-    client.post(timeline, "/v1/chat/completions", b"{}", {}, lambda body: has_token(CHAT, body))
+    client.post(timeline, "/v1/chat/completions", b"{}", {}, Listener(lambda body: has_token(CHAT, body)))
     return read(timeline, CHAT, name="test"), timeline
 
 
@@ -233,7 +234,7 @@ def test_arrival_times_are_the_kernels_however_late_we_read():
 
     with scripted_server(two_tokens) as server:
         timeline = Timeline()
-        client_of(server).post(timeline, "/", b"", {}, holds_the_loop)
+        client_of(server).post(timeline, "/", b"", {}, Listener(holds_the_loop))
 
     if timeline.clock != "kernel":
         pytest.skip("this kernel gives no arrival times")

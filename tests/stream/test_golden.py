@@ -7,8 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from llmlocust.stream import reading
 from llmlocust.stream.dialects.openai import OpenAIChat, OpenAICompletions
-from llmlocust.stream.record import Record, has_token, read
+from llmlocust.stream.reading import has_token, read
+from llmlocust.stream.record import Record
 from tests.stream.timelines import timeline_of
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -252,3 +254,26 @@ def test_a_document_cut_after_any_byte_is_truncated(name, complete):
         timeline = timeline_of(body[:cut], content_type="application/json", complete=complete)
         timeline.failure = "" if complete else "truncated"
         assert read(timeline, OpenAIChat()).outcome == "truncated"
+
+
+@every_golden
+def test_a_stream_that_is_read_in_slices_comes_to_the_same(golden, monkeypatch):
+    """Its bytes come read by read, and slices are taken meanwhile; small ones, so that there are many."""
+    monkeypatch.setattr(reading, "SLICE", 200)
+    full = timeline_of(golden.body, ends_of(golden.body))
+    whole = golden.read(timeline_of(golden.body, ends_of(golden.body)))
+
+    growing = timeline_of(b"")
+    growing.ended_ns = full.ended_ns
+    made = reading.Reading(golden.dialect, name="golden")
+    begin = 0
+    for end, moment in zip(full.ends, full.times, strict=True):
+        growing.body += golden.body[begin:end]
+        growing.ends.append(len(growing.body))
+        growing.times.append(moment)
+        begin = end
+        while made.take(growing):
+            pass
+
+    assert made.finish(growing) == whole
+    assert len(growing.body) < len(golden.body) or len(golden.body) <= 400

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from llmlocust.numbers.formats import ERROR_KINDS
 from llmlocust.stream.dialects.openai import OpenAIChat, OpenAICompletions
-from llmlocust.stream.record import OK, Record, is_event_stream, read, server_words, without_ids
+from llmlocust.stream.outcomes import server_words, without_ids
+from llmlocust.stream.reading import is_event_stream, read
+from llmlocust.stream.record import OK, Record
 from llmlocust.stream.timeline import Timeline
 from tests.stream.timelines import MS, SENT, timeline_of
 

@@ -1,0 +1,214 @@
+"""From a `Timeline` to a `Record`, in slices: a long stream must not hold the event loop while others' bytes wait."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from llmlocust.stream.delta import ANSWER, BAD, END, ERROR, REASONING, TOKEN_BEARING, TOOL, USAGE, Delta, Usage
+from llmlocust.stream.dialects import Dialect
+from llmlocust.stream.outcomes import outcome, plain
+from llmlocust.stream.record import OK, STALL, Record
+from llmlocust.stream.sse import NotText, events
+from llmlocust.stream.timeline import Timeline
+
+SLICE = 32768
+"""Bytes of a stream that are read at once: some 200 events, well under a millisecond."""
+
+_NS = 1e-9
+_TELLING = 16
+"""So many bytes of a body tell what it is."""
+_LONGEST_EVENT = 1 << 20
+"""Where no event has ended within so many bytes, none is looked for until the end."""
+_FAILED_FINISH = ("error", "abort")
+"""Reasons to finish that vLLM and SGLang give where the engine gave the request up."""
+
+
+def read(timeline: Timeline, dialect: Dialect, *, name: str = "", stall: float = STALL) -> Record:
+    """What a request came to, from what came over the wire."""
+    return Reading(dialect, name=name, stall=stall).finish(timeline)
+
+
+def has_token(dialect: Dialect, body: bytes) -> bool:
+    """Whether a stream has brought its first token; for the transport's time-out, while there is none."""
+    return any(delta.kind in TOKEN_BEARING for delta in _stream_deltas(dialect, body, complete=False))
+
+
+def is_event_stream(content_type: str, body: bytes | bytearray) -> bool:
+    """By what it says of itself, or where it says nothing of use, by how it begins."""
+    begin = bytes(body[:_TELLING]).lstrip()
+    if "json" in content_type or begin.startswith(b"{"):  # some servers send an error's JSON and call it a stream
+        return False
+    return "event-stream" in content_type or begin.startswith((b"data:", b"event:", b"id:", b"retry:", b":"))
+
+
+class Reading:
+    """A Record in the making: `take` slices of what has come of a stream, as often as one likes, then `finish`."""
+
+    def __init__(self, dialect: Dialect, *, name: str = "", stall: float = STALL) -> None:
+        self._dialect = dialect
+        self._stall = stall
+        self._record = Record(name=name)
+        self._answer: list[str] = []
+        self._reasoning: list[str] = []
+        self._usage = Usage()
+        self._times_told = 0
+        """How often the server told its usage."""
+        self._reads = 0
+        """Reads whose bytes were taken and let go."""
+        self._last_read = -1
+        self._bytes = 0
+        self._first_told: int | None = None
+        """Output tokens that the server had counted when the last chunk of the first read was written."""
+
+    def take(self, timeline: Timeline) -> bool:
+        """Read a slice of the events that are whole, and let its bytes go. False where less than a slice has come."""
+        if timeline.status != 200 or len(timeline.body) <= SLICE or not self._is_stream(timeline):
+            return False
+        end = _end_of_an_event(timeline.body)
+        if not end:
+            return False
+        self._take_deltas(timeline, _stream_deltas(self._dialect, bytes(timeline.body[:end]), complete=False))
+        self._record.lags += [lag * _NS for lag in timeline.lags[: timeline.reads_within(end)]]
+        self._reads += timeline.let_go(end)
+        self._bytes += end
+        return True
+
+    def finish(self, timeline: Timeline) -> Record:
+        """The response is over, or failed: read what is left."""
+        while self.take(timeline):
+            pass
+        record = self._record
+        began = timeline.sent_ns or timeline.asked_ns
+        record.status, record.retry_after = timeline.status, timeline.retry_after
+        record.sent = began * _NS
+        record.duration = max(0, timeline.ended_ns - began) * _NS
+        record.wait, record.connect, record.tls = timeline.wait, timeline.connect, timeline.tls
+        record.size = self._bytes + len(timeline.body)
+        record.clock = timeline.clock if self._reads or timeline.times else ""
+        body = bytes(timeline.body)
+        if timeline.status == 200:
+            self._finish_answer(timeline, body)
+        record.lags += [lag * _NS for lag in timeline.lags]
+        record.outcome, record.error = outcome(record, timeline, body)
+        return record
+
+    def _is_stream(self, timeline: Timeline) -> bool:
+        return bool(self._bytes) or is_event_stream(timeline.content_type, timeline.body)
+
+    def _finish_answer(self, timeline: Timeline, body: bytes) -> None:
+        """Everything but the outcome; what went wrong inside the body is left in the record for `outcome`."""
+        streamed = self._is_stream(timeline)
+        if streamed:
+            deltas = _stream_deltas(self._dialect, body, complete=timeline.complete)
+        elif "json" in timeline.content_type or body[:_TELLING].lstrip().startswith(b"{"):
+            deltas = self._dialect.document(body) if timeline.complete else []
+        elif not timeline.complete and len(body) < _TELLING:
+            deltas = []
+        else:
+            called = timeline.content_type or "no content type"
+            deltas = [Delta(BAD, len(body), f"HTTP 200 with {called}: {plain(body)}")]
+        self._take_deltas(timeline, deltas, timed=streamed)
+        if not streamed and timeline.times and timeline.complete:
+            self._record.e2e = (timeline.times[-1] - timeline.sent_ns) * _NS
+        self._sum_up()
+
+    # ── what deltas bring ──
+
+    def _take_deltas(self, timeline: Timeline, deltas: Sequence[Delta], *, timed: bool = True) -> None:
+        for delta in deltas:
+            if delta.kind == END:
+                self._note_end(delta.text)
+            elif delta.kind in (ERROR, BAD) and self._record.outcome == OK:
+                self._record.outcome = "error_event" if delta.kind == ERROR else "bad_stream"
+                self._record.error = delta.text
+            elif delta.kind == USAGE and delta.usage is not None:
+                self._usage = delta.usage
+                self._times_told += 1
+        self._answer += [delta.text for delta in deltas if delta.kind == ANSWER]
+        self._reasoning += [delta.text for delta in deltas if delta.kind == REASONING]
+        if timed:
+            self._note_times(timeline, deltas)
+
+    def _note_end(self, reason: str) -> None:
+        """`finish` is empty where the answer does not say that it ended; a reason says more than [DONE]."""
+        record = self._record
+        if reason in _FAILED_FINISH and record.outcome == OK:
+            record.outcome, record.error = "error_event", f"finish_reason: {reason}"
+        if record.finish in ("", "[DONE]"):
+            record.finish = reason or "[DONE]"
+
+    def _note_times(self, timeline: Timeline, deltas: Sequence[Delta]) -> None:
+        record, sent, times = self._record, timeline.sent_ns, timeline.times
+        chunk_end = -1
+        for delta in deltas:
+            if delta.kind not in TOKEN_BEARING:
+                continue
+            if delta.end != chunk_end:  # a chunk may bring several pieces; it arrived once
+                chunk_end = delta.end
+                index = timeline.read_of(chunk_end)
+                record.coalesced += self._reads + index == self._last_read
+                self._last_read = self._reads + index
+                record.arrivals.append((times[index] - sent) * _NS)
+            if delta.usage is not None and record.arrivals[-1] == record.arrivals[0]:
+                self._first_told = delta.usage.output_tokens
+            if record.answer is None and delta.kind in (ANSWER, TOOL):
+                record.answer = record.arrivals[-1]
+
+    # ── what they come to ──
+
+    def _sum_up(self) -> None:
+        record, usage = self._record, self._usage
+        record.text, record.reasoning = "".join(self._answer), "".join(self._reasoning)
+        if record.arrivals:
+            record.ttft, record.e2e = record.arrivals[0], record.arrivals[-1]
+            record.gaps = [later - earlier for earlier, later in pairwise(record.arrivals)]
+            record.stalls = sum(gap > self._stall for gap in record.gaps)
+        record.input_tokens, record.reasoning_tokens = usage.input_tokens, usage.reasoning_tokens
+        if usage.output_tokens is not None:
+            record.output_tokens = usage.output_tokens
+            # a server that counts along has told more than once, and what it told last holds even for a cut stream
+            record.token_source = "chunk_usage" if self._times_told > 1 else "usage"
+        elif record.chunks:
+            record.output_tokens, record.token_source = record.chunks, "chunks"
+        self._sum_up_tpot()
+
+    def _sum_up_tpot(self) -> None:
+        record = self._record
+        if record.ttft is None or record.e2e is None or record.output_tokens is None:
+            return
+        after_first = record.output_tokens - self._tokens_of_first_read()
+        if after_first > 0 and record.e2e > record.ttft:
+            record.tpot = (record.e2e - record.ttft) / after_first
+
+    def _tokens_of_first_read(self) -> float:
+        """Tokens that were there at TTFT: those of the first chunk, and of every chunk that came in the same read.
+
+        Where the server counts along, by its count; else each chunk has its share of the output.
+        """
+        if self._first_told:
+            return self._first_told
+        together = self._record.arrivals.count(self._record.arrivals[0])
+        return 1 if together == 1 else together * (self._record.output_tokens or 0) / self._record.chunks
+
+
+def _stream_deltas(dialect: Dialect, body: bytes, *, complete: bool) -> list[Delta]:
+    try:
+        found, fault = events(body, complete=complete), []
+    except NotText as problem:
+        found, fault = problem.events, [Delta(BAD, len(body), str(problem))]
+    deltas = dialect.deltas(found)
+    if deltas and deltas[-1].kind == BAD and not found[-1].whole and deltas[-1].end == found[-1].end:
+        deltas.pop()  # the rest of it never came: that makes it cut off, not bad
+    return deltas + fault
+
+
+def _end_of_an_event(body: bytearray) -> int:
+    """Where a slice of about SLICE bytes can end: behind a blank line. 0 where there is none so near."""
+    for blank_line in (b"\n\n", b"\r\n\r\n"):
+        at = body.rfind(blank_line, 0, SLICE)
+        if at < 0:
+            at = body.find(blank_line, SLICE - len(blank_line), _LONGEST_EVENT)
+        if at >= 0:
+            return at + len(blank_line)
+    return 0
