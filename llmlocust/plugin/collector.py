@@ -5,6 +5,7 @@ A worker sends it along with Locust's own reports; a process that is master and 
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from collections.abc import Callable
@@ -22,6 +23,8 @@ MESSAGE_VERSION = 1
 """Of what travels between master and workers."""
 
 _LAG_INTERVAL = 0.05
+_MOST_CALLBACK_TIME = 0.001
+_GARBAGE_THRESHOLDS = (50_000, 20, 100)
 
 
 class Collector:
@@ -35,6 +38,7 @@ class Collector:
         self.refused = ""
         """Why the run must not send anything; empty when it may."""
         self._loop_lag = 0.0
+        _keep_the_loop_free()
         self._cpu = (process_time(), perf_counter())
         gevent.spawn(self._watch_loop)
         gevent.spawn(self._gauge)
@@ -112,6 +116,18 @@ class Collector:
     def _cpu_share(self) -> float:
         (cpu, wall), self._cpu = self._cpu, (process_time(), perf_counter())
         return (self._cpu[0] - cpu) / max(self._cpu[1] - wall, 1e-3)
+
+
+def _keep_the_loop_free() -> None:
+    """Of the thieves of an event loop's time, two can be told to be quick.
+
+    Greenlets that are ready run one after the other until gevent polls again: after a millisecond instead of five.
+    Collecting garbage goes through everything that lives: what lives by now stays, and the rest is looked at rarely.
+    """
+    gevent.setswitchinterval(_MOST_CALLBACK_TIME)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GARBAGE_THRESHOLDS)
 
 
 def connect_worker(environment: Environment, collector: Collector) -> None:
