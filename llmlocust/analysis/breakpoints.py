@@ -78,6 +78,8 @@ class Verdict:
     """Those that were judged: the given ones, or the derived."""
     derived: bool = False
     unit: str = USERS
+    gone: tuple[float, str] | None = None
+    """The first load at which the server was gone, and how that showed."""
 
     def numbers(self) -> dict[str, Finding]:
         return {name: getattr(self, name) for name in ("slo_limit", "knee", "capacity", "collapse")}
@@ -87,22 +89,53 @@ def find(
     levels: Sequence[LevelFigures],
     thresholds: Sequence[Threshold] = (),
     goodput: Mapping[int, float] | None = None,
+    gone: Mapping[int, float] | None = None,
 ) -> Verdict:
-    """The verdict on a run. `goodput` is that of each level, by its index, where it is known."""
+    """The verdict on a run. `goodput` is that of each level, by its index, where it is known; `gone` has the levels
+    in which nothing could connect any more from some second on, until their end.
+    """
     unit = levels[0].unit if levels else USERS
     steps = steps_of(levels)
     judged = tuple(thresholds) or derive(steps)
-    curve = [step for step in steps if math.isfinite(step.throughput)]
+    lost = _lost_server(steps, gone or {}, unit)
+    # a level without a server says nothing of what load does to one
+    there = [step for step in steps if not any(each.level in (gone or {}) for each in step.levels)]
+    curve = [step for step in there if math.isfinite(step.throughput)]
+    knee, capacity = (_left_out(each, steps, there, unit) for each in (_knee(curve, unit), _capacity(curve, unit)))
     return Verdict(
-        slo_limit=_slo_limit(steps, judged, goodput or {}, unit, derived=not thresholds),
-        knee=_knee(curve, unit),
-        capacity=_capacity(curve, unit),
-        collapse=_collapse(steps, curve, unit),
-        cliffs=tuple(_cliffs(steps, unit)),
+        slo_limit=_slo_limit(steps, judged, goodput or {}, unit, derived=not thresholds, lost=lost),
+        knee=knee,
+        capacity=capacity,
+        collapse=_collapse(steps, there, curve, unit, lost),
+        cliffs=tuple(_cliffs(there, unit)),
         thresholds=judged,
         derived=not thresholds,
         unit=unit,
+        gone=lost,
     )
+
+
+def _left_out(finding: Finding, steps: Sequence[Step], there: Sequence[Step], unit: str) -> Finding:
+    """The finding, with the loads that had no part in it for want of a server."""
+    gone = [step.load for step in steps if step not in there]
+    if not gone:
+        return finding
+    if not there:
+        return Finding(False, "cannot be told: nothing could connect")
+    named = f"{words.series([words.load(each) for each in gone])} {words.unit_of(unit, max(gone))}"
+    return replace(finding, why=f"{finding.why}; {named} left out, as the server was gone")
+
+
+def _lost_server(steps: Sequence[Step], gone: Mapping[int, float], unit: str) -> tuple[float, str] | None:
+    """The first load at which the server was gone, and how that showed."""
+    for step in steps:
+        seconds = [gone[each.level] for each in step.levels if each.level in gone]
+        if seconds:
+            at = words.with_unit(step.load, unit)
+            if min(seconds) < 1.0:
+                return step.load, f"nothing could connect at {at}"
+            return step.load, f"from second {min(seconds):.0f} of {at} on nothing could connect"
+    return None
 
 
 # -- steps: the levels in the order of their load, those of equal load taken together
@@ -208,21 +241,23 @@ def _slo_limit(
     unit: str,
     *,
     derived: bool,
+    lost: tuple[float, str] | None = None,
 ) -> Finding:
     asked = words.series([str(each) for each in thresholds])
     source = f" (limits derived from the lowest level: {asked})" if derived else ""
 
-    def judge(step: Step) -> bool | None:
-        verdicts = [t.holds(each, goodput.get(each.level)) for each in step.levels for t in thresholds]
-        if False in verdicts:
-            return False
-        return True if True in verdicts else None
+    # what no level tells is said and left out; what only some tell is missing at the others
+    told_somewhere = [t for t in thresholds if any(_known_at(t, step, goodput) for step in steps)]
 
-    judged = [(step, judge(step)) for step in steps]
-    judged = [(step, holds) for step, holds in judged if holds is not None]
+    def judge(step: Step) -> bool | None:
+        if any(t.holds(each, goodput.get(each.level)) is False for each in step.levels for t in thresholds):
+            return False
+        return True if told_somewhere and all(_known_at(t, step, goodput) for t in told_somewhere) else None
+
+    judged = [(step, holds) for step in steps if (holds := judge(step)) is not None]
     if not judged:
         return Finding(False, f"cannot be told: no level has figures for {asked}{source}")
-    source += _not_known(thresholds, [step for step, _ in judged], goodput)
+    source += _not_known(thresholds, steps, goodput)
     noise = []
     bad = None
     for place, (step, holds) in enumerate(judged):
@@ -243,7 +278,7 @@ def _slo_limit(
         why = f"not reached up to {words.with_unit(judged[-1][0].load, unit)}: {told} held{passed_over}"
         if derived:
             why += " (limits derived from the lowest level)"
-        return Finding(False, why + _not_known(thresholds, [step for step, _ in judged], goodput))
+        return Finding(False, why + _not_known(thresholds, steps, goodput))
     after = [step.load for step, holds in judged[bad + 1 :] if holds]
     again = (
         f"; yet {words.series([words.load(each) for each in after])} held again, so measure "
@@ -252,6 +287,8 @@ def _slo_limit(
         else ""
     )
     step = judged[bad][0]
+    if lost is not None and step.load == lost[0]:
+        return _limit_by_loss([each for each, _ in judged[:bad]], step, lost[1], unit, passed_over + again + source)
     if bad == 0:
         broken = words.series([_broken(t, None, step, goodput) for t in thresholds if _value_fails(t, step, goodput)])
         why = f"already the lowest level, {words.with_unit(step.load, unit)}, does not hold: {broken}{again}{source}"
@@ -265,6 +302,16 @@ def _slo_limit(
         f"{broken}{few}{passed_over}{again}{source}"
     )
     return Finding(True, why, crossing, good.load, step.load, good.load, step.load, broken)
+
+
+def _limit_by_loss(before: Sequence[Step], step: Step, said: str, unit: str, more: str) -> Finding:
+    """The level at which the server went away is not safe, and says nothing of where the limit lies."""
+    cause = f"the server was gone ({said})"
+    if not before:
+        return Finding(True, f"{cause}, at the lowest level{more}", None, None, step.load, None, step.load, cause)
+    good = before[-1].load
+    why = f"holds at {words.with_unit(good, unit)}; then {cause}{more}"
+    return Finding(True, why, good, good, step.load, good, step.load, cause)
 
 
 def _known_at(threshold: Threshold, step: Step, goodput: Mapping[int, float]) -> bool:
@@ -391,6 +438,8 @@ def _flat_from(curve: Sequence[Step]) -> int | None:
 def _too_few(curve: Sequence[Step], unit: str) -> Finding | None:
     if not curve:
         return Finding(False, "cannot be told: the throughput of the levels is not known")
+    if not any(step.throughput > 0.0 for step in curve):
+        return Finding(False, "cannot be told: nothing succeeded at any level")
     if len(curve) == 1:
         return Finding(False, f"cannot be told from one level ({words.with_unit(curve[0].load, unit)})")
     return None
@@ -556,8 +605,16 @@ def _apart(first: Step, second: Step, metric: str, statistic: str) -> bool:
     return math.isnan(high) or math.isnan(low) or low > high
 
 
-def _collapse(steps: Sequence[Step], curve: Sequence[Step], unit: str) -> Finding:
-    found = [each for each in (_fall(curve, unit), _failing(steps, unit)) if each is not None]
+def _collapse(
+    steps: Sequence[Step],
+    there: Sequence[Step],
+    curve: Sequence[Step],
+    unit: str,
+    lost: tuple[float, str] | None,
+) -> Finding:
+    """`there` are the steps at which there was a server, `curve` those of them whose throughput is known."""
+    gone = None if lost is None else _loss(steps, lost, unit)
+    found = [each for each in (_fall(curve, unit), _failing(there, unit), gone) if each is not None]
     if found:
         first = min(found, key=lambda each: each.high or math.inf)
         others = [each.why for each in found if each is not first and each.high == first.high]
@@ -581,6 +638,17 @@ def _collapse(steps: Sequence[Step], curve: Sequence[Step], unit: str) -> Findin
     if len(curve) < 2:
         return Finding(False, f"{why}; whether throughput falls cannot be told")
     return Finding(False, f"{why}, throughput does not fall")
+
+
+def _loss(steps: Sequence[Step], lost: tuple[float, str], unit: str) -> Finding:
+    load, said = lost
+    before = [step.load for step in steps if step.load < load and step.ok]
+    why = f"{said}: the server was gone. See its log, whether it crashed under the load or was stopped; "
+    if not before:
+        why += "then run again"
+        return Finding(True, why, None, None, load, None, load)
+    why += f"then run again from {words.with_unit(before[-1], unit)} up"
+    return Finding(True, why, load, before[-1], load, before[-1], load)
 
 
 def _fall(curve: Sequence[Step], unit: str) -> Finding | None:

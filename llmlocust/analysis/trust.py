@@ -17,8 +17,24 @@ from llmlocust.numbers.thresholds import Threshold
 CPU_LIMIT = 0.9
 LAG_LIMIT = 0.05
 COALESCED_LIMIT = 0.2
+GATHERED = 0.5
+"""More tokens than this that came with an earlier one are no chance: something gathers them."""
+EMPTY_LIMIT = 0.01
+LENGTH_LIMIT = 1.25
+"""Mean lengths of answers further apart than this factor make two systems of one: requests a second and end to end \
+go with the length, and the verdict calls a growth of 1.3 times the load's a cliff."""
 ABORTED_LIMIT = 0.05
 LITTLE_LIMIT = 0.25
+THINK_FLOOR = 0.01
+"""Seconds between a user's requests that the load generator's own work may take."""
+PAUSE = 1.0
+"""Seconds that a user of ours waits at least after a failed request."""
+FAILURES_LIMIT = 0.01
+HOLD_SLACK = 1.5
+"""Seconds: levels are ended by a clock that ticks once a second."""
+SHORT = 5.0
+CYCLES = 2.0
+"""Requests of each user that a level should hold."""
 LEAST = {"p95": 20, "p99": 100}
 """Fewer successful requests than this, and the percentile is but the slowest request."""
 BOUNDED = {"p95": 73, "p99": 381}
@@ -49,6 +65,18 @@ class Facts:
     loop_lag: Mapping[int, float] = field(default_factory=dict)
     """Seconds, by level."""
     cut_off: bool = False
+    planned: Sequence[float] = ()
+    """The loads of the plan, in its order: the level of index i is the i-th of them."""
+    hold: float | None = None
+    """Seconds that each level was to be measured."""
+    stopped: bool | None = None
+    """Whether somebody ended the run before its plan was through, where the run says so."""
+    empty: Mapping[int, float] = field(default_factory=dict)
+    """Share of a level's successful requests that brought no token."""
+    busy: Mapping[int, float] = field(default_factory=dict)
+    """Mean seconds that a user was busy with a successful request, its response read to the end, by level."""
+    length_noise: Mapping[int, float] = field(default_factory=dict)
+    """Standard error of a level's mean output tokens, as a share of that mean."""
     rows_seen: int | None = None
     rows_kept: int | None = None
     sent: int | None = None
@@ -69,6 +97,8 @@ def checks(
     facts = facts or Facts()
     wanted = {threshold.statistic for threshold in thresholds}
     found = [
+        _empty(levels, facts),
+        _length(levels, facts),
         _requests(levels, "p95", facts, strict=True),
         _requests(levels, "p99", facts, strict="p99" in wanted),
         _client_cpu(facts, levels),
@@ -76,11 +106,13 @@ def checks(
         _coalesced(levels),
         _counted_chunks(levels),
         _aborted(levels),
+        _completed(levels, facts),
         _cut_off(facts),
         _sampled(facts),
         _reached(levels),
+        _held(levels),
         _lost(facts),
-        _little(levels),
+        _little(levels, facts),
         _think_time(levels, facts),
     ]
     found = list(dict.fromkeys(found))  # both percentiles have the same to say of no requests at all
@@ -110,25 +142,99 @@ def _requests(levels: Sequence[LevelFigures], statistic: str, facts: Facts, *, s
     used = [each for each in levels if each.requests]
     if not used:
         return Check("any requests", False, 0, 1, "No level has a single request: there is nothing to believe.")
+    used = [each for each in used if each.ok]
+    if not used:
+        return Check(
+            "any success", False, 0, 1, "No request succeeded at any level: there are no latencies to believe."
+        )
     fewest = min(each.ok for each in used)
     least, bounded = LEAST[statistic], BOUNDED[statistic]
     name = f"requests for {statistic}"
     short = [each for each in used if each.ok < least]
     if short:
+        hurt = strict and any(facts.decisive is None or each.level in facts.decisive for each in short)
         says = (
             f"At {_loads(short)} fewer than {least} requests succeeded (fewest: {fewest}), so {statistic} is only the "
             f"slowest of them; {bounded} are needed for one with an interval. Hold the levels longer."
+            if hurt
+            else f"{statistic} at {_loads(short)} rests on fewer than {least} requests (fewest: {fewest}): read "
+            f"{'p95' if statistic == 'p99' else 'p50'} there, or hold the levels longer."
         )
-        hurt = strict and any(facts.decisive is None or each.level in facts.decisive for each in short)
         return Check(name, not hurt, fewest, least, says, _marks(short))
     few = [each for each in used if each.ok < bounded]
     says = (
-        f"At {_loads(few)} fewer than {bounded} requests succeeded (fewest: {fewest}): {statistic} has no upper end to "
-        f"its 95 % interval there."
+        f"{statistic} at {_loads(few)} rests on fewer than {bounded} requests (fewest: {fewest}): its 95 % interval has "
+        f"no upper end there."
         if few
         else f"Every level has at least {fewest} successful requests, enough for {statistic} with an interval."
     )
     return Check(name, True, fewest, least, says, _marks(few))
+
+
+def _empties(levels: Sequence[LevelFigures], facts: Facts) -> Iterable[tuple[float, LevelFigures]]:
+    """The share of each level's successes that brought no token; levels that do not tell are left out."""
+    timed = any(each.metric("e2e").count for each in levels)
+    for each in levels:
+        if not each.ok:
+            continue
+        known = timed or each.output_tokens == 0.0
+        # who has a last token has an end-to-end time
+        untimed = 1.0 - min(each.ok, each.metric("e2e").count) / each.ok if known else math.nan
+        share = max((part for part in (untimed, facts.empty.get(each.level, math.nan)) if part >= 0.0), default=None)
+        if share is not None:
+            yield share, each
+
+
+def _empty(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
+    """A server that answers 200 without a word is fast, and no success."""
+    known = list(_empties(levels, facts))
+    if not known:
+        return None
+    worst = max(share for share, _ in known)
+    over = [each for share, each in known if share > EMPTY_LIMIT]
+    if over:
+        says = (
+            f"At {_loads(over)} up to {words.share(worst)} of the successful requests brought no token: their "
+            f"throughput is that of empty answers. Look at one by hand (the prompt, max tokens, the server's log)."
+        )
+        return Check("empty answers", False, worst, EMPTY_LIMIT, says, _marks(over))
+    says = (
+        "Every successful request brought tokens."
+        if worst == 0.0
+        else f"At most {words.share(worst)} of a level's successful requests brought no token."
+    )
+    return Check("empty answers", True, worst, EMPTY_LIMIT, says)
+
+
+def _length(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
+    """Levels compare only where their answers are about as long."""
+    told = sorted((each for each in levels if each.output_tokens > 0.0 and each.ok), key=lambda each: each.load)
+    if len(told) < 2:
+        return None
+    base = told[0]
+
+    def noise(each: LevelFigures) -> float:
+        # lengths that are not told one by one are taken as spread as widely as their mean
+        return facts.length_noise.get(each.level, 1.0 / math.sqrt(each.ok))
+
+    def apart(each: LevelFigures) -> float:
+        return min(20.0, abs(math.log(each.output_tokens) - math.log(base.output_tokens)))
+
+    off = [
+        each for each in told[1:] if apart(each) - 1.645 * math.hypot(noise(each), noise(base)) > math.log(LENGTH_LIMIT)
+    ]
+    worst = max(told[1:], key=apart)
+    factor = math.exp(apart(worst))
+    if off:
+        worst = max(off, key=apart)
+        says = (
+            f"Answers had {words.digits(base.output_tokens)} tokens on average at {_loads([base])}, but "
+            f"{words.digits(worst.output_tokens)} at {_loads([worst])}: {_loads(off)} cannot be compared with the lowest "
+            f"level. Fix the length (--llm-max-tokens, the same prompts), or see whether the server cuts answers short."
+        )
+        return Check("answer length", False, math.exp(apart(worst)), LENGTH_LIMIT, says, _marks(off))
+    says = f"Answers are about as long at every level (means at most {words.digits(factor)} times apart)."
+    return Check("answer length", True, factor, LENGTH_LIMIT, says)
 
 
 def _by_level(values: Mapping[int, float], levels: Sequence[LevelFigures], limit: float) -> list[LevelFigures]:
@@ -175,9 +281,14 @@ def _coalesced(levels: Sequence[LevelFigures]) -> Check | None:
     worst = max(each.coalesced for each in known)
     over = [each for each in known if each.coalesced > COALESCED_LIMIT]
     if over:
+        gathered = (
+            "Something between server and generator gathers tokens (a proxy that buffers?), or the server sends several "
+            "at once: TTFT may read late and TPOT short; end to end and throughput hold."
+        )
+        mild = "Of those gaps only the sum is known, so gap percentiles and stalls there are not the server's."
         says = (
-            f"At {_loads(over)} up to {words.share(worst)} of the tokens came together with an earlier one: of those "
-            f"gaps only the sum is known. Read TPOT rather than the gap percentiles there."
+            f"At {_loads(over)} up to {words.share(worst)} of the tokens came together with an earlier one. "
+            f"{gathered if worst > GATHERED else mild}"
         )
         return Check("coalesced tokens", False, worst, COALESCED_LIMIT, says, _marks(over))
     says = f"At most {words.share(worst)} of the tokens came together with an earlier one."
@@ -219,6 +330,44 @@ def _aborted(levels: Sequence[LevelFigures]) -> Check | None:
     return Check("aborted requests", True, worst, ABORTED_LIMIT, says)
 
 
+def _completed(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
+    """Whether all that was planned was measured."""
+    told = f"stopped after {_held_whole(levels, facts)} of {len(facts.planned)} levels"
+    if not facts.planned:
+        if not facts.stopped:
+            return None
+        return Check("run completed", False, None, None, "The run was stopped before it was through.")
+    last = max((each.level for each in levels), default=-1)
+    begun = [each for each in levels if each.window > 0.0]
+    cut = [each for each in begun if _cut_short(each, facts)]
+    never = list(facts.planned[last + 1 :]) + [each.load for each in levels if not each.window > 0.0]
+    if not (cut or never or facts.stopped):
+        return Check("run completed", True, len(begun), len(facts.planned), "Every level of the plan was measured.")
+    unit = levels[0].unit if levels else USERS
+    parts = [
+        f"{words.with_unit(each.load, unit)} {'was' if each.load == 1 else 'were'} held {words.digits(each.window)} of "
+        f"{words.digits(facts.hold or 0.0)} s"
+        for each in cut
+    ]
+    if never:
+        named = words.series([words.load(each) for each in never])
+        parts.append(f"{named} {words.unit_of(unit, never[0] if len(never) == 1 else 2)} never came")
+    says = "; ".join([told, *parts])
+    return Check("run completed", False, len(begun) - len(cut), len(facts.planned), _sentence(says), _marks(cut))
+
+
+def _cut_short(figures: LevelFigures, facts: Facts) -> bool:
+    return facts.hold is not None and figures.window < facts.hold - HOLD_SLACK
+
+
+def _held_whole(levels: Sequence[LevelFigures], facts: Facts) -> int:
+    return sum(each.window > 0.0 and not _cut_short(each, facts) for each in levels)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
 def _cut_off(facts: Facts) -> Check | None:
     if not facts.cut_off:
         return None
@@ -248,6 +397,32 @@ def _reached(levels: Sequence[LevelFigures]) -> Check | None:
     return Check("levels reached", False, len(missed), 0, says, _marks(missed))
 
 
+def _held(levels: Sequence[LevelFigures]) -> Check | None:
+    """Levels too short to have come to rest: said, as what is wrong with them shows in the other checks."""
+    brief = [each for each in levels if 0.0 < each.window < SHORT]
+    few = [
+        each
+        for each in levels
+        if each.unit == USERS and each.window > 0.0 and each.ok and each.load > 0 and each.requests < CYCLES * each.load
+    ]
+    if not brief and not few:
+        return None
+    parts = []
+    if brief:
+        least = min(each.window for each in brief)
+        parts.append(
+            f"{_loads(brief)} {_were(brief)} measured for less than {SHORT:g} s (shortest: {words.digits(least)} s)"
+        )
+    if few:
+        parts.append(f"at {_loads(few)} there were fewer than {CYCLES:g} requests a user")
+    says = f"{'; '.join(parts)}: such a level has hardly come to rest. Hold the levels longer"
+    return Check("level length", True, None, None, _sentence(says), tuple(sorted({*_marks(brief), *_marks(few)})))
+
+
+def _were(levels: Sequence[LevelFigures]) -> str:
+    return "was" if len(levels) == 1 and levels[0].load == 1 and levels[0].unit == USERS else "were"
+
+
 def _lost(facts: Facts) -> Check | None:
     if facts.sent is None or facts.ended is None:
         return None
@@ -258,59 +433,105 @@ def _lost(facts: Facts) -> Check | None:
     return Check("lost requests", False, lost, 0, says)
 
 
-def _cycles(levels: Sequence[LevelFigures]) -> Iterable[tuple[LevelFigures, float, float]]:
-    """Closed-loop levels that Little's law can be asked about, with X·R and the users that were there."""
+@dataclass(frozen=True)
+class _Cycle:
+    """A closed-loop level that Little's law can be asked about."""
+
+    figures: LevelFigures
+    users: float
+    response: float
+    """R: seconds that a user is busy with a request."""
+
+    @property
+    def length(self) -> float:
+        """N/X: seconds from one request of a user to its next."""
+        return self.users / self.figures.throughput
+
+    @property
+    def between(self) -> float:
+        """N/X − R: what is left of it between two requests."""
+        return self.length - self.response
+
+    @property
+    def noise(self) -> float:
+        """What X may be off, as a share: by chance, and as a window cuts the first and the last cycle of each user."""
+        figures = self.figures
+        counted = figures.throughput * figures.window if figures.window > 0 else float(figures.ok)
+        edges = self.length / figures.window if figures.window > 0 else 0.0
+        return 1.96 / math.sqrt(max(counted, 1.0)) + edges
+
+
+def _cycles(levels: Sequence[LevelFigures], facts: Facts) -> Iterable[_Cycle]:
     for each in levels:
         users = each.load if math.isnan(each.users) else each.users
-        busy = each.throughput * each.metric("e2e").mean
-        if each.unit == USERS and users > 0 and each.ok >= 30 and each.errors <= 0.05 and busy > 0:
-            yield each, busy, users
+        response = facts.busy.get(each.level, each.metric("e2e").mean)
+        counted = each.unit == USERS and users > 0 and each.ok >= 30 and each.errors <= 0.05
+        if counted and 0.0 < each.throughput * response < math.inf:
+            yield _Cycle(each, users, response)
 
 
-def _little(levels: Sequence[LevelFigures]) -> Check | None:
+def _little(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     """No more requests can be in flight than there are users: X·R ≤ N."""
-    known = [(busy / users, each) for each, busy, users in _cycles(levels)]
+    known = [(each.response / each.length, each) for each in _cycles(levels, facts)]
     if not known:
         return None
     worst = max(part for part, _ in known)
     limit = 1.0 + LITTLE_LIMIT
-    over = [each for part, each in known if part > limit]
+    over = [
+        each.figures for part, each in known if part > limit + each.noise and each.response - each.length > THINK_FLOOR
+    ]
     if over:
         says = (
             f"At {_loads(over)} throughput × latency is {words.digits(worst)} times the users: by Little's law these "
             f"figures are not of the same requests (more users than said, or a window that was too short)."
         )
         return Check("Little's law", False, worst, limit, says, _marks(over))
-    says = f"Throughput × latency never exceeds the users (at most {words.digits(worst)} of them), as it must be."
-    return Check("Little's law", True, worst, limit, says)
+    says = "Throughput × latency never exceeds the users by more than noise, as it must be"
+    return Check("Little's law", True, worst, limit, f"{says} (at most {words.digits(worst)} of them).")
 
 
 def _think_time(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     """N = X (R + Z), with the think time Z that the users were said to take."""
-    if facts.think_time is None:
+    think = facts.think_time
+    if think is None:
         return None
     known = [
-        ((busy + each.throughput * facts.think_time) / users, each)
-        for each, busy, users in _cycles(levels)
-        if each.window > 5.0 * facts.think_time
+        each
+        for each in _cycles(levels, facts)
+        if each.figures.window > 5.0 * think and _failures_count_little(each.figures, each.users)
     ]
     if not known:
         return None
-    off = [(part, each) for part, each in known if abs(part - 1.0) > LITTLE_LIMIT]
-    worst = max((part for part, _ in known), key=lambda part: abs(part - 1.0))
-    if off:
-        seen = [each.load / each.throughput - each.metric("e2e").mean for _, each in off]
+
+    def off(each: _Cycle) -> bool:
+        room = max(THINK_FLOOR, (LITTLE_LIMIT + each.noise) * each.length)
+        # less than no time between requests is for Little's law itself to say
+        return abs(max(0.0, each.between) - think) > room
+
+    parts = [(each.response + think) / each.length for each in known]
+    worst = max(parts, key=lambda part: abs(part - 1.0))
+    wrong = [each for each in known if off(each)]
+    if wrong:
+        seen = sum(max(0.0, each.between) for each in wrong) / len(wrong)
+        why = "; the load generator's own work may be what takes it" if seen > think else ""
         says = (
-            f"A think time of {words.duration(facts.think_time)} does not fit the figures at "
-            f"{_loads(each for _, each in off)}: users, throughput and latency there say "
-            f"{words.duration(max(0.0, sum(seen) / len(seen)))} (Little's law, N = X·(R + Z))."
+            f"A think time of {words.duration(think)} does not fit the figures at "
+            f"{_loads(each.figures for each in wrong)}: users, throughput and the time of a request leave "
+            f"{words.duration(seen) if seen >= 0.001 else 'no time'} between two requests of a user (Little's law, "
+            f"N = X·(R + Z)){why}."
         )
-        return Check("think time", False, worst, 1.0 + LITTLE_LIMIT, says, _marks(each for _, each in off))
-    says = f"Users, throughput, latency and the think time of {words.duration(facts.think_time)} fit together."
+        return Check("think time", False, worst, 1.0 + LITTLE_LIMIT, says, _marks(each.figures for each in wrong))
+    says = f"Users, throughput, latency and the think time of {words.duration(think)} fit together."
     return Check("think time", True, worst, 1.0 + LITTLE_LIMIT, says)
 
 
-_WAIT = re.compile(r"wait ([0-9.]+)(?: to ([0-9.]+))? s")
+def _failures_count_little(figures: LevelFigures, users: float) -> bool:
+    """A user pauses after a failure: that is no think time, and must not be much of the users' time."""
+    return figures.errors <= FAILURES_LIMIT and figures.failed * PAUSE <= 0.02 * users * figures.window
+
+
+_NUMBER = r"([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]{1,2})?)"
+_WAIT = re.compile(rf"wait {_NUMBER}(?: to {_NUMBER})? s")
 
 
 def think_time_of(user_classes: Mapping[str, str]) -> float | None:

@@ -46,7 +46,7 @@ def digits(value: float) -> str:
 
 def load(value: float) -> str:
     """A load as it was asked for: whole numbers whole."""
-    return f"{value:.0f}" if value.is_integer() else digits(value)
+    return f"{value:.0f}" if float(value).is_integer() else digits(value)
 
 
 def with_unit(value: float, unit: str) -> str:

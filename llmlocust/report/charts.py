@@ -259,7 +259,7 @@ def _curve(axes: Axes, levels: Sequence[LevelFigures], name: str, colour: str, t
         counted = np.array([max(1.0, each.throughput * each.window) for each in levels])
         spread = 1.96 * values / np.sqrt(np.where(np.isnan(counted), 1e9, counted))
         axes.fill_between(loads, np.maximum(0.0, values - spread), values + spread, color=colour, alpha=0.15, lw=0)
-    axes.set_ylim(bottom=0.0)
+    axes.set_ylim(bottom=0.0, top=None if values.max() > 0.0 else 1.0)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.set_title(title)
 

@@ -10,12 +10,14 @@ import csv
 import io
 import json
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from llmlocust.numbers import formats
@@ -71,18 +73,72 @@ class RunFrames:
     notes: list[str] = field(default_factory=list)
     """Sentences: what was wrong with the files, and was done about it."""
 
+    rebuilt: bool = False
+    """Whether the levels were worked out again from the requests: their windows then are a little short."""
+
     def goodput(self, thresholds: Sequence[Threshold]) -> dict[int, float]:
-        """Requests a second that met every latency threshold, by level; empty where the requests are not known."""
-        if self.requests is None or self.requests.empty:
+        """Requests a second that met every latency threshold, by level; empty where the requests are not known.
+
+        The good share of the level's successful requests times its throughput: rows may be a sample.
+        """
+        rows = self._successes()
+        if rows is None:
             return {}
-        good = self.requests[_good(self.requests, thresholds)]
-        over = good["sent"] + good["duration"] / 1000.0
-        weights = _weights(good)
-        known = [each for each in self.levels if each.window > 0 and not math.isnan(each.settled)]
+        weights = _weights(rows)
+        by_level = rows["level"]
+        share = (weights * _good(rows, thresholds)).groupby(by_level).sum() / weights.groupby(by_level).sum()
+        shares = _of_levels(share.clip(0.0, 1.0))
         return {
-            each.level: float(weights[(over >= each.settled) & (over < each.settled + each.window)].sum()) / each.window
-            for each in known
+            each.level: shares.get(each.level, 0.0) * each.throughput
+            for each in self.levels
+            if math.isfinite(each.throughput) and (each.level in shares or each.throughput == 0.0)
         }
+
+    def _successes(self) -> pd.DataFrame | None:
+        """The rows that count in their level's latencies."""
+        if self.requests is None:
+            return None
+        rows = self.requests
+        return rows[(rows["outcome"] == OK) & (rows["measured"] == 1) & rows["level"].notna()]
+
+    def empty(self) -> dict[int, float]:
+        """Share of each level's successful requests that brought no token."""
+        rows = self._successes()
+        return {} if rows is None else _weighted(rows, _is_empty(rows)[rows["chunks"].notna()])
+
+    def whole(self) -> bool:
+        """Whether answers came in one piece: known from end to end, and never in chunks."""
+        rows = self._successes()
+        if rows is None or rows.empty:
+            return False
+        return bool((rows["e2e"].notna() & rows["ttft"].isna() & (rows["chunks"] == 0)).mean() > 0.99)
+
+    def busy(self) -> dict[int, float]:
+        """Mean seconds for which a successful request kept its user, by level."""
+        rows = self._successes()
+        if rows is None:
+            return {}
+        told = rows["duration"] + rows["wait"].fillna(0.0) + rows["connect"].fillna(0.0)
+        return _weighted(rows, told.dropna() / 1000.0)
+
+    def length_noise(self) -> dict[int, float]:
+        """Standard error of each level's mean output tokens, as a share of it."""
+        rows = self._successes()
+        if rows is None:
+            return {}
+        lengths = rows[rows["output_tokens"] > 0].groupby("level")["output_tokens"]
+        # one length alone tells nothing of their spread
+        known = (lengths.std() / lengths.mean() / lengths.count() ** 0.5)[lengths.count() >= 5]
+        return _of_levels(known)
+
+    def gone(self) -> dict[int, float]:
+        """Levels in which nothing could connect from some second on until their end, with that second."""
+        if self.requests is None:
+            return {}
+        rows = self.requests[self.requests["outcome"] != formats.ABORTED]
+        over = rows["sent"] + rows["duration"] / 1000.0
+        found = {each.level: _gone_from(each, rows, over) for each in self.levels}
+        return {level: seconds for level, seconds in found.items() if seconds is not None}
 
     def distributions(self, metric: str) -> dict[int, Histogram]:
         """How a duration (seconds) was spread, by level."""
@@ -101,8 +157,17 @@ class RunFrames:
 
 
 def load_run(prefix: str | Path) -> RunFrames:
-    """Read the run that a prefix, a folder with one run in it, or one of the run's files names."""
+    """Read the run that a prefix, a folder with one run in it, or one of the run's files names. Raises RunError."""
     path = _prefix_of(Path(prefix))
+    try:
+        return _load(path)
+    except (ValueError, TypeError, LookupError, ArithmeticError, csv.Error) as problem:
+        # what no reader foresaw in a file that somebody damaged; UnicodeError and pandas' errors are ValueErrors
+        said = " ".join(str(problem).split())[:160]
+        raise RunError(f"{path}: its files are damaged ({said}); llmlocust cannot read them as a run") from problem
+
+
+def _load(path: Path) -> RunFrames:
     ours = _existing(path, _OUR_FILES)
     if formats.LEVELS in ours or formats.REQUESTS in ours:
         run = _load_ours(path, ours)
@@ -182,36 +247,55 @@ def _read(path: Path, required: Iterable[str], words: set[str], notes: list[str]
         raise RunError(f"{path}: empty; the run wrote nothing, so run it again (or longer)")
     whole = data.rstrip(b"\0")
     whole = whole[: whole.rfind(b"\n") + 1]
-    header = (whole or data).split(b"\n", 1)[0].decode("utf-8-sig", "replace")
-    columns = next(csv.reader([header]), [])
+    columns = _columns_of((whole or data).split(b"\n", 1)[0])
     missing = [each for each in required if each not in columns]
     if missing:
         raise RunError(f"{path}: not a file of llmlocust or Locust, it has no column {missing[0]!r}")
     if len(whole) < len(data):
         notes.append(f"The last line of {path.name} was cut off and is left out.")
     frame, dropped = _parse(whole or data, columns, words)
+    if missing := [each for each in required if each not in frame]:
+        raise RunError(f"{path}: damaged, its column {missing[0]!r} cannot be read")
     if dropped:
         notes.append(f"{path.name}: {dropped} broken lines at its end are left out.")
     for name in frame.columns:
         if name not in words:
-            frame[name] = pd.to_numeric(frame[name], errors="coerce")
+            numbers = pd.to_numeric(frame[name], errors="coerce").astype(float)
+            frame[name] = numbers.where(numbers.abs() <= _MOST)
     return frame
+
+
+_MOST = 1e15
+"""No number of ours is larger; what is, is damage."""
+
+
+def _columns_of(header: bytes) -> list[str]:
+    """The names in a header line. A carriage return inside it is no end of a line to us, as it is none to a writer."""
+    text = header.decode("utf-8-sig", "replace").replace("\r", "")
+    try:
+        return next(csv.reader([text]), [])
+    except csv.Error:  # a NUL, or a field without an end
+        return []
 
 
 def _parse(data: bytes, columns: Sequence[str], words: set[str]) -> tuple[pd.DataFrame, int]:
     for dropped in range(20):
         try:
-            frame = pd.read_csv(
-                io.BytesIO(data),
-                dtype={name: str for name in columns if name in words},
-                keep_default_na=False,
-                na_values={name: ["", "N/A"] for name in columns if name not in words},
-                encoding="utf-8",
-                encoding_errors="replace",
-                on_bad_lines="skip",
-                index_col=False,
-                low_memory=False,
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", pd.errors.ParserWarning)  # of lines that are too long
+                frame = pd.read_csv(
+                    io.BytesIO(data),
+                    dtype={name: str for name in columns if name in words},
+                    keep_default_na=False,
+                    na_values={name: ["", "N/A"] for name in columns if name not in words},
+                    encoding="utf-8",
+                    encoding_errors="replace",
+                    on_bad_lines="skip",
+                    index_col=False,
+                    low_memory=False,
+                )
+        except pd.errors.EmptyDataError:
+            break
         except pd.errors.ParserError:  # a quoted text that was cut off before its end
             data = data[: data.rstrip(b"\r\n").rfind(b"\n") + 1]
         else:
@@ -222,7 +306,7 @@ def _parse(data: bytes, columns: Sequence[str], words: set[str]) -> tuple[pd.Dat
 def _read_info(path: Path, notes: list[str]) -> dict[str, Any]:
     try:
         info = json.loads(path.read_text(encoding="utf-8", errors="replace"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         notes.append(f"{path.name} cannot be read, so what was run is not known.")
         return {}
     if not isinstance(info, dict):
@@ -258,6 +342,7 @@ def _load_ours(prefix: Path, files: dict[str, Path]) -> RunFrames:
         run.levels = _read_levels(files[formats.LEVELS], run.notes)
     if not run.levels and run.requests is not None and not run.requests.empty:
         run.levels = _rebuilt(run)
+        run.rebuilt = bool(run.levels)
         if run.levels:
             run.notes.append(
                 f"No whole {prefix.name}_{formats.LEVELS}: the levels were worked out again from the requests."
@@ -309,33 +394,90 @@ def _read_levels(path: Path, notes: list[str]) -> list[LevelFigures]:
     levels, broken = [], 0
     for row in frame.to_dict("records"):
         try:
-            levels.append(LevelFigures.of_row({str(name): str(value) for name, value in row.items()}))
+            read = LevelFigures.of_row({str(name): str(value) for name, value in row.items()})
         except (ValueError, OverflowError):
+            broken += 1
+            continue
+        if _makes_sense(read):
+            levels.append(read)
+        else:
             broken += 1
     if broken:
         notes.append(f"{path.name}: {broken} rows hold what is no number and are left out.")
     return levels
 
 
+def _makes_sense(read: LevelFigures) -> bool:
+    """Whether figures can be what was counted, whatever a damaged file says."""
+    counts = (read.level, read.requests, read.ok, read.aborted, read.stalls, *read.error_kinds.values())
+    times = (read.load, read.users, read.began, read.settled, read.ended, read.window, read.throughput)
+    shares = (read.coalesced, read.counted_chunks)
+    means = (read.output_tokens_per_s, read.output_tokens, read.input_tokens)
+    durations = [value for each in read.metrics.values() for value in (each.mean, each.most, *each.quantiles.values())]
+    return (
+        all(0 <= each <= _MOST for each in counts)
+        and read.ok <= read.requests
+        and all(math.isnan(each) or 0.0 <= each <= _MOST for each in (*times, *shares, *means, *durations))
+    )
+
+
 def _all_words(path: Path) -> set[str]:
     try:
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            return set(next(csv.reader(file), []))
-    except (OSError, csv.Error):
+        with path.open("rb") as file:
+            return set(_columns_of(file.readline()))
+    except OSError:
         return set()
 
 
+_LEAST_REFUSED = 5
+_NO_SERVER = ("connect", "reset")
+
+
+def _gone_from(level: LevelFigures, rows: pd.DataFrame, over: pd.Series) -> float | None:
+    """Seconds after the level began from which on nothing succeeded, where every attempt failed to connect."""
+    failed = sum(level.error_kinds.values())
+    # a server that dies cuts its streams, too
+    lost = sum(level.error_kinds.get(kind, 0) for kind in (*_NO_SERVER, "truncated"))
+    if not failed or lost < 0.9 * failed or math.isnan(level.began):
+        return None
+    end = level.ended if math.isfinite(level.ended) else math.inf
+    inside = (over >= level.began) & (rows["outcome"] == OK) & (rows["sent"] < end)
+    last = max(level.began, float(over[inside].max())) if inside.any() else level.began
+    after = rows[(rows["level"] == level.level) & (rows["sent"] > last)]
+    refused = int(after["outcome"].isin(_NO_SERVER).sum())
+    if refused < _LEAST_REFUSED or refused < 0.9 * len(after):
+        return None
+    return last - level.began
+
+
+def _is_empty(rows: pd.DataFrame) -> pd.Series:
+    """Requests that brought no token: none told, none seen, and not an answer in one piece, whose tokens nobody told."""
+    told = rows["output_tokens"]
+    return (rows["chunks"] == 0) & ((told == 0) | (told.isna() & rows["e2e"].isna()))
+
+
+def _weighted(rows: pd.DataFrame, values: pd.Series) -> dict[int, float]:
+    """The weighted mean of the values by level."""
+    weights, levels = _weights(rows)[values.index], rows["level"][values.index]
+    return _of_levels((values * weights).groupby(levels).sum() / weights.groupby(levels).sum())
+
+
+def _of_levels(values: pd.Series) -> dict[int, float]:
+    known = values.dropna()
+    return {int(level): float(value) for level, value in zip(known.index.tolist(), known.tolist(), strict=True)}
+
+
 def _weights(rows: pd.DataFrame) -> pd.Series:
-    return rows["weight"].fillna(1.0)
+    return rows["weight"].fillna(1.0).clip(lower=1.0)
 
 
 def _good(requests: pd.DataFrame, thresholds: Sequence[Threshold]) -> pd.Series:
-    """thresholds.is_good for a whole frame at once."""
-    good = requests["outcome"] == OK
+    """thresholds.is_good for a whole frame at once. An answer without a token is none."""
+    good = (requests["outcome"] == OK) & ~_is_empty(requests)
     for threshold in thresholds:
         if threshold.column is not None:
             seconds = requests[threshold.column] / 1000.0
-            good &= seconds.isna() | seconds.map(threshold.met_by, na_action="ignore").fillna(True).astype(bool)
+            good &= np.array([math.isnan(each) or threshold.met_by(each) for each in seconds], dtype=bool)
     return good
 
 

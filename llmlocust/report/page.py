@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from llmlocust.analysis import words
-from llmlocust.analysis.breakpoints import Finding, Verdict, find
+from llmlocust.analysis.breakpoints import Finding, Verdict, find, steps_of
 from llmlocust.analysis.trust import Check, Facts, checks, think_time_of
 from llmlocust.numbers.formats import ERROR_KINDS, FORMAT
 from llmlocust.numbers.levels import RATE, USERS, LevelFigures
@@ -38,6 +38,8 @@ class Report:
     goodput: Mapping[int, float]
     thresholds: Sequence[Threshold] = ()
     """Those that were asked for; `verdict.thresholds` has the derived ones where none were."""
+    unknown: Sequence[str] = ()
+    """Sentences: what could not be known."""
     unit: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -69,12 +71,24 @@ def build(run: RunFrames, thresholds: Sequence[Threshold] = ()) -> Report:
     """Judge a run."""
     # which requests are good needs limits: the given ones, or those that the verdict derives
     goodput = run.goodput(thresholds)
-    verdict = find(run.levels, thresholds, goodput)
+    verdict = find(run.levels, thresholds, goodput, run.gone())
     if not thresholds:
         goodput = run.goodput(verdict.thresholds)
-    return Report(
-        run, verdict, checks(run.levels, _facts(run, verdict), verdict.thresholds), goodput, tuple(thresholds)
+    found = checks(run.levels, _facts(run, verdict), verdict.thresholds)
+    return Report(run, verdict, found, goodput, tuple(thresholds), [*run.unknown, *_in_one_piece(run)])
+
+
+def _in_one_piece(run: RunFrames) -> list[str]:
+    """Whether a server sent whole answers where streams are asked for; a user class may ask for none."""
+    if not run.whole() or any(each.metric("ttft").count for each in run.levels):
+        return []
+    if _mapping(run.info.get("options")).get("llm_stream") is False:
+        return []
+    said = (
+        "Time to first token, gaps between tokens and TPOT: the answers came in one piece although a stream was asked "
+        "for (unless a user class says stream = False); the server or something before it ignores stream: true."
     )
+    return [said]
 
 
 def _facts(run: RunFrames, verdict: Verdict) -> Facts:
@@ -84,6 +98,12 @@ def _facts(run: RunFrames, verdict: Verdict) -> Facts:
         client_cpu=_by_level(run, "client_cpu"),
         loop_lag={level: value / 1000.0 for level, value in _by_level(run, "loop_lag").items()},
         cut_off="ended" in info and info["ended"] is None,
+        planned=_planned(_mapping(info.get("plan"))) if run.source == OURS else (),
+        hold=None if run.rebuilt else _number(_mapping(info.get("plan")).get("hold")),
+        stopped=info["stopped"] if isinstance(info.get("stopped"), bool) else None,
+        empty=run.empty(),
+        busy=run.busy(),
+        length_noise=run.length_noise(),
         rows_seen=_count(rows.get("seen")),
         rows_kept=_count(rows.get("kept")),
         sent=_count(counts.get("sent")),
@@ -112,8 +132,20 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def _planned(plan: Mapping[str, Any]) -> tuple[float, ...]:
+    loads = [_number(each) for each in _listed(plan.get("levels"))]
+    return tuple(each for each in loads if each is not None)
+
+
+def _number(value: Any) -> float | None:
+    """A number that somebody wrote; None for what is none, or too large to be one of ours."""
+    known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e15
+    return float(value) if known else None
+
+
 def _count(value: Any) -> int | None:
-    return int(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    known = _number(value)
+    return None if known is None else int(known)
 
 
 def _by_level(run: RunFrames, column: str) -> dict[int, float]:
@@ -136,22 +168,70 @@ def _own_check(told: Any) -> Check | None:
 
 
 def headline(report: Report) -> str:
-    """The verdict in a sentence that everybody understands."""
+    """The verdict in a sentence that everybody understands; a second one where the run was stopped early."""
+    return _safe(report) + _stopped(report)
+
+
+def _safe(report: Report) -> str:
     verdict, unit = report.verdict, report.unit
     limit = verdict.slo_limit
-    top = max((each.load for each in report.levels if each.load > 0), default=math.nan)
     if not limit.reached:
-        if limit.why.startswith("cannot") or math.isnan(top):
-            return "Whether it is safe cannot be told from these figures: no level has what the limits speak of."
-        breaks = _first_break(verdict)
-        safe = f"Held every limit at all levels, up to {words.with_unit(top, unit)}"
-        return f"{safe}; {breaks}." if breaks else f"{safe}; where it breaks was not reached."
+        return _held(report)
     bad = words.with_unit(limit.level_bad or 0.0, unit)
+    if verdict.gone is not None and verdict.gone[0] == limit.level_bad:
+        if limit.level_ok is None:
+            return f"The server was not there: {verdict.gone[1]}."
+        ok = words.with_unit(limit.level_ok, unit)
+        return f"Safe up to {ok}; then the server was gone: {verdict.gone[1]}."
     why = _why_it_breaks(verdict, limit)
     if limit.level_ok is None:
         return f"Not safe even at the lowest level, {bad}: {why}."
     ok = words.load(limit.level_ok)
     return f"Safe up to {words.with_unit(limit.level_ok, unit)}; breaks between {ok} and {bad.split()[0]}: {why}."
+
+
+def _held(report: Report) -> str:
+    """Nothing broke: what held, and at which levels that is known."""
+    verdict, unit = report.verdict, report.unit
+    steps = steps_of(report.levels)
+    judged = [each for step in steps for each in step.levels]
+    told = [each for each in verdict.thresholds if any(_told(report, each, level) for level in judged)]
+    held = [each for each in judged if told and all(_told(report, limit, each) for limit in told)]
+    if not held or verdict.slo_limit.why.startswith("cannot"):
+        return "Whether it is safe cannot be told from these figures: no level has what the limits speak of."
+    top = words.with_unit(max(each.load for each in held), unit)
+    if len(steps) == 1 and verdict.derived:
+        return f"One level, {top}: nothing to compare it with, so give limits (--threshold) or more levels."
+    what = "Held every limit"
+    if verdict.derived and not any(each.is_duration for each in told):
+        what = f"Errors held their limit ({words.series([str(each) for each in told])}), latency is not known,"
+    elif len(told) < len(verdict.thresholds):
+        what = f"Held what is known of the limits ({words.series([str(each) for each in told])})"
+    where = "at all levels"
+    if len(held) < len(judged):
+        where = "at the levels where they are known"
+    elif _stopped(report):
+        where = "at the levels measured"
+    elif len(steps) == 1:
+        where = "at the one level"
+    breaks = _first_break(verdict)
+    return f"{what} {where}, up to {top}; {breaks or 'where it breaks was not reached'}."
+
+
+def _told(report: Report, threshold: Threshold, figures: LevelFigures) -> bool:
+    return threshold.holds(figures, report.goodput.get(figures.level)) is not None
+
+
+def _stopped(report: Report) -> str:
+    """That the run was stopped early, as a sentence to add; nothing where it was not."""
+    check = next((each for each in report.checks if each.name == "run completed" and not each.ok), None)
+    if check is None:
+        return ""
+    over = report.run.info.get("ended") is not None
+    said = "The run was stopped early" if over else "The run was cut off, or still goes on"
+    if check.limit is None or (check.value or 0) >= check.limit:
+        return f" {said}."
+    return f" {said}, after {check.value:.0f} of {check.limit:.0f} levels."
 
 
 def _why_it_breaks(verdict: Verdict, limit: Finding) -> str:
@@ -202,6 +282,14 @@ def trust_line(report: Report) -> str:
     return f"Read these numbers with care: {len(failed)} of {len(report.checks)} checks failed ({names})."
 
 
+_MARKS = {"✓": "passed", "✗": "failed", "•": "to note"}
+
+
+def mark(check: Check) -> str:
+    """✗ where the numbers are hurt, • where something limits how far those of some levels reach, else ✓."""
+    return "✗" if not check.ok else "•" if check.levels else "✓"
+
+
 def summary(report: Report) -> list[str]:
     """The verdict in about five lines, for a terminal."""
     lines = [headline(report)]
@@ -235,7 +323,7 @@ def _data(report: Report) -> dict[str, Any]:
         "verdict": verdict,
         "trust": {"ok": report.trusted, "checks": [_check(each) for each in report.checks]},
         "source": report.run.source,
-        "unknown": report.run.unknown,
+        "unknown": list(report.unknown),
         "notes": report.run.notes,
     }
 
@@ -304,6 +392,8 @@ class Column:
     cells: list[str]
     broken: list[str]
     """For each cell the threshold that it breaks, or nothing."""
+    judged: list[str]
+    """For each cell how it was judged, where failed requests decided; or nothing."""
 
 
 def columns(report: Report) -> list[Column]:
@@ -362,18 +452,42 @@ def _rate(report: Report, head: str, group: str, metric: str, values: Sequence[f
 def _column(report: Report, head: str, group: str, cells: list[str], of: str | tuple[str, str] | None) -> Column:
     metric, statistic = of if isinstance(of, tuple) else (of, "")
     limits = [each for each in report.verdict.thresholds if (each.metric, each.statistic) == (metric, statistic)]
-    broken = [
-        next((str(t) for t in limits if t.holds(each, report.goodput.get(each.level)) is False), "")
-        for each in report.levels
-    ]
-    return Column(head, group, cells, broken)
+    broken, judged = [], []
+    cells = list(cells)
+    for place, figures in enumerate(report.levels):
+        limit = next((t for t in limits if t.holds(figures, report.goodput.get(figures.level)) is False), None)
+        broken.append(str(limit or ""))
+        judged.append("")
+        if limit is not None and limit.is_duration and figures.failed:
+            seen, counted = figures.metric(metric or "")[statistic], limit.measured(figures)
+            if not limit.met_by(seen) or counted == seen:
+                continue
+            plain = "\N{INFINITY}" if math.isinf(counted) else words.duration(counted)
+            judged[-1] = (
+                f"{plain} with the {words.share(figures.errors)} that failed counted as infinitely slow, "
+                f"{cells[place]} of those that succeeded"
+            )
+            cells[place] = f"{plain} ({cells[place]})"
+    return Column(head, group, cells, broken, judged)
+
+
+_FAILURES_DECIDE = (
+    "\N{INFINITY} (…): in a limit failed requests count as infinitely slow, and so many failed that they decide; in "
+    "brackets the figure of those that succeeded"
+)
+
+
+def _failures_decide(table: Iterable[Column]) -> bool:
+    return any(any(column.judged) for column in table)
 
 
 def _holds(report: Report, figures: LevelFigures) -> str:
     told = [each.holds(figures, report.goodput.get(figures.level)) for each in report.verdict.thresholds]
     if False in told:
         return "fails"
-    return "holds" if True in told else words.UNKNOWN
+    if not told or (None in told and True not in told):
+        return words.UNKNOWN
+    return "not known" if None in told else "holds"
 
 
 # -- what was run
@@ -395,6 +509,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("Levels", _plan(plan) if plan else _measured_levels(report)),
         ("Users", "; ".join(f"{name}: {does}" for name, does in _mapping(info.get("user_classes")).items())),
         ("Requests", f"{rows['sent']} sent, {rows.get('ended', '?')} ended" if "sent" in rows else None),
+        ("Asked before", _preflight(_mapping(info.get("preflight")))),
         ("Load processes", info.get("processes")),
         (
             "Arrival times",
@@ -411,10 +526,22 @@ def facts(report: Report) -> list[tuple[str, str]]:
 _VERSIONS = {"llmlocust": "llmlocust", "locust": "Locust", "python": "Python"}
 
 
+def _preflight(told: Mapping[str, Any]) -> str | None:
+    """The request before the load, by which the model was found and the server seen to answer."""
+    first, listed, asked = (_number(told.get(name)) for name in ("ttft_ms", "models_listed", "requests"))
+    if first is None and listed is None:
+        return None
+    many = "one request" if asked is None or asked == 1 else f"{asked:.0f} requests"
+    parts = [many] + ([f"first token after {words.duration(first / 1000.0)}"] if first else [])
+    if listed:
+        parts.append(f"{listed:.0f} {'model' if listed == 1 else 'models'} listed")
+    return ", ".join(parts)
+
+
 def _plan(plan: Mapping[str, Any]) -> str:
-    loads = [words.load(float(each)) for each in _listed(plan.get("levels")) if isinstance(each, int | float)]
+    loads = [words.load(each) for each in _planned(plan)]
     unit = "requests/s" if plan.get("unit") == RATE else "users"
-    times = [f"{name} {words.digits(float(plan[name]))} s" for name in ("settle", "hold") if _count(plan.get(name))]
+    times = [f"{name} {words.digits(known)} s" for name in ("settle", "hold") if (known := _number(plan.get(name)))]
     return f"{', '.join(loads)} {unit}" + (f" ({', '.join(times)})" if times else "")
 
 
@@ -604,18 +731,19 @@ def _html(report: Report) -> str:
         ],
         trusted=report.trusted,
         trust_line=trust_line(report),
-        checks=report.checks,
+        checks=[(each, mark(each), _MARKS[mark(each)]) for each in report.checks],
         limits=[str(each) for each in report.verdict.thresholds],
         derived=report.verdict.derived,
         unit=words.unit_of(report.unit),
         columns=table,
         groups=_grouped(table),
+        failures_decide=_FAILURES_DECIDE if _failures_decide(table) else "",
         rows=[
             {
                 "load": words.load(each.load) if math.isfinite(each.load) else words.UNKNOWN,
                 "holds": _holds(report, each),
                 "doubted": each.level in marked,
-                "cells": [(column.cells[place], column.broken[place]) for column in table],
+                "cells": [(column.cells[place], column.broken[place], column.judged[place]) for column in table],
             }
             for place, each in enumerate(report.levels)
         ],
@@ -625,7 +753,7 @@ def _html(report: Report) -> str:
         facts=facts(report),
         options=options(report),
         notes=report.run.notes,
-        unknown=report.run.unknown,
+        unknown=report.unknown,
         files=[each.name for each in report.run.files],
         again=_again(report),
         glossary=_GLOSSARY,
@@ -744,12 +872,12 @@ def _markdown(report: Report) -> str:
         lines += ["", "## Errors", "", "| kind | message | count |", "|---|---|---:|"]
         lines += [f"| {_line(kind)} | {_code(text)} | {count} |" for kind, text, count in told]
     lines += ["", "## Can it be believed?", ""]
-    lines += [f"- {'✓' if each.ok else '✗'} **{_line(each.name)}**: {_line(each.says)}" for each in report.checks]
+    lines += [f"- {mark(each)} **{_line(each.name)}**: {_line(each.says)}" for each in report.checks]
     lines += ["", "## What was run", ""]
     lines += [f"- {name}: {_line(value)}" for name, value in facts(report)]
-    if report.run.notes or report.run.unknown:
+    if report.run.notes or report.unknown:
         lines += ["", "## What could not be known", ""]
-        lines += [f"- {_line(each)}" for each in (*report.run.notes, *report.run.unknown)]
+        lines += [f"- {_line(each)}" for each in (*report.run.notes, *report.unknown)]
     return "\n".join(lines) + "\n"
 
 
@@ -763,7 +891,8 @@ def _markdown_table(report: Report) -> list[str]:
         lines.append(f"| {load} | {_holds(report, each)} | {' | '.join(cells)} |")
     asked = words.series([f"`{each}`" for each in report.verdict.thresholds])
     source = "derived from the lowest level, as none were given" if report.verdict.derived else "as given"
-    return [*lines, "", f"Limits: {asked} ({source})."]
+    lines += ["", f"Limits: {asked} ({source})."]
+    return [*lines, "", f"{_FAILURES_DECIDE}."] if _failures_decide(table) else lines
 
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~$])")

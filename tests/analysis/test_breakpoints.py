@@ -202,6 +202,52 @@ def test_errors_at_the_lowest_level_are_not_blamed_on_load():
     assert "before load has anything to do with it" in collapse.why
 
 
+# -- a level that does not tell, a server that is gone
+
+
+def test_a_level_that_does_not_know_the_metric_does_not_hold():
+    levels = [figures(2, 2, 0.1, 1.0), figures(4, 90.0, None, 1.0, index=1)]
+    limit = find(levels, limits("ttft.p95 < 500ms", "errors < 1%")).slo_limit
+    assert not limit.reached
+    assert "not reached up to 2 users" in limit.why
+    assert "ttft.p95 < 500ms is not known at 4" in limit.why
+    bad = figures(8, 8, 2.0, 3.0, index=2)
+    limit = find([*levels, bad], limits("ttft.p95 < 500ms", "errors < 1%")).slo_limit
+    assert (limit.level_ok, limit.level_bad) == (2, 8)
+
+
+def test_a_server_that_is_gone_has_no_capacity():
+    alive = [figures(n, n / 2, 0.1, 1.0, index=i) for i, n in enumerate((1, 2, 4))]
+    died = replace(figures(8, 1.0, 0.1, 1.0, index=3, errors=0.8), error_kinds={"connect": 240})
+    dead = replace(figures(16, 0.0, None, 1.0, index=4, errors=1.0), error_kinds={"connect": 100})
+    verdict = find([*alive, died, dead], limits("ttft.p95 < 500ms", "errors < 1%"), gone={3: 5.2, 4: 0.0})
+    assert verdict.gone == (8, "from second 5 of 8 users on nothing could connect")
+    assert (verdict.collapse.low, verdict.collapse.high) == (4, 8)
+    assert "the server was gone. See its log" in verdict.collapse.why
+    assert "run again from 4 users up" in verdict.collapse.why
+    for finding in (verdict.capacity, verdict.knee):
+        assert not finding.reached
+        assert "8 and 16 users left out, as the server was gone" in finding.why
+    assert (verdict.slo_limit.level_ok, verdict.slo_limit.level_bad) == (4, 8)
+    assert "the server was gone" in verdict.slo_limit.cause
+    assert verdict.cliffs == ()
+
+
+def test_a_server_that_never_was_there():
+    levels = [figures(n, 0.0, None, 1.0, index=i, errors=1.0) for i, n in enumerate((2, 4))]
+    verdict = find(levels, gone={0: 0.0, 1: 0.0})
+    assert verdict.gone == (2, "nothing could connect at 2 users")
+    assert "cannot be told: nothing could connect" in verdict.knee.why
+
+
+def test_where_nothing_succeeded_there_is_no_knee():
+    levels = [figures(n, 0.0, None, 1.0, index=i, errors=1.0) for i, n in enumerate((2, 4, 8))]
+    verdict = find(levels)
+    for finding in (verdict.knee, verdict.capacity):
+        assert not finding.reached
+        assert finding.why == "cannot be told: nothing succeeded at any level"
+
+
 # -- anything at all
 
 
@@ -251,9 +297,13 @@ def level_lists(draw):
 
 
 @settings(max_examples=300, deadline=None)
-@given(level_lists(), st.lists(st.sampled_from(["ttft.p95 < 500ms", "errors < 1%", "goodput > 2/s", "e2e.max < 3s"])))
-def test_nothing_crashes_and_every_finding_is_in_order(levels, texts):
-    verdict = find(levels, limits(*texts), {0: 1.0})
+@given(
+    level_lists(),
+    st.lists(st.sampled_from(["ttft.p95 < 500ms", "errors < 1%", "goodput > 2/s", "e2e.max < 3s"])),
+    st.one_of(st.just([]), st.lists(st.integers(0, 8))),
+)
+def test_nothing_crashes_and_every_finding_is_in_order(levels, texts, gone):
+    verdict = find(levels, limits(*texts), {0: 1.0}, dict.fromkeys(gone, 3.0))
     for each in verdict.numbers().values():
         assert each.why
         loads = [load for load in (each.load, each.low, each.high, each.level_ok, each.level_bad) if load is not None]

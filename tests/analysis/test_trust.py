@@ -106,5 +106,147 @@ def test_think_time_as_it_is_told(classes, mean):
     assert think_time_of(classes) == mean
 
 
+# -- answers without tokens, answers of other lengths
+
+
+def test_answers_without_a_token_fail():
+    good = figures(4, 5.0, 0.1, 1.0)
+    empty = replace(figures(8, 90.0, None, 1.0, index=1), metrics={}, output_tokens=0.0)
+    check = named(checks([good, empty]))["empty answers"]
+    assert not check.ok
+    assert check.levels == (1,)
+    assert "At 8 users up to 100 % of the successful requests brought no token" in check.says
+    assert not named(checks([replace(empty, level=0)]))["empty answers"].ok
+    assert named(checks([good]))["empty answers"].ok
+
+
+def test_a_share_of_empty_answers_is_told_by_the_rows():
+    levels = [figures(4, 5.0, 0.1, 1.0), figures(8, 9.0, 0.1, 1.0, index=1)]
+    assert named(checks(levels, Facts(empty={0: 0.0, 1: 0.02})))["empty answers"].levels == (1,)
+    assert named(checks(levels, Facts(empty={0: 0.0, 1: 0.008})))["empty answers"].ok
+
+
+@pytest.mark.parametrize(
+    "tokens, noise, ok",
+    [(200, 0.01, True), (240, 0.01, True), (300, 0.01, False), (120, 0.01, False), (300, 0.2, True)],
+)
+def test_levels_with_answers_of_another_length_cannot_be_compared(tokens, noise, ok):
+    levels = [
+        replace(figures(4, 5.0, 0.1, 1.0), output_tokens=200.0),
+        replace(figures(8, 9.0, 0.1, 1.0, index=1), output_tokens=float(tokens)),
+    ]
+    check = named(checks(levels, Facts(length_noise={0: noise, 1: noise})))["answer length"]
+    assert check.ok is ok
+    assert check.levels == (() if ok else (1,))
+    if not ok:
+        assert f"200 tokens on average at 4 users, but {tokens} at 8 users" in check.says
+
+
+def test_lengths_of_few_answers_may_differ():
+    levels = [
+        replace(figures(4, 0.1, 0.1, 1.0), output_tokens=200.0),
+        replace(figures(8, 0.1, 0.1, 1.0, index=1), output_tokens=330.0),
+    ]
+    assert named(checks(levels))["answer length"].ok
+
+
+# -- a run that was stopped
+
+
+def test_a_stopped_run_is_not_complete():
+    levels = [figures(2, 2.0, 0.1, 1.0, window=5.0), figures(4, 4.0, 0.1, 1.0, index=1, window=2.2)]
+    check = named(checks(levels, Facts(planned=(2, 4, 8), hold=5.0)))["run completed"]
+    assert not check.ok
+    assert check.says == "Stopped after 1 of 3 levels; 4 users were held 2.2 of 5 s; 8 users never came."
+    assert check.levels == (1,)
+
+
+def test_a_run_through_its_plan_is_complete():
+    levels = [figures(2, 2.0, 0.1, 1.0, window=5.01), figures(4, 4.0, 0.1, 1.0, index=1, window=4.1)]
+    assert named(checks(levels, Facts(planned=(2, 4), hold=5.0, stopped=False)))["run completed"].ok
+    assert not named(checks(levels, Facts(planned=(2, 4), hold=5.0, stopped=True)))["run completed"].ok
+    assert "run completed" not in named(checks(levels))
+    assert not named(checks(levels, Facts(stopped=True)))["run completed"].ok
+    # a level whose row is lost between others was no stop
+    assert named(checks([levels[0], replace(levels[1], level=2)], Facts(planned=(2, 3, 4), hold=5.0)))[
+        "run completed"
+    ].ok
+
+
+def test_short_levels_are_noted():
+    found = named(checks([figures(2, 20.0, 0.01, 0.1, window=3.0), figures(60, 1.5, 1.0, 40.0, index=1)]))
+    check = found["level length"]
+    assert check.ok
+    assert check.levels == (0, 1)
+    assert "2 users were measured for less than 5 s" in check.says
+    assert "at 60 users there were fewer than 2 requests a user" in check.says
+
+
+# -- tokens that something gathers
+
+
+def test_many_gathered_tokens_are_somebody_elses_doing():
+    one = figures(4, 5.0, 0.1, 1.0)
+    many = named(checks([replace(one, coalesced=0.9)]))["coalesced tokens"].says
+    assert "a proxy that buffers?" in many
+    assert "TTFT may read late and TPOT short; end to end and throughput hold" in many
+    some = named(checks([replace(one, coalesced=0.3)]))["coalesced tokens"]
+    assert not some.ok
+    assert "proxy" not in some.says
+    assert "TPOT" not in many.split("TPOT short")[1] + some.says
+
+
+# -- Little's law and the think time
+
+
+def test_the_time_until_the_response_is_read_belongs_to_the_request():
+    # the last token comes 24 ms before the end of the response
+    levels = [figures(10, 10 / 0.054, 0.01, 0.03)]
+    assert not named(checks(levels, Facts(think_time=0.0)))["think time"].ok
+    assert named(checks(levels, Facts(think_time=0.0, busy={0: 0.054})))["think time"].ok
+
+
+def test_a_few_milliseconds_between_requests_are_no_think_time():
+    levels = [figures(10, 10 / 0.009, 0.001, 0.003)]
+    assert named(checks(levels, Facts(think_time=0.0)))["think time"].ok
+
+
+@pytest.mark.parametrize("think", [0.0, 0.05, 1.0])
+@pytest.mark.parametrize("cycle", [0.01, 0.02, 0.5, 1.0, 3.0])
+@pytest.mark.parametrize("busy", [0.005, 0.5, 1.4])
+def test_the_check_of_think_time_never_contradicts_itself(think, cycle, busy):
+    check = named(checks([figures(10, 10 / cycle, 0.001, busy)], Facts(think_time=think)))["think time"]
+    if not check.ok:
+        said = check.says
+        assert "0 ms between" not in said
+        assert not (think == 0.0 and "no time" in said)
+
+
+def test_failures_make_users_pause_so_such_levels_are_not_asked():
+    levels = [figures(10, 5.0, 0.01, 0.03, errors=0.03)]
+    assert "think time" not in named(checks(levels, Facts(think_time=0.0)))
+
+
+def test_a_wait_that_is_no_number_tells_nothing():
+    assert think_time_of({"A": "wait 1.2.3 s"}) is None
+    assert think_time_of({"A": "wait 1e-05 s"}) == pytest.approx(1e-5)
+
+
+# -- how many requests a percentile rests on
+
+
+def test_a_note_does_not_read_as_a_failure():
+    check = named(checks([figures(2, 1.0, 0.1, 1.0)]))["requests for p99"]
+    assert check.ok
+    assert check.says.startswith("p99 at 2 users rests on fewer than 100 requests (fewest: 60): read p95 there")
+
+
+def test_where_nothing_succeeded_nothing_is_the_slowest():
+    levels = [figures(n, 0.0, None, 1.0, index=i, errors=1.0) for i, n in enumerate((2, 4))]
+    found = named(checks(levels))
+    assert not found["any success"].ok
+    assert not any("slowest" in each.says for each in found.values())
+
+
 def test_no_levels_at_all():
     assert {each.name: each.ok for each in checks([])} == {"any requests": False}

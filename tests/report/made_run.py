@@ -2,7 +2,9 @@
 
 import csv
 import heapq
+import itertools
 import json
+import math
 import random
 from pathlib import Path
 
@@ -13,13 +15,36 @@ EPOCH = 1_795_000_000.0
 HOSTILE = "<script>alert('x')</script> & \"quoted\" | $a_b$ ` </svg>"
 
 
+_STATUS = {"http_503": 503, "connect": 0, "reset": 0}
+
+
 class MadeRun:
     """Simulated second by second of virtual time: nothing waits."""
 
-    def __init__(self, loads=(5, 10, 20, 40, 60), slots=24, *, hold=40.0, settle=8.0, limit=12.0, tokens=60, seed=1):
+    def __init__(
+        self,
+        loads=(5, 10, 20, 40, 60),
+        slots=24,
+        *,
+        hold=40.0,
+        settle=8.0,
+        limit=12.0,
+        tokens=60,
+        seed=1,
+        dies=math.inf,
+        empty=(),
+        streams=True,
+        last_hold=None,
+        told=None,
+    ):
+        """`dies`: the moment from which on nothing connects. `empty`: levels whose answers have no token. `last_hold`:
+        how long the last level was held before somebody stopped the run. `told`: to add to run.json.
+        """
         self.random = random.Random(seed)
         self.loads, self.slots, self.hold, self.settle = loads, slots, hold, settle
         self.limit, self.tokens = limit, tokens
+        self.dies, self.empty, self.streams, self.more = dies, empty, streams, told or {}
+        self.last_hold = hold if last_hold is None else last_hold
         self.rows: list[dict] = []
         self.levels: list[Level] = []
         self.tallies: list[Tally] = []
@@ -32,7 +57,7 @@ class MadeRun:
         users: list[float] = []  # when each user asks again
         for index, load in enumerate(self.loads):
             level = Level(index, float(load), began=moment, settled=moment + self.settle)
-            level.ended = moment + self.settle + self.hold
+            level.ended = level.settled + (self.last_hold if index == len(self.loads) - 1 else self.hold)
             self.levels.append(level)
             self.tallies.append(Tally())
             while len(users) < load:
@@ -58,6 +83,8 @@ class MadeRun:
         ttft = start - sent + 0.08 * self.random.lognormvariate(0, 0.3)
         row = dict.fromkeys(formats.REQUEST_COLUMNS, "")
         row |= {"level": index, "sent": sent, "name": "chat", "weight": 1, "worker": "w1", "wait": 0.1, "stalls": 0}
+        if sent > self.dies:
+            return self._failed(row, sent, 0.001, "connect", "Connection refused")
         if ttft > self.limit:
             return self._failed(row, sent, self.limit, "timeout_first_token", HOSTILE)
         if len(busy) > 2 * self.slots and self.random.random() < 0.04:
@@ -86,11 +113,21 @@ class MadeRun:
             "coalesced": int(count * 0.02),
             "finish": "stop",
         }
+        if sent + over > self.dies:
+            return self._failed(self._bare(row), sent, self.dies - sent, "reset", "Connection reset by peer")
+        if index in self.empty:
+            row = self._bare(row) | {"chunks": 0, "output_tokens": 0}
+        elif not self.streams:
+            row |= dict.fromkeys(("ttft", "answer", "tpot", "gap_p50", "gap_max"), "") | {"chunks": 0, "coalesced": 0}
         self._count(row, sent, over, gaps)
         return sent + over
 
+    def _bare(self, row):
+        none = dict.fromkeys(("e2e", "ttft", "answer", "tpot", "gap_p50", "gap_max", "output_tokens", "finish"), "")
+        return row | none | {"chunks": 0, "coalesced": 0}
+
     def _failed(self, row, sent, after, kind, text):
-        row |= {"outcome": kind, "error": text, "status": 503 if kind == "http_503" else 200, "duration": after * 1000}
+        row |= {"outcome": kind, "error": text, "status": _STATUS.get(kind, 200), "duration": after * 1000}
         self._count(row, sent, after, [])
         return sent + after
 
@@ -108,9 +145,11 @@ class MadeRun:
             tally.outcomes[row["outcome"]] += 1
         if row["outcome"] != "ok":
             return
-        arrivals = [sent + row["ttft"] / 1000]
-        for gap in gaps:
-            arrivals.append(arrivals[-1] + gap)
+        arrivals = []
+        if row["chunks"]:
+            arrivals = list(itertools.accumulate(gaps, initial=sent + row["ttft"] / 1000))
+        elif row["output_tokens"]:
+            arrivals = [sent + over]
         for arrival in arrivals:
             self._second(arrival)["tokens"] += 1
         for other, counted in zip(self.levels, self.tallies, strict=True):
@@ -119,10 +158,11 @@ class MadeRun:
                 counted.numbers["ended_ok"] += 1
         if row["measured"]:
             for name in ("ttft", "answer", "e2e", "tpot", "wait"):
-                tally.histogram(name).add(row[name] / 1000)
-            tally.histogram("gap").extend(gaps)
+                if row[name] != "":
+                    tally.histogram(name).add(row[name] / 1000)
+            tally.histogram("gap").extend(gaps if row["chunks"] else [])
             for name in ("input_tokens", "output_tokens", "chunks", "coalesced"):
-                tally.numbers[name] += row[name]
+                tally.numbers[name] += row[name] or 0
 
     def write(self, prefix: Path, *, leave_out=(), ended=True) -> Path:
         prefix.parent.mkdir(parents=True, exist_ok=True)
@@ -179,4 +219,4 @@ class MadeRun:
             "counts": {"sent": len(self.rows), "ended": len(self.rows), "preflight": 1},
             "rows": {"seen": len(self.rows), "kept": len(self.rows)},
             "checks": [{"name": "time", "ok": True, "value": None, "limit": None, "says": "Clocks agree."}],
-        }
+        } | self.more
