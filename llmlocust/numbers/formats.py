@@ -41,7 +41,9 @@ METRICS: dict[str, str] = {
     "gap": "gap between tokens",
     "tpot": "time per output token",
     "connect": "connect",
+    "tls": "TLS handshake",
     "wait": "wait for a socket",
+    "lag": "read lag of the load generator",
 }
 """Durations that are counted into histograms, with their names in words."""
 
@@ -86,6 +88,8 @@ REQUEST_COLUMNS = [
     "duration",  # until the response was read to its end, or failed
     "wait",
     "connect",
+    "tls",
+    "lag_max",  # the longest that a read had waited for the generator
     "input_tokens",
     "output_tokens",
     "reasoning_tokens",
@@ -108,6 +112,7 @@ TIMELINE_COLUMNS = [
     "tokens",
     "client_cpu",  # share of one core, of the busiest process
     "loop_lag",  # how late the busiest process's event loop woke, ms
+    "client_lag",  # the longest that a read had waited for its process, ms
 ]
 
 HISTOGRAM_COLUMNS = ["level", "name", "metric", "bucket", "count"]

@@ -22,7 +22,7 @@ ROWS_A_SECOND = 500
 
 SECOND_COUNTS = ("sent", "ended", "failed", "tokens")
 SECOND_SUMS = ("users", "in_flight")
-SECOND_MAXIMA = ("client_cpu", "loop_lag")
+SECOND_MAXIMA = ("client_cpu", "loop_lag", "client_lag")
 
 _SENT = REQUEST_COLUMNS.index("sent")
 
@@ -96,6 +96,9 @@ class Ledger:
         self._count(over, "failed", not record.ok)
         self._count_in_window(record, over)
         self._count_tokens(record, sent)
+        if record.lags:
+            second = self.seconds[int(sent + record.lag_max_at)]
+            second["client_lag"] = max(second.get("client_lag", 0.0), max(record.lags) * 1000.0)
         self._keep_row(record, level, measured, sent)
 
     def _count(self, moment: float, what: str, amount: float = 1) -> None:
@@ -203,11 +206,12 @@ def _tally(tally: Tally, record: Record) -> None:
         stalls=record.stalls,
         counted_chunks=record.token_source == "chunks",
     )
-    for metric in ("ttft", "answer", "e2e", "tpot", "connect", "wait"):
+    for metric in ("ttft", "answer", "e2e", "tpot", "connect", "tls", "wait"):
         value = getattr(record, metric)
         if value is not None:
             tally.histogram(metric).add(value)
     tally.histogram("gap").extend(record.gaps)
+    tally.histogram("lag").extend(record.lags)
 
 
 def _merge_second(second: dict[str, float], told: dict[str, float]) -> None:
@@ -237,6 +241,8 @@ def _row(record: Record, level: Level | None, measured: bool, sent: float, weigh
         _ms(record.duration),
         _ms(record.wait),
         _ms(record.connect),
+        _ms(record.tls),
+        _ms(max(record.lags)) if record.lags else "",
         *("" if n is None else n for n in (record.input_tokens, record.output_tokens, record.reasoning_tokens)),
         record.token_source,
         record.chunks,

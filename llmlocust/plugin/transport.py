@@ -17,6 +17,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from time import perf_counter_ns
 from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import gevent
 from gevent import socket
@@ -28,6 +29,7 @@ from llmlocust.stream.timeline import Timeline
 
 _NS = 1_000_000_000
 _DEAF = Listener()
+_MOST_PROXY_BYTES = 65536
 
 
 class Endpoint:
@@ -50,6 +52,7 @@ class Endpoint:
         user, _, self.authority = parts.netloc.rpartition("@")
         self.authorization = f"Basic {b64encode(unquote(user).encode()).decode()}" if user else ""
         self.context = _tls_context(verify=verify) if self.tls else None
+        self.proxy = _proxy_for(parts.scheme, self.host)
 
     def path(self, path: str) -> str:
         """A path below the host; a host that ends in /v1, as OpenAI's clients want it, is not given it twice."""
@@ -57,6 +60,39 @@ class Endpoint:
         if self.prefix.endswith(first):
             return self.prefix.removesuffix(first) + path + self.query
         return self.prefix + path + self.query
+
+
+class Proxy:
+    """What stands between, as HTTP_PROXY, HTTPS_PROXY and NO_PROXY tell."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url if "//" in url else f"http://{url}")
+        if parts.scheme != "http" or not parts.hostname:
+            raise ValueError(
+                f"only proxies with http:// addresses can be used, not {without_password(url)!r}: set NO_PROXY"
+            )
+        self.address = (parts.hostname, parts.port or 80)
+        user = unquote(parts.netloc.rpartition("@")[0])
+        self.headers = [f"Proxy-Authorization: Basic {b64encode(user.encode()).decode()}"] if user else []
+
+    def tunnel(self, sock: socket.socket, target: str) -> None:
+        """Ask for a connection to the target. OSError where the proxy refuses."""
+        lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}", *self.headers, "", ""]
+        sock.sendall("\r\n".join(lines).encode("latin-1"))
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            part = sock.recv(1)  # not a byte of what comes behind the proxy's words
+            if not part or len(answer) > _MOST_PROXY_BYTES:
+                raise OSError("the proxy gave no answer")
+            answer += part
+        status = answer.split(b"\r\n", 1)[0].decode("latin-1")
+        if status.split(" ")[1:2] != ["200"]:
+            raise OSError(f"the proxy answered {status!r}")
+
+
+def _proxy_for(scheme: str, host: str) -> Proxy | None:
+    url = getproxies().get(scheme)
+    return Proxy(url) if url and not proxy_bypass(host) else None
 
 
 def without_password(url: str) -> str:
@@ -133,6 +169,9 @@ class Client:
             raise
         finally:
             timeline.ended_ns = perf_counter_ns()
+            if timeline.sent_ns:
+                before = (timeline.sent_ns - timeline.asked_ns) / _NS
+                timeline.wait = max(0.0, before - (timeline.connect or 0.0) - (timeline.tls or 0.0))
             if keep and connection is not None:
                 self._idle.append(connection)
             elif connection is not None:
@@ -153,7 +192,10 @@ class Client:
         sock = None
         try:
             with gevent.Timeout(limit, TimeoutError(f"no connection within {limit:g} s")):
-                sock = socket.create_connection((self.endpoint.host, self.endpoint.port))
+                proxy = self.endpoint.proxy
+                sock = socket.create_connection(proxy.address if proxy else (self.endpoint.host, self.endpoint.port))
+                if proxy and self.endpoint.tls:
+                    proxy.tunnel(sock, f"{self.endpoint.host}:{self.endpoint.port}")
                 there = perf_counter_ns()
                 timeline.connect = (there - begun) / _NS
                 connection = Connection(sock)
@@ -168,7 +210,12 @@ class Client:
 
 
 def _wire(endpoint: Endpoint, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
-    lines = [f"{method} {endpoint.path(path)} HTTP/1.1", f"Host: {endpoint.authority}"]
+    target = endpoint.path(path)
+    lines = [f"Host: {endpoint.authority}"]
+    if endpoint.proxy and not endpoint.tls:  # a tunnel carries the request as if there were no proxy
+        target = f"http://{endpoint.authority}{target}"
+        lines += endpoint.proxy.headers
+    lines.insert(0, f"{method} {target} HTTP/1.1")
     if endpoint.authorization and "Authorization" not in headers:
         lines.append(f"Authorization: {endpoint.authorization}")
     lines += [f"{name}: {value}" for name, value in headers.items()]

@@ -69,7 +69,7 @@ class Reading:
         if not end:
             return False
         self._take_deltas(timeline, _stream_deltas(self._dialect, bytes(timeline.body[:end]), complete=False))
-        self._record.lags += [lag * _NS for lag in timeline.lags[: timeline.reads_within(end)]]
+        self._take_lags(timeline, timeline.reads_within(end))
         self._reads += timeline.let_go(end)
         self._bytes += end
         return True
@@ -89,7 +89,7 @@ class Reading:
         body = bytes(timeline.body)
         if timeline.status == 200:
             self._finish_answer(timeline, body)
-        record.lags += [lag * _NS for lag in timeline.lags]
+        self._take_lags(timeline, len(timeline.lags))
         record.outcome, record.error = outcome(record, timeline, body)
         return record
 
@@ -112,6 +112,14 @@ class Reading:
         if not streamed and timeline.times and timeline.complete:
             self._record.e2e = (timeline.times[-1] - timeline.sent_ns) * _NS
         self._sum_up()
+
+    def _take_lags(self, timeline: Timeline, reads: int) -> None:
+        record, lags = self._record, timeline.lags[:reads]
+        if lags:
+            longest = max(lags)
+            if longest * _NS > max(record.lags, default=0.0):
+                record.lag_max_at = (timeline.times[lags.index(longest)] - timeline.sent_ns) * _NS
+            record.lags += [lag * _NS for lag in lags]
 
     # ── what deltas bring ──
 

@@ -52,6 +52,8 @@ class Record(msgspec.Struct):
     """Body bytes."""
     lags: list[float] = msgspec.field(default_factory=list)
     """How long each read had waited for us: what the kernel's arrival times save from the numbers."""
+    lag_max_at: float = 0.0
+    """When the longest of them was, after `sent`."""
     clock: str = ""
     """The Timeline's; empty where nothing arrived."""
     text: str = ""

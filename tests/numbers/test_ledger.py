@@ -113,16 +113,18 @@ def test_failed_requests_count_as_ended_but_not_in_percentiles():
 def test_what_is_known_of_a_good_request_is_counted():
     ledger = ledger_with((0, 0, 20))
     record = record_of(
-        [0.5, 0.6, 0.9], tokens=6, input_tokens=7, tpot=0.08, connect=0.01, wait=0.0, stalls=1, coalesced=1
-    )
+        [0.5, 0.6, 0.9], tokens=6, input_tokens=7, tpot=0.08, connect=0.01, wait=0.0, stalls=1, coalesced=1,
+        tls=0.03, lags=[0.001, 0.004, 0.002], lag_max_at=0.6,
+    )  # fmt: skip
     ledger.add(record, 5.0)
     tally = ledger.tally(0)
     assert tally.numbers == Counter(
         ended=1, ended_ok=1, tokens_in_window=6, input_tokens=7, output_tokens=6, chunks=3, coalesced=1, stalls=1, counted_chunks=0
     )  # fmt: skip
     assert {metric: each.count for metric, each in tally.histograms.items()} == {
-        "ttft": 1, "answer": 1, "e2e": 1, "tpot": 1, "connect": 1, "wait": 1, "gap": 2,
+        "ttft": 1, "answer": 1, "e2e": 1, "tpot": 1, "connect": 1, "tls": 1, "wait": 1, "gap": 2, "lag": 3,
     }  # fmt: skip
+    assert ledger.seconds[5]["client_lag"] == 4.0
 
 
 def test_names_are_counted_apart_and_summed_for_the_level():
@@ -296,13 +298,13 @@ def test_a_row_says_what_is_known_of_a_request():
     ledger = ledger_with((0, 2, 9), worker="host:1")
     record = record_of(
         [0.5, 0.6, 0.9], tokens=6, input_tokens=7, reasoning_tokens=1, tpot=0.08, connect=0.0101, wait=0.0, duration=1.0,
-        stalls=1, coalesced=2, finish="stop", status=200,
+        tls=0.0303, lags=[0.001, 0.004, 0.002], lag_max_at=0.6, stalls=1, coalesced=2, finish="stop", status=200,
     )  # fmt: skip
     ledger.add(record, 5.25)
     assert dict(zip(REQUEST_COLUMNS, ledger.rows[0], strict=True)) == {
         "level": 0, "measured": 1, "sent": 5.25, "name": "chat", "outcome": "ok", "error": "", "status": 200,
         "e2e": 900.0, "ttft": 500.0, "answer": 500.0, "tpot": 80.0, "gap_p50": 100.0, "gap_max": 300.0, "stalls": 1,
-        "duration": 1000.0, "wait": 0.0, "connect": 10.1, "input_tokens": 7, "output_tokens": 6, "reasoning_tokens": 1,
+        "duration": 1000.0, "wait": 0.0, "connect": 10.1, "tls": 30.3, "lag_max": 4.0, "input_tokens": 7, "output_tokens": 6, "reasoning_tokens": 1,
         "token_source": "usage", "chunks": 3, "coalesced": 2, "finish": "stop", "weight": 1.0, "worker": "host:1",
     }  # fmt: skip
 
@@ -312,8 +314,8 @@ def test_a_row_leaves_empty_what_is_not_known():
     ledger.add(Record(outcome="connect", error="refused", duration=0.5), 5.0)
     row = dict(zip(REQUEST_COLUMNS, ledger.rows[0], strict=True))
     assert [name for name, cell in row.items() if cell == ""] == [
-        "level", "name", "e2e", "ttft", "answer", "tpot", "gap_p50", "gap_max", "wait", "connect", "input_tokens",
-        "output_tokens", "reasoning_tokens", "token_source", "finish", "worker",
+        "level", "name", "e2e", "ttft", "answer", "tpot", "gap_p50", "gap_max", "wait", "connect", "tls",
+        "lag_max", "input_tokens", "output_tokens", "reasoning_tokens", "token_source", "finish", "worker",
     ]  # fmt: skip
 
 

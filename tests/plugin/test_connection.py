@@ -1,6 +1,7 @@
 """The reader, on sockets: whatever a server sends ends in one classified outcome, in time, and the user goes on."""
 
 import gzip
+import select
 import socket
 import ssl
 import struct
@@ -341,3 +342,48 @@ def test_a_user_and_password_in_the_url_are_sent():
         asks(Client(Endpoint(f"http://me:secret@localhost:{server.port}"), SOON))
 
     assert b"Authorization: Basic bWU6c2VjcmV0\r\n" in server.requests[0]
+
+
+def test_a_proxy_is_used_unless_the_host_is_excepted(monkeypatch):
+    with scripted_server(sends(CHUNKED)) as server:
+        monkeypatch.setenv("HTTP_PROXY", f"http://me:secret@localhost:{server.port}")
+        monkeypatch.setenv("http_proxy", f"http://me:secret@localhost:{server.port}")
+        monkeypatch.setenv("no_proxy", "excepted.example")
+        through = asks(Client(Endpoint("http://server.example:8000"), SOON))[0]
+        past = Endpoint("http://excepted.example:8000")
+
+    assert through.outcome == "ok"
+    assert server.requests[0].startswith(b"POST http://server.example:8000/v1/chat/completions HTTP/1.1\r\n")
+    assert b"Proxy-Authorization: Basic bWU6c2VjcmV0\r\n" in server.requests[0]
+    assert past.proxy is None
+
+
+def test_tls_goes_through_a_proxys_tunnel(monkeypatch, authority, server_context):
+    with scripted_server(sends(CHUNKED), context=server_context) as server:
+
+        def tunnel(sock: socket.socket) -> None:
+            """One connection, both ways, by hand."""
+            with socket.create_connection(("127.0.0.1", server.port)) as behind:
+                sock.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                sides = {sock: behind, behind: sock}
+                while True:
+                    for side in select.select(list(sides), [], [], 10)[0]:
+                        data = side.recv(65536)
+                        if not data:
+                            raise OSError
+                        sides[side].sendall(data)
+
+        with scripted_server(tunnel) as proxy:
+            monkeypatch.setenv("https_proxy", f"http://localhost:{proxy.port}")
+            record = asks(trusting(Client(Endpoint(f"https://localhost:{server.port}"), SOON), authority))[0]
+
+    assert record.outcome == "ok"
+    assert proxy.requests[0].startswith(f"CONNECT localhost:{server.port} HTTP/1.1\r\n".encode())
+
+
+def test_a_proxy_that_refuses_is_no_connection(monkeypatch):
+    with scripted_server(sends(response(b"Content-Length: 0\r\n", status=b"407 Who are you"))) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://localhost:{proxy.port}")
+        record = asks(Client(Endpoint("https://server.example"), SOON))[0]
+
+    assert (record.outcome, record.error) == ("connect", "the proxy answered '… … Who are you'")
