@@ -12,7 +12,7 @@ Seconds and shares inside; text says milliseconds where they read better.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from statistics import NormalDist
@@ -80,6 +80,8 @@ class Verdict:
     unit: str = USERS
     gone: tuple[float, str] | None = None
     """The first load at which the server was gone, and how that showed."""
+    empty: frozenset[int] = frozenset()
+    """The levels, by their index, whose answers were empty: of those nothing can be said."""
 
     def numbers(self) -> dict[str, Finding]:
         return {name: getattr(self, name) for name in ("slo_limit", "knee", "capacity", "collapse")}
@@ -90,40 +92,50 @@ def find(
     thresholds: Sequence[Threshold] = (),
     goodput: Mapping[int, float] | None = None,
     gone: Mapping[int, float] | None = None,
+    empty: Collection[int] = (),
 ) -> Verdict:
     """The verdict on a run. `goodput` is that of each level, by its index, where it is known; `gone` has the levels
-    in which nothing could connect any more from some second on, until their end.
+    in which nothing could connect any more from some second on, until their end; `empty` those whose answers brought
+    no tokens. Neither says anything of what load does to a server.
     """
     unit = levels[0].unit if levels else USERS
     steps = steps_of(levels)
     judged = tuple(thresholds) or derive(steps)
     lost = _lost_server(steps, gone or {}, unit)
-    # a level without a server says nothing of what load does to one
-    there = [step for step in steps if not any(each.level in (gone or {}) for each in step.levels)]
-    curve = [step for step in there if math.isfinite(step.throughput)]
-    knee, capacity = (_left_out(each, steps, there, unit) for each in (_knee(curve, unit), _capacity(curve, unit)))
+    there = [step for step in steps if not step.among(gone or {})]
+    served = [step for step in there if not step.among(empty)]
+    curve = [step for step in served if math.isfinite(step.throughput)]
+    left_out = "".join(
+        _left_out([step for step in steps if step.among(marked)], unit, why)
+        for marked, why in ((gone or {}, "the server was gone"), (empty, "their answers were empty"))
+    )
+    if left_out and not curve:
+        nothing = "; nothing succeeded at any level"
+        said = left_out if any(step.ok for step in steps) else nothing
+        knee = capacity = Finding(False, f"cannot be told: {said.removeprefix('; ')}")
+    else:
+        knee, capacity = (
+            replace(each, why=each.why + left_out) for each in (_knee(curve, unit), _capacity(curve, unit))
+        )
     return Verdict(
-        slo_limit=_slo_limit(steps, judged, goodput or {}, unit, derived=not thresholds, lost=lost),
+        slo_limit=_slo_limit(steps, judged, goodput or {}, unit, derived=not thresholds, lost=lost, empty=empty),
         knee=knee,
         capacity=capacity,
         collapse=_collapse(steps, there, curve, unit, lost),
-        cliffs=tuple(_cliffs(there, unit)),
+        cliffs=tuple(_cliffs(served, unit)),
         thresholds=judged,
         derived=not thresholds,
         unit=unit,
         gone=lost,
+        empty=frozenset(empty),
     )
 
 
-def _left_out(finding: Finding, steps: Sequence[Step], there: Sequence[Step], unit: str) -> Finding:
-    """The finding, with the loads that had no part in it for want of a server."""
-    gone = [step.load for step in steps if step not in there]
-    if not gone:
-        return finding
-    if not there:
-        return Finding(False, "cannot be told: nothing could connect")
-    named = f"{words.series([words.load(each) for each in gone])} {words.unit_of(unit, max(gone))}"
-    return replace(finding, why=f"{finding.why}; {named} left out, as the server was gone")
+def _left_out(steps: Sequence[Step], unit: str, why: str) -> str:
+    if not steps:
+        return ""
+    named = words.series([words.load(each.load) for each in steps])
+    return f"; {named} {words.unit_of(unit, steps[0].load if len(steps) == 1 else 2)} left out, as {why}"
 
 
 def _lost_server(steps: Sequence[Step], gone: Mapping[int, float], unit: str) -> tuple[float, str] | None:
@@ -134,7 +146,7 @@ def _lost_server(steps: Sequence[Step], gone: Mapping[int, float], unit: str) ->
             at = words.with_unit(step.load, unit)
             if min(seconds) < 1.0:
                 return step.load, f"nothing could connect at {at}"
-            return step.load, f"from second {min(seconds):.0f} of {at} on nothing could connect"
+            return step.load, f"nothing could connect at {at} from second {min(seconds):.0f} on"
     return None
 
 
@@ -173,6 +185,9 @@ class Step:
         """How many requests the throughput was counted from."""
         counted = sum(each.throughput * each.window for each in self.levels if each.window > 0)
         return counted if counted > 0 else float(self.ok)
+
+    def among(self, levels: Collection[int]) -> bool:
+        return any(each.level in levels for each in self.levels)
 
     def figure(self, metric: str, statistic: str) -> float:
         return _mean((each.metric(metric)[statistic], max(1, each.metric(metric).count)) for each in self.levels)
@@ -242,6 +257,7 @@ def _slo_limit(
     *,
     derived: bool,
     lost: tuple[float, str] | None = None,
+    empty: Collection[int] = (),
 ) -> Finding:
     asked = words.series([str(each) for each in thresholds])
     source = f" (limits derived from the lowest level: {asked})" if derived else ""
@@ -252,12 +268,17 @@ def _slo_limit(
     def judge(step: Step) -> bool | None:
         if any(t.holds(each, goodput.get(each.level)) is False for each in step.levels for t in thresholds):
             return False
+        if step.among(empty):
+            return None
         return True if told_somewhere and all(_known_at(t, step, goodput) for t in told_somewhere) else None
 
     judged = [(step, holds) for step in steps if (holds := judge(step)) is not None]
+    if not judged and all(step.among(empty) for step in steps) and steps:
+        return Finding(False, "cannot be told: the answers brought no tokens")
     if not judged:
         return Finding(False, f"cannot be told: no level has figures for {asked}{source}")
     source += _not_known(thresholds, steps, goodput)
+    source += _left_out([step for step in steps if step.among(empty)], unit, "their answers were empty")
     noise = []
     bad = None
     for place, (step, holds) in enumerate(judged):
@@ -275,10 +296,11 @@ def _slo_limit(
     )
     if bad is None:
         told = words.series([str(each) for each in thresholds if _known_at(each, judged[-1][0], goodput)] or [asked])
-        why = f"not reached up to {words.with_unit(judged[-1][0].load, unit)}: {told} held{passed_over}"
-        if derived:
-            why += " (limits derived from the lowest level)"
-        return Finding(False, why + _not_known(thresholds, steps, goodput))
+        top = words.with_unit(judged[-1][0].load, unit)
+        if derived and len(steps) == 1:
+            return Finding(False, f"cannot be told from one level ({top}) without limits: any level keeps its own")
+        why = f"not reached up to {top}: {told} held{passed_over}"
+        return Finding(False, why + source.replace(f": {asked})", ")"))
     after = [step.load for step, holds in judged[bad + 1 :] if holds]
     again = (
         f"; yet {words.series([words.load(each) for each in after])} held again, so measure "
@@ -308,7 +330,7 @@ def _limit_by_loss(before: Sequence[Step], step: Step, said: str, unit: str, mor
     """The level at which the server went away is not safe, and says nothing of where the limit lies."""
     cause = f"the server was gone ({said})"
     if not before:
-        return Finding(True, f"{cause}, at the lowest level{more}", None, None, step.load, None, step.load, cause)
+        return Finding(True, f"{said}, the lowest level{more}", None, None, step.load, None, step.load, said)
     good = before[-1].load
     why = f"holds at {words.with_unit(good, unit)}; then {cause}{more}"
     return Finding(True, why, good, good, step.load, good, step.load, cause)
@@ -643,10 +665,11 @@ def _collapse(
 def _loss(steps: Sequence[Step], lost: tuple[float, str], unit: str) -> Finding:
     load, said = lost
     before = [step.load for step in steps if step.load < load and step.ok]
+    if not before and not any(step.ok for step in steps):
+        return Finding(True, f"{said}: see whether a server is there, and its address", None, None, load, None, load)
     why = f"{said}: the server was gone. See its log, whether it crashed under the load or was stopped; "
     if not before:
-        why += "then run again"
-        return Finding(True, why, None, None, load, None, load)
+        return Finding(True, f"{why}then run again", None, None, load, None, load)
     why += f"then run again from {words.with_unit(before[-1], unit)} up"
     return Finding(True, why, load, before[-1], load, before[-1], load)
 

@@ -20,6 +20,8 @@ COALESCED_LIMIT = 0.2
 GATHERED = 0.5
 """More tokens than this that came with an earlier one are no chance: something gathers them."""
 EMPTY_LIMIT = 0.01
+EMPTY_LEVEL = 0.1
+"""A level with more empty answers than this says nothing of what load does to the server."""
 LENGTH_LIMIT = 1.25
 """Mean lengths of answers further apart than this factor make two systems of one: requests a second and end to end \
 go with the length, and the verdict calls a growth of 1.3 times the load's a cliff."""
@@ -185,6 +187,11 @@ def _empties(levels: Sequence[LevelFigures], facts: Facts) -> Iterable[tuple[flo
             yield share, each
 
 
+def empty_levels(levels: Sequence[LevelFigures], shares: Mapping[int, float]) -> frozenset[int]:
+    """The levels that say nothing, for so many of their answers brought no token. `shares` are those of their rows."""
+    return frozenset(each.level for share, each in _empties(levels, Facts(empty=shares)) if share > EMPTY_LEVEL)
+
+
 def _empty(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     """A server that answers 200 without a word is fast, and no success."""
     known = list(_empties(levels, facts))
@@ -234,6 +241,8 @@ def _length(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
         )
         return Check("answer length", False, math.exp(apart(worst)), LENGTH_LIMIT, says, _marks(off))
     says = f"Answers are about as long at every level (means at most {words.digits(factor)} times apart)."
+    if factor > LENGTH_LIMIT:
+        says = f"Mean lengths of answers are up to {words.digits(factor)} times apart, which so few may be by chance."
     return Check("answer length", True, factor, LENGTH_LIMIT, says)
 
 

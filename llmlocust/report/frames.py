@@ -447,7 +447,8 @@ def _gone_from(level: LevelFigures, rows: pd.DataFrame, over: pd.Series) -> floa
     refused = int(after["outcome"].isin(_NO_SERVER).sum())
     if refused < _LEAST_REFUSED or refused < 0.9 * len(after):
         return None
-    return last - level.began
+    first = float(over[(rows["level"] == level.level) & (over > last)].min())
+    return first - level.began if inside.any() else 0.0
 
 
 def _is_empty(rows: pd.DataFrame) -> pd.Series:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from llmlocust.analysis import words
 from llmlocust.analysis.breakpoints import Finding, Verdict, find, steps_of
-from llmlocust.analysis.trust import Check, Facts, checks, think_time_of
+from llmlocust.analysis.trust import Check, Facts, checks, empty_levels, think_time_of
 from llmlocust.numbers.formats import ERROR_KINDS, FORMAT
 from llmlocust.numbers.levels import RATE, USERS, LevelFigures
 from llmlocust.numbers.thresholds import Threshold
@@ -71,7 +71,7 @@ def build(run: RunFrames, thresholds: Sequence[Threshold] = ()) -> Report:
     """Judge a run."""
     # which requests are good needs limits: the given ones, or those that the verdict derives
     goodput = run.goodput(thresholds)
-    verdict = find(run.levels, thresholds, goodput, run.gone())
+    verdict = find(run.levels, thresholds, goodput, run.gone(), empty_levels(run.levels, run.empty()))
     if not thresholds:
         goodput = run.goodput(verdict.thresholds)
     found = checks(run.levels, _facts(run, verdict), verdict.thresholds)
@@ -180,7 +180,8 @@ def _safe(report: Report) -> str:
     bad = words.with_unit(limit.level_bad or 0.0, unit)
     if verdict.gone is not None and verdict.gone[0] == limit.level_bad:
         if limit.level_ok is None:
-            return f"The server was not there: {verdict.gone[1]}."
+            what = "The server was gone" if any(each.ok for each in report.levels) else "There was no server"
+            return f"{what}: {verdict.gone[1]}."
         ok = words.with_unit(limit.level_ok, unit)
         return f"Safe up to {ok}; then the server was gone: {verdict.gone[1]}."
     why = _why_it_breaks(verdict, limit)
@@ -196,12 +197,14 @@ def _held(report: Report) -> str:
     steps = steps_of(report.levels)
     judged = [each for step in steps for each in step.levels]
     told = [each for each in verdict.thresholds if any(_told(report, each, level) for level in judged)]
-    held = [each for each in judged if told and all(_told(report, limit, each) for limit in told)]
-    if not held or verdict.slo_limit.why.startswith("cannot"):
+    held = [each for each in judged if _holds(report, each) == "holds" or _held_so_far(report, told, each)]
+    if judged and {each.level for each in judged} <= verdict.empty:
+        return "Whether it is safe cannot be told: the answers brought no tokens."
+    if not held:
         return "Whether it is safe cannot be told from these figures: no level has what the limits speak of."
     top = words.with_unit(max(each.load for each in held), unit)
     if len(steps) == 1 and verdict.derived:
-        return f"One level, {top}: nothing to compare it with, so give limits (--threshold) or more levels."
+        return f"One level, {top}: nothing to compare it with; give limits (--threshold) or more levels."
     what = "Held every limit"
     if verdict.derived and not any(each.is_duration for each in told):
         what = f"Errors held their limit ({words.series([str(each) for each in told])}), latency is not known,"
@@ -216,6 +219,11 @@ def _held(report: Report) -> str:
         where = "at the one level"
     breaks = _first_break(verdict)
     return f"{what} {where}, up to {top}; {breaks or 'where it breaks was not reached'}."
+
+
+def _held_so_far(report: Report, told: Sequence[Threshold], figures: LevelFigures) -> bool:
+    """Whether a level holds whatever any level tells of the limits."""
+    return bool(told) and figures.level not in report.verdict.empty and all(_told(report, t, figures) for t in told)
 
 
 def _told(report: Report, threshold: Threshold, figures: LevelFigures) -> bool:
@@ -460,19 +468,20 @@ def _column(report: Report, head: str, group: str, cells: list[str], of: str | t
         judged.append("")
         if limit is not None and limit.is_duration and figures.failed:
             seen, counted = figures.metric(metric or "")[statistic], limit.measured(figures)
-            if not limit.met_by(seen) or counted == seen:
+            if counted == seen or (not math.isnan(seen) and not limit.met_by(seen)):
                 continue
             plain = "\N{INFINITY}" if math.isinf(counted) else words.duration(counted)
-            judged[-1] = (
-                f"{plain} with the {words.share(figures.errors)} that failed counted as infinitely slow, "
-                f"{cells[place]} of those that succeeded"
-            )
+            judged[-1] = f"{plain} with the {words.share(figures.errors)} that failed counted as infinitely slow"
+            if math.isnan(seen):
+                cells[place] = plain
+                continue
+            judged[-1] += f", {cells[place]} of those that succeeded"
             cells[place] = f"{plain} ({cells[place]})"
     return Column(head, group, cells, broken, judged)
 
 
 _FAILURES_DECIDE = (
-    "\N{INFINITY} (…): in a limit failed requests count as infinitely slow, and so many failed that they decide; in "
+    "\N{INFINITY}: in a limit failed requests count as infinitely slow, and so many failed that they decide; in "
     "brackets the figure of those that succeeded"
 )
 
@@ -485,6 +494,8 @@ def _holds(report: Report, figures: LevelFigures) -> str:
     told = [each.holds(figures, report.goodput.get(figures.level)) for each in report.verdict.thresholds]
     if False in told:
         return "fails"
+    if figures.level in report.verdict.empty:
+        return "not known"
     if not told or (None in told and True not in told):
         return words.UNKNOWN
     return "not known" if None in told else "holds"

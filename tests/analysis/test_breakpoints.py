@@ -221,7 +221,7 @@ def test_a_server_that_is_gone_has_no_capacity():
     died = replace(figures(8, 1.0, 0.1, 1.0, index=3, errors=0.8), error_kinds={"connect": 240})
     dead = replace(figures(16, 0.0, None, 1.0, index=4, errors=1.0), error_kinds={"connect": 100})
     verdict = find([*alive, died, dead], limits("ttft.p95 < 500ms", "errors < 1%"), gone={3: 5.2, 4: 0.0})
-    assert verdict.gone == (8, "from second 5 of 8 users on nothing could connect")
+    assert verdict.gone == (8, "nothing could connect at 8 users from second 5 on")
     assert (verdict.collapse.low, verdict.collapse.high) == (4, 8)
     assert "the server was gone. See its log" in verdict.collapse.why
     assert "run again from 4 users up" in verdict.collapse.why
@@ -237,7 +237,26 @@ def test_a_server_that_never_was_there():
     levels = [figures(n, 0.0, None, 1.0, index=i, errors=1.0) for i, n in enumerate((2, 4))]
     verdict = find(levels, gone={0: 0.0, 1: 0.0})
     assert verdict.gone == (2, "nothing could connect at 2 users")
-    assert "cannot be told: nothing could connect" in verdict.knee.why
+    assert verdict.knee.why == "cannot be told: nothing succeeded at any level"
+    assert "see whether a server is there" in verdict.collapse.why
+
+
+def test_levels_of_empty_answers_are_left_out():
+    levels = [figures(n, n * 10.0, 0.1, 1.0, index=i) for i, n in enumerate((2, 4, 8))]
+    verdict = find(levels, limits("ttft.p95 < 500ms"), empty={1, 2})
+    assert "not reached up to 2 users" in verdict.slo_limit.why
+    assert "4 and 8 users left out, as their answers were empty" in verdict.slo_limit.why
+    assert verdict.capacity.why.startswith("cannot be told from one level (2 users)")
+    verdict = find(levels, empty={0, 1, 2})
+    assert verdict.slo_limit.why == "cannot be told: the answers brought no tokens"
+    assert verdict.knee.why == "cannot be told: 2, 4 and 8 users left out, as their answers were empty"
+
+
+def test_one_level_says_nothing_against_limits_of_its_own():
+    limit = find([figures(5, 5, 0.1, 1.0)]).slo_limit
+    assert not limit.reached
+    assert limit.why.startswith("cannot be told from one level")
+    assert not find([figures(5, 5, 0.1, 1.0)], limits("ttft.p95 < 1s")).slo_limit.why.startswith("cannot")
 
 
 def test_where_nothing_succeeded_there_is_no_knee():

@@ -11,12 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_run import HOSTILE, MadeRun
 
+from llmlocust.analysis import words
 from llmlocust.numbers import formats
 from llmlocust.numbers.levels import LevelFigures, Summary
 from llmlocust.numbers.thresholds import Threshold
 from llmlocust.report import charts
 from llmlocust.report.frames import RunFrames, load_run
-from llmlocust.report.page import build, headline, summary
+from llmlocust.report.page import build, columns, facts, headline, summary
 
 PLAIN = Path(__file__).parent / "plain"
 
@@ -287,6 +288,122 @@ def test_levels_that_were_never_reached_are_marked(report):
     made = build(run, report.thresholds)
     assert not made.trusted
     assert 'class="doubt"' in made.html()
+
+
+# -- what must not read as well
+
+
+def made(folder, *limits, **how):
+    how = {"loads": (2, 4, 8), "slots": 24, "hold": 10.0, "settle": 2.0} | how
+    return build(load_run(MadeRun(**how).write(folder / "x")), [Threshold.parse(each) for each in limits])
+
+
+def cells(report, head, group):
+    column = next(each for each in columns(report) if (each.head, each.group) == (head, group))
+    return column.cells
+
+
+def holds(report):
+    rows = [line for line in report.markdown().splitlines() if line.startswith("| ")]
+    return [row.split("|")[2].strip() for row in rows if row.split("|")[1].strip().isdigit()]
+
+
+def check(report, name):
+    return next(each for each in report.checks if each.name == name)
+
+
+def test_empty_answers_hold_nothing(tmp_path):
+    report = made(tmp_path, "ttft.p95 < 1s", "errors < 1%", empty=(1, 2))
+    assert headline(report).startswith("Held every limit at the levels where they are known, up to 2 users;")
+    assert holds(report) == ["holds", "not known", "not known"]
+    assert check(report, "empty answers").levels == (1, 2)
+    assert not report.trusted
+    assert report.goodput[1] == 0.0
+
+
+def test_nothing_but_empty_answers_cannot_be_judged(tmp_path):
+    report = made(tmp_path, empty=(0, 1, 2))
+    assert headline(report) == "Whether it is safe cannot be told: the answers brought no tokens."
+    assert holds(report) == ["not known"] * 3
+
+
+def test_a_stopped_run_is_no_complete_one(tmp_path):
+    plan = {"unit": "users", "levels": [2, 4, 8], "settle": 2.0, "hold": 5.0}
+    report = made(tmp_path, loads=(2, 4), hold=5.0, last_hold=2.2, told={"plan": plan, "stopped": True})
+    assert headline(report) == (
+        "Held every limit at the levels measured, up to 4 users; where it breaks was not reached. "
+        "The run was stopped early, after 1 of 3 levels."
+    )
+    said = check(report, "run completed").says
+    assert said == "Stopped after 1 of 3 levels; 4 users were held 2.2 of 5 s; 8 users never came."
+    assert "at all levels" not in report.markdown()
+
+
+def test_a_limit_that_failed_requests_break_shows_how(tmp_path):
+    report = made(tmp_path, "e2e.p95 < 30s", "errors < 50%", loads=(5, 20, 60), hold=30.0)
+    assert report.levels[-1].errors > 0.05
+    shown = cells(report, "p95", "end to end")
+    assert not any("∞" in each for each in shown[:-1])
+    assert shown[-1].startswith("∞ (")
+    html = report.html()
+    assert f"{words.share(report.levels[-1].errors)} that failed counted as infinitely slow" in html
+    assert "so many failed that they decide" in html
+
+
+def test_a_server_that_dies_is_no_capacity(tmp_path):
+    report = made(tmp_path, dies=17.0)
+    assert (
+        headline(report)
+        == "Safe up to 2 users; then the server was gone: nothing could connect at 4 users from second 5 on."
+    )
+    collapse, capacity = report.verdict.collapse, report.verdict.capacity
+    assert (collapse.low, collapse.high) == (2, 4)
+    assert not capacity.reached
+    assert "4 and 8 users left out, as the server was gone" in capacity.why
+
+
+def test_a_server_that_answers_again_was_not_gone(prefix):
+    assert load_run(prefix).gone() == {}
+
+
+def test_no_server_at_all(tmp_path):
+    report = made(tmp_path, dies=-1.0)
+    assert headline(report) == "There was no server: nothing could connect at 2 users."
+    assert Seen(report.html()).open == []
+
+
+def test_nothing_but_failures(tmp_path):
+    report = made(tmp_path, limit=0.001)
+    assert not any(each.reached for each in (report.verdict.knee, report.verdict.capacity))
+    assert "nothing succeeded" in report.verdict.knee.why
+    assert "slowest of them" not in report.markdown()
+    assert Seen(report.html()).open == []
+
+
+def test_answers_in_one_piece_though_streams_were_asked_for(tmp_path):
+    report = made(tmp_path, "ttft.p95 < 1s", "errors < 1%", streams=False)
+    assert any("in one piece although a stream was asked for" in each for each in report.unknown)
+    assert headline(report).startswith("Held what is known of the limits (errors < 1%) at all levels")
+    assert holds(report) == ["not known"] * 3
+    asked = made(tmp_path, "errors < 1%", streams=False, told={"options": {"llm_stream": False}})
+    assert not any("in one piece" in each for each in asked.unknown)
+    assert not any("in one piece" in each for each in made(tmp_path).unknown)
+
+
+def test_one_level_is_compared_with_nothing(tmp_path):
+    assert headline(made(tmp_path, loads=(5,))) == (
+        "One level, 5 users: nothing to compare it with; give limits (--threshold) or more levels."
+    )
+    assert headline(made(tmp_path, "ttft.p95 < 1s", loads=(5,))).startswith("Held every limit at the one level")
+
+
+def test_what_was_run_tells_of_the_request_before(tmp_path):
+    report = made(tmp_path, told={"preflight": {"model": "m", "ttft_ms": 13.0, "models_listed": 1, "requests": 2}})
+    told = dict(facts(report))
+    assert told["Asked before"] == "2 requests, first token after 13 ms, 1 model listed"
+    assert told["Load processes"] == "2"
+    assert told["Arrival times"] == "the kernel's"
+    assert "Asked before" not in dict(facts(made(tmp_path, told={"preflight": {}})))
 
 
 def test_importing_the_report_brings_no_locust():
