@@ -332,7 +332,7 @@ def _limit_by_loss(before: Sequence[Step], step: Step, said: str, unit: str, mor
     if not before:
         return Finding(True, f"{said}, the lowest level{more}", None, None, step.load, None, step.load, said)
     good = before[-1].load
-    why = f"holds at {words.with_unit(good, unit)}; then {cause}{more}"
+    why = f"holds at {words.with_unit(good, unit)}; then the server was gone: {said}{more}"
     return Finding(True, why, good, good, step.load, good, step.load, cause)
 
 

@@ -160,7 +160,7 @@ def _requests(levels: Sequence[LevelFigures], statistic: str, facts: Facts, *, s
             f"slowest of them; {bounded} are needed for one with an interval. Hold the levels longer."
             if hurt
             else f"{statistic} at {_loads(short)} rests on fewer than {least} requests (fewest: {fewest}): read "
-            f"{'p95' if statistic == 'p99' else 'p50'} there, or hold the levels longer."
+            f"{'p95' if fewest >= LEAST['p95'] else 'p50'} there, or hold the levels longer."
         )
         return Check(name, not hurt, fewest, least, says, _marks(short))
     few = [each for each in used if each.ok < bounded]
@@ -301,6 +301,8 @@ def _coalesced(levels: Sequence[LevelFigures]) -> Check | None:
         )
         return Check("coalesced tokens", False, worst, COALESCED_LIMIT, says, _marks(over))
     says = f"At most {words.share(worst)} of the tokens came together with an earlier one."
+    if worst == 0.0:
+        says = "No token came together with an earlier one."
     return Check("coalesced tokens", True, worst, COALESCED_LIMIT, says)
 
 

@@ -513,9 +513,10 @@ def errors(levels: Sequence[LevelFigures], caption: str) -> Picture | None:
         axes.set_xticks(places[::every], [words.load(each.load) for each in shown[::every]])
         axes.set_xlabel("users" if shown[0].unit == "users" else "requests offered a second")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
-        axes.yaxis.set_major_locator(MaxNLocator(4))
+        whole = float(bottom.max()) > 80.0
+        axes.yaxis.set_major_locator(MultipleLocator(25.0) if whole else MaxNLocator(4))
         axes.set_xlim(-0.6, len(shown) - 0.4)
-        axes.set_ylim(0.0, float(bottom.max()) * 1.12)
+        axes.set_ylim(0.0, 104.0 if whole else float(bottom.max()) * 1.12)
         axes.grid(visible=False, axis="x")
         _legend(axes, narrow, 1 if narrow else 3)
 

@@ -631,6 +631,8 @@ def _throughput_caption(report: Report) -> str:
     if not known:
         return ""
     best = max(known, key=lambda each: each.throughput)
+    if best.throughput <= 0.0:
+        return "No request succeeded at any level."
     said = f"The most was {words.digits(best.throughput)} requests/s at {words.with_unit(best.load, report.unit)}"
     tokens = max((each.output_tokens_per_s for each in known if each.output_tokens_per_s > 0), default=0.0)
     if tokens:

@@ -239,7 +239,7 @@ def test_damage_anywhere_is_a_run_or_one_line(tmp_path, seed):
     names = [formats.LEVELS, formats.REQUESTS, formats.HISTOGRAMS, formats.TIMELINE, formats.RUN]
     whole = {tmp_path / f"x_{name}": (tmp_path / f"x_{name}").read_bytes() for name in names}
     luck = random.Random(seed)
-    for _ in range(40):
+    for _ in range(25):
         for path, data in whole.items():
             path.write_bytes(data)
         for path in luck.sample(list(whole), luck.choice((1, 1, 2))):
