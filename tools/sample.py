@@ -1,5 +1,9 @@
-"""Make reports/sample anew: a run of `llmlocust demo`, its report in three forms, and the README's picture."""
+"""Make reports/sample anew: a run of `llmlocust demo`, its report in three forms, and the README's picture.
 
+`python tools/sample.py again` makes the reports of the run that is there.
+"""
+
+import os
 import shutil
 import subprocess
 import sys
@@ -7,15 +11,21 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-SAMPLE = Path(__file__).parent.parent / "reports" / "sample"
+ROOT = Path(__file__).parent.parent
+SAMPLE = Path("reports/sample")
 
 
 def main() -> None:
+    os.chdir(ROOT)  # the report names its files as it was given them
     shutil.rmtree(SAMPLE, ignore_errors=True)
     llmlocust("demo", "--out", str(SAMPLE))
-    html, json = SAMPLE / "report.html", SAMPLE / "report.json"
-    llmlocust("report", str(SAMPLE), "--out", str(html), "--markdown", str(SAMPLE / "report.md"), "--json", str(json))
-    picture(html, SAMPLE / "report.png")
+    again()
+
+
+def again() -> None:
+    """The report of the run that is there, and its picture."""
+    llmlocust("report", str(SAMPLE), "--markdown", "--json", str(SAMPLE / "run_report.json"))
+    picture((SAMPLE / "run_report.html").absolute(), SAMPLE / "run_report.png")
 
 
 def llmlocust(*args: str) -> None:
@@ -34,4 +44,4 @@ def picture(page: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    again() if sys.argv[1:] == ["again"] else main()

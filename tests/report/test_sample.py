@@ -1,0 +1,24 @@
+"""The committed run and its report belong together (`python tools/sample.py again` makes the report anew)."""
+
+import json
+
+from llmlocust.report.frames import load_run
+from llmlocust.report.page import build
+from tests.simulators import ROOT
+
+SAMPLE = ROOT / "reports" / "sample"
+
+
+def test_the_samples_report_is_what_today_s_code_says_of_its_run():
+    today = json.loads(build(load_run(SAMPLE)).json())
+    committed = json.loads((SAMPLE / "run_report.json").read_text())
+
+    for name in ("levels", "verdict", "trust"):
+        assert today[name] == committed[name]
+
+
+def test_the_sample_found_the_servers_capacity():
+    """`llmlocust demo` ramps a server of 120 slots."""
+    capacity = json.loads((SAMPLE / "run_report.json").read_text())["verdict"]["capacity"]
+
+    assert capacity["low"] <= 120 <= capacity["high"]
