@@ -17,6 +17,7 @@ from locust.env import Environment
 from locust.runners import WorkerRunner
 
 from llmlocust.numbers.ledger import Ledger
+from llmlocust.plugin.turns import Turns
 from llmlocust.stream.record import Record
 
 MESSAGE_VERSION = 1
@@ -35,6 +36,7 @@ class Collector:
         self.began_ns = perf_counter_ns()
         self.ledger = Ledger(self._name())
         self.in_flight = 0
+        self.turns = Turns()
         self.refused = ""
         """Why the run must not send anything; empty when it may."""
         self._loop_lag = 0.0

@@ -126,15 +126,16 @@ class LLMUser(FastHttpUser):
             raise StopUser(self._collector.refused)
         timeline = Timeline()
         body = dialect.body(ask)
-        # Locust may have decided to kill this user while it waited; it is told so here, before it sends and not after
-        gevent.sleep(0)
+        # a user whom Locust decided to kill while it waited is told so here, before it sends and not after
+        self._collector.turns.wait()
         reading = Reading(dialect, name=name, stall=self.stall)
         listener = Listener(partial(has_token, dialect) if ask.stream else None, reading.take)
         self._collector.request_begins()
         try:
             self._llm.post(timeline, dialect.path, body, self._headers, listener)
+            self._collector.turns.wait()
             while reading.take(timeline):
-                gevent.sleep(0)  # the others' bytes first
+                self._collector.turns.wait()
         finally:  # also when the user is killed in the middle: what was sent is counted
             record = reading.finish(timeline)
             self._collector.request_ended(record)
