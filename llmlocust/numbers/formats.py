@@ -99,6 +99,7 @@ REQUEST_COLUMNS = [
     "finish",  # the server's finish_reason
     "weight",  # how many requests this row stands for, where rows are sampled
     "worker",
+    "id",  # what was sent as X-Request-Id, to find the request in the server's log
 ]
 
 TIMELINE_COLUMNS = [

@@ -250,6 +250,7 @@ def _row(record: Record, level: Level | None, measured: bool, sent: float, weigh
         record.finish,
         round(weight, 3),
         worker,
+        record.id,
     ]
 
 

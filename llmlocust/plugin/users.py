@@ -130,14 +130,16 @@ class LLMUser(FastHttpUser):
         self._collector.turns.wait()
         reading = Reading(dialect, name=name, stall=self.stall)
         listener = Listener(partial(has_token, dialect) if ask.stream else None, reading.take)
+        request_id = f"{random.getrandbits(64):016x}"
         self._collector.request_begins()
         try:
-            self._llm.post(timeline, dialect.path, body, self._headers, listener)
+            self._llm.post(timeline, dialect.path, body, self._headers | {"X-Request-Id": request_id}, listener)
             self._collector.turns.wait()
             while reading.take(timeline):
                 self._collector.turns.wait()
         finally:  # also when the user is killed in the middle: what was sent is counted
             record = reading.finish(timeline)
+            record.id = request_id
             self._collector.request_ended(record)
             if record.outcome != ABORTED:  # ours to count; Locust would call it the server's failure
                 self._fire(record, dialect, timeline)

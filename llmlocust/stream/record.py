@@ -56,6 +56,8 @@ class Record(msgspec.Struct):
     """When the longest of them was, after `sent`."""
     clock: str = ""
     """The Timeline's; empty where nothing arrived."""
+    id: str = ""
+    """What was sent as X-Request-Id."""
     text: str = ""
     reasoning: str = ""
 

@@ -298,7 +298,7 @@ def test_a_row_says_what_is_known_of_a_request():
     ledger = ledger_with((0, 2, 9), worker="host:1")
     record = record_of(
         [0.5, 0.6, 0.9], tokens=6, input_tokens=7, reasoning_tokens=1, tpot=0.08, connect=0.0101, wait=0.0, duration=1.0,
-        tls=0.0303, lags=[0.001, 0.004, 0.002], lag_max_at=0.6, stalls=1, coalesced=2, finish="stop", status=200,
+        tls=0.0303, lags=[0.001, 0.004, 0.002], lag_max_at=0.6, stalls=1, coalesced=2, finish="stop", status=200, id="4711",
     )  # fmt: skip
     ledger.add(record, 5.25)
     assert dict(zip(REQUEST_COLUMNS, ledger.rows[0], strict=True)) == {
@@ -306,6 +306,7 @@ def test_a_row_says_what_is_known_of_a_request():
         "e2e": 900.0, "ttft": 500.0, "answer": 500.0, "tpot": 80.0, "gap_p50": 100.0, "gap_max": 300.0, "stalls": 1,
         "duration": 1000.0, "wait": 0.0, "connect": 10.1, "tls": 30.3, "lag_max": 4.0, "input_tokens": 7, "output_tokens": 6, "reasoning_tokens": 1,
         "token_source": "usage", "chunks": 3, "coalesced": 2, "finish": "stop", "weight": 1.0, "worker": "host:1",
+        "id": "4711",
     }  # fmt: skip
 
 
@@ -315,7 +316,7 @@ def test_a_row_leaves_empty_what_is_not_known():
     row = dict(zip(REQUEST_COLUMNS, ledger.rows[0], strict=True))
     assert [name for name, cell in row.items() if cell == ""] == [
         "level", "name", "e2e", "ttft", "answer", "tpot", "gap_p50", "gap_max", "wait", "connect", "tls",
-        "lag_max", "input_tokens", "output_tokens", "reasoning_tokens", "token_source", "finish", "worker",
+        "lag_max", "input_tokens", "output_tokens", "reasoning_tokens", "token_source", "finish", "worker", "id",
     ]  # fmt: skip
 
 

@@ -1,0 +1,89 @@
+"""How far this machine's measurements can be believed: what was measured against what a server knows it did.
+
+Pure. Durations are seconds; `Point.error` is measured − true.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+GAP_TOLERANCE = 0.001
+TTFT_TOLERANCE = 0.002
+"""A point is believed where its p99 gap is right within the first and its mean TTFT within the second."""
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """What is compared."""
+
+    ttft_mean: float = math.nan
+    ttft_p99: float = math.nan
+    gap_p50: float = math.nan
+    gap_p99: float = math.nan
+
+    @classmethod
+    def of(cls, ttfts: Sequence[float], gaps: Sequence[float]) -> Latencies:
+        if not ttfts or not gaps:
+            return cls()
+        return cls(fmean(ttfts), quantile(ttfts, 0.99), quantile(gaps, 0.5), quantile(gaps, 0.99))
+
+
+@dataclass(frozen=True)
+class Point:
+    """One number of streams at one speed."""
+
+    streams: int
+    gap: float
+    """Between a stream's tokens, as the server was told."""
+    tokens_per_s: float
+    true: Latencies
+    measured: Latencies
+    cpu_per_token: float
+    """Seconds of the load generator's process time."""
+    client_cpu: float
+    """Share of a core, on average."""
+    lag_p99: float
+    """How long a read had waited."""
+    coalesced: float
+    """Share of the tokens that came with an earlier one."""
+
+    def error(self, name: str) -> float:
+        wrong: float = getattr(self.measured, name) - getattr(self.true, name)
+        return wrong
+
+    @property
+    def believed(self) -> bool:
+        return abs(self.error("gap_p99")) <= GAP_TOLERANCE and abs(self.error("ttft_mean")) <= TTFT_TOLERANCE
+
+
+def quantile(values: Sequence[float], q: float) -> float:
+    """By nearest rank, as Histogram's."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(q * len(ordered) - 1e-9) - 1)]
+
+
+def largest_believed(points: Sequence[Point]) -> Point | None:
+    """The point of most tokens a second up to which every point is believed; None where not even the first is."""
+    best = None
+    for point in sorted(points, key=lambda each: each.tokens_per_s):
+        if not point.believed:
+            break
+        best = point
+    return best
+
+
+def verdict(points: Sequence[Point]) -> str:
+    """The sentence that a calibration ends with."""
+    best = largest_believed(points)
+    limits = f"p99 gap within {GAP_TOLERANCE * 1000:g} ms, mean TTFT within {TTFT_TOLERANCE * 1000:g} ms"
+    if best is None:
+        return f"Not even the smallest load was measured right ({limits}): is something else running on this machine?"
+    if best.tokens_per_s >= max(point.tokens_per_s for point in points):
+        return f"Every load was measured right, up to {best.tokens_per_s:,.0f} tokens/s on {best.streams} streams ({limits})."
+    return (
+        f"One process on this machine can be believed up to {best.tokens_per_s:,.0f} tokens/s on {best.streams} streams "
+        f"({limits}). Beyond, use more workers (--processes)."
+    )
