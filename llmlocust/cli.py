@@ -38,6 +38,7 @@ def main() -> None:
     llmlocust demo                               a ramp against a simulated server, and its report
     llmlocust run http://localhost:8000          a ramp against yours, and its report
     llmlocust report reports/NAME                the report again, from the files of a run
+    llmlocust calibrate                          how far this machine's measurements can be believed
     llmlocust simulate                           an LLM server of known capacity, to try things on
 
     For locustfiles, the web UI and many machines use `locust` itself: see locustfiles/ and the README.
@@ -304,6 +305,42 @@ def demo(levels: str, hold: float, settle: float, out: str) -> None:
         )
         code = _run_and_report(url, folder, options, [], [])
     raise SystemExit(code)
+
+
+# ── calibrate ──
+
+
+@main.command()
+@click.option(
+    "--streams", default="", help="Only so many streams: 10,100 [default: 10 to 300, at 500 to 75,000 tokens/s]"
+)
+@click.option("--gap", default=10.0, show_default=True, help="Milliseconds between tokens, where --streams is given")
+@click.option("--seconds", type=float, default=6.0, show_default=True, help="How long each point is measured")
+@click.option("--out", default="", help="Folder for the page and the runs [default: reports/calibration- and the time]")
+def calibrate(streams: str, gap: float, seconds: float, out: str) -> None:
+    """Find out how far this machine's measurements can be believed: about two minutes.
+
+    Real runs of Locust against a simulated server, at several numbers of streams and speeds. Each request is compared
+    with what the server knows of it: when it wrote the first token, and how far apart the others were.
+    """
+    from llmlocust.analysis import calibration as judged
+    from llmlocust.calibration import GRID, measure
+
+    grid = [(int(each), gap) for each in streams.split(",")] if streams else GRID
+    folder = _new_folder(out or f"reports/calibration-{time.strftime('%Y%m%d-%H%M%S')}")
+    points = []
+    for line in judged.head():
+        click.echo(line)
+    for number, between in grid:
+        try:
+            points.append(measure(number, between, seconds, folder))
+        except RuntimeError as problem:
+            raise OneLine(f"at {number} streams: {problem}") from None
+        click.echo(judged.line(points[-1]))
+    click.echo(judged.verdict(points))
+    page = folder / "calibration.md"
+    page.write_text(judged.page(points), encoding="utf-8")
+    click.echo(f"Page: {page}")
 
 
 @contextmanager

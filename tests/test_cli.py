@@ -151,9 +151,23 @@ def test_an_interrupted_run_still_gets_its_report(tmp_path):
     assert (tmp_path / "cut/run_report.html").exists()
 
 
-@pytest.mark.parametrize("command", [[], ["simulate"], ["run"], ["report"], ["demo"]])
+@pytest.mark.parametrize("command", [[], ["simulate"], ["run"], ["report"], ["demo"], ["calibrate"]])
 def test_every_command_has_help(command):
     done = llmlocust(*command, "--help")
 
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) > 8
+
+
+def test_calibrate_compares_a_run_with_the_servers_truth(tmp_path):
+    done = llmlocust(
+        "calibrate", "--streams", "3", "--gap", "20", "--seconds", "4", "--out", "calibration", cwd=tmp_path
+    )
+
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "calibration" / "calibration.md").read_text()
+    row = next(line for line in page.splitlines() if line.startswith("| 3 | 20 |"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert row in done.stdout
+    assert 20 < float(cells[3]) < 1000
+    assert float(cells[7]) == pytest.approx(20, abs=5)

@@ -6,7 +6,7 @@ Pure. Durations are seconds; `Point.error` is measured − true.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -87,3 +87,48 @@ def verdict(points: Sequence[Point]) -> str:
         f"One process on this machine can be believed up to {best.tokens_per_s:,.0f} tokens/s on {best.streams} streams "
         f"({limits}). Beyond, use more workers (--processes)."
     )
+
+
+_COLUMNS: tuple[tuple[str, Callable[[Point], str]], ...] = (
+    ("streams", lambda p: f"{p.streams}"),
+    ("gap ms", lambda p: f"{p.gap * 1e3:g}"),
+    ("tokens/s", lambda p: f"{p.tokens_per_s:,.0f}"),
+    ("TTFT mean: true", lambda p: _ms(p.true.ttft_mean)),
+    ("error", lambda p: _signed(p.error("ttft_mean"))),
+    ("TTFT p99: true", lambda p: _ms(p.true.ttft_p99)),
+    ("error", lambda p: _signed(p.error("ttft_p99"))),
+    ("gap p50: true", lambda p: _ms(p.true.gap_p50)),
+    ("error", lambda p: _signed(p.error("gap_p50"))),
+    ("gap p99: true", lambda p: _ms(p.true.gap_p99)),
+    ("error", lambda p: _signed(p.error("gap_p99"))),
+    ("CPU µs/token", lambda p: f"{p.cpu_per_token * 1e6:.1f}"),
+    ("of a core", lambda p: f"{p.client_cpu:.0%}"),
+    ("read lag p99", lambda p: _ms(p.lag_p99)),
+    ("coalesced", lambda p: f"{p.coalesced:.2%}"),
+    ("believed", lambda p: "yes" if p.believed else "no"),
+)
+
+
+def head() -> list[str]:
+    """The table's head, in Markdown. All times are milliseconds."""
+    titles = [title for title, _ in _COLUMNS]
+    return [f"| {' | '.join(titles)} |", "|" + "---:|" * len(titles)]
+
+
+def line(point: Point) -> str:
+    """A point as a row of the table."""
+    return f"| {' | '.join(cell(point) for _, cell in _COLUMNS)} |"
+
+
+def page(points: Sequence[Point]) -> str:
+    """A calibration as a page of Markdown."""
+    table = "\n".join([*head(), *map(line, points)])
+    return f"# Calibration\n\n{verdict(points)}\n\nTimes in milliseconds; error is measured − true.\n\n{table}\n"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.2f}"
+
+
+def _signed(seconds: float) -> str:
+    return f"{seconds * 1e3:+.2f}"

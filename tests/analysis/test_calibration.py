@@ -1,0 +1,57 @@
+"""How far measurements can be believed, from points whose errors are known."""
+
+import math
+
+import pytest
+
+from llmlocust.analysis.calibration import Latencies, Point, head, largest_believed, line, page, verdict
+
+TRUE = Latencies(ttft_mean=0.05, ttft_p99=0.06, gap_p50=0.01, gap_p99=0.012)
+
+
+def point(tokens_per_s: float, *, ttft: float = 0.0, gap: float = 0.0) -> Point:
+    """A point whose mean TTFT and p99 gap are so much off, in seconds."""
+    measured = Latencies(TRUE.ttft_mean + ttft, TRUE.ttft_p99, TRUE.gap_p50, TRUE.gap_p99 + gap)
+    return Point(100, 0.01, tokens_per_s, TRUE, measured, 20e-6, 0.2, 0.001, 0.0)
+
+
+@pytest.mark.parametrize(
+    "wrong, believed",
+    [
+        ({}, True),
+        ({"ttft": 0.0019}, True),
+        ({"ttft": 0.0021}, False),
+        ({"ttft": -0.0021}, False),
+        ({"gap": 0.0009}, True),
+        ({"gap": 0.0011}, False),
+        ({"gap": math.nan}, False),
+    ],
+)
+def test_a_point_is_believed_where_both_errors_are_small(wrong, believed):
+    assert point(1000, **wrong).believed is believed
+
+
+def test_the_largest_load_is_the_one_before_the_first_that_is_wrong():
+    points = [point(3000, gap=0.1), point(1000), point(2000), point(4000)]
+
+    assert largest_believed(points) is points[2]
+    assert "can be believed up to 2,000 tokens/s on 100 streams" in verdict(points)
+
+
+def test_nothing_is_claimed_beyond_what_was_measured():
+    assert verdict([point(1000), point(2000)]).startswith("Every load was measured right, up to 2,000 tokens/s")
+    assert verdict([point(1000, ttft=1)]).startswith("Not even the smallest load")
+
+
+def test_no_requests_make_no_believed_point():
+    nothing = Latencies.of([], [])
+
+    assert math.isnan(nothing.ttft_mean)
+    assert not Point(1, 0.01, 0.0, nothing, nothing, 0.0, 0.0, 0.0, 0.0).believed
+
+
+def test_rows_have_the_heads_columns():
+    titles, rule = head()
+
+    assert line(point(1000)).count("|") == titles.count("|") == rule.count("|")
+    assert line(point(1000)) in page([point(1000)])
