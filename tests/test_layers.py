@@ -14,7 +14,7 @@ PURE = {"analysis", "load", "numbers", "stream"}
 MAY_IMPORT = {
     "": {"plugin", "stream"},  # the package's own names, which load on first use
     "cli": EDGES | PURE | {"calibration"},
-    "calibration": PURE,  # it runs the edges as processes of their own
+    "calibration": {*PURE, "simulator"},  # which it names to run it as a process of its own
     **dict.fromkeys(EDGES, PURE),
     "analysis": {"numbers", "stream"},
     "load": {"numbers", "stream"},
