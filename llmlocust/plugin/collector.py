@@ -23,6 +23,7 @@ from llmlocust.stream.record import Record
 MESSAGE_VERSION = 1
 """Of what travels between master and workers."""
 
+_USERS_END_WITHIN = 10.0
 _LAG_INTERVAL = 0.05
 _MOST_CALLBACK_TIME = 0.001
 _GARBAGE_THRESHOLDS = (50_000, 20, 100)
@@ -75,6 +76,12 @@ class Collector:
             for title, value in (("TTFT", record.ttft), ("TPOT", record.tpot)):
                 if value is not None:
                     entries[f"{record.name} {title}", "LLM"].log(value * 1000.0, 0)
+
+    def wait_for_users(self) -> None:
+        """Locust kills users without waiting for them; each has the record of its last request to make."""
+        users = self.environment.runner.user_greenlets
+        if gevent.getcurrent() not in users:  # a user's own task may have ended the test
+            users.join(timeout=_USERS_END_WITHIN)
 
     # ── levels ──
 
@@ -160,6 +167,7 @@ def connect_worker(environment: Environment, collector: Collector) -> None:
 
     def on_stop(environment: Environment) -> None:
         # ahead of Locust's own last report, which may come too late
+        collector.wait_for_users()
         runner.send_message("llm_last", collector.take())
         # Locust's worker sleeps for this long before it can be told to quit
         environment.stop_timeout = 0.0

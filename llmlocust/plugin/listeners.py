@@ -201,6 +201,7 @@ def _on_quitting(environment: Environment, **kwargs: Any) -> None:
         return
     if plugin.collector:
         environment.runner.quit()  # the requests in flight get their records now, and not after the files are closed
+        plugin.collector.wait_for_users()
     if plugin.run:
         plugin.run.finish()
     if CompleteCSVFileWriter.newest is not None:

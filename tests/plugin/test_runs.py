@@ -162,6 +162,16 @@ def test_a_worker_that_is_stopped_counts_what_it_had_in_flight(simulator, tmp_pa
     assert outcomes(tmp_path)["aborted"] >= 10
 
 
+def test_hundreds_of_users_that_are_stopped_at_once_are_all_counted(tmp_path):
+    chat = RAMP.split("class Ramp")[0].replace(", SteppedRamp", "")
+    options = ["-u", "400", "-r", "400", "-t", "6s", "--llm-max-tokens", "2000", *ENDLESS_ANSWERS]
+    with running_simulator(slots=400, step_ms=20, step_ms_per_seq=0) as simulator:
+        run(tmp_path, simulator.url, *options, locustfile=chat)
+
+        assert sum(outcomes(tmp_path).values()) == served(simulator)
+    assert outcomes(tmp_path)["aborted"] == 400
+
+
 def test_a_run_without_a_ramp_takes_its_level_from_the_users(simulator, tmp_path):
     chat = RAMP.split("class Ramp")[0].replace(", SteppedRamp", "")
     locust = run(tmp_path, simulator.url, "-u", "3", "-r", "3", "-t", "5s", "--llm-max-tokens", "20", locustfile=chat)
