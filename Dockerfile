@@ -13,10 +13,10 @@ RUN /opt/llmlocust/bin/pip install --no-cache-dir --disable-pip-version-check . 
 FROM ${BASE}
 COPY --from=build /opt/llmlocust /opt/llmlocust
 COPY tools/docker-entrypoint.sh /usr/local/bin/llmlocust-entrypoint
-RUN useradd --uid 1000 --create-home llmlocust && install -d -o llmlocust -g llmlocust /work /work/reports
+RUN useradd --uid 1000 --create-home llmlocust && install -d -o llmlocust -g llmlocust /load /load/reports
 # matplotlib and Locust look for a home, which users given by number alone do not have
 ENV PATH=/opt/llmlocust/bin:$PATH HOME=/tmp MPLCONFIGDIR=/tmp/matplotlib PYTHONUNBUFFERED=1
-WORKDIR /work
+WORKDIR /load
 COPY locustfiles locustfiles
 USER llmlocust
 EXPOSE 8000 8089 5557
