@@ -1,24 +1,20 @@
 """Install this project into a virtual environment, made where there is none: `python3 tools/make_venv.py .venv '.[dev]'`.
 
 Debian and Ubuntu split what `python3 -m venv` needs into a package of its own (python3-venv). Where it is missing,
-pip is fetched from PyPI (or the index that PIP_INDEX_URL names) and installs itself; nothing else is needed.
+the wheel of pip that they keep for it is fetched by apt, into a folder of its own: no root is needed, nothing is
+installed on the system.
 An installation that was cut off is begun anew: pip takes a half-installed package for an installed one.
 """
 
-import html.parser
-import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
-import urllib.parse
-import urllib.request
 import venv
 from importlib.util import find_spec
 from pathlib import Path
 
-INDEX = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/")
+WHEEL_PACKAGE = "python3-pip-whl"
 
 
 def main(folder: Path, what: str) -> None:
@@ -65,40 +61,23 @@ def run(*command: str | Path, **more: int) -> None:
 
 
 def download_pip(folder: Path) -> Path:
-    page = f"{INDEX}/pip/" + ("index.html" if INDEX.startswith("file:") else "")
+    """The wheel in Debian's own package of it, by the package sources that this machine has."""
+    for part in ("lists/partial", "cache/archives/partial"):
+        (folder / part).mkdir(parents=True)
+    # lists of its own: the system's are root's, and may be old or gone
+    apt = ("apt-get", "-qq", "-o", f"Dir::State::Lists={folder}/lists", "-o", f"Dir::Cache={folder}/cache")
     try:
-        with urllib.request.urlopen(page) as answer:
-            links = Links(answer.read().decode())
-        name, address = max(links.found, key=lambda link: version(link[0]))
-        return Path(urllib.request.urlretrieve(urllib.parse.urljoin(page, address), folder / name)[0])
-    except (OSError, ValueError) as problem:
+        for command in ([*apt, "update"], [*apt, "download", WHEEL_PACKAGE]):
+            subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+        package = next(folder.glob("*.deb"))
+        subprocess.run(["dpkg-deb", "-x", package, folder / "package"], check=True, capture_output=True, text=True)
+        return next(folder.glob("package/usr/share/python-wheels/pip-*.whl"))
+    except (OSError, subprocess.CalledProcessError, StopIteration) as problem:
+        said = (getattr(problem, "stderr", "") or str(problem)).strip().splitlines()
         sys.exit(
-            f"cannot get pip from {page.rpartition('@')[2]}: {problem}\n"
-            "Install Debian's python3-venv, or name the index to use in PIP_INDEX_URL, and try again."
+            f"this Python has no ensurepip, and pip cannot be fetched by apt: {said[-1] if said else problem}\n"
+            "Install Debian's package python3-venv, and try again."
         )
-
-
-def version(wheel: str) -> tuple[int, ...]:
-    """Releases only: anything else sorts first."""
-    parts = wheel.split("-")[1].split(".")
-    return tuple(map(int, parts)) if all(part.isdigit() for part in parts) else ()
-
-
-class Links(html.parser.HTMLParser):
-    """File names and addresses of the wheels on an index page that are for this Python."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, str]] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        told = dict(attributes)
-        address = told.get("href") or ""
-        name = urllib.parse.urlparse(address).path.rpartition("/")[2]
-        least = re.search(r">=\s*3\.(\d+)", told.get("data-requires-python") or "")
-        if name.endswith("-none-any.whl") and (not least or int(least[1]) <= sys.version_info.minor):
-            self.found.append((name, address))
 
 
 if __name__ == "__main__":
