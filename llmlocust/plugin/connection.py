@@ -22,6 +22,7 @@ from geventhttpclient._parser import HTTPParseError
 from geventhttpclient.header import Headers
 from geventhttpclient.response import HTTPResponse
 
+from llmlocust.plugin.polls import polls_of
 from llmlocust.stream.reading import SLICE
 from llmlocust.stream.timeline import Timeline
 
@@ -128,7 +129,9 @@ class Connection:
         self._tls: ssl.SSLObject | None = None
         self.heard = False
         """Whether anything came since the last request was sent."""
-        self._watcher = gevent.get_hub().loop.io(self._raw.fileno(), _READABLE)
+        hub = gevent.get_hub()
+        self._watcher = hub.loop.io(self._raw.fileno(), _READABLE)
+        self._polls = polls_of(hub)
         self._awake = Event()
 
     def handshake(self, context: ssl.SSLContext, host: str) -> None:
@@ -195,7 +198,7 @@ class Connection:
             wire = self._outgoing.read()
         # kernel stamps are wall-clock time; this request's are told in the monotonic clock's
         self._from_wall = time_ns() - perf_counter_ns()
-        timeline.sent_ns = self._last = perf_counter_ns()
+        timeline.sent_ns = self._last = self._drained = perf_counter_ns()
         self._sock.sendall(wire)
 
     def _wait_for_the_end(self) -> None:
@@ -234,10 +237,13 @@ class Connection:
             else:
                 arrived = now
             self._last = now
+            empty = max(self._drained, self._polls.empty_since(arrived))
+            if len(data) < _READ:
+                self._drained = now
             if self._tls is not None:
                 data = self._decrypted(data)
             if data is not None:
-                self._take(data, arrived, now)
+                self._take(data, arrived, now, empty)
             if not self._response.over:
                 return
         except BlockingIOError:
@@ -270,7 +276,8 @@ class Connection:
             pass  # the end of the stream, in good order or not: what the framing says of it counts
         return b"".join(parts)
 
-    def _take(self, data: bytes, arrived: int, now: int) -> None:
+    def _take(self, data: bytes, arrived: int, now: int, empty: int) -> None:
+        """`empty` is when the socket was last known to hold nothing."""
         timeline, response = self._timeline, self._response
         before = len(timeline.body)
         try:
@@ -284,6 +291,7 @@ class Connection:
                 timeline.ends.append(len(timeline.body))
                 timeline.times.append(arrived)
                 timeline.lags.append(now - arrived)
+                timeline.windows.append(max(0, arrived - empty))
         if not response.begun:
             response.head_bytes += len(data)
             if response.head_bytes > _MOST_HEADER_BYTES:

@@ -8,12 +8,16 @@ from itertools import pairwise
 from llmlocust.stream.delta import ANSWER, BAD, END, ERROR, REASONING, TOKEN_BEARING, TOOL, USAGE, Delta, Usage
 from llmlocust.stream.dialects import Dialect
 from llmlocust.stream.outcomes import outcome, plain
-from llmlocust.stream.record import OK, STALL, Record
+from llmlocust.stream.record import OK, STALL, Merged, Record
 from llmlocust.stream.sse import NotText, events
 from llmlocust.stream.timeline import Timeline
 
 SLICE = 32768
 """Bytes of a stream that are read at once: some 200 events, well under a millisecond."""
+
+TOGETHER = 0.001
+"""Chunks of one read that came within so many seconds are taken as come together: their gaps are wrong by at most \
+that. Measured gaps are to be right within a millisecond."""
 
 _NS = 1e-9
 _TELLING = 16
@@ -57,9 +61,16 @@ class Reading:
         self._reads = 0
         """Reads whose bytes were taken and let go."""
         self._last_read = -1
+        self._in_read = 0
+        """Chunks of the last read, so far: it may bring more of them in the next slice."""
+        self._window = 0.0
         self._bytes = 0
-        self._first_told: int | None = None
-        """Output tokens that the server had counted when the last chunk of the first read was written."""
+        self._told_by_first: int | None = None
+        """Output tokens that the server had counted when it wrote the first chunk,"""
+        self._told_in_first_read: int | None = None
+        """and the last chunk of the first read."""
+        self._answer_at: int | None = None
+        """Which chunk was the first of the answer."""
 
     def take(self, timeline: Timeline) -> bool:
         """Read a slice of the events that are whole, and let its bytes go. False where less than a slice has come."""
@@ -117,7 +128,8 @@ class Reading:
         record, lags = self._record, timeline.lags[:reads]
         if lags:
             longest = max(lags)
-            if longest * _NS > max(record.lags, default=0.0):
+            if record.lag_max is None or longest * _NS > record.lag_max:
+                record.lag_max = longest * _NS
                 record.lag_max_at = (timeline.times[lags.index(longest)] - timeline.sent_ns) * _NS
             record.lags += [lag * _NS for lag in lags]
 
@@ -147,7 +159,7 @@ class Reading:
             record.finish = reason or "[DONE]"
 
     def _note_times(self, timeline: Timeline, deltas: Sequence[Delta]) -> None:
-        record, sent, times = self._record, timeline.sent_ns, timeline.times
+        arrivals, sent, times = self._record.arrivals, timeline.sent_ns, timeline.times
         chunk_end = -1
         for delta in deltas:
             if delta.kind not in TOKEN_BEARING:
@@ -155,23 +167,60 @@ class Reading:
             if delta.end != chunk_end:  # a chunk may bring several pieces; it arrived once
                 chunk_end = delta.end
                 index = timeline.read_of(chunk_end)
-                record.coalesced += self._reads + index == self._last_read
-                self._last_read = self._reads + index
-                record.arrivals.append((times[index] - sent) * _NS)
-            if delta.usage is not None and record.arrivals[-1] == record.arrivals[0]:
-                self._first_told = delta.usage.output_tokens
-            if record.answer is None and delta.kind in (ANSWER, TOOL):
-                record.answer = record.arrivals[-1]
+                if self._reads + index != self._last_read:
+                    self._close_read()
+                    self._last_read, self._window = self._reads + index, timeline.windows[index] * _NS
+                self._in_read += 1
+                arrivals.append((times[index] - sent) * _NS)
+            if delta.usage is not None and len(arrivals) == self._in_read:
+                self._told_in_first_read = delta.usage.output_tokens
+                if self._in_read == 1:
+                    self._told_by_first = delta.usage.output_tokens
+            if self._answer_at is None and delta.kind in (ANSWER, TOOL):
+                self._answer_at = len(arrivals) - 1
+        self._note_gaps(len(arrivals) - self._in_read)
+
+    def _close_read(self) -> None:
+        """The chunks of a read are all known. Those that waited for us are put where they most likely came: their
+        read's time is the last one's, and the socket was empty when its window began.
+        """
+        record, chunks, window = self._record, self._in_read, self._window
+        self._in_read = 0
+        if chunks < 2:
+            return
+        record.coalesced += chunks - 1
+        if window <= TOGETHER:
+            return
+        arrivals = record.arrivals
+        first, last = len(arrivals) - chunks, arrivals[-1]
+        empty = last - window
+        arrivals[first:-1] = [empty + window * (number + 1) / chunks for number in range(chunks - 1)]
+        if first:
+            total, begin = last - arrivals[first - 1], first - 1
+        else:
+            total, begin = window, 0
+            record.ttft_bounds = (max(0.0, empty), last)
+        guesses = [later - earlier for earlier, later in pairwise(arrivals[begin:])]
+        record.merged.append(Merged(total, guesses, exact=first > 0))
+
+    def _note_gaps(self, chunks: int) -> None:
+        """The gaps between so many chunks, as far as they are not noted yet."""
+        record = self._record
+        gaps = [later - earlier for earlier, later in pairwise(record.arrivals[len(record.gaps) : chunks])]
+        record.gaps += gaps
+        record.stalls += sum(gap > self._stall for gap in gaps)
 
     # ── what they come to ──
 
     def _sum_up(self) -> None:
         record, usage = self._record, self._usage
         record.text, record.reasoning = "".join(self._answer), "".join(self._reasoning)
+        self._close_read()
+        self._note_gaps(record.chunks)
         if record.arrivals:
             record.ttft, record.e2e = record.arrivals[0], record.arrivals[-1]
-            record.gaps = [later - earlier for earlier, later in pairwise(record.arrivals)]
-            record.stalls = sum(gap > self._stall for gap in record.gaps)
+        if self._answer_at is not None:
+            record.answer = record.arrivals[self._answer_at]
         record.input_tokens, record.reasoning_tokens = usage.input_tokens, usage.reasoning_tokens
         if usage.output_tokens is not None:
             record.output_tokens = usage.output_tokens
@@ -185,19 +234,21 @@ class Reading:
         record = self._record
         if record.ttft is None or record.e2e is None or record.output_tokens is None:
             return
-        after_first = record.output_tokens - self._tokens_of_first_read()
+        after_first = record.output_tokens - self._tokens_at_ttft()
         if after_first > 0 and record.e2e > record.ttft:
             record.tpot = (record.e2e - record.ttft) / after_first
 
-    def _tokens_of_first_read(self) -> float:
-        """Tokens that were there at TTFT: those of the first chunk, and of every chunk that came in the same read.
+    def _tokens_at_ttft(self) -> float:
+        """Those of the first chunk, and of every chunk that came together with it.
 
         Where the server counts along, by its count; else each chunk has its share of the output.
         """
-        if self._first_told:
-            return self._first_told
-        together = self._record.arrivals.count(self._record.arrivals[0])
-        return 1 if together == 1 else together * (self._record.output_tokens or 0) / self._record.chunks
+        record = self._record
+        told = self._told_in_first_read if record.ttft_bounds is None else self._told_by_first
+        if told:
+            return told
+        together = record.arrivals.count(record.arrivals[0])
+        return 1 if together == 1 else together * (record.output_tokens or 0) / record.chunks
 
 
 def _stream_deltas(dialect: Dialect, body: bytes, *, complete: bool) -> list[Delta]:

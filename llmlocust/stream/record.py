@@ -12,6 +12,16 @@ STALL = 0.2
 """A gap between tokens above this is a stall, unless told otherwise."""
 
 
+class Merged(msgspec.Struct):
+    """Neighbouring gaps of which only the sum is known: their chunks waited for us, and were read together."""
+
+    total: float
+    guesses: list[float]
+    """What stands for them among the gaps: the chunks spread evenly over the time in which they came."""
+    exact: bool = True
+    """False where even the sum is only known not to be more: before the first chunk there is no other."""
+
+
 class Record(msgspec.Struct):
     name: str = ""
     outcome: str = OK
@@ -31,13 +41,17 @@ class Record(msgspec.Struct):
     """First answer delta − sent."""
     tpot: float | None = None
     """(e2e − ttft) / (output tokens − tokens that were there at TTFT)."""
+    ttft_bounds: tuple[float, float] | None = None
+    """Between these it lies, where the first chunk was read late and together with others; None: it is exact."""
     arrivals: list[float] = msgspec.field(default_factory=list)
     """When each token-bearing chunk arrived, after `sent`."""
     gaps: list[float] = msgspec.field(default_factory=list)
     """Between neighbouring arrivals."""
     stalls: int = 0
     coalesced: int = 0
-    """Chunks that came in the same read as an earlier one: their gap of zero is not the server's."""
+    """Chunks that came in the same read as an earlier one."""
+    merged: list[Merged] = msgspec.field(default_factory=list)
+    """Of these, those that did so because we read late: what their gaps were is not known one by one."""
     wait: float | None = None
     connect: float | None = None
     tls: float | None = None
@@ -52,6 +66,7 @@ class Record(msgspec.Struct):
     """Body bytes."""
     lags: list[float] = msgspec.field(default_factory=list)
     """How long each read had waited for us: what the kernel's arrival times save from the numbers."""
+    lag_max: float | None = None
     lag_max_at: float = 0.0
     """When the longest of them was, after `sent`."""
     clock: str = ""
@@ -64,6 +79,11 @@ class Record(msgspec.Struct):
     @property
     def ok(self) -> bool:
         return self.outcome == OK
+
+    @property
+    def blurred(self) -> int:
+        """Gaps that are not known one by one."""
+        return sum(len(each.guesses) for each in self.merged)
 
     @property
     def chunks(self) -> int:

@@ -35,6 +35,8 @@ class Timeline(msgspec.Struct):
     times: list[int] = msgspec.field(default_factory=list)
     lags: list[int] = msgspec.field(default_factory=list)
     """How long each read had been waiting for us: when it was read − when it arrived."""
+    windows: list[int] = msgspec.field(default_factory=list)
+    """How long before its arrival each read's socket was last known to be empty: all of its bytes came in between."""
     complete: bool = False
     """The response ended where its framing said that it would (a closed connection is such an end only where neither
     a length nor chunks were announced)."""
@@ -53,6 +55,6 @@ class Timeline(msgspec.Struct):
     def let_go(self, end: int) -> int:
         """Forget the body up to `end`, which was read, and the reads that brought only that; says how many."""
         reads = self.reads_within(end)
-        del self.body[:end], self.ends[:reads], self.times[:reads], self.lags[:reads]
+        del self.body[:end], self.ends[:reads], self.times[:reads], self.lags[:reads], self.windows[:reads]
         self.ends = [each - end for each in self.ends]
         return reads

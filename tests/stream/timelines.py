@@ -14,13 +14,17 @@ def timeline_of(
     cuts: Iterable[int] = (),
     *,
     after: Sequence[float] = (),
+    windows: Sequence[float] = (),
     status: int = 200,
     content_type: str = "text/event-stream",
     complete: bool = True,
     failure: str = "",
     detail: str = "",
 ) -> Timeline:
-    """A body in one read, or in several that end at the cuts; they arrive 1, 2, 3, … ms after sending or as told."""
+    """A body in one read, or in several that end at the cuts; they arrive 1, 2, 3, … ms after sending or as told.
+
+    All bytes of a read came at once, or within the milliseconds of its window.
+    """
     ends = sorted({cut for cut in cuts if 0 < cut < len(body)}) + ([len(body)] if body else [])
     times = [SENT + round(ms * MS) for ms in (after or range(1, len(ends) + 1))]
     return Timeline(
@@ -32,6 +36,7 @@ def timeline_of(
         body=bytearray(body),
         ends=ends,
         times=times,
+        windows=[round(ms * MS) for ms in windows] or [0] * len(times),
         complete=complete,
         failure=failure,
         detail=detail,
