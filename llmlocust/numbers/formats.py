@@ -21,6 +21,9 @@ PREFIX_llm_run.json says what was run:
 
 Format history
   1  the first; histograms have 128 buckets a power of two, of seconds (numbers.histogram)
+     since 0.1.0 there may be more: columns `blurred`, `…_least`, `…_most`, and in the histograms file what they rest
+     on: gap_guess (those of `gap` that stand for gaps not known one by one), gap_sum_N (sums of N such gaps),
+     gap_limit_N (what their sum is not above), ttft_guess, ttft_least, ttft_most
 """
 
 from __future__ import annotations
@@ -96,6 +99,7 @@ REQUEST_COLUMNS = [
     "token_source",  # usage | chunk_usage | chunks
     "chunks",  # token-bearing deltas
     "coalesced",  # of those, how many came in the same read as an earlier one
+    "blurred",  # gaps of which only the sum is known: the generator read late
     "finish",  # the server's finish_reason
     "weight",  # how many requests this row stands for, where rows are sampled
     "worker",

@@ -14,17 +14,39 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from llmlocust.numbers.formats import OK, REQUEST_COLUMNS
+from llmlocust.numbers.histogram import Histogram
 from llmlocust.numbers.levels import USERS, Level, LevelFigures, Tally
 from llmlocust.stream.record import Record
 
 ROWS_A_SECOND = 500
 """Rows of the requests file that one process writes in a second; of more requests, a random share is kept."""
 
+_PIECE = 2000
+"""So many values are counted in well under a millisecond."""
+
 SECOND_COUNTS = ("sent", "ended", "failed", "tokens")
 SECOND_SUMS = ("users", "in_flight")
 SECOND_MAXIMA = ("client_cpu", "loop_lag", "client_lag")
 
 _SENT = REQUEST_COLUMNS.index("sent")
+
+
+class Sums:
+    """A record's long lists, counted. Piece by piece where they are long: nothing may hold the event loop."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.gaps, self.lags = Histogram(), Histogram()
+        self._left = [(self.gaps, record.gaps), (self.lags, record.lags)]
+        self._counted = 0
+
+    def take(self) -> bool:
+        """Count a piece. False when that was the last."""
+        end = self._counted + _PIECE
+        for histogram, values in self._left:
+            histogram.extend(values if end >= len(values) and not self._counted else values[self._counted : end])
+        self._counted = end
+        return any(end < len(values) for _, values in self._left)
 
 
 class Ledger:
@@ -81,14 +103,19 @@ class Ledger:
         """How things stand in this second: SECOND_SUMS and SECOND_MAXIMA."""
         self.seconds[int(moment)].update(gauges)
 
-    def add(self, record: Record, sent: float) -> None:
-        """Count a request that is over. `sent` is when it was sent, as a moment of the run."""
+    def add(self, record: Record, sent: float, sums: Sums | None = None) -> None:
+        """Count a request that is over. `sent` is when it was sent, as a moment of the run; `sums` are the record's,
+        where they were begun before.
+        """
+        sums = sums or Sums(record)
+        while sums.take():
+            pass
         self.ended += 1
         self.new_ended += 1
         level = self.level_at(sent)
         measured = level is not None and level.holds(sent)
         if level is not None and measured:
-            _tally(self.tallies[level.index, record.name], record)
+            _tally(self.tallies[level.index, record.name], sums)
         if record.clock:
             self.clocks[record.clock] += 1
         over = sent + record.duration
@@ -96,10 +123,10 @@ class Ledger:
         self._count(over, "failed", not record.ok)
         self._count_in_window(record, over)
         self._count_tokens(record, sent)
-        if record.lags:
+        if record.lag_max is not None:
             second = self.seconds[int(sent + record.lag_max_at)]
-            second["client_lag"] = max(second.get("client_lag", 0.0), max(record.lags) * 1000.0)
-        self._keep_row(record, level, measured, sent)
+            second["client_lag"] = max(second.get("client_lag", 0.0), record.lag_max * 1000.0)
+        self._keep_row(sums, level, measured, sent)
 
     def _count(self, moment: float, what: str, amount: float = 1) -> None:
         if amount:
@@ -135,12 +162,12 @@ class Ledger:
             if level.began <= first:
                 break
 
-    def _keep_row(self, record: Record, level: Level | None, measured: bool, sent: float) -> None:
+    def _keep_row(self, sums: Sums, level: Level | None, measured: bool, sent: float) -> None:
         self.rows_seen += 1
         self.new_seen += 1
         weight = self._sampler.weight(sent)
         if weight:
-            self.rows.append(_row(record, level, measured, sent, weight, self.worker))
+            self.rows.append(_row(sums, level, measured, sent, weight, self.worker))
 
     # ── merging ──
 
@@ -194,7 +221,8 @@ class Ledger:
         return sum(seen) / len(seen) if seen else math.nan
 
 
-def _tally(tally: Tally, record: Record) -> None:
+def _tally(tally: Tally, sums: Sums) -> None:
+    record = sums.record
     tally.outcomes[record.outcome] += 1
     if record.outcome != OK:
         return
@@ -203,6 +231,7 @@ def _tally(tally: Tally, record: Record) -> None:
         output_tokens=record.output_tokens or 0,
         chunks=record.chunks,
         coalesced=record.coalesced,
+        blurred=record.blurred,
         stalls=record.stalls,
         counted_chunks=record.token_source == "chunks",
     )
@@ -210,8 +239,9 @@ def _tally(tally: Tally, record: Record) -> None:
         value = getattr(record, metric)
         if value is not None:
             tally.histogram(metric).add(value)
-    tally.histogram("gap").extend(record.gaps)
-    tally.histogram("lag").extend(record.lags)
+    tally.histogram("gap").merge(sums.gaps)
+    tally.histogram("lag").merge(sums.lags)
+    tally.note_blurred(record)
 
 
 def _merge_second(second: dict[str, float], told: dict[str, float]) -> None:
@@ -220,9 +250,9 @@ def _merge_second(second: dict[str, float], told: dict[str, float]) -> None:
         second[name] = max(old, value) if name in SECOND_MAXIMA else old + value
 
 
-def _row(record: Record, level: Level | None, measured: bool, sent: float, weight: float, worker: str) -> list[Any]:
+def _row(sums: Sums, level: Level | None, measured: bool, sent: float, weight: float, worker: str) -> list[Any]:
     """One row of the requests file, in the order of REQUEST_COLUMNS. `sent` is a moment of the run here."""
-    gaps = sorted(record.gaps)
+    record, gaps = sums.record, sums.gaps
     return [
         "" if level is None else level.index,
         int(measured),
@@ -235,18 +265,19 @@ def _row(record: Record, level: Level | None, measured: bool, sent: float, weigh
         _ms(record.ttft),
         _ms(record.answer),
         _ms(record.tpot),
-        _ms(gaps[(len(gaps) - 1) // 2]) if gaps else "",
-        _ms(gaps[-1]) if gaps else "",
+        _ms(gaps.quantile(0.5)) if gaps else "",
+        _ms(gaps.most) if gaps else "",
         record.stalls,
         _ms(record.duration),
         _ms(record.wait),
         _ms(record.connect),
         _ms(record.tls),
-        _ms(max(record.lags)) if record.lags else "",
+        _ms(record.lag_max),
         *("" if n is None else n for n in (record.input_tokens, record.output_tokens, record.reasoning_tokens)),
         record.token_source,
         record.chunks,
         record.coalesced,
+        record.blurred,
         record.finish,
         round(weight, 3),
         worker,

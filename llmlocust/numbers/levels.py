@@ -11,15 +11,24 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from llmlocust.numbers.formats import ABORTED, ERROR_KINDS, METRICS, OK, QUANTILES
 from llmlocust.numbers.histogram import Histogram
+from llmlocust.numbers.ranges import Blurred, without
+from llmlocust.stream.record import Record
 
 USERS = "users"
 RATE = "rate"
+
+RANGED = ("ttft", "gap")
+"""Metrics whose percentiles are ranges where the load generator was late."""
+
+# Histograms that are kept beside a metric's own, for its ranges: what was guessed, and within what.
+_SUM, _LIMIT = "gap_sum_", "gap_limit_"
+_TTFT_BOUNDS = ("ttft_guess", "ttft_least", "ttft_most")
 
 
 @dataclass
@@ -55,8 +64,8 @@ class Tally:
         self.outcomes: Counter[str] = Counter()
         """Requests sent inside the window, by what became of them."""
         self.numbers: Counter[str] = Counter()
-        """ended_ok, ended, tokens_in_window (by arrival); input_tokens, output_tokens, chunks, coalesced, stalls, \
-counted_chunks (of the requests of `outcomes`)."""
+        """ended_ok, ended, tokens_in_window (by arrival); input_tokens, output_tokens, chunks, coalesced, blurred, \
+stalls, counted_chunks (of the successful ones of `outcomes`)."""
         self.histograms: dict[str, Histogram] = {}
 
     def histogram(self, metric: str) -> Histogram:
@@ -64,6 +73,42 @@ counted_chunks (of the requests of `outcomes`)."""
         if found is None:
             found = self.histograms[metric] = Histogram()
         return found
+
+    def note_blurred(self, record: Record) -> None:
+        """What is known of the times that are not known exactly, for `ranges`."""
+        for merged in record.merged:
+            self.histogram("gap_guess").extend(merged.guesses)
+            self.histogram(f"{_SUM if merged.exact else _LIMIT}{len(merged.guesses)}").add(merged.total)
+        if record.ttft is not None and record.ttft_bounds is not None:
+            for metric, value in zip(_TTFT_BOUNDS, (record.ttft, *record.ttft_bounds), strict=True):
+                self.histogram(metric).add(value)
+
+    def ranges(self, metric: str) -> dict[str, tuple[float, float]]:
+        """Between what the quantiles of a metric of RANGED lie; empty where they are known."""
+        of_metric = self._gap_range() if metric == "gap" else self._ttft_range()
+        return {} if of_metric is None else {name: of_metric(q) for name, q in QUANTILES.items()}
+
+    def _gap_range(self) -> Callable[[float], tuple[float, float]] | None:
+        guesses = self.histograms.get("gap_guess")
+        if guesses is None:
+            return None
+        known = without(self.histogram("gap"), guesses)
+        return Blurred(known, self._groups(_SUM), self._groups(_LIMIT)).quantile
+
+    def _ttft_range(self) -> Callable[[float], tuple[float, float]] | None:
+        guesses, least, most = (self.histograms.get(metric) for metric in _TTFT_BOUNDS)
+        if guesses is None or least is None or most is None:
+            return None
+        known = without(self.histogram("ttft"), guesses)
+        low, high = Histogram.sum((known, least)), Histogram.sum((known, most))
+        return lambda q: (low.quantile(q), high.quantile(q))
+
+    def _groups(self, prefix: str) -> dict[int, Histogram]:
+        return {
+            int(name.removeprefix(prefix)): histogram
+            for name, histogram in self.histograms.items()
+            if name.startswith(prefix)
+        }
 
     def merge(self, other: Tally) -> None:
         self.outcomes.update(other.outcomes)
@@ -104,6 +149,8 @@ class Summary:
     """95 % intervals of the quantiles."""
     with_failures: Mapping[str, float] = field(default_factory=dict)
     """The quantiles when every failed request counts as infinitely slow."""
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Between what the quantiles lie, where the load generator was late; empty where they are known."""
 
     def __getitem__(self, name: str) -> float:
         """A figure by its name: mean, max, p50, p95, …"""
@@ -112,7 +159,9 @@ class Summary:
         return self.most if name == "max" else self.quantiles.get(name, math.nan)
 
     @classmethod
-    def of(cls, histogram: Histogram, failed: int = 0) -> Summary:
+    def of(
+        cls, histogram: Histogram, failed: int = 0, ranges: Mapping[str, tuple[float, float]] | None = None
+    ) -> Summary:
         if not histogram.count:
             return cls(with_failures=dict.fromkeys(QUANTILES, math.inf if failed else math.nan))
         return cls(
@@ -122,6 +171,7 @@ class Summary:
             {name: histogram.quantile(q) for name, q in QUANTILES.items()},
             {name: histogram.interval(q) for name, q in QUANTILES.items()},
             {name: histogram.quantile(q, failed) for name, q in QUANTILES.items()},
+            ranges or {},
         )
 
 
@@ -152,6 +202,8 @@ class LevelFigures:
     input_tokens: float = math.nan
     coalesced: float = math.nan
     """Share of token-bearing deltas that came in the same read as an earlier one."""
+    blurred: float = math.nan
+    """Share of the gaps between tokens that are only known within a sum, because the load generator read late."""
     counted_chunks: float = math.nan
     """Share of successful requests whose tokens had to be counted by chunks, for want of usage."""
     stalls: int = 0
@@ -178,6 +230,8 @@ class LevelFigures:
         kinds = {kind: n for kind, n in tally.outcomes.items() if kind not in (OK, ABORTED) and n}
         failed = sum(kinds.values())
         numbers = tally.numbers
+        gaps = tally.histogram("gap").count
+        ranges = {metric: tally.ranges(metric) for metric in RANGED}
         return cls(
             level=level.index,
             load=level.load,
@@ -196,10 +250,11 @@ class LevelFigures:
             output_tokens=numbers["output_tokens"] / ok if ok else math.nan,
             input_tokens=numbers["input_tokens"] / ok if ok else math.nan,
             coalesced=numbers["coalesced"] / numbers["chunks"] if numbers["chunks"] else math.nan,
+            blurred=numbers["blurred"] / gaps if gaps else math.nan,
             counted_chunks=numbers["counted_chunks"] / ok if ok else math.nan,
             stalls=numbers["stalls"],
             reached=level.reached,
-            metrics={metric: Summary.of(tally.histogram(metric), failed) for metric in METRICS},
+            metrics={metric: Summary.of(tally.histogram(metric), failed, ranges.get(metric)) for metric in METRICS},
         )
 
     def row(self) -> dict[str, str]:
@@ -244,6 +299,7 @@ _PLAIN: dict[str, Any] = {
     "output_tokens": float,
     "input_tokens": float,
     "coalesced": float,
+    "blurred": float,
     "counted_chunks": float,
     "stalls": int,
 }
@@ -262,6 +318,9 @@ def _metric_cells(metric: str, summary: Summary) -> dict[str, str]:
             f"{name}_high": _ms(high),
             f"{name}_with_failures": _ms(summary.with_failures.get(name, math.nan)),
         }
+        if metric in RANGED:
+            least, most = summary.ranges.get(name, (math.nan, math.nan))
+            cells |= {f"{name}_least": _ms(least), f"{name}_most": _ms(most)}
     return {f"{metric}_{name}": cell for name, cell in cells.items()}
 
 
@@ -277,6 +336,11 @@ def _summary_of_cells(metric: str, row: Mapping[str, str]) -> Summary:
         {name: seconds(name) for name in QUANTILES},
         {name: (seconds(f"{name}_low"), seconds(f"{name}_high")) for name in _HEADLINE},
         {name: seconds(f"{name}_with_failures") for name in _HEADLINE},
+        {
+            name: (seconds(f"{name}_least"), seconds(f"{name}_most"))
+            for name in _HEADLINE
+            if row.get(f"{metric}_{name}_least")
+        },
     )
 
 

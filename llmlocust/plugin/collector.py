@@ -16,7 +16,7 @@ import gevent
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
-from llmlocust.numbers.ledger import Ledger
+from llmlocust.numbers.ledger import Ledger, Sums
 from llmlocust.plugin.turns import Turns
 from llmlocust.stream.record import Record
 
@@ -64,9 +64,10 @@ class Collector:
         self.in_flight += 1
         self.ledger.note_sent(self.moment())
 
-    def request_ended(self, record: Record) -> None:
+    def request_ended(self, sums: Sums) -> None:
         self.in_flight -= 1
-        self.ledger.add(record, record.sent - self.began_ns / 1e9)
+        record = sums.record
+        self.ledger.add(record, record.sent - self.began_ns / 1e9, sums)
         self._show_in_locusts_table(record)
 
     def _show_in_locusts_table(self, record: Record) -> None:

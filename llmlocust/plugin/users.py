@@ -17,6 +17,7 @@ from locust.exception import StopUser
 from llmlocust.load.prompts import Prompts, Question
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.numbers.formats import ABORTED
+from llmlocust.numbers.ledger import Sums
 from llmlocust.plugin.connection import Listener, Timeouts
 from llmlocust.plugin.listeners import plugin_of
 from llmlocust.plugin.options import extra_fields, option, think_time
@@ -130,6 +131,7 @@ class LLMUser(FastHttpUser):
         self._collector.turns.wait()
         reading = Reading(dialect, name=name, stall=self.stall)
         listener = Listener(partial(has_token, dialect) if ask.stream else None, reading.take)
+        sums: Sums | None = None
         request_id = f"{random.getrandbits(64):016x}"
         self._collector.request_begins()
         try:
@@ -137,10 +139,14 @@ class LLMUser(FastHttpUser):
             self._collector.turns.wait()
             while reading.take(timeline):
                 self._collector.turns.wait()
+            sums = Sums(reading.finish(timeline))
+            while sums.take():
+                self._collector.turns.wait()
         finally:  # also when the user is killed in the middle: what was sent is counted
-            record = reading.finish(timeline)
+            sums = sums or Sums(reading.finish(timeline))
+            record = sums.record
             record.id = request_id
-            self._collector.request_ended(record)
+            self._collector.request_ended(sums)
             if record.outcome != ABORTED:  # ours to count; Locust would call it the server's failure
                 self._fire(record, dialect, timeline)
         if not record.ok:

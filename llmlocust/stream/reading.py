@@ -193,15 +193,15 @@ class Reading:
             return
         arrivals = record.arrivals
         first, last = len(arrivals) - chunks, arrivals[-1]
-        empty = last - window
-        arrivals[first:-1] = [empty + window * (number + 1) / chunks for number in range(chunks - 1)]
+        before = arrivals[first - 1] if first else 0.0
+        empty = max(before, last - window)
+        arrivals[first:-1] = [empty + (last - empty) * (number + 1) / chunks for number in range(chunks - 1)]
+        guesses = [later - earlier for earlier, later in pairwise(arrivals[max(0, first - 1) :])]
         if first:
-            total, begin = last - arrivals[first - 1], first - 1
+            record.merged.append(Merged(last - before, guesses))
         else:
-            total, begin = window, 0
-            record.ttft_bounds = (max(0.0, empty), last)
-        guesses = [later - earlier for earlier, later in pairwise(arrivals[begin:])]
-        record.merged.append(Merged(total, guesses, exact=first > 0))
+            record.merged.append(Merged(last - empty, guesses, exact=False))
+            record.ttft_bounds = (empty, last)
 
     def _note_gaps(self, chunks: int) -> None:
         """The gaps between so many chunks, as far as they are not noted yet."""

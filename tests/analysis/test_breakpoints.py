@@ -315,7 +315,7 @@ def level_lists(draw):
     return made
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     level_lists(),
     st.lists(st.sampled_from(["ttft.p95 < 500ms", "errors < 1%", "goodput > 2/s", "e2e.max < 3s"])),

@@ -114,12 +114,12 @@ def test_what_is_known_of_a_good_request_is_counted():
     ledger = ledger_with((0, 0, 20))
     record = record_of(
         [0.5, 0.6, 0.9], tokens=6, input_tokens=7, tpot=0.08, connect=0.01, wait=0.0, stalls=1, coalesced=1,
-        tls=0.03, lags=[0.001, 0.004, 0.002], lag_max_at=0.6,
+        tls=0.03, lags=[0.001, 0.004, 0.002], lag_max=0.004, lag_max_at=0.6,
     )  # fmt: skip
     ledger.add(record, 5.0)
     tally = ledger.tally(0)
     assert tally.numbers == Counter(
-        ended=1, ended_ok=1, tokens_in_window=6, input_tokens=7, output_tokens=6, chunks=3, coalesced=1, stalls=1, counted_chunks=0
+        ended=1, ended_ok=1, tokens_in_window=6, input_tokens=7, output_tokens=6, chunks=3, coalesced=1, blurred=0, stalls=1, counted_chunks=0
     )  # fmt: skip
     assert {metric: each.count for metric, each in tally.histograms.items()} == {
         "ttft": 1, "answer": 1, "e2e": 1, "tpot": 1, "connect": 1, "tls": 1, "wait": 1, "gap": 2, "lag": 3,
@@ -298,14 +298,14 @@ def test_a_row_says_what_is_known_of_a_request():
     ledger = ledger_with((0, 2, 9), worker="host:1")
     record = record_of(
         [0.5, 0.6, 0.9], tokens=6, input_tokens=7, reasoning_tokens=1, tpot=0.08, connect=0.0101, wait=0.0, duration=1.0,
-        tls=0.0303, lags=[0.001, 0.004, 0.002], lag_max_at=0.6, stalls=1, coalesced=2, finish="stop", status=200, id="4711",
+        tls=0.0303, lags=[0.001, 0.004, 0.002], lag_max=0.004, lag_max_at=0.6, stalls=1, coalesced=2, finish="stop", status=200, id="4711",
     )  # fmt: skip
     ledger.add(record, 5.25)
     assert dict(zip(REQUEST_COLUMNS, ledger.rows[0], strict=True)) == {
         "level": 0, "measured": 1, "sent": 5.25, "name": "chat", "outcome": "ok", "error": "", "status": 200,
         "e2e": 900.0, "ttft": 500.0, "answer": 500.0, "tpot": 80.0, "gap_p50": 100.0, "gap_max": 300.0, "stalls": 1,
         "duration": 1000.0, "wait": 0.0, "connect": 10.1, "tls": 30.3, "lag_max": 4.0, "input_tokens": 7, "output_tokens": 6, "reasoning_tokens": 1,
-        "token_source": "usage", "chunks": 3, "coalesced": 2, "finish": "stop", "weight": 1.0, "worker": "host:1",
+        "token_source": "usage", "chunks": 3, "coalesced": 2, "blurred": 0, "finish": "stop", "weight": 1.0, "worker": "host:1",
         "id": "4711",
     }  # fmt: skip
 

@@ -162,7 +162,7 @@ def test_a_connection_closed_at_any_byte_is_truncated_until_the_answer_has_ended
     assert seen[-1] == "ok"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.one_of(
         st.binary(max_size=400),

@@ -108,7 +108,7 @@ def test_numbers_that_are_not_known_are_null():
 value = st.one_of(st.just(float("nan")), st.just(float("inf")), st.floats(0, 1e9))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(value, value, value, st.integers(0, 99), st.integers(0, 9)), max_size=5))
 def test_json_and_markdown_are_made_of_any_levels(rows):
     levels = [

@@ -1,5 +1,6 @@
 import gzip
 import json
+from itertools import accumulate, pairwise
 
 import msgspec
 import pytest
@@ -221,6 +222,49 @@ def test_chunks_are_coalesced_that_came_with_an_earlier_one(pieces, coalesced, c
 
 
 @pytest.mark.parametrize(
+    "pieces, after, windows, arrivals, merged, ttft_bounds",
+    [
+        # they came together, as far as anybody can tell
+        ([A, B + STOP], [10, 30], [9, 1], [10, 30, 30], [], None),
+        ([A + B, STOP], [10, 30], [1, 9], [10, 10, 30], [], None),
+        # they waited for us: the socket was empty 6 ms before the last of them came
+        ([A, B + STOP], [10, 30], [9, 6], [10, 27, 30], [(20, [17, 3], True)], None),
+        ([A, A + B + STOP], [10, 30], [0, 6], [10, 26, 28, 30], [(20, [16, 2, 2], True)], None),
+        # so did the first ones
+        ([A + B, STOP], [10, 30], [8, 0], [6, 10, 30], [(8, [4], False)], (2, 10)),
+        ([A + B, A + STOP], [10, 30], [4, 4], [8, 10, 28, 30], [(4, [2], False), (20, [18, 2], True)], (6, 10)),
+        # who is alone came when it came, however long nobody looked
+        ([A, B, STOP], [10, 20, 30], [9, 9, 9], [10, 20, 30], [], None),
+        # a window never goes back behind what came before
+        ([A, B + STOP], [10, 30], [0, 99], [10, 20, 30], [(20, [10, 10], True)], None),
+        ([A + B], [10], [99], [5, 10], [(10, [5], False)], (0, 10)),
+    ],
+)
+def test_chunks_that_waited_for_us_are_spread_over_their_window(pieces, after, windows, arrivals, merged, ttft_bounds):
+    timeline = timeline_of(b"".join(pieces), list(accumulate(map(len, pieces))), after=after, windows=windows)
+    record = read(timeline, OpenAIChat())
+    assert [round(each * 1e3, 6) for each in record.arrivals] == arrivals
+    assert [
+        (round(each.total * 1e3, 6), [round(gap * 1e3, 6) for gap in each.guesses], each.exact)
+        for each in record.merged
+    ] == merged
+    assert record.ttft_bounds == (ttft_bounds and pytest.approx(tuple(ms / 1e3 for ms in ttft_bounds)))
+    assert record.blurred == sum(len(guesses) for _, guesses, _ in merged)
+    assert record.gaps == [later - earlier for earlier, later in pairwise(record.arrivals)]
+    assert record.ttft == record.answer == record.arrivals[0]
+
+
+@pytest.mark.parametrize(
+    "windows, tpot",
+    [([0, 0], 0.010), ([8, 0], 0.024 / 4)],  # tokens at TTFT: three that came together, or those of the first alone
+)
+def test_tpot_counts_the_tokens_that_were_there_at_ttft(windows, tpot):
+    pieces = [token("a", 1) + token("b c", 3), token("d e", 5, "stop")]
+    record = read(timeline_of(b"".join(pieces), [len(pieces[0])], after=[10, 30], windows=windows), OpenAIChat())
+    assert record.tpot == pytest.approx(tpot)
+
+
+@pytest.mark.parametrize(
     "after, stall, stalls",
     [
         ([10, 20, 30], 0.2, 0),
@@ -242,13 +286,21 @@ def test_gaps_add_up_and_no_duration_is_negative(pieces, after, data):
     body = b"".join(pieces)
     cuts = data.draw(st.lists(st.integers(1, len(body)), max_size=19))
     reads = len({cut for cut in cuts if cut < len(body)}) + 1
-    record = read(timeline_of(body, cuts, after=[ns / MS for ns in after[:reads]]), OpenAIChat())
+    windows = data.draw(st.lists(st.integers(0, 10**6), min_size=reads, max_size=reads))
+    record = read(timeline_of(body, cuts, after=[ns / MS for ns in after[:reads]], windows=windows), OpenAIChat())
     durations = [record.duration, record.ttft, record.answer, record.e2e, record.tpot, *record.gaps, *record.arrivals]
     assert all(duration is None or duration >= 0 for duration in durations)
     assert sum(record.gaps) == pytest.approx((record.e2e or 0) - (record.ttft or 0), abs=1e-9)
     assert len(record.gaps) == max(0, record.chunks - 1)
     assert 0 <= record.coalesced <= max(0, record.chunks - 1)
     assert record.arrivals == sorted(record.arrivals)
+    for merged in record.merged:
+        if merged.exact:
+            assert sum(merged.guesses) == pytest.approx(merged.total, abs=1e-9)
+        else:
+            assert sum(merged.guesses) <= merged.total + 1e-9
+    if record.ttft_bounds:
+        assert record.ttft_bounds[0] <= record.ttft <= record.ttft_bounds[1]
 
 
 # ── tokens ──
