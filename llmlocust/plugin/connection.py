@@ -237,13 +237,14 @@ class Connection:
             else:
                 arrived = now
             self._last = now
-            empty = max(self._drained, self._polls.empty_since(arrived))
+            look, drained = self._polls.look, self._drained
+            look.first = min(look.first, arrived)
             if len(data) < _READ:
                 self._drained = now
             if self._tls is not None:
                 data = self._decrypted(data)
             if data is not None:
-                self._take(data, arrived, now, empty)
+                self._take(data, arrived, now, drained)
             if not self._response.over:
                 return
         except BlockingIOError:
@@ -276,8 +277,7 @@ class Connection:
             pass  # the end of the stream, in good order or not: what the framing says of it counts
         return b"".join(parts)
 
-    def _take(self, data: bytes, arrived: int, now: int, empty: int) -> None:
-        """`empty` is when the socket was last known to hold nothing."""
+    def _take(self, data: bytes, arrived: int, now: int, drained: int) -> None:
         timeline, response = self._timeline, self._response
         before = len(timeline.body)
         try:
@@ -291,7 +291,8 @@ class Connection:
                 timeline.ends.append(len(timeline.body))
                 timeline.times.append(arrived)
                 timeline.lags.append(now - arrived)
-                timeline.windows.append(max(0, arrived - empty))
+                timeline.drained.append(drained)
+                timeline.looks.append(self._polls.look)
         if not response.begun:
             response.head_bytes += len(data)
             if response.head_bytes > _MOST_HEADER_BYTES:

@@ -169,7 +169,7 @@ class Reading:
                 index = timeline.read_of(chunk_end)
                 if self._reads + index != self._last_read:
                     self._close_read()
-                    self._last_read, self._window = self._reads + index, timeline.windows[index] * _NS
+                    self._last_read, self._window = self._reads + index, timeline.window(index) * _NS
                 self._in_read += 1
                 arrivals.append((times[index] - sent) * _NS)
             if delta.usage is not None and len(arrivals) == self._in_read:

@@ -11,6 +11,7 @@ from llmlocust.stream import reading
 from llmlocust.stream.dialects.openai import OpenAIChat, OpenAICompletions
 from llmlocust.stream.reading import has_token, read
 from llmlocust.stream.record import Record
+from llmlocust.stream.timeline import Look
 from tests.stream.timelines import timeline_of
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -271,7 +272,8 @@ def test_a_stream_that_is_read_in_slices_comes_to_the_same(golden, monkeypatch):
         growing.body += golden.body[begin:end]
         growing.ends.append(len(growing.body))
         growing.times.append(moment)
-        growing.windows.append(0)
+        growing.drained.append(moment)
+        growing.looks.append(Look(moment, moment, moment, moment))
         begin = end
         while made.take(growing):
             pass

@@ -12,7 +12,7 @@ from llmlocust.stream.dialects.openai import OpenAIChat, OpenAICompletions
 from llmlocust.stream.outcomes import server_words, without_ids
 from llmlocust.stream.reading import is_event_stream, read
 from llmlocust.stream.record import OK, Record
-from llmlocust.stream.timeline import Timeline
+from llmlocust.stream.timeline import Look, Timeline
 from tests.stream.timelines import MS, SENT, timeline_of
 
 JSON = "application/json"
@@ -533,3 +533,27 @@ def test_an_engine_that_gives_up_has_failed(reason):
     record = read_stream(A, token("b", finish=reason), DONE)
 
     assert (record.outcome, record.error) == ("error_event", f"finish_reason: {reason}")
+
+
+# ── how late we looked ──
+
+BEFORE, BEGAN = 100 * MS, 110 * MS
+
+
+@pytest.mark.parametrize(
+    "returned, first, empty",
+    [
+        (BEGAN + MS // 20, BEGAN - 5 * MS, BEFORE),  # it did not sleep: bytes came while we were busy
+        (BEGAN + 8 * MS, BEGAN + 8 * MS - MS // 10, BEGAN + 8 * MS - MS // 10),  # it slept, and the first byte woke it
+        (BEGAN + 8 * MS, BEGAN + 3 * MS, BEGAN),  # it was woken late: by whom is not known
+    ],
+)
+def test_when_a_socket_was_empty(returned, first, empty):
+    assert Look(BEFORE, BEGAN, returned, first).empty() == empty
+
+
+def test_a_window_begins_where_the_socket_was_last_read():
+    timeline = Timeline(times=[200], drained=[150], looks=[Look(100, 100, 100, 100)])
+    assert timeline.window(0) == 50
+    timeline.drained = [50]
+    assert timeline.window(0) == 100

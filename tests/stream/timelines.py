@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from llmlocust.stream.timeline import Timeline
+from llmlocust.stream.timeline import Look, Timeline
 
 MS = 1_000_000
 SENT = 5_000 * MS
@@ -36,8 +36,14 @@ def timeline_of(
         body=bytearray(body),
         ends=ends,
         times=times,
-        windows=[round(ms * MS) for ms in windows] or [0] * len(times),
+        **looked(times, [round(ms * MS) for ms in windows] or [0] * len(times)),
         complete=complete,
         failure=failure,
         detail=detail,
     )
+
+
+def looked(times: Sequence[int], windows: Sequence[int]) -> dict[str, list]:
+    """What a timeline knows of how its socket was looked at: it was empty so long before each read's arrival."""
+    empty = [time - window for time, window in zip(times, windows, strict=True)]
+    return {"drained": [0] * len(empty), "looks": [Look(moment, moment, moment, moment) for moment in empty]}

@@ -1,0 +1,103 @@
+"""A load generator that is late: what it then does not know, it says so."""
+
+import json
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.locusts import RAMP, rows, run
+from tests.simulators import running_simulator
+
+BLOCKED = 1
+"""The level during which the event loop is blocked."""
+
+BLOCKING = (
+    RAMP
+    + f"""
+import json
+import time
+
+import gevent
+from locust import events
+
+from llmlocust.plugin.listeners import plugin_of
+
+@events.test_start.add_listener
+def block_the_loop(environment, **kwargs):
+    gevent.spawn(block, environment)
+
+def block(environment):
+    with open("blocks.json", "w") as file:
+        while True:
+            gevent.sleep(0.8)
+            levels = plugin_of(environment).collector.ledger.levels
+            if levels and levels[-1].index == {BLOCKED} and levels[-1].settled is not None and levels[-1].ended is None:
+                begin, began = time.time(), time.perf_counter()
+                while time.perf_counter() < began + 0.2:
+                    pass
+                print(json.dumps([begin, time.time()]), file=file, flush=True)
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def late_run(tmp_path_factory):
+    """The levels' rows; by level, the times of the tokens of each of its streams as the server wrote them; when the
+    loop was blocked. All in epoch seconds.
+    """
+    folder = tmp_path_factory.mktemp("late")
+    with running_simulator(slots=30, step_ms=10, step_ms_per_seq=0) as simulator:
+        ramp = ["--llm-levels", "8,10,12", "--llm-settle", "0.5", "--llm-hold", "5", "--llm-max-tokens", "100"]
+        locust = run(folder, simulator.url, *ramp, "--llm-body", '{"ignore_eos": true}', locustfile=BLOCKING)
+        served = {each["id"].removeprefix("chatcmpl-"): each for each in simulator.truth()}
+    assert locust.process.returncode == 0, locust.log
+    streams: dict[int, list[list[float]]] = {}
+    for row in rows(folder, "llm_requests.csv"):
+        if row["measured"] == "1" and row["outcome"] == "ok":
+            each = served[row["id"]]
+            written = [each["received_epoch"] + us / 1e6 for us in each["writes_us"]]
+            streams.setdefault(int(row["level"]), []).append(written)
+    blocks = [json.loads(line) for line in Path(folder / "blocks.json").read_text().splitlines()]
+    return rows(folder, "llm_levels.csv"), streams, blocks
+
+
+def true_quantile(gaps, q):
+    return sorted(gaps)[math.ceil(q * len(gaps)) - 1] * 1e3
+
+
+def true_gaps(streams):
+    return [later - earlier for written in streams for earlier, later in pairwise(written)]
+
+
+def test_true_percentiles_lie_in_the_ranges_given(late_run):
+    levels, streams, blocks = late_run
+    gaps = true_gaps(streams[BLOCKED])
+    assert len(blocks) >= 3
+    for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
+        least, most = (float(levels[BLOCKED][f"gap_{name}_{end}"]) for end in ("least", "most"))
+        assert least <= true_quantile(gaps, q) + 0.1, name  # a socket's two ends are not quite at the same time
+        assert true_quantile(gaps, q) - 0.1 <= most, name
+
+
+def test_the_share_that_is_not_known_is_right(late_run):
+    levels, streams, blocks = late_run
+    blurred = 0
+    for written in streams[BLOCKED]:
+        for begin, end in blocks:
+            together = sum(begin < moment < end for moment in written)
+            # of two or more that waited, no gap is known; before the first token there is none
+            blurred += together - (written[0] > begin) if together > 1 else 0
+    share = blurred / len(true_gaps(streams[BLOCKED]))
+    assert 0.05 < share < 0.5
+    assert float(levels[BLOCKED]["blurred"]) == pytest.approx(share, rel=0.1)
+
+
+def test_levels_of_the_same_run_are_unaffected(late_run):
+    levels, streams, _ = late_run
+    for index in (0, 2):
+        # a machine that is busy with other things may be late now and then
+        assert float(levels[index]["blurred"]) < 0.02
+        gaps = true_gaps(streams[index])
+        assert float(levels[index]["gap_p50"]) == pytest.approx(true_quantile(gaps, 0.5), abs=0.5)
