@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from itertools import accumulate
 
+import msgspec
 from sseclient import SSEClient
 
+_PREFIX, _BLANK = b"data: ", b"\n\n"
+"""What a plain event begins and ends with."""
 _BLANK_LINE = re.compile(rb"\n\n|\r\n\r\n|\r\r(?!\n)")
 
 
-class Event(NamedTuple):
+class Event(msgspec.Struct, frozen=True, gc=False):
     data: bytes
     end: int
     """Offset behind the event's last byte: what brought that byte brought the event."""
@@ -50,15 +53,14 @@ def _plain(body: bytes) -> list[Event] | None:
     """The fast path; None where the body is not plain enough for it."""
     if b"\r" in body or not _is_text(body):
         return None
-    found = []
-    end = 0
-    *frames, tail = body.split(b"\n\n")
-    for frame in frames:
-        end += len(frame) + 2
-        if not frame.startswith(b"data: ") or b"\n" in frame:
-            return None
-        found.append(Event(frame[6:], end))
-    return None if tail else found
+    if not body:
+        return []
+    if not (body.startswith(_PREFIX) and body.endswith(_BLANK)):
+        return None
+    all_data = body[len(_PREFIX) : -len(_BLANK)].split(_BLANK + _PREFIX)
+    if body.count(b"\n") != len(_BLANK) * len(all_data):  # another line somewhere
+        return None
+    return list(map(Event, all_data, accumulate(len(_PREFIX) + len(data) + len(_BLANK) for data in all_data)))
 
 
 def _is_text(body: bytes) -> bool:

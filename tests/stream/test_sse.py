@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from sseclient import SSEClient
 
 from llmlocust.stream import sse
@@ -68,7 +69,7 @@ def decoders_own(body: bytes) -> list[Event] | None:
 
 
 def without_wholeness(found: list[Event]) -> list[Event]:
-    return [event._replace(whole=True) for event in found]
+    return [replace(event, whole=True) for event in found]
 
 
 @given(BODIES)

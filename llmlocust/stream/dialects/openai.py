@@ -6,7 +6,7 @@ vLLM). Usage comes in a last chunk without choices, in the last chunk with one, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -90,13 +90,13 @@ class OpenAI:
     def deltas(self, events: Sequence[Event]) -> list[Delta]:
         found: list[Delta] = []
         for event, chunk in zip(events, _decoded(events), strict=True):
-            if chunk is None:
+            if isinstance(chunk, _Chunk):
+                _add_deltas(found, chunk, event.end, failed=event.kind == "error")
+            elif chunk is None:
                 found.append(Delta(END, event.end, "[DONE]"))
-            elif isinstance(chunk, str):
+            else:
                 failed = event.kind == "error"
                 found.append(Delta(ERROR, event.end, event.data.decode()) if failed else Delta(BAD, event.end, chunk))
-            else:
-                found.extend(_deltas(chunk, event.end, failed=event.kind == "error"))
         return found
 
     def document(self, body: bytes) -> list[Delta]:
@@ -106,7 +106,8 @@ class OpenAI:
             if str(problem) == _CUT_SHORT:  # closing the connection was its end, and came too early
                 return []
             return [Delta(BAD, len(body), f"not JSON of this protocol: {problem}")]
-        found = list(_deltas(chunk, len(body)))
+        found: list[Delta] = []
+        _add_deltas(found, chunk, len(body))
         if any(delta.kind == ERROR for delta in found):
             return found
         if not chunk.choices:
@@ -130,23 +131,20 @@ class OpenAICompletions(OpenAI):
         return {"prompt": ask.prompt or "\n\n".join(str(m.get("content", "")) for m in ask.messages or [])}
 
 
-def _decoded(events: Sequence[Event]) -> list[_Chunk | str | None]:
+def _decoded(events: Sequence[Event]) -> Sequence[_Chunk | str | None]:
     """Each event's chunk; None for [DONE]; for what is no chunk, what is wrong with it.
 
-    One call decodes all, which costs a third of a call for each; only a stream that holds something odd is gone
-    through one by one.
+    One call decodes all, which costs a third of a call for each; only a stream that holds something odd, such as a
+    [DONE] before its end, is gone through one by one.
     """
-    done = [event.data == _DONE for event in events]
+    all_data = [event.data for event in events]
+    done = [None] if all_data and all_data[-1] == _DONE else []
     try:
-        chunks = iter(
-            _decode_all(b"[" + b",".join([e.data for e, d in zip(events, done, strict=True) if not d]) + b"]")
-        )
-        together = [None if over else next(chunks) for over in done]
-        if next(chunks, None) is None:
-            return list(together)
-    except (*_NOT_READABLE, StopIteration):
-        pass
-    return [None if over else _chunk_or_fault(event.data) for event, over in zip(events, done, strict=True)]
+        chunks = _decode_all(b"[" + b",".join(all_data[: len(all_data) - len(done)]) + b"]")
+    except _NOT_READABLE:
+        chunks = []
+    together = [*chunks, *done]
+    return together if len(together) == len(events) else [_chunk_or_fault(data) for data in all_data]
 
 
 def _chunk_or_fault(data: bytes) -> _Chunk | str | None:
@@ -159,11 +157,11 @@ def _chunk_or_fault(data: bytes) -> _Chunk | str | None:
         return f"not a chunk of this protocol: {problem}"
 
 
-def _deltas(chunk: _Chunk, end: int, *, failed: bool = False) -> Iterable[Delta]:
+def _add_deltas(found: list[Delta], chunk: _Chunk, end: int, *, failed: bool = False) -> None:
     if failed or chunk.error is not None or chunk.object == "error" or (chunk.detail and not chunk.choices):
-        return [Delta(ERROR, end, _words(chunk))]
+        found.append(Delta(ERROR, end, _words(chunk)))
+        return
     usage = _usage(chunk.usage)
-    found: list[Delta] = []
     for choice in chunk.choices or ():
         piece = choice.delta or choice.message
         if piece is not None:
@@ -179,7 +177,6 @@ def _deltas(chunk: _Chunk, end: int, *, failed: bool = False) -> Iterable[Delta]
             found.append(Delta(END, end, choice.finish_reason))
     if usage is not None:
         found.append(Delta(USAGE, end, "", usage))
-    return found
 
 
 def _plain_text(content: str | list[Any] | None) -> str:
@@ -194,9 +191,12 @@ def _usage(told: _Usage | None) -> Usage | None:
         return None
     details = told.completion_tokens_details
     reasoning = details.reasoning_tokens if details else told.reasoning_tokens or None
-    counts = (told.prompt_tokens, told.completion_tokens, reasoning)
-    usage = Usage(*(count if count is not None and 0 <= count <= _MOST_TOKENS else None for count in counts))
+    usage = Usage(_believable(told.prompt_tokens), _believable(told.completion_tokens), _believable(reasoning))
     return None if usage.input_tokens is None and usage.output_tokens is None else usage
+
+
+def _believable(count: int | None) -> int | None:
+    return count if count is not None and 0 <= count <= _MOST_TOKENS else None
 
 
 def _words(chunk: _Chunk) -> str:
