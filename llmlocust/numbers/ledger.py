@@ -19,7 +19,9 @@ from llmlocust.numbers.levels import USERS, Level, LevelFigures, Tally
 from llmlocust.stream.record import Record
 
 ROWS_A_SECOND = 500
-"""Rows of the requests file that one process writes in a second; of more requests, a random share is kept."""
+"""Rows of the requests file that one process keeps in a second; of more requests, a random share is kept."""
+RUN_ROWS_A_SECOND = 2000
+"""Rows that all processes of a run keep together: each row costs the master some 8 µs, however many workers it has."""
 
 _PIECE = 2000
 """So many values are counted in well under a millisecond."""
@@ -29,6 +31,11 @@ SECOND_SUMS = ("users", "in_flight")
 SECOND_MAXIMA = ("client_cpu", "loop_lag", "client_lag")
 
 _SENT = REQUEST_COLUMNS.index("sent")
+
+
+def rows_for_each(processes: int) -> float:
+    """What each of so many processes may keep."""
+    return min(ROWS_A_SECOND, RUN_ROWS_A_SECOND / max(processes, 1))
 
 
 class Sums:
@@ -50,14 +57,14 @@ class Sums:
 
 
 class Ledger:
-    def __init__(self, worker: str = "") -> None:
+    def __init__(self, worker: str = "", rows_a_second: float = ROWS_A_SECOND) -> None:
         self.worker = worker
         self.levels: list[Level] = []
         self.sent = 0
         self.ended = 0
         self.rows_seen = 0
         self.rows_kept = 0
-        self._sampler = _Sampler(ROWS_A_SECOND)
+        self._sampler = _Sampler(rows_a_second)
         self._renew()
 
     def _renew(self) -> None:
@@ -169,6 +176,9 @@ class Ledger:
         if weight:
             self.rows.append(_row(sums, level, measured, sent, weight, self.worker))
 
+    def limit_rows(self, a_second: float) -> None:
+        self._sampler.limit = a_second
+
     # ── merging ──
 
     def take(self) -> dict[str, Any]:
@@ -250,7 +260,7 @@ def _merge_second(second: dict[str, float], told: dict[str, float]) -> None:
         second[name] = max(old, value) if name in SECOND_MAXIMA else old + value
 
 
-def _row(sums: Sums, level: Level | None, measured: bool, sent: float, weight: float, worker: str) -> list[Any]:
+def _row(sums: Sums, level: Level | None, measured: bool, sent: float, weight: int, worker: str) -> list[Any]:
     """One row of the requests file, in the order of REQUEST_COLUMNS. `sent` is a moment of the run here."""
     record, gaps = sums.record, sums.gaps
     return [
@@ -279,7 +289,7 @@ def _row(sums: Sums, level: Level | None, measured: bool, sent: float, weight: f
         record.coalesced,
         record.blurred,
         record.finish,
-        round(weight, 3),
+        weight,
         worker,
         record.id,
     ]
@@ -290,20 +300,43 @@ def _ms(seconds: float | None) -> float | str:
 
 
 class _Sampler:
-    """How many requests a row stands for, so that rows stay below a rate; 0 for a request that gets no row."""
+    """How many requests a row stands for, so that rows stay below a rate; 0 for a request that gets no row.
 
-    def __init__(self, limit: int) -> None:
+    Of so many requests after each other, one has the row, by chance, and stands for all of them. So the weights of
+    all rows add up to the requests, but for the last few.
+    """
+
+    def __init__(self, limit: float) -> None:
         self.limit = limit
         self._second = -1
         self._seen = 0
-        self._share = 1.0
+        self._seen_before = 0
+        """Requests in the second before."""
+        self._together = 0
+        """Requests that have one row between them, how many of them are still to come, and which of those has it."""
+        self._to_come = 0
+        self._chosen = 0
 
-    def weight(self, moment: float) -> float:
+    def weight(self, moment: float) -> int:
         second = int(moment)
         if second > self._second:
-            self._share = min(1.0, self.limit / self._seen) if self._seen else 1.0
-            self._second, self._seen = second, 0
+            self._second, self._seen_before, self._seen = second, self._seen, 0
         self._seen += 1
-        # the share follows the second before; in the first second of a burst the limit itself holds
-        share = self._share if self._seen <= self.limit else min(self._share, 0.1)
-        return 1.0 / share if share >= 1.0 or random.random() < share else 0.0
+        if not self._to_come:
+            self._together = self._to_come = _at_random(self._requests_a_row())
+            self._chosen = random.randrange(self._together)
+        self._to_come -= 1
+        return self._together if self._to_come == self._chosen else 0
+
+    def _requests_a_row(self) -> float:
+        """From what the second before brought. Where this one brings more, rows get rarer with the square of it, so
+        that a burst has no more than twice the limit; but not so rare that none came in the next second.
+        """
+        expected = max(self._seen_before, self.limit)
+        usual = expected / self.limit
+        return max(usual, min(usual * (self._seen / expected) ** 2, self._seen))
+
+
+def _at_random(mean: float) -> int:
+    """One of the two whole numbers around a mean, so that it is the mean."""
+    return int(mean) + (random.random() < mean % 1.0)

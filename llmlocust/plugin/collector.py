@@ -16,11 +16,11 @@ import gevent
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
-from llmlocust.numbers.ledger import Ledger, Sums
+from llmlocust.numbers.ledger import ROWS_A_SECOND, Ledger, Sums
 from llmlocust.plugin.turns import Turns
 from llmlocust.stream.record import Record
 
-MESSAGE_VERSION = 1
+MESSAGE_VERSION = 2
 """Of what travels between master and workers."""
 
 _USERS_END_WITHIN = 10.0
@@ -46,10 +46,10 @@ class Collector:
         gevent.spawn(self._watch_loop)
         gevent.spawn(self._gauge)
 
-    def start(self, elapsed: float = 0.0) -> None:
+    def start(self, elapsed: float = 0.0, rows_a_second: float = ROWS_A_SECOND) -> None:
         """A run began, so many seconds ago."""
         self.began_ns = perf_counter_ns() - int(elapsed * 1e9)
-        self.ledger = Ledger(self._name())
+        self.ledger = Ledger(self._name(), rows_a_second)
         self.refused = ""
 
     def _name(self) -> str:
@@ -149,13 +149,14 @@ def connect_worker(environment: Environment, collector: Collector) -> None:
     def start(told: dict[str, Any]) -> None:
         nonlocal asked_stop_timeout
         asked_stop_timeout = told["stop_timeout"]
-        collector.start(told["elapsed"])
+        collector.start(told["elapsed"], told["rows_a_second"])
 
     handlers: dict[str, Callable[[dict[str, Any]], None]] = {
         "run": start,
         "began": lambda told: collector.level_began(told["load"], told["unit"]),
         "settled": lambda told: collector.level_settled(reached=told["reached"]),
         "ended": lambda told: collector.level_ended(),
+        "rows": lambda told: collector.ledger.limit_rows(told["a_second"]),
         "refused": lambda told: setattr(collector, "refused", told["why"]),
         "stop early": lambda told: setattr(environment, "stop_timeout", told["stop_timeout"]),
     }

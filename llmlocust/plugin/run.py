@@ -16,7 +16,7 @@ from locust.env import Environment
 from locust.runners import STATE_RUNNING, WORKER_REPORT_INTERVAL, MasterRunner
 
 from llmlocust.numbers import formats
-from llmlocust.numbers.ledger import Ledger
+from llmlocust.numbers.ledger import Ledger, rows_for_each
 from llmlocust.numbers.levels import USERS, Level, LevelFigures
 from llmlocust.plugin import console
 from llmlocust.plugin.collector import MESSAGE_VERSION, Collector
@@ -53,6 +53,7 @@ class Run:
         self._finished = False
         runner = environment.runner
         self.processes = runner.worker_count if isinstance(runner, MasterRunner) else 1
+        self._rows_a_second = rows_for_each(self.processes)
         self._reports_take = WORKER_REPORT_INTERVAL + 1.0 if isinstance(runner, MasterRunner) else 0.0
         self.files = RunFiles(prefix) if prefix else None
         self._write_run()
@@ -96,12 +97,26 @@ class Run:
 
     def announce(self, client_id: str | None = None) -> None:
         """Tell workers, or one that came late, that the run is on and where it stands."""
-        self._tell("run", client_id, elapsed=self.moment(), stop_timeout=self._users_stop_timeout())
+        self._tell(
+            "run",
+            client_id,
+            elapsed=self.moment(),
+            stop_timeout=self._users_stop_timeout(),
+            rows_a_second=self._rows_a_second,
+        )
         if client_id:
             for level in self.ledger.levels:
                 self._tell("began", client_id, load=level.load, unit=level.unit)
             if self.level and self.level.settled is not None:
                 self._tell("settled", client_id, reached=self.level.reached)
+
+    def _share_rows(self) -> None:
+        """Workers that come or go change what each of them may keep."""
+        runner = self.environment.runner
+        share = rows_for_each(runner.worker_count) if isinstance(runner, MasterRunner) else self._rows_a_second
+        if share != self._rows_a_second:
+            self._rows_a_second = share
+            self._tell("rows", a_second=share)
 
     def let_requests_end(self, seconds: float) -> None:
         """At the end of a ramp users may finish their requests, so that the last level does not lose its slow ones."""
@@ -159,13 +174,17 @@ class Run:
     def _keep(self) -> None:
         while True:
             gevent.sleep(_TICK)
-            self.follow_users()
-            self._collect()
-            self._say_levels(self._reports_take)
-            self._write_rows()
-            console.progress(self)
-            if self.moment() >= self._next_write:
-                self._write_rest()
+            self._tick()
+
+    def _tick(self) -> None:
+        self.follow_users()
+        self._share_rows()
+        self._collect()
+        self._say_levels(self._reports_take)
+        self._write_rows()
+        console.progress(self)
+        if self.moment() >= self._next_write:
+            self._write_rest()
 
     def _collect(self) -> None:
         if self.collector:

@@ -8,12 +8,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmlocust.numbers.formats import OK, REQUEST_COLUMNS
-from llmlocust.numbers.ledger import ROWS_A_SECOND, Ledger
+from llmlocust.numbers.ledger import ROWS_A_SECOND, RUN_ROWS_A_SECOND, Ledger, rows_for_each
 from llmlocust.numbers.levels import Level, Tally
 from llmlocust.stream.record import Record
 from tests.numbers.records import record_of
 
-SENT, WORKER, WEIGHT = (REQUEST_COLUMNS.index(name) for name in ("sent", "worker", "weight"))
+SENT, WORKER, WEIGHT, E2E = (REQUEST_COLUMNS.index(name) for name in ("sent", "worker", "weight", "e2e"))
 
 
 def through_a_message(packed: dict) -> dict:
@@ -335,9 +335,9 @@ def test_rows_are_handed_out_once_in_epoch_seconds():
     assert (ledger.take_rows(1_700_000_000.0), ledger.rows_kept) == ([], 1)
 
 
-def sampled(seed: int, moments: list[float]) -> Ledger:
+def sampled(seed: int, moments: list[float], limit: float = ROWS_A_SECOND) -> Ledger:
     random.seed(seed)
-    ledger = Ledger()
+    ledger = Ledger("", limit)
     record = record_of([0.1])
     for moment in moments:
         ledger.add(record, moment)
@@ -352,8 +352,61 @@ def test_weights_of_rows_add_up_to_all_requests(rate, in_order):
     if not in_order:  # requests end in another order than they were sent
         moments.sort(key=lambda moment: moment + dice.uniform(0, 3))
     ledger = sampled(5, moments)
-    assert sum(row[WEIGHT] for row in ledger.rows) == pytest.approx(len(moments), rel=0.08)
+    assert sum(row[WEIGHT] for row in ledger.rows) == pytest.approx(len(moments), abs=10 * rate / ROWS_A_SECOND)
     assert ledger.rows_seen == len(moments)
+
+
+@given(st.floats(0.1, 20), st.lists(st.integers(0, 300), max_size=8))
+def test_only_the_last_row_can_stand_for_requests_that_never_came(limit, seconds):
+    ledger = sampled(3, [second + 0.5 for second, count in enumerate(seconds) for _ in range(count)], limit)
+    to_come = ledger._sampler._to_come
+    told, last = sum(row[WEIGHT] for row in ledger.rows), ledger._sampler._together
+    assert told - sum(seconds) in (to_come, to_come - last)
+
+
+def test_what_is_sampled_is_a_fair_sample():
+    """Every third request is slow; of requests that come in turn, none is more likely to have a row."""
+    random.seed(9)
+    ledger = Ledger("", 2)
+    for number in range(60_000):
+        ledger.add(record_of([0.5 if number % 3 else 1.0]), number / 300)
+    slow = sum(row[WEIGHT] for row in ledger.rows if row[E2E] == 1000.0)
+    assert 0.25 < slow / sum(row[WEIGHT] for row in ledger.rows) < 0.42
+
+
+def test_a_thousand_workers_rows_stay_below_the_runs_rate_and_add_up():
+    random.seed(4)
+    workers, record, rate, seconds = 1000, record_of([0.1]), 50, 5
+    told, rows = 0, [0] * seconds
+    for _ in range(workers):
+        ledger = Ledger("", rows_for_each(workers))
+        for number in range(rate * seconds):
+            ledger.add(record, number / rate)
+        told += sum(row[WEIGHT] for row in ledger.rows)
+        for row in ledger.rows:
+            rows[int(row[SENT])] += 1
+    assert told == pytest.approx(workers * rate * seconds, rel=0.02)
+    # the first second does not know what will come; from the next on the limit holds
+    assert max(rows[1:]) < 1.3 * RUN_ROWS_A_SECOND
+    assert rows[0] < 5 * RUN_ROWS_A_SECOND
+
+
+@pytest.mark.parametrize("processes, rows", [(0, 500), (1, 500), (4, 500), (8, 250), (1000, 2), (4000, 0.5)])
+def test_processes_share_the_runs_rows(processes, rows):
+    assert rows_for_each(processes) == rows
+
+
+def test_a_limit_can_change_in_the_middle():
+    random.seed(2)
+    ledger = Ledger()
+    for number in range(4000):
+        if number == 2000:
+            ledger.limit_rows(10)
+        ledger.add(record_of([0.1]), number / 400)
+    late = [row for row in ledger.rows if row[SENT] >= 5]
+    assert len(ledger.rows) - len(late) == 2000
+    assert 30 <= len(late) <= 80
+    assert sum(row[WEIGHT] for row in late) == pytest.approx(2000, abs=80)
 
 
 @pytest.mark.parametrize("rate", [ROWS_A_SECOND // 2, 4 * ROWS_A_SECOND, 10 * ROWS_A_SECOND])
@@ -376,4 +429,4 @@ def test_after_a_burst_all_rows_are_kept_again():
     burst = [number / 10_000 for number in range(10_000)]
     calm = [1 + number / 100 for number in range(400)]
     ledger = sampled(8, burst + calm)
-    assert sum(row[SENT] >= 2.0 for row in ledger.rows) == 300
+    assert sum(row[SENT] >= 3.0 for row in ledger.rows) == 200

@@ -1,0 +1,204 @@
+"""What a master's work costs that has 1,000 workers: their reports, replayed.
+
+    python bench/merging.py [--workers 1000] [--intervals 20] [--rows 2]
+
+A few workers are played, each with 300 streams of 100 tokens, and every report of theirs is packed as Locust sends it.
+The master is Locust's own with the plugin in it. It gets each interval's reports as if so many workers had sent them,
+and does in between what it does every second, with all files being written; the run's clock is put forward instead of
+waiting. A share is of one core: CPU seconds / seconds of the run. Only the network is not in it.
+"""
+
+import argparse
+import random
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from itertools import accumulate, pairwise
+from pathlib import Path
+from time import monotonic, process_time
+from typing import Any
+
+import psutil
+from locust.env import Environment
+from locust.rpc import Message
+from locust.runners import STATE_RUNNING, WORKER_REPORT_INTERVAL, WorkerNode
+from locust.stats import setup_distributed_stats_event_listeners
+
+from llmlocust.plugin.collector import Collector
+from llmlocust.plugin.listeners import _on_init
+from llmlocust.plugin.run import Run
+from llmlocust.stream.record import Record
+
+PLAYED = 3
+"""Workers whose reports are made; the others' are like theirs."""
+PERIOD = int(WORKER_REPORT_INTERVAL)
+STREAMS, TOKENS, GAP, FIRST = 300, 100, 0.01, 0.05
+LEVEL, SETTLE = 12, 2
+"""Seconds."""
+STEPS = ("unpack", "merge", "_tell", "_write_rows", "_write_rest", "Locust's own")
+WARM = 5
+"""Intervals after which memory is looked at for the first time."""
+
+
+def main() -> None:
+    options = parse()
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
+        master = Master(str(Path(folder, "run")), options.workers)
+        rows = master.run._rows_a_second if options.rows is None else options.rows  # noqa: SLF001  # as workers are told
+        players = [Player(number, rows) for number in range(PLAYED)]
+        memory = []
+        sizes: list[int] = []
+        for interval in range(options.intervals):
+            begun = interval * PERIOD
+            reports = [player.report(begun) for player in players]
+            sizes += map(len, reports)
+            master.interval(begun, reports)
+            memory.append(psutil.Process().memory_info().rss / 2**20)
+        run = master.run
+        run.finish()
+        seconds = options.intervals * PERIOD
+    print(f"{options.workers:,} workers, {seconds} s, {sum(sizes) / len(sizes) / 1e3:.0f} kB a report, ", end="")
+    print(f"{run.ledger.rows_seen / seconds:,.0f} requests/s, {run.ledger.rows_kept / seconds:,.0f} rows/s, ", end="")
+    print(f"memory {memory[WARM - 1]:.0f} MB after {WARM} intervals, {memory[-1]:.0f} MB at the end")
+    print()
+    print("| step | share of a core |")
+    print("|---|---:|")
+    for step in STEPS:
+        print(f"| {step.strip('_').replace('_', ' ')} | {master.spent[step] / seconds:.1%} |")
+    print(f"| all | {sum(master.spent.values()) / seconds:.1%} |")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, default=1000)
+    parser.add_argument("--intervals", type=int, default=20)
+    parser.add_argument("--rows", type=float, help="rows a second that each worker keeps, instead of its share")
+    return parser.parse_args()
+
+
+class Master:
+    def __init__(self, prefix: str, workers: int) -> None:
+        environment = Environment()
+        self.runner = environment.create_master_runner("127.0.0.1", 0)
+        self.workers = [f"worker-{number}" for number in range(workers)]
+        for name in self.workers:
+            self.runner.clients[name] = WorkerNode(name, STATE_RUNNING)
+        _on_init(environment)
+        self.run = environment.llmlocust.run = Run(environment, None, prefix, {})
+        self.run.plan = {}  # its levels are ours to begin and end
+        self.spent: Counter[str] = Counter()
+        for step in STEPS[1:-1]:
+            setattr(self.run, step, self._timed(step, getattr(self.run, step)))
+
+    def _timed(self, step: str, does: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*given: Any, **named: Any) -> None:
+            begun = process_time()
+            does(*given, **named)
+            self.spent[step] += process_time() - begun
+
+        return timed
+
+    def interval(self, begun: int, reports: list[bytes]) -> None:
+        """Three seconds of a run: what is sent, and a third of the reports in each of them."""
+        for second in range(PERIOD):
+            self._put_forward(begun + second)
+            for name in self.workers[second::PERIOD]:
+                self._receive(name, reports[hash(name) % len(reports)])
+            self.run._tick()  # noqa: SLF001  # as every second, without waiting for it
+
+    def _put_forward(self, moment: float) -> None:
+        self.run._clock = monotonic() - moment  # noqa: SLF001  # see above
+        if moment % LEVEL == 0:
+            self.run.begin_level(STREAMS * len(self.workers))
+        if moment % LEVEL == SETTLE:
+            self.run.settle_level()
+
+    def _receive(self, name: str, report: bytes) -> None:
+        begun = process_time()
+        message = Message.unserialize(report)
+        unpacked = process_time()
+        merged = self.spent["merge"]
+        message.node_id = name
+        self.runner.handle_message(name, message)
+        self.spent["unpack"] += unpacked - begun
+        self.spent["Locust's own"] += process_time() - unpacked - (self.spent["merge"] - merged)
+
+
+class Player:
+    """A worker with its users, who ask one question after the other."""
+
+    def __init__(self, number: int, rows: float) -> None:
+        self.dice = random.Random(number)
+        self.environment = Environment()
+        setup_distributed_stats_event_listeners(self.environment.events, self.environment.stats)
+        self.collector = Collector(self.environment)
+        self.collector.start(rows_a_second=rows)
+        self.ledger = self.collector.ledger
+        self.asked = [(self.dice.random(), self._record()) for _ in range(STREAMS)]
+
+    def report(self, begun: int) -> bytes:
+        """What three seconds bring, as it travels."""
+        for second in range(begun, begun + PERIOD):
+            if second % LEVEL == 0:
+                self.ledger.begin_level(second, STREAMS)
+            if second % LEVEL == SETTLE:
+                self.ledger.settle_level(second)
+            self.ledger.note_gauges(second, users=STREAMS, in_flight=STREAMS, client_cpu=0.4, loop_lag=1.2)
+            for sent, record in sorted(self._ended(second + 1), key=over):
+                self._count(record, sent)
+        data: dict[str, Any] = {"user_classes_count": {"Chat": STREAMS}, "user_count": STREAMS}
+        self.environment.events.report_to_master.fire(client_id="worker", data=data)
+        return Message("stats", {**data, "llm": self.collector.take()}, "worker").serialize()
+
+    def _ended(self, until: float) -> Iterator[tuple[float, Record]]:
+        for user in range(STREAMS):
+            while over(self.asked[user]) < until:
+                yield self.asked[user]
+                self.asked[user] = over(self.asked[user]), self._record()
+
+    def _record(self) -> Record:
+        name = self.dice.choice(["chat", "chat", "search"])
+        if self.dice.random() < 0.01:
+            return Record(name=name, outcome="http_503", error="HTTP 503: overloaded", status=503, duration=0.02)
+        first = FIRST * self.dice.lognormvariate(0.0, 0.3)
+        arrivals = list(accumulate((self.dice.uniform(0.8, 1.2) * GAP for _ in range(TOKENS - 1)), initial=first))
+        return Record(
+            name=name,
+            status=200,
+            duration=arrivals[-1] + 0.0003,
+            e2e=arrivals[-1],
+            ttft=first,
+            answer=first,
+            tpot=(arrivals[-1] - first) / (TOKENS - 1),
+            arrivals=arrivals,
+            gaps=[later - earlier for earlier, later in pairwise(arrivals)],
+            wait=self.dice.expovariate(20_000.0),
+            input_tokens=self.dice.randrange(20, 60),
+            output_tokens=TOKENS,
+            token_source="usage",
+            finish="length",
+            lags=[self.dice.expovariate(5_000.0) for _ in range(TOKENS + 2)],
+            lag_max_at=first,
+            clock="kernel",
+            id=f"{self.dice.getrandbits(64):016x}",
+            size=22_500,
+        )
+
+    def _count(self, record: Record, sent: float) -> None:
+        self.ledger.note_sent(sent)
+        self.ledger.add(record, sent)
+        self.environment.stats.log_request("LLM", record.name, record.duration * 1000.0, record.size)
+        if not record.ok:
+            self.environment.stats.log_error("LLM", record.name, record.error)
+        self.collector._show_in_locusts_table(record)  # noqa: SLF001  # the rows travel, too
+
+
+def over(asked: tuple[float, Record]) -> float:
+    sent, record = asked
+    return sent + record.duration
+
+
+if __name__ == "__main__":
+    main()
