@@ -21,9 +21,9 @@ PREFIX_llm_run.json says what was run:
 
 Format history
   1  the first; histograms have 128 buckets a power of two, of seconds (numbers.histogram)
-     since 0.1.0 there may be more: columns `blurred`, `…_least`, `…_most`, and in the histograms file what they rest
-     on: gap_guess (those of `gap` that stand for gaps not known one by one), gap_sum_N (sums of N such gaps),
-     gap_limit_N (what their sum is not above), ttft_guess, ttft_least, ttft_most
+     in the histograms file, beside METRICS, what ranges rest on: gap_guess (those of `gap` that stand for gaps not
+     known one by one), gap_sum_N (sums of N such gaps), gap_limit_N (what their sum is not above), ttft_guess (those of
+     `ttft` that are not known), ttft_least, ttft_most (between what they lie)
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ REQUESTS = "llm_requests.csv"
 LEVELS = "llm_levels.csv"
 HISTOGRAMS = "llm_histograms.csv"
 TIMELINE = "llm_timeline.csv"
+WORKERS = "llm_workers.csv"
 TELEMETRY = "llm_telemetry.csv"
 RUN = "llm_run.json"
 
@@ -118,7 +119,20 @@ TIMELINE_COLUMNS = [
     "client_cpu",  # share of one core, of the busiest process
     "loop_lag",  # how late the busiest process's event loop woke, ms
     "client_lag",  # the longest that a read had waited for its process, ms
+    "coalesced",  # share of the token-bearing deltas that came in the same read as an earlier one
 ]
+
+WORKER_COLUMNS = [
+    "time",
+    "level",
+    "worker",
+    "users",
+    "in_flight",
+    "client_cpu",  # share of one core
+    "loop_lag",
+    "client_lag",
+]
+"""How each process that runs users did, by the second; of more than 100 of them, in every so manieth second."""
 
 HISTOGRAM_COLUMNS = ["level", "name", "metric", "bucket", "count"]
 

@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from typing import Any
 
-from llmlocust.numbers.formats import OK, REQUEST_COLUMNS
+from llmlocust.numbers.formats import OK, REQUEST_COLUMNS, WORKER_COLUMNS
 from llmlocust.numbers.histogram import Histogram
 from llmlocust.numbers.levels import USERS, Level, LevelFigures, Tally
 from llmlocust.stream.record import Record
@@ -26,7 +26,10 @@ RUN_ROWS_A_SECOND = 2000
 _PIECE = 2000
 """So many values are counted in well under a millisecond."""
 
-SECOND_COUNTS = ("sent", "ended", "failed", "tokens")
+_MOST_GAUGES = 100
+"""So many processes are told of in every second."""
+
+SECOND_COUNTS = ("sent", "ended", "failed", "tokens", "chunks", "coalesced")
 SECOND_SUMS = ("users", "in_flight")
 SECOND_MAXIMA = ("client_cpu", "loop_lag", "client_lag")
 
@@ -65,6 +68,8 @@ class Ledger:
         self.rows_seen = 0
         self.rows_kept = 0
         self._sampler = _Sampler(rows_a_second)
+        self._workers: set[str] = set()
+        self._gauges: list[dict[str, Any]] = []
         self._renew()
 
     def _renew(self) -> None:
@@ -158,7 +163,10 @@ class Ledger:
         for second in range(int(first), int(last) + 1):
             high = bisect_left(arrivals, second + 1 - sent, low)
             self._count(second, "tokens", (high - low) * each)
+            self._count(second, "chunks", high - low)
             low = high
+        for moment, chunks in record.coalesced_at:
+            self._count(sent + moment, "coalesced", chunks)
         for level in reversed(self.levels):
             if level.settled is not None and level.settled <= last:
                 low = bisect_left(arrivals, level.settled - sent)
@@ -185,6 +193,7 @@ class Ledger:
         """What was counted since the last take, as plain values for a message."""
         packed = {
             "tallies": [[level, name, tally.pack()] for (level, name), tally in self.tallies.items()],
+            "worker": self.worker,
             "seconds": dict(self.seconds),
             "rows": self.rows,
             "sent": self.new_sent,
@@ -200,11 +209,26 @@ class Ledger:
             self.tallies[level, name].merge(Tally.unpack(tally))
         for number, told in packed["seconds"].items():
             _merge_second(self.seconds[int(number)], told)
+            if "client_cpu" in told:
+                self._keep_gauges(int(number), packed["worker"], told)
         self.rows.extend(packed["rows"])
         self.sent += packed["sent"]
         self.ended += packed["ended"]
         self.rows_seen += packed["seen"]
         self.clocks.update(packed["clocks"])
+
+    def _keep_gauges(self, second: int, worker: str, told: dict[str, float]) -> None:
+        self._workers.add(worker)
+        if second % math.ceil(len(self._workers) / _MOST_GAUGES) == 0:
+            self._gauges.append({"time": second, "worker": worker, **told})
+
+    def take_gauges(self, epoch: float) -> list[list[Any]]:
+        """Rows of the workers file that came in since the last time, in the order of WORKER_COLUMNS."""
+        told, self._gauges = self._gauges, []
+        for each in told:
+            level = self.level_at(each["time"] + 0.5)
+            each |= {"time": int(epoch) + each["time"], "level": "" if level is None else level.index}
+        return [[rounded(each.get(column, "")) for column in WORKER_COLUMNS] for each in told]
 
     def take_rows(self, epoch: float) -> list[list[Any]]:
         """The rows that came in since the last time, with `sent` in epoch seconds."""
@@ -293,6 +317,10 @@ def _row(sums: Sums, level: Level | None, measured: bool, sent: float, weight: i
         worker,
         record.id,
     ]
+
+
+def rounded(value: Any) -> Any:
+    return round(value, 3) if isinstance(value, float) else value
 
 
 def _ms(seconds: float | None) -> float | str:

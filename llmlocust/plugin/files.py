@@ -1,6 +1,6 @@
 """Writing the files of a run (numbers.formats says what is in them), so that a run cut off anywhere can be read.
 
-The requests are appended. The others are small and are written anew, to a name beside and then put in place: a full
+Requests and workers are appended. The others are small and are written anew, to a name beside and then put in place: a full
 disk or a killed process leaves the last whole version.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llmlocust.numbers import formats
-from llmlocust.numbers.ledger import Ledger
+from llmlocust.numbers.ledger import Ledger, rounded
 from llmlocust.numbers.levels import LEVEL_COLUMNS, LevelFigures
 
 
@@ -22,17 +22,17 @@ class RunFiles:
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
         Path(prefix).parent.mkdir(parents=True, exist_ok=True)
-        self._requests = self.path(formats.REQUESTS).open("w", newline="", encoding="utf-8")
-        self._rows = csv.writer(self._requests)
-        self._rows.writerow(formats.REQUEST_COLUMNS)
-        self._requests.flush()
+        self._requests = _Growing(self.path(formats.REQUESTS), formats.REQUEST_COLUMNS)
+        self._workers = _Growing(self.path(formats.WORKERS), formats.WORKER_COLUMNS)
 
     def path(self, name: str) -> Path:
         return Path(f"{self.prefix}_{name}")
 
     def append_requests(self, rows: Iterable[list[Any]]) -> None:
-        self._rows.writerows(rows)
-        self._requests.flush()
+        self._requests.append(rows)
+
+    def append_workers(self, rows: Iterable[list[Any]]) -> None:
+        self._workers.append(rows)
 
     def write_levels(self, figures: Iterable[LevelFigures]) -> None:
         rows = (each.row() for each in figures)
@@ -53,6 +53,7 @@ class RunFiles:
     def close(self) -> None:
         """OSError where the disk is full: what was flushed before stands."""
         self._requests.close()
+        self._workers.close()
 
     def _replace(self, name: str, columns: list[str], rows: Iterable[list[Any]]) -> None:
         path = self.path(name)
@@ -62,6 +63,22 @@ class RunFiles:
             writer.writerow(columns)
             writer.writerows(rows)
         os.replace(beside, path)  # noqa: PTH105  # os.replace is what the promise above rests on
+
+
+class _Growing:
+    """A CSV that is appended to."""
+
+    def __init__(self, path: Path, columns: list[str]) -> None:
+        self._file = path.open("w", newline="", encoding="utf-8")
+        self._writer = csv.writer(self._file)
+        self.append([columns])
+
+    def append(self, rows: Iterable[list[Any]]) -> None:
+        self._writer.writerows(rows)
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _histogram_rows(ledger: Ledger) -> Iterator[list[Any]]:
@@ -74,9 +91,10 @@ def _histogram_rows(ledger: Ledger) -> Iterator[list[Any]]:
 def _timeline_rows(ledger: Ledger, epoch: float) -> Iterator[list[Any]]:
     for second, seen in sorted(ledger.seconds.items()):
         level = ledger.level_at(second + 0.5)
-        named = {"time": int(epoch) + second, "level": "" if level is None else level.index}
-        yield [_number(named.get(column, seen.get(column, 0))) for column in formats.TIMELINE_COLUMNS]
-
-
-def _number(value: Any) -> Any:
-    return round(value, 3) if isinstance(value, float) else value
+        chunks = seen.get("chunks", 0)
+        named = {
+            "time": int(epoch) + second,
+            "level": "" if level is None else level.index,
+            "coalesced": seen.get("coalesced", 0) / chunks if chunks else "",
+        }
+        yield [rounded(named.get(column, seen.get(column, 0))) for column in formats.TIMELINE_COLUMNS]

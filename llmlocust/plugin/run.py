@@ -212,9 +212,10 @@ class Run:
     # ── files ──
 
     def _write_rows(self) -> None:
-        rows = self.ledger.take_rows(self.began)
+        rows, gauges = self.ledger.take_rows(self.began), self.ledger.take_gauges(self.began)
         if self.files:
             self._guarded(lambda files: files.append_requests(rows))
+            self._guarded(lambda files: files.append_workers(gauges))
 
     def _write_rest(self) -> None:
         begun = self.moment()

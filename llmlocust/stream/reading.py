@@ -189,6 +189,7 @@ class Reading:
         if chunks < 2:
             return
         record.coalesced += chunks - 1
+        record.coalesced_at.append((record.arrivals[-1], chunks - 1))
         if window <= TOGETHER:
             return
         arrivals = record.arrivals

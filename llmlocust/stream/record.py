@@ -50,6 +50,8 @@ class Record(msgspec.Struct):
     stalls: int = 0
     coalesced: int = 0
     """Chunks that came in the same read as an earlier one."""
+    coalesced_at: list[tuple[float, int]] = msgspec.field(default_factory=list)
+    """When, after `sent`, and how many at once."""
     merged: list[Merged] = msgspec.field(default_factory=list)
     """Of these, those that did so because we read late: what their gaps were is not known one by one."""
     wait: float | None = None
