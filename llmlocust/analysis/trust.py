@@ -11,14 +11,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llmlocust.analysis import words
-from llmlocust.numbers.levels import USERS, LevelFigures
+from llmlocust.numbers.levels import HEADLINE, RANGED, USERS, LevelFigures
 from llmlocust.numbers.thresholds import Threshold
 
 CPU_LIMIT = 0.9
-LAG_LIMIT = 0.05
-COALESCED_LIMIT = 0.2
-GATHERED = 0.5
-"""More tokens than this that came with an earlier one are no chance: something gathers them."""
+LAG_LIMIT = 0.01
+"""Where arrival times are our own, latencies carry so much of our lateness."""
+GATHERED = 0.2
+"""More tokens than this that came together are no chance: something gathers them, or the server sends several."""
 EMPTY_LIMIT = 0.01
 EMPTY_LEVEL = 0.1
 """A level with more empty answers than this says nothing of what load does to the server."""
@@ -104,8 +104,9 @@ def checks(
         _requests(levels, "p95", facts, strict=True),
         _requests(levels, "p99", facts, strict="p99" in wanted),
         _client_cpu(facts, levels),
+        _token_times(levels),
         _loop_lag(facts, levels),
-        _coalesced(levels),
+        _together(levels),
         _counted_chunks(levels),
         _aborted(levels),
         _completed(levels, facts),
@@ -267,6 +268,45 @@ def _client_cpu(facts: Facts, levels: Sequence[LevelFigures]) -> Check | None:
     return Check("client CPU", False, worst, CPU_LIMIT, says, _marks(over))
 
 
+def _token_times(levels: Sequence[LevelFigures]) -> Check | None:
+    """Tokens that waited for the load generator are known only together: then percentiles are ranges."""
+    known = [each for each in levels if not math.isnan(each.blurred)]
+    if not known:
+        return None
+    late = max(each.blurred for each in known)
+    wide = [
+        (each, metric, name) for each in known for metric in RANGED for name in HEADLINE if _is_wide(each, metric, name)
+    ]
+    if wide:
+        over = list({each.level: each for each, _, _ in wide}.values())
+        each, metric, name = max(wide, key=_width)
+        says = (
+            f"At {_loads(over)} the load generator itself was late: up to {words.share(late)} of the gaps between tokens "
+            f"are known only in sum, so that {name} of {_RANGED[metric]} at {_loads([each])} is somewhere from "
+            f"{words.span(*each.metric(metric).ranges[name])}. Use more processes or machines (--processes, --worker)."
+        )
+        return Check("token times", False, late, None, says, _marks(over))
+    says = "The load generator read every token in time."
+    if late > 0.0:
+        says = (
+            f"At most {words.share(late)} of the gaps between tokens are known only in sum, because the load generator "
+            f"read late: too few to move a percentile."
+        )
+    return Check("token times", True, late, None, says)
+
+
+_RANGED = {"ttft": "TTFT", "gap": "the gaps"}
+
+
+def _is_wide(each: LevelFigures, metric: str, name: str) -> bool:
+    return each.metric(metric).range_of(name) is not None
+
+
+def _width(wide: tuple[LevelFigures, str, str]) -> float:
+    least, most = wide[0].metric(wide[1]).ranges[wide[2]]
+    return most - least
+
+
 def _loop_lag(facts: Facts, levels: Sequence[LevelFigures]) -> Check | None:
     known = {level: value for level, value in facts.loop_lag.items() if not math.isnan(value)}
     if not known:
@@ -277,33 +317,35 @@ def _loop_lag(facts: Facts, levels: Sequence[LevelFigures]) -> Check | None:
         says = f"The load generator's event loop woke at most {words.duration(worst)} late."
         return Check("event loop lag", True, worst, LAG_LIMIT, says, unit="s")
     kernel = facts.clock == "kernel"
-    cure = "arrival times are the kernel's, so only coalesced gaps suffer" if kernel else "latencies carry it"
+    cure = "arrival times are the kernel's, so they do not carry it" if kernel else "latencies carry it"
     where = f" at {_loads(over)}" if over else ""
     says = f"The load generator's event loop woke {words.duration(worst)} late{where}; {cure}."
     return Check("event loop lag", kernel, worst, LAG_LIMIT, says, _marks(over), unit="s")
 
 
-def _coalesced(levels: Sequence[LevelFigures]) -> Check | None:
-    known = [each for each in levels if not math.isnan(each.coalesced)]
-    if not known:
+def _together(levels: Sequence[LevelFigures]) -> Check | None:
+    """Tokens that came together, and did not just wait for us: the user of the server would get them so too."""
+    shares = {each.level: _came_together(each) for each in levels if not math.isnan(each.coalesced)}
+    if not shares:
         return None
-    worst = max(each.coalesced for each in known)
-    over = [each for each in known if each.coalesced > COALESCED_LIMIT]
+    worst = max(shares.values())
+    over = _by_level(shares, levels, GATHERED)
     if over:
-        gathered = (
-            "Something between server and generator gathers tokens (a proxy that buffers?), or the server sends several "
-            "at once: TTFT may read late and TPOT short; end to end and throughput hold."
-        )
-        mild = "Of those gaps only the sum is known, so gap percentiles and stalls there are not the server's."
         says = (
-            f"At {_loads(over)} up to {words.share(worst)} of the tokens came together with an earlier one. "
-            f"{gathered if worst > GATHERED else mild}"
+            f"At {_loads(over)} up to {words.share(worst)} of the tokens came together with an earlier one: the server "
+            f"sends several at once, or something before it gathers them (a proxy that buffers?). Where it is a proxy "
+            f"that users do not have, TTFT reads late and TPOT short; end to end and throughput hold."
         )
-        return Check("coalesced tokens", False, worst, COALESCED_LIMIT, says, _marks(over))
+        return Check("tokens together", True, worst, GATHERED, says, _marks(over))
     says = f"At most {words.share(worst)} of the tokens came together with an earlier one."
     if worst == 0.0:
         says = "No token came together with an earlier one."
-    return Check("coalesced tokens", True, worst, COALESCED_LIMIT, says)
+    return Check("tokens together", True, worst, GATHERED, says)
+
+
+def _came_together(each: LevelFigures) -> float:
+    # of n chunks that waited for us n - 1 count as coalesced and n gaps as blurred
+    return max(0.0, each.coalesced - (0.0 if math.isnan(each.blurred) else each.blurred))
 
 
 def _counted_chunks(levels: Sequence[LevelFigures]) -> Check | None:

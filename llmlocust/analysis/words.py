@@ -24,6 +24,11 @@ def change(before: float, after: float) -> str:
     return f"{first} → {second}"
 
 
+def span(least: float, most: float) -> str:
+    """12 to 40 ms: the unit once where both have the same."""
+    return change(least, most).replace(" → ", " to ")
+
+
 def share(value: float) -> str:
     if math.isnan(value):
         return UNKNOWN

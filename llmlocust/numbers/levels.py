@@ -23,8 +23,15 @@ from llmlocust.stream.record import Record
 USERS = "users"
 RATE = "rate"
 
+HEADLINE = ("p50", "p95", "p99")
+"""Percentiles whose interval, range, and value with failures counted as infinite are written too."""
 RANGED = ("ttft", "gap")
 """Metrics whose percentiles are ranges where the load generator was late."""
+
+EXACT = 0.001
+EXACT_SHARE = 0.05
+"""A figure that is known within so many seconds, or within this share of itself, is as good as known: the first is what \
+measured gaps are held to (docs/accuracy.md), the second what two runs of the same test differ by anyway."""
 
 # Histograms that are kept beside a metric's own, for its ranges: what was guessed, and within what.
 _SUM, _LIMIT = "gap_sum_", "gap_limit_"
@@ -157,6 +164,11 @@ class Summary:
         if name == "mean":
             return self.mean
         return self.most if name == "max" else self.quantiles.get(name, math.nan)
+
+    def range_of(self, name: str) -> tuple[float, float] | None:
+        """Between what a percentile lies, where that is too wide to name one value."""
+        least, most = self.ranges.get(name, (math.nan, math.nan))
+        return (least, most) if most - least > max(EXACT, EXACT_SHARE * most) else None
 
     @classmethod
     def of(
@@ -304,14 +316,11 @@ _PLAIN: dict[str, Any] = {
     "stalls": int,
 }
 
-# Percentiles whose interval, and whose value with failures counted as infinite, are written too.
-_HEADLINE = ("p50", "p95", "p99")
-
 
 def _metric_cells(metric: str, summary: Summary) -> dict[str, str]:
     cells = {"count": str(summary.count), "mean": _ms(summary.mean), "max": _ms(summary.most)}
     cells |= {name: _ms(summary[name]) for name in QUANTILES}
-    for name in _HEADLINE:
+    for name in HEADLINE:
         low, high = summary.intervals.get(name, (math.nan, math.nan))
         cells |= {
             f"{name}_low": _ms(low),
@@ -334,11 +343,11 @@ def _summary_of_cells(metric: str, row: Mapping[str, str]) -> Summary:
         seconds("mean"),
         seconds("max"),
         {name: seconds(name) for name in QUANTILES},
-        {name: (seconds(f"{name}_low"), seconds(f"{name}_high")) for name in _HEADLINE},
-        {name: seconds(f"{name}_with_failures") for name in _HEADLINE},
+        {name: (seconds(f"{name}_low"), seconds(f"{name}_high")) for name in HEADLINE},
+        {name: seconds(f"{name}_with_failures") for name in HEADLINE},
         {
             name: (seconds(f"{name}_least"), seconds(f"{name}_most"))
-            for name in _HEADLINE
+            for name in HEADLINE
             if row.get(f"{metric}_{name}_least")
         },
     )

@@ -41,7 +41,12 @@ def level_line(figures: LevelFigures, in_flight: int) -> str:
         else f"E2E p50 {_duration(e2e['p50'])} p95 {_duration(e2e['p95'])}",
     ]
     if gap.count:
-        parts.append(f"gap p99 {_duration(gap['p99'])}")
+        unsure = gap.range_of("p99")
+        parts.append(
+            f"gap p99 {_duration(unsure[0])} to {_duration(unsure[1])} (read late: use more processes)"
+            if unsure
+            else f"gap p99 {_duration(gap['p99'])}"
+        )
     parts.append(f"{figures.ok} ok")
     if figures.failed:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(figures.error_kinds.items()))

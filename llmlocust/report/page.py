@@ -18,7 +18,7 @@ from llmlocust.analysis import words
 from llmlocust.analysis.breakpoints import Finding, Verdict, find, steps_of
 from llmlocust.analysis.trust import Check, Facts, checks, empty_levels, think_time_of
 from llmlocust.numbers.formats import ERROR_KINDS, FORMAT
-from llmlocust.numbers.levels import RATE, USERS, LevelFigures
+from llmlocust.numbers.levels import HEADLINE, RATE, USERS, LevelFigures, Summary
 from llmlocust.numbers.thresholds import Threshold
 from llmlocust.report import charts
 from llmlocust.report.charts import NUMBERS, Picture
@@ -364,9 +364,17 @@ def _level(figures: LevelFigures, goodput: Mapping[int, float]) -> dict[str, Any
         "output_tokens_per_s": _plain(figures.output_tokens_per_s),
     }
     durations = {
-        metric: {name: _plain(figures.metric(metric)[name] * 1000.0) for name in _STATISTICS} for metric in _METRICS
+        metric: {name: _plain(figures.metric(metric)[name] * 1000.0) for name in _STATISTICS}
+        | _ranges(figures.metric(metric))
+        for metric in _METRICS
     }
     return plain | durations
+
+
+def _ranges(summary: Summary) -> dict[str, Any]:
+    """Where the load generator was late, between what the percentiles lie."""
+    told = {name: [_plain(end * 1000.0) for end in summary.ranges[name]] for name in HEADLINE if name in summary.ranges}
+    return {"ranges": told} if told else {}
 
 
 def _check(check: Check) -> dict[str, Any]:
@@ -429,9 +437,14 @@ def columns(report: Report) -> list[Column]:
             continue
         for statistic in named:
             if _known(report, metric, statistic):
-                values = [words.duration(each.metric(metric)[statistic]) for each in report.levels]
+                values = [_value(each.metric(metric), statistic) for each in report.levels]
                 made.append(_column(report, statistic.replace("_", "."), _GROUPS[metric], values, (metric, statistic)))
     return [each for each in made if any(cell != words.UNKNOWN for cell in each.cells)]
+
+
+def _value(summary: Summary, statistic: str) -> str:
+    unsure = summary.range_of(statistic)
+    return words.span(*unsure) if unsure else words.duration(summary[statistic])
 
 
 _GROUPS = {

@@ -57,10 +57,9 @@ def test_too_few_requests_doubt_only_the_levels_that_decide():
     assert not named(checks(levels, Facts(decisive={0})))["requests for p95"].ok
 
 
-def test_coalesced_aborted_and_missed_levels():
+def test_aborted_and_missed_levels():
     one = figures(4, 5.0, 0.1, 1.0)
-    found = named(checks([replace(one, coalesced=0.5, aborted=90, reached=False, counted_chunks=1.0)]))
-    assert not found["coalesced tokens"].ok
+    found = named(checks([replace(one, aborted=90, reached=False, counted_chunks=1.0)]))
     assert not found["aborted requests"].ok
     assert not found["levels reached"].ok
     assert found["token counts"].ok
@@ -187,13 +186,52 @@ def test_short_levels_are_noted():
 
 def test_many_gathered_tokens_are_somebody_elses_doing():
     one = figures(4, 5.0, 0.1, 1.0)
-    many = named(checks([replace(one, coalesced=0.9)]))["coalesced tokens"].says
-    assert "a proxy that buffers?" in many
-    assert "TTFT may read late and TPOT short; end to end and throughput hold" in many
-    some = named(checks([replace(one, coalesced=0.3)]))["coalesced tokens"]
-    assert not some.ok
-    assert "proxy" not in some.says
-    assert "TPOT" not in many.split("TPOT short")[1] + some.says
+    gathered = named(checks([replace(one, coalesced=0.9, blurred=0.01)]))["tokens together"]
+    assert "a proxy that buffers?" in gathered.says
+    assert gathered.levels == (0,)
+    late = named(checks([replace(one, coalesced=0.3, blurred=0.29)]))["tokens together"]
+    assert "proxy" not in late.says
+    assert late.levels == ()
+
+
+# -- tokens that waited for us
+
+
+def ranged(load, blurred, least, most, metric="gap", index=0):
+    one = figures(load, 5.0, 0.1, 1.0, index=index)
+    summary = replace(one.metric(metric), ranges={"p50": (0.01, 0.01), "p99": (least, most), "p99_9": (0.01, 9.0)})
+    return replace(one, blurred=blurred, metrics={**one.metrics, metric: summary})
+
+
+@pytest.mark.parametrize(
+    "least, most, ok",
+    [
+        (0.012, 0.0125, True),  # half a millisecond is as good as known
+        (0.012, 0.2, False),
+        (2.0, 2.05, True),  # and so is a fortieth
+        (2.0, 2.5, False),
+    ],
+)
+@pytest.mark.parametrize("metric", ["gap", "ttft"])
+def test_a_level_is_marked_whose_percentiles_are_ranges(metric, least, most, ok):
+    levels = [ranged(4, 0.0, 0.011, 0.011, metric), ranged(8, 0.2, least, most, metric, index=1)]
+    check = named(checks(levels))["token times"]
+    assert check.ok == ok
+    assert check.value == 0.2
+    assert check.levels == (() if ok else (1,))
+
+
+def test_the_mark_says_how_late_and_what_to_do():
+    levels = [ranged(4, 0.1, 0.012, 0.05), ranged(8, 0.2, 0.012, 0.2, index=1)]
+    says = named(checks(levels))["token times"].says
+    assert "At 4 and 8 users" in says
+    assert "up to 20 %" in says
+    assert "p99 of the gaps at 8 users is somewhere from 12 to 200 ms" in says
+    assert "--processes" in says
+
+
+def test_nothing_is_said_of_token_times_where_nothing_is_known():
+    assert "token times" not in named(checks([figures(4, 5.0, 0.1, 1.0)]))
 
 
 # -- Little's law and the think time

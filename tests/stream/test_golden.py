@@ -16,7 +16,19 @@ from tests.stream.timelines import timeline_of
 
 GOLDEN = Path(__file__).parent / "golden"
 MS = 1e-3
-_TIMES = {"sent", "duration", "e2e", "ttft", "answer", "tpot", "arrivals", "gaps", "stalls", "coalesced", "coalesced_at"}
+_TIMES = {
+    "sent",
+    "duration",
+    "e2e",
+    "ttft",
+    "answer",
+    "tpot",
+    "arrivals",
+    "gaps",
+    "stalls",
+    "coalesced",
+    "coalesced_at",
+}
 
 
 @dataclass(frozen=True)
