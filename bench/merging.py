@@ -180,6 +180,7 @@ class Player:
             token_source="usage",
             finish="length",
             lags=[self.dice.expovariate(5_000.0) for _ in range(TOKENS + 2)],
+            lag_max=0.001,
             lag_max_at=first,
             clock="kernel",
             id=f"{self.dice.getrandbits(64):016x}",

@@ -16,7 +16,7 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import accumulate
 from typing import Any
 
@@ -88,12 +88,20 @@ class Histogram:
         self.most = max(self.most, max(added))
 
     def merge(self, other: Histogram) -> None:
-        for bucket, count in other.counts.items():
-            self.counts[bucket] = self.counts.get(bucket, 0) + count
-        self.count += other.count
-        self.total += other.total
-        self.least = min(self.least, other.least)
-        self.most = max(self.most, other.most)
+        self._merge(other.total, other.least, other.most, other.counts.keys(), other.counts.values())
+
+    def merge_packed(self, packed: list[Any]) -> None:
+        """`merge` for what `pack` gave: a master with many workers does little else."""
+        self._merge(*packed)
+
+    def _merge(self, total: float, least: float, most: float, buckets: Iterable[int], counts: Collection[int]) -> None:
+        merged, get = self.counts, self.counts.get
+        for bucket, count in zip(buckets, counts, strict=True):
+            merged[bucket] = get(bucket, 0) + count
+        self.count += sum(counts)
+        self.total += total
+        self.least = min(self.least, least)
+        self.most = max(self.most, most)
 
     @classmethod
     def sum(cls, histograms: Iterable[Histogram]) -> Histogram:
@@ -178,14 +186,6 @@ class Histogram:
     def pack(self) -> list[Any]:
         """Plain lists and numbers, for a message."""
         return [self.total, self.least, self.most, list(self.counts), list(self.counts.values())]
-
-    @classmethod
-    def unpack(cls, packed: list[Any]) -> Histogram:
-        made = cls()
-        made.total, made.least, made.most, buckets, counts = packed
-        made.counts = dict(zip(buckets, counts, strict=True))
-        made.count = sum(counts)
-        return made
 
     @classmethod
     def from_counts(cls, counts: dict[int, int]) -> Histogram:

@@ -206,7 +206,7 @@ class Ledger:
 
     def merge(self, packed: dict[str, Any]) -> None:
         for level, name, tally in packed["tallies"]:
-            self.tallies[level, name].merge(Tally.unpack(tally))
+            self.tallies[level, name].merge_packed(tally)
         for number, told in packed["seconds"].items():
             _merge_second(self.seconds[int(number)], told)
             if "client_cpu" in told:

@@ -127,14 +127,12 @@ stalls, counted_chunks (of the successful ones of `outcomes`)."""
         histograms = {metric: histogram.pack() for metric, histogram in self.histograms.items()}
         return [dict(self.outcomes), dict(self.numbers), histograms]
 
-    @classmethod
-    def unpack(cls, packed: list[Any]) -> Tally:
-        made = cls()
+    def merge_packed(self, packed: list[Any]) -> None:
         outcomes, numbers, histograms = packed
-        made.outcomes.update(outcomes)
-        made.numbers.update(numbers)
-        made.histograms = {metric: Histogram.unpack(each) for metric, each in histograms.items()}
-        return made
+        self.outcomes.update(outcomes)
+        self.numbers.update(numbers)
+        for metric, histogram in histograms.items():
+            self.histogram(metric).merge_packed(histogram)
 
     @classmethod
     def sum(cls, tallies: Iterable[Tally]) -> Tally:

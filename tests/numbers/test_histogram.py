@@ -109,7 +109,19 @@ def test_merging_changes_only_what_is_merged_into(values):
 
 @given(SAMPLES)
 def test_a_message_brings_it_over_unchanged(values):
-    assert Histogram.unpack(through_a_message(Histogram(values).pack())) == Histogram(values)
+    brought = Histogram()
+    brought.merge_packed(through_a_message(Histogram(values).pack()))
+    assert brought == Histogram(values)
+    assert brought.count == len(values)
+
+
+@given(SAMPLES, SAMPLES)
+def test_what_a_message_brings_is_merged_as_it_is(values, others):
+    merged, brought = Histogram(values), Histogram(values)
+    merged.merge(Histogram(others))
+    brought.merge_packed(through_a_message(Histogram(others).pack()))
+    assert brought == merged
+    assert brought.count == merged.count
 
 
 @given(CLUSTERS, st.sampled_from([*QUANTILES.values()]))
