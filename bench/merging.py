@@ -9,6 +9,7 @@ waiting. A share is of one core: CPU seconds / seconds of the run. Only the netw
 """
 
 import argparse
+import gc
 import random
 import sys
 import tempfile
@@ -47,7 +48,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
         master = Master(str(Path(folder, "run")), options.workers)
         rows = master.run._rows_a_second if options.rows is None else options.rows  # noqa: SLF001  # as workers are told
+        thresholds = gc.get_threshold()
         players = [Player(number, rows) for number in range(PLAYED)]
+        gc.unfreeze()  # the players have their way with it; a master alone has not
+        gc.set_threshold(*thresholds)
         memory = []
         sizes: list[int] = []
         for interval in range(options.intervals):
@@ -61,7 +65,9 @@ def main() -> None:
         seconds = options.intervals * PERIOD
     print(f"{options.workers:,} workers, {seconds} s, {sum(sizes) / len(sizes) / 1e3:.0f} kB a report, ", end="")
     print(f"{run.ledger.rows_seen / seconds:,.0f} requests/s, {run.ledger.rows_kept / seconds:,.0f} rows/s, ", end="")
-    print(f"memory {memory[WARM - 1]:.0f} MB after {WARM} intervals, {memory[-1]:.0f} MB at the end")
+    print(
+        f"memory {memory[WARM - 1]:.0f} MB after {WARM} intervals, {memory[-1]:.0f} MB at the end, {len(run.ledger.levels)} levels"
+    )
     print()
     print("| step | share of a core |")
     print("|---|---:|")
