@@ -122,6 +122,19 @@ def test_master_and_workers_count_what_the_server_counted(simulator, tmp_path):
     assert counted == sum(int(row["ok"]) for row in rows(tmp_path, "llm_levels.csv"))
 
 
+def test_workers_share_the_rows_of_a_run(simulator, tmp_path):
+    few_rows = f"{RAMP}\nfrom llmlocust.numbers import ledger\n\nledger.RUN_ROWS_A_SECOND = 2\n"
+    with distributed(tmp_path, simulator.url, *QUICK, locustfile=few_rows) as stack:
+        assert stack.master.ends() == 0, stack.master.log
+
+    seen, kept = told(tmp_path)["rows"]["seen"], told(tmp_path)["rows"]["kept"]
+    weights = [int(row["weight"]) for row in rows(tmp_path, "llm_requests.csv")]
+    assert seen == served(simulator)
+    assert kept == len(weights) < seen
+    # of each worker's last few requests, none or one has a row
+    assert abs(sum(weights) - seen) <= 2 * 2 * max(weights)
+
+
 def test_levels_of_workers_are_those_of_the_master(simulator, tmp_path):
     with distributed(tmp_path, simulator.url, *QUICK) as stack:
         stack.master.ends()
