@@ -79,7 +79,9 @@ class _Response(HTTPResponse):
     def __init__(self, timeline: Timeline) -> None:
         super().__init__(method="POST", headers_type=Headers)
         self._timeline = timeline
-        self.head_bytes = 0
+        self.idle_bytes = 0
+        """Bytes of the last reads in a row that brought no body: headers, trailers, extensions of chunks."""
+        self.body_bytes = 0
         self.begun = False
         """The final response's headers are there: interim ones (1xx) do not count."""
         self.over = False
@@ -105,12 +107,12 @@ class _Response(HTTPResponse):
         timeline.content_type = str(self.get("content-type") or "").lower()
         if 300 <= status < 400:
             timeline.detail = f"a redirect to {self.get('location') or 'nowhere'}"
-        wait = str(self.get("retry-after") or "")
-        timeline.retry_after = float(wait) if wait.isdigit() else None
+        timeline.retry_after = _seconds(str(self.get("retry-after") or ""))
 
     def _on_body(self, buf: bytearray) -> None:
         if not self.over:
             self._timeline.body += buf
+            self.body_bytes += len(buf)
 
     def _on_message_complete(self) -> None:
         super()._on_message_complete()
@@ -293,18 +295,17 @@ class Connection:
                 timeline.lags.append(now - arrived)
                 timeline.drained.append(drained)
                 timeline.looks.append(self._polls.look)
-        if not response.begun:
-            response.head_bytes += len(data)
-            if response.head_bytes > _MOST_HEADER_BYTES:
-                raise Failure("bad_stream", "headers without an end")
+        response.idle_bytes = 0 if len(timeline.body) > before else response.idle_bytes + len(data)
+        if response.idle_bytes > _MOST_HEADER_BYTES and not response.over:
+            raise Failure("bad_stream", "headers without an end")
         if not data and not response.over:
             raise _framing_failure(response, data, None)
         if self._has_token is not None and len(timeline.body) > before:
             self._look_for_token()
         if len(timeline.body) > _TAKEN_FROM:
             self._awake.set()  # long streams are read, and let go, while they come
-            if len(timeline.body) > _MOST_BODY_BYTES:
-                raise Failure("bad_stream", "a body without an end")
+        if response.body_bytes > _MOST_BODY_BYTES:
+            raise Failure("bad_stream", "a body without an end")
 
     def _look_for_token(self) -> None:
         timeline = self._timeline
@@ -333,6 +334,11 @@ def _framing_failure(response: _Response, data: bytes, problem: Exception | None
     if response.begun:
         return Failure("truncated", "the connection was closed in the middle of the answer")
     return Failure("reset", "the connection was closed before an answer")
+
+
+def _seconds(told: str) -> float | None:
+    """Retry-After as seconds; None for a date, and for what nobody means."""
+    return float(told) if told.isascii() and told.isdigit() and len(told) < 10 else None
 
 
 def plain_words(problem: Exception) -> str:

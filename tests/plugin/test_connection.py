@@ -13,10 +13,11 @@ import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from llmlocust.plugin import connection
 from llmlocust.plugin.connection import Listener, Timeouts
 from llmlocust.plugin.transport import Client, Endpoint
 from llmlocust.stream.dialects.openai import OpenAIChat
-from llmlocust.stream.reading import has_token, read
+from llmlocust.stream.reading import Reading, has_token, read
 from llmlocust.stream.record import Record
 from llmlocust.stream.timeline import Timeline
 from tests.plugin.scripted import (
@@ -91,6 +92,14 @@ def test_a_kept_connection_that_the_server_closed_meanwhile_is_not_used():
 HOSTILE = {
     "endless headers": (b"HTTP/1.1 200 OK\r\n" + b"X-More: of this\r\n" * 10_000, "bad_stream"),
     "endless line": (b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 200_000, "bad_stream"),
+    "endless trailers": (
+        response(STREAM + b"Transfer-Encoding: chunked\r\n", b"0\r\n" + b"X-More: of this\r\n" * 10_000),
+        "bad_stream",
+    ),
+    "endless chunk extension": (
+        response(STREAM + b"Transfer-Encoding: chunked\r\n", b"5;" + b"x" * 200_000),
+        "bad_stream",
+    ),
     "endless status line": (b"HTTP/1.1 200 " + b"O" * 200_000, "bad_stream"),
     "bad chunk size": (response(STREAM + b"Transfer-Encoding: chunked\r\n", b"zz\r\nhello\r\n0\r\n\r\n"), "bad_stream"),
     "negative chunk size": (response(STREAM + b"Transfer-Encoding: chunked\r\n", b"-5\r\nhello\r\n"), "bad_stream"),
@@ -144,6 +153,27 @@ def test_whatever_a_server_sends_ends_in_one_outcome_and_the_user_goes_on(name):
     assert len(timeline.body) < 1 << 20
     assert after.outcome == "ok"
     assert server.connections == 2
+
+
+def test_a_stream_that_is_read_while_it_comes_has_a_limit_too(monkeypatch):
+    monkeypatch.setattr(connection, "_MOST_BODY_BYTES", 1 << 20)
+    with scripted_server(sends(response(STREAM), *[event() * 400] * 100)) as server:
+        timeline, reading = Timeline(), Reading(CHAT)
+        client_of(server).post(timeline, "/", b"", {}, Listener(take=reading.take))
+
+    record = reading.finish(timeline)
+    assert (record.outcome, record.error) == ("bad_stream", "a body without an end")
+    assert 1 << 20 < record.size < 2 << 20
+
+
+@pytest.mark.parametrize(
+    "told, seconds",
+    [(b"7", 7.0), (b"0", 0.0), (b"\xb2", None), (b"9" * 500, None), (b"-1", None), (b"Fri, 31 Dec 1999 23:59:59 GMT", None)],
+)  # fmt: skip
+def test_retry_after_is_a_number_of_seconds_or_nothing(told, seconds):
+    record = outcome_of(sends(response(b"Content-Length: 0\r\nRetry-After: " + told + b"\r\n", status=b"503 Busy")))
+
+    assert (record.outcome, record.retry_after) == ("http_503", seconds)
 
 
 @pytest.mark.parametrize("whole", [CHUNKED, LENGTH], ids=["chunked", "length"])
