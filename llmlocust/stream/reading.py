@@ -26,6 +26,8 @@ _LONGEST_EVENT = 1 << 20
 """Where no event has ended within so many bytes, none is looked for until the end."""
 _FAILED_FINISH = ("error", "abort")
 """Reasons to finish that vLLM and SGLang give where the engine gave the request up."""
+_LONGEST_REASON = 100
+"""Of a reason to finish, which every row of the requests file has: so many characters are kept."""
 
 
 def read(timeline: Timeline, dialect: Dialect, *, name: str = "", stall: float = STALL) -> Record:
@@ -156,7 +158,7 @@ class Reading:
         if reason in _FAILED_FINISH and record.outcome == OK:
             record.outcome, record.error = "error_event", f"finish_reason: {reason}"
         if record.finish in ("", "[DONE]"):
-            record.finish = reason or "[DONE]"
+            record.finish = reason[:_LONGEST_REASON] or "[DONE]"
 
     def _note_times(self, timeline: Timeline, deltas: Sequence[Delta]) -> None:
         arrivals, sent, times = self._record.arrivals, timeline.sent_ns, timeline.times

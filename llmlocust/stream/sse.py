@@ -20,6 +20,8 @@ from sseclient import SSEClient
 _PREFIX, _BLANK = b"data: ", b"\n\n"
 """What a plain event begins and ends with."""
 _BLANK_LINE = re.compile(rb"\n\n|\r\n\r\n|\r\r(?!\n)")
+_MOST_WORK = 10**10
+"""Lines × bytes of an event, such as 10,000 lines of 100 bytes: for every line the decoder copies what it has."""
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -32,11 +34,15 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 class NotText(ValueError):
-    """The stream holds bytes that are no UTF-8. `events` are those before it."""
+    """The stream holds bytes that are no UTF-8, or an event of more lines than text has. `events` are those before it."""
 
-    def __init__(self, events: list[Event]) -> None:
-        super().__init__("the stream is not text")
+    def __init__(self, events: list[Event], why: str = "the stream is not text") -> None:
+        super().__init__(why)
         self.events = events
+
+
+class _TooManyLines(Exception):
+    pass
 
 
 def events(body: bytes, *, complete: bool = True) -> list[Event]:
@@ -87,10 +93,16 @@ class _Source(SSEClient):
         body = self._body
         for blank_line in _BLANK_LINE.finditer(body):
             begin, self.offset = self.offset, blank_line.end()
-            yield body[begin : self.offset]
+            yield _decodable(body[begin : self.offset])
         if self.offset < len(body):
             begin, self.offset, self.whole = self.offset, len(body), False
-            yield _without_cut_character(body[begin:])
+            yield _decodable(_without_cut_character(body[begin:]))
+
+
+def _decodable(part: bytes) -> bytes:
+    if (part.count(b"\n") + part.count(b"\r")) * len(part) > _MOST_WORK:
+        raise _TooManyLines
+    return part
 
 
 def _without_cut_character(tail: bytes) -> bytes:
@@ -111,4 +123,6 @@ def _decoded(body: bytes) -> list[Event]:
             found.append(Event(event.data.encode(), source.offset, event.event, source.whole))  # noqa: PERF401  # those before a fault stay
     except UnicodeDecodeError:
         raise NotText(found) from None
+    except _TooManyLines:
+        raise NotText(found, "an event of too many lines") from None
     return found

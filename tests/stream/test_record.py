@@ -557,3 +557,9 @@ def test_a_window_begins_where_the_socket_was_last_read():
     assert timeline.window(0) == 50
     timeline.drained = [50]
     assert timeline.window(0) == 100
+
+
+def test_a_reason_to_finish_is_kept_as_far_as_a_row_has_room():
+    record = read_stream(A, token("b", finish="x" * 70_000), DONE)
+
+    assert (record.outcome, record.finish) == ("ok", "x" * 100)

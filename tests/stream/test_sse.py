@@ -189,9 +189,9 @@ def test_a_cut_inside_a_character_is_no_fault_of_the_text(cut, complete):
     [
         (b"\n" * 1_000_000, 0),
         (b"\r" * 1_000_000, 0),
-        (b": x\n" * 250_000, 0),
+        (b": x\n" * 40_000, 0),
         (b":" * 1_000_000, 0),
-        (b"data: x\n" * 130_000, 1),
+        (b"data: x\n" * 35_000, 1),
         (b"data: {}\n\n" * 100_000, 100_000),
         (b"data: {}\r\n\r\n" * 100_000, 100_000),
         (b"data: " + b"x" * 1_000_000, 1),
@@ -200,3 +200,16 @@ def test_a_cut_inside_a_character_is_no_fault_of_the_text(cut, complete):
 )
 def test_large_bodies_take_no_long_time(body, count):
     assert len(events(body)) == count
+
+
+@pytest.mark.parametrize("lines", [b"data:\n", b":\n", b"data: x\r", b"id: 1\r\n"])
+def test_an_event_of_more_lines_than_text_has_is_none(lines):
+    with pytest.raises(NotText, match="too many lines") as caught:
+        events(b"data: before\n\n" + lines * 100_000)
+
+    assert caught.value.events == [Event(b"before", len(b"data: before\n\n"))]
+
+
+def test_an_event_may_be_long():
+    long = b"data: " + b"x" * 10_000_000 + b"\n"
+    assert [len(event.data) for event in events(long + b"data: y\n\n" + long)] == [10_000_002, 10_000_000]
