@@ -138,7 +138,7 @@ class _Attempt:
             raise NotReady(_no_connection(self.client.endpoint, timeline.detail))
         try:
             models = msgspec.json.decode(bytes(timeline.body), type=_Models)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return [], timeline.detail or f"HTTP {timeline.status}: {server_words(bytes(timeline.body))}"
         return [model.id for model in models.data], ""
 

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.locusts import QUICK, free_port, outcomes, run
+from tests.plugin.scripted import keeps_open, response, scripted_server
 from tests.simulators import running_simulator
 
 
@@ -79,6 +80,17 @@ def test_a_server_that_fails_its_first_request_is_quoted(tmp_path):
 
     assert locust.process.returncode == 2
     assert "answered a first request with: HTTP 500: CUDA out of memory" in locust.log
+
+
+def test_a_server_that_answers_with_nests_is_quoted(tmp_path):
+    nest = b'{"data": ' + b"[" * 50_000 + b"]" * 50_000 + b"}"
+    head = b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(nest)
+    with scripted_server(keeps_open(response(head, nest))) as server:
+        locust = run(tmp_path, f"http://127.0.0.1:{server.port}", *QUICK)
+
+    assert locust.process.returncode == 2
+    assert "answered a first request with: not JSON of this protocol" in locust.log
+    assert "Traceback" not in locust.log
 
 
 def test_files_that_cannot_be_written_are_said_in_one_line(simulator, tmp_path):

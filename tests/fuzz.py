@@ -1,0 +1,420 @@
+"""Hostile servers by the thousand: whatever they send ends in one classified outcome, and the user goes on.
+
+    python -m tests.fuzz --seconds 60 --seed 1
+
+Answers (the golden streams, and what is made here) are damaged in their structure and in their bytes, cut into reads
+at random places, and sent over loopback into the real Client. Number n of a seed is always the same input: what is
+printed of a finding repeats it (`--seed 1 --first n --count 1`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import random
+import resource
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gevent
+import msgspec
+from gevent import socket
+from gevent.event import Event
+
+from llmlocust.numbers.formats import ERROR_KINDS
+from llmlocust.numbers.ledger import Ledger
+from llmlocust.plugin import connection
+from llmlocust.plugin.connection import Listener, Timeouts
+from llmlocust.plugin.transport import Client, Endpoint
+from llmlocust.stream.dialects.openai import OpenAIChat
+from llmlocust.stream.reading import Reading, has_token
+from llmlocust.stream.record import Record
+from llmlocust.stream.timeline import Timeline
+from tests.plugin.scripted import ANSWER, CHUNKED, LENGTH, STREAM, UNTIL_CLOSE, chunked, read_request, response
+
+CHAT = OpenAIChat()
+GOLDEN = [path.read_bytes() for path in sorted((Path(__file__).parent / "stream" / "golden").iterdir())]
+PATIENT = Timeouts(connect=20, first_token=20, stall=20, total=20)
+HASTY = Timeouts(connect=20, first_token=0.05, stall=0.05, total=0.2)
+"""Where the server sends nothing more and does not close either."""
+
+MOST_BODY = 1 << 20
+"""The body's limit here: what is endless then ends soon."""
+ENDLESS = 4 * MOST_BODY
+MOST_CPU = 5.0
+"""Seconds of process time for one input; the slowest known take a tenth of that."""
+MOST_GROWTH = 300 << 20
+"""Bytes by which the process may grow."""
+
+
+# ── what is sent ──
+
+WIRES = [CHUNKED, LENGTH, UNTIL_CLOSE]
+HEADERS = [
+    *(b"Retry-After: " + value for value in (b"1", b"9" * 500, b"-1", b"\xb2", b"1e9", b"", b"Fri, 31 Dec 1999 23:59:59 GMT")),
+    *(b"Content-Length: " + value for value in (b"0", b"5", b"-1", b"9" * 30, b"18446744073709551615", b"0x10", b"5, 5", b"\xb2")),
+    *(b"Transfer-Encoding: " + value for value in (b"chunked", b"gzip", b"gzip, chunked", b"chunked, gzip", b"identity", b"CHUNKED")),
+    *(b"Content-Type: " + value for value in (b"text/html", b"application/json", b"text/event-stream", b"\xff\0", b"x" * 9000)),
+    b"Content-Encoding: gzip", b"Connection: close", b"Connection: upgrade", b"Upgrade: h2c", b"Connection: keep-alive",
+    b"Location: /\xff\xfe" + b"a" * 5000, b"X-Folded: a\r\n b", b" leading: space", b": no name", b"no colon", b"X-Nul: \0",
+    b"X-Bare: a\rb", b"X-More: \r\n" * 300, b"X-Long: " + b"y" * 70_000,
+]  # fmt: skip
+STATUSES = [b"200 OK", b"200", b"200 \xff", b"000 None", b"99 Low", b"999 High", b"204 No", b"206 Part", b"304 Not", b"307 Moved",
+            b"400 Bad", b"401 Who", b"404 Not", b"413 Large", b"429 Many", b"500 Oh", b"503 Busy", b"504 Late", b"-200 OK", b"2000 OK"]  # fmt: skip
+INTERIM = [response(b"", status=b"100 Continue"), response(b"Link: </>\r\n", status=b"103 Early"), response(b"Upgrade: x\r\n", status=b"101 Go")]  # fmt: skip
+SIZES = [b"zz", b"-5", b"f" * 20, b"0", b"", b"5;x=y", b"5;" + b"e" * 9000, b" 5", b"5 ", b"0x5", b"+5", b"7fffffffffffffff", b"\0"]  # fmt: skip
+TAILS = [
+    b"",
+    b"\r\n",
+    b"\0noise",
+    b"0\r\n\r\n",
+    CHUNKED,
+    LENGTH,
+    b"HTTP/1.1",
+    b"X-Trailer: a\r\n\r\n",
+    b"0\r\nX-Trailer: a\r\n\r\n",
+]
+PAGES = [b"", b"<h1>Welcome</h1>", b"<head" * 500, b"<" * 3000, b"\0" * 500, b"\xff\xfe\xfa", b"null", b"[]", b"{}", b'"text"', b'{"error": {"mess',
+         b"[" * 100_000, b'{"a":' * 50_000, b"data: " * 9000, b"data:\n" * 9000, b":\n" * 9000, b"\r" * 900, b"\xef\xbb\xbf" + ANSWER]  # fmt: skip
+NODES = [
+    b"null", b"true", b"0", b"-1", b"1.5", b"9" * 25, b"9" * 5000, b"1e999", b"-1e999", b"1E-999", b"NaN", b'""', b'"x"', b'"' + b"x" * 70_000 + b'"',
+    rb'"\ud800"', rb'"\ud800x"', rb'"\udc00\ud800"', rb'"\u0000"', b'"\0"', b'"\xff"', b'"\n"', rb'"\x"', b'"unended', b"[]", b"{}", b"[[]]", b'[{"text": 5}]',
+    b'[{"text": ' + b"[" * 930 + b"]" * 930 + b"}]", b"[" * 5000 + b"]" * 5000, b'{"a":' * 5000 + b"1" + b"}" * 5000, b'{"message": {"message": 1}}',
+    b'"out of memory"', b'"stop"', b'"error"', b'"abort"', b'{"text": "a"}', b"",
+]  # fmt: skip
+
+
+def wire_of(random_: random.Random) -> bytes:
+    """A whole answer, in good order or damaged."""
+    wire = random_.choice(WIRES) if random_.random() < 0.2 else _made(random_)
+    if random_.random() < 0.35:
+        wire = _bytewise(random_, wire)
+    return wire
+
+
+def _made(random_: random.Random) -> bytes:
+    body = _body(random_)
+    called = [b"application/json" if body[:1] in b"{[" else b"text/event-stream"] * 6 + [
+        b"application/json",
+        b"text/plain",
+    ]
+    headers = [b"Content-Type: " + random_.choice(called)]
+    if random_.random() < 0.03:
+        body = gzip.compress(body)
+        headers.append(b"Content-Encoding: gzip")
+    framing = random_.random()
+    if framing < 0.5:
+        headers.append(b"Transfer-Encoding: chunked")
+        body = _chunks(random_, body)
+    elif framing < 0.8:
+        headers.append(b"Content-Length: %d" % max(0, len(body) + random_.choice((0, 0, 0, 1, -1, 9999))))
+    for _ in range(random_.choice((0, 0, 0, 0, 0, 1, 2))):
+        headers.insert(random_.randrange(len(headers) + 1), random_.choice(HEADERS))
+    status = random_.choice(STATUSES) if random_.random() < 0.2 else b"200 OK"
+    version = random_.choice((b"1.0", b"0.9", b"2", b"11.1")) if random_.random() < 0.1 else b"1.1"
+    before = random_.choice(INTERIM) * random_.randint(1, 3) if random_.random() < 0.1 else b""
+    tail = random_.choice(TAILS) if random_.random() < 0.2 else b""
+    return before + response(b"\r\n".join(headers) + b"\r\n", body, status, version) + tail
+
+
+def _chunks(random_: random.Random, body: bytes) -> bytes:
+    wire = chunked(*_pieces(random_, body, random_.randint(1, 12)))
+    if random_.random() < 0.15:
+        at = wire.find(b"\r\n", random_.randrange(len(wire)))
+        wire = wire[: at + 2] + random_.choice(SIZES) + b"\r\n" + wire[at + 2 :]
+    return wire
+
+
+def _body(random_: random.Random) -> bytes:
+    if random_.random() < 0.15:
+        return random_.choice(PAGES)
+    body = random_.choice(GOLDEN)
+    if random_.random() < 0.7:
+        body = _with_hostile_json(random_, body)
+    if random_.random() < 0.2 and body:
+        lines = body.splitlines(keepends=True)
+        random_.shuffle(lines) if random_.random() < 0.3 else lines.pop(random_.randrange(len(lines)))
+        body = b"".join(lines)
+    ending = random_.choice((b"\n", b"\n", b"\n", b"\r\n", b"\r"))
+    return body if ending == b"\n" else body.replace(b"\n", ending)
+
+
+def _with_hostile_json(random_: random.Random, body: bytes) -> bytes:
+    """With one value of one of its documents replaced by something else."""
+    streamed = body.startswith((b"data:", b"event:", b"id:", b":"))
+    documents = [line for line in body.splitlines() if b"{" in line] if streamed else [body]
+    if not documents:
+        return body
+    line = random_.choice(documents)
+    begin = line.index(b"{") if b"{" in line else 0
+    try:
+        document = json.loads(line[begin:])
+    except ValueError:
+        return body
+    holder, key = random_.choice(list(_places(document)))
+    holder[key] = "the hostile one"
+    made = json.dumps(document).encode().replace(b'"the hostile one"', random_.choice(NODES))
+    return body.replace(line, line[:begin] + made)
+
+
+def _places(node: Any) -> Iterator[tuple[Any, Any]]:
+    for key, value in list(node.items() if isinstance(node, dict) else enumerate(node)):
+        yield node, key
+        if isinstance(value, dict | list):
+            yield from _places(value)
+
+
+def _bytewise(random_: random.Random, wire: bytes) -> bytes:
+    for _ in range(random_.randint(1, 4)):
+        at, length = random_.randrange(len(wire) + 1), random_.choice((1, 1, 2, 30))
+        part = wire[at : at + length]
+        changed = random_.choice(
+            (
+                b"",
+                part * 2,
+                random_.randbytes(length),
+                b"\0",
+                b"\r\n",
+                bytes(each ^ 1 << random_.randrange(8) for each in part),
+            )
+        )
+        wire = wire[:at] + changed + wire[at + length :]
+    return wire[: random_.randrange(len(wire) + 1)] if random_.random() < 0.3 else wire
+
+
+def _pieces(random_: random.Random, data: bytes, most: int) -> list[bytes]:
+    cuts = sorted(random_.randrange(len(data) + 1) for _ in range(most - 1))
+    return [data[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+
+
+def _endless() -> dict[str, tuple[bytes, bytes]]:
+    """What comes first, and what then comes again and again."""
+    stream = response(STREAM + b"Transfer-Encoding: chunked\r\n")
+    plain, refusal = response(STREAM), response(b"Content-Type: text/html\r\n", status=b"500 Oh")
+    token = ANSWER[: ANSWER.index(b"\n\n") + 2]
+    return {
+        "headers": (b"HTTP/1.1 200 OK\r\n", b"X-More: of this\r\n" * 500),
+        "a header": (b"HTTP/1.1 200 OK\r\nX-Long: ", b"x" * 9000),
+        "a status line": (b"HTTP/1.1 200 ", b"O" * 9000),
+        "interim answers": (b"", INTERIM[0] * 300),
+        "tokens": (plain, token * 80),
+        "tokens in chunks": (stream, (b"%x\r\n%s\r\n" % (len(token), token)) * 80),
+        "comments": (plain, b": ping\n\n" * 1000),
+        "an event's line": (plain + b"data: ", b"x" * 9000),
+        "an event's lines": (plain, b"data: x\n" * 1000),
+        "empty lines": (plain, b"\n" * 9000),
+        "trailers": (stream + b"0\r\n", b"X-More: of this\r\n" * 500),
+        "a trailer": (stream + b"0\r\nX-Long: ", b"x" * 9000),
+        "an extension": (stream + b"5;", b"x" * 9000),
+        "a refusal": (refusal, b"no " * 3000),
+        "a page": (response(b"Content-Type: text/html\r\n"), b"<h1>" * 2000),
+        "a document": (response(b"Content-Type: application/json\r\n") + b"[", b"[" * 9000),
+    }  # fmt: skip
+
+
+ENDLESS_ANSWERS = _endless()
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the server does with one request."""
+
+    pieces: tuple[bytes, ...]
+    closes: bool = True
+    """Else it holds the connection, silent."""
+    again: bytes = b""
+    """Sent after the pieces until ENDLESS bytes are out or nobody listens."""
+    name: str = ""
+
+    @property
+    def wire(self) -> bytes:
+        return b"".join(self.pieces)
+
+
+def case_of(seed: int, number: int) -> Case:
+    random_ = random.Random(f"{seed} {number}")
+    if random_.random() < 0.01:
+        name = random_.choice(list(ENDLESS_ANSWERS))
+        first, again = ENDLESS_ANSWERS[name]
+        return Case((first,), again=again, name=f"endless: {name}")
+    wire = wire_of(random_)
+    return Case(tuple(_pieces(random_, wire, random_.choice((1, 1, 2, 5, 40)))), closes=random_.random() < 0.97)
+
+
+# ── who sends it, and who reads it ──
+
+
+class Server:
+    """Answers a case's request as the case says, and the next one well. In the same event loop: each of its sends is
+    read before the next, so that a case is the same at every speed."""
+
+    def __init__(self) -> None:
+        self._listener = socket.socket()  # gevent has no create_server of its own
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen()
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.case: Case | None = None
+        self.played = Event()
+        self.heard_out = False
+        """Whether the client took all that was sent."""
+        gevent.spawn(self._accept)
+
+    def _accept(self) -> None:
+        while True:
+            gevent.spawn(self._serve, self._listener.accept()[0])
+
+    def _serve(self, sock: socket.socket) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with suppress(OSError), sock:
+            while read_request(sock):
+                case, self.case = self.case, None
+                if case is None:
+                    sock.sendall(CHUNKED)
+                    continue
+                try:
+                    self._play(sock, case)
+                finally:
+                    self.played.set()
+                if case.closes:
+                    return
+                sock.recv(1)  # until the client has had enough
+                return
+
+    def _play(self, sock: socket.socket, case: Case) -> None:
+        for piece in case.pieces:
+            sock.sendall(piece)
+            gevent.idle()  # what was sent is read first
+        for _ in range(ENDLESS // len(case.again) if case.again else 0):
+            sock.sendall(case.again)
+            gevent.idle()  # what was sent is read first
+        self.heard_out = True
+
+    def play(self, case: Case) -> Event:
+        """For the next request; the event is set when everything was sent, or nobody listened any more."""
+        self.case, self.played, self.heard_out = case, Event(), False
+        return self.played
+
+
+def asks(client: Client) -> tuple[Record, Timeline]:
+    """As a user does (LLMUser.chat)."""
+    timeline, reading = Timeline(), Reading(CHAT, name="fuzz")
+    client.post(timeline, CHAT.path, b"{}", {}, Listener(partial(has_token, CHAT), reading.take))
+    return reading.finish(timeline), timeline
+
+
+class Finding(AssertionError):
+    """What a case showed that must not be."""
+
+
+def check(server: Server, endpoint: Endpoint, case: Case) -> Record:
+    """Play a case to a user, and a good answer behind it. Raises Finding, or whatever escapes from the reader."""
+    began = time.process_time()
+    client = Client(endpoint, PATIENT if case.closes else HASTY)
+    try:
+        played = server.play(case)
+        record, timeline = asks(client)
+        played.wait()
+        client.timeouts = PATIENT
+        after, _ = asks(client)
+    finally:
+        client.close()
+    cpu = time.process_time() - began
+    if record.outcome != "ok" and record.outcome not in ERROR_KINDS:
+        raise Finding(f"no outcome: {record.outcome}")
+    if (after.outcome, after.text, after.chunks) != ("ok", "word more!", 3):
+        raise Finding(f"the next request came to {after.outcome} {after.error} {after.text!r}")
+    if case.again and server.heard_out:
+        raise Finding("what has no end was read on and on")
+    if len(timeline.body) > MOST_BODY + (1 << 17) or record.size > MOST_BODY + (1 << 17):
+        raise Finding(f"a body of {len(timeline.body)} bytes was kept, of {record.size}")
+    if len(record.error) > 200 or len(record.finish) > 200:
+        raise Finding(f"{len(record.error)} characters of error, {len(record.finish)} of finish")
+    if cpu > MOST_CPU:
+        raise Finding(f"it took {cpu:.1f} s of process time")
+    _check_numbers(record)
+    return record
+
+
+def _check_twice(server: Server, endpoint: Endpoint, case: Case) -> Record:
+    """The same bytes in one piece come to the same: how they are cut is the network's doing."""
+    record = check(server, endpoint, case)
+    if case.closes and not case.again and len(case.wire) < 60_000:
+        whole = check(server, endpoint, Case((case.wire,)))
+        for name in ("outcome", "text", "reasoning", "chunks", "finish", "output_tokens"):
+            if getattr(whole, name) != getattr(record, name):
+                raise Finding(f"in pieces {record}\nas one {whole}")
+    return record
+
+
+def _check_numbers(record: Record) -> None:
+    """They are finite, in order, and can be counted and sent to a master."""
+    if record.ttft is not None and not 0 <= record.ttft <= (record.e2e or 0.0) <= record.duration + 0.001:
+        raise Finding(f"times out of order: {record.ttft} {record.e2e} {record.duration}")
+    if not 0 <= (record.output_tokens or 0) <= 1 << 40 or not 0 <= (record.retry_after or 0.0) < 1e12:
+        raise Finding(f"numbers out of range: {record.output_tokens} {record.retry_after}")
+    ledger = Ledger()
+    ledger.add(record, 0.0)
+    msgspec.msgpack.encode(ledger.take())
+
+
+@contextmanager
+def small_bodies() -> Iterator[None]:
+    """The reader's limit of a body is lower, so that what is endless is sent to its end in milliseconds."""
+    before, connection._MOST_BODY_BYTES = connection._MOST_BODY_BYTES, MOST_BODY
+    try:
+        yield
+    finally:
+        connection._MOST_BODY_BYTES = before
+
+
+def fuzz(seed: int, first: int = 0, count: int | None = None, seconds: float | None = None) -> Counter[str]:
+    """Cases in their order, until so many were played or the time is up: how often each outcome came."""
+    server = Server()
+    endpoint = Endpoint(server.url)
+    outcomes: Counter[str] = Counter()
+    began, grown = time.monotonic(), _most_memory()
+    number = first
+    with small_bodies():
+        while (count is None or number < first + count) and (seconds is None or time.monotonic() - began < seconds):
+            case = case_of(seed, number)
+            try:
+                outcomes[_check_twice(server, endpoint, case).outcome] += 1
+            except Exception as problem:
+                told = f"--seed {seed} --first {number} --count 1 {case.name}\n{case.wire[:3000]!r}"
+                raise Finding(f"{type(problem).__name__}: {problem}\n{told}") from problem
+            number += 1
+    if _most_memory() - grown > MOST_GROWTH:
+        raise Finding(f"the process grew by {(_most_memory() - grown) >> 20} MiB")
+    return outcomes
+
+
+def _most_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--first", type=int, default=0, help="number of the first case")
+    parser.add_argument("--count", type=int, help="how many cases")
+    asked = parser.parse_args()
+    if asked.seconds is None and asked.count is None:
+        asked.seconds = 60.0
+    began = time.monotonic()
+    outcomes = fuzz(asked.seed, asked.first, asked.count, asked.seconds)
+    played = sum(outcomes.values())
+    print(f"{played} cases, {played / (time.monotonic() - began):.0f} a second, none with a finding")
+    for outcome, count in outcomes.most_common():
+        print(f"{count:8} {outcome}")
+
+
+if __name__ == "__main__":
+    main()
