@@ -9,11 +9,14 @@ from __future__ import annotations
 import csv
 import json
 import os
+import platform
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,28 @@ GRID = ((10, 20.0), (50, 20.0), (100, 10.0), (200, 10.0), (300, 10.0), (300, 8.0
 """Streams, and milliseconds between a stream's tokens: 500 to 75,000 tokens/s."""
 
 _TOKENS = 100
+
+
+def machine() -> dict[str, str]:
+    """Where and when a calibration is made, in words."""
+    return {
+        "Measured": datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
+        "Processor": _processor(),
+        "Cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "System": platform.platform(),
+        "Versions": ", ".join(
+            [f"{name} {version(name)}" for name in ("llmlocust", "locust")] + [f"Python {platform.python_version()}"]
+        ),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    told = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(told, "") or platform.processor() or platform.machine()
 
 
 def measure(streams: int, gap_ms: float, seconds: float, folder: Path) -> Point:

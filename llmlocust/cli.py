@@ -23,6 +23,9 @@ _DEMO_SERVER = {"slots": 120, "queue_limit": 150}
 _DEMO = {"settle": 3.0, "hold": 10.0, "max_tokens": 64}
 
 
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+
+
 class OneLine(click.ClickException):
     """An error in one line, exit 2."""
 
@@ -314,21 +317,26 @@ def demo(levels: str, hold: float, settle: float, out: str) -> None:
 @click.option(
     "--streams", default="", help="Only so many streams: 10,100 [default: 10 to 300, at 500 to 75,000 tokens/s]"
 )
-@click.option("--gap", default=10.0, show_default=True, help="Milliseconds between tokens, where --streams is given")
-@click.option("--seconds", type=float, default=6.0, show_default=True, help="How long each point is measured")
+@click.option(
+    "--gap", type=_POSITIVE, default=10.0, show_default=True,
+    help="Milliseconds between tokens, where --streams is given",
+)  # fmt: skip
+@click.option("--seconds", type=_POSITIVE, default=6.0, show_default=True, help="How long each point is measured")
 @click.option("--out", default="", help="Folder for the page and the runs [default: reports/calibration- and the time]")
 def calibrate(streams: str, gap: float, seconds: float, out: str) -> None:
     """Find out how far this machine's measurements can be believed: about two minutes.
 
     Real runs of Locust against a simulated server, at several numbers of streams and speeds. Each request is compared
-    with what the server knows of it: when it wrote the first token, and how far apart the others were.
+    with what the server knows of it: when it wrote the first token, and how far apart the others were. Prints the
+    errors as they come, and saves them as a page and as JSON.
     """
     from llmlocust.analysis import calibration as judged
-    from llmlocust.calibration import GRID, measure
+    from llmlocust.calibration import GRID, machine, measure
+    from llmlocust.report import calibration as page
 
-    grid = [(int(each), gap) for each in streams.split(",")] if streams else GRID
+    grid = [(number, gap) for number in _streams(streams)] if streams else GRID
     folder = _new_folder(out or f"reports/calibration-{time.strftime('%Y%m%d-%H%M%S')}")
-    points = []
+    points: list[judged.Point] = []
     for line in judged.head():
         click.echo(line)
     for number, between in grid:
@@ -337,10 +345,18 @@ def calibrate(streams: str, gap: float, seconds: float, out: str) -> None:
         except RuntimeError as problem:
             raise OneLine(f"at {number} streams: {problem}") from None
         click.echo(judged.line(points[-1]))
+    where = machine()
+    html, data = folder / "calibration.html", folder / "calibration.json"
+    _write([(str(html), lambda: page.html(points, where)), (str(data), lambda: page.as_json(points, where))])
     click.echo(judged.verdict(points))
-    page = folder / "calibration.md"
-    page.write_text(judged.page(points), encoding="utf-8")
-    click.echo(f"Page: {page}")
+    click.echo(f"Page: {html}")
+
+
+def _streams(text: str) -> list[int]:
+    numbers = text.split(",")
+    if not all(each.strip().isdecimal() and int(each) for each in numbers):
+        raise OneLine(f"--streams wants whole numbers from 1 up, such as 10,100 — got {text!r}")
+    return [int(each) for each in numbers]
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from llmlocust.analysis import words
+
 GAP_TOLERANCE = 0.001
 TTFT_TOLERANCE = 0.002
 """A point is believed where its p99 gap is right within the first and its mean TTFT within the second."""
@@ -85,50 +87,61 @@ def verdict(points: Sequence[Point]) -> str:
         return f"Every load was measured right, up to {best.tokens_per_s:,.0f} tokens/s on {best.streams} streams ({limits})."
     return (
         f"One process on this machine can be believed up to {best.tokens_per_s:,.0f} tokens/s on {best.streams} streams "
-        f"({limits}). Beyond, use more workers (--processes)."
+        f"({limits}). Beyond, use more worker processes."
     )
 
 
-_COLUMNS: tuple[tuple[str, Callable[[Point], str]], ...] = (
-    ("streams", lambda p: f"{p.streams}"),
-    ("gap ms", lambda p: f"{p.gap * 1e3:g}"),
-    ("tokens/s", lambda p: f"{p.tokens_per_s:,.0f}"),
-    ("TTFT mean: true", lambda p: _ms(p.true.ttft_mean)),
-    ("error", lambda p: _signed(p.error("ttft_mean"))),
-    ("TTFT p99: true", lambda p: _ms(p.true.ttft_p99)),
-    ("error", lambda p: _signed(p.error("ttft_p99"))),
-    ("gap p50: true", lambda p: _ms(p.true.gap_p50)),
-    ("error", lambda p: _signed(p.error("gap_p50"))),
-    ("gap p99: true", lambda p: _ms(p.true.gap_p99)),
-    ("error", lambda p: _signed(p.error("gap_p99"))),
-    ("CPU µs/token", lambda p: f"{p.cpu_per_token * 1e6:.1f}"),
-    ("of a core", lambda p: f"{p.client_cpu:.0%}"),
-    ("read lag p99", lambda p: _ms(p.lag_p99)),
-    ("coalesced", lambda p: f"{p.coalesced:.2%}"),
-    ("believed", lambda p: "yes" if p.believed else "no"),
+@dataclass(frozen=True)
+class Column:
+    """Of the table. All times are milliseconds."""
+
+    group: str
+    title: str
+    cell: Callable[[Point], str]
+    tolerance: float = math.inf
+    """Seconds, where the column is an error that a point is judged by."""
+    error: str = ""
+    """Whose error it is, for `Point.error`."""
+
+    def broken(self, point: Point) -> bool:
+        """Whether this is why the point is not believed."""
+        return bool(self.error) and not abs(point.error(self.error)) <= self.tolerance
+
+
+def _compared(group: str, name: str, tolerance: float = math.inf) -> tuple[Column, Column]:
+    """What is true of a number, and how wrong it was measured."""
+    return (
+        Column(group, "true", lambda p: _number(getattr(p.true, name), "{:.2f}", 1e3)),
+        Column(group, "error", lambda p: _number(p.error(name), "{:+.2f}", 1e3), tolerance, name),
+    )
+
+
+COLUMNS = (
+    Column("", "streams", lambda p: f"{p.streams}"),
+    Column("", "gap ms", lambda p: f"{p.gap * 1e3:g}"),
+    Column("", "tokens/s", lambda p: f"{p.tokens_per_s:,.0f}"),
+    *_compared("TTFT mean", "ttft_mean", TTFT_TOLERANCE),
+    *_compared("TTFT p99", "ttft_p99"),
+    *_compared("gap p50", "gap_p50"),
+    *_compared("gap p99", "gap_p99", GAP_TOLERANCE),
+    Column("", "CPU µs/token", lambda p: _number(p.cpu_per_token, "{:.1f}", 1e6)),
+    Column("", "of a core", lambda p: _number(p.client_cpu, "{:.0%}")),
+    Column("", "read lag p99", lambda p: _number(p.lag_p99, "{:.2f}", 1e3)),
+    Column("", "coalesced", lambda p: _number(p.coalesced, "{:.2%}")),
+    Column("", "believed", lambda p: "yes" if p.believed else "no"),
 )
 
 
 def head() -> list[str]:
-    """The table's head, in Markdown. All times are milliseconds."""
-    titles = [title for title, _ in _COLUMNS]
+    """The table's head, in Markdown."""
+    titles = [f"{each.group}: true" if each.title == "true" else each.title for each in COLUMNS]
     return [f"| {' | '.join(titles)} |", "|" + "---:|" * len(titles)]
 
 
 def line(point: Point) -> str:
-    """A point as a row of the table."""
-    return f"| {' | '.join(cell(point) for _, cell in _COLUMNS)} |"
+    """A point as a row of the table, in Markdown."""
+    return f"| {' | '.join(column.cell(point) for column in COLUMNS)} |"
 
 
-def page(points: Sequence[Point]) -> str:
-    """A calibration as a page of Markdown."""
-    table = "\n".join([*head(), *map(line, points)])
-    return f"# Calibration\n\n{verdict(points)}\n\nTimes in milliseconds; error is measured − true.\n\n{table}\n"
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:.2f}"
-
-
-def _signed(seconds: float) -> str:
-    return f"{seconds * 1e3:+.2f}"
+def _number(value: float, form: str, scale: float = 1.0) -> str:
+    return words.UNKNOWN if math.isnan(value) else form.format(value * scale)

@@ -11,9 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from llmlocust.analysis import words
 from llmlocust.analysis.breakpoints import Finding, Verdict, find, steps_of
 from llmlocust.analysis.trust import Check, Facts, checks, empty_levels, think_time_of
@@ -23,6 +20,7 @@ from llmlocust.numbers.thresholds import Threshold
 from llmlocust.report import charts
 from llmlocust.report.charts import NUMBERS, Picture
 from llmlocust.report.frames import OURS, RunFrames
+from llmlocust.report.rendering import render
 
 _METRICS = ("ttft", "answer", "e2e", "gap", "tpot")
 _STATISTICS = ("mean", "p50", "p90", "p95", "p99", "p99_9", "max")
@@ -711,13 +709,6 @@ def _errors_caption(report: Report) -> str:
 
 
 def _html(report: Report) -> str:
-    environment = Environment(
-        loader=PackageLoader("llmlocust.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
     cards = [
         {
             "key": name,
@@ -732,18 +723,8 @@ def _html(report: Report) -> str:
     ]
     table = columns(report)
     marked = {level for check in report.checks if not check.ok for level in check.levels}
-    drawn = [
-        {
-            "name": each.name,
-            "title": each.title,
-            "caption": each.caption,
-            "wide": Markup(each.wide),  # noqa: S704  # made by charts, which escapes what it is given
-            "narrow": Markup(each.narrow),  # noqa: S704
-        }
-        for each in pictures(report)
-    ]
-    environment.filters["nb"] = _unbroken
-    return environment.get_template("report.html.j2").render(
+    return render(
+        "report.html.j2",
         title=_title(report),
         headline=headline(report),
         cards=cards,
@@ -773,7 +754,7 @@ def _html(report: Report) -> str:
             }
             for place, each in enumerate(report.levels)
         ],
-        pictures=drawn,
+        pictures=pictures(report),
         failed=any(each.failed for each in report.levels),
         messages=messages(report),
         facts=facts(report),
@@ -784,14 +765,6 @@ def _html(report: Report) -> str:
         again=_again(report),
         glossary=_GLOSSARY,
     )
-
-
-_NUMBER_AND_UNIT = re.compile(r"(?<=\d) (?=(?:%|ms|s|×|users?|requests/s)(?:\W|$))")
-
-
-def _unbroken(text: str) -> str:
-    """Numbers stay on one line with their units."""
-    return _NUMBER_AND_UNIT.sub("\N{NO-BREAK SPACE}", text)
 
 
 def _title(report: Report) -> str:

@@ -1,0 +1,27 @@
+"""Pages out of templates: one file each, that needs no network."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+_NUMBER_AND_UNIT = re.compile(r"(?<=\d) (?=(?:%|ms|s|µs|×|users?|streams?|requests/s|tokens/s)(?:\W|$))")
+
+
+def render(template: str, **values: Any) -> str:
+    environment = Environment(
+        loader=PackageLoader("llmlocust.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters["nb"] = _unbroken
+    return environment.get_template(template).render(**values)
+
+
+def _unbroken(text: str) -> str:
+    """Numbers stay on one line with their units."""
+    return _NUMBER_AND_UNIT.sub("\N{NO-BREAK SPACE}", text)
