@@ -100,6 +100,9 @@ def test_thresholds_are_what_the_limit_is_found_by(a_run):
         (["run", "http://127.0.0.1:1", "--levels", ""], "levels must be one or more"),
         (["simulate", "--slots", "0"], "slots must be at least 1"),
         (["demo", "--levels", "x"], "levels must be whole numbers"),
+        (["calibrate", "--streams", "10,x"], "--streams wants whole numbers from 1 up, such as 10,100"),
+        (["calibrate", "--streams", "0"], "--streams wants whole numbers from 1 up"),
+        (["calibrate", "--streams", "1", "--gap", "0"], "Invalid value for '--gap'"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(a_run, args, words):
@@ -165,9 +168,13 @@ def test_calibrate_compares_a_run_with_the_servers_truth(tmp_path):
     )
 
     assert done.returncode == 0, done.stderr
-    page = (tmp_path / "calibration" / "calibration.md").read_text()
-    row = next(line for line in page.splitlines() if line.startswith("| 3 | 20 |"))
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert row in done.stdout
-    assert 20 < float(cells[3]) < 1000
-    assert float(cells[7]) == pytest.approx(20, abs=5)
+    assert done.stdout.splitlines()[-1] == "Page: calibration/calibration.html"
+    assert (tmp_path / "calibration" / "calibration.html").read_text().startswith("<!doctype html>")
+    told = json.loads((tmp_path / "calibration" / "calibration.json").read_text())
+    assert told["verdict"]["says"] == done.stdout.splitlines()[-2]
+    (point,) = told["points"]
+    assert (point["streams"], point["gap"]) == (3, 20)
+    assert 20 < point["true"]["ttft_mean"] < 1000
+    assert point["true"]["gap_p50"] == pytest.approx(20, abs=5)
+    row = next(line for line in done.stdout.splitlines() if line.startswith("| 3 | 20 |"))
+    assert f"| {point['true']['gap_p50']:.2f} |" in row

@@ -222,7 +222,8 @@ def _error_axis(axes: Axes, errors: Sequence[float], tolerance: float) -> None:
     """Linear in the band, logarithmic beyond: what is well within it and what is far out are both to be seen."""
     axes.set_yscale("symlog", linthresh=tolerance, linscale=1.5)
     axes.set_ylim(1.3 * min(-tolerance, *errors), 1.3 * max(tolerance, *errors))
-    sizes = [tolerance / 2, *(tolerance * 10**power for power in range(8))]
+    between = (1, 3) if axes.get_ylim()[1] < 10 * tolerance else (1,)
+    sizes = [tolerance / 2, *(tolerance * 10**power * step for power in range(8) for step in between)]
     axes.yaxis.set_major_locator(FixedLocator([0.0, *(sign * size for sign in (-1, 1) for size in sizes)]))
     axes.yaxis.set_minor_locator(FixedLocator([]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 1e3:+g} ms" if value else "0"))

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from llmlocust.analysis.calibration import Latencies, Point, head, largest_believed, line, page, verdict
+from llmlocust.analysis.calibration import COLUMNS, Latencies, Point, head, largest_believed, line, verdict
 
 TRUE = Latencies(ttft_mean=0.05, ttft_p99=0.06, gap_p50=0.01, gap_p99=0.012)
 
@@ -54,4 +54,19 @@ def test_rows_have_the_heads_columns():
     titles, rule = head()
 
     assert line(point(1000)).count("|") == titles.count("|") == rule.count("|")
-    assert line(point(1000)) in page([point(1000)])
+    assert line(point(1000, gap=0.0005)).endswith("| 10.00 | +0.00 | 12.00 | +0.50 | 20.0 | 20% | 1.00 | 0.00% | yes |")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{}, {"ttft": 0.0021}, {"gap": 0.0011}, {"gap": -0.0011, "ttft": 1}, {"gap": math.nan}]
+)
+def test_a_point_is_doubted_for_the_columns_that_are_broken(wrong):
+    broken = {column.error for column in COLUMNS if column.broken(point(1000, **wrong))}
+
+    assert broken == {{"ttft": "ttft_mean", "gap": "gap_p99"}[name] for name in wrong}
+
+
+def test_what_is_not_known_is_a_dash():
+    nothing = Latencies.of([], [])
+
+    assert line(Point(1, 0.01, 0.0, nothing, nothing, math.nan, math.nan, math.nan, math.nan)).count("–") == 12

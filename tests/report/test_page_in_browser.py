@@ -1,9 +1,11 @@
 import shutil
 
 import pytest
+from made_calibration import POINTS
 from made_run import MadeRun
 from playwright.sync_api import Error, sync_playwright
 
+from llmlocust.report.calibration import html
 from llmlocust.report.frames import load_run
 from llmlocust.report.page import build
 
@@ -32,18 +34,35 @@ def browser():
         pytest.skip(f"no Chromium that starts: install Debian's package chromium ({problem.message.splitlines()[0]})")
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("page")
+def report(folder):
     run = MadeRun((1, 2, 5, 10, 20, 40, 60, 90, 120, 150), 24, hold=20.0).write(folder / "a-rather-long-name-of-a-run")
+    return build(load_run(run)).html()
+
+
+def calibration(folder):
+    return html(POINTS, {"Processor": "one of a rather long name, with 128 cores at 3.20 GHz"})
+
+
+PICTURES = {report: 5, calibration: 3}
+
+
+@pytest.fixture(scope="module", params=PICTURES, ids=lambda make: make.__name__)
+def page_and_pictures(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
     path = folder / "page.html"
-    path.write_text(build(load_run(run)).html(), encoding="utf-8")
-    return path.as_uri()
+    path.write_text(request.param(folder), encoding="utf-8")
+    return path.as_uri(), PICTURES[request.param]
+
+
+@pytest.fixture
+def address(page_and_pictures):
+    return page_and_pictures[0]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 768, 1280])
-def test_fits_its_window_and_is_silent(browser, address, width, scheme):
+def test_fits_its_window_and_is_silent(browser, page_and_pictures, width, scheme):
+    address, pictures = page_and_pictures
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page = context.new_page()
     said, asked = [], []
@@ -56,7 +75,7 @@ def test_fits_its_window_and_is_silent(browser, address, width, scheme):
     assert said == []
     assert asked == [address]
     shown = page.eval_on_selector_all("svg", "all => all.filter(one => one.getBoundingClientRect().width > 0).length")
-    assert shown == 5
+    assert shown == pictures
     context.close()
 
 

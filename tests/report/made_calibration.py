@@ -1,0 +1,18 @@
+"""Points of a calibration whose errors are known."""
+
+import math
+
+from llmlocust.analysis.calibration import Latencies, Point
+
+NOTHING = Latencies()
+
+
+def point(tokens_per_s: float, wrong: float = 0.0, streams: int = 100) -> Point:
+    """A point whose p99 gap is so much off, and whose mean TTFT twice that, in seconds."""
+    true = Latencies(ttft_mean=0.05, ttft_p99=0.06, gap_p50=0.01, gap_p99=0.012)
+    measured = Latencies(0.05 + 2 * wrong, 0.06 + 3 * wrong, 0.01, 0.012 + wrong)
+    return Point(streams, 0.01, tokens_per_s, true, measured, 20e-6, 0.2, 0.0015, 0.001)
+
+
+POINTS = [point(500, streams=10), point(10_000, 0.0004), point(20_000, 0.0015, 200), point(30_000, 0.08, 300)]
+UNKNOWN = Point(400, 0.01, 0.0, NOTHING, NOTHING, math.nan, math.nan, math.nan, math.nan)

@@ -1,0 +1,74 @@
+"""The page of a calibration, from points whose errors are known."""
+
+import json
+import math
+import re
+
+import pytest
+from made_calibration import POINTS, UNKNOWN, point
+
+from llmlocust.analysis.calibration import Point, verdict
+from llmlocust.report.calibration import as_json, html, pictures
+
+MACHINE = {"Measured": "today", "Processor": "<one> & only"}
+
+
+def rows(page: str) -> list[str]:
+    return re.findall(r"<tr>\s*<th scope=.row.*?</tr>", page, re.DOTALL)
+
+
+def test_the_verdict_stands_on_top_and_every_load_has_a_row():
+    page = html(POINTS[::-1], MACHINE)  # in whatever order they were measured
+
+    title = " ".join(re.search(r"<h1.*?</span>(.*?)</h1>", page, re.DOTALL)[1].split())
+    assert title.replace("\N{NO-BREAK SPACE}", " ") == verdict(POINTS)
+    assert "p99 gap was 0.40\N{NO-BREAK SPACE}ms too long and the mean TTFT 0.80\N{NO-BREAK SPACE}ms too long" in page
+    assert [re.search(r"class=.load.>(\d+)<", row)[1] for row in rows(page)] == ["10", "100", "200", "300"]
+    assert [row.count("✗") for row in rows(page)] == [0, 0, 2, 2]
+    assert "&lt;one&gt; &amp; only" in page
+
+
+def test_loads_that_are_not_believed_are_crossed_out_in_the_curve():
+    curve, *_ = pictures(POINTS)
+
+    assert "Red crosses" in curve.caption
+    for drawn in (curve.wide, curve.narrow):
+        assert len(re.findall(r"<use [^>]*fill: var\(--s4\)", drawn)) == 2 * 2
+    assert "Red crosses" not in pictures(POINTS[:2])[0].caption
+
+
+@pytest.mark.parametrize(
+    "points, shown",
+    [
+        (POINTS[:1], 3),
+        ([point(1.0, -5.0), point(2.0, 5000.0)], 3),
+        ([UNKNOWN, *POINTS], 3),
+        ([UNKNOWN], 0),
+    ],
+    ids=["one", "wild", "one without an answer", "none with an answer"],
+)
+def test_a_page_is_made_of_any_points(points, shown):
+    page = html(points, MACHINE)
+
+    assert page.count("<figure ") == shown
+    assert len(rows(page)) == len(points)
+    assert "nan" not in re.sub("<[^>]*>", "", page)
+
+
+def test_a_run_too_short_to_know_the_cost_has_no_picture_of_it():
+    short = Point(100, 0.01, 500.0, POINTS[0].true, POINTS[0].measured, math.nan, math.nan, 0.001, 0.0)
+
+    assert [each.name for each in pictures([short])] == ["error", "lateness"]
+
+
+def test_json_has_milliseconds_and_null_for_what_is_not_known():
+    told = json.loads(as_json([*POINTS, UNKNOWN], MACHINE))
+
+    assert told["verdict"]["says"] == verdict([*POINTS, UNKNOWN])
+    assert told["machine"] == MACHINE
+    second, last = told["points"][1], told["points"][-1]
+    assert (second["true"]["gap_p99"], second["measured"]["gap_p99"], second["gap"]) == (12.0, 12.4, 10.0)
+    assert (second["cpu_per_token"], second["lag_p99"], second["believed"]) == (0.02, 1.5, True)
+    assert (last["true"]["gap_p99"], last["cpu_per_token"], last["believed"]) == (None, None, False)
+    best = json.loads(as_json(POINTS, MACHINE))["verdict"]
+    assert (best["tokens_per_s"], best["streams"]) == (10_000, 100)
