@@ -22,7 +22,6 @@ _RUN_DEFAULTS = {"levels": "1,2,5,10,20,50,100,150,200,300", "settle": 5.0, "hol
 _DEMO_SERVER = {"slots": 120, "queue_limit": 150}
 _DEMO = {"settle": 3.0, "hold": 10.0, "max_tokens": 64}
 
-
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
@@ -345,10 +344,10 @@ def calibrate(streams: str, gap: float, seconds: float, out: str) -> None:
         except RuntimeError as problem:
             raise OneLine(f"at {number} streams: {problem}") from None
         click.echo(judged.line(points[-1]))
+    click.echo(judged.verdict(points))
     where = machine()
     html, data = folder / "calibration.html", folder / "calibration.json"
     _write([(str(html), lambda: page.html(points, where)), (str(data), lambda: page.as_json(points, where))])
-    click.echo(judged.verdict(points))
     click.echo(f"Page: {html}")
 
 

@@ -124,6 +124,15 @@ def _made(random_: random.Random) -> bytes:
     return before + response(b"\r\n".join(headers) + b"\r\n", body, status, version) + tail
 
 
+def _long(random_: random.Random) -> bytes:
+    """A stream that is read in slices while it comes, with something hostile in it or not."""
+    begin = random_.choice(ANSWER.split(b"[DONE]")[:1] + [body.partition(b"data: [DONE]")[0] for body in GOLDEN])
+    body = begin * (200_000 // len(begin))
+    at = random_.randrange(len(body))
+    body = body[:at] + random_.choice((b"", b"", b"\r\n", b"\xff", b"\0", b": x\n", *PAGES)) + body[at:] + ANSWER
+    return response(STREAM + b"Connection: close\r\n", body)
+
+
 def _chunks(random_: random.Random, body: bytes) -> bytes:
     wire = chunked(*_pieces(random_, body, random_.randint(1, 12)))
     if random_.random() < 0.15:
@@ -244,6 +253,8 @@ def case_of(seed: int, number: int) -> Case:
         name = random_.choice(list(ENDLESS_ANSWERS))
         first, again = ENDLESS_ANSWERS[name]
         return Case((first,), again=again, name=f"endless: {name}")
+    if random_.random() < 0.01:
+        return Case(tuple(_pieces(random_, _long(random_), 40)), name="long")
     wire = wire_of(random_)
     return Case(tuple(_pieces(random_, wire, random_.choice((1, 1, 2, 5, 40)))), closes=random_.random() < 0.97)
 
@@ -320,7 +331,8 @@ def check(server: Server, endpoint: Endpoint, case: Case) -> Record:
     try:
         played = server.play(case)
         record, timeline = asks(client)
-        played.wait()
+        if not played.wait(60):
+            raise Finding("the server still waits to be heard")
         client.timeouts = PATIENT
         after, _ = asks(client)
     finally:
@@ -345,7 +357,8 @@ def check(server: Server, endpoint: Endpoint, case: Case) -> Record:
 def _check_twice(server: Server, endpoint: Endpoint, case: Case) -> Record:
     """The same bytes in one piece come to the same: how they are cut is the network's doing."""
     record = check(server, endpoint, case)
-    if case.closes and not case.again and len(case.wire) < 60_000:
+    # headers are too long or not by the reads that they come in
+    if case.closes and not case.again and (len(case.wire) < 60_000 or case.name):
         whole = check(server, endpoint, Case((case.wire,)))
         for name in ("outcome", "text", "reasoning", "chunks", "finish", "output_tokens"):
             if getattr(whole, name) != getattr(record, name):
@@ -355,7 +368,7 @@ def _check_twice(server: Server, endpoint: Endpoint, case: Case) -> Record:
 
 def _check_numbers(record: Record) -> None:
     """They are finite, in order, and can be counted and sent to a master."""
-    if record.ttft is not None and not 0 <= record.ttft <= (record.e2e or 0.0) <= record.duration + 0.001:
+    if record.ttft is not None and not 0 <= record.ttft <= (record.e2e or 0.0) <= record.duration + 1.0:
         raise Finding(f"times out of order: {record.ttft} {record.e2e} {record.duration}")
     if not 0 <= (record.output_tokens or 0) <= 1 << 40 or not 0 <= (record.retry_after or 0.0) < 1e12:
         raise Finding(f"numbers out of range: {record.output_tokens} {record.retry_after}")
