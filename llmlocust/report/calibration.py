@@ -149,7 +149,7 @@ def error_curve(points: Sequence[Point]) -> Picture:
     if worst_gap > GAP_TOLERANCE or worst_ttft > TTFT_TOLERANCE:
         caption += " Beyond it the scale is logarithmic."
     if not all(each.believed for each in points):
-        caption += " Red crosses are loads that are not believed."
+        caption += " Red crosses are too wrong to be believed."
 
     def draw(figure: Figure, narrow: bool) -> None:
         gaps, ttfts = _panels(figure, narrow)
@@ -211,11 +211,11 @@ def _errors(axes: Axes, points: Sequence[Point], names: Sequence[str], judged: s
         colour, dashes = (_BLUE, "-") if name == judged else (_ORANGE, "--")
         label = name.partition("_")[2]
         axes.plot(loads, [each.error(name) for each in points], "o", linestyle=dashes, color=colour, label=label)
-    doubted = [each for each in points if not each.believed]
-    axes.plot([each.tokens_per_s for each in doubted], [each.error(judged) for each in doubted], "X", color=_RED, ms=8)
+    wrong = [each for each in points if abs(each.error(judged)) > tolerance]
+    axes.plot([each.tokens_per_s for each in wrong], [each.error(judged) for each in wrong], "X", color=_RED, ms=8)
     _error_axis(axes, [each.error(name) for each in points for name in names], tolerance)
     axes.set_xlim(0.0, max(loads) * 1.04 or 1.0)
-    axes.legend(loc="upper left", ncols=2, fontsize=8, borderaxespad=0.3, handlelength=2.0)
+    axes.legend(loc="lower left", ncols=2, fontsize=8, borderaxespad=0.3, handlelength=2.0)
 
 
 def _error_axis(axes: Axes, errors: Sequence[float], tolerance: float) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 
 import pytest
 from made_calibration import POINTS, UNKNOWN, point
@@ -28,12 +29,14 @@ def test_the_verdict_stands_on_top_and_every_load_has_a_row():
     assert "&lt;one&gt; &amp; only" in page
 
 
-def test_loads_that_are_not_believed_are_crossed_out_in_the_curve():
-    curve, *_ = pictures(POINTS)
+def test_errors_that_are_not_believed_are_crossed_out_in_the_curve():
+    only_ttft = point(25_000, 0.00099)
+    only_ttft = replace(only_ttft, measured=replace(only_ttft.measured, ttft_mean=0.0521))
+    curve, *_ = pictures([*POINTS, only_ttft])
 
     assert "Red crosses" in curve.caption
     for drawn in (curve.wide, curve.narrow):
-        assert len(re.findall(r"<use [^>]*fill: var\(--s4\)", drawn)) == 2 * 2
+        assert len(re.findall(r"<use [^>]*fill: var\(--s4\)", drawn)) == 2 * 2 + 1
     assert "Red crosses" not in pictures(POINTS[:2])[0].caption
 
 
