@@ -72,9 +72,12 @@ def floor(folder: Path, streams: int, gap_ms: float) -> Result:
 
 
 def locust(folder: Path, streams: int, gap_ms: float) -> Result:
-    length = SECONDS + streams / truth.SPAWN_RATE
     with truth.Server(folder, gap_ms) as server:
-        truth.run(truth.locust(folder, server.host, streams, "--run-time", f"{length:.0f}s"), truth.on_core(1))
+        truth.run(truth.locust(folder, *truth.headless(folder, server.host, streams, SECONDS)), truth.on_core(1))
+    return of_run(folder, streams, server)
+
+
+def of_run(folder: Path, streams: int, server: truth.Server) -> Result:
     level, seconds = truth.level(folder), truth.steady(folder, streams)
     cpu, tokens = (sum(float(each[name]) for each in seconds) / len(seconds) for name in ("client_cpu", "tokens"))
     ttft, gap = level.metric("ttft"), level.metric("gap")

@@ -65,8 +65,8 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.child.send_signal(signal.SIGTERM)
         self.child.wait()
-        # received, first and last write in ns, tokens: a row for each request
-        self.served = np.loadtxt(self.log, dtype=np.int64, ndmin=2).reshape(-1, 4)
+        # received, first and last write in ns, tokens, connection: a row for each request
+        self.served = np.loadtxt(self.log, dtype=np.int64, ndmin=2).reshape(-1, 5)
         self.gaps = np.fromfile(f"{self.log}.gaps", dtype=np.uint32).reshape(-1, 2)
 
     def truth(self, begin: float, end: float) -> Latencies:
@@ -97,13 +97,18 @@ def on_core(number: int) -> Callable[[], None]:
     return lambda: os.sched_setaffinity(0, {core})
 
 
-def locust(folder: Path, host: str, users: int, *arguments: Any) -> list[str]:
-    """A command line of Locust, headless, all files of the run being written to folder/run_*."""
+def locust(folder: Path, *arguments: Any) -> list[str]:
+    """A command line of Locust with users that ask one question after the other."""
     locustfile = folder / "locustfile.py"
     locustfile.write_text("from llmlocust import ChatUser\n\n\nclass Chat(ChatUser):\n    pass\n")
-    load = ["--headless", "--only-summary", "--host", host, "--users", users, "--spawn-rate", SPAWN_RATE]
-    files = ["--csv", folder / "run", "--llm-preflight=false", "--llm-max-tokens", TOKENS]
-    return [sys.executable, "-m", "locust", "-f", *map(str, [locustfile, *load, *files, *arguments])]
+    return [sys.executable, "-m", "locust", "-f", *map(str, [locustfile, *arguments])]
+
+
+def headless(folder: Path, host: str, users: int, seconds: float, tokens: int = TOKENS) -> list[Any]:
+    """Options of a run that has all its users for so many seconds, and writes all its files to folder/run_*."""
+    length = f"{seconds + users / SPAWN_RATE:.0f}s"
+    load = ["--headless", "--only-summary", "--host", host, "-u", users, "-r", SPAWN_RATE, "-t", length]
+    return [*load, "--csv", folder / "run", "--llm-preflight=false", "--llm-max-tokens", tokens]
 
 
 def run(command: list[str], prepare: Callable[[], None]) -> str:

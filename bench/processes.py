@@ -1,0 +1,137 @@
+"""What two worker processes hold of what one holds.
+
+    python bench/processes.py [STREAMS_A_PROCESS ...] [--share 0.25] [--gap-ms 10]      needs gcc, and root or four cores
+
+With four cores or more, the server, each worker and the master have one of their own. With fewer, two workers at full
+speed have no place: each is given a share of the client's core by a control group (cgroup v1's cpu controller), and the
+master has what is left. The floor's tokens/s are those of a C client that has the core for itself. A load is held
+where it is right and keeps up, as bench/floor.py says it; the loads are climbed until one is not held.
+"""
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache, partial
+from pathlib import Path
+
+import floor
+import truth
+
+GROUPS = Path("/sys/fs/cgroup/cpu")
+LEAST_QUOTA_US = 1000
+"""The kernel allows no less; the shorter the period, the shorter a worker's pauses."""
+TITLES = (
+    *("processes", "streams", "tokens/s", "of the floor's", "busiest worker, of a core"),
+    *("TTFT mean error ms", "gap p99 error ms", "coalesced", "right", "keeps up"),
+)
+
+
+def main() -> None:
+    options = parse()
+    shares = len(truth.cores()) < 4
+    print(how(options.share) if shares else "A core for the server, for each worker and for the master.")
+    print(f"\n| {' | '.join(TITLES)} |\n|{'---:|' * len(TITLES)}")
+    with tempfile.TemporaryDirectory() as name:
+        truth.build(Path(name))
+        lowest = cache(lambda streams: floor.floor(Path(name), streams, options.gap_ms))
+        places = shared_core(options.share) if shares else own_cores()
+        with places as (master, workers):
+            held = [climb(Path(name), options, master, workers[:number], lowest) for number in (1, 2)]
+    one, two = held
+    print(f"\nOne process holds {one:,.0f} tokens/s, two hold {two:,.0f}: {two / one:.2f} times as many.")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "streams", type=int, nargs="*", default=[40, 60, 80, 100, 120, 140], metavar="STREAMS_A_PROCESS"
+    )
+    parser.add_argument("--share", type=float, default=0.25, help="of a core for each worker, where there are no four")
+    parser.add_argument("--gap-ms", type=float, default=10.0, help="between the tokens of a stream")
+    return parser.parse_args()
+
+
+def how(share: float) -> str:
+    return (
+        f"Server on one core, workers and master on the other; each worker may use {share:.0%} of it "
+        f"({LEAST_QUOTA_US / 1000:g} ms in every {LEAST_QUOTA_US / share / 1000:g})."
+    )
+
+
+Join = Callable[[], None]
+"""Puts a child that begins into its place."""
+
+
+def climb(folder: Path, options: argparse.Namespace, master: Join, workers: list[Join], lowest) -> float:
+    """The most tokens/s that are held."""
+    held = 0.0
+    for each in options.streams:
+        streams = each * len(workers)
+        got, low = measure(folder, streams, options.gap_ms, master, workers), lowest(streams)
+        keeps_up = got.tokens_per_s >= floor.KEEPS_UP * low.tokens_per_s
+        ttft_mean, _, _, gap_p99 = got.errors()
+        cells = [f"{len(workers)}", f"{streams}", f"{got.tokens_per_s:,.0f}"]
+        cells += [f"{got.tokens_per_s / low.tokens_per_s:.1%}", f"{got.cpu:.0%}"]
+        cells += [f"{ttft_mean * 1e3:+.2f}", f"{gap_p99 * 1e3:+.2f}", f"{got.coalesced:.2%}"]
+        print(f"| {' | '.join([*cells, *('yes' if each else 'no' for each in (got.right, keeps_up))])} |", flush=True)
+        if not (got.right and keeps_up):
+            break
+        held = got.tokens_per_s
+    return held
+
+
+def measure(folder: Path, streams: int, gap_ms: float, master: Join, workers: list[Join]) -> floor.Result:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with truth.Server(folder, gap_ms) as server:
+        of_worker = truth.locust(folder, "--worker", "--master-port", port, "--skip-log-setup")
+        children = [subprocess.Popen(of_worker, stdout=subprocess.DEVNULL, preexec_fn=join) for join in workers]
+        options = truth.headless(folder, server.host, streams, floor.SECONDS)
+        expected = ["--master", "--master-bind-port", port, "--expect-workers", len(workers)]
+        truth.run(truth.locust(folder, *expected, *options), master)
+        for child in children:
+            child.wait()
+    return floor.of_run(folder, streams, server)
+
+
+@contextmanager
+def own_cores() -> Iterator[tuple[Join, list[Join]]]:
+    yield truth.on_core(3), [truth.on_core(1), truth.on_core(2)]
+
+
+@contextmanager
+def shared_core(share: float) -> Iterator[tuple[Join, list[Join]]]:
+    with ExitStack() as stack:
+        groups = [stack.enter_context(group(f"llmlocust-{os.getpid()}-{number}", share)) for number in (1, 2)]
+        yield truth.on_core(1), [partial(join, each, truth.on_core(1)) for each in groups]
+
+
+@contextmanager
+def group(name: str, share: float) -> Iterator[Path]:
+    """A control group whose processes together may use that share of a core."""
+    path = GROUPS / name
+    try:
+        path.mkdir()
+        (path / "cpu.cfs_period_us").write_text(f"{LEAST_QUOTA_US / share:.0f}")
+        (path / "cpu.cfs_quota_us").write_text(f"{LEAST_QUOTA_US}")
+    except OSError as problem:
+        sys.exit(f"this needs four cores, or control groups that it may write (cgroup v1, as root): {problem}")
+    try:
+        yield path
+    finally:
+        path.rmdir()
+
+
+def join(path: Path, pin: Join) -> None:
+    (path / "cgroup.procs").write_text("0")  # the one who writes
+    pin()
+
+
+if __name__ == "__main__":
+    main()
