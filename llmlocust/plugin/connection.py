@@ -18,7 +18,7 @@ from time import perf_counter_ns, time_ns
 import gevent
 from gevent import socket
 from gevent.event import Event
-from geventhttpclient._parser import HTTPParseError
+from geventhttpclient._parser import HTTPParseError, HTTPResponseParser
 from geventhttpclient.header import Headers
 from geventhttpclient.response import HTTPResponse
 
@@ -79,6 +79,7 @@ class _Response(HTTPResponse):
     def __init__(self, timeline: Timeline) -> None:
         super().__init__(method="POST", headers_type=Headers)
         self._timeline = timeline
+        self._on_body = timeline.body.extend  # in C all the way: it is called for every token
         self.idle_bytes = 0
         """Bytes of the last reads in a row that brought no body: headers, trailers, extensions of chunks."""
         self.body_bytes = 0
@@ -109,16 +110,19 @@ class _Response(HTTPResponse):
             timeline.detail = f"a redirect to {self.get('location') or 'nowhere'}"
         timeline.retry_after = _seconds(str(self.get("retry-after") or ""))
 
-    def _on_body(self, buf: bytearray) -> None:
-        if not self.over:
-            self._timeline.body += buf
-            self.body_bytes += len(buf)
+    feed = HTTPResponseParser.feed
+    """As it is: what HTTPResponse adds to it is for answers to HEAD."""
 
     def _on_message_complete(self) -> None:
         super()._on_message_complete()
         if self.begun and not self.over:
             self.over = True
+            self._on_body = _ignore
             self.reusable = self.should_keep_alive()
+
+
+def _ignore(buf: bytearray) -> None:
+    """The body of an answer that nobody asked for."""
 
 
 class Connection:
@@ -295,12 +299,14 @@ class Connection:
                 timeline.lags.append(now - arrived)
                 timeline.drained.append(drained)
                 timeline.looks.append(self._polls.look)
-        response.idle_bytes = 0 if len(timeline.body) > before else response.idle_bytes + len(data)
+        brought = len(timeline.body) - before
+        response.body_bytes += brought
+        response.idle_bytes = 0 if brought else response.idle_bytes + len(data)
         if response.idle_bytes > _MOST_HEADER_BYTES and not response.over:
             raise Failure("bad_stream", "headers without an end")
         if not data and not response.over:
             raise _framing_failure(response, data, None)
-        if self._has_token is not None and len(timeline.body) > before:
+        if self._has_token is not None and brought:
             self._look_for_token()
         if len(timeline.body) > _TAKEN_FROM:
             self._awake.set()  # long streams are read, and let go, while they come
