@@ -161,17 +161,20 @@ class Reading:
             record.finish = reason[:_LONGEST_REASON] or "[DONE]"
 
     def _note_times(self, timeline: Timeline, deltas: Sequence[Delta]) -> None:
-        arrivals, sent, times = self._record.arrivals, timeline.sent_ns, timeline.times
-        chunk_end = -1
+        arrivals, sent, times, ends = self._record.arrivals, timeline.sent_ns, timeline.times, timeline.ends
+        index, last, chunk_end = 0, len(ends) - 1, -1
         for delta in deltas:
             if delta.kind not in TOKEN_BEARING:
                 continue
             if delta.end != chunk_end:  # a chunk may bring several pieces; it arrived once
                 chunk_end = delta.end
-                index = timeline.read_of(chunk_end)
+                while index < last and ends[index] < chunk_end:  # the read that brought the chunk's last byte
+                    index += 1
                 if self._reads + index != self._last_read:
                     self._close_read()
-                    self._last_read, self._window = self._reads + index, timeline.window(index) * _NS
+                    self._last_read = self._reads + index
+                elif self._in_read == 1:
+                    self._window = timeline.window(index) * _NS
                 self._in_read += 1
                 arrivals.append((times[index] - sent) * _NS)
             if delta.usage is not None and len(arrivals) == self._in_read:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 
 import msgspec
 
@@ -67,10 +67,6 @@ class Timeline(msgspec.Struct):
     failure: str = ""
     """What stopped it before that: an error kind, or empty."""
     detail: str = ""
-
-    def read_of(self, end: int) -> int:
-        """Which read brought the byte before `end`, so made everything up to `end` known."""
-        return min(bisect_left(self.ends, end), len(self.ends) - 1)
 
     def window(self, read: int) -> int:
         """How long before its arrival a read's socket was empty: all of its bytes came in between."""
