@@ -1,6 +1,6 @@
 """What two worker processes hold of what one holds.
 
-    python bench/processes.py [STREAMS_A_PROCESS ...] [--share 0.25] [--gap-ms 10]      needs gcc, and root or four cores
+    python bench/processes.py [STREAMS_A_PROCESS ...] [--share 0.25] [--gap-ms 40]      needs gcc, and root or four cores
 
 With four cores or more, the server, each worker and the master have one of their own. With fewer, two workers at full
 speed have no place: each is given a share of the client's core by a control group (cgroup v1's cpu controller), and the
@@ -22,7 +22,7 @@ from pathlib import Path
 import floor
 import truth
 
-GROUPS = Path("/sys/fs/cgroup/cpu")
+CONTROLLER = Path("/sys/fs/cgroup/cpu")
 LEAST_QUOTA_US = 1000
 """The kernel allows no less; the shorter the period, the shorter a worker's pauses."""
 TITLES = (
@@ -48,11 +48,9 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "streams", type=int, nargs="*", default=[40, 60, 80, 100, 120, 140], metavar="STREAMS_A_PROCESS"
-    )
+    parser.add_argument("streams", type=int, nargs="*", default=[250, 300, 350, 400, 450], metavar="STREAMS_A_PROCESS")
     parser.add_argument("--share", type=float, default=0.25, help="of a core for each worker, where there are no four")
-    parser.add_argument("--gap-ms", type=float, default=10.0, help="between the tokens of a stream")
+    parser.add_argument("--gap-ms", type=float, default=40.0, help="between the tokens of a stream")
     return parser.parse_args()
 
 
@@ -115,7 +113,7 @@ def shared_core(share: float) -> Iterator[tuple[Join, list[Join]]]:
 @contextmanager
 def group(name: str, share: float) -> Iterator[Path]:
     """A control group whose processes together may use that share of a core."""
-    path = GROUPS / name
+    path = own_group() / name
     try:
         path.mkdir()
         (path / "cpu.cfs_period_us").write_text(f"{LEAST_QUOTA_US / share:.0f}")
@@ -126,6 +124,11 @@ def group(name: str, share: float) -> Iterator[Path]:
         yield path
     finally:
         path.rmdir()
+
+
+def own_group() -> Path:
+    told = (line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines())
+    return next((CONTROLLER / path[1:] for _, names, path in told if "cpu" in names.split(",")), CONTROLLER)
 
 
 def join(path: Path, pin: Join) -> None:
