@@ -50,8 +50,9 @@ def late_run(tmp_path_factory):
     loop was blocked. All in epoch seconds.
     """
     folder = tmp_path_factory.mktemp("late")
-    with running_simulator(slots=30, step_ms=10, step_ms_per_seq=0) as simulator:
-        ramp = ["--llm-levels", "8,10,12", "--llm-settle", "0.5", "--llm-hold", "5", "--llm-max-tokens", "100"]
+    # tokens so far apart that only the block is late enough to merge them, however busy the machine is
+    with running_simulator(slots=30, step_ms=40, step_ms_per_seq=0) as simulator:
+        ramp = ["--llm-levels", "8,10,12", "--llm-settle", "0.5", "--llm-hold", "6", "--llm-max-tokens", "25"]
         locust = run(folder, simulator.url, *ramp, "--llm-body", '{"ignore_eos": true}', locustfile=BLOCKING)
         served = {each["id"].removeprefix("chatcmpl-"): each for each in simulator.truth()}
     assert locust.process.returncode == 0, locust.log
