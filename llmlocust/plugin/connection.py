@@ -12,6 +12,7 @@ import socket as plain_socket
 import ssl
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter_ns, time_ns
 
@@ -27,6 +28,8 @@ from llmlocust.stream.reading import SLICE
 from llmlocust.stream.timeline import Timeline
 
 _READ = 65536
+_RECORD = 16384
+"""A TLS record holds no more than that."""
 _MOST_HEADER_BYTES = 65536
 _MOST_BODY_BYTES = 256 << 20
 _TAKEN_FROM = 4 * SLICE
@@ -76,6 +79,8 @@ class Listener:
 class _Response(HTTPResponse):
     """llhttp's view of a response: head and body go straight into a Timeline, up to the end of the final answer."""
 
+    feed = HTTPResponseParser.feed  # without what HTTPResponse does about answers to HEAD
+
     def __init__(self, timeline: Timeline) -> None:
         super().__init__(method="POST", headers_type=Headers)
         self._timeline = timeline
@@ -109,9 +114,6 @@ class _Response(HTTPResponse):
         if 300 <= status < 400:
             timeline.detail = f"a redirect to {self.get('location') or 'nowhere'}"
         timeline.retry_after = _seconds(str(self.get("retry-after") or ""))
-
-    feed = HTTPResponseParser.feed
-    """As it is: what HTTPResponse adds to it is for answers to HEAD."""
 
     def _on_message_complete(self) -> None:
         super()._on_message_complete()
@@ -161,12 +163,14 @@ class Connection:
         """Nothing is waiting though nothing was asked: else the server closed it, or it is out of step."""
         try:
             # Locust's own check uses select and so fails from file descriptor 1024 on
-            waiting = self._raw.recv(1, socket.MSG_PEEK)
+            while True:
+                data = self._raw.recv(_READ)
+                if self._tls is None or self._decrypted(data):  # TLS may have something of its own to say
+                    return False
         except BlockingIOError:
             return True
         except OSError:
             return False
-        return bool(waiting) and self._tls is not None  # TLS may have something of its own to say
 
     def close(self) -> None:
         self._watcher.stop()
@@ -235,7 +239,6 @@ class Connection:
         try:
             data, told, _, _ = self._raw.recvmsg(_READ, _ANCILLARY)
             now = perf_counter_ns()
-            self.heard = self.heard or bool(data)
             if told:
                 seconds, ns = _STAMP.unpack(told[0][2])
                 arrived = seconds * _NS + ns - self._from_wall
@@ -244,13 +247,12 @@ class Connection:
                 arrived = now
             self._last = now
             look, drained = self._polls.look, self._drained
-            look.first = min(look.first, arrived)
+            if arrived < look.first:  # noqa: PLR1730  # without a call: this is done for every token
+                look.first = arrived
             if len(data) < _READ:
                 self._drained = now
-            if self._tls is not None:
-                data = self._decrypted(data)
-            if data is not None:
-                self._take(data, arrived, now, drained)
+            for part in (data,) if self._tls is None else self._decrypted(data):
+                self._take(part, arrived, now, drained)
             if not self._response.over:
                 return
         except BlockingIOError:
@@ -263,29 +265,37 @@ class Connection:
         self._ended = True
         self._awake.set()
 
-    def _decrypted(self, data: bytes) -> bytes | None:
-        """What a read brought of the plain stream; None where only a part of a record has come."""
+    def _decrypted(self, data: bytes) -> list[bytes]:
+        """What a read brought of the plain stream: all of it as one piece, if any, and an empty one at the end."""
         assert self._tls is not None
-        if data:
-            self._incoming.write(data)
-        else:
-            self._incoming.write_eof()
-        parts = []
+        if not data:
+            return [data]  # closed, in good order or not: what the framing says of it counts
+        self._incoming.write(data)
+        parts, closed = [], False
         try:
-            while True:
-                part = self._tls.read(_READ)
-                if not part:
-                    break
-                parts.append(part)
+            # to be told by an exception that nothing is left costs as much as the decryption
+            while self._incoming.pending and not closed:
+                parts.append(self._tls.read(_RECORD))
+                closed = not parts[-1]
         except ssl.SSLWantReadError:
-            return b"".join(parts) if parts else None
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
-            pass  # the end of the stream, in good order or not: what the framing says of it counts
-        return b"".join(parts)
+            pass  # the rest of a record is still on its way
+        if self._outgoing.pending:
+            self._say_back()
+        plain = b"".join(parts)
+        found = [plain] if plain else []
+        return [*found, b""] if closed else found
+
+    def _say_back(self) -> None:
+        """What TLS itself has to say, as where the server changes the keys. What does not go out now goes later."""
+        data = self._outgoing.read()
+        with suppress(BlockingIOError):
+            data = data[self._raw.send(data) :]
+        self._outgoing.write(data)
 
     def _take(self, data: bytes, arrived: int, now: int, drained: int) -> None:
         timeline, response = self._timeline, self._response
         before = len(timeline.body)
+        self.heard = self.heard or bool(data)
         try:
             response.feed(data)  # of nothing, at the end of the connection: llhttp knows whether that is an end
         except HTTPParseError as problem:

@@ -1,20 +1,29 @@
 """The reader, on sockets: whatever a server sends ends in one classified outcome, in time, and the user goes on."""
 
 import gzip
+import os
+import re
 import select
+import shutil
 import socket
 import ssl
 import struct
+import subprocess
 import time
-from threading import Event
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from threading import Event, Thread
+from typing import Self
 
+import gevent.socket
 import pytest
 import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmlocust.plugin import connection
-from llmlocust.plugin.connection import Listener, Timeouts
+from llmlocust.plugin.connection import Connection, Listener, Timeouts
 from llmlocust.plugin.transport import Client, Endpoint
 from llmlocust.stream.dialects.openai import OpenAIChat
 from llmlocust.stream.reading import Reading, has_token, read
@@ -310,6 +319,217 @@ def test_a_large_answer_over_tls_arrives_whole(authority, server_context):
         record, _ = asks(trusting(client_of(server, scheme="https"), authority))
 
     assert (record.outcome, record.chunks) == ("ok", 503)
+
+
+def test_a_large_request_over_tls_arrives_whole(authority, server_context):
+    prompt = b"x" * (2 << 20)
+    with scripted_server(sends(CHUNKED), context=server_context) as server:
+        timeline = Timeline()
+        trusting(client_of(server, scheme="https"), authority).post(timeline, "/", prompt, {})
+
+    assert timeline.complete
+    assert server.requests[0].endswith(b"\r\n\r\n" + prompt)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["TLS 1.2", "TLS 1.3"])
+def test_records_that_came_in_one_read_came_together(authority, server_context, version):
+    server_context.maximum_version = version
+    events = ANSWER.splitlines(keepends=True)
+
+    def corked(sock: ssl.SSLSocket) -> None:
+        with one_packet(sock):
+            for part in (response(STREAM + b"Content-Length: %d\r\n" % len(ANSWER)), *events):
+                sock.sendall(part)  # a record each
+
+    with scripted_server(corked, context=server_context) as server:
+        record, timeline = asks(trusting(client_of(server, scheme="https"), authority))
+
+    assert (record.outcome, record.text, record.coalesced) == ("ok", "word more!", 2)
+    assert len(timeline.times) == 1
+
+
+@contextmanager
+def one_packet(sock: socket.socket) -> Iterator[None]:
+    """What is sent inside leaves together."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+    yield
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+
+
+def test_a_record_may_be_cut_anywhere(authority, server_context):
+    """Each cut of two records, as if a read had ended there: whatever is whole comes at once, nothing is lost."""
+    with secured_pair(authority, server_context) as (connection, encrypt):
+        assert connection._decrypted(encrypt(b"tickets before")) == [b"tickets before"]
+        cut = 1
+        while cut < len(records := encrypt(b"first ") + encrypt(b"second")):
+            before, behind = connection._decrypted(records[:cut]), connection._decrypted(records[cut:])
+            assert before == ([b"first "] if cut >= len(records) / 2 else []), cut
+            assert b"".join(before + behind) == b"first second", cut
+            cut += 1
+        assert cut > len(b"first second")
+
+
+@contextmanager
+def secured_pair(
+    authority: trustme.CA, context: ssl.SSLContext
+) -> Iterator[tuple[Connection, Callable[[bytes], bytes]]]:
+    """A connection after its handshake, and the server's hand: what it would send for some plain bytes."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = context.wrap_bio(incoming, outgoing, server_side=True)
+
+    def serve(listener: socket.socket) -> None:
+        sock = listener.accept()[0]
+        with sock:
+            while True:
+                with suppress(ssl.SSLWantReadError):
+                    server.do_handshake()
+                    return
+                sock.sendall(outgoing.read())
+                incoming.write(sock.recv(65536))
+
+    def encrypt(plain: bytes) -> bytes:
+        server.write(plain)
+        return outgoing.read()
+
+    trusted = ssl.create_default_context()
+    authority.configure_trust(trusted)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = Thread(target=serve, args=(listener,))
+        serving.start()
+        connection = Connection(gevent.socket.create_connection(listener.getsockname()))
+        connection.handshake(trusted, "localhost")
+        serving.join()
+    yield connection, encrypt
+    connection.close()
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["with the answer", "behind the answer"])
+def test_tls_may_end_an_answer_before_the_connection_does(authority, server_context, together):
+    """`unwrap` says that TLS is over, and waits for us to say so too: the connection is still there."""
+
+    def says_it_is_over(sock: ssl.SSLSocket) -> None:
+        with one_packet(sock) if together else nullcontext():
+            sock.sendall(UNTIL_CLOSE)
+            sock.setblocking(False)
+            with suppress(ssl.SSLWantReadError):
+                sock.unwrap()
+        sock.setblocking(True)
+        sock.unwrap()
+
+    with scripted_server(says_it_is_over, context=server_context) as server:
+        record, _ = asks(trusting(client_of(server, scheme="https"), authority))
+
+    assert (record.outcome, record.chunks) == ("ok", 3)
+
+
+@pytest.mark.parametrize(
+    "wire, outcome",
+    [(UNTIL_CLOSE, "ok"), (CHUNKED, "ok"), (CHUNKED[:250], "truncated"), (b"", "reset")],
+    ids=["until close", "chunked", "in the middle", "nothing"],
+)
+def test_a_connection_closed_without_a_word_of_tls_ends_as_its_framing_says(authority, server_context, wire, outcome):
+    with scripted_server(sends(wire), context=server_context) as server:
+        assert asks(trusting(client_of(server, scheme="https"), authority))[0].outcome == outcome
+
+
+def says_goodbye(sock: ssl.SSLSocket) -> None:
+    """End TLS, then the connection, without waiting for the same from the other side."""
+    sock.setblocking(False)
+    with suppress(ssl.SSLWantReadError):
+        sock.unwrap()
+    raise OSError
+
+
+def test_a_kept_tls_connection_that_the_server_ended_is_not_used(authority, server_context):
+    answered, ended = Event(), Event()
+
+    def answers_once(sock: ssl.SSLSocket) -> None:
+        sock.sendall(CHUNKED)
+        assert answered.wait(10)
+        try:
+            says_goodbye(sock)
+        finally:
+            ended.set()
+
+    with scripted_server(answers_once, context=server_context) as server:
+        client = trusting(client_of(server, scheme="https"), authority)
+        first = asks(client)[0]
+        answered.set()
+        assert ended.wait(10)
+        second = asks(client)[0]
+
+    assert (first.outcome, second.outcome) == ("ok", "ok")
+    assert server.connections == 2
+
+
+def test_a_kept_tls_connection_that_the_server_ends_just_when_it_is_used_is_replaced(authority, server_context):
+    scripts = iter([keeps_open(CHUNKED), says_goodbye, keeps_open(CHUNKED)])
+    with scripted_server(lambda sock: next(scripts)(sock), context=server_context) as server:  # noqa: PLW0108  # another each time
+        client = trusting(client_of(server, scheme="https"), authority)
+        outcomes = [asks(client)[0].outcome for _ in range(2)]
+
+    assert outcomes == ["ok", "ok"]
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    "version, command, done",
+    [("-tls1_2", b"r", rb"<<< .*Finished"), ("-tls1_3", b"K", rb">>> .*KeyUpdate")],
+    ids=["a handshake in TLS 1.2", "new keys in TLS 1.3"],
+)
+def test_a_server_may_change_the_keys_in_the_middle_of_an_answer(authority, tmp_path, version, command, done):
+    """The rest comes when that is done: by a handshake with us, or by telling us. Python's own servers can do neither."""
+    if not shutil.which("openssl"):
+        pytest.skip("this machine has no openssl command")
+    pem = tmp_path / "server.pem"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(pem)
+    begin, end = LENGTH[:250], LENGTH[250:]
+    with OpenSSLServer(pem, version) as server:
+
+        def answers() -> None:
+            for _ in range(2):
+                server.shows(rb"\r\n\r\n{}")
+                server.types(begin)
+                server.shows(rb">>> .*RecordHeader")
+                server.types(command + b"\n")
+                server.shows(done)
+                server.types(end)
+
+        Thread(target=answers, daemon=True).start()
+        client = trusting(Client(Endpoint(f"https://localhost:{server.port}"), SOON), authority)
+        records = [asks(client)[0] for _ in range(2)]
+
+    assert [(record.outcome, record.chunks) for record in records] == [("ok", 3)] * 2
+    assert [record.connect is None for record in records] == [False, True]
+
+
+class OpenSSLServer:
+    """`openssl s_server`: it sends what is typed, obeys where that begins with one of its letters, and shows the rest."""
+
+    def __init__(self, pem: Path, version: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        command = ["openssl", "s_server", "-accept", f"127.0.0.1:{self.port}", "-cert", pem, version, "-msg"]
+        self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+
+    def __enter__(self) -> Self:
+        self.shows(b"ACCEPT")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.child.kill()
+        self.child.communicate()
+
+    def shows(self, pattern: bytes) -> None:
+        """Return when it has."""
+        shown = b""
+        while not re.search(pattern, shown):
+            part = os.read(self.child.stdout.fileno(), 65536)
+            assert part, "the server is gone"
+            shown += part
+
+    def types(self, text: bytes) -> None:
+        self.child.stdin.write(text)
 
 
 def test_a_certificate_is_verified_unless_told_not_to(server_context):
