@@ -230,9 +230,9 @@ class Ledger:
             each |= {"time": int(epoch) + each["time"], "level": "" if level is None else level.index}
         return [[rounded(each.get(column, "")) for column in WORKER_COLUMNS] for each in told]
 
-    def take_rows(self, epoch: float) -> list[list[Any]]:
-        """The rows that came in since the last time, with `sent` in epoch seconds."""
-        rows, self.rows = self.rows, []
+    def take_rows(self, epoch: float, most: int | None = None) -> list[list[Any]]:
+        """The rows that came in since the last time, or the first of them, with `sent` in epoch seconds."""
+        rows, self.rows = self.rows[:most], [] if most is None else self.rows[most:]
         self.rows_kept += len(rows)
         for row in rows:
             row[_SENT] = round(row[_SENT] + epoch, 6)

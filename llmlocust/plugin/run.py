@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import platform
 import time
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -20,14 +21,15 @@ from llmlocust.numbers.ledger import Ledger, rows_for_each
 from llmlocust.numbers.levels import USERS, Level, LevelFigures
 from llmlocust.plugin import console
 from llmlocust.plugin.collector import MESSAGE_VERSION, Collector
-from llmlocust.plugin.files import RunFiles
+from llmlocust.plugin.files import AT_ONCE, RunFiles
 from llmlocust.plugin.options import OPTIONS, option, think_time
 from llmlocust.plugin.transport import without_password
 
 _TICK = 1.0
 _LEAST_REWRITE = 5.0
+_MOST_REWRITE = 60.0
 _REWRITE_SHARE = 100.0
-"""Files that are written anew are so at most every 5 s and for at most 1 % of the time, however long they get."""
+"""Files that are written anew are so every 5 s, or where they get long for 1 % of the time, but once a minute."""
 
 
 class Run:
@@ -55,7 +57,8 @@ class Run:
         self.processes = runner.worker_count if isinstance(runner, MasterRunner) else 1
         self._rows_a_second = rows_for_each(self.processes)
         self._reports_take = WORKER_REPORT_INTERVAL + 1.0 if isinstance(runner, MasterRunner) else 0.0
-        self.files = RunFiles(prefix) if prefix else None
+        self._pause = collector.turns.wait if collector else partial(gevent.sleep, 0)
+        self.files = RunFiles(prefix, self._pause) if prefix else None
         self._write_run()
         self._keeper = gevent.spawn(self._keep)
         atexit.register(self.finish)  # where Locust is interrupted once more while it shuts down
@@ -205,6 +208,8 @@ class Run:
         self._say_levels(0.0)
         self.ended = self.ended or time.time()
         self._keeper.kill(block=False)
+        if self.files:
+            self.files.pause = self._pause = _go_on
         self._write_rows()
         self._write_rest()
         self._guarded(RunFiles.close)
@@ -212,10 +217,12 @@ class Run:
     # ── files ──
 
     def _write_rows(self) -> None:
-        rows, gauges = self.ledger.take_rows(self.began), self.ledger.take_gauges(self.began)
-        if self.files:
-            self._guarded(lambda files: files.append_requests(rows))
-            self._guarded(lambda files: files.append_workers(gauges))
+        # whatever is taken is written before anything else can happen: a pause may be the last
+        while rows := self.ledger.take_rows(self.began, AT_ONCE):
+            self._guarded(partial(RunFiles.append_requests, rows=rows))
+            self._pause()
+        gauges = self.ledger.take_gauges(self.began)
+        self._guarded(lambda files: files.append_workers(gauges))
 
     def _write_rest(self) -> None:
         begun = self.moment()
@@ -223,7 +230,8 @@ class Run:
         self._guarded(lambda files: files.write_histograms(self.ledger))
         self._guarded(lambda files: files.write_timeline(self.ledger, self.began))
         self._write_run()
-        self._next_write = self.moment() + max(_LEAST_REWRITE, (self.moment() - begun) * _REWRITE_SHARE)
+        rest = (self.moment() - begun) * _REWRITE_SHARE
+        self._next_write = self.moment() + max(_LEAST_REWRITE, min(_MOST_REWRITE, rest))
 
     def _write_run(self) -> None:
         self._guarded(lambda files: files.write_run(self._told()))
@@ -239,7 +247,11 @@ class Run:
 
     def figures(self) -> list[LevelFigures]:
         now = self.moment()
-        return [self.ledger.figures(level, now, self.began) for level in self.ledger.levels]
+        made = []
+        for level in list(self.ledger.levels):
+            made.append(self.ledger.figures(level, now, self.began))
+            self._pause()
+        return made
 
     def _told(self) -> dict[str, Any]:
         environment = self.environment
@@ -272,6 +284,10 @@ class Run:
                 {"name": "run", "ok": False, "value": None, "limit": None, "says": words} for words in self.problems
             ],
         }
+
+
+def _go_on() -> None:
+    """At the end nobody waits."""
 
 
 def _dialect(user: type) -> str:
