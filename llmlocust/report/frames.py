@@ -17,7 +17,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from llmlocust.numbers import formats
@@ -478,7 +477,7 @@ def _good(requests: pd.DataFrame, thresholds: Sequence[Threshold]) -> pd.Series:
     for threshold in thresholds:
         if threshold.column is not None:
             seconds = requests[threshold.column] / 1000.0
-            good &= np.array([math.isnan(each) or threshold.met_by(each) for each in seconds], dtype=bool)
+            good &= seconds.isna() | threshold.met_by(seconds)
     return good
 
 
