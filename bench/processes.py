@@ -1,11 +1,11 @@
 """What two worker processes hold of what one holds.
 
-    python bench/processes.py [STREAMS_A_PROCESS ...] [--share 0.25] [--gap-ms 40]      needs gcc, and root or four cores
+    python bench/processes.py [STREAMS_A_PROCESS ...] [--share 0.4] [--gap-ms 20]      needs gcc, and root or four cores
 
 With four cores or more, the server, each worker and the master have one of their own. With fewer, two workers at full
 speed have no place: each is given a share of the client's core by a control group (cgroup v1's cpu controller), and the
 master has what is left. The floor's tokens/s are those of a C client that has the core for itself. A load is held
-where it is right and keeps up, as bench/floor.py says it; the loads are climbed until one is not held.
+where it is right and keeps up, as bench/floor.py says it; the loads are climbed until one is not held, tried twice.
 """
 
 import argparse
@@ -25,6 +25,7 @@ import truth
 CONTROLLER = Path("/sys/fs/cgroup/cpu")
 LEAST_QUOTA_US = 1000
 """The kernel allows no less; the shorter the period, the shorter a worker's pauses."""
+TRIES = 2
 TITLES = (
     *("processes", "streams", "tokens/s", "of the floor's", "busiest worker, of a core"),
     *("TTFT mean error ms", "gap p99 error ms", "coalesced", "right", "keeps up"),
@@ -43,14 +44,15 @@ def main() -> None:
         with places as (master, workers):
             held = [climb(Path(name), options, master, workers[:number], lowest) for number in (1, 2)]
     one, two = held
-    print(f"\nOne process holds {one:,.0f} tokens/s, two hold {two:,.0f}: {two / one:.2f} times as many.")
+    times = f": {two / one:.2f} times as many" if one else ""
+    print(f"\nOne process holds {one:,.0f} tokens/s, two hold {two:,.0f}{times}.")
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("streams", type=int, nargs="*", default=[250, 300, 350, 400, 450], metavar="STREAMS_A_PROCESS")
-    parser.add_argument("--share", type=float, default=0.25, help="of a core for each worker, where there are no four")
-    parser.add_argument("--gap-ms", type=float, default=40.0, help="between the tokens of a stream")
+    parser.add_argument("streams", type=int, nargs="*", default=[200, 250, 300, 350], metavar="STREAMS_A_PROCESS")
+    parser.add_argument("--share", type=float, default=0.4, help="of a core for each worker, where there are no four")
+    parser.add_argument("--gap-ms", type=float, default=20.0, help="between the tokens of a stream")
     return parser.parse_args()
 
 
@@ -70,17 +72,23 @@ def climb(folder: Path, options: argparse.Namespace, master: Join, workers: list
     held = 0.0
     for each in options.streams:
         streams = each * len(workers)
-        got, low = measure(folder, streams, options.gap_ms, master, workers), lowest(streams)
-        keeps_up = got.tokens_per_s >= floor.KEEPS_UP * low.tokens_per_s
-        ttft_mean, _, _, gap_p99 = got.errors()
-        cells = [f"{len(workers)}", f"{streams}", f"{got.tokens_per_s:,.0f}"]
-        cells += [f"{got.tokens_per_s / low.tokens_per_s:.1%}", f"{got.cpu:.0%}"]
-        cells += [f"{ttft_mean * 1e3:+.2f}", f"{gap_p99 * 1e3:+.2f}", f"{got.coalesced:.2%}"]
-        print(f"| {' | '.join([*cells, *('yes' if each else 'no' for each in (got.right, keeps_up))])} |", flush=True)
-        if not (got.right and keeps_up):
-            break
-        held = got.tokens_per_s
+        for _ in range(TRIES):
+            got, low = measure(folder, streams, options.gap_ms, master, workers), lowest(streams)
+            keeps_up = got.tokens_per_s >= floor.KEEPS_UP * low.tokens_per_s
+            print(row(len(workers), streams, got, low, keeps_up), flush=True)
+            if got.right and keeps_up:
+                held = got.tokens_per_s
+                break
+        else:
+            return held
     return held
+
+
+def row(processes: int, streams: int, got: floor.Result, low: floor.Result, keeps_up: bool) -> str:
+    ttft_mean, _, _, gap_p99 = got.errors()
+    cells = [f"{processes}", f"{streams}", f"{got.tokens_per_s:,.0f}", f"{got.tokens_per_s / low.tokens_per_s:.1%}"]
+    cells += [f"{got.cpu:.0%}", f"{ttft_mean * 1e3:+.2f}", f"{gap_p99 * 1e3:+.2f}", f"{got.coalesced:.2%}"]
+    return f"| {' | '.join([*cells, *('yes' if each else 'no' for each in (got.right, keeps_up))])} |"
 
 
 def measure(folder: Path, streams: int, gap_ms: float, master: Join, workers: list[Join]) -> floor.Result:

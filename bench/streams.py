@@ -3,7 +3,8 @@
     python bench/streams.py [STREAMSxTOKENS@GAP_MS ...]      needs gcc and two cores; about four minutes
 
 One process of Locust on a core of its own, against the C server. Users end what they have begun: sent, ended and
-served whole by the server are to be the same number, and connections as many as streams.
+served whole by the server are to be the same number, and connections as many as streams. Of long answers each user
+asks for one, and the run goes on after the last has ended: summing up is a part of what holds the loop.
 """
 
 import json
@@ -19,6 +20,8 @@ SECONDS = 15
 ENDS_WITHIN = 300
 # nothing to speak of, for comparison; many; long; very long
 SETTINGS = ("1x100@10", "1500x100@100", "300x4000@12", "1x200000@0.25")
+BEGINS_LATE = "    def on_start(self):\n        sleep(2)\n"
+"""A level begins when all users are there: so that even the first question falls into it, and is counted in full."""
 TITLES = (
     *("streams", "tokens each", "gap ms", "tokens/s", "of a core", "sent", "ended", "ok", "served whole"),
     *("connections", "peak memory MB", "longest loop lag ms", "longest read lag ms", "coalesced"),
@@ -37,8 +40,10 @@ def main(settings: list[str]) -> None:
 
 def row(folder: Path, streams: int, tokens: int, gap_ms: float) -> list[str]:
     with truth.Server(folder, gap_ms) as server:
-        options = truth.headless(folder, server.host, streams, SECONDS, tokens)
-        memory = peak_memory(truth.locust(folder, *options, "--stop-timeout", ENDS_WITHIN))
+        answer = tokens * gap_ms / 1000
+        once = ["--llm-wait", ENDS_WITHIN] if answer > SECONDS else []
+        options = truth.headless(folder, server.host, streams, 1.1 * answer + 7 if once else SECONDS, tokens)
+        memory = peak_memory(truth.locust(folder, *options, *once, "--stop-timeout", ENDS_WITHIN, user=BEGINS_LATE))
     counts = json.loads((folder / "run_llm_run.json").read_text())["counts"]
     whole, connections = (server.served[:, 3] == tokens).sum(), len(set(server.served[:, 4]))
     seconds, requests = (truth.rows(folder / f"run_llm_{name}.csv") for name in ("timeline", "requests"))

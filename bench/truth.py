@@ -97,10 +97,12 @@ def on_core(number: int) -> Callable[[], None]:
     return lambda: os.sched_setaffinity(0, {core})
 
 
-def locust(folder: Path, *arguments: Any) -> list[str]:
-    """A command line of Locust with users that ask one question after the other."""
+def locust(folder: Path, *arguments: Any, user: str = "    pass\n") -> list[str]:
+    """A command line of Locust with users that ask one question after the other; `user` is their class's body."""
     locustfile = folder / "locustfile.py"
-    locustfile.write_text("from llmlocust import ChatUser\n\n\nclass Chat(ChatUser):\n    pass\n")
+    locustfile.write_text(
+        f"from gevent import sleep\nfrom llmlocust import ChatUser\n\n\nclass Chat(ChatUser):\n{user}"
+    )
     return [sys.executable, "-m", "locust", "-f", *map(str, [locustfile, *arguments])]
 
 
