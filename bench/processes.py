@@ -2,10 +2,11 @@
 
     python bench/processes.py [STREAMS_A_PROCESS ...] [--share 0.4] [--gap-ms 20]      needs gcc, and root or four cores
 
-With four cores or more, the server, each worker and the master have one of their own. With fewer, two workers at full
-speed have no place: each is given a share of the client's core by a control group (cgroup v1's cpu controller), and the
-master has what is left. The floor's tokens/s are those of a C client that has the core for itself. A load is held
-where it is right and keeps up, as bench/floor.py says it; the loads are climbed until one is not held, tried twice.
+With four cores or more, the server, each worker and the master have one of their own (not run yet: there was no such
+machine). With fewer, two workers at full speed have no place: each is given a share of the client's core by a control
+group (cgroup v1's cpu controller), and the master has what is left. The floor's tokens/s are those of a C client that
+has the core for itself. A load is held where it is right and keeps up, as bench/floor.py says it; the loads are
+climbed until one is not held, tried twice.
 """
 
 import argparse
@@ -35,14 +36,13 @@ TITLES = (
 def main() -> None:
     options = parse()
     shares = len(truth.cores()) < 4
-    print(how(options.share) if shares else "A core for the server, for each worker and for the master.")
-    print(f"\n| {' | '.join(TITLES)} |\n|{'---:|' * len(TITLES)}")
-    with tempfile.TemporaryDirectory() as name:
+    places = shared_core(options.share) if shares else own_cores()
+    with tempfile.TemporaryDirectory() as name, places as (master, workers):
         truth.build(Path(name))
+        print(how(options.share) if shares else "A core for the server, for each worker and for the master.")
+        print(f"\n| {' | '.join(TITLES)} |\n|{'---:|' * len(TITLES)}")
         lowest = cache(lambda streams: floor.floor(Path(name), streams, options.gap_ms))
-        places = shared_core(options.share) if shares else own_cores()
-        with places as (master, workers):
-            held = [climb(Path(name), options, master, workers[:number], lowest) for number in (1, 2)]
+        held = [climb(Path(name), options, master, workers[:number], lowest) for number in (1, 2)]
     one, two = held
     times = f": {two / one:.2f} times as many" if one else ""
     print(f"\nOne process holds {one:,.0f} tokens/s, two hold {two:,.0f}{times}.")
@@ -50,7 +50,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("streams", type=int, nargs="*", default=[200, 250, 300, 350], metavar="STREAMS_A_PROCESS")
+    parser.add_argument("streams", type=int, nargs="*", default=[200, 250, 300], metavar="STREAMS_A_PROCESS")
     parser.add_argument("--share", type=float, default=0.4, help="of a core for each worker, where there are no four")
     parser.add_argument("--gap-ms", type=float, default=20.0, help="between the tokens of a stream")
     return parser.parse_args()
