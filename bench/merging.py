@@ -126,7 +126,7 @@ class Master:
         message = Message.unserialize(report)
         unpacked = process_time()
         merged = self.spent["merge"]
-        message.node_id = name
+        message.node_id = message.data["llm"]["worker"] = name
         self.runner.handle_message(name, message)
         self.spent["unpack"] += unpacked - begun
         self.spent["Locust's own"] += process_time() - unpacked - (self.spent["merge"] - merged)
