@@ -24,7 +24,7 @@ MESSAGE_VERSION = 2
 """Of what travels between master and workers."""
 
 _USERS_END_WITHIN = 10.0
-_LAG_INTERVAL = 0.05
+_LAG_INTERVAL = 0.01
 _MOST_CALLBACK_TIME = 0.001
 _GARBAGE_THRESHOLDS = (50_000, 20, 100)
 

@@ -143,7 +143,7 @@ class Client:
         headers: Mapping[str, str],
         listener: Listener,
     ) -> None:
-        timeline.asked_ns = perf_counter_ns()
+        timeline.asked_ns = timeline.asked_ns or perf_counter_ns()
         wire = _wire(self.endpoint, method, path, body, headers)
         connection = self._idle_connection()
         keep = False

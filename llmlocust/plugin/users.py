@@ -125,7 +125,7 @@ class LLMUser(FastHttpUser):
     def _ask(self, dialect: Dialect, ask: Ask, name: str) -> Record:
         if self._collector.refused:
             raise StopUser(self._collector.refused)
-        timeline = Timeline()
+        timeline = Timeline(asked_ns=perf_counter_ns())
         body = dialect.body(ask)
         # a user whom Locust decided to kill while it waited is told so here, before it sends and not after
         self._collector.turns.wait()

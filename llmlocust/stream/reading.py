@@ -139,7 +139,11 @@ class Reading:
 
     def _take_deltas(self, timeline: Timeline, deltas: Sequence[Delta], *, timed: bool = True) -> None:
         for delta in deltas:
-            if delta.kind == END:
+            if delta.kind == ANSWER:
+                self._answer.append(delta.text)
+            elif delta.kind == REASONING:
+                self._reasoning.append(delta.text)
+            elif delta.kind == END:
                 self._note_end(delta.text)
             elif delta.kind in (ERROR, BAD) and self._record.outcome == OK:
                 self._record.outcome = "error_event" if delta.kind == ERROR else "bad_stream"
@@ -147,8 +151,6 @@ class Reading:
             elif delta.kind == USAGE and delta.usage is not None:
                 self._usage = delta.usage
                 self._times_told += 1
-        self._answer += [delta.text for delta in deltas if delta.kind == ANSWER]
-        self._reasoning += [delta.text for delta in deltas if delta.kind == REASONING]
         if timed:
             self._note_times(timeline, deltas)
 
