@@ -230,6 +230,23 @@ def test_the_mark_says_how_late_and_what_to_do():
     assert "--processes" in says
 
 
+@pytest.mark.parametrize(
+    "lag, clock, gap, ok",
+    [
+        (0.003, "user", 0.012, False),
+        (0.0015, "user", 0.012, True),
+        (0.003, "user", 0.1, True),  # so small a share of such gaps
+        (0.3, "kernel", 0.012, True),
+        (0.003, "kernel and user", 0.012, False),
+    ],
+)
+def test_a_late_loop_hurts_where_arrival_times_are_its_own(lag, clock, gap, ok):
+    one = figures(4, 5.0, 0.1, 1.0)
+    gaps = replace(one.metric("gap"), quantiles={"p99": gap})
+    levels = [replace(one, metrics={**one.metrics, "gap": gaps})]
+    assert named(checks(levels, Facts(loop_lag={0: lag}, clock=clock)))["event loop lag"].ok == ok
+
+
 def test_nothing_is_said_of_token_times_where_nothing_is_known():
     assert "token times" not in named(checks([figures(4, 5.0, 0.1, 1.0)]))
 
