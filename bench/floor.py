@@ -48,7 +48,7 @@ class Result:
 
 
 def main(settings: list[str]) -> None:
-    print(f"| {' | '.join(TITLES)} |\n|{'---:|' * len(TITLES)}")
+    heading()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         truth.build(folder)
@@ -57,6 +57,10 @@ def main(settings: list[str]) -> None:
             low = floor(folder, int(streams), float(gap or 10))
             print(row(setting, "floor", low, low), flush=True)
             print(row(setting, "llmlocust", locust(folder, int(streams), float(gap or 10)), low), flush=True)
+
+
+def heading() -> None:
+    print(f"| {' | '.join(TITLES)} |\n|{'---:|' * len(TITLES)}", flush=True)
 
 
 def floor(folder: Path, streams: int, gap_ms: float) -> Result:
@@ -71,8 +75,8 @@ def floor(folder: Path, streams: int, gap_ms: float) -> Result:
     return Result(told["tok_s"], cpu, told["coalesced"] / told["tokens"], measured, server.truth(began, time.time()))
 
 
-def locust(folder: Path, streams: int, gap_ms: float) -> Result:
-    with truth.Server(folder, gap_ms) as server:
+def locust(folder: Path, streams: int, gap_ms: float, *, tls: bool = False) -> Result:
+    with truth.Server(folder, gap_ms, tls=tls) as server:
         truth.run(truth.locust(folder, *truth.headless(folder, server.host, streams, SECONDS)), truth.on_core(1))
     return of_run(folder, streams, server)
 

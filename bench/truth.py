@@ -43,17 +43,18 @@ def build(folder: Path) -> None:
 class Server:
     """The C server on the first core, while the block runs; what it served is known afterwards."""
 
-    def __init__(self, folder: Path, gap_ms: float) -> None:
+    def __init__(self, folder: Path, gap_ms: float, *, tls: bool = False) -> None:
         self.folder, self.gap_ms = folder, gap_ms
+        self.program = "truth_server_tls" if tls else "truth_server"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self.host = f"http://127.0.0.1:{self.port}"
+        self.host = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         self.log = self.folder / "truth.log"
         schedule = [FIRST_AFTER * 1000, self.gap_ms, 0.2]
-        command = [self.folder / "truth_server", self.port, *schedule, self.log, TOKENS]
+        command = [self.folder / self.program, self.port, *schedule, self.log, TOKENS]
         self.child = subprocess.Popen(list(map(str, command)), preexec_fn=on_core(0))
         for _ in range(100):
             with socket.socket() as probe:
@@ -110,7 +111,7 @@ def headless(folder: Path, host: str, users: int, seconds: float, tokens: int = 
     """Options of a run that has all its users for so many seconds, and writes all its files to folder/run_*."""
     length = f"{seconds + users / SPAWN_RATE:.0f}s"
     load = ["--headless", "--only-summary", "--host", host, "-u", users, "-r", SPAWN_RATE, "-t", length]
-    return [*load, "--csv", folder / "run", "--llm-preflight=false", "--llm-max-tokens", tokens]
+    return [*load, "--llm-insecure", "--csv", folder / "run", "--llm-preflight=false", "--llm-max-tokens", tokens]
 
 
 def run(command: list[str], prepare: Callable[[], None]) -> str:
