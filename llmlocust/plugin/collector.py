@@ -43,7 +43,9 @@ class Collector:
         self._loop_lag = 0.0
         _keep_the_loop_free()
         self._cpu = (process_time(), perf_counter())
-        gevent.spawn(self._watch_loop)
+        self._lag_due = perf_counter() + _LAG_INTERVAL
+        self._lag_timer = gevent.get_hub().loop.timer(_LAG_INTERVAL, _LAG_INTERVAL, ref=False)
+        self._lag_timer.start(self._note_lag)
         gevent.spawn(self._gauge)
 
     def start(self, elapsed: float = 0.0, rows_a_second: float = ROWS_A_SECOND) -> None:
@@ -102,12 +104,11 @@ class Collector:
 
     # ── the state of this process ──
 
-    def _watch_loop(self) -> None:
-        """How late the event loop comes round: that much later than they could be are its answers read."""
-        while True:
-            due = perf_counter() + _LAG_INTERVAL
-            gevent.sleep(_LAG_INTERVAL)
-            self._loop_lag = max(self._loop_lag, perf_counter() - due)
+    def _note_lag(self) -> None:
+        """Called by the event loop at its interval. So much later than it could be are answers read."""
+        now = perf_counter()
+        self._loop_lag = max(self._loop_lag, now - self._lag_due)
+        self._lag_due = max(self._lag_due + _LAG_INTERVAL, now)
 
     def _gauge(self) -> None:
         """Once in every second of the run, in its middle."""

@@ -25,7 +25,7 @@ from geventhttpclient.response import HTTPResponse
 
 from llmlocust.plugin.polls import polls_of
 from llmlocust.stream.reading import SLICE
-from llmlocust.stream.timeline import Timeline
+from llmlocust.stream.timeline import Look, Timeline
 
 _READ = 65536
 _RECORD = 16384
@@ -208,7 +208,7 @@ class Connection:
             wire = self._outgoing.read()
         # kernel stamps are wall-clock time; this request's are told in the monotonic clock's
         self._from_wall = time_ns() - perf_counter_ns()
-        timeline.sent_ns = self._last = self._drained = perf_counter_ns()
+        timeline.sent_ns = self._last = perf_counter_ns()
         self._sock.sendall(wire)
 
     def _wait_for_the_end(self) -> None:
@@ -246,13 +246,13 @@ class Connection:
             else:
                 arrived = now
             self._last = now
-            look, drained = self._polls.look, self._drained
+            look = self._polls.look
+            if not look.first_read:
+                look.first_read = now
             if arrived < look.first:  # noqa: PLR1730  # without a call: this is done for every token
                 look.first = arrived
-            if len(data) < _READ:
-                self._drained = now
             for part in (data,) if self._tls is None else self._decrypted(data):
-                self._take(part, arrived, now, drained)
+                self._take(part, arrived, now, look)
             if not self._response.over:
                 return
         except BlockingIOError:
@@ -292,7 +292,7 @@ class Connection:
             data = data[self._raw.send(data) :]
         self._outgoing.write(data)
 
-    def _take(self, data: bytes, arrived: int, now: int, drained: int) -> None:
+    def _take(self, data: bytes, arrived: int, now: int, look: Look) -> None:
         timeline, response = self._timeline, self._response
         before = len(timeline.body)
         self.heard = self.heard or bool(data)
@@ -307,8 +307,7 @@ class Connection:
                 timeline.ends.append(len(timeline.body))
                 timeline.times.append(arrived)
                 timeline.lags.append(now - arrived)
-                timeline.drained.append(drained)
-                timeline.looks.append(self._polls.look)
+                timeline.looks.append(look)
         brought = len(timeline.body) - before
         response.body_bytes += brought
         response.idle_bytes = 0 if brought else response.idle_bytes + len(data)

@@ -13,27 +13,22 @@ from gevent.hub import Hub
 
 from llmlocust.stream.timeline import Look
 
-_FIRST, _LAST = 2, -2
-"""Of libev's priorities."""
+_LAST = -2
+"""Of libev's priorities: gevent's own watchers run greenlets, and must have done so before a look is taken to begin."""
 
 
 class Polls:
     def __init__(self, hub: Hub) -> None:
-        self._began = now = perf_counter_ns()
-        self.look = Look(now, now, now, now)
+        now = perf_counter_ns()
+        self.look = Look(now, now)
         """The newest."""
-        # gevent's own watchers run greenlets: they must have done so before a poll is taken to have begun
         self._prepare = hub.loop.prepare(ref=False, priority=_LAST)
-        self._check = hub.loop.check(ref=False, priority=_FIRST)
         self._prepare.start(self._on_begin)
-        self._check.start(self._on_return)
 
     def _on_begin(self) -> None:
-        self._began = perf_counter_ns()
-
-    def _on_return(self) -> None:
-        now = perf_counter_ns()
-        self.look = Look(self.look.returned, self._began, now, now)
+        """Called by the event loop, once in each of its rounds."""
+        look = self.look
+        self.look = Look(look.first_read or look.began, perf_counter_ns())
 
 
 @cache

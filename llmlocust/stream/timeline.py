@@ -6,8 +6,11 @@ from bisect import bisect_right
 
 import msgspec
 
+_NEVER = 1 << 62
 _SLEPT = 100_000
 """A look at the sockets that took more nanoseconds than this was a sleep: nothing was waiting when it began."""
+_MOST_READ = 60_000
+"""A read that brought so many bytes may have left some behind."""
 _PROMPT = 500_000
 """Who sleeps is woken by the first byte. Where that was so long ago, there may have been older ones before it."""
 
@@ -16,17 +19,18 @@ class Look(msgspec.Struct):
     """One look of an event loop at all of its sockets: those that it does not report hold nothing. Nanoseconds."""
 
     before: int
-    """When the look before it returned."""
+    """When the look before it had returned, or at least begun."""
     began: int
-    returned: int
-    first: int
-    """The earliest arrival among the bytes that were read after it."""
+    first_read: int = 0
+    """When the first of the sockets that it reported was read; 0: none was."""
+    first: int = _NEVER
+    """The earliest arrival among the bytes that were read."""
 
     def empty(self) -> int:
         """When a socket that it reports held nothing yet."""
-        if self.returned - self.began < _SLEPT:
-            return self.before
-        return self.first if self.first > self.returned - _PROMPT else self.began
+        if self.first < self.began or self.first_read - self.began < _SLEPT:
+            return self.before  # it did not sleep: bytes had come while the loop was busy
+        return self.first if self.first > self.first_read - _PROMPT else self.began
 
 
 class Timeline(msgspec.Struct):
@@ -57,8 +61,6 @@ class Timeline(msgspec.Struct):
     times: list[int] = msgspec.field(default_factory=list)
     lags: list[int] = msgspec.field(default_factory=list)
     """How long each read had been waiting for us: when it was read − when it arrived."""
-    drained: list[int] = msgspec.field(default_factory=list)
-    """When the read before had left the socket empty."""
     looks: list[Look] = msgspec.field(default_factory=list)
     """Which look told of each read. It is shared by the reads of all sockets, and complete when they are done."""
     complete: bool = False
@@ -70,7 +72,14 @@ class Timeline(msgspec.Struct):
 
     def window(self, read: int) -> int:
         """How long before its arrival a read's socket was empty: all of its bytes came in between."""
-        return max(0, self.times[read] - max(self.drained[read], self.looks[read].empty()))
+        return max(0, self.times[read] - max(self._drained(read), self.looks[read].empty()))
+
+    def _drained(self, read: int) -> int:
+        """When the read before left the socket empty, as far as that is known."""
+        if not read:
+            return self.sent_ns
+        before = self.ends[read - 1] - (self.ends[read - 2] if read > 1 else 0)
+        return self.times[read - 1] + self.lags[read - 1] if before < _MOST_READ else self.sent_ns
 
     def reads_within(self, end: int) -> int:
         """How many reads brought nothing behind `end`."""
@@ -79,7 +88,6 @@ class Timeline(msgspec.Struct):
     def let_go(self, end: int) -> int:
         """Forget the body up to `end`, which was read, and the reads that brought only that; says how many."""
         reads = self.reads_within(end)
-        del self.body[:end], self.ends[:reads], self.times[:reads], self.lags[:reads]
-        del self.drained[:reads], self.looks[:reads]
+        del self.body[:end], self.ends[:reads], self.times[:reads], self.lags[:reads], self.looks[:reads]
         self.ends = [each - end for each in self.ends]
         return reads

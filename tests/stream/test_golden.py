@@ -28,6 +28,8 @@ _TIMES = {
     "stalls",
     "coalesced",
     "coalesced_at",
+    "lags",
+    "lag_max",
 }
 
 
@@ -166,6 +168,9 @@ def test_a_golden_stream_is_read_as_the_table_says(golden):
         token_source=golden.source,
         finish=golden.finish,
         size=len(golden.body),
+        lags=[0.0] * len(ends),
+        lag_max=0.0,
+        lag_max_at=pytest.approx(MS),
         clock="user",
         text=golden.text,
         reasoning=golden.reasoning,
@@ -284,8 +289,8 @@ def test_a_stream_that_is_read_in_slices_comes_to_the_same(golden, monkeypatch):
         growing.body += golden.body[begin:end]
         growing.ends.append(len(growing.body))
         growing.times.append(moment)
-        growing.drained.append(moment)
-        growing.looks.append(Look(moment, moment, moment, moment))
+        growing.lags.append(0)
+        growing.looks.append(Look(moment, moment, moment))
         begin = end
         while made.take(growing):
             pass

@@ -541,22 +541,29 @@ BEFORE, BEGAN = 100 * MS, 110 * MS
 
 
 @pytest.mark.parametrize(
-    "returned, first, empty",
+    "first_read, first, empty",
     [
-        (BEGAN + MS // 20, BEGAN - 5 * MS, BEFORE),  # it did not sleep: bytes came while we were busy
+        (BEGAN + MS // 20, BEGAN + MS // 30, BEFORE),  # it did not sleep: bytes came while we were busy
+        (BEGAN + MS, BEGAN - 5 * MS, BEFORE),  # nor did it here, though the first read took its time
         (BEGAN + 8 * MS, BEGAN + 8 * MS - MS // 10, BEGAN + 8 * MS - MS // 10),  # it slept, and the first byte woke it
         (BEGAN + 8 * MS, BEGAN + 3 * MS, BEGAN),  # it was woken late: by whom is not known
     ],
 )
-def test_when_a_socket_was_empty(returned, first, empty):
-    assert Look(BEFORE, BEGAN, returned, first).empty() == empty
+def test_when_a_socket_was_empty(first_read, first, empty):
+    assert Look(BEFORE, BEGAN, first_read, first).empty() == empty
 
 
-def test_a_window_begins_where_the_socket_was_last_read():
-    timeline = Timeline(times=[200], drained=[150], looks=[Look(100, 100, 100, 100)])
-    assert timeline.window(0) == 50
-    timeline.drained = [50]
-    assert timeline.window(0) == 100
+@pytest.mark.parametrize(
+    "first_bytes, window",
+    [
+        (9, 40),  # the read before left nothing
+        (65_000, 100),  # it may have left something, so only the look before counts
+    ],
+)
+def test_a_window_begins_where_the_socket_was_last_read(first_bytes, window):
+    looks = [Look(0, 100, 100), Look(100, 200, 200)]
+    timeline = Timeline(ends=[first_bytes, first_bytes + 9], times=[150, 200], lags=[10, 0], looks=looks)
+    assert timeline.window(1) == window
 
 
 def test_a_reason_to_finish_is_kept_as_far_as_a_row_has_room():

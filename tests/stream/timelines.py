@@ -46,4 +46,8 @@ def timeline_of(
 def looked(times: Sequence[int], windows: Sequence[int]) -> dict[str, list]:
     """What a timeline knows of how its socket was looked at: it was empty so long before each read's arrival."""
     empty = [time - window for time, window in zip(times, windows, strict=True)]
-    return {"drained": [0] * len(empty), "looks": [Look(moment, moment, moment, moment) for moment in empty]}
+    # a look that found something at once says no more than that the one before did not
+    return {
+        "lags": [0] * len(times),
+        "looks": [Look(moment, time, time) for moment, time in zip(empty, times, strict=True)],
+    }
