@@ -105,10 +105,11 @@ class Collector:
     # ── the state of this process ──
 
     def _note_lag(self) -> None:
-        """Called by the event loop at its interval. So much later than it could be are answers read."""
+        """Called by the event loop. So much later than they could be are answers read."""
         now = perf_counter()
         self._loop_lag = max(self._loop_lag, now - self._lag_due)
-        self._lag_due = max(self._lag_due + _LAG_INTERVAL, now)
+        self._lag_due = now + _LAG_INTERVAL
+        self._lag_timer.again(self._note_lag)  # from now on: one that is late would fire twice
 
     def _gauge(self) -> None:
         """Once in every second of the run, in its middle."""
