@@ -38,6 +38,8 @@ _FIRST_TOKEN_WITHIN = 65536
 """Bytes of a body that are looked through for its first token; behind them it is taken to have come."""
 _NS = 1_000_000_000
 _READABLE = 1  # gevent's loop.io
+_FIRST = 2
+"""Of libev's priorities: sockets are read before anything else runs that has become ready, such as sleeping greenlets."""
 
 _SO_TIMESTAMPNS = 35
 _STAMP = struct.Struct("@qq")
@@ -138,7 +140,7 @@ class Connection:
         self.heard = False
         """Whether anything came since the last request was sent."""
         hub = gevent.get_hub()
-        self._watcher = hub.loop.io(self._raw.fileno(), _READABLE)
+        self._watcher = hub.loop.io(self._raw.fileno(), _READABLE, priority=_FIRST)
         self._polls = polls_of(hub)
         self._awake = Event()
 

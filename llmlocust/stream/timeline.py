@@ -7,7 +7,7 @@ from bisect import bisect_right
 import msgspec
 
 _NEVER = 1 << 62
-_SLEPT = 100_000
+_SLEPT = 200_000
 """A look at the sockets that took more nanoseconds than this was a sleep: nothing was waiting when it began."""
 _MOST_READ = 60_000
 """A read that brought so many bytes may have left some behind."""
@@ -22,7 +22,7 @@ class Look(msgspec.Struct):
     """When the look before it had returned, or at least begun."""
     began: int
     first_read: int = 0
-    """When the first of the sockets that it reported was read; 0: none was."""
+    """When the first of the sockets that it reported was read, right after it had returned; 0: none was."""
     first: int = _NEVER
     """The earliest arrival among the bytes that were read."""
 
