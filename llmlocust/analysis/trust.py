@@ -31,6 +31,8 @@ THINK_FLOOR = 0.01
 """Seconds between a user's requests that the load generator's own work may take."""
 PAUSE = 1.0
 """Seconds that a user of ours waits at least after a failed request."""
+NO_TIME = 0.02
+"""Less than this share of a user's cycle is no think time."""
 FAILURES_LIMIT = 0.01
 HOLD_SLACK = 1.5
 """Seconds: levels are ended by a clock that ticks once a second."""
@@ -86,6 +88,8 @@ class Facts:
     think_time: float | None = None
     """Mean seconds between a user's requests, where all users do alike."""
     clock: str | None = None
+    bare: bool = False
+    """Nothing is known but a table of levels that somebody wrote."""
     own: Sequence[Check] = ()
     """What the running process checked for itself."""
     decisive: Collection[int] | None = None
@@ -99,7 +103,7 @@ def checks(
     facts = facts or Facts()
     wanted = {threshold.statistic for threshold in thresholds}
     found = [
-        _empty(levels, facts),
+        None if facts.bare else _empty(levels, facts),
         _length(levels, facts),
         _requests(levels, "p95", facts, strict=True),
         _requests(levels, "p99", facts, strict="p99" in wanted),
@@ -108,11 +112,11 @@ def checks(
         _loop_lag(facts, levels),
         _together(levels),
         _counted_chunks(levels),
-        _aborted(levels),
+        None if facts.bare else _aborted(levels),
         _completed(levels, facts),
         _cut_off(facts),
         _sampled(facts),
-        _reached(levels),
+        None if facts.bare else _reached(levels),
         _held(levels),
         _lost(facts),
         _little(levels, facts),
@@ -142,7 +146,9 @@ def _marks(levels: Iterable[LevelFigures]) -> tuple[int, ...]:
 
 
 def _requests(levels: Sequence[LevelFigures], statistic: str, facts: Facts, *, strict: bool) -> Check | None:
-    used = [each for each in levels if each.requests]
+    used = [each for each in levels if each.requests and each.counted]
+    if not used and any(each.requests for each in levels):
+        return None
     if not used:
         return Check("any requests", False, 0, 1, "No level has a single request: there is nothing to believe.")
     used = [each for each in used if each.ok]
@@ -547,11 +553,11 @@ def _think_time(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     """N = X (R + Z), with the think time Z that the users were said to take."""
     think = facts.think_time
     if think is None:
-        return None
+        return _think_time_left(levels, facts) if facts.bare else None
     known = [
         each
         for each in _cycles(levels, facts)
-        if each.figures.window > 5.0 * think and _failures_count_little(each.figures, each.users)
+        if not each.figures.window <= 5.0 * think and _failures_count_little(each.figures, each.users)
     ]
     if not known:
         return None
@@ -578,9 +584,26 @@ def _think_time(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     return Check("think time", True, worst, 1.0 + LITTLE_LIMIT, says)
 
 
+def _think_time_left(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
+    """Nobody told a think time: which one the figures leave, for whoever knows better."""
+    known = list(_cycles(levels, facts))
+    if not known:
+        return None
+    none = [each.figures for each in known if each.between < NO_TIME * each.length]
+    seen = max(0.0, sum(each.between for each in known) / len(known))
+    left = f"no time at {_loads(none)}" if none else f"{words.duration(seen)} on average"
+    says = (
+        f"Users, throughput and latency leave {left} between two requests of a user (Little's law, N = X·(R + Z)). If "
+        f"the users took another think time, these figures are not of that test; tell it (--wait) to have it checked."
+    )
+    return Check("think time", True, seen, None, says, _marks(none), unit="s")
+
+
 def _failures_count_little(figures: LevelFigures, users: float) -> bool:
     """A user pauses after a failure: that is no think time, and must not be much of the users' time."""
-    return figures.errors <= FAILURES_LIMIT and figures.failed * PAUSE <= 0.02 * users * figures.window
+    if figures.errors > FAILURES_LIMIT:
+        return False
+    return math.isnan(figures.window) or figures.failed * PAUSE <= 0.02 * users * figures.window
 
 
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]{1,2})?)"

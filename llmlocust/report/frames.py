@@ -27,6 +27,7 @@ from llmlocust.numbers.thresholds import Threshold
 
 OURS = "llmlocust"
 LOCUST = "locust"
+TABLE = "table"
 
 _OUR_FILES = (
     formats.RUN,
@@ -34,6 +35,7 @@ _OUR_FILES = (
     formats.REQUESTS,
     formats.HISTOGRAMS,
     formats.TIMELINE,
+    formats.WORKERS,
     formats.TELEMETRY,
 )
 _HISTORY, _STATS, _FAILURES = "stats_history.csv", "stats.csv", "failures.csv"
@@ -56,7 +58,7 @@ class RunFrames:
 
     prefix: Path
     source: str
-    """OURS or LOCUST: whose files these are."""
+    """OURS or LOCUST: whose files these are; TABLE: a bare table of levels."""
     levels: list[LevelFigures] = field(default_factory=list)
     info: dict[str, Any] = field(default_factory=dict)
     """run.json, or nothing."""
@@ -64,6 +66,10 @@ class RunFrames:
     histograms: pd.DataFrame | None = None
     timeline: pd.DataFrame | None = None
     """A second a row; TIMELINE_COLUMNS, those that are known."""
+    workers: pd.DataFrame | None = None
+    """A second of a process a row; WORKER_COLUMNS."""
+    telemetry: pd.DataFrame | None = None
+    """What the server's side said of itself; TELEMETRY_COLUMNS."""
     failures: pd.DataFrame | None = None
     """kind, error, count: what the failed requests were told, most frequent first."""
     files: list[Path] = field(default_factory=list)
@@ -260,11 +266,11 @@ def _read(path: Path, required: Iterable[str], words: set[str], notes: list[str]
     for name in frame.columns:
         if name not in words:
             numbers = pd.to_numeric(frame[name], errors="coerce").astype(float)
-            frame[name] = numbers.where(numbers.abs() <= _MOST)
+            frame[name] = numbers.where(numbers.abs() <= MOST)
     return frame
 
 
-_MOST = 1e15
+MOST = 1e15
 """No number of ours is larger; what is, is damage."""
 
 
@@ -333,10 +339,13 @@ def _load_ours(prefix: Path, files: dict[str, Path]) -> RunFrames:
         formats.REQUESTS: ("sent", "outcome", "duration"),
         formats.HISTOGRAMS: formats.HISTOGRAM_COLUMNS,
         formats.TIMELINE: ("time", "users"),
+        formats.WORKERS: ("time", "worker"),
+        formats.TELEMETRY: formats.TELEMETRY_COLUMNS,
     }
     frames = {name: _optional(files, name, columns, run.notes) for name, columns in required.items()}
     run.requests = _with_columns(frames[formats.REQUESTS])
     run.histograms, run.timeline = frames[formats.HISTOGRAMS], frames[formats.TIMELINE]
+    run.workers, run.telemetry = frames[formats.WORKERS], frames[formats.TELEMETRY]
     if formats.LEVELS in files:
         run.levels = _read_levels(files[formats.LEVELS], run.notes)
     if not run.levels and run.requests is not None and not run.requests.empty:
@@ -414,9 +423,9 @@ def _makes_sense(read: LevelFigures) -> bool:
     means = (read.output_tokens_per_s, read.output_tokens, read.input_tokens)
     durations = [value for each in read.metrics.values() for value in (each.mean, each.most, *each.quantiles.values())]
     return (
-        all(0 <= each <= _MOST for each in counts)
+        all(0 <= each <= MOST for each in counts)
         and read.ok <= read.requests
-        and all(math.isnan(each) or 0.0 <= each <= _MOST for each in (*times, *shares, *means, *durations))
+        and all(math.isnan(each) or 0.0 <= each <= MOST for each in (*times, *shares, *means, *durations))
     )
 
 
