@@ -86,7 +86,7 @@ class RunFrames:
 
         The good share of the level's successful requests times its throughput: rows may be a sample.
         """
-        rows = self._successes()
+        rows = self.successes()
         if rows is None:
             return {}
         weights = _weights(rows)
@@ -99,8 +99,8 @@ class RunFrames:
             if math.isfinite(each.throughput) and (each.level in shares or each.throughput == 0.0)
         }
 
-    def _successes(self) -> pd.DataFrame | None:
-        """The rows that count in their level's latencies."""
+    def successes(self) -> pd.DataFrame | None:
+        """The rows of requests that count in their level's latencies."""
         if self.requests is None:
             return None
         rows = self.requests
@@ -108,19 +108,19 @@ class RunFrames:
 
     def empty(self) -> dict[int, float]:
         """Share of each level's successful requests that brought no token."""
-        rows = self._successes()
+        rows = self.successes()
         return {} if rows is None else _weighted(rows, _is_empty(rows)[rows["chunks"].notna()])
 
     def whole(self) -> bool:
         """Whether answers came in one piece: known from end to end, and never in chunks."""
-        rows = self._successes()
+        rows = self.successes()
         if rows is None or rows.empty:
             return False
         return bool((rows["e2e"].notna() & rows["ttft"].isna() & (rows["chunks"] == 0)).mean() > 0.99)
 
     def busy(self) -> dict[int, float]:
         """Mean seconds for which a successful request kept its user, by level."""
-        rows = self._successes()
+        rows = self.successes()
         if rows is None:
             return {}
         told = rows["duration"] + rows["wait"].fillna(0.0) + rows["connect"].fillna(0.0)
@@ -128,7 +128,7 @@ class RunFrames:
 
     def length_noise(self) -> dict[int, float]:
         """Standard error of each level's mean output tokens, as a share of it."""
-        rows = self._successes()
+        rows = self.successes()
         if rows is None:
             return {}
         lengths = rows[rows["output_tokens"] > 0].groupby("level")["output_tokens"]

@@ -13,7 +13,8 @@ from typing import Any
 
 from llmlocust.analysis import words
 from llmlocust.analysis.breakpoints import Finding, Verdict, find, steps_of
-from llmlocust.analysis.trust import Check, Facts, checks, empty_levels, think_time_of
+from llmlocust.analysis.trust import Check, Facts, checks, empty_levels, standing, think_time_of
+from llmlocust.load.prompts import load as load_prompts
 from llmlocust.numbers.formats import ERROR_KINDS, FORMAT
 from llmlocust.numbers.levels import HEADLINE, RATE, USERS, LevelFigures, Summary
 from llmlocust.numbers.thresholds import NOT_KNOWN, Threshold, golds, tier
@@ -21,7 +22,7 @@ from llmlocust.report import charts
 from llmlocust.report.charts import NUMBERS, Picture
 from llmlocust.report.frames import LOCUST, OURS, TABLE, RunFrames
 from llmlocust.report.rendering import render
-from llmlocust.report.within import with_telemetry
+from llmlocust.report.within import cache_hits, courses, gone, tokens_a_chunk, with_telemetry
 
 _METRICS = ("ttft", "answer", "e2e", "gap", "tpot")
 _STATISTICS = ("mean", "p50", "p90", "p95", "p99", "p99_9", "max")
@@ -120,6 +121,14 @@ def _facts(run: RunFrames, verdict: Verdict) -> Facts:
         stopped=info["stopped"] if isinstance(info.get("stopped"), bool) else None,
         empty=run.empty(),
         busy=run.busy(),
+        courses=courses(run.levels, run.requests),
+        settle=_number(_mapping(info.get("plan")).get("settle")),
+        cache_hits=cache_hits(run.levels, run.telemetry),
+        prompts=_repeated(_mapping(info.get("options"))),
+        shared=bool(_mapping(info.get("options")).get("llm_system")),
+        gone=gone(run.levels, run.workers),
+        silent=_silent(run),
+        tokens_a_chunk=tokens_a_chunk(run.successes()),
         length_noise=run.length_noise(),
         rows_seen=_count(rows.get("seen")),
         rows_kept=_count(rows.get("kept")),
@@ -133,6 +142,23 @@ def _facts(run: RunFrames, verdict: Verdict) -> Facts:
     )
 
 
+def _repeated(told: Mapping[str, Any]) -> int | None:
+    """How many prompts were asked again and again; None where each was unique, 0 where nobody can tell how many."""
+    if told.get("llm_unique") is not False:
+        return None
+    try:
+        return len(load_prompts(str(told.get("llm_prompts") or "")))
+    except ValueError:  # a file that is elsewhere
+        return 0
+
+
+def _silent(run: RunFrames) -> int:
+    processes = _count(run.info.get("processes"))
+    if run.workers is None or processes is None:
+        return 0
+    return max(0, processes - int(run.workers["worker"].nunique()))
+
+
 def _decisive(levels: Sequence[LevelFigures], verdict: Verdict) -> set[int]:
     """The levels that the verdict rests on: those around each number, and the highest where nothing broke."""
     found = [each for each in verdict.numbers().values() if each.reached]
@@ -140,6 +166,21 @@ def _decisive(levels: Sequence[LevelFigures], verdict: Verdict) -> set[int]:
     if not verdict.slo_limit.reached:
         loads.add(max((each.load for each in levels if each.load > 0), default=None))
     return {each.level for each in levels if each.load in loads}
+
+
+def stands(report: Report) -> dict[str, bool]:
+    """Which of the four numbers rest on no level that a failed check marks.
+
+    A number rests on the levels that it lies between; one that was not reached on all of them. Limits that come from
+    the lowest level rest on that one too.
+    """
+    verdict, levels = report.verdict, report.levels
+    lowest = min((each.load for each in levels if each.load > 0), default=None)
+    rests = {}
+    for name, finding in verdict.numbers().items():
+        loads = {finding.low, finding.high} | ({lowest} if name == "slo_limit" and verdict.derived else set())
+        rests[name] = {each.level for each in levels if not finding.reached or each.load in loads}
+    return standing(report.checks, rests)
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -305,7 +346,23 @@ def trust_line(report: Report) -> str:
             )
         return f"The measurement can be believed: {len(report.checks)} checks, none failed."
     names = words.series([check.name for check in failed])
-    return f"Read these numbers with care: {len(failed)} of {len(report.checks)} checks failed ({names})."
+    said = f"Read these numbers with care: {len(failed)} of {len(report.checks)} checks failed ({names})."
+    return f"{said} {_still_stands(report)}"
+
+
+def _still_stands(report: Report) -> str:
+    """Which of the four numbers can be used in spite of what failed."""
+    told = {"slo_limit": "the SLO limit", "knee": "the knee", "capacity": "capacity", "collapse": "collapse"}
+    held = stands(report)
+    fallen = [told[name] for name, holds in held.items() if not holds]
+    kept = [told[name] for name, holds in held.items() if holds]
+    if not kept:
+        return "All four numbers rest on what they doubt."
+    if not fallen:
+        return "The four numbers rest on other levels and stand."
+    stand = f"{words.series(kept)} {'stand' if len(kept) > 1 else 'stands'}"
+    rest = f"{words.series(fallen)} {'rest' if len(fallen) > 1 else 'rests'} on doubted levels"
+    return f"{_sentence(rest)[:-1]}; {stand}."
 
 
 _MARKS = {"✓": "passed", "✗": "failed", "•": "to note"}
@@ -349,7 +406,11 @@ def _data(report: Report) -> dict[str, Any]:
         "load": report.unit,
         "levels": [_level(each, report.goodput) | {"limits": _limits(report, each)} for each in report.levels],
         "verdict": verdict,
-        "trust": {"ok": report.trusted, "checks": [_check(each) for each in report.checks]},
+        "trust": {
+            "ok": report.trusted,
+            "stands": stands(report),
+            "checks": [_check(each) for each in report.checks],
+        },
         "source": report.run.source,
         "unknown": list(report.unknown),
         "notes": report.run.notes,
