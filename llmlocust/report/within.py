@@ -14,9 +14,11 @@ import pandas as pd
 
 from llmlocust.analysis.course import EACH, LEAST, SLICES, Course
 from llmlocust.numbers.formats import OK, QUANTILES
-from llmlocust.numbers.levels import LevelFigures, Summary
+from llmlocust.numbers.levels import RATE, LevelFigures, Summary
 from llmlocust.numbers.thresholds import Threshold
 
+_APART = 2.0
+"""So many times as long as a request a slice of open load is at least."""
 _SILENT = 4.0
 """Seconds without a word after which a process is gone: it reports every three."""
 
@@ -59,21 +61,23 @@ def courses(levels: Sequence[LevelFigures], requests: pd.DataFrame | None) -> di
     found = {}
     for each in levels:
         of_level = measured & (ok["level"] == each.level)
-        made = [
-            _course("ttft", each, ok["sent"][of_level], ok["ttft"]),
-            _course("tpot", each, first, ok["tpot"]),
-        ]
+        sent = ok["sent"][of_level]
+        # how many an open load has at once comes and goes in about the time of a request: no slice may be as short
+        most = SLICES
+        if each.unit == RATE and of_level.any():
+            most = min(SLICES, int(each.window / (_APART * float(ok["duration"][of_level].mean()) / 1000.0)))
+        made = [_course("ttft", each, sent, ok["ttft"], most), _course("tpot", each, first, ok["tpot"], most)]
         if made == [None, None]:
-            made = [_course("e2e", each, ok["sent"][of_level], ok["e2e"])]
+            made = [_course("e2e", each, sent, ok["e2e"], most)]
         found[each.level] = [course for course in made if course is not None]
     return found
 
 
-def _course(metric: str, level: LevelFigures, when: pd.Series, milliseconds: pd.Series) -> Course | None:
+def _course(metric: str, level: LevelFigures, when: pd.Series, milliseconds: pd.Series, most: int) -> Course | None:
     inside = when[(when >= level.settled) & (when < level.ended)]
     seconds = milliseconds[inside.index] / 1000.0
     seconds = seconds[seconds > 0.0]
-    count = min(SLICES, len(seconds) // EACH)
+    count = min(most, len(seconds) // EACH)
     if count < LEAST:
         return None
     place = ((inside[seconds.index] - level.settled) / level.window * count).clip(0, count - 1).astype(int)
