@@ -22,6 +22,8 @@ _RUN_DEFAULTS = {"levels": "1,2,5,10,20,50,100,150,200,300", "settle": 5.0, "hol
 _DEMO_SERVER = {"slots": 120, "queue_limit": 150}
 _DEMO = {"settle": 3.0, "hold": 10.0, "max_tokens": 64}
 
+_THRESHOLDS_FILE = 'Thresholds from a TOML file: ttft.p95 = "< 500ms ~ 1s"'
+
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
@@ -101,10 +103,21 @@ def simulate(**settings: Any) -> None:
 @click.option("--prompts", default="short", show_default=True, help="short, long, reasoning, multilingual, or a file")
 @click.option("--wait", default="0", show_default=True, help="Think time of a user in seconds: 5, or 1-3")
 @click.option("--api", type=click.Choice(["chat", "completions"]), default="chat", show_default=True)
-@click.option("--threshold", "thresholds", multiple=True, help='Such as "ttft.p95 < 500ms"; repeatable')
+@click.option(
+    "--threshold", "thresholds", multiple=True,
+    help='Such as "ttft.p95 < 500ms", or gold and tolerated: "ttft.p95 < 500ms ~ 1s"; repeatable',
+)  # fmt: skip
+@click.option("--thresholds", "thresholds_file", default="", metavar="FILE", help=_THRESHOLDS_FILE)
 @click.option("--out", default="", help="Folder for the files and the report [default: reports/ and the time]")
 @click.argument("locust_args", nargs=-1, type=click.UNPROCESSED)
-def run(url: str, out: str, thresholds: tuple[str, ...], locust_args: tuple[str, ...], **options: Any) -> None:
+def run(
+    url: str,
+    out: str,
+    thresholds: tuple[str, ...],
+    thresholds_file: str,
+    locust_args: tuple[str, ...],
+    **options: Any,
+) -> None:
     """Drive the server at URL up a staircase of users and report where it breaks.
 
     This is Locust with a packaged locustfile. A key is taken from LLMLOCUST_API_KEY or OPENAI_API_KEY. What stands
@@ -114,7 +127,7 @@ def run(url: str, out: str, thresholds: tuple[str, ...], locust_args: tuple[str,
     llmlocust run http://localhost:8000 --levels 1,5,10,20,40 --hold 60
     llmlocust run https://api.example.com/v1 --model some-model --max-tokens 200 --threshold "ttft.p95 < 1s"
     """
-    checked = _thresholds(thresholds)
+    checked = _thresholds(thresholds, thresholds_file)
     _refuse_what_is_ours(locust_args)
     folder = _new_folder(out or f"reports/{time.strftime('%Y%m%d-%H%M%S')}")
     raise SystemExit(_run_and_report(url, folder, options, list(locust_args), checked))
@@ -222,37 +235,76 @@ def _new_folder(name: str) -> Path:
 
 
 @main.command()
-@click.argument("prefix")
-@click.option("--threshold", "thresholds", multiple=True, help='Such as "ttft.p95 < 500ms", "errors < 1%"; repeatable')
+@click.argument("prefix", default="")
+@click.option("--table", default="", metavar="FILE", help="A bare table instead: a CSV with a row a level")
+@click.option("--wait", default="", help="Think time of the table's users in seconds: 5, or 1-3")
+@click.option(
+    "--threshold", "thresholds", multiple=True,
+    help='Such as "ttft.p95 < 500ms", "errors < 1%", or gold and tolerated: "ttft.p95 < 500ms ~ 1s"; repeatable',
+)  # fmt: skip
+@click.option("--thresholds", "thresholds_file", default="", metavar="FILE", help=_THRESHOLDS_FILE)
 @click.option("--out", default="", help="The page's file [default: PREFIX_report.html]")
 @click.option(
     "--markdown", is_flag=False, flag_value="beside", default="", metavar="[FILE]", help="Markdown too; - prints it"
 )
 @click.option("--json", "json_file", default="", metavar="FILE", help="JSON too; - prints it")
-def report(prefix: str, thresholds: tuple[str, ...], out: str, markdown: str, json_file: str) -> None:
+def report(
+    prefix: str,
+    table: str,
+    wait: str,
+    thresholds: tuple[str, ...],
+    thresholds_file: str,
+    out: str,
+    markdown: str,
+    json_file: str,
+) -> None:
     """Make the report of a run from its files: one HTML page that needs no network.
 
     PREFIX is what --csv was given, a folder with one run in it, or one of the run's files. The CSVs of any Locust
-    test will do, with less to say.
+    test will do, with less to say. So will a table that somebody published: --table, with columns such as users (or
+    rate), mean, p95, ttft_mean, rps and errors; times in milliseconds unless the header says otherwise (p95_s).
     """
-    _report(prefix, Path(out) if out else None, _thresholds(thresholds), markdown, json_file)
+    if bool(prefix) == bool(table):
+        raise OneLine("give either a run's PREFIX or a table (--table levels.csv)")
+    if wait and not table:
+        raise OneLine("--wait is of a table's users (--table): a run tells the think time of its own")
+    limits = _thresholds(thresholds, thresholds_file)
+    _report(prefix, Path(out) if out else None, limits, markdown, json_file, table=table, wait=wait)
 
 
-def _thresholds(texts: tuple[str, ...]) -> list[Any]:
-    from llmlocust.numbers.thresholds import Threshold
+def _thresholds(texts: tuple[str, ...], file: str = "") -> list[Any]:
+    from llmlocust.numbers.thresholds import Threshold, parse_toml
 
     try:
-        return [Threshold.parse(text) for text in texts]
+        given = [Threshold.parse(text) for text in texts]
     except ValueError as problem:
         raise OneLine(str(problem)) from None
+    if not file:
+        return given
+    try:
+        return given + parse_toml(Path(file).read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise OneLine(f"{file}: cannot be read ({problem.strerror})") from None
+    except ValueError as problem:  # also of what is no UTF-8
+        raise OneLine(f"{file}: {problem}") from None
 
 
-def _report(prefix: str, out: Path | None, thresholds: list[Any], markdown: str = "", json_file: str = "") -> None:
+def _report(
+    prefix: str,
+    out: Path | None,
+    thresholds: list[Any],
+    markdown: str = "",
+    json_file: str = "",
+    *,
+    table: str = "",
+    wait: str = "",
+) -> None:
     from llmlocust.report import page
     from llmlocust.report.frames import RunError, load_run
+    from llmlocust.report.tables import load_table
 
     try:
-        run = load_run(prefix)
+        run = load_table(table, wait) if table else load_run(prefix)
     except RunError as problem:
         raise OneLine(str(problem)) from None
     made = page.build(run, thresholds)

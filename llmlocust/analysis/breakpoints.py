@@ -186,6 +186,16 @@ class Step:
         counted = sum(each.throughput * each.window for each in self.levels if each.window > 0)
         return counted if counted > 0 else float(self.ok)
 
+    @property
+    def counted(self) -> bool:
+        """Whether anybody told how many requests there were."""
+        return all(each.counted for each in self.levels)
+
+    @property
+    def many(self) -> str:
+        """How many requests it had, in words."""
+        return f"{self.requests} requests" if self.counted else "how many requests is not told"
+
     def among(self, levels: Collection[int]) -> bool:
         return any(each.level in levels for each in self.levels)
 
@@ -290,7 +300,7 @@ def _slo_limit(
         bad = place
         break
     passed_over = "".join(
-        f"; {words.with_unit(step.load, unit)} failed by no more than noise ({step.requests} requests) and the next "
+        f"; {words.with_unit(step.load, unit)} failed by no more than noise ({step.many}) and the next "
         f"level held, so it is passed over"
         for step in noise
     )
@@ -317,7 +327,7 @@ def _slo_limit(
         return Finding(True, why, None, None, step.load, None, step.load, broken)
     good = judged[bad - 1][0]
     broken = words.series([_broken(t, good, step, goodput) for t in thresholds if _value_fails(t, step, goodput)])
-    few = "" if _fails_surely(step, thresholds, goodput) else f"; only {step.requests} requests, so this is not certain"
+    few = "" if _fails_surely(step, thresholds, goodput) else f"; {_few(step)}, so this is not certain"
     crossing = min(_crossing(t, good, step, goodput) for t in thresholds if _value_fails(t, step, goodput))
     why = (
         f"holds at {words.load(good.load)}, fails at {words.with_unit(step.load, unit)}: "
@@ -406,7 +416,7 @@ def _broken(threshold: Threshold, good: Step | None, bad: Step, goodput: Mapping
             return f"{name}: too many failed ({words.share(bad.errors)})"
     if threshold.is_duration:
         return f"{name} {words.duration(after) if math.isnan(before) else words.change(before, after)}"
-    text = words.share if threshold.metric == "errors" else words.digits
+    text = words.share if threshold.unit == "%" or threshold.metric == "errors" else words.digits
     return f"{name} {text(after)}" if math.isnan(before) else f"{name} {text(before)} → {text(after)}"
 
 
@@ -650,7 +660,7 @@ def _collapse(
         step = uncertain[0]
         why += (
             f"errors were {words.share(step.errors)} at {words.with_unit(step.load, unit)}, but "
-            f"{step.failed} of {step.requests} requests prove no more than chance"
+            f"{_failed_of(step)} prove no more than chance"
         )
     else:
         worst = max((step.errors for step in steps if step.requests), default=math.nan)
@@ -733,7 +743,17 @@ def _failing(steps: Sequence[Step], unit: str) -> Finding | None:
     return None
 
 
+def _few(step: Step) -> str:
+    return f"only {step.many}" if step.counted else step.many
+
+
+def _failed_of(step: Step) -> str:
+    return f"{step.failed} of {step.requests} requests" if step.counted else "so few"
+
+
 def _kinds(step: Step) -> str:
+    if not step.counted:
+        return "of which kind is not told"
     kinds = step.kinds()
     if not kinds:
         return f"{step.failed} of {step.requests}"

@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llmlocust.analysis import words
-from llmlocust.numbers.levels import HEADLINE, RANGED, USERS, LevelFigures
+from llmlocust.analysis.course import CHANGE, Change, Course, change_of
+from llmlocust.numbers.levels import HEADLINE, RANGED, RATE, USERS, LevelFigures
 from llmlocust.numbers.thresholds import Threshold
 
 CPU_LIMIT = 0.9
@@ -35,12 +36,23 @@ THINK_FLOOR = 0.01
 """Seconds between a user's requests that the load generator's own work may take."""
 PAUSE = 1.0
 """Seconds that a user of ours waits at least after a failed request."""
+NO_TIME = 0.02
+"""Less than this share of a user's cycle is no think time."""
 FAILURES_LIMIT = 0.01
 HOLD_SLACK = 1.5
 """Seconds: levels are ended by a clock that ticks once a second."""
 SHORT = 5.0
 CYCLES = 2.0
 """Requests of each user that a level should hold."""
+HELD_LONGER = 3.0
+"""So many times longer a level that has not come to rest should be held."""
+CACHED = 0.2
+"""A larger share of prompt tokens from the cache makes another server of it."""
+TOO_FEW_TOKENS = 0.8
+"""Tokens a chunk: with fewer than this the server's count cannot be right."""
+SEVERAL_TOKENS = 1.2
+UNEVEN_CHUNKS = 1.5
+"""Where chunks hold so many times more tokens at one level than at another, their gaps do not compare."""
 LEAST = {"p95": 20, "p99": 100}
 """Fewer successful requests than this, and the percentile is but the slowest request."""
 BOUNDED = {"p95": 73, "p99": 381}
@@ -90,6 +102,25 @@ class Facts:
     think_time: float | None = None
     """Mean seconds between a user's requests, where all users do alike."""
     clock: str | None = None
+    courses: Mapping[int, Sequence[Course]] = field(default_factory=dict)
+    """How latencies went inside each level."""
+    settle: float | None = None
+    """Seconds that each level was let settle."""
+    cache_hits: Mapping[int, float] = field(default_factory=dict)
+    """Share of a level's prompt tokens that came from the server's prefix cache, by its own counters."""
+    prompts: int | None = None
+    """How many different prompts were asked over and over; None where each was made unique, or nobody told. 0: not \
+known how many."""
+    shared: bool = False
+    """Every prompt begins with the same system prompt, as the users' own would."""
+    gone: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    """Load processes that fell silent inside a level."""
+    silent: int = 0
+    """Load processes that never told anything."""
+    tokens_a_chunk: Mapping[int, float] = field(default_factory=dict)
+    """Tokens of the server's usage for each chunk that came."""
+    bare: bool = False
+    """Nothing is known but a table of levels that somebody wrote."""
     own: Sequence[Check] = ()
     """What the running process checked for itself."""
     decisive: Collection[int] | None = None
@@ -103,7 +134,7 @@ def checks(
     facts = facts or Facts()
     wanted = {threshold.statistic for threshold in thresholds}
     found = [
-        _empty(levels, facts),
+        None if facts.bare else _empty(levels, facts),
         _length(levels, facts),
         _requests(levels, "p95", facts, strict=True),
         _requests(levels, "p99", facts, strict="p99" in wanted),
@@ -112,13 +143,18 @@ def checks(
         _loop_lag(facts, levels),
         _together(levels),
         _counted_chunks(levels),
-        _aborted(levels),
+        None if facts.bare else _aborted(levels),
         _completed(levels, facts),
         _cut_off(facts),
         _sampled(facts),
-        _reached(levels),
+        None if facts.bare else _reached(levels),
         _held(levels),
         _lost(facts),
+        *_steady(levels, facts),
+        _workers(levels, facts),
+        _prefix_cache(levels, facts),
+        _usage(levels, facts),
+        _clock(facts),
         _little(levels, facts),
         _think_time(levels, facts),
     ]
@@ -146,7 +182,9 @@ def _marks(levels: Iterable[LevelFigures]) -> tuple[int, ...]:
 
 
 def _requests(levels: Sequence[LevelFigures], statistic: str, facts: Facts, *, strict: bool) -> Check | None:
-    used = [each for each in levels if each.requests]
+    used = [each for each in levels if each.requests and each.counted]
+    if not used and any(each.requests for each in levels):
+        return None
     if not used:
         return Check("any requests", False, 0, 1, "No level has a single request: there is nothing to believe.")
     used = [each for each in used if each.ok]
@@ -498,6 +536,176 @@ def _lost(facts: Facts) -> Check | None:
     return Check("lost requests", False, lost, 0, says)
 
 
+def _steady(levels: Sequence[LevelFigures], facts: Facts) -> list[Check | None]:
+    """Two ways not to stand still: the level's beginning differs from the rest, or it never came to rest."""
+    found: dict[int, Change] = {}
+    for level, courses in facts.courses.items():
+        changes = [change for course in courses if (change := change_of(course)) is not None]
+        if changes:
+            # how fast tokens come is the server's own pace, waits are what load makes of it
+            found[level] = max(changes, key=lambda each: (each.metric == "tpot", each.size))
+    judged = [each for each in levels if facts.courses.get(each.level)]
+    if not judged:
+        return []
+    changed = [(each, found[each.level]) for each in judged if each.level in found]
+    waits = [each for each, change in changed if _only_waits(each, change)]
+    left = [(each, change) for each, change in changed if not _only_waits(each, change)]
+    return [
+        _warm_up([(each, change) for each, change in left if math.isfinite(change.until)], facts),
+        _drift([(each, change) for each, change in left if math.isinf(change.until)], waits),
+    ]
+
+
+def _only_waits(each: LevelFigures, change: Change) -> bool:
+    """Near its capacity, an open load has a queue that comes and goes; above, one that grows without an end."""
+    return each.unit == RATE and change.metric != "tpot"
+
+
+def _how(each: LevelFigures, change: Change) -> str:
+    name = {"ttft": "TTFT", "tpot": "the time per token", "e2e": "the time of a request"}[change.metric]
+    return f"{name} went {words.change(change.before, change.after)} inside {_loads([each])}"
+
+
+def _warm_up(early: Sequence[tuple[LevelFigures, Change]], facts: Facts) -> Check:
+    if not early:
+        says = "No level begins otherwise than it goes on: the warm-up was long enough."
+        return Check("warm-up", True, 1.0, CHANGE, says)
+    each, change = max(early, key=lambda pair: pair[1].size)
+    longest = max(change.until for _, change in early)
+    settle = f", {math.ceil((facts.settle or 0.0) + longest)} s in all" if facts.settle is not None else ""
+    says = (
+        f"The warm-up leaks into {_loads([each for each, _ in early])}: {_how(each, change)} and then stood still. Let "
+        f"levels settle {math.ceil(longest)} s longer (--settle{settle})."
+    )
+    return Check("warm-up", False, math.exp(change.size), CHANGE, says, _marks(each for each, _ in early))
+
+
+def _drift(late: Sequence[tuple[LevelFigures, Change]], waits: Sequence[LevelFigures]) -> Check:
+    if late:
+        each, change = max(late, key=lambda pair: pair[1].size)
+        hold = math.ceil(HELD_LONGER * max(each.window for each, _ in late))
+        says = (
+            f"Not steady at {_loads([each for each, _ in late])}: {_how(each, change)}, and still changed at its end. "
+            f"Hold such a level for {hold} s or more, or see what else changed meanwhile."
+        )
+        return Check("drift", False, math.exp(change.size), CHANGE, says, _marks(each for each, _ in late))
+    if waits:
+        says = (
+            f"At {_loads(waits)} waits changed while the level was held, as a queue's do that comes and goes or grows: "
+            f"latencies there hang on how long that was."
+        )
+        return Check("drift", True, None, CHANGE, says, _marks(waits))
+    return Check("drift", True, 1.0, CHANGE, "Latencies stood still inside every level that is long enough to tell.")
+
+
+def _workers(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
+    names = sorted({name for gone in facts.gone.values() for name in gone})
+    if names:
+        where = [each for each in levels if each.level in facts.gone]
+        says = (
+            f"{words.series(names[:3])}{' and others' if len(names) > 3 else ''} fell silent inside {_loads(where)}: "
+            f"users and requests of {'these processes' if len(names) > 1 else 'this process'} are missing from then on."
+        )
+        return Check("lost workers", False, len(names), 0, says, _marks(where))
+    if facts.silent:
+        says = f"{facts.silent} of the load processes never told anything: their requests are missing."
+        return Check("lost workers", False, facts.silent, 0, says)
+    return None
+
+
+def _prefix_cache(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
+    """Prompts that the server had seen before cost it nothing: the run then measures the cache."""
+    over = [each for each in levels if facts.cache_hits.get(each.level, 0.0) > CACHED]
+    if facts.cache_hits:
+        worst = max(facts.cache_hits.values())
+        says = f"The server had at most {words.share(worst)} of a level's prompt tokens in its prefix cache."
+        if not over:
+            return Check("prefix cache", True, worst, CACHED, says)
+        says = (
+            f"At {_loads(over)} up to {words.share(worst)} of the prompt tokens came from the server's prefix cache: "
+            f"TTFT and throughput are those of prompts that it knew."
+        )
+        if facts.shared:
+            return Check("prefix cache", True, worst, CACHED, f"{says} The system prompt is shared.", _marks(over))
+        return Check("prefix cache", False, worst, CACHED, f"{says} {_UNIQUE}", _marks(over))
+    if facts.prompts is None:
+        return None
+    asked = [each for each in levels if each.requests]
+    many = f"The same {facts.prompts} prompts" if facts.prompts else "The same prompts"
+    says = (
+        f"{many} were asked over and over, and whether the server has a prefix cache is not known: where it has, TTFT "
+        f"and throughput are the cache's. {_UNIQUE}"
+    )
+    return Check("prefix cache", False, None, CACHED, says, _marks(asked))
+
+
+_UNIQUE = "Ask unique prompts (--llm-unique), unless your users repeat theirs as often."
+
+
+def _usage(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
+    """The server's count of tokens against the chunks that came."""
+    known = [each for each in levels if each.level in facts.tokens_a_chunk]
+    if not known:
+        return None
+    told = facts.tokens_a_chunk
+    least, most = (pick(told[each.level] for each in known) for pick in (min, max))
+    few = [each for each in known if told[each.level] < TOO_FEW_TOKENS]
+    if few:
+        says = (
+            f"At {_loads(few)} the server told {words.digits(least)} tokens for each chunk with text that came: it "
+            f"counts too few, so that tokens/s and TPOT are off."
+        )
+        return Check("usage", False, least, TOO_FEW_TOKENS, says, _marks(few))
+    if most > UNEVEN_CHUNKS * least:
+        other = [each for each in known if told[each.level] > UNEVEN_CHUNKS * least]
+        says = (
+            f"A chunk held {words.digits(least)} tokens at one level, and up to {words.digits(most)} at {_loads(other)}: "
+            f"gaps between chunks do not compare over the load."
+        )
+        return Check("usage", False, most, UNEVEN_CHUNKS * least, says, _marks(other))
+    if most > SEVERAL_TOKENS:
+        says = (
+            f"The server told up to {words.digits(most)} tokens for each chunk that came: it sends several at once, or "
+            f"counts some that it does not send. Gaps are between chunks."
+        )
+        several = [each for each in known if told[each.level] > SEVERAL_TOKENS]
+        return Check("usage", True, most, SEVERAL_TOKENS, says, _marks(several))
+    return Check("usage", True, most, SEVERAL_TOKENS, "The server's token counts fit the chunks that came.")
+
+
+def _clock(facts: Facts) -> Check | None:
+    """Whose arrival times these are, and whether all processes take them alike."""
+    if facts.clock == "kernel":
+        return Check("clock", True, None, None, "Arrival times are the kernel's.")
+    if facts.clock == "user":
+        says = "Arrival times are the load generator's own: whatever it was late is in them."
+        return Check("clock", True, None, None, says)
+    if facts.clock != "kernel and user":
+        return None
+    known = [value for value in facts.loop_lag.values() if not math.isnan(value)]
+    late = max(known, default=math.inf)
+    says = "Some load processes take arrival times from the kernel, others their own"
+    if late <= LAG_LIMIT:
+        return Check(
+            "clock", True, late, LAG_LIMIT, f"{says}; these were late by {words.duration(late)} at most.", unit="s"
+        )
+    return Check(
+        "clock", False, None if math.isinf(late) else late, LAG_LIMIT, f"{says}: they do not compare.", unit="s"
+    )
+
+
+def standing(checks: Iterable[Check], rests: Mapping[str, Collection[int]]) -> dict[str, bool]:
+    """Which numbers stand in spite of the checks that failed: those that rest on no level that one of them marks.
+
+    `rests`: by number, the levels that it rests on. A failed check that marks no level is of the whole run, but for
+    levels that never came.
+    """
+    failed = [each for each in checks if not each.ok and (each.levels or each.name != "run completed")]
+    marked = {level for each in failed for level in each.levels}
+    whole = any(not each.levels for each in failed)
+    return {name: not whole and marked.isdisjoint(levels) for name, levels in rests.items()}
+
+
 @dataclass(frozen=True)
 class _Cycle:
     """A closed-loop level that Little's law can be asked about."""
@@ -559,11 +767,11 @@ def _think_time(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     """N = X (R + Z), with the think time Z that the users were said to take."""
     think = facts.think_time
     if think is None:
-        return None
+        return _think_time_left(levels, facts) if facts.bare else None
     known = [
         each
         for each in _cycles(levels, facts)
-        if each.figures.window > 5.0 * think and _failures_count_little(each.figures, each.users)
+        if not each.figures.window <= 5.0 * think and _failures_count_little(each.figures, each.users)
     ]
     if not known:
         return None
@@ -590,9 +798,26 @@ def _think_time(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     return Check("think time", True, worst, 1.0 + LITTLE_LIMIT, says)
 
 
+def _think_time_left(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
+    """Nobody told a think time: which one the figures leave, for whoever knows better."""
+    known = list(_cycles(levels, facts))
+    if not known:
+        return None
+    none = [each.figures for each in known if each.between < NO_TIME * each.length]
+    seen = max(0.0, sum(each.between for each in known) / len(known))
+    left = f"no time at {_loads(none)}" if none else f"{words.duration(seen)} on average"
+    says = (
+        f"Users, throughput and latency leave {left} between two requests of a user (Little's law, N = X·(R + Z)). If "
+        f"the users took another think time, these figures are not of that test; tell it (--wait) to have it checked."
+    )
+    return Check("think time", True, seen, None, says, _marks(none), unit="s")
+
+
 def _failures_count_little(figures: LevelFigures, users: float) -> bool:
     """A user pauses after a failure: that is no think time, and must not be much of the users' time."""
-    return figures.errors <= FAILURES_LIMIT and figures.failed * PAUSE <= 0.02 * users * figures.window
+    if figures.errors > FAILURES_LIMIT:
+        return False
+    return math.isnan(figures.window) or figures.failed * PAUSE <= 0.02 * users * figures.window
 
 
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]{1,2})?)"

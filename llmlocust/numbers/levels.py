@@ -219,6 +219,10 @@ class LevelFigures:
     stalls: int = 0
     reached: bool = True
     metrics: Mapping[str, Summary] = field(default_factory=dict)
+    telemetry: Mapping[str, tuple[Summary, ...]] = field(default_factory=dict)
+    """What else was measured meanwhile, by source and name ("gpu.utilisation"), a summary a series; in its own unit."""
+    counted: bool = True
+    """False where nobody told how many requests there were: `requests` then only carries the share that failed."""
 
     @property
     def failed(self) -> int:

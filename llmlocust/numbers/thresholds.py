@@ -1,6 +1,11 @@
 """Thresholds: what a level must keep to count as good, written as people say it. Pure.
 
     ttft.p95 < 500ms      e2e.p99 <= 2s      errors < 1%      goodput > 20/s
+    ttft.p95 < 500ms ~ 1s                    gpu.utilisation < 85% ~ 95%
+
+Two limits are two tiers: gold before the ~, tolerated behind it. What is not ours is telemetry, by its source and
+name (`gpu.utilisation`, `vllm:kv_cache_usage_perc.p95`; without a statistic: its mean); of several series, such as
+one for each GPU, the worst is judged.
 
 A percentile of ttft, answer or e2e is judged with failed requests counted as infinitely slow: 95 of 100 requests
 have to have their first token in time, and one that failed never had it. The other metrics, means and maxima know
@@ -15,7 +20,8 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from llmlocust.numbers.formats import QUANTILES
@@ -26,7 +32,10 @@ STATISTICS = ("mean", *QUANTILES, "max")
 SHARES = ("errors",)
 RATES = ("throughput", "goodput", "output_tokens_per_s")
 
-_ALIASES = {"tokens": "output_tokens_per_s", "p99.9": "p99_9", "median": "p50"}
+GOLD, TOLERATED, FAILS, NOT_KNOWN = "gold", "tolerated", "fails", "not known"
+
+_ALIASES = {"tokens": "output_tokens_per_s"}
+_WRITTEN = {"p99.9": "p99_9", "median": "p50"} | {name: name for name in STATISTICS}
 _UNITS: dict[str, float] = {"ms": 0.001, "s": 1.0, "%": 0.01, "/s": 1.0, "": 1.0}
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -34,9 +43,10 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+_LIMIT = r"(?P<{0}limit>[0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*(?P<{0}unit>ms|s|%|/s|)"
 _SHAPE = re.compile(
-    r"\s*(?P<metric>[a-z_0-9]+?)(?:\.(?P<statistic>[a-z]+[0-9._]*))?\s*(?P<comparison><=|>=|<|>)"
-    r"\s*(?P<limit>[0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*(?P<unit>ms|s|%|/s|)\s*",
+    r"\s*(?P<name>[a-z_][a-z_0-9:./-]*?)\s*(?P<comparison><=|>=|<|>)\s*"
+    rf"{_LIMIT.format('')}(?:\s*~\s*{_LIMIT.format('more_')})?\s*",
     re.IGNORECASE,
 )
 # Failed requests count as infinitely slow in these: each request has exactly one, and a failed one never came.
@@ -56,49 +66,37 @@ class Threshold:
     limit: float
     """As written, in `unit`."""
     unit: str
+    gold: Threshold | None = None
+    """The stricter limit of two; this one is then the tolerated."""
 
     @classmethod
     def parse(cls, text: str) -> Threshold:
         """Read a threshold; ValueError, in one line with a right example, where it is none."""
         match = _SHAPE.fullmatch(text)
         if match is None:
-            raise ValueError(f"cannot read the threshold {text!r}; write it like 'ttft.p95 < 500ms' or 'errors < 1%'")
-        metric, statistic, comparison, limit, unit = (part or "" for part in match.groups())
-        metric, statistic, unit = metric.lower(), statistic.lower(), unit.lower()
-        made = cls(_ALIASES.get(metric, metric), _ALIASES.get(statistic, statistic), comparison, float(limit), unit)
-        if complaint := made._complaint():
+            raise ValueError(
+                f"cannot read the threshold {' '.join(text.split())!r}; write it like 'ttft.p95 < 500ms', "
+                f"'ttft.p95 < 500ms ~ 1s' or 'errors < 1%'"
+            )
+        metric, statistic = _split(match["name"].lower())
+        comparison, limit, unit = match["comparison"], float(match["limit"]), match["unit"].lower()
+        made = cls(metric, statistic, comparison, limit, unit)
+        if match["more_limit"] is not None:
+            made = cls(metric, statistic, comparison, float(match["more_limit"]), match["more_unit"].lower(), made)
+        if complaint := _complaint(made) or (made.gold and _complaint(made.gold)) or _tiers_complaint(made):
             raise ValueError(f"threshold {text.strip()!r}: {complaint}")
         return made
 
-    def _complaint(self) -> str:
-        if self.metric in DURATIONS:
-            if self.statistic not in STATISTICS:
-                return f"say which figure of {self.metric} ({', '.join(STATISTICS)}), like '{self.metric}.p95 < 500ms'"
-            if self.unit not in ("ms", "s"):
-                return f"a duration needs ms or s, like '{self.metric}.{self.statistic} < 500ms'"
-            return ""
-        if self.metric not in SHARES + RATES:
-            known = ", ".join((*DURATIONS, *SHARES, *RATES))
-            return f"there is no metric {self.metric!r}, only {known}; for example 'ttft.p95 < 500ms'"
-        if self.statistic:
-            return f"{self.metric} is one number for a level; write it like '{self.metric} {self._example()}'"
-        if self.metric in SHARES:
-            fits = self.unit == "%" or (self.unit == "" and self.limit < 1.0)
-        else:
-            fits = self.unit in ("/s", "")
-        return "" if fits else f"the unit does not fit; write it like '{self.metric} {self._example()}'"
-
-    def _example(self) -> str:
-        return "< 1%" if self.metric in SHARES else "> 20/s"
-
     def __str__(self) -> str:
-        return f"{self.name} {self.comparison} {self.limit:g}{self.unit}" if self._short() else self._exact()
+        if self.gold is not None:
+            return f"{self.gold} ~ {self.amount}"
+        return f"{self.name} {self.comparison} {self.amount}"
 
-    def _short(self) -> bool:
-        return float(f"{self.limit:g}") == self.limit
-
-    def _exact(self) -> str:
-        return f"{self.name} {self.comparison} {self.limit!r}{self.unit}"
+    @property
+    def amount(self) -> str:
+        """The limit with its unit, as text."""
+        short = f"{self.limit:g}"
+        return f"{short if float(short) == self.limit else repr(self.limit)}{self.unit}"
 
     @property
     def name(self) -> str:
@@ -118,15 +116,24 @@ class Threshold:
     def is_duration(self) -> bool:
         return self.metric in DURATIONS
 
+    @property
+    def is_telemetry(self) -> bool:
+        """Whether this is of something that the server's side, or somebody else, said of itself."""
+        return _is_foreign(self.metric)
+
     def met_by(self, value: float) -> bool:
         return _COMPARE[self.comparison](value, self.bound)
 
     def measured(self, figures: LevelFigures, goodput: float | None = None) -> float:
-        """What the level has of this: seconds, a share, or a second. NaN where it is not known."""
+        """What the level has of this: seconds, a share, a second, or telemetry's unit. NaN where it is not known."""
         if self.is_duration:
             return _duration(figures, self.metric, self.statistic)
         if self.metric == "goodput":
             return math.nan if goodput is None else goodput
+        if self.is_telemetry:
+            series = [each[self.statistic or "mean"] for each in figures.telemetry.get(self.metric, ())]
+            known = [each for each in series if not math.isnan(each)]
+            return (max(known) if self.is_ceiling else min(known)) if known else math.nan
         return float(getattr(figures, self.metric))
 
     def holds(self, figures: LevelFigures, goodput: float | None = None) -> bool | None:
@@ -142,6 +149,64 @@ class Threshold:
         return self.metric if self.metric in _PER_REQUEST else None
 
 
+def tier(thresholds: Iterable[Threshold], figures: LevelFigures, goodput: float | None = None) -> str:
+    """What a level is: GOLD, TOLERATED, FAILS or NOT_KNOWN. A threshold of one limit has it for both tiers."""
+    thresholds = list(thresholds)
+    held = [each.holds(figures, goodput) for each in thresholds]
+    if False in held:
+        return FAILS
+    if None in held or not held:
+        return NOT_KNOWN
+    return GOLD if all(each.holds(figures, goodput) for each in golds(thresholds)) else TOLERATED
+
+
+def golds(thresholds: Iterable[Threshold]) -> list[Threshold]:
+    """The limits of the gold tier."""
+    return [each.gold or each for each in thresholds]
+
+
+def parse_toml(text: str) -> list[Threshold]:
+    """Thresholds from TOML with the same names: `ttft.p95 = "< 500ms ~ 1s"`. ValueError, in one line."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as problem:
+        raise ValueError(f'no TOML: {problem}; write lines like ttft.p95 = "< 500ms ~ 1s"') from None
+    found = [Threshold.parse(f"{name} {limit}") for name, limit in _leaves(table)]
+    if not found:
+        raise ValueError('no threshold in it; write lines like ttft.p95 = "< 500ms ~ 1s"')
+    return found
+
+
+def _leaves(table: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted names and what they are set to: TOML makes a table of each part of a name."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{above}{key}.")
+        elif isinstance(value, str):
+            yield f"{above}{key}", value
+        else:
+            complaint = f'{above}{key} is {value!r}; write it like {above}{key} = "< 500ms ~ 1s"'
+            raise ValueError(complaint)  # noqa: TRY004  # it is the text that is wrong
+
+
+def _split(name: str) -> tuple[str, str]:
+    """A metric and its statistic: `ttft.p95` is both, `gpu.utilisation` a metric alone."""
+    for written, statistic in _WRITTEN.items():
+        if name.endswith(f".{written}"):
+            metric = name.removesuffix(f".{written}")
+            return _ALIASES.get(metric, metric), statistic
+    if _is_foreign(name):
+        return name, ""
+    metric, _, statistic = name.partition(".")
+    return _ALIASES.get(metric, metric), statistic
+
+
+def _is_foreign(metric: str) -> bool:
+    """Whether a metric is none of ours but has a source, or a name space of Prometheus, before its name."""
+    ours = (*DURATIONS, *SHARES, *RATES, *_ALIASES)
+    return metric.partition(".")[0] not in ours and any(sign in metric for sign in ".:")
+
+
 def is_good(request: Mapping[str, float], thresholds: Iterable[Threshold]) -> bool:
     """Whether a successful request (its durations in seconds, by column) keeps every latency threshold.
 
@@ -149,6 +214,40 @@ def is_good(request: Mapping[str, float], thresholds: Iterable[Threshold]) -> bo
     """
     judged = ((threshold, request.get(threshold.column or "", math.nan)) for threshold in thresholds)
     return all(math.isnan(value) or threshold.met_by(value) for threshold, value in judged)
+
+
+def _complaint(made: Threshold) -> str:
+    """What is wrong with one limit; empty where nothing is."""
+    if made.metric in DURATIONS:
+        if made.statistic not in STATISTICS:
+            return f"say which figure of {made.metric} ({', '.join(STATISTICS)}), like '{made.metric}.p95 < 500ms'"
+        fits = made.unit in ("ms", "s")
+        return "" if fits else f"a duration needs ms or s, like '{made.name} < 500ms'"
+    if made.is_telemetry:
+        fits = made.unit in ("", "%")
+        return "" if fits else f"telemetry is a number or a share, like '{made.name} < 95%' or '{made.name} < 10'"
+    if made.metric not in SHARES + RATES:
+        known = ", ".join((*DURATIONS, *SHARES, *RATES))
+        return (
+            f"there is no metric {made.metric!r}, only {known}, and telemetry by its source and name; for example "
+            f"'ttft.p95 < 500ms' or 'gpu.utilisation < 95%'"
+        )
+    example = f"{made.metric} {'< 1%' if made.metric in SHARES else '> 20/s'}"
+    if made.statistic:
+        return f"{made.metric} is one number for a level; write it like '{example}'"
+    fits = made.unit in ("/s", "")
+    if made.metric in SHARES:
+        fits = made.unit == "%" or (made.unit == "" and made.limit < 1.0)
+    return "" if fits else f"the unit does not fit; write it like '{example}'"
+
+
+def _tiers_complaint(made: Threshold) -> str:
+    """The first limit has to be the stricter: what is gold is tolerated too."""
+    gold = made.gold
+    if gold is None or (gold.bound <= made.bound if made.is_ceiling else gold.bound >= made.bound):
+        return ""
+    example = f"{made.name} {made.comparison} {made.amount} ~ {gold.amount}"
+    return f"gold comes first and is the stricter, like '{example}'"
 
 
 def _duration(figures: LevelFigures, metric: str, statistic: str) -> float:

@@ -27,6 +27,7 @@ from llmlocust.numbers.thresholds import Threshold
 
 OURS = "llmlocust"
 LOCUST = "locust"
+TABLE = "table"
 
 _OUR_FILES = (
     formats.RUN,
@@ -34,6 +35,7 @@ _OUR_FILES = (
     formats.REQUESTS,
     formats.HISTOGRAMS,
     formats.TIMELINE,
+    formats.WORKERS,
     formats.TELEMETRY,
 )
 _HISTORY, _STATS, _FAILURES = "stats_history.csv", "stats.csv", "failures.csv"
@@ -56,7 +58,7 @@ class RunFrames:
 
     prefix: Path
     source: str
-    """OURS or LOCUST: whose files these are."""
+    """OURS or LOCUST: whose files these are; TABLE: a bare table of levels."""
     levels: list[LevelFigures] = field(default_factory=list)
     info: dict[str, Any] = field(default_factory=dict)
     """run.json, or nothing."""
@@ -64,6 +66,10 @@ class RunFrames:
     histograms: pd.DataFrame | None = None
     timeline: pd.DataFrame | None = None
     """A second a row; TIMELINE_COLUMNS, those that are known."""
+    workers: pd.DataFrame | None = None
+    """A second of a process a row; WORKER_COLUMNS."""
+    telemetry: pd.DataFrame | None = None
+    """What the server's side said of itself; TELEMETRY_COLUMNS."""
     failures: pd.DataFrame | None = None
     """kind, error, count: what the failed requests were told, most frequent first."""
     files: list[Path] = field(default_factory=list)
@@ -80,7 +86,7 @@ class RunFrames:
 
         The good share of the level's successful requests times its throughput: rows may be a sample.
         """
-        rows = self._successes()
+        rows = self.successes()
         if rows is None:
             return {}
         weights = _weights(rows)
@@ -93,8 +99,8 @@ class RunFrames:
             if math.isfinite(each.throughput) and (each.level in shares or each.throughput == 0.0)
         }
 
-    def _successes(self) -> pd.DataFrame | None:
-        """The rows that count in their level's latencies."""
+    def successes(self) -> pd.DataFrame | None:
+        """The rows of requests that count in their level's latencies."""
         if self.requests is None:
             return None
         rows = self.requests
@@ -102,19 +108,19 @@ class RunFrames:
 
     def empty(self) -> dict[int, float]:
         """Share of each level's successful requests that brought no token."""
-        rows = self._successes()
+        rows = self.successes()
         return {} if rows is None else _weighted(rows, _is_empty(rows)[rows["chunks"].notna()])
 
     def whole(self) -> bool:
         """Whether answers came in one piece: known from end to end, and never in chunks."""
-        rows = self._successes()
+        rows = self.successes()
         if rows is None or rows.empty:
             return False
         return bool((rows["e2e"].notna() & rows["ttft"].isna() & (rows["chunks"] == 0)).mean() > 0.99)
 
     def busy(self) -> dict[int, float]:
         """Mean seconds for which a successful request kept its user, by level."""
-        rows = self._successes()
+        rows = self.successes()
         if rows is None:
             return {}
         told = rows["duration"] + rows["wait"].fillna(0.0) + rows["connect"].fillna(0.0)
@@ -122,7 +128,7 @@ class RunFrames:
 
     def length_noise(self) -> dict[int, float]:
         """Standard error of each level's mean output tokens, as a share of it."""
-        rows = self._successes()
+        rows = self.successes()
         if rows is None:
             return {}
         lengths = rows[rows["output_tokens"] > 0].groupby("level")["output_tokens"]
@@ -260,11 +266,11 @@ def _read(path: Path, required: Iterable[str], words: set[str], notes: list[str]
     for name in frame.columns:
         if name not in words:
             numbers = pd.to_numeric(frame[name], errors="coerce").astype(float)
-            frame[name] = numbers.where(numbers.abs() <= _MOST)
+            frame[name] = numbers.where(numbers.abs() <= MOST)
     return frame
 
 
-_MOST = 1e15
+MOST = 1e15
 """No number of ours is larger; what is, is damage."""
 
 
@@ -333,10 +339,13 @@ def _load_ours(prefix: Path, files: dict[str, Path]) -> RunFrames:
         formats.REQUESTS: ("sent", "outcome", "duration"),
         formats.HISTOGRAMS: formats.HISTOGRAM_COLUMNS,
         formats.TIMELINE: ("time", "users"),
+        formats.WORKERS: ("time", "worker"),
+        formats.TELEMETRY: formats.TELEMETRY_COLUMNS,
     }
     frames = {name: _optional(files, name, columns, run.notes) for name, columns in required.items()}
     run.requests = _with_columns(frames[formats.REQUESTS])
     run.histograms, run.timeline = frames[formats.HISTOGRAMS], frames[formats.TIMELINE]
+    run.workers, run.telemetry = frames[formats.WORKERS], frames[formats.TELEMETRY]
     if formats.LEVELS in files:
         run.levels = _read_levels(files[formats.LEVELS], run.notes)
     if not run.levels and run.requests is not None and not run.requests.empty:
@@ -414,9 +423,9 @@ def _makes_sense(read: LevelFigures) -> bool:
     means = (read.output_tokens_per_s, read.output_tokens, read.input_tokens)
     durations = [value for each in read.metrics.values() for value in (each.mean, each.most, *each.quantiles.values())]
     return (
-        all(0 <= each <= _MOST for each in counts)
+        all(0 <= each <= MOST for each in counts)
         and read.ok <= read.requests
-        and all(math.isnan(each) or 0.0 <= each <= _MOST for each in (*times, *shares, *means, *durations))
+        and all(math.isnan(each) or 0.0 <= each <= MOST for each in (*times, *shares, *means, *durations))
     )
 
 

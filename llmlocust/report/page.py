@@ -6,21 +6,23 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from llmlocust.analysis import words
 from llmlocust.analysis.breakpoints import Finding, Verdict, find, steps_of
-from llmlocust.analysis.trust import Check, Facts, checks, empty_levels, think_time_of
+from llmlocust.analysis.trust import Check, Facts, checks, empty_levels, standing, think_time_of
+from llmlocust.load.prompts import load as load_prompts
 from llmlocust.numbers.formats import ERROR_KINDS, FORMAT
 from llmlocust.numbers.levels import HEADLINE, RATE, USERS, LevelFigures, Summary
-from llmlocust.numbers.thresholds import Threshold
+from llmlocust.numbers.thresholds import NOT_KNOWN, Threshold, golds, tier
 from llmlocust.report import charts
 from llmlocust.report.charts import NUMBERS, Picture
-from llmlocust.report.frames import OURS, RunFrames
+from llmlocust.report.frames import LOCUST, OURS, TABLE, RunFrames
 from llmlocust.report.rendering import render
+from llmlocust.report.within import cache_hits, courses, gone, tokens_a_chunk, with_telemetry
 
 _METRICS = ("ttft", "answer", "e2e", "gap", "tpot")
 _STATISTICS = ("mean", "p50", "p90", "p95", "p99", "p99_9", "max")
@@ -38,6 +40,8 @@ class Report:
     """Those that were asked for; `verdict.thresholds` has the derived ones where none were."""
     unknown: Sequence[str] = ()
     """Sentences: what could not be known."""
+    gold: Finding | None = None
+    """The limit of the gold tier, where the thresholds have two."""
     unit: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -67,13 +71,29 @@ class Report:
 
 def build(run: RunFrames, thresholds: Sequence[Threshold] = ()) -> Report:
     """Judge a run."""
+    run.levels = with_telemetry(run.levels, run.telemetry, thresholds)
     # which requests are good needs limits: the given ones, or those that the verdict derives
     goodput = run.goodput(thresholds)
-    verdict = find(run.levels, thresholds, goodput, run.gone(), empty_levels(run.levels, run.empty()))
+    empty = empty_levels(run.levels, run.empty())
+    verdict = find(run.levels, thresholds, goodput, run.gone(), empty)
+    gold = None
+    if any(each.gold for each in thresholds):
+        gold = find(run.levels, golds(thresholds), goodput, run.gone(), empty).slo_limit
+        limit = verdict.slo_limit
+        verdict = replace(verdict, slo_limit=replace(limit, why=f"{limit.why}; {_gold(gold, verdict.unit)}"))
     if not thresholds:
         goodput = run.goodput(verdict.thresholds)
     found = checks(run.levels, _facts(run, verdict), verdict.thresholds)
-    return Report(run, verdict, found, goodput, tuple(thresholds), [*run.unknown, *_in_one_piece(run)])
+    return Report(run, verdict, found, goodput, tuple(thresholds), [*run.unknown, *_in_one_piece(run)], gold)
+
+
+def _gold(limit: Finding, unit: str) -> str:
+    """The highest load of the gold tier, in a few words."""
+    if not limit.reached:
+        return f"gold {'cannot be told' if limit.why.startswith('cannot') else 'holds at every level'}"
+    if limit.level_ok is None:
+        return "gold at no level"
+    return f"gold up to {words.with_unit(limit.level_ok, unit)}"
 
 
 def _in_one_piece(run: RunFrames) -> list[str]:
@@ -101,6 +121,14 @@ def _facts(run: RunFrames, verdict: Verdict) -> Facts:
         stopped=info["stopped"] if isinstance(info.get("stopped"), bool) else None,
         empty=run.empty(),
         busy=run.busy(),
+        courses=courses(run.levels, run.requests),
+        settle=_number(_mapping(info.get("plan")).get("settle")),
+        cache_hits=cache_hits(run.levels, run.telemetry),
+        prompts=_repeated(_mapping(info.get("options"))),
+        shared=bool(_mapping(info.get("options")).get("llm_system")),
+        gone=gone(run.levels, run.workers),
+        silent=_silent(run),
+        tokens_a_chunk=tokens_a_chunk(run.successes()),
         length_noise=run.length_noise(),
         rows_seen=_count(rows.get("seen")),
         rows_kept=_count(rows.get("kept")),
@@ -109,8 +137,26 @@ def _facts(run: RunFrames, verdict: Verdict) -> Facts:
         think_time=think_time_of(classes) if classes else None,
         clock=str(info["clock"]) if info.get("clock") else None,
         decisive=_decisive(run.levels, verdict),
+        bare=run.source == TABLE,
         own=[made for told in _listed(info.get("checks")) if (made := _own_check(told)) is not None],
     )
+
+
+def _repeated(told: Mapping[str, Any]) -> int | None:
+    """How many prompts were asked again and again; None where each was unique, 0 where nobody can tell how many."""
+    if told.get("llm_unique") is not False:
+        return None
+    try:
+        return len(load_prompts(str(told.get("llm_prompts") or "")))
+    except ValueError:  # a file that is elsewhere
+        return 0
+
+
+def _silent(run: RunFrames) -> int:
+    processes = _count(run.info.get("processes"))
+    if run.workers is None or processes is None:
+        return 0
+    return max(0, processes - int(run.workers["worker"].nunique()))
 
 
 def _decisive(levels: Sequence[LevelFigures], verdict: Verdict) -> set[int]:
@@ -120,6 +166,21 @@ def _decisive(levels: Sequence[LevelFigures], verdict: Verdict) -> set[int]:
     if not verdict.slo_limit.reached:
         loads.add(max((each.load for each in levels if each.load > 0), default=None))
     return {each.level for each in levels if each.load in loads}
+
+
+def stands(report: Report) -> dict[str, bool]:
+    """Which of the four numbers rest on no level that a failed check marks.
+
+    A number rests on the levels that it lies between; one that was not reached on all of them. Limits that come from
+    the lowest level rest on that one too.
+    """
+    verdict, levels = report.verdict, report.levels
+    lowest = min((each.load for each in levels if each.load > 0), default=None)
+    rests = {}
+    for name, finding in verdict.numbers().items():
+        loads = {finding.low, finding.high} | ({lowest} if name == "slo_limit" and verdict.derived else set())
+        rests[name] = {each.level for each in levels if not finding.reached or each.load in loads}
+    return standing(report.checks, rests)
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -285,7 +346,23 @@ def trust_line(report: Report) -> str:
             )
         return f"The measurement can be believed: {len(report.checks)} checks, none failed."
     names = words.series([check.name for check in failed])
-    return f"Read these numbers with care: {len(failed)} of {len(report.checks)} checks failed ({names})."
+    said = f"Read these numbers with care: {len(failed)} of {len(report.checks)} checks failed ({names})."
+    return f"{said} {_still_stands(report)}"
+
+
+def _still_stands(report: Report) -> str:
+    """Which of the four numbers can be used in spite of what failed."""
+    told = {"slo_limit": "the SLO limit", "knee": "the knee", "capacity": "capacity", "collapse": "collapse"}
+    held = stands(report)
+    fallen = [told[name] for name, holds in held.items() if not holds]
+    kept = [told[name] for name, holds in held.items() if holds]
+    if not kept:
+        return "All four numbers rest on what they doubt."
+    if not fallen:
+        return "The four numbers rest on other levels and stand."
+    stand = f"{words.series(kept)} {'stand' if len(kept) > 1 else 'stands'}"
+    rest = f"{words.series(fallen)} {'rest' if len(fallen) > 1 else 'rests'} on doubted levels"
+    return f"{_sentence(rest)[:-1]}; {stand}."
 
 
 _MARKS = {"✓": "passed", "✗": "failed", "•": "to note"}
@@ -321,17 +398,28 @@ def _data(report: Report) -> dict[str, Any]:
     ]
     verdict["thresholds"] = [str(each) for each in report.verdict.thresholds]
     verdict["derived"] = report.verdict.derived
+    if report.gold is not None:
+        verdict["gold"] = _finding(report.gold)
     verdict["says"] = headline(report)
     return {
         "format": FORMAT,
         "load": report.unit,
-        "levels": [_level(each, report.goodput) for each in report.levels],
+        "levels": [_level(each, report.goodput) | {"limits": _limits(report, each)} for each in report.levels],
         "verdict": verdict,
-        "trust": {"ok": report.trusted, "checks": [_check(each) for each in report.checks]},
+        "trust": {
+            "ok": report.trusted,
+            "stands": stands(report),
+            "checks": [_check(each) for each in report.checks],
+        },
         "source": report.run.source,
         "unknown": list(report.unknown),
         "notes": report.run.notes,
     }
+
+
+def _limits(report: Report, figures: LevelFigures) -> str:
+    met = _tier(report, figures)
+    return NOT_KNOWN if met == words.UNKNOWN else met
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
@@ -352,11 +440,11 @@ def _level(figures: LevelFigures, goodput: Mapping[int, float]) -> dict[str, Any
         "users": _plain(figures.users),
         "reached": figures.reached,
         "window": _plain(figures.window * 1000.0),
-        "requests": figures.requests,
-        "ok": figures.ok,
+        "requests": figures.requests if figures.counted else None,
+        "ok": figures.ok if figures.counted else None,
         "aborted": figures.aborted,
         "errors": _plain(figures.errors),
-        "error_kinds": dict(figures.error_kinds),
+        "error_kinds": dict(figures.error_kinds) if figures.counted else {},
         "throughput": _plain(figures.throughput),
         "goodput": _plain(goodput.get(figures.level)),
         "output_tokens_per_s": _plain(figures.output_tokens_per_s),
@@ -413,7 +501,7 @@ class Column:
 def columns(report: Report) -> list[Column]:
     """The columns of the table that have anything to tell."""
     made = [
-        _column(report, "sent", "requests", [f"{each.requests}" for each in report.levels], None),
+        _column(report, "sent", "requests", [_sent(each) for each in report.levels], None),
         _column(report, "failed", "requests", [words.share(each.errors) for each in report.levels], "errors"),
         _rate(report, "ok/s", "requests", "throughput", [each.throughput for each in report.levels]),
         _rate(report, "good/s", "requests", "goodput", [report.goodput.get(e.level, math.nan) for e in report.levels]),
@@ -437,7 +525,18 @@ def columns(report: Report) -> list[Column]:
             if _known(report, metric, statistic):
                 values = [_value(each.metric(metric), statistic) for each in report.levels]
                 made.append(_column(report, statistic.replace("_", "."), _GROUPS[metric], values, (metric, statistic)))
+    for limit in {each.name: each for each in report.verdict.thresholds if each.is_telemetry}.values():
+        values = [_foreign(limit, limit.measured(each)) for each in report.levels]
+        made.append(_column(report, limit.name, "telemetry", values, (limit.metric, limit.statistic)))
     return [each for each in made if any(cell != words.UNKNOWN for cell in each.cells)]
+
+
+def _foreign(limit: Threshold, value: float) -> str:
+    return words.share(value) if limit.unit == "%" else words.digits(value)
+
+
+def _sent(figures: LevelFigures) -> str:
+    return f"{figures.requests}" if figures.counted else words.UNKNOWN
 
 
 def _value(summary: Summary, statistic: str) -> str:
@@ -512,6 +611,14 @@ def _holds(report: Report, figures: LevelFigures) -> str:
     return "not known" if None in told else "holds"
 
 
+def _tier(report: Report, figures: LevelFigures) -> str:
+    """How a level stands to the limits: which of two tiers it meets, where there are two."""
+    holds = _holds(report, figures)
+    if holds != "holds" or report.gold is None:
+        return holds
+    return tier(report.verdict.thresholds, figures, report.goodput.get(figures.level))
+
+
 # -- what was run
 
 
@@ -540,11 +647,12 @@ def facts(report: Report) -> list[tuple[str, str]]:
             ),
         ),
         ("Versions", versions),
-        ("Read from", "llmlocust's files" if run.source == OURS else "Locust's own CSV files"),
+        ("Read from", _READ_FROM[run.source]),
     ]
     return [(name, str(value)) for name, value in pairs if value not in (None, "", "None")]
 
 
+_READ_FROM = {OURS: "llmlocust's files", LOCUST: "Locust's own CSV files", TABLE: "a table of levels"}
 _VERSIONS = {"llmlocust": "llmlocust", "locust": "Locust", "python": "Python"}
 
 
@@ -696,7 +804,7 @@ def _errors_caption(report: Report) -> str:
     for each in report.levels:
         for kind, count in each.error_kinds.items():
             totals[kind] = totals.get(kind, 0) + count
-    if not totals:
+    if not totals or not all(each.counted for each in report.levels):
         return "Shares of the requests of each level that failed."
     kind = max(totals, key=lambda each: totals[each])
     failed, sent = sum(totals.values()), sum(each.requests for each in report.levels)
@@ -749,6 +857,7 @@ def _html(report: Report) -> str:
             {
                 "load": words.load(each.load) if math.isfinite(each.load) else words.UNKNOWN,
                 "holds": _holds(report, each),
+                "tier": _tier(report, each),
                 "doubted": each.level in marked,
                 "cells": [(column.cells[place], column.broken[place], column.judged[place]) for column in table],
             }
@@ -804,6 +913,8 @@ def _grouped(table: Iterable[Column]) -> list[tuple[str, int]]:
 
 def _again(report: Report) -> str:
     limits = "".join(f' --threshold "{each}"' for each in report.thresholds)
+    if report.run.source == TABLE:
+        return f"llmlocust report --table {report.run.files[0].name}{limits}"
     return f"llmlocust report {report.run.prefix.name}{limits}"
 
 
@@ -887,7 +998,7 @@ def _markdown_table(report: Report) -> list[str]:
     for row, each in enumerate(report.levels):
         cells = [f"**{column.cells[row]}** ✗" if column.broken[row] else column.cells[row] for column in table]
         load = words.load(each.load) if math.isfinite(each.load) else words.UNKNOWN
-        lines.append(f"| {load} | {_holds(report, each)} | {' | '.join(cells)} |")
+        lines.append(f"| {load} | {_tier(report, each)} | {' | '.join(cells)} |")
     asked = words.series([f"`{each}`" for each in report.verdict.thresholds])
     source = "derived from the lowest level, as none were given" if report.verdict.derived else "as given"
     lines += ["", f"Limits: {asked} ({source})."]

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 from closed_queue import case, closed_queue, figures
 
-from llmlocust.analysis.trust import Check, Facts, checks, think_time_of
+from llmlocust.analysis.course import Course
+from llmlocust.analysis.trust import Check, Facts, checks, standing, think_time_of
 from llmlocust.numbers.thresholds import Threshold
 
 
@@ -305,3 +306,129 @@ def test_where_nothing_succeeded_nothing_is_the_slowest():
 
 def test_no_levels_at_all():
     assert {each.name: each.ok for each in checks([])} == {"any requests": False}
+
+
+# -- what went on inside a level
+
+
+SLOW_FIRST = Course("tpot", 3.0, (0.05, 0.049, *(0.02, 0.0201) * 4))
+SLOWER = Course("tpot", 3.0, tuple(0.02 * 1.1**place for place in range(10)))
+STEADY = Course("tpot", 3.0, (0.02, 0.0201) * 5)
+
+
+def inside(*courses, unit="users", **facts):
+    levels = [replace(each, unit=unit, window=30.0) for each in closed_queue((4, 8), 64)]
+    return named(checks(levels, Facts(courses={0: [STEADY], 1: courses}, **facts)))
+
+
+def test_a_warm_up_that_leaks_marks_its_level():
+    found = inside(SLOW_FIRST, settle=5.0)
+    check = found["warm-up"]
+    assert not check.ok
+    assert check.levels == (1,)
+    assert "the time per token went 49.5 → 20 ms inside 8 users" in check.says
+    assert "6 s longer (--settle, 11 s in all)" in check.says
+    assert found["drift"].ok
+
+
+def test_drift_marks_its_level_and_says_how_long_to_hold():
+    found = inside(SLOWER)
+    assert not found["drift"].ok
+    assert found["drift"].levels == (1,)
+    assert "Hold such a level for 90 s or more" in found["drift"].says
+    assert found["warm-up"].ok
+
+
+def test_waits_in_an_open_load_are_said_and_doubt_nothing():
+    waits = replace(SLOWER, metric="ttft")
+    assert not inside(waits)["drift"].ok
+    check = inside(waits, unit="rate")["drift"]
+    assert check.ok
+    assert check.levels == (1,)
+    assert not inside(SLOWER, waits, unit="rate")["drift"].ok  # the server's own pace is another thing
+
+
+def test_nothing_is_said_where_nothing_is_known_of_the_inside():
+    assert not {"drift", "warm-up"} & set(named(checks(closed_queue((4, 8), 64))))
+    assert inside(STEADY)["drift"].ok
+    assert inside(STEADY)["warm-up"].ok
+
+
+# -- processes, caches, counts, clocks
+
+
+def of_facts(**facts):
+    return named(checks(closed_queue((4, 8), 64), Facts(**facts)))
+
+
+def test_a_process_that_falls_silent_marks_its_level():
+    check = of_facts(gone={1: ["host:12"]})["lost workers"]
+    assert not check.ok
+    assert check.levels == (1,)
+    assert "host:12 fell silent inside 8 users" in check.says
+    assert not of_facts(silent=2)["lost workers"].ok
+    assert "lost workers" not in of_facts()
+
+
+def test_prefix_cache_by_the_servers_counters():
+    check = of_facts(cache_hits={0: 0.02, 1: 0.6}, prompts=20)["prefix cache"]
+    assert not check.ok
+    assert check.levels == (1,)
+    assert "up to 60 % of the prompt tokens" in check.says
+    assert of_facts(cache_hits={0: 0.02, 1: 0.1}, prompts=20)["prefix cache"].ok  # it has a cache, and it did not help
+    shared = of_facts(cache_hits={1: 0.6}, shared=True)["prefix cache"]
+    assert shared.ok
+    assert shared.levels == (1,)
+
+
+def test_repeated_prompts_are_doubted_where_nobody_counts():
+    check = of_facts(prompts=20)["prefix cache"]
+    assert not check.ok
+    assert check.levels == (0, 1)
+    assert check.says.startswith("The same 20 prompts were asked over and over")
+    assert of_facts(prompts=0)["prefix cache"].says.startswith("The same prompts were")
+    assert "prefix cache" not in of_facts(prompts=None)
+
+
+@pytest.mark.parametrize(
+    "told, ok, marks",
+    [
+        ({0: 1.0, 1: 1.01}, True, ()),
+        ({0: 0.5, 1: 1.0}, False, (0,)),
+        ({0: 4.0, 1: 4.1}, True, (0, 1)),
+        ({0: 1.0, 1: 3.0}, False, (1,)),
+    ],
+)
+def test_usage_against_chunks(told, ok, marks):
+    check = of_facts(tokens_a_chunk=told)["usage"]
+    assert (check.ok, check.levels) == (ok, marks)
+
+
+@pytest.mark.parametrize(
+    "clock, lag, ok",
+    [
+        ("kernel", 0.3, True),
+        ("user", 0.3, True),  # the event loop's lag is what speaks then
+        ("kernel and user", 0.001, True),
+        ("kernel and user", 0.3, False),
+    ],
+)
+def test_whose_clock_it_is(clock, lag, ok):
+    assert of_facts(clock=clock, loop_lag={0: lag})["clock"].ok is ok
+
+
+def test_two_clocks_whose_lateness_nobody_knows_do_not_compare():
+    assert not of_facts(clock="kernel and user")["clock"].ok
+    assert "clock" not in of_facts(clock="")
+
+
+# -- what still stands
+
+
+def test_numbers_stand_that_rest_on_no_marked_level():
+    rests = {"slo_limit": {0, 1}, "knee": {2, 3}}
+    assert standing([Check("drift", False, 2.0, 1.2, "", (1,))], rests) == {"slo_limit": False, "knee": True}
+    assert standing([Check("drift", True, 1.0, 1.2, "", (1,))], rests) == {"slo_limit": True, "knee": True}
+    assert standing([Check("run ended", False, None, None, "")], rests) == {"slo_limit": False, "knee": False}
+    # levels that never came spoil none that did
+    assert standing([Check("run completed", False, 3, 5, "")], rests) == {"slo_limit": True, "knee": True}

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlocust.numbers.levels import LevelFigures, Summary
-from llmlocust.numbers.thresholds import DURATIONS, RATES, STATISTICS, Threshold, is_good
+from llmlocust.numbers.thresholds import DURATIONS, RATES, STATISTICS, Threshold, golds, is_good, parse_toml, tier
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,11 @@ from llmlocust.numbers.thresholds import DURATIONS, RATES, STATISTICS, Threshold
         ("goodput > 20/s", "goodput", 20.0),
         ("throughput >= 20", "throughput", 20.0),
         ("tokens > 1e3/s", "output_tokens_per_s", 1000.0),
+        ("ttft.p95 < 500ms ~ 1s", "ttft.p95", 1.0),
+        ("goodput > 20/s ~ 15/s", "goodput", 15.0),
+        ("GPU.utilisation < 85% ~ 95%", "gpu.utilisation", 0.95),
+        ("vllm:kv_cache_usage_perc.p95 < 0.9", "vllm:kv_cache_usage_perc.p95", 0.9),
+        ("server.queue.depth.p99.9 < 10", "server.queue.depth.p99_9", 10.0),
     ],
 )
 def test_reads_what_people_write(text, name, bound):
@@ -48,7 +53,13 @@ def test_reads_what_people_write(text, name, bound):
         "errors.p95 < 1%",
         "goodput > 20ms",
         "goodput.mean > 20/s",
-        "ttft.p95 < 500ms ~ 1s",
+        "ttft.p95 < 1s ~ 500ms",
+        "goodput > 15/s ~ 20/s",
+        "ttft.p95 < 500ms ~ 1",
+        "ttft.p95 < 500ms ~",
+        "tokens.p95 > 5",
+        "gpu.utilisation < 5ms",
+        "utilisation < 95%",
         "<script>",
     ],
 )
@@ -73,7 +84,9 @@ def test_examples_in_messages_are_right():
 
 
 made = st.builds(
-    lambda which, comparison, limit: f"{which[0]} {comparison} {limit}{which[1]}",
+    lambda which, comparison, limits: (
+        f"{which[0]} {comparison} " + " ~ ".join(f"{limit}{which[1]}" for limit in in_tiers(comparison, limits))
+    ),
     st.one_of(
         st.tuples(
             st.tuples(st.sampled_from(DURATIONS), st.sampled_from(STATISTICS)).map(".".join),
@@ -81,10 +94,16 @@ made = st.builds(
         ),
         st.tuples(st.sampled_from(RATES), st.sampled_from(["", "/s"])),
         st.just(("errors", "%")),
+        st.tuples(st.sampled_from(["gpu.utilisation", "vllm:waiting.max"]), st.sampled_from(["", "%"])),
     ),
     st.sampled_from(["<", "<=", ">", ">="]),
-    st.floats(0, 1e12, allow_nan=False).map(repr),
+    st.lists(st.floats(0, 1e12, allow_nan=False), min_size=1, max_size=2),
 )
+
+
+def in_tiers(comparison, limits):
+    """The stricter first."""
+    return [repr(limit) for limit in sorted(limits, reverse=comparison.startswith(">"))]
 
 
 @given(made)
@@ -127,3 +146,58 @@ def test_a_request_is_good_when_it_keeps_every_latency_limit():
     assert is_good({"ttft": 0.4}, limits)
     assert not is_good({"ttft": 0.6}, limits)
     assert not is_good({"ttft": 0.4, "gap_max": 0.3}, limits)
+
+
+# -- tiers
+
+
+TTFT = Threshold.parse("ttft.p95 < 500ms ~ 1s")
+
+
+@pytest.mark.parametrize("seconds, met", [(0.4, "gold"), (0.5, "tolerated"), (0.9, "tolerated"), (1.0, "fails")])
+def test_a_level_meets_a_tier(seconds, met):
+    figures = level(metrics={"ttft": Summary(100, seconds, seconds, {"p95": seconds})})
+    assert tier([TTFT], figures) == met
+    assert TTFT.holds(figures) is (met != "fails")  # the tolerated limit is the threshold's own
+
+
+def test_the_worst_threshold_tells_the_tier():
+    figures = level(metrics={"ttft": Summary(100, 0.4, 0.4, {"p95": 0.4})})
+    assert tier([TTFT, Threshold.parse("throughput > 4/s")], figures) == "gold"
+    assert tier([TTFT, Threshold.parse("throughput > 6/s ~ 4/s")], figures) == "tolerated"
+    assert tier([TTFT, Threshold.parse("throughput > 6/s")], figures) == "fails"
+    assert tier([TTFT, Threshold.parse("e2e.p95 < 1s")], figures) == "not known"
+    assert tier([], figures) == "not known"
+
+
+def test_the_gold_limits_are_thresholds_of_their_own():
+    assert [str(each) for each in golds([TTFT, Threshold.parse("errors < 1%")])] == ["ttft.p95 < 500ms", "errors < 1%"]
+
+
+def test_telemetry_is_judged_by_its_worst_series():
+    cards = (Summary(9, 0.5, 0.6, {"p95": 0.55}), Summary(9, 0.9, 0.99, {"p95": 0.97}))
+    figures = level(telemetry={"gpu.utilisation": cards})
+    assert tier([Threshold.parse("gpu.utilisation < 85% ~ 95%")], figures) == "tolerated"
+    assert tier([Threshold.parse("gpu.utilisation.p95 < 85% ~ 95%")], figures) == "fails"
+    assert tier([Threshold.parse("gpu.utilisation.max > 50%")], figures) == "gold"
+    assert tier([Threshold.parse("gpu.memory < 95%")], figures) == "not known"
+
+
+def test_toml_has_the_same_names():
+    text = """
+    errors = "< 1%"
+    ttft.p95 = "< 500ms ~ 1s"
+    [gpu]
+    utilisation = "< 85% ~ 95%"
+    """
+    read = ["errors < 1%", "ttft.p95 < 500ms ~ 1s", "gpu.utilisation < 85% ~ 95%"]
+    assert [str(each) for each in parse_toml(text)] == read
+
+
+@pytest.mark.parametrize("text", ["", "ttft.p95 = 500", "ttft.p95 <", 'speed = "> 5"', 'ttft = "< 500ms"', "[ttft]"])
+def test_toml_that_holds_no_thresholds_is_told_in_one_line(text):
+    with pytest.raises(ValueError) as raised:
+        parse_toml(text)
+    said = str(raised.value)
+    assert "\n" not in said
+    assert "<" in said

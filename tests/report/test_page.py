@@ -88,7 +88,7 @@ def test_json_has_the_promised_shape(report):
     for name in ("slo_limit", "knee", "capacity", "collapse"):
         assert set(verdict[name]) == FINDING
     assert all(set(cliff) == {"between", "what", "why"} for cliff in verdict["cliffs"])
-    assert set(told["trust"]) == {"ok", "checks"}
+    assert set(told["trust"]) == {"ok", "stands", "checks"}
     for check in told["trust"]["checks"]:
         assert {"name", "ok", "value", "limit", "says"} <= set(check)
 

@@ -1,0 +1,529 @@
+"""Whether runs that were spoiled on purpose are marked, and clean ones are not.
+
+    python bench/spoiled.py [--runs 60] [--seed 100000]      virtual runs: so many of each kind, and five times as many clean
+    python bench/spoiled.py --real 2                         real runs against the simulator: so many of each kind
+
+A virtual run is a staircase of 30 s levels in front of a server with slots, drawn from its seed: requests, levels,
+seconds, processes and counters as the plugin would have written them. Each kind is spoiled in several ways:
+
+    slow generator      its process is full, or held up by something else: tokens are read late and together
+    short warm-up       the server is cold when the run begins, or at each new load, for a part of the window
+    repeated prompts    and a server with a prefix cache: told by its counters, or by the options of the run
+    drift               the server gets slower in the course of a level, slowly or at once
+    worker killed       one of several load processes dies inside a level, with what it had not yet reported
+
+A run counts as marked where a check fails that marks a level that was spoiled, or the whole run; a clean one where any
+check fails. "by its own check" is where the check that is meant for it did so.
+"""
+
+import argparse
+import heapq
+import math
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from llmlocust.analysis.trust import Check
+from llmlocust.numbers import formats
+from llmlocust.numbers.levels import RATE, USERS, Level, LevelFigures, Tally
+from llmlocust.report.frames import OURS, RunFrames
+from llmlocust.report.page import build
+
+SETTLE, HOLD, RAMP = 10.0, 30.0, 2.0
+EPOCH = 1_795_000_000.0
+REPORTS = 3.0
+MARKED, FALSE_ALARMS = 0.95, 0.02
+CLEAN = "clean"
+OWN_CHECKS = {
+    "slow generator": ("client CPU", "token times", "event loop lag"),
+    "short warm-up": ("warm-up",),
+    "repeated prompts": ("prefix cache",),
+    "drift": ("drift",),
+    "worker killed": ("lost workers",),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=60, help="of each kind")
+    parser.add_argument("--seed", type=int, default=100_000, help="of the first; others follow")
+    parser.add_argument("--real", type=int, default=0, metavar="N", help="real runs instead, N of each kind")
+    parser.add_argument("--verbose", action="store_true", help="say what each missed run, and each false alarm, was")
+    options = parser.parse_args()
+    if options.real:
+        import spoiled_real
+
+        results = spoiled_real.results(options.real)
+    else:
+        results = virtual_results(options.runs, options.seed)
+    table(list(results), verbose=options.verbose)
+
+
+@dataclass(frozen=True)
+class Result:
+    kind: str
+    how: str
+    marked: bool
+    own: bool
+    """By the check that is meant for it."""
+    failed: tuple[str, ...]
+    what: str
+
+
+def table(results: list[Result], *, verbose: bool) -> None:
+    print("| kind | runs | marked | by its own check | required |")
+    print("|---|---:|---:|---:|---:|")
+    spoiled = [each for each in results if each.kind != CLEAN]
+    for kind in (*OWN_CHECKS, "all of these", CLEAN):
+        some = [each for each in results if each.kind == kind] if kind != "all of these" else spoiled
+        if some:
+            own = "" if kind == CLEAN else f"{sum(each.own for each in some) / len(some):.1%}"
+            required = f"≤ {FALSE_ALARMS:.0%}" if kind == CLEAN else f"≥ {MARKED:.0%}"
+            print(
+                f"| {kind} | {len(some)} | {sum(each.marked for each in some) / len(some):.1%} | {own} | {required} |"
+            )
+    for each in results if verbose else []:
+        if each.marked == (each.kind == CLEAN):
+            print(f"{each.kind}, {each.how}: {each.what}; failed: {', '.join(each.failed) or 'none'}")
+
+
+def judged(kind: str, how: str, run: RunFrames, spoiled: set[int], what: str) -> Result:
+    """What the report's checks say of a run whose truth is known."""
+    failed = [each for each in build(run).checks if not each.ok]
+    hits = [each for each in failed if not each.levels or spoiled & set(each.levels)]
+    marked = bool(failed) if kind == CLEAN else bool(hits)
+    own = any(each.name in OWN_CHECKS.get(kind, ()) for each in hits)
+    return Result(kind, how, marked, own, tuple(said(each) for each in failed), what)
+
+
+def said(check: Check) -> str:
+    return f"{check.name} {list(check.levels)}"
+
+
+# -- virtual runs
+
+
+def virtual_results(runs: int, seed: int) -> Iterator[Result]:
+    kinds = [kind for kind in OWN_CHECKS for _ in range(runs)] + [CLEAN] * (len(OWN_CHECKS) * runs)
+    for number, kind in enumerate(kinds, seed):
+        made = Virtual(number, kind)
+        yield judged(kind, made.how, made.frames(), made.spoiled, f"seed {number}, {made.described()}")
+
+
+@dataclass
+class System:
+    slots: int
+    step: float
+    per_sequence: float
+    prefill: float
+    answer: float
+    spread: float
+    think: float
+    open: bool
+    queue: float
+    """Requests that may wait; more are refused."""
+
+    def service(self, batch: float) -> float:
+        return self.prefill + self.answer * (self.step + self.per_sequence * batch)
+
+    @property
+    def capacity(self) -> float:
+        """Users, or requests a second."""
+        rate = self.slots / self.service(self.slots)
+        return rate if self.open else rate * (self.service(self.slots) + self.think)
+
+
+@dataclass
+class Request:
+    sent: float
+    wait: float
+    first: float = math.nan
+    ended: float = math.nan
+    tokens: int = 0
+    worker: int = 0
+    refused: bool = False
+
+
+@dataclass
+class Virtual:
+    """One virtual run, spoiled as its kind says."""
+
+    seed: int
+    kind: str
+    how: str = ""
+    spoiled: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+        self.system = self._system()
+        self.levels = self._levels()
+        self.workers = self.random.choice([1, 2, 3, 4, 8])
+        self.slow: list[tuple[float, float, float, float]] = []
+        """When the server is slower: from, until, by which factor at the beginning and at the end."""
+        self.cache = 0.0
+        """Share of a prompt's reading that a known prompt saves."""
+        self.late: dict[int, float] = {}
+        """By level, seconds by which the generator's reads come late."""
+        self.killed: tuple[int, float] | None = None
+        self.told: dict[str, object] = {}
+        self.counters = self.random.random() < 0.3
+        spoil = {
+            "slow generator": self._slow_generator,
+            "short warm-up": self._short_warm_up,
+            "repeated prompts": self._repeated_prompts,
+            "drift": self._drift,
+            "worker killed": self._worker_killed,
+        }
+        if self.kind != CLEAN:
+            spoil[self.kind]()
+        self.requests = list(self._simulate())
+
+    def described(self) -> str:
+        loads = ", ".join(f"{each.load:g}" for each in self.levels)
+        return f"{self.system.slots} slots, capacity {self.system.capacity:.0f}, loads {loads}, spoiled {sorted(self.spoiled)}"
+
+    # -- drawing
+
+    def _log(self, low: float, high: float) -> float:
+        return math.exp(self.random.uniform(math.log(low), math.log(high)))
+
+    def _system(self) -> System:
+        slots = round(self._log(6, 120))
+        step = self._log(0.008, 0.03)
+        return System(
+            slots=slots,
+            step=step,
+            per_sequence=step * self.random.uniform(0.05, 1.2) / slots,
+            prefill=self._log(0.02, 0.3),
+            answer=self._log(25, 150),
+            spread=self.random.uniform(0.1, 0.6),
+            think=self.random.choice([0.0, self._log(0.5, 4.0)]),
+            open=self.random.random() < 0.2,
+            queue=self.random.choice([math.inf, math.inf, slots * self.random.uniform(0.5, 2.0)]),
+        )
+
+    def _levels(self) -> list[Level]:
+        top = self._log(0.5, 2.5) * self.system.capacity
+        top = top if self.system.open else min(300.0, top)
+        count = self.random.randint(5, 9)
+        wanted = [
+            top * (0.08 + 0.92 * (place / (count - 1)) ** self.random.uniform(1.0, 1.6)) for place in range(count)
+        ]
+        loads = sorted({float(max(1, round(each))) for each in wanted} if not self.system.open else set(wanted))
+        unit = RATE if self.system.open else USERS
+        length = SETTLE + HOLD
+        levels = [Level(index, load, unit, index * length, index * length + SETTLE) for index, load in enumerate(loads)]
+        for each in levels:
+            each.ended = each.began + length
+        return levels
+
+    def _some_level(self) -> Level:
+        """One that has enough requests to tell anything."""
+        busy = [each for each in self.levels if self._expected(each) >= 60 and self._cycles(each) >= 6]
+        return self.random.choice(busy or self.levels[-1:])
+
+    def _rate(self, level: Level) -> float:
+        system = self.system
+        top = system.slots / system.service(system.slots)
+        if system.open:
+            return min(level.load, top)
+        return min(top, level.load / (system.service(min(level.load, system.slots)) + system.think))
+
+    def _expected(self, level: Level) -> float:
+        return self._rate(level) * HOLD
+
+    def _cycles(self, level: Level) -> float:
+        """How often each user asks inside the window."""
+        if self.system.open:
+            return HOLD / self.system.service(self.system.slots)
+        return self._rate(level) * HOLD / level.load
+
+    # -- spoiling
+
+    def _slow_generator(self) -> None:
+        first = self.random.randrange(len(self.levels))
+        self.how = self.random.choice(["full", "held up"])
+        late = self._log(0.05, 0.5)
+        for each in self.levels[first:] if self.how == "full" else [self.levels[first]]:
+            self.late[each.index] = late
+            self.spoiled.add(each.index)
+
+    def _short_warm_up(self) -> None:
+        self.how = self.random.choice(["cold at the beginning", "cold at every load"])
+        factor = self.random.uniform(1.8, 5.0)
+        cold = SETTLE + HOLD * self.random.uniform(0.1, 0.45)
+        chosen = self.levels if self.how == "cold at every load" else [self._some_level()]
+        if self.how == "cold at the beginning":  # the run begins at this level
+            self._begin_at(chosen[0])
+            chosen = self.levels[:1]
+        for each in chosen:
+            self.slow.append((each.began, each.began + cold, factor, self.random.choice([factor, 1.0 + factor / 3.0])))
+            self.spoiled.add(each.index)
+
+    def _begin_at(self, level: Level) -> None:
+        kept = self.levels[level.index :]
+        for index, each in enumerate(kept):
+            each.index = index
+            each.began, each.settled, each.ended = (
+                index * (SETTLE + HOLD),
+                index * (SETTLE + HOLD) + SETTLE,
+                (index + 1) * (SETTLE + HOLD),
+            )
+        self.levels = kept
+
+    def _repeated_prompts(self) -> None:
+        self.how = self.random.choice(["counters", "options"])
+        self.cache = self.random.uniform(0.5, 0.95)
+        self.counters = self.how == "counters"
+        if self.how == "options":
+            self.told = {"llm_unique": False, "llm_prompts": "short"}
+        self.spoiled = {each.index for each in self.levels}
+
+    def _drift(self) -> None:
+        self.how = self.random.choice(["slowly", "at once"])
+        level = self._some_level()
+        factor = self.random.uniform(1.4, 3.0)
+        if self.how == "slowly":
+            self.slow.append((level.settled or 0.0, level.ended or 0.0, 1.0, factor))
+        else:
+            begins = (level.settled or 0.0) + HOLD * self.random.uniform(0.3, 0.7)
+            self.slow.append((begins, level.ended or 0.0, factor, factor))
+        self.spoiled.add(level.index)
+
+    def _worker_killed(self) -> None:
+        self.workers = self.random.choice([2, 3, 4, 8])
+        level = self.random.choice(self.levels)
+        moment = (level.settled or 0.0) + self.random.uniform(0.0, 0.85) * HOLD
+        self.killed = (self.random.randrange(self.workers), moment)
+        self.how = f"one of {self.workers}"
+        self.spoiled.add(level.index)
+
+    # -- running
+
+    def _speed(self, moment: float) -> float:
+        """By which factor the server is slower."""
+        for begins, ends, before, after in self.slow:
+            if begins <= moment < ends:
+                return before + (after - before) * (moment - begins) / (ends - begins)
+        return 1.0
+
+    def _simulate(self) -> Iterator[Request]:
+        slots = [0.0] * self.system.slots  # when each is free
+        in_flight: list[float] = []
+        for moment, user in self._arrivals():
+            while in_flight and in_flight[0] <= moment:
+                heapq.heappop(in_flight)
+            request = Request(moment, self.random.expovariate(1 / 2e-4), worker=user % self.workers)
+            if len(in_flight) >= self.system.slots + self.system.queue:
+                request.refused, request.ended = True, moment + 0.003
+                self._again(request.ended + 1.0, user)
+            else:
+                self._serve(request, slots, len(in_flight))
+                heapq.heappush(in_flight, request.ended)
+                self._again(request.ended + self.system.think * self.random.uniform(0.5, 1.5), user)
+            yield request
+
+    def _arrivals(self) -> Iterator[tuple[float, int]]:
+        self._next: list[tuple[float, int]] = []
+        users = 0
+        for level in self.levels:
+            if self.system.open:
+                moment = level.began + self.random.expovariate(level.load)
+                while moment < (level.ended or 0.0):
+                    yield moment, self.random.randrange(self.workers)
+                    moment += self.random.expovariate(level.load)
+                continue
+            for user in range(users, int(level.load)):
+                heapq.heappush(self._next, (level.began + RAMP * self.random.random(), user))
+            users = int(level.load)
+            while self._next and self._next[0][0] < (level.ended or 0.0):
+                yield heapq.heappop(self._next)
+
+    def _again(self, moment: float, user: int) -> None:
+        dead = self.killed is not None and user % self.workers == self.killed[0] and moment > self.killed[1]
+        if not self.system.open and not dead:
+            heapq.heappush(self._next, (moment, user))
+
+    def _serve(self, request: Request, slots: list[float], waiting: int) -> None:
+        system, normal = self.system, self.random.gauss
+        begins = max(request.sent, heapq.heappop(slots))
+        speed = self._speed(begins)
+        known = 1.0 - self.cache if self.random.random() < 0.9 else 1.0
+        read = system.prefill * known * speed * math.exp(normal(0.0, 0.15))
+        step = (system.step + system.per_sequence * min(waiting + 1, system.slots)) * speed
+        request.tokens = max(2, round(system.answer * math.exp(normal(0.0, system.spread))))
+        request.first = begins + read + step * self.random.random()
+        request.ended = request.first + (request.tokens - 1) * step * math.exp(normal(0.0, 0.02))
+        heapq.heappush(slots, request.ended)
+
+    # -- writing
+
+    def frames(self) -> RunFrames:
+        seen = [each for each in self.requests if self._reported(each)]
+        rows = self._rows(seen)
+        figures = [self._figures(each, rows) for each in self.levels]
+        run = RunFrames(Path("virtual"), OURS, figures, self._info(len(self.requests), len(seen)), requests=rows)
+        run.timeline, run.workers, run.telemetry = self._timeline(), self._worker_rows(), self._telemetry(rows)
+        return run
+
+    def _reported(self, request: Request) -> bool:
+        """A process that dies takes with it what it had not yet told."""
+        if self.killed is None or request.worker != self.killed[0]:
+            return True
+        return request.ended < self.killed[1] - self.killed[1] % REPORTS
+
+    def _level_at(self, moment: float) -> Level | None:
+        return next((each for each in self.levels if each.began <= moment < (each.ended or 0.0)), None)
+
+    def _rows(self, requests: list[Request]) -> pd.DataFrame:
+        rows = []
+        for each in requests:
+            level = self._level_at(each.sent)
+            late = self.late.get(level.index, 0.0) if level else 0.0
+            ok = not each.refused
+            e2e, ttft = each.ended - each.sent + late * 0.5, each.first - each.sent + late * self.random.random()
+            rows.append(
+                {
+                    "level": level.index if level else math.nan,
+                    "measured": int(level is not None and level.holds(each.sent)),
+                    "sent": each.sent + EPOCH,
+                    "outcome": "ok" if ok else "http_503",
+                    "error": "" if ok else "overloaded",
+                    "e2e": e2e * 1e3 if ok else math.nan,
+                    "ttft": ttft * 1e3 if ok else math.nan,
+                    "answer": ttft * 1e3 if ok else math.nan,
+                    "tpot": (e2e - ttft) * 1e3 / (each.tokens - 1) if ok else math.nan,
+                    "duration": e2e * 1e3 if ok else 3.0,
+                    "wait": each.wait * 1e3,
+                    "connect": math.nan,
+                    "output_tokens": each.tokens if ok else math.nan,
+                    "chunks": each.tokens if ok else 0,
+                    "input_tokens": 50.0 if ok else math.nan,
+                    "token_source": "usage" if ok else "",
+                    "weight": 1.0,
+                    "worker": f"w{each.worker}",
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def _figures(self, level: Level, rows: pd.DataFrame) -> LevelFigures:
+        tally = Tally()
+        settled, ended = (EPOCH + (each or 0.0) for each in (level.settled, level.ended))
+        inside = rows[(rows["level"] == level.index) & (rows["measured"] == 1)]
+        ok = inside[inside["outcome"] == "ok"]
+        tally.outcomes.update(inside["outcome"].tolist())
+        over = rows["sent"] + rows["duration"] / 1e3
+        done = rows[(rows["outcome"] == "ok") & (over >= settled) & (over < ended)]
+        tally.numbers.update(
+            ended_ok=len(done),
+            tokens_in_window=int(done["output_tokens"].sum()),
+            output_tokens=int(ok["output_tokens"].sum()),
+            chunks=int(ok["chunks"].sum()),
+        )
+        for metric in ("ttft", "answer", "e2e", "tpot", "wait"):
+            tally.histogram(metric).extend((ok[metric] / 1e3).tolist())
+        for tpot, tokens in zip(ok["tpot"] / 1e3, ok["output_tokens"], strict=True):
+            tally.histogram("gap").add(tpot, int(tokens) - 1)
+        if level.index in self.late:
+            self._blur(tally, self.late[level.index])
+        return LevelFigures.of(level, tally, level.ended or 0.0, EPOCH, self._users(level, ended))
+
+    def _users(self, level: Level, ended: float) -> float:
+        if self.system.open:
+            return math.nan
+        if self.killed is None or self.killed[1] > (level.ended or 0.0):
+            return level.load
+        lived = max(0.0, self.killed[1] - (level.settled or 0.0)) / HOLD
+        return level.load * (1.0 - (1.0 - lived) / self.workers)
+
+    def _blur(self, tally: Tally, late: float) -> None:
+        """Tokens that came while the generator did something else are known together only."""
+        gap = tally.histogram("gap")
+        for value, count in [(value, count) for value, count in Counter(_values(gap)).items()]:
+            together = max(2, min(count, round(late / max(value, 1e-4))))
+            sums = int(count * self.random.uniform(0.1, 0.5)) // together
+            tally.histogram(f"gap_sum_{together}").add(together * value, sums) if sums else None
+            if sums:
+                tally.histogram("gap_guess").add(value, sums * together)
+            tally.numbers["blurred"] += sums * together
+            tally.numbers["coalesced"] += sums * (together - 1)
+
+    def _seconds(self) -> range:
+        return range(int(self.levels[-1].ended or 0.0))
+
+    def _timeline(self) -> pd.DataFrame:
+        usual = self.random.uniform(0.05, 0.75)
+        rows = []
+        for second in self._seconds():
+            level = self._level_at(second)
+            late = self.late.get(level.index, 0.0) if level else 0.0
+            full = late and self.how == "full"
+            rows.append(
+                {
+                    "time": EPOCH + second,
+                    "level": level.index if level else math.nan,
+                    "users": level.load if level else 0.0,
+                    "client_cpu": self.random.uniform(0.92, 1.0) if full else usual * self.random.uniform(0.8, 1.15),
+                    "loop_lag": (late * 1e3 if late else 1.0) * self.random.uniform(0.5, 1.5),
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def _worker_rows(self) -> pd.DataFrame:
+        rows = []
+        for worker in range(self.workers):
+            until = math.inf
+            if self.killed is not None and self.killed[0] == worker:
+                until = self.killed[1] - self.killed[1] % REPORTS
+            rows += [
+                {"time": EPOCH + second, "worker": f"w{worker}", "users": 1.0}
+                for second in self._seconds()
+                if second < until and self.random.random() > 0.002
+            ]
+        return pd.DataFrame(rows)
+
+    def _telemetry(self, rows: pd.DataFrame) -> pd.DataFrame | None:
+        if not self.counters:
+            return None
+        share = 0.9 * self.cache if self.cache else self.random.uniform(0.0, 0.1)
+        asked = np.searchsorted(np.sort(rows["sent"].to_numpy()), [EPOCH + second for second in self._seconds()]) * 50.0
+        made = [
+            {"time": EPOCH + second, "source": "server", "metric": name, "labels": "", "value": value * part}
+            for name, part in (("vllm:prefix_cache_queries_total", 1.0), ("vllm:prefix_cache_hits_total", share))
+            for second, value in zip(self._seconds(), asked, strict=True)
+        ]
+        return pd.DataFrame(made, columns=formats.TELEMETRY_COLUMNS)
+
+    def _info(self, sent: int, ended: int) -> dict[str, object]:
+        think = self.system.think
+        return {
+            "ended": EPOCH + (self.levels[-1].ended or 0.0),
+            "stopped": False,
+            "plan": {
+                "unit": self.levels[0].unit,
+                "levels": [each.load for each in self.levels],
+                "settle": SETTLE,
+                "hold": HOLD,
+            },
+            "options": {"llm_unique": True, **self.told},
+            "user_classes": {"Chat": f"wait {0.5 * think:.3f} to {1.5 * think:.3f} s"},
+            "clock": "kernel",
+            "processes": self.workers,
+            "counts": {"sent": sent, "ended": ended},
+            "rows": {"seen": ended, "kept": ended},
+        }
+
+
+def _values(histogram: object) -> Iterator[float]:
+    """Whatever a histogram counted, each as often."""
+    for bucket, count in histogram.items():  # type: ignore[attr-defined]
+        yield from [2.0 ** (bucket // 128) * (1 + bucket % 128 / 128)] * count
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Real runs of Locust against the simulator, spoiled on purpose: what bench/spoiled.py --real judges.
+
+Three levels each. A server that is cold, or gets slower, is the simulator's process, stopped and let go on many times a
+second for a growing or a fixed share of the time.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import spoiled
+
+from llmlocust.report.frames import load_run
+
+LEVELS, SETTLE, HOLD = "4,8,12", 3, 12
+LENGTH = SETTLE + HOLD
+SLICE = 0.04
+RAMP = """
+from llmlocust import ChatUser, SteppedRamp
+
+class Chat(ChatUser):
+    pass
+
+class Ramp(SteppedRamp):
+    pass
+"""
+HELD_UP = f"""
+import time
+
+import gevent
+from locust import events
+
+@events.test_start.add_listener
+def hold_up(environment, **kwargs):
+    gevent.spawn_later({LENGTH}, hold)
+
+def hold():
+    while True:
+        until = time.perf_counter() + 0.15
+        while time.perf_counter() < until:
+            pass
+        gevent.sleep(0.3)
+"""
+SPOILED = {
+    spoiled.CLEAN: set(),
+    "slow generator": {1, 2},
+    "short warm-up": {0},
+    "repeated prompts": {0, 1, 2},
+    "drift": {1},
+    "worker killed": {1},
+}
+
+
+def results(runs: int) -> Iterator[spoiled.Result]:
+    for _ in range(runs):
+        for kind, levels in SPOILED.items():
+            with tempfile.TemporaryDirectory() as folder:
+                run(kind, Path(folder))
+                yield spoiled.judged(kind, "real", load_run(Path(folder, "run")), levels, "a real run")
+
+
+def run(kind: str, folder: Path) -> None:
+    cached = kind == "repeated prompts"
+    options = ["--llm-unique", "false"] if cached else []
+    (folder / "locustfile.py").write_text(RAMP + (HELD_UP if kind == "slow generator" else ""))
+    with server(prefix_cache=cached) as simulator, ExitStack() as stack:
+        if kind == "worker killed":
+            workers, master = distributed(folder, simulator, stack)
+        else:
+            workers, master = [], stack.enter_context(locust(folder, *headless(simulator.url), *options))
+        began = simulator.first_request()
+        if kind == "short warm-up":
+            simulator.slow(began, began + SETTLE + 0.4 * HOLD, lambda _: 0.7)
+        elif kind == "drift":
+            settled = began + LENGTH + SETTLE
+            simulator.slow(settled, settled + HOLD, lambda moment: 0.7 * (moment - settled) / HOLD)
+        elif workers:
+            time.sleep(max(0.0, began + LENGTH + SETTLE + 0.4 * HOLD - time.monotonic()))
+            workers[0].kill()
+        if master.wait(6 * LENGTH):
+            sys.exit(f"the run failed: {(folder / 'log').read_text()[-500:]}")
+
+
+def headless(url: str) -> list[str]:
+    told = {"levels": LEVELS, "settle": SETTLE, "hold": HOLD, "max-tokens": 40, "prompts": "long"}
+    named = [f"--llm-{name}={value}" for name, value in told.items()]
+    body = ["--llm-body", '{"ignore_eos": true}']
+    return ["--headless", "--only-summary", "--host", url, "--csv", "run", "--exit-code-on-error", "0", *named, *body]
+
+
+@contextmanager
+def locust(folder: Path, *args: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "locust", "-f", "locustfile.py", *args]
+    with (folder / "log").open("ab") as log:
+        child = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+
+
+def distributed(folder: Path, simulator: "Simulator", stack: ExitStack):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    join = ["--worker", "--master-host", "127.0.0.1", "--master-port", port]
+    workers = [stack.enter_context(locust(folder, *join)) for _ in range(2)]
+    lead = ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--expect-workers", "2"]
+    return workers, stack.enter_context(locust(folder, *lead, *headless(simulator.url)))
+
+
+@contextmanager
+def server(*, prefix_cache: bool) -> Iterator["Simulator"]:
+    options = ["--port=0", "--slots=16", "--step-ms=20", "--step-ms-per-seq=0.5", "--prefill-ms-per-token=0.5"]
+    command = [sys.executable, "-m", "llmlocust.simulator", *options, *(["--prefix-cache"] if prefix_cache else [])]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout is not None
+        yield Simulator(child, child.stdout.readline().split()[-1])
+    finally:
+        os.kill(child.pid, signal.SIGCONT)
+        child.terminate()
+        child.wait()
+
+
+class Simulator:
+    def __init__(self, child: subprocess.Popen[str], url: str) -> None:
+        self.child, self.url = child, url
+
+    def first_request(self) -> float:
+        """Wait for the first one after the one that looks whether there is a server; the monotonic time of it."""
+        while sum(json.load(urllib.request.urlopen(f"{self.url}/truth?summary=1"))["received"].values()) < 2:
+            time.sleep(0.05)
+        return time.monotonic()
+
+    def slow(self, begins: float, ends: float, share: Callable[[float], float]) -> None:
+        """Stop the process for a share of the time, from one moment until another."""
+
+        def throttle() -> None:
+            time.sleep(max(0.0, begins - time.monotonic()))
+            while (now := time.monotonic()) < ends:
+                stopped = SLICE * share(now)
+                os.kill(self.child.pid, signal.SIGSTOP)
+                time.sleep(stopped)
+                os.kill(self.child.pid, signal.SIGCONT)
+                time.sleep(SLICE - stopped)
+
+        threading.Thread(target=throttle, daemon=True).start()

@@ -1,0 +1,136 @@
+"""What a run's files tell of the time inside its levels, second by second and request by request.
+
+Tables are the run's frames, in the files' units; what comes out is in seconds and shares, by level.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from llmlocust.analysis.course import EACH, LEAST, SLICES, Course
+from llmlocust.numbers.formats import OK, QUANTILES
+from llmlocust.numbers.levels import RATE, LevelFigures, Summary
+from llmlocust.numbers.thresholds import Threshold
+
+_APART = 2.0
+"""So many times as long as a request a slice of open load is at least."""
+_SILENT = 4.0
+"""Seconds without a word after which a process is gone: it reports every three."""
+
+
+def with_telemetry(
+    levels: Sequence[LevelFigures], telemetry: pd.DataFrame | None, thresholds: Collection[Threshold]
+) -> list[LevelFigures]:
+    """The levels with whatever telemetry the thresholds ask for, of their measured windows."""
+    asked = {each.metric for each in thresholds if each.is_telemetry}
+    if telemetry is None or not asked:
+        return list(levels)
+    source, metric = (telemetry[name].fillna("").str.lower() for name in ("source", "metric"))
+    # a name of Prometheus has its source in itself
+    name = (source + "." + metric).where(~metric.isin(asked), metric)
+    rows = telemetry.assign(name=name)[name.isin(asked)].dropna(subset=["time", "value"])
+    return [replace(each, telemetry={**each.telemetry, **_meanwhile(each, rows)}) for each in levels]
+
+
+def _meanwhile(level: LevelFigures, rows: pd.DataFrame) -> Mapping[str, tuple[Summary, ...]]:
+    inside = rows[(rows["time"] >= level.settled) & (rows["time"] < level.ended)]
+    found: dict[str, list[Summary]] = {}
+    for (name, *_), series in inside.groupby(["name", "source", "metric", "labels"], dropna=False)["value"]:
+        quantiles = {quantile: float(series.quantile(q)) for quantile, q in QUANTILES.items()}
+        found.setdefault(str(name), []).append(
+            Summary(len(series), float(series.mean()), float(series.max()), quantiles)
+        )
+    return {name: tuple(summaries) for name, summaries in found.items()}
+
+
+def courses(levels: Sequence[LevelFigures], requests: pd.DataFrame | None) -> dict[int, list[Course]]:
+    """How first tokens and the time per token (or, where neither is known, whole requests) went inside each level.
+
+    First tokens go by when their request was sent, as the level's own figures do; the time per token by when the tokens
+    came, whenever they were asked for.
+    """
+    if requests is None:
+        return {}
+    ok = requests[requests["outcome"] == OK]
+    measured, first = ok["measured"] == 1, ok["sent"] + ok["ttft"] / 1000.0
+    found = {}
+    for each in levels:
+        of_level = measured & (ok["level"] == each.level)
+        sent = ok["sent"][of_level]
+        # how many an open load has at once comes and goes in about the time of a request: no slice may be as short
+        most = SLICES
+        if each.unit == RATE and of_level.any():
+            most = min(SLICES, int(each.window / (_APART * float(ok["duration"][of_level].mean()) / 1000.0)))
+        made = [_course("ttft", each, sent, ok["ttft"], most), _course("tpot", each, first, ok["tpot"], most)]
+        if made == [None, None]:
+            made = [_course("e2e", each, sent, ok["e2e"], most)]
+        found[each.level] = [course for course in made if course is not None]
+    return found
+
+
+def _course(metric: str, level: LevelFigures, when: pd.Series, milliseconds: pd.Series, most: int) -> Course | None:
+    inside = when[(when >= level.settled) & (when < level.ended)]
+    seconds = milliseconds[inside.index] / 1000.0
+    seconds = seconds[seconds > 0.0]
+    count = min(most, len(seconds) // EACH)
+    if count < LEAST:
+        return None
+    place = ((inside[seconds.index] - level.settled) / level.window * count).clip(0, count - 1).astype(int)
+    means = np.exp(np.log(seconds).groupby(place).mean())
+    # of a slice without a request nobody knows
+    return Course(metric, level.window / count, tuple(map(float, means))) if len(means) == count else None
+
+
+def gone(levels: Sequence[LevelFigures], workers: pd.DataFrame | None) -> dict[int, list[str]]:
+    """The load processes that fell silent inside a level, by level."""
+    if workers is None:
+        return {}
+    seen = workers.dropna(subset=["time"]).sort_values("time").groupby("worker")["time"]
+    last = seen.max()
+    over = float(last.max())
+    # of many processes, each is told of in every so manieth second
+    silent = max(_SILENT, 2.5 * float(seen.diff().median())) if len(workers) > len(last) else _SILENT
+    found = {}
+    for each in levels:
+        end = min(each.ended, over) if math.isfinite(each.ended) else over
+        names = [str(name) for name, time in last.items() if each.began - silent <= time < end - silent]
+        if names:
+            found[each.level] = names
+    return found
+
+
+def cache_hits(levels: Sequence[LevelFigures], telemetry: pd.DataFrame | None) -> dict[int, float]:
+    """Share of the prompt tokens that the server's prefix cache had, by level, where its counters tell."""
+    if telemetry is None:
+        return {}
+    named = telemetry["metric"].fillna("").str.removesuffix("_total")
+    shares = {}
+    for each in levels:
+        inside = (telemetry["time"] >= each.settled) & (telemetry["time"] < each.ended)
+        asked, hits = (
+            _grown(telemetry[inside & named.str.endswith(f"prefix_cache_{what}")]) for what in ("queries", "hits")
+        )
+        if asked > 0.0:
+            shares[each.level] = hits / asked
+    return shares
+
+
+def _grown(counters: pd.DataFrame) -> float:
+    """What counters have grown by, all series together."""
+    series = counters.groupby(["source", "metric", "labels"], dropna=False)["value"]
+    return float((series.max() - series.min()).sum())
+
+
+def tokens_a_chunk(successes: pd.DataFrame | None) -> dict[int, float]:
+    """Tokens of the server's usage for each chunk that came, by level."""
+    if successes is None:
+        return {}
+    rows = successes[(successes["token_source"] == "usage") & (successes["chunks"] > 1)]
+    rows = rows[rows["output_tokens"].notna()]
+    sums = rows.groupby("level")[["output_tokens", "chunks"]].sum()
+    return {int(level): tokens / chunks for level, tokens, chunks in sums.itertuples()}

@@ -1,0 +1,183 @@
+"""What a run's files tell of the time inside its levels."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from llmlocust.numbers import formats
+from llmlocust.numbers.levels import LevelFigures
+from llmlocust.numbers.thresholds import Threshold
+from llmlocust.report.frames import load_run
+from llmlocust.report.page import build, summary
+from llmlocust.report.within import cache_hits, courses, gone, tokens_a_chunk, with_telemetry
+from tests.report.made_run import EPOCH, MadeRun
+
+LEVELS = [
+    LevelFigures(0, 4.0, began=0.0, settled=5.0, ended=35.0, window=30.0),
+    LevelFigures(1, 8.0, began=35.0, settled=40.0, ended=70.0, window=30.0),
+]
+
+
+def counted(metric, source, labels, values):
+    return [(time, source, metric, labels, value) for time, value in values]
+
+
+def telemetry(*rows):
+    return pd.DataFrame([row for each in rows for row in each], columns=formats.TELEMETRY_COLUMNS)
+
+
+# -- telemetry
+
+
+def test_telemetry_is_taken_from_the_measured_window_by_series():
+    frame = telemetry(
+        counted("Utilisation", "gpu", "0", [(1, 0.1), (10, 0.8), (20, 0.9), (50, 1.0)]),
+        counted("Utilisation", "gpu", "1", [(10, 0.2), (20, 0.2)]),
+        counted("vllm:waiting", "server", "", [(10, 3.0), (60, 30.0)]),
+    )
+    limits = [Threshold.parse(text) for text in ("gpu.utilisation < 85% ~ 95%", "vllm:waiting.max < 10")]
+    first, second = with_telemetry(LEVELS, frame, limits)
+    assert [each.mean for each in first.telemetry["gpu.utilisation"]] == pytest.approx([0.85, 0.2])
+    assert [limits[0].measured(each) for each in (first, second)] == pytest.approx([0.85, 1.0])
+    assert [limits[1].holds(each) for each in (first, second)] == [True, False]
+
+
+def test_telemetry_that_nobody_asks_for_is_not_looked_at():
+    assert with_telemetry(LEVELS, telemetry(), [Threshold.parse("errors < 1%")]) == LEVELS
+    assert with_telemetry(LEVELS, None, [Threshold.parse("gpu.utilisation < 85%")]) == LEVELS
+
+
+def test_cache_hits_are_what_the_counters_grew_by():
+    def both(queries, hits):
+        return (
+            counted("vllm:prefix_cache_queries_total", "server", "", queries),
+            counted("vllm:prefix_cache_hits_total", "server", "", hits),
+        )
+
+    frame = telemetry(
+        *both([(6, 1000), (34, 2000), (41, 2000), (69, 4000)], [(6, 900), (34, 900), (41, 900), (69, 2400)])
+    )
+    assert cache_hits(LEVELS, frame) == {0: 0.0, 1: 0.75}
+    assert cache_hits(LEVELS, None) == {}
+    assert cache_hits(LEVELS, telemetry(counted("up", "server", "", [(6, 1)]))) == {}
+
+
+# -- processes
+
+
+def seconds(name, until):
+    return [{"time": float(second), "worker": name} for second in range(until)]
+
+
+def test_a_process_is_gone_from_the_level_in_which_it_fell_silent():
+    frame = pd.DataFrame(seconds("a", 70) + seconds("b", 50) + seconds("c", 10) + seconds("d", 69))
+    assert gone(LEVELS, frame) == {0: ["c"], 1: ["b"]}
+
+
+def test_processes_that_end_with_the_run_are_not_gone():
+    assert gone(LEVELS, pd.DataFrame(seconds("a", 52) + seconds("b", 50))) == {}
+    assert gone(LEVELS, pd.DataFrame(seconds("a", 70))) == {}
+    assert gone(LEVELS, None) == {}
+
+
+# -- requests
+
+
+def requests(*, slow_until=0.0, chunks=20.0):
+    """One a second, of 20 tokens, 10 ms apart; 30 ms until some moment."""
+    rows = []
+    for second in range(70):
+        gap = 30.0 if second < slow_until else 10.0 + second % 2 * 0.1
+        level = int(second >= 35)
+        rows.append(
+            {
+                "level": level,
+                "measured": int(second >= LEVELS[level].settled),
+                "sent": float(second),
+                "outcome": "ok",
+                "ttft": 50.0,
+                "tpot": gap,
+                "e2e": 50.0 + 19 * gap,
+                "duration": 50.0 + 19 * gap,
+                "token_source": "usage",
+                "output_tokens": 20.0,
+                "chunks": chunks,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def test_the_course_of_a_level_is_that_of_its_window():
+    first, second = courses(LEVELS, requests(slow_until=14.0)).values()
+    assert [each.metric for each in first] == ["ttft", "tpot"]
+    assert first[0].means == pytest.approx([0.05] * 10)
+    assert first[1].means == pytest.approx([0.03] * 3 + [0.01] * 7, rel=0.02)
+    assert second[1].means == pytest.approx([0.01] * 10, rel=0.02)
+
+
+def test_a_level_of_few_requests_has_no_course():
+    assert courses(LEVELS, requests().iloc[::2]) == {0: [], 1: []}
+    assert courses(LEVELS, None) == {}
+
+
+def test_answers_in_one_piece_have_a_course_too():
+    (course,) = courses(LEVELS, requests().assign(ttft=float("nan"), tpot=float("nan")))[0]
+    assert course.metric == "e2e"
+
+
+def test_tokens_a_chunk():
+    assert tokens_a_chunk(requests(chunks=5.0)) == {0: 4.0, 1: 4.0}
+    assert tokens_a_chunk(requests().assign(token_source="chunks")) == {}
+
+
+# -- whole runs
+
+
+def with_files(folder, *, told=None, workers=()):
+    prefix = MadeRun(told=told).write(folder / "run")
+    if workers:
+        rows = [{"time": EPOCH + each["time"], "worker": each["worker"]} for each in workers]
+        pd.DataFrame(rows).to_csv(f"{prefix}_{formats.WORKERS}", index=False)
+    return build(load_run(prefix))
+
+
+def failed(report):
+    return {each.name: each for each in report.checks if not each.ok}
+
+
+def test_a_run_that_lost_a_worker_says_what_still_stands(tmp_path):
+    last = 48 * 5
+    report = with_files(tmp_path, workers=seconds("a", last) + seconds("b", 30))
+    assert failed(report)["lost workers"].levels == (0,)
+    told = json.loads(report.json())["trust"]
+    assert told["stands"] == {"slo_limit": False, "knee": True, "capacity": True, "collapse": True}
+    line = summary(report)[-1]
+    assert "The SLO limit rests on doubted levels; the knee, capacity and collapse stand." in line
+
+
+def test_a_process_that_never_told_anything(tmp_path):
+    report = with_files(tmp_path, workers=seconds("a", 48 * 5))
+    assert "1 of the load processes never told anything" in failed(report)["lost workers"].says
+    assert "All four numbers rest on what they doubt." in summary(report)[-1]
+
+
+@pytest.mark.parametrize(
+    "prompts, words", [("short", "The same 20 prompts"), ("gone.txt", "The same prompts were asked")]
+)
+def test_prompts_that_were_repeated(tmp_path, prompts, words):
+    report = with_files(tmp_path, told={"options": {"llm_unique": False, "llm_prompts": prompts}})
+    assert words in failed(report)["prefix cache"].says
+
+
+def test_tiers_in_the_report(tmp_path):
+    prefix = MadeRun().write(tmp_path / "run")
+    report = build(load_run(prefix), [Threshold.parse("ttft.p95 < 132ms ~ 1s"), Threshold.parse("errors < 5%")])
+    told = json.loads(report.json())
+    tiers = [level["limits"] for level in told["levels"]]
+    assert set(tiers) == {"gold", "tolerated", "fails"}
+    gold, tolerated = (told["verdict"][name]["level_ok"] for name in ("gold", "slo_limit"))
+    assert gold < tolerated
+    assert f"gold up to {gold} users" in told["verdict"]["slo_limit"]["why"]
+    assert ">tolerated</td>" in report.html()
+    assert "| tolerated |" in report.markdown()
