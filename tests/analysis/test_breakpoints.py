@@ -7,7 +7,8 @@ from closed_queue import GRID, case, closed_queue, figures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmlocust.analysis.breakpoints import find, more_than
+from llmlocust.analysis.breakpoints import find
+from llmlocust.analysis.steps import more_than
 from llmlocust.numbers.levels import LevelFigures, Summary
 from llmlocust.numbers.thresholds import Threshold
 
