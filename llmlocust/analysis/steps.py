@@ -18,6 +18,11 @@ ERROR_LIMIT = 0.01
 """Errors above this are a collapse, and break the derived service level."""
 Z95 = 1.645  # one-sided
 WOBBLE = 0.01  # throughput of a level is never better known than this: ramps, bursts and neighbours exist
+WORK = 0.7
+"""Standard deviation of what one request asks for, as a share of its mean: lengths of answers differ so."""
+SETTLED = 0.03
+"""Least standard error of ln(figure): no level is so well settled that it could be known better."""
+STEEPEST = 30.0
 NAMES = {"ttft": "TTFT", "answer": "time to answer", "e2e": "end to end", "gap": "token gap", "tpot": "TPOT"}
 
 
@@ -120,6 +125,33 @@ def name_of(metric: str, statistic: str = "") -> str:
     return f"{statistic.replace('_', '.')} {plain}".strip()
 
 
+def spread(steps: Sequence[Step], place: int, metric: str, statistic: str) -> float:
+    """Standard error of ln(figure), as an estimate of what a long run at the same load would show.
+
+    Order statistics alone take requests as independent, but who waits, waits with others. What differs from window to
+    window is how much work was asked for, by about WORK / √requests of it, and with it the load at which the server is
+    full: the steeper the figure grows with load, the more that moves it.
+    """
+    step = steps[place]
+    low, high = step.interval(metric, statistic)
+    drawn = math.log(high / low) / 3.92 if 0.0 < low <= high < math.inf else math.nan
+    if math.isnan(drawn):
+        # a percentile so far out, or a mean, of which no interval is told
+        drawn = 1.0 / math.sqrt(max(1.0, step.ok))
+    slopes = [_slope(steps, at, metric, statistic) for at in (place - 1, place)]
+    return math.hypot(drawn, SETTLED, max(slopes) * WORK / math.sqrt(max(1, step.requests)))
+
+
+def _slope(steps: Sequence[Step], place: int, metric: str, statistic: str) -> float:
+    """By how much a figure grows from one load to the next, as the power of the load; 0 where that is not known."""
+    if not 0 <= place < len(steps) - 1:
+        return 0.0
+    first, second = (step.figure(metric, statistic) for step in steps[place : place + 2])
+    if not 0.0 < first < second < math.inf:
+        return 0.0
+    return min(STEEPEST, math.log(second / first) / math.log(steps[place + 1].load / steps[place].load))
+
+
 def as_good(step: Step, best: Step) -> bool:
     """Whether a throughput is the best one, as far as their counts can tell."""
     noise = Z95 * math.sqrt(1.0 / max(step.ended, 1.0) + 1.0 / max(best.ended, 1.0))
@@ -159,16 +191,32 @@ def more_than(count: int, trials: int, limit: float) -> bool:
     return 1.0 - below < 0.05
 
 
-def wilson(count: int, trials: int) -> tuple[float, float]:
-    """A 95 % interval for a share."""
+def wilson(count: int, trials: int, z: float = 1.96) -> tuple[float, float]:
+    """An interval for a share, of 95 % unless told."""
     if not trials:
         return math.nan, math.nan
-    z = 1.96
     share = count / trials
     middle = share + z * z / (2 * trials)
     spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
     return (middle - spread) / scale, (middle + spread) / scale
+
+
+def share_range(steps: Sequence[Step], place: int) -> tuple[float, float]:
+    """A 95 % interval for the share of requests that fail at a level.
+
+    More load does not make fewer fail: so what was counted at the levels above bounds it from above, too, and what was
+    counted at those below, from below.
+    """
+    least, most, failed, requests = 0.0, 1.0, 0, 0
+    for step in steps[place:]:
+        failed, requests = failed + step.failed, requests + step.requests
+        most = min(most, wilson(failed, requests, Z95)[1]) if requests else most
+    failed, requests = 0, 0
+    for step in reversed(steps[: place + 1]):
+        failed, requests = failed + step.failed, requests + step.requests
+        least = max(least, wilson(failed, requests, Z95)[0]) if requests else least
+    return least, most
 
 
 def left_out(steps: Sequence[Step], unit: str, why: str) -> str:
