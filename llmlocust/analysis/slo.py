@@ -14,8 +14,9 @@ from llmlocust.numbers.thresholds import Threshold
 
 WAITS = ("ttft", "answer", "e2e")
 """What a backlog makes longer, and what a request that failed never had."""
-BACKLOG = 3.0
+SURE_BACKLOG = 3.0
 """Standard deviations."""
+"""Below such a level, so much more than what is answered at best must come, to call it a backlog."""
 DERIVED_FACTOR = 3.0
 DERIVED_FLOOR = {"ttft": 0.2, "e2e": 0.5}
 """Derived limits: so many times the lowest level's p95, but never below what nobody feels."""
@@ -175,23 +176,26 @@ class Judge:
 
 def backlogs(steps: Sequence[Step]) -> dict[float, str]:
     """Rates at which more requests come than are answered, so that none of their latencies would last."""
-    first = next((n for n, step in enumerate(steps) if _backlog_grows(step)), None)
+    growing = [_backlog(step) for step in steps]
+    # once too many come, they do at every higher rate, unless they are turned away
+    first = next((n for n, each in enumerate(growing) if SURE_BACKLOG < each < math.inf and min(growing[n:]) > 1.0), None)
     if first is None:
         return {}
-    grows = [step for step in steps[first:] if _backlog_grows(step)]
+    grows = [step for step, each in zip(steps, growing, strict=True) if SURE_BACKLOG < each < math.inf]
     served = sum(step.ended for step in grows) / sum(step.ended / step.throughput for step in grows)
     return {
         step.load: f"{words.digits(served)}/s are answered, so the backlog grows as long as the test lasts"
         for place, step in enumerate(steps)
-        if place >= first or step.load * (1.0 - step.errors) > served
+        if growing[place] < math.inf and (place >= first or step.load > served)
     }
 
 
-def _backlog_grows(step: Step) -> bool:
-    """Whether fewer requests ended than were sent, by more than those in flight come and go by chance."""
-    left = step.ok - step.ended
+def _backlog(step: Step) -> float:
+    """How many more requests were sent than ended, in standard deviations of those in flight by chance."""
+    if step.errors > ERROR_LIMIT:
+        return math.inf  # who is turned away, or gives up, leaves no backlog to be seen
     in_flight = step.throughput * step.figure("e2e", "mean")
-    return step.throughput > 0.0 and left > max(BACKLOG * math.sqrt(2.0 * in_flight), 0.03 * step.ok)
+    return (step.ok - step.ended) / math.sqrt(2.0 * in_flight) if in_flight > 0.0 else 0.0
 
 
 def _limit_by_loss(before: Sequence[Step], step: Step, said: str, unit: str, more: str) -> Finding:
