@@ -87,7 +87,8 @@ class Truth:
     """The highest level at which, and below which, every threshold holds; -1 where the lowest does not."""
     limit: float
     capacity: float
-    """The least load at which more than half of the requests find all slots, or the cache, taken."""
+    """Users: the least number at which more than half of the requests find all slots, or the cache, taken. Requests a
+    second: the least rate at which more than 2 % of them are not answered, as a backlog grows or they fail."""
     knee: float
     """From here on the elasticity of throughput stays under a half."""
     onset: float
@@ -312,16 +313,18 @@ def truth(case: Case) -> Truth:
     return Truth(
         safe=safe,
         limit=_first(case, lambda load: not holds(load)),
-        capacity=_first(case, lambda load: _waited(system, load) > 0.5),
+        capacity=_first(case, lambda load: _full(system, load)),
         knee=knee,
         onset=_first(case, lambda load: figure(system, load, Threshold.parse("errors < 1%")) > ERRORS),
         fall=fall,
     )
 
 
-def _waited(system: System, load: float) -> float:
-    records, _ = _long(system, load)
-    return float(records[:, 5].mean()) if len(records) else 0.0
+def _full(system: System, load: float) -> bool:
+    records, throughput = _long(system, load)
+    if not len(records):
+        return False
+    return throughput * LONG < 0.98 * len(records) if system.open else float(records[:, 5].mean()) > 0.5
 
 
 def _first(case: Case, broken) -> float:

@@ -14,7 +14,10 @@ from itertools import pairwise
 from llmlocust.analysis import words
 from llmlocust.analysis.steps import (
     ERROR_LIMIT,
+    SETTLED,
+    SURELY_SHORT,
     WOBBLE,
+    WORK,
     Z95,
     Finding,
     Step,
@@ -23,6 +26,7 @@ from llmlocust.analysis.steps import (
     load_word,
     more_than,
     name_of,
+    shortfall,
 )
 from llmlocust.numbers.levels import USERS
 
@@ -33,6 +37,8 @@ FLAT = 0.15
 QUEUED = 0.3
 """Of the wait that each further user adds (1/X, by Little's law), the share that must fall before the first token to \
 be called a queue; the rest may be a batch that slows down."""
+MOSTLY = 0.6
+"""The same share where it has to stand for a throughput that seems to grow a little."""
 LEAST_WAIT = 0.02
 """Seconds; a wait that grows by less is none."""
 
@@ -128,8 +134,14 @@ def _buys(elasticity: float) -> str:
 def find_capacity(curve: Sequence[Step], unit: str) -> Finding:
     if unknown := _too_few(curve, unit):
         return unknown
+    if unit != USERS:
+        return _capacity_of_rates(curve, unit)
     top = words.with_unit(curve[-1].load, unit)
+    waiting = _waits(curve)
+    onset = _onset(curve, waiting) if waiting is not None and waiting.metric == "ttft" else None
     flat = _flat_from(curve)
+    if flat is None and waiting is not None and onset is not None:
+        flat = _flat_for_a_queue(curve, waiting, onset)
     if flat is None:
         return Finding(False, f"not reached up to {top}: throughput still grows")
     best = max(curve, key=lambda step: step.throughput)
@@ -138,16 +150,13 @@ def find_capacity(curve: Sequence[Step], unit: str) -> Finding:
     full = next(place for place, step in enumerate(curve) if as_good(step, best))
     low = max(full - 1, 0)
     point = curve[low].load * best.throughput / max(curve[low].throughput, 1e-9)
-    waiting = _waits(curve)
-    if waiting is not None and waiting.metric == "ttft":
+    if waiting is not None and onset == len(curve) - 1:
+        waiting = None
+    elif waiting is not None and onset is not None:
         # throughput may be flat long before anything queues, where the batch slows down: the queue tells the place
-        onset = _onset(curve, waiting, unit)
-        if onset == len(curve) - 1:
-            waiting = None
-        else:
-            low = max(onset, flat - 1)
-            point = _where_the_queue_begins(curve, low, waiting) if unit == USERS else point
-            low = max(low - 1, 0) if unit == USERS and point < curve[low].load else low
+        low = max(onset, flat - 1)
+        point = _where_the_queue_begins(curve, low, waiting, best.throughput)
+        low = max(low - 1, 0) if point < curve[low].load * (1.0 - _error_of_place(curve, low)) else low
     grows = _waiting_grows(curve, low, max(full, flat, low), waiting, unit)
     if grows is None:
         why = (
@@ -155,14 +164,76 @@ def find_capacity(curve: Sequence[Step], unit: str) -> Finding:
             f"nor errors grow with it, so no queue is seen"
         )
         return Finding(False, why)
-    high = curve[low + 1]
+    high = curve[low + 1].load
     why = f"throughput stays at {words.digits(best.throughput)}/s up to {top}, while {grows}"
-    if unit != USERS:
-        point = best.throughput
-    if low == 0 and flat == 0 and full == 0 and point <= curve[0].load:
-        return Finding(True, f"{why}, from the lowest level on; add lower ones", None, None, high.load, None, high.load)
-    point = min(max(point, curve[low].load), high.load)
-    return Finding(True, why, point, curve[low].load, high.load, curve[low].load, high.load)
+    if low == 0 and flat == 0 and full == 0:
+        return Finding(True, f"{why}, from the lowest level on; add lower ones", None, None, high, None, high)
+    point = min(max(point, curve[low].load), high)
+    error = 1.96 * _error_of_place(curve, low)
+    least = min(curve[low].load, point * (1.0 - error)) if low else None
+    return Finding(True, why, point, least, max(high, point * (1.0 + error)), curve[low].load, high)
+
+
+def _capacity_of_rates(curve: Sequence[Step], unit: str) -> Finding:
+    """Requests a second that are answered at best, where surely not all are from some rate on."""
+    top = words.with_unit(curve[-1].load, unit)
+    short = [_short(step) for step in curve]
+    first = next((n for n, each in enumerate(short) if each > SURELY_SHORT and min(short[n:]) > 1.0), None)
+    if first is None:
+        return Finding(False, f"not reached up to {top}: what is sent is answered")
+    best = max(curve[max(first - 1, 0) :], key=lambda step: step.throughput)
+    if best.throughput <= 0.0:
+        return Finding(False, f"cannot be told: nothing succeeded from {words.load(curve[first].load)} to {top}")
+    full = [step for step in curve[max(first - 1, 0) :] if as_good(step, best)]
+    ended = sum(step.ended for step in full)
+    answered = ended / sum(step.ended / step.throughput for step in full)
+    first = next((n for n, step in enumerate(curve[:first]) if step.load > answered), first)
+    grows = _wait_of_rates(curve, first)
+    if grows is None:
+        return Finding(False, f"not reached up to {top}: not all is answered in time, but no request waits longer")
+    sent = words.load(curve[first].load) + (f" to {top}" if first < len(curve) - 1 else f" {words.unit_of(unit)}")
+    why = f"{words.digits(answered)}/s are answered at best of the {sent} that are sent, while {grows}"
+    high = curve[first].load
+    if first == 0:
+        return Finding(True, f"{why}, from the lowest level on; add lower ones", None, None, high, None, high)
+    low = curve[first - 1].load
+    error = math.exp(1.96 * math.hypot(WORK / math.sqrt(ended), SETTLED))
+    least, most = min(low, answered / error), max(high, min(answered, high) * error)
+    return Finding(True, why, min(max(low, answered), high), least, most, low, high)
+
+
+def _short(step: Step) -> float:
+    """`shortfall`; infinite where requests surely fail."""
+    return math.inf if more_than(step.failed, step.requests, ERROR_LIMIT) else shortfall(step)
+
+
+def _wait_of_rates(curve: Sequence[Step], first: int) -> str | None:
+    """The second witness, in words: requests wait longer, or fail."""
+    low, last = curve[max(first - 1, 0)], curve[-1]
+    waiting = _waits(curve)
+    if waiting is not None:
+        before, after = waiting.values[max(first - 1, 0)], waiting.values[-1]
+        if first == 0 or after > 1.5 * before + LEAST_WAIT:
+            return f"{name_of(waiting.metric, waiting.statistic)} goes {words.change(before, after)}"
+    return f"errors go {words.share(low.errors)} → {words.share(last.errors)}" if last.errors > ERROR_LIMIT else None
+
+
+def _flat_for_a_queue(curve: Sequence[Step], waiting: _Waiting, onset: int) -> int | None:
+    """Where hardly any added load is served: throughput may then still grow, by no more than noise."""
+    last = len(curve) - 1
+    if onset == last or not _queue_between(curve, waiting, onset, last) > MOSTLY:
+        return None
+    for place in range(onset, last):
+        if all(
+            value < FLAT + Z95 * error for value, error in (_elasticity(curve[place], s) for s in curve[place + 1 :])
+        ):
+            return place
+    return None
+
+
+def _error_of_place(curve: Sequence[Step], low: int) -> float:
+    """Standard error of the load at which the server is full, as a share of it."""
+    return math.hypot(WORK / math.sqrt(max(1, curve[low + 1].requests)), 0.5 * SETTLED)
 
 
 @dataclass(frozen=True)
@@ -188,27 +259,35 @@ def _queue_between(curve: Sequence[Step], waiting: _Waiting, first: int, second:
     return grown * curve[second].throughput / (curve[second].load - curve[first].load)
 
 
-def _onset(curve: Sequence[Step], waiting: _Waiting, unit: str) -> int:
-    """The last load before the queue: from there on, whatever load is added waits (or most of it does)."""
+def _onset(curve: Sequence[Step], waiting: _Waiting) -> int:
+    """The last load before the queue: from there on, whatever load is added waits (or most of it does).
+
+    Where requests are refused or given up, the wait of the others has an end: such loads are not asked.
+    """
     last = len(curve) - 1
     for place in range(last):
-        if unit == USERS:
-            tail = [_queue_between(curve, waiting, place, later) for later in range(place + 1, last + 1)]
-            if all(math.isnan(share) or share >= QUEUED for share in tail):
-                return place
-        elif all(
-            math.isnan(value) or value > 1.5 * waiting.values[place] + LEAST_WAIT
-            for value in waiting.values[place + 1 :]
-        ):
+        tail = [
+            _queue_between(curve, waiting, place, later)
+            for later in range(place + 1, last + 1)
+            if later == place + 1 or not curve[later].errors > ERROR_LIMIT
+        ]
+        if all(math.isnan(share) or share >= QUEUED for share in tail):
             return place
     return last
 
 
-def _where_the_queue_begins(curve: Sequence[Step], low: int, waiting: _Waiting) -> float:
-    """N* = N − X·(W − W0): the load less those who wait, at the first load that queues."""
-    base = waiting.values[max(low - 1, 0)]
-    queued = curve[low + 1].throughput * (waiting.values[low + 1] - base)
-    return curve[low + 1].load - queued if math.isfinite(queued) else math.sqrt(curve[low].load * curve[low + 1].load)
+def _where_the_queue_begins(curve: Sequence[Step], low: int, waiting: _Waiting, best: float) -> float:
+    """N* = N − X·(W − W0): the load less those who wait, at the first load that queues.
+
+    Where throughput has fallen there, fewer users think than did at its best; they are added again.
+    """
+    first = curve[low + 1]
+    queued = first.throughput * (waiting.values[low + 1] - waiting.values[max(low - 1, 0)])
+    if not math.isfinite(queued):
+        return math.sqrt(curve[low].load * first.load)
+    think = curve[low].load / max(curve[low].throughput, 1e-9) - curve[low].figure("e2e", "mean")
+    fewer = max(0.0, best - first.throughput) * max(0.0, think) if math.isfinite(think) else 0.0
+    return first.load - queued + fewer
 
 
 def _waiting_grows(curve: Sequence[Step], low: int, full: int, waiting: _Waiting | None, unit: str) -> str | None:

@@ -7,15 +7,24 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from llmlocust.analysis import words
-from llmlocust.analysis.steps import ERROR_LIMIT, WOBBLE, Finding, Step, left_out, name_of, share_range, spread
+from llmlocust.analysis.steps import (
+    ERROR_LIMIT,
+    SURELY_SHORT,
+    WOBBLE,
+    Finding,
+    Step,
+    left_out,
+    name_of,
+    share_range,
+    shortfall,
+    spread,
+)
 from llmlocust.numbers.formats import QUANTILES
 from llmlocust.numbers.levels import RATE
 from llmlocust.numbers.thresholds import Threshold
 
 WAITS = ("ttft", "answer", "e2e")
 """What a backlog makes longer, and what a request that failed never had."""
-SURE_BACKLOG = 3.0
-"""Standard deviations."""
 """Below such a level, so much more than what is answered at best must come, to call it a backlog."""
 DERIVED_FACTOR = 3.0
 DERIVED_FLOOR = {"ttft": 0.2, "e2e": 0.5}
@@ -178,10 +187,12 @@ def backlogs(steps: Sequence[Step]) -> dict[float, str]:
     """Rates at which more requests come than are answered, so that none of their latencies would last."""
     growing = [_backlog(step) for step in steps]
     # once too many come, they do at every higher rate, unless they are turned away
-    first = next((n for n, each in enumerate(growing) if SURE_BACKLOG < each < math.inf and min(growing[n:]) > 1.0), None)
+    first = next(
+        (n for n, each in enumerate(growing) if SURELY_SHORT < each < math.inf and min(growing[n:]) > 1.0), None
+    )
     if first is None:
         return {}
-    grows = [step for step, each in zip(steps, growing, strict=True) if SURE_BACKLOG < each < math.inf]
+    grows = [step for step, each in zip(steps, growing, strict=True) if SURELY_SHORT < each < math.inf]
     served = sum(step.ended for step in grows) / sum(step.ended / step.throughput for step in grows)
     return {
         step.load: f"{words.digits(served)}/s are answered, so the backlog grows as long as the test lasts"
@@ -191,11 +202,8 @@ def backlogs(steps: Sequence[Step]) -> dict[float, str]:
 
 
 def _backlog(step: Step) -> float:
-    """How many more requests were sent than ended, in standard deviations of those in flight by chance."""
-    if step.errors > ERROR_LIMIT:
-        return math.inf  # who is turned away, or gives up, leaves no backlog to be seen
-    in_flight = step.throughput * step.figure("e2e", "mean")
-    return (step.ok - step.ended) / math.sqrt(2.0 * in_flight) if in_flight > 0.0 else 0.0
+    """`shortfall`; infinite where requests fail: who is turned away, or gives up, leaves no backlog to be seen."""
+    return math.inf if step.errors > ERROR_LIMIT else shortfall(step)
 
 
 def _limit_by_loss(before: Sequence[Step], step: Step, said: str, unit: str, more: str) -> Finding:

@@ -23,6 +23,8 @@ WORK = 0.7
 SETTLED = 0.03
 """Least standard error of ln(figure): no level is so well settled that it could be known better."""
 STEEPEST = 30.0
+SURELY_SHORT = 3.0
+"""Standard deviations of `shortfall`."""
 NAMES = {"ttft": "TTFT", "answer": "time to answer", "e2e": "end to end", "gap": "token gap", "tpot": "TPOT"}
 
 
@@ -140,6 +142,14 @@ def spread(steps: Sequence[Step], place: int, metric: str, statistic: str) -> fl
         drawn = 1.0 / math.sqrt(max(1.0, step.ok))
     slopes = [_slope(steps, at, metric, statistic) for at in (place - 1, place)]
     return math.hypot(drawn, SETTLED, max(slopes) * WORK / math.sqrt(max(1, step.requests)))
+
+
+def shortfall(step: Step) -> float:
+    """How many more requests were sent than answered, in standard deviations of those in flight by chance."""
+    window = sum(each.window for each in step.levels if each.window > 0.0)
+    sent = float(step.requests) if step.requests > 0.9 * step.load * window else step.load * window
+    in_flight = step.throughput * step.figure("e2e", "mean")
+    return (sent - step.ended) / math.sqrt(2.0 * in_flight + 1.0 if math.isfinite(in_flight) else sent + 1.0)
 
 
 def _slope(steps: Sequence[Step], place: int, metric: str, statistic: str) -> float:
