@@ -1,0 +1,81 @@
+"""Cliffs: jumps of latency or errors between neighbouring levels that noise does not explain. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from llmlocust.analysis import words
+from llmlocust.analysis.steps import ERROR_LIMIT, NAMES, Step, apart, kinds_of, load_word, wilson
+from llmlocust.numbers.levels import USERS
+
+_CLIFF = 1.3  # a jump is a cliff when it exceeds the growth of the load by this
+_CLIFF_FLOOR = 0.02  # and this many seconds
+
+
+@dataclass(frozen=True)
+class Cliff:
+    """A jump between neighbouring levels that neither noise nor the growth of the load explains."""
+
+    between: tuple[float, float]
+    what: str
+    why: str
+
+
+def find_cliffs(steps: Sequence[Step], unit: str) -> Iterable[Cliff]:
+    queued = False
+    for before, after in pairwise(steps):
+        latency = _latency_jump(before, after)
+        goes_on = queued and unit == USERS and _queue_goes_on(before, after)
+        queued = latency is not None
+        found = [None if goes_on else latency, _error_jump(before, after)]
+        jumps = [jump for jump in found if jump is not None]
+        if jumps:
+            what = words.series([what for what, _ in jumps])
+            why = "; ".join(why for _, why in jumps)
+            growth = f"for {words.digits(after.load / before.load)} × the {load_word(unit)}"
+            yield Cliff((before.load, after.load), f"{what} {growth}", why)
+
+
+def _queue_goes_on(before: Step, after: Step) -> bool:
+    """Whether a queue that was there before explains the growth: each further user waits 1/X more (2/X at the p95)."""
+    metric = "ttft" if math.isfinite(after.figure("ttft", "p95")) else "e2e"
+    grown = after.figure(metric, "p95") - before.figure(metric, "p95")
+    return after.throughput > 0.0 and grown <= 2.0 * (after.load - before.load) / after.throughput
+
+
+def _latency_jump(before: Step, after: Step) -> tuple[str, str] | None:
+    for metric in ("ttft", "e2e"):
+        first, second = before.figure(metric, "p95"), after.figure(metric, "p95")
+        if not (math.isfinite(first) and math.isfinite(second)) or first <= 0.0:
+            continue
+        beyond = second > first * _CLIFF * after.load / before.load and second - first > _CLIFF_FLOOR
+        if beyond and apart(before, after, metric, "p95"):
+            return f"p95 {NAMES[metric]} {words.change(first, second)}", _where_it_waits(before, after, metric)
+    return None
+
+
+def _where_it_waits(before: Step, after: Step, metric: str) -> str:
+    if metric != "ttft":
+        return "each request takes longer; whether it waits or is slower cannot be told without TTFT"
+    first = after.figure("ttft", "mean") - before.figure("ttft", "mean")
+    whole = after.figure("e2e", "mean") - before.figure("e2e", "mean")
+    if math.isnan(first) or math.isnan(whole) or whole <= 0.0:
+        return "requests wait before their first token"
+    part = min(1.0, max(0.0, first / whole))
+    if part > 0.4:
+        return f"requests queue: {words.share(part)} of the added time is before the first token"
+    return f"answers get slower: only {words.share(part)} of the added time is before the first token"
+
+
+def _error_jump(before: Step, after: Step) -> tuple[str, str] | None:
+    if not before.requests or not after.requests:
+        return None
+    _, high = wilson(before.failed, before.requests)
+    low, _ = wilson(after.failed, after.requests)
+    grown = after.errors - before.errors
+    if low <= high or grown < ERROR_LIMIT or after.errors <= before.errors * _CLIFF * after.load / before.load:
+        return None
+    return f"errors {words.share(before.errors)} → {words.share(after.errors)}", kinds_of(after)

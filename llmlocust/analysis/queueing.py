@@ -1,0 +1,308 @@
+"""The knee, where more load stops buying throughput, and the capacity, where queueing begins. Pure.
+
+A flat throughput alone has been seen to fool: a server whose batch slows down makes it flatten without any queue. So
+capacity needs a second witness, waiting that grows, or errors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from llmlocust.analysis import words
+from llmlocust.analysis.steps import (
+    ERROR_LIMIT,
+    SETTLED,
+    SURELY_SHORT,
+    WOBBLE,
+    WORK,
+    Z95,
+    Finding,
+    Step,
+    apart,
+    as_good,
+    load_word,
+    more_than,
+    name_of,
+    shortfall,
+)
+from llmlocust.numbers.levels import USERS
+
+KNEE = 0.5
+"""Elasticity d ln X / d ln N: above, more load still buys most of its share of throughput."""
+FLAT = 0.15
+"""Elasticity below which throughput no longer grows."""
+QUEUED = 0.3
+"""Of the wait that each further user adds (1/X, by Little's law), the share that must fall before the first token to \
+be called a queue; the rest may be a batch that slows down."""
+MOSTLY = 0.6
+"""The same share where it has to stand for a throughput that seems to grow a little."""
+LEAST_WAIT = 0.02
+"""Seconds; a wait that grows by less is none."""
+
+
+def _elasticity(first: Step, second: Step) -> tuple[float, float]:
+    """The elasticity d ln X / d ln N between two loads, and its standard error from the counts."""
+    span = math.log(second.load / first.load)
+    grown = math.log(max(second.throughput, 1e-9) / max(first.throughput, 1e-9))
+    return grown / span, _noise(first, second) / span
+
+
+def _noise(first: Step, second: Step) -> float:
+    """The standard error of ln(X2 / X1)."""
+    return math.sqrt(1.0 / max(first.ended, 1.0) + 1.0 / max(second.ended, 1.0) + 2.0 * WOBBLE**2)
+
+
+def _knee_place(curve: Sequence[Step]) -> int | None:
+    """The first load after the last one from which more load still bought its share; None where that is the last."""
+    last = len(curve) - 1
+    buys = [place for place in range(last) if _elasticity(curve[place], _onward(curve, place))[0] >= KNEE]
+    place = buys[-1] + 1 if buys else 0
+    if place == last:
+        return None
+    value, error = _elasticity(curve[place], curve[last])
+    return place if value + error < KNEE else None
+
+
+def _onward(curve: Sequence[Step], place: int) -> Step:
+    """The next load that is far enough above for their noise not to decide."""
+    far = (step for step in curve[place + 1 :] if step.load >= 1.2 * curve[place].load)
+    return next(far, curve[-1])
+
+
+def _flat_from(curve: Sequence[Step]) -> int | None:
+    """The first load from which the highest buys no throughput, and none between does by more than noise."""
+    for place, step in enumerate(curve[:-1]):
+        tail = [_elasticity(step, later) for later in curve[place + 1 :]]
+        if tail[-1][0] < FLAT and all(value < FLAT + Z95 * error for value, error in tail):
+            return place
+    return None
+
+
+def _too_few(curve: Sequence[Step], unit: str) -> Finding | None:
+    if not curve:
+        return Finding(False, "cannot be told: the throughput of the levels is not known")
+    if not any(step.throughput > 0.0 for step in curve):
+        return Finding(False, "cannot be told: nothing succeeded at any level")
+    if len(curve) == 1:
+        return Finding(False, f"cannot be told from one level ({words.with_unit(curve[0].load, unit)})")
+    return None
+
+
+def find_knee(curve: Sequence[Step], unit: str) -> Finding:
+    if unknown := _too_few(curve, unit):
+        return unknown
+    place = _knee_place(curve)
+    top = curve[-1].load
+    if place is None:
+        value, _ = _elasticity(curve[-2], curve[-1])
+        bought = f"the last step still bought {_bought(value)} more throughput for 10 % more {load_word(unit)}"
+        if value < KNEE:
+            bought = "the last step bought little, but one step within noise is no knee"
+        return Finding(False, f"not reached up to {words.with_unit(top, unit)}: {bought}")
+    after, _ = _elasticity(curve[place], curve[place + 1])
+    overall, _ = _elasticity(curve[place], curve[-1])
+    why = (
+        f"from {words.load(curve[place].load)} to {words.with_unit(top, unit)}, 10 % more {load_word(unit)} "
+        f"{_buys(overall)}"
+    )
+    high = curve[place + 1].load
+    if place == 0:
+        return Finding(
+            True, f"{why}; it lies at or below the lowest levels, so add lower ones", None, None, high, None, high
+        )
+    before, _ = _elasticity(curve[place - 1], curve[place])
+    why += f" (before, up to {words.load(curve[place].load)}, {_bought(before)})"
+    middles = [math.sqrt(one.load * two.load) for one, two in pairwise(curve[place - 1 : place + 2])]
+    part = (before - KNEE) / (before - after) if before > KNEE > after else 0.5
+    point = middles[0] * (middles[1] / middles[0]) ** part
+    return Finding(True, why, point, curve[place - 1].load, high, curve[place].load, high)
+
+
+def _bought(elasticity: float) -> str:
+    return f"{words.digits(max(0.0, elasticity) * 10.0)} %"
+
+
+def _buys(elasticity: float) -> str:
+    if elasticity < 0.01:
+        return "buys no more throughput" if elasticity > -0.05 else "costs throughput"
+    return f"buys only {_bought(elasticity)} more throughput"
+
+
+def find_capacity(curve: Sequence[Step], unit: str) -> Finding:
+    if unknown := _too_few(curve, unit):
+        return unknown
+    if unit != USERS:
+        return _capacity_of_rates(curve, unit)
+    top = words.with_unit(curve[-1].load, unit)
+    waiting = _waits(curve)
+    onset = _onset(curve, waiting) if waiting is not None and waiting.metric == "ttft" else None
+    flat = _flat_from(curve)
+    if flat is None and waiting is not None and onset is not None:
+        flat = _flat_for_a_queue(curve, waiting, onset)
+    if flat is None:
+        return Finding(False, f"not reached up to {top}: throughput still grows")
+    best = max(curve, key=lambda step: step.throughput)
+    if best.throughput <= 0.0:
+        return Finding(False, f"cannot be told: nothing succeeded at any level up to {top}")
+    full = next(place for place, step in enumerate(curve) if as_good(step, best))
+    low = max(full - 1, 0)
+    point = curve[low].load * best.throughput / max(curve[low].throughput, 1e-9)
+    if waiting is not None and onset == len(curve) - 1:
+        waiting = None
+    elif waiting is not None and onset is not None:
+        # throughput may be flat long before anything queues, where the batch slows down: the queue tells the place
+        low = max(onset, flat - 1)
+        point = _where_the_queue_begins(curve, low, waiting, best.throughput)
+        low = max(low - 1, 0) if point < curve[low].load * (1.0 - _error_of_place(curve, low)) else low
+    grows = _waiting_grows(curve, low, max(full, flat, low), waiting, unit)
+    if grows is None:
+        why = (
+            f"not reached up to {top}: throughput is flat from {words.load(curve[flat].load)} on, but neither waiting "
+            f"nor errors grow with it, so no queue is seen"
+        )
+        return Finding(False, why)
+    high = curve[low + 1].load
+    why = f"throughput stays at {words.digits(best.throughput)}/s up to {top}, while {grows}"
+    if low == 0 and flat == 0 and full == 0:
+        return Finding(True, f"{why}, from the lowest level on; add lower ones", None, None, high, None, high)
+    point = min(max(point, curve[low].load), high)
+    error = 1.96 * _error_of_place(curve, low)
+    least = min(curve[low].load, point * (1.0 - error)) if low else None
+    return Finding(True, why, point, least, max(high, point * (1.0 + error)), curve[low].load, high)
+
+
+def _capacity_of_rates(curve: Sequence[Step], unit: str) -> Finding:
+    """Requests a second that are answered at best, where surely not all are from some rate on."""
+    top = words.with_unit(curve[-1].load, unit)
+    short = [_short(step) for step in curve]
+    first = next((n for n, each in enumerate(short) if each > SURELY_SHORT and min(short[n:]) > 1.0), None)
+    if first is None:
+        return Finding(False, f"not reached up to {top}: what is sent is answered")
+    best = max(curve[max(first - 1, 0) :], key=lambda step: step.throughput)
+    if best.throughput <= 0.0:
+        return Finding(False, f"cannot be told: nothing succeeded from {words.load(curve[first].load)} to {top}")
+    full = [step for step in curve[max(first - 1, 0) :] if as_good(step, best)]
+    ended = sum(step.ended for step in full)
+    answered = ended / sum(step.ended / step.throughput for step in full)
+    first = next((n for n, step in enumerate(curve[:first]) if step.load > answered), first)
+    grows = _wait_of_rates(curve, first)
+    if grows is None:
+        return Finding(False, f"not reached up to {top}: not all is answered in time, but no request waits longer")
+    sent = words.load(curve[first].load) + (f" to {top}" if first < len(curve) - 1 else f" {words.unit_of(unit)}")
+    why = f"{words.digits(answered)}/s are answered at best of the {sent} that are sent, while {grows}"
+    high = curve[first].load
+    if first == 0:
+        return Finding(True, f"{why}, from the lowest level on; add lower ones", None, None, high, None, high)
+    low = curve[first - 1].load
+    error = math.exp(1.96 * math.hypot(WORK / math.sqrt(ended), SETTLED))
+    least, most = min(low, answered / error), max(high, min(answered, high) * error)
+    return Finding(True, why, min(max(low, answered), high), least, most, low, high)
+
+
+def _short(step: Step) -> float:
+    """`shortfall`; infinite where requests surely fail."""
+    return math.inf if more_than(step.failed, step.requests, ERROR_LIMIT) else shortfall(step)
+
+
+def _wait_of_rates(curve: Sequence[Step], first: int) -> str | None:
+    """The second witness, in words: requests wait longer, or fail."""
+    low, last = curve[max(first - 1, 0)], curve[-1]
+    waiting = _waits(curve)
+    if waiting is not None:
+        before, after = waiting.values[max(first - 1, 0)], waiting.values[-1]
+        if first == 0 or after > 1.5 * before + LEAST_WAIT:
+            return f"{name_of(waiting.metric, waiting.statistic)} goes {words.change(before, after)}"
+    return f"errors go {words.share(low.errors)} → {words.share(last.errors)}" if last.errors > ERROR_LIMIT else None
+
+
+def _flat_for_a_queue(curve: Sequence[Step], waiting: _Waiting, onset: int) -> int | None:
+    """Where hardly any added load is served: throughput may then still grow, by no more than noise."""
+    last = len(curve) - 1
+    if onset == last or not _queue_between(curve, waiting, onset, last) > MOSTLY:
+        return None
+    for place in range(onset, last):
+        if all(
+            value < FLAT + Z95 * error for value, error in (_elasticity(curve[place], s) for s in curve[place + 1 :])
+        ):
+            return place
+    return None
+
+
+def _error_of_place(curve: Sequence[Step], low: int) -> float:
+    """Standard error of the load at which the server is full, as a share of it."""
+    return math.hypot(WORK / math.sqrt(max(1, curve[low + 1].requests)), 0.5 * SETTLED)
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """The figure by which waiting is seen, with its value at each load (NaN where it is not known)."""
+
+    metric: str
+    statistic: str
+    values: tuple[float, ...]
+
+
+def _waits(curve: Sequence[Step]) -> _Waiting | None:
+    for metric, statistic in (("ttft", "p50"), ("ttft", "mean"), ("e2e", "p50"), ("e2e", "mean")):
+        values = tuple(step.figure(metric, statistic) for step in curve)
+        if math.isfinite(values[-1]) and sum(map(math.isfinite, values)) > len(values) / 2:
+            return _Waiting(metric, statistic, values)
+    return None
+
+
+def _queue_between(curve: Sequence[Step], waiting: _Waiting, first: int, second: int) -> float:
+    """Of the load that was added, the share that waits: X dW / dN, by Little's law. NaN where it is not known."""
+    grown = waiting.values[second] - waiting.values[first]
+    return grown * curve[second].throughput / (curve[second].load - curve[first].load)
+
+
+def _onset(curve: Sequence[Step], waiting: _Waiting) -> int:
+    """The last load before the queue: from there on, whatever load is added waits (or most of it does).
+
+    Where requests are refused or given up, the wait of the others has an end: such loads are not asked.
+    """
+    last = len(curve) - 1
+    for place in range(last):
+        tail = [
+            _queue_between(curve, waiting, place, later)
+            for later in range(place + 1, last + 1)
+            if later == place + 1 or not curve[later].errors > ERROR_LIMIT
+        ]
+        if all(math.isnan(share) or share >= QUEUED for share in tail):
+            return place
+    return last
+
+
+def _where_the_queue_begins(curve: Sequence[Step], low: int, waiting: _Waiting, best: float) -> float:
+    """N* = N − X·(W − W0): the load less those who wait, at the first load that queues.
+
+    Where throughput has fallen there, fewer users think than did at its best; they are added again.
+    """
+    first = curve[low + 1]
+    queued = first.throughput * (waiting.values[low + 1] - waiting.values[max(low - 1, 0)])
+    if not math.isfinite(queued):
+        return math.sqrt(curve[low].load * first.load)
+    think = curve[low].load / max(curve[low].throughput, 1e-9) - curve[low].figure("e2e", "mean")
+    fewer = max(0.0, best - first.throughput) * max(0.0, think) if math.isfinite(think) else 0.0
+    return first.load - queued + fewer
+
+
+def _waiting_grows(curve: Sequence[Step], low: int, full: int, waiting: _Waiting | None, unit: str) -> str | None:
+    """The second witness of capacity, in words; None where there is none."""
+    first, last = curve[low], curve[-1]
+    if waiting is not None:
+        before, after = waiting.values[low], waiting.values[-1]
+        # what a queue of this many further users has to add, by Little's law; an open load has no such bound
+        queue = QUEUED * (last.load - curve[full].load) / last.throughput if unit == USERS and last.throughput else 0.0
+        if after - before > max(queue, 0.5 * before, LEAST_WAIT) and apart(
+            first, last, waiting.metric, waiting.statistic
+        ):
+            said = f"{name_of(waiting.metric, waiting.statistic)} grows {words.change(before, after)}"
+            alone = " (without TTFT, a queue cannot be told from a slower batch)"
+            return said if waiting.metric == "ttft" else said + alone
+    if more_than(last.failed, last.requests, ERROR_LIMIT) and last.errors > 2.0 * (first.errors or 0.0):
+        return f"errors grow {words.share(first.errors)} → {words.share(last.errors)}"
+    return None
