@@ -341,7 +341,9 @@ _RANGED = {"ttft": "TTFT", "gap": "the gaps"}
 
 
 def _is_wide(each: LevelFigures, metric: str, name: str) -> bool:
-    return each.metric(metric).range_of(name) is not None
+    summary = each.metric(metric)
+    # of too few values a percentile is only the greatest of them: that is another check's doubt
+    return summary.count >= LEAST.get(name, 0) and summary.range_of(name) is not None
 
 
 def _width(wide: tuple[LevelFigures, str, str]) -> float:

@@ -198,9 +198,11 @@ def test_many_gathered_tokens_are_somebody_elses_doing():
 # -- tokens that waited for us
 
 
-def ranged(load, blurred, least, most, metric="gap", index=0):
+def ranged(load, blurred, least, most, metric="gap", index=0, count=1000):
     one = figures(load, 5.0, 0.1, 1.0, index=index)
-    summary = replace(one.metric(metric), ranges={"p50": (0.01, 0.01), "p99": (least, most), "p99_9": (0.01, 9.0)})
+    summary = replace(
+        one.metric(metric), count=count, ranges={"p50": (0.01, 0.01), "p99": (least, most), "p99_9": (0.01, 9.0)}
+    )
     return replace(one, blurred=blurred, metrics={**one.metrics, metric: summary})
 
 
@@ -220,6 +222,10 @@ def test_a_level_is_marked_whose_percentiles_are_ranges(metric, least, most, ok)
     assert check.ok == ok
     assert check.value == 0.2
     assert check.levels == (() if ok else (1,))
+
+
+def test_a_percentile_of_too_few_marks_nothing():
+    assert named(checks([ranged(4, 0.2, 0.012, 0.2, count=99)]))["token times"].ok
 
 
 def test_the_mark_says_how_late_and_what_to_do():
