@@ -15,9 +15,10 @@ from llmlocust.analysis import words
 from llmlocust.numbers import formats
 from llmlocust.numbers.levels import LevelFigures, Summary
 from llmlocust.numbers.thresholds import Threshold
-from llmlocust.report import charts
+from llmlocust.report import drawing
 from llmlocust.report.frames import RunFrames, load_run
-from llmlocust.report.page import build, columns, facts, headline, summary
+from llmlocust.report.page import build, columns, headline, summary
+from llmlocust.report.what_was_run import facts
 
 PLAIN = Path(__file__).parent / "plain"
 
@@ -172,16 +173,16 @@ def test_text_from_files_is_text(html):
 def test_every_picture_has_a_title_and_says_what_is_seen(html, report):
     seen = Seen(html)
     drawn = seen.tags.count("svg")
-    assert drawn == 2 * 5
+    assert drawn == 2 * 8
     assert sum(tag == "svg" and name == "role" and value == "img" for tag, name, value in seen.attributes) == drawn
     assert html.count("</title><desc") == drawn
     ids = [value for _, name, value in seen.attributes if name == "id"]
     assert len(ids) == len(set(ids))
-    assert seen.tags.count("figcaption") == 5
+    assert seen.tags.count("figcaption") == 8
 
 
 def test_pictures_take_their_colours_from_the_page(html):
-    for sentinel in charts._VARIABLES:
+    for sentinel in drawing._VARIABLES:
         assert sentinel not in html
     assert html.count("var(--s1)") > 5
 
@@ -399,11 +400,11 @@ def test_one_level_is_compared_with_nothing(tmp_path):
 
 def test_what_was_run_tells_of_the_request_before(tmp_path):
     report = made(tmp_path, told={"preflight": {"model": "m", "ttft_ms": 13.0, "models_listed": 1, "requests": 2}})
-    told = dict(facts(report))
+    told = dict(facts(report.run, report.unit))
     assert told["Asked before"] == "2 requests, first token after 13 ms, 1 model listed"
     assert told["Load processes"] == "2"
     assert told["Arrival times"] == "the kernel's"
-    assert "Asked before" not in dict(facts(made(tmp_path, told={"preflight": {}})))
+    assert "Asked before" not in dict(facts(made(tmp_path, told={"preflight": {}}).run, "users"))
 
 
 def test_importing_the_report_brings_no_locust():
