@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llmlocust.analysis import words
+from llmlocust.analysis.advice import Advice, advise
 from llmlocust.analysis.breakpoints import Finding, Verdict, find, steps_of
 from llmlocust.analysis.trust import Check, Facts, checks, empty_levels, think_time_of
 from llmlocust.numbers.formats import FORMAT
@@ -20,6 +21,7 @@ from llmlocust.report import pictures
 from llmlocust.report.charts import NUMBERS, Scene
 from llmlocust.report.frames import OURS, RunFrames
 from llmlocust.report.glossary import GLOSSARY, MEANS
+from llmlocust.report.journeys import STEPS, Scenes, journeys
 from llmlocust.report.rendering import render
 from llmlocust.report.what_was_run import count, facts, listed, mapping, messages, number, options, planned
 
@@ -49,6 +51,10 @@ class Report:
     @property
     def trusted(self) -> bool:
         return all(check.ok for check in self.checks)
+
+    @property
+    def advice(self) -> list[Advice]:
+        return advise(self.levels, self.verdict, self.checks, self.goodput)
 
     @property
     def doubted(self) -> frozenset[int]:
@@ -308,6 +314,7 @@ def _data(report: Report) -> dict[str, Any]:
         "levels": [_level(each, report.goodput) for each in report.levels],
         "verdict": verdict,
         "trust": {"ok": report.trusted, "checks": [_check(each) for each in report.checks]},
+        "advice": [{"do": each.do, "because": each.because} for each in report.advice],
         "source": report.run.source,
         "unknown": list(report.unknown),
         "notes": report.run.notes,
@@ -510,6 +517,7 @@ def _html(report: Report) -> str:
     ]
     table = columns(report)
     scene = _scene(report)
+    told = journeys(report.run.requests, report.levels, report.verdict)
     return render(
         "report.html.j2",
         title=_title(report),
@@ -523,12 +531,14 @@ def _html(report: Report) -> str:
             }
             for cliff in report.verdict.cliffs
         ],
+        advice=report.advice,
         trusted=report.trusted,
         trust_line=trust_line(report),
         checks=[(each, mark(each), _MARKS[mark(each)]) for each in report.checks],
         limits=[str(each) for each in report.verdict.thresholds],
         derived=report.verdict.derived,
         unit=words.unit_of(report.unit),
+        load_unit=report.unit,
         columns=table,
         groups=_grouped(table),
         failures_decide=_FAILURES_DECIDE if _failures_decide(table) else "",
@@ -541,6 +551,9 @@ def _html(report: Report) -> str:
             }
             for place, each in enumerate(report.levels)
         ],
+        scenes=told,
+        steps={name: does for name, does in STEPS.items() if name in _steps_of(told)},
+        longest=_longest(told),
         glance=pictures.at_a_glance(scene),
         pictures=pictures.pictures(report.run, scene),
         failed=any(each.failed for each in report.levels),
@@ -553,6 +566,15 @@ def _html(report: Report) -> str:
         again=_again(report),
         glossary=GLOSSARY,
     )
+
+
+def _steps_of(told: Iterable[Scenes]) -> set[str]:
+    return {name for each in told for journey in each.journeys for name, _ in journey.steps}
+
+
+def _longest(told: Iterable[Scenes]) -> float:
+    """Seconds of the longest request that is shown: the width of the timelines."""
+    return max((journey.seconds for each in told for journey in each.journeys), default=0.0)
 
 
 def _scene(report: Report) -> Scene:
@@ -614,6 +636,9 @@ def _markdown(report: Report) -> str:
         for cliff in report.verdict.cliffs:
             low, high = (words.load(each) for each in cliff.between)
             lines.append(f"- {low} → {high} {words.unit_of(report.unit)}: {_line(cliff.what)}. {_line(cliff.why)}.")
+    if advice := report.advice:
+        lines += ["", "## What to try next", ""]
+        lines += [f"- {_line(each.do)} {_line(each.because)}" for each in advice]
     lines += ["", "## Levels", "", *_markdown_table(report)]
     if told := messages(report.run):
         lines += ["", "## Errors", "", "| kind | message | count |", "|---|---|---:|"]

@@ -7,6 +7,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from llmlocust.analysis import words
+
 _NUMBER_AND_UNIT = re.compile(r"(?<=\d) (?=(?:%|ms|s|µs|×|users?|streams?|requests/s|tokens/s)(?:\W|$))")
 
 
@@ -18,7 +20,7 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters["nb"] = _unbroken
+    environment.filters |= {"nb": _unbroken, "duration": words.duration, "load": words.with_unit}
     return environment.get_template(template).render(**values)
 
 
