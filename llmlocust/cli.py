@@ -229,13 +229,14 @@ def _new_folder(name: str) -> Path:
     "--markdown", is_flag=False, flag_value="beside", default="", metavar="[FILE]", help="Markdown too; - prints it"
 )
 @click.option("--json", "json_file", default="", metavar="FILE", help="JSON too; - prints it")
-def report(prefix: str, thresholds: tuple[str, ...], out: str, markdown: str, json_file: str) -> None:
+@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="Language of the page")
+def report(prefix: str, thresholds: tuple[str, ...], out: str, markdown: str, json_file: str, lang: str) -> None:
     """Make the report of a run from its files: one HTML page that needs no network.
 
     PREFIX is what --csv was given, a folder with one run in it, or one of the run's files. The CSVs of any Locust
     test will do, with less to say.
     """
-    _report(prefix, Path(out) if out else None, _thresholds(thresholds), markdown, json_file)
+    _report(prefix, Path(out) if out else None, _thresholds(thresholds), markdown, json_file, lang)
 
 
 def _thresholds(texts: tuple[str, ...]) -> list[Any]:
@@ -247,7 +248,9 @@ def _thresholds(texts: tuple[str, ...]) -> list[Any]:
         raise OneLine(str(problem)) from None
 
 
-def _report(prefix: str, out: Path | None, thresholds: list[Any], markdown: str = "", json_file: str = "") -> None:
+def _report(
+    prefix: str, out: Path | None, thresholds: list[Any], markdown: str = "", json_file: str = "", lang: str = "en"
+) -> None:
     from llmlocust.report import page
     from llmlocust.report.frames import RunError, load_run
 
@@ -257,7 +260,7 @@ def _report(prefix: str, out: Path | None, thresholds: list[Any], markdown: str 
         raise OneLine(str(problem)) from None
     made = page.build(run, thresholds)
     html = out or Path(f"{run.prefix}_report.html")
-    pages: list[tuple[str, Callable[[], str]]] = [(str(html), made.html)]
+    pages: list[tuple[str, Callable[[], str]]] = [(str(html), lambda: _in_language(made, lang))]
     if markdown:
         pages.append((str(html.with_suffix(".md")) if markdown == "beside" else markdown, made.markdown))
     if json_file:
@@ -267,6 +270,13 @@ def _report(prefix: str, out: Path | None, thresholds: list[Any], markdown: str 
     for line in page.summary(made):
         click.echo(line, err=to_stderr)
     click.echo(f"Report:    {html}", err=to_stderr)
+
+
+def _in_language(made: Any, lang: str) -> str:
+    text, missing = made.html_in(lang)
+    for sentence in missing:
+        click.echo(f"Not translated, left in English: {sentence}", err=True)
+    return str(text)
 
 
 def _write(pages: list[tuple[str, Callable[[], str]]]) -> None:

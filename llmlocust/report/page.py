@@ -23,7 +23,8 @@ from llmlocust.report.frames import OURS, RunFrames
 from llmlocust.report.glossary import GLOSSARY, MEANS
 from llmlocust.report.journeys import STEPS, Scenes, journeys
 from llmlocust.report.rendering import render
-from llmlocust.report.what_was_run import count, facts, listed, mapping, messages, number, options, planned
+from llmlocust.report.translation import translated
+from llmlocust.report.what_was_run import FOREIGN, count, facts, listed, mapping, messages, number, options, planned
 
 _METRICS = ("ttft", "answer", "e2e", "gap", "tpot")
 _STATISTICS = ("mean", "p50", "p90", "p95", "p99", "p99_9", "max")
@@ -63,6 +64,10 @@ class Report:
 
     def html(self) -> str:
         return _html(self)
+
+    def html_in(self, language: str) -> tuple[str, list[str]]:
+        """The page in one of LANGUAGES, and what of it stayed English because nobody translated it."""
+        return (self.html(), []) if language == "en" else translated(self.html(), language)
 
     def markdown(self) -> str:
         return _markdown(self)
@@ -559,6 +564,7 @@ def _html(report: Report) -> str:
         failed=any(each.failed for each in report.levels),
         messages=messages(report.run),
         facts=facts(report.run, report.unit),
+        foreign=FOREIGN,
         options=options(report.run),
         notes=report.run.notes,
         unknown=report.unknown,

@@ -20,10 +20,10 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"nb": _unbroken, "duration": words.duration, "load": words.with_unit}
+    environment.filters |= {"nb": unbroken, "duration": words.duration, "load": words.with_unit}
     return environment.get_template(template).render(**values)
 
 
-def _unbroken(text: str) -> str:
+def unbroken(text: str) -> str:
     """Numbers stay on one line with their units."""
     return _NUMBER_AND_UNIT.sub("\N{NO-BREAK SPACE}", text)

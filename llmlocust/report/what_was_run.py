@@ -15,6 +15,8 @@ from llmlocust.report.frames import OURS, RunFrames
 
 _SECRET = re.compile(r"key|token$|secret|password|authorization", re.IGNORECASE)
 _MOST_MESSAGES = 12
+FOREIGN = ("Target", "Model", "Protocol", "Users", "Versions")
+"""The facts that are names from the run's files: the same in every language."""
 
 
 def facts(run: RunFrames, unit: str) -> list[tuple[str, str]]:
