@@ -30,6 +30,7 @@ from llmlocust.report.drawing import (
     SURFACE,
     Picture,
     across,
+    blocks,
     drawable,
     hatch,
     legend,
@@ -37,6 +38,7 @@ from llmlocust.report.drawing import (
     load_words,
     log_seconds,
     picture,
+    place_of,
 )
 
 NUMBERS = {"slo_limit": "SLO limit", "knee": "Knee", "capacity": "Capacity", "collapse": "Collapse"}
@@ -126,12 +128,20 @@ def _numbers(axes: Axes, scene: Scene, levels: Sequence[LevelFigures], narrow: b
 
 
 def _standings(axes: Axes, scene: Scene, levels: Sequence[LevelFigures]) -> None:
-    room = 60 if axes.get_figure().get_figwidth() > 5 else 24
-    size = 9.0 if len(levels) <= room else 9.0 * room / len(levels)
+    """A sign for each level; where they have no room beside each other, the worst of its neighbours' signs."""
+    room = 0.016 if axes.get_figure().get_figwidth() > 5 else 0.045
+    groups: list[list[LevelFigures]] = []
     for each in levels:
-        sign, colour = STANDINGS.get(scene.standing.get(each.level, ""), ("–", MUTED))
-        sign += "?" if each.level in scene.doubted else ""
-        axes.text(each.load, 0, sign, ha="center", va="center", color=colour, size=size, weight="bold")
+        if groups and place_of(axes, each.load) - place_of(axes, groups[-1][0].load) < room:
+            groups[-1].append(each)
+        else:
+            groups.append([each])
+    worst = list(STANDINGS)
+    for group in groups:
+        known = [standing for each in group if (standing := scene.standing.get(each.level)) in worst]
+        sign, colour = STANDINGS[max(known, key=worst.index)] if known else ("–", MUTED)
+        sign += "?" if any(each.level in scene.doubted for each in group) else ""
+        axes.text(group[0].load, 0, sign, ha="center", va="center", color=colour, size=9.0, weight="bold")
 
 
 def _interval(axes: Axes, finding: Finding, top: float, row: int, name: str) -> None:
@@ -175,13 +185,21 @@ def _rates(axes: Axes, scene: Scene, levels: Sequence[LevelFigures], narrow: boo
     counted = np.array([max(1.0, each.throughput * each.window) for each in levels])
     spread = 1.96 * values / np.sqrt(np.where(np.isnan(counted), 1e9, counted))
     axes.fill_between(loads, np.maximum(0.0, values - spread), values + spread, color=BLUE, alpha=0.15, lw=0)
-    axes.plot(loads, values, "o-", color=BLUE, label="successful")
+    axes.plot(loads, values, "o-", color=BLUE, label="successful", markevery=_every(loads))
     good = [(each.load, scene.goodput[each.level]) for each in levels if each.level in scene.goodput]
     if any(rate < 0.99 * each.throughput for each, (_, rate) in zip(levels, good, strict=False)):
-        axes.plot(*zip(*good, strict=True), "s--", color=GREEN, label="within the limits")
+        axes.plot(*zip(*good, strict=True), "s--", color=GREEN, label="within the limits", markevery=_every(good))
         axes.legend(loc="upper left", ncols=2, fontsize=7.5 if narrow else 8, borderaxespad=0.2, handlelength=2.2)
     _from_zero(axes, float(values.max()))
     axes.set_title("requests a second")
+
+
+_MARKED = 40
+
+
+def _every(levels: Sequence[Any]) -> int:
+    """Which of the points get a marker: hundreds of them would only be a thick line."""
+    return math.ceil(len(levels) / _MARKED)
 
 
 def _from_zero(axes: Axes, most: float) -> None:
@@ -197,7 +215,7 @@ def tokens(scene: Scene, caption: str) -> Picture | None:
     def draw(figure: Figure, narrow: bool) -> None:
         axes = figure.subplots()
         loads, values = [each.load for each in shown], [each.output_tokens_per_s for each in shown]
-        axes.plot(loads, values, "o-", color=PURPLE)
+        axes.plot(loads, values, "o-", color=PURPLE, markevery=_every(loads))
         _from_zero(axes, max(values))
         load_axis(axes, shown, scene.verdict.unit)
         hatch(axes, shown, scene.doubted)
@@ -244,7 +262,8 @@ def _latency_line(
     loads = [each.load for each in known]
     values = [each.metric(metric)[statistic] for each in known]
     label = f"{statistic.replace('_', '.')} {_SHORT[metric]}"
-    axes.plot(loads, values, linestyle=dashes, marker=marker, color=colour, label=label)
+    style = {"linestyle": dashes, "marker": marker, "markevery": _every(known)}
+    axes.plot(loads, values, color=colour, label=label, **style)
     if shade:
         ranges = [each.metric(metric).intervals.get(statistic, (math.nan, math.nan)) for each in known]
         lows, highs = [low for low, _ in ranges], [high for _, high in ranges]
@@ -427,8 +446,13 @@ def errors(scene: Scene, caption: str) -> Picture | None:
         bottom = np.zeros(len(shown))
         for kinds, label, colour, pattern in groups:
             parts = np.array([sum(each.error_kinds.get(kind, 0) for kind in kinds) / each.requests for each in shown])
-            style: dict[str, Any] = {"color": colour, "hatch": pattern, "edgecolor": SURFACE, "linewidth": 0.8}
-            axes.bar(places, parts * 100.0, 0.62, bottom=bottom, label=label, **style)
+            bars = [
+                (place - 0.31, low, place + 0.31, low + part * 100.0)
+                for place, low, part in zip(places, bottom, parts, strict=True)
+                if part > 0.0
+            ]
+            style: dict[str, Any] = {"facecolor": colour, "hatch": pattern, "edgecolor": SURFACE, "linewidth": 0.8}
+            blocks(axes, bars, label=label, **style)
             bottom += parts * 100.0
         every = max(1, math.ceil(len(shown) / (8 if narrow else 24)))
         axes.set_xticks(places[::every], [words.load(each.load) for each in shown[::every]])

@@ -20,6 +20,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from llmlocust.analysis import words
@@ -115,8 +117,8 @@ _LONG = re.compile(r"-?\d+\.\d{3,}")
 
 
 def _short(number: re.Match[str]) -> str:
-    """A hundredth of a point is less than anybody sees, and half the size of the page."""
-    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
+    """A tenth of a point is less than anybody sees, and half the size of the page."""
+    return f"{float(number[0]):.1f}".removesuffix(".0")
 
 
 # -- axes
@@ -145,17 +147,19 @@ def load_words(unit: str) -> str:
 
 def _apart(axes: Axes, loads: Sequence[float], room: float) -> list[float]:
     """The loads whose labels have room beside each other, the highest always."""
-    low, high = axes.get_xlim()
-    log = axes.get_xscale() == "log"
-
-    def place(load: float) -> float:
-        return math.log(load / low) / math.log(high / low) if log else (load - low) / (high - low)
-
     kept = [loads[-1]]
     for load in reversed(loads[:-1]):
-        if place(kept[-1]) - place(load) > room:
+        if place_of(axes, kept[-1]) - place_of(axes, load) > room:
             kept.append(load)
     return kept[::-1]
+
+
+def place_of(axes: Axes, load: float) -> float:
+    """Where a load lies on its axis, as a share of the width."""
+    low, high = axes.get_xlim()
+    if axes.get_xscale() == "log":
+        return math.log(load / low) / math.log(high / low)
+    return (load - low) / (high - low)
 
 
 def _seconds(value: float, _: Any = None) -> str:
@@ -216,3 +220,21 @@ def doubted_spans(axes: Axes, levels: Sequence[LevelFigures], doubted: Collectio
         touches = bool(spans) and spans[-1][1] == begin
         spans.append((spans.pop()[0] if touches else begin, end))
     return spans
+
+
+def blocks(axes: Axes, rectangles: Sequence[tuple[float, float, float, float]], **style: Any) -> None:
+    """Rectangles (left, low, right, high) as one shape: a thousand take no more of the page than their corners."""
+    if not rectangles:
+        return
+    corners = [
+        corner for left, low, right, high in rectangles
+        for corner in ((left, low), (right, low), (right, high), (left, high), (left, low))
+    ]  # fmt: skip
+    codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY] * len(rectangles)
+    patch = PathPatch(Path(corners, codes), **style)
+    if "transform" not in style:
+        axes.add_patch(patch)
+        return
+    # a shape in shares of the height must not move the axis of values
+    patch.set_clip_path(axes.patch)
+    axes.add_artist(patch)

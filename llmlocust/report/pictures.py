@@ -14,6 +14,8 @@ from llmlocust.report.charts import Scene
 from llmlocust.report.drawing import Picture, drawable
 from llmlocust.report.frames import RunFrames
 
+_MOST_NAMED = 12
+
 
 def pictures(run: RunFrames, scene: Scene) -> list[Picture]:
     """All but the first, which is `at_a_glance`."""
@@ -58,6 +60,8 @@ def _doubt(scene: Scene) -> list[str]:
     doubted = sorted({each.load for each in drawable(scene.levels) if each.level in scene.doubted})
     if not doubted:
         return []
+    if len(doubted) > _MOST_NAMED:
+        return [f"Hatched: {len(doubted)} levels, which the checks doubt."]
     named = words.series([words.load(load) for load in doubted])
     unit = words.unit_of(scene.verdict.unit, doubted[0] if len(doubted) == 1 else 2)
     return [f"Hatched: {named} {unit}, which the checks doubt."]

@@ -5,20 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, PathPatch
-from matplotlib.path import Path
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 from llmlocust.analysis import words
 from llmlocust.numbers.formats import ABORTED, OK
 from llmlocust.numbers.levels import LevelFigures
-from llmlocust.report.drawing import BAND, BLUE, GRID, MUTED, ORANGE, PURPLE, RED, Picture, log_seconds, picture
+from llmlocust.report.drawing import BAND, BLUE, GRID, MUTED, ORANGE, PURPLE, RED, Picture, blocks, log_seconds, picture
 
 
 def over_time(
@@ -117,9 +115,9 @@ def _level_bands(axes: Axes, levels: Sequence[LevelFigures], start: float, doubt
         settled = each.settled - start if math.isfinite(each.settled) else end
         (hatched if each.level in doubted else bands).append((settled, 0.0, end, 1.0))
     across = axes.get_xaxis_transform()
-    _blocks(axes, [*bands, *hatched], facecolor=BAND, edgecolor="none", linewidth=0, zorder=0, transform=across)
+    blocks(axes, [*bands, *hatched], facecolor=BAND, edgecolor="none", linewidth=0, zorder=0, transform=across)
     style = {"facecolor": "none", "edgecolor": MUTED, "hatch": "////", "linewidth": 0}
-    _blocks(axes, hatched, **style, zorder=0.1, transform=across)
+    blocks(axes, hatched, **style, zorder=0.1, transform=across)
     lines = [(place, side) for begin in begins for place, side in ((begin, 0.0), (begin, 1.0), (math.nan, math.nan))]
     if lines:
         axes.plot(*zip(*lines, strict=True), color=GRID, linewidth=0.8, zorder=0.5, transform=across)
@@ -132,24 +130,6 @@ def _level_names(axes: Axes, levels: Sequence[LevelFigures], start: float, most:
         settled = each.settled if math.isfinite(each.settled) else each.began
         style = {"ha": "center", "va": "bottom", "size": 7.5, "color": MUTED, "transform": axes.get_xaxis_transform()}
         axes.text((settled + each.ended) / 2.0 - start, 1.0, words.load(each.load), **style)
-
-
-def _blocks(axes: Axes, rectangles: Sequence[tuple[float, float, float, float]], **style: Any) -> None:
-    """Rectangles (left, low, right, high) as one shape: a thousand take no more of the page than their corners."""
-    if not rectangles:
-        return
-    corners = [
-        corner for left, low, right, high in rectangles
-        for corner in ((left, low), (right, low), (right, high), (left, high), (left, low))
-    ]  # fmt: skip
-    codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY] * len(rectangles)
-    patch = PathPatch(Path(corners, codes), **style)
-    if "transform" not in style:
-        axes.add_patch(patch)
-        return
-    # a shape in shares of the height must not move the axis of values
-    patch.set_clip_path(axes.patch)
-    axes.add_artist(patch)
 
 
 # -- the heat map
@@ -229,7 +209,7 @@ def _cells(axes: Axes, sent: pd.Series, seconds: pd.Series, weight: pd.Series, c
             inside = np.flatnonzero(np.diff(np.concatenate(([0], shades[column] == shade, [0])).astype(int)))
             for low, high in inside.reshape(-1, 2).tolist():
                 cells.append((columns[column], rows[low], columns[column + 1], rows[high]))
-        _blocks(axes, cells, facecolor=BLUE, edgecolor="none", alpha=alpha, linewidth=0, zorder=2)
+        blocks(axes, cells, facecolor=BLUE, edgecolor="none", alpha=alpha, linewidth=0, zorder=2)
     axes.set_ylim(rows[0], rows[-1])
     return float(counts.max())
 

@@ -6,10 +6,12 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_run import HOSTILE, MadeRun
+from made_run import EPOCH, HOSTILE, MadeRun
 
 from llmlocust.analysis import words
 from llmlocust.numbers import formats
@@ -18,6 +20,7 @@ from llmlocust.numbers.thresholds import Threshold
 from llmlocust.report import drawing
 from llmlocust.report.frames import RunFrames, load_run
 from llmlocust.report.page import build, columns, headline, summary
+from llmlocust.report.translation import translated
 from llmlocust.report.what_was_run import facts
 
 PLAIN = Path(__file__).parent / "plain"
@@ -197,8 +200,43 @@ def test_a_broken_limit_is_told_in_words_not_by_colour_alone(html):
     assert "breaks ttft.p95 &lt; 1s" in html
 
 
-def test_the_page_is_not_too_large(html):
-    assert len(html.encode()) < 1_500_000
+def day_long(run):
+    """The run stretched to a day: 288 levels of five minutes, a row for every second, 100,000 requests."""
+    levels = [
+        replace(
+            run.levels[number % len(run.levels)],
+            level=number,
+            load=float(number + 1),
+            began=EPOCH + 300.0 * number,
+            settled=EPOCH + 300.0 * number + 30.0,
+            ended=EPOCH + 300.0 * (number + 1),
+        )
+        for number in range(288)
+    ]
+    seconds = np.arange(86_400)
+    timeline = run.timeline.iloc[seconds % len(run.timeline)].reset_index(drop=True)
+    requests = run.requests.sample(100_000, replace=True, random_state=1).reset_index(drop=True)
+    requests["sent"] = EPOCH + np.sort(np.random.default_rng(1).uniform(0.0, 86_400.0, len(requests)))
+    requests["level"] = (requests["sent"] - EPOCH) // 300.0
+    histograms = pd.concat(
+        run.histograms[run.histograms["level"] == number % len(run.levels)].assign(level=number)
+        for number in range(len(levels))
+    )
+    return replace(
+        run,
+        levels=levels,
+        timeline=timeline.assign(time=EPOCH + seconds, level=seconds // 300),
+        requests=requests,
+        histograms=histograms,
+    )
+
+
+def test_the_page_of_a_day_is_under_two_megabytes_in_every_language(report):
+    page = build(day_long(report.run), report.thresholds).html()
+    chinese, _ = translated(page, "zh")
+    assert page.count("<tr class=") == 288
+    assert len(page.encode()) < 2_000_000
+    assert len(chinese.encode()) < 2_000_000
 
 
 def test_verdict_comes_first(html, report):
