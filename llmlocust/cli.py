@@ -248,6 +248,7 @@ def _new_folder(name: str) -> Path:
     "--markdown", is_flag=False, flag_value="beside", default="", metavar="[FILE]", help="Markdown too; - prints it"
 )
 @click.option("--json", "json_file", default="", metavar="FILE", help="JSON too; - prints it")
+@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="Language of the page")
 def report(
     prefix: str,
     table: str,
@@ -257,6 +258,7 @@ def report(
     out: str,
     markdown: str,
     json_file: str,
+    lang: str,
 ) -> None:
     """Make the report of a run from its files: one HTML page that needs no network.
 
@@ -269,7 +271,7 @@ def report(
     if wait and not table:
         raise OneLine("--wait is of a table's users (--table): a run tells the think time of its own")
     limits = _thresholds(thresholds, thresholds_file)
-    _report(prefix, Path(out) if out else None, limits, markdown, json_file, table=table, wait=wait)
+    _report(prefix, Path(out) if out else None, limits, markdown, json_file, lang, table=table, wait=wait)
 
 
 def _thresholds(texts: tuple[str, ...], file: str = "") -> list[Any]:
@@ -295,6 +297,7 @@ def _report(
     thresholds: list[Any],
     markdown: str = "",
     json_file: str = "",
+    lang: str = "en",
     *,
     table: str = "",
     wait: str = "",
@@ -309,7 +312,7 @@ def _report(
         raise OneLine(str(problem)) from None
     made = page.build(run, thresholds)
     html = out or Path(f"{run.prefix}_report.html")
-    pages: list[tuple[str, Callable[[], str]]] = [(str(html), made.html)]
+    pages: list[tuple[str, Callable[[], str]]] = [(str(html), lambda: _in_language(made, lang))]
     if markdown:
         pages.append((str(html.with_suffix(".md")) if markdown == "beside" else markdown, made.markdown))
     if json_file:
@@ -319,6 +322,13 @@ def _report(
     for line in page.summary(made):
         click.echo(line, err=to_stderr)
     click.echo(f"Report:    {html}", err=to_stderr)
+
+
+def _in_language(made: Any, lang: str) -> str:
+    text, missing = made.html_in(lang)
+    for sentence in missing:
+        click.echo(f"Not translated, left in English: {sentence}", err=True)
+    return str(text)
 
 
 def _write(pages: list[tuple[str, Callable[[], str]]]) -> None:

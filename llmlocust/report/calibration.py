@@ -23,7 +23,7 @@ from llmlocust.analysis.calibration import (
     verdict,
 )
 from llmlocust.numbers.formats import FORMAT
-from llmlocust.report.charts import MUTED, SERIES, Picture, picture
+from llmlocust.report.drawing import MUTED, SERIES, Picture, picture
 from llmlocust.report.rendering import render
 
 _ROUND = [1, 2, 5, 10]

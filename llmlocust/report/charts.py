@@ -1,277 +1,241 @@
-"""The pictures, as SVG that takes its colours from the page.
-
-matplotlib draws in sentinel colours, which are then replaced by CSS variables: one picture serves light, dark and
-print. Text stays text. Every picture is drawn twice, wide and narrow, and the page shows the one that fits.
-"""
+"""The pictures whose axis is the load: the verdict, throughput, latency and its tail, distributions, errors."""
 
 from __future__ import annotations
 
-import html
-import io
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import (
-    FixedLocator,
-    FuncFormatter,
-    LogLocator,
-    MaxNLocator,
-    MultipleLocator,
-    NullFormatter,
-    NullLocator,
-)
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, MultipleLocator
 
 from llmlocust.analysis import words
 from llmlocust.analysis.breakpoints import Verdict
+from llmlocust.analysis.steps import Finding, name_of
 from llmlocust.numbers.formats import ERROR_KINDS
 from llmlocust.numbers.histogram import Histogram, bounds_of
 from llmlocust.numbers.levels import LevelFigures
+from llmlocust.report.drawing import (
+    BLUE,
+    GREEN,
+    GRID,
+    INK,
+    MUTED,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    SURFACE,
+    Picture,
+    across,
+    blocks,
+    drawable,
+    hatch,
+    legend,
+    load_axis,
+    load_words,
+    log_seconds,
+    picture,
+    place_of,
+)
 
-INK, MUTED, GRID, BAND, SURFACE = "#010101", "#020202", "#030303", "#040404", "#050505"
-SERIES = ("#0a0001", "#0a0002", "#0a0003", "#0a0004", "#0a0005", "#0a0006")
-_VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", BAND: "band", SURFACE: "surface"} | {
-    sentinel: f"s{number}" for number, sentinel in enumerate(SERIES, 1)
-}
-_BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _SKY = SERIES
-_STYLE: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "llmlocust",
-    "text.parse_math": False,
-    "font.size": 9.0,
-    "font.family": "DejaVu Sans",
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": MUTED,
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9.5,
-    "axes.titlecolor": INK,
-    "axes.titlelocation": "left",
-    "axes.titlepad": 8.0,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.7,
-    "text.color": INK,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.major.size": 3,
-    "ytick.major.size": 0,
-    "legend.frameon": False,
-    "legend.labelcolor": INK,
-    "lines.linewidth": 1.8,
-    "lines.markersize": 4.5,
-}
 NUMBERS = {"slo_limit": "SLO limit", "knee": "Knee", "capacity": "Capacity", "collapse": "Collapse"}
-_NUMBER_COLOURS = {"slo_limit": _GREEN, "knee": _SKY, "capacity": _ORANGE, "collapse": _RED}
+_NUMBER_COLOURS = {"slo_limit": GREEN, "knee": SKY, "capacity": ORANGE, "collapse": RED}
+_NUMBER_MARKERS = {"slo_limit": "o", "knee": "D", "capacity": "s", "collapse": "X"}
 _KEEP_LOADS = 12
 
 
 @dataclass(frozen=True)
-class Picture:
-    name: str
-    title: str
-    caption: str
-    """What is seen in this run, in a sentence."""
-    wide: str
-    narrow: str
+class Scene:
+    """What the pictures of a run are drawn from."""
+
+    levels: Sequence[LevelFigures]
+    verdict: Verdict
+    goodput: Mapping[int, float] = field(default_factory=dict)
+    """Requests a second that met every limit, by level."""
+    standing: Mapping[int, str] = field(default_factory=dict)
+    """How each level stands to the limits, by its index: a word of STANDINGS, or another where it is not known."""
+    doubted: Collection[int] = ()
+    """The levels that are not to be trusted."""
 
 
-Draw = Callable[[Figure, bool], None]
+STANDINGS = {"gold": ("✓", GREEN), "holds": ("✓", GREEN), "tolerated": ("~", ORANGE), "fails": ("✗", RED)}
+"""How a level can stand to the limits, with its sign and its colour."""
 
 
-def picture(name: str, title: str, caption: str, height: float, draw: Draw, *, tall: float = 0.95) -> Picture:
-    """Draw both sizes. `draw` gets a figure and whether it is the narrow one, which is `tall` times as high."""
-    made = []
-    for narrow in (False, True):
-        with mpl.rc_context(_STYLE):
-            figure = Figure(figsize=(3.5, height * tall) if narrow else (9.4, height), layout="constrained")
-            FigureCanvasSVG(figure)
-            draw(figure, narrow)
-            out = io.StringIO()
-            figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
-        made.append(_inline(out.getvalue(), f"{name}-{'narrow' if narrow else 'wide'}", title, caption))
-    return Picture(name, title, caption, *made)
+# -- the verdict in one picture
 
 
-def _inline(svg: str, name: str, title: str, caption: str) -> str:
-    """The file that matplotlib makes as an element of a page: our colours, ids of its own, a title, no size but the view box."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    for sentinel, variable in _VARIABLES.items():
-        svg = svg.replace(sentinel, f"var(--{variable})")
-    svg = re.sub(r"font-family: ?[^;\"]+;?", "", svg)
-    svg = re.sub(r"font: (?:\w+ )?([0-9.]+px) [^;\"]+", r"font-size: \1", svg)
-    svg = re.sub(r'id="([^"]+)"', rf'id="{name}-\1"', svg)
-    svg = svg.replace("xlink:href", "href")
-    svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", svg)
-    box = re.search(r'viewBox="[^"]+"', svg)
-    head = (
-        f'<svg class="chart" '
-        f'{box[0] if box else ""} role="img" aria-labelledby="{name}-title {name}-desc">'
-        f'<title id="{name}-title">{html.escape(title)}</title><desc id="{name}-desc">{html.escape(caption)}</desc>'
-    )
-    return head + svg[svg.index(">") + 1 :].strip()
+def headline_line(levels: Sequence[LevelFigures]) -> tuple[str, str] | None:
+    """The latency that says most and is known at more than one level, or at the only one."""
+    for metric, statistic in (("ttft", "p95"), ("e2e", "p95"), ("e2e", "mean")):
+        known = [each for each in levels if each.metric(metric)[statistic] > 0]
+        if len(known) >= min(2, max(1, len(levels))):
+            return metric, statistic
+    return None
 
 
-# -- axes
-
-
-def _load_axis(axes: Axes, levels: Sequence[LevelFigures], unit: str, *, labels: bool = True) -> None:
-    loads = sorted({each.load for each in levels})
-    if loads[-1] / loads[0] >= 30:
-        axes.set_xscale("log")
-        axes.set_xlim(loads[0] / 1.25, loads[-1] * 1.25)
-    else:
-        margin = (loads[-1] - loads[0]) * 0.05 or loads[0] * 0.5
-        axes.set_xlim(max(0.0, loads[0] - margin), loads[-1] + margin)
-    ticks = _apart(axes, loads, 0.055 if axes.get_figure().get_figwidth() > 5 else 0.12)
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.load(value) if labels else ""))
-    axes.grid(visible=False, axis="x")
-    if labels:
-        axes.set_xlabel("users" if unit == "users" else "requests offered a second")
-
-
-def _apart(axes: Axes, loads: Sequence[float], room: float) -> list[float]:
-    """The loads whose labels have room beside each other, the highest always."""
-    low, high = axes.get_xlim()
-    log = axes.get_xscale() == "log"
-
-    def place(load: float) -> float:
-        return math.log(load / low) / math.log(high / low) if log else (load - low) / (high - low)
-
-    kept = [loads[-1]]
-    for load in reversed(loads[:-1]):
-        if place(kept[-1]) - place(load) > room:
-            kept.append(load)
-    return kept[::-1]
-
-
-def _seconds(value: float, _: Any = None) -> str:
-    return words.duration(value)
-
-
-def _log_seconds(axis: Any) -> None:
-    axis.set_major_locator(LogLocator(base=10.0, subs=(1.0, 2.0, 5.0), numticks=9))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(_seconds))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def _legend(axes: Axes, narrow: bool, columns: int = 6) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    if labels:
-        axes.legend(
-            handles,
-            labels,
-            loc="lower left",
-            bbox_to_anchor=(0.0, 1.0),
-            ncols=min(columns, 2) if narrow else columns,
-            borderaxespad=0.2,
-            columnspacing=1.2,
-            handlelength=2.0,
-            borderpad=0.0,
-        )
-
-
-def drawable(levels: Sequence[LevelFigures]) -> list[LevelFigures]:
-    """The levels with a place on an axis of loads, lowest first."""
-    useful = [each for each in levels if 1e-6 < each.load < 1e9 and each.requests]
-    return sorted(useful, key=lambda each: each.load)
-
-
-# -- the pictures
-
-
-def throughput(levels: Sequence[LevelFigures], verdict: Verdict, caption: str) -> Picture | None:
-    shown = [each for each in drawable(levels) if not math.isnan(each.throughput)]
+def at_a_glance(scene: Scene, caption: str) -> Picture | None:
+    """The verdict drawn: how each level stands, the four numbers with their intervals, throughput and latency."""
+    shown = [each for each in drawable(scene.levels) if not math.isnan(each.throughput)]
     if not shown:
         return None
-    tokens = [each for each in shown if each.output_tokens_per_s > 0]
+    line = headline_line(shown)
 
     def draw(figure: Figure, narrow: bool) -> None:
-        heights = [0.62, 2.0] + ([1.3] if tokens else [])
-        panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-        _ranges(panels[0], verdict, shown[-1].load, narrow)
-        _curve(panels[1], shown, "throughput", _BLUE, "successful requests a second")
-        if tokens:
-            _curve(panels[2], tokens, "output_tokens_per_s", _PURPLE, "output tokens a second")
-        for axes in panels[:-1]:
-            _load_axis(axes, shown, verdict.unit)
-            axes.set_xlabel("")
-            axes.tick_params(labelbottom=False, length=0)
-        _load_axis(panels[-1], shown, verdict.unit)
-        _drop_lines(panels[1:], verdict)
+        heights = [1.5, 1.5] + ([1.6] if line else [])
+        numbers, rate, *more = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+        load_axis(numbers, shown, scene.verdict.unit)
+        _numbers(numbers, scene, shown, narrow)
+        _rates(rate, scene, shown, narrow)
+        for axes in more:
+            axes.set_yscale("log")
+            _latency_line(axes, shown, *(line or ("", "")), BLUE, "-", "o", shade=True)
+            _limit_lines(axes, scene.verdict, {line[0]} if line else set())
+            log_seconds(axes.yaxis)
+            axes.set_title(name_of(*(line or ("",))))
+        last = (rate, *more)[-1]
+        for axes in (numbers, rate, *more):
+            if axes is not last:
+                axes.set_xlabel("")
+                axes.tick_params(labelbottom=False, length=0)
+        load_axis(last, shown, scene.verdict.unit)
+        for axes in (rate, *more):
+            _zones(axes, scene.verdict)
+            hatch(axes, shown, scene.doubted)
+            _drop_lines(axes, scene.verdict)
 
-    return picture("throughput", "Throughput against load", caption, 5.2 if tokens else 3.9, draw)
+    return picture("verdict", "The verdict in one picture", caption, 5.4 if line else 3.9, draw, tall=1.05)
 
 
-def _ranges(axes: Axes, verdict: Verdict, top: float, narrow: bool) -> None:
-    """The four numbers: a bar between the two levels, a dot at the point between."""
-    axes.set_ylim(-0.6, 3.6)
+def _numbers(axes: Axes, scene: Scene, levels: Sequence[LevelFigures], narrow: bool) -> None:
+    """How each level stands, and the four numbers: a bar for the interval, a mark at the best guess."""
+    axes.set_ylim(-0.7, 4.6)
     axes.invert_yaxis()
-    for row, (name, finding) in enumerate(verdict.numbers().items()):
-        colour = _NUMBER_COLOURS[name]
-        if not finding.reached:
-            words_ = "cannot be told" if finding.why.startswith("cannot") else "not reached"
-            axes.text(0.99, row, words_, ha="right", va="center", color=MUTED, size=7.5, transform=_across(axes))
-            continue
-        low, high = finding.low, finding.high
-        bar = [low if low is not None else axes.get_xlim()[0] or 0.01, high if high is not None else top]
-        axes.plot(bar, [row, row], color=colour, linewidth=5, alpha=0.35, solid_capstyle="butt")
-        if finding.load is not None:
-            axes.plot([finding.load], [row], "o", color=colour, markersize=5.5)
-    axes.set_yticks(range(4), list(NUMBERS.values()), color=INK, size=7.5 if narrow else 8)
+    _standings(axes, scene, levels)
+    for row, (name, finding) in enumerate(scene.verdict.numbers().items(), 1):
+        if finding.reached:
+            _interval(axes, finding, levels[-1].load, row, name)
+        else:
+            said = "cannot be told" if finding.why.startswith("cannot") else "not reached"
+            axes.text(0.99, row, said, ha="right", va="center", color=MUTED, size=7.5, transform=across(axes))
+    axes.set_yticks(range(5), ["Levels", *NUMBERS.values()], color=INK, size=7.5 if narrow else 8.5)
     axes.grid(visible=False)
     for spine in axes.spines.values():
         spine.set_visible(False)
 
 
-def _across(axes: Axes) -> Any:
-    return axes.get_yaxis_transform()
+def _standings(axes: Axes, scene: Scene, levels: Sequence[LevelFigures]) -> None:
+    """A sign for each level; where they have no room beside each other, the worst of its neighbours' signs."""
+    room = 0.016 if axes.get_figure().get_figwidth() > 5 else 0.045
+    groups: list[list[LevelFigures]] = []
+    for each in levels:
+        if groups and place_of(axes, each.load) - place_of(axes, groups[-1][0].load) < room:
+            groups[-1].append(each)
+        else:
+            groups.append([each])
+    worst = list(STANDINGS)
+    for group in groups:
+        known = [standing for each in group if (standing := scene.standing.get(each.level)) in worst]
+        sign, colour = STANDINGS[max(known, key=worst.index)] if known else ("–", MUTED)
+        sign += "?" if any(each.level in scene.doubted for each in group) else ""
+        axes.text(group[0].load, 0, sign, ha="center", va="center", color=colour, size=9.0, weight="bold")
 
 
-def _drop_lines(panels: Sequence[Axes], verdict: Verdict) -> None:
+def _interval(axes: Axes, finding: Finding, top: float, row: int, name: str) -> None:
+    colour = _NUMBER_COLOURS[name]
+    least = axes.get_xlim()[0] or 0.01
+    low, high = finding.low if finding.low is not None else least, finding.high if finding.high is not None else top
+    axes.plot([max(low, least), high], [row, row], color=colour, linewidth=6, alpha=0.35, solid_capstyle="butt")
+    for end, known in ((low, finding.low), (high, finding.high)):
+        if known is not None:
+            axes.plot([end], [row], "|", color=colour, markersize=7)
+    if finding.load is not None:
+        axes.plot([finding.load], [row], _NUMBER_MARKERS[name], color=colour, markersize=6)
+
+
+def _zones(axes: Axes, verdict: Verdict) -> None:
+    """Safe on the left, broken on the right, and in between what is not known."""
+    limit = verdict.slo_limit
+    if not limit.reached:
+        return
+    least, most = axes.get_xlim()
+    if limit.level_ok is not None:
+        axes.axvspan(least, limit.level_ok, color=GREEN, alpha=0.09, linewidth=0, zorder=0)
+    if limit.level_bad is not None:
+        axes.axvspan(limit.level_bad, most, color=RED, alpha=0.09, linewidth=0, zorder=0)
+
+
+def _drop_lines(axes: Axes, verdict: Verdict) -> None:
     for name, finding in verdict.numbers().items():
         if finding.reached and finding.load is not None:
-            for axes in panels:
-                axes.axvline(
-                    finding.load, color=_NUMBER_COLOURS[name], linewidth=1.0, linestyle=(0, (3, 3)), zorder=0.9
-                )
+            colour = _NUMBER_COLOURS[name]
+            axes.axvline(finding.load, color=colour, linewidth=1.0, linestyle=(0, (3, 3)), zorder=0.9)
 
 
-def _curve(axes: Axes, levels: Sequence[LevelFigures], name: str, colour: str, title: str) -> None:
+# -- throughput
+
+
+def _rates(axes: Axes, scene: Scene, levels: Sequence[LevelFigures], narrow: bool) -> None:
+    """Successful requests a second, with the noise of their counts; the good ones among them where they are fewer."""
     loads = [each.load for each in levels]
-    values = np.array([getattr(each, name) for each in levels])
-    axes.plot(loads, values, "o-", color=colour)
-    if name == "throughput":
-        counted = np.array([max(1.0, each.throughput * each.window) for each in levels])
-        spread = 1.96 * values / np.sqrt(np.where(np.isnan(counted), 1e9, counted))
-        axes.fill_between(loads, np.maximum(0.0, values - spread), values + spread, color=colour, alpha=0.15, lw=0)
-    axes.set_ylim(bottom=0.0, top=None if values.max() > 0.0 else 1.0)
+    values = np.array([each.throughput for each in levels])
+    counted = np.array([max(1.0, each.throughput * each.window) for each in levels])
+    spread = 1.96 * values / np.sqrt(np.where(np.isnan(counted), 1e9, counted))
+    axes.fill_between(loads, np.maximum(0.0, values - spread), values + spread, color=BLUE, alpha=0.15, lw=0)
+    axes.plot(loads, values, "o-", color=BLUE, label="successful", markevery=_every(loads))
+    good = [(each.load, scene.goodput[each.level]) for each in levels if each.level in scene.goodput]
+    if any(rate < 0.99 * each.throughput for each, (_, rate) in zip(levels, good, strict=False)):
+        axes.plot(*zip(*good, strict=True), "s--", color=GREEN, label="within the limits", markevery=_every(good))
+        axes.legend(loc="upper left", ncols=2, fontsize=7.5 if narrow else 8, borderaxespad=0.2, handlelength=2.2)
+    _from_zero(axes, float(values.max()))
+    axes.set_title("requests a second")
+
+
+_MARKED = 40
+
+
+def _every(levels: Sequence[Any]) -> int:
+    """Which of the points get a marker: hundreds of them would only be a thick line."""
+    return math.ceil(len(levels) / _MARKED)
+
+
+def _from_zero(axes: Axes, most: float) -> None:
+    axes.set_ylim(0.0, most * 1.18 if most > 0.0 else 1.0)
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.set_title(title)
+
+
+def tokens(scene: Scene, caption: str) -> Picture | None:
+    shown = [each for each in drawable(scene.levels) if each.output_tokens_per_s > 0]
+    if not shown:
+        return None
+
+    def draw(figure: Figure, narrow: bool) -> None:
+        axes = figure.subplots()
+        loads, values = [each.load for each in shown], [each.output_tokens_per_s for each in shown]
+        axes.plot(loads, values, "o-", color=PURPLE, markevery=_every(loads))
+        _from_zero(axes, max(values))
+        load_axis(axes, shown, scene.verdict.unit)
+        hatch(axes, shown, scene.doubted)
+        axes.set_title("output tokens a second")
+
+    return picture("tokens", "Tokens against load", caption, 2.7, draw, tall=0.9)
+
+
+# -- latency
 
 
 _LINES = (
-    ("ttft", "p50", _BLUE, "-", "o"),
-    ("ttft", "p95", _BLUE, "--", "s"),
-    ("ttft", "p99", _BLUE, ":", "^"),
-    ("e2e", "p50", _ORANGE, "-", "o"),
-    ("e2e", "p95", _ORANGE, "--", "s"),
-    ("e2e", "p99", _ORANGE, ":", "^"),
-    ("e2e", "mean", _GREEN, "-", "D"),
+    ("ttft", "p50", BLUE, "-", "o"),
+    ("ttft", "p95", BLUE, "--", "s"),
+    ("ttft", "p99", BLUE, ":", "^"),
+    ("e2e", "p50", ORANGE, "-", "o"),
+    ("e2e", "p95", ORANGE, "--", "s"),
+    ("e2e", "p99", ORANGE, ":", "^"),
+    ("e2e", "mean", GREEN, "-", "D"),
 )
 _SHORT = {"ttft": "TTFT", "e2e": "end to end", "gap": "token gap", "tpot": "TPOT"}
 
@@ -284,8 +248,39 @@ def _lines_of(levels: Sequence[LevelFigures]) -> list[tuple[str, str, str, str, 
     return percentiles or known
 
 
-def latency(levels: Sequence[LevelFigures], verdict: Verdict, caption: str) -> Picture | None:
-    shown = drawable(levels)
+def _latency_line(
+    axes: Axes,
+    levels: Sequence[LevelFigures],
+    metric: str,
+    statistic: str,
+    colour: str,
+    dashes: str,
+    marker: str,
+    *,
+    shade: bool,
+) -> None:
+    known = [each for each in levels if each.metric(metric)[statistic] > 0]
+    loads = [each.load for each in known]
+    values = [each.metric(metric)[statistic] for each in known]
+    label = f"{statistic.replace('_', '.')} {_SHORT[metric]}"
+    style = {"linestyle": dashes, "marker": marker, "markevery": _every(known)}
+    axes.plot(loads, values, color=colour, label=label, **style)
+    if shade:
+        ranges = [each.metric(metric).intervals.get(statistic, (math.nan, math.nan)) for each in known]
+        lows, highs = [low for low, _ in ranges], [high for _, high in ranges]
+        axes.fill_between(loads, lows, highs, color=colour, alpha=0.13, linewidth=0)
+
+
+def _limit_lines(axes: Axes, verdict: Verdict, metrics: Collection[str]) -> None:
+    for threshold in verdict.thresholds:
+        if threshold.metric in metrics:
+            axes.axhline(threshold.bound, color=RED, linewidth=1.0, linestyle=(0, (6, 3)))
+            place = {"ha": "left", "va": "bottom", "transform": across(axes)}
+            axes.text(0.008, threshold.bound, str(threshold), color=RED, size=7.5, **place)
+
+
+def latency(scene: Scene, caption: str) -> Picture | None:
+    shown = drawable(scene.levels)
     lines = _lines_of(shown)
     if not lines:
         return None
@@ -294,42 +289,71 @@ def latency(levels: Sequence[LevelFigures], verdict: Verdict, caption: str) -> P
         axes = figure.subplots()
         axes.set_yscale("log")
         for metric, statistic, colour, dashes, marker in lines:
-            known = [each for each in shown if each.metric(metric)[statistic] > 0]
-            loads = [each.load for each in known]
-            values = [each.metric(metric)[statistic] for each in known]
-            label = f"{statistic.replace('_', '.')} {_SHORT[metric]}"
-            axes.plot(loads, values, linestyle=dashes, marker=marker, color=colour, label=label)
-            ranges = [each.metric(metric).intervals.get(statistic, (math.nan, math.nan)) for each in known]
-            if statistic == "p95":
-                lows, highs = [low for low, _ in ranges], [high for _, high in ranges]
-                axes.fill_between(loads, lows, highs, color=colour, alpha=0.13, linewidth=0)
-        for threshold in verdict.thresholds:
-            if threshold.metric in {line[0] for line in lines}:
-                axes.axhline(threshold.bound, color=_RED, linewidth=1.0, linestyle=(0, (6, 3)))
-                axes.text(
-                    0.008,
-                    threshold.bound,
-                    str(threshold),
-                    color=_RED,
-                    size=7.5,
-                    ha="left",
-                    va="bottom",
-                    transform=_across(axes),
-                )
-        _log_seconds(axes.yaxis)
-        _load_axis(axes, shown, verdict.unit)
-        _legend(axes, narrow)
+            _latency_line(axes, shown, metric, statistic, colour, dashes, marker, shade=statistic == "p95")
+        _limit_lines(axes, scene.verdict, {line[0] for line in lines})
+        log_seconds(axes.yaxis)
+        load_axis(axes, shown, scene.verdict.unit)
+        hatch(axes, shown, scene.doubted)
+        legend(axes, narrow)
 
     return picture("latency", "Latency against load", caption, 3.9, draw)
 
 
-def distributions(
-    levels: Sequence[LevelFigures], by_metric: Mapping[str, Mapping[int, Histogram]], caption: str
-) -> Picture | None:
-    shown = drawable(levels)
-    if len(shown) > _KEEP_LOADS:
-        picked = np.linspace(0, len(shown) - 1, _KEEP_LOADS).round().astype(int)
-        shown = [shown[place] for place in picked]
+_TAIL = (0.5, 0.9, 0.99, 0.999)
+_MOST_TAILS = 6
+_BEYOND = 4
+"""Values that must lie beyond a percentile for it to be drawn: fewer are single requests."""
+
+
+def tail(scene: Scene, by_metric: Mapping[str, Mapping[int, Histogram]], caption: str) -> Picture | None:
+    """How much slower the slow ones are: latency by percentile, on a scale on which each nine is as wide."""
+    metric = next((name for name in ("ttft", "e2e") if by_metric.get(name)), None)
+    if metric is None:
+        return None
+    found = by_metric[metric]
+    known = [each for each in drawable(scene.levels) if each.level in found and found[each.level].count >= 2 * _BEYOND]
+    shown = _spread(known, _MOST_TAILS)
+    if not shown:
+        return None
+
+    def draw(figure: Figure, narrow: bool) -> None:
+        axes = figure.subplots()
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        for each, colour, marker in zip(shown, (SKY, BLUE, GREEN, PURPLE, ORANGE, RED), "os^Dv*", strict=False):
+            nines, values = _tail_of(found[each.level])
+            every = max(1, len(nines) // 8)
+            label = words.with_unit(each.load, scene.verdict.unit)
+            axes.plot(nines, values, color=colour, marker=marker, markevery=every, label=label)
+        axes.xaxis.set_major_locator(FixedLocator([1.0 / (1.0 - q) for q in _TAIL]))
+        axes.xaxis.set_minor_locator(FixedLocator([]))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100.0 - 100.0 / value:.4g} %"))
+        axes.set_xlabel(f"share of the requests that were at most so slow ({_SHORT[metric]})")
+        log_seconds(axes.yaxis)
+        legend(axes, narrow)
+
+    return picture("tail", "How slow the slow ones are", caption, 3.7, draw)
+
+
+def _tail_of(histogram: Histogram) -> tuple[list[float], list[float]]:
+    """1/(1−q) and the value at q, as far out as there are values beyond."""
+    most = min(1000.0, histogram.count / _BEYOND)
+    nines = np.geomspace(2.0, max(2.0, most), 40).tolist()
+    return nines, [histogram.quantile(1.0 - 1.0 / each) for each in nines]
+
+
+def _spread(levels: Sequence[LevelFigures], most: int) -> list[LevelFigures]:
+    """At most so many of them, the first and the last among them."""
+    if len(levels) <= most:
+        return list(levels)
+    return [levels[place] for place in np.linspace(0, len(levels) - 1, most).round().astype(int)]
+
+
+# -- distributions
+
+
+def distributions(scene: Scene, by_metric: Mapping[str, Mapping[int, Histogram]], caption: str) -> Picture | None:
+    shown = _spread(drawable(scene.levels), _KEEP_LOADS)
     metrics = [name for name, found in by_metric.items() if any(found.get(each.level) for each in shown)]
     if not metrics:
         return None
@@ -339,7 +363,8 @@ def distributions(
         rows, columns = (len(metrics), 1) if narrow else (1, len(metrics))
         panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flat
         for number, (axes, metric) in enumerate(zip(panels, metrics, strict=False)):
-            _ridges(axes, shown, by_metric[metric], SERIES[0] if metric == "ttft" else SERIES[4])
+            _ridges(axes, shown, by_metric[metric], BLUE if metric == "ttft" else PURPLE)
+            _hatch_rows(axes, shown, scene.doubted)
             axes.set_title({"ttft": "time to first token", "gap": "gap between tokens"}.get(metric, _SHORT[metric]))
             if number == 0 or narrow:
                 axes.set_ylabel("users" if shown[0].unit == "users" else "requests/s")
@@ -369,11 +394,17 @@ def _ridges(axes: Axes, levels: Sequence[LevelFigures], found: Mapping[int, Hist
     axes.set_yticks(range(len(levels)), [words.load(each.load) for each in levels])
     axes.set_ylim(-0.3, len(levels) + 0.05)
     axes.grid(visible=False, axis="y")
-    _log_seconds(axes.xaxis)
+    log_seconds(axes.xaxis)
     # a wide range needs fewer labels
     narrow = axes.get_figure().get_figwidth() < 5
     subs = (1.0,) if most / least > (30 if narrow else 300) else (1.0, 3.0) if most / least > 30 else (1.0, 2.0, 5.0)
     axes.xaxis.set_major_locator(LogLocator(base=10.0, subs=subs, numticks=8))
+
+
+def _hatch_rows(axes: Axes, levels: Sequence[LevelFigures], doubted: Collection[int]) -> None:
+    for row, each in enumerate(levels):
+        if each.level in doubted:
+            axes.axhspan(row, row + 0.95, facecolor="none", edgecolor=MUTED, hatch="////", linewidth=0, zorder=0.6)
 
 
 def _density(histogram: Histogram, edges: np.ndarray) -> np.ndarray:
@@ -389,135 +420,62 @@ def _density(histogram: Histogram, edges: np.ndarray) -> np.ndarray:
     return counts / counts.max() if counts.max() > 0 else counts
 
 
-def over_time(timeline: pd.DataFrame | None, levels: Sequence[LevelFigures], caption: str) -> Picture | None:
-    if timeline is None:
-        return None
-    frame = timeline.dropna(subset=["time"]).sort_values("time").reset_index(drop=True)
-    if len(frame) < 3:
-        return None
-    start = float(frame["time"].iloc[0])
-    frame["time"] -= start
-    frames = {narrow: _thinned(frame, 90 if narrow else 200) for narrow in (False, True)}
-    panels_wanted = [
-        ("users", [("users", _MUTED_LINE), ("in_flight", _ORANGE)]),
-        ("requests ended a second", [("ended", _BLUE), ("failed", _RED)]),
-        ("output tokens a second", [("tokens", _PURPLE)]),
-    ]
-    kept = [(title, [line for line in lines if _has(frame, line[0])]) for title, lines in panels_wanted]
-    kept = [(title, lines) for title, lines in kept if lines]
-
-    def draw(figure: Figure, narrow: bool) -> None:
-        frame = frames[narrow]
-        panels = figure.subplots(len(kept), 1, sharex=True, squeeze=False)[:, 0]
-        for number, (axes, (title, lines)) in enumerate(zip(panels, kept, strict=True)):
-            _level_bands(axes, levels, start, named=number == 0, most=7 if narrow else 16)
-            for column, colour in lines:
-                style = {"drawstyle": "steps-post"} if column == "users" else {}
-                axes.plot(
-                    frame["time"], frame[column], color=colour, linewidth=1.3, label=_COLUMN_WORDS[column], **style
-                )
-            axes.set_ylim(bottom=0.0)
-            axes.set_xlim(0.0, float(frame["time"].iloc[-1]) or 1.0)
-            axes.yaxis.set_major_locator(MaxNLocator(4))
-            axes.grid(visible=False, axis="x")
-            if len(lines) > 1:
-                axes.legend(loc="upper left", ncols=2, fontsize=8, borderaxespad=0.2, handlelength=1.6)
-            axes.set_title(title, pad=8.0 if number else 16.0)
-        span = float(frame["time"].iloc[-1])
-        panels[-1].xaxis.set_major_locator(MultipleLocator(_round_time(span / (4 if narrow else 9))))
-        panels[-1].xaxis.set_major_formatter(FuncFormatter(_clock))
-        panels[-1].set_xlabel("minutes:seconds since the run began")
-
-    return picture("time", "The run over time", caption, 1.0 + 1.45 * len(kept), draw)
+# -- errors
 
 
-_MUTED_LINE = MUTED
-_COLUMN_WORDS = {
-    "users": "users",
-    "in_flight": "requests in flight",
-    "ended": "ended",
-    "failed": "failed",
-    "tokens": "tokens",
-}
+_ERROR_STYLES = ((RED, ""), (ORANGE, "////"), (PURPLE, "...."), (SKY, "xxxx"), (BLUE, "----"))
 
 
-def _has(frame: pd.DataFrame, column: str) -> bool:
-    return column in frame and bool((frame[column].fillna(0.0) > 0).any())
-
-
-def _thinned(frame: pd.DataFrame, most: int) -> pd.DataFrame:
-    """At most so many rows, each the mean of the seconds that it stands for."""
-    if len(frame) <= most:
-        return frame
-    step = math.ceil(len(frame) / most)
-    return frame.select_dtypes("number").groupby(np.arange(len(frame)) // step).mean()
-
-
-def _round_time(seconds: float) -> float:
-    """The next round step of a clock."""
-    steps = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
-    return float(next((step for step in steps if step >= seconds), math.ceil(seconds / 14400) * 14400))
-
-
-def _clock(value: float, _: Any = None) -> str:
-    return f"{int(value) // 60}:{int(value) % 60:02d}"
-
-
-def _level_bands(axes: Axes, levels: Sequence[LevelFigures], start: float, *, named: bool, most: int) -> None:
-    """Levels as bands, the measured window darker than the settling before it."""
-    known = [each for each in levels if math.isfinite(each.began)]
-    for number, each in enumerate(known):
-        begin = each.began - start
-        end = each.ended - start if math.isfinite(each.ended) else axes.get_xlim()[1]
-        settled = each.settled - start if math.isfinite(each.settled) else end
-        axes.axvspan(settled, end, color=BAND, alpha=1.0, linewidth=0, zorder=0)
-        axes.axvline(begin, color=GRID, linewidth=0.8, zorder=0.5)
-        if named and number % math.ceil(len(known) / most) == 0:
-            axes.text(
-                (settled + end) / 2.0,
-                1.0,
-                words.load(each.load),
-                ha="center",
-                va="bottom",
-                size=7.5,
-                color=MUTED,
-                transform=axes.get_xaxis_transform(),
-            )
-
-
-def errors(levels: Sequence[LevelFigures], caption: str) -> Picture | None:
-    shown = drawable(levels)
-    if not any(each.failed for each in shown):
-        return None
+def error_totals(levels: Sequence[LevelFigures]) -> dict[str, int]:
+    """How many requests failed, by kind, the most frequent first."""
     totals: dict[str, int] = {}
-    for each in shown:
+    for each in levels:
         for kind, count in each.error_kinds.items():
             totals[kind] = totals.get(kind, 0) + count
-    ranked = sorted(totals, key=lambda kind: -totals[kind])
-    named, rest = ranked[:5], ranked[5:]
-    order = (_RED, _ORANGE, _PURPLE, _SKY, _BLUE)
+    return dict(sorted(totals.items(), key=lambda item: -item[1]))
+
+
+def errors(scene: Scene, caption: str) -> Picture | None:
+    shown = drawable(scene.levels)
+    if not any(each.failed for each in shown):
+        return None
+    groups = _error_groups(list(error_totals(shown)))
 
     def draw(figure: Figure, narrow: bool) -> None:
         axes = figure.subplots()
         places = np.arange(len(shown))
         bottom = np.zeros(len(shown))
-        groups = [([kind], ERROR_KINDS.get(kind, kind), order[n]) for n, kind in enumerate(named)]
-        if rest:
-            groups.append((rest, "others", MUTED))
-        for kinds, label, colour in groups:
-            parts = [sum(each.error_kinds.get(kind, 0) for kind in kinds) / each.requests for each in shown]
-            parts = np.array(parts) * 100.0
-            axes.bar(places, parts, 0.62, bottom=bottom, color=colour, label=label, edgecolor=SURFACE, linewidth=0.8)
-            bottom += parts
+        for kinds, label, colour, pattern in groups:
+            parts = np.array([sum(each.error_kinds.get(kind, 0) for kind in kinds) / each.requests for each in shown])
+            bars = [
+                (place - 0.31, low, place + 0.31, low + part * 100.0)
+                for place, low, part in zip(places, bottom, parts, strict=True)
+                if part > 0.0
+            ]
+            style: dict[str, Any] = {"facecolor": colour, "hatch": pattern, "edgecolor": SURFACE, "linewidth": 0.8}
+            blocks(axes, bars, label=label, **style)
+            bottom += parts * 100.0
         every = max(1, math.ceil(len(shown) / (8 if narrow else 24)))
         axes.set_xticks(places[::every], [words.load(each.load) for each in shown[::every]])
-        axes.set_xlabel("users" if shown[0].unit == "users" else "requests offered a second")
+        axes.set_xlabel(load_words(shown[0].unit))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
         whole = float(bottom.max()) > 80.0
         axes.yaxis.set_major_locator(MultipleLocator(25.0) if whole else MaxNLocator(4))
         axes.set_xlim(-0.6, len(shown) - 0.4)
         axes.set_ylim(0.0, 104.0 if whole else float(bottom.max()) * 1.12)
         axes.grid(visible=False, axis="x")
-        _legend(axes, narrow, 1 if narrow else 3)
+        for place, each in enumerate(shown):
+            if each.level in scene.doubted:
+                style = {"facecolor": "none", "edgecolor": MUTED, "hatch": "////", "linewidth": 0, "zorder": 0.6}
+                axes.axvspan(place - 0.5, place + 0.5, **style)
+        legend(axes, narrow, 1 if narrow else 3)
 
     return picture("errors", "Errors by kind", caption, 3.1, draw)
+
+
+def _error_groups(ranked: Sequence[str]) -> list[tuple[list[str], str, str, str]]:
+    """Kinds, their name, colour and hatch: the most frequent by themselves, the rest together."""
+    named = ranked[: len(_ERROR_STYLES)]
+    groups = [([kind], ERROR_KINDS.get(kind, kind), *style) for kind, style in zip(named, _ERROR_STYLES, strict=False)]
+    rest = list(ranked[len(named) :])
+    return [*groups, (rest, "others", MUTED, "")] if rest else groups

@@ -7,27 +7,30 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from llmlocust.analysis import words
-from llmlocust.analysis.breakpoints import Finding, Verdict, find, steps_of
+from llmlocust.analysis.advice import Advice, advise
+from llmlocust.analysis.breakpoints import Verdict, find
+from llmlocust.analysis.steps import Finding, steps_of
 from llmlocust.analysis.trust import Check, Facts, checks, empty_levels, standing, think_time_of
 from llmlocust.load.prompts import load as load_prompts
-from llmlocust.numbers.formats import ERROR_KINDS, FORMAT
+from llmlocust.numbers.formats import FORMAT
 from llmlocust.numbers.levels import HEADLINE, RATE, USERS, LevelFigures, Summary
 from llmlocust.numbers.thresholds import NOT_KNOWN, Threshold, golds, tier
-from llmlocust.report import charts
-from llmlocust.report.charts import NUMBERS, Picture
-from llmlocust.report.frames import LOCUST, OURS, TABLE, RunFrames
+from llmlocust.report import pictures
+from llmlocust.report.charts import NUMBERS, Scene
+from llmlocust.report.frames import OURS, TABLE, RunFrames
+from llmlocust.report.glossary import GLOSSARY, MEANS
+from llmlocust.report.journeys import STEPS, Scenes, journeys
 from llmlocust.report.rendering import render
+from llmlocust.report.translation import translated
+from llmlocust.report.what_was_run import FOREIGN, count, facts, listed, mapping, messages, number, options, planned
 from llmlocust.report.within import cache_hits, courses, gone, tokens_a_chunk, with_telemetry
 
 _METRICS = ("ttft", "answer", "e2e", "gap", "tpot")
 _STATISTICS = ("mean", "p50", "p90", "p95", "p99", "p99_9", "max")
-_SECRET = re.compile(r"key|token$|secret|password|authorization", re.IGNORECASE)
-_MOST_MESSAGES = 12
 
 
 @dataclass
@@ -55,8 +58,21 @@ class Report:
     def trusted(self) -> bool:
         return all(check.ok for check in self.checks)
 
+    @property
+    def advice(self) -> list[Advice]:
+        return advise(self.levels, self.verdict, self.checks, self.goodput)
+
+    @property
+    def doubted(self) -> frozenset[int]:
+        """The levels that a failed check marks, by their index."""
+        return frozenset(level for check in self.checks if not check.ok for level in check.levels)
+
     def html(self) -> str:
         return _html(self)
+
+    def html_in(self, language: str) -> tuple[str, list[str]]:
+        """The page in one of LANGUAGES, and what of it stayed English because nobody translated it."""
+        return (self.html(), []) if language == "en" else translated(self.html(), language)
 
     def markdown(self) -> str:
         return _markdown(self)
@@ -100,7 +116,7 @@ def _in_one_piece(run: RunFrames) -> list[str]:
     """Whether a server sent whole answers where streams are asked for; a user class may ask for none."""
     if not run.whole() or any(each.metric("ttft").count for each in run.levels):
         return []
-    if _mapping(run.info.get("options")).get("llm_stream") is False:
+    if mapping(run.info.get("options")).get("llm_stream") is False:
         return []
     said = (
         "Time to first token, gaps between tokens and TPOT: the answers came in one piece although a stream was asked "
@@ -111,34 +127,34 @@ def _in_one_piece(run: RunFrames) -> list[str]:
 
 def _facts(run: RunFrames, verdict: Verdict) -> Facts:
     info = run.info
-    counts, rows, classes = (_mapping(info.get(name)) for name in ("counts", "rows", "user_classes"))
+    counts, rows, classes = (mapping(info.get(name)) for name in ("counts", "rows", "user_classes"))
     return Facts(
         client_cpu=_by_level(run, "client_cpu"),
         loop_lag={level: value / 1000.0 for level, value in _by_level(run, "loop_lag").items()},
         cut_off="ended" in info and info["ended"] is None,
-        planned=_planned(_mapping(info.get("plan"))) if run.source == OURS else (),
-        hold=None if run.rebuilt else _number(_mapping(info.get("plan")).get("hold")),
+        planned=planned(mapping(info.get("plan"))) if run.source == OURS else (),
+        hold=None if run.rebuilt else number(mapping(info.get("plan")).get("hold")),
         stopped=info["stopped"] if isinstance(info.get("stopped"), bool) else None,
         empty=run.empty(),
         busy=run.busy(),
         courses=courses(run.levels, run.requests),
-        settle=_number(_mapping(info.get("plan")).get("settle")),
+        settle=number(mapping(info.get("plan")).get("settle")),
         cache_hits=cache_hits(run.levels, run.telemetry),
-        prompts=_repeated(_mapping(info.get("options"))),
-        shared=bool(_mapping(info.get("options")).get("llm_system")),
+        prompts=_repeated(mapping(info.get("options"))),
+        shared=bool(mapping(info.get("options")).get("llm_system")),
         gone=gone(run.levels, run.workers),
         silent=_silent(run),
         tokens_a_chunk=tokens_a_chunk(run.successes()),
         length_noise=run.length_noise(),
-        rows_seen=_count(rows.get("seen")),
-        rows_kept=_count(rows.get("kept")),
-        sent=_count(counts.get("sent")),
-        ended=_count(counts.get("ended")),
+        rows_seen=count(rows.get("seen")),
+        rows_kept=count(rows.get("kept")),
+        sent=count(counts.get("sent")),
+        ended=count(counts.get("ended")),
         think_time=think_time_of(classes) if classes else None,
         clock=str(info["clock"]) if info.get("clock") else None,
         decisive=_decisive(run.levels, verdict),
         bare=run.source == TABLE,
-        own=[made for told in _listed(info.get("checks")) if (made := _own_check(told)) is not None],
+        own=[made for told in listed(info.get("checks")) if (made := _own_check(told)) is not None],
     )
 
 
@@ -153,7 +169,7 @@ def _repeated(told: Mapping[str, Any]) -> int | None:
 
 
 def _silent(run: RunFrames) -> int:
-    processes = _count(run.info.get("processes"))
+    processes = count(run.info.get("processes"))
     if run.workers is None or processes is None:
         return 0
     return max(0, processes - int(run.workers["worker"].nunique()))
@@ -181,30 +197,6 @@ def stands(report: Report) -> dict[str, bool]:
         loads = {finding.low, finding.high} | ({lowest} if name == "slo_limit" and verdict.derived else set())
         rests[name] = {each.level for each in levels if not finding.reached or each.load in loads}
     return standing(report.checks, rests)
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _planned(plan: Mapping[str, Any]) -> tuple[float, ...]:
-    loads = [_number(each) for each in _listed(plan.get("levels"))]
-    return tuple(each for each in loads if each is not None)
-
-
-def _number(value: Any) -> float | None:
-    """A number that somebody wrote; None for what is none, or too large to be one of ours."""
-    known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e15
-    return float(value) if known else None
-
-
-def _count(value: Any) -> int | None:
-    known = _number(value)
-    return None if known is None else int(known)
 
 
 def _by_level(run: RunFrames, column: str) -> dict[int, float]:
@@ -411,6 +403,7 @@ def _data(report: Report) -> dict[str, Any]:
             "stands": stands(report),
             "checks": [_check(each) for each in report.checks],
         },
+        "advice": [{"do": each.do, "because": each.because} for each in report.advice],
         "source": report.run.source,
         "unknown": list(report.unknown),
         "notes": report.run.notes,
@@ -619,200 +612,6 @@ def _tier(report: Report, figures: LevelFigures) -> str:
     return tier(report.verdict.thresholds, figures, report.goodput.get(figures.level))
 
 
-# -- what was run
-
-
-def facts(report: Report) -> list[tuple[str, str]]:
-    """What was run, as pairs of words."""
-    run, info = report.run, report.run.info
-    target, plan, rows = (_mapping(info.get(name)) for name in ("target", "plan", "counts"))
-    versions = ", ".join(
-        f"{name} {info[key]}" for key, name in _VERSIONS.items() if isinstance(info.get(key), str) and info[key]
-    )
-    pairs: list[tuple[str, Any]] = [
-        ("Target", target.get("host")),
-        ("Model", target.get("model")),
-        ("Protocol", target.get("dialect")),
-        ("Started", _when(info.get("started") or _first_moment(run))),
-        ("Lasted", _lasted(run)),
-        ("Levels", _plan(plan) if plan else _measured_levels(report)),
-        ("Users", "; ".join(f"{name}: {does}" for name, does in _mapping(info.get("user_classes")).items())),
-        ("Requests", f"{rows['sent']} sent, {rows.get('ended', '?')} ended" if "sent" in rows else None),
-        ("Asked before", _preflight(_mapping(info.get("preflight")))),
-        ("Load processes", info.get("processes")),
-        (
-            "Arrival times",
-            {"kernel": "the kernel's", "user": "the process's own", "kernel and user": "the kernel's in part"}.get(
-                str(info.get("clock"))
-            ),
-        ),
-        ("Versions", versions),
-        ("Read from", _READ_FROM[run.source]),
-    ]
-    return [(name, str(value)) for name, value in pairs if value not in (None, "", "None")]
-
-
-_READ_FROM = {OURS: "llmlocust's files", LOCUST: "Locust's own CSV files", TABLE: "a table of levels"}
-_VERSIONS = {"llmlocust": "llmlocust", "locust": "Locust", "python": "Python"}
-
-
-def _preflight(told: Mapping[str, Any]) -> str | None:
-    """The request before the load, by which the model was found and the server seen to answer."""
-    first, listed, asked = (_number(told.get(name)) for name in ("ttft_ms", "models_listed", "requests"))
-    if first is None and listed is None:
-        return None
-    many = "one request" if asked is None or asked == 1 else f"{asked:.0f} requests"
-    parts = [many] + ([f"first token after {words.duration(first / 1000.0)}"] if first else [])
-    if listed:
-        parts.append(f"{listed:.0f} {'model' if listed == 1 else 'models'} listed")
-    return ", ".join(parts)
-
-
-def _plan(plan: Mapping[str, Any]) -> str:
-    loads = [words.load(each) for each in _planned(plan)]
-    unit = "requests/s" if plan.get("unit") == RATE else "users"
-    times = [f"{name} {words.digits(known)} s" for name in ("settle", "hold") if (known := _number(plan.get(name)))]
-    return f"{', '.join(loads)} {unit}" + (f" ({', '.join(times)})" if times else "")
-
-
-def _measured_levels(report: Report) -> str:
-    loads = [words.load(each.load) for each in report.levels if math.isfinite(each.load)]
-    return f"{', '.join(loads)} {words.unit_of(report.unit)}" if loads else ""
-
-
-def _first_moment(run: RunFrames) -> float | None:
-    if run.timeline is not None and len(run.timeline):
-        return float(run.timeline["time"].min())
-    return min((each.began for each in run.levels if math.isfinite(each.began)), default=None)
-
-
-def _when(moment: Any) -> str | None:
-    if not isinstance(moment, int | float) or not math.isfinite(moment):
-        return None
-    try:
-        return datetime.fromtimestamp(moment, UTC).strftime("%d %B %Y, %H:%M UTC")
-    except (ValueError, OverflowError, OSError):
-        return None
-
-
-def _lasted(run: RunFrames) -> str | None:
-    started, ended = run.info.get("started"), run.info.get("ended")
-    if not (isinstance(started, int | float) and isinstance(ended, int | float)):
-        if run.timeline is None or not len(run.timeline):
-            return None
-        started, ended = float(run.timeline["time"].min()), float(run.timeline["time"].max())
-    seconds = max(0.0, ended - started)
-    return f"{int(seconds) // 60} min {int(seconds) % 60} s" if math.isfinite(seconds) else None
-
-
-def options(report: Report) -> list[tuple[str, str]]:
-    """The options of the run; what looks like a secret is never shown, whoever wrote it there."""
-    told = _mapping(report.run.info.get("options"))
-    return [(str(name), str(value)) for name, value in told.items() if not _SECRET.search(str(name))]
-
-
-def messages(report: Report) -> list[tuple[str, str, str]]:
-    """What failed requests were told: kind in words, text, how often. The most frequent."""
-    failures = report.run.failures
-    if failures is None:
-        return []
-    rows = failures.head(_MOST_MESSAGES).to_dict("records")
-    return [
-        (
-            ERROR_KINDS.get(str(row["kind"]), str(row["kind"])),
-            str(row["error"])[:300],
-            words.digits(float(row["count"])),
-        )
-        for row in rows
-    ]
-
-
-# -- pictures
-
-
-def pictures(report: Report) -> list[Picture]:
-    levels, verdict = report.levels, report.verdict
-    spread = {metric: report.run.distributions(metric) for metric in ("ttft", "gap")}
-    if not spread["ttft"]:
-        spread = {"e2e": report.run.distributions("e2e")}
-    made = [
-        charts.throughput(levels, verdict, _throughput_caption(report)),
-        charts.latency(levels, verdict, _latency_caption(report)),
-        charts.distributions(levels, spread, _spread_caption(report, spread)),
-        charts.over_time(report.run.timeline, levels, _time_caption(report)),
-        charts.errors(levels, _errors_caption(report)),
-    ]
-    return [each for each in made if each is not None]
-
-
-def _throughput_caption(report: Report) -> str:
-    known = [each for each in charts.drawable(report.levels) if not math.isnan(each.throughput)]
-    if not known:
-        return ""
-    best = max(known, key=lambda each: each.throughput)
-    if best.throughput <= 0.0:
-        return "No request succeeded at any level."
-    said = f"The most was {words.digits(best.throughput)} requests/s at {words.with_unit(best.load, report.unit)}"
-    tokens = max((each.output_tokens_per_s for each in known if each.output_tokens_per_s > 0), default=0.0)
-    if tokens:
-        said += f", and {words.digits(tokens)} output tokens/s"
-    return f"{said}. Above, the four numbers: a bar between two levels, a dot at the best guess."
-
-
-def _latency_caption(report: Report) -> str:
-    known = charts.drawable(report.levels)
-    for metric, statistic in (("ttft", "p95"), ("e2e", "p95"), ("e2e", "mean")):
-        values = [(each.load, each.metric(metric)[statistic]) for each in known]
-        values = [(load, value) for load, value in values if math.isfinite(value)]
-        if len(values) > 1:
-            (low, first), (high, last) = values[0], values[-1]
-            name = {"ttft": "time to first token", "e2e": "end-to-end time"}[metric]
-            return (
-                f"The {statistic} {name} goes {words.change(first, last)} between {words.load(low)} and "
-                f"{words.with_unit(high, report.unit)}. The scale is logarithmic; shades are 95 % intervals of the p95."
-            )
-    return "The scale is logarithmic."
-
-
-def _spread_caption(report: Report, spread: Mapping[str, Mapping[int, Any]]) -> str:
-    marks = "Each hill is one level; the dot is its median, the square its p95, the triangle its p99."
-    gaps = spread.get("gap", {})
-    first, last = _ends(report, gaps)
-    if first is None or last is None:
-        return marks
-    told = words.change(gaps[first.level].quantile(0.5), gaps[last.level].quantile(0.5))
-    return (
-        f"The median gap between tokens goes {told} from {words.load(first.load)} to {words.load(last.load)}. {marks}"
-    )
-
-
-def _ends(report: Report, found: Mapping[int, Any]) -> tuple[LevelFigures | None, LevelFigures | None]:
-    known = [each for each in charts.drawable(report.levels) if found.get(each.level)]
-    return (known[0], known[-1]) if len(known) > 1 else (None, None)
-
-
-def _time_caption(report: Report) -> str:
-    timeline = report.run.timeline
-    said = "Shaded bands are the measured windows of the levels, named by their load."
-    if timeline is not None and "in_flight" in timeline and (timeline["in_flight"] > 0).any():
-        return f"At most {words.digits(float(timeline['in_flight'].max()))} requests were in flight at once. {said}"
-    return said
-
-
-def _errors_caption(report: Report) -> str:
-    totals: dict[str, int] = {}
-    for each in report.levels:
-        for kind, count in each.error_kinds.items():
-            totals[kind] = totals.get(kind, 0) + count
-    if not totals or not all(each.counted for each in report.levels):
-        return "Shares of the requests of each level that failed."
-    kind = max(totals, key=lambda each: totals[each])
-    failed, sent = sum(totals.values()), sum(each.requests for each in report.levels)
-    most = "all" if totals[kind] == failed else str(totals[kind])
-    named = "" if kind == "failed" else f", {most} of them: {ERROR_KINDS.get(kind, kind)}"
-    return f"{failed} of {sent} requests failed{named}. Bars are shares of each level's requests."
-
-
 # -- HTML
 
 
@@ -821,7 +620,7 @@ def _html(report: Report) -> str:
         {
             "key": name,
             "name": NUMBERS[name],
-            "means": _MEANS[name],
+            "means": MEANS[name],
             "number": _card_number(finding, report.unit),
             "range": _card_range(finding, report.unit),
             "why": _sentence(finding.why),
@@ -830,7 +629,8 @@ def _html(report: Report) -> str:
         for name, finding in report.verdict.numbers().items()
     ]
     table = columns(report)
-    marked = {level for check in report.checks if not check.ok for level in check.levels}
+    scene = _scene(report)
+    told = journeys(report.run.requests, report.levels, report.verdict)
     return render(
         "report.html.j2",
         title=_title(report),
@@ -844,12 +644,14 @@ def _html(report: Report) -> str:
             }
             for cliff in report.verdict.cliffs
         ],
+        advice=report.advice,
         trusted=report.trusted,
         trust_line=trust_line(report),
         checks=[(each, mark(each), _MARKS[mark(each)]) for each in report.checks],
         limits=[str(each) for each in report.verdict.thresholds],
         derived=report.verdict.derived,
         unit=words.unit_of(report.unit),
+        load_unit=report.unit,
         columns=table,
         groups=_grouped(table),
         failures_decide=_FAILURES_DECIDE if _failures_decide(table) else "",
@@ -858,26 +660,45 @@ def _html(report: Report) -> str:
                 "load": words.load(each.load) if math.isfinite(each.load) else words.UNKNOWN,
                 "holds": _holds(report, each),
                 "tier": _tier(report, each),
-                "doubted": each.level in marked,
+                "doubted": each.level in scene.doubted,
                 "cells": [(column.cells[place], column.broken[place], column.judged[place]) for column in table],
             }
             for place, each in enumerate(report.levels)
         ],
-        pictures=pictures(report),
+        scenes=told,
+        steps={name: does for name, does in STEPS.items() if name in _steps_of(told)},
+        longest=_longest(told),
+        glance=pictures.at_a_glance(scene),
+        pictures=pictures.pictures(report.run, scene),
         failed=any(each.failed for each in report.levels),
-        messages=messages(report),
-        facts=facts(report),
-        options=options(report),
+        messages=messages(report.run),
+        facts=facts(report.run, report.unit),
+        foreign=FOREIGN,
+        options=options(report.run),
         notes=report.run.notes,
         unknown=report.unknown,
         files=[each.name for each in report.run.files],
         again=_again(report),
-        glossary=_GLOSSARY,
+        glossary=GLOSSARY,
     )
 
 
+def _steps_of(told: Iterable[Scenes]) -> set[str]:
+    return {name for each in told for journey in each.journeys for name, _ in journey.steps}
+
+
+def _longest(told: Iterable[Scenes]) -> float:
+    """Seconds of the longest request that is shown: the width of the timelines."""
+    return max((journey.seconds for each in told for journey in each.journeys), default=0.0)
+
+
+def _scene(report: Report) -> Scene:
+    standing = {each.level: _holds(report, each) for each in report.levels}
+    return Scene(report.levels, report.verdict, report.goodput, standing, report.doubted)
+
+
 def _title(report: Report) -> str:
-    model = _mapping(report.run.info.get("target")).get("model")
+    model = mapping(report.run.info.get("target")).get("model")
     return f"Load test of {model}" if model else f"Load test {report.run.prefix.name}"
 
 
@@ -918,51 +739,6 @@ def _again(report: Report) -> str:
     return f"llmlocust report {report.run.prefix.name}{limits}"
 
 
-_MEANS = {
-    "slo_limit": "where the first limit breaks",
-    "knee": "more load buys less than half its share",
-    "capacity": "throughput is flat, requests queue",
-    "collapse": "throughput falls, or errors pass 1 %",
-}
-
-_GLOSSARY = [
-    ("SLO limit", "The highest load at which every limit holds, and where, between two levels, the first one breaks."),
-    (
-        "Knee",
-        (
-            "Where more load stops buying throughput: from here on, 10 % more load gives less than 5 % more requests a "
-            "second."
-        ),
-    ),
-    (
-        "Capacity",
-        (
-            "Where queueing begins. Two witnesses are asked for: throughput that stays flat, and waiting (or errors) that "
-            "grows as Little's law, N = X·(R + Z), says it must in a queue."
-        ),
-    ),
-    ("Collapse", "Where throughput falls below its best by more than noise, or more than 1 % of the requests fail."),
-    ("Cliff", "A jump between two neighbouring levels that neither noise nor the growth of the load explains."),
-    ("Time to first token (TTFT)", "From just before a request is sent to its first token, reasoning included."),
-    ("End to end", "From just before a request is sent to its last token."),
-    ("Token gap", "Time between tokens as they arrived, of all requests together: the stutter that a reader sees."),
-    ("Time per token (TPOT)", "(end to end − TTFT) / tokens after the first; one value a request."),
-    (
-        "p50, p95, p99",
-        "Half, 95 % and 99 % of the values are at most this. Failed requests have no part in the table's.",
-    ),
-    ("Throughput", "Successful requests that ended in the level's measured window, a second."),
-    ("Goodput", "Those of them that met every latency limit, a second."),
-    (
-        "Limits and failures",
-        (
-            "A percentile limit on TTFT or end to end is judged with failed requests counted as infinitely slow, so that "
-            "failing fast cannot make a server look good."
-        ),
-    ),
-]
-
-
 # -- Markdown
 
 
@@ -977,14 +753,17 @@ def _markdown(report: Report) -> str:
         for cliff in report.verdict.cliffs:
             low, high = (words.load(each) for each in cliff.between)
             lines.append(f"- {low} → {high} {words.unit_of(report.unit)}: {_line(cliff.what)}. {_line(cliff.why)}.")
+    if advice := report.advice:
+        lines += ["", "## What to try next", ""]
+        lines += [f"- {_line(each.do)} {_line(each.because)}" for each in advice]
     lines += ["", "## Levels", "", *_markdown_table(report)]
-    if told := messages(report):
+    if told := messages(report.run):
         lines += ["", "## Errors", "", "| kind | message | count |", "|---|---|---:|"]
         lines += [f"| {_line(kind)} | {_code(text)} | {count} |" for kind, text, count in told]
     lines += ["", "## Can it be believed?", ""]
     lines += [f"- {mark(each)} **{_line(each.name)}**: {_line(each.says)}" for each in report.checks]
     lines += ["", "## What was run", ""]
-    lines += [f"- {name}: {_line(value)}" for name, value in facts(report)]
+    lines += [f"- {name}: {_line(value)}" for name, value in facts(report.run, report.unit)]
     if report.run.notes or report.unknown:
         lines += ["", "## What could not be known", ""]
         lines += [f"- {_line(each)}" for each in (*report.run.notes, *report.unknown)]

@@ -7,6 +7,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from llmlocust.analysis import words
+
 _NUMBER_AND_UNIT = re.compile(r"(?<=\d) (?=(?:%|ms|s|µs|×|users?|streams?|requests/s|tokens/s)(?:\W|$))")
 
 
@@ -18,10 +20,10 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters["nb"] = _unbroken
+    environment.filters |= {"nb": unbroken, "duration": words.duration, "load": words.with_unit}
     return environment.get_template(template).render(**values)
 
 
-def _unbroken(text: str) -> str:
+def unbroken(text: str) -> str:
     """Numbers stay on one line with their units."""
     return _NUMBER_AND_UNIT.sub("\N{NO-BREAK SPACE}", text)

@@ -36,13 +36,16 @@ class MadeRun:
         streams=True,
         last_hold=None,
         told=None,
+        think=(0.5, 1.5),
     ):
         """`dies`: the moment from which on nothing connects. `empty`: levels whose answers have no token. `last_hold`:
-        how long the last level was held before somebody stopped the run. `told`: to add to run.json.
+        how long the last level was held before somebody stopped the run. `told`: to add to run.json. `think`: the
+        least and the most seconds between two requests of a user.
         """
         self.random = random.Random(seed)
         self.loads, self.slots, self.hold, self.settle = loads, slots, hold, settle
         self.limit, self.tokens = limit, tokens
+        self.think = think
         self.dies, self.empty, self.streams, self.more = dies, empty, streams, told or {}
         self.last_hold = hold if last_hold is None else last_hold
         self.rows: list[dict] = []
@@ -64,7 +67,7 @@ class MadeRun:
                 heapq.heappush(users, moment + self.random.random() * self.settle * 0.6)
             while users and users[0] < level.ended:
                 sent = heapq.heappop(users)
-                heapq.heappush(users, self._ask(sent, busy, index) + self.random.uniform(0.5, 1.5))
+                heapq.heappush(users, self._ask(sent, busy, index) + self.random.uniform(*self.think))
             moment = level.ended
         self.ended = moment + 5.0
         for second in range(int(self.ended)):

@@ -43,7 +43,7 @@ def calibration(folder):
     return html(POINTS, {"Processor": "one of a rather long name, with 128 cores at 3.20 GHz"})
 
 
-PICTURES = {report: 5, calibration: 3}
+PICTURES = {report: 8, calibration: 3}
 
 
 @pytest.fixture(scope="module", params=PICTURES, ids=lambda make: make.__name__)

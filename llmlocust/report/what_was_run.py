@@ -1,0 +1,151 @@
+"""What was run: the facts, the options and the messages of a run, as words. run.json is what anybody may have written."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from llmlocust.analysis import words
+from llmlocust.numbers.formats import ERROR_KINDS
+from llmlocust.numbers.levels import RATE
+from llmlocust.report.frames import LOCUST, OURS, TABLE, RunFrames
+
+_SECRET = re.compile(r"key|token$|secret|password|authorization", re.IGNORECASE)
+_MOST_MESSAGES = 12
+_READ_FROM = {OURS: "llmlocust's files", LOCUST: "Locust's own CSV files", TABLE: "a table of levels"}
+FOREIGN = ("Target", "Model", "Protocol", "Users", "Versions")
+"""The facts that are names from the run's files: the same in every language."""
+
+
+def facts(run: RunFrames, unit: str) -> list[tuple[str, str]]:
+    """What was run, as pairs of words."""
+    info = run.info
+    target, plan, rows = (mapping(info.get(name)) for name in ("target", "plan", "counts"))
+    versions = ", ".join(
+        f"{name} {info[key]}" for key, name in _VERSIONS.items() if isinstance(info.get(key), str) and info[key]
+    )
+    pairs: list[tuple[str, Any]] = [
+        ("Target", target.get("host")),
+        ("Model", target.get("model")),
+        ("Protocol", target.get("dialect")),
+        ("Started", _when(info.get("started") or _first_moment(run))),
+        ("Lasted", _lasted(run)),
+        ("Levels", _plan(plan) if plan else _measured_levels(run, unit)),
+        ("Users", "; ".join(f"{name}: {does}" for name, does in mapping(info.get("user_classes")).items())),
+        ("Requests", f"{rows['sent']} sent, {rows.get('ended', '?')} ended" if "sent" in rows else None),
+        ("Asked before", _preflight(mapping(info.get("preflight")))),
+        ("Load processes", info.get("processes")),
+        (
+            "Arrival times",
+            {"kernel": "the kernel's", "user": "the process's own", "kernel and user": "the kernel's in part"}.get(
+                str(info.get("clock"))
+            ),
+        ),
+        ("Versions", versions),
+        ("Read from", _READ_FROM[run.source]),
+    ]
+    return [(name, str(value)) for name, value in pairs if value not in (None, "", "None")]
+
+
+_VERSIONS = {"llmlocust": "llmlocust", "locust": "Locust", "python": "Python"}
+
+
+def _preflight(told: Mapping[str, Any]) -> str | None:
+    """The request before the load, by which the model was found and the server seen to answer."""
+    first, listed, asked = (number(told.get(name)) for name in ("ttft_ms", "models_listed", "requests"))
+    if first is None and listed is None:
+        return None
+    many = "one request" if asked is None or asked == 1 else f"{asked:.0f} requests"
+    parts = [many] + ([f"first token after {words.duration(first / 1000.0)}"] if first else [])
+    if listed:
+        parts.append(f"{listed:.0f} {'model' if listed == 1 else 'models'} listed")
+    return ", ".join(parts)
+
+
+def _plan(plan: Mapping[str, Any]) -> str:
+    loads = [words.load(each) for each in planned(plan)]
+    unit = "requests/s" if plan.get("unit") == RATE else "users"
+    times = [f"{name} {words.digits(known)} s" for name in ("settle", "hold") if (known := number(plan.get(name)))]
+    return f"{', '.join(loads)} {unit}" + (f" ({', '.join(times)})" if times else "")
+
+
+def _measured_levels(run: RunFrames, unit: str) -> str:
+    loads = [words.load(each.load) for each in run.levels if math.isfinite(each.load)]
+    return f"{', '.join(loads)} {words.unit_of(unit)}" if loads else ""
+
+
+def _first_moment(run: RunFrames) -> float | None:
+    if run.timeline is not None and len(run.timeline):
+        return float(run.timeline["time"].min())
+    return min((each.began for each in run.levels if math.isfinite(each.began)), default=None)
+
+
+def _when(moment: Any) -> str | None:
+    if not isinstance(moment, int | float) or not math.isfinite(moment):
+        return None
+    try:
+        return datetime.fromtimestamp(moment, UTC).strftime("%d %B %Y, %H:%M UTC")
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _lasted(run: RunFrames) -> str | None:
+    started, ended = run.info.get("started"), run.info.get("ended")
+    if not (isinstance(started, int | float) and isinstance(ended, int | float)):
+        if run.timeline is None or not len(run.timeline):
+            return None
+        started, ended = float(run.timeline["time"].min()), float(run.timeline["time"].max())
+    seconds = max(0.0, ended - started)
+    return f"{int(seconds) // 60} min {int(seconds) % 60} s" if math.isfinite(seconds) else None
+
+
+def options(run: RunFrames) -> list[tuple[str, str]]:
+    """The options of the run; what looks like a secret is never shown, whoever wrote it there."""
+    told = mapping(run.info.get("options"))
+    return [(str(name), str(value)) for name, value in told.items() if not _SECRET.search(str(name))]
+
+
+def messages(run: RunFrames) -> list[tuple[str, str, str]]:
+    """What failed requests were told: kind in words, text, how often. The most frequent."""
+    failures = run.failures
+    if failures is None:
+        return []
+    rows = failures.head(_MOST_MESSAGES).to_dict("records")
+    return [
+        (
+            ERROR_KINDS.get(str(row["kind"]), str(row["kind"])),
+            str(row["error"])[:300],
+            words.digits(float(row["count"])),
+        )
+        for row in rows
+    ]
+
+
+# -- values that somebody wrote
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def planned(plan: Mapping[str, Any]) -> tuple[float, ...]:
+    loads = [number(each) for each in listed(plan.get("levels"))]
+    return tuple(each for each in loads if each is not None)
+
+
+def number(value: Any) -> float | None:
+    """A number that somebody wrote; None for what is none, or too large to be one of ours."""
+    known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e15
+    return float(value) if known else None
+
+
+def count(value: Any) -> int | None:
+    known = number(value)
+    return None if known is None else int(known)

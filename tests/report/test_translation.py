@@ -1,0 +1,190 @@
+import re
+from pathlib import Path
+
+import pytest
+from made_run import MadeRun
+from test_page import HOSTILE, Seen
+
+from llmlocust.numbers import formats
+from llmlocust.numbers.levels import LevelFigures
+from llmlocust.numbers.thresholds import Threshold
+from llmlocust.report.frames import RunFrames, load_run
+from llmlocust.report.page import build
+from llmlocust.report.translation import LANGUAGES, Catalogue, catalogue
+
+PLAIN = Path(__file__).parent / "plain"
+LIMITS = [Threshold.parse("ttft.p95 < 1s"), Threshold.parse("errors < 1%")]
+OF_THE_RUN = {"time", "Clocks agree."}
+"""A made run's own check: words that come from the file."""
+STAYS = re.compile(
+    r"(?<![A-Za-z])(?:TTFT|TPOT|SLO|HTTP|CSV|GPU|CPU|UTC|N = X·\(R \+ Z\)|vLLM|llmlocust|Locust|Retry-After|worker|"
+    r"token|ttft|e2e|errors|p\d+|ms|s|--[a-z-]+)(?![A-Za-z])"
+)
+"""Words that a Chinese page says in Latin letters: names, units, terms, options."""
+
+
+def made(folder, limits=(), leave_out=(), *, ended=True, **how):
+    how = {"loads": (2, 4, 8), "slots": 24, "hold": 10.0, "settle": 2.0} | how
+    return build(load_run(MadeRun(**how).write(folder / "x", leave_out=leave_out, ended=ended)), limits)
+
+
+RAMP = {"loads": (5, 10, 20, 40, 60, 90), "hold": 30.0}
+RUNS = {
+    "ramp": {"limits": LIMITS, **RAMP},
+    "derived": RAMP,
+    "not reached": {"limits": LIMITS},
+    "empty answers": {"limits": LIMITS, "empty": (1, 2)},
+    "nothing but empty answers": {"empty": (0, 1, 2)},
+    "stopped": {
+        "limits": LIMITS,
+        "loads": (2, 4),
+        "last_hold": 2.2,
+        "told": {"plan": {"unit": "users", "levels": [2, 4, 8], "settle": 2.0, "hold": 10.0}, "stopped": True},
+    },
+    "dies": {"limits": LIMITS, "dies": 17.0},
+    "no server": {"dies": -1.0},
+    "no success": {"limit": 0.001},
+    "no streams": {"limits": LIMITS, "streams": False},
+    "one level": {"loads": (5,)},
+    "killed": {"ended": False},
+    "no requests": {"leave_out": (formats.REQUESTS,)},
+    "no histograms": {"leave_out": (formats.HISTOGRAMS,)},
+    "no timeline": {"leave_out": (formats.TIMELINE,)},
+    "no run.json": {"leave_out": (formats.RUN,)},
+    "no levels": {"leave_out": (formats.LEVELS,)},
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_nothing_of_a_run_stays_english(tmp_path, name):
+    _, missing = made(tmp_path, **RUNS[name]).html_in("zh")
+    assert set(missing) <= OF_THE_RUN
+
+
+@pytest.mark.parametrize("name", ["full", "steps", "flat"])
+def test_nothing_of_a_plain_locust_test_stays_english(name):
+    assert build(load_run(PLAIN / name)).html_in("zh")[1] == []
+
+
+def test_nothing_of_a_run_by_rate_stays_english():
+    levels = [
+        LevelFigures(0, 10.0, unit="rate", window=10.0, requests=50, ok=50, throughput=5.0),
+        LevelFigures(1, 20.0, unit="rate", window=10.0, requests=50, ok=0, error_kinds={"connect": 50}, throughput=0.0),
+    ]
+    assert build(RunFrames(Path("x"), "llmlocust", levels)).html_in("zh")[1] == []
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    report = made(tmp_path_factory.mktemp("run"), LIMITS, **RAMP)
+    return report.html(), report.html_in("zh")[0]
+
+
+class Words(Seen):
+    """The text of a page, without code and what is marked as not to be translated."""
+
+    def __init__(self, text):
+        self.kept = 0
+        super().__init__(text)
+
+    def handle_starttag(self, tag, attrs):
+        super().handle_starttag(tag, attrs)
+        if self.kept or tag in ("code", "pre") or ("translate", "no") in attrs:
+            self.kept += 1
+
+    def handle_endtag(self, tag):
+        super().handle_endtag(tag)
+        self.kept = max(0, self.kept - 1)
+
+    def handle_data(self, data):
+        if not self.kept:
+            super().handle_data(data)
+
+
+def test_no_english_word_is_left_on_the_page_whatever_the_catalogue_says(pages):
+    left = {text.strip() for text in Words(pages[1]).words if re.search("[A-Za-z]{2}", STAYS.sub("", text))}
+    assert left == {*OF_THE_RUN, "deepseek-r1 <b>8b</b> 的负载测试"}
+
+
+def test_the_page_is_the_same_but_for_its_words(pages):
+    english, chinese = (Seen(page) for page in pages)
+    assert chinese.tags == english.tags
+    assert chinese.headings == english.headings
+    assert ("html", "lang", "zh-Hans") in chinese.attributes
+    spoken = {"title", "aria-label", "lang", "data-dark", "data-light"}
+    kept = [[each for each in seen.attributes if each[1] not in spoken] for seen in (english, chinese)]
+    assert kept[0] == kept[1]
+    script = [page[page.index("<script>") :] for page in pages]
+    assert script[0] == script[1]
+
+
+def test_words_of_the_run_are_left_and_stay_text(pages):
+    assert HOSTILE not in pages[1]
+    text = "".join(Seen(pages[1]).words)
+    assert HOSTILE in text
+    assert "deepseek-r1 <b>8b</b>" in text
+
+
+@pytest.mark.parametrize("language", set(LANGUAGES) - {"en"})
+def test_a_catalogue_is_whole(language):
+    import tomllib
+
+    path = Path(formats.__file__).parent.parent / "report" / "languages" / f"{language}.toml"
+    entries = tomllib.loads(path.read_text(encoding="utf-8"))
+    holes = re.compile(r"\{[*nd]?\}")
+    for english, said in entries.items():
+        many = len(holes.findall(english))
+        numbered = re.findall(r"\{(\d)\}", said)
+        assert sorted(map(int, numbered)) == list(range(many)) if numbered else len(holes.findall(said)) == many, (
+            english
+        )
+    firsts = [english[:1].lower() + english[1:] for english in entries]
+    assert len(firsts) == len(set(firsts))
+
+
+# -- how sentences are found
+
+GREEK = {
+    "{n} users": "{} Χ",
+    "up to {}": "έως {}",
+    "safe {}.": "ασφαλές {}.",
+    "requests wait": "Α",
+    "errors": "Λ",
+    "{} of {}": "{1}: {0}",
+    "for {*}": "για {*}",
+    "{} after {d}": "{} Μ {}",
+}
+
+
+@pytest.mark.parametrize(
+    ("english", "said"),
+    [
+        ("errors", "Λ"),
+        ("Errors", "Λ"),
+        ("12.5 ms", "12.5 ms"),
+        ("up to 10 users", "έως 10 Χ"),
+        ("Safe up to 10 users.", "ασφαλές έως 10 Χ."),
+        ("errors; requests wait", "Λ；Α"),
+        ("errors (ttft.p95 < 1s)", "Λ（ttft.p95 < 1s）"),
+        ("Errors. Requests wait.", "Λ。Α。"),
+        ("errors of 10 users", "10 Χ: Λ"),
+        ("for errors", "για errors"),
+        ("errors after 1.2 s, requests wait", "Λ Μ 1.2 s，Α"),
+        ("10\N{NO-BREAK SPACE}users", "10 Χ"),
+    ],
+)
+def test_sentences_are_put_together_from_what_is_known(english, said):
+    greek = Catalogue(GREEK)
+    assert greek.say(english).replace("\N{NO-BREAK SPACE}", " ") == said
+    assert greek.missing == []
+
+
+@pytest.mark.parametrize("english", ["unheard of", "errors; and more", "up to many users", "safe"])
+def test_what_is_not_known_stays_and_is_told(english):
+    greek = Catalogue(GREEK)
+    assert greek.say(english) == english
+    assert greek.missing == [english]
+
+
+def test_numbers_are_not_words():
+    assert catalogue("zh").say("1234 → 5.6") == "1234 → 5.6"
