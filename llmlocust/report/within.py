@@ -17,7 +17,7 @@ from llmlocust.numbers.formats import OK, QUANTILES
 from llmlocust.numbers.levels import RATE, LevelFigures, Summary
 from llmlocust.numbers.thresholds import Threshold
 
-_APART = 2.0
+_APART = 1.0
 """So many times as long as a request a slice of open load is at least."""
 _SILENT = 4.0
 """Seconds without a word after which a process is gone: it reports every three."""
