@@ -20,7 +20,7 @@ import spoiled
 from llmlocust.report.frames import load_run
 
 LEVELS, SETTLE, HOLD = "4,8,12", 3, 12
-LENGTH = SETTLE + HOLD
+LENGTH = SETTLE + HOLD + 1  # a ramp looks once a second
 CROWD = 24
 RAMP = """
 from llmlocust import ChatUser, SteppedRamp
@@ -77,9 +77,9 @@ def run(kind: str, folder: Path) -> None:
             workers, master = [], stack.enter_context(locust(folder, *headless(simulator.url), *options))
         began = simulator.first_request()
         if kind == "short warm-up":
-            simulator.crowd(began, began + SETTLE + 0.4 * HOLD, grows=False)
+            simulator.crowd(began, began + SETTLE + 1 + 0.4 * HOLD, grows=False)
         elif kind == "drift":
-            simulator.crowd(began + LENGTH + SETTLE, began + 2 * LENGTH, grows=True)
+            simulator.crowd(began + LENGTH + SETTLE + 1, began + 2 * LENGTH, grows=True)
         elif workers:
             time.sleep(max(0.0, began + LENGTH + SETTLE + 0.4 * HOLD - time.monotonic()))
             workers[0].kill()

@@ -17,8 +17,6 @@ from llmlocust.numbers.formats import OK, QUANTILES
 from llmlocust.numbers.levels import RATE, LevelFigures, Summary
 from llmlocust.numbers.thresholds import Threshold
 
-_APART = 1.0
-"""So many times as long as a request a slice of open load is at least."""
 _SILENT = 4.0
 """Seconds without a word after which a process is gone: it reports every three."""
 
@@ -62,10 +60,11 @@ def courses(levels: Sequence[LevelFigures], requests: pd.DataFrame | None) -> di
     for each in levels:
         of_level = measured & (ok["level"] == each.level)
         sent = ok["sent"][of_level]
-        # how many an open load has at once comes and goes in about the time of a request: no slice may be as short
         most = SLICES
         if each.unit == RATE and of_level.any():
-            most = min(SLICES, int(each.window / (_APART * float(ok["duration"][of_level].mean()) / 1000.0)))
+            # how many are served at once comes and goes in about the time of an answer: no slice may be shorter
+            answer = (ok["e2e"] - ok["ttft"].fillna(0.0))[of_level].mean() / 1000.0
+            most = int(min(SLICES, each.window / answer)) if answer > 0.0 else SLICES
         made = [_course("ttft", each, sent, ok["ttft"], most), _course("tpot", each, first, ok["tpot"], most)]
         if made == [None, None]:
             made = [_course("e2e", each, sent, ok["e2e"], most)]
