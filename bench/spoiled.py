@@ -4,7 +4,8 @@
     python bench/spoiled.py --real 2                         real runs against the simulator: so many of each kind
 
 A virtual run is a staircase of 30 s levels in front of a server with slots, drawn from its seed: requests, levels,
-seconds, processes and counters as the plugin would have written them. Each kind is spoiled in several ways:
+seconds, processes and counters as the plugin would have written them. What is spoiled inside a level is so in one that
+is held long enough to tell anything: 60 requests, and six of each user. Each kind is spoiled in several ways:
 
     slow generator      its process is full, or held up by something else: tokens are read late and together
     short warm-up       the server is cold when the run begins, or at each new load, for a part of the window
@@ -160,8 +161,11 @@ class Virtual:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
-        self.system = self._system()
-        self.levels = self._levels()
+        while True:
+            self.system = self._system()
+            self.levels = self._levels()
+            if self._telling():
+                break
         self.workers = self.random.choice([1, 2, 3, 4, 8])
         self.slow: list[tuple[float, float, float, float]] = []
         """When the server is slower: from, until, by which factor at the beginning and at the end."""
@@ -222,10 +226,9 @@ class Virtual:
             each.ended = each.began + length
         return levels
 
-    def _some_level(self) -> Level:
-        """One that has enough requests to tell anything."""
-        busy = [each for each in self.levels if self._expected(each) >= 60 and self._cycles(each) >= 6]
-        return self.random.choice(busy or self.levels[-1:])
+    def _telling(self) -> list[Level]:
+        """The levels that are held long enough to tell anything."""
+        return [each for each in self.levels if self._expected(each) >= 60 and self._cycles(each) >= 6]
 
     def _rate(self, level: Level) -> float:
         system = self.system
@@ -257,7 +260,7 @@ class Virtual:
         self.how = self.random.choice(["cold at the beginning", "cold at every load"])
         factor = self.random.uniform(1.8, 5.0)
         cold = SETTLE + HOLD * self.random.uniform(0.1, 0.45)
-        chosen = self.levels if self.how == "cold at every load" else [self._some_level()]
+        chosen = self.levels if self.how == "cold at every load" else [self.random.choice(self._telling())]
         if self.how == "cold at the beginning":  # the run begins at this level
             self._begin_at(chosen[0])
             chosen = self.levels[:1]
@@ -286,7 +289,7 @@ class Virtual:
 
     def _drift(self) -> None:
         self.how = self.random.choice(["slowly", "at once"])
-        level = self._some_level()
+        level = self.random.choice(self._telling())
         factor = self.random.uniform(1.4, 3.0)
         if self.how == "slowly":
             self.slow.append((level.settled or 0.0, level.ended or 0.0, 1.0, factor))

@@ -1,12 +1,9 @@
 """Real runs of Locust against the simulator, spoiled on purpose: what bench/spoiled.py --real judges.
 
-Three levels each. A server that is cold, or gets slower, is the simulator's process, stopped and let go on many times a
-second for a growing or a fixed share of the time.
+Three levels each. A server that is cold, or gets slower, has a crowd of other users for that time, who share its steps.
 """
 
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +11,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -23,8 +20,8 @@ import spoiled
 from llmlocust.report.frames import load_run
 
 LEVELS, SETTLE, HOLD = "4,8,12", 3, 12
-LENGTH = SETTLE + HOLD
-SLICE = 0.04
+LENGTH = SETTLE + HOLD + 1  # a ramp looks once a second
+CROWD = 24
 RAMP = """
 from llmlocust import ChatUser, SteppedRamp
 
@@ -80,10 +77,9 @@ def run(kind: str, folder: Path) -> None:
             workers, master = [], stack.enter_context(locust(folder, *headless(simulator.url), *options))
         began = simulator.first_request()
         if kind == "short warm-up":
-            simulator.slow(began, began + SETTLE + 0.4 * HOLD, lambda _: 0.7)
+            simulator.crowd(began, began + SETTLE + 1 + 0.4 * HOLD, grows=False)
         elif kind == "drift":
-            settled = began + LENGTH + SETTLE
-            simulator.slow(settled, settled + HOLD, lambda moment: 0.7 * (moment - settled) / HOLD)
+            simulator.crowd(began + LENGTH + SETTLE + 1, began + 2 * LENGTH, grows=True)
         elif workers:
             time.sleep(max(0.0, began + LENGTH + SETTLE + 0.4 * HOLD - time.monotonic()))
             workers[0].kill()
@@ -92,7 +88,7 @@ def run(kind: str, folder: Path) -> None:
 
 
 def headless(url: str) -> list[str]:
-    told = {"levels": LEVELS, "settle": SETTLE, "hold": HOLD, "max-tokens": 40, "prompts": "long"}
+    told = {"levels": LEVELS, "settle": SETTLE, "hold": HOLD, "max-tokens": 20}
     named = [f"--llm-{name}={value}" for name, value in told.items()]
     body = ["--llm-body", '{"ignore_eos": true}']
     return ["--headless", "--only-summary", "--host", url, "--csv", "run", "--exit-code-on-error", "0", *named, *body]
@@ -122,14 +118,13 @@ def distributed(folder: Path, simulator: "Simulator", stack: ExitStack):
 
 @contextmanager
 def server(*, prefix_cache: bool) -> Iterator["Simulator"]:
-    options = ["--port=0", "--slots=16", "--step-ms=20", "--step-ms-per-seq=0.5", "--prefill-ms-per-token=0.5"]
+    options = ["--port=0", "--slots=64", "--step-ms=15", "--step-ms-per-seq=1"]
     command = [sys.executable, "-m", "llmlocust.simulator", *options, *(["--prefix-cache"] if prefix_cache else [])]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None
         yield Simulator(child, child.stdout.readline().split()[-1])
     finally:
-        os.kill(child.pid, signal.SIGCONT)
         child.terminate()
         child.wait()
 
@@ -144,16 +139,18 @@ class Simulator:
             time.sleep(0.05)
         return time.monotonic()
 
-    def slow(self, begins: float, ends: float, share: Callable[[float], float]) -> None:
-        """Stop the process for a share of the time, from one moment until another."""
+    def crowd(self, begins: float, ends: float, *, grows: bool) -> None:
+        """Other users from one moment until another, all at once or one after the other."""
+        for number in range(CROWD):
+            first = begins + (ends - begins) * number / CROWD if grows else begins
+            threading.Thread(target=self._keep_busy, args=(first, ends), daemon=True).start()
 
-        def throttle() -> None:
-            time.sleep(max(0.0, begins - time.monotonic()))
-            while (now := time.monotonic()) < ends:
-                stopped = SLICE * share(now)
-                os.kill(self.child.pid, signal.SIGSTOP)
-                time.sleep(stopped)
-                os.kill(self.child.pid, signal.SIGCONT)
-                time.sleep(SLICE - stopped)
-
-        threading.Thread(target=throttle, daemon=True).start()
+    def _keep_busy(self, begins: float, ends: float) -> None:
+        time.sleep(max(0.0, begins - time.monotonic()))
+        asked = {"messages": [{"role": "user", "content": "?"}], "stream": True, "max_tokens": 9000, "ignore_eos": True}
+        request = urllib.request.Request(
+            f"{self.url}/v1/chat/completions", json.dumps(asked).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request) as answer:
+            while time.monotonic() < ends:
+                answer.readline()

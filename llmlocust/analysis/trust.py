@@ -30,6 +30,8 @@ EMPTY_LEVEL = 0.1
 LENGTH_LIMIT = 1.25
 """Mean lengths of answers further apart than this factor make two systems of one: requests a second and end to end \
 go with the length, and the verdict calls a growth of 1.3 times the load's a cliff."""
+SURELY = 2.6
+"""Standard errors: one level in two hundred by chance, where each is compared with the lowest."""
 ABORTED_LIMIT = 0.05
 LITTLE_LIMIT = 0.25
 THINK_FLOOR = 0.01
@@ -271,7 +273,9 @@ def _length(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
         return min(20.0, abs(math.log(each.output_tokens) - math.log(base.output_tokens)))
 
     off = [
-        each for each in told[1:] if apart(each) - 1.645 * math.hypot(noise(each), noise(base)) > math.log(LENGTH_LIMIT)
+        each
+        for each in told[1:]
+        if apart(each) - SURELY * math.hypot(noise(each), noise(base)) > math.log(LENGTH_LIMIT)
     ]
     worst = max(told[1:], key=apart)
     factor = math.exp(apart(worst))

@@ -17,8 +17,6 @@ from llmlocust.numbers.formats import OK, QUANTILES
 from llmlocust.numbers.levels import RATE, LevelFigures, Summary
 from llmlocust.numbers.thresholds import Threshold
 
-_APART = 2.0
-"""So many times as long as a request a slice of open load is at least."""
 _SILENT = 4.0
 """Seconds without a word after which a process is gone: it reports every three."""
 
@@ -52,38 +50,45 @@ def courses(levels: Sequence[LevelFigures], requests: pd.DataFrame | None) -> di
     """How first tokens and the time per token (or, where neither is known, whole requests) went inside each level.
 
     First tokens go by when their request was sent, as the level's own figures do; the time per token by when the tokens
-    came, whenever they were asked for.
+    came, whenever they were asked for, as long as all came inside the window: the next level's load is no part of it.
     """
     if requests is None:
         return {}
     ok = requests[requests["outcome"] == OK]
     measured, first = ok["measured"] == 1, ok["sent"] + ok["ttft"] / 1000.0
+    last, answers = ok["sent"] + ok["e2e"] / 1000.0, (ok["e2e"] - ok["ttft"].fillna(0.0)) / 1000.0
     found = {}
     for each in levels:
         of_level = measured & (ok["level"] == each.level)
-        sent = ok["sent"][of_level]
-        # how many an open load has at once comes and goes in about the time of a request: no slice may be as short
-        most = SLICES
-        if each.unit == RATE and of_level.any():
-            most = min(SLICES, int(each.window / (_APART * float(ok["duration"][of_level].mean()) / 1000.0)))
-        made = [_course("ttft", each, sent, ok["ttft"], most), _course("tpot", each, first, ok["tpot"], most)]
+        answer = float(answers[of_level].mean()) if of_level.any() else 0.0
+        # how many an open load has served at once comes and goes in about the time of an answer: no slice is shorter
+        most = int(min(SLICES, each.window / answer)) if each.unit == RATE and answer > 0.0 else SLICES
+        sent, came = ok["sent"][of_level], first[(first >= each.settled) & (last < each.ended)]
+        made = [
+            _course("ttft", each, each.ended, sent, ok["ttft"], most),
+            _course("tpot", each, each.ended - answer, came, ok["tpot"], most),
+        ]
         if made == [None, None]:
-            made = [_course("e2e", each, sent, ok["e2e"], most)]
+            made = [_course("e2e", each, each.ended, sent, ok["e2e"], most)]
         found[each.level] = [course for course in made if course is not None]
     return found
 
 
-def _course(metric: str, level: LevelFigures, when: pd.Series, milliseconds: pd.Series, most: int) -> Course | None:
-    inside = when[(when >= level.settled) & (when < level.ended)]
+def _course(
+    metric: str, level: LevelFigures, until: float, when: pd.Series, milliseconds: pd.Series, most: int
+) -> Course | None:
+    """Of the time from when the level settled until some moment."""
+    inside = when[(when >= level.settled) & (when < until)]
     seconds = milliseconds[inside.index] / 1000.0
     seconds = seconds[seconds > 0.0]
     count = min(most, len(seconds) // EACH)
     if count < LEAST:
         return None
-    place = ((inside[seconds.index] - level.settled) / level.window * count).clip(0, count - 1).astype(int)
+    length = (until - level.settled) / count
+    place = ((inside[seconds.index] - level.settled) / length).clip(0, count - 1).astype(int)
     means = np.exp(np.log(seconds).groupby(place).mean())
     # of a slice without a request nobody knows
-    return Course(metric, level.window / count, tuple(map(float, means))) if len(means) == count else None
+    return Course(metric, length, tuple(map(float, means))) if len(means) == count else None
 
 
 def gone(levels: Sequence[LevelFigures], workers: pd.DataFrame | None) -> dict[int, list[str]]:
