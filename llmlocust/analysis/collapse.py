@@ -8,7 +8,18 @@ from dataclasses import replace
 from statistics import NormalDist
 
 from llmlocust.analysis import words
-from llmlocust.analysis.steps import ERROR_LIMIT, WOBBLE, Finding, Step, as_good, kinds_of, mean_of, more_than
+from llmlocust.analysis.steps import (
+    ERROR_LIMIT,
+    WOBBLE,
+    Finding,
+    Step,
+    as_good,
+    error_of_place,
+    kinds_of,
+    mean_of,
+    more_than,
+    share_range,
+)
 
 _FALL = 0.05  # a smaller fall of throughput is no collapse, however certain
 
@@ -127,5 +138,18 @@ def errors_onset(steps: Sequence[Step], unit: str) -> Finding | None:
         known = 0.0 if math.isnan(before.errors) else before.errors
         part = (ERROR_LIMIT - known) / (step.errors - known) if step.errors > known else 0.5
         point = before.load + min(1.0, max(0.0, part)) * (step.load - before.load)
-        return Finding(True, said, point, before.load, step.load, before.load, step.load)
+        low = _last_without_errors(steps[:place])
+        if low is not None:
+            low = min(low, point * (1.0 - 1.96 * error_of_place(before)))
+        return Finding(True, said, point, low, step.load, before.load, step.load)
     return None
+
+
+def _last_without_errors(steps: Sequence[Step]) -> float | None:
+    """The last load up to which no request failed, or surely too few."""
+    low = None
+    for place, step in enumerate(steps):
+        if step.failed and share_range(steps, place)[1] > ERROR_LIMIT:
+            break
+        low = step.load
+    return low
