@@ -88,7 +88,7 @@ int simulate(const struct system *s, int levels, const double *loads, double hol
     for (int i = 0; i < levels; i++)
         if (loads[i] > most) most = loads[i];
     int users = s->open ? 1 : (int)most, count = 0, slots = (int)s->slots, running = 0;
-    int limit = 1 << 17, head = limit / 2, tail = head; /* the queue: [head, tail) of an array that is moved back */
+    int limit = 1 << 20, head = limit / 2, tail = head; /* the queue: [head, tail) of an array that is moved back */
     heap = malloc(sizeof *heap * (users + 2));
     pending = 0;
     struct sequence *batch = malloc(sizeof *batch * (slots + 1)), *queue = malloc(sizeof *queue * limit);

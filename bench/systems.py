@@ -11,6 +11,7 @@ import math
 import random
 import subprocess
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -196,10 +197,18 @@ def _staircase(random_: random.Random, top: float, bottom: float, system: System
     return tuple(sorted(each for each in rounded if each >= (0.05 if system.open else 1)))
 
 
-def _thresholds(case: Case, random_: random.Random) -> tuple[Threshold, ...]:
-    metric, statistic = random_.choices(
-        [("ttft", "p95"), ("ttft", "p50"), ("ttft", "p99"), ("e2e", "p95"), ("tpot", "p95")], [55, 10, 10, 20, 5]
-    )[0]
+def asking_e2e(case: Case) -> Case:
+    """The same system with a limit on what any load tester knows: the p95 of whole requests."""
+    return replace(case, thresholds=_thresholds(case, random.Random(-case.seed - 1), [("e2e", "p95")]))
+
+
+ASKED = {("ttft", "p95"): 55, ("ttft", "p50"): 10, ("ttft", "p99"): 10, ("e2e", "p95"): 20, ("tpot", "p95"): 5}
+
+
+def _thresholds(
+    case: Case, random_: random.Random, asked: Sequence[tuple[str, str]] = tuple(ASKED)
+) -> tuple[Threshold, ...]:
+    metric, statistic = random_.choices(asked, [ASKED[each] for each in asked])[0]
     probe = Threshold(metric, statistic, "<", 1.0, "s")
     # nobody asks for more than a minute, and a backlog that grows without end has no figure
     values = [value for load in case.loads if 0.0 < (value := figure(case.system, load, probe)) < LONGEST_LIMIT]
@@ -308,16 +317,23 @@ def truth(case: Case) -> Truth:
     def holds(load: float) -> bool:
         return all(each.met_by(figure(system, load, each)) for each in case.thresholds)
 
-    safe = next((n for n, load in enumerate(case.loads) if not holds(load)), len(case.loads)) - 1
     knee, fall = _of_throughput(case)
     return Truth(
-        safe=safe,
+        safe=safe_level(case),
         limit=_first(case, lambda load: not holds(load)),
         capacity=_first(case, lambda load: _full(system, load)),
         knee=knee,
         onset=_first(case, lambda load: figure(system, load, Threshold.parse("errors < 1%")) > ERRORS),
         fall=fall,
     )
+
+
+def safe_level(case: Case) -> int:
+    """The highest level at which, and below which, every threshold holds in the long run; -1 where there is none."""
+    for place, load in enumerate(case.loads):
+        if not all(each.met_by(figure(case.system, load, each)) for each in case.thresholds):
+            return place - 1
+    return len(case.loads) - 1
 
 
 def _full(system: System, load: float) -> bool:
@@ -327,7 +343,7 @@ def _full(system: System, load: float) -> bool:
     return throughput * LONG < 0.98 * len(records) if system.open else float(records[:, 5].mean()) > 0.5
 
 
-def _first(case: Case, broken) -> float:
+def _first(case: Case, broken: Callable[[float], bool]) -> float:
     """The least load at which something is so, between the levels by halving."""
     place = next((n for n, load in enumerate(case.loads) if broken(load)), None)
     if place is None:

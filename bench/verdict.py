@@ -9,18 +9,23 @@ are written from their description; kneed's is its library, where that is instal
 
 import argparse
 import bisect
+import csv
 import math
 import statistics
 import sys
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import locust_csv
 import numpy as np
 import systems
 
 from llmlocust.analysis.breakpoints import Finding, find
 from llmlocust.numbers.levels import LevelFigures
+from llmlocust.report.frames import load_run
 
 TUNED_ON = 1000
 
@@ -35,12 +40,24 @@ def main() -> None:
 
 
 @dataclass(frozen=True)
+class FromLocust:
+    """The same staircase by Locust's own files, against a limit on e2e.p95 of its own; places of levels."""
+
+    safe: int
+    full: int
+    by_eye: int
+    """From the last row of each level."""
+    without_flag: Finding
+
+
+@dataclass(frozen=True)
 class Judged:
     case: systems.Case
     true: systems.Truth
     findings: dict[str, Finding]
     rivals: dict[str, float]
     """What the field's rules say, in load; infinite where they say that there is none."""
+    locust: "FromLocust | None" = None
 
     def place(self, load: float) -> int:
         """The level at or below a load: -1 below the lowest, the highest one's where there is none up to it."""
@@ -54,12 +71,57 @@ class Judged:
 def judge_all(seeds: Sequence[int]) -> Iterator[Judged]:
     for seed in seeds:
         case = systems.draw(seed)
-        levels = systems.observe(case)
+        records = systems.ramp(case)
+        levels = systems.observe(case, records)
         verdict = find(levels, case.thresholds)
         findings = {**verdict.numbers(), "onset": verdict.onset}
-        yield Judged(case, systems.truth(case), findings, {name: rule(levels) for name, rule in RIVALS.items()})
+        yield Judged(
+            case,
+            systems.truth(case),
+            findings,
+            {name: rule(levels) for name, rule in RIVALS.items()},
+            from_locust(case, records),
+        )
         if sys.stderr.isatty():
             print(f"\r{seed - seeds[0] + 1}/{len(seeds)}", end="", file=sys.stderr)
+
+
+def from_locust(case: systems.Case, records: np.ndarray) -> FromLocust | None:
+    """None for rates: Locust's files know users alone."""
+    if case.system.open:
+        return None
+    case = systems.asking_e2e(case)
+    with tempfile.TemporaryDirectory() as folder:
+        found = {}
+        for full in (True, False):
+            prefix = Path(folder, f"full_{full}")
+            locust_csv.write(prefix, case, records, full=full)
+            found[full] = find(load_run(prefix).levels, case.thresholds).slo_limit
+        by_eye = _by_eye(Path(folder, "full_True_stats_history.csv"), case)
+    true = systems.safe_level(case)
+    return FromLocust(true, safe_place(found[True], case.loads), by_eye, found[False])
+
+
+def _by_eye(path: Path, case: systems.Case) -> int:
+    rows = [row for row in csv.DictReader(path.open()) if row["Name"] == "Aggregated"]
+    before = 0, 0
+    hold = int(systems.SETTLE + systems.WINDOW)
+    for place in range(len(case.loads)):
+        row = rows[(place + 1) * hold - 1]
+        counts = int(float(row["Total Request Count"])), int(float(row["Total Failure Count"]))
+        sent, failed = (now - then for now, then in zip(counts, before, strict=True))
+        before = counts
+        share = failed / max(1, sent)
+        values = {"e2e": math.inf if share > 0.05 else float(row["95%"]) / 1000.0, "errors": share}
+        if not all(each.met_by(values[each.metric]) for each in case.thresholds):
+            return place - 1
+    return len(case.loads) - 1
+
+
+def safe_place(finding: Finding, loads: Sequence[float]) -> int:
+    if not finding.reached:
+        return len(loads) - 1
+    return -1 if finding.level_ok is None else bisect.bisect_right(loads, finding.level_ok + 1e-9) - 1
 
 
 def said(finding: Finding) -> float:
@@ -134,7 +196,7 @@ def table(judged: Sequence[Judged]) -> Iterator[str]:
     yield ""
     yield "| number | figure | reached | required |"
     yield "|---|---|---:|---:|"
-    for row in [*_limit_rows(judged), *_place_rows(judged)]:
+    for row in [*_limit_rows(judged), *_place_rows(judged), *_locust_rows(judged)]:
         yield f"| {' | '.join(row)} |"
     yield ""
     yield "| rule | capacity within one level | knee within one level | false alarm where there is no capacity | no knee |"
@@ -146,14 +208,7 @@ def table(judged: Sequence[Judged]) -> Iterator[str]:
 
 def _limit_rows(judged: Sequence[Judged]) -> Iterator[tuple[str, ...]]:
     found = [(each, each.findings["slo_limit"]) for each in judged]
-    tops = {each.case.seed: len(each.case.loads) - 1 for each in judged}
-
-    def safe(each: Judged, finding: Finding) -> int:
-        if not finding.reached:
-            return tops[each.case.seed]
-        return -1 if finding.level_ok is None else each.place(finding.level_ok)
-
-    off = [abs(safe(*pair) - pair[0].true.safe) for pair in found]
+    off = [abs(safe_place(finding, each.case.loads) - each.true.safe) for each, finding in found]
     yield "SLO limit", "safe level exact", share([each == 0 for each in off]), "≥ 92 %"
     yield "", "exact or next to it", share([each <= 1 for each in off]), "≥ 99 %"
     wrong = [finding.reached != math.isfinite(each.true.limit) for each, finding in found]
@@ -175,6 +230,20 @@ def _place_rows(judged: Sequence[Judged]) -> Iterator[tuple[str, ...]]:
         yield "", "… where there is one", share([each.off(*both) <= 1 for each, *both in there]), "–"
         yield "", "false alarm", share([math.isfinite(s) for _, s, t in pairs if math.isinf(t)]), "≤ 2 %"
         yield from _interval_rows(judged, name, attribute)
+
+
+def _locust_rows(judged: Sequence[Judged]) -> Iterator[tuple[str, ...]]:
+    known = [each.locust for each in judged if each.locust is not None]
+    if not known:
+        return
+    for name, off, exact, near in (
+        ("Locust's CSVs, --csv-full-history", [abs(each.full - each.safe) for each in known], "≥ 85 %", "≥ 97 %"),
+        ("… their last rows, by eye", [abs(each.by_eye - each.safe) for each in known], "–", "–"),
+    ):
+        yield name, "safe level exact", share([each == 0 for each in off]), exact
+        yield "", "exact or next to it", share([each <= 1 for each in off]), near
+    wrong = [each.without_flag.reached and "not known" not in each.without_flag.why for each in known]
+    yield "Locust's CSVs without the flag", "a limit of latency claimed", share(wrong), "0"
 
 
 def _interval_rows(judged: Sequence[Judged], name: str, attribute: str) -> Iterator[tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """Where a system breaks: four numbers and the cliffs between levels, from the figures of the levels. Pure.
 
 Each number is a load with its 95 % interval (`low`, `high`) and why in one sentence; or it was not reached, up to the
-highest load of the run. How each is found, and its noise: slo, queueing, collapse, cliffs.
+highest load of the run. How each is found, and its noise: slo, knee, queueing, collapse, cliffs.
 
 Seconds and shares inside; text says milliseconds where they read better.
 """
@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 
 from llmlocust.analysis.cliffs import Cliff, find_cliffs
 from llmlocust.analysis.collapse import errors_onset, find_collapse, lost_server
-from llmlocust.analysis.queueing import find_capacity, find_knee
+from llmlocust.analysis.knee import find_knee
+from llmlocust.analysis.queueing import find_capacity
 from llmlocust.analysis.slo import derive, find_slo_limit
 from llmlocust.analysis.steps import Finding, left_out, steps_of
 from llmlocust.numbers.levels import USERS, LevelFigures

@@ -8,7 +8,18 @@ from dataclasses import replace
 from statistics import NormalDist
 
 from llmlocust.analysis import words
-from llmlocust.analysis.steps import ERROR_LIMIT, WOBBLE, Finding, Step, as_good, kinds_of, mean_of, more_than
+from llmlocust.analysis.steps import (
+    ERROR_LIMIT,
+    WOBBLE,
+    Finding,
+    Step,
+    as_good,
+    error_of_place,
+    kinds_of,
+    mean_of,
+    more_than,
+    share_range,
+)
 
 _FALL = 0.05  # a smaller fall of throughput is no collapse, however certain
 
@@ -36,8 +47,8 @@ def find_collapse(
     gone = None if lost is None else _loss(steps, lost, unit)
     found = [each for each in (_fall(curve, unit), errors_onset(there, unit), gone) if each is not None]
     if found:
-        first = min(found, key=lambda each: each.high or math.inf)
-        others = [each.why for each in found if each is not first and each.high == first.high]
+        first = min(found, key=lambda each: each.level_bad or math.inf)
+        others = [each.why for each in found if each is not first and each.level_bad == first.level_bad]
         return first if not others else replace(first, why="; ".join([first.why, *others]))
     if not steps:
         return Finding(False, "cannot be told: no level has any request")
@@ -95,7 +106,8 @@ def _fall(curve: Sequence[Step], unit: str) -> Finding | None:
             )
             part = (_FALL - lost(place - 1)) / (lost(place) - lost(place - 1)) if lost(place) > lost(place - 1) else 0.5
             point = low.load + min(1.0, max(0.0, part)) * (high.load - low.load)
-            return Finding(True, why, point, curve[best].load, high.load, curve[best].load, high.load)
+            least = min(curve[full].load, point * (1.0 - 1.96 * error_of_place(low)))
+            return Finding(True, why, point, least, high.load, curve[best].load, high.load)
     return None
 
 
@@ -109,9 +121,9 @@ def _fell(before: Sequence[Step], after: Sequence[Step]) -> bool:
         mean_of((step.throughput, step.ended / max(step.throughput, 1e-9)) for step in each) for each in (before, after)
     )
     counts = [max(1.0, sum(step.ended for step in each)) for each in (before, after)]
-    noise = math.sqrt(1.0 / counts[0] + 1.0 / counts[1] + 2.0 * WOBBLE**2)
+    error = math.sqrt(1.0 / counts[0] + 1.0 / counts[1] + 2.0 * WOBBLE**2)
     sure = NormalDist().inv_cdf(1.0 - 0.05 / (len(before) + len(after)))
-    return first > 0.0 and -math.log(max(1e-9, second / first)) > max(_FALL, sure * noise)
+    return first > 0.0 and -math.log(max(1e-9, second / first)) > max(_FALL, sure * error)
 
 
 def errors_onset(steps: Sequence[Step], unit: str) -> Finding | None:
@@ -127,5 +139,18 @@ def errors_onset(steps: Sequence[Step], unit: str) -> Finding | None:
         known = 0.0 if math.isnan(before.errors) else before.errors
         part = (ERROR_LIMIT - known) / (step.errors - known) if step.errors > known else 0.5
         point = before.load + min(1.0, max(0.0, part)) * (step.load - before.load)
-        return Finding(True, said, point, before.load, step.load, before.load, step.load)
+        low = _last_without_errors(steps[:place])
+        if low is not None:
+            low = min(low, point * (1.0 - 1.96 * error_of_place(before)))
+        return Finding(True, said, point, low, step.load, before.load, step.load)
     return None
+
+
+def _last_without_errors(steps: Sequence[Step]) -> float | None:
+    """The last load up to which no request failed, or surely too few."""
+    low = None
+    for place, step in enumerate(steps):
+        if step.failed and share_range(steps, place)[1] > ERROR_LIMIT:
+            break
+        low = step.load
+    return low

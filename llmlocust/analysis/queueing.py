@@ -1,4 +1,4 @@
-"""The knee, where more load stops buying throughput, and the capacity, where queueing begins. Pure.
+"""The capacity: where queueing begins. Pure.
 
 A flat throughput alone has been seen to fool: a server whose batch slows down makes it flatten without any queue. So
 capacity needs a second witness, waiting that grows, or errors.
@@ -9,29 +9,27 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from llmlocust.analysis import words
 from llmlocust.analysis.steps import (
     ERROR_LIMIT,
     SETTLED,
     SURELY_SHORT,
-    WOBBLE,
     WORK,
     Z95,
     Finding,
     Step,
     apart,
     as_good,
-    load_word,
+    elasticity,
+    error_of_place,
     more_than,
     name_of,
     shortfall,
+    too_few,
 )
 from llmlocust.numbers.levels import USERS
 
-KNEE = 0.5
-"""Elasticity d ln X / d ln N: above, more load still buys most of its share of throughput."""
 FLAT = 0.15
 """Elasticity below which throughput no longer grows."""
 QUEUED = 0.3
@@ -43,96 +41,17 @@ LEAST_WAIT = 0.02
 """Seconds; a wait that grows by less is none."""
 
 
-def _elasticity(first: Step, second: Step) -> tuple[float, float]:
-    """The elasticity d ln X / d ln N between two loads, and its standard error from the counts."""
-    span = math.log(second.load / first.load)
-    grown = math.log(max(second.throughput, 1e-9) / max(first.throughput, 1e-9))
-    return grown / span, _noise(first, second) / span
-
-
-def _noise(first: Step, second: Step) -> float:
-    """The standard error of ln(X2 / X1)."""
-    return math.sqrt(1.0 / max(first.ended, 1.0) + 1.0 / max(second.ended, 1.0) + 2.0 * WOBBLE**2)
-
-
-def _knee_place(curve: Sequence[Step]) -> int | None:
-    """The first load after the last one from which more load still bought its share; None where that is the last."""
-    last = len(curve) - 1
-    buys = [place for place in range(last) if _elasticity(curve[place], _onward(curve, place))[0] >= KNEE]
-    place = buys[-1] + 1 if buys else 0
-    if place == last:
-        return None
-    value, error = _elasticity(curve[place], curve[last])
-    return place if value + error < KNEE else None
-
-
-def _onward(curve: Sequence[Step], place: int) -> Step:
-    """The next load that is far enough above for their noise not to decide."""
-    far = (step for step in curve[place + 1 :] if step.load >= 1.2 * curve[place].load)
-    return next(far, curve[-1])
-
-
 def _flat_from(curve: Sequence[Step]) -> int | None:
     """The first load from which the highest buys no throughput, and none between does by more than noise."""
     for place, step in enumerate(curve[:-1]):
-        tail = [_elasticity(step, later) for later in curve[place + 1 :]]
+        tail = [elasticity(step, later) for later in curve[place + 1 :]]
         if tail[-1][0] < FLAT and all(value < FLAT + Z95 * error for value, error in tail):
             return place
     return None
 
 
-def _too_few(curve: Sequence[Step], unit: str) -> Finding | None:
-    if not curve:
-        return Finding(False, "cannot be told: the throughput of the levels is not known")
-    if not any(step.throughput > 0.0 for step in curve):
-        return Finding(False, "cannot be told: nothing succeeded at any level")
-    if len(curve) == 1:
-        return Finding(False, f"cannot be told from one level ({words.with_unit(curve[0].load, unit)})")
-    return None
-
-
-def find_knee(curve: Sequence[Step], unit: str) -> Finding:
-    if unknown := _too_few(curve, unit):
-        return unknown
-    place = _knee_place(curve)
-    top = curve[-1].load
-    if place is None:
-        value, _ = _elasticity(curve[-2], curve[-1])
-        bought = f"the last step still bought {_bought(value)} more throughput for 10 % more {load_word(unit)}"
-        if value < KNEE:
-            bought = "the last step bought little, but one step within noise is no knee"
-        return Finding(False, f"not reached up to {words.with_unit(top, unit)}: {bought}")
-    after, _ = _elasticity(curve[place], curve[place + 1])
-    overall, _ = _elasticity(curve[place], curve[-1])
-    why = (
-        f"from {words.load(curve[place].load)} to {words.with_unit(top, unit)}, 10 % more {load_word(unit)} "
-        f"{_buys(overall)}"
-    )
-    high = curve[place + 1].load
-    if place == 0:
-        return Finding(
-            True, f"{why}; it lies at or below the lowest levels, so add lower ones", None, None, high, None, high
-        )
-    before, _ = _elasticity(curve[place - 1], curve[place])
-    why += f" (before, up to {words.load(curve[place].load)}, {_bought(before)})"
-    middles = [math.sqrt(one.load * two.load) for one, two in pairwise(curve[place - 1 : place + 2])]
-    part = (before - KNEE) / (before - after) if before > KNEE > after else 0.5
-    point = middles[0] * (middles[1] / middles[0]) ** part
-    return Finding(True, why, point, curve[place - 1].load, high, curve[place].load, high)
-
-
-def _bought(elasticity: float) -> str:
-    return f"{words.digits(max(0.0, elasticity) * 10.0)} %"
-
-
-def _buys(elasticity: float) -> str:
-    if elasticity < 0.01:
-        return "buys no more throughput" if elasticity > -0.05 else "costs throughput"
-    return f"buys only {_bought(elasticity)} more throughput"
-
-
 def find_capacity(curve: Sequence[Step], unit: str) -> Finding:
-    if unknown := _too_few(curve, unit):
+    if unknown := too_few(curve, unit):
         return unknown
     if unit != USERS:
         return _capacity_of_rates(curve, unit)
@@ -156,7 +75,7 @@ def find_capacity(curve: Sequence[Step], unit: str) -> Finding:
         # throughput may be flat long before anything queues, where the batch slows down: the queue tells the place
         low = max(onset, flat - 1)
         point = _where_the_queue_begins(curve, low, waiting, best.throughput)
-        low = max(low - 1, 0) if point < curve[low].load * (1.0 - _error_of_place(curve, low)) else low
+        low = max(low - 1, 0) if point < curve[low].load * (1.0 - error_of_place(curve[low + 1])) else low
     grows = _waiting_grows(curve, low, max(full, flat, low), waiting, unit)
     if grows is None:
         why = (
@@ -169,7 +88,7 @@ def find_capacity(curve: Sequence[Step], unit: str) -> Finding:
     if low == 0 and flat == 0 and full == 0:
         return Finding(True, f"{why}, from the lowest level on; add lower ones", None, None, high, None, high)
     point = min(max(point, curve[low].load), high)
-    error = 1.96 * _error_of_place(curve, low)
+    error = 1.96 * error_of_place(curve[low + 1])
     least = min(curve[low].load, point * (1.0 - error)) if low else None
     return Finding(True, why, point, least, max(high, point * (1.0 + error)), curve[low].load, high)
 
@@ -225,15 +144,10 @@ def _flat_for_a_queue(curve: Sequence[Step], waiting: _Waiting, onset: int) -> i
         return None
     for place in range(onset, last):
         if all(
-            value < FLAT + Z95 * error for value, error in (_elasticity(curve[place], s) for s in curve[place + 1 :])
+            value < FLAT + Z95 * error for value, error in (elasticity(curve[place], s) for s in curve[place + 1 :])
         ):
             return place
     return None
-
-
-def _error_of_place(curve: Sequence[Step], low: int) -> float:
-    """Standard error of the load at which the server is full, as a share of it."""
-    return math.hypot(WORK / math.sqrt(max(1, curve[low + 1].requests)), 0.5 * SETTLED)
 
 
 @dataclass(frozen=True)

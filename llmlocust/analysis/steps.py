@@ -172,6 +172,33 @@ def _slope(steps: Sequence[Step], place: int, metric: str, statistic: str) -> fl
     return min(STEEPEST, math.log(second / first) / math.log(steps[place + 1].load / steps[place].load))
 
 
+def elasticity(first: Step, second: Step) -> tuple[float, float]:
+    """The elasticity d ln X / d ln N between two loads, and its standard error from the counts."""
+    span = math.log(second.load / first.load)
+    grown = math.log(max(second.throughput, 1e-9) / max(first.throughput, 1e-9))
+    return grown / span, noise(first, second) / span
+
+
+def noise(first: Step, second: Step) -> float:
+    """The standard error of ln(X2 / X1)."""
+    return math.sqrt(1.0 / max(first.ended, 1.0) + 1.0 / max(second.ended, 1.0) + 2.0 * WOBBLE**2)
+
+
+def too_few(curve: Sequence[Step], unit: str) -> Finding | None:
+    if not curve:
+        return Finding(False, "cannot be told: the throughput of the levels is not known")
+    if not any(step.throughput > 0.0 for step in curve):
+        return Finding(False, "cannot be told: nothing succeeded at any level")
+    if len(curve) == 1:
+        return Finding(False, f"cannot be told from one level ({words.with_unit(curve[0].load, unit)})")
+    return None
+
+
+def error_of_place(step: Step) -> float:
+    """Standard error of the load at which a server is full, as a share of it, by what was asked for at one level."""
+    return math.hypot(WORK / math.sqrt(max(1, step.requests)), 0.5 * SETTLED)
+
+
 def as_good(step: Step, best: Step) -> bool:
     """Whether a throughput is the best one, as far as their counts can tell."""
     noise = Z95 * math.sqrt(1.0 / max(step.ended, 1.0) + 1.0 / max(best.ended, 1.0))

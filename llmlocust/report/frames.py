@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from llmlocust.numbers import formats
@@ -623,7 +624,9 @@ def _load_locust(prefix: Path, files: dict[str, Path]) -> RunFrames:
     ]
     run.timeline = _locust_timeline(total, run.levels)
     if full:
-        run.unknown.append("Exact percentiles of a level: each is the median of Locust's 10 s windows inside it.")
+        run.unknown.append(
+            "Exact percentiles of a level: each is put together from those of Locust's 10 s windows inside it, of rounded times."
+        )
     elif len(run.levels) > 1:
         run.unknown.append(
             "Percentiles by level: without --csv-full-history Locust writes those of the whole test so far. Means by "
@@ -685,19 +688,63 @@ def _of_span(rows: pd.DataFrame, index: int, settle: float, *, full: bool, alone
     )
 
 
+_PERCENTILES = {each: each / 100.0 for each in (50.0, 66.0, 75.0, 80.0, 90.0, 95.0, 98.0, 99.0, 99.9, 99.99, 100.0)}
+_LOCUST_WINDOW = 10.0
+"""Seconds before a row, of which its percentiles are with --csv-full-history."""
+
+
 def _locust_latency(rows: pd.DataFrame, ended: int, *, full: bool, alone: bool) -> Summary:
     totals = rows["Total Average Response Time"] * rows["Total Request Count"]
     mean = float(totals.iloc[-1] - totals.iloc[0]) / ended / 1000.0
+    if full:
+        return _of_windows(rows, ended, mean)
     columns = {"p50": "50%", "p90": "90%", "p95": "95%", "p99": "99%", "p99_9": "99.9%"}
-    quantiles = {}
-    for name, column in columns.items():
-        if column not in rows or not (full or alone):
-            continue
-        # a window without a request is written as 0
-        seen = rows.loc[rows[column] > 0, column]
-        value = float(seen.median() if full else seen.iloc[-1]) if len(seen) else math.nan
-        quantiles[name] = value / 1000.0
-    return Summary(ended, mean, quantiles=quantiles)
+    seen = rows.iloc[-1] if alone else {}
+    quantiles = {name: float(seen[column]) / 1000.0 for name, column in columns.items() if column in seen}
+    return Summary(ended, mean, quantiles={name: value for name, value in quantiles.items() if value > 0})
+
+
+def _of_windows(rows: pd.DataFrame, ended: int, mean: float) -> Summary:
+    """Percentiles of a level from those of Locust's windows that lie inside it, each as heavy as its requests."""
+    inside = rows[rows["Timestamp"] >= rows["Timestamp"].iloc[0] + _LOCUST_WINDOW]
+    inside = inside if len(inside) else rows.iloc[-1:]
+    told = {column: share for each, share in _PERCENTILES.items() if (column := f"{each:g}%") in inside}
+    values = inside[list(told)].to_numpy(dtype=float) / 1000.0
+    before = np.interp(inside["Timestamp"] - _LOCUST_WINDOW, rows["Timestamp"], rows["Total Request Count"])
+    weights = np.maximum(inside["Total Request Count"].to_numpy() - before, 1.0)
+    # a window without a request is written as 0
+    known = (values > 0.0).all(axis=1) if told else np.zeros(len(values), dtype=bool)
+    if not known.any():
+        return Summary(ended, mean)
+    shares = np.array([0.0, *told.values()])
+    # up to its lowest percentile, a window's times are taken as spread from half of that on
+    values = np.column_stack([values[:, 0] / 2.0, values])[known]
+    weights = weights[known] / weights[known].sum()
+    edges = np.unique(values)
+    reached = sum(
+        weight * np.interp(edges, each, shares, left=0.0, right=1.0)
+        for weight, each in zip(weights, values, strict=True)
+    )
+
+    def at(share: float) -> float:
+        return float(np.interp(min(max(share, 0.0), 1.0), reached, edges))
+
+    def interval(share: float) -> tuple[float, float]:
+        spread = 1.96 * math.sqrt(share * (1.0 - share) / max(1, ended))
+        low, high = at(share - spread), at(share + spread)
+        return low - _rounding(low), high + _rounding(high)
+
+    return Summary(
+        ended,
+        mean,
+        quantiles={name: at(share) for name, share in formats.QUANTILES.items()},
+        intervals={name: interval(share) for name, share in formats.QUANTILES.items()},
+    )
+
+
+def _rounding(seconds: float) -> float:
+    """Half of the step to which Locust rounds a response time: two digits, below 100 ms one millisecond."""
+    return 0.0005 if seconds < 0.1 else 0.5 * 10.0 ** (math.floor(math.log10(seconds)) - 1.0)
 
 
 def _whole_test(path: Path, run: RunFrames) -> LevelFigures:
