@@ -16,7 +16,20 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 from llmlocust.analysis import words
 from llmlocust.numbers.formats import ABORTED, OK
 from llmlocust.numbers.levels import LevelFigures
-from llmlocust.report.drawing import BAND, BLUE, GRID, MUTED, ORANGE, PURPLE, RED, Picture, blocks, log_seconds, picture
+from llmlocust.report.drawing import (
+    BAND,
+    BLUE,
+    GRID,
+    HATCH,
+    MUTED,
+    ORANGE,
+    PURPLE,
+    RED,
+    Picture,
+    blocks,
+    log_seconds,
+    picture,
+)
 
 
 def over_time(
@@ -116,7 +129,7 @@ def _level_bands(axes: Axes, levels: Sequence[LevelFigures], start: float, doubt
         (hatched if each.level in doubted else bands).append((settled, 0.0, end, 1.0))
     across = axes.get_xaxis_transform()
     blocks(axes, [*bands, *hatched], facecolor=BAND, edgecolor="none", linewidth=0, zorder=0, transform=across)
-    style = {"facecolor": "none", "edgecolor": MUTED, "hatch": "////", "linewidth": 0}
+    style = {"facecolor": "none", "edgecolor": HATCH, "hatch": "///", "linewidth": 0}
     blocks(axes, hatched, **style, zorder=0.1, transform=across)
     lines = [(place, side) for begin in begins for place, side in ((begin, 0.0), (begin, 1.0), (math.nan, math.nan))]
     if lines:
@@ -163,7 +176,6 @@ def heat(
         _level_names(lost, levels, start, 7 if narrow else 16)
         log_seconds(axes.yaxis)
         axes.grid(visible=False, axis="x")
-        axes.set_title({"ttft": "time to first token", "e2e": "end to end"}[metric])
         _shade_legend(axes, most)
         _clock_axis(axes, span, narrow)
 
