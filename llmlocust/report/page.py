@@ -560,6 +560,7 @@ def _html(report: Report) -> str:
         steps={name: does for name, does in STEPS.items() if name in _steps_of(told)},
         longest=_longest(told),
         glance=pictures.at_a_glance(scene),
+        search=pictures.how_it_was_found(report.run, scene),
         pictures=pictures.pictures(report.run, scene),
         failed=any(each.failed for each in report.levels),
         messages=messages(report.run),

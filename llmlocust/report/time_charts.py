@@ -70,7 +70,7 @@ def over_time(
             if len(lines) > 1:
                 axes.legend(loc="upper left", ncols=2, fontsize=8, borderaxespad=0.2, handlelength=1.6)
             axes.set_title(title, pad=8.0 if number else 16.0)
-        _clock_axis(panels[-1], float(frame["time"].iloc[-1]), narrow)
+        clock_axis(panels[-1], float(frame["time"].iloc[-1]), narrow)
 
     return picture("time", "The run over time", caption, 1.0 + 1.45 * len(kept), draw)
 
@@ -105,7 +105,7 @@ def _round_time(seconds: float) -> float:
 _LONG = 3 * 3600.0
 
 
-def _clock_axis(axes: Axes, span: float, narrow: bool) -> None:
+def clock_axis(axes: Axes, span: float, narrow: bool) -> None:
     """Seconds as a clock: hours and minutes where a run lasted for hours."""
     axes.xaxis.set_major_locator(MultipleLocator(_round_time(span / (4 if narrow else 9))))
     size = 3600 if span > _LONG else 60
@@ -177,7 +177,7 @@ def heat(
         log_seconds(axes.yaxis)
         axes.grid(visible=False, axis="x")
         _shade_legend(axes, most)
-        _clock_axis(axes, span, narrow)
+        clock_axis(axes, span, narrow)
 
     title = {"ttft": "Time to first token over time", "e2e": "End-to-end time over time"}[metric]
     return picture("heat", title, caption, 4.3, draw)
