@@ -22,6 +22,7 @@ from llmlocust.report.drawing import (
     BLUE,
     GREEN,
     GRID,
+    HATCH,
     INK,
     MUTED,
     ORANGE,
@@ -190,9 +191,10 @@ def _rates(axes: Axes, scene: Scene, levels: Sequence[LevelFigures], narrow: boo
     good = [(each.load, scene.goodput[each.level]) for each in levels if each.level in scene.goodput]
     if any(rate < 0.99 * each.throughput for each, (_, rate) in zip(levels, good, strict=False)):
         axes.plot(*zip(*good, strict=True), "s--", color=GREEN, label="within the limits", markevery=_every(good))
-        axes.legend(loc="upper left", ncols=2, fontsize=7.5 if narrow else 8, borderaxespad=0.2, handlelength=2.2)
+        style = {"fontsize": 7.5 if narrow else 8, "borderaxespad": 0.0, "handlelength": 2.0}
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, **style)
     _from_zero(axes, float(values.max()))
-    axes.set_title("requests a second")
+    axes.set_title("requests/s" if narrow else "requests a second")
 
 
 _MARKED = 40
@@ -328,7 +330,7 @@ def tail(scene: Scene, by_metric: Mapping[str, Mapping[int, Histogram]], caption
         axes.xaxis.set_major_locator(FixedLocator([1.0 / (1.0 - q) for q in _TAIL]))
         axes.xaxis.set_minor_locator(FixedLocator([]))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100.0 - 100.0 / value:.4g} %"))
-        axes.set_xlabel(f"share of the requests that were at most so slow ({_SHORT[metric]})")
+        axes.set_xlabel(f"share of requests no slower ({_SHORT[metric]})")
         log_seconds(axes.yaxis)
         legend(axes, narrow)
 
@@ -404,7 +406,7 @@ def _ridges(axes: Axes, levels: Sequence[LevelFigures], found: Mapping[int, Hist
 def _hatch_rows(axes: Axes, levels: Sequence[LevelFigures], doubted: Collection[int]) -> None:
     for row, each in enumerate(levels):
         if each.level in doubted:
-            axes.axhspan(row, row + 0.95, facecolor="none", edgecolor=MUTED, hatch="////", linewidth=0, zorder=0.6)
+            axes.axhspan(row, row + 0.95, facecolor="none", edgecolor=HATCH, hatch="///", linewidth=0, zorder=0.6)
 
 
 def _density(histogram: Histogram, edges: np.ndarray) -> np.ndarray:
@@ -466,7 +468,7 @@ def errors(scene: Scene, caption: str) -> Picture | None:
         axes.grid(visible=False, axis="x")
         for place, each in enumerate(shown):
             if each.level in scene.doubted:
-                style = {"facecolor": "none", "edgecolor": MUTED, "hatch": "////", "linewidth": 0, "zorder": 0.6}
+                style = {"facecolor": "none", "edgecolor": HATCH, "hatch": "///", "linewidth": 0, "zorder": 0.6}
                 axes.axvspan(place - 0.5, place + 0.5, **style)
         legend(axes, narrow, 1 if narrow else 3)
 

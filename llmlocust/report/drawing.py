@@ -27,9 +27,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 from llmlocust.analysis import words
 from llmlocust.numbers.levels import USERS, LevelFigures
 
-INK, MUTED, GRID, BAND, SURFACE = "#010101", "#020202", "#030303", "#040404", "#050505"
+INK, MUTED, GRID, BAND, SURFACE, HATCH = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
 SERIES = ("#0a0001", "#0a0002", "#0a0003", "#0a0004", "#0a0005", "#0a0006")
-_VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", BAND: "band", SURFACE: "surface"} | {
+_VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", BAND: "band", SURFACE: "surface", HATCH: "hatch"} | {
     sentinel: f"s{number}" for number, sentinel in enumerate(SERIES, 1)
 }
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = SERIES
@@ -57,11 +57,13 @@ _STYLE: dict[str, Any] = {
     "ytick.color": MUTED,
     "xtick.major.size": 3,
     "ytick.major.size": 0,
-    "legend.frameon": False,
+    "legend.facecolor": SURFACE,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.8,
     "legend.labelcolor": INK,
     "lines.linewidth": 1.8,
     "lines.markersize": 4.5,
-    "hatch.linewidth": 0.8,
+    "hatch.linewidth": 1.0,
 }
 
 
@@ -203,7 +205,7 @@ def across(axes: Axes) -> Any:
 def hatch(axes: Axes, levels: Sequence[LevelFigures], doubted: Collection[int]) -> None:
     """Hatches the levels that are not to be trusted, on an axis of loads: each half-way to its neighbours."""
     for low, high in doubted_spans(axes, levels, doubted):
-        axes.axvspan(low, high, facecolor="none", edgecolor=MUTED, hatch="////", linewidth=0, zorder=0.6)
+        axes.axvspan(low, high, facecolor="none", edgecolor=HATCH, hatch="///", linewidth=0, zorder=0.6)
 
 
 def doubted_spans(axes: Axes, levels: Sequence[LevelFigures], doubted: Collection[int]) -> list[tuple[float, float]]:

@@ -669,6 +669,7 @@ def _html(report: Report) -> str:
         steps={name: does for name, does in STEPS.items() if name in _steps_of(told)},
         longest=_longest(told),
         glance=pictures.at_a_glance(scene),
+        search=pictures.how_it_was_found(report.run, scene),
         pictures=pictures.pictures(report.run, scene),
         failed=any(each.failed for each in report.levels),
         messages=messages(report.run),
@@ -717,9 +718,13 @@ def _card_number(finding: Finding, unit: str) -> str:
 def _card_range(finding: Finding, unit: str) -> str:
     if not finding.reached:
         return ""
-    if finding.low is None or finding.high is None:
-        return words.unit_of(unit)
-    return f"{words.unit_of(unit)}, between {words.load(finding.low)} and {words.load(finding.high)}"
+    name, low, high = words.unit_of(unit), finding.low, finding.high
+    if low is not None and high is not None:
+        return f"{name}, between {words.load(low)} and {words.load(high)}"
+    if low is not None:
+        return f"{name}, at least {words.load(low)}"
+    # without a best guess the number itself says that it is the most
+    return name if high is None or finding.load is None else f"{name}, at most {words.load(high)}"
 
 
 def _grouped(table: Iterable[Column]) -> list[tuple[str, int]]:

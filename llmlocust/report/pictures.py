@@ -9,10 +9,11 @@ from typing import Any
 from llmlocust.analysis import words
 from llmlocust.numbers.formats import ERROR_KINDS
 from llmlocust.numbers.levels import LevelFigures
-from llmlocust.report import charts, time_charts
+from llmlocust.report import charts, search_path, time_charts
 from llmlocust.report.charts import Scene
 from llmlocust.report.drawing import Picture, drawable
 from llmlocust.report.frames import RunFrames
+from llmlocust.report.what_was_run import mapping
 
 _MOST_NAMED = 12
 
@@ -32,6 +33,10 @@ def pictures(run: RunFrames, scene: Scene) -> list[Picture]:
         time_charts.over_time(run.timeline, scene.levels, scene.doubted, _time_caption(run)),
     ]
     return [each for each in made if each is not None]
+
+
+def how_it_was_found(run: RunFrames, scene: Scene) -> Picture | None:
+    return search_path.search(mapping(run.info.get("plan")), scene.verdict.unit)
 
 
 def at_a_glance(scene: Scene) -> Picture | None:

@@ -16,7 +16,20 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 from llmlocust.analysis import words
 from llmlocust.numbers.formats import ABORTED, OK
 from llmlocust.numbers.levels import LevelFigures
-from llmlocust.report.drawing import BAND, BLUE, GRID, MUTED, ORANGE, PURPLE, RED, Picture, blocks, log_seconds, picture
+from llmlocust.report.drawing import (
+    BAND,
+    BLUE,
+    GRID,
+    HATCH,
+    MUTED,
+    ORANGE,
+    PURPLE,
+    RED,
+    Picture,
+    blocks,
+    log_seconds,
+    picture,
+)
 
 
 def over_time(
@@ -57,7 +70,7 @@ def over_time(
             if len(lines) > 1:
                 axes.legend(loc="upper left", ncols=2, fontsize=8, borderaxespad=0.2, handlelength=1.6)
             axes.set_title(title, pad=8.0 if number else 16.0)
-        _clock_axis(panels[-1], float(frame["time"].iloc[-1]), narrow)
+        clock_axis(panels[-1], float(frame["time"].iloc[-1]), narrow)
 
     return picture("time", "The run over time", caption, 1.0 + 1.45 * len(kept), draw)
 
@@ -92,7 +105,7 @@ def _round_time(seconds: float) -> float:
 _LONG = 3 * 3600.0
 
 
-def _clock_axis(axes: Axes, span: float, narrow: bool) -> None:
+def clock_axis(axes: Axes, span: float, narrow: bool) -> None:
     """Seconds as a clock: hours and minutes where a run lasted for hours."""
     axes.xaxis.set_major_locator(MultipleLocator(_round_time(span / (4 if narrow else 9))))
     size = 3600 if span > _LONG else 60
@@ -116,7 +129,7 @@ def _level_bands(axes: Axes, levels: Sequence[LevelFigures], start: float, doubt
         (hatched if each.level in doubted else bands).append((settled, 0.0, end, 1.0))
     across = axes.get_xaxis_transform()
     blocks(axes, [*bands, *hatched], facecolor=BAND, edgecolor="none", linewidth=0, zorder=0, transform=across)
-    style = {"facecolor": "none", "edgecolor": MUTED, "hatch": "////", "linewidth": 0}
+    style = {"facecolor": "none", "edgecolor": HATCH, "hatch": "///", "linewidth": 0}
     blocks(axes, hatched, **style, zorder=0.1, transform=across)
     lines = [(place, side) for begin in begins for place, side in ((begin, 0.0), (begin, 1.0), (math.nan, math.nan))]
     if lines:
@@ -163,9 +176,8 @@ def heat(
         _level_names(lost, levels, start, 7 if narrow else 16)
         log_seconds(axes.yaxis)
         axes.grid(visible=False, axis="x")
-        axes.set_title({"ttft": "time to first token", "e2e": "end to end"}[metric])
         _shade_legend(axes, most)
-        _clock_axis(axes, span, narrow)
+        clock_axis(axes, span, narrow)
 
     title = {"ttft": "Time to first token over time", "e2e": "End-to-end time over time"}[metric]
     return picture("heat", title, caption, 4.3, draw)

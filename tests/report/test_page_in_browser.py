@@ -34,16 +34,25 @@ def browser():
         pytest.skip(f"no Chromium that starts: install Debian's package chromium ({problem.message.splitlines()[0]})")
 
 
+def of_a_run(folder):
+    """With everything that a page can have: levels in doubt, failures of several kinds, limits that break."""
+    run = MadeRun((1, 2, 5, 10, 20, 40, 60, 90, 120, 150), 24, hold=20.0, empty=(2,), last_hold=8.0)
+    return build(load_run(run.write(folder / "a-rather-long-name-of-a-run")))
+
+
 def report(folder):
-    run = MadeRun((1, 2, 5, 10, 20, 40, 60, 90, 120, 150), 24, hold=20.0).write(folder / "a-rather-long-name-of-a-run")
-    return build(load_run(run)).html()
+    return of_a_run(folder).html()
+
+
+def chinese(folder):
+    return of_a_run(folder).html_in("zh")[0]
 
 
 def calibration(folder):
     return html(POINTS, {"Processor": "one of a rather long name, with 128 cores at 3.20 GHz"})
 
 
-PICTURES = {report: 8, calibration: 3}
+PICTURES = {report: 8, chinese: 8, calibration: 3}
 
 
 @pytest.fixture(scope="module", params=PICTURES, ids=lambda make: make.__name__)
@@ -86,10 +95,58 @@ def test_the_button_changes_the_theme(browser, address):
     light = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.click("#theme")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light
-    assert page.inner_text("#theme") == "Light"
+    assert page.inner_text("#theme") == page.get_attribute("#theme", "data-light")
     page.click("#theme")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == light
     context.close()
+
+
+CROWDED = """
+() => {
+  const found = [];
+  for (const svg of document.querySelectorAll("svg")) {
+    const view = svg.getBoundingClientRect();
+    if (!view.width) continue;
+    const texts = [...svg.querySelectorAll("text")]
+      .map(text => [text.textContent.trim(), text.getBoundingClientRect()]).filter(([text]) => text);
+    texts.forEach(([text, one], place) => {
+      if (one.left < view.left - 1 || one.right > view.right + 1) found.push(`${text} is cut off`);
+      for (const [beside, other] of texts.slice(place + 1)) {
+        const wide = Math.min(one.right, other.right) - Math.max(one.left, other.left);
+        const high = Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top);
+        if (wide > 1 && high > 0.3 * Math.min(one.height, other.height)) found.push(`${text} is on ${beside}`);
+      }
+    });
+  }
+  return found;
+}
+"""
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_no_text_of_a_picture_is_cut_off_or_on_another(browser, address, width):
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.goto(address)
+    assert page.evaluate(CROWDED) == []
+    page.close()
+
+
+def test_a_screen_reader_hears_what_the_pictures_show(browser, tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text(report(tmp_path), encoding="utf-8")
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    for picture in page.locator("svg:visible").all():
+        names = picture.get_attribute("aria-labelledby").split()
+        title, description = (picture.locator(f"#{name}").text_content() for name in names)
+        assert title
+        assert description.endswith(".")
+    # what happens to a user is told in words beside bars that are not read
+    row = page.locator(".journeys li.typical").first
+    assert row.locator(".bar").get_attribute("aria-hidden") == "true"
+    assert "first token after" in row.inner_text()
+    assert page.locator("table th:not([scope])").count() == 0
+    page.close()
 
 
 CONTRAST = """
