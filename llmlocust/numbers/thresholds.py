@@ -118,6 +118,11 @@ class Threshold:
     def is_duration(self) -> bool:
         return self.metric in DURATIONS
 
+    @property
+    def counts_failures(self) -> bool:
+        """Whether a failed request counts as infinitely slow."""
+        return self.metric in _FAILURES_COUNT
+
     def met_by(self, value: float) -> bool:
         return _COMPARE[self.comparison](value, self.bound)
 
