@@ -1,10 +1,10 @@
 """A search for the highest load that a system takes, as a state machine: what levels have shown goes in, the next load
 comes out. Pure: no clock, no Locust, and no unit of load.
 
-The load grows from a small one until a level breaks the limit. That level and the highest that keeps it are the
-bracket, and the search closes in on the limit between them. Each level is held until a sequential probability ratio
-test knows whether it keeps the limit (Wald: one may look as often as one likes), but for a length of its requests
-and a half at least, so that what the load does has had time to show, and for `longest` at most.
+The load grows threefold from a small one until a level breaks the limit. That level and the highest that keeps it are
+the bracket, and the search closes in on the limit between them. Each level is held until a sequential probability
+ratio test knows whether it keeps the limit (Wald: one may look as often as one likes). It is not decided before
+requests that break the limit have had time to end, nor held much longer than `longest`.
 
 While the load grows, a level is left as soon as it looks well. If that was luck, the next one breaks, and the bracket
 then hangs on the lucky one, which is held again; so is one that broke without certainty. What a load shows is added
@@ -35,7 +35,7 @@ _FEWEST = 3
 _TIMES = 3
 """A load that was held so often is taken for what it seems."""
 _LENGTHS = 1.5
-"""A level is held for at least so many requests' length,"""
+"""A level is held for at least so many requests' length, and not decided before so many of the slowest's,"""
 _FORESEEN = 2.0
 """and where that is long, for so many times `longest` at most."""
 _CONFIRM = 0.5
@@ -90,6 +90,9 @@ class Judge(Protocol):
     def judge(self, here: Seen, below: Sequence[Seen]) -> Opinion:
         """`below` are the lower loads that keep the limit, lowest first."""
 
+    def slowest(self, here: Seen) -> float:
+        """How many seconds a request may take and keep the limit: one that breaks it is seen later than that."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -109,6 +112,14 @@ class Limits:
 
     def judge(self, here: Seen, below: Sequence[Seen]) -> Opinion:
         return max(self._judged(threshold, here) for threshold in self.thresholds)
+
+    def slowest(self, here: Seen) -> float:
+        return max((self._allowed(each.metric, each.bound, here) for each in self.thresholds), default=0.0)
+
+    def _allowed(self, metric: str, bound: float, here: Seen) -> float:
+        if metric not in ("ttft", "answer", "e2e") or not here.durations(metric).count:
+            return 0.0
+        return bound + (0.0 if metric == "e2e" else here.durations("e2e").mean - here.durations(metric).mean)
 
     def _judged(self, threshold: Threshold, here: Seen) -> Opinion:
         if threshold.metric == "errors":
@@ -137,6 +148,9 @@ class Queueing:
         failing = Opinion(_odds(here.failed, here.requests, self.errors), f"errors < {self.errors:.0%}")
         reference = next((each for each in reversed(below) if each.load <= _APART * here.load), None)
         return failing if reference is None else max(failing, _waiting(here, reference))
+
+    def slowest(self, here: Seen) -> float:
+        return 0.0
 
 
 def _waiting(here: Seen, reference: Seen) -> Opinion:
@@ -194,9 +208,9 @@ class Search:
     """The least step of the load: one user."""
     precision: float = 0.05
     """How near the bracket's ends must come to each other, as a share of the load, where the grain allows it."""
-    growth: float = 2.0
+    growth: float = 3.0
     shortest: float = 2.0
-    longest: float = 20.0
+    longest: float = 15.0
     lag: float = 0.0
     """How late a level's figures come in."""
     trials: list[Trial] = field(default_factory=list, init=False)
@@ -230,11 +244,10 @@ class Search:
         """`held` is how long the present level has been measured; `tally_of` counts a level by its index, as of now."""
         trial = self.trials[-1]
         trial.held = held
-        if held < self.shortest:
+        if held < self.shortest + self.lag:
             return False
         seen = self._gather(trial.load, tally_of)
-        least = self._least(seen)
-        if held < least or (held < max(self.longest, least) and not self._is_decided(trial, seen)):
+        if not self._is_decided(trial, seen):
             return False
         for load in self._seen:  # what was in flight when they ended has come in since
             self._gather(load, tally_of)
@@ -250,11 +263,9 @@ class Search:
         self._seen[load] = seen
         return seen
 
-    def _least(self, seen: Seen) -> float:
-        """How long the present level must be held."""
+    def _length(self, seen: Seen) -> float:
         e2e = seen.durations("e2e")
-        length = e2e.mean if e2e.count >= _FEWEST else self._expected_length()
-        return min(max(self.shortest, self.lag + _LENGTHS * length), _FORESEEN * self.longest)
+        return e2e.mean if e2e.count >= _FEWEST else self._expected_length()
 
     def _expected_length(self) -> float:
         """Of a request, as at the nearest load that is known, and as much longer as the load is higher: requests get no
@@ -267,13 +278,19 @@ class Search:
         return nearest.durations("e2e").mean * max(1.0, self.load / nearest.load)
 
     def _is_decided(self, trial: Trial, seen: Seen) -> bool:
-        if seen.requests < _FEWEST:
+        length = self._length(seen)
+        enough = self._within_reason(_LENGTHS * max(length, self.judge.slowest(seen)))
+        if trial.held >= max(self.longest, enough):
+            return True
+        if seen.requests < _FEWEST or trial.held < self._within_reason(_LENGTHS * length):
             return False
         odds = self.judge.judge(seen, self._below(seen.load)).odds
-        if trial.confirms:
-            return abs(odds) >= _SURE and trial.held >= _CONFIRM * self.longest
-        grows = all(self._keeps(load) for load in self._opinions)
-        return abs(odds) >= _SURE or (grows and odds < 0.0)
+        if odds < 0.0 and not trial.confirms and all(self._keeps(load) for load in self._opinions):
+            return True  # the load still grows
+        return abs(odds) >= _SURE and trial.held >= max(enough, _CONFIRM * self.longest * trial.confirms)
+
+    def _within_reason(self, seconds: float) -> float:
+        return min(seconds + self.lag, _FORESEEN * self.longest)
 
     # ── what is known ──
 
@@ -313,14 +330,16 @@ class Search:
         if high is not None and not self._is_sure(high) and (narrow or self._is_contradicted(high)):
             return Trial(high)
         if narrow:
-            confirmed = low is None or any(trial.confirms and trial.load == low for trial in self.trials)
-            return None if low is None or confirmed else Trial(low, confirms=True)
+            return None if low is None or self._is_confirmed(low) else Trial(low, confirms=True)
         if high is None:
             assert low is not None
             return Trial(min(self._rounded(low * self.growth), self.most))
         if low is None:
             return Trial(self._rounded(high / self.growth**2))
         return Trial(self._between(low, high))
+
+    def _is_confirmed(self, low: float) -> bool:
+        return self._is_sure(low) and any(trial.confirms and trial.load == low for trial in self.trials)
 
     def _is_narrow(self, low: float | None, high: float | None) -> bool:
         if high is None:
@@ -334,14 +353,24 @@ class Search:
 
     def _between(self, low: float, high: float) -> float:
         """Half the precision beside where the limit seems to be: below it, or above where below is known already. In the
-        middle where nothing tells, or where either half is narrow enough.
+        middle where nothing tells, where that has not brought the ends nearer, or where either half is narrow enough.
         """
         half = math.sqrt(1.0 + self.precision)
-        aim = math.sqrt(low * high)
         crossing = self._opinions[high].crossing
-        if high > low * half**4 and low < crossing < high:
+        aim = math.sqrt(low * high)
+        if low < crossing < high and high > low * half**4 and self._gets_narrower():
             aim = crossing / half if crossing / half > low * half else crossing * half
         return min(max(self._rounded(aim), low + self.grain), high - self.grain)
 
+    def _gets_narrower(self) -> bool:
+        """Whether the last level took the bracket to half of what it was, in proportion, or was the first to give one."""
+        widths = [_width(trial.bracket) for trial in self.trials[-2:]]
+        return len(widths) < 2 or widths[-1] <= 0.5 * widths[-2]
+
     def _rounded(self, load: float) -> float:
         return max(1.0, round(load / self.grain)) * self.grain
+
+
+def _width(bracket: tuple[float | None, float | None]) -> float:
+    low, high = bracket
+    return math.inf if low is None or high is None else math.log(high / low)

@@ -53,7 +53,7 @@ OPTIONS = (
     Option("search-start", 4, "Users that a search begins with"),
     Option("search-most", 300, "Users that a search goes up to"),
     Option("search-precision", 0.05, "How near a search comes to the limit, as a share of it; one user is the least"),
-    Option("search-hold", 20.0, "Most seconds for which a search measures a level, unless its requests are long"),
+    Option("search-hold", 15.0, "Most seconds for which a search measures a level, unless its requests are long"),
     Option("drain", 30.0, "Most seconds that requests in flight may take to end when the ramp is over"),
     Option("timeout-connect", 10.0, "Seconds for name look-up, TCP and TLS"),
     Option("timeout-first-token", 120.0, "Seconds from sending to the first token"),
