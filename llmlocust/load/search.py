@@ -172,10 +172,10 @@ def _variance(histogram: Histogram) -> float:
 
 
 def _odds(over: int, trials: int, share: float) -> float:
-    """Log-likelihood ratio of so many over a limit that a share may be over, between twice and half its odds."""
-    odds = share / (1.0 - share)
-    high, low = (each / (1.0 + each) for each in (odds * _BETWEEN, odds / _BETWEEN))
-    return over * math.log(high / low) + (trials - over) * math.log((1.0 - high) / (1.0 - low))
+    """Log-likelihood ratio of so many over a limit that a share may be over, between twice and half its odds; moved so
+    that it is zero at just that share.
+    """
+    return (over - trials * share) * 2.0 * math.log(_BETWEEN)
 
 
 @dataclass
