@@ -1,6 +1,6 @@
 """How well and how fast the search finds the limit, on virtual servers whose limit is known (systems.py).
 
-    python bench/searching.py [--systems 300] [--first 100000] [--capacity] [--each]
+    python bench/searching.py [--systems 300] [--first 200000] [--capacity] [--each]
 
 Each server is searched once, from 4 users up to its staircase's highest level, by the search that `--llm-search`
 runs, with the settings that it has by default. The limit is what long runs say. A ten-level staircase of the same
@@ -10,7 +10,7 @@ ramp. The times that requests need to end after the last level are in neither.
 A level's requests are simulated with the load of the level before it as warm-up, or, where the load falls or stays,
 with its own; where it falls, the users who leave end their requests first, and that time is counted.
 
-Seeds below 100000 are for tuning.
+The settings were chosen on the seeds below 100000, and looked at once more after those from 100000 on. Needs gcc.
 """
 
 import argparse
@@ -20,10 +20,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-from systems import SPAWN, Case, _waited, draw, figure, simulate
+from systems import ERRORS, SPAWN, Case, _waited, draw, figure, simulate
 
 from llmlocust.load.search import Limits, Queueing, Search
 from llmlocust.numbers.levels import Tally
+from llmlocust.numbers.thresholds import Threshold
 
 STAIRCASE = 10 * (SPAWN + 5.0 + 30.0)
 NEAR, WITHIN, SHARE = 0.05, 0.9, 0.4
@@ -108,14 +109,15 @@ def breaks_a_threshold(case: Case, load: float) -> bool:
 
 
 def queues(case: Case, load: float) -> bool:
-    """Whether most requests find all slots, or the cache, taken, or too many are refused."""
-    return _waited(case.system, load) > 0.5
+    """Whether most requests find all slots, or the cache, taken, or too many fail."""
+    failing = figure(case.system, load, Threshold.parse("errors < 1%"))
+    return _waited(case.system, load) > 0.5 or failing > ERRORS
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--systems", type=int, default=300)
-    parser.add_argument("--first", type=int, default=100_000, help="the first seed")
+    parser.add_argument("--first", type=int, default=200_000, help="the first seed")
     parser.add_argument("--capacity", action="store_true", help="search for capacity instead of the thresholds' limit")
     parser.add_argument("--each", action="store_true", help="a line for each that went wrong or took long")
     options = parser.parse_args()
