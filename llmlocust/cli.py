@@ -99,6 +99,9 @@ def simulate(**settings: Any) -> None:
     "--settle", type=float, default=_RUN_DEFAULTS["settle"], show_default=True,
     help="Seconds from a level's users being there to measuring",
 )  # fmt: skip
+@click.option(
+    "--search", is_flag=True, help="Find the most users that keep every --threshold; without any, where requests wait"
+)
 @click.option("--max-tokens", type=int, default=256, show_default=True, help="Most tokens of an answer")
 @click.option("--prompts", default="short", show_default=True, help="short, long, reasoning, multilingual, or a file")
 @click.option("--wait", default="0", show_default=True, help="Think time of a user in seconds: 5, or 1-3")
@@ -113,6 +116,7 @@ def simulate(**settings: Any) -> None:
 def run(
     url: str,
     out: str,
+    search: bool,
     thresholds: tuple[str, ...],
     thresholds_file: str,
     locust_args: tuple[str, ...],
@@ -126,11 +130,24 @@ def run(
     \b
     llmlocust run http://localhost:8000 --levels 1,5,10,20,40 --hold 60
     llmlocust run https://api.example.com/v1 --model some-model --max-tokens 200 --threshold "ttft.p95 < 1s"
+    llmlocust run http://localhost:8000 --search --threshold "ttft.p95 < 1s"
     """
     checked = _thresholds(thresholds, thresholds_file)
     _refuse_what_is_ours(locust_args)
+    searched = ["--llm-search", "--llm-search-limits", _searched(checked)] if search else []
     folder = _new_folder(out or f"reports/{time.strftime('%Y%m%d-%H%M%S')}")
-    raise SystemExit(_run_and_report(url, folder, options, list(locust_args), checked))
+    raise SystemExit(_run_and_report(url, folder, options, [*searched, *locust_args], checked))
+
+
+def _searched(thresholds: list[Any]) -> str:
+    """Thresholds as the option of a search has them."""
+    from llmlocust.load.search import Limits
+
+    try:
+        Limits(thresholds)
+    except ValueError as problem:
+        raise OneLine(str(problem)) from None
+    return ", ".join(str(each) for each in thresholds)
 
 
 def _refuse_what_is_ours(locust_args: tuple[str, ...]) -> None:

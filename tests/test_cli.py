@@ -98,6 +98,7 @@ def test_thresholds_are_what_the_limit_is_found_by(a_run):
         (["run", "http://127.0.0.1:1", "--", "--csv", "x"], "--csv is set by `llmlocust run` itself"),
         (["run", "http://127.0.0.1:1", "--hold", "nan"], "--llm-hold must be above 0 seconds"),
         (["run", "http://127.0.0.1:1", "--levels", ""], "levels must be one or more"),
+        (["run", "http://127.0.0.1:1", "--search", "--threshold", "goodput > 5/s"], "cannot search by 'goodput > 5/s'"),
         (["simulate", "--slots", "0"], "slots must be at least 1"),
         (["demo", "--levels", "x"], "levels must be whole numbers"),
         (["calibrate", "--streams", "10,x"], "--streams wants whole numbers from 1 up, such as 10,100"),

@@ -1,1 +1,1 @@
-"""What is sent and when: prompts and the curves of load. Pure."""
+"""What is sent and when: prompts, the curves of load, the search for a limit. Pure."""

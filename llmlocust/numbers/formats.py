@@ -10,7 +10,16 @@ PREFIX_llm_run.json says what was run:
     started, ended                       epoch seconds; ended is null while the run goes on, or when it was cut off
     stopped                              true where somebody ended the run before its plan was through; null without one
     target                               {"host", "model", "dialect"}
-    plan                                 {"unit", "levels", "settle", "hold"}, or null where no ramp of ours was run
+    plan                                 {"unit", "levels", "settle", "hold"}, or null where no ramp of ours was run.
+                                         A search (load.search) has no settle and hold, finds its levels as it goes, and
+                                         tells of itself in "search": {"limits", "start", "most", "precision",
+                                         "shortest", "longest" (seconds that a level is held), "done", "answer" (the
+                                         highest load that keeps the limits; null where the lowest breaks them, or
+                                         while not done), "path"}. The path has an entry for each level, oldest first:
+                                         {"level", "load", "confirms" (the hold that confirms the answer), "held"
+                                         (seconds), "verdict" ("keeps", "breaks"; "open" where it was not decided),
+                                         "sure", "what" (the limit that was nearest to breaking, or broke), "bracket"
+                                         ([highest load that keeps, lowest that breaks], null where there is none yet)}
     options                              what was asked for, without secrets
     user_classes                         {"ChatUser": "wait 1 to 3 s"}: who was simulated, and their think time
     clock                                "kernel" or "user": whose arrival times these are; "kernel and user": both

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import sys
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from itertools import accumulate
@@ -147,6 +147,14 @@ class Histogram:
         if not population:
             return math.nan
         return self.value_at(max(1, math.ceil(q * population - 1e-9)))
+
+    def up_to(self, value: float) -> int:
+        """How many values are not above this one, to within its bucket."""
+        if not self.count or value < self.least:
+            return 0
+        buckets, reached = self.cumulated()
+        place = bisect_right(buckets, bucket_of(value))
+        return self.count if value >= self.most else reached[place - 1]
 
     def interval(self, q: float) -> tuple[float, float]:
         """A 95 % interval for the q-quantile of what the values were drawn from.

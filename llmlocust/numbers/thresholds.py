@@ -121,6 +121,11 @@ class Threshold:
         """Whether this is of something that the server's side, or somebody else, said of itself."""
         return _is_foreign(self.metric)
 
+    @property
+    def counts_failures(self) -> bool:
+        """Whether a failed request counts as infinitely slow."""
+        return self.metric in _FAILURES_COUNT
+
     def met_by(self, value: float) -> bool:
         return _COMPARE[self.comparison](value, self.bound)
 

@@ -79,6 +79,8 @@ def check(environment: Environment) -> dict[str, Any]:
         options.check(environment)
     except ValueError as problem:
         raise preflight.NotReady(str(problem)) from None
+    if options.option(environment, "search") and not hasattr(environment.shape_class, "run_started"):
+        raise preflight.NotReady("--llm-search needs a ramp to steer: class Ramp(SteppedRamp) in the locustfile")
     if not options.option(environment, "preflight") or not _dialects(environment):
         return {}
     return preflight.check(environment, _dialects(environment)[0])
@@ -98,6 +100,8 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
     if plugin.is_master:
         _receive(environment)
     told = environment.parsed_options
+    if environment.shape_class is None and options.option(environment, "search"):
+        _search_without_a_ramp(environment)
     if told is not None and told.headless:
         _end_well_on_sigterm(plugin)
     if told is not None and (told.headless or told.autostart):
@@ -107,6 +111,14 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
         except preflight.NotReady as problem:
             console.error(str(problem))
             sys.exit(USAGE_ERROR)
+
+
+def _search_without_a_ramp(environment: Environment) -> None:
+    """--llm-search with a locustfile that has no shape."""
+    from llmlocust.plugin.shapes import Search  # which imports this module
+
+    environment.shape_class = Search()
+    environment.shape_class.runner = environment.runner
 
 
 def _end_well_on_sigterm(plugin: Plugin) -> None:

@@ -20,6 +20,8 @@ from locust.env import Environment
 
 from llmlocust.load.curves import DEFAULT_LEVELS, parse_levels
 from llmlocust.load.prompts import load as load_prompts
+from llmlocust.load.search import Judge, Limits, Queueing
+from llmlocust.numbers.thresholds import Threshold
 
 
 class Option(NamedTuple):
@@ -46,6 +48,12 @@ OPTIONS = (
     Option("levels", ",".join(map(str, DEFAULT_LEVELS)), "Levels of users of a stepped ramp"),
     Option("settle", 5.0, "Seconds between a level's users being there and measuring"),
     Option("hold", 30.0, "Seconds for which a level is measured"),
+    Option("search", False, "Search for the limit instead of going through levels"),
+    Option("search-limits", "", "What to search the limit of, with commas: ttft.p95 < 500ms, errors < 1%. Empty: capacity, where requests begin to wait"),
+    Option("search-start", 4, "Users that a search begins with"),
+    Option("search-most", 300, "Users that a search goes up to"),
+    Option("search-precision", 0.05, "How near a search comes to the limit, as a share of it; one user is the least"),
+    Option("search-hold", 15.0, "Most seconds for which a search measures a level, unless its requests are long"),
     Option("drain", 30.0, "Most seconds that requests in flight may take to end when the ramp is over"),
     Option("timeout-connect", 10.0, "Seconds for name look-up, TCP and TLS"),
     Option("timeout-first-token", 120.0, "Seconds from sending to the first token"),
@@ -94,14 +102,26 @@ def check(environment: Environment) -> None:
     """Whether every option can be meant; ValueError in one line where not."""
     think_time(option(environment, "wait"))
     parse_levels(option(environment, "levels"))
+    search_judge(option(environment, "search_limits"))
     load_prompts(option(environment, "prompts"))
     extra_fields(option(environment, "body"))
-    for name in ("hold", "timeout_connect", "timeout_first_token", "timeout_stall", "timeout_total"):
+    for name in ("search_start", "search_most"):
+        if option(environment, name) < 1:
+            raise ValueError(f"--llm-{name.replace('_', '-')} must be 1 user or more")
+    if not 0 < option(environment, "search_precision") <= 0.5:
+        raise ValueError("--llm-search-precision must be a share above 0 and not above 0.5, such as 0.05")
+    for name in ("hold", "search_hold", "timeout_connect", "timeout_first_token", "timeout_stall", "timeout_total"):
         if not 0 < option(environment, name) < math.inf:
             raise ValueError(f"--llm-{name.replace('_', '-')} must be above 0 seconds")
     for name in ("settle", "drain"):
         if not 0 <= option(environment, name) < math.inf:
             raise ValueError(f"--llm-{name} must be 0 seconds or more")
+
+
+def search_judge(limits: str) -> Judge:
+    """What a search looks for, from an option's text. ValueError in one line."""
+    thresholds = [Threshold.parse(each) for each in limits.split(",") if each.strip()]
+    return Limits(thresholds) if thresholds else Queueing()
 
 
 def extra_fields(text: str) -> dict[str, Any]:

@@ -172,3 +172,10 @@ def test_intervals_cover_the_true_quantile(q, deviations):
 def test_histograms_of_other_values_differ():
     assert Histogram([1.0]) != Histogram([1.001])
     assert Histogram([1.0]) != [1.0]
+
+
+def test_up_to_counts_the_values_that_are_not_above():
+    histogram = Histogram([0.1, 0.2, 0.4, 0.8])
+
+    assert [histogram.up_to(value) for value in (0.05, 0.1, 0.15, 0.3, 0.8, 9.0)] == [0, 1, 1, 2, 4, 4]
+    assert Histogram().up_to(1.0) == 0

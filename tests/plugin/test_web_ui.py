@@ -95,8 +95,22 @@ def test_a_run_that_is_stopped_and_started_again_leaves_both(web_ui, simulator, 
     assert outcomes(tmp_path, "run_run2")["ok"] > 0
 
 
+def test_a_search_is_a_box_of_the_form(web_ui, tmp_path):
+    limits = {"llm_search_limits": "e2e.p95 < 60s", "llm_search_most": "5", "llm_search_hold": "4"}
+    web_ui.start(llm_search="true", **limits)
+    wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and told(tmp_path)["ended"])
+
+    assert told(tmp_path)["plan"]["search"]["answer"] == 5
+    assert [row["load"] for row in rows(tmp_path, "llm_levels.csv")][:2] == ["4", "5"]
+
+
 @pytest.mark.parametrize(
-    "wrong, words", [({"llm_model": "nope"}, "does not list a model"), ({"llm_levels": "x"}, "whole numbers")]
+    "wrong, words",
+    [
+        ({"llm_model": "nope"}, "does not list a model"),
+        ({"llm_levels": "x"}, "whole numbers"),
+        ({"llm_search": "true", "llm_search_limits": "x"}, "cannot read the threshold"),
+    ],
 )
 def test_a_run_that_is_refused_sends_nothing_and_says_why(web_ui, simulator, wrong, words):
     web_ui.start(**wrong)

@@ -1,0 +1,240 @@
+"""The search on made-up systems: seconds of requests are drawn from what each load would give."""
+
+import math
+import random
+from collections import defaultdict
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmlocust.load.search import BREAKS, KEEPS, Limits, Queueing, Search
+from llmlocust.numbers.levels import Tally
+from llmlocust.numbers.thresholds import Threshold
+
+SLOTS, SERVICE = 40, 1.0
+
+
+def limits(*texts: str) -> Limits:
+    return Limits([Threshold.parse(text) for text in texts])
+
+
+class Queue:
+    """Slots that serve a request a second each; who finds none waits, all for about as long."""
+
+    def __init__(self, slots: float = SLOTS, refuses: bool = False, seed: int = 1) -> None:
+        self.slots, self.refuses = slots, refuses
+        self.random = random.Random(seed)
+        self.asked: dict[float, int] = defaultdict(int)
+
+    def second(self, load: float, tally: Tally) -> None:
+        """One more second at a load."""
+        self.asked[load] += 1
+        throughput = min(load, self.slots) / SERVICE
+        wait = max(0.0, load - self.slots) / throughput
+        for _ in range(round(throughput)):
+            if self.refuses and self.random.random() < wait / (wait + SERVICE):
+                tally.outcomes["http_503"] += 1
+                continue
+            ttft = 0.05 * self.random.uniform(0.8, 1.2) + (0.0 if self.refuses else wait)
+            tally.outcomes["ok"] += 1
+            tally.numbers["ended_ok"] += 1
+            tally.histogram("ttft").add(ttft)
+            tally.histogram("e2e").add(ttft + SERVICE * self.random.uniform(0.8, 1.2))
+
+
+def search_of(system, search: Search) -> float:
+    """Go through a search; the seconds that it took."""
+    tallies = [Tally()]
+    took = held = 0.0
+    while not search.done:
+        assert took < 3600
+        assert len(search.trials) < 60
+        system.second(search.load, tallies[-1])
+        held += 1.0
+        if search.look(held, tallies.__getitem__):
+            took += held + search.settle
+            held = 0.0
+            tallies.append(Tally())
+    return took
+
+
+@pytest.mark.parametrize(
+    "text, limit",
+    [("ttft.p95 < 500ms", 57), ("ttft.p50 < 100ms", 41), ("e2e.p95 < 3s", 110), ("ttft.p99 < 4s", 196)],
+)
+def test_it_ends_near_the_load_at_which_a_limit_breaks(text, limit):
+    """Everybody waits (load − slots) / slots seconds and some milliseconds: the limit can be told by hand."""
+    search = Search(limits(text))
+    search_of(Queue(), search)
+
+    assert search.answer == pytest.approx(limit, rel=0.06)
+
+
+def test_capacity_is_where_requests_begin_to_wait():
+    search = Search(Queueing())
+    search_of(Queue(), search)
+
+    assert search.answer == pytest.approx(SLOTS, rel=0.05)
+
+
+@pytest.mark.parametrize("judge", [limits("errors < 1%"), Queueing()])
+def test_a_server_that_refuses_what_it_cannot_take_has_its_limit_there(judge):
+    search = Search(judge)
+    search_of(Queue(refuses=True), search)
+
+    assert search.answer == SLOTS
+
+
+@given(slots=st.integers(1, 299), seed=st.integers(0, 9))
+@settings(max_examples=40, deadline=None)
+def test_wherever_the_limit_is_the_answer_is_within_the_precision_or_one_user(slots, seed):
+    search = Search(limits("ttft.p95 < 60ms"))
+    search_of(Queue(slots, seed=seed), search)
+
+    assert abs(search.answer - slots) <= max(1.0, 0.05 * slots)
+    low, high = search.trials[-1].bracket
+    assert low == search.answer
+    assert high - low <= max(1.0, 0.05 * low) * (1 + 1e-9)
+
+
+def test_what_no_load_breaks_is_not_reached():
+    search = Search(limits("ttft.p95 < 1s"), most=30)
+    search_of(Queue(), search)
+
+    assert (search.answer, search.trials[-1].bracket) == (30, (30, None))
+
+
+def test_what_one_user_breaks_has_no_answer():
+    search = Search(limits("ttft.p95 < 10ms"))
+    search_of(Queue(), search)
+
+    assert (search.answer, search.trials[-1].bracket) == (None, (None, 1))
+
+
+def test_it_ends_with_a_hold_that_confirms_the_answer():
+    search = Search(limits("ttft.p95 < 500ms"), longest=20.0)
+    search_of(Queue(), search)
+
+    last = search.trials[-1]
+    assert last.confirms
+    assert last.load == search.answer
+    assert last.held >= 10.0
+    assert [trial.verdict for trial in search.trials if trial.load > search.answer] == [
+        BREAKS for trial in search.trials if trial.load > search.answer
+    ]
+
+
+class Moody(Queue):
+    """At some loads it is another system in the first seconds that it is asked: idle, or full."""
+
+    def __init__(self, moods: dict[float, tuple[int, int]], slots: int) -> None:
+        super().__init__(slots)
+        self.moods, self.usual = moods, slots
+
+    def second(self, load: float, tally: Tally) -> None:
+        until, slots = self.moods.get(load, (0, 0))
+        self.slots = slots if self.asked[load] < until else self.usual
+        super().second(load, tally)
+
+
+def test_a_level_that_was_kept_by_luck_is_tried_again():
+    """12 users go well for as long as a growing load is looked at; no later than at the end they are looked at again."""
+    system = Moody({12: (2, 100)}, slots=9)
+    search = Search(limits("ttft.p95 < 60ms"))
+    search_of(system, search)
+
+    verdicts = [trial.verdict for trial in search.trials if trial.load == 12]
+    assert verdicts[0] == KEEPS
+    assert search.answer == pytest.approx(9, abs=1)
+    assert system.asked[12] > 2
+
+
+def seen(ok: int, slow: int = 0) -> Tally:
+    tally = Tally()
+    tally.outcomes["ok"] = ok + slow
+    tally.histogram("ttft").extend([0.01] * ok + [9.0] * slow)
+    return tally
+
+
+def test_a_level_that_broke_without_certainty_is_tried_again():
+    search = Search(limits("ttft.p95 < 500ms"), start=1.0, most=1.0)
+    tallies = [seen(18, slow=2), seen(200)]
+
+    assert search.look(30.0, tallies.__getitem__)
+    assert (search.trials[0].verdict, search.trials[0].sure, search.load) == (BREAKS, False, 1.0)
+    assert search.look(30.0, tallies.__getitem__)
+    assert (search.trials[1].verdict, search.trials[1].sure) == (KEEPS, True)
+
+
+def test_what_comes_in_late_changes_what_a_level_showed():
+    search = Search(limits("ttft.p95 < 500ms"))
+    tallies = [seen(20), seen(20)]
+    assert search.look(3.0, tallies.__getitem__)
+    assert search.trials[0].bracket == (4.0, None)
+
+    tallies[0] = seen(20, slow=20)
+    assert search.look(3.0, tallies.__getitem__)
+    assert search.trials[1].bracket == (None, 4.0)
+
+
+def test_a_level_is_not_decided_before_requests_that_break_it_can_have_ended():
+    """Requests take one second, the limit allows ten: who takes eleven is seen after eleven."""
+    search = Search(limits("e2e.p95 < 10s"), most=30, longest=20.0)
+    search_of(Queue(), search)
+
+    assert search.trials[-1].confirms
+    assert search.trials[-1].held >= 15.0
+
+
+def test_no_level_is_held_much_longer_than_the_longest():
+    search = Search(limits("ttft.p99 < 300ms"), longest=8.0)
+    search_of(Queue(slots=5), search)
+
+    assert max(trial.held for trial in search.trials) <= 16.0
+
+
+def test_a_load_that_grows_is_left_as_soon_as_it_looks_well():
+    search = Search(limits("ttft.p95 < 500ms"))
+    search_of(Queue(slots=250), search)
+
+    growing = [trial for trial in search.trials if trial.load in (4, 12, 36, 108)]
+    assert len(growing) == 4
+    assert max(trial.held for trial in growing) <= 3.0
+
+
+def test_late_figures_lengthen_every_level():
+    search = Search(limits("ttft.p95 < 500ms"), lag=4.0)
+    search_of(Queue(), search)
+
+    assert min(trial.held for trial in search.trials) >= 6.0
+
+
+def test_a_level_whose_load_changed_much_settles_for_as_long_as_its_requests_may_take():
+    search = Search(limits("ttft.p95 < 500ms"))
+    assert search.settle == 0.0
+
+    tally = seen(20)
+    tally.histogram("e2e").extend([2.0] * 20)
+    assert search.look(4.0, lambda level: tally)
+    assert (search.load, search.settle) == (12.0, pytest.approx(6.0))
+
+
+@pytest.mark.parametrize(
+    "text", ["throughput > 5/s", "goodput > 5/s", "ttft.mean < 1s", "e2e.max < 9s", "ttft.p95 > 1s"]
+)
+def test_what_cannot_be_judged_by_shares_is_refused_in_one_line(text):
+    with pytest.raises(ValueError, match="cannot search by"):
+        limits(text)
+
+
+def test_failed_requests_count_as_infinitely_slow():
+    tally = Tally()
+    tally.outcomes.update(ok=50, http_503=50)
+    tally.histogram("ttft").extend([0.01] * 50)
+    judge = limits("ttft.p95 < 500ms")
+    search = Search(judge, shortest=1.0)
+
+    assert search.look(30.0, lambda level: tally)
+    assert (search.trials[0].verdict, search.trials[0].what) == (BREAKS, "ttft.p95 < 500ms")
+    assert math.isnan(judge.judge(search._seen[4.0], []).crossing)

@@ -1,0 +1,71 @@
+"""Whole searches of the real Locust against a simulator whose limit is known: so many slots, and no queue."""
+
+import pytest
+
+from tests.locusts import RAMP, outcomes, rows, run, told
+from tests.plugin.test_runs import distributed
+from tests.simulators import running_simulator
+
+SLOTS = 6
+NO_RAMP = RAMP.split("class Ramp")[0].replace(", SteppedRamp", "")
+OWN = RAMP.replace("SteppedRamp", "Search") + '    limits, start, most = "errors < 1%", 2, 20\n'
+SHORT = ["--llm-max-tokens", "20", "--llm-search-hold", "6"]
+BY_ERRORS = ["--llm-search", "--llm-search-limits", "errors < 1%", "--llm-search-most", "20", *SHORT]
+
+
+@pytest.fixture
+def simulator():
+    with running_simulator(slots=SLOTS, queue_limit=0, step_ms=10) as started:
+        yield started
+
+
+def path(folder):
+    return [(each["load"], each["verdict"]) for each in told(folder)["plan"]["search"]["path"]]
+
+
+def check_found(folder, locust):
+    assert locust.process.returncode in (0, 1), locust.log  # 1: Locust counts what was refused
+    search = told(folder)["plan"]["search"]
+    assert search["done"] is True
+    assert abs(search["answer"] - SLOTS) <= 1, search["path"]
+    assert search["path"][-1]["bracket"][0] == search["answer"]
+    assert told(folder)["stopped"] is False
+    assert [float(row["load"]) for row in rows(folder, "llm_levels.csv")] == told(folder)["plan"]["levels"]
+    assert f"search: the limit is {search['answer']:.0f} users" in locust.log
+
+
+@pytest.mark.parametrize("locustfile", [RAMP, NO_RAMP], ids=["a ramp", "no ramp"])
+def test_an_option_makes_a_search_of_any_locustfile(simulator, tmp_path, locustfile):
+    check_found(tmp_path, run(tmp_path, simulator.url, *BY_ERRORS, locustfile=locustfile))
+
+    assert outcomes(tmp_path)["http_503"] > 0
+
+
+def test_a_class_searches_with_its_own_settings(simulator, tmp_path):
+    check_found(tmp_path, run(tmp_path, simulator.url, *SHORT, locustfile=OWN))
+
+    assert path(tmp_path)[0] == (2.0, "keeps")
+
+
+def test_a_search_runs_distributed(simulator, tmp_path):
+    with distributed(tmp_path, simulator.url, *BY_ERRORS) as stack:
+        stack.master.ends()
+        check_found(tmp_path, stack.master)
+
+
+def test_capacity_is_found_without_limits(tmp_path):
+    with running_simulator(slots=SLOTS, step_ms=10, step_ms_per_seq=0) as simulator:
+        locust = run(tmp_path, simulator.url, "--llm-search", "--llm-search-most", "40", *SHORT)
+
+    search = told(tmp_path)["plan"]["search"]
+    assert search["done"] is True, locust.log
+    assert 4 <= search["answer"] <= 8, search["path"]
+    assert "too many for an empty queue" in locust.log
+
+
+def test_the_console_has_a_line_for_each_level_of_a_search(simulator, tmp_path):
+    log = run(tmp_path, simulator.url, *BY_ERRORS).log
+
+    lines = [line for line in log.splitlines() if line.startswith("  search: ")]
+    assert len(lines) == len(path(tmp_path))
+    assert lines[0] == "  search: 4 users seem well · the limit is above 4 · next 12"
