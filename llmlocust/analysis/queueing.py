@@ -23,6 +23,7 @@ from llmlocust.analysis.steps import (
     as_good,
     elasticity,
     error_of_place,
+    mean_of,
     more_than,
     name_of,
     shortfall,
@@ -104,8 +105,8 @@ def _capacity_of_rates(curve: Sequence[Step], unit: str) -> Finding:
     if best.throughput <= 0.0:
         return Finding(False, f"cannot be told: nothing succeeded from {words.load(curve[first].load)} to {top}")
     full = [step for step in curve[max(first - 1, 0) :] if as_good(step, best)]
-    ended = sum(step.ended for step in full)
-    answered = ended / sum(step.ended / step.throughput for step in full)
+    ended = max(1.0, sum(step.ended for step in full))
+    answered = mean_of((step.throughput, 1.0) for step in full)
     first = next((n for n, step in enumerate(curve[:first]) if step.load > answered), first)
     grows = _wait_of_rates(curve, first)
     if grows is None:

@@ -116,7 +116,7 @@ def _facts(run: RunFrames, verdict: Verdict) -> Facts:
 def _decisive(levels: Sequence[LevelFigures], verdict: Verdict) -> set[int]:
     """The levels that the verdict rests on: those around each number, and the highest where nothing broke."""
     found = [each for each in verdict.numbers().values() if each.reached]
-    loads = {load for each in found for load in (each.low, each.high)}
+    loads = {load for each in found for load in (each.level_ok, each.level_bad)}
     if not verdict.slo_limit.reached:
         loads.add(max((each.load for each in levels if each.load > 0), default=None))
     return {each.level for each in levels if each.load in loads}
@@ -265,9 +265,16 @@ def place(finding: Finding, unit: str) -> str:
     if finding.load is None:
         return f"at or below {words.with_unit(finding.high or 0.0, unit)}"
     about = f"about {words.with_unit(_rounded(finding.load), unit)}"
-    if finding.low is None or finding.high is None:
-        return about
-    return f"{about} ({words.load(finding.low)} to {words.load(finding.high)})"
+    interval = _interval(finding)
+    return f"{about} ({interval})" if interval else about
+
+
+def _interval(finding: Finding) -> str:
+    """The 95 % interval of a number that was reached, in words; one end may not be known."""
+    low, high = (None if load is None else words.load(_rounded(load)) for load in (finding.low, finding.high))
+    if low is not None and high is not None:
+        return f"{low} to {high}"
+    return f"{low} or more" if low is not None else f"{high} or less" if high is not None else ""
 
 
 def _rounded(load: float) -> float:
@@ -648,7 +655,7 @@ def _throughput_caption(report: Report) -> str:
     tokens = max((each.output_tokens_per_s for each in known if each.output_tokens_per_s > 0), default=0.0)
     if tokens:
         said += f", and {words.digits(tokens)} output tokens/s"
-    return f"{said}. Above, the four numbers: a bar between two levels, a dot at the best guess."
+    return f"{said}. Above, the four numbers: a dot at the best guess, a bar over its 95 % interval."
 
 
 def _latency_caption(report: Report) -> str:
@@ -787,9 +794,8 @@ def _card_number(finding: Finding, unit: str) -> str:
 def _card_range(finding: Finding, unit: str) -> str:
     if not finding.reached:
         return ""
-    if finding.low is None or finding.high is None:
-        return words.unit_of(unit)
-    return f"{words.unit_of(unit)}, between {words.load(finding.low)} and {words.load(finding.high)}"
+    interval = "" if finding.load is None else _interval(finding)
+    return f"{words.unit_of(unit)}, 95 %: {interval}" if interval else words.unit_of(unit)
 
 
 def _grouped(table: Iterable[Column]) -> list[tuple[str, int]]:
@@ -815,12 +821,12 @@ _MEANS = {
 }
 
 _GLOSSARY = [
-    ("SLO limit", "The highest load at which every limit holds, and where, between two levels, the first one breaks."),
+    ("SLO limit", "The highest load at which every limit holds. Like each of the four, with its 95 % interval."),
     (
         "Knee",
         (
             "Where more load stops buying throughput: from here on, 10 % more load gives less than 5 % more requests a "
-            "second."
+            "second, so throughput over the root of the load is at its best."
         ),
     ),
     (
