@@ -193,7 +193,7 @@ def backlogs(steps: Sequence[Step]) -> dict[float, str]:
     )
     if first is None:
         return {}
-    grows = [step for step, each in zip(steps, growing, strict=True) if SURELY_SHORT < each < math.inf]
+    grows = [step for step, each in zip(steps[first:], growing[first:], strict=True) if SURELY_SHORT < each < math.inf]
     served = mean_of((step.throughput, 1.0) for step in grows)
     return {
         step.load: f"{words.digits(served)}/s are answered, so the backlog grows as long as the test lasts"
