@@ -90,7 +90,7 @@ def find_capacity(curve: Sequence[Step], unit: str) -> Finding:
         return Finding(True, f"{why}, from the lowest level on; add lower ones", None, None, high, None, high)
     point = min(max(point, curve[low].load), high)
     error = 1.96 * error_of_place(curve[low + 1])
-    least = min(curve[low].load, point * (1.0 - error)) if low else None
+    least = min(curve[low].load, point * (1.0 - error)) if low or full else None
     return Finding(True, why, point, least, max(high, point * (1.0 + error)), curve[low].load, high)
 
 
@@ -215,9 +215,12 @@ def _waiting_grows(curve: Sequence[Step], low: int, full: int, waiting: _Waiting
         if after - before > max(queue, 0.5 * before, LEAST_WAIT) and apart(
             first, last, waiting.metric, waiting.statistic
         ):
-            said = f"{name_of(waiting.metric, waiting.statistic)} grows {words.change(before, after)}"
+            said = (
+                f"{name_of(waiting.metric, waiting.statistic)} grows {words.change(before, after)} between "
+                f"{words.load(first.load)} and {words.with_unit(last.load, unit)}"
+            )
             alone = " (without TTFT, a queue cannot be told from a slower batch)"
-            return said if waiting.metric == "ttft" else said + alone
+            return f"{said}: requests wait" if waiting.metric == "ttft" else said + alone
     if more_than(last.failed, last.requests, ERROR_LIMIT) and last.errors > 2.0 * (first.errors or 0.0):
         return f"errors grow {words.share(first.errors)} → {words.share(last.errors)}"
     return None
