@@ -26,8 +26,9 @@ LONG_SETTLE, LONG = 100.0, 1200.0
 PAUSE = 1.0
 ERRORS = 0.01
 LONGEST_LIMIT = 60.0
-FEWEST = 10
-"""Requests in the lowest level: of fewer, nobody would ask for a percentile."""
+FEWEST = 50
+"""Requests in the lowest level. Chosen by what reading Locust's last rows by eye then comes to: 79 % exact on seeds
+below 120, where the task's own systems gave 82 %; with 10 it is 75 %."""
 ROOM = 2_000_000
 FIELDS = ("sent", "first", "ended", "tokens", "failed", "waited")
 

@@ -48,6 +48,7 @@ class FromLocust:
     by_eye: int
     """From the last row of each level."""
     without_flag: Finding
+    loads: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def from_locust(case: systems.Case, records: np.ndarray) -> FromLocust | None:
             found[full] = find(load_run(prefix).levels, case.thresholds).slo_limit
         by_eye = _by_eye(Path(folder, "full_True_stats_history.csv"), case)
     true = systems.safe_level(case)
-    return FromLocust(true, safe_place(found[True], case.loads), by_eye, found[False])
+    return FromLocust(true, safe_place(found[True], case.loads), by_eye, found[False], case.loads)
 
 
 def _by_eye(path: Path, case: systems.Case) -> int:
@@ -242,8 +243,20 @@ def _locust_rows(judged: Sequence[Judged]) -> Iterator[tuple[str, ...]]:
     ):
         yield name, "safe level exact", share([each == 0 for each in off]), exact
         yield "", "exact or next to it", share([each <= 1 for each in off]), near
-    wrong = [each.without_flag.reached and "not known" not in each.without_flag.why for each in known]
-    yield "Locust's CSVs without the flag", "a limit of latency claimed", share(wrong), "0"
+    claimed = [each for each in known if each.without_flag.reached]
+    yield (
+        "Locust's CSVs without the flag",
+        "a limit claimed (of errors)",
+        share([each in claimed for each in known]),
+        "–",
+    )
+    yield "", "… and the safe level outside its interval", share([not _may_be(each) for each in claimed]), "0"
+
+
+def _may_be(each: FromLocust) -> bool:
+    """Whether the interval of a limit leaves room for the safe level."""
+    finding, safe = each.without_flag, each.loads[each.safe] if each.safe >= 0 else 0.0
+    return (finding.low or 0.0) <= safe < (finding.high or math.inf)
 
 
 def _interval_rows(judged: Sequence[Judged], name: str, attribute: str) -> Iterator[tuple[str, ...]]:

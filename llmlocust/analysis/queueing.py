@@ -23,6 +23,7 @@ from llmlocust.analysis.steps import (
     as_good,
     elasticity,
     error_of_place,
+    mean_of,
     more_than,
     name_of,
     shortfall,
@@ -89,7 +90,7 @@ def find_capacity(curve: Sequence[Step], unit: str) -> Finding:
         return Finding(True, f"{why}, from the lowest level on; add lower ones", None, None, high, None, high)
     point = min(max(point, curve[low].load), high)
     error = 1.96 * error_of_place(curve[low + 1])
-    least = min(curve[low].load, point * (1.0 - error)) if low else None
+    least = min(curve[low].load, point * (1.0 - error)) if low or full else None
     return Finding(True, why, point, least, max(high, point * (1.0 + error)), curve[low].load, high)
 
 
@@ -104,8 +105,8 @@ def _capacity_of_rates(curve: Sequence[Step], unit: str) -> Finding:
     if best.throughput <= 0.0:
         return Finding(False, f"cannot be told: nothing succeeded from {words.load(curve[first].load)} to {top}")
     full = [step for step in curve[max(first - 1, 0) :] if as_good(step, best)]
-    ended = sum(step.ended for step in full)
-    answered = ended / sum(step.ended / step.throughput for step in full)
+    ended = max(1.0, sum(step.ended for step in full))
+    answered = mean_of((step.throughput, 1.0) for step in full)
     first = next((n for n, step in enumerate(curve[:first]) if step.load > answered), first)
     grows = _wait_of_rates(curve, first)
     if grows is None:
@@ -214,9 +215,12 @@ def _waiting_grows(curve: Sequence[Step], low: int, full: int, waiting: _Waiting
         if after - before > max(queue, 0.5 * before, LEAST_WAIT) and apart(
             first, last, waiting.metric, waiting.statistic
         ):
-            said = f"{name_of(waiting.metric, waiting.statistic)} grows {words.change(before, after)}"
+            said = (
+                f"{name_of(waiting.metric, waiting.statistic)} grows {words.change(before, after)} between "
+                f"{words.load(first.load)} and {words.with_unit(last.load, unit)}"
+            )
             alone = " (without TTFT, a queue cannot be told from a slower batch)"
-            return said if waiting.metric == "ttft" else said + alone
+            return f"{said}: requests wait" if waiting.metric == "ttft" else said + alone
     if more_than(last.failed, last.requests, ERROR_LIMIT) and last.errors > 2.0 * (first.errors or 0.0):
         return f"errors grow {words.share(first.errors)} → {words.share(last.errors)}"
     return None

@@ -14,6 +14,7 @@ from llmlocust.analysis.steps import (
     Finding,
     Step,
     left_out,
+    mean_of,
     name_of,
     share_range,
     shortfall,
@@ -160,7 +161,7 @@ class Judge:
     def _surely(self, threshold: Threshold, step: Step) -> tuple[bool, bool]:
         """Whether a threshold holds, or fails, at both ends of the 95 % interval of what was measured."""
         if not _known_at(threshold, step, self.goodput):
-            return not any(_known_at(threshold, each, self.goodput) for each in self.steps), False
+            return False, False
         ends = [threshold.met_by(each) for each in self._range(threshold, step)]
         return all(ends), not any(ends)
 
@@ -192,8 +193,8 @@ def backlogs(steps: Sequence[Step]) -> dict[float, str]:
     )
     if first is None:
         return {}
-    grows = [step for step, each in zip(steps, growing, strict=True) if SURELY_SHORT < each < math.inf]
-    served = sum(step.ended for step in grows) / sum(step.ended / step.throughput for step in grows)
+    grows = [step for step, each in zip(steps[first:], growing[first:], strict=True) if SURELY_SHORT < each < math.inf]
+    served = mean_of((step.throughput, 1.0) for step in grows)
     return {
         step.load: f"{words.digits(served)}/s are answered, so the backlog grows as long as the test lasts"
         for place, step in enumerate(steps)

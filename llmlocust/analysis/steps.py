@@ -157,7 +157,9 @@ def spread(steps: Sequence[Step], place: int, metric: str, statistic: str) -> fl
 def shortfall(step: Step) -> float:
     """How many more requests were sent than answered, in standard deviations of those in flight by chance."""
     window = sum(each.window for each in step.levels if each.window > 0.0)
-    sent = float(step.requests) if step.requests > 0.9 * step.load * window else step.load * window
+    due = step.load * window
+    # where far fewer are told of than were due, only those that ended were counted
+    sent = float(step.requests) if step.requests > due - 3.0 * math.sqrt(due) else due
     in_flight = step.throughput * step.figure("e2e", "mean")
     return (sent - step.ended) / math.sqrt(2.0 * in_flight + 1.0 if math.isfinite(in_flight) else sent + 1.0)
 

@@ -8,12 +8,12 @@ MEANS = {
 }
 
 GLOSSARY = [
-    ("SLO limit", "The highest load at which every limit holds, and where, between two levels, the first one breaks."),
+    ("SLO limit", "The highest load at which every limit holds. Like each of the four, with its 95 % interval."),
     (
         "Knee",
         (
             "Where more load stops buying throughput: from here on, 10 % more load gives less than 5 % more requests a "
-            "second."
+            "second, so throughput over the root of the load is at its best."
         ),
     ),
     (

@@ -178,7 +178,7 @@ def _silent(run: RunFrames) -> int:
 def _decisive(levels: Sequence[LevelFigures], verdict: Verdict) -> set[int]:
     """The levels that the verdict rests on: those around each number, and the highest where nothing broke."""
     found = [each for each in verdict.numbers().values() if each.reached]
-    loads = {load for each in found for load in (each.low, each.high)}
+    loads = {load for each in found for load in (each.level_ok, each.level_bad)}
     if not verdict.slo_limit.reached:
         loads.add(max((each.load for each in levels if each.load > 0), default=None))
     return {each.level for each in levels if each.load in loads}
@@ -318,9 +318,16 @@ def place(finding: Finding, unit: str) -> str:
     if finding.load is None:
         return f"at or below {words.with_unit(finding.high or 0.0, unit)}"
     about = f"about {words.with_unit(_rounded(finding.load), unit)}"
-    if finding.low is None or finding.high is None:
-        return about
-    return f"{about} ({words.load(finding.low)} to {words.load(finding.high)})"
+    interval = _interval(finding)
+    return f"{about} ({interval})" if interval else about
+
+
+def _interval(finding: Finding) -> str:
+    """The 95 % interval of a number that was reached, in words; one end may not be known."""
+    low, high = (None if load is None else words.load(_rounded(load)) for load in (finding.low, finding.high))
+    if low is not None and high is not None:
+        return f"{low} to {high}"
+    return f"{low} or more" if low is not None else f"{high} or less" if high is not None else ""
 
 
 def _rounded(load: float) -> float:
@@ -718,13 +725,8 @@ def _card_number(finding: Finding, unit: str) -> str:
 def _card_range(finding: Finding, unit: str) -> str:
     if not finding.reached:
         return ""
-    name, low, high = words.unit_of(unit), finding.low, finding.high
-    if low is not None and high is not None:
-        return f"{name}, between {words.load(low)} and {words.load(high)}"
-    if low is not None:
-        return f"{name}, at least {words.load(low)}"
-    # without a best guess the number itself says that it is the most
-    return name if high is None or finding.load is None else f"{name}, at most {words.load(high)}"
+    interval = "" if finding.load is None else _interval(finding)
+    return f"{words.unit_of(unit)}, 95 %: {interval}" if interval else words.unit_of(unit)
 
 
 def _grouped(table: Iterable[Column]) -> list[tuple[str, int]]:
