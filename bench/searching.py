@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-from systems import ERRORS, SPAWN, Case, _waited, draw, figure, simulate
+from systems import ERRORS, SPAWN, Case, _full, draw, figure, simulate
 
 from llmlocust.load.search import Limits, Queueing, Search
 from llmlocust.numbers.levels import Tally
@@ -111,7 +111,7 @@ def breaks_a_threshold(case: Case, load: float) -> bool:
 def queues(case: Case, load: float) -> bool:
     """Whether most requests find all slots, or the cache, taken, or too many fail."""
     failing = figure(case.system, load, Threshold.parse("errors < 1%"))
-    return _waited(case.system, load) > 0.5 or failing > ERRORS
+    return _full(case.system, load) or failing > ERRORS
 
 
 def main() -> None:
