@@ -706,7 +706,9 @@ def _locust_latency(rows: pd.DataFrame, ended: int, *, full: bool, alone: bool) 
 
 def _of_windows(rows: pd.DataFrame, ended: int, mean: float) -> Summary:
     """Percentiles of a level from those of Locust's windows that lie inside it, each as heavy as its requests."""
-    inside = rows[rows["Timestamp"] >= rows["Timestamp"].iloc[0] + _LOCUST_WINDOW]
+    # one after the other, back from the end, so that every second counts once
+    ends = np.arange(rows["Timestamp"].iloc[-1], rows["Timestamp"].iloc[0] + _LOCUST_WINDOW - 0.5, -_LOCUST_WINDOW)
+    inside = rows[rows["Timestamp"].isin(ends)]
     inside = inside if len(inside) else rows.iloc[-1:]
     told = {column: share for each, share in _PERCENTILES.items() if (column := f"{each:g}%") in inside}
     values = inside[list(told)].to_numpy(dtype=float) / 1000.0
@@ -716,14 +718,17 @@ def _of_windows(rows: pd.DataFrame, ended: int, mean: float) -> Summary:
     known = (values > 0.0).all(axis=1) if told else np.zeros(len(values), dtype=bool)
     if not known.any():
         return Summary(ended, mean)
-    shares = np.array([0.0, *told.values()])
+    values, counts = values[known], weights[known]
+    weights = counts / counts.sum()
+    # of n times Locust's percentile q is the one after the n·q smallest, which stands for the middle of its own n-th
+    shares = (np.floor(np.outer(counts, list(told.values()))).clip(max=counts[:, None] - 1.0) + 0.5) / counts[:, None]
     # up to its lowest percentile, a window's times are taken as spread from half of that on
-    values = np.column_stack([values[:, 0] / 2.0, values])[known]
-    weights = weights[known] / weights[known].sum()
+    values = np.column_stack([values[:, 0] / 2.0, values])
+    shares = np.column_stack([np.zeros(len(values)), shares])
     edges = np.unique(values)
     reached = sum(
-        weight * np.interp(edges, each, shares, left=0.0, right=1.0)
-        for weight, each in zip(weights, values, strict=True)
+        weight * np.interp(edges, each, share, left=0.0, right=1.0)
+        for weight, each, share in zip(weights, values, shares, strict=True)
     )
 
     def at(share: float) -> float:

@@ -277,6 +277,40 @@ def test_percentiles_are_taken_only_where_they_are_of_the_level():
     assert any("--csv-full-history" in sentence for sentence in steps.unknown)
 
 
+@pytest.mark.parametrize("slow_share", [0.1, 0.3, 0.7])
+def test_a_levels_percentiles_are_put_together_from_its_windows(tmp_path, slow_share):
+    """A minute in which windows of even times, up to 1 s, give way to windows of even times up to 4 s."""
+    shares = (0.5, 0.66, 0.75, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 0.9999, 1.0)
+    seconds, settled = 70, 10
+    slow_from = seconds - round((seconds - settled) * slow_share)
+    titles = [f"{share * 100:g}%" for share in shares]
+    lines = [
+        f"Timestamp,User Count,Name,{','.join(titles)},Total Request Count,Total Failure Count,Total Average Response Time"
+    ]
+    for second in range(seconds + 1):
+        # the last ten seconds: so many of them slow
+        slow = min(10, max(0, second - slow_from)) / 10
+
+        def at(share, slow=slow):
+            low, high = 0.0, 4.0
+            for _ in range(40):
+                middle = (low + high) / 2
+                below = (1 - slow) * min(1.0, middle) + slow * middle / 4
+                low, high = (middle, high) if below < share else (low, middle)
+            return round(high * 1000)
+
+        cells = ",".join(str(at(share)) for share in shares)
+        lines += [f"{1000 + second},5,{name},{cells},{second * 20},0,1000" for name in ("/chat", "Aggregated")]
+    (tmp_path / "x_stats_history.csv").write_text("\n".join(lines))
+    (level,) = load_run(tmp_path / "x").levels
+    p95 = level.metric("e2e")["p95"]
+    # a window's ten seconds count from its first: of the slow ones the level's end has a little less
+    share = slow_share * (seconds - settled - 5) / (seconds - settled)
+    assert p95 == pytest.approx(4 * (1 - 0.05 / share), rel=0.15)
+    low, high = level.metric("e2e").intervals["p95"]
+    assert low < p95 < high
+
+
 def test_one_level_has_the_whole_tests_percentiles():
     run = load_run(PLAIN / "flat")
     assert [each.load for each in run.levels] == [3]
