@@ -275,10 +275,13 @@ def _latency_line(
 
 def _limit_lines(axes: Axes, verdict: Verdict, metrics: Collection[str]) -> None:
     for threshold in verdict.thresholds:
-        if threshold.metric in metrics:
-            axes.axhline(threshold.bound, color=RED, linewidth=1.0, linestyle=(0, (6, 3)))
-            place = {"ha": "left", "va": "bottom", "transform": across(axes)}
-            axes.text(0.008, threshold.bound, str(threshold), color=RED, size=7.5, **place)
+        if threshold.metric not in metrics:
+            continue
+        if threshold.gold is not None:
+            axes.axhline(threshold.gold.bound, color=GREEN, linewidth=1.0, linestyle=(0, (2, 3)))
+        axes.axhline(threshold.bound, color=RED, linewidth=1.0, linestyle=(0, (6, 3)))
+        place = {"ha": "left", "va": "bottom", "transform": across(axes)}
+        axes.text(0.008, threshold.bound, str(threshold), color=RED, size=7.5, **place)
 
 
 def latency(scene: Scene, caption: str) -> Picture | None:

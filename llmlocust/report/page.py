@@ -194,7 +194,7 @@ def stands(report: Report) -> dict[str, bool]:
     lowest = min((each.load for each in levels if each.load > 0), default=None)
     rests = {}
     for name, finding in verdict.numbers().items():
-        loads = {finding.low, finding.high} | ({lowest} if name == "slo_limit" and verdict.derived else set())
+        loads = {finding.level_ok, finding.level_bad} | ({lowest} if name == "slo_limit" and verdict.derived else set())
         rests[name] = {each.level for each in levels if not finding.reached or each.load in loads}
     return standing(report.checks, rests)
 
@@ -701,7 +701,7 @@ def _longest(told: Iterable[Scenes]) -> float:
 
 
 def _scene(report: Report) -> Scene:
-    standing = {each.level: _holds(report, each) for each in report.levels}
+    standing = {each.level: _tier(report, each) for each in report.levels}
     return Scene(report.levels, report.verdict, report.goodput, standing, report.doubted)
 
 
