@@ -27,8 +27,8 @@ PAUSE = 1.0
 ERRORS = 0.01
 LONGEST_LIMIT = 60.0
 FEWEST = 50
-"""Requests in the lowest level. Chosen by what reading Locust's last rows by eye then comes to: 79 % exact on seeds
-below 120, where the task's own systems gave 82 %; with 10 it is 75 %."""
+"""Requests in the lowest level. Chosen so that reading the last rows of Locust's CSVs by eye finds the safe level of about
+80 % of the systems (79 % on seeds below 120; with 10 requests 75 %)."""
 ROOM = 2_000_000
 FIELDS = ("sent", "first", "ended", "tokens", "failed", "waited")
 
