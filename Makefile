@@ -11,7 +11,7 @@ demo: install
 	$(BIN)/llmlocust demo
 
 test: $(VENV)/dev browser
-	$(BIN)/python -m pytest -n 4 $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .
