@@ -29,7 +29,7 @@ _TICK = 1.0
 _LEAST_REWRITE = 5.0
 _MOST_REWRITE = 60.0
 _REWRITE_SHARE = 100.0
-"""Files that are written anew are so every 5 s, or where they get long for 1 % of the time, but once a minute."""
+"""Files that are written anew are so every 5 s, or where they get long for 1 % of the time, but at least once a minute."""
 
 
 class Run:
@@ -208,8 +208,9 @@ class Run:
         self._say_levels(0.0)
         self.ended = self.ended or time.time()
         self._keeper.kill(block=False)
+        self._pause = _go_on
         if self.files:
-            self.files.pause = self._pause = _go_on
+            self.files.pause = _go_on
         self._write_rows()
         self._write_rest()
         self._guarded(RunFiles.close)

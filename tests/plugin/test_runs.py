@@ -102,6 +102,14 @@ def test_locusts_own_table_ends_with_the_last_request(simulator, tmp_path):
     assert {"chat", "chat TTFT", "chat TPOT", "Aggregated"} == {row["Name"] for row in rows(tmp_path, "stats.csv")}
 
 
+def test_a_run_without_files_ends_too(simulator, tmp_path):
+    options = ["--headless", "--only-summary", "--host", simulator.url, *QUICK]
+    with Locust(tmp_path, options) as locust:
+        assert locust.ends() == 0, locust.log
+    assert "level 2: 5 users" in locust.log
+    assert not list(tmp_path.glob("*_llm_*"))
+
+
 def test_the_console_has_a_line_for_each_level(simulator, tmp_path):
     log = run(tmp_path, simulator.url, *QUICK).log
 
