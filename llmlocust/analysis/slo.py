@@ -26,7 +26,6 @@ from llmlocust.numbers.thresholds import Threshold
 
 WAITS = ("ttft", "answer", "e2e")
 """What a backlog makes longer, and what a request that failed never had."""
-"""Below such a level, so much more than what is answered at best must come, to call it a backlog."""
 DERIVED_FACTOR = 3.0
 DERIVED_FLOOR = {"ttft": 0.2, "e2e": 0.5}
 """Derived limits: so many times the lowest level's p95, but never below what nobody feels."""

@@ -58,11 +58,6 @@ class Staircase:
             return self.levels[-1]
         return abs(self.target - (self.levels[self.level - 1] if self.level > 0 else 0.0))
 
-    def remaining(self, now: float) -> float:
-        """Seconds that settling or holding still takes."""
-        length = {SETTLE: self.settle, HOLD: self.hold}.get(self.phase, 0.0)
-        return max(0.0, self.since + length - now)
-
     def advance(self, now: float, there: float) -> list[Change]:
         """Moves on as far as `now` and the load that is `there` allow; says what changed, in order."""
         changes: list[Change] = []

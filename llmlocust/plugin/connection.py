@@ -135,7 +135,7 @@ class Connection:
         self._raw = sock._sock  # noqa: SLF001  # gevent's own methods would wait in a greenlet
         self._raw.setblocking(False)
         self._raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.stamped = _ask_for_stamps(self._raw)
+        _ask_for_stamps(self._raw)
         self._tls: ssl.SSLObject | None = None
         self.heard = False
         """Whether anything came since the last request was sent."""
@@ -337,12 +337,10 @@ class Connection:
             self._sock.sendall(data)
 
 
-def _ask_for_stamps(raw: plain_socket.socket) -> bool:
-    try:
+def _ask_for_stamps(raw: plain_socket.socket) -> None:
+    """Where the kernel has none to give, reads come without, and the clock is our own."""
+    with suppress(OSError):
         raw.setsockopt(plain_socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-    except OSError:
-        return False
-    return True
 
 
 def _framing_failure(response: _Response, data: bytes, problem: Exception | None) -> Failure:

@@ -139,23 +139,6 @@ def test_before_its_first_call_it_asks_for_the_first_level():
     assert (stairs.target, stairs.step, stairs.phase) == (5, 5, RAMP)
 
 
-@pytest.mark.parametrize(
-    "now, remaining", [(10.0, 2.0), (11.5, 0.5), (12.0, 3.0), (14.0, 1.0), (14.9, 0.1), (99.0, 0.0)]
-)
-def test_what_remains_of_settling_and_holding(now, remaining):
-    stairs = Staircase([5], settle=2, hold=3)
-    for moment in (10.0, 12.0):
-        if moment <= now:
-            stairs.advance(moment, 5)
-    assert stairs.remaining(now) == pytest.approx(remaining)
-
-
-def test_nothing_remains_of_a_ramp():
-    stairs = Staircase([5], settle=2, hold=3)
-    stairs.advance(0.0, 0)
-    assert stairs.remaining(1.0) == 0.0
-
-
 @given(
     st.lists(st.integers(1, 50), min_size=1, max_size=5),
     st.floats(0, 10),
