@@ -188,3 +188,12 @@ def test_what_is_not_known_stays_and_is_told(english):
 
 def test_numbers_are_not_words():
     assert catalogue("zh").say("1234 → 5.6") == "1234 → 5.6"
+
+
+def test_a_hole_does_not_swallow_the_rest_of_the_sentence():
+    said = catalogue("zh").say(
+        "Throughput stays at 51.6/s up to 300 users, while p50 TTFT grows 57.1 ms → 2.95 s between 100 and 300 users: "
+        "requests wait."
+    )
+    plain = said.replace("\N{NO-BREAK SPACE}", " ")
+    assert plain.endswith("在 100 与 300 个用户之间 p50 TTFT 增长 57.1 ms → 2.95 s：请求在等待。")
