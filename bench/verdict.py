@@ -264,6 +264,8 @@ def _interval_rows(judged: Sequence[Judged], name: str, attribute: str) -> Itera
     pairs = [(each, each.findings[name], getattr(each.true, attribute)) for each in judged]
     asked = [(each, finding, true) for each, finding, true in pairs if finding.reached or math.isfinite(true)]
     yield "", "the 95 % interval holds it", share([holds(finding, true) for _, finding, true in asked]), "≥ 93 %"
+    named = [holds(finding, true) for _, finding, true in asked if finding.reached]
+    yield "", "… where one is named", share(named), "–"
     widths = [bisect.bisect_left(each.case.loads, f.high) - each.place(f.low or 0.0) for each, f, _ in asked if f.high]
     yield "", "the interval spans, in levels (mean)", f"{statistics.mean(widths):.2f}" if widths else "–", "–"
 

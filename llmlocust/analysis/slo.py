@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from llmlocust.analysis import words
+from llmlocust.analysis.longrun import LongRun
 from llmlocust.analysis.steps import (
     ERROR_LIMIT,
     SURELY_SHORT,
@@ -58,41 +59,50 @@ def find_slo_limit(
 ) -> Finding:
     asked = words.series([str(each) for each in thresholds])
     source = f" (limits derived from the lowest level: {asked})" if derived else ""
-    judge = Judge(steps, thresholds, goodput, backlogs(steps) if unit == RATE else {})
+    growing = backlogs(steps) if unit == RATE else {}
+    judge = Judge(steps, thresholds, goodput, growing, LongRun(steps, _answered(steps, growing, unit)))
     judged = [(step, holds) for step in steps if (holds := judge.holds(step, known=not step.among(empty))) is not None]
     if not judged and all(step.among(empty) for step in steps) and steps:
         return Finding(False, "cannot be told: the answers brought no tokens")
     if not judged:
         return Finding(False, f"cannot be told: no level has figures for {asked}{source}")
+    bad = _first_bad(judged, judge)
+    source = (
+        _passed_over(judged[:bad], unit) + _otherwise(judged[: None if bad is None else bad + 1], judge, unit) + source
+    )
     source += _not_known(thresholds, steps, goodput)
     source += left_out([step for step in steps if step.among(empty)], unit, "their answers were empty")
-    bad = _first_bad(judged, judge)
-    passed_over = "".join(
-        f"; {words.with_unit(step.load, unit)} failed by no more than noise ({step.many}) and the next "
-        f"level held, so it is passed over"
-        for step, holds in judged[:bad]
-        if not holds
-    )
     if bad is None:
         told = words.series([str(each) for each in thresholds if _known_at(each, judged[-1][0], goodput)] or [asked])
         top = words.with_unit(judged[-1][0].load, unit)
         if derived and len(steps) == 1:
             return Finding(False, f"cannot be told from one level ({top}) without limits: any level keeps its own")
-        why = f"not reached up to {top}: {told} held{passed_over}"
-        return Finding(False, why + source.replace(f": {asked})", ")"))
-    step = judged[bad][0]
-    source = f"{passed_over}{_held_again(judged, bad, unit)}{source}"
-    if lost is not None and step.load == lost[0]:
-        return _limit_by_loss([each for each, _ in judged[:bad]], step, lost[1], unit, source)
-    low, high = judge.interval([each for each, _ in judged])
-    good = judged[bad - 1][0] if bad else None
+        return Finding(False, f"not reached up to {top}: {told} held{source.replace(f': {asked})', ')')}")
+    source = _held_again(judged, bad, unit) + source
+    if lost is not None and judged[bad][0].load == lost[0]:
+        return _limit_by_loss([each for each, _ in judged[:bad]], judged[bad][0], lost[1], unit, source)
+    return _limit_at([each for each, _ in judged], bad, judge, unit, source)
+
+
+def _limit_at(steps: Sequence[Step], bad: int, judge: Judge, unit: str, more: str) -> Finding:
+    step, good = steps[bad], steps[bad - 1] if bad else None
+    low, high = judge.interval(steps)
     broken = judge.broken(good, step)
     if good is None:
-        why = f"already the lowest level, {words.with_unit(step.load, unit)}, does not hold: {broken}{source}"
+        why = f"already the lowest level, {words.with_unit(step.load, unit)}, does not hold: {broken}{more}"
         return Finding(True, why, None, None, high, None, step.load, broken)
     few = "" if judge.fails_surely(step) else f"; {'only ' if step.counted else ''}{step.many}, so this is not certain"
-    why = f"holds at {words.load(good.load)}, fails at {words.with_unit(step.load, unit)}: {broken}{few}{source}"
+    why = f"holds at {words.load(good.load)}, fails at {words.with_unit(step.load, unit)}: {broken}{few}{more}"
     return Finding(True, why, judge.crossing(good, step), low, high, good.load, step.load, broken)
+
+
+def _passed_over(judged: Sequence[tuple[Step, bool]], unit: str) -> str:
+    return "".join(
+        f"; {words.with_unit(step.load, unit)} failed by no more than noise ({step.many}) and the next "
+        f"level held, so it is passed over"
+        for step, holds in judged
+        if not holds
+    )
 
 
 def _first_bad(judged: Sequence[tuple[Step, bool]], judge: Judge) -> int | None:
@@ -102,6 +112,11 @@ def _first_bad(judged: Sequence[tuple[Step, bool]], judge: Judge) -> int | None:
         if not holds and not (next_holds and not judge.fails_surely(step)):
             return place
     return None
+
+
+def _otherwise(judged: Sequence[tuple[Step, bool]], judge: Judge, unit: str) -> str:
+    told = [(step, judge.otherwise(step)) for step, _ in judged]
+    return "".join(f"; measured at {words.with_unit(step.load, unit)}: {said}" for step, said in told if said)
 
 
 def _held_again(judged: Sequence[tuple[Step, bool]], bad: int, unit: str) -> str:
@@ -120,10 +135,11 @@ class Judge:
     goodput: Mapping[int, float]
     backlogs: Mapping[float, str]
     """Loads at which a backlog grows without end, with how that shows."""
+    long_run: LongRun
 
     def holds(self, step: Step, *, known: bool = True) -> bool | None:
         """Whether every threshold holds; None where that is not known. What no level tells is not asked for."""
-        if self._breaks(step) or any(_value_fails(each, step, self.goodput) for each in self.thresholds):
+        if self._breaks(step) or self._failing(step):
             return False
         told = [t for t in self.thresholds if any(_known_at(t, each, self.goodput) for each in self.steps)]
         return True if known and told and all(_known_at(t, step, self.goodput) for t in told) else None
@@ -144,12 +160,42 @@ class Judge:
         said = [_broken(t, good, bad, self.goodput) for t in self._failing(bad)]
         return words.series(said + ([self.backlogs[bad.load]] if self._breaks(bad) else []))
 
+    def otherwise(self, step: Step) -> str:
+        """Which thresholds a long run would hold, or break, though what was measured does not, and why; in words."""
+        known = [t for t in self.thresholds if t.is_duration and _known_at(t, step, self.goodput)]
+        figures = [(t, _worst(t, step, self.goodput), self._lasting(t, step)) for t in known]
+        return words.series(
+            [
+                f"{name_of(t.metric, t.statistic)} {words.duration(measured)} (about {words.duration(lasting)} in a "
+                f"long run, {self.long_run.because(step, t.metric, t.statistic)})"
+                for t, measured, lasting in figures
+                if t.met_by(measured) is not t.met_by(lasting)
+            ]
+        )
+
     def crossing(self, good: Step, bad: Step) -> float:
         """The load between two levels at which the first threshold breaks."""
-        return min((_crossing(t, good, bad, self.goodput) for t in self._failing(bad)), default=good.load)
+        return min((self._crossing(t, good, bad) for t in self._failing(bad)), default=good.load)
+
+    def _crossing(self, threshold: Threshold, good: Step, bad: Step) -> float:
+        """Where the straight line between two levels meets the limit; half-way where one end is not known."""
+        before, after = self._lasting(threshold, good), self._lasting(threshold, bad)
+        part = 0.5
+        if math.isfinite(before) and math.isfinite(after) and before != after:
+            part = min(1.0, max(0.0, (threshold.bound - before) / (after - before)))
+        return good.load + part * (bad.load - good.load)
+
+    def _lasting(self, threshold: Threshold, step: Step) -> float:
+        """What a long run would show of a threshold."""
+        value = _worst(threshold, step, self.goodput)
+        return (
+            value * self.long_run.factor(step, threshold.metric, threshold.statistic)
+            if threshold.is_duration
+            else value
+        )
 
     def _failing(self, step: Step) -> list[Threshold]:
-        return [each for each in self.thresholds if _value_fails(each, step, self.goodput)]
+        return [t for t in self.thresholds if _known_at(t, step, self.goodput) and not t.met_by(self._lasting(t, step))]
 
     def _breaks(self, step: Step) -> bool:
         return step.load in self.backlogs and any(each.metric in WAITS for each in self.thresholds)
@@ -166,7 +212,7 @@ class Judge:
 
     def _range(self, threshold: Threshold, step: Step) -> tuple[float, float]:
         """What a long run at the same load would show of a threshold, with 95 %."""
-        value = _worst(threshold, step, self.goodput)
+        value = self._lasting(threshold, step)
         if threshold.metric == "errors":
             return share_range(self.steps, self.steps.index(step))
         if not threshold.is_duration:
@@ -206,6 +252,12 @@ def _backlog(step: Step) -> float:
     return math.inf if step.errors > ERROR_LIMIT else shortfall(step)
 
 
+def _answered(steps: Sequence[Step], growing: Collection[float], unit: str) -> float:
+    """The most requests a second that were answered, where more were sent than that; infinite where they never were."""
+    full = unit == RATE and any(step.load in growing or step.errors > ERROR_LIMIT for step in steps)
+    return max(step.throughput for step in steps) if full else math.inf
+
+
 def _limit_by_loss(before: Sequence[Step], step: Step, said: str, unit: str, more: str) -> Finding:
     """The level at which the server went away is not safe, and says nothing of where the limit lies."""
     cause = f"the server was gone ({said})"
@@ -241,20 +293,6 @@ def _worst(threshold: Threshold, step: Step, goodput: Mapping[int, float]) -> fl
     if not values:
         return math.nan
     return max(values) if threshold.is_ceiling else min(values)
-
-
-def _value_fails(threshold: Threshold, step: Step, goodput: Mapping[int, float]) -> bool:
-    value = _worst(threshold, step, goodput)
-    return not math.isnan(value) and not threshold.met_by(value)
-
-
-def _crossing(threshold: Threshold, good: Step, bad: Step, goodput: Mapping[int, float]) -> float:
-    """Where the straight line between two levels meets the limit; half-way where one end is not known."""
-    before, after = _worst(threshold, good, goodput), _worst(threshold, bad, goodput)
-    part = 0.5
-    if math.isfinite(before) and math.isfinite(after) and before != after:
-        part = min(1.0, max(0.0, (threshold.bound - before) / (after - before)))
-    return good.load + part * (bad.load - good.load)
 
 
 def _broken(threshold: Threshold, good: Step | None, bad: Step, goodput: Mapping[int, float]) -> str:
