@@ -123,14 +123,26 @@ class Judge:
 
     def holds(self, step: Step, *, known: bool = True) -> bool | None:
         """Whether every threshold holds; None where that is not known. What no level tells is not asked for."""
-        if self._breaks(step) or any(_value_fails(each, step, self.goodput) for each in self.thresholds):
+        if any(self.fails(each, step) for each in self.thresholds):
             return False
         told = [t for t in self.thresholds if any(_known_at(t, each, self.goodput) for each in self.steps)]
         return True if known and told and all(_known_at(t, step, self.goodput) for t in told) else None
 
+    def fails(self, threshold: Threshold, step: Step) -> bool:
+        """Whether a threshold does not hold, be it by no more than noise."""
+        return self.grows(threshold, step) or _value_fails(threshold, step, self.goodput)
+
+    def grows(self, threshold: Threshold, step: Step) -> bool:
+        """Whether a backlog grows, so that a wait would not keep its limit for long."""
+        return step.load in self.backlogs and threshold.metric in WAITS
+
+    def value(self, threshold: Threshold, step: Step) -> float:
+        """What was measured, the worst of levels of the same load; NaN where it is not known."""
+        return _worst(threshold, step, self.goodput)
+
     def fails_surely(self, step: Step) -> bool:
         """Whether some threshold is broken by more than noise."""
-        return self._breaks(step) or any(self._surely(each, step)[1] for each in self.thresholds)
+        return self._breaks(step) or any(self.surely(each, step)[1] for each in self.thresholds)
 
     def interval(self, steps: Sequence[Step]) -> tuple[float | None, float | None]:
         """95 %: from the last load up to which all hold surely, to the first that fails surely. None is no bound."""
@@ -152,19 +164,19 @@ class Judge:
         return [each for each in self.thresholds if _value_fails(each, step, self.goodput)]
 
     def _breaks(self, step: Step) -> bool:
-        return step.load in self.backlogs and any(each.metric in WAITS for each in self.thresholds)
+        return any(self.grows(each, step) for each in self.thresholds)
 
     def _all_hold_surely(self, step: Step) -> bool:
-        return all(self._surely(each, step)[0] for each in self.thresholds)
+        return all(self.surely(each, step)[0] for each in self.thresholds)
 
-    def _surely(self, threshold: Threshold, step: Step) -> tuple[bool, bool]:
+    def surely(self, threshold: Threshold, step: Step) -> tuple[bool, bool]:
         """Whether a threshold holds, or fails, at both ends of the 95 % interval of what was measured."""
         if not _known_at(threshold, step, self.goodput):
             return False, False
-        ends = [threshold.met_by(each) for each in self._range(threshold, step)]
+        ends = [threshold.met_by(each) for each in self.likely(threshold, step)]
         return all(ends), not any(ends)
 
-    def _range(self, threshold: Threshold, step: Step) -> tuple[float, float]:
+    def likely(self, threshold: Threshold, step: Step) -> tuple[float, float]:
         """What a long run at the same load would show of a threshold, with 95 %."""
         value = _worst(threshold, step, self.goodput)
         if threshold.metric == "errors":
