@@ -225,7 +225,7 @@ class _Bench:
             step.load,
             self.unit,
             status=DOUBTED if doubts else passed,
-            says=f"{says}; {words.series(list(doubts))} failed" if doubts else says,
+            says=f"{says}; failed checks: {', '.join(doubts)}" if doubts else says,
             tier=tier,
             levels=tuple(each.level for each in step.levels),
             requests=step.requests,

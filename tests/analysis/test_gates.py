@@ -145,7 +145,7 @@ def test_what_rests_on_a_marked_level_cannot_be_trusted():
     outcome = judged("ttft.p95 < 1s @ 10", "ttft.p95 < 1s @ 20", checks=[failing("client CPU", 1)])
     assert statuses(outcome) == [(10, PASSED), (20, DOUBTED)]
     assert outcome.exit_code == 98
-    assert outcome.cases[1].says.endswith("; client CPU failed")
+    assert outcome.cases[1].says.endswith("; failed checks: client CPU")
     assert [check.name for check in outcome.checks] == ["client CPU"]
 
 

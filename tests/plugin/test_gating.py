@@ -100,6 +100,16 @@ def test_what_cannot_be_trusted_is_98_unless_it_is_accepted(simulator, tmp_path)
     assert llmlocust("check", "run", *accepting, cwd=tmp_path).returncode == 0
 
 
+def test_a_server_that_hangs_does_not_pass(simulator, tmp_path):
+    hangs = ["--llm-max-tokens", "4000", *ENDLESS_ANSWERS, "--llm-drain", "0"]
+    locust = run(tmp_path, simulator.url, *ONE_LEVEL, *hangs, "--llm-threshold", "errors < 1%")
+
+    assert locust.process.returncode == 98, locust.log
+    assert (
+        "errors < 1% at 2 users: not known: no request of this level ended; failed checks: any requests" in locust.log
+    )
+
+
 @pytest.mark.parametrize(
     ("more", "code"),
     [(RAISES, 1), (BROKEN_LISTENER, 2), (OWN_CODE, 7)],
