@@ -42,6 +42,7 @@ def main() -> None:
     llmlocust demo                               a ramp against a simulated server, and its report
     llmlocust run http://localhost:8000          a ramp against yours, and its report
     llmlocust report reports/NAME                the report again, from the files of a run
+    llmlocust check reports/NAME --threshold …   whether it keeps its limits, for a CI
     llmlocust calibrate                          how far this machine's measurements can be believed
     llmlocust simulate                           an LLM server of known capacity, to try things on
 
@@ -292,16 +293,22 @@ def report(
 
 
 def _thresholds(texts: tuple[str, ...], file: str = "") -> list[Any]:
-    from llmlocust.numbers.thresholds import Threshold, parse_toml
+    from llmlocust.numbers.thresholds import Threshold
+
+    return _parsed(texts, file, Threshold.parse)
+
+
+def _parsed(texts: tuple[str, ...], file: str, parse: Callable[[str], Any]) -> list[Any]:
+    from llmlocust.numbers.thresholds import parse_toml
 
     try:
-        given = [Threshold.parse(text) for text in texts]
+        given = [parse(text) for text in texts]
     except ValueError as problem:
         raise OneLine(str(problem)) from None
     if not file:
         return given
     try:
-        return given + parse_toml(Path(file).read_text(encoding="utf-8"))
+        return given + parse_toml(Path(file).read_text(encoding="utf-8"), parse)
     except OSError as problem:
         raise OneLine(f"{file}: cannot be read ({problem.strerror})") from None
     except ValueError as problem:  # also of what is no UTF-8
@@ -320,13 +327,8 @@ def _report(
     wait: str = "",
 ) -> None:
     from llmlocust.report import page
-    from llmlocust.report.frames import RunError, load_run
-    from llmlocust.report.tables import load_table
 
-    try:
-        run = load_table(table, wait) if table else load_run(prefix)
-    except RunError as problem:
-        raise OneLine(str(problem)) from None
+    run = _load(prefix, table, wait)
     made = page.build(run, thresholds)
     html = out or Path(f"{run.prefix}_report.html")
     pages: list[tuple[str, Callable[[], str]]] = [(str(html), lambda: _in_language(made, lang))]
@@ -339,6 +341,16 @@ def _report(
     for line in page.summary(made):
         click.echo(line, err=to_stderr)
     click.echo(f"Report:    {html}", err=to_stderr)
+
+
+def _load(prefix: str, table: str = "", wait: str = "") -> Any:
+    from llmlocust.report.frames import RunError, load_run
+    from llmlocust.report.tables import load_table
+
+    try:
+        return load_table(table, wait) if table else load_run(prefix)
+    except RunError as problem:
+        raise OneLine(str(problem)) from None
 
 
 def _in_language(made: Any, lang: str) -> str:
@@ -361,7 +373,72 @@ def _write(pages: list[tuple[str, Callable[[], str]]]) -> None:
             beside.replace(name)
         except OSError as problem:
             beside.unlink(missing_ok=True)
-            raise OneLine(f"cannot write {name}: {problem.strerror}; --out takes another place") from None
+            raise OneLine(f"cannot write {name}: {problem.strerror}; name another place") from None
+
+
+# ── check ──
+
+
+@main.command()
+@click.argument("prefix")
+@click.option(
+    "--threshold", "thresholds", multiple=True,
+    help='Such as "ttft.p95 < 500ms", at every level, or "ttft.p95 < 500ms @ 100", at those of one load; repeatable',
+)  # fmt: skip
+@click.option(
+    "--thresholds", "thresholds_file", default="", metavar="FILE", help='From a TOML file: ttft.p95 = "< 500ms @ 100"'
+)
+@click.option(
+    "--accept", multiple=True, metavar="CHECK", help='A trust check that may fail, such as "prefix cache"; repeatable'
+)
+@click.option("--junit", default="", metavar="FILE", help="JUnit XML, a test for each threshold and level; - prints it")
+@click.option("--markdown", default="", metavar="FILE", help="Markdown too; - prints it")
+@click.option("--json", "json_file", default="", metavar="FILE", help="JSON too; - prints it")
+def check(
+    prefix: str,
+    thresholds: tuple[str, ...],
+    thresholds_file: str,
+    accept: tuple[str, ...],
+    junit: str,
+    markdown: str,
+    json_file: str,
+) -> None:
+    """Judge a run's files by thresholds: exit 0 where all hold, 99 where one does not, 98 where the measurement that
+    one rests on cannot be trusted.
+
+    PREFIX as for the report. Where GITHUB_STEP_SUMMARY names a file, as in GitHub's workflows, Markdown is added to it.
+    See docs/ci.md.
+
+    \b
+    llmlocust check reports/NAME --threshold "ttft.p95 < 1s @ 50" --threshold "errors < 1% @ 50" --junit gates.xml
+    """
+    from llmlocust.numbers.thresholds import Gate
+
+    given = _parsed(thresholds, thresholds_file, Gate.parse)
+    if not given:
+        raise OneLine('no threshold to check: give --threshold "ttft.p95 < 500ms", or a file with --thresholds')
+    from llmlocust.report import gates
+
+    judged = gates.build(_load(prefix), list(dict.fromkeys(given)), accept)
+    outputs = [(junit, judged.junit), (markdown, judged.markdown), (json_file, judged.json)]
+    to_stderr = any(name == "-" for name, _ in outputs)
+    for line in judged.lines():
+        click.echo(line, err=to_stderr)
+    _write([(name, make) for name, make in outputs if name])
+    _add_to_summary(judged.markdown())
+    raise SystemExit(judged.outcome.exit_code)
+
+
+def _add_to_summary(markdown: str) -> None:
+    """GitHub shows on a job's page what its steps append to this file."""
+    name = os.environ.get("GITHUB_STEP_SUMMARY", "")
+    if not name:
+        return
+    try:
+        with Path(name).open("a", encoding="utf-8") as file:
+            file.write(f"{markdown}\n")
+    except OSError as problem:  # the summary is a copy: what was judged stands without it
+        click.echo(f"cannot write {name} (GITHUB_STEP_SUMMARY): {problem.strerror}", err=True)
 
 
 # ── demo ──

@@ -94,6 +94,10 @@ def test_thresholds_are_what_the_limit_is_found_by(a_run):
         (["run", "http://127.0.0.1:1", "--out", "new"], "nothing answers at 127.0.0.1:1"),
         (["run", "http://127.0.0.1:1", "--out", "reports/first/run_stats.csv/x"], "cannot make the folder"),
         (["run", "http://127.0.0.1:1", "--levels", "some"], "levels must be whole numbers"),
+        (
+            ["run", "http://127.0.0.1:1", "--threshold", "e2e.p95 < 1s @ 5"],
+            "one level (@) can be named for a gate alone",
+        ),
         (["run", "http://127.0.0.1:1", "more"], "what is 'more'?"),
         (["run", "http://127.0.0.1:1", "--", "--csv", "x"], "--csv is set by `llmlocust run` itself"),
         (["run", "http://127.0.0.1:1", "--hold", "nan"], "--llm-hold must be above 0 seconds"),
@@ -155,7 +159,7 @@ def test_an_interrupted_run_still_gets_its_report(tmp_path):
     assert (tmp_path / "cut/run_report.html").exists()
 
 
-@pytest.mark.parametrize("command", [[], ["simulate"], ["run"], ["report"], ["demo"], ["calibrate"]])
+@pytest.mark.parametrize("command", [[], ["simulate"], ["run"], ["report"], ["check"], ["demo"], ["calibrate"]])
 def test_every_command_has_help(command):
     done = llmlocust(*command, "--help")
 

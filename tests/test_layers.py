@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "cli": EDGES | PURE | {"calibration"},
     "calibration": {*PURE, "simulator"},  # which it names to run it as a process of its own
     **dict.fromkeys(EDGES, PURE),
+    "plugin": {*PURE, "cli"},  # which it names to have a run's files judged in a process of its own
     "analysis": {"numbers", "stream"},
     "load": {"numbers", "stream"},
     "numbers": {"stream"},

@@ -135,18 +135,32 @@ class Judge:
     goodput: Mapping[int, float]
     backlogs: Mapping[float, str]
     """Loads at which a backlog grows without end, with how that shows."""
-    long_run: LongRun
+    long_run: LongRun | None = None
+    """None judges what was measured, and no more."""
 
     def holds(self, step: Step, *, known: bool = True) -> bool | None:
         """Whether every threshold holds; None where that is not known. What no level tells is not asked for."""
-        if self._breaks(step) or self._failing(step):
+        if any(self.fails(each, step) for each in self.thresholds):
             return False
         told = [t for t in self.thresholds if any(_known_at(t, each, self.goodput) for each in self.steps)]
         return True if known and told and all(_known_at(t, step, self.goodput) for t in told) else None
 
+    def fails(self, threshold: Threshold, step: Step) -> bool:
+        """Whether a threshold does not hold, be it by no more than noise."""
+        known = _known_at(threshold, step, self.goodput)
+        return self.grows(threshold, step) or (known and not threshold.met_by(self._lasting(threshold, step)))
+
+    def grows(self, threshold: Threshold, step: Step) -> bool:
+        """Whether a backlog grows, so that a wait would not keep its limit for long."""
+        return step.load in self.backlogs and threshold.metric in WAITS
+
+    def value(self, threshold: Threshold, step: Step) -> float:
+        """What was measured, the worst of levels of the same load; NaN where it is not known."""
+        return _worst(threshold, step, self.goodput)
+
     def fails_surely(self, step: Step) -> bool:
         """Whether some threshold is broken by more than noise."""
-        return self._breaks(step) or any(self._surely(each, step)[1] for each in self.thresholds)
+        return self._breaks(step) or any(self.surely(each, step)[1] for each in self.thresholds)
 
     def interval(self, steps: Sequence[Step]) -> tuple[float | None, float | None]:
         """95 %: from the last load up to which all hold surely, to the first that fails surely. None is no bound."""
@@ -164,14 +178,13 @@ class Judge:
         """Which thresholds a long run would hold, or break, though what was measured does not, and why; in words."""
         known = [t for t in self.thresholds if t.is_duration and _known_at(t, step, self.goodput)]
         figures = [(t, _worst(t, step, self.goodput), self._lasting(t, step)) for t in known]
-        return words.series(
-            [
-                f"{name_of(t.metric, t.statistic)} {words.duration(measured)} (about {words.duration(lasting)} in a "
-                f"long run, {self.long_run.because(step, t.metric, t.statistic)})"
-                for t, measured, lasting in figures
-                if t.met_by(measured) is not t.met_by(lasting)
-            ]
-        )
+        differ = [each for each in figures if each[0].met_by(each[1]) is not each[0].met_by(each[2])]
+        return words.series([self._told(t, step, measured, lasting) for t, measured, lasting in differ])
+
+    def _told(self, threshold: Threshold, step: Step, measured: float, lasting: float) -> str:
+        name = name_of(threshold.metric, threshold.statistic)
+        why = self.long_run.because(step, threshold.metric, threshold.statistic) if self.long_run else ""
+        return f"{name} {words.duration(measured)} (about {words.duration(lasting)} in a long run, {why})"
 
     def crossing(self, good: Step, bad: Step) -> float:
         """The load between two levels at which the first threshold breaks."""
@@ -186,31 +199,30 @@ class Judge:
         return good.load + part * (bad.load - good.load)
 
     def _lasting(self, threshold: Threshold, step: Step) -> float:
-        """What a long run would show of a threshold."""
+        """What a long run would show of a threshold, where that is asked; else what was measured."""
         value = _worst(threshold, step, self.goodput)
-        return (
-            value * self.long_run.factor(step, threshold.metric, threshold.statistic)
-            if threshold.is_duration
-            else value
-        )
+        if self.long_run is None or not threshold.is_duration:
+            return value
+        return value * self.long_run.factor(step, threshold.metric, threshold.statistic)
 
     def _failing(self, step: Step) -> list[Threshold]:
-        return [t for t in self.thresholds if _known_at(t, step, self.goodput) and not t.met_by(self._lasting(t, step))]
+        known = [each for each in self.thresholds if _known_at(each, step, self.goodput)]
+        return [each for each in known if not each.met_by(self._lasting(each, step))]
 
     def _breaks(self, step: Step) -> bool:
-        return step.load in self.backlogs and any(each.metric in WAITS for each in self.thresholds)
+        return any(self.grows(each, step) for each in self.thresholds)
 
     def _all_hold_surely(self, step: Step) -> bool:
-        return all(self._surely(each, step)[0] for each in self.thresholds)
+        return all(self.surely(each, step)[0] for each in self.thresholds)
 
-    def _surely(self, threshold: Threshold, step: Step) -> tuple[bool, bool]:
+    def surely(self, threshold: Threshold, step: Step) -> tuple[bool, bool]:
         """Whether a threshold holds, or fails, at both ends of the 95 % interval of what was measured."""
         if not _known_at(threshold, step, self.goodput):
             return False, False
-        ends = [threshold.met_by(each) for each in self._range(threshold, step)]
+        ends = [threshold.met_by(each) for each in self.likely(threshold, step)]
         return all(ends), not any(ends)
 
-    def _range(self, threshold: Threshold, step: Step) -> tuple[float, float]:
+    def likely(self, threshold: Threshold, step: Step) -> tuple[float, float]:
         """What a long run at the same load would show of a threshold, with 95 %."""
         value = self._lasting(threshold, step)
         if threshold.metric == "errors":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 
 from llmlocust.analysis import words
 from llmlocust.numbers.formats import ERROR_KINDS, METRICS
@@ -214,15 +215,15 @@ def apart(first: Step, second: Step, metric: str, statistic: str) -> bool:
     return math.isnan(high) or math.isnan(low) or low > high
 
 
-def more_than(count: int, trials: int, limit: float) -> bool:
-    """Whether `count` of `trials` proves a share above `limit`, one-sided at 95 % (exact binomial, or its normal
-    approximation where there are many).
+def more_than(count: int, trials: int, limit: float, error: float = 0.05) -> bool:
+    """Whether `count` of `trials` proves a share above `limit`, one-sided at 95 % or what `error` says (exact binomial,
+    or its normal approximation where there are many).
     """
     if not trials or count / trials <= limit:
         return False
     expected = trials * limit
     if expected > 500:
-        return count - expected > Z95 * math.sqrt(expected * (1.0 - limit))
+        return count - expected > NormalDist().inv_cdf(1.0 - error) * math.sqrt(expected * (1.0 - limit))
     below = (
         math.fsum(
             math.exp(
@@ -237,7 +238,7 @@ def more_than(count: int, trials: int, limit: float) -> bool:
         if 0.0 < limit < 1.0
         else 1.0
     )
-    return 1.0 - below < 0.05
+    return 1.0 - below < error
 
 
 def wilson(count: int, trials: int, z: float = 1.96) -> tuple[float, float]:

@@ -104,7 +104,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for each in self.thresholds:
-            if not (each.is_ceiling and (each.statistic in QUANTILES or each.metric == "errors")):
+            if each.allowed is None:
                 raise ValueError(
                     f"cannot search by '{each}', only by percentiles and errors with an upper limit, such as "
                     f"'ttft.p95 < 500ms' or 'errors < 1%'"
@@ -122,16 +122,13 @@ class Limits:
         return bound + (0.0 if metric == "e2e" else here.durations("e2e").mean - here.durations(metric).mean)
 
     def _judged(self, threshold: Threshold, here: Seen) -> Opinion:
-        if threshold.metric == "errors":
-            return Opinion(_odds(here.failed, here.requests, threshold.bound), str(threshold))
-        durations, q = here.durations(threshold.metric), QUANTILES[threshold.statistic]
-        failed = here.failed if threshold.counts_failures else 0
-        over = durations.count - durations.up_to(threshold.bound) + failed
-        value = durations.quantile(q, failed)
+        assert threshold.allowed is not None
+        odds = _odds(*threshold.beyond(here.tally), threshold.allowed)
         crossing = math.nan
-        if self.closed and threshold.counts_failures and math.isfinite(value):
-            crossing = here.load - here.throughput * (value - threshold.bound)
-        return Opinion(_odds(over, durations.count + failed, 1.0 - q), str(threshold), crossing)
+        if self.closed and threshold.counts_failures:
+            value = here.durations(threshold.metric).quantile(QUANTILES[threshold.statistic], here.failed)
+            crossing = here.load - here.throughput * (value - threshold.bound) if math.isfinite(value) else math.nan
+        return Opinion(odds, str(threshold), crossing)
 
 
 @dataclass(frozen=True)

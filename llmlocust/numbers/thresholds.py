@@ -13,6 +13,10 @@ successful requests only.
 
 For goodput each request is judged by itself: it is good when it succeeded and keeps the limit of every latency
 threshold, whichever percentile that threshold speaks of.
+
+A gate is a threshold that a run has to keep to pass: at every level, or at the levels of one load.
+
+    ttft.p95 < 500ms ~ 1s @ 100
 """
 
 from __future__ import annotations
@@ -23,14 +27,18 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
-from llmlocust.numbers.formats import QUANTILES
-from llmlocust.numbers.levels import LevelFigures
+from llmlocust.numbers.formats import ABORTED, OK, QUANTILES
+from llmlocust.numbers.histogram import Histogram
+from llmlocust.numbers.levels import LevelFigures, Tally
 
 DURATIONS = ("ttft", "answer", "e2e", "gap", "tpot", "connect", "wait")
 STATISTICS = ("mean", *QUANTILES, "max")
 SHARES = ("errors",)
 RATES = ("throughput", "goodput", "output_tokens_per_s")
+
+Parsed = TypeVar("Parsed")
 
 GOLD, TOLERATED, FAILS, NOT_KNOWN = "gold", "tolerated", "fails", "not known"
 
@@ -43,6 +51,7 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+_AT = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(?:users?|requests/s|/s)?\s*", re.IGNORECASE)
 _LIMIT = r"(?P<{0}limit>[0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*(?P<{0}unit>ms|s|%|/s|)"
 _SHAPE = re.compile(
     r"\s*(?P<name>[a-z_][a-z_0-9:./-]*?)\s*(?P<comparison><=|>=|<|>)\s*"
@@ -73,6 +82,11 @@ class Threshold:
     def parse(cls, text: str) -> Threshold:
         """Read a threshold; ValueError, in one line with a right example, where it is none."""
         match = _SHAPE.fullmatch(text)
+        if match is None and "@" in text:
+            raise ValueError(
+                f"threshold {text.strip()!r}: one level (@) can be named for a gate alone (--llm-threshold, llmlocust "
+                f"check); here every level is judged, so leave it out"
+            )
         if match is None:
             raise ValueError(
                 f"cannot read the threshold {' '.join(text.split())!r}; write it like 'ttft.p95 < 500ms', "
@@ -147,11 +161,63 @@ class Threshold:
         return None if math.isnan(value) else self.met_by(value)
 
     @property
+    def allowed(self) -> float | None:
+        """The share of requests (of gaps) that may be beyond the limit; None where it is no matter of shares."""
+        if not self.is_ceiling:
+            return None
+        if self.metric == "errors":
+            return self.bound
+        return 1.0 - QUANTILES[self.statistic] if self.is_duration and self.statistic in QUANTILES else None
+
+    def beyond(self, tally: Tally) -> tuple[int, int]:
+        """How many requests (gaps) are beyond the limit, of how many; for thresholds with a share `allowed`."""
+        ended = tally.outcomes.total() - tally.outcomes[ABORTED]
+        failed = ended - tally.outcomes[OK]
+        if self.metric == "errors":
+            return failed, ended
+        durations = tally.histograms.get(self.metric) or Histogram()
+        failed = failed if self.counts_failures else 0
+        return durations.count - durations.up_to(self.bound) + failed, durations.count + failed
+
+    @property
     def column(self) -> str | None:
         """The column of the requests file by which one request can be judged; None where none can."""
         if self.metric == "gap":
             return "gap_max" if self.statistic == "max" else None
         return self.metric if self.metric in _PER_REQUEST else None
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A threshold that a run has to keep to pass."""
+
+    threshold: Threshold
+    at: float | None = None
+    """The load (users, or requests a second) of the levels that have to keep it; None: every level."""
+
+    @classmethod
+    def parse(cls, text: str) -> Gate:
+        """Read a threshold with or without ` @ LOAD`; ValueError, in one line with a right example, where it is none."""
+        threshold, sign, load = text.partition("@")
+        match = _AT.fullmatch(load)
+        if sign and (match is None or not float(match[1]) > 0.0):
+            raise ValueError(
+                f"cannot read the load behind @ in {' '.join(text.split())!r}; write the users or the rate of a level, "
+                f"like 'ttft.p95 < 500ms @ 100'"
+            )
+        return cls(Threshold.parse(threshold), float(match[1]) if sign and match else None)
+
+    def __str__(self) -> str:
+        return str(self.threshold) if self.at is None else f"{self.threshold} @ {self.at:g}"
+
+    def is_of(self, load: float) -> bool:
+        """Whether the levels of a load have to keep this."""
+        return self.at is None or math.isclose(self.at, load)
+
+
+def parse_gates(text: str) -> list[Gate]:
+    """Gates with commas between them, as an option has them. ValueError, in one line."""
+    return [Gate.parse(each) for each in text.split(",") if each.strip()]
 
 
 def tier(thresholds: Iterable[Threshold], figures: LevelFigures, goodput: float | None = None) -> str:
@@ -170,13 +236,15 @@ def golds(thresholds: Iterable[Threshold]) -> list[Threshold]:
     return [each.gold or each for each in thresholds]
 
 
-def parse_toml(text: str) -> list[Threshold]:
-    """Thresholds from TOML with the same names: `ttft.p95 = "< 500ms ~ 1s"`. ValueError, in one line."""
+def parse_toml(text: str, parse: Callable[[str], Parsed] = Threshold.parse) -> list[Parsed]:  # type: ignore[assignment]
+    """Thresholds (or what else `parse` makes) from TOML with the same names: `ttft.p95 = "< 500ms ~ 1s"`. ValueError, in
+    one line.
+    """
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
         raise ValueError(f'no TOML: {problem}; write lines like ttft.p95 = "< 500ms ~ 1s"') from None
-    found = [Threshold.parse(f"{name} {limit}") for name, limit in _leaves(table)]
+    found = [parse(f"{name} {limit}") for name, limit in _leaves(table)]
     if not found:
         raise ValueError('no threshold in it; write lines like ttft.p95 = "< 500ms ~ 1s"')
     return found

@@ -18,6 +18,7 @@ from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRu
 
 from llmlocust.plugin import console, options, preflight
 from llmlocust.plugin.collector import Collector, connect_worker
+from llmlocust.plugin.gating import Gating
 from llmlocust.plugin.locust_csv import CompleteCSVFileWriter
 from llmlocust.plugin.run import Run
 
@@ -32,6 +33,7 @@ class Plugin:
         self.is_worker = isinstance(environment.runner, WorkerRunner)
         self.is_master = isinstance(environment.runner, MasterRunner)
         self.collector = None if self.is_master else Collector(environment)
+        self.gating = Gating(environment)
         self.run: Run | None = None
         self.runs = 0
         self.preflight: dict[str, Any] | None = None
@@ -50,7 +52,8 @@ class Plugin:
             prefix = f"{prefix}_run{self.runs}"
         if self.collector:
             self.collector.start()
-        self.run = Run(self.environment, self.collector, prefix, self.preflight)
+        self.run = Run(self.environment, self.collector, self.gating.prefix(prefix), self.preflight)
+        self.run.watch = self.gating.watch
         self.preflight = None  # the next run may be of another host
         self.run.announce()
         shape = self.environment.shape_class
@@ -81,9 +84,20 @@ def check(environment: Environment) -> dict[str, Any]:
         raise preflight.NotReady(str(problem)) from None
     if options.option(environment, "search") and not hasattr(environment.shape_class, "run_started"):
         raise preflight.NotReady("--llm-search needs a ramp to steer: class Ramp(SteppedRamp) in the locustfile")
+    if getattr(environment.shape_class, "searches", bool)():
+        _refuse_gates_of_every_level(environment)
     if not options.option(environment, "preflight") or not _dialects(environment):
         return {}
     return preflight.check(environment, _dialects(environment)[0])
+
+
+def _refuse_gates_of_every_level(environment: Environment) -> None:
+    gate = next((each for each in plugin_of(environment).gating.gates if each.at is None), None)
+    if gate is not None:
+        raise preflight.NotReady(
+            f"--llm-threshold '{gate}' is for every level, and a search goes above the limit on purpose: say at which "
+            f"load, such as '{gate} @ {options.option(environment, 'search_start')}'"
+        )
 
 
 def _dialects(environment: Environment) -> list[Any]:
@@ -218,3 +232,5 @@ def _on_quitting(environment: Environment, **kwargs: Any) -> None:
         plugin.run.finish()
     if CompleteCSVFileWriter.newest is not None:
         CompleteCSVFileWriter.newest.write_last()
+    if plugin.run:
+        plugin.gating.decide(plugin.run)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import os
-from argparse import Namespace
+from argparse import Action, ArgumentParser, Namespace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,16 +19,19 @@ from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
+from llmlocust.analysis.gates import can_abort
 from llmlocust.load.curves import DEFAULT_LEVELS, parse_levels
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.search import Judge, Limits, Queueing
-from llmlocust.numbers.thresholds import Threshold
+from llmlocust.numbers.thresholds import Threshold, parse_gates
 
 
 class Option(NamedTuple):
     name: str
     default: str | float | bool
     help: str
+    repeatable: bool = False
+    """May be given several times: one text with commas between them, as in the environment and the web form."""
 
     @property
     def dest(self) -> str:
@@ -54,6 +58,11 @@ OPTIONS = (
     Option("search-most", 300, "Users that a search goes up to"),
     Option("search-precision", 0.05, "How near a search comes to the limit, as a share of it; one user is the least"),
     Option("search-hold", 15.0, "Most seconds for which a search measures a level, unless its requests are long"),
+    Option("threshold", "", "What the run has to keep, or it exits 99: ttft.p95 < 500ms at every level, ttft.p95 < 500ms @ 100 at those of 100 users; repeatable, or with commas", repeatable=True),
+    Option("accept", "", "Trust checks that may fail and the exit code is not 98, such as prefix cache; repeatable, or with commas", repeatable=True),
+    Option("junit", "", "File for the thresholds as JUnit XML, at the end of a headless run"),
+    Option("abort-on-breach", False, "End the run where a level surely breaks a threshold"),
+    Option("abort-grace", 10.0, "Seconds for which a level is measured before a breach may end the run"),
     Option("drain", 30.0, "Most seconds that requests in flight may take to end when the ramp is over"),
     Option("timeout-connect", 10.0, "Seconds for name look-up, TCP and TLS"),
     Option("timeout-first-token", 120.0, "Seconds from sending to the first token"),
@@ -74,6 +83,8 @@ def _add_options(parser: LocustArgumentParser) -> None:
             flag = {"type": _truth, "nargs": "?", "const": True, "metavar": "true|false"}
         elif not flag:
             flag = {"type": type(option.default)}
+        if option.repeatable:
+            flag = {"action": _Joined}
         parser.add_argument(
             f"--llm-{option.name}",
             default=option.default,
@@ -81,6 +92,21 @@ def _add_options(parser: LocustArgumentParser) -> None:
             help=option.help,
             **flag,
         )
+
+
+class _Joined(Action):
+    """A web form's field and an environment's variable are one text: so is an option that was given several times."""
+
+    def __call__(
+        self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, f"{before}, {values}" if before else values)
+
+
+def listed(text: str) -> list[str]:
+    """What stands between the commas of an option's text."""
+    return [each.strip() for each in text.split(",") if each.strip()]
 
 
 def _truth(text: str) -> bool:
@@ -103,6 +129,7 @@ def check(environment: Environment) -> None:
     think_time(option(environment, "wait"))
     parse_levels(option(environment, "levels"))
     search_judge(option(environment, "search_limits"))
+    _check_gates(environment)
     load_prompts(option(environment, "prompts"))
     extra_fields(option(environment, "body"))
     for name in ("search_start", "search_most"):
@@ -113,14 +140,26 @@ def check(environment: Environment) -> None:
     for name in ("hold", "search_hold", "timeout_connect", "timeout_first_token", "timeout_stall", "timeout_total"):
         if not 0 < option(environment, name) < math.inf:
             raise ValueError(f"--llm-{name.replace('_', '-')} must be above 0 seconds")
-    for name in ("settle", "drain"):
+    for name in ("settle", "drain", "abort_grace"):
         if not 0 <= option(environment, name) < math.inf:
-            raise ValueError(f"--llm-{name} must be 0 seconds or more")
+            raise ValueError(f"--llm-{name.replace('_', '-')} must be 0 seconds or more")
+
+
+def _check_gates(environment: Environment) -> None:
+    gates = parse_gates(option(environment, "threshold"))
+    junit = Path(option(environment, "junit") or ".")
+    if not junit.absolute().parent.is_dir():
+        raise ValueError(f"--llm-junit cannot be {junit}: there is no folder {junit.parent}")
+    if option(environment, "abort_on_breach") and not any(map(can_abort, gates)):
+        raise ValueError(
+            "--llm-abort-on-breach wants a --llm-threshold that a running level can break: a percentile of requests' "
+            "times or errors with an upper limit, such as 'ttft.p95 < 500ms' or 'errors < 1%'"
+        )
 
 
 def search_judge(limits: str) -> Judge:
     """What a search looks for, from an option's text. ValueError in one line."""
-    thresholds = [Threshold.parse(each) for each in limits.split(",") if each.strip()]
+    thresholds = [Threshold.parse(each) for each in listed(limits)]
     return Limits(thresholds) if thresholds else Queueing()
 
 

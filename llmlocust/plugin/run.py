@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import platform
 import time
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -48,6 +49,10 @@ class Run:
         self.began = time.time()
         self.ended: float | None = None
         self.problems: list[str] = []
+        self.ended_by = ""
+        """The gate that ended the run early, in words."""
+        self.watch: Callable[[Run], None] = lambda run: None
+        """Called at every tick with all that is known by then."""
         self._clock = time.monotonic()
         self._next_write = 0.0
         self._stop_timeout: float | None = None
@@ -87,6 +92,12 @@ class Run:
         if self.collector:
             self.collector.level_ended()
         self._tell("ended")
+
+    @property
+    def found_its_answer(self) -> bool:
+        """A search came to its end, and some load keeps the limits: what it asked for above failed for a purpose."""
+        search = (self.plan or {}).get("search") or {}
+        return bool(search.get("done")) and search.get("answer") is not None
 
     @property
     def level(self) -> Level | None:
@@ -184,6 +195,7 @@ class Run:
         self._share_rows()
         self._collect()
         self._say_levels(self._reports_take)
+        self.watch(self)
         self._write_rows()
         console.progress(self)
         if self.moment() >= self._next_write:
@@ -263,6 +275,7 @@ class Run:
             "python": platform.python_version(),
             "started": self.began,
             "ended": self.ended,
+            "ended_by": self.ended_by or None,
             "stopped": None if self.plan is None or self.ended is None else not self.through,
             "target": {
                 "host": without_password(environment.host or ""),

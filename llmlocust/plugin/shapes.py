@@ -43,7 +43,7 @@ class SteppedRamp(LoadTestShape):
     def run_started(self, run: Run) -> None:
         """Locust's test started, with the users of the first level; called before any of them is."""
         self._run = run
-        self._searching = self._new_search() if self._searches() else None
+        self._searching = self._new_search() if self.searches() else None
         self._stairs = stairs = Staircase(
             self._levels() if self._searching is None else (),
             settle=float(self._setting("settle")),
@@ -66,7 +66,7 @@ class SteppedRamp(LoadTestShape):
         assert self.runner is not None
         if self.runner.state == STATE_INIT or self._stairs is None:  # this very tick is what starts the test
             try:
-                first = self._new_search().search.load if self._searches() else self._levels()[0]
+                first = self._new_search().search.load if self.searches() else self._levels()[0]
             except ValueError as problem:  # from the web form
                 plugin_of(self.runner.environment).refuse(str(problem))
                 return None
@@ -99,7 +99,8 @@ class SteppedRamp(LoadTestShape):
     def _reports_take(self) -> float:
         return WORKER_REPORT_INTERVAL if isinstance(self.runner, MasterRunner) else 0.0
 
-    def _searches(self) -> bool:
+    def searches(self) -> bool:
+        """Whether the levels are those of a search."""
         assert self.runner is not None
         return bool(option(self.runner.environment, "search"))
 
@@ -136,7 +137,7 @@ class Search(SteppedRamp):
     longest: float | None = None
     """and at most, unless its requests are long."""
 
-    def _searches(self) -> bool:
+    def searches(self) -> bool:
         return True
 
 

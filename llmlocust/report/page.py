@@ -288,9 +288,17 @@ def _stopped(report: Report) -> str:
         return ""
     over = report.run.info.get("ended") is not None
     said = "The run was stopped early" if over else "The run was cut off, or still goes on"
+    if gate := ended_by(report.run):
+        said = f"The run was ended by its gate {gate}"
     if check.limit is None or (check.value or 0) >= check.limit:
         return f" {said}."
     return f" {said}, after {check.value:.0f} of {check.limit:.0f} levels."
+
+
+def ended_by(run: RunFrames) -> str:
+    """The gate for which the run ended before its plan was through; empty where none did."""
+    told = run.info.get("ended_by")
+    return " ".join(told.split()) if isinstance(told, str) else ""
 
 
 def _why_it_breaks(verdict: Verdict, limit: Finding) -> str:

@@ -4,8 +4,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocust.numbers.levels import LevelFigures, Summary
-from llmlocust.numbers.thresholds import DURATIONS, RATES, STATISTICS, Threshold, golds, is_good, parse_toml, tier
+from llmlocust.numbers.formats import ABORTED, OK
+from llmlocust.numbers.levels import LevelFigures, Summary, Tally
+from llmlocust.numbers.thresholds import (
+    DURATIONS,
+    RATES,
+    STATISTICS,
+    Gate,
+    Threshold,
+    golds,
+    is_good,
+    parse_gates,
+    parse_toml,
+    tier,
+)
 
 
 @pytest.mark.parametrize(
@@ -201,3 +213,77 @@ def test_toml_that_holds_no_thresholds_is_told_in_one_line(text):
     said = str(raised.value)
     assert "\n" not in said
     assert "<" in said
+
+
+# -- gates
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "written"),
+    [
+        ("ttft.p95 < 1s", None, "ttft.p95 < 1s"),
+        ("ttft.p95 < 1s @ 100", 100.0, "ttft.p95 < 1s @ 100"),
+        ("ttft.p95 < 500ms ~ 1s@100 users", 100.0, "ttft.p95 < 500ms ~ 1s @ 100"),
+        (" errors<1% @ 2.5/s ", 2.5, "errors < 1% @ 2.5"),
+    ],
+)
+def test_a_gate_may_name_the_load_of_its_levels(text, at, written):
+    gate = Gate.parse(text)
+    assert (gate.at, str(gate)) == (at, written)
+    assert Gate.parse(str(gate)) == gate
+
+
+@pytest.mark.parametrize(
+    "text", ["ttft.p95 < 1s @", "ttft.p95 < 1s @ many", "ttft.p95 < 1s @ 0", "e2e.p95 < 1s @ 1 @ 2"]
+)
+def test_a_load_that_is_none_is_refused_in_one_line(text):
+    with pytest.raises(
+        ValueError, match=r"cannot read the load behind @ in .*; write .*'ttft.p95 < 500ms @ 100'"
+    ) as info:
+        Gate.parse(text)
+    assert "\n" not in str(info.value)
+
+
+def test_a_threshold_of_all_levels_refuses_one_load():
+    with pytest.raises(ValueError, match="one level \\(@\\) can be named for a gate alone"):
+        Threshold.parse("ttft.p95 < 1s @ 100")
+
+
+def test_gates_stand_in_one_text_with_commas():
+    assert [str(each) for each in parse_gates("ttft.p95 < 1s @ 5, errors < 1%,")] == [
+        "ttft.p95 < 1s @ 5",
+        "errors < 1%",
+    ]
+    assert parse_gates("") == []
+
+
+def test_toml_has_gates_too():
+    (gate,) = parse_toml('ttft.p95 = "< 500ms ~ 1s @ 40"', Gate.parse)
+    assert str(gate) == "ttft.p95 < 500ms ~ 1s @ 40"
+
+
+@pytest.mark.parametrize(
+    ("text", "counted"),
+    [("ttft.p95 < 1s", (5, 13)), ("tpot.p95 < 1s", (2, 10)), ("errors < 1%", (3, 13))],
+)
+def test_what_is_beyond_a_limit_is_counted(text, counted):
+    tally = Tally()
+    tally.outcomes.update({OK: 10, "http_503": 3, ABORTED: 4})
+    for metric in ("ttft", "tpot"):
+        tally.histogram(metric).extend([0.5] * 8 + [2.0] * 2)
+    assert Threshold.parse(text).beyond(tally) == counted
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        ("ttft.p95 < 1s", 0.05),
+        ("errors < 1%", 0.01),
+        ("ttft.p50 > 1s", None),
+        ("e2e.max < 1s", None),
+        ("goodput > 1", None),
+    ],
+)
+def test_a_share_of_requests_may_be_beyond_some_limits(text, share):
+    threshold = Threshold.parse(text)
+    assert threshold.allowed == (None if share is None else pytest.approx(share))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.locusts import Locust, free_port, outcomes, rows, told
-from tests.simulators import RunningSimulator, running_simulator, wait_for
+from tests.simulators import PATIENCE, RunningSimulator, running_simulator, wait_for
 
 
 @pytest.fixture
@@ -66,7 +66,16 @@ def web_ui(request, simulator, tmp_path) -> Iterator[WebUI]:
 def test_every_option_is_a_field_of_the_form(web_ui):
     page = web_ui.get("/")
 
-    for name in ("llm_model", "llm_levels", "llm_hold", "llm_max_tokens", "llm_unique", "llm_timeout_first_token"):
+    for name in (
+        "llm_model",
+        "llm_levels",
+        "llm_hold",
+        "llm_max_tokens",
+        "llm_unique",
+        "llm_timeout_first_token",
+        "llm_threshold",
+        "llm_abort_on_breach",
+    ):
         assert name in page
 
 
@@ -98,7 +107,7 @@ def test_a_run_that_is_stopped_and_started_again_leaves_both(web_ui, simulator, 
 def test_a_search_is_a_box_of_the_form(web_ui, tmp_path):
     limits = {"llm_search_limits": "e2e.p95 < 60s", "llm_search_most": "5", "llm_search_hold": "4"}
     web_ui.start(llm_search="true", **limits)
-    wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and told(tmp_path)["ended"])
+    wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and told(tmp_path)["ended"], patience=3 * PATIENCE)
 
     assert told(tmp_path)["plan"]["search"]["answer"] == 5
     assert [row["load"] for row in rows(tmp_path, "llm_levels.csv")][:2] == ["4", "5"]
@@ -119,3 +128,13 @@ def test_a_run_that_is_refused_sends_nothing_and_says_why(web_ui, simulator, wro
     assert words in said[0]["msg"]
     web_ui.is_idle()
     assert not [each for each in simulator.truth() if each["outcome"] == "completed"]
+
+
+def test_a_gate_from_the_form_ends_a_run(web_ui, tmp_path):
+    gate = {"llm_threshold": "e2e.p95 < 1ms", "llm_abort_on_breach": "true", "llm_abort_grace": "0.5"}
+    web_ui.start(**gate, llm_hold="100")
+    wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and told(tmp_path)["ended"])
+    web_ui.is_idle()
+
+    assert told(tmp_path)["options"]["llm_threshold"] == gate["llm_threshold"]
+    assert told(tmp_path)["ended_by"] == "e2e.p95 < 1ms at 2 users"

@@ -378,6 +378,19 @@ def test_a_stopped_run_is_no_complete_one(tmp_path):
     assert "at all levels" not in report.markdown()
 
 
+def test_a_run_that_a_gate_ended_says_which(tmp_path):
+    told = {"ended_by": "ttft.p95 < 1s at 8 users", "stopped": True}
+    report = made(tmp_path, last_hold=2.2, told=told)
+    assert headline(report).endswith(" The run was ended by its gate ttft.p95 < 1s at 8 users, after 2 of 3 levels.")
+    assert "The run was ended by its gate ttft.p95 &lt; 1s at 8" in report.html().replace("\N{NO-BREAK SPACE}", " ")
+
+
+@pytest.mark.parametrize("told", [None, 5, [], "", {"a": 1}])
+def test_what_no_run_writes_ended_no_run(tmp_path, told):
+    report = made(tmp_path, last_hold=2.2, told={"ended_by": told, "stopped": True})
+    assert headline(report).endswith(" The run was stopped early, after 2 of 3 levels.")
+
+
 def test_a_limit_that_failed_requests_break_shows_how(tmp_path):
     report = made(tmp_path, "e2e.p95 < 30s", "errors < 50%", loads=(5, 20, 60), hold=30.0)
     assert report.levels[-1].errors > 0.05

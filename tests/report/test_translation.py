@@ -41,6 +41,11 @@ RUNS = {
         "last_hold": 2.2,
         "told": {"plan": {"unit": "users", "levels": [2, 4, 8], "settle": 2.0, "hold": 10.0}, "stopped": True},
     },
+    "ended by a gate": {
+        "limits": LIMITS,
+        "last_hold": 2.2,
+        "told": {"ended_by": "ttft.p95 < 500ms ~ 1s at 8 users", "stopped": True},
+    },
     "dies": {"limits": LIMITS, "dies": 17.0},
     "no server": {"dies": -1.0},
     "no success": {"limit": 0.001},

@@ -1,0 +1,276 @@
+"""Whether a run passes: each gate judged at the levels that have to keep it. Pure.
+
+The value that was measured decides, as in k6 and as the SLO limit is found; how sure that is, is said beside it. What
+rests on a level that a failed trust check marks neither passes nor fails: it cannot be trusted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from llmlocust.analysis import words
+from llmlocust.analysis.slo import Judge, backlogs
+from llmlocust.analysis.steps import Step, more_than, steps_of
+from llmlocust.analysis.trust import Check
+from llmlocust.numbers.levels import HEADLINE, RATE, USERS, Level, LevelFigures, Tally
+from llmlocust.numbers.thresholds import DURATIONS, FAILS, GOLD, NOT_KNOWN, RATES, TOLERATED, Gate, Threshold
+
+PASSED, FAILED, DOUBTED = "passed", "failed", "cannot be trusted"
+EXIT_CODES = {PASSED: 0, FAILED: 99, DOUBTED: 98}
+"""Of a run, by its worst case; a failure that can be trusted counts more than what cannot be."""
+
+NOISE = ("requests for p95", "requests for p99")
+"""Checks of how many requests there were: that is noise, and a case tells its interval."""
+SPOILS: Mapping[str, Collection[str]] = {
+    "event loop lag": DURATIONS,
+    "clock": DURATIONS,
+    "usage": ("gap", "tpot", "output_tokens_per_s"),
+    **dict.fromkeys(("warm-up", "drift", "answer length", "prefix cache"), (*DURATIONS, *RATES)),
+}
+"""Checks that leave some metrics as they are, with those that they spoil."""
+
+SURELY = 0.001
+"""The chance that a level that just keeps a gate is called a breach at one look."""
+NO_EXCUSE = ("run completed", "run ended", "aborted requests", "any success")
+"""What is missing where these fail would not have mended what was measured and broke its limit."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One gate at one load."""
+
+    gate: Gate
+    load: float
+    unit: str
+    status: str
+    says: str
+    """What was measured, in words."""
+    tier: str = NOT_KNOWN
+    levels: tuple[int, ...] = ()
+    value: float = math.nan
+    """Seconds, a share, a second, or telemetry's unit; infinite where too many requests failed."""
+    low: float = math.nan
+    high: float = math.nan
+    """95 % interval."""
+    requests: int = 0
+    within_noise: bool = False
+    """The interval holds the limit."""
+    doubts: tuple[str, ...] = ()
+    """The checks for which this cannot be trusted."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.gate.threshold} at {words.with_unit(self.load, self.unit)}"
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.says}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All cases of a run."""
+
+    cases: Sequence[Case]
+    checks: Sequence[Check] = ()
+    """Those for which some case cannot be trusted."""
+
+    @property
+    def status(self) -> str:
+        found = {case.status for case in self.cases}
+        return next((each for each in (FAILED, DOUBTED) if each in found), PASSED)
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.status]
+
+    def of(self, status: str) -> list[Case]:
+        return [case for case in self.cases if case.status == status]
+
+
+def judge(
+    levels: Sequence[LevelFigures],
+    gates: Sequence[Gate],
+    checks: Sequence[Check],
+    goodput: Callable[[Sequence[Threshold]], Mapping[int, float]],
+    accepted: Collection[str] = (),
+) -> Outcome:
+    """Every gate at every load that has to keep it.
+
+    `goodput` tells requests a second that kept given thresholds, by level. `accepted` are names of checks that may
+    fail.
+    """
+    failed = [each for each in checks if not each.ok and each.name not in (*NOISE, *accepted)]
+    bench = _Bench(levels, gates, failed, goodput)
+    cases = [case for gate in gates for case in bench.cases(gate)]
+    doubts = {name for case in cases for name in case.doubts}
+    return Outcome(cases, [each for each in failed if each.name in doubts])
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A gate that a level surely breaks while it runs."""
+
+    gate: Gate
+    level: Level
+    beyond: int
+    requests: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.gate.threshold} at {words.with_unit(self.level.load, self.level.unit)}"
+
+    def __str__(self) -> str:
+        threshold = self.gate.threshold
+        what = f"were above it{' or failed' if threshold.counts_failures else ''}"
+        if threshold.metric == "errors":
+            what = "failed"
+        return f"{self.name} is broken: {self.beyond} of {self.requests} requests {what}"
+
+
+def can_abort(gate: Gate) -> bool:
+    """Whether a level can break a gate surely while it runs. Gaps are too many and too much alike for that."""
+    return gate.threshold.allowed is not None and gate.threshold.metric != "gap"
+
+
+def breach(gate: Gate, level: Level, tally: Tally, in_flight: int) -> Breach | None:
+    """Whether a level surely breaks a gate, by what was counted so far. One may look as often as once a second.
+
+    What is in flight may yet be well, and is taken for it: else requests that fail at once would weigh too much.
+    """
+    if not (can_abort(gate) and gate.is_of(level.load)):
+        return None
+    beyond, requests = gate.threshold.beyond(tally)
+    sure = more_than(beyond, requests + in_flight, gate.threshold.allowed or 0.0, error=SURELY)
+    return Breach(gate, level, beyond, requests) if sure else None
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What gates are judged by."""
+
+    levels: Sequence[LevelFigures]
+    gates: Sequence[Gate]
+    failed: Sequence[Check]
+    goodput: Callable[[Sequence[Threshold]], Mapping[int, float]]
+    _judges: dict[tuple[Threshold, ...], Judge] = field(default_factory=dict)
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        return steps_of(self.levels)
+
+    @cached_property
+    def silent(self) -> list[Step]:
+        """Levels that ran and say nothing: nothing of them ended, or their load was never there."""
+        told = {level.level for step in self.steps for level in step.levels}
+        return [Step(each.load, (each,)) for each in self.levels if each.level not in told and _ran(each)]
+
+    @cached_property
+    def unit(self) -> str:
+        return next((each.unit for each in self.levels), USERS)
+
+    def cases(self, gate: Gate) -> list[Case]:
+        found = [self._measured(gate, step) for step in self.steps if gate.is_of(step.load)]
+        found += [self._silent(gate, step) for step in self.silent if gate.is_of(step.load)]
+        return sorted(found, key=lambda case: case.load) or [self._missing(gate)]
+
+    def _judge(self, load: float) -> Judge:
+        """Which requests are good hangs on the limits of their own load."""
+        limits = tuple(each.threshold for each in self.gates if each.is_of(load))
+        if limits not in self._judges:
+            good = self.goodput(limits) if any(each.metric == "goodput" for each in limits) else {}
+            growing = backlogs(self.steps) if self.unit == RATE else {}
+            self._judges[limits] = Judge(self.steps, limits, good, growing)
+        return self._judges[limits]
+
+    def _measured(self, gate: Gate, step: Step) -> Case:
+        judge, threshold = self._judge(step.load), gate.threshold
+        value = judge.value(threshold, step)
+        if math.isnan(value):
+            return self._case(gate, step, NOT_KNOWN, f"not known: no figure of it was measured ({step.many})")
+        tier = FAILS if judge.fails(threshold, step) else _tier(threshold, value)
+        # what somebody else said of itself has no interval: nobody knows what it is a mean of
+        low, high = (math.nan, math.nan) if threshold.is_telemetry else judge.likely(threshold, step)
+        noisy = not (math.isnan(low) or judge.grows(threshold, step) or any(judge.surely(threshold, step)))
+        ends = f"95 % interval {_text(threshold, low)} to {_text(threshold, high)}"
+        beside = [ends] if math.isfinite(low) else []
+        says = [f"{_measured(threshold, value, step)} ({', '.join([*beside, step.many])})"]
+        if judge.grows(threshold, step):
+            says.append(judge.backlogs[step.load])
+        if noisy:
+            says.append("within noise of the limit")
+        if tier == TOLERATED and threshold.gold:
+            says.append(f"gold ({threshold.gold.comparison} {threshold.gold.amount}) missed")
+        case = self._case(gate, step, tier, "; ".join(says))
+        return replace(case, value=value, low=low, high=high, within_noise=noisy)
+
+    def _silent(self, gate: Gate, step: Step) -> Case:
+        reached = all(each.reached for each in step.levels)
+        why = "no request of this level ended" if reached else "its load was never there"
+        return self._case(gate, step, NOT_KNOWN, f"not known: {why}")
+
+    def _missing(self, gate: Gate) -> Case:
+        ran = sorted({each.load for each in self.levels if _ran(each)})
+        named = words.series([words.load(each) for each in ran])
+        there = f"there were {named} {words.unit_of(self.unit, ran[-1])}" if ran else "none did"
+        return self._case(gate, Step(gate.at or 0.0, ()), NOT_KNOWN, f"no such level ran: {there}")
+
+    def _case(self, gate: Gate, step: Step, tier: str, says: str) -> Case:
+        doubts = self._doubts(gate, step, tier)
+        passed = PASSED if tier in (GOLD, TOLERATED) else FAILED
+        return Case(
+            gate,
+            step.load,
+            self.unit,
+            status=DOUBTED if doubts else passed,
+            says=f"{says}; failed checks: {', '.join(doubts)}" if doubts else says,
+            tier=tier,
+            levels=tuple(each.level for each in step.levels),
+            requests=step.requests,
+            doubts=doubts,
+        )
+
+    def _doubts(self, gate: Gate, step: Step, tier: str) -> tuple[str, ...]:
+        found = []
+        for check in self.failed:
+            if (tier == FAILS and check.name in NO_EXCUSE) or not _spoils(check, gate.threshold, step):
+                continue
+            # a check that marks no level is of the whole run, but for levels that never came
+            whole = not check.levels and (check.name != "run completed" or not step.levels)
+            if whole or step.among(check.levels) or (check.name == "run completed" and gate.at is None):
+                found.append(check.name)
+        return tuple(dict.fromkeys(found))
+
+
+def _spoils(check: Check, threshold: Threshold, step: Step) -> bool:
+    """Whether what a check doubts is in a metric at all."""
+    if check.name == "token times":  # it marks a level for any of its percentiles that is but a range
+        summaries = [each.metric("ttft" if threshold.metric == "answer" else threshold.metric) for each in step.levels]
+        names = (threshold.statistic,) if threshold.statistic in HEADLINE else HEADLINE
+        return any(each.range_of(name) is not None for each in summaries for name in names)
+    return threshold.metric in SPOILS.get(check.name, (threshold.metric,))
+
+
+def _ran(level: LevelFigures) -> bool:
+    return level.window > 0.0 or level.requests > 0
+
+
+def _tier(threshold: Threshold, value: float) -> str:
+    """Of a value that keeps the threshold."""
+    return GOLD if (threshold.gold or threshold).met_by(value) else TOLERATED
+
+
+def _measured(threshold: Threshold, value: float, step: Step) -> str:
+    if math.isinf(value):  # failed requests count as infinitely slow
+        return f"too many failed, {words.share(step.errors)}"
+    return _text(threshold, value)
+
+
+def _text(threshold: Threshold, value: float) -> str:
+    if threshold.is_duration:
+        return words.duration(value)
+    if threshold.metric == "errors" or threshold.unit == "%":
+        return words.share(round(value, 6))  # whole requests were counted: the interval's end of none is no 1e-17
+    return f"{words.digits(value)}/s" if threshold.metric in RATES else words.digits(value)

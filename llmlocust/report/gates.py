@@ -1,0 +1,149 @@
+"""Gates of a run, judged from its files: lines for a terminal, Markdown, JSON, and JUnit XML for a CI's own pages."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from llmlocust.analysis.gates import DOUBTED, FAILED, PASSED, Case, Outcome, judge
+from llmlocust.numbers.formats import FORMAT
+from llmlocust.numbers.thresholds import Gate
+from llmlocust.report import page
+from llmlocust.report.frames import RunFrames
+
+_SIGNS = {PASSED: "✅", FAILED: "❌", DOUBTED: "⚠️"}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A run and what became of its gates."""
+
+    prefix: str
+    gates: Sequence[Gate]
+    outcome: Outcome
+    ended_by: str = ""
+    """The gate that ended the run early, if one did."""
+
+    @property
+    def headline(self) -> str:
+        total = len(self.outcome.cases)
+        counts = [
+            f"{len(found)} of {total} {status}" for status in (FAILED, DOUBTED) if (found := self.outcome.of(status))
+        ]
+        return ", ".join(counts) or f"all {total} passed"
+
+    def lines(self) -> list[str]:
+        """For a terminal: every case that did not pass, and the gates that passed altogether."""
+        said = [f"Gates: {self.headline}", *self._ended()]
+        for gate in self.gates:
+            cases = [case for case in self.outcome.cases if case.gate == gate]
+            bad = [case for case in cases if case.status != PASSED]
+            said += [f"  {case.status}: {case}" for case in bad]
+            if not bad:
+                many = f", at {len(cases)} levels" if len(cases) > 1 else f": {cases[0].says}"
+                name = gate.threshold if len(cases) > 1 else cases[0].name
+                said.append(f"  passed: {name}{many}")
+        return said + [f"  {check.name}: {check.says}" for check in self.outcome.checks]
+
+    def markdown(self) -> str:
+        rows = [
+            f"| {_SIGNS[case.status]} {case.status} | {_cell(case.gate.threshold)} | {_cell(_at(case))} | {_cell(case.says)} |"
+            for case in self.outcome.cases
+        ]
+        return "\n".join(
+            [
+                f"### {_SIGNS[self.outcome.status]} Gates: {self.headline}",
+                "",
+                *(f"{_cell(each)}\n" for each in self._ended()),
+                "| | threshold | load | measured |",
+                "|---|---|---|---|",
+                *rows,
+                "",
+                *(f"- **{_cell(check.name)}**: {_cell(check.says)}" for check in self.outcome.checks),
+                "",
+            ]
+        )
+
+    def _ended(self) -> list[str]:
+        return [f"The run was ended by its gate {self.ended_by}."] if self.ended_by else []
+
+    def json(self) -> str:
+        told = {
+            "format": FORMAT,
+            "run": self.prefix,
+            "status": self.outcome.status,
+            "exit_code": self.outcome.exit_code,
+            "ended_by": self.ended_by or None,
+            "cases": [_told(case) for case in self.outcome.cases],
+            "checks": [{"name": each.name, "says": each.says} for each in self.outcome.checks],
+        }
+        return json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def junit(self) -> str:
+        """What broke is a failure, what cannot be trusted an error: CI servers tell the two apart."""
+        cases = self.outcome.cases
+        counts = {
+            "tests": str(len(cases)),
+            "failures": str(len(self.outcome.of(FAILED))),
+            "errors": str(len(self.outcome.of(DOUBTED))),
+            "skipped": "0",
+        }
+        root = ET.Element("testsuites", {"name": "llmlocust", **counts})
+        suite = ET.SubElement(root, "testsuite", {"name": f"llmlocust {self.prefix}", **counts})
+        says = {check.name: check.says for check in self.outcome.checks}
+        for case in cases:
+            of = {"name": case.name, "classname": f"llmlocust.{case.gate.threshold.name}"}
+            element = ET.SubElement(suite, "testcase", of)
+            if case.status == PASSED:
+                ET.SubElement(element, "system-out").text = case.says
+                continue
+            kind = "failure" if case.status == FAILED else "error"
+            told = ET.SubElement(element, kind, {"message": case.says, "type": case.status})
+            told.text = "\n".join([str(case), *(says[name] for name in case.doubts)])
+        ET.indent(root)
+        return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def build(run: RunFrames, gates: Sequence[Gate], accepted: Collection[str] = ()) -> Judged:
+    """Judge a run's gates. `accepted` are names of trust checks that may fail."""
+    made = page.build(run, list(dict.fromkeys(gate.threshold for gate in gates)))
+    outcome = judge(run.levels, gates, made.checks, run.goodput, accepted)
+    return Judged(str(run.prefix), gates, outcome, page.ended_by(run))
+
+
+def _at(case: Case) -> str:
+    return case.name.removeprefix(f"{case.gate.threshold} at ")
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("~", "\\~").replace("<", "&lt;")
+
+
+def _told(case: Case) -> dict[str, Any]:
+    """A case as plain values; durations in milliseconds, null where a value is not known or infinite."""
+    threshold = case.gate.threshold
+    scale = 1000.0 if threshold.is_duration else 1.0
+
+    def number(value: float) -> float | None:
+        return round(value * scale, 6) if math.isfinite(value) else None
+
+    return {
+        "threshold": str(threshold),
+        "load": case.load,
+        "unit": case.unit,
+        "levels": list(case.levels),
+        "status": case.status,
+        "tier": case.tier,
+        "value": number(case.value),
+        "limit": number(threshold.bound),
+        "low": number(case.low),
+        "high": number(case.high),
+        "within_noise": case.within_noise,
+        "requests": case.requests,
+        "doubts": list(case.doubts),
+        "says": case.says,
+    }

@@ -1,0 +1,286 @@
+import math
+from dataclasses import replace
+
+import pytest
+from closed_queue import figures
+
+from llmlocust.analysis import words
+from llmlocust.analysis.gates import DOUBTED, FAILED, PASSED, breach, can_abort, judge
+from llmlocust.analysis.trust import Check
+from llmlocust.numbers.formats import ABORTED, OK
+from llmlocust.numbers.levels import RATE, Level, Summary, Tally
+from llmlocust.numbers.thresholds import FAILS, GOLD, NOT_KNOWN, TOLERATED, Gate, Threshold
+
+# load, throughput, median TTFT; p95 is 1.51 times that
+LEVELS = [
+    figures(10, 8.0, 0.1, 1.0, index=0),
+    figures(20, 16.0, 0.4, 1.5, index=1),
+    figures(40, 18.0, 1.0, 2.5, index=2, errors=0.03),
+]
+
+
+def judged(*texts, levels=LEVELS, checks=(), goodput=None, accepted=()):
+    return judge(levels, [Gate.parse(text) for text in texts], checks, lambda limits: goodput or {}, accepted)
+
+
+def failing(name, *levels):
+    return Check(name, False, None, None, "says why", levels)
+
+
+def statuses(outcome):
+    return [(case.load, case.status) for case in outcome.cases]
+
+
+def test_a_gate_is_for_every_level():
+    outcome = judged("ttft.p95 < 1s")
+    assert statuses(outcome) == [(10, PASSED), (20, PASSED), (40, FAILED)]
+    assert (outcome.status, outcome.exit_code) == (FAILED, 99)
+
+
+def test_a_gate_at_a_load_is_for_the_levels_of_that_load():
+    outcome = judged("ttft.p95 < 1s @ 20")
+    assert statuses(outcome) == [(20, PASSED)]
+    assert outcome.exit_code == 0
+
+
+def test_levels_of_the_same_load_are_one_case_and_the_worst_counts():
+    again = replace(LEVELS[1], level=3, metrics={"ttft": LEVELS[2].metrics["ttft"]})
+    (case,) = judged("ttft.p95 < 1s @ 20", levels=[*LEVELS, again]).cases
+    assert (case.levels, case.status) == ((1, 3), FAILED)
+    assert case.requests == LEVELS[1].requests * 2
+
+
+def test_a_load_that_never_ran_fails_and_the_others_are_named():
+    (case,) = judged("ttft.p95 < 1s @ 30").cases
+    assert case.status == FAILED
+    assert str(case) == "ttft.p95 < 1s at 30 users: no such level ran: there were 10, 20 and 40 users"
+
+
+def test_a_case_tells_value_interval_and_requests():
+    (case,) = judged("ttft.p95 < 1s @ 20").cases
+    assert case.low < case.value < case.high < 1.0
+    between = f"{words.duration(case.low)} to {words.duration(case.high)}"
+    assert case.says == f"603 ms (95 % interval {between}, 960 requests)"
+    assert not case.within_noise
+
+
+@pytest.mark.parametrize(
+    ("limit", "status", "noise"),
+    [("500ms", FAILED, False), ("595ms", FAILED, True), ("610ms", PASSED, True), ("800ms", PASSED, False)],
+)
+def test_the_value_decides_and_noise_is_said(limit, status, noise):
+    (case,) = judged(f"ttft.p95 < {limit} @ 20").cases
+    assert (case.status, case.within_noise) == (status, noise)
+    assert case.says.endswith("; within noise of the limit") == noise
+
+
+def test_failed_requests_count_as_infinitely_slow():
+    (case,) = judged("ttft.p99 < 100s @ 40").cases
+    assert math.isinf(case.value)
+    assert case.status == FAILED
+    assert case.says.startswith("too many failed, 3.0 % (")
+
+
+def test_the_tolerated_limit_decides_and_missed_gold_is_said():
+    gold, tolerated, bad = judged("ttft.p95 < 200ms ~ 1s").cases
+    assert (gold.tier, tolerated.tier, bad.tier) == (GOLD, TOLERATED, FAILS)
+    assert (gold.status, tolerated.status, bad.status) == (PASSED, PASSED, FAILED)
+    assert tolerated.says.endswith("; gold (< 200ms) missed")
+    assert "gold" not in gold.says + bad.says
+
+
+def test_what_is_not_measured_is_not_passed():
+    (case,) = judged("gpu.utilisation < 90% @ 10").cases
+    assert (case.status, case.tier) == (FAILED, NOT_KNOWN)
+    assert case.says == "not known: no figure of it was measured (480 requests)"
+
+
+def test_telemetry_has_no_interval():
+    level = replace(LEVELS[0], telemetry={"gpu.utilisation": (Summary(60, 0.8), Summary(60, 0.95))})
+    (case,) = judged("gpu.utilisation < 90%", levels=[level]).cases
+    assert (case.status, case.value) == (FAILED, 0.95)
+    assert case.says == "95 % (480 requests)"
+
+
+def test_a_level_of_which_nothing_ended_fails():
+    hung = replace(LEVELS[2], requests=0, ok=0, throughput=0.0, metrics={}, error_kinds={})
+    cases = judged("ttft.p95 < 1s", levels=[*LEVELS[:2], hung]).cases
+    assert cases[-1].status == FAILED
+    assert str(cases[-1]) == "ttft.p95 < 1s at 40 users: not known: no request of this level ended"
+
+
+def test_a_level_whose_load_was_never_there_fails():
+    cases = judged("ttft.p95 < 9s", levels=[*LEVELS[:2], replace(LEVELS[2], reached=False)]).cases
+    assert [case.status for case in cases] == [PASSED, PASSED, FAILED]
+    assert cases[-1].says == "not known: its load was never there"
+
+
+def test_a_rate_at_which_the_backlog_grows_keeps_no_limit_of_a_wait():
+    levels = [figures(rate, min(rate, 10.0), 0.1, 1.0, index=n, unit=RATE) for n, rate in enumerate((5, 10, 20))]
+    waits, errors = judged("ttft.p95 < 5s @ 20", "errors < 1% @ 20", levels=levels).cases
+    assert waits.status == FAILED
+    assert "the backlog grows" in waits.says
+    assert waits.name == "ttft.p95 < 5s at 20 requests/s"
+    assert not waits.within_noise
+    assert errors.status == PASSED
+
+
+def test_goodput_is_judged_by_the_limits_of_its_own_load():
+    asked = []
+
+    def goodput(limits):
+        asked.append([str(each) for each in limits])
+        return {1: 3.0}
+
+    gates = [Gate.parse(text) for text in ("ttft.p95 < 1s @ 20", "goodput > 5/s @ 20", "ttft.p95 < 9s @ 40")]
+    outcome = judge(LEVELS, gates, [], goodput)
+    assert asked == [["ttft.p95 < 1s", "goodput > 5/s"]]
+    assert [case.status for case in outcome.cases] == [PASSED, FAILED, PASSED]
+
+
+# -- trust
+
+
+def test_what_rests_on_a_marked_level_cannot_be_trusted():
+    outcome = judged("ttft.p95 < 1s @ 10", "ttft.p95 < 1s @ 20", checks=[failing("client CPU", 1)])
+    assert statuses(outcome) == [(10, PASSED), (20, DOUBTED)]
+    assert outcome.exit_code == 98
+    assert outcome.cases[1].says.endswith("; failed checks: client CPU")
+    assert [check.name for check in outcome.checks] == ["client CPU"]
+
+
+def test_a_failure_that_can_be_trusted_counts_more():
+    outcome = judged("ttft.p95 < 300ms", checks=[failing("client CPU", 2)])
+    assert statuses(outcome) == [(10, PASSED), (20, FAILED), (40, DOUBTED)]
+    assert outcome.exit_code == 99
+
+
+def test_a_failure_on_a_marked_level_cannot_be_trusted_either():
+    assert judged("ttft.p95 < 1s @ 40", checks=[failing("client CPU", 2)]).exit_code == 98
+
+
+def test_a_check_that_marks_no_level_is_of_the_whole_run():
+    assert judged("ttft.p95 < 1s @ 20", checks=[failing("lost requests")]).exit_code == 98
+
+
+def test_checks_may_be_accepted():
+    assert judged("ttft.p95 < 1s @ 20", checks=[failing("prefix cache", 1)]).exit_code == 98
+    assert judged("ttft.p95 < 1s @ 20", checks=[failing("prefix cache", 1)], accepted=["prefix cache"]).exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["requests for p95", "requests for p99"])
+def test_few_requests_are_noise_and_no_doubt(name):
+    assert judged("ttft.p95 < 1s @ 20", checks=[failing(name, 1)]).exit_code == 0
+
+
+def test_a_run_that_was_stopped_passes_only_where_its_level_was_measured():
+    stopped = [failing("run completed")]
+    assert judged("ttft.p95 < 1s @ 20", checks=stopped).exit_code == 0
+    assert judged("ttft.p95 < 9s", checks=stopped).exit_code == 98
+    assert judged("ttft.p95 < 9s @ 80", checks=stopped).exit_code == 98
+
+
+@pytest.mark.parametrize("name", ["run completed", "run ended", "aborted requests"])
+def test_an_early_end_is_no_excuse_for_what_broke(name):
+    assert judged("ttft.p95 < 300ms", checks=[failing(name, 2)]).exit_code == 99
+
+
+@pytest.mark.parametrize(
+    ("gate", "check", "code"),
+    [
+        ("errors < 1% @ 20", "drift", 0),
+        ("e2e.p95 < 9s @ 20", "drift", 98),
+        ("e2e.p95 < 9s @ 20", "usage", 0),
+        ("tokens > 1/s @ 20", "usage", 98),
+        ("errors < 1% @ 20", "event loop lag", 0),
+        ("errors < 1% @ 20", "empty answers", 98),
+    ],
+)
+def test_a_check_spoils_what_it_doubts(gate, check, code):
+    levels = [replace(each, output_tokens_per_s=100.0) for each in LEVELS]
+    assert judged(gate, levels=levels, checks=[failing(check, 1)]).exit_code == code
+
+
+def test_a_percentile_that_is_but_a_range_is_doubted_and_no_other():
+    summary = replace(LEVELS[1].metrics["ttft"], ranges={"p95": (0.60, 0.61), "p99": (0.5, 1.5)})
+    levels = [LEVELS[0], replace(LEVELS[1], metrics={**LEVELS[1].metrics, "ttft": summary}), LEVELS[2]]
+
+    def code(gate):
+        return judged(gate, levels=levels, checks=[failing("token times", 1)]).exit_code
+
+    assert [code(f"{name} < 9s @ 20") for name in ("ttft.p95", "ttft.p99", "ttft.p90", "e2e.p99")] == [0, 98, 98, 0]
+
+
+# -- while the run goes on
+
+
+def tally(ok=0, slow=0, failed=0, aborted=0):
+    made = Tally()
+    made.outcomes.update({OK: ok + slow, "http_503": failed, ABORTED: aborted})
+    made.histogram("ttft").extend([0.1] * ok + [3.0] * slow)
+    return made
+
+
+HERE = Level(0, 20.0, settled=0.0)
+
+
+@pytest.mark.parametrize(
+    ("gate", "counted", "in_flight", "broken"),
+    [
+        ("ttft.p95 < 1s", tally(ok=80, slow=20), 0, True),
+        ("ttft.p95 < 1s", tally(ok=94, slow=6), 0, False),  # may be chance
+        ("ttft.p95 < 1s", tally(ok=100, slow=0), 0, False),
+        ("ttft.p95 < 1s", tally(ok=80, failed=20), 0, True),
+        ("ttft.p95 < 1s", tally(slow=4), 4, True),
+        ("ttft.p95 < 1s", tally(slow=4), 100, False),
+        ("ttft.p95 < 1s", tally(), 0, False),
+        ("ttft.p95 < 1s", tally(aborted=50), 0, False),
+        ("ttft.p95 < 1s @ 20", tally(slow=50), 0, True),
+        ("ttft.p95 < 1s @ 40", tally(slow=50), 0, False),
+        ("errors < 1%", tally(ok=100, failed=8), 0, True),
+        ("errors < 1%", tally(ok=100, failed=2), 0, False),
+        ("errors < 1%", tally(failed=2), 300, False),
+        ("ttft.mean < 1s", tally(slow=50), 0, False),
+        ("goodput > 5/s", tally(slow=50), 0, False),
+    ],
+)
+def test_a_run_ends_early_only_where_a_breach_is_sure(gate, counted, in_flight, broken):
+    assert (breach(Gate.parse(gate), HERE, counted, in_flight) is not None) == broken
+
+
+def test_a_breach_names_its_gate_its_level_and_its_requests():
+    found = breach(Gate.parse("ttft.p95 < 1s"), HERE, tally(ok=80, slow=15, failed=5), 0)
+    assert str(found) == "ttft.p95 < 1s at 20 users is broken: 20 of 100 requests were above it or failed"
+    errors = breach(Gate.parse("errors < 1%"), HERE, tally(ok=80, failed=20), 0)
+    assert str(errors) == "errors < 1% at 20 users is broken: 20 of 100 requests failed"
+
+
+@pytest.mark.parametrize(
+    ("text", "can"),
+    [
+        ("ttft.p95 < 1s", True),
+        ("errors < 1%", True),
+        ("gap.p99 < 1s", False),
+        ("e2e.max < 1s", False),
+        ("e2e.p50 > 1s", False),
+        ("throughput > 1/s", False),
+    ],
+)
+def test_what_can_end_a_run(text, can):
+    assert can_abort(Gate.parse(text)) == can
+
+
+def test_a_level_that_keeps_its_limit_is_hardly_ever_ended():
+    """400 levels of 400 requests, of which one in twenty is slow: just what the limit allows. Looked at every ten."""
+    import random
+
+    chance, gate, ended = random.Random(7), Gate(Threshold.parse("ttft.p95 < 1s")), 0
+    for _ in range(400):
+        counted = tally()
+        for _ in range(40):
+            slow = sum(chance.random() < 0.05 for _ in range(10))
+            counted.merge(tally(ok=10 - slow, slow=slow))
+            if breach(gate, HERE, counted, 0):
+                ended += 1
+                break
+    assert ended / 400 < 0.03

@@ -1,0 +1,169 @@
+"""Exit codes of real runs, by what their gates say: a server that refuses what it cannot take, and a load above that."""
+
+import signal
+from itertools import takewhile
+
+import pytest
+
+from tests.locusts import ENDLESS_ANSWERS, RAMP, Locust, outcomes, rows, run, told
+from tests.plugin.test_runs import distributed
+from tests.simulators import running_simulator, wait_for
+from tests.test_cli import llmlocust
+
+FAST = ["--llm-levels", "2,8", "--llm-settle", "0.2", "--llm-hold", "1.5", "--llm-max-tokens", "10"]
+ONE_LEVEL = [*FAST, "--llm-levels", "2"]
+KEPT, BROKEN = "errors < 1% @ 2", "errors < 1% @ 8"
+"""Two users get all that they ask for; of eight, some are refused."""
+ABORT = ["--llm-hold", "100", "--llm-threshold", BROKEN, "--llm-abort-on-breach", "--llm-abort-grace", "0.5"]
+NO_RAMP = RAMP.split("class Ramp")[0].replace(", SteppedRamp", "")
+RAISES = """
+from locust import User, constant, task
+
+class Raises(User):
+    wait_time = constant(0.2)
+
+    @task
+    def fail(self):
+        raise KeyError("a bug")
+"""
+BROKEN_LISTENER = """
+from locust import events
+
+@events.test_start.add_listener
+def fail(environment, **kwargs):
+    raise KeyError("a bug")
+"""
+OWN_CODE = """
+from locust import events
+
+@events.test_stop.add_listener
+def own(environment, **kwargs):
+    environment.process_exit_code = 7
+"""
+
+
+@pytest.fixture(scope="module")
+def simulator():
+    with running_simulator(slots=4, queue_limit=1, step_ms=5) as started:
+        yield started
+
+
+def gate_lines(text):
+    """What was said of the gates."""
+    lines = text.splitlines()
+    begin = next(place for place, line in enumerate(lines) if line.startswith("Gates: "))
+    return [lines[begin], *takewhile(lambda line: line.startswith("  "), lines[begin + 1 :])]
+
+
+def test_failed_requests_above_a_gate_fail_nothing_and_no_files_are_needed(simulator, tmp_path):
+    summary = tmp_path / "summary.md"
+    environment = {"GITHUB_STEP_SUMMARY": str(summary), "LLMLOCUST_THRESHOLD": f"{KEPT}, e2e.p95 < 60s @ 2"}
+    options = ["--headless", "--only-summary", "--host", simulator.url, *FAST, "--llm-junit", "gates.xml"]
+    with Locust(tmp_path, options, environment=environment) as locust:
+        assert locust.ends() == 0, locust.log
+
+    assert "http_503" in locust.log
+    assert gate_lines(locust.log)[0] == "Gates: all 2 passed"
+    assert (tmp_path / "gates.xml").read_text().count("<testcase ") == 2
+    assert summary.read_text().startswith("### ✅ Gates: all 2 passed")
+    assert not list(tmp_path.glob("*_llm_*"))
+
+
+def test_a_run_and_its_files_are_judged_alike(simulator, tmp_path):
+    gates = ["--llm-threshold", KEPT, "--llm-threshold", BROKEN, "--llm-threshold", "e2e.p95 < 60s @ 3"]
+    locust = run(tmp_path, simulator.url, *FAST, *gates)
+    later = llmlocust("check", "run", *(each.replace("--llm-", "--") for each in gates), cwd=tmp_path)
+
+    assert locust.process.returncode == later.returncode == 99, locust.log
+    lines = gate_lines(locust.log)
+    assert gate_lines(later.stdout) == lines
+    assert lines[0] == "Gates: 2 of 3 failed"
+    assert [line.split(" at ")[0] for line in lines[1:4]] == [
+        "  passed: errors < 1%",
+        "  failed: errors < 1%",
+        "  failed: e2e.p95 < 60s",
+    ]
+    assert "no such level ran: there were 2 and 8 users" in lines[3]
+
+
+def test_failed_requests_without_gates_are_locusts_failures(simulator, tmp_path):
+    assert run(tmp_path, simulator.url, *FAST, "--llm-levels", "8").process.returncode == 1
+
+
+def test_what_cannot_be_trusted_is_98_unless_it_is_accepted(simulator, tmp_path):
+    gate = "ttft.p95 < 60s"
+    locust = run(tmp_path, simulator.url, *ONE_LEVEL, "--llm-threshold", gate, "--llm-unique", "false")
+
+    assert locust.process.returncode == 98, locust.log
+    assert "  prefix cache: The same" in locust.log
+    accepting = ["--threshold", gate, "--accept", "prefix cache"]
+    assert llmlocust("check", "run", *accepting, cwd=tmp_path).returncode == 0
+
+
+def test_a_server_that_hangs_does_not_pass(simulator, tmp_path):
+    hangs = ["--llm-max-tokens", "4000", *ENDLESS_ANSWERS, "--llm-drain", "0"]
+    locust = run(tmp_path, simulator.url, *ONE_LEVEL, *hangs, "--llm-threshold", "errors < 1%")
+
+    assert locust.process.returncode == 98, locust.log
+    assert (
+        "errors < 1% at 2 users: not known: no request of this level ended; failed checks: any requests" in locust.log
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [(RAISES, 1), (BROKEN_LISTENER, 2), (OWN_CODE, 7)],
+    ids=["a bug in a task", "a bug in a listener", "a code of its own"],
+)
+def test_what_the_locustfile_itself_fails_with_stands(simulator, tmp_path, more, code):
+    gate = ["--llm-threshold", "errors < 100%", "--llm-accept", "think time"]
+    locust = run(tmp_path, simulator.url, *ONE_LEVEL, *gate, locustfile=RAMP + more)
+
+    assert locust.process.returncode == code, locust.log
+    assert gate_lines(locust.log)[0] == "Gates: all 1 passed"
+
+
+def test_a_worker_that_dies_is_told(tmp_path):
+    options = ["--llm-levels", "2", "--llm-settle", "0", "--llm-hold", "7", "--llm-threshold", "errors < 50%"]
+    with running_simulator(slots=4, step_ms=5) as simulator, distributed(tmp_path, simulator.url, *options) as stack:
+        stack.master.says("level 1")
+        wait_for(lambda: len(simulator.truth()), lambda requests: requests > 5)
+        stack.workers[0].process.send_signal(signal.SIGKILL)
+        assert stack.master.ends() == 98, stack.master.log
+        assert "lost" in gate_lines(stack.master.log)[-1]
+        assert stack.workers[1].ends() == 0
+
+
+def check_aborted(folder, locust):
+    assert locust.process.returncode == 99, locust.log
+    assert told(folder)["ended_by"] == "errors < 1% at 8 users"
+    assert "The run was ended by its gate errors < 1% at 8 users." in locust.log
+    assert told(folder)["counts"]["sent"] == told(folder)["counts"]["ended"] == sum(outcomes(folder).values())
+    assert rows(folder, "llm_levels.csv")[-1]["load"] == "8"
+
+
+def test_a_sure_breach_ends_a_ramp(simulator, tmp_path):
+    check_aborted(tmp_path, run(tmp_path, simulator.url, *FAST, *ABORT, "--llm-levels", "8,2"))
+
+    assert told(tmp_path)["stopped"] is True
+    assert len(rows(tmp_path, "llm_levels.csv")) == 1
+
+
+def test_a_sure_breach_ends_users_without_a_ramp(simulator, tmp_path):
+    check_aborted(tmp_path, run(tmp_path, simulator.url, *FAST, *ABORT, "-u", "8", "-r", "8", locustfile=NO_RAMP))
+
+
+def test_a_sure_breach_ends_all_workers(simulator, tmp_path):
+    with distributed(tmp_path, simulator.url, *FAST, *ABORT, "--llm-levels", "8,2") as stack:
+        stack.master.ends()
+        check_aborted(tmp_path, stack.master)
+        assert [worker.ends() for worker in stack.workers] == [0, 0]
+
+
+def test_what_is_in_flight_when_a_breach_ends_the_run_is_counted_as_aborted(tmp_path):
+    """Four users wait for answers of 20 s, and whoever comes beyond is refused at once."""
+    more = ["--llm-max-tokens", "4000", *ENDLESS_ANSWERS]
+    with running_simulator(slots=4, queue_limit=0, step_ms=5) as simulator:
+        check_aborted(tmp_path, run(tmp_path, simulator.url, *FAST, *ABORT, *more, "--llm-levels", "8,2"))
+
+    assert outcomes(tmp_path)["aborted"] == 4
