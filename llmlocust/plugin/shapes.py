@@ -18,6 +18,7 @@ from llmlocust.plugin.run import Run
 from llmlocust.plugin.searching import Searching
 
 _FASTEST_SPAWN = 100.0
+_LONGER_THAN_DRAIN = 30.0
 
 
 class SteppedRamp(LoadTestShape):
@@ -50,6 +51,8 @@ class SteppedRamp(LoadTestShape):
             hold=float(self._setting("hold")),
             # a level's last requests are counted where they end, and a worker's last report must have come
             grace=self._reports_take() + 1.0,
+            # a worker may have missed that it is over; it is stopped then
+            drain=float(self._setting("drain")) + _LONGER_THAN_DRAIN,
         )
         if self._searching:
             self._searching.take_over(stairs, run)
