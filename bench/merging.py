@@ -30,7 +30,6 @@ from locust.stats import setup_distributed_stats_event_listeners
 from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.listeners import _on_init
 from llmlocust.plugin.run import Run
-from llmlocust.plugin.versions import VERSION
 from llmlocust.stream.record import Record
 
 PLAYED = 3

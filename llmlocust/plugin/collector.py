@@ -13,6 +13,7 @@ from time import perf_counter, perf_counter_ns, process_time
 from typing import Any
 
 import gevent
+from gevent.event import Event
 from locust.env import Environment
 
 from llmlocust.numbers.ledger import ROWS_A_SECOND, Ledger, Sums
@@ -36,6 +37,9 @@ class Collector:
         self.turns = Turns()
         self.refused = ""
         """Why the run must not send anything; empty when it may."""
+        self.is_told = Event()
+        """Not set where a worker has not heard of the run that its requests are of."""
+        self.is_told.set()
         self._loop_lag = 0.0
         _keep_the_loop_free()
         self._cpu = (process_time(), perf_counter())

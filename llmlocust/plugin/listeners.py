@@ -147,6 +147,8 @@ def _take_host_from_users(environment: Environment) -> None:
 
 @events.test_start.add_listener
 def _on_test_start(environment: Environment, **kwargs: Any) -> None:
+    if not hasattr(environment, "llmlocust"):  # a worker that joins late is started before Locust has fired init
+        return
     plugin = plugin_of(environment)
     if plugin.is_worker:
         return

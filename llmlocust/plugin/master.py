@@ -33,6 +33,8 @@ class Told:
     """What a worker has told of the run."""
 
     name: str
+    heard: bool = False
+    """It has told anything of this run."""
     newest: int = 0
     """The number of its newest piece."""
     sent: int = 0
@@ -64,25 +66,33 @@ class Master:
         self._quitting = False
         runners.HEARTBEAT_LIVENESS = SILENCE
         self.runner.quit = self.quit  # type: ignore[method-assign]
-        self.runner.register_message("llm_hello", lambda environment, msg: self._check(msg.node_id, msg.data))
+        self.runner.register_message("llm_hello", self._on_hello)
         environment.events.worker_report.add_listener(self._on_report)
         environment.events.worker_connect.add_listener(self._on_connect)
         gevent.spawn(self._keep)
 
     def run_begins(self) -> None:
         self._told = {
-            worker: Told(told.name, told.newest) for worker, told in self._told.items() if worker in self.runner.clients
+            worker: Told(told.name, newest=told.newest)
+            for worker, told in self._told.items()
+            if worker in self.runner.clients
         }
         self._running.clear()
 
     # ── what workers say ──
 
+    def _on_hello(self, environment: Environment, msg: Any) -> None:
+        if self._check(msg.node_id, msg.data):
+            self._of(msg.node_id)
+            self._on_connect(msg.node_id)
+
     def _on_report(self, client_id: str, data: dict[str, Any]) -> None:
         told = data.get("llm")
         if told is None or not self._check(client_id, told):
             return
+        seen = self._of(client_id)
         for piece in told["pieces"]:
-            self._take(client_id, piece)
+            self._take(seen, piece)
         if told["pieces"]:
             self._answer(client_id, told["pieces"][-1]["number"])
         run = self._run()
@@ -91,6 +101,10 @@ class Master:
             self._running.discard(client_id)
         elif client_id not in self.runner.clients:
             self._take_in(client_id)
+        if run and run.is_lost(client_id):
+            run.worker_found(client_id, f"Worker {seen.name} is back.")
+        if of_this_run:
+            seen.heard = True
         if of_this_run and told["running"]:
             self._running.add(client_id)
         elif run and not of_this_run and self._is_on():
@@ -103,8 +117,8 @@ class Master:
             self.runner.send_message("llm", {"what": "stop early", "stop_timeout": 0.0}, client_id=client_id)
             self.runner.server.send_to_client(Message("stop", None, client_id))
 
-    def _take(self, client_id: str, piece: dict[str, Any]) -> None:
-        seen = self._told.setdefault(client_id, Told(piece["worker"]))
+    def _take(self, seen: Told, piece: dict[str, Any]) -> None:
+        seen.name = piece["worker"]
         if piece["number"] <= seen.newest:
             return
         seen.newest = piece["number"]
@@ -116,15 +130,19 @@ class Master:
         seen.sent, seen.ended, seen.sent_last = seen.sent + piece["sent"], seen.ended + piece["ended"], piece["sent"]
         run.merge(piece)
 
+    def _of(self, client_id: str) -> Told:
+        return self._told.setdefault(client_id, Told(client_id))
+
     def _answer(self, client_id: str, number: int) -> None:
         run = self._run()
         state = {"run": run.id, **run.state()} if run else {"run": None}
         self.runner.send_message("llm", {"what": "have", "number": number, **state}, client_id=client_id)
 
     def _on_connect(self, client_id: str) -> None:
+        """Locust greets a new worker before its plugins can hear anything: the run is told to who has said hello."""
         self._strangers.discard(client_id)
         run = self._run()
-        if run and self._is_on():
+        if run and self._is_on() and client_id in self._told:
             run.announce(client_id)
 
     def _is_on(self) -> bool:
@@ -175,19 +193,20 @@ class Master:
 
     def _is_lost(self, client_id: str) -> bool:
         node = self.runner.clients.get(client_id)
-        return node is None or node.state == STATE_MISSING
+        return client_id not in self._strangers if node is None else node.state == STATE_MISSING
 
     def _tell_of_the_lost(self) -> None:
-        run = self._run()
-        for client_id in list(self._running) if run else ():
-            if self._is_lost(client_id) != run.is_lost(client_id):
-                self._say_lost(run, client_id)
+        if self._is_on():  # who was given users may die before the first report
+            began = self.runner.clients.spawning + self.runner.clients.running
+            self._running |= {node.id for node in began if not self._of(node.id).heard}
+        for client_id in list(self._running):
+            if self._is_lost(client_id):
+                self._say_lost(client_id)
 
-    def _say_lost(self, run: Run, client_id: str) -> None:
-        told = self._told[client_id]
-        if run.is_lost(client_id):
-            run.worker_found(client_id, f"Worker {told.name} is back.")
-        else:
+    def _say_lost(self, client_id: str) -> None:
+        run = self._run()
+        if run and not run.is_lost(client_id):
+            told = self._of(client_id)
             run.worker_lost(
                 client_id, f"Worker {told.name} was lost {run.moment():.0f} s into the run: {told.missing()}."
             )
@@ -214,11 +233,6 @@ class Master:
             with gevent.Timeout(_LAST_WORDS_WITHIN, False):
                 while any(not self._is_lost(client_id) for client_id in self._running):
                     gevent.sleep(0.05)
-            self._tell_of_the_silent()
+            for client_id in self._running:
+                self._say_lost(client_id)
         self._quit()
-
-    def _tell_of_the_silent(self) -> None:
-        run = self._run()
-        for client_id in list(self._running) if run else ():
-            if not run.is_lost(client_id):
-                self._say_lost(run, client_id)

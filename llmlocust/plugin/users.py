@@ -32,6 +32,9 @@ from llmlocust.stream.timeline import Timeline
 
 _LONGEST_PAUSE = 30.0
 
+_TOLD_WITHIN = 30.0
+"""Seconds: a master without llmlocust tells nothing."""
+
 
 class LLMFailure(Exception):
     """A failed request, as Locust's tables show it."""
@@ -123,6 +126,7 @@ class LLMUser(FastHttpUser):
         )
 
     def _ask(self, dialect: Dialect, ask: Ask, name: str) -> Record:
+        self._collector.is_told.wait(_TOLD_WITHIN)
         if self._collector.refused:
             raise StopUser(self._collector.refused)
         timeline = Timeline(asked_ns=perf_counter_ns())

@@ -13,7 +13,7 @@ from typing import Any
 import gevent
 from locust.env import Environment
 from locust.exception import RPCError
-from locust.runners import WorkerRunner
+from locust.runners import STATE_RUNNING, STATE_SPAWNING, WorkerRunner
 
 from llmlocust.plugin import console
 from llmlocust.plugin.collector import Collector
@@ -49,7 +49,10 @@ class Worker:
         self.outbox = Outbox()
         self.run = ""
         """Of which run its figures are."""
-        self.running = False
+        self.running = self.runner.worker_state in (
+            STATE_SPAWNING,
+            STATE_RUNNING,
+        )  # one that joins late may begin early
         """Between a test's start and its stop, as Locust tells of them here."""
         self._asked_stop_timeout = 0.0
         self._handlers: dict[str, Callable[[dict[str, Any]], None]] = {
@@ -59,6 +62,7 @@ class Worker:
             "refused": self._refused,
             "stop early": lambda told: setattr(environment, "stop_timeout", told["stop_timeout"]),
         }
+        collector.is_told.clear()
         self.runner.register_message("llm", self._on_message)
         events = environment.events
         events.quitting.add_listener(self._on_quitting)  # added now, it is called before the runner's own listener
@@ -74,7 +78,8 @@ class Worker:
 
     def _start(self, told: dict[str, Any]) -> None:
         if told.get("version") != VERSION:
-            self._leave(f"the master runs another version of llmlocust than this worker's {VERSION}: install the same")
+            theirs = told.get("version", "of an older version")
+            self._leave(f"the master runs llmlocust {theirs}, this worker {VERSION}: refused. Install the same on both")
             return
         self._asked_stop_timeout = told["stop_timeout"]
         self.runner.last_received_spawn_timestamp = 0  # Locust's, by the clock of a master that may be another one now
@@ -82,6 +87,7 @@ class Worker:
             self.run = told["run"]
             self.collector.start(told["elapsed"], told["rows_a_second"])
         self.collector.follow(told)
+        self.collector.is_told.set()
 
     def _received(self, told: dict[str, Any]) -> None:
         self.outbox.received(told["number"])
