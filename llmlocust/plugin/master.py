@@ -35,6 +35,8 @@ class Told:
     name: str
     heard: bool = False
     """It has told anything of this run."""
+    last: float = 0.0
+    """Moment of the run at which that was."""
     newest: int = 0
     """The number of its newest piece."""
     sent: int = 0
@@ -104,7 +106,7 @@ class Master:
         if run and run.is_lost(client_id):
             run.worker_found(client_id, f"Worker {seen.name} is back.")
         if of_this_run:
-            seen.heard = True
+            seen.heard, seen.last = True, run.moment()
         if of_this_run and told["running"]:
             self._running.add(client_id)
         elif run and not of_this_run and self._is_on():
@@ -207,9 +209,8 @@ class Master:
         run = self._run()
         if run and not run.is_lost(client_id):
             told = self._of(client_id)
-            run.worker_lost(
-                client_id, f"Worker {told.name} was lost {run.moment():.0f} s into the run: {told.missing()}."
-            )
+            words = f"Worker {told.name} was lost {run.moment():.0f} s into the run: {told.missing()}."
+            run.worker_lost(client_id, words, told.last)
 
     def _give_users_to_the_late(self) -> None:
         """Locust forgets workers that come while it gives users to others."""

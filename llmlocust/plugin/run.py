@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import platform
 import time
+from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -52,7 +53,8 @@ class Run:
         self.began = time.time()
         self.ended: float | None = None
         self.problems: list[str] = []
-        self._lost: dict[str, str] = {}
+        self._lost: dict[str, dict[str, Any]] = {}
+        """Checks that workers failed which are away."""
         self._clock = time.monotonic()
         self._next_write = 0.0
         self._stop_timeout: float | None = None
@@ -165,9 +167,10 @@ class Run:
     def merge(self, packed: dict[str, Any]) -> None:
         self.ledger.merge(packed)
 
-    def worker_lost(self, client_id: str, words: str) -> None:
-        """A worker fell silent; it may come back."""
-        self._lost[client_id] = words
+    def worker_lost(self, client_id: str, words: str, since: float) -> None:
+        """A worker has said nothing since that moment; it may come back."""
+        spoiled = [level.index for level in self.ledger.levels if level.ended is None or level.ended > since]
+        self._lost[client_id] = _failed(words, spoiled)
         console.say(words)
 
     def worker_found(self, client_id: str, words: str) -> None:
@@ -301,11 +304,12 @@ class Run:
             },
             "preflight": self.preflight,
             "rows": {"seen": self.ledger.rows_seen, "kept": self.ledger.rows_kept},
-            "checks": [
-                {"name": "run", "ok": False, "value": None, "limit": None, "says": words}
-                for words in [*self.problems, *self._lost.values()]
-            ],
+            "checks": [*map(_failed, self.problems), *self._lost.values()],
         }
+
+
+def _failed(words: str, levels: Sequence[int] = ()) -> dict[str, Any]:
+    return {"name": "run", "ok": False, "value": None, "limit": None, "says": words, "levels": list(levels)}
 
 
 def _go_on() -> None:
