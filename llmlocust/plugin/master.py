@@ -63,6 +63,7 @@ class Master:
         """Those that have users of the run, or have not told all of them."""
         self._strangers: set[str] = set()
         """Those that were told to stop, because they are none of those that Locust knows."""
+        self._has_returned = False
         self._without_users = 0
         self._quit = self.runner.quit
         self._quitting = False
@@ -105,6 +106,7 @@ class Master:
             self._take_in(client_id)
         if run and run.is_lost(client_id):
             run.worker_found(client_id, f"Worker {seen.name} is back.")
+            self._has_returned = True
         if of_this_run:
             seen.heard, seen.last = True, run.moment()
         if of_this_run and told["running"]:
@@ -213,13 +215,14 @@ class Master:
             run.worker_lost(client_id, words, told.last)
 
     def _give_users_to_the_late(self) -> None:
-        """Locust forgets workers that come while it gives users to others."""
-        waits = (
-            self.runner.state == STATE_RUNNING and self.runner.spawning_completed and bool(self.runner.clients.ready)
-        )
-        self._without_users = self._without_users + 1 if waits else 0
-        if self._without_users > 2:
-            self._without_users = 0
+        """Locust forgets workers that come, or come back with the users they had, while it gives users to others: such
+        a one would have none, or keep its own for ever.
+        """
+        if self.runner.state != STATE_RUNNING or not self.runner.spawning_completed:
+            return
+        self._without_users = self._without_users + 1 if self.runner.clients.ready else 0
+        if self._has_returned or self._without_users > 2:
+            self._has_returned, self._without_users = False, 0
             self.runner.start(self.runner.target_user_count, self.runner.spawn_rate)
 
     # ── the end ──

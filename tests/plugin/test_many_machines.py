@@ -15,7 +15,7 @@ import pytest
 from llmlocust.report.frames import load_run
 from llmlocust.report.page import build
 from tests.hosts import Host, hosts
-from tests.locusts import QUICK, RAMP, Locust, distributed, rows, told
+from tests.locusts import ENDLESS_ANSWERS, QUICK, RAMP, Locust, distributed, rows, told
 from tests.simulators import ROOT, RunningSimulator, options, running_simulator, wait_for
 from tests.wire import Wire
 
@@ -214,6 +214,20 @@ def test_a_worker_that_is_frozen_for_ever_does_not_keep_the_run_from_ending(simu
         run.master.ends()
 
     assert any("was lost" in each["says"] for each in told(tmp_path)["checks"])
+
+
+def test_a_worker_that_returns_while_the_others_are_stopped_is_stopped_too(simulator, tmp_path):
+    """Locust leaves it its users, and a ramp would wait for their end for ever."""
+    ramp = ["--llm-levels", "6", "--llm-settle", "0", "--llm-hold", "8", "--llm-max-tokens", "200"]
+    with distributed(tmp_path, simulator.url, *ramp, *ENDLESS_ANSWERS, locustfile=IMPATIENT) as run:
+        goes_on(simulator, 6)
+        run.workers[0].process.send_signal(signal.SIGSTOP)
+        run.master.says("was lost")
+        run.master.says("updating to 0 users")
+        run.workers[0].process.send_signal(signal.SIGCONT)
+        assert run.master.ends() == 0, run.master.log
+
+    assert_counted_once(tmp_path, simulator.truth())
 
 
 def test_workers_that_join_late_take_their_share(simulator, tmp_path):
