@@ -172,9 +172,12 @@ class Master:
     def _keep(self) -> None:
         while True:
             gevent.sleep(1.0)
-            self._give_up_the_dead()
-            self._tell_of_the_lost()
-            self._give_users_to_the_late()
+            self._look()
+
+    def _look(self) -> None:
+        self._give_up_the_dead()
+        self._tell_of_the_lost()
+        self._give_users_to_the_late()
 
     def _give_up_the_dead(self) -> None:
         for node in self.runner.clients.all:
