@@ -73,13 +73,13 @@ class SteppedRamp(LoadTestShape):
             except ValueError as problem:  # from the web form
                 plugin_of(self.runner.environment).refuse(str(problem))
                 return None
-            return int(first), _rate(first)
+            return int(first), _rate(first, self.runner.worker_count)
         self._advance()
         if self._stairs.phase == DONE:
             assert self._run is not None
             self._run.through = True
             return None
-        return int(self._stairs.target), _rate(self._stairs.step)
+        return int(self._stairs.target), _rate(self._stairs.step, self.runner.worker_count)
 
     def _advance(self) -> None:
         assert self._stairs is not None
@@ -143,6 +143,8 @@ class Search(SteppedRamp):
         return True
 
 
-def _rate(step: float) -> float:
-    """Spawn a level's new users within a second or two: Locust's master is deaf while it spawns, and warns above 100."""
-    return min(max(step, 1.0), _FASTEST_SPAWN)
+def _rate(step: float, processes: int) -> float:
+    """Spawn a level's new users within a second or two: Locust's master is deaf while it spawns, and warns above 100
+    for each worker.
+    """
+    return min(max(step, 1.0), _FASTEST_SPAWN * max(processes, 1))

@@ -13,7 +13,8 @@ import pytest
 
 from llmlocust.report.frames import load_run
 from llmlocust.report.page import build, headline
-from tests.locusts import QUICK, RAMP, Locust, distributed, free_port, outcomes, rows, told
+from tests.locusts import QUICK, RAMP, Locust, distributed, free_port, outcomes, rows, run, told
+from tests.plugin.scripted import keeps_open, response, scripted_server
 from tests.plugin.test_web_ui import WebUI
 from tests.simulators import RunningSimulator, running_simulator, wait_for
 from tests.wire import Wire
@@ -148,6 +149,22 @@ def test_a_key_is_in_no_file_no_log_no_page_and_no_message(tmp_path):
         assert KEY.encode() not in content, name
 
 
+@pytest.mark.parametrize("preflight", ["true", "false"])
+def test_a_key_that_the_server_says_back_is_not_repeated(tmp_path, preflight):
+    """One without a digit: words that hold one are left out of errors anyway."""
+    key = "sk-planted-and-said-back"
+    words = f"your key {key} is not known".encode()
+    refusal = response(b"Content-Length: %d\r\n" % len(words), words, status=b"401 Unauthorized")
+    options = ["--llm-preflight", preflight, "--llm-levels", "1", "--llm-settle", "0", "--llm-hold", "2"]
+    with scripted_server(keeps_open(refusal)) as server:
+        locust = run(tmp_path, f"http://127.0.0.1:{server.port}", *options, environment={"LLMLOCUST_API_KEY": key})
+
+    assert key.encode() in b"".join(server.requests)
+    assert "your key [key] is not known" in locust.log
+    for path in tmp_path.iterdir():
+        assert key.encode() not in path.read_bytes(), path.name
+
+
 PAGES = ["/", "/stats/requests", "/stats/report", "/stats/requests/csv", "/exceptions", "/tasks", "/logs"]
 
 
@@ -162,14 +179,14 @@ FEW_ROWS = f"from llmlocust.numbers import ledger\nledger.RUN_ROWS_A_SECOND = 10
 def test_a_steady_load_grows_neither_memory_nor_open_files_nor_rows_beyond_their_bound(simulator, tmp_path):
     """Half a minute of what bench/soak.py does for an hour."""
     options = ["-u", "6", "-r", "6", "-t", "35s", "--llm-max-tokens", "5"]
-    with distributed(tmp_path, simulator.url, *options, workers=1, locustfile=FEW_ROWS) as run:
-        nodes = [psutil.Process(each.process.pid) for each in (run.master, *run.workers)]
+    with distributed(tmp_path, simulator.url, *options, workers=1, locustfile=FEW_ROWS) as both:
+        nodes = [psutil.Process(each.process.pid) for each in (both.master, *both.workers)]
         seconds = tmp_path / "run_llm_timeline.csv"
         wait_for(lambda: seconds.exists() and len(rows(tmp_path, "llm_timeline.csv")), lambda now: now > 12)
         before = [(each.memory_full_info().uss, each.num_fds()) for each in nodes]
         wait_for(lambda: len(rows(tmp_path, "llm_timeline.csv")), lambda now: now > 28)
         after = [(each.memory_full_info().uss, each.num_fds()) for each in nodes]
-        assert run.master.ends() == 0, run.master.log
+        assert both.master.ends() == 0, both.master.log
 
     for (memory, files), (memory_after, files_after) in zip(before, after, strict=True):
         assert memory_after < memory + 2 * 2**20
