@@ -162,9 +162,9 @@ class Crowd:
             worker.hear(Message.unserialize(ready.recv()))
 
     def _report(self, worker: Played) -> None:
-        if not worker.running or not worker.run:
-            return
         like = worker.number % PREPARED
+        if not worker.running or not worker.run or worker.told == len(self.reports[like]):
+            return
         if worker.kept is None:
             self.sent += self.sent_in[like][worker.told]
             worker.keep(self.reports[like][worker.told])

@@ -98,19 +98,10 @@ class Collector:
         self.ledger.end_level(self.moment())
 
     def follow(self, told: dict[str, Any]) -> None:
-        """How things stand on the master (Run.state), told as often as anybody likes: what a worker missed of it, it
-        makes up for here.
-        """
+        """How things stand on the master (Run.state), told as often as anybody likes."""
         self.ledger.limit_rows(told["rows_a_second"])
-        level = told["level"]
-        if level is None:
-            return
-        while len(self.ledger.levels) <= level["index"]:  # those in between began and ended unheard
-            self.level_began(level["load"], level["unit"])
-        if level["settled"] and self.ledger.levels[-1].settled is None:
-            self.level_settled(reached=level["reached"])
-        if level["ended"]:
-            self.level_ended()
+        if told["level"] is not None:
+            self.ledger.follow(self.moment(), **told["level"])
 
     # ── what is new ──
 
