@@ -5,7 +5,8 @@
 The master is `locust --master --headless` with all files. The workers are played by one process that speaks for all of
 them, each over a connection of its own, as llmlocust's workers do: heartbeats each second, a report each 3 s (those of
 bench/merging.py: 300 streams of 100 tokens), answers to what the master says. Every request that was told of must be in
-the run's files in the end. Needs a limit of open files well above the workers (ulimit -n).
+the run's files in the end. The master's CPU is told for the seconds of the run whose reports it has answered, so that a
+busy machine makes it slower and not cheaper. Needs a limit of open files well above the workers (ulimit -n).
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ class Crowd:
             self.poller.register(each.socket, zmq.POLLIN)
             self.of[each.socket] = each
             each.say("client_ready", locust.__version__)
-        self.sent = 0
+        self.sent = self.answered = 0
         self.sent_in = [[sent_in(each) for each in per] for per in reports]
 
     def play(self, child: subprocess.Popen) -> dict[str, float]:
@@ -147,7 +148,7 @@ class Crowd:
             now = time.monotonic()
             if now >= beat:
                 beat += 1.0
-                seen.look(now, master, self.workers)
+                seen.look(now, master, self.workers, self.answered)
                 for each in self.workers:
                     each.say("heartbeat", merging.HEARTBEAT | {"state": each.state})
             while turns[0][0] <= now:
@@ -159,7 +160,7 @@ class Crowd:
     def _listen(self) -> None:
         for ready, _ in self.poller.poll(5):
             worker = self.of[ready]
-            worker.hear(Message.unserialize(ready.recv()))
+            self.answered += worker.hear(Message.unserialize(ready.recv()))
 
     def _report(self, worker: Played) -> None:
         like = worker.number % PREPARED
@@ -195,7 +196,8 @@ class Played:
         own = report.replace(NAME.encode(), self.name.encode()).replace(RUN.encode(), self.run.encode())
         self.kept = own.replace(as_packed(NUMBER), as_packed(self.told))
 
-    def hear(self, message: Message) -> None:
+    def hear(self, message: Message) -> bool:
+        """Whether it was the answer to a report."""
         if message.type == "ack":
             self.say("llm_hello", {"version": VERSION})
         elif message.type == "spawn":
@@ -204,6 +206,7 @@ class Played:
             self._hear_ours(message.data)
         elif message.type in ("stop", "quit"):
             self._stop(message.type)
+        return message.type == "llm" and message.data["what"] == "have"
 
     def _spawn(self, users: dict[str, int]) -> None:
         self.state, self.running, self.users = "running", True, sum(users.values())
@@ -234,19 +237,20 @@ class Seen:
         self.memory = 0.0
         self.began = self.spawned = self.ending = math.nan
         self.cpu = math.nan
-        self._busy_before = 0.0
+        self._before = (0.0, 0)
 
-    def look(self, now: float, master: psutil.Process, workers: list[Played]) -> None:
+    def look(self, now: float, master: psutil.Process, workers: list[Played], answered: int) -> None:
         self.memory = max(self.memory, master.memory_info().rss / 2**20)
         if math.isnan(self.began) and any(each.running for each in workers):
             self.began = now
         if math.isnan(self.spawned) and all(each.users == merging.STREAMS for each in workers):
-            self.spawned, self._busy_before = now, busy(master)
+            self.spawned, self._before = now, (busy(master), answered)
         if math.isnan(self.ending):
             if any(each.stopped for each in workers):
                 self.ending = now
-            elif now > self.spawned:
-                self.cpu = (busy(master) - self._busy_before) / (now - self.spawned)
+            elif now > self.spawned and answered > self._before[1]:
+                done = (answered - self._before[1]) * merging.PERIOD / len(workers)
+                self.cpu = (busy(master) - self._before[0]) / done
 
     def told(self, now: float) -> dict[str, float]:
         return {

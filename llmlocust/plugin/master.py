@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import gevent
@@ -26,6 +27,7 @@ SILENCE = 20
 _QUIET = 3
 """Seconds of silence after which it is asked whether the connection still stands."""
 _LAST_WORDS_WITHIN = 60.0
+_LONGEST_WITHOUT_OTHERS = 0.05
 
 
 @dataclass
@@ -63,7 +65,8 @@ class Master:
         """Those that have users of the run, or have not told all of them."""
         self._strangers: set[str] = set()
         """Those that were told to stop, because they are none of those that Locust knows."""
-        self._has_returned = False
+        self._others_due = 0.0
+        self._owes_users = False
         self._without_users = 0
         self._quit = self.runner.quit
         self._quitting = False
@@ -106,13 +109,22 @@ class Master:
             self._take_in(client_id)
         if run and run.is_lost(client_id):
             run.worker_found(client_id, f"Worker {seen.name} is back.")
-            self._has_returned = True
+            self._owes_users = True
         if of_this_run:
             seen.heard, seen.last = True, run.moment()
         if of_this_run and told["running"]:
             self._running.add(client_id)
         elif run and not of_this_run and self._is_on():
             run.announce(client_id)
+        self._let_others()
+
+    def _let_others(self) -> None:
+        """While messages wait, Locust's master takes one after the other, and nothing else of it would ever run: no
+        file, no end of the test.
+        """
+        if monotonic() > self._others_due:
+            gevent.sleep(0)
+            self._others_due = monotonic() + _LONGEST_WITHOUT_OTHERS
 
     def _take_in(self, client_id: str) -> None:
         """It runs users and was given up, or is another master's: it is made one of those who wait for users."""
@@ -163,6 +175,7 @@ class Master:
         dispatcher = self.runner._users_dispatcher  # noqa: SLF001  # as Locust does where a worker quits
         if node is not None and dispatcher is not None:
             dispatcher.remove_worker(node)
+            self._owes_users = True  # those that it had for a moment
         self.runner.send_message("llm", {"what": "refused", "why": why, "leave": True}, client_id=client_id)
         self.runner.server.send_to_client(Message("quit", None, client_id))  # for one that knows no "leave"
         return False
@@ -219,13 +232,13 @@ class Master:
 
     def _give_users_to_the_late(self) -> None:
         """Locust forgets workers that come, or come back with the users they had, while it gives users to others: such
-        a one would have none, or keep its own for ever.
+        a one would have none, or keep its own for ever. And nobody would have those of one that was turned away.
         """
         if self.runner.state != STATE_RUNNING or not self.runner.spawning_completed:
             return
         self._without_users = self._without_users + 1 if self.runner.clients.ready else 0
-        if self._has_returned or self._without_users > 2:
-            self._has_returned, self._without_users = False, 0
+        if self._owes_users or self._without_users > 2:
+            self._owes_users, self._without_users = False, 0
             self.runner.start(self.runner.target_user_count, self.runner.spawn_rate)
 
     # ── the end ──
