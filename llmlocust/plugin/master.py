@@ -217,8 +217,10 @@ class Master:
 
     def _tell_of_the_lost(self) -> None:
         if self._is_on():  # who was given users may die before the first report
-            began = self.runner.clients.spawning + self.runner.clients.running
-            self._running |= {node.id for node in began if not self._of(node.id).heard}
+            began = {node.id for node in self.runner.clients.spawning + self.runner.clients.running}
+            self._running |= {
+                client_id for client_id, told in self._told.items() if client_id in began and not told.heard
+            }
         for client_id in list(self._running):
             if self._is_lost(client_id):
                 self._say_lost(client_id)

@@ -96,6 +96,7 @@ class Worker:
 
     def _refused(self, told: dict[str, Any]) -> None:
         self.collector.refused = told["why"]
+        self.collector.is_told.set()
         if told.get("leave"):
             self._leave(told["why"])
 
