@@ -5,7 +5,8 @@
 A few workers are played, each with 300 streams of 100 tokens, and every report of theirs is packed as Locust sends it.
 The master is Locust's own with the plugin in it. It gets each interval's reports as if so many workers had sent them,
 and does in between what it does every second, with all files being written; the run's clock is put forward instead of
-waiting. A share is of one core: CPU seconds / seconds of the run. Only the network is not in it.
+waiting. Heartbeats and the master's answers are in it. A share is of one core: CPU seconds / seconds of the run. Only
+receiving is not in it.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from locust.stats import setup_distributed_stats_event_listeners
 from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.listeners import _on_init
 from llmlocust.plugin.run import Run
+from llmlocust.plugin.versions import VERSION
 from llmlocust.stream.record import Record
 
 PLAYED = 3
@@ -38,7 +40,10 @@ PERIOD = int(WORKER_REPORT_INTERVAL)
 STREAMS, TOKENS, GAP, FIRST = 300, 100, 0.01, 0.05
 LEVEL, SETTLE = 12, 2
 """Seconds."""
-STEPS = ("unpack", "merge", "_tell", "_write_rows", "_write_rest", "Locust's own")
+RUN_STEPS = ("merge", "_tell", "_write_rows", "_write_rest")
+MASTER_STEPS = ("_answer", "_look")
+STEPS = ("unpack", *RUN_STEPS, *MASTER_STEPS, "heartbeats", "Locust's own")
+HEARTBEAT = {"state": STATE_RUNNING, "current_cpu_usage": 40.0, "current_memory_usage": 10**8}
 WARM = 5
 """Intervals after which memory is looked at for the first time."""
 
@@ -91,12 +96,17 @@ class Master:
         self.workers = [f"worker-{number}" for number in range(workers)]
         for name in self.workers:
             self.runner.clients[name] = WorkerNode(name, STATE_RUNNING)
+        self.numbers: Counter[str] = Counter()
         _on_init(environment)
         self.run = environment.llmlocust.run = Run(environment, None, prefix, {})
         self.run.plan = {}  # its levels are ours to begin and end
+        self.run._keeper.kill(block=False)  # noqa: SLF001  # its ticks are ours, too
         self.spent: Counter[str] = Counter()
-        for step in STEPS[1:-1]:
+        self.master = environment.llmlocust.master
+        for step in RUN_STEPS:
             setattr(self.run, step, self._timed(step, getattr(self.run, step)))
+        for step in MASTER_STEPS:
+            setattr(self.master, step, self._timed(step, getattr(self.master, step)))
 
     def _timed(self, step: str, does: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*given: Any, **named: Any) -> None:
@@ -112,7 +122,10 @@ class Master:
             self._put_forward(begun + second)
             for name in self.workers[second::PERIOD]:
                 self._receive(name, reports[hash(name) % len(reports)])
-            self.run._tick()  # noqa: SLF001  # as every second, without waiting for it
+            self._heartbeats()
+            # as every second, without waiting for it
+            self.run._tick()  # noqa: SLF001
+            self.master._look()  # noqa: SLF001
 
     def _put_forward(self, moment: float) -> None:
         self.run._clock = monotonic() - moment  # noqa: SLF001  # see above
@@ -121,15 +134,25 @@ class Master:
         if moment % LEVEL == SETTLE:
             self.run.settle_level()
 
+    def _heartbeats(self) -> None:
+        begun = process_time()
+        for name in self.workers:
+            beat = Message.unserialize(Message("heartbeat", HEARTBEAT, name).serialize())
+            self.runner.handle_message(name, beat)
+        self.spent["heartbeats"] += process_time() - begun
+
     def _receive(self, name: str, report: bytes) -> None:
         begun = process_time()
         message = Message.unserialize(report)
         unpacked = process_time()
-        merged = self.spent["merge"]
-        message.node_id = message.data["llm"]["worker"] = name
+        ours = self.spent["merge"] + self.spent["_answer"]
+        self.numbers[name] += 1
+        message.data["llm"]["run"] = self.run.id
+        message.data["llm"]["pieces"][0] |= {"worker": name, "run": self.run.id, "number": self.numbers[name]}
+        message.node_id = name
         self.runner.handle_message(name, message)
         self.spent["unpack"] += unpacked - begun
-        self.spent["Locust's own"] += process_time() - unpacked - (self.spent["merge"] - merged)
+        self.spent["Locust's own"] += process_time() - unpacked - (self.spent["merge"] + self.spent["_answer"] - ours)
 
 
 class Player:
@@ -156,7 +179,9 @@ class Player:
                 self._count(record, sent)
         data: dict[str, Any] = {"user_classes_count": {"Chat": STREAMS}, "user_count": STREAMS}
         self.environment.events.report_to_master.fire(client_id="worker", data=data)
-        return Message("stats", {**data, "llm": self.collector.take()}, "worker").serialize()
+        piece = {"number": 0, "run": "", **self.collector.take()}
+        data["llm"] = {"version": VERSION, "run": "", "running": True, "pieces": [piece]}
+        return Message("stats", data, "worker").serialize()
 
     def _ended(self, until: float) -> Iterator[tuple[float, Record]]:
         for user in range(STREAMS):

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -43,14 +44,18 @@ class Locust:
     args: list[str]
     locustfile: str = RAMP
     environment: dict[str, str] = field(default_factory=dict)
+    host: list[str] = field(default_factory=list)
+    """The command that takes a process to its host, where that is not this one (tests.hosts)."""
     process: subprocess.Popen[str] = field(init=False)
     output: str = ""
 
     def __post_init__(self) -> None:
-        (self.folder / "locustfile.py").write_text(self.locustfile)
-        self._log = (self.folder / f"log{len(list(self.folder.glob('log*')))}").open("w+")
+        number = len(list(self.folder.glob("log*")))
+        locustfile = self.folder / f"locustfile{number}.py"
+        locustfile.write_text(self.locustfile)
+        self._log = (self.folder / f"log{number}").open("w+")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "locust", "-f", "locustfile.py", *self.args],
+            [*self.host, sys.executable, "-m", "locust", "-f", locustfile.name, *self.args],
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -89,6 +94,39 @@ def run(folder: Path, host: str, *args: str, **more: Any) -> Locust:
     with Locust(folder, ["--headless", "--only-summary", "--host", host, "--csv", "run", *args], **more) as locust:
         locust.ends()
         return locust
+
+
+@dataclass
+class Distributed:
+    """A headless master and its workers."""
+
+    master: Locust
+    workers: list[Locust]
+    port: str
+    """Where workers join."""
+    stack: ExitStack
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stack.close()
+
+    def join(self, folder: Path, locustfile: str = RAMP, **more: Any) -> Locust:
+        """One more worker."""
+        worker = Locust(folder, ["--worker", "--master-port", self.port], locustfile, **more)
+        self.workers.append(self.stack.enter_context(worker))
+        return worker
+
+
+def distributed(folder: Path, host: str, *args: str, workers: int = 2, locustfile: str = RAMP) -> Distributed:
+    stack, port = ExitStack(), str(free_port())
+    bind = ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--expect-workers", str(workers)]
+    options = ["--headless", "--only-summary", "--host", host, "--csv", "run", *args]
+    run = Distributed(stack.enter_context(Locust(folder, [*bind, *options], locustfile)), [], port, stack)
+    for _ in range(workers):
+        run.join(folder, locustfile)
+    return run
 
 
 def rows(folder: Path, name: str, prefix: str = "run") -> list[dict[str, str]]:

@@ -117,6 +117,8 @@ known how many."""
     """Every prompt begins with the same system prompt, as the users' own would."""
     gone: Mapping[int, Sequence[str]] = field(default_factory=dict)
     """Load processes that fell silent inside a level."""
+    stood_still: Mapping[int, float] = field(default_factory=dict)
+    """Levels in which a load process did nothing for a while and went on then, with how many seconds that was."""
     silent: int = 0
     """Load processes that never told anything."""
     tokens_a_chunk: Mapping[int, float] = field(default_factory=dict)
@@ -151,9 +153,10 @@ def checks(
         _sampled(facts),
         None if facts.bare else _reached(levels),
         _held(levels),
-        _lost(facts),
+        _lost(levels, facts),
         *_steady(levels, facts),
         _workers(levels, facts),
+        _frozen(levels, facts),
         _prefix_cache(levels, facts),
         _usage(levels, facts),
         _clock(facts),
@@ -532,14 +535,14 @@ def _were(levels: Sequence[LevelFigures]) -> str:
     return "was" if len(levels) == 1 and levels[0].load == 1 and levels[0].unit == USERS else "were"
 
 
-def _lost(facts: Facts) -> Check | None:
+def _lost(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     if facts.sent is None or facts.ended is None:
         return None
     lost = facts.sent - facts.ended
     if lost <= 0:
         return Check("lost requests", True, 0, 0, f"All {facts.sent} requests that were sent are accounted for.")
     says = f"{lost} of {facts.sent} requests were sent and never accounted for (a lost worker, or a killed run)."
-    return Check("lost requests", False, lost, 0, says)
+    return Check("lost requests", False, lost, 0, says, _marks(each for each in levels if each.level in facts.gone))
 
 
 def _steady(levels: Sequence[LevelFigures], facts: Facts) -> list[Check | None]:
@@ -617,6 +620,18 @@ def _workers(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
         says = f"{facts.silent} of the load processes never told anything: their requests are missing."
         return Check("lost workers", False, facts.silent, 0, says)
     return None
+
+
+def _frozen(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
+    where = [each for each in levels if each.level in facts.stood_still]
+    if not where:
+        return None
+    longest = max(facts.stood_still.values())
+    says = (
+        f"A load process stood still for up to {words.digits(longest)} s inside {_loads(where)} (frozen, or without a "
+        f"core): its users sent nothing meanwhile."
+    )
+    return Check("frozen workers", False, longest, None, says, _marks(where))
 
 
 def _prefix_cache(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:

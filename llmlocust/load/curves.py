@@ -39,6 +39,8 @@ class Staircase:
     """How long to wait for a load that does not come before going on with what is there."""
     grace: float = 0.0
     """How long to stay at zero load at the end, so that the last reports arrive."""
+    drain: float = math.inf
+    """How long to wait at most for the load to be gone."""
     level: int = -1
     phase: str = field(default=RAMP, init=False)
     since: float = field(default=math.nan, init=False)
@@ -92,7 +94,7 @@ class Staircase:
         return self._reached or now >= self.since + self.patience
 
     def _drain(self, now: float, there: float) -> None:
-        if there > 0:
+        if there > 0 and now < self.since + self.drain:
             self._empty_since = math.inf
             return
         self._empty_since = min(self._empty_since, now)

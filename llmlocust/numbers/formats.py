@@ -26,7 +26,8 @@ PREFIX_llm_run.json says what was run:
     processes                            how many generated the load
     counts                               {"sent", "ended", "preflight"}: requests of the whole run, levels or not
     rows                                 {"seen", "kept"}: kept < seen where rows of the requests file are sampled
-    checks                               [{"name", "ok", "value", "limit", "says"}]: what only the running process knew
+    checks                               [{"name", "ok", "value", "limit", "says", "levels" (that it spoils; without any,
+                                         the whole run)}]: what only the running process knew
 
 Format history
   1  the first; histograms have 128 buckets a power of two, of seconds (numbers.histogram)

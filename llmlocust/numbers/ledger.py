@@ -98,6 +98,17 @@ class Ledger:
         if self.levels and self.levels[-1].ended is None:
             self.levels[-1].ended = moment
 
+    def follow(
+        self, moment: float, *, index: int, load: float, unit: str, settled: bool, reached: bool, ended: bool
+    ) -> None:
+        """How the newest level of the run stands elsewhere. What was missed of it is made up for now."""
+        while len(self.levels) <= index:  # those in between began and ended unheard
+            self.begin_level(moment, load, unit)
+        if settled and self.levels[-1].settled is None:
+            self.settle_level(moment, reached=reached)
+        if ended:
+            self.end_level(moment)
+
     def level_at(self, moment: float) -> Level | None:
         for level in reversed(self.levels):
             if level.began <= moment:

@@ -1,6 +1,7 @@
 """The counting in each process that runs users: records go into its ledger, and what is new goes to the run.
 
-A worker sends it along with Locust's own reports; a process that is master and worker in one hands it over itself.
+A worker sends it along with Locust's own reports (plugin.worker); a process that is master and worker in one hands it
+over itself.
 """
 
 from __future__ import annotations
@@ -8,20 +9,16 @@ from __future__ import annotations
 import gc
 import os
 import socket
-from collections.abc import Callable
 from time import perf_counter, perf_counter_ns, process_time
 from typing import Any
 
 import gevent
+from gevent.event import Event
 from locust.env import Environment
-from locust.runners import WorkerRunner
 
 from llmlocust.numbers.ledger import ROWS_A_SECOND, Ledger, Sums
 from llmlocust.plugin.turns import Turns
 from llmlocust.stream.record import Record
-
-MESSAGE_VERSION = 2
-"""Of what travels between master and workers."""
 
 _USERS_END_WITHIN = 10.0
 _LAG_INTERVAL = 0.01
@@ -40,6 +37,9 @@ class Collector:
         self.turns = Turns()
         self.refused = ""
         """Why the run must not send anything; empty when it may."""
+        self.is_told = Event()
+        """Not set where a worker has not heard of the run that its requests are of."""
+        self.is_told.set()
         self._loop_lag = 0.0
         _keep_the_loop_free()
         self._cpu = (process_time(), perf_counter())
@@ -97,10 +97,16 @@ class Collector:
     def level_ended(self) -> None:
         self.ledger.end_level(self.moment())
 
+    def follow(self, told: dict[str, Any]) -> None:
+        """How things stand on the master (Run.state), told as often as anybody likes."""
+        self.ledger.limit_rows(told["rows_a_second"])
+        if told["level"] is not None:
+            self.ledger.follow(self.moment(), **told["level"])
+
     # ── what is new ──
 
     def take(self) -> dict[str, Any]:
-        return {"version": MESSAGE_VERSION, **self.ledger.take()}
+        return self.ledger.take()
 
     # ── the state of this process ──
 
@@ -140,49 +146,3 @@ def _keep_the_loop_free() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
-
-
-def connect_worker(environment: Environment, collector: Collector) -> None:
-    """Wire a worker's collector to the master's messages and to Locust's reports."""
-    runner = environment.runner
-    assert isinstance(runner, WorkerRunner)
-    asked_stop_timeout = 0.0
-
-    def start(told: dict[str, Any]) -> None:
-        nonlocal asked_stop_timeout
-        asked_stop_timeout = told["stop_timeout"]
-        collector.start(told["elapsed"], told["rows_a_second"])
-
-    handlers: dict[str, Callable[[dict[str, Any]], None]] = {
-        "run": start,
-        "began": lambda told: collector.level_began(told["load"], told["unit"]),
-        "settled": lambda told: collector.level_settled(reached=told["reached"]),
-        "ended": lambda told: collector.level_ended(),
-        "rows": lambda told: collector.ledger.limit_rows(told["a_second"]),
-        "refused": lambda told: setattr(collector, "refused", told["why"]),
-        "stop early": lambda told: setattr(environment, "stop_timeout", told["stop_timeout"]),
-    }
-
-    def on_message(environment: Environment, msg: Any) -> None:
-        handlers[msg.data["what"]](msg.data)
-
-    def on_report(client_id: str, data: dict[str, Any]) -> None:
-        data["llm"] = collector.take()
-
-    def on_stop(environment: Environment) -> None:
-        # ahead of Locust's own last report, which may come too late
-        collector.wait_for_users()
-        runner.send_message("llm_last", collector.take())
-        # Locust's worker sleeps for this long before it can be told to quit
-        environment.stop_timeout = 0.0
-
-    def on_quitting(environment: Environment, **kwargs: Any) -> None:
-        """A worker is stopped by itself: its requests in flight get their records before it says good-bye."""
-        environment.stop_timeout = asked_stop_timeout
-        runner.stop()
-
-    runner.register_message("llm", on_message)
-    # added now, it is called before the runner's own listener
-    environment.events.quitting.add_listener(on_quitting)
-    environment.events.report_to_master.add_listener(on_report)
-    environment.events.test_stop.add_listener(on_stop)

@@ -7,9 +7,11 @@ disk or a killed process leaves the last whole version.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,9 @@ from typing import Any
 from llmlocust.numbers import formats
 from llmlocust.numbers.ledger import Ledger, rounded
 from llmlocust.numbers.levels import LEVEL_COLUMNS, LevelFigures
+
+_MOST_WAITING = 64 * 2**20
+"""Bytes of rows that a full disk may keep waiting; of more, rows are lost."""
 
 AT_ONCE = 200
 """So many rows are written in well under a millisecond."""
@@ -77,20 +82,32 @@ class RunFiles:
 
 
 class _Growing:
-    """A CSV that is appended to."""
+    """A CSV that is appended to. What a full disk does not take waits for the next time, so no row is torn or lost that
+    there is room for later.
+    """
 
     def __init__(self, path: Path, columns: list[str]) -> None:
-        self._file = path.open("w", newline="", encoding="utf-8")
-        self._writer = csv.writer(self._file)
-        self._writer.writerow(columns)
-        self._file.flush()
+        self._file = path.open("wb", buffering=0)
+        self._waiting = bytearray()
+        with suppress(OSError):  # it waits, and the first row says so
+            self.append([columns])
 
     def append(self, rows: Iterable[list[Any]]) -> None:
-        self._writer.writerows(rows)
-        self._file.flush()
+        if len(self._waiting) < _MOST_WAITING:
+            text = io.StringIO(newline="")
+            csv.writer(text).writerows(rows)
+            self._waiting += text.getvalue().encode()
+        self._write()
+
+    def _write(self) -> None:
+        while self._waiting:
+            del self._waiting[: self._file.write(self._waiting) or 0]
 
     def close(self) -> None:
-        self._file.close()
+        try:
+            self._write()
+        finally:
+            self._file.close()
 
 
 def _histogram_rows(ledger: Ledger) -> Iterator[list[Any]]:

@@ -14,13 +14,15 @@ from typing import Any
 import gevent
 from locust import events
 from locust.env import Environment
-from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
+from locust.runners import MasterRunner, WorkerRunner
 
 from llmlocust.plugin import console, options, preflight
-from llmlocust.plugin.collector import Collector, connect_worker
+from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.gating import Gating
 from llmlocust.plugin.locust_csv import CompleteCSVFileWriter
+from llmlocust.plugin.master import Master
 from llmlocust.plugin.run import Run
+from llmlocust.plugin.worker import Worker
 
 USAGE_ERROR = 2
 
@@ -34,6 +36,7 @@ class Plugin:
         self.is_master = isinstance(environment.runner, MasterRunner)
         self.collector = None if self.is_master else Collector(environment)
         self.gating = Gating(environment)
+        self.master: Master | None = None
         self.run: Run | None = None
         self.runs = 0
         self.preflight: dict[str, Any] | None = None
@@ -52,6 +55,8 @@ class Plugin:
             prefix = f"{prefix}_run{self.runs}"
         if self.collector:
             self.collector.start()
+        if self.master:
+            self.master.run_begins()
         self.run = Run(self.environment, self.collector, self.gating.prefix(prefix), self.preflight)
         self.run.watch = self.gating.watch
         self.preflight = None  # the next run may be of another host
@@ -109,10 +114,10 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
     plugin = environment.llmlocust = Plugin(environment)
     if plugin.is_worker:
         assert plugin.collector is not None
-        connect_worker(environment, plugin.collector)
+        Worker(environment, plugin.collector)
         return
     if plugin.is_master:
-        _receive(environment)
+        plugin.master = Master(environment, lambda: plugin.run)
     told = environment.parsed_options
     if environment.shape_class is None and options.option(environment, "search"):
         _search_without_a_ramp(environment)
@@ -154,46 +159,10 @@ def _take_host_from_users(environment: Environment) -> None:
         environment.host = next((user.host for user in environment.user_classes if user.host), None)
 
 
-def _receive(environment: Environment) -> None:
-    runner = environment.runner
-    assert isinstance(runner, MasterRunner)
-
-    def merge(packed: dict[str, Any] | None) -> None:
-        run = plugin_of(environment).run
-        if run and packed:
-            run.merge(packed)
-
-    runner.register_message("llm_last", lambda environment, msg: merge(msg.data))
-    environment.events.worker_report.add_listener(lambda client_id, data: merge(data.get("llm")))
-
-    def on_connect(client_id: str) -> None:
-        run = plugin_of(environment).run
-        if run and runner.state in (STATE_RUNNING, STATE_SPAWNING):
-            run.announce(client_id)
-
-    environment.events.worker_connect.add_listener(on_connect)
-    _stop_before_quit(runner)
-
-
-def _stop_before_quit(runner: MasterRunner) -> None:
-    """Locust's master quits half a second after telling its workers to, and what they say later is lost. Where users
-    still run, it is made to stop them first, which waits for them and for their last words.
-    """
-    quit_at_once = runner.quit
-
-    def quit_after_stop() -> None:
-        if runner.user_count:
-            runner.stop()
-            with gevent.Timeout(10.0, False):
-                while runner.worker_count < runner.worker_index_max and any(runner.clients.values()):
-                    gevent.sleep(0.1)
-        quit_at_once()
-
-    runner.quit = quit_after_stop  # type: ignore[method-assign]
-
-
 @events.test_start.add_listener
 def _on_test_start(environment: Environment, **kwargs: Any) -> None:
+    if not hasattr(environment, "llmlocust"):  # a worker that joins late is started before Locust has fired init
+        return
     plugin = plugin_of(environment)
     if plugin.is_worker:
         return

@@ -124,6 +124,12 @@ def api_key() -> str:
     return (os.environ.get("LLMLOCUST_API_KEY") or os.environ.get("OPENAI_API_KEY") or "").strip()
 
 
+def without_key(text: str) -> str:
+    """A server's words, should it have said the key that it was sent."""
+    key = api_key()
+    return text.replace(key, "[key]") if key else text
+
+
 def check(environment: Environment) -> None:
     """Whether every option can be meant; ValueError in one line where not."""
     think_time(option(environment, "wait"))

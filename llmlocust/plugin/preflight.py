@@ -10,7 +10,7 @@ from locust.env import Environment
 
 from llmlocust.plugin import console
 from llmlocust.plugin.connection import Timeouts
-from llmlocust.plugin.options import api_key, extra_fields, option
+from llmlocust.plugin.options import api_key, extra_fields, option, without_key
 from llmlocust.plugin.transport import Client, Endpoint
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import Dialect
@@ -128,7 +128,9 @@ class _Attempt:
         self.requests += 1
         timeline = Timeline()
         self.client.post(timeline, self.dialect.path, self.dialect.body(ask), headers())
-        return read(timeline, self.dialect, name="preflight")
+        record = read(timeline, self.dialect, name="preflight")
+        record.error = without_key(record.error)
+        return record
 
     def models(self) -> tuple[list[str], str]:
         """What the server lists, and where that fails, why: real servers chat well without it."""
@@ -139,7 +141,8 @@ class _Attempt:
         try:
             models = msgspec.json.decode(bytes(timeline.body), type=_Models)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return [], timeline.detail or f"HTTP {timeline.status}: {server_words(bytes(timeline.body))}"
+            said = timeline.detail or f"HTTP {timeline.status}: {server_words(bytes(timeline.body))}"
+            return [], without_key(said)
         return [model.id for model in models.data], ""
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import atexit
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any
+from uuid import uuid4
 
 import gevent
 from locust.env import Environment
@@ -21,10 +22,11 @@ from llmlocust.numbers import formats
 from llmlocust.numbers.ledger import Ledger, rows_for_each
 from llmlocust.numbers.levels import USERS, Level, LevelFigures
 from llmlocust.plugin import console
-from llmlocust.plugin.collector import MESSAGE_VERSION, Collector
+from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.files import AT_ONCE, RunFiles
 from llmlocust.plugin.options import OPTIONS, option, think_time
 from llmlocust.plugin.transport import without_password
+from llmlocust.plugin.versions import VERSION
 
 _TICK = 1.0
 _LEAST_REWRITE = 5.0
@@ -40,6 +42,8 @@ class Run:
         """`collector` is that of this process, where it runs users itself; a master has none."""
         self.environment = environment
         self.collector = collector
+        self.id = uuid4().hex
+        """What a worker's figures are of."""
         self.ledger = Ledger()
         self.plan: dict[str, Any] | None = None
         """What a ramp of ours set out to do; without one, levels are taken from the user count."""
@@ -53,6 +57,8 @@ class Run:
         """The gate that ended the run early, in words."""
         self.watch: Callable[[Run], None] = lambda run: None
         """Called at every tick with all that is known by then."""
+        self._lost: dict[str, dict[str, Any]] = {}
+        """Checks that workers failed which are away."""
         self._clock = time.monotonic()
         self._next_write = 0.0
         self._stop_timeout: float | None = None
@@ -77,13 +83,13 @@ class Run:
         self.ledger.begin_level(self.moment(), load, unit)
         if self.collector:
             self.collector.level_began(load, unit)
-        self._tell("began", load=load, unit=unit)
+        self.tell_state()
 
     def settle_level(self, *, reached: bool = True) -> None:
         self.ledger.settle_level(self.moment(), reached=reached)
         if self.collector:
             self.collector.level_settled(reached=reached)
-        self._tell("settled", reached=reached)
+        self.tell_state()
 
     def end_level(self) -> None:
         if not self.level or self.level.ended is not None:
@@ -91,7 +97,7 @@ class Run:
         self.ledger.end_level(self.moment())
         if self.collector:
             self.collector.level_ended()
-        self._tell("ended")
+        self.tell_state()
 
     @property
     def found_its_answer(self) -> bool:
@@ -109,20 +115,26 @@ class Run:
         if isinstance(runner, MasterRunner):
             runner.send_message("llm", {"what": what, **data}, client_id=client_id)
 
+    def state(self) -> dict[str, Any]:
+        """How things stand, for workers (Collector.follow)."""
+        level = self.level
+        told = level and {
+            "index": level.index,
+            "load": level.load,
+            "unit": level.unit,
+            "settled": level.settled is not None,
+            "reached": level.reached,
+            "ended": level.ended is not None,
+        }
+        return {"level": told, "rows_a_second": self._rows_a_second}
+
+    def tell_state(self, client_id: str | None = None) -> None:
+        self._tell("state", client_id, **self.state())
+
     def announce(self, client_id: str | None = None) -> None:
         """Tell workers, or one that came late, that the run is on and where it stands."""
-        self._tell(
-            "run",
-            client_id,
-            elapsed=self.moment(),
-            stop_timeout=self._users_stop_timeout(),
-            rows_a_second=self._rows_a_second,
-        )
-        if client_id:
-            for level in self.ledger.levels:
-                self._tell("began", client_id, load=level.load, unit=level.unit)
-            if self.level and self.level.settled is not None:
-                self._tell("settled", client_id, reached=self.level.reached)
+        asked = {"version": VERSION, "run": self.id, "stop_timeout": self._users_stop_timeout()}
+        self._tell("run", client_id, elapsed=self.moment(), **asked, **self.state())
 
     def _share_rows(self) -> None:
         """Workers that come or go change what each of them may keep."""
@@ -130,7 +142,7 @@ class Run:
         share = rows_for_each(runner.worker_count) if isinstance(runner, MasterRunner) else self._rows_a_second
         if share != self._rows_a_second:
             self._rows_a_second = share
-            self._tell("rows", a_second=share)
+            self.tell_state()
 
     def let_requests_end(self, seconds: float) -> None:
         """At the end of a ramp users may finish their requests, so that the last level does not lose its slow ones."""
@@ -163,10 +175,20 @@ class Run:
     # ── what comes in ──
 
     def merge(self, packed: dict[str, Any]) -> None:
-        if packed.get("version") != MESSAGE_VERSION:
-            self.problem("a worker runs another version of llmlocust; its figures are not counted")
-            return
         self.ledger.merge(packed)
+
+    def worker_lost(self, client_id: str, words: str, since: float) -> None:
+        """A worker has said nothing since that moment; it may come back."""
+        spoiled = [level.index for level in self.ledger.levels if level.ended is None or level.ended > since]
+        self._lost[client_id] = _failed(words, spoiled)
+        console.say(words)
+
+    def worker_found(self, client_id: str, words: str) -> None:
+        del self._lost[client_id]
+        console.say(words)
+
+    def is_lost(self, client_id: str) -> bool:
+        return client_id in self._lost
 
     def problem(self, words: str) -> None:
         if words not in self.problems:
@@ -294,10 +316,12 @@ class Run:
             },
             "preflight": self.preflight,
             "rows": {"seen": self.ledger.rows_seen, "kept": self.ledger.rows_kept},
-            "checks": [
-                {"name": "run", "ok": False, "value": None, "limit": None, "says": words} for words in self.problems
-            ],
+            "checks": [*map(_failed, self.problems), *self._lost.values()],
         }
+
+
+def _failed(words: str, levels: Sequence[int] = ()) -> dict[str, Any]:
+    return {"name": "run", "ok": False, "value": None, "limit": None, "says": words, "levels": list(levels)}
 
 
 def _go_on() -> None:

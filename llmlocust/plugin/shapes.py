@@ -18,6 +18,7 @@ from llmlocust.plugin.run import Run
 from llmlocust.plugin.searching import Searching
 
 _FASTEST_SPAWN = 100.0
+_LONGER_THAN_DRAIN = 30.0
 
 
 class SteppedRamp(LoadTestShape):
@@ -50,6 +51,8 @@ class SteppedRamp(LoadTestShape):
             hold=float(self._setting("hold")),
             # a level's last requests are counted where they end, and a worker's last report must have come
             grace=self._reports_take() + 1.0,
+            # a worker may have missed that it is over; it is stopped then
+            drain=float(self._setting("drain")) + _LONGER_THAN_DRAIN,
         )
         if self._searching:
             self._searching.take_over(stairs, run)
@@ -70,13 +73,13 @@ class SteppedRamp(LoadTestShape):
             except ValueError as problem:  # from the web form
                 plugin_of(self.runner.environment).refuse(str(problem))
                 return None
-            return int(first), _rate(first)
+            return int(first), _rate(first, self.runner.worker_count)
         self._advance()
         if self._stairs.phase == DONE:
             assert self._run is not None
             self._run.through = True
             return None
-        return int(self._stairs.target), _rate(self._stairs.step)
+        return int(self._stairs.target), _rate(self._stairs.step, self.runner.worker_count)
 
     def _advance(self) -> None:
         assert self._stairs is not None
@@ -141,6 +144,8 @@ class Search(SteppedRamp):
         return True
 
 
-def _rate(step: float) -> float:
-    """Spawn a level's new users within a second or two: Locust's master is deaf while it spawns, and warns above 100."""
-    return min(max(step, 1.0), _FASTEST_SPAWN)
+def _rate(step: float, processes: int) -> float:
+    """Spawn a level's new users within a second or two: Locust's master is deaf while it spawns, and warns above 100
+    for each worker.
+    """
+    return min(max(step, 1.0), _FASTEST_SPAWN * max(processes, 1))

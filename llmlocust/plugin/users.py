@@ -20,7 +20,7 @@ from llmlocust.numbers.formats import ABORTED
 from llmlocust.numbers.ledger import Sums
 from llmlocust.plugin.connection import Listener, Timeouts
 from llmlocust.plugin.listeners import plugin_of
-from llmlocust.plugin.options import extra_fields, option, think_time
+from llmlocust.plugin.options import extra_fields, option, think_time, without_key
 from llmlocust.plugin.preflight import headers
 from llmlocust.plugin.transport import Client, Endpoint
 from llmlocust.stream.ask import Ask
@@ -31,6 +31,9 @@ from llmlocust.stream.record import STALL, Record
 from llmlocust.stream.timeline import Timeline
 
 _LONGEST_PAUSE = 30.0
+
+_TOLD_WITHIN = 30.0
+"""Seconds: a master without llmlocust tells nothing."""
 
 
 class LLMFailure(Exception):
@@ -123,6 +126,7 @@ class LLMUser(FastHttpUser):
         )
 
     def _ask(self, dialect: Dialect, ask: Ask, name: str) -> Record:
+        self._collector.is_told.wait(_TOLD_WITHIN)
         if self._collector.refused:
             raise StopUser(self._collector.refused)
         timeline = Timeline(asked_ns=perf_counter_ns())
@@ -146,6 +150,7 @@ class LLMUser(FastHttpUser):
             sums = sums or Sums(reading.finish(timeline))
             record = sums.record
             record.id = request_id
+            record.error = without_key(record.error)
             self._collector.request_ended(sums)
             if record.outcome != ABORTED:  # ours to count; Locust would call it the server's failure
                 self._fire(record, dialect, timeline)

@@ -27,7 +27,7 @@ from llmlocust.report.journeys import STEPS, Scenes, journeys
 from llmlocust.report.rendering import render
 from llmlocust.report.translation import translated
 from llmlocust.report.what_was_run import FOREIGN, count, facts, listed, mapping, messages, number, options, planned
-from llmlocust.report.within import cache_hits, courses, gone, tokens_a_chunk, with_telemetry
+from llmlocust.report.within import cache_hits, courses, gone, stood_still, tokens_a_chunk, with_telemetry
 
 _METRICS = ("ttft", "answer", "e2e", "gap", "tpot")
 _STATISTICS = ("mean", "p50", "p90", "p95", "p99", "p99_9", "max")
@@ -143,6 +143,7 @@ def _facts(run: RunFrames, verdict: Verdict) -> Facts:
         prompts=_repeated(mapping(info.get("options"))),
         shared=bool(mapping(info.get("options")).get("llm_system")),
         gone=gone(run.levels, run.workers),
+        stood_still=stood_still(run.levels, run.workers),
         silent=_silent(run),
         tokens_a_chunk=tokens_a_chunk(run.successes()),
         length_noise=run.length_noise(),
@@ -212,7 +213,8 @@ def _own_check(told: Any) -> Check | None:
     if not isinstance(told, dict) or "name" not in told:
         return None
     value, limit = (each if isinstance(each, int | float) else None for each in (told.get("value"), told.get("limit")))
-    return Check(str(told["name"]), bool(told.get("ok", True)), value, limit, str(told.get("says") or ""))
+    levels = tuple(each for each in listed(told.get("levels")) if isinstance(each, int))
+    return Check(str(told["name"]), bool(told.get("ok", True)), value, limit, str(told.get("says") or ""), levels)
 
 
 # -- in words

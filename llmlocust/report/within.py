@@ -109,6 +109,23 @@ def gone(levels: Sequence[LevelFigures], workers: pd.DataFrame | None) -> dict[i
     return found
 
 
+def stood_still(levels: Sequence[LevelFigures], workers: pd.DataFrame | None) -> dict[int, float]:
+    """Levels in which a load process stood still and went on later (frozen, or without a core), and for how many
+    seconds at most.
+    """
+    found: dict[int, float] = {}
+    for _, seen in () if workers is None else workers.dropna(subset=["time"]).groupby("worker")["time"]:
+        times = seen.sort_values()
+        pauses = times.diff()
+        # of many processes, each is told of in every so manieth second
+        for time, pause in zip(times, pauses, strict=True):
+            if pause > max(_SILENT, 2.5 * float(pauses.median())):
+                for each in levels:
+                    if each.began < time and not each.ended < time - pause:
+                        found[each.level] = max(found.get(each.level, 0.0), float(pause))
+    return found
+
+
 def cache_hits(levels: Sequence[LevelFigures], telemetry: pd.DataFrame | None) -> dict[int, float]:
     """Share of the prompt tokens that the server's prefix cache had, by level, where its counters tell."""
     if telemetry is None:

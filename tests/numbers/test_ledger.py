@@ -430,3 +430,23 @@ def test_after_a_burst_all_rows_are_kept_again():
     calm = [1 + number / 100 for number in range(400)]
     ledger = sampled(8, burst + calm)
     assert sum(row[SENT] >= 3.0 for row in ledger.rows) == 200
+
+
+HOLDS = {"index": 0, "load": 5, "unit": "users", "settled": True, "reached": True, "ended": False}
+
+
+def test_what_a_worker_missed_of_the_levels_is_made_up_for_when_it_hears_again():
+    ledger = Ledger()
+    ledger.follow(1.0, **HOLDS | {"settled": False})
+    ledger.follow(2.0, **HOLDS)
+    ledger.follow(3.0, **HOLDS)
+    # the end of that level, and a whole one, pass unheard
+    ledger.follow(9.0, **HOLDS | {"index": 2, "load": 20})
+    ledger.follow(12.0, **HOLDS | {"index": 2, "load": 20, "ended": True})
+    ledger.follow(13.0, **HOLDS | {"index": 2, "load": 20, "ended": True})
+
+    spans = [(level.index, level.began, level.settled, level.ended) for level in ledger.levels]
+    assert spans == [(0, 1.0, 2.0, 9.0), (1, 9.0, None, 9.0), (2, 9.0, 9.0, 12.0)]
+    assert ledger.level_at(8.0).index == 0
+    assert ledger.level_at(10.0).index == 2
+    assert ledger.level_at(12.5) is None

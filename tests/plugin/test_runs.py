@@ -2,14 +2,12 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from llmlocust.numbers.formats import HISTOGRAM_COLUMNS, REQUEST_COLUMNS, TIMELINE_COLUMNS
 from llmlocust.numbers.levels import LEVEL_COLUMNS
-from tests.locusts import ENDLESS_ANSWERS, LONG, QUICK, RAMP, Locust, aggregated, free_port, outcomes, rows, run, told
+from tests.locusts import ENDLESS_ANSWERS, LONG, QUICK, RAMP, Locust, aggregated, distributed, outcomes, rows, run, told
 from tests.simulators import RunningSimulator, running_simulator, wait_for
 
 PREFLIGHT = 1
@@ -24,26 +22,6 @@ def simulator() -> Iterator[RunningSimulator]:
 def served(simulator: RunningSimulator) -> int:
     """Requests that the server saw, but for the one before the load."""
     return sum(simulator.summary()["received"].values()) - PREFLIGHT
-
-
-def distributed(folder: Path, host: str, *args: str, workers: int = 2, locustfile: str = RAMP) -> ExitStack:
-    """A headless master and its workers: `stack.master` and `stack.workers`."""
-    stack = ExitStack()
-    port = str(free_port())
-    worker = ["--worker", "--master-port", port]
-    stack.workers = [stack.enter_context(Locust(folder, worker, locustfile)) for _ in range(workers)]
-    master = [
-        "--master",
-        "--master-bind-host",
-        "127.0.0.1",
-        "--master-bind-port",
-        port,
-        "--expect-workers",
-        str(workers),
-    ]
-    options = ["--headless", "--only-summary", "--host", host, "--csv", "run", *args]
-    stack.master = stack.enter_context(Locust(folder, [*master, *options], locustfile))
-    return stack
 
 
 def test_a_ramp_leaves_every_file_with_its_columns(simulator, tmp_path):

@@ -156,6 +156,31 @@ def test_a_run_that_lost_a_worker_says_what_still_stands(tmp_path):
     assert "The SLO limit rests on doubted levels; the knee, capacity and collapse stand." in line
 
 
+def test_a_worker_that_stood_still_and_went_on_marks_the_level_it_was_in(tmp_path):
+    last = 48 * 5
+    frozen = [each for each in seconds("b", last) if not 100 < each["time"] < 110]
+    report = with_files(tmp_path, workers=seconds("a", last) + frozen)
+
+    check = failed(report)["frozen workers"]
+    assert check.value == 10
+    assert check.levels == (2,)
+    assert "stood still for up to 10 s" in check.says
+    assert "停顿" in report.html_in("zh")[0]
+
+
+def test_a_check_of_the_run_itself_spoils_the_levels_it_names(tmp_path):
+    says = (
+        "Worker a:1 was lost 12 s into the run: 3 requests that it had in flight, and about 40 or fewer that it sent "
+        "after its last report, are in no figure."
+    )
+    check = {"name": "run", "ok": False, "value": None, "limit": None, "says": says, "levels": [0]}
+    report = with_files(tmp_path, told={"checks": [check]})
+
+    assert failed(report)["run"].levels == (0,)
+    assert json.loads(report.json())["trust"]["stands"]["knee"]
+    assert says not in report.html_in("zh")[1]
+
+
 def test_a_process_that_never_told_anything(tmp_path):
     report = with_files(tmp_path, workers=seconds("a", 48 * 5))
     assert "1 of the load processes never told anything" in failed(report)["lost workers"].says

@@ -1,0 +1,127 @@
+"""An hour at a steady load: does any process of a run grow, in memory or in open files?
+
+    python bench/soak.py [--minutes 60] [--users 50] [--workers 2]
+
+A simulator, a master with all its files, and workers, as real processes. Each minute the memory (USS, what is a
+process's own) and the open files of each are noted. At the end: how fast memory grew after the first ten minutes, as a
+line through its values, whether the run's requests are those that the simulator received, and what the file of
+requests came to. The load is light on purpose (a request a second and user): time is what is measured.
+"""
+
+import argparse
+import csv
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from llmlocust.numbers.ledger import rows_for_each
+
+MINUTE = 60.0
+WARM = 10
+"""Minutes after which memory is looked at."""
+SERVER = ["--port", "0", "--step-ms", "40", "--step-ms-per-seq", "0", "--truth-tokens", "10000"]
+TOKENS = 25
+LOCUSTFILE = "from llmlocust import ChatUser\n\n\nclass Chat(ChatUser):\n    pass\n"
+
+
+def main() -> None:
+    options = parse()
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        server, host = simulator(stack)
+        nodes = run(stack, folder, host, options)
+        samples = watch(nodes)
+        told = json.loads((folder / "run_llm_run.json").read_text())
+        received = sum(json.load(urllib.request.urlopen(f"{host}/truth?summary=1"))["received"].values())
+        server.terminate()
+        report(samples, nodes)
+        of_requests(folder, told, received, options.workers)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--users", type=int, default=50)
+    parser.add_argument("--workers", type=int, default=2)
+    return parser.parse_args()
+
+
+def simulator(stack: ExitStack) -> tuple[subprocess.Popen, str]:
+    command = [sys.executable, "-m", "llmlocust.simulator", *SERVER]
+    child = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+    return child, f"http://127.0.0.1:{child.stdout.readline().rpartition(':')[2].strip()}"
+
+
+def run(stack: ExitStack, folder: Path, host: str, options: argparse.Namespace) -> dict[str, psutil.Process]:
+    """The run's processes by their names, the master first."""
+    (folder / "locustfile.py").write_text(LOCUSTFILE)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    load = ["-u", options.users, "-r", options.users, "-t", f"{options.minutes * MINUTE:.0f}s"]
+    load += ["--llm-max-tokens", TOKENS, "--llm-body", '{"ignore_eos": true}']
+    master = ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port]
+    master += ["--expect-workers", options.workers, "--headless", "--only-summary", "--host", host, "--csv", "run"]
+    worker = ["--worker", "--master-port", port]
+    children = {}
+    for name, arguments in [
+        ("master", [*master, *load]),
+        *((f"worker {n + 1}", worker) for n in range(options.workers)),
+    ]:
+        command = [sys.executable, "-m", "locust", "-f", "locustfile.py", *map(str, arguments)]
+        with (folder / f"{name}.log").open("w") as log:
+            child = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        children[name] = psutil.Process(stack.enter_context(child).pid)
+    return children
+
+
+def watch(nodes: dict[str, psutil.Process]) -> list[dict[str, tuple[float, int]]]:
+    """Megabytes and open files of each, once a minute until the master has ended."""
+    samples = []
+    print("minute" + "".join(f" | {name} MB, files" for name in nodes), flush=True)
+    begun = time.monotonic()
+    while True:
+        due = begun + (len(samples) + 1) * MINUTE
+        if psutil.wait_procs([nodes["master"]], timeout=max(0.0, due - time.monotonic()))[0]:
+            return samples
+        samples.append({name: look(node) for name, node in nodes.items()})
+        print(f"{len(samples):6d}" + "".join(f" | {mb:.2f}, {n}" for mb, n in samples[-1].values()), flush=True)
+
+
+def look(node: psutil.Process) -> tuple[float, int]:
+    return node.memory_full_info().uss / 2**20, node.num_fds()
+
+
+def report(samples: list[dict[str, tuple[float, int]]], nodes: dict[str, psutil.Process]) -> None:
+    print("\n| process | MB after 10 minutes | MB at the end | growth after that, MB/h | open files |")
+    print("|---|---:|---:|---:|---:|")
+    settled = samples[WARM - 1 :]
+    for name in nodes if len(settled) > 1 else ():
+        memory = [each[name][0] for each in settled]
+        files = {each[name][1] for each in settled}
+        growth = np.polyfit(np.arange(len(memory)), memory, 1)[0] * MINUTE
+        print(f"| {name} | {memory[0]:.1f} | {memory[-1]:.1f} | {growth:+.2f} | {min(files)} to {max(files)} |")
+
+
+def of_requests(folder: Path, told: dict, received: int, workers: int) -> None:
+    path = folder / "run_llm_requests.csv"
+    with path.open(newline="") as file:
+        weights = [int(row["weight"]) for row in csv.DictReader(file)]
+    counts, seconds = told["counts"], told["ended"] - told["started"]
+    print(f"\nsent {counts['sent']:,}, ended {counts['ended']:,}, ", end="")
+    print(f"the server received {received - counts['preflight']:,}; ", end="")
+    print(f"{len(weights):,} rows for {sum(weights):,} requests, {path.stat().st_size / 1e6:.1f} MB, ", end="")
+    print(f"of at most {rows_for_each(workers) * workers * seconds:,.0f} rows in {seconds:,.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,260 @@
+"""The master's side of what goes between it and its workers (plugin.worker), and what Locust's master needs help with.
+
+Locust gives up a worker after three seconds of silence, and the test with the last one: a busy machine or a short cut of
+the network is enough. Here it waits longer; a worker whose connection is closed is given up at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import gevent
+import zmq
+from locust import runners
+from locust.env import Environment
+from locust.rpc import Message
+from locust.runners import STATE_MISSING, STATE_RUNNING, STATE_SPAWNING, MasterRunner
+
+from llmlocust.plugin import console
+from llmlocust.plugin.run import Run
+from llmlocust.plugin.versions import VERSION
+
+SILENCE = 20
+"""Seconds after which a worker is given up. TCP comes back as much as 13 s after a cut of 10."""
+_QUIET = 3
+"""Seconds of silence after which it is asked whether the connection still stands."""
+_LAST_WORDS_WITHIN = 60.0
+_LONGEST_WITHOUT_OTHERS = 0.05
+
+
+@dataclass
+class Told:
+    """What a worker has told of the run."""
+
+    name: str
+    heard: bool = False
+    """It has told anything of this run."""
+    last: float = 0.0
+    """Moment of the run at which that was."""
+    newest: int = 0
+    """The number of its newest piece."""
+    sent: int = 0
+    ended: int = 0
+    sent_last: int = 0
+    """In the newest piece."""
+
+    def missing(self) -> str:
+        flying = self.sent - self.ended
+        return (
+            f"{flying} request{'' if flying == 1 else 's'} that it had in flight, and about {self.sent_last} or fewer "
+            f"that it sent after its last report, are in no figure"
+        )
+
+
+class Master:
+    def __init__(self, environment: Environment, run: Callable[[], Run | None]) -> None:
+        """`run` tells of which run workers' figures are wanted."""
+        assert isinstance(environment.runner, MasterRunner)
+        self.environment, self.runner, self._run = environment, environment.runner, run
+        self._told: dict[str, Told] = {}
+        """By Locust's ids of workers, as everything here."""
+        self._running: set[str] = set()
+        """Those that have users of the run, or have not told all of them."""
+        self._strangers: set[str] = set()
+        """Those that were told to stop, because they are none of those that Locust knows."""
+        self._others_due = 0.0
+        self._owes_users = False
+        self._without_users = 0
+        self._quit = self.runner.quit
+        self._quitting = False
+        runners.HEARTBEAT_LIVENESS = SILENCE
+        self.runner.quit = self.quit  # type: ignore[method-assign]
+        self.runner.register_message("llm_hello", self._on_hello)
+        environment.events.worker_report.add_listener(self._on_report)
+        environment.events.worker_connect.add_listener(self._on_connect)
+        gevent.spawn(self._keep)
+
+    def run_begins(self) -> None:
+        self._told = {
+            worker: Told(told.name, newest=told.newest)
+            for worker, told in self._told.items()
+            if worker in self.runner.clients
+        }
+        self._running.clear()
+
+    # ── what workers say ──
+
+    def _on_hello(self, environment: Environment, msg: Any) -> None:
+        if self._check(msg.node_id, msg.data):
+            self._of(msg.node_id)
+            self._on_connect(msg.node_id)
+
+    def _on_report(self, client_id: str, data: dict[str, Any]) -> None:
+        told = data.get("llm")
+        if told is None or not self._check(client_id, told):
+            return
+        seen = self._of(client_id)
+        for piece in told["pieces"]:
+            self._take(seen, piece)
+        if told["pieces"]:
+            self._answer(client_id, told["pieces"][-1]["number"])
+        run = self._run()
+        of_this_run = run is not None and told["run"] == run.id
+        if not told["running"]:
+            self._running.discard(client_id)
+        elif client_id not in self.runner.clients:
+            self._take_in(client_id)
+        if run and run.is_lost(client_id):
+            run.worker_found(client_id, f"Worker {seen.name} is back.")
+            self._owes_users = True
+        if of_this_run:
+            seen.heard, seen.last = True, run.moment()
+        if of_this_run and told["running"]:
+            self._running.add(client_id)
+        elif run and not of_this_run and self._is_on():
+            run.announce(client_id)
+        self._let_others()
+
+    def _let_others(self) -> None:
+        """While messages wait, Locust's master takes one after the other, and nothing else of it would ever run: no
+        file, no end of the test.
+        """
+        if monotonic() > self._others_due:
+            gevent.sleep(0)
+            self._others_due = monotonic() + _LONGEST_WITHOUT_OTHERS
+
+    def _take_in(self, client_id: str) -> None:
+        """It runs users and was given up, or is another master's: it is made one of those who wait for users."""
+        if client_id not in self._strangers:
+            self._strangers.add(client_id)
+            self.runner.send_message("llm", {"what": "stop early", "stop_timeout": 0.0}, client_id=client_id)
+            self.runner.server.send_to_client(Message("stop", None, client_id))
+
+    def _take(self, seen: Told, piece: dict[str, Any]) -> None:
+        seen.name = piece["worker"]
+        if piece["number"] <= seen.newest:
+            return
+        seen.newest = piece["number"]
+        run = self._run()
+        if run is None or piece["run"] != run.id:
+            if piece["sent"] or piece["ended"]:
+                console.say(f"{seen.name}: its last figures of an earlier run came too late and are in no file")
+            return
+        seen.sent, seen.ended, seen.sent_last = seen.sent + piece["sent"], seen.ended + piece["ended"], piece["sent"]
+        run.merge(piece)
+
+    def _of(self, client_id: str) -> Told:
+        return self._told.setdefault(client_id, Told(client_id))
+
+    def _answer(self, client_id: str, number: int) -> None:
+        run = self._run()
+        state = {"run": run.id, **run.state()} if run else {"run": None}
+        self.runner.send_message("llm", {"what": "have", "number": number, **state}, client_id=client_id)
+
+    def _on_connect(self, client_id: str) -> None:
+        """Locust greets a new worker before its plugins can hear anything: the run is told to who has said hello."""
+        self._strangers.discard(client_id)
+        run = self._run()
+        if run and self._is_on() and client_id in self._told:
+            run.announce(client_id)
+
+    def _is_on(self) -> bool:
+        return self.runner.state in (STATE_RUNNING, STATE_SPAWNING)
+
+    def _check(self, client_id: str, told: dict[str, Any]) -> bool:
+        """Whether a worker is of this version; another is turned away."""
+        if told.get("version") == VERSION:
+            return True
+        theirs = told["version"] if isinstance(told.get("version"), str) else "an older version"
+        why = f"worker {client_id} runs llmlocust {theirs}, the master {VERSION}: refused. Install the same on both"
+        console.error(why)
+        node = self.runner.clients.pop(client_id, None)
+        dispatcher = self.runner._users_dispatcher  # noqa: SLF001  # as Locust does where a worker quits
+        if node is not None and dispatcher is not None:
+            dispatcher.remove_worker(node)
+            self._owes_users = True  # those that it had for a moment
+        self.runner.send_message("llm", {"what": "refused", "why": why, "leave": True}, client_id=client_id)
+        self.runner.server.send_to_client(Message("quit", None, client_id))  # for one that knows no "leave"
+        return False
+
+    # ── those who are silent ──
+
+    def _keep(self) -> None:
+        while True:
+            gevent.sleep(1.0)
+            self._look()
+
+    def _look(self) -> None:
+        self._give_up_the_dead()
+        self._tell_of_the_lost()
+        self._give_users_to_the_late()
+
+    def _give_up_the_dead(self) -> None:
+        for node in self.runner.clients.all:
+            if node.state == STATE_MISSING:
+                node.user_classes_count = {}  # a late report may have said otherwise, and the end would wait for them
+            elif SILENCE - node.heartbeat > _QUIET and not self._is_connected(node.id):
+                node.heartbeat = -1
+
+    def _is_connected(self, client_id: str) -> bool:
+        """ZeroMQ drops what is for nobody, unless told to complain."""
+        socket = self.runner.server.socket
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        try:
+            socket.send_multipart([client_id.encode(), Message("heartbeat", None, client_id).serialize()], zmq.NOBLOCK)
+        except zmq.ZMQError as problem:
+            return problem.errno != zmq.EHOSTUNREACH
+        finally:
+            socket.setsockopt(zmq.ROUTER_MANDATORY, 0)
+        return True
+
+    def _is_lost(self, client_id: str) -> bool:
+        node = self.runner.clients.get(client_id)
+        return client_id not in self._strangers if node is None else node.state == STATE_MISSING
+
+    def _tell_of_the_lost(self) -> None:
+        if self._is_on():  # who was given users may die before the first report
+            began = {node.id for node in self.runner.clients.spawning + self.runner.clients.running}
+            self._running |= {
+                client_id for client_id, told in self._told.items() if client_id in began and not told.heard
+            }
+        for client_id in list(self._running):
+            if self._is_lost(client_id):
+                self._say_lost(client_id)
+
+    def _say_lost(self, client_id: str) -> None:
+        run = self._run()
+        if run and not run.is_lost(client_id):
+            told = self._of(client_id)
+            words = f"Worker {told.name} was lost {run.moment():.0f} s into the run: {told.missing()}."
+            run.worker_lost(client_id, words, told.last)
+
+    def _give_users_to_the_late(self) -> None:
+        """Locust forgets workers that come, or come back with the users they had, while it gives users to others: such
+        a one would have none, or keep its own for ever. And nobody would have those of one that was turned away.
+        """
+        if self.runner.state != STATE_RUNNING or not self.runner.spawning_completed:
+            return
+        self._without_users = self._without_users + 1 if self.runner.clients.ready else 0
+        if self._owes_users or self._without_users > 2:
+            self._owes_users, self._without_users = False, 0
+            self.runner.start(self.runner.target_user_count, self.runner.spawn_rate)
+
+    # ── the end ──
+
+    def quit(self) -> None:
+        """Locust's master quits half a second after telling its workers to, and what they say later is lost. It is made
+        to stop them first, and waits for their last words.
+        """
+        if not self._quitting:
+            self._quitting = True
+            self.runner.stop()
+            with gevent.Timeout(_LAST_WORDS_WITHIN, False):
+                while any(not self._is_lost(client_id) for client_id in self._running):
+                    gevent.sleep(0.05)
+            for client_id in self._running:
+                self._say_lost(client_id)
+        self._quit()

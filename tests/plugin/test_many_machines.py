@@ -1,0 +1,312 @@
+"""Masters and workers that are killed, frozen, late, cut off or of another version: every request that the server saw is
+in the files, once, but for what died with a process; and then the run says so.
+"""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmlocust.report.frames import load_run
+from llmlocust.report.page import build
+from tests.hosts import Host, hosts
+from tests.locusts import ENDLESS_ANSWERS, QUICK, RAMP, Locust, distributed, rows, told
+from tests.simulators import ROOT, RunningSimulator, options, running_simulator, wait_for
+from tests.wire import Wire
+
+UNTIL_STOPPED = ["--llm-levels", "6", "--llm-settle", "0", "--llm-hold", "1000", "--llm-max-tokens", "20"]
+IMPATIENT = f"from llmlocust.plugin import master\nmaster.SILENCE = 2\n{RAMP}"
+FORGETFUL = f"from locust import runners\nrunners.HEARTBEAT_DEAD_INTERNAL = -1\n{IMPATIENT}"
+
+
+@pytest.fixture
+def simulator() -> Iterator[RunningSimulator]:
+    with running_simulator(slots=8, step_ms=10) as started:
+        yield started
+
+
+def served(simulator: RunningSimulator) -> int:
+    return sum(simulator.summary()["received"].values())
+
+
+def goes_on(simulator: RunningSimulator, requests: int = 20) -> None:
+    """Wait for so many more requests."""
+    until = served(simulator) + requests
+    wait_for(lambda: served(simulator), lambda now: now >= until)
+
+
+def gives_users(simulator: RunningSimulator, users: int) -> None:
+    wait_for(lambda: simulator.metric("vllm:num_requests_running"), lambda now: now == users)
+
+
+def ids(folder: Path, prefix: str = "run") -> list[str]:
+    return [f"chatcmpl-{row['id']}" for row in rows(folder, "llm_requests.csv", prefix)]
+
+
+def assert_counted_once(folder: Path, truth: list[dict], prefix: str = "run") -> None:
+    """Truth begins with the request before the load."""
+    found = ids(folder, prefix)
+    assert len(found) == len(set(found))
+    assert set(found) == {each["id"] for each in truth[1:]}
+    assert told(folder, prefix)["counts"] == {"sent": len(found), "ended": len(found), "preflight": 1}
+
+
+def check(folder: Path, name: str):
+    return next(each for each in build(load_run(folder / "run")).checks if each.name == name)
+
+
+# ── hosts ──
+
+
+class Machines:
+    """A server, a master and two workers on hosts of their own."""
+
+    def __init__(self, stack: ExitStack, folder: Path, args: list[str]) -> None:
+        self.server, main, *self.others = stack.enter_context(hosts(4))
+        serves = ["--host", self.server.address, *options(port=8000, slots=8, step_ms=10)]
+        self.url = f"http://{self.server.address}:8000"
+        stack.enter_context(OnHost(self.server, ["-m", "llmlocust.simulator", *serves]))
+        bind = ["--master", "--master-bind-host", main.address, "--expect-workers", "2", "--headless", "--only-summary"]
+        joins = ["--worker", "--master-host", main.address]
+        for each in self.others:
+            stack.enter_context(Locust(folder, joins, host=each.command))
+        self.master = Locust(folder, [*bind, "--host", self.url, "--csv", "run", *args], host=main.command)
+        stack.enter_context(self.master)
+
+    def served(self) -> int:
+        return sum(self._summary()["received"].values())
+
+    def time(self) -> float:
+        """The server's, in seconds."""
+        return self._summary()["clock"]["monotonic_ns"] / 1e9
+
+    def _summary(self) -> dict[str, Any]:
+        return self.server.get(f"{self.url}/truth?summary=1")
+
+
+class OnHost:
+    def __init__(self, host: Host, program: list[str]) -> None:
+        self.process = subprocess.Popen([*host.command, sys.executable, *program], cwd=ROOT, stdout=subprocess.PIPE)
+        self.process.stdout.readline()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def test_hosts_with_addresses_of_their_own_count_what_the_server_counted(tmp_path):
+    with ExitStack() as stack:
+        machines = Machines(stack, tmp_path, QUICK)
+        assert machines.master.ends() == 0, machines.master.log
+
+        assert len(ids(tmp_path)) == len(set(ids(tmp_path))) == machines.served() - 1
+
+
+def test_a_network_that_is_cut_for_ten_seconds_and_heals_loses_nothing(tmp_path):
+    with ExitStack() as stack:
+        machines = Machines(stack, tmp_path, UNTIL_STOPPED)
+        wait_for(machines.served, lambda now: now > 20)
+        machines.others[0].cut()
+        heals = machines.time() + 10
+        wait_for(machines.time, lambda now: now >= heals)
+        machines.others[0].heal()
+        machines.master.stop()
+
+        assert len(ids(tmp_path)) == len(set(ids(tmp_path))) == machines.served() - 1
+    assert told(tmp_path)["checks"] == []
+
+
+def test_connections_that_are_closed_and_come_back_lose_nothing(simulator, tmp_path):
+    with distributed(tmp_path, simulator.url, *UNTIL_STOPPED, workers=1) as run, Wire(int(run.port)) as wire:
+        run.port = wire.port
+        run.join(tmp_path)
+        run.master.says("6 users")
+        for _ in range(3):
+            goes_on(simulator)
+            wire.cut()
+            goes_on(simulator, 5)
+            wire.heal()
+        goes_on(simulator)
+        run.master.stop()
+
+    assert_counted_once(tmp_path, simulator.truth())
+
+
+# ── processes ──
+
+
+def test_a_worker_that_is_killed_is_missed_and_the_run_goes_on(simulator, tmp_path):
+    with distributed(tmp_path, simulator.url, *UNTIL_STOPPED) as run:
+        goes_on(simulator, 100)
+        wait_for(lambda: len({row["worker"] for row in rows(tmp_path, "llm_requests.csv")}), lambda names: names == 2)
+        run.workers[0].stop(signal.SIGKILL)
+        run.master.says("was lost")
+        goes_on(simulator, 100)
+        run.master.stop()
+
+    truth, found = simulator.truth(), ids(tmp_path)
+    assert len(found) == len(set(found))
+    assert set(found) < {each["id"] for each in truth}
+    # three of the users were the dead worker's: what they sent since its last report is not known
+    lost = [each for each in truth[1:] if each["id"] not in set(found)]
+    assert 0 < len(lost) < len(found) / 2
+    (said,) = [each["says"] for each in told(tmp_path)["checks"]]
+    assert "was lost" in said
+    assert "in flight" in said
+    assert check(tmp_path, "lost workers").levels == (0,)
+    assert not check(tmp_path, "run").ok
+
+
+def test_a_worker_that_is_frozen_and_returns_loses_nothing(simulator, tmp_path):
+    with distributed(tmp_path, simulator.url, *UNTIL_STOPPED, locustfile=IMPATIENT) as run:
+        goes_on(simulator, 50)
+        run.workers[0].process.send_signal(signal.SIGSTOP)
+        run.master.says("was lost")
+        run.workers[0].process.send_signal(signal.SIGCONT)
+        run.master.says("is back")
+        goes_on(simulator, 50)
+        run.master.stop()
+
+    assert_counted_once(tmp_path, simulator.truth())
+    assert told(tmp_path)["checks"] == []
+
+
+def test_a_worker_that_was_given_up_and_returns_gets_users_again(simulator, tmp_path):
+    with distributed(tmp_path, simulator.url, *UNTIL_STOPPED, locustfile=FORGETFUL) as run:
+        goes_on(simulator, 50)
+        run.workers[0].process.send_signal(signal.SIGSTOP)
+        run.master.says("Sending spawn jobs of 6 users at 6.00 spawn rate to 1 ready workers")
+        run.workers[0].process.send_signal(signal.SIGCONT)
+        run.master.says("Sending spawn jobs of 6 users at 6.00 spawn rate to 2 ready workers")
+        gives_users(simulator, 6)
+        goes_on(simulator, 50)
+        run.master.stop()
+
+    assert_counted_once(tmp_path, simulator.truth())
+    assert told(tmp_path)["checks"] == []
+
+
+def test_a_worker_that_is_frozen_at_the_end_is_waited_for(simulator, tmp_path):
+    with distributed(tmp_path, simulator.url, *UNTIL_STOPPED) as run:
+        goes_on(simulator, 50)
+        run.workers[0].process.send_signal(signal.SIGSTOP)
+        run.master.process.send_signal(signal.SIGINT)
+        run.master.says("CTRL+C")
+        run.workers[0].process.send_signal(signal.SIGCONT)
+        run.master.ends()
+
+    assert_counted_once(tmp_path, simulator.truth())
+
+
+def test_a_worker_that_is_frozen_for_ever_does_not_keep_the_run_from_ending(simulator, tmp_path):
+    with distributed(tmp_path, simulator.url, *QUICK, locustfile=IMPATIENT) as run:
+        goes_on(simulator, 50)
+        run.workers[0].process.send_signal(signal.SIGSTOP)
+        run.master.ends()
+
+    assert any("was lost" in each["says"] for each in told(tmp_path)["checks"])
+
+
+def test_a_worker_that_returns_while_the_others_are_stopped_is_stopped_too(simulator, tmp_path):
+    """Locust leaves it its users, and a ramp would wait for their end for ever."""
+    ramp = ["--llm-levels", "6", "--llm-settle", "0", "--llm-hold", "8", "--llm-max-tokens", "200"]
+    with distributed(tmp_path, simulator.url, *ramp, *ENDLESS_ANSWERS, locustfile=IMPATIENT) as run:
+        goes_on(simulator, 6)
+        run.workers[0].process.send_signal(signal.SIGSTOP)
+        run.master.says("was lost")
+        run.master.says("updating to 0 users")
+        run.workers[0].process.send_signal(signal.SIGCONT)
+        assert run.master.ends() == 0, run.master.log
+
+    assert_counted_once(tmp_path, simulator.truth())
+
+
+def test_workers_that_join_late_take_their_share(simulator, tmp_path):
+    with distributed(tmp_path, simulator.url, *UNTIL_STOPPED, workers=1) as run:
+        goes_on(simulator)
+        for _ in range(2):
+            run.join(tmp_path)
+        wait_for(lambda: len({row["worker"] for row in rows(tmp_path, "llm_requests.csv")}), lambda names: names == 3)
+        gives_users(simulator, 6)
+        run.master.stop()
+
+    assert_counted_once(tmp_path, simulator.truth())
+    measured = {row["worker"] for row in rows(tmp_path, "llm_requests.csv") if row["level"] == "0"}
+    assert len(measured) == 3
+
+
+AHEAD = f"""
+import struct
+import time
+from llmlocust.plugin import connection
+
+clock, clock_ns, stamp = time.time, time.time_ns, connection._STAMP
+
+class StampAhead:
+    def unpack(self, data):
+        seconds, ns = stamp.unpack(data)
+        return seconds + 600, ns
+
+time.time = lambda: clock() + 600.0
+time.time_ns = connection.time_ns = lambda: clock_ns() + 600_000_000_000
+connection._STAMP = StampAhead()
+{RAMP}
+"""
+"""As on a host whose clock is ten minutes ahead: the process's time and its kernel's stamps."""
+
+
+def test_a_worker_whose_clock_is_off_has_the_right_times(simulator, tmp_path):
+    with distributed(tmp_path, simulator.url, *QUICK, "--expect-workers", "2", workers=1) as run:
+        run.join(tmp_path, AHEAD)
+        assert run.master.ends() == 0, run.master.log
+
+    truth = {each["id"]: each for each in simulator.truth()}
+    assert_counted_once(tmp_path, list(truth.values()))
+    found = rows(tmp_path, "llm_requests.csv")
+    assert len({row["worker"] for row in found}) == 2
+    for row in found:
+        assert abs(float(row["sent"]) - truth[f"chatcmpl-{row['id']}"]["received_epoch"]) < 60
+        assert 0 < float(row["ttft"]) < 60_000
+    assert told(tmp_path)["clock"] == "kernel"
+    assert [row["users"] for row in rows(tmp_path, "llm_levels.csv")] == ["2", "5"]
+
+
+def test_a_worker_of_another_version_is_refused_and_says_so(simulator, tmp_path):
+    other = f"from llmlocust.plugin import worker\nworker.VERSION = '0.0.9 (messages 3)'\n{RAMP}"
+    with distributed(tmp_path, simulator.url, *QUICK, workers=1) as run:
+        refused = run.join(tmp_path, other)
+        assert refused.ends() == 2, refused.log
+        assert run.master.ends() == 0, run.master.log
+
+    assert "this worker 0.0.9 (messages 3): refused" in refused.log or "runs llmlocust 0.0.9" in refused.log
+    assert "runs llmlocust 0.0.9 (messages 3), the master" in run.master.log
+    assert "Traceback" not in refused.log + run.master.log
+    assert_counted_once(tmp_path, simulator.truth())
+
+
+def test_a_master_that_restarts_takes_its_workers_over(simulator, tmp_path):
+    with distributed(tmp_path, simulator.url, *UNTIL_STOPPED) as run:
+        goes_on(simulator)
+        run.master.stop(signal.SIGKILL)
+        again = [*run.master.args, *QUICK]
+        again[again.index("--csv") + 1] = "again"
+        with Locust(tmp_path, again) as master:
+            assert master.ends() == 0, master.log
+        for worker in run.workers:
+            assert worker.ends() == 0, worker.log
+
+    assert told(tmp_path)["ended"] is None
+    assert not check(tmp_path, "run ended").ok
+    begun = told(tmp_path, "again")["started"]
+    truth = sorted(simulator.truth(), key=lambda each: each["received_epoch"])
+    before = max(number for number, each in enumerate(truth) if each["received_epoch"] < begun)
+    assert_counted_once(tmp_path, truth[before:], "again")

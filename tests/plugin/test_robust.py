@@ -1,0 +1,197 @@
+"""Runs that are killed, or whose disk is full; keys that must not be seen; and runs that go on for long."""
+
+import shutil
+import signal
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from llmlocust.report.frames import load_run
+from llmlocust.report.page import build, headline
+from tests.locusts import QUICK, RAMP, Locust, distributed, free_port, outcomes, rows, run, told
+from tests.plugin.scripted import keeps_open, response, scripted_server
+from tests.plugin.test_web_ui import WebUI
+from tests.simulators import RunningSimulator, running_simulator, wait_for
+from tests.wire import Wire
+
+UNTIL_STOPPED = ["--llm-levels", "6", "--llm-settle", "0", "--llm-hold", "1000", "--llm-max-tokens", "20"]
+CHAT = RAMP.split("class Ramp")[0].replace(", SteppedRamp", "")
+KEY = "sk-planted-0123456789"
+
+
+@pytest.fixture
+def simulator() -> Iterator[RunningSimulator]:
+    with running_simulator(slots=8, step_ms=10) as started:
+        yield started
+
+
+def served(simulator: RunningSimulator) -> int:
+    return sum(simulator.summary()["received"].values()) - 1
+
+
+def wait_for_requests(folder: Path) -> None:
+    """Until the file of levels has some."""
+    levels = folder / "run_llm_levels.csv"
+    wait_for(lambda: levels.exists() and any(int(row["requests"]) > 20 for row in rows(folder, "llm_levels.csv")))
+
+
+def headless(simulator: RunningSimulator, prefix: str = "run") -> list[str]:
+    return ["--headless", "--only-summary", "--host", simulator.url, "--csv", prefix]
+
+
+def test_what_was_measured_till_a_run_is_killed_makes_a_report(simulator, tmp_path):
+    with Locust(tmp_path, [*headless(simulator), *UNTIL_STOPPED]) as locust:
+        # the files that are written anew have been, with requests in them
+        wait_for_requests(tmp_path)
+        locust.stop(signal.SIGKILL)
+
+    report = build(load_run(tmp_path / "run"))
+    assert "The run was cut off" in headline(report)
+    assert not next(each for each in report.checks if each.name == "run ended").ok
+    assert report.levels[0].requests > 20
+    # rows are appended every second: no more is missing than what came in the last of them
+    ids = {f"chatcmpl-{row['id']}" for row in rows(tmp_path, "llm_requests.csv") if row["id"]}
+    assert report.levels[0].requests <= len(ids) <= served(simulator)
+    assert ids < {each["id"] for each in simulator.truth()}
+
+
+def fill(path: Path) -> None:
+    """With all that the disk has left."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], check=False).returncode:
+        pytest.skip("a small disk is mounted by root only")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_disk_ends_no_run_and_what_waits_is_written_when_there_is_room(simulator, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with small_disk(disk), Locust(tmp_path, [*headless(simulator, "disk/run"), *UNTIL_STOPPED]) as locust:
+        wait_for_requests(disk)
+        filler = disk / "filler"
+        fill(filler)
+        locust.says("cannot write disk/run_*: No space left on device")
+        report = build(load_run(disk / "run"))
+        assert report.levels[0].requests > 0
+        filler.unlink()
+        seen = served(simulator)
+        wait_for(lambda: len(rows(disk, "llm_requests.csv")), lambda found: found >= seen)
+        locust.stop()
+
+        shutil.copytree(disk, tmp_path / "left")
+    found = [row["id"] for row in rows(tmp_path / "left", "llm_requests.csv")]
+    assert len(found) == len(set(found)) == served(simulator)
+    assert any("No space left" in each["says"] for each in told(tmp_path / "left")["checks"])
+
+
+def test_processes_of_one_machine_count_what_the_server_counted(simulator, tmp_path):
+    with Locust(tmp_path, [*headless(simulator), "--processes", "2", *QUICK]) as locust:
+        assert locust.ends() == 0, locust.log
+
+    assert sum(outcomes(tmp_path).values()) == served(simulator)
+    assert len({row["worker"] for row in rows(tmp_path, "llm_requests.csv")}) == 2
+
+
+def test_autoquit_loses_nothing(simulator, tmp_path):
+    bind, web = str(free_port()), str(free_port())
+    master = ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", bind, "--expect-workers", "2"]
+    page = ["--web-host", "127.0.0.1", "--web-port", web, "--autostart", "--autoquit", "0"]
+    with ExitStack() as stack:
+        locust = stack.enter_context(Locust(tmp_path, [*master, *page, *headless(simulator)[2:], *QUICK]))
+        for _ in range(2):
+            stack.enter_context(Locust(tmp_path, ["--worker", "--master-port", bind]))
+        assert locust.ends() == 0, locust.log
+
+    assert sum(outcomes(tmp_path).values()) == served(simulator)
+
+
+def test_a_key_is_in_no_file_no_log_no_page_and_no_message(tmp_path):
+    bind, web = str(free_port()), free_port()
+    key = {"OPENAI_API_KEY": KEY}
+    args = ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", bind, "--loglevel", "DEBUG"]
+    args += ["--web-host", "127.0.0.1", "--web-port", str(web), "--csv", "run", "--html", "run.html"]
+    with ExitStack() as stack:
+        simulator = stack.enter_context(running_simulator(slots=8, step_ms=5, key=KEY))
+        master = Locust(tmp_path, [*args, "--host", simulator.url], environment=key)
+        stack.enter_context(master)
+        wire = stack.enter_context(Wire(int(bind)))
+        for _ in range(2):
+            worker = Locust(tmp_path, ["--worker", "--master-port", wire.port, "--loglevel", "DEBUG"], environment=key)
+            stack.enter_context(worker)
+        ui = WebUI(web)
+        wait_for(ui.answers)
+        wait_for(lambda: len(ui.get("/stats/requests").get("workers", [])), lambda seen: seen == 2)
+        ui.start()
+        wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and told(tmp_path)["ended"])
+        pages = {path: read(ui.address + path) for path in PAGES}
+        master.stop()
+    (tmp_path / "report.html").write_text(build(load_run(tmp_path / "run")).html())
+
+    assert outcomes(tmp_path)["ok"] > 0
+    assert b"llm" in wire.passed
+    seen = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert {"run_llm_run.json", "run_stats.csv", "run.html", "report.html", "log0", "log1", "log2"} <= seen.keys()
+    for name, content in {**seen, **pages, "messages": bytes(wire.passed)}.items():
+        assert KEY.encode() not in content, name
+
+
+@pytest.mark.parametrize("preflight", ["true", "false"])
+def test_a_key_that_the_server_says_back_is_not_repeated(tmp_path, preflight):
+    """One without a digit: words that hold one are left out of errors anyway."""
+    key = "sk-planted-and-said-back"
+    words = f"your key {key} is not known".encode()
+    refusal = response(b"Content-Length: %d\r\n" % len(words), words, status=b"401 Unauthorized")
+    options = ["--llm-preflight", preflight, "--llm-levels", "1", "--llm-settle", "0", "--llm-hold", "2"]
+    with scripted_server(keeps_open(refusal)) as server:
+        locust = run(tmp_path, f"http://127.0.0.1:{server.port}", *options, environment={"LLMLOCUST_API_KEY": key})
+
+    assert key.encode() in b"".join(server.requests)
+    assert "your key [key] is not known" in locust.log
+    for path in tmp_path.iterdir():
+        assert key.encode() not in path.read_bytes(), path.name
+
+
+PAGES = ["/", "/stats/requests", "/stats/report", "/stats/requests/csv", "/exceptions", "/tasks", "/logs"]
+
+
+def read(address: str) -> bytes:
+    with urllib.request.urlopen(address, timeout=30) as answer:
+        return answer.read()
+
+
+FEW_ROWS = f"from llmlocust.numbers import ledger\nledger.RUN_ROWS_A_SECOND = 10\n{CHAT}"
+
+
+def test_a_steady_load_grows_neither_memory_nor_open_files_nor_rows_beyond_their_bound(simulator, tmp_path):
+    """Half a minute of what bench/soak.py does for an hour."""
+    options = ["-u", "6", "-r", "6", "-t", "35s", "--llm-max-tokens", "5"]
+    with distributed(tmp_path, simulator.url, *options, workers=1, locustfile=FEW_ROWS) as both:
+        nodes = [psutil.Process(each.process.pid) for each in (both.master, *both.workers)]
+        seconds = tmp_path / "run_llm_timeline.csv"
+        wait_for(lambda: seconds.exists() and len(rows(tmp_path, "llm_timeline.csv")), lambda now: now > 12)
+        before = [(each.memory_full_info().uss, each.num_fds()) for each in nodes]
+        wait_for(lambda: len(rows(tmp_path, "llm_timeline.csv")), lambda now: now > 28)
+        after = [(each.memory_full_info().uss, each.num_fds()) for each in nodes]
+        assert both.master.ends() == 0, both.master.log
+
+    for (memory, files), (memory_after, files_after) in zip(before, after, strict=True):
+        assert memory_after < memory + 2 * 2**20
+        assert files_after <= files + 2
+    counts = told(tmp_path)["rows"]
+    assert counts["seen"] == served(simulator)
+    assert len(rows(tmp_path, "llm_requests.csv")) == counts["kept"] < counts["seen"]
+    assert counts["kept"] <= 10 * (told(tmp_path)["ended"] - told(tmp_path)["started"] + 1)
