@@ -170,6 +170,11 @@ def golds(thresholds: Iterable[Threshold]) -> list[Threshold]:
     return [each.gold or each for each in thresholds]
 
 
+def parse_many(text: str) -> list[Threshold]:
+    """Thresholds with commas between them, as an option has them. ValueError, in one line."""
+    return [Threshold.parse(each) for each in text.split(",") if each.strip()]
+
+
 def parse_toml(text: str) -> list[Threshold]:
     """Thresholds from TOML with the same names: `ttft.p95 = "< 500ms ~ 1s"`. ValueError, in one line."""
     try:

@@ -21,7 +21,7 @@ from locust.env import Environment
 from llmlocust.load.curves import DEFAULT_LEVELS, parse_levels
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.search import Judge, Limits, Queueing
-from llmlocust.numbers.thresholds import Threshold
+from llmlocust.numbers.thresholds import Threshold, parse_many
 
 
 class Option(NamedTuple):
@@ -48,6 +48,7 @@ OPTIONS = (
     Option("levels", ",".join(map(str, DEFAULT_LEVELS)), "Levels of users of a stepped ramp"),
     Option("settle", 5.0, "Seconds between a level's users being there and measuring"),
     Option("hold", 30.0, "Seconds for which a level is measured"),
+    Option("thresholds", "", "Limits that a level must keep, with commas: ttft.p95 < 500ms, errors < 1%. Empty: taken from the lowest level"),
     Option("search", False, "Search for the limit instead of going through levels"),
     Option("search-limits", "", "What to search the limit of, with commas: ttft.p95 < 500ms, errors < 1%. Empty: capacity, where requests begin to wait"),
     Option("search-start", 4, "Users that a search begins with"),
@@ -103,6 +104,7 @@ def check(environment: Environment) -> None:
     think_time(option(environment, "wait"))
     parse_levels(option(environment, "levels"))
     search_judge(option(environment, "search_limits"))
+    thresholds(environment)
     load_prompts(option(environment, "prompts"))
     extra_fields(option(environment, "body"))
     for name in ("search_start", "search_most"):
@@ -118,10 +120,21 @@ def check(environment: Environment) -> None:
             raise ValueError(f"--llm-{name} must be 0 seconds or more")
 
 
-def search_judge(limits: str) -> Judge:
+def limits(environment: Environment) -> str:
+    """What a level must keep, as it was written: what is searched for, where nothing else is asked for."""
+    searched = option(environment, "search_limits") if option(environment, "search") else ""
+    return str(option(environment, "thresholds") or searched)
+
+
+def thresholds(environment: Environment) -> list[Threshold]:
+    """The same, read. ValueError in one line."""
+    return parse_many(limits(environment))
+
+
+def search_judge(text: str) -> Judge:
     """What a search looks for, from an option's text. ValueError in one line."""
-    thresholds = [Threshold.parse(each) for each in limits.split(",") if each.strip()]
-    return Limits(thresholds) if thresholds else Queueing()
+    looked_for = parse_many(text)
+    return Limits(looked_for) if looked_for else Queueing()
 
 
 def extra_fields(text: str) -> dict[str, Any]:
