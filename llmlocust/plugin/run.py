@@ -23,11 +23,10 @@ from llmlocust.numbers.levels import USERS, Level, LevelFigures
 from llmlocust.plugin import console
 from llmlocust.plugin.collector import MESSAGE_VERSION, Collector
 from llmlocust.plugin.files import AT_ONCE, RunFiles
-from llmlocust.plugin.options import OPTIONS, limits, option, think_time
+from llmlocust.plugin.options import OPTIONS, limits, option, think_time, thresholds
 from llmlocust.plugin.transport import without_password
 
-TICK = 1.0
-"""Seconds between two looks at what this process counted."""
+_TICK = 1.0
 _LOOK = 0.05
 _LEAST_REWRITE = 5.0
 _MOST_REWRITE = 60.0
@@ -47,6 +46,7 @@ class Run:
         """What a ramp of ours set out to do; without one, levels are taken from the user count."""
         self.through = False
         """The plan was gone through to its end."""
+        self.limits = thresholds(environment)
         self.preflight = preflight
         self.began = time.time()
         self.ended: float | None = None
@@ -60,7 +60,9 @@ class Run:
         runner = environment.runner
         self.processes = runner.worker_count if isinstance(runner, MasterRunner) else 1
         self._rows_a_second = rows_for_each(self.processes)
-        self.reports_take: float = WORKER_REPORT_INTERVAL + 1.0 if isinstance(runner, MasterRunner) else 0.0
+        self._reports_take = WORKER_REPORT_INTERVAL + 1.0 if isinstance(runner, MasterRunner) else 0.0
+        self.lag = self._reports_take + _TICK
+        """Seconds until what happens has come in here."""
         self.pause: Callable[[], None] = collector.turns.wait if collector else partial(gevent.sleep, 0)
         self.files = RunFiles(prefix, self.pause) if prefix else None
         self._write_run()
@@ -188,14 +190,14 @@ class Run:
 
     def _keep(self) -> None:
         while True:
-            gevent.sleep(TICK)
+            gevent.sleep(_TICK)
             self._tick()
 
     def _tick(self) -> None:
         self.follow_users()
         self._share_rows()
         self._collect()
-        self._say_levels(self.reports_take)
+        self._say_levels(self._reports_take)
         self._write_rows()
         console.progress(self)
         if self.moment() >= self._next_write:

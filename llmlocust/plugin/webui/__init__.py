@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from flask import Blueprint, Response, abort, jsonify, request, send_file, send_from_directory
 
+from llmlocust.analysis.live import Live
 from llmlocust.numbers import formats
 from llmlocust.plugin import options
-from llmlocust.plugin.webui.live import Live
 from llmlocust.plugin.webui.report import NotMade, Reports
 
 if TYPE_CHECKING:

@@ -1,4 +1,5 @@
 """`Live`: how a run stands, as plain values that go into JSON: for the page of the web UI, and for whoever exports them.
+Pure: the run is given, and says what time it is.
 
 Moments are seconds since the run began, durations milliseconds, what is not known is None. What is given is from the
 last "Reset stats" on; the files keep all.
@@ -7,26 +8,26 @@ last "Reset stats" on; the files keep all.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from llmlocust.analysis.breakpoints import Verdict, find
 from llmlocust.analysis.steps import Finding
 from llmlocust.analysis.words import with_unit
 from llmlocust.numbers.formats import OK
-from llmlocust.numbers.ledger import SECOND_MAXIMA, SECOND_SUMS
+from llmlocust.numbers.ledger import SECOND_MAXIMA, SECOND_SUMS, Ledger
 from llmlocust.numbers.levels import HEADLINE, Level, LevelFigures, Summary, Tally
 from llmlocust.numbers.spans import Spans
 from llmlocust.numbers.thresholds import Threshold, tier
-from llmlocust.plugin.options import thresholds
-from llmlocust.plugin.run import TICK, Run
+
+_Each = TypeVar("_Each")
 
 RATES = ("tokens", "ended", "failed")
 """Of what is counted by the second, what a chart shows as so much a second."""
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-COLUMNS = ("moment", *SECOND_SUMS, *RATES, "client_cpu", "client_lag")
-COLUMNS += tuple(f"{metric}_{name}" for metric in ("ttft", "gap") for name in QUANTILES)
+_PERCENTILES = tuple(f"{metric}_{name}" for metric in ("ttft", "gap") for name in QUANTILES)
+COLUMNS = ("moment", *SECOND_SUMS, *RATES, "client_cpu", "client_lag", *_PERCENTILES)
 """Of a point of the charts; `moment` is the middle of its span."""
 METRICS = ("ttft", "gap", "tpot", "e2e", "lag")
 
@@ -43,9 +44,35 @@ _RECENT = 60
 """Seconds in which the longest request is looked for."""
 
 
+class Running(Protocol):
+    """A run, as far as it is looked at here."""
+
+    ledger: Ledger
+    limits: Sequence[Threshold]
+    """That were given."""
+    began: float
+    ended: float | None
+    """Epoch seconds."""
+    plan: dict[str, Any] | None
+    through: bool
+    problems: list[str]
+    lag: float
+    """Seconds until what happens has come into the ledger."""
+
+    @property
+    def over(self) -> float: ...
+
+    def moment(self) -> float: ...
+
+    @property
+    def pause(self) -> Callable[[], None]: ...
+
+
 class Live:
-    def __init__(self, run: Run, resets: int = 0) -> None:
-        """`resets` says how many there were in this run; after one, only what is new is given."""
+    def __init__(self, run: Running, resets: int = 0) -> None:
+        """`resets` says how many there were in this run, with the one that is made now: from now on only what is new is
+        given, and the ledger's spans begin anew.
+        """
         self.run = run
         self.resets = resets
         self._since = run.over if resets else 0.0
@@ -99,6 +126,7 @@ class Live:
     def _points_since(self, changes: int) -> dict[int, list[float | None]]:
         """By the number of the span."""
         spans, complete = self.run.ledger.spans, self._complete()
+        width = spans.width
         asked = set(spans.changed_since(changes))
         newest = range(complete - _NEWEST, complete)
         asked |= {(second - spans.start) // spans.width for second in newest if second >= spans.start}
@@ -108,14 +136,14 @@ class Live:
                 made[span] = self._point(spans, span, complete)
             if count % _AT_ONCE == _AT_ONCE - 1:
                 self.run.pause()
-                if spans.width != self.run.ledger.spans.width or spans is not self.run.ledger.spans:
+                if spans.width != width:
                     return {}  # they were put together meanwhile: next time
         return made
 
     def _complete(self) -> int:
         """The first second of which not every process has told yet."""
         run = self.run
-        return int(run.over) + 1 if run.ended is not None else int(run.moment() - run.reports_take - TICK)
+        return math.ceil(run.over) if run.ended is not None else int(run.moment() - run.lag)
 
     def _point(self, spans: Spans, span: int, complete: int) -> list[float | None]:
         seconds = spans.seconds(span)
@@ -144,7 +172,7 @@ class Live:
             return over
         recent = range(max(0, int(over) - _RECENT), int(over) + 1)
         longest = [seconds[each]["longest"] for each in recent if "longest" in seconds.get(each, ())]
-        return max(self._since, over - max(longest) - self.run.reports_take) if longest else self._since
+        return max(self._since, over - max(longest) - self.run.lag) if longest else self._since
 
     # ── levels ──
 
@@ -170,7 +198,7 @@ class Live:
         levels = self._levels()
         return next((level for level in levels if level.index == index), levels[-1] if levels else None)
 
-    def _paused(self, all_of_them: Sequence[Any]) -> Iterable[Any]:
+    def _paused(self, all_of_them: Sequence[_Each]) -> Iterator[_Each]:
         for count, each in enumerate(all_of_them):
             yield each
             if count % _AT_ONCE == _AT_ONCE - 1:
@@ -213,7 +241,7 @@ class Live:
 
     def _goodput(self, figures: LevelFigures, tally: Tally) -> float:
         """As the report has it: the good share of the successful requests times their throughput."""
-        if not self._given() or not tally.outcomes[OK]:
+        if not self.run.limits or not tally.outcomes[OK]:
             return math.nan
         return tally.numbers["good"] / tally.outcomes[OK] * figures.throughput
 
@@ -231,14 +259,8 @@ class Live:
 
     # ── the verdict so far ──
 
-    def _given(self) -> list[Threshold]:
-        try:
-            return thresholds(self.run.environment)
-        except ValueError:  # of a form that is being filled in for the next run
-            return []
-
     def _limits(self) -> Sequence[Threshold]:
-        return self._verdict.thresholds if self._verdict else self._given()
+        return self._verdict.thresholds if self._verdict else self.run.limits
 
     def _numbers(self) -> dict[str, Any]:
         self._judge()
@@ -253,14 +275,14 @@ class Live:
     def _judge(self) -> None:
         """Of the levels that are over, and whose reports are in."""
         run, moment = self.run, self.run.moment()
-        over = [each for each in self._levels() if each.ended is not None and moment >= each.ended + run.reports_take]
+        over = [each for each in self._levels() if each.ended is not None and moment >= each.ended + run.lag]
         made = [(figures, good) for figures, good in map(self._figures_of, over) if figures.requests]
         counts = [(figures.level, figures.requests) for figures, _ in made]
         if counts == self._judged or moment < self._judge_next:
             return
         goodput = {figures.level: good for figures, good in made if math.isfinite(good)}
         self._judged = counts
-        self._verdict = find([figures for figures, _ in made], self._given(), goodput) if made else None
+        self._verdict = find([figures for figures, _ in made], self.run.limits, goodput) if made else None
         self._judge_next = run.moment() + max(_AT_LEAST, (run.moment() - moment) * _VERDICT_SHARE)
 
 
