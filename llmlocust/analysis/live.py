@@ -8,9 +8,9 @@ last "Reset stats" on; the files keep all.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from llmlocust.analysis.breakpoints import Verdict, find
 from llmlocust.analysis.steps import Finding
@@ -20,8 +20,6 @@ from llmlocust.numbers.ledger import SECOND_MAXIMA, SECOND_SUMS, Ledger
 from llmlocust.numbers.levels import HEADLINE, Level, LevelFigures, Summary, Tally
 from llmlocust.numbers.spans import Spans
 from llmlocust.numbers.thresholds import Threshold, tier
-
-_Each = TypeVar("_Each")
 
 RATES = ("tokens", "ended", "failed")
 """Of what is counted by the second, what a chart shows as so much a second."""
@@ -38,8 +36,8 @@ _VERDICT_SHARE = 100.0
 """The verdict is found anew when a level's figures have changed, every 5 s at the most, and for 1 % of the time."""
 _NEWEST = 10
 """Seconds whose points are always sent: they may have been left out while they were under way."""
-_AT_ONCE = 20
-"""Points or levels between two pauses."""
+_AT_ONCE = 10
+"""Points between two pauses: a millisecond or two. Levels, which take as long, have one each."""
 _RECENT = 60
 """Seconds in which the longest request is looked for."""
 
@@ -181,7 +179,7 @@ class Live:
         moment = self.run.moment()
         if moment > self._rows[0] + _AGAIN:
             self._rows = (moment, self._rows[1])  # who asks in a pause gets those of before
-            self._rows = (moment, [self._row(level) for level in self._paused(self._levels())])
+            self._rows = (moment, [self._row(level) for level in self._levels()])
         return self._rows[1]
 
     def _levels(self) -> list[Level]:
@@ -197,12 +195,6 @@ class Live:
     def _level(self, index: int | None) -> Level | None:
         levels = self._levels()
         return next((level for level in levels if level.index == index), levels[-1] if levels else None)
-
-    def _paused(self, all_of_them: Sequence[_Each]) -> Iterator[_Each]:
-        for count, each in enumerate(all_of_them):
-            yield each
-            if count % _AT_ONCE == _AT_ONCE - 1:
-                self.run.pause()
 
     def _row(self, level: Level) -> dict[str, Any]:
         ledger, over = self.run.ledger, self.run.over
@@ -230,6 +222,7 @@ class Live:
             tally = self._less_before(tallies)
             figures = LevelFigures.of(level, tally, over, users=self.run.ledger.mean("users", level, over))
             self._figures[level.index] = (state, figures, self._goodput(figures, tally))
+            self.run.pause()
         return self._figures[level.index][1:]
 
     def _tallies(self, level: Level) -> dict[tuple[int, str], Tally]:
@@ -250,11 +243,12 @@ class Live:
         ledger = self.run.ledger
         newest = level.index == ledger.levels[-1].index
         rows = []
-        for (index, name), tally in self._paused(sorted(self._tallies(level).items(), key=lambda item: item[0])):
+        for (index, name), tally in sorted(self._tallies(level).items(), key=lambda item: item[0]):
             shown = self._less_before({(index, name): tally})
             figures = LevelFigures.of(level, shown, self.run.over)
             in_flight = ledger.in_flight[name] if newest else None
             rows.append({"name": name, "in_flight": in_flight, **_row_of(figures, self._goodput(figures, shown))})
+            self.run.pause()
         return rows
 
     # ── the verdict so far ──

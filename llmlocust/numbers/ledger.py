@@ -37,6 +37,10 @@ SECOND_SUMS = ("users", "in_flight")
 SECOND_MAXIMA = ("client_cpu", "loop_lag", "client_lag", "longest")
 """`longest`: seconds that the longest of the requests took that ended in the second."""
 
+_LATE = 60
+"""Seconds after which no process tells of a second any more."""
+_NOTHING: dict[str, float] = {}
+
 _ONE_EACH = ("ttft", "answer", "e2e", "tpot", "connect", "tls", "wait")
 """Durations of which a request has one, or none."""
 
@@ -83,6 +87,8 @@ class Ledger:
         self._sampler = _Sampler(rows_a_second)
         self._workers: set[str] = set()
         self._gauges: list[dict[str, Any]] = []
+        self._means: dict[tuple[str, int], tuple[int, float, int]] = {}
+        """By gauge and first second: up to which second there is a sum, the sum, and of how many."""
         self._renew()
 
     def _renew(self) -> None:
@@ -289,9 +295,17 @@ class Ledger:
         """Of SECOND_SUMS, over a level's window."""
         if level.settled is None:
             return math.nan
-        seconds = range(math.ceil(level.settled), int(now if level.ended is None else level.ended))
-        seen = [self.seconds[second][gauge] for second in seconds if gauge in self.seconds.get(second, ())]
-        return sum(seen) / len(seen) if seen else math.nan
+        begin, end = math.ceil(level.settled), int(now if level.ended is None else level.ended)
+        until, total, count = self._means.get((gauge, begin), (begin, 0.0, 0))
+        # what was told long ago stays: a level may last for a day, and is asked for every second
+        kept = max(until, min(end, int(now) - _LATE))
+        for second in range(until, end):
+            if second == kept:
+                self._means[gauge, begin] = (kept, total, count)
+            value = self.seconds.get(second, _NOTHING).get(gauge)
+            if value is not None:
+                total, count = total + value, count + 1
+        return total / count if count else math.nan
 
 
 def _tally(tally: Tally, sums: Sums, limits: Sequence[Threshold]) -> None:

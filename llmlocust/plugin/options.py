@@ -48,7 +48,7 @@ OPTIONS = (
     Option("levels", ",".join(map(str, DEFAULT_LEVELS)), "Levels of users of a stepped ramp"),
     Option("settle", 5.0, "Seconds between a level's users being there and measuring"),
     Option("hold", 30.0, "Seconds for which a level is measured"),
-    Option("thresholds", "", "Limits that a level must keep, with commas: ttft.p95 < 500ms, errors < 1%. Empty: taken from the lowest level"),
+    Option("thresholds", "", "Limits of a level: ttft.p95 < 500ms, errors < 1%. Empty: taken from the lowest level"),
     Option("search", False, "Search for the limit instead of going through levels"),
     Option("search-limits", "", "What to search the limit of, with commas: ttft.p95 < 500ms, errors < 1%. Empty: capacity, where requests begin to wait"),
     Option("search-start", 4, "Users that a search begins with"),

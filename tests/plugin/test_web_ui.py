@@ -86,8 +86,12 @@ def alone(simulator, tmp_path) -> Iterator[WebUI]:
         yield ui
 
 
-def test_every_option_is_a_field_of_the_form(web_ui):
+def test_every_option_is_a_field_of_the_form_in_their_order(web_ui):
     page = web_ui.get("/")
+
+    fields = list(json.loads(page.partition("window.templateArgs = ")[2].partition("\n")[0])["extra_options"])
+    ours = [name for name in fields if name.startswith("llm_")]
+    assert (ours[0], ours[-1]) == ("llm_model", "llm_preflight")
 
     for name in ("llm_model", "llm_levels", "llm_hold", "llm_max_tokens", "llm_unique", "llm_timeout_first_token"):
         assert name in page

@@ -54,7 +54,8 @@ def add_to(web_ui: WebUI, plugin: Plugin) -> None:
     web_ui.app.register_blueprint(blueprint)
     web_ui.app.before_request(pages.refuse_a_bad_form)
     web_ui.app.after_request(_bring_the_tab)
-    web_ui.app.json.sort_keys = False  # type: ignore[attr-defined]  # fields of the form in our order, not by name
+    # fields of the form in the order of our options, and not by name
+    web_ui.app.jinja_env.policies["json.dumps_kwargs"] = {"sort_keys": False}
     told = web_ui.template_args
     told.setdefault("extended_tabs", []).append({"title": "LLM", "key": _TAB})
     told.setdefault("extended_tables", []).append({"key": _TAB, "structure": []})
