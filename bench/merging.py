@@ -219,7 +219,7 @@ class Player:
         )
 
     def _count(self, record: Record, sent: float) -> None:
-        self.ledger.note_sent(sent)
+        self.ledger.note_sent(sent, "chat")
         self.ledger.add(record, sent)
         self.environment.stats.log_request("LLM", record.name, record.duration * 1000.0, record.size)
         if not record.ok:

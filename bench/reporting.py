@@ -75,7 +75,7 @@ def write(prefix: str, rows: int) -> None:
     share = [load / sum(LOADS) for load in LOADS]
     for index, load in enumerate(LOADS):
         for sent, record in requests(dice, index, load, round(rows * share[index])):
-            ledger.note_sent(sent)
+            ledger.note_sent(sent, "chat")
             ledger.add(record, sent)
         files.append_requests(ledger.take_rows(EPOCH))
     files.write_levels(ledger.figures(level, length, EPOCH) for level in ledger.levels)

@@ -292,6 +292,16 @@ def report(
     _report(prefix, Path(out) if out else None, limits, markdown, json_file, lang, table=table, wait=wait)
 
 
+def _of_the_run(info: dict[str, Any]) -> list[Any]:
+    """The limits that it was run with; none where they cannot be read, as those of another version."""
+    from llmlocust.numbers.thresholds import parse_gates, thresholds_of
+
+    try:
+        return thresholds_of(parse_gates(str(info.get("options", {}).get("llm_threshold", ""))))
+    except (AttributeError, ValueError):
+        return []
+
+
 def _thresholds(texts: tuple[str, ...], file: str = "") -> list[Any]:
     from llmlocust.numbers.thresholds import Threshold
 
@@ -329,7 +339,7 @@ def _report(
     from llmlocust.report import page
 
     run = _load(prefix, table, wait)
-    made = page.build(run, thresholds)
+    made = page.build(run, thresholds or _of_the_run(run.info))
     html = out or Path(f"{run.prefix}_report.html")
     pages: list[tuple[str, Callable[[], str]]] = [(str(html), lambda: _in_language(made, lang))]
     if markdown:

@@ -13,6 +13,7 @@ EDGES = {"plugin", "report", "simulator", "observe"}
 PURE = {"analysis", "load", "numbers", "stream"}
 MAY_IMPORT = {
     "": {"plugin", "stream"},  # the package's own names, which load on first use
+    "__main__": {"cli"},
     "cli": EDGES | PURE | {"calibration"},
     "calibration": {*PURE, "simulator"},  # which it names to run it as a process of its own
     **dict.fromkeys(EDGES, PURE),

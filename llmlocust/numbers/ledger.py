@@ -11,11 +11,14 @@ import math
 import random
 from bisect import bisect_left
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from llmlocust.numbers.formats import OK, REQUEST_COLUMNS, WORKER_COLUMNS
 from llmlocust.numbers.histogram import Histogram
 from llmlocust.numbers.levels import USERS, Level, LevelFigures, Tally
+from llmlocust.numbers.spans import Spans
+from llmlocust.numbers.thresholds import Threshold, is_good
 from llmlocust.stream.record import Record
 
 ROWS_A_SECOND = 500
@@ -31,7 +34,15 @@ _MOST_GAUGES = 100
 
 SECOND_COUNTS = ("sent", "ended", "failed", "tokens", "chunks", "coalesced")
 SECOND_SUMS = ("users", "in_flight")
-SECOND_MAXIMA = ("client_cpu", "loop_lag", "client_lag")
+SECOND_MAXIMA = ("client_cpu", "loop_lag", "client_lag", "longest")
+"""`longest`: seconds that the longest of the requests took that ended in the second."""
+
+_LATE = 60
+"""Seconds after which no process tells of a second any more."""
+_NOTHING: dict[str, float] = {}
+
+_ONE_EACH = ("ttft", "answer", "e2e", "tpot", "connect", "tls", "wait")
+"""Durations of which a request has one, or none."""
 
 _SENT = REQUEST_COLUMNS.index("sent")
 
@@ -63,6 +74,12 @@ class Ledger:
     def __init__(self, worker: str = "", rows_a_second: float = ROWS_A_SECOND) -> None:
         self.worker = worker
         self.levels: list[Level] = []
+        self.limits: Sequence[Threshold] = ()
+        """What a request must keep to be good; where there are none, the good are not counted."""
+        self.spans = Spans()
+        """Of what was merged."""
+        self.in_flight: Counter[str] = Counter()
+        """By request name, of what was merged."""
         self.sent = 0
         self.ended = 0
         self.rows_seen = 0
@@ -70,6 +87,8 @@ class Ledger:
         self._sampler = _Sampler(rows_a_second)
         self._workers: set[str] = set()
         self._gauges: list[dict[str, Any]] = []
+        self._means: dict[tuple[str, int], tuple[int, float, int]] = {}
+        """By gauge and first second: up to which second there is a sum, the sum, and of how many."""
         self._renew()
 
     def _renew(self) -> None:
@@ -79,6 +98,10 @@ class Ledger:
         self.new_sent = 0
         self.new_ended = 0
         self.new_seen = 0
+        self.new_in_flight: Counter[str] = Counter()
+        """By request name: how many more were sent than ended."""
+        self.by_second: dict[tuple[int, str], Histogram] = defaultdict(Histogram)
+        """Durations by when their tokens came, for `spans`."""
         self.clocks: Counter[str] = Counter()
         """Requests by whose arrival times they have."""
 
@@ -117,7 +140,8 @@ class Ledger:
 
     # ── counting ──
 
-    def note_sent(self, moment: float) -> None:
+    def note_sent(self, moment: float, name: str) -> None:
+        self.new_in_flight[name] += 1
         self.sent += 1
         self.new_sent += 1
         self._count(moment, "sent")
@@ -135,10 +159,11 @@ class Ledger:
             pass
         self.ended += 1
         self.new_ended += 1
+        self.new_in_flight[record.name] -= 1
         level = self.level_at(sent)
         measured = level is not None and level.holds(sent)
         if level is not None and measured:
-            _tally(self.tallies[level.index, record.name], sums)
+            _tally(self.tallies[level.index, record.name], sums, self.limits)
         if record.clock:
             self.clocks[record.clock] += 1
         over = sent + record.duration
@@ -146,9 +171,10 @@ class Ledger:
         self._count(over, "failed", not record.ok)
         self._count_in_window(record, over)
         self._count_tokens(record, sent)
+        self._keep_by_second(sums, sent)
+        _most(self.seconds[int(over)], "longest", record.duration)
         if record.lag_max is not None:
-            second = self.seconds[int(sent + record.lag_max_at)]
-            second["client_lag"] = max(second.get("client_lag", 0.0), record.lag_max * 1000.0)
+            _most(self.seconds[int(sent + record.lag_max_at)], "client_lag", record.lag_max * 1000.0)
         self._keep_row(sums, level, measured, sent)
 
     def _count(self, moment: float, what: str, amount: float = 1) -> None:
@@ -188,6 +214,18 @@ class Ledger:
             if level.began <= first:
                 break
 
+    def _keep_by_second(self, sums: Sums, sent: float) -> None:
+        """A request's gaps stand, all of them, in the second in the middle of its stream: to look at each of them once
+        more would cost as much as all that is counted of them.
+        """
+        record = sums.record
+        if not record.ok or record.ttft is None:
+            return
+        self.by_second[int(sent + record.ttft), "ttft"].add(record.ttft)
+        if sums.gaps:
+            middle = (record.ttft + (record.e2e or record.ttft)) / 2.0
+            self.by_second[int(sent + middle), "gap"].merge(sums.gaps)
+
     def _keep_row(self, sums: Sums, level: Level | None, measured: bool, sent: float) -> None:
         self.rows_seen += 1
         self.new_seen += 1
@@ -206,6 +244,8 @@ class Ledger:
             "tallies": [[level, name, tally.pack()] for (level, name), tally in self.tallies.items()],
             "worker": self.worker,
             "seconds": dict(self.seconds),
+            "by_second": [[*place, histogram.pack()] for place, histogram in self.by_second.items()],
+            "in_flight": {name: more for name, more in self.new_in_flight.items() if more},
             "rows": self.rows,
             "sent": self.new_sent,
             "ended": self.new_ended,
@@ -220,8 +260,12 @@ class Ledger:
             self.tallies[level, name].merge_packed(tally)
         for number, told in packed["seconds"].items():
             _merge_second(self.seconds[int(number)], told)
+            self.spans.touch(int(number))
             if "client_cpu" in told:
                 self._keep_gauges(int(number), packed["worker"], told)
+        for second, metric, histogram in packed["by_second"]:
+            self.spans.merge(second, metric, histogram)
+        self.in_flight.update(packed["in_flight"])
         self.rows.extend(packed["rows"])
         self.sent += packed["sent"]
         self.ended += packed["ended"]
@@ -256,17 +300,26 @@ class Ledger:
         return Tally.sum(tally for (index, _), tally in self.tallies.items() if index == level)
 
     def figures(self, level: Level, now: float, epoch: float = 0.0) -> LevelFigures:
-        return LevelFigures.of(level, self.tally(level.index), now, epoch, self._users(level, now))
+        return LevelFigures.of(level, self.tally(level.index), now, epoch, self.mean("users", level, now))
 
-    def _users(self, level: Level, now: float) -> float:
+    def mean(self, gauge: str, level: Level, now: float) -> float:
+        """Of SECOND_SUMS, over a level's window."""
         if level.settled is None:
             return math.nan
-        seconds = range(math.ceil(level.settled), int(now if level.ended is None else level.ended))
-        seen = [self.seconds[second]["users"] for second in seconds if "users" in self.seconds.get(second, ())]
-        return sum(seen) / len(seen) if seen else math.nan
+        begin, end = math.ceil(level.settled), int(now if level.ended is None else level.ended)
+        until, total, count = self._means.get((gauge, begin), (begin, 0.0, 0))
+        # what was told long ago stays: a level may last for a day, and is asked for every second
+        kept = max(until, min(end, int(now) - _LATE))
+        for second in range(until, end):
+            if second == kept:
+                self._means[gauge, begin] = (kept, total, count)
+            value = self.seconds.get(second, _NOTHING).get(gauge)
+            if value is not None:
+                total, count = total + value, count + 1
+        return total / count if count else math.nan
 
 
-def _tally(tally: Tally, sums: Sums) -> None:
+def _tally(tally: Tally, sums: Sums, limits: Sequence[Threshold]) -> None:
     record = sums.record
     tally.outcomes[record.outcome] += 1
     if record.outcome != OK:
@@ -280,13 +333,18 @@ def _tally(tally: Tally, sums: Sums) -> None:
         stalls=record.stalls,
         counted_chunks=record.token_source == "chunks",
     )
-    for metric in ("ttft", "answer", "e2e", "tpot", "connect", "tls", "wait"):
-        value = getattr(record, metric)
-        if value is not None:
-            tally.histogram(metric).add(value)
+    known = {metric: value for metric in _ONE_EACH if (value := getattr(record, metric)) is not None}
+    for metric, value in known.items():
+        tally.histogram(metric).add(value)
+    if limits:
+        tally.numbers["good"] += is_good(known | ({"gap_max": sums.gaps.most} if sums.gaps else {}), limits)
     tally.histogram("gap").merge(sums.gaps)
     tally.histogram("lag").merge(sums.lags)
     tally.note_blurred(record)
+
+
+def _most(second: dict[str, float], name: str, value: float) -> None:
+    second[name] = max(second.get(name, 0.0), value)
 
 
 def _merge_second(second: dict[str, float], told: dict[str, float]) -> None:

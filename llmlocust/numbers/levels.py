@@ -72,7 +72,7 @@ class Tally:
         """Requests sent inside the window, by what became of them."""
         self.numbers: Counter[str] = Counter()
         """ended_ok, ended, tokens_in_window (by arrival); input_tokens, output_tokens, chunks, coalesced, blurred, \
-stalls, counted_chunks (of the successful ones of `outcomes`)."""
+stalls, counted_chunks, good (kept every limit, where there are some) (of the successful ones of `outcomes`)."""
         self.histograms: dict[str, Histogram] = {}
 
     def histogram(self, metric: str) -> Histogram:
@@ -122,6 +122,14 @@ stalls, counted_chunks (of the successful ones of `outcomes`)."""
         self.numbers.update(other.numbers)
         for metric, histogram in other.histograms.items():
             self.histogram(metric).merge(histogram)
+
+    def without(self, other: Tally) -> Tally:
+        """What came since `other` was all of this."""
+        made = Tally()
+        made.outcomes, made.numbers = self.outcomes - other.outcomes, self.numbers - other.numbers
+        for metric, histogram in self.histograms.items():
+            made.histograms[metric] = without(histogram, other.histogram(metric))
+        return made
 
     def pack(self) -> list[Any]:
         histograms = {metric: histogram.pack() for metric, histogram in self.histograms.items()}

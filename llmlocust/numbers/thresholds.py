@@ -220,6 +220,14 @@ def parse_gates(text: str) -> list[Gate]:
     return [Gate.parse(each) for each in text.split(",") if each.strip()]
 
 
+def thresholds_of(gates: Iterable[Gate]) -> list[Threshold]:
+    """What levels are held against where gates are all that was told: of several for one figure, the first."""
+    first: dict[tuple[str, str], Threshold] = {}
+    for gate in gates:
+        first.setdefault((gate.threshold.metric, gate.threshold.statistic), gate.threshold)
+    return list(first.values())
+
+
 def tier(thresholds: Iterable[Threshold], figures: LevelFigures, goodput: float | None = None) -> str:
     """What a level is: GOLD, TOLERATED, FAILS or NOT_KNOWN. A threshold of one limit has it for both tiers."""
     thresholds = list(thresholds)

@@ -17,6 +17,7 @@ from gevent.event import Event
 from locust.env import Environment
 
 from llmlocust.numbers.ledger import ROWS_A_SECOND, Ledger, Sums
+from llmlocust.numbers.thresholds import parse_gates, thresholds_of
 from llmlocust.plugin.turns import Turns
 from llmlocust.stream.record import Record
 
@@ -48,10 +49,11 @@ class Collector:
         self._lag_timer.start(self._note_lag)
         gevent.spawn(self._gauge)
 
-    def start(self, elapsed: float = 0.0, rows_a_second: float = ROWS_A_SECOND) -> None:
-        """A run began, so many seconds ago."""
+    def start(self, elapsed: float = 0.0, rows_a_second: float = ROWS_A_SECOND, limits: str = "") -> None:
+        """A run began, so many seconds ago. `limits` are what a request must keep to be good."""
         self.began_ns = perf_counter_ns() - int(elapsed * 1e9)
         self.ledger = Ledger(self._name(), rows_a_second)
+        self.ledger.limits = thresholds_of(parse_gates(limits))
         self.refused = ""
 
     def _name(self) -> str:
@@ -62,9 +64,9 @@ class Collector:
 
     # ── requests ──
 
-    def request_begins(self) -> None:
+    def request_begins(self, name: str) -> None:
         self.in_flight += 1
-        self.ledger.note_sent(self.moment())
+        self.ledger.note_sent(self.moment(), name)
 
     def request_ended(self, sums: Sums) -> None:
         self.in_flight -= 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import gevent
@@ -16,7 +17,7 @@ from locust import events
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from llmlocust.plugin import console, options, preflight
+from llmlocust.plugin import console, options, preflight, webui
 from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.gating import Gating
 from llmlocust.plugin.locust_csv import CompleteCSVFileWriter
@@ -40,6 +41,9 @@ class Plugin:
         self.run: Run | None = None
         self.runs = 0
         self.preflight: dict[str, Any] | None = None
+        self.refused = ""
+        """Why the test that somebody wanted to start was not; empty where it was."""
+        self._kept: TemporaryDirectory[str] | None = None
         self.ending = False
         """A headless run is on its way out: a second request to end it changes nothing."""
 
@@ -49,12 +53,15 @@ class Plugin:
             self.run.finish()
         if self.preflight is None:
             self.preflight = check(self.environment)
+        self.refused = ""
         self.runs += 1
-        prefix = getattr(self.environment.parsed_options, "csv_prefix", None) or ""
+        prefix = self._prefix()
         if prefix and self.runs > 1:  # started again from the web UI: what was measured before stays
             prefix = f"{prefix}_run{self.runs}"
+            if CompleteCSVFileWriter.newest is not None:
+                CompleteCSVFileWriter.newest.begin_anew(prefix)
         if self.collector:
-            self.collector.start()
+            self.collector.start(limits=options.limits(self.environment))
         if self.master:
             self.master.run_begins()
         self.run = Run(self.environment, self.collector, self.gating.prefix(prefix), self.preflight)
@@ -65,8 +72,19 @@ class Plugin:
         if hasattr(shape, "run_started"):
             shape.run_started(self.run)
 
+    def _prefix(self) -> str:
+        """Of the files. The web UI offers them for download, so without --csv they are kept as long as it is there."""
+        asked = getattr(self.environment.parsed_options, "csv_prefix", None) or ""
+        if asked or self.environment.web_ui is None:
+            return str(asked)
+        if self._kept is None:
+            self._kept = TemporaryDirectory(prefix="llmlocust-", ignore_cleanup_errors=True)
+            console.say("without --csv, the files of this run are there for download until Locust ends, and then gone")
+        return f"{self._kept.name}/run"
+
     def refuse(self, why: str) -> None:
-        """The test that starts must not send anything. The web UI shows why among its exceptions."""
+        """The test that starts must not send anything. The web UI shows why, in our tab and among its exceptions."""
+        self.refused = why
         console.error(why)
         runner = self.environment.runner
         runner.log_exception("llmlocust", why, why)
@@ -118,6 +136,8 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
         return
     if plugin.is_master:
         plugin.master = Master(environment, lambda: plugin.run)
+    if environment.web_ui is not None:
+        webui.add_to(environment.web_ui, plugin)
     told = environment.parsed_options
     if environment.shape_class is None and options.option(environment, "search"):
         _search_without_a_ramp(environment)
@@ -187,6 +207,8 @@ def _on_test_stop(environment: Environment, **kwargs: Any) -> None:
     plugin = plugin_of(environment)
     if plugin.run and not plugin.is_worker:
         plugin.run.note_end()
+    if CompleteCSVFileWriter.newest is not None:
+        CompleteCSVFileWriter.newest.write_now()
 
 
 @events.quitting.add_listener

@@ -31,6 +31,20 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
             sys.exit(2)
         CompleteCSVFileWriter.newest = self
 
+    def begin_anew(self, prefix: str) -> None:
+        """From now on to other files: a run that is started again in the web UI does not take the place of the one
+        before.
+        """
+        writer = getattr(self, "_writer", None)
+        if writer is None or prefix == self.base_filepath:
+            return
+        writer.kill()
+        self.close_files()
+        begin = super().__init__
+        self._guarded(lambda: begin(self.environment, self.percentiles_to_report, prefix, self.full_history))
+        if not self.exceptions_csv_filehandle.closed:
+            gevent.spawn(self.stats_writer)
+
     def stats_writer(self) -> None:
         self._writer = gevent.getcurrent()
         self._guarded(super().stats_writer)
@@ -38,10 +52,13 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
     def write_last(self) -> None:
         """One more round of rows, after the loop that writes one a second."""
         writer = getattr(self, "_writer", None)
-        if writer is None or self.stats_history_csv_filehandle.closed:
-            return
-        writer.kill()
-        self._guarded(self._write_rows)
+        if writer is not None:
+            writer.kill()
+        self.write_now()
+
+    def write_now(self) -> None:
+        if hasattr(self, "_writer") and not self.stats_history_csv_filehandle.closed:
+            self._guarded(self._write_rows)
 
     def close_files(self) -> None:
         self._guarded(super().close_files)

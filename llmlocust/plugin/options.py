@@ -23,7 +23,7 @@ from llmlocust.analysis.gates import can_abort
 from llmlocust.load.curves import DEFAULT_LEVELS, parse_levels
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.search import Judge, Limits, Queueing
-from llmlocust.numbers.thresholds import Threshold, parse_gates
+from llmlocust.numbers.thresholds import Threshold, parse_gates, thresholds_of
 
 
 class Option(NamedTuple):
@@ -163,10 +163,21 @@ def _check_gates(environment: Environment) -> None:
         )
 
 
-def search_judge(limits: str) -> Judge:
+def limits(environment: Environment) -> str:
+    """What a level must keep, as it was written: what is searched for, where nothing else is asked for."""
+    searched = option(environment, "search_limits") if option(environment, "search") else ""
+    return str(option(environment, "threshold") or searched)
+
+
+def thresholds(environment: Environment) -> list[Threshold]:
+    """The same, read. ValueError in one line."""
+    return thresholds_of(parse_gates(limits(environment)))
+
+
+def search_judge(text: str) -> Judge:
     """What a search looks for, from an option's text. ValueError in one line."""
-    thresholds = [Threshold.parse(each) for each in listed(limits)]
-    return Limits(thresholds) if thresholds else Queueing()
+    looked_for = [Threshold.parse(each) for each in listed(text)]
+    return Limits(looked_for) if looked_for else Queueing()
 
 
 def extra_fields(text: str) -> dict[str, Any]:

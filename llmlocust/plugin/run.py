@@ -19,16 +19,17 @@ from locust.env import Environment
 from locust.runners import STATE_RUNNING, WORKER_REPORT_INTERVAL, MasterRunner
 
 from llmlocust.numbers import formats
-from llmlocust.numbers.ledger import Ledger, rows_for_each
+from llmlocust.numbers.ledger import SECOND_COUNTS, Ledger, rows_for_each
 from llmlocust.numbers.levels import USERS, Level, LevelFigures
 from llmlocust.plugin import console
 from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.files import AT_ONCE, RunFiles
-from llmlocust.plugin.options import OPTIONS, option, think_time
+from llmlocust.plugin.options import OPTIONS, limits, option, think_time, thresholds
 from llmlocust.plugin.transport import without_password
 from llmlocust.plugin.versions import VERSION
 
 _TICK = 1.0
+_LOOK = 0.05
 _LEAST_REWRITE = 5.0
 _MOST_REWRITE = 60.0
 _REWRITE_SHARE = 100.0
@@ -49,6 +50,7 @@ class Run:
         """What a ramp of ours set out to do; without one, levels are taken from the user count."""
         self.through = False
         """The plan was gone through to its end."""
+        self.limits = thresholds(environment)
         self.preflight = preflight
         self.began = time.time()
         self.ended: float | None = None
@@ -61,6 +63,7 @@ class Run:
         """Checks that workers failed which are away."""
         self._clock = time.monotonic()
         self._next_write = 0.0
+        self._written = -1.0
         self._stop_timeout: float | None = None
         self._said = 0
         self._finished = False
@@ -68,14 +71,21 @@ class Run:
         self.processes = runner.worker_count if isinstance(runner, MasterRunner) else 1
         self._rows_a_second = rows_for_each(self.processes)
         self._reports_take = WORKER_REPORT_INTERVAL + 1.0 if isinstance(runner, MasterRunner) else 0.0
-        self._pause = collector.turns.wait if collector else partial(gevent.sleep, 0)
-        self.files = RunFiles(prefix, self._pause) if prefix else None
+        self.lag = self._reports_take + _TICK
+        """Seconds until what happens has come in here."""
+        self.pause: Callable[[], None] = collector.turns.wait if collector else partial(gevent.sleep, 0)
+        self.files = RunFiles(prefix, self.pause) if prefix else None
         self._write_run()
         self._keeper = gevent.spawn(self._keep)
         atexit.register(self.finish)  # where Locust is interrupted once more while it shuts down
 
     def moment(self) -> float:
         return time.monotonic() - self._clock
+
+    @property
+    def over(self) -> float:
+        """The moment until which there is something to tell: that of its end, or now."""
+        return self.moment() if self.ended is None else self.ended - self.began
 
     # ── levels ──
 
@@ -134,7 +144,8 @@ class Run:
     def announce(self, client_id: str | None = None) -> None:
         """Tell workers, or one that came late, that the run is on and where it stands."""
         asked = {"version": VERSION, "run": self.id, "stop_timeout": self._users_stop_timeout()}
-        self._tell("run", client_id, elapsed=self.moment(), **asked, **self.state())
+        told = {"elapsed": self.moment(), "limits": limits(self.environment)}
+        self._tell("run", client_id, **asked, **told, **self.state())
 
     def _share_rows(self) -> None:
         """Workers that come or go change what each of them may keep."""
@@ -175,6 +186,8 @@ class Run:
     # ── what comes in ──
 
     def merge(self, packed: dict[str, Any]) -> None:
+        if self.ended is not None:
+            packed["seconds"] = _busy(packed["seconds"], self.over)
         self.ledger.merge(packed)
 
     def worker_lost(self, client_id: str, words: str, since: float) -> None:
@@ -242,7 +255,7 @@ class Run:
         self._say_levels(0.0)
         self.ended = self.ended or time.time()
         self._keeper.kill(block=False)
-        self._pause = _go_on
+        self.pause = _go_on
         if self.files:
             self.files.pause = _go_on
         self._write_rows()
@@ -251,11 +264,19 @@ class Run:
 
     # ── files ──
 
+    def bring_files_up_to_date(self, within: float = 20.0) -> None:
+        """Wait until all that is known now is in the files. Gives up after so many seconds: a disk may be full."""
+        asked = self.moment()
+        with gevent.Timeout(within, False):
+            while self.files and self._written < asked and not self._finished:
+                self._next_write = 0.0
+                gevent.sleep(_LOOK)
+
     def _write_rows(self) -> None:
         # whatever is taken is written before anything else can happen: a pause may be the last
         while rows := self.ledger.take_rows(self.began, AT_ONCE):
             self._guarded(partial(RunFiles.append_requests, rows=rows))
-            self._pause()
+            self.pause()
         gauges = self.ledger.take_gauges(self.began)
         self._guarded(lambda files: files.append_workers(gauges))
 
@@ -265,6 +286,7 @@ class Run:
         self._guarded(lambda files: files.write_histograms(self.ledger))
         self._guarded(lambda files: files.write_timeline(self.ledger, self.began))
         self._write_run()
+        self._written = begun
         rest = (self.moment() - begun) * _REWRITE_SHARE
         self._next_write = self.moment() + max(_LEAST_REWRITE, min(_MOST_REWRITE, rest))
 
@@ -285,7 +307,7 @@ class Run:
         made = []
         for level in list(self.ledger.levels):
             made.append(self.ledger.figures(level, now, self.began))
-            self._pause()
+            self.pause()
         return made
 
     def _told(self) -> dict[str, Any]:
@@ -322,6 +344,11 @@ class Run:
 
 def _failed(words: str, levels: Sequence[int] = ()) -> dict[str, Any]:
     return {"name": "run", "ok": False, "value": None, "limit": None, "says": words, "levels": list(levels)}
+
+
+def _busy(seconds: dict[int, dict[str, float]], over: float) -> dict[int, dict[str, float]]:
+    """Less those after the end in which nothing happened: processes go on to tell how they are."""
+    return {second: told for second, told in seconds.items() if int(second) <= over or told.keys() & {*SECOND_COUNTS}}
 
 
 def _go_on() -> None:

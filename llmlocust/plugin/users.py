@@ -137,7 +137,7 @@ class LLMUser(FastHttpUser):
         listener = Listener(partial(has_token, dialect) if ask.stream else None, reading.take)
         sums: Sums | None = None
         request_id = f"{random.getrandbits(64):016x}"
-        self._collector.request_begins()
+        self._collector.request_begins(name)
         try:
             self._llm.post(timeline, dialect.path, body, self._headers | {"X-Request-Id": request_id}, listener)
             self._collector.turns.wait()

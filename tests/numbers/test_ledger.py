@@ -235,7 +235,7 @@ def test_workers_reports_add_up_to_one_ledger_that_counts_all(steps):
             if what == "add":
                 ledger.add(given_[1], given_[0])
             elif what == "sent":
-                ledger.note_sent(given_[0])
+                ledger.note_sent(given_[0], "chat")
     for worker in workers:
         run.merge(through_a_message(worker.take()))
     assert {key: told(tally) for key, tally in run.tallies.items()} == {
@@ -252,7 +252,7 @@ def rows_of(ledger: Ledger) -> Counter:
 
 def test_what_was_taken_is_not_taken_again():
     worker, run = ledger_with((0, 0, None)), ledger_with((0, 0, None))
-    worker.note_sent(1.0)
+    worker.note_sent(1.0, "chat")
     worker.add(record_of([1.0]), 1.0)
     for _ in range(2):
         run.merge(through_a_message(worker.take()))

@@ -1,10 +1,12 @@
 """Runs that are started and stopped from Locust's web UI, by what its form posts."""
 
+import csv
 import json
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +26,7 @@ class WebUI:
         self.address = f"http://127.0.0.1:{port}"
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(self.address + path, timeout=10) as answer:
+        with urllib.request.urlopen(self.address + path, timeout=60) as answer:
             body = answer.read()
         return json.loads(body) if answer.headers["Content-Type"].startswith("application/json") else body.decode()
 
@@ -35,36 +37,61 @@ class WebUI:
             return False
         return True
 
-    def start(self, **fields: str) -> None:
+    def start(self, **fields: str) -> Any:
+        """What Locust answers."""
         quick = {"llm_levels": "2,4", "llm_settle": "0.5", "llm_hold": "2", "llm_max_tokens": "20"}
         data = urllib.parse.urlencode({"user_count": "1", "spawn_rate": "1", **quick, **fields}).encode()
-        urllib.request.urlopen(self.address + "/swarm", data, timeout=30).close()
+        with urllib.request.urlopen(self.address + "/swarm", data, timeout=30) as answer:
+            return json.loads(answer.read())
 
     def stop(self) -> None:
-        urllib.request.urlopen(self.address + "/stop", b"", timeout=30).close()
+        self.post("/stop")
+
+    def post(self, path: str) -> None:
+        urllib.request.urlopen(self.address + path, b"", timeout=30).close()
+
+    def live(self) -> Any:
+        return self.get("/llm/live.json")["run"]
 
     def is_idle(self) -> None:
         wait_for(lambda: self.get("/stats/requests")["state"], lambda now: now in ("ready", "stopped"))
 
 
-@pytest.fixture(params=[0, 2], ids=["alone", "with two workers"])
-def web_ui(request, simulator, tmp_path) -> Iterator[WebUI]:
+@contextmanager
+def running(folder: Path, host: str, workers: int = 0, *more: str) -> Iterator[WebUI]:
     port, bind = free_port(), str(free_port())
-    args = ["--web-host", "127.0.0.1", "--web-port", str(port), "--host", simulator.url, "--csv", "run"]
+    args = ["--web-host", "127.0.0.1", "--web-port", str(port), "--host", host, *more]
     with ExitStack() as stack:
-        if request.param:
+        if workers:
             args += ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", bind]
-        stack.enter_context(Locust(tmp_path, args))
-        for _ in range(request.param):
-            stack.enter_context(Locust(tmp_path, ["--worker", "--master-port", bind]))
+        stack.enter_context(Locust(folder, args))
+        for _ in range(workers):
+            stack.enter_context(Locust(folder, ["--worker", "--master-port", bind]))
         ui = WebUI(port)
         wait_for(ui.answers)
-        wait_for(lambda: len(ui.get("/stats/requests").get("workers", [])), lambda seen: seen == request.param)
+        wait_for(lambda: len(ui.get("/stats/requests").get("workers", [])), lambda seen: seen == workers)
         yield ui
 
 
-def test_every_option_is_a_field_of_the_form(web_ui):
+@pytest.fixture(params=[0, 2], ids=["alone", "with two workers"])
+def web_ui(request, simulator, tmp_path) -> Iterator[WebUI]:
+    with running(tmp_path, simulator.url, request.param, "--csv", "run") as ui:
+        yield ui
+
+
+@pytest.fixture
+def alone(simulator, tmp_path) -> Iterator[WebUI]:
+    """Without --csv."""
+    with running(tmp_path, simulator.url) as ui:
+        yield ui
+
+
+def test_every_option_is_a_field_of_the_form_in_their_order(web_ui):
     page = web_ui.get("/")
+
+    fields = list(json.loads(page.partition("window.templateArgs = ")[2].partition("\n")[0])["extra_options"])
+    ours = [name for name in fields if name.startswith("llm_")]
+    assert (ours[0], ours[-1]) == ("llm_model", "llm_preflight")
 
     for name in (
         "llm_model",
@@ -102,6 +129,52 @@ def test_a_run_that_is_stopped_and_started_again_leaves_both(web_ui, simulator, 
     assert told(tmp_path)["plan"]["levels"] == [2, 4]
     assert told(tmp_path, "run_run2")["plan"]["levels"] == [3]
     assert outcomes(tmp_path, "run_run2")["ok"] > 0
+    wait_for(lambda: in_locusts_file(tmp_path, "run_run2"), lambda seen: seen == answered(tmp_path, "run_run2"))
+    assert in_locusts_file(tmp_path, "run") == answered(tmp_path, "run")
+
+
+def in_locusts_file(folder: Path, prefix: str) -> int:
+    """How many requests Locust's own file tells of. It is written every second, and sent to the disk every five."""
+    file = folder / f"{prefix}_stats.csv"
+    with file.open(newline="") as opened:
+        return sum(int(row["Request Count"]) for row in csv.DictReader(opened) if row["Name"] == "Aggregated")
+
+
+def answered(folder: Path, prefix: str) -> int:
+    """Those that Locust counts: not what the end of the run cut off."""
+    found = outcomes(folder, prefix)
+    return found.total() - found["aborted"]
+
+
+def test_a_reset_begins_anew_what_is_shown_and_leaves_the_files(web_ui, tmp_path):
+    web_ui.start(llm_levels="2", llm_hold="100")
+    before = wait_for(web_ui.live, lambda run: run and run["levels"] and run["levels"][0]["requests"] > 3)
+    web_ui.post("/stats/reset")
+    after = web_ui.live()
+
+    assert after["name"] != before["name"]
+    assert after["since"] >= before["now"]
+    assert after["levels"][0]["requests"] < before["levels"][0]["requests"]
+    assert all(point[0] > after["since"] - 1.0 for point in after["points"].values())
+    web_ui.stop()
+    wait_for(lambda: told(tmp_path)["stopped"])
+    assert outcomes(tmp_path)["ok"] > before["levels"][0]["requests"]
+
+
+def test_what_was_measured_can_be_downloaded_without_csv_files(alone):
+    assert alone.get("/llm/live.json")["run"] is None
+    alone.start(llm_levels="2", llm_threshold="ttft.p95 < 500ms")
+    wait_for(alone.live, lambda run: run and run["ended"])
+
+    files = alone.get("/llm/live.json")["files"]
+    assert {"llm_levels.csv", "llm_requests.csv", "llm_run.json"} <= set(files)
+    sent = csv.DictReader(alone.get("/llm/files/llm_requests.csv").splitlines())
+    assert len(list(sent)) == alone.live()["sent"]
+    assert alone.get("/llm/files/llm_run.json")["options"]["llm_threshold"] == "ttft.p95 < 500ms"
+    report = alone.get("/llm/report")
+    assert "ttft.p95 &lt; 500ms" in report
+    assert "limits derived" not in report
+    assert '<html lang="zh' in alone.get("/llm/report?lang=zh")
 
 
 def test_a_search_is_a_box_of_the_form(web_ui, tmp_path):
@@ -113,21 +186,35 @@ def test_a_search_is_a_box_of_the_form(web_ui, tmp_path):
     assert [row["load"] for row in rows(tmp_path, "llm_levels.csv")][:2] == ["4", "5"]
 
 
+def test_a_run_that_is_refused_sends_nothing_and_says_why(web_ui, simulator):
+    web_ui.start(llm_model="nope")
+
+    said = wait_for(lambda: web_ui.get("/exceptions")["exceptions"])
+    assert "does not list a model" in said[0]["msg"]
+    assert "does not list a model" in web_ui.get("/llm/live.json")["refused"]
+    web_ui.is_idle()
+    assert not [each for each in simulator.truth() if each["outcome"] == "completed"]
+
+
 @pytest.mark.parametrize(
     "wrong, words",
     [
-        ({"llm_model": "nope"}, "does not list a model"),
         ({"llm_levels": "x"}, "whole numbers"),
+        ({"llm_hold": "ten"}, "--llm-hold must be a number — got 'ten'"),
+        ({"llm_max_tokens": ""}, "--llm-max-tokens must be a whole number"),
+        ({"llm_threshold": "errors < 1%, x"}, "cannot read the threshold 'x'"),
         ({"llm_search": "true", "llm_search_limits": "x"}, "cannot read the threshold"),
     ],
 )
-def test_a_run_that_is_refused_sends_nothing_and_says_why(web_ui, simulator, wrong, words):
-    web_ui.start(**wrong)
+def test_a_form_that_cannot_be_meant_starts_nothing_and_says_why(alone, simulator, wrong, words):
+    said = alone.start(**wrong)
 
-    said = wait_for(lambda: web_ui.get("/exceptions")["exceptions"])
-    assert words in said[0]["msg"]
-    web_ui.is_idle()
-    assert not [each for each in simulator.truth() if each["outcome"] == "completed"]
+    assert said["success"] is False
+    assert words in said["message"]
+    assert alone.get("/stats/requests")["state"] == "ready"
+    assert simulator.truth() == []
+    assert alone.start()["success"] is True  # what was posted before is forgotten
+    alone.stop()
 
 
 def test_a_gate_from_the_form_ends_a_run(web_ui, tmp_path):

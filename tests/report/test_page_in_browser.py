@@ -1,37 +1,19 @@
-import shutil
-
 import pytest
 from made_calibration import POINTS
 from made_run import MadeRun
-from playwright.sync_api import Error, sync_playwright
 
 from llmlocust.report.calibration import html
 from llmlocust.report.frames import load_run
 from llmlocust.report.page import build
+from tests.chromium import chromium
 
 pytestmark = pytest.mark.browser
-ARGUMENTS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="module")
 def browser():
-    """Debian's Chromium, or Playwright's own: `make test` gets one where it can."""
-    try:
-        with sync_playwright() as started:
-            opened = started.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
-            yield opened
-            opened.close()
-    except Error as problem:
-        pytest.skip(f"no Chromium that starts: install Debian's package chromium ({problem.message.splitlines()[0]})")
+    with chromium() as opened:
+        yield opened
 
 
 def of_a_run(folder):

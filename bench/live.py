@@ -1,0 +1,131 @@
+"""What the live page costs a master: how long a question to it holds the event loop, by the length of the run.
+
+    python bench/live.py [--levels 30] [--names 5]
+
+A run is played into a ledger; then a page that has seen nothing asks, and one that asks once a second. Times are of
+one core, best of five; `longest piece` is the longest that the loop is held between two pauses.
+"""
+
+import argparse
+import random
+from collections.abc import Callable
+from itertools import accumulate, pairwise
+from time import perf_counter
+from typing import Any
+
+import msgspec
+
+from llmlocust.analysis.live import Live
+from llmlocust.numbers.histogram import Histogram
+from llmlocust.numbers.ledger import Ledger
+from llmlocust.numbers.thresholds import parse_many
+from llmlocust.stream.record import OK, Record
+
+HOLD, A_SECOND, TOKENS = 20, 20, 100
+DURATIONS = (600, 3600, 86400)
+
+
+class PlayedRun:
+    """As far as Live looks at a run."""
+
+    def __init__(self) -> None:
+        self.ledger = Ledger()
+        self.limits = parse_many("ttft.p95 < 1s, gap.p99 < 200ms")
+        self.began, self.ended = 1.7e9, None
+        self.plan, self.through, self.problems = None, False, []
+        self.lag = 1.0
+        self.at = 0.0
+        self.pieces: list[float] = []
+        self.since = perf_counter()
+
+    @property
+    def over(self) -> float:
+        return self.at
+
+    def moment(self) -> float:
+        return self.at
+
+    def pause(self) -> None:
+        now = perf_counter()
+        self.pieces.append(now - self.since)
+        self.since = perf_counter()
+
+
+def play(run: PlayedRun, levels: int, names: int, seconds: int) -> None:
+    dice = random.Random(1)
+    worker = Ledger("worker")
+    worker.limits = run.limits
+    for load in range(1, levels + 1):
+        for ledger in (worker, run.ledger):
+            ledger.begin_level(run.at, load)
+            ledger.settle_level(run.at)
+        for second in range(HOLD):
+            for number in range(A_SECOND):
+                sent = run.at + second + number / A_SECOND
+                worker.note_sent(sent, f"name {number % names}")
+                worker.add(record(dice, f"name {number % names}"), sent)
+            worker.note_gauges(run.at + second, users=load, in_flight=load, client_cpu=0.5)
+        run.at += HOLD
+        run.ledger.merge(worker.take())
+    gaps = Histogram(dice.lognormvariate(-4, 0.5) for _ in range(A_SECOND * TOKENS)).pack()
+    first = Histogram(dice.lognormvariate(-2, 0.5) for _ in range(A_SECOND)).pack()
+    while run.at < seconds:  # the rest of the time: its charts alone
+        second = int(run.at)
+        run.ledger.seconds[second] = {"users": levels, "in_flight": levels, "tokens": 2000, "ended": 20, "longest": 5.0}
+        run.ledger.spans.merge(second, "gap", gaps)
+        run.ledger.spans.merge(second, "ttft", first)
+        run.at += 1.0
+
+
+def record(dice: random.Random, name: str) -> Record:
+    first = dice.lognormvariate(-2, 0.5)
+    arrivals = list(accumulate((dice.lognormvariate(-4, 0.5) for _ in range(TOKENS)), initial=first))
+    gaps = [after - before for before, after in pairwise(arrivals)]
+    return Record(
+        name=name, outcome=OK, duration=arrivals[-1], e2e=arrivals[-1], ttft=first, answer=first, tpot=0.02,
+        arrivals=arrivals, gaps=gaps, output_tokens=TOKENS, token_source="usage",
+    )  # fmt: skip
+
+
+def best(run: PlayedRun, ask: Callable[[], Any]) -> tuple[float, float]:
+    """Milliseconds: all of it, and its longest piece."""
+    times = []
+    for _ in range(5):
+        run.at += 1.0
+        run.pieces, run.since = [], perf_counter()
+        begun = perf_counter()
+        ask()
+        run.pause()
+        times.append(((perf_counter() - begun) * 1000.0, max(run.pieces) * 1000.0))
+    return min(times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--levels", type=int, default=30)
+    parser.add_argument("--names", type=int, default=5)
+    options = parser.parse_args()
+    print("seconds  spans  first question: ms, longest piece, kB   the next: ms, longest piece, kB")
+    for seconds in DURATIONS:
+        run = PlayedRun()
+        play(run, options.levels, options.names, seconds)
+        live = Live(run)
+        told = live.snapshot()
+        size = len(msgspec.json.encode(told)) / 1000.0
+        fresh = best(run, lambda run=run: msgspec.json.encode(Live(run).snapshot()))
+        last = [told]
+
+        def go_on(live: Live = live, last: list[Any] = last) -> None:
+            last[0] = live.snapshot(last[0]["name"], last[0]["changes"])
+            msgspec.json.encode(last[0])
+
+        again = best(run, go_on)
+        small = len(msgspec.json.encode(last[0])) / 1000.0
+        spans = len(run.ledger.spans.changed_since(0))
+        print(
+            f"{seconds:>7} {spans:>6}  {fresh[0]:>10.1f} {fresh[1]:>10.1f} {size:>12.0f} {again[0]:>18.1f} {again[1]:>10.1f} {small:>10.0f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""Our part of Locust's web UI: the tab LLM, the live page in it, what can be downloaded, and a form that says what is wrong.
+
+All of it is under Locust's own base path and behind its login.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from flask import Blueprint, Response, abort, jsonify, request, send_file, send_from_directory
+
+from llmlocust.analysis.live import Live
+from llmlocust.numbers import formats
+from llmlocust.plugin import options
+from llmlocust.plugin.webui.report import NotMade, Reports
+
+if TYPE_CHECKING:
+    from locust.web import WebUI
+
+    from llmlocust.plugin.listeners import Plugin
+
+STATIC = Path(__file__).with_name("static")
+FILES = (
+    formats.LEVELS,
+    formats.REQUESTS,
+    formats.TIMELINE,
+    formats.HISTOGRAMS,
+    formats.WORKERS,
+    formats.TELEMETRY,
+    formats.RUN,
+)
+_TAB = "llm"
+_SCRIPT = b'<script src="./llm/static/tab.js" defer></script></body>'
+_REPORT_TITLE = "Download LLM report"
+
+
+def add_to(web_ui: WebUI, plugin: Plugin) -> None:
+    """Before the web UI has answered anything: Flask takes no routes later."""
+    pages = Pages(plugin)
+    plugin.environment.events.reset_stats.add_listener(pages.reset)
+    base = web_ui.app.blueprints["locust"].url_prefix or ""
+    blueprint = Blueprint("llmlocust", __name__, url_prefix=f"{base}/llm", static_folder=str(STATIC))
+    for rule, view in {
+        "/": pages.page,
+        "/live.json": pages.live,
+        "/report": pages.report,
+        "/files/<name>": pages.file,
+    }.items():
+        blueprint.add_url_rule(rule, view.__name__, web_ui.auth_required_if_enabled(view))
+    web_ui.app.register_blueprint(blueprint)
+    web_ui.app.before_request(pages.refuse_a_bad_form)
+    web_ui.app.after_request(_bring_the_tab)
+    # fields of the form in the order of our options, and not by name
+    web_ui.app.jinja_env.policies["json.dumps_kwargs"] = {"sort_keys": False}
+    told = web_ui.template_args
+    told.setdefault("extended_tabs", []).append({"title": "LLM", "key": _TAB})
+    told.setdefault("extended_tables", []).append({"key": _TAB, "structure": []})
+    told.setdefault("extended_csv_files", []).extend(
+        [{"href": "./llm/report", "title": _REPORT_TITLE}]
+        + [{"href": f"./llm/files/{name}", "title": f"Download {name}"} for name in FILES if name != formats.TELEMETRY]
+    )
+
+
+def _bring_the_tab(response: Response) -> Response:
+    """Locust's tabs can hold nothing but tables; a script of ours puts the page into its tab."""
+    if request.endpoint == "locust.index" and response.status_code == 200:
+        response.set_data(response.get_data().replace(b"</body>", _SCRIPT))
+    return response
+
+
+class Pages:
+    def __init__(self, plugin: Plugin) -> None:
+        self.plugin = plugin
+        self.environment = plugin.environment
+        self._live: Live | None = None
+        self._reports = Reports()
+
+    def now(self) -> Live | None:
+        """Of the newest run."""
+        run = self.plugin.run
+        if run is not None and (self._live is None or self._live.run is not run):
+            self._live = Live(run)
+        return self._live
+
+    def reset(self, **kwargs: Any) -> None:
+        live = self.now()
+        if live is not None:
+            self._live = Live(live.run, live.resets + 1)
+
+    # ── what is asked for ──
+
+    def page(self) -> Response:
+        return send_from_directory(STATIC, "live.html")
+
+    def live(self) -> Response:
+        asked, runner = request.args, self.environment.runner
+        live = self.now()
+        told = {
+            "state": runner.state,
+            "users": runner.user_count,
+            "host": self.environment.host,
+            "refused": self.plugin.refused,
+            "files": [name for name in FILES if (path := self._path(name)) and path.exists()],
+            "run": live
+            and live.snapshot(asked.get("name", ""), _number(asked.get("changes")) or 0, _number(asked.get("level"))),
+        }
+        headers = {"Cache-Control": "no-store"}
+        return Response(msgspec.json.encode(told), mimetype="application/json", headers=headers)
+
+    def report(self) -> Response:
+        """Of what was measured so far."""
+        run = self.plugin.run
+        if run is None or run.files is None:
+            abort(404, "there is no run yet")
+        run.bring_files_up_to_date()
+        try:
+            made = self._reports.make(run.files.prefix, "zh" if request.args.get("lang") == "zh" else "en")
+        except NotMade as problem:
+            abort(500, str(problem))
+        return send_file(
+            made, as_attachment=True, download_name=f"{Path(run.files.prefix).name}_report.html", max_age=0
+        )
+
+    def file(self, name: str) -> Response:
+        path = self._path(name) if name in FILES else None
+        if path is None or not path.exists():
+            abort(404, f"there is no {name} yet")
+        self.plugin.run.bring_files_up_to_date()
+        return send_file(path.absolute(), as_attachment=True, max_age=0)
+
+    def _path(self, name: str) -> Path | None:
+        run = self.plugin.run
+        return None if run is None or run.files is None else run.files.path(name)
+
+    # ── the form ──
+
+    def refuse_a_bad_form(self) -> Response | None:
+        """Locust stores what it can read and answers 500 to the rest; here it is said in words, and nothing starts."""
+        if request.endpoint != "locust.swarm":
+            return None
+        try:
+            check_form(self.environment.parsed_options, request.form)
+        except ValueError as problem:
+            return jsonify({"success": False, "message": str(problem), "host": self.environment.host})
+        return None
+
+
+def check_form(now: Namespace | None, form: Any) -> None:
+    """Whether the options, with what a form posts, can be meant. ValueError in one line where not."""
+    told = vars(now or Namespace()) | {name: _typed(name, form[name]) for name in options.DEFAULTS if name in form}
+    options.check(SimpleNamespace(parsed_options=Namespace(**told)))  # type: ignore[arg-type]
+
+
+def _typed(name: str, text: str) -> Any:
+    """As Locust would read it."""
+    kind = type(options.DEFAULTS[name])
+    if kind is bool:
+        return text == "true"
+    try:
+        return kind(text)
+    except ValueError:
+        wanted = "a whole number" if kind is int else "a number"
+        raise ValueError(f"--{name.replace('_', '-')} must be {wanted} — got {text!r}") from None
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() else None

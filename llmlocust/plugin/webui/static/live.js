@@ -1,0 +1,516 @@
+// The live page: asks the master how the run stands once a second, and draws it. What is kept is what is shown: at
+// most as many points as the master has spans, however long the run is.
+const EVERY = 1000; // ms between two questions
+const PATIENCE = 8000; // ms until an answer counts as lost
+const LONGEST_WAIT = 10000; // ms between two questions while nobody answers
+
+const DASH = "–";
+const root = document.documentElement;
+const byId = (id) => document.getElementById(id);
+
+root.classList.toggle("alone", window.parent === window);
+
+// ── words ──
+
+function digits(value) {
+  if (value == null) return DASH;
+  const size = Math.abs(value);
+  if (size >= 99.95) return Math.round(value).toLocaleString("en").replace(/,/g, "\u202f");
+  return String(Number(value.toFixed(size >= 9.995 ? 1 : 2)));
+}
+
+const milliseconds = (ms) => (ms == null ? DASH : ms < 999.5 ? digits(ms) + " ms" : digits(ms / 1000) + " s");
+const share = (value) => (value == null ? DASH : digits(value * 100) + " %");
+const load = (value) => (Number.isInteger(value) ? String(value) : digits(value));
+
+function elapsed(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  const two = (number) => String(number).padStart(2, "0");
+  const hours = Math.floor(whole / 3600), minutes = Math.floor(whole / 60) % 60;
+  return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
+}
+
+// ── what is known ──
+
+const known = { name: "", changes: 0, width: 0, points: new Map(), run: null };
+
+function take(told) {
+  const run = told.run;
+  if (!run) {
+    Object.assign(known, { name: "", changes: 0, width: 0, run: null });
+    known.points.clear();
+  } else {
+    if (run.name !== known.name || run.width !== known.width) known.points.clear();
+    for (const [span, point] of Object.entries(run.points)) known.points.set(Number(span), point);
+    Object.assign(known, { name: run.name, changes: run.changes, width: run.width, run });
+  }
+  show(told);
+}
+
+function newest(column) {
+  const place = known.run.columns.indexOf(column);
+  let last = -1, found = null;
+  for (const [span, point] of known.points) {
+    if (span > last && point[place] != null) [last, found] = [span, point[place]];
+  }
+  return found;
+}
+
+// ── words on the page ──
+
+function show(told) {
+  text(byId("state"), standing(told));
+  const problems = [...(told.refused ? [`Not started: ${told.refused}`] : []), ...(told.run ? told.run.problems : [])];
+  replace(byId("problems"), problems.map((words) => element("li", words)));
+  byId("problems").hidden = !problems.length;
+  showNumbers(told.run);
+  showLevels(told.run);
+  showNames(told.run);
+  showDownloads(told.files);
+  draw();
+}
+
+function standing(told) {
+  const run = told.run;
+  if (!run) return "No run yet. Start one, and its levels arrive here.";
+  const done = `${digits(run.over)} of ${digits(run.sent)} requests done`;
+  if (run.ended) return `${run.stopped ? "Stopped" : "Ended"} after ${elapsed(run.now)} · ${done}`;
+  const parts = [elapsed(run.now), ...atLevel(run), `${told.users} user${told.users === 1 ? "" : "s"}`];
+  parts.push(`${digits(run.sent - run.over)} in flight`, done);
+  const cpu = newest("client_cpu"), lag = newest("client_lag");
+  if (cpu != null) parts.push(`client CPU ${share(cpu)}`);
+  if (lag) parts.push(`read lag ${milliseconds(lag)}`);
+  return parts.join(" · ");
+}
+
+function atLevel(run) {
+  const level = run.levels[run.levels.length - 1];
+  if (!level) return [];
+  const number = `level ${level.level + 1}` + (run.levels_planned ? ` of ${run.levels_planned}` : "");
+  if (level.ended != null) return [`${number} is over`];
+  if (level.settled == null) return [`${number}: ${level.says}, settling`];
+  return [`${number}: ${level.says}, measured for ${elapsed(run.now - level.settled)}`];
+}
+
+function showNumbers(run) {
+  for (const card of byId("numbers").children) {
+    const found = run && run.numbers && run.numbers[card.classList[1]];
+    card.classList.toggle("open", !found || !found.reached);
+    const number = card.querySelector(".number");
+    text(card.querySelector(".why"), found ? found.why : "");
+    if (!found || !found.reached) text(number, "not yet");
+    else if (found.load == null) text(number, "below the lowest level");
+    else replace(number, [load(Number(found.load.toPrecision(3))) + " ", element("small", between(found))]);
+  }
+  const limits = run ? run.limits : [];
+  const where = run && run.derived ? "Limits, taken from the lowest level as none were given: " : "Limits: ";
+  text(byId("limits"), limits.length ? where + limits.map((limit) => limit.says).join(", ") : "");
+}
+
+function between(found) {
+  const low = found.low == null ? null : load(Number(found.low.toPrecision(3)));
+  const high = found.high == null ? null : load(Number(found.high.toPrecision(3)));
+  if (low == null && high == null) return "";
+  if (low == null) return `up to ${high}`;
+  return high == null ? `${low} or more` : `${low} to ${high}`;
+}
+
+const of = (metric, name) => (row) => {
+  const value = row[metric] && row[metric][name];
+  if (Array.isArray(value)) return `${digits(value[0])} to ${digits(value[1])}`;
+  return digits(value);
+};
+
+// group, name, cell; neighbours of one group have a common head
+const FIGURES = [
+  ["requests", "sent", (row) => digits(row.requests)],
+  ["requests", "failed", errors],
+  ["a second", "answered", (row) => digits(row.throughput)],
+  ["a second", "goodput", (row) => digits(row.goodput)],
+  ["a second", "tokens", (row) => digits(row.tokens)],
+  ["TTFT, ms", "p50", of("ttft", "p50")],
+  ["TTFT, ms", "p95", of("ttft", "p95")],
+  ["TTFT, ms", "p99", of("ttft", "p99")],
+  ["gap, ms", "p50", of("gap", "p50")],
+  ["gap, ms", "p95", of("gap", "p95")],
+  ["gap, ms", "p99", of("gap", "p99")],
+  ["TPOT, ms", "p50", of("tpot", "p50")],
+  ["TPOT, ms", "p95", of("tpot", "p95")],
+  ["end to end, ms", "p95", of("e2e", "p95")],
+  ["client lag, ms", "p99", of("lag", "p99")],
+];
+
+function errors(row) {
+  const cell = element("td", share(row.errors));
+  const kinds = Object.entries(row.error_kinds).map(([kind, count]) => `${count} × ${kind}`);
+  if (kinds.length) {
+    cell.className = "errors";
+    cell.title = kinds.join(", ");
+  }
+  return cell;
+}
+
+function table(id, columns, rows, empty) {
+  const head = byId(id).tHead, body = byId(id).tBodies[0];
+  if (!head.rows.length) head.append(...heads(columns));
+  const made = rows.map((row) => {
+    const cells = columns.map(([, , cell]) => cell(row));
+    const line = element("tr", ...cells.map((cell) => (cell instanceof Node ? cell : element("td", cell))));
+    if (row.level !== undefined && row.ended == null) line.className = "open";
+    return line;
+  });
+  if (!made.length) {
+    const cell = element("td", empty);
+    cell.className = "none";
+    cell.colSpan = columns.length;
+    made.push(element("tr", cell));
+  }
+  markGroups(columns, made);
+  replace(body, made);
+}
+
+function heads(columns) {
+  const groups = element("tr"), names = element("tr");
+  for (const [group, name] of columns) {
+    const last = groups.lastChild;
+    if (last && last.textContent === group) last.colSpan += 1;
+    else groups.append(element("th", group));
+    names.append(element("th", name));
+  }
+  for (const cell of groups.children) cell.scope = "colgroup";
+  for (const cell of names.children) cell.scope = "col";
+  markGroups(columns, [names]);
+  return [groups, names];
+}
+
+function markGroups(columns, lines) {
+  columns.forEach(([group], place) => {
+    if (!place || group === columns[place - 1][0]) return;
+    for (const line of lines) line.children[place]?.classList.add("first");
+  });
+}
+
+function heading(words) {
+  const cell = element("th", words);
+  cell.scope = "row";
+  return cell;
+}
+
+const LEVEL = [
+  ["level", "", (row) => heading(`${row.level + 1}: ${row.says}`)],
+  ["measured", "for", (row) => (row.settled == null ? "settling" : elapsed(row.window))],
+  ["limits", "", tier],
+  ["on average", "users", (row) => digits(row.users)],
+  ["on average", "in flight", (row) => digits(row.in_flight)],
+];
+
+function tier(row) {
+  const cell = element("td", row.tier && row.tier !== "not known" ? (row.tier === "fails" ? "broken" : "kept") : DASH);
+  if (row.tier) cell.classList.add(row.tier.replace(" ", "-"));
+  return cell;
+}
+
+function showLevels(run) {
+  table("levels", [...LEVEL, ...FIGURES], run ? run.levels : [], "No level yet.");
+}
+
+let chosen = null; // the level whose names are shown; null: the newest
+
+function showNames(run) {
+  const choice = byId("of-level");
+  const options = (run ? run.levels : []).map((level) => [String(level.level), `${level.level + 1}: ${level.says}`]);
+  const wanted = [["", "the newest"], ...options.reverse()];
+  if (JSON.stringify(wanted) !== choice.dataset.shown) {
+    replace(choice, wanted.map(([value, words]) => Object.assign(element("option", words), { value })));
+    choice.dataset.shown = JSON.stringify(wanted);
+    if (chosen != null && !options.some(([value]) => value === String(chosen))) chosen = null;
+    choice.value = chosen == null ? "" : String(chosen);
+  }
+  const columns = [["name", "", (row) => heading(row.name)], ["in flight", "now", (row) => digits(row.in_flight)], ...FIGURES];
+  table("names", columns, run ? run.names : [], "No request of this level has ended yet.");
+}
+
+byId("of-level").addEventListener("change", (event) => {
+  chosen = event.target.value === "" ? null : Number(event.target.value);
+  soon();
+});
+
+function showDownloads(files) {
+  const place = byId("downloads");
+  if (place.dataset.shown === String(files)) return;
+  place.dataset.shown = String(files);
+  if (!files.length) return replace(place, ["There is something to download when a run has begun."]);
+  const link = (words, href) => Object.assign(element("a", words), { href });
+  replace(place, [
+    link("Report", "report"), link("Report in Chinese", "report?lang=zh"),
+    ...files.map((name) => link(name, `files/${name}`)),
+  ]);
+}
+
+function element(tag, ...children) {
+  const made = document.createElement(tag);
+  made.append(...children.map((child) => (child instanceof Node ? child : String(child))));
+  return made;
+}
+
+function replace(node, children) {
+  node.replaceChildren(...children);
+}
+
+function text(node, words) {
+  if (node.textContent !== words) node.textContent = words;
+}
+
+// ── charts ──
+
+const colour = (name) => getComputedStyle(root).getPropertyValue(`--${name}`).trim();
+const ink = () => colour("muted");
+const FONT = '12px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
+
+const PERCENTILES = (metric) => [
+  { label: "p50", column: `${metric}_p50`, colour: "s3" },
+  { label: "p95", column: `${metric}_p95`, colour: "s2" },
+  { label: "p99", column: `${metric}_p99`, colour: "s4" },
+];
+
+const CHARTS = [
+  { id: "ttft", says: milliseconds, late: true, lines: PERCENTILES("ttft") },
+  { id: "gap", says: milliseconds, late: true, lines: PERCENTILES("gap") },
+  { id: "tokens", says: digits, late: true, lines: [{ label: "tokens/s", column: "tokens", colour: "s1" }] },
+  {
+    id: "users", says: digits, lines: [
+      { label: "users", column: "users", colour: "s1", width: 4 },
+      { label: "in flight", column: "in_flight", colour: "s2" },
+    ],
+  },
+];
+const NUMBERS = { slo_limit: ["SLO limit", "s3"], knee: ["knee", "s6"], capacity: ["capacity", "s2"], collapse: ["collapse", "s4"] };
+
+function marks(id) {
+  // horizontal lines: limits of what is drawn, and the four numbers where loads are drawn
+  const run = known.run;
+  if (!run) return [];
+  if (id === "users") {
+    return Object.entries(NUMBERS).flatMap(([name, [words, tone]]) => {
+      const found = run.numbers && run.numbers[name];
+      const isUsers = run.levels.every((level) => level.unit === "users");
+      return found && found.load != null && isUsers ? [{ at: found.load, words: `${words} ${load(Number(found.load.toPrecision(3)))}`, tone }] : [];
+    });
+  }
+  return run.limits.filter((limit) => limit.metric === id && limit.ms != null).map((limit) => ({ at: limit.ms, words: limit.says, tone: "s4" }));
+}
+
+function highest(id, most) {
+  // a limit far above all that was seen is told in words, and would flatten what is drawn
+  const near = marks(id).map((mark) => mark.at).filter((at) => at <= 3 * most);
+  return Math.max(most, ...near, 0) * 1.15 || 1;
+}
+
+function bands(plot) {
+  const { ctx, bbox } = plot, run = known.run;
+  if (!run) return;
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+  ctx.clip();
+  const fill = (from, to, tone) => {
+    const left = plot.valToPos(from, "x", true), right = plot.valToPos(to, "x", true);
+    ctx.fillStyle = colour(tone);
+    ctx.fillRect(left + 1, bbox.top, right - left - 1, bbox.height);
+  };
+  for (const level of run.levels) {
+    const end = level.ended == null ? run.now : level.ended;
+    fill(level.began, end, "band");
+    if (level.settled != null) fill(level.settled, end, "window");
+  }
+  ctx.restore();
+}
+
+function loads(plot) {
+  const run = known.run, near = 4 * devicePixelRatio;
+  let free = -Infinity; // from where on there is room for a label
+  for (const level of run ? run.levels : []) {
+    const left = plot.valToPos(level.began, "x", true) + near;
+    if (left < free) continue;
+    label(plot, load(level.load), left, plot.bbox.top + near / 2, ink());
+    free = left + plot.ctx.measureText(load(level.load)).width + near;
+  }
+}
+
+function label(plot, words, x, y, tone, base = "top") {
+  const { ctx } = plot;
+  ctx.font = FONT.replace("12px", `${11 * devicePixelRatio}px`);
+  ctx.fillStyle = tone;
+  ctx.textAlign = "left";
+  ctx.textBaseline = base;
+  ctx.fillText(words, x, y);
+}
+
+function hatch(plot) {
+  const { ctx, bbox } = plot, run = known.run;
+  if (!run || run.whole_until >= run.now) return;
+  const left = Math.max(bbox.left, plot.valToPos(run.whole_until, "x", true));
+  const right = plot.valToPos(run.now, "x", true);
+  const step = 8 * devicePixelRatio;
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(left, bbox.top, right - left, bbox.height);
+  ctx.clip();
+  ctx.strokeStyle = colour("hatch");
+  ctx.lineWidth = devicePixelRatio;
+  ctx.beginPath();
+  for (let x = left - bbox.height; x < right; x += step) {
+    ctx.moveTo(x, bbox.top + bbox.height);
+    ctx.lineTo(x + bbox.height, bbox.top);
+  }
+  ctx.stroke();
+  ctx.restore();
+}
+
+function lines(plot, id) {
+  const { ctx, bbox } = plot, near = 4 * devicePixelRatio;
+  let last = Infinity, end = bbox.left; // of the label before
+  for (const mark of marks(id).sort((one, other) => one.at - other.at)) {
+    if (mark.at > plot.scales.y.max) continue;
+    const y = plot.valToPos(mark.at, "y", true);
+    ctx.save();
+    ctx.strokeStyle = colour(mark.tone);
+    ctx.lineWidth = devicePixelRatio;
+    ctx.setLineDash([6 * devicePixelRatio, 4 * devicePixelRatio]);
+    ctx.beginPath();
+    ctx.moveTo(bbox.left, y);
+    ctx.lineTo(bbox.left + bbox.width, y);
+    ctx.stroke();
+    ctx.restore();
+    const left = last - y < 14 * devicePixelRatio ? end + 2 * near : bbox.left + near; // beside it, or it would be on it
+    label(plot, mark.words, left, y - near / 2, colour(mark.tone), "bottom");
+    [last, end] = [y, left + ctx.measureText(mark.words).width];
+  }
+}
+
+function chart(told) {
+  const holder = byId(told.id);
+  const axis = { stroke: ink, font: FONT, grid: { stroke: () => colour("grid"), width: 1 }, ticks: { show: false } };
+  const plot = new uPlot({
+    width: holder.clientWidth || 300,
+    height: holder.clientHeight || 240,
+    padding: [6, 10, 0, 0],
+    cursor: { sync: { key: "run" }, drag: { x: false, y: false }, points: { size: 6 } },
+    scales: {
+      x: { time: false, range: () => span() },
+      y: { range: (_, __, most) => [0, highest(told.id, most || 0)] },
+    },
+    axes: [
+      { ...axis, size: 30, values: (_, ticks) => ticks.map(elapsed), space: 64, incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600] },
+      { ...axis, values: (_, ticks) => ticks.map(told.says), size: 62, space: 36 },
+    ],
+    series: [
+      { label: "at", value: (_, moment) => (moment == null ? DASH : elapsed(moment)) },
+      ...told.lines.map((line) => ({
+        label: line.label, stroke: () => colour(line.colour), width: line.width || 1.6, spanGaps: true, points: { show: false },
+        value: (_, value) => told.says(value),
+      })),
+    ],
+    hooks: {
+      drawClear: [(u) => { bands(u); }],
+      draw: [(u) => { if (told.late) hatch(u); lines(u, told.id); loads(u); }],
+    },
+  }, [[], ...told.lines.map(() => [])], holder);
+  holder.setAttribute("role", "img");
+  return plot;
+}
+
+function span() {
+  const run = known.run;
+  return run ? [run.since, Math.max(run.now, run.since + 10)] : [0, 60];
+}
+
+const plots = new Map();
+
+function draw() {
+  const points = [...known.points].sort(([one], [other]) => one - other).map(([, point]) => point);
+  const columns = known.run ? known.run.columns : [];
+  const column = (name) => points.map((point) => point[columns.indexOf(name)]);
+  const moments = column("moment");
+  for (const told of CHARTS) {
+    if (!plots.has(told.id)) plots.set(told.id, chart(told));
+    const plot = plots.get(told.id);
+    const drawn = told.lines.map((line) => column(line.column));
+    plot.setData([moments, ...drawn]);
+    const newestPoint = moments.findLastIndex((_, place) => drawn.some((values) => values[place] != null));
+    if (plot.cursor.idx == null) plot.setLegend({ idx: newestPoint < 0 ? null : newestPoint });
+    const values = known.run ? told.lines.map((line) => `${line.label} ${told.says(newest(line.column))}`) : ["nothing yet"];
+    const title = byId(told.id).parentElement.querySelector("h2").textContent;
+    byId(told.id).setAttribute("aria-label", `${title}: ${values.join(", ")}`);
+  }
+}
+
+function fit() {
+  for (const [id, plot] of plots) {
+    const holder = byId(id), legend = plot.root.querySelector(".u-legend");
+    const height = holder.clientHeight - (legend ? legend.offsetHeight : 0);
+    if (holder.clientWidth && (plot.width !== holder.clientWidth || plot.height !== height)) {
+      plot.setSize({ width: holder.clientWidth, height });
+    }
+  }
+}
+
+// ── dark and light, as Locust's page keeps it ──
+
+const system = matchMedia("(prefers-color-scheme: dark)");
+
+function theme() {
+  const chosenTheme = localStorage.getItem("theme");
+  root.dataset.theme = (chosenTheme ? chosenTheme === "dark" : system.matches) ? "dark" : "light";
+  for (const plot of plots.values()) plot.redraw(false, true);
+}
+
+addEventListener("storage", theme);
+system.addEventListener("change", theme);
+
+// ── asking ──
+
+let timer = 0, asking = false, failures = 0;
+
+async function ask() {
+  if (asking || document.hidden) return;
+  asking = true;
+  clearTimeout(timer);
+  try {
+    const asked = new URLSearchParams({ name: known.name, changes: known.changes });
+    if (chosen != null) asked.set("level", chosen);
+    const answer = await fetch(`live.json?${asked}`, { redirect: "manual", signal: AbortSignal.timeout(PATIENCE) });
+    if (answer.type === "opaqueredirect") return lost("You are logged out: load the page again to log in.");
+    if (!answer.ok) throw new Error(answer.statusText);
+    const told = await answer.json();
+    failures = 0;
+    byId("connection").hidden = true;
+    take(told);
+  } catch (problem) {
+    if (!["TypeError", "TimeoutError", "AbortError", "Error", "SyntaxError"].includes(problem.name)) throw problem;
+    lost("Connection lost, trying again.");
+  } finally {
+    asking = false;
+    timer = setTimeout(ask, Math.min(EVERY * 2 ** failures, LONGEST_WAIT));
+  }
+}
+
+function lost(words) {
+  failures += 1;
+  byId("connection").hidden = false;
+  text(byId("connection"), words);
+}
+
+function soon() {
+  clearTimeout(timer);
+  timer = setTimeout(ask, 0);
+}
+
+document.addEventListener("visibilitychange", () => { if (!document.hidden) soon(); });
+addEventListener("online", soon);
+
+theme();
+draw();
+new ResizeObserver(fit).observe(document.querySelector("main"));
+fit();
+ask();

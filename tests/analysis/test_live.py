@@ -1,0 +1,195 @@
+"""What the live page is told, of runs that are played."""
+
+import json
+
+import msgspec
+import pytest
+
+from llmlocust.analysis.live import COLUMNS, Live
+from tests.numbers.records import record_of
+from tests.played_run import PlayedRun, answer
+
+
+def column(snapshot, name: str) -> list[float | None]:
+    return [point[COLUMNS.index(name)] for _, point in sorted(snapshot["points"].items())]
+
+
+def test_a_snapshot_is_plain_json():
+    run = PlayedRun()
+    run.level(2, 5)
+    told = Live(run).snapshot()
+    assert json.loads(msgspec.json.encode(told))["levels"][0]["ttft"]["p50"] == pytest.approx(100.0, rel=0.01)
+    json.dumps(told, allow_nan=False)
+
+
+def test_points_have_what_was_counted_in_their_second():
+    run = PlayedRun()
+    run.level(2, 4, ttft=0.1)
+    run.level(4, 5, ttft=0.2)
+    told = Live(run).snapshot()
+    assert column(told, "moment") == [second + 0.5 for second in range(11)]
+    assert column(told, "users") == [2.0] * 5 + [4.0] * 6
+    assert column(told, "tokens") == pytest.approx([20.0] * 5 + [40.0] * 6)
+    assert column(told, "ttft_p95") == pytest.approx([100.0] * 5 + [200.0] * 6, rel=0.01)
+    assert column(told, "gap_p50") == pytest.approx([40.0] * 11, rel=0.01)
+    assert column(told, "client_cpu") == [0.2] * 11
+
+
+def test_only_what_changed_is_sent_again():
+    run = PlayedRun()
+    run.begin(2)
+    run.play(100, 2)
+    live = Live(run)
+    first = live.snapshot()
+    run.play(3, 2)
+    again = live.snapshot(first["name"], first["changes"])
+    assert len(first["points"]) == 100
+    assert len(again["points"]) < 20
+    assert {100, 101, 102} <= again["points"].keys()
+    assert len(live.snapshot("another", first["changes"])["points"]) == 103
+
+
+def test_a_second_is_told_when_all_processes_have():
+    run = PlayedRun()
+    run.lag = 4.0
+    run.begin(2)
+    run.play(20, 2)
+    assert max(column(Live(run).snapshot(), "moment")) == 15.5
+
+
+def test_a_request_that_took_long_changes_what_was_told_of_its_first_token():
+    run = PlayedRun()
+    run.begin(1)
+    run.play(60, 1)
+    live = Live(run)
+    before = live.snapshot()
+    run.worker.note_sent(5.0, "chat")
+    run.worker.add(record_of([0.9, 50.0]), 5.0)
+    run.play(1, 1)
+    again = live.snapshot(before["name"], before["changes"])
+    assert again["points"][5][COLUMNS.index("ttft_p99")] == pytest.approx(900.0, rel=0.01)
+    assert again["whole_until"] < 12.0  # as others may have been sent when that one was
+
+
+def test_a_day_is_told_in_few_points_that_hold_all_of_it():
+    run = PlayedRun()
+    run.begin(1)
+    for _ in range(24 * 6):
+        run.play(1, 1)
+        run.at += 599.0
+        run.worker.note_gauges(run.at, users=1)
+    run.play(2, 1)
+    told = Live(run).snapshot()
+    assert 300 < max(told["points"]) < 600
+    assert told["width"] == 256
+    answered = sum(each * told["width"] for each in column(told, "ended"))
+    assert answered == pytest.approx(run.ledger.ended, rel=0.02)
+
+
+def test_a_level_has_its_figures_and_its_names():
+    run = PlayedRun()
+    run.begin(2)
+    run.settle()
+    run.play(10, 2, name="chat")
+    run.play(10, 2, ttft=0.3, name="search")
+    told = Live(run).snapshot()
+    (level,) = told["levels"]
+    assert (level["requests"], level["users"], level["in_flight"], level["errors"]) == (40, 2.0, 2.0, 0.0)
+    assert [(each["name"], each["requests"]) for each in told["names"]] == [("chat", 20), ("search", 20)]
+    assert told["names"][1]["ttft"]["p50"] == pytest.approx(300.0, rel=0.01)
+
+
+def test_in_flight_is_told_by_name():
+    run = PlayedRun()
+    run.begin(1)
+    run.settle()
+    run.play(2, 1)
+    for _ in range(3):
+        run.worker.note_sent(run.at, "chat")
+    run.play(1, 1)
+    assert Live(run).snapshot()["names"][0]["in_flight"] == 3
+
+
+def test_goodput_is_of_the_requests_that_keep_every_limit():
+    run = PlayedRun("ttft.p95 < 200ms")
+    run.begin(2)
+    run.settle()
+    run.play(10, 1, ttft=0.1)
+    run.play(10, 1, ttft=0.3)
+    (level,) = Live(run).snapshot()["levels"]
+    assert level["goodput"] == pytest.approx(level["throughput"] / 2.0, rel=0.01)
+    assert level["tier"] == "fails"
+
+
+def test_without_limits_there_is_no_goodput():
+    run = PlayedRun()
+    run.level(2, 5)
+    assert Live(run).snapshot()["levels"][0]["goodput"] is None
+
+
+def test_the_four_numbers_come_with_the_levels():
+    run = PlayedRun("ttft.p95 < 200ms")
+    live = Live(run)
+    assert live.snapshot()["numbers"] is None
+    run.level(4, 30)
+    run.at += 10.0
+    assert live.snapshot()["numbers"]["slo_limit"]["reached"] is False
+    run.level(8, 30, ttft=0.5)
+    run.at += 10.0
+    found = live.snapshot()
+    assert found["judged"] == 2
+    assert 4.0 <= found["numbers"]["slo_limit"]["load"] <= 8.0
+    assert [limit["ms"] for limit in found["limits"]] == [200.0]
+
+
+def test_a_level_is_judged_when_its_reports_are_in():
+    run = PlayedRun()
+    run.lag = 4.0
+    run.level(4, 30)
+    live = Live(run)
+    assert live.snapshot()["judged"] == 0
+    run.at += 4.0
+    assert live.snapshot()["judged"] == 1
+
+
+def test_after_a_reset_only_what_is_new_is_told():
+    run = PlayedRun()
+    run.level(2, 10, ttft=0.1)
+    run.begin(4)
+    run.settle()
+    run.play(10, 4, ttft=0.1)
+    before = Live(run).snapshot()
+    live = Live(run, resets=1)
+    run.play(5, 4, ttft=0.3)
+    told = live.snapshot(before["name"], before["changes"])
+    (level,) = told["levels"]
+    assert (level["level"], level["requests"], level["window"]) == (1, 20, 5.0)
+    assert level["ttft"]["p50"] == pytest.approx(300.0, rel=0.01)
+    assert level["throughput"] == pytest.approx(4.0)
+    assert min(column(told, "moment")) > before["now"]
+    assert run.ledger.tally(0).outcomes["ok"] == 20  # what the files are made of stays
+
+
+def test_a_run_that_is_over_is_told_to_its_last_second():
+    run = PlayedRun(plan={"levels": [2]})
+    run.level(2, 5)
+    run.end()
+    told = Live(run).snapshot()
+    assert (told["ended"], told["stopped"], told["levels_planned"]) == (True, False, 1)
+    assert max(column(told, "moment")) == 5.5
+    assert told["whole_until"] == told["now"]
+
+
+def test_names_of_another_level_may_be_asked_for():
+    run = PlayedRun()
+    run.level(2, 5)
+    run.level(3, 5)
+    live = Live(run)
+    assert live.snapshot()["of_level"] == 1
+    assert live.snapshot(level=0)["of_level"] == 0
+    assert live.snapshot(level=0)["names"][0]["requests"] == 10
+    assert live.snapshot(level=0)["names"][0]["in_flight"] is None
+
+
+def test_the_answers_of_a_played_run_are_whole():
+    assert answer(0.1).e2e == pytest.approx(0.46)

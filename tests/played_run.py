@@ -1,0 +1,67 @@
+"""A run as `Live` sees it, played without Locust and without waiting."""
+
+from typing import Any
+
+from llmlocust.numbers.ledger import Ledger
+from llmlocust.numbers.thresholds import parse_gates, thresholds_of
+from llmlocust.stream.record import Record
+from tests.numbers.records import record_of
+
+
+class PlayedRun:
+    """Its requests take half a second, with ten tokens, and end where they are told of."""
+
+    def __init__(self, thresholds: str = "", plan: dict[str, Any] | None = None) -> None:
+        self.ledger, self.worker = Ledger(), Ledger("worker")
+        self.worker.limits = self.limits = thresholds_of(parse_gates(thresholds))
+        self.began, self.ended = 1_700_000_000.0, None
+        self.plan, self.through = plan, False
+        self.problems: list[str] = []
+        self.lag = 0.0
+        self.at = 0.0
+
+    def moment(self) -> float:
+        return self.at
+
+    @property
+    def over(self) -> float:
+        return self.at if self.ended is None else self.ended - self.began
+
+    def pause(self) -> None:
+        pass
+
+    def level(self, load: float, seconds: int, ttft: float = 0.1, *, settle: int = 1, each: int = 1) -> None:
+        """A level to its end: every user sends so many requests a second."""
+        self.begin(load)
+        self.play(settle, load, ttft, each=each)
+        self.settle()
+        self.play(seconds, load, ttft, each=each)
+        for ledger in (self.ledger, self.worker):
+            ledger.end_level(self.at)
+
+    def begin(self, load: float) -> None:
+        for ledger in (self.ledger, self.worker):
+            ledger.begin_level(self.at, load)
+
+    def settle(self) -> None:
+        for ledger in (self.ledger, self.worker):
+            ledger.settle_level(self.at)
+
+    def play(self, seconds: int, users: float, ttft: float = 0.1, *, each: int = 1, name: str = "chat") -> None:
+        for _ in range(seconds):
+            for number in range(int(users) * each):
+                sent = self.at + number / (users * each) / 2.0
+                self.worker.note_sent(sent, name)
+                self.worker.add(answer(ttft, name), sent)
+            self.worker.note_gauges(self.at, users=users, in_flight=users, client_cpu=0.2, loop_lag=0.1)
+            self.at += 1.0
+        self.ledger.merge(self.worker.take())
+
+    def end(self) -> None:
+        self.ended = self.began + self.at
+        self.through = True
+
+
+def answer(ttft: float, name: str = "chat") -> Record:
+    arrivals = [ttft + 0.04 * number for number in range(10)]
+    return record_of(arrivals, name=name, tpot=0.04)

@@ -1,0 +1,211 @@
+"""The live page in a browser, with a server that is played: what it shows, and what it does where nobody answers."""
+
+from collections.abc import Iterator
+from urllib.parse import parse_qs, urlparse
+
+import msgspec
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
+
+from llmlocust.analysis.live import Live
+from tests.chromium import chromium
+from tests.played_run import PlayedRun
+from tests.simulators import ROOT
+
+pytestmark = pytest.mark.browser
+
+STATIC = ROOT / "llmlocust/plugin/webui/static"
+FILES = ["llm_levels.csv", "llm_run.json"]
+HURRY = "const wait = setTimeout; window.setTimeout = (what, ms) => wait(what, Math.min(ms, 2));"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+class Played:
+    """A server for one page: the page's files, and how a played run stands."""
+
+    def __init__(self, page: Page, run: PlayedRun | None) -> None:
+        self.page, self.run = page, run
+        self.live = run and Live(run)
+        self.asked = 0
+        self.between = lambda: None
+        """What happens in the run between two questions."""
+        self.answers = True
+        self.refused = ""
+        self.said: list[str] = []
+        page.on("console", lambda message: self.said.append(message.text))
+        page.on("pageerror", lambda error: self.said.append(str(error)))
+        page.route("**/*", self.answer)
+
+    def open(self) -> "Played":
+        self.page.goto("http://llm.test/x/llm/")
+        return self
+
+    def answer(self, route: Route) -> None:
+        address = urlparse(route.request.url)
+        name = address.path.removeprefix("/x/llm/")
+        if name == "live.json":
+            return self.tell(route, parse_qs(address.query))
+        path = STATIC / (name.removeprefix("static/") or "live.html")
+        return route.fulfill(path=path) if path.exists() else route.fulfill(status=404)
+
+    def tell(self, route: Route, asked: dict[str, list[str]]) -> None:
+        self.asked += 1
+        if not self.answers:
+            return route.abort()
+        self.between()
+        level = int(asked["level"][0]) if "level" in asked else None
+        told = self.live and self.live.snapshot(asked.get("name", [""])[0], int(asked["changes"][0]), level)
+        state = {"state": "running", "users": 4, "host": "", "refused": self.refused}
+        body = msgspec.json.encode({**state, "files": FILES if self.live else [], "run": told})
+        return route.fulfill(body=body, content_type="application/json")
+
+
+def a_run() -> PlayedRun:
+    run = PlayedRun("ttft.p95 < 200ms ~ 400ms, errors < 1%", plan={"levels": [2, 4, 8]})
+    run.level(2, 30)
+    run.level(4, 30, ttft=0.15)
+    run.begin(8)
+    run.play(3, 8, ttft=0.5)
+    run.settle()
+    run.play(10, 8, ttft=0.5)
+    return run
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context()
+    yield context.new_page()
+    context.close()
+
+
+def test_before_a_run_it_says_that_there_is_none(page):
+    played = Played(page, None).open()
+    expect(page.locator("#state")).to_contain_text("No run yet")
+    assert played.said == []
+
+
+def test_levels_charts_and_numbers_of_a_run_are_shown(page):
+    played = Played(page, a_run()).open()
+    expect(page.locator("#levels tbody tr")).to_have_count(3)
+    expect(page.locator("#levels tbody tr").first).to_contain_text("1: 2 users")
+    expect(page.locator("#state")).to_contain_text("level 3 of 3: 8 users, measured for 0:10")
+    expect(page.locator("#ttft")).to_have_attribute(
+        "aria-label", "Time to first token: p50 500 ms, p95 500 ms, p99 500 ms"
+    )
+    expect(page.locator("#tokens")).to_have_attribute("aria-label", "Output tokens a second: tokens/s 80")
+    expect(page.locator("canvas")).to_have_count(4)
+    expect(page.locator(".slo_limit .why")).to_contain_text("not reached up to 4 users")
+    expect(page.locator("#limits")).to_contain_text("ttft.p95 < 200ms ~ 400ms")
+    assert [row.inner_text() for row in page.locator("#levels td.fails").all()] == ["broken"]
+    assert page.locator("#downloads a").all_inner_texts() == ["Report", "Report in Chinese", *FILES]
+    assert played.said == []
+
+
+def test_names_of_another_level_can_be_chosen(page):
+    Played(page, a_run()).open()
+    expect(page.locator("#names tbody tr")).to_contain_text("80")
+    page.select_option("#of-level", "0")
+    expect(page.locator("#names tbody tr")).to_contain_text("60")
+
+
+def test_what_was_refused_and_what_went_wrong_is_said(page):
+    run = a_run()
+    run.problems = ["cannot write run_*: no space left"]
+    played = Played(page, run)
+    played.refused = "the server does not list a model 'x'"
+    played.open()
+    expect(page.locator("#problems li")).to_have_text([f"Not started: {played.refused}", *run.problems])
+
+
+def test_a_connection_that_is_lost_is_said_and_comes_back(page):
+    page.add_init_script(HURRY)
+    played = Played(page, a_run()).open()
+    expect(page.locator("#levels tbody tr")).to_have_count(3)
+    played.answers = False
+    expect(page.locator("#connection")).to_have_text("Connection lost, trying again.")
+    expect(page.locator("#levels tbody tr")).to_have_count(3)
+    played.run.level(16, 5)
+    played.answers = True
+    expect(page.locator("#connection")).to_be_hidden()
+    expect(page.locator("#levels tbody tr")).to_have_count(4)
+
+
+def test_a_new_run_takes_the_place_of_the_one_before(page):
+    played = Played(page, a_run()).open()
+    expect(page.locator("#levels tbody tr")).to_have_count(3)
+    other = PlayedRun()
+    other.began += 100.0
+    other.level(1, 5)
+    played.live = Live(other)
+    expect(page.locator("#levels tbody tr")).to_have_count(1)
+    expect(page.locator("#tokens")).to_have_attribute("aria-label", "Output tokens a second: tokens/s 10")
+
+
+def test_nothing_is_asked_while_nobody_looks(page):
+    page.add_init_script(HURRY + "Object.defineProperty(document, 'hidden', { get: () => window.away === true });")
+    played = Played(page, a_run()).open()
+    expect(page.locator("#levels tbody tr")).to_have_count(3)
+    page.evaluate("window.away = true")
+    page.evaluate("new Promise((done) => requestIdleCallback(done))")
+    asked = played.asked
+    page.evaluate(
+        "new Promise((done) => { let left = 50; const next = () => --left ? setTimeout(next, 2) : done(); next(); })"
+    )
+    assert played.asked - asked <= 1  # the one that was under way
+    played.run.level(16, 5)
+    page.evaluate("window.away = false; document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator("#levels tbody tr")).to_have_count(4)
+
+
+@pytest.mark.parametrize("scheme, chosen", [("light", "dark"), ("dark", "light")])
+def test_dark_and_light_are_as_locusts_page_has_them(browser, scheme, chosen):
+    context = browser.new_context(color_scheme=scheme)
+    page = context.new_page()
+    Played(page, a_run()).open()
+    assert page.locator("html").get_attribute("data-theme") == scheme
+    other = context.new_page()  # Locust's own page, where somebody pushes the button
+    Played(other, None).open()
+    other.evaluate(f"localStorage.theme = '{chosen}'")
+    expect(page.locator("html")).to_have_attribute("data-theme", chosen)
+    context.close()
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_it_fits_its_window(browser, width):
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    Played(page, a_run()).open()
+    expect(page.locator("#levels tbody tr")).to_have_count(3)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for chart in page.locator(".uplot").all():
+        assert chart.bounding_box()["width"] <= width
+    page.close()
+
+
+def test_a_day_of_updates_leaves_nothing_behind(page):
+    """A day in 150 updates, with the points of all of it: memory after the first third is memory at the end."""
+    page.add_init_script(HURRY)
+    run = PlayedRun()
+    run.begin(3)
+    run.settle()
+    played = Played(page, run)
+    session = page.context.new_cdp_session(page)
+    heap = []
+
+    def hours_go_by() -> None:
+        run.play(2, 3)
+        run.at += 574.0
+        if played.asked in (50, 150):
+            session.send("HeapProfiler.collectGarbage")
+            heap.append(session.send("Runtime.getHeapUsage")["usedSize"])
+
+    played.between = hours_go_by
+    played.open()
+    expect(page.locator("#state")).to_contain_text(f"{150 * 576 // 3600}:", timeout=60_000)
+    assert len(heap) == 2
+    assert heap[1] < heap[0] + 1_000_000
+    assert run.ledger.spans.width == 256

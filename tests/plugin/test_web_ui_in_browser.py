@@ -1,0 +1,166 @@
+"""Runs that a person starts, watches and stops in Locust's web UI, in a real Chromium."""
+
+import csv
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, FrameLocator, Page, expect
+
+from tests.chromium import chromium
+from tests.locusts import RAMP, Locust, free_port
+from tests.simulators import running_simulator, wait_for
+
+pytestmark = pytest.mark.browser
+
+WITH_LOGIN = (
+    RAMP
+    + """
+from flask import redirect, url_for
+from flask_login import UserMixin, login_user
+from locust import events
+
+class Person(UserMixin):
+    id = "somebody"
+
+@events.init.add_listener
+def let_in(environment, web_ui, **kwargs):
+    if web_ui is None:
+        return
+    web_ui.app.secret_key = "of this test"
+    web_ui.login_manager.user_loader(lambda name: Person())
+
+    @web_ui.app.route("/enter")
+    def enter():
+        login_user(Person())
+        return redirect(url_for("locust.index"))
+"""
+)
+SLOW_TO_START = 60_000.0
+"""Milliseconds; a machine that is shared may take so long to get Locust, its workers and their users going."""
+
+
+@dataclass
+class WebUI:
+    """Locust with its web UI."""
+
+    address: str
+    page: Page
+    folder: Path
+
+    @property
+    def live(self) -> FrameLocator:
+        """What stands in the tab LLM."""
+        return self.page.frame_locator("#llm-live")
+
+    def start(self, **fields: str) -> None:
+        """Fill the form in and push the button."""
+        self.page.get_by_text("Custom parameters").click()
+        for name, value in fields.items():
+            self.page.locator(f"input[name={name}]").fill(value)
+        self.page.get_by_role("button", name="Start", exact=True).click()
+
+    def open_tab(self) -> None:
+        self.page.get_by_role("tab", name="LLM").click()
+
+    def level_arrives(self, words: str) -> None:
+        """In the tab: a row of the table, with figures, and points in the charts."""
+        row = self.live.locator("#levels tbody tr", has_text=words)
+        expect(row).to_be_visible(timeout=SLOW_TO_START)
+        expect(row.locator("td").nth(4)).to_have_text(re.compile(r"^[1-9]"), timeout=SLOW_TO_START)  # requests
+        expect(self.live.locator("#ttft")).to_have_attribute("aria-label", re.compile(r"p95 [\d.]+ m?s"))
+        expect(self.live.locator("#tokens canvas")).to_be_visible()
+
+    def download(self, link: str) -> Path:
+        with self.page.expect_download(timeout=SLOW_TO_START) as started:
+            self.live.get_by_role("link", name=link, exact=True).click()
+        path = self.folder / "downloaded" / started.value.suggested_filename
+        started.value.save_as(path)
+        return path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture
+def simulator():
+    with running_simulator(slots=8, step_ms=5) as started:
+        yield started
+
+
+def answers(page: Page, address: str) -> bool:
+    try:
+        return page.request.get(address).ok
+    except Exception as problem:
+        if "ECONNREFUSED" in str(problem):
+            return False
+        raise
+
+
+@pytest.fixture(params=["alone", "with workers, a login and a base path"])
+def web_ui(request, browser, simulator, tmp_path) -> Iterator[WebUI]:
+    distributed = request.param != "alone"
+    port, bind = free_port(), str(free_port())
+    origin, base = f"http://127.0.0.1:{port}", "/x" if distributed else ""
+    args = ["--web-host", "127.0.0.1", "--web-port", str(port), "--host", simulator.url]
+    with ExitStack() as stack:
+        if distributed:
+            args += ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", bind]
+            args += ["--web-login", "--web-base-path", base]
+        stack.enter_context(Locust(tmp_path, args, WITH_LOGIN if distributed else RAMP))
+        for _ in range(2 if distributed else 0):
+            stack.enter_context(Locust(tmp_path, ["--worker", "--master-port", bind], WITH_LOGIN))
+        context = browser.new_context()
+        stack.callback(context.close)
+        page = context.new_page()
+        wait_for(lambda: answers(page, f"{origin}{base}/login"))
+        if distributed:
+            assert "/login" in page.request.get(f"{origin}/x/llm/live.json").url
+            page.goto(f"{origin}/enter")
+            wait_for(
+                lambda: page.request.get(f"{origin}/x/worker-count").json()["worker_count"], lambda seen: seen == 2
+            )
+            page.reload()
+        else:
+            page.goto(origin)
+        yield WebUI(origin + base, page, tmp_path)
+
+
+def test_a_run_is_started_watched_stopped_downloaded_and_started_again(web_ui):
+    page = web_ui.page
+    said: list[str] = []
+    page.on("pageerror", lambda error: said.append(str(error)))
+
+    web_ui.start(llmLevels="2,3", llmHold="3", llmSettle="0.5", llmMaxTokens="20", llmThresholds="ttft.p95 < 10s")
+    web_ui.open_tab()
+    web_ui.level_arrives("1: 2 users")
+    web_ui.level_arrives("2: 3 users")
+    expect(web_ui.live.locator("#limits")).to_have_text("Limits: ttft.p95 < 10s")
+    expect(web_ui.live.locator("#levels td.tolerated, #levels td.gold")).not_to_have_count(0)
+
+    if stop := page.get_by_role("button", name="Stop", exact=True).all():
+        stop[0].click()
+    expect(web_ui.live.locator("#state")).to_contain_text(re.compile("Ended|Stopped"), timeout=SLOW_TO_START)
+    report = web_ui.download("Report").read_text()
+    assert report.startswith("<!doctype html>")
+    assert "ttft.p95 &lt; 10s" in report
+    with web_ui.download("llm_requests.csv").open(newline="") as file:
+        assert {row["outcome"] for row in csv.DictReader(file)} <= {"ok", "aborted"}
+
+    page.get_by_role("button", name="New", exact=True).click()
+    web_ui.start(llmLevels="4", llmHold="100")
+    web_ui.open_tab()
+    web_ui.level_arrives("1: 4 users")
+    expect(web_ui.live.locator("#levels tbody tr")).to_have_count(1)
+
+    page.get_by_role("button", name="Reset", exact=True).click()
+    expect(web_ui.live.locator("#state")).to_contain_text("measured for 0:0", timeout=SLOW_TO_START)
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect(web_ui.live.locator("#state")).to_contain_text("Stopped after", timeout=SLOW_TO_START)
+    assert said == []
