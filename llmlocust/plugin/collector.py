@@ -175,6 +175,7 @@ def connect_worker(environment: Environment, collector: Collector) -> None:
         # ahead of Locust's own last report, which may come too late
         collector.wait_for_users()
         runner.send_message("llm_last", collector.take())
+        runner._send_stats()  # noqa: SLF001  # Locust's figures too: who starts again at once would lose the last seconds
         # Locust's worker sleeps for this long before it can be told to quit
         environment.stop_timeout = 0.0
 

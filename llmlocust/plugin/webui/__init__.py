@@ -5,6 +5,7 @@ All of it is under Locust's own base path and behind its login.
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from flask import Blueprint, Response, jsonify, request, send_file, send_from_directory
+from locust.runners import STATE_CLEANUP, STATE_RUNNING, STATE_STOPPING
 
 from llmlocust.analysis.live import Live
 from llmlocust.numbers import formats
@@ -33,6 +35,7 @@ FILES = (
     formats.TELEMETRY,
     formats.RUN,
 )
+_BEING_STOPPED = [f'"{state}"'.encode() for state in (STATE_STOPPING, STATE_CLEANUP)]
 _TAB = "llm"
 _SCRIPT = b'<script src="./llm/static/tab.js" defer></script></body>'
 _OFFERED = {
@@ -63,6 +66,7 @@ def add_to(web_ui: WebUI, plugin: Plugin) -> None:
     web_ui.app.before_request(lambda: _offer(web_ui.template_args))
     web_ui.app.before_request(pages.refuse_a_bad_form)
     web_ui.app.after_request(_bring_the_tab)
+    web_ui.app.after_request(_let_it_ask_on)
     # fields of the form in the order of our options, and not by name
     web_ui.app.jinja_env.policies["json.dumps_kwargs"] = {"sort_keys": False}
 
@@ -78,6 +82,17 @@ def _bring_the_tab(response: Response) -> Response:
     """Locust's tabs can hold nothing but tables; a script of ours puts the page into its tab."""
     if request.endpoint == "locust.index" and response.status_code == 200:
         response.set_data(response.get_data().replace(b"</body>", _SCRIPT))
+    return response
+
+
+def _let_it_ask_on(response: Response) -> Response:
+    """Locust's page asks how the run stands only while it hears that it runs. One that hears of a stop under way would
+    never hear of its end, nor offer to start another run.
+    """
+    if request.endpoint == "locust.request_stats" and any(state in response.get_data() for state in _BEING_STOPPED):
+        told = response.get_json()
+        if f'"{told["state"]}"'.encode() in _BEING_STOPPED:
+            response.set_data(json.dumps(told | {"state": STATE_RUNNING}))
     return response
 
 
