@@ -125,9 +125,9 @@ def test_a_run_that_is_stopped_and_started_again_leaves_both(web_ui, simulator, 
     assert in_locusts_file(tmp_path, "run") == answered(tmp_path, "run")
 
 
-def test_locusts_page_hears_of_no_state_in_which_it_would_ask_no_more(web_ui, simulator):
+def test_locusts_page_hears_of_no_state_in_which_it_would_ask_no_more(web_ui):
     web_ui.start(llm_hold="100")
-    wait_for(lambda: sum(simulator.summary()["received"].values()), lambda seen: seen > 3)
+    wait_for(lambda: web_ui.get("/stats/requests")["state"], lambda now: now in ("spawning", "running"))
     stopping = Thread(target=web_ui.stop)
     stopping.start()
     states: set[str] = set()
