@@ -199,21 +199,20 @@ def test_a_run_that_is_refused_sends_nothing_and_says_why(web_ui, simulator):
     assert not [each for each in simulator.truth() if each["outcome"] == "completed"]
 
 
-@pytest.mark.parametrize(
-    "wrong, words",
-    [
-        ({"llm_levels": "x"}, "whole numbers"),
-        ({"llm_hold": "ten"}, "--llm-hold must be a number — got 'ten'"),
-        ({"llm_max_tokens": ""}, "--llm-max-tokens must be a whole number"),
-        ({"llm_thresholds": "errors < 1%, x"}, "cannot read the threshold 'x'"),
-        ({"llm_search": "true", "llm_search_limits": "x"}, "cannot read the threshold"),
-    ],
-)
-def test_a_form_that_cannot_be_meant_starts_nothing_and_says_why(alone, simulator, wrong, words):
-    said = alone.start(**wrong)
+WRONG = [
+    ({"llm_levels": "x"}, "whole numbers"),
+    ({"llm_hold": "ten"}, "--llm-hold must be a number — got 'ten'"),
+    ({"llm_max_tokens": ""}, "--llm-max-tokens must be a whole number"),
+    ({"llm_thresholds": "errors < 1%, x"}, "cannot read the threshold 'x'"),
+    ({"llm_search": "true", "llm_search_limits": "x"}, "cannot read the threshold"),
+]
 
-    assert said["success"] is False
-    assert words in said["message"]
+
+def test_a_form_that_cannot_be_meant_starts_nothing_and_says_why(alone, simulator):
+    for wrong, words in WRONG:
+        said = alone.start(**wrong)
+        assert said["success"] is False
+        assert words in said["message"]
     assert alone.get("/stats/requests")["state"] == "ready"
     assert simulator.truth() == []
     assert alone.start()["success"] is True  # what was posted before is forgotten
