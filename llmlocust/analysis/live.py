@@ -310,7 +310,9 @@ def _finding(found: Finding) -> dict[str, Any]:
 
 def _limit(threshold: Threshold) -> dict[str, Any]:
     made = {"says": str(threshold), "metric": threshold.metric, "statistic": threshold.statistic}
-    return made | {"ms": _ms(threshold.bound) if threshold.is_duration else None}
+    if not threshold.is_duration:
+        return made | {"ms": None, "gold_ms": None}
+    return made | {"ms": _ms(threshold.bound), "gold_ms": _ms(threshold.gold.bound) if threshold.gold else None}
 
 
 def _mean(values: Iterable[float]) -> float:

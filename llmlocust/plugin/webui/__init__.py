@@ -5,13 +5,15 @@ All of it is under Locust's own base path and behind its login.
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from flask import Blueprint, Response, abort, jsonify, request, send_file, send_from_directory
+from flask import Blueprint, Response, jsonify, request, send_file, send_from_directory
+from locust.runners import STATE_CLEANUP, STATE_RUNNING, STATE_STOPPING
 
 from llmlocust.analysis.live import Live
 from llmlocust.numbers import formats
@@ -33,9 +35,18 @@ FILES = (
     formats.TELEMETRY,
     formats.RUN,
 )
+_BEING_STOPPED = [f'"{state}"'.encode() for state in (STATE_STOPPING, STATE_CLEANUP)]
 _TAB = "llm"
 _SCRIPT = b'<script src="./llm/static/tab.js" defer></script></body>'
-_REPORT_TITLE = "Download LLM report"
+_OFFERED = {
+    "extended_tabs": [{"title": "LLM", "key": _TAB}],
+    "extended_tables": [{"key": _TAB, "structure": []}],
+    "extended_csv_files": [
+        {"href": "./llm/report", "title": "Download LLM report"},
+        *({"href": f"./llm/files/{name}", "title": f"Download {name}"} for name in FILES if name != formats.TELEMETRY),
+    ],
+}
+"""What Locust's page shows of what we give it: a tab, with a table that has nothing in it, and files to download."""
 
 
 def add_to(web_ui: WebUI, plugin: Plugin) -> None:
@@ -52,23 +63,36 @@ def add_to(web_ui: WebUI, plugin: Plugin) -> None:
     }.items():
         blueprint.add_url_rule(rule, view.__name__, web_ui.auth_required_if_enabled(view))
     web_ui.app.register_blueprint(blueprint)
+    web_ui.app.before_request(lambda: _offer(web_ui.template_args))
     web_ui.app.before_request(pages.refuse_a_bad_form)
     web_ui.app.after_request(_bring_the_tab)
+    web_ui.app.after_request(_let_it_ask_on)
     # fields of the form in the order of our options, and not by name
     web_ui.app.jinja_env.policies["json.dumps_kwargs"] = {"sort_keys": False}
-    told = web_ui.template_args
-    told.setdefault("extended_tabs", []).append({"title": "LLM", "key": _TAB})
-    told.setdefault("extended_tables", []).append({"key": _TAB, "structure": []})
-    told.setdefault("extended_csv_files", []).extend(
-        [{"href": "./llm/report", "title": _REPORT_TITLE}]
-        + [{"href": f"./llm/files/{name}", "title": f"Download {name}"} for name in FILES if name != formats.TELEMETRY]
-    )
+
+
+def _offer(template_args: dict[str, Any]) -> None:
+    """Ours beside what a locustfile adds. Done again for each page: locustfiles set these where they mean to add."""
+    for place, ours in _OFFERED.items():
+        theirs = template_args.get(place, [])
+        template_args[place] = [*theirs, *(each for each in ours if each not in theirs)]
 
 
 def _bring_the_tab(response: Response) -> Response:
     """Locust's tabs can hold nothing but tables; a script of ours puts the page into its tab."""
     if request.endpoint == "locust.index" and response.status_code == 200:
         response.set_data(response.get_data().replace(b"</body>", _SCRIPT))
+    return response
+
+
+def _let_it_ask_on(response: Response) -> Response:
+    """Locust's page asks how the run stands only while it hears that it runs. One that hears of a stop under way would
+    never hear of its end, nor offer to start another run.
+    """
+    if request.endpoint == "locust.request_stats" and any(state in response.get_data() for state in _BEING_STOPPED):
+        told = response.get_json()
+        if f'"{told["state"]}"'.encode() in _BEING_STOPPED:
+            response.set_data(json.dumps(told | {"state": STATE_RUNNING}))
     return response
 
 
@@ -115,12 +139,12 @@ class Pages:
         """Of what was measured so far."""
         run = self.plugin.run
         if run is None or run.files is None:
-            abort(404, "there is no run yet")
+            return _say(404, "there is no run yet")
         run.bring_files_up_to_date()
         try:
             made = self._reports.make(run.files.prefix, "zh" if request.args.get("lang") == "zh" else "en")
         except NotMade as problem:
-            abort(500, str(problem))
+            return _say(500, str(problem))
         return send_file(
             made, as_attachment=True, download_name=f"{Path(run.files.prefix).name}_report.html", max_age=0
         )
@@ -128,7 +152,7 @@ class Pages:
     def file(self, name: str) -> Response:
         path = self._path(name) if name in FILES else None
         if path is None or not path.exists():
-            abort(404, f"there is no {name} yet")
+            return _say(404, f"there is no {name} yet")
         self.plugin.run.bring_files_up_to_date()
         return send_file(path.absolute(), as_attachment=True, max_age=0)
 
@@ -147,6 +171,10 @@ class Pages:
         except ValueError as problem:
             return jsonify({"success": False, "message": str(problem), "host": self.environment.host})
         return None
+
+
+def _say(status: int, words: str) -> Response:
+    return Response(words + "\n", status, mimetype="text/plain")
 
 
 def check_form(now: Namespace | None, form: Any) -> None:

@@ -240,11 +240,34 @@ function showDownloads(files) {
   if (place.dataset.shown === String(files)) return;
   place.dataset.shown = String(files);
   if (!files.length) return replace(place, ["There is something to download when a run has begun."]);
-  const link = (words, href) => Object.assign(element("a", words), { href });
-  replace(place, [
-    link("Report", "report"), link("Report in Chinese", "report?lang=zh"),
-    ...files.map((name) => link(name, `files/${name}`)),
-  ]);
+  const link = (words, href) => Object.assign(element("a", words), { href, download: "" });
+  const reports = [link("Report", "report"), link("Report in Chinese", "report?lang=zh")];
+  for (const each of reports) each.addEventListener("click", report);
+  replace(place, [...reports, ...files.map((name) => link(name, `files/${name}`))]);
+}
+
+let making = false;
+
+async function report(event) {
+  // fetched, and then given to the browser: it takes some seconds, and what goes wrong is to be said here
+  event.preventDefault();
+  if (making) return;
+  making = true;
+  const said = byId("made");
+  text(said, "Making the report …");
+  try {
+    const answer = await fetch(event.target.href);
+    if (!answer.ok) throw new Error((await answer.text()).trim());
+    const name = /filename="?([^";]+)/.exec(answer.headers.get("Content-Disposition") || "");
+    const href = URL.createObjectURL(await answer.blob());
+    Object.assign(element("a"), { href, download: name ? name[1] : "report.html" }).click();
+    URL.revokeObjectURL(href);
+    text(said, "");
+  } catch (problem) {
+    text(said, `There is no report: ${problem.message}`);
+  } finally {
+    making = false;
+  }
 }
 
 function element(tag, ...children) {
@@ -297,7 +320,11 @@ function marks(id) {
       return found && found.load != null && isUsers ? [{ at: found.load, words: `${words} ${load(Number(found.load.toPrecision(3)))}`, tone }] : [];
     });
   }
-  return run.limits.filter((limit) => limit.metric === id && limit.ms != null).map((limit) => ({ at: limit.ms, words: limit.says, tone: "s4" }));
+  return run.limits.filter((limit) => limit.metric === id && limit.ms != null).flatMap((limit) => {
+    if (limit.gold_ms == null) return [{ at: limit.ms, words: limit.says, tone: "s4" }];
+    const name = `${limit.metric}.${limit.statistic}`;
+    return [{ at: limit.ms, words: `${name}, tolerated`, tone: "s4" }, { at: limit.gold_ms, words: `${name}, gold`, tone: "s3" }];
+  });
 }
 
 function highest(id, most) {
@@ -343,6 +370,9 @@ function label(plot, words, x, y, tone, base = "top") {
   ctx.fillStyle = tone;
   ctx.textAlign = "left";
   ctx.textBaseline = base;
+  ctx.strokeStyle = colour("window"); // around it, for lines that cross it
+  ctx.lineWidth = 3 * devicePixelRatio;
+  ctx.strokeText(words, x, y);
   ctx.fillText(words, x, y);
 }
 
@@ -462,7 +492,10 @@ const system = matchMedia("(prefers-color-scheme: dark)");
 function theme() {
   const chosenTheme = localStorage.getItem("theme");
   root.dataset.theme = (chosenTheme ? chosenTheme === "dark" : system.matches) ? "dark" : "light";
-  for (const plot of plots.values()) plot.redraw(false, true);
+  for (const plot of plots.values()) plot.destroy(); // the marks of its legend keep their colours
+  plots.clear();
+  draw();
+  fit();
 }
 
 addEventListener("storage", theme);
@@ -510,7 +543,5 @@ document.addEventListener("visibilitychange", () => { if (!document.hidden) soon
 addEventListener("online", soon);
 
 theme();
-draw();
 new ResizeObserver(fit).observe(document.querySelector("main"));
-fit();
 ask();
