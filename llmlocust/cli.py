@@ -165,7 +165,6 @@ def _run_and_report(url: str, folder: Path, options: dict[str, Any], more: list[
     api = options.pop("api", "chat")
     if not options.get("model"):
         options.pop("model", None)
-    options["thresholds"] = ", ".join(str(each) for each in thresholds)
     told = {f"--llm-{name.replace('_', '-')}": value for name, value in options.items()}
     command = [
         *(sys.executable, "-m", "locust", "-f", str(_locustfile())),
