@@ -1,0 +1,679 @@
+"""Two runs beside each other: level by level, figure by figure, how far apart they are, and whether noise explains it.
+
+Pure. How each interval is made, and why so, is in docs/compare.md. Durations are seconds; a change is NEW / BASE − 1,
+of shares NEW − BASE.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from llmlocust.analysis.steps import name_of, noise, spread, steps_of
+from llmlocust.numbers.formats import QUANTILES
+from llmlocust.numbers.levels import LevelFigures
+
+TOLERANCE = 0.05
+"""Changes up to this are no regression, unless told."""
+ERROR_TOLERANCE = 0.01
+"""The same of shares of errors, in shares: one request of a hundred."""
+FALSE_ALARMS = 0.01
+"""Chance that of two equal runs any figure at any level is called faster or slower."""
+CHUNKS = 12
+FEWEST_CHUNKS = 6
+FEWEST = 20
+"""Requests of which nothing is said."""
+WIDEST = 5.0
+"""Intervals are looked for up to this change of the logarithm: 150 times as slow."""
+PRECISION = 0.001
+MOST_ALIKE = 0.98
+ONE_LENGTH = 0.1
+"""Standard deviation of the answers' lengths, as a share of their mean, up to which they are all of one length."""
+BUSY = 0.9
+"""Share of its time that a user without think time waits for answers, at least."""
+LOCKSTEP = math.log(1.3)
+"""So far apart may the figures of equal runs be whose users go in lockstep (bench/comparing.py)."""
+
+FASTER, SLOWER, SAME, UNSURE = "faster", "slower", "same", "cannot tell"
+FEWER, MORE = "fewer", "more"
+WORSE = (SLOWER, MORE)
+BETTER = (FASTER, FEWER)
+
+LATENCIES = (
+    ("ttft", "mean"),
+    ("ttft", "p50"),
+    ("ttft", "p95"),
+    ("ttft", "p99"),
+    ("answer", "p95"),
+    ("gap_p50", "p50"),
+    ("gap_max", "p50"),
+    ("tpot", "p50"),
+    ("tpot", "p95"),
+    ("e2e", "p50"),
+    ("e2e", "p95"),
+    ("e2e", "mean"),
+)
+"""What is compared of requests. Gaps are a request's own: its median one and its longest one. The mean end to end is
+compared where percentiles are not known."""
+TOKENS = "output_tokens_per_s"
+RATES = ("throughput", "goodput", TOKENS)
+ERRORS = "errors"
+NAMES = {"gap_p50": "median gap", "gap_max": "longest gap"}
+
+_Z = NormalDist().inv_cdf(0.975)
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Values:
+    """One value a request (or a second), with when it was and how many it stands for."""
+
+    at: Array
+    """Seconds since the level's window began."""
+    value: Array
+    weight: Array
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    @cached_property
+    def _sorted(self) -> tuple[list[float], list[float]]:
+        """The values, smallest first, and the share of the weight up to each."""
+        order = np.argsort(self.value, kind="stable")
+        reached = np.cumsum(self.weight[order])
+        return self.value[order].tolist(), (reached / reached[-1]).tolist()
+
+    def quantile(self, q: float) -> float:
+        values, reached = self._sorted
+        return values[min(bisect_left(reached, q - 1e-9), len(values) - 1)]
+
+    @cached_property
+    def mean(self) -> float:
+        return float((self.value * self.weight).sum() / self.weight.sum())
+
+    def share_up_to(self, value: float) -> float:
+        values, reached = self._sorted
+        place = bisect_right(values, value)
+        return reached[place - 1] if place else 0.0
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        values, _ = self._sorted
+        return values[0], values[-1]
+
+
+@dataclass(frozen=True)
+class Held:
+    """What one run tells of one level."""
+
+    figures: LevelFigures
+    values: Mapping[str, Values] = field(default_factory=dict)
+    """By metric, of the successful requests; "errors": 0 or 1 of every request; "throughput" and "goodput": 1 (or 0,
+    where it was not good) of every request that ended inside the window; "output_tokens_per_s": tokens by the second."""
+    goodput: float = math.nan
+    spreads: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """Standard errors of ln(figure) for where single requests are not known."""
+    doubts: tuple[str, ...] = ()
+    """The checks that spoil it."""
+
+    @cached_property
+    def cycle(self) -> float:
+        """Seconds from one request of a user to its next, by Little's law; infinite where there are no users."""
+        users, requests = self.figures.users, self.figures.requests
+        known = self.figures.unit == "users" and requests and users > 0.0
+        return users * self.figures.window / requests if known else math.inf
+
+    def figure(self, metric: str, statistic: str = "") -> float:
+        if metric == "goodput":
+            return self.goodput
+        if not statistic:
+            return float(getattr(self.figures, metric))
+        known = self.values.get(metric)
+        if not known:
+            return self.figures.metric(metric)[statistic]
+        return known.mean if statistic == "mean" else known.quantile(QUANTILES[statistic])
+
+    @cached_property
+    def lockstep(self) -> bool:
+        """Whether users do not think and all answers have one length. Then users who once ask together always do, and by
+        which of them began together figures differ from run to run for as long as a level lasts.
+        """
+        lengths, durations = self.values.get("output_tokens"), self.values.get("e2e")
+        if not lengths or not durations or durations.mean < BUSY * self.cycle:
+            return False
+        return float(lengths.value.std()) < ONE_LENGTH * lengths.mean
+
+    @property
+    def reasons(self) -> bool:
+        """Whether the first token is not always the first of the answer."""
+        return self.figure("answer", "p95") != self.figure("ttft", "p95")
+
+    def count(self, metric: str) -> int:
+        known = self.values.get(metric)
+        return len(known) if known else self.figures.metric(metric).count
+
+    def chunks(self, at: Array) -> tuple[Array, int]:
+        """Which chunk of the window each moment is in, and how many chunks there are. A chunk is as many whole cycles
+        as fit: users who wait together go on to, and come again in every cycle. What is left over at the end is in no
+        chunk (−1).
+        """
+        cycles = self.figures.window / self.cycle
+        length = self.figures.window / CHUNKS
+        if cycles >= FEWEST_CHUNKS:
+            length = self.cycle * max(1, int(cycles / CHUNKS))
+        count = int(self.figures.window / length + 1e-9)
+        places = (at / length).astype(int)
+        return np.where(places < count, places, -1), count
+
+    def parts(self, at: Array) -> Array:
+        """Which CHUNKS-th of a cycle each moment is in, counted from the window's beginning."""
+        return (at / self.cycle * CHUNKS).astype(int)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a figure of NEW stands to that of BASE."""
+
+    metric: str
+    statistic: str = ""
+    base: float = math.nan
+    new: float = math.nan
+    effect: float = math.nan
+    """ln(NEW / BASE); of shares NEW − BASE."""
+    low: float = -math.inf
+    high: float = math.inf
+    """95 % interval of the effect."""
+    z: float = 0.0
+    """Of no difference, in standard deviations of a normal distribution."""
+    word: str = UNSURE
+    why: str = ""
+    regression: bool = False
+
+    @property
+    def name(self) -> str:
+        plain = NAMES.get(self.metric)
+        return f"{self.statistic} {plain}" if plain else name_of(self.metric, self.statistic)
+
+    @property
+    def is_share(self) -> bool:
+        return self.metric == ERRORS
+
+    @property
+    def known(self) -> bool:
+        return math.isfinite(self.effect)
+
+    @property
+    def error(self) -> float:
+        """Standard error of the effect."""
+        return (self.high - self.low) / (2.0 * _Z)
+
+    @property
+    def worse(self) -> float:
+        """The effect, above zero where NEW is worse."""
+        return -self.effect if self.metric in RATES else self.effect
+
+    def change(self, effect: float) -> float:
+        """An effect as a share of BASE; of shares as it is."""
+        if self.is_share:
+            return effect
+        return math.expm1(effect) if effect < 700.0 else math.inf
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One load that both runs held."""
+
+    load: float
+    base: Held
+    new: Held
+    differences: tuple[Difference, ...]
+
+    @property
+    def doubts(self) -> list[tuple[str, str]]:
+        """Which run's check spoils it: ("BASE", "client CPU")."""
+        return [(name, each) for name, side in (("BASE", self.base), ("NEW", self.new)) for each in side.doubts]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    pairs: tuple[Pair, ...]
+    overall: tuple[Difference, ...]
+    """Each figure over all levels that are not doubted."""
+    tolerance: float
+    only_base: tuple[float, ...] = ()
+    only_new: tuple[float, ...] = ()
+    """Loads that one of the runs alone held."""
+
+    @property
+    def differences(self) -> Iterator[Difference]:
+        yield from self.overall
+        for pair in self.pairs:
+            yield from pair.differences
+
+    @property
+    def regressions(self) -> list[Difference]:
+        return [each for each in self.differences if each.regression]
+
+    @property
+    def doubted(self) -> list[Pair]:
+        return [each for each in self.pairs if each.doubts]
+
+
+def compare(base: Sequence[Held], new: Sequence[Held], tolerance: float = TOLERANCE) -> Comparison:
+    """Every figure of the loads that both runs held. A run that held a load more than once is taken at its longest."""
+    bases, news = _by_load(base), _by_load(new)
+    both = [(load, at) for load in bases if (at := _near(load, news)) is not None]
+    raw = [(load, bases[load], news[at], _differences(bases[load], news[at])) for load, at in both]
+    trusted = [found for _, one, other, found in raw if not (one.doubts or other.doubts)]
+    overall = _overall(trusted, tolerance)
+    proven = _proven([*overall, *(each for found in trusted for each in found)])
+    pairs = tuple(
+        Pair(load, one, other, _judged(one, other, found, proven, tolerance)) for load, one, other, found in raw
+    )
+    return Comparison(
+        pairs,
+        tuple(_word(each, proven, tolerance) for each in overall),
+        tolerance,
+        tuple(load for load in bases if load not in {one for one, _ in both}),
+        tuple(load for load in news if load not in {other for _, other in both}),
+    )
+
+
+def _by_load(levels: Sequence[Held]) -> dict[float, Held]:
+    found: dict[float, Held] = {}
+    for each in sorted(levels, key=lambda held: (held.figures.load, held.figures.window)):
+        if each.figures.requests:
+            found[each.figures.load] = each
+    return found
+
+
+def _near(load: float, others: Mapping[float, Held]) -> float | None:
+    """Loads worked out from Locust's files are not quite whole."""
+    return next((each for each in others if math.isclose(each, load, rel_tol=0.005)), None)
+
+
+# -- how far apart
+
+
+def _differences(base: Held, new: Held) -> tuple[Difference, ...]:
+    found = [
+        _latency(base, new, metric, statistic) for metric, statistic in LATENCIES if _told(base, new, metric, statistic)
+    ]
+    found += [_rate(base, new, metric) for metric in RATES]
+    found.append(_errors(base, new))
+    return tuple(each for each in found if each.known)
+
+
+def _told(base: Held, new: Held, metric: str, statistic: str) -> bool:
+    """Whether a figure says what no other says."""
+    if metric == "answer":
+        return base.reasons or new.reasons
+    percentile = (math.isnan(side.figure(metric, "p50")) for side in (base, new))
+    return (metric, statistic) != ("e2e", "mean") or any(percentile)
+
+
+def _latency(base: Held, new: Held, metric: str, statistic: str) -> Difference:
+    figures = base.figure(metric, statistic), new.figure(metric, statistic)
+    made = Difference(metric, statistic, *figures, effect=_log_ratio(*figures))
+    if not made.known or min(base.count(metric), new.count(metric)) < FEWEST:
+        return replace(made, effect=math.nan)
+    if base.values.get(metric) and new.values.get(metric):
+        # what equal runs in lockstep may differ by anyway
+        least = math.copysign(min(LOCKSTEP, abs(made.effect)), made.effect) if base.lockstep or new.lockstep else 0.0
+        if statistic == "mean":
+            return _mean(base, new, made, least)
+        test = _Ranks(base, new, metric, QUANTILES[statistic])
+        return replace(made, low=test.end(made.effect, -1), high=test.end(made.effect, +1), z=test.z(least))
+    return _gaussian(made, math.hypot(*(side.spreads.get((metric, statistic), math.nan) for side in (base, new))))
+
+
+def _log_ratio(base: float, new: float) -> float:
+    return math.log(new / base) if base > 0.0 and new > 0.0 else math.nan
+
+
+def _gaussian(made: Difference, error: float, freedom: float = math.inf, least: float = 0.0) -> Difference:
+    """With an interval and a z, of an effect of `least`, from a standard error."""
+    if not error > 0.0:
+        return made
+    half = error * student(_Z, freedom)
+    z = normal((made.effect - least) / error, freedom)
+    return replace(made, low=made.effect - half, high=made.effect + half, z=z)
+
+
+def _mean(base: Held, new: Held, made: Difference, least: float) -> Difference:
+    known = []
+    for held in (base, new):
+        values = held.values[made.metric]
+        residuals = values.weight * (values.value / values.mean - 1.0)
+        error, freedom = _Times(held, values).error(residuals, float((residuals**2).sum()))
+        known.append((error / float(values.weight.sum()), freedom))
+    errors, freedoms = zip(*known, strict=True)
+    return _gaussian(made, math.hypot(*errors), welch(errors, freedoms), least)
+
+
+class _Ranks:
+    """Whether a quantile of BASE, times a ratio, is that of NEW: by the shares of either that lie above where both
+    together have it. Shares have a variance where a quantile has none that anybody knows.
+    """
+
+    def __init__(self, base: Held, new: Held, metric: str, q: float) -> None:
+        self._sides = base.values[metric], new.values[metric]
+        self._times = tuple(_Times(*each) for each in zip((base, new), self._sides, strict=True))
+        self._q = q
+
+    def z(self, effect: float) -> float:
+        """Of NEW = BASE · e^effect; above zero where NEW is slower than that."""
+        ratio = math.exp(effect)
+        border = self._border(ratio)
+        places = border, border * ratio
+        shares, errors, freedoms = zip(
+            *(
+                _share(side, times, place, self._q)
+                for side, times, place in zip(self._sides, self._times, places, strict=True)
+            ),
+            strict=True,
+        )
+        error = math.hypot(*errors)
+        return normal((shares[0] - shares[1]) / error, welch(errors, freedoms))
+
+    def _border(self, ratio: float) -> float:
+        """Where the mean of both shares is q, with NEW's values divided by the ratio."""
+        base, new = self._sides
+        low = math.log(min(base.ends[0], new.ends[0] / ratio)) - PRECISION
+        high = math.log(max(base.ends[1], new.ends[1] / ratio)) + PRECISION
+        while high - low > 1e-9:
+            middle = (low + high) / 2.0
+            if base.share_up_to(math.exp(middle)) + new.share_up_to(math.exp(middle) * ratio) < 2.0 * self._q:
+                low = middle
+            else:
+                high = middle
+        return math.exp(high)
+
+    def end(self, effect: float, side: int) -> float:
+        """The end of the 95 % interval: the effects that the test does not refuse."""
+        inside, step = effect, 0.02
+        while not self._refuses(effect + side * step, side):
+            inside, step = effect + side * step, step * 2.0
+            if step > WIDEST:
+                return side * math.inf
+        outside = effect + side * step
+        while abs(outside - inside) > PRECISION:
+            middle = (inside + outside) / 2.0
+            if self._refuses(middle, side):
+                outside = middle
+            else:
+                inside = middle
+        return outside
+
+    def _refuses(self, effect: float, side: int) -> bool:
+        return -side * self.z(effect) > _Z
+
+
+class _Times:
+    """When the requests of a level were, for what their dependence does to a share."""
+
+    def __init__(self, held: Held, values: Values) -> None:
+        self._chunk, self._chunks = held.chunks(values.at)
+        self._cycles = held.figures.window / held.cycle
+        self._part = held.parts(values.at) if self._cycles >= 2.0 else None
+        self._lockstep = held.lockstep
+
+    def error(self, residuals: Array, alone: float) -> tuple[float, float]:
+        """Standard error of the sum of `residuals`, and its degrees of freedom. `alone`: its variance if all requests were
+        independent. Of the three ways in which they may not be, the one with the largest error counts.
+        """
+        within = self._chunk >= 0
+        found = [_between(np.bincount(self._chunk[within], residuals[within], self._chunks))]
+        if self._part is None:
+            found.append((alone, self._chunks - 1.0))
+        else:
+            found.append(_between(np.bincount(self._part % CHUNKS, residuals, CHUNKS)))
+            again = inflation(_correlation(np.bincount(self._part, residuals), CHUNKS))
+            again = self._cycles if self._lockstep else min(self._cycles, again)
+            found.append((alone * again, max(1.0, min(self._chunks, len(residuals) / again) - 1.0)))
+        variance, freedom = max(found)
+        return math.sqrt(variance), freedom
+
+
+def _between(sums: Array) -> tuple[float, float]:
+    """Variance of the sum of all chunks, and its degrees of freedom, from how they scatter. Where a chunk is like the one
+    before it, there are fewer that are independent.
+    """
+    count = len(sums)
+    clumped = inflation(_correlation(sums, 1) + 1.0 / count)
+    return float((sums**2).sum()) * count / (count - 1) * clumped, max(1.0, (count - 1) / clumped)
+
+
+def _correlation(sums: Array, lag: int) -> float:
+    """How alike sums are that lie so far apart."""
+    size = math.sqrt(float((sums[:-lag] ** 2).sum()) * float((sums[lag:] ** 2).sum())) if len(sums) > lag else 0.0
+    return float((sums[:-lag] * sums[lag:]).sum()) / size if size > 0.0 else 0.0
+
+
+def inflation(correlation: float) -> float:
+    """By how much the variance of a mean grows where neighbours are so alike, as those of a first-order autoregression."""
+    alike = min(max(correlation, 0.0), MOST_ALIKE)
+    return (1.0 + alike) / (1.0 - alike)
+
+
+def _share(values: Values, times: _Times, border: float, q: float) -> tuple[float, float, float]:
+    """The share of the values up to a border, its standard error and the degrees of freedom of that."""
+    below, total = values.value <= border, float(values.weight.sum())
+    share = float(values.weight[below].sum()) / total
+    alone = q * (1.0 - q) * float((values.weight**2).sum())
+    error, freedom = times.error(values.weight * (below - share), alone)
+    return share, error / total, freedom
+
+
+def _rate(base: Held, new: Held, metric: str) -> Difference:
+    figures = base.figure(metric), new.figure(metric)
+    made = Difference(metric, "", *figures, effect=_log_ratio(*figures))
+    if not made.known:
+        return made
+    errors, freedoms = zip(*(_rate_error(side, metric) for side in (base, new)), strict=True)
+    return _gaussian(made, math.hypot(*errors), welch(errors, freedoms))
+
+
+def _rate_error(held: Held, metric: str) -> tuple[float, float]:
+    """Relative standard error of something a second, and its degrees of freedom, from the sums of chunks of the window."""
+    values = held.values.get(metric)
+    if values is None or len(values) < 2 * CHUNKS:
+        return held.spreads.get((metric, ""), math.nan), math.inf
+    places, count = held.chunks(values.at)
+    inside = places >= 0
+    sums = np.bincount(places[inside], weights=(values.weight * values.value)[inside], minlength=count)
+    # of what is told by the second, a chunk holds now one second more, now one less
+    seconds = np.bincount(places[inside], minlength=count) if metric == TOKENS else np.ones(count)
+    if (seconds > 0).sum() < FEWEST_CHUNKS or not sums.sum() > 0.0:
+        return math.nan, math.inf
+    variance, freedom = _between((sums - seconds * sums.sum() / seconds.sum())[seconds > 0])
+    return math.sqrt(variance) / float(sums.sum()), freedom
+
+
+def _errors(base: Held, new: Held) -> Difference:
+    """Newcombe's interval of a difference of two shares, and the score test; requests count for as many independent
+    ones as the scatter between chunks of time says.
+    """
+    sides = base, new
+    if min(each.figures.requests for each in sides) < FEWEST:
+        return Difference(ERRORS)
+    shares = base.figures.errors, new.figures.errors
+    counts = [each.figures.requests / _clumped(each) for each in sides]
+    (low_a, high_a), (low_b, high_b) = (wilson(share, count) for share, count in zip(shares, counts, strict=True))
+    effect = shares[1] - shares[0]
+    both = math.fsum(share * count for share, count in zip(shares, counts, strict=True)) / sum(counts)
+    error = math.sqrt(both * (1.0 - both) * sum(1.0 / count for count in counts))
+    return Difference(
+        ERRORS,
+        "",
+        *shares,
+        effect,
+        effect - math.hypot(shares[1] - low_b, high_a - shares[0]),
+        effect + math.hypot(high_b - shares[1], shares[0] - low_a),
+        normal(effect / error, 2.0 * CHUNKS - 2.0) if error > 0.0 else 0.0,
+    )
+
+
+def wilson(share: float, count: float) -> tuple[float, float]:
+    """A 95 % interval for a share of a count that need not be whole."""
+    middle, scale = share + _Z**2 / (2 * count), 1 + _Z**2 / count
+    half = _Z * math.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2))
+    return (middle - half) / scale, (middle + half) / scale
+
+
+def _clumped(held: Held) -> float:
+    """How many times as much the share of errors scatters between chunks as if each request failed by itself."""
+    values = held.values.get(ERRORS)
+    share = held.figures.errors
+    if values is None or not 0.0 < share < 1.0:
+        return 1.0
+    places, count = held.chunks(values.at)
+    residuals = (values.weight * (values.value - share))[places >= 0]
+    variance, _ = _between(np.bincount(places[places >= 0], residuals, count))
+    return max(1.0, variance / (share * (1.0 - share) * held.figures.requests))
+
+
+# -- Student's distribution
+
+
+def welch(errors: Sequence[float], freedoms: Sequence[float]) -> float:
+    """Degrees of freedom of a difference (Welch and Satterthwaite)."""
+    whole = math.fsum(error**2 for error in errors) ** 2
+    parts = math.fsum(error**4 / freedom for error, freedom in zip(errors, freedoms, strict=True))
+    return whole / parts if parts > 0.0 else math.inf
+
+
+def normal(t: float, freedom: float) -> float:
+    """The z that is as improbable as a t (Wallace 1959): to within 0.02 from 3 degrees of freedom on."""
+    if math.isinf(freedom) or not math.isfinite(t):
+        return t
+    size = (8.0 * freedom + 1.0) / (8.0 * freedom + 3.0) * math.sqrt(freedom * math.log1p(t * t / freedom))
+    return math.copysign(size, t)
+
+
+def student(z: float, freedom: float) -> float:
+    """The inverse of `normal`."""
+    if math.isinf(freedom):
+        return z
+    size = z * (8.0 * freedom + 3.0) / (8.0 * freedom + 1.0)
+    return math.sqrt(freedom * math.expm1(size * size / freedom))
+
+
+# -- all levels together
+
+
+def _overall(levels: Sequence[Sequence[Difference]], tolerance: float) -> list[Difference]:
+    if len(levels) < 2:
+        return []
+    by_name: dict[tuple[str, str], list[Difference]] = {}
+    for each in (difference for found in levels for difference in found):
+        by_name.setdefault((each.metric, each.statistic), []).append(each)
+    return [_pooled(some, tolerance) for some in by_name.values() if len(some) == len(levels)]
+
+
+def _pooled(some: Sequence[Difference], tolerance: float) -> Difference:
+    """The mean effect of the levels. Noisy ones weigh less, but none weighs more because it is known better than the
+    tolerance.
+    """
+    first = some[0]
+    within = ERROR_TOLERANCE if first.is_share else math.log1p(tolerance)
+    known = [each for each in some if math.isfinite(each.error)]
+    weights = [1.0 / (each.error**2 + within**2) for each in known]
+    if not known:
+        return replace(first, base=math.nan, new=math.nan, effect=0.0, z=0.0, low=-math.inf, high=math.inf)
+    total = math.fsum(weights)
+    effect = math.fsum(weight * each.effect for weight, each in zip(weights, known, strict=True)) / total
+    error = math.sqrt(math.fsum((weight * each.error) ** 2 for weight, each in zip(weights, known, strict=True)))
+    z = math.fsum(weight * each.error * each.z for weight, each in zip(weights, known, strict=True))
+    half = _Z * error / total
+    return Difference(
+        first.metric,
+        first.statistic,
+        math.nan,
+        math.nan,
+        effect,
+        effect - half,
+        effect + half,
+        z / error if error else 0.0,
+    )
+
+
+# -- in a word
+
+
+def _proven(differences: Sequence[Difference]) -> float:
+    """The least |z| that is a difference: Holm's method, so that of equal runs FALSE_ALARMS have any at all."""
+    sizes = sorted((abs(each.z) for each in differences), reverse=True)
+    for place, size in enumerate(sizes):
+        needed = NormalDist().inv_cdf(1.0 - FALSE_ALARMS / (len(sizes) - place) / 2.0)
+        if size < needed:
+            return needed
+    return 0.0
+
+
+def _judged(
+    base: Held, new: Held, found: Sequence[Difference], proven: float, tolerance: float
+) -> tuple[Difference, ...]:
+    if doubts := [f"{name}: {', '.join(side.doubts)}" for name, side in (("BASE", base), ("NEW", new)) if side.doubts]:
+        return tuple(replace(each, why=f"checks doubt the level ({'; '.join(doubts)})") for each in found)
+    judged = [_word(each, proven, tolerance) for each in found]
+    failed = next((each.word for each in judged if each.is_share), SAME)
+    return tuple(_of_survivors(each, failed) for each in judged)
+
+
+def _of_survivors(each: Difference, failed: str) -> Difference:
+    """Latencies are those of successes: where more fail, who is left may be faster for it, and the other way round."""
+    if each.is_share or each.metric in RATES or (failed, each.word) not in ((MORE, FASTER), (FEWER, SLOWER)):
+        return each
+    why = f"{failed} requests failed, and those that fail have no latency"
+    return replace(each, word=UNSURE, regression=False, why=why)
+
+
+def _word(each: Difference, proven: float, tolerance: float) -> Difference:
+    within = ERROR_TOLERANCE if each.is_share else tolerance
+    low, high = each.change(each.low), each.change(each.high)
+    if -within <= low and high <= within:
+        return replace(each, word=SAME, why=f"within {_percent(within, each)}")
+    if abs(each.z) < proven or each.low <= 0.0 <= each.high:
+        return replace(each, word=UNSURE, why=_too_wide(each, within))
+    better, worse = (FEWER, MORE) if each.is_share else (FASTER, SLOWER)
+    bad = each.worse > 0.0
+    change = abs(each.change(each.effect))
+    beyond = bad and change > within
+    why = "" if beyond or not bad else f"not surely by more than {_percent(within, each)}"
+    return replace(each, word=worse if bad else better, why=why, regression=beyond)
+
+
+def _percent(value: float, each: Difference) -> str:
+    return f"{value * 100:.3g} {'points' if each.is_share else '%'}"
+
+
+def _too_wide(each: Difference, within: float) -> str:
+    if each.low > 0.0 or each.high < 0.0:
+        return "of so many figures one differs so much by chance"
+    size = max(each.change(each.high), -each.change(each.low))
+    if not math.isfinite(size):
+        return "too few requests, or too few that do not wait together"
+    longer = math.ceil((size / within) ** 2)
+    return f"noise is larger than {_percent(within, each)}: hold the level about {longer} times as long"
+
+
+# -- where single requests are not known
+
+
+def spreads_of(levels: Sequence[LevelFigures]) -> dict[int, dict[tuple[str, str], float]]:
+    """Standard errors of ln(figure), by level, from a level's own figures alone."""
+    steps = steps_of(levels)
+    found: dict[int, dict[tuple[str, str], float]] = {}
+    for place, step in enumerate(steps):
+        errors = {(metric, statistic): spread(steps, place, metric, statistic) for metric, statistic in LATENCIES}
+        errors |= dict.fromkeys(((name, "") for name in RATES), noise(step, step) / math.sqrt(2.0))
+        found |= {each.level: errors for each in step.levels}
+    return found
