@@ -16,7 +16,11 @@ import argparse
 import heapq
 import math
 import random
+import subprocess
+import sys
+import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +35,7 @@ from llmlocust.analysis.compare import SAME, SLOWER, UNSURE, Comparison, compare
 from llmlocust.numbers import formats
 from llmlocust.numbers.levels import RATE, USERS, Level, LevelFigures, Tally
 from llmlocust.report.comparing import held_of
-from llmlocust.report.frames import OURS, RunFrames
+from llmlocust.report.frames import OURS, RunFrames, load_run
 from llmlocust.report.page import build
 from llmlocust.simulator.engine import Engine, Sequence
 from llmlocust.simulator.settings import Settings
@@ -294,6 +298,45 @@ def virtual_pairs(seed: int, requests: int) -> list[Result]:
     return [result(seed, case.kind, [base, new]) for new in news]
 
 
+# -- real runs
+
+
+REAL = {"slots": 16, "step_ms": 6.0, "step_ms_per_seq": 0.3, "answer_tokens": 24}
+READS = 3.0
+"""Milliseconds for a token of a prompt: most of what a first token takes."""
+
+
+def real_pairs(number: int) -> Iterator[tuple[Result, Result]]:
+    """As `virtual_pairs`, each run by `llmlocust run` against a simulator of its own. In NEW prompts are read slower, so
+    that TTFT is about a tenth longer."""
+    with tempfile.TemporaryDirectory() as folder:
+        for place in range(number):
+            base, *news = (
+                _real(Path(folder, f"{place}-{name}"), reads)
+                for name, reads in (("base", READS), ("equal", READS), ("later", READS * 1.14))
+            )
+            first, second = (result(place, "real", [base, new]) for new in news)
+            yield first, second
+
+
+def _real(folder: Path, reads: float) -> RunFrames:
+    settings = [
+        f"--{name.replace('_', '-')}={value}" for name, value in (REAL | {"prefill_ms_per_token": reads}).items()
+    ]
+    command = [sys.executable, "-m", "llmlocust.simulator", "--port=0", *settings]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        url = server.stdout.readline().split()[-1]
+        options = ["--levels=4,9", "--settle=4", "--hold=45", "--max-tokens=64", f"--out={folder}"]
+        try:
+            subprocess.run(
+                [sys.executable, "-m", "llmlocust.cli", "run", url, *options], check=True, stdout=subprocess.DEVNULL
+            )
+        finally:
+            server.terminate()
+    return load_run(folder / "run")
+
+
 def table(results: list[Result], what: str) -> None:
     hits = [each for each in results if (each.found if what == "differ" else each.called)]
     required = "found, ≥ 95 %" if what == "differ" else "called different, ≤ 2 %"
@@ -318,7 +361,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=300_000)
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--real", type=int, default=0, metavar="N", help="real runs instead, N pairs of each kind")
     options = parser.parse_args()
+    if options.real:
+        for what, some in zip(("equal", "differ"), zip(*real_pairs(options.real), strict=True), strict=True):
+            table(list(some), what)
+        return
     seeds = range(options.seed, options.seed + options.pairs)
     with ProcessPoolExecutor(options.processes) as pool:
         results = list(pool.map(partial(virtual_pairs, requests=options.requests), seeds))

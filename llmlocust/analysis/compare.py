@@ -24,10 +24,14 @@ TOLERANCE = 0.05
 """Changes up to this are no regression, unless told."""
 ERROR_TOLERANCE = 0.01
 """The same of shares of errors, in shares: one request of a hundred."""
-FALSE_ALARMS = 0.01
+FALSE_ALARMS = 0.02
 """Chance that of two equal runs any figure at any level is called faster or slower."""
-CHUNKS = 12
+PARTS = 12
+"""Parts of a cycle."""
+CHUNKS, MOST_CHUNKS = 12, 30
 FEWEST_CHUNKS = 6
+ANSWERS = 4.0
+"""Answers' lengths that a chunk is long in open load, where the window holds so many."""
 FEWEST = 20
 """Requests of which nothing is said."""
 WIDEST = 5.0
@@ -164,17 +168,19 @@ class Held:
         as fit: users who wait together go on to, and come again in every cycle. What is left over at the end is in no
         chunk (−1).
         """
-        cycles = self.figures.window / self.cycle
+        cycles, answer = self.figures.window / self.cycle, self.figure("e2e", "mean")
         length = self.figures.window / CHUNKS
         if cycles >= FEWEST_CHUNKS:
-            length = self.cycle * max(1, int(cycles / CHUNKS))
+            length = self.cycle * max(1, int(cycles / MOST_CHUNKS))
+        elif answer > 0.0:
+            length = min(length, max(ANSWERS * answer, self.figures.window / MOST_CHUNKS))
         count = int(self.figures.window / length + 1e-9)
         places = (at / length).astype(int)
         return np.where(places < count, places, -1), count
 
     def parts(self, at: Array) -> Array:
-        """Which CHUNKS-th of a cycle each moment is in, counted from the window's beginning."""
-        return (at / self.cycle * CHUNKS).astype(int)
+        """Which PARTS-th of a cycle each moment is in, counted from the window's beginning."""
+        return (at / self.cycle * PARTS).astype(int)
 
 
 @dataclass(frozen=True)
@@ -325,8 +331,7 @@ def _latency(base: Held, new: Held, metric: str, statistic: str) -> Difference:
     if not made.known or min(base.count(metric), new.count(metric)) < FEWEST:
         return replace(made, effect=math.nan)
     if base.values.get(metric) and new.values.get(metric):
-        # what equal runs in lockstep may differ by anyway
-        least = math.copysign(min(LOCKSTEP, abs(made.effect)), made.effect) if base.lockstep or new.lockstep else 0.0
+        least = _least(base, new, made)
         if statistic == "mean":
             return _mean(base, new, made, least)
         test = _Ranks(base, new, metric, QUANTILES[statistic])
@@ -340,11 +345,26 @@ def _log_ratio(base: float, new: float) -> float:
 
 def _gaussian(made: Difference, error: float, freedom: float = math.inf, least: float = 0.0) -> Difference:
     """With an interval and a z, of an effect of `least`, from a standard error."""
+    if error == made.effect == 0.0:  # nothing scatters
+        return replace(made, low=0.0, high=0.0)
     if not error > 0.0:
         return made
     half = error * student(_Z, freedom)
     z = normal((made.effect - least) / error, freedom)
     return replace(made, low=made.effect - half, high=made.effect + half, z=z)
+
+
+def _least(base: Held, new: Held, made: Difference) -> float:
+    """The effect that a difference has to be larger than: what equal runs in lockstep may differ by. A figure does not leave
+    the range of its values.
+    """
+    if not (base.lockstep or new.lockstep):
+        return 0.0
+    ranges = [
+        math.log(each.quantile(0.95) / each.quantile(0.05))
+        for each in (base.values[made.metric], new.values[made.metric])
+    ]
+    return math.copysign(min(LOCKSTEP, max(ranges) / 2.0, abs(made.effect)), made.effect)
 
 
 def _mean(base: Held, new: Held, made: Difference, least: float) -> Difference:
@@ -434,8 +454,8 @@ class _Times:
         if self._part is None:
             found.append((alone, self._chunks - 1.0))
         else:
-            found.append(_between(np.bincount(self._part % CHUNKS, residuals, CHUNKS)))
-            again = inflation(_correlation(np.bincount(self._part, residuals), CHUNKS))
+            found.append(_between(np.bincount(self._part % PARTS, residuals, PARTS)))
+            again = inflation(_correlation(np.bincount(self._part, residuals), PARTS))
             again = self._cycles if self._lockstep else min(self._cycles, again)
             found.append((alone * again, max(1.0, min(self._chunks, len(residuals) / again) - 1.0)))
         variance, freedom = max(found)
@@ -478,7 +498,9 @@ def _rate(base: Held, new: Held, metric: str) -> Difference:
     if not made.known:
         return made
     errors, freedoms = zip(*(_rate_error(side, metric) for side in (base, new)), strict=True)
-    return _gaussian(made, math.hypot(*errors), welch(errors, freedoms))
+    stays = metric != "goodput" or not (base.lockstep or new.lockstep)
+    least = 0.0 if stays else math.copysign(min(LOCKSTEP, abs(made.effect)), made.effect)
+    return _gaussian(made, math.hypot(*errors), welch(errors, freedoms), least)
 
 
 def _rate_error(held: Held, metric: str) -> tuple[float, float]:
@@ -570,12 +592,10 @@ def student(z: float, freedom: float) -> float:
 
 
 def _overall(levels: Sequence[Sequence[Difference]], tolerance: float) -> list[Difference]:
-    if len(levels) < 2:
-        return []
     by_name: dict[tuple[str, str], list[Difference]] = {}
-    for each in (difference for found in levels for difference in found):
+    for each in (difference for found in levels for difference in found if math.isfinite(difference.error)):
         by_name.setdefault((each.metric, each.statistic), []).append(each)
-    return [_pooled(some, tolerance) for some in by_name.values() if len(some) == len(levels)]
+    return [_pooled(some, tolerance) for some in by_name.values() if len(some) > 1]
 
 
 def _pooled(some: Sequence[Difference], tolerance: float) -> Difference:
@@ -584,24 +604,17 @@ def _pooled(some: Sequence[Difference], tolerance: float) -> Difference:
     """
     first = some[0]
     within = ERROR_TOLERANCE if first.is_share else math.log1p(tolerance)
-    known = [each for each in some if math.isfinite(each.error)]
-    weights = [1.0 / (each.error**2 + within**2) for each in known]
-    if not known:
-        return replace(first, base=math.nan, new=math.nan, effect=0.0, z=0.0, low=-math.inf, high=math.inf)
+    weights = [1.0 / (each.error**2 + within**2) for each in some]
     total = math.fsum(weights)
-    effect = math.fsum(weight * each.effect for weight, each in zip(weights, known, strict=True)) / total
-    error = math.sqrt(math.fsum((weight * each.error) ** 2 for weight, each in zip(weights, known, strict=True)))
-    z = math.fsum(weight * each.error * each.z for weight, each in zip(weights, known, strict=True))
-    half = _Z * error / total
+    effect = math.fsum(weight * each.effect for weight, each in zip(weights, some, strict=True)) / total
+    error = math.sqrt(math.fsum((weight * each.error) ** 2 for weight, each in zip(weights, some, strict=True))) / total
     return Difference(
         first.metric,
         first.statistic,
-        math.nan,
-        math.nan,
-        effect,
-        effect - half,
-        effect + half,
-        z / error if error else 0.0,
+        effect=effect,
+        low=effect - _Z * error,
+        high=effect + _Z * error,
+        z=effect / error if error > 0.0 else 0.0,
     )
 
 

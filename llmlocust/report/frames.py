@@ -211,13 +211,23 @@ def _prefix_of(path: Path) -> Path:
                 )
             raise RunError(f"{path}: {len(found)} runs in this folder, name one: {_some(path, found)}")
         if path.is_file():
-            for name in sorted((*_OUR_FILES, *_LOCUST_FILES), key=len, reverse=True):
-                if path.name.endswith(f"_{name}"):
-                    return path.with_name(path.name.removesuffix(f"_{name}"))
+            if name := _name_in_run(path):
+                return path.with_name(path.name.removesuffix(f"_{name}"))
             raise RunError(f"{path}: not a file of llmlocust or Locust; give the prefix that was given to --csv")
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror})") from error
     return path
+
+
+def names_a_run(path: Path) -> bool:
+    """Whether a path is that of a file of a run, by its name."""
+    return bool(_name_in_run(path))
+
+
+def _name_in_run(path: Path) -> str:
+    """Which of a run's files a path names; nothing where it names none."""
+    names = sorted((*_OUR_FILES, *_LOCUST_FILES), key=len, reverse=True)
+    return next((name for name in names if path.name.endswith(f"_{name}")), "")
 
 
 def _prefixes_in(folder: Path) -> list[str]:
