@@ -38,6 +38,8 @@ WIDEST = 5.0
 """Intervals are looked for up to this change of the logarithm: 150 times as slow."""
 PRECISION = 0.001
 MOST_ALIKE = 0.98
+MUCH_LONGER = 50
+"""So many times nobody holds a level longer."""
 ONE_LENGTH = 0.1
 """Standard deviation of the answers' lengths, as a share of their mean, up to which they are all of one length."""
 BUSY = 0.9
@@ -665,7 +667,8 @@ def _word(each: Difference, proven: float, tolerance: float) -> Difference:
 
 
 def _percent(value: float, each: Difference) -> str:
-    return f"{value * 100:.3g} {'points' if each.is_share else '%'}"
+    number = f"{value * 100:.3g}"
+    return f"{number} {'point' if number == '1' else 'points'}" if each.is_share else f"{number} %"
 
 
 def _too_wide(each: Difference, within: float) -> str:
@@ -675,7 +678,8 @@ def _too_wide(each: Difference, within: float) -> str:
     if not math.isfinite(size):
         return "too few requests, or too few that do not wait together"
     longer = math.ceil((size / within) ** 2)
-    return f"noise is larger than {_percent(within, each)}: hold the level about {longer} times as long"
+    advice = f"hold the level about {longer} times as long" if longer <= MUCH_LONGER else "no level is long enough"
+    return f"noise is larger than {_percent(within, each)}: {advice}"
 
 
 # -- where single requests are not known
