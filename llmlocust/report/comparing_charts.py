@@ -93,9 +93,17 @@ def curves(labels: Sequence[str], reports: Sequence[Report]) -> Picture | None:
 
     rows = math.ceil(len(told) / 2)
     height = 2.5 * rows + 0.25 * math.ceil(len(labels) / 5)
-    return picture(
-        "curves", "Over the load", caption, height, draw, tall=(1.9 * len(told) + 0.2 * len(labels)) / height
+    tall = (1.9 * len(told) + 0.2 * len(labels)) / height
+    return _with_names(picture("curves", "Over the load", caption, height, draw, tall=tall), labels)
+
+
+def _with_names(made: Picture, labels: Sequence[str]) -> Picture:
+    """Names of runs are not to be translated."""
+    names = "|".join(re.escape(html.escape(label, quote=False)) for label in labels)
+    wide, narrow = (
+        re.sub(rf"<text(?=[^>]*>(?:{names})</text>)", '<text translate="no"', each) for each in (made.wide, made.narrow)
     )
+    return replace(made, wide=wide, narrow=narrow)
 
 
 def _panel(axes: Axes, curve: _Curve, labels: Sequence[str], runs: Sequence[Sequence[LevelFigures]], unit: str) -> None:
