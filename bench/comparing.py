@@ -1,7 +1,6 @@
 """Whether `llmlocust compare` says what is true of pairs of runs whose difference is known.
 
     python bench/comparing.py [--pairs 200] [--seed 300000]    equal pairs, and so many whose first tokens take 10 % longer
-    python bench/comparing.py --systems                        the same on the servers of systems.py, by levels of 30 s
     python bench/comparing.py --real 3                         real runs against the simulator's own process: so many of each
 
 A pair is two runs of one staircase, each with dice of its own (lengths, prompts, arrivals, think time), in front of the
@@ -40,6 +39,7 @@ from llmlocust.report.page import build
 from llmlocust.simulator.engine import Engine, Sequence
 from llmlocust.simulator.settings import Settings
 
+LOCKSTEP = "in lockstep"
 EPOCH = 1_795_000_000.0
 LATER = 1.10
 SETTLED_CYCLES = 3.0
@@ -68,7 +68,7 @@ class Case:
             if self.unit == RATE
             else ("one length, " if self.longest < self.tokens else "") + "think"
             if self.think
-            else ("in lockstep" if self.longest < self.tokens else "closed")
+            else (LOCKSTEP if self.longest < self.tokens else "closed")
         )
 
     def rate(self, load: float) -> float:
@@ -257,9 +257,11 @@ class Result:
     """The figures called different, with their level."""
     found: bool
     words: Counter
-    levels: tuple[tuple[bool, bool], ...]
+    levels: tuple[bool, ...]
     """For each level that is not doubted: whether TTFT was called slower there."""
     doubted: int
+    apart: tuple[float, ...]
+    """By level, how far the median TTFTs were apart: |ln(NEW / BASE)|."""
 
 
 def result(seed: int, kind: str, runs: list[RunFrames]) -> Result:
@@ -278,8 +280,14 @@ def result(seed: int, kind: str, runs: list[RunFrames]) -> Result:
         ),
         bool(slower),
         Counter(each.word for _, each in different),
-        tuple((pair.load in slower, pair.load > 0) for pair in comparison.pairs if not pair.doubts),
+        tuple(pair.load in slower for pair in comparison.pairs if not pair.doubts),
         len(comparison.doubted),
+        tuple(
+            abs(e.effect)
+            for pair in comparison.pairs
+            for e in pair.differences
+            if (e.metric, e.statistic) == ("ttft", "p50")
+        ),
     )
 
 
@@ -338,21 +346,31 @@ def _real(folder: Path, reads: float) -> RunFrames:
 
 
 def table(results: list[Result], what: str) -> None:
-    hits = [each for each in results if (each.found if what == "differ" else each.called)]
-    required = "found, ≥ 95 %" if what == "differ" else "called different, ≤ 2 %"
-    print(f"\n{what}: {len(hits)} of {len(results)} pairs {required}: {len(hits) / len(results):.1%}")
-    for kind in sorted({each.kind for each in results}):
-        some = [each for each in results if each.kind == kind]
-        levels = [found for each in some for found, _ in each.levels]
+    print(
+        f"\n| {what} | pairs | {'found' if what == 'differ' else 'called different'} | required | TTFT slower, of levels | median TTFTs apart: half, 95 % of levels | figures the same | not told | levels doubted |"
+    )
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
+    others = [each for each in results if each.kind != LOCKSTEP]
+    for kind in (*sorted({each.kind for each in others}), "all of these", LOCKSTEP):
+        some = others if kind == "all of these" else [each for each in results if each.kind == kind]
+        if not some:
+            continue
+        levels = [found for each in some for found in each.levels]
         words = sum((each.words for each in some), Counter())
-        share = sum(each in hits for each in some) / len(some)
-        told = ", ".join(f"{word} {count / words.total():.1%}" for word, count in words.most_common())
+        apart = np.quantile([value for each in some for value in each.apart], [0.5, 0.95])
+        required = ("≥ 95 %" if what == "differ" else "≤ 2 %") if kind == "all of these" else ""
         print(
-            f"  {kind}: {len(some)} pairs, {share:.1%}; TTFT slower at {mean(levels):.1%} of {len(levels)} levels; figures: {told}; {sum(e.doubted for e in some)} levels doubted"
+            f"| {kind} | {len(some)} | {sum(_hit(each, what) for each in some) / len(some):.1%} | {required} | {mean(levels):.1%} of "
+            f"{len(levels)} | {apart[0]:.1%}, {apart[1]:.1%} | {words[SAME] / words.total():.0%} | {words[UNSURE] / words.total():.0%} | {sum(each.doubted for each in some)} |"
         )
+    print()
     for each in results:
-        if (what == "differ") != (each in hits):
-            print(f"    seed {each.seed} ({each.kind}): {'; '.join(each.called[:6]) or 'nothing'}")
+        if (what == "differ") != _hit(each, what):
+            print(f"- seed {each.seed} ({each.kind}): {'; '.join(each.called[:6]) or 'nothing'}")
+
+
+def _hit(each: Result, what: str) -> bool:
+    return each.found if what == "differ" else bool(each.called)
 
 
 def main() -> None:
