@@ -130,15 +130,16 @@ def _nothing_in_common(base: str, new: str, comparison: Comparison, reports: Seq
 
 
 def labels_of(runs: Sequence[RunFrames]) -> list[str]:
-    """Names that tell runs apart: the prefix, or with its folders, as far as it needs."""
-    parts = [each.prefix.absolute().parts for each in runs]
+    """Names that tell runs apart: the prefix, with as many of its folders as that needs. `llmlocust run` calls all of its
+    runs "run", so that their folder is their name.
+    """
+    paths = [each.prefix.absolute() for each in runs]
+    parts = [(path.parent if path.name == "run" else path).parts for path in paths]
     for many in range(1, max(map(len, parts)) + 1):
         names = ["/".join(each[-many:]) for each in parts]
         if len(set(names)) == len(names):
-            break
-    ends = {each[-1] for each in parts}
-    # `llmlocust run` calls all of them "run": then the folder says it
-    return [name.removesuffix(f"/{next(iter(ends))}") for name in names] if len(ends) == 1 and many > 1 else names
+            return names
+    return [f"{name} ({place})" for place, name in enumerate(names, 1)]  # one run beside itself
 
 
 # -- what is compared

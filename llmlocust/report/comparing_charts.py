@@ -67,11 +67,15 @@ _CURVES = (
     _Curve("output tokens a second", lambda level: level.output_tokens_per_s),
 )
 _MOST_PANELS = 6
+_LINE, _KEY = 115, 11
+"""Characters that a line of the legend has room for, and those that the sample of a line takes."""
+_LONGEST_NAME = 36
 
 
 def curves(labels: Sequence[str], reports: Sequence[Report]) -> Picture | None:
     """All figures that at least two runs tell of; whole requests only where tokens are not known."""
     runs = [drawable(each.levels) for each in reports]
+    names = [label if len(label) <= _LONGEST_NAME else f"{label[:_LONGEST_NAME]}…" for label in labels]
     told = [curve for curve in _CURVES if sum(bool(curve.known(run)) for run in runs) > 1]
     while len(told) > _MOST_PANELS:
         told.pop(4)  # end to end, which says least beside the others
@@ -82,19 +86,19 @@ def curves(labels: Sequence[str], reports: Sequence[Report]) -> Picture | None:
         caption += " Shades are 95 % intervals."
 
     def draw(figure: Figure, narrow: bool) -> None:
-        columns = 1 if narrow else 2
-        panels = figure.subplots(math.ceil(len(told) / columns), columns, squeeze=False).flat
+        beside = 1 if narrow else 2
+        panels = figure.subplots(math.ceil(len(told) / beside), beside, squeeze=False).flat
         for axes, curve in zip(panels, told, strict=False):
-            _panel(axes, curve, labels, runs, reports[0].unit)
+            _panel(axes, curve, names, runs, reports[0].unit)
         for axes in list(figure.axes)[len(told) :]:
             axes.set_visible(False)
-        handles, names = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside upper left", ncols=1 if narrow else 5, handlelength=3.2)
+        handles, _ = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside upper left", ncols=1 if narrow else columns, handlelength=3.2)
 
-    rows = math.ceil(len(told) / 2)
-    height = 2.5 * rows + 0.25 * math.ceil(len(labels) / 5)
+    columns = max(1, min(5, _LINE // (_KEY + max(map(len, names)))))
+    height = 2.5 * math.ceil(len(told) / 2) + 0.25 * math.ceil(len(labels) / columns)
     tall = (1.9 * len(told) + 0.2 * len(labels)) / height
-    return _with_names(picture("curves", "Over the load", caption, height, draw, tall=tall), labels)
+    return _with_names(picture("curves", "Over the load", caption, height, draw, tall=tall), names)
 
 
 def _with_names(made: Picture, labels: Sequence[str]) -> Picture:
