@@ -47,7 +47,7 @@ MOST_RUNS = 10
 _OF_THE_RUN_ALONE = ("run completed", "answer length", "any success", "any requests")
 """Checks that say nothing against a level beside the same level of another run."""
 _OF_REQUESTS = ("ttft", "answer", "gap_p50", "gap_max", "tpot", "e2e")
-_SIGNS = dict.fromkeys(WORSE, "▲") | dict.fromkeys(BETTER, "▼") | {SAME: "=", UNSURE: "?"}
+_SIGNS = dict.fromkeys(WORSE, "✗") | dict.fromkeys(BETTER, "✓") | {SAME: "=", UNSURE: "?"}
 _MOST_NAMED = 2
 
 
@@ -441,7 +441,7 @@ def settings(made: Compared) -> list[tuple[str, list[str], bool]]:
 def _key(made: Compared) -> str:
     within = f"{made.tolerance * 100:.3g} %"
     return (
-        f"▲ worse, ▼ better, = the same within {within}, ? cannot be told. Beside it the change with its 95 % interval."
+        f"✗ worse, ✓ better, = the same within {within}, ? cannot be told. Beside it the change with its 95 % interval."
     )
 
 
@@ -469,14 +469,16 @@ def _html(made: Compared) -> str:
                 "headline": said,
                 "rows": table(comparison),
                 "overall": bool(comparison.overall),
-                "loads": [(words.load(pair.load), bool(pair.doubts)) for pair in comparison.pairs],
+                "loads": [
+                    (words.load(pair.load), words.unit_of(made.unit, pair.load), bool(pair.doubts))
+                    for pair in comparison.pairs
+                ],
                 "only": _only(made, label, comparison),
                 "doubts": _doubts(made, label, comparison),
             }
             for (label, comparison), said in zip(made.each, headlines(made), strict=True)
         ],
         base=made.labels[0],
-        unit=words.unit_of(made.unit),
         key=_key(made),
         labels=made.labels,
         settings=settings(made),
@@ -532,8 +534,8 @@ def _doubts(made: Compared, label: str, comparison: Comparison) -> list[str]:
 
 _GLOSSARY = [
     ("Change", "NEW / BASE − 1; of errors, NEW − BASE in points of a hundred requests. Below it its 95 % interval."),
-    ("▲ slower, more", "Worse than BASE, and of so many figures none would differ so much by chance (Holm's method)."),
-    ("▼ faster, fewer", "Better than BASE, in the same way."),
+    ("✗ slower, more", "Worse than BASE, and of so many figures none would differ so much by chance (Holm's method)."),
+    ("✓ faster, fewer", "Better than BASE, in the same way."),
     ("= same", "The whole interval lies within the tolerance, so that a larger change is ruled out."),
     ("? cannot tell", "The interval is too wide for either. More requests at a level make it narrower."),
     ("Regression", "Worse by more than the tolerance, where noise does not explain it: the command ends with exit code 99."),
