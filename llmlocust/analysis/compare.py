@@ -7,15 +7,26 @@ of shares NEW − BASE.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 
+from llmlocust.analysis.dependence import (
+    CHUNKS,
+    FEWEST_CHUNKS,
+    Z95,
+    Times,
+    Values,
+    between,
+    normal,
+    share,
+    student,
+    welch,
+    wilson,
+)
 from llmlocust.analysis.steps import name_of, noise, spread, steps_of
 from llmlocust.numbers.formats import QUANTILES
 from llmlocust.numbers.levels import LevelFigures
@@ -26,18 +37,11 @@ ERROR_TOLERANCE = 0.01
 """The same of shares of errors, in shares: one request of a hundred."""
 FALSE_ALARMS = 0.02
 """Chance that of two equal runs any figure at any level is called faster or slower."""
-PARTS = 12
-"""Parts of a cycle."""
-CHUNKS, MOST_CHUNKS = 12, 30
-FEWEST_CHUNKS = 6
-ANSWERS = 4.0
-"""Answers' lengths that a chunk is long in open load, where the window holds so many."""
 FEWEST = 20
 """Requests of which nothing is said."""
 WIDEST = 5.0
 """Intervals are looked for up to this change of the logarithm: 150 times as slow."""
 PRECISION = 0.001
-MOST_ALIKE = 0.98
 MUCH_LONGER = 50
 """So many times nobody holds a level longer."""
 ONE_LENGTH = 0.1
@@ -72,47 +76,6 @@ TOKENS = "output_tokens_per_s"
 RATES = ("throughput", "goodput", TOKENS)
 ERRORS = "errors"
 NAMES = {"gap_p50": "median gap", "gap_max": "longest gap"}
-
-_Z = NormalDist().inv_cdf(0.975)
-Array = np.ndarray[Any, np.dtype[Any]]
-
-
-@dataclass(frozen=True)
-class Values:
-    """One value a request (or a second), with when it was and how many it stands for."""
-
-    at: Array
-    """Seconds since the level's window began."""
-    value: Array
-    weight: Array
-
-    def __len__(self) -> int:
-        return len(self.value)
-
-    @cached_property
-    def _sorted(self) -> tuple[list[float], list[float]]:
-        """The values, smallest first, and the share of the weight up to each."""
-        order = np.argsort(self.value, kind="stable")
-        reached = np.cumsum(self.weight[order])
-        return self.value[order].tolist(), (reached / reached[-1]).tolist()
-
-    def quantile(self, q: float) -> float:
-        values, reached = self._sorted
-        return values[min(bisect_left(reached, q - 1e-9), len(values) - 1)]
-
-    @cached_property
-    def mean(self) -> float:
-        return float((self.value * self.weight).sum() / self.weight.sum())
-
-    def share_up_to(self, value: float) -> float:
-        values, reached = self._sorted
-        place = bisect_right(values, value)
-        return reached[place - 1] if place else 0.0
-
-    @property
-    def ends(self) -> tuple[float, float]:
-        values, _ = self._sorted
-        return values[0], values[-1]
 
 
 @dataclass(frozen=True)
@@ -156,6 +119,10 @@ class Held:
             return False
         return float(lengths.value.std()) < ONE_LENGTH * lengths.mean
 
+    def times(self, values: Values) -> Times:
+        cycle, answer = self.cycle, self.figure("e2e", "mean")
+        return Times(values.at, self.figures.window, cycle, answer, lockstep=self.lockstep)
+
     @property
     def reasons(self) -> bool:
         """Whether the first token is not always the first of the answer."""
@@ -164,25 +131,6 @@ class Held:
     def count(self, metric: str) -> int:
         known = self.values.get(metric)
         return len(known) if known else self.figures.metric(metric).count
-
-    def chunks(self, at: Array) -> tuple[Array, int]:
-        """Which chunk of the window each moment is in, and how many chunks there are. A chunk is as many whole cycles
-        as fit: users who wait together go on to, and come again in every cycle. What is left over at the end is in no
-        chunk (−1).
-        """
-        cycles, answer = self.figures.window / self.cycle, self.figure("e2e", "mean")
-        length = self.figures.window / CHUNKS
-        if cycles >= FEWEST_CHUNKS:
-            length = self.cycle * max(1, int(cycles / MOST_CHUNKS))
-        elif answer > 0.0:
-            length = min(length, max(ANSWERS * answer, self.figures.window / MOST_CHUNKS))
-        count = int(self.figures.window / length + 1e-9)
-        places = (at / length).astype(int)
-        return np.where(places < count, places, -1), count
-
-    def parts(self, at: Array) -> Array:
-        """Which PARTS-th of a cycle each moment is in, counted from the window's beginning."""
-        return (at / self.cycle * PARTS).astype(int)
 
 
 @dataclass(frozen=True)
@@ -220,7 +168,7 @@ class Difference:
     @property
     def error(self) -> float:
         """Standard error of the effect."""
-        return (self.high - self.low) / (2.0 * _Z)
+        return (self.high - self.low) / (2.0 * Z95)
 
     @property
     def worse(self) -> float:
@@ -351,7 +299,7 @@ def _gaussian(made: Difference, error: float, freedom: float = math.inf, least: 
         return replace(made, low=0.0, high=0.0)
     if not error > 0.0:
         return made
-    half = error * student(_Z, freedom)
+    half = error * student(Z95, freedom)
     z = normal((made.effect - least) / error, freedom)
     return replace(made, low=made.effect - half, high=made.effect + half, z=z)
 
@@ -374,7 +322,7 @@ def _mean(base: Held, new: Held, made: Difference, least: float) -> Difference:
     for held in (base, new):
         values = held.values[made.metric]
         residuals = values.weight * (values.value / values.mean - 1.0)
-        error, freedom = _Times(held, values).error(residuals, float((residuals**2).sum()))
+        error, freedom = held.times(values).error(residuals, float((residuals**2).sum()))
         known.append((error / float(values.weight.sum()), freedom))
     errors, freedoms = zip(*known, strict=True)
     return _gaussian(made, math.hypot(*errors), welch(errors, freedoms), least)
@@ -387,7 +335,7 @@ class _Ranks:
 
     def __init__(self, base: Held, new: Held, metric: str, q: float) -> None:
         self._sides = base.values[metric], new.values[metric]
-        self._times = tuple(_Times(*each) for each in zip((base, new), self._sides, strict=True))
+        self._times = tuple(held.times(values) for held, values in zip((base, new), self._sides, strict=True))
         self._q = q
 
     def z(self, effect: float) -> float:
@@ -397,7 +345,7 @@ class _Ranks:
         places = border, border * ratio
         shares, errors, freedoms = zip(
             *(
-                _share(side, times, place, self._q)
+                share(side, times, place, self._q)
                 for side, times, place in zip(self._sides, self._times, places, strict=True)
             ),
             strict=True,
@@ -435,63 +383,7 @@ class _Ranks:
         return outside
 
     def _refuses(self, effect: float, side: int) -> bool:
-        return -side * self.z(effect) > _Z
-
-
-class _Times:
-    """When the requests of a level were, for what their dependence does to a share."""
-
-    def __init__(self, held: Held, values: Values) -> None:
-        self._chunk, self._chunks = held.chunks(values.at)
-        self._cycles = held.figures.window / held.cycle
-        self._part = held.parts(values.at) if self._cycles >= 2.0 else None
-        self._lockstep = held.lockstep
-
-    def error(self, residuals: Array, alone: float) -> tuple[float, float]:
-        """Standard error of the sum of `residuals`, and its degrees of freedom. `alone`: its variance if all requests were
-        independent. Of the three ways in which they may not be, the one with the largest error counts.
-        """
-        within = self._chunk >= 0
-        found = [_between(np.bincount(self._chunk[within], residuals[within], self._chunks))]
-        if self._part is None:
-            found.append((alone, self._chunks - 1.0))
-        else:
-            found.append(_between(np.bincount(self._part % PARTS, residuals, PARTS)))
-            again = inflation(_correlation(np.bincount(self._part, residuals), PARTS))
-            again = self._cycles if self._lockstep else min(self._cycles, again)
-            found.append((alone * again, max(1.0, min(self._chunks, len(residuals) / again) - 1.0)))
-        variance, freedom = max(found)
-        return math.sqrt(variance), freedom
-
-
-def _between(sums: Array) -> tuple[float, float]:
-    """Variance of the sum of all chunks, and its degrees of freedom, from how they scatter. Where a chunk is like the one
-    before it, there are fewer that are independent.
-    """
-    count = len(sums)
-    clumped = inflation(_correlation(sums, 1) + 1.0 / count)
-    return float((sums**2).sum()) * count / (count - 1) * clumped, max(1.0, (count - 1) / clumped)
-
-
-def _correlation(sums: Array, lag: int) -> float:
-    """How alike sums are that lie so far apart."""
-    size = math.sqrt(float((sums[:-lag] ** 2).sum()) * float((sums[lag:] ** 2).sum())) if len(sums) > lag else 0.0
-    return float((sums[:-lag] * sums[lag:]).sum()) / size if size > 0.0 else 0.0
-
-
-def inflation(correlation: float) -> float:
-    """By how much the variance of a mean grows where neighbours are so alike, as those of a first-order autoregression."""
-    alike = min(max(correlation, 0.0), MOST_ALIKE)
-    return (1.0 + alike) / (1.0 - alike)
-
-
-def _share(values: Values, times: _Times, border: float, q: float) -> tuple[float, float, float]:
-    """The share of the values up to a border, its standard error and the degrees of freedom of that."""
-    below, total = values.value <= border, float(values.weight.sum())
-    share = float(values.weight[below].sum()) / total
-    alone = q * (1.0 - q) * float((values.weight**2).sum())
-    error, freedom = times.error(values.weight * (below - share), alone)
-    return share, error / total, freedom
+        return -side * self.z(effect) > Z95
 
 
 def _rate(base: Held, new: Held, metric: str) -> Difference:
@@ -510,14 +402,13 @@ def _rate_error(held: Held, metric: str) -> tuple[float, float]:
     values = held.values.get(metric)
     if values is None or len(values) < 2 * CHUNKS:
         return held.spreads.get((metric, ""), math.nan), math.inf
-    places, count = held.chunks(values.at)
-    inside = places >= 0
-    sums = np.bincount(places[inside], weights=(values.weight * values.value)[inside], minlength=count)
+    times = held.times(values)
+    sums = times.sums(values.weight * values.value)
     # of what is told by the second, a chunk holds now one second more, now one less
-    seconds = np.bincount(places[inside], minlength=count) if metric == TOKENS else np.ones(count)
+    seconds = times.sums(np.ones(len(values))) if metric == TOKENS else np.ones(times.chunks)
     if (seconds > 0).sum() < FEWEST_CHUNKS or not sums.sum() > 0.0:
         return math.nan, math.inf
-    variance, freedom = _between((sums - seconds * sums.sum() / seconds.sum())[seconds > 0])
+    variance, freedom = between((sums - seconds * sums.sum() / seconds.sum())[seconds > 0])
     return math.sqrt(variance) / float(sums.sum()), freedom
 
 
@@ -530,9 +421,9 @@ def _errors(base: Held, new: Held) -> Difference:
         return Difference(ERRORS)
     shares = base.figures.errors, new.figures.errors
     counts = [each.figures.requests / _clumped(each) for each in sides]
-    (low_a, high_a), (low_b, high_b) = (wilson(share, count) for share, count in zip(shares, counts, strict=True))
+    (low_a, high_a), (low_b, high_b) = (wilson(each, count) for each, count in zip(shares, counts, strict=True))
     effect = shares[1] - shares[0]
-    both = math.fsum(share * count for share, count in zip(shares, counts, strict=True)) / sum(counts)
+    both = math.fsum(each * count for each, count in zip(shares, counts, strict=True)) / sum(counts)
     error = math.sqrt(both * (1.0 - both) * sum(1.0 / count for count in counts))
     return Difference(
         ERRORS,
@@ -545,49 +436,14 @@ def _errors(base: Held, new: Held) -> Difference:
     )
 
 
-def wilson(share: float, count: float) -> tuple[float, float]:
-    """A 95 % interval for a share of a count that need not be whole."""
-    middle, scale = share + _Z**2 / (2 * count), 1 + _Z**2 / count
-    half = _Z * math.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2))
-    return (middle - half) / scale, (middle + half) / scale
-
-
 def _clumped(held: Held) -> float:
     """How many times as much the share of errors scatters between chunks as if each request failed by itself."""
     values = held.values.get(ERRORS)
-    share = held.figures.errors
-    if values is None or not 0.0 < share < 1.0:
+    failed = held.figures.errors
+    if values is None or not 0.0 < failed < 1.0:
         return 1.0
-    places, count = held.chunks(values.at)
-    residuals = (values.weight * (values.value - share))[places >= 0]
-    variance, _ = _between(np.bincount(places[places >= 0], residuals, count))
-    return max(1.0, variance / (share * (1.0 - share) * held.figures.requests))
-
-
-# -- Student's distribution
-
-
-def welch(errors: Sequence[float], freedoms: Sequence[float]) -> float:
-    """Degrees of freedom of a difference (Welch and Satterthwaite)."""
-    whole = math.fsum(error**2 for error in errors) ** 2
-    parts = math.fsum(error**4 / freedom for error, freedom in zip(errors, freedoms, strict=True))
-    return whole / parts if parts > 0.0 else math.inf
-
-
-def normal(t: float, freedom: float) -> float:
-    """The z that is as improbable as a t (Wallace 1959): to within 0.02 from 3 degrees of freedom on."""
-    if math.isinf(freedom) or not math.isfinite(t):
-        return t
-    size = (8.0 * freedom + 1.0) / (8.0 * freedom + 3.0) * math.sqrt(freedom * math.log1p(t * t / freedom))
-    return math.copysign(size, t)
-
-
-def student(z: float, freedom: float) -> float:
-    """The inverse of `normal`."""
-    if math.isinf(freedom):
-        return z
-    size = z * (8.0 * freedom + 3.0) / (8.0 * freedom + 1.0)
-    return math.sqrt(freedom * math.expm1(size * size / freedom))
+    variance, _ = between(held.times(values).sums(values.weight * (values.value - failed)))
+    return max(1.0, variance / (failed * (1.0 - failed) * held.figures.requests))
 
 
 # -- all levels together
@@ -614,8 +470,8 @@ def _pooled(some: Sequence[Difference], tolerance: float) -> Difference:
         first.metric,
         first.statistic,
         effect=effect,
-        low=effect - _Z * error,
-        high=effect + _Z * error,
+        low=effect - Z95 * error,
+        high=effect + Z95 * error,
         z=effect / error if error > 0.0 else 0.0,
     )
 

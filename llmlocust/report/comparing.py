@@ -26,10 +26,10 @@ from llmlocust.analysis.compare import (
     Comparison,
     Difference,
     Held,
-    Values,
     compare,
     spreads_of,
 )
+from llmlocust.analysis.dependence import Values
 from llmlocust.analysis.steps import Finding, name_of
 from llmlocust.numbers.formats import ABORTED, FORMAT, OK
 from llmlocust.numbers.levels import LevelFigures
@@ -139,7 +139,7 @@ def labels_of(runs: Sequence[RunFrames]) -> list[str]:
         names = ["/".join(each[-many:]) for each in parts]
         if len(set(names)) == len(names):
             return names
-    return [f"{name} ({place})" for place, name in enumerate(names, 1)]  # one run beside itself
+    return [f"{each[-1]} ({place})" for place, each in enumerate(parts, 1)]  # one run beside itself
 
 
 # -- what is compared

@@ -18,15 +18,10 @@ from llmlocust.analysis.compare import (
     TOKENS,
     UNSURE,
     Held,
-    Values,
     compare,
-    inflation,
-    normal,
     spreads_of,
-    student,
-    welch,
-    wilson,
 )
+from llmlocust.analysis.dependence import Values, inflation, normal, student, welch, wilson
 from llmlocust.numbers.levels import LevelFigures, Summary
 
 WINDOW = 100.0
