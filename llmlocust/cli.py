@@ -463,6 +463,8 @@ def _compare(
         raise OneLine(f"{len(names)} runs are more than a page can show: compare at most {comparing.MOST_RUNS}")
     if labels and len(labels) != len(names):
         raise OneLine(f"{len(labels)} labels for {len(names)} runs: give --label once for each, BASE first, or none")
+    if len(set(labels)) < len(labels):
+        raise OneLine("two runs have the same --label: give each its own")
     try:
         runs = [comparing.load(name) for name in names]
         made = comparing.build(runs, labels or comparing.labels_of(runs), thresholds, tolerance)

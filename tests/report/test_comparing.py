@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -25,6 +26,8 @@ def folder(tmp_path_factory):
     MadeRun(LOADS, 24, hold=60.0, seed=2).write(made / "like" / "run")
     other = {"options": {"llm_max_tokens": 128, "llm_prompt": HOSTILE + "!"}}
     MadeRun((5, 40, 60), 16, hold=60.0, seed=3, told=other).write(made / "fewer slots" / "run")
+    MadeRun(LOADS, 24, hold=60.0, seed=5, told={"counts": {"sent": 10**6, "ended": 1}}).write(made / "lost" / "run")
+    MadeRun(LOADS, 24, hold=30.0, seed=6, dies=100.0).write(made / "dies" / "run")
     (made / "table.csv").write_text(TABLE.format(120, 140))
     (made / "slow.csv").write_text(TABLE.format(120, 990))
     return made
@@ -150,8 +153,23 @@ def test_json_is_what_the_page_says(three):
     assert fewer["only_new"] == [60]
 
 
+PLAIN = Path(__file__).parent / "plain"
+
+
 @pytest.mark.parametrize(
-    "names", [("base", "fewer slots"), ("fewer slots", "base"), ("base", "like"), ("base", "like", "fewer slots")]
+    "names",
+    [
+        ("base", "fewer slots"),
+        ("fewer slots", "base"),
+        ("base", "like", "fewer slots"),
+        ("base", "base"),
+        ("base", "lost"),
+        ("base", "dies"),
+        ("table.csv", "slow.csv"),
+        ("base", "table.csv"),
+        (PLAIN / "full", PLAIN / "steps"),
+    ],
+    ids=lambda names: " ".join(str(name).rpartition("/")[2] for name in names),
 )
 def test_nothing_stays_english(folder, names):
     assert compared(folder, *names).html_in("zh")[1] == []
@@ -181,13 +199,11 @@ def test_a_larger_tolerance_lets_pass(folder, tmp_path):
 
 
 def test_a_doubted_level_ends_with_98(folder, tmp_path):
-    killed = {"counts": {"sent": 10**6, "ended": 1}}
-    MadeRun(LOADS, 24, hold=60.0, seed=5, told=killed).write(tmp_path / "lost")
-    done = command(folder / "base", tmp_path / "lost")
+    done = command(folder / "base", folder / "lost", "--out", tmp_path / "page.html")
 
     assert done.exit_code == 98
     assert "Left out, as checks doubt what was measured: 5, 10 and 40 users." in done.stdout
-    assert "lost requests" in (tmp_path / "lost_compare.html").read_text()
+    assert "lost requests" in (tmp_path / "page.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -195,6 +211,7 @@ def test_a_doubted_level_ends_with_98(folder, tmp_path):
     [
         (("base", "nowhere"), "no run has this prefix"),
         (("base", "like", "--label", "one"), "1 labels for 2 runs"),
+        (("base", "like", "--label", "one", "--label", "one"), "two runs have the same --label"),
         (("base", "like", "--tolerance", "much"), "'much' is none: 5% is one"),
         (("base", *["like"] * 10), "11 runs are more than a page can show"),
         (
