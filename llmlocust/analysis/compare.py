@@ -201,7 +201,7 @@ class Pair:
 class Comparison:
     pairs: tuple[Pair, ...]
     overall: tuple[Difference, ...]
-    """Each figure over all levels that are not doubted."""
+    """Each figure over all levels that know it and are not doubted."""
     tolerance: float
     only_base: tuple[float, ...] = ()
     only_new: tuple[float, ...] = ()
@@ -235,7 +235,7 @@ def compare(base: Sequence[Held], new: Sequence[Held], tolerance: float = TOLERA
     )
     return Comparison(
         pairs,
-        tuple(_word(each, proven, tolerance) for each in overall),
+        _worded(overall, proven, tolerance),
         tolerance,
         tuple(load for load in bases if load not in {one for one, _ in both}),
         tuple(load for load in news if load not in {other for _, other in both}),
@@ -494,6 +494,10 @@ def _judged(
 ) -> tuple[Difference, ...]:
     if doubts := [f"{name}: {', '.join(side.doubts)}" for name, side in (("BASE", base), ("NEW", new)) if side.doubts]:
         return tuple(replace(each, why=f"checks doubt the level ({'; '.join(doubts)})") for each in found)
+    return _worded(found, proven, tolerance)
+
+
+def _worded(found: Sequence[Difference], proven: float, tolerance: float) -> tuple[Difference, ...]:
     judged = [_word(each, proven, tolerance) for each in found]
     failed = next((each.word for each in judged if each.is_share), SAME)
     return tuple(_of_survivors(each, failed) for each in judged)
