@@ -20,22 +20,22 @@ from llmlocust.analysis.dependence import (
     Z95,
     Times,
     Values,
-    between,
     normal,
+    scatter,
     share,
     student,
     welch,
     wilson,
 )
-from llmlocust.analysis.steps import name_of, noise, spread, steps_of
+from llmlocust.analysis.steps import asked, name_of, noise, spread, steps_of
 from llmlocust.numbers.formats import QUANTILES
-from llmlocust.numbers.levels import LevelFigures
+from llmlocust.numbers.levels import RATE, LevelFigures
 
 TOLERANCE = 0.05
 """Changes up to this are no regression, unless told."""
 ERROR_TOLERANCE = 0.01
 """The same of shares of errors, in shares: one request of a hundred."""
-FALSE_ALARMS = 0.02
+FALSE_ALARMS = 0.01
 """Chance that of two equal runs any figure at any level is called faster or slower."""
 FEWEST = 20
 """Requests of which nothing is said."""
@@ -89,6 +89,9 @@ class Held:
     goodput: float = math.nan
     spreads: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """Standard errors of ln(figure) for where single requests are not known."""
+    asked: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """Standard errors of ln(figure) that come of how much was asked for in the window, where that hangs on chance alone: in
+    open load."""
     doubts: tuple[str, ...] = ()
     """The checks that spoil it."""
 
@@ -146,8 +149,10 @@ class Difference:
     low: float = -math.inf
     high: float = math.inf
     """95 % interval of the effect."""
+    least: float = 0.0
+    """The effect that equal runs may have anyway, towards this one."""
     z: float = 0.0
-    """Of no difference, in standard deviations of a normal distribution."""
+    """Of no more than that, in standard deviations of a normal distribution."""
     word: str = UNSURE
     why: str = ""
     regression: bool = False
@@ -281,26 +286,38 @@ def _latency(base: Held, new: Held, metric: str, statistic: str) -> Difference:
     if not made.known or min(base.count(metric), new.count(metric)) < FEWEST:
         return replace(made, effect=math.nan)
     if base.values.get(metric) and new.values.get(metric):
-        least = _least(base, new, made)
+        made = replace(made, least=_least(base, new, made))
+        chance = math.hypot(*(side.asked.get((metric, statistic), 0.0) for side in (base, new)))
         if statistic == "mean":
-            return _mean(base, new, made, least)
+            return _widened(_mean(base, new, made), chance)
         test = _Ranks(base, new, metric, QUANTILES[statistic])
-        return replace(made, low=test.end(made.effect, -1), high=test.end(made.effect, +1), z=test.z(least))
+        low, high = (test.end(made.effect, side) for side in (-1, 1))
+        return _widened(replace(made, low=low, high=high, z=test.z(made.least)), chance)
     return _gaussian(made, math.hypot(*(side.spreads.get((metric, statistic), math.nan) for side in (base, new))))
+
+
+def _widened(made: Difference, error: float) -> Difference:
+    """With a further, independent error."""
+    if not error or not made.z:
+        return made
+    low, high = (math.hypot(end - made.effect, Z95 * error) for end in (made.low, made.high))
+    beyond = made.effect - made.least
+    z = math.copysign(abs(beyond) / math.hypot(beyond / made.z, error), made.z)
+    return replace(made, low=made.effect - low, high=made.effect + high, z=z)
 
 
 def _log_ratio(base: float, new: float) -> float:
     return math.log(new / base) if base > 0.0 and new > 0.0 else math.nan
 
 
-def _gaussian(made: Difference, error: float, freedom: float = math.inf, least: float = 0.0) -> Difference:
-    """With an interval and a z, of an effect of `least`, from a standard error."""
+def _gaussian(made: Difference, error: float, freedom: float = math.inf) -> Difference:
+    """With an interval and a z from a standard error."""
     if error == made.effect == 0.0:  # nothing scatters
         return replace(made, low=0.0, high=0.0)
     if not error > 0.0:
         return made
     half = error * student(Z95, freedom)
-    z = normal((made.effect - least) / error, freedom)
+    z = normal((made.effect - made.least) / error, freedom)
     return replace(made, low=made.effect - half, high=made.effect + half, z=z)
 
 
@@ -317,7 +334,7 @@ def _least(base: Held, new: Held, made: Difference) -> float:
     return math.copysign(min(LOCKSTEP, max(ranges) / 2.0, abs(made.effect)), made.effect)
 
 
-def _mean(base: Held, new: Held, made: Difference, least: float) -> Difference:
+def _mean(base: Held, new: Held, made: Difference) -> Difference:
     known = []
     for held in (base, new):
         values = held.values[made.metric]
@@ -325,7 +342,7 @@ def _mean(base: Held, new: Held, made: Difference, least: float) -> Difference:
         error, freedom = held.times(values).error(residuals, float((residuals**2).sum()))
         known.append((error / float(values.weight.sum()), freedom))
     errors, freedoms = zip(*known, strict=True)
-    return _gaussian(made, math.hypot(*errors), welch(errors, freedoms), least)
+    return _gaussian(made, math.hypot(*errors), welch(errors, freedoms))
 
 
 class _Ranks:
@@ -392,9 +409,9 @@ def _rate(base: Held, new: Held, metric: str) -> Difference:
     if not made.known:
         return made
     errors, freedoms = zip(*(_rate_error(side, metric) for side in (base, new)), strict=True)
-    stays = metric != "goodput" or not (base.lockstep or new.lockstep)
-    least = 0.0 if stays else math.copysign(min(LOCKSTEP, abs(made.effect)), made.effect)
-    return _gaussian(made, math.hypot(*errors), welch(errors, freedoms), least)
+    if metric == "goodput" and (base.lockstep or new.lockstep):
+        made = replace(made, least=math.copysign(min(LOCKSTEP, abs(made.effect)), made.effect))
+    return _gaussian(made, math.hypot(*errors), welch(errors, freedoms))
 
 
 def _rate_error(held: Held, metric: str) -> tuple[float, float]:
@@ -408,7 +425,7 @@ def _rate_error(held: Held, metric: str) -> tuple[float, float]:
     seconds = times.sums(np.ones(len(values))) if metric == TOKENS else np.ones(times.chunks)
     if (seconds > 0).sum() < FEWEST_CHUNKS or not sums.sum() > 0.0:
         return math.nan, math.inf
-    variance, freedom = between((sums - seconds * sums.sum() / seconds.sum())[seconds > 0])
+    variance, freedom = scatter((sums - seconds * sums.sum() / seconds.sum())[seconds > 0])
     return math.sqrt(variance) / float(sums.sum()), freedom
 
 
@@ -432,7 +449,7 @@ def _errors(base: Held, new: Held) -> Difference:
         effect,
         effect - math.hypot(shares[1] - low_b, high_a - shares[0]),
         effect + math.hypot(high_b - shares[1], shares[0] - low_a),
-        normal(effect / error, 2.0 * CHUNKS - 2.0) if error > 0.0 else 0.0,
+        z=normal(effect / error, 2.0 * CHUNKS - 2.0) if error > 0.0 else 0.0,
     )
 
 
@@ -442,7 +459,7 @@ def _clumped(held: Held) -> float:
     failed = held.figures.errors
     if values is None or not 0.0 < failed < 1.0:
         return 1.0
-    variance, _ = between(held.times(values).sums(values.weight * (values.value - failed)))
+    variance, _ = scatter(held.times(values).sums(values.weight * (values.value - failed)))
     return max(1.0, variance / (failed * (1.0 - failed) * held.figures.requests))
 
 
@@ -465,6 +482,7 @@ def _pooled(some: Sequence[Difference], tolerance: float) -> Difference:
     weights = [1.0 / (each.error**2 + within**2) for each in some]
     total = math.fsum(weights)
     effect = math.fsum(weight * each.effect for weight, each in zip(weights, some, strict=True)) / total
+    least = math.fsum(weight * each.least for weight, each in zip(weights, some, strict=True)) / total
     error = math.sqrt(math.fsum((weight * each.error) ** 2 for weight, each in zip(weights, some, strict=True))) / total
     return Difference(
         first.metric,
@@ -472,7 +490,8 @@ def _pooled(some: Sequence[Difference], tolerance: float) -> Difference:
         effect=effect,
         low=effect - Z95 * error,
         high=effect + Z95 * error,
-        z=effect / error if error > 0.0 else 0.0,
+        least=least,
+        z=(effect - least) / error if error > 0.0 else 0.0,
     )
 
 
@@ -554,3 +573,19 @@ def spreads_of(levels: Sequence[LevelFigures]) -> dict[int, dict[tuple[str, str]
         errors |= dict.fromkeys(((name, "") for name in RATES), noise(step, step) / math.sqrt(2.0))
         found |= {each.level: errors for each in step.levels}
     return found
+
+
+def asked_of(levels: Sequence[LevelFigures]) -> dict[int, dict[tuple[str, str], float]]:
+    """For `Held.asked`, by level. A request's own gaps go with its TPOT."""
+    steps = [] if any(each.unit != RATE for each in levels) else steps_of(levels)
+    found: dict[int, dict[tuple[str, str], float]] = {}
+    for place, step in enumerate(steps):
+        errors = {
+            (metric, statistic): asked(steps, place, _GOES_WITH.get(metric, metric), statistic)
+            for metric, statistic in LATENCIES
+        }
+        found |= {each.level: errors for each in step.levels}
+    return found
+
+
+_GOES_WITH = {"gap_p50": "tpot", "gap_max": "tpot"}

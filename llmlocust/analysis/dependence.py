@@ -87,11 +87,11 @@ class Times:
         """Standard error of the sum of `residuals`, and its degrees of freedom. `alone`: its variance if all requests were
         independent. Of the three ways in which they may not be, the one with the largest error counts.
         """
-        found = [between(self.sums(residuals))]
+        found = [scatter(self.sums(residuals))]
         if self._part is None:
             found.append((alone, self.chunks - 1.0))
         else:
-            found.append(between(np.bincount(self._part % PARTS, residuals, PARTS)))
+            found.append(scatter(np.bincount(self._part % PARTS, residuals, PARTS)))
             again = inflation(_correlation(np.bincount(self._part, residuals), PARTS))
             again = self._cycles if self._lockstep else min(self._cycles, again)
             found.append((alone * again, max(1.0, min(self.chunks, len(residuals) / again) - 1.0)))
@@ -113,7 +113,7 @@ def _chunks(at: Array, window: float, cycle: float, answer: float) -> tuple[Arra
     return np.where(places < count, places, -1), count
 
 
-def between(sums: Array) -> tuple[float, float]:
+def scatter(sums: Array) -> tuple[float, float]:
     """Variance of the sum of all chunks, and its degrees of freedom, from how they scatter. Where a chunk is like the one
     before it, there are fewer that are independent.
     """

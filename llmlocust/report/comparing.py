@@ -26,6 +26,7 @@ from llmlocust.analysis.compare import (
     Comparison,
     Difference,
     Held,
+    asked_of,
     compare,
     spreads_of,
 )
@@ -147,13 +148,14 @@ def labels_of(runs: Sequence[RunFrames]) -> list[str]:
 
 def held_of(report: Report, thresholds: Sequence[Threshold]) -> list[Held]:
     """A run's levels as they are compared. `thresholds`: which requests are good."""
-    spreads, doubts = spreads_of(report.levels), doubts_of(report)
+    spreads, asked, doubts = spreads_of(report.levels), asked_of(report.levels), doubts_of(report)
     return [
         Held(
             each,
             _values(report.run, each, thresholds),
             report.goodput.get(each.level, math.nan),
             spreads.get(each.level, {}),
+            asked.get(each.level, {}),
             doubts.get(each.level, ()),
         )
         for each in report.levels
