@@ -357,10 +357,10 @@ def table(results: list[Result], what: str) -> None:
             continue
         levels = [found for each in some for found in each.levels]
         words = sum((each.words for each in some), Counter())
-        apart = np.quantile([value for each in some for value in each.apart], [0.5, 0.95])
+        apart = np.quantile([value for each in some for value in each.apart] or [math.nan], [0.5, 0.95])
         required = ("≥ 95 %" if what == "differ" else "≤ 2 %") if kind == "all of these" else ""
         print(
-            f"| {kind} | {len(some)} | {sum(_hit(each, what) for each in some) / len(some):.1%} | {required} | {mean(levels):.1%} of "
+            f"| {kind} | {len(some)} | {sum(_hit(each, what) for each in some) / len(some):.1%} | {required} | {mean(levels or [math.nan]):.1%} of "
             f"{len(levels)} | {apart[0]:.1%}, {apart[1]:.1%} | {words[SAME] / words.total():.0%} | {words[UNSURE] / words.total():.0%} | {sum(each.doubted for each in some)} |"
         )
     print()
