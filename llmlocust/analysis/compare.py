@@ -62,7 +62,6 @@ LATENCIES = (
     ("ttft", "p95"),
     ("ttft", "p99"),
     ("answer", "p95"),
-    ("gap_p50", "p50"),
     ("gap_max", "p50"),
     ("tpot", "p50"),
     ("tpot", "p95"),
@@ -70,12 +69,12 @@ LATENCIES = (
     ("e2e", "p95"),
     ("e2e", "mean"),
 )
-"""What is compared of requests. Gaps are a request's own: its median one and its longest one. The mean end to end is
+"""What is compared of requests. The longest gap is a request's own. (Its median one says what TPOT says, but jumps: the steps of a batch have few lengths.) The mean end to end is
 compared where percentiles are not known."""
 TOKENS = "output_tokens_per_s"
 RATES = ("throughput", "goodput", TOKENS)
 ERRORS = "errors"
-NAMES = {"gap_p50": "median gap", "gap_max": "longest gap"}
+NAMES = {"gap_max": "longest gap"}
 
 
 @dataclass(frozen=True)
@@ -576,7 +575,7 @@ def spreads_of(levels: Sequence[LevelFigures]) -> dict[int, dict[tuple[str, str]
 
 
 def asked_of(levels: Sequence[LevelFigures]) -> dict[int, dict[tuple[str, str], float]]:
-    """For `Held.asked`, by level. A request's own gaps go with its TPOT."""
+    """For `Held.asked`, by level. A request's longest gap goes with its TPOT."""
     steps = [] if any(each.unit != RATE for each in levels) else steps_of(levels)
     found: dict[int, dict[tuple[str, str], float]] = {}
     for place, step in enumerate(steps):
@@ -588,4 +587,4 @@ def asked_of(levels: Sequence[LevelFigures]) -> dict[int, dict[tuple[str, str], 
     return found
 
 
-_GOES_WITH = {"gap_p50": "tpot", "gap_max": "tpot"}
+_GOES_WITH = {"gap_max": "tpot"}

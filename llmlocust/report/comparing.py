@@ -47,7 +47,7 @@ from llmlocust.report.what_was_run import FOREIGN, facts, options
 MOST_RUNS = 10
 _OF_THE_RUN_ALONE = ("run completed", "answer length", "any success", "any requests")
 """Checks that say nothing against a level beside the same level of another run."""
-_OF_REQUESTS = ("ttft", "answer", "gap_p50", "gap_max", "tpot", "e2e")
+_OF_REQUESTS = ("ttft", "answer", "gap_max", "tpot", "e2e")
 _SIGNS = dict.fromkeys(WORSE, "✗") | dict.fromkeys(BETTER, "✓") | {SAME: "=", UNSURE: "?"}
 _MOST_NAMED = 2
 
@@ -542,7 +542,7 @@ _GLOSSARY = [
     ("? cannot tell", "The interval is too wide for either. More requests at a level make it narrower."),
     ("Regression", "Worse by more than the tolerance, where noise does not explain it: the command ends with exit code 99."),
     ("Over all levels", "The mean change of the levels; noisy ones weigh less."),
-    ("Median gap, longest gap", "Of each request the median and the longest time between two of its tokens; half of the requests had less."),
+    ("Longest gap", "Of each request the longest time between two of its tokens; half of the requests had less."),
 ]  # fmt: skip
 
 
