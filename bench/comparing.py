@@ -309,7 +309,7 @@ def virtual_pairs(seed: int, requests: int) -> list[Result]:
 # -- real runs
 
 
-REAL = {"slots": 8, "step_ms": 20.0, "step_ms_per_seq": 1.0, "answer_tokens": 24}
+REAL = {"slots": 16, "step_ms": 6.0, "step_ms_per_seq": 0.3, "answer_tokens": 24}
 READS = 3.0
 """Milliseconds for a token of a prompt: most of what a first token takes."""
 
@@ -321,7 +321,7 @@ def real_pairs(number: int) -> Iterator[tuple[Result, Result]]:
         for place in range(number):
             base, *news = (
                 _real(Path(folder, f"{place}-{name}"), reads)
-                for name, reads in (("base", READS), ("equal", READS), ("later", READS * 1.2))
+                for name, reads in (("base", READS), ("equal", READS), ("later", READS * 1.14))
             )
             first, second = (result(place, "real", [base, new]) for new in news)
             yield first, second
@@ -335,7 +335,7 @@ def _real(folder: Path, reads: float) -> RunFrames:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         url = server.stdout.readline().split()[-1]
-        options = ["--levels=3,6", "--settle=4", "--hold=50", "--max-tokens=64", f"--out={folder}"]
+        options = ["--levels=4,9", "--settle=4", "--hold=45", "--max-tokens=64", f"--out={folder}"]
         try:
             subprocess.run(
                 [sys.executable, "-m", "llmlocust.cli", "run", url, *options], check=True, stdout=subprocess.DEVNULL
