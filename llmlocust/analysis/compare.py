@@ -49,7 +49,8 @@ ONE_LENGTH = 0.1
 BUSY = 0.9
 """Share of its time that a user without think time waits for answers, at least."""
 LOCKSTEP = math.log(1.3)
-"""So far apart may the figures of equal runs be whose users go in lockstep (bench/comparing.py)."""
+"""Most that a figure is granted to differ between equal runs in lockstep: chosen, above the 17 % within which 95 % of median
+TTFTs were (docs/compare.md)."""
 
 FASTER, SLOWER, SAME, UNSURE = "faster", "slower", "same", "cannot tell"
 FEWER, MORE = "fewer", "more"
