@@ -15,8 +15,10 @@ from typing import Any
 
 import click
 
-USAGE_ERROR = 2
-"""Exit code of bad usage; Locust's own failures keep theirs (docs/design.md lists all)."""
+USAGE_ERROR, DOUBTED, REGRESSION = 2, 98, 99
+"""Exit codes of bad usage, of a measurement that cannot be trusted, and of a gate that failed; Locust's own failures keep
+theirs (docs/design.md lists all).
+"""
 
 _RUN_DEFAULTS = {"levels": "1,2,5,10,20,50,100,150,200,300", "settle": 5.0, "hold": 30.0}
 _DEMO_SERVER = {"slots": 120, "queue_limit": 150}
@@ -43,6 +45,7 @@ def main() -> None:
     llmlocust run http://localhost:8000          a ramp against yours, and its report
     llmlocust report reports/NAME                the report again, from the files of a run
     llmlocust check reports/NAME --threshold …   whether it keeps its limits, for a CI
+    llmlocust compare reports/BASE reports/NEW   what is faster or slower, and what is noise
     llmlocust calibrate                          how far this machine's measurements can be believed
     llmlocust simulate                           an LLM server of known capacity, to try things on
 
@@ -341,16 +344,21 @@ def _report(
     run = _load(prefix, table, wait)
     made = page.build(run, thresholds or _of_the_run(run.info))
     html = out or Path(f"{run.prefix}_report.html")
-    pages: list[tuple[str, Callable[[], str]]] = [(str(html), lambda: _in_language(made, lang))]
+    _write_pages(html, lambda: _in_language(made, lang), made, markdown, json_file)
+    to_stderr = "-" in (markdown, json_file)
+    for line in page.summary(made):
+        click.echo(line, err=to_stderr)
+    click.echo(f"Report:    {html}", err=to_stderr)
+
+
+def _write_pages(html: Path, page: Callable[[], str], made: Any, markdown: str, json_file: str) -> None:
+    """The page, and what was asked for beside it."""
+    pages = [(str(html), page)]
     if markdown:
         pages.append((str(html.with_suffix(".md")) if markdown == "beside" else markdown, made.markdown))
     if json_file:
         pages.append((json_file, made.json))
     _write(pages)
-    to_stderr = "-" in (markdown, json_file)
-    for line in page.summary(made):
-        click.echo(line, err=to_stderr)
-    click.echo(f"Report:    {html}", err=to_stderr)
 
 
 def _load(prefix: str, table: str = "", wait: str = "") -> Any:
@@ -449,6 +457,113 @@ def _add_to_summary(markdown: str) -> None:
             file.write(f"{markdown}\n")
     except OSError as problem:  # the summary is a copy: what was judged stands without it
         click.echo(f"cannot write {name} (GITHUB_STEP_SUMMARY): {problem.strerror}", err=True)
+
+
+# ── compare ──
+
+
+class _Share(click.ParamType):
+    """5 % or 0.05."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        number, percent, _ = value.strip().partition("%")
+        try:
+            share = float(number) / (100.0 if percent else 1.0)
+        except ValueError:
+            share = -1.0
+        if not 0.0 < share < 1.0:
+            self.fail(f"{value!r} is none: 5% is one, and so is 0.05", param, ctx)
+        return share
+
+
+@main.command()
+@click.argument("base")
+@click.argument("new", nargs=-1, required=True)
+@click.option(
+    "--label", "labels", multiple=True, help="Name of a run, one for each in their order [default: its files']"
+)
+@click.option(
+    "--tolerance",
+    type=_Share(),
+    default="5%",
+    show_default=True,
+    help="A change that does not matter, such as 5% or 0.05",
+)
+@click.option(
+    "--threshold", "thresholds", multiple=True,
+    help='Limits for all of the runs, such as "ttft.p95 < 500ms"; repeatable [default: derived from BASE]',
+)  # fmt: skip
+@click.option("--thresholds", "thresholds_file", default="", metavar="FILE", help=_THRESHOLDS_FILE)
+@click.option("--out", default="", help="The page's file [default: PREFIX_compare.html, of the first NEW]")
+@click.option(
+    "--markdown", is_flag=False, flag_value="beside", default="", metavar="[FILE]", help="Markdown too; - prints it"
+)
+@click.option("--json", "json_file", default="", metavar="FILE", help="JSON too; - prints it")
+@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="Language of the page")
+def compare(
+    base: str,
+    new: tuple[str, ...],
+    labels: tuple[str, ...],
+    tolerance: float,
+    thresholds: tuple[str, ...],
+    thresholds_file: str,
+    out: str,
+    markdown: str,
+    json_file: str,
+    lang: str,
+) -> None:
+    """Compare one run or more with BASE: level by level, figure by figure, and say what noise does not explain.
+
+    Runs are named as for `llmlocust report`: by prefix, folder or file; the CSVs of any Locust test and tables of levels
+    will do, with less to say. Levels that both runs held are compared; up to nine NEW beside one BASE.
+
+    Exit code 99: a regression, that is, NEW is worse by more than the tolerance and noise does not explain it. 98: none,
+    but checks doubt a level that was compared. 0: neither.
+
+    \b
+    llmlocust compare reports/monday reports/tuesday
+    llmlocust compare reports/a reports/b reports/c --label vLLM --label SGLang --label TGI --markdown -
+    """
+    limits = _thresholds(thresholds, thresholds_file)
+    raise SystemExit(_compare([base, *new], list(labels), tolerance, limits, out, markdown, json_file, lang))
+
+
+def _compare(
+    names: list[str],
+    labels: list[str],
+    tolerance: float,
+    thresholds: list[Any],
+    out: str,
+    markdown: str,
+    json_file: str,
+    lang: str,
+) -> int:
+    """The exit code."""
+    from llmlocust.report import comparing
+    from llmlocust.report.frames import RunError
+
+    if len(names) > comparing.MOST_RUNS:
+        raise OneLine(f"{len(names)} runs are more than a page can show: compare at most {comparing.MOST_RUNS}")
+    if labels and len(labels) != len(names):
+        raise OneLine(f"{len(labels)} labels for {len(names)} runs: give --label once for each, BASE first, or none")
+    if len(set(labels)) < len(labels):
+        raise OneLine("two runs have the same --label: give each its own")
+    try:
+        runs = [comparing.load(name) for name in names]
+        made = comparing.build(runs, labels or comparing.labels_of(runs), thresholds, tolerance)
+    except RunError as problem:
+        raise OneLine(str(problem)) from None
+    html = Path(out or f"{runs[1].prefix}_compare.html")
+    _write_pages(html, lambda: _in_language(made, lang), made, markdown, json_file)
+    to_stderr = "-" in (markdown, json_file)
+    for line in comparing.summary(made):
+        click.echo(line, err=to_stderr)
+    click.echo(f"Comparison: {html}", err=to_stderr)
+    return REGRESSION if made.regressed else DOUBTED if made.doubted else 0
 
 
 # ── demo ──

@@ -159,7 +159,9 @@ def test_an_interrupted_run_still_gets_its_report(tmp_path):
     assert (tmp_path / "cut/run_report.html").exists()
 
 
-@pytest.mark.parametrize("command", [[], ["simulate"], ["run"], ["report"], ["check"], ["demo"], ["calibrate"]])
+@pytest.mark.parametrize(
+    "command", [[], ["simulate"], ["run"], ["report"], ["check"], ["compare"], ["demo"], ["calibrate"]]
+)
 def test_every_command_has_help(command):
     done = llmlocust(*command, "--help")
 

@@ -151,8 +151,13 @@ def spread(steps: Sequence[Step], place: int, metric: str, statistic: str) -> fl
     if math.isnan(drawn):
         # a percentile so far out, or a mean, of which no interval is told
         drawn = 1.0 / math.sqrt(max(1.0, step.ok))
+    return math.hypot(drawn, SETTLED, asked(steps, place, metric, statistic))
+
+
+def asked(steps: Sequence[Step], place: int, metric: str, statistic: str) -> float:
+    """The part of `spread` that comes of how much work was asked for in the window, by chance."""
     slopes = [_slope(steps, at, metric, statistic) for at in (place - 1, place)]
-    return math.hypot(drawn, SETTLED, max(slopes) * WORK / math.sqrt(max(1, step.requests)))
+    return max(slopes) * WORK / math.sqrt(max(1, steps[place].requests))
 
 
 def shortfall(step: Step) -> float:

@@ -29,8 +29,10 @@ from llmlocust.numbers.levels import USERS, LevelFigures
 
 INK, MUTED, GRID, BAND, SURFACE, HATCH = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
 SERIES = ("#0a0001", "#0a0002", "#0a0003", "#0a0004", "#0a0005", "#0a0006")
+MORE = ("#0a0007", "#0a0008", "#0a0009", "#0a000a")
+"""For pictures of up to ten runs; no other has so many lines."""
 _VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", BAND: "band", SURFACE: "surface", HATCH: "hatch"} | {
-    sentinel: f"s{number}" for number, sentinel in enumerate(SERIES, 1)
+    sentinel: f"s{number}" for number, sentinel in enumerate((*SERIES, *MORE), 1)
 }
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = SERIES
 _STYLE: dict[str, Any] = {

@@ -90,9 +90,9 @@ class RunFrames:
         rows = self.successes()
         if rows is None:
             return {}
-        weights = _weights(rows)
+        weights = weights_of(rows)
         by_level = rows["level"]
-        share = (weights * _good(rows, thresholds)).groupby(by_level).sum() / weights.groupby(by_level).sum()
+        share = (weights * good(rows, thresholds)).groupby(by_level).sum() / weights.groupby(by_level).sum()
         shares = _of_levels(share.clip(0.0, 1.0))
         return {
             each.level: shares.get(each.level, 0.0) * each.throughput
@@ -211,13 +211,23 @@ def _prefix_of(path: Path) -> Path:
                 )
             raise RunError(f"{path}: {len(found)} runs in this folder, name one: {_some(path, found)}")
         if path.is_file():
-            for name in sorted((*_OUR_FILES, *_LOCUST_FILES), key=len, reverse=True):
-                if path.name.endswith(f"_{name}"):
-                    return path.with_name(path.name.removesuffix(f"_{name}"))
+            if name := _name_in_run(path):
+                return path.with_name(path.name.removesuffix(f"_{name}"))
             raise RunError(f"{path}: not a file of llmlocust or Locust; give the prefix that was given to --csv")
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror})") from error
     return path
+
+
+def names_a_run(path: Path) -> bool:
+    """Whether a path is that of a file of a run, by its name."""
+    return bool(_name_in_run(path))
+
+
+def _name_in_run(path: Path) -> str:
+    """Which of a run's files a path names; nothing where it names none."""
+    names = sorted((*_OUR_FILES, *_LOCUST_FILES), key=len, reverse=True)
+    return next((name for name in names if path.name.endswith(f"_{name}")), "")
 
 
 def _prefixes_in(folder: Path) -> list[str]:
@@ -468,7 +478,7 @@ def _is_empty(rows: pd.DataFrame) -> pd.Series:
 
 def _weighted(rows: pd.DataFrame, values: pd.Series) -> dict[int, float]:
     """The weighted mean of the values by level."""
-    weights, levels = _weights(rows)[values.index], rows["level"][values.index]
+    weights, levels = weights_of(rows)[values.index], rows["level"][values.index]
     return _of_levels((values * weights).groupby(levels).sum() / weights.groupby(levels).sum())
 
 
@@ -477,11 +487,11 @@ def _of_levels(values: pd.Series) -> dict[int, float]:
     return {int(level): float(value) for level, value in zip(known.index.tolist(), known.tolist(), strict=True)}
 
 
-def _weights(rows: pd.DataFrame) -> pd.Series:
+def weights_of(rows: pd.DataFrame) -> pd.Series:
     return rows["weight"].fillna(1.0).clip(lower=1.0)
 
 
-def _good(requests: pd.DataFrame, thresholds: Sequence[Threshold]) -> pd.Series:
+def good(requests: pd.DataFrame, thresholds: Sequence[Threshold]) -> pd.Series:
     """thresholds.is_good for a whole frame at once. An answer without a token is none."""
     good = (requests["outcome"] == OK) & ~_is_empty(requests)
     for threshold in thresholds:
@@ -493,7 +503,7 @@ def _good(requests: pd.DataFrame, thresholds: Sequence[Threshold]) -> pd.Series:
 
 def _failures_of(requests: pd.DataFrame) -> pd.DataFrame:
     failed = requests[requests["outcome"] != OK]
-    counted = _weights(failed).groupby([failed["outcome"], failed["error"]]).sum().sort_values(ascending=False)
+    counted = weights_of(failed).groupby([failed["outcome"], failed["error"]]).sum().sort_values(ascending=False)
     frame = counted.rename("count").reset_index()
     return frame.rename(columns={"outcome": "kind"})
 
@@ -535,7 +545,7 @@ def _rebuilt(run: RunFrames) -> list[LevelFigures]:
 
 def _tally(requests: pd.DataFrame, rows: pd.DataFrame, level: Level) -> Tally:
     tally = Tally()
-    weights = _weights(rows).round().astype(int).clip(lower=1)
+    weights = weights_of(rows).round().astype(int).clip(lower=1)
     for outcome, count in weights.groupby(rows["outcome"]).sum().items():
         tally.outcomes[str(outcome)] = int(count)
     ok, times = rows[rows["outcome"] == OK], weights[rows["outcome"] == OK]
@@ -549,8 +559,8 @@ def _tally(requests: pd.DataFrame, rows: pd.DataFrame, level: Level) -> Tally:
                     tally.histogram(metric).add(value / 1000.0, int(count))
     over = requests["sent"] + requests["duration"] / 1000.0
     inside = requests[(requests["outcome"] == OK) & (over >= level.settled) & (over < level.ended)]
-    tally.numbers["ended_ok"] = int(_weights(inside).sum())
-    tally.numbers["tokens_in_window"] = int((inside["output_tokens"].fillna(0) * _weights(inside)).sum())
+    tally.numbers["ended_ok"] = int(weights_of(inside).sum())
+    tally.numbers["tokens_in_window"] = int((inside["output_tokens"].fillna(0) * weights_of(inside)).sum())
     return tally
 
 

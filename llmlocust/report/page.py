@@ -328,11 +328,11 @@ def place(finding: Finding, unit: str) -> str:
     if finding.load is None:
         return f"at or below {words.with_unit(finding.high or 0.0, unit)}"
     about = f"about {words.with_unit(_rounded(finding.load), unit)}"
-    interval = _interval(finding)
-    return f"{about} ({interval})" if interval else about
+    between = range_of(finding)
+    return f"{about} ({between})" if between else about
 
 
-def _interval(finding: Finding) -> str:
+def range_of(finding: Finding) -> str:
     """The 95 % interval of a number that was reached, in words; one end may not be known."""
     low, high = (None if load is None else words.load(_rounded(load)) for load in (finding.low, finding.high))
     if low is not None and high is not None:
@@ -400,21 +400,11 @@ def _because(finding: Finding) -> str:
 
 
 def _data(report: Report) -> dict[str, Any]:
-    verdict: dict[str, Any] = {name: _finding(each) for name, each in report.verdict.numbers().items()}
-    verdict["cliffs"] = [
-        {"between": [_plain(load) for load in cliff.between], "what": cliff.what, "why": cliff.why}
-        for cliff in report.verdict.cliffs
-    ]
-    verdict["thresholds"] = [str(each) for each in report.verdict.thresholds]
-    verdict["derived"] = report.verdict.derived
-    if report.gold is not None:
-        verdict["gold"] = _finding(report.gold)
-    verdict["says"] = headline(report)
     return {
         "format": FORMAT,
         "load": report.unit,
         "levels": [_level(each, report.goodput) | {"limits": _limits(report, each)} for each in report.levels],
-        "verdict": verdict,
+        "verdict": verdict_data(report),
         "trust": {
             "ok": report.trusted,
             "stands": stands(report),
@@ -427,6 +417,19 @@ def _data(report: Report) -> dict[str, Any]:
     }
 
 
+def verdict_data(report: Report) -> dict[str, Any]:
+    verdict: dict[str, Any] = {name: _finding(each) for name, each in report.verdict.numbers().items()}
+    verdict["cliffs"] = [
+        {"between": [plain(load) for load in cliff.between], "what": cliff.what, "why": cliff.why}
+        for cliff in report.verdict.cliffs
+    ]
+    verdict["thresholds"] = [str(each) for each in report.verdict.thresholds]
+    verdict["derived"] = report.verdict.derived
+    if report.gold is not None:
+        verdict["gold"] = _finding(report.gold)
+    return verdict | {"says": headline(report)}
+
+
 def _limits(report: Report, figures: LevelFigures) -> str:
     met = _tier(report, figures)
     return NOT_KNOWN if met == words.UNKNOWN else met
@@ -435,47 +438,47 @@ def _limits(report: Report, figures: LevelFigures) -> str:
 def _finding(finding: Finding) -> dict[str, Any]:
     return {
         "reached": finding.reached,
-        "load": _plain(finding.load, 4),
-        "low": _plain(finding.low),
-        "high": _plain(finding.high),
-        "level_ok": _plain(finding.level_ok),
-        "level_bad": _plain(finding.level_bad),
+        "load": plain(finding.load, 4),
+        "low": plain(finding.low),
+        "high": plain(finding.high),
+        "level_ok": plain(finding.level_ok),
+        "level_bad": plain(finding.level_bad),
         "why": finding.why,
     }
 
 
 def _level(figures: LevelFigures, goodput: Mapping[int, float]) -> dict[str, Any]:
-    plain = {
-        "load": _plain(figures.load),
-        "users": _plain(figures.users),
+    told = {
+        "load": plain(figures.load),
+        "users": plain(figures.users),
         "reached": figures.reached,
-        "window": _plain(figures.window * 1000.0),
+        "window": plain(figures.window * 1000.0),
         "requests": figures.requests if figures.counted else None,
         "ok": figures.ok if figures.counted else None,
         "aborted": figures.aborted,
-        "errors": _plain(figures.errors),
+        "errors": plain(figures.errors),
         "error_kinds": dict(figures.error_kinds) if figures.counted else {},
-        "throughput": _plain(figures.throughput),
-        "goodput": _plain(goodput.get(figures.level)),
-        "output_tokens_per_s": _plain(figures.output_tokens_per_s),
+        "throughput": plain(figures.throughput),
+        "goodput": plain(goodput.get(figures.level)),
+        "output_tokens_per_s": plain(figures.output_tokens_per_s),
     }
     durations = {
-        metric: {name: _plain(figures.metric(metric)[name] * 1000.0) for name in _STATISTICS}
+        metric: {name: plain(figures.metric(metric)[name] * 1000.0) for name in _STATISTICS}
         | _ranges(figures.metric(metric))
         for metric in _METRICS
     }
-    return plain | durations
+    return told | durations
 
 
 def _ranges(summary: Summary) -> dict[str, Any]:
     """Where the load generator was late, between what the percentiles lie."""
-    told = {name: [_plain(end * 1000.0) for end in summary.ranges[name]] for name in HEADLINE if name in summary.ranges}
+    told = {name: [plain(end * 1000.0) for end in summary.ranges[name]] for name in HEADLINE if name in summary.ranges}
     return {"ranges": told} if told else {}
 
 
 def _check(check: Check) -> dict[str, Any]:
     scale = 1000.0 if check.unit == "s" else 1.0
-    value, limit = (None if each is None else _plain(each * scale) for each in (check.value, check.limit))
+    value, limit = (None if each is None else plain(each * scale) for each in (check.value, check.limit))
     return {
         "name": check.name,
         "ok": check.ok,
@@ -486,7 +489,7 @@ def _check(check: Check) -> dict[str, Any]:
     }
 
 
-def _plain(value: float | None, digits: int = 7) -> float | int | None:
+def plain(value: float | None, digits: int = 7) -> float | int | None:
     """A number for JSON: null where it is not known or infinite, whole where it is whole."""
     if value is None or not math.isfinite(value):
         return None
@@ -638,8 +641,8 @@ def _html(report: Report) -> str:
             "key": name,
             "name": NUMBERS[name],
             "means": MEANS[name],
-            "number": _card_number(finding, report.unit),
-            "range": _card_range(finding, report.unit),
+            "number": card_number(finding, report.unit),
+            "range": card_range(finding, report.unit),
             "why": _sentence(finding.why),
             "reached": finding.reached,
         }
@@ -724,7 +727,8 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 
-def _card_number(finding: Finding, unit: str) -> str:
+def card_number(finding: Finding, unit: str) -> str:
+    """A number without its unit; why there is none."""
     if not finding.reached:
         return place(finding, unit)
     if finding.load is None:
@@ -732,11 +736,11 @@ def _card_number(finding: Finding, unit: str) -> str:
     return words.load(_rounded(finding.load))
 
 
-def _card_range(finding: Finding, unit: str) -> str:
+def card_range(finding: Finding, unit: str) -> str:
     if not finding.reached:
         return ""
-    interval = "" if finding.load is None else _interval(finding)
-    return f"{words.unit_of(unit)}, 95 %: {interval}" if interval else words.unit_of(unit)
+    between = "" if finding.load is None else range_of(finding)
+    return f"{words.unit_of(unit)}, 95 %: {between}" if between else words.unit_of(unit)
 
 
 def _grouped(table: Iterable[Column]) -> list[tuple[str, int]]:
@@ -760,30 +764,30 @@ def _again(report: Report) -> str:
 
 
 def _markdown(report: Report) -> str:
-    lines = [f"# {_line(_title(report))}", "", f"**{_line(headline(report))}**", ""]
-    lines += [f"{'✓' if report.trusted else '⚠'} {_line(trust_line(report))}", ""]
+    lines = [f"# {line(_title(report))}", "", f"**{line(headline(report))}**", ""]
+    lines += [f"{'✓' if report.trusted else '⚠'} {line(trust_line(report))}", ""]
     lines += ["| | load | why |", "|---|---|---|"]
     for name, finding in report.verdict.numbers().items():
-        lines.append(f"| **{NUMBERS[name]}** | {place(finding, report.unit)} | {_line(_sentence(finding.why))} |")
+        lines.append(f"| **{NUMBERS[name]}** | {place(finding, report.unit)} | {line(_sentence(finding.why))} |")
     if report.verdict.cliffs:
         lines += ["", "## Cliffs", ""]
         for cliff in report.verdict.cliffs:
             low, high = (words.load(each) for each in cliff.between)
-            lines.append(f"- {low} → {high} {words.unit_of(report.unit)}: {_line(cliff.what)}. {_line(cliff.why)}.")
+            lines.append(f"- {low} → {high} {words.unit_of(report.unit)}: {line(cliff.what)}. {line(cliff.why)}.")
     if advice := report.advice:
         lines += ["", "## What to try next", ""]
-        lines += [f"- {_line(each.do)} {_line(each.because)}" for each in advice]
+        lines += [f"- {line(each.do)} {line(each.because)}" for each in advice]
     lines += ["", "## Levels", "", *_markdown_table(report)]
     if told := messages(report.run):
         lines += ["", "## Errors", "", "| kind | message | count |", "|---|---|---:|"]
-        lines += [f"| {_line(kind)} | {_code(text)} | {count} |" for kind, text, count in told]
+        lines += [f"| {line(kind)} | {_code(text)} | {count} |" for kind, text, count in told]
     lines += ["", "## Can it be believed?", ""]
-    lines += [f"- {mark(each)} **{_line(each.name)}**: {_line(each.says)}" for each in report.checks]
+    lines += [f"- {mark(each)} **{line(each.name)}**: {line(each.says)}" for each in report.checks]
     lines += ["", "## What was run", ""]
-    lines += [f"- {name}: {_line(value)}" for name, value in facts(report.run, report.unit)]
+    lines += [f"- {name}: {line(value)}" for name, value in facts(report.run, report.unit)]
     if report.run.notes or report.unknown:
         lines += ["", "## What could not be known", ""]
-        lines += [f"- {_line(each)}" for each in (*report.run.notes, *report.unknown)]
+        lines += [f"- {line(each)}" for each in (*report.run.notes, *report.unknown)]
     return "\n".join(lines) + "\n"
 
 
@@ -804,9 +808,15 @@ def _markdown_table(report: Report) -> list[str]:
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~$])")
 
 
-def _line(text: str) -> str:
+def line(text: str) -> str:
     """Text from anywhere as one line of Markdown that means nothing else."""
     return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split())).replace("\\<", "&lt;").replace("\\>", "&gt;")
+
+
+def in_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A table of Markdown whose first column is text; cells are Markdown already, heads are not."""
+    lines = [f"| {' | '.join(map(line, heads))} |", "|---|" + "---:|" * (len(heads) - 1)]
+    return lines + [f"| {' | '.join((line(row[0]), *row[1:]))} |" for row in rows]
 
 
 def _code(text: str) -> str:

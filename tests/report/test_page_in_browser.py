@@ -2,6 +2,7 @@ import pytest
 from made_calibration import POINTS
 from made_run import MadeRun
 
+from llmlocust.report import comparing
 from llmlocust.report.calibration import html
 from llmlocust.report.frames import load_run
 from llmlocust.report.page import build
@@ -34,7 +35,17 @@ def calibration(folder):
     return html(POINTS, {"Processor": "one of a rather long name, with 128 cores at 3.20 GHz"})
 
 
-PICTURES = {report: 8, chinese: 8, calibration: 3}
+def comparison(folder):
+    """Of as many runs as there may be, with long names."""
+    runs = [
+        MadeRun((1, 5, 20, 60), 16 + 2 * n, hold=15.0, seed=n).write(folder / f"server-{n}-of-a-long-name")
+        for n in range(10)
+    ]
+    frames = [load_run(run) for run in runs]
+    return comparing.build(frames, comparing.labels_of(frames), (), 0.05).html_in("en")[0]
+
+
+PICTURES = {report: 8, chinese: 8, calibration: 3, comparison: 1}
 
 
 @pytest.fixture(scope="module", params=PICTURES, ids=lambda make: make.__name__)

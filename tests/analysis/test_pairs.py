@@ -1,0 +1,16 @@
+"""Pairs drawn from the simulator's engine in virtual time: a small part of bench/comparing.py, which draws hundreds."""
+
+import pytest
+
+from bench.comparing import virtual_pairs
+
+SEEDS = {300_000: "closed", 310_007: "closed", 310_017: "think", 310_001: "open"}
+
+
+@pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: f"{SEEDS[seed]} {seed}")
+def test_equal_runs_are_not_called_different_and_later_first_tokens_are_found(seed):
+    equal, later = virtual_pairs(seed, requests=1000)
+
+    assert equal.kind == SEEDS[seed]
+    assert equal.called == ()
+    assert later.found, later.called
