@@ -39,7 +39,7 @@ def test_services_of_the_compose_file_wait_for_services_that_it_has():
     services = re.findall(r"^  (\w+):$", COMPOSE.partition("\nservices:\n")[2], re.MULTILINE)
     assert services == ["simulator", "master", "worker", "prometheus", "grafana"]
     assert re.findall(r"(\w+): { condition: service_healthy }", COMPOSE) == ["simulator", "master", "prometheus"]
-    assert COMPOSE.count("healthcheck:") == 3
+    assert COMPOSE.count("healthcheck:") == 4
 
 
 def test_keys_pass_through_the_compose_file_and_stand_in_none():

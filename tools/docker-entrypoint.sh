@@ -23,6 +23,8 @@ run() {
 
 case "${1:-}" in
   locust | sh | bash | python3) exec "$@" ;;
+  # as Locust's operator for Kubernetes starts Locust's own image
+  --master | --worker) exec locust "$@" ;;
   # a server that only its own container can reach would be of no use
   simulate) shift && exec llmlocust simulate --host 0.0.0.0 "$@" ;;
   # every run has its files in a folder named by the time, and gets its report when Locust ends, whatever it ended with
@@ -34,6 +36,7 @@ case "${1:-}" in
     for told in "$folder"/*_llm_run.json; do
       [ ! -e "$told" ] || llmlocust report "${told%_llm_run.json}" || [ $ended != 0 ] || ended=$?
     done
+    rmdir "$folder" 2>/dev/null || true # nothing was run
     exit $ended
     ;;
   # a worker that was well stays until it is stopped: `up --exit-code-from master` would take its end for that of the run
