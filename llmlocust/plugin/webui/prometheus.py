@@ -62,7 +62,8 @@ class Collector:
 
     def __init__(self, live: Live | None) -> None:
         self.live = live
-        self._counted: dict[tuple[int, str, str], tuple[int, list[int]]] = {}
+        self._counted: dict[tuple[int, str, str], tuple[list[int], float]] = {}
+        """By level, request name and metric: up to each bound and in all, and the sum."""
 
     def collect(self) -> Iterator[Metric]:
         running = self.live is not None and self.live.run.ended is None
@@ -100,19 +101,24 @@ class Collector:
         totals: dict[str, float] = defaultdict(float)
         for level, request, tally in tallies:
             if histogram := tally.histograms.get(metric):
-                up_to = self._up_to((level, request, metric), histogram, bounds)
+                up_to, total = self._count((level, request, metric), histogram, bounds)
                 counts[request] = [before + more for before, more in zip(counts[request], up_to, strict=True)]
-                totals[request] += histogram.total
+                totals[request] += total
         said = [floatToGoString(bound) for bound in (*bounds, INF)]
         for request, summed in counts.items():
             family.add_metric([request], list(zip(said, summed, strict=True)), totals[request])
         return family
 
-    def _up_to(self, place: tuple[int, str, str], histogram: Histogram, bounds: Iterable[float]) -> list[int]:
-        """How many values are not above each bound, and all. Those of levels that are over stay as they are."""
-        if self._counted.get(place, (0, []))[0] != histogram.count:
-            self._counted[place] = (histogram.count, cumulated(histogram, bounds))
-        return self._counted[place][1]
+    def _count(
+        self, place: tuple[int, str, str], histogram: Histogram, bounds: Iterable[float]
+    ) -> tuple[list[int], float]:
+        """Those of levels that are over stay as they are, and are not counted again."""
+        known = self._counted.get(place)
+        if known is None or known[0][-1] != histogram.count:
+            known = self._counted[place] = (cumulated(histogram, bounds), histogram.total)
+            if self.live:
+                self.live.run.pause()
+        return known
 
 
 def cumulated(histogram: Histogram, bounds: Iterable[float]) -> list[int]:
