@@ -31,12 +31,13 @@ case "${1:-}" in
   master)
     shift
     folder="reports/$(date +%Y%m%d-%H%M%S)"
-    ended=0
+    ended=0 reported=0
     run locust --master --csv "$folder/run" "$@" || ended=$?
     for told in "$folder"/*_llm_run.json; do
-      [ ! -e "$told" ] || llmlocust report "${told%_llm_run.json}" || [ $ended != 0 ] || ended=$?
+      [ ! -e "$told" ] || llmlocust report "${told%_llm_run.json}" || reported=$?
     done
     rmdir "$folder" 2>/dev/null || true # nothing was run
+    [ $ended != 0 ] || exit $reported
     exit $ended
     ;;
   # a worker that was well stays until it is stopped: `up --exit-code-from master` would take its end for that of the run
