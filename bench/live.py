@@ -20,7 +20,7 @@ from llmlocust.analysis.live import Live
 from llmlocust.numbers.histogram import Histogram
 from llmlocust.numbers.ledger import Ledger
 from llmlocust.numbers.thresholds import parse_gates, thresholds_of
-from llmlocust.plugin.webui.prometheus import Collector
+from llmlocust.plugin.prometheus import Collector
 from llmlocust.stream.record import OK, Record
 
 HOLD, A_SECOND, TOKENS = 20, 20, 100

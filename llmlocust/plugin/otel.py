@@ -10,13 +10,15 @@ import os
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
-from typing import Any
-
-from locust.env import Environment
+from typing import TYPE_CHECKING, Any
 
 from llmlocust.plugin import console
-from llmlocust.plugin.transport import Endpoint
 from llmlocust.stream.record import Record
+
+if TYPE_CHECKING:
+    from locust.env import Environment
+
+    from llmlocust.plugin.transport import Endpoint
 
 # as the conventions ask for it
 _SECONDS = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92]

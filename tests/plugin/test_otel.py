@@ -1,10 +1,12 @@
 """--otel against a receiver of OTLP: what arrives there is what the run's files and the server tell."""
 
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -189,12 +191,13 @@ def test_the_buckets_are_those_of_the_conventions(monkeypatch):
     }
 
 
-def test_without_the_packages_a_run_goes_on_and_says_what_is_missing(tmp_path):
-    (tmp_path / "opentelemetry.py").write_text("raise ImportError\n")
-    with running_simulator(slots=8, step_ms=5) as simulator:
-        done = run(tmp_path, simulator.url, "--otel", *SHORT, environment={"PYTHONSAFEPATH": ""})
-    assert "opentelemetry not enabled" in done.log
-    assert rows(tmp_path, "llm_requests.csv")
+@pytest.mark.parametrize("asked", [True, False])
+def test_without_the_packages_or_the_option_nothing_is_recorded(monkeypatch, asked):
+    from llmlocust.plugin import otel
+
+    if asked:
+        monkeypatch.setitem(sys.modules, "opentelemetry", None)  # importing it is an ImportError then
+    assert otel.of(SimpleNamespace(parsed_options=SimpleNamespace(otel=asked))) is None
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from prometheus_client.exposition import choose_encoder
 from llmlocust.analysis.live import Live
 from llmlocust.numbers import formats
 from llmlocust.plugin import options
-from llmlocust.plugin.webui.prometheus import Collector
+from llmlocust.plugin.prometheus import Collector
 from llmlocust.plugin.webui.report import NotMade, Reports
 
 if TYPE_CHECKING:
