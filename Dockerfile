@@ -6,7 +6,7 @@ RUN python3 -m venv /opt/llmlocust
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY llmlocust llmlocust
-RUN /opt/llmlocust/bin/pip install --no-cache-dir --disable-pip-version-check . \
+RUN /opt/llmlocust/bin/pip install --no-cache-dir --disable-pip-version-check '.[otel]' \
  && /opt/llmlocust/bin/pip uninstall --yes --quiet pip \
  && find /opt/llmlocust -name tests -type d -prune -exec rm -r {} +
 

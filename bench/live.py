@@ -1,9 +1,9 @@
-"""What the live page costs a master: how long a question to it holds the event loop, by the length of the run.
+"""What the live page and /metrics cost a master: how long a question holds the event loop, by the length of the run.
 
     python bench/live.py [--levels 30] [--names 5]
 
-A run is played into a ledger; then a page that has seen nothing asks, and one that asks once a second. Times are of
-one core, best of five; `longest piece` is the longest that the loop is held between two pauses.
+A run is played into a ledger; then a page that has seen nothing asks, one that asks once a second, and Prometheus for
+the first time and again. Times are of one core, best of five; `longest piece` is the longest that the loop is held between two pauses.
 """
 
 import argparse
@@ -14,11 +14,13 @@ from time import perf_counter
 from typing import Any
 
 import msgspec
+from prometheus_client import generate_latest
 
 from llmlocust.analysis.live import Live
 from llmlocust.numbers.histogram import Histogram
 from llmlocust.numbers.ledger import Ledger
-from llmlocust.numbers.thresholds import parse_many
+from llmlocust.numbers.thresholds import parse_gates, thresholds_of
+from llmlocust.plugin.prometheus import Collector
 from llmlocust.stream.record import OK, Record
 
 HOLD, A_SECOND, TOKENS = 20, 20, 100
@@ -30,7 +32,7 @@ class PlayedRun:
 
     def __init__(self) -> None:
         self.ledger = Ledger()
-        self.limits = parse_many("ttft.p95 < 1s, gap.p99 < 200ms")
+        self.limits = thresholds_of(parse_gates("ttft.p95 < 1s, gap.p99 < 200ms"))
         self.began, self.ended = 1.7e9, None
         self.plan, self.through, self.problems = None, False, []
         self.lag = 1.0
@@ -105,7 +107,8 @@ def main() -> None:
     parser.add_argument("--levels", type=int, default=30)
     parser.add_argument("--names", type=int, default=5)
     options = parser.parse_args()
-    print("seconds  spans  first question: ms, longest piece, kB   the next: ms, longest piece, kB")
+    print("seconds  spans  first question: ms, longest piece, kB   the next: ms, longest piece, kB", end="")
+    print("   /metrics: ms, longest piece   the next: ms, longest piece, kB")
     for seconds in DURATIONS:
         run = PlayedRun()
         play(run, options.levels, options.names, seconds)
@@ -122,8 +125,13 @@ def main() -> None:
         again = best(run, go_on)
         small = len(msgspec.json.encode(last[0])) / 1000.0
         spans = len(run.ledger.spans.changed_since(0))
+        scraped = best(run, lambda live=live: generate_latest(Collector(live)))
+        collector = Collector(live)
+        kilobytes = len(generate_latest(collector)) / 1000.0
+        next_scraped = best(run, lambda collector=collector: generate_latest(collector))
         print(
             f"{seconds:>7} {spans:>6}  {fresh[0]:>10.1f} {fresh[1]:>10.1f} {size:>12.0f} {again[0]:>18.1f} {again[1]:>10.1f} {small:>10.0f}"
+            f" {scraped[0]:>15.1f} {scraped[1]:>10.1f} {next_scraped[0]:>18.1f} {next_scraped[1]:>10.1f} {kilobytes:>10.0f}"
         )
 
 

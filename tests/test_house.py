@@ -37,9 +37,9 @@ def test_every_target_without_a_file_is_phony():
 
 def test_services_of_the_compose_file_wait_for_services_that_it_has():
     services = re.findall(r"^  (\w+):$", COMPOSE.partition("\nservices:\n")[2], re.MULTILINE)
-    assert services == ["simulator", "master", "worker"]
-    assert re.findall(r"(\w+): { condition: service_healthy }", COMPOSE) == ["simulator", "master"]
-    assert COMPOSE.count("healthcheck:") == 2
+    assert services == ["simulator", "master", "worker", "prometheus", "grafana"]
+    assert re.findall(r"(\w+): { condition: service_healthy }", COMPOSE) == ["simulator", "master", "prometheus"]
+    assert COMPOSE.count("healthcheck:") == 4
 
 
 def test_keys_pass_through_the_compose_file_and_stand_in_none():

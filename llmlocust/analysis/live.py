@@ -116,7 +116,7 @@ class Live:
             "levels": self.levels(),
             "of_level": None if chosen is None else chosen.index,
             "names": [] if chosen is None else self._names(chosen),
-            **self._numbers(),
+            **self.verdict(),
         }
 
     # ── charts ──
@@ -171,6 +171,12 @@ class Live:
         recent = range(max(0, int(over) - _RECENT), int(over) + 1)
         longest = [seconds[each]["longest"] for each in recent if "longest" in seconds.get(each, ())]
         return max(self._since, over - max(longest) - self.run.lag) if longest else self._since
+
+    def newest_second(self) -> dict[str, float]:
+        """SECOND_SUMS and SECOND_MAXIMA in the last second that every process has told of; as far as they are known.
+        CPU is a share of one core, lags are milliseconds.
+        """
+        return dict(self.run.ledger.seconds.get(self._complete() - 1, {}))
 
     # ── levels ──
 
@@ -256,7 +262,8 @@ class Live:
     def _limits(self) -> Sequence[Threshold]:
         return self._verdict.thresholds if self._verdict else self.run.limits
 
-    def _numbers(self) -> dict[str, Any]:
+    def verdict(self) -> dict[str, Any]:
+        """The four numbers as far as they are known, with the loads they are at, and the limits they were judged by."""
         self._judge()
         found = self._verdict
         return {

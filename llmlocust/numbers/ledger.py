@@ -82,6 +82,8 @@ class Ledger:
         """By request name, of what was merged."""
         self.sent = 0
         self.ended = 0
+        self.totals: Counter[str] = Counter()
+        """SECOND_COUNTS of all seconds, of what was merged."""
         self.rows_seen = 0
         self.rows_kept = 0
         self._sampler = _Sampler(rows_a_second)
@@ -260,6 +262,7 @@ class Ledger:
             self.tallies[level, name].merge_packed(tally)
         for number, told in packed["seconds"].items():
             _merge_second(self.seconds[int(number)], told)
+            self.totals.update({what: told[what] for what in SECOND_COUNTS if what in told})
             self.spans.touch(int(number))
             if "client_cpu" in told:
                 self._keep_gauges(int(number), packed["worker"], told)

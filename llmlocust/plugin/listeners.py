@@ -17,7 +17,7 @@ from locust import events
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from llmlocust.plugin import console, options, preflight, webui
+from llmlocust.plugin import console, options, otel, preflight, webui
 from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.gating import Gating
 from llmlocust.plugin.locust_csv import CompleteCSVFileWriter
@@ -36,6 +36,7 @@ class Plugin:
         self.is_worker = isinstance(environment.runner, WorkerRunner)
         self.is_master = isinstance(environment.runner, MasterRunner)
         self.collector = None if self.is_master else Collector(environment)
+        self.otel = otel.of(environment)
         self.gating = Gating(environment)
         self.master: Master | None = None
         self.run: Run | None = None

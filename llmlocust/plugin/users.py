@@ -67,9 +67,10 @@ class LLMUser(FastHttpUser):
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
-        collector = plugin_of(environment).collector
-        assert collector is not None, "users run on workers, or where there are none"
-        self._collector = collector
+        plugin = plugin_of(environment)
+        assert plugin.collector is not None, "users run on workers, or where there are none"
+        self._collector = plugin.collector
+        self._otel = plugin.otel
         self._llm = Client(
             _endpoint(self.host or "", verify=not self._option("insecure")), self.timeouts or self._timeouts()
         )
@@ -154,6 +155,8 @@ class LLMUser(FastHttpUser):
             self._collector.request_ended(sums)
             if record.outcome != ABORTED:  # ours to count; Locust would call it the server's failure
                 self._fire(record, dialect, timeline)
+                if self._otel:
+                    self._otel.record(record, dialect.name, ask.model, self._llm.endpoint)
         if not record.ok:
             gevent.sleep(min(max(self.pause_after_failure, record.retry_after or 0.0), _LONGEST_PAUSE))
         return record

@@ -59,8 +59,8 @@ class WebUI:
 
 
 @contextmanager
-def running(folder: Path, host: str, workers: int = 0, *more: str) -> Iterator[WebUI]:
-    port, bind = free_port(), str(free_port())
+def running(folder: Path, host: str, workers: int = 0, *more: str, port: int = 0) -> Iterator[WebUI]:
+    port, bind = port or free_port(), str(free_port())
     args = ["--web-host", "127.0.0.1", "--web-port", str(port), "--host", host, *more]
     with ExitStack() as stack:
         if workers:

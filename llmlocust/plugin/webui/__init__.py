@@ -1,4 +1,5 @@
-"""Our part of Locust's web UI: the tab LLM, the live page in it, what can be downloaded, and a form that says what is wrong.
+"""Our part of Locust's web UI: the tab LLM, the live page in it, what can be downloaded, /metrics for Prometheus, and a
+form that says what is wrong.
 
 All of it is under Locust's own base path and behind its login.
 """
@@ -12,12 +13,14 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from flask import Blueprint, Response, jsonify, request, send_file, send_from_directory
+from flask import Blueprint, Response, abort, jsonify, request, send_file, send_from_directory
 from locust.runners import STATE_CLEANUP, STATE_RUNNING, STATE_STOPPING
+from prometheus_client.exposition import choose_encoder
 
 from llmlocust.analysis.live import Live
 from llmlocust.numbers import formats
 from llmlocust.plugin import options
+from llmlocust.plugin.prometheus import Collector
 from llmlocust.plugin.webui.report import NotMade, Reports
 
 if TYPE_CHECKING:
@@ -64,6 +67,7 @@ def add_to(web_ui: WebUI, plugin: Plugin) -> None:
         blueprint.add_url_rule(rule, view.__name__, web_ui.auth_required_if_enabled(view))
     web_ui.app.register_blueprint(blueprint)
     web_ui.app.before_request(lambda: _offer(web_ui.template_args))
+    web_ui.app.add_url_rule(f"{base}/metrics", "llmlocust_metrics", web_ui.auth_required_if_enabled(pages.metrics))
     web_ui.app.before_request(pages.refuse_a_bad_form)
     web_ui.app.after_request(_bring_the_tab)
     web_ui.app.after_request(_let_it_ask_on)
@@ -101,6 +105,7 @@ class Pages:
         self.plugin = plugin
         self.environment = plugin.environment
         self._live: Live | None = None
+        self._collector = Collector(None)
         self._reports = Reports()
 
     def now(self) -> Live | None:
@@ -134,6 +139,14 @@ class Pages:
         }
         headers = {"Cache-Control": "no-store"}
         return Response(msgspec.json.encode(told), mimetype="application/json", headers=headers)
+
+    def metrics(self) -> Response:
+        """For Prometheus, in the format that it asks for."""
+        live = self.now()
+        if self._collector.live is not live:
+            self._collector = Collector(live)
+        text, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return Response(text(self._collector), content_type=content_type)
 
     def report(self) -> Response:
         """Of what was measured so far."""
