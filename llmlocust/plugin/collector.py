@@ -16,11 +16,13 @@ import gevent
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
+from llmlocust.load.arrivals import Part
 from llmlocust.numbers.ledger import ROWS_A_SECOND, Ledger, Sums
+from llmlocust.plugin.open_load import OpenLoad
 from llmlocust.plugin.turns import Turns
 from llmlocust.stream.record import Record
 
-MESSAGE_VERSION = 2
+MESSAGE_VERSION = 3
 """Of what travels between master and workers."""
 
 _USERS_END_WITHIN = 10.0
@@ -38,6 +40,7 @@ class Collector:
         self.ledger = Ledger(self._name())
         self.in_flight = 0
         self.turns = Turns()
+        self.open_load = OpenLoad(self)
         self.refused = ""
         """Why the run must not send anything; empty when it may."""
         self._loop_lag = 0.0
@@ -53,6 +56,7 @@ class Collector:
         self.began_ns = perf_counter_ns() - int(elapsed * 1e9)
         self.ledger = Ledger(self._name(), rows_a_second)
         self.refused = ""
+        self.open_load.close()
 
     def _name(self) -> str:
         return f"{socket.gethostname()}:{os.getpid()}"
@@ -61,6 +65,9 @@ class Collector:
         return ((perf_counter_ns() if ns is None else ns) - self.began_ns) / 1e9
 
     # ── requests ──
+
+    def request_due(self, due_ns: int, *, held_back: bool) -> None:
+        self.ledger.note_due(self.moment(due_ns), held_back=held_back)
 
     def request_begins(self) -> None:
         self.in_flight += 1
@@ -158,6 +165,7 @@ def connect_worker(environment: Environment, collector: Collector) -> None:
         "began": lambda told: collector.level_began(told["load"], told["unit"]),
         "settled": lambda told: collector.level_settled(reached=told["reached"]),
         "ended": lambda told: collector.level_ended(),
+        "arrivals": lambda told: collector.open_load.deal(Part(*told["part"]), told["most_in_flight"]),
         "rows": lambda told: collector.ledger.limit_rows(told["a_second"]),
         "refused": lambda told: setattr(collector, "refused", told["why"]),
         "stop early": lambda told: setattr(environment, "stop_timeout", told["stop_timeout"]),

@@ -16,6 +16,7 @@ from locust import events
 from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
 
+from llmlocust.numbers.levels import RATE, USERS
 from llmlocust.plugin import console, options, preflight
 from llmlocust.plugin.collector import Collector, connect_worker
 from llmlocust.plugin.locust_csv import CompleteCSVFileWriter
@@ -81,9 +82,21 @@ def check(environment: Environment) -> dict[str, Any]:
         raise preflight.NotReady(str(problem)) from None
     if options.option(environment, "search") and not hasattr(environment.shape_class, "run_started"):
         raise preflight.NotReady("--llm-search needs a ramp to steer: class Ramp(SteppedRamp) in the locustfile")
+    _check_open_load(environment)
     if not options.option(environment, "preflight") or not _dialects(environment):
         return {}
     return preflight.check(environment, _dialects(environment)[0])
+
+
+def _check_open_load(environment: Environment) -> None:
+    shape = environment.shape_class
+    if options.option(environment, "rate") and not hasattr(shape, "run_started"):
+        raise preflight.NotReady("--llm-rate needs a ramp to steer: class Ramp(SteppedRamp) in the locustfile")
+    others = [each.__name__ for each in environment.user_classes if not hasattr(each, "run_one_task")]
+    if getattr(shape, "unit", USERS) == RATE and others:
+        raise preflight.NotReady(
+            f"only users of llmlocust can send at a rate: make {others[0]} an LLMUser, or name the others"
+        )
 
 
 def _dialects(environment: Environment) -> list[Any]:
@@ -100,8 +113,8 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
     if plugin.is_master:
         _receive(environment)
     told = environment.parsed_options
-    if environment.shape_class is None and options.option(environment, "search"):
-        _search_without_a_ramp(environment)
+    if environment.shape_class is None:
+        _add_a_shape(environment)
     if told is not None and told.headless:
         _end_well_on_sigterm(plugin)
     if told is not None and (told.headless or told.autostart):
@@ -113,11 +126,16 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
             sys.exit(USAGE_ERROR)
 
 
-def _search_without_a_ramp(environment: Environment) -> None:
-    """--llm-search with a locustfile that has no shape."""
-    from llmlocust.plugin.shapes import Search  # which imports this module
+def _add_a_shape(environment: Environment) -> None:
+    """--llm-search or --llm-rate with a locustfile that has none."""
+    from llmlocust.plugin.shapes import Search, SteppedRamp  # which import this module
 
-    environment.shape_class = Search()
+    if options.option(environment, "search"):
+        environment.shape_class = Search()
+    elif options.option(environment, "rate"):
+        environment.shape_class = SteppedRamp()
+    else:
+        return
     environment.shape_class.runner = environment.runner
 
 
