@@ -16,6 +16,7 @@ from locust import events
 from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
 
+from llmlocust.load.arrivals import POISSON, Process
 from llmlocust.numbers.levels import RATE, USERS
 from llmlocust.plugin import console, options, preflight
 from llmlocust.plugin.collector import Collector, connect_worker
@@ -90,6 +91,10 @@ def check(environment: Environment) -> dict[str, Any]:
 
 def _check_open_load(environment: Environment) -> None:
     shape = environment.shape_class
+    try:
+        Process.parse(getattr(shape, "arrivals", None) or POISSON)
+    except ValueError as problem:
+        raise preflight.NotReady(str(problem)) from None
     if options.option(environment, "rate") and not hasattr(shape, "run_started"):
         raise preflight.NotReady("--llm-rate needs a ramp to steer: class Ramp(SteppedRamp) in the locustfile")
     others = [each.__name__ for each in environment.user_classes if not hasattr(each, "run_one_task")]

@@ -65,6 +65,8 @@ class OpenLoad:
     def deal(self, part: Part, most_in_flight: int) -> None:
         """From now on, requests are due as this part says."""
         self.on = True
+        if self._driver is not None:
+            self._send_due(math.inf)  # late, but not forgotten
         self._end()
         self._part, self._most_in_flight = part, most_in_flight
         self._begin()
@@ -100,11 +102,9 @@ class OpenLoad:
         self._driver = gevent.spawn(self._drive)
 
     def _end(self) -> None:
-        """No more is due. What should have been sent by now still is, late."""
         if self._driver is not None:
             self._driver.kill(block=False)
             self._driver = None
-            self._send_due(math.inf)
 
     def _drive(self) -> None:
         while True:

@@ -138,9 +138,10 @@ class Run:
     def _deal_anew(self) -> None:
         """Workers that come or go change what each of them has to send."""
         if self._dealt and self.streams and self.streams != self._dealt:
-            before = len(self._dealt)
             self._deal()
-            console.say(f"  … {len(self._dealt)} load processes share the rate from now on, {before} did before")
+            many = len(self._dealt)
+            who = "1 load process sends all of the rate" if many == 1 else f"{many} load processes share the rate"
+            console.say(f"  … {who} from now on")
 
     def announce(self, client_id: str | None = None) -> None:
         """Tell workers, or one that came late, that the run is on and where it stands."""
