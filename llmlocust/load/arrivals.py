@@ -70,7 +70,7 @@ class Part(NamedTuple):
     """One stream's part of the arrivals at a rate."""
 
     rate: float
-    """Requests a second of all streams together."""
+    """Requests a second of all streams together; at 0 nothing is due."""
     arrivals: str = POISSON
     seed: int = 0
     """The same for all streams."""

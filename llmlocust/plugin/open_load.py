@@ -94,7 +94,7 @@ class OpenLoad:
 
     def _begin(self) -> None:
         """The present part, from its beginning on, once there is a user for it."""
-        if self._part is None or not self._streams:
+        if self._part is None or not self._part.rate or not self._streams:
             return
         began = perf_counter_ns()
         self._schedule = (began + int(due * _NS) for due in self._part.due())

@@ -19,6 +19,7 @@ from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
+from llmlocust.load.answered import Answered
 from llmlocust.load.arrivals import Process
 from llmlocust.load.curves import DEFAULT_LEVELS, DEFAULT_RATES, parse_levels, parse_rates
 from llmlocust.load.prompts import load as load_prompts
@@ -38,6 +39,8 @@ class Option(NamedTuple):
 
 
 _LEVELS = ",".join(map(str, DEFAULT_LEVELS))
+_FEW_ERRORS = Threshold.parse("errors < 1%")
+"""Who turns requests away does not answer them."""
 
 OPTIONS = (
     Option("model", "", "Model to ask for. Empty: the first one that the server lists"),
@@ -142,9 +145,11 @@ def levels(environment: Environment, *, is_rate: bool) -> Sequence[float]:
     return [rate] if rate > 0.0 else DEFAULT_RATES
 
 
-def search_judge(limits: str) -> Judge:
-    """What a search looks for, from an option's text. ValueError in one line."""
+def search_judge(limits: str, first_rate: float | None = None) -> Judge:
+    """What a search looks for, from an option's text; of a rate, where one is told. ValueError in one line."""
     thresholds = [Threshold.parse(each) for each in limits.split(",") if each.strip()]
+    if first_rate is not None:
+        return Answered(Limits(thresholds or [_FEW_ERRORS], closed=False), first_rate)
     return Limits(thresholds) if thresholds else Queueing()
 
 

@@ -54,6 +54,7 @@ class Run:
         self._next_write = 0.0
         self._arrivals, self._most_in_flight = "", 0
         self._dealt: list[str | None] = []
+        self._paused = False
         self._stop_timeout: float | None = None
         self._said = 0
         self._finished = False
@@ -73,6 +74,7 @@ class Run:
     # ── levels ──
 
     def begin_level(self, load: float, unit: str = USERS) -> None:
+        self._paused = False
         self.ledger.begin_level(self.moment(), load, unit)
         if self.collector:
             self.collector.level_began(load, unit)
@@ -129,11 +131,17 @@ class Run:
         self._dealt = self.streams
         seed = random.getrandbits(32)
         for stream, client in enumerate(self._dealt):
-            part = Part(level.load, self._arrivals, seed, stream, len(self._dealt))
+            part = Part(0.0 if self._paused else level.load, self._arrivals, seed, stream, len(self._dealt))
             if self.collector:
                 self.collector.open_load.deal(part, self._most_in_flight)
             else:
                 self._tell("arrivals", client, part=list(part), most_in_flight=self._most_in_flight)
+
+    def pause(self, *, on: bool) -> None:
+        """Nothing is due meanwhile."""
+        if on != self._paused:
+            self._paused = on
+            self._deal()
 
     def _deal_anew(self) -> None:
         """Workers that come or go change what each of them has to send."""

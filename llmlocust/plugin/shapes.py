@@ -12,7 +12,7 @@ from locust.env import Environment
 from locust.runners import STATE_INIT, WORKER_REPORT_INTERVAL, MasterRunner
 
 from llmlocust.load.arrivals import Process
-from llmlocust.load.curves import BEGAN, DONE, ENDED, SETTLED, Staircase
+from llmlocust.load.curves import BEGAN, DONE, ENDED, RAMP, SETTLED, Staircase
 from llmlocust.numbers.levels import RATE, USERS
 from llmlocust.plugin import console
 from llmlocust.plugin.listeners import plugin_of
@@ -99,6 +99,8 @@ class SteppedRamp(LoadTestShape):
                 self._run.begin_level(self._stairs.levels[change.level], self.unit)
                 if self._searching:
                     self._searching.level_began()
+                    if self.unit == RATE:
+                        self._has_drained()
             elif change.what == SETTLED:
                 self._run.settle_level(reached=change.reached)
             elif change.what == ENDED:
@@ -133,10 +135,21 @@ class SteppedRamp(LoadTestShape):
         return max(processes, 1) * _streams_a_process(self.runner.environment)
 
     def _there(self) -> float:
-        """How much of the load is there: a rate is, as soon as its streams are."""
+        """How much of the load is there: a rate is, as soon as its streams are; NaN: neither enough nor little enough."""
         assert self._stairs is not None
         users, target = self.get_current_user_count(), self._stairs.target
-        return target if self.unit == RATE and target and users >= self._users_for(target) else users
+        if self.unit == USERS or self._stairs.phase != RAMP or not target:
+            return users
+        return target if users >= self._users_for(target) and self._has_drained() else math.nan
+
+    def _has_drained(self) -> bool:
+        """A search's rates rise and fall: nothing is sent until what a higher one left is answered."""
+        if not self._searching:
+            return True
+        assert self._run is not None
+        drained = self._searching.has_drained
+        self._run.pause(on=not drained)
+        return drained
 
     def _reports_take(self) -> float:
         return WORKER_REPORT_INTERVAL if isinstance(self.runner, MasterRunner) else 0.0
@@ -170,7 +183,7 @@ class RateRamp(SteppedRamp):
 
 
 class Search(SteppedRamp):
-    """Looks for the most users that keep `limits`, or without them for capacity: docs/search.md.
+    """Looks for the most users, or the highest rate, that keeps `limits`, or without them for capacity: docs/search.md.
 
     Attributes that are None are taken from the options (`--llm-search-limits`, `--llm-search-start`,
     `--llm-search-most`, `--llm-search-precision`, `--llm-search-hold`, `--llm-drain`).
@@ -180,12 +193,12 @@ class Search(SteppedRamp):
 
     limits: str | None = None
     """Thresholds with commas between them; empty: capacity."""
-    start: int | None = None
-    """Users to begin with."""
-    most: int | None = None
-    """Users to go up to."""
+    start: float | None = None
+    """Users, or with `arrivals` requests a second, to begin with,"""
+    most: float | None = None
+    """and to go up to."""
     precision: float | None = None
-    """How near to come to the limit, as a share of it; one user is the least."""
+    """How near to come to the limit, as a share of it; one user is the least. Rates are as fine as that needs."""
     shortest: float = 2.0
     """Seconds for which a level is measured at least,"""
     longest: float | None = None
