@@ -533,14 +533,14 @@ def _on_time(levels: Sequence[LevelFigures]) -> Check | None:
     known = [each for each in levels if each.metric("delay").count]
     if not known:
         return None
-    worst = max(each.metric("delay")["p99"] for each in known)
     late = [each for each in known if each.metric("delay")["p99"] > _latest(each)]
+    worst = max(each.metric("delay")["p99"] for each in late or known)
     if not late:
         says = f"Requests were sent when they were due (99 % of them within {words.duration(worst)})."
         return Check("schedule delay", True, worst, LATE, says, unit="s")
     says = (
-        f"At {_loads(late)} requests were sent late: 1 % of them by {words.duration(worst)} or more. The load generator "
-        f"does not keep up with the rate: use more load processes (--processes)."
+        f"At {_loads(late)} requests were sent late, 1 % of them by {words.duration(worst)} or more: the load "
+        f"generator does not keep up with the rate. Use more load processes (--processes)."
     )
     return Check("schedule delay", False, worst, LATE, says, _marks(late), unit="s")
 
