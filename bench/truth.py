@@ -43,8 +43,8 @@ def build(folder: Path) -> None:
 class Server:
     """The C server on the first core, while the block runs; what it served is known afterwards."""
 
-    def __init__(self, folder: Path, gap_ms: float, *, tls: bool = False) -> None:
-        self.folder, self.gap_ms = folder, gap_ms
+    def __init__(self, folder: Path, gap_ms: float, *, tls: bool = False, tokens: int = TOKENS) -> None:
+        self.folder, self.gap_ms, self.tokens = folder, gap_ms, tokens
         self.program = "truth_server_tls" if tls else "truth_server"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -54,7 +54,7 @@ class Server:
     def __enter__(self) -> Self:
         self.log = self.folder / "truth.log"
         schedule = [FIRST_AFTER * 1000, self.gap_ms, 0.2]
-        command = [self.folder / self.program, self.port, *schedule, self.log, TOKENS]
+        command = [self.folder / self.program, self.port, *schedule, self.log, self.tokens]
         self.child = subprocess.Popen(list(map(str, command)), preexec_fn=on_core(0))
         for _ in range(100):
             with socket.socket() as probe:
@@ -72,7 +72,7 @@ class Server:
 
     def truth(self, begin: float, end: float) -> Latencies:
         """Of the requests that it received within these epoch seconds, and that got a token."""
-        begin_ms, end_ms = ((each - _monotonic_began()) * 1000.0 for each in (begin, end))
+        begin_ms, end_ms = ((each - monotonic_began()) * 1000.0 for each in (begin, end))
         received, first = self.served[:, 0], self.served[:, 1]
         chosen = (received >= begin_ms * 1e6) & (received < end_ms * 1e6) & (first > 0)
         ttfts = (first - received)[chosen] / 1e9
@@ -81,7 +81,7 @@ class Server:
         return Latencies.of(ttfts.tolist(), gaps.tolist())
 
 
-def _monotonic_began() -> float:
+def monotonic_began() -> float:
     return time.time() - time.monotonic()
 
 

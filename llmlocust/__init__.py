@@ -10,6 +10,7 @@ _HOMES = {
     "ChatUser": "llmlocust.plugin.users",
     "CompletionUser": "llmlocust.plugin.users",
     "LLMUser": "llmlocust.plugin.users",
+    "RateRamp": "llmlocust.plugin.shapes",
     "Search": "llmlocust.plugin.shapes",
     "SteppedRamp": "llmlocust.plugin.shapes",
     "Timeouts": "llmlocust.plugin.connection",

@@ -98,13 +98,23 @@ def simulate(**settings: Any) -> None:
 @click.argument("url")
 @click.option("--model", default="", help="Model to ask for [default: the first one that the server lists]")
 @click.option("--levels", default=_RUN_DEFAULTS["levels"], show_default=True, help="Levels of users")
+@click.option(
+    "--rate", type=_POSITIVE, default=None,
+    help="Open load: requests a second, sent when they are due; --levels, where given, are rates then",
+)  # fmt: skip
+@click.option(
+    "--arrivals", default="poisson", show_default=True,
+    help="How requests arrive at a rate: constant, poisson, gamma:CV or bursts:N",
+)  # fmt: skip
 @click.option("--hold", type=float, default=_RUN_DEFAULTS["hold"], show_default=True, help="Seconds to measure a level")
 @click.option(
     "--settle", type=float, default=_RUN_DEFAULTS["settle"], show_default=True,
     help="Seconds from a level's users being there to measuring",
 )  # fmt: skip
 @click.option(
-    "--search", is_flag=True, help="Find the most users that keep every --threshold; without any, where requests wait"
+    "--search",
+    is_flag=True,
+    help="Find the most users, or with --rate the highest rate, that keep every --threshold; without any, where requests wait",
 )
 @click.option("--max-tokens", type=int, default=256, show_default=True, help="Most tokens of an answer")
 @click.option("--prompts", default="short", show_default=True, help="short, long, reasoning, multilingual, or a file")
@@ -126,7 +136,7 @@ def run(
     locust_args: tuple[str, ...],
     **options: Any,
 ) -> None:
-    """Drive the server at URL up a staircase of users and report where it breaks.
+    """Drive the server at URL up a staircase of users, or of requests a second, and report where it breaks.
 
     This is Locust with a packaged locustfile. A key is taken from LLMLOCUST_API_KEY or OPENAI_API_KEY. What stands
     behind -- goes to Locust as it is: `llmlocust run URL -- --processes 4 --llm-temperature 0.2`.
@@ -135,6 +145,7 @@ def run(
     llmlocust run http://localhost:8000 --levels 1,5,10,20,40 --hold 60
     llmlocust run https://api.example.com/v1 --model some-model --max-tokens 200 --threshold "ttft.p95 < 1s"
     llmlocust run http://localhost:8000 --search --threshold "ttft.p95 < 1s"
+    llmlocust run http://localhost:8000 --rate 10 --levels 10,20,50,100
     """
     checked = _thresholds(thresholds, thresholds_file)
     _refuse_what_is_ours(locust_args)
@@ -168,7 +179,7 @@ def _run_and_report(url: str, folder: Path, options: dict[str, Any], more: list[
     api = options.pop("api", "chat")
     if not options.get("model"):
         options.pop("model", None)
-    told = {f"--llm-{name.replace('_', '-')}": value for name, value in options.items()}
+    told = {f"--llm-{name.replace('_', '-')}": value for name, value in options.items() if value is not None}
     command = [
         *(sys.executable, "-m", "locust", "-f", str(_locustfile())),
         *("--headless", "--only-summary", "--host", url, "--csv", str(prefix)),

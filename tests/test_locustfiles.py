@@ -12,9 +12,9 @@ EXAMPLES = sorted((ROOT / "locustfiles").glob("*.py"))
 # what is in flight at the end may finish
 FEW_SECONDS = ("--users", "3", "--spawn-rate", "3", "--run-time", "4s", "--stop-timeout", "20")
 LOW_RAMPS = """
-from llmlocust import Search as _Search, SteppedRamp as _SteppedRamp
+from llmlocust import RateRamp as _RateRamp, Search as _Search, SteppedRamp as _SteppedRamp
 
-for _ramp in _SteppedRamp.__subclasses__():
+for _ramp in (*_SteppedRamp.__subclasses__(), *_RateRamp.__subclasses__()):
     _ramp.levels, _ramp.settle, _ramp.hold = (1, 3), 0.2, 1.5
 for _search in _Search.__subclasses__():
     _search.start, _search.most, _search.longest = 2, 3, 2

@@ -33,6 +33,10 @@ go with the length, and the verdict calls a growth of 1.3 times the load's a cli
 SURELY = 2.6
 """Standard errors: one level in two hundred by chance, where each is compared with the lowest."""
 ABORTED_LIMIT = 0.05
+LATE = 0.005
+LATE_SHARE = 0.05
+"""Requests that were sent so late, in more than this share of the time to their first token, are not the load that was \
+asked for, and their latency from when they were due is another."""
 LITTLE_LIMIT = 0.25
 THINK_FLOOR = 0.01
 """Seconds between a user's requests that the load generator's own work may take."""
@@ -152,6 +156,8 @@ def checks(
         _cut_off(facts),
         _sampled(facts),
         None if facts.bare else _reached(levels),
+        _held_back(levels),
+        _on_time(levels),
         _held(levels),
         _lost(levels, facts),
         *_steady(levels, facts),
@@ -507,6 +513,45 @@ def _reached(levels: Sequence[LevelFigures]) -> Check | None:
         return Check("levels reached", True, 0, 0, "Every level had the load that was asked for.")
     says = f"The load of {_loads(missed)} was never there; those levels are left out of the verdict."
     return Check("levels reached", False, len(missed), 0, says, _marks(missed))
+
+
+def _held_back(levels: Sequence[LevelFigures]) -> Check | None:
+    """A cap of requests in flight makes an open load a closed one."""
+    due = [each for each in levels if each.due]
+    if not due:
+        return None
+    capped = [each for each in due if each.held_back]
+    if not capped:
+        return Check("cap in flight", True, 0, 0, "Every request that was due was sent.")
+    held, of = sum(each.held_back for each in capped), sum(each.due for each in capped)
+    says = (
+        f"At {_loads(capped)} the cap of requests in flight held back {held} of {of} requests that were due: less load "
+        f"was there than was asked for. Raise it (--llm-most-in-flight), or use more load processes."
+    )
+    return Check("cap in flight", False, held, 0, says, _marks(capped))
+
+
+def _on_time(levels: Sequence[LevelFigures]) -> Check | None:
+    """Whether requests were sent when they were due."""
+    known = [each for each in levels if each.metric("delay").count]
+    if not known:
+        return None
+    late = [each for each in known if each.metric("delay")["p99"] > _latest(each)]
+    worst = max(each.metric("delay")["p99"] for each in late or known)
+    if not late:
+        says = f"Requests were sent when they were due (99 % of them within {words.duration(worst)})."
+        return Check("schedule delay", True, worst, LATE, says, unit="s")
+    says = (
+        f"At {_loads(late)} requests were sent late, 1 % of them by {words.duration(worst)} or more: the load "
+        f"generator does not keep up with the rate. Use more load processes (--processes)."
+    )
+    return Check("schedule delay", False, worst, LATE, says, _marks(late), unit="s")
+
+
+def _latest(each: LevelFigures) -> float:
+    """What 99 % of a level's requests must be on time by."""
+    first = each.metric("ttft") if each.metric("ttft").count else each.metric("e2e")
+    return max(LATE, LATE_SHARE * first["p99"])
 
 
 def _held(levels: Sequence[LevelFigures]) -> Check | None:

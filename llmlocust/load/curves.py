@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 DEFAULT_LEVELS = (1, 2, 5, 10, 20, 50, 100, 150, 200, 300)
+DEFAULT_RATES = (10, 20, 50, 100, 200, 500, 1000, 2000, 3000)
 
 BEGAN, SETTLED, ENDED = "began", "settled", "ended"
 
@@ -112,3 +113,16 @@ def parse_levels(text: str) -> list[int]:
     if not levels or min(levels) < 1:
         raise ValueError(f"levels must be one or more numbers of users from 1 up, such as 1,2,5,10 — got {text!r}")
     return levels
+
+
+def parse_rates(text: str) -> list[float]:
+    """Levels in requests a second; parts of one may be meant. ValueError in one line."""
+    words = text.replace(",", " ").split()
+    for word in words:
+        if not re.fullmatch(r"\d{1,9}(\.\d{1,6})?|\.\d{1,6}", word) or float(word) <= 0.0:
+            raise ValueError(
+                f"levels of requests a second must be numbers above 0 such as 0.5,10,20 — {word[:40]!r} is not"
+            )
+    if not words:
+        raise ValueError(f"levels must be one or more numbers of requests a second, such as 10,20,50 — got {text!r}")
+    return [float(word) for word in words]

@@ -11,6 +11,8 @@ PREFIX_llm_run.json says what was run:
     stopped                              true where somebody ended the run before its plan was through; null without one
     target                               {"host", "model", "dialect"}
     plan                                 {"unit", "levels", "settle", "hold"}, or null where no ramp of ours was run.
+                                         Where the unit is "rate", "arrivals" says how requests arrive, and
+                                         "most_in_flight" how many of them a process lets be in flight
                                          A search (load.search) has no settle and hold, finds its levels as it goes, and
                                          tells of itself in "search": {"limits", "start", "most", "precision",
                                          "shortest", "longest" (seconds that a level is held), "done", "answer" (the
@@ -34,6 +36,7 @@ Format history
      in the histograms file, beside METRICS, what ranges rest on: gap_guess (those of `gap` that stand for gaps not
      known one by one), gap_sum_N (sums of N such gaps), gap_limit_N (what their sum is not above), ttft_guess (those of
      `ttft` that are not known), ttft_least, ttft_most (between what they lie)
+     later: `delay` of a request and a level, `ttft_due`, `e2e_due`, `due` and `held_back` of a level, all of open load
 """
 
 from __future__ import annotations
@@ -57,6 +60,9 @@ METRICS: dict[str, str] = {
     "connect": "connect",
     "tls": "TLS handshake",
     "wait": "wait for a socket",
+    "delay": "schedule delay",
+    "ttft_due": "time to first token, from when it was due",
+    "e2e_due": "end to end, from when it was due",
     "lag": "read lag of the load generator",
 }
 """Durations that are counted into histograms, with their names in words."""
@@ -101,6 +107,7 @@ REQUEST_COLUMNS = [
     "stalls",
     "duration",  # until the response was read to its end, or failed
     "wait",
+    "delay",  # in open load: sent - when it was due
     "connect",
     "tls",
     "lag_max",  # the longest that a read had waited for the generator

@@ -148,6 +148,14 @@ class Ledger:
         self.new_sent += 1
         self._count(moment, "sent")
 
+    def note_due(self, moment: float, *, held_back: bool) -> None:
+        """A request was due, in open load; one that is held back will never be sent."""
+        level = self.level_at(moment)
+        if level is not None and level.holds(moment):
+            numbers = self.tallies[level.index, ""].numbers  # it has no name yet
+            numbers["due"] += 1
+            numbers["held_back"] += held_back
+
     def note_gauges(self, moment: float, **gauges: float) -> None:
         """How things stand in this second: SECOND_SUMS and SECOND_MAXIMA."""
         self.seconds[int(moment)].update(gauges)
@@ -341,6 +349,11 @@ def _tally(tally: Tally, sums: Sums, limits: Sequence[Threshold]) -> None:
         tally.histogram(metric).add(value)
     if limits:
         tally.numbers["good"] += is_good(known | ({"gap_max": sums.gaps.most} if sums.gaps else {}), limits)
+    if record.delay is not None:
+        tally.histogram("delay").add(record.delay)
+        for metric in ("ttft", "e2e"):
+            if metric in known:
+                tally.histogram(f"{metric}_due").add(record.delay + known[metric])
     tally.histogram("gap").merge(sums.gaps)
     tally.histogram("lag").merge(sums.lags)
     tally.note_blurred(record)
@@ -376,6 +389,7 @@ def _row(sums: Sums, level: Level | None, measured: bool, sent: float, weight: i
         record.stalls,
         _ms(record.duration),
         _ms(record.wait),
+        _ms(record.delay),
         _ms(record.connect),
         _ms(record.tls),
         _ms(record.lag_max),

@@ -71,8 +71,9 @@ class Tally:
         self.outcomes: Counter[str] = Counter()
         """Requests sent inside the window, by what became of them."""
         self.numbers: Counter[str] = Counter()
-        """ended_ok, ended, tokens_in_window (by arrival); input_tokens, output_tokens, chunks, coalesced, blurred, \
-stalls, counted_chunks, good (kept every limit, where there are some) (of the successful ones of `outcomes`)."""
+        """ended_ok, ended, tokens_in_window (by arrival); due, held_back (by when they were due); input_tokens, \
+output_tokens, chunks, coalesced, blurred, stalls, counted_chunks, good (kept every limit, where there are some) (of \
+the successful ones of `outcomes`)."""
         self.histograms: dict[str, Histogram] = {}
 
     def histogram(self, metric: str) -> Histogram:
@@ -209,6 +210,10 @@ class LevelFigures:
     window: float = math.nan
     requests: int = 0
     """Sent inside the window and not aborted: `ok` and the failed ones."""
+    due: int = 0
+    """Open load: requests that were due inside the window,"""
+    held_back: int = 0
+    """and those of them that were never sent, because too many were in flight."""
     ok: int = 0
     aborted: int = 0
     error_kinds: Mapping[str, int] = field(default_factory=dict)
@@ -264,6 +269,8 @@ class LevelFigures:
             ended=math.nan if level.ended is None else epoch + level.ended,
             window=window,
             requests=ok + failed,
+            due=numbers["due"],
+            held_back=numbers["held_back"],
             ok=ok,
             aborted=tally.outcomes[ABORTED],
             error_kinds=kinds,
@@ -314,6 +321,8 @@ _PLAIN: dict[str, Any] = {
     "window": float,
     "reached": _flag,
     "requests": int,
+    "due": int,
+    "held_back": int,
     "ok": int,
     "aborted": int,
     "throughput": float,

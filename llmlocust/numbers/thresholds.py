@@ -33,7 +33,7 @@ from llmlocust.numbers.formats import ABORTED, OK, QUANTILES
 from llmlocust.numbers.histogram import Histogram
 from llmlocust.numbers.levels import LevelFigures, Tally
 
-DURATIONS = ("ttft", "answer", "e2e", "gap", "tpot", "connect", "wait")
+DURATIONS = ("ttft", "answer", "e2e", "gap", "tpot", "connect", "wait", "delay", "ttft_due", "e2e_due")
 STATISTICS = ("mean", *QUANTILES, "max")
 SHARES = ("errors",)
 RATES = ("throughput", "goodput", "output_tokens_per_s")
@@ -59,9 +59,9 @@ _SHAPE = re.compile(
     re.IGNORECASE,
 )
 # Failed requests count as infinitely slow in these: each request has exactly one, and a failed one never came.
-_FAILURES_COUNT = ("ttft", "answer", "e2e")
+_FAILURES_COUNT = ("ttft", "answer", "e2e", "ttft_due", "e2e_due")
 # Thresholds that can be asked of one request, with the column of the requests file that answers.
-_PER_REQUEST = ("ttft", "answer", "e2e", "tpot", "connect", "wait")
+_PER_REQUEST = ("ttft", "answer", "e2e", "tpot", "connect", "wait", "delay", "ttft_due", "e2e_due")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from locust.env import Environment
 
 from llmlocust.numbers.ledger import ROWS_A_SECOND, Ledger, Sums
 from llmlocust.numbers.thresholds import parse_gates, thresholds_of
+from llmlocust.plugin.open_load import OpenLoad
 from llmlocust.plugin.turns import Turns
 from llmlocust.stream.record import Record
 
@@ -36,6 +37,7 @@ class Collector:
         self.ledger = Ledger(self._name())
         self.in_flight = 0
         self.turns = Turns()
+        self.open_load = OpenLoad(self)
         self.refused = ""
         """Why the run must not send anything; empty when it may."""
         self.is_told = Event()
@@ -55,6 +57,7 @@ class Collector:
         self.ledger = Ledger(self._name(), rows_a_second)
         self.ledger.limits = thresholds_of(parse_gates(limits))
         self.refused = ""
+        self.open_load.close()
 
     def _name(self) -> str:
         return f"{socket.gethostname()}:{os.getpid()}"
@@ -63,6 +66,9 @@ class Collector:
         return ((perf_counter_ns() if ns is None else ns) - self.began_ns) / 1e9
 
     # ── requests ──
+
+    def request_due(self, due_ns: int, *, held_back: bool) -> None:
+        self.ledger.note_due(self.moment(due_ns), held_back=held_back)
 
     def request_begins(self, name: str) -> None:
         self.in_flight += 1

@@ -7,6 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from llmlocust.analysis import words
 from llmlocust.numbers.levels import LevelFigures
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def level_line(figures: LevelFigures, in_flight: int) -> str:
     """
     ttft, gap, e2e = figures.metric("ttft"), figures.metric("gap"), figures.metric("e2e")
     parts = [
-        f"level {figures.level + 1}: {figures.load:g} {figures.unit}",
+        f"level {figures.level + 1}: {words.with_unit(figures.load, figures.unit)}",
         f"{_number(figures.throughput)} requests/s",
         f"{_number(figures.output_tokens_per_s)} tokens/s",
         f"TTFT p50 {_duration(ttft['p50'])} p95 {_duration(ttft['p95'])}"
@@ -51,6 +52,8 @@ def level_line(figures: LevelFigures, in_flight: int) -> str:
     if figures.failed:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(figures.error_kinds.items()))
         parts.append(f"{figures.failed} failed ({kinds})")
+    if figures.held_back:
+        parts.append(f"{figures.held_back} held back by the cap of requests in flight")
     if in_flight:
         parts.append(f"{in_flight} in flight")
     return " · ".join(parts)

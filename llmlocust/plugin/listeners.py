@@ -17,6 +17,8 @@ from locust import events
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
+from llmlocust.load.arrivals import POISSON, Process
+from llmlocust.numbers.levels import RATE, USERS
 from llmlocust.plugin import console, options, otel, preflight, webui
 from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.gating import Gating
@@ -110,6 +112,7 @@ def check(environment: Environment) -> dict[str, Any]:
         raise preflight.NotReady("--llm-search needs a ramp to steer: class Ramp(SteppedRamp) in the locustfile")
     if getattr(environment.shape_class, "searches", bool)():
         _refuse_gates_of_every_level(environment)
+    _check_open_load(environment)
     if not options.option(environment, "preflight") or not _dialects(environment):
         return {}
     return preflight.check(environment, _dialects(environment)[0])
@@ -121,6 +124,21 @@ def _refuse_gates_of_every_level(environment: Environment) -> None:
         raise preflight.NotReady(
             f"--llm-threshold '{gate}' is for every level, and a search goes above the limit on purpose: say at which "
             f"load, such as '{gate} @ {options.option(environment, 'search_start')}'"
+        )
+
+
+def _check_open_load(environment: Environment) -> None:
+    shape = environment.shape_class
+    try:
+        Process.parse(getattr(shape, "arrivals", None) or POISSON)
+    except ValueError as problem:
+        raise preflight.NotReady(str(problem)) from None
+    if options.option(environment, "rate") and not hasattr(shape, "run_started"):
+        raise preflight.NotReady("--llm-rate needs a ramp to steer: class Ramp(SteppedRamp) in the locustfile")
+    others = [each.__name__ for each in environment.user_classes if not hasattr(each, "run_one_task")]
+    if getattr(shape, "unit", USERS) == RATE and others:
+        raise preflight.NotReady(
+            f"only users of llmlocust can send at a rate: make {others[0]} an LLMUser, or name the others"
         )
 
 
@@ -140,8 +158,8 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
     if environment.web_ui is not None:
         webui.add_to(environment.web_ui, plugin)
     told = environment.parsed_options
-    if environment.shape_class is None and options.option(environment, "search"):
-        _search_without_a_ramp(environment)
+    if environment.shape_class is None:
+        _add_a_shape(environment)
     if told is not None and told.headless:
         _end_well_on_sigterm(plugin)
     if told is not None and (told.headless or told.autostart):
@@ -153,11 +171,16 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
             sys.exit(USAGE_ERROR)
 
 
-def _search_without_a_ramp(environment: Environment) -> None:
-    """--llm-search with a locustfile that has no shape."""
-    from llmlocust.plugin.shapes import Search  # which imports this module
+def _add_a_shape(environment: Environment) -> None:
+    """--llm-search or --llm-rate with a locustfile that has none."""
+    from llmlocust.plugin.shapes import Search, SteppedRamp  # which import this module
 
-    environment.shape_class = Search()
+    if options.option(environment, "search"):
+        environment.shape_class = Search()
+    elif options.option(environment, "rate"):
+        environment.shape_class = SteppedRamp()
+    else:
+        return
     environment.shape_class.runner = environment.runner
 
 

@@ -1,4 +1,4 @@
-"""The locustfile of `llmlocust run`: a stepped ramp of users who chat."""
+"""The locustfile of `llmlocust run`: a stepped ramp, of users who chat or of a rate of requests."""
 
 from llmlocust import ChatUser, CompletionUser, SteppedRamp
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 from argparse import Action, ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,9 +21,12 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
 from llmlocust.analysis.gates import can_abort
-from llmlocust.load.curves import DEFAULT_LEVELS, parse_levels
+from llmlocust.load.answered import Answered
+from llmlocust.load.arrivals import Process
+from llmlocust.load.curves import DEFAULT_LEVELS, DEFAULT_RATES, parse_levels, parse_rates
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.search import Judge, Limits, Queueing
+from llmlocust.numbers.levels import RATE, USERS
 from llmlocust.numbers.thresholds import Threshold, parse_gates, thresholds_of
 
 
@@ -38,6 +42,10 @@ class Option(NamedTuple):
         return "llm_" + self.name.replace("-", "_")
 
 
+_LEVELS = ",".join(map(str, DEFAULT_LEVELS))
+_FEW_ERRORS = Threshold.parse("errors < 1%")
+"""Who turns requests away does not answer them."""
+
 OPTIONS = (
     Option("model", "", "Model to ask for. Empty: the first one that the server lists"),
     Option("prompts", "short", "Built-in sets (short, long, reasoning, multilingual; several with commas) or a file, one prompt a line or JSONL"),
@@ -49,13 +57,16 @@ OPTIONS = (
     Option("temperature", -1.0, "Sampling temperature; negative: the server's own"),
     Option("body", "", 'Further fields of every request, as JSON: {"ignore_eos": true}'),
     Option("wait", "0", "Think time between a user's requests in seconds: 5, or 1-3 for anything between"),
-    Option("levels", ",".join(map(str, DEFAULT_LEVELS)), "Levels of users of a stepped ramp"),
+    Option("levels", _LEVELS, "Levels of a stepped ramp: users, or requests a second where --llm-rate is given"),
     Option("settle", 5.0, "Seconds between a level's users being there and measuring"),
     Option("hold", 30.0, "Seconds for which a level is measured"),
+    Option("rate", 0.0, "Open load: requests a second, sent when they are due, whatever the server does; 0: users, who wait for their answers. With --llm-levels, those are the rates; with --llm-search, the rate that it begins with"),
+    Option("arrivals", "poisson", "How requests arrive in open load: constant, poisson, gamma:CV (above 1: burstier than poisson) or bursts:N (N at once)"),
+    Option("most-in-flight", 4000, "Open load: requests that a load process lets be in flight; what is due above that is counted and not sent"),
     Option("search", False, "Search for the limit instead of going through levels"),
     Option("search-limits", "", "What to search the limit of, with commas: ttft.p95 < 500ms, errors < 1%. Empty: capacity, where requests begin to wait"),
     Option("search-start", 4, "Users that a search begins with"),
-    Option("search-most", 300, "Users that a search goes up to"),
+    Option("search-most", 300, "Users, or requests a second, that a search goes up to"),
     Option("search-precision", 0.05, "How near a search comes to the limit, as a share of it; one user is the least"),
     Option("search-hold", 15.0, "Most seconds for which a search measures a level, unless its requests are long"),
     Option("threshold", "", "What the run has to keep, or it exits 99: ttft.p95 < 500ms at every level, ttft.p95 < 500ms @ 100 at those of 100 users; repeatable, or with commas", repeatable=True),
@@ -133,7 +144,12 @@ def without_key(text: str) -> str:
 def check(environment: Environment) -> None:
     """Whether every option can be meant; ValueError in one line where not."""
     think_time(option(environment, "wait"))
-    parse_levels(option(environment, "levels"))
+    levels(environment, is_rate=getattr(environment.shape_class, "unit", USERS) == RATE)
+    Process.parse(option(environment, "arrivals"))
+    if not 0.0 <= option(environment, "rate") < math.inf:
+        raise ValueError("--llm-rate must be requests a second such as 50; 0: users instead")
+    if option(environment, "most_in_flight") < 1:
+        raise ValueError("--llm-most-in-flight must be 1 request or more")
     search_judge(option(environment, "search_limits"))
     _check_gates(environment)
     load_prompts(option(environment, "prompts"))
@@ -174,9 +190,22 @@ def thresholds(environment: Environment) -> list[Threshold]:
     return thresholds_of(parse_gates(limits(environment)))
 
 
-def search_judge(text: str) -> Judge:
-    """What a search looks for, from an option's text. ValueError in one line."""
+def levels(environment: Environment, *, is_rate: bool) -> Sequence[float]:
+    """The levels of a ramp. A rate without levels of its own is one level. ValueError in one line."""
+    text = option(environment, "levels")
+    if not is_rate:
+        return parse_levels(text)
+    if text != _LEVELS:
+        return parse_rates(text)
+    rate = option(environment, "rate")
+    return [rate] if rate > 0.0 else DEFAULT_RATES
+
+
+def search_judge(text: str, first_rate: float | None = None) -> Judge:
+    """What a search looks for, from an option's text; of a rate, where one is told. ValueError in one line."""
     looked_for = [Threshold.parse(each) for each in listed(text)]
+    if first_rate is not None:
+        return Answered(Limits(looked_for or [_FEW_ERRORS], closed=False), first_rate)
     return Limits(looked_for) if looked_for else Queueing()
 
 

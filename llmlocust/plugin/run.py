@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import platform
+import random
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,9 +19,10 @@ import gevent
 from locust.env import Environment
 from locust.runners import STATE_RUNNING, WORKER_REPORT_INTERVAL, MasterRunner
 
+from llmlocust.load.arrivals import Part
 from llmlocust.numbers import formats
 from llmlocust.numbers.ledger import SECOND_COUNTS, Ledger, rows_for_each
-from llmlocust.numbers.levels import USERS, Level, LevelFigures
+from llmlocust.numbers.levels import RATE, USERS, Level, LevelFigures
 from llmlocust.plugin import console
 from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.files import AT_ONCE, RunFiles
@@ -64,6 +66,9 @@ class Run:
         self._clock = time.monotonic()
         self._next_write = 0.0
         self._written = -1.0
+        self._arrivals, self._most_in_flight = "", 0
+        self._dealt: list[str | None] = []
+        self._paused = False
         self._stop_timeout: float | None = None
         self._said = 0
         self._finished = False
@@ -90,10 +95,12 @@ class Run:
     # ── levels ──
 
     def begin_level(self, load: float, unit: str = USERS) -> None:
+        self._paused = False
         self.ledger.begin_level(self.moment(), load, unit)
         if self.collector:
             self.collector.level_began(load, unit)
         self.tell_state()
+        self._deal()
 
     def settle_level(self, *, reached: bool = True) -> None:
         self.ledger.settle_level(self.moment(), reached=reached)
@@ -140,6 +147,52 @@ class Run:
 
     def tell_state(self, client_id: str | None = None) -> None:
         self._tell("state", client_id, **self.state())
+
+    # ── open load ──
+
+    def open(self, arrivals: str, most_in_flight: int) -> None:
+        """From now on levels are rates, and requests arrive so."""
+        self._arrivals, self._most_in_flight = arrivals, most_in_flight
+
+    def _open_load(self) -> dict[str, Any]:
+        return {"arrivals": self._arrivals, "most_in_flight": self._most_in_flight} if self._arrivals else {}
+
+    @property
+    def streams(self) -> list[str | None]:
+        """Who sends: the workers that are there, or this process."""
+        runner = self.environment.runner
+        if not isinstance(runner, MasterRunner):
+            return [None]
+        clients = runner.clients
+        return sorted(each.id for each in (*clients.ready, *clients.spawning, *clients.running))
+
+    def _deal(self) -> None:
+        """Give each load process its part of the level's rate, from now on."""
+        level = self.level
+        if level is None or level.ended is not None or level.unit != RATE:
+            return
+        self._dealt = self.streams
+        seed = random.getrandbits(32)
+        for stream, client in enumerate(self._dealt):
+            part = Part(0.0 if self._paused else level.load, self._arrivals, seed, stream, len(self._dealt))
+            if self.collector:
+                self.collector.open_load.deal(part, self._most_in_flight)
+            else:
+                self._tell("arrivals", client, part=list(part), most_in_flight=self._most_in_flight)
+
+    def pause(self, *, on: bool) -> None:
+        """Nothing is due meanwhile."""
+        if on != self._paused:
+            self._paused = on
+            self._deal()
+
+    def _deal_anew(self) -> None:
+        """Workers that come or go change what each of them has to send."""
+        if self._dealt and self.streams and self.streams != self._dealt:
+            self._deal()
+            many = len(self._dealt)
+            who = "1 load process sends all of the rate" if many == 1 else f"{many} load processes share the rate"
+            console.say(f"  … {who} from now on")
 
     def announce(self, client_id: str | None = None) -> None:
         """Tell workers, or one that came late, that the run is on and where it stands."""
@@ -228,6 +281,7 @@ class Run:
     def _tick(self) -> None:
         self.follow_users()
         self._share_rows()
+        self._deal_anew()
         self._collect()
         self._say_levels(self._reports_take)
         self.watch(self)
@@ -326,7 +380,7 @@ class Run:
                 "model": option(environment, "model"),
                 "dialect": ", ".join(sorted({_dialect(user) for user in environment.user_classes} - {""})),
             },
-            "plan": self.plan,
+            "plan": self.plan and self.plan | self._open_load(),
             "options": {each.dest: option(environment, each.dest.removeprefix("llm_")) for each in OPTIONS},
             "user_classes": {user.__name__: _think_time(user, environment) for user in environment.user_classes},
             "clock": " and ".join(sorted(self.ledger.clocks)),

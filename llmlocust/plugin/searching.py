@@ -11,10 +11,13 @@ from locust.env import Environment
 from llmlocust.analysis import words
 from llmlocust.load.curves import HOLD, Staircase
 from llmlocust.load.search import KEEPS, Search, Trial
-from llmlocust.numbers.levels import USERS
+from llmlocust.numbers.levels import RATE, USERS
 from llmlocust.plugin import console
 from llmlocust.plugin.options import option, search_judge
 from llmlocust.plugin.run import Run
+
+SETTLES = 3.0
+"""Lengths of a request until what is in flight at a new rate no longer grows by itself: its backlog is looked at."""
 
 
 class Searching:
@@ -28,12 +31,20 @@ class Searching:
             own = getattr(shape, name, None)
             return option(environment, option_name) if own is None else own
 
+        self.unit = shape.unit
+        is_rate = self.unit == RATE
         self.limits = setting("limits", "search_limits")
+        start = float(setting("start", "search_start"))
+        if is_rate and getattr(shape, "start", None) is None:
+            start = option(environment, "rate") or start
+        precision = float(setting("precision", "search_precision"))
+        most = float(setting("most", "search_most"))
         self.search = Search(
-            search_judge(self.limits),
-            start=int(setting("start", "search_start")),
-            most=int(setting("most", "search_most")),
-            precision=float(setting("precision", "search_precision")),
+            search_judge(self.limits, min(start, most) if is_rate else None),
+            start=start if is_rate else int(start),
+            most=most if is_rate else int(most),
+            grain=_grain(start, precision) if is_rate else 1.0,
+            precision=precision,
             longest=float(setting("longest", "search_hold")),
             shortest=getattr(shape, "shortest", Search.shortest),
             lag=lag,
@@ -48,6 +59,8 @@ class Searching:
 
     def level_began(self) -> None:
         self._stairs.settle, self._stairs.hold = self.search.settle, math.inf
+        if self.unit == RATE:
+            self._stairs.settle = min(SETTLES * self.search.settle, self.search.longest)
 
     def look(self) -> None:
         """Whether the level that is held has been decided: then the staircase ends it, and goes on where there is more
@@ -61,12 +74,21 @@ class Searching:
         self._stairs.hold = 0.0
         self._stairs.levels = [trial.load for trial in self.search.trials]
         self._tell()
-        console.say(search_line(self.search))
+        console.say(search_line(self.search, self.unit))
+
+    @property
+    def has_drained(self) -> bool:
+        """Whether what a higher rate left unanswered is gone, so that it does not count against a lower one."""
+        ledger = self._run.ledger
+        lengths = [ledger.tally(level.index).histogram("e2e") for level in ledger.levels]
+        length = min((each.mean for each in lengths if each.count), default=0.0)
+        usual = self.search.load * length
+        return ledger.sent - ledger.ended <= usual + 3.0 * math.sqrt(usual) + 3.0
 
     def _tell(self) -> None:
         search = self.search
         self._run.plan = {
-            "unit": USERS,
+            "unit": self.unit,
             "levels": [trial.load for trial in search.trials],
             "settle": None,
             "hold": None,
@@ -84,20 +106,26 @@ class Searching:
         }
 
 
-def search_line(search: Search) -> str:
+def _grain(start: float, precision: float) -> float:
+    """The least step of a rate: a power of ten that is as fine as the precision needs at the lowest."""
+    return min(1.0, 10.0 ** math.floor(math.log10(start * precision)))
+
+
+def search_line(search: Search, unit: str = USERS) -> str:
     """What the level that was decided last showed, where the limit is by now, and what comes next."""
     trial = search.trials[-1 if search.done else -2]
     if search.done:
-        return f"  search: {_result(search, trial)}"
+        return f"  search: {_result(search, trial, unit)}"
     kept = "well" if trial.verdict == KEEPS else f"too many for {trial.what}"
-    says = f"{words.with_unit(trial.load, USERS)} {_are(trial)} {kept}"
+    says = f"{words.with_unit(trial.load, unit)} {_are(trial, unit)} {kept}"
     return f"  search: {says} · the limit is {_place(*trial.bracket)} · next {_aim(search.trials[-1], trial)}"
 
 
-def _are(trial: Trial) -> str:
+def _are(trial: Trial, unit: str) -> str:
+    one = trial.load == 1 and unit == USERS
     if not trial.sure:
-        return "seems" if trial.load == 1 else "seem"
-    return "is" if trial.load == 1 else "are"
+        return "seems" if one else "seem"
+    return "is" if one else "are"
 
 
 def _place(low: float | None, high: float | None) -> str:
@@ -112,13 +140,13 @@ def _aim(following: Trial, trial: Trial) -> str:
     return f"{words.load(following.load)}" + (" once more" if following.load == trial.load else "")
 
 
-def _result(search: Search, trial: Trial) -> str:
+def _result(search: Search, trial: Trial, unit: str) -> str:
     low, high = trial.bracket
     if low is None:
         assert high is not None
         broken = next(each.what for each in reversed(search.trials) if each.load == high)
-        return f"already {words.with_unit(high, USERS)} {'is' if high == 1 else 'are'} too many for {broken}"
+        return f"already {words.with_unit(high, unit)} {'is' if high == 1 and unit == USERS else 'are'} too many for {broken}"
     if high is None:
-        return f"the limit is not reached up to {words.with_unit(low, USERS)}"
+        return f"the limit is not reached up to {words.with_unit(low, unit)}"
     broken = next(each.what for each in reversed(search.trials) if each.load == high)
-    return f"the limit is {words.with_unit(low, USERS)}: {words.load(high)} are too many for {broken}"
+    return f"the limit is {words.with_unit(low, unit)}: {words.load(high)} are too many for {broken}"

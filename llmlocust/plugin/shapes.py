@@ -1,18 +1,22 @@
-"""Load shapes for locustfiles: `SteppedRamp`, and `Search`, which finds its levels itself."""
+"""Load shapes for locustfiles: `SteppedRamp`, `RateRamp`, and `Search`, which finds its levels itself."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from locust import LoadTestShape
+from locust.env import Environment
 from locust.runners import STATE_INIT, WORKER_REPORT_INTERVAL, MasterRunner
 
-from llmlocust.load.curves import BEGAN, DONE, ENDED, SETTLED, Staircase, parse_levels
-from llmlocust.numbers.levels import USERS
+from llmlocust.load.arrivals import Process
+from llmlocust.load.curves import BEGAN, DONE, ENDED, RAMP, SETTLED, Staircase
+from llmlocust.numbers.levels import RATE, USERS
 from llmlocust.plugin import console
 from llmlocust.plugin.listeners import plugin_of
+from llmlocust.plugin.options import levels as option_levels
 from llmlocust.plugin.options import option
 from llmlocust.plugin.run import Run
 from llmlocust.plugin.searching import Searching
@@ -24,16 +28,21 @@ _LONGER_THAN_DRAIN = 30.0
 class SteppedRamp(LoadTestShape):
     """Users in levels, each held for a while that starts when its users are really there.
 
-    Attributes that are None are taken from the options (`--llm-levels`, `--llm-settle`, `--llm-hold`,
-    `--llm-drain`). With `--llm-search` the levels are those of a `Search`.
+    With `arrivals`, levels are requests a second instead: open load (docs/open-load.md). Attributes that are None are
+    taken from the options (`--llm-levels`, `--llm-settle`, `--llm-hold`, `--llm-drain`, and where `--llm-rate` is
+    given, `--llm-arrivals`). With `--llm-search` the levels are those of a `Search`.
     """
 
     abstract: ClassVar[bool] = True
 
-    levels: Sequence[int] | None = None
+    levels: Sequence[float] | None = None
     settle: float | None = None
     hold: float | None = None
     drain: float | None = None
+    arrivals: str | None = None
+    """How requests arrive: constant, poisson, gamma:CV or bursts:N."""
+    most_in_flight: int | None = None
+    """Requests that a load process lets be in flight, in open load."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +66,9 @@ class SteppedRamp(LoadTestShape):
         if self._searching:
             self._searching.take_over(stairs, run)
         else:
-            run.plan = {"unit": USERS, "levels": list(stairs.levels), "settle": stairs.settle, "hold": stairs.hold}
+            run.plan = {"unit": self.unit, "levels": list(stairs.levels), "settle": stairs.settle, "hold": stairs.hold}
+        if self.unit == RATE:
+            run.open(self._arrivals(), int(self._setting("most_in_flight")))
         run.let_requests_end(float(self._setting("drain")))
         if getattr(run.environment.parsed_options, "run_time", None):
             console.say(
@@ -73,31 +84,75 @@ class SteppedRamp(LoadTestShape):
             except ValueError as problem:  # from the web form
                 plugin_of(self.runner.environment).refuse(str(problem))
                 return None
-            return int(first), _rate(first, self.runner.worker_count)
+            return self._users_for(first), _rate(first, self.runner.worker_count)
         self._advance()
         if self._stairs.phase == DONE:
             assert self._run is not None
             self._run.through = True
             return None
-        return int(self._stairs.target), _rate(self._stairs.step, self.runner.worker_count)
+        return self._users_for(self._stairs.target), _rate(self._stairs.step, self.runner.worker_count)
 
     def _advance(self) -> None:
         assert self._stairs is not None
         assert self._run is not None
         if self._searching:
             self._searching.look()
-        for change in self._stairs.advance(time.monotonic(), self.get_current_user_count()):
+        for change in self._stairs.advance(time.monotonic(), self._there()):
             if change.what == BEGAN:
-                self._run.begin_level(self._stairs.levels[change.level])
+                self._run.begin_level(self._stairs.levels[change.level], self.unit)
                 if self._searching:
                     self._searching.level_began()
+                    if self.unit == RATE:
+                        self._has_drained()
             elif change.what == SETTLED:
                 self._run.settle_level(reached=change.reached)
             elif change.what == ENDED:
                 self._run.end_level()
 
-    def _levels(self) -> list[int]:
-        return list(self.levels or parse_levels(self._setting("levels")))
+    def _levels(self) -> list[float]:
+        assert self.runner is not None
+        return list(self.levels or option_levels(self.runner.environment, is_rate=self.unit == RATE))
+
+    # ── open load ──
+
+    @property
+    def unit(self) -> str:
+        """Of the levels: users, or requests a second."""
+        assert self.runner is not None
+        return RATE if self.arrivals is not None or option(self.runner.environment, "rate") > 0.0 else USERS
+
+    def _arrivals(self) -> str:
+        """ValueError where they cannot be meant."""
+        told = str(self._setting("arrivals"))
+        Process.parse(told)
+        return told
+
+    def _users_for(self, load: float) -> int:
+        """Users to ask Locust for. Those of a rate are streams: one in each process, or of several classes as many as
+        their weights say.
+        """
+        if self.unit == USERS or not load:
+            return int(load)
+        assert self.runner is not None
+        processes = self.runner.worker_count if isinstance(self.runner, MasterRunner) else 1
+        return max(processes, 1) * _streams_a_process(self.runner.environment)
+
+    def _there(self) -> float:
+        """How much of the load is there: a rate is, as soon as its streams are; NaN: neither enough nor little enough."""
+        assert self._stairs is not None
+        users, target = self.get_current_user_count(), self._stairs.target
+        if self.unit == USERS or self._stairs.phase != RAMP or not target:
+            return users
+        return target if users >= self._users_for(target) and self._has_drained() else math.nan
+
+    def _has_drained(self) -> bool:
+        """A search's rates rise and fall: nothing is sent until what a higher one left is answered."""
+        if not self._searching:
+            return True
+        assert self._run is not None
+        drained = self._searching.has_drained
+        self._run.pause(on=not drained)
+        return drained
 
     def _reports_take(self) -> float:
         return WORKER_REPORT_INTERVAL if isinstance(self.runner, MasterRunner) else 0.0
@@ -118,8 +173,21 @@ class SteppedRamp(LoadTestShape):
         return option(self.runner.environment, name) if own is None else own
 
 
+class RateRamp(SteppedRamp):
+    """Requests a second in levels, sent when they are due, whatever the server does: docs/open-load.md.
+
+    Attributes that are None are taken from the options, as those of `SteppedRamp`.
+    """
+
+    abstract: ClassVar[bool] = True
+
+    @property
+    def unit(self) -> str:
+        return RATE
+
+
 class Search(SteppedRamp):
-    """Looks for the most users that keep `limits`, or without them for capacity: docs/search.md.
+    """Looks for the most users, or the highest rate, that keeps `limits`, or without them for capacity: docs/search.md.
 
     Attributes that are None are taken from the options (`--llm-search-limits`, `--llm-search-start`,
     `--llm-search-most`, `--llm-search-precision`, `--llm-search-hold`, `--llm-drain`).
@@ -129,12 +197,12 @@ class Search(SteppedRamp):
 
     limits: str | None = None
     """Thresholds with commas between them; empty: capacity."""
-    start: int | None = None
-    """Users to begin with."""
-    most: int | None = None
-    """Users to go up to."""
+    start: float | None = None
+    """Users, or with `arrivals` requests a second, to begin with,"""
+    most: float | None = None
+    """and to go up to."""
     precision: float | None = None
-    """How near to come to the limit, as a share of it; one user is the least."""
+    """How near to come to the limit, as a share of it; one user is the least. Rates are as fine as that needs."""
     shortest: float = 2.0
     """Seconds for which a level is measured at least,"""
     longest: float | None = None
@@ -142,6 +210,11 @@ class Search(SteppedRamp):
 
     def searches(self) -> bool:
         return True
+
+
+def _streams_a_process(environment: Environment) -> int:
+    weights = [round(each.weight) for each in environment.user_classes if not each.fixed_count]
+    return sum(weights) // math.gcd(*weights) if any(weights) else 1
 
 
 def _rate(step: float, processes: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Sequence
 from functools import cache, partial
@@ -9,10 +10,13 @@ from time import perf_counter_ns, time
 from typing import Any, ClassVar
 
 import gevent
+from gevent import GreenletExit
+from gevent.pool import Group
 from locust import task
 from locust.contrib.fasthttp import FastHttpUser
 from locust.env import Environment
-from locust.exception import StopUser
+from locust.exception import InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately, StopTest, StopUser
+from locust.user.task import LOCUST_STATE_RUNNING, DefaultTaskSet
 
 from llmlocust.load.prompts import Prompts, Question
 from llmlocust.load.prompts import load as load_prompts
@@ -20,6 +24,7 @@ from llmlocust.numbers.formats import ABORTED
 from llmlocust.numbers.ledger import Sums
 from llmlocust.plugin.connection import Listener, Timeouts
 from llmlocust.plugin.listeners import plugin_of
+from llmlocust.plugin.open_load import due_now
 from llmlocust.plugin.options import extra_fields, option, think_time, without_key
 from llmlocust.plugin.preflight import headers
 from llmlocust.plugin.transport import Client, Endpoint
@@ -34,6 +39,7 @@ _LONGEST_PAUSE = 30.0
 
 _TOLD_WITHIN = 30.0
 """Seconds: a master without llmlocust tells nothing."""
+_log = logging.getLogger(__name__)
 
 
 class LLMFailure(Exception):
@@ -87,6 +93,40 @@ class LLMUser(FastHttpUser):
     def on_stop(self) -> None:
         self._llm.close()
 
+    # ── open load: the user is a stream ──
+
+    def start(self, group: Group) -> gevent.Greenlet:
+        if not self._collector.open_load.on:
+            return super().start(group)
+        self._group = group
+        self._greenlet = group.spawn(LLMUser._stream, self)  # Locust finds a user as its greenlet's first argument
+        return self._greenlet
+
+    def _stream(self) -> None:
+        self._taskset_instance = DefaultTaskSet(self)
+        self._state = LOCUST_STATE_RUNNING
+        try:
+            self.on_start()
+            self._collector.open_load.stream(self)
+        except (GreenletExit, StopUser, StopTest):
+            self.on_stop()
+
+    def stop(self, force: bool = False) -> bool:
+        if not self._collector.open_load.on:
+            return super().stop(force)
+        self._group.killone(self._greenlet, block=False)
+        return True
+
+    def run_one_task(self) -> None:
+        """What an arrival does. Nothing that goes wrong in it stops the others."""
+        try:
+            self._taskset_instance.execute_task(self._taskset_instance.get_next_task())
+        except (StopUser, StopTest, InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately):
+            pass
+        except Exception as problem:
+            self.environment.events.user_error.fire(user_instance=self, exception=problem, tb=problem.__traceback__)
+            _log.exception("a task failed")
+
     # ── what tasks call ──
 
     def chat(self, question: Question | None = None, *, name: str = "chat", **fields: Any) -> Record:
@@ -130,10 +170,11 @@ class LLMUser(FastHttpUser):
         self._collector.is_told.wait(_TOLD_WITHIN)
         if self._collector.refused:
             raise StopUser(self._collector.refused)
-        timeline = Timeline(asked_ns=perf_counter_ns())
+        timeline = Timeline(asked_ns=perf_counter_ns(), due_ns=due_now())
         body = dialect.body(ask)
-        # a user whom Locust decided to kill while it waited is told so here, before it sends and not after
-        self._collector.turns.wait()
+        if not timeline.due_ns:
+            # a user whom Locust decided to kill while it waited is told so here, before it sends and not after
+            self._collector.turns.wait()
         reading = Reading(dialect, name=name, stall=self.stall)
         listener = Listener(partial(has_token, dialect) if ask.stream else None, reading.take)
         sums: Sums | None = None
@@ -157,7 +198,7 @@ class LLMUser(FastHttpUser):
                 self._fire(record, dialect, timeline)
                 if self._otel:
                     self._otel.record(record, dialect.name, ask.model, self._llm.endpoint)
-        if not record.ok:
+        if not record.ok and not timeline.due_ns:
             gevent.sleep(min(max(self.pause_after_failure, record.retry_after or 0.0), _LONGEST_PAUSE))
         return record
 

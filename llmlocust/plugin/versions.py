@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-MESSAGES = 4
+MESSAGES = 5
 """Of what travels between them."""
 
 VERSION = f"{version('llmlocust')} (messages {MESSAGES})"

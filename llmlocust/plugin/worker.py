@@ -15,6 +15,7 @@ from locust.env import Environment
 from locust.exception import RPCError
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, WorkerRunner
 
+from llmlocust.load.arrivals import Part
 from llmlocust.plugin import console
 from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.versions import VERSION
@@ -59,6 +60,7 @@ class Worker:
             "run": self._start,
             "state": collector.follow,
             "have": self._received,
+            "arrivals": lambda told: collector.open_load.deal(Part(*told["part"]), told["most_in_flight"]),
             "refused": self._refused,
             "stop early": lambda told: setattr(environment, "stop_timeout", told["stop_timeout"]),
         }

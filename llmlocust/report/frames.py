@@ -397,7 +397,9 @@ def _with_columns(requests: pd.DataFrame | None) -> pd.DataFrame | None:
     if requests is None:
         return None
     missing = [name for name in formats.REQUEST_COLUMNS if name not in requests]
-    return requests.assign(**{name: ("" if name in _WORDS else math.nan) for name in missing})
+    requests = requests.assign(**{name: ("" if name in _WORDS else math.nan) for name in missing})
+    from_due = {f"{name}_due": requests[name] + requests["delay"] for name in ("ttft", "e2e")}
+    return requests.assign(**from_due)
 
 
 def _read_levels(path: Path, notes: list[str]) -> list[LevelFigures]:
@@ -428,7 +430,16 @@ def _read_levels(path: Path, notes: list[str]) -> list[LevelFigures]:
 
 def _makes_sense(read: LevelFigures) -> bool:
     """Whether figures can be what was counted, whatever a damaged file says."""
-    counts = (read.level, read.requests, read.ok, read.aborted, read.stalls, *read.error_kinds.values())
+    counts = (
+        read.level,
+        read.requests,
+        read.ok,
+        read.aborted,
+        read.due,
+        read.held_back,
+        read.stalls,
+        *read.error_kinds.values(),
+    )
     times = (read.load, read.users, read.began, read.settled, read.ended, read.window, read.throughput)
     shares = (read.coalesced, read.counted_chunks)
     means = (read.output_tokens_per_s, read.output_tokens, read.input_tokens)

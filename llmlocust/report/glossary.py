@@ -27,6 +27,13 @@ GLOSSARY = [
     ("Cliff", "A jump between two neighbouring levels that neither noise nor the growth of the load explains."),
     ("Time to first token (TTFT)", "From just before a request is sent to its first token, reasoning included."),
     ("End to end", "From just before a request is sent to its last token."),
+    (
+        "From due",
+        (
+            "The same from when the request was due to be sent, where requests come at a rate: what the load generator "
+            "was late is in it."
+        ),
+    ),
     ("Token gap", "Time between tokens as they arrived, of all requests together: the stutter that a reader sees."),
     ("Time per token (TPOT)", "(end to end − TTFT) / tokens after the first; one value a request."),
     (

@@ -17,7 +17,7 @@ from llmlocust.analysis.steps import Finding, steps_of
 from llmlocust.analysis.trust import Check, Facts, checks, empty_levels, standing, think_time_of
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.numbers.formats import FORMAT
-from llmlocust.numbers.levels import HEADLINE, RATE, USERS, LevelFigures, Summary
+from llmlocust.numbers.levels import EXACT, EXACT_SHARE, HEADLINE, RATE, USERS, LevelFigures, Summary
 from llmlocust.numbers.thresholds import NOT_KNOWN, Threshold, golds, tier
 from llmlocust.report import pictures
 from llmlocust.report.charts import NUMBERS, Scene
@@ -29,7 +29,7 @@ from llmlocust.report.translation import translated
 from llmlocust.report.what_was_run import FOREIGN, count, facts, listed, mapping, messages, number, options, planned
 from llmlocust.report.within import cache_hits, courses, gone, stood_still, tokens_a_chunk, with_telemetry
 
-_METRICS = ("ttft", "answer", "e2e", "gap", "tpot")
+_METRICS = ("ttft", "answer", "e2e", "gap", "tpot", "delay", "ttft_due", "e2e_due")
 _STATISTICS = ("mean", "p50", "p90", "p95", "p99", "p99_9", "max")
 
 
@@ -456,6 +456,8 @@ def _level(figures: LevelFigures, goodput: Mapping[int, float]) -> dict[str, Any
         "requests": figures.requests if figures.counted else None,
         "ok": figures.ok if figures.counted else None,
         "aborted": figures.aborted,
+        "due": figures.due,
+        "held_back": figures.held_back,
         "errors": plain(figures.errors),
         "error_kinds": dict(figures.error_kinds) if figures.counted else {},
         "throughput": plain(figures.throughput),
@@ -538,10 +540,20 @@ def columns(report: Report) -> list[Column]:
             if _known(report, metric, statistic):
                 values = [_value(each.metric(metric), statistic) for each in report.levels]
                 made.append(_column(report, statistic.replace("_", "."), _GROUPS[metric], values, (metric, statistic)))
+    for metric in ("ttft", "e2e"):
+        late = f"{metric}_due"
+        if any(_differs(each.metric(metric)["p95"], each.metric(late)["p95"]) for each in report.levels):
+            values = [_value(each.metric(late), "p95") for each in report.levels]
+            made.append(_column(report, "p95", _GROUPS[late], values, (late, "p95")))
     for limit in {each.name: each for each in report.verdict.thresholds if each.is_telemetry}.values():
         values = [_foreign(limit, limit.measured(each)) for each in report.levels]
         made.append(_column(report, limit.name, "telemetry", values, (limit.metric, limit.statistic)))
     return [each for each in made if any(cell != words.UNKNOWN for cell in each.cells)]
+
+
+def _differs(sent: float, due: float) -> bool:
+    """Whether latency from when requests were due is another than from when they were sent."""
+    return due - sent > max(EXACT, EXACT_SHARE * sent)
 
 
 def _foreign(limit: Threshold, value: float) -> str:
@@ -563,6 +575,8 @@ _GROUPS = {
     "gap": "token gap",
     "tpot": "per token",
     "e2e": "end to end",
+    "ttft_due": "first token, from due",
+    "e2e_due": "end to end, from due",
 }
 
 

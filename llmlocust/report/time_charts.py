@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 from llmlocust.analysis import words
 from llmlocust.numbers.formats import ABORTED, OK
-from llmlocust.numbers.levels import LevelFigures
+from llmlocust.numbers.levels import RATE, LevelFigures
 from llmlocust.report.drawing import (
     BAND,
     BLUE,
@@ -44,7 +44,10 @@ def over_time(
     frame["time"] -= start
     frames = {narrow: _thinned(frame, 90 if narrow else 200) for narrow in (False, True)}
     panels_wanted = [
-        ("users", [("users", MUTED), ("in_flight", ORANGE)]),
+        # a rate has streams instead of users, and their number says nothing
+        ("requests in flight", [("in_flight", ORANGE)])
+        if levels and levels[0].unit == RATE
+        else ("users", [("users", MUTED), ("in_flight", ORANGE)]),
         ("requests ended a second", [("ended", BLUE), ("failed", RED)]),
         ("output tokens a second", [("tokens", PURPLE)]),
     ]

@@ -16,7 +16,7 @@ from llmlocust.report.frames import LOCUST, OURS, TABLE, RunFrames
 _SECRET = re.compile(r"key|token$|secret|password|authorization", re.IGNORECASE)
 _MOST_MESSAGES = 12
 _READ_FROM = {OURS: "llmlocust's files", LOCUST: "Locust's own CSV files", TABLE: "a table of levels"}
-FOREIGN = ("Target", "Model", "Protocol", "Users", "Versions")
+FOREIGN = ("Target", "Model", "Protocol", "Arrivals", "Users", "Versions")
 """The facts that are names from the run's files: the same in every language."""
 
 
@@ -34,7 +34,8 @@ def facts(run: RunFrames, unit: str) -> list[tuple[str, str]]:
         ("Started", _when(info.get("started") or _first_moment(run))),
         ("Lasted", _lasted(run)),
         ("Levels", _plan(plan) if plan else _measured_levels(run, unit)),
-        ("Users", "; ".join(f"{name}: {does}" for name, does in mapping(info.get("user_classes")).items())),
+        ("Arrivals", plan.get("arrivals")),
+        ("Users", _users(mapping(info.get("user_classes")), unit)),
         ("Requests", f"{rows['sent']} sent, {rows.get('ended', '?')} ended" if "sent" in rows else None),
         ("Asked before", _preflight(mapping(info.get("preflight")))),
         ("Load processes", info.get("processes")),
@@ -51,6 +52,11 @@ def facts(run: RunFrames, unit: str) -> list[tuple[str, str]]:
 
 
 _VERSIONS = {"llmlocust": "llmlocust", "locust": "Locust", "python": "Python"}
+
+
+def _users(classes: Mapping[str, Any], unit: str) -> str:
+    """What they do between two requests says nothing where requests come at a rate."""
+    return "; ".join(f"{name}" if unit == RATE else f"{name}: {does}" for name, does in classes.items())
 
 
 def _preflight(told: Mapping[str, Any]) -> str | None:

@@ -96,6 +96,7 @@ class Reading:
         record.status, record.retry_after = timeline.status, timeline.retry_after
         record.sent = began * _NS
         record.duration = max(0, timeline.ended_ns - began) * _NS
+        record.delay = max(0, began - timeline.due_ns) * _NS if timeline.due_ns else None
         record.wait, record.connect, record.tls = timeline.wait, timeline.connect, timeline.tls
         record.size = self._bytes + len(timeline.body)
         record.clock = timeline.clock if self._reads or timeline.times else ""

@@ -54,6 +54,8 @@ class Record(msgspec.Struct):
     """When, after `sent`, and how many at once."""
     merged: list[Merged] = msgspec.field(default_factory=list)
     """Of these, those that did so because we read late: what their gaps were is not known one by one."""
+    delay: float | None = None
+    """In open load, sent − when it was due."""
     wait: float | None = None
     connect: float | None = None
     tls: float | None = None

@@ -41,6 +41,8 @@ class Timeline(msgspec.Struct):
 
     asked_ns: int = 0
     """When the request was asked for, before any waiting."""
+    due_ns: int = 0
+    """When it was due, in open load; 0: whenever it was asked for."""
     sent_ns: int = 0
     """Right before the request's bytes were handed to the socket; 0 when that never happened."""
     ended_ns: int = 0

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from closed_queue import case, closed_queue, figures
+from closed_queue import case, closed_queue, figures, summary
 
 from llmlocust.analysis.course import Course
 from llmlocust.analysis.trust import Check, Facts, checks, standing, think_time_of
@@ -438,3 +438,32 @@ def test_numbers_stand_that_rest_on_no_marked_level():
     assert standing([Check("run ended", False, None, None, "")], rests) == {"slo_limit": False, "knee": False}
     # levels that never came spoil none that did
     assert standing([Check("run completed", False, 3, 5, "")], rests) == {"slo_limit": True, "knee": True}
+
+
+def open_load(load, delay, ttft=0.1, index=0, **more):
+    """A level of a rate; `delay` is the median of what requests were sent late."""
+    level = figures(load, load, ttft, 1.0, index=index, unit="rate")
+    return replace(level, due=level.requests, metrics={**level.metrics, "delay": summary(level.ok, delay)}, **more)
+
+
+def test_requests_that_were_held_back_are_load_that_was_not_there():
+    found = named(checks([open_load(10, 0.001), open_load(20, 0.001, index=1, held_back=300)]))
+    assert not found["cap in flight"].ok
+    assert found["cap in flight"].levels == (1,)
+    assert "held back 300 of 1200 requests" in found["cap in flight"].says
+    assert named(checks([open_load(10, 0.001)]))["cap in flight"].ok
+
+
+def test_a_level_whose_requests_were_late_is_marked():
+    found = named(checks([open_load(10, 0.001), open_load(20, 0.01, index=1)]))
+    assert not found["schedule delay"].ok
+    assert found["schedule delay"].levels == (1,)
+
+
+def test_lateness_that_is_little_beside_the_wait_for_the_first_token_hurts_nothing():
+    assert not named(checks([open_load(10, 0.01, ttft=0.1)]))["schedule delay"].ok
+    assert named(checks([open_load(10, 0.01, ttft=2.0)]))["schedule delay"].ok
+
+
+def test_users_have_no_schedule_to_be_late_for():
+    assert {"cap in flight", "schedule delay"}.isdisjoint(named(checks(closed_queue((4, 8), 64))))

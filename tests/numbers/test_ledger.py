@@ -291,20 +291,42 @@ def test_users_are_not_known_where_nobody_looked(level):
     assert math.isnan(ledger.figures(ledger.levels[0], 9.0).users)
 
 
+# ── open load ──
+
+
+def test_latency_counts_from_when_a_request_was_due_too():
+    ledger = ledger_with((0, 2, 9))
+    ledger.add(record_of([0.5, 0.9], delay=0.25), 5.0)
+    ledger.add(record_of([0.5, 0.9]), 5.0)  # nobody had said when
+    figures = ledger.figures(ledger.levels[0], 9.0)
+    for metric, value in {"delay": 0.25, "ttft_due": 0.75, "e2e_due": 1.15}.items():
+        assert figures.metric(metric).count == 1
+        assert figures.metric(metric).mean == pytest.approx(value)
+    assert figures.metric("ttft").mean == pytest.approx(0.5)
+
+
+def test_what_was_due_inside_the_window_is_counted_and_what_was_held_back():
+    ledger = ledger_with((0, 2, 9))
+    for moment, held_back in ((1.0, False), (2.0, False), (5.0, True), (8.9, False), (9.0, True)):
+        ledger.note_due(moment, held_back=held_back)
+    figures = ledger.figures(ledger.levels[0], 9.0)
+    assert (figures.due, figures.held_back) == (3, 1)
+
+
 # ── rows ──
 
 
 def test_a_row_says_what_is_known_of_a_request():
     ledger = ledger_with((0, 2, 9), worker="host:1")
     record = record_of(
-        [0.5, 0.6, 0.9], tokens=6, input_tokens=7, reasoning_tokens=1, tpot=0.08, connect=0.0101, wait=0.0, duration=1.0,
+        [0.5, 0.6, 0.9], tokens=6, input_tokens=7, reasoning_tokens=1, tpot=0.08, connect=0.0101, wait=0.0, delay=0.002, duration=1.0,
         tls=0.0303, lags=[0.001, 0.004, 0.002], lag_max=0.004, lag_max_at=0.6, stalls=1, coalesced=2, finish="stop", status=200, id="4711",
     )  # fmt: skip
     ledger.add(record, 5.25)
     assert dict(zip(REQUEST_COLUMNS, ledger.rows[0], strict=True)) == {
         "level": 0, "measured": 1, "sent": 5.25, "name": "chat", "outcome": "ok", "error": "", "status": 200,
         "e2e": 900.0, "ttft": 500.0, "answer": 500.0, "tpot": 80.0, "gap_p50": 100.0, "gap_max": 300.0, "stalls": 1,
-        "duration": 1000.0, "wait": 0.0, "connect": 10.1, "tls": 30.3, "lag_max": 4.0, "input_tokens": 7, "output_tokens": 6, "reasoning_tokens": 1,
+        "duration": 1000.0, "wait": 0.0, "delay": 2.0, "connect": 10.1, "tls": 30.3, "lag_max": 4.0, "input_tokens": 7, "output_tokens": 6, "reasoning_tokens": 1,
         "token_source": "usage", "chunks": 3, "coalesced": 2, "blurred": 0, "finish": "stop", "weight": 1.0, "worker": "host:1",
         "id": "4711",
     }  # fmt: skip
@@ -315,7 +337,7 @@ def test_a_row_leaves_empty_what_is_not_known():
     ledger.add(Record(outcome="connect", error="refused", duration=0.5), 5.0)
     row = dict(zip(REQUEST_COLUMNS, ledger.rows[0], strict=True))
     assert [name for name, cell in row.items() if cell == ""] == [
-        "level", "name", "e2e", "ttft", "answer", "tpot", "gap_p50", "gap_max", "wait", "connect", "tls",
+        "level", "name", "e2e", "ttft", "answer", "tpot", "gap_p50", "gap_max", "wait", "delay", "connect", "tls",
         "lag_max", "input_tokens", "output_tokens", "reasoning_tokens", "token_source", "finish", "worker", "id",
     ]  # fmt: skip
 

@@ -69,3 +69,19 @@ def test_the_console_has_a_line_for_each_level_of_a_search(simulator, tmp_path):
     lines = [line for line in log.splitlines() if line.startswith("  search: ")]
     assert len(lines) == len(path(tmp_path))
     assert lines[0] == "  search: 4 users seem well · the limit is above 4 · next 12"
+
+
+def test_a_rate_is_searched_for(tmp_path):
+    """Four slots that take 0.2 s for each answer take 20 requests a second."""
+    with running_simulator(slots=4, step_ms=10, step_ms_per_seq=0) as simulator:
+        options = ["--llm-search", "--llm-rate", "6", "--llm-search-most", "45", "--llm-search-precision", "0.5"]
+        more = ["--llm-max-tokens", "20", "--llm-body", '{"ignore_eos": true}', "--llm-search-hold", "3"]
+        locust = run(tmp_path, simulator.url, *options, *more)
+
+    assert locust.process.returncode == 0, locust.log
+    plan = told(tmp_path)["plan"]
+    assert (plan["unit"], plan["search"]["done"]) == ("rate", True)
+    assert 8.0 <= plan["search"]["answer"] <= 22.0, plan["search"]["path"]
+    assert {row["unit"] for row in rows(tmp_path, "llm_levels.csv")} == {"rate"}
+    assert f"search: the limit is {plan['search']['answer']:g} requests/s" in locust.log
+    assert "are too many for an empty queue" in locust.log

@@ -103,8 +103,21 @@ def test_every_option_is_a_field_of_the_form_in_their_order(web_ui):
         "llm_timeout_first_token",
         "llm_threshold",
         "llm_abort_on_breach",
+        "llm_rate",
     ):
         assert name in page
+
+
+def test_a_rate_can_be_asked_for_after_users(web_ui, tmp_path):
+    web_ui.start(llm_levels="2")
+    wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and told(tmp_path)["ended"])
+    web_ui.is_idle()
+    web_ui.start(llm_rate="8", llm_levels="8,16", llm_arrivals="bursts:2")
+    wait_for(lambda: (tmp_path / "run_run2_llm_run.json").exists() and told(tmp_path, "run_run2")["ended"])
+
+    assert [row["unit"] for row in rows(tmp_path, "llm_levels.csv")] == ["users"]
+    assert [row["load"] for row in rows(tmp_path, "llm_levels.csv", "run_run2")] == ["8", "16"]
+    assert told(tmp_path, "run_run2")["plan"]["arrivals"] == "bursts:2"
 
 
 def test_a_run_goes_through_its_levels_and_ends(web_ui, simulator, tmp_path):

@@ -288,6 +288,34 @@ def test_rate_and_levels_without_success():
     assert "requests/s" in made.html()
 
 
+def a_rate(delay):
+    """One level whose requests were all sent so late."""
+    first, last = (Summary(50, ms / 1000, ms / 1000, {"p50": ms / 1000, "p95": ms / 1000}) for ms in (100, 400))
+    due = [Summary(50, each.mean + delay, each.most + delay, {"p95": each["p95"] + delay}) for each in (first, last)]
+    late = Summary(50, delay, delay, {"p50": delay, "p95": delay, "p99": delay})
+    metrics = {"ttft": first, "e2e": last, "ttft_due": due[0], "e2e_due": due[1], "delay": late}
+    level = LevelFigures(0, 5.0, unit="rate", window=10.0, requests=50, ok=50, due=60, held_back=10, metrics=metrics)
+    return RunFrames(
+        Path("x"), "llmlocust", [level], info={"plan": {"unit": "rate", "levels": [5], "arrivals": "gamma:2"}}
+    )
+
+
+def test_latency_from_when_requests_were_due_is_shown_where_it_differs():
+    assert "from due" not in " ".join(Seen(build(a_rate(0.004)).html()).words).split("What the words mean")[0]
+    html, missing = build(a_rate(0.25)).html_in("zh")
+    text = " ".join(Seen(build(a_rate(0.25)).html()).words)
+    assert "first token, from due" in text
+    assert "350 ms" in text
+    assert "held back 10 of 60 requests" in text
+    assert "gamma:2" in html
+    assert [each for each in missing if "due" in each or "late" in each or "cap" in each] == []
+
+
+def test_json_tells_of_what_was_due():
+    level = build(a_rate(0.25)).data()["levels"][0]
+    assert (level["due"], level["held_back"], level["ttft_due"]["p95"], level["delay"]["p50"]) == (60, 10, 350, 250)
+
+
 def test_runs_without_their_other_files(tmp_path):
     run = MadeRun((4, 8), 4, hold=20.0)
     optional = (formats.REQUESTS, formats.HISTOGRAMS, formats.TIMELINE, formats.RUN)

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from flask import Blueprint, Response, abort, jsonify, request, send_file, send_from_directory
+from flask import Blueprint, Response, jsonify, request, send_file, send_from_directory
 from locust.runners import STATE_CLEANUP, STATE_RUNNING, STATE_STOPPING
 from prometheus_client.exposition import choose_encoder
 

@@ -1,0 +1,127 @@
+"""Open load in a process that runs users: requests are sent when they are due, each in a greenlet of its own, however
+many others the server has not answered yet.
+
+A Locust user is a stream then: it sends nothing by itself, its tasks are run when the schedule says so. The process
+has one schedule, its part of the run's (load.arrivals), and deals it to its users in turn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from time import perf_counter_ns
+from typing import TYPE_CHECKING
+
+import gevent
+from gevent.event import Event
+from gevent.pool import Group
+
+from llmlocust.load.arrivals import Part
+
+if TYPE_CHECKING:
+    from llmlocust.plugin.collector import Collector
+    from llmlocust.plugin.users import LLMUser
+
+_NS = 1_000_000_000
+_MOST_AT_ONCE_NS = 1_000_000
+"""A schedule that is late is caught up with, but sockets are read after so long."""
+
+
+class Arrival(gevent.Greenlet):
+    """One run of a user's task that was due at a moment (perf_counter_ns)."""
+
+    def __init__(self, user: LLMUser, due_ns: int) -> None:
+        super().__init__()
+        self.user = user
+        self.due_ns = due_ns
+
+    def _run(self) -> None:
+        self.user.run_one_task()
+
+
+def due_now() -> int:
+    """When the running greenlet's request was due; 0 where it was not: a task's second request waits for its first."""
+    arrival = gevent.getcurrent()
+    if not isinstance(arrival, Arrival):
+        return 0
+    due_ns, arrival.due_ns = arrival.due_ns, 0
+    return due_ns
+
+
+class OpenLoad:
+    def __init__(self, collector: Collector) -> None:
+        self.collector = collector
+        self.on = False
+        """Users are streams; set before any of them begins."""
+        self._part: Part | None = None
+        self._most_in_flight = 0
+        self._streams: deque[tuple[LLMUser, Group]] = deque()
+        self._schedule: Iterator[int] = iter(())
+        self._next_ns = 0
+        """When the next request is due."""
+        self._driver: gevent.Greenlet | None = None
+
+    def deal(self, part: Part, most_in_flight: int) -> None:
+        """From now on, requests are due as this part says."""
+        self.on = True
+        if self._driver is not None:
+            self._send_due(math.inf)  # late, but not forgotten
+        self._end()
+        self._part, self._most_in_flight = part, most_in_flight
+        self._begin()
+
+    def close(self) -> None:
+        self._end()
+        self.on, self._part = False, None
+
+    def stream(self, user: LLMUser) -> None:
+        """Be a stream until the user is killed; then what it has in flight may end within --stop-timeout."""
+        mine = (user, Group())
+        self._streams.append(mine)
+        if len(self._streams) == 1:
+            self._begin()
+        try:
+            Event().wait()
+        finally:
+            if len(self._streams) == 1:
+                self._end()
+            self._streams.remove(mine)
+            try:
+                mine[1].join(timeout=user.environment.stop_timeout or 0.0)
+            finally:
+                mine[1].kill()
+
+    def _begin(self) -> None:
+        """The present part, from its beginning on, once there is a user for it."""
+        if self._part is None or not self._part.rate or not self._streams:
+            return
+        began = perf_counter_ns()
+        self._schedule = (began + int(due * _NS) for due in self._part.due())
+        self._next_ns = next(self._schedule)
+        self._driver = gevent.spawn(self._drive)
+
+    def _end(self) -> None:
+        if self._driver is not None:
+            self._driver.kill(block=False)
+            self._driver = None
+
+    def _drive(self) -> None:
+        while True:
+            gevent.sleep(max(0, self._next_ns - perf_counter_ns()) / _NS)
+            self._send_due(_MOST_AT_ONCE_NS)
+
+    def _send_due(self, within_ns: float) -> None:
+        began = now = perf_counter_ns()
+        while self._next_ns <= now < began + within_ns:
+            self._arrive(self._next_ns)
+            self._next_ns = next(self._schedule)
+            now = perf_counter_ns()
+
+    def _arrive(self, due_ns: int) -> None:
+        self._streams.rotate(-1)
+        user, mine = self._streams[0]
+        held_back = sum(len(group) for _, group in self._streams) >= self._most_in_flight
+        self.collector.request_due(due_ns, held_back=held_back)
+        if not held_back:
+            mine.start(Arrival(user, due_ns))

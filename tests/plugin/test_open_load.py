@@ -1,0 +1,204 @@
+"""Whole runs of the real Locust in open load against the simulator."""
+
+import signal
+from itertools import pairwise
+
+import pytest
+
+from tests.locusts import ENDLESS_ANSWERS, RAMP, Locust, outcomes, rows, run, told
+from tests.plugin.test_runs import distributed, served
+from tests.simulators import running_simulator, wait_for
+
+RATES = RAMP.replace("SteppedRamp", "RateRamp")
+NO_RAMP = RAMP.split("class Ramp")[0].replace(", SteppedRamp", "")
+TWO_CLASSES = f"""{RATES}
+from locust import task
+from llmlocust import LLMUser
+
+class Other(LLMUser):
+    weight = 2
+
+    @task
+    def ask(self):
+        self.chat(name="other")
+"""
+FAILING_TASK = RATES.replace("    pass\n", "    def on_start(self):\n        self.chat = None\n", 1)
+SHORT = ["--llm-settle", "0.5", "--llm-hold", "2", "--llm-max-tokens", "10"]
+CONSTANT = ["--llm-arrivals", "constant", *SHORT]
+
+
+@pytest.fixture
+def simulator():
+    with running_simulator(slots=50, step_ms=2) as started:
+        yield started
+
+
+def levels(folder):
+    return rows(folder, "llm_levels.csv")
+
+
+def due_by_worker(folder, level="0"):
+    """When each process's requests of a level were due, epoch seconds: a schedule is absolute, however late it is kept."""
+    found = {}
+    for row in rows(folder, "llm_requests.csv"):
+        if row["level"] == level:
+            found.setdefault(row["worker"], []).append(float(row["sent"]) - float(row["delay"]) / 1000.0)
+    return {worker: sorted(moments) for worker, moments in found.items()}
+
+
+def check_gaps(moments, gap):
+    """All equal, but where a level began while requests of the one before were still sent."""
+    gaps = [later - earlier for earlier, later in pairwise(moments)]
+    assert len(gaps) >= 5
+    assert gaps[2:-2] == pytest.approx([gap] * (len(gaps) - 4), abs=0.001)
+
+
+def check_all_is_told(folder, simulator):
+    """Whatever was due was sent, whatever was sent came, and latency counts from when it was due."""
+    for level in levels(folder):
+        assert level["unit"] == "rate"
+        assert int(level["held_back"]) == 0
+        assert int(level["delay_count"]) == int(level["e2e_due_count"]) == int(level["ok"])
+        assert float(level["e2e_due_mean"]) == pytest.approx(
+            float(level["e2e_mean"]) + float(level["delay_mean"]), rel=1e-3
+        )
+    requests = rows(folder, "llm_requests.csv")
+    assert all(float(row["delay"]) >= 0.0 for row in requests)
+    assert len(requests) == served(simulator)
+
+
+def test_levels_are_rates_and_what_is_due_is_sent(simulator, tmp_path):
+    locust = run(tmp_path, simulator.url, "--llm-levels", "8,20.5", *CONSTANT, locustfile=RATES)
+
+    assert locust.process.returncode == 0, locust.log
+    check_all_is_told(tmp_path, simulator)
+    for index, (level, rate) in enumerate(zip(levels(tmp_path), (8.0, 20.5), strict=True)):
+        assert float(level["load"]) == rate
+        assert abs(int(level["due"]) - rate * float(level["window"])) <= 1.0
+        (moments,) = due_by_worker(tmp_path, str(index)).values()
+        check_gaps(moments, 1.0 / rate)
+    plan = told(tmp_path)["plan"]
+    assert (plan["unit"], plan["levels"], plan["arrivals"]) == ("rate", [8.0, 20.5], "constant")
+    assert "level 2: 20.5 requests/s" in locust.log
+
+
+@pytest.mark.parametrize("locustfile", [RAMP, NO_RAMP], ids=["a ramp", "no ramp"])
+def test_an_option_makes_a_rate_of_any_locustfile(simulator, tmp_path, locustfile):
+    locust = run(tmp_path, simulator.url, "--llm-rate", "20", *SHORT, locustfile=locustfile)
+
+    assert locust.process.returncode == 0, locust.log
+    check_all_is_told(tmp_path, simulator)
+    assert [float(level["load"]) for level in levels(tmp_path)] == [20.0]
+    assert told(tmp_path)["plan"]["arrivals"] == "poisson"
+
+
+def test_the_rates_of_workers_add_up(simulator, tmp_path):
+    with distributed(tmp_path, simulator.url, "--llm-levels", "10,40", *CONSTANT, locustfile=RATES) as stack:
+        assert stack.master.ends() == 0, stack.master.log
+
+    check_all_is_told(tmp_path, simulator)
+    for index, rate in enumerate((10.0, 40.0)):
+        schedules = due_by_worker(tmp_path, str(index))
+        assert len(schedules) == 2
+        for moments in schedules.values():
+            check_gaps(moments, 2.0 / rate)
+
+
+def test_a_worker_that_goes_leaves_its_part_to_the_others(simulator, tmp_path):
+    hold = ["--llm-rate", "20", "--llm-hold", "100", "--llm-arrivals", "constant", "--llm-max-tokens", "5"]
+    with distributed(tmp_path, simulator.url, *hold, locustfile=RATES) as stack:
+        wait_for(lambda: served(simulator), lambda requests: requests >= 20)
+        stack.workers[0].stop(signal.SIGTERM)
+        stack.master.says("1 load process sends all of the rate from now on")
+        before = served(simulator)
+        wait_for(lambda: served(simulator), lambda requests: requests >= before + 40)
+        stack.master.stop()
+
+    schedules = due_by_worker(tmp_path)
+    last = max(schedules.values(), key=lambda moments: moments[-1])
+    assert len(schedules) == 2
+    check_gaps(last[:10], 0.1)
+    check_gaps(last[-20:], 0.05)
+
+
+def test_a_server_that_cannot_keep_up_is_not_spared(tmp_path):
+    with running_simulator(slots=2, step_ms=10, step_ms_per_seq=0) as simulator:  # some 10 a second
+        locust = run(
+            tmp_path, simulator.url, "--llm-rate", "40", "--llm-drain", "60", *CONSTANT, *ENDLESS_ANSWERS, "--llm-max-tokens", "20", locustfile=RATES
+        )  # fmt: skip
+        assert locust.process.returncode == 0, locust.log
+        check_all_is_told(tmp_path, simulator)
+
+    level = levels(tmp_path)[0]
+    assert int(level["due"]) >= 70
+    assert int(level["requests"]) == int(level["ok"])
+    assert float(level["throughput"]) < 20.0
+    assert float(level["ttft_max"]) > 1000.0
+    (moments,) = due_by_worker(tmp_path).values()
+    check_gaps(moments, 0.025)
+
+
+def test_a_cap_of_requests_in_flight_says_when_it_bites(tmp_path):
+    with running_simulator(slots=2, step_ms=10, step_ms_per_seq=0) as simulator:
+        options = ["--llm-most-in-flight", "6", "--llm-max-tokens", "20", *ENDLESS_ANSWERS]
+        locust = run(tmp_path, simulator.url, "--llm-rate", "40", *CONSTANT, *options, locustfile=RATES)
+
+    level = levels(tmp_path)[0]
+    assert int(level["held_back"]) > 20
+    assert int(level["requests"]) + int(level["held_back"]) == pytest.approx(int(level["due"]), abs=6)
+    assert max(float(each["in_flight"]) for each in rows(tmp_path, "llm_timeline.csv")) <= 6
+    assert f"{level['held_back']} held back by the cap of requests in flight" in locust.log
+
+
+def test_what_is_cut_off_is_counted_as_aborted(tmp_path):
+    slow = ["--llm-rate", "20", "--llm-hold", "100", "--llm-max-tokens", "5000", *ENDLESS_ANSWERS]
+    args = ["--headless", "--only-summary", "--csv", "run", *slow]
+    with running_simulator(slots=100, step_ms=20) as simulator:
+        with Locust(tmp_path, [*args, "--host", simulator.url], RATES) as locust:
+            wait_for(lambda: served(simulator), lambda requests: requests >= 20)
+            locust.stop()
+
+        assert outcomes(tmp_path)["aborted"] >= 20
+        counts = told(tmp_path)["counts"]
+        assert sum(outcomes(tmp_path).values()) == counts["sent"] == counts["ended"]
+
+
+def test_several_classes_share_the_rate_by_their_weights(simulator, tmp_path):
+    locust = run(tmp_path, simulator.url, "--llm-rate", "30", *CONSTANT, locustfile=TWO_CLASSES)
+
+    assert locust.process.returncode == 0, locust.log
+    names = [row["name"] for row in rows(tmp_path, "llm_requests.csv")]
+    assert names.count("other") == pytest.approx(2 * names.count("chat"), abs=2)
+
+
+def test_a_task_that_fails_stops_no_other(simulator, tmp_path):
+    locust = run(tmp_path, simulator.url, "--llm-rate", "20", *CONSTANT, locustfile=FAILING_TASK)
+
+    (failure,) = rows(tmp_path, "exceptions.csv")
+    assert "'NoneType' object is not callable" in failure["Message"]
+    assert int(failure["Count"]) >= int(levels(tmp_path)[0]["due"]) >= 30, locust.log
+
+
+def test_failures_do_not_slow_the_rate(tmp_path):
+    with running_simulator(fault="http:503") as simulator:
+        run(tmp_path, simulator.url, "--llm-rate", "20", "--llm-preflight", "false", *CONSTANT, locustfile=RATES)
+
+    level = levels(tmp_path)[0]
+    assert int(level["error_http_503"]) == int(level["requests"]) >= 30
+
+
+def test_bad_rates_are_refused_in_one_line(simulator, tmp_path):
+    plain = f"from locust import User\n{RATES}\nclass Plain(User):\n    tasks = [print]\n"
+    for args, locustfile, words in (
+        (["--llm-rate", "-1"], RATES, "--llm-rate must be requests a second"),
+        (["--llm-rate", "5", "--llm-levels", "3,x"], RATES, "levels of requests a second must be numbers"),
+        (["--llm-rate", "5", "--llm-arrivals", "poison"], RATES, "arrivals are constant, poisson, gamma:CV"),
+        (["--llm-rate", "5", "--llm-most-in-flight", "0"], RATES, "--llm-most-in-flight must be 1"),
+        ([], f"{RATES}    arrivals = 'poison'\n", "arrivals are constant, poisson, gamma:CV"),
+        ([], plain, "only users of llmlocust can send at a rate: make Plain an LLMUser"),
+    ):
+        locust = run(tmp_path, simulator.url, *args, locustfile=locustfile)
+        assert locust.process.returncode == 2, locust.log
+        assert words in locust.log
+        assert "Traceback" not in locust.log
+    assert served(simulator) == -1, "nothing was sent, not even a first request"
