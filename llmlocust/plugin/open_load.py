@@ -18,6 +18,7 @@ from gevent.event import Event
 from gevent.pool import Group
 
 from llmlocust.load.arrivals import Part
+from llmlocust.plugin.alarm import Alarm
 
 if TYPE_CHECKING:
     from llmlocust.plugin.collector import Collector
@@ -107,9 +108,13 @@ class OpenLoad:
             self._driver = None
 
     def _drive(self) -> None:
-        while True:
-            gevent.sleep(max(0, self._next_ns - perf_counter_ns()) / _NS)
-            self._send_due(_MOST_AT_ONCE_NS)
+        alarm = Alarm()
+        try:
+            while True:
+                alarm.sleep_until(self._next_ns)
+                self._send_due(_MOST_AT_ONCE_NS)
+        finally:
+            alarm.close()
 
     def _send_due(self, within_ns: float) -> None:
         began = now = perf_counter_ns()
