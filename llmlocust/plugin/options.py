@@ -26,7 +26,6 @@ from llmlocust.load.arrivals import Process
 from llmlocust.load.curves import DEFAULT_LEVELS, DEFAULT_RATES, parse_levels, parse_rates
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.search import Judge, Limits, Queueing
-from llmlocust.numbers.levels import RATE, USERS
 from llmlocust.numbers.thresholds import Threshold, parse_gates, thresholds_of
 
 
@@ -144,7 +143,7 @@ def without_key(text: str) -> str:
 def check(environment: Environment) -> None:
     """Whether every option can be meant; ValueError in one line where not."""
     think_time(option(environment, "wait"))
-    levels(environment, is_rate=getattr(environment.shape_class, "unit", USERS) == RATE)
+    levels(environment, is_rate=option(environment, "rate") > 0.0 or getattr(environment.shape_class, "is_open", False))
     Process.parse(option(environment, "arrivals"))
     if not 0.0 <= option(environment, "rate") < math.inf:
         raise ValueError("--llm-rate must be requests a second such as 50; 0: users instead")

@@ -116,10 +116,15 @@ class SteppedRamp(LoadTestShape):
     # ── open load ──
 
     @property
+    def is_open(self) -> bool:
+        """Its levels are rates, whatever the options say."""
+        return self.arrivals is not None
+
+    @property
     def unit(self) -> str:
         """Of the levels: users, or requests a second."""
         assert self.runner is not None
-        return RATE if self.arrivals is not None or option(self.runner.environment, "rate") > 0.0 else USERS
+        return RATE if self.is_open or option(self.runner.environment, "rate") > 0.0 else USERS
 
     def _arrivals(self) -> str:
         """ValueError where they cannot be meant."""
@@ -181,9 +186,7 @@ class RateRamp(SteppedRamp):
 
     abstract: ClassVar[bool] = True
 
-    @property
-    def unit(self) -> str:
-        return RATE
+    is_open = True
 
 
 class Search(SteppedRamp):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from flask import Blueprint, Response, jsonify, request, send_file, send_from_directory
+from locust.env import Environment
 from locust.runners import STATE_CLEANUP, STATE_RUNNING, STATE_STOPPING
 from prometheus_client.exposition import choose_encoder
 
@@ -180,7 +181,7 @@ class Pages:
         if request.endpoint != "locust.swarm":
             return None
         try:
-            check_form(self.environment.parsed_options, request.form)
+            check_form(self.environment, request.form)
         except ValueError as problem:
             return jsonify({"success": False, "message": str(problem), "host": self.environment.host})
         return None
@@ -190,10 +191,13 @@ def _say(status: int, words: str) -> Response:
     return Response(words + "\n", status, mimetype="text/plain")
 
 
-def check_form(now: Namespace | None, form: Any) -> None:
+def check_form(environment: Environment, form: Any) -> None:
     """Whether the options, with what a form posts, can be meant. ValueError in one line where not."""
-    told = vars(now or Namespace()) | {name: _typed(name, form[name]) for name in options.DEFAULTS if name in form}
-    options.check(SimpleNamespace(parsed_options=Namespace(**told)))  # type: ignore[arg-type]
+    told = vars(environment.parsed_options or Namespace()) | {
+        name: _typed(name, form[name]) for name in options.DEFAULTS if name in form
+    }
+    meant = SimpleNamespace(parsed_options=Namespace(**told), shape_class=environment.shape_class)
+    options.check(meant)  # type: ignore[arg-type]
 
 
 def _typed(name: str, text: str) -> Any:
