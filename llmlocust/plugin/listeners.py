@@ -86,9 +86,10 @@ def check(environment: Environment) -> dict[str, Any]:
         raise preflight.NotReady("--llm-search needs a ramp to steer: class Ramp(SteppedRamp) in the locustfile")
     if getattr(environment.shape_class, "searches", bool)():
         _refuse_gates_of_every_level(environment)
-    if not options.option(environment, "preflight") or not _dialects(environment):
+    ours = [user for user in environment.user_classes if hasattr(user, "speaks")]
+    if not options.option(environment, "preflight") or not ours:
         return {}
-    return preflight.check(environment, _dialects(environment)[0])
+    return preflight.check(environment, ours[0].speaks)
 
 
 def _refuse_gates_of_every_level(environment: Environment) -> None:
@@ -98,10 +99,6 @@ def _refuse_gates_of_every_level(environment: Environment) -> None:
             f"--llm-threshold '{gate}' is for every level, and a search goes above the limit on purpose: say at which "
             f"load, such as '{gate} @ {options.option(environment, 'search_start')}'"
         )
-
-
-def _dialects(environment: Environment) -> list[Any]:
-    return [user.dialect for user in environment.user_classes if hasattr(user, "dialect")]
 
 
 @events.init.add_listener

@@ -24,6 +24,10 @@ from llmlocust.load.curves import DEFAULT_LEVELS, parse_levels
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.search import Judge, Limits, Queueing
 from llmlocust.numbers.thresholds import Threshold, parse_gates
+from llmlocust.stream.dialects import DIALECTS, named
+
+AUTO = "auto"
+"""A dialect that is found out."""
 
 
 class Option(NamedTuple):
@@ -40,6 +44,8 @@ class Option(NamedTuple):
 
 OPTIONS = (
     Option("model", "", "Model to ask for. Empty: the first one that the server lists"),
+    Option("dialect", "openai-chat", f"What the server speaks: {', '.join(each.name for each in DIALECTS)}; or {AUTO}: ask it"),
+    Option("path", "", "Where requests go, below the host. Empty: the dialect's own path"),
     Option("prompts", "short", "Built-in sets (short, long, reasoning, multilingual; several with commas) or a file, one prompt a line or JSONL"),
     Option("unique", True, "Make each prompt unique, so that a prefix cache does not answer for the model"),
     Option("system", "", "System prompt of every chat"),
@@ -119,14 +125,15 @@ def option(environment: Environment, name: str) -> Any:
     return getattr(environment.parsed_options or Namespace(), dest, DEFAULTS[dest])
 
 
-def api_key() -> str:
+def api_key(variable: str = "OPENAI_API_KEY") -> str:
     """Without white space around it, which files of secrets like to end with."""
-    return (os.environ.get("LLMLOCUST_API_KEY") or os.environ.get("OPENAI_API_KEY") or "").strip()
+    return (os.environ.get("LLMLOCUST_API_KEY") or os.environ.get(variable) or "").strip()
 
 
 def check(environment: Environment) -> None:
     """Whether every option can be meant; ValueError in one line where not."""
     think_time(option(environment, "wait"))
+    _check_dialect(environment)
     parse_levels(option(environment, "levels"))
     search_judge(option(environment, "search_limits"))
     _check_gates(environment)
@@ -143,6 +150,14 @@ def check(environment: Environment) -> None:
     for name in ("settle", "drain", "abort_grace"):
         if not 0 <= option(environment, name) < math.inf:
             raise ValueError(f"--llm-{name.replace('_', '-')} must be 0 seconds or more")
+
+
+def _check_dialect(environment: Environment) -> None:
+    name = option(environment, "dialect")
+    if name != AUTO:
+        named(name)
+    elif not option(environment, "preflight"):
+        raise ValueError(f"--llm-dialect {AUTO} asks the server, which --llm-preflight=false forbids: name a dialect")
 
 
 def _check_gates(environment: Environment) -> None:

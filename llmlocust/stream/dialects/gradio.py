@@ -42,7 +42,7 @@ class GradioCall(Gradio):
     path = "/gradio_api/call/chat"
     cumulative = True
 
-    def events_path(self, ask: Ask, body: bytes) -> str | None:
+    def events_path(self, ask: Ask, body: bytes | bytearray) -> str | None:
         try:
             event_id = msgspec.json.decode(body, type=_Called).event_id
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -58,7 +58,7 @@ class GradioCall(Gradio):
             words = said(chunk.get("error"), chunk) if isinstance(chunk, dict) else said(chunk)
             found.append(Delta(ERROR, event.end, words or "the app failed without words"))
         elif event.kind in ("generating", "complete"):
-            text = _text(chunk)
+            text = _first_text(chunk)
             if text:
                 found.append(Delta(ANSWER, event.end, text))
             if event.kind == "complete":
@@ -83,12 +83,17 @@ class GradioRun(Gradio):
     def pieces(self, found: list[Delta], chunk: _Outputs, event: Event) -> None:
         if chunk.data is None and (chunk.error is not None or chunk.detail is not None):
             found.append(Delta(ERROR, event.end, said(chunk.error, chunk.detail) or "the app failed without words"))
-        elif text := _text(chunk.data):
+        elif text := _first_text(chunk.data):
             found.append(Delta(ANSWER, event.end, text))
 
 
+def _first_text(outputs: Any) -> str:
+    """A function's answer is the first of its outputs that holds text."""
+    return next((text for each in outputs if (text := _text(each))), "") if isinstance(outputs, list) else ""
+
+
 def _text(output: Any, depth: int = _MOST_DEEP) -> str:
-    """The last text of a function's outputs: of a chat, what was said last."""
+    """The text of one output: of a chat, what was said last."""
     if isinstance(output, str):
         return output
     if depth and isinstance(output, list):
