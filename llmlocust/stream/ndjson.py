@@ -9,7 +9,10 @@ from llmlocust.stream.sse import Event, NotText, is_text, without_cut_character
 
 def is_stream(content_type: str, body: bytes | bytearray) -> bool:
     """By what it says of itself, and how it begins: a document says that it is one, a page does not begin so."""
-    if not bytes(body[:16]).lstrip().startswith(b"{"):
+    begin = bytes(body[:16]).lstrip()
+    if not begin:
+        return "ndjson" in content_type or "stream" in content_type
+    if not begin.startswith(b"{"):
         return False
     return "application/json" not in content_type or b"}\n{" in body
 

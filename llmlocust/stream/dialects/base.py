@@ -16,7 +16,7 @@ from llmlocust.stream.sse import Event
 _DONE = b"[DONE]"
 _NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _CUT_SHORT = "Input data was truncated"
-"""What msgspec says of a document that ends too early."""
+"""What msgspec says of a document that ends too early; inside a number, that it ends there."""
 _MOST_TOKENS = 1 << 40
 """A server that tells of more than that tells nothing."""
 
@@ -98,7 +98,8 @@ class Dialect:
         try:
             chunk = self._one.decode(body)
         except _NOT_READABLE as problem:
-            if str(problem) == _CUT_SHORT:  # closing the connection was its end, and came too early
+            if str(problem).endswith((_CUT_SHORT, f"(byte {len(body)})")):
+                # closing the connection was its end, and came too early
                 return []
             return [Delta(BAD, len(body), f"not JSON of this protocol: {problem}")]
         found: list[Delta] = []
