@@ -50,6 +50,7 @@ class Simulator:
         self._prompts: dict[bytes, None] = {}
         self.connections: set[Connection] = set()
         self._alarm = alarm(asyncio.get_running_loop(), self._ring)
+        hidden = [path for path in (*WIRES, "/gradio_api/info") if not path.startswith(settings.only)]
         self._routes: dict[str, dict[str, Callable[[Connection, HttpRequest, Record], None]]] = {
             **{path: {"POST": self._complete} for path in WIRES},
             GRADIO_CALL: {"POST": self._call_gradio},
@@ -59,6 +60,8 @@ class Simulator:
             "/metrics": {"GET": self._tell_metrics},
             "/truth": {"GET": self._tell_truth, "DELETE": self._clear_truth},
         }
+        for path in hidden:
+            del self._routes[path]
 
     def connection(self) -> Connection:
         """A new connection's protocol."""

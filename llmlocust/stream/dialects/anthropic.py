@@ -67,7 +67,7 @@ class AnthropicMessages(Dialect):
         messages = ask.conversation()
         system = "\n\n".join(only_text(each.get("content")) for each in messages if each.get("role") == "system")
         fields: dict[str, Any] = {
-            "model": ask.model,
+            **({"model": ask.model} if ask.model else {}),
             "max_tokens": ask.max_tokens or _MOST_TOKENS,
             "messages": [_message(each) for each in messages if each.get("role") != "system"],
         }

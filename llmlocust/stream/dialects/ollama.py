@@ -41,7 +41,8 @@ class Ollama(Dialect):
     framing: ClassVar[ModuleType] = ndjson
 
     def body(self, ask: Ask) -> bytes:
-        fields: dict[str, Any] = {"model": ask.model, **self._question(ask), "stream": ask.stream}
+        fields: dict[str, Any] = {"model": ask.model} if ask.model else {}
+        fields |= self._question(ask) | {"stream": ask.stream}
         options = {"num_predict": ask.max_tokens, "temperature": ask.temperature}
         told = {name: value for name, value in options.items() if value is not None}
         return msgspec.json.encode(merged(fields | ({"options": told} if told else {}), ask.extra))

@@ -76,7 +76,8 @@ class OpenAIResponses(Dialect):
     chunk: ClassVar[Any] = _Chunk
 
     def body(self, ask: Ask) -> bytes:
-        fields: dict[str, Any] = {"model": ask.model, "input": [_message(each) for each in ask.conversation()]}
+        fields: dict[str, Any] = {"model": ask.model} if ask.model else {}
+        fields["input"] = [_message(each) for each in ask.conversation()]
         if ask.max_tokens is not None:
             fields["max_output_tokens"] = ask.max_tokens
         if ask.temperature is not None:
