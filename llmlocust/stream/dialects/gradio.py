@@ -54,15 +54,16 @@ class GradioCall(Gradio):
         return False  # no document answers a call
 
     def pieces(self, found: list[Delta], chunk: Any, event: Event) -> None:
-        if event.kind == "error":
-            words = said(chunk.get("error"), chunk) if isinstance(chunk, dict) else said(chunk)
-            found.append(Delta(ERROR, event.end, words or "the app failed without words"))
-        elif event.kind in ("generating", "complete"):
+        kind = event.kind
+        if kind in ("generating", "complete"):
             text = _first_text(chunk)
             if text:
                 found.append(Delta(ANSWER, event.end, text))
-            if event.kind == "complete":
+            if kind == "complete":
                 found.append(Delta(END, event.end, "complete"))
+        elif kind == "error":
+            words = said(chunk.get("error"), chunk) if isinstance(chunk, dict) else said(chunk)
+            found.append(Delta(ERROR, event.end, words or "the app failed without words"))
 
 
 class _Outputs(msgspec.Struct):
@@ -89,7 +90,11 @@ class GradioRun(Gradio):
 
 def _first_text(outputs: Any) -> str:
     """A function's answer is the first of its outputs that holds text."""
-    return next((text for each in outputs if (text := _text(each))), "") if isinstance(outputs, list) else ""
+    if not isinstance(outputs, list) or not outputs:
+        return ""
+    if isinstance(outputs[0], str) and outputs[0]:  # nearly always
+        return outputs[0]
+    return next((text for each in outputs if (text := _text(each))), "")
 
 
 def _text(output: Any, depth: int = _MOST_DEEP) -> str:
