@@ -201,7 +201,7 @@ class LLMUser(FastHttpUser):
             sums = sums or Sums(reading.finish(timeline))
             record = sums.record
             record.id = request_id
-            record.inputs = len(ask.inputs) or None
+            record.inputs = dialect.inputs(ask)
             self._collector.request_ended(sums)
             if record.outcome != ABORTED:  # ours to count; Locust would call it the server's failure
                 self._fire(record, dialect.path_of(ask), timeline)

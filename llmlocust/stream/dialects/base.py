@@ -68,6 +68,10 @@ class Dialect:
         """What is spoken to have plain text gone on with, where that is a protocol of its own."""
         return self
 
+    def inputs(self, ask: Ask) -> int | None:
+        """How many texts a request has embedded or documents ranked; None where text comes out."""
+        return None
+
     def events_path(self, ask: Ask, body: bytes | bytearray) -> str | None:
         """Where the answer's events are fetched, after a first response with this body; None: it is the answer."""
         return None

@@ -48,6 +48,9 @@ class Vectors(Dialect):
         fields: dict[str, Any] = {"model": ask.model} if ask.model else {}
         return msgspec.json.encode(fields | self._question(ask) | ask.extra)
 
+    def inputs(self, ask: Ask) -> int | None:
+        return len(ask.inputs) or 1
+
     def _question(self, ask: Ask) -> dict[str, Any]:
         raise NotImplementedError
 
