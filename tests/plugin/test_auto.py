@@ -102,3 +102,12 @@ class Ramp(SteppedRamp):
     assert vectors
     assert all(row["outcome"] == "ok" and int(row["input_tokens"]) > 0 and not row["ttft"] for row in vectors)
     assert told(tmp_path)["target"]["dialect"] == "ollama-chat"
+
+
+def test_a_class_with_a_dialect_that_is_none_is_told_before_any_load(server, tmp_path):
+    wrong = "from llmlocust import ChatUser\n\nclass Chat(ChatUser):\n    dialect = 'klingon'\n"
+    locust = run(tmp_path, server.url, "-u", "1", "-t", "2s", "--llm-preflight", "false", locustfile=wrong)
+
+    assert locust.process.returncode == 2
+    assert "Chat: no dialect 'klingon': it is one of" in locust.log
+    assert "Traceback" not in locust.log

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from llmlocust.numbers.formats import ERROR_KINDS
 from llmlocust.stream import ndjson, sse
 from llmlocust.stream.ask import Ask
-from llmlocust.stream.dialects import DIALECTS, named
+from llmlocust.stream.delta import ANSWER, Delta
+from llmlocust.stream.dialects import DIALECTS, Dialect, named
 from llmlocust.stream.reading import read
 from llmlocust.stream.sse import Event
+from tests.simulators import ROOT
 from tests.stream.timelines import timeline_of
 
 NAMES = [each.name for each in DIALECTS]
@@ -186,6 +188,33 @@ def test_another_protocols_answer_comes_to_one_outcome(name, golden):
         record = read(timeline_of(golden.read_bytes(), content_type=content_type), named(name))
         assert record.outcome == "ok" or record.outcome in ERROR_KINDS
         assert bool(record.error) == (record.outcome != "ok")
+
+
+class Clumsy(Dialect):
+    name = "clumsy"
+    path = "/x"
+
+    def body(self, ask):
+        return b"{}"
+
+    def pieces(self, found, chunk, event):
+        found.append(Delta(ANSWER, event.end, chunk["text"]))
+
+
+@pytest.mark.parametrize("content_type", ["text/event-stream", "application/json"])
+def test_a_dialect_of_ones_own_that_fails_loses_no_request(content_type):
+    body = b'data: {"text": "a"}\n\ndata: {}\n\n' if "stream" in content_type else b"{}"
+    record = read(timeline_of(body, content_type=content_type), Clumsy())
+
+    assert (record.outcome, record.error) == ("bad_stream", "clumsy cannot read a chunk: KeyError('text')")
+    assert record.text == ("a" if "stream" in content_type else "")
+
+
+def test_the_dialect_that_the_page_shows_is_the_examples():
+    page, example = ((ROOT / file).read_text() for file in ("docs/dialects.md", "locustfiles/dialects.py"))
+    shown = page[page.index("class Own(") :].partition("```")[0].strip()
+    assert shown in example
+    assert all(f"`{name}`" in page for name in NAMES)
 
 
 # ── frames ──

@@ -79,7 +79,7 @@ class Dialect:
     # ── reading ──
 
     def pieces(self, found: list[Delta], chunk: Any, event: Event) -> None:
-        """Add what one chunk brings, each with the event's `end`. Must not raise, whatever the server sent."""
+        """Add what one chunk brings, each with the event's `end`. What it cannot make out it leaves out."""
         raise NotImplementedError
 
     def is_answer(self, chunk: Any, found: Sequence[Delta]) -> bool:
@@ -89,12 +89,11 @@ class Dialect:
     def deltas(self, events: Sequence[Event]) -> list[Delta]:
         """Pieces of a streamed answer, in order. Nothing raises: what is not understood becomes a BAD delta."""
         found: list[Delta] = []
-        pieces = self.pieces
         for event, chunk in zip(events, self._decoded(events), strict=True):
             if isinstance(chunk, _Odd):
                 found += chunk.deltas
             else:
-                pieces(found, chunk, event)
+                self._take_apart(found, chunk, event)
         return found
 
     def document(self, body: bytes) -> list[Delta]:
@@ -107,12 +106,18 @@ class Dialect:
                 return []
             return [Delta(BAD, len(body), f"not JSON of this protocol: {problem}")]
         found: list[Delta] = []
-        self.pieces(found, chunk, Event(body, len(body)))
+        self._take_apart(found, chunk, Event(body, len(body)))
         if any(delta.kind == ERROR for delta in found):
             return found
         if not self.is_answer(chunk, found):
             return [Delta(BAD, len(body), f"a JSON document, but no answer of {self.name}")]
         return found if any(delta.kind == END for delta in found) else [*found, Delta(END, len(body))]
+
+    def _take_apart(self, found: list[Delta], chunk: Any, event: Event) -> None:
+        try:
+            self.pieces(found, chunk, event)
+        except Exception as problem:  # a dialect of somebody's own may fail, and the request still counts
+            found.append(Delta(BAD, event.end, f"{self.name} cannot read a chunk: {problem!r}"))
 
     def _decoded(self, events: Sequence[Event]) -> Sequence[Any]:
         """Each event's chunk, or what is odd about it.
