@@ -1,17 +1,25 @@
 # make demo   a real ramp against a simulated server, and its report      make test   all tests
 # Both make their own environment in .venv and install what they need.
+# make real   what the tests of tests/real need (a Gradio app, a proxy, an engine), each in its own below .real
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check browser install clean
+.PHONY: demo test real check browser install clean
 
 demo: install
 	$(BIN)/llmlocust demo
 
 test: $(VENV)/dev browser
 	$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
+
+real: $(patsubst tests/real/needs/%.txt,.real/%/installed,$(wildcard tests/real/needs/*.txt))
+
+.real/%/installed: tests/real/needs/%.txt
+	$(PYTHON) -m venv .real/$*
+	.real/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """What reading an answer costs once its bytes are there, and what counting it costs.
 
-    python bench/parsing.py
+    python bench/parsing.py               OpenAI's chat, in its kinds and lengths
+    python bench/parsing.py --dialects    every dialect that streams beside OpenAI's chat, the same tokens in each
 
 CPU µs a token from a Timeline to a Record (`Reading`), and CPU µs a request of the Ledger that counts the Record. The
 streams are the simulator's, which are worded as vLLM's are: a read for each event, 10 ms ± 20 % apart. Long streams are
@@ -8,6 +9,7 @@ read in slices while they come, as the transport does. Each figure is the median
 """
 
 import random
+import sys
 from collections.abc import Iterator
 from itertools import accumulate
 from statistics import median
@@ -16,6 +18,8 @@ from time import process_time
 from llmlocust.numbers.ledger import Ledger
 from llmlocust.plugin.collector import _keep_the_loop_free
 from llmlocust.simulator.openai import CHAT, Frames, Labels, Plan, Request
+from llmlocust.simulator.wires import WIRES
+from llmlocust.stream.dialects import DIALECTS, Dialect
 from llmlocust.stream.dialects.openai import OpenAIChat
 from llmlocust.stream.reading import SLICE, Reading
 from llmlocust.stream.record import Record
@@ -32,6 +36,9 @@ SECOND = 100
 
 def main() -> None:
     _keep_the_loop_free()  # garbage is collected as rarely as in a run
+    if "--dialects" in sys.argv:
+        compare_dialects()
+        return
     print("| stream | tokens | bytes/token | parse: CPU µs/token | count: CPU µs/request | both: CPU µs/token |")
     print("|---|---:|---:|---:|---:|---:|")
     for length in LENGTHS:
@@ -42,6 +49,31 @@ def main() -> None:
             size = sum(map(len, events)) / length
             both = (parse + count) / length
             print(f"| {kind} | {length:,} | {size:.0f} | {parse / length:.2f} | {count:.0f} | {both:.2f} |", flush=True)
+
+
+def compare_dialects() -> None:
+    """Rounds go through all dialects in turn, so that what else the machine does meets all alike."""
+    streamed = [dialect() for dialect in DIALECTS if dialect.streams]
+    length = LENGTHS[0]
+    told = {dialect.name: said_in(dialect, length) for dialect in streamed}
+    rounds = [{each.name: measured(told[each.name], length, each)[0] for each in streamed} for _ in range(ROUNDS)]
+    print("| dialect | bytes/token | parse: CPU µs/token | beside openai-chat, lowest – highest of the rounds |")
+    print("|---|---:|---:|---:|")
+    for name, events in told.items():
+        cost = median(each[name] for each in rounds) * 1e6 / length
+        beside = sorted(each[name] / each["openai-chat"] for each in rounds)
+        size = sum(map(len, events)) / length
+        print(f"| {name} | {size:.0f} | {cost:.2f} | {median(beside):.2f} ({beside[0]:.2f} – {beside[-1]:.2f}) |")
+
+
+def said_in(dialect: Dialect, tokens: int) -> list[bytes]:
+    """The writes of one answer, as the simulator words it."""
+    request = Request(CHAT, 30, b"", tokens, stream=True, include_usage=True)
+    plan = Plan(tokens, 0, "length", 7)
+    labels = Labels("chatcmpl-9f2c41d07be64a0f", 1763600000, "some-model", "reasoning_content")
+    wire = WIRES[dialect.path](request, plan, labels)
+    each = (wire.tokens(token, token + 1) for token in range(tokens))
+    return [event for event in (wire.role(), *each, wire.last(usage=True, done=True)) if event]
 
 
 def stream(tokens: int, kind: str) -> list[bytes]:
@@ -55,7 +87,7 @@ def stream(tokens: int, kind: str) -> list[bytes]:
     return [frames.role(), *each, frames.usage(), b"data: [DONE]\n\n"]
 
 
-def measured(events: list[bytes], length: int) -> tuple[float, float]:
+def measured(events: list[bytes], length: int, dialect: Dialect | None = None) -> tuple[float, float]:
     """CPU seconds of one request: to parse it, to count it."""
     requests = TOKENS_A_ROUND // length
     ledger = Ledger("host:1")
@@ -64,7 +96,7 @@ def measured(events: list[bytes], length: int) -> tuple[float, float]:
     parse = 0.0
     records = []
     for seed in range(requests):
-        seconds, record = parsed(events, random.Random(seed))
+        seconds, record = parsed(events, random.Random(seed), dialect or OpenAIChat())
         assert record.ok, record.error
         assert record.chunks == record.output_tokens == length
         parse += seconds
@@ -75,11 +107,11 @@ def measured(events: list[bytes], length: int) -> tuple[float, float]:
     return parse / requests, (process_time() - begun) / requests
 
 
-def parsed(events: list[bytes], dice: random.Random) -> tuple[float, Record]:
+def parsed(events: list[bytes], dice: random.Random, dialect: Dialect) -> tuple[float, Record]:
     """The answer's bytes come read by read; only what reads them is timed."""
-    reading = Reading(OpenAIChat(), name="chat")
+    reading = Reading(dialect, name="chat")
     timeline = Timeline(
-        asked_ns=NS, sent_ns=NS, wait=0.0, clock="kernel", status=200, content_type="text/event-stream; charset=utf-8"
+        asked_ns=NS, sent_ns=NS, wait=0.0, clock="kernel", status=200, content_type=WIRES[dialect.path].content_type
     )
     spent = 0.0
     for data, arrived in zip(events, arrivals(len(events), dice), strict=True):

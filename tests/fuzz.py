@@ -33,13 +33,15 @@ from llmlocust.numbers.ledger import Ledger
 from llmlocust.plugin import connection
 from llmlocust.plugin.connection import Listener, Timeouts
 from llmlocust.plugin.transport import Client, Endpoint
-from llmlocust.stream.dialects.openai import OpenAIChat
+from llmlocust.stream.ask import Ask
+from llmlocust.stream.dialects import DIALECTS, Dialect
 from llmlocust.stream.reading import Reading, has_token
 from llmlocust.stream.record import Record
 from llmlocust.stream.timeline import Timeline
 from tests.plugin.scripted import ANSWER, CHUNKED, LENGTH, STREAM, UNTIL_CLOSE, chunked, read_request, response
 
-CHAT = OpenAIChat()
+SPOKEN = [dialect() for dialect in DIALECTS]
+CHAT = SPOKEN[0]
 GOLDEN = [path.read_bytes() for path in sorted((Path(__file__).parent / "stream" / "golden").iterdir())]
 PATIENT = Timeouts(connect=20, first_token=20, stall=20, total=20)
 HASTY = Timeouts(connect=20, first_token=0.05, stall=0.05, total=0.2)
@@ -241,6 +243,8 @@ class Case:
     again: bytes = b""
     """Sent after the pieces until ENDLESS bytes are out or nobody listens."""
     name: str = ""
+    dialect: Dialect = CHAT
+    """What the user speaks; the server's answers are of any."""
 
     @property
     def wire(self) -> bytes:
@@ -255,8 +259,9 @@ def case_of(seed: int, number: int) -> Case:
         return Case((first,), again=again, name=f"endless: {name}")
     if random_.random() < 0.01:
         return Case(tuple(_pieces(random_, _long(random_), 40)), name="long")
-    wire = wire_of(random_)
-    return Case(tuple(_pieces(random_, wire, random_.choice((1, 1, 2, 5, 40)))), closes=random_.random() < 0.97)
+    wire, dialect = wire_of(random_), random_.choice([CHAT] * len(SPOKEN) + SPOKEN)
+    pieces = tuple(_pieces(random_, wire, random_.choice((1, 1, 2, 5, 40))))
+    return Case(pieces, closes=random_.random() < 0.97, dialect=dialect)
 
 
 # ── who sends it, and who reads it ──
@@ -313,10 +318,11 @@ class Server:
         return self.played
 
 
-def asks(client: Client) -> tuple[Record, Timeline]:
+def asks(client: Client, dialect: Dialect = CHAT) -> tuple[Record, Timeline]:
     """As a user does (LLMUser.chat)."""
-    timeline, reading = Timeline(), Reading(CHAT, name="fuzz")
-    client.post(timeline, CHAT.path, b"{}", {}, Listener(partial(has_token, CHAT), reading.take))
+    timeline, reading = Timeline(), Reading(dialect, name="fuzz")
+    listener = Listener(partial(has_token, dialect), reading.take)
+    client.ask(timeline, dialect, Ask(), b"{}", {}, listener)
     return reading.finish(timeline), timeline
 
 
@@ -330,7 +336,7 @@ def check(server: Server, endpoint: Endpoint, case: Case) -> Record:
     client = Client(endpoint, PATIENT if case.closes else HASTY)
     try:
         played = server.play(case)
-        record, timeline = asks(client)
+        record, timeline = asks(client, case.dialect)
         if not played.wait(60):
             raise Finding("the server still waits to be heard")
         client.timeouts = PATIENT
@@ -359,7 +365,7 @@ def _check_twice(server: Server, endpoint: Endpoint, case: Case) -> Record:
     record = check(server, endpoint, case)
     # headers are too long or not by the reads that they come in
     if case.closes and not case.again and (len(case.wire) < 60_000 or case.name):
-        whole = check(server, endpoint, Case((case.wire,)))
+        whole = check(server, endpoint, Case((case.wire,), dialect=case.dialect))
         for name in ("outcome", "text", "reasoning", "chunks", "finish", "output_tokens"):
             if getattr(whole, name) != getattr(record, name):
                 raise Finding(f"in pieces {record}\nas one {whole}")

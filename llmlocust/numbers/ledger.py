@@ -337,6 +337,7 @@ def _tally(tally: Tally, sums: Sums, limits: Sequence[Threshold]) -> None:
         return
     tally.numbers.update(
         input_tokens=record.input_tokens or 0,
+        inputs=record.inputs or 0,
         output_tokens=record.output_tokens or 0,
         chunks=record.chunks,
         coalesced=record.coalesced,

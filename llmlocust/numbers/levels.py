@@ -223,6 +223,9 @@ class LevelFigures:
     output_tokens: float = math.nan
     """Mean of a successful request."""
     input_tokens: float = math.nan
+    input_tokens_per_s: float = math.nan
+    inputs_per_s: float = math.nan
+    """Texts embedded or documents ranked, a second."""
     coalesced: float = math.nan
     """Share of token-bearing deltas that came in the same read as an earlier one."""
     blurred: float = math.nan
@@ -278,6 +281,10 @@ class LevelFigures:
             output_tokens_per_s=numbers["tokens_in_window"] / window if window else math.nan,
             output_tokens=numbers["output_tokens"] / ok if ok else math.nan,
             input_tokens=numbers["input_tokens"] / ok if ok else math.nan,
+            input_tokens_per_s=numbers["ended_ok"] / window * numbers["input_tokens"] / ok
+            if ok and window
+            else math.nan,
+            inputs_per_s=numbers["ended_ok"] / window * numbers["inputs"] / ok if ok and window else math.nan,
             coalesced=numbers["coalesced"] / numbers["chunks"] if numbers["chunks"] else math.nan,
             blurred=numbers["blurred"] / gaps if gaps else math.nan,
             counted_chunks=numbers["counted_chunks"] / ok if ok else math.nan,
@@ -329,6 +336,8 @@ _PLAIN: dict[str, Any] = {
     "output_tokens_per_s": float,
     "output_tokens": float,
     "input_tokens": float,
+    "input_tokens_per_s": float,
+    "inputs_per_s": float,
     "coalesced": float,
     "blurred": float,
     "counted_chunks": float,

@@ -210,7 +210,9 @@ class Connection:
             wire = self._outgoing.read()
         # kernel stamps are wall-clock time; this request's are told in the monotonic clock's
         self._from_wall = time_ns() - perf_counter_ns()
-        timeline.sent_ns = self._last = perf_counter_ns()
+        self._last = perf_counter_ns()
+        if not timeline.follows:
+            timeline.sent_ns = self._last
         self._sock.sendall(wire)
 
     def _wait_for_the_end(self) -> None:

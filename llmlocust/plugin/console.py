@@ -36,7 +36,9 @@ def level_line(figures: LevelFigures, in_flight: int) -> str:
     parts = [
         f"level {figures.level + 1}: {words.with_unit(figures.load, figures.unit)}",
         f"{_number(figures.throughput)} requests/s",
-        f"{_number(figures.output_tokens_per_s)} tokens/s",
+        f"{_number(figures.output_tokens_per_s)} tokens/s"
+        if not figures.inputs_per_s > 0
+        else f"{_number(figures.inputs_per_s)} inputs/s of {_number(figures.input_tokens_per_s)} tokens/s",
         f"TTFT p50 {_duration(ttft['p50'])} p95 {_duration(ttft['p95'])}"
         if ttft.count
         else f"E2E p50 {_duration(e2e['p50'])} p95 {_duration(e2e['p95'])}",

@@ -113,9 +113,21 @@ def check(environment: Environment) -> dict[str, Any]:
     if getattr(environment.shape_class, "searches", bool)():
         _refuse_gates_of_every_level(environment)
     _check_open_load(environment)
-    if not options.option(environment, "preflight") or not _dialects(environment):
+    ours = [user for user in environment.user_classes if hasattr(user, "speaks")]
+    _check_dialects(environment, ours)
+    if not options.option(environment, "preflight") or not ours:
         return {}
-    return preflight.check(environment, _dialects(environment)[0])
+    return preflight.check(environment, ours[0].speaks)
+
+
+def _check_dialects(environment: Environment, ours: list[Any]) -> None:
+    if options.option(environment, "dialect") == options.AUTO:
+        return
+    try:
+        for user in ours:
+            user.speaks(environment)
+    except ValueError as problem:
+        raise preflight.NotReady(f"{user.__name__}: {problem}") from None
 
 
 def _refuse_gates_of_every_level(environment: Environment) -> None:
@@ -140,10 +152,6 @@ def _check_open_load(environment: Environment) -> None:
         raise preflight.NotReady(
             f"only users of llmlocust can send at a rate: make {others[0]} an LLMUser, or name the others"
         )
-
-
-def _dialects(environment: Environment) -> list[Any]:
-    return [user.dialect for user in environment.user_classes if hasattr(user, "dialect")]
 
 
 @events.init.add_listener

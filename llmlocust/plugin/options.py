@@ -27,6 +27,10 @@ from llmlocust.load.curves import DEFAULT_LEVELS, DEFAULT_RATES, parse_levels, p
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.search import Judge, Limits, Queueing
 from llmlocust.numbers.thresholds import Threshold, parse_gates, thresholds_of
+from llmlocust.stream.dialects import DIALECTS, named
+
+AUTO = "auto"
+"""A dialect that is found out."""
 
 
 class Option(NamedTuple):
@@ -47,6 +51,8 @@ _FEW_ERRORS = Threshold.parse("errors < 1%")
 
 OPTIONS = (
     Option("model", "", "Model to ask for. Empty: the first one that the server lists"),
+    Option("dialect", "openai-chat", f"What the server speaks: {', '.join(each.name for each in DIALECTS)}; or {AUTO}: ask it"),
+    Option("path", "", "Where requests go, below the host. Empty: the dialect's own path"),
     Option("prompts", "short", "Built-in sets (short, long, reasoning, multilingual; several with commas) or a file, one prompt a line or JSONL"),
     Option("unique", True, "Make each prompt unique, so that a prefix cache does not answer for the model"),
     Option("system", "", "System prompt of every chat"),
@@ -129,20 +135,22 @@ def option(environment: Environment, name: str) -> Any:
     return getattr(environment.parsed_options or Namespace(), dest, DEFAULTS[dest])
 
 
-def api_key() -> str:
+def api_key(variable: str = "OPENAI_API_KEY") -> str:
     """Without white space around it, which files of secrets like to end with."""
-    return (os.environ.get("LLMLOCUST_API_KEY") or os.environ.get("OPENAI_API_KEY") or "").strip()
+    return (os.environ.get("LLMLOCUST_API_KEY") or os.environ.get(variable) or "").strip()
 
 
 def without_key(text: str) -> str:
     """A server's words, should it have said the key that it was sent."""
-    key = api_key()
-    return text.replace(key, "[key]") if key else text
+    for key in {api_key(each.key_variable) for each in DIALECTS} - {""}:
+        text = text.replace(key, "[key]")
+    return text
 
 
 def check(environment: Environment) -> None:
     """Whether every option can be meant; ValueError in one line where not."""
     think_time(option(environment, "wait"))
+    _check_dialect(environment)
     levels(environment, is_rate=option(environment, "rate") > 0.0 or getattr(environment.shape_class, "is_open", False))
     Process.parse(option(environment, "arrivals"))
     if not 0.0 <= option(environment, "rate") < math.inf:
@@ -164,6 +172,14 @@ def check(environment: Environment) -> None:
     for name in ("settle", "drain", "abort_grace"):
         if not 0 <= option(environment, name) < math.inf:
             raise ValueError(f"--llm-{name.replace('_', '-')} must be 0 seconds or more")
+
+
+def _check_dialect(environment: Environment) -> None:
+    name = option(environment, "dialect")
+    if name != AUTO:
+        named(name)
+    elif not option(environment, "preflight"):
+        raise ValueError(f"--llm-dialect {AUTO} asks the server, which --llm-preflight=false forbids: name a dialect")
 
 
 def _check_gates(environment: Environment) -> None:

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 _SECONDS = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92]
 _TOKENS = [4**power for power in range(14)]
 
-_OPERATIONS = {"openai completions": "text_completion"}
+_OPERATIONS = {
+    **dict.fromkeys(("openai-completions", "ollama-generate", "llamacpp", "tgi"), "text_completion"),
+    "openai-embeddings": "embeddings",
+    "rerank": "rerank",  # which the conventions do not know
+}
 """By the dialect's name; all others chat."""
 
 _NOT_GRPC = "set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"

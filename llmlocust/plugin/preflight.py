@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -10,11 +11,11 @@ from locust.env import Environment
 
 from llmlocust.plugin import console
 from llmlocust.plugin.connection import Timeouts
-from llmlocust.plugin.options import api_key, extra_fields, option, without_key
+from llmlocust.plugin.options import AUTO, api_key, extra_fields, option, without_key
 from llmlocust.plugin.transport import Client, Endpoint
 from llmlocust.stream.ask import Ask
-from llmlocust.stream.dialects import Dialect
-from llmlocust.stream.dialects.openai import OpenAIChat
+from llmlocust.stream.dialects import DIALECTS, Dialect, named
+from llmlocust.stream.dialects.openai import OpenAI
 from llmlocust.stream.outcomes import server_words
 from llmlocust.stream.reading import read
 from llmlocust.stream.record import Record
@@ -42,29 +43,42 @@ class _Model(msgspec.Struct):
     id: str
 
 
+class _Functions(msgspec.Struct):
+    """A Gradio app's, by their names."""
+
+    named_endpoints: dict[str, Any]
+
+
 class _Models(msgspec.Struct):
     data: list[_Model]
 
 
-def check(environment: Environment, dialect: Dialect | None = None) -> dict[str, Any]:
-    """Ask the server one question, find the model out where none was named, and say what came. Raises NotReady."""
+def check(environment: Environment, speaks: Callable[[Environment], Dialect]) -> dict[str, Any]:
+    """Ask the server one question in what is spoken to it, find the model out where none was named, and say what came.
+
+    Where the dialect is to be found out, that comes first. Raises NotReady.
+    """
     host = environment.host or ""
     if not host:
         raise NotReady("no host: give the server's address, such as --host http://localhost:8000")
     try:
         endpoint = Endpoint(host, verify=not option(environment, "insecure"))
-        headers()
+        first = DIALECTS[0]() if option(environment, "dialect") == AUTO else speaks(environment)
+        headers(first)
     except ValueError as problem:
         raise NotReady(str(problem)) from None
-    attempt = _Attempt(endpoint, dialect or OpenAIChat())
+    attempt = _Attempt(endpoint, first)
     try:
         listed, trouble = attempt.models()
         model = option(environment, "model") or (listed[0] if listed else "")
-        ask, record = attempt.succeed(_ask(environment, model))
+        question = _ask(environment, model)
+        _settle_dialect(environment, attempt, question)
+        attempt.dialect = speaks(environment)
+        ask, record = attempt.succeed(question)
     finally:
         attempt.client.close()
     if not record.ok:
-        raise NotReady(_advice(endpoint, model, record, listed, trouble))
+        raise NotReady(_advice(attempt, model, record, listed, trouble))
     if environment.parsed_options is not None:  # options travel to the workers
         environment.parsed_options.llm_model = model
         environment.parsed_options.llm_usage = ask.usage
@@ -76,6 +90,26 @@ def check(environment: Environment, dialect: Dialect | None = None) -> dict[str,
         "models_listed": len(listed),
         "requests": attempt.requests,
     }
+
+
+def _settle_dialect(environment: Environment, attempt: _Attempt, question: Ask) -> None:
+    """Find out what is left open: a Gradio app's path, and what the server speaks at all."""
+    told, path = option(environment, "dialect"), option(environment, "path")
+    if told != AUTO and (path or not told.startswith("gradio")):
+        return
+    candidates = DIALECTS if told == AUTO else [type(named(told))]
+    for candidate in candidates:
+        dialect = named(candidate.name, path)
+        if candidate.name.startswith("gradio") and not path:
+            dialect.path = attempt.gradio_path(candidate.name) or dialect.path
+        if told != AUTO or attempt.understands(dialect, question):
+            environment.parsed_options.llm_dialect, environment.parsed_options.llm_path = dialect.name, dialect.path
+            console.say(f"The server is spoken to in {dialect.name}, at {dialect.path}.")
+            return
+    raise NotReady(
+        f"{attempt.client.endpoint.authority} answered a first request in none of "
+        f"{', '.join(each.name for each in DIALECTS)}: set --llm-dialect, and --llm-path or --llm-model where it needs them"
+    )
 
 
 def _ask(environment: Environment, model: str) -> Ask:
@@ -107,7 +141,7 @@ class _Attempt:
             record = self._send(ask)
             if record.ok:
                 return ask, record
-            if record.status in (400, 422):
+            if record.status in (400, 422) and isinstance(self.dialect, OpenAI):
                 return self._adapted(ask, record)
             if 400 <= record.status < 500 and record.status != 429:
                 break
@@ -126,16 +160,44 @@ class _Attempt:
 
     def _send(self, ask: Ask) -> Record:
         self.requests += 1
-        timeline = Timeline()
-        self.client.post(timeline, self.dialect.path, self.dialect.body(ask), headers())
-        record = read(timeline, self.dialect, name="preflight")
+        timeline, dialect = Timeline(), self.dialect
+        asked = ask if dialect.streams else msgspec.structs.replace(ask, stream=False)
+        self.client.ask(timeline, dialect, asked, dialect.body(asked), headers(dialect))
+        record = read(timeline, dialect, name="preflight")
         record.error = without_key(record.error)
         return record
+
+    def understands(self, dialect: Dialect, question: Ask) -> bool:
+        """Whether the server answers in a dialect. NotReady where it answers nobody without a key."""
+        self.dialect = dialect
+        record = self._send(question)
+        if record.status in (400, 422) and isinstance(dialect, OpenAI):
+            _, record = self._adapted(question, record)
+        if record.status in (401, 403):
+            raise NotReady(_advice(self, question.model, record, [], ""))
+        return record.ok
+
+    def gradio_path(self, name: str) -> str:
+        """Where a Gradio app's function is called: its chat's, or its first. Empty where it does not say."""
+        for prefix in ("/gradio_api", ""):
+            try:
+                functions = [*msgspec.json.decode(self._get(f"{prefix}/info"), type=_Functions).named_endpoints]
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                continue
+            if functions:
+                function = "/chat" if "/chat" in functions else functions[0]
+                return prefix + ("/run" if name == "gradio-run" else "/call") + function
+        return ""
+
+    def _get(self, path: str) -> bytes:
+        timeline = Timeline()
+        self.client.get(timeline, path, headers(self.dialect))
+        return bytes(timeline.body)
 
     def models(self) -> tuple[list[str], str]:
         """What the server lists, and where that fails, why: real servers chat well without it."""
         timeline = Timeline()
-        self.client.get(timeline, "/v1/models", headers())
+        self.client.get(timeline, "/v1/models", headers(self.dialect))
         if timeline.failure == "connect":
             raise NotReady(_no_connection(self.client.endpoint, timeline.detail))
         try:
@@ -155,33 +217,36 @@ def _no_connection(endpoint: Endpoint, detail: str) -> str:
     return f"nothing answers at {where}: {detail}. Is the server up, and is --host right?"
 
 
-def headers() -> dict[str, str]:
-    """Headers of every request; the key comes from this node's environment and goes nowhere but to the server."""
+def headers(dialect: Dialect) -> dict[str, str]:
+    """Headers of a request; the key comes from this node's environment and goes nowhere but to the server."""
     told = {
         "Content-Type": "application/json",
-        "Accept": "text/event-stream, application/json",
+        "Accept": "text/event-stream, application/x-ndjson, application/json",
         "Accept-Encoding": "identity",
         "User-Agent": "llmlocust",
     }
-    key = api_key()
+    key = api_key(dialect.key_variable)
     if not key.isascii() or not key.isprintable():
         raise ValueError(
-            "the key in LLMLOCUST_API_KEY or OPENAI_API_KEY holds characters that no key has: copy it again"
+            f"the key in LLMLOCUST_API_KEY or {dialect.key_variable} holds characters that no key has: copy it again"
         )
-    return told | ({"Authorization": f"Bearer {key}"} if key else {})
+    return told | dialect.headers(key)
 
 
-def _advice(endpoint: Endpoint, model: str, record: Record, listed: list[str], trouble: str) -> str:
+def _advice(attempt: _Attempt, model: str, record: Record, listed: list[str], trouble: str) -> str:
+    endpoint, dialect = attempt.client.endpoint, attempt.dialect
+    variable = dialect.key_variable
     said = f"{endpoint.authority} answered a first request with: {(record.error or record.outcome).rstrip('.')}"
     if record.status in (401, 403):
-        known = "The key in LLMLOCUST_API_KEY or OPENAI_API_KEY was refused" if api_key() else "It wants a key"
+        known = f"The key in LLMLOCUST_API_KEY or {variable} was refused" if api_key(variable) else "It wants a key"
         return f"{said}. {known}: set LLMLOCUST_API_KEY"
     if model and listed and model not in listed:
         return f"{said}. It does not list a model {model!r}, but {', '.join(listed[:5])}: set --llm-model"
     if not model and record.status >= 400:
         return f"{said}. No model was named and /v1/models does not tell one ({trouble}): set --llm-model"
     if record.status == 404 or 300 <= record.status < 400:
-        return f"{said}. Is there an OpenAI-compatible API below --host? It was asked at {endpoint.path('/v1/chat/completions')}"
+        asked = f"It was asked in {dialect.name} at {endpoint.path(dialect.path)}"
+        return f"{said}. {asked}: is --host right, and --llm-dialect? --llm-dialect {AUTO} finds out"
     if record.status == 0 and not endpoint.tls:
         return f"{said}. Does it speak TLS there? Then give https://"
     return f"{said}. To start all the same, give --llm-preflight=false"

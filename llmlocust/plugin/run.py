@@ -378,7 +378,7 @@ class Run:
             "target": {
                 "host": without_password(environment.host or ""),
                 "model": option(environment, "model"),
-                "dialect": ", ".join(sorted({_dialect(user) for user in environment.user_classes} - {""})),
+                "dialect": ", ".join(sorted({_dialect(user, environment) for user in environment.user_classes} - {""})),
             },
             "plan": self.plan and self.plan | self._open_load(),
             "options": {each.dest: option(environment, each.dest.removeprefix("llm_")) for each in OPTIONS},
@@ -409,8 +409,8 @@ def _go_on() -> None:
     """At the end nobody waits."""
 
 
-def _dialect(user: type) -> str:
-    return getattr(getattr(user, "dialect", None), "name", "")
+def _dialect(user: type, environment: Environment) -> str:
+    return user.speaks(environment).name if hasattr(user, "speaks") else ""
 
 
 def _think_time(user: type, environment: Environment) -> str:

@@ -25,6 +25,8 @@ from gevent import ssl as gevent_ssl
 
 from llmlocust.numbers.formats import ABORTED
 from llmlocust.plugin.connection import Connection, Failure, Listener, Timeouts, plain_words
+from llmlocust.stream.ask import Ask
+from llmlocust.stream.dialects.base import Dialect
 from llmlocust.stream.timeline import Timeline
 
 _NS = 1_000_000_000
@@ -116,6 +118,23 @@ class Client:
         self.timeouts = timeouts or Timeouts()
         self._idle: list[Connection] = []
 
+    def ask(
+        self,
+        timeline: Timeline,
+        dialect: Dialect,
+        ask: Ask,
+        body: bytes,
+        headers: Mapping[str, str],
+        listener: Listener = _DEAF,
+    ) -> None:
+        """Ask in a dialect, whose body for it this is, and fill the timeline until the answer is over or failed."""
+        self.post(timeline, dialect.path_of(ask), body, headers, listener)
+        if timeline.status == 200 and timeline.complete:
+            path = dialect.events_path(ask, timeline.body)
+            if path is not None:
+                timeline.follow()
+                self._request(timeline, "GET", path, b"", headers, listener)
+
     def post(
         self,
         timeline: Timeline,
@@ -169,7 +188,7 @@ class Client:
             raise
         finally:
             timeline.ended_ns = perf_counter_ns()
-            if timeline.sent_ns:
+            if timeline.sent_ns and not timeline.follows:
                 before = (timeline.sent_ns - timeline.asked_ns) / _NS
                 timeline.wait = max(0.0, before - (timeline.connect or 0.0) - (timeline.tls or 0.0))
             if keep and connection is not None:

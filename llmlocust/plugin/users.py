@@ -10,6 +10,7 @@ from time import perf_counter_ns, time
 from typing import Any, ClassVar
 
 import gevent
+import msgspec
 from gevent import GreenletExit
 from gevent.pool import Group
 from locust import task
@@ -29,8 +30,7 @@ from llmlocust.plugin.options import extra_fields, option, think_time, without_k
 from llmlocust.plugin.preflight import headers
 from llmlocust.plugin.transport import Client, Endpoint
 from llmlocust.stream.ask import Ask
-from llmlocust.stream.dialects import Dialect
-from llmlocust.stream.dialects.openai import OpenAIChat, OpenAICompletions
+from llmlocust.stream.dialects import Dialect, named
 from llmlocust.stream.reading import Reading, has_token
 from llmlocust.stream.record import STALL, Record
 from llmlocust.stream.timeline import Timeline
@@ -55,7 +55,8 @@ class LLMUser(FastHttpUser):
 
     abstract = True
 
-    dialect: ClassVar[Dialect] = OpenAIChat()
+    dialect: ClassVar[str | Dialect | None] = None
+    """What is spoken: a dialect's name, or one of your own (docs/dialects.md)."""
     model: str | None = None
     prompts: str | Sequence[Question] | None = None
     """Names of built-in sets, a file, or the questions themselves."""
@@ -80,9 +81,16 @@ class LLMUser(FastHttpUser):
         self._llm = Client(
             _endpoint(self.host or "", verify=not self._option("insecure")), self.timeouts or self._timeouts()
         )
-        self._headers = headers()
+        self._dialect = self.speaks(environment)
         self._extra = extra_fields(self._option("body"))
         self._prompts = Prompts(self._questions(), self._setting("unique"), random.Random())
+
+    @classmethod
+    def speaks(cls, environment: Environment) -> Dialect:
+        """What users of this class speak. ValueError in one line where there is no such dialect."""
+        if cls.dialect is not None:
+            return _dialect(cls.dialect)
+        return _dialect(option(environment, "dialect"), option(environment, "path"))
 
     def wait_time(self) -> float:
         """Think time from the options; a locustfile's own `wait_time` replaces it."""
@@ -129,25 +137,70 @@ class LLMUser(FastHttpUser):
 
     # ── what tasks call ──
 
-    def chat(self, question: Question | None = None, *, name: str = "chat", **fields: Any) -> Record:
+    def chat(
+        self,
+        question: Question | None = None,
+        *,
+        name: str = "chat",
+        dialect: str | Dialect | None = None,
+        **fields: Any,
+    ) -> Record:
         """Send a chat and read its answer to the end. `question` is text or a list of messages; none: the next prompt.
 
-        `fields` are those of `Ask` (max_tokens, temperature, stream, …) or further fields of the body.
+        `dialect` is spoken this once instead of the user's own. `fields` are those of `Ask` (max_tokens, temperature,
+        stream, …) or further fields of the body.
         """
         question = self._prompts.next() if question is None else question
         messages = [{"role": "user", "content": question}] if isinstance(question, str) else list(question)
         system = self._setting("system")
         if system and messages[0].get("role") != "system":
             messages.insert(0, {"role": "system", "content": system})
-        return self._ask(_chat, self._ask_of(fields, messages=messages), name)
+        return self._ask(self._spoken(dialect), self._ask_of(fields, messages=messages), name)
 
-    def complete(self, prompt: str | None = None, *, name: str = "completion", **fields: Any) -> Record:
+    def complete(
+        self,
+        prompt: str | None = None,
+        *,
+        name: str = "completion",
+        dialect: str | Dialect | None = None,
+        **fields: Any,
+    ) -> Record:
         """Send a prompt to be gone on with, and read what comes to the end; else as `chat`."""
-        question = self._prompts.next() if prompt is None else prompt
-        text = question if isinstance(question, str) else "\n\n".join(str(m.get("content", "")) for m in question)
-        return self._ask(_completions, self._ask_of(fields, prompt=text), name)
+        text = self._text() if prompt is None else prompt
+        return self._ask(self._spoken(dialect).for_prompts(), self._ask_of(fields, prompt=text), name)
+
+    def embed(
+        self,
+        texts: Sequence[str] = (),
+        *,
+        name: str = "embedding",
+        dialect: str | Dialect = "openai-embeddings",
+        **fields: Any,
+    ) -> Record:
+        """Have texts embedded, in one request; none: the next prompt. Else as `chat`."""
+        return self._ask(_dialect(dialect), self._ask_of(fields, inputs=list(texts) or [self._text()]), name)
+
+    def rerank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        name: str = "rerank",
+        dialect: str | Dialect = "rerank",
+        **fields: Any,
+    ) -> Record:
+        """Have documents ranked by a query. Else as `chat`."""
+        return self._ask(_dialect(dialect), self._ask_of(fields, prompt=query, inputs=list(documents)), name)
 
     # ── how ──
+
+    def _spoken(self, dialect: str | Dialect | None) -> Dialect:
+        return self._dialect if dialect is None else _dialect(dialect)
+
+    def _text(self) -> str:
+        """The next prompt, as plain text."""
+        question = self._prompts.next()
+        return question if isinstance(question, str) else Ask(messages=question).text()
 
     def _ask_of(self, fields: dict[str, Any], **question: Any) -> Ask:
         known = {name: fields.pop(name) for name in Ask.__struct_fields__ if name in fields}
@@ -171,7 +224,9 @@ class LLMUser(FastHttpUser):
         if self._collector.refused:
             raise StopUser(self._collector.refused)
         timeline = Timeline(asked_ns=perf_counter_ns(), due_ns=due_now())
-        body = dialect.body(ask)
+        if ask.stream and not dialect.streams:
+            ask = msgspec.structs.replace(ask, stream=False)
+        body, told = self._worded(dialect, ask), headers(dialect)
         if not timeline.due_ns:
             # a user whom Locust decided to kill while it waited is told so here, before it sends and not after
             self._collector.turns.wait()
@@ -181,7 +236,7 @@ class LLMUser(FastHttpUser):
         request_id = f"{random.getrandbits(64):016x}"
         self._collector.request_begins(name)
         try:
-            self._llm.post(timeline, dialect.path, body, self._headers | {"X-Request-Id": request_id}, listener)
+            self._llm.ask(timeline, dialect, ask, body, told | {"X-Request-Id": request_id}, listener)
             self._collector.turns.wait()
             while reading.take(timeline):
                 self._collector.turns.wait()
@@ -193,16 +248,24 @@ class LLMUser(FastHttpUser):
             record = sums.record
             record.id = request_id
             record.error = without_key(record.error)
+            record.inputs = dialect.inputs(ask)
             self._collector.request_ended(sums)
             if record.outcome != ABORTED:  # ours to count; Locust would call it the server's failure
-                self._fire(record, dialect, timeline)
+                self._fire(record, dialect.path_of(ask), timeline)
                 if self._otel:
                     self._otel.record(record, dialect.name, ask.model, self._llm.endpoint)
         if not record.ok and not timeline.due_ns:
             gevent.sleep(min(max(self.pause_after_failure, record.retry_after or 0.0), _LONGEST_PAUSE))
         return record
 
-    def _fire(self, record: Record, dialect: Dialect, timeline: Timeline) -> None:
+    def _worded(self, dialect: Dialect, ask: Ask) -> bytes:
+        try:
+            return dialect.body(ask)
+        except ValueError:  # Locust shows it among its exceptions, and has the user try again at once
+            gevent.sleep(self.pause_after_failure)
+            raise
+
+    def _fire(self, record: Record, path: str, timeline: Timeline) -> None:
         """Locust's own event: once for a request, end to end."""
         seconds = record.e2e if record.ok and record.e2e is not None else record.duration
         self.environment.events.request.fire(
@@ -214,7 +277,7 @@ class LLMUser(FastHttpUser):
             context={**self.context(), "llm": _context(record)},
             exception=None if record.ok else LLMFailure(f"{record.outcome}: {record.error}"),
             start_time=_wall_time(timeline),
-            url=self._llm.endpoint.path(dialect.path),
+            url=self._llm.endpoint.path(path),
         )
 
     def _option(self, name: str) -> Any:
@@ -246,18 +309,23 @@ class CompletionUser(LLMUser):
     """Has one text after the other gone on with."""
 
     abstract = True
-    dialect: ClassVar[Dialect] = OpenAICompletions()
+
+    @classmethod
+    def speaks(cls, environment: Environment) -> Dialect:
+        return super().speaks(environment).for_prompts()
 
     @task
     def ask(self) -> None:
         self.complete()
 
 
-_chat = OpenAIChat()
-_completions = OpenAICompletions()
-
 _questions = cache(load_prompts)
 """Users of a process share what was read."""
+
+
+@cache
+def _dialect(dialect: str | Dialect, path: str = "") -> Dialect:
+    return named(dialect, path) if isinstance(dialect, str) else dialect
 
 
 @cache

@@ -464,6 +464,8 @@ def _level(figures: LevelFigures, goodput: Mapping[int, float]) -> dict[str, Any
         "goodput": plain(goodput.get(figures.level)),
         "output_tokens_per_s": plain(figures.output_tokens_per_s),
     }
+    if figures.inputs_per_s > 0:
+        told |= {name: plain(getattr(figures, name)) for name in ("inputs_per_s", "input_tokens_per_s")}
     durations = {
         metric: {name: plain(figures.metric(metric)[name] * 1000.0) for name in _STATISTICS}
         | _ranges(figures.metric(metric))
@@ -522,6 +524,11 @@ def columns(report: Report) -> list[Column]:
         _rate(report, "good/s", "requests", "goodput", [report.goodput.get(e.level, math.nan) for e in report.levels]),
         _rate(report, "out/s", "tokens", "output_tokens_per_s", [each.output_tokens_per_s for each in report.levels]),
     ]
+    if any(each.inputs_per_s > 0 for each in report.levels):  # texts were embedded, or documents ranked
+        made += [
+            _rate(report, "inputs/s", "requests", "inputs_per_s", [each.inputs_per_s for each in report.levels]),
+            _rate(report, "in/s", "tokens", "input_tokens_per_s", [each.input_tokens_per_s for each in report.levels]),
+        ]
     wanted = {
         "ttft": ("p50", "p95", "p99"),
         "answer": ("p95",),

@@ -11,16 +11,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from llmlocust.simulator import openai, truth
+from llmlocust.simulator import truth
 from llmlocust.simulator.connection import Connection
 from llmlocust.simulator.engine import Sequence
 from llmlocust.simulator.faults import ENDINGS, Faults
-from llmlocust.simulator.openai import DONE, ApiError, Frames, Labels, Plan, Request
+from llmlocust.simulator.openai import ApiError, Labels, Plan, Request
+from llmlocust.simulator.wires import SSE, WIRES
 
 _NEVER, _LAST_CHUNK = 1 << 62, b"0\r\n\r\n"
 _TIMEOUT = ApiError(504, "the request timed out before there was anything to send", code="timeout")
 _BROKEN = ApiError(500, "the engine died in the middle of this answer (simulated)", code="internal_error")
-_BAD_JSON = b'data: {"id": "cut short, "choices": [\n\n'
+_BAD_JSON = b'{"id": "cut short, "choices": ['
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Job:
     """All that an answer needs to know."""
 
     connection: Connection
+    path: str
     request: Request
     plan: Plan
     labels: Labels
@@ -50,6 +52,7 @@ class Answer:
             cached_tokens=job.labels.cached_tokens,
             owner=self,
         )
+        self._wire = WIRES[job.path](job.request, job.plan, job.labels)
         self._made = self._written = 0  # tokens that the engine has given, and those that have been sent
         self._over = self._held = self._broken = False
         # the first of several endings is the one that happens
@@ -118,7 +121,7 @@ class Answer:
 
     def _refuse(self, error: ApiError, outcome: str) -> None:
         self.job.record.status = error.status
-        self.job.connection.respond(error.status, error.body, headers=error.headers)
+        self.job.connection.respond(error.status, self._wire.error(error), headers=error.headers)
         self._end(outcome)
 
     def _gone(self, too_slow: bool) -> None:
@@ -160,7 +163,7 @@ class Whole(Answer):
             super()._break_off()
 
     def _body(self) -> bytes:
-        return openai.answer(self.job.request, self.job.plan, self.job.labels)
+        return self._wire.whole()
 
 
 class Streamed(Answer):
@@ -169,7 +172,6 @@ class Streamed(Answer):
     def __init__(self, job: Job) -> None:
         super().__init__(job)
         faults = job.faults
-        self._frames = Frames(job.request, job.plan, job.labels)
         self._per_event = int(faults["chunk"].value) if "chunk" in faults else job.tokens_per_chunk
         self._per_write = self._per_event * (int(faults["coalesce"].value) if "coalesce" in faults else 1)
         self._chunked = job.takes_chunks and "close_delimited" not in faults
@@ -188,9 +190,10 @@ class Streamed(Answer):
     def _write(self, due: float) -> None:
         self._start()
         start, end = self._written, self._made
-        events = self._frames.tokens(start, end) if end - start == 1 else b"".join(self._split(start, end))
+        events = self._wire.tokens(start, end) if end - start == 1 else b"".join(self._split(start, end))
         if start <= self._breaks_json_at < end:
-            events = _BAD_JSON + events
+            sse = self._wire.content_type == SSE
+            events = (b"data: %b\n\n" if sse else b"%b\n") % _BAD_JSON + events
         self._note_write(due)
         if end == self.job.plan.output_tokens:
             self._send(events + self._last_events(), _LAST_CHUNK)
@@ -204,7 +207,7 @@ class Streamed(Answer):
 
     def _break_off(self) -> None:
         self._start()
-        farewell = {"error_event": openai.error_event(_BROKEN) + DONE, "truncate": b""}.get(self._ending)
+        farewell = {"error_event": self._wire.error_event(_BROKEN), "truncate": b""}.get(self._ending)
         if farewell is None:
             super()._break_off()
             return
@@ -215,8 +218,8 @@ class Streamed(Answer):
     def _start(self) -> None:
         if not self.job.record.status:
             self.job.record.status = 200
-            self.job.connection.start("text/event-stream; charset=utf-8", chunked=self._chunked)
-            self._send(self._frames.role())
+            self.job.connection.start(self._wire.content_type, chunked=self._chunked)
+            self._send(self._wire.role())
 
     def _next_write(self) -> None:
         """Tokens gather until there are enough for a write, but not past a place where something happens."""
@@ -228,13 +231,12 @@ class Streamed(Answer):
         boundary = self.job.plan.reasoning_tokens
         while start < end:
             stop = min(start + self._per_event, end, boundary if start < boundary else end)
-            yield self._frames.tokens(start, stop)
+            yield self._wire.tokens(start, stop)
             start = stop
 
     def _last_events(self) -> bytes:
-        request, faults = self.job.request, self.job.faults
-        usage = self._frames.usage() if request.include_usage and "no_usage" not in faults else b""
-        return usage + (b"" if "no_done" in faults else DONE)
+        faults = self.job.faults
+        return self._wire.last(usage="no_usage" not in faults, done="no_done" not in faults)
 
     def _send(self, events: bytes, last_chunk: bytes = b"") -> None:
         """Write events as the body's next bytes."""

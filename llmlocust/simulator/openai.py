@@ -267,13 +267,13 @@ class Labels:
 
 def answer(request: Request, made: Plan, labels: Labels) -> bytes:
     """The whole answer in one body."""
-    text = _text(made, made.reasoning_tokens, made.output_tokens).decode()
+    words = text(made, made.reasoning_tokens, made.output_tokens).decode()
     choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": made.finish_reason}
     if request.endpoint == COMPLETIONS:
-        choice["text"] = text
+        choice["text"] = words
     else:
-        reasoning = _text(made, 0, made.reasoning_tokens).decode() or None
-        choice["message"] = {"role": "assistant", "content": text, labels.reasoning_field: reasoning}
+        reasoning = text(made, 0, made.reasoning_tokens).decode() or None
+        choice["message"] = {"role": "assistant", "content": words, labels.reasoning_field: reasoning}
     return encode(
         {
             **_envelope(request, labels, "chat.completion", "text_completion"),
@@ -317,7 +317,7 @@ class Frames:
         return b"".join(
             (
                 self._reasoning if start < plan.reasoning_tokens else self._content,
-                WORDS[(plan.first_word + start) % len(WORDS)] if end - start == 1 else _text(plan, start, end),
+                WORDS[(plan.first_word + start) % len(WORDS)] if end - start == 1 else text(plan, start, end),
                 self._ending if end == plan.output_tokens else self._going_on,
                 self._usage_so_far(end) if self._request.continuous_usage else self._closing,
             )
@@ -350,5 +350,6 @@ def _envelope(request: Request, labels: Labels, chat: str, completion: str) -> M
     return {"id": labels.id, "object": kind, "created": labels.created, "model": labels.model}
 
 
-def _text(made: Plan, start: int, end: int) -> bytes:
+def text(made: Plan, start: int, end: int) -> bytes:
+    """The words of an answer's tokens from start to end; they need no escaping in JSON."""
     return b"".join(WORDS[(made.first_word + index) % len(WORDS)] for index in range(start, end))

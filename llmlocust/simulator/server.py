@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import parse_qs
 
-from llmlocust.simulator import openai, truth
+from llmlocust.simulator import openai, truth, wires
 from llmlocust.simulator.alarm import alarm
 from llmlocust.simulator.answers import Answer, Job, Streamed, Whole
 from llmlocust.simulator.connection import Connection, HttpRequest
@@ -28,9 +28,10 @@ from llmlocust.simulator.faults import HEADER as FAULT_HEADER
 from llmlocust.simulator.faults import Faults
 from llmlocust.simulator.faults import parse as parse_faults
 from llmlocust.simulator.metrics import Metrics
-from llmlocust.simulator.openai import CHAT, COMPLETIONS, ApiError
+from llmlocust.simulator.openai import CHAT, ApiError
 from llmlocust.simulator.settings import Settings
 from llmlocust.simulator.truth import Record, Truth
+from llmlocust.simulator.wires import GRADIO_CALL, WIRES, OpenAI
 
 KEY_VARIABLE = "LLMLOCUST_SIMULATOR_KEY"
 _BACKLOG, _REMEMBERED_PROMPTS = 4096, 100_000
@@ -44,17 +45,23 @@ class Simulator:
         self._engine, self._metrics, self._truth = Engine(settings), Metrics(), Truth(settings.truth_tokens)
         self._faults, self._dice = parse_faults(settings.fault), random.Random(settings.seed)
         self._created, self._ids = int(time.time()), itertools.count(1)
+        self._calls: dict[str, HttpRequest] = {}
+        """Gradio's, whose events were not asked for yet."""
         self._prompts: dict[bytes, None] = {}
         self.connections: set[Connection] = set()
         self._alarm = alarm(asyncio.get_running_loop(), self._ring)
+        hidden = [path for path in (*WIRES, "/gradio_api/info") if not path.startswith(settings.only)]
         self._routes: dict[str, dict[str, Callable[[Connection, HttpRequest, Record], None]]] = {
-            CHAT: {"POST": self._complete},
-            COMPLETIONS: {"POST": self._complete},
+            **{path: {"POST": self._complete} for path in WIRES},
+            GRADIO_CALL: {"POST": self._call_gradio},
+            "/gradio_api/info": {"GET": self._tell_functions},
             "/v1/models": {"GET": self._tell_models},
             "/health": {"GET": self._tell_health},
             "/metrics": {"GET": self._tell_metrics},
             "/truth": {"GET": self._tell_truth, "DELETE": self._clear_truth},
         }
+        for path in hidden:
+            del self._routes[path]
 
     def connection(self) -> Connection:
         """A new connection's protocol."""
@@ -79,6 +86,9 @@ class Simulator:
     def _route(self, request: HttpRequest) -> Callable[[Connection, HttpRequest, Record], None]:
         if request.refusal:
             raise request.refusal
+        call, _, event_id = request.path.rpartition("/")
+        if call == GRADIO_CALL and event_id in self._calls:
+            return self._send_gradio
         methods = self._routes.get(request.path)
         if not methods:
             raise ApiError(404, f"unknown path {request.path}")
@@ -88,22 +98,38 @@ class Simulator:
         return methods[request.method]
 
     def _check_key(self, request: HttpRequest) -> None:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
+        told = request.headers.get("x-api-key") or request.headers.get("authorization", "").removeprefix("Bearer ")
+        given = told.encode()
         if self._key and request.path.startswith("/v1/") and not hmac.compare_digest(given, self._key.encode()):
             raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
 
     def _refuse(self, connection: Connection, record: Record, error: ApiError, outcome: str) -> None:
         record.status = error.status
-        if record.endpoint in (CHAT, COMPLETIONS, "other"):
+        wire = WIRES.get(record.endpoint, OpenAI)
+        if record.endpoint in WIRES or record.endpoint == "other":
             self._truth.end(self._truth.begin(record), outcome, time.monotonic_ns())
-        connection.respond(error.status, error.body, headers=error.headers)
+        connection.respond(error.status, wire.error(error), headers=error.headers)
+
+    # Gradio's two requests
+
+    def _call_gradio(self, connection: Connection, http: HttpRequest, record: Record) -> None:
+        wires.read(http.path, http.body, self._settings)
+        event_id = record.id.replace("-", "")
+        self._calls[event_id] = http
+        connection.respond(200, openai.encode({"event_id": event_id}))
+
+    def _send_gradio(self, connection: Connection, http: HttpRequest, record: Record) -> None:
+        called = self._calls.pop(http.path.rpartition("/")[2])
+        record.endpoint, http.path, http.body = GRADIO_CALL, GRADIO_CALL, called.body
+        http.headers = called.headers | http.headers
+        self._complete(connection, http, record)
 
     # completions
 
     def _complete(self, connection: Connection, http: HttpRequest, record: Record) -> None:
         faults = self._faults_of(http)
         record.fault = http.headers.get(FAULT_HEADER, self._settings.fault if faults else "")
-        request = openai.read(http.path, http.body, self._settings)
+        request = wires.read(http.path, http.body, self._settings)
         record.stream, record.prompt_tokens = request.stream, request.prompt_tokens
         if refused := _refused_by_fault(faults):
             self._refuse(connection, record, *refused)
@@ -117,6 +143,7 @@ class Simulator:
     ) -> None:
         job = Job(
             connection=connection,
+            path=http.path,
             request=request,
             plan=openai.plan(request, self._settings),
             labels=self._labels(http, request, record),
@@ -220,6 +247,9 @@ class Simulator:
         if settings.models_fail:
             raise ApiError(500, "the list of models is not available (simulated)")
         connection.respond(200, openai.models(settings.model, self._created, settings.max_model_len))
+
+    def _tell_functions(self, connection: Connection, _: HttpRequest, __: Record) -> None:
+        connection.respond(200, openai.encode({"named_endpoints": {"/chat": {}}}))
 
     def _tell_health(self, connection: Connection, _: HttpRequest, __: Record) -> None:
         connection.respond(200, b"")

@@ -43,6 +43,7 @@ class Settings:
     tokens_per_chunk: int = _knob(1, "tokens in one event of a stream")
     fault: str = _knob("", f"faults of some requests, e.g. drop@5; known: {', '.join(faults.GRAMMAR)}")
     fault_share: float = _knob(1.0, "share of the requests that get the fault, 0 to 1")
+    only: str = _knob("", "answer only at paths that begin so, such as /v1/messages: a server of one protocol")
     models_fail: bool = _knob(False, "/v1/models answers 500, as some real servers do, though chat works")
     truth_tokens: int = _knob(1_000_000, "tokens whose times /truth keeps; older requests are forgotten")
     seed: int = _knob(0, "seed of answer lengths and of which requests get the fault")

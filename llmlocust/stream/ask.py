@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -9,9 +10,12 @@ import msgspec
 
 class Ask(msgspec.Struct, frozen=True):
     messages: list[dict[str, Any]] | None = None
-    """A conversation, in OpenAI's shape: [{"role": "user", "content": "…"}, …]."""
+    """A conversation, in OpenAI's shape: [{"role": "user", "content": "…"}, …]. Images are parts of a content:
+    {"type": "image_url", "image_url": {"url": "data:image/png;base64,…"}}."""
     prompt: str = ""
-    """Plain text to go on from, where there are no messages."""
+    """Plain text to go on from, where there are no messages; for a ranking, what documents are ranked by."""
+    inputs: Sequence[str] = ()
+    """Texts to embed or documents to rank."""
     model: str = ""
     max_tokens: int | None = None
     max_tokens_field: str = "max_tokens"
@@ -24,3 +28,32 @@ class Ask(msgspec.Struct, frozen=True):
     """Further fields of the body, as they are; they win over all of the above."""
     label: str = ""
     """What the request is called in tables."""
+
+    def conversation(self) -> list[dict[str, Any]]:
+        """Messages, whichever way it was asked."""
+        return self.messages or [{"role": "user", "content": self.prompt}]
+
+    def text(self) -> str:
+        """Plain text, whichever way it was asked. ValueError where that would lose an image."""
+        return self.prompt or "\n\n".join(only_text(message.get("content")) for message in self.messages or ())
+
+
+def only_text(content: object) -> str:
+    """The text of a message's content, which is a text or a list of parts. ValueError for parts that are no text."""
+    if not isinstance(content, list):
+        return str(content or "")
+    if any(not isinstance(part, dict) or "text" not in part for part in content):
+        raise ValueError("this dialect takes text only: leave out the images, or set another --llm-dialect")
+    return "".join(str(part["text"]) for part in content)
+
+
+def image_of(part: dict[str, Any]) -> tuple[str, str, str] | None:
+    """A part's image as its media type, its data in base64 and its URL, of which one is empty; None: it has none."""
+    if part.get("type") != "image_url":
+        return None
+    image = part.get("image_url")
+    url = str(image.get("url", "") if isinstance(image, dict) else image)
+    if not url.startswith("data:"):
+        return "", "", url
+    media_type, _, data = url.removeprefix("data:").partition(";base64,")
+    return media_type, data, ""

@@ -36,6 +36,16 @@ class Usage(msgspec.Struct, frozen=True):
     """Reasoning included."""
     reasoning_tokens: int | None = None
 
+    def and_before(self, before: Usage) -> Usage:
+        """With what was told before, where this does not tell it: some servers tell of the prompt first."""
+        if self.input_tokens is not None and self.output_tokens is not None:
+            return self
+        return Usage(
+            before.input_tokens if self.input_tokens is None else self.input_tokens,
+            before.output_tokens if self.output_tokens is None else self.output_tokens,
+            before.reasoning_tokens if self.reasoning_tokens is None else self.reasoning_tokens,
+        )
+
 
 class Delta(msgspec.Struct, gc=False):
     """Which bytes brought it is told by `end`, an offset into the body; when they came is the Timeline's to say."""

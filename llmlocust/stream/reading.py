@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from llmlocust.stream.delta import ANSWER, BAD, END, ERROR, REASONING, TOKEN_BEARING, TOOL, USAGE, Delta, Usage
-from llmlocust.stream.dialects import Dialect
+from llmlocust.stream.dialects.base import Dialect
 from llmlocust.stream.outcomes import outcome, plain
 from llmlocust.stream.record import OK, STALL, Merged, Record
-from llmlocust.stream.sse import NotText, events
+from llmlocust.stream.sse import NotText
 from llmlocust.stream.timeline import Timeline
 
 SLICE = 32768
@@ -26,6 +26,7 @@ _LONGEST_EVENT = 1 << 20
 """Where no event has ended within so many bytes, none is looked for until the end."""
 _FAILED_FINISH = ("error", "abort")
 """Reasons to finish that vLLM and SGLang give where the engine gave the request up."""
+_THINK, _THOUGHT = "<think>", "</think>"
 _LONGEST_REASON = 100
 """Of a reason to finish, which every row of the requests file has: so many characters are kept."""
 
@@ -38,14 +39,6 @@ def read(timeline: Timeline, dialect: Dialect, *, name: str = "", stall: float =
 def has_token(dialect: Dialect, body: bytes) -> bool:
     """Whether a stream has brought its first token; for the transport's time-out, while there is none."""
     return any(delta.kind in TOKEN_BEARING for delta in _stream_deltas(dialect, body, complete=False))
-
-
-def is_event_stream(content_type: str, body: bytes | bytearray) -> bool:
-    """By what it says of itself, or where it says nothing of use, by how it begins."""
-    begin = bytes(body[:_TELLING]).lstrip()
-    if "json" in content_type or begin.startswith(b"{"):  # some servers send an error's JSON and call it a stream
-        return False
-    return "event-stream" in content_type or begin.startswith((b"data:", b"event:", b"id:", b"retry:", b":"))
 
 
 class Reading:
@@ -73,12 +66,16 @@ class Reading:
         """and the last chunk of the first read."""
         self._answer_at: int | None = None
         """Which chunk was the first of the answer."""
+        self._answer_chunks: list[int] = []
+        """Which chunk brought each piece of the answer."""
+        self._so_far = ""
+        """The answer, where each chunk holds all of it."""
 
     def take(self, timeline: Timeline) -> bool:
         """Read a slice of the events that are whole, and let its bytes go. False where less than a slice has come."""
         if timeline.status != 200 or len(timeline.body) <= SLICE or not self._is_stream(timeline):
             return False
-        end = _end_of_an_event(timeline.body)
+        end = self._dialect.framing.end_near(timeline.body, SLICE, _LONGEST_EVENT)
         if not end:
             return False
         self._take_deltas(timeline, _stream_deltas(self._dialect, bytes(timeline.body[:end]), complete=False))
@@ -108,7 +105,7 @@ class Reading:
         return record
 
     def _is_stream(self, timeline: Timeline) -> bool:
-        return bool(self._bytes) or is_event_stream(timeline.content_type, timeline.body)
+        return bool(self._bytes) or self._dialect.framing.is_stream(timeline.content_type, timeline.body)
 
     def _finish_answer(self, timeline: Timeline, body: bytes) -> None:
         """Everything but the outcome; what went wrong inside the body is left in the record for `outcome`."""
@@ -138,7 +135,9 @@ class Reading:
 
     # ── what deltas bring ──
 
-    def _take_deltas(self, timeline: Timeline, deltas: Sequence[Delta], *, timed: bool = True) -> None:
+    def _take_deltas(self, timeline: Timeline, deltas: list[Delta], *, timed: bool = True) -> None:
+        if self._dialect.cumulative:
+            deltas = self._what_is_new(deltas)
         for delta in deltas:
             if delta.kind == ANSWER:
                 self._answer.append(delta.text)
@@ -150,10 +149,23 @@ class Reading:
                 self._record.outcome = "error_event" if delta.kind == ERROR else "bad_stream"
                 self._record.error = delta.text
             elif delta.kind == USAGE and delta.usage is not None:
-                self._usage = delta.usage
-                self._times_told += 1
+                self._usage = delta.usage.and_before(self._usage)
+                self._times_told += delta.usage.output_tokens is not None
         if timed:
             self._note_times(timeline, deltas)
+
+    def _what_is_new(self, deltas: list[Delta]) -> list[Delta]:
+        """Of answers that are told from the beginning each time: what the last one did not say yet."""
+        found = []
+        for delta in deltas:
+            if delta.kind == ANSWER:
+                text, before = delta.text, self._so_far
+                if text == before:  # the end says all of it once more
+                    continue
+                self._so_far = text
+                delta.text = text.removeprefix(before)
+            found.append(delta)
+        return found
 
     def _note_end(self, reason: str) -> None:
         """`finish` is empty where the answer does not say that it ended; a reason says more than [DONE]."""
@@ -165,7 +177,7 @@ class Reading:
 
     def _note_times(self, timeline: Timeline, deltas: Sequence[Delta]) -> None:
         arrivals, sent, times, ends = self._record.arrivals, timeline.sent_ns, timeline.times, timeline.ends
-        index, last, chunk_end = 0, len(ends) - 1, -1
+        index, last, chunk_end, answered = 0, len(ends) - 1, -1, self._answer_chunks.append
         for delta in deltas:
             if delta.kind not in TOKEN_BEARING:
                 continue
@@ -184,6 +196,8 @@ class Reading:
                 self._told_in_first_read = delta.usage.output_tokens
                 if self._in_read == 1:
                     self._told_by_first = delta.usage.output_tokens
+            if delta.kind == ANSWER:
+                answered(len(arrivals) - 1)
             if self._answer_at is None and delta.kind in (ANSWER, TOOL):
                 self._answer_at = len(arrivals) - 1
         self._note_gaps(len(arrivals) - self._in_read)
@@ -223,7 +237,8 @@ class Reading:
 
     def _sum_up(self) -> None:
         record, usage = self._record, self._usage
-        record.text, record.reasoning = "".join(self._answer), "".join(self._reasoning)
+        record.text, record.reasoning = self._so_far or "".join(self._answer), "".join(self._reasoning)
+        self._part_thinking()
         self._close_read()
         self._note_gaps(record.chunks)
         if record.arrivals:
@@ -238,6 +253,27 @@ class Reading:
         elif record.chunks:
             record.output_tokens, record.token_source = record.chunks, "chunks"
         self._sum_up_tpot()
+
+    def _part_thinking(self) -> None:
+        """What a model thinks in its text, between <think> and </think>, is no answer yet.
+
+        Some models' templates open the tag in the prompt, so that only its end is written.
+        """
+        record = self._record
+        begins = record.text.lstrip().startswith(_THINK)
+        if record.reasoning or not (begins or _THOUGHT in record.text):
+            return
+        thought, closed, answer = record.text.partition(_THOUGHT)
+        record.reasoning, record.text = thought.lstrip().removeprefix(_THINK), answer
+        if self._answer_at is not None:
+            before = len(thought) + len(closed) + len(answer) - len(answer.lstrip())
+            self._answer_at = self._chunk_of(before) if answer.strip() else None
+
+    def _chunk_of(self, place: int) -> int:
+        """Which chunk brought a character of the answer's text."""
+        ends = accumulate(map(len, self._answer))
+        chunks = (chunk for end, chunk in zip(ends, self._answer_chunks, strict=True) if end > place)
+        return next(chunks, self._answer_chunks[-1])
 
     def _sum_up_tpot(self) -> None:
         record = self._record
@@ -262,21 +298,10 @@ class Reading:
 
 def _stream_deltas(dialect: Dialect, body: bytes, *, complete: bool) -> list[Delta]:
     try:
-        found, fault = events(body, complete=complete), []
+        found, fault = dialect.framing.events(body, complete=complete), []
     except NotText as problem:
         found, fault = problem.events, [Delta(BAD, len(body), str(problem))]
     deltas = dialect.deltas(found)
     if deltas and deltas[-1].kind == BAD and not found[-1].whole and deltas[-1].end == found[-1].end:
         deltas.pop()  # the rest of it never came: that makes it cut off, not bad
     return deltas + fault
-
-
-def _end_of_an_event(body: bytearray) -> int:
-    """Where a slice of about SLICE bytes can end: behind a blank line. 0 where there is none so near."""
-    for blank_line in (b"\n\n", b"\r\n\r\n"):
-        at = body.rfind(blank_line, 0, SLICE)
-        if at < 0:
-            at = body.find(blank_line, SLICE - len(blank_line), _LONGEST_EVENT)
-        if at >= 0:
-            return at + len(blank_line)
-    return 0

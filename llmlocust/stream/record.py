@@ -62,6 +62,8 @@ class Record(msgspec.Struct):
     input_tokens: int | None = None
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
+    inputs: int | None = None
+    """Texts to embed or documents to rank that were sent; None where the answer is text."""
     token_source: str = ""
     """usage, chunk_usage or chunks: who counted the output tokens."""
     finish: str = ""

@@ -68,9 +68,17 @@ class Timeline(msgspec.Struct):
     complete: bool = False
     """The response ended where its framing said that it would (a closed connection is such an end only where neither
     a length nor chunks were announced)."""
+    follows: bool = False
+    """What comes is fetched by a second request; `sent_ns` stays the first one's."""
     failure: str = ""
     """What stopped it before that: an error kind, or empty."""
     detail: str = ""
+
+    def follow(self) -> None:
+        """The answer is fetched by a second request: of the first one stays when it was sent."""
+        for told in (self.body, self.ends, self.times, self.lags, self.looks):
+            told.clear()
+        self.status, self.content_type, self.complete, self.follows = 0, "", False, True
 
     def window(self, read: int) -> int:
         """How long before its arrival a read's socket was empty: all of its bytes came in between."""

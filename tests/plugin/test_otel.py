@@ -174,7 +174,7 @@ def test_the_buckets_are_those_of_the_conventions(monkeypatch):
     provider = MeterProvider(metric_readers=[reader])
     monkeypatch.setattr("opentelemetry.metrics.get_meter", provider.get_meter)
     GenAIMetrics().record(
-        record_of([0.3, 0.4], input_tokens=7), "openai chat", "", Endpoint("https://api.example.com/v1")
+        record_of([0.3, 0.4], input_tokens=7), "openai-chat", "", Endpoint("https://api.example.com/v1")
     )
     found = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
     points = {each.name.removeprefix("gen_ai.client."): each.data.data_points for each in found}

@@ -1,14 +1,14 @@
 """Answers as servers send them (golden/), whole, in pieces, and cut off after every byte."""
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from llmlocust.stream import reading
-from llmlocust.stream.dialects.openai import OpenAIChat, OpenAICompletions
+from llmlocust.stream.dialects import DIALECTS, Dialect, named
 from llmlocust.stream.reading import has_token, read
 from llmlocust.stream.record import Record
 from llmlocust.stream.timeline import Look
@@ -52,15 +52,24 @@ class Golden:
     """The first event that brings some of the answer itself, where it is not the first of `chunks`."""
     outcome: str = "ok"
     error: str = ""
-    completions: bool = False
+    speaks: str = "openai-chat"
 
     @property
     def body(self) -> bytes:
-        return (GOLDEN / f"{self.file}.sse").read_bytes()
+        return (GOLDEN / f"{self.file}.{'ndjson' if self.lines else 'sse'}").read_bytes()
 
     @property
-    def dialect(self) -> OpenAIChat | OpenAICompletions:
-        return OpenAICompletions() if self.completions else OpenAIChat()
+    def lines(self) -> bool:
+        """Lines of JSON instead of events with blank lines between them."""
+        return self.speaks.startswith("ollama")
+
+    @property
+    def dialect(self) -> Dialect:
+        return named(self.speaks)
+
+    @property
+    def ends(self) -> list[int]:
+        return list(accumulate(map(len, self.body.splitlines(keepends=True)))) if self.lines else ends_of(self.body)
 
     def read(self, timeline) -> Record:
         return read(timeline, self.dialect, name="golden")
@@ -77,7 +86,7 @@ GOLDENS = [
     Golden("reasoning_and_answer_in_one_chunk", (1, 2, 3), 3, "Yes!", 4, "usage", "stop", "So be it.", 2, answer=2),
     Golden("tool_calls", (0, 1, 2), 3, "", 9, "usage", "tool_calls"),
     Golden("refusal", (1, 2), 3, "I can't do that.", 6, "usage"),
-    Golden("completions", (0, 1, 2), 2, "Once upon a time", 3, "usage", "length", completions=True),
+    Golden("completions", (0, 1, 2), 2, "Once upon a time", 3, "usage", "length", speaks="openai-completions"),
     Golden("llamacpp", (1, 2, 3), 4, "Bonjour 🙂", 3, "usage"),
     Golden("ollama", (0, 1), 2, "Hi there", 3, "usage"),
     Golden("tgi", (0, 1), 2, "Deep learning", 2, "usage", "length"),
@@ -114,6 +123,69 @@ GOLDENS = [
         "error_tgi", (0,), 1, "a", 1, "chunks", "", outcome="out_of_memory",
         error="Request failed during generation: CUDA out of memory. Tried to allocate … GiB",
     ),
+    Golden("think_tags", (1, 2, 3, 4, 5, 6), 7, "\n\nYes.", 7, "usage", reasoning="Hmm.", answer=5),
+    Golden("think_end_only", (0, 1, 2), 2, "Yes.", 3, "chunks", reasoning="Hm.", answer=2),
+    Golden("think_cut", (0, 1), 1, "", 2, "chunks", "length", reasoning="Hmm"),
+    Golden("logprobs", (1, 2), 3, "Hi", 7, "usage"),
+    Golden("json_schema", (0, 1), 2, '{"age": 22}', 7, "usage"),
+    Golden("function_call", (0, 1), 2, "", 7, "usage", "function_call"),
+    Golden("anthropic", (3, 4), 6, "Hello wörld", 15, "usage", "end_turn", speaks="anthropic"),
+    Golden(
+        "anthropic_thinking_and_tool", (2, 3, 7, 9, 11, 12), 14, "I ask.", 89, "usage", "tool_use", "Let me see.",
+        answer=7, speaks="anthropic",
+    ),
+    Golden(
+        "anthropic_error", (2,), 3, "a", 1, "chunks", "", outcome="error_event", error="Overloaded", speaks="anthropic"
+    ),
+    Golden("anthropic_litellm", (2, 3, 4, 5), 7, " machine said 你好 to", 4, "usage", "max_tokens", speaks="anthropic"),
+    Golden(
+        "responses", (3, 6, 7), 10, "Hi there!", 11, "usage", "completed", "Greet.", 4, answer=6,
+        speaks="openai-responses",
+    ),
+    Golden(
+        "responses_tool", (1, 2, 3), 5, "", 11, "usage", "max_output_tokens", reasoning_tokens=4,
+        speaks="openai-responses",
+    ),
+    Golden(
+        "responses_failed", (1,), 2, "a", 1, "chunks", "", outcome="error_event",
+        error="The model failed to generate a response.", speaks="openai-responses",
+    ),
+    Golden(
+        "responses_error", (1,), 2, "a", 1, "chunks", "", outcome="error_event", error="Something went wrong",
+        speaks="openai-responses",
+    ),
+    Golden(
+        "responses_litellm", (4, 5, 6, 7), 11, " machine said 你好 to", 4, "usage", "max_output_tokens",
+        reasoning_tokens=0, speaks="openai-responses",
+    ),
+    Golden("ollama_chat", (0, 1, 2), 3, "Grüß dich", 6, "usage", reasoning="Hm", answer=1, speaks="ollama-chat"),
+    Golden("ollama_chat_tool", (0,), 1, "", 6, "usage", speaks="ollama-chat"),
+    Golden("ollama_generate", (0, 1), 2, "The sky", 6, "usage", "length", speaks="ollama-generate"),
+    Golden(
+        "ollama_error", (0,), 1, "a", 1, "chunks", "", outcome="out_of_memory", speaks="ollama-generate",
+        error="an error was encountered while running the model: CUDA error: out of memory",
+    ),
+    Golden("tgi_generate", (0, 1), 2, " Deep lear", 3, "usage", "eos_token", speaks="tgi"),
+    Golden(
+        "tgi_generate_error", (0,), 1, " Deep", 1, "chunks", "", outcome="out_of_memory", speaks="tgi",
+        error="Request failed during generation: Server error: CUDA out of memory",
+    ),
+    Golden("llamacpp_completion", (0, 1), 2, "Once upon", 2, "usage", "limit", speaks="llamacpp"),
+    Golden(
+        "llamacpp_completion_error", (0,), 1, "Once", 1, "chunks", "", outcome="error_event",
+        error="context shift is disabled", speaks="llamacpp",
+    ),
+    Golden("gradio", (0, 1, 3), 4, "Once upon a time", 3, "chunks", "complete", speaks="gradio"),
+    Golden("gradio_whole", (0,), 0, "Echo: hi", 1, "chunks", "complete", speaks="gradio"),
+    Golden("gradio_chatbot", (0, 1), 1, "Hey", 2, "chunks", "complete", speaks="gradio"),
+    Golden(
+        "gradio_error", (0,), 1, "Once", 1, "chunks", "", outcome="out_of_memory", error="out of memory on purpose",
+        speaks="gradio",
+    ),
+    Golden(
+        "gradio_silent_error", (), 0, "", None, "", "", outcome="error_event", error="the app failed without words",
+        speaks="gradio",
+    ),
 ]  # fmt: skip
 
 every_golden = pytest.mark.parametrize("golden", GOLDENS, ids=lambda golden: golden.file)
@@ -139,16 +211,21 @@ def without_times(record: Record) -> dict[str, object]:
 
 
 def test_every_golden_stream_is_in_the_table():
-    assert {file.stem for file in GOLDEN.glob("*.sse")} == {golden.file for golden in GOLDENS}
+    files = [*GOLDEN.glob("*.sse"), *GOLDEN.glob("*.ndjson")]
+    assert {file.stem for file in files} == {golden.file for golden in GOLDENS}
+
+
+def test_every_dialect_that_streams_has_a_golden_stream():
+    assert {each.name for each in DIALECTS if each.streams} == {golden.speaks for golden in GOLDENS}
 
 
 @every_golden
 def test_a_golden_stream_is_read_as_the_table_says(golden):
-    ends = ends_of(golden.body)
+    ends = golden.ends
     record = golden.read(timeline_of(golden.body, ends))
     arrivals = [(chunk + 1) * MS for chunk in golden.chunks]
     answer = golden.answer if golden.answer is not None else (golden.chunks or (None,))[0]
-    has_answer = answer is not None and (golden.text or golden.finish == "tool_calls")
+    has_answer = answer is not None and (golden.text or not golden.reasoning)
     assert record == Record(
         name="golden",
         outcome=golden.outcome,
@@ -179,7 +256,7 @@ def test_a_golden_stream_is_read_as_the_table_says(golden):
 
 @every_golden
 def test_a_cut_between_two_reads_changes_nothing_but_times(golden):
-    body, ends = golden.body, ends_of(golden.body)
+    body, ends = golden.body, golden.ends
     whole = without_times(golden.read(timeline_of(body)))
     for cut in range(1, len(body)):
         record = golden.read(timeline_of(body, [cut]))
@@ -191,7 +268,7 @@ def test_a_cut_between_two_reads_changes_nothing_but_times(golden):
 
 @every_golden
 def test_byte_by_byte_each_chunk_arrives_with_its_last_byte(golden):
-    body, ends = golden.body, ends_of(golden.body)
+    body, ends = golden.body, golden.ends
     record = golden.read(timeline_of(body, range(1, len(body))))
     assert record.arrivals == pytest.approx([ends[chunk] * MS for chunk in golden.chunks])
     assert record.coalesced == 0
@@ -199,8 +276,8 @@ def test_byte_by_byte_each_chunk_arrives_with_its_last_byte(golden):
 
 @every_golden
 def test_cut_off_after_any_byte_it_is_truncated_until_its_end_is_known(golden):
-    body, ends = golden.body, ends_of(golden.body)
-    known = ends[golden.end] if body.endswith((b"\n\n", b"\r\n\r\n")) else len(body) + 1
+    body, ends = golden.body, golden.ends
+    known = ends[golden.end] if body.endswith((b"\n\n", b"\r\n\r\n")) or golden.lines else len(body) + 1
     for cut in range(len(body)):
         record = golden.read(timeline_of(body[:cut], complete=False, failure="truncated", detail="cut"))
         assert (record.outcome, record.chunks) == (
@@ -211,31 +288,50 @@ def test_cut_off_after_any_byte_it_is_truncated_until_its_end_is_known(golden):
 
 @every_golden
 def test_closed_properly_after_any_byte_it_is_never_a_bad_stream(golden):
-    body, ends = golden.body, ends_of(golden.body)
+    body, ends = golden.body, golden.ends
     for cut in range(len(body)):
         record = golden.read(timeline_of(body[:cut]))
         outcomes = {golden.outcome} if cut >= ends[golden.end] else {"truncated", golden.outcome}
+        if golden.outcome == "out_of_memory":
+            outcomes.add("error_event")  # its words were cut
         assert record.outcome in outcomes
         assert record.chunks >= sum(ends[chunk] <= cut for chunk in golden.chunks)
 
 
 @every_golden
 def test_the_first_token_is_seen_with_its_last_byte(golden):
-    body, ends = golden.body, ends_of(golden.body)
+    body, ends = golden.body, golden.ends
     first = ends[golden.chunks[0]] if golden.chunks else len(body) + 1
     for cut in range(len(body) + 1):
         assert has_token(golden.dialect, body[:cut]) == (cut >= first)
 
 
 DOCUMENTS = {
-    # text, reasoning, finish, output tokens, reasoning tokens, outcome, error
+    # text, reasoning, finish, output tokens, reasoning tokens, outcome, error; and the dialect, where it is another
     "openai_chat": ("Hello wörld", "", "stop", 2, 0, "ok", ""),
     "reasoning": ("42", "Let me think.", "stop", 6, 4, "ok", ""),
     "completions": (" upon a time", "", "length", 3, None, "ok", ""),
     "no_usage": ("Hi", "", "[DONE]", None, None, "ok", ""),
     "error": ("", "", "", None, None, "error_event", "Rate limited, try again in …"),
     "fastapi": ("", "", "", None, None, "error_event", "Model not loaded"),
+    "anthropic": ("Hi! My name is Claude.", "Hm.", "end_turn", 503, None, "ok", "", "anthropic"),
+    "anthropic_error": ("", "", "", None, None, "error_event", "max_tokens: Field required", "anthropic"),
+    "responses": ("Hi there!", "Greet.", "completed", 11, 4, "ok", "", "openai-responses"),
+    "ollama_chat": ("Hello!", "", "stop", 6, None, "ok", "", "ollama-chat"),
+    "ollama_error": ("", "", "", None, None, "error_event", "model '…' not found", "ollama-generate"),
+    "tgi_generate": (" Deep learning", "", "length", 2, None, "ok", "", "tgi"),
+    "llamacpp_completion": ("Once upon", "", "eos", 2, None, "ok", "", "llamacpp"),
+    "gradio_run": ("Echo: hi", "", "[DONE]", None, None, "ok", "", "gradio-run"),
+    "gradio_run_error": ("", "", "", None, None, "out_of_memory", "out of memory on purpose", "gradio-run"),
+    "embeddings": ("", "", "stop", None, None, "ok", "", "openai-embeddings"),
+    "rerank_vllm": ("", "", "stop", None, None, "ok", "", "rerank"),
+    "rerank_cohere": ("", "", "stop", None, None, "ok", "", "rerank"),
+    "rerank_error": ("", "", "", None, None, "error_event", "invalid api token", "rerank"),
 }
+
+
+def dialect_of(name: str) -> Dialect:
+    return named((*DOCUMENTS[name], "openai-chat")[7])
 
 
 def document(name: str) -> bytes:
@@ -251,14 +347,21 @@ def test_every_golden_document_is_in_the_table():
 )
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_document_is_read_as_the_table_says_whatever_it_calls_itself(name, content_type):
-    record = read(timeline_of(document(name), [5], content_type=content_type), OpenAIChat())
+    record = read(timeline_of(document(name), [5], content_type=content_type), dialect_of(name))
     said = (record.text, record.reasoning, record.finish, record.output_tokens, record.reasoning_tokens)
-    assert (*said, record.outcome, record.error) == DOCUMENTS[name]
+    assert (*said, record.outcome, record.error) == DOCUMENTS[name][:7]
+
+
+@pytest.mark.parametrize(
+    "name, tokens", [("embeddings", 8), ("rerank_vllm", 56), ("rerank_cohere", 31), ("anthropic", 2095)]
+)
+def test_a_document_tells_how_many_tokens_it_read(name, tokens):
+    assert read(timeline_of(document(name), content_type="application/json"), dialect_of(name)).input_tokens == tokens
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_document_has_an_end_but_no_first_token(name):
-    record = read(timeline_of(document(name), [5], content_type="application/json"), OpenAIChat())
+    record = read(timeline_of(document(name), [5], content_type="application/json"), dialect_of(name))
     assert (record.e2e, record.ttft, record.answer, record.tpot, record.arrivals) == (
         pytest.approx(2 * MS), None, None, None, [],
     )  # fmt: skip
@@ -271,15 +374,15 @@ def test_a_document_cut_after_any_byte_is_truncated(name, complete):
     for cut in range(len(body)):
         timeline = timeline_of(body[:cut], content_type="application/json", complete=complete)
         timeline.failure = "" if complete else "truncated"
-        assert read(timeline, OpenAIChat()).outcome == "truncated"
+        assert read(timeline, dialect_of(name)).outcome == "truncated"
 
 
 @every_golden
 def test_a_stream_that_is_read_in_slices_comes_to_the_same(golden, monkeypatch):
     """Its bytes come read by read, and slices are taken meanwhile; small ones, so that there are many."""
     monkeypatch.setattr(reading, "SLICE", 200)
-    full = timeline_of(golden.body, ends_of(golden.body))
-    whole = golden.read(timeline_of(golden.body, ends_of(golden.body)))
+    full = timeline_of(golden.body, golden.ends)
+    whole = golden.read(timeline_of(golden.body, golden.ends))
 
     growing = timeline_of(b"")
     growing.ended_ns = full.ended_ns

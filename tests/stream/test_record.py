@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from llmlocust.numbers.formats import ERROR_KINDS
 from llmlocust.stream.dialects.openai import OpenAIChat, OpenAICompletions
 from llmlocust.stream.outcomes import server_words, without_ids
-from llmlocust.stream.reading import is_event_stream, read
+from llmlocust.stream.reading import read
 from llmlocust.stream.record import OK, Record
+from llmlocust.stream.sse import is_stream
 from llmlocust.stream.timeline import Look, Timeline
 from tests.stream.timelines import MS, SENT, timeline_of
 
@@ -84,8 +85,8 @@ OUTCOMES = {
     "empty": (answer(200, b"", ""), "bad_stream", "HTTP 200 with no content type: an empty body"),
     "empty stream": (answer(200, b"", "text/event-stream"), "truncated", "the stream ended without an end after no tokens"),
     "empty document": (answer(200), "truncated", "the stream ended without an end after no tokens"),
-    "no choices": (answer(200, {"id": "x"}), "bad_stream", "a JSON document without choices"),
-    "empty choices": (answer(200, {"choices": []}), "bad_stream", "a JSON document without choices"),
+    "no choices": (answer(200, {"id": "x"}), "bad_stream", "a JSON document, but no answer of openai-chat"),
+    "empty choices": (answer(200, {"choices": []}), "bad_stream", "a JSON document, but no answer of openai-chat"),
     "list": (answer(200, [1]), "bad_stream", "not JSON of this protocol: Expected `object`, got `array`"),
     "gzip called a stream": (answer(200, gzip.compress(A + STOP), "text/event-stream"), "bad_stream", "the stream is not text"),
     "bytes": (answer(200, A + b"data: \xff\n\n", "text/event-stream"), "bad_stream", "the stream is not text"),
@@ -166,7 +167,7 @@ def test_a_request_that_was_never_sent_begins_when_it_was_asked_for():
     ],
 )
 def test_streams_are_told_by_type_or_beginning(content_type, body, streamed):
-    assert is_event_stream(content_type, body) == streamed
+    assert is_stream(content_type, body) == streamed
 
 
 # ── times ──

@@ -7,20 +7,14 @@ vLLM). Usage comes in a last chunk without choices, in the last chunk with one, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from llmlocust.stream.ask import Ask
-from llmlocust.stream.delta import ANSWER, BAD, END, ERROR, REASONING, TOOL, USAGE, Delta, Usage, said
+from llmlocust.stream.delta import ANSWER, END, ERROR, REASONING, TOOL, USAGE, Delta, Usage, said
+from llmlocust.stream.dialects.base import Dialect, believable
 from llmlocust.stream.sse import Event
-
-_DONE = b"[DONE]"
-_NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_CUT_SHORT = "Input data was truncated"
-"""What msgspec says of a document that ends too early."""
-_MOST_TOKENS = 1 << 40
-"""A server that tells of more than that tells nothing."""
 
 
 class _Details(msgspec.Struct):
@@ -40,6 +34,8 @@ class _Piece(msgspec.Struct):
     reasoning_content: str | None = None
     reasoning: str | None = None
     tool_calls: list[Any] | None = None
+    function_call: Any = None
+    """What tool calls were before there could be several."""
     refusal: str | None = None
 
 
@@ -61,15 +57,10 @@ class _Chunk(msgspec.Struct):
     detail: Any = None
 
 
-_decode_one = msgspec.json.Decoder(_Chunk).decode
-_decode_all = msgspec.json.Decoder(list[_Chunk]).decode
-
-
-class OpenAI:
+class OpenAI(Dialect):
     """What the two protocols share."""
 
-    name = ""
-    path = ""
+    chunk: ClassVar[Any] = _Chunk
 
     def body(self, ask: Ask) -> bytes:
         fields: dict[str, Any] = {"model": ask.model} if ask.model else {}
@@ -87,96 +78,58 @@ class OpenAI:
     def _question(self, ask: Ask) -> dict[str, Any]:
         raise NotImplementedError
 
-    def deltas(self, events: Sequence[Event]) -> list[Delta]:
-        found: list[Delta] = []
-        for event, chunk in zip(events, _decoded(events), strict=True):
-            if isinstance(chunk, _Chunk):
-                _add_deltas(found, chunk, event.end, failed=event.kind == "error")
-            elif chunk is None:
-                found.append(Delta(END, event.end, "[DONE]"))
-            else:
-                failed = event.kind == "error"
-                found.append(Delta(ERROR, event.end, event.data.decode()) if failed else Delta(BAD, event.end, chunk))
-        return found
+    def is_answer(self, chunk: _Chunk, found: Sequence[Delta]) -> bool:
+        return bool(chunk.choices)
 
-    def document(self, body: bytes) -> list[Delta]:
-        try:
-            chunk = _decode_one(body)
-        except _NOT_READABLE as problem:
-            if str(problem) == _CUT_SHORT:  # closing the connection was its end, and came too early
-                return []
-            return [Delta(BAD, len(body), f"not JSON of this protocol: {problem}")]
-        found: list[Delta] = []
-        _add_deltas(found, chunk, len(body))
-        if any(delta.kind == ERROR for delta in found):
-            return found
-        if not chunk.choices:
-            return [Delta(BAD, len(body), "a JSON document without choices")]
-        return [*found, Delta(END, len(body), chunk.choices[0].finish_reason or "")]
+    def pieces(self, found: list[Delta], chunk: _Chunk, event: Event) -> None:
+        end = event.end
+        if (
+            event.kind == "error"
+            or chunk.error is not None
+            or chunk.object == "error"
+            or (chunk.detail and not chunk.choices)
+        ):
+            found.append(Delta(ERROR, end, _words(chunk)))
+            return
+        usage = _usage(chunk.usage)
+        for choice in chunk.choices or ():
+            _add_choice(found, choice, end, usage)
+        if usage is not None:
+            found.append(Delta(USAGE, end, "", usage))
 
 
 class OpenAIChat(OpenAI):
-    name = "openai chat"
+    name = "openai-chat"
     path = "/v1/chat/completions"
 
     def _question(self, ask: Ask) -> dict[str, Any]:
-        return {"messages": ask.messages or [{"role": "user", "content": ask.prompt}]}
+        return {"messages": ask.conversation()}
+
+    def for_prompts(self) -> Dialect:
+        return OpenAICompletions()
 
 
 class OpenAICompletions(OpenAI):
-    name = "openai completions"
+    name = "openai-completions"
     path = "/v1/completions"
 
     def _question(self, ask: Ask) -> dict[str, Any]:
-        return {"prompt": ask.prompt or "\n\n".join(str(m.get("content", "")) for m in ask.messages or [])}
+        return {"prompt": ask.text()}
 
 
-def _decoded(events: Sequence[Event]) -> Sequence[_Chunk | str | None]:
-    """Each event's chunk; None for [DONE]; for what is no chunk, what is wrong with it.
-
-    One call decodes all, which costs a third of a call for each; only a stream that holds something odd, such as a
-    [DONE] before its end, is gone through one by one.
-    """
-    all_data = [event.data for event in events]
-    done = [None] if all_data and all_data[-1] == _DONE else []
-    try:
-        chunks = _decode_all(b"[" + b",".join(all_data[: len(all_data) - len(done)]) + b"]")
-    except _NOT_READABLE:
-        chunks = []
-    together = [*chunks, *done]
-    return together if len(together) == len(events) else [_chunk_or_fault(data) for data in all_data]
-
-
-def _chunk_or_fault(data: bytes) -> _Chunk | str | None:
-    words = data.strip()
-    if words == _DONE:
-        return None
-    try:
-        return _decode_one(words) if words else _Chunk()  # data without words keeps a connection alive, as comments do
-    except _NOT_READABLE as problem:
-        return f"not a chunk of this protocol: {problem}"
-
-
-def _add_deltas(found: list[Delta], chunk: _Chunk, end: int, *, failed: bool = False) -> None:
-    if failed or chunk.error is not None or chunk.object == "error" or (chunk.detail and not chunk.choices):
-        found.append(Delta(ERROR, end, _words(chunk)))
-        return
-    usage = _usage(chunk.usage)
-    for choice in chunk.choices or ():
-        piece = choice.delta or choice.message
-        if piece is not None:
-            if piece.reasoning_content or piece.reasoning:
-                found.append(Delta(REASONING, end, piece.reasoning_content or piece.reasoning or "", usage))
-            if piece.content or piece.refusal:
-                found.append(Delta(ANSWER, end, _plain_text(piece.content) or piece.refusal or "", usage))
-            if piece.tool_calls:
-                found.append(Delta(TOOL, end, "", usage))
-        elif choice.text:
-            found.append(Delta(ANSWER, end, choice.text, usage))
-        if choice.finish_reason:
-            found.append(Delta(END, end, choice.finish_reason))
-    if usage is not None:
-        found.append(Delta(USAGE, end, "", usage))
+def _add_choice(found: list[Delta], choice: _Choice, end: int, usage: Usage | None) -> None:
+    piece = choice.delta or choice.message
+    if piece is not None:
+        if piece.reasoning_content or piece.reasoning:
+            found.append(Delta(REASONING, end, piece.reasoning_content or piece.reasoning or "", usage))
+        if piece.content or piece.refusal:
+            found.append(Delta(ANSWER, end, _plain_text(piece.content) or piece.refusal or "", usage))
+        if piece.tool_calls or piece.function_call:
+            found.append(Delta(TOOL, end, "", usage))
+    elif choice.text:
+        found.append(Delta(ANSWER, end, choice.text, usage))
+    if choice.finish_reason:
+        found.append(Delta(END, end, choice.finish_reason))
 
 
 def _plain_text(content: str | list[Any] | None) -> str:
@@ -191,12 +144,8 @@ def _usage(told: _Usage | None) -> Usage | None:
         return None
     details = told.completion_tokens_details
     reasoning = details.reasoning_tokens if details else told.reasoning_tokens or None
-    usage = Usage(_believable(told.prompt_tokens), _believable(told.completion_tokens), _believable(reasoning))
+    usage = Usage(believable(told.prompt_tokens), believable(told.completion_tokens), believable(reasoning))
     return None if usage.input_tokens is None and usage.output_tokens is None else usage
-
-
-def _believable(count: int | None) -> int | None:
-    return count if count is not None and 0 <= count <= _MOST_TOKENS else None
 
 
 def _words(chunk: _Chunk) -> str:

@@ -1,0 +1,423 @@
+"""The other protocols of the simulator: requests read as OpenAI's are, answers worded as each protocol words them. Pure.
+
+What is asked for is told to `openai.read` in OpenAI's words, so that one place checks it.
+"""
+
+from typing import Any, ClassVar
+
+import msgspec
+
+from llmlocust.simulator import openai
+from llmlocust.simulator.openai import CHAT, COMPLETIONS, DONE, ApiError, Frames, Labels, Plan, Request, encode, text
+from llmlocust.simulator.settings import Settings
+
+SSE = "text/event-stream; charset=utf-8"
+GRADIO_CALL = "/gradio_api/call/chat"
+_MARK = "\N{BULLET}words\N{BULLET}"
+"""Where the words of a token go in an event that is encoded once."""
+
+
+class Wire:
+    """How one answer is worded."""
+
+    content_type: ClassVar[str] = SSE
+    chat: ClassVar[bool] = True
+    """It may reason."""
+
+    def __init__(self, request: Request, made: Plan, labels: Labels) -> None:
+        self._request, self._plan, self._labels = request, made, labels
+        self._answer, self._reasoning = (self._split(self._piece(kind, _MARK)) for kind in ("answer", "reasoning"))
+
+    @staticmethod
+    def _split(event: bytes) -> tuple[bytes, bytes]:
+        before, _, after = event.partition(encode(_MARK)[1:-1])
+        return before, after
+
+    # what a protocol says
+
+    @staticmethod
+    def asked(body: dict[str, Any]) -> dict[str, Any]:
+        """The body of a request in OpenAI's words."""
+        return body
+
+    @staticmethod
+    def error(error: ApiError) -> bytes:
+        """A refusal's body."""
+        return error.body
+
+    def _piece(self, kind: str, words: str) -> bytes:
+        """The event of one token, or of several together."""
+        raise NotImplementedError
+
+    def whole(self) -> bytes:
+        """The answer in one piece."""
+        raise NotImplementedError
+
+    def role(self) -> bytes:
+        """What comes before the first token."""
+        return b""
+
+    def last(self, *, usage: bool, done: bool) -> bytes:
+        """What comes after the last token."""
+        raise NotImplementedError
+
+    def error_event(self, error: ApiError) -> bytes:
+        """An error inside a stream that began well."""
+        return b"data: %b\n\n" % self.error(error)
+
+    # what all share
+
+    def tokens(self, start: int, end: int) -> bytes:
+        """One event with the tokens from start to end, which must be of one kind: reasoning or answer."""
+        before, after = self._reasoning if start < self._plan.reasoning_tokens else self._answer
+        return before + text(self._plan, start, end) + after
+
+    @property
+    def _words(self) -> str:
+        return text(self._plan, self._plan.reasoning_tokens, self._plan.output_tokens).decode()
+
+    @property
+    def _thoughts(self) -> str:
+        return text(self._plan, 0, self._plan.reasoning_tokens).decode()
+
+
+class OpenAI(Wire):
+    """The first protocol, whose frames are its own."""
+
+    def __init__(self, request: Request, made: Plan, labels: Labels) -> None:
+        self._request, self._plan, self._labels = request, made, labels
+        self._frames = Frames(request, made, labels)
+        self.role, self.tokens = self._frames.role, self._frames.tokens  # type: ignore[method-assign]
+
+    def whole(self) -> bytes:
+        return openai.answer(self._request, self._plan, self._labels)
+
+    def last(self, *, usage: bool, done: bool) -> bytes:
+        return (self._frames.usage() if usage and self._request.include_usage else b"") + (DONE if done else b"")
+
+    def error_event(self, error: ApiError) -> bytes:
+        return openai.error_event(error) + DONE
+
+
+class Named(Wire):
+    """Events that have their type as their name."""
+
+    @staticmethod
+    def _event(type_: str, **fields: Any) -> bytes:
+        return b"event: %b\ndata: %b\n\n" % (type_.encode(), encode({"type": type_, **fields}))
+
+
+class Anthropic(Named):
+    @staticmethod
+    def asked(body: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(body.get("max_tokens"), int):
+            raise ApiError(400, "max_tokens: Field required", "max_tokens")
+        said = [{"role": "system", "content": body["system"]}] if body.get("system") else []
+        return body | {"messages": said + list(body.get("messages") or [])}
+
+    @staticmethod
+    def error(error: ApiError) -> bytes:
+        return encode({"type": "error", "error": {"type": "api_error", "message": error.message}})
+
+    def _piece(self, kind: str, words: str) -> bytes:
+        block = int(kind == "answer" and self._plan.reasoning_tokens > 0)
+        name, field = ("text_delta", "text") if kind == "answer" else ("thinking_delta", "thinking")
+        return self._event("content_block_delta", index=block, delta={"type": name, field: words})
+
+    def tokens(self, start: int, end: int) -> bytes:
+        before, thoughts = b"", self._plan.reasoning_tokens
+        if start == 0 and thoughts:
+            before = self._event("content_block_start", index=0, content_block={"type": "thinking", "thinking": ""})
+        elif start == thoughts:
+            before = self._event("content_block_stop", index=0) if thoughts else b""
+            block = {"type": "text", "text": ""}
+            before += self._event("content_block_start", index=int(thoughts > 0), content_block=block)
+        return before + super().tokens(start, end)
+
+    def _usage(self) -> dict[str, int]:
+        return {"input_tokens": self._request.prompt_tokens, "output_tokens": self._plan.output_tokens}
+
+    def _stop(self) -> str:
+        return "max_tokens" if self._plan.finish_reason == "length" else "end_turn"
+
+    def _message(self, **more: Any) -> dict[str, Any]:
+        labels = self._labels
+        return {"id": labels.id, "type": "message", "role": "assistant", "model": labels.model, **more}
+
+    def role(self) -> bytes:
+        usage = self._usage() | {"output_tokens": 1}
+        return self._event("message_start", message=self._message(content=[], stop_reason=None, usage=usage))
+
+    def last(self, *, usage: bool, done: bool) -> bytes:
+        counted = {"usage": self._usage()} if usage else {}
+        stop = self._event("content_block_stop", index=int(self._plan.reasoning_tokens > 0))
+        told = self._event("message_delta", delta={"stop_reason": self._stop(), "stop_sequence": None}, **counted)
+        return stop + (told if done or usage else b"") + (self._event("message_stop") if done else b"")
+
+    def error_event(self, error: ApiError) -> bytes:
+        return b"event: error\ndata: %b\n\n" % self.error(error)
+
+    def whole(self) -> bytes:
+        thinking = [{"type": "thinking", "thinking": self._thoughts}] if self._plan.reasoning_tokens else []
+        content = [*thinking, {"type": "text", "text": self._words}]
+        return encode(self._message(content=content, stop_reason=self._stop(), usage=self._usage()))
+
+
+class Responses(Named):
+    @staticmethod
+    def asked(body: dict[str, Any]) -> dict[str, Any]:
+        question = body.get("input")
+        messages = [{"role": "user", "content": question}] if isinstance(question, str) else question
+        limit = {"max_tokens": body["max_output_tokens"]} if "max_output_tokens" in body else {}
+        return body | limit | {"messages": messages}
+
+    def _piece(self, kind: str, words: str) -> bytes:
+        name = "response.output_text.delta" if kind == "answer" else "response.reasoning_text.delta"
+        return self._event(name, item_id="msg_1", output_index=0, content_index=0, delta=words, logprobs=[])
+
+    def _response(self, status: str, *, usage: bool = True) -> dict[str, Any]:
+        over, cut = status != "in_progress", self._plan.finish_reason == "length"
+        content = [{"type": "output_text", "text": self._words, "annotations": []}] if over else []
+        thoughts = [{"type": "reasoning", "summary": [{"type": "summary_text", "text": self._thoughts}]}]
+        told = {
+            "input_tokens": self._request.prompt_tokens,
+            "output_tokens": self._plan.output_tokens,
+            "output_tokens_details": {"reasoning_tokens": self._plan.reasoning_tokens},
+        }
+        return {
+            "id": self._labels.id,
+            "object": "response",
+            "created_at": self._labels.created,
+            "model": self._labels.model,
+            "status": "incomplete" if over and cut else status,
+            "error": None,
+            "incomplete_details": {"reason": "max_output_tokens"} if over and cut else None,
+            "output": [*(thoughts if self._plan.reasoning_tokens else []), {"type": "message", "content": content}]
+            if over
+            else [],
+            "usage": told if over and usage else None,
+        }
+
+    def role(self) -> bytes:
+        return self._event("response.created", response=self._response("in_progress"))
+
+    def last(self, *, usage: bool, done: bool) -> bytes:
+        if not done:
+            return b""
+        response = self._response("completed", usage=usage)
+        return self._event(f"response.{response['status']}", response=response)
+
+    def error_event(self, error: ApiError) -> bytes:
+        return self._event("error", code=error.code, message=error.message, param=None)
+
+    def whole(self) -> bytes:
+        return encode(self._response("completed"))
+
+
+class Ollama(Wire):
+    content_type = "application/x-ndjson"
+
+    @staticmethod
+    def asked(body: dict[str, Any]) -> dict[str, Any]:
+        options = body.get("options") or {}
+        limit = {"max_tokens": options["num_predict"]} if "num_predict" in options else {}
+        return {"stream": True} | body | limit
+
+    @staticmethod
+    def error(error: ApiError) -> bytes:
+        return encode({"error": error.message})
+
+    def error_event(self, error: ApiError) -> bytes:
+        return self.error(error) + b"\n"
+
+    def _line(self, kind: str, words: str, **more: Any) -> dict[str, Any]:
+        field = "content" if kind == "answer" else "thinking"
+        said: dict[str, Any] = {"message": {"role": "assistant", "content": ""} | {field: words}}
+        if not self.chat:
+            said = {"response": words}
+        return {"model": self._labels.model, "created_at": "2025-11-20T10:00:00Z", **said, "done": False, **more}
+
+    def _piece(self, kind: str, words: str) -> bytes:
+        return encode(self._line(kind, words)) + b"\n"
+
+    def _end(self, *, usage: bool = True) -> dict[str, Any]:
+        counts = {"prompt_eval_count": self._request.prompt_tokens, "eval_count": self._plan.output_tokens}
+        return {"done": True, "done_reason": self._plan.finish_reason} | (counts if usage else {})
+
+    def last(self, *, usage: bool, done: bool) -> bytes:
+        return encode(self._line("answer", "", **self._end(usage=usage))) + b"\n" if done else b""
+
+    def whole(self) -> bytes:
+        line = self._line("answer", self._words, **self._end())
+        if self.chat and self._thoughts:
+            line["message"]["thinking"] = self._thoughts
+        return encode(line)
+
+
+class OllamaGenerate(Ollama):
+    chat = False
+
+
+class TGI(Wire):
+    chat = False
+
+    @staticmethod
+    def asked(body: dict[str, Any]) -> dict[str, Any]:
+        limit = (body.get("parameters") or {}).get("max_new_tokens")
+        return {"prompt": body.get("inputs"), "stream": body.get("stream", True), "max_tokens": limit}
+
+    @staticmethod
+    def error(error: ApiError) -> bytes:
+        return encode({"error": error.message, "error_type": "generation"})
+
+    def _piece(self, kind: str, words: str) -> bytes:
+        token = {"id": 1, "text": words, "logprob": -0.5, "special": False}
+        return b"data:%b\n\n" % encode({"index": 1, "token": token, "generated_text": None, "details": None})
+
+    def _details(self, *, usage: bool = True) -> dict[str, Any] | None:
+        reason = "length" if self._plan.finish_reason == "length" else "eos_token"
+        counts = {"generated_tokens": self._plan.output_tokens, "input_length": self._request.prompt_tokens}
+        return {"finish_reason": reason, "seed": None} | (counts if usage else {})
+
+    def last(self, *, usage: bool, done: bool) -> bytes:
+        end = {"index": 1, "token": {"id": 2, "text": "</s>", "logprob": 0.0, "special": True}}
+        told = end | {"generated_text": self._words, "details": self._details(usage=usage)}
+        return b"data:%b\n\n" % encode(told) if done else b""
+
+    def error_event(self, error: ApiError) -> bytes:
+        return b"data:%b\n\n" % self.error(error)
+
+    def whole(self) -> bytes:
+        return encode({"generated_text": self._words, "details": self._details()})
+
+
+class TGIWhole(TGI):
+    @staticmethod
+    def asked(body: dict[str, Any]) -> dict[str, Any]:
+        return TGI.asked({"stream": False} | body)
+
+
+class LlamaCpp(Wire):
+    chat = False
+
+    @staticmethod
+    def asked(body: dict[str, Any]) -> dict[str, Any]:
+        return body | ({"max_tokens": body["n_predict"]} if body.get("n_predict", -1) != -1 else {})
+
+    def _piece(self, kind: str, words: str) -> bytes:
+        return b"data: %b\n\n" % encode({"index": 0, "content": words, "tokens": [1], "stop": False, "id_slot": 0})
+
+    def _end(self, content: str, *, usage: bool = True) -> dict[str, Any]:
+        counts = {"tokens_predicted": self._plan.output_tokens, "tokens_evaluated": self._request.prompt_tokens}
+        kind = "limit" if self._plan.finish_reason == "length" else "eos"
+        return {"index": 0, "content": content, "stop": True, "stop_type": kind} | (counts if usage else {})
+
+    def last(self, *, usage: bool, done: bool) -> bytes:
+        return b"data: %b\n\n" % encode(self._end("", usage=usage)) if done else b""
+
+    def whole(self) -> bytes:
+        return encode(self._end(self._words))
+
+
+class Gradio(Wire):
+    """Every event has all of the text so far."""
+
+    chat = False
+
+    @staticmethod
+    def asked(body: dict[str, Any]) -> dict[str, Any]:
+        data = body.get("data")
+        if not isinstance(data, list) or not data:
+            raise ApiError(422, "data: Field required", "data")
+        return {"prompt": data[0], "stream": True}
+
+    @staticmethod
+    def error(error: ApiError) -> bytes:
+        return encode({"error": error.message})
+
+    def _piece(self, kind: str, words: str) -> bytes:
+        return b""
+
+    def tokens(self, start: int, end: int) -> bytes:
+        return b'event: generating\ndata: ["%b", null]\n\n' % text(self._plan, 0, end)
+
+    def last(self, *, usage: bool, done: bool) -> bytes:
+        return b"event: complete\ndata: %b\n\n" % encode([self._words, None]) if done else b""
+
+    def error_event(self, error: ApiError) -> bytes:
+        return b"event: error\ndata: %b\n\n" % self.error(error)
+
+    def whole(self) -> bytes:
+        return encode({"data": [self._words], "is_generating": False, "duration": 0.1})
+
+
+class GradioRun(Gradio):
+    @staticmethod
+    def asked(body: dict[str, Any]) -> dict[str, Any]:
+        return Gradio.asked(body) | {"stream": False}
+
+
+class Embeddings(Wire):
+    """To the engine it is one token, whose text nobody sees."""
+
+    chat = False
+
+    @staticmethod
+    def asked(body: dict[str, Any]) -> dict[str, Any]:
+        given = body.get("input")
+        texts = given if isinstance(given, list) else [given]
+        return {"model": body.get("model"), "prompt": "\n".join(map(str, texts)), "max_tokens": 1, "n": 1}
+
+    def _piece(self, kind: str, words: str) -> bytes:
+        return b""
+
+    def _counts(self) -> dict[str, int]:
+        return {"prompt_tokens": self._request.prompt_tokens, "total_tokens": self._request.prompt_tokens}
+
+    def whole(self) -> bytes:
+        entry = {"object": "embedding", "index": 0, "embedding": [0.25, -0.5]}
+        return encode({"object": "list", "data": [entry], "model": self._labels.model, "usage": self._counts()})
+
+
+class Rerank(Embeddings):
+    @staticmethod
+    def asked(body: dict[str, Any]) -> dict[str, Any]:
+        documents = body.get("documents")
+        if not isinstance(documents, list) or not documents:
+            raise ApiError(400, "documents must not be empty", "documents")
+        return Embeddings.asked({"model": body.get("model"), "input": [body.get("query"), *documents]})
+
+    def whole(self) -> bytes:
+        result = {"index": 0, "relevance_score": 0.5}
+        return encode({"model": self._labels.model, "results": [result], "usage": self._counts()})
+
+
+WIRES: dict[str, type[Wire]] = {
+    CHAT: OpenAI,
+    COMPLETIONS: OpenAI,
+    "/v1/responses": Responses,
+    "/v1/messages": Anthropic,
+    "/api/chat": Ollama,
+    "/api/generate": OllamaGenerate,
+    "/completion": LlamaCpp,
+    "/generate_stream": TGI,
+    "/generate": TGIWhole,
+    "/run/predict": GradioRun,
+    "/v1/embeddings": Embeddings,
+    "/v1/rerank": Rerank,
+    GRADIO_CALL: Gradio,
+}
+
+
+def read(path: str, body: bytes | bytearray, settings: Settings) -> Request:
+    """Read a request's body, or raise the ApiError that it deserves."""
+    wire = WIRES[path]
+    if wire is OpenAI:
+        return openai.read(path, body, settings)
+    try:
+        told = msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ApiError(400, f"the body is not valid JSON: {error}", code="invalid_json") from None
+    known = {"model", "messages", "prompt", "max_tokens", "stream", "ignore_eos", "seed", "n"}
+    asked = {name: value for name, value in wire.asked(told).items() if name in known and value is not None}
+    return openai.read(CHAT if wire.chat else COMPLETIONS, encode(asked), settings)

@@ -1,0 +1,107 @@
+"""Ollama's own protocols: lines of JSON, the last of which is `done` and tells how many tokens it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, ClassVar
+
+import msgspec
+
+from llmlocust.stream import ndjson
+from llmlocust.stream.ask import Ask, image_of
+from llmlocust.stream.delta import ANSWER, END, ERROR, REASONING, TOOL, USAGE, Delta, Usage, said
+from llmlocust.stream.dialects.base import Dialect, believable, merged
+from llmlocust.stream.sse import Event
+
+
+class _Message(msgspec.Struct):
+    content: str | None = None
+    thinking: str | None = None
+    tool_calls: list[Any] | None = None
+
+
+class _Chunk(msgspec.Struct):
+    """A line of a stream, a whole document, or an error."""
+
+    message: _Message | str | None = None
+    response: str | None = None
+    thinking: str | None = None
+    done: bool | None = None
+    done_reason: str | None = None
+    prompt_eval_count: int | None = None
+    eval_count: int | None = None
+    error: Any = None
+
+
+class Ollama(Dialect):
+    """What the two protocols share."""
+
+    chunk: ClassVar[Any] = _Chunk
+    framing: ClassVar[ModuleType] = ndjson
+
+    def body(self, ask: Ask) -> bytes:
+        fields: dict[str, Any] = {"model": ask.model} if ask.model else {}
+        fields |= self._question(ask) | {"stream": ask.stream}
+        options = {"num_predict": ask.max_tokens, "temperature": ask.temperature}
+        told = {name: value for name, value in options.items() if value is not None}
+        return msgspec.json.encode(merged(fields | ({"options": told} if told else {}), ask.extra))
+
+    def _question(self, ask: Ask) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def is_answer(self, chunk: _Chunk, found: Sequence[Delta]) -> bool:
+        return chunk.done is not None
+
+    def pieces(self, found: list[Delta], chunk: _Chunk, event: Event) -> None:
+        end, message = event.end, chunk.message
+        if chunk.error is not None:
+            found.append(Delta(ERROR, end, said(chunk.error) or "an error without words"))
+            return
+        if isinstance(message, _Message):
+            if message.thinking:
+                found.append(Delta(REASONING, end, message.thinking))
+            if message.content:
+                found.append(Delta(ANSWER, end, message.content))
+            if message.tool_calls:
+                found.append(Delta(TOOL, end))
+        if chunk.thinking:
+            found.append(Delta(REASONING, end, chunk.thinking))
+        if chunk.response:
+            found.append(Delta(ANSWER, end, chunk.response))
+        if chunk.done:
+            found.append(Delta(END, end, chunk.done_reason or "[DONE]"))
+            usage = Usage(believable(chunk.prompt_eval_count), believable(chunk.eval_count))
+            if usage.input_tokens is not None or usage.output_tokens is not None:
+                found.append(Delta(USAGE, end, "", usage))
+
+
+class OllamaChat(Ollama):
+    name = "ollama-chat"
+    path = "/api/chat"
+
+    def _question(self, ask: Ask) -> dict[str, Any]:
+        return {"messages": [_message(each) for each in ask.conversation()]}
+
+    def for_prompts(self) -> Dialect:
+        return OllamaGenerate()
+
+
+class OllamaGenerate(Ollama):
+    name = "ollama-generate"
+    path = "/api/generate"
+
+    def _question(self, ask: Ask) -> dict[str, Any]:
+        return {"prompt": ask.text()}
+
+
+def _message(message: dict[str, Any]) -> dict[str, Any]:
+    """A message in OpenAI's shape, with its images beside its text."""
+    content = message.get("content")
+    if not isinstance(content, list):
+        return message
+    images = [image for part in content if (image := image_of(part)) is not None]
+    if any(url for _, _, url in images):
+        raise ValueError("Ollama fetches no images: give them as data:image/png;base64,… instead of an address")
+    text = "".join(str(part.get("text", "")) for part in content)
+    return message | {"content": text} | ({"images": [data for _, data, _ in images]} if images else {})

@@ -1,0 +1,64 @@
+"""Hugging Face's Text Generation Inference, by its own protocol: a token an event, the last one with all of the text."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+
+from llmlocust.stream.ask import Ask
+from llmlocust.stream.delta import ANSWER, END, ERROR, USAGE, Delta, Usage, said
+from llmlocust.stream.dialects.base import Dialect, believable, merged
+from llmlocust.stream.sse import Event
+
+
+class _Token(msgspec.Struct):
+    text: str | None = None
+    special: bool = False
+    """Such as the end of the sequence: counted by the server, and no text."""
+
+
+class _Details(msgspec.Struct):
+    finish_reason: str | None = None
+    generated_tokens: int | None = None
+    input_length: int | None = None
+
+
+class _Chunk(msgspec.Struct):
+    """An event, a whole document, or an error."""
+
+    token: _Token | None = None
+    generated_text: str | None = None
+    details: _Details | None = None
+    error: Any = None
+
+
+class TGIGenerate(Dialect):
+    name = "tgi"
+    path = "/generate_stream"
+    chunk: ClassVar[Any] = _Chunk
+
+    def path_of(self, ask: Ask) -> str:
+        return self.path if ask.stream else self.path.removesuffix("_stream")
+
+    def body(self, ask: Ask) -> bytes:
+        parameters: dict[str, Any] = {"details": True}
+        if ask.max_tokens is not None:
+            parameters["max_new_tokens"] = ask.max_tokens
+        if ask.temperature:  # it refuses a zero, and is greedy without any
+            parameters["temperature"] = ask.temperature
+        return msgspec.json.encode(merged({"inputs": ask.text(), "parameters": parameters}, ask.extra))
+
+    def pieces(self, found: list[Delta], chunk: _Chunk, event: Event) -> None:
+        end, token, details = event.end, chunk.token, chunk.details
+        if chunk.error is not None or event.kind == "error":
+            found.append(Delta(ERROR, end, said(chunk.error) or "an error event without words"))
+            return
+        text = chunk.generated_text if token is None else "" if token.special else token.text
+        if text:
+            found.append(Delta(ANSWER, end, text))
+        if chunk.generated_text is not None:
+            found.append(Delta(END, end, (details.finish_reason if details else None) or "[DONE]"))
+        if details is not None:
+            usage = Usage(believable(details.input_length), believable(details.generated_tokens))
+            found.append(Delta(USAGE, end, "", usage))

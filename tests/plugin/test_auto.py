@@ -1,0 +1,113 @@
+"""What is spoken: named, one's own, or found out by asking the server. Real runs, each against one simulator."""
+
+import pytest
+
+from tests.locusts import QUICK, outcomes, rows, run, told
+from tests.simulators import running_simulator
+
+FEW_SECONDS = ["--llm-levels", "2", "--llm-settle", "0", "--llm-hold", "1", "--llm-max-tokens", "8"]
+WIRES = {
+    "anthropic": "/v1/messages",
+    "gradio": "/gradio_api/call/chat",
+}
+
+
+@pytest.fixture(scope="module")
+def server():
+    with running_simulator(step_ms=1) as running:
+        yield running
+
+
+@pytest.mark.parametrize("name", WIRES)
+def test_a_run_speaks_what_is_named(server, tmp_path, name):
+    server.clear()
+    locust = run(tmp_path, server.url, *FEW_SECONDS, "--llm-dialect", name)
+
+    assert locust.process.returncode == 0, locust.log
+    assert set(outcomes(tmp_path)) == {"ok"}
+    assert told(tmp_path)["target"]["dialect"] == name
+    assert {each["endpoint"] for each in server.truth()} == {WIRES[name]}
+    assert all(float(row["ttft"]) > 0 for row in rows(tmp_path, "llm_requests.csv"))
+
+
+@pytest.mark.parametrize(
+    "only, found",
+    [("/v1/messages", "anthropic"), ("/api/chat", "ollama-chat"), ("/gradio_api", "gradio")],
+)
+def test_auto_finds_what_the_server_speaks(tmp_path, only, found):
+    with running_simulator(step_ms=1, only=only) as server:
+        locust = run(tmp_path, server.url, *FEW_SECONDS, "--llm-dialect", "auto")
+
+    assert locust.process.returncode == 0, locust.log
+    assert f"The server is spoken to in {found}, at " in locust.log
+    assert told(tmp_path)["target"]["dialect"] == found
+    assert told(tmp_path)["options"]["llm_dialect"] == found
+    assert set(outcomes(tmp_path)) == {"ok"}
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--llm-dialect", "klingon"], "no dialect 'klingon': it is one of openai-chat, "),
+        (["--llm-dialect", "auto", "--llm-preflight", "false"], "name a dialect"),
+        (["--llm-dialect", "auto"], "answered a first request in none of openai-chat, "),
+        (["--llm-dialect", "tgi"], "--llm-dialect auto finds out"),
+    ],
+)
+def test_what_cannot_be_spoken_is_told_in_one_line(tmp_path, options, words):
+    with running_simulator(step_ms=1, only="/nothing") as server:
+        locust = run(tmp_path, server.url, *QUICK, *options)
+
+    assert locust.process.returncode == 2
+    assert words in locust.log
+    assert "Traceback" not in locust.log
+
+
+def test_one_user_speaks_several_and_vectors_are_counted(server, tmp_path):
+    several = """
+from locust import task
+from llmlocust import LLMUser, SteppedRamp
+
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}
+
+class Several(LLMUser):
+    dialect = "ollama-chat"
+
+    @task
+    def all_of_them(self):
+        for record in (
+            self.chat([{"role": "user", "content": [{"type": "text", "text": "What is it?"}, PICTURE]}]),
+            self.complete("Once", name="text"),
+            self.chat("Hello", name="claude", dialect="anthropic"),
+            self.embed(["one", "two", "three"]),
+            self.rerank("which?", ["one", "two"]),
+        ):
+            assert record.ok, record
+
+class Ramp(SteppedRamp):
+    pass
+"""
+    server.clear()
+    locust = run(tmp_path, server.url, *FEW_SECONDS, "--llm-hold", "2", locustfile=several)
+
+    assert locust.process.returncode == 0, locust.log
+    assert "Traceback" not in locust.log
+    paths = {"/api/chat", "/api/generate", "/v1/messages", "/v1/embeddings", "/v1/rerank"}
+    assert {each["endpoint"] for each in server.truth()} == paths
+    (level,) = rows(tmp_path, "llm_levels.csv")
+    # of five requests two have inputs: three texts and two documents
+    assert 0 < float(level["inputs_per_s"]) <= float(level["throughput"]) * 3
+    assert float(level["input_tokens_per_s"]) > float(level["throughput"])
+    vectors = [row for row in rows(tmp_path, "llm_requests.csv") if row["name"] in ("embedding", "rerank")]
+    assert vectors
+    assert all(row["outcome"] == "ok" and int(row["input_tokens"]) > 0 and not row["ttft"] for row in vectors)
+    assert told(tmp_path)["target"]["dialect"] == "ollama-chat"
+
+
+def test_a_class_with_a_dialect_that_is_none_is_told_before_any_load(server, tmp_path):
+    wrong = "from llmlocust import ChatUser\n\nclass Chat(ChatUser):\n    dialect = 'klingon'\n"
+    locust = run(tmp_path, server.url, "-u", "1", "-t", "2s", "--llm-preflight", "false", locustfile=wrong)
+
+    assert locust.process.returncode == 2
+    assert "Chat: no dialect 'klingon': it is one of" in locust.log
+    assert "Traceback" not in locust.log

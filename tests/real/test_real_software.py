@@ -1,0 +1,229 @@
+"""Dialects against software that nobody here wrote: a Gradio app, a proxy that translates, an inference engine.
+
+`make real` installs each into an environment of its own below .real/; what is not there is skipped, and says so.
+LLMLOCUST_REAL names another folder.
+"""
+
+import os
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import gevent
+import pytest
+
+from llmlocust.plugin.connection import Listener, Timeouts
+from llmlocust.plugin.transport import Client, Endpoint
+from llmlocust.stream.ask import Ask
+from llmlocust.stream.dialects import named
+from llmlocust.stream.reading import Reading, has_token
+from llmlocust.stream.record import Record
+from llmlocust.stream.timeline import Timeline
+from tests.locusts import free_port, outcomes, run, told
+from tests.simulators import ROOT, running_simulator, wait_for
+
+HERE = Path(__file__).parent
+REAL = Path(os.environ.get("LLMLOCUST_REAL") or ROOT / ".real")
+KEY = "sk-of-a-test"
+PATIENT = Timeouts(connect=60, first_token=60, stall=60, total=60)
+SLOW_TO_START = 120.0
+WORDS, BETWEEN = ("Once", " upon", " a", " time"), 0.05
+"""What the app of gradio_app.py says, and seconds before each word."""
+
+
+def python_of(software: str) -> Path:
+    python = REAL / software / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"no {software} below {REAL}: `make real` installs it")
+    return python
+
+
+@contextmanager
+def running(folder: Path, url: str, *command: str | Path, **environment: str) -> Iterator[str]:
+    """A server as a child process, once it answers at the URL."""
+    with (folder / "server.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **environment})
+    try:
+        wait_for(lambda: process.poll() is not None or answers(url), patience=SLOW_TO_START)
+        assert process.poll() is None, (folder / "server.log").read_text()[-2000:]
+        yield url
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+def asks(url: str, name: str, path: str = "", *, key: str = "", **fields: object) -> Record:
+    dialect = named(name, path)
+    ask = Ask(**({"prompt": "Hello", "max_tokens": 8, "stream": dialect.streams} | fields))
+    timeline, reading = Timeline(), Reading(dialect, name="test")
+    client = Client(Endpoint(url), PATIENT)
+    headers = {"Content-Type": "application/json"} | dialect.headers(key)
+    listener = Listener(partial(has_token, dialect) if ask.stream else None, reading.take)
+    try:
+        client.ask(timeline, dialect, ask, dialect.body(ask), headers, listener)
+    finally:
+        client.close()
+    return reading.finish(timeline)
+
+
+# ── Gradio ──
+
+
+@pytest.fixture(scope="module")
+def gradio(tmp_path_factory):
+    python, port = python_of("gradio"), free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [python, HERE / "gradio_app.py", str(port)]
+    with running(tmp_path_factory.mktemp("gradio"), f"{url}/config", *command):
+        yield url
+
+
+def test_a_gradio_chat_streams_what_it_yields(gradio):
+    record = asks(gradio, "gradio")
+
+    assert (record.outcome, record.error, record.text) == ("ok", "", "".join(WORDS))
+    assert 1 <= record.chunks <= len(WORDS)
+    # the first word takes its time after the call, and the call is when it began
+    assert record.ttft >= BETWEEN
+    assert record.e2e >= len(WORDS) * BETWEEN
+
+
+def test_a_wait_in_gradios_queue_counts(gradio):
+    jobs = [gevent.spawn(asks, gradio, "gradio") for _ in range(2)]
+    first, second = sorted((job.get() for job in jobs), key=lambda record: record.ttft)
+
+    assert {first.outcome, second.outcome} == {"ok"}
+    assert second.ttft >= (len(WORDS) + 1) * BETWEEN  # the app takes one at a time
+
+
+@pytest.mark.parametrize(
+    "name, path, outcome, text",
+    [
+        ("gradio", "/gradio_api/call/predict", "ok", "Echo: Hello"),
+        ("gradio", "/gradio_api/call/fail", "out_of_memory", ""),
+        ("gradio", "/gradio_api/call/nothing", "http_5xx", ""),
+        ("gradio-run", "/gradio_api/run/predict", "ok", "Echo: Hello"),
+        ("gradio-run", "/gradio_api/run/fail", "out_of_memory", ""),
+        ("gradio-run", "/run/predict", "http_4xx", ""),
+    ],
+)
+def test_gradios_answers_and_failures(gradio, name, path, outcome, text):
+    record = asks(gradio, name, path)
+
+    assert (record.outcome, record.text) == (outcome, text), record.error
+    assert bool(record.error) == (outcome != "ok")
+
+
+def test_a_gradio_app_is_found_out_and_loaded(gradio, tmp_path):
+    few = ["--llm-levels", "2", "--llm-settle", "0", "--llm-hold", "2"]
+    locust = run(tmp_path, gradio, *few, "--llm-dialect", "auto")
+
+    assert locust.process.returncode == 0, locust.log
+    assert "The server is spoken to in gradio, at /gradio_api/call/chat." in locust.log
+    assert set(outcomes(tmp_path)) == {"ok"}
+    assert told(tmp_path)["target"]["dialect"] == "gradio"
+
+
+# ── LiteLLM: its translations of the simulator's answers, and canned ones ──
+
+CONFIGURATION = """
+model_list:
+  - model_name: canned
+    litellm_params: {{model: openai/canned, api_key: none, mock_response: "Once upon a time"}}
+  - model_name: translated
+    litellm_params: {{model: together_ai/simulated-llm, api_key: none, api_base: "{url}/v1"}}
+router_settings: {{disable_cooldowns: true, num_retries: 0}}
+"""
+
+
+@pytest.fixture(scope="module")
+def litellm(tmp_path_factory):
+    program, port, folder = python_of("litellm").with_name("litellm"), free_port(), tmp_path_factory.mktemp("litellm")
+    url = f"http://127.0.0.1:{port}"
+    command = [program, "--config", folder / "config.yaml", "--host", "127.0.0.1", "--port", str(port)]
+    with running_simulator(step_ms=2, reasoning_share=0.25) as simulator:
+        (folder / "config.yaml").write_text(CONFIGURATION.format(url=simulator.url))
+        ready = f"{url}/health/liveliness"
+        with running(folder, ready, *command, LITELLM_MASTER_KEY=KEY, LITELLM_LOCAL_MODEL_COST_MAP="True"):
+            yield url
+
+
+@pytest.mark.parametrize("name", ["openai-chat", "openai-responses", "anthropic"])
+def test_litellm_translates_a_stream_and_nothing_is_lost(litellm, name):
+    record = asks(litellm, name, key=KEY, model="translated")
+
+    assert (record.outcome, record.error) == ("ok", "")
+    assert (record.output_tokens, record.token_source) == (8, "usage")
+    assert len((record.reasoning + record.text).split()) == 8
+    assert record.reasoning
+    assert 2 <= record.chunks <= 8
+    assert 0 < record.ttft <= record.answer <= record.e2e
+
+
+@pytest.mark.parametrize("name", ["openai-chat", "openai-completions", "anthropic"])
+@pytest.mark.parametrize("stream", [True, False])
+def test_litellms_canned_answer(litellm, name, stream):
+    record = asks(litellm, name, key=KEY, model="canned", stream=stream)
+
+    assert (record.outcome, record.error, record.text) == ("ok", "", "Once upon a time")
+    assert record.output_tokens > 0
+
+
+@pytest.mark.parametrize("name", ["openai-chat", "openai-responses", "anthropic"])
+@pytest.mark.parametrize("wrong", [{"model": "nobody"}, {"key": "sk-wrong", "model": "canned"}])
+def test_litellms_refusals_are_classified(litellm, name, wrong):
+    record = asks(litellm, name, **({"key": KEY} | wrong))
+
+    assert record.outcome in ("http_4xx", "http_5xx")
+    assert record.error.startswith("HTTP ")
+    assert "{" not in record.error  # its words, not its JSON
+
+
+# ── llama.cpp's engine with a model of random weights, behind llama-cpp-python's server ──
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    python, port, folder = python_of("llamacpp"), free_port(), tmp_path_factory.mktemp("engine")
+    subprocess.run([python, HERE / "tiny_model.py", folder / "tiny.gguf"], check=True)
+    url = f"http://127.0.0.1:{port}"
+    served = ["--model", folder / "tiny.gguf", "--host", "127.0.0.1", "--port", str(port), "--n_ctx", "512"]
+    command = [python, "-m", "llama_cpp.server", *map(str, served), "--chat_format", "llama-2", "--n_threads", "1"]
+    with running(folder, f"{url}/v1/models", *command):
+        yield url
+
+
+@pytest.mark.parametrize("name", ["openai-chat", "openai-completions"])
+def test_an_engines_tokens_are_counted(engine, name):
+    extra = {"logprobs": True} if name == "openai-chat" else {}
+    streamed = asks(engine, name, model="tiny", max_tokens=30, temperature=0.0, extra=extra)
+    whole = asks(engine, name, model="tiny", max_tokens=30, temperature=0.0, stream=False)
+
+    assert (streamed.outcome, streamed.error, streamed.finish) == ("ok", "", whole.finish)
+    assert (whole.outcome, whole.token_source, whole.output_tokens) == ("ok", "usage", 30)
+    # it tells no usage with a stream, and a token that is half a character comes without text
+    assert streamed.token_source == "chunks"
+    assert 1 <= streamed.output_tokens <= 30
+    assert streamed.ttft <= streamed.e2e
+
+
+def test_an_engines_refusal_is_classified(engine):
+    too_long = {"model": "tiny", "prompt": "word " * 2000}
+    whole = asks(engine, "openai-chat", stream=False, **too_long)
+    streamed = asks(engine, "openai-chat", **too_long)
+
+    assert whole.outcome in ("http_4xx", "http_5xx")
+    assert "maximum context length" in whole.error
+    # where it streams, it says 200 before it knows, and then nothing
+    assert (streamed.outcome, streamed.chunks) == ("truncated", 0)
