@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import traceback
 from collections.abc import Sequence
 from functools import cache, partial
 from time import perf_counter_ns, time
@@ -14,13 +15,16 @@ from locust.contrib.fasthttp import FastHttpUser
 from locust.env import Environment
 from locust.exception import StopUser
 
-from llmlocust.load.prompts import Prompts, Question
+from llmlocust.load.answers import load as load_answers
+from llmlocust.load.distributions import parse
+from llmlocust.load.prompts import Messages, Prompts, Question, shared_prefix, words_of
 from llmlocust.load.prompts import load as load_prompts
+from llmlocust.load.tokens import counter
 from llmlocust.numbers.formats import ABORTED
 from llmlocust.numbers.ledger import Sums
 from llmlocust.plugin.connection import Listener, Timeouts
 from llmlocust.plugin.listeners import plugin_of
-from llmlocust.plugin.options import extra_fields, option, think_time, without_key
+from llmlocust.plugin.options import drawn_fields, extra_fields, forced, option, think_time, without_key
 from llmlocust.plugin.preflight import headers
 from llmlocust.plugin.transport import Client, Endpoint
 from llmlocust.stream.ask import Ask
@@ -54,9 +58,14 @@ class LLMUser(FastHttpUser):
     prompts: str | Sequence[Question] | None = None
     """Names of built-in sets, a file, or the questions themselves."""
     unique: bool | None = None
+    prompt_tokens: int | str | None = None
+    """A number, or what it is drawn from, as in the options; so are the next five."""
+    prefix_tokens: int | None = None
+    prefix_share: float | None = None
+    turns: int | str | None = None
+    max_tokens: int | str | None = None
+    temperature: float | str | None = None
     system: str | None = None
-    max_tokens: int | None = None
-    temperature: float | None = None
     stream: bool = True
     timeouts: Timeouts | None = None
     stall: float = STALL
@@ -75,11 +84,11 @@ class LLMUser(FastHttpUser):
         )
         self._headers = headers()
         self._extra = extra_fields(self._option("body"))
-        self._prompts = Prompts(self._questions(), self._setting("unique"), random.Random())
+        self._prompts = self._supply()
 
     def wait_time(self) -> float:
         """Think time from the options; a locustfile's own `wait_time` replaces it."""
-        return random.uniform(*think_time(self._option("wait")))
+        return think_time(self._option("wait")).draw(_chance)
 
     think_time_option = wait_time
 
@@ -93,40 +102,87 @@ class LLMUser(FastHttpUser):
 
         `fields` are those of `Ask` (max_tokens, temperature, stream, …) or further fields of the body.
         """
-        question = self._prompts.next() if question is None else question
-        messages = [{"role": "user", "content": question}] if isinstance(question, str) else list(question)
-        system = self._setting("system")
-        if system and messages[0].get("role") != "system":
-            messages.insert(0, {"role": "system", "content": system})
-        return self._ask(_chat, self._ask_of(fields, messages=messages), name)
+        source = self._source()
+        picked = self._prompts.pick(source) if question is None else question
+        sent = self._prompts.dress(picked, source) if question is None else picked
+        messages = [{"role": "user", "content": sent}] if isinstance(sent, str) else list(sent)
+        return self._chat(messages, words_of(picked), name, source, fields)
+
+    def talk(self, question: Question | None = None, *, name: str = "turn", **fields: Any) -> list[Record]:
+        """A conversation: each turn says what was said before, and the answers, again. There is think time between
+        turns, and each has a name of its own: `turn 1`, `turn 2`, … It ends with a turn that fails.
+
+        A question is what the first turn asks; none: the next prompt. The others come from the prompts, or, where the
+        prompt is a conversation, from there. `turns` says how many; `fields` are those of `chat`.
+        """
+        source = self._source()
+        picked = self._prompts.pick(source) if question is None else question
+        said: Messages = []
+        records: list[Record] = []
+        for turn, words in self._prompts.turns(picked, max(1, round(self._drawn("turns", source))), source):
+            if records:
+                self.wait()
+            said = [*said, *turn]
+            records.append(self._chat(said, words, f"{name} {len(records) + 1}", source, dict(fields)))
+            if not records[-1].ok:
+                break
+            said.append({"role": "assistant", "content": records[-1].text})
+        return records
 
     def complete(self, prompt: str | None = None, *, name: str = "completion", **fields: Any) -> Record:
         """Send a prompt to be gone on with, and read what comes to the end; else as `chat`."""
-        question = self._prompts.next() if prompt is None else prompt
-        text = question if isinstance(question, str) else "\n\n".join(str(m.get("content", "")) for m in question)
-        return self._ask(_completions, self._ask_of(fields, prompt=text), name)
+        source = self._source()
+        picked = self._prompts.pick(source) if prompt is None else prompt
+        sent = self._prompts.dress(picked, source) if prompt is None else prompt
+        text = sent if isinstance(sent, str) else "\n\n".join(str(m.get("content", "")) for m in sent)
+        return self._ask(_completions, self._ask_of(fields, source, prompt=text), name, words_of(picked))
+
+    def is_right(self, question: str, record: Record) -> bool | None:
+        """Whether a successful request's answer is right; None where that is not judged. Replace it to judge in your
+        own way: it is called when the request is over, and every other user waits for it.
+
+        As it is, it looks for the right answers of --llm-right-answers. `question` is what was asked, before it was
+        made unique or filled up.
+        """
+        path = self._option("right_answers")
+        return load_answers(path).judge(question, record.text) if path else None
 
     # ── how ──
 
-    def _ask_of(self, fields: dict[str, Any], **question: Any) -> Ask:
+    def _source(self) -> random.Random:
+        """What the next request draws from; which is known when it is known how many share the run."""
+        self._collector.is_told.wait(_TOLD_WITHIN)
+        return self._collector.draws.next()
+
+    def _drawn(self, name: str, source: random.Random) -> float:
+        return parse(str(self._setting(name))).draw(source)
+
+    def _chat(self, messages: Messages, words: str, name: str, source: random.Random, fields: dict[str, Any]) -> Record:
+        system = self._setting("system")
+        if system and messages[0].get("role") != "system":
+            messages = [{"role": "system", "content": system}, *messages]
+        return self._ask(_chat, self._ask_of(fields, source, messages=messages), name, words)
+
+    def _ask_of(self, fields: dict[str, Any], source: random.Random, **question: Any) -> Ask:
         known = {name: fields.pop(name) for name in Ask.__struct_fields__ if name in fields}
-        max_tokens, temperature = self._setting("max_tokens"), self._setting("temperature")
+        max_tokens, temperature = round(self._drawn("max_tokens", source)), self._drawn("temperature", source)
+        limit = known.get("max_tokens", max_tokens)
+        forces = forced(limit) if self._option("force_length") and limit else {}
         return Ask(
             **{
                 "model": self._setting("model"),
-                "max_tokens": max_tokens if max_tokens and max_tokens > 0 else None,
-                "temperature": temperature if temperature is not None and temperature >= 0 else None,
+                "max_tokens": max_tokens if max_tokens > 0 else None,
+                "temperature": temperature if temperature >= 0 else None,
                 "max_tokens_field": self._option("max_tokens_field"),
                 "usage": self._option("usage"),
                 "stream": self.stream,
-                "extra": self._extra | fields,
+                "extra": forces | drawn_fields(self._extra, source) | fields,
             }
             | question
             | known
         )
 
-    def _ask(self, dialect: Dialect, ask: Ask, name: str) -> Record:
-        self._collector.is_told.wait(_TOLD_WITHIN)
+    def _ask(self, dialect: Dialect, ask: Ask, name: str, words: str) -> Record:
         if self._collector.refused:
             raise StopUser(self._collector.refused)
         timeline = Timeline(asked_ns=perf_counter_ns())
@@ -151,12 +207,22 @@ class LLMUser(FastHttpUser):
             record = sums.record
             record.id = request_id
             record.error = without_key(record.error)
+            record.right = self._judged(words, record)
             self._collector.request_ended(sums)
             if record.outcome != ABORTED:  # ours to count; Locust would call it the server's failure
                 self._fire(record, dialect, timeline)
         if not record.ok:
             gevent.sleep(min(max(self.pause_after_failure, record.retry_after or 0.0), _LONGEST_PAUSE))
         return record
+
+    def _judged(self, words: str, record: Record) -> bool | None:
+        if not record.ok:
+            return None
+        try:
+            return self.is_right(words, record)
+        except Exception as problem:  # a locustfile's own code: what was measured is counted all the same
+            self.environment.runner.log_exception("is_right", str(problem), traceback.format_exc())
+            return None
 
     def _fire(self, record: Record, dialect: Dialect, timeline: Timeline) -> None:
         """Locust's own event: once for a request, end to end."""
@@ -180,22 +246,33 @@ class LLMUser(FastHttpUser):
         own = getattr(self, name)
         return self._option(name) if own is None else own
 
-    def _questions(self) -> Sequence[Question]:
-        source = self._setting("prompts")
-        return _questions(source) if isinstance(source, str) else source
+    def _supply(self) -> Prompts:
+        source, tokens = self._setting("prompts"), str(self._setting("prompt_tokens"))
+        count = counter(self._option("tokenizer"))
+        return Prompts(
+            load_prompts(source) if isinstance(source, str) else source,
+            self._setting("unique"),
+            parse(tokens) if tokens else None,
+            shared_prefix(self._setting("prefix_tokens"), count, self._option("seed")),
+            self._setting("prefix_share"),
+            count,
+        )
 
     def _timeouts(self) -> Timeouts:
         return Timeouts(**{name: float(self._option(f"timeout_{name}")) for name in Timeouts.__dataclass_fields__})
 
 
 class ChatUser(LLMUser):
-    """Asks one question after the other."""
+    """Asks one question after the other; with `turns`, has one conversation after the other."""
 
     abstract = True
 
     @task
     def ask(self) -> None:
-        self.chat()
+        if str(self._setting("turns")) == "1":
+            self.chat()
+        else:
+            self.talk()
 
 
 class CompletionUser(LLMUser):
@@ -212,8 +289,8 @@ class CompletionUser(LLMUser):
 _chat = OpenAIChat()
 _completions = OpenAICompletions()
 
-_questions = cache(load_prompts)
-"""Users of a process share what was read."""
+_chance = random.Random()
+"""For think times: which user thinks for how long is nobody's plan."""
 
 
 @cache

@@ -13,6 +13,8 @@ from typing import Any
 from llmlocust.analysis import words
 from llmlocust.analysis.advice import Advice, advise
 from llmlocust.analysis.breakpoints import Verdict, find
+from llmlocust.analysis.quality import KINDS as ANSWERS
+from llmlocust.analysis.quality import changes
 from llmlocust.analysis.steps import Finding, steps_of
 from llmlocust.analysis.trust import Check, Facts, checks, empty_levels, standing, think_time_of
 from llmlocust.load.prompts import load as load_prompts
@@ -141,7 +143,7 @@ def _facts(run: RunFrames, verdict: Verdict) -> Facts:
         settle=number(mapping(info.get("plan")).get("settle")),
         cache_hits=cache_hits(run.levels, run.telemetry),
         prompts=_repeated(mapping(info.get("options"))),
-        shared=bool(mapping(info.get("options")).get("llm_system")),
+        shared=any(mapping(info.get("options")).get(name) for name in ("llm_system", "llm_prefix_tokens")),
         gone=gone(run.levels, run.workers),
         stood_still=stood_still(run.levels, run.workers),
         silent=_silent(run),
@@ -458,6 +460,8 @@ def _level(figures: LevelFigures, goodput: Mapping[int, float]) -> dict[str, Any
         "throughput": _plain(figures.throughput),
         "goodput": _plain(goodput.get(figures.level)),
         "output_tokens_per_s": _plain(figures.output_tokens_per_s),
+        "judged": figures.judged,
+        **{kind: _plain(getattr(figures, kind)) for kind in ANSWERS},
     }
     durations = {
         metric: {name: _plain(figures.metric(metric)[name] * 1000.0) for name in _STATISTICS}
@@ -535,6 +539,10 @@ def columns(report: Report) -> list[Column]:
             if _known(report, metric, statistic):
                 values = [_value(each.metric(metric), statistic) for each in report.levels]
                 made.append(_column(report, statistic.replace("_", "."), _GROUPS[metric], values, (metric, statistic)))
+    for kind in ANSWERS:
+        shares = [getattr(each, kind) for each in report.levels]
+        if any(each.judged if kind == "right" else getattr(each, kind) > 0 for each in report.levels):
+            made.append(_column(report, _ANSWERS[kind], "answers", [words.share(each) for each in shares], None))
     for limit in {each.name: each for each in report.verdict.thresholds if each.is_telemetry}.values():
         values = [_foreign(limit, limit.measured(each)) for each in report.levels]
         made.append(_column(report, limit.name, "telemetry", values, (limit.metric, limit.statistic)))
@@ -554,6 +562,7 @@ def _value(summary: Summary, statistic: str) -> str:
     return words.span(*unsure) if unsure else words.duration(summary[statistic])
 
 
+_ANSWERS = {"right": "right", "empty": "without text", "cut": "cut", "repeated": "repeated"}
 _GROUPS = {
     "ttft": "first token",
     "answer": "first answer",
@@ -682,6 +691,7 @@ def _html(report: Report) -> str:
             }
             for place, each in enumerate(report.levels)
         ],
+        quality=_quality(report),
         scenes=told,
         steps={name: does for name, does in STEPS.items() if name in _steps_of(told)},
         longest=_longest(told),
@@ -699,6 +709,11 @@ def _html(report: Report) -> str:
         again=_again(report),
         glossary=GLOSSARY,
     )
+
+
+def _quality(report: Report) -> list[str]:
+    """Sentences: whether answers get worse under load."""
+    return [each.says(report.unit) for each in changes(report.levels)]
 
 
 def _steps_of(told: Iterable[Scenes]) -> set[str]:
@@ -774,6 +789,7 @@ def _markdown(report: Report) -> str:
         lines += ["", "## What to try next", ""]
         lines += [f"- {_line(each.do)} {_line(each.because)}" for each in advice]
     lines += ["", "## Levels", "", *_markdown_table(report)]
+    lines += [line for said in _quality(report) for line in ("", _line(said))]
     if told := messages(report.run):
         lines += ["", "## Errors", "", "| kind | message | count |", "|---|---|---:|"]
         lines += [f"| {_line(kind)} | {_code(text)} | {count} |" for kind, text, count in told]

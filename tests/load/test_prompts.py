@@ -29,7 +29,7 @@ def file_of(tmp_path):
 # ── built in ──
 
 
-@pytest.mark.parametrize("name", ["short", "long", "reasoning", "multilingual"])
+@pytest.mark.parametrize("name", ["short", "long", "reasoning", "multilingual", "code"])
 def test_a_set_has_many_questions_and_none_twice(name):
     questions = built_in()[name]
     assert len(questions) == len(set(questions)) >= 5
@@ -44,7 +44,7 @@ def test_long_questions_are_longer_than_short_ones():
 @pytest.mark.parametrize("source", ["short", "short,reasoning", " reasoning , short ", "short,short"])
 def test_sets_are_loaded_by_their_names(source):
     sets = built_in()
-    assert load(source) == [question for name in source.split(",") for question in sets[name.strip()]]
+    assert list(load(source)) == [question for name in source.split(",") for question in sets[name.strip()]]
 
 
 # ── files ──
@@ -69,7 +69,7 @@ def test_sets_are_loaded_by_their_names(source):
     ],
 )
 def test_questions_of_a_file(file_of, content, questions):
-    assert load(file_of(content)) == questions
+    assert list(load(file_of(content))) == questions
 
 
 @pytest.mark.parametrize(
@@ -108,30 +108,35 @@ def test_what_is_neither_a_set_nor_a_file_is_refused_with_the_names_of_the_sets(
 # ── the supply ──
 
 
-def supply(*questions, seed: int = 1, unique: bool = True) -> Prompts:
-    return Prompts(questions, unique, random.Random(seed))
+class Supply:
+    """What is sent, one prompt after the other."""
+
+    def __init__(self, *questions, seed: int = 1, **how) -> None:
+        self.prompts, self.source = Prompts(questions, **how), random.Random(seed)
+
+    def next(self):
+        return self.prompts.dress(self.prompts.pick(self.source), self.source)
 
 
 def test_marks_stand_first_and_differ():
-    prompts = supply("hello")
+    prompts = Supply("hello")
     asked = [prompts.next() for _ in range(1000)]
     assert all(MARK.match(question) and MARK.sub("", question, count=1) == "hello" for question in asked)
     assert len(set(asked)) == 1000
 
 
 def test_marks_differ_from_user_to_user():
-    assert supply("hello", seed=1).next() != supply("hello", seed=2).next()
-    assert Prompts(["hello"]).next() != Prompts(["hello"]).next()
+    assert Supply("hello", seed=1).next() != Supply("hello", seed=2).next()
 
 
 def test_without_marks_questions_are_as_they_were():
-    assert supply(TALK, unique=False).next() is TALK
+    assert Supply(TALK, unique=False).next() is TALK
 
 
 def test_every_question_comes_in_an_order_of_its_own():
     questions = [str(number) for number in range(20)]
     first, second = (
-        [supply(*questions, seed=seed, unique=False).next() for seed in range(start, start + 200)]
+        [Supply(*questions, seed=seed, unique=False).next() for seed in range(start, start + 200)]
         for start in (0, 1000)
     )
     assert set(first) == set(questions)
@@ -140,14 +145,14 @@ def test_every_question_comes_in_an_order_of_its_own():
 
 @pytest.mark.parametrize("messages", [HELLO, TALK])
 def test_a_marked_conversation_keeps_its_shape(messages):
-    first, *rest = supply(messages).next()
+    first, *rest = Supply(messages).next()
     assert rest == messages[1:]
     assert first == {**messages[0], "content": first["content"]}
     assert MARK.fullmatch(first["content"].removesuffix(messages[0]["content"]))
 
 
 def test_a_mark_before_a_list_of_parts_is_a_part():
-    (message,) = supply(PICTURE).next()
+    (message,) = Supply(PICTURE).next()
     mark, *parts = message["content"]
     assert parts == PICTURE[0]["content"]
     assert mark["type"] == "text"
@@ -156,17 +161,17 @@ def test_a_mark_before_a_list_of_parts_is_a_part():
 
 @pytest.mark.parametrize("content", [None, ""])
 def test_a_first_message_without_words_gets_the_mark_alone(content):
-    (message,) = supply([{"role": "user", "content": content}]).next()
+    (message,) = Supply([{"role": "user", "content": content}]).next()
     assert MARK.fullmatch(message["content"])
 
 
 def test_marking_leaves_the_question_itself_alone():
     before = json.dumps([TALK, PICTURE])
     for messages in (TALK, PICTURE):
-        supply(messages).next()
+        Supply(messages).next()
     assert json.dumps([TALK, PICTURE]) == before
 
 
 @given(st.text(), st.integers())
 def test_the_mark_comes_before_any_text(text, seed):
-    assert supply(text, seed=seed).next()[13:] == text
+    assert Supply(text, seed=seed).next()[13:] == text
