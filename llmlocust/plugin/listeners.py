@@ -109,6 +109,8 @@ def check(environment: Environment) -> dict[str, Any]:
         raise preflight.NotReady("--llm-search needs a ramp to steer: class Ramp(SteppedRamp) in the locustfile")
     if getattr(environment.shape_class, "searches", bool)():
         _refuse_gates_of_every_level(environment)
+    for words in options.notes(environment):
+        console.say(words)
     if not options.option(environment, "preflight") or not _dialects(environment):
         return {}
     return preflight.check(environment, _dialects(environment)[0])

@@ -181,6 +181,15 @@ def _check_prompts(environment: Environment) -> None:
         load_answers(option(environment, "right_answers"))
 
 
+def notes(environment: Environment) -> list[str]:
+    """What whoever starts a run should know of its options."""
+    sized = option(environment, "prompt_tokens") or option(environment, "prefix_tokens")
+    if not sized or option(environment, "tokenizer"):
+        return []
+    said = "lengths of prompts are estimated, at 4 letters a token (1 in scripts such as Chinese)"
+    return [f"{said}: --llm-tokenizer counts them. The server's own counts are in the files"]
+
+
 def _check_gates(environment: Environment) -> None:
     gates = parse_gates(option(environment, "threshold"))
     junit = Path(option(environment, "junit") or ".")

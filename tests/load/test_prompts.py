@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocust.load.prompts import Prompts, built_in, load
+from llmlocust.load.prompts import Prompts, Talk, built_in, load
 
 MARK = re.compile(r"\[[0-9a-f]{10}\] ")
 HELLO = [{"role": "user", "content": "hello"}]
@@ -103,6 +103,116 @@ def test_what_is_neither_a_set_nor_a_file_is_refused_with_the_names_of_the_sets(
     with pytest.raises(ValueError, match="give a file, or sets out of short, ") as problem:
         load(source)
     assert len(str(problem.value)) < 250
+
+
+# ── other kinds of files ──
+
+
+def file_named(folder, name, content):
+    path = folder / name
+    path.write_text(content, newline="")
+    return str(path)
+
+
+TURNS = [
+    {"from": "system", "value": "be brief"},
+    {"from": "human", "value": "one é"},
+    {"from": "gpt", "value": "?"},
+    {"from": "human", "value": "two"},
+]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("begin", ["", "\ufeff", " \n"])
+def test_an_array_of_conversations_as_sharegpt_has_it(tmp_path, indent, begin):
+    entries = [{"id": "a", "conversations": TURNS}, {"conversations": []}, {"prompt": "p"}, "s", {"messages": HELLO}]
+    for plain in (True, False):
+        text = begin + json.dumps(entries, indent=indent, ensure_ascii=plain)
+        found = load(file_named(tmp_path, f"talks{plain}.json", text))
+        assert list(found) == [("one é", "two"), "p", "s", HELLO]  # without a word of a human's there is no question
+        assert found[-1] == HELLO
+        assert found[1:3] == ["p", "s"]
+
+
+def test_conversations_may_also_stand_in_lines(tmp_path):
+    path = file_named(tmp_path, "talks.jsonl", json.dumps({"conversations": TURNS}) + "\n")
+    assert list(load(path)) == [Talk(("one é", "two"))]
+
+
+def test_an_array_longer_than_what_is_read_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("llmlocust.load.files._PIECE", 50)
+    said = [f"number {number} " + "é" * (number % 90 + 1) for number in range(300)]
+    path = file_named(tmp_path, "many.json", json.dumps([{"prompt": each} for each in said], ensure_ascii=False))
+    assert list(load(path)) == [each.strip() for each in said]
+
+
+def test_rows_of_a_table(tmp_path):
+    table = (
+        '\ufeffid,Prompt\r\n1,"two\nlines, ""quoted"" \u2028 é"\r\n2, plain \r\n\r\n3,\r\n4,' + "x" * 200_000 + "\r\n"
+    )
+    found = load(file_named(tmp_path, "table.csv", table))
+    assert list(found) == ['two\nlines, "quoted" \u2028 é', "plain", "x" * 200_000]
+
+
+@pytest.mark.parametrize(
+    "name, content, says",
+    [
+        ("x.json", '{"prompt": "one"}', "x.json: a .json file of prompts is an array, [...]"),
+        ("x.json", "", "x.json: a .json file of prompts is an array"),
+        ("x.json", "[]", "no prompts in "),
+        ("x.json", '[{"prompt": "one"}, {"prompt"', "x.json: no JSON behind entry 1: {"),
+        ("x.json", '["one"', "x.json: no JSON behind entry 1: "),
+        ("x.json", '["one", 5]', 'x.json:2: a JSON line needs "prompt"'),
+        ("x.csv", "question\none\n", "x.csv: a CSV of prompts has a header with a column named prompt"),
+        ("x.csv", "", "x.csv: a CSV of prompts has a header"),
+        ("x.csv", "prompt\n", "no prompts in "),
+    ],
+)
+def test_what_is_wrong_with_an_array_or_a_table_is_said(tmp_path, name, content, says):
+    with pytest.raises(ValueError) as problem:
+        load(file_named(tmp_path, name, content))
+    assert says in str(problem.value)
+    assert "\n" not in str(problem.value)
+
+
+def test_a_file_is_read_once_and_again_when_it_has_changed(tmp_path):
+    path = file_named(tmp_path, "x.txt", "one\n")
+    assert load(path) is load(path)
+    file_named(tmp_path, "x.txt", "one\ntwo\n")
+    assert list(load(path)) == ["one", "two"]
+
+
+# ── conversations ──
+
+
+def turns_of(question, most, *others):
+    prompts = Prompts([question, *others], unique=False)
+    return prompts.turns(question, most, random.Random(1))
+
+
+def test_a_conversation_from_a_file_has_its_own_turns():
+    talk = Talk(("one", "two", "three"))
+    assert [words for _, words in turns_of(talk, 9)] == ["one", "two", "three"]
+    assert [sent for sent, _ in turns_of(talk, 2)] == [[{"role": "user", "content": each}] for each in ("one", "two")]
+
+
+def test_after_a_single_question_others_follow():
+    found = turns_of("one", 4, "two")
+    assert found[0][1] == "one"
+    assert len(found) == 4
+    assert {words for _, words in found} <= {"one", "two"}
+
+
+def test_messages_are_cut_behind_each_of_the_users_without_the_models():
+    messages = [TALK[0], *HELLO, {"role": "assistant", "content": "hi"}, {"role": "user", "content": "and?"}]
+    assert turns_of(messages, 5) == [([TALK[0], *HELLO], "hello"), ([messages[-1]], "and?")]
+
+
+def test_only_the_first_turn_is_marked():
+    prompts = Prompts([Talk(("one", "two"))])
+    (first, words), (second, _) = prompts.turns(prompts.pick(random.Random(1)), 2, random.Random(1))
+    assert MARK.fullmatch(first[0]["content"].removesuffix("one"))
+    assert (words, second[0]["content"]) == ("one", "two")
 
 
 # ── the supply ──
