@@ -199,15 +199,16 @@ _KINDS: dict[str, Callable[[str, str], Distribution]] = {
 
 
 class Draws:
-    """The random numbers of a run's requests, in order: each request has a source of its own.
+    """The random numbers of a run's requests, in order.
 
-    With a seed, the n-th request of a run draws the same whoever sends it. Process `index` of `processes` takes every
+    With a seed, the n-th request of a run draws the same whoever sends it, from a source of its own. Process `index` of `processes` takes every
     so manieth one from its own place on, so that all parts together are the one sequence. Without a seed nothing
     repeats.
     """
 
     def __init__(self, seed: str = "", index: int = 0, processes: int = 1) -> None:
         self._seed = seed
+        self._chance = random.Random()
         self._step = max(processes, 1)
         # one that joined after the others were counted has a sequence of its own, lest it repeats another's part
         self._own = f"/{index}" if index >= self._step else ""
@@ -215,6 +216,6 @@ class Draws:
 
     def next(self) -> random.Random:
         if not self._seed:
-            return random.Random()
+            return self._chance
         number, self._next = self._next, self._next + self._step
         return random.Random(f"{self._seed}{self._own}:{number}")
