@@ -102,9 +102,10 @@ class Record(msgspec.Struct):
     def repeated(self) -> bool:
         """The answer ends in one piece, of 100 characters at most, said again and again."""
         tail = self.text[-_TAIL:]
-        if len(tail) < _TAIL:
-            return False
-        return any(tail.endswith(tail[:-length]) for length in range(1, _LONGEST_PIECE + 1))
+        # where its last characters stood before, there it began again
+        before = tail.rfind(tail[-_LONGEST_PIECE:], 0, -1)
+        length = _TAIL - _LONGEST_PIECE - before
+        return len(tail) == _TAIL and length <= _LONGEST_PIECE and tail.endswith(tail[:-length])
 
     @property
     def blurred(self) -> int:
