@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache, partial
 from time import perf_counter_ns, time
 from typing import Any, ClassVar
@@ -58,10 +59,10 @@ class LLMUser(FastHttpUser):
     prompts: str | Sequence[Question] | None = None
     """Names of built-in sets, a file, or the questions themselves."""
     unique: bool | None = None
-    prompt_tokens: int | str | None = None
-    """A number, or what it is drawn from, as in the options; so are the next five."""
     prefix_tokens: int | None = None
     prefix_share: float | None = None
+    prompt_tokens: int | str | None = None
+    """A number, or what it is drawn from, as in the options; so are the next three."""
     turns: int | str | None = None
     max_tokens: int | str | None = None
     temperature: float | str | None = None
@@ -112,14 +113,15 @@ class LLMUser(FastHttpUser):
         """A conversation: each turn says what was said before, and the answers, again. There is think time between
         turns, and each has a name of its own: `turn 1`, `turn 2`, … It ends with a turn that fails.
 
-        A question is what the first turn asks; none: the next prompt. The others come from the prompts, or, where the
-        prompt is a conversation, from there. `turns` says how many; `fields` are those of `chat`.
+        A question is what the first turn asks, as it is; none: the next prompt. The others come from the prompts, or,
+        where the prompt is a conversation, from there. `turns` says how many; `fields` are those of `chat`.
         """
         source = self._source()
         picked = self._prompts.pick(source) if question is None else question
+        prompts = self._prompts if question is None else replace(self._prompts, unique=False, tokens=None, prefix="")
         said: Messages = []
         records: list[Record] = []
-        for turn, words in self._prompts.turns(picked, max(1, round(self._drawn("turns", source))), source):
+        for turn, words in prompts.turns(picked, max(1, round(self._drawn("turns", source))), source):
             if records:
                 self.wait()
             said = [*said, *turn]
@@ -207,10 +209,12 @@ class LLMUser(FastHttpUser):
             record = sums.record
             record.id = request_id
             record.error = without_key(record.error)
-            record.right = self._judged(words, record)
-            self._collector.request_ended(sums)
-            if record.outcome != ABORTED:  # ours to count; Locust would call it the server's failure
-                self._fire(record, dialect, timeline)
+            try:
+                record.right = self._judged(words, record)
+            finally:  # who judges may wait for something, and be killed there
+                self._collector.request_ended(sums)
+                if record.outcome != ABORTED:  # ours to count; Locust would call it the server's failure
+                    self._fire(record, dialect, timeline)
         if not record.ok:
             gevent.sleep(min(max(self.pause_after_failure, record.retry_after or 0.0), _LONGEST_PAUSE))
         return record

@@ -102,6 +102,52 @@ def test_conversations_say_again_what_was_said_and_have_numbers_by_turn(server, 
     assert {row["name"] for row in rows(tmp_path, "llm_histograms.csv")} == set(by_name)
 
 
+OWN_TALK = """
+from locust import task
+from llmlocust import LLMUser, SteppedRamp
+
+class Talker(LLMUser):
+    turns = 2
+    prompts = ["and then?"]
+
+    @task
+    def have_a_talk(self):
+        self.talk("hello", name="step", temperature=0.5)
+
+class Ramp(SteppedRamp):
+    pass
+"""
+
+
+def test_a_question_of_ones_own_begins_a_conversation_as_it_is(server, tmp_path):
+    run(tmp_path, url(server), *SHORT, locustfile=OWN_TALK)
+
+    words = {tuple(message["content"] for message in each["messages"]) for each in bodies(server)}
+    assert words == {("hello",), ("hello", "word more!", "and then?")}
+    assert {each["temperature"] for each in bodies(server)} == {0.5}
+    assert {row["name"] for row in rows(tmp_path, "llm_requests.csv")} == {"step 1", "step 2"}
+
+
+JUDGE_THAT_WAITS = """
+import gevent
+from llmlocust import ChatUser, SteppedRamp
+
+class Chat(ChatUser):
+    def is_right(self, question, record):
+        gevent.sleep(1000)
+
+class Ramp(SteppedRamp):
+    pass
+"""
+
+
+def test_who_is_killed_while_it_judges_has_its_request_counted(server, tmp_path):
+    run(tmp_path, url(server), *SHORT, "--llm-drain", "0", locustfile=JUDGE_THAT_WAITS)
+
+    assert [(row["outcome"], row["right"]) for row in rows(tmp_path, "llm_requests.csv")] == [("ok", "")] * USERS
+    assert len(bodies(server)) == USERS
+
+
 def test_right_answers_are_counted_by_level(server, tmp_path):
     (tmp_path / "prompts.txt").write_text("known\nknown to be other\nnot known\n")
     answers = [{"prompt": "known", "answer": "more"}, {"prompt": "known to be other", "answer": "less"}]
