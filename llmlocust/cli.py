@@ -116,8 +116,10 @@ def simulate(**settings: Any) -> None:
     is_flag=True,
     help="Find the most users, or with --rate the highest rate, that keep every --threshold; without any, where requests wait",
 )
-@click.option("--max-tokens", type=int, default=256, show_default=True, help="Most tokens of an answer")
-@click.option("--prompts", default="short", show_default=True, help="short, long, reasoning, multilingual, or a file")
+@click.option("--max-tokens", default="256", show_default=True, help="Most tokens of an answer: 256, or whole:64-2048")
+@click.option(
+    "--prompts", default="short", show_default=True, help="short, long, reasoning, multilingual, code, or a file"
+)
 @click.option("--wait", default="0", show_default=True, help="Think time of a user in seconds: 5, or 1-3")
 @click.option("--api", type=click.Choice(["chat", "completions"]), default="chat", show_default=True)
 @click.option(

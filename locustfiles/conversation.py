@@ -1,26 +1,24 @@
 """Conversations: each question carries everything said before it, so prompts grow, and a prefix cache may help.
 
 locust -f locustfiles/conversation.py --headless -u 10 -r 2 -t 2m -s 30 --host http://localhost:8000 --csv reports/talk
+
+Questions of one's own, a file of conversations, how many turns: docs/prompts.md.
 """
 
 from locust import between, task
 
 from llmlocust import LLMUser
 
-QUESTIONS = ("Tell me a story about a lighthouse.", "What happened the year before?", "Tell it as a poem.")
+QUESTIONS = ["Tell me a story about a lighthouse.", "What happened the year before?", "Tell it as a poem."]
 
 
 class Talker(LLMUser):
+    prompts = QUESTIONS
+    turns = "whole:2-4"
     wait_time = between(0.5, 2)
+    """Between two turns, and between two conversations."""
     max_tokens = 100
 
     @task
-    def talk(self) -> None:
-        said = []
-        for turn, question in enumerate(QUESTIONS, 1):
-            said.append({"role": "user", "content": question})
-            record = self.chat(said, name=f"turn {turn}")
-            if not record.ok:
-                return
-            said.append({"role": "assistant", "content": record.text})
-            self.wait()
+    def have_a_talk(self) -> None:
+        self.talk()

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 import random
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
-Messages = list[dict[str, Any]]
-Question = str | Messages
+from llmlocust.load.distributions import Distribution
+from llmlocust.load.files import Messages, Question, Talk, open_file
+from llmlocust.load.tokens import Count, cut, estimate, prose
+
+__all__ = ["Messages", "Prompts", "Question", "Talk", "built_in", "load", "shared_prefix", "words_of"]
 
 
+@cache
 def built_in() -> dict[str, list[str]]:
     """The sets that come with the package, by name."""
     text = resources.files("llmlocust.load").joinpath("questions.json").read_text(encoding="utf-8")
@@ -23,10 +26,10 @@ def built_in() -> dict[str, list[str]]:
     return sets
 
 
-def load(source: str) -> list[Question]:
+def load(source: str) -> Sequence[Question]:
     """Questions from names of built-in sets ("short,reasoning") or a file's path. ValueError in one line.
 
-    A file is text with a question a line, or JSONL whose lines hold {"prompt": "…"}, {"messages": [...]} or a string.
+    What files may hold says `load.files`.
     """
     sets = built_in()
     names = [name.strip() for name in source.split(",") if name.strip()]
@@ -34,40 +37,35 @@ def load(source: str) -> list[Question]:
         return [question for name in names for question in sets[name]]
     if not os.path.isfile(source):  # noqa: PTH113  # Path's own raises for a name that is too long
         raise ValueError(f"no prompts {source[:60]!r}: give a file, or sets out of {', '.join(sets)}")
-    try:
-        # JSON may hold line separators of other kinds, at which splitlines would cut it
-        lines = [line.strip() for line in Path(source).read_text(encoding="utf-8-sig").split("\n")]
-    except (OSError, UnicodeDecodeError) as problem:
-        raise ValueError(f"cannot read the prompts in {source}: {problem}") from None
-    questions = [_question(line, f"{source}:{number}") for number, line in enumerate(lines, 1) if line]
-    if not questions:
-        raise ValueError(f"no prompts in {source}: it needs one a line")
-    return questions
+    return open_file(source)
 
 
-def _question(line: str, where: str) -> Question:
-    if not re.match(r'[{"]', line):
-        return line
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
-        if line.startswith('"'):  # a sentence may begin with a quotation
-            return line
-        raise ValueError(f"{where}: begins like JSON but is not: {line[:60]}") from None
-    if isinstance(entry, str):
-        return entry
-    messages = entry.get("messages")
-    if messages and isinstance(messages, list) and all(isinstance(message, dict) for message in messages):
-        return messages
-    if isinstance(entry.get("prompt"), str):
-        prompt: str = entry["prompt"]
-        return prompt
-    raise ValueError(f'{where}: a JSON line needs "prompt" or "messages"')
+def words_of(question: Question) -> str:
+    """What is asked last, as plain text."""
+    if isinstance(question, str):
+        return question
+    if isinstance(question, Talk):
+        return question[0]
+    content = next((each.get("content") for each in reversed(question) if each.get("role") == "user"), "")
+    if isinstance(content, list):
+        return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return str(content or "")
+
+
+@cache
+def shared_prefix(tokens: int, count: Count = estimate, seed: str = "") -> str:
+    """A text of so many tokens that every process makes alike: of another seed, another text."""
+    return prose(tokens, random.Random(f"shared prefix {seed}"), count)
+
+
+@cache
+def _tokens_of(prefix: str, count: Count) -> int:
+    return count(prefix)
 
 
 @dataclass
 class Prompts:
-    """An endless supply of questions, in a random order that differs from user to user.
+    """An endless supply of questions, by chance.
 
     Unique ones begin with a few random letters. They stand at the very beginning because a prefix cache matches from
     there: a ramp that asks the same questions again measures the cache and not the model.
@@ -75,18 +73,67 @@ class Prompts:
 
     questions: Sequence[Question]
     unique: bool = True
-    random: random.Random = field(default_factory=random.Random)
+    tokens: Distribution | None = None
+    """Of a whole prompt: prose is put before the question, or it is cut. None: prompts are as they are."""
+    prefix: str = ""
+    """What prompts share, to test a prefix cache on purpose. Before the letters that make them unique,"""
+    prefix_share: float = 1.0
+    """and only in so large a share of them."""
+    count: Count = estimate
 
-    def next(self) -> Question:
-        question = self.random.choice(self.questions)
-        return self._mark(question) if self.unique else question
+    def pick(self, source: random.Random) -> Question:
+        """One as it was written."""
+        return source.choice(self.questions)
 
-    def _mark(self, question: Question) -> Question:
-        mark = f"[{self.random.getrandbits(40):010x}] "
+    def dress(self, question: Question, source: random.Random) -> Messages | str:
+        """The same as it is sent. Of a talk, its first turn."""
+        before = f"{self.prefix}\n\n" if self.prefix and source.random() < self.prefix_share else ""
+        mark = before + (f"[{source.getrandbits(40):010x}] " if self.unique else "")
+        if isinstance(question, Talk):
+            question = question[0]
         if isinstance(question, str):
-            return mark + question
+            return mark + self._sized(question, mark, source)
         first, *rest = question
-        return [{**first, "content": _marked(first.get("content"), mark)}, *rest]
+        return [{**first, "content": _marked(first.get("content"), mark)}, *rest] if mark else question
+
+    def turns(self, question: Question, most: int, source: random.Random) -> list[tuple[Messages, str]]:
+        """What is said in each turn of a conversation, without what the model answers, and the words that were asked
+        before they were made unique.
+
+        A conversation from a file has its own turns, so many at most; after a single question, others follow.
+        """
+        if isinstance(question, str):
+            said = [question, *(words_of(self.pick(source)) for _ in range(most - 1))]
+        elif isinstance(question, Talk):
+            said = list(question[:most])
+        else:
+            plain, dressed = _split(question), _split(self.dress(question, source))
+            return [(turn, words_of(asked)) for turn, asked in zip(dressed, plain, strict=True)][:most]
+        sent = [self.dress(said[0], source), *said[1:]]
+        return [([{"role": "user", "content": each}], words) for each, words in zip(sent, said, strict=True)]
+
+    def _sized(self, question: str, before: str, source: random.Random) -> str:
+        if self.tokens is None:
+            return question
+        own = before.removeprefix(self.prefix)
+        shared = _tokens_of(self.prefix, self.count) if len(own) < len(before) else 0
+        left = max(1, self.tokens.whole(source) - shared - self.count(own))
+        spare = left - self.count(question)
+        if spare < 0:
+            return cut(question, left, self.count)
+        return f"{prose(spare, source, self.count)}\n\n{question}" if spare else question
+
+
+def _split(messages: Messages | str) -> list[Messages]:
+    """A list of messages cut behind each of the user's. The model's are left out: it is asked for its own."""
+    assert isinstance(messages, list)
+    turns: list[Messages] = [[]]
+    for message in messages:
+        if message.get("role") not in ("assistant", "tool"):
+            turns[-1].append(message)
+        if message.get("role") == "user":
+            turns.append([])
+    return [turn for turn in turns if turn]
 
 
 def _marked(content: Any, mark: str) -> Any:

@@ -122,6 +122,7 @@ REQUEST_COLUMNS = [
     "weight",  # how many requests this row stands for, where rows are sampled
     "worker",
     "id",  # what was sent as X-Request-Id, to find the request in the server's log
+    "right",  # 1 or 0 where the answer was judged
 ]
 
 TIMELINE_COLUMNS = [

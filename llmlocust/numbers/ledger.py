@@ -344,6 +344,11 @@ def _tally(tally: Tally, sums: Sums, limits: Sequence[Threshold]) -> None:
         blurred=record.blurred,
         stalls=record.stalls,
         counted_chunks=record.token_source == "chunks",
+        empty=int(record.empty),
+        cut=int(record.cut),
+        repeated=int(record.repeated),
+        judged=int(record.right is not None),
+        right=int(record.right is True),
     )
     known = {metric: value for metric in _ONE_EACH if (value := getattr(record, metric)) is not None}
     for metric, value in known.items():
@@ -403,6 +408,7 @@ def _row(sums: Sums, level: Level | None, measured: bool, sent: float, weight: i
         weight,
         worker,
         record.id,
+        "" if record.right is None else int(record.right),
     ]
 
 

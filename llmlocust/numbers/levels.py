@@ -72,8 +72,8 @@ class Tally:
         """Requests sent inside the window, by what became of them."""
         self.numbers: Counter[str] = Counter()
         """ended_ok, ended, tokens_in_window (by arrival); due, held_back (by when they were due); input_tokens, \
-output_tokens, chunks, coalesced, blurred, stalls, counted_chunks, good (kept every limit, where there are some) (of \
-the successful ones of `outcomes`)."""
+output_tokens, chunks, coalesced, blurred, stalls, counted_chunks, empty, cut, repeated, judged, right, good (kept \
+every limit, where there are some) (of the successful ones of `outcomes`)."""
         self.histograms: dict[str, Histogram] = {}
 
     def histogram(self, metric: str) -> Histogram:
@@ -233,6 +233,16 @@ class LevelFigures:
     counted_chunks: float = math.nan
     """Share of successful requests whose tokens had to be counted by chunks, for want of usage."""
     stalls: int = 0
+    judged: int = 0
+    """Successful requests whose answers somebody judged."""
+    right: float = math.nan
+    """Share of those whose answers were right."""
+    empty: float = math.nan
+    """Share of successful requests whose answers have no text,"""
+    cut: float = math.nan
+    """that ended at the limit of tokens,"""
+    repeated: float = math.nan
+    """and that end in one piece said again and again."""
     reached: bool = True
     metrics: Mapping[str, Summary] = field(default_factory=dict)
     telemetry: Mapping[str, tuple[Summary, ...]] = field(default_factory=dict)
@@ -289,6 +299,11 @@ class LevelFigures:
             blurred=numbers["blurred"] / gaps if gaps else math.nan,
             counted_chunks=numbers["counted_chunks"] / ok if ok else math.nan,
             stalls=numbers["stalls"],
+            judged=numbers["judged"],
+            right=numbers["right"] / numbers["judged"] if numbers["judged"] else math.nan,
+            empty=numbers["empty"] / ok if ok else math.nan,
+            cut=numbers["cut"] / ok if ok else math.nan,
+            repeated=numbers["repeated"] / ok if ok else math.nan,
             reached=level.reached,
             metrics={metric: Summary.of(tally.histogram(metric), failed, ranges.get(metric)) for metric in METRICS},
         )
@@ -342,6 +357,11 @@ _PLAIN: dict[str, Any] = {
     "blurred": float,
     "counted_chunks": float,
     "stalls": int,
+    "judged": int,
+    "right": float,
+    "empty": float,
+    "cut": float,
+    "repeated": float,
 }
 
 

@@ -16,9 +16,11 @@ import gevent
 from gevent.event import Event
 from locust.env import Environment
 
+from llmlocust.load.distributions import Draws
 from llmlocust.numbers.ledger import ROWS_A_SECOND, Ledger, Sums
 from llmlocust.numbers.thresholds import parse_gates, thresholds_of
 from llmlocust.plugin.open_load import OpenLoad
+from llmlocust.plugin.options import option
 from llmlocust.plugin.turns import Turns
 from llmlocust.stream.record import Record
 
@@ -43,6 +45,9 @@ class Collector:
         self.is_told = Event()
         """Not set where a worker has not heard of the run that its requests are of."""
         self.is_told.set()
+        self.processes = 1
+        """Of the whole run."""
+        self._draws: Draws | None = None
         self._loop_lag = 0.0
         _keep_the_loop_free()
         self._cpu = (process_time(), perf_counter())
@@ -51,11 +56,14 @@ class Collector:
         self._lag_timer.start(self._note_lag)
         gevent.spawn(self._gauge)
 
-    def start(self, elapsed: float = 0.0, rows_a_second: float = ROWS_A_SECOND, limits: str = "") -> None:
-        """A run began, so many seconds ago. `limits` are what a request must keep to be good."""
+    def start(
+        self, elapsed: float = 0.0, rows_a_second: float = ROWS_A_SECOND, limits: str = "", processes: int = 1
+    ) -> None:
+        """A run began, so many seconds ago, of so many processes. `limits` are what a request must keep to be good."""
         self.began_ns = perf_counter_ns() - int(elapsed * 1e9)
         self.ledger = Ledger(self._name(), rows_a_second)
         self.ledger.limits = thresholds_of(parse_gates(limits))
+        self.processes, self._draws = processes, None
         self.refused = ""
         self.open_load.close()
 
@@ -64,6 +72,14 @@ class Collector:
 
     def moment(self, ns: int | None = None) -> float:
         return ((perf_counter_ns() if ns is None else ns) - self.began_ns) / 1e9
+
+    @property
+    def draws(self) -> Draws:
+        """What this process's requests draw. Made at the first of them: a worker has no options before."""
+        if self._draws is None:
+            index = getattr(self.environment.runner, "worker_index", 0)
+            self._draws = Draws(option(self.environment, "seed"), index, self.processes)
+        return self._draws
 
     # ── requests ──
 

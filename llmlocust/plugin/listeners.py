@@ -115,6 +115,8 @@ def check(environment: Environment) -> dict[str, Any]:
     _check_open_load(environment)
     ours = [user for user in environment.user_classes if hasattr(user, "speaks")]
     _check_dialects(environment, ours)
+    for words in options.notes(environment):
+        console.say(words)
     if not options.option(environment, "preflight") or not ours:
         return {}
     return preflight.check(environment, ours[0].speaks)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import random
 from argparse import Action, ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,10 +23,13 @@ from locust.env import Environment
 
 from llmlocust.analysis.gates import can_abort
 from llmlocust.load.answered import Answered
+from llmlocust.load.answers import load as load_answers
 from llmlocust.load.arrivals import Process
 from llmlocust.load.curves import DEFAULT_LEVELS, DEFAULT_RATES, parse_levels, parse_rates
+from llmlocust.load.distributions import Distribution, is_named, parse
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.search import Judge, Limits, Queueing
+from llmlocust.load.tokens import counter
 from llmlocust.numbers.thresholds import Threshold, parse_gates, thresholds_of
 from llmlocust.stream.dialects import DIALECTS, named
 
@@ -53,15 +57,23 @@ OPTIONS = (
     Option("model", "", "Model to ask for. Empty: the first one that the server lists"),
     Option("dialect", "openai-chat", f"What the server speaks: {', '.join(each.name for each in DIALECTS)}; or {AUTO}: ask it"),
     Option("path", "", "Where requests go, below the host. Empty: the dialect's own path"),
-    Option("prompts", "short", "Built-in sets (short, long, reasoning, multilingual; several with commas) or a file, one prompt a line or JSONL"),
+    Option("prompts", "short", "Built-in sets (short, long, reasoning, multilingual, code; several with commas) or a file: one prompt a line, JSONL, CSV, or ShareGPT's JSON"),
+    Option("prompt-tokens", "", "Tokens of a prompt, filled up with prose or cut: 512, whole:100-2000, lognormal:256,200. Empty: as they are"),
+    Option("tokenizer", "", "A tokenizer.json, or a model's name on Hugging Face's hub, to count tokens of prompts by. Empty: they are estimated"),
     Option("unique", True, "Make each prompt unique, so that a prefix cache does not answer for the model"),
+    Option("prefix-tokens", 0, "Tokens of a text that prompts begin with, all with the same, to test a prefix cache"),
+    Option("prefix-share", 1.0, "Share of the prompts that begin with it, such as 0.8"),
+    Option("turns", "1", "Turns of a conversation whose history grows: 3, or whole:2-6. 1: single questions"),
+    Option("right-answers", "", 'JSONL of prompts with their answers, {"prompt": …, "answer": …}: how many are right is counted at each level'),
+    Option("seed", "", "Any word: the same prompts and values at each run that has it, however many workers there are. Empty: others each time"),
     Option("system", "", "System prompt of every chat"),
-    Option("max-tokens", 256, "Most tokens of an answer; 0: the server's own limit"),
+    Option("max-tokens", "256", "Most tokens of an answer: 256, or drawn, such as whole:64-2048; 0: the server's own limit"),
     Option("max-tokens-field", "max_tokens", "What the server calls it: max_tokens or max_completion_tokens"),
     Option("usage", True, "Ask for the server's token counts with stream_options; a few old servers refuse that"),
-    Option("temperature", -1.0, "Sampling temperature; negative: the server's own"),
-    Option("body", "", 'Further fields of every request, as JSON: {"ignore_eos": true}'),
-    Option("wait", "0", "Think time between a user's requests in seconds: 5, or 1-3 for anything between"),
+    Option("force-length", False, "Have answers go on to exactly --llm-max-tokens, with ignore_eos and min_tokens, where the server knows these"),
+    Option("temperature", "-1", "Sampling temperature: 0.7, or drawn, such as 0.1-1.0; negative: the server's own"),
+    Option("body", "", 'Further fields of every request, as JSON: {"ignore_eos": true}, or drawn: {"top_p": "uniform:0.5-1"}'),
+    Option("wait", "0", "Think time between a user's requests in seconds: 5, 1-3 for anything between, or lognormal:5,3"),
     Option("levels", _LEVELS, "Levels of a stepped ramp: users, or requests a second where --llm-rate is given"),
     Option("settle", 5.0, "Seconds between a level's users being there and measuring"),
     Option("hold", 30.0, "Seconds for which a level is measured"),
@@ -157,10 +169,10 @@ def check(environment: Environment) -> None:
         raise ValueError("--llm-rate must be requests a second such as 50; 0: users instead")
     if option(environment, "most_in_flight") < 1:
         raise ValueError("--llm-most-in-flight must be 1 request or more")
+    _check_prompts(environment)
     search_judge(option(environment, "search_limits"))
     _check_gates(environment)
-    load_prompts(option(environment, "prompts"))
-    extra_fields(option(environment, "body"))
+    drawn_fields(extra_fields(option(environment, "body")), random.Random())
     for name in ("search_start", "search_most"):
         if option(environment, name) < 1:
             raise ValueError(f"--llm-{name.replace('_', '-')} must be 1 user or more")
@@ -180,6 +192,33 @@ def _check_dialect(environment: Environment) -> None:
         named(name)
     elif not option(environment, "preflight"):
         raise ValueError(f"--llm-dialect {AUTO} asks the server, which --llm-preflight=false forbids: name a dialect")
+
+
+def _check_prompts(environment: Environment) -> None:
+    for name in ("max_tokens", "temperature", "turns", "prompt_tokens"):
+        if name != "prompt_tokens" or option(environment, name):
+            distribution(environment, name)
+    if option(environment, "force_length") and not distribution(environment, "max_tokens").low >= 1:
+        raise ValueError("--llm-force-length wants a --llm-max-tokens of 1 or more, to which answers go on")
+    if distribution(environment, "turns").low < 1:
+        raise ValueError("--llm-turns must be 1 or more")
+    if not 0 <= option(environment, "prefix_share") <= 1:
+        raise ValueError("--llm-prefix-share must be a share from 0 to 1, such as 0.8")
+    if option(environment, "prefix_tokens") < 0:
+        raise ValueError("--llm-prefix-tokens must be 0 tokens or more")
+    counter(option(environment, "tokenizer"))
+    load_prompts(option(environment, "prompts"))
+    if option(environment, "right_answers"):
+        load_answers(option(environment, "right_answers"))
+
+
+def notes(environment: Environment) -> list[str]:
+    """What whoever starts a run should know of its options."""
+    sized = option(environment, "prompt_tokens") or option(environment, "prefix_tokens")
+    if not sized or option(environment, "tokenizer"):
+        return []
+    said = "lengths of prompts are estimated, at 4 letters a token (1 in scripts such as Chinese)"
+    return [f"{said}: --llm-tokenizer counts them. The server's own counts are in the files"]
 
 
 def _check_gates(environment: Environment) -> None:
@@ -237,13 +276,36 @@ def extra_fields(text: str) -> dict[str, Any]:
     return fields
 
 
-def think_time(text: str) -> tuple[float, float]:
-    """Least and most seconds from an option's text. ValueError in one line."""
-    low, _, high = str(text).partition("-")
+def drawn_fields(fields: dict[str, Any], source: random.Random) -> dict[str, Any]:
+    """Fields of a body with a value drawn for each that is a distribution's text. ValueError in one line."""
+    return {name: _drawn(value, source) for name, value in fields.items()}
+
+
+def _drawn(value: Any, source: random.Random) -> Any:
+    if isinstance(value, dict):
+        return drawn_fields(value, source)
+    return parse(value).draw(source) if isinstance(value, str) and is_named(value) else value
+
+
+def forced(tokens: int) -> dict[str, Any]:
+    """Fields of a body by which an answer has so many tokens, on servers that know them (vLLM, SGLang, others)."""
+    return {"ignore_eos": True, "min_tokens": tokens}
+
+
+def distribution(environment: Environment, name: str) -> Distribution:
+    """What an option's values are drawn from. ValueError in one line."""
     try:
-        least, most = float(low), float(high or low)
-    except ValueError:
-        least, most = -1.0, -1.0
-    if not 0 <= least <= most < math.inf:
+        return parse(str(option(environment, name)))
+    except ValueError as problem:
+        raise ValueError(f"--llm-{name.replace('_', '-')}: {problem}") from None
+
+
+def think_time(text: str) -> Distribution:
+    """Seconds from an option's text. ValueError in one line."""
+    try:
+        seconds = parse(str(text))
+    except ValueError as problem:
+        raise ValueError(f"a think time is seconds such as 5, or 1-3 for anything between: {problem}") from None
+    if seconds.low < 0:
         raise ValueError(f"a think time is seconds such as 5, or 1-3 for anything between — got {text!r}")
-    return least, most
+    return seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,16 @@ from locust.env import Environment
 
 from llmlocust.plugin import console
 from llmlocust.plugin.connection import Timeouts
-from llmlocust.plugin.options import AUTO, api_key, extra_fields, option, without_key
+from llmlocust.plugin.options import (
+    AUTO,
+    api_key,
+    distribution,
+    drawn_fields,
+    extra_fields,
+    forced,
+    option,
+    without_key,
+)
 from llmlocust.plugin.transport import Client, Endpoint
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import DIALECTS, Dialect, named
@@ -79,6 +89,11 @@ def check(environment: Environment, speaks: Callable[[Environment], Dialect]) ->
         attempt.client.close()
     if not record.ok:
         raise NotReady(_advice(attempt, model, record, listed, trouble))
+    if option(environment, "force_length") and (record.output_tokens or 0) < (ask.max_tokens or 0):
+        console.say(
+            f"the server ended a first answer after {record.output_tokens} of {ask.max_tokens} tokens: it does not know "
+            "ignore_eos and min_tokens, so --llm-force-length forces nothing"
+        )
     if environment.parsed_options is not None:  # options travel to the workers
         environment.parsed_options.llm_model = model
         environment.parsed_options.llm_usage = ask.usage
@@ -113,14 +128,16 @@ def _settle_dialect(environment: Environment, attempt: _Attempt, question: Ask) 
 
 
 def _ask(environment: Environment, model: str) -> Ask:
-    most = int(option(environment, "max_tokens"))
+    drawn = distribution(environment, "max_tokens").whole(random.Random())
+    most = min(drawn, _TOKENS) if drawn > 0 else _TOKENS
     return Ask(
         prompt="Say hello.",
         model=model,
-        max_tokens=min(most, _TOKENS) if most > 0 else _TOKENS,
+        max_tokens=most,
         max_tokens_field=option(environment, "max_tokens_field"),
         usage=option(environment, "usage"),
-        extra=extra_fields(option(environment, "body")),
+        extra=(forced(most) if option(environment, "force_length") else {})
+        | drawn_fields(extra_fields(option(environment, "body")), random.Random()),
     )
 
 

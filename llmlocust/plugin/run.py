@@ -197,7 +197,7 @@ class Run:
     def announce(self, client_id: str | None = None) -> None:
         """Tell workers, or one that came late, that the run is on and where it stands."""
         asked = {"version": VERSION, "run": self.id, "stop_timeout": self._users_stop_timeout()}
-        told = {"elapsed": self.moment(), "limits": limits(self.environment)}
+        told = {"elapsed": self.moment(), "limits": limits(self.environment), "processes": self.processes}
         self._tell("run", client_id, **asked, **told, **self.state())
 
     def _share_rows(self) -> None:
@@ -417,5 +417,7 @@ def _think_time(user: type, environment: Environment) -> str:
     """A class that waits as the option says has a think time that can be told; others' is code."""
     if getattr(user, "wait_time", None) is not getattr(user, "think_time_option", user):
         return "its own wait_time"
-    low, high = think_time(option(environment, "wait"))
-    return f"wait {low:g} s" if low == high else f"wait {low:g} to {high:g} s"
+    waits = think_time(option(environment, "wait"))
+    if waits.fixed:
+        return f"wait {waits.low:g} s"
+    return f"wait {waits.low:g} to {waits.high:g} s" if waits.even else f"wait {waits.text} s"

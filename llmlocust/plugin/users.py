@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import random
+import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache, partial
 from time import perf_counter_ns, time
 from typing import Any, ClassVar
@@ -19,14 +21,17 @@ from locust.env import Environment
 from locust.exception import InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately, StopTest, StopUser
 from locust.user.task import LOCUST_STATE_RUNNING, DefaultTaskSet
 
-from llmlocust.load.prompts import Prompts, Question
+from llmlocust.load.answers import load as load_answers
+from llmlocust.load.distributions import parse
+from llmlocust.load.prompts import Messages, Prompts, Question, shared_prefix, words_of
 from llmlocust.load.prompts import load as load_prompts
+from llmlocust.load.tokens import counter
 from llmlocust.numbers.formats import ABORTED
 from llmlocust.numbers.ledger import Sums
 from llmlocust.plugin.connection import Listener, Timeouts
 from llmlocust.plugin.listeners import plugin_of
 from llmlocust.plugin.open_load import due_now
-from llmlocust.plugin.options import extra_fields, option, think_time, without_key
+from llmlocust.plugin.options import drawn_fields, extra_fields, forced, option, think_time, without_key
 from llmlocust.plugin.preflight import headers
 from llmlocust.plugin.transport import Client, Endpoint
 from llmlocust.stream.ask import Ask
@@ -61,9 +66,14 @@ class LLMUser(FastHttpUser):
     prompts: str | Sequence[Question] | None = None
     """Names of built-in sets, a file, or the questions themselves."""
     unique: bool | None = None
+    prefix_tokens: int | None = None
+    prefix_share: float | None = None
+    prompt_tokens: int | str | None = None
+    """A number, or what it is drawn from, as in the options; so are the next three."""
+    turns: int | str | None = None
+    max_tokens: int | str | None = None
+    temperature: float | str | None = None
     system: str | None = None
-    max_tokens: int | None = None
-    temperature: float | None = None
     stream: bool = True
     timeouts: Timeouts | None = None
     stall: float = STALL
@@ -83,7 +93,7 @@ class LLMUser(FastHttpUser):
         )
         self._dialect = self.speaks(environment)
         self._extra = extra_fields(self._option("body"))
-        self._prompts = Prompts(self._questions(), self._setting("unique"), random.Random())
+        self._prompts = self._supply()
 
     @classmethod
     def speaks(cls, environment: Environment) -> Dialect:
@@ -94,7 +104,7 @@ class LLMUser(FastHttpUser):
 
     def wait_time(self) -> float:
         """Think time from the options; a locustfile's own `wait_time` replaces it."""
-        return random.uniform(*think_time(self._option("wait")))
+        return think_time(self._option("wait")).draw(_chance)
 
     think_time_option = wait_time
 
@@ -150,12 +160,34 @@ class LLMUser(FastHttpUser):
         `dialect` is spoken this once instead of the user's own. `fields` are those of `Ask` (max_tokens, temperature,
         stream, …) or further fields of the body.
         """
-        question = self._prompts.next() if question is None else question
-        messages = [{"role": "user", "content": question}] if isinstance(question, str) else list(question)
-        system = self._setting("system")
-        if system and messages[0].get("role") != "system":
-            messages.insert(0, {"role": "system", "content": system})
-        return self._ask(self._spoken(dialect), self._ask_of(fields, messages=messages), name)
+        source = self._source()
+        picked = self._prompts.pick(source) if question is None else question
+        sent = self._prompts.dress(picked, source) if question is None else picked
+        messages = [{"role": "user", "content": sent}] if isinstance(sent, str) else list(sent)
+        return self._chat(self._spoken(dialect), messages, words_of(picked), name, source, fields)
+
+    def talk(self, question: Question | None = None, *, name: str = "turn", **fields: Any) -> list[Record]:
+        """A conversation: each turn says what was said before, and the answers, again. There is think time between
+        turns, and each has a name of its own: `turn 1`, `turn 2`, … It ends with a turn that fails.
+
+        A question is what the first turn asks, as it is; none: the next prompt. The others come from the prompts, or,
+        where the prompt is a conversation, from there. `turns` says how many; `fields` are those of `chat`.
+        """
+        source = self._source()
+        picked = self._prompts.pick(source) if question is None else question
+        prompts = self._prompts if question is None else replace(self._prompts, unique=False, tokens=None, prefix="")
+        said: Messages = []
+        records: list[Record] = []
+        for turn, words in prompts.turns(picked, max(1, round(self._drawn("turns", source))), source):
+            if records:
+                self.wait()
+            said = [*said, *turn]
+            turn_name = f"{name} {len(records) + 1}"
+            records.append(self._chat(self._dialect, said, words, turn_name, source, dict(fields)))
+            if not records[-1].ok:
+                break
+            said.append({"role": "assistant", "content": records[-1].text})
+        return records
 
     def complete(
         self,
@@ -166,8 +198,9 @@ class LLMUser(FastHttpUser):
         **fields: Any,
     ) -> Record:
         """Send a prompt to be gone on with, and read what comes to the end; else as `chat`."""
-        text = self._text() if prompt is None else prompt
-        return self._ask(self._spoken(dialect).for_prompts(), self._ask_of(fields, prompt=text), name)
+        source = self._source()
+        text, words = self._text(source) if prompt is None else (prompt, prompt)
+        return self._ask(self._spoken(dialect).for_prompts(), self._ask_of(fields, source, prompt=text), name, words)
 
     def embed(
         self,
@@ -178,7 +211,9 @@ class LLMUser(FastHttpUser):
         **fields: Any,
     ) -> Record:
         """Have texts embedded, in one request; none: the next prompt. Else as `chat`."""
-        return self._ask(_dialect(dialect), self._ask_of(fields, inputs=list(texts) or [self._text()]), name)
+        source = self._source()
+        inputs = list(texts) or [self._text(source)[0]]
+        return self._ask(_dialect(dialect), self._ask_of(fields, source, inputs=inputs), name, inputs[0])
 
     def rerank(
         self,
@@ -190,37 +225,72 @@ class LLMUser(FastHttpUser):
         **fields: Any,
     ) -> Record:
         """Have documents ranked by a query. Else as `chat`."""
-        return self._ask(_dialect(dialect), self._ask_of(fields, prompt=query, inputs=list(documents)), name)
+        ask = self._ask_of(fields, self._source(), prompt=query, inputs=list(documents))
+        return self._ask(_dialect(dialect), ask, name, query)
+
+    def is_right(self, question: str, record: Record) -> bool | None:
+        """Whether a successful request's answer is right; None where that is not judged. Replace it to judge in your
+        own way: it is called when the request is over, and every other user waits for it.
+
+        As it is, it looks for the right answers of --llm-right-answers. `question` is what was asked, before it was
+        made unique or filled up.
+        """
+        path = self._option("right_answers")
+        return load_answers(path).judge(question, record.text) if path else None
 
     # ── how ──
 
     def _spoken(self, dialect: str | Dialect | None) -> Dialect:
         return self._dialect if dialect is None else _dialect(dialect)
 
-    def _text(self) -> str:
-        """The next prompt, as plain text."""
-        question = self._prompts.next()
-        return question if isinstance(question, str) else Ask(messages=question).text()
+    def _text(self, source: random.Random) -> tuple[str, str]:
+        """The next prompt as plain text, and what it was before it was made unique or filled up."""
+        picked = self._prompts.pick(source)
+        sent = self._prompts.dress(picked, source)
+        return sent if isinstance(sent, str) else Ask(messages=list(sent)).text(), words_of(picked)
 
-    def _ask_of(self, fields: dict[str, Any], **question: Any) -> Ask:
+    def _source(self) -> random.Random:
+        """What the next request draws from; which is known when it is known how many share the run."""
+        self._collector.is_told.wait(_TOLD_WITHIN)
+        return self._collector.draws.next()
+
+    def _drawn(self, name: str, source: random.Random) -> float:
+        return parse(str(self._setting(name))).draw(source)
+
+    def _chat(
+        self,
+        dialect: Dialect,
+        messages: Messages,
+        words: str,
+        name: str,
+        source: random.Random,
+        fields: dict[str, Any],
+    ) -> Record:
+        system = self._setting("system")
+        if system and messages[0].get("role") != "system":
+            messages = [{"role": "system", "content": system}, *messages]
+        return self._ask(dialect, self._ask_of(fields, source, messages=messages), name, words)
+
+    def _ask_of(self, fields: dict[str, Any], source: random.Random, **question: Any) -> Ask:
         known = {name: fields.pop(name) for name in Ask.__struct_fields__ if name in fields}
-        max_tokens, temperature = self._setting("max_tokens"), self._setting("temperature")
+        max_tokens, temperature = round(self._drawn("max_tokens", source)), self._drawn("temperature", source)
+        limit = known.get("max_tokens", max_tokens)
+        forces = forced(limit) if self._option("force_length") and limit else {}
         return Ask(
             **{
                 "model": self._setting("model"),
-                "max_tokens": max_tokens if max_tokens and max_tokens > 0 else None,
-                "temperature": temperature if temperature is not None and temperature >= 0 else None,
+                "max_tokens": max_tokens if max_tokens > 0 else None,
+                "temperature": temperature if temperature >= 0 else None,
                 "max_tokens_field": self._option("max_tokens_field"),
                 "usage": self._option("usage"),
                 "stream": self.stream,
-                "extra": self._extra | fields,
+                "extra": forces | drawn_fields(self._extra, source) | fields,
             }
             | question
             | known
         )
 
-    def _ask(self, dialect: Dialect, ask: Ask, name: str) -> Record:
-        self._collector.is_told.wait(_TOLD_WITHIN)
+    def _ask(self, dialect: Dialect, ask: Ask, name: str, words: str) -> Record:
         if self._collector.refused:
             raise StopUser(self._collector.refused)
         timeline = Timeline(asked_ns=perf_counter_ns(), due_ns=due_now())
@@ -249,14 +319,26 @@ class LLMUser(FastHttpUser):
             record.id = request_id
             record.error = without_key(record.error)
             record.inputs = dialect.inputs(ask)
-            self._collector.request_ended(sums)
-            if record.outcome != ABORTED:  # ours to count; Locust would call it the server's failure
-                self._fire(record, dialect.path_of(ask), timeline)
-                if self._otel:
-                    self._otel.record(record, dialect.name, ask.model, self._llm.endpoint)
+            try:
+                record.right = self._judged(words, record)
+            finally:  # who judges may wait for something, and be killed there
+                self._collector.request_ended(sums)
+                if record.outcome != ABORTED:  # ours to count; Locust would call it the server's failure
+                    self._fire(record, dialect.path_of(ask), timeline)
+                    if self._otel:
+                        self._otel.record(record, dialect.name, ask.model, self._llm.endpoint)
         if not record.ok and not timeline.due_ns:
             gevent.sleep(min(max(self.pause_after_failure, record.retry_after or 0.0), _LONGEST_PAUSE))
         return record
+
+    def _judged(self, words: str, record: Record) -> bool | None:
+        if not record.ok:
+            return None
+        try:
+            return self.is_right(words, record)
+        except Exception as problem:  # a locustfile's own code: what was measured is counted all the same
+            self.environment.runner.log_exception("is_right", str(problem), traceback.format_exc())
+            return None
 
     def _worded(self, dialect: Dialect, ask: Ask) -> bytes:
         try:
@@ -287,22 +369,33 @@ class LLMUser(FastHttpUser):
         own = getattr(self, name)
         return self._option(name) if own is None else own
 
-    def _questions(self) -> Sequence[Question]:
-        source = self._setting("prompts")
-        return _questions(source) if isinstance(source, str) else source
+    def _supply(self) -> Prompts:
+        source, tokens = self._setting("prompts"), str(self._setting("prompt_tokens"))
+        count = counter(self._option("tokenizer"))
+        return Prompts(
+            load_prompts(source) if isinstance(source, str) else source,
+            self._setting("unique"),
+            parse(tokens) if tokens else None,
+            shared_prefix(self._setting("prefix_tokens"), count, self._option("seed")),
+            self._setting("prefix_share"),
+            count,
+        )
 
     def _timeouts(self) -> Timeouts:
         return Timeouts(**{name: float(self._option(f"timeout_{name}")) for name in Timeouts.__dataclass_fields__})
 
 
 class ChatUser(LLMUser):
-    """Asks one question after the other."""
+    """Asks one question after the other; with `turns`, has one conversation after the other."""
 
     abstract = True
 
     @task
     def ask(self) -> None:
-        self.chat()
+        if str(self._setting("turns")) == "1":
+            self.chat()
+        else:
+            self.talk()
 
 
 class CompletionUser(LLMUser):
@@ -319,8 +412,8 @@ class CompletionUser(LLMUser):
         self.complete()
 
 
-_questions = cache(load_prompts)
-"""Users of a process share what was read."""
+_chance = random.Random()
+"""For think times: which user thinks for how long is nobody's plan."""
 
 
 @cache

@@ -87,7 +87,7 @@ class Worker:
         self.runner.last_received_spawn_timestamp = 0  # Locust's, by the clock of a master that may be another one now
         if told["run"] != self.run:
             self.run = told["run"]
-            self.collector.start(told["elapsed"], told["rows_a_second"], told["limits"])
+            self.collector.start(told["elapsed"], told["rows_a_second"], told["limits"], told["processes"])
         self.collector.follow(told)
         self.collector.is_told.set()
 

@@ -12,7 +12,7 @@ import json
 import math
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from llmlocust.numbers.formats import METRICS, OK
 from llmlocust.numbers.histogram import Histogram
 from llmlocust.numbers.levels import USERS, Level, LevelFigures, Summary, Tally
 from llmlocust.numbers.thresholds import Threshold
+from llmlocust.stream.record import CUT
 
 OURS = "llmlocust"
 LOCUST = "locust"
@@ -550,7 +551,8 @@ def _rebuilt(run: RunFrames) -> list[LevelFigures]:
         for metric, by_level in distributions.items():
             if number in by_level:
                 tally.histograms[metric] = by_level[number]
-        levels.append(LevelFigures.of(level, tally, level.ended, users=_users_of(run, number)))
+        made = LevelFigures.of(level, tally, level.ended, users=_users_of(run, number))
+        levels.append(replace(made, empty=math.nan, repeated=math.nan))  # answers themselves are in no file
     return levels
 
 
@@ -562,6 +564,11 @@ def _tally(requests: pd.DataFrame, rows: pd.DataFrame, level: Level) -> Tally:
     ok, times = rows[rows["outcome"] == OK], weights[rows["outcome"] == OK]
     for name in ("input_tokens", "output_tokens", "chunks", "coalesced", "stalls"):
         tally.numbers[name] = int((ok[name].fillna(0) * times).sum())
+    if "finish" in ok:
+        tally.numbers["cut"] = int(times[ok["finish"].astype(str).str.lower().isin(CUT)].sum())
+    if "right" in ok:
+        tally.numbers["judged"] = int(times[ok["right"].notna()].sum())
+        tally.numbers["right"] = int(times[ok["right"] == 1].sum())
     tally.numbers["counted_chunks"] = int(times[ok["token_source"] == "chunks"].sum())
     for metric in METRICS:
         if metric in ok:

@@ -13,6 +13,8 @@ from typing import Any
 from llmlocust.analysis import words
 from llmlocust.analysis.advice import Advice, advise
 from llmlocust.analysis.breakpoints import Verdict, find
+from llmlocust.analysis.quality import KINDS as ANSWERS
+from llmlocust.analysis.quality import changes
 from llmlocust.analysis.steps import Finding, steps_of
 from llmlocust.analysis.trust import Check, Facts, checks, empty_levels, standing, think_time_of
 from llmlocust.load.prompts import load as load_prompts
@@ -141,7 +143,7 @@ def _facts(run: RunFrames, verdict: Verdict) -> Facts:
         settle=number(mapping(info.get("plan")).get("settle")),
         cache_hits=cache_hits(run.levels, run.telemetry),
         prompts=_repeated(mapping(info.get("options"))),
-        shared=bool(mapping(info.get("options")).get("llm_system")),
+        shared=any(mapping(info.get("options")).get(name) for name in ("llm_system", "llm_prefix_tokens")),
         gone=gone(run.levels, run.workers),
         stood_still=stood_still(run.levels, run.workers),
         silent=_silent(run),
@@ -463,6 +465,8 @@ def _level(figures: LevelFigures, goodput: Mapping[int, float]) -> dict[str, Any
         "throughput": plain(figures.throughput),
         "goodput": plain(goodput.get(figures.level)),
         "output_tokens_per_s": plain(figures.output_tokens_per_s),
+        "judged": figures.judged,
+        **{kind: plain(getattr(figures, kind)) for kind in ANSWERS},
     }
     if figures.inputs_per_s > 0:
         told |= {name: plain(getattr(figures, name)) for name in ("inputs_per_s", "input_tokens_per_s")}
@@ -552,6 +556,10 @@ def columns(report: Report) -> list[Column]:
         if any(_differs(each.metric(metric)["p95"], each.metric(late)["p95"]) for each in report.levels):
             values = [_value(each.metric(late), "p95") for each in report.levels]
             made.append(_column(report, "p95", _GROUPS[late], values, (late, "p95")))
+    for kind in ANSWERS:
+        shares = [getattr(each, kind) for each in report.levels]
+        if any(each.judged if kind == "right" else getattr(each, kind) > 0 for each in report.levels):
+            made.append(_column(report, _ANSWERS[kind], "answers", [words.share(each) for each in shares], None))
     for limit in {each.name: each for each in report.verdict.thresholds if each.is_telemetry}.values():
         values = [_foreign(limit, limit.measured(each)) for each in report.levels]
         made.append(_column(report, limit.name, "telemetry", values, (limit.metric, limit.statistic)))
@@ -576,6 +584,7 @@ def _value(summary: Summary, statistic: str) -> str:
     return words.span(*unsure) if unsure else words.duration(summary[statistic])
 
 
+_ANSWERS = {"right": "right", "empty": "without text", "cut": "cut", "repeated": "repeated"}
 _GROUPS = {
     "ttft": "first token",
     "answer": "first answer",
@@ -706,6 +715,7 @@ def _html(report: Report) -> str:
             }
             for place, each in enumerate(report.levels)
         ],
+        quality=_quality(report),
         scenes=told,
         steps={name: does for name, does in STEPS.items() if name in _steps_of(told)},
         longest=_longest(told),
@@ -723,6 +733,11 @@ def _html(report: Report) -> str:
         again=_again(report),
         glossary=GLOSSARY,
     )
+
+
+def _quality(report: Report) -> list[str]:
+    """Sentences: whether answers get worse under load."""
+    return [each.says(report.unit) for each in changes(report.levels)]
 
 
 def _steps_of(told: Iterable[Scenes]) -> set[str]:
@@ -799,6 +814,7 @@ def _markdown(report: Report) -> str:
         lines += ["", "## What to try next", ""]
         lines += [f"- {line(each.do)} {line(each.because)}" for each in advice]
     lines += ["", "## Levels", "", *_markdown_table(report)]
+    lines += [each for said in _quality(report) for each in ("", line(said))]
     if told := messages(report.run):
         lines += ["", "## Errors", "", "| kind | message | count |", "|---|---|---:|"]
         lines += [f"| {line(kind)} | {_code(text)} | {count} |" for kind, text, count in told]

@@ -11,6 +11,10 @@ OK = "ok"
 STALL = 0.2
 """A gap between tokens above this is a stall, unless told otherwise."""
 
+CUT = ("length", "max_tokens", "max_output_tokens")
+"""What servers say where an answer reached its limit of tokens."""
+_TAIL, _LONGEST_PIECE = 400, 100
+
 
 class Merged(msgspec.Struct):
     """Neighbouring gaps of which only the sum is known: their chunks waited for us, and were read together."""
@@ -81,10 +85,31 @@ class Record(msgspec.Struct):
     """What was sent as X-Request-Id."""
     text: str = ""
     reasoning: str = ""
+    right: bool | None = None
+    """Whether somebody who judged the answer found it right; None where nobody did."""
 
     @property
     def ok(self) -> bool:
         return self.outcome == OK
+
+    @property
+    def empty(self) -> bool:
+        """No text, and no other piece of an answer such as a call of a tool."""
+        return self.answer is None and not self.text.strip()
+
+    @property
+    def cut(self) -> bool:
+        """The limit of tokens ended the answer."""
+        return self.finish.lower() in CUT
+
+    @property
+    def repeated(self) -> bool:
+        """The answer ends in one piece, of 100 characters at most, said again and again."""
+        tail = self.text[-_TAIL:]
+        # where its last characters stood before, there it began again
+        before = tail.rfind(tail[-_LONGEST_PIECE:], 0, -1)
+        length = _TAIL - _LONGEST_PIECE - before
+        return len(tail) == _TAIL and length <= _LONGEST_PIECE and tail.endswith(tail[:-length])
 
     @property
     def blurred(self) -> int:

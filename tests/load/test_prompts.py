@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocust.load.prompts import Prompts, built_in, load
+from llmlocust.load.prompts import Prompts, Talk, built_in, load
 
 MARK = re.compile(r"\[[0-9a-f]{10}\] ")
 HELLO = [{"role": "user", "content": "hello"}]
@@ -29,7 +29,7 @@ def file_of(tmp_path):
 # ── built in ──
 
 
-@pytest.mark.parametrize("name", ["short", "long", "reasoning", "multilingual"])
+@pytest.mark.parametrize("name", ["short", "long", "reasoning", "multilingual", "code"])
 def test_a_set_has_many_questions_and_none_twice(name):
     questions = built_in()[name]
     assert len(questions) == len(set(questions)) >= 5
@@ -44,7 +44,7 @@ def test_long_questions_are_longer_than_short_ones():
 @pytest.mark.parametrize("source", ["short", "short,reasoning", " reasoning , short ", "short,short"])
 def test_sets_are_loaded_by_their_names(source):
     sets = built_in()
-    assert load(source) == [question for name in source.split(",") for question in sets[name.strip()]]
+    assert list(load(source)) == [question for name in source.split(",") for question in sets[name.strip()]]
 
 
 # ── files ──
@@ -69,7 +69,7 @@ def test_sets_are_loaded_by_their_names(source):
     ],
 )
 def test_questions_of_a_file(file_of, content, questions):
-    assert load(file_of(content)) == questions
+    assert list(load(file_of(content))) == questions
 
 
 @pytest.mark.parametrize(
@@ -105,33 +105,148 @@ def test_what_is_neither_a_set_nor_a_file_is_refused_with_the_names_of_the_sets(
     assert len(str(problem.value)) < 250
 
 
+# ── other kinds of files ──
+
+
+def file_named(folder, name, content):
+    path = folder / name
+    path.write_text(content, newline="")
+    return str(path)
+
+
+TURNS = [
+    {"from": "system", "value": "be brief"},
+    {"from": "human", "value": "one é"},
+    {"from": "gpt", "value": "?"},
+    {"from": "human", "value": "two"},
+]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("begin", ["", "\ufeff", " \n"])
+def test_an_array_of_conversations_as_sharegpt_has_it(tmp_path, indent, begin):
+    entries = [{"id": "a", "conversations": TURNS}, {"conversations": []}, {"prompt": "p"}, "s", {"messages": HELLO}]
+    for plain in (True, False):
+        text = begin + json.dumps(entries, indent=indent, ensure_ascii=plain)
+        found = load(file_named(tmp_path, f"talks{plain}.json", text))
+        assert list(found) == [("one é", "two"), "p", "s", HELLO]  # without a word of a human's there is no question
+        assert found[-1] == HELLO
+        assert found[1:3] == ["p", "s"]
+
+
+def test_conversations_may_also_stand_in_lines(tmp_path):
+    path = file_named(tmp_path, "talks.jsonl", json.dumps({"conversations": TURNS}) + "\n")
+    assert list(load(path)) == [Talk(("one é", "two"))]
+
+
+def test_an_array_longer_than_what_is_read_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("llmlocust.load.files._PIECE", 50)
+    said = [f"number {number} " + "é" * (number % 90 + 1) for number in range(300)]
+    path = file_named(tmp_path, "many.json", json.dumps([{"prompt": each} for each in said], ensure_ascii=False))
+    assert list(load(path)) == [each.strip() for each in said]
+
+
+def test_rows_of_a_table(tmp_path):
+    table = (
+        '\ufeffid,Prompt\r\n1,"two\nlines, ""quoted"" \u2028 é"\r\n2, plain \r\n\r\n3,\r\n4,' + "x" * 200_000 + "\r\n"
+    )
+    found = load(file_named(tmp_path, "table.csv", table))
+    assert list(found) == ['two\nlines, "quoted" \u2028 é', "plain", "x" * 200_000]
+
+
+@pytest.mark.parametrize(
+    "name, content, says",
+    [
+        ("x.json", '{"prompt": "one"}', "x.json: a .json file of prompts is an array, [...]"),
+        ("x.json", "", "x.json: a .json file of prompts is an array"),
+        ("x.json", "[]", "no prompts in "),
+        ("x.json", '[{"prompt": "one"}, {"prompt"', "x.json: no JSON behind entry 1: {"),
+        ("x.json", '["one"', "x.json: no JSON behind entry 1: "),
+        ("x.json", '["one", 5]', 'x.json:2: a JSON line needs "prompt"'),
+        ("x.csv", "question\none\n", "x.csv: a CSV of prompts has a header with a column named prompt"),
+        ("x.csv", "", "x.csv: a CSV of prompts has a header"),
+        ("x.csv", "prompt\n", "no prompts in "),
+    ],
+)
+def test_what_is_wrong_with_an_array_or_a_table_is_said(tmp_path, name, content, says):
+    with pytest.raises(ValueError) as problem:
+        load(file_named(tmp_path, name, content))
+    assert says in str(problem.value)
+    assert "\n" not in str(problem.value)
+
+
+def test_a_file_is_read_once_and_again_when_it_has_changed(tmp_path):
+    path = file_named(tmp_path, "x.txt", "one\n")
+    assert load(path) is load(path)
+    file_named(tmp_path, "x.txt", "one\ntwo\n")
+    assert list(load(path)) == ["one", "two"]
+
+
+# ── conversations ──
+
+
+def turns_of(question, most, *others):
+    prompts = Prompts([question, *others], unique=False)
+    return prompts.turns(question, most, random.Random(1))
+
+
+def test_a_conversation_from_a_file_has_its_own_turns():
+    talk = Talk(("one", "two", "three"))
+    assert [words for _, words in turns_of(talk, 9)] == ["one", "two", "three"]
+    assert [sent for sent, _ in turns_of(talk, 2)] == [[{"role": "user", "content": each}] for each in ("one", "two")]
+
+
+def test_after_a_single_question_others_follow():
+    found = turns_of("one", 4, "two")
+    assert found[0][1] == "one"
+    assert len(found) == 4
+    assert {words for _, words in found} <= {"one", "two"}
+
+
+def test_messages_are_cut_behind_each_of_the_users_without_the_models():
+    messages = [TALK[0], *HELLO, {"role": "assistant", "content": "hi"}, {"role": "user", "content": "and?"}]
+    assert turns_of(messages, 5) == [([TALK[0], *HELLO], "hello"), ([messages[-1]], "and?")]
+
+
+def test_only_the_first_turn_is_marked():
+    prompts = Prompts([Talk(("one", "two"))])
+    (first, words), (second, _) = prompts.turns(prompts.pick(random.Random(1)), 2, random.Random(1))
+    assert MARK.fullmatch(first[0]["content"].removesuffix("one"))
+    assert (words, second[0]["content"]) == ("one", "two")
+
+
 # ── the supply ──
 
 
-def supply(*questions, seed: int = 1, unique: bool = True) -> Prompts:
-    return Prompts(questions, unique, random.Random(seed))
+class Supply:
+    """What is sent, one prompt after the other."""
+
+    def __init__(self, *questions, seed: int = 1, **how) -> None:
+        self.prompts, self.source = Prompts(questions, **how), random.Random(seed)
+
+    def next(self):
+        return self.prompts.dress(self.prompts.pick(self.source), self.source)
 
 
 def test_marks_stand_first_and_differ():
-    prompts = supply("hello")
+    prompts = Supply("hello")
     asked = [prompts.next() for _ in range(1000)]
     assert all(MARK.match(question) and MARK.sub("", question, count=1) == "hello" for question in asked)
     assert len(set(asked)) == 1000
 
 
 def test_marks_differ_from_user_to_user():
-    assert supply("hello", seed=1).next() != supply("hello", seed=2).next()
-    assert Prompts(["hello"]).next() != Prompts(["hello"]).next()
+    assert Supply("hello", seed=1).next() != Supply("hello", seed=2).next()
 
 
 def test_without_marks_questions_are_as_they_were():
-    assert supply(TALK, unique=False).next() is TALK
+    assert Supply(TALK, unique=False).next() is TALK
 
 
 def test_every_question_comes_in_an_order_of_its_own():
     questions = [str(number) for number in range(20)]
     first, second = (
-        [supply(*questions, seed=seed, unique=False).next() for seed in range(start, start + 200)]
+        [Supply(*questions, seed=seed, unique=False).next() for seed in range(start, start + 200)]
         for start in (0, 1000)
     )
     assert set(first) == set(questions)
@@ -140,14 +255,14 @@ def test_every_question_comes_in_an_order_of_its_own():
 
 @pytest.mark.parametrize("messages", [HELLO, TALK])
 def test_a_marked_conversation_keeps_its_shape(messages):
-    first, *rest = supply(messages).next()
+    first, *rest = Supply(messages).next()
     assert rest == messages[1:]
     assert first == {**messages[0], "content": first["content"]}
     assert MARK.fullmatch(first["content"].removesuffix(messages[0]["content"]))
 
 
 def test_a_mark_before_a_list_of_parts_is_a_part():
-    (message,) = supply(PICTURE).next()
+    (message,) = Supply(PICTURE).next()
     mark, *parts = message["content"]
     assert parts == PICTURE[0]["content"]
     assert mark["type"] == "text"
@@ -156,17 +271,17 @@ def test_a_mark_before_a_list_of_parts_is_a_part():
 
 @pytest.mark.parametrize("content", [None, ""])
 def test_a_first_message_without_words_gets_the_mark_alone(content):
-    (message,) = supply([{"role": "user", "content": content}]).next()
+    (message,) = Supply([{"role": "user", "content": content}]).next()
     assert MARK.fullmatch(message["content"])
 
 
 def test_marking_leaves_the_question_itself_alone():
     before = json.dumps([TALK, PICTURE])
     for messages in (TALK, PICTURE):
-        supply(messages).next()
+        Supply(messages).next()
     assert json.dumps([TALK, PICTURE]) == before
 
 
 @given(st.text(), st.integers())
 def test_the_mark_comes_before_any_text(text, seed):
-    assert supply(text, seed=seed).next()[13:] == text
+    assert Supply(text, seed=seed).next()[13:] == text

@@ -224,7 +224,7 @@ def test_a_run_that_is_refused_sends_nothing_and_says_why(web_ui, simulator):
 WRONG = [
     ({"llm_levels": "x"}, "whole numbers"),
     ({"llm_hold": "ten"}, "--llm-hold must be a number — got 'ten'"),
-    ({"llm_max_tokens": ""}, "--llm-max-tokens must be a whole number"),
+    ({"llm_max_tokens": ""}, "--llm-max-tokens: cannot read '' as a number"),
     ({"llm_threshold": "errors < 1%, x"}, "cannot read the threshold 'x'"),
     ({"llm_search": "true", "llm_search_limits": "x"}, "cannot read the threshold"),
 ]

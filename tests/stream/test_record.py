@@ -571,3 +571,24 @@ def test_a_reason_to_finish_is_kept_as_far_as_a_row_has_room():
     record = read_stream(A, token("b", finish="x" * 70_000), DONE)
 
     assert (record.outcome, record.finish) == ("ok", "x" * 100)
+
+
+# ── what an answer is like ──
+
+
+@pytest.mark.parametrize(
+    "record, flaws",
+    [
+        (Record(text="fine", answer=0.1, finish="stop"), []),
+        (Record(text=" \n"), ["empty"]),
+        (Record(text="", answer=0.1), []),  # a call of a tool
+        (Record(text="more to come", answer=0.1, finish="length"), ["cut"]),
+        (Record(text="more to come", answer=0.1, finish="MAX_TOKENS"), ["cut"]),
+        (Record(text="It begins well. " + "and so on, " * 60, answer=0.1), ["repeated"]),
+        (Record(text="x" * 399, answer=0.1), []),
+        (Record(text="x" * 400, answer=0.1), ["repeated"]),
+        (Record(text=" ".join(map(str, range(500))), answer=0.1), []),
+    ],
+)
+def test_flaws_of_an_answer(record, flaws):
+    assert [name for name in ("empty", "cut", "repeated") if getattr(record, name)] == flaws

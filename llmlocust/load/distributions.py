@@ -1,0 +1,221 @@
+"""Numbers drawn at random: think times, lengths, sampling values. One way to write them down for every option.
+
+    5                         always the same
+    1-3, uniform:1-3          anything between
+    whole:1-6                 whole numbers, each as often
+    normal:256,64             mean and standard deviation; nothing below zero
+    lognormal:256,64          the same of the values themselves, not of their logarithms: a few are very long
+    zipf:1.2,64-2048          whole numbers from 64 on, the k-th of them with a chance of 1 / k to the power of 1.2
+    file:lengths.csv          what a file counted: a value and how often it came in each line, or just values
+
+Behind a normal or lognormal one, limits may stand: `normal:256,64,16-1024`. What lies outside of them is drawn again.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import random
+import re
+from bisect import bisect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
+from pathlib import Path
+
+_NUMBER = r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_RANGE = re.compile(rf"({_NUMBER})\s*-\s*({_NUMBER})")
+_MOST_VALUES = 1_000_000
+"""So many whole numbers may a zipf go over: each has an entry in a table."""
+_TRIES = 1000
+_LEAST_WITHIN = 0.05
+"""Of that many draws of a normal, so large a share must lie within its limits: the others are drawn again."""
+_FORMS = "5, 1-3, uniform:1-3, whole:1-6, normal:256,64, lognormal:256,64, zipf:1.2,1-100 or file:lengths.csv"
+
+
+@dataclass(frozen=True)
+class Distribution:
+    text: str
+    draw: Callable[[random.Random], float]
+    low: float
+    """Nothing lies below it,"""
+    high: float
+    """nor above it."""
+    even: bool = False
+    """Whether anything between is as likely."""
+
+    @property
+    def fixed(self) -> bool:
+        return self.low == self.high
+
+    def whole(self, source: random.Random) -> int:
+        return round(self.draw(source))
+
+
+@cache
+def parse(text: str) -> Distribution:
+    """A distribution as it was written. ValueError in one line."""
+    kind, colon, rest = text.strip().partition(":")
+    make = _KINDS.get(kind)
+    try:
+        if colon and make is not None:
+            return make(text, rest.strip())
+        return _uniform(text, text.strip()) if _RANGE.fullmatch(text.strip()) else _fixed(text, text.strip())
+    except _Unclear:
+        raise ValueError(f"cannot read {text[:60]!r} as a number or a distribution: write {_FORMS}") from None
+
+
+def is_named(text: str) -> bool:
+    """Whether a text says by its first word that it is a distribution: `uniform:…`, not `5`."""
+    return text.partition(":")[0] in _KINDS and ":" in text
+
+
+class _Unclear(Exception):
+    """Of what was written, something is missing or is no number."""
+
+
+def _number(text: str) -> float:
+    if not re.fullmatch(_NUMBER, text.strip()) or not math.isfinite(float(text)):
+        raise _Unclear
+    return float(text)
+
+
+def _range(text: str) -> tuple[float, float]:
+    ends = _RANGE.fullmatch(text.strip())
+    if ends is None:
+        raise _Unclear
+    low, high = _number(ends[1]), _number(ends[2])
+    if low > high:
+        raise ValueError(f"a range goes up, such as 1-3 — got {text[:60]!r}")
+    return low, high
+
+
+def _fixed(text: str, rest: str) -> Distribution:
+    value = _number(rest)
+    return Distribution(text, lambda source: value, value, value)
+
+
+def _uniform(text: str, rest: str) -> Distribution:
+    low, high = _range(rest)
+    return Distribution(text, lambda source: source.uniform(low, high), low, high, even=True)
+
+
+def _whole(text: str, rest: str) -> Distribution:
+    low, high = (int(end) if end.is_integer() else None for end in _range(rest))
+    if low is None or high is None:
+        raise ValueError(f"whole numbers are asked for, such as whole:1-6 — got {text[:60]!r}")
+    return Distribution(text, lambda source: source.randint(low, high), low, high)
+
+
+def _normal(text: str, rest: str) -> Distribution:
+    mean, deviation, low, high = _moments(text, rest)
+    return Distribution(text, _within(text, lambda source: source.gauss(mean, deviation), low, high), low, high)
+
+
+def _lognormal(text: str, rest: str) -> Distribution:
+    mean, deviation, low, high = _moments(text, rest)
+    if mean <= 0:
+        raise ValueError(f"the mean of a lognormal is above 0 — got {text[:60]!r}")
+    variance = math.log1p((deviation / mean) ** 2)
+    place, width = math.log(mean) - variance / 2.0, math.sqrt(variance)
+    return Distribution(text, _within(text, lambda source: source.lognormvariate(place, width), low, high), low, high)
+
+
+def _moments(text: str, rest: str) -> tuple[float, float, float, float]:
+    """Mean, standard deviation, lower and upper limit."""
+    parts = rest.split(",")
+    if len(parts) not in (2, 3) or _number(parts[1]) < 0:
+        raise _Unclear
+    low, high = _range(parts[2]) if len(parts) == 3 else (0.0, math.inf)
+    return _number(parts[0]), _number(parts[1]), low, high
+
+
+def _within(text: str, draw: Callable[[random.Random], float], low: float, high: float) -> Callable[..., float]:
+    probe = random.Random(0)
+    if sum(low <= draw(probe) <= high for _ in range(_TRIES)) < _TRIES * _LEAST_WITHIN:
+        raise ValueError(f"{text[:60]!r} hardly ever comes within its limits, {low:g} to {high:g}")
+
+    def drawn(source: random.Random) -> float:
+        while not low <= (value := draw(source)) <= high:
+            pass
+        return value
+
+    return drawn
+
+
+def _zipf(text: str, rest: str) -> Distribution:
+    power, _, ends = rest.partition(",")
+    low, high = (round(end) for end in _range(ends))
+    if high - low >= _MOST_VALUES or _number(power) < 0:
+        raise ValueError(f"a zipf has a power of 0 or more, and a million values at most — got {text[:60]!r}")
+    weights = ((rank + 1) ** -_number(power) for rank in range(high - low + 1))
+    return _weighted(text, range(low, high + 1), list(accumulate(weights)))
+
+
+def _file(text: str, rest: str) -> Distribution:
+    try:
+        with Path(rest).open(newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    except (OSError, ValueError, csv.Error) as problem:
+        raise ValueError(f"cannot read the values in {rest}: {problem}") from None
+    counted = [_value_and_count(row) for row in rows]
+    if counted and counted[0] is None:  # a header
+        del counted[0]
+    known = [each for each in counted if each is not None]
+    if len(known) < len(counted) or not sum(count for _, count in known):
+        raise ValueError(f"{rest}: each line has a value and how often it came (512,37), or a value alone")
+    known.sort()
+    return _weighted(text, [value for value, _ in known], list(accumulate(count for _, count in known)))
+
+
+def _value_and_count(row: Sequence[str]) -> tuple[float, float] | None:
+    try:
+        value, count = _number(row[0]), _number(row[1]) if len(row) > 1 else 1.0
+    except _Unclear:
+        return None
+    return (value, count) if count >= 0 and len(row) < 3 else None
+
+
+def _weighted(text: str, values: Sequence[float], until: Sequence[float]) -> Distribution:
+    """`until` are the sums of the weights up to each value."""
+    last = len(values) - 1
+    return Distribution(
+        text,
+        lambda source: values[min(bisect(until, source.random() * until[-1]), last)],
+        min(values),
+        max(values),
+    )
+
+
+_KINDS: dict[str, Callable[[str, str], Distribution]] = {
+    "uniform": _uniform,
+    "whole": _whole,
+    "normal": _normal,
+    "lognormal": _lognormal,
+    "zipf": _zipf,
+    "file": _file,
+}
+
+
+class Draws:
+    """The random numbers of a run's requests, in order.
+
+    With a seed, the n-th request of a run draws the same whoever sends it, from a source of its own. Process `index` of `processes` takes every
+    so manieth one from its own place on, so that all parts together are the one sequence. Without a seed nothing
+    repeats.
+    """
+
+    def __init__(self, seed: str = "", index: int = 0, processes: int = 1) -> None:
+        self._seed = seed
+        self._chance = random.Random()
+        self._step = max(processes, 1)
+        # one that joined after the others were counted has a sequence of its own, lest it repeats another's part
+        self._own = f"/{index}" if index >= self._step else ""
+        self._next = index % self._step
+
+    def next(self) -> random.Random:
+        if not self._seed:
+            return self._chance
+        number, self._next = self._next, self._next + self._step
+        return random.Random(f"{self._seed}{self._own}:{number}")

@@ -1,0 +1,82 @@
+"""Texts of a chosen number of tokens, counted by a model's tokenizer where one is given, else estimated."""
+
+from __future__ import annotations
+
+import random
+import re
+from bisect import bisect_right
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+Count = Callable[[str], int]
+
+_LETTERS_A_TOKEN = 4
+"""Of ASCII; in other scripts about every character is a token."""
+
+
+def estimate(text: str) -> int:
+    plain = len(text.encode("ascii", "ignore"))
+    return -(-plain // _LETTERS_A_TOKEN) + len(text) - plain
+
+
+@cache
+def counter(tokenizer: str) -> Count:
+    """Counts tokens by a model's `tokenizer.json`, or by a model's name that is fetched from Hugging Face's hub; by an
+    estimate where none is named. ValueError in one line.
+    """
+    if not tokenizer:
+        return estimate
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        raise ValueError("--llm-tokenizer needs the package tokenizers: pip install 'llmlocust[tokenizer]'") from None
+    try:
+        found = Tokenizer.from_file(tokenizer) if Path(tokenizer).is_file() else Tokenizer.from_pretrained(tokenizer)
+    except Exception as problem:  # the library raises plain Exceptions
+        said = " ".join(str(problem).split())[:160]
+        raise ValueError(
+            f"--llm-tokenizer: no tokenizer.json and no model's name: {tokenizer[:60]!r} ({said})"
+        ) from None
+    return lambda text: len(found.encode(text, add_special_tokens=False).ids)
+
+
+def cut(text: str, tokens: int, count: Count) -> str:
+    """As many words from the beginning of a text as have so many tokens."""
+    ends = [word.end() for word in re.finditer(r"\S+", text)]
+    kept = bisect_right(ends, tokens, key=lambda end: count(text[:end]))
+    return text[: ends[kept - 1]] if kept else ""
+
+
+def prose(tokens: int, source: random.Random, count: Count) -> str:
+    """Sentences of so many tokens, in a random order; a long text says a sentence more than once.
+
+    The whole is not counted again: a tokenizer takes a tenth of a second for a long context, and the load would wait.
+    """
+    if tokens <= 0:
+        return ""
+    sentences, sizes = _sentences(count)
+    mean = sum(sizes) / len(sizes)
+    chosen: list[int] = []
+    left = float(tokens)
+    while left > 0:
+        for each in source.choices(range(len(sizes)), k=int(left / mean) + 1):
+            chosen.append(each)
+            left -= sizes[each]
+            if left <= 0:
+                break
+    last = chosen.pop()
+    rest = cut(sentences[last], round(left + sizes[last]), count)
+    return " ".join([*(sentences[each] for each in chosen), rest]).rstrip()
+
+
+@cache
+def _sentences(count: Count) -> tuple[list[str], list[float]]:
+    """What prose is made of, and how many tokens each sentence has between others."""
+    from llmlocust.load.prompts import built_in
+
+    texts = (re.sub(r"\s+", " ", text.partition("\n\n")[2]) for text in built_in()["long"])
+    found = [each for text in texts for each in re.split(r"(?<=[.!?]) (?=[A-Z])", text) if len(each) > 20]
+    alone = [count(each) for each in found]
+    scale = count(" ".join(found)) / sum(alone)
+    return found, [each * scale for each in alone]

@@ -1,0 +1,86 @@
+"""What a report says of answers: how many are right, and whether that gets worse under load."""
+
+import csv
+import math
+from pathlib import Path
+
+import pytest
+from made_run import MadeRun
+
+from llmlocust.numbers import formats
+from llmlocust.numbers.levels import LevelFigures
+from llmlocust.report.frames import RunFrames, load_run
+from llmlocust.report.page import build, columns
+
+FEWER = "Fewer right answers under load: 96 % at 5 users, 70 % at 40"
+
+
+def report_of(*levels):
+    made = [
+        LevelFigures(index, load, requests=400, ok=400, window=30.0, throughput=load * 0.8, **told)
+        for index, (load, told) in enumerate(levels)
+    ]
+    return build(RunFrames(Path("x"), "llmlocust", made))
+
+
+@pytest.fixture
+def judged():
+    flaws = {"empty": 0.0, "repeated": 0.0}
+    return report_of(
+        (5, {"judged": 400, "right": 0.96, "cut": 0.1, **flaws}),
+        (40, {"judged": 400, "right": 0.7, "cut": 0.12, **flaws}),
+    )
+
+
+def test_a_page_says_whether_answers_get_worse(judged):
+    page = judged.html().replace("\N{NO-BREAK SPACE}", " ")
+    assert FEWER in page
+    assert "Not surely more answers cut at the limit of tokens under load: 10 % at 5 users, 12 % at 40" in page
+    assert FEWER in judged.markdown()
+
+
+def test_the_table_has_a_column_for_each_kind_that_came(judged):
+    told = {column.head: column.cells for column in columns(judged) if column.group == "answers"}
+    assert told == {"right": ["96 %", "70 %"], "cut": ["10 %", "12 %"]}
+
+
+def test_the_data_has_the_shares(judged):
+    level = judged.data()["levels"][1]
+    assert {name: level[name] for name in ("judged", "right", "cut", "empty")} == {
+        "judged": 400, "right": 0.7, "cut": 0.12, "empty": 0
+    }  # fmt: skip
+
+
+def test_nothing_of_it_stays_english(judged):
+    assert judged.html_in("zh")[1] == []
+    flawed = {"empty": 0.2, "repeated": 0.2, "cut": 0.2}
+    assert report_of((1, {"empty": 0.0, "repeated": 0.0, "cut": 0.2}), (9, flawed)).html_in("zh")[1] == []
+
+
+def test_a_run_whose_files_tell_nothing_of_answers_says_nothing_of_them():
+    page = report_of((5, {}), (40, {})).html()
+    assert "under load:" not in page
+    assert not [each for each in columns(report_of((5, {}), (40, {}))) if each.group == "answers"]
+
+
+def test_levels_that_are_rebuilt_from_requests_have_what_requests_tell(tmp_path):
+    prefix = MadeRun(loads=(2, 4), slots=24, hold=10.0, settle=2.0).write(
+        tmp_path / "x", leave_out=(formats.LEVELS, formats.HISTOGRAMS)
+    )
+    path = tmp_path / f"x_{formats.REQUESTS}"
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for number, row in enumerate(rows):
+        row |= {"right": ("1", "0", "")[number % 3], "finish": "length" if number % 2 else "stop"}
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, formats.REQUEST_COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+    for level in load_run(prefix).levels:
+        of_level = [row for row in rows if row["level"] == str(level.level) and row["measured"] == "1"]
+        judged = [row["right"] for row in of_level if row["right"]]
+        assert level.judged == len(judged) > 0
+        assert level.right == pytest.approx(judged.count("1") / len(judged))
+        assert level.cut == pytest.approx(sum(row["finish"] == "length" for row in of_level) / len(of_level))
+        assert math.isnan(level.empty)
