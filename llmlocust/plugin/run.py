@@ -180,7 +180,7 @@ class Run:
             else:
                 self._tell("arrivals", client, part=list(part), most_in_flight=self._most_in_flight)
 
-    def pause(self, *, on: bool) -> None:
+    def pause_arrivals(self, *, on: bool) -> None:
         """Nothing is due meanwhile."""
         if on != self._paused:
             self._paused = on

@@ -156,7 +156,7 @@ class SteppedRamp(LoadTestShape):
             return True
         assert self._run is not None
         drained = self._searching.has_drained
-        self._run.pause(on=not drained)
+        self._run.pause_arrivals(on=not drained)
         return drained
 
     def _reports_take(self) -> float:

@@ -2,8 +2,7 @@
 
 import pytest
 
-from tests.locusts import RAMP, outcomes, rows, run, told
-from tests.plugin.test_runs import distributed
+from tests.locusts import RAMP, distributed, outcomes, rows, run, told
 from tests.simulators import running_simulator
 
 SLOTS = 6
@@ -71,12 +70,19 @@ def test_the_console_has_a_line_for_each_level_of_a_search(simulator, tmp_path):
     assert lines[0] == "  search: 4 users seem well · the limit is above 4 · next 12"
 
 
-def test_a_rate_is_searched_for(tmp_path):
+def _distributed(folder, url, *options):
+    with distributed(folder, url, *options) as hosts:
+        hosts.master.ends(240.0)
+    return hosts.master
+
+
+@pytest.mark.parametrize("start", [run, _distributed], ids=["alone", "with two workers"])
+def test_a_rate_is_searched_for(tmp_path, start):
     """Four slots that take 0.2 s for each answer take 20 requests a second."""
     with running_simulator(slots=4, step_ms=10, step_ms_per_seq=0) as simulator:
         options = ["--llm-search", "--llm-rate", "6", "--llm-search-most", "45", "--llm-search-precision", "0.5"]
         more = ["--llm-max-tokens", "20", "--llm-body", '{"ignore_eos": true}', "--llm-search-hold", "3"]
-        locust = run(tmp_path, simulator.url, *options, *more)
+        locust = start(tmp_path, simulator.url, *options, *more)
 
     assert locust.process.returncode == 0, locust.log
     plan = told(tmp_path)["plan"]
