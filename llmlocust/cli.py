@@ -97,6 +97,10 @@ def simulate(**settings: Any) -> None:
 @main.command(context_settings={"ignore_unknown_options": False})
 @click.argument("url")
 @click.option("--model", default="", help="Model to ask for [default: the first one that the server lists]")
+@click.option(
+    "--dialect", default="openai-chat", show_default=True,
+    help="What the server speaks: anthropic, ollama-chat, tgi, gradio, … (docs/dialects.md); auto: ask it",
+)  # fmt: skip
 @click.option("--levels", default=_RUN_DEFAULTS["levels"], show_default=True, help="Levels of users")
 @click.option(
     "--rate", type=_POSITIVE, default=None,
