@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Sequence
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -17,6 +18,7 @@ from locust import events
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
+from llmlocust.analysis import words
 from llmlocust.load.arrivals import POISSON, Process
 from llmlocust.numbers.levels import RATE, USERS
 from llmlocust.plugin import console, options, otel, preflight, webui
@@ -112,11 +114,13 @@ def check(environment: Environment) -> dict[str, Any]:
         raise preflight.NotReady("--llm-search needs a ramp to steer: class Ramp(SteppedRamp) in the locustfile")
     if getattr(environment.shape_class, "searches", bool)():
         _refuse_gates_of_every_level(environment)
+    elif hasattr(environment.shape_class, "planned_levels"):
+        _refuse_gates_of_no_level(environment, environment.shape_class.planned_levels())
     _check_open_load(environment)
     ours = [user for user in environment.user_classes if hasattr(user, "speaks")]
     _check_dialects(environment, ours)
-    for words in options.notes(environment):
-        console.say(words)
+    for note in options.notes(environment):
+        console.say(note)
     if not options.option(environment, "preflight") or not ours:
         return {}
     return preflight.check(environment, ours[0].speaks)
@@ -139,6 +143,14 @@ def _refuse_gates_of_every_level(environment: Environment) -> None:
             f"--llm-threshold '{gate}' is for every level, and a search goes above the limit on purpose: say at which "
             f"load, such as '{gate} @ {options.option(environment, 'search_start')}'"
         )
+
+
+def _refuse_gates_of_no_level(environment: Environment, loads: Sequence[float]) -> None:
+    gates = plugin_of(environment).gating.gates
+    gate = next((each for each in gates if not any(map(each.is_of, loads))), None)
+    if gate is not None:
+        known = words.series([words.load(each) for each in loads])
+        raise preflight.NotReady(f"--llm-threshold '{gate}': the ramp has no such level. Its levels are {known}")
 
 
 def _check_open_load(environment: Environment) -> None:

@@ -55,7 +55,7 @@ class SteppedRamp(LoadTestShape):
         self._run = run
         self._searching = self._new_search() if self.searches() else None
         self._stairs = stairs = Staircase(
-            self._levels() if self._searching is None else (),
+            self.planned_levels() if self._searching is None else (),
             settle=float(self._setting("settle")),
             hold=float(self._setting("hold")),
             # a level's last requests are counted where they end, and a worker's last report must have come
@@ -80,7 +80,7 @@ class SteppedRamp(LoadTestShape):
         assert self.runner is not None
         if self.runner.state == STATE_INIT or self._stairs is None:  # this very tick is what starts the test
             try:
-                first = self._new_search().search.load if self.searches() else self._levels()[0]
+                first = self._new_search().search.load if self.searches() else self.planned_levels()[0]
             except ValueError as problem:  # from the web form
                 plugin_of(self.runner.environment).refuse(str(problem))
                 return None
@@ -109,7 +109,8 @@ class SteppedRamp(LoadTestShape):
             elif change.what == ENDED:
                 self._run.end_level()
 
-    def _levels(self) -> list[float]:
+    def planned_levels(self) -> list[float]:
+        """ValueError where the options cannot be meant."""
         assert self.runner is not None
         return list(self.levels or option_levels(self.runner.environment, is_rate=self.unit == RATE))
 

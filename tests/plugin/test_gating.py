@@ -70,20 +70,21 @@ def test_failed_requests_above_a_gate_fail_nothing_and_no_files_are_needed(simul
 
 
 def test_a_run_and_its_files_are_judged_alike(simulator, tmp_path):
-    gates = ["--llm-threshold", KEPT, "--llm-threshold", BROKEN, "--llm-threshold", "e2e.p95 < 60s @ 3"]
+    gates = ["--llm-threshold", KEPT, "--llm-threshold", BROKEN]
     locust = run(tmp_path, simulator.url, *FAST, *gates)
     later = llmlocust("check", "run", *(each.replace("--llm-", "--") for each in gates), cwd=tmp_path)
 
     assert locust.process.returncode == later.returncode == 99, locust.log
     lines = gate_lines(locust.log)
     assert gate_lines(later.stdout) == lines
-    assert lines[0] == "Gates: 2 of 3 failed"
-    assert [line.split(" at ")[0] for line in lines[1:4]] == [
-        "  passed: errors < 1%",
-        "  failed: errors < 1%",
-        "  failed: e2e.p95 < 60s",
-    ]
-    assert "no such level ran: there were 2 and 8 users" in lines[3]
+    assert lines[0] == "Gates: 1 of 2 failed"
+    assert [line.split(" at ")[0] for line in lines[1:3]] == ["  passed: errors < 1%", "  failed: errors < 1%"]
+
+
+def test_a_gate_at_a_load_that_the_ramp_never_has_is_refused_before_any_load(simulator, tmp_path):
+    locust = run(tmp_path, simulator.url, *FAST, "--llm-threshold", "e2e.p95 < 60s @ 3")
+    assert locust.process.returncode == 2
+    assert "'e2e.p95 < 60s @ 3': the ramp has no such level. Its levels are 2 and 8" in locust.log
 
 
 def test_failed_requests_without_gates_are_locusts_failures(simulator, tmp_path):
