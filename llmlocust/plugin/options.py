@@ -154,7 +154,8 @@ def api_key(variable: str = "OPENAI_API_KEY") -> str:
 
 def without_key(text: str) -> str:
     """A server's words, should it have said the key that it was sent."""
-    for key in {api_key(each.key_variable) for each in DIALECTS} - {""}:
+    keys = {api_key(each.key_variable) for each in DIALECTS} if text else set()
+    for key in keys - {""}:
         text = text.replace(key, "[key]")
     return text
 
