@@ -98,7 +98,7 @@ function showNumbers(run) {
     card.classList.toggle("open", !found || !found.reached);
     const number = card.querySelector(".number");
     text(card.querySelector(".why"), found ? found.why : "");
-    if (!found || !found.reached) text(number, "not yet");
+    if (!found || !found.reached) text(number, run && run.ended ? "not reached" : "not yet");
     else if (found.load == null) text(number, "below the lowest level");
     else replace(number, [load(Number(found.load.toPrecision(3))) + " ", element("small", between(found))]);
   }
