@@ -1,7 +1,7 @@
 """Whether a run passes: each gate judged at the levels that have to keep it. Pure.
 
-The value that was measured decides, as in k6; how sure that is, is said beside it. What
-rests on a level that a failed trust check marks neither passes nor fails: it cannot be trusted.
+The value that was measured decides, as in k6; how sure that is, is said beside it. What rests on a level that a failed
+trust check marks neither passes nor fails: it cannot be trusted.
 """
 
 from __future__ import annotations
