@@ -52,6 +52,12 @@ LOCKSTEP = math.log(1.3)
 """Most that a figure is granted to differ between equal runs in lockstep: chosen, above the 17 % within which 95 % of median
 TTFTs were (docs/compare.md)."""
 
+QUEUE, ALIKE = 0.25, math.exp(0.8)
+"""In lockstep users wait for each other to end where the wait for the first token is at least so much of the answer, and
+their p95 is at most so many times their p5;"""
+QUEUED = 0.025
+"""there equal runs are granted to differ so much in the mean TTFT: within it were 95 % of 239 such levels (docs/compare.md)."""
+
 FASTER, SLOWER, SAME, UNSURE = "faster", "slower", "same", "cannot tell"
 FEWER, MORE = "fewer", "more"
 WORSE = (SLOWER, MORE)
@@ -121,6 +127,16 @@ class Held:
         if not lengths or not durations or durations.mean < BUSY * self.cycle:
             return False
         return float(lengths.value.std()) < ONE_LENGTH * lengths.mean
+
+    @cached_property
+    def queued(self) -> bool:
+        """Whether all users in lockstep wait for each other. Then who waits with whom moves the mean wait little: by Little's
+        law it is users / throughput, less what an answer takes.
+        """
+        if not self.lockstep or not (waits := self.values.get("ttft")):
+            return False
+        long = waits.mean >= QUEUE * self.values["e2e"].mean
+        return long and waits.quantile(0.95) <= ALIKE * waits.quantile(0.05)
 
     def times(self, values: Values) -> Times:
         cycle, answer = self.cycle, self.figure("e2e", "mean")
@@ -327,6 +343,8 @@ def _least(base: Held, new: Held, made: Difference) -> float:
     """
     if not (base.lockstep or new.lockstep):
         return 0.0
+    if _is_queue(base, new, made):
+        return math.copysign(min(QUEUED, abs(made.effect)), made.effect)
     ranges = [
         math.log(each.quantile(0.95) / each.quantile(0.05))
         for each in (base.values[made.metric], new.values[made.metric])
@@ -334,12 +352,20 @@ def _least(base: Held, new: Held, made: Difference) -> float:
     return math.copysign(min(LOCKSTEP, max(ranges) / 2.0, abs(made.effect)), made.effect)
 
 
+def _is_queue(base: Held, new: Held, made: Difference) -> bool:
+    return (made.metric, made.statistic) == ("ttft", "mean") and base.queued and new.queued
+
+
 def _mean(base: Held, new: Held, made: Difference) -> Difference:
     known = []
     for held in (base, new):
-        values = held.values[made.metric]
+        values, times = held.values[made.metric], held.times(held.values[made.metric])
         residuals = values.weight * (values.value / values.mean - 1.0)
-        error, freedom = held.times(values).error(residuals, float((residuals**2).sum()))
+        if _is_queue(base, new, made):
+            variance, freedom = scatter(times.sums(residuals))
+            error = math.sqrt(variance)
+        else:
+            error, freedom = times.error(residuals, float((residuals**2).sum()))
         known.append((error / float(values.weight.sum()), freedom))
     errors, freedoms = zip(*known, strict=True)
     return _gaussian(made, math.hypot(*errors), welch(errors, freedoms))
@@ -410,7 +436,8 @@ def _rate(base: Held, new: Held, metric: str) -> Difference:
         return made
     errors, freedoms = zip(*(_rate_error(side, metric) for side in (base, new)), strict=True)
     if metric == "goodput" and (base.lockstep or new.lockstep):
-        made = replace(made, least=math.copysign(min(LOCKSTEP, abs(made.effect)), made.effect))
+        # a threshold cuts through what who waits with whom has moved: any share may be good
+        made = replace(made, least=made.effect)
     return _gaussian(made, math.hypot(*errors), welch(errors, freedoms))
 
 

@@ -235,17 +235,47 @@ def of_users(seed, length):
     return replace(made, values=dict(made.values) | answers)
 
 
+def lifted(made, factor):
+    """`made` beside the same with longer waits: what is said of p50 and of the mean."""
+    ttft = made.values["ttft"]
+    slower = Values(ttft.at, ttft.value * factor, ttft.weight)
+    comparison = compare([made], [replace(made, values=dict(made.values) | {"ttft": slower})])
+    return of(comparison, "ttft", "p50").word, of(comparison, "ttft", "mean").word
+
+
 def test_users_in_lockstep_are_as_few_as_they_are():
     lock, free = of_users(1, "one"), of_users(1, "many")
     assert (lock.cycle, lock.lockstep, free.lockstep) == (1.0, True, False)
 
-    def apart(made, factor):
-        ttft = made.values["ttft"]
-        slower = Values(ttft.at, ttft.value * factor, ttft.weight)
-        return of(compare([made], [replace(made, values=dict(made.values) | {"ttft": slower})]), "ttft", "p50")
+    assert lifted(free, 1.15) == (SLOWER, SLOWER)
+    assert lifted(lock, 1.15) == (UNSURE, UNSURE)
 
-    assert apart(free, 1.15).word == SLOWER
-    assert apart(lock, 1.15).word == UNSURE
+
+@pytest.mark.parametrize(("noise", "wait", "said"), [(0.1, 0.4, SLOWER), (0.1, 0.1, UNSURE), (0.4, 0.4, UNSURE)])
+def test_the_mean_wait_of_a_queue_in_lockstep_is_known(noise, wait, said):
+    """Where all wait about equally long: users / throughput, less what an answer takes."""
+    made = of_users(1, "one")
+    waits = wait * np.exp(noise * np.random.default_rng(3).standard_normal(1000))
+    queue = replace(made, values=dict(made.values) | {"ttft": Values(spread(1000), waits, np.ones(1000))})
+
+    assert lifted(queue, 1.1) == (UNSURE, said)
+
+
+def test_goodput_in_lockstep_says_nothing():
+    made = of_users(1, "one")
+    good = Values(spread(1000), np.ones(1000), np.ones(1000))
+    some = Values(spread(1000), (np.random.default_rng(4).random(1000) < 0.2).astype(float), np.ones(1000))
+    base, new = (
+        replace(made, goodput=each.value.sum() / WINDOW, values=dict(made.values) | {"goodput": each})
+        for each in (good, some)
+    )
+
+    assert of(compare([base], [new]), "goodput").word == UNSURE
+    free = [
+        replace(each, values=dict(each.values) | {"output_tokens": of_users(1, "many").values["output_tokens"]})
+        for each in (base, new)
+    ]
+    assert of(compare(free[:1], free[1:]), "goodput").word == SLOWER
 
 
 # -- where single requests are not known
