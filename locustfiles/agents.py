@@ -1,0 +1,44 @@
+"""Agents: one question becomes a plan, the plan's parts are worked on at the same time, and a last call puts them together.
+
+locust -f locustfiles/agents.py --headless -u 5 -r 1 -t 2m -s 60 --host http://localhost:8000 --csv reports/agents
+
+Each call is a request of its own, under the name of its part. What a person waits for, all of them together, is the row
+AGENTS in Locust's table; Locust counts it in Aggregated as one more.
+"""
+
+import time
+
+from gevent.pool import Group
+from locust import between, task
+
+from llmlocust import LLMUser
+
+QUESTIONS = ["Where should we open our next shop?", "Why are orders late this month?", "Which supplier should we drop?"]
+PARTS = ["the figures", "the customers", "the risks"]
+
+
+class Crew(LLMUser):
+    prompts = QUESTIONS
+    wait_time = between(1, 5)
+    max_tokens = 80
+
+    @task
+    def answer_together(self) -> None:
+        began = time.perf_counter()
+        plan = self.chat(name="plan", max_tokens=40)
+        if not plan.ok:
+            return
+        work = Group()
+        try:
+            found = work.map(lambda part: self.chat(f"Look at {part}. The plan: {plan.text}", name="part").text, PARTS)
+        finally:
+            work.kill()  # where the user is stopped meanwhile
+        self.chat("Put together: " + "\n".join(found), name="sum up")
+        self.environment.events.request.fire(
+            request_type="AGENTS",
+            name="whole answer",
+            response_time=(time.perf_counter() - began) * 1e3,
+            response_length=0,
+            exception=None,
+            context={},
+        )
