@@ -77,6 +77,7 @@ OPTIONS = (
     Option("levels", _LEVELS, "Levels of a stepped ramp: users, or requests a second where --llm-rate is given"),
     Option("settle", 5.0, "Seconds between a level's users being there and measuring"),
     Option("hold", 30.0, "Seconds for which a level is measured"),
+    Option("requests", 0, "A fixed number of requests in all, by the users of one level (--llm-levels 20, or -u 20), instead of --llm-settle and --llm-hold; 0: none"),
     Option("rate", 0.0, "Open load: requests a second, sent when they are due, whatever the server does; 0: users, who wait for their answers. With --llm-levels, those are the rates; with --llm-search, the rate that it begins with"),
     Option("arrivals", "poisson", "How requests arrive in open load: constant, poisson, gamma:CV (above 1: burstier than poisson) or bursts:N (N at once)"),
     Option("most-in-flight", 4000, "Open load: requests that a load process lets be in flight; what is due above that is counted and not sent"),
@@ -246,8 +247,12 @@ def thresholds(environment: Environment) -> list[Threshold]:
 
 
 def levels(environment: Environment, *, is_rate: bool) -> Sequence[float]:
-    """The levels of a ramp. A rate without levels of its own is one level. ValueError in one line."""
+    """The levels of a ramp. A rate without levels of its own is one level, and so are the users (-u) of a fixed number of
+    requests. ValueError in one line.
+    """
     text = option(environment, "levels")
+    if not is_rate and text == _LEVELS and option(environment, "requests"):
+        return [getattr(environment.parsed_options, "num_users", None) or 1]
     if not is_rate:
         return parse_levels(text)
     if text != _LEVELS:
