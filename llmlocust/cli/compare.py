@@ -10,7 +10,7 @@ import click
 from llmlocust.cli.shared import (
     DEFAULT_PAGES,
     DOUBTED,
-    REGRESSION,
+    GATE_FAILED,
     OneLine,
     Pages,
     page_options,
@@ -101,4 +101,4 @@ def make_comparison(
     for line in comparing.summary(made):
         click.echo(line, err=pages.takes_stdout)
     click.echo(f"Comparison: {html}", err=pages.takes_stdout)
-    return REGRESSION if made.regressed else DOUBTED if made.doubted else 0
+    return GATE_FAILED if made.regressed else DOUBTED if made.doubted else 0

@@ -31,8 +31,8 @@ def demo(levels: str, hold: float, settle: float, out: str) -> None:
     options = {"levels": levels, "hold": hold, "settle": settle, "max_tokens": 64}
     with _simulator() as url:
         click.echo(f"A simulated LLM server at {url}: {_SERVER['slots']} at once, {_SERVER['queue_limit']} may wait")
-        code = run_and_report(url, folder, options, [], [])
-    raise SystemExit(code)
+        done = run_and_report(url, folder, options, [], [])
+    raise SystemExit(done.code)
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import click
 
-USAGE_ERROR, DOUBTED, REGRESSION = 2, 98, 99
-"""Exit codes of bad usage, of a measurement that cannot be trusted, and of a gate that failed; Locust's own failures keep
+USAGE_ERROR, DOUBTED, GATE_FAILED = 2, 98, 99
+"""Exit codes of bad usage, of a measurement that cannot be trusted, and of a gate or a comparison that failed; Locust's own failures keep
 theirs (docs/design.md lists all).
 """
 
