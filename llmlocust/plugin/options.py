@@ -26,7 +26,7 @@ from llmlocust.load.answered import Answered
 from llmlocust.load.answers import load as load_answers
 from llmlocust.load.arrivals import Process
 from llmlocust.load.curves import DEFAULT_LEVELS, DEFAULT_RATES, parse_levels, parse_rates
-from llmlocust.load.distributions import Distribution, is_named, parse
+from llmlocust.load.distributions import Distribution, is_named, parse, think_time
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.search import Judge, Limits, Queueing
 from llmlocust.load.tokens import counter
@@ -304,14 +304,3 @@ def distribution(environment: Environment, name: str) -> Distribution:
         return parse(str(option(environment, name)))
     except ValueError as problem:
         raise ValueError(f"--llm-{name.replace('_', '-')}: {problem}") from None
-
-
-def think_time(text: str) -> Distribution:
-    """Seconds from an option's text. ValueError in one line."""
-    try:
-        seconds = parse(str(text))
-    except ValueError as problem:
-        raise ValueError(f"a think time is seconds such as 5, or 1-3 for anything between: {problem}") from None
-    if seconds.low < 0:
-        raise ValueError(f"a think time is seconds such as 5, or 1-3 for anything between — got {text!r}")
-    return seconds

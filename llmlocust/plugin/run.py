@@ -21,13 +21,14 @@ from locust.env import Environment
 from locust.runners import STATE_RUNNING, WORKER_REPORT_INTERVAL, MasterRunner
 
 from llmlocust.load.arrivals import Part
+from llmlocust.load.distributions import think_time, told_wait
 from llmlocust.numbers import formats
 from llmlocust.numbers.ledger import SECOND_COUNTS, Ledger, rows_for_each
 from llmlocust.numbers.levels import RATE, USERS, Level, LevelFigures
 from llmlocust.plugin import console
 from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.files import AT_ONCE, RunFiles
-from llmlocust.plugin.options import OPTIONS, limits, option, think_time, thresholds
+from llmlocust.plugin.options import OPTIONS, limits, option, thresholds
 from llmlocust.plugin.tickets import parts
 from llmlocust.plugin.transport import without_password
 from llmlocust.plugin.versions import VERSION
@@ -463,7 +464,4 @@ def _think_time(user: type, environment: Environment) -> str:
     """A class that waits as the option says has a think time that can be told; others' is code."""
     if getattr(user, "wait_time", None) is not getattr(user, "think_time_option", user):
         return "its own wait_time"
-    waits = think_time(option(environment, "wait"))
-    if waits.fixed:
-        return f"wait {waits.low:g} s"
-    return f"wait {waits.low:g} to {waits.high:g} s" if waits.even else f"wait {waits.text} s"
+    return told_wait(think_time(option(environment, "wait")))

@@ -22,7 +22,7 @@ from locust.exception import InterruptTaskSet, RescheduleTask, RescheduleTaskImm
 from locust.user.task import LOCUST_STATE_RUNNING, LOCUST_STATE_STOPPING, LOCUST_STATE_WAITING, DefaultTaskSet
 
 from llmlocust.load.answers import load as load_answers
-from llmlocust.load.distributions import parse
+from llmlocust.load.distributions import parse, think_time
 from llmlocust.load.prompts import Messages, Prompts, Question, shared_prefix, words_of
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.tokens import counter
@@ -31,7 +31,7 @@ from llmlocust.numbers.ledger import Sums
 from llmlocust.plugin.connection import Listener, Timeouts
 from llmlocust.plugin.listeners import plugin_of
 from llmlocust.plugin.open_load import due_now
-from llmlocust.plugin.options import drawn_fields, extra_fields, forced, option, think_time, without_key
+from llmlocust.plugin.options import drawn_fields, extra_fields, forced, option, without_key
 from llmlocust.plugin.preflight import headers
 from llmlocust.plugin.transport import Client, Endpoint
 from llmlocust.stream.ask import Ask
