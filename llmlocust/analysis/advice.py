@@ -32,9 +32,16 @@ class Advice:
 
 
 def advise(
-    levels: Sequence[LevelFigures], verdict: Verdict, checks: Sequence[Check], goodput: Mapping[int, float]
+    levels: Sequence[LevelFigures],
+    verdict: Verdict,
+    checks: Sequence[Check],
+    goodput: Mapping[int, float],
+    *,
+    counted: bool = False,
 ) -> list[Advice]:
-    """What to try next, the most telling first. `goodput` is requests a second, by level."""
+    """What to try next, the most telling first. `goodput` is requests a second, by level; `counted`: the run was of a
+    fixed number of requests.
+    """
     steps = steps_of(levels)
     found = [
         *_trust(checks),
@@ -42,7 +49,7 @@ def advise(
         *_errors(steps, verdict),
         *_queue(steps, verdict),
         *_admission(levels, verdict, goodput),
-        *_longer(levels, verdict, checks),
+        *_longer(levels, verdict, checks, counted=counted),
         *_own_limits(steps, verdict),
     ]
     return found[:MOST]
@@ -157,8 +164,10 @@ def _admission(levels: Sequence[LevelFigures], verdict: Verdict, goodput: Mappin
         yield Advice(f"Let in no more than {many}, and refuse the rest early.", because)
 
 
-def _longer(levels: Sequence[LevelFigures], verdict: Verdict, checks: Sequence[Check]) -> Iterator[Advice]:
-    """How long the levels have to be held for a percentile with an interval, from how fast requests came."""
+def _longer(
+    levels: Sequence[LevelFigures], verdict: Verdict, checks: Sequence[Check], *, counted: bool
+) -> Iterator[Advice]:
+    """How long the levels have to be held, or how many requests asked for, for a percentile with an interval, from how fast requests came."""
     for statistic, needed in BOUNDED.items():
         check = next((each for each in checks if each.name == f"requests for {statistic}"), None)
         if check is None or check.ok:
@@ -171,7 +180,8 @@ def _longer(levels: Sequence[LevelFigures], verdict: Verdict, checks: Sequence[C
             because = (
                 f"{worst.ok} requests succeeded in {words.duration(worst.window)} at {at}; {statistic} needs {needed}."
             )
-            yield Advice(f"Hold the levels longer: {words.duration(math.ceil(hold))} (--hold).", because)
+            longer = f"Hold the levels longer: {words.duration(math.ceil(hold))} (--hold)."
+            yield Advice(f"Ask for {needed} requests or more (--requests)." if counted else longer, because)
             return
 
 
@@ -179,5 +189,8 @@ def _own_limits(steps: Sequence[Step], verdict: Verdict) -> Iterator[Advice]:
     duration = next((each for each in verdict.thresholds if each.is_duration), None)
     if verdict.derived and duration is not None and steps:
         value = steps[0].figure(duration.metric, duration.statistic)
+        if len(steps) == 1:
+            yield Advice("Say what your users need (--threshold): nobody gave limits.", "One level has none to derive.")
+            return
         because = f"{duration} was derived from the lowest level, whose {duration.name} is {words.duration(value)}."
         yield Advice("Say what your users need (--threshold): nobody gave limits.", because)

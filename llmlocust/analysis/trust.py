@@ -93,6 +93,8 @@ class Facts:
     """The loads of the plan, in its order: the level of index i is the i-th of them."""
     hold: float | None = None
     """Seconds that each level was to be measured."""
+    requests: int | None = None
+    """How many the run was of, where it was of a fixed number."""
     stopped: bool | None = None
     """Whether somebody ended the run before its plan was through, where the run says so."""
     empty: Mapping[int, float] = field(default_factory=dict)
@@ -158,7 +160,7 @@ def checks(
         None if facts.bare else _reached(levels),
         _held_back(levels),
         _on_time(levels),
-        _held(levels),
+        _held(levels, facts),
         _lost(levels, facts),
         *_steady(levels, facts),
         _workers(levels, facts),
@@ -180,6 +182,11 @@ def _with_own(ours: list[Check], own: Sequence[Check]) -> list[Check]:
     kept = [each for each in ours if each.name not in failed]
     names = {each.name for each in kept}
     return [*kept, *(each for each in own if each.name not in names)]
+
+
+def _more(facts: Facts) -> str:
+    """How to have more requests at a level."""
+    return "Ask for more requests (--requests)" if facts.requests else "Hold the levels longer"
 
 
 def _loads(levels: Iterable[LevelFigures]) -> str:
@@ -211,10 +218,10 @@ def _requests(levels: Sequence[LevelFigures], statistic: str, facts: Facts, *, s
         hurt = strict and any(facts.decisive is None or each.level in facts.decisive for each in short)
         says = (
             f"At {_loads(short)} fewer than {least} requests succeeded (fewest: {fewest}), so {statistic} is only the "
-            f"slowest of them; {bounded} are needed for one with an interval. Hold the levels longer."
+            f"slowest of them; {bounded} are needed for one with an interval. {_more(facts)}."
             if hurt
             else f"{statistic} at {_loads(short)} rests on fewer than {least} requests (fewest: {fewest}): read "
-            f"{'p95' if fewest >= LEAST['p95'] else 'p50'} there, or hold the levels longer."
+            f"{'p95' if fewest >= LEAST['p95'] else 'p50'} there, or {_more(facts).lower()}."
         )
         return Check(name, not hurt, fewest, least, says, _marks(short))
     few = [each for each in used if each.ok < bounded]
@@ -455,6 +462,10 @@ def _completed(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
         if not facts.stopped:
             return None
         return Check("run completed", False, None, None, "The run was stopped before it was through.")
+    if facts.requests and facts.stopped:
+        made = sum(each.requests for each in levels)
+        says = f"Stopped after {made} of {facts.requests} requests."
+        return Check("run completed", False, made, facts.requests, says, _marks(levels), unit="requests")
     last = max((each.level for each in levels), default=-1)
     begun = [each for each in levels if each.window > 0.0]
     cut = [each for each in begun if _cut_short(each, facts)]
@@ -554,7 +565,7 @@ def _latest(each: LevelFigures) -> float:
     return max(LATE, LATE_SHARE * first["p99"])
 
 
-def _held(levels: Sequence[LevelFigures]) -> Check | None:
+def _held(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     """Levels too short to have come to rest: said, as what is wrong with them shows in the other checks."""
     brief = [each for each in levels if 0.0 < each.window < SHORT]
     few = [
@@ -572,7 +583,7 @@ def _held(levels: Sequence[LevelFigures]) -> Check | None:
         )
     if few:
         parts.append(f"at {_loads(few)} there were fewer than {CYCLES:g} requests a user")
-    says = f"{'; '.join(parts)}: such a level has hardly come to rest. Hold the levels longer"
+    says = f"{'; '.join(parts)}: such a level has hardly come to rest. {_more(facts)}"
     return Check("level length", True, None, None, _sentence(says), tuple(sorted({*_marks(brief), *_marks(few)})))
 
 
@@ -606,7 +617,7 @@ def _steady(levels: Sequence[LevelFigures], facts: Facts) -> list[Check | None]:
     left = [(each, change) for each, change in changed if not _only_waits(each, change)]
     return [
         _warm_up([(each, change) for each, change in left if math.isfinite(change.until)], facts),
-        _drift([(each, change) for each, change in left if math.isinf(change.until)], waits),
+        _drift([(each, change) for each, change in left if math.isinf(change.until)], waits, facts),
     ]
 
 
@@ -620,6 +631,12 @@ def _how(each: LevelFigures, change: Change) -> str:
     return f"{name} went {words.change(change.before, change.after)} inside {_loads([each])}"
 
 
+_BEGINS = (
+    "A fixed number of requests has its beginning in its figures: ask for more, or hold the level for a time (--hold), "
+    "which begins when it has settled."
+)
+
+
 def _warm_up(early: Sequence[tuple[LevelFigures, Change]], facts: Facts) -> Check:
     if not early:
         says = "No level begins otherwise than it goes on: the warm-up was long enough."
@@ -628,19 +645,20 @@ def _warm_up(early: Sequence[tuple[LevelFigures, Change]], facts: Facts) -> Chec
     longest = max(change.until for _, change in early)
     settle = f", {math.ceil((facts.settle or 0.0) + longest)} s in all" if facts.settle is not None else ""
     says = (
-        f"The warm-up leaks into {_loads([each for each, _ in early])}: {_how(each, change)} and then stood still. Let "
-        f"levels settle {math.ceil(longest)} s longer (--settle{settle})."
+        f"The warm-up leaks into {_loads([each for each, _ in early])}: {_how(each, change)} and then stood still. "
+        + (_BEGINS if facts.requests else f"Let levels settle {math.ceil(longest)} s longer (--settle{settle}).")
     )
     return Check("warm-up", False, math.exp(change.size), CHANGE, says, _marks(each for each, _ in early))
 
 
-def _drift(late: Sequence[tuple[LevelFigures, Change]], waits: Sequence[LevelFigures]) -> Check:
+def _drift(late: Sequence[tuple[LevelFigures, Change]], waits: Sequence[LevelFigures], facts: Facts) -> Check:
     if late:
         each, change = max(late, key=lambda pair: pair[1].size)
         hold = math.ceil(HELD_LONGER * max(each.window for each, _ in late))
         says = (
             f"Not steady at {_loads([each for each, _ in late])}: {_how(each, change)}, and still changed at its end. "
-            f"Hold such a level for {hold} s or more, or see what else changed meanwhile."
+            f"{_more(facts) if facts.requests else f'Hold such a level for {hold} s or more'}, or see what else changed "
+            "meanwhile."
         )
         return Check("drift", False, math.exp(change.size), CHANGE, says, _marks(each for each, _ in late))
     if waits:

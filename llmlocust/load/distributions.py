@@ -66,6 +66,24 @@ def parse(text: str) -> Distribution:
         raise ValueError(f"cannot read {text[:60]!r} as a number or a distribution: write {_FORMS}") from None
 
 
+def think_time(text: str) -> Distribution:
+    """Seconds from an option's text. ValueError in one line."""
+    try:
+        seconds = parse(str(text))
+    except ValueError as problem:
+        raise ValueError(f"a think time is seconds such as 5, or 1-3 for anything between: {problem}") from None
+    if seconds.low < 0:
+        raise ValueError(f"a think time is seconds such as 5, or 1-3 for anything between — got {text!r}")
+    return seconds
+
+
+def told_wait(seconds: Distribution) -> str:
+    """A think time as run.json tells it of a user class."""
+    if seconds.fixed:
+        return f"wait {seconds.low:g} s"
+    return f"wait {seconds.low:g} to {seconds.high:g} s" if seconds.even else f"wait {seconds.text} s"
+
+
 def is_named(text: str) -> bool:
     """Whether a text says by its first word that it is a distribution: `uniform:…`, not `5`."""
     return text.partition(":")[0] in _KINDS and ":" in text

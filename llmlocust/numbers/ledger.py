@@ -82,6 +82,8 @@ class Ledger:
         """By request name, of what was merged."""
         self.sent = 0
         self.ended = 0
+        self.last_ended = 0.0
+        """The moment at which the last request ended."""
         self.totals: Counter[str] = Counter()
         """SECOND_COUNTS of all seconds, of what was merged."""
         self.rows_seen = 0
@@ -177,6 +179,7 @@ class Ledger:
         if record.clock:
             self.clocks[record.clock] += 1
         over = sent + record.duration
+        self.last_ended = max(self.last_ended, over)
         self._count(over, "ended")
         self._count(over, "failed", not record.ok)
         self._count_in_window(record, over)
@@ -259,6 +262,7 @@ class Ledger:
             "rows": self.rows,
             "sent": self.new_sent,
             "ended": self.new_ended,
+            "last_ended": self.last_ended,
             "seen": self.new_seen,
             "clocks": dict(self.clocks),
         }
@@ -280,6 +284,7 @@ class Ledger:
         self.rows.extend(packed["rows"])
         self.sent += packed["sent"]
         self.ended += packed["ended"]
+        self.last_ended = max(self.last_ended, packed["last_ended"])
         self.rows_seen += packed["seen"]
         self.clocks.update(packed["clocks"])
 

@@ -21,6 +21,7 @@ from llmlocust.numbers.ledger import ROWS_A_SECOND, Ledger, Sums
 from llmlocust.numbers.thresholds import parse_gates, thresholds_of
 from llmlocust.plugin.open_load import OpenLoad
 from llmlocust.plugin.options import option
+from llmlocust.plugin.tickets import Tickets
 from llmlocust.plugin.turns import Turns
 from llmlocust.stream.record import Record
 
@@ -40,6 +41,7 @@ class Collector:
         self.in_flight = 0
         self.turns = Turns()
         self.open_load = OpenLoad(self)
+        self.tickets = Tickets()
         self.refused = ""
         """Why the run must not send anything; empty when it may."""
         self.is_told = Event()
@@ -65,6 +67,7 @@ class Collector:
         self.ledger.limits = thresholds_of(parse_gates(limits))
         self.processes, self._draws = processes, None
         self.refused = ""
+        self.tickets = Tickets()
         self.open_load.close()
 
     def _name(self) -> str:
@@ -126,6 +129,7 @@ class Collector:
         self.ledger.limit_rows(told["rows_a_second"])
         if told["level"] is not None:
             self.ledger.follow(self.moment(), **told["level"])
+        self.tickets.deal(told["tickets"])
 
     # ── what is new ──
 
@@ -148,7 +152,7 @@ class Collector:
             runner = self.environment.runner
             self.ledger.note_gauges(
                 self.moment(),
-                users=len(runner.user_greenlets) if runner is not None else 0,
+                users=len(runner.user_greenlets) - self.tickets.idle if runner is not None else 0,
                 in_flight=self.in_flight,
                 client_cpu=self._cpu_share(),
                 loop_lag=self._loop_lag * 1000.0,

@@ -72,9 +72,8 @@ def progress(run: Run) -> None:
         state = "settling" if level.settled is None else f"measured for {level.window(run.moment()):.0f} s"
     planned = run.plan and "search" not in run.plan  # a search has no number of levels
     number = "" if level is None else f"level {level.index + 1}" + (f" of {len(run.plan['levels'])}" if planned else "")
-    say(
-        f"  … {number or 'no level yet'}, {state} · {users} users · {run.ledger.ended} of {run.ledger.sent} requests done"
-    )
+    requests = (run.plan or {}).get("requests") or run.ledger.sent
+    say(f"  … {number or 'no level yet'}, {state} · {users} users · {run.ledger.ended} of {requests} requests done")
 
 
 def _number(value: float) -> str:

@@ -117,6 +117,7 @@ def check(environment: Environment) -> dict[str, Any]:
     elif hasattr(environment.shape_class, "planned_levels"):
         _refuse_gates_of_no_level(environment, environment.shape_class.planned_levels())
     _check_open_load(environment)
+    _check_requests(environment)
     ours = [user for user in environment.user_classes if hasattr(user, "speaks")]
     _check_dialects(environment, ours)
     for note in options.notes(environment):
@@ -161,11 +162,38 @@ def _check_open_load(environment: Environment) -> None:
         raise preflight.NotReady(str(problem)) from None
     if options.option(environment, "rate") and not hasattr(shape, "run_started"):
         raise preflight.NotReady("--llm-rate needs a ramp to steer: class Ramp(SteppedRamp) in the locustfile")
-    others = [each.__name__ for each in environment.user_classes if not hasattr(each, "run_one_task")]
-    if getattr(shape, "unit", USERS) == RATE and others:
+    if getattr(shape, "unit", USERS) == RATE:
+        _refuse_other_users(environment, "send at a rate")
+
+
+def _check_requests(environment: Environment) -> None:
+    shape = environment.shape_class
+    requests = getattr(shape, "requests", None)
+    if requests is None:
+        requests = options.option(environment, "requests")
+    if requests < 0:
+        raise preflight.NotReady("--llm-requests must be a number of requests such as 200; 0: no fixed number")
+    if not requests:
+        return
+    if not hasattr(shape, "run_started"):
+        raise preflight.NotReady("--llm-requests needs a ramp to steer: class Ramp(SteppedRamp) in the locustfile")
+    if shape.unit == RATE or shape.searches():
+        raise preflight.NotReady("--llm-requests is a run of users at one level: leave out --llm-rate and --llm-search")
+    loads = shape.planned_levels()
+    if len(loads) > 1:
+        raise preflight.NotReady(f"--llm-requests is a run at one level, not {len(loads)}: --llm-levels {loads[-1]}")
+    if requests < loads[0]:
         raise preflight.NotReady(
-            f"only users of llmlocust can send at a rate: make {others[0]} an LLMUser, or name the others"
+            f"{words.with_unit(loads[0], USERS)} cannot all ask when there are {requests} requests: "
+            "give more --llm-requests, or fewer users"
         )
+    _refuse_other_users(environment, "count requests")
+
+
+def _refuse_other_users(environment: Environment, what: str) -> None:
+    others = [each.__name__ for each in environment.user_classes if not hasattr(each, "run_one_task")]
+    if others:
+        raise preflight.NotReady(f"only users of llmlocust can {what}: make {others[0]} an LLMUser, or name the others")
 
 
 @events.init.add_listener
@@ -194,12 +222,12 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
 
 
 def _add_a_shape(environment: Environment) -> None:
-    """--llm-search or --llm-rate with a locustfile that has none."""
+    """--llm-search, --llm-rate or --llm-requests with a locustfile that has none."""
     from llmlocust.plugin.shapes import Search, SteppedRamp  # which import this module
 
     if options.option(environment, "search"):
         environment.shape_class = Search()
-    elif options.option(environment, "rate"):
+    elif options.option(environment, "rate") or options.option(environment, "requests"):
         environment.shape_class = SteppedRamp()
     else:
         return

@@ -98,7 +98,7 @@ class Master:
             return
         seen = self._of(client_id)
         for piece in told["pieces"]:
-            self._take(seen, piece)
+            self._take(client_id, seen, piece)
         if told["pieces"]:
             self._answer(client_id, told["pieces"][-1]["number"])
         run = self._run()
@@ -133,7 +133,7 @@ class Master:
             self.runner.send_message("llm", {"what": "stop early", "stop_timeout": 0.0}, client_id=client_id)
             self.runner.server.send_to_client(Message("stop", None, client_id))
 
-    def _take(self, seen: Told, piece: dict[str, Any]) -> None:
+    def _take(self, client_id: str, seen: Told, piece: dict[str, Any]) -> None:
         seen.name = piece["worker"]
         if piece["number"] <= seen.newest:
             return
@@ -144,14 +144,14 @@ class Master:
                 console.say(f"{seen.name}: its last figures of an earlier run came too late and are in no file")
             return
         seen.sent, seen.ended, seen.sent_last = seen.sent + piece["sent"], seen.ended + piece["ended"], piece["sent"]
-        run.merge(piece)
+        run.merge(piece, client_id)
 
     def _of(self, client_id: str) -> Told:
         return self._told.setdefault(client_id, Told(client_id))
 
     def _answer(self, client_id: str, number: int) -> None:
         run = self._run()
-        state = {"run": run.id, **run.state()} if run else {"run": None}
+        state = {"run": run.id, **run.state(client_id)} if run else {"run": None}
         self.runner.send_message("llm", {"what": "have", "number": number, **state}, client_id=client_id)
 
     def _on_connect(self, client_id: str) -> None:

@@ -26,7 +26,7 @@ from llmlocust.load.answered import Answered
 from llmlocust.load.answers import load as load_answers
 from llmlocust.load.arrivals import Process
 from llmlocust.load.curves import DEFAULT_LEVELS, DEFAULT_RATES, parse_levels, parse_rates
-from llmlocust.load.distributions import Distribution, is_named, parse
+from llmlocust.load.distributions import Distribution, is_named, parse, think_time
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.search import Judge, Limits, Queueing
 from llmlocust.load.tokens import counter
@@ -77,6 +77,7 @@ OPTIONS = (
     Option("levels", _LEVELS, "Levels of a stepped ramp: users, or requests a second where --llm-rate is given"),
     Option("settle", 5.0, "Seconds between a level's users being there and measuring"),
     Option("hold", 30.0, "Seconds for which a level is measured"),
+    Option("requests", 0, "A fixed number of requests in all, by the users of one level (--llm-levels 20, or -u 20), instead of --llm-settle and --llm-hold; 0: none"),
     Option("rate", 0.0, "Open load: requests a second, sent when they are due, whatever the server does; 0: users, who wait for their answers. With --llm-levels, those are the rates; with --llm-search, the rate that it begins with"),
     Option("arrivals", "poisson", "How requests arrive in open load: constant, poisson, gamma:CV (above 1: burstier than poisson) or bursts:N (N at once)"),
     Option("most-in-flight", 4000, "Open load: requests that a load process lets be in flight; what is due above that is counted and not sent"),
@@ -246,8 +247,12 @@ def thresholds(environment: Environment) -> list[Threshold]:
 
 
 def levels(environment: Environment, *, is_rate: bool) -> Sequence[float]:
-    """The levels of a ramp. A rate without levels of its own is one level. ValueError in one line."""
+    """The levels of a ramp. A rate without levels of its own is one level, and so are the users (-u) of a fixed number of
+    requests. ValueError in one line.
+    """
     text = option(environment, "levels")
+    if not is_rate and text == _LEVELS and option(environment, "requests"):
+        return [getattr(environment.parsed_options, "num_users", None) or 1]
     if not is_rate:
         return parse_levels(text)
     if text != _LEVELS:
@@ -299,14 +304,3 @@ def distribution(environment: Environment, name: str) -> Distribution:
         return parse(str(option(environment, name)))
     except ValueError as problem:
         raise ValueError(f"--llm-{name.replace('_', '-')}: {problem}") from None
-
-
-def think_time(text: str) -> Distribution:
-    """Seconds from an option's text. ValueError in one line."""
-    try:
-        seconds = parse(str(text))
-    except ValueError as problem:
-        raise ValueError(f"a think time is seconds such as 5, or 1-3 for anything between: {problem}") from None
-    if seconds.low < 0:
-        raise ValueError(f"a think time is seconds such as 5, or 1-3 for anything between — got {text!r}")
-    return seconds

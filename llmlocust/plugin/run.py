@@ -9,6 +9,7 @@ import atexit
 import platform
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -20,13 +21,15 @@ from locust.env import Environment
 from locust.runners import STATE_RUNNING, WORKER_REPORT_INTERVAL, MasterRunner
 
 from llmlocust.load.arrivals import Part
+from llmlocust.load.distributions import think_time, told_wait
 from llmlocust.numbers import formats
 from llmlocust.numbers.ledger import SECOND_COUNTS, Ledger, rows_for_each
 from llmlocust.numbers.levels import RATE, USERS, Level, LevelFigures
 from llmlocust.plugin import console
 from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.files import AT_ONCE, RunFiles
-from llmlocust.plugin.options import OPTIONS, limits, option, think_time, thresholds
+from llmlocust.plugin.options import OPTIONS, limits, option, thresholds
+from llmlocust.plugin.tickets import parts
 from llmlocust.plugin.transport import without_password
 from llmlocust.plugin.versions import VERSION
 
@@ -69,6 +72,11 @@ class Run:
         self._arrivals, self._most_in_flight = "", 0
         self._dealt: list[str | None] = []
         self._paused = False
+        self._requests = 0
+        self._tickets: dict[str | None, int] = {}
+        """Dealt to each load process,"""
+        self._ended: Counter[str | None] = Counter()
+        """and the requests of each that ended."""
         self._stop_timeout: float | None = None
         self._said = 0
         self._finished = False
@@ -106,12 +114,20 @@ class Run:
         self.ledger.settle_level(self.moment(), reached=reached)
         if self.collector:
             self.collector.level_settled(reached=reached)
+        if self._requests:
+            self._deal_tickets()
         self.tell_state()
 
     def end_level(self) -> None:
         if not self.level or self.level.ended is not None:
             return
-        self.ledger.end_level(self.moment())
+        # a fixed number of requests is over with the last of them, and not when that is noticed
+        through = self.all_requests_ended
+        self.ledger.end_level(self.ledger.last_ended if through else self.moment())
+        if through and self.ledger.ended < self._requests:
+            self.problem(
+                f"{self.ledger.ended} of {self._requests} requests were made: workers were lost or lost their users."
+            )
         if self.collector:
             self.collector.level_ended()
         self.tell_state()
@@ -132,8 +148,8 @@ class Run:
         if isinstance(runner, MasterRunner):
             runner.send_message("llm", {"what": what, **data}, client_id=client_id)
 
-    def state(self) -> dict[str, Any]:
-        """How things stand, for workers (Collector.follow)."""
+    def state(self, client_id: str | None = None) -> dict[str, Any]:
+        """How things stand, for workers (Collector.follow), or for one of them."""
         level = self.level
         told = level and {
             "index": level.index,
@@ -143,10 +159,39 @@ class Run:
             "reached": level.reached,
             "ended": level.ended is not None,
         }
-        return {"level": told, "rows_a_second": self._rows_a_second}
+        tickets = self._tickets.get(client_id, 0) if self._requests else None
+        return {"level": told, "rows_a_second": self._rows_a_second, "tickets": tickets}
 
-    def tell_state(self, client_id: str | None = None) -> None:
-        self._tell("state", client_id, **self.state())
+    def tell_state(self) -> None:
+        for client_id in self.streams if self._requests else [None]:
+            self._tell("state", client_id, **self.state(client_id))
+
+    # ── a fixed number of requests ──
+
+    def count_requests(self, requests: int) -> None:
+        """The run is of so many requests, which are dealt when its level has settled."""
+        self._requests = requests
+        if self.collector:
+            self.collector.tickets.deal(0)
+
+    def _deal_tickets(self) -> None:
+        self._tickets = parts(self._requests, {stream: self._users_of(stream) for stream in self.streams})
+        if self.collector:
+            self.collector.tickets.deal(self._requests)
+
+    def _users_of(self, stream: str | None) -> int:
+        runner = self.environment.runner
+        return runner.user_count if stream is None else runner.clients[stream].user_count
+
+    @property
+    def all_requests_ended(self) -> bool:
+        """Of a fixed number, but for those of workers that are lost, or have no users any more."""
+        return bool(self._tickets) and all(map(self._has_asked_all, self._tickets))
+
+    def _has_asked_all(self, stream: str | None) -> bool:
+        if self._ended[stream] >= self._tickets[stream]:
+            return True
+        return stream is not None and (stream not in self.streams or not self._users_of(stream))
 
     # ── open load ──
 
@@ -198,7 +243,7 @@ class Run:
         """Tell workers, or one that came late, that the run is on and where it stands."""
         asked = {"version": VERSION, "run": self.id, "stop_timeout": self._users_stop_timeout()}
         told = {"elapsed": self.moment(), "limits": limits(self.environment), "processes": self.processes}
-        self._tell("run", client_id, **asked, **told, **self.state())
+        self._tell("run", client_id, **asked, **told, **self.state(client_id))
 
     def _share_rows(self) -> None:
         """Workers that come or go change what each of them may keep."""
@@ -238,9 +283,11 @@ class Run:
 
     # ── what comes in ──
 
-    def merge(self, packed: dict[str, Any]) -> None:
+    def merge(self, packed: dict[str, Any], client_id: str | None = None) -> None:
+        """What a worker has counted, or this process."""
         if self.ended is not None:
             packed["seconds"] = _busy(packed["seconds"], self.over)
+        self._ended[client_id] += packed["ended"]
         self.ledger.merge(packed)
 
     def worker_lost(self, client_id: str, words: str, since: float) -> None:
@@ -417,7 +464,4 @@ def _think_time(user: type, environment: Environment) -> str:
     """A class that waits as the option says has a think time that can be told; others' is code."""
     if getattr(user, "wait_time", None) is not getattr(user, "think_time_option", user):
         return "its own wait_time"
-    waits = think_time(option(environment, "wait"))
-    if waits.fixed:
-        return f"wait {waits.low:g} s"
-    return f"wait {waits.low:g} to {waits.high:g} s" if waits.even else f"wait {waits.text} s"
+    return told_wait(think_time(option(environment, "wait")))

@@ -39,6 +39,8 @@ class SteppedRamp(LoadTestShape):
     settle: float | None = None
     hold: float | None = None
     drain: float | None = None
+    requests: int | None = None
+    """A fixed number of requests instead of `settle` and `hold`, at one level; 0: none."""
     arrivals: str | None = None
     """How requests arrive: constant, poisson, gamma:CV or bursts:N."""
     most_in_flight: int | None = None
@@ -49,15 +51,17 @@ class SteppedRamp(LoadTestShape):
         self._stairs: Staircase | None = None
         self._searching: Searching | None = None
         self._run: Run | None = None
+        self._requests = 0
 
     def run_started(self, run: Run) -> None:
         """Locust's test started, with the users of the first level; called before any of them is."""
         self._run = run
         self._searching = self._new_search() if self.searches() else None
+        self._requests = int(self._setting("requests"))
         self._stairs = stairs = Staircase(
             self.planned_levels() if self._searching is None else (),
-            settle=float(self._setting("settle")),
-            hold=float(self._setting("hold")),
+            settle=0.0 if self._requests else float(self._setting("settle")),
+            hold=math.inf if self._requests else float(self._setting("hold")),
             # a level's last requests are counted where they end, and a worker's last report must have come
             grace=self._reports_take() + 1.0,
             # a worker may have missed that it is over; it is stopped then
@@ -65,6 +69,15 @@ class SteppedRamp(LoadTestShape):
         )
         if self._searching:
             self._searching.take_over(stairs, run)
+        elif self._requests:
+            run.plan = {
+                "unit": self.unit,
+                "levels": list(stairs.levels),
+                "settle": None,
+                "hold": None,
+                "requests": self._requests,
+            }
+            run.count_requests(self._requests)
         else:
             run.plan = {"unit": self.unit, "levels": list(stairs.levels), "settle": stairs.settle, "hold": stairs.hold}
         if self.unit == RATE:
@@ -97,6 +110,8 @@ class SteppedRamp(LoadTestShape):
         assert self._run is not None
         if self._searching:
             self._searching.look()
+        if self._requests and self._run.all_requests_ended:
+            self._stairs.hold = 0.0
         for change in self._stairs.advance(time.monotonic(), self._there()):
             if change.what == BEGAN:
                 self._run.begin_level(self._stairs.levels[change.level], self.unit)

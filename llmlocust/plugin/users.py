@@ -19,10 +19,10 @@ from locust import task
 from locust.contrib.fasthttp import FastHttpUser
 from locust.env import Environment
 from locust.exception import InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately, StopTest, StopUser
-from locust.user.task import LOCUST_STATE_RUNNING, DefaultTaskSet
+from locust.user.task import LOCUST_STATE_RUNNING, LOCUST_STATE_STOPPING, LOCUST_STATE_WAITING, DefaultTaskSet
 
 from llmlocust.load.answers import load as load_answers
-from llmlocust.load.distributions import parse
+from llmlocust.load.distributions import parse, think_time
 from llmlocust.load.prompts import Messages, Prompts, Question, shared_prefix, words_of
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.tokens import counter
@@ -31,7 +31,7 @@ from llmlocust.numbers.ledger import Sums
 from llmlocust.plugin.connection import Listener, Timeouts
 from llmlocust.plugin.listeners import plugin_of
 from llmlocust.plugin.open_load import due_now
-from llmlocust.plugin.options import drawn_fields, extra_fields, forced, option, think_time, without_key
+from llmlocust.plugin.options import drawn_fields, extra_fields, forced, option, without_key
 from llmlocust.plugin.preflight import headers
 from llmlocust.plugin.transport import Client, Endpoint
 from llmlocust.stream.ask import Ask
@@ -300,6 +300,7 @@ class LLMUser(FastHttpUser):
         if not timeline.due_ns:
             # a user whom Locust decided to kill while it waited is told so here, before it sends and not after
             self._collector.turns.wait()
+            self._take_ticket(timeline)
         reading = Reading(dialect, name=name, stall=self.stall)
         listener = Listener(partial(has_token, dialect) if ask.stream else None, reading.take)
         sums: Sums | None = None
@@ -330,6 +331,16 @@ class LLMUser(FastHttpUser):
         if not record.ok and not timeline.due_ns:
             gevent.sleep(min(max(self.pause_after_failure, record.retry_after or 0.0), _LONGEST_PAUSE))
         return record
+
+    def _take_ticket(self, timeline: Timeline) -> None:
+        """Of a fixed number of requests: the request has not been asked for before."""
+        while not self._collector.tickets.take():
+            if self._state == LOCUST_STATE_STOPPING:
+                raise StopUser
+            self._state = LOCUST_STATE_WAITING  # Locust may end it at once: it has nothing in flight
+            self._collector.tickets.wait()
+            self._state = LOCUST_STATE_RUNNING
+            timeline.asked_ns = perf_counter_ns()
 
     def _judged(self, words: str, record: Record) -> bool | None:
         if not record.ok:

@@ -503,7 +503,7 @@ def _title(made: Compared) -> str:
 
 
 def _standing(made: Compared) -> tuple[str, str, str]:
-    """Good or bad, its mark, and the sentence beside it."""
+    """Good, bad, or neither, its mark, and the sentence beside it: no more is promised than is known."""
     within = f"{made.tolerance * 100:.3g} %"
     if made.regressed:
         return "bad", "!", f"A regression: worse by more than {within}, and noise does not explain it."
@@ -513,6 +513,12 @@ def _standing(made: Compared) -> tuple[str, str, str]:
             "!",
             "No regression where the measurement can be believed; checks doubt some of the levels compared.",
         )
+    every = [each for comparison in made.comparisons for each in comparison.differences]
+    known = sum(each.word != UNSURE for each in every)
+    if not known:
+        return "note", "?", "Whether anything became worse cannot be told: no figure is known well enough."
+    if known < len(every):
+        return "note", "?", f"No regression in the {known} of {len(every)} figures that can be told; the others cannot."
     return "good", "✓", f"No regression: nothing is worse by more than {within} that noise does not explain."
 
 

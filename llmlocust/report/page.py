@@ -21,7 +21,7 @@ from llmlocust.load.prompts import load as load_prompts
 from llmlocust.numbers.formats import FORMAT
 from llmlocust.numbers.levels import EXACT, EXACT_SHARE, HEADLINE, RATE, USERS, LevelFigures, Summary
 from llmlocust.numbers.thresholds import NOT_KNOWN, Threshold, golds, tier
-from llmlocust.report import pictures
+from llmlocust.report import one_level, pictures
 from llmlocust.report.charts import NUMBERS, Scene
 from llmlocust.report.frames import OURS, TABLE, RunFrames
 from llmlocust.report.glossary import GLOSSARY, MEANS
@@ -32,7 +32,6 @@ from llmlocust.report.what_was_run import FOREIGN, count, facts, listed, mapping
 from llmlocust.report.within import cache_hits, courses, gone, stood_still, tokens_a_chunk, with_telemetry
 
 _METRICS = ("ttft", "answer", "e2e", "gap", "tpot", "delay", "ttft_due", "e2e_due")
-_STATISTICS = ("mean", "p50", "p90", "p95", "p99", "p99_9", "max")
 
 
 @dataclass
@@ -57,12 +56,22 @@ class Report:
         return self.run.levels
 
     @property
+    def only_level(self) -> LevelFigures | None:
+        """Of a run that has one: it says nothing of where a server breaks."""
+        return one_level.only(self.levels)
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether limits say anything of the levels: what is derived from a level is kept by that level."""
+        return self.only_level is None or not self.verdict.derived or self.verdict.slo_limit.reached
+
+    @property
     def trusted(self) -> bool:
         return all(check.ok for check in self.checks)
 
     @property
     def advice(self) -> list[Advice]:
-        return advise(self.levels, self.verdict, self.checks, self.goodput)
+        return advise(self.levels, self.verdict, self.checks, self.goodput, counted=_requests_of(self.run) is not None)
 
     @property
     def doubted(self) -> frozenset[int]:
@@ -136,6 +145,7 @@ def _facts(run: RunFrames, verdict: Verdict) -> Facts:
         cut_off="ended" in info and info["ended"] is None,
         planned=planned(mapping(info.get("plan"))) if run.source == OURS else (),
         hold=None if run.rebuilt else number(mapping(info.get("plan")).get("hold")),
+        requests=_requests_of(run),
         stopped=info["stopped"] if isinstance(info.get("stopped"), bool) else None,
         empty=run.empty(),
         busy=run.busy(),
@@ -159,6 +169,11 @@ def _facts(run: RunFrames, verdict: Verdict) -> Facts:
         bare=run.source == TABLE,
         own=[made for told in listed(info.get("checks")) if (made := _own_check(told)) is not None],
     )
+
+
+def _requests_of(run: RunFrames) -> int | None:
+    """The fixed number that the run was of."""
+    return count(mapping(run.info.get("plan")).get("requests"))
 
 
 def _repeated(told: Mapping[str, Any]) -> int | None:
@@ -240,6 +255,8 @@ def _safe(report: Report) -> str:
         ok = words.with_unit(limit.level_ok, unit)
         return f"Safe up to {ok}; then the server was gone: {verdict.gone[1]}."
     why = _why_it_breaks(verdict, limit)
+    if report.only_level:
+        return f"Not safe at {bad}: {why}."
     if limit.level_ok is None:
         return f"Not safe even at the lowest level, {bad}: {why}."
     ok = words.load(limit.level_ok)
@@ -259,7 +276,7 @@ def _held(report: Report) -> str:
         return "Whether it is safe cannot be told from these figures: no level has what the limits speak of."
     top = words.with_unit(max(each.load for each in held), unit)
     if len(steps) == 1 and verdict.derived:
-        return f"One level, {top}: nothing to compare it with; give limits (--threshold) or more levels."
+        return one_level.says(report.only_level) if report.only_level else f"Only {top}: nothing to compare them with."
     what = "Held every limit"
     if verdict.derived and not any(each.is_duration for each in told):
         what = f"Errors held their limit ({words.series([str(each) for each in told])}), latency is not known,"
@@ -296,7 +313,7 @@ def _stopped(report: Report) -> str:
         said = f"The run was ended by its gate {gate}"
     if check.limit is None or (check.value or 0) >= check.limit:
         return f" {said}."
-    return f" {said}, after {check.value:.0f} of {check.limit:.0f} levels."
+    return f" {said}, after {check.value:.0f} of {check.limit:.0f} {check.unit or 'levels'}."
 
 
 def ended_by(run: RunFrames) -> str:
@@ -358,11 +375,13 @@ def trust_line(report: Report) -> str:
         return f"The measurement can be believed: {len(report.checks)} checks, none failed."
     names = words.series([check.name for check in failed])
     said = f"Read these numbers with care: {len(failed)} of {len(report.checks)} checks failed ({names})."
-    return f"{said} {_still_stands(report)}"
+    return f"{said} {_still_stands(report)}".rstrip()
 
 
 def _still_stands(report: Report) -> str:
     """Which of the four numbers can be used in spite of what failed."""
+    if report.only_level:
+        return "They doubt the only level." if report.doubted else ""
     told = {"slo_limit": "the SLO limit", "knee": "the knee", "capacity": "capacity", "collapse": "collapse"}
     held = stands(report)
     fallen = [told[name] for name, holds in held.items() if not holds]
@@ -387,6 +406,8 @@ def mark(check: Check) -> str:
 def summary(report: Report) -> list[str]:
     """The verdict in about five lines, for a terminal."""
     lines = [headline(report)]
+    if report.only_level:
+        return [*lines, *one_level.lines(report.only_level), f"{'Trust:':<21} {trust_line(report)}"]
     for name in ("capacity", "knee", "collapse"):
         finding = report.verdict.numbers()[name]
         lines.append(f"{NUMBERS[name] + ':':<10} {place(finding, report.unit)}" + _because(finding))
@@ -471,7 +492,7 @@ def _level(figures: LevelFigures, goodput: Mapping[int, float]) -> dict[str, Any
     if figures.inputs_per_s > 0:
         told |= {name: plain(getattr(figures, name)) for name in ("inputs_per_s", "input_tokens_per_s")}
     durations = {
-        metric: {name: plain(figures.metric(metric)[name] * 1000.0) for name in _STATISTICS}
+        metric: {name: plain(figures.metric(metric)[name] * 1000.0) for name in one_level.STATISTICS}
         | _ranges(figures.metric(metric))
         for metric in _METRICS
     }
@@ -525,7 +546,7 @@ def columns(report: Report) -> list[Column]:
         _column(report, "sent", "requests", [_sent(each) for each in report.levels], None),
         _column(report, "failed", "requests", [words.share(each.errors) for each in report.levels], "errors"),
         _rate(report, "ok/s", "requests", "throughput", [each.throughput for each in report.levels]),
-        _rate(report, "good/s", "requests", "goodput", [report.goodput.get(e.level, math.nan) for e in report.levels]),
+        _rate(report, "good/s", "requests", "goodput", [_goodput(report, each) for each in report.levels]),
         _rate(report, "out/s", "tokens", "output_tokens_per_s", [each.output_tokens_per_s for each in report.levels]),
     ]
     if any(each.inputs_per_s > 0 for each in report.levels):  # texts were embedded, or documents ranked
@@ -542,19 +563,19 @@ def columns(report: Report) -> list[Column]:
     }
     asked = {(each.metric, each.statistic) for each in report.verdict.thresholds if each.is_duration}
     for metric, statistics in wanted.items():
-        named = [name for name in _STATISTICS if name in statistics or (metric, name) in asked]
+        named = [name for name in one_level.STATISTICS if name in statistics or (metric, name) in asked]
         if metric == "e2e" and not _known(report, metric, "p50"):
             named = ["mean", *(name for name in named if name != "mean")]
         if metric == "answer" and _same_as_ttft(report):
             continue
         for statistic in named:
             if _known(report, metric, statistic):
-                values = [_value(each.metric(metric), statistic) for each in report.levels]
+                values = [one_level.of_summary(each.metric(metric), statistic) for each in report.levels]
                 made.append(_column(report, statistic.replace("_", "."), _GROUPS[metric], values, (metric, statistic)))
     for metric in ("ttft", "e2e"):
         late = f"{metric}_due"
         if any(_differs(each.metric(metric)["p95"], each.metric(late)["p95"]) for each in report.levels):
-            values = [_value(each.metric(late), "p95") for each in report.levels]
+            values = [one_level.of_summary(each.metric(late), "p95") for each in report.levels]
             made.append(_column(report, "p95", _GROUPS[late], values, (late, "p95")))
     for kind in ANSWERS:
         shares = [getattr(each, kind) for each in report.levels]
@@ -575,13 +596,12 @@ def _foreign(limit: Threshold, value: float) -> str:
     return words.share(value) if limit.unit == "%" else words.digits(value)
 
 
+def _goodput(report: Report, figures: LevelFigures) -> float:
+    return report.goodput.get(figures.level, math.nan) if report.has_limits else math.nan
+
+
 def _sent(figures: LevelFigures) -> str:
     return f"{figures.requests}" if figures.counted else words.UNKNOWN
-
-
-def _value(summary: Summary, statistic: str) -> str:
-    unsure = summary.range_of(statistic)
-    return words.span(*unsure) if unsure else words.duration(summary[statistic])
 
 
 _ANSWERS = {"right": "right", "empty": "without text", "cut": "cut", "repeated": "repeated"}
@@ -649,7 +669,7 @@ def _holds(report: Report, figures: LevelFigures) -> str:
         return "fails"
     if figures.level in report.verdict.empty:
         return "not known"
-    if not told or (None in told and True not in told):
+    if not report.has_limits or not told or (None in told and True not in told):
         return words.UNKNOWN
     return "not known" if None in told else "holds"
 
@@ -680,12 +700,16 @@ def _html(report: Report) -> str:
     ]
     table = columns(report)
     scene = _scene(report)
+    level = report.only_level
     told = journeys(report.run.requests, report.levels, report.verdict)
     return render(
         "report.html.j2",
         title=_title(report),
         headline=headline(report),
-        cards=cards,
+        cards=one_level.cards(level) if level else cards,
+        one_level=level is not None,
+        percentiles=one_level.percentiles(level) if level else None,
+        collapse=_sentence(report.verdict.collapse.why),
         cliffs=[
             {
                 "where": f"{words.load(cliff.between[0])} → {words.with_unit(cliff.between[1], report.unit)}",
@@ -698,7 +722,7 @@ def _html(report: Report) -> str:
         trusted=report.trusted,
         trust_line=trust_line(report),
         checks=[(each, mark(each), _MARKS[mark(each)]) for each in report.checks],
-        limits=[str(each) for each in report.verdict.thresholds],
+        limits=[str(each) for each in report.verdict.thresholds] if report.has_limits else [],
         derived=report.verdict.derived,
         unit=words.unit_of(report.unit),
         load_unit=report.unit,
@@ -719,7 +743,7 @@ def _html(report: Report) -> str:
         scenes=told,
         steps={name: does for name, does in STEPS.items() if name in _steps_of(told)},
         longest=_longest(told),
-        glance=pictures.at_a_glance(scene),
+        glance=None if level else pictures.at_a_glance(scene),
         search=pictures.how_it_was_found(report.run, scene),
         pictures=pictures.pictures(report.run, scene),
         failed=any(each.failed for each in report.levels),
@@ -802,9 +826,12 @@ def _again(report: Report) -> str:
 def _markdown(report: Report) -> str:
     lines = [f"# {line(_title(report))}", "", f"**{line(headline(report))}**", ""]
     lines += [f"{'✓' if report.trusted else '⚠'} {line(trust_line(report))}", ""]
-    lines += ["| | load | why |", "|---|---|---|"]
-    for name, finding in report.verdict.numbers().items():
-        lines.append(f"| **{NUMBERS[name]}** | {place(finding, report.unit)} | {line(_sentence(finding.why))} |")
+    if report.only_level:
+        lines += _markdown_figures(report.only_level)
+    else:
+        lines += ["| | load | why |", "|---|---|---|"]
+        for name, finding in report.verdict.numbers().items():
+            lines.append(f"| **{NUMBERS[name]}** | {place(finding, report.unit)} | {line(_sentence(finding.why))} |")
     if report.verdict.cliffs:
         lines += ["", "## Cliffs", ""]
         for cliff in report.verdict.cliffs:
@@ -828,14 +855,27 @@ def _markdown(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _markdown_figures(level: LevelFigures) -> list[str]:
+    heads, rows = one_level.percentiles(level)
+    told = [
+        f"- {each['name']}: {each['number']}" + f" ({each['range']})" * bool(each["range"])
+        for each in one_level.cards(level)
+    ]
+    return [*told, "", *in_table(["", *heads], [[name, *map(str, figures)] for name, figures in rows])]
+
+
 def _markdown_table(report: Report) -> list[str]:
     table = columns(report)
     heads = [f"{column.group} {column.head}" for column in table]
-    lines = [f"| {words.unit_of(report.unit)} | limits | {' | '.join(heads)} |", "|---:|---|" + "---:|" * len(table)]
+    limits = ["limits"] * report.has_limits
+    lines = [f"| {' | '.join([words.unit_of(report.unit), *limits, *heads])} |"]
+    lines.append("|---:|" + "---|" * len(limits) + "---:|" * len(table))
     for row, each in enumerate(report.levels):
         cells = [f"**{column.cells[row]}** ✗" if column.broken[row] else column.cells[row] for column in table]
         load = words.load(each.load) if math.isfinite(each.load) else words.UNKNOWN
-        lines.append(f"| {load} | {_tier(report, each)} | {' | '.join(cells)} |")
+        lines.append(f"| {' | '.join([load, *([_tier(report, each)] * len(limits)), *cells])} |")
+    if not limits:
+        return lines
     asked = words.series([f"`{each}`" for each in report.verdict.thresholds])
     source = "derived from the lowest level, as none were given" if report.verdict.derived else "as given"
     lines += ["", f"Limits: {asked} ({source})."]

@@ -23,12 +23,13 @@ def pictures(run: RunFrames, scene: Scene) -> list[Picture]:
     spread = {metric: run.distributions(metric) for metric in ("ttft", "gap")}
     if not spread["ttft"]:
         spread = {"e2e": run.distributions("e2e")}
+    against_load = len({each.load for each in drawable(scene.levels)}) > 1
     made = [
-        charts.latency(scene, _latency_caption(scene)),
+        charts.latency(scene, _latency_caption(scene)) if against_load else None,
         charts.tail(scene, spread, _tail_caption(scene, spread)),
         time_charts.heat(run.requests, scene.levels, scene.doubted, _heat_caption(run)),
         charts.errors(scene, _errors_caption(scene)),
-        charts.tokens(scene, _tokens_caption(scene)),
+        charts.tokens(scene, _tokens_caption(scene)) if against_load else None,
         charts.distributions(scene, spread, _spread_caption(scene, spread)),
         time_charts.over_time(run.timeline, scene.levels, scene.doubted, _time_caption(run)),
     ]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmlocust.analysis import words
+from llmlocust.load import distributions
 from llmlocust.numbers.levels import RATE, USERS, LevelFigures, Summary
 from llmlocust.report.frames import MOST, TABLE, RunError, RunFrames
 
@@ -53,7 +54,8 @@ _Row = Mapping[_Column, float]
 
 
 def load_table(path: str | Path, think_time: str = "") -> RunFrames:
-    """Read a table of levels. `think_time` is what its users took between two requests, in seconds ("5" or "1-3").
+    """Read a table of levels. `think_time` is what its users took between two requests, in seconds, as `llmlocust run --wait` has
+    it ("5", "1-3", "lognormal:5,3").
 
     Raises RunError, in one line, where it is no table of levels.
     """
@@ -76,9 +78,15 @@ def load_table(path: str | Path, think_time: str = "") -> RunFrames:
     if len(levels) < len(lines):
         run.notes.append(f"{len(lines) - len(levels)} rows without a load are left out.")
     if think_time:
-        low, _, high = think_time.partition("-")
-        run.info["user_classes"] = {"Users": f"wait {low} to {high} s" if high else f"wait {low} s"}
+        run.info["user_classes"] = {"Users": _told_wait(think_time)}
     return run
+
+
+def _told_wait(text: str) -> str:
+    try:
+        return distributions.told_wait(distributions.think_time(text))
+    except ValueError as problem:
+        raise RunError(f"--wait: {problem}") from None
 
 
 def _lines(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:

@@ -75,6 +75,8 @@ def _plan(plan: Mapping[str, Any]) -> str:
     loads = [words.load(each) for each in planned(plan)]
     unit = "requests/s" if plan.get("unit") == RATE else "users"
     times = [f"{name} {words.digits(known)} s" for name in ("settle", "hold") if (known := number(plan.get(name)))]
+    if requests := count(plan.get("requests")):
+        return f"{requests} requests by {', '.join(loads)} {unit}"
     return f"{', '.join(loads)} {unit}" + (f" ({', '.join(times)})" if times else "")
 
 

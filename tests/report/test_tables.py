@@ -205,12 +205,27 @@ def test_files_that_are_no_text(tmp_path):
         (["run", "--table", "x.csv"], "give either a run's PREFIX or a table"),
         (["run", "--wait", "5"], "--wait is of a table's users"),
         (["run", "--thresholds", "nosuch.toml"], "nosuch.toml: cannot be read"),
+        (["--table", str(CASES / "llamacpp_cpu.csv"), "--wait", "long"], "a think time is seconds such as 5"),
+        (["--table", str(CASES / "llamacpp_cpu.csv"), "--wait", "3-1"], "a range goes up, such as 1-3"),
     ],
 )
 def test_options_that_do_not_go_together(args, words):
     done = CliRunner().invoke(main, ["report", *args])
     assert done.exit_code == 2
     assert words in done.output
+
+
+@pytest.mark.parametrize(
+    "wait, told",
+    [
+        ("5", "wait 5 s"),
+        ("1-3", "wait 1 to 3 s"),
+        ("uniform:1-3", "wait 1 to 3 s"),
+        ("normal:5,1", "wait normal:5,1 s"),
+    ],
+)
+def test_think_times_are_written_as_those_of_a_run(wait, told):
+    assert load_table(CASES / "llamacpp_cpu.csv", wait).info["user_classes"] == {"Users": told}
 
 
 def test_thresholds_from_a_file(tmp_path):

@@ -1,0 +1,69 @@
+"""`llmlocust check`: gates for a CI."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from llmlocust.cli.shared import OneLine, json_option, load, parse_all, threshold_options, write
+
+
+@click.command()
+@click.argument("prefix")
+@threshold_options(
+    'Such as "ttft.p95 < 500ms", at every level, or "ttft.p95 < 500ms @ 100", at those of one load; repeatable',
+    'From a TOML file: ttft.p95 = "< 500ms @ 100"',
+)
+@click.option(
+    "--accept", multiple=True, metavar="CHECK", help='A trust check that may fail, such as "prefix cache"; repeatable'
+)
+@click.option("--junit", default="", metavar="FILE", help="JUnit XML, a test for each threshold and level; - prints it")
+@click.option("--markdown", default="", metavar="FILE", help="Markdown too; - prints it")
+@json_option
+def check(
+    prefix: str,
+    thresholds: tuple[str, ...],
+    thresholds_file: str,
+    accept: tuple[str, ...],
+    junit: str,
+    markdown: str,
+    json_file: str,
+) -> None:
+    """Judge a run's files by thresholds: exit 0 where all hold, 99 where one does not, 98 where the measurement that
+    one rests on cannot be trusted.
+
+    PREFIX as for the report. Where GITHUB_STEP_SUMMARY names a file, as in GitHub's workflows, Markdown is added to it.
+    See docs/ci.md.
+
+    \b
+    llmlocust check reports/NAME --threshold "ttft.p95 < 1s @ 50" --threshold "errors < 1% @ 50" --junit gates.xml
+    """
+    from llmlocust.numbers.thresholds import Gate
+
+    given = parse_all(thresholds, thresholds_file, Gate.parse)
+    if not given:
+        raise OneLine('no threshold to check: give --threshold "ttft.p95 < 500ms", or a file with --thresholds')
+    from llmlocust.report import gates
+
+    judged = gates.build(load(prefix), list(dict.fromkeys(given)), accept)
+    outputs = [(junit, judged.junit), (markdown, judged.markdown), (json_file, judged.json)]
+    to_stderr = any(name == "-" for name, _ in outputs)
+    for line in judged.lines():
+        click.echo(line, err=to_stderr)
+    write([(name, make) for name, make in outputs if name])
+    _add_to_summary(judged.markdown())
+    raise SystemExit(judged.outcome.exit_code)
+
+
+def _add_to_summary(markdown: str) -> None:
+    """GitHub shows on a job's page what its steps append to this file."""
+    name = os.environ.get("GITHUB_STEP_SUMMARY", "")
+    if not name:
+        return
+    try:
+        with Path(name).open("a", encoding="utf-8") as file:
+            file.write(f"{markdown}\n")
+    except OSError as problem:  # the summary is a copy: what was judged stands without it
+        click.echo(f"cannot write {name} (GITHUB_STEP_SUMMARY): {problem.strerror}", err=True)

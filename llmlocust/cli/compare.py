@@ -1,0 +1,104 @@
+"""`llmlocust compare`: what is faster or slower, and what is noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from llmlocust.cli.shared import (
+    DEFAULT_PAGES,
+    DOUBTED,
+    GATE_FAILED,
+    OneLine,
+    Pages,
+    page_options,
+    parse_limits,
+    threshold_options,
+    write_pages,
+)
+
+
+class _Share(click.ParamType):
+    """5 % or 0.05."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        number, percent, _ = value.strip().partition("%")
+        try:
+            share = float(number) / (100.0 if percent else 1.0)
+        except ValueError:
+            share = -1.0
+        if not 0.0 < share < 1.0:
+            self.fail(f"{value!r} is none: 5% is one, and so is 0.05", param, ctx)
+        return share
+
+
+@click.command()
+@click.argument("base")
+@click.argument("new", nargs=-1, required=True)
+@click.option(
+    "--label", "labels", multiple=True, help="Name of a run, one for each in their order [default: its files']"
+)
+@click.option(
+    "--tolerance",
+    type=_Share(),
+    default="5%",
+    show_default=True,
+    help="A change that does not matter, such as 5% or 0.05",
+)
+@threshold_options('Limits for all of the runs, such as "ttft.p95 < 500ms"; repeatable [default: derived from BASE]')
+@page_options("PREFIX_compare.html, of the first NEW")
+def compare(
+    base: str,
+    new: tuple[str, ...],
+    labels: tuple[str, ...],
+    tolerance: float,
+    thresholds: tuple[str, ...],
+    thresholds_file: str,
+    **pages: str,
+) -> None:
+    """Compare one run or more with BASE: level by level, figure by figure, and say what noise does not explain.
+
+    Runs are named as for `llmlocust report`: by prefix, folder or file; the CSVs of any Locust test and tables of levels
+    will do, with less to say. Levels that both runs held are compared; up to nine NEW beside one BASE.
+
+    Exit code 99: a regression, that is, NEW is worse by more than the tolerance and noise does not explain it. 98: none,
+    but checks doubt a level that was compared. 0: neither.
+
+    \b
+    llmlocust compare reports/monday reports/tuesday
+    llmlocust compare reports/a reports/b reports/c --label vLLM --label SGLang --label TGI --markdown -
+    """
+    limits = parse_limits(thresholds, thresholds_file)
+    raise SystemExit(make_comparison([base, *new], list(labels), limits, tolerance, Pages(**pages)))
+
+
+def make_comparison(
+    names: list[str], labels: list[str], thresholds: list[Any], tolerance: float, pages: Pages = DEFAULT_PAGES
+) -> int:
+    """The exit code."""
+    from llmlocust.report import comparing
+    from llmlocust.report.frames import RunError
+
+    if len(names) > comparing.MOST_RUNS:
+        raise OneLine(f"{len(names)} runs are more than a page can show: compare at most {comparing.MOST_RUNS}")
+    if labels and len(labels) != len(names):
+        raise OneLine(f"{len(labels)} labels for {len(names)} runs: give --label once for each, BASE first, or none")
+    if len(set(labels)) < len(labels):
+        raise OneLine("two runs have the same --label: give each its own")
+    try:
+        runs = [comparing.load(name) for name in names]
+        made = comparing.build(runs, labels or comparing.labels_of(runs), thresholds, tolerance)
+    except RunError as problem:
+        raise OneLine(str(problem)) from None
+    html = Path(pages.out or f"{runs[1].prefix}_compare.html")
+    write_pages(made, pages, html)
+    for line in comparing.summary(made):
+        click.echo(line, err=pages.takes_stdout)
+    click.echo(f"Comparison: {html}", err=pages.takes_stdout)
+    return GATE_FAILED if made.regressed else DOUBTED if made.doubted else 0

@@ -1,0 +1,74 @@
+"""`llmlocust report`: the page of a run, from its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from llmlocust.cli.shared import (
+    DEFAULT_PAGES,
+    OneLine,
+    Pages,
+    load,
+    page_options,
+    parse_limits,
+    threshold_options,
+    write_pages,
+)
+
+
+@click.command()
+@click.argument("prefix", default="")
+@click.option("--table", default="", metavar="FILE", help="A bare table instead: a CSV with a row a level")
+@click.option("--wait", default="", help="Think time of the table's users in seconds: 5, or 1-3")
+@threshold_options(
+    'Such as "ttft.p95 < 500ms", "errors < 1%", or gold and tolerated: "ttft.p95 < 500ms ~ 1s"; repeatable'
+)
+@page_options("PREFIX_report.html")
+def report(
+    prefix: str,
+    table: str,
+    wait: str,
+    thresholds: tuple[str, ...],
+    thresholds_file: str,
+    **pages: str,
+) -> None:
+    """Make the report of a run from its files: one HTML page that needs no network.
+
+    PREFIX is what --csv was given, a folder with one run in it, or one of the run's files. The CSVs of any Locust
+    test will do, with less to say. So will a table that somebody published: --table, with columns such as users (or
+    rate), mean, p95, ttft_mean, rps and errors; times in milliseconds unless the header says otherwise (p95_s).
+    """
+    if bool(prefix) == bool(table):
+        raise OneLine("give either a run's PREFIX or a table (--table levels.csv)")
+    if wait and not table:
+        raise OneLine("--wait is of a table's users (--table): a run tells the think time of its own")
+    limits = parse_limits(thresholds, thresholds_file)
+    make_report(prefix, limits, Pages(**pages), table=table, wait=wait)
+
+
+def make_report(
+    prefix: str, thresholds: list[Any], pages: Pages = DEFAULT_PAGES, *, table: str = "", wait: str = ""
+) -> None:
+    """The page of a run, and its summary on the terminal."""
+    from llmlocust.report import page
+
+    run = load(prefix, table, wait)
+    made = page.build(run, thresholds or _of_the_run(run.info))
+    html = Path(pages.out or f"{run.prefix}_report.html")
+    write_pages(made, pages, html)
+    for line in page.summary(made):
+        click.echo(line, err=pages.takes_stdout)
+    click.echo(f"Report:    {html}", err=pages.takes_stdout)
+
+
+def _of_the_run(info: dict[str, Any]) -> list[Any]:
+    """The limits that it was run with; none where they cannot be read, as those of another version."""
+    from llmlocust.numbers.thresholds import parse_gates, thresholds_of
+
+    try:
+        return thresholds_of(parse_gates(str(info.get("options", {}).get("llm_threshold", ""))))
+    except (AttributeError, ValueError):
+        return []

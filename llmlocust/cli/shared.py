@@ -1,0 +1,181 @@
+"""What several commands share: errors, exit codes, options, and the writing of pages."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+USAGE_ERROR, DOUBTED, GATE_FAILED = 2, 98, 99
+"""Exit codes of bad usage, of a measurement that cannot be trusted, and of a gate or a comparison that failed; Locust's own failures keep
+theirs (docs/design.md lists all).
+"""
+
+POSITIVE = click.FloatRange(min=0, min_open=True)
+
+BESIDE = "beside"
+
+Command = Callable[..., None]
+
+
+class OneLine(click.ClickException):
+    """An error in one line, exit 2."""
+
+    exit_code = USAGE_ERROR
+
+
+# ── options ──
+
+
+def threshold_options(
+    told: str, file: str = 'Thresholds from a TOML file: ttft.p95 = "< 500ms ~ 1s"'
+) -> Callable[[Command], Command]:
+    """--threshold and --thresholds, as `thresholds` and `thresholds_file`, with a help line for each."""
+
+    def add(command: Command) -> Command:
+        command = click.option("--thresholds", "thresholds_file", default="", metavar="FILE", help=file)(command)
+        return click.option("--threshold", "thresholds", multiple=True, help=told)(command)
+
+    return add
+
+
+json_option = click.option("--json", "json_file", default="", metavar="FILE", help="JSON too; - prints it")
+
+
+class Pages(NamedTuple):
+    """Where a report goes, and in which language."""
+
+    out: str = ""
+    """The page's file; empty: the command's own."""
+    markdown: str = ""
+    """A file, - for the terminal, or BESIDE."""
+    json_file: str = ""
+    lang: str = "en"
+
+    @property
+    def takes_stdout(self) -> bool:
+        """What is said goes to stderr then."""
+        return "-" in (self.markdown, self.json_file)
+
+
+DEFAULT_PAGES = Pages()
+
+
+def page_options(default: str) -> Callable[[Command], Command]:
+    """--out, --markdown, --json and --lang of a command that makes a page; `default` says where it goes without --out.
+    The command gets them as `out`, `markdown`, `json_file` and `lang`: the fields of `Pages`.
+    """
+    options = (
+        click.option("--out", default="", help=f"The page's file [default: {default}]"),
+        click.option(
+            "--markdown", is_flag=False, flag_value=BESIDE, default="", metavar="[FILE]", help="Markdown too; - prints it"
+        ),
+        json_option,
+        click.option(
+            "--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="Language of the page"
+        ),
+    )  # fmt: skip
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+def parse_limits(texts: tuple[str, ...], file: str = "") -> list[Any]:
+    """Thresholds of the two options."""
+    from llmlocust.numbers.thresholds import Threshold
+
+    return parse_all(texts, file, Threshold.parse)
+
+
+def parse_all(texts: tuple[str, ...], file: str, parse: Callable[[str], Any]) -> list[Any]:
+    from llmlocust.numbers.thresholds import parse_toml
+
+    try:
+        given = [parse(text) for text in texts]
+    except ValueError as problem:
+        raise OneLine(str(problem)) from None
+    if not file:
+        return given
+    try:
+        return given + parse_toml(Path(file).read_text(encoding="utf-8"), parse)
+    except OSError as problem:
+        raise OneLine(f"{file}: cannot be read ({problem.strerror})") from None
+    except ValueError as problem:  # also of what is no UTF-8
+        raise OneLine(f"{file}: {problem}") from None
+
+
+# ── files ──
+
+
+def load(prefix: str, table: str = "", wait: str = "") -> Any:
+    """A run from its files, or a bare table."""
+    from llmlocust.report.frames import RunError, load_run
+    from llmlocust.report.tables import load_table
+
+    try:
+        return load_table(table, wait) if table else load_run(prefix)
+    except RunError as problem:
+        raise OneLine(str(problem)) from None
+
+
+def write_pages(made: Any, pages: Pages, html: Path) -> None:
+    """The page, and what was asked for beside it."""
+    files: list[tuple[str, Callable[[], str]]] = [(str(html), lambda: _in_language(made, pages.lang))]
+    if pages.markdown:
+        files.append((str(html.with_suffix(".md")) if pages.markdown == BESIDE else pages.markdown, made.markdown))
+    if pages.json_file:
+        files.append((pages.json_file, made.json))
+    write(files)
+
+
+def _in_language(made: Any, lang: str) -> str:
+    text, missing = made.html_in(lang)
+    for sentence in missing:
+        click.echo(f"Not translated, left in English: {sentence}", err=True)
+    return str(text)
+
+
+def write(files: list[tuple[str, Callable[[], str]]]) -> None:
+    """Each to its name, whole or not at all; - is the terminal."""
+    from llmlocust.report import page
+
+    for name, make in files:
+        if name == "-":
+            click.echo(make(), nl=False)
+            continue
+        beside = Path(name + ".part")
+        try:
+            page.write(beside, make())
+            beside.replace(name)
+        except OSError as problem:
+            beside.unlink(missing_ok=True)
+            raise OneLine(f"cannot write {name}: {problem.strerror}; name another place") from None
+
+
+def has_run(prefix: Path) -> bool:
+    from llmlocust.numbers import formats
+
+    return Path(f"{prefix}_{formats.RUN}").exists()
+
+
+def new_folder(name: str) -> Path:
+    """A folder that a run's files may go to, made where there is none."""
+    folder = Path(name)
+    if folder.exists() and not folder.is_dir():
+        raise OneLine(f"{folder} is a file: --out wants a folder")
+    if has_run(folder / "run"):
+        raise OneLine(f"{folder} holds a run already, which would be lost: give --out another name")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise OneLine(f"cannot make the folder {folder}: {problem.strerror}; give another with --out") from None
+    if not os.access(folder, os.W_OK):
+        raise OneLine(f"cannot write to {folder}: give another folder with --out")
+    return folder
