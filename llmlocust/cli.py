@@ -110,6 +110,10 @@ def simulate(**settings: Any) -> None:
     "--arrivals", default="poisson", show_default=True,
     help="How requests arrive at a rate: constant, poisson, gamma:CV or bursts:N",
 )  # fmt: skip
+@click.option(
+    "--shape", default="stepped", show_default=True,
+    help="What the load does: stepped (--levels), linear, spike, surge, soak, wave, progressive (docs/shapes.md)",
+)  # fmt: skip
 @click.option("--hold", type=float, default=_RUN_DEFAULTS["hold"], show_default=True, help="Seconds to measure a level")
 @click.option(
     "--settle", type=float, default=_RUN_DEFAULTS["settle"], show_default=True,

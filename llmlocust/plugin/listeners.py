@@ -110,12 +110,11 @@ def check(environment: Environment) -> dict[str, Any]:
         options.check(environment)
     except ValueError as problem:
         raise preflight.NotReady(str(problem)) from None
-    if options.option(environment, "search") and not hasattr(environment.shape_class, "run_started"):
-        raise preflight.NotReady("--llm-search needs a ramp to steer: class Ramp(SteppedRamp) in the locustfile")
+    _refuse_shapes_of_others(environment)
     if getattr(environment.shape_class, "searches", bool)():
         _refuse_gates_of_every_level(environment)
     elif hasattr(environment.shape_class, "planned_levels"):
-        _refuse_gates_of_no_level(environment, environment.shape_class.planned_levels())
+        _refuse_gates_of_no_level(environment, _planned(environment))
     _check_open_load(environment)
     ours = [user for user in environment.user_classes if hasattr(user, "speaks")]
     _check_dialects(environment, ours)
@@ -124,6 +123,25 @@ def check(environment: Environment) -> dict[str, Any]:
     if not options.option(environment, "preflight") or not ours:
         return {}
     return preflight.check(environment, ours[0].speaks)
+
+
+def _refuse_shapes_of_others(environment: Environment) -> None:
+    """What only our own shapes can do."""
+    if hasattr(environment.shape_class, "run_started"):
+        return
+    asked = {"search": options.option(environment, "search"), "rate": options.option(environment, "rate")}
+    asked["shape"] = options.option(environment, "shape") != options.STEPPED
+    name = next((name for name, is_asked in asked.items() if is_asked), None)
+    if name is not None:
+        raise preflight.NotReady(f"--llm-{name} needs a ramp to steer: class Ramp(SteppedRamp) in the locustfile")
+
+
+def _planned(environment: Environment) -> Sequence[float]:
+    try:
+        loads: Sequence[float] = environment.shape_class.planned_levels()  # type: ignore[union-attr]
+    except ValueError as problem:
+        raise preflight.NotReady(str(problem)) from None
+    return loads
 
 
 def _check_dialects(environment: Environment, ours: list[Any]) -> None:
@@ -159,8 +177,6 @@ def _check_open_load(environment: Environment) -> None:
         Process.parse(getattr(shape, "arrivals", None) or POISSON)
     except ValueError as problem:
         raise preflight.NotReady(str(problem)) from None
-    if options.option(environment, "rate") and not hasattr(shape, "run_started"):
-        raise preflight.NotReady("--llm-rate needs a ramp to steer: class Ramp(SteppedRamp) in the locustfile")
     others = [each.__name__ for each in environment.user_classes if not hasattr(each, "run_one_task")]
     if getattr(shape, "unit", USERS) == RATE and others:
         raise preflight.NotReady(
@@ -194,12 +210,12 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
 
 
 def _add_a_shape(environment: Environment) -> None:
-    """--llm-search or --llm-rate with a locustfile that has none."""
+    """--llm-search, --llm-rate or --llm-shape with a locustfile that has none."""
     from llmlocust.plugin.shapes import Search, SteppedRamp  # which import this module
 
     if options.option(environment, "search"):
         environment.shape_class = Search()
-    elif options.option(environment, "rate"):
+    elif options.option(environment, "rate") or options.option(environment, "shape") != options.STEPPED:
         environment.shape_class = SteppedRamp()
     else:
         return
