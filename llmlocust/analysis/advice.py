@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from llmlocust.analysis import words
 from llmlocust.analysis.breakpoints import Verdict
+from llmlocust.analysis.parts import climbs, of_the_ramp
 from llmlocust.analysis.steps import ERROR_LIMIT, Step, steps_of
 from llmlocust.analysis.trust import BOUNDED, Check
 from llmlocust.numbers.formats import ERROR_KINDS
@@ -35,13 +36,14 @@ def advise(
     levels: Sequence[LevelFigures], verdict: Verdict, checks: Sequence[Check], goodput: Mapping[int, float]
 ) -> list[Advice]:
     """What to try next, the most telling first. `goodput` is requests a second, by level."""
-    steps = steps_of(levels)
+    ramp = of_the_ramp(levels)
+    steps = steps_of(ramp)
     found = [
         *_trust(checks),
-        *_range(steps, verdict),
-        *_errors(steps, verdict),
+        *(_range(steps, verdict) if climbs(levels) else ()),
+        *_errors(steps_of(levels), verdict),
         *_queue(steps, verdict),
-        *_admission(levels, verdict, goodput),
+        *_admission(ramp, verdict, goodput),
         *_longer(levels, verdict, checks),
         *_own_limits(steps, verdict),
     ]

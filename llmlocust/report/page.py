@@ -13,19 +13,22 @@ from typing import Any
 from llmlocust.analysis import words
 from llmlocust.analysis.advice import Advice, advise
 from llmlocust.analysis.breakpoints import Verdict, find
+from llmlocust.analysis.parts import climbs, of_the_ramp
 from llmlocust.analysis.quality import KINDS as ANSWERS
 from llmlocust.analysis.quality import changes
+from llmlocust.analysis.recovery import Recovery
 from llmlocust.analysis.steps import Finding, steps_of
 from llmlocust.analysis.trust import Check, Facts, checks, empty_levels, standing, think_time_of
 from llmlocust.load.prompts import load as load_prompts
-from llmlocust.numbers.formats import FORMAT
+from llmlocust.numbers.formats import FORMAT, PARTS, RECOVERY
 from llmlocust.numbers.levels import EXACT, EXACT_SHARE, HEADLINE, RATE, USERS, LevelFigures, Summary
 from llmlocust.numbers.thresholds import NOT_KNOWN, Threshold, golds, tier
-from llmlocust.report import pictures
+from llmlocust.report import parts, pictures
 from llmlocust.report.charts import NUMBERS, Scene
-from llmlocust.report.frames import OURS, TABLE, RunFrames
+from llmlocust.report.frames import OURS, TABLE, RunFrames, parts_planned
 from llmlocust.report.glossary import GLOSSARY, MEANS
 from llmlocust.report.journeys import STEPS, Scenes, journeys
+from llmlocust.report.parts import Parts, parts_in
 from llmlocust.report.rendering import render
 from llmlocust.report.translation import translated
 from llmlocust.report.what_was_run import FOREIGN, count, facts, listed, mapping, messages, number, options, planned
@@ -48,13 +51,27 @@ class Report:
     gold: Finding | None = None
     """The limit of the gold tier, where the thresholds have two."""
     unit: str = field(init=False)
+    parts: Parts = field(init=False)
+    """Of its plan."""
 
     def __post_init__(self) -> None:
         self.unit = RATE if self.verdict.unit == RATE else USERS
+        verdict = self.verdict
+        self.parts = parts_in(self.run, verdict.thresholds, self.goodput, derived=verdict.derived)
 
     @property
     def levels(self) -> list[LevelFigures]:
         return self.run.levels
+
+    @property
+    def ramp(self) -> list[LevelFigures]:
+        """Those that the four numbers rest on."""
+        return of_the_ramp(self.levels)
+
+    @property
+    def climbs(self) -> bool:
+        """Whether there is a ramp that the four numbers can be read from."""
+        return climbs(self.levels)
 
     @property
     def trusted(self) -> bool:
@@ -93,10 +110,11 @@ def build(run: RunFrames, thresholds: Sequence[Threshold] = ()) -> Report:
     # which requests are good needs limits: the given ones, or those that the verdict derives
     goodput = run.goodput(thresholds)
     empty = empty_levels(run.levels, run.empty())
-    verdict = find(run.levels, thresholds, goodput, run.gone(), empty)
+    ramp = of_the_ramp(run.levels)
+    verdict = find(ramp, thresholds, goodput, run.gone(), empty)
     gold = None
     if any(each.gold for each in thresholds):
-        gold = find(run.levels, golds(thresholds), goodput, run.gone(), empty).slo_limit
+        gold = find(ramp, golds(thresholds), goodput, run.gone(), empty).slo_limit
         limit = verdict.slo_limit
         verdict = replace(verdict, slo_limit=replace(limit, why=f"{limit.why}; {_gold(gold, verdict.unit)}"))
     if not thresholds:
@@ -136,6 +154,7 @@ def _facts(run: RunFrames, verdict: Verdict) -> Facts:
         cut_off="ended" in info and info["ended"] is None,
         planned=planned(mapping(info.get("plan"))) if run.source == OURS else (),
         hold=None if run.rebuilt else number(mapping(info.get("plan")).get("hold")),
+        holds=() if run.rebuilt else [hold for *_, hold in parts_planned(mapping(info.get("plan")))],
         stopped=info["stopped"] if isinstance(info.get("stopped"), bool) else None,
         empty=run.empty(),
         busy=run.busy(),
@@ -155,7 +174,7 @@ def _facts(run: RunFrames, verdict: Verdict) -> Facts:
         ended=count(counts.get("ended")),
         think_time=think_time_of(classes) if classes else None,
         clock=str(info["clock"]) if info.get("clock") else None,
-        decisive=_decisive(run.levels, verdict),
+        decisive=_decisive(of_the_ramp(run.levels), verdict),
         bare=run.source == TABLE,
         own=[made for told in listed(info.get("checks")) if (made := _own_check(told)) is not None],
     )
@@ -193,7 +212,7 @@ def stands(report: Report) -> dict[str, bool]:
     A number rests on the levels that it lies between; one that was not reached on all of them. Limits that come from
     the lowest level rest on that one too.
     """
-    verdict, levels = report.verdict, report.levels
+    verdict, levels = report.verdict, report.ramp
     lowest = min((each.load for each in levels if each.load > 0), default=None)
     rests = {}
     for name, finding in verdict.numbers().items():
@@ -224,7 +243,8 @@ def _own_check(told: Any) -> Check | None:
 
 def headline(report: Report) -> str:
     """The verdict in a sentence that everybody understands; a second one where the run was stopped early."""
-    return _safe(report) + _stopped(report)
+    said = [_safe(report)] if report.climbs or not report.parts.headlines else []
+    return " ".join([*said, *report.parts.headlines]) + _stopped(report)
 
 
 def _safe(report: Report) -> str:
@@ -249,7 +269,7 @@ def _safe(report: Report) -> str:
 def _held(report: Report) -> str:
     """Nothing broke: what held, and at which levels that is known."""
     verdict, unit = report.verdict, report.unit
-    steps = steps_of(report.levels)
+    steps = steps_of(report.ramp)
     judged = [each for step in steps for each in step.levels]
     told = [each for each in verdict.thresholds if any(_told(report, each, level) for level in judged)]
     held = [each for each in judged if _holds(report, each) == "holds" or _held_so_far(report, told, each)]
@@ -406,6 +426,8 @@ def _data(report: Report) -> dict[str, Any]:
         "format": FORMAT,
         "load": report.unit,
         "levels": [_level(each, report.goodput) | {"limits": _limits(report, each)} for each in report.levels],
+        "parts": [{name: _any(value) for name, value in part.items()} for part in report.parts.data()],
+        "recoveries": [_recovery(each) for each in report.parts.recoveries],
         "verdict": verdict_data(report),
         "trust": {
             "ok": report.trusted,
@@ -432,6 +454,19 @@ def verdict_data(report: Report) -> dict[str, Any]:
     return verdict | {"says": headline(report)}
 
 
+def _any(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_any(each) for each in value]
+    return plain(value) if isinstance(value, float) else value
+
+
+def _recovery(found: Recovery) -> dict[str, Any]:
+    times = ("limit", "seconds", "low", "high", "within")
+    told = {name: None if (value := getattr(found, name)) is None else plain(value * 1000.0) for name in times}
+    well = found.seconds is not None if found.is_known else None
+    return {"after": found.after, "load": plain(found.load), "well": well, **told, "says": str(found)}
+
+
 def _limits(report: Report, figures: LevelFigures) -> str:
     met = _tier(report, figures)
     return NOT_KNOWN if met == words.UNKNOWN else met
@@ -452,6 +487,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
 def _level(figures: LevelFigures, goodput: Mapping[int, float]) -> dict[str, Any]:
     told = {
         "load": plain(figures.load),
+        "part": figures.part or None,
         "users": plain(figures.users),
         "reached": figures.reached,
         "window": plain(figures.window * 1000.0),
@@ -680,11 +716,15 @@ def _html(report: Report) -> str:
     ]
     table = columns(report)
     scene = _scene(report)
-    told = journeys(report.run.requests, report.levels, report.verdict)
+    shown = report.ramp if report.climbs else [each for each in report.levels if each.part != RECOVERY]
+    told = journeys(report.run.requests, shown, report.verdict)
     return render(
         "report.html.j2",
         title=_title(report),
         headline=headline(report),
+        climbs=report.climbs,
+        parts=_parts(report),
+        parts_say=report.parts.says,
         cards=cards,
         cliffs=[
             {
@@ -708,6 +748,8 @@ def _html(report: Report) -> str:
         rows=[
             {
                 "load": words.load(each.load) if math.isfinite(each.load) else words.UNKNOWN,
+                "part": each.part,
+                "known": each.part in PARTS,
                 "holds": _holds(report, each),
                 "tier": _tier(report, each),
                 "doubted": each.level in scene.doubted,
@@ -719,7 +761,7 @@ def _html(report: Report) -> str:
         scenes=told,
         steps={name: does for name, does in STEPS.items() if name in _steps_of(told)},
         longest=_longest(told),
-        glance=pictures.at_a_glance(scene),
+        glance=pictures.at_a_glance(scene) if report.climbs else None,
         search=pictures.how_it_was_found(report.run, scene),
         pictures=pictures.pictures(report.run, scene),
         failed=any(each.failed for each in report.levels),
@@ -735,9 +777,37 @@ def _html(report: Report) -> str:
     )
 
 
+def _parts(report: Report) -> dict[str, Any] | None:
+    """The table of the parts."""
+    told = report.parts
+    if not told:
+        return None
+    columns = told.columns()
+    rows = [
+        {
+            "name": part.name,
+            "means": PARTS.get(part.name, ""),
+            "load": parts.loads(part),
+            "time": parts.time(part),
+            "limits": _standing(report, part.levels),
+            "cells": [cells[place] for _, cells in columns],
+        }
+        for place, part in enumerate(told.parts)
+    ]
+    return {"heads": [head for head, _ in columns], "rows": rows}
+
+
+def _standing(report: Report, levels: Sequence[LevelFigures]) -> str:
+    """How the levels of a part stand to the limits."""
+    found = [_tier(report, each) for each in levels]
+    if len(set(found)) == 1:
+        return found[0]
+    return f"fails at {found.count('fails')} of {len(found)}" if "fails" in found else "holds where it is known"
+
+
 def _quality(report: Report) -> list[str]:
     """Sentences: whether answers get worse under load."""
-    return [each.says(report.unit) for each in changes(report.levels)]
+    return [each.says(report.unit) for each in changes(report.ramp)]
 
 
 def _steps_of(told: Iterable[Scenes]) -> set[str]:
@@ -751,7 +821,7 @@ def _longest(told: Iterable[Scenes]) -> float:
 
 def _scene(report: Report) -> Scene:
     standing = {each.level: _tier(report, each) for each in report.levels}
-    return Scene(report.levels, report.verdict, report.goodput, standing, report.doubted)
+    return Scene(report.ramp, report.verdict, report.goodput, standing, report.doubted)
 
 
 def _title(report: Report) -> str:
@@ -802,9 +872,11 @@ def _again(report: Report) -> str:
 def _markdown(report: Report) -> str:
     lines = [f"# {line(_title(report))}", "", f"**{line(headline(report))}**", ""]
     lines += [f"{'✓' if report.trusted else '⚠'} {line(trust_line(report))}", ""]
-    lines += ["| | load | why |", "|---|---|---|"]
-    for name, finding in report.verdict.numbers().items():
-        lines.append(f"| **{NUMBERS[name]}** | {place(finding, report.unit)} | {line(_sentence(finding.why))} |")
+    lines += _markdown_parts(report)
+    if report.climbs:
+        lines += ["| | load | why |", "|---|---|---|"]
+        for name, finding in report.verdict.numbers().items():
+            lines.append(f"| **{NUMBERS[name]}** | {place(finding, report.unit)} | {line(_sentence(finding.why))} |")
     if report.verdict.cliffs:
         lines += ["", "## Cliffs", ""]
         for cliff in report.verdict.cliffs:
@@ -828,14 +900,30 @@ def _markdown(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _markdown_parts(report: Report) -> list[str]:
+    told = _parts(report)
+    if told is None:
+        return []
+    heads = ["part", words.unit_of(report.unit), "measured for", *told["heads"], "limits"]
+    rows = [[row["name"], row["load"], row["time"], *row["cells"], row["limits"]] for row in told["rows"]]
+    said = [f"- {line(each)}" for each in report.parts.says]
+    return ["## Parts", "", *in_table(heads, rows), "", *said, *([""] if said else [])]
+
+
 def _markdown_table(report: Report) -> list[str]:
     table = columns(report)
     heads = [f"{column.group} {column.head}" for column in table]
-    lines = [f"| {words.unit_of(report.unit)} | limits | {' | '.join(heads)} |", "|---:|---|" + "---:|" * len(table)]
+    named = any(each.part for each in report.levels)
+    part = (" part |", "---|") if named else ("", "")
+    lines = [
+        f"| {words.unit_of(report.unit)} |{part[0]} limits | {' | '.join(heads)} |",
+        f"|---:|{part[1]}---|" + "---:|" * len(table),
+    ]
     for row, each in enumerate(report.levels):
         cells = [f"**{column.cells[row]}** ✗" if column.broken[row] else column.cells[row] for column in table]
         load = words.load(each.load) if math.isfinite(each.load) else words.UNKNOWN
-        lines.append(f"| {load} | {_tier(report, each)} | {' | '.join(cells)} |")
+        name = f" {line(each.part)} |" if named else ""
+        lines.append(f"| {load} |{name} {_tier(report, each)} | {' | '.join(cells)} |")
     asked = words.series([f"`{each}`" for each in report.verdict.thresholds])
     source = "derived from the lowest level, as none were given" if report.verdict.derived else "as given"
     lines += ["", f"Limits: {asked} ({source})."]
