@@ -18,14 +18,15 @@ CLIMBS = ("", LINEAR, RISE)
 STEADY = ("", BASELINE, SOAK)
 """Parts whose levels are meant to stand still."""
 BURSTS = (SPIKE, SURGE)
-_AFTER = (RECOVERY, FALL)
+AFTER = (RECOVERY, FALL)
 """Parts that carry what a higher load left behind."""
 _NAMES = {"ttft": "TTFT", "tpot": "the time per token", "e2e": "the time of a request"}
 
 
 def climbs(levels: Iterable[LevelFigures]) -> bool:
     """Whether there is a ramp that the four numbers can be read from."""
-    return any(each.part in CLIMBS for each in levels)
+    found = {each.part for each in levels}
+    return not found or not found.isdisjoint(CLIMBS)
 
 
 def of_the_ramp(levels: Sequence[LevelFigures]) -> list[LevelFigures]:
@@ -33,7 +34,7 @@ def of_the_ramp(levels: Sequence[LevelFigures]) -> list[LevelFigures]:
     the same load carries what a higher one left; a surge shows how a server takes a jump; and a soak is told by itself.
     """
     ramp = [each for each in levels if each.part in (*CLIMBS, BASELINE)]
-    return ramp or [each for each in levels if each.part not in _AFTER]
+    return ramp or [each for each in levels if each.part not in AFTER]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 from llmlocust.analysis import words
 from llmlocust.analysis.advice import Advice, advise
 from llmlocust.analysis.breakpoints import Verdict, find
-from llmlocust.analysis.parts import climbs, of_the_ramp
+from llmlocust.analysis.parts import AFTER, climbs, of_the_ramp
 from llmlocust.analysis.quality import KINDS as ANSWERS
 from llmlocust.analysis.quality import changes
 from llmlocust.analysis.recovery import Recovery
@@ -67,6 +67,11 @@ class Report:
     def ramp(self) -> list[LevelFigures]:
         """Those that the four numbers rest on."""
         return of_the_ramp(self.levels)
+
+    @property
+    def comparable(self) -> list[LevelFigures]:
+        """Those that show a load as it is, and not what a higher one left behind."""
+        return [each for each in self.levels if each.part not in AFTER]
 
     @property
     def climbs(self) -> bool:
@@ -382,7 +387,9 @@ def trust_line(report: Report) -> str:
 
 
 def _still_stands(report: Report) -> str:
-    """Which of the four numbers can be used in spite of what failed."""
+    """Which of the four numbers can be used in spite of what failed; without a ramp, which parts."""
+    if not report.climbs:
+        return _parts_that_stand(report)
     told = {"slo_limit": "the SLO limit", "knee": "the knee", "capacity": "capacity", "collapse": "collapse"}
     held = stands(report)
     fallen = [told[name] for name, holds in held.items() if not holds]
@@ -396,6 +403,12 @@ def _still_stands(report: Report) -> str:
     return f"{_sentence(rest)[:-1]}; {stand}."
 
 
+def _parts_that_stand(report: Report) -> str:
+    rests = {part.name: {each.level for each in part.levels} for part in report.parts.parts}
+    fallen = [name for name, holds in standing(report.checks, rests).items() if not holds]
+    return f"They are about {words.series(fallen)}." if fallen else "They are about no level that was measured."
+
+
 _MARKS = {"✓": "passed", "✗": "failed", "•": "to note"}
 
 
@@ -407,9 +420,10 @@ def mark(check: Check) -> str:
 def summary(report: Report) -> list[str]:
     """The verdict in about five lines, for a terminal."""
     lines = [headline(report)]
-    for name in ("capacity", "knee", "collapse"):
+    for name in ("capacity", "knee", "collapse") if report.climbs else ():
         finding = report.verdict.numbers()[name]
         lines.append(f"{NUMBERS[name] + ':':<10} {place(finding, report.unit)}" + _because(finding))
+    lines += [f"{each.name + ':':<10} {parts.brief(each, report.parts, report.unit)}" for each in report.parts.parts]
     lines.append(f"{'Trust:':<10} {trust_line(report)}")
     return lines
 

@@ -11,7 +11,8 @@ from llmlocust.analysis import words
 from llmlocust.analysis.course import Course
 from llmlocust.analysis.parts import BURSTS, RunPart, climbs, parts_of, span, verdict_of
 from llmlocust.analysis.recovery import Recovery
-from llmlocust.numbers.formats import BASELINE, PARTS, SOAK
+from llmlocust.analysis.steps import name_of
+from llmlocust.numbers.formats import BASELINE, SOAK
 from llmlocust.numbers.histogram import Histogram
 from llmlocust.numbers.thresholds import Threshold
 from llmlocust.report.frames import RunFrames
@@ -105,9 +106,11 @@ def loads(part: RunPart) -> str:
     return " → ".join(dict.fromkeys(ends))
 
 
-def means(parts: Sequence[RunPart]) -> list[tuple[str, str]]:
-    """What the names mean that are there."""
-    return [(name, does) for name, does in PARTS.items() if any(part.name == name for part in parts)]
+def brief(part: RunPart, told: Parts, unit: str) -> str:
+    """A part in a line of a terminal."""
+    metric = "ttft" if any(each.metric("ttft").count for each in part.levels) else "e2e"
+    name = f"{name_of(metric, 'p95')} {words.duration(told.p95(part, metric))}"
+    return f"{loads(part)} {words.unit_of(unit)} for {time(part)}, {name}, {words.share(part.whole.errors)} failed"
 
 
 def time(part: RunPart) -> str:
