@@ -80,25 +80,22 @@ def verdict_of(
     if part.name not in (*BURSTS, SOAK) or not part.whole.requests:
         return []
     at = words.with_unit(part.whole.load, part.levels[0].unit)
-    where = f"the {part.name} of {at}"
-    if part.name == SOAK:
-        where += f", {span(part.seconds)} long,"
-    said = [f"In {where} {_kept(part, limits, goodput)}."]
+    where = f"the {part.name} of {at}" + (f" for {span(part.seconds)}" if part.name == SOAK else "")
+    said = [f"In {where}: {_kept(part, limits, goodput)}."]
     return [*said, _drifted(courses)] if part.name == SOAK else said
 
 
 def _kept(part: RunPart, limits: Sequence[Threshold], goodput: Mapping[int, float]) -> str:
-    failed = f"{words.share(part.whole.errors)} of the requests failed"
     if not limits:
-        return f"{failed}; no limits were given (--threshold)"
+        return f"{words.share(part.whole.errors)} of the requests failed; no limits were given (--threshold)"
     told = [(each, [each.holds(level, goodput.get(level.level)) for level in part.levels]) for each in limits]
     broken = [str(limit) for limit, found in told if False in found]
     if broken:
-        return f"{words.series(broken)} did not hold; {failed}"
+        return f"{words.series(broken)} did not hold"
     unknown = [str(limit) for limit, found in told if None in found]
     if unknown:
-        return f"whether {words.series(unknown)} held is not known; {failed}"
-    return f"every limit held; {failed}"
+        return f"whether {words.series(unknown)} held is not known"
+    return "every limit held"
 
 
 def _drifted(courses: Sequence[Course]) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 
 from llmlocust.analysis import words
 from llmlocust.analysis.course import Course
-from llmlocust.analysis.parts import BURSTS, RunPart, climbs, parts_of, span, verdict_of
+from llmlocust.analysis.parts import RunPart, climbs, parts_of, span, verdict_of
 from llmlocust.analysis.recovery import Recovery
 from llmlocust.analysis.steps import name_of
-from llmlocust.numbers.formats import BASELINE, SOAK
+from llmlocust.numbers.formats import BASELINE
 from llmlocust.numbers.histogram import Histogram
 from llmlocust.numbers.thresholds import Threshold
 from llmlocust.report.frames import RunFrames
@@ -38,14 +38,16 @@ class Parts:
 
     @property
     def says(self) -> list[str]:
-        return [*(each for said in self.said for each in said), *map(str, self.recoveries)]
+        made = []
+        for part, said in zip(self.parts, self.said, strict=True):
+            after = [str(each) for each in self.recoveries if (each.after, each.load) == (part.name, part.whole.load)]
+            made += [*said, *after]
+        return made
 
     @property
     def headlines(self) -> list[str]:
         """The shortest that can be said of what is no ramp."""
-        levels = [level for part in self.parts for level in part.levels]
-        told = (SOAK,) if climbs(levels) else (SOAK, *BURSTS)
-        kept = [said[0] for part, said in zip(self.parts, self.said, strict=True) if said and part.name in told]
+        kept = [said[0] for said in self.said if said]
         return [*kept, *(_short(each) for each in self.recoveries if each.is_known)]
 
     def cells(self, part: RunPart) -> list[str]:
@@ -65,13 +67,14 @@ class Parts:
         return [(head, list(cells)) for head, cells in made if any(cell != words.UNKNOWN for cell in cells)]
 
     def _slowest(self, part: RunPart, metric: str) -> str:
-        """The p95 of all its requests together."""
-        unsure = [each.metric(metric).range_of("p95") for each in part.levels]
-        if any(unsure):  # then it lies between those of its levels
-            values = [each.metric(metric)["p95"] for each in part.levels]
-            ends = [between or (value, value) for between, value in zip(unsure, values, strict=True)]
-            return words.span(min(low for low, _ in ends), max(high for _, high in ends))
-        return words.duration(self.p95(part, metric))
+        """The p95 of all its requests together; where the load generator was late, no further off than a level's."""
+        told = [(each.metric(metric)["p95"], each.metric(metric).range_of("p95")) for each in part.levels]
+        unsure = [(value - between[0], between[1] - value) for value, between in told if between]
+        p95 = self.p95(part, metric)
+        if not unsure or math.isnan(p95):
+            return words.duration(p95)
+        below, above = (max(ends) for ends in zip(*unsure, strict=True))
+        return words.span(max(0.0, p95 - below), p95 + above)
 
     def p95(self, part: RunPart, metric: str) -> float:
         """Seconds."""

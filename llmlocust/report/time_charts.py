@@ -67,7 +67,8 @@ def over_time(
                 axes.plot(
                     frame["time"], frame[column], color=colour, linewidth=1.3, label=_COLUMN_WORDS[column], **style
                 )
-            axes.set_ylim(bottom=0.0)
+            # steps that end in a surge leave no room for a legend
+            axes.set_ylim(0.0, axes.get_ylim()[1] * (1.3 if len(lines) > 1 and _pad(levels) > _PAD else 1.0))
             axes.set_xlim(0.0, float(frame["time"].iloc[-1]) or 1.0)
             axes.yaxis.set_major_locator(MaxNLocator(4))
             axes.grid(visible=False, axis="x")
@@ -152,22 +153,26 @@ def _level_names(axes: Axes, levels: Sequence[LevelFigures], start: float, most:
 
 def _pad(levels: Sequence[LevelFigures]) -> float:
     """Points between a picture and its title, for the names of levels and parts."""
-    return 27.0 if any(each.part for each in levels) else 16.0
+    return _PAD_WITH_PARTS if any(each.part for each in levels) else _PAD
+
+
+_PAD, _PAD_WITH_PARTS = 16.0, 27.0
 
 
 def _part_names(axes: Axes, levels: Sequence[LevelFigures], start: float, most: int) -> None:
     across = axes.get_xaxis_transform()
     known = [each for each in levels if math.isfinite(each.began) and math.isfinite(each.ended)]
-    parts = parts_of(known)
-    for part in parts:
-        begin, end = part.levels[0].began - start, part.levels[-1].ended - start
+    letter = max((each.ended for each in known), default=0.0) - start
+    letter, free = letter / (most * _LETTERS), -math.inf
+    for part in parts_of(known):
+        begin = part.levels[0].began - start
         axes.plot([begin, begin], [0.0, 1.0], color=MUTED, linewidth=1.0, zorder=0.6, transform=across)
-        span = axes.get_xlim()[1] or 1.0
-        room = int((end - begin) / span * most * _LETTERS)
-        name = part.name if len(part.name) <= room else f"{part.name[: max(1, room - 1)]}…"
+        if begin < free:  # the one before it has a longer name than its time
+            continue
         # the name comes from the run's files: no formula
         style = {"ha": "left", "va": "bottom", "size": 8.0, "color": MUTED, "parse_math": False, "clip_on": False}
-        axes.annotate(name, (begin, 1.0), xytext=(1.0, 11.0), xycoords=across, textcoords="offset points", **style)
+        axes.annotate(part.name, (begin, 1.0), (1.0, 11.0), across, textcoords="offset points", **style)
+        free = begin + (len(part.name) + 1) * letter
 
 
 _LETTERS = 5.5

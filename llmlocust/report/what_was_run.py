@@ -82,14 +82,15 @@ def _plan(plan: Mapping[str, Any]) -> str:
 
 
 def _parts(plan: Mapping[str, Any], parts: Sequence[tuple[str, float, float]]) -> str:
-    """Such as: baseline 5 (60 s), linear 5 to 50 (210 s), … users."""
+    """Such as: baseline 5 users (60 s), linear 5 to 50 users (210 s)."""
     told = []
     for name, levels in groupby(zip(parts, planned(plan), strict=False), key=lambda each: each[0][0]):
         of_part = list(levels)
         ends = dict.fromkeys(words.load(load) for load in (of_part[0][1], of_part[-1][1]))
         seconds = sum(hold for (_, _, hold), _ in of_part)
-        told.append(f"{name} {' to '.join(ends)} ({words.digits(seconds)} s)")
-    return f"{', '.join(told)} {'requests/s' if plan.get('unit') == RATE else 'users'}"
+        unit = "requests/s" if plan.get("unit") == RATE else "users"
+        told.append(f"{name} {' to '.join(ends)} {unit} ({words.digits(seconds)} s)")
+    return ", ".join(told)
 
 
 def _measured_levels(run: RunFrames, unit: str) -> str:
