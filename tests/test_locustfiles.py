@@ -13,9 +13,14 @@ EXAMPLES = sorted((ROOT / "locustfiles").glob("*.py"))
 FEW_SECONDS = ("--users", "3", "--spawn-rate", "3", "--run-time", "4s", "--stop-timeout", "20")
 LOW_RAMPS = """
 from llmlocust import RateRamp as _RateRamp, Search as _Search, SteppedRamp as _SteppedRamp
+from llmlocust.plugin.shapes import _Shape
 
 for _ramp in (*_SteppedRamp.__subclasses__(), *_RateRamp.__subclasses__()):
     _ramp.levels, _ramp.settle, _ramp.hold = (1, 3), 0.2, 1.5
+for _kind in _Shape.__subclasses__():
+    for _shape in _kind.__subclasses__():
+        _shape.base, _shape.peak, _shape.seconds, _shape.settle = 1, 3, 4, 0.2
+        _shape.surge = _shape.soak = None
 for _search in _Search.__subclasses__():
     _search.start, _search.most, _search.longest = 2, 3, 2
 """

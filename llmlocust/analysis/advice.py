@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from llmlocust.analysis import words
 from llmlocust.analysis.breakpoints import Verdict
+from llmlocust.analysis.parts import climbs, of_the_ramp
 from llmlocust.analysis.steps import ERROR_LIMIT, Step, steps_of
 from llmlocust.analysis.trust import BOUNDED, Check
 from llmlocust.numbers.formats import ERROR_KINDS
@@ -42,13 +43,14 @@ def advise(
     """What to try next, the most telling first. `goodput` is requests a second, by level; `counted`: the run was of a
     fixed number of requests.
     """
-    steps = steps_of(levels)
+    ramp = of_the_ramp(levels)
+    steps = steps_of(ramp)
     found = [
         *_trust(checks),
-        *_range(steps, verdict),
-        *_errors(steps, verdict),
+        *(_range(steps, verdict) if climbs(levels) else ()),
+        *_errors(steps_of(levels), verdict),
         *_queue(steps, verdict),
-        *_admission(levels, verdict, goodput),
+        *_admission(ramp, verdict, goodput),
         *_longer(levels, verdict, checks, counted=counted),
         *_own_limits(steps, verdict),
     ]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from llmlocust.analysis import words
+from llmlocust.analysis.parts import parts_of
 from llmlocust.analysis.slo import Judge, backlogs
 from llmlocust.analysis.steps import Step, more_than, steps_of
 from llmlocust.analysis.trust import Check
@@ -49,6 +50,8 @@ class Case:
     says: str
     """What was measured, in words."""
     tier: str = NOT_KNOWN
+    part: str = ""
+    """Of the plan; a load that comes in several parts is judged in each."""
     levels: tuple[int, ...] = ()
     value: float = math.nan
     """Seconds, a share, a second, or telemetry's unit; infinite where too many requests failed."""
@@ -63,7 +66,8 @@ class Case:
 
     @property
     def name(self) -> str:
-        return f"{self.gate.threshold} at {words.with_unit(self.load, self.unit)}"
+        where = f" ({self.part})" if self.part else ""
+        return f"{self.gate.threshold} at {words.with_unit(self.load, self.unit)}{where}"
 
     def __str__(self) -> str:
         return f"{self.name}: {self.says}"
@@ -103,10 +107,16 @@ def judge(
     fail.
     """
     failed = [each for each in checks if not each.ok and each.name not in (*NOISE, *accepted)]
-    bench = _Bench(levels, gates, failed, goodput)
-    cases = [case for gate in gates for case in bench.cases(gate)]
+    # what a load shows after a surge is not what it shows before it
+    parts: list[Sequence[LevelFigures]] = [part.levels for part in parts_of(levels)] or [levels]
+    benches = [_Bench(each, gates, failed, goodput) for each in parts]
+    cases = [case for gate in gates for case in _cases(gate, benches, _Bench(levels, gates, failed, goodput))]
     doubts = {name for case in cases for name in case.doubts}
     return Outcome(cases, [each for each in failed if each.name in doubts])
+
+
+def _cases(gate: Gate, benches: Sequence[_Bench], whole: _Bench) -> list[Case]:
+    return [case for bench in benches for case in bench.cases(gate)] or [whole.missing(gate)]
 
 
 @dataclass(frozen=True)
@@ -174,7 +184,7 @@ class _Bench:
     def cases(self, gate: Gate) -> list[Case]:
         found = [self._measured(gate, step) for step in self.steps if gate.is_of(step.load)]
         found += [self._silent(gate, step) for step in self.silent if gate.is_of(step.load)]
-        return sorted(found, key=lambda case: case.load) or [self._missing(gate)]
+        return sorted(found, key=lambda case: case.load)
 
     def _judge(self, load: float) -> Judge:
         """Which requests are good hangs on the limits of their own load."""
@@ -211,7 +221,7 @@ class _Bench:
         why = "no request of this level ended" if reached else "its load was never there"
         return self._case(gate, step, NOT_KNOWN, f"not known: {why}")
 
-    def _missing(self, gate: Gate) -> Case:
+    def missing(self, gate: Gate) -> Case:
         ran = sorted({each.load for each in self.levels if _ran(each)})
         named = words.series([words.load(each) for each in ran])
         there = f"there were {named} {words.unit_of(self.unit, ran[-1])}" if ran else "none did"
@@ -227,6 +237,7 @@ class _Bench:
             status=DOUBTED if doubts else passed,
             says=f"{says}; failed checks: {', '.join(doubts)}" if doubts else says,
             tier=tier,
+            part=step.levels[0].part if step.levels else "",
             levels=tuple(each.level for each in step.levels),
             requests=step.requests,
             doubts=doubts,

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from llmlocust.analysis.breakpoints import Verdict, find
+from llmlocust.analysis.parts import of_the_ramp
 from llmlocust.analysis.steps import Finding
 from llmlocust.analysis.words import with_unit
 from llmlocust.numbers.formats import OK
@@ -209,7 +210,8 @@ class Live:
             "level": level.index,
             "load": level.load,
             "unit": level.unit,
-            "says": with_unit(level.load, level.unit),
+            "part": level.part,
+            "says": with_unit(level.load, level.unit) + (f", {level.part}" if level.part else ""),
             "began": level.began,
             "settled": level.settled,
             "ended": level.ended,
@@ -283,7 +285,7 @@ class Live:
             return
         goodput = {figures.level: good for figures, good in made if math.isfinite(good)}
         self._judged = counts
-        self._verdict = find([figures for figures, _ in made], self.run.limits, goodput) if made else None
+        self._verdict = find(of_the_ramp([figures for figures, _ in made]), self.run.limits, goodput) if made else None
         self._judge_next = run.moment() + max(_AT_LEAST, (run.moment() - moment) * _VERDICT_SHARE)
 
 

@@ -92,7 +92,9 @@ class Facts:
     planned: Sequence[float] = ()
     """The loads of the plan, in its order: the level of index i is the i-th of them."""
     hold: float | None = None
-    """Seconds that each level was to be measured."""
+    """Seconds that each level was to be measured,"""
+    holds: Sequence[float] = ()
+    """or where that differs, how long the level of index i was to be."""
     requests: int | None = None
     """How many the run was of, where it was of a fixed number."""
     stopped: bool | None = None
@@ -475,7 +477,7 @@ def _completed(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     unit = levels[0].unit if levels else USERS
     parts = [
         f"{words.with_unit(each.load, unit)} {'was' if each.load == 1 else 'were'} held {words.digits(each.window)} of "
-        f"{words.digits(facts.hold or 0.0)} s"
+        f"{words.digits(_to_hold(each, facts) or 0.0)} s"
         for each in cut
     ]
     if never:
@@ -486,7 +488,12 @@ def _completed(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
 
 
 def _cut_short(figures: LevelFigures, facts: Facts) -> bool:
-    return facts.hold is not None and figures.window < facts.hold - HOLD_SLACK
+    hold = _to_hold(figures, facts)
+    return hold is not None and figures.window < hold - HOLD_SLACK
+
+
+def _to_hold(figures: LevelFigures, facts: Facts) -> float | None:
+    return facts.holds[figures.level] if figures.level < len(facts.holds) else facts.hold
 
 
 def _held_whole(levels: Sequence[LevelFigures], facts: Facts) -> int:

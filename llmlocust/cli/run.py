@@ -55,6 +55,10 @@ class _WithLocustArgs(click.Command):
     "--arrivals", default="poisson", show_default=True,
     help="How requests arrive at a rate: constant, poisson, gamma:CV or bursts:N",
 )  # fmt: skip
+@click.option(
+    "--shape", default="stepped", show_default=True,
+    help="What the load does: stepped (--levels), linear, spike, surge, soak, wave, progressive (docs/shapes.md)",
+)  # fmt: skip
 @click.option("--hold", type=float, default=30.0, show_default=True, help="Seconds to measure a level")
 @click.option(
     "--settle", type=float, default=5.0, show_default=True,
@@ -123,7 +127,7 @@ def _at_one_level(concurrency: int | None, given: set[str]) -> dict[str, Any]:
     """The options that --concurrency and --requests stand for, as `given` says what else there is."""
     if "requests" in given and concurrency is None:
         raise OneLine("--requests wants --concurrency: how many users share them, such as 20")
-    others = {"levels", "rate", "search"} | ({"hold", "settle"} if "requests" in given else set())
+    others = {"levels", "rate", "search", "shape"} | ({"hold", "settle"} if "requests" in given else set())
     if concurrency is not None and (too_many := sorted(others & given)):
         raise OneLine(
             f"leave out --{too_many[0]}: with --{'requests' if 'requests' in given else 'concurrency'} there is "

@@ -11,6 +11,9 @@ PREFIX_llm_run.json says what was run:
     stopped                              true where somebody ended the run before its plan was through; null without one
     target                               {"host", "model", "dialect"}
     plan                                 {"unit", "levels", "settle", "hold"}, or null where no ramp of ours was run.
+                                         A plan of several parts (load.plans) names its "shape" and them in "parts":
+                                         [{"name", "levels" (how many), "settle", "hold"}], in their order; its own
+                                         settle and hold are null then
                                          Where the unit is "rate", "arrivals" says how requests arrive, and
                                          "most_in_flight" how many of them a process lets be in flight
                                          A search (load.search) has no settle and hold, finds its levels as it goes, and
@@ -37,6 +40,7 @@ Format history
      known one by one), gap_sum_N (sums of N such gaps), gap_limit_N (what their sum is not above), ttft_guess (those of
      `ttft` that are not known), ttft_least, ttft_most (between what they lie)
      later: `delay` of a request and a level, `ttft_due`, `e2e_due`, `due` and `held_back` of a level, all of open load
+     later: `part` of a level, and `shape` and `parts` of a plan
 """
 
 from __future__ import annotations
@@ -89,6 +93,20 @@ ERROR_KINDS: dict[str, str] = {
     ABORTED: "cut off by the end of the run",
 }
 """What can become of a request that did not succeed. `aborted` is the run's own doing and no fault of the server."""
+
+BASELINE, LINEAR, SPIKE, SURGE, RECOVERY, SOAK = "baseline", "linear", "spike", "surge", "recovery", "soak"
+RISE, FALL = "rise", "fall"
+PARTS: dict[str, str] = {
+    BASELINE: "the load at rest, before anything is asked of the server",
+    LINEAR: "up in equal steps",
+    SPIKE: "up at once, and down again before anything has come to rest",
+    SURGE: "up at once, to stay for a while",
+    RECOVERY: "back at rest, after a spike or a surge",
+    SOAK: "one load, for long",
+    RISE: "the first half of a wave",
+    FALL: "the second half of a wave",
+}
+"""The parts of a plan, as levels name theirs; a level of a stepped ramp or a search has none."""
 
 REQUEST_COLUMNS = [
     "level",  # the level during which it was sent; empty outside every level

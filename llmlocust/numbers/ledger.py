@@ -111,9 +111,9 @@ class Ledger:
 
     # ── levels ──
 
-    def begin_level(self, moment: float, load: float, unit: str = USERS) -> Level:
+    def begin_level(self, moment: float, load: float, unit: str = USERS, part: str = "") -> Level:
         self.end_level(moment)
-        level = Level(len(self.levels), load, unit, moment)
+        level = Level(len(self.levels), load, unit, moment, part=part)
         self.levels.append(level)
         return level
 

@@ -50,6 +50,8 @@ class Level:
     ended: float | None = None
     reached: bool = True
     """False when the load never got to what was asked for."""
+    part: str = ""
+    """Of the plan that it belongs to (formats.PARTS)."""
 
     def holds(self, moment: float) -> bool:
         """Whether a moment lies inside the measured window. An open end holds everything after its beginning."""
@@ -249,6 +251,8 @@ class LevelFigures:
     """What else was measured meanwhile, by source and name ("gpu.utilisation"), a summary a series; in its own unit."""
     counted: bool = True
     """False where nobody told how many requests there were: `requests` then only carries the share that failed."""
+    part: str = ""
+    """Of the plan (formats.PARTS); empty where it has none."""
 
     @property
     def failed(self) -> int:
@@ -305,6 +309,7 @@ class LevelFigures:
             cut=numbers["cut"] / ok if ok else math.nan,
             repeated=numbers["repeated"] / ok if ok else math.nan,
             reached=level.reached,
+            part=level.part,
             metrics={metric: Summary.of(tally.histogram(metric), failed, ranges.get(metric)) for metric in METRICS},
         )
 
@@ -362,6 +367,7 @@ _PLAIN: dict[str, Any] = {
     "empty": float,
     "cut": float,
     "repeated": float,
+    "part": str,
 }
 
 

@@ -34,7 +34,7 @@ def level_line(figures: LevelFigures, in_flight: int) -> str:
     """
     ttft, gap, e2e = figures.metric("ttft"), figures.metric("gap"), figures.metric("e2e")
     parts = [
-        f"level {figures.level + 1}: {words.with_unit(figures.load, figures.unit)}",
+        f"level {figures.level + 1}{_part(figures.part)}: {words.with_unit(figures.load, figures.unit)}",
         f"{_number(figures.throughput)} requests/s",
         f"{_number(figures.output_tokens_per_s)} tokens/s"
         if not figures.inputs_per_s > 0
@@ -72,8 +72,13 @@ def progress(run: Run) -> None:
         state = "settling" if level.settled is None else f"measured for {level.window(run.moment()):.0f} s"
     planned = run.plan and "search" not in run.plan  # a search has no number of levels
     number = "" if level is None else f"level {level.index + 1}" + (f" of {len(run.plan['levels'])}" if planned else "")
+    number += "" if level is None else _part(level.part)
     requests = (run.plan or {}).get("requests") or run.ledger.sent
     say(f"  … {number or 'no level yet'}, {state} · {users} users · {run.ledger.ended} of {requests} requests done")
+
+
+def _part(name: str) -> str:
+    return f" ({name})" if name else ""
 
 
 def _number(value: float) -> str:

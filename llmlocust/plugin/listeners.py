@@ -20,6 +20,7 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from llmlocust.analysis import words
 from llmlocust.load.arrivals import POISSON, Process
+from llmlocust.load.plans import SHAPES
 from llmlocust.numbers.levels import RATE, USERS
 from llmlocust.plugin import console, options, otel, preflight, webui
 from llmlocust.plugin.collector import Collector
@@ -110,12 +111,11 @@ def check(environment: Environment) -> dict[str, Any]:
         options.check(environment)
     except ValueError as problem:
         raise preflight.NotReady(str(problem)) from None
-    if options.option(environment, "search") and not hasattr(environment.shape_class, "run_started"):
-        raise preflight.NotReady("--llm-search needs a ramp to steer: class Ramp(SteppedRamp) in the locustfile")
+    _refuse_shapes_of_others(environment)
     if getattr(environment.shape_class, "searches", bool)():
         _refuse_gates_of_every_level(environment)
     elif hasattr(environment.shape_class, "planned_levels"):
-        _refuse_gates_of_no_level(environment, environment.shape_class.planned_levels())
+        _refuse_gates_of_no_level(environment, _planned(environment))
     _check_open_load(environment)
     _check_requests(environment)
     ours = [user for user in environment.user_classes if hasattr(user, "speaks")]
@@ -125,6 +125,25 @@ def check(environment: Environment) -> dict[str, Any]:
     if not options.option(environment, "preflight") or not ours:
         return {}
     return preflight.check(environment, ours[0].speaks)
+
+
+def _refuse_shapes_of_others(environment: Environment) -> None:
+    """What only our own shapes can do."""
+    if hasattr(environment.shape_class, "run_started"):
+        return
+    asked = {name: options.option(environment, name) for name in ("search", "rate", "requests")}
+    asked["shape"] = options.option(environment, "shape") != options.STEPPED
+    name = next((name for name, is_asked in asked.items() if is_asked), None)
+    if name is not None:
+        raise preflight.NotReady(f"--llm-{name} needs a ramp to steer: class Ramp(SteppedRamp) in the locustfile")
+
+
+def _planned(environment: Environment) -> Sequence[float]:
+    try:
+        loads: Sequence[float] = environment.shape_class.planned_levels()  # type: ignore[union-attr]
+    except ValueError as problem:
+        raise preflight.NotReady(str(problem)) from None
+    return loads
 
 
 def _check_dialects(environment: Environment, ours: list[Any]) -> None:
@@ -160,8 +179,6 @@ def _check_open_load(environment: Environment) -> None:
         Process.parse(getattr(shape, "arrivals", None) or POISSON)
     except ValueError as problem:
         raise preflight.NotReady(str(problem)) from None
-    if options.option(environment, "rate") and not hasattr(shape, "run_started"):
-        raise preflight.NotReady("--llm-rate needs a ramp to steer: class Ramp(SteppedRamp) in the locustfile")
     if getattr(shape, "unit", USERS) == RATE:
         _refuse_other_users(environment, "send at a rate")
 
@@ -173,12 +190,12 @@ def _check_requests(environment: Environment) -> None:
         requests = options.option(environment, "requests")
     if requests < 0:
         raise preflight.NotReady("--llm-requests must be a number of requests such as 200; 0: no fixed number")
-    if not requests:
+    if not requests or not hasattr(shape, "run_started"):
         return
-    if not hasattr(shape, "run_started"):
-        raise preflight.NotReady("--llm-requests needs a ramp to steer: class Ramp(SteppedRamp) in the locustfile")
-    if shape.unit == RATE or shape.searches():
-        raise preflight.NotReady("--llm-requests is a run of users at one level: leave out --llm-rate and --llm-search")
+    if shape.unit == RATE or shape.searches() or shape.shape_name() in SHAPES:
+        raise preflight.NotReady(
+            "--llm-requests is a run of users at one level: leave out --llm-rate, --llm-search and --llm-shape"
+        )
     loads = shape.planned_levels()
     if len(loads) > 1:
         raise preflight.NotReady(f"--llm-requests is a run at one level, not {len(loads)}: --llm-levels {loads[-1]}")
@@ -222,12 +239,14 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
 
 
 def _add_a_shape(environment: Environment) -> None:
-    """--llm-search, --llm-rate or --llm-requests with a locustfile that has none."""
+    """--llm-search, --llm-rate, --llm-shape or --llm-requests with a locustfile that has none."""
     from llmlocust.plugin.shapes import Search, SteppedRamp  # which import this module
 
     if options.option(environment, "search"):
         environment.shape_class = Search()
-    elif options.option(environment, "rate") or options.option(environment, "requests"):
+    elif any(options.option(environment, name) for name in ("rate", "requests")) or (
+        options.option(environment, "shape") != options.STEPPED
+    ):
         environment.shape_class = SteppedRamp()
     else:
         return

@@ -27,6 +27,7 @@ from llmlocust.load.answers import load as load_answers
 from llmlocust.load.arrivals import Process
 from llmlocust.load.curves import DEFAULT_LEVELS, DEFAULT_RATES, parse_levels, parse_rates
 from llmlocust.load.distributions import Distribution, is_named, parse, think_time
+from llmlocust.load.plans import SHAPES, STEPPED, Setting
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.search import Judge, Limits, Queueing
 from llmlocust.load.tokens import counter
@@ -50,6 +51,7 @@ class Option(NamedTuple):
 
 
 _LEVELS = ",".join(map(str, DEFAULT_LEVELS))
+_PEAK = 50.0
 _FEW_ERRORS = Threshold.parse("errors < 1%")
 """Who turns requests away does not answer them."""
 
@@ -81,6 +83,10 @@ OPTIONS = (
     Option("rate", 0.0, "Open load: requests a second, sent when they are due, whatever the server does; 0: users, who wait for their answers. With --llm-levels, those are the rates; with --llm-search, the rate that it begins with"),
     Option("arrivals", "poisson", "How requests arrive in open load: constant, poisson, gamma:CV (above 1: burstier than poisson) or bursts:N (N at once)"),
     Option("most-in-flight", 4000, "Open load: requests that a load process lets be in flight; what is due above that is counted and not sent"),
+    Option("shape", STEPPED, f"What the load does: {STEPPED} (--llm-levels), {', '.join(SHAPES)}"),
+    Option("shape-base", 0.0, "Users, or with --llm-rate requests a second, that a shape is at rest with; 0: a tenth of its peak"),
+    Option("shape-peak", 0.0, "Users, or requests a second, that a shape goes up to, or that a soak holds; 0: the --llm-rate, or 50 users"),
+    Option("shape-seconds", 600.0, "Seconds that a shape takes"),
     Option("search", False, "Search for the limit instead of going through levels"),
     Option("search-limits", "", "What to search the limit of, with commas: ttft.p95 < 500ms, errors < 1%. Empty: capacity, where requests begin to wait"),
     Option("search-start", 4, "Users that a search begins with"),
@@ -166,6 +172,7 @@ def check(environment: Environment) -> None:
     think_time(option(environment, "wait"))
     _check_dialect(environment)
     levels(environment, is_rate=option(environment, "rate") > 0.0 or getattr(environment.shape_class, "is_open", False))
+    _check_shape(environment)
     Process.parse(option(environment, "arrivals"))
     if not 0.0 <= option(environment, "rate") < math.inf:
         raise ValueError("--llm-rate must be requests a second such as 50; 0: users instead")
@@ -186,6 +193,22 @@ def check(environment: Environment) -> None:
     for name in ("settle", "drain", "abort_grace"):
         if not 0 <= option(environment, name) < math.inf:
             raise ValueError(f"--llm-{name.replace('_', '-')} must be 0 seconds or more")
+
+
+def _check_shape(environment: Environment) -> None:
+    name = option(environment, "shape")
+    if name not in (STEPPED, *SHAPES):
+        raise ValueError(f"--llm-shape is {STEPPED}, {', '.join(SHAPES)} — got {name[:40]!r}")
+    if name == STEPPED:
+        return
+    if option(environment, "search"):
+        raise ValueError(
+            f"--llm-search finds its own levels, and --llm-shape {name} has its own: leave out one of them"
+        )
+    if option(environment, "levels") != _LEVELS:
+        raise ValueError(
+            f"--llm-levels are of a stepped ramp: --llm-shape {name} goes by --llm-shape-base and --llm-shape-peak"
+        )
 
 
 def _check_dialect(environment: Environment) -> None:
@@ -259,6 +282,29 @@ def levels(environment: Environment, *, is_rate: bool) -> Sequence[float]:
         return parse_rates(text)
     rate = option(environment, "rate")
     return [rate] if rate > 0.0 else DEFAULT_RATES
+
+
+def shape_setting(shape: Any, environment: Environment, *, is_rate: bool) -> Setting:
+    """What a plan is made from: the shape's own attributes where it has them, else options. ValueError in one line."""
+
+    def setting(name: str, option_name: str) -> float:
+        own = getattr(shape, name, None)
+        return float(option(environment, option_name) if own is None else own)
+
+    peak = setting("peak", "shape_peak") or option(environment, "rate") or _PEAK
+    base = setting("base", "shape_base") or (peak / 10.0 if is_rate else float(max(1, round(peak / 10.0))))
+    try:
+        return Setting(
+            base,
+            peak,
+            setting("seconds", "shape_seconds"),
+            settle=setting("settle", "settle"),
+            whole=not is_rate,
+            surge=float(getattr(shape, "surge", None) or 0.0),
+            soak=float(getattr(shape, "soak", None) or 0.0),
+        )
+    except ValueError as problem:
+        raise ValueError(f"{problem} (--llm-shape-base, --llm-shape-peak, --llm-shape-seconds)") from None
 
 
 def search_judge(text: str, first_rate: float | None = None) -> Judge:

@@ -102,9 +102,9 @@ class Run:
 
     # ── levels ──
 
-    def begin_level(self, load: float, unit: str = USERS) -> None:
+    def begin_level(self, load: float, unit: str = USERS, part: str = "") -> None:
         self._paused = False
-        self.ledger.begin_level(self.moment(), load, unit)
+        self.ledger.begin_level(self.moment(), load, unit, part)
         if self.collector:
             self.collector.level_began(load, unit)
         self.tell_state()

@@ -1,4 +1,6 @@
-"""Load shapes for locustfiles: `SteppedRamp`, `RateRamp`, and `Search`, which finds its levels itself."""
+"""Load shapes for locustfiles: `SteppedRamp` and `RateRamp`; `Search`, which finds its levels itself; and those whose
+plan is made from a few settings (load.plans): `LinearRamp`, `Spike`, `Surge`, `Soak`, `Wave`, `Progressive`.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,12 @@ from locust.runners import STATE_INIT, WORKER_REPORT_INTERVAL, MasterRunner
 
 from llmlocust.load.arrivals import Process
 from llmlocust.load.curves import BEGAN, DONE, ENDED, RAMP, SETTLED, Staircase
+from llmlocust.load.plans import SHAPES, PlanPart
 from llmlocust.numbers.levels import RATE, USERS
 from llmlocust.plugin import console
 from llmlocust.plugin.listeners import plugin_of
 from llmlocust.plugin.options import levels as option_levels
-from llmlocust.plugin.options import option
+from llmlocust.plugin.options import option, shape_setting
 from llmlocust.plugin.run import Run
 from llmlocust.plugin.searching import Searching
 
@@ -30,11 +33,14 @@ class SteppedRamp(LoadTestShape):
 
     With `arrivals`, levels are requests a second instead: open load (docs/open-load.md). Attributes that are None are
     taken from the options (`--llm-levels`, `--llm-settle`, `--llm-hold`, `--llm-drain`, and where `--llm-rate` is
-    given, `--llm-arrivals`). With `--llm-search` the levels are those of a `Search`.
+    given, `--llm-arrivals`). With `--llm-search` the levels are those of a `Search`, with `--llm-shape` those of another
+    shape.
     """
 
     abstract: ClassVar[bool] = True
 
+    shape: str | None = None
+    """Of the plan: stepped, or one of load.plans.SHAPES, which go by its settings and not by `levels`."""
     levels: Sequence[float] | None = None
     settle: float | None = None
     hold: float | None = None
@@ -52,16 +58,20 @@ class SteppedRamp(LoadTestShape):
         self._searching: Searching | None = None
         self._run: Run | None = None
         self._requests = 0
+        self._parts: list[PlanPart] = []
+        """One for each level."""
 
     def run_started(self, run: Run) -> None:
         """Locust's test started, with the users of the first level; called before any of them is."""
         self._run = run
         self._searching = self._new_search() if self.searches() else None
         self._requests = int(self._setting("requests"))
+        plan = [] if self._searching else self.plan()
+        self._parts = [part for part in plan for _ in part.loads]
         self._stairs = stairs = Staircase(
-            self.planned_levels() if self._searching is None else (),
-            settle=0.0 if self._requests else float(self._setting("settle")),
-            hold=math.inf if self._requests else float(self._setting("hold")),
+            [load for part in plan for load in part.loads],
+            settle=plan[0].settle if plan else 0.0,  # each part has its own, and a search, too
+            hold=plan[0].hold if plan else 0.0,
             # a level's last requests are counted where they end, and a worker's last report must have come
             grace=self._reports_take() + 1.0,
             # a worker may have missed that it is over; it is stopped then
@@ -69,23 +79,17 @@ class SteppedRamp(LoadTestShape):
         )
         if self._searching:
             self._searching.take_over(stairs, run)
-        elif self._requests:
-            run.plan = {
-                "unit": self.unit,
-                "levels": list(stairs.levels),
-                "settle": None,
-                "hold": None,
-                "requests": self._requests,
-            }
-            run.count_requests(self._requests)
         else:
-            run.plan = {"unit": self.unit, "levels": list(stairs.levels), "settle": stairs.settle, "hold": stairs.hold}
+            run.plan = self._told(plan)
+        if self._requests:
+            run.count_requests(self._requests)
         if self.unit == RATE:
             run.open(self._arrivals(), int(self._setting("most_in_flight")))
         run.let_requests_end(float(self._setting("drain")))
         if getattr(run.environment.parsed_options, "run_time", None):
             console.say(
-                "--run-time does nothing for a ramp: its length is that of its levels (--llm-hold, --llm-levels)"
+                "--run-time does nothing for a ramp: its length is that of its levels (--llm-hold, --llm-levels), or "
+                "--llm-shape-seconds"
             )
         self._advance()
 
@@ -93,7 +97,7 @@ class SteppedRamp(LoadTestShape):
         assert self.runner is not None
         if self.runner.state == STATE_INIT or self._stairs is None:  # this very tick is what starts the test
             try:
-                first = self._new_search().search.load if self.searches() else self.planned_levels()[0]
+                first = self._first_load()
             except ValueError as problem:  # from the web form
                 plugin_of(self.runner.environment).refuse(str(problem))
                 return None
@@ -114,7 +118,8 @@ class SteppedRamp(LoadTestShape):
             self._stairs.hold = 0.0
         for change in self._stairs.advance(time.monotonic(), self._there()):
             if change.what == BEGAN:
-                self._run.begin_level(self._stairs.levels[change.level], self.unit)
+                part = self._begin_part(change.level)
+                self._run.begin_level(self._stairs.levels[change.level], self.unit, part)
                 if self._searching:
                     self._searching.level_began()
                     if self.unit == RATE:
@@ -124,10 +129,54 @@ class SteppedRamp(LoadTestShape):
             elif change.what == ENDED:
                 self._run.end_level()
 
-    def planned_levels(self) -> list[float]:
+    def _first_load(self) -> float:
         """ValueError where the options cannot be meant."""
+        return self._new_search().search.load if self.searches() else self.planned_levels()[0]
+
+    def _begin_part(self, level: int) -> str:
+        """The name of a level's part, whose times are kept from now on; a search keeps its own."""
+        if self._searching:
+            return ""
+        assert self._stairs is not None
+        part = self._parts[level]
+        self._stairs.settle, self._stairs.hold = part.settle, part.hold
+        return part.name
+
+    # ── the plan ──
+
+    def shape_name(self) -> str:
         assert self.runner is not None
-        return list(self.levels or option_levels(self.runner.environment, is_rate=self.unit == RATE))
+        return str(self._setting("shape")).strip()
+
+    def plan(self) -> list[PlanPart]:
+        """The parts that it goes through; override it for a plan of your own. ValueError where the settings cannot be
+        meant.
+        """
+        assert self.runner is not None
+        name, environment = self.shape_name(), self.runner.environment
+        if name in SHAPES:
+            return SHAPES[name](shape_setting(self, environment, is_rate=self.unit == RATE))
+        levels = self.levels or option_levels(environment, is_rate=self.unit == RATE)
+        if self._setting("requests"):
+            return [PlanPart("", levels, hold=math.inf, settle=0.0)]
+        return [PlanPart("", levels, float(self._setting("hold")), float(self._setting("settle")))]
+
+    def planned_levels(self) -> list[float]:
+        """The loads of the plan. ValueError where its settings cannot be meant."""
+        return [load for part in self.plan() for load in part.loads]
+
+    def _told(self, plan: Sequence[PlanPart]) -> dict[str, Any]:
+        """Of the plan, for the run's files."""
+        told = {"unit": self.unit, "levels": [load for part in plan for load in part.loads]}
+        if self._requests:
+            return told | {"settle": None, "hold": None, "requests": self._requests}
+        if [part.name for part in plan] == [""]:
+            return told | {"settle": plan[0].settle, "hold": plan[0].hold}
+        parts = [
+            {"name": part.name, "levels": len(part.loads), "settle": part.settle, "hold": part.hold} for part in plan
+        ]
+        name = self.shape_name()
+        return told | {"settle": None, "hold": None, "shape": name if name in SHAPES else "its own", "parts": parts}
 
     # ── open load ──
 
@@ -203,6 +252,80 @@ class RateRamp(SteppedRamp):
     abstract: ClassVar[bool] = True
 
     is_open = True
+
+
+class _Shape(SteppedRamp):
+    """A plan made from a few settings. Those that are None are taken from the options (`--llm-shape-base`,
+    `--llm-shape-peak`, `--llm-shape-seconds`, `--llm-settle`, `--llm-drain`). With `arrivals`, loads are requests a
+    second.
+    """
+
+    abstract: ClassVar[bool] = True
+
+    base: float | None = None
+    """The load at rest,"""
+    peak: float | None = None
+    """and the highest."""
+    seconds: float | None = None
+    """For which loads are measured, all together; until they are there takes a second or two for each."""
+
+
+class LinearRamp(_Shape):
+    """Up from `base` to `peak` in equal steps."""
+
+    abstract: ClassVar[bool] = True
+
+    shape = "linear"
+
+
+class Spike(_Shape):
+    """From `base` up to `peak` at once, and down again before anything has come to rest: for 30 %, 10 % and 60 % of
+    `seconds`.
+    """
+
+    abstract: ClassVar[bool] = True
+
+    shape = "spike"
+
+
+class Surge(_Shape):
+    """From `base` up to `peak` at once, to stay for a while, and down again to see how long it takes to be well: for
+    25 %, 25 % and 50 % of `seconds`.
+    """
+
+    abstract: ClassVar[bool] = True
+
+    shape = "surge"
+
+
+class Soak(_Shape):
+    """`peak`, and nothing else, for `seconds`: does anything drift?"""
+
+    abstract: ClassVar[bool] = True
+
+    shape = "soak"
+
+
+class Wave(_Shape):
+    """A day in `seconds`: from the `base` of its night to the `peak` of its noon, and down again."""
+
+    abstract: ClassVar[bool] = True
+
+    shape = "wave"
+
+
+class Progressive(_Shape):
+    """In one run: a baseline at `base`, a linear ramp up to `peak`, a `surge` above it, the recovery from it at `base`,
+    a `soak`: for 10, 35, 10, 15 and 30 % of `seconds`.
+    """
+
+    abstract: ClassVar[bool] = True
+
+    shape = "progressive"
+    surge: float | None = None
+    """Load of the surge; None: 1.5 times the peak."""
+    soak: float | None = None
+    """Load of the soak; None: half the peak."""
 
 
 class Search(SteppedRamp):

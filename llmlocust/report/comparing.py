@@ -148,7 +148,8 @@ def labels_of(runs: Sequence[RunFrames]) -> list[str]:
 
 def held_of(report: Report, thresholds: Sequence[Threshold]) -> list[Held]:
     """A run's levels as they are compared. `thresholds`: which requests are good."""
-    spreads, asked, doubts = spreads_of(report.levels), asked_of(report.levels), doubts_of(report)
+    levels, doubts = report.comparable, doubts_of(report)
+    spreads, asked = spreads_of(levels), asked_of(levels)
     return [
         Held(
             each,
@@ -158,7 +159,7 @@ def held_of(report: Report, thresholds: Sequence[Threshold]) -> list[Held]:
             asked.get(each.level, {}),
             doubts.get(each.level, ()),
         )
-        for each in report.levels
+        for each in levels
     ]
 
 
@@ -424,7 +425,7 @@ def _number(finding: Finding, unit: str) -> tuple[str, str]:
 def _level_at(report: Report, load: float | None) -> LevelFigures | None:
     if load is None:
         return None
-    return next((each for each in report.levels if math.isclose(each.load, load, rel_tol=0.005) and each.ok), None)
+    return next((each for each in report.comparable if math.isclose(each.load, load, rel_tol=0.005) and each.ok), None)
 
 
 def settings(made: Compared) -> list[tuple[str, list[str], bool]]:

@@ -74,7 +74,7 @@ _LONGEST_NAME = 36
 
 def curves(labels: Sequence[str], reports: Sequence[Report]) -> Picture | None:
     """All figures that at least two runs tell of; whole requests only where tokens are not known."""
-    runs = [drawable(each.levels) for each in reports]
+    runs = [drawable(each.comparable) for each in reports]
     names = [label if len(label) <= _LONGEST_NAME else f"{label[:_LONGEST_NAME]}…" for label in labels]
     told = [curve for curve in _CURVES if sum(bool(curve.known(run)) for run in runs) > 1]
     while len(told) > _MOST_PANELS:

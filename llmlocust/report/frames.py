@@ -11,7 +11,7 @@ import io
 import json
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -547,6 +547,7 @@ def _rebuilt(run: RunFrames) -> list[LevelFigures]:
         number = int(index)  # type: ignore[call-overload]
         level = Level(number, _load_of(run, number), _unit_of(run), began=0.0, settled=float(rows["sent"].min()))
         level.ended = float(rows["sent"].max())
+        level.part = _part_of(run, number)
         tally = _tally(requests, rows, level)
         for metric, by_level in distributions.items():
             if number in by_level:
@@ -597,6 +598,29 @@ def _load_of(run: RunFrames, level: int) -> float:
         return float(planned[level])
     users = _timeline_of(run, level)
     return math.nan if users is None else float(users.max())
+
+
+def _part_of(run: RunFrames, level: int) -> str:
+    names = [name for name, _, _ in parts_planned(_plan(run))]
+    return names[level] if level < len(names) else ""
+
+
+def parts_planned(plan: Mapping[str, Any]) -> list[tuple[str, float, float]]:
+    """Of each level of a plan of several parts its part's name, and for how many seconds it was to settle and be held."""
+    parts = plan.get("parts")
+    made: list[tuple[str, float, float]] = []
+    for each in parts if isinstance(parts, list) else ():
+        told = each if isinstance(each, dict) else {}
+        many, *seconds = (told.get(name) for name in ("levels", "settle", "hold"))
+        if not isinstance(many, int) or not 0 < many <= MOST_LEVELS:
+            return []
+        settle, hold = (float(value) if isinstance(value, int | float) else math.nan for value in seconds)
+        made += [(str(told.get("name") or ""), settle, hold)] * many
+    return made
+
+
+MOST_LEVELS = 10_000
+"""No plan has more levels."""
 
 
 def _users_of(run: RunFrames, level: int) -> float:

@@ -135,6 +135,7 @@ def _told(case: Case) -> dict[str, Any]:
         "threshold": str(threshold),
         "load": case.load,
         "unit": case.unit,
+        "part": case.part or None,
         "levels": list(case.levels),
         "status": case.status,
         "tier": case.tier,

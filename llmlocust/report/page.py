@@ -13,19 +13,22 @@ from typing import Any
 from llmlocust.analysis import words
 from llmlocust.analysis.advice import Advice, advise
 from llmlocust.analysis.breakpoints import Verdict, find
+from llmlocust.analysis.parts import AFTER, climbs, of_the_ramp
 from llmlocust.analysis.quality import KINDS as ANSWERS
 from llmlocust.analysis.quality import changes
+from llmlocust.analysis.recovery import Recovery
 from llmlocust.analysis.steps import Finding, steps_of
 from llmlocust.analysis.trust import Check, Facts, checks, empty_levels, standing, think_time_of
 from llmlocust.load.prompts import load as load_prompts
-from llmlocust.numbers.formats import FORMAT
+from llmlocust.numbers.formats import FORMAT, PARTS, RECOVERY
 from llmlocust.numbers.levels import EXACT, EXACT_SHARE, HEADLINE, RATE, USERS, LevelFigures, Summary
 from llmlocust.numbers.thresholds import NOT_KNOWN, Threshold, golds, tier
-from llmlocust.report import one_level, pictures
+from llmlocust.report import one_level, parts, pictures
 from llmlocust.report.charts import NUMBERS, Scene
-from llmlocust.report.frames import OURS, TABLE, RunFrames
+from llmlocust.report.frames import OURS, TABLE, RunFrames, parts_planned
 from llmlocust.report.glossary import GLOSSARY, MEANS
 from llmlocust.report.journeys import STEPS, Scenes, journeys
+from llmlocust.report.parts import Parts, parts_in
 from llmlocust.report.rendering import render
 from llmlocust.report.translation import translated
 from llmlocust.report.what_was_run import FOREIGN, count, facts, listed, mapping, messages, number, options, planned
@@ -47,9 +50,13 @@ class Report:
     gold: Finding | None = None
     """The limit of the gold tier, where the thresholds have two."""
     unit: str = field(init=False)
+    parts: Parts = field(init=False)
+    """Of its plan."""
 
     def __post_init__(self) -> None:
         self.unit = RATE if self.verdict.unit == RATE else USERS
+        verdict = self.verdict
+        self.parts = parts_in(self.run, verdict.thresholds, self.goodput, derived=verdict.derived)
 
     @property
     def levels(self) -> list[LevelFigures]:
@@ -64,6 +71,21 @@ class Report:
     def has_limits(self) -> bool:
         """Whether limits say anything of the levels: what is derived from a level is kept by that level."""
         return self.only_level is None or not self.verdict.derived or self.verdict.slo_limit.reached
+
+    @property
+    def ramp(self) -> list[LevelFigures]:
+        """Those that the four numbers rest on."""
+        return of_the_ramp(self.levels)
+
+    @property
+    def comparable(self) -> list[LevelFigures]:
+        """Those that show a load as it is, and not what a higher one left behind."""
+        return [each for each in self.levels if each.part not in AFTER]
+
+    @property
+    def climbs(self) -> bool:
+        """Whether there is a ramp that the four numbers can be read from."""
+        return self.only_level is None and climbs(self.levels)
 
     @property
     def trusted(self) -> bool:
@@ -102,10 +124,11 @@ def build(run: RunFrames, thresholds: Sequence[Threshold] = ()) -> Report:
     # which requests are good needs limits: the given ones, or those that the verdict derives
     goodput = run.goodput(thresholds)
     empty = empty_levels(run.levels, run.empty())
-    verdict = find(run.levels, thresholds, goodput, run.gone(), empty)
+    ramp = of_the_ramp(run.levels)
+    verdict = find(ramp, thresholds, goodput, run.gone(), empty)
     gold = None
     if any(each.gold for each in thresholds):
-        gold = find(run.levels, golds(thresholds), goodput, run.gone(), empty).slo_limit
+        gold = find(ramp, golds(thresholds), goodput, run.gone(), empty).slo_limit
         limit = verdict.slo_limit
         verdict = replace(verdict, slo_limit=replace(limit, why=f"{limit.why}; {_gold(gold, verdict.unit)}"))
     if not thresholds:
@@ -146,6 +169,7 @@ def _facts(run: RunFrames, verdict: Verdict) -> Facts:
         planned=planned(mapping(info.get("plan"))) if run.source == OURS else (),
         hold=None if run.rebuilt else number(mapping(info.get("plan")).get("hold")),
         requests=_requests_of(run),
+        holds=() if run.rebuilt else [hold for *_, hold in parts_planned(mapping(info.get("plan")))],
         stopped=info["stopped"] if isinstance(info.get("stopped"), bool) else None,
         empty=run.empty(),
         busy=run.busy(),
@@ -165,7 +189,7 @@ def _facts(run: RunFrames, verdict: Verdict) -> Facts:
         ended=count(counts.get("ended")),
         think_time=think_time_of(classes) if classes else None,
         clock=str(info["clock"]) if info.get("clock") else None,
-        decisive=_decisive(run.levels, verdict),
+        decisive=_decisive(of_the_ramp(run.levels), verdict),
         bare=run.source == TABLE,
         own=[made for told in listed(info.get("checks")) if (made := _own_check(told)) is not None],
     )
@@ -208,7 +232,7 @@ def stands(report: Report) -> dict[str, bool]:
     A number rests on the levels that it lies between; one that was not reached on all of them. Limits that come from
     the lowest level rest on that one too.
     """
-    verdict, levels = report.verdict, report.levels
+    verdict, levels = report.verdict, report.ramp
     lowest = min((each.load for each in levels if each.load > 0), default=None)
     rests = {}
     for name, finding in verdict.numbers().items():
@@ -239,7 +263,8 @@ def _own_check(told: Any) -> Check | None:
 
 def headline(report: Report) -> str:
     """The verdict in a sentence that everybody understands; a second one where the run was stopped early."""
-    return _safe(report) + _stopped(report)
+    said = [_safe(report)] if report.climbs or not report.parts.headlines else []
+    return " ".join([*said, *report.parts.headlines]) + _stopped(report)
 
 
 def _safe(report: Report) -> str:
@@ -266,7 +291,7 @@ def _safe(report: Report) -> str:
 def _held(report: Report) -> str:
     """Nothing broke: what held, and at which levels that is known."""
     verdict, unit = report.verdict, report.unit
-    steps = steps_of(report.levels)
+    steps = steps_of(report.ramp)
     judged = [each for step in steps for each in step.levels]
     told = [each for each in verdict.thresholds if any(_told(report, each, level) for level in judged)]
     held = [each for each in judged if _holds(report, each) == "holds" or _held_so_far(report, told, each)]
@@ -379,9 +404,11 @@ def trust_line(report: Report) -> str:
 
 
 def _still_stands(report: Report) -> str:
-    """Which of the four numbers can be used in spite of what failed."""
+    """Which of the four numbers can be used in spite of what failed; without a ramp, which parts."""
     if report.only_level:
         return "They doubt the only level." if report.doubted else ""
+    if not report.climbs:
+        return _parts_that_stand(report)
     told = {"slo_limit": "the SLO limit", "knee": "the knee", "capacity": "capacity", "collapse": "collapse"}
     held = stands(report)
     fallen = [told[name] for name, holds in held.items() if not holds]
@@ -393,6 +420,12 @@ def _still_stands(report: Report) -> str:
     stand = f"{words.series(kept)} {'stand' if len(kept) > 1 else 'stands'}"
     rest = f"{words.series(fallen)} {'rest' if len(fallen) > 1 else 'rests'} on doubted levels"
     return f"{_sentence(rest)[:-1]}; {stand}."
+
+
+def _parts_that_stand(report: Report) -> str:
+    rests = {part.name: {each.level for each in part.levels} for part in report.parts.parts}
+    fallen = [name for name, holds in standing(report.checks, rests).items() if not holds]
+    return f"They are about {words.series(fallen)}." if fallen else "They are about no level that was measured."
 
 
 _MARKS = {"✓": "passed", "✗": "failed", "•": "to note"}
@@ -408,9 +441,10 @@ def summary(report: Report) -> list[str]:
     lines = [headline(report)]
     if report.only_level:
         return [*lines, *one_level.lines(report.only_level), f"{'Trust:':<21} {trust_line(report)}"]
-    for name in ("capacity", "knee", "collapse"):
+    for name in ("capacity", "knee", "collapse") if report.climbs else ():
         finding = report.verdict.numbers()[name]
         lines.append(f"{NUMBERS[name] + ':':<10} {place(finding, report.unit)}" + _because(finding))
+    lines += [f"{each.name + ':':<10} {parts.brief(each, report.parts, report.unit)}" for each in report.parts.parts]
     lines.append(f"{'Trust:':<10} {trust_line(report)}")
     return lines
 
@@ -427,6 +461,8 @@ def _data(report: Report) -> dict[str, Any]:
         "format": FORMAT,
         "load": report.unit,
         "levels": [_level(each, report.goodput) | {"limits": _limits(report, each)} for each in report.levels],
+        "parts": [{name: _any(value) for name, value in part.items()} for part in report.parts.data()],
+        "recoveries": [_recovery(each) for each in report.parts.recoveries],
         "verdict": verdict_data(report),
         "trust": {
             "ok": report.trusted,
@@ -453,6 +489,19 @@ def verdict_data(report: Report) -> dict[str, Any]:
     return verdict | {"says": headline(report)}
 
 
+def _any(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_any(each) for each in value]
+    return plain(value) if isinstance(value, float) else value
+
+
+def _recovery(found: Recovery) -> dict[str, Any]:
+    times = ("limit", "seconds", "low", "high", "within")
+    told = {name: None if (value := getattr(found, name)) is None else plain(value * 1000.0) for name in times}
+    well = found.seconds is not None if found.is_known else None
+    return {"after": found.after, "load": plain(found.load), "well": well, **told, "says": str(found)}
+
+
 def _limits(report: Report, figures: LevelFigures) -> str:
     met = _tier(report, figures)
     return NOT_KNOWN if met == words.UNKNOWN else met
@@ -473,6 +522,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
 def _level(figures: LevelFigures, goodput: Mapping[int, float]) -> dict[str, Any]:
     told = {
         "load": plain(figures.load),
+        "part": figures.part or None,
         "users": plain(figures.users),
         "reached": figures.reached,
         "window": plain(figures.window * 1000.0),
@@ -701,11 +751,15 @@ def _html(report: Report) -> str:
     table = columns(report)
     scene = _scene(report)
     level = report.only_level
-    told = journeys(report.run.requests, report.levels, report.verdict)
+    shown = report.ramp if report.climbs else [each for each in report.levels if each.part != RECOVERY]
+    told = journeys(report.run.requests, shown, report.verdict)
     return render(
         "report.html.j2",
         title=_title(report),
         headline=headline(report),
+        climbs=report.climbs,
+        parts=_parts(report),
+        parts_say=report.parts.says,
         cards=one_level.cards(level) if level else cards,
         one_level=level is not None,
         percentiles=one_level.percentiles(level) if level else None,
@@ -732,6 +786,8 @@ def _html(report: Report) -> str:
         rows=[
             {
                 "load": words.load(each.load) if math.isfinite(each.load) else words.UNKNOWN,
+                "part": each.part,
+                "known": each.part in PARTS,
                 "holds": _holds(report, each),
                 "tier": _tier(report, each),
                 "doubted": each.level in scene.doubted,
@@ -743,7 +799,7 @@ def _html(report: Report) -> str:
         scenes=told,
         steps={name: does for name, does in STEPS.items() if name in _steps_of(told)},
         longest=_longest(told),
-        glance=None if level else pictures.at_a_glance(scene),
+        glance=pictures.at_a_glance(scene) if report.climbs else None,
         search=pictures.how_it_was_found(report.run, scene),
         pictures=pictures.pictures(report.run, scene),
         failed=any(each.failed for each in report.levels),
@@ -759,9 +815,37 @@ def _html(report: Report) -> str:
     )
 
 
+def _parts(report: Report) -> dict[str, Any] | None:
+    """The table of the parts."""
+    told = report.parts
+    if not told:
+        return None
+    columns = told.columns()
+    rows = [
+        {
+            "name": part.name,
+            "means": PARTS.get(part.name, ""),
+            "load": parts.loads(part),
+            "time": parts.time(part),
+            "limits": _standing(report, part.levels),
+            "cells": [cells[place] for _, cells in columns],
+        }
+        for place, part in enumerate(told.parts)
+    ]
+    return {"heads": [head for head, _ in columns], "rows": rows}
+
+
+def _standing(report: Report, levels: Sequence[LevelFigures]) -> str:
+    """How the levels of a part stand to the limits."""
+    found = [_tier(report, each) for each in levels]
+    if len(set(found)) == 1:
+        return found[0]
+    return f"fails at {found.count('fails')} of {len(found)}" if "fails" in found else "holds where it is known"
+
+
 def _quality(report: Report) -> list[str]:
     """Sentences: whether answers get worse under load."""
-    return [each.says(report.unit) for each in changes(report.levels)]
+    return [each.says(report.unit) for each in changes(report.ramp)]
 
 
 def _steps_of(told: Iterable[Scenes]) -> set[str]:
@@ -775,7 +859,7 @@ def _longest(told: Iterable[Scenes]) -> float:
 
 def _scene(report: Report) -> Scene:
     standing = {each.level: _tier(report, each) for each in report.levels}
-    return Scene(report.levels, report.verdict, report.goodput, standing, report.doubted)
+    return Scene(report.ramp, report.verdict, report.goodput, standing, report.doubted)
 
 
 def _title(report: Report) -> str:
@@ -826,9 +910,10 @@ def _again(report: Report) -> str:
 def _markdown(report: Report) -> str:
     lines = [f"# {line(_title(report))}", "", f"**{line(headline(report))}**", ""]
     lines += [f"{'✓' if report.trusted else '⚠'} {line(trust_line(report))}", ""]
+    lines += _markdown_parts(report)
     if report.only_level:
         lines += _markdown_figures(report.only_level)
-    else:
+    elif report.climbs:
         lines += ["| | load | why |", "|---|---|---|"]
         for name, finding in report.verdict.numbers().items():
             lines.append(f"| **{NUMBERS[name]}** | {place(finding, report.unit)} | {line(_sentence(finding.why))} |")
@@ -864,17 +949,29 @@ def _markdown_figures(level: LevelFigures) -> list[str]:
     return [*told, "", *in_table(["", *heads], [[name, *map(str, figures)] for name, figures in rows])]
 
 
+def _markdown_parts(report: Report) -> list[str]:
+    told = _parts(report)
+    if told is None:
+        return []
+    heads = ["part", words.unit_of(report.unit), "measured for", *told["heads"], "limits"]
+    rows = [[row["name"], row["load"], row["time"], *row["cells"], row["limits"]] for row in told["rows"]]
+    said = [f"- {line(each)}" for each in report.parts.says]
+    return ["## Parts", "", *in_table(heads, rows), "", *said, *([""] if said else [])]
+
+
 def _markdown_table(report: Report) -> list[str]:
     table = columns(report)
     heads = [f"{column.group} {column.head}" for column in table]
-    limits = ["limits"] * report.has_limits
-    lines = [f"| {' | '.join([words.unit_of(report.unit), *limits, *heads])} |"]
-    lines.append("|---:|" + "---|" * len(limits) + "---:|" * len(table))
+    named = any(each.part for each in report.levels)
+    words_first = [*["part"] * named, *["limits"] * report.has_limits]
+    lines = [f"| {' | '.join([words.unit_of(report.unit), *words_first, *heads])} |"]
+    lines.append("|---:|" + "---|" * len(words_first) + "---:|" * len(table))
     for row, each in enumerate(report.levels):
         cells = [f"**{column.cells[row]}** ✗" if column.broken[row] else column.cells[row] for column in table]
         load = words.load(each.load) if math.isfinite(each.load) else words.UNKNOWN
-        lines.append(f"| {' | '.join([load, *([_tier(report, each)] * len(limits)), *cells])} |")
-    if not limits:
+        told = [*[line(each.part)] * named, *[_tier(report, each)] * report.has_limits]
+        lines.append(f"| {' | '.join([load, *told, *cells])} |")
+    if not report.has_limits:
         return lines
     asked = words.series([f"`{each}`" for each in report.verdict.thresholds])
     source = "derived from the lowest level, as none were given" if report.verdict.derived else "as given"

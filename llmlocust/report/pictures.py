@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmlocust.analysis import words
+from llmlocust.analysis.parts import climbs
 from llmlocust.numbers.formats import ERROR_KINDS
 from llmlocust.numbers.levels import LevelFigures
 from llmlocust.report import charts, search_path, time_charts
@@ -19,7 +20,11 @@ _MOST_NAMED = 12
 
 
 def pictures(run: RunFrames, scene: Scene) -> list[Picture]:
-    """All but the first, which is `at_a_glance`."""
+    """All but the first, which is `at_a_glance`. Those by load are of the ramp, those over time of all levels."""
+    heat = time_charts.heat(run.requests, run.levels, scene.doubted, _heat_caption(run))
+    over_time = time_charts.over_time(run.timeline, run.levels, scene.doubted, _time_caption(run))
+    if not climbs(run.levels):
+        return [each for each in (over_time, heat) if each is not None]
     spread = {metric: run.distributions(metric) for metric in ("ttft", "gap")}
     if not spread["ttft"]:
         spread = {"e2e": run.distributions("e2e")}
@@ -27,11 +32,11 @@ def pictures(run: RunFrames, scene: Scene) -> list[Picture]:
     made = [
         charts.latency(scene, _latency_caption(scene)) if against_load else None,
         charts.tail(scene, spread, _tail_caption(scene, spread)),
-        time_charts.heat(run.requests, scene.levels, scene.doubted, _heat_caption(run)),
+        heat,
         charts.errors(scene, _errors_caption(scene)),
         charts.tokens(scene, _tokens_caption(scene)) if against_load else None,
         charts.distributions(scene, spread, _spread_caption(scene, spread)),
-        time_charts.over_time(run.timeline, scene.levels, scene.doubted, _time_caption(run)),
+        over_time,
     ]
     return [each for each in made if each is not None]
 
@@ -140,6 +145,8 @@ def _ends(scene: Scene, found: Mapping[int, Any]) -> tuple[LevelFigures | None, 
 def _time_caption(run: RunFrames) -> str:
     timeline = run.timeline
     said = "Shaded bands are the measured windows of the levels, named by their load."
+    if any(each.part for each in run.levels):
+        said += " Above them the parts of the plan."
     if timeline is not None and "in_flight" in timeline and (timeline["in_flight"] > 0).any():
         return f"At most {words.digits(float(timeline['in_flight'].max()))} requests were in flight at once. {said}"
     return said

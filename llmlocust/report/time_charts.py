@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 from llmlocust.analysis import words
+from llmlocust.analysis.parts import parts_of
 from llmlocust.numbers.formats import ABORTED, OK
 from llmlocust.numbers.levels import RATE, LevelFigures
 from llmlocust.report.drawing import (
@@ -66,13 +67,14 @@ def over_time(
                 axes.plot(
                     frame["time"], frame[column], color=colour, linewidth=1.3, label=_COLUMN_WORDS[column], **style
                 )
-            axes.set_ylim(bottom=0.0)
+            # steps that end in a surge leave no room for a legend
+            axes.set_ylim(0.0, axes.get_ylim()[1] * (1.3 if len(lines) > 1 and _pad(levels) > _PAD else 1.0))
             axes.set_xlim(0.0, float(frame["time"].iloc[-1]) or 1.0)
             axes.yaxis.set_major_locator(MaxNLocator(4))
             axes.grid(visible=False, axis="x")
             if len(lines) > 1:
                 axes.legend(loc="upper left", ncols=2, fontsize=8, borderaxespad=0.2, handlelength=1.6)
-            axes.set_title(title, pad=8.0 if number else 16.0)
+            axes.set_title(title, pad=8.0 if number else _pad(levels))
         clock_axis(panels[-1], float(frame["time"].iloc[-1]), narrow)
 
     return picture("time", "The run over time", caption, 1.0 + 1.45 * len(kept), draw)
@@ -140,12 +142,41 @@ def _level_bands(axes: Axes, levels: Sequence[LevelFigures], start: float, doubt
 
 
 def _level_names(axes: Axes, levels: Sequence[LevelFigures], start: float, most: int) -> None:
-    """The loads above the bands, as many as have room."""
+    """The loads above the bands, as many as have room; above them the parts of the plan."""
+    _part_names(axes, levels, start, most)
     known = [each for each in levels if math.isfinite(each.began) and math.isfinite(each.ended)]
     for each in known[:: max(1, math.ceil(len(known) / most))]:
         settled = each.settled if math.isfinite(each.settled) else each.began
         style = {"ha": "center", "va": "bottom", "size": 7.5, "color": MUTED, "transform": axes.get_xaxis_transform()}
         axes.text((settled + each.ended) / 2.0 - start, 1.0, words.load(each.load), **style)
+
+
+def _pad(levels: Sequence[LevelFigures]) -> float:
+    """Points between a picture and its title, for the names of levels and parts."""
+    return _PAD_WITH_PARTS if any(each.part for each in levels) else _PAD
+
+
+_PAD, _PAD_WITH_PARTS = 16.0, 27.0
+
+
+def _part_names(axes: Axes, levels: Sequence[LevelFigures], start: float, most: int) -> None:
+    across = axes.get_xaxis_transform()
+    known = [each for each in levels if math.isfinite(each.began) and math.isfinite(each.ended)]
+    letter = max((each.ended for each in known), default=0.0) - start
+    letter, free = letter / (most * _LETTERS), -math.inf
+    for part in parts_of(known):
+        begin = part.levels[0].began - start
+        axes.plot([begin, begin], [0.0, 1.0], color=MUTED, linewidth=1.0, zorder=0.6, transform=across)
+        if begin < free:  # the one before it has a longer name than its time
+            continue
+        # the name comes from the run's files: no formula
+        style = {"ha": "left", "va": "bottom", "size": 8.0, "color": MUTED, "parse_math": False, "clip_on": False}
+        axes.annotate(part.name, (begin, 1.0), (1.0, 11.0), across, textcoords="offset points", **style)
+        free = begin + (len(part.name) + 1) * letter
+
+
+_LETTERS = 5.5
+"""Letters of a part's name that have the room of one load."""
 
 
 # -- the heat map
@@ -169,7 +200,7 @@ def heat(
     def draw(figure: Figure, narrow: bool) -> None:
         lost, axes = figure.subplots(2, 1, sharex=True, height_ratios=(0.5, 2.6))
         columns = np.linspace(0.0, span, (60 if narrow else 130) + 1)
-        _failed_lane(lost, rows["sent"] - start, failed, rows["weight"], columns)
+        _failed_lane(lost, rows["sent"] - start, failed, rows["weight"], columns, _pad(levels))
         axes.set_yscale("log")
         axes.set_xlim(0.0, span)
         good = rows[~failed]
@@ -201,7 +232,9 @@ def _span(rows: pd.DataFrame) -> tuple[float, float]:
     return start, max(1.0, float(rows["sent"].max()) - start)
 
 
-def _failed_lane(axes: Axes, sent: pd.Series, failed: pd.Series, weight: pd.Series, columns: np.ndarray) -> None:
+def _failed_lane(
+    axes: Axes, sent: pd.Series, failed: pd.Series, weight: pd.Series, columns: np.ndarray, pad: float
+) -> None:
     total, _ = np.histogram(sent, columns, weights=weight)
     lost, _ = np.histogram(sent[failed], columns, weights=weight[failed])
     share = np.divide(lost, total, out=np.zeros_like(lost), where=total > 0)
@@ -210,7 +243,7 @@ def _failed_lane(axes: Axes, sent: pd.Series, failed: pd.Series, weight: pd.Seri
     axes.set_yticks([0.0, 1.0], ["0 %", "100 %"])
     axes.tick_params(labelbottom=False, length=0)
     axes.grid(visible=False, axis="x")
-    axes.set_title("share that failed, by when they were sent", pad=16.0)
+    axes.set_title("share that failed, by when they were sent", pad=pad)
 
 
 def _cells(axes: Axes, sent: pd.Series, seconds: pd.Series, weight: pd.Series, columns: np.ndarray) -> float:

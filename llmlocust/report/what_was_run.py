@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 from llmlocust.analysis import words
 from llmlocust.numbers.formats import ERROR_KINDS
 from llmlocust.numbers.levels import RATE
-from llmlocust.report.frames import LOCUST, OURS, TABLE, RunFrames
+from llmlocust.report.frames import LOCUST, OURS, TABLE, RunFrames, parts_planned
 
 _SECRET = re.compile(r"key|token$|secret|password|authorization", re.IGNORECASE)
 _MOST_MESSAGES = 12
@@ -72,12 +73,26 @@ def _preflight(told: Mapping[str, Any]) -> str | None:
 
 
 def _plan(plan: Mapping[str, Any]) -> str:
+    if parts := parts_planned(plan):
+        return _parts(plan, parts)
     loads = [words.load(each) for each in planned(plan)]
     unit = "requests/s" if plan.get("unit") == RATE else "users"
     times = [f"{name} {words.digits(known)} s" for name in ("settle", "hold") if (known := number(plan.get(name)))]
     if requests := count(plan.get("requests")):
         return f"{requests} requests by {', '.join(loads)} {unit}"
     return f"{', '.join(loads)} {unit}" + (f" ({', '.join(times)})" if times else "")
+
+
+def _parts(plan: Mapping[str, Any], parts: Sequence[tuple[str, float, float]]) -> str:
+    """Such as: baseline 5 users (60 s), linear 5 to 50 users (210 s)."""
+    told = []
+    for name, levels in groupby(zip(parts, planned(plan), strict=False), key=lambda each: each[0][0]):
+        of_part = list(levels)
+        ends = dict.fromkeys(words.load(load) for load in (of_part[0][1], of_part[-1][1]))
+        seconds = sum(hold for (_, _, hold), _ in of_part)
+        unit = "requests/s" if plan.get("unit") == RATE else "users"
+        told.append(f"{name} {' to '.join(ends)} {unit} ({words.digits(seconds)} s)")
+    return ", ".join(told)
 
 
 def _measured_levels(run: RunFrames, unit: str) -> str:

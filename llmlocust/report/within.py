@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
 from llmlocust.analysis.course import EACH, LEAST, SLICES, Course
-from llmlocust.numbers.formats import OK, QUANTILES
+from llmlocust.analysis.parts import BURSTS, STEADY, parts_of
+from llmlocust.analysis.recovery import Recovery, recovery
+from llmlocust.numbers.formats import ABORTED, BASELINE, OK, QUANTILES, RECOVERY
 from llmlocust.numbers.levels import RATE, LevelFigures, Summary
 from llmlocust.numbers.thresholds import Threshold
 
@@ -51,6 +54,7 @@ def courses(levels: Sequence[LevelFigures], requests: pd.DataFrame | None) -> di
 
     First tokens go by when their request was sent, as the level's own figures do; the time per token by when the tokens
     came, whenever they were asked for, as long as all came inside the window: the next level's load is no part of it.
+    Levels that are not meant to stand still, such as a surge, are left out.
     """
     if requests is None:
         return {}
@@ -59,6 +63,8 @@ def courses(levels: Sequence[LevelFigures], requests: pd.DataFrame | None) -> di
     last, answers = ok["sent"] + ok["e2e"] / 1000.0, (ok["e2e"] - ok["ttft"].fillna(0.0)) / 1000.0
     found = {}
     for each in levels:
+        if each.part not in STEADY:
+            continue
         of_level = measured & (ok["level"] == each.level)
         answer = float(answers[of_level].mean()) if of_level.any() else 0.0
         # how many an open load has served at once comes and goes in about the time of an answer: no slice is shorter
@@ -89,6 +95,34 @@ def _course(
     means = np.exp(np.log(seconds).groupby(place).mean())
     # of a slice without a request nobody knows
     return Course(metric, length, tuple(map(float, means))) if len(means) == count else None
+
+
+def recoveries(levels: Sequence[LevelFigures], requests: pd.DataFrame | None) -> list[Recovery]:
+    """How long it took to be well again after each spike and surge that a time of rest came after, by the requests of
+    the baseline.
+    """
+    parts = parts_of(levels)
+    usual = [each.level for part in parts if part.name == BASELINE for each in part.levels]
+    if requests is None or not usual:
+        return []
+    rows = requests[requests["sent"].notna() & (requests["outcome"] != ABORTED)]
+    before = rows[rows["level"].isin(usual) & (rows["measured"] == 1)]
+    metric = "ttft" if before["ttft"].notna().any() else "e2e"
+    made = []
+    for burst, rest in pairwise(parts):
+        began, ended = rest.levels[0].began, rest.levels[-1].ended
+        if burst.name in BURSTS and rest.name == RECOVERY and math.isfinite(began):
+            after = rows[rows["level"].isin([each.level for each in rest.levels])].sort_values("sent")
+            told = list(zip(after["sent"] - began, _took(after, metric), strict=True))
+            within = (ended if math.isfinite(ended) else float(rows["sent"].max())) - began
+            what = (burst.name, burst.whole.load, burst.levels[0].unit)
+            made.append(recovery(what, metric, list(_took(before, metric)), told, within))
+    return made
+
+
+def _took(rows: pd.DataFrame, metric: str) -> pd.Series:
+    """Seconds that each request took; infinite where it failed."""
+    return (rows[metric] / 1000.0).where(rows["outcome"] == OK, math.inf).fillna(math.inf)
 
 
 def gone(levels: Sequence[LevelFigures], workers: pd.DataFrame | None) -> dict[int, list[str]]:

@@ -37,15 +37,17 @@ class MadeRun:
         last_hold=None,
         told=None,
         think=(0.5, 1.5),
+        parts=(),
     ):
         """`dies`: the moment from which on nothing connects. `empty`: levels whose answers have no token. `last_hold`:
         how long the last level was held before somebody stopped the run. `told`: to add to run.json. `think`: the
-        least and the most seconds between two requests of a user.
+        least and the most seconds between two requests of a user. `parts`: the name of each level's part.
         """
         self.random = random.Random(seed)
         self.loads, self.slots, self.hold, self.settle = loads, slots, hold, settle
         self.limit, self.tokens = limit, tokens
         self.think = think
+        self.parts = parts or [""] * len(loads)
         self.dies, self.empty, self.streams, self.more = dies, empty, streams, told or {}
         self.last_hold = hold if last_hold is None else last_hold
         self.rows: list[dict] = []
@@ -59,10 +61,11 @@ class MadeRun:
         busy: list[float] = []  # when each slot is free
         users: list[float] = []  # when each user asks again
         for index, load in enumerate(self.loads):
-            level = Level(index, float(load), began=moment, settled=moment + self.settle)
+            level = Level(index, float(load), began=moment, settled=moment + self.settle, part=self.parts[index])
             level.ended = level.settled + (self.last_hold if index == len(self.loads) - 1 else self.hold)
             self.levels.append(level)
             self.tallies.append(Tally())
+            del users[int(load) :]
             while len(users) < load:
                 heapq.heappush(users, moment + self.random.random() * self.settle * 0.6)
             while users and users[0] < level.ended:
@@ -202,6 +205,14 @@ class MadeRun:
             path.write_text(json.dumps(self.told(ended=ended)), encoding="utf-8")
         return prefix
 
+    def _plan(self):
+        plan = {"unit": "users", "levels": list(self.loads), "settle": self.settle, "hold": self.hold}
+        if not any(self.parts):
+            return plan
+        runs = [(name, len(list(found))) for name, found in itertools.groupby(self.parts)]
+        parts = [{"name": name, "levels": many, "settle": self.settle, "hold": self.hold} for name, many in runs]
+        return plan | {"settle": None, "hold": None, "shape": "made up", "parts": parts}
+
     def _level_of(self, second):
         return next((each.index for each in self.levels if each.began <= second < each.ended), "")
 
@@ -214,7 +225,7 @@ class MadeRun:
             "started": EPOCH,
             "ended": EPOCH + self.ended if ended else None,
             "target": {"host": "http://gpu-1:8000", "model": "deepseek-r1 <b>8b</b>", "dialect": "openai-chat"},
-            "plan": {"unit": "users", "levels": list(self.loads), "settle": self.settle, "hold": self.hold},
+            "plan": self._plan(),
             "options": {"llm_max_tokens": 256, "llm_prompt": HOSTILE},
             "user_classes": {"ChatUser": "wait 0.5 to 1.5 s"},
             "clock": "kernel",

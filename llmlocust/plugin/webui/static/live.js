@@ -356,11 +356,16 @@ function bands(plot) {
 function loads(plot) {
   const run = known.run, near = 4 * devicePixelRatio;
   let free = -Infinity; // from where on there is room for a label
+  let part = ""; // of the level before: a part is named where it begins
   for (const level of run ? run.levels : []) {
     const left = plot.valToPos(level.began, "x", true) + near;
-    if (left < free) continue;
-    label(plot, load(level.load), left, plot.bbox.top + near / 2, ink());
-    free = left + plot.ctx.measureText(load(level.load)).width + near;
+    const begins = level.part !== part;
+    part = level.part;
+    const words = begins && part ? `${part} ${load(level.load)}` : load(level.load);
+    if (left < free && !begins) continue;
+    const top = left < free ? 18 * devicePixelRatio : 0; // a part's name has a line of its own where there is no room
+    label(plot, words, left, plot.bbox.top + near / 2 + top, ink());
+    free = Math.max(free, left + plot.ctx.measureText(words).width + near);
   }
 }
 
