@@ -16,8 +16,9 @@ from llmlocust.analysis.breakpoints import Verdict, find
 from llmlocust.analysis.steps import Finding
 from llmlocust.analysis.words import with_unit
 from llmlocust.numbers.formats import OK
-from llmlocust.numbers.ledger import SECOND_MAXIMA, SECOND_SUMS, Ledger
+from llmlocust.numbers.ledger import Ledger
 from llmlocust.numbers.levels import HEADLINE, Level, LevelFigures, Summary, Tally
+from llmlocust.numbers.seconds import SECOND_MAXIMA, SECOND_SUMS
 from llmlocust.numbers.spans import Spans
 from llmlocust.numbers.thresholds import Threshold, tier
 
@@ -152,7 +153,7 @@ class Live:
         return self._points[span][1]
 
     def _new_point(self, spans: Spans, span: int, seconds: range) -> list[float | None]:
-        told = [self.run.ledger.seconds[each] for each in seconds if each in self.run.ledger.seconds]
+        told = [found for each in seconds if (found := self.run.ledger.seconds.get(each))]
         values = {"moment": (seconds.start + seconds.stop) / 2.0}
         values |= {gauge: _mean(each[gauge] for each in told if gauge in each) for gauge in SECOND_SUMS}
         values |= {what: sum(each.get(what, 0) for each in told) / len(seconds) for what in RATES}
@@ -169,7 +170,7 @@ class Live:
         if self.run.ended is not None:
             return over
         recent = range(max(0, int(over) - _RECENT), int(over) + 1)
-        longest = [seconds[each]["longest"] for each in recent if "longest" in seconds.get(each, ())]
+        longest = [taken for each in recent if not math.isnan(taken := seconds.value(each, "longest"))]
         return max(self._since, over - max(longest) - self.run.lag) if longest else self._since
 
     def newest_second(self) -> dict[str, float]:

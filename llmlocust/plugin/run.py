@@ -21,10 +21,11 @@ from locust.runners import STATE_RUNNING, WORKER_REPORT_INTERVAL, MasterRunner
 
 from llmlocust.load.arrivals import Part
 from llmlocust.numbers import formats
-from llmlocust.numbers.ledger import SECOND_COUNTS, Ledger, rows_for_each
+from llmlocust.numbers.ledger import Ledger, rows_for_each
 from llmlocust.numbers.levels import RATE, USERS, Level, LevelFigures
+from llmlocust.numbers.seconds import SECOND_COUNTS
 from llmlocust.plugin import console
-from llmlocust.plugin.collector import Collector
+from llmlocust.plugin.collector import Collector, forget_old_seconds
 from llmlocust.plugin.files import AT_ONCE, RunFiles
 from llmlocust.plugin.options import OPTIONS, limits, option, think_time, thresholds
 from llmlocust.plugin.transport import without_password
@@ -286,6 +287,7 @@ class Run:
         self._say_levels(self._reports_take)
         self.watch(self)
         self._write_rows()
+        forget_old_seconds(self.environment.stats)
         console.progress(self)
         if self.moment() >= self._next_write:
             self._write_rest()
