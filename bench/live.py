@@ -36,7 +36,7 @@ class PlayedRun:
         self.ledger = Ledger()
         self.limits = thresholds_of(parse_gates("ttft.p95 < 1s, gap.p99 < 200ms"))
         self.began, self.ended = 1.7e9, None
-        self.plan, self.through, self.problems = None, False, []
+        self.plan, self.through, self.problems, self.lost = None, False, [], {}
         self.lag = 1.0
         self.at = 0.0
         self.pieces: list[float] = []

@@ -1,16 +1,14 @@
-"""A day with the live page open, at 100 updates a minute: does the page grow, or the master that answers it?
+"""A day with the live page open, at 100 updates a minute: does the page grow?
 
     python bench/live_page.py [--hours 24] [--a-minute 100] [--looks 8]
 
 The real page in a real Chromium is answered by a real `Live`, whose run is played. Only the clock is another: the page
 asks again as soon as it has drawn, between two questions 60 s / --a-minute pass in the run, and answers are fetched
 fifty at a time. A new level begins each hour. At each look the page stands still until what it waits for is over, memory is collected by force, and the page's
-JavaScript heap, its DOM nodes and event listeners are noted, and the memory of the master's side (USS of this process,
-from which the browser is apart).
+JavaScript heap, its DOM nodes and event listeners are noted. What grows on the master's side, growth.py tells.
 """
 
 import argparse
-import gc
 import shutil
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,7 +18,6 @@ from typing import Any
 from urllib.parse import urlparse
 
 import msgspec
-import psutil
 from live import PlayedRun, a_second, at
 from playwright.sync_api import CDPSession, Page, sync_playwright
 
@@ -119,12 +116,10 @@ def look(page: Page, session: CDPSession, day: Day, begun: float) -> None:
     page.wait_for_timeout(WAITED_FOR)
     session.send("HeapProfiler.collectGarbage")
     told = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
-    gc.collect()
-    own = psutil.Process().memory_full_info().uss / 2**20
     print(
         f"| {day.run.at / HOUR:.2f} | {day.asked:,} | {day.run.ledger.spans.width} | {told['JSHeapUsedSize'] / 2**20:.2f} | "
         f"{told['Nodes']:.0f} | {told['JSEventListeners']:.0f} | {told['ScriptDuration'] / day.asked * 1000:.1f} | "
-        f"{own:.1f} | {perf_counter() - begun:.0f} |",
+        f"{perf_counter() - begun:.0f} |",
         flush=True,
     )
     page.evaluate("window.goOn()")
@@ -146,10 +141,8 @@ def main() -> None:
         session = page.context.new_cdp_session(page)
         session.send("Performance.enable")
         page.goto(f"http://127.0.0.1:{server.server_address[1]}/llm/")
-        print(
-            "| hour | updates | s a point | JS heap, MB | nodes | listeners | script, ms an update | master, MB | took, s |"
-        )
-        print("|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
+        print("| hour | updates | s a point | JS heap, MB | nodes | listeners | script, ms an update | took, s |")
+        print("|---:|---:|---:|---:|---:|---:|---:|---:|")
         for number in range(1, options.looks + 1):
             while day.run.at < day.length * number / options.looks:
                 page.wait_for_timeout(200)

@@ -8,12 +8,13 @@ last "Reset stats" on; the files keep all.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 from llmlocust.analysis.breakpoints import Verdict, find
 from llmlocust.analysis.steps import Finding
+from llmlocust.analysis.trust import Check, Facts, checks, empty_levels, standing
 from llmlocust.analysis.words import with_unit
 from llmlocust.numbers.formats import OK
 from llmlocust.numbers.ledger import Ledger
@@ -55,6 +56,11 @@ class Running(Protocol):
     plan: dict[str, Any] | None
     through: bool
     problems: list[str]
+
+    @property
+    def lost(self) -> Mapping[str, Sequence[int]]:
+        """What was lost with load processes that are away, in words, and the levels that it spoils."""
+
     lag: float
     """Seconds until what happens has come into the ledger."""
 
@@ -81,6 +87,10 @@ class Live:
         self._figures: dict[int, tuple[Any, LevelFigures, float]] = {}
         self._rows: tuple[float, list[dict[str, Any]]] = (-math.inf, [])
         self._verdict: Verdict | None = None
+        self._failed: list[Check] = []
+        """Of the levels that were judged."""
+        self._rests: dict[str, set[int]] = {}
+        self._busiest: dict[tuple[int, str], float] = {}
         self._judged: list[tuple[int, int]] = []
         self._judge_next = 0.0
 
@@ -266,9 +276,16 @@ class Live:
     def verdict(self) -> dict[str, Any]:
         """The four numbers as far as they are known, with the loads they are at, and the limits they were judged by."""
         self._judge()
-        found = self._verdict
+        found, failed = self._verdict, [*self._failed, *_failures(self.run.lost)]
+        stands = standing([*failed, *_failures(dict.fromkeys(self.run.problems, ()))], self._rests)
+        numbers = (
+            {name: _finding(each) | {"stands": stands[name]} for name, each in found.numbers().items()}
+            if found
+            else None
+        )
         return {
-            "numbers": {name: _finding(each) for name, each in found.numbers().items()} if found else None,
+            "numbers": numbers,
+            "doubts": [{"says": each.says, "levels": each.levels} for each in failed],
             "judged": len(self._judged),
             "limits": [_limit(each) for each in self._limits()],
             "derived": bool(found and found.derived),
@@ -284,8 +301,38 @@ class Live:
             return
         goodput = {figures.level: good for figures, good in made if math.isfinite(good)}
         self._judged = counts
-        self._verdict = find([figures for figures, _ in made], self.run.limits, goodput) if made else None
+        levels = [figures for figures, _ in made]
+        self._verdict = find(levels, run.limits, goodput, empty=empty_levels(levels, {})) if made else None
+        self._doubt(self._verdict, levels)
         self._judge_next = run.moment() + max(_AT_LEAST, (run.moment() - moment) * _VERDICT_SHARE)
+
+    def _doubt(self, verdict: Verdict | None, levels: Sequence[LevelFigures]) -> None:
+        """What the figures themselves tell: checks of single requests are the report's."""
+        if verdict is None:
+            self._failed, self._rests = [], {}
+            return
+        facts = Facts(
+            client_cpu={each.level: self._usual_worst(each.level, "client_cpu") for each in levels},
+            loop_lag={each.level: self._usual_worst(each.level, "loop_lag") / 1000.0 for each in levels},
+            clock=" and ".join(sorted(self.run.ledger.clocks)) or None,
+            decisive=verdict.decisive(levels),
+        )
+        self._failed = [each for each in checks(levels, facts, verdict.thresholds) if not each.ok]
+        self._rests = verdict.rests(levels)
+
+    def _usual_worst(self, index: int, gauge: str) -> float:
+        """The 90th percentile of the seconds of a level that is over, as the report takes it; NaN where none is told."""
+        if (index, gauge) not in self._busiest:
+            level = self.run.ledger.levels[index]
+            end = self.run.over if level.ended is None else level.ended
+            told = sorted(self.run.ledger.seconds.told(gauge, math.ceil(level.began - 0.5), math.ceil(end - 0.5)))
+            self._busiest[index, gauge] = told[int(0.9 * (len(told) - 1))] if told else math.nan
+            self.run.pause()
+        return self._busiest[index, gauge]
+
+
+def _failures(said: Mapping[str, Sequence[int]]) -> list[Check]:
+    return [Check("run", False, None, None, words, tuple(levels)) for words, levels in said.items()]
 
 
 def _row_of(figures: LevelFigures, good: float) -> dict[str, Any]:

@@ -45,6 +45,10 @@ class Seconds(Mapping[int, dict[str, float]]):
         column = self._columns[name]
         return column[second] if second < len(column) else _UNTOLD
 
+    def told(self, name: str, begin: int, end: int) -> list[float]:
+        """Those that were told of the seconds from `begin` on and before `end`."""
+        return [value for value in self._columns[name][max(begin, 0) : max(end, 0)] if not math.isnan(value)]
+
     def __getitem__(self, second: int) -> dict[str, float]:
         if not 0 <= second < len(self._columns["sent"]):
             raise KeyError(second)

@@ -45,6 +45,8 @@ class Plugin:
         self.master: Master | None = None
         self.run: Run | None = None
         self.runs = 0
+        self.prefixes: list[str] = []
+        """Of the files of each run, the newest last."""
         self.preflight: dict[str, Any] | None = None
         self.refused = ""
         """Why the test that somebody wanted to start was not; empty where it was."""
@@ -70,6 +72,7 @@ class Plugin:
         if self.master:
             self.master.run_begins()
         self.run = Run(self.environment, self.collector, self.gating.prefix(prefix), self.preflight)
+        self.prefixes += [self.run.files.prefix] if self.run.files else []
         self.run.watch = self.gating.watch
         self.preflight = None  # the next run may be of another host
         self.run.announce()
@@ -86,6 +89,11 @@ class Plugin:
             self._kept = TemporaryDirectory(prefix="llmlocust-", ignore_cleanup_errors=True)
             console.say("without --csv, the files of this run are there for download until Locust ends, and then gone")
         return f"{self._kept.name}/run"
+
+    @property
+    def keeps_files(self) -> bool:
+        """Whether the files are there when Locust has ended."""
+        return self._kept is None
 
     def refuse(self, why: str) -> None:
         """The test that starts must not send anything. The web UI shows why, in our tab and among its exceptions."""

@@ -254,6 +254,11 @@ class Run:
         del self._lost[client_id]
         console.say(words)
 
+    @property
+    def lost(self) -> dict[str, Sequence[int]]:
+        """What was lost with workers that are away, in words, and the levels that it spoils."""
+        return {told["says"]: told["levels"] for told in self._lost.values()}
+
     def is_lost(self, client_id: str) -> bool:
         return client_id in self._lost
 

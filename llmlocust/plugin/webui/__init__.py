@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from flask import Blueprint, Response, jsonify, request, send_file, send_from_directory
 from locust.env import Environment
-from locust.runners import STATE_CLEANUP, STATE_RUNNING, STATE_STOPPING
+from locust.runners import STATE_CLEANUP, STATE_RUNNING, STATE_STOPPING, MasterRunner
 from prometheus_client.exposition import choose_encoder
 
 from llmlocust.analysis.live import Live
@@ -134,7 +134,8 @@ class Pages:
             "users": runner.user_count,
             "host": self.environment.host,
             "refused": self.plugin.refused,
-            "files": [name for name in FILES if (path := self._path(name)) and path.exists()],
+            "runs": [self._files(number) for number in range(1, len(self.plugin.prefixes) + 1)],
+            "kept": self.plugin.keeps_files,
             "run": live
             and live.snapshot(asked.get("name", ""), _number(asked.get("changes")) or 0, _number(asked.get("level"))),
         }
@@ -150,29 +151,37 @@ class Pages:
         return Response(text(self._collector), content_type=content_type)
 
     def report(self) -> Response:
-        """Of what was measured so far."""
-        run = self.plugin.run
-        if run is None or run.files is None:
-            return _say(404, "there is no run yet")
-        run.bring_files_up_to_date()
+        """Of what was measured so far, or in the run that is asked for."""
+        prefix = self._prefix()
+        if prefix is None:
+            return _say(404, "there is no such run yet")
+        self.plugin.run.bring_files_up_to_date()
         try:
-            made = self._reports.make(run.files.prefix, "zh" if request.args.get("lang") == "zh" else "en")
+            made = self._reports.make(prefix, "zh" if request.args.get("lang") == "zh" else "en")
         except NotMade as problem:
             return _say(500, str(problem))
-        return send_file(
-            made, as_attachment=True, download_name=f"{Path(run.files.prefix).name}_report.html", max_age=0
-        )
+        return send_file(made, as_attachment=True, download_name=f"{Path(prefix).name}_report.html", max_age=0)
 
     def file(self, name: str) -> Response:
-        path = self._path(name) if name in FILES else None
+        prefix = self._prefix()
+        path = Path(f"{prefix}_{name}") if prefix and name in FILES else None
         if path is None or not path.exists():
             return _say(404, f"there is no {name} yet")
         self.plugin.run.bring_files_up_to_date()
         return send_file(path.absolute(), as_attachment=True, max_age=0)
 
-    def _path(self, name: str) -> Path | None:
-        run = self.plugin.run
-        return None if run is None or run.files is None else run.files.path(name)
+    def _prefix(self) -> str | None:
+        """Of the files of the run that is asked for, the newest unless one is; None where there is no such run."""
+        prefixes = self.plugin.prefixes
+        number = _number(request.args.get("run", str(len(prefixes))))
+        return prefixes[number - 1] if number and number <= len(prefixes) else None
+
+    def _files(self, number: int) -> dict[str, Any]:
+        """What there is of a run, and what should be and is not; telemetry is only there where somebody asked for it."""
+        prefix = self.plugin.prefixes[number - 1]
+        there = [name for name in FILES if Path(f"{prefix}_{name}").exists()]
+        missing = [name for name in FILES if name not in there and name != formats.TELEMETRY]
+        return {"run": number, "files": there, "missing": missing}
 
     # ── the form ──
 
@@ -181,6 +190,7 @@ class Pages:
         if request.endpoint != "locust.swarm":
             return None
         try:
+            check_workers(self.environment)
             check_form(self.environment, request.form)
         except ValueError as problem:
             return jsonify({"success": False, "message": str(problem), "host": self.environment.host})
@@ -189,6 +199,13 @@ class Pages:
 
 def _say(status: int, words: str) -> Response:
     return Response(words + "\n", status, mimetype="text/plain")
+
+
+def check_workers(environment: Environment) -> None:
+    """ValueError where a master has none: Locust says that the test starts, and waits for ever, or forgets about it."""
+    runner = environment.runner
+    if isinstance(runner, MasterRunner) and not runner.worker_count:
+        raise ValueError("no worker is connected: start one (locust --worker --master-host …), then start the test")
 
 
 def check_form(environment: Environment, form: Any) -> None:
