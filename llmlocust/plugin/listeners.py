@@ -26,6 +26,7 @@ from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.gating import Gating
 from llmlocust.plugin.locust_csv import CompleteCSVFileWriter
 from llmlocust.plugin.master import Master
+from llmlocust.plugin.newest import Newest
 from llmlocust.plugin.run import Run
 from llmlocust.plugin.worker import Worker
 
@@ -185,8 +186,9 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
         return
     if plugin.is_master:
         plugin.master = Master(environment, lambda: plugin.run)
+    newest = Newest(plugin)
     if environment.web_ui is not None:
-        webui.add_to(environment.web_ui, plugin)
+        webui.add_to(environment.web_ui, plugin, newest)
     told = environment.parsed_options
     if environment.shape_class is None:
         _add_a_shape(environment)
@@ -199,6 +201,19 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
         except preflight.NotReady as problem:
             console.error(str(problem))
             sys.exit(USAGE_ERROR)
+    _serve_metrics(environment, newest)
+
+
+def _serve_metrics(environment: Environment, newest: Newest) -> None:
+    port = options.option(environment, "metrics_port")
+    if not port:
+        return
+    try:
+        newest.serve(port)
+    except (OSError, OverflowError) as problem:
+        why = getattr(problem, "strerror", None) or problem
+        console.error(f"--llm-metrics-port {port} cannot be had: {why}. Give it a free port from 1 to 65535")
+        sys.exit(USAGE_ERROR)
 
 
 def _add_a_shape(environment: Environment) -> None:

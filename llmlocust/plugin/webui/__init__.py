@@ -18,16 +18,15 @@ from locust.env import Environment
 from locust.runners import STATE_CLEANUP, STATE_RUNNING, STATE_STOPPING, MasterRunner
 from prometheus_client.exposition import choose_encoder
 
-from llmlocust.analysis.live import Live
 from llmlocust.numbers import formats
 from llmlocust.plugin import options
-from llmlocust.plugin.prometheus import Collector
 from llmlocust.plugin.webui.report import NotMade, Reports
 
 if TYPE_CHECKING:
     from locust.web import WebUI
 
     from llmlocust.plugin.listeners import Plugin
+    from llmlocust.plugin.newest import Newest
 
 STATIC = Path(__file__).with_name("static")
 FILES = (
@@ -53,10 +52,9 @@ _OFFERED = {
 """What Locust's page shows of what we give it: a tab, with a table that has nothing in it, and files to download."""
 
 
-def add_to(web_ui: WebUI, plugin: Plugin) -> None:
+def add_to(web_ui: WebUI, plugin: Plugin, newest: Newest) -> None:
     """Before the web UI has answered anything: Flask takes no routes later."""
-    pages = Pages(plugin)
-    plugin.environment.events.reset_stats.add_listener(pages.reset)
+    pages = Pages(plugin, newest)
     base = web_ui.app.blueprints["locust"].url_prefix or ""
     blueprint = Blueprint("llmlocust", __name__, url_prefix=f"{base}/llm", static_folder=str(STATIC))
     for rule, view in {
@@ -102,24 +100,10 @@ def _let_it_ask_on(response: Response) -> Response:
 
 
 class Pages:
-    def __init__(self, plugin: Plugin) -> None:
-        self.plugin = plugin
+    def __init__(self, plugin: Plugin, newest: Newest) -> None:
+        self.plugin, self.newest = plugin, newest
         self.environment = plugin.environment
-        self._live: Live | None = None
-        self._collector = Collector(None)
         self._reports = Reports()
-
-    def now(self) -> Live | None:
-        """Of the newest run."""
-        run = self.plugin.run
-        if run is not None and (self._live is None or self._live.run is not run):
-            self._live = Live(run)
-        return self._live
-
-    def reset(self, **kwargs: Any) -> None:
-        live = self.now()
-        if live is not None:
-            self._live = Live(live.run, live.resets + 1)
 
     # ── what is asked for ──
 
@@ -128,7 +112,7 @@ class Pages:
 
     def live(self) -> Response:
         asked, runner = request.args, self.environment.runner
-        live = self.now()
+        live = self.newest.live()
         told = {
             "state": runner.state,
             "users": runner.user_count,
@@ -144,11 +128,8 @@ class Pages:
 
     def metrics(self) -> Response:
         """For Prometheus, in the format that it asks for."""
-        live = self.now()
-        if self._collector.live is not live:
-            self._collector = Collector(live)
         text, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return Response(text(self._collector), content_type=content_type)
+        return Response(text(self.newest), content_type=content_type)
 
     def report(self) -> Response:
         """Of what was measured so far, or in the run that is asked for."""
@@ -213,8 +194,15 @@ def check_form(environment: Environment, form: Any) -> None:
     told = vars(environment.parsed_options or Namespace()) | {
         name: _typed(name, form[name]) for name in options.DEFAULTS if name in form
     }
-    meant = SimpleNamespace(parsed_options=Namespace(**told), shape_class=environment.shape_class)
+    meant = SimpleNamespace(parsed_options=Namespace(**told), shape_class=_shape(environment, form))
     options.check(meant)  # type: ignore[arg-type]
+
+
+def _shape(environment: Environment, form: Any) -> Any:
+    """The ramp that is meant: with --class-picker the form names it, and names "Default" where none is picked."""
+    if environment.web_ui is None or not environment.web_ui.userclass_picker_is_active:
+        return environment.shape_class
+    return (environment.available_shape_classes or {}).get(form.get("shape_class", ""))
 
 
 def _typed(name: str, text: str) -> Any:
