@@ -239,7 +239,8 @@ def test_a_day_of_updates_leaves_nothing_behind(page):
     run.settle()
     played = Played(page, run)
     session = page.context.new_cdp_session(page)
-    heap = []
+    session.send("Performance.enable")
+    seen = []
 
     def minutes_go_by() -> None:
         if played.asked > 150:
@@ -248,11 +249,13 @@ def test_a_day_of_updates_leaves_nothing_behind(page):
         run.at += 574.0
         if played.asked in (50, 150):
             session.send("HeapProfiler.collectGarbage")
-            heap.append(session.send("Runtime.getHeapUsage")["usedSize"])
+            seen.append({each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]})
 
     played.between = minutes_go_by
     played.open()
     expect(page.locator("#state")).to_contain_text("24:00:00", timeout=60_000)
-    assert len(heap) == 2
-    assert heap[1] < heap[0] + 1_000_000
+    after_a_third, at_the_end = seen
+    assert at_the_end["JSHeapUsedSize"] < after_a_third["JSHeapUsedSize"] + 1_000_000
+    assert at_the_end["Nodes"] < after_a_third["Nodes"] + 100
+    assert at_the_end["JSEventListeners"] == after_a_third["JSEventListeners"]
     assert run.ledger.spans.width == 256
