@@ -25,6 +25,8 @@ from llmlocust.stream.record import OK, Record
 
 HOLD, A_SECOND, TOKENS = 20, 20, 100
 DURATIONS = (600, 3600, 86400)
+REQUESTS, NAMES = 6, 3
+"""In each second of a run that is played second by second."""
 
 
 class PlayedRun:
@@ -34,7 +36,7 @@ class PlayedRun:
         self.ledger = Ledger()
         self.limits = thresholds_of(parse_gates("ttft.p95 < 1s, gap.p99 < 200ms"))
         self.began, self.ended = 1.7e9, None
-        self.plan, self.through, self.problems = None, False, []
+        self.plan, self.through, self.problems, self.lost = None, False, [], {}
         self.lag = 1.0
         self.at = 0.0
         self.pieces: list[float] = []
@@ -73,7 +75,9 @@ def play(run: PlayedRun, levels: int, names: int, seconds: int) -> None:
     first = Histogram(dice.lognormvariate(-2, 0.5) for _ in range(A_SECOND)).pack()
     while run.at < seconds:  # the rest of the time: its charts alone
         second = int(run.at)
-        run.ledger.seconds[second] = {"users": levels, "in_flight": levels, "tokens": 2000, "ended": 20, "longest": 5.0}
+        run.ledger.seconds.merge(
+            second, {"users": levels, "in_flight": levels, "tokens": 2000, "ended": 20, "longest": 5.0}
+        )
         run.ledger.spans.merge(second, "gap", gaps)
         run.ledger.spans.merge(second, "ttft", first)
         run.at += 1.0
@@ -87,6 +91,32 @@ def record(dice: random.Random, name: str) -> Record:
         name=name, outcome=OK, duration=arrivals[-1], e2e=arrivals[-1], ttft=first, answer=first, tpot=0.02,
         arrivals=arrivals, gaps=gaps, output_tokens=TOKENS, token_source="usage",
     )  # fmt: skip
+
+
+def a_second(limits: Any) -> dict[str, Any]:
+    """What a worker reports of one."""
+    dice, worker = random.Random(1), Ledger("worker")
+    worker.limits = limits
+    worker.begin_level(0.0, 1)
+    worker.settle_level(0.0)
+    for number in range(REQUESTS):
+        name, sent = f"name {number % NAMES}", number / REQUESTS / 2
+        worker.note_sent(sent, name)
+        worker.add(record(dice, name), sent)
+    worker.note_gauges(0.0, users=REQUESTS, in_flight=REQUESTS, client_cpu=0.3, loop_lag=0.2, client_lag=0.1)
+    packed = worker.take()
+    seconds: dict[str, float] = {}
+    for told in packed["seconds"].values():  # its requests go on for some seconds: all of it is told of one
+        seconds |= told
+    return packed | {"seconds": {0: seconds}, "rows": []}
+
+
+def at(second: int, level: int, packed: dict[str, Any]) -> dict[str, Any]:
+    return packed | {
+        "tallies": [[level, name, tally] for _, name, tally in packed["tallies"]],
+        "seconds": {second: dict(packed["seconds"][0])},
+        "by_second": [[second, metric, histogram] for _, metric, histogram in packed["by_second"]],
+    }
 
 
 def best(run: PlayedRun, ask: Callable[[], Any]) -> tuple[float, float]:

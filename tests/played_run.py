@@ -4,7 +4,7 @@ from typing import Any
 
 from llmlocust.numbers.ledger import Ledger
 from llmlocust.numbers.thresholds import parse_gates, thresholds_of
-from llmlocust.stream.record import Record
+from llmlocust.stream.record import OK, Record
 from tests.numbers.records import record_of
 
 
@@ -17,6 +17,7 @@ class PlayedRun:
         self.began, self.ended = 1_700_000_000.0, None
         self.plan, self.through = plan, False
         self.problems: list[str] = []
+        self.lost: dict[str, list[int]] = {}
         self.lag = 0.0
         self.at = 0.0
 
@@ -30,12 +31,14 @@ class PlayedRun:
     def pause(self) -> None:
         pass
 
-    def level(self, load: float, seconds: int, ttft: float = 0.1, *, settle: int = 1, each: int = 1) -> None:
+    def level(
+        self, load: float, seconds: int, ttft: float = 0.1, *, settle: int = 1, each: int = 1, **more: Any
+    ) -> None:
         """A level to its end: every user sends so many requests a second."""
         self.begin(load)
-        self.play(settle, load, ttft, each=each)
+        self.play(settle, load, ttft, each=each, **more)
         self.settle()
-        self.play(seconds, load, ttft, each=each)
+        self.play(seconds, load, ttft, each=each, **more)
         for ledger in (self.ledger, self.worker):
             ledger.end_level(self.at)
 
@@ -47,19 +50,32 @@ class PlayedRun:
         for ledger in (self.ledger, self.worker):
             ledger.settle_level(self.at)
 
-    def play(self, seconds: int, users: float, ttft: float = 0.1, *, each: int = 1, name: str = "chat") -> None:
+    def play(
+        self,
+        seconds: int,
+        users: float,
+        ttft: float = 0.1,
+        *,
+        each: int = 1,
+        name: str = "chat",
+        cpu: float = 0.2,
+        empty: bool = False,
+    ) -> None:
         for _ in range(seconds):
             for number in range(int(users) * each):
                 sent = self.at + number / (users * each) / 2.0
                 self.worker.note_sent(sent, name)
-                self.worker.add(answer(ttft, name), sent)
-            self.worker.note_gauges(self.at, users=users, in_flight=users, client_cpu=0.2, loop_lag=0.1)
+                self.worker.add(NOTHING if empty else answer(ttft, name), sent)
+            self.worker.note_gauges(self.at, users=users, in_flight=users, client_cpu=cpu, loop_lag=0.1)
             self.at += 1.0
         self.ledger.merge(self.worker.take())
 
     def end(self) -> None:
         self.ended = self.began + self.at
         self.through = True
+
+
+NOTHING = Record(name="chat", outcome=OK, duration=0.1, status=200)
 
 
 def answer(ttft: float, name: str = "chat") -> Record:

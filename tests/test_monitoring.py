@@ -41,7 +41,7 @@ def test_panels_ask_for_metrics_that_there_are():
     run.begin(1)
     run.settle()
     run.play(3, 1)
-    run.ledger.seconds[int(run.at) - 1]["client_lag"] = 0.3
+    run.ledger.seconds.merge(int(run.at) - 1, {"client_lag": 0.3})
     ours = {f"{family.name}{'_total' * (family.type == 'counter')}" for family in Collector(Live(run)).collect()}
     with running_simulator() as simulator:
         servers = set(re.findall(r"^# TYPE (\S+)", simulator.get("/metrics").decode(), re.MULTILINE))

@@ -43,6 +43,26 @@ class Verdict:
     def numbers(self) -> dict[str, Finding]:
         return {name: getattr(self, name) for name in ("slo_limit", "knee", "capacity", "collapse")}
 
+    def decisive(self, levels: Sequence[LevelFigures]) -> set[int]:
+        """The levels that it rests on: those around each number, and the highest where nothing broke."""
+        found = [each for each in self.numbers().values() if each.reached]
+        loads = {load for each in found for load in (each.level_ok, each.level_bad)}
+        if not self.slo_limit.reached:
+            loads.add(max((each.load for each in levels if each.load > 0), default=None))
+        return {each.level for each in levels if each.load in loads}
+
+    def rests(self, levels: Sequence[LevelFigures]) -> dict[str, set[int]]:
+        """Which levels each number rests on: those that it lies between; one that was not reached on all of them.
+        Limits that come from the lowest level rest on that one too.
+        """
+        lowest = min((each.load for each in levels if each.load > 0), default=None)
+        made = {}
+        for name, finding in self.numbers().items():
+            loads = {finding.level_ok, finding.level_bad}
+            loads |= {lowest} if name == "slo_limit" and self.derived else set()
+            made[name] = {each.level for each in levels if not finding.reached or each.load in loads}
+        return made
+
 
 def find(
     levels: Sequence[LevelFigures],

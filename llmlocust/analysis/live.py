@@ -8,17 +8,19 @@ last "Reset stats" on; the files keep all.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 from llmlocust.analysis.breakpoints import Verdict, find
 from llmlocust.analysis.parts import of_the_ramp
 from llmlocust.analysis.steps import Finding
+from llmlocust.analysis.trust import Check, Facts, checks, empty_levels, standing
 from llmlocust.analysis.words import with_unit
 from llmlocust.numbers.formats import OK
-from llmlocust.numbers.ledger import SECOND_MAXIMA, SECOND_SUMS, Ledger
+from llmlocust.numbers.ledger import Ledger
 from llmlocust.numbers.levels import HEADLINE, Level, LevelFigures, Summary, Tally
+from llmlocust.numbers.seconds import SECOND_MAXIMA, SECOND_SUMS
 from llmlocust.numbers.spans import Spans
 from llmlocust.numbers.thresholds import Threshold, tier
 
@@ -55,6 +57,11 @@ class Running(Protocol):
     plan: dict[str, Any] | None
     through: bool
     problems: list[str]
+
+    @property
+    def lost(self) -> Mapping[str, Sequence[int]]:
+        """What was lost with load processes that are away, in words, and the levels that it spoils."""
+
     lag: float
     """Seconds until what happens has come into the ledger."""
 
@@ -81,6 +88,10 @@ class Live:
         self._figures: dict[int, tuple[Any, LevelFigures, float]] = {}
         self._rows: tuple[float, list[dict[str, Any]]] = (-math.inf, [])
         self._verdict: Verdict | None = None
+        self._failed: list[Check] = []
+        """Of the levels that were judged."""
+        self._rests: dict[str, set[int]] = {}
+        self._busiest: dict[tuple[int, str], float] = {}
         self._judged: list[tuple[int, int]] = []
         self._judge_next = 0.0
 
@@ -153,7 +164,7 @@ class Live:
         return self._points[span][1]
 
     def _new_point(self, spans: Spans, span: int, seconds: range) -> list[float | None]:
-        told = [self.run.ledger.seconds[each] for each in seconds if each in self.run.ledger.seconds]
+        told = [found for each in seconds if (found := self.run.ledger.seconds.get(each))]
         values = {"moment": (seconds.start + seconds.stop) / 2.0}
         values |= {gauge: _mean(each[gauge] for each in told if gauge in each) for gauge in SECOND_SUMS}
         values |= {what: sum(each.get(what, 0) for each in told) / len(seconds) for what in RATES}
@@ -170,7 +181,7 @@ class Live:
         if self.run.ended is not None:
             return over
         recent = range(max(0, int(over) - _RECENT), int(over) + 1)
-        longest = [seconds[each]["longest"] for each in recent if "longest" in seconds.get(each, ())]
+        longest = [taken for each in recent if not math.isnan(taken := seconds.value(each, "longest"))]
         return max(self._since, over - max(longest) - self.run.lag) if longest else self._since
 
     def newest_second(self) -> dict[str, float]:
@@ -267,9 +278,16 @@ class Live:
     def verdict(self) -> dict[str, Any]:
         """The four numbers as far as they are known, with the loads they are at, and the limits they were judged by."""
         self._judge()
-        found = self._verdict
+        found, failed = self._verdict, [*self._failed, *_failures(self.run.lost)]
+        stands = standing([*failed, *_failures(dict.fromkeys(self.run.problems, ()))], self._rests)
+        numbers = (
+            {name: _finding(each) | {"stands": stands[name]} for name, each in found.numbers().items()}
+            if found
+            else None
+        )
         return {
-            "numbers": {name: _finding(each) for name, each in found.numbers().items()} if found else None,
+            "numbers": numbers,
+            "doubts": [{"says": each.says, "levels": each.levels} for each in failed],
             "judged": len(self._judged),
             "limits": [_limit(each) for each in self._limits()],
             "derived": bool(found and found.derived),
@@ -285,8 +303,39 @@ class Live:
             return
         goodput = {figures.level: good for figures, good in made if math.isfinite(good)}
         self._judged = counts
-        self._verdict = find(of_the_ramp([figures for figures, _ in made]), self.run.limits, goodput) if made else None
+        levels = [figures for figures, _ in made]
+        ramp = of_the_ramp(levels)
+        self._verdict = find(ramp, run.limits, goodput, empty=empty_levels(ramp, {})) if made else None
+        self._doubt(self._verdict, levels)
         self._judge_next = run.moment() + max(_AT_LEAST, (run.moment() - moment) * _VERDICT_SHARE)
+
+    def _doubt(self, verdict: Verdict | None, levels: Sequence[LevelFigures]) -> None:
+        """What the figures themselves tell: checks of single requests are the report's."""
+        if verdict is None:
+            self._failed, self._rests = [], {}
+            return
+        facts = Facts(
+            client_cpu={each.level: self._usual_worst(each.level, "client_cpu") for each in levels},
+            loop_lag={each.level: self._usual_worst(each.level, "loop_lag") / 1000.0 for each in levels},
+            clock=" and ".join(sorted(self.run.ledger.clocks)) or None,
+            decisive=verdict.decisive(of_the_ramp(levels)),
+        )
+        self._failed = [each for each in checks(levels, facts, verdict.thresholds) if not each.ok]
+        self._rests = verdict.rests(of_the_ramp(levels))
+
+    def _usual_worst(self, index: int, gauge: str) -> float:
+        """The 90th percentile of the seconds of a level that is over, as the report takes it; NaN where none is told."""
+        if (index, gauge) not in self._busiest:
+            level = self.run.ledger.levels[index]
+            end = self.run.over if level.ended is None else level.ended
+            told = sorted(self.run.ledger.seconds.told(gauge, math.ceil(level.began - 0.5), math.ceil(end - 0.5)))
+            self._busiest[index, gauge] = told[int(0.9 * (len(told) - 1))] if told else math.nan
+            self.run.pause()
+        return self._busiest[index, gauge]
+
+
+def _failures(said: Mapping[str, Sequence[int]]) -> list[Check]:
+    return [Check("run", False, None, None, words, tuple(levels)) for words, levels in said.items()]
 
 
 def _row_of(figures: LevelFigures, good: float) -> dict[str, Any]:

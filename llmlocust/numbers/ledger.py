@@ -17,6 +17,7 @@ from typing import Any
 from llmlocust.numbers.formats import OK, REQUEST_COLUMNS, WORKER_COLUMNS
 from llmlocust.numbers.histogram import Histogram
 from llmlocust.numbers.levels import USERS, Level, LevelFigures, Tally
+from llmlocust.numbers.seconds import SECOND_COUNTS, Seconds
 from llmlocust.numbers.spans import Spans
 from llmlocust.numbers.thresholds import Threshold, is_good
 from llmlocust.stream.record import Record
@@ -32,14 +33,8 @@ _PIECE = 2000
 _MOST_GAUGES = 100
 """So many processes are told of in every second."""
 
-SECOND_COUNTS = ("sent", "ended", "failed", "tokens", "chunks", "coalesced")
-SECOND_SUMS = ("users", "in_flight")
-SECOND_MAXIMA = ("client_cpu", "loop_lag", "client_lag", "longest")
-"""`longest`: seconds that the longest of the requests took that ended in the second."""
-
 _LATE = 60
 """Seconds after which no process tells of a second any more."""
-_NOTHING: dict[str, float] = {}
 
 _ONE_EACH = ("ttft", "answer", "e2e", "tpot", "connect", "tls", "wait")
 """Durations of which a request has one, or none."""
@@ -76,8 +71,9 @@ class Ledger:
         self.levels: list[Level] = []
         self.limits: Sequence[Threshold] = ()
         """What a request must keep to be good; where there are none, the good are not counted."""
+        self.seconds = Seconds()
         self.spans = Spans()
-        """Of what was merged."""
+        """Both of what was merged."""
         self.in_flight: Counter[str] = Counter()
         """By request name, of what was merged."""
         self.sent = 0
@@ -97,7 +93,7 @@ class Ledger:
 
     def _renew(self) -> None:
         self.tallies: dict[tuple[int, str], Tally] = defaultdict(Tally)
-        self.seconds: dict[int, dict[str, float]] = defaultdict(dict)
+        self.new_seconds: dict[int, dict[str, float]] = defaultdict(dict)
         self.rows: list[list[Any]] = []
         self.new_sent = 0
         self.new_ended = 0
@@ -160,7 +156,7 @@ class Ledger:
 
     def note_gauges(self, moment: float, **gauges: float) -> None:
         """How things stand in this second: SECOND_SUMS and SECOND_MAXIMA."""
-        self.seconds[int(moment)].update(gauges)
+        self.new_seconds[int(moment)].update(gauges)
 
     def add(self, record: Record, sent: float, sums: Sums | None = None) -> None:
         """Count a request that is over. `sent` is when it was sent, as a moment of the run; `sums` are the record's,
@@ -185,14 +181,14 @@ class Ledger:
         self._count_in_window(record, over)
         self._count_tokens(record, sent)
         self._keep_by_second(sums, sent)
-        _most(self.seconds[int(over)], "longest", record.duration)
+        _most(self.new_seconds[int(over)], "longest", record.duration)
         if record.lag_max is not None:
-            _most(self.seconds[int(sent + record.lag_max_at)], "client_lag", record.lag_max * 1000.0)
+            _most(self.new_seconds[int(sent + record.lag_max_at)], "client_lag", record.lag_max * 1000.0)
         self._keep_row(sums, level, measured, sent)
 
     def _count(self, moment: float, what: str, amount: float = 1) -> None:
         if amount:
-            second = self.seconds[int(moment)]
+            second = self.new_seconds[int(moment)]
             second[what] = second.get(what, 0) + amount
 
     def _count_in_window(self, record: Record, over: float) -> None:
@@ -256,7 +252,7 @@ class Ledger:
         packed = {
             "tallies": [[level, name, tally.pack()] for (level, name), tally in self.tallies.items()],
             "worker": self.worker,
-            "seconds": dict(self.seconds),
+            "seconds": dict(self.new_seconds),
             "by_second": [[*place, histogram.pack()] for place, histogram in self.by_second.items()],
             "in_flight": {name: more for name, more in self.new_in_flight.items() if more},
             "rows": self.rows,
@@ -273,7 +269,7 @@ class Ledger:
         for level, name, tally in packed["tallies"]:
             self.tallies[level, name].merge_packed(tally)
         for number, told in packed["seconds"].items():
-            _merge_second(self.seconds[int(number)], told)
+            self.seconds.merge(int(number), told)
             self.totals.update({what: told[what] for what in SECOND_COUNTS if what in told})
             self.spans.touch(int(number))
             if "client_cpu" in told:
@@ -329,8 +325,8 @@ class Ledger:
         for second in range(until, end):
             if second == kept:
                 self._means[gauge, begin] = (kept, total, count)
-            value = self.seconds.get(second, _NOTHING).get(gauge)
-            if value is not None:
+            value = self.seconds.value(second, gauge)
+            if not math.isnan(value):
                 total, count = total + value, count + 1
         return total / count if count else math.nan
 
@@ -372,12 +368,6 @@ def _tally(tally: Tally, sums: Sums, limits: Sequence[Threshold]) -> None:
 
 def _most(second: dict[str, float], name: str, value: float) -> None:
     second[name] = max(second.get(name, 0.0), value)
-
-
-def _merge_second(second: dict[str, float], told: dict[str, float]) -> None:
-    for name, value in told.items():
-        old = second.get(name, 0)
-        second[name] = max(old, value) if name in SECOND_MAXIMA else old + value
 
 
 def _row(sums: Sums, level: Level | None, measured: bool, sent: float, weight: int, worker: str) -> list[Any]:

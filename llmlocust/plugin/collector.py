@@ -15,6 +15,7 @@ from typing import Any
 import gevent
 from gevent.event import Event
 from locust.env import Environment
+from locust.stats import RequestStats
 
 from llmlocust.load.distributions import Draws
 from llmlocust.numbers.ledger import ROWS_A_SECOND, Ledger, Sums
@@ -25,6 +26,9 @@ from llmlocust.plugin.tickets import Tickets
 from llmlocust.plugin.turns import Turns
 from llmlocust.stream.record import Record
 
+_OUR_ROWS = "LLM"
+"""The type of our rows in Locust's table."""
+_SECONDS_OF_ROWS = 60
 _USERS_END_WITHIN = 10.0
 _LAG_INTERVAL = 0.01
 _MOST_CALLBACK_TIME = 0.001
@@ -105,7 +109,7 @@ class Collector:
             entries = self.environment.stats.entries
             for title, value in (("TTFT", record.ttft), ("TPOT", record.tpot)):
                 if value is not None:
-                    entries[f"{record.name} {title}", "LLM"].log(value * 1000.0, 0)
+                    entries[f"{record.name} {title}", _OUR_ROWS].log(value * 1000.0, 0)
 
     def wait_for_users(self) -> None:
         """Locust kills users without waiting for them; each has the record of its last request to make."""
@@ -162,6 +166,18 @@ class Collector:
     def _cpu_share(self) -> float:
         (cpu, wall), self._cpu = self._cpu, (process_time(), perf_counter())
         return (self._cpu[0] - cpu) / max(self._cpu[1] - wall, 1e-3)
+
+
+def forget_old_seconds(stats: RequestStats) -> None:
+    """Locust counts each row by the second for as long as it lives, and looks at the last twelve. Of our rows the rest
+    goes, or they would grow with the length of the run; Locust's own are as people know them.
+    """
+    for (_, kind), entry in list(stats.entries.items()):
+        counts = entry.num_reqs_per_sec
+        if kind == _OUR_ROWS and len(counts) > 2 * _SECONDS_OF_ROWS:
+            newest = max(counts)
+            for second in [each for each in counts if each <= newest - _SECONDS_OF_ROWS]:
+                del counts[second]
 
 
 def _keep_the_loop_free() -> None:

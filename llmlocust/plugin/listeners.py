@@ -27,6 +27,7 @@ from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.gating import Gating
 from llmlocust.plugin.locust_csv import CompleteCSVFileWriter
 from llmlocust.plugin.master import Master
+from llmlocust.plugin.newest import Newest
 from llmlocust.plugin.run import Run
 from llmlocust.plugin.worker import Worker
 
@@ -46,6 +47,8 @@ class Plugin:
         self.master: Master | None = None
         self.run: Run | None = None
         self.runs = 0
+        self.prefixes: list[str] = []
+        """Of the files of each run, the newest last."""
         self.preflight: dict[str, Any] | None = None
         self.refused = ""
         """Why the test that somebody wanted to start was not; empty where it was."""
@@ -71,6 +74,7 @@ class Plugin:
         if self.master:
             self.master.run_begins()
         self.run = Run(self.environment, self.collector, self.gating.prefix(prefix), self.preflight)
+        self.prefixes += [self.run.files.prefix] if self.run.files else []
         self.run.watch = self.gating.watch
         self.preflight = None  # the next run may be of another host
         self.run.announce()
@@ -87,6 +91,11 @@ class Plugin:
             self._kept = TemporaryDirectory(prefix="llmlocust-", ignore_cleanup_errors=True)
             console.say("without --csv, the files of this run are there for download until Locust ends, and then gone")
         return f"{self._kept.name}/run"
+
+    @property
+    def keeps_files(self) -> bool:
+        """Whether the files are there when Locust has ended."""
+        return self._kept is None
 
     def refuse(self, why: str) -> None:
         """The test that starts must not send anything. The web UI shows why, in our tab and among its exceptions."""
@@ -222,8 +231,9 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
         return
     if plugin.is_master:
         plugin.master = Master(environment, lambda: plugin.run)
+    newest = Newest(plugin)
     if environment.web_ui is not None:
-        webui.add_to(environment.web_ui, plugin)
+        webui.add_to(environment.web_ui, plugin, newest)
     told = environment.parsed_options
     if environment.shape_class is None:
         _add_a_shape(environment)
@@ -236,6 +246,19 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
         except preflight.NotReady as problem:
             console.error(str(problem))
             sys.exit(USAGE_ERROR)
+    _serve_metrics(environment, newest)
+
+
+def _serve_metrics(environment: Environment, newest: Newest) -> None:
+    port = options.option(environment, "metrics_port")
+    if not port:
+        return
+    try:
+        newest.serve(port)
+    except (OSError, OverflowError) as problem:
+        why = getattr(problem, "strerror", None) or problem
+        console.error(f"--llm-metrics-port {port} cannot be had: {why}. Give it a free port from 1 to 65535")
+        sys.exit(USAGE_ERROR)
 
 
 def _add_a_shape(environment: Environment) -> None:

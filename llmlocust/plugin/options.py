@@ -96,6 +96,7 @@ OPTIONS = (
     Option("threshold", "", "What the run has to keep, or it exits 99: ttft.p95 < 500ms at every level, ttft.p95 < 500ms @ 100 at those of 100 users; repeatable, or with commas", repeatable=True),
     Option("accept", "", "Trust checks that may fail and the exit code is not 98, such as prefix cache; repeatable, or with commas", repeatable=True),
     Option("junit", "", "File for the thresholds as JUnit XML, at the end of a headless run"),
+    Option("metrics-port", 0, "Port on which Prometheus finds /metrics, also where there is no web UI; 0: none"),
     Option("abort-on-breach", False, "End the run where a level surely breaks a threshold"),
     Option("abort-grace", 10.0, "Seconds for which a level is measured before a breach may end the run"),
     Option("drain", 30.0, "Most seconds that requests in flight may take to end when the ramp is over"),
@@ -182,6 +183,8 @@ def check(environment: Environment) -> None:
     search_judge(option(environment, "search_limits"))
     _check_gates(environment)
     drawn_fields(extra_fields(option(environment, "body")), random.Random())
+    if not 0 <= option(environment, "metrics_port") < 65536:
+        raise ValueError("--llm-metrics-port must be a port from 1 to 65535; 0: none")
     for name in ("search_start", "search_most"):
         if option(environment, name) < 1:
             raise ValueError(f"--llm-{name.replace('_', '-')} must be 1 user or more")

@@ -23,10 +23,11 @@ from locust.runners import STATE_RUNNING, WORKER_REPORT_INTERVAL, MasterRunner
 from llmlocust.load.arrivals import Part
 from llmlocust.load.distributions import think_time, told_wait
 from llmlocust.numbers import formats
-from llmlocust.numbers.ledger import SECOND_COUNTS, Ledger, rows_for_each
+from llmlocust.numbers.ledger import Ledger, rows_for_each
 from llmlocust.numbers.levels import RATE, USERS, Level, LevelFigures
+from llmlocust.numbers.seconds import SECOND_COUNTS
 from llmlocust.plugin import console
-from llmlocust.plugin.collector import Collector
+from llmlocust.plugin.collector import Collector, forget_old_seconds
 from llmlocust.plugin.files import AT_ONCE, RunFiles
 from llmlocust.plugin.options import OPTIONS, limits, option, thresholds
 from llmlocust.plugin.tickets import parts
@@ -300,6 +301,11 @@ class Run:
         del self._lost[client_id]
         console.say(words)
 
+    @property
+    def lost(self) -> dict[str, Sequence[int]]:
+        """What was lost with workers that are away, in words, and the levels that it spoils."""
+        return {told["says"]: told["levels"] for told in self._lost.values()}
+
     def is_lost(self, client_id: str) -> bool:
         return client_id in self._lost
 
@@ -333,6 +339,7 @@ class Run:
         self._say_levels(self._reports_take)
         self.watch(self)
         self._write_rows()
+        forget_old_seconds(self.environment.stats)
         console.progress(self)
         if self.moment() >= self._next_write:
             self._write_rest()

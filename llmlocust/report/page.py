@@ -189,7 +189,7 @@ def _facts(run: RunFrames, verdict: Verdict) -> Facts:
         ended=count(counts.get("ended")),
         think_time=think_time_of(classes) if classes else None,
         clock=str(info["clock"]) if info.get("clock") else None,
-        decisive=_decisive(of_the_ramp(run.levels), verdict),
+        decisive=verdict.decisive(of_the_ramp(run.levels)),
         bare=run.source == TABLE,
         own=[made for told in listed(info.get("checks")) if (made := _own_check(told)) is not None],
     )
@@ -217,28 +217,9 @@ def _silent(run: RunFrames) -> int:
     return max(0, processes - int(run.workers["worker"].nunique()))
 
 
-def _decisive(levels: Sequence[LevelFigures], verdict: Verdict) -> set[int]:
-    """The levels that the verdict rests on: those around each number, and the highest where nothing broke."""
-    found = [each for each in verdict.numbers().values() if each.reached]
-    loads = {load for each in found for load in (each.level_ok, each.level_bad)}
-    if not verdict.slo_limit.reached:
-        loads.add(max((each.load for each in levels if each.load > 0), default=None))
-    return {each.level for each in levels if each.load in loads}
-
-
 def stands(report: Report) -> dict[str, bool]:
-    """Which of the four numbers rest on no level that a failed check marks.
-
-    A number rests on the levels that it lies between; one that was not reached on all of them. Limits that come from
-    the lowest level rest on that one too.
-    """
-    verdict, levels = report.verdict, report.ramp
-    lowest = min((each.load for each in levels if each.load > 0), default=None)
-    rests = {}
-    for name, finding in verdict.numbers().items():
-        loads = {finding.level_ok, finding.level_bad} | ({lowest} if name == "slo_limit" and verdict.derived else set())
-        rests[name] = {each.level for each in levels if not finding.reached or each.load in loads}
-    return standing(report.checks, rests)
+    """Which of the four numbers rest on no level that a failed check marks."""
+    return standing(report.checks, report.verdict.rests(report.ramp))
 
 
 def _by_level(run: RunFrames, column: str) -> dict[int, float]:

@@ -193,3 +193,39 @@ def test_names_of_another_level_may_be_asked_for():
 
 def test_the_answers_of_a_played_run_are_whole():
     assert answer(0.1).e2e == pytest.approx(0.46)
+
+
+def test_levels_that_are_not_to_be_trusted_are_told_with_why():
+    run = PlayedRun("ttft.p95 < 1s")
+    run.level(2, 30)
+    run.level(4, 30, cpu=0.97)
+    live = Live(run)
+    told = live.snapshot()
+    assert [each["levels"] for each in told["doubts"]] == [(1,)]
+    assert told["doubts"][0]["says"].startswith("The load generator itself was full at 4 users")
+    assert told["numbers"]["slo_limit"]["stands"] is False
+
+
+def test_a_lost_worker_is_told_at_once_and_no_more_when_it_is_back():
+    run = PlayedRun("ttft.p95 < 300ms")
+    run.level(2, 30)
+    run.level(4, 30, ttft=0.5)
+    run.begin(8)
+    live = Live(run)
+    assert live.snapshot()["doubts"] == []
+    run.lost = {"Worker a was lost.": [1, 2]}
+    told = live.snapshot()
+    assert told["doubts"] == [{"says": "Worker a was lost.", "levels": (1, 2)}]
+    assert told["numbers"]["slo_limit"]["stands"] is False
+    run.lost = {}
+    assert live.snapshot()["numbers"]["slo_limit"]["stands"] is True
+
+
+def test_empty_answers_are_no_throughput():
+    run = PlayedRun("ttft.p95 < 1s")
+    run.level(2, 30)
+    run.level(4, 30)
+    run.level(8, 30, empty=True)
+    told = Live(run).snapshot()
+    assert "brought no token" in told["doubts"][0]["says"]
+    assert "their answers were empty" in told["numbers"]["knee"]["why"]

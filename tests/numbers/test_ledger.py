@@ -124,7 +124,7 @@ def test_what_is_known_of_a_good_request_is_counted():
     assert {metric: each.count for metric, each in tally.histograms.items()} == {
         "ttft": 1, "answer": 1, "e2e": 1, "tpot": 1, "connect": 1, "tls": 1, "wait": 1, "gap": 2, "lag": 3,
     }  # fmt: skip
-    assert ledger.seconds[5]["client_lag"] == 4.0
+    assert ledger.new_seconds[5]["client_lag"] == 4.0
 
 
 def test_names_are_counted_apart_and_summed_for_the_level():
@@ -149,7 +149,7 @@ def test_a_request_that_ended_before_its_level_was_known_to_have_settled_is_not_
 def test_tokens_count_in_the_second_and_the_window_in_which_they_came():
     ledger = ledger_with((0, 10, 20), (20, 22, 30))
     ledger.add(record_of([0.5, 1.5, 2.2, 3.5, 4.5, 13.0], tokens=12), 18.0)
-    assert {second: counts["tokens"] for second, counts in ledger.seconds.items() if "tokens" in counts} == {
+    assert {second: counts["tokens"] for second, counts in ledger.new_seconds.items() if "tokens" in counts} == {
         18: 2, 19: 2, 20: 2, 21: 2, 22: 2, 31: 2,
     }  # fmt: skip
     assert [ledger.tally(index).numbers["tokens_in_window"] for index in (0, 1)] == [4, 2]
@@ -158,7 +158,7 @@ def test_tokens_count_in_the_second_and_the_window_in_which_they_came():
 def test_tokens_of_an_answer_in_one_piece_come_with_it():
     ledger = ledger_with((0, 0, 20))
     ledger.add(Record(name="chat", duration=3.0, e2e=2.0, output_tokens=50), 5.0)
-    assert ledger.seconds[7]["tokens"] == ledger.tally(0).numbers["tokens_in_window"] == 50
+    assert ledger.new_seconds[7]["tokens"] == ledger.tally(0).numbers["tokens_in_window"] == 50
 
 
 def test_tokens_of_failed_requests_were_made_too():
@@ -178,7 +178,7 @@ ARRIVALS = st.lists(st.floats(0, 20) | st.integers(0, 200).map(lambda tenths: te
 def test_every_token_falls_into_one_second(sent, arrivals, tokens):
     ledger = Ledger()
     ledger.add(record_of(arrivals, tokens=tokens), sent)
-    counted = {second: counts["tokens"] for second, counts in ledger.seconds.items() if "tokens" in counts}
+    counted = {second: counts["tokens"] for second, counts in ledger.new_seconds.items() if "tokens" in counts}
     assert sum(counted.values()) == pytest.approx(tokens if arrivals else 0)
     by_hand = {math.floor(sent + arrival) for arrival in arrivals}
     on_a_border = any(abs(sent + arrival - round(sent + arrival)) < 1e-9 for arrival in arrivals)
@@ -241,7 +241,7 @@ def test_workers_reports_add_up_to_one_ledger_that_counts_all(steps):
     assert {key: told(tally) for key, tally in run.tallies.items()} == {
         key: told(tally) for key, tally in alone.tallies.items()
     }
-    assert run.seconds == {second: pytest.approx(counts) for second, counts in alone.seconds.items()}
+    assert run.seconds == {second: pytest.approx(counts) for second, counts in alone.new_seconds.items()}
     assert (run.sent, run.ended, run.rows_seen) == (alone.sent, alone.ended, alone.rows_seen)
     assert rows_of(run) == rows_of(alone)
 
@@ -282,6 +282,7 @@ def test_users_of_a_level_are_the_mean_over_its_window():
     ledger = ledger_with((0, 1.5, 5.0))
     for second, users in enumerate([1, 2, 10, 20, 30, 99]):
         ledger.note_gauges(second + 0.5, users=users)
+    ledger.merge(ledger.take())
     assert ledger.figures(ledger.levels[0], 9.0).users == 20
 
 

@@ -43,6 +43,8 @@ class Receiver:
     def __init__(self, port: int) -> None:
         self.port = port
         self._points: dict[tuple[Any, ...], tuple[dict[str, Any], Any]] = {}
+        self.instances: dict[str, set[str]] = defaultdict(set)
+        """By metric, who sent it: their `service.instance.id`."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -56,11 +58,15 @@ class Receiver:
 
     def take(self, body: bytes) -> None:
         for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+            told = {each.key: value_of(each.value) for each in resource.resource.attributes}
+            instance = told.get("service.instance.id", "")
             for scope in resource.scope_metrics:
                 for metric in scope.metrics:
+                    self.instances[metric.name].add(instance)
                     for point in metric.histogram.data_points:
                         attributes = {each.key: value_of(each.value) for each in point.attributes}
-                        place = (metric.name, metric.unit, *sorted(attributes.items()), point.start_time_unix_nano)
+                        who = (instance, point.start_time_unix_nano)
+                        place = (metric.name, metric.unit, *sorted(attributes.items()), *who)
                         self._points[place] = (attributes, point)
 
     def points(self, name: str) -> list[tuple[dict[str, Any], Any]]:
@@ -162,6 +168,16 @@ def test_workers_tell_for_themselves(tmp_path):
             assert [each.ends() for each in (first, *rest)] == [0, 0, 0]
     sent = [row for row in rows(tmp_path, "llm_requests.csv") if row["outcome"] != "aborted"]
     assert len({row["worker"] for row in sent}) == 2
+    assert receiver.counts("gen_ai.client.operation.duration").total() == len(sent)
+
+
+def test_workers_that_are_forked_are_told_apart(tmp_path):
+    with receiving() as receiver, running_simulator(slots=8, step_ms=5) as simulator:
+        run(tmp_path, simulator.url, "--processes", "2", "--otel", *SHORT, environment=receiver.environment)
+    sent = [row for row in rows(tmp_path, "llm_requests.csv") if row["outcome"] != "aborted"]
+    workers = receiver.instances["gen_ai.client.operation.duration"]
+    assert len(workers - {""}) == len({row["worker"] for row in sent}) == 2
+    assert workers.isdisjoint(receiver.instances["locust.users.count"])  # which is the master's
     assert receiver.counts("gen_ai.client.operation.duration").total() == len(sent)
 
 

@@ -182,6 +182,36 @@ def agrees(found: Told, name: str, bounds: Iterable[float], buckets: Counter[int
         assert found[f"{name}_bucket", ("chat", str(bound))] == below
 
 
+def test_a_run_without_the_web_ui_tells_it_on_a_port_of_its_own(simulator, tmp_path):
+    port = free_port()
+    args = ["--headless", "--only-summary", "--host", simulator.url, "--llm-metrics-port", str(port)]
+    ramp = ["--llm-levels", "3", "--llm-settle", "0", "--llm-hold", "100", "--llm-max-tokens", "20"]
+    with Locust(tmp_path, [*args, *ramp, "--processes", "2"]) as locust:
+        wait_for(lambda: is_open(port))
+        found = wait_for(lambda: scraped(port), lambda now: now.get(("llmlocust_requests_ended_total", ()), 0) > 5)
+        assert found["llmlocust_level_load", ("users",)] == 3.0
+        assert found["llmlocust_requests_ended_total", ()] <= sum(simulator.summary()["received"].values())
+        assert locust.stop() in (0, 1)
+
+
+def scraped(port: int) -> Told:
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        return read(answer.read().decode())
+
+
+@pytest.mark.parametrize("port", ["taken", "70000", "-1"])
+def test_a_port_that_cannot_be_had_is_said_before_any_load(simulator, tmp_path, port):
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1]) if port == "taken" else port
+        args = ["--headless", "--host", simulator.url, f"--llm-metrics-port={port}", "--llm-levels", "2"]
+        with Locust(tmp_path, args) as locust:
+            assert locust.ends() == 2
+    assert "--llm-metrics-port" in locust.log
+    assert "Traceback" not in locust.log
+
+
 WITH_LOGIN = """
 from flask_login import UserMixin
 from llmlocust import ChatUser

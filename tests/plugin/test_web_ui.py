@@ -192,7 +192,7 @@ def test_what_was_measured_can_be_downloaded_without_csv_files(alone):
     alone.start(llm_levels="2", llm_threshold="ttft.p95 < 500ms")
     wait_for(alone.live, lambda run: run and run["ended"])
 
-    files = alone.get("/llm/live.json")["files"]
+    files = alone.get("/llm/live.json")["runs"][0]["files"]
     assert {"llm_levels.csv", "llm_requests.csv", "llm_run.json"} <= set(files)
     sent = csv.DictReader(alone.get("/llm/files/llm_requests.csv").splitlines())
     assert len(list(sent)) == alone.live()["sent"]
@@ -200,6 +200,15 @@ def test_what_was_measured_can_be_downloaded_without_csv_files(alone):
     report = alone.get("/llm/report")
     assert "ttft.p95 &lt; 500ms" in report
     assert "limits derived" not in report
+
+    alone.is_idle()
+    alone.start(llm_levels="3")
+    told = wait_for(lambda: alone.get("/llm/live.json"), lambda now: len(now["runs"]) == 2 and now["run"]["ended"])
+    assert (told["runs"][0]["missing"], told["kept"]) == ([], False)
+    plans = [alone.get(f"/llm/files/llm_run.json?run={number}")["plan"]["levels"] for number in (1, 2)]
+    assert plans == [[2], [3]]
+    assert "ttft.p95 &lt; 500ms" in alone.get("/llm/report?run=1")
+    assert "ttft.p95 &lt; 500ms" not in alone.get("/llm/report")
 
 
 def test_a_search_is_a_box_of_the_form(web_ui, tmp_path):
@@ -239,6 +248,15 @@ def test_a_form_that_cannot_be_meant_starts_nothing_and_says_why(alone, simulato
     assert simulator.truth() == []
     assert alone.start()["success"] is True  # what was posted before is forgotten
     alone.stop()
+
+
+def test_a_master_without_workers_starts_nothing_and_says_why(simulator, tmp_path):
+    master = ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", str(free_port())]
+    with running(tmp_path, simulator.url, 0, *master) as ui:
+        said = ui.start()
+        assert said["success"] is False
+        assert "no worker is connected" in said["message"]
+        assert ui.get("/stats/requests")["state"] == "ready"
 
 
 def test_a_gate_from_the_form_ends_a_run(web_ui, tmp_path):

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import trustme
 from playwright.sync_api import Browser, FrameLocator, Page, expect
 
 from tests.chromium import chromium
-from tests.locusts import RAMP, Locust, free_port
+from tests.locusts import RAMP, Locust, free_port, told
 from tests.simulators import running_simulator, wait_for
 
 pytestmark = pytest.mark.browser
@@ -63,6 +64,11 @@ class WebUI:
             self.page.locator(f"input[name={name}]").fill(value)
         self.page.get_by_role("button", name="Start", exact=True).click()
 
+    def pick(self, shape: str, without: str) -> None:
+        """In the form of --class-picker."""
+        self.page.locator("select[name=shapeClass]").select_option(shape)
+        self.page.get_by_role("row", name=without).get_by_role("checkbox").uncheck()
+
     def open_tab(self) -> None:
         self.page.get_by_role("tab", name="LLM").click()
 
@@ -101,6 +107,51 @@ def answers(page: Page, address: str) -> bool:
         if "ECONNREFUSED" in str(problem):
             return False
         raise
+
+
+TWO_RAMPS = """
+from llmlocust import ChatUser, RateRamp, SteppedRamp
+
+class Chat(ChatUser):
+    pass
+
+class Unpicked(ChatUser):
+    pass
+
+class Rates(RateRamp):
+    pass
+
+class Users(SteppedRamp):
+    pass
+"""
+
+
+def test_classes_are_picked_over_tls(browser, simulator, tmp_path):
+    authority = trustme.CA()
+    made = authority.issue_cert("127.0.0.1")
+    made.private_key_pem.write_to_path(tmp_path / "key.pem")
+    made.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    port = free_port()
+    args = ["--web-host", "127.0.0.1", "--web-port", str(port), "--host", simulator.url, "--csv", "run"]
+    args += ["--class-picker", "--tls-cert", "cert.pem", "--tls-key", "key.pem"]
+    origin = f"https://127.0.0.1:{port}"
+    with Locust(tmp_path, args, TWO_RAMPS), browser.new_context(ignore_https_errors=True) as context:
+        page = context.new_page()
+        wait_for(lambda: answers(page, f"{origin}/login"))
+        page.goto(origin)
+        web_ui = WebUI(origin, page, tmp_path)
+        web_ui.pick(shape="Rates", without="Unpicked")
+        web_ui.start(llmLevels="2.5,x")
+        expect(page.get_by_text("levels of requests a second must be numbers")).to_be_visible()
+        page.locator("input[name=llmLevels]").fill("2.5,5")
+        page.locator("input[name=llmHold]").fill("100")
+        page.get_by_role("button", name="Start", exact=True).click()
+        web_ui.open_tab()
+        web_ui.level_arrives("1: 2.5 requests/s")
+        page.get_by_role("button", name="Stop", exact=True).click()
+        expect(web_ui.live.locator("#state")).to_contain_text("Stopped after", timeout=SLOW_TO_START)
+        assert web_ui.download("llm_levels.csv").read_text().count("\n") == 2
+    assert list(told(tmp_path)["user_classes"]) == ["Chat"]
 
 
 @pytest.fixture(params=["alone", "with workers, a login and a base path"])

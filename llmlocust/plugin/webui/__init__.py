@@ -15,19 +15,18 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from flask import Blueprint, Response, jsonify, request, send_file, send_from_directory
 from locust.env import Environment
-from locust.runners import STATE_CLEANUP, STATE_RUNNING, STATE_STOPPING
+from locust.runners import STATE_CLEANUP, STATE_RUNNING, STATE_STOPPING, MasterRunner
 from prometheus_client.exposition import choose_encoder
 
-from llmlocust.analysis.live import Live
 from llmlocust.numbers import formats
 from llmlocust.plugin import options
-from llmlocust.plugin.prometheus import Collector
 from llmlocust.plugin.webui.report import NotMade, Reports
 
 if TYPE_CHECKING:
     from locust.web import WebUI
 
     from llmlocust.plugin.listeners import Plugin
+    from llmlocust.plugin.newest import Newest
 
 STATIC = Path(__file__).with_name("static")
 FILES = (
@@ -53,10 +52,9 @@ _OFFERED = {
 """What Locust's page shows of what we give it: a tab, with a table that has nothing in it, and files to download."""
 
 
-def add_to(web_ui: WebUI, plugin: Plugin) -> None:
+def add_to(web_ui: WebUI, plugin: Plugin, newest: Newest) -> None:
     """Before the web UI has answered anything: Flask takes no routes later."""
-    pages = Pages(plugin)
-    plugin.environment.events.reset_stats.add_listener(pages.reset)
+    pages = Pages(plugin, newest)
     base = web_ui.app.blueprints["locust"].url_prefix or ""
     blueprint = Blueprint("llmlocust", __name__, url_prefix=f"{base}/llm", static_folder=str(STATIC))
     for rule, view in {
@@ -102,24 +100,10 @@ def _let_it_ask_on(response: Response) -> Response:
 
 
 class Pages:
-    def __init__(self, plugin: Plugin) -> None:
-        self.plugin = plugin
+    def __init__(self, plugin: Plugin, newest: Newest) -> None:
+        self.plugin, self.newest = plugin, newest
         self.environment = plugin.environment
-        self._live: Live | None = None
-        self._collector = Collector(None)
         self._reports = Reports()
-
-    def now(self) -> Live | None:
-        """Of the newest run."""
-        run = self.plugin.run
-        if run is not None and (self._live is None or self._live.run is not run):
-            self._live = Live(run)
-        return self._live
-
-    def reset(self, **kwargs: Any) -> None:
-        live = self.now()
-        if live is not None:
-            self._live = Live(live.run, live.resets + 1)
 
     # ── what is asked for ──
 
@@ -128,13 +112,14 @@ class Pages:
 
     def live(self) -> Response:
         asked, runner = request.args, self.environment.runner
-        live = self.now()
+        live = self.newest.live()
         told = {
             "state": runner.state,
             "users": runner.user_count,
             "host": self.environment.host,
             "refused": self.plugin.refused,
-            "files": [name for name in FILES if (path := self._path(name)) and path.exists()],
+            "runs": [self._files(number) for number in range(1, len(self.plugin.prefixes) + 1)],
+            "kept": self.plugin.keeps_files,
             "run": live
             and live.snapshot(asked.get("name", ""), _number(asked.get("changes")) or 0, _number(asked.get("level"))),
         }
@@ -143,36 +128,41 @@ class Pages:
 
     def metrics(self) -> Response:
         """For Prometheus, in the format that it asks for."""
-        live = self.now()
-        if self._collector.live is not live:
-            self._collector = Collector(live)
         text, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return Response(text(self._collector), content_type=content_type)
+        return Response(text(self.newest), content_type=content_type)
 
     def report(self) -> Response:
-        """Of what was measured so far."""
-        run = self.plugin.run
-        if run is None or run.files is None:
-            return _say(404, "there is no run yet")
-        run.bring_files_up_to_date()
+        """Of what was measured so far, or in the run that is asked for."""
+        prefix = self._prefix()
+        if prefix is None:
+            return _say(404, "there is no such run yet")
+        self.plugin.run.bring_files_up_to_date()
         try:
-            made = self._reports.make(run.files.prefix, "zh" if request.args.get("lang") == "zh" else "en")
+            made = self._reports.make(prefix, "zh" if request.args.get("lang") == "zh" else "en")
         except NotMade as problem:
             return _say(500, str(problem))
-        return send_file(
-            made, as_attachment=True, download_name=f"{Path(run.files.prefix).name}_report.html", max_age=0
-        )
+        return send_file(made, as_attachment=True, download_name=f"{Path(prefix).name}_report.html", max_age=0)
 
     def file(self, name: str) -> Response:
-        path = self._path(name) if name in FILES else None
+        prefix = self._prefix()
+        path = Path(f"{prefix}_{name}") if prefix and name in FILES else None
         if path is None or not path.exists():
             return _say(404, f"there is no {name} yet")
         self.plugin.run.bring_files_up_to_date()
         return send_file(path.absolute(), as_attachment=True, max_age=0)
 
-    def _path(self, name: str) -> Path | None:
-        run = self.plugin.run
-        return None if run is None or run.files is None else run.files.path(name)
+    def _prefix(self) -> str | None:
+        """Of the files of the run that is asked for, the newest unless one is; None where there is no such run."""
+        prefixes = self.plugin.prefixes
+        number = _number(request.args.get("run", str(len(prefixes))))
+        return prefixes[number - 1] if number and number <= len(prefixes) else None
+
+    def _files(self, number: int) -> dict[str, Any]:
+        """What there is of a run, and what should be and is not; telemetry is only there where somebody asked for it."""
+        prefix = self.plugin.prefixes[number - 1]
+        there = [name for name in FILES if Path(f"{prefix}_{name}").exists()]
+        missing = [name for name in FILES if name not in there and name != formats.TELEMETRY]
+        return {"run": number, "files": there, "missing": missing}
 
     # ── the form ──
 
@@ -181,6 +171,7 @@ class Pages:
         if request.endpoint != "locust.swarm":
             return None
         try:
+            check_workers(self.environment)
             check_form(self.environment, request.form)
         except ValueError as problem:
             return jsonify({"success": False, "message": str(problem), "host": self.environment.host})
@@ -191,13 +182,27 @@ def _say(status: int, words: str) -> Response:
     return Response(words + "\n", status, mimetype="text/plain")
 
 
+def check_workers(environment: Environment) -> None:
+    """ValueError where a master has none: Locust says that the test starts, and waits for ever, or forgets about it."""
+    runner = environment.runner
+    if isinstance(runner, MasterRunner) and not runner.worker_count:
+        raise ValueError("no worker is connected: start one (locust --worker --master-host …), then start the test")
+
+
 def check_form(environment: Environment, form: Any) -> None:
     """Whether the options, with what a form posts, can be meant. ValueError in one line where not."""
     told = vars(environment.parsed_options or Namespace()) | {
         name: _typed(name, form[name]) for name in options.DEFAULTS if name in form
     }
-    meant = SimpleNamespace(parsed_options=Namespace(**told), shape_class=environment.shape_class)
+    meant = SimpleNamespace(parsed_options=Namespace(**told), shape_class=_shape(environment, form))
     options.check(meant)  # type: ignore[arg-type]
+
+
+def _shape(environment: Environment, form: Any) -> Any:
+    """The ramp that is meant: with --class-picker the form names it, and names "Default" where none is picked."""
+    if environment.web_ui is None or not environment.web_ui.userclass_picker_is_active:
+        return environment.shape_class
+    return (environment.available_shape_classes or {}).get(form.get("shape_class", ""))
 
 
 def _typed(name: str, text: str) -> Any:

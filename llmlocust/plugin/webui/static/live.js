@@ -64,9 +64,10 @@ function show(told) {
   replace(byId("problems"), problems.map((words) => element("li", words)));
   byId("problems").hidden = !problems.length;
   showNumbers(told.run);
+  showDoubts(told.run);
   showLevels(told.run);
   showNames(told.run);
-  showDownloads(told.files);
+  showDownloads(told);
   draw();
 }
 
@@ -98,6 +99,7 @@ function showNumbers(run) {
     card.classList.toggle("open", !found || !found.reached);
     const number = card.querySelector(".number");
     text(card.querySelector(".why"), found ? found.why : "");
+    card.querySelector(".doubt").hidden = !found || found.stands;
     if (!found || !found.reached) text(number, run && run.ended ? "not reached" : "not yet");
     else if (found.load == null) text(number, "below the lowest level");
     else replace(number, [load(Number(found.load.toPrecision(3))) + " ", element("small", between(found))]);
@@ -105,6 +107,28 @@ function showNumbers(run) {
   const limits = run ? run.limits : [];
   const where = run && run.derived ? "Limits, taken from the lowest level as none were given: " : "Limits: ";
   text(byId("limits"), limits.length ? where + limits.map((limit) => limit.says).join(", ") : "");
+}
+
+// what is not to be trusted, by the levels that it marks
+function doubtsOf(level) {
+  const doubts = known.run ? known.run.doubts : [];
+  return doubts.filter((doubt) => doubt.levels.includes(level)).map((doubt) => doubt.says);
+}
+
+function showDoubts(run) {
+  const doubts = run ? run.doubts : [];
+  byId("doubts").parentElement.hidden = !doubts.length;
+  replace(byId("doubts"), doubts.map((doubt) => element("li", doubt.says)));
+}
+
+function marked(words, doubts) {
+  const cell = heading(words);
+  if (!doubts.length) return cell;
+  const mark = Object.assign(element("span", "?"), { className: "mark", title: doubts.join("\n") });
+  mark.setAttribute("role", "img");
+  mark.setAttribute("aria-label", `Not to be trusted: ${doubts.join(" ")}`);
+  cell.append(" ", mark);
+  return cell;
 }
 
 function between(found) {
@@ -197,7 +221,7 @@ function heading(words) {
 }
 
 const LEVEL = [
-  ["level", "", (row) => heading(`${row.level + 1}: ${row.says}`)],
+  ["level", "", (row) => marked(`${row.level + 1}: ${row.says}`, doubtsOf(row.level))],
   ["measured", "for", (row) => (row.settled == null ? "settling" : elapsed(row.window))],
   ["limits", "", tier],
   ["on average", "users", (row) => digits(row.users)],
@@ -235,15 +259,24 @@ byId("of-level").addEventListener("change", (event) => {
   soon();
 });
 
-function showDownloads(files) {
-  const place = byId("downloads");
-  if (place.dataset.shown === String(files)) return;
-  place.dataset.shown = String(files);
-  if (!files.length) return replace(place, ["There is something to download when a run has begun."]);
+function showDownloads({ runs, kept }) {
+  const place = byId("downloads"), shown = JSON.stringify([runs, kept]);
+  if (place.dataset.shown === shown) return;
+  place.dataset.shown = shown;
+  if (!runs.length) return replace(place, [element("p", "There is something to download when a run has begun.")]);
+  const lists = [...runs].reverse().map((run) => downloadsOf(run, runs.length));
+  const words = "Without --csv they are gone when Locust ends, and Locust's own figures are those of the newest run alone.";
+  replace(place, kept ? lists : [...lists, Object.assign(element("p", words), { className: "note" })]);
+}
+
+function downloadsOf({ run, files, missing }, runs) {
   const link = (words, href) => Object.assign(element("a", words), { href, download: "" });
-  const reports = [link("Report", "report"), link("Report in Chinese", "report?lang=zh")];
+  const reports = [link("Report", `report?run=${run}`), link("Report in Chinese", `report?run=${run}&lang=zh`)];
   for (const each of reports) each.addEventListener("click", report);
-  replace(place, [...reports, ...files.map((name) => link(name, `files/${name}`))]);
+  const names = files.map((name) => link(name, `files/${name}?run=${run}`));
+  const whose = runs > 1 ? [element("span", run === runs ? `Run ${run}, the newest:` : `Run ${run}:`)] : [];
+  const absent = missing.length ? [element("span", `Not there: ${missing.join(", ")}`)] : [];
+  return element("p", ...whose, ...reports, ...names, ...absent);
 }
 
 let making = false;
