@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.simulators import PATIENCE
+
 _numbers = itertools.count()
 
 
@@ -37,7 +39,7 @@ class Host:
 
     def get(self, address: str) -> Any:
         """A JSON document, asked for from there."""
-        program = f"import urllib.request as u; print(u.urlopen({address!r}, timeout=10).read().decode())"
+        program = f"import urllib.request as u; print(u.urlopen({address!r}, timeout={PATIENCE}).read().decode())"
         return json.loads(subprocess.check_output([*self.command, sys.executable, "-c", program]))
 
 

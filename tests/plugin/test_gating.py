@@ -10,7 +10,8 @@ from tests.plugin.test_runs import distributed
 from tests.simulators import running_simulator, wait_for
 from tests.test_cli import llmlocust
 
-FAST = ["--llm-levels", "2,8", "--llm-settle", "0.2", "--llm-hold", "1.5", "--llm-max-tokens", "10"]
+FAST = ["--llm-levels", "2,8", "--llm-settle", "0.2", "--llm-hold", "1.5", "--llm-max-tokens", "40"]
+"""Requests of a fifth of a second: beside them, a slow machine's own work between two of them is no think time."""
 ONE_LEVEL = [*FAST, "--llm-levels", "2"]
 KEPT, BROKEN = "errors < 1% @ 2", "errors < 1% @ 8"
 """Two users get all that they ask for; of eight, some are refused."""
@@ -162,9 +163,14 @@ def test_a_sure_breach_ends_all_workers(simulator, tmp_path):
 
 
 def test_what_is_in_flight_when_a_breach_ends_the_run_is_counted_as_aborted(tmp_path):
-    """Four users wait for answers of 20 s, and whoever comes beyond is refused at once."""
+    """Four users wait for answers of 200 s, and whoever comes beyond is refused at once."""
     more = ["--llm-max-tokens", "4000", *ENDLESS_ANSWERS]
-    with running_simulator(slots=4, queue_limit=0, step_ms=5) as simulator:
+    with running_simulator(slots=4, queue_limit=0, step_ms=50) as simulator:
         check_aborted(tmp_path, run(tmp_path, simulator.url, *FAST, *ABORT, *more, "--llm-levels", "8,2"))
+        cut_off = wait_for(
+            lambda: {each["id"] for each in simulator.truth() if each["outcome"] == "cancelled"},
+            lambda found: len(found) == 4,
+        )
 
-    assert outcomes(tmp_path)["aborted"] == 4
+    aborted = {f"chatcmpl-{row['id']}" for row in rows(tmp_path, "llm_requests.csv") if row["outcome"] == "aborted"}
+    assert cut_off <= aborted  # one that was being refused may be among them
