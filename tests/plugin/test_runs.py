@@ -164,10 +164,12 @@ def test_a_worker_that_is_stopped_counts_what_it_had_in_flight(simulator, tmp_pa
 def test_hundreds_of_users_that_are_stopped_at_once_are_all_counted(tmp_path):
     chat = RAMP.split("class Ramp")[0].replace(", SteppedRamp", "")
     options = ["--headless", "--only-summary", "--csv", "run", "-u", "400", "-r", "400", "--llm-max-tokens", "2000"]
-    with running_simulator(slots=400, step_ms=200, step_ms_per_seq=0) as simulator:
-        with Locust(tmp_path, [*options, "--host", simulator.url, *ENDLESS_ANSWERS], chat) as locust:
-            wait_for(lambda: served(simulator), lambda requests: requests == 400)
-            locust.stop()
+    with (
+        running_simulator(slots=400, step_ms=200, step_ms_per_seq=0) as simulator,
+        Locust(tmp_path, [*options, "--host", simulator.url, *ENDLESS_ANSWERS], chat) as locust,
+    ):
+        wait_for(lambda: served(simulator), lambda requests: requests == 400)
+        locust.stop()
 
     assert outcomes(tmp_path) == {"aborted": 400}
 
