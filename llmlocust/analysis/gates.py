@@ -63,7 +63,12 @@ class Case:
 
     @property
     def name(self) -> str:
-        return f"{self.gate.threshold} at {words.with_unit(self.load, self.unit)}"
+        return f"{self.gate.threshold} at {self.where}"
+
+    @property
+    def where(self) -> str:
+        """Its load, with the unit."""
+        return words.with_unit(self.load, self.unit)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.says}"
@@ -85,6 +90,12 @@ class Outcome:
     @property
     def exit_code(self) -> int:
         return EXIT_CODES[self.status]
+
+    @property
+    def headline(self) -> str:
+        total = len(self.cases)
+        counts = [f"{len(found)} of {total} {status}" for status in (FAILED, DOUBTED) if (found := self.of(status))]
+        return ", ".join(counts) or f"all {total} passed"
 
     def of(self, status: str) -> list[Case]:
         return [case for case in self.cases if case.status == status]
