@@ -82,6 +82,41 @@ def test_a_run_and_its_files_are_judged_alike(simulator, tmp_path):
     assert [line.split(" at ")[0] for line in lines[1:3]] == ["  passed: errors < 1%", "  failed: errors < 1%"]
 
 
+def test_gates_from_a_file_are_those_of_check(simulator, tmp_path):
+    (tmp_path / "gates.toml").write_text('errors = "< 1% @ 8"\n[e2e]\np95 = "< 60s @ 2"\n')
+    accept = ["--llm-accept", "warm-up, drift"]  # a busy machine's
+    locust = run(tmp_path, simulator.url, *FAST, "--llm-threshold", KEPT, "--llm-thresholds", "gates.toml", *accept)
+    (tmp_path / "moved.toml").write_bytes((tmp_path / "gates.toml").read_bytes())
+    (tmp_path / "gates.toml").unlink()
+    given = ["--threshold", KEPT, "--thresholds", "moved.toml", "--accept", "warm-up", "--accept", "drift"]
+    later = llmlocust("check", "run", *given, cwd=tmp_path)
+
+    assert locust.process.returncode == later.returncode == 99, locust.log
+    assert gate_lines(locust.log) == gate_lines(later.stdout)
+    assert gate_lines(locust.log)[0] == "Gates: 1 of 3 failed"
+    assert told(tmp_path)["options"]["llm_threshold"] == "errors < 1% @ 2, errors < 1% @ 8, e2e.p95 < 60s @ 2"
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        (None, "--llm-thresholds gates.toml: cannot be read (No such file or directory)"),
+        (b"ttft.p95 < 1s", "--llm-thresholds gates.toml: no TOML: "),
+        (b'ttft.p95 = "< fast"', "--llm-thresholds gates.toml: cannot read the threshold 'ttft.p95 < fast'"),
+        (b'errors = "< 1% @ 3"', "--llm-threshold 'errors < 1% @ 3': the ramp has no such level"),
+    ],
+)
+def test_a_file_of_gates_that_cannot_be_meant_is_one_line_before_any_load(simulator, tmp_path, written, words):
+    if written:
+        (tmp_path / "gates.toml").write_bytes(written)
+    locust = run(tmp_path, simulator.url, *FAST, "--llm-thresholds", "gates.toml")
+
+    assert locust.process.returncode == 2, locust.log
+    assert words in locust.log
+    assert "Traceback" not in locust.log
+    assert not list(tmp_path.glob("*_llm_*"))
+
+
 def test_a_gate_at_a_load_that_the_ramp_never_has_is_refused_before_any_load(simulator, tmp_path):
     locust = run(tmp_path, simulator.url, *FAST, "--llm-threshold", "e2e.p95 < 60s @ 3")
     assert locust.process.returncode == 2
