@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Error, sync_playwright
+from playwright.sync_api import Browser, Error, expect, sync_playwright
 
 ARGUMENTS = [
     "--headless=new",
@@ -17,14 +17,17 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+SLOW = 60_000.0
+"""Milliseconds that a page may take to show something, on a machine that does other things too."""
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """Debian's Chromium, or Playwright's own: `make test` gets one where it can."""
+    expect.set_options(timeout=SLOW)
     with sync_playwright() as started:
         try:
-            opened = started.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+            opened = started.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS, timeout=SLOW)
         except Error as problem:
             said = problem.message.splitlines()[0]
             pytest.skip(f"no Chromium that starts: install Debian's package chromium ({said})")

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.simulators import PATIENCE
+
 _numbers = itertools.count()
 
 
@@ -35,9 +37,18 @@ class Host:
     def heal(self) -> None:
         _ip("-n", self.switch, "link", "set", self.cable, "up")
 
+    def cut_from(self, other: "Host") -> None:
+        """Nothing goes between the two; the others are reached."""
+        _ip("-n", self.name, "route", "add", "blackhole", other.address)
+        _ip("-n", other.name, "route", "add", "blackhole", self.address)
+
+    def heal_to(self, other: "Host") -> None:
+        _ip("-n", self.name, "route", "delete", "blackhole", other.address)
+        _ip("-n", other.name, "route", "delete", "blackhole", self.address)
+
     def get(self, address: str) -> Any:
         """A JSON document, asked for from there."""
-        program = f"import urllib.request as u; print(u.urlopen({address!r}, timeout=10).read().decode())"
+        program = f"import urllib.request as u; print(u.urlopen({address!r}, timeout={PATIENCE}).read().decode())"
         return json.loads(subprocess.check_output([*self.command, sys.executable, "-c", program]))
 
 

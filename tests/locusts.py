@@ -3,12 +3,13 @@
 import csv
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -31,9 +32,12 @@ ENDLESS_ANSWERS = ["--llm-body", '{"ignore_eos": true}']
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """None of those that the system gives to clients: one of them might have it before anybody listens there."""
+    while True:
+        port = secrets.choice(range(10_000, 32_000))
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass
@@ -85,7 +89,7 @@ class Locust:
         self.process.send_signal(how)
         return self.ends()
 
-    def ends(self, patience: float = 120.0) -> int:
+    def ends(self, patience: float = 2 * PATIENCE) -> int:
         return self.process.wait(patience)
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-PATIENCE = 30.0
+PATIENCE = 120.0
+"""Seconds that a condition is waited for: a busy machine may take long, and one that is met costs nothing."""
 
 
 @dataclass(frozen=True)

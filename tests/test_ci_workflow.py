@@ -43,7 +43,7 @@ def test_its_commands_pass_a_good_server_and_fail_a_slow_one(tmp_path, limit, co
         check=False,
         capture_output=True,
         text=True,
-        timeout=4 * PATIENCE,
+        timeout=2 * PATIENCE,
     )
 
     assert done.returncode == code, done.stdout + done.stderr

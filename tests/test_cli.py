@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulators import ROOT, running_simulator, wait_for
+from tests.simulators import PATIENCE, ROOT, running_simulator, wait_for
 
 QUICK = ["--levels", "2,5", "--settle", "0.5", "--hold", "2"]
 
@@ -21,7 +21,7 @@ def llmlocust(*args: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=2 * PATIENCE,
         stdin=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
@@ -154,7 +154,7 @@ def test_an_interrupted_run_still_gets_its_report(tmp_path):
         )
         wait_for(lambda: len(simulator.truth()), lambda requests: requests > 3)
         os.killpg(child.pid, signal.SIGINT)
-        child.wait(60)
+        child.wait(PATIENCE)
 
     assert (tmp_path / "cut/run_report.html").exists()
 

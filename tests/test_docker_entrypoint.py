@@ -81,9 +81,16 @@ def test_a_worker_that_was_well_stays_until_it_is_stopped(container):
     started = container.start("worker", "--master-host", "master")
     wait_for(lambda: container.said)
     assert container.said == "locust --worker --exit-code-on-error 0 --master-host master\n"
-    wait_for(lambda: [child.name() for child in psutil.Process(started.pid).children()] == ["sleep"])
+    wait_for(lambda: children(started.pid) == ["sleep"])
     started.send_signal(signal.SIGTERM)
     assert started.wait(PATIENCE) == 0
+
+
+def children(pid: int) -> list[str]:
+    try:
+        return [child.name() for child in psutil.Process(pid).children()]
+    except psutil.NoSuchProcess:  # it ended while it was looked at
+        return []
 
 
 def test_a_worker_that_failed_says_so(container):

@@ -18,7 +18,7 @@ from llmlocust.plugin.prometheus import Collector
 from tests.locusts import free_port, outcomes, told
 from tests.played_run import PlayedRun
 from tests.plugin.test_web_ui import running
-from tests.simulators import ROOT, RunningSimulator, running_simulator, wait_for
+from tests.simulators import PATIENCE, ROOT, RunningSimulator, running_simulator, wait_for
 
 FOLDER = ROOT / "monitoring"
 DASHBOARD = json.loads((FOLDER / "grafana/llmlocust.json").read_text())
@@ -83,7 +83,7 @@ class Prometheus:
         self.port = port
 
     def ask(self, what: str, **more: Any) -> Any:
-        with urlopen(f"http://127.0.0.1:{self.port}/{what}?{urlencode(more)}", timeout=30) as answer:
+        with urlopen(f"http://127.0.0.1:{self.port}/{what}?{urlencode(more)}", timeout=PATIENCE) as answer:
             return answer.read().decode()
 
     def ready(self) -> bool:

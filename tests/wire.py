@@ -15,6 +15,8 @@ class Wire:
         self.passed = bytearray()
         """All bytes, of both directions."""
         self.is_cut = False
+        self.loses = b""
+        """The next message with these bytes does not get through, and its connection breaks."""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = str(self._listener.getsockname()[1])
         self._selector = selectors.DefaultSelector()
@@ -73,7 +75,10 @@ class Wire:
     def _pass(self, end: socket.socket) -> None:
         try:
             data = end.recv(65536)
-            self._other[end].sendall(data)
+            if self.loses and self.loses in data:
+                self.loses = data = b""
+            else:
+                self._other[end].sendall(data)
         except OSError:
             data = b""
         self.passed += data

@@ -66,8 +66,13 @@ class Case:
 
     @property
     def name(self) -> str:
-        where = f" ({self.part})" if self.part else ""
-        return f"{self.gate.threshold} at {words.with_unit(self.load, self.unit)}{where}"
+        return f"{self.gate.threshold} at {self.where}"
+
+    @property
+    def where(self) -> str:
+        """Its load, with the unit, and its part of the plan."""
+        part = f" ({self.part})" if self.part else ""
+        return words.with_unit(self.load, self.unit) + part
 
     def __str__(self) -> str:
         return f"{self.name}: {self.says}"
@@ -89,6 +94,12 @@ class Outcome:
     @property
     def exit_code(self) -> int:
         return EXIT_CODES[self.status]
+
+    @property
+    def headline(self) -> str:
+        total = len(self.cases)
+        counts = [f"{len(found)} of {total} {status}" for status in (FAILED, DOUBTED) if (found := self.of(status))]
+        return ", ".join(counts) or f"all {total} passed"
 
     def of(self, status: str) -> list[Case]:
         return [case for case in self.cases if case.status == status]

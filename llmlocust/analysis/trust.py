@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from llmlocust.analysis import words
 from llmlocust.analysis.course import CHANGE, Change, Course, change_of
-from llmlocust.numbers.levels import HEADLINE, RANGED, RATE, USERS, LevelFigures
+from llmlocust.numbers.levels import EXACT_SHARE, HEADLINE, RANGED, RATE, USERS, LevelFigures
 from llmlocust.numbers.thresholds import Threshold
 
 CPU_LIMIT = 0.9
@@ -44,6 +44,8 @@ PAUSE = 1.0
 """Seconds that a user of ours waits at least after a failed request."""
 NO_TIME = 0.02
 """Less than this share of a user's cycle is no think time."""
+LOAD_LIMIT = EXACT_SHARE
+"""A level whose load was off by a larger share is another one: two runs of the same load differ by as much anyway."""
 FAILURES_LIMIT = 0.01
 HOLD_SLACK = 1.5
 """Seconds: levels are ended by a clock that ticks once a second."""
@@ -527,10 +529,27 @@ def _reached(levels: Sequence[LevelFigures]) -> Check | None:
     if not levels:
         return None
     missed = [each for each in levels if not each.reached]
-    if not missed:
+    off = [each for each in levels if each.reached and _not_as_asked(each) > LOAD_LIMIT]
+    if not missed and not off:
         return Check("levels reached", True, 0, 0, "Every level had the load that was asked for.")
-    says = f"The load of {_loads(missed)} was never there; those levels are left out of the verdict."
-    return Check("levels reached", False, len(missed), 0, says, _marks(missed))
+    says = []
+    if missed:
+        says.append(f"The load of {_loads(missed)} was never there; those levels are left out of the verdict.")
+    if off:
+        worst = words.share(max(map(_not_as_asked, off)))
+        says.append(
+            f"At {_loads(off)} up to {worst} of the load was not what was asked for: users were not there or too many, "
+            f"or their load process was cut off and had not heard that the level began or ended."
+        )
+    return Check("levels reached", False, len(missed) + len(off), 0, " ".join(says), _marks([*missed, *off]))
+
+
+def _not_as_asked(level: LevelFigures) -> float:
+    """A share of the load, where it is known."""
+    known = [level.unheard]
+    if level.unit == USERS and level.load > 0.0:
+        known.append(abs(level.users / level.load - 1.0))
+    return max((each for each in known if not math.isnan(each)), default=0.0)
 
 
 def _held_back(levels: Sequence[LevelFigures]) -> Check | None:

@@ -95,20 +95,12 @@ def parse_limits(texts: tuple[str, ...], file: str = "") -> list[Any]:
 
 
 def parse_all(texts: tuple[str, ...], file: str, parse: Callable[[str], Any]) -> list[Any]:
-    from llmlocust.numbers.thresholds import parse_toml
+    from llmlocust.numbers.thresholds import load_toml
 
     try:
-        given = [parse(text) for text in texts]
+        return [parse(text) for text in texts] + (load_toml(file, parse) if file else [])
     except ValueError as problem:
         raise OneLine(str(problem)) from None
-    if not file:
-        return given
-    try:
-        return given + parse_toml(Path(file).read_text(encoding="utf-8"), parse)
-    except OSError as problem:
-        raise OneLine(f"{file}: cannot be read ({problem.strerror})") from None
-    except ValueError as problem:  # also of what is no UTF-8
-        raise OneLine(f"{file}: {problem}") from None
 
 
 # ── files ──

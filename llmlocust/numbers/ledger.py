@@ -17,7 +17,7 @@ from typing import Any
 from llmlocust.numbers.formats import OK, REQUEST_COLUMNS, WORKER_COLUMNS
 from llmlocust.numbers.histogram import Histogram
 from llmlocust.numbers.levels import USERS, Level, LevelFigures, Tally
-from llmlocust.numbers.seconds import SECOND_COUNTS, Seconds
+from llmlocust.numbers.seconds import SECOND_COUNTS, SECOND_SUMS, Seconds
 from llmlocust.numbers.spans import Spans
 from llmlocust.numbers.thresholds import Threshold, is_good
 from llmlocust.stream.record import Record
@@ -35,6 +35,10 @@ _MOST_GAUGES = 100
 
 _LATE = 60
 """Seconds after which no process tells of a second any more."""
+_HEARD = "heard"
+"""Beside a second's gauges, on their way: which level the process measured; -1: none."""
+_HEARD_WITHIN = 2
+"""Seconds that a word of the master may take to a process."""
 
 _ONE_EACH = ("ttft", "answer", "e2e", "tpot", "connect", "tls", "wait")
 """Durations of which a request has one, or none."""
@@ -87,6 +91,10 @@ class Ledger:
         self._sampler = _Sampler(rows_a_second)
         self._workers: set[str] = set()
         self._gauges: list[dict[str, Any]] = []
+        self.unheard: Counter[int] = Counter()
+        """User-seconds by level, of what was merged: of processes that measured something else at the time."""
+        self._gauged: int | None = None
+        """The newest second with gauges of this process."""
         self._means: dict[tuple[str, int], tuple[int, float, int]] = {}
         """By gauge and first second: up to which second there is a sum, the sum, and of how many."""
         self._renew()
@@ -138,6 +146,11 @@ class Ledger:
                 return level if level.ended is None or moment < level.ended else None
         return None
 
+    def _measured(self, moment: float) -> int:
+        """The index of the level that is measured; -1: none."""
+        level = self.level_at(moment)
+        return level.index if level is not None and level.holds(moment) else -1
+
     # ── counting ──
 
     def note_sent(self, moment: float, name: str) -> None:
@@ -155,8 +168,15 @@ class Ledger:
             numbers["held_back"] += held_back
 
     def note_gauges(self, moment: float, **gauges: float) -> None:
-        """How things stand in this second: SECOND_SUMS and SECOND_MAXIMA."""
-        self.new_seconds[int(moment)].update(gauges)
+        """How things stand in this second: SECOND_SUMS and SECOND_MAXIMA. A process that is late by seconds had its
+        users in those too.
+        """
+        heard = {_HEARD: self._measured(moment)}
+        sums = {name: gauges[name] for name in SECOND_SUMS if name in gauges}
+        for missed in range(int(moment) if self._gauged is None else self._gauged + 1, int(moment)):
+            self.new_seconds[missed].update(sums | heard)
+        self.new_seconds[int(moment)].update(gauges | heard)
+        self._gauged = int(moment)
 
     def add(self, record: Record, sent: float, sums: Sums | None = None) -> None:
         """Count a request that is over. `sent` is when it was sent, as a moment of the run; `sums` are the record's,
@@ -269,6 +289,7 @@ class Ledger:
         for level, name, tally in packed["tallies"]:
             self.tallies[level, name].merge_packed(tally)
         for number, told in packed["seconds"].items():
+            self._compare(int(number), told)
             self.seconds.merge(int(number), told)
             self.totals.update({what: told[what] for what in SECOND_COUNTS if what in told})
             self.spans.touch(int(number))
@@ -283,6 +304,16 @@ class Ledger:
         self.last_ended = max(self.last_ended, packed["last_ended"])
         self.rows_seen += packed["seen"]
         self.clocks.update(packed["clocks"])
+
+    def _compare(self, second: int, told: dict[str, float]) -> None:
+        """What a process measured, with what was to be measured. A network that is cut keeps it from hearing that a
+        level begins or ends, and what it sends and counts then belongs to another load.
+        """
+        heard = int(told.pop(_HEARD, -1))
+        moments = [second + 0.5 + late for late in range(-_HEARD_WITHIN, _HEARD_WITHIN + 1)]
+        if "users" in told and heard not in map(self._measured, moments):
+            for level in {heard, self._measured(second + 0.5)} - {-1}:
+                self.unheard[level] += told["users"]  # type: ignore[assignment]  # as in tokens_in_window
 
     def _keep_gauges(self, second: int, worker: str, told: dict[str, float]) -> None:
         self._workers.add(worker)
@@ -312,7 +343,9 @@ class Ledger:
         return Tally.sum(tally for (index, _), tally in self.tallies.items() if index == level)
 
     def figures(self, level: Level, now: float, epoch: float = 0.0) -> LevelFigures:
-        return LevelFigures.of(level, self.tally(level.index), now, epoch, self.mean("users", level, now))
+        users, unheard = self.mean("users", level, now), self.unheard[level.index]
+        share = unheard / max(unheard, users * level.window(now)) if unheard else 0.0
+        return LevelFigures.of(level, self.tally(level.index), now, epoch, users, share)
 
     def mean(self, gauge: str, level: Level, now: float) -> float:
         """Of SECOND_SUMS, over a level's window."""

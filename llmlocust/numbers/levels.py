@@ -246,6 +246,9 @@ class LevelFigures:
     repeated: float = math.nan
     """and that end in one piece said again and again."""
     reached: bool = True
+    unheard: float = math.nan
+    """Share of the users' time in which their process measured another level, or none: it had not heard of this one's \
+beginning, or of its end."""
     metrics: Mapping[str, Summary] = field(default_factory=dict)
     telemetry: Mapping[str, tuple[Summary, ...]] = field(default_factory=dict)
     """What else was measured meanwhile, by source and name ("gpu.utilisation"), a summary a series; in its own unit."""
@@ -267,7 +270,15 @@ class LevelFigures:
         return self.metrics.get(name) or Summary()
 
     @classmethod
-    def of(cls, level: Level, tally: Tally, now: float, epoch: float = 0.0, users: float = math.nan) -> LevelFigures:
+    def of(
+        cls,
+        level: Level,
+        tally: Tally,
+        now: float,
+        epoch: float = 0.0,
+        users: float = math.nan,
+        unheard: float = math.nan,
+    ) -> LevelFigures:
         """Figures of a level from what was counted, as of `now` (seconds since the run began, which was at `epoch`)."""
         window = level.window(now)
         ok = tally.outcomes[OK]
@@ -281,6 +292,7 @@ class LevelFigures:
             load=level.load,
             unit=level.unit,
             users=users,
+            unheard=unheard,
             began=epoch + level.began,
             settled=math.nan if level.settled is None else epoch + level.settled,
             ended=math.nan if level.ended is None else epoch + level.ended,
@@ -347,6 +359,7 @@ _PLAIN: dict[str, Any] = {
     "ended": float,
     "window": float,
     "reached": _flag,
+    "unheard": float,
     "requests": int,
     "due": int,
     "held_back": int,

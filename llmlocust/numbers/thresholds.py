@@ -27,6 +27,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from llmlocust.numbers.formats import ABORTED, OK, QUANTILES
@@ -256,6 +257,16 @@ def parse_toml(text: str, parse: Callable[[str], Parsed] = Threshold.parse) -> l
     if not found:
         raise ValueError('no threshold in it; write lines like ttft.p95 = "< 500ms ~ 1s"')
     return found
+
+
+def load_toml(file: str, parse: Callable[[str], Parsed] = Threshold.parse) -> list[Parsed]:  # type: ignore[assignment]
+    """The same from a file. ValueError, in one line that names it."""
+    try:
+        return parse_toml(Path(file).read_text(encoding="utf-8"), parse)
+    except OSError as problem:
+        raise ValueError(f"{file}: cannot be read ({problem.strerror})") from None
+    except ValueError as problem:  # also of what is no UTF-8
+        raise ValueError(f"{file}: {problem}") from None
 
 
 def _leaves(table: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:

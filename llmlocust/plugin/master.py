@@ -26,6 +26,8 @@ SILENCE = 20
 """Seconds after which a worker is given up. TCP comes back as much as 13 s after a cut of 10."""
 _QUIET = 3
 """Seconds of silence after which it is asked whether the connection still stands."""
+_BEHIND = 2
+"""Reports: one may have crossed the message with the users on its way."""
 _LAST_WORDS_WITHIN = 60.0
 _LONGEST_WITHOUT_OTHERS = 0.05
 
@@ -45,6 +47,8 @@ class Told:
     ended: int = 0
     sent_last: int = 0
     """In the newest piece."""
+    behind: int = 0
+    """How many reports in a row told of users that are not the newest it was given."""
 
     def missing(self) -> str:
         flying = self.sent - self.ended
@@ -68,10 +72,16 @@ class Master:
         self._others_due = 0.0
         self._owes_users = False
         self._without_users = 0
+        self._given: dict[str, float] = {}
+        """When a worker was last given users, by the time that Locust writes into its message."""
+        self._closed: set[str] = set()
+        """Those whose connection is closed: they are dead, and send no load."""
         self._quit = self.runner.quit
         self._quitting = False
         runners.HEARTBEAT_LIVENESS = SILENCE
         self.runner.quit = self.quit  # type: ignore[method-assign]
+        self._send = self.runner.server.send_to_client
+        self.runner.server.send_to_client = self._note_and_send
         self.runner.register_message("llm_hello", self._on_hello)
         environment.events.worker_report.add_listener(self._on_report)
         environment.events.worker_connect.add_listener(self._on_connect)
@@ -103,6 +113,8 @@ class Master:
             self._answer(client_id, told["pieces"][-1]["number"])
         run = self._run()
         of_this_run = run is not None and told["run"] == run.id
+        seen.behind = seen.behind + 1 if of_this_run and told["given"] < self._given.get(client_id, 0.0) else 0
+        self._closed.discard(client_id)
         if not told["running"]:
             self._running.discard(client_id)
         elif client_id not in self.runner.clients:
@@ -198,6 +210,7 @@ class Master:
                 node.user_classes_count = {}  # a late report may have said otherwise, and the end would wait for them
             elif SILENCE - node.heartbeat > _QUIET and not self._is_connected(node.id):
                 node.heartbeat = -1
+                self._closed.add(node.id)
 
     def _is_connected(self, client_id: str) -> bool:
         """ZeroMQ drops what is for nobody, unless told to complain."""
@@ -230,17 +243,25 @@ class Master:
         if run and not run.is_lost(client_id):
             told = self._of(client_id)
             words = f"Worker {told.name} was lost {run.moment():.0f} s into the run: {told.missing()}."
-            run.worker_lost(client_id, words, told.last)
+            run.worker_lost(client_id, words, told.last, may_go_on=client_id not in self._closed)
+
+    def _note_and_send(self, message: Message) -> None:
+        if message.type == "spawn":
+            self._given[message.node_id] = message.data["timestamp"]
+        self._send(message)
 
     def _give_users_to_the_late(self) -> None:
         """Locust forgets workers that come, or come back with the users they had, while it gives users to others: such
-        a one would have none, or keep its own for ever. And nobody would have those of one that was turned away.
+        a one would have none, or keep its own for ever. Nobody would have those of one that was turned away. And what
+        is sent in the moment in which a connection breaks is lost.
         """
         if self.runner.state != STATE_RUNNING or not self.runner.spawning_completed:
             return
         self._without_users = self._without_users + 1 if self.runner.clients.ready else 0
-        if self._owes_users or self._without_users > 2:
+        if self._owes_users or self._without_users > 2 or any(told.behind >= _BEHIND for told in self._told.values()):
             self._owes_users, self._without_users = False, 0
+            for told in self._told.values():
+                told.behind = 0
             self.runner.start(self.runner.target_user_count, self.runner.spawn_rate)
 
     # ── the end ──

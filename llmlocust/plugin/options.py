@@ -31,7 +31,7 @@ from llmlocust.load.plans import SHAPES, STEPPED, Setting
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.search import Judge, Limits, Queueing
 from llmlocust.load.tokens import counter
-from llmlocust.numbers.thresholds import Threshold, parse_gates, thresholds_of
+from llmlocust.numbers.thresholds import Gate, Threshold, load_toml, parse_gates, thresholds_of
 from llmlocust.stream.dialects import DIALECTS, named
 
 AUTO = "auto"
@@ -94,6 +94,7 @@ OPTIONS = (
     Option("search-precision", 0.05, "How near a search comes to the limit, as a share of it; one user is the least"),
     Option("search-hold", 15.0, "Most seconds for which a search measures a level, unless its requests are long"),
     Option("threshold", "", "What the run has to keep, or it exits 99: ttft.p95 < 500ms at every level, ttft.p95 < 500ms @ 100 at those of 100 users; repeatable, or with commas", repeatable=True),
+    Option("thresholds", "", 'A TOML file of thresholds, as of llmlocust check: ttft.p95 = "< 500ms @ 100"'),
     Option("accept", "", "Trust checks that may fail and the exit code is not 98, such as prefix cache; repeatable, or with commas", repeatable=True),
     Option("junit", "", "File for the thresholds as JUnit XML, at the end of a headless run"),
     Option("metrics-port", 0, "Port on which Prometheus finds /metrics, also where there is no web UI; 0: none"),
@@ -249,7 +250,20 @@ def notes(environment: Environment) -> list[str]:
     return [f"{said}: --llm-tokenizer counts them. The server's own counts are in the files"]
 
 
+def _add_gates_of_file(environment: Environment) -> None:
+    """From here on they are those of --llm-threshold, whatever becomes of the file."""
+    file = option(environment, "thresholds")
+    if file and environment.parsed_options is not None:
+        given = parse_gates(option(environment, "threshold"))
+        try:
+            gates = [*given, *load_toml(file, Gate.parse)]
+        except ValueError as problem:
+            raise ValueError(f"--llm-thresholds {problem}") from None
+        environment.parsed_options.llm_threshold = ", ".join(map(str, dict.fromkeys(gates)))
+
+
 def _check_gates(environment: Environment) -> None:
+    _add_gates_of_file(environment)
     gates = parse_gates(option(environment, "threshold"))
     junit = Path(option(environment, "junit") or ".")
     if not junit.absolute().parent.is_dir():

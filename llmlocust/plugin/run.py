@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import gevent
 from locust.env import Environment
-from locust.runners import STATE_RUNNING, WORKER_REPORT_INTERVAL, MasterRunner
+from locust.runners import MASTER_HEARTBEAT_TIMEOUT, STATE_RUNNING, WORKER_REPORT_INTERVAL, MasterRunner
 
 from llmlocust.load.arrivals import Part
 from llmlocust.load.distributions import think_time, told_wait
@@ -66,7 +66,9 @@ class Run:
         self.watch: Callable[[Run], None] = lambda run: None
         """Called at every tick with all that is known by then."""
         self._lost: dict[str, dict[str, Any]] = {}
-        """Checks that workers failed which are away."""
+        """Checks that workers failed which are away,"""
+        self._may_go_on: dict[str, float] = {}
+        """and until which moment they may go on with the users they had."""
         self._clock = time.monotonic()
         self._next_write = 0.0
         self._written = -1.0
@@ -105,7 +107,10 @@ class Run:
 
     def begin_level(self, load: float, unit: str = USERS, part: str = "") -> None:
         self._paused = False
-        self.ledger.begin_level(self.moment(), load, unit, part)
+        level = self.ledger.begin_level(self.moment(), load, unit, part)
+        for client_id, lost in self._lost.items():
+            if level.began < self._may_go_on[client_id]:
+                lost["levels"].append(level.index)
         if self.collector:
             self.collector.level_began(load, unit)
         self.tell_state()
@@ -291,10 +296,13 @@ class Run:
         self._ended[client_id] += packed["ended"]
         self.ledger.merge(packed)
 
-    def worker_lost(self, client_id: str, words: str, since: float) -> None:
-        """A worker has said nothing since that moment; it may come back."""
+    def worker_lost(self, client_id: str, words: str, since: float, *, may_go_on: bool) -> None:
+        """A worker has said nothing since that moment; it may come back. Where it may go on with the users it had, it
+        does so for as long as Locust lets it: beside what is asked of the others.
+        """
         spoiled = [level.index for level in self.ledger.levels if level.ended is None or level.ended > since]
         self._lost[client_id] = _failed(words, spoiled)
+        self._may_go_on[client_id] = since + MASTER_HEARTBEAT_TIMEOUT if may_go_on else 0.0
         console.say(words)
 
     def worker_found(self, client_id: str, words: str) -> None:

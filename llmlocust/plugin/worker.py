@@ -112,7 +112,8 @@ class Worker:
     def _on_report(self, client_id: str, data: dict[str, Any]) -> None:
         if self.run and not self.outbox.kept:
             self._pack()
-        data["llm"] = {"version": VERSION, "run": self.run, "running": self.running, "pieces": self.outbox.kept}
+        told = {"version": VERSION, "run": self.run, "running": self.running, "pieces": self.outbox.kept}
+        data["llm"] = told | {"given": self.runner.last_received_spawn_timestamp}
 
     def _pack(self) -> None:
         self.outbox.add({"run": self.run, **self.collector.take()})

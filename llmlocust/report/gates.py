@@ -28,17 +28,9 @@ class Judged:
     ended_by: str = ""
     """The gate that ended the run early, if one did."""
 
-    @property
-    def headline(self) -> str:
-        total = len(self.outcome.cases)
-        counts = [
-            f"{len(found)} of {total} {status}" for status in (FAILED, DOUBTED) if (found := self.outcome.of(status))
-        ]
-        return ", ".join(counts) or f"all {total} passed"
-
     def lines(self) -> list[str]:
         """For a terminal: every case that did not pass, and the gates that passed altogether."""
-        said = [f"Gates: {self.headline}", *self._ended()]
+        said = [f"Gates: {self.outcome.headline}", *self._ended()]
         for gate in self.gates:
             cases = [case for case in self.outcome.cases if case.gate == gate]
             bad = [case for case in cases if case.status != PASSED]
@@ -51,12 +43,12 @@ class Judged:
 
     def markdown(self) -> str:
         rows = [
-            f"| {_SIGNS[case.status]} {case.status} | {_cell(case.gate.threshold)} | {_cell(_at(case))} | {_cell(case.says)} |"
+            f"| {_SIGNS[case.status]} {case.status} | {_cell(case.gate.threshold)} | {_cell(case.where)} | {_cell(case.says)} |"
             for case in self.outcome.cases
         ]
         return "\n".join(
             [
-                f"### {_SIGNS[self.outcome.status]} Gates: {self.headline}",
+                f"### {_SIGNS[self.outcome.status]} Gates: {self.outcome.headline}",
                 "",
                 *(f"{_cell(each)}\n" for each in self._ended()),
                 "| | threshold | load | measured |",
@@ -113,10 +105,6 @@ def build(run: RunFrames, gates: Sequence[Gate], accepted: Collection[str] = ())
     made = page.build(run, list(dict.fromkeys(gate.threshold for gate in gates)))
     outcome = judge(run.levels, gates, made.checks, run.goodput, accepted)
     return Judged(str(run.prefix), gates, outcome, page.ended_by(run))
-
-
-def _at(case: Case) -> str:
-    return case.name.removeprefix(f"{case.gate.threshold} at ")
 
 
 def _cell(value: object) -> str:

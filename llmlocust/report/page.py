@@ -13,6 +13,7 @@ from typing import Any
 from llmlocust.analysis import words
 from llmlocust.analysis.advice import Advice, advise
 from llmlocust.analysis.breakpoints import Verdict, find
+from llmlocust.analysis.gates import Outcome, judge
 from llmlocust.analysis.parts import AFTER, climbs, of_the_ramp
 from llmlocust.analysis.quality import KINDS as ANSWERS
 from llmlocust.analysis.quality import changes
@@ -22,7 +23,7 @@ from llmlocust.analysis.trust import Check, Facts, checks, empty_levels, standin
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.numbers.formats import FORMAT, PARTS, RECOVERY
 from llmlocust.numbers.levels import EXACT, EXACT_SHARE, HEADLINE, RATE, USERS, LevelFigures, Summary
-from llmlocust.numbers.thresholds import NOT_KNOWN, Threshold, golds, tier
+from llmlocust.numbers.thresholds import NOT_KNOWN, Threshold, golds, parse_gates, tier
 from llmlocust.report import one_level, parts, pictures
 from llmlocust.report.charts import NUMBERS, Scene
 from llmlocust.report.frames import OURS, TABLE, RunFrames, parts_planned
@@ -49,6 +50,8 @@ class Report:
     """Sentences: what could not be known."""
     gold: Finding | None = None
     """The limit of the gold tier, where the thresholds have two."""
+    gates: Outcome | None = None
+    """What the run's own gates say; None: it had none."""
     unit: str = field(init=False)
     parts: Parts = field(init=False)
     """Of its plan."""
@@ -134,7 +137,22 @@ def build(run: RunFrames, thresholds: Sequence[Threshold] = ()) -> Report:
     if not thresholds:
         goodput = run.goodput(verdict.thresholds)
     found = checks(run.levels, _facts(run, verdict), verdict.thresholds)
-    return Report(run, verdict, found, goodput, tuple(thresholds), [*run.unknown, *_in_one_piece(run)], gold)
+    unknown = [*run.unknown, *_in_one_piece(run)]
+    return Report(run, verdict, found, goodput, tuple(thresholds), unknown, gold, _gates(run, found))
+
+
+def _gates(run: RunFrames, found: Sequence[Check]) -> Outcome | None:
+    """The run's own gates, judged as `llmlocust check` does."""
+    told = mapping(run.info.get("options"))
+    try:
+        gates = list(dict.fromkeys(parse_gates(str(told.get("llm_threshold") or ""))))
+    except ValueError:  # of another version
+        return None
+    if not gates:
+        return None
+    levels = with_telemetry(run.levels, run.telemetry, [each.threshold for each in gates])
+    accepted = [each.strip() for each in str(told.get("llm_accept") or "").split(",")]
+    return judge(levels, gates, found, run.goodput, accepted)
 
 
 def _gold(limit: Finding, unit: str) -> str:
@@ -781,6 +799,7 @@ def _html(report: Report) -> str:
         steps={name: does for name, does in STEPS.items() if name in _steps_of(told)},
         longest=_longest(told),
         glance=pictures.at_a_glance(scene) if report.climbs else None,
+        gates=report.gates,
         search=pictures.how_it_was_found(report.run, scene),
         pictures=pictures.pictures(report.run, scene),
         failed=any(each.failed for each in report.levels),

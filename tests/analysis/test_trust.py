@@ -39,6 +39,23 @@ def test_levels_are_marked():
     assert named(checks(levels, Facts(client_cpu={1: 0.97})))["client CPU"].levels == (1,)
 
 
+@pytest.mark.parametrize(
+    ("off", "share"),
+    [
+        ({"users": 3.0}, "25 %"),
+        ({"users": 5.0}, "25 %"),
+        ({"unheard": 0.2}, "20 %"),
+        ({"users": 3.9, "unheard": 0.04}, ""),
+    ],
+)
+def test_a_level_whose_load_was_not_what_was_asked_for_is_marked_with_its_share(off, share):
+    low, high = closed_queue((4, 8), 64)
+    check = named(checks([replace(low, **off), high]))["levels reached"]
+    assert check.ok == (not share)
+    assert check.levels == ((0,) if share else ())
+    assert not share or check.says.startswith(f"At 4 users up to {share} of the load was not what was asked for: ")
+
+
 def test_too_few_requests_name_the_number_needed():
     found = named(checks([figures(1, 0.2, 0.1, 1.0), figures(2, 3.0, 0.1, 1.0, index=1)]))
     assert not found["requests for p95"].ok

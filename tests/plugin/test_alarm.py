@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from tests.simulators import ROOT
+from tests.simulators import PATIENCE, ROOT
 
 CODE = """
 from time import perf_counter_ns
@@ -30,6 +30,6 @@ print(any(early), len(early), len(ran))
 
 def test_it_never_wakes_early_and_lets_others_run():
     told = subprocess.run(
-        [sys.executable, "-c", CODE], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", CODE], cwd=ROOT, capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     assert told.stdout.split() == ["False", "101", "5"]

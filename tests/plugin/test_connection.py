@@ -45,7 +45,7 @@ from tests.plugin.scripted import (
 )
 
 CHAT = OpenAIChat()
-SOON = Timeouts(connect=5, first_token=5, stall=5, total=10)
+PATIENT = Timeouts(connect=60, first_token=60, stall=60, total=120)
 
 
 def asks(client: Client) -> tuple[Record, Timeline]:
@@ -54,11 +54,11 @@ def asks(client: Client) -> tuple[Record, Timeline]:
     return read(timeline, CHAT, name="test"), timeline
 
 
-def client_of(server: ScriptedServer, timeouts: Timeouts = SOON, scheme: str = "http", **more: object) -> Client:
+def client_of(server: ScriptedServer, timeouts: Timeouts = PATIENT, scheme: str = "http", **more: object) -> Client:
     return Client(Endpoint(f"{scheme}://localhost:{server.port}", **more), timeouts)
 
 
-def outcome_of(script: object, timeouts: Timeouts = SOON) -> Record:
+def outcome_of(script: object, timeouts: Timeouts = PATIENT) -> Record:
     with scripted_server(script) as server:
         return asks(client_of(server, timeouts))[0]
 
@@ -201,7 +201,7 @@ def test_a_connection_closed_at_any_byte_is_truncated_until_the_answer_has_ended
     assert seen[-1] == "ok"
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.one_of(
         st.binary(max_size=400),
@@ -245,31 +245,34 @@ def test_each_time_out_has_its_own_kind(before, limits, outcome):
 
     def hangs(sock: socket.socket) -> None:
         sock.sendall(before)
-        over.wait(20)
+        over.wait(60)
 
     with scripted_server(hangs) as server:
         record = asks(client_of(server, limits))[0]
         over.set()
 
     assert record.outcome == outcome
-    assert 0.2 <= record.duration < 5
+    assert 0.2 <= record.duration < 30  # long before the server gives up
 
 
 def test_arrival_times_are_the_kernels_however_late_we_read():
-    """The loop is held for 300 ms while two tokens arrive 100 ms apart: both are known to the millisecond... of the
-    last one; the first is known to have come together with it."""
-    sent = []
+    """The loop is held from the first token until 200 ms after the second was sent."""
+    held, sent, began_ended = Event(), Event(), []
 
     def two_tokens(sock: socket.socket) -> None:
         sock.sendall(response(STREAM + b"Connection: close\r\n"))
         sock.sendall(event("a"))
-        time.sleep(0.1)
-        sent.append(time.perf_counter_ns())
+        assert held.wait(60)
+        began_ended.append(time.perf_counter_ns())
         sock.sendall(event("b", '"stop"'))
+        began_ended.append(time.perf_counter_ns())
+        sent.set()
         raise OSError
 
     def holds_the_loop(body: bytes) -> bool:
-        time.sleep(0.3)
+        held.set()
+        assert sent.wait(60)
+        time.sleep(0.2)
         return True
 
     with scripted_server(two_tokens) as server:
@@ -279,8 +282,8 @@ def test_arrival_times_are_the_kernels_however_late_we_read():
     if timeline.clock != "kernel":
         pytest.skip("this kernel gives no arrival times")
     arrived = next(moment for end, moment in zip(timeline.ends, timeline.times, strict=True) if end > len(event("a")))
-    assert abs(arrived - sent[0]) < 50e6
-    assert max(timeline.lags) > 100e6
+    assert began_ended[0] - 5e6 < arrived < began_ended[1] + 5e6  # two clocks agree to so much
+    assert max(timeline.lags) > 150e6
 
 
 @pytest.fixture(scope="module")
@@ -445,7 +448,7 @@ def test_a_kept_tls_connection_that_the_server_ended_is_not_used(authority, serv
 
     def answers_once(sock: ssl.SSLSocket) -> None:
         sock.sendall(CHUNKED)
-        assert answered.wait(10)
+        assert answered.wait(60)
         try:
             says_goodbye(sock)
         finally:
@@ -455,7 +458,7 @@ def test_a_kept_tls_connection_that_the_server_ended_is_not_used(authority, serv
         client = trusting(client_of(server, scheme="https"), authority)
         first = asks(client)[0]
         answered.set()
-        assert ended.wait(10)
+        assert ended.wait(60)
         second = asks(client)[0]
 
     assert (first.outcome, second.outcome) == ("ok", "ok")
@@ -496,7 +499,7 @@ def test_a_server_may_change_the_keys_in_the_middle_of_an_answer(authority, tmp_
                 server.types(end)
 
         Thread(target=answers, daemon=True).start()
-        client = trusting(Client(Endpoint(f"https://localhost:{server.port}"), SOON), authority)
+        client = trusting(Client(Endpoint(f"https://localhost:{server.port}"), PATIENT), authority)
         records = [asks(client)[0] for _ in range(2)]
 
     assert [(record.outcome, record.chunks) for record in records] == [("ok", 3)] * 2
@@ -563,7 +566,7 @@ def test_ipv6_addresses_are_reached():
     try:
         context = scripted_server(sends(CHUNKED), family=socket.AF_INET6)
         with context as server:
-            record = asks(Client(Endpoint(f"http://[::1]:{server.port}"), SOON))[0]
+            record = asks(Client(Endpoint(f"http://[::1]:{server.port}"), PATIENT))[0]
     except OSError:
         pytest.skip("this machine has no IPv6")
 
@@ -589,7 +592,7 @@ def test_paths_stand_below_the_host(url, path):
 
 def test_a_user_and_password_in_the_url_are_sent():
     with scripted_server(sends(CHUNKED)) as server:
-        asks(Client(Endpoint(f"http://me:secret@localhost:{server.port}"), SOON))
+        asks(Client(Endpoint(f"http://me:secret@localhost:{server.port}"), PATIENT))
 
     assert b"Authorization: Basic bWU6c2VjcmV0\r\n" in server.requests[0]
 
@@ -599,7 +602,7 @@ def test_a_proxy_is_used_unless_the_host_is_excepted(monkeypatch):
         monkeypatch.setenv("HTTP_PROXY", f"http://me:secret@localhost:{server.port}")
         monkeypatch.setenv("http_proxy", f"http://me:secret@localhost:{server.port}")
         monkeypatch.setenv("no_proxy", "excepted.example")
-        through = asks(Client(Endpoint("http://server.example:8000"), SOON))[0]
+        through = asks(Client(Endpoint("http://server.example:8000"), PATIENT))[0]
         past = Endpoint("http://excepted.example:8000")
 
     assert through.outcome == "ok"
@@ -617,7 +620,7 @@ def test_tls_goes_through_a_proxys_tunnel(monkeypatch, authority, server_context
                 sock.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 sides = {sock: behind, behind: sock}
                 while True:
-                    for side in select.select(list(sides), [], [], 10)[0]:
+                    for side in select.select(list(sides), [], [], 60)[0]:
                         data = side.recv(65536)
                         if not data:
                             raise OSError
@@ -625,7 +628,7 @@ def test_tls_goes_through_a_proxys_tunnel(monkeypatch, authority, server_context
 
         with scripted_server(tunnel) as proxy:
             monkeypatch.setenv("https_proxy", f"http://localhost:{proxy.port}")
-            record = asks(trusting(Client(Endpoint(f"https://localhost:{server.port}"), SOON), authority))[0]
+            record = asks(trusting(Client(Endpoint(f"https://localhost:{server.port}"), PATIENT), authority))[0]
 
     assert record.outcome == "ok"
     assert proxy.requests[0].startswith(f"CONNECT localhost:{server.port} HTTP/1.1\r\n".encode())
@@ -634,6 +637,6 @@ def test_tls_goes_through_a_proxys_tunnel(monkeypatch, authority, server_context
 def test_a_proxy_that_refuses_is_no_connection(monkeypatch):
     with scripted_server(sends(response(b"Content-Length: 0\r\n", status=b"407 Who are you"))) as proxy:
         monkeypatch.setenv("https_proxy", f"http://localhost:{proxy.port}")
-        record = asks(Client(Endpoint("https://server.example"), SOON))[0]
+        record = asks(Client(Endpoint("https://server.example"), PATIENT))[0]
 
     assert (record.outcome, record.error) == ("connect", "the proxy answered '… … Who are you'")

@@ -10,7 +10,8 @@ from tests.plugin.test_runs import distributed
 from tests.simulators import running_simulator, wait_for
 from tests.test_cli import llmlocust
 
-FAST = ["--llm-levels", "2,8", "--llm-settle", "0.2", "--llm-hold", "1.5", "--llm-max-tokens", "10"]
+FAST = ["--llm-levels", "2,8", "--llm-settle", "0.2", "--llm-hold", "1.5", "--llm-max-tokens", "40"]
+"""Requests of a fifth of a second: beside them, a slow machine's own work between two of them is no think time."""
 ONE_LEVEL = [*FAST, "--llm-levels", "2"]
 KEPT, BROKEN = "errors < 1% @ 2", "errors < 1% @ 8"
 """Two users get all that they ask for; of eight, some are refused."""
@@ -79,6 +80,41 @@ def test_a_run_and_its_files_are_judged_alike(simulator, tmp_path):
     assert gate_lines(later.stdout) == lines
     assert lines[0] == "Gates: 1 of 2 failed"
     assert [line.split(" at ")[0] for line in lines[1:3]] == ["  passed: errors < 1%", "  failed: errors < 1%"]
+
+
+def test_gates_from_a_file_are_those_of_check(simulator, tmp_path):
+    (tmp_path / "gates.toml").write_text('errors = "< 1% @ 8"\n[e2e]\np95 = "< 60s @ 2"\n')
+    accept = ["--llm-accept", "warm-up, drift"]  # a busy machine's
+    locust = run(tmp_path, simulator.url, *FAST, "--llm-threshold", KEPT, "--llm-thresholds", "gates.toml", *accept)
+    (tmp_path / "moved.toml").write_bytes((tmp_path / "gates.toml").read_bytes())
+    (tmp_path / "gates.toml").unlink()
+    given = ["--threshold", KEPT, "--thresholds", "moved.toml", "--accept", "warm-up", "--accept", "drift"]
+    later = llmlocust("check", "run", *given, cwd=tmp_path)
+
+    assert locust.process.returncode == later.returncode == 99, locust.log
+    assert gate_lines(locust.log) == gate_lines(later.stdout)
+    assert gate_lines(locust.log)[0] == "Gates: 1 of 3 failed"
+    assert told(tmp_path)["options"]["llm_threshold"] == "errors < 1% @ 2, errors < 1% @ 8, e2e.p95 < 60s @ 2"
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        (None, "--llm-thresholds gates.toml: cannot be read (No such file or directory)"),
+        (b"ttft.p95 < 1s", "--llm-thresholds gates.toml: no TOML: "),
+        (b'ttft.p95 = "< fast"', "--llm-thresholds gates.toml: cannot read the threshold 'ttft.p95 < fast'"),
+        (b'errors = "< 1% @ 3"', "--llm-threshold 'errors < 1% @ 3': the ramp has no such level"),
+    ],
+)
+def test_a_file_of_gates_that_cannot_be_meant_is_one_line_before_any_load(simulator, tmp_path, written, words):
+    if written:
+        (tmp_path / "gates.toml").write_bytes(written)
+    locust = run(tmp_path, simulator.url, *FAST, "--llm-thresholds", "gates.toml")
+
+    assert locust.process.returncode == 2, locust.log
+    assert words in locust.log
+    assert "Traceback" not in locust.log
+    assert not list(tmp_path.glob("*_llm_*"))
 
 
 def test_a_gate_at_a_load_that_the_ramp_never_has_is_refused_before_any_load(simulator, tmp_path):
@@ -162,9 +198,14 @@ def test_a_sure_breach_ends_all_workers(simulator, tmp_path):
 
 
 def test_what_is_in_flight_when_a_breach_ends_the_run_is_counted_as_aborted(tmp_path):
-    """Four users wait for answers of 20 s, and whoever comes beyond is refused at once."""
+    """Four users wait for answers of 200 s, and whoever comes beyond is refused at once."""
     more = ["--llm-max-tokens", "4000", *ENDLESS_ANSWERS]
-    with running_simulator(slots=4, queue_limit=0, step_ms=5) as simulator:
+    with running_simulator(slots=4, queue_limit=0, step_ms=50) as simulator:
         check_aborted(tmp_path, run(tmp_path, simulator.url, *FAST, *ABORT, *more, "--llm-levels", "8,2"))
+        cut_off = wait_for(
+            lambda: {each["id"] for each in simulator.truth() if each["outcome"] == "cancelled"},
+            lambda found: len(found) == 4,
+        )
 
-    assert outcomes(tmp_path)["aborted"] == 4
+    aborted = {f"chatcmpl-{row['id']}" for row in rows(tmp_path, "llm_requests.csv") if row["outcome"] == "aborted"}
+    assert cut_off <= aborted  # one that was being refused may be among them

@@ -104,7 +104,8 @@ def test_levels_of_the_same_run_are_unaffected(late_run):
     for index in (0, 2):
         assert float(levels[index]["blurred"]) < float(levels[BLOCKED]["blurred"]) / 2
         gaps = true_gaps(streams[index])
-        assert float(levels[index]["gap_p50"]) == pytest.approx(true_quantile(gaps, 0.5), abs=0.5)
+        # of 40 ms; what a busy machine adds between the server's writing down and its sending is not in the truth
+        assert float(levels[index]["gap_p50"]) == pytest.approx(true_quantile(gaps, 0.5), abs=2.0)
 
 
 def test_the_report_marks_the_level_and_says_what_to_do(late_run):

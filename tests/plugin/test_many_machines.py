@@ -66,16 +66,17 @@ def check(folder: Path, name: str):
 class Machines:
     """A server, a master and two workers on hosts of their own."""
 
-    def __init__(self, stack: ExitStack, folder: Path, args: list[str]) -> None:
-        self.server, main, *self.others = stack.enter_context(hosts(4))
+    def __init__(self, stack: ExitStack, folder: Path, args: list[str], locustfile: str = RAMP) -> None:
+        self.server, self.main, *self.others = stack.enter_context(hosts(4))
+        main = self.main
         serves = ["--host", self.server.address, *options(port=8000, slots=8, step_ms=10)]
         self.url = f"http://{self.server.address}:8000"
         stack.enter_context(OnHost(self.server, ["-m", "llmlocust.simulator", *serves]))
         bind = ["--master", "--master-bind-host", main.address, "--expect-workers", "2", "--headless", "--only-summary"]
         joins = ["--worker", "--master-host", main.address]
         for each in self.others:
-            stack.enter_context(Locust(folder, joins, host=each.command))
-        self.master = Locust(folder, [*bind, "--host", self.url, "--csv", "run", *args], host=main.command)
+            stack.enter_context(Locust(folder, joins, locustfile, host=each.command))
+        self.master = Locust(folder, [*bind, "--host", self.url, "--csv", "run", *args], locustfile, host=main.command)
         stack.enter_context(self.master)
 
     def served(self) -> int:
@@ -109,6 +110,7 @@ def test_hosts_with_addresses_of_their_own_count_what_the_server_counted(tmp_pat
         assert machines.master.ends() == 0, machines.master.log
 
         assert len(ids(tmp_path)) == len(set(ids(tmp_path))) == machines.served() - 1
+    assert check(tmp_path, "levels reached").ok
 
 
 def test_a_network_that_is_cut_for_ten_seconds_and_heals_loses_nothing(tmp_path):
@@ -123,6 +125,51 @@ def test_a_network_that_is_cut_for_ten_seconds_and_heals_loses_nothing(tmp_path)
 
         assert len(ids(tmp_path)) == len(set(ids(tmp_path))) == machines.served() - 1
     assert told(tmp_path)["checks"] == []
+
+
+CHANGES = ["--llm-levels", "2,4", "--llm-settle", "0", "--llm-hold", "8", "--llm-max-tokens", "20"]
+
+
+@pytest.mark.parametrize("returns", [True, False], ids=["and returns", "for ever"])
+def test_a_worker_that_does_not_hear_that_the_level_changes_marks_what_it_spoils(tmp_path, returns):
+    """It reaches the server, but not its master, and goes on with the users that it had."""
+    with ExitStack() as stack:
+        machines = Machines(stack, tmp_path, CHANGES, RAMP if returns else IMPATIENT)
+        wait_for(machines.served, lambda now: now > 20)
+        machines.others[0].cut_from(machines.main)
+        machines.master.says("updating to 4 users")
+        if returns:
+            heals = machines.time() + 5
+            wait_for(machines.time, lambda now: now >= heals)
+            machines.others[0].heal_to(machines.main)
+        assert machines.master.ends() == 0, machines.master.log
+
+        assert len(ids(tmp_path)) == len(set(ids(tmp_path)))
+        assert not returns or len(ids(tmp_path)) == machines.served() - 1
+    first, second = rows(tmp_path, "llm_levels.csv")
+    assert (second["reached"], second["users"]) == ("1", "4")
+    if returns:
+        # one of two users for five seconds of eight, less the two that a message may take
+        assert 0.15 < float(first["unheard"]) <= 1.0
+        said = check(tmp_path, "levels reached")
+        assert said.levels == (0,)
+        assert "of the load was not what was asked for" in said.says
+    else:
+        assert check(tmp_path, "run").levels == (0, 1)
+
+
+def test_users_that_are_lost_with_a_connection_are_given_again(simulator, tmp_path):
+    ramp = [*QUICK, "--expect-workers", "2"]
+    with distributed(tmp_path, simulator.url, *ramp, workers=1) as run, Wire(int(run.port)) as wire:
+        run.port = wire.port
+        run.join(tmp_path)
+        goes_on(simulator, 4)
+        wire.loses = b"\x93\xa5spawn"  # as msgpack writes Locust's message
+        assert run.master.ends() == 0, run.master.log
+
+    assert wire.loses == b""
+    assert_counted_once(tmp_path, simulator.truth())
+    assert [(row["users"], row["reached"]) for row in rows(tmp_path, "llm_levels.csv")] == [("2", "1"), ("5", "1")]
 
 
 def test_connections_that_are_closed_and_come_back_lose_nothing(simulator, tmp_path):

@@ -107,7 +107,9 @@ def test_the_rates_of_workers_add_up(simulator, tmp_path):
 def test_a_worker_that_goes_leaves_its_part_to_the_others(simulator, tmp_path):
     hold = ["--llm-rate", "20", "--llm-hold", "100", "--llm-arrivals", "constant", "--llm-max-tokens", "5"]
     with distributed(tmp_path, simulator.url, *hold, locustfile=RATES) as stack:
-        wait_for(lambda: served(simulator), lambda requests: requests >= 20)
+        wait_for(
+            lambda: [len(each) >= 10 for each in due_by_worker(tmp_path).values()], lambda all_: all_ == [True] * 2
+        )
         stack.workers[0].stop(signal.SIGTERM)
         stack.master.says("1 load process sends all of the rate from now on")
         before = served(simulator)

@@ -18,7 +18,7 @@ from llmlocust.plugin.prometheus import HISTOGRAMS, Collector
 from tests.locusts import Locust, free_port, rows, told
 from tests.played_run import PlayedRun
 from tests.plugin.test_web_ui import WebUI, running
-from tests.simulators import RunningSimulator, running_simulator, wait_for
+from tests.simulators import PATIENCE, RunningSimulator, running_simulator, wait_for
 
 Told = dict[tuple[str, tuple[str, ...]], float]
 
@@ -148,8 +148,7 @@ def test_it_tells_what_the_files_and_the_server_tell(simulator, tmp_path, worker
     with running(tmp_path, simulator.url, workers, "--csv", "run") as ui:
         assert read(ui.get("/metrics")) == {("llmlocust_running", ()): 0.0}
         ui.start(llm_levels="3", llm_threshold="ttft.p95 < 10s")
-        while_on = wait_for(lambda: read(ui.get("/metrics")), lambda found: ("llmlocust_users", ()) in found)
-        assert while_on["llmlocust_users", ()] > 0
+        wait_for(lambda: read(ui.get("/metrics")), lambda found: found.get(("llmlocust_users", ()), 0) > 0)
         ends_well(ui, tmp_path)
         found = read(ui.get("/metrics"))
         ui.get("/llm/files/llm_levels.csv")  # brings all files up to date
@@ -240,10 +239,10 @@ def test_behind_a_login_it_is_for_whom_the_locustfile_lets_in(simulator, tmp_pat
     with Locust(tmp_path, [*args, "--host", simulator.url], WITH_LOGIN) as locust:
         locust.says("Starting web interface")
         wait_for(lambda: is_open(port))
-        with urlopen(asked, timeout=30) as answer:
+        with urlopen(asked, timeout=PATIENCE) as answer:
             assert "/login" in answer.url
         asked.add_header("Authorization", "Bearer of-this-test")
-        with urlopen(asked, timeout=30) as answer:
+        with urlopen(asked, timeout=PATIENCE) as answer:
             assert read(answer.read().decode()) == {("llmlocust_running", ()): 0.0}
 
 

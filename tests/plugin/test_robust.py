@@ -16,7 +16,7 @@ from llmlocust.report.page import build, headline
 from tests.locusts import QUICK, RAMP, Locust, distributed, free_port, outcomes, rows, run, told
 from tests.plugin.scripted import keeps_open, response, scripted_server
 from tests.plugin.test_web_ui import WebUI
-from tests.simulators import RunningSimulator, running_simulator, wait_for
+from tests.simulators import PATIENCE, RunningSimulator, running_simulator, wait_for
 from tests.wire import Wire
 
 UNTIL_STOPPED = ["--llm-levels", "6", "--llm-settle", "0", "--llm-hold", "1000", "--llm-max-tokens", "20"]
@@ -169,7 +169,7 @@ PAGES = ["/", "/stats/requests", "/stats/report", "/stats/requests/csv", "/excep
 
 
 def read(address: str) -> bytes:
-    with urllib.request.urlopen(address, timeout=30) as answer:
+    with urllib.request.urlopen(address, timeout=PATIENCE) as answer:
         return answer.read()
 
 
@@ -178,7 +178,7 @@ FEW_ROWS = f"from llmlocust.numbers import ledger\nledger.RUN_ROWS_A_SECOND = 10
 
 def test_a_steady_load_grows_neither_memory_nor_open_files_nor_rows_beyond_their_bound(simulator, tmp_path):
     """Half a minute of what bench/soak.py does for an hour."""
-    options = ["-u", "6", "-r", "6", "-t", "35s", "--llm-max-tokens", "5"]
+    options = ["-u", "6", "-r", "6", "--llm-max-tokens", "5"]
     with distributed(tmp_path, simulator.url, *options, workers=1, locustfile=FEW_ROWS) as both:
         nodes = [psutil.Process(each.process.pid) for each in (both.master, *both.workers)]
         seconds = tmp_path / "run_llm_timeline.csv"
@@ -186,7 +186,7 @@ def test_a_steady_load_grows_neither_memory_nor_open_files_nor_rows_beyond_their
         before = [(each.memory_full_info().uss, each.num_fds()) for each in nodes]
         wait_for(lambda: len(rows(tmp_path, "llm_timeline.csv")), lambda now: now > 28)
         after = [(each.memory_full_info().uss, each.num_fds()) for each in nodes]
-        assert both.master.ends() == 0, both.master.log
+        assert both.master.stop() == 0, both.master.log
 
     for (memory, files), (memory_after, files_after) in zip(before, after, strict=True):
         assert memory_after < memory + 2 * 2**20

@@ -11,7 +11,7 @@ import pytest
 import trustme
 from playwright.sync_api import Browser, FrameLocator, Page, expect
 
-from tests.chromium import chromium
+from tests.chromium import SLOW, chromium
 from tests.locusts import RAMP, Locust, free_port, told
 from tests.simulators import running_simulator, wait_for
 
@@ -40,8 +40,8 @@ def let_in(environment, web_ui, **kwargs):
         return redirect(url_for("locust.index"))
 """
 )
-SLOW_TO_START = 60_000.0
-"""Milliseconds; a machine that is shared may take so long to get Locust, its workers and their users going."""
+SLOW_TO_START = 2 * SLOW
+"""Milliseconds: Locust, its workers and their users come before the page."""
 
 
 @dataclass

@@ -1,6 +1,8 @@
 """`llmlocust check` on the files of made-up runs: what it says, writes and exits with."""
 
 import json
+import re
+from html import unescape
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
@@ -9,6 +11,8 @@ import pytest
 from made_run import MadeRun
 
 from llmlocust.cli import main
+from llmlocust.report.frames import load_run
+from llmlocust.report.page import build
 from tests.test_cli import llmlocust
 
 PLAIN = Path(__file__).parent / "plain"
@@ -68,6 +72,35 @@ def test_every_output_tells_the_same(check, prefix, tmp_path, monkeypatch):
     assert f"| ❌ failed | ttft.p95 &lt; 1s | 60 users | {bad['says']} |" in markdown
     assert markdown.count("| ✅ passed |") == 3
     assert summary.read_text() == f"before\n{markdown}\n"
+
+
+def test_the_page_of_a_run_has_the_gates_that_it_had(check, tmp_path):
+    asked = ["ttft.p95 < 500ms ~ 1s @ 5", "ttft.p95 < 1s", "errors < 1% @ 7"]
+    told = {"options": {"llm_threshold": ", ".join(asked), "llm_accept": "drift, warm-up"}}
+    prefix = MadeRun(**RAMP, told=told).write(tmp_path / "demo")
+    accepted = ["--accept", "drift", "--accept", "warm-up"]
+    check(prefix, *asked, more=[*accepted, "--json", str(tmp_path / "gates.json")])
+    cases = json.loads((tmp_path / "gates.json").read_text())["cases"]
+
+    page = build(load_run(prefix)).html()
+    _, found, table = page.partition('<h2 id="gates">Gates: 2 of 5 failed</h2>')
+    body = table.partition("<tbody>")[2].partition("</tbody>")[0]
+    rows = [[text(cell) for cell in re.findall("<t[hd].*?</t[hd]>", row)] for row in re.findall("<tr.*?</tr>", body)]
+    signs = {"passed": "✓ passed", "failed": "✗ failed"}
+    where = [f"{each['load']:g} users" for each in cases]
+    assert found
+    assert rows == [
+        [signs[each["status"]], each["threshold"], at, each["says"]] for each, at in zip(cases, where, strict=True)
+    ]
+    assert {each["status"] for each in cases} == {"passed", "failed"}
+
+
+def test_the_page_of_a_run_without_gates_has_none(prefix):
+    assert 'id="gates"' not in build(load_run(prefix)).html()
+
+
+def text(markup):
+    return unescape(re.sub("<.*?>", "", markup)).replace("\N{NO-BREAK SPACE}", " ").strip()
 
 
 def test_junit_is_what_ci_servers_read(check, prefix, tmp_path):

@@ -29,6 +29,9 @@ def made(folder, limits=(), leave_out=(), *, ended=True, **how):
 
 
 RAMP = {"loads": (5, 10, 20, 40, 60, 90), "hold": 30.0}
+GATES = (
+    "ttft.p95 < 500ms ~ 1s @ 5, ttft.p95 < 200ms ~ 1s @ 10, e2e.p95 < 3s, gpu.utilisation < 90% @ 5, errors < 1% @ 7"
+)
 RUNS = {
     "ramp": {"limits": LIMITS, **RAMP},
     "derived": RAMP,
@@ -45,6 +48,15 @@ RUNS = {
         "limits": LIMITS,
         "last_hold": 2.2,
         "told": {"ended_by": "ttft.p95 < 500ms ~ 1s at 8 users", "stopped": True},
+    },
+    "gates": {"told": {"options": {"llm_threshold": GATES}}, **RAMP},
+    "gates in doubt": {
+        "last_hold": 2.2,
+        "told": {"options": {"llm_threshold": "e2e.p95 < 60s, gap.p99 < 1ms"}, "stopped": True},
+    },
+    "gates of few requests": {
+        "limit": 0.001,
+        "told": {"options": {"llm_threshold": "ttft.p95 < 1s @ 2, gap.p99 < 1s"}},
     },
     "dies": {"limits": LIMITS, "dies": 17.0},
     "no server": {"dies": -1.0},
