@@ -1,7 +1,7 @@
 """Does anything drift in an hour? One load that the server surely takes, and nothing else.
 
-    locust -f locustfiles/soak.py --headless --host http://localhost:8000 --csv reports/soak
-    llmlocust report reports/soak --threshold "ttft.p95 < 1s" --threshold "errors < 0.1%"
+locust -f locustfiles/soak.py --headless --host http://localhost:8000 --csv reports/soak
+llmlocust report reports/soak --threshold "ttft.p95 < 1s" --threshold "errors < 0.1%"
 """
 
 from llmlocust import ChatUser, Soak

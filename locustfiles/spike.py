@@ -1,7 +1,7 @@
 """Does a short spike do any harm, and for how long? Everybody comes at once, and goes again.
 
-    locust -f locustfiles/spike.py --headless --host http://localhost:8000 --csv reports/spike
-    llmlocust report reports/spike --threshold "errors < 1%"
+locust -f locustfiles/spike.py --headless --host http://localhost:8000 --csv reports/spike
+llmlocust report reports/spike --threshold "errors < 1%"
 """
 
 from llmlocust import ChatUser, Spike

@@ -1,7 +1,7 @@
 """How long until it is well again after a surge? Here in requests a second: they do not spare a server that is slow.
 
-    locust -f locustfiles/surge.py --headless --host http://localhost:8000 --csv reports/surge
-    llmlocust report reports/surge --threshold "ttft.p95 < 1s" --threshold "errors < 1%"
+locust -f locustfiles/surge.py --headless --host http://localhost:8000 --csv reports/surge
+llmlocust report reports/surge --threshold "ttft.p95 < 1s" --threshold "errors < 1%"
 """
 
 from llmlocust import ChatUser, Surge

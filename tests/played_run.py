@@ -32,19 +32,27 @@ class PlayedRun:
         pass
 
     def level(
-        self, load: float, seconds: int, ttft: float = 0.1, *, settle: int = 1, each: int = 1, **more: Any
+        self,
+        load: float,
+        seconds: int,
+        ttft: float = 0.1,
+        *,
+        settle: int = 1,
+        each: int = 1,
+        part: str = "",
+        **more: Any,
     ) -> None:
         """A level to its end: every user sends so many requests a second."""
-        self.begin(load)
+        self.begin(load, part)
         self.play(settle, load, ttft, each=each, **more)
         self.settle()
         self.play(seconds, load, ttft, each=each, **more)
         for ledger in (self.ledger, self.worker):
             ledger.end_level(self.at)
 
-    def begin(self, load: float) -> None:
-        for ledger in (self.ledger, self.worker):
-            ledger.begin_level(self.at, load)
+    def begin(self, load: float, part: str = "") -> None:
+        self.ledger.begin_level(self.at, load, part=part)
+        self.worker.begin_level(self.at, load)  # a worker is told of no plan
 
     def settle(self) -> None:
         for ledger in (self.ledger, self.worker):

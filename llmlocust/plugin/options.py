@@ -173,8 +173,9 @@ def check(environment: Environment) -> None:
     """Whether every option can be meant; ValueError in one line where not."""
     think_time(option(environment, "wait"))
     _check_dialect(environment)
-    levels(environment, is_rate=option(environment, "rate") > 0.0 or getattr(environment.shape_class, "is_open", False))
-    _check_shape(environment)
+    is_rate = option(environment, "rate") > 0.0 or getattr(environment.shape_class, "is_open", False)
+    _check_shape(environment, is_rate=is_rate)
+    levels(environment, is_rate=is_rate)
     Process.parse(option(environment, "arrivals"))
     if not 0.0 <= option(environment, "rate") < math.inf:
         raise ValueError("--llm-rate must be requests a second such as 50; 0: users instead")
@@ -199,7 +200,7 @@ def check(environment: Environment) -> None:
             raise ValueError(f"--llm-{name.replace('_', '-')} must be 0 seconds or more")
 
 
-def _check_shape(environment: Environment) -> None:
+def _check_shape(environment: Environment, *, is_rate: bool) -> None:
     name = option(environment, "shape")
     if name not in (STEPPED, *SHAPES):
         raise ValueError(f"--llm-shape is {STEPPED}, {', '.join(SHAPES)} — got {name[:40]!r}")
@@ -213,6 +214,7 @@ def _check_shape(environment: Environment) -> None:
         raise ValueError(
             f"--llm-levels are of a stepped ramp: --llm-shape {name} goes by --llm-shape-base and --llm-shape-peak"
         )
+    shape_setting(environment.shape_class, environment, is_rate=is_rate)
 
 
 def _check_dialect(environment: Environment) -> None:

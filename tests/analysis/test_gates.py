@@ -285,3 +285,16 @@ def test_a_level_that_keeps_its_limit_is_hardly_ever_ended():
                 ended += 1
                 break
     assert ended / 400 < 0.03
+
+
+def test_a_load_that_comes_before_and_after_a_surge_is_judged_in_each():
+    before, surge, after = (replace(LEVELS[at], level=at, load=load) for at, load in ((0, 10.0), (1, 40.0), (2, 10.0)))
+    levels = [replace(each, part=name) for each, name in ((before, "baseline"), (surge, "surge"), (after, "recovery"))]
+    outcome = judged("ttft.p95 < 1s", levels=levels)
+    assert [(case.name, case.status, case.levels) for case in outcome.cases] == [
+        ("ttft.p95 < 1s at 10 users (baseline)", PASSED, (0,)),
+        ("ttft.p95 < 1s at 40 users (surge)", PASSED, (1,)),
+        ("ttft.p95 < 1s at 10 users (recovery)", FAILED, (2,)),
+    ]
+    (missing,) = judged("ttft.p95 < 1s @ 30", levels=levels).cases
+    assert "there were 10 and 40 users" in missing.says

@@ -229,3 +229,15 @@ def test_empty_answers_are_no_throughput():
     told = Live(run).snapshot()
     assert "brought no token" in told["doubts"][0]["says"]
     assert "their answers were empty" in told["numbers"]["knee"]["why"]
+
+
+def test_levels_name_their_part_and_a_surge_is_no_evidence_of_where_it_breaks():
+    run = PlayedRun("ttft.p95 < 500ms")
+    for load, ttft, part in ((2, 0.1, "baseline"), (4, 0.1, "linear"), (9, 2.0, "surge"), (2, 0.1, "recovery")):
+        run.level(load, 20, ttft=ttft, part=part)
+    told = Live(run).snapshot()
+    assert [level["part"] for level in told["levels"]] == ["baseline", "linear", "surge", "recovery"]
+    assert told["levels"][2]["says"] == "9 users, surge"
+    assert told["levels"][2]["tier"] == "fails"
+    assert told["numbers"]["slo_limit"]["reached"] is False
+    assert "up to 4 users" in told["numbers"]["slo_limit"]["why"]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from llmlocust.load.curves import DEFAULT_LEVELS as LEVELS
 from tests.locusts import QUICK, free_port, outcomes, run
 from tests.plugin.scripted import keeps_open, response, scripted_server
 from tests.simulators import running_simulator
@@ -13,6 +14,9 @@ def simulator():
         yield started
 
 
+DEFAULT_LEVELS = ["--llm-levels", ",".join(map(str, LEVELS))]
+
+
 @pytest.mark.parametrize(
     "args, words",
     [
@@ -21,6 +25,13 @@ def simulator():
         (["--llm-levels", "0,5"], "levels must be one or more numbers of users from 1 up"),
         (["--llm-hold", "0"], "--llm-hold must be above 0 seconds"),
         (["--llm-settle", "-1"], "--llm-settle must be 0 seconds or more"),
+        (["--llm-shape", "circle"], "--llm-shape is stepped, linear, spike, surge, soak, wave, progressive — got 'circle'"),
+        (["--llm-shape", "wave"], "--llm-levels are of a stepped ramp: --llm-shape wave goes by --llm-shape-base"),
+        (["--llm-shape", "soak", "--llm-search"], "--llm-search finds its own levels, and --llm-shape soak has its own"),
+        ([*DEFAULT_LEVELS, "--llm-shape", "surge", "--llm-shape-base", "80"], "80 is above 50 (--llm-shape-base"),
+        ([*DEFAULT_LEVELS, "--llm-shape", "soak", "--llm-shape-peak", "2.5"], "must be whole numbers of users"),
+        ([*DEFAULT_LEVELS, "--llm-shape", "soak", "--llm-shape-seconds", "0"], "a shape must last for more than 0 seconds"),
+        ([*DEFAULT_LEVELS, "--llm-shape", "soak", "--llm-threshold", "errors < 1% @ 3"], "Its levels are 50"),
         (["--llm-search-limits", "ttft < 1s"], "say which figure of ttft"),
         (["--llm-search-limits", "goodput > 5/s"], "cannot search by 'goodput > 5/s', only by percentiles and errors"),
         (["--llm-search-start", "0"], "--llm-search-start must be 1 user or more"),

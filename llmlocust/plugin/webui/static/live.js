@@ -388,17 +388,17 @@ function bands(plot) {
 
 function loads(plot) {
   const run = known.run, near = 4 * devicePixelRatio;
-  let free = -Infinity; // from where on there is room for a label
+  const free = [-Infinity, -Infinity]; // from where on there is room for a label, on the first line and on the second
   let part = ""; // of the level before: a part is named where it begins
   for (const level of run ? run.levels : []) {
     const left = plot.valToPos(level.began, "x", true) + near;
     const begins = level.part !== part;
     part = level.part;
     const words = begins && part ? `${part} ${load(level.load)}` : load(level.load);
-    if (left < free && !begins) continue;
-    const top = left < free ? 18 * devicePixelRatio : 0; // a part's name has a line of its own where there is no room
-    label(plot, words, left, plot.bbox.top + near / 2 + top, ink());
-    free = Math.max(free, left + plot.ctx.measureText(words).width + near);
+    const line = left >= free[0] ? 0 : 1;
+    if (left < free[line] || (line && !begins)) continue; // the second line is for parts that begin
+    label(plot, words, left, plot.bbox.top + near / 2 + line * 18 * devicePixelRatio, ink());
+    free[line] = left + plot.ctx.measureText(words).width + near;
   }
 }
 

@@ -1,0 +1,102 @@
+"""Which levels of a plan say what."""
+
+from dataclasses import replace
+
+import pytest
+from closed_queue import closed_queue, figures
+
+from llmlocust.analysis.breakpoints import find
+from llmlocust.analysis.course import Course
+from llmlocust.analysis.parts import climbs, of_the_ramp, parts_of, span, verdict_of
+from llmlocust.numbers.thresholds import Threshold
+
+LIMITS = [Threshold.parse("ttft.p95 < 1s")]
+STILL = Course("ttft", 6.0, (0.1, 0.11, 0.1, 0.1, 0.11, 0.1))
+DRIFTING = Course("ttft", 6.0, (0.1, 0.12, 0.14, 0.17, 0.2, 0.24))
+
+
+def named(levels, *names):
+    return [replace(each, level=at, part=name) for at, (each, name) in enumerate(zip(levels, names, strict=True))]
+
+
+def surged(after=0.1):
+    levels = [figures(5, 5.0, 0.1, 1.0), figures(50, 20.0, 2.0, 2.5), figures(5, 5.0, after, 1.0)]
+    return named(levels, "baseline", "surge", "recovery")
+
+
+def test_a_run_without_a_plan_has_no_parts_and_all_its_levels_count():
+    levels = closed_queue((1, 2, 4))
+    assert parts_of(levels) == []
+    assert of_the_ramp(levels) == levels
+    assert climbs(levels)
+    assert climbs([])
+
+
+def test_neighbouring_levels_of_one_part_are_one():
+    levels = named(closed_queue((1, 2, 4, 8, 2)), "baseline", "linear", "linear", "surge", "recovery")
+    assert [(part.name, part.loads) for part in parts_of(levels)] == [
+        ("baseline", (1, 1)),
+        ("linear", (2, 4)),
+        ("surge", (8, 8)),
+        ("recovery", (2, 2)),
+    ]
+    linear = parts_of(levels)[1]
+    assert linear.whole.requests == levels[1].requests + levels[2].requests
+    assert linear.seconds == levels[1].window + levels[2].window
+    assert linear.a_second({1: 2.0, 2: 4.0}) == pytest.approx(3.0)
+
+
+def test_the_verdict_is_that_of_the_way_up_whatever_came_later():
+    way_up = closed_queue((1, 8, 32, 64, 128))
+    odd = [figures(128, 1.0, 9.0, 9.0), figures(8, 1.0, 9.0, 9.0), figures(32, 1.0, 9.0, 9.0)]
+    levels = named([*way_up, *odd], *["baseline"] + ["linear"] * 4, "surge", "recovery", "soak")
+    alone, told = find(way_up, LIMITS), find(of_the_ramp(levels), LIMITS)
+    assert climbs(levels)
+    assert {name: (each.load, each.why) for name, each in told.numbers().items()} == {
+        name: (each.load, each.why) for name, each in alone.numbers().items()
+    }
+
+
+def test_a_surge_has_no_ramp_to_read_the_four_numbers_from():
+    levels = surged()
+    assert not climbs(levels)
+    assert [each.part for each in of_the_ramp(levels)] == ["baseline"]
+    assert not find(of_the_ramp(levels), LIMITS).slo_limit.reached
+
+
+def test_a_soak_alone_is_one_level():
+    levels = named([figures(40, 20.0, 2.0, 3.0, window=3600.0)], "soak")
+    assert not climbs(levels)
+    assert of_the_ramp(levels) == levels
+
+
+@pytest.mark.parametrize(
+    "limits, said",
+    [
+        (LIMITS, "In the surge of 50 users: ttft.p95 < 1s did not hold."),
+        ([Threshold.parse("ttft.p95 < 9s")], "In the surge of 50 users: every limit held."),
+        ([Threshold.parse("gap.p95 < 9s")], "In the surge of 50 users: whether gap.p95 < 9s held is not known."),
+        ([], "In the surge of 50 users: 0 % of the requests failed; no limits were given (--threshold)."),
+    ],
+)
+def test_what_is_said_of_a_surge(limits, said):
+    baseline, surge, recovery = parts_of(surged())
+    assert verdict_of(surge, limits, {}, ()) == [said]
+    assert verdict_of(baseline, limits, {}, ()) == verdict_of(recovery, limits, {}, ()) == []
+
+
+@pytest.mark.parametrize(
+    "courses, said",
+    [
+        ([STILL], "From the beginning of the soak to its end TTFT went 100 → 100 ms: nothing drifted."),
+        ([DRIFTING], "From the beginning of the soak to its end TTFT went 100 → 240 ms: it did not stand still."),
+        ([], "Whether anything drifted in the soak cannot be told: it had too few requests."),
+    ],
+)
+def test_a_soak_says_whether_anything_drifted(courses, said):
+    (soak,) = parts_of(named([figures(40, 20.0, 0.1, 1.0, window=3600.0)], "soak"))
+    assert verdict_of(soak, LIMITS, {}, courses) == ["In the soak of 40 users for 60 min: every limit held.", said]
+
+
+def test_a_time_reads_in_minutes_where_it_is_long():
+    assert [span(seconds) for seconds in (6.004, 119.0, 120.0, 3600.0)] == ["6 s", "119 s", "2 min", "60 min"]

@@ -1,0 +1,131 @@
+"""The parts of a plan in a report."""
+
+import csv
+import json
+
+import pytest
+from made_run import MadeRun
+from test_page import Seen
+
+from llmlocust.numbers import formats
+from llmlocust.numbers.thresholds import Threshold
+from llmlocust.report.frames import load_run, parts_planned
+from llmlocust.report.page import build, headline, summary
+
+LIMITS = [Threshold.parse("ttft.p95 < 1s"), Threshold.parse("errors < 1%")]
+PROGRESSIVE = {
+    "loads": (6, 6, 12, 20, 60, 6, 12),
+    "parts": ("baseline", "linear", "linear", "linear", "surge", "recovery", "soak"),
+    "hold": 30.0,
+}
+SURGE = {"loads": (6, 60, 6), "parts": ("baseline", "surge", "recovery"), "hold": 40.0}
+SOAK = {"loads": (10,), "parts": ("soak",), "hold": 120.0}
+
+
+def made(folder, how, limits=(), leave_out=(), **more):
+    return build(load_run(MadeRun(**how, **more).write(folder / "x", leave_out=leave_out)), limits)
+
+
+def test_every_part_has_a_row_and_what_came_later_is_in_none_of_the_four_numbers(tmp_path):
+    report = made(tmp_path, PROGRESSIVE, LIMITS)
+    told = report.data()
+    assert [part["name"] for part in told["parts"]] == ["baseline", "linear", "surge", "recovery", "soak"]
+    assert [part["levels"] for part in told["parts"]] == [[0], [1, 2, 3], [4], [5], [6]]
+    assert sum(part["requests"] for part in told["parts"]) == sum(each.requests for each in report.levels)
+    assert told["parts"][2]["ttft_p95"] == pytest.approx(told["levels"][4]["ttft"]["p95"], rel=1e-4)
+    assert [each["part"] for each in told["levels"]] == list(PROGRESSIVE["parts"])
+    assert told["verdict"]["slo_limit"]["reached"] is False  # 60 users break it, but in the surge
+    assert told["verdict"]["slo_limit"]["why"].startswith("not reached up to 20 users")
+    assert "In the surge of 60 users: ttft.p95 < 1s and errors < 1% did not hold." in headline(report)
+
+
+def test_the_p95_of_a_part_is_that_of_all_its_requests(tmp_path):
+    report = made(tmp_path, PROGRESSIVE, LIMITS)
+    rows = report.run.successes()
+    of_part = rows[rows["level"].isin([1, 2, 3])]["ttft"]
+    assert report.data()["parts"][1]["ttft_p95"] == pytest.approx(float(of_part.quantile(0.95)), rel=0.03)
+
+
+def test_the_time_to_be_well_is_when_the_queue_of_the_surge_was_gone(tmp_path):
+    run = MadeRun(**SURGE)
+    report = build(load_run(run.write(tmp_path / "x")), LIMITS)
+    (found,) = report.data()["recoveries"]
+    over = run.levels[2].began
+    slow = [row["sent"] - over for row in run.rows if row["level"] == 2 and (row["ttft"] or 9e9) > found["limit"]]
+    assert (found["after"], found["load"], found["well"]) == ("surge", 60, True)
+    assert 0 < found["low"] <= found["seconds"] <= found["high"] < found["within"]
+    # the queue's last request is slow; a slow one now and then comes long after
+    assert any(found["low"] <= each * 1000.0 + 1.0 and each * 1000.0 <= found["high"] for each in slow)
+    assert "after the surge." in headline(report)
+
+
+def test_a_run_without_a_ramp_tells_its_parts_and_no_four_numbers(tmp_path):
+    report = made(tmp_path, SURGE, LIMITS)
+    page, markdown = report.html(), report.markdown()
+    assert "The four numbers</h2>" not in page
+    assert "Knee" not in markdown
+    assert [line.split(":")[0] for line in summary(report)[1:4]] == ["baseline", "surge", "recovery"]
+    assert "Safe up to" not in headline(report)
+    assert not any(each.do.startswith("Go higher") for each in report.advice)
+    for name in SURGE["parts"]:
+        assert f"| {name} |" in markdown
+    assert Seen(page).open == []
+
+
+def test_a_soak_is_judged_by_limits_that_were_given_and_never_by_its_own(tmp_path):
+    told = made(tmp_path, SOAK, LIMITS)
+    assert headline(told) == "In the soak of 10 users for 2 min: every limit held."
+    assert [each for each in told.parts.says if each.endswith("nothing drifted.")]
+    alone = made(tmp_path, SOAK)
+    assert "no limits were given (--threshold)" in headline(alone)
+    assert alone.data()["verdict"]["slo_limit"]["reached"] is False
+
+
+def test_parts_survive_without_the_levels_file(tmp_path):
+    report = made(tmp_path, SURGE, LIMITS, leave_out=(formats.LEVELS,))
+    assert [each.part for each in report.levels] == list(SURGE["parts"])
+    assert [part["name"] for part in report.data()["parts"]] == list(SURGE["parts"])
+
+
+def test_a_levels_file_of_before_has_no_parts(tmp_path):
+    prefix = MadeRun(loads=(2, 4), hold=10.0).write(tmp_path / "x")
+    path = tmp_path / f"x_{formats.LEVELS}"
+    with path.open(newline="") as file:
+        rows = [{name: cell for name, cell in row.items() if name != "part"} for row in csv.DictReader(file)]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    report = build(load_run(prefix))
+    assert [each.part for each in report.levels] == ["", ""]
+    assert report.data()["parts"] == report.data()["recoveries"] == []
+    assert "The parts of the run" not in report.html()
+
+
+def test_a_level_that_was_cut_short_is_held_against_the_time_of_its_own_part(tmp_path):
+    report = made(tmp_path, SURGE, LIMITS, last_hold=10.0)
+    check = next(each for each in report.checks if each.name == "run completed")
+    assert "held 10 of 40 s" in check.says
+    assert check.levels == (2,)
+
+
+@pytest.mark.parametrize(
+    "parts", [3, [3], [{}], [{"name": "soak", "levels": -1}], [{"levels": 10**12}], [{"levels": "many"}], {"a": 1}]
+)
+def test_parts_that_make_no_sense_are_none(tmp_path, parts):
+    assert parts_planned({"parts": parts}) == []
+    prefix = MadeRun(**SURGE).write(tmp_path / "x")
+    path = tmp_path / f"x_{formats.RUN}"
+    told = json.loads(path.read_text())
+    told["plan"]["parts"] = parts
+    path.write_text(json.dumps(told))
+    assert Seen(build(load_run(prefix)).html()).open == []
+
+
+def test_a_name_of_a_part_is_text_and_nothing_else(tmp_path):
+    name = "<b>$x^2$</b> & </svg>"
+    report = made(tmp_path, {**SURGE, "parts": ("baseline", name, "recovery")})
+    page = report.html()
+    assert Seen(page).open == []
+    assert name not in page
+    assert [part["name"] for part in report.data()["parts"]][1] == name
