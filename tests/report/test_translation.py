@@ -28,6 +28,7 @@ def made(folder, limits=(), leave_out=(), *, ended=True, **how):
     return build(load_run(MadeRun(**how).write(folder / "x", leave_out=leave_out, ended=ended)), limits)
 
 
+COUNTED = {"unit": "users", "levels": [5], "settle": None, "hold": None, "requests": 200}
 RAMP = {"loads": (5, 10, 20, 40, 60, 90), "hold": 30.0}
 RUNS = {
     "ramp": {"limits": LIMITS, **RAMP},
@@ -51,6 +52,11 @@ RUNS = {
     "no success": {"limit": 0.001},
     "no streams": {"limits": LIMITS, "streams": False},
     "one level": {"loads": (5,)},
+    "one level with limits": {"loads": (5,), "limits": LIMITS},
+    "fixed number": {"loads": (5,), "slots": 3, "settle": 0.0, "hold": 4.0, "told": {"plan": COUNTED}},
+    "fixed number, stopped": {"loads": (5,), "told": {"plan": COUNTED, "stopped": True}},
+    "fixed number, no streams": {"loads": (5,), "streams": False, "told": {"plan": COUNTED}},
+    "fixed number, no success": {"loads": (5,), "limit": 0.001, "told": {"plan": COUNTED}},
     "killed": {"ended": False},
     "no requests": {"leave_out": (formats.REQUESTS,)},
     "no histograms": {"leave_out": (formats.HISTOGRAMS,)},
