@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from llmlocust.cli.several import labels_of, targets_of
 from tests.simulators import PATIENCE, ROOT, running_simulator, wait_for
 
 QUICK = ["--levels", "2,5", "--settle", "0.5", "--hold", "2"]
@@ -85,6 +86,118 @@ def test_thresholds_are_what_the_limit_is_found_by(a_run):
     assert (limit["reached"], limit["level_ok"], limit["level_bad"]) == (True, None, 2)
 
 
+# -- a fixed number of requests, --short and --long, several servers or models
+
+
+def sent(simulator):
+    """Requests that a server saw, but for the one before each load."""
+    return sum(simulator.summary()["received"].values()) - 1
+
+
+@pytest.fixture(scope="module")
+def three_runs(tmp_path_factory):
+    """Of three servers of which the second is not there: the folder, what the command said, what the servers saw."""
+    folder = tmp_path_factory.mktemp("several")
+    how = ["--requests", "40", "--concurrency", "4", "--long", "--threshold", "ttft.p95 < 60s", "--out", "all"]
+    with running_simulator(slots=4, step_ms=5) as one, running_simulator(slots=4, step_ms=5) as other:
+        done = llmlocust("run", one.url, "http://127.0.0.1:1", other.url, *how, cwd=folder)
+        return folder / "all", done, [one.port, other.port], [one.truth(), other.truth()]
+
+
+def test_each_server_has_a_run_of_its_own_and_one_that_is_not_there_stops_no_other(three_runs):
+    folder, done, (one, other), served = three_runs
+
+    assert done.returncode == 2
+    assert "nothing answers at 127.0.0.1:1" in done.stderr
+    assert "127.0.0.1:1: failed, exit code 2" in done.stderr
+    assert {each.name for each in folder.iterdir()} == {f"1-127.0.0.1-{one}", f"3-127.0.0.1-{other}", "compare.html"}
+    for name in (f"1-127.0.0.1-{one}", f"3-127.0.0.1-{other}"):
+        assert "Held every limit at the one level" in (folder / name / "run_report.html").read_text()
+    assert [len(each) - 1 for each in served] == [40, 40]
+
+
+def test_servers_are_loaded_one_after_the_other(three_runs):
+    _, _, _, (one, other) = three_runs
+
+    assert max(each["received_ns"] for each in one) < min(each["received_ns"] for each in other)
+
+
+def test_one_page_compares_what_was_measured_by_the_servers_names(three_runs):
+    folder, done, (one, other), _ = three_runs
+
+    page = (folder / "compare.html").read_text()
+    assert f"127.0.0.1:{one} · 127.0.0.1:{other}" in page
+    assert done.stdout.splitlines()[-1] == "Comparison: all/compare.html"
+
+
+def test_long_asks_long_questions_and_wants_short_answers(three_runs):
+    folder, _, (one, _), served = three_runs
+
+    told = json.loads((folder / f"1-127.0.0.1-{one}" / "run_llm_run.json").read_text())["options"]
+    assert (told["llm_prompts"], told["llm_max_tokens"]) == ("long", "100")
+    assert all(each["prompt_tokens"] > 400 for each in served[0][1:])
+    assert all(each["output_tokens"] <= 100 for each in served[0][1:])
+
+
+def test_a_fixed_number_of_requests_is_reported_by_its_figures(tmp_path):
+    with running_simulator(slots=4, step_ms=5) as simulator:
+        how = ["--requests", "50", "--concurrency", "5", "--short", "--max-tokens", "10", "--out", "one"]
+        done = llmlocust("run", simulator.url, *how, cwd=tmp_path)
+        assert sent(simulator) == 50
+
+    assert done.returncode == 0, done.stderr
+    assert "5 users: " in done.stdout
+    assert "0 of 50 requests failed." in done.stdout
+    assert "Knee" not in done.stdout
+    told = json.loads((tmp_path / "one" / "run_llm_run.json").read_text())["options"]
+    assert (told["llm_prompts"], told["llm_max_tokens"]) == ("short", "10")
+
+
+def test_models_of_one_server_are_runs_of_their_own(tmp_path):
+    """The simulator has one model; that another is not there is known before its load."""
+    how = ["--model", "simulated-llm,nosuch", "--requests", "4", "--concurrency", "2", "--max-tokens", "5"]
+    with running_simulator(slots=4, step_ms=5) as simulator:
+        done = llmlocust("run", simulator.url, *how, "--out", "models", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert (tmp_path / "models" / "1-simulated-llm" / "run_report.html").exists()
+    assert "nosuch: failed, exit code 2" in done.stderr
+    assert "No comparison: it needs two runs that measured something." in done.stdout
+
+
+def test_ctrl_c_ends_all_runs_and_keeps_what_was_measured(tmp_path):
+    with running_simulator() as one, running_simulator() as other:
+        command = [sys.executable, "-m", "llmlocust.cli", "run", one.url, other.url, "--hold", "300", "--out", "cut"]
+        child = subprocess.Popen(
+            command, cwd=tmp_path, start_new_session=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        )
+        wait_for(lambda: len(one.truth()), lambda requests: requests > 3)
+        os.killpg(child.pid, signal.SIGINT)
+        code = child.wait(60)
+        assert other.truth() == []
+
+    assert code != 0
+    assert [each.name for each in (tmp_path / "cut").iterdir()] == [f"1-127.0.0.1-{one.port}"]
+    assert (tmp_path / "cut" / f"1-127.0.0.1-{one.port}" / "run_report.html").exists()
+
+
+@pytest.mark.parametrize(
+    "urls, models, targets, labels",
+    [
+        (["http://a"], [], [("http://a", "")], ["a"]),
+        (["http://a:1/v1", "https://k:secret@b"], ["m"], [("http://a:1/v1", "m"), ("https://k:secret@b", "m")], ["a:1/v1", "b"]),
+        (["a"], ["m,n", "o"], [("a", "m"), ("a", "n"), ("a", "o")], ["m", "n", "o"]),
+        (["http://a", "http://b"], ["m", "n"], [("http://a", "m"), ("http://b", "n")], ["a m", "b n"]),
+        (["http://a", "http://a"], [], [("http://a", ""), ("http://a", "")], ["a (1)", "a (2)"]),
+    ],
+)  # fmt: skip
+def test_runs_are_of_urls_of_models_or_of_pairs(urls, models, targets, labels):
+    found = targets_of(tuple(urls), tuple(models))
+
+    assert [tuple(each) for each in found] == targets
+    assert labels_of(found) == labels
+
+
 @pytest.mark.parametrize(
     "args, words",
     [
@@ -98,7 +211,16 @@ def test_thresholds_are_what_the_limit_is_found_by(a_run):
             ["run", "http://127.0.0.1:1", "--threshold", "e2e.p95 < 1s @ 5"],
             "one level (@) can be named for a gate alone",
         ),
-        (["run", "http://127.0.0.1:1", "more"], "what is 'more'?"),
+        (["run", "http://127.0.0.1:1", "more"], "what is 'more'? URLs begin with http://"),
+        (["run", "http://127.0.0.1:1", "--", "more"], "what is 'more'? Behind -- stand Locust's own options"),
+        (["run", *(f"http://127.0.0.1:{n}" for n in range(1, 12))], "11 runs are more than a page can show"),
+        (["run", "http://a", "http://b", "--model", "m,n,o"], "2 URLs and 3 models"),
+        (["run", "http://127.0.0.1:1", "--requests", "5"], "--requests wants --concurrency"),
+        (["run", "http://127.0.0.1:1", "--requests", "5", "--concurrency", "9"], "9 users cannot all ask"),
+        (["run", "http://127.0.0.1:1", "--requests", "5", "--concurrency", "5", "--hold", "5"], "leave out --hold"),
+        (["run", "http://127.0.0.1:1", "--concurrency", "5", "--rate", "5"], "leave out --rate"),
+        (["run", "http://127.0.0.1:1", "--short", "--long"], "--short and --long are two runs"),
+        (["run", "http://127.0.0.1:1", "--long", "--prompts", "code"], "leave one out"),
         (["run", "http://127.0.0.1:1", "--", "--csv", "x"], "--csv is set by `llmlocust run` itself"),
         (["run", "http://127.0.0.1:1", "--hold", "nan"], "--llm-hold must be above 0 seconds"),
         (["run", "http://127.0.0.1:1", "--levels", ""], "levels must be one or more"),

@@ -70,10 +70,8 @@ def rate(level: LevelFigures, value: float) -> Figure:
 def errors(level: LevelFigures) -> Figure:
     if not level.counted or not level.requests:
         return Figure(words.share(level.errors))
-    low, high = wilson(level.failed, level.requests)
-    return Figure(
-        words.share(level.errors), f"{words.share(max(0.0, low)).removesuffix(' %')} to {words.share(min(1.0, high))}"
-    )
+    low, high = (min(1.0, max(0.0, round(end, 9))) for end in wilson(level.failed, level.requests))
+    return Figure(words.share(level.errors), f"{words.share(low).removesuffix(' %')} to {words.share(high)}")
 
 
 def says(level: LevelFigures) -> str:

@@ -52,6 +52,13 @@ def command(*args):
     return CliRunner().invoke(main, ["compare", *map(str, args)], catch_exceptions=False)
 
 
+def tables(folder, *rows, requests=40, **how):
+    for name, p95 in rows:
+        text = f"users,p95,rps,errors,requests\n5,{p95},4.5,0,{requests}\n10,{p95},9,0,{requests}\n"
+        (folder / f"{name}.csv").write_text(text)
+    return compared(folder, *(f"{name}.csv" for name, _ in rows), **how)
+
+
 # -- what is read of a run
 
 
@@ -244,3 +251,42 @@ def test_labels_are_the_users(folder, tmp_path):
     )
     assert "A &lt;1&gt;" in done.stdout
     assert "A <1>" not in (tmp_path / "page.html").read_text()
+
+
+# -- the banner
+
+
+def banner(made):
+    return re.search(
+        r'<p class="trust (\w+)"><span class="mark"[^>]*>(.)</span> <span>([^<]*)', made.html_in("en")[0]
+    ).groups()
+
+
+def test_a_banner_promises_nothing_where_no_figure_is_known(tmp_path):
+    made = tables(tmp_path, ("one", 120), ("other", 121))
+
+    assert {each.word for each in made.comparisons[0].differences} == {"cannot tell"}
+    assert banner(made)[:2] == ("note", "?")
+    assert banner(made)[2].startswith("Whether anything became worse cannot be told")
+    assert made.html_in("zh")[1] == []
+
+
+def test_a_banner_says_of_how_many_figures_it_speaks(folder):
+    made = compared(folder, "base", "like")
+    every = [each.word for each in made.comparisons[0].differences]
+    known = len(every) - every.count("cannot tell")
+
+    assert 0 < known < len(every)
+    assert banner(made) == (
+        "note",
+        "?",
+        f"No regression in the {known} of {len(every)} figures that can be told; the others cannot.",
+    )
+    assert [each for each in made.html_in("zh")[1] if "regression" in each] == []
+
+
+def test_a_banner_is_green_where_all_is_known(tmp_path):
+    made = tables(tmp_path, ("one", 120), ("other", 121), requests=90_000, tolerance=0.5)
+
+    assert {each.word for each in made.comparisons[0].differences} == {"same"}
+    assert banner(made)[:2] == ("good", "✓")

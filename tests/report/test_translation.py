@@ -28,6 +28,7 @@ def made(folder, limits=(), leave_out=(), *, ended=True, **how):
     return build(load_run(MadeRun(**how).write(folder / "x", leave_out=leave_out, ended=ended)), limits)
 
 
+COUNTED = {"unit": "users", "levels": [5], "settle": None, "hold": None, "requests": 200}
 RAMP = {"loads": (5, 10, 20, 40, 60, 90), "hold": 30.0}
 GATES = (
     "ttft.p95 < 500ms ~ 1s @ 5, ttft.p95 < 200ms ~ 1s @ 10, e2e.p95 < 3s, gpu.utilisation < 90% @ 5, errors < 1% @ 7"
@@ -74,6 +75,11 @@ RUNS = {
     "soak": {"loads": (10,), "parts": ("soak",), "hold": 60.0},
     "short soak": {"loads": (1,), "parts": ("soak",), "hold": 4.0, "limits": LIMITS},
     "wave": {"loads": (2, 20, 40, 20), "parts": ("rise", "rise", "rise", "fall")},
+    "one level with limits": {"loads": (5,), "limits": LIMITS},
+    "fixed number": {"loads": (5,), "slots": 3, "settle": 0.0, "hold": 4.0, "told": {"plan": COUNTED}},
+    "fixed number, stopped": {"loads": (5,), "told": {"plan": COUNTED, "stopped": True}},
+    "fixed number, no streams": {"loads": (5,), "streams": False, "told": {"plan": COUNTED}},
+    "fixed number, no success": {"loads": (5,), "limit": 0.001, "told": {"plan": COUNTED}},
     "killed": {"ended": False},
     "no requests": {"leave_out": (formats.REQUESTS,)},
     "no histograms": {"leave_out": (formats.HISTOGRAMS,)},
