@@ -60,6 +60,8 @@ class Plugin:
         """A test starts, here on the master or the only process."""
         if self.run:
             self.run.finish()
+            if CompleteCSVFileWriter.newest is not None:
+                CompleteCSVFileWriter.newest.leave_as_they_are()
         if self.preflight is None:
             self.preflight = check(self.environment)
         self.refused = ""

@@ -20,6 +20,8 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
     """Writes once more when asked to, and names a folder that cannot be written in one line."""
 
     newest: CompleteCSVFileWriter | None = None
+    _complete = False
+    """The files tell of a run that is over."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         try:
@@ -31,17 +33,23 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
             sys.exit(2)
         CompleteCSVFileWriter.newest = self
 
+    def leave_as_they_are(self) -> None:
+        """Locust forgets its figures when a test starts, and the files of the one before would tell of none: also where
+        the new one is refused, or waits for its server's first answer.
+        """
+        self._stop_writing()
+        self._complete = True
+
     def begin_anew(self, prefix: str) -> None:
         """From now on to other files: a run that is started again in the web UI does not take the place of the one
         before.
         """
-        writer = getattr(self, "_writer", None)
-        if writer is None or prefix == self.base_filepath:
+        if not hasattr(self, "_writer") or prefix == self.base_filepath:
             return
-        writer.kill()
         self.close_files()
         begin = super().__init__
         self._guarded(lambda: begin(self.environment, self.percentiles_to_report, prefix, self.full_history))
+        self._complete = False
         if not self.exceptions_csv_filehandle.closed:
             gevent.spawn(self.stats_writer)
 
@@ -51,13 +59,16 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
 
     def write_last(self) -> None:
         """One more round of rows, after the loop that writes one a second."""
+        self._stop_writing()
+        self.write_now()
+
+    def _stop_writing(self) -> None:
         writer = getattr(self, "_writer", None)
         if writer is not None:
             writer.kill()
-        self.write_now()
 
     def write_now(self) -> None:
-        if hasattr(self, "_writer") and not self.stats_history_csv_filehandle.closed:
+        if not self._complete and hasattr(self, "_writer") and not self.stats_history_csv_filehandle.closed:
             self._guarded(self._write_rows)
 
     def close_files(self) -> None:

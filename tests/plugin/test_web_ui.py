@@ -147,6 +147,18 @@ def test_a_run_that_is_stopped_and_started_again_leaves_both(web_ui, simulator, 
     assert in_locusts_file(tmp_path, "run") == answered(tmp_path, "run")
 
 
+def test_a_start_that_is_refused_leaves_locusts_figures_of_the_run_before(web_ui, tmp_path):
+    web_ui.start(llm_levels="2")
+    wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and told(tmp_path)["ended"])
+    web_ui.is_idle()
+    wait_for(lambda: in_locusts_file(tmp_path, "run"), lambda seen: seen == answered(tmp_path, "run") > 0)
+    web_ui.start(llm_model="nope")
+    wait_for(lambda: web_ui.get("/exceptions")["exceptions"])
+    web_ui.is_idle()
+
+    assert in_locusts_file(tmp_path, "run") == answered(tmp_path, "run")
+
+
 def test_locusts_page_hears_of_no_state_in_which_it_would_ask_no_more(web_ui):
     web_ui.start(llm_hold="100")
     wait_for(lambda: web_ui.get("/stats/requests")["state"], lambda now: now in ("spawning", "running"))
