@@ -30,7 +30,6 @@ from llmlocust.numbers.formats import ABORTED
 from llmlocust.numbers.ledger import Sums
 from llmlocust.plugin.connection import Listener, Timeouts
 from llmlocust.plugin.listeners import plugin_of
-from llmlocust.plugin.open_load import due_now
 from llmlocust.plugin.options import drawn_fields, extra_fields, forced, option, think_time, without_key
 from llmlocust.plugin.preflight import headers
 from llmlocust.plugin.transport import Client, Endpoint
@@ -81,6 +80,8 @@ class LLMUser(FastHttpUser):
     pause_after_failure: float = 1.0
     """Seconds to wait after a failed request, or as long as the server's Retry-After asks: users without think time
     would otherwise hit a failing server as fast as it can refuse them."""
+    is_ending = False
+    """Of a stream in open load: it was told to stop, and lets what it has in flight end."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
@@ -107,6 +108,12 @@ class LLMUser(FastHttpUser):
         return think_time(self._option("wait")).draw(_chance)
 
     think_time_option = wait_time
+
+    def wait(self) -> None:
+        if self._collector.open_load.on:
+            self._collector.open_load.think(self, self.wait_time())
+        else:
+            super().wait()
 
     def on_stop(self) -> None:
         self._llm.close()
@@ -295,7 +302,8 @@ class LLMUser(FastHttpUser):
     def _ask(self, dialect: Dialect, ask: Ask, name: str, words: str) -> Record:
         if self._collector.refused:
             raise StopUser(self._collector.refused)
-        timeline = Timeline(asked_ns=perf_counter_ns(), due_ns=due_now())
+        asked_ns = perf_counter_ns()
+        timeline = Timeline(asked_ns=asked_ns, due_ns=self._collector.open_load.due_now(asked_ns))
         if ask.stream and not dialect.streams:
             ask = msgspec.structs.replace(ask, stream=False)
         body, told = self._worded(dialect, ask), headers(dialect)
@@ -329,7 +337,7 @@ class LLMUser(FastHttpUser):
                     self._fire(record, dialect.path_of(ask), timeline)
                     if self._otel:
                         self._otel.record(record, dialect.name, ask.model, self._llm.endpoint)
-        if not record.ok and not timeline.due_ns:
+        if not record.ok and not self._collector.open_load.on:
             gevent.sleep(min(max(self.pause_after_failure, record.retry_after or 0.0), _LONGEST_PAUSE))
         return record
 
