@@ -97,7 +97,7 @@ OPTIONS = (
     Option("timeout-stall", 60.0, "Seconds between two pieces of a stream"),
     Option("timeout-total", 600.0, "Seconds from sending to the end"),
     Option("insecure", False, "Do not verify the server's TLS certificate"),
-    Option("preflight", True, "Send one request before the load, and do not start where it fails"),
+    Option("preflight", True, "Send one request before the load, in what each class of users speaks, and do not start where it fails"),
 )  # fmt: skip
 
 DEFAULTS: dict[str, Any] = {option.dest: option.default for option in OPTIONS}
