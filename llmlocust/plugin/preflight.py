@@ -59,6 +59,13 @@ class _Functions(msgspec.Struct):
     named_endpoints: dict[str, Any]
 
 
+class _App(msgspec.Struct):
+    """A Gradio app, as it tells of itself."""
+
+    version: str
+    enable_queue: bool | None = None
+
+
 class _Models(msgspec.Struct):
     data: list[_Model]
 
@@ -108,10 +115,11 @@ def _check(environment: Environment, user: Any) -> dict[str, Any]:
         _settle_dialect(environment, attempt, question)
         attempt.dialect = user.speaks(environment)
         ask, record = attempt.succeed(question)
+        if not record.ok:
+            old = attempt.dialect.name.startswith("gradio") and attempt.speaks_over_a_websocket()
+            raise NotReady(old or _advice(attempt, model, record, listed, trouble))
     finally:
         attempt.client.close()
-    if not record.ok:
-        raise NotReady(_advice(attempt, model, record, listed, trouble))
     _say_whether_length_is_forced(environment, attempt.dialect, ask, record)
     if environment.parsed_options is not None:  # options travel to the workers
         environment.parsed_options.llm_model = common
@@ -150,6 +158,8 @@ def _settle_dialect(environment: Environment, attempt: _Attempt, question: Ask) 
             environment.parsed_options.llm_dialect, environment.parsed_options.llm_path = dialect.name, dialect.path
             console.say(f"The server is spoken to in {dialect.name}, at {dialect.path}.")
             return
+    if why := attempt.speaks_over_a_websocket():
+        raise NotReady(why)
     raise NotReady(
         f"{attempt.client.endpoint.authority} answered a first request in none of "
         f"{', '.join(each.name for each in DIALECTS)}: set --llm-dialect, and --llm-path or --llm-model where it needs them"
@@ -234,6 +244,20 @@ class _Attempt:
                 function = "/chat" if "/chat" in functions else functions[0]
                 return prefix + ("/run" if name == "gradio-run" else "/call") + function
         return ""
+
+    def speaks_over_a_websocket(self) -> str:
+        """What to do where a Gradio app takes calls that way alone: version 3's queue does. Empty where it does not."""
+        try:
+            app = msgspec.json.decode(self._get("/config"), type=_App)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return ""
+        if not (app.version.startswith("3.") and app.enable_queue):
+            return ""
+        return (
+            f"{self.client.endpoint.authority} is a Gradio {app.version} app whose queue takes calls over a WebSocket "
+            "alone, which is not spoken here: start the app with queue(api_open=True), or without a queue, and give "
+            "--llm-dialect gradio-run"
+        )
 
     def _get(self, path: str) -> bytes:
         timeline = Timeline()

@@ -344,7 +344,9 @@ def test_a_choice_that_counts_from_one_is_the_first_where_there_is_no_other():
 
 
 def test_gaps_are_inside_a_choice_and_the_first_token_is_any_choices():
-    record = read_stream(choice(1, "b"), choice(0, "a"), BOTH, choice(0, "e"), choice(0, "", "stop"), after=[10, 12, 20, 50, 60])
+    record = read_stream(
+        choice(1, "b"), choice(0, "a"), BOTH, choice(0, "e"), choice(0, "", "stop"), after=[10, 12, 20, 50, 60]
+    )
     assert sorted(record.gaps) == pytest.approx([0.008, 0.010, 0.030])
     assert record.ttft == pytest.approx(0.010)
     assert record.arrivals == pytest.approx([0.010, 0.012, 0.020, 0.050])
@@ -376,7 +378,9 @@ def test_gaps_are_inside_choices_however_the_stream_is_sliced(chunks, size):
         patch.setattr("llmlocust.stream.reading.SLICE", size)
         after = list(accumulate(gap for _, gap in chunks))
         record = read_stream(*(choice(index, "x") for index, _ in chunks), after=after)
-    of = {index: [moment for (each, _), moment in zip(chunks, after, strict=True) if each == index] for index in range(3)}
+    of = {
+        index: [moment for (each, _), moment in zip(chunks, after, strict=True) if each == index] for index in range(3)
+    }
     gaps = [(later - earlier) / 1000 for moments in of.values() for earlier, later in pairwise(moments)]
     assert sorted(record.gaps) == pytest.approx(sorted(gaps), abs=1e-9)
     assert record.text == "x" * len(of[0] or of[chunks[0][0]])
