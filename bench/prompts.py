@@ -3,15 +3,19 @@
     python bench/prompts.py
 
 A file of LINES lines of each kind is made, of about 500 bytes a line. Each is opened in a process of its own, as a
-worker does; what it held before is told beside it. Then 1,000 prompts are picked at random.
+worker does; what it held before is told beside it. Then 1,000 prompts are picked at random. Where the package datasets
+is installed, a folder that it saved is opened as well: its files are mapped, so that a process's peak counts what the
+system keeps of them, and what is the process's own at the end is told too.
 """
 
 import csv
 import json
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from llmlocust.load.prompts import built_in
@@ -27,6 +31,10 @@ from llmlocust.load.prompts import Prompts, load
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
+def own():
+    told = open("/proc/self/status").read()
+    return int(told.partition("RssAnon:")[2].split()[0]) / 1024
+
 before, begun = peak(), perf_counter()
 prompts = Prompts(load(sys.argv[1]))
 opened = perf_counter()
@@ -34,23 +42,24 @@ source = random.Random(1)
 for _ in range({PICKED}):
     prompts.dress(prompts.pick(source), source)
 each = (perf_counter() - opened) / {PICKED} * 1e6
-print(f"{{len(prompts.questions):,}} | {{opened - begun:.2f}} | {{before:.0f}} | {{peak():.0f}} | {{each:.0f}} |")
+print(f"{{len(prompts.questions):,}} | {{opened - begun:.2f}} | {{before:.0f}} | {{peak():.0f}} | {{own():.0f}} | {{each:.0f}} |")
 """
 
 
 def main() -> None:
-    print("| file | MB | prompts | opened in s | peak MB before | and after | µs a prompt |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
+    print("| file | MB | prompts | opened in s | peak MB before | and after | own MB after | µs a prompt |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as folder:
         for kind, write in KINDS.items():
             path = Path(folder) / f"prompts{kind}"
             write(path)
-            size = path.stat().st_size / 1e6
+            size = sum(each.stat().st_size for each in (path, *path.glob("*"))) / 1e6
+            source = f"hf:{path}" if path.is_dir() else str(path)
             told = subprocess.run(
-                [sys.executable, "-c", WORKER, str(path)], capture_output=True, text=True, check=True
+                [sys.executable, "-c", WORKER, source], capture_output=True, text=True, check=True
             ).stdout.strip()
             print(f"| {kind} | {size:.0f} | {told}", flush=True)
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def questions() -> list[str]:
@@ -87,7 +96,17 @@ def _sharegpt(path: Path) -> None:
         file.write("]")
 
 
+def _saved(path: Path) -> None:
+    import datasets
+
+    datasets.disable_progress_bars()
+    rows = ({"question": each} for each in questions())
+    datasets.Dataset.from_generator(lambda: rows, cache_dir=path.parent / "made").save_to_disk(str(path))
+
+
 KINDS = {".txt": _text, ".jsonl": _jsonl, ".csv": _csv, ".json": _sharegpt}
+if find_spec("datasets"):
+    KINDS["-saved"] = _saved
 
 
 if __name__ == "__main__":

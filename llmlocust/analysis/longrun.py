@@ -43,7 +43,7 @@ class LongRun:
     def because(self, step: Step, metric: str, statistic: str) -> str:
         """What tells so, in words."""
         if self._queued(step, metric, statistic) > self._in_line(step, metric, statistic):
-            return f"as queues are slow to come at {words.share(step.load / self.answered)} of what is answered"
+            return f"as queues are slow to come at {words.share(step.offered / self.answered)} of what is answered"
         return "as the levels beside it tell"
 
     def _in_line(self, step: Step, metric: str, statistic: str) -> float:
@@ -64,12 +64,16 @@ class LongRun:
         """Where the server is nearly full: the level below, and the wait that queueing for its slots comes to."""
         below = self.steps[max(0, self.steps.index(step) - 1)]
         here = step.figure(metric, statistic)
-        if metric not in WAITED or statistic not in QUANTILES or not BUSY * self.answered < step.load < self.answered:
+        if (
+            metric not in WAITED
+            or statistic not in QUANTILES
+            or not BUSY * self.answered < step.offered < self.answered
+        ):
             return 0.0
         if not 0.0 < here < math.inf:
             return 0.0
         slots = self.answered * (step.figure("e2e", "mean") - step.figure("ttft", "mean"))
-        wait = queue_wait(step.load, self.answered, slots, QUANTILES[statistic])
+        wait = queue_wait(step.offered, self.answered, slots, QUANTILES[statistic])
         return (min(here, below.figure(metric, statistic)) + wait) / here
 
 

@@ -106,7 +106,8 @@ def _capacity_of_rates(curve: Sequence[Step], unit: str) -> Finding:
         return Finding(False, f"cannot be told: nothing succeeded from {words.load(curve[first].load)} to {top}")
     full = [step for step in curve[max(first - 1, 0) :] if as_good(step, best)]
     ended = max(1.0, sum(step.ended for step in full))
-    answered = mean_of((step.throughput, 1.0) for step in full)
+    arrival = max(step.offered / step.load for step in curve)  # requests, where all that belong to it come
+    answered = mean_of((step.throughput, 1.0) for step in full) / arrival
     first = next((n for n, step in enumerate(curve[:first]) if step.load > answered), first)
     grows = _wait_of_rates(curve, first)
     if grows is None:

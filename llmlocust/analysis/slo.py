@@ -255,7 +255,7 @@ def backlogs(steps: Sequence[Step]) -> dict[float, str]:
     return {
         step.load: f"{words.digits(served)}/s are answered, so the backlog grows as long as the test lasts"
         for place, step in enumerate(steps)
-        if growing[place] < math.inf and (place >= first or step.load > served)
+        if growing[place] < math.inf and (place >= first or step.offered > served)
     }
 
 

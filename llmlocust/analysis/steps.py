@@ -72,6 +72,14 @@ class Step:
         return mean_of((each.throughput, _weight(each.window)) for each in self.levels)
 
     @property
+    def offered(self) -> float:
+        """Requests a second at a rate. A rate is of arrivals, and an arrival may be a conversation: its first request
+        alone has a delay.
+        """
+        arrived = sum(each.metric("delay").count for each in self.levels)
+        return self.load * (sum(each.ok for each in self.levels) / arrived if arrived else 1.0)
+
+    @property
     def ended(self) -> float:
         """How many requests the throughput was counted from."""
         counted = sum(each.throughput * each.window for each in self.levels if each.window > 0)
@@ -163,7 +171,7 @@ def asked(steps: Sequence[Step], place: int, metric: str, statistic: str) -> flo
 def shortfall(step: Step) -> float:
     """How many more requests were sent than answered, in standard deviations of those in flight by chance."""
     window = sum(each.window for each in step.levels if each.window > 0.0)
-    due = step.load * window
+    due = step.offered * window
     # where far fewer are told of than were due, only those that ended were counted
     sent = float(step.requests) if step.requests > due - 3.0 * math.sqrt(due) else due
     in_flight = step.throughput * step.figure("e2e", "mean")

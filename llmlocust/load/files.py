@@ -1,7 +1,8 @@
 """Files of prompts, however long: what is kept in memory is where each entry begins.
 
 Text has a question a line; JSONL {"prompt": "…"}, {"messages": [...]}, {"conversations": [...]} (ShareGPT's) or a
-string a line; `.json` an array of these; `.csv` a header with a column `prompt`. All of a file is looked at when it is
+string a line; `.json` an array of these; `.csv` a header with a column `prompt`. Other names that sets of questions have
+for it are known too (`asked`), and a row may say how long its answer is to be. All of a file is looked at when it is
 opened, so that a line that cannot be meant is told before any load.
 """
 
@@ -16,7 +17,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, TypeGuard, overload
 
 import msgspec
 
@@ -29,7 +30,14 @@ class Talk(tuple[str, ...]):
     __slots__ = ()
 
 
-Question = str | Messages | Talk
+class Limited(NamedTuple):
+    """A question whose row says how many tokens its answer may have."""
+
+    question: str | Messages | Talk
+    max_tokens: int
+
+
+Question = str | Messages | Talk | Limited
 
 csv.field_size_limit(1 << 30)  # a prompt of 100,000 tokens is longer than what csv takes by itself
 
@@ -37,8 +45,28 @@ _BOM = b"\xef\xbb\xbf"
 _SPACE, _BETWEEN = re.compile(r"[\ufeff\s]*"), re.compile(r"[\s,]*")
 _PIECE = 1 << 20
 """So many characters of a file are looked at together."""
-_ROLES = {"human": "user", "user": "user", "system": "system"}
-"""ShareGPT's words for who speaks. All others are the model."""
+_PEOPLE = ("human", "user")
+"""ShareGPT's words for a person who speaks."""
+_TALKS = ("conversations", "conversation")
+"""What sets call a conversation whose answers are the model's to give,"""
+_SINGLE = ("prompt", "question", "instruction")
+"""a single question,"""
+_MORE = ("input", "context")
+"""and what an instruction is about."""
+ASKED = ("messages", *_SINGLE, *_TALKS)
+"""Names of what a row asks."""
+LENGTHS = frozenset(
+    (
+        "max_tokens",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "max_new_tokens",
+        "output_tokens",
+        "output_length",
+        "output_len",
+    )
+)
+"""What rows call the tokens that their answer may have: fields of requests, and columns of traces."""
 
 
 class Entries(Sequence[Question]):
@@ -103,7 +131,7 @@ def _kind(path: Path) -> tuple[Callable[[Path], Iterator[_Place]], Callable[[Any
         of_row = _of_row(path)
         return _rows, of_row, lambda data: of_row(next(csv.reader(io.StringIO(data.decode(), newline="")), []))
     if path.suffix.lower() == ".json":
-        return _elements, _of_entry, lambda data: _of_entry(json.loads(data))
+        return _elements, of_entry, lambda data: of_entry(json.loads(data))
     return _lines, _of_line, _of_line
 
 
@@ -181,24 +209,69 @@ def _of_line(data: bytes) -> Question:
         if data.startswith(b'"'):  # a sentence may begin with a quotation
             return data.decode()
         raise ValueError(f"begins like JSON but is not: {data.decode()[:60]}") from None
-    return _of_entry(entry)
+    return of_entry(entry)
 
 
-def _of_entry(entry: Any) -> Question:
+def of_entry(entry: Any) -> Question:
+    """The question of a row; empty where nothing is asked. ValueError where it cannot be told."""
     if isinstance(entry, str):
         return entry.strip()
-    if not isinstance(entry, dict):
-        raise ValueError(_NEEDS)  # noqa: TRY004  # what is wrong with a file is a ValueError
+    question = asked(entry) if isinstance(entry, dict) else None
+    if question is None:
+        raise ValueError(_NEEDS)
+    if LENGTHS.isdisjoint(entry) or not question:
+        return question
+    return _limited(question, {name: entry[name] for name in entry if name in LENGTHS})
+
+
+def asked(entry: dict[str, Any]) -> str | Messages | Talk | None:
+    """What a row asks, by the names that files and sets of questions have for it; None where it has none of them."""
     messages = entry.get("messages")
-    if messages and isinstance(messages, list) and all(isinstance(message, dict) for message in messages):
+    if messages and _is_said(messages):
         return messages
-    if isinstance(entry.get("prompt"), str):
-        prompt: str = entry["prompt"]
-        return prompt
-    said = entry.get("conversations")
-    if isinstance(said, list) and all(isinstance(each, dict) for each in said):
-        return Talk(str(each.get("value", "")) for each in said if _ROLES.get(str(each.get("from"))) == "user")
-    raise ValueError(_NEEDS)
+    for name in _SINGLE:
+        question = entry.get(name)
+        if isinstance(question, str):
+            more = [entry.get(each) for each in _MORE] if name == "instruction" else []
+            return "\n\n".join([question, *(each for each in more if each and isinstance(each, str))])
+        if question and _is_said(question):
+            return _talk(question) if "from" in question[0] else question
+    for name in _TALKS:
+        said = entry.get(name)
+        if _is_said(said):
+            return _talk(said)
+    return None
+
+
+def _talk(said: list[dict[str, Any]]) -> Talk:
+    return Talk(_words(each) for each in said if _speaker(each) in _PEOPLE)
+
+
+def _is_said(value: Any) -> TypeGuard[list[dict[str, Any]]]:
+    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
+
+
+def _speaker(said: dict[str, Any]) -> str:
+    return str(said.get("from") or said.get("role"))
+
+
+def _words(said: dict[str, Any]) -> str:
+    return str(said.get("value") or said.get("content") or "")
+
+
+def _limited(question: str | Messages | Talk, told: dict[str, Any]) -> Question:
+    """With the first of the row's own lengths that says something."""
+    for name, value in told.items():
+        if value is None or value == "":
+            continue
+        try:
+            tokens = float(value)
+        except (TypeError, ValueError):
+            tokens = 0.0
+        if tokens < 1 or not tokens.is_integer():
+            raise ValueError(f"{name} is a whole number of tokens, 1 or more — got {str(value)[:60]!r}")
+        return Limited(question, int(tokens))
+    return question
 
 
 _NEEDS = 'a JSON line needs "prompt" or "messages" (or ShareGPT\'s "conversations")'
@@ -207,7 +280,17 @@ _NEEDS = 'a JSON line needs "prompt" or "messages" (or ShareGPT\'s "conversation
 def _of_row(path: Path) -> Callable[[list[str]], Question]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         header = [name.strip().lower() for name in next(csv.reader(file), [])]
-    if "prompt" not in header:
+    place = next((header.index(name) for name in _SINGLE if name in header), None)
+    if place is None:
         raise ValueError(f"{path}: a CSV of prompts has a header with a column named prompt")
-    place = header.index("prompt")
-    return lambda row: row[place].strip() if len(row) > place else ""
+    more = [header.index(name) for name in _MORE if name in header and header[place] == "instruction"]
+    lengths = {name: at for at, name in enumerate(header) if name in LENGTHS}
+
+    def of_row(row: list[str]) -> Question:
+        question = row[place].strip() if len(row) > place else ""
+        if not question or not (more or lengths):
+            return question
+        question = "\n\n".join([question, *(row[at] for at in more if at < len(row) and row[at])])
+        return _limited(question, {name: row[at].strip() for name, at in lengths.items() if at < len(row)})
+
+    return of_row

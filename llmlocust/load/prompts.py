@@ -9,13 +9,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
+from llmlocust.load import huggingface
 from llmlocust.load.distributions import Distribution
-from llmlocust.load.files import Messages, Question, Talk, open_file
+from llmlocust.load.files import Limited, Messages, Question, Talk, open_file
 from llmlocust.load.tokens import Count, cut, estimate, prose
 
-__all__ = ["Messages", "Prompts", "Question", "Talk", "built_in", "load", "shared_prefix", "words_of"]
+__all__ = [
+    "Limited",
+    "Messages",
+    "Prompts",
+    "Question",
+    "Talk",
+    "Turn",
+    "built_in",
+    "limit_of",
+    "load",
+    "shared_prefix",
+    "words_of",
+]
 
 
 @cache
@@ -27,7 +40,8 @@ def built_in() -> dict[str, list[str]]:
 
 
 def load(source: str) -> Sequence[Question]:
-    """Questions from names of built-in sets ("short,reasoning") or a file's path. ValueError in one line.
+    """Questions from names of built-in sets ("short,reasoning"), a file's path, or a set of Hugging Face's ("hf:…").
+    ValueError in one line.
 
     What files may hold says `load.files`.
     """
@@ -35,6 +49,8 @@ def load(source: str) -> Sequence[Question]:
     names = [name.strip() for name in source.split(",") if name.strip()]
     if names and all(name in sets for name in names):
         return [question for name in names for question in sets[name]]
+    if huggingface.is_set(source):
+        return huggingface.open_set(source)
     if not os.path.isfile(source):  # noqa: PTH113  # Path's own raises for a name that is too long
         raise ValueError(f"no prompts {source[:60]!r}: give a file, or sets out of {', '.join(sets)}")
     return open_file(source)
@@ -42,6 +58,8 @@ def load(source: str) -> Sequence[Question]:
 
 def words_of(question: Question) -> str:
     """What is asked last, as plain text."""
+    if isinstance(question, Limited):
+        question = question.question
     if isinstance(question, str):
         return question
     if isinstance(question, Talk):
@@ -50,6 +68,21 @@ def words_of(question: Question) -> str:
     if isinstance(content, list):
         return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return str(content or "")
+
+
+def limit_of(question: Question) -> int | None:
+    """How many tokens the answer may have, where the question's row says so."""
+    return question.max_tokens if isinstance(question, Limited) else None
+
+
+class Turn(NamedTuple):
+    """What is said in one turn of a conversation, without what the model answered."""
+
+    said: Messages
+    words: str
+    """What was asked, before it was made unique."""
+    max_tokens: int | None
+    """Of the answer, where the question's row says so."""
 
 
 @cache
@@ -89,6 +122,8 @@ class Prompts:
         """The same as it is sent. Of a talk, its first turn."""
         before = f"{self.prefix}\n\n" if self.prefix and source.random() < self.prefix_share else ""
         mark = before + (f"[{source.getrandbits(40):010x}] " if self.unique else "")
+        if isinstance(question, Limited):
+            question = question.question
         if isinstance(question, Talk):
             question = question[0]
         if isinstance(question, str):
@@ -96,21 +131,25 @@ class Prompts:
         first, *rest = question
         return [{**first, "content": _marked(first.get("content"), mark)}, *rest] if mark else question
 
-    def turns(self, question: Question, most: int, source: random.Random) -> list[tuple[Messages, str]]:
-        """What is said in each turn of a conversation, without what the model answers, and the words that were asked
-        before they were made unique.
+    def turns(self, question: Question, most: int, source: random.Random) -> list[Turn]:
+        """The turns of a conversation.
 
         A conversation from a file has its own turns, so many at most; after a single question, others follow.
         """
+        limit = limit_of(question)
+        if isinstance(question, Limited):
+            question = question.question
         if isinstance(question, str):
-            said = [question, *(words_of(self.pick(source)) for _ in range(most - 1))]
+            more = [self.pick(source) for _ in range(most - 1)]
+            asked = [(question, limit), *((words_of(each), limit_of(each)) for each in more)]
         elif isinstance(question, Talk):
-            said = list(question[:most])
+            asked = [(words, limit) for words in question[:most]]
         else:
             plain, dressed = _split(question), _split(self.dress(question, source))
-            return [(turn, words_of(asked)) for turn, asked in zip(dressed, plain, strict=True)][:most]
-        sent = [self.dress(said[0], source), *said[1:]]
-        return [([{"role": "user", "content": each}], words) for each, words in zip(sent, said, strict=True)]
+            return [Turn(turn, words_of(said), limit) for turn, said in zip(dressed, plain, strict=True)][:most]
+        sent = [self.dress(asked[0][0], source), *(words for words, _ in asked[1:])]
+        turns = zip(sent, asked, strict=True)
+        return [Turn([{"role": "user", "content": each}], words, tokens) for each, (words, tokens) in turns]
 
     def _sized(self, question: str, before: str, source: random.Random) -> str:
         if self.tokens is None:

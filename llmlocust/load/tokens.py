@@ -15,6 +15,9 @@ _LETTERS_A_TOKEN = 4
 """Of ASCII; in other scripts about every character is a token."""
 
 
+_TIKTOKEN = "tiktoken:"
+
+
 def estimate(text: str) -> int:
     plain = len(text.encode("ascii", "ignore"))
     return -(-plain // _LETTERS_A_TOKEN) + len(text) - plain
@@ -22,11 +25,17 @@ def estimate(text: str) -> int:
 
 @cache
 def counter(tokenizer: str) -> Count:
-    """Counts tokens by a model's `tokenizer.json`, or by a model's name that is fetched from Hugging Face's hub; by an
-    estimate where none is named. ValueError in one line.
+    """Counts tokens by a model's `tokenizer.json`, by a model's name that is fetched from Hugging Face's hub, or by
+    `tiktoken:` and the name of one of its encodings or models; by an estimate where none is named. ValueError in one line.
     """
     if not tokenizer:
         return estimate
+    if tokenizer.startswith(_TIKTOKEN):
+        return _by_tiktoken(tokenizer.removeprefix(_TIKTOKEN))
+    return _by_tokenizers(tokenizer)
+
+
+def _by_tokenizers(tokenizer: str) -> Count:
     try:
         from tokenizers import Tokenizer
     except ImportError:
@@ -34,11 +43,33 @@ def counter(tokenizer: str) -> Count:
     try:
         found = Tokenizer.from_file(tokenizer) if Path(tokenizer).is_file() else Tokenizer.from_pretrained(tokenizer)
     except Exception as problem:  # the library raises plain Exceptions
-        said = " ".join(str(problem).split())[:160]
         raise ValueError(
-            f"--llm-tokenizer: no tokenizer.json and no model's name: {tokenizer[:60]!r} ({said})"
+            f"--llm-tokenizer: no tokenizer.json and no model's name: {tokenizer[:60]!r} ({_words(problem)})"
         ) from None
     return lambda text: len(found.encode(text, add_special_tokens=False).ids)
+
+
+def _by_tiktoken(name: str) -> Count:
+    try:
+        import tiktoken
+    except ImportError:
+        raise ValueError("--llm-tokenizer needs the package tiktoken: pip install 'llmlocust[tiktoken]'") from None
+    try:
+        known = name in tiktoken.list_encoding_names()
+        encoding = tiktoken.get_encoding(name) if known else tiktoken.encoding_for_model(name)
+    except KeyError:
+        names = ", ".join(tiktoken.list_encoding_names())
+        raise ValueError(f"--llm-tokenizer: tiktoken knows no {name[:60]!r}: name a model, or one of {names}") from None
+    except Exception as problem:  # it fetches its encodings, and a package that adds some may fail in any way
+        raise ValueError(
+            f"--llm-tokenizer: tiktoken cannot read {name[:60]!r} ({_words(problem)}): "
+            "where nothing can be fetched, TIKTOKEN_CACHE_DIR names a folder with what was fetched before"
+        ) from None
+    return lambda text: len(encoding.encode_ordinary(text))
+
+
+def _words(problem: Exception) -> str:
+    return " ".join(str(problem).split())[:160]
 
 
 def cut(text: str, tokens: int, count: Count) -> str:

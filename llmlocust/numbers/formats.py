@@ -39,8 +39,8 @@ Format history
      in the histograms file, beside METRICS, what ranges rest on: gap_guess (those of `gap` that stand for gaps not
      known one by one), gap_sum_N (sums of N such gaps), gap_limit_N (what their sum is not above), ttft_guess (those of
      `ttft` that are not known), ttft_least, ttft_most (between what they lie)
-     later: `delay` of a request and a level, `ttft_due`, `e2e_due`, `due` and `held_back` of a level, all of open load
-     later: `part` of a level, and `shape` and `parts` of a plan
+    later: `delay` of a request and a level, `ttft_due`, `e2e_due`, `due` and `held_back` of a level, all of open load
+    later: `part` of a level, and `shape` and `parts` of a plan; `inputs` of a request
 """
 
 from __future__ import annotations
@@ -141,6 +141,7 @@ REQUEST_COLUMNS = [
     "worker",
     "id",  # what was sent as X-Request-Id, to find the request in the server's log
     "right",  # 1 or 0 where the answer was judged
+    "inputs",  # texts embedded or documents ranked; empty where text comes out
 ]
 
 TIMELINE_COLUMNS = [

@@ -135,7 +135,7 @@ def check(environment: Environment) -> dict[str, Any]:
         console.say(note)
     if not options.option(environment, "preflight") or not ours:
         return {}
-    return preflight.check(environment, ours[0].speaks)
+    return preflight.check(environment, ours)
 
 
 def _refuse_shapes_of_others(environment: Environment) -> None:
@@ -293,8 +293,9 @@ def _end_well_on_sigterm(plugin: Plugin) -> None:
 
 
 def _take_host_from_users(environment: Environment) -> None:
-    if not environment.host:
-        environment.host = next((user.host for user in environment.user_classes if user.host), None)
+    hosts = {user.host for user in environment.user_classes if user.host}
+    if not environment.host and len(hosts) == 1:  # Locust gives an environment's host to all of them
+        (environment.host,) = hosts
 
 
 @events.test_start.add_listener

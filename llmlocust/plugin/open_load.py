@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import gevent
 from gevent.event import Event
 from gevent.pool import Group
+from locust.exception import StopUser
 
 from llmlocust.load.arrivals import Part
 from llmlocust.plugin.alarm import Alarm
@@ -41,15 +42,6 @@ class Arrival(gevent.Greenlet):
         self.user.run_one_task()
 
 
-def due_now() -> int:
-    """When the running greenlet's request was due; 0 where it was not: a task's second request waits for its first."""
-    arrival = gevent.getcurrent()
-    if not isinstance(arrival, Arrival):
-        return 0
-    due_ns, arrival.due_ns = arrival.due_ns, 0
-    return due_ns
-
-
 class OpenLoad:
     def __init__(self, collector: Collector) -> None:
         self.collector = collector
@@ -58,6 +50,8 @@ class OpenLoad:
         self._part: Part | None = None
         self._most_in_flight = 0
         self._streams: deque[tuple[LLMUser, Group]] = deque()
+        self._thinking: set[gevent.Greenlet] = set()
+        """Those of the streams' greenlets that are between two turns of a conversation."""
         self._schedule: Iterator[int] = iter(())
         self._next_ns = 0
         """When the next request is due."""
@@ -88,10 +82,37 @@ class OpenLoad:
             if len(self._streams) == 1:
                 self._end()
             self._streams.remove(mine)
+            user.is_ending = True  # conversations end where they would think
+            for greenlet in self._thinking.intersection(mine[1]):
+                mine[1].killone(greenlet, block=False)
             try:
                 mine[1].join(timeout=user.environment.stop_timeout or 0.0)
             finally:
                 mine[1].kill()
+
+    def due_now(self, asked_ns: int) -> int:
+        """When the running greenlet's request was due by the schedule; 0 where it was not. A task's later requests
+        follow its first: they are due when they are asked for.
+        """
+        arrival = gevent.getcurrent()
+        if not isinstance(arrival, Arrival):
+            return 0
+        due_ns, arrival.due_ns = arrival.due_ns, 0
+        if not due_ns:
+            self.collector.request_due(asked_ns, held_back=False)
+        return due_ns
+
+    def think(self, user: LLMUser, seconds: float) -> None:
+        """Between two turns of a conversation. Who thinks has nothing in flight."""
+        thinker = gevent.getcurrent()
+        self._thinking.add(thinker)
+        try:
+            if not user.is_ending:
+                gevent.sleep(seconds)
+        finally:
+            self._thinking.remove(thinker)
+        if user.is_ending:
+            raise StopUser
 
     def _begin(self) -> None:
         """The present part, from its beginning on, once there is a user for it."""
@@ -126,7 +147,8 @@ class OpenLoad:
     def _arrive(self, due_ns: int) -> None:
         self._streams.rotate(-1)
         user, mine = self._streams[0]
-        held_back = sum(len(group) for _, group in self._streams) >= self._most_in_flight
+        in_flight = sum(len(group) for _, group in self._streams) - len(self._thinking)
+        held_back = in_flight >= self._most_in_flight
         self.collector.request_due(due_ns, held_back=held_back)
         if not held_back:
             mine.start(Arrival(user, due_ns))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import gevent
@@ -59,43 +59,70 @@ class _Functions(msgspec.Struct):
     named_endpoints: dict[str, Any]
 
 
+class _App(msgspec.Struct):
+    """A Gradio app, as it tells of itself."""
+
+    version: str
+    enable_queue: bool | None = None
+
+
 class _Models(msgspec.Struct):
     data: list[_Model]
 
 
-def check(environment: Environment, speaks: Callable[[Environment], Dialect]) -> dict[str, Any]:
-    """Ask the server one question in what is spoken to it, find the model out where none was named, and say what came.
+def check(environment: Environment, users: Sequence[Any]) -> dict[str, Any]:
+    """Ask the server one question in what each class of users speaks to it, find the model out where none was named,
+    and say what came. What several classes have in common is asked once.
 
     Where the dialect is to be found out, that comes first. Raises NotReady.
     """
-    host = environment.host or ""
+    told: dict[str, Any] = {}
+    asked = set()
+    for user in users:
+        if told and _place(environment, user) in asked:
+            continue
+        try:
+            found = _check(environment, user)
+        except NotReady as problem:
+            raise NotReady(f"{user.__name__}: {problem}" if told else str(problem)) from None
+        asked.add(_place(environment, user))
+        told = {**told, "requests": told["requests"] + found["requests"]} if told else found
+    return told
+
+
+def _place(environment: Environment, user: Any) -> tuple[str, ...]:
+    """What is asked, and where."""
+    dialect = user.speaks(environment)
+    return environment.host or user.host or "", dialect.name, dialect.path, user.model or option(environment, "model")
+
+
+def _check(environment: Environment, user: Any) -> dict[str, Any]:
+    host = environment.host or user.host
     if not host:
         raise NotReady("no host: give the server's address, such as --host http://localhost:8000")
     try:
         endpoint = Endpoint(host, verify=not option(environment, "insecure"))
-        first = DIALECTS[0]() if option(environment, "dialect") == AUTO else speaks(environment)
+        first = DIALECTS[0]() if option(environment, "dialect") == AUTO else user.speaks(environment)
         headers(first)
     except ValueError as problem:
         raise NotReady(str(problem)) from None
     attempt = _Attempt(endpoint, first)
     try:
         listed, trouble = attempt.models()
-        model = option(environment, "model") or (listed[0] if listed else "")
+        common = option(environment, "model") or (listed[0] if listed else "")
+        model = user.model or common
         question = _ask(environment, model)
         _settle_dialect(environment, attempt, question)
-        attempt.dialect = speaks(environment)
+        attempt.dialect = user.speaks(environment)
         ask, record = attempt.succeed(question)
+        if not record.ok:
+            old = attempt.dialect.name.startswith("gradio") and attempt.speaks_over_a_websocket()
+            raise NotReady(old or _advice(attempt, model, record, listed, trouble))
     finally:
         attempt.client.close()
-    if not record.ok:
-        raise NotReady(_advice(attempt, model, record, listed, trouble))
-    if option(environment, "force_length") and (record.output_tokens or 0) < (ask.max_tokens or 0):
-        console.say(
-            f"the server ended a first answer after {record.output_tokens} of {ask.max_tokens} tokens: it does not know "
-            "ignore_eos and min_tokens, so --llm-force-length forces nothing"
-        )
+    _say_whether_length_is_forced(environment, attempt.dialect, ask, record)
     if environment.parsed_options is not None:  # options travel to the workers
-        environment.parsed_options.llm_model = model
+        environment.parsed_options.llm_model = common
         environment.parsed_options.llm_usage = ask.usage
         environment.parsed_options.llm_max_tokens_field = ask.max_tokens_field
     return {
@@ -105,6 +132,16 @@ def check(environment: Environment, speaks: Callable[[Environment], Dialect]) ->
         "models_listed": len(listed),
         "requests": attempt.requests,
     }
+
+
+def _say_whether_length_is_forced(environment: Environment, dialect: Dialect, ask: Ask, record: Record) -> None:
+    if not option(environment, "force_length") or dialect.inputs(ask) is not None:
+        return
+    if (record.output_tokens or 0) < (ask.max_tokens or 0):
+        console.say(
+            f"the server ended a first answer after {record.output_tokens} of {ask.max_tokens} tokens: it does not know "
+            "ignore_eos and min_tokens, so --llm-force-length forces nothing"
+        )
 
 
 def _settle_dialect(environment: Environment, attempt: _Attempt, question: Ask) -> None:
@@ -121,6 +158,8 @@ def _settle_dialect(environment: Environment, attempt: _Attempt, question: Ask) 
             environment.parsed_options.llm_dialect, environment.parsed_options.llm_path = dialect.name, dialect.path
             console.say(f"The server is spoken to in {dialect.name}, at {dialect.path}.")
             return
+    if why := attempt.speaks_over_a_websocket():
+        raise NotReady(why)
     raise NotReady(
         f"{attempt.client.endpoint.authority} answered a first request in none of "
         f"{', '.join(each.name for each in DIALECTS)}: set --llm-dialect, and --llm-path or --llm-model where it needs them"
@@ -205,6 +244,20 @@ class _Attempt:
                 function = "/chat" if "/chat" in functions else functions[0]
                 return prefix + ("/run" if name == "gradio-run" else "/call") + function
         return ""
+
+    def speaks_over_a_websocket(self) -> str:
+        """What to do where a Gradio app takes calls that way alone: version 3's queue does. Empty where it does not."""
+        try:
+            app = msgspec.json.decode(self._get("/config"), type=_App)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return ""
+        if not (app.version.startswith("3.") and app.enable_queue):
+            return ""
+        return (
+            f"{self.client.endpoint.authority} is a Gradio {app.version} app whose queue takes calls over a WebSocket "
+            "alone, which is not spoken here: start the app with queue(api_open=True), or without a queue, and give "
+            "--llm-dialect gradio-run"
+        )
 
     def _get(self, path: str) -> bytes:
         timeline = Timeline()

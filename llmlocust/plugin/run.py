@@ -438,7 +438,7 @@ class Run:
             "ended_by": self.ended_by or None,
             "stopped": None if self.plan is None or self.ended is None else not self.through,
             "target": {
-                "host": without_password(environment.host or ""),
+                "host": ", ".join(map(without_password, _hosts(environment))),
                 "model": option(environment, "model"),
                 "dialect": ", ".join(sorted({_dialect(user, environment) for user in environment.user_classes} - {""})),
             },
@@ -469,6 +469,12 @@ def _busy(seconds: dict[int, dict[str, float]], over: float) -> dict[int, dict[s
 
 def _go_on() -> None:
     """At the end nobody waits."""
+
+
+def _hosts(environment: Environment) -> list[str]:
+    """Where requests go: users may have hosts of their own, where none was given for all."""
+    own = {user.host for user in environment.user_classes if user.host}
+    return [environment.host] if environment.host else sorted(own)
 
 
 def _dialect(user: type, environment: Environment) -> str:

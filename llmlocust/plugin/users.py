@@ -23,14 +23,13 @@ from locust.user.task import LOCUST_STATE_RUNNING, LOCUST_STATE_STOPPING, LOCUST
 
 from llmlocust.load.answers import load as load_answers
 from llmlocust.load.distributions import parse, think_time
-from llmlocust.load.prompts import Messages, Prompts, Question, shared_prefix, words_of
+from llmlocust.load.prompts import Messages, Prompts, Question, limit_of, shared_prefix, words_of
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.tokens import counter
 from llmlocust.numbers.formats import ABORTED
 from llmlocust.numbers.ledger import Sums
 from llmlocust.plugin.connection import Listener, Timeouts
 from llmlocust.plugin.listeners import plugin_of
-from llmlocust.plugin.open_load import due_now
 from llmlocust.plugin.options import drawn_fields, extra_fields, forced, option, without_key
 from llmlocust.plugin.preflight import headers
 from llmlocust.plugin.transport import Client, Endpoint
@@ -81,6 +80,8 @@ class LLMUser(FastHttpUser):
     pause_after_failure: float = 1.0
     """Seconds to wait after a failed request, or as long as the server's Retry-After asks: users without think time
     would otherwise hit a failing server as fast as it can refuse them."""
+    is_ending = False
+    """Of a stream in open load: it was told to stop, and lets what it has in flight end."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
@@ -107,6 +108,12 @@ class LLMUser(FastHttpUser):
         return think_time(self._option("wait")).draw(_chance)
 
     think_time_option = wait_time
+
+    def wait(self) -> None:
+        if self._collector.open_load.on:
+            self._collector.open_load.think(self, self.wait_time())
+        else:
+            super().wait()
 
     def on_stop(self) -> None:
         self._llm.close()
@@ -164,6 +171,7 @@ class LLMUser(FastHttpUser):
         picked = self._prompts.pick(source) if question is None else question
         sent = self._prompts.dress(picked, source) if question is None else picked
         messages = [{"role": "user", "content": sent}] if isinstance(sent, str) else list(sent)
+        fields = _limited(limit_of(picked)) | fields
         return self._chat(self._spoken(dialect), messages, words_of(picked), name, source, fields)
 
     def talk(self, question: Question | None = None, *, name: str = "turn", **fields: Any) -> list[Record]:
@@ -178,12 +186,12 @@ class LLMUser(FastHttpUser):
         prompts = self._prompts if question is None else replace(self._prompts, unique=False, tokens=None, prefix="")
         said: Messages = []
         records: list[Record] = []
-        for turn, words in prompts.turns(picked, max(1, round(self._drawn("turns", source))), source):
+        for turn in prompts.turns(picked, max(1, round(self._drawn("turns", source))), source):
             if records:
                 self.wait()
-            said = [*said, *turn]
-            turn_name = f"{name} {len(records) + 1}"
-            records.append(self._chat(self._dialect, said, words, turn_name, source, dict(fields)))
+            said = [*said, *turn.said]
+            turn_name, asked = f"{name} {len(records) + 1}", _limited(turn.max_tokens) | fields
+            records.append(self._chat(self._dialect, said, turn.words, turn_name, source, asked))
             if not records[-1].ok:
                 break
             said.append({"role": "assistant", "content": records[-1].text})
@@ -199,8 +207,10 @@ class LLMUser(FastHttpUser):
     ) -> Record:
         """Send a prompt to be gone on with, and read what comes to the end; else as `chat`."""
         source = self._source()
-        text, words = self._text(source) if prompt is None else (prompt, prompt)
-        return self._ask(self._spoken(dialect).for_prompts(), self._ask_of(fields, source, prompt=text), name, words)
+        picked = self._prompts.pick(source) if prompt is None else prompt
+        text = self._text(picked, source) if prompt is None else prompt
+        ask = self._ask_of(_limited(limit_of(picked)) | fields, source, prompt=text)
+        return self._ask(self._spoken(dialect).for_prompts(), ask, name, words_of(picked))
 
     def embed(
         self,
@@ -212,7 +222,7 @@ class LLMUser(FastHttpUser):
     ) -> Record:
         """Have texts embedded, in one request; none: the next prompt. Else as `chat`."""
         source = self._source()
-        inputs = list(texts) or [self._text(source)[0]]
+        inputs = list(texts) or [self._text(self._prompts.pick(source), source)]
         return self._ask(_dialect(dialect), self._ask_of(fields, source, inputs=inputs), name, inputs[0])
 
     def rerank(
@@ -243,11 +253,10 @@ class LLMUser(FastHttpUser):
     def _spoken(self, dialect: str | Dialect | None) -> Dialect:
         return self._dialect if dialect is None else _dialect(dialect)
 
-    def _text(self, source: random.Random) -> tuple[str, str]:
-        """The next prompt as plain text, and what it was before it was made unique or filled up."""
-        picked = self._prompts.pick(source)
+    def _text(self, picked: Question, source: random.Random) -> str:
+        """A prompt as plain text."""
         sent = self._prompts.dress(picked, source)
-        return sent if isinstance(sent, str) else Ask(messages=list(sent)).text(), words_of(picked)
+        return sent if isinstance(sent, str) else Ask(messages=list(sent)).text()
 
     def _source(self) -> random.Random:
         """What the next request draws from; which is known when it is known how many share the run."""
@@ -293,7 +302,8 @@ class LLMUser(FastHttpUser):
     def _ask(self, dialect: Dialect, ask: Ask, name: str, words: str) -> Record:
         if self._collector.refused:
             raise StopUser(self._collector.refused)
-        timeline = Timeline(asked_ns=perf_counter_ns(), due_ns=due_now())
+        asked_ns = perf_counter_ns()
+        timeline = Timeline(asked_ns=asked_ns, due_ns=self._collector.open_load.due_now(asked_ns))
         if ask.stream and not dialect.streams:
             ask = msgspec.structs.replace(ask, stream=False)
         body, told = self._worded(dialect, ask), headers(dialect)
@@ -328,7 +338,7 @@ class LLMUser(FastHttpUser):
                     self._fire(record, dialect.path_of(ask), timeline)
                     if self._otel:
                         self._otel.record(record, dialect.name, ask.model, self._llm.endpoint)
-        if not record.ok and not timeline.due_ns:
+        if not record.ok and not self._collector.open_load.on:
             gevent.sleep(min(max(self.pause_after_failure, record.retry_after or 0.0), _LONGEST_PAUSE))
         return record
 
@@ -421,6 +431,11 @@ class CompletionUser(LLMUser):
     @task
     def ask(self) -> None:
         self.complete()
+
+
+def _limited(tokens: int | None) -> dict[str, Any]:
+    """Fields of a request whose prompt says how long its answer may be."""
+    return {} if tokens is None else {"max_tokens": tokens}
 
 
 _chance = random.Random()

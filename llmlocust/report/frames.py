@@ -563,7 +563,7 @@ def _tally(requests: pd.DataFrame, rows: pd.DataFrame, level: Level) -> Tally:
     for outcome, count in weights.groupby(rows["outcome"]).sum().items():
         tally.outcomes[str(outcome)] = int(count)
     ok, times = rows[rows["outcome"] == OK], weights[rows["outcome"] == OK]
-    for name in ("input_tokens", "output_tokens", "chunks", "coalesced", "stalls"):
+    for name in ("input_tokens", "inputs", "output_tokens", "chunks", "coalesced", "stalls"):
         tally.numbers[name] = int((ok[name].fillna(0) * times).sum())
     if "finish" in ok:
         tally.numbers["cut"] = int(times[ok["finish"].astype(str).str.lower().isin(CUT)].sum())

@@ -10,6 +10,8 @@ TOOL = "tool"
 USAGE = "usage"
 END = "end"
 ERROR = "error"
+CHOICE = "choice"
+"""Around the pieces of one of several answers: its number stands before them, and no text behind them."""
 BAD = "bad"
 """Something that is no piece of this protocol."""
 

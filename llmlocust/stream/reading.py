@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
-from llmlocust.stream.delta import ANSWER, BAD, END, ERROR, REASONING, TOKEN_BEARING, TOOL, USAGE, Delta, Usage
+from llmlocust.stream.delta import ANSWER, BAD, CHOICE, END, ERROR, REASONING, TOKEN_BEARING, TOOL, USAGE, Delta, Usage
 from llmlocust.stream.dialects.base import Dialect
 from llmlocust.stream.outcomes import outcome, plain
 from llmlocust.stream.record import OK, STALL, Merged, Record
+from llmlocust.stream.several import FIRST, Said, Several
 from llmlocust.stream.sse import NotText
 from llmlocust.stream.timeline import Timeline
 
@@ -70,6 +71,8 @@ class Reading:
         """Which chunk brought each piece of the answer."""
         self._so_far = ""
         """The answer, where each chunk holds all of it."""
+        self._several: Several | None = None
+        """Where several answers come at once."""
 
     def take(self, timeline: Timeline) -> bool:
         """Read a slice of the events that are whole, and let its bytes go. False where less than a slice has come."""
@@ -151,8 +154,17 @@ class Reading:
             elif delta.kind == USAGE and delta.usage is not None:
                 self._usage = delta.usage.and_before(self._usage)
                 self._times_told += delta.usage.output_tokens is not None
+            elif delta.kind == CHOICE:
+                self._read_on_in(delta.text or FIRST)
         if timed:
             self._note_times(timeline, deltas)
+
+    def _read_on_in(self, choice: str) -> None:
+        """What comes now belongs to this one of several answers."""
+        if self._several is None:
+            self._several = Several(Said(self._answer, self._reasoning, self._answer_chunks), self._record)
+        said = self._several.said(choice)
+        self._answer, self._reasoning, self._answer_chunks = said.answer, said.reasoning, said.answer_chunks
 
     def _what_is_new(self, deltas: list[Delta]) -> list[Delta]:
         """Of answers that are told from the beginning each time: what the last one did not say yet."""
@@ -180,6 +192,11 @@ class Reading:
         index, last, chunk_end, answered = 0, len(ends) - 1, -1, self._answer_chunks.append
         for delta in deltas:
             if delta.kind not in TOKEN_BEARING:
+                if delta.kind == CHOICE:
+                    self._read_on_in(delta.text or FIRST)
+                    answered = self._answer_chunks.append
+                    if self._several is not None and delta.text:
+                        self._several.note_chunk(len(arrivals), delta.text, begun=delta.end == chunk_end)
                 continue
             if delta.end != chunk_end:  # a chunk may bring several pieces; it arrived once
                 chunk_end = delta.end
@@ -220,16 +237,23 @@ class Reading:
         empty = max(before, last - window)
         arrivals[first:-1] = [empty + (last - empty) * (number + 1) / chunks for number in range(chunks - 1)]
         guesses = [later - earlier for earlier, later in pairwise(arrivals[max(0, first - 1) :])]
-        if first:
+        if self._several is not None:
+            self._note_gaps(first)
+            record.merged += self._several.merged(first, empty)
+        elif first:
             record.merged.append(Merged(last - before, guesses))
         else:
             record.merged.append(Merged(last - empty, guesses, exact=False))
+        if not first:
             record.ttft_bounds = (empty, last)
 
     def _note_gaps(self, chunks: int) -> None:
         """The gaps between so many chunks, as far as they are not noted yet."""
         record = self._record
-        gaps = [later - earlier for earlier, later in pairwise(record.arrivals[len(record.gaps) : chunks])]
+        if self._several is None:
+            gaps = [later - earlier for earlier, later in pairwise(record.arrivals[len(record.gaps) : chunks])]
+        else:
+            gaps = self._several.gaps(chunks)
         record.gaps += gaps
         record.stalls += sum(gap > self._stall for gap in gaps)
 
@@ -237,6 +261,8 @@ class Reading:
 
     def _sum_up(self) -> None:
         record, usage = self._record, self._usage
+        if self._several is not None:
+            self._read_on_in(self._several.first())
         record.text, record.reasoning = self._so_far or "".join(self._answer), "".join(self._reasoning)
         self._part_thinking()
         self._close_read()
@@ -280,6 +306,9 @@ class Reading:
         if record.ttft is None or record.e2e is None or record.output_tokens is None:
             return
         after_first = record.output_tokens - self._tokens_at_ttft()
+        if self._several is not None:  # each of them has a first token of its own
+            answers = self._several.count
+            after_first = record.output_tokens / answers - max(1.0, self._tokens_at_ttft() / answers)
         if after_first > 0 and record.e2e > record.ttft:
             record.tpot = (record.e2e - record.ttft) / after_first
 

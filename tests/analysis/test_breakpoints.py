@@ -82,6 +82,20 @@ def test_open_load_is_named_as_such():
 # -- what others published
 
 
+def test_a_rate_is_of_conversations_where_those_arrive():
+    def of_four_turns(each):
+        arrived = {"delay": Summary(each.requests)}  # the first turn of each alone is due by the schedule
+        many = {"requests": 4 * each.requests, "ok": 4 * each.ok, "throughput": 4.0 * each.throughput}
+        return replace(each, unit="rate", metrics={**each.metrics, **arrived}, **many)
+
+    turns = [(5, 5.0, 0.1, 1.0), (10, 10.0, 0.1, 1.0), (20, 14.0, 8.0, 9.0), (40, 14.1, 20.0, 21.0)]
+    levels = [of_four_turns(figures(*each, index=n)) for n, each in enumerate(turns)]
+    verdict = find(levels, limits("ttft.p95 < 100s"))
+    assert verdict.capacity.load == pytest.approx(14.05)
+    assert "14.1/s are answered at best of the 20 to 40 requests/s" in verdict.capacity.why
+    assert (verdict.slo_limit.level_ok, verdict.slo_limit.level_bad) == (10, 20)  # a backlog grows there
+
+
 def test_vllm_on_two_gpus_grows_to_its_last_level():
     verdict = find(case("vllm_two_gpus"))
     assert not any(each.reached for each in verdict.numbers().values())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocust.load.prompts import Prompts, Talk, built_in, load
+from llmlocust.load.prompts import Limited, Prompts, Talk, built_in, limit_of, load, words_of
 
 MARK = re.compile(r"\[[0-9a-f]{10}\] ")
 HELLO = [{"role": "user", "content": "hello"}]
@@ -163,7 +163,7 @@ def test_rows_of_a_table(tmp_path):
         ("x.json", '[{"prompt": "one"}, {"prompt"', "x.json: no JSON behind entry 1: {"),
         ("x.json", '["one"', "x.json: no JSON behind entry 1: "),
         ("x.json", '["one", 5]', 'x.json:2: a JSON line needs "prompt"'),
-        ("x.csv", "question\none\n", "x.csv: a CSV of prompts has a header with a column named prompt"),
+        ("x.csv", "words\none\n", "x.csv: a CSV of prompts has a header with a column named prompt"),
         ("x.csv", "", "x.csv: a CSV of prompts has a header"),
         ("x.csv", "prompt\n", "no prompts in "),
     ],
@@ -192,27 +192,87 @@ def turns_of(question, most, *others):
 
 def test_a_conversation_from_a_file_has_its_own_turns():
     talk = Talk(("one", "two", "three"))
-    assert [words for _, words in turns_of(talk, 9)] == ["one", "two", "three"]
-    assert [sent for sent, _ in turns_of(talk, 2)] == [[{"role": "user", "content": each}] for each in ("one", "two")]
+    assert [turn.words for turn in turns_of(talk, 9)] == ["one", "two", "three"]
+    assert [turn.said for turn in turns_of(talk, 2)] == [[{"role": "user", "content": each}] for each in ("one", "two")]
 
 
 def test_after_a_single_question_others_follow():
     found = turns_of("one", 4, "two")
-    assert found[0][1] == "one"
+    assert found[0].words == "one"
     assert len(found) == 4
-    assert {words for _, words in found} <= {"one", "two"}
+    assert {turn.words for turn in found} <= {"one", "two"}
 
 
 def test_messages_are_cut_behind_each_of_the_users_without_the_models():
     messages = [TALK[0], *HELLO, {"role": "assistant", "content": "hi"}, {"role": "user", "content": "and?"}]
-    assert turns_of(messages, 5) == [([TALK[0], *HELLO], "hello"), ([messages[-1]], "and?")]
+    assert turns_of(messages, 5) == [([TALK[0], *HELLO], "hello", None), ([messages[-1]], "and?", None)]
 
 
 def test_only_the_first_turn_is_marked():
     prompts = Prompts([Talk(("one", "two"))])
-    (first, words), (second, _) = prompts.turns(prompts.pick(random.Random(1)), 2, random.Random(1))
+    (first, words, _), (second, *_) = prompts.turns(prompts.pick(random.Random(1)), 2, random.Random(1))
     assert MARK.fullmatch(first[0]["content"].removesuffix("one"))
     assert (words, second[0]["content"]) == ("one", "two")
+
+
+def test_each_turn_has_the_length_of_its_own_row():
+    rows = Limited("one", 5), Limited("two", 6)
+    found = [(turn.words, turn.max_tokens) for turn in turns_of(rows[0], 20, rows[1])]
+    assert found[0] == ("one", 5)
+    assert set(found) == {("one", 5), ("two", 6)}
+    assert [turn.max_tokens for turn in turns_of(Limited(Talk(("one", "two")), 7), 5)] == [7, 7]
+    assert [turn.max_tokens for turn in turns_of(Limited(HELLO, 8), 5)] == [8]
+
+
+# ── lengths of rows ──
+
+
+@pytest.mark.parametrize(
+    "row, asked",
+    [
+        ({"prompt": "one", "max_tokens": 20}, ("one", 20)),
+        ({"output_tokens": "30", "prompt": "one"}, ("one", 30)),
+        ({"prompt": "one", "output_len": 40.0, "max_tokens": None}, ("one", 40)),
+        ({"messages": HELLO, "max_completion_tokens": 5}, (HELLO, 5)),
+        ({"conversations": [{"from": "human", "value": "a"}], "output_length": 6}, (("a",), 6)),
+        ({"prompt": "one", "max_tokens": None, "output_len": ""}, "one"),
+    ],
+)
+def test_a_row_may_say_how_long_its_answer_is_to_be(file_of, row, asked):
+    assert list(load(file_of(json.dumps(row)))) == [asked]
+
+
+def test_rows_of_a_table_may_say_it_too(tmp_path):
+    found = load(file_named(tmp_path, "x.csv", "output_tokens,prompt\n12,one\n,two\n 13.0 ,three\n9,\n"))
+    assert list(found) == [("one", 12), "two", ("three", 13)]
+    assert [limit_of(each) for each in found] == [12, None, 13]
+    assert [words_of(each) for each in found] == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("length", [0, -1, 1.5, "many", [1]])
+def test_a_length_that_is_none_is_refused(file_of, length):
+    with pytest.raises(ValueError, match=r"prompts.jsonl:1: max_tokens is a whole number of tokens, 1 or more — got "):
+        load(file_of(json.dumps({"prompt": "one", "max_tokens": length})))
+
+
+@pytest.mark.parametrize(
+    "row, asked",
+    [
+        ({"question": "one", "answer": "two"}, "one"),
+        ({"instruction": "Sort", "input": "b a", "output": "a b"}, "Sort\n\nb a"),
+        ({"instruction": "Sing", "input": "", "context": None}, "Sing"),
+        ({"prompt": HELLO, "chosen": []}, HELLO),
+        ({"prompt": [{"from": "human", "value": "a"}]}, ("a",)),
+        ({"conversation": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}, ("a",)),
+    ],
+)
+def test_names_that_sets_of_questions_have_for_them(file_of, row, asked):
+    assert list(load(file_of(json.dumps(row)))) == [asked]
+
+
+def test_columns_that_sets_of_questions_have(tmp_path):
+    table = "instruction,input\nSort,b a\nSing,\n"
+    assert list(load(file_named(tmp_path, "x.csv", table))) == ["Sort\n\nb a", "Sing"]
 
 
 # ── the supply ──

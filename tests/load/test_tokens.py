@@ -1,4 +1,5 @@
 import random
+import sys
 
 import pytest
 
@@ -88,3 +89,60 @@ def test_what_is_no_tokenizer_is_said_in_one_line(tmp_path):
     with pytest.raises(ValueError, match=r"--llm-tokenizer: no tokenizer.json and no model's name") as problem:
         counter(str(broken))
     assert "\n" not in str(problem.value)
+
+
+SMALL = """
+def small():
+    return {
+        "name": "small",
+        "pat_str": r"\\w+|\\W",
+        "mergeable_ranks": {bytes([each]): each for each in range(256)} | {b"on": 256, b"one": 257},
+        "special_tokens": {"<end>": 258},
+    }
+
+ENCODING_CONSTRUCTORS = {"small": small}
+"""
+
+
+@pytest.fixture
+def small_encoding(tmp_path, monkeypatch):
+    """An encoding of one's own, in the way that the package looks for them."""
+    registry = pytest.importorskip("tiktoken.registry", reason="the extra llmlocust[tiktoken]")
+    (tmp_path / "tiktoken_ext").mkdir()
+    (tmp_path / "tiktoken_ext" / "small.py").write_text(SMALL)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(registry, "ENCODING_CONSTRUCTORS", None)
+    monkeypatch.setattr(registry, "ENCODINGS", {})
+    monkeypatch.delitem(sys.modules, "tiktoken_ext.small", raising=False)
+    registry._available_plugin_modules.cache_clear()
+    yield "tiktoken:small"
+    registry._available_plugin_modules.cache_clear()
+
+
+def test_tiktoken_counts_where_one_of_its_encodings_is_named(small_encoding):
+    count = counter(small_encoding)
+    assert [count(text) for text in ("", "one", "two one", "<end>")] == [0, 1, 5, 5]
+
+
+@pytest.mark.parametrize("name", ["nosuch", ""])
+def test_what_tiktoken_does_not_know_is_said_in_one_line(small_encoding, name):
+    with pytest.raises(
+        ValueError, match=f"tiktoken knows no '{name}': name a model, or one of .*cl100k_base"
+    ) as problem:
+        counter(f"tiktoken:{name}")
+    assert "\n" not in str(problem.value)
+
+
+def test_an_encoding_that_cannot_be_read_is_said_in_one_line(small_encoding, tmp_path):
+    (tmp_path / "tiktoken_ext" / "small.py").write_text(SMALL.replace("return {", "raise OSError() or {"))
+    with pytest.raises(ValueError, match=r"tiktoken cannot read 'small' .*TIKTOKEN_CACHE_DIR") as problem:
+        counter.__wrapped__(small_encoding)
+    assert "\n" not in str(problem.value)
+
+
+@pytest.mark.parametrize("package, named", [("tokenizers", "some/model"), ("tiktoken", "tiktoken:cl100k_base")])
+def test_a_package_that_is_not_installed_is_said(monkeypatch, package, named):
+    monkeypatch.setitem(sys.modules, package, None)
+    extra = {"tokenizers": "tokenizer"}.get(package, package)
+    with pytest.raises(ValueError, match=rf"needs the package {package}: pip install 'llmlocust\[{extra}\]'"):
+        counter.__wrapped__(named)

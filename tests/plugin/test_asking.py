@@ -45,6 +45,16 @@ def test_values_are_drawn_for_each_request(server, tmp_path):
         assert len(set(values)) > len(asked) // 2
 
 
+def test_a_row_that_says_how_long_its_answer_is_to_be_is_asked_so(server, tmp_path):
+    asked = {"none": None, "five": 5, "six": 6}
+    (tmp_path / "rows.csv").write_text("prompt,output_tokens\n" + "".join(f"{k},{v or ''}\n" for k, v in asked.items()))
+    talks = ["--llm-turns", "2", "--llm-max-tokens", "7", "--llm-force-length", "--llm-unique=false"]
+    run(tmp_path, url(server), *SHORT, *talks, "--llm-prompts", "rows.csv")
+
+    sent = [(each["messages"][-1]["content"], each["max_tokens"], each["min_tokens"]) for each in bodies(server)]
+    assert set(sent) == {("none", 7, 7), ("five", 5, 5), ("six", 6, 6)}
+
+
 def prompts_of(server) -> list[str]:
     return [each["messages"][0]["content"] for each in bodies(server)]
 

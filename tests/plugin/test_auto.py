@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.locusts import QUICK, outcomes, rows, run, told
+from tests.locusts import QUICK, Locust, outcomes, rows, run, told
 from tests.simulators import running_simulator
 
 FEW_SECONDS = ["--llm-levels", "2", "--llm-settle", "0", "--llm-hold", "1", "--llm-max-tokens", "8"]
@@ -101,6 +101,8 @@ class Ramp(SteppedRamp):
     vectors = [row for row in rows(tmp_path, "llm_requests.csv") if row["name"] in ("embedding", "rerank")]
     assert vectors
     assert all(row["outcome"] == "ok" and int(row["input_tokens"]) > 0 and not row["ttft"] for row in vectors)
+    assert {(row["name"], row["inputs"]) for row in vectors} == {("embedding", "3"), ("rerank", "2")}
+    assert {row["inputs"] for row in rows(tmp_path, "llm_requests.csv") if row not in vectors} == {""}
     assert told(tmp_path)["target"]["dialect"] == "ollama-chat"
 
 
@@ -111,3 +113,49 @@ def test_a_class_with_a_dialect_that_is_none_is_told_before_any_load(server, tmp
     assert locust.process.returncode == 2
     assert "Chat: no dialect 'klingon': it is one of" in locust.log
     assert "Traceback" not in locust.log
+
+
+TWO_CLASSES = """
+from llmlocust import ChatUser, SteppedRamp
+
+class Chat(ChatUser):
+    {}
+
+class Same(Chat):
+    pass
+
+class Claude(ChatUser):
+    dialect = "anthropic"
+    {}
+
+class Ramp(SteppedRamp):
+    pass
+"""
+
+
+def test_each_class_of_users_is_asked_for_in_its_own_dialect_and_at_its_own_host(server, tmp_path):
+    server.clear()
+    with running_simulator(step_ms=1) as other:
+        hosts = [f"host = {each.url!r}" for each in (server, other)]
+        args = ["--headless", "--only-summary", "--csv", "run", *FEW_SECONDS, "--llm-levels", "3"]
+        with Locust(tmp_path, args, TWO_CLASSES.format(*hosts)) as locust:
+            locust.ends()
+        claude = [each["endpoint"] for each in other.truth()]
+
+    assert locust.process.returncode == 0, locust.log
+    assert told(tmp_path)["preflight"]["requests"] == 2
+    assert told(tmp_path)["target"]["host"] == ", ".join(sorted((server.url, other.url)))
+    assert {each["endpoint"] for each in server.truth()} == {"/v1/chat/completions"}
+    assert set(claude) == {"/v1/messages"}
+    assert len(claude) + len(server.truth()) == len(rows(tmp_path, "llm_requests.csv")) + 2
+
+
+def test_a_class_that_the_server_does_not_answer_is_named_before_any_load(tmp_path):
+    with running_simulator(step_ms=1, only="/v1/chat/completions") as server:
+        locust = run(tmp_path, server.url, *FEW_SECONDS, locustfile=TWO_CLASSES.format("pass", "pass"))
+        asked = [each["endpoint"] for each in server.truth()]
+
+    assert locust.process.returncode == 2
+    assert "Claude: 127.0.0.1" in locust.log
+    assert "was asked in anthropic at /v1/messages" in locust.log
+    assert asked.count("/v1/chat/completions") == 1

@@ -1,11 +1,13 @@
 """Whole runs of the real Locust in open load against the simulator."""
 
+import json
 import signal
 from itertools import pairwise
 
 import pytest
 
 from tests.locusts import ENDLESS_ANSWERS, RAMP, Locust, outcomes, rows, run, told
+from tests.plugin.scripted import CHUNKED, keeps_open, scripted_server
 from tests.plugin.test_runs import distributed, served
 from tests.simulators import running_simulator, wait_for
 
@@ -187,6 +189,43 @@ def test_failures_do_not_slow_the_rate(tmp_path):
 
     level = levels(tmp_path)[0]
     assert int(level["error_http_503"]) == int(level["requests"]) >= 30
+
+
+def test_conversations_arrive_at_the_rate_and_their_turns_follow(tmp_path):
+    with scripted_server(keeps_open(CHUNKED)) as server:
+        talks = ["--llm-turns", "3", "--llm-wait", "0.3", "--llm-preflight=false", "--llm-model", "m"]
+        url = f"http://127.0.0.1:{server.port}"
+        locust = run(tmp_path, url, "--llm-rate", "10", *CONSTANT, *talks, locustfile=RATES)
+        asked = [request.partition(b"\r\n\r\n")[2] for request in server.requests]
+
+    assert locust.process.returncode == 0, locust.log
+    found = rows(tmp_path, "llm_requests.csv")
+    firsts = [row for row in found if row["name"] == "turn 1"]
+    check_gaps(sorted(float(row["sent"]) - float(row["delay"]) / 1000.0 for row in firsts), 0.1)
+    assert {row["name"] for row in found} == {"turn 1", "turn 2", "turn 3"}
+    assert not any(row["delay"] for row in found if row["name"] != "turn 1")
+    (level,) = levels(tmp_path)
+    assert int(level["due"]) > 2 * int(level["delay_count"]) > 20  # what follows is due too, once it is asked for
+    # each turn says again what was said in its own conversation, however many are under way
+    said = [json.loads(body)["messages"] for body in asked if body]
+    assert len({messages[0]["content"] for messages in said}) == len(firsts)
+    for messages in said:
+        assert [message["role"] for message in messages] == ["user", *["assistant", "user"] * (len(messages) // 2)]
+        assert len(messages) == 1 or messages[:-2] in said
+
+
+def test_who_thinks_is_not_in_flight_and_asks_no_more_when_the_load_ends(tmp_path):
+    with scripted_server(keeps_open(CHUNKED)) as server:
+        talks = ["--llm-turns", "9", "--llm-wait", "1000", "--llm-drain", "500", "--llm-preflight=false"]
+        url = f"http://127.0.0.1:{server.port}"
+        capped = ["--llm-rate", "10", "--llm-most-in-flight", "15"]
+        locust = run(tmp_path, url, *capped, *CONSTANT, *talks, locustfile=RATES)
+
+    assert locust.process.returncode == 0, locust.log
+    found = rows(tmp_path, "llm_requests.csv")
+    assert {(row["name"], row["outcome"]) for row in found} == {("turn 1", "ok")}
+    assert len(found) > 20
+    assert "Traceback" not in locust.log
 
 
 def test_bad_rates_are_refused_in_one_line(simulator, tmp_path):

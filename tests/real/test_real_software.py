@@ -135,6 +135,60 @@ def test_a_gradio_app_is_found_out_and_loaded(gradio, tmp_path):
     assert told(tmp_path)["target"]["dialect"] == "gradio"
 
 
+# ── Gradio 3, which has no calls whose events are fetched ──
+
+
+@pytest.fixture(scope="module")
+def gradio3(tmp_path_factory):
+    with _gradio3(tmp_path_factory.mktemp("gradio3")) as url:
+        yield url
+
+
+@contextmanager
+def _gradio3(folder: Path, *queue: str) -> Iterator[str]:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with running(folder, f"{url}/config", python_of("gradio3"), HERE / "gradio3_app.py", str(port), *queue):
+        yield url
+
+
+@pytest.mark.parametrize(
+    "path, outcome, text",
+    [
+        ("", "ok", "Echo: Hello"),
+        ("/api/predict", "ok", "Echo: Hello"),
+        ("/run/fail", "out_of_memory", ""),
+        ("/run/nothing", "http_5xx", ""),
+        ("/run", "http_4xx", ""),
+    ],
+)
+def test_an_old_gradios_answers_and_failures(gradio3, path, outcome, text):
+    record = asks(gradio3, "gradio-run", path)
+
+    assert (record.outcome, record.text) == (outcome, text), record.error
+    assert record.e2e if outcome == "ok" else record.error
+
+
+@pytest.mark.parametrize("name", ["auto", "gradio-run"])
+def test_an_old_gradio_app_is_found_out_and_loaded(gradio3, tmp_path, name):
+    few = ["--llm-levels", "2", "--llm-settle", "0", "--llm-hold", "2"]
+    locust = run(tmp_path, gradio3, *few, "--llm-dialect", name)
+
+    assert locust.process.returncode == 0, locust.log
+    assert "The server is spoken to in gradio-run, at /run/predict." in locust.log
+    assert set(outcomes(tmp_path)) == {"ok"}
+
+
+@pytest.mark.parametrize("name", ["auto", "gradio", "gradio-run"])
+def test_an_old_gradios_queue_is_not_spoken_to_and_that_is_said(tmp_path, name):
+    with _gradio3(tmp_path, "queue") as url:
+        locust = run(tmp_path, url, "--llm-levels", "2", "--llm-dialect", name)
+
+    assert locust.process.returncode == 2
+    assert "whose queue takes calls over a WebSocket alone, which is not spoken here: start the app" in locust.log
+    assert "Traceback" not in locust.log
+
+
 # ── LiteLLM: its translations of the simulator's answers, and canned ones ──
 
 CONFIGURATION = """

@@ -101,7 +101,7 @@ GOLDENS = [
     Golden("usage_with_finish", (0, 1), 2, "ab", 3, "usage"),
     Golden("empty_answer", (), 1, "", 0, "usage"),
     Golden("done_without_blank_line", (1, 2), 3, "ab", 2, "chunks", "[DONE]"),
-    Golden("two_choices", (2, 3, 4), 5, "aAB", 3, "usage"),
+    Golden("two_choices", (2, 3, 4), 5, "a", 3, "usage"),
     Golden("parts", (1, 2), 2, "abc", 3, "usage"),
     Golden("azure_filter", (2, 3), 4, "ab", 2, "usage"),
     Golden(

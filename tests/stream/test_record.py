@@ -325,13 +325,65 @@ def test_who_counts_the_output_tokens(pieces, tokens, source):
     assert (record.output_tokens, record.token_source) == (tokens, source)
 
 
-def test_several_choices_are_one_answer():
-    def choice(index: int, text: str, finish: str | None = None) -> bytes:
-        return event({"choices": [{"index": index, "delta": {"content": text}, "finish_reason": finish}]})
+def choice(index: int, text: str, finish: str | None = None) -> bytes:
+    return event({"choices": [{"index": index, "delta": {"content": text}, "finish_reason": finish}]})
 
-    both = event({"choices": [{"index": 0, "delta": {"content": "c"}}, {"index": 1, "delta": {"content": "d"}}]})
-    record = read_stream(choice(0, "a"), choice(1, "b"), both, choice(0, "", "stop"), choice(1, "", "length"), usage(4))
-    assert (record.ok, record.chunks, record.text, record.finish, record.output_tokens) == (True, 3, "abcd", "stop", 4)
+
+BOTH = event({"choices": [{"index": 0, "delta": {"content": "c"}}, {"index": 1, "delta": {"content": "d"}}]})
+
+
+def test_tokens_are_those_of_all_choices_and_text_is_the_first_ones():
+    record = read_stream(choice(0, "a"), choice(1, "b"), BOTH, choice(0, "", "stop"), choice(1, "", "length"), usage(4))
+    assert (record.ok, record.chunks, record.text, record.finish, record.output_tokens) == (True, 3, "ac", "stop", 4)
+
+
+def test_a_choice_that_counts_from_one_is_the_first_where_there_is_no_other():
+    record = read_stream(choice(1, "a"), choice(1, "b"), choice(1, "c", "stop"), after=[1, 2, 4])
+    assert (record.text, record.finish, record.token_source) == ("abc", "stop", "chunks")
+    assert record.gaps == pytest.approx([0.001, 0.002])
+
+
+def test_gaps_are_inside_a_choice_and_the_first_token_is_any_choices():
+    record = read_stream(
+        choice(1, "b"), choice(0, "a"), BOTH, choice(0, "e"), choice(0, "", "stop"), after=[10, 12, 20, 50, 60]
+    )
+    assert sorted(record.gaps) == pytest.approx([0.008, 0.010, 0.030])
+    assert record.ttft == pytest.approx(0.010)
+    assert record.arrivals == pytest.approx([0.010, 0.012, 0.020, 0.050])
+    assert record.stalls == 0
+
+
+def test_the_time_per_output_token_is_that_of_one_choice():
+    pieces = [choice(index, "x") for _ in range(5) for index in (0, 1)]
+    after = [10.0 * step + index for step in range(1, 6) for index in (0, 1)]
+    record = read_stream(*pieces, choice(0, "", "stop"), usage(10), after=[*after, 60, 61])
+    assert record.tpot == pytest.approx((0.051 - 0.010) / 4)
+    assert record.gaps == pytest.approx([0.010] * 8)
+
+
+def test_choices_that_waited_for_us_together_are_known_by_their_sums_alone():
+    body = choice(0, "a"), choice(1, "b"), choice(0, "c") + choice(1, "d") + choice(0, "e", "stop")
+    record = read_stream(*body, after=[10, 20, 60], windows=[0, 0, 30])
+    first, second = record.merged
+    assert (first.exact, second.exact) == (False, False)
+    assert (first.total, second.total) == (pytest.approx(0.050), pytest.approx(0.040))
+    assert sorted([*first.guesses, *second.guesses]) == pytest.approx(sorted(record.gaps))
+    assert record.gaps == pytest.approx([0.030, 0.030, 0.020])  # at 40, 50 and 60 ms
+    assert record.blurred == 3
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 50)), min_size=1, max_size=40), st.integers(100, 4000))
+def test_gaps_are_inside_choices_however_the_stream_is_sliced(chunks, size):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("llmlocust.stream.reading.SLICE", size)
+        after = list(accumulate(gap for _, gap in chunks))
+        record = read_stream(*(choice(index, "x") for index, _ in chunks), after=after)
+    of = {
+        index: [moment for (each, _), moment in zip(chunks, after, strict=True) if each == index] for index in range(3)
+    }
+    gaps = [(later - earlier) / 1000 for moments in of.values() for earlier, later in pairwise(moments)]
+    assert sorted(record.gaps) == pytest.approx(sorted(gaps), abs=1e-9)
+    assert record.text == "x" * len(of[0] or of[chunks[0][0]])
 
 
 # ── words ──

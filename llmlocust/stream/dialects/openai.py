@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from llmlocust.stream.ask import Ask
-from llmlocust.stream.delta import ANSWER, END, ERROR, REASONING, TOOL, USAGE, Delta, Usage, said
+from llmlocust.stream.delta import ANSWER, CHOICE, END, ERROR, REASONING, TOKEN_BEARING, TOOL, USAGE, Delta, Usage, said
 from llmlocust.stream.dialects.base import Dialect, believable
 from llmlocust.stream.sse import Event
 
@@ -40,6 +40,7 @@ class _Piece(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
+    index: Any = None
     delta: _Piece | None = None
     message: _Piece | None = None
     text: str | None = None
@@ -92,8 +93,12 @@ class OpenAI(Dialect):
             found.append(Delta(ERROR, end, _words(chunk)))
             return
         usage = _usage(chunk.usage)
-        for choice in chunk.choices or ():
-            _add_choice(found, choice, end, usage)
+        choices = chunk.choices or ()
+        if len(choices) == 1 and not choices[0].index:
+            _add_choice(found, choices[0], end, usage)
+        else:
+            for choice in choices:
+                _add_one_of_several(found, choice, end, usage)
         if usage is not None:
             found.append(Delta(USAGE, end, "", usage))
 
@@ -130,6 +135,14 @@ def _add_choice(found: list[Delta], choice: _Choice, end: int, usage: Usage | No
         found.append(Delta(ANSWER, end, choice.text, usage))
     if choice.finish_reason:
         found.append(Delta(END, end, choice.finish_reason))
+
+
+def _add_one_of_several(found: list[Delta], choice: _Choice, end: int, usage: Usage | None) -> None:
+    before = len(found)
+    _add_choice(found, choice, end, usage)
+    if len(found) > before and found[before].kind in TOKEN_BEARING:
+        found.insert(before, Delta(CHOICE, end, str(choice.index or 0)))
+        found.append(Delta(CHOICE, end))
 
 
 def _plain_text(content: str | list[Any] | None) -> str:
