@@ -21,7 +21,7 @@ from locust.runners import MasterRunner, WorkerRunner
 from llmlocust.analysis import words
 from llmlocust.load.arrivals import POISSON, Process
 from llmlocust.numbers.levels import RATE, USERS
-from llmlocust.plugin import console, options, otel, preflight, webui
+from llmlocust.plugin import console, options, otel, preflight, replaying, webui
 from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.gating import Gating
 from llmlocust.plugin.locust_csv import CompleteCSVFileWriter
@@ -110,6 +110,7 @@ def check(environment: Environment) -> dict[str, Any]:
         options.check(environment)
     except ValueError as problem:
         raise preflight.NotReady(str(problem)) from None
+    _check_trace(environment)
     if options.option(environment, "search") and not hasattr(environment.shape_class, "run_started"):
         raise preflight.NotReady("--llm-search needs a ramp to steer: class Ramp(SteppedRamp) in the locustfile")
     if getattr(environment.shape_class, "searches", bool)():
@@ -119,7 +120,7 @@ def check(environment: Environment) -> dict[str, Any]:
     _check_open_load(environment)
     ours = [user for user in environment.user_classes if hasattr(user, "speaks")]
     _check_dialects(environment, ours)
-    for note in options.notes(environment):
+    for note in (*options.notes(environment), *replaying.notes(environment)):
         console.say(note)
     if not options.option(environment, "preflight") or not ours:
         return {}
@@ -168,6 +169,20 @@ def _check_open_load(environment: Environment) -> None:
         )
 
 
+def _check_trace(environment: Environment) -> None:
+    shape = environment.shape_class
+    try:
+        replay = replaying.asked_for(environment)
+    except ValueError as problem:
+        raise preflight.NotReady(f"--llm-trace: {problem}") from None
+    if replay is None:
+        return
+    if not hasattr(shape, "run_started"):
+        raise preflight.NotReady("--llm-trace needs a ramp to steer: class Ramp(SteppedRamp) in the locustfile")
+    if shape.searches():
+        raise preflight.NotReady("--llm-trace and a search do not go together: a search makes its own load")
+
+
 @events.init.add_listener
 def _on_init(environment: Environment, **kwargs: Any) -> None:
     plugin = environment.llmlocust = Plugin(environment)
@@ -194,12 +209,12 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
 
 
 def _add_a_shape(environment: Environment) -> None:
-    """--llm-search or --llm-rate with a locustfile that has none."""
+    """--llm-search, --llm-rate or --llm-trace with a locustfile that has none."""
     from llmlocust.plugin.shapes import Search, SteppedRamp  # which import this module
 
     if options.option(environment, "search"):
         environment.shape_class = Search()
-    elif options.option(environment, "rate"):
+    elif options.option(environment, "rate") or options.option(environment, "trace"):
         environment.shape_class = SteppedRamp()
     else:
         return

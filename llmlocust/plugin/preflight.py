@@ -85,18 +85,23 @@ def check(environment: Environment, speaks: Callable[[Environment], Dialect]) ->
         _settle_dialect(environment, attempt, question)
         attempt.dialect = speaks(environment)
         ask, record = attempt.succeed(question)
+        if record.status in (400, 422) and _forces(environment) and not option(environment, "force_length"):
+            ask, record = attempt.without_forced_length(question)
     finally:
         attempt.client.close()
     if not record.ok:
         raise NotReady(_advice(attempt, model, record, listed, trouble))
-    if option(environment, "force_length") and (record.output_tokens or 0) < (ask.max_tokens or 0):
+    forces = ask.extra.keys() >= forced(0).keys()
+    if forces and (record.output_tokens or 0) < (ask.max_tokens or 0):
         console.say(
             f"the server ended a first answer after {record.output_tokens} of {ask.max_tokens} tokens: it does not know "
-            "ignore_eos and min_tokens, so --llm-force-length forces nothing"
+            "ignore_eos and min_tokens, so nothing forces answers to their length"
         )
     if environment.parsed_options is not None:  # options travel to the workers
         environment.parsed_options.llm_model = model
         environment.parsed_options.llm_usage = ask.usage
+        if option(environment, "trace"):
+            environment.parsed_options.llm_force_length = forces
         environment.parsed_options.llm_max_tokens_field = ask.max_tokens_field
     return {
         "model": model,
@@ -136,9 +141,14 @@ def _ask(environment: Environment, model: str) -> Ask:
         max_tokens=most,
         max_tokens_field=option(environment, "max_tokens_field"),
         usage=option(environment, "usage"),
-        extra=(forced(most) if option(environment, "force_length") else {})
+        extra=(forced(most) if _forces(environment) else {})
         | drawn_fields(extra_fields(option(environment, "body")), random.Random()),
     )
+
+
+def _forces(environment: Environment) -> bool:
+    """A trace's answers had their lengths."""
+    return bool(option(environment, "force_length") or option(environment, "trace"))
 
 
 class _Attempt:
@@ -164,6 +174,14 @@ class _Attempt:
                 break
             gevent.sleep(_BETWEEN_TRIES)
         return ask, record
+
+    def without_forced_length(self, ask: Ask) -> tuple[Ask, Record]:
+        """The same from a server that may refuse what a trace would like."""
+        fields = {name: value for name, value in ask.extra.items() if name not in forced(0)}
+        found, record = self.succeed(msgspec.structs.replace(ask, extra=fields))
+        if record.ok:
+            console.say("The server refuses ignore_eos and min_tokens: answers end where they do, a trace's length at most")
+        return found, record
 
     def _adapted(self, ask: Ask, refused: Record) -> tuple[Ask, Record]:
         """The same without what some servers refuse."""

@@ -20,10 +20,11 @@ from locust.env import Environment
 from locust.runners import STATE_RUNNING, WORKER_REPORT_INTERVAL, MasterRunner
 
 from llmlocust.load.arrivals import Part
+from llmlocust.load.traces import Replay
 from llmlocust.numbers import formats
 from llmlocust.numbers.ledger import SECOND_COUNTS, Ledger, rows_for_each
 from llmlocust.numbers.levels import RATE, USERS, Level, LevelFigures
-from llmlocust.plugin import console
+from llmlocust.plugin import console, replaying
 from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.files import AT_ONCE, RunFiles
 from llmlocust.plugin.options import OPTIONS, limits, option, think_time, thresholds
@@ -69,6 +70,9 @@ class Run:
         self._arrivals, self._most_in_flight = "", 0
         self._dealt: list[str | None] = []
         self._paused = False
+        self._replay: Replay | None = None
+        self._replay_began: float | None = None
+        self._are_rows_dealt = False
         self._stop_timeout: float | None = None
         self._said = 0
         self._finished = False
@@ -106,6 +110,18 @@ class Run:
         self.ledger.settle_level(self.moment(), reached=reached)
         if self.collector:
             self.collector.level_settled(reached=reached)
+        self.tell_state()
+        if self._replay and self._replay_began is None:
+            self._replay_began = self.moment()
+            self._deal()
+
+    def next_level(self, load: float, unit: str) -> None:
+        """The level ends, and at the same moment the next one begins and settles: nothing that is due lies between."""
+        now = self.moment()
+        self.ledger.begin_level(now, load, unit)
+        self.ledger.settle_level(now)
+        if self.collector:
+            self.collector.level_follows(load, unit)
         self.tell_state()
 
     def end_level(self) -> None:
@@ -154,6 +170,10 @@ class Run:
         """From now on levels are rates, and requests arrive so."""
         self._arrivals, self._most_in_flight = arrivals, most_in_flight
 
+    def replay(self, replay: Replay) -> None:
+        """What is due are a trace's rows: the replay begins when the first level has settled."""
+        self._replay, self._arrivals = replay, replaying.in_words(replay)
+
     def _open_load(self) -> dict[str, Any]:
         return {"arrivals": self._arrivals, "most_in_flight": self._most_in_flight} if self._arrivals else {}
 
@@ -172,6 +192,9 @@ class Run:
         if level is None or level.ended is not None or level.unit != RATE:
             return
         self._dealt = self.streams
+        if self._replay:
+            self._deal_rows(self._replay)
+            return
         seed = random.getrandbits(32)
         for stream, client in enumerate(self._dealt):
             part = Part(0.0 if self._paused else level.load, self._arrivals, seed, stream, len(self._dealt))
@@ -179,6 +202,30 @@ class Run:
                 self.collector.open_load.deal(part, self._most_in_flight)
             else:
                 self._tell("arrivals", client, part=list(part), most_in_flight=self._most_in_flight)
+
+    def _deal_rows(self, replay: Replay) -> None:
+        """Give each load process its rows of the trace: all of them, or where some are sent already, those that are due
+        a little later.
+        """
+        began = None if self._replay_began is None else self.moment() - self._replay_began
+        since = 0.0 if began is None or not self._are_rows_dealt else began + replaying.AHEAD
+        self._are_rows_dealt = began is not None
+        salt = replaying.salt(self.environment, self.id)
+        for stream, client in enumerate(self._dealt):
+            deal = [since, stream, len(self._dealt)]
+            told = replaying.told(replay, began, deal, self._most_in_flight, salt)
+            if self.collector:
+                replaying.take_part(self.collector, told, time.perf_counter_ns())
+            else:
+                self._tell("rows", client, **told)
+
+    def _look_for_rows(self) -> None:
+        """A process that was lost has not sent its rows: that is no replay of the trace as it was."""
+        if self._replay and self.through:
+            due = sum(tally.numbers["due"] for tally in self.ledger.tallies.values())
+            if due < self._replay.rows:
+                missing = f"{self._replay.rows - due} of the trace's {self._replay.rows} rows"
+                self.problem(f"{missing} were never due: a load process that had them was lost.")
 
     def pause_arrivals(self, *, on: bool) -> None:
         """Nothing is due meanwhile."""
@@ -191,7 +238,8 @@ class Run:
         if self._dealt and self.streams and self.streams != self._dealt:
             self._deal()
             many = len(self._dealt)
-            who = "1 load process sends all of the rate" if many == 1 else f"{many} load processes share the rate"
+            what = "trace" if self._replay else "rate"
+            who = f"1 load process sends all of the {what}" if many == 1 else f"{many} load processes share the {what}"
             console.say(f"  … {who} from now on")
 
     def announce(self, client_id: str | None = None) -> None:
@@ -306,6 +354,7 @@ class Run:
         self._finished = True
         self.end_level()
         self._collect()
+        self._look_for_rows()
         self._say_levels(0.0)
         self.ended = self.ended or time.time()
         self._keeper.kill(block=False)

@@ -25,12 +25,14 @@ from llmlocust.load.answers import load as load_answers
 from llmlocust.load.distributions import parse
 from llmlocust.load.prompts import Messages, Prompts, Question, shared_prefix, words_of
 from llmlocust.load.prompts import load as load_prompts
+from llmlocust.load.replays import shared_text
 from llmlocust.load.tokens import counter
+from llmlocust.load.traces import Row
 from llmlocust.numbers.formats import ABORTED
 from llmlocust.numbers.ledger import Sums
 from llmlocust.plugin.connection import Listener, Timeouts
 from llmlocust.plugin.listeners import plugin_of
-from llmlocust.plugin.open_load import due_now
+from llmlocust.plugin.open_load import due_now, row_now
 from llmlocust.plugin.options import drawn_fields, extra_fields, forced, option, think_time, without_key
 from llmlocust.plugin.preflight import headers
 from llmlocust.plugin.transport import Client, Endpoint
@@ -160,11 +162,11 @@ class LLMUser(FastHttpUser):
         `dialect` is spoken this once instead of the user's own. `fields` are those of `Ask` (max_tokens, temperature,
         stream, …) or further fields of the body.
         """
-        source = self._source()
-        picked = self._prompts.pick(source) if question is None else question
-        sent = self._prompts.dress(picked, source) if question is None else picked
+        row = row_now()
+        source = self._source(row)
+        sent, words = self._prompt(source, row) if question is None else (question, words_of(question))
         messages = [{"role": "user", "content": sent}] if isinstance(sent, str) else list(sent)
-        return self._chat(self._spoken(dialect), messages, words_of(picked), name, source, fields)
+        return self._chat(self._spoken(dialect), messages, words, name, source, _limited(fields, row))
 
     def talk(self, question: Question | None = None, *, name: str = "turn", **fields: Any) -> list[Record]:
         """A conversation: each turn says what was said before, and the answers, again. There is think time between
@@ -198,9 +200,11 @@ class LLMUser(FastHttpUser):
         **fields: Any,
     ) -> Record:
         """Send a prompt to be gone on with, and read what comes to the end; else as `chat`."""
-        source = self._source()
-        text, words = self._text(source) if prompt is None else (prompt, prompt)
-        return self._ask(self._spoken(dialect).for_prompts(), self._ask_of(fields, source, prompt=text), name, words)
+        row = row_now()
+        source = self._source(row)
+        text, words = self._text(source, row) if prompt is None else (prompt, prompt)
+        ask = self._ask_of(_limited(fields, row), source, prompt=text)
+        return self._ask(self._spoken(dialect).for_prompts(), ask, name, words)
 
     def embed(
         self,
@@ -211,8 +215,9 @@ class LLMUser(FastHttpUser):
         **fields: Any,
     ) -> Record:
         """Have texts embedded, in one request; none: the next prompt. Else as `chat`."""
-        source = self._source()
-        inputs = list(texts) or [self._text(source)[0]]
+        row = row_now()
+        source = self._source(row)
+        inputs = list(texts) or [self._text(source, row)[0]]
         return self._ask(_dialect(dialect), self._ask_of(fields, source, inputs=inputs), name, inputs[0])
 
     def rerank(
@@ -243,16 +248,25 @@ class LLMUser(FastHttpUser):
     def _spoken(self, dialect: str | Dialect | None) -> Dialect:
         return self._dialect if dialect is None else _dialect(dialect)
 
-    def _text(self, source: random.Random) -> tuple[str, str]:
-        """The next prompt as plain text, and what it was before it was made unique or filled up."""
+    def _prompt(self, source: random.Random, row: Row | None) -> tuple[Messages | str, str]:
+        """The next prompt, or one as a trace's row says, and what it was before it was made unique or filled up."""
+        if row is not None and row.blocks:
+            return shared_text(row, self._collector.open_load.salt, self._prompts.count, source), ""
         picked = self._prompts.pick(source)
-        sent = self._prompts.dress(picked, source)
-        return sent if isinstance(sent, str) else Ask(messages=list(sent)).text(), words_of(picked)
+        if row is not None:
+            return self._prompts.dress(words_of(picked), source, row.prompt_tokens), words_of(picked)
+        return self._prompts.dress(picked, source), words_of(picked)
 
-    def _source(self) -> random.Random:
+    def _text(self, source: random.Random, row: Row | None = None) -> tuple[str, str]:
+        """The same as plain text."""
+        sent, words = self._prompt(source, row)
+        return sent if isinstance(sent, str) else Ask(messages=list(sent)).text(), words
+
+    def _source(self, row: Row | None = None) -> random.Random:
         """What the next request draws from; which is known when it is known how many share the run."""
         self._collector.is_told.wait(_TOLD_WITHIN)
-        return self._collector.draws.next()
+        draws = self._collector.draws
+        return draws.next() if row is None else draws.of(row.number)
 
     def _drawn(self, name: str, source: random.Random) -> float:
         return parse(str(self._setting(name))).draw(source)
@@ -414,6 +428,11 @@ class CompletionUser(LLMUser):
 
 _chance = random.Random()
 """For think times: which user thinks for how long is nobody's plan."""
+
+
+def _limited(fields: dict[str, Any], row: Row | None) -> dict[str, Any]:
+    """An answer as long as the row's, unless the task says otherwise."""
+    return fields if row is None else {"max_tokens": row.output_tokens} | fields
 
 
 @cache
