@@ -13,6 +13,7 @@ _HOMES = {
     "RateRamp": "llmlocust.plugin.shapes",
     "Search": "llmlocust.plugin.shapes",
     "SteppedRamp": "llmlocust.plugin.shapes",
+    "TraceReplay": "llmlocust.plugin.shapes",
     "Timeouts": "llmlocust.plugin.connection",
     "Record": "llmlocust.stream.record",
 }

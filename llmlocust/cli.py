@@ -110,6 +110,13 @@ def simulate(**settings: Any) -> None:
     "--arrivals", default="poisson", show_default=True,
     help="How requests arrive at a rate: constant, poisson, gamma:CV or bursts:N",
 )  # fmt: skip
+@click.option(
+    "--trace", default="", metavar="FILE",
+    help="Replay a recorded trace: Mooncake, Azure, BurstGPT, or a CSV seconds,prompt_tokens,output_tokens (docs/traces.md)",
+)  # fmt: skip
+@click.option("--trace-speed", type=_POSITIVE, default=1.0, show_default=True, help="So many times as fast as it was")
+@click.option("--trace-from", type=float, default=0.0, help="Seconds of the trace to leave out at its beginning")
+@click.option("--trace-seconds", type=float, default=0.0, help="Seconds of the trace to replay [default: all of it]")
 @click.option("--hold", type=float, default=_RUN_DEFAULTS["hold"], show_default=True, help="Seconds to measure a level")
 @click.option(
     "--settle", type=float, default=_RUN_DEFAULTS["settle"], show_default=True,
@@ -152,6 +159,7 @@ def run(
     llmlocust run https://api.example.com/v1 --model some-model --max-tokens 200 --threshold "ttft.p95 < 1s"
     llmlocust run http://localhost:8000 --search --threshold "ttft.p95 < 1s"
     llmlocust run http://localhost:8000 --rate 10 --levels 10,20,50,100
+    llmlocust run http://localhost:8000 --trace mooncake.jsonl --trace-speed 2
     """
     checked = _thresholds(thresholds, thresholds_file)
     _refuse_what_is_ours(locust_args)

@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -67,6 +67,8 @@ class Trace:
     """Rows that stood behind a later one."""
     empty: int = 0
     """Rows with no token in the prompt or in the answer."""
+    file: Any = None
+    """Open, where rows have blocks: whoever removes it takes nothing from a run."""
 
     def __len__(self) -> int:
         return len(self.moments)
@@ -94,9 +96,8 @@ class Trace:
         return Row(number, *lengths, self._blocks(number) if self.has_blocks else ())
 
     def _blocks(self, number: int) -> Sequence[int]:
-        # a file of its own each time: nobody else's position, and nothing to close at the end of a run
-        with Path(self.path).open("rb", buffering=0) as file:
-            return _LINE.decode(os.pread(file.fileno(), self.sizes[number], self.begins[number])).hash_ids
+        # a position of its own: processes that were forked share the file's
+        return _LINE.decode(os.pread(self.file.fileno(), self.sizes[number], self.begins[number])).hash_ids
 
 
 def open_trace(path: str) -> Trace:
@@ -185,7 +186,9 @@ def _read_json(trace: Trace) -> None:
                     trace.sizes.append(len(text))
             begin += sum(map(len, texts))
             number += len(texts)
-    if not shared:
+    if shared:
+        trace.file = Path(trace.path).open("rb", buffering=0)  # noqa: SIM115  # for as long as the trace is kept
+    else:
         trace.begins, trace.sizes = array("Q"), array("I")
 
 
@@ -278,7 +281,7 @@ def _take(
         )
     except (ValueError, IndexError, TypeError):
         if len(rows) == 1:
-            raise _wrong(trace, number, f"no row of a {trace.kind} trace: {','.join(rows[0])[:80]}") from None
+            raise _wrong(trace, number, f"cannot be read as a row ({trace.kind}): {','.join(rows[0])[:80]}") from None
         for place, row in enumerate(rows):
             _take(trace, [row], number + place, moments_of, places)
         return
@@ -360,7 +363,7 @@ class Replay:
         All streams together have each row once, where each knows of the same deals, of its own stream, before their
         moments come.
         """
-        for deal, until in zip(deals, [*(deal.since for deal in deals[1:]), math.inf], strict=True):
+        for deal, until in zip(deals, [*(deal.since for deal in deals[1:]), math.inf], strict=False):
             first = max(self._at(deal.since), after + 1)
             for row in range(first + (deal.stream - first) % deal.streams, self._at(until), deal.streams):
                 yield self.due(row), row

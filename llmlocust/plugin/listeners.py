@@ -176,6 +176,8 @@ def _check_trace(environment: Environment) -> None:
     except ValueError as problem:
         raise preflight.NotReady(f"--llm-trace: {problem}") from None
     if replay is None:
+        if hasattr(shape, "trace"):
+            raise preflight.NotReady(f"{type(shape).__name__} has no trace to replay: give --llm-trace FILE")
         return
     if not hasattr(shape, "run_started"):
         raise preflight.NotReady("--llm-trace needs a ramp to steer: class Ramp(SteppedRamp) in the locustfile")

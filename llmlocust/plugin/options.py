@@ -218,13 +218,19 @@ def _check_prompts(environment: Environment) -> None:
         load_answers(option(environment, "right_answers"))
 
 
+def ramp_setting(environment: Environment, name: str) -> Any:
+    """What a ramp says itself, or else the option."""
+    own = getattr(environment.shape_class, name, None)
+    return option(environment, name) if own is None else own
+
+
 def _check_trace(environment: Environment) -> None:
-    if not option(environment, "trace"):
+    if not ramp_setting(environment, "trace"):
         return
-    if not 0.0 < option(environment, "trace_speed") < math.inf:
+    if not 0.0 < ramp_setting(environment, "trace_speed") < math.inf:
         raise ValueError("--llm-trace-speed must be a number above 0, such as 2 for twice as fast as it was")
     for name in ("trace_from", "trace_seconds"):
-        if not 0.0 <= option(environment, name) < math.inf:
+        if not 0.0 <= ramp_setting(environment, name) < math.inf:
             raise ValueError(f"--llm-{name.replace('_', '-')} must be 0 seconds of the trace or more")
     others = {
         "search": "a search makes its own load",

@@ -20,6 +20,7 @@ from llmlocust.plugin.options import (
     extra_fields,
     forced,
     option,
+    ramp_setting,
     without_key,
 )
 from llmlocust.plugin.transport import Client, Endpoint
@@ -100,7 +101,7 @@ def check(environment: Environment, speaks: Callable[[Environment], Dialect]) ->
     if environment.parsed_options is not None:  # options travel to the workers
         environment.parsed_options.llm_model = model
         environment.parsed_options.llm_usage = ask.usage
-        if option(environment, "trace"):
+        if ramp_setting(environment, "trace"):
             environment.parsed_options.llm_force_length = forces
         environment.parsed_options.llm_max_tokens_field = ask.max_tokens_field
     return {
@@ -148,7 +149,7 @@ def _ask(environment: Environment, model: str) -> Ask:
 
 def _forces(environment: Environment) -> bool:
     """A trace's answers had their lengths."""
-    return bool(option(environment, "force_length") or option(environment, "trace"))
+    return bool(option(environment, "force_length") or ramp_setting(environment, "trace"))
 
 
 class _Attempt:
@@ -180,7 +181,9 @@ class _Attempt:
         fields = {name: value for name, value in ask.extra.items() if name not in forced(0)}
         found, record = self.succeed(msgspec.structs.replace(ask, extra=fields))
         if record.ok:
-            console.say("The server refuses ignore_eos and min_tokens: answers end where they do, a trace's length at most")
+            console.say(
+                "The server refuses ignore_eos and min_tokens: answers end where they do, a trace's length at most"
+            )
         return found, record
 
     def _adapted(self, ask: Ask, refused: Record) -> tuple[Ask, Record]:

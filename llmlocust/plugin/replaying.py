@@ -12,7 +12,7 @@ from llmlocust.load.replays import Windows, windows
 from llmlocust.load.traces import Deal, Replay, open_trace
 from llmlocust.numbers.levels import RATE
 from llmlocust.plugin.collector import Collector
-from llmlocust.plugin.options import option
+from llmlocust.plugin.options import option, ramp_setting
 
 if TYPE_CHECKING:
     from llmlocust.plugin.run import Run
@@ -23,17 +23,17 @@ AHEAD = 2.0
 
 
 def asked_for(environment: Environment) -> Replay | None:
-    """The replay that the options ask for. ValueError in one line where they cannot be meant."""
-    path = option(environment, "trace")
+    """The replay that the ramp or the options ask for. ValueError in one line where they cannot be meant."""
+    path = ramp_setting(environment, "trace")
     if not path:
         return None
-    stretch = (option(environment, name) for name in ("trace_speed", "trace_from", "trace_seconds"))
+    stretch = (float(ramp_setting(environment, name)) for name in ("trace_speed", "trace_from", "trace_seconds"))
     return Replay(open_trace(path), *stretch)
 
 
 def windows_of(replay: Replay, environment: Environment) -> tuple[float, list[float]]:
     """Its levels: how long each is, and their loads."""
-    return windows(replay, float(option(environment, "hold")))
+    return windows(replay, float(ramp_setting(environment, "hold")))
 
 
 def take_over(replay: Replay, stairs: Staircase, run: Run) -> Windows:
@@ -73,16 +73,34 @@ def salt(environment: Environment, run: str) -> str:
 # ── between the run and those who send ──
 
 
-def told(replay: Replay, began: float | None, deal: list[float], most_in_flight: int, salt: str) -> dict[str, Any]:
-    """A message to one of them. `began`: how many seconds ago the replay did."""
-    return {
-        "trace": [replay.trace.path, replay.speed, replay.start, replay.length],
-        "mark": replay.trace.mark,
-        "began": began,
-        "deal": deal,
-        "most_in_flight": most_in_flight,
-        "salt": salt,
-    }
+class Rows:
+    """What a run knows of who sends which rows."""
+
+    def __init__(self, replay: Replay, salt: str) -> None:
+        self.replay, self._salt = replay, salt
+        self._began: float | None = None
+        self._since = 0.0
+        self._is_dealt = False
+
+    def begin(self, moment: float) -> None:
+        self._began = moment
+
+    def deal(self, moment: float) -> None:
+        """Load processes came or went: others have the rows that are due from a little later on."""
+        if self._began is not None and self._is_dealt:
+            self._since = moment - self._began + AHEAD
+        self._is_dealt = self._began is not None
+
+    def told(self, moment: float, stream: int, streams: int) -> dict[str, Any]:
+        """A message to one of them. Before the replay begins, it asks to open the trace."""
+        replay = self.replay
+        return {
+            "trace": [replay.trace.path, replay.speed, replay.start, replay.length],
+            "mark": replay.trace.mark,
+            "began": None if self._began is None else moment - self._began,
+            "deal": [self._since, stream, streams],
+            "salt": self._salt,
+        }
 
 
 def take_part(collector: Collector, told: dict[str, Any], came_ns: int) -> None:

@@ -70,9 +70,8 @@ class Run:
         self._arrivals, self._most_in_flight = "", 0
         self._dealt: list[str | None] = []
         self._paused = False
-        self._replay: Replay | None = None
-        self._replay_began: float | None = None
-        self._are_rows_dealt = False
+        self._seed = 0
+        self._rows: replaying.Rows | None = None
         self._stop_timeout: float | None = None
         self._said = 0
         self._finished = False
@@ -111,8 +110,8 @@ class Run:
         if self.collector:
             self.collector.level_settled(reached=reached)
         self.tell_state()
-        if self._replay and self._replay_began is None:
-            self._replay_began = self.moment()
+        if self._rows:
+            self._rows.begin(self.moment())
             self._deal()
 
     def next_level(self, load: float, unit: str) -> None:
@@ -172,7 +171,8 @@ class Run:
 
     def replay(self, replay: Replay) -> None:
         """What is due are a trace's rows: the replay begins when the first level has settled."""
-        self._replay, self._arrivals = replay, replaying.in_words(replay)
+        self._rows = replaying.Rows(replay, replaying.salt(self.environment, self.id))
+        self._arrivals = replaying.in_words(replay)
 
     def _open_load(self) -> dict[str, Any]:
         return {"arrivals": self._arrivals, "most_in_flight": self._most_in_flight} if self._arrivals else {}
@@ -191,40 +191,36 @@ class Run:
         level = self.level
         if level is None or level.ended is not None or level.unit != RATE:
             return
-        self._dealt = self.streams
-        if self._replay:
-            self._deal_rows(self._replay)
-            return
-        seed = random.getrandbits(32)
-        for stream, client in enumerate(self._dealt):
-            part = Part(0.0 if self._paused else level.load, self._arrivals, seed, stream, len(self._dealt))
-            if self.collector:
-                self.collector.open_load.deal(part, self._most_in_flight)
-            else:
-                self._tell("arrivals", client, part=list(part), most_in_flight=self._most_in_flight)
+        self._dealt, self._seed = self.streams, random.getrandbits(32)
+        if self._rows:
+            self._rows.deal(self.moment())
+        for stream in self._dealt:
+            self._give_part(stream)
 
-    def _deal_rows(self, replay: Replay) -> None:
-        """Give each load process its rows of the trace: all of them, or where some are sent already, those that are due
-        a little later.
-        """
-        began = None if self._replay_began is None else self.moment() - self._replay_began
-        since = 0.0 if began is None or not self._are_rows_dealt else began + replaying.AHEAD
-        self._are_rows_dealt = began is not None
-        salt = replaying.salt(self.environment, self.id)
-        for stream, client in enumerate(self._dealt):
-            deal = [since, stream, len(self._dealt)]
-            told = replaying.told(replay, began, deal, self._most_in_flight, salt)
+    def _give_part(self, client_id: str | None) -> None:
+        """To one load process its part of what is due."""
+        if client_id not in self._dealt or self.level is None:
+            return
+        stream, streams = self._dealt.index(client_id), len(self._dealt)
+        if self._rows:
+            told = self._rows.told(self.moment(), stream, streams) | {"most_in_flight": self._most_in_flight}
             if self.collector:
                 replaying.take_part(self.collector, told, time.perf_counter_ns())
             else:
-                self._tell("rows", client, **told)
+                self._tell("rows", client_id, **told)
+            return
+        part = Part(0.0 if self._paused else self.level.load, self._arrivals, self._seed, stream, streams)
+        if self.collector:
+            self.collector.open_load.deal(part, self._most_in_flight)
+        else:
+            self._tell("arrivals", client_id, part=list(part), most_in_flight=self._most_in_flight)
 
     def _look_for_rows(self) -> None:
         """A process that was lost has not sent its rows: that is no replay of the trace as it was."""
-        if self._replay and self.through:
-            due = sum(tally.numbers["due"] for tally in self.ledger.tallies.values())
-            if due < self._replay.rows:
-                missing = f"{self._replay.rows - due} of the trace's {self._replay.rows} rows"
+        if self._rows and self.through:
+            due, rows = sum(tally.numbers["due"] for tally in self.ledger.tallies.values()), self._rows.replay.rows
+            if due < rows:
+                missing = f"{rows - due} of the trace's {rows} rows"
                 self.problem(f"{missing} were never due: a load process that had them was lost.")
 
     def pause_arrivals(self, *, on: bool) -> None:
@@ -238,7 +234,7 @@ class Run:
         if self._dealt and self.streams and self.streams != self._dealt:
             self._deal()
             many = len(self._dealt)
-            what = "trace" if self._replay else "rate"
+            what = "trace" if self._rows else "rate"
             who = f"1 load process sends all of the {what}" if many == 1 else f"{many} load processes share the {what}"
             console.say(f"  … {who} from now on")
 
@@ -247,6 +243,8 @@ class Run:
         asked = {"version": VERSION, "run": self.id, "stop_timeout": self._users_stop_timeout()}
         told = {"elapsed": self.moment(), "limits": limits(self.environment), "processes": self.processes}
         self._tell("run", client_id, **asked, **told, **self.state())
+        if client_id is not None:  # it could not hear when the others were told
+            self._give_part(client_id)
 
     def _share_rows(self) -> None:
         """Workers that come or go change what each of them may keep."""

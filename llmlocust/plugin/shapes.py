@@ -19,7 +19,7 @@ from llmlocust.numbers.levels import RATE, USERS
 from llmlocust.plugin import console, replaying
 from llmlocust.plugin.listeners import plugin_of
 from llmlocust.plugin.options import levels as option_levels
-from llmlocust.plugin.options import option
+from llmlocust.plugin.options import option, ramp_setting
 from llmlocust.plugin.run import Run
 from llmlocust.plugin.searching import Searching
 
@@ -145,7 +145,7 @@ class SteppedRamp(LoadTestShape):
         """Of the levels: users, or requests a second."""
         assert self.runner is not None
         environment = self.runner.environment
-        is_open = self.is_open or option(environment, "rate") > 0.0 or option(environment, "trace")
+        is_open = self.is_open or option(environment, "rate") > 0.0 or ramp_setting(environment, "trace")
         return RATE if is_open else USERS
 
     def _arrivals(self) -> str:
@@ -209,6 +209,25 @@ class RateRamp(SteppedRamp):
     abstract: ClassVar[bool] = True
 
     is_open = True
+
+
+class TraceReplay(SteppedRamp):
+    """Replays a recorded trace, in windows of `hold` seconds: docs/traces.md.
+
+    Attributes that are None are taken from the options (`--llm-trace`, …).
+    """
+
+    abstract: ClassVar[bool] = True
+
+    is_open = True
+    trace: str | None = None
+    """A file."""
+    trace_speed: float | None = None
+    """How many times as fast as it was recorded."""
+    trace_from: float | None = None
+    """Seconds of the trace that are left out at its beginning,"""
+    trace_seconds: float | None = None
+    """and how many are replayed; 0: all of the rest."""
 
 
 class Search(SteppedRamp):

@@ -15,6 +15,7 @@ from llmlocust.analysis.advice import Advice, advise
 from llmlocust.analysis.breakpoints import Verdict, find
 from llmlocust.analysis.quality import KINDS as ANSWERS
 from llmlocust.analysis.quality import changes
+from llmlocust.analysis.replays import FEW_ERRORS, checks_of, of_windows
 from llmlocust.analysis.steps import Finding, steps_of
 from llmlocust.analysis.trust import Check, Facts, checks, empty_levels, standing, think_time_of
 from llmlocust.load.prompts import load as load_prompts
@@ -28,7 +29,18 @@ from llmlocust.report.glossary import GLOSSARY, MEANS
 from llmlocust.report.journeys import STEPS, Scenes, journeys
 from llmlocust.report.rendering import render
 from llmlocust.report.translation import translated
-from llmlocust.report.what_was_run import FOREIGN, count, facts, listed, mapping, messages, number, options, planned
+from llmlocust.report.what_was_run import (
+    FOREIGN,
+    count,
+    facts,
+    is_replay,
+    listed,
+    mapping,
+    messages,
+    number,
+    options,
+    planned,
+)
 from llmlocust.report.within import cache_hits, courses, gone, stood_still, tokens_a_chunk, with_telemetry
 
 _METRICS = ("ttft", "answer", "e2e", "gap", "tpot", "delay", "ttft_due", "e2e_due")
@@ -93,15 +105,19 @@ def build(run: RunFrames, thresholds: Sequence[Threshold] = ()) -> Report:
     # which requests are good needs limits: the given ones, or those that the verdict derives
     goodput = run.goodput(thresholds)
     empty = empty_levels(run.levels, run.empty())
-    verdict = find(run.levels, thresholds, goodput, run.gone(), empty)
+    replayed = is_replay(run.info)
+    verdict = find(run.levels, thresholds or ((FEW_ERRORS,) if replayed else ()), goodput, run.gone(), empty)
     gold = None
-    if any(each.gold for each in thresholds):
+    if replayed:
+        verdict = of_windows(verdict, run.levels, thresholds, goodput)
+    elif any(each.gold for each in thresholds):
         gold = find(run.levels, golds(thresholds), goodput, run.gone(), empty).slo_limit
         limit = verdict.slo_limit
         verdict = replace(verdict, slo_limit=replace(limit, why=f"{limit.why}; {_gold(gold, verdict.unit)}"))
     if not thresholds:
         goodput = run.goodput(verdict.thresholds)
     found = checks(run.levels, _facts(run, verdict), verdict.thresholds)
+    found = checks_of(found) if replayed else found
     return Report(run, verdict, found, goodput, tuple(thresholds), [*run.unknown, *_in_one_piece(run)], gold)
 
 
@@ -143,7 +159,8 @@ def _facts(run: RunFrames, verdict: Verdict) -> Facts:
         settle=number(mapping(info.get("plan")).get("settle")),
         cache_hits=cache_hits(run.levels, run.telemetry),
         prompts=_repeated(mapping(info.get("options"))),
-        shared=any(mapping(info.get("options")).get(name) for name in ("llm_system", "llm_prefix_tokens")),
+        shared=any(mapping(info.get("options")).get(name) for name in ("llm_system", "llm_prefix_tokens"))
+        or bool(mapping(mapping(info.get("plan")).get("trace")).get("shared")),
         gone=gone(run.levels, run.workers),
         stood_still=stood_still(run.levels, run.workers),
         silent=_silent(run),
@@ -230,6 +247,8 @@ def headline(report: Report) -> str:
 def _safe(report: Report) -> str:
     verdict, unit = report.verdict, report.unit
     limit = verdict.slo_limit
+    if verdict.windows:
+        return verdict.windows
     if not limit.reached:
         return _held(report)
     bad = words.with_unit(limit.level_bad or 0.0, unit)
@@ -358,7 +377,7 @@ def trust_line(report: Report) -> str:
         return f"The measurement can be believed: {len(report.checks)} checks, none failed."
     names = words.series([check.name for check in failed])
     said = f"Read these numbers with care: {len(failed)} of {len(report.checks)} checks failed ({names})."
-    return f"{said} {_still_stands(report)}"
+    return said if report.verdict.windows else f"{said} {_still_stands(report)}"
 
 
 def _still_stands(report: Report) -> str:
@@ -737,7 +756,7 @@ def _html(report: Report) -> str:
 
 def _quality(report: Report) -> list[str]:
     """Sentences: whether answers get worse under load."""
-    return [each.says(report.unit) for each in changes(report.levels)]
+    return [] if report.verdict.windows else [each.says(report.unit) for each in changes(report.levels)]
 
 
 def _steps_of(told: Iterable[Scenes]) -> set[str]:

@@ -134,3 +134,8 @@ def test_who_joins_late_repeats_nobody():
 def test_seeds_differ_and_none_never_repeats():
     assert numbers(Draws("a"), 5) == numbers(Draws("a"), 5) != numbers(Draws("b"), 5)
     assert numbers(Draws(), 5) != numbers(Draws(), 5)
+
+
+@given(st.text(min_size=1), st.integers(0, 10**6), st.integers(0, 9), st.integers(1, 10))
+def test_a_request_with_a_number_draws_the_same_in_every_process(seed, number, index, processes):
+    assert Draws(seed, index, processes).of(number).random() == Draws(seed).of(number).random()
