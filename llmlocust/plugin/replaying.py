@@ -105,6 +105,7 @@ class Rows:
 
 def take_part(collector: Collector, told: dict[str, Any], came_ns: int) -> None:
     """What such a message asks for. ValueError in one line where the trace is not here, or another."""
+    collector.open_load.on = True
     path, *stretch = told["trace"]
     replay = Replay(open_trace(path), *stretch)
     if replay.trace.mark != told["mark"]:

@@ -216,12 +216,12 @@ class Run:
             self._tell("arrivals", client_id, part=list(part), most_in_flight=self._most_in_flight)
 
     def _look_for_rows(self) -> None:
-        """A process that was lost has not sent its rows: that is no replay of the trace as it was."""
+        """Whether the trace was replayed as it was."""
         if self._rows and self.through:
             due, rows = sum(tally.numbers["due"] for tally in self.ledger.tallies.values()), self._rows.replay.rows
             if due < rows:
                 missing = f"{rows - due} of the trace's {rows} rows"
-                self.problem(f"{missing} were never due: a load process that had them was lost.")
+                self.problem(f"{missing} were never due: a load process was lost, or has no such trace.")
 
     def pause_arrivals(self, *, on: bool) -> None:
         """Nothing is due meanwhile."""
@@ -241,6 +241,7 @@ class Run:
     def announce(self, client_id: str | None = None) -> None:
         """Tell workers, or one that came late, that the run is on and where it stands."""
         asked = {"version": VERSION, "run": self.id, "stop_timeout": self._users_stop_timeout()}
+        asked |= {"open": bool(self._arrivals)}
         told = {"elapsed": self.moment(), "limits": limits(self.environment), "processes": self.processes}
         self._tell("run", client_id, **asked, **told, **self.state())
         if client_id is not None:  # it could not hear when the others were told

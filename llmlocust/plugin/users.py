@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 import gevent
 import msgspec
 from gevent import GreenletExit
-from gevent.pool import Group
 from locust import task
 from locust.contrib.fasthttp import FastHttpUser
 from locust.env import Environment
@@ -115,12 +114,13 @@ class LLMUser(FastHttpUser):
 
     # ── open load: the user is a stream ──
 
-    def start(self, group: Group) -> gevent.Greenlet:
-        if not self._collector.open_load.on:
-            return super().start(group)
-        self._group = group
-        self._greenlet = group.spawn(LLMUser._stream, self)  # Locust finds a user as its greenlet's first argument
-        return self._greenlet
+    def run(self) -> None:
+        """As Locust's own, or as a stream; a worker that joins a run has users before it is told which."""
+        self._collector.is_told.wait(_TOLD_WITHIN)
+        if self._collector.open_load.on:
+            self._stream()
+        else:
+            super().run()
 
     def _stream(self) -> None:
         self._taskset_instance = DefaultTaskSet(self)

@@ -91,6 +91,7 @@ class Worker:
             self.run = told["run"]
             self.collector.start(told["elapsed"], told["rows_a_second"], told["limits"], told["processes"])
         self.collector.follow(told)
+        self.collector.open_load.on = self.collector.open_load.on or told["open"]
         self.collector.is_told.set()
 
     def _received(self, told: dict[str, Any]) -> None:
@@ -104,8 +105,7 @@ class Worker:
         try:
             replaying.take_part(self.collector, told, came_ns)
         except ValueError as problem:
-            why = f"this worker has not the master's trace: {problem}"
-            self.collector.refused = why
+            why = f"this worker has not the master's trace, and sends nothing of it: {problem}"
             self.runner.log_exception("llmlocust", why, why)
             console.error(why)
 
