@@ -7,7 +7,7 @@ Known by their first line, and by the names of their columns:
     BurstGPT    Timestamp,Model,Request tokens,Response tokens,…: seconds
     plain       seconds,prompt_tokens,output_tokens
 
-What is kept in memory of a row is 20 bytes of numbers. Block ids (`hash_ids`), of which a row may have hundreds, stay in
+What is kept in memory of a row are 16 bytes of numbers. Block ids (`hash_ids`), of which a row may have hundreds, stay in
 the file until the row is due; for them another 12 bytes tell where.
 """
 
