@@ -20,6 +20,7 @@ _HOMES = {
     "SteppedRamp": "llmlocust.plugin.shapes",
     "Surge": "llmlocust.plugin.shapes",
     "Wave": "llmlocust.plugin.shapes",
+    "TraceReplay": "llmlocust.plugin.shapes",
     "Timeouts": "llmlocust.plugin.connection",
     "Record": "llmlocust.stream.record",
 }

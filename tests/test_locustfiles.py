@@ -1,5 +1,6 @@
 """Every example in locustfiles/, run for a few seconds."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +13,13 @@ EXAMPLES = sorted((ROOT / "locustfiles").glob("*.py"))
 # what is in flight at the end may finish
 FEW_SECONDS = ("--users", "3", "--spawn-rate", "3", "--run-time", "4s", "--stop-timeout", "20")
 LOW_RAMPS = """
-from llmlocust import RateRamp as _RateRamp, Search as _Search, SteppedRamp as _SteppedRamp
+from llmlocust import RateRamp as _RateRamp, Search as _Search, SteppedRamp as _SteppedRamp, TraceReplay as _TraceReplay
 from llmlocust.plugin.shapes import _Shape
 
 for _ramp in (*_SteppedRamp.__subclasses__(), *_RateRamp.__subclasses__()):
     _ramp.levels, _ramp.settle, _ramp.hold = (1, 3), 0.2, 1.5
+for _replay in _TraceReplay.__subclasses__():
+    _replay.trace_speed, _replay.hold = 8, 1
 for _kind in _Shape.__subclasses__():
     for _shape in _kind.__subclasses__():
         _shape.base, _shape.peak, _shape.seconds, _shape.settle = 1, 3, 4, 0.2
@@ -34,6 +37,8 @@ def simulator() -> Iterator[RunningSimulator]:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_asks_and_records(simulator: RunningSimulator, tmp_path: Path, example: Path) -> None:
+    for beside in example.parent.glob("*.csv"):
+        shutil.copy(beside, tmp_path)
     locust = run(tmp_path, simulator.url, *FEW_SECONDS, locustfile=example.read_text() + LOW_RAMPS)
 
     assert locust.process.returncode == 0, locust.log

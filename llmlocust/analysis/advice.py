@@ -151,7 +151,7 @@ def _queue(steps: Sequence[Step], verdict: Verdict) -> Iterator[Advice]:
 def _admission(levels: Sequence[LevelFigures], verdict: Verdict, goodput: Mapping[int, float]) -> Iterator[Advice]:
     """Where more load means fewer good answers, it pays to turn some away."""
     known = sorted((each for each in levels if each.level in goodput), key=lambda each: each.load)
-    if len(known) < 2 or verdict.gone is not None:
+    if len(known) < 2 or verdict.gone is not None or verdict.windows:
         return
     best = max(known, key=lambda each: goodput[each.level])
     last = known[-1]

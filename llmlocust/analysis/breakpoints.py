@@ -37,6 +37,8 @@ class Verdict:
     unit: str = USERS
     gone: tuple[float, str] | None = None
     """The first load at which the server was gone, and how that showed."""
+    windows: str = ""
+    """A sentence on the windows of a replayed trace, which is no ramp; empty for all else."""
     empty: frozenset[int] = frozenset()
     """The levels, by their index, whose answers were empty: of those nothing can be said."""
 

@@ -111,16 +111,18 @@ def judge(
     checks: Sequence[Check],
     goodput: Callable[[Sequence[Threshold]], Mapping[int, float]],
     accepted: Collection[str] = (),
+    *,
+    is_ramp: bool = True,
 ) -> Outcome:
     """Every gate at every load that has to keep it.
 
     `goodput` tells requests a second that kept given thresholds, by level. `accepted` are names of checks that may
-    fail.
+    fail. Windows of a replayed trace are no ramp.
     """
     failed = [each for each in checks if not each.ok and each.name not in (*NOISE, *accepted)]
     # what a load shows after a surge is not what it shows before it
     parts: list[Sequence[LevelFigures]] = [part.levels for part in parts_of(levels)] or [levels]
-    benches = [_Bench(each, gates, failed, goodput) for each in parts]
+    benches = [_Bench(each, gates, failed, goodput, is_ramp) for each in parts]
     cases = [case for gate in gates for case in _cases(gate, benches, _Bench(levels, gates, failed, goodput))]
     doubts = {name for case in cases for name in case.doubts}
     return Outcome(cases, [each for each in failed if each.name in doubts])
@@ -176,6 +178,8 @@ class _Bench:
     gates: Sequence[Gate]
     failed: Sequence[Check]
     goodput: Callable[[Sequence[Threshold]], Mapping[int, float]]
+    is_ramp: bool = True
+    """What a window of a trace leaves unanswered, the next may answer."""
     _judges: dict[tuple[Threshold, ...], Judge] = field(default_factory=dict)
 
     @cached_property
@@ -202,7 +206,7 @@ class _Bench:
         limits = tuple(each.threshold for each in self.gates if each.is_of(load))
         if limits not in self._judges:
             good = self.goodput(limits) if any(each.metric == "goodput" for each in limits) else {}
-            growing = backlogs(self.steps) if self.unit == RATE else {}
+            growing = backlogs(self.steps) if self.unit == RATE and self.is_ramp else {}
             self._judges[limits] = Judge(self.steps, limits, good, growing)
         return self._judges[limits]
 

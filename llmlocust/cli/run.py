@@ -56,6 +56,13 @@ class _WithLocustArgs(click.Command):
     help="How requests arrive at a rate: constant, poisson, gamma:CV or bursts:N",
 )  # fmt: skip
 @click.option(
+    "--trace", default="", metavar="FILE",
+    help="Replay a recorded trace: Mooncake, Azure, BurstGPT, or a CSV seconds,prompt_tokens,output_tokens (docs/traces.md)",
+)  # fmt: skip
+@click.option("--trace-speed", type=POSITIVE, default=1.0, show_default=True, help="So many times as fast as it was")
+@click.option("--trace-from", type=float, default=0.0, help="Seconds of the trace to leave out at its beginning")
+@click.option("--trace-seconds", type=float, default=0.0, help="Seconds of the trace to replay [default: all of it]")
+@click.option(
     "--shape", default="stepped", show_default=True,
     help="What the load does: stepped (--levels), linear, spike, surge, soak, wave, progressive (docs/shapes.md)",
 )  # fmt: skip
@@ -106,6 +113,7 @@ def run(
     llmlocust run https://api.example.com/v1 --model some-model --max-tokens 200 --threshold "ttft.p95 < 1s"
     llmlocust run http://localhost:8000 --search --threshold "ttft.p95 < 1s"
     llmlocust run http://localhost:8000 --rate 10 --levels 10,20,50,100
+    llmlocust run http://localhost:8000 --trace mooncake.jsonl --trace-speed 2
     llmlocust run http://localhost:8000 --requests 200 --concurrency 20 --long
     llmlocust run http://localhost:8000 http://localhost:8001 --levels 1,10,50
     """
@@ -127,7 +135,7 @@ def _at_one_level(concurrency: int | None, given: set[str]) -> dict[str, Any]:
     """The options that --concurrency and --requests stand for, as `given` says what else there is."""
     if "requests" in given and concurrency is None:
         raise OneLine("--requests wants --concurrency: how many users share them, such as 20")
-    others = {"levels", "rate", "search", "shape"} | ({"hold", "settle"} if "requests" in given else set())
+    others = {"levels", "rate", "search", "shape", "trace"} | ({"hold", "settle"} if "requests" in given else set())
     if concurrency is not None and (too_many := sorted(others & given)):
         raise OneLine(
             f"leave out --{too_many[0]}: with --{'requests' if 'requests' in given else 'concurrency'} there is "

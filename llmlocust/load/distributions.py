@@ -237,3 +237,7 @@ class Draws:
             return self._chance
         number, self._next = self._next, self._next + self._step
         return random.Random(f"{self._seed}{self._own}:{number}")
+
+    def of(self, number: int) -> random.Random:
+        """What the request with this number draws, whoever sends it."""
+        return random.Random(f"{self._seed}:{number}") if self._seed else self._chance

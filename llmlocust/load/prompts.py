@@ -118,8 +118,8 @@ class Prompts:
         """One as it was written."""
         return source.choice(self.questions)
 
-    def dress(self, question: Question, source: random.Random) -> Messages | str:
-        """The same as it is sent. Of a talk, its first turn."""
+    def dress(self, question: Question, source: random.Random, tokens: int | None = None) -> Messages | str:
+        """The same as it is sent. Of a talk, its first turn. `tokens`: of this many instead of what is drawn."""
         before = f"{self.prefix}\n\n" if self.prefix and source.random() < self.prefix_share else ""
         mark = before + (f"[{source.getrandbits(40):010x}] " if self.unique else "")
         if isinstance(question, Limited):
@@ -127,7 +127,7 @@ class Prompts:
         if isinstance(question, Talk):
             question = question[0]
         if isinstance(question, str):
-            return mark + self._sized(question, mark, source)
+            return mark + self._sized(question, mark, source, tokens)
         first, *rest = question
         return [{**first, "content": _marked(first.get("content"), mark)}, *rest] if mark else question
 
@@ -151,12 +151,14 @@ class Prompts:
         turns = zip(sent, asked, strict=True)
         return [Turn([{"role": "user", "content": each}], words, tokens) for each, (words, tokens) in turns]
 
-    def _sized(self, question: str, before: str, source: random.Random) -> str:
-        if self.tokens is None:
-            return question
+    def _sized(self, question: str, before: str, source: random.Random, tokens: int | None) -> str:
+        if tokens is None:
+            if self.tokens is None:
+                return question
+            tokens = self.tokens.whole(source)
         own = before.removeprefix(self.prefix)
         shared = _tokens_of(self.prefix, self.count) if len(own) < len(before) else 0
-        left = max(1, self.tokens.whole(source) - shared - self.count(own))
+        left = max(1, tokens - shared - self.count(own))
         spare = left - self.count(question)
         if spare < 0:
             return cut(question, left, self.count)

@@ -125,6 +125,12 @@ class Collector:
     def level_settled(self, *, reached: bool) -> None:
         self.ledger.settle_level(self.moment(), reached=reached)
 
+    def level_follows(self, load: float, unit: str) -> None:
+        """The next level began and settled where the one before ended."""
+        now = self.moment()
+        self.ledger.begin_level(now, load, unit)
+        self.ledger.settle_level(now)
+
     def level_ended(self) -> None:
         self.ledger.end_level(self.moment())
 

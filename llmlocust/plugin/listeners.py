@@ -22,7 +22,7 @@ from llmlocust.analysis import words
 from llmlocust.load.arrivals import POISSON, Process
 from llmlocust.load.plans import SHAPES
 from llmlocust.numbers.levels import RATE, USERS
-from llmlocust.plugin import console, options, otel, preflight, webui
+from llmlocust.plugin import console, options, otel, preflight, replaying, webui
 from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.gating import Gating
 from llmlocust.plugin.locust_csv import CompleteCSVFileWriter
@@ -123,6 +123,7 @@ def check(environment: Environment) -> dict[str, Any]:
     except ValueError as problem:
         raise preflight.NotReady(str(problem)) from None
     _refuse_shapes_of_others(environment)
+    _check_trace(environment)
     if getattr(environment.shape_class, "searches", bool)():
         _refuse_gates_of_every_level(environment)
     elif hasattr(environment.shape_class, "planned_levels"):
@@ -131,7 +132,7 @@ def check(environment: Environment) -> dict[str, Any]:
     _check_requests(environment)
     ours = [user for user in environment.user_classes if hasattr(user, "speaks")]
     _check_dialects(environment, ours)
-    for note in options.notes(environment):
+    for note in (*options.notes(environment), *replaying.notes(environment)):
         console.say(note)
     if not options.option(environment, "preflight") or not ours:
         return {}
@@ -142,7 +143,7 @@ def _refuse_shapes_of_others(environment: Environment) -> None:
     """What only our own shapes can do."""
     if hasattr(environment.shape_class, "run_started"):
         return
-    asked = {name: options.option(environment, name) for name in ("search", "rate", "requests")}
+    asked = {name: options.option(environment, name) for name in ("search", "rate", "requests", "trace")}
     asked["shape"] = options.option(environment, "shape") != options.STEPPED
     name = next((name for name, is_asked in asked.items() if is_asked), None)
     if name is not None:
@@ -205,7 +206,7 @@ def _check_requests(environment: Environment) -> None:
         return
     if shape.unit == RATE or shape.searches() or shape.shape_name() in SHAPES:
         raise preflight.NotReady(
-            "--llm-requests is a run of users at one level: leave out --llm-rate, --llm-search and --llm-shape"
+            "--llm-requests is a run of users at one level: leave out --llm-rate, --llm-search, --llm-shape and --llm-trace"
         )
     loads = shape.planned_levels()
     if len(loads) > 1:
@@ -222,6 +223,21 @@ def _refuse_other_users(environment: Environment, what: str) -> None:
     others = [each.__name__ for each in environment.user_classes if not hasattr(each, "run_one_task")]
     if others:
         raise preflight.NotReady(f"only users of llmlocust can {what}: make {others[0]} an LLMUser, or name the others")
+
+
+def _check_trace(environment: Environment) -> None:
+    shape = environment.shape_class
+    try:
+        replay = replaying.asked_for(environment)
+    except ValueError as problem:
+        raise preflight.NotReady(f"--llm-trace: {problem}") from None
+    if replay is None:
+        if hasattr(shape, "trace"):
+            raise preflight.NotReady(f"{type(shape).__name__} has no trace to replay: give --llm-trace FILE")
+        return
+    if shape.searches() or shape.shape_name() in SHAPES:
+        other = "a search" if shape.searches() else "--llm-shape"
+        raise preflight.NotReady(f"--llm-trace and {other} do not go together: each makes its own load")
 
 
 @events.init.add_listener
@@ -264,12 +280,12 @@ def _serve_metrics(environment: Environment, newest: Newest) -> None:
 
 
 def _add_a_shape(environment: Environment) -> None:
-    """--llm-search, --llm-rate, --llm-shape or --llm-requests with a locustfile that has none."""
+    """--llm-search, --llm-rate, --llm-shape, --llm-requests or --llm-trace with a locustfile that has none."""
     from llmlocust.plugin.shapes import Search, SteppedRamp  # which import this module
 
     if options.option(environment, "search"):
         environment.shape_class = Search()
-    elif any(options.option(environment, name) for name in ("rate", "requests")) or (
+    elif any(options.option(environment, name) for name in ("rate", "requests", "trace")) or (
         options.option(environment, "shape") != options.STEPPED
     ):
         environment.shape_class = SteppedRamp()

@@ -87,6 +87,10 @@ OPTIONS = (
     Option("shape-base", 0.0, "Users, or with --llm-rate requests a second, that a shape is at rest with; 0: a tenth of its peak"),
     Option("shape-peak", 0.0, "Users, or requests a second, that a shape goes up to, or that a soak holds; 0: the --llm-rate, or 50 users"),
     Option("shape-seconds", 600.0, "Seconds that a shape takes"),
+    Option("trace", "", "Replay a recorded trace as open load: Mooncake's JSONL, the CSVs of Azure and BurstGPT, or a CSV seconds,prompt_tokens,output_tokens. Its requests have the recorded times and lengths"),
+    Option("trace-speed", 1.0, "How many times as fast as it was recorded a trace is replayed"),
+    Option("trace-from", 0.0, "Seconds of the trace to leave out at its beginning"),
+    Option("trace-seconds", 0.0, "Seconds of the trace to replay; 0: all of it"),
     Option("search", False, "Search for the limit instead of going through levels"),
     Option("search-limits", "", "What to search the limit of, with commas: ttft.p95 < 500ms, errors < 1%. Empty: capacity, where requests begin to wait"),
     Option("search-start", 4, "Users that a search begins with"),
@@ -182,6 +186,7 @@ def check(environment: Environment) -> None:
     if option(environment, "most_in_flight") < 1:
         raise ValueError("--llm-most-in-flight must be 1 request or more")
     _check_prompts(environment)
+    _check_trace(environment)
     search_judge(option(environment, "search_limits"))
     _check_gates(environment)
     drawn_fields(extra_fields(option(environment, "body")), random.Random())
@@ -243,9 +248,39 @@ def _check_prompts(environment: Environment) -> None:
         load_answers(option(environment, "right_answers"))
 
 
+def ramp_setting(environment: Environment, name: str) -> Any:
+    """What a ramp says itself, or else the option."""
+    own = getattr(environment.shape_class, name, None)
+    return option(environment, name) if own is None else own
+
+
+def _check_trace(environment: Environment) -> None:
+    if not ramp_setting(environment, "trace"):
+        return
+    if not 0.0 < ramp_setting(environment, "trace_speed") < math.inf:
+        raise ValueError("--llm-trace-speed must be a number above 0, such as 2 for twice as fast as it was")
+    for name in ("trace_from", "trace_seconds"):
+        if not 0.0 <= ramp_setting(environment, name) < math.inf:
+            raise ValueError(f"--llm-{name.replace('_', '-')} must be 0 seconds of the trace or more")
+    others = {
+        "search": "a search makes its own load",
+        "rate": "a trace says itself when its requests are due",
+        "prompt_tokens": "a trace says itself how long its prompts are",
+    }
+    for name, why in others.items():
+        if option(environment, name):
+            raise ValueError(f"--llm-trace and --llm-{name.replace('_', '-')} do not go together: {why}")
+    if option(environment, "levels") != _LEVELS:
+        raise ValueError(
+            "--llm-trace and --llm-levels do not go together: its levels are windows of --llm-hold seconds"
+        )
+    if option(environment, "turns") != "1":
+        raise ValueError("--llm-trace and --llm-turns do not go together: each row of a trace is one request")
+
+
 def notes(environment: Environment) -> list[str]:
     """What whoever starts a run should know of its options."""
-    sized = option(environment, "prompt_tokens") or option(environment, "prefix_tokens")
+    sized = any(option(environment, name) for name in ("prompt_tokens", "prefix_tokens", "trace"))
     if not sized or option(environment, "tokenizer"):
         return []
     said = "lengths of prompts are estimated, at 4 letters a token (1 in scripts such as Chinese)"

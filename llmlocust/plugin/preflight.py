@@ -20,6 +20,7 @@ from llmlocust.plugin.options import (
     extra_fields,
     forced,
     option,
+    ramp_setting,
     without_key,
 )
 from llmlocust.plugin.transport import Client, Endpoint
@@ -115,15 +116,21 @@ def _check(environment: Environment, user: Any) -> dict[str, Any]:
         _settle_dialect(environment, attempt, question)
         attempt.dialect = user.speaks(environment)
         ask, record = attempt.succeed(question)
+        if record.status in (400, 422) and _forces(environment) and not option(environment, "force_length"):
+            ask, record = attempt.without_forced_length(question)
         if not record.ok:
             old = attempt.dialect.name.startswith("gradio") and attempt.speaks_over_a_websocket()
             raise NotReady(old or _advice(attempt, model, record, listed, trouble))
     finally:
         attempt.client.close()
-    _say_whether_length_is_forced(environment, attempt.dialect, ask, record)
+    forces = ask.extra.keys() >= forced(0).keys()
+    if forces:
+        _say_whether_length_is_forced(attempt.dialect, ask, record)
     if environment.parsed_options is not None:  # options travel to the workers
         environment.parsed_options.llm_model = common
         environment.parsed_options.llm_usage = ask.usage
+        if ramp_setting(environment, "trace"):
+            environment.parsed_options.llm_force_length = forces
         environment.parsed_options.llm_max_tokens_field = ask.max_tokens_field
     return {
         "model": model,
@@ -134,13 +141,13 @@ def _check(environment: Environment, user: Any) -> dict[str, Any]:
     }
 
 
-def _say_whether_length_is_forced(environment: Environment, dialect: Dialect, ask: Ask, record: Record) -> None:
-    if not option(environment, "force_length") or dialect.inputs(ask) is not None:
+def _say_whether_length_is_forced(dialect: Dialect, ask: Ask, record: Record) -> None:
+    if dialect.inputs(ask) is not None:
         return
     if (record.output_tokens or 0) < (ask.max_tokens or 0):
         console.say(
             f"the server ended a first answer after {record.output_tokens} of {ask.max_tokens} tokens: it does not know "
-            "ignore_eos and min_tokens, so --llm-force-length forces nothing"
+            "ignore_eos and min_tokens, so nothing forces answers to their length"
         )
 
 
@@ -175,9 +182,14 @@ def _ask(environment: Environment, model: str) -> Ask:
         max_tokens=most,
         max_tokens_field=option(environment, "max_tokens_field"),
         usage=option(environment, "usage"),
-        extra=(forced(most) if option(environment, "force_length") else {})
+        extra=(forced(most) if _forces(environment) else {})
         | drawn_fields(extra_fields(option(environment, "body")), random.Random()),
     )
+
+
+def _forces(environment: Environment) -> bool:
+    """A trace's answers had their lengths."""
+    return bool(option(environment, "force_length") or ramp_setting(environment, "trace"))
 
 
 class _Attempt:
@@ -203,6 +215,16 @@ class _Attempt:
                 break
             gevent.sleep(_BETWEEN_TRIES)
         return ask, record
+
+    def without_forced_length(self, ask: Ask) -> tuple[Ask, Record]:
+        """The same from a server that may refuse what a trace would like."""
+        fields = {name: value for name, value in ask.extra.items() if name not in forced(0)}
+        found, record = self.succeed(msgspec.structs.replace(ask, extra=fields))
+        if record.ok:
+            console.say(
+                "The server refuses ignore_eos and min_tokens: answers end where they do, a trace's length at most"
+            )
+        return found, record
 
     def _adapted(self, ask: Ask, refused: Record) -> tuple[Ask, Record]:
         """The same without what some servers refuse."""

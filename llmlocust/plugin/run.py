@@ -22,11 +22,12 @@ from locust.runners import MASTER_HEARTBEAT_TIMEOUT, STATE_RUNNING, WORKER_REPOR
 
 from llmlocust.load.arrivals import Part
 from llmlocust.load.distributions import think_time, told_wait
+from llmlocust.load.traces import Replay
 from llmlocust.numbers import formats
 from llmlocust.numbers.ledger import Ledger, rows_for_each
 from llmlocust.numbers.levels import RATE, USERS, Level, LevelFigures
 from llmlocust.numbers.seconds import SECOND_COUNTS
-from llmlocust.plugin import console
+from llmlocust.plugin import console, replaying
 from llmlocust.plugin.collector import Collector, forget_old_seconds
 from llmlocust.plugin.files import AT_ONCE, RunFiles
 from llmlocust.plugin.options import OPTIONS, limits, option, thresholds
@@ -80,6 +81,8 @@ class Run:
         """Dealt to each load process,"""
         self._ended: Counter[str | None] = Counter()
         """and the requests of each that ended."""
+        self._seed = 0
+        self._rows: replaying.Rows | None = None
         self._stop_timeout: float | None = None
         self._said = 0
         self._finished = False
@@ -122,6 +125,18 @@ class Run:
             self.collector.level_settled(reached=reached)
         if self._requests:
             self._deal_tickets()
+        self.tell_state()
+        if self._rows:
+            self._rows.begin(self.moment())
+            self._deal()
+
+    def next_level(self, load: float, unit: str) -> None:
+        """The level ends, and at the same moment the next one begins and settles: nothing that is due lies between."""
+        now = self.moment()
+        self.ledger.begin_level(now, load, unit)
+        self.ledger.settle_level(now)
+        if self.collector:
+            self.collector.level_follows(load, unit)
         self.tell_state()
 
     def end_level(self) -> None:
@@ -205,6 +220,11 @@ class Run:
         """From now on levels are rates, and requests arrive so."""
         self._arrivals, self._most_in_flight = arrivals, most_in_flight
 
+    def replay(self, replay: Replay) -> None:
+        """What is due are a trace's rows: the replay begins when the first level has settled."""
+        self._rows = replaying.Rows(replay, replaying.salt(self.environment, self.id))
+        self._arrivals = replaying.in_words(replay)
+
     def _open_load(self) -> dict[str, Any]:
         return {"arrivals": self._arrivals, "most_in_flight": self._most_in_flight} if self._arrivals else {}
 
@@ -222,14 +242,37 @@ class Run:
         level = self.level
         if level is None or level.ended is not None or level.unit != RATE:
             return
-        self._dealt = self.streams
-        seed = random.getrandbits(32)
-        for stream, client in enumerate(self._dealt):
-            part = Part(0.0 if self._paused else level.load, self._arrivals, seed, stream, len(self._dealt))
+        self._dealt, self._seed = self.streams, random.getrandbits(32)
+        if self._rows:
+            self._rows.deal(self.moment())
+        for stream in self._dealt:
+            self._give_part(stream)
+
+    def _give_part(self, client_id: str | None) -> None:
+        """To one load process its part of what is due."""
+        if client_id not in self._dealt or self.level is None:
+            return
+        stream, streams = self._dealt.index(client_id), len(self._dealt)
+        if self._rows:
+            told = self._rows.told(self.moment(), stream, streams) | {"most_in_flight": self._most_in_flight}
             if self.collector:
-                self.collector.open_load.deal(part, self._most_in_flight)
+                replaying.take_part(self.collector, told, time.perf_counter_ns())
             else:
-                self._tell("arrivals", client, part=list(part), most_in_flight=self._most_in_flight)
+                self._tell("rows", client_id, **told)
+            return
+        part = Part(0.0 if self._paused else self.level.load, self._arrivals, self._seed, stream, streams)
+        if self.collector:
+            self.collector.open_load.deal(part, self._most_in_flight)
+        else:
+            self._tell("arrivals", client_id, part=list(part), most_in_flight=self._most_in_flight)
+
+    def _look_for_rows(self) -> None:
+        """Whether the trace was replayed as it was."""
+        if self._rows and self.through:
+            due, rows = sum(tally.numbers["due"] for tally in self.ledger.tallies.values()), self._rows.replay.rows
+            if due < rows:
+                missing = f"{rows - due} of the trace's {rows} rows"
+                self.problem(f"{missing} were never due: a load process was lost, or has no such trace.")
 
     def pause_arrivals(self, *, on: bool) -> None:
         """Nothing is due meanwhile."""
@@ -242,14 +285,18 @@ class Run:
         if self._dealt and self.streams and self.streams != self._dealt:
             self._deal()
             many = len(self._dealt)
-            who = "1 load process sends all of the rate" if many == 1 else f"{many} load processes share the rate"
+            what = "trace" if self._rows else "rate"
+            who = f"1 load process sends all of the {what}" if many == 1 else f"{many} load processes share the {what}"
             console.say(f"  … {who} from now on")
 
     def announce(self, client_id: str | None = None) -> None:
         """Tell workers, or one that came late, that the run is on and where it stands."""
         asked = {"version": VERSION, "run": self.id, "stop_timeout": self._users_stop_timeout()}
+        asked |= {"open": bool(self._arrivals)}
         told = {"elapsed": self.moment(), "limits": limits(self.environment), "processes": self.processes}
         self._tell("run", client_id, **asked, **told, **self.state(client_id))
+        if client_id is not None:  # it could not hear when the others were told
+            self._give_part(client_id)
 
     def _share_rows(self) -> None:
         """Workers that come or go change what each of them may keep."""
@@ -368,6 +415,7 @@ class Run:
         self._finished = True
         self.end_level()
         self._collect()
+        self._look_for_rows()
         self._say_levels(0.0)
         self.ended = self.ended or time.time()
         self._keeper.kill(block=False)

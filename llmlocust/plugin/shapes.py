@@ -9,23 +9,27 @@ import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import gevent
 from locust import LoadTestShape
 from locust.env import Environment
-from locust.runners import STATE_INIT, WORKER_REPORT_INTERVAL, MasterRunner
+from locust.runners import STATE_INIT, STATE_RUNNING, STATE_SPAWNING, WORKER_REPORT_INTERVAL, MasterRunner
 
 from llmlocust.load.arrivals import Process
-from llmlocust.load.curves import BEGAN, DONE, ENDED, RAMP, SETTLED, Staircase
+from llmlocust.load.curves import BEGAN, DONE, ENDED, HOLD, RAMP, SETTLED, Staircase
 from llmlocust.load.plans import SHAPES, PlanPart
+from llmlocust.load.replays import NEXT, Windows
 from llmlocust.numbers.levels import RATE, USERS
-from llmlocust.plugin import console
+from llmlocust.plugin import console, replaying
 from llmlocust.plugin.listeners import plugin_of
 from llmlocust.plugin.options import levels as option_levels
-from llmlocust.plugin.options import option, shape_setting
+from llmlocust.plugin.options import option, ramp_setting, shape_setting
 from llmlocust.plugin.run import Run
 from llmlocust.plugin.searching import Searching
 
 _FASTEST_SPAWN = 100.0
 _LONGER_THAN_DRAIN = 30.0
+_TICK = 1.0
+"""Locust asks a shape so often."""
 
 
 class SteppedRamp(LoadTestShape):
@@ -85,6 +89,8 @@ class SteppedRamp(LoadTestShape):
             run.count_requests(self._requests)
         if self.unit == RATE:
             run.open(self._arrivals(), int(self._setting("most_in_flight")))
+        if replay := replaying.asked_for(run.environment):
+            self._stairs = replaying.take_over(replay, stairs, run)
         run.let_requests_end(float(self._setting("drain")))
         if getattr(run.environment.parsed_options, "run_time", None):
             console.say(
@@ -101,7 +107,8 @@ class SteppedRamp(LoadTestShape):
             except ValueError as problem:  # from the web form
                 plugin_of(self.runner.environment).refuse(str(problem))
                 return None
-            return self._users_for(first), _rate(first, self.runner.worker_count)
+            # nothing may be due in a trace's first window
+            return self._users_for(first or 1.0), _rate(first, self.runner.worker_count)
         self._advance()
         if self._stairs.phase == DONE:
             assert self._run is not None
@@ -126,8 +133,18 @@ class SteppedRamp(LoadTestShape):
                         self._has_drained()
             elif change.what == SETTLED:
                 self._run.settle_level(reached=change.reached)
+            elif change.what == NEXT:
+                self._run.next_level(self._stairs.levels[change.level], self.unit)
             elif change.what == ENDED:
                 self._run.end_level()
+        if isinstance(self._stairs, Windows) and self._stairs.phase == HOLD:
+            left = self._stairs.next_change - time.monotonic()
+            if left < _TICK:  # a window ends when it ends, and not at Locust's next look
+                gevent.spawn_later(max(left, 0.0), self._advance_if_on)
+
+    def _advance_if_on(self) -> None:
+        if self.runner is not None and self.runner.state in (STATE_SPAWNING, STATE_RUNNING):
+            self._advance()
 
     def _first_load(self) -> float:
         """ValueError where the options cannot be meant."""
@@ -156,6 +173,9 @@ class SteppedRamp(LoadTestShape):
         name, environment = self.shape_name(), self.runner.environment
         if name in SHAPES:
             return SHAPES[name](shape_setting(self, environment, is_rate=self.unit == RATE))
+        if replay := replaying.asked_for(environment):
+            hold, levels = replaying.windows_of(replay, environment)
+            return [PlanPart("", levels, hold, settle=0.0)]
         levels = self.levels or option_levels(environment, is_rate=self.unit == RATE)
         if self._setting("requests"):
             return [PlanPart("", levels, hold=math.inf, settle=0.0)]
@@ -189,7 +209,9 @@ class SteppedRamp(LoadTestShape):
     def unit(self) -> str:
         """Of the levels: users, or requests a second."""
         assert self.runner is not None
-        return RATE if self.is_open or option(self.runner.environment, "rate") > 0.0 else USERS
+        environment = self.runner.environment
+        is_open = self.is_open or option(environment, "rate") > 0.0 or ramp_setting(environment, "trace")
+        return RATE if is_open else USERS
 
     def _arrivals(self) -> str:
         """ValueError where they cannot be meant."""
@@ -252,6 +274,25 @@ class RateRamp(SteppedRamp):
     abstract: ClassVar[bool] = True
 
     is_open = True
+
+
+class TraceReplay(SteppedRamp):
+    """Replays a recorded trace, in windows of `hold` seconds: docs/traces.md.
+
+    Attributes that are None are taken from the options (`--llm-trace`, …).
+    """
+
+    abstract: ClassVar[bool] = True
+
+    is_open = True
+    trace: str | None = None
+    """A file."""
+    trace_speed: float | None = None
+    """How many times as fast as it was recorded."""
+    trace_from: float | None = None
+    """Seconds of the trace that are left out at its beginning,"""
+    trace_seconds: float | None = None
+    """and how many are replayed; 0: all of the rest."""
 
 
 class _Shape(SteppedRamp):

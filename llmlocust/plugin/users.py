@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 import gevent
 import msgspec
 from gevent import GreenletExit
-from gevent.pool import Group
 from locust import task
 from locust.contrib.fasthttp import FastHttpUser
 from locust.env import Environment
@@ -25,11 +24,14 @@ from llmlocust.load.answers import load as load_answers
 from llmlocust.load.distributions import parse, think_time
 from llmlocust.load.prompts import Messages, Prompts, Question, limit_of, shared_prefix, words_of
 from llmlocust.load.prompts import load as load_prompts
+from llmlocust.load.replays import shared_text
 from llmlocust.load.tokens import counter
+from llmlocust.load.traces import Row
 from llmlocust.numbers.formats import ABORTED
 from llmlocust.numbers.ledger import Sums
 from llmlocust.plugin.connection import Listener, Timeouts
 from llmlocust.plugin.listeners import plugin_of
+from llmlocust.plugin.open_load import row_now
 from llmlocust.plugin.options import drawn_fields, extra_fields, forced, option, without_key
 from llmlocust.plugin.preflight import headers
 from llmlocust.plugin.transport import Client, Endpoint
@@ -120,12 +122,13 @@ class LLMUser(FastHttpUser):
 
     # ── open load: the user is a stream ──
 
-    def start(self, group: Group) -> gevent.Greenlet:
-        if not self._collector.open_load.on:
-            return super().start(group)
-        self._group = group
-        self._greenlet = group.spawn(LLMUser._stream, self)  # Locust finds a user as its greenlet's first argument
-        return self._greenlet
+    def run(self) -> None:
+        """As Locust's own, or as a stream; a worker that joins a run has users before it is told which."""
+        self._collector.is_told.wait(_TOLD_WITHIN)
+        if self._collector.open_load.on:
+            self._stream()
+        else:
+            super().run()
 
     def _stream(self) -> None:
         self._taskset_instance = DefaultTaskSet(self)
@@ -167,12 +170,15 @@ class LLMUser(FastHttpUser):
         `dialect` is spoken this once instead of the user's own. `fields` are those of `Ask` (max_tokens, temperature,
         stream, …) or further fields of the body.
         """
-        source = self._source()
-        picked = self._prompts.pick(source) if question is None else question
-        sent = self._prompts.dress(picked, source) if question is None else picked
+        row = row_now()
+        source = self._source(row)
+        sent, words, limits = (
+            self._prompt(source, row)
+            if question is None
+            else (question, words_of(question), _limited(limit_of(question)))
+        )
         messages = [{"role": "user", "content": sent}] if isinstance(sent, str) else list(sent)
-        fields = _limited(limit_of(picked)) | fields
-        return self._chat(self._spoken(dialect), messages, words_of(picked), name, source, fields)
+        return self._chat(self._spoken(dialect), messages, words, name, source, limits | fields)
 
     def talk(self, question: Question | None = None, *, name: str = "turn", **fields: Any) -> list[Record]:
         """A conversation: each turn says what was said before, and the answers, again. There is think time between
@@ -206,11 +212,11 @@ class LLMUser(FastHttpUser):
         **fields: Any,
     ) -> Record:
         """Send a prompt to be gone on with, and read what comes to the end; else as `chat`."""
-        source = self._source()
-        picked = self._prompts.pick(source) if prompt is None else prompt
-        text = self._text(picked, source) if prompt is None else prompt
-        ask = self._ask_of(_limited(limit_of(picked)) | fields, source, prompt=text)
-        return self._ask(self._spoken(dialect).for_prompts(), ask, name, words_of(picked))
+        row = row_now()
+        source = self._source(row)
+        text, words, limits = self._text(source, row) if prompt is None else (prompt, prompt, {})
+        ask = self._ask_of(limits | fields, source, prompt=text)
+        return self._ask(self._spoken(dialect).for_prompts(), ask, name, words)
 
     def embed(
         self,
@@ -221,8 +227,9 @@ class LLMUser(FastHttpUser):
         **fields: Any,
     ) -> Record:
         """Have texts embedded, in one request; none: the next prompt. Else as `chat`."""
-        source = self._source()
-        inputs = list(texts) or [self._text(self._prompts.pick(source), source)]
+        row = row_now()
+        source = self._source(row)
+        inputs = list(texts) or [self._text(source, row)[0]]
         return self._ask(_dialect(dialect), self._ask_of(fields, source, inputs=inputs), name, inputs[0])
 
     def rerank(
@@ -253,15 +260,28 @@ class LLMUser(FastHttpUser):
     def _spoken(self, dialect: str | Dialect | None) -> Dialect:
         return self._dialect if dialect is None else _dialect(dialect)
 
-    def _text(self, picked: Question, source: random.Random) -> str:
-        """A prompt as plain text."""
-        sent = self._prompts.dress(picked, source)
-        return sent if isinstance(sent, str) else Ask(messages=list(sent)).text()
+    def _prompt(self, source: random.Random, row: Row | None) -> tuple[Messages | str, str, dict[str, Any]]:
+        """The next prompt, or one as a trace's row says; what it was before it was made unique or filled up; and the
+        fields that say how long its answer may be, where its row tells.
+        """
+        limits = {} if row is None else _limited(row.output_tokens)
+        if row is not None and row.blocks:
+            return shared_text(row, self._collector.open_load.salt, self._prompts.count, source), "", limits
+        picked = self._prompts.pick(source)
+        if row is not None:
+            return self._prompts.dress(words_of(picked), source, row.prompt_tokens), words_of(picked), limits
+        return self._prompts.dress(picked, source), words_of(picked), _limited(limit_of(picked))
 
-    def _source(self) -> random.Random:
+    def _text(self, source: random.Random, row: Row | None) -> tuple[str, str, dict[str, Any]]:
+        """The same as plain text."""
+        sent, words, limits = self._prompt(source, row)
+        return sent if isinstance(sent, str) else Ask(messages=list(sent)).text(), words, limits
+
+    def _source(self, row: Row | None = None) -> random.Random:
         """What the next request draws from; which is known when it is known how many share the run."""
         self._collector.is_told.wait(_TOLD_WITHIN)
-        return self._collector.draws.next()
+        draws = self._collector.draws
+        return draws.next() if row is None else draws.of(row.number)
 
     def _drawn(self, name: str, source: random.Random) -> float:
         return parse(str(self._setting(name))).draw(source)

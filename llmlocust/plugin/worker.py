@@ -8,6 +8,7 @@ is cut and heals loses nothing, and nothing is counted twice.
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import perf_counter_ns
 from typing import Any
 
 import gevent
@@ -16,7 +17,7 @@ from locust.exception import RPCError
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, WorkerRunner
 
 from llmlocust.load.arrivals import Part
-from llmlocust.plugin import console
+from llmlocust.plugin import console, replaying
 from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.versions import VERSION
 
@@ -61,6 +62,7 @@ class Worker:
             "state": collector.follow,
             "have": self._received,
             "arrivals": lambda told: collector.open_load.deal(Part(*told["part"]), told["most_in_flight"]),
+            "rows": self._replay,
             "refused": self._refused,
             "stop early": lambda told: setattr(environment, "stop_timeout", told["stop_timeout"]),
         }
@@ -89,12 +91,23 @@ class Worker:
             self.run = told["run"]
             self.collector.start(told["elapsed"], told["rows_a_second"], told["limits"], told["processes"])
         self.collector.follow(told)
+        self.collector.open_load.on = self.collector.open_load.on or told["open"]
         self.collector.is_told.set()
 
     def _received(self, told: dict[str, Any]) -> None:
         self.outbox.received(told["number"])
         if told["run"] == self.run:
             self.collector.follow(told)
+
+    def _replay(self, told: dict[str, Any]) -> None:
+        """The trace is opened before users are spawned, as the master tells of them later."""
+        came_ns = perf_counter_ns()
+        try:
+            replaying.take_part(self.collector, told, came_ns)
+        except ValueError as problem:
+            why = f"this worker has not the master's trace, and sends nothing of it: {problem}"
+            self.runner.log_exception("llmlocust", why, why)
+            console.error(why)
 
     def _refused(self, told: dict[str, Any]) -> None:
         self.collector.refused = told["why"]

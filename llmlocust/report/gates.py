@@ -103,7 +103,7 @@ class Judged:
 def build(run: RunFrames, gates: Sequence[Gate], accepted: Collection[str] = ()) -> Judged:
     """Judge a run's gates. `accepted` are names of trust checks that may fail."""
     made = page.build(run, list(dict.fromkeys(gate.threshold for gate in gates)))
-    outcome = judge(run.levels, gates, made.checks, run.goodput, accepted)
+    outcome = judge(run.levels, gates, made.checks, run.goodput, accepted, is_ramp=not made.verdict.windows)
     return Judged(str(run.prefix), gates, outcome, page.ended_by(run))
 
 

@@ -18,6 +18,7 @@ from llmlocust.analysis.parts import AFTER, climbs, of_the_ramp
 from llmlocust.analysis.quality import KINDS as ANSWERS
 from llmlocust.analysis.quality import changes
 from llmlocust.analysis.recovery import Recovery
+from llmlocust.analysis.replays import FEW_ERRORS, checks_of, of_windows
 from llmlocust.analysis.steps import Finding, steps_of
 from llmlocust.analysis.trust import Check, Facts, checks, empty_levels, standing, think_time_of
 from llmlocust.load.prompts import load as load_prompts
@@ -32,7 +33,18 @@ from llmlocust.report.journeys import STEPS, Scenes, journeys
 from llmlocust.report.parts import Parts, parts_in
 from llmlocust.report.rendering import render
 from llmlocust.report.translation import translated
-from llmlocust.report.what_was_run import FOREIGN, count, facts, listed, mapping, messages, number, options, planned
+from llmlocust.report.what_was_run import (
+    FOREIGN,
+    count,
+    facts,
+    is_replay,
+    listed,
+    mapping,
+    messages,
+    number,
+    options,
+    planned,
+)
 from llmlocust.report.within import cache_hits, courses, gone, stood_still, tokens_a_chunk, with_telemetry
 
 _METRICS = ("ttft", "answer", "e2e", "gap", "tpot", "delay", "ttft_due", "e2e_due")
@@ -127,16 +139,20 @@ def build(run: RunFrames, thresholds: Sequence[Threshold] = ()) -> Report:
     # which requests are good needs limits: the given ones, or those that the verdict derives
     goodput = run.goodput(thresholds)
     empty = empty_levels(run.levels, run.empty())
+    replayed = is_replay(run.info)
     ramp = of_the_ramp(run.levels)
-    verdict = find(ramp, thresholds, goodput, run.gone(), empty)
+    verdict = find(ramp, thresholds or ((FEW_ERRORS,) if replayed else ()), goodput, run.gone(), empty)
     gold = None
-    if any(each.gold for each in thresholds):
+    if replayed:
+        verdict = of_windows(verdict, run.levels, thresholds, goodput)
+    elif any(each.gold for each in thresholds):
         gold = find(ramp, golds(thresholds), goodput, run.gone(), empty).slo_limit
         limit = verdict.slo_limit
         verdict = replace(verdict, slo_limit=replace(limit, why=f"{limit.why}; {_gold(gold, verdict.unit)}"))
     if not thresholds:
         goodput = run.goodput(verdict.thresholds)
     found = checks(run.levels, _facts(run, verdict), verdict.thresholds)
+    found = checks_of(found) if replayed else found
     unknown = [*run.unknown, *_in_one_piece(run)]
     return Report(run, verdict, found, goodput, tuple(thresholds), unknown, gold, _gates(run, found))
 
@@ -152,7 +168,7 @@ def _gates(run: RunFrames, found: Sequence[Check]) -> Outcome | None:
         return None
     levels = with_telemetry(run.levels, run.telemetry, [each.threshold for each in gates])
     accepted = [each.strip() for each in str(told.get("llm_accept") or "").split(",")]
-    return judge(levels, gates, found, run.goodput, accepted)
+    return judge(levels, gates, found, run.goodput, accepted, is_ramp=not is_replay(run.info))
 
 
 def _gold(limit: Finding, unit: str) -> str:
@@ -195,7 +211,8 @@ def _facts(run: RunFrames, verdict: Verdict) -> Facts:
         settle=number(mapping(info.get("plan")).get("settle")),
         cache_hits=cache_hits(run.levels, run.telemetry),
         prompts=_repeated(mapping(info.get("options"))),
-        shared=any(mapping(info.get("options")).get(name) for name in ("llm_system", "llm_prefix_tokens")),
+        shared=any(mapping(info.get("options")).get(name) for name in ("llm_system", "llm_prefix_tokens"))
+        or bool(mapping(mapping(info.get("plan")).get("trace")).get("shared")),
         gone=gone(run.levels, run.workers),
         stood_still=stood_still(run.levels, run.workers),
         silent=_silent(run),
@@ -269,6 +286,8 @@ def headline(report: Report) -> str:
 def _safe(report: Report) -> str:
     verdict, unit = report.verdict, report.unit
     limit = verdict.slo_limit
+    if verdict.windows:
+        return verdict.windows
     if not limit.reached:
         return _held(report)
     bad = words.with_unit(limit.level_bad or 0.0, unit)
@@ -399,7 +418,7 @@ def trust_line(report: Report) -> str:
         return f"The measurement can be believed: {len(report.checks)} checks, none failed."
     names = words.series([check.name for check in failed])
     said = f"Read these numbers with care: {len(failed)} of {len(report.checks)} checks failed ({names})."
-    return f"{said} {_still_stands(report)}".rstrip()
+    return said if report.verdict.windows else f"{said} {_still_stands(report)}".rstrip()
 
 
 def _still_stands(report: Report) -> str:
@@ -845,7 +864,7 @@ def _standing(report: Report, levels: Sequence[LevelFigures]) -> str:
 
 def _quality(report: Report) -> list[str]:
     """Sentences: whether answers get worse under load."""
-    return [each.says(report.unit) for each in changes(report.ramp)]
+    return [] if report.verdict.windows else [each.says(report.unit) for each in changes(report.ramp)]
 
 
 def _steps_of(told: Iterable[Scenes]) -> set[str]:

@@ -163,6 +163,11 @@ def planned(plan: Mapping[str, Any]) -> tuple[float, ...]:
     return tuple(each for each in loads if each is not None)
 
 
+def is_replay(info: Mapping[str, Any]) -> bool:
+    """Whether the levels are windows of a trace."""
+    return "trace" in mapping(info.get("plan"))
+
+
 def number(value: Any) -> float | None:
     """A number that somebody wrote; None for what is none, or too large to be one of ours."""
     known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e15

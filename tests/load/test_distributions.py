@@ -134,3 +134,10 @@ def test_who_joins_late_repeats_nobody():
 def test_seeds_differ_and_none_never_repeats():
     assert numbers(Draws("a"), 5) == numbers(Draws("a"), 5) != numbers(Draws("b"), 5)
     assert numbers(Draws(), 5) != numbers(Draws(), 5)
+
+
+def test_a_request_with_a_number_draws_the_same_in_every_process():
+    drawn = {Draws("seed", index, processes).of(17).random() for index, processes in ((0, 1), (0, 3), (2, 3), (5, 3))}
+    assert len(drawn) == 1
+    assert drawn != {Draws("seed").of(18).random()}
+    assert Draws().of(17).random() != Draws().of(17).random()

@@ -15,7 +15,7 @@ ANSWER = "".join(
 
 
 class Picky(BaseHTTPRequestHandler):
-    """Knows no stream_options, as old servers, and no max_tokens, as OpenAI's newest models."""
+    """Refuses some fields: unless told, stream_options, as old servers, and max_tokens, as OpenAI's newest models."""
 
     protocol_version = "HTTP/1.1"
 
@@ -25,7 +25,7 @@ class Picky(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append(asked)
-        for field in ("max_tokens", "stream_options"):
+        for field in self.server.refuses:
             if field in asked:
                 refusal = {"error": {"message": f"Unsupported parameter: '{field}'", "type": "invalid_request_error"}}
                 self._answer(400, "application/json", json.dumps(refusal).encode())
@@ -44,9 +44,9 @@ class Picky(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def picky_server() -> Iterator[ThreadingHTTPServer]:
+def picky_server(*refuses: str) -> Iterator[ThreadingHTTPServer]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Picky) as server:
-        server.asked = []
+        server.asked, server.refuses = [], refuses or ("max_tokens", "stream_options")
         Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
