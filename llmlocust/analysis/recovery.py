@@ -66,7 +66,8 @@ class Recovery:
             within = words.duration(self.within)
             return f"Not well again within {within} after {what}: {words.share(self.slow)} of the last requests {slow}."
         if self.seconds == 0.0:
-            return f"Well at once after {what}: {words.share(self.slow)} of the requests after it {slow}."
+            first = f"those that were sent from {words.duration(self.high)} after it on"
+            return f"Well at once after {what}: {words.share(self.slow)} of {first} {slow}."
         times = f"{words.duration(self.seconds)} after {what} (95 %: {words.span(self.low, self.high)})"
         return f"Well again {times}: from then on {words.share(self.slow)} of the requests {slow}."
 
@@ -96,7 +97,7 @@ def recovery(
         return Recovery(*part, within, limit, slow=sum(last) / len(last), usual=share)
     still = sum(tail) / len(tail)
     if place == 0:
-        return Recovery(*part, within, limit, 0.0, 0.0, 0.0, still, share)
+        return Recovery(*part, within, limit, 0.0, 0.0, after[0][0], still, share)
     last_slow, first_well = after[among[0] - 1][0], after[min(among[-1], len(after) - 1)][0]
     return Recovery(*part, within, limit, after[place][0], last_slow, first_well, still, share)
 

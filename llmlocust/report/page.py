@@ -540,7 +540,6 @@ def _finding(finding: Finding) -> dict[str, Any]:
 def _level(figures: LevelFigures, goodput: Mapping[int, float]) -> dict[str, Any]:
     told = {
         "load": plain(figures.load),
-        "part": figures.part or None,
         "users": plain(figures.users),
         "reached": figures.reached,
         "window": plain(figures.window * 1000.0),
@@ -557,6 +556,8 @@ def _level(figures: LevelFigures, goodput: Mapping[int, float]) -> dict[str, Any
         "judged": figures.judged,
         **{kind: plain(getattr(figures, kind)) for kind in ANSWERS},
     }
+    if figures.part:
+        told["part"] = figures.part
     if figures.inputs_per_s > 0:
         told |= {name: plain(getattr(figures, name)) for name in ("inputs_per_s", "input_tokens_per_s")}
     durations = {

@@ -110,7 +110,8 @@ def recoveries(levels: Sequence[LevelFigures], requests: pd.DataFrame | None) ->
     metric = "ttft" if before["ttft"].notna().any() else "e2e"
     made = []
     for burst, rest in pairwise(parts):
-        began, ended = rest.levels[0].began, rest.levels[-1].ended
+        # of levels that were worked out from their requests nobody knows when they began
+        began, ended = max(rest.levels[0].began, burst.levels[-1].ended), rest.levels[-1].ended
         if burst.name in BURSTS and rest.name == RECOVERY and math.isfinite(began):
             after = rows[rows["level"].isin([each.level for each in rest.levels])].sort_values("sent")
             told = list(zip(after["sent"] - began, _took(after, metric), strict=True))

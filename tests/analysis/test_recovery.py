@@ -53,7 +53,9 @@ def test_a_queue_that_shrinks_is_over_when_it_is_gone():
 def test_where_nothing_was_left_behind_it_is_well_at_once():
     well = [found(requests(seed, 0.0)).seconds for seed in range(100, 140)]
     assert well.count(0.0) >= 38
-    assert "Well at once after the surge of 50 users" in str(found(requests(100, 0.0)))
+    told = found(requests(100, 0.0))
+    assert "Well at once after the surge of 50 users" in str(told)
+    assert (told.low, told.high) == (0.0, requests(100, 0.0)[0][0])  # before the first request nobody knows
 
 
 @pytest.mark.parametrize("how", [{"slow_until": 500.0}, {"slow_until": 10.0, "failing": 0.3}])

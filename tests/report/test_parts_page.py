@@ -85,6 +85,10 @@ def test_parts_survive_without_the_levels_file(tmp_path):
     report = made(tmp_path, SURGE, LIMITS, leave_out=(formats.LEVELS,))
     assert [each.part for each in report.levels] == list(SURGE["parts"])
     assert [part["name"] for part in report.data()["parts"]] == list(SURGE["parts"])
+    whole = made(tmp_path / "whole", SURGE, LIMITS)
+    found, known = (each.data()["recoveries"][0] for each in (report, whole))
+    assert found["seconds"] == pytest.approx(known["seconds"], abs=500.0)
+    assert found["within"] == pytest.approx(known["within"], abs=5000.0)
 
 
 def test_a_levels_file_of_before_has_no_parts(tmp_path):
