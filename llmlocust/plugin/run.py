@@ -58,6 +58,7 @@ class Run:
         self.through = False
         """The plan was gone through to its end."""
         self.limits = thresholds(environment)
+        self._asked = _asked(environment)
         self.preflight = preflight
         self.began = time.time()
         self.ended: float | None = None
@@ -475,7 +476,6 @@ class Run:
         return made
 
     def _told(self) -> dict[str, Any]:
-        environment = self.environment
         return {
             "format": formats.FORMAT,
             "llmlocust": version("llmlocust"),
@@ -485,14 +485,10 @@ class Run:
             "ended": self.ended,
             "ended_by": self.ended_by or None,
             "stopped": None if self.plan is None or self.ended is None else not self.through,
-            "target": {
-                "host": ", ".join(map(without_password, _hosts(environment))),
-                "model": option(environment, "model"),
-                "dialect": ", ".join(sorted({_dialect(user, environment) for user in environment.user_classes} - {""})),
-            },
+            "target": self._asked["target"],
             "plan": self.plan and self.plan | self._open_load(),
-            "options": {each.dest: option(environment, each.dest.removeprefix("llm_")) for each in OPTIONS},
-            "user_classes": {user.__name__: _think_time(user, environment) for user in environment.user_classes},
+            "options": self._asked["options"],
+            "user_classes": self._asked["user_classes"],
             "clock": " and ".join(sorted(self.ledger.clocks)),
             "processes": self.processes,
             "counts": {
@@ -504,6 +500,19 @@ class Run:
             "rows": {"seen": self.ledger.rows_seen, "kept": self.ledger.rows_kept},
             "checks": [*map(_failed, self.problems), *self._lost.values()],
         }
+
+
+def _asked(environment: Environment) -> dict[str, Any]:
+    """What was asked for, as a run begins: the web UI's form may ask for another before its last file is written."""
+    return {
+        "target": {
+            "host": ", ".join(map(without_password, _hosts(environment))),
+            "model": option(environment, "model"),
+            "dialect": ", ".join(sorted({_dialect(user, environment) for user in environment.user_classes} - {""})),
+        },
+        "options": {each.dest: option(environment, each.dest.removeprefix("llm_")) for each in OPTIONS},
+        "user_classes": {user.__name__: _think_time(user, environment) for user in environment.user_classes},
+    }
 
 
 def _failed(words: str, levels: Sequence[int] = ()) -> dict[str, Any]:
