@@ -159,10 +159,12 @@ def test_a_worker_without_the_trace_sends_nothing_and_says_why(simulator, tmp_pa
     made(tmp_path, seconds=1.0, number=20)
     made(tmp_path / "other", seconds=1.0, number=21)
     expecting = ["--expect-workers", "2"]
-    with distributed(tmp_path, simulator.url, "--llm-trace", "trace.csv", *expecting, workers=1) as stack:
-        with Locust(tmp_path / "other", stack.workers[0].args, RAMP) as other:
-            stack.master.ends()
-            assert "trace.csv has other rows than the master's" in other.log
+    with (
+        distributed(tmp_path, simulator.url, "--llm-trace", "trace.csv", *expecting, workers=1) as stack,
+        Locust(tmp_path / "other", stack.workers[0].args, RAMP) as other,
+    ):
+        stack.master.ends()
+        assert "trace.csv has other rows than the master's" in other.log
 
     assert served(simulator) == 10
     (check,) = told(tmp_path)["checks"]

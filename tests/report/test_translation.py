@@ -28,6 +28,16 @@ def made(folder, limits=(), leave_out=(), *, ended=True, **how):
     return build(load_run(MadeRun(**how).write(folder / "x", leave_out=leave_out, ended=ended)), limits)
 
 
+TRACE = {
+    "plan": {"unit": "users", "levels": [2, 4, 8], "settle": 0.0, "hold": 10.0, "trace": {"rows": 9, "speed": 2.0}},
+    "checks": [
+        {
+            "name": "run",
+            "ok": False,
+            "says": "10 of the trace's 20 rows were never due: a load process was lost, or has no such trace.",
+        }
+    ],
+}
 RAMP = {"loads": (5, 10, 20, 40, 60, 90), "hold": 30.0}
 RUNS = {
     "ramp": {"limits": LIMITS, **RAMP},
@@ -51,6 +61,9 @@ RUNS = {
     "no success": {"limit": 0.001},
     "no streams": {"limits": LIMITS, "streams": False},
     "one level": {"loads": (5,)},
+    "a trace that keeps its limits": {"limits": [Threshold.parse("ttft.p95 < 100s")], "told": TRACE},
+    "a trace that breaks them": {"limits": LIMITS, **RAMP, "told": TRACE},
+    "a trace without limits": {"told": TRACE},
     "killed": {"ended": False},
     "no requests": {"leave_out": (formats.REQUESTS,)},
     "no histograms": {"leave_out": (formats.HISTOGRAMS,)},
