@@ -134,13 +134,14 @@ FORMATS = {"plain.csv": _plain, "azure.csv": _azure, "burstgpt.csv": _burst, "mo
 
 # ── replaying ──
 
+SERVER = {"slots": 300, "step_ms": 5, "step_ms_per_seq": 0, "prefill_ms_per_token": 0}
 TITLES = ("speed", "workers", "rows", "a second", "due", "server saw", "as long as asked", "failed")
 LATE = ("delay p50 ms", "p99", "max", "server's clock off p50 ms", "p99", "max", "busiest CPU")
 
 
 def replay(rows: int, speed: float, workers: int) -> None:
     lines = list(made(rows, 2.6))
-    with tempfile.TemporaryDirectory() as name, running_simulator(slots=300, step_ms=5, step_ms_per_seq=0) as simulator:
+    with tempfile.TemporaryDirectory() as name, running_simulator(**SERVER) as simulator:
         folder = Path(name)
         text = "".join(f"{moment:.6f},{read},{told}\n" for moment, read, told in lines)
         (folder / "trace.csv").write_text(f"seconds,prompt_tokens,output_tokens\n{text}")

@@ -6,7 +6,7 @@ processes that never speak to each other, and together they are the process that
 gaps of their own would be nearly a Poisson process again.
 
 Each level begins a new process, in the middle of a gap as if it had always been going on: its rate is the mean from
-the first moment on. Whatever else can say when requests are due, such as a recorded trace, is one more `Part.due`.
+the first moment on. The rows of a recorded trace are dealt in the same way (load.traces).
 """
 
 from __future__ import annotations

@@ -29,6 +29,16 @@ def made(folder, limits=(), leave_out=(), *, ended=True, **how):
 
 
 COUNTED = {"unit": "users", "levels": [5], "settle": None, "hold": None, "requests": 200}
+TRACE = {
+    "plan": {"unit": "users", "levels": [2, 4, 8], "settle": 0.0, "hold": 10.0, "trace": {"rows": 9, "speed": 2.0}},
+    "checks": [
+        {
+            "name": "run",
+            "ok": False,
+            "says": "10 of the trace's 20 rows were never due: a load process was lost, or has no such trace.",
+        }
+    ],
+}
 RAMP = {"loads": (5, 10, 20, 40, 60, 90), "hold": 30.0}
 GATES = (
     "ttft.p95 < 500ms ~ 1s @ 5, ttft.p95 < 200ms ~ 1s @ 10, e2e.p95 < 3s, gpu.utilisation < 90% @ 5, errors < 1% @ 7"
@@ -80,6 +90,9 @@ RUNS = {
     "fixed number, stopped": {"loads": (5,), "told": {"plan": COUNTED, "stopped": True}},
     "fixed number, no streams": {"loads": (5,), "streams": False, "told": {"plan": COUNTED}},
     "fixed number, no success": {"loads": (5,), "limit": 0.001, "told": {"plan": COUNTED}},
+    "a trace that keeps its limits": {"limits": [Threshold.parse("ttft.p95 < 100s")], "told": TRACE},
+    "a trace that breaks them": {"limits": LIMITS, **RAMP, "told": TRACE},
+    "a trace without limits": {"told": TRACE},
     "killed": {"ended": False},
     "no requests": {"leave_out": (formats.REQUESTS,)},
     "no histograms": {"leave_out": (formats.HISTOGRAMS,)},

@@ -1,0 +1,56 @@
+"""Of a replayed trace nothing is said that only a ramp can tell."""
+
+import pytest
+
+from llmlocust.analysis.breakpoints import find
+from llmlocust.analysis.replays import FEW_ERRORS, checks_of, of_windows
+from llmlocust.analysis.trust import Check
+from llmlocust.numbers.levels import LevelFigures, Summary
+from llmlocust.numbers.thresholds import Threshold
+
+LIMITS = [Threshold.parse("ttft.p95 < 1s"), Threshold.parse("errors < 1%")]
+
+
+def window(number, rate, p95, failed=0):
+    requests = int(rate * 10)
+    ttft = Summary(requests, p95, p95, {"p95": p95}, {"p95": (0.9 * p95, 1.1 * p95)}, {"p95": p95})
+    return LevelFigures(
+        number, rate, unit="rate", window=10.0, requests=requests, ok=requests - failed, throughput=rate,
+        error_kinds={"http_503": failed} if failed else {}, metrics={"ttft": ttft},
+    )  # fmt: skip
+
+
+def verdict(levels, limits):
+    return of_windows(find(levels, limits or [FEW_ERRORS]), levels, limits, {})
+
+
+CALM = [window(0, 10.0, 0.2), window(1, 30.0, 0.4), window(2, 20.0, 0.9)]
+BUSY = [window(0, 30.0, 0.2), window(1, 10.0, 2.0), window(2, 20.0, 3.0, failed=20), window(3, 0.0, 0.1)]
+
+
+@pytest.mark.parametrize(
+    "levels, limits, words",
+    [
+        (CALM, LIMITS, "The replayed trace kept its limits in all 3 windows: ttft.p95 < 1s and errors < 1%."),
+        (CALM, [], "The replayed trace kept its limits in all 3 windows: errors < 1%."),
+        (BUSY, LIMITS, "The replayed trace broke its limits in 2 of 3 windows: ttft.p95 < 1s in 2 and errors < 1% in 1."),
+        (CALM, [Threshold.parse("gap.p99 < 1s")], "Whether the replayed trace kept its limits cannot be told: no window has what they speak of."),
+    ],
+)  # fmt: skip
+def test_windows_that_kept_the_limits_are_counted(levels, limits, words):
+    assert verdict(levels, limits).windows == words
+
+
+@pytest.mark.parametrize("levels", [CALM, BUSY])
+@pytest.mark.parametrize("limits", [LIMITS, []])
+def test_none_of_the_four_numbers_is_told(levels, limits):
+    found = verdict(levels, limits)
+    assert not any(each.reached for each in found.numbers().values())
+    assert {each.why.partition(":")[0] for each in found.numbers().values()} == {"cannot be told"}
+    assert found.cliffs == ()
+    assert find(BUSY, LIMITS).slo_limit.reached, "of a ramp it would be"
+
+
+def test_what_no_trace_does_is_not_checked():
+    named = [Check(name, False, 1, 1, "") for name in ("warm-up", "drift", "answer length", "client CPU")]
+    assert [each.name for each in checks_of(named)] == ["client CPU"]
