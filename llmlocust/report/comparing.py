@@ -35,7 +35,7 @@ from llmlocust.analysis.steps import Finding, name_of
 from llmlocust.numbers.formats import ABORTED, FORMAT, OK
 from llmlocust.numbers.levels import LevelFigures
 from llmlocust.numbers.thresholds import Threshold
-from llmlocust.report import comparing_charts, page
+from llmlocust.report import comparing_charts, one_level, page
 from llmlocust.report.charts import NUMBERS
 from llmlocust.report.frames import RunError, RunFrames, good, load_run, names_a_run, weights_of
 from llmlocust.report.page import Report, in_table, line, plain
@@ -65,6 +65,11 @@ class Compared:
     @property
     def unit(self) -> str:
         return self.reports[0].unit
+
+    @property
+    def at_one_level(self) -> bool:
+        """Each run has one level: its figures are compared, and not where it breaks."""
+        return all(each.only_level for each in self.reports)
 
     @property
     def each(self) -> Iterator[tuple[str, Comparison]]:
@@ -379,8 +384,9 @@ def table(comparison: Comparison) -> list[Row]:
 
 
 def matrix(made: Compared) -> list[Row]:
-    """Over all levels: a figure a row, each run but BASE a column. For two runs `table` says it all."""
-    columns = [{each.name: each for each in comparison.overall} for comparison in made.comparisons]
+    """Over all levels, or at the only one: a figure a row, each run but BASE a column. For two runs `table` says it all."""
+    told = [each.pairs[0].differences if made.at_one_level else each.overall for each in made.comparisons]
+    columns = [{each.name: each for each in differences} for differences in told]
     return _rows(columns) if len(columns) > 1 and all(columns) else []
 
 
@@ -401,9 +407,14 @@ def common_load(made: Compared) -> float | None:
 
 
 def runs_table(made: Compared) -> tuple[list[str], list[list[tuple[str, str]]]]:
-    """A run a row: the four numbers with their intervals, and figures at the highest load that all of them held."""
+    """A run a row: the four numbers with their intervals, and figures at the highest load that all of them held. Of runs
+    of one level, its figures.
+    """
     levels = [_level_at(each, common_load(made)) for each in made.reports]
     known = [key for key in _AT_A_GLANCE if any(each and each.metric(key[0])[key[1]] > 0.0 for each in levels)]
+    if made.at_one_level:
+        heads = ["requests/s", "tokens/s", "errors", *(name_of(*key) for key in known)]
+        return heads, [_of_level(each.levels[0], known) for each in made.reports]
     rows = []
     for report, level in zip(made.reports, levels, strict=True):
         best = max(
@@ -414,6 +425,11 @@ def runs_table(made: Compared) -> tuple[list[str], list[list[tuple[str, str]]]]:
         figures = [level.metric(metric)[statistic] if level else math.nan for metric, statistic in known]
         rows[-1] += [(words.duration(each), "") for each in figures]
     return [*NUMBERS.values(), "most tokens/s", *(name_of(*key) for key in known)], rows
+
+
+def _of_level(level: LevelFigures, known: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    rates = [one_level.rate(level, each) for each in (level.throughput, level.output_tokens_per_s)]
+    return [*rates, one_level.errors(level), *(one_level.latency(level, *key) for key in known)]
 
 
 def _number(finding: Finding, unit: str) -> tuple[str, str]:
@@ -464,7 +480,8 @@ def _html(made: Compared) -> str:
         common=words.with_unit(at, made.unit) if at is not None else "",
         limits=[str(each) for each in made.reports[1].thresholds],
         derived=not made.reports[0].thresholds,
-        curves=comparing_charts.curves(made.labels, made.reports),
+        curves=None if made.at_one_level else comparing_charts.curves(made.labels, made.reports),
+        at_one_level=made.at_one_level,
         matrix=matrix(made),
         tables=[
             {
@@ -568,7 +585,11 @@ def _markdown(made: Compared) -> str:
     if at is not None:
         lines += ["", f"Latencies at {words.with_unit(at, made.unit)}, the highest load that all of them held."]
     if over_all := matrix(made):
-        lines += ["", f"## Over all levels, beside {line(made.labels[0])}", ""]
+        lines += [
+            "",
+            f"## {'The level' if made.at_one_level else 'Over all levels'}, beside {line(made.labels[0])}",
+            "",
+        ]
         lines += in_table(["", *made.labels[1:]], [[row.name, *map(_markdown_cell, row.cells)] for row in over_all])
     for label, comparison in made.each:
         lines += ["", f"## {line(label)} beside {line(made.labels[0])}", ""]

@@ -79,6 +79,8 @@ def telling(levels: Iterable[LevelFigures], verdict: Verdict) -> list[tuple[Leve
     limit = verdict.slo_limit
     if not limit.reached:
         named = {0: "the lowest level", len(ordered) // 2: "in the middle", len(ordered) - 1: "the highest level"}
+        if len(ordered) == 1:
+            return [(ordered[0], "the only level")]
         return [(ordered[place], where) for place, where in sorted(named.items()) if ordered]
     good = [each for each in ordered if limit.level_ok is not None and each.load <= limit.level_ok]
     calm = [each for each in good if each.load <= _CALM * good[-1].load]

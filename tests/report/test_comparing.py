@@ -290,3 +290,20 @@ def test_a_banner_is_green_where_all_is_known(tmp_path):
 
     assert {each.word for each in made.comparisons[0].differences} == {"same"}
     assert banner(made)[:2] == ("good", "✓")
+
+
+# -- runs of one level
+
+
+def test_runs_of_one_level_are_compared_by_its_figures(folder, tmp_path):
+    for name, slots in (("one", 24), ("two", 12), ("three", 8)):
+        MadeRun((20,), slots, hold=60.0, seed=slots).write(tmp_path / name / "run")
+    made = compared(tmp_path, "one", "two", "three")
+    page = made.html_in("en")[0]
+
+    assert '<th scope="col">requests/s</th>' in page
+    assert "Knee" not in page
+    assert "Over the load" not in page
+    assert "The level</h2>" in page
+    assert "| 20 users |" in made.markdown()
+    assert not [each for each in made.html_in("zh")[1] if each not in ("time", "Clocks agree.")]
