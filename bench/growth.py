@@ -27,7 +27,9 @@ from llmlocust.plugin.collector import forget_old_seconds
 from llmlocust.plugin.files import RunFiles
 
 WARM, HOUR = 1200, 3600
-INTERVAL, HISTORY, NAMES, ANSWERED = 3, 5, 3, 4
+INTERVAL, HISTORY, LOOK = 3, 5, 600
+"""Seconds between reports, between entries of Locust's history, and between two looks at the page and the files."""
+NAMES, ANSWERED = 3, 4
 ROWS = ("", " TTFT", " TPOT")
 EPOCH = 1.7e9
 
@@ -86,7 +88,7 @@ def play(hours: float, options: argparse.Namespace, folder: Path) -> None:
         if options.csv:
             csv._requests_data_rows(csv.requests_csv_writer)  # noqa: SLF001  # as its own loop does
             csv._stats_history_data_rows(csv.stats_history_csv_writer, clock.now)  # noqa: SLF001
-        if now % 60 == 0:
+        if now % LOOK == 0:
             live.snapshot(live.name, run.ledger.spans.changes)
             run.ledger.take_gauges(run.began)
             levels = [run.ledger.figures(level, run.at) for level in run.ledger.levels]

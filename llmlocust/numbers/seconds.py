@@ -57,9 +57,14 @@ class Seconds(Mapping[int, dict[str, float]]):
             raise KeyError(second)
         return {name: int(value) if name in _WHOLE else value for name, value in told.items()}
 
+    def all(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """In the order of time, each looked at once, while more may come in."""
+        for second in range(len(self._columns["sent"])):
+            if (told := self.get(second)) is not None:
+                yield second, told
+
     def __iter__(self) -> Iterator[int]:
-        """In the order of time."""
-        return (second for second in range(len(self._columns["sent"])) if second in self)
+        return (second for second, _ in self.all())
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -118,7 +118,7 @@ def _histogram_rows(ledger: Ledger) -> Iterator[list[Any]]:
 
 
 def _timeline_rows(ledger: Ledger, epoch: float) -> Iterator[list[Any]]:
-    for second, seen in ledger.seconds.items():
+    for second, seen in ledger.seconds.all():  # pauses let more come in
         level = ledger.level_at(second + 0.5)
         chunks = seen.get("chunks", 0)
         named = {
