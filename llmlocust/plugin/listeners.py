@@ -256,7 +256,7 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
     if environment.shape_class is None:
         _add_a_shape(environment)
     if told is not None and told.headless:
-        _end_well_on_sigterm(plugin)
+        _end_well_on_signals(plugin)
     if told is not None and (told.headless or told.autostart):
         _take_host_from_users(environment)
         try:
@@ -294,18 +294,18 @@ def _add_a_shape(environment: Environment) -> None:
     environment.shape_class.runner = environment.runner
 
 
-def _end_well_on_sigterm(plugin: Plugin) -> None:
+def _end_well_on_signals(plugin: Plugin) -> None:
     """Locust installs its handler only after a headless shape has ended, so until then SIGTERM would kill the run with
-    all that it holds. It ends as by Ctrl-C instead, which Locust expects in its main greenlet.
+    all that it holds. It ends as by Ctrl-C instead, which Locust expects in its main greenlet. Python raises that in
+    whatever runs just then: a master that it hits while it listens to its workers hears no more of them.
     """
 
     def interrupt() -> None:
-        if plugin.ending:
-            return
         plugin.ending = True
         gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
 
-    gevent.signal_handler(signal.SIGTERM, interrupt)
+    gevent.signal_handler(signal.SIGTERM, lambda: None if plugin.ending else interrupt())
+    gevent.signal_handler(signal.SIGINT, interrupt)  # who presses it twice does not want to wait
 
 
 def _take_host_from_users(environment: Environment) -> None:

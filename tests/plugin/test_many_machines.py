@@ -20,7 +20,7 @@ from tests.simulators import ROOT, RunningSimulator, options, running_simulator,
 from tests.wire import Wire
 
 UNTIL_STOPPED = ["--llm-levels", "6", "--llm-settle", "0", "--llm-hold", "1000", "--llm-max-tokens", "20"]
-IMPATIENT = f"from llmlocust.plugin import master\nmaster.SILENCE = 2\n{RAMP}"
+IMPATIENT = f"from llmlocust.plugin import master\nmaster.SILENCE = 5\n{RAMP}"
 FORGETFUL = f"from locust import runners\nrunners.HEARTBEAT_DEAD_INTERNAL = -1\n{IMPATIENT}"
 
 
@@ -134,7 +134,7 @@ CHANGES = ["--llm-levels", "2,4", "--llm-settle", "0", "--llm-hold", "8", "--llm
 def test_a_worker_that_does_not_hear_that_the_level_changes_marks_what_it_spoils(tmp_path, returns):
     """It reaches the server, but not its master, and goes on with the users that it had."""
     with ExitStack() as stack:
-        machines = Machines(stack, tmp_path, CHANGES, RAMP if returns else IMPATIENT)
+        machines = Machines(stack, tmp_path, CHANGES, RAMP if returns else IMPATIENT.replace("5", "2"))
         wait_for(machines.served, lambda now: now > 20)
         machines.others[0].cut_from(machines.main)
         machines.master.says("updating to 4 users")

@@ -151,6 +151,28 @@ def test_a_master_that_is_stopped_loses_nothing_of_its_workers(simulator, tmp_pa
     assert sum(outcomes(tmp_path).values()) == served(simulator)
 
 
+INTERRUPTED = f"""{RAMP}
+import os
+import signal
+from pathlib import Path
+from locust import events
+
+@events.worker_report.add_listener
+def interrupt(client_id, data):
+    if data["llm"]["pieces"] and not Path("interrupted").exists():
+        Path("interrupted").touch()
+        os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_a_master_that_is_interrupted_while_it_listens_goes_on_listening(simulator, tmp_path):
+    with distributed(tmp_path, simulator.url, *LONG, *ENDLESS_ANSWERS, locustfile=INTERRUPTED) as stack:
+        assert stack.master.ends() == 0, stack.master.log
+
+    assert "KeyboardInterrupt" not in stack.master.log
+    assert sum(outcomes(tmp_path).values()) == served(simulator) > 0
+
+
 def test_a_worker_that_is_stopped_counts_what_it_had_in_flight(simulator, tmp_path):
     with distributed(tmp_path, simulator.url, *LONG, *ENDLESS_ANSWERS, workers=1) as stack:
         wait_for(lambda: served(simulator), lambda requests: requests >= 10)
