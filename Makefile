@@ -1,6 +1,6 @@
 # make demo   a real ramp against a simulated server, and its report      make test   all tests
 # Both make their own environment in .venv and install what they need.
-# make real   what the tests of tests/real need (a Gradio app, a proxy, an engine), each in its own below .real
+# make real   what the tests of tests/real need (Gradio apps, a proxy, an engine, datasets), each in its own below .real
 
 PYTHON ?= python3
 VENV := .venv

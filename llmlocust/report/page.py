@@ -33,6 +33,7 @@ from llmlocust.report.journeys import STEPS, Scenes, journeys
 from llmlocust.report.parts import Parts, parts_in
 from llmlocust.report.rendering import render
 from llmlocust.report.translation import translated
+from llmlocust.report.turns import HEADS, Turns, turns
 from llmlocust.report.what_was_run import (
     FOREIGN,
     count,
@@ -815,6 +816,9 @@ def _html(report: Report) -> str:
             for place, each in enumerate(report.levels)
         ],
         quality=_quality(report),
+        turn_heads=HEADS,
+        turns=(talks := turns(report.run, report.verdict)),
+        turns_at=_turns_at(report, talks) if talks else "",
         scenes=told,
         steps={name: does for name, does in STEPS.items() if name in _steps_of(told)},
         longest=_longest(told),
@@ -947,6 +951,7 @@ def _markdown(report: Report) -> str:
         lines += [f"- {line(each.do)} {line(each.because)}" for each in advice]
     lines += ["", "## Levels", "", *_markdown_table(report)]
     lines += [each for said in _quality(report) for each in ("", line(said))]
+    lines += _markdown_turns(report)
     if told := messages(report.run):
         lines += ["", "## Errors", "", "| kind | message | count |", "|---|---|---:|"]
         lines += [f"| {line(kind)} | {_code(text)} | {count} |" for kind, text, count in told]
@@ -977,6 +982,21 @@ def _markdown_parts(report: Report) -> list[str]:
     rows = [[row["name"], row["load"], row["time"], *row["cells"], row["limits"]] for row in told["rows"]]
     said = [f"- {line(each)}" for each in report.parts.says]
     return ["## Parts", "", *in_table(heads, rows), "", *said, *([""] if said else [])]
+
+
+def _turns_at(report: Report, talks: Turns) -> str:
+    """Of which levels the turns are."""
+    lowest = min(each.load for each in report.levels)
+    where = "Of" if talks.top == lowest else "Of the levels up to"
+    return f"{where} {words.with_unit(talks.top, report.unit)}"
+
+
+def _markdown_turns(report: Report) -> list[str]:
+    talks = turns(report.run, report.verdict)
+    if talks is None:
+        return []
+    table = in_table(HEADS, [(each.name, *each.cells()) for each in talks.turns])
+    return ["", "## Conversations by turn", "", *table, "", f"{_turns_at(report, talks)}."]
 
 
 def _markdown_table(report: Report) -> list[str]:

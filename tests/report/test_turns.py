@@ -1,0 +1,91 @@
+"""What a report says of conversations, turn by turn."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from llmlocust.numbers.formats import REQUEST_COLUMNS
+from llmlocust.numbers.histogram import Histogram
+from llmlocust.numbers.levels import LevelFigures, Summary
+from llmlocust.numbers.thresholds import Threshold
+from llmlocust.report.frames import RunFrames
+from llmlocust.report.page import build
+from llmlocust.report.turns import turns
+
+LIMITS = [Threshold.parse("ttft.p95 < 1s")]
+
+
+def talked(*names: str, loads=(5, 10, 40), fast=10) -> RunFrames:
+    """Each level has 20 requests of each name; the n-th name's first tokens take n times 50 ms, above `fast` 100 times
+    as long. Of its rows one stands for 19 requests, and one failed.
+    """
+    rows, buckets, levels = [], [], []
+    for index, load in enumerate(loads):
+        slow = 1.0 if load <= fast else 100.0
+        summary = Summary(20, 0.1 * slow, 0.1 * slow, dict.fromkeys(("p50", "p95"), 0.1 * slow))
+        levels.append(
+            LevelFigures(
+                index, load, requests=20 * len(names), ok=20 * len(names), window=30.0, throughput=float(load),
+                metrics={"ttft": summary},
+            )
+        )  # fmt: skip
+        for turn, name in enumerate(names, 1):
+            common = {
+                "level": index,
+                "measured": 1,
+                "name": name,
+                "chunks": 20,
+                "output_tokens": 20,
+                "input_tokens": 100 * turn,
+            }
+            rows += [{**common, "outcome": "ok", "weight": 19}, {**common, "outcome": "http_503", "weight": 1}]
+            rows += [
+                {**common, "outcome": "aborted", "weight": 5},
+                {**common, "outcome": "ok", "weight": 9, "measured": 0},
+            ]
+            for metric, seconds in (("ttft", 0.05 * turn * slow), ("gap", 0.01)):
+                told = {"level": index, "name": name, "metric": metric}
+                buckets += [{**told, "bucket": b, "count": c} for b, c in Histogram([seconds] * 19).counts.items()]
+    requests = pd.DataFrame(rows, columns=[*REQUEST_COLUMNS, "ttft_due", "e2e_due"])
+    return RunFrames(Path("x"), "llmlocust", levels, requests=requests, histograms=pd.DataFrame(buckets))
+
+
+def test_turns_are_told_at_the_levels_that_keep_the_limits():
+    run = talked(*(f"turn {n}" for n in range(1, 12)), "chat")
+    told = turns(run, build(run, LIMITS).verdict)
+    assert told.top == 10
+    assert [each.name for each in told.turns] == [f"turn {n}" for n in range(1, 12)]
+    first, *_, last = told.turns
+    assert (first.requests, first.errors, first.input_tokens, last.input_tokens) == (40, 0.05, 100, 1100)
+    assert (first.ttft.quantile(0.5), last.ttft.quantile(0.5)) == (
+        pytest.approx(0.05, rel=0.01),
+        pytest.approx(0.55, rel=0.01),
+    )
+    assert first.gap.count == 2 * 19
+
+
+def test_where_nothing_keeps_the_limits_the_lowest_level_is_told_and_where_all_do_all():
+    for fast, top in ((1, 5), (99, 40)):
+        run = talked("turn 1", "turn 2", fast=fast)
+        assert turns(run, build(run, LIMITS).verdict).top == top
+
+
+def test_names_that_end_with_a_number_are_no_turns():
+    for names in (("chat",), ("chat 1",), ("size 10", "size 20"), ("gpt-1", "gpt-2"), ("1", "2")):
+        run = talked(*names)
+        assert turns(run, build(run, LIMITS).verdict) is None
+
+
+def test_the_page_has_them_in_every_language_and_so_has_markdown():
+    report = build(talked("<b> 1", "<b> 2"), LIMITS)
+    page = report.html().replace("\N{NO-BREAK SPACE}", " ")
+    assert "Conversations by turn" in page
+    assert "Of the levels up to 10 users. Each turn says again" in page
+    assert "&lt;b&gt; 2" in page
+    assert report.html_in("zh")[1] == []
+    assert "2 | 40 | 5.0 % | 200 | 20 | 99.9 ms | 99.9 ms | 9.98 ms | 9.98 ms |" in report.markdown()
+    assert "Conversations by turn" not in build(talked("chat"), LIMITS).html()
+    lowest = build(talked("turn 1", "turn 2", fast=1), LIMITS)
+    assert "Of 5 users. Each turn" in lowest.html().replace("\N{NO-BREAK SPACE}", " ")
+    assert lowest.html_in("zh")[1] == []
