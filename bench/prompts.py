@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -100,8 +101,11 @@ def _saved(path: Path) -> None:
     import datasets
 
     datasets.disable_progress_bars()
-    rows = ({"question": each} for each in questions())
-    datasets.Dataset.from_generator(lambda: rows, cache_dir=path.parent / "made").save_to_disk(str(path))
+    datasets.Dataset.from_generator(_rows, cache_dir=path.parent / "made").save_to_disk(str(path))
+
+
+def _rows() -> Iterator[dict[str, str]]:
+    return ({"question": each} for each in questions())
 
 
 KINDS = {".txt": _text, ".jsonl": _jsonl, ".csv": _csv, ".json": _sharegpt}
