@@ -97,6 +97,7 @@ def play(hours: float, options: argparse.Namespace, folder: Path) -> None:
         if now == WARM:
             gc.collect()
             before = tracemalloc.take_snapshot()
+    run.ledger.take_gauges(run.began)
     gc.collect()
     tell(hours, before, tracemalloc.take_snapshot(), options.lines)
     tracemalloc.stop()
