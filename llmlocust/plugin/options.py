@@ -59,9 +59,9 @@ OPTIONS = (
     Option("model", "", "Model to ask for. Empty: the first one that the server lists"),
     Option("dialect", "openai-chat", f"What the server speaks: {', '.join(each.name for each in DIALECTS)}; or {AUTO}: ask it"),
     Option("path", "", "Where requests go, below the host. Empty: the dialect's own path"),
-    Option("prompts", "short", "Built-in sets (short, long, reasoning, multilingual, code; several with commas) or a file: one prompt a line, JSONL, CSV, or ShareGPT's JSON"),
+    Option("prompts", "short", "Built-in sets (short, long, reasoning, multilingual, code; several with commas) or a file: one prompt a line, JSONL, CSV, or ShareGPT's JSON; or a set of Hugging Face's, hf:NAME:SPLIT:COLUMN"),
     Option("prompt-tokens", "", "Tokens of a prompt, filled up with prose or cut: 512, whole:100-2000, lognormal:256,200. Empty: as they are"),
-    Option("tokenizer", "", "A tokenizer.json, or a model's name on Hugging Face's hub, to count tokens of prompts by. Empty: they are estimated"),
+    Option("tokenizer", "", "To count tokens of prompts by: a tokenizer.json, a model's name on Hugging Face's hub, or tiktoken:NAME. Empty: they are estimated"),
     Option("unique", True, "Make each prompt unique, so that a prefix cache does not answer for the model"),
     Option("prefix-tokens", 0, "Tokens of a text that prompts begin with, all with the same, to test a prefix cache"),
     Option("prefix-share", 1.0, "Share of the prompts that begin with it, such as 0.8"),
@@ -110,7 +110,7 @@ OPTIONS = (
     Option("timeout-stall", 60.0, "Seconds between two pieces of a stream"),
     Option("timeout-total", 600.0, "Seconds from sending to the end"),
     Option("insecure", False, "Do not verify the server's TLS certificate"),
-    Option("preflight", True, "Send one request before the load, and do not start where it fails"),
+    Option("preflight", True, "Send one request before the load, in what each class of users speaks, and do not start where it fails"),
 )  # fmt: skip
 
 DEFAULTS: dict[str, Any] = {option.dest: option.default for option in OPTIONS}
