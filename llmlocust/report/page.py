@@ -101,7 +101,7 @@ class Report:
     @property
     def climbs(self) -> bool:
         """Whether there is a ramp that the four numbers can be read from."""
-        return self.only_level is None and climbs(self.levels)
+        return self.only_level is None and not self.verdict.windows and climbs(self.levels)
 
     @property
     def trusted(self) -> bool:
@@ -823,6 +823,7 @@ def _html(report: Report) -> str:
         steps={name: does for name, does in STEPS.items() if name in _steps_of(told)},
         longest=_longest(told),
         glance=pictures.at_a_glance(scene) if report.climbs else None,
+        no_ramp=_sentence(report.verdict.slo_limit.why) if report.verdict.windows else None,
         gates=report.gates,
         search=pictures.how_it_was_found(report.run, scene),
         pictures=pictures.pictures(report.run, scene),

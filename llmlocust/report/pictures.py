@@ -23,7 +23,7 @@ def pictures(run: RunFrames, scene: Scene) -> list[Picture]:
     """All but the first, which is `at_a_glance`. Those by load are of the ramp, those over time of all levels."""
     heat = time_charts.heat(run.requests, run.levels, scene.doubted, _heat_caption(run))
     over_time = time_charts.over_time(run.timeline, run.levels, scene.doubted, _time_caption(run))
-    if not climbs(run.levels):
+    if scene.verdict.windows or not climbs(run.levels):
         return [each for each in (over_time, heat) if each is not None]
     spread = {metric: run.distributions(metric) for metric in ("ttft", "gap")}
     if not spread["ttft"]:
