@@ -66,6 +66,9 @@ class _WithLocustArgs(click.Command):
     "--shape", default="stepped", show_default=True,
     help="What the load does: stepped (--levels), linear, spike, surge, soak, wave, progressive (docs/shapes.md)",
 )  # fmt: skip
+@click.option("--shape-base", type=float, default=0.0, help="Its load at rest [default: a tenth of its peak]")
+@click.option("--shape-peak", type=float, default=0.0, help="Its highest load [default: --rate, or 50 users]")
+@click.option("--shape-seconds", type=float, default=600.0, show_default=True, help="How long it takes")
 @click.option("--hold", type=float, default=30.0, show_default=True, help="Seconds to measure a level")
 @click.option(
     "--settle", type=float, default=5.0, show_default=True,
