@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from llmlocust.analysis import words
+from llmlocust.analysis.checks.check import Check
 from llmlocust.analysis.quality import KINDS
 from llmlocust.analysis.recovery import Recovery
 from llmlocust.analysis.steps import Finding
-from llmlocust.analysis.trust import Check
 from llmlocust.numbers.formats import FORMAT
 from llmlocust.numbers.levels import HEADLINE, LevelFigures, Summary
 from llmlocust.numbers.thresholds import NOT_KNOWN
@@ -24,6 +24,7 @@ _METRICS = ("ttft", "answer", "e2e", "gap", "tpot", "delay", "ttft_due", "e2e_du
 
 
 def data(report: Report) -> dict[str, Any]:
+    """The whole report."""
     return {
         "format": FORMAT,
         "load": report.unit,
@@ -44,6 +45,7 @@ def data(report: Report) -> dict[str, Any]:
 
 
 def verdict_data(report: Report) -> dict[str, Any]:
+    """The four numbers and the headline, as `data` has them."""
     verdict: dict[str, Any] = {name: _finding(each) for name, each in report.verdict.numbers().items()}
     verdict["cliffs"] = [
         {"between": [plain(load) for load in cliff.between], "what": cliff.what, "why": cliff.why}

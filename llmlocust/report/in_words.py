@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from llmlocust.analysis import words
 from llmlocust.analysis.breakpoints import Verdict
+from llmlocust.analysis.checks.check import Check
 from llmlocust.analysis.quality import changes
 from llmlocust.analysis.steps import Finding, steps_of
-from llmlocust.analysis.trust import Check, standing
+from llmlocust.analysis.trust import standing
 from llmlocust.numbers.levels import LevelFigures
 from llmlocust.numbers.thresholds import Threshold
 from llmlocust.report import one_level, parts
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 
 def title(report: Report) -> str:
+    """The model, or else the run, as a heading."""
     model = mapping(report.run.info.get("target")).get("model")
     return f"Load test of {model}" if model else f"Load test {report.run.prefix.name}"
 
@@ -176,6 +178,7 @@ def gold(limit: Finding, unit: str) -> str:
 
 
 def trust_line(report: Report) -> str:
+    """Whether the run can be believed, in a sentence; of what failed, what it leaves standing."""
     failed = [check for check in report.checks if not check.ok]
     if not failed:
         if not any(check.name == "client CPU" for check in report.checks):

@@ -13,11 +13,14 @@ from typing import Any
 from llmlocust.analysis import words
 from llmlocust.analysis.advice import Advice, advise
 from llmlocust.analysis.breakpoints import Verdict, find
+from llmlocust.analysis.checks.answers import empty_levels
+from llmlocust.analysis.checks.check import Check, Facts
+from llmlocust.analysis.checks.cycles import think_time_of
 from llmlocust.analysis.gates import Outcome, judge
 from llmlocust.analysis.parts import AFTER, climbs, of_the_ramp
 from llmlocust.analysis.replays import FEW_ERRORS, checks_of, of_windows
 from llmlocust.analysis.steps import Finding
-from llmlocust.analysis.trust import Check, Facts, checks, empty_levels, standing, think_time_of
+from llmlocust.analysis.trust import checks, standing
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.numbers.formats import PARTS, RECOVERY
 from llmlocust.numbers.levels import RATE, USERS, LevelFigures
