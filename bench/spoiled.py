@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from llmlocust.analysis.trust import Check
+from llmlocust.analysis.checks.check import Check
 from llmlocust.numbers import formats
 from llmlocust.numbers.levels import RATE, USERS, Level, LevelFigures, Tally
 from llmlocust.report.frames import OURS, RunFrames

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from llmlocust.analysis import words
 from llmlocust.analysis.breakpoints import Verdict
+from llmlocust.analysis.checks.check import BOUNDED, Check
 from llmlocust.analysis.parts import climbs, of_the_ramp
 from llmlocust.analysis.steps import ERROR_LIMIT, Step, steps_of
-from llmlocust.analysis.trust import BOUNDED, Check
 from llmlocust.numbers.formats import ERROR_KINDS
 from llmlocust.numbers.levels import USERS, LevelFigures
 

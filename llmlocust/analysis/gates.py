@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from llmlocust.analysis import words
+from llmlocust.analysis.checks.check import Check
 from llmlocust.analysis.parts import parts_of
 from llmlocust.analysis.slo import Judge, backlogs
 from llmlocust.analysis.steps import Step, more_than, steps_of
-from llmlocust.analysis.trust import Check
 from llmlocust.numbers.levels import HEADLINE, RATE, USERS, Level, LevelFigures, Tally
 from llmlocust.numbers.thresholds import DURATIONS, FAILS, GOLD, NOT_KNOWN, RATES, TOLERATED, Gate, Threshold
 

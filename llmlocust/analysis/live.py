@@ -13,9 +13,11 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from llmlocust.analysis.breakpoints import Verdict, find
+from llmlocust.analysis.checks.answers import empty_levels
+from llmlocust.analysis.checks.check import Check, Facts
 from llmlocust.analysis.parts import of_the_ramp
 from llmlocust.analysis.steps import Finding
-from llmlocust.analysis.trust import Check, Facts, checks, empty_levels, standing
+from llmlocust.analysis.trust import checks, standing
 from llmlocust.analysis.words import with_unit
 from llmlocust.numbers.formats import OK
 from llmlocust.numbers.ledger import Ledger

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from llmlocust.analysis import words
 from llmlocust.analysis.breakpoints import Verdict
+from llmlocust.analysis.checks.check import Check
 from llmlocust.analysis.steps import ERROR_LIMIT, Finding
-from llmlocust.analysis.trust import Check
 from llmlocust.numbers.levels import LevelFigures
 from llmlocust.numbers.thresholds import Threshold
 

@@ -64,6 +64,11 @@ def unit_of(unit: str, value: float = 2.0) -> str:
     return "user" if value == 1 else "users"
 
 
+def sentence(text: str) -> str:
+    """With a capital letter, and a full stop if it has none."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
 def series(words: list[str]) -> str:
     """a, b and c."""
     if len(words) < 2:

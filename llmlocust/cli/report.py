@@ -53,13 +53,14 @@ def make_report(
     prefix: str, thresholds: list[Any], pages: Pages = DEFAULT_PAGES, *, table: str = "", wait: str = ""
 ) -> None:
     """The page of a run, and its summary on the terminal."""
-    from llmlocust.report import page
+    from llmlocust.report.in_words import summary
+    from llmlocust.report.page import build
 
     run = load(prefix, table, wait)
-    made = page.build(run, thresholds or _of_the_run(run.info))
+    made = build(run, thresholds or _of_the_run(run.info))
     html = Path(pages.out or f"{run.prefix}_report.html")
     write_pages(made, pages, html)
-    for line in page.summary(made):
+    for line in summary(made):
         click.echo(line, err=pages.takes_stdout)
     click.echo(f"Report:    {html}", err=pages.takes_stdout)
 

@@ -136,15 +136,13 @@ def _in_language(made: Any, lang: str) -> str:
 
 def write(files: list[tuple[str, Callable[[], str]]]) -> None:
     """Each to its name, whole or not at all; - is the terminal."""
-    from llmlocust.report import page
-
     for name, make in files:
         if name == "-":
             click.echo(make(), nl=False)
             continue
         beside = Path(name + ".part")
         try:
-            page.write(beside, make())
+            beside.write_text(make(), encoding="utf-8")
             beside.replace(name)
         except OSError as problem:
             beside.unlink(missing_ok=True)

@@ -36,9 +36,12 @@ from llmlocust.numbers.formats import ABORTED, FORMAT, OK
 from llmlocust.numbers.levels import LevelFigures
 from llmlocust.numbers.thresholds import Threshold
 from llmlocust.report import comparing_charts, one_level, page
+from llmlocust.report.as_data import plain, verdict_data
 from llmlocust.report.charts import NUMBERS
 from llmlocust.report.frames import RunError, RunFrames, good, load_run, names_a_run, weights_of
-from llmlocust.report.page import Report, in_table, line, plain
+from llmlocust.report.in_words import card_number, range_of, trust_line
+from llmlocust.report.markdown import in_table, line
+from llmlocust.report.page import Report
 from llmlocust.report.rendering import render
 from llmlocust.report.tables import load_table
 from llmlocust.report.translation import translated
@@ -433,9 +436,8 @@ def _of_level(level: LevelFigures, known: Sequence[tuple[str, str]]) -> list[tup
 
 
 def _number(finding: Finding, unit: str) -> tuple[str, str]:
-    return page.card_number(finding, unit), page.range_of(
-        finding
-    ) if finding.reached and finding.load is not None else ""
+    has_range = finding.reached and finding.load is not None
+    return card_number(finding, unit), range_of(finding) if has_range else ""
 
 
 def _level_at(report: Report, load: float | None) -> LevelFigures | None:
@@ -503,8 +505,7 @@ def _html(made: Compared) -> str:
         labels=made.labels,
         settings=settings(made),
         trust=[
-            (label, report.trusted, page.trust_line(report))
-            for label, report in zip(made.labels, made.reports, strict=True)
+            (label, report.trusted, trust_line(report)) for label, report in zip(made.labels, made.reports, strict=True)
         ],
         files=[
             (label, [each.name for each in report.run.files])
@@ -632,7 +633,7 @@ def _data(made: Compared) -> dict[str, Any]:
         "regression": made.regressed,
         "trusted": not made.doubted,
         "runs": [
-            {"label": label, "verdict": page.verdict_data(report), "trusted": report.trusted}
+            {"label": label, "verdict": verdict_data(report), "trusted": report.trusted}
             for label, report in zip(made.labels, made.reports, strict=True)
         ],
         "comparisons": [

@@ -14,6 +14,7 @@ from llmlocust.numbers.formats import FORMAT
 from llmlocust.numbers.thresholds import Gate
 from llmlocust.report import page
 from llmlocust.report.frames import RunFrames
+from llmlocust.report.what_was_run import ended_by
 
 _SIGNS = {PASSED: "✅", FAILED: "❌", DOUBTED: "⚠️"}
 
@@ -104,7 +105,7 @@ def build(run: RunFrames, gates: Sequence[Gate], accepted: Collection[str] = ())
     """Judge a run's gates. `accepted` are names of trust checks that may fail."""
     made = page.build(run, list(dict.fromkeys(gate.threshold for gate in gates)))
     outcome = judge(run.levels, gates, made.checks, run.goodput, accepted, is_ramp=not made.verdict.windows)
-    return Judged(str(run.prefix), gates, outcome, page.ended_by(run))
+    return Judged(str(run.prefix), gates, outcome, ended_by(run))
 
 
 def _cell(value: object) -> str:

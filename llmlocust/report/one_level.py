@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from llmlocust.analysis import words
+from llmlocust.analysis.checks.check import BOUNDED
 from llmlocust.analysis.steps import SETTLED, Step, noise, wilson
-from llmlocust.analysis.trust import BOUNDED
 from llmlocust.numbers.levels import LevelFigures, Summary
 
 STATISTICS = ("mean", "p50", "p90", "p95", "p99", "p99_9", "max")

@@ -5,18 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmlocust.analysis import words
 from llmlocust.analysis.course import Course
 from llmlocust.analysis.parts import RunPart, climbs, parts_of, span, verdict_of
 from llmlocust.analysis.recovery import Recovery
 from llmlocust.analysis.steps import name_of
-from llmlocust.numbers.formats import BASELINE
+from llmlocust.numbers.formats import BASELINE, PARTS
 from llmlocust.numbers.histogram import Histogram
+from llmlocust.numbers.levels import LevelFigures
 from llmlocust.numbers.thresholds import Threshold
 from llmlocust.report.frames import RunFrames
 from llmlocust.report.within import courses, recoveries
+
+if TYPE_CHECKING:
+    from llmlocust.report.page import Report
 
 HEADS = ("requests", "failed", "ok/s", "good/s", "tokens/s", "first token p95", "token gap p95", "end to end p95")
 
@@ -118,6 +122,34 @@ def brief(part: RunPart, told: Parts, unit: str) -> str:
 
 def time(part: RunPart) -> str:
     return span(part.seconds)
+
+
+def table(report: Report) -> dict[str, Any] | None:
+    """The table of the parts; None where the plan has none."""
+    told = report.parts
+    if not told:
+        return None
+    columns = told.columns()
+    rows = [
+        {
+            "name": part.name,
+            "means": PARTS.get(part.name, ""),
+            "load": loads(part),
+            "time": time(part),
+            "limits": _stand(report, part.levels),
+            "cells": [cells[place] for _, cells in columns],
+        }
+        for place, part in enumerate(told.parts)
+    ]
+    return {"heads": [head for head, _ in columns], "rows": rows}
+
+
+def _stand(report: Report, levels: Sequence[LevelFigures]) -> str:
+    """How the levels of a part stand to the limits."""
+    found = [report.tier(each) for each in levels]
+    if len(set(found)) == 1:
+        return found[0]
+    return f"fails at {found.count('fails')} of {len(found)}" if "fails" in found else "holds where it is known"
 
 
 def parts_in(run: RunFrames, limits: Sequence[Threshold], goodput: Mapping[int, float], *, derived: bool) -> Parts:

@@ -131,6 +131,12 @@ def options(run: RunFrames) -> list[tuple[str, str]]:
     return [(str(name), str(value)) for name, value in told.items() if not _SECRET.search(str(name))]
 
 
+def ended_by(run: RunFrames) -> str:
+    """The gate for which the run ended before its plan was through; empty where none did."""
+    told = run.info.get("ended_by")
+    return " ".join(told.split()) if isinstance(told, str) else ""
+
+
 def messages(run: RunFrames) -> list[tuple[str, str, str]]:
     """What failed requests were told: kind in words, text, how often. The most frequent."""
     failures = run.failures

@@ -5,7 +5,8 @@ from closed_queue import closed_queue, figures
 
 from llmlocust.analysis.advice import advise
 from llmlocust.analysis.breakpoints import find
-from llmlocust.analysis.trust import Check, checks
+from llmlocust.analysis.checks.check import Check
+from llmlocust.analysis.trust import checks
 from llmlocust.numbers.levels import Summary
 from llmlocust.numbers.thresholds import Threshold
 

@@ -5,8 +5,8 @@ import pytest
 from closed_queue import figures
 
 from llmlocust.analysis import words
+from llmlocust.analysis.checks.check import Check
 from llmlocust.analysis.gates import DOUBTED, FAILED, PASSED, breach, can_abort, judge
-from llmlocust.analysis.trust import Check
 from llmlocust.numbers.formats import ABORTED, OK
 from llmlocust.numbers.levels import RATE, Level, Summary, Tally
 from llmlocust.numbers.thresholds import FAILS, GOLD, NOT_KNOWN, TOLERATED, Gate, Threshold

@@ -3,8 +3,8 @@
 import pytest
 
 from llmlocust.analysis.breakpoints import find
+from llmlocust.analysis.checks.check import Check
 from llmlocust.analysis.replays import FEW_ERRORS, checks_of, of_windows
-from llmlocust.analysis.trust import Check
 from llmlocust.numbers.levels import LevelFigures, Summary
 from llmlocust.numbers.thresholds import Threshold
 

@@ -3,8 +3,10 @@ from dataclasses import replace
 import pytest
 from closed_queue import case, closed_queue, figures, summary
 
+from llmlocust.analysis.checks.check import Check, Facts
+from llmlocust.analysis.checks.cycles import think_time_of
 from llmlocust.analysis.course import Course
-from llmlocust.analysis.trust import Check, Facts, checks, standing, think_time_of
+from llmlocust.analysis.trust import checks, standing
 from llmlocust.numbers.thresholds import Threshold
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from llmlocust.report.frames import load_run
-from llmlocust.report.page import build, columns
+from llmlocust.report.level_table import columns
+from llmlocust.report.page import build
 from tests.locusts import RAMP, rows, run
 from tests.simulators import running_simulator
 

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from llmlocust.report.frames import load_run
-from llmlocust.report.page import build, headline
+from llmlocust.report.in_words import headline
+from llmlocust.report.page import build
 from tests.locusts import QUICK, RAMP, Locust, distributed, free_port, outcomes, rows, run, told
 from tests.plugin.scripted import keeps_open, response, scripted_server
 from tests.plugin.test_web_ui import WebUI

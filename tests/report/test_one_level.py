@@ -10,7 +10,8 @@ from llmlocust.numbers.levels import LevelFigures, Summary
 from llmlocust.numbers.thresholds import Threshold
 from llmlocust.report import one_level
 from llmlocust.report.frames import load_run
-from llmlocust.report.page import build, summary
+from llmlocust.report.in_words import summary
+from llmlocust.report.page import build
 
 COUNTED = {"plan": {"unit": "users", "levels": [20], "settle": None, "hold": None, "requests": 400}}
 

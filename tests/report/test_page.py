@@ -20,7 +20,9 @@ from llmlocust.numbers.levels import LevelFigures, Summary
 from llmlocust.numbers.thresholds import Threshold
 from llmlocust.report import drawing
 from llmlocust.report.frames import RunFrames, load_run
-from llmlocust.report.page import build, columns, headline, summary
+from llmlocust.report.in_words import headline, summary
+from llmlocust.report.level_table import columns
+from llmlocust.report.page import build
 from llmlocust.report.translation import translated
 from llmlocust.report.what_was_run import facts
 

@@ -10,7 +10,8 @@ from test_page import Seen
 from llmlocust.numbers import formats
 from llmlocust.numbers.thresholds import Threshold
 from llmlocust.report.frames import load_run, parts_planned
-from llmlocust.report.page import build, headline, summary
+from llmlocust.report.in_words import headline, summary
+from llmlocust.report.page import build
 
 LIMITS = [Threshold.parse("ttft.p95 < 1s"), Threshold.parse("errors < 1%")]
 PROGRESSIVE = {

@@ -10,7 +10,8 @@ from made_run import MadeRun
 from llmlocust.numbers import formats
 from llmlocust.numbers.levels import LevelFigures
 from llmlocust.report.frames import RunFrames, load_run
-from llmlocust.report.page import build, columns
+from llmlocust.report.level_table import columns
+from llmlocust.report.page import build
 
 FEWER = "Fewer right answers under load: 96 % at 5 users, 70 % at 40"
 

@@ -9,7 +9,8 @@ from llmlocust.numbers import formats
 from llmlocust.numbers.levels import LevelFigures
 from llmlocust.numbers.thresholds import Threshold
 from llmlocust.report.frames import load_run
-from llmlocust.report.page import build, summary
+from llmlocust.report.in_words import summary
+from llmlocust.report.page import build
 from llmlocust.report.within import cache_hits, courses, gone, tokens_a_chunk, with_telemetry
 from tests.report.made_run import EPOCH, MadeRun
 

@@ -1,0 +1,260 @@
+"""Requests and answers: whether there are enough, what they brought, and whether levels asked for the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from llmlocust.analysis import words
+from llmlocust.analysis.checks.check import BOUNDED, LEAST, Check, Facts, above, loads_of, marks, more_requests
+from llmlocust.numbers.levels import LevelFigures
+
+GATHERED = 0.2
+"""More tokens than this that came together are no chance: something gathers them, or the server sends several."""
+EMPTY_LIMIT = 0.01
+EMPTY_LEVEL = 0.1
+"""A level with more empty answers than this says nothing of what load does to the server."""
+LENGTH_LIMIT = 1.25
+"""Mean lengths of answers further apart than this factor make two systems of one: requests a second and end to end \
+go with the length, and the verdict calls a growth of 1.3 times the load's a cliff."""
+SURELY = 2.6
+"""Standard errors: one level in two hundred by chance, where each is compared with the lowest."""
+ABORTED_LIMIT = 0.05
+CACHED = 0.2
+"""A larger share of prompt tokens from the cache makes another server of it."""
+TOO_FEW_TOKENS = 0.8
+"""Tokens a chunk: with fewer than this the server's count cannot be right."""
+SEVERAL_TOKENS = 1.2
+UNEVEN_CHUNKS = 1.5
+"""Where chunks hold so many times more tokens at one level than at another, their gaps do not compare."""
+_UNIQUE = "Ask unique prompts (--llm-unique), unless your users repeat theirs as often."
+
+
+def enough_requests(levels: Sequence[LevelFigures], statistic: str, facts: Facts, *, strict: bool) -> Check | None:
+    """Whether a percentile rests on enough requests; not `strict`, too few are said and doubt nothing."""
+    used = [each for each in levels if each.requests and each.counted]
+    if not used and any(each.requests for each in levels):
+        return None
+    if not used:
+        return Check("any requests", False, 0, 1, "No level has a single request: there is nothing to believe.")
+    used = [each for each in used if each.ok]
+    if not used:
+        return Check(
+            "any success", False, 0, 1, "No request succeeded at any level: there are no latencies to believe."
+        )
+    fewest = min(each.ok for each in used)
+    least, bounded = LEAST[statistic], BOUNDED[statistic]
+    name = f"requests for {statistic}"
+    short = [each for each in used if each.ok < least]
+    if short:
+        hurt = strict and any(facts.decisive is None or each.level in facts.decisive for each in short)
+        says = (
+            f"At {loads_of(short)} fewer than {least} requests succeeded (fewest: {fewest}), so {statistic} is only the "
+            f"slowest of them; {bounded} are needed for one with an interval. {more_requests(facts)}."
+            if hurt
+            else f"{statistic} at {loads_of(short)} rests on fewer than {least} requests (fewest: {fewest}): read "
+            f"{'p95' if fewest >= LEAST['p95'] else 'p50'} there, or {more_requests(facts).lower()}."
+        )
+        return Check(name, not hurt, fewest, least, says, marks(short))
+    few = [each for each in used if each.ok < bounded]
+    says = (
+        f"{statistic} at {loads_of(few)} rests on fewer than {bounded} requests (fewest: {fewest}): its 95 % interval has "
+        f"no upper end there."
+        if few
+        else f"Every level has at least {fewest} successful requests, enough for {statistic} with an interval."
+    )
+    return Check(name, True, fewest, least, says, marks(few))
+
+
+def empty(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
+    """A server that answers 200 without a word is fast, and no success."""
+    known = list(_empties(levels, facts))
+    if not known:
+        return None
+    worst = max(share for share, _ in known)
+    over = [each for share, each in known if share > EMPTY_LIMIT]
+    if over:
+        says = (
+            f"At {loads_of(over)} up to {words.share(worst)} of the successful requests brought no token: their "
+            f"throughput is that of empty answers. Look at one by hand (the prompt, max tokens, the server's log)."
+        )
+        return Check("empty answers", False, worst, EMPTY_LIMIT, says, marks(over))
+    says = (
+        "Every successful request brought tokens."
+        if worst == 0.0
+        else f"At most {words.share(worst)} of a level's successful requests brought no token."
+    )
+    return Check("empty answers", True, worst, EMPTY_LIMIT, says)
+
+
+def _empties(levels: Sequence[LevelFigures], facts: Facts) -> Iterable[tuple[float, LevelFigures]]:
+    """The share of each level's successes that brought no token; levels that do not tell are left out."""
+    timed = any(each.metric("e2e").count for each in levels)
+    for each in levels:
+        if not each.ok:
+            continue
+        known = timed or each.output_tokens == 0.0
+        # who has a last token has an end-to-end time
+        untimed = 1.0 - min(each.ok, each.metric("e2e").count) / each.ok if known else math.nan
+        share = max((part for part in (untimed, facts.empty.get(each.level, math.nan)) if part >= 0.0), default=None)
+        if share is not None:
+            yield share, each
+
+
+def empty_levels(levels: Sequence[LevelFigures], shares: Mapping[int, float]) -> frozenset[int]:
+    """The levels that say nothing, for so many of their answers brought no token. `shares` are those of their rows."""
+    return frozenset(each.level for share, each in _empties(levels, Facts(empty=shares)) if share > EMPTY_LEVEL)
+
+
+def length(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
+    """Levels compare only where their answers are about as long."""
+    told = sorted((each for each in levels if each.output_tokens > 0.0 and each.ok), key=lambda each: each.load)
+    if len(told) < 2:
+        return None
+    base = told[0]
+
+    def noise(each: LevelFigures) -> float:
+        # lengths that are not told one by one are taken as spread as widely as their mean
+        return facts.length_noise.get(each.level, 1.0 / math.sqrt(each.ok))
+
+    def apart(each: LevelFigures) -> float:
+        return min(20.0, abs(math.log(each.output_tokens) - math.log(base.output_tokens)))
+
+    off = [
+        each
+        for each in told[1:]
+        if apart(each) - SURELY * math.hypot(noise(each), noise(base)) > math.log(LENGTH_LIMIT)
+    ]
+    worst = max(told[1:], key=apart)
+    factor = math.exp(apart(worst))
+    if off:
+        worst = max(off, key=apart)
+        says = (
+            f"Answers had {words.digits(base.output_tokens)} tokens on average at {loads_of([base])}, but "
+            f"{words.digits(worst.output_tokens)} at {loads_of([worst])}: {loads_of(off)} cannot be compared with the lowest "
+            f"level. Fix the length (--llm-max-tokens, the same prompts), or see whether the server cuts answers short."
+        )
+        return Check("answer length", False, math.exp(apart(worst)), LENGTH_LIMIT, says, marks(off))
+    says = f"Answers are about as long at every level (means at most {words.digits(factor)} times apart)."
+    if factor > LENGTH_LIMIT:
+        says = f"Mean lengths of answers are up to {words.digits(factor)} times apart, which so few may be by chance."
+    return Check("answer length", True, factor, LENGTH_LIMIT, says)
+
+
+def tokens_together(levels: Sequence[LevelFigures]) -> Check | None:
+    """Tokens that came together, and did not just wait for us: the user of the server would get them so too."""
+    shares = {each.level: _came_together(each) for each in levels if not math.isnan(each.coalesced)}
+    if not shares:
+        return None
+    worst = max(shares.values())
+    over = above(shares, levels, GATHERED)
+    if over:
+        says = (
+            f"At {loads_of(over)} up to {words.share(worst)} of the tokens came together with an earlier one: the server "
+            f"sends several at once, or something before it gathers them (a proxy that buffers?). Where it is a proxy "
+            f"that users do not have, TTFT reads late and TPOT short; end to end and throughput hold."
+        )
+        return Check("tokens together", True, worst, GATHERED, says, marks(over))
+    says = f"At most {words.share(worst)} of the tokens came together with an earlier one."
+    if worst == 0.0:
+        says = "No token came together with an earlier one."
+    return Check("tokens together", True, worst, GATHERED, says)
+
+
+def _came_together(each: LevelFigures) -> float:
+    # of n chunks that waited for us n - 1 count as coalesced and n gaps as blurred
+    return max(0.0, each.coalesced - (0.0 if math.isnan(each.blurred) else each.blurred))
+
+
+def token_counts(levels: Sequence[LevelFigures]) -> Check | None:
+    """Whether tokens were counted by the server."""
+    known = [each for each in levels if not math.isnan(each.counted_chunks)]
+    if not known:
+        return None
+    worst = max(each.counted_chunks for each in known)
+    if worst == 0.0:
+        return Check("token counts", True, 0.0, 0.0, "Every token count is the server's own.")
+    says = (
+        f"For up to {words.share(worst)} of the requests the server told no usage, so chunks were counted as tokens: "
+        f"tokens/s and TPOT may be off where a chunk holds several tokens."
+    )
+    over = [each for each in known if each.counted_chunks > 0.0]
+    return Check("token counts", True, worst, 0.0, says, marks(over))
+
+
+def aborted_requests(levels: Sequence[LevelFigures]) -> Check | None:
+    """Whether the end of the run cut off so many that latencies are those of the short ones."""
+    known = [(each, each.aborted / (each.requests + each.aborted)) for each in levels if each.requests + each.aborted]
+    if not known:
+        return None
+    worst = max(part for _, part in known)
+    over = [each for each, part in known if part > ABORTED_LIMIT]
+    if over:
+        says = (
+            f"At {loads_of(over)} up to {words.share(worst)} of the requests were cut off by the end of the run; they "
+            f"were the long ones, so latencies read too low. Give the run time to finish (--stop-timeout)."
+        )
+        return Check("aborted requests", False, worst, ABORTED_LIMIT, says, marks(over))
+    says = (
+        "No request was cut off by the end of the run."
+        if worst == 0.0
+        else (f"At most {words.share(worst)} of a level's requests were cut off by the end of the run.")
+    )
+    return Check("aborted requests", True, worst, ABORTED_LIMIT, says)
+
+
+def prefix_cache(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
+    """Prompts that the server had seen before cost it nothing: the run then measures the cache."""
+    over = [each for each in levels if facts.cache_hits.get(each.level, 0.0) > CACHED]
+    if facts.cache_hits:
+        worst = max(facts.cache_hits.values())
+        says = f"The server had at most {words.share(worst)} of a level's prompt tokens in its prefix cache."
+        if not over:
+            return Check("prefix cache", True, worst, CACHED, says)
+        says = (
+            f"At {loads_of(over)} up to {words.share(worst)} of the prompt tokens came from the server's prefix cache: "
+            f"TTFT and throughput are those of prompts that it knew."
+        )
+        if facts.shared:
+            return Check("prefix cache", True, worst, CACHED, f"{says} The system prompt is shared.", marks(over))
+        return Check("prefix cache", False, worst, CACHED, f"{says} {_UNIQUE}", marks(over))
+    if facts.prompts is None:
+        return None
+    asked = [each for each in levels if each.requests]
+    many = f"The same {facts.prompts} prompts" if facts.prompts else "The same prompts"
+    says = (
+        f"{many} were asked over and over, and whether the server has a prefix cache is not known: where it has, TTFT "
+        f"and throughput are the cache's. {_UNIQUE}"
+    )
+    return Check("prefix cache", False, None, CACHED, says, marks(asked))
+
+
+def usage(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
+    """The server's count of tokens against the chunks that came."""
+    known = [each for each in levels if each.level in facts.tokens_a_chunk]
+    if not known:
+        return None
+    told = facts.tokens_a_chunk
+    least, most = (pick(told[each.level] for each in known) for pick in (min, max))
+    few = [each for each in known if told[each.level] < TOO_FEW_TOKENS]
+    if few:
+        says = (
+            f"At {loads_of(few)} the server told {words.digits(least)} tokens for each chunk with text that came: it "
+            f"counts too few, so that tokens/s and TPOT are off."
+        )
+        return Check("usage", False, least, TOO_FEW_TOKENS, says, marks(few))
+    if most > UNEVEN_CHUNKS * least:
+        other = [each for each in known if told[each.level] > UNEVEN_CHUNKS * least]
+        says = (
+            f"A chunk held {words.digits(least)} tokens at one level, and up to {words.digits(most)} at {loads_of(other)}: "
+            f"gaps between chunks do not compare over the load."
+        )
+        return Check("usage", False, most, UNEVEN_CHUNKS * least, says, marks(other))
+    if most > SEVERAL_TOKENS:
+        says = (
+            f"The server told up to {words.digits(most)} tokens for each chunk that came: it sends several at once, or "
+            f"counts some that it does not send. Gaps are between chunks."
+        )
+        several = [each for each in known if told[each.level] > SEVERAL_TOKENS]
+        return Check("usage", True, most, SEVERAL_TOKENS, says, marks(several))
+    return Check("usage", True, most, SEVERAL_TOKENS, "The server's token counts fit the chunks that came.")

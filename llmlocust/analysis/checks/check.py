@@ -1,0 +1,111 @@
+"""What every check is made of: its result, what is known of the run, and how it names levels."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from llmlocust.analysis import words
+from llmlocust.analysis.course import Course
+from llmlocust.numbers.levels import LevelFigures
+
+LEAST = {"p95": 20, "p99": 100}
+"""Fewer successful requests than this, and the percentile is but the slowest request."""
+BOUNDED = {"p95": 73, "p99": 381}
+"""So many, and its 95 % interval has an upper end: n q + 1.96 √(n q (1−q)) ≤ n."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One doubt, looked into. `value` and `limit` are shares, seconds or counts, as `says` says; None: no number."""
+
+    name: str
+    ok: bool
+    value: float | None
+    limit: float | None
+    says: str
+    levels: tuple[int, ...] = ()
+    """The levels that it marks, by their index."""
+    unit: str = ""
+    """"s" where value and limit are durations."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of the run beside its levels. None: not known, and not doubted."""
+
+    client_cpu: Mapping[int, float] = field(default_factory=dict)
+    """Of the busiest process, as a share of a core, by level (90th percentile of the seconds)."""
+    loop_lag: Mapping[int, float] = field(default_factory=dict)
+    """Seconds, by level."""
+    cut_off: bool = False
+    planned: Sequence[float] = ()
+    """The loads of the plan, in its order: the level of index i is the i-th of them."""
+    hold: float | None = None
+    """Seconds that each level was to be measured,"""
+    holds: Sequence[float] = ()
+    """or where that differs, how long the level of index i was to be."""
+    requests: int | None = None
+    """How many the run was of, where it was of a fixed number."""
+    stopped: bool | None = None
+    """Whether somebody ended the run before its plan was through, where the run says so."""
+    empty: Mapping[int, float] = field(default_factory=dict)
+    """Share of a level's successful requests that brought no token."""
+    busy: Mapping[int, float] = field(default_factory=dict)
+    """Mean seconds that a user was busy with a successful request, its response read to the end, by level."""
+    length_noise: Mapping[int, float] = field(default_factory=dict)
+    """Standard error of a level's mean output tokens, as a share of that mean."""
+    rows_seen: int | None = None
+    rows_kept: int | None = None
+    sent: int | None = None
+    ended: int | None = None
+    think_time: float | None = None
+    """Mean seconds between a user's requests, where all users do alike."""
+    clock: str | None = None
+    courses: Mapping[int, Sequence[Course]] = field(default_factory=dict)
+    """How latencies went inside each level."""
+    settle: float | None = None
+    """Seconds that each level was let settle."""
+    cache_hits: Mapping[int, float] = field(default_factory=dict)
+    """Share of a level's prompt tokens that came from the server's prefix cache, by its own counters."""
+    prompts: int | None = None
+    """How many different prompts were asked over and over; None where each was made unique, or nobody told. 0: not \
+known how many."""
+    shared: bool = False
+    """Every prompt begins with the same system prompt, as the users' own would."""
+    gone: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    """Load processes that fell silent inside a level."""
+    stood_still: Mapping[int, float] = field(default_factory=dict)
+    """Levels in which a load process did nothing for a while and went on then, with how many seconds that was."""
+    silent: int = 0
+    """Load processes that never told anything."""
+    tokens_a_chunk: Mapping[int, float] = field(default_factory=dict)
+    """Tokens of the server's usage for each chunk that came."""
+    bare: bool = False
+    """Nothing is known but a table of levels that somebody wrote."""
+    own: Sequence[Check] = ()
+    """What the running process checked for itself."""
+    decisive: Collection[int] | None = None
+    """The levels that the verdict rests on; None: all. Too few requests elsewhere are said, and doubt nothing."""
+
+
+def more_requests(facts: Facts) -> str:
+    """How to have more requests at a level."""
+    return "Ask for more requests (--requests)" if facts.requests else "Hold the levels longer"
+
+
+def loads_of(levels: Iterable[LevelFigures]) -> str:
+    """Levels by their loads, with the unit: 5, 10 and 20 users."""
+    named = list(levels)
+    text = words.series([words.load(each.load) for each in named])
+    return f"{text} {words.unit_of(named[0].unit, named[0].load if len(named) == 1 else 2)}" if named else text
+
+
+def marks(levels: Iterable[LevelFigures]) -> tuple[int, ...]:
+    """The levels' indices, as a check has them."""
+    return tuple(each.level for each in levels)
+
+
+def above(values: Mapping[int, float], levels: Sequence[LevelFigures], limit: float) -> list[LevelFigures]:
+    """The levels whose value, by their index, is above the limit."""
+    return [each for each in levels if values.get(each.level, 0.0) > limit]

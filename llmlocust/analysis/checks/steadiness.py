@@ -1,0 +1,81 @@
+"""Steadiness: whether latencies stood still inside each level."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from llmlocust.analysis import words
+from llmlocust.analysis.checks.check import Check, Facts, loads_of, marks, more_requests
+from llmlocust.analysis.course import CHANGE, Change, change_of
+from llmlocust.numbers.levels import RATE, LevelFigures
+
+HELD_LONGER = 3.0
+"""So many times longer a level that has not come to rest should be held."""
+_BEGINS = (
+    "A fixed number of requests has its beginning in its figures: ask for more, or hold the level for a time (--hold), "
+    "which begins when it has settled."
+)
+
+
+def warm_up_and_drift(levels: Sequence[LevelFigures], facts: Facts) -> list[Check | None]:
+    """Two ways not to stand still: the level's beginning differs from the rest, or it never came to rest."""
+    found: dict[int, Change] = {}
+    for level, courses in facts.courses.items():
+        changes = [change for course in courses if (change := change_of(course)) is not None]
+        if changes:
+            # how fast tokens come is the server's own pace, waits are what load makes of it
+            found[level] = max(changes, key=lambda each: (each.metric == "tpot", each.size))
+    judged = [each for each in levels if facts.courses.get(each.level)]
+    if not judged:
+        return []
+    changed = [(each, found[each.level]) for each in judged if each.level in found]
+    waits = [each for each, change in changed if _only_waits(each, change)]
+    left = [(each, change) for each, change in changed if not _only_waits(each, change)]
+    return [
+        _warm_up([(each, change) for each, change in left if math.isfinite(change.until)], facts),
+        _drift([(each, change) for each, change in left if math.isinf(change.until)], waits, facts),
+    ]
+
+
+def _only_waits(each: LevelFigures, change: Change) -> bool:
+    """Near its capacity, an open load has a queue that comes and goes; above, one that grows without an end."""
+    return each.unit == RATE and change.metric != "tpot"
+
+
+def _how(each: LevelFigures, change: Change) -> str:
+    name = {"ttft": "TTFT", "tpot": "the time per token", "e2e": "the time of a request"}[change.metric]
+    return f"{name} went {words.change(change.before, change.after)} inside {loads_of([each])}"
+
+
+def _warm_up(early: Sequence[tuple[LevelFigures, Change]], facts: Facts) -> Check:
+    if not early:
+        says = "No level begins otherwise than it goes on: the warm-up was long enough."
+        return Check("warm-up", True, 1.0, CHANGE, says)
+    each, change = max(early, key=lambda pair: pair[1].size)
+    longest = max(change.until for _, change in early)
+    settle = f", {math.ceil((facts.settle or 0.0) + longest)} s in all" if facts.settle is not None else ""
+    says = (
+        f"The warm-up leaks into {loads_of([each for each, _ in early])}: {_how(each, change)} and then stood still. "
+        + (_BEGINS if facts.requests else f"Let levels settle {math.ceil(longest)} s longer (--settle{settle}).")
+    )
+    return Check("warm-up", False, math.exp(change.size), CHANGE, says, marks(each for each, _ in early))
+
+
+def _drift(late: Sequence[tuple[LevelFigures, Change]], waits: Sequence[LevelFigures], facts: Facts) -> Check:
+    if late:
+        each, change = max(late, key=lambda pair: pair[1].size)
+        hold = math.ceil(HELD_LONGER * max(each.window for each, _ in late))
+        says = (
+            f"Not steady at {loads_of([each for each, _ in late])}: {_how(each, change)}, and still changed at its end. "
+            f"{more_requests(facts) if facts.requests else f'Hold such a level for {hold} s or more'}, or see what else changed "
+            "meanwhile."
+        )
+        return Check("drift", False, math.exp(change.size), CHANGE, says, marks(each for each, _ in late))
+    if waits:
+        says = (
+            f"At {loads_of(waits)} waits changed while the level was held, as a queue's do that comes and goes or grows: "
+            f"latencies there hang on how long that was."
+        )
+        return Check("drift", True, None, CHANGE, says, marks(waits))
+    return Check("drift", True, 1.0, CHANGE, "Latencies stood still inside every level that is long enough to tell.")
