@@ -357,7 +357,7 @@ def _html(report: Report) -> str:
         steps={name: does for name, does in STEPS.items() if name in _steps_of(told)},
         longest=_longest(told),
         glance=pictures.at_a_glance(scene) if report.climbs else None,
-        no_ramp=_sentence(report.verdict.slo_limit.why) if report.verdict.windows else None,
+        no_ramp=words.sentence(report.verdict.slo_limit.why) if report.verdict.windows else None,
         gates=report.gates,
         search=pictures.how_it_was_found(report.run, scene),
         pictures=pictures.pictures(report.run, scene),
