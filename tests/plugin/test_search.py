@@ -89,7 +89,7 @@ def test_a_rate_is_searched_for(tmp_path, start):
     plan = told(tmp_path)["plan"]
     assert (plan["unit"], plan["search"]["done"]) == ("rate", True)
     low, high = plan["search"]["path"][-1]["bracket"]
-    assert 1.0 <= low == plan["search"]["answer"] <= 22.0, plan["search"]["path"]
+    assert 8.0 <= low == plan["search"]["answer"] <= 22.0, plan["search"]["path"]
     assert high <= 1.5 * low or high - low <= 1.0
     assert {row["unit"] for row in rows(tmp_path, "llm_levels.csv")} == {"rate"}
     assert f"search: the limit is {plan['search']['answer']:g} requests/s" in locust.log
