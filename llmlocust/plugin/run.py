@@ -119,6 +119,7 @@ class Run:
             self.collector.level_began(load, unit)
         self.tell_state()
         self._deal()
+        self._write_run()  # before any figure of the level: a file of levels without its plan cannot be read rightly
 
     def settle_level(self, *, reached: bool = True) -> None:
         self.ledger.settle_level(self.moment(), reached=reached)
