@@ -2,8 +2,9 @@
 
     python bench/soak.py [--minutes 60] [--users 50] [--workers 2]
 
-A simulator, a master with all its files, and workers, as real processes. Each minute the memory (USS, what is a
-process's own) and the open files of each are noted. At the end: how fast memory grew after the first ten minutes, as a
+A simulator, a master with all its files, and workers, as real processes; and at the same time the same load from plain
+Locust, a master and workers without llmlocust, with a simulator of its own: Locust's tables grow by themselves. Each
+minute the memory (USS, what is a process's own) and the open files of each are noted. At the end: how fast memory grew after the first ten minutes, as a
 line through its values, whether the run's requests are those that the simulator received, and what the file of
 requests came to. The load is light on purpose (a request a second and user): time is what is measured.
 """
@@ -17,8 +18,10 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -30,7 +33,18 @@ WARM = 10
 """Minutes after which memory is looked at."""
 SERVER = ["--port", "0", "--step-ms", "40", "--step-ms-per-seq", "0", "--truth-tokens", "10000"]
 TOKENS = 25
-LOCUSTFILE = "from llmlocust import ChatUser\n\n\nclass Chat(ChatUser):\n    pass\n"
+OURS = "from llmlocust import ChatUser\n\n\nclass Chat(ChatUser):\n    pass\n"
+PLAIN = f"""
+from locust import FastHttpUser, task
+
+ASKED = {{"model": "m", "messages": [{{"role": "user", "content": "Hello?"}}], "stream": True, "max_tokens": {TOKENS}}}
+
+
+class Chat(FastHttpUser):
+    @task
+    def ask(self):
+        self.client.post("/v1/chat/completions", json=ASKED | {{"ignore_eos": True}})
+"""
 
 
 def main() -> None:
@@ -38,12 +52,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         server, host = simulator(stack)
-        nodes = run(stack, folder, host, options)
-        samples = watch(nodes)
+        peer, peers_host = simulator(stack)
+        ours = ["--llm-max-tokens", TOKENS, "--llm-body", '{"ignore_eos": true}']
+        nodes = run(stack, folder, OURS, host, options, ours)
+        plain = run(stack, folder / "plain", PLAIN, peers_host, options)
+        samples = watch(nodes | {f"plain {name}": node for name, node in plain.items()})
+        peer.terminate()
         told = json.loads((folder / "run_llm_run.json").read_text())
         received = sum(json.load(urllib.request.urlopen(f"{host}/truth?summary=1"))["received"].values())
         server.terminate()
-        report(samples, nodes)
+        report(samples)
         of_requests(folder, told, received, options.workers)
 
 
@@ -61,14 +79,17 @@ def simulator(stack: ExitStack) -> tuple[subprocess.Popen, str]:
     return child, f"http://127.0.0.1:{child.stdout.readline().rpartition(':')[2].strip()}"
 
 
-def run(stack: ExitStack, folder: Path, host: str, options: argparse.Namespace) -> dict[str, psutil.Process]:
+def run(
+    stack: ExitStack, folder: Path, locustfile: str, host: str, options: argparse.Namespace, more: Sequence[Any] = ()
+) -> dict[str, psutil.Process]:
     """The run's processes by their names, the master first."""
-    (folder / "locustfile.py").write_text(LOCUSTFILE)
+    folder.mkdir(exist_ok=True)
+    (folder / "locustfile.py").write_text(locustfile)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     load = ["-u", options.users, "-r", options.users, "-t", f"{options.minutes * MINUTE:.0f}s"]
-    load += ["--llm-max-tokens", TOKENS, "--llm-body", '{"ignore_eos": true}']
+    load += more
     master = ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port]
     master += ["--expect-workers", options.workers, "--headless", "--only-summary", "--host", host, "--csv", "run"]
     worker = ["--worker", "--master-port", port]
@@ -101,11 +122,11 @@ def look(node: psutil.Process) -> tuple[float, int]:
     return node.memory_full_info().uss / 2**20, node.num_fds()
 
 
-def report(samples: list[dict[str, tuple[float, int]]], nodes: dict[str, psutil.Process]) -> None:
+def report(samples: list[dict[str, tuple[float, int]]]) -> None:
     print("\n| process | MB after 10 minutes | MB at the end | growth after that, MB/h | open files |")
     print("|---|---:|---:|---:|---:|")
     settled = samples[WARM - 1 :]
-    for name in nodes if len(settled) > 1 else ():
+    for name in settled[0] if len(settled) > 1 else ():
         memory = [each[name][0] for each in settled]
         files = {each[name][1] for each in settled}
         growth = np.polyfit(np.arange(len(memory)), memory, 1)[0] * MINUTE

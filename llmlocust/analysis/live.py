@@ -85,7 +85,9 @@ class Live:
         self.resets = resets
         self._since = run.over if resets else 0.0
         self._before = {place: Tally.sum([tally]) for place, tally in run.ledger.tallies.items()} if resets else {}
-        run.ledger.spans = Spans(self._since) if resets else run.ledger.spans
+        if resets or run.ledger.spans is None:
+            run.ledger.spans = Spans(self._since)
+        self._spans = run.ledger.spans
         self._points: dict[int, tuple[tuple[int, int, int], list[float | None]]] = {}
         self._figures: dict[int, tuple[Any, LevelFigures, float]] = {}
         self._rows: tuple[float, list[dict[str, Any]]] = (-math.inf, [])
@@ -109,7 +111,7 @@ class Live:
         """
         run, ledger = self.run, self.run.ledger
         known = changes if name == self.name else 0
-        changed = ledger.spans.changes  # before anything else: a pause lets more come in
+        changed = self._spans.changes  # before anything else: a pause lets more come in
         chosen = self._level(level)
         return {
             "name": self.name,
@@ -123,7 +125,7 @@ class Live:
             "over": ledger.ended,
             "levels_planned": len(run.plan["levels"]) if run.plan and "search" not in run.plan else None,
             "problems": list(run.problems),
-            "width": ledger.spans.width,
+            "width": self._spans.width,
             "columns": COLUMNS,
             "points": self._points_since(known),
             "whole_until": self._whole_until(),
@@ -137,7 +139,7 @@ class Live:
 
     def _points_since(self, changes: int) -> dict[int, list[float | None]]:
         """By the number of the span."""
-        spans, complete = self.run.ledger.spans, self._complete()
+        spans, complete = self._spans, self._complete()
         width = spans.width
         asked = set(spans.changed_since(changes))
         newest = range(complete - _NEWEST, complete)

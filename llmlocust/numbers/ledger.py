@@ -76,8 +76,9 @@ class Ledger:
         self.limits: Sequence[Threshold] = ()
         """What a request must keep to be good; where there are none, the good are not counted."""
         self.seconds = Seconds()
-        self.spans = Spans()
-        """Both of what was merged."""
+        """Of what was merged; so are the spans."""
+        self.spans: Spans | None = Spans()
+        """None: nobody can look at charts while the run goes on. They are most of what a long run holds in memory."""
         self.in_flight: Counter[str] = Counter()
         """By request name, of what was merged."""
         self.sent = 0
@@ -292,11 +293,13 @@ class Ledger:
             self._compare(int(number), told)
             self.seconds.merge(int(number), told)
             self.totals.update({what: told[what] for what in SECOND_COUNTS if what in told})
-            self.spans.touch(int(number))
+            if self.spans is not None:
+                self.spans.touch(int(number))
             if "client_cpu" in told:
                 self._keep_gauges(int(number), packed["worker"], told)
-        for second, metric, histogram in packed["by_second"]:
-            self.spans.merge(second, metric, histogram)
+        if self.spans is not None:
+            for second, metric, histogram in packed["by_second"]:
+                self.spans.merge(second, metric, histogram)
         self.in_flight.update(packed["in_flight"])
         self.rows.extend(packed["rows"])
         self.sent += packed["sent"]

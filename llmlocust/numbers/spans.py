@@ -62,9 +62,12 @@ class Spans:
         return self._histograms.setdefault((span, metric), Histogram())
 
     def _double(self) -> None:
-        before, self._histograms = self._histograms, {}
-        for (span, metric), histogram in before.items():
-            self._histogram(span // 2, metric).merge(histogram)
+        for span, metric in sorted(self._histograms):  # in order, and in place: there is never more than there was
+            histogram = self._histograms.pop((span, metric))
+            if span % 2 and (span // 2, metric) in self._histograms:
+                self._histograms[span // 2, metric].merge(histogram)
+            else:
+                self._histograms[span // 2, metric] = histogram
         self.width *= 2
         self.changes += 1
         self._changed = {span // 2: self.changes for span in self._changed}

@@ -53,6 +53,8 @@ class Run:
         self.id = uuid4().hex
         """What a worker's figures are of."""
         self.ledger = Ledger()
+        if environment.web_ui is None:
+            self.ledger.spans = None
         self.plan: dict[str, Any] | None = None
         """What a ramp of ours set out to do; without one, levels are taken from the user count."""
         self.through = False

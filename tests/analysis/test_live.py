@@ -35,6 +35,17 @@ def test_points_have_what_was_counted_in_their_second():
     assert column(told, "client_cpu") == [0.2] * 11
 
 
+def test_where_nobody_could_look_there_are_points_from_the_first_look_on():
+    run = PlayedRun()
+    run.ledger.spans = None  # as without a web UI
+    run.begin(2)
+    run.play(10, 2)
+    live = Live(run)
+    assert live.snapshot()["sent"] == 20
+    run.play(5, 2)
+    assert [moment for moment in column(live.snapshot(), "moment") if moment > 10] == [10.5, 11.5, 12.5, 13.5, 14.5]
+
+
 def test_only_what_changed_is_sent_again():
     run = PlayedRun()
     run.begin(2)
