@@ -4,7 +4,8 @@
 
 A simulator, a master with all its files, and workers, as real processes; and at the same time the same load from plain
 Locust, a master and workers without llmlocust, with a simulator of its own: Locust's tables grow by themselves. Each
-minute the memory (USS, what is a process's own) and the open files of each are noted. At the end: how fast memory grew after the first ten minutes, as a
+minute the memory and the open files of each are noted: memory is what a process wrote to (Private_Dirty), for pages of
+files become its own, too, when the last other process that maps them ends. At the end: how fast memory grew after the first ten minutes, as a
 line through its values, whether the run's requests are those that the simulator received, and what the file of
 requests came to. The load is light on purpose (a request a second and user): time is what is measured.
 """
@@ -119,7 +120,7 @@ def watch(nodes: dict[str, psutil.Process]) -> list[dict[str, tuple[float, int]]
 
 
 def look(node: psutil.Process) -> tuple[float, int]:
-    return node.memory_full_info().uss / 2**20, node.num_fds()
+    return sum(each.private_dirty for each in node.memory_maps()) / 2**20, node.num_fds()
 
 
 def report(samples: list[dict[str, tuple[float, int]]]) -> None:
