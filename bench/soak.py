@@ -5,9 +5,9 @@
 A simulator, a master with all its files, and workers, as real processes; and at the same time the same load from plain
 Locust, a master and workers without llmlocust, with a simulator of its own: Locust's tables grow by themselves. Each
 minute the memory and the open files of each are noted: memory is what a process wrote to (Private_Dirty), for pages of
-files become its own, too, when the last other process that maps them ends. At the end: how fast memory grew after the first ten minutes, as a
-line through its values, whether the run's requests are those that the simulator received, and what the file of
-requests came to. The load is light on purpose (a request a second and user): time is what is measured.
+files become its own, too, when the last other process that maps them ends. At the end: how fast memory grew after the
+first ten minutes, as a line through its values, whether the run's requests are those that the simulator received, and
+what the file of requests came to. The load is light on purpose (a request a second and user): time is what is measured.
 """
 
 import argparse
