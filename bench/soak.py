@@ -38,7 +38,7 @@ OURS = "from llmlocust import ChatUser\n\n\nclass Chat(ChatUser):\n    pass\n"
 PLAIN = f"""
 from locust import FastHttpUser, task
 
-ASKED = {{"model": "m", "messages": [{{"role": "user", "content": "Hello?"}}], "stream": True, "max_tokens": {TOKENS}}}
+ASKED = {{"messages": [{{"role": "user", "content": "Hello?"}}], "stream": True, "max_tokens": {TOKENS}}}
 
 
 class Chat(FastHttpUser):
@@ -64,6 +64,7 @@ def main() -> None:
         server.terminate()
         report(samples)
         of_requests(folder, told, received, options.workers)
+        of_plain(folder / "plain")
 
 
 def parse() -> argparse.Namespace:
@@ -143,6 +144,12 @@ def of_requests(folder: Path, told: dict, received: int, workers: int) -> None:
     print(f"the server received {received - counts['preflight']:,}; ", end="")
     print(f"{len(weights):,} rows for {sum(weights):,} requests, {path.stat().st_size / 1e6:.1f} MB, ", end="")
     print(f"of at most {rows_for_each(workers) * workers * seconds:,.0f} rows in {seconds:,.0f} s")
+
+
+def of_plain(folder: Path) -> None:
+    with (folder / "run_stats.csv").open(newline="") as file:
+        total = list(csv.DictReader(file))[-1]
+    print(f"plain Locust: {int(total['Request Count']):,} requests, {int(total['Failure Count']):,} failed")
 
 
 if __name__ == "__main__":
