@@ -168,6 +168,13 @@ class Ledger:
             numbers["due"] += 1
             numbers["held_back"] += held_back
 
+    def gauges_due(self, moment: float) -> float:
+        """When they are to be noted next: in the middle of a second, of one that has none yet. Who was late for a second
+        has noted them in the one after it, and what a process tells of a second twice would count twice.
+        """
+        noted = -1 if self._gauged is None else self._gauged
+        return max(math.floor(moment + 0.5), noted + 1) + 0.5
+
     def note_gauges(self, moment: float, **gauges: float) -> None:
         """How things stand in this second: SECOND_SUMS and SECOND_MAXIMA. A process that is late by seconds had its
         users in those too.

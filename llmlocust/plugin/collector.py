@@ -158,7 +158,7 @@ class Collector:
     def _gauge(self) -> None:
         """Once in every second of the run, in its middle."""
         while True:
-            gevent.sleep(1.0 - (self.moment() - 0.5) % 1.0)
+            gevent.sleep(self.ledger.gauges_due(self.moment()) - self.moment())
             runner = self.environment.runner
             self.ledger.note_gauges(
                 self.moment(),

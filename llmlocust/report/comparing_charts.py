@@ -146,6 +146,8 @@ def _caption(told: Sequence[_Curve], labels: Sequence[str], runs: Sequence[Seque
     best, worst = (place(range(len(runs)), key=lambda at: figures[at]) for place in (min, max))
     if curve.interval is None or any(math.isnan(each) for each in figures):
         return f"The highest load that all of them held is {words.with_unit(at, unit)}."
+    if words.duration(figures[best]) == words.duration(figures[worst]):
+        return f"At {words.with_unit(at, unit)} the {curve.title} is {words.duration(figures[best])} in all of them."
     return (
         f"At {words.with_unit(at, unit)} the {curve.title} is least in {labels[best]}, {words.duration(figures[best])}, "
         f"and most in {labels[worst]}, {words.duration(figures[worst])}."

@@ -278,6 +278,22 @@ def test_gauges_of_workers_add_up_and_the_busiest_is_kept():
     assert run.seconds[7] == {"users": 12, "in_flight": 9, "client_cpu": 0.9, "loop_lag": 9.0}
 
 
+@given(st.lists(st.floats(0.0, 3.0), min_size=1, max_size=20))
+@example([0.0, 0.6, 0.0])
+def test_a_process_that_is_late_tells_of_every_second_once(delays):
+    worker, run, now = Ledger(), Ledger(), 0.0
+    for late in delays:
+        due = worker.gauges_due(now)
+        assert now < due <= now + 1.5
+        now = due + late
+        worker.note_gauges(now, users=5)
+        run.merge(through_a_message(worker.take()))
+    begun = int(0.5 + delays[0])
+    assert {second: told["users"] for second, told in run.seconds.items()} == dict.fromkeys(
+        range(begun, int(now) + 1), 5
+    )
+
+
 def test_users_of_a_level_are_the_mean_over_its_window():
     ledger = ledger_with((0, 1.5, 5.0))
     for second, users in enumerate([1, 2, 10, 20, 30, 99]):
