@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
+
 from tests.simulators import PATIENCE, ROOT, wait_for
 
 RAMP = """
@@ -149,3 +151,27 @@ def outcomes(folder: Path, prefix: str = "run") -> Counter[str]:
 def aggregated(folder: Path) -> dict[str, str]:
     """The Aggregated row of Locust's own statistics file."""
     return next(row for row in rows(folder, "stats.csv") if row["Name"] == "Aggregated")
+
+
+def assert_files_agree(folder: Path, prefix: str = "run") -> None:
+    """Of a run that kept a row of every request: what is counted in one file, counted from another."""
+    counts, requests = told(folder, prefix)["counts"], rows(folder, "llm_requests.csv", prefix)
+    became = Counter(row["outcome"] for row in requests)
+    seconds = rows(folder, "llm_timeline.csv", prefix)
+    in_seconds = {name: sum(float(row[name] or 0) for row in seconds) for name in ("sent", "ended", "failed", "tokens")}
+    assert in_seconds == {
+        "sent": counts["sent"],
+        "ended": len(requests),
+        "failed": became.total() - became["ok"] - became["aborted"],
+        "tokens": pytest.approx(sum(int(row["output_tokens"] or 0) for row in requests)),
+    }
+    workers = Counter((row["time"], row["worker"]) for row in rows(folder, "llm_workers.csv", prefix))
+    assert set(workers.values()) <= {1}
+    histograms = rows(folder, "llm_histograms.csv", prefix)
+    for level in rows(folder, "llm_levels.csv", prefix):
+        measured = [row for row in requests if row["level"] == level["level"] and row["measured"] == "1"]
+        ended = [row for row in measured if row["outcome"] != "aborted"]
+        assert (len(measured), len(ended)) == (int(level["requests"]) + int(level["aborted"]), int(level["requests"]))
+        assert sum(row["outcome"] == "ok" for row in ended) == int(level["ok"])
+        e2e = [row for row in histograms if (row["level"], row["metric"]) == (level["level"], "e2e")]
+        assert sum(int(row["count"]) for row in e2e) == int(level["e2e_count"])

@@ -151,7 +151,7 @@ TIMELINE_COLUMNS = [
     "in_flight",
     "sent",
     "ended",
-    "failed",
+    "failed",  # of those, without the ones that the run itself cut off
     "tokens",
     "client_cpu",  # share of one core, of the busiest process
     "loop_lag",  # how late the busiest process's event loop woke, ms

@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from llmlocust.numbers.formats import OK, REQUEST_COLUMNS, WORKER_COLUMNS
+from llmlocust.numbers.formats import ABORTED, OK, REQUEST_COLUMNS, WORKER_COLUMNS
 from llmlocust.numbers.histogram import Histogram
 from llmlocust.numbers.levels import USERS, Level, LevelFigures, Tally
 from llmlocust.numbers.seconds import SECOND_COUNTS, SECOND_SUMS, Seconds
@@ -205,7 +205,7 @@ class Ledger:
         over = sent + record.duration
         self.last_ended = max(self.last_ended, over)
         self._count(over, "ended")
-        self._count(over, "failed", not record.ok)
+        self._count(over, "failed", record.outcome not in (OK, ABORTED))
         self._count_in_window(record, over)
         self._count_tokens(record, sent)
         self._keep_by_second(sums, sent)

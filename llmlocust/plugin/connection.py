@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from time import perf_counter_ns, time_ns
+from time import perf_counter_ns
 
 import gevent
 from gevent import socket
@@ -24,6 +24,7 @@ from geventhttpclient.header import Headers
 from geventhttpclient.response import HTTPResponse
 
 from llmlocust.plugin.polls import polls_of
+from llmlocust.stream.clocks import wall_minus
 from llmlocust.stream.reading import SLICE
 from llmlocust.stream.timeline import Look, Timeline
 
@@ -209,7 +210,7 @@ class Connection:
             self._tls.write(wire)
             wire = self._outgoing.read()
         # kernel stamps are wall-clock time; this request's are told in the monotonic clock's
-        self._from_wall = time_ns() - perf_counter_ns()
+        self._from_wall = wall_minus()
         self._last = perf_counter_ns()
         if not timeline.follows:
             timeline.sent_ns = self._last

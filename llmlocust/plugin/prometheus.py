@@ -41,7 +41,7 @@ HISTOGRAMS = {
 _TOTALS = {
     "sent": ("requests_sent", "Requests sent in the whole run"),
     "ended": ("requests_ended", "Requests that are over, in the whole run"),
-    "failed": ("requests_failed", "Of those, the ones that failed or were cut off by the end of the run"),
+    "failed": ("requests_failed", "Of those, the ones that failed; without the ones that the run itself cut off"),
     "tokens": ("output_tokens", "Output tokens of the whole run, told when their request is over"),
 }
 _IN_A_SECOND = {

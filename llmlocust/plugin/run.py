@@ -34,6 +34,7 @@ from llmlocust.plugin.options import OPTIONS, limits, option, thresholds
 from llmlocust.plugin.tickets import parts
 from llmlocust.plugin.transport import without_password
 from llmlocust.plugin.versions import VERSION
+from llmlocust.stream.clocks import wall_minus
 
 _TICK = 1.0
 _LOOK = 0.05
@@ -62,7 +63,9 @@ class Run:
         self.limits = thresholds(environment)
         self._asked = _asked(environment)
         self.preflight = preflight
-        self.began = time.time()
+        # where users run in this process, the run's moments are the collector's: to set up a run takes a while
+        self._clock = collector.began_ns / 1e9 if collector else time.perf_counter()
+        self.began = self._clock + wall_minus() / 1e9
         self.ended: float | None = None
         self.problems: list[str] = []
         self.ended_by = ""
@@ -73,7 +76,6 @@ class Run:
         """Checks that workers failed which are away,"""
         self._may_go_on: dict[str, float] = {}
         """and until which moment they may go on with the users they had."""
-        self._clock = time.monotonic()
         self._next_write = 0.0
         self._written = -1.0
         self._arrivals, self._most_in_flight = "", 0
@@ -102,7 +104,7 @@ class Run:
         atexit.register(self.finish)  # where Locust is interrupted once more while it shuts down
 
     def moment(self) -> float:
-        return time.monotonic() - self._clock
+        return time.perf_counter() - self._clock
 
     @property
     def over(self) -> float:
@@ -409,7 +411,7 @@ class Run:
 
     def note_end(self) -> None:
         """The test stopped. Workers' last reports may still come and are taken in."""
-        self.ended = time.time()
+        self.ended = self.began + self.moment()
         self._next_write = 0.0
 
     def finish(self) -> None:
@@ -421,7 +423,7 @@ class Run:
         self._collect()
         self._look_for_rows()
         self._say_levels(0.0)
-        self.ended = self.ended or time.time()
+        self.ended = self.ended or self.began + self.moment()
         self._keeper.kill(block=False)
         self.pause = _go_on
         if self.files:

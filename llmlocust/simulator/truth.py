@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from llmlocust.stream.clocks import wall_minus
+
 OPEN = "open"
 COMPLETED, CANCELLED, REJECTED = "completed", "cancelled", "rejected"
 TIMEOUT, OUT_OF_MEMORY, BAD_REQUEST, SLOW_CLIENT = "timeout", "out_of_memory", "bad_request", "slow_client"
@@ -93,7 +95,7 @@ class Truth:
         self._kept = self._tokens = 0
         self._outcomes, self._endpoints = Counter[str](), Counter[str]()
         self._loop_late_ns: deque[int] = deque(maxlen=100_000)
-        self._epoch_minus_monotonic_ns = time.time_ns() - time.monotonic_ns()
+        self._epoch_minus_monotonic_ns = wall_minus(time.monotonic_ns)
 
     def begin(self, record: Record) -> Record:
         self._records.append(record)

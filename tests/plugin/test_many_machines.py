@@ -15,7 +15,7 @@ import pytest
 from llmlocust.report.frames import load_run
 from llmlocust.report.page import build
 from tests.hosts import Host, hosts
-from tests.locusts import ENDLESS_ANSWERS, QUICK, RAMP, Locust, distributed, rows, told
+from tests.locusts import ENDLESS_ANSWERS, QUICK, RAMP, Locust, assert_files_agree, distributed, rows, told
 from tests.simulators import ROOT, RunningSimulator, options, running_simulator, wait_for
 from tests.wire import Wire
 
@@ -54,6 +54,7 @@ def assert_counted_once(folder: Path, truth: list[dict], prefix: str = "run") ->
     assert len(found) == len(set(found))
     assert set(found) == {each["id"] for each in truth[1:]}
     assert told(folder, prefix)["counts"] == {"sent": len(found), "ended": len(found), "preflight": 1}
+    assert_files_agree(folder, prefix)
 
 
 def check(folder: Path, name: str):

@@ -7,7 +7,20 @@ import pytest
 
 from llmlocust.numbers.formats import HISTOGRAM_COLUMNS, REQUEST_COLUMNS, TIMELINE_COLUMNS
 from llmlocust.numbers.levels import LEVEL_COLUMNS
-from tests.locusts import ENDLESS_ANSWERS, LONG, QUICK, RAMP, Locust, aggregated, distributed, outcomes, rows, run, told
+from tests.locusts import (
+    ENDLESS_ANSWERS,
+    LONG,
+    QUICK,
+    RAMP,
+    Locust,
+    aggregated,
+    assert_files_agree,
+    distributed,
+    outcomes,
+    rows,
+    run,
+    told,
+)
 from tests.simulators import RunningSimulator, running_simulator, wait_for
 
 PREFLIGHT = 1
@@ -47,9 +60,31 @@ def test_a_local_run_counts_what_the_server_counted(simulator, tmp_path):
         each["output_tokens"] for each in truth[PREFLIGHT:]
     )
     assert told(tmp_path)["counts"] == {"sent": len(requests), "ended": len(requests), "preflight": PREFLIGHT}
-    seconds = rows(tmp_path, "llm_timeline.csv")
-    for column in ("sent", "ended"):
-        assert sum(float(row[column]) for row in seconds) == len(requests)
+    assert_files_agree(tmp_path)
+
+
+SLOW_TO_BEGIN = f"""{RAMP}
+import time
+from llmlocust.plugin.gating import Gating
+
+prefix = Gating.prefix
+
+def slowly(self, asked):
+    time.sleep(0.5)
+    return prefix(self, asked)
+
+Gating.prefix = slowly
+"""
+
+
+def test_however_long_a_run_takes_to_begin_requests_are_sent_before_they_are_received(simulator, tmp_path):
+    run(tmp_path, simulator.url, *QUICK, locustfile=SLOW_TO_BEGIN)
+
+    requests = rows(tmp_path, "llm_requests.csv")
+    received = {each["id"]: each["received_epoch"] for each in simulator.ended(len(requests) + PREFLIGHT)}
+    took = [received[f"chatcmpl-{row['id']}"] - float(row["sent"]) for row in requests]
+    assert min(took) > -0.001
+    assert min(took) < 0.25
 
 
 def test_levels_hold_the_users_that_were_asked_for(simulator, tmp_path):
@@ -104,8 +139,7 @@ def test_master_and_workers_count_what_the_server_counted(simulator, tmp_path):
     assert len({row["worker"] for row in requests}) == 2
     assert int(aggregated(tmp_path)["Request Count"]) == len(requests)
     assert told(tmp_path)["processes"] == 2
-    counted = sum(int(row["count"]) for row in rows(tmp_path, "llm_histograms.csv") if row["metric"] == "ttft")
-    assert counted == sum(int(row["ok"]) for row in rows(tmp_path, "llm_levels.csv"))
+    assert_files_agree(tmp_path)
 
 
 def test_workers_share_the_rows_of_a_run(simulator, tmp_path):
@@ -139,6 +173,7 @@ def test_what_is_cut_off_by_the_end_is_counted_as_aborted(simulator, tmp_path, h
 
     assert outcomes(tmp_path)["aborted"] >= 10
     assert sum(outcomes(tmp_path).values()) == served(simulator)
+    assert_files_agree(tmp_path)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
@@ -149,6 +184,7 @@ def test_a_master_that_is_stopped_loses_nothing_of_its_workers(simulator, tmp_pa
 
     assert outcomes(tmp_path)["aborted"] >= 10
     assert sum(outcomes(tmp_path).values()) == served(simulator)
+    assert_files_agree(tmp_path)
 
 
 INTERRUPTED = f"""{RAMP}
@@ -194,6 +230,7 @@ def test_hundreds_of_users_that_are_stopped_at_once_are_all_counted(tmp_path):
         locust.stop()
 
     assert outcomes(tmp_path) == {"aborted": 400}
+    assert_files_agree(tmp_path)
 
 
 def test_a_run_without_a_ramp_takes_its_level_from_the_users(simulator, tmp_path):
@@ -231,6 +268,7 @@ def test_failures_are_counted_and_shown_and_end_no_user(tmp_path):
     assert "http_503" in locust.log
     levels = rows(tmp_path, "llm_levels.csv")
     assert sum(int(row["error_http_503"]) for row in levels) > 0
+    assert_files_agree(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -258,6 +296,7 @@ def test_each_fault_of_a_server_is_called_by_its_name(tmp_path, fault, outcome):
         run(tmp_path, simulator.url, *options, *hasty, "--llm-preflight", "false", *ENDLESS_ANSWERS)
 
     assert set(outcomes(tmp_path)) == {outcome}
+    assert_files_agree(tmp_path)
 
 
 def test_llm_calls_and_ordinary_http_mix_in_one_user(simulator, tmp_path):
