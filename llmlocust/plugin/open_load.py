@@ -15,7 +15,6 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 import gevent
-from gevent.event import Event
 from gevent.pool import Group
 from locust.exception import StopUser
 
@@ -112,24 +111,24 @@ class OpenLoad:
         self._newest_row = _NO_ROW
 
     def stream(self, user: LLMUser) -> None:
-        """Be a stream until the user is killed; then what it has in flight may end within --stop-timeout."""
+        """Be a stream until the user is told to stop, and then until what it has in flight has ended. Locust kills users
+        who take longer than --stop-timeout: what is in flight is cut off.
+        """
         mine = (user, Group())
         self._streams.append(mine)
         if len(self._streams) == 1:
             self._begin()
         try:
-            Event().wait()
-        finally:
-            if len(self._streams) == 1:
-                self._end()
-            self._streams.remove(mine)
-            user.is_ending = True  # conversations end where they would think
-            for greenlet in self._thinking.intersection(mine[1]):
-                mine[1].killone(greenlet, block=False)
             try:
-                mine[1].join(timeout=user.environment.stop_timeout or 0.0)
+                user.stopping.wait()
             finally:
-                mine[1].kill()
+                user.stopping.set()  # also where it is killed: conversations end where they would think
+                if len(self._streams) == 1:
+                    self._end()
+                self._streams.remove(mine)
+            mine[1].join()
+        finally:
+            mine[1].kill()
 
     def due_now(self, asked_ns: int) -> int:
         """When the running greenlet's request was due by the schedule; 0 where it was not. A task's later requests
@@ -148,11 +147,10 @@ class OpenLoad:
         thinker = gevent.getcurrent()
         self._thinking.add(thinker)
         try:
-            if not user.is_ending:
-                gevent.sleep(seconds)
+            is_over = user.stopping.wait(seconds)
         finally:
             self._thinking.remove(thinker)
-        if user.is_ending:
+        if is_over:
             raise StopUser
 
     def _begin(self) -> None:

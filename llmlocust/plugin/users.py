@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import gevent
 import msgspec
 from gevent import GreenletExit
+from gevent.event import Event
 from locust import task
 from locust.contrib.fasthttp import FastHttpUser
 from locust.env import Environment
@@ -82,11 +83,11 @@ class LLMUser(FastHttpUser):
     pause_after_failure: float = 1.0
     """Seconds to wait after a failed request, or as long as the server's Retry-After asks: users without think time
     would otherwise hit a failing server as fast as it can refuse them."""
-    is_ending = False
-    """Of a stream in open load: it was told to stop, and lets what it has in flight end."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
+        self.stopping = Event()
+        """Set where it is told to stop: it lets what it has in flight end, and begins nothing new."""
         plugin = plugin_of(environment)
         assert plugin.collector is not None, "users run on workers, or where there are none"
         self._collector = plugin.collector
@@ -137,13 +138,14 @@ class LLMUser(FastHttpUser):
             self.on_start()
             self._collector.open_load.stream(self)
         except (GreenletExit, StopUser, StopTest):
-            self.on_stop()
+            pass
+        self.on_stop()
 
     def stop(self, force: bool = False) -> bool:
-        if not self._collector.open_load.on:
-            return super().stop(force)
-        self._group.killone(self._greenlet, block=False)
-        return True
+        # a user that was killed is none that Locust counts or waits for, whatever it still does
+        is_killed: bool = super().stop(force)
+        self.stopping.set()
+        return is_killed
 
     def run_one_task(self) -> None:
         """What an arrival does. Nothing that goes wrong in it stops the others."""

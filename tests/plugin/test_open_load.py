@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.locusts import ENDLESS_ANSWERS, RAMP, Locust, outcomes, rows, run, told
+from tests.locusts import ENDLESS_ANSWERS, RAMP, Locust, assert_files_agree, outcomes, rows, run, told
 from tests.plugin.scripted import CHUNKED, keeps_open, scripted_server
 from tests.plugin.test_runs import distributed, served
 from tests.simulators import running_simulator, wait_for
@@ -143,6 +143,21 @@ def test_a_server_that_cannot_keep_up_is_not_spared(tmp_path):
     assert float(level["ttft_max"]) > 1000.0
     (moments,) = due_by_worker(tmp_path).values()
     check_gaps(moments, 0.025)
+
+
+@pytest.mark.parametrize("drain, outcome", [("60", "ok"), ("1", "aborted")])
+def test_what_workers_have_in_flight_at_the_end_is_waited_for_and_counted(tmp_path, drain, outcome):
+    """Some ten seconds of it: longer than a master waits where it believes that no user is left."""
+    impatient = f"from llmlocust.plugin import collector\ncollector._USERS_END_WITHIN = 0.5\n{RATES}"
+    with running_simulator(slots=1, step_ms=10, step_ms_per_seq=0) as simulator:  # some 5 a second
+        options = ["--llm-rate", "20", "--llm-drain", drain, *CONSTANT, *ENDLESS_ANSWERS, "--llm-max-tokens", "20"]
+        with distributed(tmp_path, simulator.url, *options, locustfile=impatient) as stack:
+            assert stack.master.ends() == 0, stack.master.log
+        assert sum(outcomes(tmp_path).values()) == served(simulator)
+
+    assert_files_agree(tmp_path)
+    assert outcomes(tmp_path)[outcome] > 20
+    assert outcomes(tmp_path)["aborted"] == 0 or outcome == "aborted"
 
 
 def test_a_cap_of_requests_in_flight_says_when_it_bites(tmp_path):
