@@ -42,6 +42,8 @@ _READABLE = 1  # gevent's loop.io
 _FIRST = 2
 """Of libev's priorities: sockets are read before anything else runs that has become ready, such as sleeping greenlets."""
 
+_CLOCK_WAS_SET = 10_000_000
+"""Nanoseconds that a stamp may be out of place: a process may be put aside between reading a socket and the clock."""
 _SO_TIMESTAMPNS = 35
 _STAMP = struct.Struct("@qq")
 _ANCILLARY = plain_socket.CMSG_SPACE(_STAMP.size)
@@ -211,7 +213,8 @@ class Connection:
             wire = self._outgoing.read()
         # kernel stamps are wall-clock time; this request's are told in the monotonic clock's
         self._from_wall = wall_minus()
-        self._last = perf_counter_ns()
+        self._last = self._empty = perf_counter_ns()
+        """When the server was heard of last, and when the socket was last known to be empty."""
         if not timeline.follows:
             timeline.sent_ns = self._last
         self._sock.sendall(wire)
@@ -247,10 +250,14 @@ class Connection:
             if told:
                 seconds, ns = _STAMP.unpack(told[0][2])
                 arrived = seconds * _NS + ns - self._from_wall
+                if not self._empty - _CLOCK_WAS_SET <= arrived <= now + _CLOCK_WAS_SET:
+                    arrived = self._after_a_set_clock(seconds * _NS + ns, now)
                 self._timeline.clock = "kernel"
             else:
                 arrived = now
             self._last = now
+            if len(data) < _READ:
+                self._empty = now
             look = self._polls.look
             if not look.first_read:
                 look.first_read = now
@@ -269,6 +276,14 @@ class Connection:
         self._watcher.stop()
         self._ended = True
         self._awake.set()
+
+    def _after_a_set_clock(self, stamp: int, now: int) -> int:
+        """When that came which, by its stamp, came before it could or after it was read: did somebody set the clock?"""
+        before, self._from_wall = self._from_wall, wall_minus()
+        arrived = stamp - self._from_wall
+        if abs(self._from_wall - before) < _CLOCK_WAS_SET:
+            return arrived  # no: the process was put aside between reading the socket and the clock
+        return arrived if self._empty <= arrived <= now else now  # yes, after the stamp
 
     def _decrypted(self, data: bytes) -> list[bytes]:
         """What a read brought of the plain stream: all of it as one piece, if any, and an empty one at the end."""

@@ -286,6 +286,41 @@ def test_arrival_times_are_the_kernels_however_late_we_read():
     assert max(timeline.lags) > 150e6
 
 
+@pytest.mark.parametrize("seconds", [3600, -3600, 0.5, -0.5])
+def test_a_wall_clock_that_is_set_while_an_answer_comes_moves_no_token(monkeypatch, seconds):
+    stamp, wall_minus, ns = connection._STAMP, connection.wall_minus, int(seconds * 1e9)
+    heard, began_ended = Event(), []
+
+    class StampOfTheSetClock:
+        def unpack(self, data: bytes) -> tuple[int, int]:
+            whole, rest = stamp.unpack(data)
+            return divmod(whole * 1_000_000_000 + rest + ns, 1_000_000_000)
+
+    def two_tokens(sock: socket.socket) -> None:
+        sock.sendall(response(STREAM + b"Connection: close\r\n"))
+        sock.sendall(event("a"))
+        assert heard.wait(60)
+        monkeypatch.setattr(connection, "_STAMP", StampOfTheSetClock())
+        monkeypatch.setattr(connection, "wall_minus", lambda: wall_minus() + ns)
+        began_ended.append(time.perf_counter_ns())
+        sock.sendall(event("b", '"stop"'))
+        began_ended.append(time.perf_counter_ns())
+        raise OSError
+
+    def hears(body: bytes) -> bool:
+        heard.set()
+        return True
+
+    with scripted_server(two_tokens) as server:
+        timeline = Timeline()
+        client_of(server).post(timeline, "/", b"", {}, Listener(hears))
+
+    arrived = next(moment for end, moment in zip(timeline.ends, timeline.times, strict=True) if end > len(event("a")))
+    assert began_ended[0] - 5e6 < arrived
+    if timeline.clock == "kernel":  # else it is when it was read
+        assert arrived < began_ended[1] + 5e6
+
+
 @pytest.fixture(scope="module")
 def authority():
     return trustme.CA()

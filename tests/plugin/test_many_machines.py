@@ -296,6 +296,7 @@ AHEAD = f"""
 import struct
 import time
 from llmlocust.plugin import connection
+from llmlocust.stream import clocks
 
 clock, clock_ns, stamp = time.time, time.time_ns, connection._STAMP
 
@@ -305,7 +306,7 @@ class StampAhead:
         return seconds + 600, ns
 
 time.time = lambda: clock() + 600.0
-time.time_ns = connection.time_ns = lambda: clock_ns() + 600_000_000_000
+time.time_ns = clocks.time_ns = lambda: clock_ns() + 600_000_000_000
 connection._STAMP = StampAhead()
 {RAMP}
 """
