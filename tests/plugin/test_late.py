@@ -117,8 +117,11 @@ def test_every_level_has_what_is_not_known_of_its_own_requests(late_run):
 
 
 def test_levels_of_the_same_run_are_unaffected(late_run):
-    _, levels, streams, _ = late_run
+    _, levels, streams, blocks = late_run
     for index in (0, 2):
+        # a machine that is busy with other things merges some in every level: what the blocks did comes on top
+        most = float(levels[BLOCKED]["blurred"]) - blocked_share(streams, blocks) / 2
+        assert float(levels[index]["blurred"]) < most
         gaps = true_gaps(streams[index])
         # of 40 ms; what a busy machine adds between the server's writing down and its sending is not in the truth
         assert float(levels[index]["gap_p50"]) == pytest.approx(true_quantile(gaps, 0.5), abs=2.0)
