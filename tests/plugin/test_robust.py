@@ -164,7 +164,7 @@ def test_a_key_that_the_server_says_back_is_not_repeated(tmp_path, preflight):
 
     assert key.encode() in b"".join(server.requests)
     assert "your key [key] is not known" in locust.log
-    for path in tmp_path.iterdir():
+    for path in filter(Path.is_file, tmp_path.rglob("*")):
         assert key.encode() not in path.read_bytes(), path.name
 
 
