@@ -63,7 +63,7 @@ def find_slo_limit(
     judge = Judge(steps, thresholds, goodput, growing, LongRun(steps, _answered(steps, growing, unit)))
     judged = [(step, holds) for step in steps if (holds := judge.holds(step, known=not step.among(empty))) is not None]
     if not judged and all(step.among(empty) for step in steps) and steps:
-        return Finding(False, "cannot be told: the answers brought no tokens")
+        return Finding(False, "cannot be told: no token of the answers was seen")
     if not judged:
         return Finding(False, f"cannot be told: no level has figures for {asked}{source}")
     bad = _first_bad(judged, judge)

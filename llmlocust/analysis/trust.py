@@ -21,6 +21,7 @@ def checks(
     wanted = {threshold.statistic for threshold in thresholds}
     found = [
         None if facts.bare else answers.empty(levels, facts),
+        answers.unread(levels, facts),
         answers.length(levels, facts),
         answers.enough_requests(levels, "p95", facts, strict=True),
         answers.enough_requests(levels, "p99", facts, strict="p99" in wanted),

@@ -90,6 +90,7 @@ ERROR_KINDS: dict[str, str] = {
     "truncated": "cut off before its end",
     "bad_stream": "not a stream of tokens",
     "error_event": "error inside a 200",
+    "empty_answer": "an answer with nothing in it",
     ABORTED: "cut off by the end of the run",
 }
 """What can become of a request that did not succeed. `aborted` is the run's own doing and no fault of the server."""
@@ -142,6 +143,7 @@ REQUEST_COLUMNS = [
     "id",  # what was sent as X-Request-Id, to find the request in the server's log
     "right",  # 1 or 0 where the answer was judged
     "inputs",  # texts embedded or documents ranked; empty where text comes out
+    "unread",  # of an answer whose tokens the server counted and of which none was seen: the fields that are not read
 ]
 
 TIMELINE_COLUMNS = [

@@ -448,6 +448,7 @@ def _row(sums: Sums, level: Level | None, measured: bool, sent: float, weight: i
         record.id,
         "" if record.right is None else int(record.right),
         "" if record.inputs is None else record.inputs,
+        record.unread,
     ]
 
 

@@ -8,13 +8,15 @@ the response is over, failed or late.
 from __future__ import annotations
 
 import errno
+import re
 import socket as plain_socket
 import ssl
 import struct
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from time import perf_counter_ns
+from email.utils import parsedate_to_datetime
+from time import perf_counter_ns, time
 
 import gevent
 from gevent import socket
@@ -25,6 +27,7 @@ from geventhttpclient.response import HTTPResponse
 
 from llmlocust.plugin.polls import polls_of
 from llmlocust.stream.clocks import wall_minus
+from llmlocust.stream.encodings import Decoder, Undecodable
 from llmlocust.stream.reading import SLICE
 from llmlocust.stream.timeline import Look, Timeline
 
@@ -90,6 +93,8 @@ class _Response(HTTPResponse):
         super().__init__(method="POST", headers_type=Headers)
         self._timeline = timeline
         self._on_body = timeline.body.extend  # in C all the way: it is called for every token
+        self.decoder: Decoder | None = None
+        """Of a body that is encoded."""
         self.idle_bytes = 0
         """Bytes of the last reads in a row that brought no body: headers, trailers, extensions of chunks."""
         self.body_bytes = 0
@@ -115,10 +120,19 @@ class _Response(HTTPResponse):
     def _note_head(self, status: int) -> None:
         timeline = self._timeline
         timeline.status = status
-        timeline.content_type = str(self.get("content-type") or "").lower()
+        timeline.content_type = self._header("content-type").lower()
         if 300 <= status < 400:
-            timeline.detail = f"a redirect to {self.get('location') or 'nowhere'}"
-        timeline.retry_after = _seconds(str(self.get("retry-after") or ""))
+            timeline.detail = f"a redirect to {self._header('location') or 'nowhere'}"
+        timeline.retry_after = _retry_after(self._header)
+        if encodings := self._header("content-encoding"):
+            decoder = Decoder(encodings, timeline.body, _MOST_BODY_BYTES)
+            if decoder.is_needed:
+                self.decoder, self._on_body = decoder, decoder.take
+
+    def _header(self, name: str) -> str:
+        """A header's value; of several with its name, all with commas between them."""
+        value = self.get(name) or ""
+        return ", ".join(value) if isinstance(value, list) else value
 
     def _on_message_complete(self) -> None:
         super()._on_message_complete()
@@ -188,6 +202,8 @@ class Connection:
         """Send, then read until the response is over. Returns whether the connection can be used again."""
         self._timeline = timeline
         self._response = _Response(timeline)
+        self._head = b""
+        """What has come until the head of the response was there."""
         self._has_token = listener.has_token
         self._take_slice = listener.take
         self._timeouts = timeouts
@@ -313,24 +329,23 @@ class Connection:
         self._outgoing.write(data)
 
     def _take(self, data: bytes, arrived: int, now: int, look: Look) -> None:
-        timeline, response = self._timeline, self._response
+        timeline = self._timeline
         before = len(timeline.body)
         self.heard = self.heard or bool(data)
         try:
-            response.feed(data)  # of nothing, at the end of the connection: llhttp knows whether that is an end
-        except HTTPParseError as problem:
-            if not response.over:
-                raise _framing_failure(response, data, problem) from None
-            response.reusable = False
+            self._feed(data)
+        except Undecodable as problem:
+            raise Failure("bad_stream", str(problem)) from None
         finally:
             if len(timeline.body) > before:
                 timeline.ends.append(len(timeline.body))
                 timeline.times.append(arrived)
                 timeline.lags.append(now - arrived)
                 timeline.looks.append(look)
+        response = self._response
         brought = len(timeline.body) - before
         response.body_bytes += brought
-        response.idle_bytes = 0 if brought else response.idle_bytes + len(data)
+        response.idle_bytes = 0 if brought or response.decoder else response.idle_bytes + len(data)
         if response.idle_bytes > _MOST_HEADER_BYTES and not response.over:
             raise Failure("bad_stream", "headers without an end")
         if not data and not response.over:
@@ -339,13 +354,45 @@ class Connection:
             self._look_for_token()
         if len(timeline.body) > _TAKEN_FROM:
             self._awake.set()  # long streams are read, and let go, while they come
-        if response.body_bytes > _MOST_BODY_BYTES:
+        if response.body_bytes > _MOST_BODY_BYTES or (response.decoder and response.decoder.taken > _MOST_BODY_BYTES):
             raise Failure("bad_stream", "a body without an end")
+
+    def _feed(self, data: bytes) -> None:
+        """Parse what came. Of nothing, at the end of the connection, the parser knows whether that is an end."""
+        response = self._response
+        if not response.begun:
+            self._head += data
+        was_over = response.over
+        try:
+            response.feed(data)
+        except HTTPParseError as problem:
+            if response.over:
+                response.reusable = False
+                return
+            head = b"" if response.begun else _without_length(self._head)
+            if not head:
+                raise _framing_failure(response, data, problem) from None
+            self._read_again(head)
+        else:
+            self._timeline.closed = response.over and not was_over and not data
+
+    def _read_again(self, head: bytes) -> None:
+        """Read what has come of a response once more, without what the parser has refused."""
+        self._response = response = _Response(self._timeline)
+        try:
+            response.feed(head)
+        except HTTPParseError as problem:
+            raise _framing_failure(response, head, problem) from None
+        response.reusable = False  # whoever stands between may take its end for another
 
     def _look_for_token(self) -> None:
         timeline = self._timeline
         assert self._has_token is not None
-        if timeline.status != 200 or len(timeline.body) > _FIRST_TOKEN_WITHIN or self._has_token(bytes(timeline.body)):
+        if (
+            not timeline.is_answered
+            or len(timeline.body) > _FIRST_TOKEN_WITHIN
+            or self._has_token(bytes(timeline.body))
+        ):
             self._has_token = None
             self._awake.set()  # another time-out counts from here on
 
@@ -363,15 +410,60 @@ def _ask_for_stamps(raw: plain_socket.socket) -> None:
 
 def _framing_failure(response: _Response, data: bytes, problem: Exception | None) -> Failure:
     if data:
-        return Failure("bad_stream", f"not HTTP: {problem}")
+        return Failure("bad_stream", f"not HTTP: {problem.args[0] if problem and problem.args else problem}")
     if response.begun:
         return Failure("truncated", "the connection was closed in the middle of the answer")
     return Failure("reset", "the connection was closed before an answer")
 
 
-def _seconds(told: str) -> float | None:
-    """Retry-After as seconds; None for a date, and for what nobody means."""
-    return float(told) if told.isascii() and told.isdigit() and len(told) < 10 else None
+_BOTH = re.compile(rb"\r\ncontent-length:[^\r\n]*(?=\r\n)", re.IGNORECASE)
+_IN_CHUNKS = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked", re.IGNORECASE)
+
+
+def _without_length(wire: bytes) -> bytes:
+    """A response without the length in its head, where chunks tell its end too: they win (RFC 9112, 6.3). Empty where
+    the two do not stand together.
+    """
+    head, end, body = wire.partition(b"\r\n\r\n")
+    if b" 1" in head[:10] and end:  # an interim response, which has another behind it
+        rest = _without_length(body)
+        return head + end + rest if rest else b""
+    bare = _BOTH.sub(b"", head + b"\r\n")[:-2]
+    return bare + end + body if end and bare != head and _IN_CHUNKS.search(head) else b""
+
+
+_SKEW = 2.0
+"""Seconds: clocks further apart than this are not one clock; dates of HTTP have whole seconds."""
+_LONGEST_WAIT = 1e9
+
+
+def _retry_after(header: Callable[[str], str]) -> float | None:
+    """Seconds after which the server wants to be asked again, which it says in seconds or as a date (RFC 9110, 10.2.3);
+    None where it does not say so.
+    """
+    told = header("retry-after").strip()
+    milliseconds = _number(header("retry-after-ms").strip())  # which some servers send besides
+    if milliseconds is not None:
+        return milliseconds / 1000.0
+    seconds = _number(told)
+    if seconds is None and (when := _date(told)) is not None:
+        now = time()
+        servers = _date(header("date"))
+        seconds = when - (now if servers is None or abs(servers - now) <= _SKEW else servers)
+        seconds = max(0.0, seconds)
+    return seconds if seconds is not None and seconds < _LONGEST_WAIT else None
+
+
+def _number(text: str) -> float | None:
+    return float(text) if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{0,9})?", text) else None
+
+
+def _date(text: str) -> float | None:
+    """A date of HTTP, in seconds since 1970."""
+    try:
+        return parsedate_to_datetime(text).timestamp() if text else None
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
 
 
 def plain_words(problem: Exception) -> str:

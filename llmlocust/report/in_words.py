@@ -65,7 +65,7 @@ def _held(report: Report) -> str:
     told = [each for each in verdict.thresholds if any(report.meets(each, level) is not None for level in judged)]
     held = [each for each in judged if report.holds(each) == "holds" or _held_so_far(report, told, each)]
     if judged and {each.level for each in judged} <= verdict.empty:
-        return "Whether it is safe cannot be told: the answers brought no tokens."
+        return "Whether it is safe cannot be told: no token of the answers was seen."
     if not held:
         return "Whether it is safe cannot be told from these figures: no level has what the limits speak of."
     top = words.with_unit(max(each.load for each in held), unit)

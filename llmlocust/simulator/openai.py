@@ -157,6 +157,8 @@ class Request:
     continuous_usage: bool = False
     ignore_eos: bool = False
     seed: int = 0
+    inputs: int = 1
+    """Texts to embed, or documents to rank."""
 
 
 def read(endpoint: str, body: bytes | bytearray, settings: Settings) -> Request:

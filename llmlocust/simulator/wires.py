@@ -3,6 +3,7 @@
 What is asked for is told to `openai.read` in OpenAI's words, so that one place checks it.
 """
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import msgspec
@@ -35,8 +36,8 @@ class Wire:
 
     # what a protocol says
 
-    @staticmethod
-    def asked(body: dict[str, Any]) -> dict[str, Any]:
+    @classmethod
+    def asked(cls, body: dict[str, Any]) -> dict[str, Any]:
         """The body of a request in OpenAI's words."""
         return body
 
@@ -361,12 +362,18 @@ class Embeddings(Wire):
     """To the engine it is one token, whose text nobody sees."""
 
     chat = False
+    texts: ClassVar[str] = "input"
+    """The field that has the texts."""
 
-    @staticmethod
-    def asked(body: dict[str, Any]) -> dict[str, Any]:
-        given = body.get("input")
-        texts = given if isinstance(given, list) else [given]
+    @classmethod
+    def asked(cls, body: dict[str, Any]) -> dict[str, Any]:
+        texts = cls.given(body)
         return {"model": body.get("model"), "prompt": "\n".join(map(str, texts)), "max_tokens": 1, "n": 1}
+
+    @classmethod
+    def given(cls, body: dict[str, Any]) -> list[Any]:
+        given = body.get(cls.texts)
+        return given if isinstance(given, list) else [given]
 
     def _piece(self, kind: str, words: str) -> bytes:
         return b""
@@ -374,22 +381,58 @@ class Embeddings(Wire):
     def _counts(self) -> dict[str, int]:
         return {"prompt_tokens": self._request.prompt_tokens, "total_tokens": self._request.prompt_tokens}
 
+    def _vectors(self) -> list[list[float]]:
+        return [[0.25, -0.5]] * self._request.inputs
+
     def whole(self) -> bytes:
-        entry = {"object": "embedding", "index": 0, "embedding": [0.25, -0.5]}
-        return encode({"object": "list", "data": [entry], "model": self._labels.model, "usage": self._counts()})
+        data = [
+            {"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(self._vectors())
+        ]
+        return encode({"object": "list", "data": data, "model": self._labels.model, "usage": self._counts()})
+
+
+class CohereEmbed(Embeddings):
+    texts = "texts"
+
+    def whole(self) -> bytes:
+        meta = {"billed_units": {"input_tokens": self._request.prompt_tokens}}
+        return encode({"embeddings": {"float": self._vectors()}, "meta": meta})
+
+
+class TEIEmbed(Embeddings):
+    texts = "inputs"
+
+    def whole(self) -> bytes:
+        return encode(self._vectors())
 
 
 class Rerank(Embeddings):
-    @staticmethod
-    def asked(body: dict[str, Any]) -> dict[str, Any]:
-        documents = body.get("documents")
-        if not isinstance(documents, list) or not documents:
-            raise ApiError(400, "documents must not be empty", "documents")
-        return Embeddings.asked({"model": body.get("model"), "input": [body.get("query"), *documents]})
+    texts = "documents"
+
+    @classmethod
+    def asked(cls, body: dict[str, Any]) -> dict[str, Any]:
+        documents = cls.given(body)
+        if not any(documents):
+            raise ApiError(400, f"{cls.texts} must not be empty", cls.texts)
+        return {
+            "model": body.get("model"),
+            "prompt": "\n".join(map(str, [body.get("query"), *documents])),
+            "max_tokens": 1,
+        }
+
+    def _ranks(self, score: str) -> list[dict[str, Any]]:
+        return [{"index": index, score: 0.5} for index in range(self._request.inputs)]
 
     def whole(self) -> bytes:
-        result = {"index": 0, "relevance_score": 0.5}
-        return encode({"model": self._labels.model, "results": [result], "usage": self._counts()})
+        ranks = self._ranks("relevance_score")
+        return encode({"model": self._labels.model, "results": ranks, "usage": self._counts()})
+
+
+class TEIRerank(Rerank):
+    texts = "texts"
+
+    def whole(self) -> bytes:
+        return encode(self._ranks("score"))
 
 
 WIRES: dict[str, type[Wire]] = {
@@ -405,6 +448,9 @@ WIRES: dict[str, type[Wire]] = {
     "/run/predict": GradioRun,
     "/v1/embeddings": Embeddings,
     "/v1/rerank": Rerank,
+    "/v2/embed": CohereEmbed,
+    "/embed": TEIEmbed,
+    "/rerank": TEIRerank,
     GRADIO_CALL: Gradio,
 }
 
@@ -420,4 +466,5 @@ def read(path: str, body: bytes | bytearray, settings: Settings) -> Request:
         raise ApiError(400, f"the body is not valid JSON: {error}", code="invalid_json") from None
     known = {"model", "messages", "prompt", "max_tokens", "stream", "ignore_eos", "seed", "n"}
     asked = {name: value for name, value in wire.asked(told).items() if name in known and value is not None}
-    return openai.read(CHAT if wire.chat else COMPLETIONS, encode(asked), settings)
+    request = openai.read(CHAT if wire.chat else COMPLETIONS, encode(asked), settings)
+    return replace(request, inputs=len(wire.given(told))) if issubclass(wire, Embeddings) else request

@@ -37,6 +37,12 @@ class Ask(msgspec.Struct, frozen=True):
         """Plain text, whichever way it was asked. ValueError where that would lose an image."""
         return self.prompt or "\n\n".join(only_text(message.get("content")) for message in self.messages or ())
 
+    def echoes(self) -> set[str]:
+        """Texts that a server may repeat before its answer: all that was asked, and what was asked last."""
+        contents = [self.prompt, *(message.get("content") for message in self.messages or ())]
+        texts = [each for each in contents if isinstance(each, str)]
+        return {"\n\n".join(texts), texts[-1]}
+
 
 def only_text(content: object) -> str:
     """The text of a message's content, which is a text or a list of parts. ValueError for parts that are no text."""

@@ -14,39 +14,46 @@ CHOICE = "choice"
 """Around the pieces of one of several answers: its number stands before them, and no text behind them."""
 BAD = "bad"
 """Something that is no piece of this protocol."""
+WORDS = "words"
+"""A text outside the protocol, which may be the last thing that a server says before it gives up."""
+EMPTY = "empty"
+"""A document of the protocol with nothing in it, or less than was asked for; what is missing."""
+OUTPUTS = "outputs"
+"""How many vectors or ranks a document has."""
 
 TOKEN_BEARING = frozenset((ANSWER, REASONING, TOOL))
-
-
-def said(*places: object) -> str:
-    """What the first place that says something says: servers put an error's words into error, message or detail."""
-    for place in places:
-        told = place.get("message") or place if isinstance(place, dict) else place
-        if told:
-            try:
-                return str(told)
-            except RecursionError:
-                return "words that are nested too deeply"
-    return ""
+WHOLE = {"whole answer": ANSWER, "whole reasoning": REASONING, "whole tool": TOOL}
+"""All that was said of a kind from the beginning on: `Reading` finds out what is new of it."""
+WHOLE_ANSWER, WHOLE_REASONING, WHOLE_TOOL = WHOLE
+SOME_TOKEN = TOKEN_BEARING | WHOLE.keys()
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """The server's own count of tokens."""
+    """The server's own count of tokens, as one or several of its events report it."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
     """Reasoning included."""
     reasoning_tokens: int | None = None
+    cache_read: int | None = None
+    """Tokens of the prompt that are counted apart from `input_tokens`,"""
+    cache_written: int | None = None
+
+    @property
+    def prompt_tokens(self) -> int | None:
+        """All of the prompt. None where nothing was reported of it."""
+        counts = [each for each in (self.input_tokens, self.cache_read, self.cache_written) if each is not None]
+        return sum(counts) if counts else None
 
     def and_before(self, before: Usage) -> Usage:
-        """With what was told before, where this does not tell it: some servers tell of the prompt first."""
-        if self.input_tokens is not None and self.output_tokens is not None:
-            return self
-        return Usage(
-            before.input_tokens if self.input_tokens is None else self.input_tokens,
-            before.output_tokens if self.output_tokens is None else self.output_tokens,
-            before.reasoning_tokens if self.reasoning_tokens is None else self.reasoning_tokens,
-        )
+        """With what earlier events reported, where this one does not report it, or reports a zero for it."""
+        if self.input_tokens and self.output_tokens and before.cache_read is before.cache_written is None:
+            return self  # nearly always
+        return Usage(*map(_later, msgspec.structs.astuple(self), msgspec.structs.astuple(before)))
+
+
+def _later(count: int | None, before: int | None) -> int | None:
+    return count if count or before is None else before
 
 
 class Delta(msgspec.Struct, gc=False):

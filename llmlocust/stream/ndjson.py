@@ -4,32 +4,29 @@ from __future__ import annotations
 
 from itertools import accumulate
 
-from llmlocust.stream.sse import Event, NotText, is_text, without_cut_character
+from llmlocust.stream.sse import BOM, LINES_OF_JSON, LOOKED_THROUGH, Event, beginning
 
 
 def is_stream(content_type: str, body: bytes | bytearray) -> bool:
     """By what it says of itself, and how it begins: a document says that it is one, a page does not begin so."""
-    begin = bytes(body[:16]).lstrip()
+    begin = beginning(body)
     if not begin:
         return "ndjson" in content_type or "stream" in content_type
     if not begin.startswith(b"{"):
         return False
-    return "application/json" not in content_type or b"}\n{" in body
+    return "application/json" not in content_type or bool(LINES_OF_JSON.search(body, 0, LOOKED_THROUGH))
 
 
 def events(body: bytes, *, complete: bool = True) -> list[Event]:
-    """All lines of a body that are not blank. Raises `NotText` where it is not UTF-8."""
+    """All lines of a body that are not blank."""
     lines = body.split(b"\n")
-    ends = accumulate(len(line) + 1 for line in lines)
+    ends = list(accumulate(len(line) + 1 for line in lines))
+    lines[0] = lines[0].removeprefix(BOM)
     found = [Event(line, end) for line, end in zip(lines, ends, strict=True) if line and not line.isspace()]
     if found and found[-1].end > len(body):  # its line never ended: there may have been more of it
         cut = found.pop()
         if complete:
-            found.append(Event(without_cut_character(cut.data), len(body), whole=False))
-    if not is_text(body):
-        bad = next((number for number, each in enumerate(found) if not is_text(each.data)), None)
-        if bad is not None:
-            raise NotText(found[:bad])
+            found.append(Event(cut.data, len(body), whole=False))
     return found
 
 

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
+from types import ModuleType
 
-from llmlocust.stream.delta import ANSWER, BAD, CHOICE, END, ERROR, REASONING, TOKEN_BEARING, TOOL, USAGE, Delta, Usage
+from llmlocust.stream.ask import Ask
+from llmlocust.stream.delta import (
+    ANSWER,
+    BAD,
+    CHOICE,
+    EMPTY,
+    END,
+    ERROR,
+    REASONING,
+    SOME_TOKEN,
+    TOKEN_BEARING,
+    TOOL,
+    USAGE,
+    WHOLE,
+    WHOLE_ANSWER,
+    WORDS,
+    Delta,
+    Usage,
+)
 from llmlocust.stream.dialects.base import Dialect
-from llmlocust.stream.outcomes import outcome, plain
+from llmlocust.stream.outcomes import outcome, without_ids
 from llmlocust.stream.record import OK, STALL, Merged, Record
 from llmlocust.stream.several import FIRST, Said, Several
-from llmlocust.stream.sse import NotText
+from llmlocust.stream.sse import beginning
 from llmlocust.stream.timeline import Timeline
+from llmlocust.stream.tolerant import whole_text
+from llmlocust.stream.unread import unread_fields
+from llmlocust.stream.words import in_one_line, plain
 
 SLICE = 32768
 """Bytes of a stream that are read at once: some 200 events, well under a millisecond."""
@@ -23,34 +46,67 @@ that. Measured gaps are to be right within a millisecond."""
 _NS = 1e-9
 _TELLING = 16
 """So many bytes of a body tell what it is."""
+_FAILURES = {ERROR: "error_event", BAD: "bad_stream", EMPTY: "empty_answer"}
+"""What becomes of a request by what is found in its answer."""
 _LONGEST_EVENT = 1 << 20
 """Where no event has ended within so many bytes, none is looked for until the end."""
-_FAILED_FINISH = ("error", "abort")
-"""Reasons to finish that vLLM and SGLang give where the engine gave the request up."""
+_FAILED_FINISH = re.compile("error|abort|cancel|fail|insufficient|time[d_ ]*out|overload", re.IGNORECASE)
+"""In a reason to finish: the engine gave the request up."""
+_DONE = "[DONE]"
+"""What ends a stream as a whole, after the reasons of its answers."""
+_LONGEST_ECHO = 16
+"""A question of fewer characters may be an answer's first words too."""
 _THINK, _THOUGHT = "<think>", "</think>"
+_FEW = 3
+"""Pieces of an answer: of fewer, each may hold the one before by chance."""
 _LONGEST_REASON = 100
 """Of a reason to finish, which every row of the requests file has: so many characters are kept."""
 
 
-def read(timeline: Timeline, dialect: Dialect, *, name: str = "", stall: float = STALL) -> Record:
+def read(
+    timeline: Timeline, dialect: Dialect, *, ask: Ask | None = None, name: str = "", stall: float = STALL
+) -> Record:
     """What a request came to, from what came over the wire."""
-    return Reading(dialect, name=name, stall=stall).finish(timeline)
+    return Reading(dialect, ask=ask, name=name, stall=stall).finish(timeline)
 
 
-def has_token(dialect: Dialect, body: bytes) -> bool:
+def has_token(dialect: Dialect, body: bytes, ask: Ask | None = None) -> bool:
     """Whether a stream has brought its first token; for the transport's time-out, while there is none."""
-    return any(delta.kind in TOKEN_BEARING for delta in _stream_deltas(dialect, body, complete=False))
+    deltas = _stream_deltas(dialect, dialect.framing_of(body), body, complete=False)
+    found = [delta for delta in deltas if delta.kind in SOME_TOKEN]
+    if ask is not None and len(found) == 1:
+        return found[0].text not in _echoes(ask)
+    return bool(found)
+
+
+def _echoes(ask: Ask) -> list[str]:
+    """Texts that are the question's where they come first, longest first."""
+    return sorted((text for text in ask.echoes() if len(text) >= _LONGEST_ECHO), key=len, reverse=True)
 
 
 class Reading:
     """A Record in the making: `take` slices of what has come of a stream, as often as one likes, then `finish`."""
 
-    def __init__(self, dialect: Dialect, *, name: str = "", stall: float = STALL) -> None:
+    def __init__(self, dialect: Dialect, *, ask: Ask | None = None, name: str = "", stall: float = STALL) -> None:
         self._dialect = dialect
+        self._ask = ask or Ask()
+        self._framing = dialect.framing
+        """How the stream is cut into events, once its beginning is there."""
         self._stall = stall
         self._record = Record(name=name)
-        self._answer: list[str] = []
-        self._reasoning: list[str] = []
+        self._said = Said()
+        """What was said so far; of several answers, in the one that is read now. The next two are its own."""
+        self._answer, self._reasoning = self._said.answer, self._said.reasoning
+        self._done_at: int | None = None
+        """How many pieces had come at [DONE]; None before."""
+        self._done_again = False
+        """A piece followed [DONE], which therefore says nothing of the end."""
+        self._doubted = False
+        """A piece followed a reason to finish: this server's reasons say nothing of the end."""
+        self._words = ""
+        """The last words outside the protocol,"""
+        self._words_at = -1
+        """and how many pieces had come then."""
         self._usage = Usage()
         self._times_told = 0
         """How often the server told its usage."""
@@ -67,21 +123,21 @@ class Reading:
         """and the last chunk of the first read."""
         self._answer_at: int | None = None
         """Which chunk was the first of the answer."""
-        self._answer_chunks: list[int] = []
+        self._answer_chunks = self._said.answer_chunks
         """Which chunk brought each piece of the answer."""
-        self._so_far = ""
-        """The answer, where each chunk holds all of it."""
+        self._so_far: tuple[list[str], int, str] | None = None
+        """Where chunks hold all that was said so far: in which list, in how many of its pieces, and what."""
         self._several: Several | None = None
         """Where several answers come at once."""
 
     def take(self, timeline: Timeline) -> bool:
         """Read a slice of the events that are whole, and let its bytes go. False where less than a slice has come."""
-        if timeline.status != 200 or len(timeline.body) <= SLICE or not self._is_stream(timeline):
+        if not timeline.is_answered or len(timeline.body) <= SLICE or not self._is_stream(timeline):
             return False
-        end = self._dialect.framing.end_near(timeline.body, SLICE, _LONGEST_EVENT)
+        end = self._framing.end_near(timeline.body, SLICE, _LONGEST_EVENT)
         if not end:
             return False
-        self._take_deltas(timeline, _stream_deltas(self._dialect, bytes(timeline.body[:end]), complete=False))
+        self._take_deltas(timeline, self._deltas(bytes(timeline.body[:end]), complete=False))
         self._take_lags(timeline, timeline.reads_within(end))
         self._reads += timeline.let_go(end)
         self._bytes += end
@@ -101,31 +157,63 @@ class Reading:
         record.size = self._bytes + len(timeline.body)
         record.clock = timeline.clock if self._reads or timeline.times else ""
         body = bytes(timeline.body)
-        if timeline.status == 200:
+        if timeline.is_answered:
             self._finish_answer(timeline, body)
         self._take_lags(timeline, len(timeline.lags))
-        record.outcome, record.error = outcome(record, timeline, body)
+        ended = self._has_ended(timeline)
+        record.outcome, words = outcome(record, timeline, body, ended=ended, last_words=self._words)
+        if words:
+            record.words = in_one_line(words)
+            record.error = without_ids(record.words)
         return record
 
     def _is_stream(self, timeline: Timeline) -> bool:
-        return bool(self._bytes) or self._dialect.framing.is_stream(timeline.content_type, timeline.body)
+        if self._bytes:
+            return True
+        self._framing = self._dialect.framing_of(timeline.body)
+        return bool(self._framing.is_stream(timeline.content_type, timeline.body))
+
+    def _has_ended(self, timeline: Timeline) -> bool:
+        """Whether the answer reached its end: the last thing said of it is that it ended.
+
+        Some servers give a reason to finish with every chunk. Where a piece followed one, a reason counts only if the
+        response is whole by its framing, too.
+        """
+        said = [each for each in self._all_said() if each.pieces or each.ended_at is not None]
+        is_done = self._done_at == self._pieces() and not self._done_again
+        if said and all(each.has_ended for each in said):
+            return is_done or not self._doubted or (timeline.complete and not timeline.closed)
+        # nothing but [DONE] says that it ended
+        return is_done and not (self._words and self._words_at == self._done_at)
 
     def _finish_answer(self, timeline: Timeline, body: bytes) -> None:
         """Everything but the outcome; what went wrong inside the body is left in the record for `outcome`."""
         streamed = self._is_stream(timeline)
         if streamed:
-            deltas = _stream_deltas(self._dialect, body, complete=timeline.complete)
-        elif "json" in timeline.content_type or body[:_TELLING].lstrip().startswith(b"{"):
-            deltas = self._dialect.document(body) if timeline.complete else []
+            deltas = self._deltas(body, complete=timeline.complete)
+        elif "json" in timeline.content_type or beginning(body).startswith((b"{", b"[")):
+            deltas = self._document(body) if timeline.complete else []
         elif not timeline.complete and len(body) < _TELLING:
             deltas = []
         else:
             called = timeline.content_type or "no content type"
-            deltas = [Delta(BAD, len(body), f"HTTP 200 with {called}: {plain(body)}")]
+            deltas = [Delta(BAD, len(body), f"HTTP {timeline.status} with {called}: {plain(body)}")]
         self._take_deltas(timeline, deltas, timed=streamed)
         if not streamed and timeline.times and timeline.complete:
             self._record.e2e = (timeline.times[-1] - timeline.sent_ns) * _NS
         self._sum_up()
+        if streamed and self._record.output_tokens and not self._record.chunks:
+            self._record.unread = unread_fields(self._framing.events(body))
+
+    def _deltas(self, body: bytes, *, complete: bool) -> list[Delta]:
+        return _stream_deltas(self._dialect, self._framing, body, complete=complete)
+
+    def _document(self, body: bytes) -> list[Delta]:
+        deltas = self._dialect.document(body)
+        if not deltas or any(delta.kind in _FAILURES for delta in deltas):
+            return deltas
+        lacks = self._dialect.lacks(self._ask, deltas)
+        return [Delta(EMPTY, len(body), lacks), *deltas] if lacks else deltas
 
     def _take_lags(self, timeline: Timeline, reads: int) -> None:
         record, lags = self._record, timeline.lags[:reads]
@@ -140,64 +228,123 @@ class Reading:
 
     def _take_deltas(self, timeline: Timeline, deltas: list[Delta], *, timed: bool = True) -> None:
         if self._dialect.cumulative:
-            deltas = self._what_is_new(deltas)
+            _tell_whole(deltas)
+        elif not self._answer:
+            self._drop_echo(deltas)
         for delta in deltas:
             if delta.kind == ANSWER:
                 self._answer.append(delta.text)
             elif delta.kind == REASONING:
                 self._reasoning.append(delta.text)
+            elif delta.kind == TOOL:
+                self._said.tools += 1
             elif delta.kind == END:
                 self._note_end(delta.text)
-            elif delta.kind in (ERROR, BAD) and self._record.outcome == OK:
-                self._record.outcome = "error_event" if delta.kind == ERROR else "bad_stream"
-                self._record.error = delta.text
+            elif delta.kind in _FAILURES:
+                if self._record.outcome == OK:
+                    self._record.outcome, self._record.error = _FAILURES[delta.kind], delta.text
             elif delta.kind == USAGE and delta.usage is not None:
                 self._usage = delta.usage.and_before(self._usage)
                 self._times_told += delta.usage.output_tokens is not None
             elif delta.kind == CHOICE:
                 self._read_on_in(delta.text or FIRST)
+            elif delta.kind in WHOLE:
+                self._take_whole(delta)
+            elif delta.kind == WORDS:
+                self._words, self._words_at = delta.text, self._pieces()
         if timed:
             self._note_times(timeline, deltas)
+
+    def _all_said(self) -> list[Said]:
+        return [self._said] if self._several is None else self._several.all()
+
+    def _pieces(self) -> int:
+        """How many pieces have come, of all answers."""
+        return self._said.pieces if self._several is None else sum(said.pieces for said in self._several.all())
+
+    def _drop_echo(self, deltas: list[Delta]) -> None:
+        """Some servers repeat the question before they answer it."""
+        first = next((delta for delta in deltas if delta.kind == ANSWER), None)
+        if first is None:
+            return
+        rest = self._without_echo(first.text)
+        if first.text and not rest:
+            first.kind = ""
+        first.text = rest
+
+    def _without_echo(self, text: str) -> str:
+        if len(text) >= _LONGEST_ECHO:
+            for echo in _echoes(self._ask):
+                if text.startswith(echo):
+                    return text[len(echo) :]
+        return text
 
     def _read_on_in(self, choice: str) -> None:
         """What comes now belongs to this one of several answers."""
         if self._several is None:
-            self._several = Several(Said(self._answer, self._reasoning, self._answer_chunks), self._record)
-        said = self._several.said(choice)
+            self._several = Several(self._said, self._record)
+        said = self._said = self._several.said(choice)
         self._answer, self._reasoning, self._answer_chunks = said.answer, said.reasoning, said.answer_chunks
 
-    def _what_is_new(self, deltas: list[Delta]) -> list[Delta]:
-        """Of answers that are told from the beginning each time: what the last one did not say yet."""
-        found = []
-        for delta in deltas:
-            if delta.kind == ANSWER:
-                text, before = delta.text, self._so_far
-                if text == before:  # the end says all of it once more
-                    continue
-                self._so_far = text
-                delta.text = text.removeprefix(before)
-            found.append(delta)
-        return found
+    def _take_whole(self, delta: Delta) -> None:
+        """Of a piece that holds all that was said from the beginning on: keep what is new, as a piece of its kind."""
+        kind = WHOLE[delta.kind]
+        if kind == TOOL:
+            new = not self._said.tools
+            self._said.tools += new
+        else:
+            said = self._answer if kind == ANSWER else self._reasoning
+            delta.text = self._what_is_new(said, self._without_echo(delta.text) if kind == ANSWER else delta.text)
+            new = bool(delta.text)
+        delta.kind = kind if new else ""
+
+    def _what_is_new(self, said: list[str], text: str) -> str:
+        """What a whole text says beyond what was said, to which it is added."""
+        known = self._so_far
+        only_wholes = not said or (known is not None and known[0] is said and known[1] == len(said))
+        before = known[2] if said and known and only_wholes else "".join(said)
+        revised = False
+        if text.startswith(before):
+            new = text[len(before) :]
+        elif self._dialect.cumulative:
+            new, revised = text, True
+        elif not only_wholes or before.endswith(text) or text.strip() == before.strip():
+            new = ""  # the end says all of it once more, in its own way
+        else:
+            new = text
+        if new.strip() or (new and self._dialect.cumulative):
+            if revised:
+                said[:] = [""] * len(said)
+            said.append(new)
+            self._so_far = (said, len(said), text if revised else before + new)
+            return new
+        return ""
 
     def _note_end(self, reason: str) -> None:
-        """`finish` is empty where the answer does not say that it ended; a reason says more than [DONE]."""
-        record = self._record
-        if reason in _FAILED_FINISH and record.outcome == OK:
-            record.outcome, record.error = "error_event", f"finish_reason: {reason}"
-        if record.finish in ("", "[DONE]"):
-            record.finish = reason[:_LONGEST_REASON] or "[DONE]"
+        """The last reason counts; [DONE] ends all answers, and says nothing of why."""
+        record, said = self._record, self._said
+        if not reason or reason == _DONE:
+            pieces = self._pieces()
+            self._done_again = self._done_again or (self._done_at is not None and pieces > self._done_at)
+            self._done_at = pieces
+            return
+        self._doubted = self._doubted or (said.ended_at is not None and said.pieces > said.ended_at)
+        said.ended_at, said.finish = said.pieces, whole_text(reason)[:_LONGEST_REASON]
+        if _FAILED_FINISH.search(reason) and record.outcome == OK:
+            record.outcome, record.error = "error_event", f"finish_reason: {said.finish}"
 
     def _note_times(self, timeline: Timeline, deltas: Sequence[Delta]) -> None:
         arrivals, sent, times, ends = self._record.arrivals, timeline.sent_ns, timeline.times, timeline.ends
-        index, last, chunk_end, answered = 0, len(ends) - 1, -1, self._answer_chunks.append
+        index, last, chunk_end, choice, answered = 0, len(ends) - 1, -1, "", self._answer_chunks.append
         for delta in deltas:
             if delta.kind not in TOKEN_BEARING:
                 if delta.kind == CHOICE:
                     self._read_on_in(delta.text or FIRST)
-                    answered = self._answer_chunks.append
-                    if self._several is not None and delta.text:
-                        self._several.note_chunk(len(arrivals), delta.text, begun=delta.end == chunk_end)
+                    answered, choice = self._answer_chunks.append, delta.text
                 continue
+            if choice and self._several is not None:
+                self._several.note_chunk(len(arrivals), choice, begun=delta.end == chunk_end)
+                choice = ""
             if delta.end != chunk_end:  # a chunk may bring several pieces; it arrived once
                 chunk_end = delta.end
                 while index < last and ends[index] < chunk_end:  # the read that brought the chunk's last byte
@@ -263,7 +410,9 @@ class Reading:
         record, usage = self._record, self._usage
         if self._several is not None:
             self._read_on_in(self._several.first())
-        record.text, record.reasoning = self._so_far or "".join(self._answer), "".join(self._reasoning)
+        record.finish = self._said.finish or ("" if self._done_at is None else _DONE)
+        self._drop_repeat()
+        record.text, record.reasoning = self._text(), whole_text("".join(self._reasoning))
         self._part_thinking()
         self._close_read()
         self._note_gaps(record.chunks)
@@ -271,7 +420,7 @@ class Reading:
             record.ttft, record.e2e = record.arrivals[0], record.arrivals[-1]
         if self._answer_at is not None:
             record.answer = record.arrivals[self._answer_at]
-        record.input_tokens, record.reasoning_tokens = usage.input_tokens, usage.reasoning_tokens
+        record.input_tokens, record.reasoning_tokens = usage.prompt_tokens, usage.reasoning_tokens
         if usage.output_tokens is not None:
             record.output_tokens = usage.output_tokens
             # a server that counts along has told more than once, and what it told last holds even for a cut stream
@@ -279,6 +428,31 @@ class Reading:
         elif record.chunks:
             record.output_tokens, record.token_source = record.chunks, "chunks"
         self._sum_up_tpot()
+
+    def _text(self) -> str:
+        """The answer's text; where each piece holds the one before, it is the last piece."""
+        pieces = self._answer
+        if (
+            len(pieces) >= _FEW
+            and all(later.startswith(before) for before, later in pairwise(pieces))
+            and pieces[0] != pieces[-1]
+        ):
+            return whole_text(pieces[-1])
+        return whole_text("".join(pieces))
+
+    def _drop_repeat(self) -> None:
+        """A last piece that says all of the answer once more brought nothing, and came at no token's time."""
+        pieces, arrivals = self._answer, self._record.arrivals
+        if len(pieces) < _FEW or self._several is not None or not self._in_read:
+            return
+        if len(pieces[-1]) < _LONGEST_ECHO or self._answer_chunks[-1:] != [len(arrivals) - 1]:
+            return
+        if pieces[-1] == "".join(pieces[:-1]):
+            said, now = self._said, self._said.pieces - 1
+            said.ended_at = now if said.ended_at == said.pieces else said.ended_at
+            self._done_at = now if self._done_at == said.pieces else self._done_at
+            pieces.pop(), self._answer_chunks.pop(), arrivals.pop()
+            self._in_read -= 1
 
     def _part_thinking(self) -> None:
         """What a model thinks in its text, between <think> and </think>, is no answer yet.
@@ -325,12 +499,16 @@ class Reading:
         return 1 if together == 1 else together * (record.output_tokens or 0) / record.chunks
 
 
-def _stream_deltas(dialect: Dialect, body: bytes, *, complete: bool) -> list[Delta]:
-    try:
-        found, fault = dialect.framing.events(body, complete=complete), []
-    except NotText as problem:
-        found, fault = problem.events, [Delta(BAD, len(body), str(problem))]
+def _tell_whole(deltas: list[Delta]) -> None:
+    """Pieces of a dialect whose every chunk tells all of the answer."""
+    for delta in deltas:
+        if delta.kind == ANSWER:
+            delta.kind = WHOLE_ANSWER
+
+
+def _stream_deltas(dialect: Dialect, framing: ModuleType, body: bytes, *, complete: bool) -> list[Delta]:
+    found = framing.events(body, complete=complete)
     deltas = dialect.deltas(found)
     if deltas and deltas[-1].kind == BAD and not found[-1].whole and deltas[-1].end == found[-1].end:
         deltas.pop()  # the rest of it never came: that makes it cut off, not bad
-    return deltas + fault
+    return deltas

@@ -31,7 +31,9 @@ class Record(msgspec.Struct):
     outcome: str = OK
     """OK, or the kind of its failure (numbers.formats.ERROR_KINDS)."""
     error: str = ""
-    """What was said of the failure, without ids and numbers, so that equal failures read equal."""
+    """What was said of the failure, without ids and numbers, so that equal failures read equal;"""
+    words: str = ""
+    """and as it was said, for whoever reads a single one."""
     status: int = 0
     sent: float = 0.0
     """When, on the Timeline's clock; for a request that was never sent, when it was asked for."""
@@ -70,6 +72,8 @@ class Record(msgspec.Struct):
     """Texts to embed or documents to rank that were sent; None where the answer is text."""
     token_source: str = ""
     """usage, chunk_usage or chunks: who counted the output tokens."""
+    unread: str = ""
+    """Where the server counted tokens and none of them was seen: the fields of the stream that are not read."""
     finish: str = ""
     retry_after: float | None = None
     size: int = 0

@@ -13,12 +13,27 @@ FIRST = "0"
 
 
 class Said(msgspec.Struct):
-    """What was said in one of them, in its pieces."""
+    """What was said in one of them, in its pieces, and of its end."""
 
     answer: list[str] = msgspec.field(default_factory=list)
     reasoning: list[str] = msgspec.field(default_factory=list)
     answer_chunks: list[int] = msgspec.field(default_factory=list)
     """Which chunk of the stream brought each piece of the answer."""
+    tools: int = 0
+    """Pieces of calls of tools."""
+    finish: str = ""
+    """The last reason to finish,"""
+    ended_at: int | None = None
+    """and how many pieces had come then; None before."""
+
+    @property
+    def pieces(self) -> int:
+        return len(self.answer) + len(self.reasoning) + self.tools
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether a reason to finish is the last thing that came."""
+        return self.pieces == self.ended_at
 
 
 class Several:
@@ -41,6 +56,10 @@ class Several:
 
     def said(self, choice: str) -> Said:
         return self._said.setdefault(choice, Said())
+
+    def all(self) -> list[Said]:
+        """What was said in each."""
+        return list(self._said.values())
 
     def first(self) -> str:
         """The first that says something; some servers count from one."""

@@ -1,33 +1,42 @@
 """Server-sent events out of a body that has arrived: each event's data, and where in the body it became whole.
 
-sseclient-py is the decoder of record. Bodies made of plain `data: …` frames alone, or of frames that have an `event: …`
-before it, which is what nearly every LLM server sends, take paths that are some ten times faster and give the same
-events (tests/stream/test_sse.py holds that for any input). An event that never got its blank line counts only where the
-response was complete.
+The format is WHATWG's (HTML, section 9.2). Bodies made of plain `data: …` frames alone, or of frames that have an
+`event: …` before it, which is what nearly every LLM server sends, take paths that are some ten times faster and give
+the same events (tests/stream/test_sse.py compares them on any input). An event that never got its blank line counts
+only where the response was complete.
 
-Where the decoder differs from the standard: a byte order mark is not taken off, so that it hides the first line; a
-blank line counts only where it ends as the line before it does (or is a bare LF); and the last event needs none.
+Servers break the format in two ways that are read all the same:
+
+- A line that is neither a field nor a comment is an event of the kind STRAY: servers write their last words so.
+- Lines of data that each hold a whole JSON object are an event each, though no blank line stands between them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from itertools import accumulate
+from typing import NamedTuple
 
 import msgspec
-from sseclient import SSEClient
+
+STRAY = "stray"
+"""The kind of an event that is a line outside the format. No server can send it: it has a NUL in no name."""
+BOM = b"\xef\xbb\xbf"
 
 _BLANK = b"\n\n"
 _PREFIXES = (b"data: ", b"data:")
 """What a plain event begins with."""
 _NAMED = re.compile(rb"(event: ?)([^ \n][^\n]*)\n(data: ?)([^\n]*)\n\n")
 _STREAM_BEGINS = (b"data:", b"event:", b"id:", b"retry:", b":")
+_FIELD = re.compile(rb"[A-Za-z][\w-]{0,31}:")
 _TELLING = 16
-"""So many bytes of a body tell what it is."""
-_BLANK_LINE = re.compile(rb"\n\n|\r\n\r\n|\r\r(?!\n)")
-_MOST_WORK = 10**10
-"""Lines × bytes of an event, such as 10,000 lines of 100 bytes: for every line the decoder copies what it has."""
+"""So many bytes of a body tell what it is,"""
+_PADDING = 1024
+"""behind so many bytes of white space at the most."""
+LINES_OF_JSON = re.compile(rb"}\s*\n\s*{")
+"""What stands between two lines of JSON, and inside no document."""
+LOOKED_THROUGH = 65536
+_DONE = b"[DONE]"
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -39,34 +48,40 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """False for the last event of a body where its blank line never came: there may have been more of it."""
 
 
-class NotText(ValueError):
-    """The stream holds bytes that are no UTF-8, or an event of more lines than text has. `events` are those before it."""
-
-    def __init__(self, events: list[Event], why: str = "the stream is not text") -> None:
-        super().__init__(why)
-        self.events = events
-
-
-class _TooManyLines(Exception):
-    pass
-
-
 def events(body: bytes, *, complete: bool = True) -> list[Event]:
-    """All events of a body. Raises `NotText` where it is not UTF-8."""
-    found = _plain(body)
-    if found is None:
-        found = _decoded(body)
-    if not complete and found and not found[-1].whole:
+    """All events of a body."""
+    if body.startswith(BOM):
+        found = [msgspec.structs.replace(event, end=event.end + len(BOM)) for event in _events(body[len(BOM) :])]
+    else:
+        found = _events(body)
+    if not complete and found and not found[-1].whole and found[-1].kind != STRAY:
         found.pop()
     return found
 
 
+def _events(body: bytes) -> list[Event]:
+    found = _plain(body)
+    return _decoded(body) if found is None else found
+
+
+def begins(body: bytes | bytearray) -> bool:
+    """Whether a body begins as a stream of events does, whatever its content type says."""
+    return beginning(body).startswith(_STREAM_BEGINS)
+
+
+def beginning(body: bytes | bytearray) -> bytes:
+    """The first bytes of a body that tell what it is, without white space and a byte order mark before them."""
+    return bytes(body[:_PADDING]).removeprefix(BOM).lstrip()[:_TELLING]
+
+
 def is_stream(content_type: str, body: bytes | bytearray) -> bool:
-    """By what it says of itself, or where it says nothing of use, by how it begins."""
-    begin = bytes(body[:_TELLING]).lstrip()
-    if "json" in content_type or begin.startswith(b"{"):  # some servers send an error's JSON and call it a stream
-        return False
-    return "event-stream" in content_type or begin.startswith(_STREAM_BEGINS)
+    """Whether a body is a stream: its content decides, and where that does not tell, its content type."""
+    begin = beginning(body)
+    if begin.startswith(_STREAM_BEGINS):
+        return True
+    if begin[:1] in (b"{", b"["):  # some servers send an error's JSON and call it a stream
+        return bool(LINES_OF_JSON.search(body, 0, LOOKED_THROUGH))
+    return "event-stream" in content_type and (len(begin) < _TELLING or bool(_FIELD.match(begin)))
 
 
 def end_near(body: bytearray, size: int, longest: int) -> int:
@@ -82,7 +97,7 @@ def end_near(body: bytearray, size: int, longest: int) -> int:
 
 def _plain(body: bytes) -> list[Event] | None:
     """The fast paths; None where the body is not plain enough for them."""
-    if b"\r" in body or not is_text(body):
+    if b"\r" in body:
         return None
     if not body:
         return []
@@ -107,64 +122,62 @@ def _named(body: bytes) -> list[Event] | None:
     found, end = [], 0
     for event, name, before, data in _NAMED.findall(body):
         end += len(event) + len(name) + len(before) + len(data) + 3
-        found.append(Event(data, end, name.decode()))
+        found.append(Event(data, end, name.decode(errors="replace")))
     return found if end == len(body) else None  # else there is something that is no such frame
 
 
-def is_text(body: bytes) -> bool:
-    if body.isascii():
-        return True
-    try:
-        body.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+class _Line(NamedTuple):
+    """A line of an event's data."""
 
-
-class _Source(SSEClient):
-    """The decoder, telling how far into the body it has got."""
-
-    def __init__(self, body: bytes) -> None:
-        super().__init__(iter(()))
-        self._body = body
-        self.offset = 0
-        self.whole = True
-
-    def _read(self) -> Iterator[bytes]:
-        """As the decoder's own, whose time is quadratic where comments come without a blank line between them."""
-        body = self._body
-        for blank_line in _BLANK_LINE.finditer(body):
-            begin, self.offset = self.offset, blank_line.end()
-            yield _decodable(body[begin : self.offset])
-        if self.offset < len(body):
-            begin, self.offset, self.whole = self.offset, len(body), False
-            yield _decodable(without_cut_character(body[begin:]))
-
-
-def _decodable(part: bytes) -> bytes:
-    if (part.count(b"\n") + part.count(b"\r")) * len(part) > _MOST_WORK:
-        raise _TooManyLines
-    return part
-
-
-def without_cut_character(tail: bytes) -> bytes:
-    """A connection may be cut in the middle of a character; that is no fault of the text."""
-    try:
-        tail.decode()
-    except UnicodeDecodeError as problem:
-        if problem.reason == "unexpected end of data":
-            return tail[: problem.start]
-    return tail
+    value: bytes
+    end: int
+    kind: str
+    """The event's name, as far as it was known when the line came."""
+    ended: bool
 
 
 def _decoded(body: bytes) -> list[Event]:
-    source = _Source(body)
+    """Any body, line by line."""
     found: list[Event] = []
-    try:
-        for event in source.events():
-            found.append(Event(event.data.encode(), source.offset, event.event, source.whole))  # noqa: PERF401  # those before a fault stay
-    except UnicodeDecodeError:
-        raise NotText(found) from None
-    except _TooManyLines:
-        raise NotText(found, "an event of too many lines") from None
-    return found
+    lines: list[_Line] = []
+    kind, end = "", 0
+    for line in body.splitlines(keepends=True):
+        end += len(line)
+        text = line.rstrip(b"\r\n")
+        # a CR at the very end, behind a LF, is half of a line's end
+        ended = len(text) < len(line) and not (end == len(body) and line == b"\r" and body.endswith(b"\n\r"))
+        name, _, value = text.partition(b":")
+        if name == b"data":
+            lines.append(_Line(value.removeprefix(b" "), end, kind, ended))
+        elif name == b"event":
+            kind = value.removeprefix(b" ").decode(errors="replace")
+        elif not text and ended:
+            found += _dispatched(lines, end, kind, whole=True)
+            lines, kind = [], ""
+        elif name.strip() and name not in _OTHERS and (ended or not _is_begun(text)):
+            found.append(Event(text, end, STRAY, ended))
+    return found + _dispatched(lines, len(body), kind, whole=False)
+
+
+_OTHERS = (b"id", b"retry")
+"""Fields that are of no use here."""
+
+
+def _is_begun(text: bytes) -> bool:
+    """Whether a line that is cut off may be the beginning of a field."""
+    return any(name.startswith(text) for name in (b"data", b"event", *_OTHERS))
+
+
+def _dispatched(lines: list[_Line], end: int, kind: str, *, whole: bool) -> list[Event]:
+    """The event that lines of data are, or the events where each of them is one."""
+    if len(lines) > 1 and all(map(_is_one, lines)):
+        return [Event(line.value, line.end, line.kind or "message", line.ended) for line in lines]
+    return [Event(b"\n".join(line.value for line in lines), end, kind or "message", whole)] if lines else []
+
+
+def _is_one(line: _Line) -> bool:
+    """Whether a line of data is an event by itself; of a line that is cut off, whether it may become one."""
+    value = line.value.strip()
+    if not line.ended:
+        return value[:1] in (b"", b"{", b"[")
+    return (value.startswith(b"{") and value.endswith(b"}")) or value == _DONE

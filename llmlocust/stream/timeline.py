@@ -68,17 +68,24 @@ class Timeline(msgspec.Struct):
     complete: bool = False
     """The response ended where its framing said that it would (a closed connection is such an end only where neither
     a length nor chunks were announced)."""
+    closed: bool = False
+    """Nothing but the closed connection says that it is complete: it may have been cut off."""
     follows: bool = False
     """What comes is fetched by a second request; `sent_ns` stays the first one's."""
     failure: str = ""
     """What stopped it before that: an error kind, or empty."""
     detail: str = ""
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether the server has accepted the request: any status of 2xx may carry an answer."""
+        return 200 <= self.status < 300
+
     def follow(self) -> None:
         """The answer is fetched by a second request: of the first one stays when it was sent."""
         for told in (self.body, self.ends, self.times, self.lags, self.looks):
             told.clear()
-        self.status, self.content_type, self.complete, self.follows = 0, "", False, True
+        self.status, self.content_type, self.complete, self.closed, self.follows = 0, "", False, False, True
 
     def window(self, read: int) -> int:
         """How long before its arrival a read's socket was empty: all of its bytes came in between."""

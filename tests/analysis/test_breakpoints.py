@@ -265,7 +265,7 @@ def test_levels_of_empty_answers_are_left_out():
     assert "4 and 8 users left out, as their answers were empty" in verdict.slo_limit.why
     assert verdict.capacity.why.startswith("cannot be told from one level (2 users)")
     verdict = find(levels, empty={0, 1, 2})
-    assert verdict.slo_limit.why == "cannot be told: the answers brought no tokens"
+    assert verdict.slo_limit.why == "cannot be told: no token of the answers was seen"
     assert verdict.knee.why == "cannot be told: 2, 4 and 8 users left out, as their answers were empty"
 
 

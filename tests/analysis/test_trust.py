@@ -145,6 +145,23 @@ def test_a_share_of_empty_answers_is_told_by_the_rows():
     assert named(checks(levels, Facts(empty={0: 0.0, 1: 0.008})))["empty answers"].ok
 
 
+def test_tokens_that_were_counted_and_not_seen_are_no_empty_answers():
+    seen = figures(4, 5.0, 0.1, 1.0)
+    unread = replace(figures(8, 9.0, None, 1.0, index=1), metrics={}, output_tokens=30.0)
+    facts = Facts(empty={0: 0.0, 1: 0.0}, unread={0: 0.0, 1: 1.0}, unread_fields="choices.delta.voice")
+    found = named(checks([seen, unread], facts))
+    check = found["unread tokens"]
+    assert (check.ok, check.levels, check.value) == (False, (1,), 1.0)
+    assert "At 8 users the server counted the tokens of up to 100 % of the successful requests" in check.says
+    assert "choices.delta.voice" in check.says
+    assert found["empty answers"].ok
+    assert "empty answers" not in named(checks([replace(unread, level=0)], Facts(unread={0: 1.0})))
+
+
+def test_where_every_token_was_seen_nothing_is_said_of_unread_ones():
+    assert "unread tokens" not in named(checks([figures(4, 5.0, 0.1, 1.0)], Facts(unread={0: 0.005})))
+
+
 @pytest.mark.parametrize(
     "tokens, noise, ok",
     [(200, 0.01, True), (240, 0.01, True), (300, 0.01, False), (120, 0.01, False), (300, 0.2, True)],

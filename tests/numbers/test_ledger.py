@@ -345,7 +345,7 @@ def test_a_row_says_what_is_known_of_a_request():
         "e2e": 900.0, "ttft": 500.0, "answer": 500.0, "tpot": 80.0, "gap_p50": 100.0, "gap_max": 300.0, "stalls": 1,
         "duration": 1000.0, "wait": 0.0, "delay": 2.0, "connect": 10.1, "tls": 30.3, "lag_max": 4.0, "input_tokens": 7, "output_tokens": 6, "reasoning_tokens": 1,
         "token_source": "usage", "chunks": 3, "coalesced": 2, "blurred": 0, "finish": "stop", "weight": 1.0, "worker": "host:1",
-        "id": "4711", "right": "", "inputs": "",
+        "id": "4711", "right": "", "inputs": "", "unread": "",
     }  # fmt: skip
 
 
@@ -355,7 +355,7 @@ def test_a_row_leaves_empty_what_is_not_known():
     row = dict(zip(REQUEST_COLUMNS, ledger.rows[0], strict=True))
     assert [name for name, cell in row.items() if cell == ""] == [
         "level", "name", "e2e", "ttft", "answer", "tpot", "gap_p50", "gap_max", "wait", "delay", "connect", "tls",
-        "lag_max", "input_tokens", "output_tokens", "reasoning_tokens", "token_source", "finish", "worker", "id", "right", "inputs",
+        "lag_max", "input_tokens", "output_tokens", "reasoning_tokens", "token_source", "finish", "worker", "id", "right", "inputs", "unread",
     ]  # fmt: skip
 
 

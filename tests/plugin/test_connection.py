@@ -9,13 +9,18 @@ import socket
 import ssl
 import struct
 import subprocess
+import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from email.utils import formatdate
+from itertools import pairwise
 from pathlib import Path
 from threading import Event, Thread
 from typing import Self
 
+import brotli
 import gevent.socket
 import pytest
 import trustme
@@ -26,6 +31,7 @@ from llmlocust.plugin import connection
 from llmlocust.plugin.connection import Connection, Listener, Timeouts
 from llmlocust.plugin.transport import Client, Endpoint
 from llmlocust.stream.dialects.openai import OpenAIChat
+from llmlocust.stream.encodings import Decoder, Undecodable
 from llmlocust.stream.reading import Reading, has_token, read
 from llmlocust.stream.record import Record
 from llmlocust.stream.timeline import Timeline
@@ -43,6 +49,11 @@ from tests.plugin.scripted import (
     scripted_server,
     sends,
 )
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 CHAT = OpenAIChat()
 PATIENT = Timeouts(connect=60, first_token=60, stall=60, total=120)
@@ -123,9 +134,15 @@ HOSTILE = {
     "nothing": (b"", "reset"),
     "half a status line": (b"HTTP/1.1 20", "reset"),
     "headers only": (response(STREAM), "truncated"),
-    "invalid UTF-8": (response(STREAM + b"Connection: close\r\n", b"data: \xff\xfe\n\n" + ANSWER), "bad_stream"),
-    "gzip though refused": (
-        response(STREAM + b"Content-Encoding: gzip\r\nConnection: close\r\n", gzip.compress(ANSWER)),
+    "invalid UTF-8": (response(STREAM + b"Connection: close\r\n", b"data: \xff\xfe\n\n" + ANSWER), "ok"),
+    "an encoding that nobody knows": (
+        response(STREAM + b"Content-Encoding: compress\r\nConnection: close\r\n", ANSWER),
+        "bad_stream",
+    ),
+    "damaged gzip": (
+        response(
+            STREAM + b"Content-Encoding: gzip\r\nConnection: close\r\n", gzip.compress(ANSWER * 99)[:300] + b"x" * 99
+        ),
         "bad_stream",
     ),
     "an HTML page": (
@@ -141,6 +158,10 @@ HOSTILE = {
     "noise behind": (CHUNKED + b"\0noise", "ok"),
     "both framings": (
         response(STREAM + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", chunked(ANSWER)),
+        "ok",
+    ),
+    "both framings, chunks broken": (
+        response(STREAM + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", b"zz\r\n" + ANSWER),
         "bad_stream",
     ),
     "length too long": (response(STREAM + b"Content-Length: 999999\r\n", event()), "truncated"),
@@ -177,12 +198,159 @@ def test_a_stream_that_is_read_while_it_comes_has_a_limit_too(monkeypatch):
 
 @pytest.mark.parametrize(
     "told, seconds",
-    [(b"7", 7.0), (b"0", 0.0), (b"\xb2", None), (b"9" * 500, None), (b"-1", None), (b"Fri, 31 Dec 1999 23:59:59 GMT", None)],
+    [
+        (b"7", 7.0), (b"0", 0.0), (b"1.5", 1.5), (b" 2 ", 2.0), (b"Fri, 31 Dec 1999 23:59:59 GMT", 0.0),
+        (b"\xb2", None), (b"9" * 500, None), (b"-1", None), (b"soon", None), (b"1.2.3", None), (b"", None), (b"1e3", None),
+    ],
 )  # fmt: skip
 def test_retry_after_is_a_number_of_seconds_or_nothing(told, seconds):
     record = outcome_of(sends(response(b"Content-Length: 0\r\nRetry-After: " + told + b"\r\n", status=b"503 Busy")))
 
     assert (record.outcome, record.retry_after) == ("http_503", seconds)
+
+
+@pytest.mark.parametrize(
+    "headers, seconds",
+    [
+        ({"Retry-After": +5}, 5.0),
+        ({"Retry-After": +5, "Date": 0}, 5.0),
+        ({"Retry-After": -3600 + 5, "Date": -3600}, 5.0),  # the server's clock is an hour behind
+        ({"Retry-After": -3600}, 0.0),
+    ],
+)
+def test_retry_after_as_a_date_is_told_by_the_servers_clock(headers, seconds):
+    now = time.time()
+    lines = [f"{name}: {formatdate(now + offset, usegmt=True)}\r\n" for name, offset in headers.items()]
+    head = b"Content-Length: 0\r\n" + "".join(lines).encode()
+    record = outcome_of(sends(response(head, status=b"429 Many")))
+
+    assert record.retry_after == pytest.approx(seconds, abs=2.0)
+
+
+def test_retry_after_in_milliseconds_is_more_exact():
+    record = outcome_of(
+        sends(response(b"Content-Length: 0\r\nRetry-After: 2\r\nRetry-After-Ms: 1250\r\n", status=b"429 Many"))
+    )
+    assert record.retry_after == 1.25
+
+
+# ── encoded bodies ──
+
+
+def flushed(made: object, flush: object, parts: list[bytes]) -> list[bytes]:
+    """Each part compressed so that it can be decoded when it has come."""
+    return [made.compress(part) + flush(made) for part in parts]
+
+
+def deflated(window: int) -> Callable[[list[bytes]], list[bytes]]:
+    return lambda parts: flushed(zlib.compressobj(wbits=window), lambda made: made.flush(zlib.Z_SYNC_FLUSH), parts)
+
+
+def in_brotli(parts: list[bytes]) -> list[bytes]:
+    made = brotli.Compressor()
+    return [made.process(part) + made.flush() for part in parts]
+
+
+def in_zstd(parts: list[bytes]) -> list[bytes]:
+    return flushed(zstd.ZstdCompressor(), lambda made: made.flush(zstd.ZstdCompressor.FLUSH_BLOCK), parts)
+
+
+ENCODINGS = {
+    "gzip": deflated(31),
+    "x-gzip": deflated(31),
+    "deflate": deflated(15),
+    "br": in_brotli,
+    "zstd": in_zstd,
+}
+ENCODED = {
+    **{name: (name, encode) for name, encode in ENCODINGS.items()},
+    "GZIP": ("GZIP", deflated(31)),
+    "deflate without a frame": ("deflate", deflated(-15)),
+    "two, one in the other": ("deflate, gzip", lambda parts: deflated(31)(deflated(15)(parts))),
+    "a header that was left behind": ("gzip", list),
+    "a header that was left behind, br": ("br", list),
+    "identity": ("identity", list),
+    "several members": ("gzip", lambda parts: [gzip.compress(part) for part in parts]),
+    "several frames": ("zstd", lambda parts: [zstd.compress(part) for part in parts]),
+}
+
+
+@pytest.mark.parametrize("name, encode", ENCODED.values(), ids=ENCODED)
+@pytest.mark.parametrize("framed", [True, False])
+def test_an_encoded_stream_is_decoded_and_each_token_keeps_its_time(name, encode, framed):
+    parts = encode([event("a"), event("b"), event("c", '"stop"') + b"data: [DONE]\n\n"])
+    went_on = [Event(), Event()]
+    arrived = []
+
+    def script(sock: socket.socket) -> None:
+        head = STREAM + f"Content-Encoding: {name}\r\n".encode()
+        sock.sendall(response(head + (b"Transfer-Encoding: chunked\r\n" if framed else b"")))
+        for number, part in enumerate(parts):
+            if number:
+                went_on[number - 1].wait(30)
+            sock.sendall(b"%x\r\n%b\r\n" % (len(part), part) if framed else part)
+        if framed:
+            sock.sendall(b"0\r\n\r\n")
+        raise OSError("that was all")
+
+    def take(timeline: Timeline) -> bool:
+        return False
+
+    def has_one(body: bytes) -> bool:
+        arrived.append(body)
+        for number, moved in enumerate(went_on):
+            if body.count(b"content") > number:
+                moved.set()
+        return False
+
+    with scripted_server(script) as server:
+        timeline = Timeline()
+        client_of(server).post(timeline, "/", b"{}", {}, Listener(has_one, take))
+    record = read(timeline, CHAT)
+
+    assert (record.outcome, record.text, record.chunks) == ("ok", "abc", 3)
+    assert record.coalesced == 0  # each was decoded when it had come: the next was sent after it
+    assert len(arrived) >= 3
+
+
+@pytest.mark.parametrize("name", ["gzip", "br", "zstd"])
+def test_an_encoded_body_has_a_limit_too(name, monkeypatch):
+    monkeypatch.setattr(connection, "_MOST_BODY_BYTES", 1 << 20)
+    body = b"".join(ENCODINGS[name]([b"\n" * 30_000_000]))
+    head = f"Content-Encoding: {name}\r\nConnection: close\r\n".encode()
+    with scripted_server(sends(response(STREAM + head, body))) as server:
+        record, timeline = asks(client_of(server))
+
+    assert (record.outcome, record.words) == ("bad_stream", "a body without an end")
+    assert len(timeline.body) <= 2 << 20
+
+
+def test_an_encoded_refusal_has_its_words():
+    body = gzip.compress(b'{"error": {"message": "no such model"}}')
+    head = b"Content-Encoding: gzip\r\nContent-Length: %d\r\n" % len(body)
+    record = outcome_of(sends(response(head, body, status=b"404 No")))
+    assert record.words == "HTTP 404: no such model"
+
+
+@pytest.mark.parametrize("name", ["gzip", "deflate", "br", "zstd"])
+@given(data=st.binary(max_size=3000), cuts=st.lists(st.integers(0, 4000), max_size=6))
+def test_bodies_are_decoded_however_they_are_cut(name, data, cuts):
+    whole = b"".join(ENCODINGS[name]([data[:100], data[100:]]))
+    into = bytearray()
+    decoder = Decoder(name, into, 1 << 20)
+    edges = sorted({0, len(whole), *(cut for cut in cuts if cut < len(whole))})
+    for begin, end in pairwise(edges):
+        decoder.take(whole[begin:end])
+    assert bytes(into) == data
+
+
+@pytest.mark.parametrize("name", ["gzip", "deflate", "br", "zstd"])
+@given(data=st.binary(max_size=300))
+def test_bodies_that_are_not_encoded_so_raise_nothing_else(name, data):
+    into = bytearray()
+    with suppress(Undecodable):
+        Decoder(name, into, 1 << 20).take(data)
+    assert len(into) <= (1 << 20) + (1 << 20)
 
 
 @pytest.mark.parametrize("whole", [CHUNKED, LENGTH], ids=["chunked", "length"])

@@ -393,7 +393,7 @@ def test_empty_answers_hold_nothing(tmp_path):
 
 def test_nothing_but_empty_answers_cannot_be_judged(tmp_path):
     report = made(tmp_path, empty=(0, 1, 2))
-    assert headline(report) == "Whether it is safe cannot be told: the answers brought no tokens."
+    assert headline(report) == "Whether it is safe cannot be told: no token of the answers was seen."
     assert holds(report) == ["not known"] * 3
 
 

@@ -113,7 +113,7 @@ GOLDENS = [
     Golden("usage_with_finish", (0, 1), 2, "ab", 3, "usage"),
     Golden("empty_answer", (), 1, "", 0, "usage"),
     Golden("done_without_blank_line", (1, 2), 3, "ab", 2, "chunks", "[DONE]"),
-    Golden("two_choices", (2, 3, 4), 5, "a", 3, "usage", choices="011"),
+    Golden("two_choices", (2, 3, 4), 6, "a", 3, "usage", choices="011"),
     Golden("parts", (1, 2), 2, "abc", 3, "usage"),
     Golden("azure_filter", (2, 3), 4, "ab", 2, "usage"),
     Golden(
@@ -242,6 +242,7 @@ def test_a_golden_stream_is_read_as_the_table_says(golden):
         name="golden",
         outcome=golden.outcome,
         error=golden.error,
+        words=record.words,
         status=200,
         sent=5.0,
         duration=pytest.approx((len(ends) + 1) * MS),

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from llmlocust.numbers.formats import ERROR_KINDS
 from llmlocust.stream.dialects.openai import OpenAIChat, OpenAICompletions
-from llmlocust.stream.outcomes import server_words, without_ids
+from llmlocust.stream.outcomes import without_ids
 from llmlocust.stream.reading import read
 from llmlocust.stream.record import OK, Record
 from llmlocust.stream.sse import is_stream
 from llmlocust.stream.timeline import Look, Timeline
+from llmlocust.stream.words import server_words
 from tests.stream.timelines import MS, SENT, timeline_of
 
 JSON = "application/json"
@@ -69,7 +70,7 @@ OUTCOMES = {
     "error that is null": (answer(500, {"error": None, "message": ""}), "http_5xx", 'HTTP 500: {"error": null, "message": ""}'),
     "error that is a list": (answer(500, ["a"]), "http_5xx", 'HTTP 500: ["a"]'),
     "error cut short": (answer(500, b'{"error": {"mess', complete=False, failure="reset"), "http_5xx", 'HTTP 500: {"error": {"mess'),
-    "error not UTF-8": (answer(500, b"\xff\xfe"), "http_5xx", "HTTP 500: \ufffd\ufffd"),
+    "error not UTF-8": (answer(500, b"\xff\xfe"), "http_5xx", "HTTP 500: bytes that are no text"),
     "oom in 500": (answer(500, {"error": {"message": OOM}}), "out_of_memory", "HTTP 500: CUDA out of memory. Tried to allocate … GiB (GPU …; … GiB total)"),
     "oom in 400": (answer(400, {"detail": "torch.OutOfMemoryError"}), "out_of_memory", "HTTP 400: torch.OutOfMemoryError"),
     "oom in 503": (answer(503, b"Out Of Memory", "text/plain"), "out_of_memory", "HTTP 503: Out Of Memory"),
@@ -78,19 +79,20 @@ OUTCOMES = {
     # no answer at all
     "301": (answer(301, HTML, "text/html"), "bad_stream", "HTTP 301: neither an answer nor an error"),
     "307": (answer(307), "bad_stream", "HTTP 307: neither an answer nor an error"),
-    "204": (answer(204), "bad_stream", "HTTP 204: neither an answer nor an error"),
+    "204": (answer(204), "truncated", "the stream ended without an end after no tokens"),
     "html": (answer(200, HTML, "text/html"), "bad_stream", "HTTP 200 with text/html: … Bad gateway"),
-    "html called a stream": (answer(200, HTML, "text/event-stream"), "truncated", "the stream ended without an end after no tokens"),
+    "html called a stream": (answer(200, HTML, "text/event-stream"), "bad_stream", "HTTP 200 with text/event-stream: … Bad gateway"),
     "text": (answer(200, b"hello there, my friend", ""), "bad_stream", "HTTP 200 with no content type: hello there, my friend"),
     "empty": (answer(200, b"", ""), "bad_stream", "HTTP 200 with no content type: an empty body"),
     "empty stream": (answer(200, b"", "text/event-stream"), "truncated", "the stream ended without an end after no tokens"),
     "empty document": (answer(200), "truncated", "the stream ended without an end after no tokens"),
-    "no choices": (answer(200, {"id": "x"}), "bad_stream", "a JSON document, but no answer of openai-chat"),
-    "empty choices": (answer(200, {"choices": []}), "bad_stream", "a JSON document, but no answer of openai-chat"),
+    "no choices": (answer(200, {"id": "x"}), "bad_stream", 'a JSON document, but no answer of openai-chat: {"id": "x"}'),
+    "empty choices": (answer(200, {"choices": []}), "bad_stream", 'a JSON document, but no answer of openai-chat: {"choices": []}'),
     "list": (answer(200, [1]), "bad_stream", "not JSON of this protocol: Expected `object`, got `array`"),
-    "gzip called a stream": (answer(200, gzip.compress(A + STOP), "text/event-stream"), "bad_stream", "the stream is not text"),
-    "bytes": (answer(200, A + b"data: \xff\n\n", "text/event-stream"), "bad_stream", "the stream is not text"),
-    "not JSON": (answer(200, A + event(b"{nonsense}"), "text/event-stream"), "bad_stream", "not a chunk of this protocol: JSON is malformed: object keys must be strings (byte …)"),
+    "gzip called a stream": (answer(200, gzip.compress(A + STOP), "text/event-stream"), "bad_stream", "HTTP 200 with text/event-stream: bytes that are no text"),
+    "bytes": (answer(200, A + b"data: \xff\n\n", "text/event-stream"), "truncated", "the stream ended without an end after some tokens; its last words: bytes that are no text"),
+    "bytes outside an event": (answer(200, A + b"\xff\xfe\n", "text/event-stream"), "bad_stream", "not a stream: bytes that are no text"),
+    "not JSON": (answer(200, A + event(b"{nonsense}"), "text/event-stream"), "bad_stream", "not a chunk of this protocol: {nonsense}"),
     # answered
     "document": (answer(200, {"choices": [{"message": {"content": "a"}}]}), OK, ""),
     "document without a type": (answer(200, {"choices": [{"message": {"content": "a"}}]}, ""), OK, ""),
@@ -124,6 +126,7 @@ OUTCOMES = {
     "error, then [DONE]": (answer(200, A + event({"error": "broke"}) + DONE, "text/event-stream"), "error_event", "broke"),
     "two errors": (answer(200, event({"error": "first"}) + event({"error": "second"}), "text/event-stream"), "error_event", "first"),
     "error called a stream": (answer(200, {"error": "broke"}, "text/event-stream"), "error_event", "broke"),
+    "an answer with nothing in it": (answer(200, {"choices": [{"message": {"content": ""}}]}), "empty_answer", "an answer with nothing in it: no text, and no count of tokens"),
     "FastAPI's detail": (answer(200, {"detail": "broke"}), "error_event", "broke"),
 }  # fmt: skip
 
@@ -146,7 +149,7 @@ def test_failures_of_the_transport_pass_through(kind):
 def test_a_request_that_was_never_sent_begins_when_it_was_asked_for():
     timeline = Timeline(asked_ns=3 * MS, ended_ns=5 * MS, wait=0.1, failure="connect", detail="no")
     record = read(timeline, OpenAIChat(), name="chat")
-    assert record == Record("chat", "connect", "no", sent=0.003, duration=pytest.approx(0.002), wait=0.1)
+    assert record == Record("chat", "connect", "no", "no", sent=0.003, duration=pytest.approx(0.002), wait=0.1)
 
 
 @pytest.mark.parametrize(
@@ -154,8 +157,14 @@ def test_a_request_that_was_never_sent_begins_when_it_was_asked_for():
     [
         ("text/event-stream", b"", True),
         ("text/event-stream; charset=utf-8", b"anything", True),
-        ("application/json", b"data: {}", False),
-        ("application/problem+json", b"data: {}", False),
+        ("application/json", b"data: {}", True),
+        ("application/json", b"\xef\xbb\xbfdata: {}", True),
+        ("application/problem+json", b"event: error", True),
+        ("application/json", b'{"data": 1}', False),
+        ("text/html", b" " * 1000 + b"data: {}", True),
+        ("text/event-stream", b"<!doctype html><html>", False),
+        ("text/event-stream", b"Error: out of memory", True),
+        ("text/event-stream", b"Internal Server Error", False),
         ("application/x-ndjson", b"", False),
         ("", b"data: {}", True),
         ("text/plain", b"\n\n  event: x", True),
@@ -483,7 +492,16 @@ def test_no_bytes_raise(body, status, content_type, complete):
     assert_is_sound(read(answer(status, body, content_type, complete=complete), OpenAIChat()))
 
 
-@given(st.lists(CHUNKS.map(lambda chunk: json.dumps(chunk).encode()), max_size=4), st.integers(0, 3))
+def of_one_answer(chunk: dict) -> dict:
+    """Without whole messages, which say again what was said before, and without other choices."""
+    choices = chunk.get("choices")
+    if isinstance(choices, list):
+        alone = {"message": None, "index": 0}
+        chunk = chunk | {"choices": [each | alone if isinstance(each, dict) else each for each in choices[:1]]}
+    return chunk
+
+
+@given(st.lists(CHUNKS.map(of_one_answer).map(lambda chunk: json.dumps(chunk).encode()), max_size=4), st.integers(0, 3))
 def test_events_are_read_together_as_they_are_one_by_one(chunks, place):
     good, bad = [STOP, *map(event, chunks)], b"data: no JSON\n\n"
     alone = [read_stream(each) for each in good]
@@ -511,11 +529,28 @@ def test_chunks_that_say_nothing_are_no_fault(chunk):
 
 
 @pytest.mark.parametrize(
-    "chunk", [b'{"choices": []', b"[]", b'{"choices": [[]]}', b'{"choices": {"delta": 1}}', b"1", b"null"]
+    "chunk",
+    [
+        b"[]",
+        b"1",
+        b"null",
+        b"true",
+        b'""',
+        b'{"choices": [[]]}',
+        b'{"choices": {"delta": 1}}',
+        b'{"choices": [{"delta": []}]}',
+    ],
 )
-def test_chunks_that_are_none_make_a_bad_stream(chunk):
+def test_json_that_is_no_chunk_is_no_fault(chunk):
+    record = read_stream(A, event(chunk), STOP)
+    assert (record.outcome, record.text, record.chunks) == (OK, "ac", 2)
+
+
+@pytest.mark.parametrize("chunk", [b'{"choices": []', b'{"choices": [{"delta": {"content": "b}}]}', b"[1, 2", b"{]}"])
+def test_broken_json_makes_a_bad_stream(chunk):
     record = read_stream(A, event(chunk), STOP)
     assert (record.outcome, record.text) == ("bad_stream", "ac")
+    assert record.words == f"not a chunk of this protocol: {chunk.decode()}"
 
 
 def test_the_last_of_doubled_keys_counts():

@@ -68,7 +68,7 @@ def enough_requests(levels: Sequence[LevelFigures], statistic: str, facts: Facts
 
 def empty(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     """A server that answers 200 without a word is fast, and no success."""
-    known = list(_empties(levels, facts))
+    known = [(share, each) for share, each in _empties(levels, facts) if not facts.unread.get(each.level, 0.0) > 0.0]
     if not known:
         return None
     worst = max(share for share, _ in known)
@@ -85,6 +85,21 @@ def empty(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
         else f"At most {words.share(worst)} of a level's successful requests brought no token."
     )
     return Check("empty answers", True, worst, EMPTY_LIMIT, says)
+
+
+def unread(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
+    """Tokens that the server counted and that nobody saw: their times are not known, and not the server's fault."""
+    over = above(facts.unread, levels, EMPTY_LIMIT)
+    if not over:
+        return None
+    worst = max(facts.unread.values())
+    fields = f" They may be in {facts.unread_fields}." if facts.unread_fields else ""
+    says = (
+        f"At {loads_of(over)} the server counted the tokens of up to {words.share(worst)} of the successful requests, but "
+        f"none of them was seen: TTFT, gaps and end to end are not known there.{fields} Set --llm-dialect to what the "
+        f"server speaks, or read them in a dialect of your own."
+    )
+    return Check("unread tokens", False, worst, EMPTY_LIMIT, says, marks(over))
 
 
 def _empties(levels: Sequence[LevelFigures], facts: Facts) -> Iterable[tuple[float, LevelFigures]]:

@@ -51,6 +51,10 @@ class Facts:
     """Whether somebody ended the run before its plan was through, where the run says so."""
     empty: Mapping[int, float] = field(default_factory=dict)
     """Share of a level's successful requests that brought no token."""
+    unread: Mapping[int, float] = field(default_factory=dict)
+    """Share of a level's successful requests whose tokens the server counted, and of which none was seen,"""
+    unread_fields: str = ""
+    """and the fields of their streams that are not read."""
     busy: Mapping[int, float] = field(default_factory=dict)
     """Mean seconds that a user was busy with a successful request, its response read to the end, by level."""
     length_noise: Mapping[int, float] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from llmlocust.stream.dialects.ollama import OllamaChat, OllamaGenerate
 from llmlocust.stream.dialects.openai import OpenAIChat, OpenAICompletions
 from llmlocust.stream.dialects.responses import OpenAIResponses
 from llmlocust.stream.dialects.tgi import TGIGenerate
-from llmlocust.stream.dialects.vectors import OpenAIEmbeddings, Rerank
+from llmlocust.stream.dialects.vectors import CohereEmbed, OpenAIEmbeddings, Rerank, TEIEmbed, TEIRerank
 
 DIALECTS: tuple[type[Dialect], ...] = (
     OpenAIChat,
@@ -28,6 +28,9 @@ DIALECTS: tuple[type[Dialect], ...] = (
     GradioRun,
     OpenAIEmbeddings,
     Rerank,
+    CohereEmbed,
+    TEIEmbed,
+    TEIRerank,
 )
 
 __all__ = ["DIALECTS", "Dialect", "named"]

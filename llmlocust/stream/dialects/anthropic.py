@@ -4,14 +4,29 @@ and grow, and the message's last change tells why it stopped and how many tokens
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import msgspec
 
 from llmlocust.stream.ask import Ask, image_of, only_text
-from llmlocust.stream.delta import ANSWER, END, ERROR, REASONING, TOOL, USAGE, Delta, Usage, said
-from llmlocust.stream.dialects.base import Dialect, believable
+from llmlocust.stream.delta import (
+    ANSWER,
+    END,
+    ERROR,
+    REASONING,
+    TOOL,
+    USAGE,
+    WHOLE_ANSWER,
+    WHOLE_REASONING,
+    WHOLE_TOOL,
+    Delta,
+    Usage,
+)
+from llmlocust.stream.dialects.base import Dialect, text_of
 from llmlocust.stream.sse import Event
+from llmlocust.stream.tolerant import believable
+from llmlocust.stream.words import is_something, reason, said
 
 _VERSION = "2023-06-01"
 _MOST_TOKENS = 4096
@@ -20,20 +35,20 @@ _KINDS = {"text": ANSWER, "thinking": REASONING, "redacted_thinking": REASONING,
 
 
 class _Usage(msgspec.Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
+    input_tokens: Any = None
+    output_tokens: Any = None
+    cache_creation_input_tokens: Any = None
+    cache_read_input_tokens: Any = None
 
 
 class _Block(msgspec.Struct):
     """A block of content, or what is new of one."""
 
     type: str = ""
-    text: str | None = None
-    thinking: str | None = None
-    partial_json: str | None = None
-    stop_reason: str | None = None
+    text: Any = None
+    thinking: Any = None
+    partial_json: Any = None
+    stop_reason: Any = None
     """Of the message, where that is what changed."""
 
 
@@ -49,7 +64,7 @@ class _Chunk(msgspec.Struct):
     content_block: _Block | None = None
     message: _Message | str | None = None
     content: list[_Block] | None = None
-    stop_reason: str | None = None
+    stop_reason: Any = None
     usage: _Usage | None = None
     error: Any = None
 
@@ -83,21 +98,20 @@ class AnthropicMessages(Dialect):
         end = event.end
         if chunk.type == "content_block_delta" and chunk.delta is not None:
             _add_growth(found, chunk.delta, end)
-        elif chunk.error is not None or chunk.type == "error" or event.kind == "error":
+        elif (chunk.error is not None and is_something(chunk.error)) or "error" in (chunk.type, event.kind):
             found.append(Delta(ERROR, end, said(chunk.error, chunk.message) or "an error event without words"))
         elif chunk.type == "content_block_start" and chunk.content_block is not None:
             _add_block(found, chunk.content_block, end)
         elif chunk.type == "message_start" and isinstance(chunk.message, _Message) and chunk.message.usage:
             # what it says of the output is of the very beginning
-            found.append(Delta(USAGE, end, "", Usage(_input_tokens(chunk.message.usage))))
+            found.append(Delta(USAGE, end, "", _usage(chunk.message.usage, output_tokens=None)))
         elif chunk.type == "message_delta":
-            _add_end(found, chunk.delta.stop_reason if chunk.delta else None, chunk.usage, end)
+            _add_end(found, reason(chunk.delta.stop_reason) if chunk.delta else "", chunk.usage, end)
         elif chunk.type == "message_stop":
             found.append(Delta(END, end, "[DONE]"))
         elif chunk.type == "message":
-            for block in chunk.content or ():
-                _add_block(found, block, end)
-            _add_end(found, chunk.stop_reason or "[DONE]", chunk.usage, end)
+            _add_whole(found, chunk.content or (), end)
+            _add_end(found, reason(chunk.stop_reason) or "[DONE]", chunk.usage, end)
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:
@@ -117,9 +131,9 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
 
 def _add_growth(found: list[Delta], delta: _Block, end: int) -> None:
     if delta.text:
-        found.append(Delta(ANSWER, end, delta.text))
+        found.append(Delta(ANSWER, end, text_of(delta.text)))
     elif delta.thinking:
-        found.append(Delta(REASONING, end, delta.thinking))
+        found.append(Delta(REASONING, end, text_of(delta.thinking)))
     elif delta.partial_json:
         found.append(Delta(TOOL, end))
 
@@ -127,20 +141,32 @@ def _add_growth(found: list[Delta], delta: _Block, end: int) -> None:
 def _add_block(found: list[Delta], block: _Block, end: int) -> None:
     """A block's beginning has no text yet, but a tool's has its name, which the model wrote."""
     kind = _KINDS.get(block.type.removeprefix("server_"))
-    text = block.text or block.thinking or ""
+    text = text_of(block.text or block.thinking)
     if kind == TOOL or block.type == "redacted_thinking" or (kind and text):
         found.append(Delta(kind or ANSWER, end, text))
 
 
-def _add_end(found: list[Delta], reason: str | None, usage: _Usage | None, end: int) -> None:
-    if reason:
-        found.append(Delta(END, end, reason))
+_WHOLE = {ANSWER: WHOLE_ANSWER, REASONING: WHOLE_REASONING, TOOL: WHOLE_TOOL}
+
+
+def _add_whole(found: list[Delta], blocks: Sequence[_Block], end: int) -> None:
+    """The blocks of a whole message: of each kind, all that it says."""
+    pieces: list[Delta] = []
+    for block in blocks:
+        _add_block(pieces, block, end)
+    for kind, whole in _WHOLE.items():
+        texts = [piece.text for piece in pieces if piece.kind == kind]
+        found += [Delta(whole, end, "".join(texts))] if texts else []
+
+
+def _add_end(found: list[Delta], why: str, usage: _Usage | None, end: int) -> None:
+    if why:
+        found.append(Delta(END, end, why))
     if usage is not None:
-        found.append(Delta(USAGE, end, "", Usage(_input_tokens(usage), believable(usage.output_tokens))))
+        found.append(Delta(USAGE, end, "", _usage(usage, believable(usage.output_tokens))))
 
 
-def _input_tokens(usage: _Usage) -> int | None:
-    """All of the prompt: what the cache had is told apart."""
-    told = (usage.input_tokens, usage.cache_creation_input_tokens, usage.cache_read_input_tokens)
-    counts = [count for count in told if believable(count) is not None]
-    return sum(count or 0 for count in counts) if counts else None
+def _usage(told: _Usage, output_tokens: int | None) -> Usage:
+    """What the cache had of the prompt is counted apart, and may be reported by a later event."""
+    cached = believable(told.cache_read_input_tokens), believable(told.cache_creation_input_tokens)
+    return Usage(believable(told.input_tokens), output_tokens, None, *cached)

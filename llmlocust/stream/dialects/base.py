@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, ClassVar
 
 import msgspec
 
-from llmlocust.stream import sse
+from llmlocust.stream import sse, tolerant, words
 from llmlocust.stream.ask import Ask
-from llmlocust.stream.delta import BAD, END, ERROR, Delta
-from llmlocust.stream.sse import Event
+from llmlocust.stream.delta import BAD, EMPTY, END, ERROR, SOME_TOKEN, TOKEN_BEARING, USAGE, WORDS, Delta
+from llmlocust.stream.sse import BOM, STRAY, Event
+from llmlocust.stream.usage import TELLING as TELLS_TOKENS
+from llmlocust.stream.usage import usage_in
 
 _DONE = b"[DONE]"
 _NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _CUT_SHORT = "Input data was truncated"
 """What msgspec says of a document that ends too early; inside a number, that it ends there."""
-_MOST_TOKENS = 1 << 40
-"""A server that tells of more than that tells nothing."""
 
 
 class Dialect:
@@ -86,38 +87,78 @@ class Dialect:
         """Whether a whole document, of which these pieces were found, is an answer at all."""
         return bool(found)
 
+    def lacks(self, ask: Ask, found: Sequence[Delta]) -> str:
+        """What an answer in one piece lacks though it is one of this protocol; empty where it is whole."""
+        for delta in found:
+            if delta.kind in SOME_TOKEN or (delta.usage is not None and delta.usage.output_tokens is not None):
+                return ""
+        return "an answer with nothing in it: no text, and no count of tokens"
+
+    def framing_of(self, body: bytes | bytearray) -> ModuleType:
+        """How this stream is cut into events: some gateways put one protocol's chunks into another's frames."""
+        return sse if sse.begins(body) else self.framing
+
     def deltas(self, events: Sequence[Event]) -> list[Delta]:
         """Pieces of a streamed answer, in order. Nothing raises: what is not understood becomes a BAD delta."""
         found: list[Delta] = []
+        pieces = self.pieces
         for event, chunk in zip(events, self._decoded(events), strict=True):
-            if isinstance(chunk, _Odd):
+            if chunk.__class__ is _Odd:
                 found += chunk.deltas
-            else:
-                self._take_apart(found, chunk, event)
+                continue
+            before = len(found)
+            try:  # here and not in a function of its own: this is done for every token
+                pieces(found, chunk, event)
+            except Exception as problem:
+                self._note_problem(found, event, problem)
+            if len(found) == before or found[before].kind not in TOKEN_BEARING:
+                self._take_the_rest(found, before, event)
         return found
 
     def document(self, body: bytes) -> list[Delta]:
         """Pieces of an answer that came in one JSON document."""
+        body = body.removeprefix(BOM)
         try:
-            chunk = self._one.decode(body)
-        except _NOT_READABLE as problem:
+            chunk = self._document(body)
+        except ValueError as problem:
             if str(problem).endswith((_CUT_SHORT, f"(byte {len(body)})")):
                 # closing the connection was its end, and came too early
                 return []
             return [Delta(BAD, len(body), f"not JSON of this protocol: {problem}")]
         found: list[Delta] = []
-        self._take_apart(found, chunk, Event(body, len(body)))
-        if any(delta.kind == ERROR for delta in found):
-            return found
-        if not self.is_answer(chunk, found):
-            return [Delta(BAD, len(body), f"a JSON document, but no answer of {self.name}")]
-        return found if any(delta.kind == END for delta in found) else [*found, Delta(END, len(body))]
-
-    def _take_apart(self, found: list[Delta], chunk: Any, event: Event) -> None:
+        event = Event(body, len(body))
         try:
             self.pieces(found, chunk, event)
-        except Exception as problem:  # a dialect of somebody's own may fail, and the request still counts
-            found.append(Delta(BAD, event.end, f"{self.name} cannot read a chunk: {problem!r}"))
+        except Exception as problem:
+            self._note_problem(found, event, problem)
+        self._take_the_rest(found, 0, event)
+        if any(delta.kind in (ERROR, EMPTY) for delta in found):
+            return found
+        if not self.is_answer(chunk, found):
+            return [Delta(BAD, len(body), f"a JSON document, but no answer of {self.name}: {words.plain(body)}")]
+        return found if any(delta.kind == END for delta in found) else [*found, Delta(END, len(body))]
+
+    def _document(self, body: bytes) -> Any:
+        try:
+            return self._one.decode(body)
+        except _NOT_READABLE as problem:
+            try:
+                return tolerant.fit(tolerant.decoded(body), self.chunk)
+            except ValueError:
+                raise ValueError(str(problem)) from None
+
+    def _note_problem(self, found: list[Delta], event: Event, problem: Exception) -> None:
+        """A dialect of somebody's own may fail, and the request still counts."""
+        found.append(Delta(BAD, event.end, f"{self.name} cannot read a chunk: {problem!r}"))
+
+    def _take_the_rest(self, found: list[Delta], before: int, event: Event) -> None:
+        """What an event without a token may bring where the protocol has no place for it."""
+        if len(found) == before and (error := words.error_in(event.data)):
+            found.append(Delta(ERROR, event.end, error))
+        elif all(delta.kind != USAGE for delta in found[before:]) and TELLS_TOKENS.search(event.data):
+            usage = usage_in(event.data)
+            if usage is not None:
+                found.append(Delta(USAGE, event.end, "", usage))
 
     def _decoded(self, events: Sequence[Event]) -> Sequence[Any]:
         """Each event's chunk, or what is odd about it.
@@ -135,18 +176,28 @@ class Dialect:
         return together if len(together) == len(events) else [self._chunk_or_oddity(event) for event in events]
 
     def _chunk_or_oddity(self, event: Event) -> Any:
-        words = event.data.strip()
-        if words == _DONE:
+        data = event.data.strip()
+        if data == _DONE:
             return _Odd((Delta(END, event.end, "[DONE]"),))
-        if event.kind == "error" and words:
-            try:
-                return self._one.decode(words)
-            except _NOT_READABLE:
-                return _Odd((Delta(ERROR, event.end, event.data.decode()),))
+        if not data or data.startswith(b":"):  # it keeps a connection alive, as comments do
+            return _Odd(())
         try:
-            return self._one.decode(words) if words else _Odd(())  # it keeps a connection alive, as comments do
-        except _NOT_READABLE as problem:
-            return _Odd((Delta(BAD, event.end, f"not a chunk of this protocol: {problem}"),))
+            return self._one.decode(data)
+        except _NOT_READABLE:
+            return self._tolerated(event, data)
+
+    def _tolerated(self, event: Event, data: bytes) -> Any:
+        """A chunk as far as it can be read; else words of the server, which may say that something failed."""
+        try:
+            value = tolerant.decoded(data)
+        except ValueError:
+            return _Odd((_words_of(event, data),))
+        if isinstance(value, str):
+            return _Odd((_words_of(event, value.encode("utf-8", "replace")),))
+        try:
+            return tolerant.fit(value, self.chunk)
+        except tolerant.Unfit:
+            return _Odd(())
 
 
 class _Odd(msgspec.Struct):
@@ -155,8 +206,63 @@ class _Odd(msgspec.Struct):
     deltas: tuple[Delta, ...]
 
 
-def believable(count: int | None) -> int | None:
-    return count if count is not None and 0 <= count <= _MOST_TOKENS else None
+_FIELD = re.compile(rb"([A-Za-z][\w-]{0,31})(?::(.*))?", re.DOTALL)
+
+
+def _words_of(event: Event, data: bytes) -> Delta:
+    """What an event is that holds no JSON: an error, or a text that may be one."""
+    text = words.plain(data)
+    if event.kind == "error":
+        return Delta(ERROR, event.end, text)
+    if event.kind == STRAY:
+        return _words_of_a_line(event, data, text)
+    if data.startswith((b"{", b"[")):
+        return Delta(BAD, event.end, f"not a chunk of this protocol: {text}")
+    return Delta(ERROR if event.whole and words.says_trouble(text) else WORDS, event.end, text)
+
+
+def _words_of_a_line(event: Event, data: bytes, text: str) -> Delta:
+    """Of a line outside the format. The standard has fields of unknown names ignored."""
+    field = _FIELD.fullmatch(data)
+    if not field:
+        if text == words.NO_TEXT:
+            return Delta(BAD, event.end, f"not a stream: {text}")
+        return Delta(ERROR if event.whole else WORDS, event.end, text)
+    name, value = field[1].decode(errors="replace"), field[2]
+    if words.says_trouble(name):  # llama.cpp wrote errors as a field `error` until 2025
+        return Delta(ERROR, event.end, words.server_words(value.strip()) if value else text)
+    return Delta(WORDS, event.end, text)
+
+
+_TEXTS = ("text", "content", "thinking", "reasoning", "summary", "transcript")
+"""Where a part of a message has its text."""
+_MOST_DEEP = 4
+
+
+def text_of(value: Any, depth: int = _MOST_DEEP) -> str:
+    """The text of a piece, which is a text, a part with a text, or a list of parts; empty for sounds and pictures."""
+    if isinstance(value, str):
+        return value
+    if depth and isinstance(value, list):
+        return "".join(text_of(each, depth - 1) for each in value)
+    if depth and isinstance(value, dict):
+        return next((text for name in _TEXTS if (text := text_of(value.get(name), depth - 1))), "")
+    return ""
+
+
+_ABOUT = frozenset(("type", "id", "index", "format", "role", "signature", "expires_at", "annotations", "name"))
+"""Fields of a part that tell of it, and bring nothing."""
+
+
+def brings(value: Any, depth: int = _MOST_DEEP) -> bool:
+    """Whether a piece holds text, sound or a picture."""
+    if isinstance(value, str):
+        return bool(value)
+    if depth and isinstance(value, list):
+        return any(brings(each, depth - 1) for each in value)
+    if depth and isinstance(value, dict):
+        return any(brings(each, depth - 1) for name, each in value.items() if name not in _ABOUT)
+    return False
 
 
 def merged(fields: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:

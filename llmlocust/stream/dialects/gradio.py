@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 import msgspec
 
 from llmlocust.stream.ask import Ask
-from llmlocust.stream.delta import ANSWER, END, ERROR, Delta, said
+from llmlocust.stream.delta import ANSWER, END, ERROR, Delta
 from llmlocust.stream.dialects.base import Dialect
 from llmlocust.stream.sse import Event
+from llmlocust.stream.words import is_something, said
 
 PROMPT = "{prompt}"
 """Stands for the prompt among a function's inputs: --llm-body '{"data": ["{prompt}", 0.7]}'."""
@@ -82,27 +83,62 @@ class GradioRun(Gradio):
         return chunk.data is not None
 
     def pieces(self, found: list[Delta], chunk: _Outputs, event: Event) -> None:
-        if chunk.data is None and (chunk.error is not None or chunk.detail is not None):
+        if chunk.data is None and (is_something(chunk.error) or is_something(chunk.detail)):
             found.append(Delta(ERROR, event.end, said(chunk.error, chunk.detail) or "the app failed without words"))
         elif text := _first_text(chunk.data):
             found.append(Delta(ANSWER, event.end, text))
 
 
 def _first_text(outputs: Any) -> str:
-    """A function's answer is the first of its outputs that holds text."""
+    """A function's answer: that of a chat among its outputs, else the first output that holds text."""
     if not isinstance(outputs, list) or not outputs:
         return ""
-    if isinstance(outputs[0], str) and outputs[0]:  # nearly always
-        return outputs[0]
-    return next((text for each in outputs if (text := _text(each))), "")
+    if len(outputs) == 1:  # nearly always
+        return _text(outputs[0])
+    chat = next((each for each in outputs if _is_chat(each)), None)
+    return _text(chat) if chat else next((text for each in outputs if (text := _text(each))), "")
+
+
+_PEOPLE = ("user", "human", "system")
+"""Roles of messages that are not the model's."""
 
 
 def _text(output: Any, depth: int = _MOST_DEEP) -> str:
-    """The text of one output: of a chat, what was said last."""
+    """The text of one output: of a chat, what the model has answered to what the user said last."""
     if isinstance(output, str):
         return output
-    if depth and isinstance(output, list):
-        return next((text for each in reversed(output) if (text := _text(each, depth - 1))), "")
-    if depth and isinstance(output, dict):
+    if not depth:
+        return ""
+    if isinstance(output, dict):
+        if output.get("role") in _PEOPLE:
+            return ""
         return next((text for name in ("content", "text", "value") if (text := _text(output.get(name), depth - 1))), "")
-    return ""
+    if not isinstance(output, list) or not output:
+        return ""
+    if _has_roles(output):
+        return "".join(_text(message, depth - 1) for message in _since_the_user(output))
+    if _has_pairs(output):
+        return _text(output[-1][1], depth - 1)
+    if all(isinstance(each, dict) for each in output):  # parts of one message
+        return "".join(_text(part, depth - 1) for part in output)
+    return next((text for each in reversed(output) if (text := _text(each, depth - 1))), "")
+
+
+def _is_chat(output: Any) -> bool:
+    """Whether an output tells of each of its texts whose it is."""
+    return isinstance(output, list) and bool(output) and (_has_roles(output) or _has_pairs(output))
+
+
+def _has_roles(output: list[Any]) -> bool:
+    return all(isinstance(each, dict) and "role" in each for each in output)
+
+
+def _has_pairs(output: list[Any]) -> bool:
+    """Question and answer, as chats were told of before messages had roles."""
+    return all(isinstance(each, list) and len(each) == 2 for each in output)
+
+
+def _since_the_user(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages behind the last one of a person: a model may answer with several, such as a thought and a text."""
+    last = max((place for place, each in enumerate(messages) if each.get("role") in _PEOPLE), default=-1)
+    return messages[last + 1 :]

@@ -8,21 +8,23 @@ from typing import Any, ClassVar
 import msgspec
 
 from llmlocust.stream.ask import Ask
-from llmlocust.stream.delta import ANSWER, END, ERROR, USAGE, Delta, Usage, said
-from llmlocust.stream.dialects.base import Dialect, believable
+from llmlocust.stream.delta import ANSWER, END, ERROR, USAGE, Delta, Usage
+from llmlocust.stream.dialects.base import Dialect, text_of
 from llmlocust.stream.sse import Event
+from llmlocust.stream.tolerant import believable
+from llmlocust.stream.words import is_something, reason, said
 
 
 class _Chunk(msgspec.Struct):
     """An event, a whole document, or an error."""
 
-    content: str | None = None
-    stop: bool | None = None
-    stop_type: str | None = None
-    stopped_limit: bool | None = None
+    content: Any = None
+    stop: Any = None
+    stop_type: Any = None
+    stopped_limit: Any = None
     """What stop_type was before there was one."""
-    tokens_predicted: int | None = None
-    tokens_evaluated: int | None = None
+    tokens_predicted: Any = None
+    tokens_evaluated: Any = None
     error: Any = None
 
 
@@ -44,12 +46,12 @@ class LlamaCppCompletion(Dialect):
 
     def pieces(self, found: list[Delta], chunk: _Chunk, event: Event) -> None:
         end = event.end
-        if chunk.error is not None or event.kind == "error":
+        if event.kind == "error" or (chunk.error is not None and is_something(chunk.error)):
             found.append(Delta(ERROR, end, said(chunk.error) or "an error event without words"))
             return
         if chunk.content:
-            found.append(Delta(ANSWER, end, chunk.content))
+            found.append(Delta(ANSWER, end, text_of(chunk.content)))
         if chunk.stop:
-            found.append(Delta(END, end, chunk.stop_type or ("limit" if chunk.stopped_limit else "stop")))
+            found.append(Delta(END, end, reason(chunk.stop_type) or ("limit" if chunk.stopped_limit else "stop")))
             usage = Usage(believable(chunk.tokens_evaluated), believable(chunk.tokens_predicted))
             found.append(Delta(USAGE, end, "", usage))

@@ -10,27 +10,29 @@ import msgspec
 
 from llmlocust.stream import ndjson
 from llmlocust.stream.ask import Ask, image_of
-from llmlocust.stream.delta import ANSWER, END, ERROR, REASONING, TOOL, USAGE, Delta, Usage, said
-from llmlocust.stream.dialects.base import Dialect, believable, merged
+from llmlocust.stream.delta import ANSWER, END, ERROR, REASONING, TOOL, USAGE, Delta, Usage
+from llmlocust.stream.dialects.base import Dialect, merged, text_of
 from llmlocust.stream.sse import Event
+from llmlocust.stream.tolerant import believable
+from llmlocust.stream.words import is_something, reason, said
 
 
 class _Message(msgspec.Struct):
-    content: str | None = None
-    thinking: str | None = None
-    tool_calls: list[Any] | None = None
+    content: Any = None
+    thinking: Any = None
+    tool_calls: Any = None
 
 
 class _Chunk(msgspec.Struct):
     """A line of a stream, a whole document, or an error."""
 
     message: _Message | str | None = None
-    response: str | None = None
-    thinking: str | None = None
-    done: bool | None = None
-    done_reason: str | None = None
-    prompt_eval_count: int | None = None
-    eval_count: int | None = None
+    response: Any = None
+    thinking: Any = None
+    done: Any = None
+    done_reason: Any = None
+    prompt_eval_count: Any = None
+    eval_count: Any = None
     error: Any = None
 
 
@@ -55,22 +57,22 @@ class Ollama(Dialect):
 
     def pieces(self, found: list[Delta], chunk: _Chunk, event: Event) -> None:
         end, message = event.end, chunk.message
-        if chunk.error is not None:
+        if chunk.error is not None and is_something(chunk.error):
             found.append(Delta(ERROR, end, said(chunk.error) or "an error without words"))
             return
         if isinstance(message, _Message):
             if message.thinking:
-                found.append(Delta(REASONING, end, message.thinking))
+                found.append(Delta(REASONING, end, text_of(message.thinking)))
             if message.content:
-                found.append(Delta(ANSWER, end, message.content))
+                found.append(Delta(ANSWER, end, text_of(message.content)))
             if message.tool_calls:
                 found.append(Delta(TOOL, end))
         if chunk.thinking:
-            found.append(Delta(REASONING, end, chunk.thinking))
+            found.append(Delta(REASONING, end, text_of(chunk.thinking)))
         if chunk.response:
-            found.append(Delta(ANSWER, end, chunk.response))
+            found.append(Delta(ANSWER, end, text_of(chunk.response)))
         if chunk.done:
-            found.append(Delta(END, end, chunk.done_reason or "[DONE]"))
+            found.append(Delta(END, end, reason(chunk.done_reason) or "[DONE]"))
             usage = Usage(believable(chunk.prompt_eval_count), believable(chunk.eval_count))
             if usage.input_tokens is not None or usage.output_tokens is not None:
                 found.append(Delta(USAGE, end, "", usage))

@@ -12,39 +12,62 @@ from typing import Any, ClassVar
 import msgspec
 
 from llmlocust.stream.ask import Ask
-from llmlocust.stream.delta import ANSWER, CHOICE, END, ERROR, REASONING, TOKEN_BEARING, TOOL, USAGE, Delta, Usage, said
-from llmlocust.stream.dialects.base import Dialect, believable
+from llmlocust.stream.delta import (
+    ANSWER,
+    CHOICE,
+    END,
+    ERROR,
+    REASONING,
+    TOOL,
+    USAGE,
+    WHOLE_ANSWER,
+    WHOLE_REASONING,
+    WHOLE_TOOL,
+    Delta,
+    Usage,
+)
+from llmlocust.stream.dialects.base import Dialect, brings, text_of
 from llmlocust.stream.sse import Event
+from llmlocust.stream.tolerant import believable
+from llmlocust.stream.words import is_something, reason, said
 
 
 class _Details(msgspec.Struct):
-    reasoning_tokens: int | None = None
+    reasoning_tokens: Any = None
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: Any = None
+    completion_tokens: Any = None
     completion_tokens_details: _Details | None = None
-    reasoning_tokens: int | None = None
+    reasoning_tokens: Any = None
     """SGLang's place for it; its older versions say 0 whatever was reasoned."""
 
 
 class _Piece(msgspec.Struct):
-    content: str | list[Any] | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    tool_calls: list[Any] | None = None
+    content: Any = None
+    """Text, or a list of parts (Mistral's API)."""
+    reasoning_content: Any = None
+    reasoning: Any = None
+    tool_calls: Any = None
     function_call: Any = None
     """What tool calls were before there could be several."""
-    refusal: str | None = None
+    refusal: Any = None
+    thinking: Any = None
+    reasoning_details: Any = None
+    """OpenRouter's; some models have their reasoning there alone."""
+    audio: Any = None
+    """Of a spoken answer, its transcript and its sound."""
+    images: Any = None
 
 
 class _Choice(msgspec.Struct):
     index: Any = None
     delta: _Piece | None = None
     message: _Piece | None = None
-    text: str | None = None
-    finish_reason: str | None = None
+    text: Any = None
+    finish_reason: Any = None
+    usage: _Usage | None = None
 
 
 class _Chunk(msgspec.Struct):
@@ -53,8 +76,8 @@ class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
     error: Any = None
-    object: str | None = None
-    message: str | None = None
+    object: Any = None
+    message: Any = None
     detail: Any = None
 
 
@@ -86,19 +109,21 @@ class OpenAI(Dialect):
         end = event.end
         if (
             event.kind == "error"
-            or chunk.error is not None
+            or (chunk.error is not None and is_something(chunk.error))
             or chunk.object == "error"
             or (chunk.detail and not chunk.choices)
         ):
-            found.append(Delta(ERROR, end, _words(chunk)))
+            words = said(chunk.error, chunk.message, chunk.detail)
+            found.append(Delta(ERROR, end, words or "an error event without words"))
             return
         usage = _usage(chunk.usage)
         choices = chunk.choices or ()
         if len(choices) == 1 and not choices[0].index:
-            _add_choice(found, choices[0], end, usage)
+            usage = usage or _usage(choices[0].usage)
+            _add_choice(found, chunk, choices[0], end, usage)
         else:
             for choice in choices:
-                _add_one_of_several(found, choice, end, usage)
+                _add_one_of_several(found, chunk, choice, end, usage)
         if usage is not None:
             found.append(Delta(USAGE, end, "", usage))
 
@@ -122,34 +147,89 @@ class OpenAICompletions(OpenAI):
         return {"prompt": ask.text()}
 
 
-def _add_choice(found: list[Delta], choice: _Choice, end: int, usage: Usage | None) -> None:
-    piece = choice.delta or choice.message
+def _add_choice(found: list[Delta], chunk: _Chunk, choice: _Choice, end: int, usage: Usage | None) -> None:
+    piece = choice.delta
+    if piece is None and choice.message is not None:
+        if _is_part(chunk):
+            piece = choice.message
+        else:
+            _add_whole(found, choice.message, end, usage)
     if piece is not None:
-        if piece.reasoning_content or piece.reasoning:
-            found.append(Delta(REASONING, end, piece.reasoning_content or piece.reasoning or "", usage))
-        if piece.content or piece.refusal:
-            found.append(Delta(ANSWER, end, _plain_text(piece.content) or piece.refusal or "", usage))
+        content, thought = piece.content, piece.reasoning_content or piece.reasoning
+        if thought:
+            if thought.__class__ is str:  # nearly always, as with content
+                found.append(Delta(REASONING, end, thought, usage))
+            else:
+                _add_reasoning(found, piece, end, usage)
+        if content:
+            if content.__class__ is str:
+                found.append(Delta(ANSWER, end, content, usage))
+            else:
+                _add_content(found, content, end, usage)
         if piece.tool_calls or piece.function_call:
             found.append(Delta(TOOL, end, "", usage))
+        if not (content or thought):
+            _add_other(found, piece, end, usage)
     elif choice.text:
-        found.append(Delta(ANSWER, end, choice.text, usage))
-    if choice.finish_reason:
-        found.append(Delta(END, end, choice.finish_reason))
+        found.append(Delta(ANSWER, end, text_of(choice.text), usage))
+    if choice.finish_reason and (why := reason(choice.finish_reason)):
+        found.append(Delta(END, end, why))
 
 
-def _add_one_of_several(found: list[Delta], choice: _Choice, end: int, usage: Usage | None) -> None:
+def _is_part(chunk: _Chunk) -> bool:
+    """Whether a chunk with a message, which documents have, is part of a stream by what it calls itself."""
+    return isinstance(chunk.object, str) and chunk.object.endswith("chunk")
+
+
+def _add_one_of_several(found: list[Delta], chunk: _Chunk, choice: _Choice, end: int, usage: Usage | None) -> None:
     before = len(found)
-    _add_choice(found, choice, end, usage)
-    if len(found) > before and found[before].kind in TOKEN_BEARING:
+    _add_choice(found, chunk, choice, end, usage or _usage(choice.usage))
+    if len(found) > before:
         found.insert(before, Delta(CHOICE, end, str(choice.index or 0)))
         found.append(Delta(CHOICE, end))
 
 
-def _plain_text(content: str | list[Any] | None) -> str:
-    """Content is text, or a list of parts of which some are text (Mistral's API)."""
-    if isinstance(content, list):
-        return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    return content or ""
+def _add_reasoning(found: list[Delta], piece: _Piece, end: int, usage: Usage | None) -> None:
+    """Reasoning, which servers put into one place, or into several that say the same."""
+    for place in (piece.reasoning_content, piece.reasoning, piece.thinking, piece.reasoning_details):
+        if place and brings(place):
+            found.append(Delta(REASONING, end, text_of(place), usage))
+            return
+
+
+def _add_content(found: list[Delta], content: Any, end: int, usage: Usage | None) -> None:
+    """Parts, of which some are text, some are reasoning, and some are heard or seen."""
+    for part in content if isinstance(content, list) else (content,):
+        if part and brings(part):
+            kind = REASONING if isinstance(part, dict) and _is_thought(part) else ANSWER
+            found.append(Delta(kind, end, text_of(part), usage))
+
+
+def _add_other(found: list[Delta], piece: _Piece, end: int, usage: Usage | None) -> None:
+    """What comes instead of content."""
+    if piece.thinking or piece.reasoning_details:
+        _add_reasoning(found, piece, end, usage)
+    places = (piece.refusal, piece.audio, piece.images)
+    found += [Delta(ANSWER, end, text_of(place), usage) for place in places if place and brings(place)]
+
+
+def _add_whole(found: list[Delta], message: _Piece, end: int, usage: Usage | None) -> None:
+    """A whole message: a document's, or one at the end of a stream that repeats all of it."""
+    pieces: list[Delta] = []
+    _add_reasoning(pieces, message, end, usage)
+    if message.content:
+        _add_content(pieces, message.content, end, usage)
+    else:
+        _add_other(pieces, message, end, usage)
+    for kind, whole in ((REASONING, WHOLE_REASONING), (ANSWER, WHOLE_ANSWER)):
+        if any(piece.kind == kind for piece in pieces):
+            found.append(Delta(whole, end, "".join(piece.text for piece in pieces if piece.kind == kind), usage))
+    if message.tool_calls or message.function_call:
+        found.append(Delta(WHOLE_TOOL, end, "", usage))
+
+
+def _is_thought(part: dict[str, Any]) -> bool:
+    return str(part.get("type")).startswith(("thinking", "reasoning"))
 
 
 def _usage(told: _Usage | None) -> Usage | None:
@@ -159,7 +239,3 @@ def _usage(told: _Usage | None) -> Usage | None:
     reasoning = details.reasoning_tokens if details else told.reasoning_tokens or None
     usage = Usage(believable(told.prompt_tokens), believable(told.completion_tokens), believable(reasoning))
     return None if usage.input_tokens is None and usage.output_tokens is None else usage
-
-
-def _words(chunk: _Chunk) -> str:
-    return said(chunk.error, chunk.message, chunk.detail) or "an error event without words"

@@ -8,36 +8,46 @@ from typing import Any, ClassVar
 import msgspec
 
 from llmlocust.stream.ask import Ask, image_of
-from llmlocust.stream.delta import ANSWER, END, ERROR, REASONING, TOOL, USAGE, Delta, Usage, said
-from llmlocust.stream.dialects.base import Dialect, believable
+from llmlocust.stream.delta import (
+    ANSWER,
+    END,
+    ERROR,
+    REASONING,
+    TOOL,
+    USAGE,
+    WHOLE_ANSWER,
+    WHOLE_REASONING,
+    WHOLE_TOOL,
+    Delta,
+    Usage,
+)
+from llmlocust.stream.dialects.base import Dialect, text_of
 from llmlocust.stream.sse import Event
+from llmlocust.stream.tolerant import believable
+from llmlocust.stream.words import is_something, reason, said
 
-_GROWTH = {
-    "response.output_text.delta": ANSWER,
-    "response.refusal.delta": ANSWER,
-    "response.reasoning_text.delta": REASONING,
-    "response.reasoning_summary_text.delta": REASONING,
-    "response.function_call_arguments.delta": TOOL,
-    "response.custom_tool_call_input.delta": TOOL,
-    "response.mcp_call_arguments.delta": TOOL,
-}
 _CALLS = ("function_call", "custom_tool_call", "mcp_call")
+_OF_CALLS = ("arguments", "input", "code")
+"""In the type of an event: what the model writes to call a tool."""
+_WHOLE = {ANSWER: WHOLE_ANSWER, REASONING: WHOLE_REASONING, TOOL: WHOLE_TOOL}
 _ENDS = ("completed", "incomplete", "failed", "cancelled")
 
 
 class _Details(msgspec.Struct):
-    reasoning_tokens: int | None = None
+    reasoning_tokens: Any = None
 
 
 class _Usage(msgspec.Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    input_tokens: Any = None
+    output_tokens: Any = None
     output_tokens_details: _Details | None = None
 
 
 class _Part(msgspec.Struct):
-    text: str | None = None
-    refusal: str | None = None
+    type: Any = None
+    text: Any = None
+    refusal: Any = None
+    transcript: Any = None
 
 
 class _Item(msgspec.Struct):
@@ -47,11 +57,11 @@ class _Item(msgspec.Struct):
 
 
 class _Why(msgspec.Struct):
-    reason: str | None = None
+    reason: Any = None
 
 
 class _Response(msgspec.Struct):
-    status: str | None = None
+    status: Any = None
     output: list[_Item] | None = None
     usage: _Usage | None = None
     error: Any = None
@@ -62,11 +72,15 @@ class _Chunk(_Response):
     """An event, a whole response, or an error."""
 
     type: str = ""
-    object: str | None = None
+    object: Any = None
     delta: Any = None
+    text: Any = None
+    """All of a part, where it is done."""
+    refusal: Any = None
     item: _Item | None = None
+    part: _Part | None = None
     response: _Response | None = None
-    message: str | None = None
+    message: Any = None
     detail: Any = None
 
 
@@ -90,22 +104,42 @@ class OpenAIResponses(Dialect):
         return chunk.output is not None
 
     def pieces(self, found: list[Delta], chunk: _Chunk, event: Event) -> None:
-        end = event.end
-        kind = _GROWTH.get(chunk.type)
-        if kind is not None:
+        end, name = event.end, chunk.type
+        if name.endswith(".delta"):
             if chunk.delta:
-                found.append(Delta(kind, end, chunk.delta if kind != TOOL and isinstance(chunk.delta, str) else ""))
-        elif chunk.error is not None or chunk.type == "error" or event.kind == "error" or chunk.detail:
+                kind = _kind_of(name)
+                found.append(Delta(kind, end, "" if kind == TOOL else text_of(chunk.delta)))
+        elif (
+            (chunk.error is not None and is_something(chunk.error))
+            or "error" in (name, event.kind)
+            or (chunk.detail and chunk.response is None)
+        ):
             words = said(chunk.error, chunk.message, chunk.detail)
             found.append(Delta(ERROR, end, words or "an error event without words"))
-        elif chunk.type == "response.output_item.added" and chunk.item and chunk.item.type in _CALLS:
+        elif name == "response.output_item.added" and chunk.item and chunk.item.type in _CALLS:
             found.append(Delta(TOOL, end))  # it has the tool's name, which the model wrote
         elif chunk.response is not None:
-            _add_end(found, chunk.response, end)
+            _add_response(found, chunk.response, end)
+        elif name.endswith(".done"):
+            _add_whole(found, chunk, end)
         elif chunk.object == "response" or chunk.output is not None:
-            for item in chunk.output or ():
-                _add_item(found, item, end)
-            _add_end(found, chunk, end)
+            _add_response(found, chunk, end)
+
+
+def _kind_of(name: str) -> str:
+    """What an event brings by the words in its type, which has the name of its field before `.delta` and `.done`."""
+    if "reasoning" in name:
+        return REASONING
+    return TOOL if any(word in name for word in _OF_CALLS) else ANSWER
+
+
+def _add_whole(found: list[Delta], chunk: _Chunk, end: int) -> None:
+    """A part or an item that is done, with all that it holds; nothing of it is new where it came in deltas."""
+    if chunk.item is not None:
+        _add_items(found, [chunk.item], end)
+    elif text := text_of(chunk.text) or text_of(chunk.refusal) or (_text(chunk.part) if chunk.part else ""):
+        kind = REASONING if chunk.part and str(chunk.part.type).startswith("reasoning") else _kind_of(chunk.type)
+        found.append(Delta(_WHOLE[kind], end, text))
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:
@@ -122,25 +156,31 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
     return part | {"type": "input_text"} if part.get("type") == "text" else part
 
 
-def _add_item(found: list[Delta], item: _Item, end: int) -> None:
-    """An item of a whole response."""
-    parts = [*(item.summary or ()), *(item.content or ())]
-    text = "".join(part.text or part.refusal or "" for part in parts)
-    if item.type in _CALLS:
-        found.append(Delta(TOOL, end))
-    elif text:
-        found.append(Delta(REASONING if item.type == "reasoning" else ANSWER, end, text))
+def _text(part: _Part) -> str:
+    return text_of(part.text) or text_of(part.refusal) or text_of(part.transcript)
 
 
-def _add_end(found: list[Delta], response: _Response, end: int) -> None:
-    """What a response says when it is over; before that it says the same of nothing."""
+def _add_items(found: list[Delta], items: Sequence[_Item], end: int) -> None:
+    """Whole items: a response's, or one that is done."""
+    texts: dict[str, list[str]] = {REASONING: [], ANSWER: []}
+    for item in items:
+        kind = REASONING if item.type == "reasoning" else ANSWER
+        texts[kind] += map(_text, [*(item.summary or ()), *(item.content or ())])
+    found += [Delta(_WHOLE[kind], end, "".join(parts)) for kind, parts in texts.items() if any(parts)]
+    if any(item.type in _CALLS for item in items):
+        found.append(Delta(WHOLE_TOOL, end))
+
+
+def _add_response(found: list[Delta], response: _Response, end: int) -> None:
+    """A response says what it is when it is over; before that it says the same of nothing."""
     if response.status not in _ENDS:
         return
-    if response.error is not None or response.status in ("failed", "cancelled"):
+    if (response.error is not None and is_something(response.error)) or response.status in ("failed", "cancelled"):
         found.append(Delta(ERROR, end, said(response.error) or f"status: {response.status}"))
         return
+    _add_items(found, response.output or (), end)
     why = response.incomplete_details
-    found.append(Delta(END, end, (why.reason if why else None) or response.status or ""))
+    found.append(Delta(END, end, (reason(why.reason) if why else "") or str(response.status)))
     told = response.usage
     if told is not None:
         details = told.output_tokens_details

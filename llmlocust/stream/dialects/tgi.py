@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 import msgspec
 
 from llmlocust.stream.ask import Ask
-from llmlocust.stream.delta import ANSWER, END, ERROR, USAGE, Delta, Usage, said
-from llmlocust.stream.dialects.base import Dialect, believable, merged
+from llmlocust.stream.delta import ANSWER, END, ERROR, USAGE, Delta, Usage
+from llmlocust.stream.dialects.base import Dialect, merged
 from llmlocust.stream.sse import Event
+from llmlocust.stream.tolerant import believable
+from llmlocust.stream.words import is_something, reason, said
 
 
 class _Token(msgspec.Struct):
@@ -19,9 +21,9 @@ class _Token(msgspec.Struct):
 
 
 class _Details(msgspec.Struct):
-    finish_reason: str | None = None
-    generated_tokens: int | None = None
-    input_length: int | None = None
+    finish_reason: Any = None
+    generated_tokens: Any = None
+    input_length: Any = None
 
 
 class _Chunk(msgspec.Struct):
@@ -51,14 +53,14 @@ class TGIGenerate(Dialect):
 
     def pieces(self, found: list[Delta], chunk: _Chunk, event: Event) -> None:
         end, token, details = event.end, chunk.token, chunk.details
-        if chunk.error is not None or event.kind == "error":
+        if event.kind == "error" or (chunk.error is not None and is_something(chunk.error)):
             found.append(Delta(ERROR, end, said(chunk.error) or "an error event without words"))
             return
         text = chunk.generated_text if token is None else "" if token.special else token.text
         if text:
             found.append(Delta(ANSWER, end, text))
         if chunk.generated_text is not None:
-            found.append(Delta(END, end, (details.finish_reason if details else None) or "[DONE]"))
+            found.append(Delta(END, end, (reason(details.finish_reason) if details else "") or "[DONE]"))
         if details is not None:
             usage = Usage(believable(details.input_length), believable(details.generated_tokens))
             found.append(Delta(USAGE, end, "", usage))

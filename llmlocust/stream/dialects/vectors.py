@@ -1,4 +1,8 @@
-"""Embeddings (OpenAI's) and rankings (Cohere's, Jina's, vLLM's): no tokens come out, inputs and their tokens go in."""
+"""Embeddings and rankings: no tokens come out, inputs and their tokens go in.
+
+Requests differ by protocol: OpenAI's, Cohere's, and that of Hugging Face's Text Embeddings Inference (TEI). Answers are
+read in any of their shapes.
+"""
 
 from __future__ import annotations
 
@@ -8,41 +12,70 @@ from typing import Any, ClassVar
 import msgspec
 
 from llmlocust.stream.ask import Ask
-from llmlocust.stream.delta import END, ERROR, USAGE, Delta, Usage, said
-from llmlocust.stream.dialects.base import Dialect, believable
+from llmlocust.stream.delta import EMPTY, END, ERROR, OUTPUTS, USAGE, Delta, Usage
+from llmlocust.stream.dialects.base import Dialect
 from llmlocust.stream.sse import Event
+from llmlocust.stream.tolerant import believable, decoded
+from llmlocust.stream.words import said
+
+_SHORT = 200
+"""Bytes: a vector of any use is longer. Vectors are not read, for that would cost more than all else."""
+_Raws = list[msgspec.Raw]
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    total_tokens: int | None = None
+    prompt_tokens: Any = None
+    total_tokens: Any = None
 
 
 class _Billed(msgspec.Struct):
-    input_tokens: int | None = None
+    input_tokens: Any = None
 
 
 class _Meta(msgspec.Struct):
     tokens: _Billed | None = None
+    billed_units: _Billed | None = None
 
 
 class _Document(msgspec.Struct):
-    data: list[msgspec.Raw] | None = None
-    """Vectors are not read: that would cost more than all else."""
-    results: list[msgspec.Raw] | None = None
+    data: _Raws | None = None
+    results: _Raws | None = None
+    embeddings: _Raws | dict[str, _Raws] | None = None
+    """Cohere's; of several types, each has all of the vectors."""
+    embedding: msgspec.Raw | None = None
+    """A single one."""
+    rankings: _Raws | None = None
     usage: _Usage | None = None
     meta: _Meta | None = None
     """Where Cohere tells of tokens."""
     error: Any = None
-    message: str | None = None
+    message: Any = None
     detail: Any = None
+
+    def outputs(self) -> _Raws | None:
+        """Vectors or ranks, in whichever place they stand; None where there is no such place."""
+        if self.embedding is not None:
+            return [self.embedding]
+        embeddings = self.embeddings
+        if isinstance(embeddings, dict):
+            embeddings = next(iter(embeddings.values()), [])
+        return next((each for each in (self.data, self.results, embeddings, self.rankings) if each is not None), None)
+
+    def input_tokens(self) -> int | None:
+        """Tokens that were read, where one of the places for them tells."""
+        usage, meta = self.usage or _Usage(), self.meta or _Meta()
+        billed = [each.input_tokens for each in (meta.tokens, meta.billed_units) if each]
+        told = (believable(each) for each in (usage.prompt_tokens, usage.total_tokens, *billed))
+        return next((count for count in told if count is not None), None)
 
 
 class Vectors(Dialect):
-    """What the two protocols share."""
+    """What the protocols share."""
 
-    chunk: ClassVar[Any] = _Document
+    chunk: ClassVar[Any] = _Document | _Raws
     streams = False
+    of_one: ClassVar[str] = "vector"
+    """What there is to be of each input."""
 
     def body(self, ask: Ask) -> bytes:
         fields: dict[str, Any] = {"model": ask.model} if ask.model else {}
@@ -54,19 +87,41 @@ class Vectors(Dialect):
     def _question(self, ask: Ask) -> dict[str, Any]:
         raise NotImplementedError
 
-    def is_answer(self, chunk: _Document, found: Sequence[Delta]) -> bool:
-        return chunk.data is not None or chunk.results is not None
+    def is_answer(self, chunk: _Document | _Raws, found: Sequence[Delta]) -> bool:
+        return isinstance(chunk, list) or chunk.outputs() is not None
 
-    def pieces(self, found: list[Delta], chunk: _Document, event: Event) -> None:
-        if not self.is_answer(chunk, found):
+    def lacks(self, ask: Ask, found: Sequence[Delta]) -> str:
+        count = next((int(delta.text) for delta in found if delta.kind == OUTPUTS), 0)
+        wanted = self._wanted(ask)
+        return "" if count >= wanted else f"the answer has {count} {self.of_one}s for {wanted} inputs"
+
+    def _wanted(self, ask: Ask) -> int:
+        return self.inputs(ask) or 0
+
+    def pieces(self, found: list[Delta], chunk: _Document | _Raws, event: Event) -> None:
+        if isinstance(chunk, list):  # TEI's: nothing but vectors or ranks
+            outputs, tokens = chunk, None
+        elif (told := chunk.outputs()) is not None:
+            outputs, tokens = told, chunk.input_tokens()
+        else:
             if words := said(chunk.error, chunk.message, chunk.detail):
                 found.append(Delta(ERROR, event.end, words))
             return
-        tokens = [chunk.usage.prompt_tokens, chunk.usage.total_tokens] if chunk.usage else []
-        tokens += [chunk.meta.tokens.input_tokens] if chunk.meta and chunk.meta.tokens else []
-        told = next((count for each in tokens if (count := believable(each)) is not None), None)
-        found.append(Delta(USAGE, event.end, "", Usage(told)))
+        if any(memoryview(each).nbytes < _SHORT and _is_empty(each) for each in outputs):
+            found.append(Delta(EMPTY, event.end, f"a {self.of_one} with nothing in it"))
+        found.append(Delta(OUTPUTS, event.end, str(len(outputs))))
+        found.append(Delta(USAGE, event.end, "", Usage(tokens)))
         found.append(Delta(END, event.end, "stop"))
+
+
+def _is_empty(output: msgspec.Raw) -> bool:
+    """Whether a vector has no numbers. Ranks are not empty by being short."""
+    value = decoded(bytes(output))
+    if isinstance(value, dict):
+        value = next((value[name] for name in ("embedding", "values", "vector", "data") if name in value), True)
+    while isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return value is None or value in ("", [], {}) or (isinstance(value, list) and all(each is None for each in value))
 
 
 class OpenAIEmbeddings(Vectors):
@@ -77,10 +132,43 @@ class OpenAIEmbeddings(Vectors):
         return {"input": list(ask.inputs) or [ask.text()]}
 
 
+class CohereEmbed(Vectors):
+    name = "cohere-embed"
+    path = "/v2/embed"
+
+    def _question(self, ask: Ask) -> dict[str, Any]:
+        texts = list(ask.inputs) or [ask.text()]
+        return {"texts": texts, "input_type": "search_document", "embedding_types": ["float"]}
+
+
+class TEIEmbed(Vectors):
+    name = "tei-embed"
+    path = "/embed"
+
+    def _question(self, ask: Ask) -> dict[str, Any]:
+        return {"inputs": list(ask.inputs) or [ask.text()]}
+
+
 class Rerank(Vectors):
+    """Cohere's, which Jina, Together, vLLM and others have too."""
+
     name = "rerank"
     path = "/v1/rerank"
+    of_one = "rank"
 
     def _question(self, ask: Ask) -> dict[str, Any]:
         """Without documents, the question ranks itself: enough to see that the server ranks."""
         return {"query": ask.text(), "documents": list(ask.inputs) or [ask.text()]}
+
+    def _wanted(self, ask: Ask) -> int:
+        """All documents, unless the request asks for the first few."""
+        asked = (ask.extra.get(name) for name in ("top_n", "top_k"))
+        return min([self.inputs(ask) or 0, *(count for each in asked if (count := believable(each)) is not None)])
+
+
+class TEIRerank(Rerank):
+    name = "tei-rerank"
+    path = "/rerank"
+
+    def _question(self, ask: Ask) -> dict[str, Any]:
+        return {"query": ask.text(), "texts": list(ask.inputs) or [ask.text()]}

@@ -1,0 +1,154 @@
+"""Content encodings: bodies that were compressed though `identity` was asked for, decoded as they come.
+
+What a read brings is decoded at once, so that each decoded byte keeps the arrival time of the read that completed it.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import brotli
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+_PIECE = 1 << 20
+"""Bytes that are decoded in one go."""
+_PLAIN = (b"data:", b"event:", b"id:", b"retry:", b":", b"{", b"[", b"<")
+"""How bodies begin that were not compressed at all: some proxies decode a body and leave the header behind."""
+_TELLING = 16
+
+
+class Undecodable(ValueError):
+    """A body that cannot be decoded, in words that say what to do."""
+
+
+class _Stage(Protocol):
+    def take(self, data: bytes) -> Iterator[bytes]:
+        """Decode what has come, in pieces of at most _PIECE bytes."""
+
+
+class Decoder:
+    """Appends a body to `into`, decoded. Undecodable where an encoding is not known, the body is damaged, or more than
+    `limit` bytes come of it.
+    """
+
+    def __init__(self, encodings: str, into: bytearray, limit: int) -> None:
+        names = [name.strip().lower() for name in encodings.split(",")]
+        self._names = [name for name in names if name not in ("", "identity", "none", "utf-8")]
+        if unknown := [name for name in self._names if name not in _STAGES]:
+            raise Undecodable(
+                f"the answer is encoded as {unknown[0]}, which is not read here: have the server or the proxy heed "
+                "Accept-Encoding: identity"
+            )
+        self._stages = [_STAGES[name]() for name in reversed(self._names)]
+        self._into = into
+        self._limit = limit
+        self._seen: bytes | None = b""
+        """What has come, until something was decoded."""
+        self.taken = 0
+        """Bytes of the body that have come."""
+
+    @property
+    def is_needed(self) -> bool:
+        return bool(self._stages)
+
+    def take(self, data: bytes | bytearray) -> None:
+        """Decode what has come of the body."""
+        data = bytes(data)
+        self.taken += len(data)
+        if self._seen is not None:
+            self._seen += data
+        try:
+            for piece in self._decoded(data):
+                self._into += piece
+                self._seen = None if piece else self._seen
+                if len(self._into) > self._limit:
+                    raise Undecodable("a body without an end")
+        except (zlib.error, brotli.error, zstd.ZstdError, EOFError) as problem:
+            self._take_as_it_is(problem)
+
+    def _decoded(self, data: bytes) -> Iterator[bytes]:
+        pieces: Iterator[bytes] = iter((data,))
+        for stage in self._stages:
+            pieces = _through(stage, pieces)
+        return pieces
+
+    def _take_as_it_is(self, problem: Exception) -> None:
+        """The header may be wrong: about the body, or about how it was deflated."""
+        seen = self._seen
+        if seen is None:
+            raise Undecodable(f"the body is damaged where it is {', '.join(self._names)}: {problem}")
+        if self._names == ["deflate"] and not isinstance(self._stages[0], _Raw):
+            self._stages, self._seen = [_Raw()], b""
+            self.take(seen)
+        elif any(plain.startswith(seen[:_TELLING].lstrip()[: len(plain)]) for plain in _PLAIN):
+            self._stages, self._seen = [], None
+            self._into += seen
+        else:
+            raise Undecodable(f"the body is not {', '.join(self._names)}, as its header says: {problem}")
+
+
+def _through(stage: _Stage, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        yield from stage.take(piece)
+
+
+class _Zlib:
+    """DEFLATE in one of its frames, or several such frames one after the other."""
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._frame = zlib.decompressobj(window)
+
+    def take(self, data: bytes) -> Iterator[bytes]:
+        while data:
+            yield self._frame.decompress(data, _PIECE)
+            data = self._frame.unconsumed_tail
+            if self._frame.eof:
+                data = self._frame.unused_data.lstrip(b"\0")
+                if data:
+                    self._frame = zlib.decompressobj(self._window)
+
+
+class _Raw(_Zlib):
+    """DEFLATE without a frame, which some servers mean by `deflate`."""
+
+    def __init__(self) -> None:
+        super().__init__(-15)
+
+
+class _Brotli:
+    def __init__(self) -> None:
+        self._stream: Any = brotli.Decompressor()
+
+    def take(self, data: bytes) -> Iterator[bytes]:
+        yield self._stream.process(data, output_buffer_limit=_PIECE)
+        while not self._stream.can_accept_more_data():
+            yield self._stream.process(b"", output_buffer_limit=_PIECE)
+
+
+class _Zstd:
+    def __init__(self) -> None:
+        self._frame = zstd.ZstdDecompressor()
+
+    def take(self, data: bytes) -> Iterator[bytes]:
+        while data or not (self._frame.needs_input or self._frame.eof):
+            if self._frame.eof:
+                self._frame = zstd.ZstdDecompressor()
+            yield self._frame.decompress(data, _PIECE)
+            data = self._frame.unused_data if self._frame.eof else b""
+
+
+_STAGES: dict[str, Callable[[], _Stage]] = {
+    "gzip": lambda: _Zlib(31),
+    "x-gzip": lambda: _Zlib(31),
+    "deflate": lambda: _Zlib(15),
+    "br": _Brotli,
+    "zstd": _Zstd,
+}
