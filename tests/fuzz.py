@@ -14,15 +14,18 @@ import gzip
 import json
 import random
 import resource
+import sys
 import time
+import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import brotli
 import gevent
 import msgspec
 from gevent import socket
@@ -39,6 +42,11 @@ from llmlocust.stream.reading import Reading, has_token
 from llmlocust.stream.record import Record
 from llmlocust.stream.timeline import Timeline
 from tests.plugin.scripted import ANSWER, CHUNKED, LENGTH, STREAM, UNTIL_CLOSE, chunked, read_request, response
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 SPOKEN = [dialect() for dialect in DIALECTS]
 CHAT = SPOKEN[0]
@@ -68,7 +76,14 @@ HEADERS = [
     b"Location: /\xff\xfe" + b"a" * 5000, b"X-Folded: a\r\n b", b" leading: space", b": no name", b"no colon", b"X-Nul: \0",
     b"X-Bare: a\rb", b"X-More: \r\n" * 300, b"X-Long: " + b"y" * 70_000,
 ]  # fmt: skip
-STATUSES = [b"200 OK", b"200", b"200 \xff", b"000 None", b"99 Low", b"999 High", b"204 No", b"206 Part", b"304 Not", b"307 Moved",
+ENCODINGS: dict[bytes, Callable[[bytes], bytes]] = {
+    b"gzip": gzip.compress,
+    b"deflate": zlib.compress,
+    b"br": brotli.compress,
+    b"zstd": zstd.compress,
+    b"deflate, gzip": lambda body: gzip.compress(zlib.compress(body)),
+}
+STATUSES = [b"200 OK", b"201 Created", b"202 Soon", b"200", b"200 \xff", b"000 None", b"99 Low", b"999 High", b"204 No", b"206 Part", b"304 Not", b"307 Moved",
             b"400 Bad", b"401 Who", b"404 Not", b"413 Large", b"429 Many", b"500 Oh", b"503 Busy", b"504 Late", b"-200 OK", b"2000 OK"]  # fmt: skip
 INTERIM = [response(b"", status=b"100 Continue"), response(b"Link: </>\r\n", status=b"103 Early"), response(b"Upgrade: x\r\n", status=b"101 Go")]  # fmt: skip
 SIZES = [b"zz", b"-5", b"f" * 20, b"0", b"", b"5;x=y", b"5;" + b"e" * 9000, b" 5", b"5 ", b"0x5", b"+5", b"7fffffffffffffff", b"\0"]  # fmt: skip
@@ -92,6 +107,20 @@ NODES = [
     b'"out of memory"', b'"stop"', b'"error"', b'"abort"', b'{"text": "a"}', b"",
 ]  # fmt: skip
 
+BETWEEN = [
+    b'error: {"code": 500, "message": "context shift failed"}\n\n', b'{"error": {"message": "the context is full"}}\n', b"upstream timed out\n",
+    b"data: : keepalive\n\n", b"data: ping\n\n", b"data: busy\n\n", b'data: "words"\n\n', b"data: null\n\n", b": ping\n\n", b"meta: 1\n", b"\xff\xfe\n",
+    b'data: {"code": 503, "message": "busy"}\n\n', b'data: {"error": {"message": "", "code": 0}}\n\n', b"data: [DONE]\n\n", b"event: error\ndata: gone\n\n",
+    b'data: {"choices": [{"delta": [], "finish_reason": "stop"}]}\n\n', b'data: {"choices": [{"delta": {"content": "\\ud83d"}, "x": -Infinity}]}\n\n',
+    b'data: {"object": "chat.completion", "choices": [{"message": {"content": "word more!"}}]}\n\n', b'data: {"x": {"usage": {"output_tokens": "7"}}}\n\n',
+]  # fmt: skip
+"""What servers write between the events of an answer."""
+SAID_OTHERWISE = [
+    (b"null", b'"null"'), (b"null", b'"stop"'), (b"\n\n", b"\n"), (b"data: ", b""), (b"\n\n", b"\r\n\r\n"), (b"data: ", b"\xef\xbb\xbfdata: "), (b"data: ", b" data: "),
+    (b'"content"', b'"hologram"'), (b'"delta"', b'"message"'), (b'"usage"', b'"x_usage"'),
+]  # fmt: skip
+"""What they write in other words, throughout an answer."""
+
 
 def wire_of(random_: random.Random) -> bytes:
     """A whole answer, in good order or damaged."""
@@ -103,14 +132,17 @@ def wire_of(random_: random.Random) -> bytes:
 
 def _made(random_: random.Random) -> bytes:
     body = _body(random_)
+    if random_.random() < 0.25:
+        body = _in_the_field(random_, body)
     called = [b"application/json" if body[:1] in b"{[" else b"text/event-stream"] * 6 + [
         b"application/json",
         b"text/plain",
     ]
     headers = [b"Content-Type: " + random_.choice(called)]
-    if random_.random() < 0.03:
-        body = gzip.compress(body)
-        headers.append(b"Content-Encoding: gzip")
+    if random_.random() < 0.06:
+        name = random_.choice(list(ENCODINGS))
+        body = ENCODINGS[name](body) if random_.random() < 0.9 else body
+        headers.append(b"Content-Encoding: " + name)
     framing = random_.random()
     if framing < 0.5:
         headers.append(b"Transfer-Encoding: chunked")
@@ -124,6 +156,17 @@ def _made(random_: random.Random) -> bytes:
     before = random_.choice(INTERIM) * random_.randint(1, 3) if random_.random() < 0.1 else b""
     tail = random_.choice(TAILS) if random_.random() < 0.2 else b""
     return before + response(b"\r\n".join(headers) + b"\r\n", body, status, version) + tail
+
+
+def _in_the_field(random_: random.Random, body: bytes) -> bytes:
+    """With lines between its events, or in other words."""
+    if random_.random() < 0.5:
+        before, after = random_.choice(SAID_OTHERWISE)
+        body = body.replace(before, after)
+    events = body.split(b"\n\n")
+    for _ in range(random_.choice((0, 1, 1, 3))):
+        events.insert(random_.randrange(len(events) + 1), random_.choice(BETWEEN).removesuffix(b"\n\n"))
+    return b"\n\n".join(events)
 
 
 def _long(random_: random.Random) -> bytes:
@@ -320,9 +363,10 @@ class Server:
 
 def asks(client: Client, dialect: Dialect = CHAT) -> tuple[Record, Timeline]:
     """As a user does (LLMUser.chat)."""
-    timeline, reading = Timeline(), Reading(dialect, name="fuzz")
-    listener = Listener(partial(has_token, dialect), reading.take)
-    client.ask(timeline, dialect, Ask(), b"{}", {}, listener)
+    ask = Ask(prompt="What is two and two?")
+    timeline, reading = Timeline(), Reading(dialect, ask=ask, name="fuzz")
+    listener = Listener(partial(has_token, dialect, ask=ask), reading.take)
+    client.ask(timeline, dialect, ask, b"{}", {}, listener)
     return reading.finish(timeline), timeline
 
 
@@ -352,8 +396,10 @@ def check(server: Server, endpoint: Endpoint, case: Case) -> Record:
         raise Finding("what has no end was read on and on")
     if len(timeline.body) > MOST_BODY + (1 << 17) or record.size > MOST_BODY + (1 << 17):
         raise Finding(f"a body of {len(timeline.body)} bytes was kept, of {record.size}")
-    if len(record.error) > 200 or len(record.finish) > 200:
-        raise Finding(f"{len(record.error)} characters of error, {len(record.finish)} of finish")
+    if max(map(len, (record.error, record.words, record.finish, record.unread))) > 200:
+        raise Finding(
+            f"too many characters in {record.error!r}, {record.words!r}, {record.finish!r}, {record.unread!r}"
+        )
     if cpu > MOST_CPU:
         raise Finding(f"it took {cpu:.1f} s of process time")
     _check_numbers(record)

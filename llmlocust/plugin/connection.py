@@ -204,6 +204,8 @@ class Connection:
         self._response = _Response(timeline)
         self._head = b""
         """What has come until the head of the response was there."""
+        self._is_refused = False
+        """The parser does not take this head as it is."""
         self._has_token = listener.has_token
         self._take_slice = listener.take
         self._timeouts = timeouts
@@ -362,27 +364,35 @@ class Connection:
         response = self._response
         if not response.begun:
             self._head += data
+        if self._is_refused:
+            self._read_again(data)
+            return
         was_over = response.over
         try:
             response.feed(data)
         except HTTPParseError as problem:
             if response.over:
                 response.reusable = False
-                return
-            head = b"" if response.begun else _without_length(self._head)
-            if not head:
+            elif response.begun or _TWO_LENGTHS not in str(problem):
                 raise _framing_failure(response, data, problem) from None
-            self._read_again(head)
+            else:
+                self._is_refused = True
+                self._read_again(data)
         else:
             self._timeline.closed = response.over and not was_over and not data
 
-    def _read_again(self, head: bytes) -> None:
-        """Read what has come of a response once more, without what the parser has refused."""
+    def _read_again(self, data: bytes) -> None:
+        """Read a response whose head was refused once more, without its length, as soon as the head is there."""
+        whole = _without_length(self._head)
+        if not whole and data:
+            return
+        self._is_refused = False
         self._response = response = _Response(self._timeline)
         try:
-            response.feed(head)
+            response.feed(whole)
         except HTTPParseError as problem:
-            raise _framing_failure(response, head, problem) from None
+            if not response.over:
+                raise _framing_failure(response, self._head, problem) from None
         response.reusable = False  # whoever stands between may take its end for another
 
     def _look_for_token(self) -> None:
@@ -416,20 +426,26 @@ def _framing_failure(response: _Response, data: bytes, problem: Exception | None
     return Failure("reset", "the connection was closed before an answer")
 
 
-_BOTH = re.compile(rb"\r\ncontent-length:[^\r\n]*(?=\r\n)", re.IGNORECASE)
+_TWO_LENGTHS = "can't be present with"
+"""In what the parser says of a head with Content-Length and Transfer-Encoding, in either order."""
+_HEAD_ENDS = b"\r\n\r\n"
+_LENGTH = re.compile(rb"\r\ncontent-length:[^\r\n]*(?=\r\n)", re.IGNORECASE)
 _IN_CHUNKS = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked", re.IGNORECASE)
 
 
 def _without_length(wire: bytes) -> bytes:
     """A response without the length in its head, where chunks tell its end too: they win (RFC 9112, 6.3). Empty where
-    the two do not stand together.
+    the head is not whole.
     """
-    head, end, body = wire.partition(b"\r\n\r\n")
-    if b" 1" in head[:10] and end:  # an interim response, which has another behind it
-        rest = _without_length(body)
+    head, end, rest = wire.partition(_HEAD_ENDS)
+    if not end:
+        return b""
+    if re.match(rb"HTTP/\S+ 1\d\d", head):  # an interim response, which has another behind it
+        rest = _without_length(rest)
         return head + end + rest if rest else b""
-    bare = _BOTH.sub(b"", head + b"\r\n")[:-2]
-    return bare + end + body if end and bare != head and _IN_CHUNKS.search(head) else b""
+    if _IN_CHUNKS.search(head):
+        head = _LENGTH.sub(b"", head + b"\r\n")[:-2]
+    return head + end + rest
 
 
 _SKEW = 2.0

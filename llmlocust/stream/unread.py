@@ -8,6 +8,7 @@ from typing import Any
 
 from llmlocust.stream import tolerant
 from llmlocust.stream.sse import Event
+from llmlocust.stream.words import in_one_line
 
 _MOST_EVENTS = 50
 _MOST_FIELDS = 3
@@ -29,7 +30,7 @@ def unread_fields(events: Sequence[Event]) -> str:
             seen[path] += 1
             values[path].add(text)
     changing = [path for path, times in seen.most_common() if len(values[path]) == times]
-    return ", ".join(changing[:_MOST_FIELDS])[:200]
+    return in_one_line(tolerant.whole_text(", ".join(changing[:_MOST_FIELDS])))
 
 
 def _texts(value: Any, path: str = "", depth: int = _MOST_DEEP) -> Iterator[tuple[str, str]]:

@@ -234,6 +234,26 @@ def test_retry_after_in_milliseconds_is_more_exact():
     assert record.retry_after == 1.25
 
 
+BOTH = [
+    b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n",
+    b"Transfer-Encoding: chunked\r\ncontent-length: 99999\r\n",
+    b"Content-Length: 5\r\nX-More: 1\r\ntransfer-encoding: Chunked\r\nContent-Length: 5\r\n",
+]
+
+
+@pytest.mark.parametrize("head", BOTH)
+@pytest.mark.parametrize("before", [b"", response(b"", status=b"100 Continue")])
+def test_chunks_count_where_a_length_stands_beside_them_however_the_head_is_cut(head, before):
+    wire = before + response(STREAM + head, chunked(ANSWER))
+    cuts = iter(range(1, len(wire) - len(ANSWER)))
+    outcomes = []
+    with scripted_server(lambda sock: sends(wire[: (cut := next(cuts))], wire[cut:])(sock)) as server:
+        for _ in range(len(wire) - len(ANSWER) - 1):
+            record, _ = asks(client_of(server))
+            outcomes.append((record.outcome, record.text))
+    assert set(outcomes) == {("ok", "word more!")}
+
+
 # ── encoded bodies ──
 
 
