@@ -90,6 +90,8 @@ class Reading:
     def __init__(self, dialect: Dialect, *, ask: Ask | None = None, name: str = "", stall: float = STALL) -> None:
         self._dialect = dialect
         self._ask = ask or Ask()
+        self._echoes: list[str] | None = None
+        """What of the question may come before the answer, once that was asked."""
         self._framing = dialect.framing
         """How the stream is cut into events, once its beginning is there."""
         self._stall = stall
@@ -274,7 +276,9 @@ class Reading:
 
     def _without_echo(self, text: str) -> str:
         if len(text) >= _LONGEST_ECHO:
-            for echo in _echoes(self._ask):
+            if self._echoes is None:
+                self._echoes = _echoes(self._ask)
+            for echo in self._echoes:
                 if text.startswith(echo):
                     return text[len(echo) :]
         return text
@@ -303,7 +307,7 @@ class Reading:
         known = self._so_far
         only_wholes = not said or (known is not None and known[0] is said and known[1] == len(said))
         before = known[2] if said and known and only_wholes else "".join(said)
-        revised = False
+        whole, revised = True, False
         if text.startswith(before):
             new = text[len(before) :]
         elif self._dialect.cumulative:
@@ -311,12 +315,12 @@ class Reading:
         elif not only_wholes or before.endswith(text) or text.strip() == before.strip():
             new = ""  # the end says all of it once more, in its own way
         else:
-            new = text
+            new, whole = text, False
         if new.strip() or (new and self._dialect.cumulative):
             if revised:
                 said[:] = [""] * len(said)
             said.append(new)
-            self._so_far = (said, len(said), text if revised else before + new)
+            self._so_far = (said, len(said), text if whole else before + new)
             return new
         return ""
 

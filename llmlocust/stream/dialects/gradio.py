@@ -95,8 +95,10 @@ def _first_text(outputs: Any) -> str:
         return ""
     if len(outputs) == 1:  # nearly always
         return _text(outputs[0])
-    chat = next((each for each in outputs if _is_chat(each)), None)
-    return _text(chat) if chat else next((text for each in outputs if (text := _text(each))), "")
+    for output in outputs:
+        if output.__class__ is list and _is_chat(output):
+            return _text(output)
+    return next((text for output in outputs if (text := _text(output))), "")
 
 
 _PEOPLE = ("user", "human", "system")
@@ -124,9 +126,9 @@ def _text(output: Any, depth: int = _MOST_DEEP) -> str:
     return next((text for each in reversed(output) if (text := _text(each, depth - 1))), "")
 
 
-def _is_chat(output: Any) -> bool:
+def _is_chat(output: list[Any]) -> bool:
     """Whether an output tells of each of its texts whose it is."""
-    return isinstance(output, list) and bool(output) and (_has_roles(output) or _has_pairs(output))
+    return bool(output) and (_has_roles(output) or _has_pairs(output))
 
 
 def _has_roles(output: list[Any]) -> bool:

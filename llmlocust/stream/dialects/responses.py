@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import msgspec
@@ -107,8 +108,12 @@ class OpenAIResponses(Dialect):
         end, name = event.end, chunk.type
         if name.endswith(".delta"):
             if chunk.delta:
-                kind = _kind_of(name)
-                found.append(Delta(kind, end, "" if kind == TOOL else text_of(chunk.delta)))
+                kind, text = _kind_of(name), chunk.delta
+                if kind == TOOL:
+                    text = ""
+                elif text.__class__ is not str:
+                    text = text_of(text)
+                found.append(Delta(kind, end, text))
         elif (
             (chunk.error is not None and is_something(chunk.error))
             or "error" in (name, event.kind)
@@ -126,6 +131,7 @@ class OpenAIResponses(Dialect):
             _add_response(found, chunk, end)
 
 
+@lru_cache(maxsize=256)
 def _kind_of(name: str) -> str:
     """What an event brings by the words in its type, which has the name of its field before `.delta` and `.done`."""
     if "reasoning" in name:
