@@ -11,7 +11,7 @@ import io
 import json
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +25,8 @@ from llmlocust.numbers.formats import METRICS, OK
 from llmlocust.numbers.histogram import Histogram
 from llmlocust.numbers.levels import USERS, Level, LevelFigures, Summary, Tally
 from llmlocust.numbers.thresholds import Threshold
+from llmlocust.report import locust_files
+from llmlocust.report.locust_files import EXCEPTIONS, FAILURES, HISTORY, STATS
 from llmlocust.stream.record import CUT
 
 OURS = "llmlocust"
@@ -40,10 +42,20 @@ _OUR_FILES = (
     formats.WORKERS,
     formats.TELEMETRY,
 )
-_HISTORY, _STATS, _FAILURES = "stats_history.csv", "stats.csv", "failures.csv"
-_LOCUST_FILES = (_HISTORY, _STATS, _FAILURES, "exceptions.csv")
 # Columns that hold words; all others are numbers.
-_WORDS = {"name", "outcome", "error", "token_source", "finish", "worker", "metric", "unit", "source", "labels"}
+_WORDS = {
+    "name",
+    "outcome",
+    "error",
+    "token_source",
+    "finish",
+    "unread",
+    "worker",
+    "metric",
+    "unit",
+    "source",
+    "labels",
+}
 _LOCUST_WORDS = {"Type", "Name", "Method", "Error", "First Seen", "Last Seen"}
 _SHORTEST_PLATEAU = 8.0
 _SETTLE = 10.0
@@ -113,6 +125,17 @@ class RunFrames:
         rows = self.successes()
         return {} if rows is None else _weighted(rows, _is_empty(rows)[rows["chunks"].notna()])
 
+    def unread(self) -> dict[int, float]:
+        """Share of each level's successful requests whose tokens the server counted, and of which none was seen."""
+        rows = self.successes()
+        return {} if rows is None else _weighted(rows, _is_unread(rows)[rows["chunks"].notna()])
+
+    def unread_fields(self) -> str:
+        """The fields that most of those requests name; empty where they name none."""
+        rows = self.successes()
+        named = [] if rows is None else rows.loc[_is_unread(rows), "unread"].value_counts().index
+        return next((fields for fields in map(str, named) if fields), "")
+
     def whole(self) -> bool:
         """Whether answers came in one piece: known from end to end, and never in chunks."""
         rows = self.successes()
@@ -165,75 +188,131 @@ class RunFrames:
 
 def load_run(prefix: str | Path) -> RunFrames:
     """Read the run that a prefix, a folder with one run in it, or one of the run's files names. Raises RunError."""
-    path = _prefix_of(Path(prefix))
+    path = Path(prefix)
     try:
-        return _load(path)
+        path, locust = _locate(path)
+        return _load(path, locust)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, TypeError, LookupError, ArithmeticError, csv.Error) as problem:
         # what no reader foresaw in a file that somebody damaged; UnicodeError and pandas' errors are ValueErrors
         said = " ".join(str(problem).split())[:160]
         raise RunError(f"{path}: its files are damaged ({said}); llmlocust cannot read them as a run") from problem
 
 
-def _load(path: Path) -> RunFrames:
-    ours = _existing(path, _OUR_FILES)
+def _load(path: Path, locust: Files) -> RunFrames:
+    ours = _existing(path, {name: (name,) for name in _OUR_FILES})
     if formats.LEVELS in ours or formats.REQUESTS in ours:
         run = _load_ours(path, ours)
         if run.levels:
             return run
-        locust = _existing(path, _LOCUST_FILES)
-        if _HISTORY not in locust:
+        if HISTORY not in locust:
             raise RunError(f"{path}: no level of this run has a request yet; let it run until a level is measured")
         fallback = _load_locust(path, locust)
         fallback.notes[:0] = [*run.notes, "llmlocust's own files hold no level, so Locust's were read."]
         return fallback
-    locust = _existing(path, _LOCUST_FILES)
-    if _HISTORY in locust or _STATS in locust:
+    if HISTORY in locust or STATS in locust:
         return _load_locust(path, locust)
+    if locust:
+        kind, file = next(iter(locust.items()))
+        raise RunError(f"{file}: {locust_files.why_not_alone(kind)}")
     raise RunError(_nothing_found(path))
 
 
 # -- finding
 
-
-def _existing(prefix: Path, names: Iterable[str]) -> dict[str, Path]:
-    paths = {name: prefix.with_name(f"{prefix.name}_{name}") for name in names}
-    return {name: path for name, path in paths.items() if path.is_file()}
+Files = dict[str, Path]
+"""Files by their kind, which is the end of their name: llmlocust's own, or that of --csv."""
 
 
-def _prefix_of(path: Path) -> Path:
-    try:
-        if path.is_dir():
-            found = _prefixes_in(path)
-            if len(found) == 1:
-                return path / found[0]
-            if not found:
-                raise RunError(
-                    f"{path}: no run in this folder; a run leaves PREFIX_{formats.LEVELS} or PREFIX_{_HISTORY}"
-                )
-            raise RunError(f"{path}: {len(found)} runs in this folder, name one: {_some(path, found)}")
-        if path.is_file():
-            if name := _name_in_run(path):
-                return path.with_name(path.name.removesuffix(f"_{name}"))
-            raise RunError(f"{path}: not a file of llmlocust or Locust; give the prefix that was given to --csv")
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
-    return path
+def _existing(prefix: Path, names: Mapping[str, Sequence[str]]) -> Files:
+    """Return the files of a prefix by kind; of several names of one kind the first that exists."""
+    paths = {kind: [prefix.with_name(f"{prefix.name}_{end}") for end in ends] for kind, ends in names.items()}
+    files = {kind: next((path for path in candidates if path.is_file()), None) for kind, candidates in paths.items()}
+    return {kind: path for kind, path in files.items() if path is not None}
+
+
+def _locate(path: Path) -> tuple[Path, Files]:
+    """Return the prefix that a path names, and Locust's files of that prefix."""
+    if path.is_dir():
+        prefixes = _prefixes_in(path)
+        if not prefixes:
+            return _locate_by_content(path)
+        if len(prefixes) > 1:
+            raise RunError(f"{path}: {len(prefixes)} runs in this folder, name one: {_some(path, prefixes)}")
+        path = path / prefixes[0]
+    elif path.is_file():
+        end = _end_of(path)
+        if not end:
+            return path.with_suffix(""), {_locust_kind(path): path}
+        path = path.with_name(path.name.removesuffix(f"_{end}"))
+    return path, _existing(path, locust_files.NAMES)
+
+
+def _locust_kind(path: Path) -> str:
+    """Return the kind of a file of Locust whose name does not show it."""
+    if kind := _kind_of(path):
+        return kind
+    raise RunError(
+        f"{path}: not a file of llmlocust or Locust; give the prefix that was given to --csv, or a table of levels with "
+        f"--table"
+    )
+
+
+def _locate_by_content(folder: Path) -> tuple[Path, Files]:
+    """Return the files of the only Locust test in a folder, whatever their names."""
+    kinds = {
+        path: _kind_of(path) for path in sorted(folder.iterdir()) if path.suffix.lower() in (".csv", ".html", ".gz")
+    }
+    by_kind = {kind: [path for path, its in kinds.items() if its == kind] for kind in kinds.values() if kind}
+    runs = by_kind.get(STATS) or by_kind.get(HISTORY) or []
+    if len(runs) > 1:
+        raise RunError(
+            f"{folder}: {len(runs)} runs in this folder, name one: {_some(folder, [each.name for each in runs])}"
+        )
+    if not by_kind:
+        raise RunError(f"{folder}: no run in this folder; a run leaves PREFIX_{formats.LEVELS} or PREFIX_{HISTORY}")
+    files = {kind: paths[0] for kind, paths in by_kind.items() if len(paths) == 1 or not runs}
+    return (runs or next(iter(by_kind.values())))[0].with_suffix(""), files
 
 
 def names_a_run(path: Path) -> bool:
-    """Whether a path is that of a file of a run, by its name."""
-    return bool(_name_in_run(path))
+    """Tell whether a file belongs to a run: by its name or, for Locust's files, by its content."""
+    return bool(_end_of(path) or _kind_of(path))
 
 
-def _name_in_run(path: Path) -> str:
-    """Which of a run's files a path names; nothing where it names none."""
-    names = sorted((*_OUR_FILES, *_LOCUST_FILES), key=len, reverse=True)
-    return next((name for name in names if path.name.endswith(f"_{name}")), "")
+def _end_of(path: Path) -> str:
+    """Return the name of a run's file without its prefix; empty for other files."""
+    ends = sorted((*_OUR_FILES, *(HISTORY, STATS, FAILURES, EXCEPTIONS)), key=len, reverse=True)
+    end = next((end for end in ends if path.name.endswith(f"_{end}")), "")
+    if end:
+        return end
+    others = [end for names in locust_files.NAMES.values() for end in names if path.name.endswith(f"_{end}")]
+    return max(others, key=len) if others and _kind_of(path) else ""
+
+
+def _kind_of(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return locust_files.kind_of_file(file.read(_HEAD))
+    except OSError:
+        return ""
+
+
+_HEAD = 2**16
+"""Bytes at the beginning of a file that are enough to know its kind."""
 
 
 def _prefixes_in(folder: Path) -> list[str]:
-    names = (formats.LEVELS, formats.REQUESTS, _HISTORY, _STATS)
-    return sorted({each.name.removesuffix(f"_{name}") for name in names for each in folder.glob(f"*_{name}")})
+    names = (formats.LEVELS, formats.REQUESTS, HISTORY, STATS)
+    prefixes = {path.name.removesuffix(f"_{name}") for name in names for path in folder.glob(f"*_{name}")}
+    others = [end for kind in (STATS, HISTORY) for end in locust_files.NAMES[kind][1:]]
+    downloads = [(path, end) for end in others for path in folder.glob(f"*_{end}")]
+    ours = tuple(f"_{name}" for name in _OUR_FILES)
+    prefixes |= {
+        path.name.removesuffix(f"_{end}") for path, end in downloads if not path.name.endswith(ours) and _kind_of(path)
+    }
+    return sorted(prefixes)
 
 
 def _some(folder: Path, names: Sequence[str]) -> str:
@@ -247,30 +326,40 @@ def _nothing_found(prefix: Path) -> str:
     others = _prefixes_in(prefix.parent)
     hint = f"; there are: {_some(prefix.parent, others)}" if others else ""
     return (
-        f"{prefix}: no run has this prefix (neither {prefix.name}_{formats.LEVELS} nor {prefix.name}_{_HISTORY}){hint}"
+        f"{prefix}: no run has this prefix (neither {prefix.name}_{formats.LEVELS} nor {prefix.name}_{HISTORY}){hint}"
     )
 
 
 # -- reading
 
 
-def _read(path: Path, required: Iterable[str], words: set[str], notes: list[str]) -> pd.DataFrame:
-    """A CSV as a frame. A last line without its end is dropped: a number in it may be cut short."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
-    if not data.strip(b"\0\r\n\t "):
-        raise RunError(f"{path}: empty; the run wrote nothing, so run it again (or longer)")
+def _read(
+    path: Path,
+    required: Iterable[str],
+    words: set[str],
+    notes: list[str],
+    *,
+    columns_of: Callable[[list[str]], list[str]] = list,
+    grows: bool = True,
+) -> pd.DataFrame:
+    """A CSV as a frame, its columns called as `columns_of` says.
+
+    The last line of a file that grows is dropped where it has no end: a number in it may be cut short. Other files are
+    written as a whole, by old versions of Locust without that end.
+    """
+    data = _bytes_of(path)
     whole = data.rstrip(b"\0")
     whole = whole[: whole.rfind(b"\n") + 1]
-    columns = _columns_of((whole or data).split(b"\n", 1)[0])
+    header = _columns_of((whole or data).split(b"\n", 1)[0])
+    columns = columns_of(header)
     missing = [each for each in required if each not in columns]
     if missing:
         raise RunError(f"{path}: not a file of llmlocust or Locust, it has no column {missing[0]!r}")
+    if not grows and len(_columns_of(data[len(whole) :])) == len(columns):
+        whole = data
     if len(whole) < len(data):
         notes.append(f"The last line of {path.name} was cut off and is left out.")
-    frame, dropped = _parse(whole or data, columns, words)
+    frame, dropped = _parse(whole or data, columns, words, renamed=columns != header)
     if missing := [each for each in required if each not in frame]:
         raise RunError(f"{path}: damaged, its column {missing[0]!r} cannot be read")
     if dropped:
@@ -280,6 +369,21 @@ def _read(path: Path, required: Iterable[str], words: set[str], notes: list[str]
             numbers = pd.to_numeric(frame[name], errors="coerce").astype(float)
             frame[name] = numbers.where(numbers.abs() <= MOST)
     return frame
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
+    if not data.strip(b"\0\r\n\t "):
+        raise RunError(f"{path}: empty; the run wrote nothing, so run it again (or longer)")
+    return locust_files.as_locust_writes(data)
+
+
+def _read_locusts(path: Path, required: Iterable[str], notes: list[str], *, grows: bool = False) -> pd.DataFrame:
+    """One of Locust's CSVs, with the columns of Locust 2."""
+    return _read(path, required, _LOCUST_WORDS, notes, columns_of=locust_files.columns_of, grows=grows)
 
 
 MOST = 1e15
@@ -295,13 +399,15 @@ def _columns_of(header: bytes) -> list[str]:
         return []
 
 
-def _parse(data: bytes, columns: Sequence[str], words: set[str]) -> tuple[pd.DataFrame, int]:
+def _parse(data: bytes, columns: Sequence[str], words: set[str], *, renamed: bool = False) -> tuple[pd.DataFrame, int]:
     for dropped in range(20):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", pd.errors.ParserWarning)  # of lines that are too long
                 frame = pd.read_csv(
                     io.BytesIO(data),
+                    header=0,
+                    names=list(columns) if renamed else None,
                     dtype={name: str for name in columns if name in words},
                     keep_default_na=False,
                     na_values={name: ["", "N/A"] for name in columns if name not in words},
@@ -488,6 +594,11 @@ def _is_empty(rows: pd.DataFrame) -> pd.Series:
     return (rows["chunks"] == 0) & ((told == 0) | (told.isna() & rows["e2e"].isna()))
 
 
+def _is_unread(rows: pd.DataFrame) -> pd.Series:
+    """Requests whose tokens were counted and not seen. An answer in one piece has an end, and needs no token to be seen."""
+    return (rows["chunks"] == 0) & (rows["output_tokens"] > 0) & rows["e2e"].isna()
+
+
 def _weighted(rows: pd.DataFrame, values: pd.Series) -> dict[int, float]:
     """The weighted mean of the values by level."""
     weights, levels = weights_of(rows)[values.index], rows["level"][values.index]
@@ -640,26 +751,32 @@ def _timeline_of(run: RunFrames, level: int) -> pd.Series | None:
 
 def _load_locust(prefix: Path, files: dict[str, Path]) -> RunFrames:
     run = RunFrames(prefix, LOCUST, files=list(files.values()))
-    if _FAILURES in files:
-        run.failures = _locust_failures(files[_FAILURES], run.notes)
+    if FAILURES in files:
+        run.failures = _locust_failures(files[FAILURES], run.notes)
     run.unknown.append(
         "Time to first token, gaps between tokens, TPOT and tokens: Locust's files know whole requests only, and for "
         "streamed answers their times may end at the first byte."
     )
     run.unknown.append("The load generator's own state: its CPU, its event loop, requests lost on the way.")
     run.unknown.append("Latencies of successful requests alone: Locust counts failed requests in its percentiles.")
-    if _HISTORY not in files:
-        run.levels = [_whole_test(files[_STATS], run)]
+    if HISTORY not in files:
+        run.unknown.append(
+            f"Levels, users and the run over time: there is no {run.prefix.name}_{HISTORY}, so the whole test is one row."
+        )
+        run.levels = [_whole_test(files[STATS], run.notes)]
         return run
-    history = _read(
-        files[_HISTORY], ("Timestamp", "User Count", "Name", "Total Request Count"), _LOCUST_WORDS, run.notes
-    )
+    history = _read_locusts(files[HISTORY], ("Timestamp", "Name", "Total Request Count"), run.notes, grows=True)
     names = set(history["Name"].unique())
-    total = history[history["Name"] == "Aggregated"].dropna(subset=["Timestamp", "User Count", "Total Request Count"])
+    total = _rows_of_all(history, "Timestamp", "Total Request Count")
     total = total.drop_duplicates("Timestamp", keep="last").sort_values("Timestamp").reset_index(drop=True)
     if total.empty or total["Total Request Count"].max() <= 0:
-        raise RunError(f"{files[_HISTORY]}: no request in it; run the test again, longer, or see why none was sent")
-    full = bool(names - {"Aggregated"})
+        raise RunError(f"{files[HISTORY]}: no request in it; run the test again, longer, or see why none was sent")
+    if "Total Failure Count" not in total:
+        run.unknown.append("Errors: the history does not count failures, so every request is taken to have succeeded.")
+    if "User Count" not in total:
+        return _without_users(run, files, total)
+    total = total.dropna(subset=["User Count"]).reset_index(drop=True)
+    full = len(names) > 1
     spans = _plateaus(total)
     if not spans:
         spans = _bands(total)
@@ -685,8 +802,33 @@ def _load_locust(prefix: Path, files: dict[str, Path]) -> RunFrames:
             "level are exact."
         )
     if not run.levels:
-        raise RunError(f"{files[_HISTORY]}: too short to hold a level; let the test run for a minute or more")
+        raise RunError(f"{files[HISTORY]}: too short to hold a level; let the test run for a minute or more")
     return run
+
+
+def _rows_of_all(frame: pd.DataFrame, *known: str) -> pd.DataFrame:
+    """Return the rows of all requests together in which these columns are known."""
+    names = frame["Name"]
+    return frame[names == locust_files.total_name(set(names.unique()))].dropna(subset=list(known))
+
+
+def _without_users(run: RunFrames, files: Files, total: pd.DataFrame) -> RunFrames:
+    """Read the whole test as one level: before Locust 1.0 a history has no user counts to tell levels apart."""
+    run.unknown.append(
+        "Levels and users: the history has no user counts (Locust before 1.0), so the whole test is one row."
+    )
+    run.levels = [_of_history(total)] if STATS not in files else [_whole_test(files[STATS], run.notes)]
+    return run
+
+
+def _of_history(total: pd.DataFrame) -> LevelFigures:
+    """Make the whole test a level, from the last row of a history, whose percentiles and rates are of the last seconds."""
+    times, counts = total["Timestamp"], total["Total Request Count"]
+    seconds = float(times.iloc[-1] - times.iloc[0])
+    recent = {*_OF_TOTALS.values(), "Failures/s"}
+    row = {name.removeprefix("Total "): value for name, value in total.iloc[-1].items() if name not in recent}
+    row["Requests/s"] = float(counts.iloc[-1] - counts.iloc[0]) / seconds if seconds > 0 else math.nan
+    return _of_totals(row)
 
 
 def _plateaus(total: pd.DataFrame) -> list[tuple[int, int, float]]:
@@ -804,42 +946,59 @@ def _rounding(seconds: float) -> float:
     return 0.0005 if seconds < 0.1 else 0.5 * 10.0 ** (math.floor(math.log10(seconds)) - 1.0)
 
 
-def _whole_test(path: Path, run: RunFrames) -> LevelFigures:
-    stats = _read(path, ("Name", "Request Count", "Requests/s"), _LOCUST_WORDS, run.notes)
-    rows = stats[stats["Name"] == "Aggregated"].dropna(subset=["Request Count"])
+def _whole_test(path: Path, notes: list[str]) -> LevelFigures:
+    stats = _read_locusts(path, ("Name", "Request Count", "Failure Count"), notes)
+    rows = _rows_of_all(stats, "Request Count")
+    if rows.empty and len(stats) == 1:
+        rows = stats.dropna(subset=["Request Count"])
+    if rows.empty and len(stats):
+        raise RunError(
+            f"{path}: it has no row Aggregated, in which Locust adds up all requests; give the file as Locust wrote it"
+        )
     if rows.empty or rows["Request Count"].iloc[-1] <= 0:
         raise RunError(f"{path}: no request in it; run the test again, longer, or see why none was sent")
-    run.unknown.append(
-        f"Levels, users and the run over time: there is no {run.prefix.name}_{_HISTORY}, so the whole test is one row."
-    )
-    row = rows.iloc[-1]
-    count, failed = int(row["Request Count"]), int(row["Failure Count"])
-    quantiles = {
-        name: float(row[column]) / 1000.0
-        for name, column in {"p50": "50%", "p95": "95%", "p99": "99%"}.items()
-        if column in row
-    }
+    return _of_totals(rows.iloc[-1].to_dict())
+
+
+_OF_TOTALS = {"p50": "50%", "p90": "90%", "p95": "95%", "p99": "99%", "p99_9": "99.9%"}
+
+
+def _of_totals(row: Mapping[str, Any]) -> LevelFigures:
+    """Make the whole test a level, from Locust's totals. Locust 0.9 has no percentiles but the median."""
+    count, failed = int(row["Request Count"]), int(_number_in(row, "Failure Count", 0.0))
+    if failed > count:
+        raise ValueError("Locust's totals have more failures than requests")
+    times = {name: _number_in(row, column) / 1000.0 for name, column in _OF_TOTALS.items()}
+    median = _number_in(row, "Median Response Time") / 1000.0
+    times["p50"] = median if math.isnan(times["p50"]) else times["p50"]
+    rate = _number_in(row, "Requests/s")
+    lost = _number_in(row, "Failures/s")
     return LevelFigures(
         level=0,
         load=math.nan,
         requests=count,
         ok=count - failed,
         error_kinds={"failed": failed} if failed else {},
-        throughput=float(row["Requests/s"]) - float(row.get("Failures/s", 0.0)),
+        throughput=rate * (1.0 - failed / count) if math.isnan(lost) else rate - lost,
         metrics={
             "e2e": Summary(
                 count,
-                float(row["Average Response Time"]) / 1000.0,
-                float(row["Max Response Time"]) / 1000.0,
-                quantiles,
+                _number_in(row, "Average Response Time") / 1000.0,
+                _number_in(row, "Max Response Time") / 1000.0,
+                {name: value for name, value in times.items() if not math.isnan(value)},
             )
         },
     )
 
 
+def _number_in(row: Mapping[str, Any], column: str, default: float = math.nan) -> float:
+    value = row.get(column, math.nan)
+    return default if pd.isna(value) else float(value)
+
+
 def _locust_failures(path: Path, notes: list[str]) -> pd.DataFrame | None:
     try:
-        frame = _read(path, ("Name", "Error", "Occurrences"), _LOCUST_WORDS, notes)
+        frame = _read_locusts(path, ("Name", "Error", "Occurrences"), notes)
     except RunError as error:
         notes.append(f"{error}.")
         return None

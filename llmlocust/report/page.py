@@ -164,7 +164,8 @@ def build(run: RunFrames, thresholds: Sequence[Threshold] = ()) -> Report:
     run.levels = with_telemetry(run.levels, run.telemetry, thresholds)
     # which requests are good needs limits: the given ones, or those that the verdict derives
     goodput = run.goodput(thresholds)
-    empty = empty_levels(run.levels, run.empty())
+    unseen = run.unread()
+    empty = empty_levels(run.levels, {level: share + unseen.get(level, 0.0) for level, share in run.empty().items()})
     replayed = is_replay(run.info)
     ramp = of_the_ramp(run.levels)
     verdict = find(ramp, thresholds or ((FEW_ERRORS,) if replayed else ()), goodput, run.gone(), empty)
@@ -223,6 +224,8 @@ def _facts(run: RunFrames, verdict: Verdict) -> Facts:
         holds=() if run.rebuilt else [hold for *_, hold in parts_planned(mapping(info.get("plan")))],
         stopped=info["stopped"] if isinstance(info.get("stopped"), bool) else None,
         empty=run.empty(),
+        unread=run.unread(),
+        unread_fields=run.unread_fields(),
         busy=run.busy(),
         courses=courses(run.levels, run.requests),
         settle=number(mapping(info.get("plan")).get("settle")),

@@ -1,56 +1,37 @@
-"""A bare table of levels, as people publish them: one row a level, read into LevelFigures with what it holds.
+"""Bare tables of levels, as people publish them, read into LevelFigures: one row is one level.
 
-Times are milliseconds and errors a share from 0 to 1, unless the header says otherwise: `p95_s`, `TTFT mean (s)`,
-`errors %`. Columns of other names are telemetry: `cpu_percent` is `table.cpu_percent` in a threshold. What a table does
-not tell is not known, and the report says so.
+Times are milliseconds and errors a share from 0 to 1, unless the table says otherwise: `p95_s`, `TTFT mean (s)`,
+`1.2s`, `errors %`, failed requests beside all requests. `table_headers` knows the names of columns, `table_outcomes`
+the forms of failures. Columns of other names are telemetry: `cpu_percent` is `table.cpu_percent` in a
+threshold. The report names what a table does not tell, and
+what was assumed.
 """
 
 from __future__ import annotations
 
-import csv
 import math
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmlocust.analysis import words
 from llmlocust.load import distributions
 from llmlocust.numbers.levels import RATE, USERS, LevelFigures, Summary
-from llmlocust.report.frames import MOST, TABLE, RunError, RunFrames
+from llmlocust.report import locust_files
+from llmlocust.report.frames import TABLE, RunError, RunFrames
+from llmlocust.report.table_cells import DecimalMark
+from llmlocust.report.table_columns import METRICS, OUTCOMES, Column, first, load_column, read_columns
+from llmlocust.report.table_headers import TELEMETRY
+from llmlocust.report.table_outcomes import Outcomes, outcomes_of
+from llmlocust.report.table_text import Grid, decode, read_grid
 
 _STANDS_FOR = 1000
 """So many requests a level of a table without counts is taken to have, to carry its share of errors."""
-_NAMES = {
-    USERS: ("users", "user_count", "concurrency", "concurrent_users", "clients", "threads", "streams", "vus"),
-    RATE: ("rate", "arrival_rate", "request_rate"),
-    "throughput": ("rps", "throughput", "req_per_s", "requests_per_s", "qps"),
-    "output_tokens_per_s": ("tokens_per_s", "output_tokens_per_s", "tok_per_s"),
-    "errors": ("errors", "error_rate", "failures", "failure_rate"),
-    "success": ("success", "success_rate"),
-    "requests": ("requests", "count"),
-    "window": ("window", "duration", "seconds"),
-}
-_KINDS = {name: kind for kind, names in _NAMES.items() for name in names}
-_METRICS = {"ttft": "ttft", "e2e": "e2e", "latency": "e2e", "gap": "gap", "itl": "gap", "tpot": "tpot"}
-_STATISTICS = {"mean": "mean", "avg": "mean", "average": "mean", "median": "p50", "max": "max"}
-_STATISTICS |= {name: name for name in ("p50", "p90", "p95", "p99", "p99_9")}
-_UNITS = {"ms": 1e-3, "s": 1.0, "sec": 1.0, "seconds": 1.0, "us": 1e-6, "percent": 0.01}
-_NO_NUMBER = {"", "-", "–", "—", "n/a", "na", "nan", "none", "null"}
-
-
-@dataclass(frozen=True)
-class _Column:
-    """What a column holds, in seconds, shares and requests a second after scaling."""
-
-    kind: str
-    """One of _NAMES, a metric of _METRICS, or "telemetry"."""
-    name: str
-    """The statistic of a metric; else the column's own name."""
-    scale: float = 1.0
-
-
-_Row = Mapping[_Column, float]
+_ONE_ROW = "A row without a load is left out."
+_SHORTEST = {"e2e": 0.01, "ttft": 0.001}
+"""Seconds below which a time without a unit is likely to be in seconds, not in milliseconds."""
+_FIGURES = (*METRICS, *OUTCOMES, "throughput", "output_tokens_per_s")
+"""Kinds of columns. A table has one of them at least, beside its loads."""
 
 
 def load_table(path: str | Path, think_time: str = "") -> RunFrames:
@@ -60,26 +41,25 @@ def load_table(path: str | Path, think_time: str = "") -> RunFrames:
     Raises RunError, in one line, where it is no table of levels.
     """
     path = Path(path)
-    header, lines = _lines(path)
-    wordy = [at for at in range(len(header)) if _holds_words(lines, at)]
-    columns = {at: _column(name) for at, name in enumerate(header) if at not in wordy and name.strip()}
-    unit = _unit_of(path, header, columns.values())
-    rows = [_numbers(path, number, cells, columns, header) for number, cells in lines]
-    loads = [(row, _value(row, unit)) for row in rows]
-    _refuse_many_systems(path, [header[at] for at in wordy if len({cells[at] for _, cells in lines}) > 1], loads)
-    kept = [(row, load) for row, load in loads if load > 0.0]
-    levels = [_level(index, load, unit, row) for index, (row, load) in enumerate(kept)]
-    if not levels:
-        raise RunError(f"{path}: no row of it has a load above zero")
-    run = RunFrames(path.with_suffix(""), TABLE, levels, files=[path])
-    run.unknown = list(_unknown(run.levels, [row for row, _ in kept]))
-    if wordy:
-        run.notes.append(f"Columns of words are not used: {', '.join(header[at] for at in wordy)}.")
-    if len(levels) < len(lines):
-        run.notes.append(f"{len(lines) - len(levels)} rows without a load are left out.")
+    try:
+        data = path.read_bytes()
+        _refuse_files_of_locust(data)
+        text, encoding = decode(data)
+        run = _read(path, read_grid(text))
+    except OSError as problem:
+        raise RunError(f"{path}: cannot be read ({problem.strerror})") from problem
+    except ValueError as problem:
+        raise RunError(f"{path}: {problem}") from None
+    if encoding:
+        run.notes.insert(0, f"{path.name} is not UTF-8: it was read as {encoding}.")
     if think_time:
         run.info["user_classes"] = {"Users": _told_wait(think_time)}
     return run
+
+
+def _refuse_files_of_locust(data: bytes) -> None:
+    if kind := locust_files.kind_of_file(data):
+        raise ValueError(locust_files.why_no_table(kind))
 
 
 def _told_wait(text: str) -> str:
@@ -89,167 +69,168 @@ def _told_wait(text: str) -> str:
         raise RunError(f"--wait: {problem}") from None
 
 
-def _lines(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header, and the rows with their line numbers; all of the header's length."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as problem:
-        raise RunError(f"{path}: cannot be read ({problem.strerror})") from problem
-    except UnicodeDecodeError:
-        raise RunError(f"{path}: no text; a table is a CSV with a header") from None
-    head = text.strip().split("\n", 1)[0]
-    delimiter = max(",;\t", key=head.count)
-    try:
-        read = [(number, cells) for number, cells in enumerate(csv.reader(text.splitlines(), delimiter=delimiter), 1)]
-    except csv.Error as problem:
-        raise RunError(f"{path}: no CSV ({problem})") from None
-    filled = [(number, cells) for number, cells in read if any(cell.strip() for cell in cells)]
-    if len(filled) < 2:
-        raise RunError(f"{path}: no table of levels; it needs a header and a row a level")
-    header = filled[0][1]
-    return header, [(number, [*cells, *[""] * len(header)][: len(header)]) for number, cells in filled[1:]]
-
-
-def _holds_words(lines: Sequence[tuple[int, list[str]]], at: int) -> bool:
-    """Whether no cell of a column is a number, though some are filled."""
-    filled = [cells[at] for _, cells in lines if cells[at].strip().lower() not in _NO_NUMBER]
-    return bool(filled) and all(_number(cell) is None for cell in filled)
-
-
-def _number(cell: str) -> float | None:
-    text = cell.strip().lower()
-    if text in _NO_NUMBER:
-        return math.nan
-    try:
-        value = float(text.removesuffix("%").strip()) * (0.01 if text.endswith("%") else 1.0)
-    except ValueError:
-        return None
-    return value if 0.0 <= value <= MOST else None
-
-
-def _column(head: str) -> _Column:
-    name = head.strip().lower().replace("%", " percent ").replace("/", "_per_")
-    name = re.sub(r"[^a-z0-9]+", "_", name).strip("_")
-    if name in _KINDS:
-        return _Column(_KINDS[name], name)
-    bare, _, unit = name.rpartition("_")
-    scale = _UNITS.get(unit)
-    if scale is not None and bare in _KINDS:
-        return _Column(_KINDS[bare], bare, scale)
-    parts = (bare if scale is not None else name).replace("p99_9", "p999").split("_")
-    metrics, statistics = (
-        [known[part] for part in parts if part in known] for known in (_METRICS, _STATISTICS | {"p999": "p99_9"})
+def _read(path: Path, grid: Grid) -> RunFrames:
+    columns, mark = read_columns(grid)
+    load = _load_of(grid, columns)
+    kept = [row for row, value in enumerate(load.values) if 0.0 < value < math.inf]
+    _refuse_many_systems(grid, columns, load)
+    outcomes = outcomes_of(columns, [line for line, _ in grid.rows])
+    table = _Table(load, columns, outcomes)
+    run = RunFrames(
+        path.with_suffix(""), TABLE, [table.level(index, row) for index, row in enumerate(kept)], files=[path]
     )
-    if len(metrics) + len(statistics) == len(parts) and len(metrics) <= 1 and len(statistics) <= 1:
-        # a latency without more is what most people mean by it: the mean
-        return _Column((metrics or ["e2e"])[0], (statistics or ["mean"])[0], 1e-3 if scale is None else scale)
-    return _Column("telemetry", name)
+    run.unknown = list(_unknown(run.levels, columns, [outcomes.errors[row] for row in kept]))
+    run.notes = [*_assumptions(columns, load, mark), *outcomes.notes, *_unused(columns)]
+    if left_out := len(grid.rows) - len(kept):
+        run.notes.append(f"{left_out} rows without a load are left out." if left_out > 1 else _ONE_ROW)
+    if grid.tables > 1:
+        run.notes.append(f"The file has {grid.tables} tables: the first is read.")
+    return run
 
 
-def _unit_of(path: Path, header: Sequence[str], columns: Iterable[_Column]) -> str:
-    kinds = {each.kind for each in columns}
-    unit = next((unit for unit in (USERS, RATE) if unit in kinds), None)
-    if unit is None:
-        raise RunError(f"{path}: no table of levels; none of its columns is a load (users, concurrency or rate)")
-    if not kinds & {*_METRICS.values(), "throughput", "output_tokens_per_s", "errors", "success"}:
-        raise RunError(
-            f"{path}: no figures beside the loads (it has {', '.join(header)}); columns such as mean, p95, ttft_p95, "
-            f"rps and errors are understood"
+def _load_of(grid: Grid, columns: Sequence[Column]) -> Column:
+    load = load_column(columns)
+    kinds = {column.kind for column in columns}
+    if load is None and not kinds & {USERS, RATE}:
+        throughput = first(columns, "throughput")
+        hint = f"; call {throughput.header!r} rate where that is what was asked for" if throughput else ""
+        raise ValueError(f"no table of levels; none of its columns is a load (users, concurrency or rate){hint}")
+    wordy = next((column for column in columns if column.kind in (USERS, RATE) and not column.values), None)
+    if load is None and wordy is not None:
+        raise ValueError(f"its load {wordy.header!r} holds words ({wordy.words[:40]!r}); write plain numbers")
+    if load is None:
+        unlimited = next((column.header for column in columns if math.inf in column.values), "")
+        hint = f" ({unlimited!r} is inf, which is none); add a column such as users or concurrency" if unlimited else ""
+        raise ValueError(f"no row of it has a load above zero{hint}")
+    if not kinds.intersection(_FIGURES):
+        raise ValueError(
+            f"no figures beside the loads (it has {', '.join(grid.header)}); columns such as mean, p95, ttft_p95, rps "
+            f"and errors are understood"
         )
-    return unit
+    return load
 
 
-def _numbers(
-    path: Path, number: int, cells: Sequence[str], columns: Mapping[int, _Column], header: Sequence[str]
-) -> dict[_Column, float]:
-    row = {}
-    for at, column in columns.items():
-        value = _number(cells[at])
-        if value is None:
-            raise RunError(f"{path}, line {number}: {header[at]!r} is {cells[at]!r}, which is no number from 0 up")
-        value *= column.scale
-        if column.kind in ("errors", "success") and value > 1.0:
-            raise RunError(
-                f"{path}, line {number}: {header[at]!r} is {cells[at]}, which is no share from 0 to 1; call the column "
-                f"{column.name}_percent where it is in percent"
+def _refuse_many_systems(grid: Grid, columns: Sequence[Column], load: Column) -> None:
+    """Refuse rows of the same load that differ by a word: they are no levels of one system."""
+    if len(set(load.known())) == len(load.known()):
+        return
+    for column in columns:
+        if not column.values and len(set(grid.column(column.header))) > 1:
+            raise ValueError(
+                f"its rows are of different systems ({column.header!r} tells them apart) at the same loads; a table of "
+                f"levels is of one system, so give each its own"
             )
-        row[column] = value
-    return row
 
 
-def _value(row: _Row, kind: str, name: str | None = None) -> float:
-    found = (value for column, value in row.items() if column.kind == kind and name in (None, column.name))
-    return next((value for value in found if not math.isnan(value)), math.nan)
+# -- levels
 
 
-def _refuse_many_systems(path: Path, wordy: Sequence[str], loads: Sequence[tuple[_Row, float]]) -> None:
-    """Rows of the same load that differ by a word are no levels of one system."""
-    seen = [load for _, load in loads]
-    if wordy and len({each for each in seen if not math.isnan(each)}) < len(seen):
-        raise RunError(
-            f"{path}: its rows are of different systems ({wordy[0]!r} tells them apart) at the same loads; a table of "
-            f"levels is of one system, so give each its own"
+@dataclass(frozen=True)
+class _Table:
+    """A table whose columns are understood."""
+
+    load: Column
+    columns: Sequence[Column]
+    outcomes: Outcomes
+
+    def level(self, index: int, row: int) -> LevelFigures:
+        load, throughput = self.load.values[row], self.outcomes.throughput[row]
+        requests, failed, counted = self._counts(row)
+        metrics = {metric: self._summary(metric, row, requests - failed) for metric in METRICS}
+        return LevelFigures(
+            level=index,
+            load=load,
+            unit=self.load.kind,
+            users=load if self.load.kind == USERS else math.nan,
+            window=self._value("window", row),
+            requests=requests,
+            ok=requests - failed,
+            counted=counted,
+            error_kinds={"failed": failed} if failed else {},
+            throughput=throughput,
+            output_tokens_per_s=self._value("output_tokens_per_s", row),
+            metrics={metric: summary for metric, summary in metrics.items() if summary is not None},
+            telemetry={
+                f"table.{column.meaning.name}": (Summary(1, column.values[row], column.values[row]),)
+                for column in self.columns
+                if column.kind == TELEMETRY and column.values and not math.isnan(column.values[row])
+            },
         )
 
+    def _value(self, kind: str, row: int) -> float:
+        column = first(self.columns, kind)
+        return math.nan if column is None else column.values[row]
 
-def _level(index: int, load: float, unit: str, row: _Row) -> LevelFigures:
-    throughput, window = _value(row, "throughput"), _value(row, "window")
-    errors = _value(row, "errors")
-    if math.isnan(errors):
-        errors = 1.0 - _value(row, "success")
-    errors = 0.0 if math.isnan(errors) else errors
-    told = _value(row, "requests")
-    if math.isnan(told):
-        told = throughput * window / (1.0 - errors) if errors < 1.0 else math.nan
-    counted = told >= 1.0
-    requests = round(told) if counted else _STANDS_FOR
-    failed = round(requests * errors)
-    summaries = {metric: _summary(row, metric, requests - failed) for metric in ("e2e", "ttft", "gap", "tpot")}
-    return LevelFigures(
-        level=index,
-        load=load,
-        unit=unit,
-        users=load if unit == USERS else math.nan,
-        window=window,
-        requests=requests,
-        ok=requests - failed,
-        counted=counted,
-        error_kinds={"failed": failed} if failed else {},
-        throughput=throughput,
-        output_tokens_per_s=_value(row, "output_tokens_per_s"),
-        metrics={metric: made for metric, made in summaries.items() if made is not None},
-        telemetry={
-            f"table.{column.name}": (Summary(1, value, value),)
-            for column, value in row.items()
-            if column.kind == "telemetry" and not math.isnan(value)
-        },
-    )
+    def _counts(self, row: int) -> tuple[int, int, bool]:
+        """Return requests, failed requests, and whether they were counted. Others carry the share that failed."""
+        requests, errors = self.outcomes.requests[row], self.outcomes.errors[row]
+        errors = 0.0 if math.isnan(errors) else errors
+        if requests >= 1.0 and (errors == 0.0 or round(requests * errors)):
+            return round(requests), round(requests * errors), True
+        # a few failures in a million stay visible
+        return _STANDS_FOR, max(round(_STANDS_FOR * errors), int(errors > 0.0)), False
+
+    def _summary(self, metric: str, row: int, ok: int) -> Summary | None:
+        names = sorted({column.meaning.name for column in self.columns if column.kind == metric})
+        columns = {name: first(self.columns, metric, name) for name in names}
+        known = {name: column.values[row] for name, column in columns.items() if column}
+        known = {name: value for name, value in known.items() if not math.isnan(value)}
+        if not known and metric != "e2e":
+            return None
+        return Summary(ok, known.pop("mean", math.nan), known.pop("max", math.nan), known)
 
 
-def _summary(row: _Row, metric: str, ok: int) -> Summary | None:
-    told = {column.name: value for column, value in row.items() if column.kind == metric and not math.isnan(value)}
-    if not told and metric != "e2e":
-        return None
-    return Summary(ok, told.pop("mean", math.nan), told.pop("max", math.nan), told)
+# -- notes
 
 
-def _unknown(levels: Sequence[LevelFigures], rows: Sequence[_Row]) -> Iterator[str]:
+def _assumptions(columns: Sequence[Column], load: Column, mark: DecimalMark) -> Iterator[str]:
+    if mark.assumed:
+        yield (
+            f"Numbers such as {mark.assumed} are read as {mark.value(mark.assumed):.10g}, because no other number shows "
+            f"which mark is the decimal one."
+        )
+    if others := [column.header for column in columns if _may_be_load(column) and column is not load]:
+        yield f"The load is the column {load.header}, not {', '.join(others)}."
+    for column in columns:
+        if column.is_bare and 0.0 < column.middle() < _SHORTEST.get(column.kind, 0.0):
+            yield f"The column {column.header} is read as milliseconds; if it is in seconds, add _s to its name."
+
+
+def _may_be_load(column: Column) -> bool:
+    return column.kind in (USERS, RATE) and any(map(math.isfinite, column.values))
+
+
+def _unused(columns: Sequence[Column]) -> Iterator[str]:
+    if doubles := [column.header for column in columns if column.values and _is_double(column, columns)]:
+        yield f"Not used, because another column says the same: {', '.join(doubles)}."
+    if telemetry := [column for column in columns if column.values and column.kind == TELEMETRY]:
+        headers = ", ".join(column.header for column in telemetry)
+        yield f"Not used, except in thresholds such as table.{telemetry[0].meaning.name}: {headers}."
+    if wordy := [column.header for column in columns if not column.values]:
+        yield f"Columns of words are not used: {', '.join(wordy)}."
+
+
+def _is_double(column: Column, columns: Sequence[Column]) -> bool:
+    """Tell whether another column is used in place of this one. Loads and failures have notes of their own."""
+    if column.kind in (TELEMETRY, USERS, RATE, *OUTCOMES):
+        return False
+    return column is not first(columns, column.kind, column.meaning.name if column.kind in METRICS else "")
+
+
+def _unknown(levels: Sequence[LevelFigures], columns: Sequence[Column], errors: Sequence[float]) -> Iterator[str]:
     yield "How the figures were got: the load generator's own state, how long the levels were held, single requests."
-    if not all(each.counted for each in levels):
+    if not all(level.counted for level in levels):
         yield (
             "How many requests each level had (a column requests, or seconds, would tell): so none of its figures has an "
             f"interval, and noise is taken as that of {_STANDS_FOR} requests a level."
         )
-    silent = [
-        each
-        for each, row in zip(levels, rows, strict=True)
-        if math.isnan(_value(row, "errors")) and math.isnan(_value(row, "success"))
-    ]
+    silent = [level for level, share in zip(levels, errors, strict=True) if math.isnan(share)]
     if silent:
-        where = "any level" if len(silent) == len(levels) else words.series([words.load(each.load) for each in silent])
+        where = (
+            "any level" if len(silent) == len(levels) else words.series([words.load(level.load) for level in silent])
+        )
         yield f"Errors at {where}: every request there is taken to have succeeded."
-    for metric, name in (("ttft", "Time to first token"), ("e2e", "End to end time")):
-        if not any(math.isfinite(value) for row in rows for column, value in row.items() if column.kind == metric):
+    known = {column.kind for column in columns if column.values}
+    for kind, name in (("ttft", "Time to first token"), ("e2e", "End to end time"), ("throughput", "Throughput")):
+        if kind not in known:
             yield f"{name}: the table has no column of it."
-    if all(math.isnan(each.throughput) for each in levels):
-        yield "Throughput: the table has no column of it."

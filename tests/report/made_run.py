@@ -33,13 +33,14 @@ class MadeRun:
         seed=1,
         dies=math.inf,
         empty=(),
+        unread=(),
         streams=True,
         last_hold=None,
         told=None,
         think=(0.5, 1.5),
         parts=(),
     ):
-        """`dies`: the moment from which on nothing connects. `empty`: levels whose answers have no token. `last_hold`:
+        """`dies`: the moment from which on nothing connects. `empty`: levels whose answers have no token; `unread`: levels of whose tokens none was seen. `last_hold`:
         how long the last level was held before somebody stopped the run. `told`: to add to run.json. `think`: the
         least and the most seconds between two requests of a user. `parts`: the name of each level's part.
         """
@@ -48,7 +49,7 @@ class MadeRun:
         self.limit, self.tokens = limit, tokens
         self.think = think
         self.parts = parts or [""] * len(loads)
-        self.dies, self.empty, self.streams, self.more = dies, empty, streams, told or {}
+        self.dies, self.empty, self.unread, self.streams, self.more = dies, empty, unread, streams, told or {}
         self.last_hold = hold if last_hold is None else last_hold
         self.rows: list[dict] = []
         self.levels: list[Level] = []
@@ -123,6 +124,8 @@ class MadeRun:
             return self._failed(self._bare(row), sent, self.dies - sent, "reset", "Connection reset by peer")
         if index in self.empty:
             row = self._bare(row) | {"chunks": 0, "output_tokens": 0}
+        elif index in self.unread:
+            row = self._bare(row) | {"chunks": 0, "output_tokens": count, "unread": "choices.delta.voice"}
         elif not self.streams:
             row |= dict.fromkeys(("ttft", "answer", "tpot", "gap_p50", "gap_max"), "") | {"chunks": 0, "coalesced": 0}
         self._count(row, sent, over, gaps)

@@ -1,4 +1,5 @@
 import csv
+import gzip
 import json
 import math
 import random
@@ -10,7 +11,7 @@ from made_run import MadeRun
 
 from llmlocust.numbers import formats
 from llmlocust.numbers.thresholds import Threshold, is_good
-from llmlocust.report.frames import RunError, load_run
+from llmlocust.report.frames import RunError, load_run, names_a_run
 from llmlocust.report.page import build
 
 PLAIN = Path(__file__).parent / "plain"
@@ -345,3 +346,200 @@ def test_a_locust_history_that_is_cut_off(tmp_path, cut):
     run = load_run(tmp_path / "x")
     assert len(run.levels) == 5
     assert any("cut off" in note for note in run.notes)
+
+
+# -- what Locust's web UI, its old versions and spreadsheets make of the same files
+
+COLUMNS = (
+    "Type,Name,Request Count,Failure Count,Median Response Time,Average Response Time,Min Response Time,Max Response Time,"
+    "Average Content Size,Requests/s,Failures/s,50%,66%,75%,80%,90%,95%,98%,99%,99.9%,99.99%,100%"
+)
+FIGURES = "600,6,900,950.5,200,4000,812.0,10.0,0.1,900,1000,1100,1200,1500,2000,2500,3000,4000,4000,4000"
+SUMMARY = f"{COLUMNS}\r\nPOST,/v1/chat,{FIGURES}\r\n,Aggregated,{FIGURES}\r\n"
+FAILED = "Method,Name,Error,Occurrences,First Seen,Last Seen\r\nPOST,/v1/chat,HTTP 503,6,a,b\r\n"
+RAISED = 'Count,Message,Traceback,Nodes\r\n1,boom,"line\r\nline",local\r\n'
+PAGE = "<!DOCTYPE html>\n<html><head><title>Locust</title></head></html>"
+DOWNLOAD = "Locust_2026-03-01-10h00_locustfile.py_http___127.0.0.1_8000"
+# Locust 0.13 and 0.14: no end to the last line
+BEFORE_1 = (
+    '"Type","Name","# requests","# failures","Median response time","Average response time","Min response time",'
+    '"Max response time","Average Content Size","Requests/s","Requests Failed/s","50%","66%","75%","80%","90%","95%",'
+    '"98%","99%","99.9%","99.99%","99.999","100%"\n'
+    '"None","Aggregated",600,6,900,950,200,4000,812,10.00,0.10,'
+    "900,1000,1100,1200,1500,2000,2500,3000,4000,4000,4000,4000"
+)
+# Locust 0.9 and 0.11
+BEFORE_0_12 = (
+    '"Method","Name","# requests","# failures","Median response time","Average response time","Min response time",'
+    '"Max response time","Average Content Size","Requests/s"\n'
+    '"GET","/",600,6,900,950,200,4000,812,10.00\n"None","Total",600,6,900,950,200,4000,812,10.00'
+)
+HISTORY_BEFORE_1 = (
+    '"Type","Name","Timestamp","# requests","# failures","Requests/s","Requests Failed/s","Median response time",'
+    '"Average response time","Min response time","Max response time","Average Content Size","50%","95%"\n'
+) + "".join(
+    f'"None","Aggregated","{1000 + second}",{second * 10},{second // 10},9.0,0.1,900,950,200,4000,812,1,2\n'
+    for second in range(61)
+)
+
+
+def with_files(folder, **files):
+    """Files by their names, with __ for a dot."""
+    for name, data in files.items():
+        (folder / name.replace("__", ".")).write_bytes(data if isinstance(data, bytes) else data.encode())
+    return folder
+
+
+def is_the_summary(run, p95=2.0):
+    (level,) = run.levels
+    assert (level.requests, level.failed, run.source) == (600, 6, "locust")
+    assert level.throughput == pytest.approx(9.9)
+    assert level.metric("e2e").mean == pytest.approx(0.95, rel=0.01)
+    assert level.metric("e2e")["p50"] == 0.9
+    assert level.metric("e2e")["p95"] == pytest.approx(p95, nan_ok=True)
+    return True
+
+
+@pytest.mark.parametrize(
+    "name, given",
+    [
+        (f"{DOWNLOAD}_requests.csv", f"{DOWNLOAD}_requests.csv"),
+        (f"{DOWNLOAD}_requests.csv", "."),
+        (f"{DOWNLOAD}_requests.csv", DOWNLOAD),
+        (f"{DOWNLOAD}_requests (1).csv", f"{DOWNLOAD}_requests (1).csv"),
+        (f"{DOWNLOAD}_requests (1).csv", "."),
+        ("requests_1584961632.6.csv", "requests_1584961632.6.csv"),
+        ("run_stats.csv", "run"),
+        ("monday.csv", "monday.csv"),
+        ("monday.csv", "."),
+        ("monday.txt", "monday.txt"),
+    ],
+)
+def test_the_summary_of_locust_is_read_under_any_name(tmp_path, name, given):
+    (tmp_path / name).write_text(SUMMARY)
+    assert is_the_summary(load_run(tmp_path / given))
+
+
+def test_downloads_of_one_test_belong_together(tmp_path):
+    files = {f"{DOWNLOAD}_requests": SUMMARY, f"{DOWNLOAD}_failures": FAILED, f"{DOWNLOAD}_exceptions": RAISED}
+    for name, text in files.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+    for given in (".", DOWNLOAD, *(f"{name}.csv" for name in files)):
+        run = load_run(tmp_path / given)
+        assert is_the_summary(run)
+        assert list(run.failures["error"]) == ["HTTP 503"]
+
+
+def test_a_history_from_the_web_ui_has_levels(tmp_path):
+    for kind, name in (("stats_history", "requests_full_history"), ("stats", "requests"), ("failures", "failures")):
+        data = (PLAIN / f"full_{kind}.csv").read_bytes()
+        (tmp_path / f"{DOWNLOAD}_{name}.csv").write_bytes(data)
+    assert [level.load for level in load_run(tmp_path).levels] == [2, 4, 8, 16, 32]
+
+
+@pytest.mark.parametrize(
+    "name, text, what",
+    [
+        (f"{DOWNLOAD}_failures.csv", FAILED, "list of failures"),
+        (f"{DOWNLOAD}_exceptions.csv", RAISED, "list of exceptions"),
+        (f"{DOWNLOAD}.html", PAGE, "HTML report"),
+        ("x_failures.csv", FAILED, "list of failures"),
+        ("x_distribution.csv", '"Name","# requests","50%"\n"Total",600,900', "list of percentiles"),
+        ("monday.csv", RAISED, "list of exceptions"),
+    ],
+)
+def test_a_file_of_locust_without_counts_says_what_to_give_instead(tmp_path, name, text, what):
+    (tmp_path / name).write_text(text)
+    for given in (name, "."):
+        with pytest.raises(RunError) as raised:
+            load_run(tmp_path / given)
+        assert f"this is Locust's {what}" in one_line(raised)
+        assert "_requests.csv" in str(raised.value)
+
+
+def test_several_summaries_in_a_folder_are_named(tmp_path):
+    with_files(tmp_path, one__csv=SUMMARY, two__csv=SUMMARY, three__csv=FAILED)
+    with pytest.raises(RunError, match=r"2 runs in this folder, name one: .*one\.csv, .*two\.csv"):
+        load_run(tmp_path)
+
+
+def test_files_of_locust_name_a_run_and_tables_do_not(tmp_path):
+    with_files(
+        tmp_path,
+        a__csv=SUMMARY,
+        b__csv=FAILED,
+        c__html=PAGE,
+        my_requests__csv="users,p95\n1,2\n",
+        d__csv="users,p95\n1,2\n",
+    )
+    named = [path.name for path in sorted(tmp_path.iterdir()) if names_a_run(path)]
+    assert named == ["a.csv", "b.csv", "c.html"]
+    with pytest.raises(RunError, match="a table of levels with --table"):
+        load_run(tmp_path / "d.csv")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        SUMMARY.encode("utf-8-sig"),
+        SUMMARY.encode("utf-16"),
+        gzip.compress(SUMMARY.encode()),
+        SUMMARY.replace(",", ";"),
+        SUMMARY.replace(",", "\t").replace(".", ","),
+        SUMMARY.replace(",", ";").replace(".", ",").encode("utf-16"),
+        SUMMARY.replace("99.9%", "99.90%"),
+        SUMMARY.rstrip(),
+        SUMMARY.replace("\r\n", "\n"),
+        SUMMARY.replace("Request Count", "request count").replace("Name", " Name"),
+    ],
+)
+def test_what_a_spreadsheet_made_of_locusts_file_is_read(tmp_path, data):
+    with_files(tmp_path, x_stats__csv=data)
+    run = load_run(tmp_path / "x")
+    assert is_the_summary(run)
+    assert run.notes == []
+
+
+@pytest.mark.parametrize("name", ["x_stats.csv", "x_requests.csv", "requests_1584961632.6.csv"])
+def test_old_versions_of_locust_are_read(tmp_path, name):
+    path = tmp_path / name
+    path.write_text(BEFORE_1)
+    assert is_the_summary(load_run(path))
+    path.write_text(BEFORE_0_12)
+    assert is_the_summary(load_run(path), p95=math.nan)
+
+
+def test_a_history_without_users_is_one_level(tmp_path):
+    with_files(tmp_path, x_stats__csv=BEFORE_1, x_stats_history__csv=HISTORY_BEFORE_1)
+    whole = load_run(tmp_path / "x")
+    assert is_the_summary(whole)
+    (tmp_path / "x_stats.csv").unlink()
+    alone = load_run(tmp_path / "x")
+    assert is_the_summary(alone, p95=math.nan)
+    for run in (whole, alone):
+        assert any("no user counts" in sentence for sentence in run.unknown)
+        assert build(run).html_in("zh")[1] == []
+
+
+def test_a_history_with_old_names_and_users_has_levels(tmp_path):
+    text = (PLAIN / "steps_stats_history.csv").read_text()
+    for new, old in (("Total Request Count", "# requests"), ("Total Failure Count", "# failures")):
+        text = text.replace(new, old)
+    text = text.replace("Total Average Response Time", "Average response time").replace("Aggregated", "Total")
+    with_files(tmp_path, x_stats_history__csv=text)
+    levels = load_run(tmp_path / "x").levels
+    assert [level.load for level in levels] == [2, 4, 8, 16, 32]
+    assert [level.failed for level in levels] == [level.failed for level in load_run(PLAIN / "steps").levels]
+
+
+def test_more_failures_than_requests_are_damage(tmp_path):
+    with_files(tmp_path, x_stats__csv=SUMMARY.replace("600,6,", "600,601,"))
+    with pytest.raises(RunError, match="more failures than requests"):
+        load_run(tmp_path / "x")
+
+
+def test_a_summary_without_its_last_row_asks_for_it(tmp_path):
+    lines = SUMMARY.splitlines()
+    with_files(tmp_path, x_stats__csv="\n".join([*lines[:2], lines[1].replace("chat", "other"), ""]))
+    with pytest.raises(RunError, match="no row Aggregated"):
+        load_run(tmp_path / "x")

@@ -391,6 +391,20 @@ def test_empty_answers_hold_nothing(tmp_path):
     assert report.goodput[1] == 0.0
 
 
+def test_tokens_that_were_counted_and_not_seen_are_said_with_their_fields(tmp_path):
+    report = made(tmp_path, "ttft.p95 < 1s", unread=(1, 2))
+    unread = check(report, "unread tokens")
+    assert (unread.ok, unread.levels, unread.value) == (False, (1, 2), 1.0)
+    assert "choices.delta.voice" in unread.says
+    assert check(report, "empty answers").ok
+    assert holds(report) == ["holds", "not known", "not known"]
+    assert not report.trusted
+
+    all_of_them = made(tmp_path / "all", unread=(0, 1, 2))
+    assert "empty answers" not in {each.name for each in all_of_them.checks}
+    assert headline(all_of_them) == "Whether it is safe cannot be told: no token of the answers was seen."
+
+
 def test_nothing_but_empty_answers_cannot_be_judged(tmp_path):
     report = made(tmp_path, empty=(0, 1, 2))
     assert headline(report) == "Whether it is safe cannot be told: no token of the answers was seen."

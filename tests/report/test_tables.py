@@ -1,15 +1,19 @@
 """Bare tables of levels: what people publish, through `llmlocust report --table`."""
 
+import gzip
 import json
 import math
 from tempfile import TemporaryDirectory
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from llmlocust.cli import main
 from llmlocust.report.frames import RunError
 from llmlocust.report.page import build
+from llmlocust.report.table_headers import meaning_of
 from llmlocust.report.tables import load_table
 from tests.simulators import ROOT
 
@@ -27,12 +31,24 @@ def reported(table, *args):
 
 def written(folder, text):
     path = folder / "levels.csv"
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
 
 
 def levels_of(folder, text):
     return load_table(written(folder, text)).levels
+
+
+def errors_of(folder, text):
+    return [level.errors for level in levels_of(folder, text)]
+
+
+def refusal_of(folder, text):
+    """What is said of a table that cannot be read: one line."""
+    with pytest.raises(RunError) as raised:
+        load_table(written(folder, text))
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
 
 
 # -- what others published
@@ -174,28 +190,472 @@ def test_what_the_table_does_not_tell_is_said():
         ("", "it needs a header and a row a level"),
         ("users,mean\n", "it needs a header and a row a level"),
         ("name,p95\na,5\n", "none of its columns is a load"),
+        ("rps,p95\n1,5\n", "call 'rps' rate where that is what was asked for"),
         ("users,colour\n5,3\n", "no figures beside the loads"),
         ("users,mean\n5,fast\n6,7\n", "line 2: 'mean' is 'fast', which is no number"),
-        ("users,mean\n5,-3\n", "no figures"),
-        ("users,mean,errors\n5,3,2\n", "call the column errors_percent"),
+        ("users,mean\n5,-3\n", "line 2: 'mean' is '-3', which is no number from 0 up"),
+        ("users,mean\n5,inf\n", "line 2: 'mean' is 'inf', which is no number"),
         ("users,mean\n,3\n", "no row of it has a load above zero"),
         ("users,mean\n0,3\n", "no row of it has a load above zero"),
+        ("users,mean\nfew,3\nmany,4\n", "its load 'users' holds words ('few')"),
+        ("request_rate,mean\ninf,3\ninf,4\n", "'request_rate' is inf"),
+        ("users,requests,mean\n5,4.2,3\n", "a count is whole; call a rate rps"),
+        ("users,p95,errors\n1,1,200,0\n", "line 2 has 4 cells and the header 3; put a number that has a comma"),
+        ("users;p95;rps\n1;0,5;1.5\n", "a decimal point (1.5) and some a decimal comma (0,5)"),
+        ('{"users": [1, 2]}', "it is JSON"),
+        ("<!DOCTYPE html><html></html>", "a page of HTML"),
     ],
 )
 def test_a_table_that_is_none_is_told_in_one_line(tmp_path, text, words):
-    with pytest.raises(RunError) as raised:
-        load_table(written(tmp_path, text))
-    assert words in str(raised.value)
-    assert "\n" not in str(raised.value)
+    assert words in refusal_of(tmp_path, text)
 
 
-def test_files_that_are_no_text(tmp_path):
-    path = tmp_path / "levels.csv"
-    path.write_bytes(b"\xff\xfe\x00users")
-    with pytest.raises(RunError, match="no text"):
-        load_table(path)
+# -- failures: counts, shares, percent, a second
+
+TOTALS = ["requests", "num_requests", "num_prompts", "Total Requests", "# Samples", "Request Count", "总请求数"]
+COUNTS = ["errors", "failures", "failed", "Failed requests", "# Fails", "num_failed", "error_count", "KO", "失败数"]
+
+
+@pytest.mark.parametrize("total", TOTALS)
+@pytest.mark.parametrize("failed", COUNTS)
+def test_whole_failures_beside_a_total_are_counts(tmp_path, total, failed):
+    table = f"users,{total},{failed},p95\n1,100,0,900\n8,800,1,1000\n"
+    assert errors_of(tmp_path, table) == [0.0, 1 / 800]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "users,p95,errors\n1,900,0\n8,1000,0.025\n",
+        "users,p95,errors,requests\n1,900,0,4000\n8,1000,0.025,4000\n",
+        "users,p95,error_rate\n1,900,0\n8,1000,2.5\n",
+        "users,p95,errors\n1,900,0\n8,1000,2.5\n",
+        "users,p95,errors %\n1,900,0\n8,1000,2.5\n",
+        "users,p95,error_pct\n1,900,0\n8,1000,2.5\n",
+        "users,p95,Error rate (%)\n1,900,0\n8,1000,2.5\n",
+        "users,p95,pct_errors\n1,900,0\n8,1000,2.5\n",
+        "users,p95,errorRate\n1,900,0\n8,1000,2.5%\n",
+        "users,p95,失败率\n1,900,0 %\n8,1000,2.5 %\n",
+        "users;p95;errors\n1;900;0 %\n8;1000;2,5 %\n",
+        "users,p95,success\n1,900,1\n8,1000,0.975\n",
+        "users,p95,success_rate\n1,900,100\n8,1000,97.5\n",
+        "users,p95,success %\n1,900,100\n8,1000,97.5\n",
+        "users,p95,requests,ok\n1,900,400,400\n8,1000,4000,3900\n",
+        "users,p95,num_prompts,completed\n1,900,400,400\n8,1000,4000,3900\n",
+        "users,p95,successful_requests,failed_requests\n1,900,400,0\n8,1000,3900,100\n",
+        "users,p95,OK,KO\n1,900,400,0\n8,1000,3900,100\n",
+        "users,p95,Requests/s,Failures/s\n1,900,4,0\n8,1000,40,1\n",
+        "users,p95,successful requests/s,errors/s\n1,900,4,0\n8,1000,39,1\n",
+        "rate,p95,errors per second\n4,900,0\n40,1000,1\n",
+        "users,p95,rps,duration,errors\n1,900,4,100,0\n8,1000,39,100,100\n",
+        "users,p95,requests,timeouts,http_5xx\n1,900,400,0,0\n8,1000,4000,60,40\n",
+        "users,p95,requests,errors,timeouts\n1,900,400,0,0\n8,1000,4000,100,60\n",
+        "users,p95,error,failed %\n1,900,,0\n8,1000,out of memory,2.5\n",
+        "users,p95,# requests,# fails\n1,900,400,0(0.00%)\n8,1000,4000,100(2.50%)\n",
+    ],
+)
+def test_failures_are_read_in_the_form_they_have(tmp_path, table):
+    assert errors_of(tmp_path, table) == pytest.approx([0.0, 0.025])
+
+
+@pytest.mark.parametrize(
+    "columns, value, words",
+    [
+        ("errors", 17, "nothing says of how many requests"),
+        ("failed", 1, "nothing says of how many requests"),
+        ("num_failed", 0.02, "a count is whole"),
+        ("error_rate", 120, "no share of the requests and no percentage"),
+        ("errors %", 120, "more than all requests"),
+        ("errors", -1, "no number from 0 up"),
+        ("errors", "few", "'errors' holds words ('few')"),
+        ("error_type", "OOM", "'error_type' holds words ('OOM')"),
+        ("错误", "超时", "holds words"),
+        ("err_x", 3, "what 'err_x' says of failures is not clear"),
+        ("timeout_s", 60, "what 'timeout_s' says of failures is not clear"),
+        ("failed_users", 3, "what 'failed_users' says of failures is not clear"),
+        ("Failures/s", 3, "add a column Requests/s"),
+        ("success", 97, "may be a count or percent"),
+    ],
+)
+def test_failures_that_are_not_understood_are_never_none(tmp_path, columns, value, words):
+    assert words in refusal_of(tmp_path, f"users,p95,{columns}\n1,900,{value}\n8,1000,{value}\n")
+
+
+@pytest.mark.parametrize(
+    "table, words",
+    [
+        ("users,p95,requests,errors\n1,900,50,100\n", "'errors' is 100 of 50 requests"),
+        ("users,p95,requests,ok\n1,900,50,60\n", "60 requests succeeded, of 50"),
+        ("users,p95,requests,completed,failed\n1,900,50,49,2\n", "49 requests succeeded and 2 failed, of 50"),
+        ("users,p95,requests,errors\n1,900,50,0\n8,900,,3\n", "line 3: 'errors' is 3, and nothing says"),
+        ("users,p95,Requests/s,Failures/s\n1,900,2,3\n", "'Failures/s' is 3, of 2 requests/s"),
+        ("users,p95,errors %,failure_rate\n1,900,0,0.2\n", "by 'failure_rate' 20.00%"),
+        ("users,p95,requests,errors,timeouts\n1,900,100,0,5\n", "by 'timeouts' 5.00%"),
+    ],
+)
+def test_impossible_failures_are_told_in_one_line(tmp_path, table, words):
+    assert words in refusal_of(tmp_path, table)
+
+
+@pytest.mark.parametrize(
+    "table, note",
+    [
+        ("users,p95,requests,errors\n1,900,50,1\n", "errors is read as a count of requests"),
+        ("users,p95,errors\n1,900,0.5\n", "errors is read as a share from 0 to 1"),
+        ("users,p95,error_rate\n1,900,1.5\n", "error_rate is read as percent, because its numbers go up to 1.5"),
+        ("users,p95,requests,timeouts\n1,900,50,1\n", "Failed requests are those of timeouts"),
+        (
+            "users,p95,requests,completed,failed\n1,900,50,45,2\n",
+            "neither succeeded nor failed are left out (3 in all)",
+        ),
+        ("max_concurrency,concurrency,p95\n1,0.9,50\n", "The load is the column max_concurrency, not concurrency."),
+        ("users,p95,failed %,err_x\n1,900,1,7\n", "not clear what it counts: err_x."),
+        ("users,mean,latency\n1,900,50\n", "another column says the same: latency."),
+        ("users,mean,cpu,std\n1,900,50,3\n", "in thresholds such as table.cpu: cpu, std."),
+        ("users,p95\n1,0.8\n2,1.9\n", "p95 is read as milliseconds; if it is in seconds, add _s"),
+        ("users,p95\n1,800\n,900\n", "A row without a load is left out."),
+    ],
+)
+def test_what_is_assumed_is_noted_in_both_languages(tmp_path, table, note):
+    report = build(load_table(written(tmp_path, table)))
+    assert any(note in each for each in report.run.notes)
+    assert report.html_in("zh")[1] == []
+
+
+def test_a_form_that_the_header_says_is_no_assumption(tmp_path):
+    for table in ("users,p95,requests,error_count\n1,900,50,1\n", "users,p95,error_percent\n1,900,1\n"):
+        assert load_table(written(tmp_path, table)).notes == []
+
+
+def test_an_empty_cell_of_failures_is_filled_by_another_column(tmp_path):
+    table = "users,p95,requests,errors,failed %\n1,900,100,5,5\n8,900,100,,20\n"
+    assert errors_of(tmp_path, table) == pytest.approx([0.05, 0.2])
+
+
+def test_requests_a_second_include_failures_only_beside_failures_a_second(tmp_path):
+    tables = ("users,Requests/s,Failures/s\n8,40,1\n", "users,Requests/s,failed %\n8,40,2.5\n")
+    assert [levels_of(tmp_path, table)[0].throughput for table in tables] == [39.0, 40.0]
+
+
+def test_a_few_failures_in_a_million_are_not_none(tmp_path):
+    (level,) = levels_of(tmp_path, "users,p95,errors %\n8,900,0.0004\n")
+    assert level.failed > 0
+    assert not level.counted
+
+
+FORMS = {
+    "errors": lambda requests, failed: failed,
+    "error_rate": lambda requests, failed: failed / requests,
+    "errors %": lambda requests, failed: 100 * failed / requests,
+    "completed": lambda requests, failed: requests - failed,
+    "success_percent": lambda requests, failed: 100 - 100 * failed / requests,
+}
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    rows=st.lists(
+        st.integers(1, 10**6).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))), min_size=1, max_size=6
+    ),
+    form=st.sampled_from(sorted(FORMS)),
+    mark=st.sampled_from([",", "."]),
+    delimiter=st.sampled_from([";", "\t", "|"]),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    squeeze=st.booleans(),
+)
+def test_failures_are_the_same_however_they_are_written(
+    tmp_path_factory, rows, form, mark, delimiter, encoding, squeeze
+):
+    lines = [["users", "requests", "p95_s", form]] + [
+        [str(load), str(requests), f"{load}.25", f"{FORMS[form](requests, failed):.9f}".rstrip("0").rstrip(".")]
+        for load, (requests, failed) in enumerate(rows, 1)
+    ]
+    text = "\n".join(delimiter.join(cell.replace(".", mark) for cell in line) for line in lines)
+    data = text.encode(encoding)
+    path = tmp_path_factory.mktemp("form") / "levels.csv"
+    path.write_bytes(gzip.compress(data) if squeeze else data)
+    levels = load_table(path).levels
+    assert [level.requests for level in levels] == [requests for requests, _ in rows]
+    assert [level.failed for level in levels] == [failed for _, failed in rows]
+    assert [level.metric("e2e")["p95"] for level in levels] == [load + 0.25 for load in range(1, len(rows) + 1)]
+
+
+# -- numbers
+
+
+@pytest.mark.parametrize(
+    "table, seconds",
+    [
+        ("users,p95_s,rps\n1,0.5,1\n8,1.25,2\n", [0.5, 1.25]),
+        ("users;p95_s;rps\n1;0,5;1\n8;1,25;2\n", [0.5, 1.25]),
+        ('users,p95_s,rps\n1,"0,5",1\n8,"1,25",2\n', [0.5, 1.25]),
+        ("users\tp95_s\trps\n1\t0,5\t1\n8\t1,25\t2\n", [0.5, 1.25]),
+        ("users,p95 (ms),rps\n1,500,1\n8,1'250,2\n", [0.5, 1.25]),
+        ("users,p95 (ms),rps\n1,500,1\n8,1 250,2\n", [0.5, 1.25]),
+        ("users;p95 (ms);rps\n1;500;1\n8;1.250,0;2\n", [0.5, 1.25]),
+        ('users,p95 (ms),rps\n1,500,1\n8,"1,250.0",2\n', [0.5, 1.25]),
+        ('users,p95 (ms),rps\n1,500,1.5\n8,"1,250",2\n', [0.5, 1.25]),
+        ("users;p95 (ms);requests\n1;500;1.200\n8;1.250;3.400\n", [0.5, 1.25]),
+        ('users,p95 (ms),requests\n1,500,"1,200"\n8,"1,250","3,400"\n', [0.5, 1.25]),
+        ("users,p95\n1,500 ms\n8,1.25s\n", [0.5, 1.25]),
+        ("users,p95\n1,500000 µs\n8,1.25 sec\n", [0.5, 1.25]),
+        ("users,p95\n1,500000000ns\n8,0m1.25s\n", [0.5, 1.25]),
+        ("users,p95 (s)\n1,500 ms\n8,1.25\n", [0.5, 1.25]),
+        ("users,p95\n1,0.5 s\n8,1.25\n", [0.5, 1.25]),
+        ("users,p95\n1,~500\n8,1.25e3 ± 20\n", [0.5, 1.25]),
+        ("users,p95\n8 users,500\n9 users,1.25k\n", [0.5, 1.25]),
+        ("users,p95\n１,５００\n8,1250\n", [0.5, 1.25]),
+    ],
+)
+def test_numbers_are_read_as_they_are_written_anywhere(tmp_path, table, seconds):
+    assert [level.metric("e2e")["p95"] for level in levels_of(tmp_path, table)] == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "table, value",
+    [
+        ('users,p95\n1,"1,200"\n8,"2,500"\n', 1.2),
+        ("users;p95_s\n1;1,200\n8;2,500\n", 1.2),
+        ("users;p95_s\n1;1.200\n8;2.500\n", 1.2),
+    ],
+)
+def test_a_number_that_could_be_two_is_noted(tmp_path, table, value):
+    run = load_table(written(tmp_path, table))
+    assert run.levels[0].metric("e2e")["p95"] == pytest.approx(value)
+    assert any("no other number shows which mark is the decimal one" in note for note in run.notes)
+
+
+# -- files
+
+
+SIMPLE = "users,p95,rps\n1,500,2\n8,900,9\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        SIMPLE.encode("utf-8-sig"),
+        SIMPLE.encode("utf-16"),
+        SIMPLE.encode("utf-16-le"),
+        SIMPLE.encode("utf-16-be"),
+        SIMPLE.encode("utf-32"),
+        gzip.compress(SIMPLE.encode()),
+        SIMPLE.replace("\n", "\r\n"),
+        SIMPLE.replace("\n", "\r"),
+        SIMPLE.replace(",", ";"),
+        SIMPLE.replace(",", "\t"),
+        SIMPLE.replace(",", "|"),
+        SIMPLE.replace(",", "   "),
+        "sep=;\n" + SIMPLE.replace(",", ";"),
+        "My benchmark\n\n" + SIMPLE,
+        "My benchmark,,\n" + SIMPLE,
+        "# made by hand\n" + SIMPLE + "# on one GPU\n",
+        SIMPLE.replace("users", '"users"').replace("500", '"500"'),
+        ",users,p95,rps\n0,1,500,2\n1,8,900,9\n",
+        "users,p95,rps,\n1,500,2,\n8,900,9,\n",
+        "| users | p95 | rps |\n|---|---:|:--|\n| 1 | 500 | 2 |\n| 8 | 900 | 9 |\n",
+        "users | p95 | rps\n--- | --- | ---\n1 | 500 | 2\n**8** | `900` | 9\n\nThat was it.\n",
+        "# Results\n\nA line.\n\n| users | p95 | rps |\n| - | - | - |\n| 1 | 500 | 2 |\n| 8 | 900 | 9 |\n",
+        "+---+---+---+\n|users|p95|rps|\n+---+---+---+\n|1|500|2|\n|8|900|9|\n+---+---+---+\n",
+        "┏━━━━┳━━━┳━━━┓\n┃ users ┃ p95 ┃ rps ┃\n┡━━━━╇━━━╇━━━┩\n│ 1 │ 500 │ 2 │\n│ 8 │ 900 │ 9 │\n└────┴───┴───┘\n",
+    ],
+)
+def test_a_table_is_read_from_whatever_wrote_it(tmp_path, data):
+    levels = levels_of(tmp_path, data)
+    assert [(level.load, level.metric("e2e")["p95"], level.throughput) for level in levels] == [
+        (1, 0.5, 2),
+        (8, 0.9, 9),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text, encoding, name",
+    [
+        ("并发数,平均响应时间(ms),错误率\n8,500,2%\n", "gbk", "GB18030"),
+        ("并发,平均延迟,失败率,吞吐量\n8,500 毫秒,2%,9\n", "gb18030", "GB18030"),
+        ("users,mean (µs),errors %\n8,500000,2\n", "latin-1", "Windows-1252"),
+        ("users,mean,errors %,bemerkung für später\n8,500,2,größer\n", "cp1252", "Windows-1252"),
+    ],
+)
+def test_an_encoding_that_is_guessed_is_noted(tmp_path, text, encoding, name):
+    run = load_table(written(tmp_path, text.encode(encoding)))
+    (level,) = run.levels
+    assert (level.load, level.metric("e2e").mean, level.errors) == (8, pytest.approx(0.5), pytest.approx(0.02))
+    assert f"levels.csv is not UTF-8: it was read as {name}" in run.notes[0]
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        (b"PK\x03\x04rest", "an Excel workbook"),
+        (b"\xd0\xcf\x11\xe0rest", "an Excel workbook"),
+        (b"%PDF-1.7", "a PDF"),
+        (b"\x1f\x8b\x08broken", "gzip"),
+        (bytes(range(256)) * 4, "no text that can be read; save its table as CSV in UTF-8"),
+    ],
+)
+def test_files_that_are_no_text(tmp_path, data, words):
+    assert words in refusal_of(tmp_path, data)
+
+
+def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(RunError, match="cannot be read"):
         load_table(tmp_path / "nosuch.csv")
+
+
+def test_the_first_of_several_tables_is_read(tmp_path):
+    table = "| users | p95 |\n|---|---|\n| 1 | 500 |\n"
+    run = load_table(written(tmp_path, f"{table}\nand\n\n{table.replace('500', '900')}"))
+    assert [level.metric("e2e")["p95"] for level in run.levels] == [0.5]
+    assert "The file has 2 tables: the first is read." in run.notes
+
+
+@pytest.mark.parametrize("name", ["full_stats", "full_stats_history", "full_failures", "full_exceptions"])
+def test_a_file_of_locust_is_no_table_and_is_named(name):
+    with pytest.raises(RunError, match="this is Locust's"):
+        load_table(ROOT / "tests" / "report" / "plain" / f"{name}.csv")
+
+
+# -- names of columns
+
+
+@pytest.mark.parametrize(
+    "header, kind, name, scale",
+    [
+        ("mean_ttft_ms", "ttft", "mean", 1e-3),
+        ("median_ttft_ms", "ttft", "p50", 1e-3),
+        ("Time to first token (ms) p95", "ttft", "p95", 1e-3),
+        ("average_first_token_latency", "ttft", "mean", None),
+        ("首Token延迟 P95", "ttft", "p95", None),
+        ("首字时延(秒)", "ttft", "mean", 1.0),
+        ("mean_itl_ms", "gap", "mean", 1e-3),
+        ("Inter Token Latency p99 (ms)", "gap", "p99", 1e-3),
+        ("mean_tpot_ms", "tpot", "mean", 1e-3),
+        ("Time per output token p90 (s)", "tpot", "p90", 1.0),
+        ("mean_e2el_ms", "e2e", "mean", 1e-3),
+        ("median_e2e_latency_ms", "e2e", "p50", 1e-3),
+        ("Average Response Time", "e2e", "mean", None),
+        ("Request Latency p99 (s)", "e2e", "p99", 1.0),
+        ("http_req_duration p(95)", "e2e", "p95", None),
+        ("Avg_Time_ms", "e2e", "mean", 1e-3),
+        ("Average", "e2e", "mean", None),
+        ("90% Line", "e2e", "p90", None),
+        ("95%ile", "e2e", "p95", None),
+        ("90th percentile", "e2e", "p90", None),
+        ("95th", "e2e", "p95", None),
+        ("TP99", "e2e", "p99", None),
+        ("99.9%", "e2e", "p99_9", None),
+        ("100%", "e2e", "max", None),
+        ("平均响应时间", "e2e", "mean", None),
+        ("平均响应时间/ms", "e2e", "mean", 1e-3),
+        ("TTFT P99/s", "ttft", "p99", 1.0),
+        ("95分位响应时间", "e2e", "p95", None),
+        ("中位数", "e2e", "p50", None),
+        ("successful request latency p95", "e2e", "p95", None),
+    ],
+)
+def test_latencies_are_known_by_their_words(header, kind, name, scale):
+    meaning = meaning_of(header)
+    assert (meaning.kind, meaning.name, meaning.scale) == (kind, name, scale)
+
+
+@pytest.mark.parametrize(
+    "kind, headers",
+    [
+        (
+            "users",
+            "max_concurrency|concurrency|VUs|User Count|concurrent requests|num users|maxConcurrency|并发|并发用户数",
+        ),
+        ("rate", "request_rate|rate|Arrival rate (req/s)|target_rps|Target QPS|请求速率"),
+        (
+            "throughput",
+            "request_throughput|Requests/s|Throughput|Request Throughput (per sec)|Achieved RPS|每秒请求数|吞吐量",
+        ),
+        (
+            "output_tokens_per_s",
+            "output_throughput|Output Token Throughput (tokens/sec)|tok/s|throughput_tok_s|输出吞吐",
+        ),
+        ("requests", "num_prompts|# requests|Request Count|# Samples|http_reqs|total_requests|请求数"),
+        ("success", "completed|successful_requests|success_rate|OK|成功率"),
+        ("window", "duration|benchmark_duration|Test duration (s)|seconds|时长"),
+        (
+            "errors",
+            "failed|http_req_failed|Error %|errorRate|numerrors|failrate|timeouts|5xx|Requests Failed/s|错误率|超时",
+        ),
+        ("unclear errors", "error_budget|timeout_s|err_x|failover_count|error message|failed_request_latency"),
+        (
+            "telemetry",
+            "std_ttft_ms|Min|p75|stderr|total_token_throughput|input_throughput|max_output_tokens_per_s|p95 queue|ttft_500",
+        ),
+        (
+            "telemetry",
+            "tokens_per_s_user|total_output_tokens|cache hit rate|Received KB/sec|queue_latency_ms|output_len|tpm|cpu_percent",
+        ),
+    ],
+)
+def test_columns_are_known_by_their_words(kind, headers):
+    assert {header: meaning_of(header).kind for header in headers.split("|")} == dict.fromkeys(headers.split("|"), kind)
+
+
+def test_results_of_vllm_are_levels(tmp_path):
+    table = (
+        "backend,num_prompts,request_rate,max_concurrency,max_concurrent_requests,duration,completed,failed,"
+        "request_throughput,output_throughput,total_token_throughput,mean_ttft_ms,median_ttft_ms,std_ttft_ms,"
+        "p99_ttft_ms,mean_tpot_ms,mean_itl_ms,mean_e2el_ms\n"
+        "vllm,100,inf,1,2,110,100,0,0.9,110,200,40,39,3,60,8,9,500\n"
+        "vllm,800,inf,8,9,130,798,2,6.1,760,900,70,69,5,140,10,11,800\n"
+    )
+    levels = levels_of(tmp_path, table)
+    assert [(each.load, each.requests, each.failed) for each in levels] == [(1, 100, 0), (8, 800, 2)]
+    assert [(each.throughput, each.output_tokens_per_s) for each in levels] == [(0.9, 110), (6.1, 760)]
+    means = {name: levels[1].metric(name).mean for name in ("ttft", "tpot", "gap", "e2e")}
+    assert means == pytest.approx({"ttft": 0.07, "tpot": 0.01, "gap": 0.011, "e2e": 0.8})
+
+
+@pytest.mark.parametrize(
+    "table, unit, loads",
+    [
+        ("max_concurrency,concurrency,mean\n1,0.9,5\n8,7.4,6\n", "users", [1, 8]),
+        ("concurrency,max_concurrency,mean\n0.9,1,5\n7.4,8,6\n", "users", [1, 8]),
+        ("request_rate,concurrency,mean\n1,0.9,5\n4,7.4,6\n", "rate", [1, 4]),
+        ("request_rate,concurrency,mean\ninf,0.9,5\ninf,7.4,6\n", "users", [0.9, 7.4]),
+        ("request_rate,max_concurrency,mean\ninf,1,5\ninf,8,6\n", "users", [1, 8]),
+        ("request_rate,max_concurrency,mean\n1,256,5\n4,256,6\n", "rate", [1, 4]),
+        ("request_rate,mean\n1,5\n4,6\ninf,9\n", "rate", [1, 4]),
+        ("users,request_rate,mean\n1,2,5\n4,8,6\n", "users", [1, 4]),
+        ("max_concurrency,users,mean\nNone,1,5\nNone,8,6\n", "users", [1, 8]),
+    ],
+)
+def test_the_load_is_what_was_asked_for(tmp_path, table, unit, loads):
+    assert [(level.unit, level.load) for level in levels_of(tmp_path, table)] == [(unit, load) for load in loads]
+
+
+def test_results_of_jmeter_and_k6_are_levels(tmp_path):
+    jmeter = (
+        "Label,Threads,# Samples,Average,Median,90% Line,95% Line,99% Line,Min,Max,Error %,Throughput\n"
+        "chat,1,100,500,490,600,700,900,100,1000,0.00%,2.0/sec\nchat,8,800,900,890,990,1100,1900,100,3000,1.25%,480.0/min\n"
+    )
+    k6 = "vus,http_reqs,http_req_duration avg,http_req_duration p(95),http_req_failed\n1,100,500ms,700ms,0.00%\n8,800,900ms,1.1s,1.25%\n"
+    for table in (jmeter, k6):
+        levels = levels_of(tmp_path, table)
+        assert [(each.load, each.requests, each.failed) for each in levels] == [(1, 100, 0), (8, 800, 10)]
+        assert [each.metric("e2e").mean for each in levels] == pytest.approx([0.5, 0.9])
+        assert [each.metric("e2e")["p95"] for each in levels] == pytest.approx([0.7, 1.1])
+    assert [each.throughput for each in levels_of(tmp_path, jmeter)] == [2.0, 8.0]
+
+
+def test_a_table_of_several_summaries_of_locust_is_one_of_levels(tmp_path):
+    table = (
+        "users,Type,Name,Request Count,Failure Count,Median Response Time,Average Response Time,Min Response Time,"
+        "Max Response Time,Requests/s,Failures/s,95%,99%\n"
+        "1,,Aggregated,100,0,90,95,10,200,10,0,150,190\n8,,Aggregated,800,8,190,195,10,400,80,0.8,350,390\n"
+    )
+    levels = levels_of(tmp_path, table)
+    assert [(each.load, each.errors, each.throughput) for each in levels] == [
+        (1, 0, 10),
+        (8, 0.01, pytest.approx(79.2)),
+    ]
+    assert levels[1].metric("e2e")["p95"] == pytest.approx(0.35)
 
 
 @pytest.mark.parametrize(
