@@ -12,7 +12,7 @@ from llmlocust.analysis.checks.check import BOUNDED, Check
 from llmlocust.analysis.parts import climbs, of_the_ramp
 from llmlocust.analysis.steps import ERROR_LIMIT, Step, steps_of
 from llmlocust.numbers.formats import ERROR_KINDS
-from llmlocust.numbers.levels import USERS, LevelFigures
+from llmlocust.numbers.levels import RATE, USERS, LevelFigures
 
 WIDE = 1.2
 """A limit between two levels further apart than this factor is worth another run."""
@@ -81,10 +81,17 @@ def _range(steps: Sequence[Step], verdict: Verdict) -> Iterator[Advice]:
         yield Advice(f"Begin lower: from {low} up.", because)
     elif limit.level_ok and limit.level_bad and limit.level_bad > WIDE * limit.level_ok:
         between = f"{words.load(limit.level_ok)} and {words.with_unit(limit.level_bad, unit)}"
-        inside = [limit.level_ok + part / 4.0 * (limit.level_bad - limit.level_ok) for part in range(1, 4)]
-        named = words.series([words.load(each) for each in sorted({_short_load(each) for each in inside})])
-        because = f"The limit lies somewhere between {between}."
-        yield Advice(f"Measure between: {named} {words.unit_of(unit)}.", because)
+        loads = _between(limit.level_ok, limit.level_bad, unit)
+        if loads:
+            named = words.series([words.load(each) for each in loads])
+            because = f"The limit lies somewhere between {between}."
+            yield Advice(f"Measure between: {named} {words.unit_of(unit)}.", because)
+
+
+def _between(low: float, high: float, unit: str) -> list[float]:
+    """Loads that one would ask for; of users, there are whole ones only."""
+    inside = (low + part / 4.0 * (high - low) for part in range(1, 4))
+    return sorted({_short_load(each) if unit == RATE else float(round(each)) for each in inside} - {low, high})
 
 
 def _short_load(load: float) -> float:

@@ -51,7 +51,7 @@ def find_collapse(
         others = [each.why for each in found if each is not first and each.level_bad == first.level_bad]
         return first if not others else replace(first, why="; ".join([first.why, *others]))
     if not steps:
-        return Finding(False, "cannot be told: no level has any request")
+        return Finding(False, "cannot be told: no level has a load and requests")
     top = steps[-1]
     why = f"not reached up to {words.with_unit(top.load, unit)}: "
     uncertain = [step for step in steps if step.errors > ERROR_LIMIT]

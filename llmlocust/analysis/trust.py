@@ -18,9 +18,10 @@ def checks(
 ) -> list[Check]:
     """Every check that the run has figures for, the failed ones first."""
     facts = facts or Facts()
+    unplanned = facts.bare or facts.whole_requests
     wanted = {threshold.statistic for threshold in thresholds}
     found = [
-        None if facts.bare else answers.empty(levels, facts),
+        None if unplanned else answers.empty(levels, facts),
         answers.unread(levels, facts),
         answers.length(levels, facts),
         answers.enough_requests(levels, "p95", facts, strict=True),
@@ -30,11 +31,11 @@ def checks(
         generator.event_loop_lag(levels, facts),
         answers.tokens_together(levels),
         answers.token_counts(levels),
-        None if facts.bare else answers.aborted_requests(levels),
+        None if unplanned else answers.aborted_requests(levels),
         run.completed(levels, facts),
         run.ended(facts),
         run.request_rows(facts),
-        None if facts.bare else run.levels_reached(levels),
+        None if unplanned else run.levels_reached(levels),
         generator.cap_in_flight(levels),
         generator.schedule_delay(levels),
         run.level_length(levels, facts),

@@ -21,7 +21,9 @@ from llmlocust.cli.shared import (
 
 @click.command()
 @click.argument("prefix", default="")
-@click.option("--table", default="", metavar="FILE", help="A bare table instead: a CSV with a row a level")
+@click.option(
+    "--table", default="", metavar="FILE", help="A bare table instead: a CSV or Markdown table with a row a level"
+)
 @click.option("--wait", default="", help="Think time of the table's users in seconds: 5, or 1-3")
 @threshold_options(
     'Such as "ttft.p95 < 500ms", "errors < 1%", or gold and tolerated: "ttft.p95 < 500ms ~ 1s"; repeatable'

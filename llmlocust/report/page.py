@@ -27,7 +27,7 @@ from llmlocust.numbers.levels import RATE, USERS, LevelFigures
 from llmlocust.numbers.thresholds import Threshold, golds, parse_gates, tier
 from llmlocust.report import as_data, in_words, level_table, markdown, one_level, parts, pictures
 from llmlocust.report.charts import NUMBERS, Scene
-from llmlocust.report.frames import OURS, TABLE, RunFrames, parts_planned
+from llmlocust.report.frames import LOCUST, OURS, TABLE, RunFrames, parts_planned
 from llmlocust.report.glossary import GLOSSARY, MEANS
 from llmlocust.report.journeys import STEPS, Scenes, journeys
 from llmlocust.report.parts import Parts, parts_in
@@ -246,6 +246,7 @@ def _facts(run: RunFrames, verdict: Verdict) -> Facts:
         clock=str(info["clock"]) if info.get("clock") else None,
         decisive=verdict.decisive(of_the_ramp(run.levels)),
         bare=run.source == TABLE,
+        whole_requests=run.source == LOCUST,
         own=[made for told in listed(info.get("checks")) if (made := _own_check(told)) is not None],
     )
 

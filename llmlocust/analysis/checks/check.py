@@ -87,6 +87,8 @@ known how many."""
     """Tokens of the server's usage for each chunk that came."""
     bare: bool = False
     """Nothing is known but a table of levels that somebody wrote."""
+    whole_requests: bool = False
+    """Requests were counted whole, by a tool that knows neither tokens nor plans: Locust's own files."""
     own: Sequence[Check] = ()
     """What the running process checked for itself."""
     decisive: Collection[int] | None = None
