@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from functools import cache
-from pathlib import Path
-from typing import Any
+from functools import cache, partial
+from typing import IO, Any
 
 import msgspec
+
+from llmlocust.load.text_files import read_utf8
 
 _NEEDS = 'a line of right answers needs "prompt" and "answer", a text or a list of texts'
 
@@ -32,13 +33,8 @@ class RightAnswers:
 @cache
 def load(path: str) -> RightAnswers:
     """Read a file of right answers. ValueError in one line."""
-    known = {}
     try:
-        with Path(path).open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    question, right = _entry(line, f"{path}:{number}")
-                    known[question] = right
+        known = read_utf8(path, partial(_entries, path))
     except OSError as problem:
         raise ValueError(f"cannot read the right answers in {path}: {problem}") from None
     if not known:
@@ -46,10 +42,16 @@ def load(path: str) -> RightAnswers:
     return RightAnswers(known)
 
 
-def _entry(line: bytes, where: str) -> tuple[str, list[str]]:
+def _entries(path: str, file: IO[bytes]) -> dict[str, list[str]]:
+    with file:
+        lines = ((number, line.decode()) for number, line in enumerate(file, 1))
+        return dict(_entry(line, f"{path}:{number}") for number, line in lines if line.strip())
+
+
+def _entry(line: str, where: str) -> tuple[str, list[str]]:
     try:
         entry = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError):
         entry = None
     told: dict[str, Any] = entry if isinstance(entry, dict) else {}
     question, right = told.get("prompt"), told.get("answer", told.get("answers"))

@@ -14,6 +14,7 @@ Behind a normal or lognormal one, limits may stand: `normal:256,64,16-1024`. Wha
 from __future__ import annotations
 
 import csv
+import io
 import math
 import random
 import re
@@ -22,7 +23,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
-from pathlib import Path
+
+from llmlocust.load.text_files import text_of
 
 _NUMBER = r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})\s*-\s*({_NUMBER})")
@@ -173,8 +175,8 @@ def _zipf(text: str, rest: str) -> Distribution:
 
 def _file(text: str, rest: str) -> Distribution:
     try:
-        with Path(rest).open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
+        file = io.StringIO(text_of(rest), newline="")
+        rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
     except (OSError, ValueError, csv.Error) as problem:
         raise ValueError(f"cannot read the values in {rest}: {problem}") from None
     counted = [_value_and_count(row) for row in rows]

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, overload
 
-from llmlocust.load.files import ASKED, LENGTHS, Question, of_entry
+from llmlocust.load.rows import ASKED, LENGTHS, USED, Question, of_entry
 
 PREFIX = "hf:"
 _FILES = {".parquet": "parquet", ".arrow": "arrow", ".json": "json", ".jsonl": "json", ".csv": "csv"}
@@ -72,12 +72,12 @@ def open_set(source: str) -> Rows:
         said = " ".join(f"{type(problem).__name__}: {problem}".split())[:300]
         raise ValueError(f"cannot open the set {source[:80]}: {said}") from None
     rows = _of_split(found, source, split)
-    names = [each for each in rows.column_names if each == column or each in LENGTHS or (not column and each in ASKED)]
-    if set(names) <= LENGTHS:
-        asked = repr(column) if column else ", ".join(ASKED)
+    if not any(name == column or (not column and name in ASKED) for name in rows.column_names):
+        asked = repr(column) if column else f"{', '.join(ASKED[:4])}, …"
         raise ValueError(
             f"{source[:80]}: no column {asked}, but {', '.join(rows.column_names)[:200]}; name one: hf:NAME:SPLIT:COLUMN"
         )
+    names = [name for name in rows.column_names if name == column or name in (LENGTHS if column else USED)]
     rows = rows.select_columns(names)  # a row's other columns are not read
     read = partial(_question, column=column)
     places = array("Q", _places(rows, source, read))
@@ -137,8 +137,9 @@ def _messages(said: list[Any]) -> list[Any]:
     for other messages.
     """
     found = [
-        {name: value for name, value in each.items() if value is not None} for each in said if isinstance(each, dict)
+        {name: value for name, value in each.items() if value is not None} if isinstance(each, dict) else each
+        for each in said
     ]
-    while found and found[-1].get("role") == "assistant":
+    while found and isinstance(found[-1], dict) and found[-1].get("role") == "assistant":
         del found[-1]
     return found

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from llmlocust.load import huggingface
 from llmlocust.load.distributions import Distribution
-from llmlocust.load.files import Limited, Messages, Question, Talk, open_file
+from llmlocust.load.files import open_file
+from llmlocust.load.rows import Limited, Messages, Question, Talk, words_of
 from llmlocust.load.tokens import Count, cut, estimate, prose
 
 __all__ = [
@@ -54,20 +55,6 @@ def load(source: str) -> Sequence[Question]:
     if not os.path.isfile(source):  # noqa: PTH113  # Path's own raises for a name that is too long
         raise ValueError(f"no prompts {source[:60]!r}: give a file, or sets out of {', '.join(sets)}")
     return open_file(source)
-
-
-def words_of(question: Question) -> str:
-    """What is asked last, as plain text."""
-    if isinstance(question, Limited):
-        question = question.question
-    if isinstance(question, str):
-        return question
-    if isinstance(question, Talk):
-        return question[0]
-    content = next((each.get("content") for each in reversed(question) if each.get("role") == "user"), "")
-    if isinstance(content, list):
-        return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    return str(content or "")
 
 
 def limit_of(question: Question) -> int | None:

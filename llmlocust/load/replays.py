@@ -8,8 +8,8 @@ from functools import lru_cache
 from itertools import pairwise
 
 from llmlocust.load.curves import DONE, DRAIN, ENDED, HOLD, RAMP, SETTLED, Change, Staircase
-from llmlocust.load.tokens import Count, cut, prose
-from llmlocust.load.traces import BLOCK, Replay, Row
+from llmlocust.load.tokens import Count, cut, jumble, prose
+from llmlocust.load.traces import Replay, Row
 
 NEXT = "next"
 """A level ended, and at the same moment the next one began and settled."""
@@ -19,6 +19,8 @@ _AFTER = 1.0
 """Seconds for which the last window outlasts the last row: load processes begin some milliseconds apart."""
 _BLOCKS_KEPT = 2000
 """Of some 2 kB each."""
+_PROSE_FROM = 128
+"""Tokens. Shorter blocks of prose would often be the same sentence."""
 
 
 def windows(replay: Replay, hold: float) -> tuple[float, list[float]]:
@@ -76,14 +78,16 @@ def shared_text(row: Row, salt: str, count: Count, source: random.Random) -> str
     """A prompt of a row with blocks: rows that begin with the same ids begin with the same text, and go on with
     another. Of another salt, all texts are others.
     """
-    whole, rest = divmod(row.prompt_tokens, BLOCK)
-    texts = [block(each, salt, count) for each in row.blocks[:whole]]
+    size = row.block_tokens
+    whole, rest = divmod(row.prompt_tokens, size)
+    texts = [block(each, size, salt, count) for each in row.blocks[:whole]]
     if rest:
         last = row.blocks[whole : whole + 1]
-        texts.append(cut(block(last[0], salt, count), rest, count) if last else prose(rest, source, count))
+        texts.append(cut(block(last[0], size, salt, count), rest, count) if last else prose(rest, source, count))
     return " ".join(texts)
 
 
 @lru_cache(maxsize=_BLOCKS_KEPT)
-def block(number: int, salt: str, count: Count) -> str:
-    return prose(BLOCK, random.Random(f"block {number} {salt}"), count)
+def block(number: int | str, tokens: int, salt: str, count: Count) -> str:
+    source = f"block {number} {salt}"
+    return prose(tokens, random.Random(source), count) if tokens >= _PROSE_FROM else jumble(tokens, source, count)

@@ -47,7 +47,7 @@ def take_over(replay: Replay, stairs: Staircase, run: Run) -> Windows:
 
 def in_words(replay: Replay) -> str:
     trace, times = replay.trace, "" if replay.speed == 1.0 else f", at {replay.speed:g} times its speed"
-    return f"{replay.rows} rows of a trace ({trace.kind}, {PurePath(trace.path).name}){times}"
+    return f"{replay.rows} rows of a trace ({PurePath(trace.path).name}){times}"
 
 
 def notes(environment: Environment) -> list[str]:
@@ -55,7 +55,13 @@ def notes(environment: Environment) -> list[str]:
     replay = asked_for(environment)
     if replay is None:
         return []
-    trace, said = replay.trace, [f"{in_words(replay)}: {replay.seconds:.0f} s"]
+    trace, seconds = replay.trace, replay.seconds
+    rate = f"{replay.rows / seconds:.3g} requests/s" if seconds else "all at once"
+    blocks = f", prompts in blocks of {trace.block_tokens} tokens" if trace.has_blocks else ""
+    said = [
+        f"{in_words(replay)}: {seconds:,.1f} s, {rate}{blocks}",
+        trace.clock.in_words(trace.time, replay.speed),
+    ]
     if trace.shuffled:
         said.append(
             f"{trace.shuffled} rows of the trace stood behind later ones: they are sent in the order of their times"

@@ -32,6 +32,13 @@ def test_a_right_answer_stands_in_what_was_said_as_whole_words(answers, question
     assert answers.judge(question, said) is right
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "gb18030"])
+def test_right_answers_may_be_in_other_encodings(tmp_path, encoding):
+    path = tmp_path / "answers.jsonl"
+    path.write_bytes('{"prompt": "首都是哪里？", "answer": "堪培拉"}\r\n'.encode(encoding))
+    assert load(str(path)).judge("首都是哪里？", "是堪培拉。")
+
+
 @pytest.mark.parametrize(
     "content, says",
     [

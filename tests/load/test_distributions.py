@@ -54,18 +54,19 @@ def test_zipf_begins_with_the_most_frequent():
     assert [count / counts[0] for count in counts] == pytest.approx([1 / rank for rank in range(1, 11)], rel=0.1)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 @pytest.mark.parametrize(
     "content, shares",
     [
         ("length,count\n100,3\n200,1\n300,0\n", {100: 0.75, 200: 0.25}),
         ("100,3\n200,1\n", {100: 0.75, 200: 0.25}),
         ("5\n5\n5\n7\n\n", {5: 0.75, 7: 0.25}),
-        ("\ufefftokens\n1.5\n", {1.5: 1.0}),
+        ("tokens\n1.5\n", {1.5: 1.0}),
     ],
 )
-def test_a_file_tells_values_and_how_often_they_come(tmp_path, content, shares):
+def test_a_file_tells_values_and_how_often_they_come(tmp_path, content, shares, encoding):
     path = tmp_path / "lengths.csv"
-    path.write_text(content)
+    path.write_text(content, encoding=encoding)
     values = drawn(f"file:{path}")
     assert {value: values.count(value) / MANY for value in set(values)} == pytest.approx(shares, rel=0.1)
 

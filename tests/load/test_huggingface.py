@@ -113,14 +113,33 @@ def test_conversations_lose_the_answer_that_they_end_with_and_what_is_empty_in_t
 
 
 @pytest.mark.parametrize(
+    "row, question",
+    [
+        ({"text": "one", "id": 5}, "one"),
+        ({"turns": ["one", "two"], "category": "x"}, ("one", "two")),
+        ({"instruction": "Sort", "input": "b a", "output": "a b"}, "Sort\n\nb a"),
+        ({"problem": "one", "output_tokens_count": 5.0}, ("one", 5)),
+        ({"body": {"prompt": "one", "max_tokens": 5}}, ("one", 5)),
+    ],
+)
+def test_rows_of_sets_are_read_as_those_of_files(library, row, question):
+    rows(library, row)
+    assert list(load("hf:set")) == [question]
+
+
+@pytest.mark.parametrize(
     "source, found, says",
     [
         ("hf:", None, "is written hf:NAME, hf:NAME:SPLIT or hf:NAME:SPLIT:COLUMN"),
         ("hf:a:b:c:d", None, "is written hf:NAME"),
         ("hf:set", FileNotFoundError("no\nsuch set"), "cannot open the set hf:set: FileNotFoundError: no such set"),
-        ("hf:set", Set([{"text": "one"}]), "no column messages, prompt, question, "),
+        (
+            "hf:set",
+            Set([{"words": "one"}]),
+            "no column messages, prompt, question, instruction, …, but words; name one",
+        ),
         ("hf:set", Set([{"prompt": ""}]), "no prompts in hf:set"),
-        ("hf:set", Set([{"prompt": "one"}, {"prompt": 5}]), "hf:set, row 1: a JSON line needs"),
+        ("hf:set", Set([{"prompt": "one"}, {"prompt": 5}]), "hf:set, row 1: a row needs"),
         ("hf:set", Set([{"prompt": "one", "max_tokens": -3}]), "hf:set, row 0: max_tokens is a whole number"),
     ],
 )

@@ -1,3 +1,4 @@
+import gzip
 import json
 import random
 import re
@@ -64,6 +65,13 @@ def test_sets_are_loaded_by_their_names(source):
         (json.dumps({"messages": TALK}), [TALK]),
         (json.dumps({"messages": HELLO, "prompt": "not this"}), [HELLO]),
         ("[1] what is this?", ["[1] what is this?"]),
+        ('[{"role": "user"} is no JSON', ['[{"role": "user"} is no JSON']),
+        ("[INST] what is this? [/INST]", ["[INST] what is this? [/INST]"]),
+        (json.dumps(HELLO) + "\n" + json.dumps(HELLO), [HELLO, HELLO]),
+        ('{"prompt": "one"}\n\ufeff{"prompt": "two"}\n\ufeffthree', ["one", "two", "three"]),
+        (json.dumps(["one", {"prompt": "two"}], indent=2), ["one", "two"]),
+        (json.dumps([{"prompt": "one"}, {"prompt": "two"}]), ["one", "two"]),
+        (json.dumps({"prompt": "one"}, indent=2), ["one"]),
         ("été\n你好", ["été", "你好"]),
         ("short", ["short"]),
     ],
@@ -76,15 +84,24 @@ def test_questions_of_a_file(file_of, content, questions):
     "content, says",
     [
         ('fine\n\n{"prompt": "cut', ":3: begins like JSON but is not: {"),
-        ('{"text": "one"}', ':1: a JSON line needs "prompt" or "messages"'),
-        ('{"prompt": 5}', ':1: a JSON line needs "prompt" or "messages"'),
-        ('{"messages": []}', ':1: a JSON line needs "prompt" or "messages"'),
-        ('{"messages": ["hello"]}', ':1: a JSON line needs "prompt" or "messages"'),
-        ('{"messages": "hello"}', ':1: a JSON line needs "prompt" or "messages"'),
+        (
+            '{"words": "one"}',
+            ':1: a row needs "prompt", "messages" or another name of docs/prompts.md; this one has words',
+        ),
+        ('{"prompt": 5}', ":1: a row needs "),
+        ('{"messages": []}', ":1: a row needs "),
+        ('{"messages": ["hello"]}', ":1: a row needs "),
+        ('{"messages": "hello"}', ":1: a row needs "),
+        ('{"prompt": "one"}\n{"prompt": "two", "max_tokens": -1}', ":2: max_tokens is a whole number"),
         ('{"a":' * 100_000, ":1: begins like JSON but is not: {"),
         ("", "no prompts in "),
         ("\n \n", "no prompts in "),
-        (b"\xff\xfe", "cannot read the prompts in "),
+        (b"\xff\xfe", "no prompts in "),
+        (
+            "one\nété\n".encode("latin-1"),
+            ":2: the text is not UTF-8, but probably Windows-1252: save the file as UTF-8",
+        ),
+        (b"one\n" * 20_000 + b"\xff\n", ":20001: the text is not UTF-8"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_in_one_line_that_names_it(file_of, content, says):
@@ -140,7 +157,7 @@ def test_conversations_may_also_stand_in_lines(tmp_path):
 
 
 def test_an_array_longer_than_what_is_read_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("llmlocust.load.files._PIECE", 50)
+    monkeypatch.setattr("llmlocust.load.json_entries._PIECE", 50)
     said = [f"number {number} " + "é" * (number % 90 + 1) for number in range(300)]
     path = file_named(tmp_path, "many.json", json.dumps([{"prompt": each} for each in said], ensure_ascii=False))
     assert list(load(path)) == [each.strip() for each in said]
@@ -157,13 +174,16 @@ def test_rows_of_a_table(tmp_path):
 @pytest.mark.parametrize(
     "name, content, says",
     [
-        ("x.json", '{"prompt": "one"}', "x.json: a .json file of prompts is an array, [...]"),
+        ("x.json", '{"a": ["one"], "b": ["two"]}', "x.json: which array has the prompts, a or b?"),
         ("x.json", "", "x.json: a .json file of prompts is an array"),
         ("x.json", "[]", "no prompts in "),
         ("x.json", '[{"prompt": "one"}, {"prompt"', "x.json: no JSON behind entry 1: {"),
         ("x.json", '["one"', "x.json: no JSON behind entry 1: "),
-        ("x.json", '["one", 5]', 'x.json:2: a JSON line needs "prompt"'),
-        ("x.csv", "words\none\n", "x.csv: a CSV of prompts has a header with a column named prompt"),
+        ("x.json", '["one", 5]', 'x.json:2: a row needs "prompt"'),
+        ("x.csv", "words\none\n", "x.csv: a CSV of prompts has a header with a column named prompt, or question, "),
+        ("x.csv", "words;id\none;1\n", "this one has words, id"),
+        ("x.csv", "id,prompt\n1,a\n2,b, c\n", "x.csv:3: 3 cells under 2 names: a text with ',' in it stands in quotes"),
+        ("x.tsv", "id,prompt\n1,\n", "no prompts in "),
         ("x.csv", "", "x.csv: a CSV of prompts has a header"),
         ("x.csv", "prompt\n", "no prompts in "),
     ],
@@ -173,6 +193,91 @@ def test_what_is_wrong_with_an_array_or_a_table_is_said(tmp_path, name, content,
         load(file_named(tmp_path, name, content))
     assert says in str(problem.value)
     assert "\n" not in str(problem.value)
+
+
+@pytest.mark.parametrize(
+    "name, table",
+    [
+        ("x.csv", "question\na, b\nc\n"),
+        ("x.csv", 'id,Question\n1,"a, b"\n2,c\n'),
+        ("x.csv", "text;id\na, b;1\nc;2\n"),
+        ("x.csv", "id\tinput\n1\ta, b\n2\tc\n"),
+        ("x.tsv", "query\tid\r\na, b\t1\r\nc\t2\r\n"),
+        ("x.csv", "\n\ninstruction\na, b\nc\n"),
+        ("x.csv", 'prompt,,\n"a, b",,\nc,,,,\n'),
+    ],
+)
+def test_tables_have_other_names_and_delimiters(tmp_path, name, table):
+    assert list(load(file_named(tmp_path, name, table))) == ["a, b", "c"]
+
+
+PROMPTS = ["什么是潮汐池？请用两句话介绍一下。", "北京的秋天为什么好看？", "Why is the sky blue?"]
+FORMS = {
+    "x.txt": "\r\n".join(PROMPTS),
+    "x.csv": "id,prompt\r\n" + "".join(f"{at},{each}\r\n" for at, each in enumerate(PROMPTS)),
+    "x.json": json.dumps(PROMPTS, ensure_ascii=False),
+    "x.jsonl": "\r\n".join(json.dumps({"prompt": each}, ensure_ascii=False) for each in PROMPTS),
+}
+
+
+@pytest.mark.parametrize("name, text", FORMS.items())
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "gbk", "gb18030"])
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_files_in_other_encodings_have_the_same_prompts(tmp_path, name, text, encoding, is_packed):
+    data = text.encode(encoding)
+    path = tmp_path / (f"{name}.gz" if is_packed else name)
+    path.write_bytes(gzip.compress(data) if is_packed else data)
+    found = load(str(path))
+    path.unlink()
+    assert list(found) == PROMPTS
+    assert found[1] == PROMPTS[1]
+
+
+PIECES = [
+    '{"prompt": "a"}',
+    "{",
+    "}",
+    "[",
+    "]",
+    '"',
+    ",",
+    ";",
+    "\n",
+    "\r\n",
+    "prompt",
+    "turns",
+    ":",
+    " ",
+    "5",
+    "é",
+    "\ufeff",
+]
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=100), st.lists(st.sampled_from(PIECES), max_size=30).map(lambda each: "".join(each).encode())
+    )
+)
+@pytest.mark.parametrize("name", ["x.txt", "x.csv", "x.tsv", "x.json", "x.jsonl"])
+def test_no_file_breaks_the_reader(tmp_path_factory, name, data):
+    path = tmp_path_factory.mktemp("any") / name
+    path.write_bytes(data)
+    try:
+        found = load(str(path))
+    except ValueError as refused:
+        message = str(refused)
+    else:
+        message = ""
+        assert len(list(found)) == len(found) > 0
+        assert all(found)
+    assert "\n" not in message
+
+
+def test_gbk_behind_much_ascii_is_read(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_bytes(b"a line\n" * 20_000 + PROMPTS[0].encode("gbk"))
+    assert load(str(path))[-1] == PROMPTS[0]
 
 
 def test_a_file_is_read_once_and_again_when_it_has_changed(tmp_path):

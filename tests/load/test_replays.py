@@ -48,8 +48,8 @@ def test_windows_begin_with_the_streams_and_end_by_the_clock():
     assert stairs.phase == DONE
 
 
-def text_of(number, tokens, *blocks, salt="x"):
-    return shared_text(Row(number, tokens, 1, blocks), salt, estimate, random.Random(number))
+def text_of(number, tokens, *blocks, salt="x", size=512):
+    return shared_text(Row(number, tokens, 1, blocks, size), salt, estimate, random.Random(number))
 
 
 def test_equal_ids_at_the_beginning_are_equal_text_at_the_beginning():
@@ -59,6 +59,19 @@ def test_equal_ids_at_the_beginning_are_equal_text_at_the_beginning():
     assert estimate(first[:same]) == pytest.approx(1024, abs=12)
     assert first[:40] != other[:40]
     assert text_of(3, 800, 7, 8) == first[: len(text_of(3, 800, 7, 8))]
+
+
+@pytest.mark.parametrize("size", [16, 64, 128, 256])
+def test_blocks_of_any_size_are_shared_by_their_ids(size):
+    ids = range(100, 110)
+    whole, other = text_of(0, 10 * size, *ids, size=size), text_of(1, 10 * size, *range(200, 210), size=size)
+    assert estimate(whole) == pytest.approx(10 * size, rel=0.06)
+    assert whole.startswith(text_of(2, 4 * size, *ids[:4], size=size))
+    assert whole[:size] != other[:size]
+
+
+def test_small_blocks_of_other_ids_are_other_texts():
+    assert len({text_of(0, 16, number, size=16) for number in range(2000)}) == 2000
 
 
 def test_of_another_salt_all_texts_are_others():

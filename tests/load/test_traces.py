@@ -1,5 +1,6 @@
 """Recorded traces are read as they are, and their rows are sent once each, whoever shares them."""
 
+import gzip
 import json
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +13,14 @@ from llmlocust.load.traces import Deal, Replay, Trace, open_trace
 MOONCAKE = """{"timestamp": 0, "input_length": 6758, "output_length": 500, "hash_ids": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]}
 {"timestamp": 3000, "input_length": 915, "output_length": 355, "hash_ids": [0, 462]}
 {"timestamp": 5999, "input_length": 500, "output_length": 1, "hash_ids": [], "chat_id": 7}
+"""
+BAILIAN = """{"chat_id": 1, "timestamp": 0.5, "input_length": 40, "output_length": 12, "type": "text", "hash_ids": [1, 2, 3]}
+{"chat_id": 2, "timestamp": 2.25, "input_length": 30, "output_length": 8, "type": "search", "hash_ids": [1, 4]}
+{"chat_id": 3, "timestamp": 4.0, "input_length": 20, "output_length": 9, "type": "text", "hash_ids": [1, 5]}
+"""
+VIDUR = """arrived_at,num_prefill_tokens,num_decode_tokens
+0.021,374,44
+0.058,396,109
 """
 AZURE = """TIMESTAMP,ContextTokens,GeneratedTokens
 2023-11-16 18:15:46.6805900,374,44
@@ -51,32 +60,128 @@ def rows(trace):
     return list(zip(trace.moments, trace.prompt_tokens, trace.output_tokens, strict=True))
 
 
-@pytest.mark.parametrize(
-    "text, kind, expected",
-    [
-        (MOONCAKE, "Mooncake", [(0, 6758, 500), (3.0, 915, 355), (5.999, 500, 1)]),
-        (AZURE, "Azure", [(0, 374, 44), (4.314579, 396, 109), (60.0, 20000, 5)]),
-        (AZURE_LATER, "Azure", [(0, 2162, 5), (0.99007, 2399, 6)]),
-        (AZURE_IMAGES, "Azure", [(0, 900, 120), (0.5, 12, 3)]),
-        (BURST, "BurstGPT", [(0, 472, 18), (40, 1087, 0)]),
-        (BURST_LATER, "BurstGPT", [(0, 906, 446), (51, 36, 29)]),
-        (PLAIN, "plain", [(0, 10, 20), (0.25, 30, 40)]),
-    ],
-)
-@pytest.mark.parametrize("how", ["", "BOM", "CRLF", "no last line end", "a blank line at the end"])
-def test_a_trace_is_known_by_its_first_line(written, text, kind, expected, how):
-    data = text.encode()
+TRACES = [
+    (MOONCAKE, [(0, 6758, 500), (3.0, 915, 355), (5.999, 500, 1)]),
+    (BAILIAN, [(0, 40, 12), (1.75, 30, 8), (3.5, 20, 9)]),
+    (AZURE, [(0, 374, 44), (4.314579, 396, 109), (60.0, 20000, 5)]),
+    (AZURE_LATER, [(0, 2162, 5), (0.99007, 2399, 6)]),
+    (AZURE_IMAGES, [(0, 900, 120), (0.5, 12, 3)]),
+    (BURST, [(0, 472, 18), (40, 1087, 0)]),
+    (BURST_LATER, [(0, 906, 446), (51, 36, 29)]),
+    (VIDUR, [(0, 374, 44), (0.037, 396, 109)]),
+    (PLAIN, [(0, 10, 20), (0.25, 30, 40)]),
+]
+
+
+@pytest.mark.parametrize("text, expected", TRACES)
+@pytest.mark.parametrize("how", ["", "CRLF", "no last line end", "a blank line at the end"])
+def test_a_trace_is_known_by_the_names_of_its_columns(written, text, expected, how):
     data = {
-        "": data,
-        "BOM": b"\xef\xbb\xbf" + data,
-        "CRLF": data.replace(b"\n", b"\r\n"),
-        "no last line end": data.rstrip(),
-        "a blank line at the end": data + b"\n",
+        "": text,
+        "CRLF": text.replace("\n", "\r\n"),
+        "no last line end": text.rstrip(),
+        "a blank line at the end": text + "\n",
     }[how]
     trace = open_trace(written(data))
-    assert trace.kind == kind
-    assert rows(trace) == [pytest.approx(each, abs=1e-6) for each in expected]
+    assert rows(trace) == [pytest.approx(row, abs=1e-6) for row in expected]
     assert trace.shuffled == 0
+
+
+@pytest.mark.parametrize("text, expected", TRACES)
+@pytest.mark.parametrize(
+    "written_as",
+    [
+        lambda text: text.encode("utf-8-sig"),
+        lambda text: text.encode("utf-16"),
+        lambda text: text.encode("utf-16-be"),
+        lambda text: gzip.compress(text.encode()),
+        lambda text: gzip.compress(text.encode("utf-16")),
+    ],
+)
+def test_a_trace_is_read_in_other_encodings_and_compressed(written, text, expected, written_as):
+    trace = open_trace(written(written_as(text)))
+    assert rows(trace) == [pytest.approx(row, abs=1e-6) for row in expected]
+    if trace.has_blocks:
+        assert len(trace.row(0).blocks) == -(-trace.row(0).prompt_tokens // trace.block_tokens)
+
+
+def test_a_chinese_column_of_a_trace_may_be_in_gbk(written):
+    text = "seconds,prompt_tokens,output_tokens,模型\n1,2,3,通义千问大模型\n2,3,4,文心一言\n"
+    assert rows(open_trace(written(text.encode("gbk")))) == [(0, 2, 3), (1, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "timestamp,input_length,output_length",
+        "arrived_at,num_prefill_tokens,num_decode_tokens",
+        "arrival_time,input_toks,output_toks",
+        "Arrival Time [s];Prompt Tokens;Completion Tokens",
+        "time\tcontext_tokens\tgenerated_tokens",
+        "created|isl|osl",
+        "timestamp,promptLen,completionLen",
+        "start_time,input_token_count,output_token_count",
+    ],
+)
+def test_columns_have_many_names_in_tables_and_in_json_alike(written, header):
+    delimiter = next(each for each in ",;\t|" if each in header)
+    names = header.split(delimiter)
+    table = "\n".join([header, *(delimiter.join(row) for row in (("0.5", "12.0", "1e1"), ("2", "7", "8")))])
+    lines = "\n".join(json.dumps(dict(zip(names, row, strict=True))) for row in ((0.5, 12.0, "10"), (2, "7.0", 8)))
+    assert rows(open_trace(written(table))) == rows(open_trace(written(lines, "lines"))) == [(0, 12, 10), (1.5, 7, 8)]
+
+
+def test_decimals_may_stand_behind_a_comma_where_columns_have_another(written):
+    text = "seconds;prompt_tokens;output_tokens\n0,5;10;2\n2,75;4;5\n"
+    assert rows(open_trace(written(text))) == [(0, 10, 2), (2.25, 4, 5)]
+
+
+@pytest.mark.parametrize(
+    "times, seconds, unit",
+    [
+        ((0.5, 2.25, 4.0), 3.5, "seconds"),
+        ((0.0, 2.0, 5.0), 5.0, "seconds"),
+        ((0, 2, 5), 5.0, "seconds"),
+        ((0, 30, 90), 90.0, "seconds"),
+        ((0, 250, 600), 0.6, "milliseconds"),
+        ((0, 60_000, 120_000), 120.0, "milliseconds"),
+        ((0, 1_500_000, 2_750_000), 2.75, "microseconds"),
+        ((1_700_000_000, 1_700_000_003), 3.0, "seconds"),
+        ((1_700_000_000_250, 1_700_000_003_000), 2.75, "milliseconds"),
+        ((1_700_000_000_250_000_000, 1_700_000_003_000_000_000), 2.75, "nanoseconds"),
+        (("2024-05-10T00:00:00Z", "2024-05-10T00:00:01.5Z"), 1.5, "dates"),
+        (("2024/05/10 00:00:00", "2024/05/10 00:01:00"), 60.0, "dates"),
+        (("0.5", "2.5"), 2.0, "seconds"),
+    ],
+)
+def test_the_unit_of_json_timestamps_is_told_from_their_values(written, times, seconds, unit):
+    lines = [json.dumps({"timestamp": time, "input_length": 5, "output_length": 6}) for time in times]
+    trace = open_trace(written("\n".join(lines)))
+    assert (trace.clock.unit, trace.seconds) == (unit, pytest.approx(seconds))
+
+
+@pytest.mark.parametrize("size", [1, 16, 64, 128, 256, 512, 1024])
+@pytest.mark.parametrize("are_full", [False, True])
+def test_the_size_of_blocks_is_told_from_the_rows(written, size, are_full):
+    tokens = [size * 3 + size // 2, size * 7, size * 20 + 1, size]
+    ids = [number // size if are_full else -(-number // size) for number in tokens]
+    lines = [
+        json.dumps({"timestamp": 0.5 * place, "input_length": number, "output_length": 1, "hash_ids": [*range(many)]})
+        for place, (number, many) in enumerate(zip(tokens, ids, strict=True))
+    ]
+    trace = open_trace(written("\n".join(lines)))
+    assert trace.block_tokens == size
+    assert [(len(row.blocks), row.block_tokens) for row in map(trace.row, range(4))] == [(many, size) for many in ids]
+
+
+def test_ids_may_be_text_and_may_be_missing(written):
+    lines = [
+        {"timestamp": 0, "input_length": 1000, "output_length": 1, "hash_ids": ["a", "b"]},
+        {"timestamp": 2000, "input_length": 9, "output_length": 1, "hash_ids": None},
+        {"timestamp": 4000, "input_length": 9, "output_length": 1},
+    ]
+    trace = open_trace(written("\n".join(map(json.dumps, lines))))
+    assert [list(trace.row(number).blocks) for number in range(3)] == [["a", "b"], [], []]
 
 
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
@@ -107,12 +212,12 @@ def test_the_same_rows_are_the_same_in_every_format(tmp_path_factory, told):
     began = datetime(2023, 11, 16, tzinfo=UTC)
     texts = {
         "plain": ["seconds,prompt_tokens,output_tokens", *(f"{ms / 1000},{a},{b}" for ms, a, b in told)],
-        "burst": ["Timestamp,Request tokens,Response tokens", *(f"{ms / 1000},{a},{b}" for ms, a, b in told)],
+        "burst": ["Timestamp (s),Request tokens,Response tokens", *(f"{ms / 1000},{a},{b}" for ms, a, b in told)],
         "azure": [
             "TIMESTAMP,ContextTokens,GeneratedTokens",
             *(f"{began + timedelta(milliseconds=ms):%Y-%m-%d %H:%M:%S.%f}0,{a},{b}" for ms, a, b in told),
         ],
-        "mooncake": [json.dumps({"timestamp": ms, "input_length": a, "output_length": b}) for ms, a, b in told],
+        "json": [json.dumps({"timestamp_ms": ms, "input_length": a, "output_length": b}) for ms, a, b in told],
     }
     first, *others = [_read(folder / name, lines) for name, lines in texts.items()]
     assert sorted(round(moment * 1000) for moment, _, _ in first) == sorted(ms - min(told)[0] for ms, _, _ in told)
@@ -128,28 +233,45 @@ def _read(path, lines):
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("", "no trace that is known by its first line"),
-        ("a,b,c\n1,2,3\n", "a CSV has a header with the columns timestamp,contexttokens,generatedtokens"),
-        ("0.5,10,20\n", "a CSV has a header"),
+        ("", "missing: a time, tokens of the prompt, tokens of the answer; found: nothing"),
+        ("a,b,c\n1,2,3\n", "under names such as timestamp, input_length, output_length; missing: a time, "),
+        ("0.5,10,20\n", "found: 0.5, 10, 20; a CSV has these names in its first line"),
+        ("timestamp;input_length\n1;2\n", "missing: tokens of the answer; found: timestamp, input_length; a CSV"),
         ("seconds,prompt_tokens,output_tokens\n", "the trace has no rows"),
-        (PLAIN + "x,1,2\n", "trace:5: cannot be read as a row (plain): x,1,2"),
-        (PLAIN + "1,2\n", "trace:5: cannot be read as a row (plain): 1,2"),
-        (PLAIN + "1,2.5,3\n", "trace:5: cannot be read as a row (plain): 1,2.5,3"),
-        (PLAIN + "-1,2,3\n", "trace:5: a moment is a time from 0 on, and not -1 s"),
-        (PLAIN + "nan,2,3\n", "trace:5: a moment is a time from 0 on, and not nan s"),
-        (PLAIN + "inf,2,3\n", "trace:5: a moment is a time from 0 on, and not inf s"),
+        (PLAIN + "x,1,2\n", "trace:5: cannot be read as a row (seconds, prompt_tokens, output_tokens): x, 1, 2"),
+        (PLAIN + "1,2\n", "trace:5: cannot be read as a row (seconds, prompt_tokens, output_tokens): 1, 2"),
+        (PLAIN + "1,2.5,3\n", "trace:5: cannot be read as a row (seconds, prompt_tokens, output_tokens): 1, 2.5, 3"),
+        (PLAIN + "1,,3\n", "trace:5: cannot be read as a row (seconds, prompt_tokens, output_tokens): 1, , 3"),
+        (PLAIN + "-1,2,3\n", "trace:5: a time is a number from 0 on, and not -1"),
+        (PLAIN + "nan,2,3\n", "trace:5: a time is a number from 0 on, and not nan"),
+        (PLAIN + "inf,2,3\n", "trace:5: a time is a number from 0 on, and not inf"),
         (PLAIN + "1,-2,3\n", "trace:5: tokens are from 0 to 10000000, and not -2"),
         (PLAIN + "1,2,99999999999\n", "trace:5: tokens are from 0 to 10000000, and not 99999999999"),
-        (AZURE + "16.11.2023,1,2\n", "trace:5: cannot be read as a row (Azure): 16.11.2023,1,2"),
-        (MOONCAKE + "{]\n", 'trace:4: a row of a JSONL trace has numbers "timestamp"'),
+        (
+            AZURE + "16.11.2023,1,2\n",
+            "trace:5: cannot be read as a row (TIMESTAMP, ContextTokens, GeneratedTokens): 16.11",
+        ),
+        ("{]\n", "trace:1: a row is a JSON object: "),
+        ('[{"timestamp": 1}]', "a trace in JSON has a row a line and is no array: jq -c '.[]' makes lines of it"),
+        ('\n{"id": 1, "words": 2}\n', "trace:2: a row of a trace has a time, "),
+        (MOONCAKE + "{]\n", "trace:4: a row of this trace has timestamp, input_length, output_length: "),
         (MOONCAKE + '{"timestamp": 1, "input_length": 5}\n', "missing required field `output_length`"),
         (MOONCAKE + '{"timestamp": 1, "input_length": 5, "output_length": "x"}\n', "Expected `int`, got `str`"),
+        (MOONCAKE + '{"timestamp": 1, "input_length": 5.5, "output_length": 1}\n', "trace:4: a row of this trace has "),
         (MOONCAKE + '{"timestamp": 1, "input_length": -5, "output_length": 1}\n', "trace:4: tokens are from 0"),
         (
             MOONCAKE + '{"timestamp": 1, "input_length": 600, "output_length": 1, "hash_ids": [1, 2, 3, 4]}\n',
-            'trace:4: "hash_ids" stand for 512 tokens each: 600 tokens have 2 of them, here are 4',
+            "trace:4: 4 hash_ids for 600 tokens: no block of 16, 64, 512 or another power of two fits this row",
         ),
-        (b"seconds,prompt_tokens,output_tokens\n\xff,1,2\n", "cannot read the trace"),
+        (
+            '{"time": "2024-05-10T00:00:00", "isl": 6, "osl": 1}\n{"time": "soon", "isl": 6, "osl": 1}\n',
+            "trace:2: cannot be read as a date: 'soon'",
+        ),
+        (
+            "seconds,prompt_tokens,output_tokens\né,1,2\n".encode("cp1252"),
+            "trace:2: the text is not UTF-8, but probably",
+        ),
+        (gzip.compress(PLAIN.encode())[:-9], "the compressed file is damaged or cut off"),
     ],
 )
 def test_what_cannot_be_meant_is_told_in_one_line_with_its_place(written, text, words):

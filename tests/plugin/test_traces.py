@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from tests.locusts import RAMP, Locust, outcomes, rows, run, told
-from tests.plugin.test_adaptation import picky_server
+from tests.plugin.routed import routed_server
+from tests.plugin.test_adaptation import refuses
 from tests.plugin.test_runs import distributed, served
 from tests.simulators import ROOT, running_simulator, wait_for
 
@@ -67,7 +68,8 @@ def test_each_row_is_sent_once_when_it_is_due(simulator, tmp_path):
     locust = run(tmp_path, simulator.url, *args)
 
     assert locust.process.returncode == 0, locust.log
-    assert "60 rows of a trace (plain, trace.csv), at 2 times its speed" in locust.log
+    assert "60 rows of a trace (trace.csv), at 2 times its speed" in locust.log
+    assert "seconds is read as seconds (as its name says)" in locust.log
     check_lengths(simulator, lines)
     assert len(check_windows(tmp_path, 60)) > 1
     assert due(tmp_path) == pytest.approx([(moment - lines[0][0]) / 2.0 for moment, _, _ in lines], abs=0.001)
@@ -144,12 +146,12 @@ def test_a_stretch_is_replayed_and_no_more_without_a_ramp(simulator, tmp_path):
 
 def test_a_server_that_refuses_forced_lengths_is_asked_without_them(tmp_path):
     lines = made(tmp_path, seconds=1.0, number=10)
-    with picky_server("ignore_eos") as server:
-        locust = run(tmp_path, f"http://127.0.0.1:{server.server_port}", "--llm-trace", "trace.csv", "--llm-model", "m")
+    with routed_server(refuses("ignore_eos")) as server:
+        locust = run(tmp_path, server.url, "--llm-trace", "trace.csv", "--llm-model", "m")
 
-    assert "The server refuses ignore_eos and min_tokens" in locust.log
+    assert "without ignore_eos and min_tokens" in locust.log
     assert outcomes(tmp_path) == {"ok": 10}
-    load = server.asked[-10:]
+    load = [asked.body for asked in server.asked[-10:]]
     assert sorted(asked["max_tokens"] for asked in load) == sorted(tokens for _, _, tokens in lines)
     assert not any("min_tokens" in asked for asked in load)
 
@@ -205,7 +207,10 @@ def test_what_does_not_go_with_a_trace_is_refused():
 @pytest.mark.parametrize(
     "args, words",
     [
-        (["--llm-trace", "bad.csv"], "--llm-trace: bad.csv:2: cannot be read as a row (plain): a,b,c"),
+        (
+            ["--llm-trace", "bad.csv"],
+            "--llm-trace: bad.csv:2: cannot be read as a row (seconds, prompt_tokens, output_tokens): a, b, c",
+        ),
         (["--llm-trace", "trace.csv", "--llm-trace-from", "1000"], "trace.csv has no row from 1000 s on: it is"),
     ],
 )

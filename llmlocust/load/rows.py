@@ -1,0 +1,302 @@
+"""What a row of a file or of a set asks, and how long its answer may be. Pure.
+
+A row is a text, a list of messages, or an object whose fields have one of the names below. Its request may be nested, as
+in {"body": {"messages": […]}}.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypeGuard
+
+import msgspec
+
+from llmlocust.load.columns import OUTPUT_TOKENS, is_trace, listed, snake_case
+
+Messages = list[dict[str, Any]]
+
+
+class Talk(tuple[str, ...]):
+    """What a person says, turn after turn."""
+
+    __slots__ = ()
+
+
+class Limited(NamedTuple):
+    """A question whose row says how many tokens its answer may have."""
+
+    question: str | Messages | Talk
+    max_tokens: int
+
+
+Question = str | Messages | Talk | Limited
+
+_TALKS = ("turns", "conversations", "conversation", "dialogue", "dialog")
+"""Conversations whose answers are the model's to give."""
+_SINGLE = ("prompt", "question", "instruction")
+"""A single question, in the sets that have conversations beside it too,"""
+_TEXTS = (
+    "query",
+    "problem",
+    "user_prompt",
+    "user_input",
+    "text_input",
+    "input_text",
+    "input",
+    "inputs",
+    "text",
+    "texts",
+)
+"""and in others."""
+_JOINED = frozenset(("input", "inputs", "text", "texts"))
+"""Names under which several texts are parts of one question; under others they are turns."""
+MORE = ("input", "context")
+"""What an instruction is about."""
+_INNER = ("body", "request", "payload", "payloads")
+"""What holds a request."""
+QUESTIONS = (*_SINGLE, *_TEXTS)
+"""Names of columns of text."""
+_OWN = ("messages", *_SINGLE, *_TALKS, *_TEXTS)
+ASKED = (*_OWN, *_INNER)
+"""Names of what a row asks; of those that it has, the first is taken."""
+_LISTS = frozenset(("messages", *_TALKS))
+"""Names under which a text is no question."""
+_SYSTEM = {"messages": "system", "input": "instructions"}
+"""Names of a system prompt that stands beside messages, as bodies of requests have it."""
+_REQUESTED = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens", "num_predict", "n_predict")
+"""Limits of requests,"""
+_UNLIMITED = frozenset(("num_predict", "n_predict"))
+"""of which these have negative ones for no limit."""
+LENGTHS = frozenset((*_REQUESTED, "output_length", "output_len", *OUTPUT_TOKENS))
+"""What rows call the tokens that their answer may have."""
+_SETTINGS = ("parameters", "sampling_params", "generation_config", "options")
+"""Objects that hold them."""
+_TELLING = LENGTHS | set(_SETTINGS)
+USED = frozenset((*ASKED, *MORE, *_SYSTEM.values(), *_TELLING))
+"""All names that are looked for."""
+
+
+def of_entry(entry: Any) -> Question:
+    """The question of a row; empty where nothing is asked. ValueError where it cannot be told."""
+    if isinstance(entry, str):
+        return entry.strip()
+    question = _found(entry)
+    if question is None:
+        raise ValueError(_needs(entry))
+    return question
+
+
+def is_message(value: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict) and ("role" in value or "from" in value)
+
+
+def _found(entry: Any) -> Question | None:
+    if isinstance(entry, list):
+        entry = {"messages": entry}
+    if not isinstance(entry, dict):
+        return None
+    question: Question | None = _asked(entry)
+    if question is None:
+        question = _inner(entry)
+    if question is None:
+        named = {snake_case(str(name)): value for name, value in entry.items()}
+        return None if named.keys() == entry.keys() else _found(named)
+    if not question or isinstance(question, Limited) or _TELLING.isdisjoint(entry):
+        return question
+    return _limited(question, entry)
+
+
+def _asked(entry: dict[str, Any]) -> str | Messages | Talk | None:
+    """What a row asks by a name of its own; None where it has none of them."""
+    for name in _OWN:
+        value = entry.get(name)
+        if value is None:
+            continue
+        question = _of_value(name, value, entry)
+        if question is not None:
+            return question
+    return None
+
+
+def _of_value(name: str, value: Any, entry: dict[str, Any]) -> str | Messages | Talk | None:
+    if isinstance(value, str):
+        return _of_text(name, value, entry)
+    return _of_list(name, value, entry) if isinstance(value, list) else None
+
+
+def _of_text(name: str, text: str, entry: dict[str, Any]) -> str | None:
+    if name == "instruction":
+        return "\n\n".join([text, *(more for each in MORE if (more := entry.get(each)) and isinstance(more, str))])
+    return None if name in _LISTS else text
+
+
+def _of_list(name: str, values: list[Any], entry: dict[str, Any]) -> str | Messages | Talk | None:
+    kinds = set(map(type, values))
+    if kinds == {dict}:
+        if name in _TALKS or "from" in values[0]:
+            return Talk(words for said in values if _speaker(said) in _PEOPLE and (words := text_in(said)))
+        return _of_messages(name, values, entry) if "role" in values[0] else _of_parts(values)
+    if kinds == {str} and name != "messages":
+        return _of_texts(name, values)
+    return Talk() if name in _TALKS and not values else None
+
+
+def _of_texts(name: str, texts: list[str]) -> str | Talk:
+    if len(texts) == 1:
+        return texts[0]
+    return "\n\n".join(texts) if name in _JOINED else Talk(texts)
+
+
+def _of_messages(name: str, messages: Messages, entry: dict[str, Any]) -> Messages:
+    if name == "input":
+        messages = [_chat_message(message) for message in messages if is_message(message)]
+    system = text_in(entry.get(_SYSTEM.get(name, "")))
+    if system and not any(message.get("role") in ("system", "developer") for message in messages):
+        return [{"role": "system", "content": system}, *messages]
+    return messages
+
+
+def _of_parts(parts: list[dict[str, Any]]) -> str | Messages | None:
+    """Parts of one message. Where some are no text, they are sent as they are."""
+    texts = [text_in(part) for part in parts]
+    if all(texts):
+        return "\n\n".join(texts)
+    return [{"role": "user", "content": parts}] if any(texts) else None
+
+
+# ── what is said ──
+
+_PEOPLE = ("human", "user", "")
+"""Names of a person who speaks; a turn that names nobody is a person's."""
+_SAID = ("value", "content", "text", "texts", "contents", "text_input", "prompt", "question")
+"""Names of what somebody says."""
+
+
+def _speaker(said: dict[str, Any]) -> str:
+    return str(said.get("from") or said.get("role") or "").lower()
+
+
+def text_in(value: Any) -> str:
+    """The text of a message, of its content or of a part of it; "" where there is none."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "\n\n".join(filter(None, map(text_in, value)))
+    if isinstance(value, dict):
+        for name in _SAID:
+            if said := value.get(name):
+                return text_in(said)
+    return ""
+
+
+def _chat_message(message: dict[str, Any]) -> dict[str, Any]:
+    """A message of the Responses API as chats have it."""
+    content = message.get("content")
+    parts = [_chat_part(part) for part in content] if isinstance(content, list) else content
+    return {"role": message.get("role"), "content": parts}
+
+
+def _chat_part(part: Any) -> Any:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind in ("input_text", "output_text"):
+        return {"type": "text", "text": part.get("text", "")}
+    if kind == "input_image":
+        return {"type": "image_url", "image_url": {"url": part.get("image_url")}}
+    return part
+
+
+def words_of(question: Question) -> str:
+    """What is asked last, as plain text."""
+    if isinstance(question, Limited):
+        question = question.question
+    if isinstance(question, str):
+        return question
+    if isinstance(question, Talk):
+        return question[0]
+    content = next((each.get("content") for each in reversed(question) if each.get("role") == "user"), "")
+    if isinstance(content, list):
+        return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return str(content or "")
+
+
+# ── nested requests ──
+
+
+def _inner(entry: dict[str, Any]) -> Question | None:
+    for name in (*_INNER, *_SINGLE, *_TEXTS):
+        value = entry.get(name)
+        if isinstance(value, str) and name in _INNER:
+            value = _parsed(value)
+        requests: list[Any] = value if isinstance(value, list) and name in _INNER else [value]
+        if requests and all(isinstance(request, dict) for request in requests):
+            question = _of_requests(requests)
+            if question is not None:
+                return question
+    return None
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _of_requests(requests: Sequence[dict[str, Any]]) -> Question | None:
+    """Several requests are a conversation, of which each asks its last words."""
+    questions = [question for request in requests if (question := _found(request)) is not None]
+    if len(questions) < len(requests):
+        return None
+    first = questions[0]
+    if len(questions) == 1:
+        return first
+    talk = Talk(map(words_of, questions))
+    return Limited(talk, first.max_tokens) if isinstance(first, Limited) else talk
+
+
+# ── lengths ──
+
+
+def _limited(question: str | Messages | Talk, entry: dict[str, Any]) -> Question:
+    """With the first of the row's own lengths that says something."""
+    for name, value in _lengths(entry):
+        if value is None or value == "" or (isinstance(value, list) and name in OUTPUT_TOKENS):
+            continue  # a list has the tokens themselves
+        try:
+            tokens = float(value)
+        except (TypeError, ValueError):
+            tokens = 0.0
+        if tokens < 0 and name in _UNLIMITED:
+            continue
+        if tokens < 1 or not tokens.is_integer():
+            raise ValueError(f"{name} is a whole number of tokens, 1 or more — got {str(value)[:60]!r}")
+        return Limited(question, int(tokens))
+    return question
+
+
+def _lengths(entry: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    holders = (entry.get(name) for name in _SETTINGS)
+    for fields in (entry, *(holder for holder in holders if isinstance(holder, dict))):
+        yield from ((name, fields[name]) for name in fields if name in LENGTHS)
+
+
+# ── what is wrong ──
+
+
+def _needs(entry: Any) -> str:
+    return f'a row needs "prompt", "messages" or another name of docs/prompts.md; this one {_described(entry)}'
+
+
+def _described(entry: Any) -> str:
+    if not isinstance(entry, dict):
+        return f"is {_short(entry)}"
+    wrong = next((name for name in ASKED if name in entry), None)
+    if wrong:
+        return f"has no question in {wrong!r}: {_short(entry[wrong])}"
+    names = f"has {listed(entry)}"
+    return f"{names}: a row of a trace (--llm-trace)" if is_trace(list(map(str, entry))) else names
+
+
+def _short(value: Any) -> str:
+    return json.dumps(value, default=str)[:60]
