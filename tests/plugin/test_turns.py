@@ -1,0 +1,84 @@
+"""Turns: everybody gets one, in order, and soon, whatever else the event loop has to do."""
+
+import os
+from contextlib import contextmanager
+
+import gevent
+import pytest
+
+from llmlocust.plugin import turns as module
+from llmlocust.plugin.turns import Turns
+
+_READABLE, _FIRST = 1, 2
+
+
+@contextmanager
+def something_to_read():
+    """A pipe that is always readable, with a watcher that comes before all others, as those of our sockets do."""
+    reader, writer = os.pipe()
+    os.write(writer, b"x")
+    watcher = gevent.get_hub().loop.io(reader, _READABLE, priority=_FIRST)
+    watcher.start(lambda: None)
+    try:
+        yield
+    finally:
+        watcher.stop()
+        watcher.close()
+        os.close(reader)
+        os.close(writer)
+
+
+def waits(turns: Turns, number: int, order: list[int]) -> gevent.Greenlet:
+    def wait() -> None:
+        turns.wait()
+        order.append(number)
+
+    return gevent.spawn(wait)
+
+
+@pytest.mark.parametrize("many", [1, 2, 50])
+def test_turns_come_in_order(many):
+    turns, order = Turns(), []
+    gevent.joinall([waits(turns, number, order) for number in range(many)], timeout=30, raise_error=True)
+    assert order == list(range(many))
+
+
+@pytest.mark.parametrize("many", [1, 2, 50])
+def test_a_loop_that_always_has_something_to_read_gives_turns_too(many):
+    turns, order = Turns(), []
+    with something_to_read():
+        gevent.joinall([waits(turns, number, order) for number in range(many)], timeout=30, raise_error=True)
+    assert order == list(range(many))
+
+
+def test_sockets_are_read_between_two_turns_that_are_overdue(monkeypatch):
+    monkeypatch.setattr(module, "_MAX_WAIT", 0.0)
+    turns, reads, seen = Turns(), [0], []
+    reader, writer = os.pipe()
+    os.write(writer, b"x")
+    watcher = gevent.get_hub().loop.io(reader, _READABLE, priority=_FIRST)
+
+    def read() -> None:
+        reads[0] += 1
+
+    def wait() -> None:
+        turns.wait()
+        seen.append(reads[0])
+
+    watcher.start(read)
+    gevent.joinall([gevent.spawn(wait) for _ in range(5)], timeout=30, raise_error=True)
+    watcher.stop()
+    watcher.close()
+    os.close(reader)
+    os.close(writer)
+    assert seen == sorted(set(seen))  # each turn came after another read
+
+
+def test_who_is_killed_while_waiting_keeps_nobody_waiting():
+    turns, order = Turns(), []
+    with something_to_read():
+        killed = gevent.spawn(turns.wait)
+        gevent.idle(0)
+        killed.kill()
+        gevent.joinall([waits(turns, 1, order)], timeout=30, raise_error=True)
+    assert order == [1]
