@@ -54,8 +54,8 @@ _FAILED_FINISH = re.compile("error|abort|cancel|fail|insufficient|time[d_ ]*out|
 """In a reason to finish: the engine gave the request up."""
 _DONE = "[DONE]"
 """What ends a stream as a whole, after the reasons of its answers."""
-_LONGEST_ECHO = 16
-"""A question of fewer characters may be an answer's first words too."""
+_SHORTEST_ECHO = 16
+"""Characters: a shorter question may be the first words of an answer too."""
 _THINK, _THOUGHT = "<think>", "</think>"
 _FEW = 3
 """Pieces of an answer: of fewer, each may hold the one before by chance."""
@@ -81,7 +81,7 @@ def has_token(dialect: Dialect, body: bytes, ask: Ask | None = None) -> bool:
 
 def _echoes(ask: Ask) -> list[str]:
     """Texts that are the question's where they come first, longest first."""
-    return sorted((text for text in ask.echoes() if len(text) >= _LONGEST_ECHO), key=len, reverse=True)
+    return sorted((text for text in ask.echoes() if len(text) >= _SHORTEST_ECHO), key=len, reverse=True)
 
 
 class Reading:
@@ -275,7 +275,7 @@ class Reading:
         first.text = rest
 
     def _without_echo(self, text: str) -> str:
-        if len(text) >= _LONGEST_ECHO:
+        if len(text) >= _SHORTEST_ECHO:
             if self._echoes is None:
                 self._echoes = _echoes(self._ask)
             for echo in self._echoes:
@@ -449,7 +449,7 @@ class Reading:
         pieces, arrivals = self._answer, self._record.arrivals
         if len(pieces) < _FEW or self._several is not None or not self._in_read:
             return
-        if len(pieces[-1]) < _LONGEST_ECHO or self._answer_chunks[-1:] != [len(arrivals) - 1]:
+        if len(pieces[-1]) < _SHORTEST_ECHO or self._answer_chunks[-1:] != [len(arrivals) - 1]:
             return
         if pieces[-1] == "".join(pieces[:-1]):
             said, now = self._said, self._said.pieces - 1
