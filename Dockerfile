@@ -1,5 +1,5 @@
 # docker build -t llmlocust . && docker run --rm llmlocust          docs/docker.md tells the rest
-ARG BASE=python:3.12-slim-bookworm
+ARG BASE=python:3.12.12-slim-bookworm
 
 FROM ${BASE} AS build
 RUN python3 -m venv /opt/llmlocust

@@ -408,6 +408,7 @@ class Virtual:
                     "chunks": each.tokens if ok else 0,
                     "input_tokens": 50.0 if ok else math.nan,
                     "token_source": "usage" if ok else "",
+                    "unread": "",
                     "weight": 1.0,
                     "worker": f"w{each.worker}",
                 }

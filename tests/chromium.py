@@ -22,12 +22,14 @@ SLOW = 60_000.0
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
+def chromium(*arguments: str) -> Iterator[Browser]:
     """Debian's Chromium, or Playwright's own: `make test` gets one where it can."""
     expect.set_options(timeout=SLOW)
     with sync_playwright() as started:
         try:
-            opened = started.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS, timeout=SLOW)
+            opened = started.chromium.launch(
+                executable_path=shutil.which("chromium"), args=[*ARGUMENTS, *arguments], timeout=SLOW
+            )
         except Error as problem:
             said = problem.message.splitlines()[0]
             pytest.skip(f"no Chromium that starts: install Debian's package chromium ({said})")

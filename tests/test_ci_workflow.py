@@ -58,3 +58,8 @@ def test_its_commands_pass_a_good_server_and_fail_a_slow_one(tmp_path, limit, co
 def test_it_uploads_what_its_commands_leave():
     for path in ("reports/ci/gates.xml", "reports/", "server.log"):
         assert path in WORKFLOW.partition("- name: Show the gates")[2]
+
+
+def test_its_token_may_do_no_more_than_its_steps_need():
+    permissions = re.search(r"^permissions:.*\n((?:  .+\n)+)", WORKFLOW, re.MULTILINE)[1]
+    assert dict(re.findall(r"^  ([\w-]+): (\w+)", permissions, re.MULTILINE)) == {"contents": "read", "checks": "write"}

@@ -86,6 +86,66 @@ def test_thresholds_are_what_the_limit_is_found_by(a_run):
     assert (limit["reached"], limit["level_ok"], limit["level_bad"]) == (True, None, 2)
 
 
+# -- thresholds that decide the exit code
+
+RAMP = ["--levels", "2,8", "--settle", "0.2", "--hold", "1.5", "--max-tokens", "40"]
+
+
+@pytest.fixture(scope="module")
+def small_server():
+    """Two users get all that they ask for; of eight, some are refused."""
+    with running_simulator(slots=4, queue_limit=1, step_ms=5) as simulator:
+        yield simulator
+
+
+BUSY = ["--llm-accept", "warm-up, drift, CPU wait, event loop lag, token times"]
+"""What a machine that others use may be doubted for."""
+
+
+@pytest.mark.parametrize(
+    "options, more, code, words",
+    [
+        (["--threshold", "errors < 1% @ 2", "--threshold", "e2e.p95 < 60s @ 2"], [], 0, "Gates: all 2 passed"),
+        (["--threshold", "errors < 1% @ 2, errors < 1% @ 8"], [], 99, "Gates: 1 of 2 failed"),
+        (["--threshold", "errors < 1%"], [], 99, "Gates: 1 of 2 failed"),
+        (["--threshold", "e2e.p50 < 1ms ~ 60s @ 2"], [], 0, "Gates: all 1 passed"),
+        (["--threshold", "e2e.p50 < 1ms ~ 2ms @ 2"], [], 99, "Gates: 1 of 1 failed"),
+        (["--thresholds", "gates.toml"], [], 99, "Gates: 1 of 2 failed"),
+        (["--threshold", "e2e.p95 < 60s @ 2"], ["--llm-unique=false"], 98, "prefix cache"),
+        (["--threshold", "errors < 1% @ 2"], ["--llm-threshold", "errors < 1% @ 8"], 99, "Gates: 1 of 2 failed"),
+        ([], [], 0, "Safe up to 2 users"),
+    ],
+)
+def test_thresholds_decide_how_a_run_exits_and_it_is_reported(small_server, tmp_path, options, more, code, words):
+    (tmp_path / "gates.toml").write_text('errors = "< 1% @ 8"\n[e2e]\np95 = "< 60s @ 2"\n')
+    done = llmlocust("run", small_server.url, *RAMP, "--out", "out", *options, "--", *BUSY, *more, cwd=tmp_path)
+
+    assert done.returncode == code, done.stdout + done.stderr
+    assert words in done.stdout
+    assert done.stdout.splitlines()[-1] == "Report:    out/run_report.html"
+
+
+def test_what_is_searched_for_is_no_gate(small_server, tmp_path):
+    limits = ["--search", "--threshold", "errors < 1%", "--threshold", "e2e.p95 < 60s"]
+    more = ["--", "--llm-search-most", "12", "--llm-search-hold", "3"]
+    done = llmlocust("run", small_server.url, "--max-tokens", "20", *limits, "--out", "out", *more, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "too many for errors" in done.stdout
+    assert "Gates" not in done.stdout
+
+
+def test_of_several_runs_a_broken_threshold_counts_and_all_are_run(small_server, tmp_path):
+    with running_simulator(slots=16, step_ms=5) as large:
+        urls = [small_server.url, large.url]
+        done = llmlocust("run", *urls, *RAMP, "--threshold", "errors < 1% @ 8", "--out", "both", cwd=tmp_path)
+
+    assert done.returncode == 99, done.stdout + done.stderr
+    assert done.stdout.count("Gates: ") == 2
+    assert f"127.0.0.1:{small_server.port}: a threshold was broken, exit code 99" in done.stderr
+    assert (tmp_path / "both" / "compare.html").exists()
+
+
 # -- a fixed number of requests, --short and --long, several servers or models
 
 
@@ -208,9 +268,15 @@ def test_runs_are_of_urls_of_models_or_of_pairs(urls, models, targets, labels):
         (["run", "http://127.0.0.1:1", "--out", "reports/first/run_stats.csv/x"], "cannot make the folder"),
         (["run", "http://127.0.0.1:1", "--levels", "some"], "levels must be whole numbers"),
         (
-            ["run", "http://127.0.0.1:1", "--threshold", "e2e.p95 < 1s @ 5"],
+            ["run", "http://127.0.0.1:1", "--search", "--threshold", "e2e.p95 < 1s @ 5"],
             "one level (@) can be named for a gate alone",
         ),
+        (["run", "http://127.0.0.1:1", "--threshold", "e2e.p95 < 1s @ 3"], "the ramp has no such level"),
+        (["run", "http://127.0.0.1:1", "--threshold", "errors < 1%, speed > 5"], "there is no metric 'speed'"),
+        (["run", "http://127.0.0.1:1", "--thresholds", "nosuch.toml"], "nosuch.toml: cannot be read"),
+        (["run", "http://127.0.0.1:1", "--header", "api-key"], "--llm-header wants NAME: VALUE"),
+        (["run", "http://127.0.0.1:1", "--header", "api-key: $NOT_SET"], "needs the variable NOT_SET"),
+        (["run", "http://127.0.0.1:1", "--path", "http://x/chat"], "--llm-path is a path such as"),
         (["run", "http://127.0.0.1:1", "more"], "what is 'more'? URLs begin with http://"),
         (["run", "http://127.0.0.1:1", "--", "more"], "what is 'more'? Behind -- stand Locust's own options"),
         (["run", *(f"http://127.0.0.1:{n}" for n in range(1, 12))], "11 runs are more than a page can show"),

@@ -1,4 +1,6 @@
-"""What the image starts, with commands in the place of Locust that say what they were asked for."""
+"""What the image starts, with commands in the place of Locust, and of those that change users, that say what they were
+asked for.
+"""
 
 import os
 import signal
@@ -22,13 +24,31 @@ LLMLOCUST = """#!/bin/sh
 echo "llmlocust $*" >> said
 exit $REPORT_CODE
 """
+SETPRIV = """#!/bin/sh
+echo "$1 $2 $3" >> became
+shift 3
+USER_ID=1000 exec "$@"
+"""
+CHOWN = """#!/bin/sh
+echo "chown $*" >> became
+echo "${1%%:*}" > owner
+"""
 
 
 class Container:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "reports").mkdir()
-        for name, script in (("locust", LOCUST), ("llmlocust", LLMLOCUST)):
+        scripts = {
+            "locust": LOCUST,
+            "llmlocust": LLMLOCUST,
+            "setpriv": SETPRIV,
+            "chown": CHOWN,
+            "id": "#!/bin/sh\necho $USER_ID\n",
+            "stat": "#!/bin/sh\ncat owner\n",
+        }
+        (folder / "owner").write_text("1001\n")
+        for name, script in scripts.items():
             command = folder / "bin" / name
             command.parent.mkdir(exist_ok=True)
             command.write_text(script)
@@ -39,7 +59,7 @@ class Container:
         return (self.folder / "said").read_text() if (self.folder / "said").exists() else ""
 
     def start(self, *args: str, **told: str) -> subprocess.Popen[bytes]:
-        told = {"CODE": "0", "REPORT_CODE": "0", "RUNS": "", "LASTS": "", **told}
+        told = {"USER_ID": "1000", "CODE": "0", "REPORT_CODE": "0", "RUNS": "", "LASTS": "", **told}
         environment = {**os.environ, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}", **told}
         script = ROOT / "tools/docker-entrypoint.sh"
         return subprocess.Popen(["sh", str(script), *args], cwd=self.folder, env=environment)
@@ -101,3 +121,18 @@ def test_a_worker_that_failed_says_so(container):
 def test_it_takes_what_locusts_operator_for_kubernetes_gives_it(container, args):
     assert container.start(*args).wait(PATIENCE) == 0
     assert container.said == f"locust {' '.join(args)}\n"
+
+
+@pytest.mark.parametrize(
+    ("owner", "became"),
+    [
+        ("1001", "--reuid=1001 --regid=1001 --clear-groups\n"),
+        ("0", "chown 1000:1000 reports\n--reuid=1000 --regid=1000 --clear-groups\n"),
+    ],
+)
+@pytest.mark.parametrize("command", ["master", "demo", "locust"])
+def test_started_as_root_it_becomes_another_user_whoever_owns_the_reports(container, owner, became, command):
+    (container.folder / "owner").write_text(f"{owner}\n")
+    assert container.start(command, USER_ID="0").wait(PATIENCE) == 0
+    assert (container.folder / "became").read_text() == became
+    assert "locust" in container.said

@@ -47,6 +47,31 @@ def test_keys_pass_through_the_compose_file_and_stand_in_none():
     assert "API_KEY" not in DOCKERFILE
 
 
+def test_ports_are_published_on_this_machine_only():
+    published = re.findall(r"^ +ports: \[(.+)\]$", COMPOSE, re.MULTILINE)
+    assert len(published) == len(re.findall(r"^ +ports:", COMPOSE, re.MULTILINE)) == 3
+    for ports in published:
+        assert all(port.strip().startswith('"127.0.0.1:') for port in ports.split(",")), ports
+
+
+def test_images_are_pinned_by_version():
+    images = re.findall(r"^ARG BASE=(\S+)$", DOCKERFILE, re.MULTILINE)
+    images += re.findall(r"^ +image: \$\{\w+:-(\S+)\}$", COMPOSE, re.MULTILINE)
+    assert len(images) == 3
+    for image in images:
+        assert re.search(r":v?\d+\.\d+\.\d+", image), image
+
+
+def test_the_image_runs_as_a_user_that_is_not_root():
+    assert re.findall(r"^USER (.+)$", DOCKERFILE.rpartition("\nFROM ")[2], re.MULTILINE) == ["llmlocust"]
+    assert COMPOSE.count("user: root") == 1  # the master, until its entry point becomes another
+
+
+def test_the_web_ui_answers_under_the_name_that_prometheus_asks_for():
+    targets = re.search(r"targets: \[(\w+):8089\]", (ROOT / "monitoring/prometheus.yml").read_text())
+    assert re.search(rf"LLMLOCUST_WEB_HOSTS: {targets[1]},", COMPOSE)
+
+
 def test_the_image_is_given_every_file_that_it_copies():
     let_in = set(re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
     copies = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)

@@ -3,9 +3,11 @@
 # a command of llmlocust.
 set -eu
 
-# As root (so docker-compose.yml starts the master) it becomes the owner of the reports folder:
-# the files there then belong to whoever made the folder, and nothing runs as root.
-if [ "$(id -u)" = 0 ] && [ "$(stat -c %u reports)" != 0 ]; then
+# As root (so docker-compose.yml starts the master) it becomes the owner of the reports folder: the files there then
+# belong to whoever made the folder. Docker makes a missing folder as root's, so that one is given to user 1000:
+# nothing runs as root.
+if [ "$(id -u)" = 0 ]; then
+  [ "$(stat -c %u reports)" != 0 ] || chown 1000:1000 reports
   exec setpriv --reuid="$(stat -c %u reports)" --regid="$(stat -c %g reports)" --clear-groups "$0" "$@"
 fi
 

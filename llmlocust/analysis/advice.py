@@ -57,12 +57,25 @@ def advise(
     return found[:MOST]
 
 
+_REPAIRS = {
+    "client limits": "Measure again with a higher limit of open files (ulimit -n), or from more machines.",
+    "network": "Measure again when the network to the server is up.",
+    "name look-up": "Measure again with the server's IP address as the host, or with a name service that works.",
+    "proxy": "Measure again with a proxy that works, or without one (NO_PROXY).",
+    "TLS": "Measure again with a certificate that the load generator trusts.",
+}
+"""By the checks of requests that never reached the server."""
+
+
 def _trust(checks: Sequence[Check]) -> Iterator[Advice]:
     """A generator that was full comes first: all else may be its own doing."""
     for check in checks:
         if check.name == "client CPU" and not check.ok and check.value is not None:
             because = f"The busiest load process used {words.share(check.value)} of its core."
             yield Advice("Measure again with more load processes or machines (--processes, --worker).", because)
+        if check.name in _REPAIRS and not check.ok and check.value is not None:
+            because = f"{words.share(check.value)} of a level's requests never reached the server."
+            yield Advice(_REPAIRS[check.name], because)
 
 
 def _range(steps: Sequence[Step], verdict: Verdict) -> Iterator[Advice]:

@@ -26,7 +26,7 @@ EXIT_CODES = {PASSED: 0, FAILED: 99, DOUBTED: 98}
 NOISE = ("requests for p95", "requests for p99")
 """Checks of how many requests there were: that is noise, and a case tells its interval."""
 SPOILS: Mapping[str, Collection[str]] = {
-    "event loop lag": DURATIONS,
+    "event loop lag": (*DURATIONS, *RATES),
     "clock": DURATIONS,
     "usage": ("gap", "tpot", "output_tokens_per_s"),
     **dict.fromkeys(("warm-up", "drift", "answer length", "prefix cache"), (*DURATIONS, *RATES)),

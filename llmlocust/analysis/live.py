@@ -321,11 +321,17 @@ class Live:
         facts = Facts(
             client_cpu={each.level: self._usual_worst(each.level, "client_cpu") for each in levels},
             loop_lag={each.level: self._usual_worst(each.level, "loop_lag") / 1000.0 for each in levels},
+            throttled={each.level: self._mean(each.level, "throttled") for each in levels},
+            core_wait={each.level: self._mean(each.level, "core_wait") for each in levels},
             clock=" and ".join(sorted(self.run.ledger.clocks)) or None,
             decisive=verdict.decisive(of_the_ramp(levels)),
         )
         self._failed = [each for each in checks(levels, facts, verdict.thresholds) if not each.ok]
         self._rests = verdict.rests(of_the_ramp(levels))
+
+    def _mean(self, index: int, gauge: str) -> float:
+        """The mean of the seconds of a level's window; NaN where none is known."""
+        return self.run.ledger.mean(gauge, self.run.ledger.levels[index], self.run.moment())
 
     def _usual_worst(self, index: int, gauge: str) -> float:
         """The 90th percentile of the seconds of a level that is over, as the report takes it; NaN where none is told."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from statistics import NormalDist
 
 from llmlocust.analysis import words
-from llmlocust.numbers.formats import ERROR_KINDS, METRICS
-from llmlocust.numbers.levels import USERS, LevelFigures
+from llmlocust.numbers.formats import CLIENT_KINDS, ERROR_KINDS, METRICS
+from llmlocust.numbers.levels import EXACT_SHARE, USERS, LevelFigures
 
 ERROR_LIMIT = 0.01
 """Errors above this are a collapse, and break the derived service level."""
@@ -26,6 +26,8 @@ SETTLED = 0.03
 STEEPEST = 30.0
 SURELY_SHORT = 3.0
 """Standard deviations of `shortfall`."""
+LACKING = EXACT_SHARE
+"""A level that lacks a larger share of its requests, because they never reached the server, has another load."""
 NAMES = {"ttft": "TTFT", "answer": "time to answer", "e2e": "end to end", "gap": "token gap", "tpot": "TPOT"}
 
 
@@ -109,17 +111,22 @@ class Step:
         return min(low for low, _ in known), max(high for _, high in known)
 
     def kinds(self) -> dict[str, int]:
+        """The kinds of `failed`, the most frequent first."""
         kinds: dict[str, int] = {}
         for each in self.levels:
             for kind, count in each.error_kinds.items():
-                kinds[kind] = kinds.get(kind, 0) + count
+                if kind not in CLIENT_KINDS:
+                    kinds[kind] = kinds.get(kind, 0) + count
         return dict(sorted(kinds.items(), key=lambda item: -item[1]))
 
 
 def steps_of(levels: Iterable[LevelFigures]) -> list[Step]:
-    """The loads that say something, lowest first. Levels whose load was never there are left out if others remain."""
+    """The loads that say something, lowest first. Levels whose load was never there, or did not reach the server, are
+    left out if others remain.
+    """
     useful = [each for each in levels if 1e-6 < each.load < 1e9 and _says_something(each)]
     useful = [each for each in useful if each.reached] or useful
+    useful = [each for each in useful if each.unsent <= LACKING * each.attempted] or useful
     by_load: dict[float, list[LevelFigures]] = {}
     for each in useful:
         by_load.setdefault(each.load, []).append(each)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from click.core import ParameterSource
 
 from llmlocust.cli.driving import LEVELS, run_and_report
 from llmlocust.cli.several import run_each, targets_of
-from llmlocust.cli.shared import POSITIVE, OneLine, new_folder, parse_limits, threshold_options
+from llmlocust.cli.shared import POSITIVE, OneLine, new_folder, parse_all, parse_limits, threshold_options
 
 _WHOLE = click.IntRange(min=1)
 _FEW_TOKENS = "100"
@@ -40,6 +40,15 @@ class _WithLocustArgs(click.Command):
 @click.option(
     "--dialect", default="openai-chat", show_default=True,
     help="What the server speaks: anthropic, ollama-chat, tgi, gradio, … (docs/dialects.md); auto: ask it",
+)  # fmt: skip
+@click.option(
+    "--path",
+    default=None,
+    help="Path of the endpoint, such as /chat/completions [default: the dialect's, or as in URL]",
+)
+@click.option(
+    "--header", "headers", multiple=True, metavar="'NAME: VALUE'",
+    help="Header of every request; $NAME is taken from the environment: 'api-key: $API_KEY'; repeatable",
 )  # fmt: skip
 @click.option("--levels", default=LEVELS, show_default=True, help="Levels of users")
 @click.option("--concurrency", type=_WHOLE, default=None, help="Users at once, at one level, instead of --levels")
@@ -87,13 +96,17 @@ class _WithLocustArgs(click.Command):
 )
 @click.option("--wait", default="0", show_default=True, help="Think time of a user in seconds: 5, or 1-3")
 @click.option("--api", type=click.Choice(["chat", "completions"]), default="chat", show_default=True)
-@threshold_options('Such as "ttft.p95 < 500ms", or gold and tolerated: "ttft.p95 < 500ms ~ 1s"; repeatable')
+@threshold_options(
+    'What the run must keep, or it exits 99: "ttft.p95 < 500ms" at every level, "ttft.p95 < 500ms @ 100" at those of 100 '
+    'users, "ttft.p95 < 500ms ~ 1s" as gold and tolerated; repeatable. With --search: what is searched for'
+)
 @click.option("--out", default="", help="Folder for the files and the report [default: reports/ and the time]")
 @click.pass_context
 def run(
     ctx: click.Context,
     urls: tuple[str, ...],
     models: tuple[str, ...],
+    headers: tuple[str, ...],
     out: str,
     search: bool,
     short: bool,
@@ -105,8 +118,10 @@ def run(
 ) -> None:
     """Drive the server at URL up a staircase of users, or of requests a second, and report where it breaks.
 
-    This is Locust with a packaged locustfile. A key is taken from LLMLOCUST_API_KEY or OPENAI_API_KEY. What stands
-    behind -- goes to Locust as it is: `llmlocust run URL -- --processes 4 --llm-temperature 0.2`.
+    URL is the server's base address, or that of its endpoint. This is Locust with a packaged locustfile. A key is taken
+    from LLMLOCUST_API_KEY or OPENAI_API_KEY. What stands behind -- goes to Locust as it is: `llmlocust run URL --
+    --processes 4 --llm-temperature 0.2`. With --threshold, the exit code is 99 where one is broken, and 98 where the
+    measurement cannot be trusted.
 
     Several URLs, or several --model: a run of each, one after the other, with a folder and a report of its own, and one
     page that compares them.
@@ -120,18 +135,55 @@ def run(
     llmlocust run http://localhost:8000 --requests 200 --concurrency 20 --long
     llmlocust run http://localhost:8000 http://localhost:8001 --levels 1,10,50
     """
-    limits = parse_limits(thresholds, thresholds_file)
+    from llmlocust.plugin.headers import SEPARATOR
+
     locust_args: list[str] = ctx.meta["locust_args"]
     _refuse_what_is_ours(locust_args)
+    judged = _searched(thresholds, thresholds_file) if search else _gates(thresholds, thresholds_file)
     given = {name for name in ctx.params if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE}
     options |= _at_one_level(concurrency, given) | _of_a_length(short=short, long=long, given=given)
-    more = ["--llm-search", "--llm-search-limits", _searched(limits), *locust_args] if search else locust_args
+    options["header"] = SEPARATOR.join(headers) or None
+    more = [*judged.options, *locust_args]
     targets = targets_of(urls, models)
     out = out or f"reports/{time.strftime('%Y%m%d-%H%M%S')}"
     if len(targets) > 1:
-        raise SystemExit(run_each(targets, out, options, more, limits))
+        raise SystemExit(run_each(targets, out, options, more, judged.limits))
     options["model"] = targets[0].model or None
-    raise SystemExit(run_and_report(targets[0].url, new_folder(out), options, more, limits).code)
+    raise SystemExit(run_and_report(targets[0].url, new_folder(out), options, more, judged.limits).code)
+
+
+class _Judged(NamedTuple):
+    """What a run's thresholds are for it."""
+
+    options: list[str]
+    """Of Locust."""
+    limits: list[Any]
+    """By which levels are judged in the report, and runs compared."""
+
+
+def _gates(texts: tuple[str, ...], file: str) -> _Judged:
+    """Thresholds that decide the exit code."""
+    from llmlocust.numbers.thresholds import Gate, thresholds_of
+
+    gates = parse_all(_one_by_one(texts), file, Gate.parse)
+    return _Judged([f"--llm-threshold={gate}" for gate in gates], thresholds_of(gates))
+
+
+def _searched(texts: tuple[str, ...], file: str) -> _Judged:
+    """Thresholds that a search finds the highest load for."""
+    from llmlocust.load.search import Limits
+
+    limits = parse_limits(_one_by_one(texts), file)
+    try:
+        Limits(limits)
+    except ValueError as problem:
+        raise OneLine(str(problem)) from None
+    return _Judged(["--llm-search", "--llm-search-limits", ", ".join(map(str, limits))], limits)
+
+
+def _one_by_one(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Thresholds that may stand in one text, with commas."""
+    return tuple(text for given in texts for text in given.split(",") if text.strip())
 
 
 def _at_one_level(concurrency: int | None, given: set[str]) -> dict[str, Any]:
@@ -157,17 +209,6 @@ def _of_a_length(*, short: bool, long: bool, given: set[str]) -> dict[str, Any]:
         raise OneLine("--prompts says what is asked, and so do --short and --long: leave one out")
     prompts = {"prompts": "long" if long else "short"}
     return prompts if "max_tokens" in given else prompts | {"max_tokens": _FEW_TOKENS}
-
-
-def _searched(thresholds: list[Any]) -> str:
-    """Thresholds as the option of a search has them."""
-    from llmlocust.load.search import Limits
-
-    try:
-        Limits(thresholds)
-    except ValueError as problem:
-        raise OneLine(str(problem)) from None
-    return ", ".join(str(each) for each in thresholds)
 
 
 def _refuse_what_is_ours(locust_args: list[str]) -> None:

@@ -14,6 +14,7 @@ from llmlocust.cli.driving import run_and_report
 from llmlocust.cli.shared import DOUBTED, GATE_FAILED, OneLine, Pages, has_run, new_folder
 
 _FAILED = 1
+_OUTCOMES = {GATE_FAILED: "a threshold was broken", DOUBTED: "its measurement cannot be trusted"}
 
 
 class Target(NamedTuple):
@@ -94,7 +95,7 @@ def _remove_empty(folders: list[Path]) -> None:
 def _say_what_failed(labels: list[str], codes: list[int]) -> None:
     for label, code in zip(labels, codes, strict=False):
         if code:
-            click.echo(f"{label}: failed, exit code {code} (see above)", err=True)
+            click.echo(f"{label}: {_OUTCOMES.get(code, 'failed')}, exit code {code} (see above)", err=True)
     for label in labels[len(codes) :]:
         click.echo(f"{label}: not run", err=True)
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from llmlocust.numbers.formats import ABORTED, OK, QUANTILES
+from llmlocust.numbers.formats import OK, QUANTILES
 from llmlocust.numbers.histogram import Histogram, bounds_of
 from llmlocust.numbers.levels import Tally
 from llmlocust.numbers.thresholds import Threshold
@@ -58,8 +58,8 @@ class Seen:
 
     @property
     def requests(self) -> int:
-        """Those that ended, without those that the run cut off."""
-        return self.tally.outcomes.total() - self.tally.outcomes[ABORTED]
+        """Those that the server answered or failed."""
+        return self.tally.requests
 
     @property
     def failed(self) -> int:

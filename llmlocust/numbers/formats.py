@@ -41,6 +41,7 @@ Format history
      `ttft` that are not known), ttft_least, ttft_most (between what they lie)
     later: `delay` of a request and a level, `ttft_due`, `e2e_due`, `due` and `held_back` of a level, all of open load
     later: `part` of a level, and `shape` and `parts` of a plan; `inputs` of a request
+    later: the outcomes CLIENT_KINDS, which were `connect` before; `requests` of a level does not count them
 """
 
 from __future__ import annotations
@@ -83,6 +84,11 @@ ERROR_KINDS: dict[str, str] = {
     "http_5xx": "HTTP 5xx, server error",
     "out_of_memory": "out of memory",
     "connect": "no connection",
+    "client_limit": "out of ports, files or memory on the load generator",
+    "network": "no route to the server",
+    "name_lookup": "the server's name was not found",
+    "proxy": "no connection through the proxy",
+    "tls": "no TLS session",
     "timeout_first_token": "no token in time",
     "timeout_stall": "stream stalled",
     "timeout_total": "took too long in all",
@@ -93,7 +99,12 @@ ERROR_KINDS: dict[str, str] = {
     "empty_answer": "an answer with nothing in it",
     ABORTED: "cut off by the end of the run",
 }
-"""What can become of a request that did not succeed. `aborted` is the run's own doing and no fault of the server."""
+"""What can become of a request that did not succeed."""
+CLIENT_KINDS = ("client_limit", "network", "name_lookup", "proxy", "tls")
+"""The kinds of requests that failed before the server had a part in them: on the load generator or on the way."""
+NO_CONNECTION = ("connect", *CLIENT_KINDS)
+NOT_THE_SERVERS = (ABORTED, *CLIENT_KINDS)
+"""The kinds that say nothing of the server. They are counted, and are in no rate of errors."""
 
 BASELINE, LINEAR, SPIKE, SURGE, RECOVERY, SOAK = "baseline", "linear", "spike", "surge", "recovery", "soak"
 RISE, FALL = "rise", "fall"
@@ -158,6 +169,8 @@ TIMELINE_COLUMNS = [
     "client_cpu",  # share of one core, of the busiest process
     "loop_lag",  # how late the busiest process's event loop woke, ms
     "client_lag",  # the longest that a read had waited for its process, ms
+    "throttled",  # share of the second in which a CPU limit (cgroup) kept a process from running; the worst process
+    "core_wait",  # share of the second in which a process was ready to run and had no core; the worst process
     "coalesced",  # share of the token-bearing deltas that came in the same read as an earlier one
 ]
 
@@ -170,6 +183,8 @@ WORKER_COLUMNS = [
     "client_cpu",  # share of one core
     "loop_lag",
     "client_lag",
+    "throttled",  # share of the second
+    "core_wait",
 ]
 """How each process that runs users did, by the second; of more than 100 of them, in every so manieth second."""
 

@@ -377,6 +377,8 @@ class Ledger:
 def _tally(tally: Tally, sums: Sums, limits: Sequence[Threshold]) -> None:
     record = sums.record
     tally.outcomes[record.outcome] += 1
+    if record.contradicts:
+        tally.numbers["contradicting"] += 1
     if record.outcome != OK:
         return
     tally.numbers.update(

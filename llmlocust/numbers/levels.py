@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmlocust.numbers.formats import ABORTED, ERROR_KINDS, METRICS, OK, QUANTILES
+from llmlocust.numbers.formats import ABORTED, CLIENT_KINDS, ERROR_KINDS, METRICS, NOT_THE_SERVERS, OK, QUANTILES
 from llmlocust.numbers.histogram import Histogram
 from llmlocust.numbers.ranges import Blurred, without
 from llmlocust.stream.record import Record
@@ -75,8 +75,13 @@ class Tally:
         self.numbers: Counter[str] = Counter()
         """ended_ok, ended, tokens_in_window (by arrival); due, held_back (by when they were due); input_tokens, \
 output_tokens, chunks, coalesced, blurred, stalls, counted_chunks, empty, cut, repeated, judged, right, good (kept \
-every limit, where there are some) (of the successful ones of `outcomes`)."""
+every limit, where there are some) (of the successful ones of `outcomes`); contradicting (of all of them)."""
         self.histograms: dict[str, Histogram] = {}
+
+    @property
+    def requests(self) -> int:
+        """How many requests the server answered or failed."""
+        return self.outcomes.total() - sum(self.outcomes[kind] for kind in NOT_THE_SERVERS)
 
     def histogram(self, metric: str) -> Histogram:
         found = self.histograms.get(metric)
@@ -211,7 +216,7 @@ class LevelFigures:
     """Epoch seconds."""
     window: float = math.nan
     requests: int = 0
-    """Sent inside the window and not aborted: `ok` and the failed ones."""
+    """Sent inside the window and answered or failed by the server: `ok` and `failed`."""
     due: int = 0
     """Open load: requests that were due inside the window,"""
     held_back: int = 0
@@ -219,6 +224,7 @@ class LevelFigures:
     ok: int = 0
     aborted: int = 0
     error_kinds: Mapping[str, int] = field(default_factory=dict)
+    """Failed requests by kind, CLIENT_KINDS among them."""
     throughput: float = math.nan
     """Successful requests that ended inside the window, a second."""
     output_tokens_per_s: float = math.nan
@@ -235,6 +241,8 @@ class LevelFigures:
     counted_chunks: float = math.nan
     """Share of successful requests whose tokens had to be counted by chunks, for want of usage."""
     stalls: int = 0
+    contradicting: int = 0
+    """Requests whose times or counts contradicted each other and were bounded."""
     judged: int = 0
     """Successful requests whose answers somebody judged."""
     right: float = math.nan
@@ -262,8 +270,18 @@ beginning, or of its end."""
         return self.requests - self.ok
 
     @property
+    def unsent(self) -> int:
+        """How many requests failed before the server had a part in them."""
+        return sum(self.error_kinds.get(kind, 0) for kind in CLIENT_KINDS)
+
+    @property
+    def attempted(self) -> int:
+        """How many requests the users made, whatever became of them, without aborted ones."""
+        return self.requests + self.unsent
+
+    @property
     def errors(self) -> float:
-        """Share of requests that failed; NaN where there were none."""
+        """Share of `requests` that failed; NaN where there were none."""
         return self.failed / self.requests if self.requests else math.nan
 
     def metric(self, name: str) -> Summary:
@@ -283,7 +301,7 @@ beginning, or of its end."""
         window = level.window(now)
         ok = tally.outcomes[OK]
         kinds = {kind: n for kind, n in tally.outcomes.items() if kind not in (OK, ABORTED) and n}
-        failed = sum(kinds.values())
+        failed = tally.requests - ok
         numbers = tally.numbers
         gaps = tally.histogram("gap").count
         ranges = {metric: tally.ranges(metric) for metric in RANGED}
@@ -315,6 +333,7 @@ beginning, or of its end."""
             blurred=numbers["blurred"] / gaps if gaps else math.nan,
             counted_chunks=numbers["counted_chunks"] / ok if ok else math.nan,
             stalls=numbers["stalls"],
+            contradicting=numbers["contradicting"],
             judged=numbers["judged"],
             right=numbers["right"] / numbers["judged"] if numbers["judged"] else math.nan,
             empty=numbers["empty"] / ok if ok else math.nan,
@@ -375,6 +394,7 @@ _PLAIN: dict[str, Any] = {
     "blurred": float,
     "counted_chunks": float,
     "stalls": int,
+    "contradicting": int,
     "judged": int,
     "right": float,
     "empty": float,

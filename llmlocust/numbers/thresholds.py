@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from llmlocust.numbers.formats import ABORTED, OK, QUANTILES
+from llmlocust.numbers.formats import OK, QUANTILES
 from llmlocust.numbers.histogram import Histogram
 from llmlocust.numbers.levels import LevelFigures, Tally
 
@@ -172,7 +172,7 @@ class Threshold:
 
     def beyond(self, tally: Tally) -> tuple[int, int]:
         """How many requests (gaps) are beyond the limit, of how many; for thresholds with a share `allowed`."""
-        ended = tally.outcomes.total() - tally.outcomes[ABORTED]
+        ended = tally.requests
         failed = ended - tally.outcomes[OK]
         if self.metric == "errors":
             return failed, ended

@@ -20,6 +20,7 @@ from locust.stats import RequestStats
 from llmlocust.load.distributions import Draws
 from llmlocust.numbers.ledger import ROWS_A_SECOND, Ledger, Sums
 from llmlocust.numbers.thresholds import parse_gates, thresholds_of
+from llmlocust.plugin.core_time import CoreTime
 from llmlocust.plugin.open_load import OpenLoad
 from llmlocust.plugin.options import option
 from llmlocust.plugin.tickets import Tickets
@@ -57,6 +58,7 @@ class Collector:
         self._loop_lag = 0.0
         _keep_the_loop_free()
         self._cpu = (process_time(), perf_counter())
+        self._core_time = CoreTime()
         self._lag_due = perf_counter() + _LAG_INTERVAL
         self._lag_timer = gevent.get_hub().loop.timer(_LAG_INTERVAL, _LAG_INTERVAL, ref=False)
         self._lag_timer.start(self._note_lag)
@@ -166,6 +168,7 @@ class Collector:
                 in_flight=self.in_flight,
                 client_cpu=self._cpu_share(),
                 loop_lag=self._loop_lag * 1000.0,
+                **self._core_time.shares(),
             )
             self._loop_lag = 0.0
 

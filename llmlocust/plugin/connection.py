@@ -121,8 +121,9 @@ class _Response(HTTPResponse):
         timeline = self._timeline
         timeline.status = status
         timeline.content_type = self._header("content-type").lower()
+        timeline.location = self._header("location")
         if 300 <= status < 400:
-            timeline.detail = f"a redirect to {self._header('location') or 'nowhere'}"
+            timeline.detail = f"a redirect to {timeline.location or 'nowhere'}"
         timeline.retry_after = _retry_after(self._header)
         if encodings := self._header("content-encoding"):
             decoder = Decoder(encodings, timeline.body, _MOST_BODY_BYTES)
@@ -217,7 +218,7 @@ class Connection:
             self._watcher.start(self._on_readable)
             self._wait_for_the_end()
         except OSError as problem:
-            raise Failure("reset", plain_words(problem)) from None
+            raise Failure(kind_of(problem, otherwise="reset"), plain_words(problem)) from None
         finally:
             self._watcher.stop()
         if self._problem is not None:
@@ -288,7 +289,7 @@ class Connection:
         except BlockingIOError:
             return
         except OSError as problem:
-            self._problem = Failure("reset", plain_words(problem))
+            self._problem = Failure(kind_of(problem, otherwise="reset"), plain_words(problem))
         except BaseException as problem:  # the user's greenlet is where it belongs
             self._problem = problem
         self._watcher.stop()
@@ -482,12 +483,77 @@ def _date(text: str) -> float | None:
         return None
 
 
+class ProxyAnswer(OSError):
+    """A proxy's refusal to connect to the server."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__(f"the proxy answered {line!r}")
+        self.status = line.split(" ")[1:2]
+
+    @property
+    def is_the_servers(self) -> bool:
+        """The proxy reports that it reached no server (RFC 9110, 15.6)."""
+        return self.status in (["502"], ["503"], ["504"])
+
+
+_KIND_OF_ERRNO = {
+    errno.EADDRNOTAVAIL: "client_limit",  # every local port is in use
+    errno.EADDRINUSE: "client_limit",
+    errno.EMFILE: "client_limit",
+    errno.ENFILE: "client_limit",
+    errno.ENOBUFS: "client_limit",
+    errno.ENOMEM: "client_limit",
+    errno.ENETDOWN: "network",
+    errno.ENETUNREACH: "network",
+    errno.EHOSTDOWN: "network",
+    errno.EHOSTUNREACH: "network",
+    errno.EACCES: "network",  # a firewall on this machine
+    errno.EPERM: "network",
+    errno.EAFNOSUPPORT: "network",  # a machine without IPv6
+}
+_KIND_OF_LOOKUP = {socket.EAI_MEMORY: "client_limit", socket.EAI_SYSTEM: "client_limit"}
+"""Look-ups fail with these where the look-up itself lacks files or memory."""
+_SERVER_CLOSED = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+_ABOUT_CERTIFICATES = ("CERTIFICATE", "UNKNOWN_CA")
+
+
+def kind_of(problem: BaseException, *, otherwise: str = "connect", proxied: bool = False) -> str:
+    """Return the error kind of a failed connection: whose failure it is.
+
+    `otherwise` is the server's part: `connect` before the connection stands, `reset` after. `proxied` means that the
+    connection to a proxy failed, or that the proxy did not open the way to the server.
+    """
+    if isinstance(problem, socket.gaierror):
+        return _KIND_OF_LOOKUP.get(problem.errno or 0, "proxy" if proxied else "name_lookup")
+    if isinstance(problem, UnicodeError):  # a name that cannot be one
+        return "proxy" if proxied else "name_lookup"
+    if isinstance(problem, ProxyAnswer):
+        return otherwise if problem.is_the_servers else "proxy"
+    if isinstance(problem, ssl.SSLError):
+        return _kind_of_tls(problem, otherwise)
+    # an errno of ssl.SSLError is one of OpenSSL's own numbers, so it is not looked up here
+    kind = _KIND_OF_ERRNO.get(getattr(problem, "errno", None) or 0)
+    if kind == "client_limit":
+        return kind
+    return "proxy" if proxied else kind or otherwise
+
+
+def _kind_of_tls(problem: ssl.SSLError, otherwise: str) -> str:
+    """Return `tls` where the two sides do not agree, and the server's kind where it gave up or hung up."""
+    reason = getattr(problem, "reason", "") or ""  # an error that OpenSSL did not raise has none
+    if isinstance(problem, ssl.SSLCertVerificationError) or any(word in reason for word in _ABOUT_CERTIFICATES):
+        return "tls"
+    if isinstance(problem, _SERVER_CLOSED) or "INTERNAL_ERROR" in reason or "EOF" in reason or otherwise == "reset":
+        return otherwise
+    return "tls"
+
+
 def plain_words(problem: Exception) -> str:
     """An OS error's words without its numbers."""
     if isinstance(problem, socket.gaierror):
         return f"the host's name is not known ({problem.strerror})"
     if isinstance(problem, ssl.SSLError):
-        return f"TLS: {problem.reason or problem}"
+        return f"TLS: {getattr(problem, 'reason', None) or problem}"
     if isinstance(problem, OSError) and problem.errno in errno.errorcode:
         return f"{problem.strerror} ({errno.errorcode[problem.errno]})"
     return str(problem) or type(problem).__name__

@@ -1,11 +1,12 @@
-"""What a run says on the terminal: a line when a level ends, and now and then a line on how it goes."""
+"""What a run says on the terminal: what it will do, a line when a level ends, and now and then a line on how it goes."""
 
 from __future__ import annotations
 
 import math
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from llmlocust.analysis import words
 from llmlocust.numbers.levels import LevelFigures
@@ -26,6 +27,40 @@ def say(line: str) -> None:
 
 def error(line: str) -> None:
     print(f"llmlocust: {line}", file=sys.stderr, flush=True)
+
+
+def announce(run: Run) -> None:
+    """Say what a run will do, where that is known."""
+    if run.plan:
+        say(f"  {plan_line(run.plan)}")
+
+
+def plan_line(plan: Mapping[str, Any]) -> str:
+    """What a run will do, such as: 10 levels, 1 to 300 users, 30 s each after 5 s of warm-up, about 6 min."""
+    loads, unit = plan["levels"], plan["unit"]
+    if search := plan.get("search"):
+        goal = f"the most that keeps {search['limits']}" if search["limits"] else "where requests begin to wait"
+        return f"a search for {goal}: from {words.load(search['start'])}, up to {words.with_unit(search['most'], unit)}"
+    if requests := plan.get("requests"):
+        return f"{requests} requests by {words.with_unit(loads[0], unit)}"
+    many = "1 level" if len(loads) == 1 else f"{len(loads)} levels"
+    lowest, highest = min(loads), words.with_unit(max(loads), unit)
+    pieces = [many, highest if lowest == max(loads) else f"{words.load(lowest)} to {highest}"]
+    if parts := plan.get("parts"):
+        seconds = sum(part["levels"] * (part["settle"] + part["hold"]) for part in parts)
+        pieces[0] = f"{plan['shape']}: {many}"
+    else:
+        seconds = len(loads) * (plan["settle"] + plan["hold"])
+        each = f"{words.digits(plan['hold'])} s{' each' if len(loads) > 1 else ''}"
+        pieces.append(each + (f" after {words.digits(plan['settle'])} s of warm-up" if plan["settle"] else ""))
+    return ", ".join([*pieces, f"about {_about(seconds)}"])
+
+
+def _about(seconds: float) -> str:
+    if seconds < 90.0:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60.0), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def level_line(figures: LevelFigures, in_flight: int) -> str:
@@ -51,9 +86,9 @@ def level_line(figures: LevelFigures, in_flight: int) -> str:
             else f"gap p99 {_duration(gap['p99'])}"
         )
     parts.append(f"{figures.ok} ok")
-    if figures.failed:
+    if figures.failed or figures.unsent:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(figures.error_kinds.items()))
-        parts.append(f"{figures.failed} failed ({kinds})")
+        parts.append(f"{figures.failed + figures.unsent} failed ({kinds})")
     if figures.held_back:
         parts.append(f"{figures.held_back} held back by the cap of requests in flight")
     if in_flight:
@@ -66,15 +101,21 @@ def progress(run: Run) -> None:
     if time.monotonic() - _last_said < _PROGRESS_EVERY:
         return
     users = run.environment.runner.user_count if run.environment.runner else 0
-    level = run.level
-    state = "between levels"
-    if level and level.ended is None:
-        state = "settling" if level.settled is None else f"measured for {level.window(run.moment()):.0f} s"
-    planned = run.plan and "search" not in run.plan  # a search has no number of levels
-    number = "" if level is None else f"level {level.index + 1}" + (f" of {len(run.plan['levels'])}" if planned else "")
-    number += "" if level is None else _part(level.part)
     requests = (run.plan or {}).get("requests") or run.ledger.sent
-    say(f"  … {number or 'no level yet'}, {state} · {users} users · {run.ledger.ended} of {requests} requests done")
+    say(f"  … {_where(run)} · {users} users · {run.ledger.ended} of {requests} requests done")
+
+
+def _where(run: Run) -> str:
+    """The level that a run is at, such as: level 2 of 10, measured for 12 s."""
+    level = run.level
+    if level is None:
+        return "no level yet"
+    state = "between levels"
+    if level.ended is None:
+        state = "warming up" if level.settled is None else f"measured for {level.window(run.moment()):.0f} s"
+    # a search has no number of levels
+    many = f" of {len(run.plan['levels'])}" if run.plan and "search" not in run.plan else ""
+    return f"level {level.index + 1}{many}{_part(level.part)}, {state}"
 
 
 def _part(name: str) -> str:

@@ -27,6 +27,10 @@ AT_ONCE = 200
 """So many rows are written in well under a millisecond."""
 
 
+_NOT_SEEN = {"throttled": "", "core_wait": ""}
+"""What the timeline has where no process reported a figure: these are not known on every machine."""
+
+
 class RunFiles:
     """`pause` is called between pieces of the files that are written anew: users who run meanwhile must not wait."""
 
@@ -126,4 +130,7 @@ def _timeline_rows(ledger: Ledger, epoch: float) -> Iterator[list[Any]]:
             "level": "" if level is None else level.index,
             "coalesced": seen.get("coalesced", 0) / chunks if chunks else "",
         }
-        yield [rounded(named.get(column, seen.get(column, 0))) for column in formats.TIMELINE_COLUMNS]
+        yield [
+            rounded(named.get(column, seen.get(column, _NOT_SEEN.get(column, 0))))
+            for column in formats.TIMELINE_COLUMNS
+        ]

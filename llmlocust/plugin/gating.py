@@ -61,7 +61,7 @@ class Gating:
             return
         run.ended_by = found.name
         console.say(f"  {found}: the run ends here (--llm-abort-on-breach)")
-        gevent.spawn(self._end_run)
+        gevent.spawn(end_run, self.environment)
 
     def _goes_on(self, run: Run) -> bool:
         """Whether there is something to end early: no run that ends already, nor a ramp whose last level is over."""
@@ -82,17 +82,6 @@ class Gating:
     def _may_be_judged(self, level: Level, run: Run) -> bool:
         over = level.settled is not None and level.ended is not None
         return over or level.window(run.moment()) >= max(1e-9, option(self.environment, "abort_grace"))
-
-    def _end_run(self) -> None:
-        """As the end of a ramp or --run-time would, but now."""
-        runner, told = self.environment.runner, self.environment.parsed_options
-        assert runner is not None
-        if told is not None and (told.headless or told.autostart) and runner.shape_greenlet is not None:
-            runner.shape_greenlet.kill(block=False)  # for its end Locust's main greenlet waits
-        elif told is not None and told.headless:
-            runner.quit()
-        else:
-            runner.stop()
 
     def decide(self, run: Run) -> None:
         """The exit code, once the run's files are complete. Bugs, and what somebody else set it to, come first."""
@@ -117,6 +106,18 @@ class Gating:
         if code in (EXIT_CODES[PASSED], EXIT_CODES[FAILED]):
             return code
         return EXIT_CODES[DOUBTED]
+
+
+def end_run(environment: Environment) -> None:
+    """End the run as the end of a ramp or --run-time would, but now."""
+    runner, told = environment.runner, environment.parsed_options
+    assert runner is not None
+    if told is not None and (told.headless or told.autostart) and runner.shape_greenlet is not None:
+        runner.shape_greenlet.kill(block=False)  # for its end Locust's main greenlet waits
+    elif told is not None and told.headless:
+        runner.quit()
+    else:
+        runner.stop()
 
 
 def _bugs_exit_code(environment: Environment) -> int:

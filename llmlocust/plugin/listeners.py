@@ -24,7 +24,7 @@ from llmlocust.load.plans import SHAPES
 from llmlocust.numbers.levels import RATE, USERS
 from llmlocust.plugin import console, options, otel, preflight, replaying, webui
 from llmlocust.plugin.collector import Collector
-from llmlocust.plugin.gating import Gating
+from llmlocust.plugin.gating import Gating, end_run
 from llmlocust.plugin.locust_csv import CompleteCSVFileWriter
 from llmlocust.plugin.master import Master
 from llmlocust.plugin.newest import Newest
@@ -83,6 +83,7 @@ class Plugin:
         shape = self.environment.shape_class
         if hasattr(shape, "run_started"):
             shape.run_started(self.run)
+        console.announce(self.run)
 
     def _prefix(self) -> str:
         """Of the files. The web UI offers them for download, so without --csv they are kept as long as it is there."""
@@ -98,6 +99,18 @@ class Plugin:
     def keeps_files(self) -> bool:
         """Whether the files are there when Locust has ended."""
         return self._kept is None
+
+    def refuse_a_running_one(self, why: str) -> None:
+        """A worker cannot take part in the run that has just started."""
+        if self.refused:
+            return
+        self.refuse(why)
+        if self.run:
+            self.run.problems.append(why)
+        told = self.environment.parsed_options
+        if told is not None and (told.headless or told.autostart):
+            self.environment.process_exit_code = USAGE_ERROR
+        gevent.spawn(end_run, self.environment)
 
     def refuse(self, why: str) -> None:
         """The test that starts must not send anything. The web UI shows why, in our tab and among its exceptions."""
@@ -131,7 +144,10 @@ def check(environment: Environment) -> dict[str, Any]:
     _check_open_load(environment)
     _check_requests(environment)
     ours = [user for user in environment.user_classes if hasattr(user, "speaks")]
-    _check_dialects(environment, ours)
+    try:
+        preflight.check_users(environment)
+    except ValueError as problem:
+        raise preflight.NotReady(str(problem)) from None
     for note in (*options.notes(environment), *replaying.notes(environment)):
         console.say(note)
     if not options.option(environment, "preflight") or not ours:
@@ -156,16 +172,6 @@ def _planned(environment: Environment) -> Sequence[float]:
     except ValueError as problem:
         raise preflight.NotReady(str(problem)) from None
     return loads
-
-
-def _check_dialects(environment: Environment, ours: list[Any]) -> None:
-    if options.option(environment, "dialect") == options.AUTO:
-        return
-    try:
-        for user in ours:
-            user.speaks(environment)
-    except ValueError as problem:
-        raise preflight.NotReady(f"{user.__name__}: {problem}") from None
 
 
 def _refuse_gates_of_every_level(environment: Environment) -> None:
@@ -248,7 +254,7 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
         Worker(environment, plugin.collector)
         return
     if plugin.is_master:
-        plugin.master = Master(environment, lambda: plugin.run)
+        plugin.master = Master(environment, lambda: plugin.run, plugin.refuse_a_running_one)
     newest = Newest(plugin)
     if environment.web_ui is not None:
         webui.add_to(environment.web_ui, plugin, newest)

@@ -59,10 +59,10 @@ class Told:
 
 
 class Master:
-    def __init__(self, environment: Environment, run: Callable[[], Run | None]) -> None:
-        """`run` tells of which run workers' figures are wanted."""
+    def __init__(self, environment: Environment, run: Callable[[], Run | None], refuse: Callable[[str], None]) -> None:
+        """`run` tells of which run workers' figures are wanted; `refuse` ends one that a worker cannot take part in."""
         assert isinstance(environment.runner, MasterRunner)
-        self.environment, self.runner, self._run = environment, environment.runner, run
+        self.environment, self.runner, self._run, self._refuse = environment, environment.runner, run, refuse
         self._told: dict[str, Told] = {}
         """By Locust's ids of workers, as everything here."""
         self._running: set[str] = set()
@@ -83,6 +83,7 @@ class Master:
         self._send = self.runner.server.send_to_client
         self.runner.server.send_to_client = self._note_and_send
         self.runner.register_message("llm_hello", self._on_hello)
+        self.runner.register_message("llm_cannot_run", self._on_cannot_run)
         environment.events.worker_report.add_listener(self._on_report)
         environment.events.worker_connect.add_listener(self._on_connect)
         gevent.spawn(self._keep)
@@ -101,6 +102,9 @@ class Master:
         if self._check(msg.node_id, msg.data):
             self._of(msg.node_id)
             self._on_connect(msg.node_id)
+
+    def _on_cannot_run(self, environment: Environment, msg: Any) -> None:
+        self._refuse(f"worker {msg.data['worker']}: {msg.data['why']}")
 
     def _on_report(self, client_id: str, data: dict[str, Any]) -> None:
         told = data.get("llm")

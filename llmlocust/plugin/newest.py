@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import Metric
 
 from llmlocust.analysis.live import Live
+from llmlocust.plugin import options
 from llmlocust.plugin.prometheus import Collector
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class Newest:
         yield from self._collector.collect()
 
     def serve(self, port: int) -> None:
-        """/metrics on a port of its own, at any path. OSError where the port cannot be had."""
+        """Serve /metrics on a port of its own, at any path. OSError where the port cannot be had."""
         registry = CollectorRegistry(auto_describe=False)
         registry.register(self)  # type: ignore[arg-type]
-        WSGIServer(("", port), make_wsgi_app(registry), log=None, error_log=None).start()
+        address = options.option(self._plugin.environment, "metrics_host"), port
+        WSGIServer(address, make_wsgi_app(registry), log=None, error_log=None).start()

@@ -1,7 +1,7 @@
 """The options of a run: `--llm-…` on the command line, LLMLOCUST_… in the environment, fields of the web form.
 
-An attribute of the user or shape class that a locustfile sets wins over its option. API keys are no option: they
-come from LLMLOCUST_API_KEY or OPENAI_API_KEY in each node's own environment, and are written nowhere.
+An attribute of the user or shape class that a locustfile sets wins over its option. API keys are no option, and the
+values of headers need not be in one: they come from each node's own environment, and are written nowhere (plugin.headers).
 
 Names hold no digit behind a letter and defaults are never None: Locust's web form would lose or mistype them.
 """
@@ -9,10 +9,10 @@ Names hold no digit behind a letter and defaults are never None: Locust's web fo
 from __future__ import annotations
 
 import math
-import os
 import random
 from argparse import Action, ArgumentParser, Namespace
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +32,8 @@ from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.search import Judge, Limits, Queueing
 from llmlocust.load.tokens import counter
 from llmlocust.numbers.thresholds import Gate, Threshold, load_toml, parse_gates, thresholds_of
+from llmlocust.plugin import headers
+from llmlocust.plugin.headers import SEPARATOR
 from llmlocust.stream.dialects import DIALECTS, named
 
 AUTO = "auto"
@@ -42,8 +44,12 @@ class Option(NamedTuple):
     name: str
     default: str | float | bool
     help: str
-    repeatable: bool = False
-    """May be given several times: one text with commas between them, as in the environment and the web form."""
+    separator: str = ""
+    """Where it may be given several times: what stands between them in one text, as in the environment and the web form."""
+    is_private: bool = False
+    """It may hold secrets: the web form has no field for it, and files have it without values."""
+    is_fixed: bool = False
+    """It is set when Locust starts: the web form has no field for it."""
 
     @property
     def dest(self) -> str:
@@ -58,7 +64,8 @@ _FEW_ERRORS = Threshold.parse("errors < 1%")
 OPTIONS = (
     Option("model", "", "Model to ask for. Empty: the first one that the server lists"),
     Option("dialect", "openai-chat", f"What the server speaks: {', '.join(each.name for each in DIALECTS)}; or {AUTO}: ask it"),
-    Option("path", "", "Where requests go, below the host. Empty: the dialect's own path"),
+    Option("path", "", "Path of the endpoint, such as /chat/completions. Empty: the dialect's own, joined with that of the host"),
+    Option("header", "", r"Header of every request, such as 'api-key: $API_KEY', with $NAME from each node's environment; repeatable, or with \n between them", separator=SEPARATOR, is_private=True),
     Option("prompts", "short", "Built-in sets (short, long, reasoning, multilingual, code; several with commas) or a file: one prompt a line, JSONL, CSV, or ShareGPT's JSON; or a set of Hugging Face's, hf:NAME:SPLIT:COLUMN"),
     Option("prompt-tokens", "", "Tokens of a prompt, filled up with prose or cut: 512, whole:100-2000, lognormal:256,200. Empty: as they are"),
     Option("tokenizer", "", "To count tokens of prompts by: a tokenizer.json, a model's name on Hugging Face's hub, or tiktoken:NAME. Empty: they are estimated"),
@@ -97,11 +104,14 @@ OPTIONS = (
     Option("search-most", 300, "Users, or requests a second, that a search goes up to"),
     Option("search-precision", 0.05, "How near a search comes to the limit, as a share of it; one user is the least"),
     Option("search-hold", 15.0, "Most seconds for which a search measures a level, unless its requests are long"),
-    Option("threshold", "", "What the run has to keep, or it exits 99: ttft.p95 < 500ms at every level, ttft.p95 < 500ms @ 100 at those of 100 users; repeatable, or with commas", repeatable=True),
+    Option("threshold", "", "What the run has to keep, or it exits 99: ttft.p95 < 500ms at every level, ttft.p95 < 500ms @ 100 at those of 100 users; repeatable, or with commas", separator=", "),
     Option("thresholds", "", 'A TOML file of thresholds, as of llmlocust check: ttft.p95 = "< 500ms @ 100"'),
-    Option("accept", "", "Trust checks that may fail and the exit code is not 98, such as prefix cache; repeatable, or with commas", repeatable=True),
-    Option("junit", "", "File for the thresholds as JUnit XML, at the end of a headless run"),
-    Option("metrics-port", 0, "Port on which Prometheus finds /metrics, also where there is no web UI; 0: none"),
+    Option("accept", "", "Trust checks that may fail and the exit code is not 98, such as prefix cache; repeatable, or with commas", separator=", "),
+    Option("junit", "", "File for the thresholds as JUnit XML, at the end of a headless run", is_fixed=True),
+    Option("metrics-port", 0, "Port on which Prometheus finds /metrics, also where there is no web UI; 0: none", is_fixed=True),
+    Option("metrics-host", "127.0.0.1", "Address that the metrics port listens on; 0.0.0.0: every interface", is_fixed=True),
+    Option("web-hosts", "", "Host names under which browsers may reach the web UI, such as a reverse proxy's, separated by commas. localhost, IP addresses and this machine's own name always work", is_fixed=True),
+    Option("any-host", False, "Allow the web form to name any host; API keys and headers are then sent there", is_fixed=True),
     Option("abort-on-breach", False, "End the run where a level surely breaks a threshold"),
     Option("abort-grace", 10.0, "Seconds for which a level is measured before a breach may end the run"),
     Option("drain", 30.0, "Most seconds that requests in flight may take to end when the ramp is over"),
@@ -124,13 +134,14 @@ def _add_options(parser: LocustArgumentParser) -> None:
             flag = {"type": _truth, "nargs": "?", "const": True, "metavar": "true|false"}
         elif not flag:
             flag = {"type": type(option.default)}
-        if option.repeatable:
-            flag = {"action": _Joined}
+        if option.separator:
+            flag = {"action": partial(_Joined, separator=option.separator)}
         parser.add_argument(
             f"--llm-{option.name}",
             default=option.default,
             env_var="LLMLOCUST_" + option.name.replace("-", "_").upper(),
             help=option.help,
+            include_in_web_ui=not (option.is_private or option.is_fixed),
             **flag,
         )
 
@@ -138,11 +149,15 @@ def _add_options(parser: LocustArgumentParser) -> None:
 class _Joined(Action):
     """A web form's field and an environment's variable are one text: so is an option that was given several times."""
 
+    def __init__(self, *, separator: str, **of_option: Any) -> None:
+        super().__init__(**of_option)
+        self.separator = separator
+
     def __call__(
         self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: str | None = None
     ) -> None:
-        before = getattr(namespace, self.dest)
-        setattr(namespace, self.dest, f"{before}, {values}" if before else values)
+        texts = [getattr(namespace, self.dest), *values.splitlines()]
+        setattr(namespace, self.dest, self.separator.join(text.strip() for text in texts if text.strip()))
 
 
 def listed(text: str) -> list[str]:
@@ -160,23 +175,23 @@ def option(environment: Environment, name: str) -> Any:
     return getattr(environment.parsed_options or Namespace(), dest, DEFAULTS[dest])
 
 
-def api_key(variable: str = "OPENAI_API_KEY") -> str:
-    """Without white space around it, which files of secrets like to end with."""
-    return (os.environ.get("LLMLOCUST_API_KEY") or os.environ.get(variable) or "").strip()
+def found_targets(environment: Environment, host: str) -> dict[str, str]:
+    """Where a host was found to answer, by the dialects' paths, where that is not where it was expected to."""
+    found: dict[str, dict[str, str]] = getattr(environment.parsed_options, "llm_found_targets", {})
+    return found.get(host, {})
 
 
-def without_key(text: str) -> str:
-    """A server's words, should it have said the key that it was sent."""
-    keys = {api_key(each.key_variable) for each in DIALECTS} if text else set()
-    for key in keys - {""}:
-        text = text.replace(key, "[key]")
-    return text
+def written(environment: Environment) -> dict[str, Any]:
+    """The options of a run as its files have them."""
+    values = {each: option(environment, each.dest.removeprefix("llm_")) for each in OPTIONS}
+    return {each.dest: headers.names(value) if each.is_private else value for each, value in values.items()}
 
 
 def check(environment: Environment) -> None:
     """Whether every option can be meant; ValueError in one line where not."""
     think_time(option(environment, "wait"))
     _check_dialect(environment)
+    headers.listed(option(environment, "header"))
     is_rate = option(environment, "rate") > 0.0 or getattr(environment.shape_class, "is_open", False)
     _check_shape(environment, is_rate=is_rate)
     levels(environment, is_rate=is_rate)
@@ -228,6 +243,9 @@ def _check_dialect(environment: Environment) -> None:
         named(name)
     elif not option(environment, "preflight"):
         raise ValueError(f"--llm-dialect {AUTO} asks the server, which --llm-preflight=false forbids: name a dialect")
+    path = option(environment, "path")
+    if "://" in path or not path.isprintable() or " " in path:
+        raise ValueError(f"--llm-path is a path such as /v1/chat/completions, and --host the address — got {path!r}")
 
 
 def _check_prompts(environment: Environment) -> None:

@@ -26,8 +26,8 @@ _TOKENS = [4**power for power in range(14)]
 
 _OPERATIONS = {
     **dict.fromkeys(("openai-completions", "ollama-generate", "llamacpp", "tgi"), "text_completion"),
-    "openai-embeddings": "embeddings",
-    "rerank": "rerank",  # which the conventions do not know
+    **dict.fromkeys(("openai-embeddings", "cohere-embed", "tei-embed"), "embeddings"),
+    **dict.fromkeys(("rerank", "tei-rerank"), "rerank"),  # which the conventions do not know
 }
 """By the dialect's name; all others chat."""
 

@@ -1,57 +1,30 @@
-"""One request before the load: what is wrong with it is told in one line instead of in a thousand failures."""
+"""A first request before the load: what is wrong with it is said in one line instead of in a thousand failures."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
-import gevent
 import msgspec
 from locust.env import Environment
 
+from llmlocust.analysis import words
+from llmlocust.load.distributions import parse
 from llmlocust.plugin import console
-from llmlocust.plugin.connection import Timeouts
-from llmlocust.plugin.options import (
-    AUTO,
-    api_key,
-    distribution,
-    drawn_fields,
-    extra_fields,
-    forced,
-    option,
-    ramp_setting,
-    without_key,
-)
-from llmlocust.plugin.transport import Client, Endpoint
+from llmlocust.plugin.headers import api_key
+from llmlocust.plugin.options import AUTO, drawn_fields, extra_fields, forced, found_targets, option, ramp_setting
+from llmlocust.plugin.probing import Attempt, Change, NotReady, Probe, usual_changes
+from llmlocust.plugin.transport import Endpoint
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import DIALECTS, Dialect, named
-from llmlocust.stream.dialects.openai import OpenAI
-from llmlocust.stream.outcomes import server_words
-from llmlocust.stream.reading import read
 from llmlocust.stream.record import Record
-from llmlocust.stream.timeline import Timeline
 
-_CONNECT = 10.0
-_FIRST_TOKEN = 60.0
+__all__ = ["NotReady", "check"]
+
 _TOKENS = 16
-_TRIES = 3
-_BETWEEN_TRIES = 0.5
-
-_COMPLETION = {"max_tokens_field": "max_completion_tokens"}
-_ADAPTATIONS: tuple[tuple[dict[str, Any], str], ...] = (
-    (_COMPLETION, "the limit of tokens is sent as max_completion_tokens."),
-    ({"usage": False}, "without stream_options, so its tokens are counted by chunks."),
-    (_COMPLETION | {"usage": False}, "without stream_options, and with max_completion_tokens."),
-)
-
-
-class NotReady(Exception):
-    """Why the load must not start, in one line that says what to do."""
-
-
-class _Model(msgspec.Struct):
-    id: str
+_MAX_WORDS = 120
 
 
 class _Functions(msgspec.Struct):
@@ -67,16 +40,13 @@ class _App(msgspec.Struct):
     enable_queue: bool | None = None
 
 
-class _Models(msgspec.Struct):
-    data: list[_Model]
-
-
 def check(environment: Environment, users: Sequence[Any]) -> dict[str, Any]:
-    """Ask the server one question in what each class of users speaks to it, find the model out where none was named,
-    and say what came. What several classes have in common is asked once.
-
-    Where the dialect is to be found out, that comes first. Raises NotReady.
+    """Send a first request as each class of users sends its requests, and say what was found out: the model, where none
+    was named; the dialect, where that is to be found out; the target that the server answers at; how it wants to be
+    asked. What several classes have in common is asked once. Raises NotReady.
     """
+    if environment.parsed_options is not None:
+        environment.parsed_options.llm_found_targets = {}
     told: dict[str, Any] = {}
     asked = set()
     for user in users:
@@ -91,10 +61,21 @@ def check(environment: Environment, users: Sequence[Any]) -> dict[str, Any]:
     return told
 
 
+def check_users(environment: Environment) -> None:
+    """Whether each class of users speaks a dialect, with headers that this node can make. ValueError in one line."""
+    for user in environment.user_classes:
+        if hasattr(user, "speaks") and option(environment, "dialect") != AUTO:
+            try:
+                user.headers_of(environment).of(user.speaks(environment))
+            except ValueError as problem:
+                raise ValueError(f"{user.__name__}: {problem}") from None
+
+
 def _place(environment: Environment, user: Any) -> tuple[str, ...]:
     """What is asked, and where."""
-    dialect = user.speaks(environment)
-    return environment.host or user.host or "", dialect.name, dialect.path, user.model or option(environment, "model")
+    dialect, headers = user.speaks(environment), sorted((user.headers or {}).items())
+    model = user.model or option(environment, "model")
+    return environment.host or user.host or "", dialect.name, dialect.path, model, str(headers)
 
 
 def _check(environment: Environment, user: Any) -> dict[str, Any]:
@@ -102,243 +83,278 @@ def _check(environment: Environment, user: Any) -> dict[str, Any]:
     if not host:
         raise NotReady("no host: give the server's address, such as --host http://localhost:8000")
     try:
-        endpoint = Endpoint(host, verify=not option(environment, "insecure"))
-        first = DIALECTS[0]() if option(environment, "dialect") == AUTO else user.speaks(environment)
-        headers(first)
+        probe = _probe(environment, user, host)
     except ValueError as problem:
         raise NotReady(str(problem)) from None
-    attempt = _Attempt(endpoint, first)
     try:
-        listed, trouble = attempt.models()
+        listed, trouble = probe.models(thoroughly=not (user.model or option(environment, "model")))
         common = option(environment, "model") or (listed[0] if listed else "")
-        model = user.model or common
-        question = _ask(environment, model)
-        _settle_dialect(environment, attempt, question)
-        attempt.dialect = user.speaks(environment)
-        ask, record = attempt.succeed(question)
-        if record.status in (400, 422) and _forces(environment) and not option(environment, "force_length"):
-            ask, record = attempt.without_forced_length(question)
-        if not record.ok:
-            old = attempt.dialect.name.startswith("gradio") and attempt.speaks_over_a_websocket()
-            raise NotReady(old or _advice(attempt, model, record, listed, trouble))
+        attempt = _first_answer(environment, user, probe, user.model or common, listed, trouble)
+    except ValueError as problem:
+        raise NotReady(str(problem)) from None
     finally:
-        attempt.client.close()
-    forces = ask.extra.keys() >= forced(0).keys()
-    if forces:
-        _say_whether_length_is_forced(attempt.dialect, ask, record)
-    if environment.parsed_options is not None:  # options travel to the workers
-        environment.parsed_options.llm_model = common
-        environment.parsed_options.llm_usage = ask.usage
-        if ramp_setting(environment, "trace"):
-            environment.parsed_options.llm_force_length = forces
-        environment.parsed_options.llm_max_tokens_field = ask.max_tokens_field
+        probe.client.close()
+    _say_what_was_found(probe, attempt)
+    _pass_on(environment, probe, attempt, host, common)
+    record = attempt.record
     return {
-        "model": model,
+        "model": attempt.ask.model,
         "ttft_ms": round((record.ttft or record.e2e or 0.0) * 1000, 3),
         "finish": record.finish,
         "models_listed": len(listed),
-        "requests": attempt.requests,
+        "path": attempt.target.partition("?")[0],
+        "requests": probe.requests,
     }
+
+
+def _first_answer(
+    environment: Environment, user: Any, probe: Probe, model: str, listed: Sequence[str], trouble: str
+) -> Attempt:
+    """NotReady where the server gives none."""
+    question = _ask(environment, user, model)
+    probe.changes = _changes(environment, user, question)
+    _settle_dialect(environment, probe, question)
+    probe.dialect = user.speaks(environment)
+    attempts = probe.find(question)
+    if attempts[-1].record.ok:
+        return attempts[-1]
+    old = probe.dialect.name.startswith("gradio") and _speaks_over_a_websocket(probe)
+    raise NotReady(old or _advice(probe, attempts, listed, trouble))
+
+
+def _probe(environment: Environment, user: Any, host: str) -> Probe:
+    """ValueError in one line where the host, the dialect or a header cannot be meant."""
+    given = option(environment, "path")
+    found = found_targets(environment, host)
+    endpoint = Endpoint(host, verify=not option(environment, "insecure"), given=given, found=found)
+    first = DIALECTS[0]() if option(environment, "dialect") == AUTO else user.speaks(environment)
+    headers = user.headers_of(environment)
+    headers.of(first)
+    return Probe(endpoint, first, headers)
+
+
+def _pass_on(environment: Environment, probe: Probe, attempt: Attempt, host: str, model: str) -> None:
+    """Put what was found out into the options, which travel to the workers."""
+    told, ask = environment.parsed_options, attempt.ask
+    if told is None:
+        return
+    told.llm_model = model
+    told.llm_usage = ask.usage
+    if ramp_setting(environment, "trace"):
+        told.llm_force_length = _is_forced(ask)
+    told.llm_max_tokens_field = ask.max_tokens_field
+    path = probe.dialect.path_of(ask)
+    if attempt.target != probe.endpoint.address.joins(path)[0]:
+        told.llm_found_targets.setdefault(host, {})[path] = attempt.target
+
+
+# ── what is asked ──
+
+
+def _ask(environment: Environment, user: Any, model: str) -> Ask:
+    limit = _limit(environment, user)
+    few = min(limit, _TOKENS) if limit > 0 else _TOKENS
+    return Ask(
+        prompt="Say hello.",
+        model=model,
+        max_tokens=few,
+        max_tokens_field=option(environment, "max_tokens_field"),
+        usage=option(environment, "usage"),
+        extra=(forced(few) if _forces(environment) else {})
+        | drawn_fields(extra_fields(option(environment, "body")), random.Random()),
+    )
+
+
+def _limit(environment: Environment, user: Any) -> int:
+    """The limit of tokens of one of the run's requests; 0: the server's own."""
+    own = option(environment, "max_tokens") if user.max_tokens is None else user.max_tokens
+    return max(0, parse(str(own)).whole(random.Random()))
+
+
+def _forces(environment: Environment) -> bool:
+    """Whether answers are to have a certain length; a trace's answers had theirs."""
+    return bool(option(environment, "force_length") or ramp_setting(environment, "trace"))
+
+
+def _is_forced(ask: Ask) -> bool:
+    return ask.extra.keys() >= forced(0).keys()
+
+
+def _changes(environment: Environment, user: Any, ask: Ask) -> list[Change]:
+    changes = usual_changes(ask, _limit(environment, user))
+    if _forces(environment) and not option(environment, "force_length"):
+        fields = {name: value for name, value in ask.extra.items() if name not in forced(0)}
+        changes.append(
+            Change({"extra": fields}, "without ignore_eos and min_tokens: a trace's lengths are limits then")
+        )
+    return changes
+
+
+# ── what the server speaks ──
+
+
+def _settle_dialect(environment: Environment, probe: Probe, question: Ask) -> None:
+    """Find out what is left open: what the server speaks, and where a Gradio app has its function."""
+    name, path = option(environment, "dialect"), option(environment, "path")
+    if name == AUTO:
+        dialect = _understood(probe, question, path)
+    elif name.startswith("gradio") and not path:
+        dialect = _at_its_function(probe, named(name))
+    else:
+        return
+    is_own_path = dialect.path == named(dialect.name).path
+    environment.parsed_options.llm_dialect = dialect.name
+    environment.parsed_options.llm_path = path or ("" if is_own_path else dialect.path)
+    console.say(f"The server is spoken to in {dialect.name}, at {probe.endpoint.path(dialect.path)}.")
+
+
+def _understood(probe: Probe, question: Ask, path: str) -> Dialect:
+    """The first dialect in which the server answers, at the likeliest target of each before any other."""
+    misplaced = []
+    for dialect in _candidates(probe, path):
+        probe.dialect = dialect
+        attempt = probe.at(probe.endpoint.path(dialect.path_of(question)), question)
+        if attempt.record.ok:
+            return dialect
+        if attempt.record.status in (401, 403):
+            raise NotReady(_advice(probe, [attempt], [], ""))
+        if attempt.is_misplaced:
+            misplaced.append(dialect)
+    for dialect in misplaced:
+        probe.dialect = dialect
+        if probe.find(question)[-1].record.ok:
+            return dialect
+    raise NotReady(
+        _speaks_over_a_websocket(probe)
+        or f"{probe.endpoint.authority} answered a first request in none of {', '.join(each.name for each in DIALECTS)}: "
+        "set --llm-dialect, and --llm-path or --llm-model where it needs them"
+    )
+
+
+def _candidates(probe: Probe, path: str) -> Iterator[Dialect]:
+    """All dialects, first those whose endpoint was pasted as the server's address."""
+    address = probe.endpoint.address
+    dialects = [named(each.name, path) for each in DIALECTS]
+    for dialect in sorted(dialects, key=lambda each: not address.is_endpoint_of(each)):
+        yield _at_its_function(probe, dialect) if dialect.name.startswith("gradio") and not path else dialect
+
+
+# ── Gradio apps ──
+
+
+def _at_its_function(probe: Probe, dialect: Dialect) -> Dialect:
+    """A Gradio app's dialect at the function that is called: its chat's, or its first. Where the app does not say, or
+    the user pasted the function's address, it stays as it is.
+    """
+    for prefix in () if probe.endpoint.address.is_endpoint_of(dialect) else ("/gradio_api", ""):
+        try:
+            functions = [*msgspec.json.decode(probe.get(f"{prefix}/info"), type=_Functions).named_endpoints]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        if functions:
+            function = "/chat" if "/chat" in functions else functions[0]
+            dialect.path = prefix + ("/run" if dialect.name == "gradio-run" else "/call") + function
+            break
+    return dialect
+
+
+def _speaks_over_a_websocket(probe: Probe) -> str:
+    """What to do where a Gradio app takes calls that way alone: version 3's queue does. Empty where it does not."""
+    try:
+        app = msgspec.json.decode(probe.get("/config"), type=_App)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    if not (app.version.startswith("3.") and app.enable_queue):
+        return ""
+    return (
+        f"{probe.endpoint.authority} is a Gradio {app.version} app whose queue takes calls over a WebSocket "
+        "alone, which is not spoken here: start the app with queue(api_open=True), or without a queue, and give "
+        "--llm-dialect gradio-run"
+    )
+
+
+# ── what is said ──
+
+
+def _say_what_was_found(probe: Probe, attempt: Attempt) -> None:
+    address, dialect = probe.endpoint.address, probe.dialect
+    usual = address.joins(dialect.path_of(attempt.ask))[0]
+    if attempt.changes:
+        console.say(
+            f"The server refused a first request ({attempt.refusal}), but takes it so: {words.series([*attempt.changes])}."
+        )
+    if attempt.redirected:
+        console.say(f"The server redirects {attempt.redirected} to {attempt.target}: the run asks there.")
+    elif attempt.target != usual:
+        console.say(f"The server does not answer at {usual}, but at {attempt.target}: the run asks there.")
+    elif (other := address.pasted_dialect()) and not address.is_endpoint_of(dialect) and other != dialect.name:
+        console.say(
+            f"The address ends as that of {other} does, and the run asks in {dialect.name} at {attempt.target}: "
+            f"--llm-dialect {other} asks in the other"
+        )
+    _say_whether_tokens_were_seen(attempt.record)
+    if _is_forced(attempt.ask):
+        _say_whether_length_is_forced(dialect, attempt.ask, attempt.record)
+
+
+def _say_whether_tokens_were_seen(record: Record) -> None:
+    if record.output_tokens and not record.chunks and record.e2e is None:
+        fields = f", which may be in {record.unread}" if record.unread else ""
+        console.say(
+            f"The server counted {record.output_tokens} tokens of a first answer and sent none in a field that is read"
+            f"{fields}: TTFT, gaps and end to end will not be known. Is --llm-dialect right?"
+        )
 
 
 def _say_whether_length_is_forced(dialect: Dialect, ask: Ask, record: Record) -> None:
     if dialect.inputs(ask) is not None:
         return
-    if (record.output_tokens or 0) < (ask.max_tokens or 0):
+    if (record.output_tokens or 0) < ask.extra["min_tokens"]:
         console.say(
-            f"the server ended a first answer after {record.output_tokens} of {ask.max_tokens} tokens: it does not know "
-            "ignore_eos and min_tokens, so nothing forces answers to their length"
+            f"the server ended a first answer after {record.output_tokens} of {ask.extra['min_tokens']} tokens: it does "
+            "not know ignore_eos and min_tokens, so nothing forces answers to their length"
         )
 
 
-def _settle_dialect(environment: Environment, attempt: _Attempt, question: Ask) -> None:
-    """Find out what is left open: a Gradio app's path, and what the server speaks at all."""
-    told, path = option(environment, "dialect"), option(environment, "path")
-    if told != AUTO and (path or not told.startswith("gradio")):
-        return
-    candidates = DIALECTS if told == AUTO else [type(named(told))]
-    for candidate in candidates:
-        dialect = named(candidate.name, path)
-        if candidate.name.startswith("gradio") and not path:
-            dialect.path = attempt.gradio_path(candidate.name) or dialect.path
-        if told != AUTO or attempt.understands(dialect, question):
-            environment.parsed_options.llm_dialect, environment.parsed_options.llm_path = dialect.name, dialect.path
-            console.say(f"The server is spoken to in {dialect.name}, at {dialect.path}.")
-            return
-    if why := attempt.speaks_over_a_websocket():
-        raise NotReady(why)
-    raise NotReady(
-        f"{attempt.client.endpoint.authority} answered a first request in none of "
-        f"{', '.join(each.name for each in DIALECTS)}: set --llm-dialect, and --llm-path or --llm-model where it needs them"
-    )
-
-
-def _ask(environment: Environment, model: str) -> Ask:
-    drawn = distribution(environment, "max_tokens").whole(random.Random())
-    most = min(drawn, _TOKENS) if drawn > 0 else _TOKENS
-    return Ask(
-        prompt="Say hello.",
-        model=model,
-        max_tokens=most,
-        max_tokens_field=option(environment, "max_tokens_field"),
-        usage=option(environment, "usage"),
-        extra=(forced(most) if _forces(environment) else {})
-        | drawn_fields(extra_fields(option(environment, "body")), random.Random()),
-    )
-
-
-def _forces(environment: Environment) -> bool:
-    """A trace's answers had their lengths."""
-    return bool(option(environment, "force_length") or ramp_setting(environment, "trace"))
-
-
-class _Attempt:
-    """First requests, counted: the server sees them, and so must whoever compares its count with ours."""
-
-    def __init__(self, endpoint: Endpoint, dialect: Dialect) -> None:
-        self.client = Client(endpoint, Timeouts(_CONNECT, _FIRST_TOKEN, _FIRST_TOKEN, _FIRST_TOKEN))
-        self.dialect = dialect
-        self.requests = 0
-
-    def succeed(self, ask: Ask) -> tuple[Ask, Record]:
-        """The request that got an answer; where none did, as it was asked at first, with the last failure.
-
-        What may be bad luck is tried again: one stream that drops says nothing of a thousand.
-        """
-        for _ in range(_TRIES):
-            record = self._send(ask)
-            if record.ok:
-                return ask, record
-            if record.status in (400, 422) and isinstance(self.dialect, OpenAI):
-                return self._adapted(ask, record)
-            if 400 <= record.status < 500 and record.status != 429:
-                break
-            gevent.sleep(_BETWEEN_TRIES)
-        return ask, record
-
-    def without_forced_length(self, ask: Ask) -> tuple[Ask, Record]:
-        """The same from a server that may refuse what a trace would like."""
-        fields = {name: value for name, value in ask.extra.items() if name not in forced(0)}
-        found, record = self.succeed(msgspec.structs.replace(ask, extra=fields))
-        if record.ok:
-            console.say(
-                "The server refuses ignore_eos and min_tokens: answers end where they do, a trace's length at most"
-            )
-        return found, record
-
-    def _adapted(self, ask: Ask, refused: Record) -> tuple[Ask, Record]:
-        """The same without what some servers refuse."""
-        for change, words in _ADAPTATIONS:
-            changed = msgspec.structs.replace(ask, **change)
-            record = self._send(changed)
-            if record.ok:
-                console.say(f"The server refused a first request ({refused.error}), but takes it so: {words}")
-                return changed, record
-        return ask, refused
-
-    def _send(self, ask: Ask) -> Record:
-        self.requests += 1
-        timeline, dialect = Timeline(), self.dialect
-        asked = ask if dialect.streams else msgspec.structs.replace(ask, stream=False)
-        self.client.ask(timeline, dialect, asked, dialect.body(asked), headers(dialect))
-        record = read(timeline, dialect, name="preflight")
-        record.error = without_key(record.error)
-        return record
-
-    def understands(self, dialect: Dialect, question: Ask) -> bool:
-        """Whether the server answers in a dialect. NotReady where it answers nobody without a key."""
-        self.dialect = dialect
-        record = self._send(question)
-        if record.status in (400, 422) and isinstance(dialect, OpenAI):
-            _, record = self._adapted(question, record)
-        if record.status in (401, 403):
-            raise NotReady(_advice(self, question.model, record, [], ""))
-        return record.ok
-
-    def gradio_path(self, name: str) -> str:
-        """Where a Gradio app's function is called: its chat's, or its first. Empty where it does not say."""
-        for prefix in ("/gradio_api", ""):
-            try:
-                functions = [*msgspec.json.decode(self._get(f"{prefix}/info"), type=_Functions).named_endpoints]
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                continue
-            if functions:
-                function = "/chat" if "/chat" in functions else functions[0]
-                return prefix + ("/run" if name == "gradio-run" else "/call") + function
-        return ""
-
-    def speaks_over_a_websocket(self) -> str:
-        """What to do where a Gradio app takes calls that way alone: version 3's queue does. Empty where it does not."""
-        try:
-            app = msgspec.json.decode(self._get("/config"), type=_App)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return ""
-        if not (app.version.startswith("3.") and app.enable_queue):
-            return ""
-        return (
-            f"{self.client.endpoint.authority} is a Gradio {app.version} app whose queue takes calls over a WebSocket "
-            "alone, which is not spoken here: start the app with queue(api_open=True), or without a queue, and give "
-            "--llm-dialect gradio-run"
-        )
-
-    def _get(self, path: str) -> bytes:
-        timeline = Timeline()
-        self.client.get(timeline, path, headers(self.dialect))
-        return bytes(timeline.body)
-
-    def models(self) -> tuple[list[str], str]:
-        """What the server lists, and where that fails, why: real servers chat well without it."""
-        timeline = Timeline()
-        self.client.get(timeline, "/v1/models", headers(self.dialect))
-        if timeline.failure == "connect":
-            raise NotReady(_no_connection(self.client.endpoint, timeline.detail))
-        try:
-            models = msgspec.json.decode(bytes(timeline.body), type=_Models)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            said = timeline.detail or f"HTTP {timeline.status}: {server_words(bytes(timeline.body))}"
-            return [], without_key(said)
-        return [model.id for model in models.data], ""
-
-
-def _no_connection(endpoint: Endpoint, detail: str) -> str:
-    where = endpoint.authority
-    if "CERTIFICATE" in detail:
-        return f"{where} has a certificate that is not trusted ({detail}): name its authority's file in SSL_CERT_FILE, or give --llm-insecure"
-    if "WRONG_VERSION" in detail or "RECORD_LAYER" in detail:
-        return f"{where} does not speak TLS ({detail}): is it http:// instead of https://?"
-    return f"nothing answers at {where}: {detail}. Is the server up, and is --host right?"
-
-
-def headers(dialect: Dialect) -> dict[str, str]:
-    """Headers of a request; the key comes from this node's environment and goes nowhere but to the server."""
-    told = {
-        "Content-Type": "application/json",
-        "Accept": "text/event-stream, application/x-ndjson, application/json",
-        "Accept-Encoding": "identity",
-        "User-Agent": "llmlocust",
-    }
-    key = api_key(dialect.key_variable)
-    if not key.isascii() or not key.isprintable():
-        raise ValueError(
-            f"the key in LLMLOCUST_API_KEY or {dialect.key_variable} holds characters that no key has: copy it again"
-        )
-    return told | dialect.headers(key)
-
-
-def _advice(attempt: _Attempt, model: str, record: Record, listed: list[str], trouble: str) -> str:
-    endpoint, dialect = attempt.client.endpoint, attempt.dialect
-    variable = dialect.key_variable
-    said = f"{endpoint.authority} answered a first request with: {(record.error or record.outcome).rstrip('.')}"
+def _advice(probe: Probe, attempts: Sequence[Attempt], listed: Sequence[str], trouble: str) -> str:
+    """Why the load must not start, and what to do."""
+    endpoint, attempt = probe.endpoint, attempts[-1]
+    if attempt.is_misplaced:
+        return _advice_on_address(probe, attempts)
+    record, model = attempt.record, attempt.ask.model
+    place = f" at {attempt.target}" if attempt.is_guess else ""
+    said = f"{endpoint.authority} answered a first request{place} with: {attempt.words.rstrip('.')}"
     if record.status in (401, 403):
-        known = f"The key in LLMLOCUST_API_KEY or {variable} was refused" if api_key(variable) else "It wants a key"
-        return f"{said}. {known}: set LLMLOCUST_API_KEY"
+        return f"{said}. {_advice_on_key(probe)}"
     if model and listed and model not in listed:
         return f"{said}. It does not list a model {model!r}, but {', '.join(listed[:5])}: set --llm-model"
     if not model and record.status >= 400:
         return f"{said}. No model was named and /v1/models does not tell one ({trouble}): set --llm-model"
-    if record.status == 404 or 300 <= record.status < 400:
-        asked = f"It was asked in {dialect.name} at {endpoint.path(dialect.path)}"
-        return f"{said}. {asked}: is --host right, and --llm-dialect? --llm-dialect {AUTO} finds out"
     if record.status == 0 and not endpoint.tls:
         return f"{said}. Does it speak TLS there? Then give https://"
     return f"{said}. To start all the same, give --llm-preflight=false"
+
+
+def _advice_on_key(probe: Probe) -> str:
+    variable = probe.dialect.key_variable
+    known = f"The key in LLMLOCUST_API_KEY or {variable} was refused" if api_key(variable) else "It wants a key"
+    return f"{known}: set LLMLOCUST_API_KEY, or give --llm-header 'NAME: $VARIABLE' where it wants another header"
+
+
+def _advice_on_address(probe: Probe, attempts: Sequence[Attempt]) -> str:
+    for attempt in attempts:
+        if attempt.location:
+            return f"{probe.endpoint.url(attempt.target)} redirects to {attempt.location}: give that as --host"
+    return (
+        f"{probe.endpoint.authority} does not answer in {probe.dialect.name} at {_places(attempts)}. Is --host right? "
+        f"--llm-path sets the path (llmlocust run: --path), and --llm-dialect {AUTO} finds out what the server speaks"
+    )
+
+
+def _places(attempts: Sequence[Attempt]) -> str:
+    """The targets that were asked, with what the server said there; once where it said the same."""
+    groups = [[*group] for _, group in groupby(attempts, key=lambda each: each.words.replace(each.target, ""))]
+    return ", ".join(
+        f"{words.series([each.target for each in group])} ({group[0].words[:_MAX_WORDS].rstrip('. ')})"
+        for group in groups
+    )

@@ -30,7 +30,7 @@ from llmlocust.numbers.seconds import SECOND_COUNTS
 from llmlocust.plugin import console, replaying
 from llmlocust.plugin.collector import Collector, forget_old_seconds
 from llmlocust.plugin.files import AT_ONCE, RunFiles
-from llmlocust.plugin.options import OPTIONS, limits, option, thresholds
+from llmlocust.plugin.options import limits, option, thresholds, written
 from llmlocust.plugin.tickets import parts
 from llmlocust.plugin.transport import without_password
 from llmlocust.plugin.versions import VERSION
@@ -515,7 +515,7 @@ def _asked(environment: Environment) -> dict[str, Any]:
             "model": option(environment, "model"),
             "dialect": ", ".join(sorted({_dialect(user, environment) for user in environment.user_classes} - {""})),
         },
-        "options": {each.dest: option(environment, each.dest.removeprefix("llm_")) for each in OPTIONS},
+        "options": written(environment),
         "user_classes": {user.__name__: _think_time(user, environment) for user in environment.user_classes},
     }
 

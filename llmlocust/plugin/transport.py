@@ -24,7 +24,8 @@ from gevent import socket
 from gevent import ssl as gevent_ssl
 
 from llmlocust.numbers.formats import ABORTED
-from llmlocust.plugin.connection import Connection, Failure, Listener, Timeouts, plain_words
+from llmlocust.plugin.addresses import Address
+from llmlocust.plugin.connection import Connection, Failure, Listener, ProxyAnswer, Timeouts, kind_of, plain_words
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects.base import Dialect
 from llmlocust.stream.timeline import Timeline
@@ -37,7 +38,10 @@ _MOST_PROXY_BYTES = 65536
 class Endpoint:
     """Where requests go: a parsed host URL. One for all users of a process, so that they share its TLS context."""
 
-    def __init__(self, url: str, *, verify: bool = True) -> None:
+    def __init__(
+        self, url: str, *, verify: bool = True, given: str = "", found: Mapping[str, str] | None = None
+    ) -> None:
+        """`given` is the path that an option names; `found` are targets that the server answered at, by their paths."""
         parts = urlsplit(url if "//" in url else f"http://{url}")
         try:
             port = parts.port
@@ -48,20 +52,29 @@ class Endpoint:
         self.tls = parts.scheme == "https"
         self.host = parts.hostname
         self.port = port or (443 if self.tls else 80)
-        # people paste what they see in examples; the protocol's own path is added anyway
-        self.prefix = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/completions")
-        self.query = f"?{parts.query}" if parts.query else ""
+        self.scheme = parts.scheme
+        self.address = Address(parts.path, parts.query, given)
+        self._found = dict(found or {})
+        self._targets: dict[str, str] = {}
         user, _, self.authority = parts.netloc.rpartition("@")
         self.authorization = f"Basic {b64encode(unquote(user).encode()).decode()}" if user else ""
         self.context = _tls_context(verify=verify) if self.tls else None
         self.proxy = _proxy_for(parts.scheme, self.host)
 
     def path(self, path: str) -> str:
-        """A path below the host; a host that ends in /v1, as OpenAI's clients want it, is not given it twice."""
-        first = "/" + path.lstrip("/").split("/", 1)[0]
-        if self.prefix.endswith(first):
-            return self.prefix.removesuffix(first) + path + self.query
-        return self.prefix + path + self.query
+        """The target of requests for a path: path and query, as they stand in a request."""
+        if path not in self._targets:
+            self._targets[path] = self.address.target(path, self._found)
+        return self._targets[path]
+
+    def settle(self, path: str, target: str) -> None:
+        """From now on, requests for a path go to this target."""
+        self._found[path] = target
+        self._targets.clear()
+
+    def url(self, target: str) -> str:
+        """The whole address of a target, without a password."""
+        return f"{self.scheme}://{self.authority}{target}"
 
 
 class Proxy:
@@ -89,7 +102,7 @@ class Proxy:
             answer += part
         status = answer.split(b"\r\n", 1)[0].decode("latin-1")
         if status.split(" ")[1:2] != ["200"]:
-            raise OSError(f"the proxy answered {status!r}")
+            raise ProxyAnswer(status)
 
 
 def _proxy_for(scheme: str, host: str) -> Proxy | None:
@@ -129,11 +142,11 @@ class Client:
     ) -> None:
         """Ask in a dialect, whose body for it this is, and fill the timeline until the answer is over or failed."""
         self.post(timeline, dialect.path_of(ask), body, headers, listener)
-        if timeline.status == 200 and timeline.complete:
+        if timeline.is_answered and timeline.complete:
             path = dialect.events_path(ask, timeline.body)
             if path is not None:
                 timeline.follow()
-                self._request(timeline, "GET", path, b"", headers, listener)
+                self._request(timeline, "GET", self.endpoint.path(path), b"", headers, listener)
 
     def post(
         self,
@@ -144,10 +157,11 @@ class Client:
         listener: Listener = _DEAF,
     ) -> None:
         """Send a request and fill the timeline until the response is over or failed."""
-        self._request(timeline, "POST", path, body, headers, listener)
+        self._request(timeline, "POST", self.endpoint.path(path), body, headers, listener)
 
-    def get(self, timeline: Timeline, path: str, headers: Mapping[str, str]) -> None:
-        self._request(timeline, "GET", path, b"", headers, _DEAF)
+    def get(self, timeline: Timeline, target: str, headers: Mapping[str, str]) -> None:
+        """Fetch a target as it is, whatever the address that the user gave."""
+        self._request(timeline, "GET", target, b"", headers, _DEAF)
 
     def close(self) -> None:
         while self._idle:
@@ -157,13 +171,13 @@ class Client:
         self,
         timeline: Timeline,
         method: str,
-        path: str,
+        target: str,
         body: bytes,
         headers: Mapping[str, str],
         listener: Listener,
     ) -> None:
         timeline.asked_ns = timeline.asked_ns or perf_counter_ns()
-        wire = _wire(self.endpoint, method, path, body, headers)
+        wire = _wire(self.endpoint, method, target, body, headers)
         connection = self._idle_connection()
         keep = False
         try:
@@ -206,15 +220,16 @@ class Client:
         return None
 
     def _connected(self, timeline: Timeline) -> Connection:
-        limit = self.timeouts.connect
+        limit, proxy = self.timeouts.connect, self.endpoint.proxy
+        is_through = proxy is None
         begun = perf_counter_ns()
         sock = None
         try:
             with gevent.Timeout(limit, TimeoutError(f"no connection within {limit:g} s")):
-                proxy = self.endpoint.proxy
                 sock = socket.create_connection(proxy.address if proxy else (self.endpoint.host, self.endpoint.port))
                 if proxy and self.endpoint.tls:
                     proxy.tunnel(sock, f"{self.endpoint.host}:{self.endpoint.port}")
+                is_through = True
                 there = perf_counter_ns()
                 timeline.connect = (there - begun) / _NS
                 connection = Connection(sock)
@@ -225,19 +240,19 @@ class Client:
         except (OSError, UnicodeError) as problem:
             if sock is not None:
                 sock.close()
-            raise Failure("connect", plain_words(problem)) from None
+            raise Failure(kind_of(problem, proxied=not is_through), plain_words(problem)) from None
 
 
-def _wire(endpoint: Endpoint, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
-    target = endpoint.path(path)
-    lines = [f"Host: {endpoint.authority}"]
+def _wire(endpoint: Endpoint, method: str, target: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    own = {"Host": endpoint.authority}
+    if endpoint.authorization:
+        own["Authorization"] = endpoint.authorization
+    named = {name.lower() for name in headers}
+    lines = [f"{name}: {value}" for name, value in own.items() if name.lower() not in named]
     if endpoint.proxy and not endpoint.tls:  # a tunnel carries the request as if there were no proxy
         target = f"http://{endpoint.authority}{target}"
         lines += endpoint.proxy.headers
-    lines.insert(0, f"{method} {target} HTTP/1.1")
-    if endpoint.authorization and "Authorization" not in headers:
-        lines.append(f"Authorization: {endpoint.authorization}")
     lines += [f"{name}: {value}" for name, value in headers.items()]
     if method == "POST":
         lines.append(f"Content-Length: {len(body)}")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+    return "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode("latin-1") + body

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from time import perf_counter_ns, time
@@ -30,11 +30,12 @@ from llmlocust.load.tokens import counter
 from llmlocust.load.traces import Row
 from llmlocust.numbers.formats import ABORTED
 from llmlocust.numbers.ledger import Sums
+from llmlocust.plugin import headers
 from llmlocust.plugin.connection import Listener, Timeouts
+from llmlocust.plugin.headers import Headers
 from llmlocust.plugin.listeners import plugin_of
 from llmlocust.plugin.open_load import row_now
-from llmlocust.plugin.options import drawn_fields, extra_fields, forced, option, without_key
-from llmlocust.plugin.preflight import headers
+from llmlocust.plugin.options import drawn_fields, extra_fields, forced, found_targets, option
 from llmlocust.plugin.transport import Client, Endpoint
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import Dialect, named
@@ -76,6 +77,9 @@ class LLMUser(FastHttpUser):
     max_tokens: int | str | None = None
     temperature: float | str | None = None
     system: str | None = None
+    headers: Mapping[str, str] | None = None
+    """Headers beside those of the options, with $NAME for a variable of the environment: {"api-key": "$API_KEY"}. A user
+    may set its own, such as a token that it got in on_start."""
     stream: bool = True
     timeouts: Timeouts | None = None
     stall: float = STALL
@@ -92,10 +96,9 @@ class LLMUser(FastHttpUser):
         assert plugin.collector is not None, "users run on workers, or where there are none"
         self._collector = plugin.collector
         self._otel = plugin.otel
-        self._llm = Client(
-            _endpoint(self.host or "", verify=not self._option("insecure")), self.timeouts or self._timeouts()
-        )
+        self._llm = Client(_endpoint_of(environment, self.host or ""), self.timeouts or self._timeouts())
         self._dialect = self.speaks(environment)
+        self._own_headers, self._headers = dict(self.headers or {}), self.headers_of(environment)
         self._extra = extra_fields(self._option("body"))
         self._prompts = self._supply()
 
@@ -105,6 +108,11 @@ class LLMUser(FastHttpUser):
         if cls.dialect is not None:
             return _dialect(cls.dialect)
         return _dialect(option(environment, "dialect"), option(environment, "path"))
+
+    @classmethod
+    def headers_of(cls, environment: Environment) -> Headers:
+        """What users of this class send beside the dialect's own headers. ValueError in one line."""
+        return _headers(environment, cls.headers or {})
 
     def wait_time(self) -> float:
         """Think time from the options; a locustfile's own `wait_time` replaces it."""
@@ -328,18 +336,18 @@ class LLMUser(FastHttpUser):
         timeline = Timeline(asked_ns=asked_ns, due_ns=self._collector.open_load.due_now(asked_ns))
         if ask.stream and not dialect.streams:
             ask = msgspec.structs.replace(ask, stream=False)
-        body, told = self._worded(dialect, ask), headers(dialect)
+        request_id = f"{random.getrandbits(64):016x}"
+        body, sent = self._worded(dialect, ask, request_id)
         if not timeline.due_ns:
             # a user whom Locust decided to kill while it waited is told so here, before it sends and not after
             self._collector.turns.wait()
             self._take_ticket(timeline)
-        reading = Reading(dialect, name=name, stall=self.stall)
-        listener = Listener(partial(has_token, dialect) if ask.stream else None, reading.take)
+        reading = Reading(dialect, ask=ask, name=name, stall=self.stall)
+        listener = Listener(partial(has_token, dialect, ask=ask) if ask.stream else None, reading.take)
         sums: Sums | None = None
-        request_id = f"{random.getrandbits(64):016x}"
         self._collector.request_begins(name)
         try:
-            self._llm.ask(timeline, dialect, ask, body, told | {"X-Request-Id": request_id}, listener)
+            self._llm.ask(timeline, dialect, ask, body, sent, listener)
             self._collector.turns.wait()
             while reading.take(timeline):
                 self._collector.turns.wait()
@@ -350,7 +358,8 @@ class LLMUser(FastHttpUser):
             sums = sums or Sums(reading.finish(timeline))
             record = sums.record
             record.id = request_id
-            record.error = without_key(record.error)
+            record.error = self._headers.without_values(record.error)
+            record.words = self._headers.without_values(record.words)
             record.inputs = dialect.inputs(ask)
             try:
                 record.right = self._judged(words, record)
@@ -383,12 +392,20 @@ class LLMUser(FastHttpUser):
             self.environment.runner.log_exception("is_right", str(problem), traceback.format_exc())
             return None
 
-    def _worded(self, dialect: Dialect, ask: Ask) -> bytes:
+    def _worded(self, dialect: Dialect, ask: Ask, request_id: str) -> tuple[bytes, dict[str, str]]:
+        """A request's body and headers."""
         try:
-            return dialect.body(ask)
+            self._follow_own_headers()
+            return dialect.body(ask), self._headers.of(dialect, request_id)
         except ValueError:  # Locust shows it among its exceptions, and has the user try again at once
             gevent.sleep(self.pause_after_failure)
             raise
+
+    def _follow_own_headers(self) -> None:
+        """What this user has set since its last request."""
+        own = dict(self.headers or {})
+        if own != self._own_headers:
+            self._own_headers, self._headers = own, _headers(self.environment, own)
 
     def _fire(self, record: Record, path: str, timeline: Timeline) -> None:
         """Locust's own event: once for a request, end to end."""
@@ -448,7 +465,10 @@ class CompletionUser(LLMUser):
 
     @classmethod
     def speaks(cls, environment: Environment) -> Dialect:
-        return super().speaks(environment).for_prompts()
+        spoken = super().speaks(environment)
+        for_prompts = spoken.for_prompts()
+        is_named = cls.dialect is None and for_prompts is not spoken
+        return _dialect(for_prompts.name, option(environment, "path")) if is_named else for_prompts
 
     @task
     def ask(self) -> None:
@@ -469,9 +489,18 @@ def _dialect(dialect: str | Dialect, path: str = "") -> Dialect:
     return named(dialect, path) if isinstance(dialect, str) else dialect
 
 
+def _headers(environment: Environment, own: Mapping[str, str]) -> Headers:
+    return Headers(headers.listed(option(environment, "header")), own)
+
+
+def _endpoint_of(environment: Environment, host: str) -> Endpoint:
+    found = tuple(found_targets(environment, host).items())
+    return _endpoint(host, found, given=option(environment, "path"), verify=not option(environment, "insecure"))
+
+
 @cache
-def _endpoint(host: str, *, verify: bool) -> Endpoint:
-    return Endpoint(host, verify=verify)
+def _endpoint(host: str, found: tuple[tuple[str, str], ...], *, given: str, verify: bool) -> Endpoint:
+    return Endpoint(host, verify=verify, given=given, found=dict(found))
 
 
 def _context(record: Record) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-MESSAGES = 7
+MESSAGES = 8
 """Of what travels between them."""
 
 VERSION = f"{version('llmlocust')} (messages {MESSAGES})"

@@ -17,7 +17,7 @@ from locust.exception import RPCError
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, WorkerRunner
 
 from llmlocust.load.arrivals import Part
-from llmlocust.plugin import console, replaying
+from llmlocust.plugin import console, preflight, replaying
 from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.versions import VERSION
 
@@ -57,6 +57,8 @@ class Worker:
         )  # one that joins late may begin early
         """Between a test's start and its stop, as Locust tells of them here."""
         self._asked_stop_timeout = 0.0
+        self._cannot = ""
+        """Why this worker cannot take part in the run; empty where it can."""
         self._handlers: dict[str, Callable[[dict[str, Any]], None]] = {
             "run": self._start,
             "state": collector.follow,
@@ -90,6 +92,7 @@ class Worker:
         if told["run"] != self.run:
             self.run = told["run"]
             self.collector.start(told["elapsed"], told["rows_a_second"], told["limits"], told["processes"])
+            self.collector.refused = self._cannot
         self.collector.follow(told)
         self.collector.open_load.on = self.collector.open_load.on or told["open"]
         self.collector.is_told.set()
@@ -133,6 +136,18 @@ class Worker:
 
     def _on_start(self, environment: Environment) -> None:
         self.running = True
+        try:
+            preflight.check_users(environment)
+        except ValueError as problem:
+            self._cannot_run(str(problem))
+        else:
+            self._cannot = ""
+
+    def _cannot_run(self, why: str) -> None:
+        """Send nothing, and have the master end the run: the load of this worker would be missing."""
+        self._cannot = self.collector.refused = why
+        console.error(why)
+        self.runner.send_message("llm_cannot_run", {"worker": self.collector.ledger.worker, "why": why})
 
     def _on_stop(self, environment: Environment) -> None:
         # ahead of Locust's own last report, which may come too late

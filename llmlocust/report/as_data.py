@@ -97,6 +97,7 @@ def _level(figures: LevelFigures, goodput: Mapping[int, float]) -> dict[str, Any
         "requests": figures.requests if figures.counted else None,
         "ok": figures.ok if figures.counted else None,
         "aborted": figures.aborted,
+        "unsent": figures.unsent,
         "due": figures.due,
         "held_back": figures.held_back,
         "errors": plain(figures.errors),

@@ -442,7 +442,7 @@ def error_totals(levels: Sequence[LevelFigures]) -> dict[str, int]:
 
 def errors(scene: Scene, caption: str) -> Picture | None:
     shown = drawable(scene.levels)
-    if not any(each.failed for each in shown):
+    if not error_totals(shown):
         return None
     groups = _error_groups(list(error_totals(shown)))
 
@@ -451,7 +451,7 @@ def errors(scene: Scene, caption: str) -> Picture | None:
         places = np.arange(len(shown))
         bottom = np.zeros(len(shown))
         for kinds, label, colour, pattern in groups:
-            parts = np.array([sum(each.error_kinds.get(kind, 0) for kind in kinds) / each.requests for each in shown])
+            parts = np.array([sum(each.error_kinds.get(kind, 0) for kind in kinds) / each.attempted for each in shown])
             bars = [
                 (place - 0.31, low, place + 0.31, low + part * 100.0)
                 for place, low, part in zip(places, bottom, parts, strict=True)

@@ -32,7 +32,7 @@ from llmlocust.analysis.compare import (
 )
 from llmlocust.analysis.dependence import Values
 from llmlocust.analysis.steps import Finding, name_of
-from llmlocust.numbers.formats import ABORTED, FORMAT, OK
+from llmlocust.numbers.formats import FORMAT, NOT_THE_SERVERS, OK
 from llmlocust.numbers.levels import LevelFigures
 from llmlocust.numbers.thresholds import Threshold
 from llmlocust.report import comparing_charts, one_level, page
@@ -188,7 +188,8 @@ def _values(run: RunFrames, level: LevelFigures, thresholds: Sequence[Threshold]
     rows = run.requests
     if rows is None or run.rebuilt or not level.window > 0.0 or math.isnan(level.settled):
         return {}
-    sent = rows[(rows["level"] == level.level) & (rows["measured"] == 1) & (rows["outcome"] != ABORTED)]
+    sent = rows[(rows["level"] == level.level) & (rows["measured"] == 1)]
+    sent = sent[~sent["outcome"].isin(NOT_THE_SERVERS)]
     ok = sent[sent["outcome"] == OK]
     found = {metric: _of_rows(ok, ok["sent"], ok[metric] / 1000.0, level) for metric in _OF_REQUESTS}
     found["output_tokens"] = _of_rows(ok, ok["sent"], ok["output_tokens"], level)

@@ -195,7 +195,7 @@ def legend(axes: Axes, narrow: bool, columns: int = 6) -> None:
 
 def drawable(levels: Sequence[LevelFigures]) -> list[LevelFigures]:
     """The levels with a place on an axis of loads, lowest first."""
-    useful = [each for each in levels if 1e-6 < each.load < 1e9 and each.requests]
+    useful = [each for each in levels if 1e-6 < each.load < 1e9 and each.attempted]
     return sorted(useful, key=lambda each: each.load)
 
 

@@ -144,11 +144,14 @@ class RunFrames:
         return bool((rows["e2e"].notna() & rows["ttft"].isna() & (rows["chunks"] == 0)).mean() > 0.99)
 
     def busy(self) -> dict[int, float]:
-        """Mean seconds for which a successful request kept its user, by level."""
+        """Mean seconds of a successful request, its connection and the end of its response included, by level.
+
+        How long it waited in the load generator is left out: that is no part of the server's time.
+        """
         rows = self.successes()
         if rows is None:
             return {}
-        told = rows["duration"] + rows["wait"].fillna(0.0) + rows["connect"].fillna(0.0)
+        told = rows["duration"] + rows["connect"].fillna(0.0)
         return _weighted(rows, told.dropna() / 1000.0)
 
     def length_noise(self) -> dict[int, float]:
@@ -165,10 +168,21 @@ class RunFrames:
         """Levels in which nothing could connect from some second on until their end, with that second."""
         if self.requests is None:
             return {}
-        rows = self.requests[self.requests["outcome"] != formats.ABORTED]
+        rows = self.requests[~self.requests["outcome"].isin(formats.NOT_THE_SERVERS)]
         over = rows["sent"] + rows["duration"] / 1000.0
         found = {each.level: _gone_from(each, rows, over) for each in self.levels}
         return {level: seconds for level, seconds in found.items() if seconds is not None}
+
+    def outages(self) -> dict[int, tuple[float, float]]:
+        """Levels in which nothing could connect for some seconds, though requests succeeded before and after: the second
+        of the level in which that began, and how many seconds it lasted.
+        """
+        if self.requests is None:
+            return {}
+        rows = self.requests[self.requests["outcome"] != formats.ABORTED]
+        rows = rows.assign(over=rows["sent"] + rows["duration"] / 1000.0).sort_values("over")
+        found = {each.level: _longest_outage(each, rows) for each in self.levels}
+        return {level: outage for level, outage in found.items() if outage is not None}
 
     def distributions(self, metric: str) -> dict[int, Histogram]:
         """How a duration (seconds) was spread, by level."""
@@ -568,11 +582,14 @@ def _all_words(path: Path) -> set[str]:
 
 _LEAST_REFUSED = 5
 _NO_SERVER = ("connect", "reset")
+_OUT = (*formats.NO_CONNECTION, "reset")
+_SHORTEST_OUTAGE = 3.0
+"""Seconds: a server that is full may refuse everybody for less."""
 
 
 def _gone_from(level: LevelFigures, rows: pd.DataFrame, over: pd.Series) -> float | None:
     """Seconds after the level began from which on nothing succeeded, where every attempt failed to connect."""
-    failed = sum(level.error_kinds.values())
+    failed = level.failed
     # a server that dies cuts its streams, too
     lost = sum(level.error_kinds.get(kind, 0) for kind in (*_NO_SERVER, "truncated"))
     if not failed or lost < 0.9 * failed or math.isnan(level.began):
@@ -586,6 +603,26 @@ def _gone_from(level: LevelFigures, rows: pd.DataFrame, over: pd.Series) -> floa
         return None
     first = float(over[(rows["level"] == level.level) & (over > last)].min())
     return first - level.began if inside.any() else 0.0
+
+
+def _longest_outage(level: LevelFigures, rows: pd.DataFrame) -> tuple[float, float] | None:
+    """Return the longest time between two successes of a level in which all that ended were failed connections."""
+    if math.isnan(level.began):
+        return None
+    end = level.ended if math.isfinite(level.ended) else math.inf
+    inside = rows[(rows["over"] >= level.began) & (rows["over"] < end)]
+    moments = inside["over"].to_numpy()
+    is_out = inside["outcome"].isin(_OUT).to_numpy()
+    successes = np.flatnonzero((inside["outcome"] == OK).to_numpy())
+    longest = None
+    for before, after in pairwise(successes.tolist()):
+        between = np.flatnonzero(is_out[before + 1 : after]) + before + 1
+        if len(between) < _LEAST_REFUSED or len(between) < 0.9 * (after - before - 1):
+            continue
+        began, lasted = float(moments[between[0]]), float(moments[between[-1]] - moments[between[0]])
+        if lasted >= max(_SHORTEST_OUTAGE, longest[1] if longest else 0.0):
+            longest = (began - level.began, lasted)
+    return longest
 
 
 def _is_empty(rows: pd.DataFrame) -> pd.Series:

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import pandas as pd
 
 from llmlocust.analysis import words
 from llmlocust.analysis.advice import Advice, advise
@@ -215,8 +217,10 @@ def _facts(run: RunFrames, verdict: Verdict) -> Facts:
     info = run.info
     counts, rows, classes = (mapping(info.get(name)) for name in ("counts", "rows", "user_classes"))
     return Facts(
-        client_cpu=_by_level(run, "client_cpu"),
-        loop_lag={level: value / 1000.0 for level, value in _by_level(run, "loop_lag").items()},
+        client_cpu=_usual_worst(run, "client_cpu"),
+        loop_lag={level: value / 1000.0 for level, value in _usual_worst(run, "loop_lag").items()},
+        throttled=_mean(run, "throttled"),
+        core_wait=_mean(run, "core_wait"),
         cut_off="ended" in info and info["ended"] is None,
         planned=planned(mapping(info.get("plan"))) if run.source == OURS else (),
         hold=None if run.rebuilt else number(mapping(info.get("plan")).get("hold")),
@@ -235,6 +239,7 @@ def _facts(run: RunFrames, verdict: Verdict) -> Facts:
         or bool(mapping(mapping(info.get("plan")).get("trace")).get("shared")),
         gone=gone(run.levels, run.workers),
         stood_still=stood_still(run.levels, run.workers),
+        outages=run.outages(),
         silent=_silent(run),
         tokens_a_chunk=tokens_a_chunk(run.successes()),
         length_noise=run.length_noise(),
@@ -273,13 +278,21 @@ def _silent(run: RunFrames) -> int:
     return max(0, processes - int(run.workers["worker"].nunique()))
 
 
-def _by_level(run: RunFrames, column: str) -> dict[int, float]:
+def _usual_worst(run: RunFrames, column: str) -> dict[int, float]:
     """The 90th percentile of a level's seconds: one late second is no late level."""
+    return _by_level(run, column, lambda seconds: float(seconds.quantile(0.9)))
+
+
+def _mean(run: RunFrames, column: str) -> dict[int, float]:
+    """The mean of a level's seconds."""
+    return _by_level(run, column, lambda seconds: float(seconds.mean()))
+
+
+def _by_level(run: RunFrames, column: str, figure: Callable[[pd.Series], float]) -> dict[int, float]:
     if run.timeline is None or column not in run.timeline or "level" not in run.timeline:
         return {}
     known = run.timeline.dropna(subset=["level", column])
-    found = known.groupby("level")[column].quantile(0.9)
-    return {int(level): float(value) for level, value in found.items()}  # type: ignore[call-overload]
+    return {int(level): figure(seconds) for level, seconds in known.groupby("level")[column]}  # type: ignore[call-overload]
 
 
 def _own_check(told: Any) -> Check | None:
@@ -365,7 +378,7 @@ def _html(report: Report) -> str:
         gates=report.gates,
         search=pictures.how_it_was_found(report.run, scene),
         pictures=pictures.pictures(report.run, scene),
-        failed=any(each.failed for each in report.levels),
+        failed=any(each.failed or each.unsent for each in report.levels),
         messages=messages(report.run),
         facts=facts(report.run, report.unit),
         foreign=FOREIGN,

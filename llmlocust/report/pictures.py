@@ -157,7 +157,7 @@ def _errors_caption(scene: Scene) -> str:
     if not totals or not all(each.counted for each in scene.levels):
         return "Shares of the requests of each level that failed."
     kind = next(iter(totals))
-    failed, sent = sum(totals.values()), sum(each.requests for each in scene.levels)
+    failed, sent = sum(totals.values()), sum(each.attempted for each in scene.levels)
     most = "all" if totals[kind] == failed else str(totals[kind])
     named = "" if kind == "failed" else f", {most} of them: {ERROR_KINDS.get(kind, kind)}"
     return f"{failed} of {sent} requests failed{named}. Bars are shares of each level's requests."

@@ -15,7 +15,7 @@ import pandas as pd
 
 from llmlocust.analysis import words
 from llmlocust.analysis.breakpoints import Verdict
-from llmlocust.numbers.formats import ABORTED, OK
+from llmlocust.numbers.formats import NOT_THE_SERVERS, OK
 from llmlocust.numbers.histogram import Histogram
 from llmlocust.report.frames import RunFrames, weights_of
 
@@ -29,7 +29,7 @@ class Turn:
 
     name: str
     requests: float
-    """As many as the rows stand for, without aborted ones."""
+    """As many as the rows stand for, without those that say nothing of the server."""
     errors: float
     input_tokens: float
     """Mean of a successful request, as is the next."""
@@ -66,7 +66,7 @@ def turns(run: RunFrames, verdict: Verdict) -> Turns | None:
     top = highest if not limit.reached else lowest if limit.level_ok is None else limit.level_ok
     levels = {each.level for each in run.levels if each.load <= top}
     rows = run.requests[(run.requests["measured"] == 1) & run.requests["level"].isin(levels)]
-    rows = rows[rows["outcome"] != ABORTED]
+    rows = rows[~rows["outcome"].isin(NOT_THE_SERVERS)]
     told = ((_NUMBERED.fullmatch(str(name)), group) for name, group in rows.groupby("name"))
     found = sorted((name[1], int(name[2]), _turn(run, name[0], group, levels)) for name, group in told if name)
     numbers = {(called, number) for called, number, _ in found}

@@ -16,7 +16,7 @@ import pandas as pd
 from llmlocust.analysis.course import EACH, LEAST, SLICES, Course
 from llmlocust.analysis.parts import BURSTS, STEADY, parts_of
 from llmlocust.analysis.recovery import Recovery, recovery
-from llmlocust.numbers.formats import ABORTED, BASELINE, OK, QUANTILES, RECOVERY
+from llmlocust.numbers.formats import BASELINE, NOT_THE_SERVERS, OK, QUANTILES, RECOVERY
 from llmlocust.numbers.levels import RATE, LevelFigures, Summary
 from llmlocust.numbers.thresholds import Threshold
 
@@ -105,7 +105,7 @@ def recoveries(levels: Sequence[LevelFigures], requests: pd.DataFrame | None) ->
     usual = [each.level for part in parts if part.name == BASELINE for each in part.levels]
     if requests is None or not usual:
         return []
-    rows = requests[requests["sent"].notna() & (requests["outcome"] != ABORTED)]
+    rows = requests[requests["sent"].notna() & ~requests["outcome"].isin(NOT_THE_SERVERS)]
     before = rows[rows["level"].isin(usual) & (rows["measured"] == 1)]
     metric = "ttft" if before["ttft"].notna().any() else "e2e"
     made = []

@@ -28,7 +28,7 @@ from llmlocust.stream.delta import (
 )
 from llmlocust.stream.dialects.base import Dialect
 from llmlocust.stream.outcomes import outcome, without_ids
-from llmlocust.stream.record import OK, STALL, Merged, Record
+from llmlocust.stream.record import OK, STALL, Merged, Record, bounded
 from llmlocust.stream.several import FIRST, Said, Several
 from llmlocust.stream.sse import beginning
 from llmlocust.stream.timeline import Timeline
@@ -167,7 +167,7 @@ class Reading:
         if words:
             record.words = in_one_line(words)
             record.error = without_ids(record.words)
-        return record
+        return bounded(record, one_answer=self._several is None)
 
     def _is_stream(self, timeline: Timeline) -> bool:
         if self._bytes:

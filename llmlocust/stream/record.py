@@ -5,6 +5,8 @@ The definitions are DESIGN's, and docs/metrics.md states them for readers. All d
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import msgspec
 
 OK = "ok"
@@ -14,6 +16,10 @@ STALL = 0.2
 CUT = ("length", "max_tokens", "max_output_tokens")
 """What servers say where an answer reached its limit of tokens."""
 _TAIL, _LONGEST_PIECE = 400, 100
+_TOLERANCE = 0.01
+"""Seconds by which the kernel's clock and ours may differ about one moment: connection.py takes no more for a clock \
+that was set."""
+_TIMES, _GAPS, _COUNTS = "times out of order", "gaps that are not those between the chunks", "a count below zero"
 
 
 class Merged(msgspec.Struct):
@@ -89,6 +95,8 @@ class Record(msgspec.Struct):
     """What was sent as X-Request-Id."""
     text: str = ""
     reasoning: str = ""
+    contradicts: str = ""
+    """What in this record contradicted itself and was bounded; empty where nothing did."""
     right: bool | None = None
     """Whether somebody who judged the answer found it right; None where nobody did."""
 
@@ -124,3 +132,74 @@ class Record(msgspec.Struct):
     def chunks(self) -> int:
         """Token-bearing chunks."""
         return len(self.arrivals)
+
+
+def bounded(record: Record, *, one_answer: bool = True) -> Record:
+    """Return the record, put in order and marked where it contradicts itself: that must not stop a measurement.
+
+    0 ≤ ttft ≤ answer ≤ e2e ≤ duration, gaps that add up to the time between the first chunk and the last (of one answer;
+    several answers have gaps of their own), and no count below zero.
+    """
+    found = _contradiction(record, one_answer=one_answer)
+    if found:
+        record.contradicts = found
+        _bound_times(record, one_answer=one_answer)
+        _bound_counts(record)
+    return record
+
+
+def _contradiction(record: Record, *, one_answer: bool) -> str:
+    """Return what is wrong, beyond what two clocks may differ by. Every request is looked at, so this is plain code."""
+    end = record.e2e
+    if end is not None:
+        first = end if record.ttft is None else record.ttft
+        answer = first if record.answer is None else record.answer
+        # a NaN fails every comparison
+        if not (
+            -_TOLERANCE <= first <= answer + _TOLERANCE <= end + 2 * _TOLERANCE <= record.duration + 3 * _TOLERANCE
+        ):
+            return _TIMES
+    elif record.duration < 0.0:
+        return _TIMES
+    gaps, arrivals = record.gaps, record.arrivals
+    if gaps:
+        if min(gaps) < -_TOLERANCE:
+            return _GAPS
+        between = arrivals[-1] - arrivals[0]
+        if one_answer and (len(gaps) != len(arrivals) - 1 or abs(sum(gaps) - between) > _TOLERANCE):
+            return _GAPS
+    tokens = min(record.input_tokens or 0, record.output_tokens or 0, record.reasoning_tokens or 0)
+    return _COUNTS if tokens < 0 or record.stalls < 0 or record.coalesced < 0 else ""
+
+
+def _bound_times(record: Record, *, one_answer: bool) -> None:
+    """Put every time between sending and the end, none before the one that it follows."""
+    record.duration = max(0.0, record.duration)
+    latest = 0.0
+    for index, arrival in enumerate(record.arrivals):
+        latest = record.arrivals[index] = _between(latest, arrival, record.duration)
+    if one_answer:
+        record.gaps = [later - earlier for earlier, later in pairwise(record.arrivals)]
+    else:
+        record.gaps = [_between(0.0, gap, record.duration) for gap in record.gaps]
+    earliest = 0.0
+    for name in ("ttft", "answer", "e2e"):
+        value = getattr(record, name)
+        if value is not None:
+            earliest = _between(earliest, value, record.duration)
+            setattr(record, name, earliest)
+    record.ttft_bounds, record.merged = None, []
+    if record.tpot is not None and not 0.0 <= record.tpot <= record.duration:
+        record.tpot = None
+
+
+def _bound_counts(record: Record) -> None:
+    for name in ("input_tokens", "output_tokens", "reasoning_tokens"):
+        if (getattr(record, name) or 0) < 0:
+            setattr(record, name, None)
+    record.stalls, record.coalesced = max(0, record.stalls), max(0, record.coalesced)
+
+
+def _between(least: float, value: float, most: float) -> float:
+    """Return the value, or the end that it is beyond; the lower end of what is no number."""
+    return min(max(least, most), max(least, value)) if value == value else least  # noqa: PLR0124  # NaN is not itself

@@ -58,6 +58,8 @@ class Timeline(msgspec.Struct):
     status: int = 0
     content_type: str = ""
     retry_after: float | None = None
+    location: str = ""
+    """Where a redirect leads to."""
     body: bytearray = msgspec.field(default_factory=bytearray)
     ends: list[int] = msgspec.field(default_factory=list)
     times: list[int] = msgspec.field(default_factory=list)

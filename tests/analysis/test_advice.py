@@ -1,12 +1,14 @@
 import re
 from dataclasses import replace
 
+import pytest
 from closed_queue import closed_queue, figures
 
 from llmlocust.analysis.advice import advise
 from llmlocust.analysis.breakpoints import find
 from llmlocust.analysis.checks.check import Check
 from llmlocust.analysis.trust import checks
+from llmlocust.numbers.formats import CLIENT_KINDS
 from llmlocust.numbers.levels import Summary
 from llmlocust.numbers.thresholds import Threshold
 
@@ -93,3 +95,14 @@ def test_every_advice_names_a_figure():
     given = advice(levels, goodput={0: 1.0, 1: 2.0, 2: 3.0, 3: 0.0, 4: 0.0})
     assert len(given) > 3
     assert all(re.search(r"\d", each.because) for each in given)
+
+
+@pytest.mark.parametrize("kind", CLIENT_KINDS)
+def test_requests_that_never_reached_the_server_advise_nothing_about_the_server(kind):
+    levels = closed_queue((2, 4, 8), 32, slope=0.0)
+    levels[2] = replace(levels[2], error_kinds={kind: levels[2].requests})
+    given = advice(levels, "ttft.p95 < 500ms")
+
+    assert given[0].do.startswith("Measure again ")
+    assert given[0].because == "50 % of a level's requests never reached the server."
+    assert not any(word in each.do for each in given for word in ("backlog", "log of the server"))

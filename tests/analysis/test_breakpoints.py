@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from llmlocust.analysis.breakpoints import find
 from llmlocust.analysis.steps import more_than
+from llmlocust.numbers.formats import CLIENT_KINDS, ERROR_KINDS
 from llmlocust.numbers.levels import LevelFigures, Summary
 from llmlocust.numbers.thresholds import Threshold
 
@@ -349,3 +350,33 @@ def test_nothing_crashes_and_every_finding_is_in_order(levels, texts, gone):
             assert each.load <= each.high * (1 + 1e-9)
         if not each.reached:
             assert loads == []
+
+
+# -- requests that never reached the server
+
+
+@pytest.mark.parametrize("kind", CLIENT_KINDS)
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.95, 1.0])
+def test_what_fails_on_the_way_to_the_server_is_no_collapse_and_breaks_no_limit(kind, share):
+    """The load generator runs out of files at 16 users, and the verdict on the server is that of the levels below."""
+    levels = [figures(n, n / 2, 0.1, 1.0, index=i) for i, n in enumerate((2, 4, 8, 16))]
+    lost = round(levels[3].requests * share)
+    left = levels[3].requests - lost
+    rest = figures(16, left / 60.0, 0.1, 1.0, index=3) if left else replace(levels[3], requests=0, ok=0, throughput=0.0)
+    spoiled = replace(rest, error_kinds={kind: lost})
+    verdict = find([*levels[:3], spoiled], limits("ttft.p95 < 500ms", "errors < 1%"))
+
+    assert not verdict.onset.reached
+    assert not verdict.slo_limit.reached
+    assert not verdict.collapse.reached
+    assert ERROR_KINDS[kind] not in verdict.collapse.why
+    assert verdict.cliffs == ()
+
+
+def test_errors_of_the_server_are_named_without_those_of_the_way():
+    levels = [figures(n, n / 2, 0.1, 1.0, index=i) for i, n in enumerate((2, 4))]
+    failing = figures(8, 3.0, 0.1, 1.0, index=2, errors=0.3)
+    verdict = find([*levels, replace(failing, error_kinds={**failing.error_kinds, "network": 8})])
+
+    assert "HTTP 503, overloaded" in verdict.onset.why
+    assert ERROR_KINDS["network"] not in verdict.onset.why

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,8 @@ from llmlocust.analysis.checks.check import Check, Facts
 from llmlocust.analysis.checks.cycles import think_time_of
 from llmlocust.analysis.course import Course
 from llmlocust.analysis.trust import checks, standing
+from llmlocust.numbers.formats import CLIENT_KINDS
+from llmlocust.numbers.levels import Summary
 from llmlocust.numbers.thresholds import Threshold
 
 
@@ -503,3 +506,139 @@ def test_lateness_that_is_little_beside_the_wait_for_the_first_token_hurts_nothi
 
 def test_users_have_no_schedule_to_be_late_for():
     assert {"cap in flight", "schedule delay"}.isdisjoint(named(checks(closed_queue((4, 8), 64))))
+
+
+# -- requests that never reached the server
+
+CURES = {
+    "client_limit": ("client limits", "ulimit -n"),
+    "network": ("network", "Check the network"),
+    "name_lookup": ("name look-up", "DNS"),
+    "proxy": ("proxy", "HTTPS_PROXY"),
+    "tls": ("TLS", "certificate"),
+}
+
+
+def lacking(kind, share):
+    """Two levels, of which the second lost so many of its requests on the way to the server."""
+    low, high = closed_queue((4, 8), 64)
+    return [low, replace(high, error_kinds={kind: round(high.requests * share / (1.0 - share))})]
+
+
+def test_every_kind_of_them_has_a_cure():
+    assert set(CURES) == set(CLIENT_KINDS)
+
+
+@pytest.mark.parametrize("kind", CLIENT_KINDS)
+def test_requests_that_never_reached_the_server_mark_their_level_and_say_what_to_do(kind):
+    name, cure = CURES[kind]
+    check = named(checks(lacking(kind, 0.3)))[name]
+
+    assert not check.ok
+    assert check.levels == (1,)
+    assert check.value == pytest.approx(0.3, abs=0.01)
+    assert check.says.startswith("At 8 users up to 30 % of the requests failed because ")
+    assert cure in check.says
+
+
+def test_a_few_of_them_are_noted_and_none_is_not_mentioned():
+    check = named(checks(lacking("client_limit", 0.006)))["client limits"]
+
+    assert check.ok
+    assert "do not count as errors" in check.says
+    assert not {name for name, _ in CURES.values()} & set(named(checks(closed_queue((4, 8), 64))))
+
+
+def test_users_that_pause_after_them_do_not_fit_a_think_time():
+    one = figures(10, 5.0, 0.01, 0.03)
+    paused = replace(one, error_kinds={"name_lookup": 100})
+    assert "think time" in named(checks([one], Facts(think_time=0.0)))
+    assert "think time" not in named(checks([paused], Facts(think_time=0.0)))
+
+
+# -- a load generator that does not get its time
+
+
+def waiting(wait, ttft=0.1, e2e=1.0, index=0, throughput=40.0, mean=None, **more):
+    """Four users that wait so long for the load generator, by the 95th percentile and on average."""
+    one = figures(4, throughput, ttft, e2e, index=index, **more)
+    mean = wait if mean is None else mean
+    return replace(one, metrics={**one.metrics, "wait": Summary(1000, mean, wait, {"p95": wait})})
+
+
+@pytest.mark.parametrize(("mean", "ok"), [(0.0046, True), (0.03, False)])
+def test_answers_that_end_together_cost_no_load_and_are_no_starved_generator(mean, ok):
+    # 50 users in lockstep of 1.43 s; their requests were sent within 15 ms, at 12 % of a core
+    level = replace(waiting(0.0146, 0.03, 1.4, mean=mean), load=50.0, users=50.0, throughput=50 / 1.43)
+    assert named(checks([level]))["client queue time"].ok is ok
+
+
+@pytest.mark.parametrize(
+    ("wait", "ttft", "e2e", "ok"),
+    [
+        (0.165, 0.02, 0.04, False),
+        (0.008, 0.1, 1.0, False),  # 5 % of a p95 TTFT of 0.151 s are 7.5 ms
+        (0.007, 0.1, 1.0, True),
+        (0.004, 0.01, 1.0, True),  # a few milliseconds are nothing
+        (0.02, None, 0.1, False),  # nothing streams: end to end counts
+        (0.02, None, 1.0, True),
+    ],
+)
+@pytest.mark.parametrize("unit", ["users", "rate"])
+def test_requests_that_wait_in_the_load_generator_mark_their_level(wait, ttft, e2e, ok, unit):
+    levels = [waiting(0.0001), waiting(wait, ttft, e2e, index=1, unit=unit)]
+    check = named(checks(levels))["client queue time"]
+
+    assert check.ok is ok
+    assert check.levels == (() if ok else (1,))
+    assert ok or "waited in the load generator before they were sent" in check.says
+
+
+@pytest.mark.parametrize(
+    ("gauge", "name", "share", "ok"),
+    [
+        ("throttled", "CPU throttling", 0.025, False),
+        ("throttled", "CPU throttling", 0.005, True),
+        ("core_wait", "CPU wait", 0.21, False),
+        ("core_wait", "CPU wait", 0.09, True),
+    ],
+)
+def test_a_process_that_is_kept_from_running_marks_its_level(gauge, name, share, ok):
+    levels = closed_queue((4, 8), 64)
+    check = named(checks(levels, Facts(**{gauge: {0: 0.0, 1: share}})))[name]
+
+    assert (check.ok, check.value) == (ok, share)
+    assert check.levels == (() if ok else (1,))
+    assert name not in named(checks(levels, Facts(**{gauge: {0: math.nan}})))
+
+
+@pytest.mark.parametrize(
+    ("lag", "cycle", "ok"), [(0.059, 0.026, False), (0.037, 0.018, False), (0.0076, 0.0167, True), (0.18, 0.46, True)]
+)
+def test_a_loop_that_stands_still_for_longer_than_a_request_takes_keeps_users_from_sending(lag, cycle, ok):
+    levels = [figures(4, 4 / cycle, 0.005, cycle)]
+    facts = Facts(loop_lag={0: lag}, clock="kernel")
+    check = named(checks(levels, facts))["event loop lag"]
+
+    assert check.ok is ok
+    assert named(checks([replace(levels[0], unit="rate")], facts))["event loop lag"].ok
+
+
+def test_a_starved_generator_is_not_believed():
+    """What a run under a CPU limit of 20 % showed: 24 users, 222 requests/s where 590 were possible."""
+    one = figures(24, 222.0, 0.015, 0.03, index=1)
+    starved = replace(one, metrics={**one.metrics, "wait": Summary(one.ok, 0.05, 0.2, {"p95": 0.165})})
+    facts = Facts(throttled={1: 0.49}, core_wait={1: 0.6}, loop_lag={1: 0.11}, clock="kernel", think_time=0.0)
+    failed = {check.name for check in checks([waiting(0.0001), starved], facts) if not check.ok and 1 in check.levels}
+
+    assert failed == {"CPU throttling", "CPU wait", "client queue time", "event loop lag", "think time"}
+
+
+@pytest.mark.parametrize(("contradicting", "ok"), [(1, True), (30, False)])
+def test_requests_that_contradict_themselves_are_said_and_many_mark_their_level(contradicting, ok):
+    low, high = closed_queue((4, 8), 64)
+    assert "request consistency" not in named(checks([low, high]))
+    check = named(checks([low, replace(high, contradicting=contradicting)]))["request consistency"]
+
+    assert check.ok is ok
+    assert check.levels == (() if ok else (1,))

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llmlocust.numbers.formats import OK, REQUEST_COLUMNS
+from llmlocust.numbers.formats import OK, REQUEST_COLUMNS, WORKER_COLUMNS
 from llmlocust.numbers.ledger import ROWS_A_SECOND, RUN_ROWS_A_SECOND, Ledger, rows_for_each
-from llmlocust.numbers.levels import Level, Tally
+from llmlocust.numbers.levels import Level, LevelFigures, Tally
 from llmlocust.stream.record import Record
 from tests.numbers.records import record_of
 
@@ -278,6 +278,19 @@ def test_gauges_of_workers_add_up_and_the_busiest_is_kept():
     assert run.seconds[7] == {"users": 12, "in_flight": 9, "client_cpu": 0.9, "loop_lag": 9.0}
 
 
+def test_the_time_that_a_process_did_not_get_is_that_of_the_worst_and_stays_known_of_each():
+    run = ledger_with((0, 0, None))
+    for worker, throttled in (("a", 0.25), ("b", 0.5)):
+        process = Ledger(worker)
+        process.note_gauges(7.5, users=1, in_flight=0, client_cpu=0.1, loop_lag=1.0, throttled=throttled, core_wait=0.1)
+        run.merge(through_a_message(process.take()))
+    rows = [dict(zip(WORKER_COLUMNS, row, strict=True)) for row in run.take_gauges(0.0)]
+
+    assert run.seconds[7]["throttled"] == 0.5
+    assert [(row["worker"], row["throttled"], row["core_wait"]) for row in rows] == [("a", 0.25, 0.1), ("b", 0.5, 0.1)]
+    assert run.mean("throttled", run.levels[0], 9.0) == 0.5
+
+
 @given(st.lists(st.floats(0.0, 3.0), min_size=1, max_size=20))
 @example([0.0, 0.6, 0.0])
 def test_a_process_that_is_late_tells_of_every_second_once(delays):
@@ -489,3 +502,15 @@ def test_what_a_worker_missed_of_the_levels_is_made_up_for_when_it_hears_again()
     assert ledger.level_at(8.0).index == 0
     assert ledger.level_at(10.0).index == 2
     assert ledger.level_at(12.5) is None
+
+
+def test_records_that_contradict_themselves_are_counted_whatever_became_of_them():
+    ledger = ledger_with((0, 0, None))
+    for outcome in (OK, "http_503"):
+        ledger.add(record_of([1.0], outcome=outcome, contradicts="times out of order"), 1.0)
+    ledger.add(record_of([1.0]), 1.0)
+    ledger.merge(through_a_message(ledger.take()))
+    figures = ledger.figures(ledger.levels[0], 9.0)
+
+    assert figures.contradicting == 2
+    assert LevelFigures.of_row(figures.row()).contradicting == 2

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocust.numbers.formats import ABORTED, ERROR_KINDS, METRICS, OK, QUANTILES
+from llmlocust.numbers.formats import ABORTED, CLIENT_KINDS, ERROR_KINDS, METRICS, OK, QUANTILES
 from llmlocust.numbers.levels import LEVEL_COLUMNS, RATE, USERS, Level, LevelFigures, Summary, Tally
 
 FAILURES = [kind for kind in ERROR_KINDS if kind != ABORTED]
@@ -273,3 +273,27 @@ def test_a_row_cut_short_has_what_is_there(columns):
     row = {name: cell if place < columns else None for place, (name, cell) in enumerate(HAND.row().items())}
     back = LevelFigures.of_row(row)
     assert back.row() == {name: cell if cell is not None else back.row()[name] for name, cell in row.items()}
+
+
+# ── requests that never reached the server ──
+
+
+@pytest.mark.parametrize("kind", CLIENT_KINDS)
+def test_a_request_that_never_reached_the_server_is_in_no_rate_of_errors(kind):
+    tally = tally_of({OK: 8, "http_503": 2, kind: 30, ABORTED: 1}, [0.1] * 8)
+    found = LevelFigures.of(Level(0, 5, settled=0.0, ended=10.0), tally, 10.0)
+
+    assert (found.requests, found.failed, found.unsent, found.attempted) == (10, 2, 30, 40)
+    assert found.errors == 0.2
+    assert found.error_kinds == {"http_503": 2, kind: 30}
+    # 2 of 10 count as infinitely slow: p50 is a success, and p99 is none
+    assert found.metric("e2e").with_failures["p50"] == pytest.approx(0.1, rel=0.01)
+    assert found.metric("e2e").with_failures["p99"] == math.inf
+    assert LevelFigures.of_row(found.row()).errors == 0.2
+
+
+def test_a_level_without_any_request_at_the_server_has_no_rate_of_errors():
+    found = LevelFigures.of(Level(0, 5, settled=0.0, ended=10.0), tally_of({"network": 30}), 10.0)
+
+    assert math.isnan(found.errors)
+    assert math.isnan(found.metric("e2e").with_failures["p99"])

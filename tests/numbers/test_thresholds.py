@@ -268,7 +268,7 @@ def test_toml_has_gates_too():
 )
 def test_what_is_beyond_a_limit_is_counted(text, counted):
     tally = Tally()
-    tally.outcomes.update({OK: 10, "http_503": 3, ABORTED: 4})
+    tally.outcomes.update({OK: 10, "http_503": 3, ABORTED: 4, "client_limit": 5})
     for metric in ("ttft", "tpot"):
         tally.histogram(metric).extend([0.5] * 8 + [2.0] * 2)
     assert Threshold.parse(text).beyond(tally) == counted

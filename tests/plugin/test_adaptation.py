@@ -1,65 +1,183 @@
-"""Servers that refuse a field of the first request are asked again without it, and the whole run goes so."""
+"""Servers that refuse the first request are asked in other ways, and the whole run goes so."""
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+import pytest
 
-from tests.locusts import QUICK, outcomes, rows, run, told
+from llmlocust.plugin.headers import Headers
+from llmlocust.plugin.probing import Probe, usual_changes
+from llmlocust.plugin.transport import Endpoint
+from llmlocust.stream.ask import Ask
+from llmlocust.stream.dialects import named
+from tests.locusts import QUICK, rows, run, told
+from tests.plugin.routed import MODELS, NOT_FOUND, OK, routed_server, says
 
-ANSWER = "".join(
-    f'data: {{"choices": [{{"index": 0, "delta": {{"content": "{word}"}}, "finish_reason": {finish}}}]}}\n\n'
-    for word, finish in (("one ", "null"), ("two", "null"), ("!", '"stop"'))
-).encode()
-
-
-class Picky(BaseHTTPRequestHandler):
-    """Refuses some fields: unless told, stream_options, as old servers, and max_tokens, as OpenAI's newest models."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        self._answer(404, "text/plain", b"not here")
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append(asked)
-        for field in self.server.refuses:
-            if field in asked:
-                refusal = {"error": {"message": f"Unsupported parameter: '{field}'", "type": "invalid_request_error"}}
-                self._answer(400, "application/json", json.dumps(refusal).encode())
-                return
-        self._answer(200, "text/event-stream; charset=utf-8", ANSWER)
-
-    def _answer(self, status: int, kind: str, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+ASK = Ask(prompt="Say hello.", model="m", max_tokens=16)
+AS_COMPLETION = "with the limit of tokens as max_completion_tokens"
+BY_CHUNKS = "without stream_options, so that its tokens are counted by chunks"
+OWN_LIMIT = "with the run's own limit of 64 tokens"
 
 
-@contextmanager
-def picky_server(*refuses: str) -> Iterator[ThreadingHTTPServer]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Picky) as server:
-        server.asked, server.refuses = [], refuses or ("max_tokens", "stream_options")
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
+def refuses(*fields, least=0, status=400, known=None):
+    """A server that names the first of these fields that it is sent, or complains of a limit that is too small; with
+    `known`, it names the first field that is none of these, too.
+    """
+
+    def answer(asked):
+        if asked.method == "GET":
+            return says(200, MODELS)
+        body = asked.body
+        unknown = [name for name in body if known is not None and name not in known]
+        for field in (*fields, *unknown):
+            if field in body:
+                return says(status, {"error": {"message": f"Unsupported parameter: '{field}'"}})
+        limit = body.get("max_completion_tokens") or body.get("max_tokens") or 1000
+        if limit < least:
+            return says(status, {"error": {"message": f"The limit is {limit} tokens and must be {least}."}})
+        return OK
+
+    return answer
+
+
+def attempt(answer, ask=ASK, limit=64, dialect="openai-chat"):
+    with routed_server(answer) as server:
+        probe = Probe(Endpoint(server.url), named(dialect), Headers(), usual_changes(ask, limit))
+        found = probe.find(ask)[-1]
+        probe.client.close()
+    assert probe.requests == len(server.asked) < 12
+    return found
+
+
+@pytest.mark.parametrize(
+    "answer, ask, changes",
+    [
+        (refuses("max_tokens"), ASK, [AS_COMPLETION]),
+        (refuses("max_tokens", status=422), ASK, [AS_COMPLETION]),
+        (refuses("stream_options"), ASK, [BY_CHUNKS]),
+        (refuses("max_tokens", "stream_options"), ASK, [AS_COMPLETION, BY_CHUNKS]),
+        (refuses("stream_options", "max_tokens"), ASK, [BY_CHUNKS, AS_COMPLETION]),
+        (refuses(least=50), ASK, [OWN_LIMIT]),
+        (refuses("max_tokens", least=50), ASK, [AS_COMPLETION, OWN_LIMIT]),
+        (refuses("stream_options", "max_tokens", least=50), ASK, [BY_CHUNKS, AS_COMPLETION, OWN_LIMIT]),
+        (
+            refuses("max_completion_tokens"),
+            Ask(prompt="hi", max_tokens=16, max_tokens_field="max_completion_tokens"),
+            ["with the limit of tokens as max_tokens"],
+        ),
+    ],
+)
+def test_a_server_is_asked_in_the_way_that_it_takes(answer, ask, changes):
+    found = attempt(answer, ask)
+
+    assert found.record.ok
+    assert list(found.changes) == changes
+
+
+@pytest.mark.parametrize(
+    "limit, words", [(0, "without a limit of tokens"), (100, "with the run's own limit of 100 tokens")]
+)
+def test_the_runs_own_limit_is_tried(limit, words):
+    assert attempt(refuses(least=60), limit=limit).changes == (words,)
+
+
+@pytest.mark.parametrize("limit", [10, 16, 30])
+def test_a_limit_that_is_too_small_for_the_server_is_refused_in_its_words(limit):
+    ask = Ask(prompt="Say hello.", max_tokens=min(limit, 16))
+
+    assert attempt(refuses("max_tokens", least=50), ask, limit).words.endswith(f"is {limit} tokens and must be 50.")
+
+
+@pytest.mark.parametrize(
+    "answer, words",
+    [
+        (refuses("messages"), "Unsupported parameter: 'messages'"),
+        (refuses("max_tokens", "messages"), "Unsupported parameter: 'messages'"),
+        (refuses("max_tokens", "max_completion_tokens", "messages"), "Unsupported parameter: 'max_completion_tokens'"),
+        (refuses("messages", known=("model", "max_tokens", "stream", "stream_options")), "'messages'"),
+        (lambda asked: says(400, {"error": {"message": "Your content is against the rules."}}), "against the rules"),
+        (lambda asked: says(422, {"detail": [{"loc": ["body"], "msg": "bad /v1/thing 4096"}]}), "/v1/thing 4096"),
+    ],
+)
+def test_the_refusal_that_counts_is_shown_in_the_servers_words(answer, words):
+    found = attempt(answer)
+
+    assert not found.record.ok
+    assert words in found.words
+
+
+def test_a_change_of_which_alone_the_server_complains_is_not_made():
+    """A server of one field too many: what it says of the other name for the limit is no news."""
+    known = ("model", "messages", "max_tokens", "stream")
+
+    def answer(asked):
+        unknown = [name for name in asked.body if name not in known]
+        words = f"Unknown field {unknown[-1]}" if unknown else "The quota of this account is used up"
+        return says(400, {"error": {"message": words}})
+
+    assert attempt(answer).words == "HTTP 400: The quota of this account is used up"
+
+
+def test_what_means_nothing_in_a_dialect_is_not_tried():
+    with routed_server(lambda asked: says(400, {"error": {"message": "no"}})) as server:
+        probe = Probe(Endpoint(server.url), named("anthropic"), Headers(), usual_changes(ASK, 64))
+        probe.find(ASK)
+        probe.client.close()
+
+    assert [asked.body["max_tokens"] for asked in server.asked] == [16, 64]
 
 
 def test_a_picky_server_is_asked_as_it_likes(tmp_path):
-    with picky_server() as server:
-        locust = run(tmp_path, f"http://127.0.0.1:{server.server_port}", *QUICK, "--llm-model", "m")
+    with routed_server(refuses("max_tokens", "stream_options", least=20)) as server:
+        locust = run(tmp_path, server.url, *QUICK)
 
     assert locust.process.returncode == 0, locust.log
-    assert "takes it so: without stream_options, and with max_completion_tokens" in locust.log
-    assert set(outcomes(tmp_path)) == {"ok"}
-    load = server.asked[4:]  # one as asked for, three attempts at what the server likes
-    assert all(asked["max_completion_tokens"] == 20 and "stream_options" not in asked for asked in load)
+    assert f"but takes it so: {AS_COMPLETION}, {BY_CHUNKS} and with the run's own limit of 20 tokens." in locust.log
+    load = [asked.body for asked in server.asked[-20:]]
+    assert all(body["max_completion_tokens"] == 20 and "stream_options" not in body for body in load)
     assert {row["token_source"] for row in rows(tmp_path, "llm_requests.csv")} == {"chunks"}
     assert told(tmp_path)["options"]["llm_max_tokens_field"] == "max_completion_tokens"
+    assert "max_tokens" in {field for asked in server.asked for field in asked.body or ()}
+
+
+def test_the_last_refusal_is_what_a_run_that_cannot_start_says(tmp_path):
+    with routed_server(refuses("max_tokens", least=4096)) as server:
+        locust = run(tmp_path, server.url, *QUICK)
+
+    assert locust.process.returncode == 2
+    assert "answered a first request with: HTTP 400: The limit is 20 tokens and must be 4096" in locust.log
+
+
+@pytest.mark.parametrize(
+    "listed, model",
+    [
+        ([{"id": "a"}, {"id": "b"}], "a"),
+        (["a"], "a"),
+        ({"data": ["a"]}, "a"),
+        ({"models": [{"name": "a", "size": 1}]}, "a"),
+        ({"models": [{"model": "a", "name": "The A"}]}, "a"),
+        ({"object": "list", "data": [{"id": "a"}], "models": [{"name": "b"}]}, "a"),
+    ],
+)
+def test_the_first_model_of_a_list_in_any_shape_is_taken(listed, model):
+    with routed_server(lambda asked: says(200, listed)) as server:
+        probe = Probe(Endpoint(server.url), named("openai-chat"), Headers())
+        assert probe.models(thoroughly=True)[0][0] == model
+        probe.client.close()
+
+
+@pytest.mark.parametrize(
+    "listed", [{}, {"data": None}, [1, 2], {"detail": "Not Found"}, "a", [{"size": 1}], {"data": {"a": 1}}]
+)
+def test_what_is_no_list_of_models_is_none(listed):
+    with routed_server(lambda asked: says(200, listed)) as server:
+        probe = Probe(Endpoint(server.url), named("openai-chat"), Headers())
+        assert probe.models(thoroughly=True)[0] == []
+        probe.client.close()
+
+
+@pytest.mark.parametrize(
+    "base, at", [("", "/models"), ("/api/v4", "/api/v4/models"), ("/x/v4/chat/completions", "/x/v4/models")]
+)
+def test_models_are_listed_below_the_same_base(base, at):
+    with routed_server(lambda asked: says(200, ["m"]) if asked.target == at else NOT_FOUND) as server:
+        probe = Probe(Endpoint(server.url + base), named("openai-chat"), Headers())
+        assert probe.models(thoroughly=True) == (["m"], "")
+        probe.client.close()

@@ -157,5 +157,5 @@ def test_a_class_that_the_server_does_not_answer_is_named_before_any_load(tmp_pa
 
     assert locust.process.returncode == 2
     assert "Claude: 127.0.0.1" in locust.log
-    assert "was asked in anthropic at /v1/messages" in locust.log
+    assert "does not answer in anthropic at /v1/messages and /messages" in locust.log
     assert asked.count("/v1/chat/completions") == 1

@@ -1,8 +1,10 @@
 """The reader, on sockets: whatever a server sends ends in one classified outcome, in time, and the user goes on."""
 
+import errno
 import gzip
 import os
 import re
+import resource
 import select
 import shutil
 import socket
@@ -28,7 +30,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmlocust.plugin import connection
-from llmlocust.plugin.connection import Connection, Listener, Timeouts
+from llmlocust.plugin.connection import Connection, Listener, Timeouts, kind_of
 from llmlocust.plugin.transport import Client, Endpoint
 from llmlocust.stream.dialects.openai import OpenAIChat
 from llmlocust.stream.encodings import Decoder, Undecodable
@@ -763,14 +765,30 @@ def test_a_certificate_is_verified_unless_told_not_to(server_context):
         refused = asks(client_of(server, scheme="https"))[0]
         taken = asks(client_of(server, scheme="https", verify=False))[0]
 
-    assert refused.outcome == "connect"
+    assert refused.outcome == "tls"
     assert "CERTIFICATE_VERIFY_FAILED" in refused.error
     assert taken.outcome == "ok"
 
 
-def test_plain_http_where_tls_is_expected_is_no_connection():
+def test_plain_http_where_tls_is_expected_is_no_tls_session():
+    def answers() -> None:
+        sock, _ = listener.accept()
+        with sock:
+            sock.recv(65536)
+            sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            sock.recv(65536)  # until the client gives up
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        Thread(target=answers, daemon=True).start()
+        record = asks(Client(Endpoint(f"https://127.0.0.1:{listener.getsockname()[1]}"), PATIENT))[0]
+
+    assert record.outcome == "tls"
+    assert "WRONG_VERSION" in record.error or "RECORD_LAYER" in record.error
+
+
+def test_a_server_that_does_not_answer_a_tls_hello_is_no_connection():
     with scripted_server(sends(CHUNKED)) as server:
-        assert asks(client_of(server, Timeouts(connect=2), scheme="https"))[0].outcome == "connect"
+        assert asks(client_of(server, Timeouts(connect=1), scheme="https"))[0].outcome == "connect"
 
 
 def test_connections_beyond_descriptor_1024_are_kept():
@@ -857,9 +875,117 @@ def test_tls_goes_through_a_proxys_tunnel(monkeypatch, authority, server_context
     assert proxy.requests[0].startswith(f"CONNECT localhost:{server.port} HTTP/1.1\r\n".encode())
 
 
-def test_a_proxy_that_refuses_is_no_connection(monkeypatch):
-    with scripted_server(sends(response(b"Content-Length: 0\r\n", status=b"407 Who are you"))) as proxy:
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [(b"407 Who are you", "proxy"), (b"403 Not there", "proxy"), (b"503 No server", "connect")],
+)
+def test_a_refusal_of_the_proxy_is_its_own_unless_it_reached_no_server(monkeypatch, status, outcome):
+    with scripted_server(sends(response(b"Content-Length: 0\r\n", status=status))) as proxy:
         monkeypatch.setenv("https_proxy", f"http://localhost:{proxy.port}")
         record = asks(Client(Endpoint("https://server.example"), PATIENT))[0]
 
-    assert (record.outcome, record.error) == ("connect", "the proxy answered '… … Who are you'")
+    assert (record.outcome, record.error) == (outcome, f"the proxy answered '… … {status.decode()[4:]}'")
+
+
+# ── whose failure it is ──
+
+
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def test_a_server_that_refuses_a_connection_fails_by_itself():
+    assert asks(Client(Endpoint(f"http://127.0.0.1:{unused_port()}"), PATIENT))[0].outcome == "connect"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_is_down_is_not_the_server(monkeypatch, scheme):
+    monkeypatch.setenv(f"{scheme}_proxy", f"http://127.0.0.1:{unused_port()}")
+    assert asks(Client(Endpoint(f"{scheme}://server.example"), PATIENT))[0].outcome == "proxy"
+
+
+def test_a_process_without_a_file_descriptor_left_blames_itself():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with scripted_server(sends(CHUNKED)) as server:
+        client = client_of(server)
+        client.endpoint.host = "127.0.0.1"  # a name would need files, too
+        asks(client)  # whatever gevent opens for the first time
+        client.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # those that are open stay so
+        try:
+            record = asks(client)[0]
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert (record.outcome, record.error) == ("client_limit", "Too many open files (EMFILE)")
+
+
+OURS = [
+    (OSError(errno.EADDRNOTAVAIL, "no port"), "client_limit"),
+    (OSError(errno.ENFILE, "no file"), "client_limit"),
+    (OSError(errno.ENOBUFS, "no buffer"), "client_limit"),
+    (OSError(errno.ENOMEM, "no memory"), "client_limit"),
+    (socket.gaierror(socket.EAI_MEMORY, "no memory"), "client_limit"),
+    (OSError(errno.ENETUNREACH, "no route"), "network"),
+    (OSError(errno.EHOSTUNREACH, "no route"), "network"),
+    (OSError(errno.ENETDOWN, "no network"), "network"),
+    (PermissionError(errno.EPERM, "firewall"), "network"),
+    (socket.gaierror(socket.EAI_NONAME, "no name"), "name_lookup"),
+    (socket.gaierror(socket.EAI_AGAIN, "no DNS"), "name_lookup"),
+    (UnicodeError("label too long"), "name_lookup"),
+    (ssl.SSLCertVerificationError(1, "expired"), "tls"),
+    (ssl.SSLError(1, "wrong version"), "tls"),
+]
+THEIRS = [
+    ConnectionRefusedError(errno.ECONNREFUSED, "refused"),
+    ConnectionResetError(errno.ECONNRESET, "reset"),
+    TimeoutError("no connection within 10 s"),
+    TimeoutError(errno.ETIMEDOUT, "timed out"),
+    ssl.SSLEOFError(8, "EOF occurred in violation of protocol"),
+]
+
+
+def outcome_where_connecting_raises(monkeypatch: pytest.MonkeyPatch, problem: Exception) -> str:
+    def fails(address: object) -> None:
+        raise problem
+
+    monkeypatch.setattr(gevent.socket, "create_connection", fails)
+    return asks(Client(Endpoint("http://127.0.0.1:1"), PATIENT))[0].outcome
+
+
+@pytest.mark.parametrize(("problem", "outcome"), OURS, ids=lambda each: getattr(each, "strerror", str(each)))
+def test_what_the_load_generator_or_the_way_lacks_is_no_failure_of_the_server(monkeypatch, problem, outcome):
+    assert outcome_where_connecting_raises(monkeypatch, problem) == outcome
+
+
+@pytest.mark.parametrize("problem", THEIRS, ids=str)
+def test_what_the_server_does_to_a_connection_stays_its_failure(monkeypatch, problem):
+    assert outcome_where_connecting_raises(monkeypatch, problem) == "connect"
+    assert kind_of(problem, otherwise="reset") == "reset"
+
+
+@pytest.mark.parametrize("problem", [problem for problem, outcome in OURS if outcome in ("network", "name_lookup")])
+def test_what_is_wrong_on_the_way_to_a_proxy_is_the_proxys(problem):
+    assert kind_of(problem, proxied=True) == "proxy"
+
+
+@pytest.mark.parametrize("number", [errno.ENOBUFS, errno.ENOMEM])
+def test_memory_that_lacks_while_sending_is_no_reset_of_the_server(monkeypatch, number):
+    with scripted_server(keeps_open(CHUNKED)) as server:
+        client = client_of(server)
+        asks(client)
+
+        def fails(self: Connection, timeline: Timeline, wire: bytes) -> None:
+            raise OSError(number, "none left")
+
+        monkeypatch.setattr(Connection, "_send", fails)
+        assert asks(client)[0].outcome == "client_limit"
+
+
+def test_a_server_that_wants_a_certificate_after_the_handshake_is_about_tls():
+    alert = ssl.SSLError(1, "certificate required")
+    alert.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+    assert kind_of(alert, otherwise="reset") == "tls"
+    alert.reason = "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"
+    assert kind_of(alert, otherwise="reset") == "reset"

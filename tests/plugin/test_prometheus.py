@@ -1,6 +1,7 @@
 """What /metrics tells Prometheus: of runs that are played, and of real ones, compared with their files and the server."""
 
 import socket
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
@@ -190,7 +191,16 @@ def test_a_run_without_the_web_ui_tells_it_on_a_port_of_its_own(simulator, tmp_p
         found = wait_for(lambda: scraped(port), lambda now: now.get(("llmlocust_requests_ended_total", ()), 0) > 5)
         assert found["llmlocust_level_load", ("users",)] == 3.0
         assert found["llmlocust_requests_ended_total", ()] <= sum(simulator.summary()["received"].values())
+        assert not is_open(port, "127.0.0.2")
         assert locust.stop() in (0, 1)
+
+
+def test_the_port_can_be_opened_at_another_address(tmp_path):
+    port = free_port()
+    web = ["--web-host", "127.0.0.1", "--web-port", str(free_port()), "--host", "http://127.0.0.1:9"]
+    with Locust(tmp_path, [*web, "--llm-metrics-port", str(port), "--llm-metrics-host", "0.0.0.0"]):
+        wait_for(lambda: is_open(port))
+        assert not sys.platform.startswith("linux") or is_open(port, "127.0.0.2")
 
 
 def scraped(port: int) -> Told:
@@ -246,6 +256,6 @@ def test_behind_a_login_it_is_for_whom_the_locustfile_lets_in(simulator, tmp_pat
             assert read(answer.read().decode()) == {("llmlocust_running", ()): 0.0}
 
 
-def is_open(port: int) -> bool:
+def is_open(port: int, address: str = "127.0.0.1") -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((address, port)) == 0

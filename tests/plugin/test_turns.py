@@ -78,7 +78,7 @@ def test_who_is_killed_while_waiting_keeps_nobody_waiting():
     turns, order = Turns(), []
     with something_to_read():
         killed = gevent.spawn(turns.wait)
-        gevent.idle(0)
+        gevent.sleep(0)
         killed.kill()
         gevent.joinall([waits(turns, 1, order)], timeout=30, raise_error=True)
     assert order == [1]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import socket
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -271,6 +272,24 @@ def test_a_master_without_workers_starts_nothing_and_says_why(simulator, tmp_pat
         assert said["success"] is False
         assert "no worker is connected" in said["message"]
         assert ui.get("/stats/requests")["state"] == "ready"
+
+
+def test_over_a_socket_it_answers_under_its_own_names_alone(alone):
+    port = int(alone.address.rpartition(":")[2])
+    assert status(port, "GET /llm/ HTTP/1.1", "Host: localhost") == 200
+    assert status(port, "GET /llm/ HTTP/1.0") == 200
+    assert status(port, "GET /llm/ HTTP/1.1", "Host: evil.example") == 403
+    assert status(port, "GET /llm/ HTTP/1.1", "Host: localhost", "Host: evil.example") == 403
+    foreign = ["Host: localhost", "Content-Length: 0", "Origin: http://evil.example"]
+    assert status(port, "POST /swarm HTTP/1.1", *foreign) == 403
+    assert status(port, "POST /stats/reset HTTP/1.1", *foreign) == 403
+
+
+def status(port: int, *lines: str) -> int:
+    """What is answered to a request that is written as it stands."""
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as opened:
+        opened.sendall("\r\n".join([*lines, "Connection: close", "", ""]).encode())
+        return int(opened.makefile("rb").readline().split()[1])
 
 
 def test_a_gate_from_the_form_ends_a_run(web_ui, tmp_path):

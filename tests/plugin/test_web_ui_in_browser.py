@@ -3,9 +3,12 @@
 import csv
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import trustme
@@ -90,7 +93,7 @@ class WebUI:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with chromium() as opened:
+    with chromium("--host-resolver-rules=MAP evil.test 127.0.0.1") as opened:
         yield opened
 
 
@@ -187,6 +190,7 @@ def test_a_run_is_started_watched_stopped_downloaded_and_started_again(web_ui):
     page = web_ui.page
     said: list[str] = []
     page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("console", lambda message: said.append(message.text) if "Security Policy" in message.text else None)
 
     web_ui.start(
         llmLevels="2,3" + ",4" * 30, llmHold="2", llmSettle="0.5", llmMaxTokens="20", llmThreshold="ttft.p95 < 10s"
@@ -216,3 +220,56 @@ def test_a_run_is_started_watched_stopped_downloaded_and_started_again(web_ui):
     page.get_by_role("button", name="Stop", exact=True).click()
     expect(web_ui.live.locator("#state")).to_contain_text("Stopped after", timeout=SLOW_TO_START)
     assert said == []
+
+
+ATTACK = """
+async (target) => {
+  const form = new URLSearchParams({user_count: "1", spawn_rate: "1", llm_levels: "1", llm_prompts: "/etc/passwd"});
+  const tried = {};
+  for (const path of ["/swarm", "/stop", "/stats/reset"]) {
+    await fetch(target + path, {method: "POST", mode: "no-cors", body: form}).catch(() => null);
+  }
+  for (const path of ["/stats/requests", "/llm/live.json", "/metrics", "/logs"]) {
+    tried[path] = await fetch(target + path).then((answer) => answer.text()).catch(() => "unread");
+  }
+  return tried;
+}
+"""
+
+
+@contextmanager
+def folder_served(folder: Path) -> Iterator[int]:
+    """The port of a web server."""
+    handler = partial(SimpleHTTPRequestHandler, directory=folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def test_a_page_of_another_origin_starts_reads_and_frames_nothing(browser, simulator, tmp_path):
+    port = free_port()
+    target = f"http://127.0.0.1:{port}"
+    args = ["--web-host", "127.0.0.1", "--web-port", str(port), "--host", simulator.url]
+    evil = tmp_path / "evil"
+    evil.mkdir()
+    (evil / "index.html").write_text(
+        f"""<!doctype html><iframe src="{target}"></iframe><iframe src="{target}/llm/"></iframe>
+        <form action="{target}/swarm" method="post"><input name="user_count" value="1"><button>Win</button></form>"""
+    )
+    with Locust(tmp_path, args), folder_served(evil) as server, browser.new_context() as context:
+        page = context.new_page()
+        wait_for(lambda: answers(page, target))
+        page.goto(f"http://evil.test:{server}/")
+        frames = wait_for(lambda: [each.url for each in page.frames[1:]], lambda urls: len(urls) == 2 and all(urls))
+        assert frames == ["chrome-error://chromewebdata/"] * 2
+        assert set(page.evaluate(ATTACK, target).values()) == {"unread"}
+        page.get_by_role("button", name="Win").click()
+        expect(page.get_by_text("A page of another origin sent this request")).to_be_visible()
+        # the name now leads to this machine: the page is of the same origin as the web UI
+        page.goto(f"http://evil.test:{port}/")
+        expect(page.get_by_text("does not answer under this name")).to_be_visible()
+        rebound = page.evaluate(ATTACK, f"http://evil.test:{port}")
+        assert all("does not answer under this name" in text for text in rebound.values())
+        assert page.request.get(f"{target}/stats/requests").json()["state"] == "ready"
+    assert simulator.truth() == []

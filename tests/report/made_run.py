@@ -15,7 +15,7 @@ EPOCH = 1_795_000_000.0
 HOSTILE = "<script>alert('x')</script> & \"quoted\" | $a_b$ ` </svg>"
 
 
-_STATUS = {"http_503": 503, "connect": 0, "reset": 0}
+_STATUS = {"http_503": 503, "connect": 0, "reset": 0, **dict.fromkeys(formats.CLIENT_KINDS, 0)}
 
 
 class MadeRun:
@@ -39,15 +39,24 @@ class MadeRun:
         told=None,
         think=(0.5, 1.5),
         parts=(),
+        lacks=None,
+        starved=None,
+        out=("connect", math.inf, math.inf),
     ):
         """`dies`: the moment from which on nothing connects. `empty`: levels whose answers have no token; `unread`: levels of whose tokens none was seen. `last_hold`:
         how long the last level was held before somebody stopped the run. `told`: to add to run.json. `think`: the
-        least and the most seconds between two requests of a user. `parts`: the name of each level's part.
+        least and the most seconds between two requests of a user. `parts`: the name of each level's part. `lacks`: why requests of the
+        last level fail on the way to the server, and how many of them do. `out`: how requests fail, and between
+        which moments. `starved`: what columns of the timeline and
+        of the requests hold in the last level.
         """
         self.random = random.Random(seed)
         self.loads, self.slots, self.hold, self.settle = loads, slots, hold, settle
         self.limit, self.tokens = limit, tokens
         self.think = think
+        self.lacks, self.lacking = lacks or ("", 0.0)
+        self.starved = starved or {}
+        self.out = out
         self.parts = parts or [""] * len(loads)
         self.dies, self.empty, self.unread, self.streams, self.more = dies, empty, unread, streams, told or {}
         self.last_hold = hold if last_hold is None else last_hold
@@ -92,6 +101,12 @@ class MadeRun:
         row |= {"level": index, "sent": sent, "name": "chat", "weight": 1, "worker": "w1", "wait": 0.1, "stalls": 0}
         if sent > self.dies:
             return self._failed(row, sent, 0.001, "connect", "Connection refused")
+        if self.out[1] < sent < self.out[2]:
+            return self._failed(row, sent, 0.001, self.out[0], "out")
+        if index == len(self.loads) - 1:
+            row |= {name: value for name, value in self.starved.items() if name in row}
+        if self.lacks and index == len(self.loads) - 1 and self.random.random() < self.lacking:
+            return self._failed(row, sent, 0.001, self.lacks, "lacking")
         if ttft > self.limit:
             return self._failed(row, sent, self.limit, "timeout_first_token", HOSTILE)
         if len(busy) > 2 * self.slots and self.random.random() < 0.04:
@@ -188,6 +203,7 @@ class MadeRun:
         ]
         timeline = [
             {"time": EPOCH + second, "level": self._level_of(second), **told, "client_cpu": 0.3, "loop_lag": 1.5}
+            | (self._starved_second() if self._level_of(second) == len(self.loads) - 1 else {})
             for second, told in sorted(self.seconds.items())
         ]
         tables = {
@@ -207,6 +223,9 @@ class MadeRun:
             path = prefix.with_name(f"{prefix.name}_{formats.RUN}")
             path.write_text(json.dumps(self.told(ended=ended)), encoding="utf-8")
         return prefix
+
+    def _starved_second(self):
+        return {name: value for name, value in self.starved.items() if name in formats.TIMELINE_COLUMNS}
 
     def _plan(self):
         plan = {"unit": "users", "levels": list(self.loads), "settle": self.settle, "hold": self.hold}

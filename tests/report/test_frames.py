@@ -543,3 +543,11 @@ def test_a_summary_without_its_last_row_asks_for_it(tmp_path):
     with_files(tmp_path, x_stats__csv="\n".join([*lines[:2], lines[1].replace("chat", "other"), ""]))
     with pytest.raises(RunError, match="no row Aggregated"):
         load_run(tmp_path / "x")
+
+
+def test_how_long_a_request_waited_in_the_load_generator_is_no_time_of_the_servers(tmp_path):
+    prompt, late = (
+        load_run(MadeRun((4,), 12, starved={"wait": wait}).write(tmp_path / str(wait) / "x")).busy()
+        for wait in (0.1, 165.0)
+    )
+    assert late == prompt

@@ -1,5 +1,6 @@
 import itertools
 import json
+import math
 import re
 import subprocess
 import sys
@@ -508,3 +509,72 @@ def test_importing_the_report_brings_no_locust():
     code = "import llmlocust.report.page, llmlocust.report.frames, sys; print({'locust','gevent'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("kind", formats.CLIENT_KINDS)
+def test_a_level_that_lost_its_requests_on_the_way_is_shown_and_left_out_of_the_verdict(tmp_path, kind):
+    report = made(tmp_path, "ttft.p95 < 1s", "errors < 1%", lacks=(kind, 0.9))
+    level = report.data()["levels"][-1]
+
+    assert not any(number.reached for number in report.verdict.numbers().values())
+    assert level["unsent"] > 2 * level["requests"]
+    assert [
+        check.levels for check in report.checks if "reached the" in check.says or "failed because" in check.says
+    ] == [(2,)]
+    assert "The verdict leaves out 8 users." in report.html().replace("\N{NO-BREAK SPACE}", " ")
+    assert formats.ERROR_KINDS[kind] in report.html()
+    assert report.run.gone() == {}
+
+
+def test_a_starved_generator_fails_its_checks_and_marks_the_numbers_that_rest_on_it(tmp_path):
+    starved = {"throttled": 0.4, "core_wait": 0.5, "loop_lag": 9000.0, "wait": 165.0}
+    report = made(tmp_path, "ttft.p95 < 1s", starved=starved)
+    failed = {check.name for check in report.checks if not check.ok and check.levels == (2,)}
+
+    assert failed >= {"CPU throttling", "CPU wait", "client queue time", "event loop lag"}
+    assert not report.stands["slo_limit"]  # not reached, so it rests on every level
+
+
+def test_a_run_of_a_version_that_did_not_look_is_not_called_starved(tmp_path):
+    prefix = MadeRun((2, 4), 24, hold=10.0).write(tmp_path / "x")
+    path = prefix.with_name("x_llm_timeline.csv")
+    frame = pd.read_csv(path).drop(columns=["throttled", "core_wait"])
+    frame.to_csv(path, index=False)
+
+    assert not {"CPU throttling", "CPU wait"} & {check.name for check in build(load_run(prefix)).checks}
+
+
+OUTAGES = {
+    "the server is down": ("connect", 28.0, 33.0),
+    "connections are reset": ("reset", 28.0, 33.0),
+    "names are not found": ("name_lookup", 28.0, 33.0),
+    "no route": ("network", 28.0, 33.0),
+}
+
+
+@pytest.mark.parametrize("out", OUTAGES.values(), ids=OUTAGES)
+def test_an_outage_inside_a_level_is_called_one_and_marks_its_level(tmp_path, out):
+    """The third level goes from 24 to 36 s."""
+    report = made(tmp_path, "ttft.p95 < 1s", "errors < 1%", out=out)
+    (check,) = [check for check in report.checks if check.name == "outage"]
+    began, lasted = report.run.outages()[2]
+
+    assert 4.0 <= began <= 6.0  # requests in flight still succeed
+    assert 3.0 <= lasted <= 5.0
+    assert (check.ok, check.levels) == (False, (2,))
+    assert "not of the load" in check.says
+    assert not any(report.stands[name] for name in ("slo_limit", "collapse"))
+    assert report.run.gone() == {}
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        ("connect", 28.0, 29.5),  # a server that is full may refuse everybody for so long
+        ("http_503", 28.0, 33.0),  # it answers
+        ("timeout_first_token", 28.0, 33.0),
+        ("connect", 30.0, math.inf),  # it stays away: that is a server that is gone
+    ],
+)
+def test_what_is_no_outage_is_not_called_one(tmp_path, out):
+    assert "outage" not in {check.name for check in made(tmp_path, "errors < 1%", out=out).checks}

@@ -439,7 +439,7 @@ SIMPLE = "users,p95,rps\n1,500,2\n8,900,9\n"
         SIMPLE.encode("utf-16-le"),
         SIMPLE.encode("utf-16-be"),
         SIMPLE.encode("utf-32"),
-        gzip.compress(SIMPLE.encode()),
+        gzip.compress(SIMPLE.encode(), mtime=0),
         SIMPLE.replace("\n", "\r\n"),
         SIMPLE.replace("\n", "\r"),
         SIMPLE.replace(",", ";"),

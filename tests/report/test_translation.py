@@ -71,6 +71,11 @@ RUNS = {
     },
     "dies": {"limits": LIMITS, "dies": 17.0},
     "no server": {"dies": -1.0},
+    **{f"lacks, {kind}": {"limits": LIMITS, "lacks": (kind, 0.9)} for kind in formats.CLIENT_KINDS},
+    "starved": {"limits": LIMITS, "starved": {"throttled": 0.4, "core_wait": 0.5, "loop_lag": 9000.0, "wait": 165.0}},
+    "outage": {"limits": LIMITS, "out": ("connect", 27.0, 32.0)},
+    "lacks a little": {"limits": LIMITS, "lacks": ("client_limit", 0.005), **RAMP},
+    "lacks all": {"limits": LIMITS, "lacks": ("name_lookup", 1.0)},
     "no success": {"limit": 0.001},
     "no streams": {"limits": LIMITS, "streams": False},
     "one level": {"loads": (5,)},
@@ -244,3 +249,12 @@ def test_a_hole_does_not_swallow_the_rest_of_the_sentence():
     )
     plain = said.replace("\N{NO-BREAK SPACE}", " ")
     assert plain.endswith("在 100 与 300 个用户之间 p50 TTFT 增长 57.1 ms → 2.95 s：请求在等待。")
+
+
+@pytest.mark.parametrize("many", [1, 40])
+def test_nothing_of_requests_that_contradict_themselves_stays_english(many):
+    level = LevelFigures(0, 10.0, window=10.0, requests=500, ok=500, throughput=50.0, contradicting=many)
+    page, missing = build(RunFrames(Path("x"), "llmlocust", [level])).html_in("zh")
+
+    assert "请求的一致性" in page
+    assert missing == []

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from llmlocust.stream import reading
 from llmlocust.stream.dialects import DIALECTS, Dialect, named
 from llmlocust.stream.reading import has_token, read
 from llmlocust.stream.record import Record
 from llmlocust.stream.timeline import Look
-from tests.stream.timelines import timeline_of
+from tests.stream.timelines import SENT, timeline_of
 
 GOLDEN = Path(__file__).parent / "golden"
 MS = 1e-3
@@ -413,3 +415,42 @@ def test_a_stream_that_is_read_in_slices_comes_to_the_same(golden, monkeypatch):
 
     assert made.finish(growing) == whole
     assert len(growing.body) < len(golden.body) or len(golden.body) <= 400
+
+
+MILLISECONDS = st.floats(0.0, 200.0)
+
+
+@settings(max_examples=300, deadline=None)
+@given(golden=st.sampled_from(GOLDENS), data=st.data())
+def test_the_times_of_a_record_fit_together_however_its_reads_came(golden, data):
+    ends = golden.ends
+    after = sorted(data.draw(st.lists(MILLISECONDS, min_size=len(ends) + 1, max_size=len(ends) + 1)))
+    windows = data.draw(st.lists(MILLISECONDS, min_size=len(ends), max_size=len(ends)))
+    many = len(timeline_of(golden.body, ends).times)
+    record = golden.read(timeline_of(golden.body, ends, after=after[:many], windows=windows[:many]))
+
+    assert record.contradicts == ""
+    fits(record)
+
+
+@settings(max_examples=300, deadline=None)
+@given(golden=st.sampled_from(GOLDENS), data=st.data())
+def test_a_clock_that_jumps_leaves_a_record_in_order(golden, data):
+    """Reads that came before the request, after its end, or before each other, by their stamps."""
+    ends = golden.ends
+    many = len(timeline_of(golden.body, ends).times)
+    timeline = timeline_of(golden.body, ends)
+    timeline.times[:] = [
+        SENT + round(ms * 1e6) for ms in data.draw(st.lists(st.floats(-3e6, 3e6), min_size=many, max_size=many))
+    ]
+    fits(golden.read(timeline))
+
+
+def fits(record):
+    times = [t for t in (record.ttft, record.answer, record.e2e) if t is not None]
+    slack = 0.0 if record.contradicts else 0.01
+    for earlier, later in pairwise([0.0, *times, record.duration]):
+        assert earlier <= later + slack
+    assert min(record.gaps, default=0.0) >= -slack
+    assert record.chunks == len(record.arrivals)
+    assert record.output_tokens is None or record.output_tokens >= 0

@@ -1,5 +1,7 @@
 import gzip
 import json
+import math
+from copy import deepcopy
 from itertools import accumulate, pairwise
 
 import msgspec
@@ -7,11 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llmlocust.numbers.formats import ERROR_KINDS
+from llmlocust.numbers.formats import CLIENT_KINDS, ERROR_KINDS
 from llmlocust.stream.dialects.openai import OpenAIChat, OpenAICompletions
 from llmlocust.stream.outcomes import without_ids
 from llmlocust.stream.reading import read
-from llmlocust.stream.record import OK, Record
+from llmlocust.stream.record import OK, Record, bounded
 from llmlocust.stream.sse import is_stream
 from llmlocust.stream.timeline import Look, Timeline
 from llmlocust.stream.words import server_words
@@ -104,6 +106,7 @@ OUTCOMES = {
     "spaces about [DONE]": (answer(200, A + b"data: [DONE] \n\n", "text/event-stream"), OK, ""),
     # failed on the way
     "connect": (failure("connect", "Connection refused (ECONNREFUSED)", status=0), "connect", "Connection refused (ECONNREFUSED)"),
+    **{kind: (failure(kind, status=0), kind, "words") for kind in CLIENT_KINDS},
     "reset before an answer": (failure("reset", status=0), "reset", "words"),
     "reset in a stream": (failure("reset", body=A), "reset", "words"),
     "no first token": (failure("timeout_first_token", "nothing within 120 s"), "timeout_first_token", "nothing within … s"),
@@ -679,3 +682,64 @@ def test_a_reason_to_finish_is_kept_as_far_as_a_row_has_room():
 )
 def test_flaws_of_an_answer(record, flaws):
     assert [name for name in ("empty", "cut", "repeated") if getattr(record, name)] == flaws
+
+
+# ── what cannot be ──
+
+
+def in_order(record):
+    """What every record promises."""
+    times = [0.0, *(t for t in (record.ttft, record.answer, record.e2e) if t is not None), record.duration]
+    counts = [record.input_tokens, record.output_tokens, record.reasoning_tokens, record.stalls, record.coalesced]
+    return times == sorted(times) and all(count is None or count >= 0 for count in counts)
+
+
+def timed(**wrong):
+    """A record whose times fit together, but for some."""
+    arrivals = wrong.pop("arrivals", [0.1, 0.3, 0.4])
+    right = {"duration": 0.5, "ttft": 0.1, "answer": 0.3, "e2e": 0.4, "output_tokens": 3, "tpot": 0.15}
+    gaps = wrong.pop("gaps", [later - earlier for earlier, later in pairwise(arrivals)])
+    return Record(**(right | wrong), arrivals=arrivals, gaps=gaps)
+
+
+WRONG = {
+    "TTFT after the end": {"ttft": 0.9},
+    "the first token before the request": {"ttft": -0.2, "arrivals": [-0.2, 0.3, 0.4]},
+    "an answer before the first token": {"answer": 0.05},
+    "an answer after the last token": {"answer": 0.45},
+    "a last token after the response": {"e2e": 0.7},
+    "no number": {"e2e": math.nan},
+    "a duration below zero": {"duration": -1.0, "ttft": None, "answer": None, "e2e": None, "arrivals": []},
+    "a gap back in time": {"arrivals": [0.1, 0.45, 0.4]},
+    "gaps of other chunks": {"gaps": [0.2, 0.3]},
+    "a gap too many": {"gaps": [0.1, 0.1, 0.1]},
+    "output tokens below zero": {"output_tokens": -1},
+    "prompt tokens below zero": {"input_tokens": -7},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_a_record_that_contradicts_itself_is_marked_and_put_in_order(wrong):
+    record = bounded(timed(**wrong))
+
+    assert record.contradicts
+    assert in_order(record)
+    assert record.gaps == [later - earlier for earlier, later in pairwise(record.arrivals)]
+    assert min(record.gaps, default=0.0) >= 0.0
+
+
+@pytest.mark.parametrize(
+    "fine",
+    [{}, {"e2e": 0.505}, {"ttft": -0.004}, {"answer": 0.095}, {"ttft": None, "answer": None, "arrivals": []}],
+    ids=str,
+)
+def test_what_two_clocks_may_differ_by_is_no_contradiction(fine):
+    record = timed(**fine)
+    before = deepcopy(record)
+
+    assert bounded(record) == before
+
+
+def test_several_answers_have_gaps_of_their_own():
+    assert not bounded(timed(gaps=[0.3]), one_answer=False).contradicts
+    assert bounded(timed(gaps=[-0.3]), one_answer=False).gaps == [0.0]

@@ -24,6 +24,8 @@ CACHED = 0.2
 """A larger share of prompt tokens from the cache makes another server of it."""
 TOO_FEW_TOKENS = 0.8
 """Tokens a chunk: with fewer than this the server's count cannot be right."""
+CONTRADICTING = 0.01
+"""Of more requests whose times contradict each other a percentile may be one of them."""
 SEVERAL_TOKENS = 1.2
 UNEVEN_CHUNKS = 1.5
 """Where chunks hold so many times more tokens at one level than at another, their gaps do not compare."""
@@ -242,6 +244,24 @@ def prefix_cache(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
         f"and throughput are the cache's. {_UNIQUE}"
     )
     return Check("prefix cache", False, None, CACHED, says, marks(asked))
+
+
+def consistency(levels: Sequence[LevelFigures]) -> Check | None:
+    """Whether the times and counts of each request fit together; None where every request's do."""
+    shares = {each.level: each.contradicting / each.attempted for each in levels if each.attempted}
+    worst = max(shares.values(), default=0.0)
+    if not worst:
+        return None
+    why = (
+        "times or counts that contradict each other (an answer that ends before it begins, gaps that do not add up) and "
+        "were bounded: a clock was set, or llmlocust has an error."
+    )
+    over = above(shares, levels, CONTRADICTING)
+    if over:
+        says = f"At {loads_of(over)} up to {words.share(worst)} of the requests had {why}"
+        return Check("request consistency", False, worst, CONTRADICTING, says, marks(over))
+    says = f"At most {words.share(worst)} of a level's requests had {why}"
+    return Check("request consistency", True, worst, CONTRADICTING, says)
 
 
 def usage(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:

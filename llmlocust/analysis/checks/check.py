@@ -38,6 +38,10 @@ class Facts:
     """Of the busiest process, as a share of a core, by level (90th percentile of the seconds)."""
     loop_lag: Mapping[int, float] = field(default_factory=dict)
     """Seconds, by level."""
+    throttled: Mapping[int, float] = field(default_factory=dict)
+    """Share of a level's time in which a CPU limit kept a load process from running,"""
+    core_wait: Mapping[int, float] = field(default_factory=dict)
+    """and in which one was ready to run and had no core."""
     cut_off: bool = False
     planned: Sequence[float] = ()
     """The loads of the plan, in its order: the level of index i is the i-th of them."""
@@ -56,7 +60,7 @@ class Facts:
     unread_fields: str = ""
     """and the fields of their streams that are not read."""
     busy: Mapping[int, float] = field(default_factory=dict)
-    """Mean seconds that a user was busy with a successful request, its response read to the end, by level."""
+    """Mean seconds of a successful request, from when it was sent until its response was read to the end, by level."""
     length_noise: Mapping[int, float] = field(default_factory=dict)
     """Standard error of a level's mean output tokens, as a share of that mean."""
     rows_seen: int | None = None
@@ -81,6 +85,9 @@ known how many."""
     """Load processes that fell silent inside a level."""
     stood_still: Mapping[int, float] = field(default_factory=dict)
     """Levels in which a load process did nothing for a while and went on then, with how many seconds that was."""
+    outages: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+    """Levels in which nothing could connect for a while and requests succeeded again: from which second on, and for how \
+many seconds."""
     silent: int = 0
     """Load processes that never told anything."""
     tokens_a_chunk: Mapping[int, float] = field(default_factory=dict)

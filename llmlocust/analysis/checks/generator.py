@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from llmlocust.analysis import words
 from llmlocust.analysis.checks.check import LEAST, Check, Facts, above, loads_of, marks
-from llmlocust.numbers.levels import HEADLINE, RANGED, LevelFigures
+from llmlocust.analysis.steps import LACKING
+from llmlocust.numbers.formats import CLIENT_KINDS
+from llmlocust.numbers.levels import HEADLINE, RANGED, USERS, LevelFigures
 
 CPU_LIMIT = 0.9
 """Below, one process was right and kept up with a client that does the least; from 0.96 on it was up to 17 % slower \
@@ -16,10 +18,47 @@ LAG_LIMIT = 0.002
 LAG_SHARE = 0.05
 """Where arrival times are our own, latencies carry our lateness. An event loop that woke 2 to 4 ms late went with a \
 p99 gap that was wrong by 0.7 to 1.7 ms (docs/accuracy.md); gaps so long that this is a small share of them bear more."""
+THROTTLED = 0.01
+CORE_WAIT = 0.1
+"""Shares of the time. A CPU limit takes it in pieces of up to 0.1 s: 2.5 % of the time cost four users 9 % of their \
+throughput. Other processes take it in pieces of milliseconds: 9 % cost 1 to 2 %, and 21 % cost 13 % (docs/accuracy.md)."""
+QUEUED = 0.02
+"""Share of a user's time: throughput is lower by as much. It was 3 % and more in runs without a core, and 0.3 % where \
+50 answers of one length ended together (docs/accuracy.md)."""
 LATE = 0.005
 LATE_SHARE = 0.05
 """Requests that were sent so late, in more than this share of the time to their first token, are not the load that was \
 asked for, and their latency from when they were due is another."""
+UNSENT_LIMIT = 0.01
+"""A larger share of requests that never got to the server makes the load another one."""
+_UNSENT = {
+    "client_limit": (
+        "client limits",
+        "the load generator had no port, file or memory left",
+        "Raise its limit of open files (ulimit -n), or use more machines: each has about 28,000 ports for a server.",
+    ),
+    "network": (
+        "network",
+        "no route led to the server",
+        "Check the network between the load generator and the server, and whether the server's machine is up.",
+    ),
+    "name_lookup": (
+        "name look-up",
+        "the server's name was not found",
+        "Repair the name service (DNS) of the load generator, or give the server's IP address as the host.",
+    ),
+    "proxy": (
+        "proxy",
+        "the proxy gave no connection",
+        "Check the proxy that HTTP_PROXY or HTTPS_PROXY names, or bypass it with NO_PROXY.",
+    ),
+    "tls": (
+        "TLS",
+        "no TLS session came about",
+        "Check the server's certificate, its date and its name; SSL_CERT_FILE names the file of its authority.",
+    ),
+}
+"""For each of CLIENT_KINDS: the name of its check, why requests failed, and what to do."""
 _RANGED = {"ttft": "TTFT", "gap": "the gaps"}
 
 
@@ -39,6 +78,67 @@ def client_cpu(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
         f"Use more processes or machines (--processes, --worker)."
     )
     return Check("client CPU", False, worst, CPU_LIMIT, says, marks(over))
+
+
+def cpu_throttling(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
+    """Whether a CPU limit kept a load process from running."""
+    says = (
+        "A CPU limit (a container's, or a control group's) kept a load process from running for {share} of the time{where}: "
+        "it sent and read late. Raise the limit, or use more machines (--worker)."
+    )
+    return _kept_from_running("CPU throttling", facts.throttled, THROTTLED, levels, says)
+
+
+def cpu_wait(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
+    """Whether a load process was ready to run and had no core."""
+    says = (
+        "A load process was ready to run and had no core for {share} of the time{where}, because of a CPU limit or of "
+        "other processes: it sent and read late. Give it cores of its own, or use more machines (--worker)."
+    )
+    return _kept_from_running("CPU wait", facts.core_wait, CORE_WAIT, levels, says)
+
+
+def _kept_from_running(
+    name: str, shares: Mapping[int, float], limit: float, levels: Sequence[LevelFigures], says: str
+) -> Check | None:
+    known = {level: share for level, share in shares.items() if not math.isnan(share)}
+    if not known:
+        return None
+    worst = max(known.values())
+    if worst <= limit:
+        kept = "a CPU limit" if name == "CPU throttling" else "other processes"
+        return Check(
+            name, True, worst, limit, f"{words.sentence(kept)[:-1]} kept no load process from running for long."
+        )
+    over = above(known, levels, limit)
+    where = f" at {loads_of(over)}" if over else ""
+    return Check(name, False, worst, limit, says.format(share=words.share(worst), where=where), marks(over))
+
+
+def client_queue_time(levels: Sequence[LevelFigures]) -> Check | None:
+    """Whether requests waited in the load generator before they were sent."""
+    known = [each for each in levels if each.metric("wait").count]
+    if not known:
+        return None
+    late = [each for each in known if each.metric("wait")["p95"] > _latest(each, "p95") and _costs_load(each)]
+    worst = max(each.metric("wait")["p95"] for each in late or known)
+    if not late:
+        says = f"The load generator sent 95 % of the requests within {words.duration(worst)}."
+        return Check("client queue time", True, worst, LATE, says, unit="s")
+    says = (
+        f"At {loads_of(late)} requests waited in the load generator before they were sent, 5 % of them for "
+        f"{words.duration(worst)} or more: the load was lower than it should be, and this wait is in no latency. Use more "
+        f"processes or machines (--processes, --worker)."
+    )
+    return Check("client queue time", False, worst, LATE, says, marks(late), unit="s")
+
+
+def _costs_load(each: LevelFigures) -> bool:
+    """Whether users spend more than a little of their time waiting so: where many answers end together, each next
+    request waits for those before it, and the load is what it should be.
+    """
+    mean = each.metric("wait").mean
+    return math.isnan(mean) or each.unit != USERS or mean > QUEUED * _cycle(each)
 
 
 def token_times(levels: Sequence[LevelFigures]) -> Check | None:
@@ -80,15 +180,14 @@ def _width(wide: tuple[LevelFigures, str, str]) -> float:
 
 
 def event_loop_lag(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
-    """Whether the load generator's lateness is in the latencies."""
+    """Whether the load generator's lateness is in the latencies, or keeps users from sending."""
     known = {level: value for level, value in facts.loop_lag.items() if not math.isnan(value)}
     if not known:
         return None
     worst = max(known.values())
     says = f"The load generator's event loop woke at most {words.duration(worst)} late"
     if facts.clock == "kernel":
-        says += "; arrival times are the kernel's and do not carry it."
-        return Check("event loop lag", True, worst, LAG_LIMIT, says, unit="s")
+        return _lag_before_sending(levels, known, says)
     over = [each for each in levels if known.get(each.level, 0.0) > _bearable_lag(each)]
     if not over:
         return Check("event loop lag", True, worst, LAG_LIMIT, f"{says}.", unit="s")
@@ -99,9 +198,55 @@ def event_loop_lag(levels: Sequence[LevelFigures], facts: Facts) -> Check | None
     return Check("event loop lag", False, worst, LAG_LIMIT, says, marks(over), unit="s")
 
 
+def _lag_before_sending(levels: Sequence[LevelFigures], lag: Mapping[int, float], says: str) -> Check:
+    """Arrival times do not carry the lag, but a user whose answer is over sends its next request after it."""
+    worst = max(lag.values())
+    over = [each for each in levels if lag.get(each.level, 0.0) > max(LATE, _cycle(each))]
+    if not over:
+        says += "; arrival times are the kernel's and do not carry it."
+        return Check("event loop lag", True, worst, None, says, unit="s")
+    says = (
+        f"The load generator's event loop woke up to {words.duration(worst)} late at {loads_of(over)}, which is longer than "
+        f"a user takes from one request to the next: the load was lower than it should be. Use more processes or machines "
+        f"(--processes, --worker)."
+    )
+    return Check("event loop lag", False, worst, None, says, marks(over), unit="s")
+
+
+def _cycle(each: LevelFigures) -> float:
+    """Seconds from one request of a user to its next (N / X); infinite where that is not known."""
+    users = each.load if math.isnan(each.users) else each.users
+    return users / each.throughput if each.unit == USERS and each.throughput > 0.0 else math.inf
+
+
 def _bearable_lag(each: LevelFigures) -> float:
     gap = each.metric("gap")["p99"]
     return LAG_LIMIT if math.isnan(gap) else max(LAG_LIMIT, LAG_SHARE * gap)
+
+
+def unsent_requests(levels: Sequence[LevelFigures]) -> list[Check]:
+    """Return a check for each kind of requests that failed before the server had a part in them."""
+    found = [_unsent_of_kind(kind, levels) for kind in CLIENT_KINDS]
+    return [check for check in found if check is not None]
+
+
+def _unsent_of_kind(kind: str, levels: Sequence[LevelFigures]) -> Check | None:
+    shares = {each.level: each.error_kinds.get(kind, 0) / each.attempted for each in levels if each.attempted}
+    worst = max(shares.values(), default=0.0)
+    if not worst:
+        return None
+    name, why, cure = _UNSENT[kind]
+    over = above(shares, levels, UNSENT_LIMIT)
+    if not over:
+        says = f"At most {words.share(worst)} of a level's requests failed because {why}; they do not count as errors."
+        return Check(name, True, worst, UNSENT_LIMIT, says)
+    out = above(shares, levels, LACKING)
+    without = f" The verdict leaves out {loads_of(out)}." if out else ""
+    says = (
+        f"At {loads_of(over)} up to {words.share(worst)} of the requests failed because {why}. They do not count as errors "
+        f"of the server, but the load was lower than it should be.{without} {cure}"
+    )
+    return Check(name, False, worst, UNSENT_LIMIT, says, marks(over))
 
 
 def cap_in_flight(levels: Sequence[LevelFigures]) -> Check | None:
@@ -125,7 +270,7 @@ def schedule_delay(levels: Sequence[LevelFigures]) -> Check | None:
     known = [each for each in levels if each.metric("delay").count]
     if not known:
         return None
-    late = [each for each in known if each.metric("delay")["p99"] > _latest(each)]
+    late = [each for each in known if each.metric("delay")["p99"] > _latest(each, "p99")]
     worst = max(each.metric("delay")["p99"] for each in late or known)
     if not late:
         says = f"Requests were sent when they were due (99 % of them within {words.duration(worst)})."
@@ -137,10 +282,10 @@ def schedule_delay(levels: Sequence[LevelFigures]) -> Check | None:
     return Check("schedule delay", False, worst, LATE, says, marks(late), unit="s")
 
 
-def _latest(each: LevelFigures) -> float:
-    """What 99 % of a level's requests must be on time by."""
-    first = each.metric("ttft") if each.metric("ttft").count else each.metric("e2e")
-    return max(LATE, LATE_SHARE * first["p99"])
+def _latest(each: LevelFigures, statistic: str) -> float:
+    """How late this percentile of a level's requests may be sent."""
+    first = (each.metric("ttft") if each.metric("ttft").count else each.metric("e2e"))[statistic]
+    return LATE if math.isnan(first) else max(LATE, LATE_SHARE * first)
 
 
 def lost_workers(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:

@@ -136,6 +136,20 @@ def _were(levels: Sequence[LevelFigures]) -> str:
     return "was" if len(levels) == 1 and levels[0].load == 1 and levels[0].unit == USERS else "were"
 
 
+def outages(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
+    """Whether nothing could connect for a while inside a level; None where there was no such time."""
+    where = [each for each in levels if each.level in facts.outages]
+    if not where:
+        return None
+    began, lasted = max(facts.outages.values(), key=lambda outage: outage[1])
+    says = (
+        f"Inside {loads_of(where)} nothing could connect for up to {words.digits(lasted)} s, from second {began:.0f} of the "
+        f"level on, and then requests succeeded again: the errors there are those of an outage and not of the load. See "
+        f"what happened then (the server's log, the network, the name service), and measure again."
+    )
+    return Check("outage", False, lasted, None, says, marks(where), unit="s")
+
+
 def lost_requests(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     """Whether every request that was sent is accounted for."""
     if facts.sent is None or facts.ended is None:

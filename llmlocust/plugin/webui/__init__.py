@@ -1,25 +1,28 @@
 """Our part of Locust's web UI: the tab LLM, the live page in it, what can be downloaded, /metrics for Prometheus, and a
 form that says what is wrong.
 
-All of it is under Locust's own base path and behind its login.
+All of it is under Locust's own base path and behind its login, and `access` guards it and Locust's own routes.
 """
 
 from __future__ import annotations
 
 import json
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from flask import Blueprint, Response, jsonify, request, send_file, send_from_directory
+from flask import Blueprint, Response, abort, jsonify, request, send_file, send_from_directory
 from locust.env import Environment
 from locust.runners import STATE_CLEANUP, STATE_RUNNING, STATE_STOPPING, MasterRunner
 from prometheus_client.exposition import choose_encoder
 
 from llmlocust.numbers import formats
 from llmlocust.plugin import options
+from llmlocust.plugin.webui import access
+from llmlocust.plugin.webui.inputs import Inputs
 from llmlocust.plugin.webui.report import NotMade, Reports
 
 if TYPE_CHECKING:
@@ -55,23 +58,60 @@ _OFFERED = {
 def add_to(web_ui: WebUI, plugin: Plugin, newest: Newest) -> None:
     """Before the web UI has answered anything: Flask takes no routes later."""
     pages = Pages(plugin, newest)
-    base = web_ui.app.blueprints["locust"].url_prefix or ""
-    blueprint = Blueprint("llmlocust", __name__, url_prefix=f"{base}/llm", static_folder=str(STATIC))
-    for rule, view in {
-        "/": pages.page,
-        "/live.json": pages.live,
-        "/report": pages.report,
-        "/files/<name>": pages.file,
-    }.items():
-        blueprint.add_url_rule(rule, view.__name__, web_ui.auth_required_if_enabled(view))
-    web_ui.app.register_blueprint(blueprint)
+    access.guard(web_ui, plugin.environment)
+    web_ui.app.register_blueprint(_blueprint(web_ui, pages))
     web_ui.app.before_request(lambda: _offer(web_ui.template_args))
-    web_ui.app.add_url_rule(f"{base}/metrics", "llmlocust_metrics", web_ui.auth_required_if_enabled(pages.metrics))
-    web_ui.app.before_request(pages.refuse_a_bad_form)
+    web_ui.app.before_request(_checks(web_ui, pages))
     web_ui.app.after_request(_bring_the_tab)
     web_ui.app.after_request(_let_it_ask_on)
     # fields of the form in the order of our options, and not by name
     web_ui.app.jinja_env.policies["json.dumps_kwargs"] = {"sort_keys": False}
+
+
+def _blueprint(web_ui: WebUI, pages: Pages) -> Blueprint:
+    """Return the blueprint of all our routes. It requires the login and sets the headers, so that every route has them."""
+    base = web_ui.app.blueprints["locust"].url_prefix or ""
+    made = Blueprint(
+        "llmlocust", __name__, url_prefix=base, static_folder=str(STATIC), static_url_path=f"/{_TAB}/static"
+    )
+    for rule, view in {
+        "/llm/": pages.page,
+        "/llm/live.json": pages.live,
+        "/llm/report": pages.report,
+        "/llm/files/<name>": pages.file,
+        "/metrics": pages.metrics,
+    }.items():
+        made.add_url_rule(rule, view.__name__, view)
+    made.before_request(_refuse_options)
+    made.before_request(web_ui.auth_required_if_enabled(lambda: None))
+    made.after_request(_protect)
+    return made
+
+
+def _refuse_options() -> None:
+    """Refuse OPTIONS: Flask answers it without calling a view, and Flask-Login lets it pass without a login."""
+    if request.method == "OPTIONS":
+        abort(405)
+
+
+def _protect(response: Response) -> Response:
+    """Set the Content-Security-Policy of our pages and files."""
+    response.headers["Content-Security-Policy"] = access.OURS
+    return response
+
+
+def _checks(web_ui: WebUI, pages: Pages) -> Callable[[], Response | None]:
+    """Return a hook that validates what is posted to Locust's own routes, after the login and before Locust's views."""
+    checks = {
+        "locust.swarm": web_ui.auth_required_if_enabled(pages.refuse_a_bad_form),
+        "locust.update_user": web_ui.auth_required_if_enabled(pages.refuse_a_bad_class),
+    }
+
+    def check() -> Response | None:
+        found = checks.get(request.endpoint or "")
+        return found() if found and request.method == "POST" else None
+
+    return check
 
 
 def _offer(template_args: dict[str, Any]) -> None:
@@ -104,6 +144,7 @@ class Pages:
         self.plugin, self.newest = plugin, newest
         self.environment = plugin.environment
         self._reports = Reports()
+        self._inputs = Inputs(self.environment)
 
     # ── what is asked for ──
 
@@ -168,13 +209,20 @@ class Pages:
 
     def refuse_a_bad_form(self) -> Response | None:
         """Locust stores what it can read and answers 500 to the rest; here it is said in words, and nothing starts."""
-        if request.endpoint != "locust.swarm":
-            return None
         try:
             check_workers(self.environment)
-            check_form(self.environment, request.form)
+            check_form(self.environment, request.form, self._inputs)
         except ValueError as problem:
             return jsonify({"success": False, "message": str(problem), "host": self.environment.host})
+        request.form = self._inputs.fields(request.form)  # Locust stores any option, including names of output files
+        return None
+
+    def refuse_a_bad_class(self) -> Response | None:
+        """Refuse settings of a user class that Locust's page does not offer: Locust would set any attribute."""
+        try:
+            self._inputs.check_user_class(request.get_json(force=True, silent=True))
+        except ValueError as problem:
+            return _say(400, str(problem))
         return None
 
 
@@ -189,12 +237,18 @@ def check_workers(environment: Environment) -> None:
         raise ValueError("no worker is connected: start one (locust --worker --master-host …), then start the test")
 
 
-def check_form(environment: Environment, form: Any) -> None:
+def check_form(environment: Environment, form: Any, inputs: Inputs) -> None:
     """Whether the options, with what a form posts, can be meant. ValueError in one line where not."""
+    if private := [f"--llm-{each.name}" for each in options.OPTIONS if each.is_private and each.dest in form]:
+        raise ValueError(f"{private[0]} is no field of the form: give it to the command that starts Locust")
+    inputs.check_host(form.get("host"))
+    fields = inputs.fields(form)
     told = vars(environment.parsed_options or Namespace()) | {
-        name: _typed(name, form[name]) for name in options.DEFAULTS if name in form
+        name: _typed(name, fields[name]) for name in options.DEFAULTS if name in fields
     }
     meant = SimpleNamespace(parsed_options=Namespace(**told), shape_class=_shape(environment, form))
+    inputs.check_certificate(meant)
+    inputs.check_files(meant)
     options.check(meant)  # type: ignore[arg-type]
 
 

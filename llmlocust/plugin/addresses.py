@@ -1,0 +1,140 @@
+"""Addresses: where requests go, from the address that a user gives and the path of a protocol. Pure.
+
+Users paste a base (`https://host`, `…/v1`, `…/api/paas/v4`, `…/deployments/NAME?api-version=…`) or the whole address of
+an endpoint (`…/v4/chat/completions`). `Address.joins` lists the targets that this may mean, the likeliest first. The
+preflight finds out which of them answers; the run asks there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import NamedTuple
+from urllib.parse import quote
+
+from llmlocust.stream.ask import Ask
+from llmlocust.stream.dialects import DIALECTS, Dialect
+
+Parts = tuple[str, ...]
+
+PASTED = "as it was pasted"
+SHORT = "base + path without its version"
+WHOLE = "base + path"
+BESIDE = "base without its version + path"
+BARE = "both without a version"
+BELOW = "the pasted endpoint + path"
+GIVEN = "path alone"
+
+_VERSION = re.compile(r"v\d[\w.]*", re.IGNORECASE)
+_VERSION_IN_QUERY = re.compile(r"version=", re.IGNORECASE)
+_ALLOWED = "/%:@!$&'()*+,;=~"
+
+
+class Address(NamedTuple):
+    """What follows the host in the address that a user gave."""
+
+    path: str = ""
+    query: str = ""
+    given: str = ""
+    """The path that the user named by an option: its version stays, and it is no guess."""
+
+    def joins(self, path: str) -> list[str]:
+        """The targets that may be meant for a protocol's path, the likeliest first."""
+        return list(dict.fromkeys(self._targets(path).values()))
+
+    def bases(self, path: str) -> list[str]:
+        """The same for a path that is no endpoint of the dialect, such as the list of models."""
+        targets = {rule: target for rule, target in self._targets(path).items() if rule != PASTED}
+        return list(dict.fromkeys(targets.values()))
+
+    def target(self, path: str, found: Mapping[str, str]) -> str:
+        """Where requests for a path go. `found` are the targets that answered, by their paths: what is below such a
+        path is below its target, and other paths are joined by the same rule.
+        """
+        for known, target in found.items():
+            if path == known:
+                return target
+            if path.startswith(f"{known}/"):
+                head, mark, query = target.partition("?")
+                return head.rstrip("/") + path.removeprefix(known) + mark + query
+        targets = self._targets(path)
+        rules = (self._rule(known, target) for known, target in found.items())
+        return next((targets[rule] for rule in rules if rule in targets), self.joins(path)[0])
+
+    def pasted_dialect(self) -> str:
+        """The name of the dialect whose endpoint the address ends in; empty where it ends in none."""
+        return _endpoints().get(_endpoint(_parts(self.path)), "")
+
+    def is_endpoint_of(self, dialect: Dialect) -> bool:
+        """Whether the user pasted the whole address of a dialect's endpoint."""
+        own = _without_version(_parts(dialect.path))
+        return bool(own) and _endpoint(_parts(self.path), own) == own
+
+    def _rule(self, path: str, target: str) -> str:
+        """The rule that made a target, unless it is the usual one for its path or holds for that path alone."""
+        targets = self._targets(path)
+        rule = next((rule for rule, made in targets.items() if made == target), "")
+        return "" if rule in (next(iter(targets)), PASTED) else rule
+
+    def _targets(self, path: str) -> dict[str, str]:
+        """Targets by the rules that make them, the likeliest first."""
+        path, _, query = path.partition("?")
+        queries = "&".join(filter(None, (query, self.query)))
+        mark = f"?{quote(queries, safe=_ALLOWED + '?')}" if queries else ""
+        return {rule: quote(made, safe=_ALLOWED) + mark for rule, made in self._paths(path).items()}
+
+    def _paths(self, path: str) -> dict[str, str]:
+        base, whole = _parts(self.path), _parts(path)
+        is_given = bool(self.given) and whole == _parts(self.given)
+        short = whole if is_given else _without_version(whole)
+        endpoint = _endpoint(base, short)
+        root = base[: len(base) - len(endpoint)]
+        end = "/" if whole and path.endswith("/") else ""
+        joined = {rule: f"/{'/'.join(parts)}{end}" for rule, parts in self._joined(root, whole, short).items()}
+        if len(endpoint) == 1 and not is_given:  # it may be the name of a service, as in /rerank/v1/rerank
+            joined[BELOW] = f"/{'/'.join(base + whole)}{end}"
+        if is_given:
+            joined[GIVEN] = f"/{'/'.join(whole)}{end}"
+        pasted = {PASTED: self.path} if base else {}
+        return pasted | joined if endpoint and endpoint == short else joined | ({} if is_given else pasted)
+
+    def _joined(self, root: Parts, whole: Parts, short: Parts) -> dict[str, Parts]:
+        joined = {SHORT: _merged(root, short), WHOLE: _merged(root, whole)}
+        if not self._has_version(root):
+            joined = {WHOLE: joined[WHOLE], SHORT: joined[SHORT]}
+        if root and _VERSION.fullmatch(root[-1]):
+            joined |= {BESIDE: _merged(root[:-1], whole), BARE: _merged(root[:-1], short)}
+        return joined
+
+    def _has_version(self, root: Parts) -> bool:
+        return any(map(_VERSION.fullmatch, root)) or bool(_VERSION_IN_QUERY.search(self.query))
+
+
+def _parts(path: str) -> Parts:
+    return tuple(filter(None, path.partition("?")[0].split("/")))
+
+
+def _without_version(parts: Parts) -> Parts:
+    """A path without the version that it begins with."""
+    return parts[1:] if len(parts) > 1 and _VERSION.fullmatch(parts[0]) else parts
+
+
+def _merged(base: Parts, path: Parts) -> Parts:
+    """One below the other; what the base ends with and the path begins with stands there once."""
+    longest = min(len(base), len(path))
+    overlap = next((many for many in range(longest, 0, -1) if base[-many:] == path[:many]), 0)
+    return base + path[overlap:]
+
+
+def _endpoint(base: Parts, own: Parts = ()) -> Parts:
+    """The endpoint that an address ends in: the longest one, for /chat/completions ends in /completions, too."""
+    known = [*_endpoints(), own]
+    return max((each for each in known if each and base[-len(each) :] == each), key=len, default=())
+
+
+@cache
+def _endpoints() -> dict[Parts, str]:
+    """The endpoints of all dialects, without versions, and their names."""
+    asks = (Ask(stream=True), Ask(stream=False))
+    return {_without_version(_parts(each().path_of(ask))): each.name for each in DIALECTS for ask in asks}
