@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TextIO
 
 from llmlocust.analysis import words
 from llmlocust.numbers.levels import LevelFigures
@@ -22,11 +24,26 @@ _last_said = 0.0
 def say(line: str) -> None:
     global _last_said  # noqa: PLW0603  # one terminal, one time of its last line
     _last_said = time.monotonic()
-    print(line, flush=True)
+    _write(sys.stdout, line)
 
 
 def error(line: str) -> None:
-    print(f"llmlocust: {line}", file=sys.stderr, flush=True)
+    _write(sys.stderr, f"llmlocust: {line}")
+
+
+def _write(stream: TextIO, line: str) -> None:
+    """Print a line where that is possible. Its reader may have gone (`| head`), a log's disk may be full, and a terminal
+    may know no other letters than ASCII: none of that may reach whoever measures.
+    """
+    try:
+        print(line, file=stream, flush=True)
+    except UnicodeEncodeError:
+        _write(stream, line.encode("ascii", "replace").decode())
+    except BrokenPipeError:  # else Python tries again when it exits, and fails over it
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except (OSError, ValueError):
+        pass
 
 
 def announce(run: Run) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,6 +33,8 @@ from llmlocust.plugin.run import Run
 from llmlocust.plugin.worker import Worker
 
 USAGE_ERROR = 2
+_ENDS_WITHIN = 60.0
+"""Seconds that a run may take to end besides those that its requests in flight have, and its users."""
 
 
 class Plugin:
@@ -53,8 +56,21 @@ class Plugin:
         self.refused = ""
         """Why the test that somebody wanted to start was not; empty where it was."""
         self._kept: TemporaryDirectory[str] | None = None
-        self.ending = False
-        """A headless run is on its way out: a second request to end it changes nothing."""
+        self._ends_by: float | None = None
+        """When a run that is on its way out should have ended, by the monotonic clock."""
+
+    def begin_to_end(self) -> None:
+        """The run is on its way out, and has its time for that."""
+        if self._ends_by is None:
+            stop_timeout = float(getattr(self.environment, "stop_timeout", None) or 0.0)
+            self._ends_by = time.monotonic() + options.option(self.environment, "drain") + stop_timeout + _ENDS_WITHIN
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether a run is on its way out, so that a second request to end it changes nothing. One that should have ended
+        long ago hears signals again.
+        """
+        return self._ends_by is not None and time.monotonic() < self._ends_by
 
     def start_run(self) -> None:
         """A test starts, here on the master or the only process."""
@@ -307,10 +323,10 @@ def _end_well_on_signals(plugin: Plugin) -> None:
     """
 
     def interrupt() -> None:
-        plugin.ending = True
+        plugin.begin_to_end()
         gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
 
-    gevent.signal_handler(signal.SIGTERM, lambda: None if plugin.ending else interrupt())
+    gevent.signal_handler(signal.SIGTERM, lambda: None if plugin.is_ending else interrupt())
     gevent.signal_handler(signal.SIGINT, interrupt)  # who presses it twice does not want to wait
 
 
@@ -337,7 +353,7 @@ def _on_test_start(environment: Environment, **kwargs: Any) -> None:
 @events.test_stopping.add_listener
 def _on_test_stopping(environment: Environment, **kwargs: Any) -> None:
     plugin = plugin_of(environment)
-    plugin.ending = True
+    plugin.begin_to_end()
     if plugin.run and not plugin.is_worker:
         plugin.run.end_level()
         plugin.run.stop_early()

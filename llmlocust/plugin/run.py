@@ -6,6 +6,7 @@ It says when levels begin and end, merges what the collectors send, and keeps th
 from __future__ import annotations
 
 import atexit
+import logging
 import platform
 import random
 import time
@@ -35,6 +36,8 @@ from llmlocust.plugin.tickets import parts
 from llmlocust.plugin.transport import without_password
 from llmlocust.plugin.versions import VERSION
 from llmlocust.stream.clocks import wall_minus
+
+_log = logging.getLogger(__name__)
 
 _TICK = 1.0
 _LOOK = 0.05
@@ -100,6 +103,7 @@ class Run:
         self.pause: Callable[[], None] = collector.turns.wait if collector else partial(gevent.sleep, 0)
         self.files = RunFiles(prefix, self.pause) if prefix else None
         self._write_run()
+        self._failed_steps: set[str] = set()
         self._keeper = gevent.spawn(self._keep)
         atexit.register(self.finish)  # where Locust is interrupted once more while it shuts down
 
@@ -393,17 +397,27 @@ class Run:
             self._tick()
 
     def _tick(self) -> None:
-        self.follow_users()
-        self._share_rows()
-        self._deal_anew()
-        self._collect()
-        self._say_levels(self._reports_take)
-        self.watch(self)
-        self._write_rows()
-        forget_old_seconds(self.environment.stats)
-        console.progress(self)
+        """Measure first, then keep it, then say it. A step that fails keeps none of the others from being done."""
+        self._try(self.follow_users)
+        self._try(self._share_rows)
+        self._try(self._deal_anew)
+        self._try(self._collect)
+        self._try(self._write_rows)
         if self.moment() >= self._next_write:
-            self._write_rest()
+            self._try(self._write_rest)
+        self._try(partial(self._say_levels, self._reports_take))
+        self._try(partial(self.watch, self))
+        self._try(partial(forget_old_seconds, self.environment.stats))
+        self._try(partial(console.progress, self))
+
+    def _try(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception:  # a defect of ours: the log has it once, and the run goes on
+            name = getattr(step, "func", step).__name__
+            if name not in self._failed_steps:
+                self._failed_steps.add(name)
+                _log.exception("%s failed; the run goes on", name)
 
     def _collect(self) -> None:
         if self.collector:

@@ -1,0 +1,158 @@
+"""A console that cannot be written keeps nobody from measuring, and from ending."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+from llmlocust.plugin import console
+from tests.locusts import QUICK, RAMP, assert_files_agree, rows
+from tests.simulators import PATIENCE, ROOT, running_simulator
+
+
+class Broken(io.StringIO):
+    def __init__(self, problem: Exception) -> None:
+        super().__init__()
+        self.problem = problem
+
+    def write(self, text: str) -> int:
+        raise self.problem
+
+
+@pytest.mark.parametrize(
+    "problem", [BrokenPipeError(32, "Broken pipe"), OSError(28, "No space left on device"), ValueError("closed file")]
+)
+@pytest.mark.parametrize("say", [console.say, console.error])
+def test_what_cannot_be_said_raises_nothing(monkeypatch, problem, say):
+    monkeypatch.setattr(sys, "stdout", Broken(problem))
+    monkeypatch.setattr(sys, "stderr", Broken(problem))
+    say("level 1: 5 users")
+
+
+def test_a_terminal_without_our_letters_is_told_what_it_can_show(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    console.say("level 1 · 5 users · 模型")
+    assert written.getvalue() == b"level 1 ? 5 users ? ??\n"
+
+
+def in_a_process_of_its_own(code: str) -> str:
+    """What a piece of code prints: a test cannot import Locust itself."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, env=environment, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+STEPS = """
+import logging
+from types import SimpleNamespace
+from llmlocust.plugin.run import Run
+
+logged = []
+logging.getLogger("llmlocust.plugin.run").addHandler(SimpleNamespace(level=0, handle=lambda record: logged.append(record.getMessage())))
+
+def fails():
+    raise RuntimeError("a defect")
+
+run, done = SimpleNamespace(_failed_steps=set()), []
+for step in (fails, lambda: done.append(1), fails, lambda: done.append(2)):
+    Run._try(run, step)
+print(done, logged)
+"""
+
+
+def test_a_step_of_a_run_that_fails_keeps_no_other_from_being_done():
+    assert in_a_process_of_its_own(STEPS) == "[1, 2] ['fails failed; the run goes on']\n"
+
+
+ENDING = """
+from types import SimpleNamespace
+from llmlocust.plugin import listeners
+
+now = 100.0
+listeners.time = SimpleNamespace(monotonic=lambda: now)
+plugin = SimpleNamespace(environment=SimpleNamespace(parsed_options=None, stop_timeout=5.0), _ends_by=None)
+is_ending = listeners.Plugin.is_ending.fget
+before = is_ending(plugin)
+listeners.Plugin.begin_to_end(plugin)
+soon = is_ending(plugin)
+now += 30.0 + 5.0 + 59.0  # what is in flight may take 30 s, users 5 s
+listeners.Plugin.begin_to_end(plugin)
+late = is_ending(plugin)
+now += 2.0
+print(before, soon, late, is_ending(plugin))
+"""
+
+
+def test_a_run_that_should_have_ended_long_ago_hears_signals_again():
+    assert in_a_process_of_its_own(ENDING) == "False True True False\n"
+
+
+@contextmanager
+def locust(folder, url, stdout, **environment):
+    (folder / "locustfile.py").write_text(RAMP)
+    command = ["-f", "locustfile.py", "--headless", "--only-summary", "--host", url, "--csv", "run", *QUICK]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "locust", *command],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def assert_all_was_kept(folder, server):
+    counted = len(rows(folder, "llm_requests.csv"))
+    assert counted == len(server.truth()) - 1  # the first request, before the load, has no row
+    assert [row["level"] for row in rows(folder, "llm_levels.csv")] == ["0", "1"]
+    assert_files_agree(folder)
+
+
+@pytest.fixture
+def server():
+    with running_simulator(step_ms=5) as running:
+        yield running
+
+
+def test_a_pipe_whose_reader_goes_costs_no_row(tmp_path, server):
+    with locust(tmp_path, server.url, subprocess.PIPE) as process:
+        assert process.stdout.readline()
+        process.stdout.close()
+        process.wait(2 * PATIENCE)
+    assert_all_was_kept(tmp_path, server)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")  # noqa: PTH110  # a device
+def test_a_log_on_a_full_disk_costs_no_row(tmp_path, server):
+    with open("/dev/full", "w") as full, locust(tmp_path, server.url, full) as process:  # noqa: PTH123  # a device
+        process.wait(2 * PATIENCE)
+    assert_all_was_kept(tmp_path, server)
+
+
+def test_an_ascii_terminal_costs_no_row(tmp_path, server):
+    with locust(tmp_path, server.url, subprocess.PIPE, PYTHONIOENCODING="ascii") as process:
+        said, _ = process.communicate(timeout=2 * PATIENCE)
+    assert b"level 2: 5 users ?" in said
+    assert_all_was_kept(tmp_path, server)
+
+
+def test_a_run_without_a_console_ends_when_it_is_told_to(tmp_path, server):
+    with locust(tmp_path, server.url, subprocess.PIPE) as process:
+        assert process.stdout.readline()
+        process.stdout.close()
+        process.send_signal(signal.SIGTERM)
+        process.wait(2 * PATIENCE)
