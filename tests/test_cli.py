@@ -373,3 +373,28 @@ def test_calibrate_compares_a_run_with_the_servers_truth(tmp_path):
     assert point["true"]["gap_p50"] == pytest.approx(20, abs=5)
     row = next(line for line in done.stdout.splitlines() if line.startswith("| 3 | 20 |"))
     assert any(cell.strip() == f"{point['tokens_per_s']:,.0f}" for cell in row.split("|"))
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    "args, words",
+    [
+        (["report", LONG], "file name too long"),
+        (["report", "reports/sample", "--out", f"{LONG}.html"], "file name too long"),
+        (["check", LONG, "--threshold", "errors < 1%"], "file name too long"),
+        (["compare", LONG, LONG], "file name too long"),
+        (["run", "http://127.0.0.1:1", "--out", LONG], "file name too long"),
+        (["check", "reports/sample", "--threshold", "errors < 1%", "--accept", "prefix cach"], "is it 'prefix cache'?"),
+        (["simulate", "--step-ms", "nan"], "step_ms must be a number"),
+        (["simulate", "--prefill-ms-per-token", "inf"], "prefill_ms_per_token must be a number"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_line_and_exit_2(args, words):
+    done = llmlocust(*args)
+
+    assert done.returncode == 2
+    assert words in done.stderr.lower()
+    assert "Traceback" not in done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("Error")]) == 1

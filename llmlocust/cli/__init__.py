@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 from importlib.metadata import version
+from typing import Any
 
 import click
 
 from llmlocust.cli import calibrate, check, compare, demo, report, run, simulate
+from llmlocust.cli.shared import OneLine
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Group(click.Group):
+    """Commands whose failures are one line, also where a file or a folder cannot be used for a reason nobody foresaw."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OSError as problem:
+            if problem.errno == errno.EPIPE or not problem.strerror:  # click ends the first quietly
+                raise
+            name = f"{str(problem.filename)[:60]}: " if problem.filename else ""
+            raise OneLine(f"{name}{problem.strerror.lower()}") from None
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(version("llmlocust"), prog_name="llmlocust")
 def main() -> None:
     """How many users can your LLM endpoint take, where does it break, why, and can you believe the answer?

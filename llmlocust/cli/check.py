@@ -45,8 +45,13 @@ def check(
     given = parse_all(thresholds, thresholds_file, Gate.parse)
     if not given:
         raise OneLine('no threshold to check: give --threshold "ttft.p95 < 500ms", or a file with --thresholds')
+    from llmlocust.analysis.checks.check import accepted_names
     from llmlocust.report import gates
 
+    try:
+        accepted_names(accept)
+    except ValueError as problem:
+        raise OneLine(f"--accept: {problem}") from None
     judged = gates.build(load(prefix), list(dict.fromkeys(given)), accept)
     outputs = [(junit, judged.junit), (markdown, judged.markdown), (json_file, judged.json)]
     to_stderr = any(name == "-" for name, _ in outputs)

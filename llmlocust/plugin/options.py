@@ -21,6 +21,7 @@ from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
+from llmlocust.analysis.checks.check import accepted_names
 from llmlocust.analysis.gates import can_abort
 from llmlocust.load.answered import Answered
 from llmlocust.load.answers import load as load_answers
@@ -320,6 +321,10 @@ def _add_gates_of_file(environment: Environment) -> None:
 def _check_gates(environment: Environment) -> None:
     _add_gates_of_file(environment)
     gates = parse_gates(option(environment, "threshold"))
+    try:
+        accepted_names(listed(option(environment, "accept")))
+    except ValueError as problem:
+        raise ValueError(f"--llm-accept: {problem}") from None
     junit = Path(option(environment, "junit") or ".")
     if not junit.absolute().parent.is_dir():
         raise ValueError(f"--llm-junit cannot be {junit}: there is no folder {junit.parent}")

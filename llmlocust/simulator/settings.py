@@ -1,5 +1,6 @@
 """Every knob of the simulator, with its unit, its default and its help: the command line is made from this table."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, NamedTuple
@@ -51,6 +52,10 @@ class Settings:
     def __post_init__(self) -> None:
         """Refuse what could not be simulated, in words for the person who typed it."""
         faults.parse(self.fault)
+        for knob in fields(self):
+            value = getattr(self, knob.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{knob.name} must be a number, and not {value}")
         for wrong, why in (
             (not 0 <= self.port <= 65535, "port must be 0 to 65535"),
             (self.slots < 1, "slots must be at least 1"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 from llmlocust.analysis import words
 from llmlocust.analysis.course import Course
@@ -13,6 +14,62 @@ LEAST = {"p95": 20, "p99": 100}
 """Fewer successful requests than this, and the percentile is but the slowest request."""
 BOUNDED = {"p95": 73, "p99": 381}
 """So many, and its 95 % interval has an upper end: n q + 1.96 √(n q (1−q)) ≤ n."""
+
+
+NAMES = (
+    "any requests",
+    "any success",
+    "requests for p95",
+    "requests for p99",
+    "client CPU",
+    "CPU throttling",
+    "CPU wait",
+    "client queue time",
+    "event loop lag",
+    "token times",
+    "clock",
+    "client limits",
+    "network",
+    "name look-up",
+    "proxy",
+    "TLS",
+    "cap in flight",
+    "schedule delay",
+    "Little's law",
+    "think time",
+    "warm-up",
+    "drift",
+    "outage",
+    "answer length",
+    "empty answers",
+    "unread tokens",
+    "token counts",
+    "tokens together",
+    "usage",
+    "prefix cache",
+    "request consistency",
+    "request rows",
+    "lost requests",
+    "lost workers",
+    "frozen workers",
+    "aborted requests",
+    "levels reached",
+    "level length",
+    "run completed",
+    "run ended",
+)
+"""The names of all checks."""
+
+
+def accepted_names(names: Iterable[str]) -> list[str]:
+    """The names of checks that may fail. ValueError in one line for one that no check has."""
+    accepted = list(names)
+    for name in accepted:
+        if name not in NAMES:
+            likely = get_close_matches(name, NAMES, n=1)
+            hint = f"is it {likely[0]!r}?" if likely else f"they are {', '.join(NAMES)}"
+            raise ValueError(f"no check is called {name[:60]!r}: {hint}")
+    return accepted
 
 
 @dataclass(frozen=True)
