@@ -185,7 +185,8 @@ class OpenLoad:
 
     def _send_due(self, within_ns: float) -> None:
         began = now = perf_counter_ns()
-        while self._next_ns <= now < began + within_ns:
+        # the last stream may have gone since the driver was told to end, which it hears when it next waits
+        while self._streams and self._next_ns <= now < began + within_ns:
             self._arrive(int(self._next_ns), self._next_row)
             self._next_ns, self._next_row = next(self._schedule, _OVER)
             now = perf_counter_ns()
