@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from llmlocust.cli.several import labels_of, targets_of
+from tests.locusts import LATE
 from tests.simulators import PATIENCE, ROOT, running_simulator, wait_for
 
 QUICK = ["--levels", "2,5", "--settle", "0.5", "--hold", "2"]
@@ -98,7 +99,7 @@ def small_server():
         yield simulator
 
 
-BUSY = ["--llm-accept", "warm-up, drift, CPU wait, event loop lag, token times"]
+BUSY = ["--llm-accept", ", ".join(LATE)]
 """What a machine that others use may be doubted for."""
 
 
@@ -138,7 +139,9 @@ def test_what_is_searched_for_is_no_gate(small_server, tmp_path):
 def test_of_several_runs_a_broken_threshold_counts_and_all_are_run(small_server, tmp_path):
     with running_simulator(slots=16, step_ms=5) as large:
         urls = [small_server.url, large.url]
-        done = llmlocust("run", *urls, *RAMP, "--threshold", "errors < 1% @ 8", "--out", "both", cwd=tmp_path)
+        done = llmlocust(
+            "run", *urls, *RAMP, "--threshold", "errors < 1% @ 8", "--out", "both", "--", *BUSY, cwd=tmp_path
+        )
 
     assert done.returncode == 99, done.stdout + done.stderr
     assert done.stdout.count("Gates: ") == 2

@@ -5,7 +5,7 @@ from itertools import takewhile
 
 import pytest
 
-from tests.locusts import ENDLESS_ANSWERS, RAMP, Locust, outcomes, rows, run, told
+from tests.locusts import ACCEPTING, ENDLESS_ANSWERS, LATE, RAMP, Locust, outcomes, rows, run, told
 from tests.plugin.test_runs import distributed
 from tests.simulators import running_simulator, wait_for
 from tests.test_cli import llmlocust
@@ -73,7 +73,7 @@ def test_failed_requests_above_a_gate_fail_nothing_and_no_files_are_needed(simul
 def test_a_run_and_its_files_are_judged_alike(simulator, tmp_path):
     gates = ["--llm-threshold", KEPT, "--llm-threshold", BROKEN]
     locust = run(tmp_path, simulator.url, *FAST, *gates)
-    later = llmlocust("check", "run", *(each.replace("--llm-", "--") for each in gates), cwd=tmp_path)
+    later = llmlocust("check", "run", *(each.replace("--llm-", "--") for each in gates), *ACCEPTING, cwd=tmp_path)
 
     assert locust.process.returncode == later.returncode == 99, locust.log
     lines = gate_lines(locust.log)
@@ -84,11 +84,10 @@ def test_a_run_and_its_files_are_judged_alike(simulator, tmp_path):
 
 def test_gates_from_a_file_are_those_of_check(simulator, tmp_path):
     (tmp_path / "gates.toml").write_text('errors = "< 1% @ 8"\n[e2e]\np95 = "< 60s @ 2"\n')
-    accept = ["--llm-accept", "warm-up, drift"]  # a busy machine's
-    locust = run(tmp_path, simulator.url, *FAST, "--llm-threshold", KEPT, "--llm-thresholds", "gates.toml", *accept)
+    locust = run(tmp_path, simulator.url, *FAST, "--llm-threshold", KEPT, "--llm-thresholds", "gates.toml")
     (tmp_path / "moved.toml").write_bytes((tmp_path / "gates.toml").read_bytes())
     (tmp_path / "gates.toml").unlink()
-    given = ["--threshold", KEPT, "--thresholds", "moved.toml", "--accept", "warm-up", "--accept", "drift"]
+    given = ["--threshold", KEPT, "--thresholds", "moved.toml", *ACCEPTING]
     later = llmlocust("check", "run", *given, cwd=tmp_path)
 
     assert locust.process.returncode == later.returncode == 99, locust.log
@@ -133,7 +132,7 @@ def test_what_cannot_be_trusted_is_98_unless_it_is_accepted(simulator, tmp_path)
 
     assert locust.process.returncode == 98, locust.log
     assert "  prefix cache: The same" in locust.log
-    accepting = ["--threshold", gate, "--accept", "prefix cache"]
+    accepting = ["--threshold", gate, "--accept", "prefix cache", *ACCEPTING]
     assert llmlocust("check", "run", *accepting, cwd=tmp_path).returncode == 0
 
 
@@ -153,7 +152,7 @@ def test_a_server_that_hangs_does_not_pass(simulator, tmp_path):
     ids=["a bug in a task", "a bug in a listener", "a code of its own"],
 )
 def test_what_the_locustfile_itself_fails_with_stands(simulator, tmp_path, more, code):
-    gate = ["--llm-threshold", "errors < 100%", "--llm-accept", "think time"]
+    gate = ["--llm-threshold", "errors < 100%", "--llm-accept", ", ".join(["think time", *LATE])]
     locust = run(tmp_path, simulator.url, *ONE_LEVEL, *gate, locustfile=RAMP + more)
 
     assert locust.process.returncode == code, locust.log
