@@ -347,6 +347,8 @@ beginning, or of its end."""
     def row(self) -> dict[str, str]:
         """A row of the levels file: LEVEL_COLUMNS, durations in milliseconds."""
         row = {name: _text(getattr(self, name)) for name in _PLAIN}
+        # as exact as the moments at which requests were sent: else one at a level's edge is in it by one file alone
+        row |= {name: _moment(getattr(self, name)) for name in ("began", "settled", "ended")}
         row |= {f"error_{kind}": str(self.error_kinds.get(kind, 0)) for kind in ERROR_KINDS if kind != ABORTED}
         for metric in METRICS:
             row |= _metric_cells(metric, self.metric(metric))
@@ -438,6 +440,10 @@ def _summary_of_cells(metric: str, row: Mapping[str, str]) -> Summary:
             if row.get(f"{metric}_{name}_least")
         },
     )
+
+
+def _moment(seconds: float) -> str:
+    return "" if math.isnan(seconds) else f"{seconds:.6f}".rstrip("0").rstrip(".")
 
 
 def _text(value: Any) -> str:

@@ -297,3 +297,8 @@ def test_a_level_without_any_request_at_the_server_has_no_rate_of_errors():
 
     assert math.isnan(found.errors)
     assert math.isnan(found.metric("e2e").with_failures["p99"])
+
+
+def test_the_moments_of_a_level_are_as_exact_as_those_of_its_requests():
+    row = LevelFigures(0, 5.0, began=1796046892.141, settled=1796046894.1429964, ended=1796046896.144).row()
+    assert (row["began"], row["settled"], row["ended"]) == ("1796046892.141", "1796046894.142996", "1796046896.144")
