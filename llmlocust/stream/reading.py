@@ -181,9 +181,12 @@ class Reading:
         Some servers give a reason to finish with every chunk. Where a piece followed one, a reason counts only if the
         response is whole by its framing, too.
         """
-        said = [each for each in self._all_said() if each.pieces or each.ended_at is not None]
         is_done = self._done_at == self._pieces() and not self._done_again
-        if said and all(each.has_ended for each in said):
+        if self._several is None:
+            has_ended = self._said.has_ended
+        else:
+            has_ended = all(said.has_ended for said in self._several.all() if said.pieces)
+        if has_ended:
             return is_done or not self._doubted or (timeline.complete and not timeline.closed)
         # nothing but [DONE] says that it ended
         return is_done and not (self._words and self._words_at == self._done_at)
@@ -256,9 +259,6 @@ class Reading:
                 self._words, self._words_at = delta.text, self._pieces()
         if timed:
             self._note_times(timeline, deltas)
-
-    def _all_said(self) -> list[Said]:
-        return [self._said] if self._several is None else self._several.all()
 
     def _pieces(self) -> int:
         """How many pieces have come, of all answers."""

@@ -155,7 +155,11 @@ class Dialect:
         """What an event without a token may bring where the protocol has no place for it."""
         if len(found) == before and (error := words.error_in(event.data)):
             found.append(Delta(ERROR, event.end, error))
-        elif all(delta.kind != USAGE for delta in found[before:]) and TELLS_TOKENS.search(event.data):
+        elif (
+            b"oken" in event.data
+            and all(delta.kind != USAGE for delta in found[before:])
+            and TELLS_TOKENS.search(event.data)
+        ):
             usage = usage_in(event.data)
             if usage is not None:
                 found.append(Delta(USAGE, event.end, "", usage))
