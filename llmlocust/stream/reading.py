@@ -234,8 +234,7 @@ class Reading:
     def _take_deltas(self, timeline: Timeline, deltas: list[Delta], *, timed: bool = True) -> None:
         if self._dialect.cumulative:
             _tell_whole(deltas)
-        elif not self._answer:
-            self._drop_echo(deltas)
+        was_silent = not self._answer
         for delta in deltas:
             if delta.kind == ANSWER:
                 self._answer.append(delta.text)
@@ -257,6 +256,8 @@ class Reading:
                 self._take_whole(delta)
             elif delta.kind == WORDS:
                 self._words, self._words_at = delta.text, self._pieces()
+        if was_silent and self._answer and not self._dialect.cumulative:
+            self._drop_echo(deltas)
         if timed:
             self._note_times(timeline, deltas)
 
@@ -266,13 +267,20 @@ class Reading:
 
     def _drop_echo(self, deltas: list[Delta]) -> None:
         """Some servers repeat the question before they answer it."""
-        first = next((delta for delta in deltas if delta.kind == ANSWER), None)
-        if first is None:
+        text, said = self._answer[0], self._said
+        rest = self._without_echo(text)
+        if rest == text or self._several is not None:
             return
-        rest = self._without_echo(first.text)
-        if first.text and not rest:
-            first.kind = ""
+        first = next(delta for delta in deltas if delta.kind == ANSWER)
         first.text = rest
+        if rest:
+            self._answer[0] = rest
+            return
+        first.kind = ""
+        del self._answer[0]
+        said.ended_at = said.ended_at and said.ended_at - 1  # it was counted among the pieces
+        self._done_at = self._done_at and self._done_at - 1
+        self._words_at -= 1
 
     def _without_echo(self, text: str) -> str:
         if len(text) >= _SHORTEST_ECHO:
