@@ -13,7 +13,7 @@ from llmlocust.cli.shared import OneLine
 
 
 class _Group(click.Group):
-    """Commands whose failures are one line, also where a file or a folder cannot be used for a reason nobody foresaw."""
+    """A group whose commands report an unexpected OSError, such as a file name that is too long, in one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -90,7 +90,7 @@ def empty(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
 
 
 def unread(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
-    """Tokens that the server counted and that nobody saw: their times are not known, and not the server's fault."""
+    """Whether token times are missing because the tokens came in fields that llmlocust does not read."""
     over = above(facts.unread, levels, EMPTY_LIMIT)
     if not over:
         return None
