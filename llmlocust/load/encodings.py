@@ -31,14 +31,14 @@ def encoding_of(sample: bytes) -> str:
     return "gb18030" if _is_surely_gbk(sample) else ""
 
 
-def probable_encoding(sample: bytes) -> tuple[str, str]:
-    """Return the name of the encoding that a text is probably in, and iconv's name for it; both "" for none."""
+def probable_encoding(sample: bytes) -> tuple[str, str, str]:
+    """Return the encoding that a text is probably in: its name, iconv's and Python's name for it; all "" for none."""
     for name, iconv, codec, (needed, usual) in _PROBABLE:
         text = decoded(sample, codec) or ""
         others = [character for character in text if not character.isascii()]
         if needed.search(text) and sum(_is_usual(each, usual, codec) for each in others) >= 0.9 * len(others):
-            return name, iconv
-    return "", ""
+            return name, iconv, codec
+    return "", "", ""
 
 
 def is_mostly_utf8(sample: bytes) -> bool:
@@ -99,10 +99,10 @@ def _is_frequent(code: bytes) -> bool:
 _HAN, _MARKS = "一-鿿", "\u2010-\u203f\u3000-\u303f\uff00-\uffef"
 """Chinese characters, and punctuation that any text may have."""
 _KANA = re.compile("[ぁ-ヿ].*[ぁ-ヿ]", re.DOTALL), re.compile(f"[ぁ-ヿ{_HAN}{_MARKS}]")
-_HANGUL = re.compile("[가-힣]"), re.compile(f"[가-힣{_MARKS}]")
+_HANGUL = re.compile("[가-힣]{2}"), re.compile(f"[가-힣{_MARKS}]")
 _CHINESE = re.compile(f"[{_HAN}]{{2}}"), re.compile(f"[{_HAN}{_MARKS}]")
 _CYRILLIC = re.compile("[А-Яа-яё][а-яё]{2}"), re.compile(f"[а-яёА-Я«»№{_MARKS}]")
-_LATIN = re.compile("[À-ÿ€\u2010-\u203f]"), re.compile(f"[À-ÿŒœŠšŽžŸ€™¡¿«»°§·\u00a0{_MARKS}]")
+_LATIN = re.compile("[À-ÿ€µ°±²³\u2010-\u203f]"), re.compile(f"[À-ÿŒœŠšŽžŸ€™¡¿«»µ°±²³§·\u00a0{_MARKS}]")
 _PROBABLE = (
     ("Shift JIS", "shift_jis", "cp932", _KANA),
     ("EUC-JP", "euc-jp", "euc_jp", _KANA),

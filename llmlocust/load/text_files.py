@@ -198,7 +198,7 @@ def _refuse(path: str, sample: bytes, line: int) -> NoReturn:
         raise ValueError(f"{path}: this is no text: it holds NUL bytes")
     if is_mostly_utf8(sample):
         _refuse_damage(path, line)
-    name, iconv = probable_encoding(sample)
+    name, iconv, _ = probable_encoding(sample)
     if not name:
         raise ValueError(
             f"{path}:{line}: the text is not UTF-8, and its encoding cannot be told: save the file as UTF-8"

@@ -5,7 +5,6 @@ A file that cannot be read raises ValueError, whose text is one line that says w
 
 from __future__ import annotations
 
-import codecs
 import csv
 import gzip
 import io
@@ -14,6 +13,8 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+
+from llmlocust.load.encodings import BOMS, decoded, encoding_of, probable_encoding
 
 _MAX_BYTES = 64 * 2**20
 """Limit for an unpacked file. A table of levels is far smaller."""
@@ -28,15 +29,6 @@ _FOREIGN = {
     b"\x28\xb5\x2f\xfd": "compressed by zstd",
 }
 _SAVE = "save its table as CSV in UTF-8"
-_BOMS = {
-    codecs.BOM_UTF32_LE: "utf-32",  # begins as that of UTF-16 does, so it comes first
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-    codecs.BOM_UTF8: "utf-8-sig",
-}
-_NAMES = {"gb18030": "GB18030 (Chinese)", "cp1252": "Windows-1252 (Western European)"}
-"""Encodings that have no mark in a file and are guessed from its bytes."""
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
 """Characters that no text has. Bytes that decode to them are no text, or are in another encoding."""
 _DELIMITERS = (",", ";", "\t", "|")
@@ -73,14 +65,11 @@ def decode(data: bytes) -> tuple[str, str]:
     data = unpacked(data)
     if what := next((what for magic, what in _FOREIGN.items() if data.startswith(magic)), ""):
         raise ValueError(f"it is {what}; {_SAVE}")
-    for encoding in _encodings(data):
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if not _CONTROLS.search(text):
-            return text, _NAMES.get(encoding, "")
-    raise ValueError(f"no text that can be read; {_SAVE}")
+    encoding, guessed = _encoding(data)
+    text = decoded(data.removeprefix(BOMS.get(encoding, b"")), encoding) if encoding else None
+    if text is None or _CONTROLS.search(text):
+        raise ValueError(f"no text that can be read; {_SAVE}")
+    return text, guessed
 
 
 def unpacked(data: bytes) -> bytes:
@@ -97,20 +86,14 @@ def unpacked(data: bytes) -> bytes:
     return plain
 
 
-def _encodings(data: bytes) -> Iterator[str]:
-    """Yield possible encodings, the likeliest first."""
-    yield from (encoding for bom, encoding in _BOMS.items() if data.startswith(bom))
-    even, odd = (data[start::2].count(0) for start in (0, 1))
-    if max(even, odd) * 4 > len(data):  # half of the bytes of Latin text in UTF-16 are zero
-        yield "utf-16-be" if even > odd else "utf-16-le"
-    yield "utf-8"
-    yield from ("gb18030", "cp1252") if _looks_chinese(data) else ("cp1252", "gb18030")
-
-
-def _looks_chinese(data: bytes) -> bool:
-    """Tell GBK, whose bytes above ASCII come in pairs, from Western encodings, whose letters and signs stand alone."""
-    runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", data)]
-    return max(runs, default=0) >= 4 or all(run % 2 == 0 for run in runs)
+def _encoding(data: bytes) -> tuple[str, str]:
+    """Return Python's name for the encoding, and the name that a reader knows if it is a guess; "" for none."""
+    encoding = encoding_of(data)
+    if not encoding:
+        name, _, encoding = probable_encoding(data)
+        return encoding, name
+    is_marked = data.startswith(BOMS.get(encoding, b"-"))
+    return encoding, "GB18030" if encoding == "gb18030" and not is_marked else ""
 
 
 # -- text to rows

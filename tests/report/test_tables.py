@@ -475,6 +475,7 @@ def test_a_table_is_read_from_whatever_wrote_it(tmp_path, data):
         ("并发,平均延迟,失败率,吞吐量\n8,500 毫秒,2%,9\n", "gb18030", "GB18030"),
         ("users,mean (µs),errors %\n8,500000,2\n", "latin-1", "Windows-1252"),
         ("users,mean,errors %,bemerkung für später\n8,500,2,größer\n", "cp1252", "Windows-1252"),
+        ("users,mean,errors %,備註\n8,500,2,在我們的測試環境裡量得\n", "big5", "Big5"),
     ],
 )
 def test_an_encoding_that_is_guessed_is_noted(tmp_path, text, encoding, name):
