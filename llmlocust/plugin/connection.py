@@ -27,7 +27,7 @@ from geventhttpclient.response import HTTPResponse
 
 from llmlocust.plugin.polls import polls_of
 from llmlocust.stream.clocks import wall_minus
-from llmlocust.stream.encodings import Decoder, Undecodable
+from llmlocust.stream.content_encodings import Decoder, Undecodable
 from llmlocust.stream.reading import SLICE
 from llmlocust.stream.timeline import Look, Timeline
 

@@ -32,8 +32,8 @@ from hypothesis import strategies as st
 from llmlocust.plugin import connection
 from llmlocust.plugin.connection import Connection, Listener, Timeouts, kind_of
 from llmlocust.plugin.transport import Client, Endpoint
+from llmlocust.stream.content_encodings import Decoder, Undecodable
 from llmlocust.stream.dialects.openai import OpenAIChat
-from llmlocust.stream.encodings import Decoder, Undecodable
 from llmlocust.stream.reading import Reading, has_token, read
 from llmlocust.stream.record import Record
 from llmlocust.stream.timeline import Timeline
