@@ -32,7 +32,7 @@ from llmlocust.numbers.formats import QUANTILES
 from llmlocust.numbers.levels import RATE, LevelFigures
 
 TOLERANCE = 0.05
-"""Changes up to this are no regression, unless told."""
+"""Changes up to this are no regression, by default."""
 ERROR_TOLERANCE = 0.01
 """The same of shares of errors, in shares: one request of a hundred."""
 FALSE_ALARMS = 0.01

@@ -262,7 +262,7 @@ def more_than(count: int, trials: int, limit: float, error: float = 0.05) -> boo
 
 
 def wilson(count: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """An interval for a share, of 95 % unless told."""
+    """An interval for a share, by default of 95 %."""
     if not trials:
         return math.nan, math.nan
     share = count / trials

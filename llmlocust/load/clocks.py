@@ -67,7 +67,7 @@ def _is_epoch(first: float, gap: float, unit: str) -> bool:
 
 
 def _with_gaps(usual: str, reason: str, gap: float, most: float) -> Clock:
-    """Return the usual unit, or the largest smaller one in which requests are at most so many seconds apart on average."""
+    """Return the usual unit, or the largest smaller one whose average gap is at most `most` seconds."""
     for unit in _UNITS[_UNITS.index(usual) :]:
         seconds = gap / PER_SECOND[unit]
         if seconds <= most:

@@ -1,8 +1,8 @@
 """Files of prompts, however long: what is kept in memory is where each entry begins.
 
 Text has a question a line; JSONL has an object or a string a line (`load.rows`); `.json` an array of these, an object with
-an array, or lines; `.csv` and `.tsv` a header with a column of questions. All of a file is looked at when it is opened, so
-that a line that cannot be meant is told before any load. Files in other encodings, and compressed ones, are read too
+an array, or lines; `.csv` and `.tsv` a header with a column of questions. The whole file is checked when it is opened, so a
+line that cannot be used ends the run before any load. Files in other encodings, and compressed ones, are read too
 (`load.text_files`).
 """
 

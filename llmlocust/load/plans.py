@@ -19,7 +19,7 @@ HOURS = 24
 STEP = 10.0
 """Seconds that a step is held at least, unless the whole is short: tens of requests, at some a second."""
 HIGHER = 1.5
-"""A surge after a ramp goes so much higher than it, unless told."""
+"""How far a surge after a ramp goes above it, by default."""
 
 
 class PlanPart(NamedTuple):

@@ -1,4 +1,4 @@
-"""What is asked: built-in sets of questions, files of one's own, each made unique unless told otherwise."""
+"""Prompts: built-in sets of questions, and files. Each prompt is made unique, unless an option says otherwise."""
 
 from __future__ import annotations
 

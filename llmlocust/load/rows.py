@@ -78,7 +78,7 @@ USED = frozenset((*ASKED, *MORE, *_SYSTEM.values(), *_TELLING))
 
 
 def of_entry(entry: Any) -> Question:
-    """The question of a row; empty where nothing is asked. ValueError where it cannot be told."""
+    """The question of a row; empty where it asks nothing. ValueError where the question cannot be found."""
     if isinstance(entry, str):
         return entry.strip()
     question = _found(entry)
@@ -170,7 +170,7 @@ def _of_parts(parts: list[dict[str, Any]]) -> str | Messages | None:
 _PEOPLE = ("human", "user", "")
 """Names of a person who speaks; a turn that names nobody is a person's."""
 _SAID = ("value", "content", "text", "texts", "contents", "text_input", "prompt", "question")
-"""Names of what somebody says."""
+"""Fields with the text of a turn."""
 
 
 def _speaker(said: dict[str, Any]) -> str:

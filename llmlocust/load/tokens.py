@@ -106,7 +106,7 @@ def prose(tokens: int, source: random.Random, count: Count) -> str:
 
 
 def jumble(tokens: int, seed: str, count: Count) -> str:
-    """Words of prose of so many tokens, about: of another seed, other ones. It is quick, for nothing is counted."""
+    """Return words in random order, about `tokens` long. Each seed gives other words. It is fast: it counts no tokens."""
     words, sizes = _words_and_sizes(count)
     chosen: list[str] = []
     left = float(tokens)

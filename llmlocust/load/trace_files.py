@@ -263,7 +263,7 @@ def _read_rows(trace: TraceFile, reader: Any, places: Sequence[int]) -> None:
 
 
 def _take(trace: TraceFile, rows: Sequence[list[str]], number: int, places: Sequence[int]) -> None:
-    """Add rows from line `number` on: all at once, and one at a time where one of them cannot be meant."""
+    """Add rows from line `number` on: all at once, or one at a time where one of them is damaged."""
     kept = [row for row in rows if row]
     for whole, floats in ((int, _floats), (_whole_number, _numbers)):
         try:

@@ -29,9 +29,9 @@ class Row(NamedTuple):
     prompt_tokens: int
     output_tokens: int
     blocks: Sequence[int | str] = ()
-    """Equal ids at the beginning of two rows stand for equal text,"""
+    """Equal ids at the beginning of two rows stand for equal text."""
     block_tokens: int = 512
-    """of so many tokens each."""
+    """Length of the text that one id stands for."""
 
 
 @dataclass

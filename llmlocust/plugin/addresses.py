@@ -40,7 +40,7 @@ class Address(NamedTuple):
     """The path that the user named by an option: its version stays, and it is no guess."""
 
     def joins(self, path: str) -> list[str]:
-        """The targets that may be meant for a protocol's path, the likeliest first."""
+        """Return the possible targets for a protocol's path, the likeliest first."""
         return list(dict.fromkeys(self._targets(path).values()))
 
     def bases(self, path: str) -> list[str]:

@@ -394,7 +394,7 @@ class Connection:
         except HTTPParseError as problem:
             if not response.over:
                 raise _framing_failure(response, self._head, problem) from None
-        response.reusable = False  # whoever stands between may take its end for another
+        response.reusable = False  # a proxy may see the end of this response elsewhere
 
     def _look_for_token(self) -> None:
         timeline = self._timeline

@@ -32,8 +32,8 @@ def error(line: str) -> None:
 
 
 def _write(stream: TextIO, line: str) -> None:
-    """Print a line where that is possible. Its reader may have gone (`| head`), a log's disk may be full, and a terminal
-    may know no other letters than ASCII: none of that may reach whoever measures.
+    """Print a line where that is possible. The reader may have gone (`| head`), the disk may be full, and the terminal
+    may accept ASCII only: none of these may stop a measurement.
     """
     try:
         print(line, file=stream, flush=True)

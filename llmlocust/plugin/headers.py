@@ -26,7 +26,7 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|(?P<bare>[A-Za-z_]\w*)|\{(?P<braced>[A-Za-z_]\w*)\})", re.ASCII)
 _FRAMING = ("content-length", "transfer-encoding")
 _CUT_FROM, _MIN_TAIL = 180, 4
-"""A text of so many characters may have been cut off: so many at its end tell the value that they are the beginning of."""
+"""Length from which a text may have been cut off, and how many characters at its end identify a value that was cut."""
 _MAX_WORD = 8
 """Shorter values are masked as whole words only: a 1 may stand anywhere."""
 
@@ -65,7 +65,7 @@ class Headers:
     """What a user's requests have beside the protocol's own headers: templates, of which the later ones win."""
 
     def __init__(self, *sources: Mapping[str, str]) -> None:
-        """ValueError in one line where a name or a template cannot be meant."""
+        """ValueError in one line where a name or a template is not valid."""
         self._templates: dict[str, tuple[str, str]] = {}
         for source in sources:
             for name, value in source.items():

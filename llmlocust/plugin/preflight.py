@@ -123,7 +123,7 @@ def _first_answer(
 
 
 def _probe(environment: Environment, user: Any, host: str) -> Probe:
-    """ValueError in one line where the host, the dialect or a header cannot be meant."""
+    """ValueError in one line where the host, the dialect or a header is not valid."""
     given = option(environment, "path")
     found = found_targets(environment, host)
     endpoint = Endpoint(host, verify=not option(environment, "insecure"), given=given, found=found)

@@ -108,7 +108,7 @@ class Attempt(NamedTuple):
 
 
 class Probe:
-    """A client that counts its requests: whoever compares the server's count with the run's must know of them."""
+    """A client that counts its requests, so that they can be subtracted from the server's count."""
 
     def __init__(self, endpoint: Endpoint, dialect: Dialect, headers: Headers, changes: Sequence[Change] = ()) -> None:
         self.endpoint, self.dialect, self.headers, self.changes = endpoint, dialect, headers, changes
@@ -238,7 +238,7 @@ class Probe:
         return self.dialect.body(self._as_asked(ask))
 
     def _fields(self, ask: Ask) -> set[str]:
-        """The names in a request's body; none where a dialect of somebody's own asks in no JSON."""
+        """The names in a request's body; none where a user's own dialect sends no JSON."""
         try:
             return msgspec.json.decode(self._body(ask), type=dict[str, Any]).keys() | set()
         except msgspec.DecodeError:

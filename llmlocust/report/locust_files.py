@@ -70,7 +70,7 @@ _TOTALS = (
 """Columns whose names have a Total before them in a history."""
 _WRITTEN = {name.lower(): name for name in (*_COLUMNS, *_TOTALS, *(f"Total {name}" for name in _TOTALS))}
 _LOADS = {"user count", "users", "concurrency"}
-"""Columns of loads. A summary with one of them is a table that somebody made of several tests."""
+"""Columns of loads. A summary with one of them is a table of several tests."""
 
 
 def columns_of(header: Iterable[str]) -> list[str]:

@@ -37,9 +37,9 @@ class Record(msgspec.Struct):
     outcome: str = OK
     """OK, or the kind of its failure (numbers.formats.ERROR_KINDS)."""
     error: str = ""
-    """What was said of the failure, without ids and numbers, so that equal failures read equal;"""
+    """What was said of the failure, without ids and numbers, so that equal failures read equal."""
     words: str = ""
-    """and as it was said, for whoever reads a single one."""
+    """What was said of the failure, with its ids and numbers."""
     status: int = 0
     sent: float = 0.0
     """When, on the Timeline's clock; for a request that was never sent, when it was asked for."""

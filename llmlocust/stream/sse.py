@@ -30,9 +30,9 @@ _NAMED = re.compile(rb"(event: ?)([^ \n][^\n]*)\n(data: ?)([^\n]*)\n\n")
 _STREAM_BEGINS = (b"data:", b"event:", b"id:", b"retry:", b":")
 _FIELD = re.compile(rb"[A-Za-z][\w-]{0,31}:")
 _TELLING = 16
-"""So many bytes of a body tell what it is,"""
+"""Bytes at the beginning of a body that show its format."""
 _PADDING = 1024
-"""behind so many bytes of white space at the most."""
+"""Most bytes of white space that may stand before them."""
 LINES_OF_JSON = re.compile(rb"}\s*\n\s*{")
 """What stands between two lines of JSON, and inside no document."""
 LOOKED_THROUGH = 65536
@@ -85,7 +85,7 @@ def is_stream(content_type: str, body: bytes | bytearray) -> bool:
 
 
 def end_near(body: bytearray, size: int, longest: int) -> int:
-    """Where a slice of about so many bytes can end: behind a blank line. 0 where none is within the longest."""
+    """Return where a slice of about `size` bytes can end: behind a blank line. 0 where none is within the longest."""
     for blank_line in (b"\n\n", b"\r\n\r\n"):
         at = body.rfind(blank_line, 0, size)
         if at < 0:

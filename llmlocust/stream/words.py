@@ -138,7 +138,7 @@ def plain(body: bytes) -> str:
 _TAGS = re.compile(r"<(style|script|head)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 NO_TEXT = "bytes that are no text"
 _MOST_BROKEN = 10
-"""More than one character in so many that is none: no text."""
+"""Bytes are no text where more than one character in this many cannot be decoded."""
 LONGEST = 200
 """Characters of a failure's words that are kept."""
 

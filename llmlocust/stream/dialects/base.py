@@ -148,7 +148,7 @@ class Dialect:
                 raise ValueError(str(problem)) from None
 
     def _note_problem(self, found: list[Delta], event: Event, problem: Exception) -> None:
-        """A dialect of somebody's own may fail, and the request still counts."""
+        """Note that a dialect, perhaps a user's own, failed; the request still counts."""
         found.append(Delta(BAD, event.end, f"{self.name} cannot read a chunk: {problem!r}"))
 
     def _take_the_rest(self, found: list[Delta], before: int, event: Event) -> None:
