@@ -95,7 +95,7 @@ class Step:
     @property
     def many(self) -> str:
         """How many requests it had, in words."""
-        return f"{self.requests} requests" if self.counted else "how many requests is not told"
+        return f"{self.requests} requests" if self.counted else "the number of requests is not known"
 
     def among(self, levels: Collection[int]) -> bool:
         return any(each.level in levels for each in self.levels)
@@ -298,7 +298,7 @@ def left_out(steps: Sequence[Step], unit: str, why: str) -> str:
 
 def kinds_of(step: Step) -> str:
     if not step.counted:
-        return "of which kind is not told"
+        return "the kind of the errors is not known"
     kinds = step.kinds()
     if not kinds:
         return f"{step.failed} of {step.requests}"
