@@ -43,6 +43,7 @@ def advise(
     """What to try next, the most telling first. `goodput` is requests a second, by level; `counted`: the run was of a
     fixed number of requests.
     """
+    levels = [each for each in levels if each.level not in verdict.outages]
     ramp = of_the_ramp(levels)
     steps = steps_of(ramp)
     found = [

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from llmlocust.analysis.cliffs import Cliff, find_cliffs
 from llmlocust.analysis.collapse import errors_onset, find_collapse, lost_server
 from llmlocust.analysis.knee import find_knee
+from llmlocust.analysis.outages import without_cause_in_load
 from llmlocust.analysis.queueing import find_capacity
 from llmlocust.analysis.slo import derive, find_slo_limit
 from llmlocust.analysis.steps import Finding, left_out, steps_of
@@ -41,12 +42,15 @@ class Verdict:
     """A sentence on the windows of a replayed trace, which is no ramp; empty for all else."""
     empty: frozenset[int] = frozenset()
     """The levels, by their index, whose answers were empty: of those nothing can be said."""
+    outages: frozenset[int] = frozenset()
+    """The levels, by their index, that are left out: they had an outage that the load did not cause."""
 
     def numbers(self) -> dict[str, Finding]:
         return {name: getattr(self, name) for name in ("slo_limit", "knee", "capacity", "collapse")}
 
     def decisive(self, levels: Sequence[LevelFigures]) -> set[int]:
         """The levels that it rests on: those around each number, and the highest where nothing broke."""
+        levels = [each for each in levels if each.level not in self.outages]
         found = [each for each in self.numbers().values() if each.reached]
         loads = {load for each in found for load in (each.level_ok, each.level_bad)}
         if not self.slo_limit.reached:
@@ -57,6 +61,7 @@ class Verdict:
         """Which levels each number rests on: those that it lies between; one that was not reached on all of them.
         Limits that come from the lowest level rest on that one too.
         """
+        levels = [each for each in levels if each.level not in self.outages]
         lowest = min((each.load for each in levels if each.load > 0), default=None)
         made = {}
         for name, finding in self.numbers().items():
@@ -72,21 +77,27 @@ def find(
     goodput: Mapping[int, float] | None = None,
     gone: Mapping[int, float] | None = None,
     empty: Collection[int] = (),
+    outages: Collection[int] = (),
 ) -> Verdict:
     """The verdict on a run. `goodput` is that of each level, by its index, where it is known; `gone` has the levels
     in which nothing could connect any more from some second on, until their end; `empty` those whose answers brought
-    no tokens. Neither says anything of what load does to a server.
+    no tokens. Neither says anything of what load does to a server. `outages` are the levels in which nothing could
+    connect for a while; those of them that the load did not cause are left out.
     """
     unit = levels[0].unit if levels else USERS
-    steps = steps_of(levels)
+    passing = without_cause_in_load(levels, outages)
+    apart = steps_of(each for each in levels if each.level in passing)
+    gone = {level: seconds for level, seconds in (gone or {}).items() if level not in passing}
+    steps = steps_of(each for each in levels if each.level not in passing)
     judged = tuple(thresholds) or derive(steps)
-    lost = lost_server(steps, gone or {}, unit)
-    there = [step for step in steps if not step.among(gone or {})]
+    lost = lost_server(steps, gone, unit)
+    there = [step for step in steps if not step.among(gone)]
     served = [step for step in there if not step.among(empty)]
     curve = [step for step in served if math.isfinite(step.throughput)]
-    missing = "".join(
+    passed_over = left_out(apart, unit, "they had an outage")
+    missing = passed_over + "".join(
         left_out([step for step in steps if step.among(marked)], unit, why)
-        for marked, why in ((gone or {}, "the server was gone"), (empty, "their answers were empty"))
+        for marked, why in ((gone, "the server was gone"), (empty, "their answers were empty"))
     )
     if missing and not curve:
         nothing = "; nothing succeeded at any level"
@@ -96,11 +107,13 @@ def find(
         knee, capacity = (
             replace(each, why=each.why + missing) for each in (find_knee(curve, unit), find_capacity(curve, unit))
         )
+    slo_limit = find_slo_limit(steps, judged, goodput or {}, unit, derived=not thresholds, lost=lost, empty=empty)
+    collapse = find_collapse(steps, there, curve, unit, lost)
     return Verdict(
-        slo_limit=find_slo_limit(steps, judged, goodput or {}, unit, derived=not thresholds, lost=lost, empty=empty),
+        slo_limit=replace(slo_limit, why=slo_limit.why + passed_over),
         knee=knee,
         capacity=capacity,
-        collapse=find_collapse(steps, there, curve, unit, lost),
+        collapse=replace(collapse, why=collapse.why + passed_over),
         onset=errors_onset(there, unit) or Finding(False, "not reached"),
         cliffs=tuple(find_cliffs(served, unit)),
         thresholds=judged,
@@ -108,4 +121,5 @@ def find(
         unit=unit,
         gone=lost,
         empty=frozenset(empty),
+        outages=passing,
     )

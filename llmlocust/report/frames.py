@@ -13,7 +13,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -174,15 +174,19 @@ class RunFrames:
         return {level: seconds for level, seconds in found.items() if seconds is not None}
 
     def outages(self) -> dict[int, tuple[float, float]]:
-        """Levels in which nothing could connect for some seconds, though requests succeeded before and after: the second
-        of the level in which that began, and how many seconds it lasted.
+        """Levels in which nothing could connect for some seconds, though requests succeeded before, and after at no lower
+        load: the second of the level in which that began, and how many seconds of the level it lasted.
         """
         if self.requests is None:
             return {}
         rows = self.requests[self.requests["outcome"] != formats.ABORTED]
-        rows = rows.assign(over=rows["sent"] + rows["duration"] / 1000.0).sort_values("over")
-        found = {each.level: _longest_outage(each, rows) for each in self.levels}
-        return {level: outage for level, outage in found.items() if outage is not None}
+        times = [each for each in _times_without_server(rows) if not _ends_with_the_load(*each, self.levels)]
+        found: dict[int, tuple[float, float]] = {}
+        for level, outage in product([each for each in self.levels if math.isfinite(each.began)], times):
+            began, ended = max(outage[0], level.began), min(outage[1], _end_of_level(level))
+            if ended - began > found.get(level.level, (0.0, 0.0))[1]:
+                found[level.level] = (began - level.began, ended - began)
+        return found
 
     def distributions(self, metric: str) -> dict[int, Histogram]:
         """How a duration (seconds) was spread, by level."""
@@ -583,6 +587,8 @@ def _all_words(path: Path) -> set[str]:
 _LEAST_REFUSED = 5
 _NO_SERVER = ("connect", "reset")
 _OUT = (*formats.NO_CONNECTION, "reset")
+_SAME_LOAD = 0.9
+"""A replayed trace has windows of about the same load."""
 _SHORTEST_OUTAGE = 3.0
 """Seconds: a server that is full may refuse everybody for less."""
 
@@ -594,8 +600,7 @@ def _gone_from(level: LevelFigures, rows: pd.DataFrame, over: pd.Series) -> floa
     lost = sum(level.error_kinds.get(kind, 0) for kind in (*_NO_SERVER, "truncated"))
     if not failed or lost < 0.9 * failed or math.isnan(level.began):
         return None
-    end = level.ended if math.isfinite(level.ended) else math.inf
-    inside = (over >= level.began) & (rows["outcome"] == OK) & (rows["sent"] < end)
+    inside = (over >= level.began) & (rows["outcome"] == OK) & (rows["sent"] < _end_of_level(level))
     last = max(level.began, float(over[inside].max())) if inside.any() else level.began
     after = rows[(rows["level"] == level.level) & (rows["sent"] > last)]
     refused = int(after["outcome"].isin(_NO_SERVER).sum())
@@ -605,24 +610,33 @@ def _gone_from(level: LevelFigures, rows: pd.DataFrame, over: pd.Series) -> floa
     return first - level.began if inside.any() else 0.0
 
 
-def _longest_outage(level: LevelFigures, rows: pd.DataFrame) -> tuple[float, float] | None:
-    """Return the longest time between two successes of a level in which all that ended were failed connections."""
-    if math.isnan(level.began):
-        return None
-    end = level.ended if math.isfinite(level.ended) else math.inf
-    inside = rows[(rows["over"] >= level.began) & (rows["over"] < end)]
-    moments = inside["over"].to_numpy()
-    is_out = inside["outcome"].isin(_OUT).to_numpy()
-    successes = np.flatnonzero((inside["outcome"] == OK).to_numpy())
-    longest = None
-    for before, after in pairwise(successes.tolist()):
+def _times_without_server(rows: pd.DataFrame) -> list[tuple[float, float]]:
+    """Return the times (epoch seconds) between two successes in which all that ended were failed connections."""
+    rows = rows.assign(over=rows["sent"] + rows["duration"] / 1000.0).dropna(subset=["over"]).sort_values("over")
+    moments, is_out = rows["over"].to_numpy(), rows["outcome"].isin(_OUT).to_numpy()
+    successes = np.flatnonzero((rows["outcome"] == OK).to_numpy())
+    found = []
+    for place in np.flatnonzero(np.diff(moments[successes]) >= _SHORTEST_OUTAGE):
+        before, after = successes[place], successes[place + 1]
         between = np.flatnonzero(is_out[before + 1 : after]) + before + 1
         if len(between) < _LEAST_REFUSED or len(between) < 0.9 * (after - before - 1):
             continue
-        began, lasted = float(moments[between[0]]), float(moments[between[-1]] - moments[between[0]])
-        if lasted >= max(_SHORTEST_OUTAGE, longest[1] if longest else 0.0):
-            longest = (began - level.began, lasted)
-    return longest
+        began, ended = float(moments[between[0]]), float(moments[between[-1]])
+        if ended - began >= _SHORTEST_OUTAGE:
+            found.append((began, ended))
+    return found
+
+
+def _ends_with_the_load(began: float, ended: float, levels: Sequence[LevelFigures]) -> bool:
+    """Whether a server was there again only after the load had been taken away: then the load may have been too much."""
+    before, after = (
+        next((level.load for level in reversed(levels) if level.began <= moment), math.nan) for moment in (began, ended)
+    )
+    return after < _SAME_LOAD * before
+
+
+def _end_of_level(level: LevelFigures) -> float:
+    return level.ended if math.isfinite(level.ended) else math.inf
 
 
 def _is_empty(rows: pd.DataFrame) -> pd.Series:

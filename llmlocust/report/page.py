@@ -170,17 +170,18 @@ def build(run: RunFrames, thresholds: Sequence[Threshold] = ()) -> Report:
     empty = empty_levels(run.levels, {level: share + unseen.get(level, 0.0) for level, share in run.empty().items()})
     replayed = is_replay(run.info)
     ramp = of_the_ramp(run.levels)
-    verdict = find(ramp, thresholds or ((FEW_ERRORS,) if replayed else ()), goodput, run.gone(), empty)
+    gone, outages = run.gone(), run.outages()
+    verdict = find(ramp, thresholds or ((FEW_ERRORS,) if replayed else ()), goodput, gone, empty, outages)
     gold = None
     if replayed:
         verdict = of_windows(verdict, run.levels, thresholds, goodput)
     elif any(each.gold for each in thresholds):
-        gold = find(ramp, golds(thresholds), goodput, run.gone(), empty).slo_limit
+        gold = find(ramp, golds(thresholds), goodput, gone, empty, outages).slo_limit
         limit = verdict.slo_limit
         verdict = replace(verdict, slo_limit=replace(limit, why=f"{limit.why}; {in_words.gold(gold, verdict.unit)}"))
     if not thresholds:
         goodput = run.goodput(verdict.thresholds)
-    found = checks(run.levels, _facts(run, verdict), verdict.thresholds)
+    found = checks(run.levels, _facts(run, verdict, outages), verdict.thresholds)
     found = checks_of(found) if replayed else found
     unknown = [*run.unknown, *_in_one_piece(run)]
     return Report(run, verdict, found, goodput, tuple(thresholds), unknown, gold, _gates(run, found))
@@ -213,7 +214,7 @@ def _in_one_piece(run: RunFrames) -> list[str]:
     return [said]
 
 
-def _facts(run: RunFrames, verdict: Verdict) -> Facts:
+def _facts(run: RunFrames, verdict: Verdict, outages: Mapping[int, tuple[float, float]]) -> Facts:
     info = run.info
     counts, rows, classes = (mapping(info.get(name)) for name in ("counts", "rows", "user_classes"))
     return Facts(
@@ -239,7 +240,8 @@ def _facts(run: RunFrames, verdict: Verdict) -> Facts:
         or bool(mapping(mapping(info.get("plan")).get("trace")).get("shared")),
         gone=gone(run.levels, run.workers),
         stood_still=stood_still(run.levels, run.workers),
-        outages=run.outages(),
+        outages=outages,
+        outages_left_out=verdict.outages,
         silent=_silent(run),
         tokens_a_chunk=tokens_a_chunk(run.successes()),
         length_noise=run.length_noise(),

@@ -562,9 +562,52 @@ def test_an_outage_inside_a_level_is_called_one_and_marks_its_level(tmp_path, ou
     assert 4.0 <= began <= 6.0  # requests in flight still succeed
     assert 3.0 <= lasted <= 5.0
     assert (check.ok, check.levels) == (False, (2,))
-    assert "not of the load" in check.says
+    assert "Whether the load caused the outage at 8 users is not known" in check.says
     assert not any(report.stands[name] for name in ("slo_limit", "collapse"))
     assert report.run.gone() == {}
+
+
+PASSING = {
+    "inside a level": (16.0, 21.0, {1: (3.0, 5.0)}),
+    "over the end of a level": (21.0, 27.0, {1: (2.0, 3.0), 2: (2.0, 3.0)}),
+}
+
+
+@pytest.mark.parametrize("kind", ["connect", "reset", "name_lookup"])
+@pytest.mark.parametrize(("began", "ended", "found"), PASSING.values(), ids=PASSING)
+def test_an_outage_below_a_load_without_one_is_left_out_of_the_verdict(tmp_path, kind, began, ended, found):
+    """The levels go to 12, 24, 36 and 48 s."""
+    report = made(tmp_path, "ttft.p95 < 1s", "errors < 1%", loads=(2, 4, 8, 16), out=(kind, began, ended))
+    outages = report.run.outages()
+    (check,) = [check for check in report.checks if check.name == "outage"]
+
+    assert outages.keys() == found.keys()
+    assert all(least <= outages[level][1] <= most for level, (least, most) in found.items())
+    assert report.verdict.outages == frozenset(found)
+    assert check.levels == tuple(found)
+    assert "The load did not cause the outage" in check.says
+    assert not report.verdict.collapse.reached
+    assert "left out, as they had an outage" in report.verdict.collapse.why
+    assert not report.verdict.onset.reached
+    measured = report.run.levels[max(found)]
+    assert measured.failed + measured.unsent > 0.01 * measured.attempted  # the level itself shows what was measured
+    assert not any("backlog" in each.do for each in report.advice)
+
+
+def test_a_server_that_crashes_from_some_load_on_has_its_outages_counted(tmp_path):
+    """The last two levels go from 24 to 36 and to 48 s: one outage over both of them."""
+    report = made(tmp_path, "errors < 1%", loads=(2, 4, 8, 16), out=("connect", 30.0, 42.0))
+
+    assert report.run.outages().keys() == {2, 3}
+    assert report.verdict.outages == frozenset()
+    assert report.verdict.collapse.level_bad == 8.0
+
+
+def test_a_server_that_comes_back_when_the_load_is_gone_had_no_outage(tmp_path):
+    report = made(tmp_path, "errors < 1%", loads=(2, 16, 2), out=("connect", 16.0, 25.0))
+
+    assert report.run.outages() == {}
+    assert report.verdict.collapse.level_bad == 16.0
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,7 @@ RUNS = {
     **{f"lacks, {kind}": {"limits": LIMITS, "lacks": (kind, 0.9)} for kind in formats.CLIENT_KINDS},
     "starved": {"limits": LIMITS, "starved": {"throttled": 0.4, "core_wait": 0.5, "loop_lag": 9000.0, "wait": 165.0}},
     "outage": {"limits": LIMITS, "out": ("connect", 27.0, 32.0)},
+    "outages": {"limits": LIMITS, "loads": (2, 4, 8, 16), "out": ("connect", 21.0, 27.0)},
     "lacks a little": {"limits": LIMITS, "lacks": ("client_limit", 0.005), **RAMP},
     "lacks all": {"limits": LIMITS, "lacks": ("name_lookup", 1.0)},
     "no success": {"limit": 0.001},

@@ -145,6 +145,8 @@ known how many."""
     outages: Mapping[int, tuple[float, float]] = field(default_factory=dict)
     """Levels in which nothing could connect for a while and requests succeeded again: from which second on, and for how \
 many seconds."""
+    outages_left_out: Collection[int] = ()
+    """Those of them that the verdict leaves out: the load did not cause the outage."""
     silent: int = 0
     """Load processes that never told anything."""
     tokens_a_chunk: Mapping[int, float] = field(default_factory=dict)

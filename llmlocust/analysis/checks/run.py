@@ -142,11 +142,19 @@ def outages(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     if not where:
         return None
     began, lasted = max(facts.outages.values(), key=lambda outage: outage[1])
+    left_out = [each for each in where if each.level in facts.outages_left_out]
+    others = [each for each in where if each.level not in facts.outages_left_out]
     says = (
         f"Inside {loads_of(where)} nothing could connect for up to {words.digits(lasted)} s, from second {began:.0f} of the "
-        f"level on, and then requests succeeded again: the errors there are those of an outage and not of the load. See "
-        f"what happened then (the server's log, the network, the name service), and measure again."
+        f"level on, and then requests succeeded again."
     )
+    if left_out:
+        says += f" The load did not cause the outage at {loads_of(left_out)}: the verdict leaves it out."
+    if others:
+        says += (
+            f" Whether the load caused the outage at {loads_of(others)} is not known: no level of more load had none."
+        )
+    says += " See what happened then (the server's log, the network, the name service), and measure again."
     return Check("outage", False, lasted, None, says, marks(where), unit="s")
 
 
