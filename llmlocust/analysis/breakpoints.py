@@ -86,7 +86,6 @@ def find(
     """
     unit = levels[0].unit if levels else USERS
     passing = without_cause_in_load(levels, outages)
-    apart = steps_of(each for each in levels if each.level in passing)
     gone = {level: seconds for level, seconds in (gone or {}).items() if level not in passing}
     steps = steps_of(each for each in levels if each.level not in passing)
     judged = tuple(thresholds) or derive(steps)
@@ -94,9 +93,10 @@ def find(
     there = [step for step in steps if not step.among(gone)]
     served = [step for step in there if not step.among(empty)]
     curve = [step for step in served if math.isfinite(step.throughput)]
-    passed_over = left_out(apart, unit, "they had an outage")
+    passed_over = left_out((each.load for each in levels if each.level in passing), unit, "they had an outage")
+    passed_over += left_out((each.load for each in levels if each.lacks_requests), unit, "no request was sent there")
     missing = passed_over + "".join(
-        left_out([step for step in steps if step.among(marked)], unit, why)
+        left_out((step.load for step in steps if step.among(marked)), unit, why)
         for marked, why in ((gone, "the server was gone"), (empty, "their answers were empty"))
     )
     if missing and not curve:

@@ -321,6 +321,7 @@ class Live:
         facts = Facts(
             client_cpu={each.level: self._usual_worst(each.level, "client_cpu") for each in levels},
             loop_lag={each.level: self._usual_worst(each.level, "loop_lag") / 1000.0 for each in levels},
+            turn_wait={each.level: self._usual_worst(each.level, "turn_wait") / 1000.0 for each in levels},
             throttled={each.level: self._mean(each.level, "throttled") for each in levels},
             core_wait={each.level: self._mean(each.level, "core_wait") for each in levels},
             clock=" and ".join(sorted(self.run.ledger.clocks)) or None,

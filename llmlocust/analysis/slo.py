@@ -71,7 +71,7 @@ def find_slo_limit(
         _passed_over(judged[:bad], unit) + _otherwise(judged[: None if bad is None else bad + 1], judge, unit) + source
     )
     source += _not_known(thresholds, steps, goodput)
-    source += left_out([step for step in steps if step.among(empty)], unit, "their answers were empty")
+    source += left_out((step.load for step in steps if step.among(empty)), unit, "their answers were empty")
     if bad is None:
         told = words.series([str(each) for each in thresholds if _known_at(each, judged[-1][0], goodput)] or [asked])
         top = words.with_unit(judged[-1][0].load, unit)

@@ -289,11 +289,13 @@ def share_range(steps: Sequence[Step], place: int) -> tuple[float, float]:
     return least, most
 
 
-def left_out(steps: Sequence[Step], unit: str, why: str) -> str:
-    if not steps:
+def left_out(loads: Iterable[float], unit: str, why: str) -> str:
+    """Return the words that name the loads that a number leaves out; empty where there is none."""
+    known = sorted(set(loads))
+    if not known:
         return ""
-    named = words.series([words.load(each.load) for each in steps])
-    return f"; {named} {words.unit_of(unit, steps[0].load if len(steps) == 1 else 2)} left out, as {why}"
+    named = words.series([words.load(load) for load in known])
+    return f"; {named} {words.unit_of(unit, known[0] if len(known) == 1 else 2)} left out, as {why}"
 
 
 def kinds_of(step: Step) -> str:

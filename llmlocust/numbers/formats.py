@@ -162,6 +162,7 @@ TIMELINE_COLUMNS = [
     "level",
     "users",
     "in_flight",
+    "backing_off",  # users that pause after a failed request
     "sent",
     "ended",
     "failed",  # of those, without the ones that the run itself cut off
@@ -169,6 +170,7 @@ TIMELINE_COLUMNS = [
     "client_cpu",  # share of one core, of the busiest process
     "loop_lag",  # how late the busiest process's event loop woke, ms
     "client_lag",  # the longest that a read had waited for its process, ms
+    "turn_wait",  # the longest that a request or an answer had waited for its turn in a process, ms
     "throttled",  # share of the second in which a CPU limit (cgroup) kept a process from running; the worst process
     "core_wait",  # share of the second in which a process was ready to run and had no core; the worst process
     "coalesced",  # share of the token-bearing deltas that came in the same read as an earlier one
@@ -180,9 +182,11 @@ WORKER_COLUMNS = [
     "worker",
     "users",
     "in_flight",
+    "backing_off",
     "client_cpu",  # share of one core
     "loop_lag",
     "client_lag",
+    "turn_wait",
     "throttled",  # share of the second
     "core_wait",
 ]

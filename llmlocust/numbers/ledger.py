@@ -355,7 +355,8 @@ class Ledger:
     def figures(self, level: Level, now: float, epoch: float = 0.0) -> LevelFigures:
         users, unheard = self.mean("users", level, now), self.unheard[level.index]
         share = unheard / max(unheard, users * level.window(now)) if unheard else 0.0
-        return LevelFigures.of(level, self.tally(level.index), now, epoch, users, share)
+        backing_off = self.mean("backing_off", level, now) / users if users > 0.0 else math.nan
+        return LevelFigures.of(level, self.tally(level.index), now, epoch, users, share, backing_off)
 
     def mean(self, gauge: str, level: Level, now: float) -> float:
         """Of SECOND_SUMS, over a level's window."""

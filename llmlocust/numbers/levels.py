@@ -257,6 +257,8 @@ class LevelFigures:
     unheard: float = math.nan
     """Share of the users' time in which their process measured another level, or none: it had not heard of this one's \
 beginning, or of its end."""
+    backing_off: float = math.nan
+    """Share of the users' time in which they paused after a failed request, and sent nothing."""
     metrics: Mapping[str, Summary] = field(default_factory=dict)
     telemetry: Mapping[str, tuple[Summary, ...]] = field(default_factory=dict)
     """What else was measured meanwhile, by source and name ("gpu.utilisation"), a summary a series; in its own unit."""
@@ -280,6 +282,12 @@ beginning, or of its end."""
         return self.requests + self.unsent
 
     @property
+    def lacks_requests(self) -> bool:
+        """Whether the level was measured with users, and none of them sent a request."""
+        is_measured = self.unit == USERS and self.load > 0.0 and self.window > 0.0
+        return is_measured and self.counted and not (self.attempted or self.aborted)
+
+    @property
     def errors(self) -> float:
         """Share of `requests` that failed; NaN where there were none."""
         return self.failed / self.requests if self.requests else math.nan
@@ -296,6 +304,7 @@ beginning, or of its end."""
         epoch: float = 0.0,
         users: float = math.nan,
         unheard: float = math.nan,
+        backing_off: float = math.nan,
     ) -> LevelFigures:
         """Figures of a level from what was counted, as of `now` (seconds since the run began, which was at `epoch`)."""
         window = level.window(now)
@@ -311,6 +320,7 @@ beginning, or of its end."""
             unit=level.unit,
             users=users,
             unheard=unheard,
+            backing_off=backing_off,
             began=epoch + level.began,
             settled=math.nan if level.settled is None else epoch + level.settled,
             ended=math.nan if level.ended is None else epoch + level.ended,
@@ -381,6 +391,7 @@ _PLAIN: dict[str, Any] = {
     "window": float,
     "reached": _flag,
     "unheard": float,
+    "backing_off": float,
     "requests": int,
     "due": int,
     "held_back": int,

@@ -7,8 +7,8 @@ from array import array
 from collections.abc import Iterator, Mapping
 
 SECOND_COUNTS = ("sent", "ended", "failed", "tokens", "chunks", "coalesced")
-SECOND_SUMS = ("users", "in_flight")
-SECOND_MAXIMA = ("client_cpu", "loop_lag", "client_lag", "throttled", "core_wait", "longest")
+SECOND_SUMS = ("users", "in_flight", "backing_off")
+SECOND_MAXIMA = ("client_cpu", "loop_lag", "client_lag", "turn_wait", "throttled", "core_wait", "longest")
 """`longest`: seconds that the longest of the requests took that ended in the second."""
 
 _WHOLE = {"sent", "ended", "failed", "chunks", "coalesced", *SECOND_SUMS}

@@ -44,6 +44,8 @@ class Collector:
         self.began_ns = perf_counter_ns()
         self.ledger = Ledger(self._name())
         self.in_flight = 0
+        self.backing_off = 0
+        """Users that pause after a failed request."""
         self.turns = Turns()
         self.open_load = OpenLoad(self)
         self.tickets = Tickets()
@@ -98,6 +100,14 @@ class Collector:
     def request_begins(self, name: str) -> None:
         self.in_flight += 1
         self.ledger.note_sent(self.moment(), name)
+
+    def back_off(self, seconds: float) -> None:
+        """Have the calling user pause after a failed request."""
+        self.backing_off += 1
+        try:
+            gevent.sleep(seconds)
+        finally:
+            self.backing_off -= 1
 
     def request_ended(self, sums: Sums) -> None:
         self.in_flight -= 1
@@ -166,8 +176,10 @@ class Collector:
                 self.moment(),
                 users=len(runner.user_greenlets) - self.tickets.idle if runner is not None else 0,
                 in_flight=self.in_flight,
+                backing_off=self.backing_off,
                 client_cpu=self._cpu_share(),
                 loop_lag=self._loop_lag * 1000.0,
+                turn_wait=self.turns.take_longest() * 1000.0,
                 **self._core_time.shares(),
             )
             self._loop_lag = 0.0

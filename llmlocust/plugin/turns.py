@@ -26,6 +26,7 @@ class Turns:
         self._timer = self._loop.timer(_MAX_WAIT)
         self._waiting: deque[tuple[Waiter, float]] = deque()
         """Each with the moment at which its turn is due."""
+        self._longest = 0.0
 
     def wait(self) -> None:
         """Return when it is the caller's turn: the sockets have been read, and everybody before it is done."""
@@ -40,6 +41,12 @@ class Turns:
             if turn in self._waiting:
                 self._waiting.remove(turn)
             raise
+        self._longest = max(self._longest, perf_counter() - (turn[1] - _MAX_WAIT))
+
+    def take_longest(self) -> float:
+        """Return the longest wait for a turn (seconds) since the last call."""
+        longest, self._longest = self._longest, 0.0
+        return longest
 
     def _next(self) -> None:
         """Called by the event loop, once in each of its rounds, after the sockets' watchers where these found nothing."""

@@ -11,7 +11,6 @@ from functools import cache, partial
 from time import perf_counter_ns, time
 from typing import Any, ClassVar
 
-import gevent
 import msgspec
 from gevent import GreenletExit
 from gevent.event import Event
@@ -370,7 +369,8 @@ class LLMUser(FastHttpUser):
                     if self._otel:
                         self._otel.record(record, dialect.name, ask.model, self._llm.endpoint)
         if not record.ok and not self._collector.open_load.on:
-            gevent.sleep(min(max(self.pause_after_failure, record.retry_after or 0.0), _LONGEST_PAUSE))
+            pause = max(self.pause_after_failure, record.retry_after or 0.0)
+            self._collector.back_off(min(pause, _LONGEST_PAUSE))
         return record
 
     def _take_ticket(self, timeline: Timeline) -> None:
@@ -398,7 +398,7 @@ class LLMUser(FastHttpUser):
             self._follow_own_headers()
             return dialect.body(ask), self._headers.of(dialect, request_id)
         except ValueError:  # Locust shows it among its exceptions, and has the user try again at once
-            gevent.sleep(self.pause_after_failure)
+            self._collector.back_off(self.pause_after_failure)
             raise
 
     def _follow_own_headers(self) -> None:

@@ -100,6 +100,7 @@ def _level(figures: LevelFigures, goodput: Mapping[int, float]) -> dict[str, Any
         "unsent": figures.unsent,
         "due": figures.due,
         "held_back": figures.held_back,
+        "backing_off": plain(figures.backing_off),
         "errors": plain(figures.errors),
         "error_kinds": dict(figures.error_kinds) if figures.counted else {},
         "throughput": plain(figures.throughput),

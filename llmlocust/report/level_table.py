@@ -20,6 +20,8 @@ FAILURES_DECIDE = (
     "\N{INFINITY}: in a limit failed requests count as infinitely slow, and so many failed that they decide; in "
     "brackets the figure of those that succeeded"
 )
+_PAUSED = 0.01
+"""A smaller share of the users' time in pauses is no column."""
 _ANSWERS = {"right": "right", "empty": "without text", "cut": "cut", "repeated": "repeated"}
 _GROUPS = {
     "ttft": "first token",
@@ -48,6 +50,7 @@ def columns(report: Report) -> list[Column]:
     made = [
         _column(report, "sent", "requests", [_sent(each) for each in report.levels], None),
         _column(report, "failed", "requests", [words.share(each.errors) for each in report.levels], "errors"),
+        _column(report, "paused", "requests", _paused(report), None),
         _rate(report, "ok/s", "requests", "throughput", [each.throughput for each in report.levels]),
         _rate(report, "good/s", "requests", "goodput", [_goodput(report, each) for each in report.levels]),
         _rate(report, "out/s", "tokens", "output_tokens_per_s", [each.output_tokens_per_s for each in report.levels]),
@@ -105,6 +108,13 @@ def _goodput(report: Report, figures: LevelFigures) -> float:
 
 def _sent(figures: LevelFigures) -> str:
     return f"{figures.requests}" if figures.counted else words.UNKNOWN
+
+
+def _paused(report: Report) -> list[str]:
+    """The share of the users' time in pauses after failures; nothing where that is nowhere much."""
+    shares = [each.backing_off for each in report.levels]
+    is_much = any(share >= _PAUSED for share in shares)
+    return [words.share(share) if is_much else words.UNKNOWN for share in shares]
 
 
 def _known(report: Report, metric: str, statistic: str) -> bool:

@@ -220,6 +220,7 @@ def _facts(run: RunFrames, verdict: Verdict, outages: Mapping[int, tuple[float, 
     return Facts(
         client_cpu=_usual_worst(run, "client_cpu"),
         loop_lag={level: value / 1000.0 for level, value in _usual_worst(run, "loop_lag").items()},
+        turn_wait={level: value / 1000.0 for level, value in _usual_worst(run, "turn_wait").items()},
         throttled=_mean(run, "throttled"),
         core_wait=_mean(run, "core_wait"),
         cut_off="ended" in info and info["ended"] is None,

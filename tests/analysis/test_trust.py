@@ -4,12 +4,13 @@ from dataclasses import replace
 import pytest
 from closed_queue import case, closed_queue, figures, summary
 
+from llmlocust.analysis.breakpoints import find
 from llmlocust.analysis.checks.check import Check, Facts
 from llmlocust.analysis.checks.cycles import think_time_of
 from llmlocust.analysis.course import Course
 from llmlocust.analysis.trust import checks, standing
 from llmlocust.numbers.formats import CLIENT_KINDS
-from llmlocust.numbers.levels import Summary
+from llmlocust.numbers.levels import LevelFigures, Summary
 from llmlocust.numbers.thresholds import Threshold
 
 
@@ -642,3 +643,47 @@ def test_requests_that_contradict_themselves_are_said_and_many_mark_their_level(
 
     assert check.ok is ok
     assert check.levels == (() if ok else (1,))
+
+
+@pytest.mark.parametrize(
+    ("share", "failed", "ok"),
+    [
+        (0.01, 0, True),  # one pause after a failure that was not measured
+        (0.6, 0, False),  # Retry-After of the level before
+        (0.6, 1, False),  # one failure in many says nothing of the server
+        (0.6, 200, True),  # the errors are the finding
+    ],
+)
+def test_pauses_after_failures_mark_the_levels_whose_errors_do_not_explain_them(share, failed, ok):
+    low, high = closed_queue((4, 8), 64)
+    high = replace(high, requests=high.ok + failed, error_kinds={"http_503": failed}, backing_off=share)
+    check = named(checks([low, high]))["back-off"]
+
+    assert (check.ok, check.value) == (ok, share)
+    assert check.levels == ((1,) if share > 0.05 else ())
+    assert "back-off" not in named(checks([low, replace(high, backing_off=0.0)]))
+
+
+@pytest.mark.parametrize("paused", [0.97, 0.0])
+def test_a_level_in_which_no_request_was_sent_is_marked_and_named_in_the_verdict(paused):
+    levels = closed_queue((4, 8, 16), 64)
+    nothing = LevelFigures(2, 16.0, users=16.0, window=30.0, backing_off=paused)
+    check = named(checks([*levels[:2], nothing]))["any requests"]
+    verdict = find([*levels[:2], nothing])
+
+    assert (check.ok, check.levels) == (False, (2,))
+    assert ("97 % of their time" in check.says) == bool(paused)
+    assert all("16 users left out, as no request was sent there" in number.why for number in verdict.numbers().values())
+    assert "any requests" not in named(checks(levels))
+    assert "any requests" not in named(checks([*levels[:2], replace(nothing, unit="rate")]))
+
+
+@pytest.mark.parametrize(
+    ("wait", "cycle", "ok"), [(0.059, 0.026, False), (0.0076, 0.0167, True), (0.18, 0.46, True), (0.004, 0.001, True)]
+)
+def test_answers_that_wait_for_their_turn_longer_than_a_request_takes_mark_their_level(wait, cycle, ok):
+    levels = [figures(4, 4 / cycle, 0.005, cycle)]
+    check = named(checks(levels, Facts(turn_wait={0: wait})))["turn wait"]
+
+    assert check.ok is ok
+    assert check.levels == (() if ok else (0,))

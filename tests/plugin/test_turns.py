@@ -82,3 +82,12 @@ def test_who_is_killed_while_waiting_keeps_nobody_waiting():
         killed.kill()
         gevent.joinall([waits(turns, 1, order)], timeout=30, raise_error=True)
     assert order == [1]
+
+
+def test_the_longest_wait_for_a_turn_is_known_once():
+    turns = Turns()
+    with something_to_read():
+        gevent.joinall([waits(turns, number, []) for number in range(3)], timeout=30, raise_error=True)
+
+    assert turns.take_longest() >= module._MAX_WAIT
+    assert turns.take_longest() == 0.0

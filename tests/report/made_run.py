@@ -42,13 +42,16 @@ class MadeRun:
         lacks=None,
         starved=None,
         out=("connect", math.inf, math.inf),
+        paused=math.nan,
+        silent=(),
     ):
         """`dies`: the moment from which on nothing connects. `empty`: levels whose answers have no token; `unread`: levels of whose tokens none was seen. `last_hold`:
         how long the last level was held before somebody stopped the run. `told`: to add to run.json. `think`: the
         least and the most seconds between two requests of a user. `parts`: the name of each level's part. `lacks`: why requests of the
         last level fail on the way to the server, and how many of them do. `out`: how requests fail, and between
         which moments. `starved`: what columns of the timeline and
-        of the requests hold in the last level.
+        of the requests hold in the last level. `paused`: the share of the users' time in pauses after failures, in the
+        last level. `silent`: levels in which no user asks anything.
         """
         self.random = random.Random(seed)
         self.loads, self.slots, self.hold, self.settle = loads, slots, hold, settle
@@ -56,7 +59,7 @@ class MadeRun:
         self.think = think
         self.lacks, self.lacking = lacks or ("", 0.0)
         self.starved = starved or {}
-        self.out = out
+        self.out, self.paused, self.silent = out, paused, silent
         self.parts = parts or [""] * len(loads)
         self.dies, self.empty, self.unread, self.streams, self.more = dies, empty, unread, streams, told or {}
         self.last_hold = hold if last_hold is None else last_hold
@@ -98,6 +101,8 @@ class MadeRun:
         start = sent if len(busy) < self.slots else heapq.nsmallest(len(busy) - self.slots + 1, busy)[-1]
         ttft = start - sent + 0.08 * self.random.lognormvariate(0, 0.3)
         row = dict.fromkeys(formats.REQUEST_COLUMNS, "")
+        if index in self.silent:
+            return self.levels[index].ended
         row |= {"level": index, "sent": sent, "name": "chat", "weight": 1, "worker": "w1", "wait": 0.1, "stalls": 0}
         if sent > self.dies:
             return self._failed(row, sent, 0.001, "connect", "Connection refused")
@@ -191,7 +196,14 @@ class MadeRun:
     def write(self, prefix: Path, *, leave_out=(), ended=True) -> Path:
         prefix.parent.mkdir(parents=True, exist_ok=True)
         figures = [
-            LevelFigures.of(level, tally, self.ended, EPOCH, level.load)
+            LevelFigures.of(
+                level,
+                tally,
+                self.ended,
+                EPOCH,
+                level.load,
+                backing_off=self.paused if level is self.levels[-1] else math.nan,
+            )
             for level, tally in zip(self.levels, self.tallies, strict=True)
         ]
         rows = [row | {"sent": f"{row['sent'] + EPOCH:.3f}"} for row in sorted(self.rows, key=lambda row: row["sent"])]

@@ -68,6 +68,20 @@ def enough_requests(levels: Sequence[LevelFigures], statistic: str, facts: Facts
     return Check(name, True, fewest, least, says, marks(few))
 
 
+def levels_without_requests(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
+    """Whether some level, but not every one, has no request at all; None: each has."""
+    without = [each for each in levels if each.lacks_requests]
+    if not without or not any(each.requests for each in levels):
+        return None
+    paused = max((each.backing_off for each in without if each.backing_off > 0.0), default=0.0)
+    why = f" (up to {words.share(paused)} of their time)" if paused else ""
+    says = (
+        f"At {loads_of(without)} no request was sent while the level was measured: users still waited for earlier "
+        f"requests, or paused after a failure{why}. The verdict leaves it out. {more_requests(facts)}."
+    )
+    return Check("any requests", False, 0, 1, says, marks(without))
+
+
 def empty(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     """A server that answers 200 without a word is fast, and no success."""
     known = [(share, each) for share, each in _empties(levels, facts) if not facts.unread.get(each.level, 0.0) > 0.0]

@@ -26,6 +26,8 @@ NAMES = (
     "CPU wait",
     "client queue time",
     "event loop lag",
+    "turn wait",
+    "back-off",
     "token times",
     "clock",
     "client limits",
@@ -95,6 +97,9 @@ class Facts:
     """Of the busiest process, as a share of a core, by level (90th percentile of the seconds)."""
     loop_lag: Mapping[int, float] = field(default_factory=dict)
     """Seconds, by level."""
+    turn_wait: Mapping[int, float] = field(default_factory=dict)
+    """Seconds that requests and answers waited for their turn in a load process, by level (90th percentile of the \
+longest wait of each second)."""
     throttled: Mapping[int, float] = field(default_factory=dict)
     """Share of a level's time in which a CPU limit kept a load process from running,"""
     core_wait: Mapping[int, float] = field(default_factory=dict)

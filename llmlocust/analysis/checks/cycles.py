@@ -134,7 +134,9 @@ def _failures_count_little(figures: LevelFigures, users: float) -> bool:
     """A user pauses after a failure: that is no think time, and must not be much of the users' time."""
     if figures.errors > FAILURES_LIMIT:
         return False
-    return math.isnan(figures.window) or (figures.failed + figures.unsent) * PAUSE <= 0.02 * users * figures.window
+    if not math.isnan(figures.backing_off):
+        return figures.backing_off <= NO_TIME
+    return math.isnan(figures.window) or (figures.failed + figures.unsent) * PAUSE <= NO_TIME * users * figures.window
 
 
 def think_time_of(user_classes: Mapping[str, str]) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from llmlocust.analysis import words
 from llmlocust.analysis.checks.check import LEAST, Check, Facts, above, loads_of, marks
-from llmlocust.analysis.steps import LACKING
+from llmlocust.analysis.steps import ERROR_LIMIT, LACKING, more_than
 from llmlocust.numbers.formats import CLIENT_KINDS
 from llmlocust.numbers.levels import HEADLINE, RANGED, USERS, LevelFigures
 
@@ -29,6 +29,9 @@ LATE = 0.005
 LATE_SHARE = 0.05
 """Requests that were sent so late, in more than this share of the time to their first token, are not the load that was \
 asked for, and their latency from when they were due is another."""
+PAUSED = 0.05
+"""A larger share of the users' time spent in pauses after failures is another load: two runs of one load differ by as \
+much anyway."""
 UNSENT_LIMIT = 0.01
 """A larger share of requests that never got to the server makes the load another one."""
 _UNSENT = {
@@ -211,6 +214,53 @@ def _lag_before_sending(levels: Sequence[LevelFigures], lag: Mapping[int, float]
         f"(--processes, --worker)."
     )
     return Check("event loop lag", False, worst, None, says, marks(over), unit="s")
+
+
+def turn_wait(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
+    """Whether requests and answers waited for their turn in the load generator for longer than users can bear."""
+    known = {level: value for level, value in facts.turn_wait.items() if not math.isnan(value)}
+    if not known:
+        return None
+    worst = max(known.values())
+    over = [each for each in levels if known.get(each.level, 0.0) > max(LATE, _cycle(each))]
+    if not over:
+        says = f"Requests and answers waited at most {words.duration(worst)} for their turn in the load generator."
+        return Check("turn wait", True, worst, None, says, unit="s")
+    says = (
+        f"At {loads_of(over)} requests and answers waited up to {words.duration(worst)} for their turn in the load generator, "
+        f"which is longer than a user takes from one request to the next: the load was lower than it should be. Use more "
+        f"processes or machines (--processes, --worker)."
+    )
+    return Check("turn wait", False, worst, None, says, marks(over), unit="s")
+
+
+def back_off(levels: Sequence[LevelFigures]) -> Check | None:
+    """Whether users paused after failures (pause_after_failure, Retry-After) for so long that the load was another one.
+
+    At a level that surely fails, the errors are the finding, and the pauses go with them.
+    """
+    shares = {each.level: each.backing_off for each in levels if not math.isnan(each.backing_off)}
+    worst = max(shares.values(), default=0.0)
+    if not worst > 0.0:
+        return None
+    over = above(shares, levels, PAUSED)
+    hidden = [each for each in over if not more_than(each.failed, each.requests, ERROR_LIMIT)]
+    if not over:
+        says = f"Users paused after failed requests for at most {words.share(worst)} of a level's time."
+        return Check("back-off", True, worst, PAUSED, says)
+    paused = "(Retry-After, or pause_after_failure)"
+    if not hidden:
+        says = (
+            f"At {loads_of(over)} users paused after failed requests for up to {words.share(worst)} of the time {paused}: "
+            f"throughput there is that of users who wait after each failure."
+        )
+        return Check("back-off", True, worst, PAUSED, says, marks(over))
+    worst = max(shares[each.level] for each in hidden)
+    says = (
+        f"At {loads_of(hidden)} users paused after a few failed requests for up to {words.share(worst)} of the time {paused}: "
+        f"the load was lower than it should be. Hold the levels longer, or see why the server asks clients to wait so long."
+    )
+    return Check("back-off", False, worst, PAUSED, says, marks(hidden))
 
 
 def _cycle(each: LevelFigures) -> float:
