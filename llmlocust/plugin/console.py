@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -32,18 +31,9 @@ def error(line: str) -> None:
 
 
 def _write(stream: TextIO, line: str) -> None:
-    """Print a line where that is possible. The reader may have gone (`| head`), the disk may be full, and the terminal
-    may accept ASCII only: none of these may stop a measurement.
-    """
-    try:
+    """Print a line where that is possible: a console that fails may not stop a measurement (plugin.output)."""
+    with suppress(OSError, ValueError):
         print(line, file=stream, flush=True)
-    except UnicodeEncodeError:
-        _write(stream, line.encode("ascii", "replace").decode())
-    except BrokenPipeError:  # else Python tries again when it exits, and fails over it
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    except (OSError, ValueError):
-        pass
 
 
 def announce(run: Run) -> None:

@@ -100,7 +100,10 @@ class Gating:
         if junit := option(self.environment, "junit"):
             told.append(f"--junit={junit}")
         command = [sys.executable, "-m", "llmlocust.cli", "check", *told, "--", run.files.prefix]
-        code = subprocess.run(command, check=False, stdin=subprocess.DEVNULL).returncode
+        done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        for stream, said in ((sys.stdout, done.stdout), (sys.stderr, done.stderr)):
+            stream.write(said)
+        code = done.returncode
         if self.folder:
             self.folder.cleanup()
         if code in (EXIT_CODES[PASSED], EXIT_CODES[FAILED]):

@@ -23,7 +23,7 @@ from llmlocust.analysis import words
 from llmlocust.load.arrivals import POISSON, Process
 from llmlocust.load.plans import SHAPES
 from llmlocust.numbers.levels import RATE, USERS
-from llmlocust.plugin import console, options, otel, preflight, replaying, webui
+from llmlocust.plugin import console, options, otel, output, preflight, replaying, webui
 from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.gating import Gating, end_run
 from llmlocust.plugin.locust_csv import CompleteCSVFileWriter
@@ -264,6 +264,7 @@ def _check_trace(environment: Environment) -> None:
 
 @events.init.add_listener
 def _on_init(environment: Environment, **kwargs: Any) -> None:
+    output.never_wait()
     plugin = environment.llmlocust = Plugin(environment)
     if plugin.is_worker:
         assert plugin.collector is not None

@@ -1,11 +1,12 @@
 """A console that cannot be written keeps nobody from measuring, and from ending."""
 
+import fcntl
 import io
 import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -31,13 +32,6 @@ def test_what_cannot_be_said_raises_nothing(monkeypatch, problem, say):
     monkeypatch.setattr(sys, "stdout", Broken(problem))
     monkeypatch.setattr(sys, "stderr", Broken(problem))
     say("level 1: 5 users")
-
-
-def test_a_terminal_without_our_letters_is_told_what_it_can_show(monkeypatch):
-    written = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
-    console.say("level 1 · 5 users · 模型")
-    assert written.getvalue() == b"level 1 ? 5 users ? ??\n"
 
 
 def in_a_process_of_its_own(code: str) -> str:
@@ -156,3 +150,62 @@ def test_a_run_without_a_console_ends_when_it_is_told_to(tmp_path, server):
         process.stdout.close()
         process.send_signal(signal.SIGTERM)
         process.wait(2 * PATIENCE)
+
+
+def fill(pipe):
+    """Write until the pipe is full, through a description of its own: the run's stays one that blocks."""
+    again = os.open(f"/proc/self/fd/{pipe}", os.O_WRONLY | os.O_NONBLOCK)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(again, b"x")
+    os.close(again)
+
+
+def test_a_console_that_takes_nothing_costs_no_row(tmp_path, server):
+    """Such as a stopped terminal, or a pager that shows its first page."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    try:
+        with locust(tmp_path, server.url, writer) as process:
+            said = b""
+            while b"2 levels" not in said:
+                said += os.read(reader, 4096)
+            fill(writer)
+            process.wait(2 * PATIENCE)
+        assert_all_was_kept(tmp_path, server)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+WRITER = """
+import os, sys
+from llmlocust.plugin import output
+
+output._MAX_WAITING = 10_000
+reader, end = os.pipe()
+os.set_blocking(end, {blocking})
+stream = open(end, "w", encoding="{encoding}")
+writer = output.Writer()
+made = output.Stream(stream, writer)
+print("Zeichen ·", file=made, flush=True)
+for number in range(20_000):
+    print(f"line {{number}}", file=made)
+read = b""
+while writer._done < writer._put:
+    read += os.read(reader, 65536)
+print("the end", file=made)
+while not read.endswith(b"the end\\n"):
+    read += os.read(reader, 65536)
+lines = read.decode("{encoding}").splitlines()
+missing = [line for line in lines if "missing" in line]
+missed = sum(int(line.split()[1]) for line in missing)
+print(lines[0], len(missing) < 100, missed + sum(line.startswith("line ") for line in lines), made.isatty(), sep="|")
+"""
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+@pytest.mark.parametrize(("encoding", "dot"), [("utf-8", "·"), ("ascii", "?")])
+def test_lines_that_the_console_does_not_take_in_time_are_counted(encoding, dot, blocking):
+    said = in_a_process_of_its_own(WRITER.format(blocking=blocking, encoding=encoding)).strip()
+    assert said == f"Zeichen {dot}|True|20000|False"
