@@ -179,7 +179,7 @@ def test_a_console_that_takes_nothing_costs_no_row(tmp_path, server):
 
 
 WRITER = """
-import os, sys
+import os, time
 from llmlocust.plugin import output
 
 output._MAX_WAITING = 10_000
@@ -191,12 +191,16 @@ made = output.Stream(stream, writer)
 print("Zeichen ·", file=made, flush=True)
 for number in range(20_000):
     print(f"line {{number}}", file=made)
-read = b""
-while writer._done < writer._put:
-    read += os.read(reader, 65536)
-print("the end", file=made)
+read, asked = b"", False
+os.set_blocking(reader, False)
 while not read.endswith(b"the end\\n"):
-    read += os.read(reader, 65536)
+    if writer._done == writer._put and not asked:
+        asked = True
+        print("the end", file=made)
+    try:
+        read += os.read(reader, 65536)
+    except BlockingIOError:
+        time.sleep(0.001)
 lines = read.decode("{encoding}").splitlines()
 missing = [line for line in lines if "missing" in line]
 missed = sum(int(line.split()[1]) for line in missing)
