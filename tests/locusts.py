@@ -100,7 +100,7 @@ class Locust:
         return self.process.wait(patience)
 
 
-def run(folder: Path, host: str, *args: str, **more: Any) -> Locust:
+def run(folder: Path, host: str, /, *args: str, **more: Any) -> Locust:
     """A headless run to its end, with files under the prefix `run`."""
     with Locust(folder, ["--headless", "--only-summary", "--host", host, "--csv", "run", *args], **more) as locust:
         locust.ends()
@@ -130,13 +130,15 @@ class Distributed:
         return worker
 
 
-def distributed(folder: Path, host: str, *args: str, workers: int = 2, locustfile: str = RAMP) -> Distributed:
+def distributed(
+    folder: Path, host: str, /, *args: str, workers: int = 2, locustfile: str = RAMP, **of_workers: Any
+) -> Distributed:
     stack, port = ExitStack(), str(free_port())
     bind = ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--expect-workers", str(workers)]
     options = ["--headless", "--only-summary", "--host", host, "--csv", "run", *args]
     run = Distributed(stack.enter_context(Locust(folder, [*bind, *options], locustfile)), [], port, stack)
     for _ in range(workers):
-        run.join(folder, locustfile)
+        run.join(folder, locustfile, **of_workers)
     return run
 
 

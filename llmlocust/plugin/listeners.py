@@ -23,13 +23,13 @@ from llmlocust.analysis import words
 from llmlocust.load.arrivals import POISSON, Process
 from llmlocust.load.plans import SHAPES
 from llmlocust.numbers.levels import RATE, USERS
-from llmlocust.plugin import console, options, otel, output, preflight, replaying, webui
+from llmlocust.plugin import console, machine_limits, options, otel, output, preflight, replaying, webui
 from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.gating import Gating, end_run
 from llmlocust.plugin.locust_csv import CompleteCSVFileWriter
 from llmlocust.plugin.master import Master
 from llmlocust.plugin.newest import Newest
-from llmlocust.plugin.run import Run
+from llmlocust.plugin.run import Run, hosts_of
 from llmlocust.plugin.worker import Worker
 
 USAGE_ERROR = 2
@@ -159,6 +159,7 @@ def check(environment: Environment) -> dict[str, Any]:
         _refuse_gates_of_no_level(environment, _planned(environment))
     _check_open_load(environment)
     _check_requests(environment)
+    _check_machine(environment)
     ours = [user for user in environment.user_classes if hasattr(user, "speaks")]
     try:
         preflight.check_users(environment)
@@ -239,6 +240,18 @@ def _check_requests(environment: Environment) -> None:
             "give more --llm-requests, or fewer users"
         )
     _refuse_other_users(environment, "count requests")
+
+
+def _check_machine(environment: Environment) -> None:
+    """Whether this machine can open the users' connections; other machines look for themselves (plugin.worker)."""
+    processes = 1
+    if isinstance(environment.runner, MasterRunner):
+        processes = getattr(environment.parsed_options, "processes", None) or 0
+    if processes:
+        try:
+            machine_limits.check(options.planned_users(environment), processes, hosts_of(environment))
+        except ValueError as problem:
+            raise preflight.NotReady(str(problem)) from None
 
 
 def _refuse_other_users(environment: Environment, what: str) -> None:

@@ -32,6 +32,7 @@ from llmlocust.load.plans import SHAPES, STEPPED, Setting
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.search import Judge, Limits, Queueing
 from llmlocust.load.tokens import counter
+from llmlocust.numbers.levels import RATE, USERS
 from llmlocust.numbers.thresholds import Gate, Threshold, load_toml, parse_gates, thresholds_of
 from llmlocust.plugin import headers
 from llmlocust.plugin.headers import SEPARATOR
@@ -271,6 +272,21 @@ def ramp_setting(environment: Environment, name: str) -> Any:
     """What a ramp says itself, or else the option."""
     own = getattr(environment.shape_class, name, None)
     return option(environment, name) if own is None else own
+
+
+def planned_users(environment: Environment) -> float:
+    """Return the most users that a run is planned to have; 0 where that is not known (open load, a shape of Locust's).
+    ValueError where the plan is wrong.
+    """
+    shape = environment.shape_class
+    if shape is None:
+        return float(getattr(environment.parsed_options, "num_users", None) or 0)
+    if getattr(shape, "unit", RATE) != USERS:
+        return 0.0
+    if shape.searches():
+        own = getattr(shape, "most", None)
+        return float(option(environment, "search_most") if own is None else own)
+    return float(max(shape.planned_levels(), default=0.0))
 
 
 def _check_trace(environment: Environment) -> None:

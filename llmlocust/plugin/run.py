@@ -31,7 +31,7 @@ from llmlocust.numbers.seconds import SECOND_COUNTS
 from llmlocust.plugin import console, replaying
 from llmlocust.plugin.collector import Collector, forget_old_seconds
 from llmlocust.plugin.files import AT_ONCE, RunFiles
-from llmlocust.plugin.options import limits, option, thresholds, written
+from llmlocust.plugin.options import limits, option, planned_users, thresholds, written
 from llmlocust.plugin.tickets import parts
 from llmlocust.plugin.transport import without_password
 from llmlocust.plugin.versions import VERSION
@@ -304,6 +304,7 @@ class Run:
         asked = {"version": VERSION, "run": self.id, "stop_timeout": self._users_stop_timeout()}
         asked |= {"open": bool(self._arrivals)}
         told = {"elapsed": self.moment(), "limits": limits(self.environment), "processes": self.processes}
+        told["users"] = planned_users(self.environment) / max(self.processes, 1)
         self._tell("run", client_id, **asked, **told, **self.state(client_id))
         if client_id is not None:  # it could not hear when the others were told
             self._give_part(client_id)
@@ -525,7 +526,7 @@ def _asked(environment: Environment) -> dict[str, Any]:
     """What was asked for, as a run begins: the web UI's form may ask for another before its last file is written."""
     return {
         "target": {
-            "host": ", ".join(map(without_password, _hosts(environment))),
+            "host": ", ".join(map(without_password, hosts_of(environment))),
             "model": option(environment, "model"),
             "dialect": ", ".join(sorted({_dialect(user, environment) for user in environment.user_classes} - {""})),
         },
@@ -547,8 +548,8 @@ def _go_on() -> None:
     """At the end nobody waits."""
 
 
-def _hosts(environment: Environment) -> list[str]:
-    """Where requests go: users may have hosts of their own, where none was given for all."""
+def hosts_of(environment: Environment) -> list[str]:
+    """Return where requests go: users may have hosts of their own, where none was given for all."""
     own = {user.host for user in environment.user_classes if user.host}
     return [environment.host] if environment.host else sorted(own)
 

@@ -19,7 +19,7 @@ from locust.exception import RPCError
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, WorkerRunner
 
 from llmlocust.load.arrivals import Part
-from llmlocust.plugin import console, preflight, replaying
+from llmlocust.plugin import console, machine_limits, preflight, replaying
 from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.versions import VERSION
 
@@ -104,9 +104,16 @@ class Worker:
             self.run = told["run"]
             self.collector.start(told["elapsed"], told["rows_a_second"], told["limits"], told["processes"])
             self.collector.refused = self._cannot
+            self._check_machine(told["users"])
         self.collector.follow(told)
         self.collector.open_load.on = self.collector.open_load.on or told["open"]
         self.collector.is_told.set()
+
+    def _check_machine(self, users: float) -> None:
+        try:
+            machine_limits.check(users, 1, ())
+        except ValueError as problem:
+            self._cannot_run(str(problem))
 
     def _received(self, told: dict[str, Any]) -> None:
         self.outbox.received(told["number"])
