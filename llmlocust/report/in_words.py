@@ -61,7 +61,7 @@ def _held(report: Report) -> str:
     """Nothing broke: what held, and at which levels that is known."""
     verdict, unit = report.verdict, report.unit
     steps = steps_of(report.ramp)
-    judged = [each for step in steps for each in step.levels]
+    judged = [each for step in steps for each in step.levels if each.level not in verdict.outages]
     told = [each for each in verdict.thresholds if any(report.meets(each, level) is not None for level in judged)]
     held = [each for each in judged if report.holds(each) == "holds" or _held_so_far(report, told, each)]
     if judged and {each.level for each in judged} <= verdict.empty:
@@ -79,7 +79,9 @@ def _held(report: Report) -> str:
     where = "at all levels"
     if len(held) < len(judged):
         where = "at the levels where they are known"
-    elif _stopped(report):
+    elif verdict.outages:
+        where = "at the levels without an outage"
+    elif _stopped(report) or any(each.lacks_requests for each in report.ramp):
         where = "at the levels measured"
     elif len(steps) == 1:
         where = "at the one level"

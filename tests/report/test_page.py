@@ -592,6 +592,13 @@ def test_an_outage_below_a_load_without_one_is_left_out_of_the_verdict(tmp_path,
     measured = report.run.levels[max(found)]
     assert measured.failed + measured.unsent > 0.01 * measured.attempted  # the level itself shows what was measured
     assert not any("backlog" in each.do for each in report.advice)
+    assert headline(report).startswith("Held every limit at the levels without an outage, up to 16 users")
+
+
+def test_a_level_without_requests_is_none_at_which_limits_held(tmp_path):
+    report = made(tmp_path, "ttft.p95 < 1s", loads=(2, 4, 8), silent=(2,))
+
+    assert headline(report).startswith("Held every limit at the levels measured, up to 4 users")
 
 
 def test_a_server_that_crashes_from_some_load_on_has_its_outages_counted(tmp_path):
