@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from llmlocust.cli.run import _gates as gates_of
 from llmlocust.cli.several import labels_of, targets_of
 from tests.locusts import LATE
 from tests.simulators import PATIENCE, ROOT, running_simulator, wait_for
@@ -106,14 +107,9 @@ BUSY = ["--llm-accept", ", ".join(LATE)]
 @pytest.mark.parametrize(
     "options, more, code, words",
     [
-        (["--threshold", "errors < 1% @ 2", "--threshold", "e2e.p95 < 60s @ 2"], [], 0, "Gates: all 2 passed"),
-        (["--threshold", "errors < 1% @ 2, errors < 1% @ 8"], [], 99, "Gates: 1 of 2 failed"),
-        (["--threshold", "errors < 1%"], [], 99, "Gates: 1 of 2 failed"),
-        (["--threshold", "e2e.p50 < 1ms ~ 60s @ 2"], [], 0, "Gates: all 1 passed"),
-        (["--threshold", "e2e.p50 < 1ms ~ 2ms @ 2"], [], 99, "Gates: 1 of 1 failed"),
-        (["--thresholds", "gates.toml"], [], 99, "Gates: 1 of 2 failed"),
+        (["--threshold", "errors < 1% @ 2", "--threshold", "e2e.p50 < 1ms ~ 60s @ 2"], [], 0, "Gates: all 2 passed"),
         (["--threshold", "e2e.p95 < 60s @ 2"], ["--llm-unique=false"], 98, "prefix cache"),
-        (["--threshold", "errors < 1% @ 2"], ["--llm-threshold", "errors < 1% @ 8"], 99, "Gates: 1 of 2 failed"),
+        (["--thresholds", "gates.toml"], ["--llm-threshold", "errors < 1% @ 2"], 99, "Gates: 1 of 3 failed"),
         ([], [], 0, "Safe up to 2 users"),
     ],
 )
@@ -124,6 +120,18 @@ def test_thresholds_decide_how_a_run_exits_and_it_is_reported(small_server, tmp_
     assert done.returncode == code, done.stdout + done.stderr
     assert words in done.stdout
     assert done.stdout.splitlines()[-1] == "Report:    out/run_report.html"
+
+
+@pytest.mark.parametrize(
+    "texts, gates",
+    [
+        (("errors < 1% @ 2, errors < 1% @ 8",), ["errors < 1% @ 2", "errors < 1% @ 8"]),
+        (("errors < 1%", "e2e.p50 < 1ms ~ 60s @ 2"), ["errors < 1%", "e2e.p50 < 1ms ~ 60s @ 2"]),
+        ((), []),
+    ],
+)
+def test_thresholds_of_the_command_are_gates_of_the_run(texts, gates):
+    assert gates_of(texts, "").options == [f"--llm-threshold={gate}" for gate in gates]
 
 
 def test_what_is_searched_for_is_no_gate(small_server, tmp_path):
