@@ -248,6 +248,7 @@ def test_verdict_comes_first(html, report):
     assert headline(report).startswith("Safe up to 20 users; breaks between 20 and 40: requests queue (p95 TTFT")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_secrets_in_options_are_not_shown(prefix):
     run = load_run(prefix)
     run.info["options"] = {"llm_api_key": "sk-123", "auth_token": "t-123", "llm_max_tokens": 9}
@@ -320,6 +321,7 @@ def test_json_tells_of_what_was_due():
     assert (level["due"], level["held_back"], level["ttft_due"]["p95"], level["delay"]["p50"]) == (60, 10, 350, 250)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_runs_without_their_other_files(tmp_path):
     run = MadeRun((4, 8), 4, hold=20.0)
     optional = (formats.REQUESTS, formats.HISTOGRAMS, formats.TIMELINE, formats.RUN)
@@ -354,6 +356,7 @@ def test_the_same_run_makes_the_same_page(prefix, report, html):
     assert build(load_run(prefix), report.thresholds).html() == html
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_levels_that_were_never_reached_are_marked(report):
     run = replace(report.run, levels=[*report.levels[:-1], replace(report.levels[-1], reached=False)])
     made = build(run, report.thresholds)
@@ -424,6 +427,7 @@ def test_a_stopped_run_is_no_complete_one(tmp_path):
     assert "at all levels" not in report.markdown()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_that_a_gate_ended_says_which(tmp_path):
     told = {"ended_by": "ttft.p95 < 1s at 8 users", "stopped": True}
     report = made(tmp_path, last_hold=2.2, told=told)
@@ -437,6 +441,7 @@ def test_what_no_run_writes_ended_no_run(tmp_path, told):
     assert headline(report).endswith(" The run was stopped early, after 2 of 3 levels.")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_limit_that_failed_requests_break_shows_how(tmp_path):
     report = made(tmp_path, "e2e.p95 < 30s", "errors < 50%", loads=(5, 20, 60), hold=30.0)
     assert report.levels[-1].errors > 0.05
@@ -512,6 +517,7 @@ def test_importing_the_report_brings_no_locust():
 
 
 @pytest.mark.parametrize("kind", formats.CLIENT_KINDS)
+@pytest.mark.usefixtures("undrawn")
 def test_a_level_that_lost_its_requests_on_the_way_is_shown_and_left_out_of_the_verdict(tmp_path, kind):
     report = made(tmp_path, "ttft.p95 < 1s", "errors < 1%", lacks=(kind, 0.9))
     level = report.data()["levels"][-1]

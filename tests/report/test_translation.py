@@ -1,17 +1,13 @@
-import html
 import re
 from pathlib import Path
 
 import pytest
 from made_run import MadeRun
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 from test_page import HOSTILE, Seen
 
 from llmlocust.numbers import formats
 from llmlocust.numbers.levels import LevelFigures
 from llmlocust.numbers.thresholds import Threshold
-from llmlocust.report import drawing
 from llmlocust.report.frames import RunFrames, load_run
 from llmlocust.report.page import build
 from llmlocust.report.translation import LANGUAGES, Catalogue, catalogue
@@ -120,20 +116,9 @@ RUNS = {
 }
 
 
-class WordsOfFigure(Figure):
-    """A figure that is saved as its words alone: to lay it out and draw it takes nine tenths of a page's time."""
-
-    def savefig(self, out, **_):
-        for axes in self.axes:
-            axes.get_xticklabels()  # which are made when they are asked for
-            axes.get_yticklabels()
-        words = {text.get_text() for text in self.findobj(Text)}
-        out.write(f'<svg viewBox="0 0 1 1">{"".join(f"<text>{html.escape(each)}</text>" for each in words)}</svg>')
-
-
 @pytest.mark.parametrize("name", RUNS)
-def test_nothing_of_a_run_stays_english(monkeypatch, tmp_path, name):
-    monkeypatch.setattr(drawing, "Figure", WordsOfFigure)
+@pytest.mark.usefixtures("undrawn")
+def test_nothing_of_a_run_stays_english(tmp_path, name):
     _, missing = made(tmp_path, **RUNS[name]).html_in("zh")
     assert set(missing) <= OF_THE_RUN
 
