@@ -41,7 +41,7 @@ _TAKEN_FROM = 4 * SLICE
 _FIRST_TOKEN_WITHIN = 65536
 """Bytes of a body that are looked through for its first token; behind them it is taken to have come."""
 _NS = 1_000_000_000
-_READABLE = 1  # gevent's loop.io
+_READABLE, _WRITABLE = 1, 2  # gevent's loop.io
 _FIRST = 2
 """Of libev's priorities: sockets are read before anything else runs that has become ready, such as sleeping greenlets."""
 
@@ -159,6 +159,11 @@ class Connection:
         """Whether anything came since the last request was sent."""
         hub = gevent.get_hub()
         self._watcher = hub.loop.io(self._raw.fileno(), _READABLE, priority=_FIRST)
+        self._writer = hub.loop.io(self._raw.fileno(), _WRITABLE)
+        self._unsent = memoryview(b"")
+        """What the kernel has not taken yet."""
+        self._is_cut_off = False
+        """The server takes no more of the request. What it has answered is read all the same."""
         self._polls = polls_of(hub)
         self._awake = Event()
 
@@ -193,8 +198,9 @@ class Connection:
             return False
 
     def close(self) -> None:
-        self._watcher.stop()
-        self._watcher.close()
+        for watcher in (self._watcher, self._writer):
+            watcher.stop()
+            watcher.close()
         self._sock.close()
 
     # ── a request and its response ──
@@ -212,7 +218,7 @@ class Connection:
         self._timeouts = timeouts
         self._problem: BaseException | None = None
         self.heard = False
-        self._ended = False
+        self._is_cut_off = self._ended = False
         try:
             self._send(timeline, wire)
             self._watcher.start(self._on_readable)
@@ -221,10 +227,11 @@ class Connection:
             raise Failure(kind_of(problem, otherwise="reset"), plain_words(problem)) from None
         finally:
             self._watcher.stop()
+            self._writer.stop()
         if self._problem is not None:
             raise self._problem
         timeline.complete = True
-        return self._response.reusable
+        return self._response.reusable and not self._unsent and not self._is_cut_off
 
     def _send(self, timeline: Timeline, wire: bytes) -> None:
         if self._tls is not None:
@@ -236,7 +243,25 @@ class Connection:
         """When the server was heard of last, and when the socket was last known to be empty."""
         if not timeline.follows:
             timeline.sent_ns = self._last
-        self._sock.sendall(wire)
+        self._unsent = memoryview(bytes(self._unsent) + wire if self._unsent else wire)
+        self._push()
+
+    def _push(self) -> None:
+        """Hand the kernel as much as it takes now; the event loop sends the rest. A server may answer before it has read
+        a request, or never read it: so the answer is read, and the time-outs count, while the request goes out.
+        """
+        try:
+            self._unsent = self._unsent[self._raw.send(self._unsent) :]
+        except BlockingIOError:
+            pass
+        except OSError as problem:
+            if kind_of(problem, otherwise="reset") != "reset":
+                raise
+            self._unsent, self._is_cut_off = memoryview(b""), True
+        if self._unsent:
+            self._writer.start(self._on_writable)
+        else:
+            self._writer.stop()
 
     def _wait_for_the_end(self) -> None:
         while not self._ended:
@@ -260,6 +285,13 @@ class Connection:
         return total  # an answer in one piece: all of it may take its time
 
     # ── in the hub ──
+
+    def _on_writable(self) -> None:
+        """Called by the event loop, as `_on_readable` is."""
+        try:
+            self._push()
+        except OSError as problem:
+            self._end(Failure(kind_of(problem, otherwise="reset"), plain_words(problem)))
 
     def _on_readable(self) -> None:
         """Called by the event loop. Nothing may be raised here, and nothing may take long."""
@@ -286,13 +318,18 @@ class Connection:
                 self._take(part, arrived, now, look)
             if not self._response.over:
                 return
+            self._end()
         except BlockingIOError:
             return
         except OSError as problem:
-            self._problem = Failure(kind_of(problem, otherwise="reset"), plain_words(problem))
+            self._end(Failure(kind_of(problem, otherwise="reset"), plain_words(problem)))
         except BaseException as problem:  # the user's greenlet is where it belongs
-            self._problem = problem
+            self._end(problem)
+
+    def _end(self, problem: BaseException | None = None) -> None:
+        self._problem = problem
         self._watcher.stop()
+        self._writer.stop()
         self._ended = True
         self._awake.set()
 
@@ -325,11 +362,9 @@ class Connection:
         return [*found, b""] if closed else found
 
     def _say_back(self) -> None:
-        """What TLS itself has to say, as where the server changes the keys. What does not go out now goes later."""
-        data = self._outgoing.read()
-        with suppress(BlockingIOError):
-            data = data[self._raw.send(data) :]
-        self._outgoing.write(data)
+        """What TLS itself has to say, as where the server changes the keys. It goes out behind what is not sent yet."""
+        self._unsent = memoryview(bytes(self._unsent) + self._outgoing.read())
+        self._push()
 
     def _take(self, data: bytes, arrived: int, now: int, look: Look) -> None:
         timeline = self._timeline

@@ -47,6 +47,7 @@ from tests.plugin.scripted import (
     chunked,
     event,
     keeps_open,
+    read_begin,
     response,
     scripted_server,
     sends,
@@ -443,6 +444,85 @@ def test_each_time_out_has_its_own_kind(before, limits, outcome):
 
     assert record.outcome == outcome
     assert 0.2 <= record.duration < 30  # long before the server gives up
+
+
+MUCH = b"x" * (16 << 20)
+"""A request's body that no socket's buffers hold."""
+REFUSALS = {
+    "413": (response(b"Content-Length: 9\r\n", b"too large", status=b"413 Too Large"), "http_4xx", "HTTP 413: too large"),
+    "401": (response(b"Connection: close\r\nContent-Length: 2\r\n", b"no", status=b"401 No"), "http_4xx", "HTTP 401: no"),
+    "503": (response(b"Content-Length: 0\r\nRetry-After: 7\r\n", status=b"503 Busy"), "http_503", "HTTP 503: an empty body"),
+    "an answer": (CHUNKED, "ok", ""),
+}  # fmt: skip
+
+
+def posts(client: Client, body: bytes) -> Record:
+    timeline = Timeline()
+    client.post(timeline, "/", body, {}, Listener(lambda body: has_token(CHAT, body)))
+    return read(timeline, CHAT)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    "limits, streams, outcome",
+    [
+        (Timeouts(first_token=0.2), True, "timeout_first_token"),
+        (Timeouts(total=0.2), True, "timeout_total"),
+        (Timeouts(first_token=0.1, total=0.2), False, "timeout_total"),
+    ],
+    ids=["first token", "total", "in one piece"],
+)
+def test_time_outs_count_while_a_server_does_not_read(authority, server_context, scheme, limits, streams, outcome):
+    over = Event()
+
+    def hangs(sock: socket.socket) -> None:
+        over.wait(60)
+        raise OSError
+
+    context = server_context if scheme == "https" else None
+    with scripted_server(hangs, context=context, reads=read_begin) as server:
+        client = client_of(server, limits, scheme=scheme)
+        if scheme == "https":
+            trusting(client, authority)
+        timeline = Timeline()
+        client.post(timeline, "/", MUCH, {}, Listener((lambda body: False) if streams else None))
+        over.set()
+
+    assert timeline.failure == outcome
+    assert (timeline.ended_ns - timeline.sent_ns) / 1e9 < 30
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("closes", [True, False], ids=["closes", "keeps open"])
+@pytest.mark.parametrize("name", REFUSALS)
+def test_an_answer_before_the_request_was_read_counts_by_its_status(authority, server_context, name, closes, scheme):
+    wire, outcome, error = REFUSALS[name]
+    over = Event()
+
+    def answers_at_once(sock: socket.socket) -> None:
+        sock.sendall(wire)
+        if not closes:
+            over.wait(60)
+        raise OSError
+
+    context = server_context if scheme == "https" else None
+    with scripted_server(answers_at_once, context=context, reads=read_begin) as server:
+        client = client_of(server, scheme=scheme)
+        if scheme == "https":
+            trusting(client, authority)
+        records = [posts(client, MUCH) for _ in range(2)]
+        over.set()
+
+    assert {(record.outcome, record.words) for record in records} == {(outcome, error)}
+    assert server.connections == 2  # the rest of the request stands in the way of another
+
+
+def test_a_server_that_hangs_up_while_it_is_sent_to_is_a_reset():
+    def hangs_up(sock: socket.socket) -> None:
+        raise OSError
+
+    with scripted_server(hangs_up, reads=read_begin) as server:
+        assert posts(client_of(server), MUCH).outcome == "reset"
 
 
 def test_arrival_times_are_the_kernels_however_late_we_read():
