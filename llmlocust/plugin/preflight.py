@@ -130,7 +130,7 @@ def _probe(environment: Environment, user: Any, host: str) -> Probe:
     first = DIALECTS[0]() if option(environment, "dialect") == AUTO else user.speaks(environment)
     headers = user.headers_of(environment)
     headers.of(first)
-    return Probe(endpoint, first, headers)
+    return Probe(endpoint, first, headers, timeouts=user.timeouts_of(environment))
 
 
 def _pass_on(environment: Environment, probe: Probe, attempt: Attempt, host: str, model: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
@@ -12,20 +14,18 @@ import msgspec
 
 from llmlocust.numbers.formats import NO_CONNECTION
 from llmlocust.plugin import models
-from llmlocust.plugin.connection import Timeouts
+from llmlocust.plugin.connection import Listener, Timeouts
 from llmlocust.plugin.headers import Headers
 from llmlocust.plugin.transport import Client, Endpoint, without_password
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import Dialect
-from llmlocust.stream.reading import read
+from llmlocust.stream.reading import Reading, has_token
 from llmlocust.stream.record import Record
 from llmlocust.stream.timeline import Timeline
 from llmlocust.stream.words import server_words
 
 MODELS = "/v1/models"
 
-_STREAMED = Timeouts(connect=10.0, first_token=60.0, stall=60.0, total=600.0)
-_IN_ONE_PIECE = Timeouts(connect=10.0, first_token=60.0, stall=60.0, total=60.0)
 _TRIES = 3
 _BETWEEN_TRIES = 0.5
 _MAX_REDIRECTS = 5
@@ -110,9 +110,21 @@ class Attempt(NamedTuple):
 class Probe:
     """A client that counts its requests, so that they can be subtracted from the server's count."""
 
-    def __init__(self, endpoint: Endpoint, dialect: Dialect, headers: Headers, changes: Sequence[Change] = ()) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        dialect: Dialect,
+        headers: Headers,
+        changes: Sequence[Change] = (),
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        """`timeouts` are the run's own."""
+        timeouts = timeouts or Timeouts()
         self.endpoint, self.dialect, self.headers, self.changes = endpoint, dialect, headers, changes
-        self.client = Client(endpoint, _IN_ONE_PIECE)
+        self.client = Client(endpoint, timeouts)
+        self._timeouts = timeouts
+        # a list or a description needs no longer than a first token may take
+        self._of_get = replace(timeouts, total=min(timeouts.first_token, timeouts.total))
         self.requests = 0
         self._location = ""
         self._is_page = False
@@ -219,9 +231,12 @@ class Probe:
         self.requests += 1
         timeline = Timeline()
         asked = self._as_asked(ask)
-        self.client.timeouts = _STREAMED if asked.stream else _IN_ONE_PIECE
-        self.client.ask(timeline, self.dialect, asked, self.dialect.body(asked), self.headers.of(self.dialect))
-        record = read(timeline, self.dialect, ask=asked, name="preflight")
+        self.client.timeouts = self._timeouts
+        reading = Reading(self.dialect, ask=asked, name="preflight")
+        listener = Listener(partial(has_token, self.dialect, ask=asked) if asked.stream else None, reading.take)
+        body, headers = self.dialect.body(asked), self.headers.of(self.dialect)
+        self.client.ask(timeline, self.dialect, asked, body, headers, listener)
+        record = reading.finish(timeline)
         self._note_redirect(timeline)
         self._is_page = "html" in timeline.content_type
         record.error = self.headers.without_values(record.error)
@@ -247,9 +262,7 @@ class Probe:
     # ── what else the server tells ──
 
     def get(self, path: str) -> bytes:
-        timeline = Timeline()
-        self.client.get(timeline, self.endpoint.path(path), self.headers.of(self.dialect))
-        return bytes(timeline.body)
+        return bytes(self._got(self.endpoint.path(path)).body)
 
     def models(self, *, thoroughly: bool) -> tuple[list[str], str]:
         """The models that the server lists, and where that fails, why: real servers chat well without a list."""
@@ -264,8 +277,7 @@ class Probe:
 
     def _fetched(self, target: str) -> Timeline:
         for _ in range(_MAX_REDIRECTS):
-            timeline = Timeline()
-            self.client.get(timeline, target, self.headers.of(self.dialect))
+            timeline = self._got(target)
             if timeline.failure in NO_CONNECTION:
                 raise NotReady(_no_connection(self.endpoint, timeline.detail))
             self._note_redirect(timeline)
@@ -275,6 +287,12 @@ class Probe:
             target = following
         return timeline
 
+    def _got(self, target: str) -> Timeline:
+        timeline = Timeline()
+        self.client.timeouts = self._of_get
+        self.client.get(timeline, target, self.headers.of(self.dialect))
+        return timeline
+
 
 def words_of(record: Record) -> str:
     """What was said of a failure, in one line."""
@@ -282,6 +300,8 @@ def words_of(record: Record) -> str:
 
 
 def _may_be_bad_luck(record: Record) -> bool:
+    if record.outcome.startswith("timeout_"):  # it had all of the time that the run gives a request
+        return False
     if 200 <= record.status < 300:
         return record.outcome != "bad_stream" or bool(record.chunks)
     return record.status in (0, 429) or (record.status >= 500 and record.status not in _NOT_HERE)

@@ -96,7 +96,7 @@ class LLMUser(FastHttpUser):
         assert plugin.collector is not None, "users run on workers, or where there are none"
         self._collector = plugin.collector
         self._otel = plugin.otel
-        self._llm = Client(_endpoint_of(environment, self.host or ""), self.timeouts or self._timeouts())
+        self._llm = Client(_endpoint_of(environment, self.host or ""), self.timeouts_of(environment))
         self._dialect = self.speaks(environment)
         self._own_headers, self._headers = dict(self.headers or {}), self.headers_of(environment)
         self._extra = extra_fields(self._option("body"))
@@ -113,6 +113,12 @@ class LLMUser(FastHttpUser):
     def headers_of(cls, environment: Environment) -> Headers:
         """What users of this class send beside the dialect's own headers. ValueError in one line."""
         return _headers(environment, cls.headers or {})
+
+    @classmethod
+    def timeouts_of(cls, environment: Environment) -> Timeouts:
+        """The time-outs of requests of this class."""
+        names = Timeouts.__dataclass_fields__
+        return cls.timeouts or Timeouts(**{name: float(option(environment, f"timeout_{name}")) for name in names})
 
     def wait_time(self) -> float:
         """Think time from the options; a locustfile's own `wait_time` replaces it."""
@@ -440,9 +446,6 @@ class LLMUser(FastHttpUser):
             self._setting("prefix_share"),
             count,
         )
-
-    def _timeouts(self) -> Timeouts:
-        return Timeouts(**{name: float(self._option(f"timeout_{name}")) for name in Timeouts.__dataclass_fields__})
 
 
 class ChatUser(LLMUser):
