@@ -95,6 +95,7 @@ ERROR_KINDS: dict[str, str] = {
     "reset": "connection reset",
     "truncated": "cut off before its end",
     "bad_stream": "not a stream of tokens",
+    "too_large": "too large to be read",
     "error_event": "error inside a 200",
     "empty_answer": "an answer with nothing in it",
     ABORTED: "cut off by the end of the run",

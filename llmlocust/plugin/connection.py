@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from time import perf_counter_ns, time
+from weakref import WeakValueDictionary
 
 import gevent
 from gevent import socket
@@ -28,16 +29,23 @@ from geventhttpclient.response import HTTPResponse
 from llmlocust.plugin.polls import polls_of
 from llmlocust.stream.clocks import wall_minus
 from llmlocust.stream.content_encodings import Decoder, Undecodable
+from llmlocust.stream.limits import MAX_DOCUMENT, TooLarge, longer
 from llmlocust.stream.reading import SLICE
-from llmlocust.stream.timeline import Look, Timeline
+from llmlocust.stream.timeline import OF_READ, Look, Timeline
 
 _READ = 65536
 _RECORD = 16384
 """A TLS record holds no more than that."""
 _MOST_HEADER_BYTES = 65536
 _MOST_BODY_BYTES = 256 << 20
+"""Of a stream, which is read and let go while it comes."""
+_MOST_KEPT = 256 << 20
+"""Bytes of memory that all answers of a process may take at a time, without the small ones."""
+_SMALL = 1 << 20
 _TAKEN_FROM = 4 * SLICE
 """A body above this is read in slices before it is over."""
+_PAUSED_AFTER = 1 << 20
+"""Bytes that come between two attempts to read slices: a server may send faster than its answer is read."""
 _FIRST_TOKEN_WITHIN = 65536
 """Bytes of a body that are looked through for its first token; behind them it is taken to have come."""
 _NS = 1_000_000_000
@@ -49,6 +57,8 @@ _CLOCK_WAS_SET = 10_000_000
 """Nanoseconds that a stamp may be out of place: a process may be put aside between reading a socket and the clock."""
 _SO_TIMESTAMPNS = 35
 _STAMP = struct.Struct("@qq")
+_large: WeakValueDictionary[int, Timeline] = WeakValueDictionary()
+"""The answers of this process that are not small, by id, from when they are read until nobody holds them any more."""
 _ANCILLARY = plain_socket.CMSG_SPACE(_STAMP.size)
 
 
@@ -93,8 +103,10 @@ class _Response(HTTPResponse):
         super().__init__(method="POST", headers_type=Headers)
         self._timeline = timeline
         self._on_body = timeline.body.extend  # in C all the way: it is called for every token
-        self.decoder: Decoder | None = None
+        self._decoder: Decoder | None = None
         """Of a body that is encoded."""
+        self.encoded_bytes = 0
+        """Bytes of a body that is encoded, as they came."""
         self.idle_bytes = 0
         """Bytes of the last reads in a row that brought no body: headers, trailers, extensions of chunks."""
         self.body_bytes = 0
@@ -126,9 +138,14 @@ class _Response(HTTPResponse):
             timeline.detail = f"a redirect to {timeline.location or 'nowhere'}"
         timeline.retry_after = _retry_after(self._header)
         if encodings := self._header("content-encoding"):
-            decoder = Decoder(encodings, timeline.body, _MOST_BODY_BYTES)
+            decoder = Decoder(encodings, timeline.body, MAX_DOCUMENT)
             if decoder.is_needed:
-                self.decoder, self._on_body = decoder, decoder.take
+                self._decoder, self._on_body = decoder, self._decode
+
+    def _decode(self, data: bytearray) -> None:
+        assert self._decoder is not None
+        self.encoded_bytes += len(data)
+        self._decoder.take(data)
 
     def _header(self, name: str) -> str:
         """A header's value; of several with its name, all with commas between them."""
@@ -218,7 +235,10 @@ class Connection:
         self._timeouts = timeouts
         self._problem: BaseException | None = None
         self.heard = False
-        self._is_cut_off = self._ended = False
+        self._is_cut_off = self._ended = self._is_paused = False
+        self._paused_from = _PAUSED_AFTER
+        """How many bytes of the body may be there before reading pauses."""
+        self._unweighed = 0
         try:
             self._send(timeline, wire)
             self._watcher.start(self._on_readable)
@@ -231,7 +251,10 @@ class Connection:
         if self._problem is not None:
             raise self._problem
         timeline.complete = True
-        return self._response.reusable and not self._unsent and not self._is_cut_off
+        reusable = self._response.reusable and not self._unsent and not self._is_cut_off
+        # a connection that is kept keeps nothing of the answer
+        del self._timeline, self._response, self._has_token, self._take_slice
+        return reusable
 
     def _send(self, timeline: Timeline, wire: bytes) -> None:
         if self._tls is not None:
@@ -271,8 +294,13 @@ class Connection:
                 raise Failure(kind, f"nothing within {length:g} s")
             self._awake.clear()
             self._awake.wait(left)
-            while not self._ended and self._take_slice(self._timeline):
+            while not self._ended and perf_counter_ns() / _NS < deadline and self._take_slice(self._timeline):
                 gevent.sleep(0)  # the others' bytes first
+            if self._timeline.failure:  # it is too large to be read
+                raise Failure(self._timeline.failure, self._timeline.detail)
+            if self._is_paused and not self._ended:
+                self._is_paused, self._paused_from = False, len(self._timeline.body) + _PAUSED_AFTER
+                self._watcher.start(self._on_readable)
 
     def _nearest(self) -> tuple[float, str, float]:
         """The time-out that comes next: when, its error kind, its length."""
@@ -368,12 +396,14 @@ class Connection:
 
     def _take(self, data: bytes, arrived: int, now: int, look: Look) -> None:
         timeline = self._timeline
-        before = len(timeline.body)
+        before, encoded = len(timeline.body), self._response.encoded_bytes
         self.heard = self.heard or bool(data)
         try:
             self._feed(data)
         except Undecodable as problem:
             raise Failure("bad_stream", str(problem)) from None
+        except TooLarge as problem:
+            raise Failure("too_large", str(problem)) from None
         finally:
             if len(timeline.body) > before:
                 timeline.ends.append(len(timeline.body))
@@ -383,17 +413,39 @@ class Connection:
         response = self._response
         brought = len(timeline.body) - before
         response.body_bytes += brought
-        response.idle_bytes = 0 if brought or response.decoder else response.idle_bytes + len(data)
+        is_idle = not brought and response.encoded_bytes == encoded
+        response.idle_bytes = response.idle_bytes + len(data) if is_idle else 0
         if response.idle_bytes > _MOST_HEADER_BYTES and not response.over:
-            raise Failure("bad_stream", "headers without an end")
+            raise Failure("too_large", f"the headers of the answer were longer than {_MOST_HEADER_BYTES >> 10} KB")
         if not data and not response.over:
             raise _framing_failure(response, data, None)
         if self._has_token is not None and brought:
             self._look_for_token()
         if len(timeline.body) > _TAKEN_FROM:
             self._awake.set()  # long streams are read, and let go, while they come
-        if response.body_bytes > _MOST_BODY_BYTES or (response.decoder and response.decoder.taken > _MOST_BODY_BYTES):
-            raise Failure("bad_stream", "a body without an end")
+            self._hold_back(len(timeline.body))
+        if response.body_bytes + response.encoded_bytes > _MOST_BODY_BYTES:
+            raise Failure("too_large", longer("the answer", _MOST_BODY_BYTES))
+        self._unweighed += brought + OF_READ
+        if self._unweighed > _SMALL:
+            self._weigh()
+
+    def _hold_back(self, unread: int) -> None:
+        """End an answer, or pause it, of which much has come and is not read."""
+        if unread > MAX_DOCUMENT:
+            raise Failure("too_large", longer("the answer", MAX_DOCUMENT))
+        if unread > self._paused_from and not self._response.over:
+            self._watcher.stop()
+            self._is_paused = True
+
+    def _weigh(self) -> None:
+        """Now and then: end an answer that grows where all together take too much memory."""
+        self._unweighed = 0
+        if self._timeline.weight > _SMALL:
+            _large[id(self._timeline)] = self._timeline
+            if sum(each.weight for each in _large.values()) > _MOST_KEPT:
+                words = f"the answers that this process reads at a time took more than {_MOST_KEPT >> 20} MB"
+                raise Failure("client_limit", f"{words}: use more processes (--processes)")
 
     def _feed(self, data: bytes) -> None:
         """Parse what came. Of nothing, at the end of the connection, the parser knows whether that is an end."""
@@ -465,6 +517,7 @@ def _framing_failure(response: _Response, data: bytes, problem: Exception | None
 _TWO_LENGTHS = "can't be present with"
 """In what the parser says of a head with Content-Length and Transfer-Encoding, in either order."""
 _HEAD_ENDS = b"\r\n\r\n"
+_INTERIM = re.compile(rb"HTTP/\S+ 1\d\d")
 _LENGTH = re.compile(rb"\r\ncontent-length:[^\r\n]*(?=\r\n)", re.IGNORECASE)
 _IN_CHUNKS = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked", re.IGNORECASE)
 
@@ -473,15 +526,15 @@ def _without_length(wire: bytes) -> bytes:
     """A response without the length in its head, where chunks tell its end too: they win (RFC 9112, 6.3). Empty where
     the head is not whole.
     """
-    head, end, rest = wire.partition(_HEAD_ENDS)
-    if not end:
+    begin, end = 0, wire.find(_HEAD_ENDS)
+    while end >= 0 and _INTERIM.match(wire, begin):  # which has another response behind it
+        begin, end = end + len(_HEAD_ENDS), wire.find(_HEAD_ENDS, end + len(_HEAD_ENDS))
+    if end < 0:
         return b""
-    if re.match(rb"HTTP/\S+ 1\d\d", head):  # an interim response, which has another behind it
-        rest = _without_length(rest)
-        return head + end + rest if rest else b""
+    head = wire[begin:end]
     if _IN_CHUNKS.search(head):
         head = _LENGTH.sub(b"", head + b"\r\n")[:-2]
-    return head + end + rest
+    return wire[:begin] + head + wire[end:]
 
 
 _SKEW = 2.0

@@ -19,6 +19,7 @@ from llmlocust.plugin.headers import Headers
 from llmlocust.plugin.transport import Client, Endpoint, without_password
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import Dialect
+from llmlocust.stream.limits import TooLarge, check_document
 from llmlocust.stream.reading import Reading, has_token
 from llmlocust.stream.record import Record
 from llmlocust.stream.timeline import Timeline
@@ -291,6 +292,11 @@ class Probe:
         timeline = Timeline()
         self.client.timeouts = self._of_get
         self.client.get(timeline, target, self.headers.of(self.dialect))
+        try:
+            check_document(timeline.body)
+        except TooLarge as problem:
+            timeline.failure, timeline.detail = "too_large", str(problem)
+            timeline.body.clear()
         return timeline
 
 

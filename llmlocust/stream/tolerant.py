@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+from llmlocust.stream.limits import is_short
+
 _MOST_TOKENS = 1 << 40
 """A server that reports more than that reports nothing."""
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
@@ -28,6 +30,8 @@ class Unfit(ValueError):
 
 def decoded(data: bytes) -> Any:
     """A JSON value. Bytes that are no UTF-8, control characters, NaN and infinities are taken. ValueError otherwise."""
+    if not is_short(data):
+        raise ValueError("too long for this reader")
     text = data.decode("utf-8", "surrogateescape")
     try:
         return json.loads(text, strict=False, parse_int=_whole)

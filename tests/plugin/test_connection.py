@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import time
+import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -34,6 +35,7 @@ from llmlocust.plugin.connection import Connection, Listener, Timeouts, kind_of
 from llmlocust.plugin.transport import Client, Endpoint
 from llmlocust.stream.content_encodings import Decoder, Undecodable
 from llmlocust.stream.dialects.openai import OpenAIChat
+from llmlocust.stream.limits import TooLarge
 from llmlocust.stream.reading import Reading, has_token, read
 from llmlocust.stream.record import Record
 from llmlocust.stream.timeline import Timeline
@@ -113,17 +115,37 @@ def test_a_kept_connection_that_the_server_closed_meanwhile_is_not_used():
 
 
 HOSTILE = {
-    "endless headers": (b"HTTP/1.1 200 OK\r\n" + b"X-More: of this\r\n" * 10_000, "bad_stream"),
-    "endless line": (b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 200_000, "bad_stream"),
+    "endless headers": (b"HTTP/1.1 200 OK\r\n" + b"X-More: of this\r\n" * 10_000, "too_large"),
+    "endless line": (b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 200_000, "too_large"),
     "endless trailers": (
         response(STREAM + b"Transfer-Encoding: chunked\r\n", b"0\r\n" + b"X-More: of this\r\n" * 10_000),
+        "too_large",
+    ),
+    "endless trailers of an encoded body": (
+        response(
+            STREAM + b"Transfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n",
+            b"0\r\n" + b"X-More: of this\r\n" * 10_000,
+        ),
+        "too_large",
+    ),
+    "many interim answers before two lengths": (
+        response(b"", status=b"100 C") * 1500
+        + response(STREAM + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", chunked(ANSWER)),
+        "ok",
+    ),
+    "a chunk of an exabyte": (
+        response(STREAM + b"Transfer-Encoding: chunked\r\n", b"%x\r\n" % 2**60 + event()),
+        "truncated",
+    ),
+    "encoded three times": (
+        response(STREAM + b"Content-Encoding: gzip, gzip, gzip\r\nConnection: close\r\n", ANSWER),
         "bad_stream",
     ),
     "endless chunk extension": (
         response(STREAM + b"Transfer-Encoding: chunked\r\n", b"5;" + b"x" * 200_000),
-        "bad_stream",
+        "too_large",
     ),
-    "endless status line": (b"HTTP/1.1 200 " + b"O" * 200_000, "bad_stream"),
+    "endless status line": (b"HTTP/1.1 200 " + b"O" * 200_000, "too_large"),
     "bad chunk size": (response(STREAM + b"Transfer-Encoding: chunked\r\n", b"zz\r\nhello\r\n0\r\n\r\n"), "bad_stream"),
     "negative chunk size": (response(STREAM + b"Transfer-Encoding: chunked\r\n", b"-5\r\nhello\r\n"), "bad_stream"),
     "huge chunk size": (
@@ -195,7 +217,7 @@ def test_a_stream_that_is_read_while_it_comes_has_a_limit_too(monkeypatch):
         client_of(server).post(timeline, "/", b"", {}, Listener(take=reading.take))
 
     record = reading.finish(timeline)
-    assert (record.outcome, record.error) == ("bad_stream", "a body without an end")
+    assert (record.outcome, record.words) == ("too_large", "the answer was longer than 1 MB")
     assert 1 << 20 < record.size < 2 << 20
 
 
@@ -338,13 +360,13 @@ def test_an_encoded_stream_is_decoded_and_each_token_keeps_its_time(name, encode
 
 @pytest.mark.parametrize("name", ["gzip", "br", "zstd"])
 def test_an_encoded_body_has_a_limit_too(name, monkeypatch):
-    monkeypatch.setattr(connection, "_MOST_BODY_BYTES", 1 << 20)
+    monkeypatch.setattr(connection, "MAX_DOCUMENT", 1 << 20)
     body = b"".join(ENCODINGS[name]([b"\n" * 30_000_000]))
     head = f"Content-Encoding: {name}\r\nConnection: close\r\n".encode()
     with scripted_server(sends(response(STREAM + head, body))) as server:
         record, timeline = asks(client_of(server))
 
-    assert (record.outcome, record.words) == ("bad_stream", "a body without an end")
+    assert (record.outcome, record.words) == ("too_large", "the decoded answer was longer than 1 MB")
     assert len(timeline.body) <= 2 << 20
 
 
@@ -500,6 +522,7 @@ def test_an_answer_before_the_request_was_read_counts_by_its_status(authority, s
     over = Event()
 
     def answers_at_once(sock: socket.socket) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is not sent when it closes is lost
         sock.sendall(wire)
         if not closes:
             over.wait(60)
@@ -1069,3 +1092,81 @@ def test_a_server_that_wants_a_certificate_after_the_handshake_is_about_tls():
     assert kind_of(alert, otherwise="reset") == "tls"
     alert.reason = "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"
     assert kind_of(alert, otherwise="reset") == "reset"
+
+
+# ── memory ──
+
+
+def test_a_server_that_sends_faster_than_it_is_read_is_held_back():
+    """All in whole events: nothing of it is too large."""
+    many, unread = 400, []
+    body = event("x" * 100_000) * many + ANSWER
+    whole = response(STREAM + b"Content-Length: %d\r\n" % len(body), body)
+    with scripted_server(sends(whole)) as server:
+        timeline, reading = Timeline(), Reading(CHAT)
+
+        def takes(timeline: Timeline) -> bool:
+            unread.append(len(timeline.body))
+            return reading.take(timeline)
+
+        client_of(server).post(timeline, "/", b"", {}, Listener(take=takes))
+
+    record = reading.finish(timeline)
+    assert (record.outcome, record.chunks) == ("ok", many + 3)
+    assert max(unread) < 3 << 20
+
+
+def test_a_stream_without_a_pause_meets_its_time_out_all_the_same():
+    def goes_on(sock: socket.socket) -> None:
+        sock.sendall(response(STREAM))
+        while True:
+            sock.sendall(event() * 400)
+
+    with scripted_server(goes_on) as server:
+        timeline, reading = Timeline(), Reading(CHAT)
+        client_of(server, Timeouts(total=0.3)).post(timeline, "/", b"", {}, Listener(take=reading.take))
+
+    assert reading.finish(timeline).outcome == "timeout_total"
+
+
+def test_all_answers_of_a_process_have_a_limit_together(monkeypatch):
+    monkeypatch.setattr(connection, "_MOST_KEPT", 5 << 20)
+    document = b'{"choices": [{"message": {"content": "' + b"x" * (3 << 20) + b'"}}]}'
+    whole = response(b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(document), document)
+    with scripted_server(keeps_open(whole)) as server:
+        clients = [client_of(server) for _ in range(3)]
+        first, kept = asks(clients[0])
+        second, also_kept = asks(clients[1])
+        del kept, also_kept
+        third, _ = asks(clients[2])
+
+    assert (first.outcome, third.outcome) == ("ok", "ok")
+    assert second.outcome == "client_limit"
+    assert second.words.startswith("the answers that this process reads at a time took more than 5 MB: use more proc")
+
+
+def test_a_kept_connection_keeps_nothing_of_its_answer():
+    with scripted_server(keeps_open(CHUNKED)) as server:
+        client = client_of(server)
+        _, timeline = asks(client)
+        gone = weakref.ref(timeline)
+        del timeline
+        assert gone() is None
+        assert asks(client)[0].outcome == "ok"
+
+
+BOMBS = {
+    "gzip": ("gzip", gzip.compress(bytes(64 << 20))),
+    "gzip in gzip": ("gzip, gzip", gzip.compress(gzip.compress(bytes(64 << 20)))),
+    "empty members in gzip": ("gzip, gzip", gzip.compress(gzip.compress(b"") * 200_000)),
+    "br": ("br", b"".join(in_brotli([bytes(64 << 20)]))),
+    "zstd": ("zstd", zstd.compress(bytes(64 << 20))),
+}
+
+
+@pytest.mark.parametrize("encoding, body", BOMBS.values(), ids=BOMBS)
+def test_a_body_that_grows_when_it_is_decoded_has_a_limit(encoding, body):
+    into = bytearray()
+    with pytest.raises(TooLarge, match=r"the decoded answer was longer than 1 MB|too many parts"):
+        Decoder(encoding, into, 1 << 20).take(body)
+    assert len(into) < 2 << 20

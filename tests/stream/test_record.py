@@ -130,6 +130,7 @@ OUTCOMES = {
     "two errors": (answer(200, event({"error": "first"}) + event({"error": "second"}), "text/event-stream"), "error_event", "first"),
     "error called a stream": (answer(200, {"error": "broke"}, "text/event-stream"), "error_event", "broke"),
     "an answer with nothing in it": (answer(200, {"choices": [{"message": {"content": ""}}]}), "empty_answer", "an answer with nothing in it: no text, and no count of tokens"),
+    "too large": (failure("too_large", "the answer was longer than 16 MB", status=0), "too_large", "the answer was longer than … MB"),
     "FastAPI's detail": (answer(200, {"detail": "broke"}), "error_event", "broke"),
 }  # fmt: skip
 
