@@ -33,7 +33,7 @@ from llmlocust.stream.record import OK, STALL, Merged, Record, bounded
 from llmlocust.stream.several import FIRST, Said, Several
 from llmlocust.stream.sse import beginning
 from llmlocust.stream.timeline import Timeline
-from llmlocust.stream.tolerant import whole_text
+from llmlocust.stream.tolerant import believable, whole_text
 from llmlocust.stream.unread import unread_fields
 from llmlocust.stream.words import in_one_line, plain
 
@@ -472,9 +472,11 @@ class Reading:
             record.ttft, record.e2e = record.arrivals[0], record.arrivals[-1]
         if self._answer_at is not None:
             record.answer = record.arrivals[self._answer_at]
-        record.input_tokens, record.reasoning_tokens = usage.prompt_tokens, usage.reasoning_tokens
-        if usage.output_tokens is not None:
-            record.output_tokens = usage.output_tokens
+        # a dialect of a user's own may pass on what a server says
+        record.input_tokens, record.reasoning_tokens = usage.prompt_tokens, believable(usage.reasoning_tokens)
+        output_tokens = believable(usage.output_tokens)
+        if output_tokens is not None:
+            record.output_tokens = output_tokens
             # a server that counts along has told more than once, and what it told last holds even for a cut stream
             record.token_source = "chunk_usage" if self._times_told > 1 else "usage"
         elif record.chunks:
@@ -544,7 +546,7 @@ class Reading:
         Where the server counts along, by its count; else each chunk has its share of the output.
         """
         record = self._record
-        told = self._told_in_first_read if record.ttft_bounds is None else self._told_by_first
+        told = believable(self._told_in_first_read if record.ttft_bounds is None else self._told_by_first)
         if told:
             return told
         together = record.arrivals.count(record.arrivals[0])

@@ -17,7 +17,7 @@ from msgspec import inspect
 
 from llmlocust.stream.limits import is_short
 
-_MOST_TOKENS = 1 << 40
+MAX_TOKENS = 1 << 40
 """A server that reports more than that reports nothing."""
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
@@ -114,7 +114,7 @@ def believable(count: Any) -> int | None:
     """A count of tokens, as a whole number, as `5.0` or as `"5"`; None for what is none."""
     if count.__class__ is not int:
         count = _as_whole(count)
-    return count if count is not None and 0 <= count <= _MOST_TOKENS else None
+    return count if count is not None and 0 <= count <= MAX_TOKENS else None
 
 
 def _as_whole(count: Any) -> int | None:
