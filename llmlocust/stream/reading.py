@@ -132,13 +132,17 @@ class Reading:
         """Which chunk brought each piece of the answer."""
         self._so_far: tuple[list[str], int, str] | None = None
         """Where chunks hold all that was said so far: in which list, in how many of its pieces, and what."""
+        self._joined: tuple[list[str], int, str] = ([], 0, "")
+        """Which pieces were put together, how many of them, and as what."""
         self._several: Several | None = None
         """Where several answers come at once."""
         self._is_too_large = False
+        self._looked_from = SLICE
+        """Bytes of the body above which a slice is looked for."""
 
     def take(self, timeline: Timeline) -> bool:
         """Read a slice of the events that are whole, and let its bytes go. False where less than a slice has come."""
-        if not timeline.is_answered or len(timeline.body) <= SLICE or not self._is_stream(timeline):
+        if not timeline.is_answered or len(timeline.body) <= self._looked_from or not self._is_stream(timeline):
             return False
         end = self._framing.end_near(timeline.body, SLICE, MAX_EVENT)
         if end and not self._is_too_large:
@@ -146,8 +150,10 @@ class Reading:
         elif self._is_too_large or len(timeline.body) > MAX_EVENT:
             end = len(timeline.body)
             self._note_size(longer("an event of the answer", MAX_EVENT))
-        else:
+        else:  # a long event: to look for its end at every read would take long
+            self._looked_from = min(MAX_EVENT, len(timeline.body) * 3 // 2)
             return False
+        self._looked_from = SLICE
         self._take_lags(timeline, timeline.reads_within(end))
         self._reads += timeline.let_go(end)
         self._bytes += end
@@ -173,6 +179,7 @@ class Reading:
 
     def finish(self, timeline: Timeline) -> Record:
         """The response is over, or failed: read what is left."""
+        self._looked_from = SLICE
         while self.take(timeline):
             pass
         record = self._record
@@ -313,6 +320,7 @@ class Reading:
             return
         first = next(delta for delta in deltas if delta.kind == ANSWER)
         first.text = rest
+        self._joined = ([], 0, "")
         if rest:
             self._answer[0] = rest
             return
@@ -354,7 +362,7 @@ class Reading:
         """What a whole text says beyond what was said, to which it is added."""
         known = self._so_far
         only_wholes = not said or (known is not None and known[0] is said and known[1] == len(said))
-        before = known[2] if said and known and only_wholes else "".join(said)
+        before = known[2] if said and known and only_wholes else self._together(said)
         whole, revised = True, False
         if text.startswith(before):
             new = text[len(before) :]
@@ -367,10 +375,19 @@ class Reading:
         if new.strip() or (new and self._dialect.cumulative):
             if revised:
                 said[:] = [""] * len(said)
+                self._joined = ([], 0, "")
             said.append(new)
             self._so_far = (said, len(said), text if whole else before + new)
             return new
         return ""
+
+    def _together(self, said: list[str]) -> str:
+        """All pieces as one text; of those that were put together before, only the new ones are added."""
+        pieces, count, text = self._joined
+        if pieces is not said:
+            count, text = 0, ""
+        self._joined = (said, len(said), text + "".join(said[count:]))
+        return self._joined[2]
 
     def _note_end(self, reason: str) -> None:
         """The last reason counts; [DONE] ends all answers, and says nothing of why."""
