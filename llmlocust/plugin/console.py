@@ -32,9 +32,11 @@ def error(line: str) -> None:
 
 
 def _write(stream: TextIO, line: str) -> None:
-    """Print a line where that is possible. The reader may have gone (`| head`), the disk may be full, and the terminal
+    """Print a line where that is possible, without characters that a terminal would act on: a line may hold names and
+    words of a server. The reader may have gone (`| head`), the disk may be full, and the terminal
     may accept ASCII only: none of these may stop a measurement.
     """
+    line = "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in line)
     try:
         print(line, file=stream, flush=True)
     except UnicodeEncodeError:
