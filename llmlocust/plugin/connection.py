@@ -26,6 +26,7 @@ from geventhttpclient._parser import HTTPParseError, HTTPResponseParser
 from geventhttpclient.header import Headers
 from geventhttpclient.response import HTTPResponse
 
+from llmlocust.plugin.addresses import shown
 from llmlocust.plugin.polls import polls_of
 from llmlocust.stream.clocks import wall_minus
 from llmlocust.stream.content_encodings import Decoder, Undecodable
@@ -135,7 +136,7 @@ class _Response(HTTPResponse):
         timeline.content_type = self._header("content-type").lower()
         timeline.location = self._header("location")
         if 300 <= status < 400:
-            timeline.detail = f"a redirect to {timeline.location or 'nowhere'}"
+            timeline.detail = f"a redirect to {shown(timeline.location) or 'nowhere'}"
         timeline.retry_after = _retry_after(self._header)
         if encodings := self._header("content-encoding"):
             decoder = Decoder(encodings, timeline.body, MAX_DOCUMENT)

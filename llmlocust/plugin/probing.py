@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import gevent
 import msgspec
 
 from llmlocust.numbers.formats import NO_CONNECTION
 from llmlocust.plugin import models
+from llmlocust.plugin.addresses import quoted, shown, split
 from llmlocust.plugin.connection import Listener, Timeouts
 from llmlocust.plugin.headers import Headers
-from llmlocust.plugin.transport import Client, Endpoint, without_password
+from llmlocust.plugin.transport import Client, Endpoint
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import Dialect
 from llmlocust.stream.limits import TooLarge, check_document
@@ -161,7 +162,7 @@ class Probe:
             attempt = self._succeed(target, ask)
             following = self._own_target(target)
             if not following:
-                location = self._whole_location(target)
+                location = self._shown_location(target)
                 return attempt._replace(redirected=first if target != first else "", location=location)
             target = following
         return attempt  # the server sends us round in a circle
@@ -169,18 +170,23 @@ class Probe:
     def _own_target(self, target: str) -> str:
         """Where the server redirects to, if that is on the server itself; else empty."""
         try:
-            to = urlsplit(self._whole_location(target))
+            to = split(self._whole_location(target))
             origin = (to.scheme, to.hostname, to.port or (443 if to.scheme == "https" else 80))
         except ValueError:  # no address at all
             return ""
         is_own = origin == (self.endpoint.scheme, self.endpoint.host, self.endpoint.port)
-        return (to.path or "/") + (f"?{to.query}" if to.query else "") if is_own else ""
+        target = (to.path or "/") + (f"?{to.query}" if to.query else "")
+        return quoted(target, "latin-1") if is_own else ""  # as headers are decoded
+
+    def _shown_location(self, target: str) -> str:
+        try:
+            return shown(self._whole_location(target))
+        except ValueError:
+            return shown(self._location)
 
     def _whole_location(self, target: str) -> str:
-        try:
-            return without_password(urljoin(self.endpoint.url(target), self._location)) if self._location else ""
-        except ValueError:
-            return self._location
+        base = f"{self.endpoint.scheme}://{self.endpoint.authority}{target}"
+        return urljoin(base, self._location) if self._location else ""
 
     # ── how ──
 
@@ -240,8 +246,8 @@ class Probe:
         record = reading.finish(timeline)
         self._note_redirect(timeline)
         self._is_page = "html" in timeline.content_type
-        record.error = self.headers.without_values(record.error)
-        record.words = self.headers.without_values(record.words)
+        record.error = self.headers.without_values(record.error, self.endpoint.secrets)
+        record.words = self.headers.without_values(record.words, self.endpoint.secrets)
         return record
 
     def _note_redirect(self, timeline: Timeline) -> None:
@@ -274,7 +280,7 @@ class Probe:
             if names is not None:
                 return names, ""
             trouble = trouble or timeline.detail or f"HTTP {timeline.status}: {server_words(bytes(timeline.body))}"
-        return [], self.headers.without_values(trouble)
+        return [], self.headers.without_values(trouble, self.endpoint.secrets)
 
     def _fetched(self, target: str) -> Timeline:
         for _ in range(_MAX_REDIRECTS):

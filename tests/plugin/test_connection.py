@@ -32,7 +32,10 @@ from hypothesis import strategies as st
 
 from llmlocust.plugin import connection
 from llmlocust.plugin.connection import Connection, Listener, Timeouts, kind_of
+from llmlocust.plugin.headers import Headers
+from llmlocust.plugin.probing import Probe
 from llmlocust.plugin.transport import Client, Endpoint
+from llmlocust.stream.ask import Ask
 from llmlocust.stream.content_encodings import Decoder, Undecodable
 from llmlocust.stream.dialects.openai import OpenAIChat
 from llmlocust.stream.limits import TooLarge
@@ -225,6 +228,7 @@ def test_a_stream_that_is_read_while_it_comes_has_a_limit_too(monkeypatch):
     "told, seconds",
     [
         (b"7", 7.0), (b"0", 0.0), (b"1.5", 1.5), (b" 2 ", 2.0), (b"Fri, 31 Dec 1999 23:59:59 GMT", 0.0),
+        (b"Fri, 31 Dec 9999 23:59:59 GMT", None), (b"Fri, 31 Dec 99999 23:59:59 GMT", None), (b"Fri, 00 Foo 0 99:99", None),
         (b"\xb2", None), (b"9" * 500, None), (b"-1", None), (b"soon", None), (b"1.2.3", None), (b"", None), (b"1e3", None),
     ],
 )  # fmt: skip
@@ -241,6 +245,7 @@ def test_retry_after_is_a_number_of_seconds_or_nothing(told, seconds):
         ({"Retry-After": +5, "Date": 0}, 5.0),
         ({"Retry-After": -3600 + 5, "Date": -3600}, 5.0),  # the server's clock is an hour behind
         ({"Retry-After": -3600}, 0.0),
+        ({"Retry-After": 5, "Date": -1e9 * 1.6}, None),
     ],
 )
 def test_retry_after_as_a_date_is_told_by_the_servers_clock(headers, seconds):
@@ -249,7 +254,7 @@ def test_retry_after_as_a_date_is_told_by_the_servers_clock(headers, seconds):
     head = b"Content-Length: 0\r\n" + "".join(lines).encode()
     record = outcome_of(sends(response(head, status=b"429 Many")))
 
-    assert record.retry_after == pytest.approx(seconds, abs=2.0)
+    assert record.retry_after == (seconds if seconds is None else pytest.approx(seconds, abs=2.0))
 
 
 def test_retry_after_in_milliseconds_is_more_exact():
@@ -1170,3 +1175,86 @@ def test_a_body_that_grows_when_it_is_decoded_has_a_limit(encoding, body):
     with pytest.raises(TooLarge, match=r"the decoded answer was longer than 1 MB|too many parts"):
         Decoder(encoding, into, 1 << 20).take(body)
     assert len(into) < 2 << 20
+
+
+# ── what is sent ──
+
+SPLIT = "x HTTP/1.1\r\nHost: evil\r\n\r\nGET /stolen"
+
+
+class Splitting(OpenAIChat):
+    """A dialect of a user's own that takes its path, or that of its events, from elsewhere."""
+
+    def __init__(self, path: str, events: str | None = None) -> None:
+        self.path, self.events = path, events
+
+    def events_path(self, ask: Ask, body: bytes | bytearray) -> str | None:
+        return self.events
+
+
+def requests_of(server: ScriptedServer) -> list[bytes]:
+    """The first lines of all that came, and those that were smuggled into it."""
+    return [line for request in server.requests for line in request.split(b"\r\n") if line.endswith(b" HTTP/1.1")]
+
+
+@pytest.mark.parametrize("bad", [SPLIT, "/a b", "/a\tb", "/\x00", "/\x7f", "/\xfc", "/密", "no-slash?\r\n", ""])
+@pytest.mark.parametrize("found", [False, True], ids=["as given", "below a found target"])
+def test_a_path_from_anywhere_makes_one_request_and_no_other(bad, found):
+    with scripted_server(keeps_open(CHUNKED)) as server:
+        endpoint = Endpoint(f"http://localhost:{server.port}", found={"/call": "/v9/call?a=b"} if found else {})
+        client, timeline = Client(endpoint, PATIENT), Timeline()
+        path = f"/call/{bad}" if found else bad
+        client.ask(timeline, Splitting("/call", path), Ask(prompt="hello"), b"{}", {})
+        assert timeline.failure == ""
+        client.get(timeline, bad, {})
+
+    sent = requests_of(server)
+    assert len(sent) == 2
+    assert all(re.fullmatch(rb"(POST|GET) /[!-~]* HTTP/1.1", line) for line in sent)
+    assert b"Host: evil" not in b"".join(server.requests).split(b"\r\n")
+    assert timeline.failure == "not_sent"
+    assert re.fullmatch(
+        r"the path '[^\r\n]*' holds characters that no URL has, or no / at its beginning", timeline.detail
+    )
+
+
+@pytest.mark.parametrize(
+    "headers, words",
+    [
+        ({"X-A": "1\r\nX-B: SECRET"}, "the value of the header X-A holds characters that no header may have"),
+        ({"X-A": "1\nX-B: SECRET"}, "the value of the header X-A holds characters that no header may have"),
+        ({"X-A": "SECRET\x00"}, "the value of the header X-A holds characters that no header may have"),
+        ({"X-A": "SECRET\u5bc6"}, "the value of the header X-A holds characters that no header may have"),
+        ({"X-A: 1\r\nX-B": "SECRET"}, "'X-A: 1\\r\\nX-B' is no name of a header"),
+        ({"": "SECRET"}, "'' is no name of a header"),
+        ({"\xfc": "SECRET"}, "'\xfc' is no name of a header"),
+    ],
+)
+def test_a_header_from_anywhere_is_one_header_or_nothing_is_sent(headers, words):
+    with scripted_server(keeps_open(CHUNKED)) as server:
+        client, timeline = client_of(server), Timeline()
+        client.post(timeline, "/", b"{}", headers)
+        record = read(timeline, CHAT)
+        after = asks(client)[0]
+
+    assert (record.outcome, record.words) == ("not_sent", words)
+    assert after.outcome == "ok"
+    assert len(server.requests) == 1
+    assert timeline.sent_ns == 0
+
+
+@pytest.mark.parametrize(
+    "location",
+    [b"/a b", b"/\xc3\xbc", b"/a\x01b", b"//evil:1/x", b"http://[", b"/x?key=SECRET", b"http://u:SECRET@h/x"],
+)
+def test_where_a_server_redirects_to_is_asked_as_it_may_be(location):
+    redirect = response(b"Content-Length: 0\r\nLocation: " + location + b"\r\n", status=b"307 Moved")
+    answers = iter([redirect, CHUNKED])
+    with scripted_server(lambda sock: keeps_open(next(answers))(sock)) as server:  # noqa: PLW0108  # another each time
+        probe = Probe(Endpoint(f"http://localhost:{server.port}"), CHAT, Headers())
+        attempt = probe.at("/v1/chat/completions", Ask(prompt="hello", model="m"))
+
+    sent = requests_of(server)
+    assert all(re.fullmatch(rb"POST /[!-~]* HTTP/1.1", line) for line in sent)
+    assert "SECRET" not in attempt.location + attempt.words
+    assert attempt.record.ok == (len(sent) == 2)
