@@ -59,7 +59,7 @@ _CLOCK_WAS_SET = 10_000_000
 _SO_TIMESTAMPNS = 35
 _STAMP = struct.Struct("@qq")
 _large: WeakValueDictionary[int, Timeline] = WeakValueDictionary()
-"""The answers of this process that are not small, by id, from when they are read until nobody holds them any more."""
+"""The answers of this process that are not small, by id. An answer leaves it when its Timeline is deleted."""
 _ANCILLARY = plain_socket.CMSG_SPACE(_STAMP.size)
 
 
@@ -432,7 +432,7 @@ class Connection:
             self._weigh()
 
     def _hold_back(self, unread: int) -> None:
-        """End an answer, or pause it, of which much has come and is not read."""
+        """Fail an answer of which too much is not parsed yet, or pause it where much is not."""
         if unread > MAX_DOCUMENT:
             raise Failure("too_large", longer("the answer", MAX_DOCUMENT))
         if unread > self._paused_from and not self._response.over:
@@ -440,7 +440,7 @@ class Connection:
             self._is_paused = True
 
     def _weigh(self) -> None:
-        """Now and then: end an answer that grows where all together take too much memory."""
+        """Fail this answer if all large answers together take too much memory."""
         self._unweighed = 0
         if self._timeline.weight > _SMALL:
             _large[id(self._timeline)] = self._timeline

@@ -16,7 +16,7 @@ SEPARATOR = r"\n"
 """Between the headers of one text. Values may hold commas, and a field of a web page holds no line break."""
 MASK = "…"
 OWN_KEY = "LLMLOCUST_API_KEY"
-"""The variable of a key that is meant for the server under test, whoever runs it."""
+"""The variable of a key that is meant for the server under test, not for one vendor."""
 
 _COMMON = {
     "Content-Type": "application/json",

@@ -261,7 +261,9 @@ _VALUE = re.compile(r"[\t -~\xa0-\xff]*")
 
 
 def _check(target: str, headers: Mapping[str, str]) -> None:
-    """Refuse what would make another request of this one, or none, whoever named it: a server, a form, a locustfile."""
+    """Refuse a path or a header that would make another request of this one. A server, a form or a locustfile may have
+    named it.
+    """
     if not _TARGET.fullmatch(target):
         raise Failure(
             "not_sent", f"the path {shown(target)!r} holds characters that no URL has, or no / at its beginning"
