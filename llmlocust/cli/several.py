@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import click
 
@@ -27,10 +26,12 @@ class Target(NamedTuple):
 def targets_of(urls: tuple[str, ...], models: tuple[str, ...]) -> list[Target]:
     """Several URLs with one model or none, several models of one URL, or as many of both, which are pairs."""
     names = [name.strip() for each in models for name in each.split(",") if name.strip()] or [""]
+    from llmlocust.plugin.addresses import shown
+
     for url in urls if len(urls) > 1 else ():
         if not re.match(r"https?://", url):
             raise OneLine(
-                f"what is {url!r}? URLs begin with http:// or https://, and Locust's own options go behind --"
+                f"what is {shown(url)!r}? URLs begin with http:// or https://, and Locust's own options go behind --"
             )
     if len(urls) > 1 and len(names) > 1 and len(urls) != len(names):
         raise OneLine(
@@ -52,9 +53,10 @@ def labels_of(targets: list[Target]) -> list[str]:
 
 
 def _place(url: str) -> str:
-    """Host, port and path, without a password."""
-    parts = urlsplit(url if "//" in url else f"http://{url}")
-    return parts.netloc.rpartition("@")[2] + parts.path.rstrip("/")
+    """Host, port and path."""
+    from llmlocust.plugin.addresses import shown
+
+    return re.sub(r"^\w+://", "", shown(url)).partition("?")[0].rstrip("/")
 
 
 def run_each(targets: list[Target], out: str, options: dict[str, Any], more: list[str], limits: list[Any]) -> int:

@@ -89,18 +89,20 @@ ERROR_KINDS: dict[str, str] = {
     "name_lookup": "the server's name was not found",
     "proxy": "no connection through the proxy",
     "tls": "no TLS session",
+    "not_sent": "not sent, its address or headers are not valid",
     "timeout_first_token": "no token in time",
     "timeout_stall": "stream stalled",
     "timeout_total": "took too long in all",
     "reset": "connection reset",
     "truncated": "cut off before its end",
     "bad_stream": "not a stream of tokens",
+    "too_large": "too large to be read",
     "error_event": "error inside a 200",
     "empty_answer": "an answer with nothing in it",
     ABORTED: "cut off by the end of the run",
 }
 """What can become of a request that did not succeed."""
-CLIENT_KINDS = ("client_limit", "network", "name_lookup", "proxy", "tls")
+CLIENT_KINDS = ("client_limit", "network", "name_lookup", "proxy", "tls", "not_sent")
 """The kinds of requests that failed before the server had a part in them: on the load generator or on the way."""
 NO_CONNECTION = ("connect", *CLIENT_KINDS)
 NOT_THE_SERVERS = (ABORTED, *CLIENT_KINDS)

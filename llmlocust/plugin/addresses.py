@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
-from urllib.parse import quote
+from urllib.parse import SplitResult, quote, urlsplit
 
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import DIALECTS, Dialect
@@ -29,6 +29,64 @@ GIVEN = "path alone"
 _VERSION = re.compile(r"v\d[\w.]*", re.IGNORECASE)
 _VERSION_IN_QUERY = re.compile(r"version=", re.IGNORECASE)
 _ALLOWED = "/%:@!$&'()*+,;=~"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)?//")
+_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.%]*\]|[^\s:@/?#\[\]]*)(:\d+)?")
+_HOST = re.compile(r"[\w.~-]+|[0-9a-f:.]+(%[\w.~-]+)?", re.ASCII)
+
+
+def split(url: str) -> SplitResult:
+    """A URL's parts, of which http:// may be left out. ValueError where it names no host, or one that cannot be one."""
+    parts = urlsplit(url if _SCHEME.match(url) else f"http://{url}")
+    host = (
+        (parts.hostname or "").encode("idna").decode() if not (parts.hostname or "").isascii() else parts.hostname or ""
+    )
+    if not _HOST.fullmatch(host):
+        raise ValueError("no host")
+    where = f"[{host}]" if ":" in host else host
+    user, mark, _ = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{user}{mark}{where}" + ("" if parts.port is None else f":{parts.port}"))
+
+
+def host_of(url: str) -> str:
+    """The name of a URL's host; empty where it is not valid."""
+    try:
+        return split(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what goes to a host stays on this machine."""
+    return host == "localhost" or host.endswith(".localhost") or host == "::1" or host.startswith("127.")
+
+
+def shown(url: str) -> str:
+    """A URL, or a target below a host, as it may be shown and written: without user and password, and with the names
+    alone of what its query holds. It need not be valid.
+    """
+    scheme = _SCHEME.match(url)
+    before, rest = (scheme[0], url[scheme.end() :]) if scheme else ("", url)
+    authority, rest = ("", rest) if rest.startswith("/") and not scheme else _cut(rest, "/?#")
+    _, at, authority = authority.rpartition("@")
+    is_cut = bool(at) and (not authority or "@" in rest)
+    if is_cut or not _AUTHORITY.fullmatch(authority):  # a password that holds one of /?#
+        authority, rest = _cut((authority + rest).rpartition("@")[2], "/?#")
+    path, query = _cut(rest.partition("#")[0], "?")
+    names = "&".join(dict.fromkeys(part.partition("=")[0] for part in query[1:].split("&")))
+    return "".join(
+        letter if letter.isprintable() else "\ufffd" for letter in before + authority + path + query[:1] + names
+    )
+
+
+def _cut(text: str, marks: str) -> tuple[str, str]:
+    """The text before the first of these characters, and the rest from there on."""
+    at = min((place for mark in marks if (place := text.find(mark)) >= 0), default=len(text))
+    return text[:at], text[at:]
+
+
+def quoted(target: str, encoding: str = "utf-8") -> str:
+    """A target as it may stand in a request: characters that no URL has are encoded, byte by byte."""
+    return quote(target, safe=_ALLOWED + "?", encoding=encoding)
 
 
 class Address(NamedTuple):
@@ -57,7 +115,7 @@ class Address(NamedTuple):
                 return target
             if path.startswith(f"{known}/"):
                 head, mark, query = target.partition("?")
-                return head.rstrip("/") + path.removeprefix(known) + mark + query
+                return head.rstrip("/") + quoted(path.removeprefix(known)) + mark + query
         targets = self._targets(path)
         rules = (self._rule(known, target) for known, target in found.items())
         return next((targets[rule] for rule in rules if rule in targets), self.joins(path)[0])

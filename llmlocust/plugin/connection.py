@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from time import perf_counter_ns, time
+from weakref import WeakValueDictionary
 
 import gevent
 from gevent import socket
@@ -25,23 +26,31 @@ from geventhttpclient._parser import HTTPParseError, HTTPResponseParser
 from geventhttpclient.header import Headers
 from geventhttpclient.response import HTTPResponse
 
+from llmlocust.plugin.addresses import shown
 from llmlocust.plugin.polls import polls_of
 from llmlocust.stream.clocks import wall_minus
 from llmlocust.stream.content_encodings import Decoder, Undecodable
+from llmlocust.stream.limits import MAX_DOCUMENT, TooLarge, longer
 from llmlocust.stream.reading import SLICE
-from llmlocust.stream.timeline import Look, Timeline
+from llmlocust.stream.timeline import OF_READ, Look, Timeline
 
 _READ = 65536
 _RECORD = 16384
 """A TLS record holds no more than that."""
 _MOST_HEADER_BYTES = 65536
 _MOST_BODY_BYTES = 256 << 20
+"""Of a stream, which is read and let go while it comes."""
+_MOST_KEPT = 256 << 20
+"""Bytes of memory that all answers of a process may take at a time, without the small ones."""
+_SMALL = 1 << 20
 _TAKEN_FROM = 4 * SLICE
 """A body above this is read in slices before it is over."""
+_PAUSED_AFTER = 1 << 20
+"""Bytes that come between two attempts to read slices: a server may send faster than its answer is read."""
 _FIRST_TOKEN_WITHIN = 65536
 """Bytes of a body that are looked through for its first token; behind them it is taken to have come."""
 _NS = 1_000_000_000
-_READABLE = 1  # gevent's loop.io
+_READABLE, _WRITABLE = 1, 2  # gevent's loop.io
 _FIRST = 2
 """Of libev's priorities: sockets are read before anything else runs that has become ready, such as sleeping greenlets."""
 
@@ -49,6 +58,8 @@ _CLOCK_WAS_SET = 10_000_000
 """Nanoseconds that a stamp may be out of place: a process may be put aside between reading a socket and the clock."""
 _SO_TIMESTAMPNS = 35
 _STAMP = struct.Struct("@qq")
+_large: WeakValueDictionary[int, Timeline] = WeakValueDictionary()
+"""The answers of this process that are not small, by id. An answer leaves it when its Timeline is deleted."""
 _ANCILLARY = plain_socket.CMSG_SPACE(_STAMP.size)
 
 
@@ -93,8 +104,10 @@ class _Response(HTTPResponse):
         super().__init__(method="POST", headers_type=Headers)
         self._timeline = timeline
         self._on_body = timeline.body.extend  # in C all the way: it is called for every token
-        self.decoder: Decoder | None = None
+        self._decoder: Decoder | None = None
         """Of a body that is encoded."""
+        self.encoded_bytes = 0
+        """Bytes of a body that is encoded, as they came."""
         self.idle_bytes = 0
         """Bytes of the last reads in a row that brought no body: headers, trailers, extensions of chunks."""
         self.body_bytes = 0
@@ -123,12 +136,17 @@ class _Response(HTTPResponse):
         timeline.content_type = self._header("content-type").lower()
         timeline.location = self._header("location")
         if 300 <= status < 400:
-            timeline.detail = f"a redirect to {timeline.location or 'nowhere'}"
+            timeline.detail = f"a redirect to {shown(timeline.location) or 'nowhere'}"
         timeline.retry_after = _retry_after(self._header)
         if encodings := self._header("content-encoding"):
-            decoder = Decoder(encodings, timeline.body, _MOST_BODY_BYTES)
+            decoder = Decoder(encodings, timeline.body, MAX_DOCUMENT)
             if decoder.is_needed:
-                self.decoder, self._on_body = decoder, decoder.take
+                self._decoder, self._on_body = decoder, self._decode
+
+    def _decode(self, data: bytearray) -> None:
+        assert self._decoder is not None
+        self.encoded_bytes += len(data)
+        self._decoder.take(data)
 
     def _header(self, name: str) -> str:
         """A header's value; of several with its name, all with commas between them."""
@@ -159,6 +177,11 @@ class Connection:
         """Whether anything came since the last request was sent."""
         hub = gevent.get_hub()
         self._watcher = hub.loop.io(self._raw.fileno(), _READABLE, priority=_FIRST)
+        self._writer = hub.loop.io(self._raw.fileno(), _WRITABLE)
+        self._unsent = memoryview(b"")
+        """What the kernel has not taken yet."""
+        self._is_cut_off = False
+        """The server takes no more of the request. What it has answered is read all the same."""
         self._polls = polls_of(hub)
         self._awake = Event()
 
@@ -193,8 +216,9 @@ class Connection:
             return False
 
     def close(self) -> None:
-        self._watcher.stop()
-        self._watcher.close()
+        for watcher in (self._watcher, self._writer):
+            watcher.stop()
+            watcher.close()
         self._sock.close()
 
     # ── a request and its response ──
@@ -212,7 +236,10 @@ class Connection:
         self._timeouts = timeouts
         self._problem: BaseException | None = None
         self.heard = False
-        self._ended = False
+        self._is_cut_off = self._ended = self._is_paused = False
+        self._paused_from = _PAUSED_AFTER
+        """How many bytes of the body may be there before reading pauses."""
+        self._unweighed = 0
         try:
             self._send(timeline, wire)
             self._watcher.start(self._on_readable)
@@ -221,10 +248,14 @@ class Connection:
             raise Failure(kind_of(problem, otherwise="reset"), plain_words(problem)) from None
         finally:
             self._watcher.stop()
+            self._writer.stop()
         if self._problem is not None:
             raise self._problem
         timeline.complete = True
-        return self._response.reusable
+        reusable = self._response.reusable and not self._unsent and not self._is_cut_off
+        # a connection that is kept keeps nothing of the answer
+        del self._timeline, self._response, self._has_token, self._take_slice
+        return reusable
 
     def _send(self, timeline: Timeline, wire: bytes) -> None:
         if self._tls is not None:
@@ -236,7 +267,25 @@ class Connection:
         """When the server was heard of last, and when the socket was last known to be empty."""
         if not timeline.follows:
             timeline.sent_ns = self._last
-        self._sock.sendall(wire)
+        self._unsent = memoryview(bytes(self._unsent) + wire if self._unsent else wire)
+        self._push()
+
+    def _push(self) -> None:
+        """Hand the kernel as much as it takes now; the event loop sends the rest. A server may answer before it has read
+        a request, or never read it: so the answer is read, and the time-outs count, while the request goes out.
+        """
+        try:
+            self._unsent = self._unsent[self._raw.send(self._unsent) :]
+        except BlockingIOError:
+            pass
+        except OSError as problem:
+            if kind_of(problem, otherwise="reset") != "reset":
+                raise
+            self._unsent, self._is_cut_off = memoryview(b""), True
+        if self._unsent:
+            self._writer.start(self._on_writable)
+        else:
+            self._writer.stop()
 
     def _wait_for_the_end(self) -> None:
         while not self._ended:
@@ -246,8 +295,13 @@ class Connection:
                 raise Failure(kind, f"nothing within {length:g} s")
             self._awake.clear()
             self._awake.wait(left)
-            while not self._ended and self._take_slice(self._timeline):
+            while not self._ended and perf_counter_ns() / _NS < deadline and self._take_slice(self._timeline):
                 gevent.sleep(0)  # the others' bytes first
+            if self._timeline.failure:  # it is too large to be read
+                raise Failure(self._timeline.failure, self._timeline.detail)
+            if self._is_paused and not self._ended:
+                self._is_paused, self._paused_from = False, len(self._timeline.body) + _PAUSED_AFTER
+                self._watcher.start(self._on_readable)
 
     def _nearest(self) -> tuple[float, str, float]:
         """The time-out that comes next: when, its error kind, its length."""
@@ -260,6 +314,13 @@ class Connection:
         return total  # an answer in one piece: all of it may take its time
 
     # ── in the hub ──
+
+    def _on_writable(self) -> None:
+        """Called by the event loop, as `_on_readable` is."""
+        try:
+            self._push()
+        except OSError as problem:
+            self._end(Failure(kind_of(problem, otherwise="reset"), plain_words(problem)))
 
     def _on_readable(self) -> None:
         """Called by the event loop. Nothing may be raised here, and nothing may take long."""
@@ -286,13 +347,18 @@ class Connection:
                 self._take(part, arrived, now, look)
             if not self._response.over:
                 return
+            self._end()
         except BlockingIOError:
             return
         except OSError as problem:
-            self._problem = Failure(kind_of(problem, otherwise="reset"), plain_words(problem))
+            self._end(Failure(kind_of(problem, otherwise="reset"), plain_words(problem)))
         except BaseException as problem:  # the user's greenlet is where it belongs
-            self._problem = problem
+            self._end(problem)
+
+    def _end(self, problem: BaseException | None = None) -> None:
+        self._problem = problem
         self._watcher.stop()
+        self._writer.stop()
         self._ended = True
         self._awake.set()
 
@@ -325,20 +391,20 @@ class Connection:
         return [*found, b""] if closed else found
 
     def _say_back(self) -> None:
-        """What TLS itself has to say, as where the server changes the keys. What does not go out now goes later."""
-        data = self._outgoing.read()
-        with suppress(BlockingIOError):
-            data = data[self._raw.send(data) :]
-        self._outgoing.write(data)
+        """What TLS itself has to say, as where the server changes the keys. It goes out behind what is not sent yet."""
+        self._unsent = memoryview(bytes(self._unsent) + self._outgoing.read())
+        self._push()
 
     def _take(self, data: bytes, arrived: int, now: int, look: Look) -> None:
         timeline = self._timeline
-        before = len(timeline.body)
+        before, encoded = len(timeline.body), self._response.encoded_bytes
         self.heard = self.heard or bool(data)
         try:
             self._feed(data)
         except Undecodable as problem:
             raise Failure("bad_stream", str(problem)) from None
+        except TooLarge as problem:
+            raise Failure("too_large", str(problem)) from None
         finally:
             if len(timeline.body) > before:
                 timeline.ends.append(len(timeline.body))
@@ -348,17 +414,39 @@ class Connection:
         response = self._response
         brought = len(timeline.body) - before
         response.body_bytes += brought
-        response.idle_bytes = 0 if brought or response.decoder else response.idle_bytes + len(data)
+        is_idle = not brought and response.encoded_bytes == encoded
+        response.idle_bytes = response.idle_bytes + len(data) if is_idle else 0
         if response.idle_bytes > _MOST_HEADER_BYTES and not response.over:
-            raise Failure("bad_stream", "headers without an end")
+            raise Failure("too_large", f"the headers of the answer were longer than {_MOST_HEADER_BYTES >> 10} KB")
         if not data and not response.over:
             raise _framing_failure(response, data, None)
         if self._has_token is not None and brought:
             self._look_for_token()
         if len(timeline.body) > _TAKEN_FROM:
             self._awake.set()  # long streams are read, and let go, while they come
-        if response.body_bytes > _MOST_BODY_BYTES or (response.decoder and response.decoder.taken > _MOST_BODY_BYTES):
-            raise Failure("bad_stream", "a body without an end")
+            self._hold_back(len(timeline.body))
+        if response.body_bytes + response.encoded_bytes > _MOST_BODY_BYTES:
+            raise Failure("too_large", longer("the answer", _MOST_BODY_BYTES))
+        self._unweighed += brought + OF_READ
+        if self._unweighed > _SMALL:
+            self._weigh()
+
+    def _hold_back(self, unread: int) -> None:
+        """Fail an answer of which too much is not parsed yet, or pause it where much is not."""
+        if unread > MAX_DOCUMENT:
+            raise Failure("too_large", longer("the answer", MAX_DOCUMENT))
+        if unread > self._paused_from and not self._response.over:
+            self._watcher.stop()
+            self._is_paused = True
+
+    def _weigh(self) -> None:
+        """Fail this answer if all large answers together take too much memory."""
+        self._unweighed = 0
+        if self._timeline.weight > _SMALL:
+            _large[id(self._timeline)] = self._timeline
+            if sum(each.weight for each in _large.values()) > _MOST_KEPT:
+                words = f"the answers that this process reads at a time took more than {_MOST_KEPT >> 20} MB"
+                raise Failure("client_limit", f"{words}: use more processes (--processes)")
 
     def _feed(self, data: bytes) -> None:
         """Parse what came. Of nothing, at the end of the connection, the parser knows whether that is an end."""
@@ -430,6 +518,7 @@ def _framing_failure(response: _Response, data: bytes, problem: Exception | None
 _TWO_LENGTHS = "can't be present with"
 """In what the parser says of a head with Content-Length and Transfer-Encoding, in either order."""
 _HEAD_ENDS = b"\r\n\r\n"
+_INTERIM = re.compile(rb"HTTP/\S+ 1\d\d")
 _LENGTH = re.compile(rb"\r\ncontent-length:[^\r\n]*(?=\r\n)", re.IGNORECASE)
 _IN_CHUNKS = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked", re.IGNORECASE)
 
@@ -438,15 +527,15 @@ def _without_length(wire: bytes) -> bytes:
     """A response without the length in its head, where chunks tell its end too: they win (RFC 9112, 6.3). Empty where
     the head is not whole.
     """
-    head, end, rest = wire.partition(_HEAD_ENDS)
-    if not end:
+    begin, end = 0, wire.find(_HEAD_ENDS)
+    while end >= 0 and _INTERIM.match(wire, begin):  # which has another response behind it
+        begin, end = end + len(_HEAD_ENDS), wire.find(_HEAD_ENDS, end + len(_HEAD_ENDS))
+    if end < 0:
         return b""
-    if re.match(rb"HTTP/\S+ 1\d\d", head):  # an interim response, which has another behind it
-        rest = _without_length(rest)
-        return head + end + rest if rest else b""
+    head = wire[begin:end]
     if _IN_CHUNKS.search(head):
         head = _LENGTH.sub(b"", head + b"\r\n")[:-2]
-    return head + end + rest
+    return wire[:begin] + head + wire[end:]
 
 
 _SKEW = 2.0

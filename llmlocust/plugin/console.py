@@ -31,7 +31,10 @@ def error(line: str) -> None:
 
 
 def _write(stream: TextIO, line: str) -> None:
-    """Print a line where that is possible: a console that fails may not stop a measurement (plugin.output)."""
+    """Print a line where that is possible: a console that fails may not stop a measurement (plugin.output). Characters
+    that a terminal would act on are replaced: a line may hold names and words of a server.
+    """
+    line = "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in line)
     with suppress(OSError, ValueError):
         print(line, file=stream, flush=True)
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from llmlocust.stream.dialects import DIALECTS, Dialect
 
 SEPARATOR = r"\n"
 """Between the headers of one text. Values may hold commas, and a field of a web page holds no line break."""
 MASK = "…"
+OWN_KEY = "LLMLOCUST_API_KEY"
+"""The variable of a key that is meant for the server under test, not for one vendor."""
 
 _COMMON = {
     "Content-Type": "application/json",
@@ -22,7 +24,7 @@ _COMMON = {
     "Accept-Encoding": "identity",
     "User-Agent": "llmlocust",
 }
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|(?P<bare>[A-Za-z_]\w*)|\{(?P<braced>[A-Za-z_]\w*)\})", re.ASCII)
 _FRAMING = ("content-length", "transfer-encoding")
 _CUT_FROM, _MIN_TAIL = 180, 4
@@ -50,7 +52,7 @@ def _parsed(line: str) -> tuple[str, str]:
 
 
 def _checked(name: str, value: str) -> tuple[str, str]:
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise ValueError(f"--llm-header: {name[:40]!r} is no name of a header, which is letters, digits and hyphens")
     if name.lower() in _FRAMING:
         raise ValueError(f"--llm-header cannot set {name}: each request has its own")
@@ -64,8 +66,11 @@ def _checked(name: str, value: str) -> tuple[str, str]:
 class Headers:
     """What a user's requests have beside the protocol's own headers: templates, of which the later ones win."""
 
-    def __init__(self, *sources: Mapping[str, str]) -> None:
-        """ValueError in one line where a name or a template is not valid."""
+    def __init__(self, *sources: Mapping[str, str], guessed_at: str | None = None) -> None:
+        """ValueError in one line where a name or a template is not valid. `guessed_at` is the host whose dialect is found
+        out: a vendor's key is sent there only if the host is the vendor's. None: the user named the dialect.
+        """
+        self._guessed_at = guessed_at
         self._templates: dict[str, tuple[str, str]] = {}
         for source in sources:
             for name, value in source.items():
@@ -75,7 +80,7 @@ class Headers:
         """All headers of a request. A user's header replaces another of its name, whatever the case. ValueError in one
         line where the key or a variable cannot be used.
         """
-        own = _COMMON | dialect.headers(_usable_key(dialect.key_variable))
+        own = _COMMON | dialect.headers(_usable_key(self.key_variable(dialect)))
         if request_id:
             own["X-Request-Id"] = request_id
         if not self._templates:
@@ -83,10 +88,27 @@ class Headers:
         kept = {name: value for name, value in own.items() if name.lower() not in self._templates}
         return kept | {name: _value(name, template) for name, template in self._templates.values()}
 
-    def without_values(self, text: str) -> str:
-        """A server's words without the keys and values that it was sent, should it have repeated them."""
+    def key_variable(self, dialect: Dialect) -> str:
+        """The variable whose key requests carry; empty where they carry none."""
+        if _in_environment(OWN_KEY):
+            return OWN_KEY
+        is_sent = self._guessed_at is None or _is_of(self._guessed_at, dialect.key_hosts)
+        return dialect.key_variable if is_sent and _in_environment(dialect.key_variable) else ""
+
+    def variables(self, dialect: Dialect) -> list[str]:
+        """All variables whose values requests carry."""
+        key = self.key_variable(dialect)
+        with_key = dialect.headers("key").items() - dialect.headers("").items()
+        is_replaced = all(name.lower() in self._templates for name, _ in with_key)
+        used = [name for _, template in self._templates.values() for name in _variables(template)]
+        return list(dict.fromkeys([*([key] if key and not is_replaced else []), *used]))
+
+    def without_values(self, text: str, of_address: Iterable[tuple[str, str]] = ()) -> str:
+        """A server's words without the keys and values that it was sent, should it have repeated them. `of_address` are
+        those of the address, with their names.
+        """
         if text:
-            for name, secret in sorted(self._secrets(), key=lambda each: len(each[1]), reverse=True):
+            for name, secret in sorted((*self._secrets(), *of_address), key=lambda each: len(each[1]), reverse=True):
                 text = _masked(text, secret, f"[{name}]")
         return text
 
@@ -94,25 +116,34 @@ class Headers:
         yield from (("key", key) for each in DIALECTS if (key := api_key(each.key_variable)))
         for name, template in self._templates.values():
             value = _VARIABLE.sub(_variable, template).strip()
-            variables = (os.environ.get(variable, "").strip() for variable in _variables(template))
+            variables = map(_in_environment, _variables(template))
             yield from ((name, secret) for secret in (value, *_credentials(value), *variables) if secret)
 
 
 def api_key(variable: str = "OPENAI_API_KEY") -> str:
-    """Without white space around it, which files of secrets like to end with."""
-    return (os.environ.get("LLMLOCUST_API_KEY") or os.environ.get(variable) or "").strip()
+    """The key in the environment; empty where there is none."""
+    return _in_environment(OWN_KEY) or _in_environment(variable)
+
+
+def _in_environment(variable: str) -> str:
+    """A variable's value, without white space around it, which files of secrets like to end with."""
+    return os.environ.get(variable, "").strip()
+
+
+def _is_of(host: str, domains: Iterable[str]) -> bool:
+    return any(host == domain or host.endswith(f".{domain}") for domain in domains)
 
 
 def _usable_key(variable: str) -> str:
-    key = api_key(variable)
+    key = _in_environment(variable) if variable else ""
     if not key.isascii() or not key.isprintable():
-        raise ValueError(f"the key in LLMLOCUST_API_KEY or {variable} holds characters that no key has: copy it again")
+        raise ValueError(f"the key in {variable} holds characters that no key has: copy it again")
     return key
 
 
 def _value(name: str, template: str) -> str:
     for variable in _variables(template):
-        if not os.environ.get(variable, "").strip():
+        if not _in_environment(variable):
             raise ValueError(f"the header {name} needs the variable {variable}, which is not set here: export it")
     value = _VARIABLE.sub(_variable, template).strip()
     if not value.isascii() or not value.replace("\t", " ").isprintable():
@@ -128,7 +159,7 @@ def _variables(template: str) -> list[str]:
 
 
 def _variable(match: re.Match[str]) -> str:
-    return "$" if match["dollar"] else os.environ.get(match["bare"] or match["braced"], "").strip()
+    return "$" if match["dollar"] else _in_environment(match["bare"] or match["braced"])
 
 
 def _credentials(value: str) -> list[str]:

@@ -165,7 +165,7 @@ def check(environment: Environment) -> dict[str, Any]:
         preflight.check_users(environment)
     except ValueError as problem:
         raise preflight.NotReady(str(problem)) from None
-    for note in (*options.notes(environment), *replaying.notes(environment)):
+    for note in (*options.notes(environment), *replaying.notes(environment), *preflight.keys_notes(environment, ours)):
         console.say(note)
     if not options.option(environment, "preflight") or not ours:
         return {}

@@ -183,6 +183,12 @@ def found_targets(environment: Environment, host: str) -> dict[str, str]:
     return found.get(host, {})
 
 
+def is_found_out(environment: Environment) -> bool:
+    """Whether the dialect is, or was, found out by asking the server."""
+    name = option(environment, "dialect")
+    return name in (AUTO, getattr(environment.parsed_options, "llm_found_dialect", AUTO))
+
+
 def written(environment: Environment) -> dict[str, Any]:
     """The options of a run as its files have them."""
     values = {each: option(environment, each.dest.removeprefix("llm_")) for each in OPTIONS}

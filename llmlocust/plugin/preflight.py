@@ -13,7 +13,8 @@ from locust.env import Environment
 from llmlocust.analysis import words
 from llmlocust.load.distributions import parse
 from llmlocust.plugin import console
-from llmlocust.plugin.headers import api_key
+from llmlocust.plugin.addresses import is_loopback, shown, split
+from llmlocust.plugin.headers import OWN_KEY, api_key
 from llmlocust.plugin.options import AUTO, drawn_fields, extra_fields, forced, found_targets, option, ramp_setting
 from llmlocust.plugin.probing import Attempt, Change, NotReady, Probe, usual_changes
 from llmlocust.plugin.transport import Endpoint
@@ -69,6 +70,25 @@ def check_users(environment: Environment) -> None:
                 user.headers_of(environment).of(user.speaks(environment))
             except ValueError as problem:
                 raise ValueError(f"{user.__name__}: {problem}") from None
+
+
+def keys_notes(environment: Environment, users: Sequence[Any]) -> list[str]:
+    """Which secrets go where, and whether others can read them on the way."""
+    found: dict[str, dict[str, None]] = {}
+    for user in users:
+        host = environment.host or user.host or ""
+        try:
+            parts = split(host)
+        except ValueError:
+            continue
+        is_auto = option(environment, "dialect") == AUTO and user.dialect is None
+        dialects = [each() for each in DIALECTS] if is_auto else [user.speaks(environment)]
+        names = [f"${name}" for dialect in dialects for name in user.headers_of(environment).variables(dialect)]
+        names += ["the password in the address"] if parts.username or parts.password else []
+        is_open = parts.scheme == "http" and not is_loopback(parts.hostname or "")
+        place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{', not encrypted' if is_open else ''}"
+        found.setdefault(place, {}).update(dict.fromkeys(names))
+    return [f"sends {words.series([*names])} to {place}" for place, names in found.items() if names]
 
 
 def _place(environment: Environment, user: Any) -> tuple[str, ...]:
@@ -130,7 +150,7 @@ def _probe(environment: Environment, user: Any, host: str) -> Probe:
     first = DIALECTS[0]() if option(environment, "dialect") == AUTO else user.speaks(environment)
     headers = user.headers_of(environment)
     headers.of(first)
-    return Probe(endpoint, first, headers)
+    return Probe(endpoint, first, headers, timeouts=user.timeouts_of(environment))
 
 
 def _pass_on(environment: Environment, probe: Probe, attempt: Attempt, host: str, model: str) -> None:
@@ -198,6 +218,7 @@ def _settle_dialect(environment: Environment, probe: Probe, question: Ask) -> No
     name, path = option(environment, "dialect"), option(environment, "path")
     if name == AUTO:
         dialect = _understood(probe, question, path)
+        environment.parsed_options.llm_found_dialect = dialect.name
     elif name.startswith("gradio") and not path:
         dialect = _at_its_function(probe, named(name))
     else:
@@ -205,7 +226,7 @@ def _settle_dialect(environment: Environment, probe: Probe, question: Ask) -> No
     is_own_path = dialect.path == named(dialect.name).path
     environment.parsed_options.llm_dialect = dialect.name
     environment.parsed_options.llm_path = path or ("" if is_own_path else dialect.path)
-    console.say(f"The server is spoken to in {dialect.name}, at {probe.endpoint.path(dialect.path)}.")
+    console.say(f"The server is spoken to in {dialect.name}, at {shown(probe.endpoint.path(dialect.path))}.")
 
 
 def _understood(probe: Probe, question: Ask, path: str) -> Dialect:
@@ -284,12 +305,14 @@ def _say_what_was_found(probe: Probe, attempt: Attempt) -> None:
             f"The server refused a first request ({attempt.refusal}), but takes it so: {words.series([*attempt.changes])}."
         )
     if attempt.redirected:
-        console.say(f"The server redirects {attempt.redirected} to {attempt.target}: the run asks there.")
+        console.say(f"The server redirects {shown(attempt.redirected)} to {shown(attempt.target)}: the run asks there.")
     elif attempt.target != usual:
-        console.say(f"The server does not answer at {usual}, but at {attempt.target}: the run asks there.")
+        console.say(
+            f"The server does not answer at {shown(usual)}, but at {shown(attempt.target)}: the run asks there."
+        )
     elif (other := address.pasted_dialect()) and not address.is_endpoint_of(dialect) and other != dialect.name:
         console.say(
-            f"The address ends as that of {other} does, and the run asks in {dialect.name} at {attempt.target}: "
+            f"The address ends as that of {other} does, and the run asks in {dialect.name} at {shown(attempt.target)}: "
             f"--llm-dialect {other} asks in the other"
         )
     _say_whether_tokens_were_seen(attempt.record)
@@ -322,7 +345,7 @@ def _advice(probe: Probe, attempts: Sequence[Attempt], listed: Sequence[str], tr
     if attempt.is_misplaced:
         return _advice_on_address(probe, attempts)
     record, model = attempt.record, attempt.ask.model
-    place = f" at {attempt.target}" if attempt.is_guess else ""
+    place = f" at {shown(attempt.target)}" if attempt.is_guess else ""
     said = f"{endpoint.authority} answered a first request{place} with: {attempt.words.rstrip('.')}"
     if record.status in (401, 403):
         return f"{said}. {_advice_on_key(probe)}"
@@ -336,9 +359,17 @@ def _advice(probe: Probe, attempts: Sequence[Attempt], listed: Sequence[str], tr
 
 
 def _advice_on_key(probe: Probe) -> str:
-    variable = probe.dialect.key_variable
-    known = f"The key in LLMLOCUST_API_KEY or {variable} was refused" if api_key(variable) else "It wants a key"
-    return f"{known}: set LLMLOCUST_API_KEY, or give --llm-header 'NAME: $VARIABLE' where it wants another header"
+    dialect, sent = probe.dialect, probe.headers.key_variable(probe.dialect)
+    cure = f"set {OWN_KEY}, or give --llm-header 'NAME: $VARIABLE' where it wants another header"
+    if sent:
+        return f"The key in {sent} was refused: {cure}"
+    if api_key(dialect.key_variable):
+        hosts = words.series([*dialect.key_hosts])
+        return (
+            f"It wants a key, and --llm-dialect {AUTO} sends {dialect.key_variable} to {hosts} alone: name the dialect, such "
+            f"as --llm-dialect {dialect.name}, or {cure}"
+        )
+    return f"It wants a key: {cure}"
 
 
 def _advice_on_address(probe: Probe, attempts: Sequence[Attempt]) -> str:
@@ -355,6 +386,6 @@ def _places(attempts: Sequence[Attempt]) -> str:
     """The targets that were asked, with what the server said there; once where it said the same."""
     groups = [[*group] for _, group in groupby(attempts, key=lambda each: each.words.replace(each.target, ""))]
     return ", ".join(
-        f"{words.series([each.target for each in group])} ({group[0].words[:_MAX_WORDS].rstrip('. ')})"
+        f"{words.series([shown(each.target) for each in group])} ({group[0].words[:_MAX_WORDS].rstrip('. ')})"
         for group in groups
     )

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import gevent
 import msgspec
 
 from llmlocust.numbers.formats import NO_CONNECTION
 from llmlocust.plugin import models
-from llmlocust.plugin.connection import Timeouts
+from llmlocust.plugin.addresses import quoted, shown, split
+from llmlocust.plugin.connection import Listener, Timeouts
 from llmlocust.plugin.headers import Headers
-from llmlocust.plugin.transport import Client, Endpoint, without_password
+from llmlocust.plugin.transport import Client, Endpoint
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import Dialect
-from llmlocust.stream.reading import read
+from llmlocust.stream.limits import TooLarge, check_document
+from llmlocust.stream.reading import Reading, has_token
 from llmlocust.stream.record import Record
 from llmlocust.stream.timeline import Timeline
 from llmlocust.stream.words import server_words
 
 MODELS = "/v1/models"
 
-_STREAMED = Timeouts(connect=10.0, first_token=60.0, stall=60.0, total=600.0)
-_IN_ONE_PIECE = Timeouts(connect=10.0, first_token=60.0, stall=60.0, total=60.0)
 _TRIES = 3
 _BETWEEN_TRIES = 0.5
 _MAX_REDIRECTS = 5
@@ -110,9 +112,21 @@ class Attempt(NamedTuple):
 class Probe:
     """A client that counts its requests, so that they can be subtracted from the server's count."""
 
-    def __init__(self, endpoint: Endpoint, dialect: Dialect, headers: Headers, changes: Sequence[Change] = ()) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        dialect: Dialect,
+        headers: Headers,
+        changes: Sequence[Change] = (),
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        """`timeouts` are the run's own."""
+        timeouts = timeouts or Timeouts()
         self.endpoint, self.dialect, self.headers, self.changes = endpoint, dialect, headers, changes
-        self.client = Client(endpoint, _IN_ONE_PIECE)
+        self.client = Client(endpoint, timeouts)
+        self._timeouts = timeouts
+        # a list or a description needs no longer than a first token may take
+        self._of_get = replace(timeouts, total=min(timeouts.first_token, timeouts.total))
         self.requests = 0
         self._location = ""
         self._is_page = False
@@ -148,7 +162,7 @@ class Probe:
             attempt = self._succeed(target, ask)
             following = self._own_target(target)
             if not following:
-                location = self._whole_location(target)
+                location = self._shown_location(target)
                 return attempt._replace(redirected=first if target != first else "", location=location)
             target = following
         return attempt  # the server sends us round in a circle
@@ -156,18 +170,23 @@ class Probe:
     def _own_target(self, target: str) -> str:
         """Where the server redirects to, if that is on the server itself; else empty."""
         try:
-            to = urlsplit(self._whole_location(target))
+            to = split(self._whole_location(target))
             origin = (to.scheme, to.hostname, to.port or (443 if to.scheme == "https" else 80))
         except ValueError:  # no address at all
             return ""
         is_own = origin == (self.endpoint.scheme, self.endpoint.host, self.endpoint.port)
-        return (to.path or "/") + (f"?{to.query}" if to.query else "") if is_own else ""
+        target = (to.path or "/") + (f"?{to.query}" if to.query else "")
+        return quoted(target, "latin-1") if is_own else ""  # as headers are decoded
+
+    def _shown_location(self, target: str) -> str:
+        try:
+            return shown(self._whole_location(target))
+        except ValueError:
+            return shown(self._location)
 
     def _whole_location(self, target: str) -> str:
-        try:
-            return without_password(urljoin(self.endpoint.url(target), self._location)) if self._location else ""
-        except ValueError:
-            return self._location
+        base = f"{self.endpoint.scheme}://{self.endpoint.authority}{target}"
+        return urljoin(base, self._location) if self._location else ""
 
     # ── how ──
 
@@ -219,13 +238,16 @@ class Probe:
         self.requests += 1
         timeline = Timeline()
         asked = self._as_asked(ask)
-        self.client.timeouts = _STREAMED if asked.stream else _IN_ONE_PIECE
-        self.client.ask(timeline, self.dialect, asked, self.dialect.body(asked), self.headers.of(self.dialect))
-        record = read(timeline, self.dialect, ask=asked, name="preflight")
+        self.client.timeouts = self._timeouts
+        reading = Reading(self.dialect, ask=asked, name="preflight")
+        listener = Listener(partial(has_token, self.dialect, ask=asked) if asked.stream else None, reading.take)
+        body, headers = self.dialect.body(asked), self.headers.of(self.dialect)
+        self.client.ask(timeline, self.dialect, asked, body, headers, listener)
+        record = reading.finish(timeline)
         self._note_redirect(timeline)
         self._is_page = "html" in timeline.content_type
-        record.error = self.headers.without_values(record.error)
-        record.words = self.headers.without_values(record.words)
+        record.error = self.headers.without_values(record.error, self.endpoint.secrets)
+        record.words = self.headers.without_values(record.words, self.endpoint.secrets)
         return record
 
     def _note_redirect(self, timeline: Timeline) -> None:
@@ -247,9 +269,7 @@ class Probe:
     # ── what else the server tells ──
 
     def get(self, path: str) -> bytes:
-        timeline = Timeline()
-        self.client.get(timeline, self.endpoint.path(path), self.headers.of(self.dialect))
-        return bytes(timeline.body)
+        return bytes(self._got(self.endpoint.path(path)).body)
 
     def models(self, *, thoroughly: bool) -> tuple[list[str], str]:
         """The models that the server lists, and where that fails, why: real servers chat well without a list."""
@@ -260,12 +280,11 @@ class Probe:
             if names is not None:
                 return names, ""
             trouble = trouble or timeline.detail or f"HTTP {timeline.status}: {server_words(bytes(timeline.body))}"
-        return [], self.headers.without_values(trouble)
+        return [], self.headers.without_values(trouble, self.endpoint.secrets)
 
     def _fetched(self, target: str) -> Timeline:
         for _ in range(_MAX_REDIRECTS):
-            timeline = Timeline()
-            self.client.get(timeline, target, self.headers.of(self.dialect))
+            timeline = self._got(target)
             if timeline.failure in NO_CONNECTION:
                 raise NotReady(_no_connection(self.endpoint, timeline.detail))
             self._note_redirect(timeline)
@@ -275,6 +294,17 @@ class Probe:
             target = following
         return timeline
 
+    def _got(self, target: str) -> Timeline:
+        timeline = Timeline()
+        self.client.timeouts = self._of_get
+        self.client.get(timeline, target, self.headers.of(self.dialect))
+        try:
+            check_document(timeline.body)
+        except TooLarge as problem:
+            timeline.failure, timeline.detail = "too_large", str(problem)
+            timeline.body.clear()
+        return timeline
+
 
 def words_of(record: Record) -> str:
     """What was said of a failure, in one line."""
@@ -282,6 +312,8 @@ def words_of(record: Record) -> str:
 
 
 def _may_be_bad_luck(record: Record) -> bool:
+    if record.outcome.startswith("timeout_"):  # it had all of the time that the run gives a request
+        return False
     if 200 <= record.status < 300:
         return record.outcome != "bad_stream" or bool(record.chunks)
     return record.status in (0, 429) or (record.status >= 500 and record.status not in _NOT_HERE)

@@ -29,11 +29,11 @@ from llmlocust.numbers.ledger import Ledger, rows_for_each
 from llmlocust.numbers.levels import RATE, USERS, Level, LevelFigures
 from llmlocust.numbers.seconds import SECOND_COUNTS
 from llmlocust.plugin import console, replaying
+from llmlocust.plugin.addresses import shown
 from llmlocust.plugin.collector import Collector, forget_old_seconds
 from llmlocust.plugin.files import AT_ONCE, RunFiles
 from llmlocust.plugin.options import limits, option, planned_users, thresholds, written
 from llmlocust.plugin.tickets import parts
-from llmlocust.plugin.transport import without_password
 from llmlocust.plugin.versions import VERSION
 from llmlocust.stream.clocks import wall_minus
 
@@ -526,7 +526,7 @@ def _asked(environment: Environment) -> dict[str, Any]:
     """What was asked for, as a run begins: the web UI's form may ask for another before its last file is written."""
     return {
         "target": {
-            "host": ", ".join(map(without_password, hosts_of(environment))),
+            "host": ", ".join(map(shown, hosts_of(environment))),
             "model": option(environment, "model"),
             "dialect": ", ".join(sorted({_dialect(user, environment) for user in environment.user_classes} - {""})),
         },

@@ -14,9 +14,9 @@ from __future__ import annotations
 import re
 import ssl
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from time import perf_counter_ns
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote
 from urllib.request import getproxies, proxy_bypass
 
 import gevent
@@ -24,8 +24,9 @@ from gevent import socket
 from gevent import ssl as gevent_ssl
 
 from llmlocust.numbers.formats import ABORTED
-from llmlocust.plugin.addresses import Address
+from llmlocust.plugin.addresses import Address, shown, split
 from llmlocust.plugin.connection import Connection, Failure, Listener, ProxyAnswer, Timeouts, kind_of, plain_words
+from llmlocust.plugin.headers import NAME
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects.base import Dialect
 from llmlocust.stream.timeline import Timeline
@@ -33,6 +34,8 @@ from llmlocust.stream.timeline import Timeline
 _NS = 1_000_000_000
 _DEAF = Listener()
 _MOST_PROXY_BYTES = 65536
+_LEAST_SECRET = 8
+"""Characters of a query's value."""
 
 
 class Endpoint:
@@ -42,21 +45,21 @@ class Endpoint:
         self, url: str, *, verify: bool = True, given: str = "", found: Mapping[str, str] | None = None
     ) -> None:
         """`given` is the path that an option names; `found` are targets that the server answered at, by their paths."""
-        parts = urlsplit(url if "//" in url else f"http://{url}")
-        try:
-            port = parts.port
-        except ValueError:
-            port = -1
-        if parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
-            raise ValueError(f"the host must be a URL such as http://localhost:8000 — got {without_password(url)!r}")
+        parts = _parts_of(url)
+        if parts is None or parts.scheme not in ("http", "https"):
+            wants = "the host must be a URL such as http://localhost:8000"
+            secret = ", with @ : / ? # in a password as %40 %3A %2F %3F %23" if "@" in url else ""
+            raise ValueError(f"{wants}{secret} — got {shown(url)!r}")
         self.tls = parts.scheme == "https"
-        self.host = parts.hostname
-        self.port = port or (443 if self.tls else 80)
+        self.host = parts.hostname or ""
+        self.port = parts.port or (443 if self.tls else 80)
         self.scheme = parts.scheme
         self.address = Address(parts.path, parts.query, given)
         self._found = dict(found or {})
         self._targets: dict[str, str] = {}
         user, _, self.authority = parts.netloc.rpartition("@")
+        self.secrets = tuple(_secrets(parts))
+        """Values of the address that are not for others, with their names."""
         self.authorization = f"Basic {b64encode(unquote(user).encode()).decode()}" if user else ""
         self.context = _tls_context(verify=verify) if self.tls else None
         self.proxy = _proxy_for(parts.scheme, self.host)
@@ -73,20 +76,18 @@ class Endpoint:
         self._targets.clear()
 
     def url(self, target: str) -> str:
-        """The whole address of a target, without a password."""
-        return f"{self.scheme}://{self.authority}{target}"
+        """The whole address of a target, as it may be shown."""
+        return shown(f"{self.scheme}://{self.authority}{target}")
 
 
 class Proxy:
     """What stands between, as HTTP_PROXY, HTTPS_PROXY and NO_PROXY tell."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url if "//" in url else f"http://{url}")
-        if parts.scheme != "http" or not parts.hostname:
-            raise ValueError(
-                f"only proxies with http:// addresses can be used, not {without_password(url)!r}: set NO_PROXY"
-            )
-        self.address = (parts.hostname, parts.port or 80)
+        parts = _parts_of(url)
+        if parts is None or parts.scheme != "http":
+            raise ValueError(f"only proxies with http:// addresses can be used, not {shown(url)!r}: set NO_PROXY")
+        self.address = (parts.hostname or "", parts.port or 80)
         user = unquote(parts.netloc.rpartition("@")[0])
         self.headers = [f"Proxy-Authorization: Basic {b64encode(user.encode()).decode()}"] if user else []
 
@@ -110,9 +111,21 @@ def _proxy_for(scheme: str, host: str) -> Proxy | None:
     return Proxy(url) if url and not proxy_bypass(host) else None
 
 
-def without_password(url: str) -> str:
-    """A URL as it may be shown and written."""
-    return re.sub(r"//[^/@]*@", "//", url)
+def _secrets(parts: SplitResult) -> Iterator[tuple[str, str]]:
+    if password := parts.password or parts.username:  # a token may stand alone
+        yield from (("password", value) for value in {password, unquote(password)})
+    for part in parts.query.split("&"):
+        name, _, value = part.partition("=")
+        if len(value) >= _LEAST_SECRET:  # shorter ones are words, such as a version
+            yield from ((f"?{name}", each) for each in {value, unquote(value)})
+
+
+def _parts_of(url: str) -> SplitResult | None:
+    """None where the URL is not valid."""
+    try:
+        return split(url)
+    except ValueError:
+        return None
 
 
 def _tls_context(*, verify: bool) -> ssl.SSLContext:
@@ -177,10 +190,10 @@ class Client:
         listener: Listener,
     ) -> None:
         timeline.asked_ns = timeline.asked_ns or perf_counter_ns()
-        wire = _wire(self.endpoint, method, target, body, headers)
-        connection = self._idle_connection()
-        keep = False
+        connection, keep = None, False
         try:
+            wire = _wire(self.endpoint, method, target, body, headers)
+            connection = self._idle_connection()
             if connection is not None:
                 try:
                     keep = connection.exchange(timeline, wire, self.timeouts, listener)
@@ -243,7 +256,27 @@ class Client:
             raise Failure(kind_of(problem, proxied=not is_through), plain_words(problem)) from None
 
 
+_TARGET = re.compile(r"/[!-~]*")
+_VALUE = re.compile(r"[\t -~\xa0-\xff]*")
+
+
+def _check(target: str, headers: Mapping[str, str]) -> None:
+    """Refuse a path or a header that would make another request of this one. A server, a form or a locustfile may have
+    named it.
+    """
+    if not _TARGET.fullmatch(target):
+        raise Failure(
+            "not_sent", f"the path {shown(target)!r} holds characters that no URL has, or no / at its beginning"
+        )
+    for name, value in headers.items():
+        if not NAME.fullmatch(name):
+            raise Failure("not_sent", f"{name[:40]!r} is no name of a header")
+        if not _VALUE.fullmatch(value):  # which may be a secret
+            raise Failure("not_sent", f"the value of the header {name} holds characters that no header may have")
+
+
 def _wire(endpoint: Endpoint, method: str, target: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    _check(target, headers)
     own = {"Host": endpoint.authority}
     if endpoint.authorization:
         own["Authorization"] = endpoint.authorization

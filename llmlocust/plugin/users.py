@@ -30,11 +30,12 @@ from llmlocust.load.traces import Row
 from llmlocust.numbers.formats import ABORTED
 from llmlocust.numbers.ledger import Sums
 from llmlocust.plugin import headers
+from llmlocust.plugin.addresses import host_of, shown
 from llmlocust.plugin.connection import Listener, Timeouts
 from llmlocust.plugin.headers import Headers
 from llmlocust.plugin.listeners import plugin_of
 from llmlocust.plugin.open_load import row_now
-from llmlocust.plugin.options import drawn_fields, extra_fields, forced, found_targets, option
+from llmlocust.plugin.options import drawn_fields, extra_fields, forced, found_targets, is_found_out, option
 from llmlocust.plugin.transport import Client, Endpoint
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import Dialect, named
@@ -95,7 +96,7 @@ class LLMUser(FastHttpUser):
         assert plugin.collector is not None, "users run on workers, or where there are none"
         self._collector = plugin.collector
         self._otel = plugin.otel
-        self._llm = Client(_endpoint_of(environment, self.host or ""), self.timeouts or self._timeouts())
+        self._llm = Client(_endpoint_of(environment, self.host or ""), self.timeouts_of(environment))
         self._dialect = self.speaks(environment)
         self._own_headers, self._headers = dict(self.headers or {}), self.headers_of(environment)
         self._extra = extra_fields(self._option("body"))
@@ -111,7 +112,13 @@ class LLMUser(FastHttpUser):
     @classmethod
     def headers_of(cls, environment: Environment) -> Headers:
         """What users of this class send beside the dialect's own headers. ValueError in one line."""
-        return _headers(environment, cls.headers or {})
+        return _headers(cls, environment, cls.headers or {})
+
+    @classmethod
+    def timeouts_of(cls, environment: Environment) -> Timeouts:
+        """The time-outs of requests of this class."""
+        names = Timeouts.__dataclass_fields__
+        return cls.timeouts or Timeouts(**{name: float(option(environment, f"timeout_{name}")) for name in names})
 
     def wait_time(self) -> float:
         """Think time from the options; a locustfile's own `wait_time` replaces it."""
@@ -357,8 +364,8 @@ class LLMUser(FastHttpUser):
             sums = sums or Sums(reading.finish(timeline))
             record = sums.record
             record.id = request_id
-            record.error = self._headers.without_values(record.error)
-            record.words = self._headers.without_values(record.words)
+            record.error = self._headers.without_values(record.error, self._llm.endpoint.secrets)
+            record.words = self._headers.without_values(record.words, self._llm.endpoint.secrets)
             record.inputs = dialect.inputs(ask)
             try:
                 record.right = self._judged(words, record)
@@ -405,7 +412,7 @@ class LLMUser(FastHttpUser):
         """What this user has set since its last request."""
         own = dict(self.headers or {})
         if own != self._own_headers:
-            self._own_headers, self._headers = own, _headers(self.environment, own)
+            self._own_headers, self._headers = own, _headers(type(self), self.environment, own)
 
     def _fire(self, record: Record, path: str, timeline: Timeline) -> None:
         """Locust's own event: once for a request, end to end."""
@@ -419,7 +426,7 @@ class LLMUser(FastHttpUser):
             context={**self.context(), "llm": _context(record)},
             exception=None if record.ok else LLMFailure(f"{record.outcome}: {record.error}"),
             start_time=_wall_time(timeline),
-            url=self._llm.endpoint.path(path),
+            url=shown(self._llm.endpoint.path(path)),
         )
 
     def _option(self, name: str) -> Any:
@@ -440,9 +447,6 @@ class LLMUser(FastHttpUser):
             self._setting("prefix_share"),
             count,
         )
-
-    def _timeouts(self) -> Timeouts:
-        return Timeouts(**{name: float(self._option(f"timeout_{name}")) for name in Timeouts.__dataclass_fields__})
 
 
 class ChatUser(LLMUser):
@@ -489,8 +493,10 @@ def _dialect(dialect: str | Dialect, path: str = "") -> Dialect:
     return named(dialect, path) if isinstance(dialect, str) else dialect
 
 
-def _headers(environment: Environment, own: Mapping[str, str]) -> Headers:
-    return Headers(headers.listed(option(environment, "header")), own)
+def _headers(user: type[LLMUser], environment: Environment, own: Mapping[str, str]) -> Headers:
+    host = environment.host or user.host or ""
+    is_guessed = user.dialect is None and is_found_out(environment)
+    return Headers(headers.listed(option(environment, "header")), own, guessed_at=host_of(host) if is_guessed else None)
 
 
 def _endpoint_of(environment: Environment, host: str) -> Endpoint:

@@ -12,13 +12,18 @@ from typing import Any, Protocol
 
 import brotli
 
+from llmlocust.stream.limits import TooLarge, longer
+
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
-_PIECE = 1 << 20
+_PIECE = 1 << 16
 """Bytes that are decoded in one go."""
+_MAX_STAGES = 2
+_MAX_PIECES = 4000
+"""Of one read. A member of gzip that holds nothing has some 20 bytes."""
 _PLAIN = (b"data:", b"event:", b"id:", b"retry:", b":", b"{", b"[", b"<")
 """How bodies begin that were not compressed at all: some proxies decode a body and leave the header behind."""
 _TELLING = 16
@@ -34,8 +39,8 @@ class _Stage(Protocol):
 
 
 class Decoder:
-    """Appends a body to `into`, decoded. Undecodable where an encoding is not known, the body is damaged, or more than
-    `limit` bytes come of it.
+    """Appends a body to `into`, decoded. Undecodable where an encoding is not known or the body is damaged; TooLarge
+    where more than `limit` bytes come of it, or where decoding it would take long.
     """
 
     def __init__(self, encodings: str, into: bytearray, limit: int) -> None:
@@ -46,13 +51,13 @@ class Decoder:
                 f"the answer is encoded as {unknown[0]}, which is not read here: have the server or the proxy heed "
                 "Accept-Encoding: identity"
             )
+        if len(self._names) > _MAX_STAGES:
+            raise Undecodable(f"the answer is encoded {len(self._names)} times: {', '.join(self._names[:5])}")
         self._stages = [_STAGES[name]() for name in reversed(self._names)]
         self._into = into
         self._limit = limit
         self._seen: bytes | None = b""
         """What has come, until something was decoded."""
-        self.taken = 0
-        """Bytes of the body that have come."""
 
     @property
     def is_needed(self) -> bool:
@@ -61,7 +66,6 @@ class Decoder:
     def take(self, data: bytes | bytearray) -> None:
         """Decode what has come of the body."""
         data = bytes(data)
-        self.taken += len(data)
         if self._seen is not None:
             self._seen += data
         try:
@@ -69,14 +73,14 @@ class Decoder:
                 self._into += piece
                 self._seen = None if piece else self._seen
                 if len(self._into) > self._limit:
-                    raise Undecodable("a body without an end")
+                    raise TooLarge(longer("the decoded answer", self._limit))
         except (zlib.error, brotli.error, zstd.ZstdError, EOFError) as problem:
             self._take_as_it_is(problem)
 
     def _decoded(self, data: bytes) -> Iterator[bytes]:
         pieces: Iterator[bytes] = iter((data,))
         for stage in self._stages:
-            pieces = _through(stage, pieces)
+            pieces = _through(stage, pieces, self._limit)
         return pieces
 
     def _take_as_it_is(self, problem: Exception) -> None:
@@ -94,9 +98,18 @@ class Decoder:
             raise Undecodable(f"the body is not {', '.join(self._names)}, as its header says: {problem}")
 
 
-def _through(stage: _Stage, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    for piece in pieces:
-        yield from stage.take(piece)
+def _through(stage: _Stage, pieces: Iterator[bytes], limit: int) -> Iterator[bytes]:
+    """Decode what one read brought. What comes out of the first of two stages is limited too, and so is the number of
+    pieces: each takes its time, though it may be empty.
+    """
+    size = 0
+    for many, piece in enumerate(each for encoded in pieces for each in stage.take(encoded)):
+        size += len(piece)
+        if size > limit or many > _MAX_PIECES:
+            raise TooLarge(
+                longer("the decoded answer", limit) if size > limit else "the encoded answer had too many parts"
+            )
+        yield piece
 
 
 class _Zlib:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from llmlocust.stream.tolerant import believable
+
 ANSWER = "answer"
 REASONING = "reasoning"
 TOOL = "tool"
@@ -42,7 +44,8 @@ class Usage(msgspec.Struct, frozen=True):
     @property
     def prompt_tokens(self) -> int | None:
         """All of the prompt. None where nothing was reported of it."""
-        counts = [each for each in (self.input_tokens, self.cache_read, self.cache_written) if each is not None]
+        told = (self.input_tokens, self.cache_read, self.cache_written)
+        counts = [count for count in map(believable, told) if count is not None]
         return sum(counts) if counts else None
 
     def and_before(self, before: Usage) -> Usage:

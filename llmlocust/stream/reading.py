@@ -27,12 +27,13 @@ from llmlocust.stream.delta import (
     Usage,
 )
 from llmlocust.stream.dialects.base import Dialect
+from llmlocust.stream.limits import MAX_CHOICES, MAX_EVENT, MAX_PIECES, TooLarge, check_document, check_event, longer
 from llmlocust.stream.outcomes import outcome, without_ids
 from llmlocust.stream.record import OK, STALL, Merged, Record, bounded
 from llmlocust.stream.several import FIRST, Said, Several
 from llmlocust.stream.sse import beginning
 from llmlocust.stream.timeline import Timeline
-from llmlocust.stream.tolerant import whole_text
+from llmlocust.stream.tolerant import believable, whole_text
 from llmlocust.stream.unread import unread_fields
 from llmlocust.stream.words import in_one_line, plain
 
@@ -48,8 +49,6 @@ _TELLING = 16
 """So many bytes of a body tell what it is."""
 _FAILURES = {ERROR: "error_event", BAD: "bad_stream", EMPTY: "empty_answer"}
 """What becomes of a request by what is found in its answer."""
-_LONGEST_EVENT = 1 << 20
-"""Where no event has ended within so many bytes, none is looked for until the end."""
 _FAILED_FINISH = re.compile("error|abort|cancel|fail|insufficient|time[d_ ]*out|overload", re.IGNORECASE)
 """In a reason to finish: the engine gave the request up."""
 _DONE = "[DONE]"
@@ -59,6 +58,10 @@ _SHORTEST_ECHO = 16
 _THINK, _THOUGHT = "<think>", "</think>"
 _FEW = 3
 """Pieces of an answer: of fewer, each may hold the one before by chance."""
+_MANY = 10_000
+"""Of more pieces, each does not hold the one before."""
+_OF_PIECE, _OF_CHOICE, _OF_LAG = 200, 1000, 32
+"""Bytes of memory that each takes, about, until the answer has ended."""
 _LONGEST_REASON = 100
 """Of a reason to finish, which every row of the requests file has: so many characters are kept."""
 
@@ -129,24 +132,54 @@ class Reading:
         """Which chunk brought each piece of the answer."""
         self._so_far: tuple[list[str], int, str] | None = None
         """Where chunks hold all that was said so far: in which list, in how many of its pieces, and what."""
+        self._joined: tuple[list[str], int, str] = ([], 0, "")
+        """Which pieces were put together, how many of them, and as what."""
         self._several: Several | None = None
         """Where several answers come at once."""
+        self._is_too_large = False
+        self._looked_from = SLICE
+        """Bytes of the body above which a slice is looked for."""
 
     def take(self, timeline: Timeline) -> bool:
         """Read a slice of the events that are whole, and let its bytes go. False where less than a slice has come."""
-        if not timeline.is_answered or len(timeline.body) <= SLICE or not self._is_stream(timeline):
+        if not timeline.is_answered or len(timeline.body) <= self._looked_from or not self._is_stream(timeline):
             return False
-        end = self._framing.end_near(timeline.body, SLICE, _LONGEST_EVENT)
-        if not end:
+        end = self._framing.end_near(timeline.body, SLICE, MAX_EVENT)
+        if end and not self._is_too_large:
+            self._take_deltas(timeline, self._deltas(bytes(timeline.body[:end]), complete=False))
+        elif self._is_too_large or len(timeline.body) > MAX_EVENT:
+            end = len(timeline.body)
+            self._note_size(longer("an event of the answer", MAX_EVENT))
+        else:  # a long event: to look for its end at every read would take long
+            self._looked_from = min(MAX_EVENT, len(timeline.body) * 3 // 2)
             return False
-        self._take_deltas(timeline, self._deltas(bytes(timeline.body[:end]), complete=False))
+        self._looked_from = SLICE
         self._take_lags(timeline, timeline.reads_within(end))
         self._reads += timeline.let_go(end)
         self._bytes += end
+        self._note_growth(timeline)
         return True
+
+    def _note_growth(self, timeline: Timeline) -> None:
+        """Tell the transport what is kept, and to stop where the answer is too large."""
+        pieces, choices = len(self._record.arrivals), 0 if self._several is None else len(self._several.all())
+        if pieces > MAX_PIECES:
+            self._note_size(f"the answer had more than {MAX_PIECES:,} pieces")
+        elif choices > MAX_CHOICES:
+            self._note_size(f"there were more than {MAX_CHOICES:,} answers in one stream")
+        timeline.kept = pieces * _OF_PIECE + choices * _OF_CHOICE + len(self._record.lags) * _OF_LAG
+        if self._is_too_large and not timeline.failure:
+            timeline.failure, timeline.detail = "too_large", self._record.error
+
+    def _note_size(self, words: str) -> None:
+        """The answer is too large to be read: what comes now is let go. What was found before that stays."""
+        self._is_too_large = True
+        if self._record.outcome == OK:
+            self._record.outcome, self._record.error = "too_large", words
 
     def finish(self, timeline: Timeline) -> Record:
         """The response is over, or failed: read what is left."""
+        self._looked_from = SLICE
         while self.take(timeline):
             pass
         record = self._record
@@ -207,13 +240,27 @@ class Reading:
         if not streamed and timeline.times and timeline.complete:
             self._record.e2e = (timeline.times[-1] - timeline.sent_ns) * _NS
         self._sum_up()
-        if streamed and self._record.output_tokens and not self._record.chunks:
+        if streamed and self._record.output_tokens and not self._record.chunks and not self._is_too_large:
             self._record.unread = unread_fields(self._framing.events(body))
 
     def _deltas(self, body: bytes, *, complete: bool) -> list[Delta]:
+        if self._is_too_large:
+            return []
+        try:
+            check_event(body)
+        except TooLarge as problem:
+            self._note_size(str(problem))
+            return []
         return _stream_deltas(self._dialect, self._framing, body, complete=complete)
 
     def _document(self, body: bytes) -> list[Delta]:
+        if self._is_too_large:
+            return []
+        try:
+            check_document(body)
+        except TooLarge as problem:
+            self._note_size(str(problem))
+            return []
         deltas = self._dialect.document(body)
         if not deltas or any(delta.kind in _FAILURES for delta in deltas):
             return deltas
@@ -273,6 +320,7 @@ class Reading:
             return
         first = next(delta for delta in deltas if delta.kind == ANSWER)
         first.text = rest
+        self._joined = ([], 0, "")
         if rest:
             self._answer[0] = rest
             return
@@ -314,7 +362,7 @@ class Reading:
         """What a whole text says beyond what was said, to which it is added."""
         known = self._so_far
         only_wholes = not said or (known is not None and known[0] is said and known[1] == len(said))
-        before = known[2] if said and known and only_wholes else "".join(said)
+        before = known[2] if said and known and only_wholes else self._together(said)
         whole, revised = True, False
         if text.startswith(before):
             new = text[len(before) :]
@@ -327,10 +375,19 @@ class Reading:
         if new.strip() or (new and self._dialect.cumulative):
             if revised:
                 said[:] = [""] * len(said)
+                self._joined = ([], 0, "")
             said.append(new)
             self._so_far = (said, len(said), text if whole else before + new)
             return new
         return ""
+
+    def _together(self, said: list[str]) -> str:
+        """All pieces as one text; of those that were put together before, only the new ones are added."""
+        pieces, count, text = self._joined
+        if pieces is not said:
+            count, text = 0, ""
+        self._joined = (said, len(said), text + "".join(said[count:]))
+        return self._joined[2]
 
     def _note_end(self, reason: str) -> None:
         """The last reason counts; [DONE] ends all answers, and says nothing of why."""
@@ -432,9 +489,11 @@ class Reading:
             record.ttft, record.e2e = record.arrivals[0], record.arrivals[-1]
         if self._answer_at is not None:
             record.answer = record.arrivals[self._answer_at]
-        record.input_tokens, record.reasoning_tokens = usage.prompt_tokens, usage.reasoning_tokens
-        if usage.output_tokens is not None:
-            record.output_tokens = usage.output_tokens
+        # a dialect of a user's own may pass on what a server says
+        record.input_tokens, record.reasoning_tokens = usage.prompt_tokens, believable(usage.reasoning_tokens)
+        output_tokens = believable(usage.output_tokens)
+        if output_tokens is not None:
+            record.output_tokens = output_tokens
             # a server that counts along has told more than once, and what it told last holds even for a cut stream
             record.token_source = "chunk_usage" if self._times_told > 1 else "usage"
         elif record.chunks:
@@ -445,9 +504,9 @@ class Reading:
         """The answer's text; where each piece holds the one before, it is the last piece."""
         pieces = self._answer
         if (
-            len(pieces) >= _FEW
-            and all(later.startswith(before) for before, later in pairwise(pieces))
+            _FEW <= len(pieces) <= _MANY
             and pieces[0] != pieces[-1]
+            and all(later.startswith(before) for before, later in pairwise(pieces))
         ):
             return whole_text(pieces[-1])
         return whole_text("".join(pieces))
@@ -504,7 +563,7 @@ class Reading:
         Where the server counts along, by its count; else each chunk has its share of the output.
         """
         record = self._record
-        told = self._told_in_first_read if record.ttft_bounds is None else self._told_by_first
+        told = believable(self._told_in_first_read if record.ttft_bounds is None else self._told_by_first)
         if told:
             return told
         together = record.arrivals.count(record.arrivals[0])

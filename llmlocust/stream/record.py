@@ -9,6 +9,8 @@ from itertools import pairwise
 
 import msgspec
 
+from llmlocust.stream.tolerant import MAX_TOKENS, believable
+
 OK = "ok"
 STALL = 0.2
 """A gap between tokens above this is a stall, unless told otherwise."""
@@ -19,7 +21,7 @@ _TAIL, _LONGEST_PIECE = 400, 100
 _TOLERANCE = 0.01
 """Seconds by which the kernel's clock and ours may differ about one moment: connection.py takes no more for a clock \
 that was set."""
-_TIMES, _GAPS, _COUNTS = "times out of order", "gaps that are not those between the chunks", "a count below zero"
+_TIMES, _GAPS, _COUNTS = "times out of order", "gaps that are not those between the chunks", "a count out of range"
 
 
 class Merged(msgspec.Struct):
@@ -138,7 +140,7 @@ def bounded(record: Record, *, one_answer: bool = True) -> Record:
     """Return the record, put in order and marked where it contradicts itself: that must not stop a measurement.
 
     0 ≤ ttft ≤ answer ≤ e2e ≤ duration, gaps that add up to the time between the first chunk and the last (of one answer;
-    several answers have gaps of their own), and no count below zero.
+    several answers have gaps of their own), and no count below zero or beyond belief.
     """
     found = _contradiction(record, one_answer=one_answer)
     if found:
@@ -168,8 +170,14 @@ def _contradiction(record: Record, *, one_answer: bool) -> str:
         between = arrivals[-1] - arrivals[0]
         if one_answer and (len(gaps) != len(arrivals) - 1 or abs(sum(gaps) - between) > _TOLERANCE):
             return _GAPS
-    tokens = min(record.input_tokens or 0, record.output_tokens or 0, record.reasoning_tokens or 0)
-    return _COUNTS if tokens < 0 or record.stalls < 0 or record.coalesced < 0 else ""
+    # a NaN fails every comparison
+    if not (
+        0 <= (record.input_tokens or 0) <= MAX_TOKENS
+        and 0 <= (record.output_tokens or 0) <= MAX_TOKENS
+        and 0 <= (record.reasoning_tokens or 0) <= MAX_TOKENS
+    ):
+        return _COUNTS
+    return _COUNTS if record.stalls < 0 or record.coalesced < 0 else ""
 
 
 def _bound_times(record: Record, *, one_answer: bool) -> None:
@@ -195,8 +203,7 @@ def _bound_times(record: Record, *, one_answer: bool) -> None:
 
 def _bound_counts(record: Record) -> None:
     for name in ("input_tokens", "output_tokens", "reasoning_tokens"):
-        if (getattr(record, name) or 0) < 0:
-            setattr(record, name, None)
+        setattr(record, name, believable(getattr(record, name)))
     record.stalls, record.coalesced = max(0, record.stalls), max(0, record.coalesced)
 
 

@@ -24,16 +24,19 @@ STRAY = "stray"
 BOM = b"\xef\xbb\xbf"
 
 _BLANK = b"\n\n"
+_BLANK_LINES = (b"\n\n", b"\r\n\r\n", b"\r\r")
+_BLANK_LINE_WITHIN = 1 << 18
+"""Bytes within which a stream that has blank lines has its first."""
 _PREFIXES = (b"data: ", b"data:")
 """What a plain event begins with."""
-_NAMED = re.compile(rb"(event: ?)([^ \n][^\n]*)\n(data: ?)([^\n]*)\n\n")
+_NAMED = re.compile(rb"^(event: ?)([^ \n][^\n]*)\n(data: ?)([^\n]*)\n\n", re.MULTILINE)
 _STREAM_BEGINS = (b"data:", b"event:", b"id:", b"retry:", b":")
 _FIELD = re.compile(rb"[A-Za-z][\w-]{0,31}:")
 _TELLING = 16
 """Bytes at the beginning of a body that show its format."""
 _PADDING = 1024
 """Most bytes of white space that may stand before them."""
-LINES_OF_JSON = re.compile(rb"}\s*\n\s*{")
+LINES_OF_JSON = re.compile(rb"}[^\S\n]*\n\s*{")
 """What stands between two lines of JSON, and inside no document."""
 LOOKED_THROUGH = 65536
 _DONE = b"[DONE]"
@@ -85,13 +88,20 @@ def is_stream(content_type: str, body: bytes | bytearray) -> bool:
 
 
 def end_near(body: bytearray, size: int, longest: int) -> int:
-    """Return where a slice of about `size` bytes can end: behind a blank line. 0 where none is within the longest."""
-    for blank_line in (b"\n\n", b"\r\n\r\n"):
+    """Return where a slice of about `size` bytes can end: behind a blank line. 0 where none is within the longest.
+
+    A long stream without any blank line is one of lines that are an event each: its slice ends behind one of them.
+    """
+    for blank_line in _BLANK_LINES:
         at = body.rfind(blank_line, 0, size)
         if at < 0:
             at = body.find(blank_line, size - len(blank_line), longest)
         if at >= 0:
             return at + len(blank_line)
+    if len(body) > _BLANK_LINE_WITHIN:
+        for end in (b"}\n", b"}\r\n"):
+            if (at := body.rfind(end, 0, size)) >= 0:
+                return at + len(end)
     return 0
 
 

@@ -11,6 +11,8 @@ _SLEPT = 200_000
 """A look at the sockets that took more nanoseconds than this was a sleep: nothing was waiting when it began."""
 _MOST_READ = 60_000
 """A read that brought so many bytes may have left some behind."""
+OF_READ = 200
+"""Bytes of memory, about, that what is noted of one read takes."""
 _PROMPT = 500_000
 """Who sleeps is woken by the first byte. Where that was so long ago, there may have been older ones before it."""
 
@@ -33,7 +35,7 @@ class Look(msgspec.Struct):
         return self.first if self.first > self.first_read - _PROMPT else self.began
 
 
-class Timeline(msgspec.Struct):
+class Timeline(msgspec.Struct, weakref=True):
     """Body bytes and, for every socket read that brought some, its end offset and arrival time.
 
     Times are nanoseconds of one monotonic clock. `ends` and `times` have one entry a read and only grow.
@@ -74,6 +76,8 @@ class Timeline(msgspec.Struct):
     """Nothing but the closed connection says that it is complete: it may have been cut off."""
     follows: bool = False
     """What comes is fetched by a second request; `sent_ns` stays the first one's."""
+    kept: int = 0
+    """Bytes of memory, about, that is taken by what was read of the body and let go."""
     failure: str = ""
     """What stopped it before that: an error kind, or empty."""
     detail: str = ""
@@ -82,6 +86,11 @@ class Timeline(msgspec.Struct):
     def is_answered(self) -> bool:
         """Whether the server has accepted the request: any status of 2xx may carry an answer."""
         return 200 <= self.status < 300
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory, about, that the answer takes."""
+        return len(self.body) + self.kept + OF_READ * len(self.times)
 
     def follow(self) -> None:
         """The answer is fetched by a second request: of the first one stays when it was sent."""

@@ -15,7 +15,9 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-_MOST_TOKENS = 1 << 40
+from llmlocust.stream.limits import is_short
+
+MAX_TOKENS = 1 << 40
 """A server that reports more than that reports nothing."""
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
@@ -28,6 +30,8 @@ class Unfit(ValueError):
 
 def decoded(data: bytes) -> Any:
     """A JSON value. Bytes that are no UTF-8, control characters, NaN and infinities are taken. ValueError otherwise."""
+    if not is_short(data):
+        raise ValueError("too long for this reader")
     text = data.decode("utf-8", "surrogateescape")
     try:
         return json.loads(text, strict=False, parse_int=_whole)
@@ -110,7 +114,7 @@ def believable(count: Any) -> int | None:
     """A count of tokens, as a whole number, as `5.0` or as `"5"`; None for what is none."""
     if count.__class__ is not int:
         count = _as_whole(count)
-    return count if count is not None and 0 <= count <= _MOST_TOKENS else None
+    return count if count is not None and 0 <= count <= MAX_TOKENS else None
 
 
 def _as_whole(count: Any) -> int | None:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from llmlocust.stream import tolerant
+from llmlocust.stream.limits import is_short
 
 _NOTHING = frozenset(("", "null", "none", "nil", "undefined"))
 """Words that stand for nothing,"""
@@ -59,7 +60,9 @@ _REFUSAL = msgspec.json.Decoder(Refusal)
 
 
 def refusal(data: bytes) -> Refusal | None:
-    """What a JSON object says of an error; None where it is no JSON object."""
+    """What a JSON object says of an error; None where it is no JSON object, or a very long one."""
+    if not is_short(data):
+        return None
     try:
         return _REFUSAL.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -517,6 +517,7 @@ CURES = {
     "name_lookup": ("name look-up", "DNS"),
     "proxy": ("proxy", "HTTPS_PROXY"),
     "tls": ("TLS", "certificate"),
+    "not_sent": ("requests not sent", "headers"),
 }
 
 

@@ -21,6 +21,8 @@ class ScriptedServer:
     family: int = socket.AF_INET
     connections: int = 0
     requests: list[bytes] = field(default_factory=list)
+    reads: Callable[[socket.socket], bytes] | None = None
+    """How it reads a request; None: to the end of its body."""
 
     def __post_init__(self) -> None:
         self.listener = socket.create_server(
@@ -39,9 +41,14 @@ class ScriptedServer:
         with suppress(OSError), sock:
             plain = self.context.wrap_socket(sock, server_side=True) if self.context else sock
             with plain:
-                while request := read_request(plain):
+                while request := (self.reads or read_request)(plain):
                     self.requests.append(request)
                     self.script(plain)
+
+
+def read_begin(sock: socket.socket) -> bytes:
+    """A few bytes of a request, and no more of it."""
+    return sock.recv(16)
 
 
 def read_request(sock: socket.socket) -> bytes:

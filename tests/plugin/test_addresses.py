@@ -1,8 +1,12 @@
 """Where requests go: from what users paste as an address, or where the server turns out to answer."""
 
-import pytest
+import re
 
-from llmlocust.plugin.addresses import Address
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmlocust.plugin.addresses import Address, quoted, shown
 from llmlocust.plugin.headers import Headers
 from llmlocust.plugin.probing import Probe
 from llmlocust.plugin.transport import Endpoint
@@ -15,6 +19,72 @@ from tests.test_cli import llmlocust
 CHAT, TEXT, MESSAGES = "/v1/chat/completions", "/v1/completions", "/v1/messages"
 SHORT = ["--llm-levels", "2", "--llm-settle", "0", "--llm-hold", "1", "--llm-max-tokens", "8", "--llm-wait", "0.05"]
 ASK = Ask(prompt="Say hello.", model="some-model", max_tokens=16)
+
+
+# -- pure: what is shown
+
+SHOWN = {
+    "http://host": "http://host",
+    "https://host:8000/v1": "https://host:8000/v1",
+    "host:8000/v1": "host:8000/v1",
+    "[::1]:8000": "[::1]:8000",
+    "http://me:SECRET@host/v1": "http://host/v1",
+    "me:SECRET@host:8000/v1": "host:8000/v1",
+    "SECRET@host": "host",
+    "http://me:SEC@RET@host/v1": "http://host/v1",
+    "http://me:SEC/RET@host/v1": "http://host/v1",
+    "me:SEC/RET@host": "host",
+    "http://me:SEC//RET@host/v1": "http://host/v1",
+    "http://me:SEC?RET@host/v1": "http://host/v1",
+    "http://me:SEC#RET@host/v1": "http://host/v1",
+    "//me:SECRET@host/v1": "//host/v1",
+    "http://me:SEC%2FRET@host/v1": "http://host/v1",
+    "http://me:SEC/RE@T@[::1]:8000/v1?a=SECRET": "http://[::1]:8000/v1?a",
+    "https://host/v1?api_key=SECRET": "https://host/v1?api_key",
+    "https://host/v1?api-version=2024-02-01&key=SECRET&key=SECRET#SECRET": "https://host/v1?api-version&key",
+    "host?key=SECRET": "host?key",
+    "/v1/chat/completions?key=SECRET": "/v1/chat/completions?key",
+    "/v1/a@b?key=SECRET": "/v1/a@b?key",
+    "https://host/ai/run/@cf/model@2024": "https://host/ai/run/@cf/model@2024",
+    "http://ho\x1bst/\r\n": "http://ho\ufffdst/\ufffd\ufffd",
+    "": "",
+}
+
+
+@pytest.mark.parametrize("url", SHOWN)
+def test_an_address_is_shown_without_its_secrets(url):
+    assert shown(url) == SHOWN[url]
+    assert shown(shown(url)) == shown(url)
+
+
+@given(st.text(max_size=20), st.text("ab:/?#@[]&=%", max_size=12), st.sampled_from(["http://", "https://", "//", ""]))
+def test_whatever_is_given_a_password_and_a_value_are_not_shown(noise, more, scheme):
+    secret = "\u5bc6"
+    for url in (f"{scheme}u:{more}{secret}@host/{noise}", f"{scheme}host/{noise}?key={secret}"):
+        assert secret not in shown(url), url
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["http://ho st", "http://ho\x00st", "http://[::1", "http://h:99999", "http://h:x", "", "http://",
+     "http://me:SEC/RET@host", "me:SEC?RET@host", "http://ex\u3000ample", "http://h<script>", "ftp://h", "http://\u2100/"],
+)  # fmt: skip
+def test_what_is_no_address_is_said_in_one_line(host):
+    with pytest.raises(ValueError, match=r"the host must be a URL such as http://localhost:8000") as problem:
+        Endpoint(host)
+    assert "\n" not in str(problem.value)
+    assert "SEC" not in str(problem.value)
+
+
+def test_a_name_in_other_letters_is_sent_as_the_name_service_has_it():
+    endpoint = Endpoint("http://b\xfccher.example:8000/v1")
+    assert (endpoint.host, endpoint.authority) == ("xn--bcher-kva.example", "xn--bcher-kva.example:8000")
+
+
+@pytest.mark.parametrize("text", ["/a b", "/a\r\nX: y", "/\xfc", "/\x00?a b", '/a"<>', "/%20?a=%2F&b"])
+def test_what_no_url_has_is_encoded(text):
+    assert re.fullmatch("[!-~]+", quoted(text))
+    assert quoted(quoted(text)) == quoted(text)
 
 
 # -- pure: what is asked first

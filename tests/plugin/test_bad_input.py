@@ -1,5 +1,7 @@
 """Bad input: one clear line, exit 2, and no load."""
 
+from threading import Event
+
 import pytest
 
 from llmlocust.load.curves import DEFAULT_LEVELS as LEVELS
@@ -69,6 +71,32 @@ def test_what_cannot_work_is_said_in_one_line_before_any_load(simulator, tmp_pat
     assert [line for line in locust.log.splitlines() if line.startswith("llmlocust: ") and words in line], locust.log
     assert "Traceback" not in locust.log
     assert len(simulator.truth()) <= 1
+
+
+@pytest.mark.parametrize(
+    "option, words",
+    [
+        ("first-token", "nothing within 0.3 s"),
+        ("total", "nothing within 0.3 s"),
+        ("connect", "no connection within 0.3 s"),
+    ],
+)
+def test_a_first_request_has_the_time_outs_of_the_run(tmp_path, option, words):
+    over = Event()
+
+    def hangs(sock):
+        over.wait(60)
+        raise OSError
+
+    # a server that never answers a TLS hello lets no connection come about
+    scheme = "https" if option == "connect" else "http"
+    with scripted_server(hangs, reads=hangs if scheme == "https" else None) as server:
+        url = f"{scheme}://127.0.0.1:{server.port}"
+        locust = run(tmp_path, url, *QUICK, "--llm-model", "m", f"--llm-timeout-{option}", "0.3")
+        over.set()
+
+    assert locust.process.returncode == 2, locust.log
+    assert words in locust.log
 
 
 def test_no_host_is_said_in_one_line(tmp_path):

@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import time
+import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -31,9 +32,13 @@ from hypothesis import strategies as st
 
 from llmlocust.plugin import connection
 from llmlocust.plugin.connection import Connection, Listener, Timeouts, kind_of
+from llmlocust.plugin.headers import Headers
+from llmlocust.plugin.probing import Probe
 from llmlocust.plugin.transport import Client, Endpoint
+from llmlocust.stream.ask import Ask
 from llmlocust.stream.content_encodings import Decoder, Undecodable
 from llmlocust.stream.dialects.openai import OpenAIChat
+from llmlocust.stream.limits import TooLarge
 from llmlocust.stream.reading import Reading, has_token, read
 from llmlocust.stream.record import Record
 from llmlocust.stream.timeline import Timeline
@@ -47,6 +52,7 @@ from tests.plugin.scripted import (
     chunked,
     event,
     keeps_open,
+    read_begin,
     response,
     scripted_server,
     sends,
@@ -112,17 +118,37 @@ def test_a_kept_connection_that_the_server_closed_meanwhile_is_not_used():
 
 
 HOSTILE = {
-    "endless headers": (b"HTTP/1.1 200 OK\r\n" + b"X-More: of this\r\n" * 10_000, "bad_stream"),
-    "endless line": (b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 200_000, "bad_stream"),
+    "endless headers": (b"HTTP/1.1 200 OK\r\n" + b"X-More: of this\r\n" * 10_000, "too_large"),
+    "endless line": (b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 200_000, "too_large"),
     "endless trailers": (
         response(STREAM + b"Transfer-Encoding: chunked\r\n", b"0\r\n" + b"X-More: of this\r\n" * 10_000),
+        "too_large",
+    ),
+    "endless trailers of an encoded body": (
+        response(
+            STREAM + b"Transfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n",
+            b"0\r\n" + b"X-More: of this\r\n" * 10_000,
+        ),
+        "too_large",
+    ),
+    "many interim answers before two lengths": (
+        response(b"", status=b"100 C") * 1500
+        + response(STREAM + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", chunked(ANSWER)),
+        "ok",
+    ),
+    "a chunk of an exabyte": (
+        response(STREAM + b"Transfer-Encoding: chunked\r\n", b"%x\r\n" % 2**60 + event()),
+        "truncated",
+    ),
+    "encoded three times": (
+        response(STREAM + b"Content-Encoding: gzip, gzip, gzip\r\nConnection: close\r\n", ANSWER),
         "bad_stream",
     ),
     "endless chunk extension": (
         response(STREAM + b"Transfer-Encoding: chunked\r\n", b"5;" + b"x" * 200_000),
-        "bad_stream",
+        "too_large",
     ),
-    "endless status line": (b"HTTP/1.1 200 " + b"O" * 200_000, "bad_stream"),
+    "endless status line": (b"HTTP/1.1 200 " + b"O" * 200_000, "too_large"),
     "bad chunk size": (response(STREAM + b"Transfer-Encoding: chunked\r\n", b"zz\r\nhello\r\n0\r\n\r\n"), "bad_stream"),
     "negative chunk size": (response(STREAM + b"Transfer-Encoding: chunked\r\n", b"-5\r\nhello\r\n"), "bad_stream"),
     "huge chunk size": (
@@ -194,7 +220,7 @@ def test_a_stream_that_is_read_while_it_comes_has_a_limit_too(monkeypatch):
         client_of(server).post(timeline, "/", b"", {}, Listener(take=reading.take))
 
     record = reading.finish(timeline)
-    assert (record.outcome, record.error) == ("bad_stream", "a body without an end")
+    assert (record.outcome, record.words) == ("too_large", "the answer was longer than 1 MB")
     assert 1 << 20 < record.size < 2 << 20
 
 
@@ -202,6 +228,7 @@ def test_a_stream_that_is_read_while_it_comes_has_a_limit_too(monkeypatch):
     "told, seconds",
     [
         (b"7", 7.0), (b"0", 0.0), (b"1.5", 1.5), (b" 2 ", 2.0), (b"Fri, 31 Dec 1999 23:59:59 GMT", 0.0),
+        (b"Fri, 31 Dec 9999 23:59:59 GMT", None), (b"Fri, 31 Dec 99999 23:59:59 GMT", None), (b"Fri, 00 Foo 0 99:99", None),
         (b"\xb2", None), (b"9" * 500, None), (b"-1", None), (b"soon", None), (b"1.2.3", None), (b"", None), (b"1e3", None),
     ],
 )  # fmt: skip
@@ -218,6 +245,7 @@ def test_retry_after_is_a_number_of_seconds_or_nothing(told, seconds):
         ({"Retry-After": +5, "Date": 0}, 5.0),
         ({"Retry-After": -3600 + 5, "Date": -3600}, 5.0),  # the server's clock is an hour behind
         ({"Retry-After": -3600}, 0.0),
+        ({"Retry-After": 5, "Date": -1e9 * 1.6}, None),
     ],
 )
 def test_retry_after_as_a_date_is_told_by_the_servers_clock(headers, seconds):
@@ -226,7 +254,7 @@ def test_retry_after_as_a_date_is_told_by_the_servers_clock(headers, seconds):
     head = b"Content-Length: 0\r\n" + "".join(lines).encode()
     record = outcome_of(sends(response(head, status=b"429 Many")))
 
-    assert record.retry_after == pytest.approx(seconds, abs=2.0)
+    assert record.retry_after == (seconds if seconds is None else pytest.approx(seconds, abs=2.0))
 
 
 def test_retry_after_in_milliseconds_is_more_exact():
@@ -337,13 +365,13 @@ def test_an_encoded_stream_is_decoded_and_each_token_keeps_its_time(name, encode
 
 @pytest.mark.parametrize("name", ["gzip", "br", "zstd"])
 def test_an_encoded_body_has_a_limit_too(name, monkeypatch):
-    monkeypatch.setattr(connection, "_MOST_BODY_BYTES", 1 << 20)
+    monkeypatch.setattr(connection, "MAX_DOCUMENT", 1 << 20)
     body = b"".join(ENCODINGS[name]([b"\n" * 30_000_000]))
     head = f"Content-Encoding: {name}\r\nConnection: close\r\n".encode()
     with scripted_server(sends(response(STREAM + head, body))) as server:
         record, timeline = asks(client_of(server))
 
-    assert (record.outcome, record.words) == ("bad_stream", "a body without an end")
+    assert (record.outcome, record.words) == ("too_large", "the decoded answer was longer than 1 MB")
     assert len(timeline.body) <= 2 << 20
 
 
@@ -443,6 +471,86 @@ def test_each_time_out_has_its_own_kind(before, limits, outcome):
 
     assert record.outcome == outcome
     assert 0.2 <= record.duration < 30  # long before the server gives up
+
+
+MUCH = b"x" * (16 << 20)
+"""A request's body that no socket's buffers hold."""
+REFUSALS = {
+    "413": (response(b"Content-Length: 9\r\n", b"too large", status=b"413 Too Large"), "http_4xx", "HTTP 413: too large"),
+    "401": (response(b"Connection: close\r\nContent-Length: 2\r\n", b"no", status=b"401 No"), "http_4xx", "HTTP 401: no"),
+    "503": (response(b"Content-Length: 0\r\nRetry-After: 7\r\n", status=b"503 Busy"), "http_503", "HTTP 503: an empty body"),
+    "an answer": (CHUNKED, "ok", ""),
+}  # fmt: skip
+
+
+def posts(client: Client, body: bytes) -> Record:
+    timeline = Timeline()
+    client.post(timeline, "/", body, {}, Listener(lambda body: has_token(CHAT, body)))
+    return read(timeline, CHAT)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    "limits, streams, outcome",
+    [
+        (Timeouts(first_token=0.2), True, "timeout_first_token"),
+        (Timeouts(total=0.2), True, "timeout_total"),
+        (Timeouts(first_token=0.1, total=0.2), False, "timeout_total"),
+    ],
+    ids=["first token", "total", "in one piece"],
+)
+def test_time_outs_count_while_a_server_does_not_read(authority, server_context, scheme, limits, streams, outcome):
+    over = Event()
+
+    def hangs(sock: socket.socket) -> None:
+        over.wait(60)
+        raise OSError
+
+    context = server_context if scheme == "https" else None
+    with scripted_server(hangs, context=context, reads=read_begin) as server:
+        client = client_of(server, limits, scheme=scheme)
+        if scheme == "https":
+            trusting(client, authority)
+        timeline = Timeline()
+        client.post(timeline, "/", MUCH, {}, Listener((lambda body: False) if streams else None))
+        over.set()
+
+    assert timeline.failure == outcome
+    assert (timeline.ended_ns - timeline.sent_ns) / 1e9 < 30
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("closes", [True, False], ids=["closes", "keeps open"])
+@pytest.mark.parametrize("name", REFUSALS)
+def test_an_answer_before_the_request_was_read_counts_by_its_status(authority, server_context, name, closes, scheme):
+    wire, outcome, error = REFUSALS[name]
+    over = Event()
+
+    def answers_at_once(sock: socket.socket) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is not sent when it closes is lost
+        sock.sendall(wire)
+        if not closes:
+            over.wait(60)
+        raise OSError
+
+    context = server_context if scheme == "https" else None
+    with scripted_server(answers_at_once, context=context, reads=read_begin) as server:
+        client = client_of(server, scheme=scheme)
+        if scheme == "https":
+            trusting(client, authority)
+        records = [posts(client, MUCH) for _ in range(2)]
+        over.set()
+
+    assert {(record.outcome, record.words) for record in records} == {(outcome, error)}
+    assert server.connections == 2  # the rest of the request stands in the way of another
+
+
+def test_a_server_that_hangs_up_while_it_is_sent_to_is_a_reset():
+    def hangs_up(sock: socket.socket) -> None:
+        raise OSError
+
+    with scripted_server(hangs_up, reads=read_begin) as server:
+        assert posts(client_of(server), MUCH).outcome == "reset"
 
 
 def test_arrival_times_are_the_kernels_however_late_we_read():
@@ -989,3 +1097,164 @@ def test_a_server_that_wants_a_certificate_after_the_handshake_is_about_tls():
     assert kind_of(alert, otherwise="reset") == "tls"
     alert.reason = "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"
     assert kind_of(alert, otherwise="reset") == "reset"
+
+
+# ── memory ──
+
+
+def test_a_server_that_sends_faster_than_it_is_read_is_held_back():
+    """All in whole events: nothing of it is too large."""
+    many, unread = 400, []
+    body = event("x" * 100_000) * many + ANSWER
+    whole = response(STREAM + b"Content-Length: %d\r\n" % len(body), body)
+    with scripted_server(sends(whole)) as server:
+        timeline, reading = Timeline(), Reading(CHAT)
+
+        def takes(timeline: Timeline) -> bool:
+            unread.append(len(timeline.body))
+            return reading.take(timeline)
+
+        client_of(server).post(timeline, "/", b"", {}, Listener(take=takes))
+
+    record = reading.finish(timeline)
+    assert (record.outcome, record.chunks) == ("ok", many + 3)
+    assert max(unread) < 3 << 20
+
+
+def test_a_stream_without_a_pause_meets_its_time_out_all_the_same():
+    def goes_on(sock: socket.socket) -> None:
+        sock.sendall(response(STREAM))
+        while True:
+            sock.sendall(event() * 400)
+
+    with scripted_server(goes_on) as server:
+        timeline, reading = Timeline(), Reading(CHAT)
+        client_of(server, Timeouts(total=0.3)).post(timeline, "/", b"", {}, Listener(take=reading.take))
+
+    assert reading.finish(timeline).outcome == "timeout_total"
+
+
+def test_all_answers_of_a_process_have_a_limit_together(monkeypatch):
+    monkeypatch.setattr(connection, "_MOST_KEPT", 5 << 20)
+    document = b'{"choices": [{"message": {"content": "' + b"x" * (3 << 20) + b'"}}]}'
+    whole = response(b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(document), document)
+    with scripted_server(keeps_open(whole)) as server:
+        clients = [client_of(server) for _ in range(3)]
+        first, kept = asks(clients[0])
+        second, also_kept = asks(clients[1])
+        del kept, also_kept
+        third, _ = asks(clients[2])
+
+    assert (first.outcome, third.outcome) == ("ok", "ok")
+    assert second.outcome == "client_limit"
+    assert second.words.startswith("the answers that this process reads at a time took more than 5 MB: use more proc")
+
+
+def test_a_kept_connection_keeps_nothing_of_its_answer():
+    with scripted_server(keeps_open(CHUNKED)) as server:
+        client = client_of(server)
+        _, timeline = asks(client)
+        gone = weakref.ref(timeline)
+        del timeline
+        assert gone() is None
+        assert asks(client)[0].outcome == "ok"
+
+
+BOMBS = {
+    "gzip": ("gzip", gzip.compress(bytes(64 << 20))),
+    "gzip in gzip": ("gzip, gzip", gzip.compress(gzip.compress(bytes(64 << 20)))),
+    "empty members in gzip": ("gzip, gzip", gzip.compress(gzip.compress(b"") * 200_000)),
+    "br": ("br", b"".join(in_brotli([bytes(64 << 20)]))),
+    "zstd": ("zstd", zstd.compress(bytes(64 << 20))),
+}
+
+
+@pytest.mark.parametrize("encoding, body", BOMBS.values(), ids=BOMBS)
+def test_a_body_that_grows_when_it_is_decoded_has_a_limit(encoding, body):
+    into = bytearray()
+    with pytest.raises(TooLarge, match=r"the decoded answer was longer than 1 MB|too many parts"):
+        Decoder(encoding, into, 1 << 20).take(body)
+    assert len(into) < 2 << 20
+
+
+# ── what is sent ──
+
+SPLIT = "x HTTP/1.1\r\nHost: evil\r\n\r\nGET /stolen"
+
+
+class Splitting(OpenAIChat):
+    """A dialect of a user's own that takes its path, or that of its events, from elsewhere."""
+
+    def __init__(self, path: str, events: str | None = None) -> None:
+        self.path, self.events = path, events
+
+    def events_path(self, ask: Ask, body: bytes | bytearray) -> str | None:
+        return self.events
+
+
+def requests_of(server: ScriptedServer) -> list[bytes]:
+    """The first lines of all that came, and those that were smuggled into it."""
+    return [line for request in server.requests for line in request.split(b"\r\n") if line.endswith(b" HTTP/1.1")]
+
+
+@pytest.mark.parametrize("bad", [SPLIT, "/a b", "/a\tb", "/\x00", "/\x7f", "/\xfc", "/密", "no-slash?\r\n", ""])
+@pytest.mark.parametrize("found", [False, True], ids=["as given", "below a found target"])
+def test_a_path_from_anywhere_makes_one_request_and_no_other(bad, found):
+    with scripted_server(keeps_open(CHUNKED)) as server:
+        endpoint = Endpoint(f"http://localhost:{server.port}", found={"/call": "/v9/call?a=b"} if found else {})
+        client, timeline = Client(endpoint, PATIENT), Timeline()
+        path = f"/call/{bad}" if found else bad
+        client.ask(timeline, Splitting("/call", path), Ask(prompt="hello"), b"{}", {})
+        assert timeline.failure == ""
+        client.get(timeline, bad, {})
+
+    sent = requests_of(server)
+    assert len(sent) == 2
+    assert all(re.fullmatch(rb"(POST|GET) /[!-~]* HTTP/1.1", line) for line in sent)
+    assert b"Host: evil" not in b"".join(server.requests).split(b"\r\n")
+    assert timeline.failure == "not_sent"
+    assert re.fullmatch(
+        r"the path '[^\r\n]*' holds characters that no URL has, or no / at its beginning", timeline.detail
+    )
+
+
+@pytest.mark.parametrize(
+    "headers, words",
+    [
+        ({"X-A": "1\r\nX-B: SECRET"}, "the value of the header X-A holds characters that no header may have"),
+        ({"X-A": "1\nX-B: SECRET"}, "the value of the header X-A holds characters that no header may have"),
+        ({"X-A": "SECRET\x00"}, "the value of the header X-A holds characters that no header may have"),
+        ({"X-A": "SECRET\u5bc6"}, "the value of the header X-A holds characters that no header may have"),
+        ({"X-A: 1\r\nX-B": "SECRET"}, "'X-A: 1\\r\\nX-B' is no name of a header"),
+        ({"": "SECRET"}, "'' is no name of a header"),
+        ({"\xfc": "SECRET"}, "'\xfc' is no name of a header"),
+    ],
+)
+def test_a_header_from_anywhere_is_one_header_or_nothing_is_sent(headers, words):
+    with scripted_server(keeps_open(CHUNKED)) as server:
+        client, timeline = client_of(server), Timeline()
+        client.post(timeline, "/", b"{}", headers)
+        record = read(timeline, CHAT)
+        after = asks(client)[0]
+
+    assert (record.outcome, record.words) == ("not_sent", words)
+    assert after.outcome == "ok"
+    assert len(server.requests) == 1
+    assert timeline.sent_ns == 0
+
+
+@pytest.mark.parametrize(
+    "location",
+    [b"/a b", b"/\xc3\xbc", b"/a\x01b", b"//evil:1/x", b"http://[", b"/x?key=SECRET", b"http://u:SECRET@h/x"],
+)
+def test_where_a_server_redirects_to_is_asked_as_it_may_be(location):
+    redirect = response(b"Content-Length: 0\r\nLocation: " + location + b"\r\n", status=b"307 Moved")
+    answers = iter([redirect, CHUNKED])
+    with scripted_server(lambda sock: keeps_open(next(answers))(sock)) as server:  # noqa: PLW0108  # another each time
+        probe = Probe(Endpoint(f"http://localhost:{server.port}"), CHAT, Headers())
+        attempt = probe.at("/v1/chat/completions", Ask(prompt="hello", model="m"))
+
+    sent = requests_of(server)
+    assert all(re.fullmatch(rb"POST /[!-~]* HTTP/1.1", line) for line in sent)
+    assert "SECRET" not in attempt.location + attempt.words
+    assert attempt.record.ok == (len(sent) == 2)

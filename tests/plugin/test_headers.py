@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from llmlocust.plugin.headers import Headers, listed, names
+from llmlocust.plugin.transport import Endpoint
 from llmlocust.report.frames import load_run
 from llmlocust.report.page import build
-from llmlocust.stream.dialects import named
-from tests.locusts import RAMP, Locust, free_port, outcomes, run, told
+from llmlocust.stream.dialects import DIALECTS, named
+from tests.locusts import RAMP, Locust, free_port, outcomes, rows, run, told
 from tests.plugin.routed import Answer, routed_server, says
 from tests.plugin.test_web_ui import WebUI
 from tests.simulators import PATIENCE, wait_for
@@ -151,7 +152,150 @@ def test_files_have_names_alone():
     assert names(r"api-key: sk-secret\nX-Org: $ORG") == r"api-key: …\nX-Org: …"
 
 
+KEYS = {"OPENAI_API_KEY": "of-openai", "ANTHROPIC_API_KEY": "of-anthropic"}
+
+
+@pytest.mark.parametrize(
+    "dialect, guessed_at, key",
+    [
+        # the user named the dialect, so the key of its vendor is for whatever speaks it
+        (CHAT, None, "of-openai"),
+        (CLAUDE, None, "of-anthropic"),
+        # the dialect is found out
+        (CHAT, "localhost", ""),
+        (CHAT, "gpu.example", ""),
+        (CHAT, "api.openai.com", "of-openai"),
+        (CHAT, "openai.com", "of-openai"),
+        (CHAT, "notopenai.com", ""),
+        (CHAT, "openai.com.evil.example", ""),
+        (CHAT, "api.anthropic.com", ""),
+        (CHAT, "", ""),
+        (CLAUDE, "api.anthropic.com", "of-anthropic"),
+        (CLAUDE, "api.openai.com", ""),
+    ],
+)
+def test_a_vendors_key_goes_to_the_vendor_unless_the_dialect_is_named(environment, dialect, guessed_at, key):
+    for name, value in KEYS.items():
+        environment.setenv(name, value)
+    headers = Headers(guessed_at=guessed_at)
+    sent = headers.of(dialect)
+
+    assert [value for value in KEYS.values() if value in str(sent)] == ([key] if key else [])
+    assert headers.variables(dialect) == ([dialect.key_variable] if key else [])
+
+    environment.setenv("LLMLOCUST_API_KEY", "of-this-run")
+    assert "of-this-run" in str(headers.of(dialect))
+    assert headers.variables(dialect) == ["LLMLOCUST_API_KEY"]
+
+
+@pytest.mark.parametrize("dialect", [each() for each in DIALECTS], ids=lambda each: each.name)
+def test_no_dialect_sends_a_vendors_key_to_an_unknown_host_that_it_was_found_at(environment, dialect):
+    for name, value in KEYS.items():
+        environment.setenv(name, value)
+    assert "of-" not in str(Headers(guessed_at="gpu.example").of(dialect))
+
+
+@pytest.mark.parametrize(
+    "templates, variables",
+    [
+        ({}, ["OPENAI_API_KEY"]),
+        ({"api-key": "$TOKEN"}, ["OPENAI_API_KEY", "TOKEN"]),
+        ({"authorization": "Token ${TOKEN} $TEAM_1"}, ["TOKEN", "TEAM_1"]),
+        ({"Authorization": "literal"}, []),
+    ],
+)
+def test_the_variables_that_are_sent_are_known(environment, templates, variables):
+    environment.setenv("OPENAI_API_KEY", "key")
+    assert Headers(templates).variables(CHAT) == variables
+
+
+def test_secrets_of_an_address_are_masked_in_a_servers_words():
+    secrets = Endpoint("http://me:pass%2Fword@host/v1?key=planted-123&v=2").secrets
+    words = "no planted-123, pass/word or pass%2Fword, me: v 2"
+    assert Headers().without_values(words, secrets) == "no [?key], [password] or [password], me: v 2"
+
+
 # -- real runs
+
+
+def keys_line(locust):
+    return [line for line in locust.log.splitlines() if line.startswith("sends ")]
+
+
+@pytest.mark.parametrize(
+    "more, own, sent, lines",
+    [
+        ([], {}, {"Bearer of-openai"}, ["sends $OPENAI_API_KEY to "]),
+        (["--llm-dialect", "auto"], {}, {None}, []),
+        (
+            ["--llm-dialect", "auto"],
+            {"LLMLOCUST_API_KEY": "of-this-run"},
+            {"Bearer of-this-run"},
+            ["sends $LLMLOCUST_API_KEY to "],
+        ),
+    ],
+    ids=["a named dialect", "one that is found out", "one that is found out, with a key of its own"],
+)
+def test_a_run_says_which_key_it_sends_where_and_auto_sends_no_vendors_key(tmp_path, more, own, sent, lines):
+    with routed_server(lambda asked: Answer()) as server:
+        locust = run(tmp_path, server.url, *SHORT, *more, environment={**KEYS, **own})
+
+    assert locust.process.returncode == 0, locust.log
+    assert {asked.headers.get("authorization") for asked in server.asked} == sent
+    assert all("of-anthropic" not in str(asked.headers) for asked in server.asked)
+    assert keys_line(locust) == [f"{line}{server.url}" for line in lines]
+
+
+def test_a_key_that_auto_kept_back_is_explained(tmp_path):
+    with routed_server(lambda asked: says(401, {"error": "who are you?"})) as server:
+        locust = run(tmp_path, server.url, *SHORT, "--llm-dialect", "auto", environment=KEYS)
+
+    assert locust.process.returncode == 2
+    words = "It wants a key, and --llm-dialect auto sends OPENAI_API_KEY to openai.com alone: name the dialect, such as"
+    assert words in locust.log
+
+
+def test_a_secret_that_goes_out_unencrypted_is_said_to(tmp_path):
+    """To a name that is not looked up: nothing is sent."""
+    options = ["--llm-preflight=false", "--llm-header", "api-key: $TOKEN", "--llm-timeout-connect", "0.1"]
+    host = "http://me:SECRET@gpu.invalid:8000/v1?key=SECRET"
+    locust = run(tmp_path, host, *SHORT, *options, environment={"OPENAI_API_KEY": "key"})
+
+    place = "http://gpu.invalid:8000, not encrypted"
+    assert keys_line(locust) == [f"sends $OPENAI_API_KEY, $TOKEN and the password in the address to {place}"]
+
+
+PLANTED = "planted-in-an-address"
+NOTES_URLS = f"""
+from locust import events
+
+@events.request.add_listener
+def _note_url(url, **_):
+    with open("urls", "a") as file:
+        print(url, file=file)
+{RAMP}
+"""
+
+
+@pytest.mark.parametrize("preflight", ["true", "false"])
+@pytest.mark.parametrize("status", [200, 401])
+def test_secrets_of_an_address_are_in_no_file_and_no_line(tmp_path, preflight, status):
+    """Locust's own HTML report, which shows the host as it was given, is not asked for."""
+
+    def answer(asked):
+        return says(status, f"no: {asked.target}", "text/plain") if status == 401 else Answer()
+
+    with routed_server(answer) as server:
+        host = server.url.replace("//", f"//me:{PLANTED}@") + f"/v1?key={PLANTED}"
+        options = [*SHORT, f"--llm-preflight={preflight}", "--loglevel", "DEBUG"]
+        run(tmp_path, host, *options, locustfile=NOTES_URLS)
+        assert all(f"key={PLANTED}" in asked.target for asked in server.asked)
+
+    for path in filter(Path.is_file, tmp_path.rglob("*")):
+        assert PLANTED.encode() not in path.read_bytes(), path.name
+    if (tmp_path / "run_llm_run.json").exists() and rows(tmp_path, "llm_requests.csv"):
+        assert told(tmp_path)["target"]["host"] == f"{server.url}/v1?key"
+        assert (tmp_path / "urls").read_text().splitlines()[0] == "/v1/chat/completions?key"
 
 
 def test_headers_of_options_and_attributes_are_sent_with_every_request(tmp_path):

@@ -10,6 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmlocust.numbers.formats import CLIENT_KINDS, ERROR_KINDS
+from llmlocust.numbers.ledger import Ledger
+from llmlocust.stream.delta import USAGE, Delta, Usage
 from llmlocust.stream.dialects.openai import OpenAIChat, OpenAICompletions
 from llmlocust.stream.outcomes import without_ids
 from llmlocust.stream.reading import read
@@ -130,6 +132,7 @@ OUTCOMES = {
     "two errors": (answer(200, event({"error": "first"}) + event({"error": "second"}), "text/event-stream"), "error_event", "first"),
     "error called a stream": (answer(200, {"error": "broke"}, "text/event-stream"), "error_event", "broke"),
     "an answer with nothing in it": (answer(200, {"choices": [{"message": {"content": ""}}]}), "empty_answer", "an answer with nothing in it: no text, and no count of tokens"),
+    "too large": (failure("too_large", "the answer was longer than 16 MB", status=0), "too_large", "the answer was longer than … MB"),
     "FastAPI's detail": (answer(200, {"detail": "broke"}), "error_event", "broke"),
 }  # fmt: skip
 
@@ -716,6 +719,42 @@ def test_a_record_that_contradicts_itself_is_marked_and_put_in_order(wrong):
     assert in_order(record)
     assert record.gaps == [later - earlier for earlier, later in pairwise(record.arrivals)]
     assert min(record.gaps, default=0.0) >= 0.0
+
+
+ABSURD = [10**30, -1, -(10**30), float("nan"), float("inf"), 1e300, 0.5, "many", "1e400", [5], {"a": 1}, True]
+
+
+class Credulous(OpenAIChat):
+    """A dialect that passes on whatever the server says."""
+
+    def pieces(self, found, chunk, event):
+        super().pieces(found, chunk, event)
+        usage = Usage(*(self.told,) * 5)
+        for each in found:
+            each.usage = usage
+        found.append(Delta(USAGE, event.end, "", usage))
+
+
+@pytest.mark.parametrize("told", ABSURD, ids=repr)
+def test_absurd_counts_of_a_server_are_no_counts(told):
+    dialect = Credulous()
+    dialect.told = told
+    record = read(answer(200, A + B + STOP, "text/event-stream"), dialect)
+
+    assert record.ok
+    assert (record.input_tokens, record.reasoning_tokens) == (None, None)
+    assert (record.output_tokens, record.token_source) == (record.chunks, "chunks")
+    assert record.tpot is None or 0 <= record.tpot <= record.duration
+    ledger = Ledger()
+    ledger.add(record, 0.0)
+    msgspec.msgpack.encode(ledger.take())
+
+
+@pytest.mark.parametrize("told", [10**30, -1, math.nan, math.inf, 1e300], ids=repr)
+@pytest.mark.parametrize("name", ["input_tokens", "output_tokens", "reasoning_tokens"])
+def test_absurd_counts_of_a_record_are_none(name, told):
+    record = bounded(Record(**{name: told}))
+    assert (getattr(record, name), record.contradicts) == (None, "a count out of range")
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ NAMES = (
     "name look-up",
     "proxy",
     "TLS",
+    "requests not sent",
     "cap in flight",
     "schedule delay",
     "Little's law",

@@ -60,6 +60,11 @@ _UNSENT = {
         "no TLS session came about",
         "Check the server's certificate, its date and its name; SSL_CERT_FILE names the file of its authority.",
     ),
+    "not_sent": (
+        "requests not sent",
+        "their address or headers were not valid",
+        "Correct the host, the path or the headers in the options, or what the locustfile or its dialect makes of them.",
+    ),
 }
 """For each of CLIENT_KINDS: the name of its check, why requests failed, and what to do."""
 _RANGED = {"ttft": "TTFT", "gap": "the gaps"}

@@ -21,6 +21,7 @@ from prometheus_client.exposition import choose_encoder
 
 from llmlocust.numbers import formats
 from llmlocust.plugin import options
+from llmlocust.plugin.addresses import shown
 from llmlocust.plugin.webui import access
 from llmlocust.plugin.webui.inputs import Inputs
 from llmlocust.plugin.webui.report import NotMade, Reports
@@ -157,7 +158,7 @@ class Pages:
         told = {
             "state": runner.state,
             "users": runner.user_count,
-            "host": self.environment.host,
+            "host": shown(self.environment.host or ""),
             "refused": self.plugin.refused,
             "runs": [self._files(number) for number in range(1, len(self.plugin.prefixes) + 1)],
             "kept": self.plugin.keeps_files,

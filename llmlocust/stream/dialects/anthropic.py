@@ -74,6 +74,7 @@ class AnthropicMessages(Dialect):
     path = "/v1/messages"
     chunk: ClassVar[Any] = _Chunk
     key_variable = "ANTHROPIC_API_KEY"
+    key_hosts = ("anthropic.com",)
 
     def headers(self, key: str) -> dict[str, str]:
         return {"anthropic-version": _VERSION} | ({"x-api-key": key} if key else {})

@@ -43,6 +43,8 @@ class Dialect:
     """False where answers only ever come in one piece."""
     key_variable: ClassVar[str] = "OPENAI_API_KEY"
     """Where its users keep their key, unless LLMLOCUST_API_KEY holds one."""
+    key_hosts: ClassVar[tuple[str, ...]] = ("openai.com",)
+    """Domains of the vendor that gives this key."""
 
     _one: ClassVar[msgspec.json.Decoder[Any]]
     _all: ClassVar[msgspec.json.Decoder[Any]]

@@ -27,6 +27,7 @@ from llmlocust.stream.delta import (
     Usage,
 )
 from llmlocust.stream.dialects.base import Dialect, brings, text_of
+from llmlocust.stream.limits import MAX_CHOICES
 from llmlocust.stream.sse import Event
 from llmlocust.stream.tolerant import believable
 from llmlocust.stream.words import is_something, reason, said
@@ -117,7 +118,7 @@ class OpenAI(Dialect):
             found.append(Delta(ERROR, end, words or "an error event without words"))
             return
         usage = _usage(chunk.usage)
-        choices = chunk.choices or ()
+        choices = (chunk.choices or ())[:MAX_CHOICES]
         if len(choices) == 1 and not choices[0].index:
             usage = usage or _usage(choices[0].usage)
             _add_choice(found, chunk, choices[0], end, usage)
