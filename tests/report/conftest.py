@@ -17,7 +17,9 @@ class WordsOfFigure(Figure):
             axes.get_xticklabels()  # which are made when they are asked for
             axes.get_yticklabels()
         words = {text.get_text() for text in self.findobj(Text)}
-        out.write(f'<svg viewBox="0 0 1 1">{"".join(f"<text>{html.escape(each, quote=False)}</text>" for each in words)}</svg>')
+        out.write(
+            f'<svg viewBox="0 0 1 1">{"".join(f"<text>{html.escape(each, quote=False)}</text>" for each in words)}</svg>'
+        )
 
 
 @pytest.fixture
