@@ -509,6 +509,7 @@ class Run:
             "options": self._asked["options"],
             "user_classes": self._asked["user_classes"],
             "clock": " and ".join(sorted(self.ledger.clocks)),
+            "clocks": dict(self.ledger.clocks),
             "processes": self.processes,
             "counts": {
                 "sent": self.ledger.sent,

@@ -126,7 +126,8 @@ class Facts:
     ended: int | None = None
     think_time: float | None = None
     """Mean seconds between a user's requests, where all users do alike."""
-    clock: str | None = None
+    clocks: Mapping[str, int] = field(default_factory=dict)
+    """How many measured requests have arrival times of the kernel's clock ("kernel"), and of the process's own ("user")."""
     courses: Mapping[int, Sequence[Course]] = field(default_factory=dict)
     """How latencies went inside each level."""
     settle: float | None = None
