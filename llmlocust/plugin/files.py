@@ -19,6 +19,7 @@ from typing import Any
 from llmlocust.numbers import formats
 from llmlocust.numbers.ledger import Ledger, rounded
 from llmlocust.numbers.levels import LEVEL_COLUMNS, LevelFigures
+from llmlocust.numbers.writing import create, replacing
 
 _MOST_WAITING = 64 * 2**20
 """Bytes of rows that a full disk may keep waiting; of more, rows are lost."""
@@ -61,10 +62,8 @@ class RunFiles:
         self._replace(formats.TIMELINE, formats.TIMELINE_COLUMNS, _timeline_rows(ledger, epoch))
 
     def write_run(self, told: Mapping[str, Any]) -> None:
-        path = self.path(formats.RUN)
-        beside = path.with_name(path.name + ".part")
-        beside.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        beside.replace(path)
+        with replacing(self.path(formats.RUN)) as file:
+            file.write(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
 
     def close(self) -> None:
         """OSError where the disk is full: what was flushed before stands."""
@@ -72,17 +71,13 @@ class RunFiles:
         self._workers.close()
 
     def _replace(self, name: str, columns: list[str], rows: Iterable[list[Any]]) -> None:
-        path = self.path(name)
-        beside = path.with_name(path.name + ".part")
-        beside.unlink(missing_ok=True)  # somebody who was stopped in a pause may still hold the one before
-        with beside.open("w", newline="", encoding="utf-8") as file:
+        with replacing(self.path(name), newline="") as file:
             writer = csv.writer(file)
             writer.writerow(columns)
             left = iter(rows)
             while piece := list(islice(left, AT_ONCE)):
                 writer.writerows(piece)
                 self.pause()
-        os.replace(beside, path)  # noqa: PTH105  # os.replace is what the promise above rests on
 
 
 class _Growing:
@@ -91,7 +86,7 @@ class _Growing:
     """
 
     def __init__(self, path: Path, columns: list[str]) -> None:
-        self._file = path.open("wb", buffering=0)
+        self._file = os.fdopen(create(path), "wb", buffering=0)
         self._waiting = bytearray()
         with suppress(OSError):  # it waits, and the first row says so
             self.append([columns])
