@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from llmlocust.cli.report import make_report
 from llmlocust.cli.shared import OneLine, has_run
+from llmlocust.plugin.prefixes import is_taken
 
 LEVELS = "1,2,5,10,20,50,100,150,200,300"
 
@@ -39,8 +40,9 @@ def run_and_report(url: str, folder: Path, options: dict[str, Any], more: list[s
         user,
     ]
     code, stopped = _locust(command)
-    if not has_run(prefix):
-        _remove_headers(folder)
+    if not has_run(prefix) or is_taken(str(prefix)):
+        if not any(folder.iterdir()):
+            folder.rmdir()
         return Done(code or 1, stopped)
     try:
         make_report(str(prefix), thresholds)
@@ -84,14 +86,6 @@ def die_with_parent() -> None:
 
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
-
-
-def _remove_headers(folder: Path) -> None:
-    """Locust had made its files when the run was refused: they hold a header each, and stand in the next run's way."""
-    for path in folder.glob("run_*.csv"):
-        path.unlink()
-    if not any(folder.iterdir()):
-        folder.rmdir()
 
 
 def _locustfile() -> Path:

@@ -23,10 +23,10 @@ from llmlocust.analysis import words
 from llmlocust.load.arrivals import POISSON, Process
 from llmlocust.load.plans import SHAPES
 from llmlocust.numbers.levels import RATE, USERS
-from llmlocust.plugin import console, options, otel, preflight, replaying, webui
+from llmlocust.plugin import console, options, otel, prefixes, preflight, replaying, webui
 from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.gating import Gating, end_run
-from llmlocust.plugin.locust_csv import CompleteCSVFileWriter
+from llmlocust.plugin.locust_csv import CompleteCSVFileWriter, cannot_write
 from llmlocust.plugin.master import Master
 from llmlocust.plugin.newest import Newest
 from llmlocust.plugin.run import Run
@@ -85,13 +85,15 @@ class Plugin:
         prefix = self._prefix()
         if prefix and self.runs > 1:  # started again from the web UI: what was measured before stays
             prefix = f"{prefix}_run{self.runs}"
-            if CompleteCSVFileWriter.newest is not None:
-                CompleteCSVFileWriter.newest.begin_anew(prefix)
         if self.collector:
             self.collector.start(limits=options.limits(self.environment))
         if self.master:
             self.master.run_begins()
-        self.run = Run(self.environment, self.collector, self.gating.prefix(prefix), self.preflight)
+        try:
+            self._make_way(prefix)
+            self.run = Run(self.environment, self.collector, self.gating.prefix(prefix), self.preflight)
+        except OSError as problem:
+            raise preflight.NotReady(cannot_write(problem)) from None
         self.prefixes += [self.run.files.prefix] if self.run.files else []
         self.run.watch = self.gating.watch
         self.preflight = None  # the next run may be of another host
@@ -100,6 +102,20 @@ class Plugin:
         if hasattr(shape, "run_started"):
             shape.run_started(self.run)
         console.announce(self.run)
+
+    def _make_way(self, prefix: str) -> None:
+        """Nothing but the files themselves can stop the run now: those of an earlier one are moved aside."""
+        locusts = CompleteCSVFileWriter.newest
+        if locusts is None or not prefix:
+            return
+        if self.runs > 1:  # the first one's is locked since Locust's start
+            try:
+                prefixes.lock(prefix)
+            except prefixes.Taken as taken:
+                raise preflight.NotReady(str(taken)) from None
+        if aside := prefixes.move_aside(prefix):
+            console.say(f"the files of an earlier run, {prefix}_*, are now {aside}_*")
+        locusts.begin(prefix)
 
     def _prefix(self) -> str:
         """Of the files. The web UI offers them for download, so without --csv they are kept as long as it is there."""
@@ -120,9 +136,13 @@ class Plugin:
         """A worker cannot take part in the run that has just started."""
         if self.refused:
             return
-        self.refuse(why)
         if self.run:
             self.run.problems.append(why)
+        self.refuse_and_end(why)
+
+    def refuse_and_end(self, why: str) -> None:
+        """The test has started, and must not send anything: it ends, with exit code 2 where Locust ends with it."""
+        self.refuse(why)
         told = self.environment.parsed_options
         if told is not None and (told.headless or told.autostart):
             self.environment.process_exit_code = USAGE_ERROR
@@ -345,9 +365,8 @@ def _on_test_start(environment: Environment, **kwargs: Any) -> None:
         return
     try:
         plugin.start_run()
-    except preflight.NotReady as problem:  # only from the web UI: a headless run was checked before
-        plugin.refuse(str(problem))
-        gevent.spawn(environment.runner.stop)
+    except preflight.NotReady as problem:  # from the web UI; of a headless run, all but its files was checked before
+        plugin.refuse_and_end(str(problem))
 
 
 @events.test_stopping.add_listener

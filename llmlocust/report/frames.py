@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -235,6 +236,9 @@ def _load(path: Path, locust: Files) -> RunFrames:
 
 # -- finding
 
+_MOVED_ASIDE = r"\.\d+$"
+"""The end of the prefix of a run that a later run of its prefix moved aside. A folder stands for the later one."""
+
 Files = dict[str, Path]
 """Files by their kind, which is the end of their name: llmlocust's own, or that of --csv."""
 
@@ -249,7 +253,8 @@ def _existing(prefix: Path, names: Mapping[str, Sequence[str]]) -> Files:
 def _locate(path: Path) -> tuple[Path, Files]:
     """Return the prefix that a path names, and Locust's files of that prefix."""
     if path.is_dir():
-        prefixes = _prefixes_in(path)
+        found = _prefixes_in(path)
+        prefixes = [name for name in found if re.sub(_MOVED_ASIDE, "", name) not in {*found} - {name}]
         if not prefixes:
             return _locate_by_content(path)
         if len(prefixes) > 1:
