@@ -10,8 +10,8 @@ import csv
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -38,12 +38,21 @@ class RunFiles:
     def __init__(self, prefix: str, pause: Callable[[], None] = lambda: None) -> None:
         self.prefix = prefix
         self.pause = pause
-        Path(prefix).parent.mkdir(parents=True, exist_ok=True)
+        self._make_folder()
         self._requests = _Growing(self.path(formats.REQUESTS), formats.REQUEST_COLUMNS)
         self._workers = _Growing(self.path(formats.WORKERS), formats.WORKER_COLUMNS)
 
     def path(self, name: str) -> Path:
         return Path(f"{self.prefix}_{name}")
+
+    def _make_folder(self) -> None:
+        """Somebody may delete it while the run goes on."""
+        Path(self.prefix).parent.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def lost_rows(self) -> int:
+        """Rows that found no room."""
+        return self._requests.lost + self._workers.lost
 
     def append_requests(self, rows: Iterable[list[Any]]) -> None:
         self._requests.append(rows)
@@ -62,6 +71,7 @@ class RunFiles:
         self._replace(formats.TIMELINE, formats.TIMELINE_COLUMNS, _timeline_rows(ledger, epoch))
 
     def write_run(self, told: Mapping[str, Any]) -> None:
+        self._make_folder()
         with replacing(self.path(formats.RUN)) as file:
             file.write(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
 
@@ -71,6 +81,7 @@ class RunFiles:
         self._workers.close()
 
     def _replace(self, name: str, columns: list[str], rows: Iterable[list[Any]]) -> None:
+        self._make_folder()
         with replacing(self.path(name), newline="") as file:
             writer = csv.writer(file)
             writer.writerow(columns)
@@ -82,25 +93,51 @@ class RunFiles:
 
 class _Growing:
     """A CSV that is appended to. What a full disk does not take waits for the next time, so no row is torn or lost that
-    there is room for later.
+    there is room for later. A file that somebody deletes or moves is written again as a whole.
     """
 
     def __init__(self, path: Path, columns: list[str]) -> None:
-        self._file = os.fdopen(create(path), "wb", buffering=0)
+        self._path = path
+        self._file = os.fdopen(create(path), "r+b", buffering=0)
         self._waiting = bytearray()
-        with suppress(OSError):  # it waits, and the first row says so
-            self.append([columns])
+        self.lost = 0
+        self.append([columns])
 
     def append(self, rows: Iterable[list[Any]]) -> None:
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows(rows)
         if len(self._waiting) < _MOST_WAITING:
-            text = io.StringIO(newline="")
-            csv.writer(text).writerows(rows)
             self._waiting += text.getvalue().encode()
+        else:
+            self.lost += text.getvalue().count("\r\n")
         self._write()
 
     def _write(self) -> None:
+        if not self._is_there():
+            self._write_again()
         while self._waiting:
             del self._waiting[: self._file.write(self._waiting) or 0]
+
+    def _is_there(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), self._path.lstat())
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def _write_again(self) -> None:
+        """The open file keeps its content without a name."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        copy = os.fdopen(create(self._path), "r+b", buffering=0)
+        try:
+            self._file.seek(0)
+            shutil.copyfileobj(self._file, copy)
+        except OSError:
+            self._path.unlink(missing_ok=True)
+            copy.close()
+            self._file.seek(0, os.SEEK_END)
+            raise
+        self._file.close()
+        self._file = copy
 
     def close(self) -> None:
         try:

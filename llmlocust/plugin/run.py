@@ -103,6 +103,9 @@ class Run:
         self.pause: Callable[[], None] = collector.turns.wait if collector else partial(gevent.sleep, 0)
         self.files = RunFiles(prefix, self.pause) if prefix else None
         self._write_run()
+        self._failed_writes = 0
+        self.has_all_files = True
+        """What was measured is in the files; known at the end."""
         self._failed_steps: set[str] = set()
         self._keeper = gevent.spawn(self._keep)
         atexit.register(self.finish)  # where Locust is interrupted once more while it shuts down
@@ -442,9 +445,18 @@ class Run:
         self.pause = _go_on
         if self.files:
             self.files.pause = _go_on
+        self._write_last()
+
+    def _write_last(self) -> None:
+        before = self._failed_writes
         self._write_rows()
         self._write_rest()
         self._guarded(RunFiles.close)
+        lost_rows = self.files.lost_rows if self.files else 0
+        self.has_all_files = self._failed_writes == before and not lost_rows
+        if self.files and not self.has_all_files:
+            what = f"{lost_rows} rows found no room" if lost_rows else "the last attempt to write them failed"
+            console.error(f"the files {self.files.prefix}_* are not whole: {what}. Do not use them as they are")
 
     # ── files ──
 
@@ -484,6 +496,7 @@ class Run:
         try:
             write(self.files)
         except OSError as trouble:
+            self._failed_writes += 1
             self.problem(f"cannot write {self.files.prefix}_*: {trouble.strerror or trouble}")
 
     def figures(self) -> list[LevelFigures]:
