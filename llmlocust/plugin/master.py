@@ -19,6 +19,7 @@ from locust.rpc import Message
 from locust.runners import STATE_MISSING, STATE_RUNNING, STATE_SPAWNING, MasterRunner
 
 from llmlocust.plugin import console
+from llmlocust.plugin.inbox import check_messages, guarded
 from llmlocust.plugin.run import Run
 from llmlocust.plugin.versions import VERSION
 
@@ -82,9 +83,10 @@ class Master:
         self.runner.quit = self.quit  # type: ignore[method-assign]
         self._send = self.runner.server.send_to_client
         self.runner.server.send_to_client = self._note_and_send
-        self.runner.register_message("llm_hello", self._on_hello)
-        self.runner.register_message("llm_cannot_run", self._on_cannot_run)
-        environment.events.worker_report.add_listener(self._on_report)
+        check_messages(self.runner, self._is_worker)
+        self.runner.register_message("llm_hello", guarded(self._on_hello))
+        self.runner.register_message("llm_cannot_run", guarded(self._on_cannot_run))
+        environment.events.worker_report.add_listener(guarded(self._on_report))
         environment.events.worker_connect.add_listener(self._on_connect)
         gevent.spawn(self._keep)
 
@@ -98,13 +100,17 @@ class Master:
 
     # ── what workers say ──
 
+    def _is_worker(self, client_id: str) -> bool:
+        return client_id in self.runner.clients or client_id in self._told
+
     def _on_hello(self, environment: Environment, msg: Any) -> None:
         if self._check(msg.node_id, msg.data):
             self._of(msg.node_id)
             self._on_connect(msg.node_id)
 
     def _on_cannot_run(self, environment: Environment, msg: Any) -> None:
-        self._refuse(f"worker {msg.data['worker']}: {msg.data['why']}")
+        if self._is_worker(msg.node_id):
+            self._refuse(f"worker {msg.data['worker']}: {msg.data['why']}")
 
     def _on_report(self, client_id: str, data: dict[str, Any]) -> None:
         told = data.get("llm")
