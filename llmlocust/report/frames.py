@@ -121,6 +121,19 @@ class RunFrames:
         rows = self.requests
         return rows[(rows["outcome"] == OK) & (rows["measured"] == 1) & rows["level"].notna()]
 
+    def whole_rows(self) -> int:
+        """How many rows of requests are not torn. Without a file there are none."""
+        return 0 if self.requests is None else int(_is_whole(self.requests).sum())
+
+    def rows_outside(self) -> int:
+        """How many rows of requests were sent when the run was not under way."""
+        if self.requests is None:
+            return 0
+        sent = self.requests["sent"]
+        told = [self.info.get(name) for name in ("started", "ended")]
+        started, ended = (float(each) if isinstance(each, int | float) else math.nan for each in told)
+        return int(((sent < started - _BEFORE) | (sent > ended + _AFTER)).sum())
+
     def empty(self) -> dict[int, float]:
         """Share of each level's successful requests that brought no token."""
         rows = self.successes()
@@ -583,6 +596,17 @@ def _all_words(path: Path) -> set[str]:
             return set(_columns_of(file.readline()))
     except OSError:
         return set()
+
+
+_BEFORE = 10.0
+"""Seconds: a worker knows when the run began but for the time that a message takes."""
+_AFTER = 120.0
+"""Seconds: a worker that is cut off from its master goes on for a minute."""
+
+
+def _is_whole(requests: pd.DataFrame) -> pd.Series:
+    is_known = requests["outcome"].isin([OK, *formats.ERROR_KINDS])
+    return is_known & requests["sent"].notna() & requests["duration"].notna()
 
 
 _LEAST_REFUSED = 5

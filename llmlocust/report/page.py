@@ -245,6 +245,8 @@ def _facts(run: RunFrames, verdict: Verdict) -> Facts:
         length_noise=run.length_noise(),
         rows_seen=count(rows.get("seen")),
         rows_kept=count(rows.get("kept")),
+        rows_found=run.whole_rows(),
+        rows_outside=run.rows_outside(),
         sent=count(counts.get("sent")),
         ended=count(counts.get("ended")),
         think_time=think_time_of(classes) if classes else None,

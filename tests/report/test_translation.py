@@ -2,7 +2,7 @@ import re
 from pathlib import Path
 
 import pytest
-from made_run import MadeRun
+from made_run import EPOCH, MadeRun
 from test_page import HOSTILE, Seen
 
 from llmlocust.numbers import formats
@@ -73,6 +73,9 @@ RUNS = {
     "no server": {"dies": -1.0},
     **{f"lacks, {kind}": {"limits": LIMITS, "lacks": (kind, 0.9)} for kind in formats.CLIENT_KINDS},
     "starved": {"limits": LIMITS, "starved": {"throttled": 0.4, "core_wait": 0.5, "loop_lag": 9000.0, "wait": 165.0}},
+    "rows of another run": {"told": {"started": EPOCH + 20.0, "rows": {"seen": 9, "kept": 9}}},
+    "rows are missing": {"told": {"rows": {"seen": 9**6, "kept": 9**6}}},
+    "no rows": {"leave_out": (formats.REQUESTS,)},
     "two clocks": {"told": {"clocks": {"kernel": 4000, "user": 40}}},
     "two clocks, late": {"told": {"clocks": {"kernel": 4, "user": 4}}, "starved": {"loop_lag": 9000.0}},
     "two clocks, hardly": {"told": {"clocks": {"kernel": 4999, "user": 1}}},

@@ -122,6 +122,10 @@ class Facts:
     """Standard error of a level's mean output tokens, as a share of that mean."""
     rows_seen: int | None = None
     rows_kept: int | None = None
+    rows_found: int | None = None
+    """Whole rows in the file of requests; None: not looked at."""
+    rows_outside: int = 0
+    """Rows of it with a time at which the run was not under way."""
     sent: int | None = None
     ended: int | None = None
     think_time: float | None = None
