@@ -92,6 +92,8 @@ class Gating:
         elif self.decides:
             judged = self._judge(run)
             environment.process_exit_code = known or judged
+        elif run.lost_all_workers:
+            environment.process_exit_code = known or EXIT_CODES[DOUBTED]
         elif run.found_its_answer and not known:
             environment.process_exit_code = 0
 

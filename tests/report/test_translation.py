@@ -39,6 +39,14 @@ TRACE = {
         }
     ],
 }
+LOST = "Worker a:1 was lost 12 s into the run: the figures lack at least 3 of its requests (in flight at its last report), and "
+LATER = [
+    "those that it sent later (their number is not known).",
+    *(
+        f"probably about 1900 more that it sent until second 72 (estimated from {basis})."
+        for basis in ("the rate of its last reports", "its share of the rate", "its share of the trace")
+    ),
+]
 RAMP = {"loads": (5, 10, 20, 40, 60, 90), "hold": 30.0}
 GATES = (
     "ttft.p95 < 500ms ~ 1s @ 5, ttft.p95 < 200ms ~ 1s @ 10, e2e.p95 < 3s, gpu.utilisation < 90% @ 5, errors < 1% @ 7"
@@ -73,6 +81,7 @@ RUNS = {
     "no server": {"dies": -1.0},
     **{f"lacks, {kind}": {"limits": LIMITS, "lacks": (kind, 0.9)} for kind in formats.CLIENT_KINDS},
     "starved": {"limits": LIMITS, "starved": {"throttled": 0.4, "core_wait": 0.5, "loop_lag": 9000.0, "wait": 165.0}},
+    "lost workers": {"told": {"checks": [{"name": "run", "ok": False, "says": LOST + later} for later in LATER]}},
     "rows of another run": {"told": {"started": EPOCH + 20.0, "rows": {"seen": 9, "kept": 9}}},
     "rows are missing": {"told": {"rows": {"seen": 9**6, "kept": 9**6}}},
     "no rows": {"leave_out": (formats.REQUESTS,)},
