@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmlocust.cli.report import make_report
 from llmlocust.cli.shared import OneLine, has_run
+from llmlocust.plugin.parent import end_with
 from llmlocust.plugin.prefixes import is_taken
 
 LEVELS = "1,2,5,10,20,50,100,150,200,300"
@@ -61,7 +64,7 @@ def _locust(command: list[str]) -> Done:
         stopped = True
         child.terminate()
 
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent)
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=partial(end_with, os.getpid()))
     ends = (signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(end, stop) for end in ends]
     try:
@@ -75,17 +78,6 @@ def _locust(command: list[str]) -> Done:
     finally:
         for end, handler in zip(ends, before, strict=True):
             signal.signal(end, handler)
-
-
-def die_with_parent() -> None:
-    """Called in a child before it begins: where this process is killed, Linux ends the child too, and no load goes on
-    without anybody.
-    """
-    if sys.platform == "linux":
-        import ctypes
-
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
 def _locustfile() -> Path:

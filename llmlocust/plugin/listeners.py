@@ -7,6 +7,7 @@ users then (locust.main.shutdown).
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -29,10 +30,12 @@ from llmlocust.plugin.gating import Gating, end_run
 from llmlocust.plugin.locust_csv import CompleteCSVFileWriter, cannot_write
 from llmlocust.plugin.master import Master
 from llmlocust.plugin.newest import Newest
+from llmlocust.plugin.parent import Forks
 from llmlocust.plugin.run import Run
 from llmlocust.plugin.worker import Worker
 
 USAGE_ERROR = 2
+_forks = Forks()
 _ENDS_WITHIN = 60.0
 """Seconds that a run may take to end besides those that its requests in flight have, and its users."""
 
@@ -284,6 +287,8 @@ def _check_trace(environment: Environment) -> None:
 
 @events.init.add_listener
 def _on_init(environment: Environment, **kwargs: Any) -> None:
+    _forks.are_over()
+    _end_well_on_hangup()
     plugin = environment.llmlocust = Plugin(environment)
     if plugin.is_worker:
         assert plugin.collector is not None
@@ -348,6 +353,14 @@ def _end_well_on_signals(plugin: Plugin) -> None:
 
     gevent.signal_handler(signal.SIGTERM, lambda: None if plugin.is_ending else interrupt())
     gevent.signal_handler(signal.SIGINT, interrupt)  # who presses it twice does not want to wait
+
+
+def _end_well_on_hangup() -> None:
+    """A closed terminal would kill every process of a run at once, with all that it holds. It ends them as SIGTERM does,
+    unless they are to outlive it (nohup).
+    """
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        gevent.signal_handler(signal.SIGHUP, os.kill, os.getpid(), signal.SIGTERM)
 
 
 def _take_host_from_users(environment: Environment) -> None:
