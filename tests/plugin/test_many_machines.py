@@ -215,6 +215,33 @@ def test_a_worker_that_is_killed_is_missed_and_the_run_goes_on(simulator, tmp_pa
     assert not check(tmp_path, "run").ok
 
 
+@pytest.mark.parametrize(
+    "load, share",
+    [
+        (["--llm-rate", "20", "--llm-levels", "20", "--llm-settle", "0", "--llm-hold", "1000"], "the rate"),
+        (["--llm-trace", "trace.csv"], "the trace"),
+    ],
+)
+def test_what_a_worker_of_an_open_load_sent_before_it_was_killed_is_estimated_by_the_schedule(
+    simulator, tmp_path, load, share
+):
+    lines = (f"{number / 20},20,5" for number in range(4000))
+    (tmp_path / "trace.csv").write_text("\n".join(["seconds,prompt_tokens,output_tokens", *lines, ""]))
+    with distributed(tmp_path, simulator.url, *load, "--llm-max-tokens", "5") as run:
+        goes_on(simulator, 100)
+        run.workers[0].stop(signal.SIGKILL)
+        run.master.says("was lost")
+        run.master.stop()
+
+    lost = len(simulator.truth()) - 1 - len(ids(tmp_path))
+    said = next(each["says"] for each in told(tmp_path)["checks"] if "was lost" in each["says"])
+    known, likely = map(
+        int, re.search(rf"at least (\d+) .* about (\d+) more .* from its share of {share}\)", said).groups()
+    )
+    assert known <= lost
+    assert abs(known + likely - lost) < 30  # ten a second, and a heartbeat a second
+
+
 def test_a_worker_that_is_frozen_and_returns_loses_nothing(simulator, tmp_path):
     with distributed(tmp_path, simulator.url, *UNTIL_STOPPED, locustfile=IMPATIENT) as run:
         goes_on(simulator, 50)
