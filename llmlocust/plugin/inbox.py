@@ -74,13 +74,13 @@ rpc.Server = CarefulServer  # type: ignore[misc]
 
 def check_messages(runner: MasterRunner, is_worker: Callable[[str], bool]) -> None:
     """Leave out what Locust's master cannot handle. `is_worker` says whether a sender is a worker."""
-    locusts = runner.handle_message
+    pass_on = guarded(runner.handle_message)
 
     def handle(sender: str, message: Message) -> None:
         if why := _fault_of(sender, message, runner, is_worker):
             _left_out.add(why)
         else:
-            guarded(locusts)(sender, message)
+            pass_on(sender, message)
 
     runner.handle_message = handle  # type: ignore[method-assign]
     reports = runner.environment.events.worker_report
@@ -94,7 +94,8 @@ def _fault_of(sender: str, message: Message, runner: MasterRunner, is_worker: Ca
     """Why a message cannot be handled; empty where it can."""
     if message.node_id != sender:
         return "it does not bear the name of its sender"
-    if not isinstance(message.type, str) or message.type not in {*_LOCUSTS, *runner.custom_messages}:
+    known = isinstance(message.type, str) and (message.type in _LOCUSTS or message.type in runner.custom_messages)
+    if not known:
         return f"no message has the type {str(message.type)[:40]!r}"
     if message.type in _OF_WORKERS and not is_worker(sender):
         return f"{sender[:40]!r} is no worker"

@@ -96,7 +96,7 @@ class Plugin:
             self._make_way(prefix)
             self.run = Run(self.environment, self.collector, self.gating.prefix(prefix), self.preflight)
         except OSError as problem:
-            raise preflight.NotReady(cannot_write(problem)) from None
+            raise preflight.NotReady(cannot_write(problem, prefix)) from None
         self.prefixes += [self.run.files.prefix] if self.run.files else []
         self.run.watch = self.gating.watch
         self.preflight = None  # the next run may be of another host
@@ -108,17 +108,18 @@ class Plugin:
 
     def _make_way(self, prefix: str) -> None:
         """Nothing but the files themselves can stop the run now: those of an earlier one are moved aside."""
-        locusts = CompleteCSVFileWriter.newest
-        if locusts is None or not prefix:
+        if not prefix:
             return
-        if self.runs > 1:  # the first one's is locked since Locust's start
+        locusts = CompleteCSVFileWriter.newest
+        if locusts is None or self.runs > 1:  # else it is locked since Locust's start
             try:
                 prefixes.lock(prefix)
             except prefixes.Taken as taken:
                 raise preflight.NotReady(str(taken)) from None
         if aside := prefixes.move_aside(prefix):
             console.say(f"the files of an earlier run, {prefix}_*, are now {aside}_*")
-        locusts.begin(prefix)
+        if locusts is not None:
+            locusts.begin(prefix)
 
     def _prefix(self) -> str:
         """Of the files. The web UI offers them for download, so without --csv they are kept as long as it is there."""

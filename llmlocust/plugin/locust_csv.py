@@ -46,7 +46,7 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
         except Taken as taken:
             _end(str(taken))
         except OSError as problem:
-            _end(cannot_write(problem))
+            _end(cannot_write(problem, base_filepath))
         CompleteCSVFileWriter.newest = self
 
     def begin(self, prefix: str) -> None:
@@ -123,8 +123,9 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
         return len(",".join(columns).encode()) + 2  # csv ends its lines with CR LF
 
 
-def cannot_write(problem: OSError) -> str:
-    return f"cannot write {problem.filename}: {problem.strerror}. Give --csv a prefix in a folder you may write to"
+def cannot_write(problem: OSError, prefix: str) -> str:
+    what = problem.filename or f"{prefix}_*"
+    return f"cannot write {what}: {problem.strerror}. Give --csv a prefix in a folder with room that you may write to"
 
 
 def _refuse_folders(prefix: str) -> None:

@@ -46,6 +46,9 @@ def lock(prefix: str) -> None:
             raise Taken(
                 f"another run writes {prefix}_* at this moment: give --csv another prefix, or wait for its end"
             ) from None
+        except OSError:  # a file system without locks
+            os.close(descriptor)
+            return
         if _is_at(descriptor, path):
             atexit.register(_remove, path)  # the descriptor stays open: the lock ends after the file
             return

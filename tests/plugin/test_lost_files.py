@@ -117,6 +117,6 @@ def test_a_disk_that_is_full_from_the_start_is_exit_code_2_and_no_load(simulator
             code, said = done.returncode, done.stdout + done.stderr
 
     assert code == 2, said
-    assert said.count("No space left on device. Give --csv a prefix in a folder you may write to") == 1
+    assert said.count("/run_*: No space left on device. Give --csv a prefix in a folder with room") == 1
     assert "Traceback" not in said
     assert served(simulator) == 0
