@@ -50,9 +50,21 @@ def lock(prefix: str) -> None:
             os.close(descriptor)
             return
         if _is_at(descriptor, path):
+            _write_id(descriptor, path)
             atexit.register(_remove, path)  # the descriptor stays open: the lock ends after the file
             return
         os.close(descriptor)  # its owner removed it just then
+
+
+def _write_id(descriptor: int, path: Path) -> None:
+    """So that a full disk shows before anything of an earlier run is moved."""
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+    except OSError:
+        _remove(path)
+        os.close(descriptor)
+        raise
 
 
 def _remove(path: Path) -> None:

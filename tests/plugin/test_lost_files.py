@@ -107,6 +107,7 @@ def test_a_disk_that_is_full_from_the_start_is_exit_code_2_and_no_load(simulator
     disk = tmp_path / "disk"
     disk.mkdir()
     with small_disk(disk):
+        (disk / "run_failures.csv").write_text("of an earlier run")
         fill(disk / "filler")
         if command == "locust":
             locust = run(tmp_path, simulator.url, *UNTIL_STOPPED, "--csv", "disk/run")
@@ -115,8 +116,9 @@ def test_a_disk_that_is_full_from_the_start_is_exit_code_2_and_no_load(simulator
             program = [sys.executable, "-m", "llmlocust", "run", simulator.url, "--out", str(disk), "--levels", "2"]
             done = subprocess.run(program, capture_output=True, text=True, check=False)
             code, said = done.returncode, done.stdout + done.stderr
+        assert (disk / "run_failures.csv").read_text() == "of an earlier run"
 
     assert code == 2, said
     assert said.count("/run_*: No space left on device. Give --csv a prefix in a folder with room") == 1
     assert "Traceback" not in said
-    assert served(simulator) == 0
+    assert simulator.truth() == []
