@@ -134,7 +134,8 @@ def distributed(
     folder: Path, host: str, /, *args: str, workers: int = 2, locustfile: str = RAMP, **of_workers: Any
 ) -> Distributed:
     stack, port = ExitStack(), str(free_port())
-    bind = ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--expect-workers", str(workers)]
+    bind = ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port]
+    bind += ["--expect-workers", str(max(workers, 1))]
     options = ["--headless", "--only-summary", "--host", host, "--csv", "run", *args]
     run = Distributed(stack.enter_context(Locust(folder, [*bind, *options], locustfile)), [], port, stack)
     for _ in range(workers):

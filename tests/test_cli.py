@@ -325,18 +325,6 @@ def test_a_refused_run_leaves_nothing_behind(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_children_end_with_a_command_that_is_killed(tmp_path):
-    with running_simulator() as simulator:
-        command = [sys.executable, "-m", "llmlocust.cli", "run", simulator.url, "--hold", "300", "--out", "killed"]
-        child = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
-        wait_for(lambda: len(simulator.truth()), lambda requests: requests > 3)
-        child.kill()
-        child.wait()
-        told = tmp_path / "killed" / "run_llm_run.json"
-        wait_for(lambda: json.loads(told.read_text())["ended"])
-        assert json.loads(told.read_text())["stopped"] is True
-
-
 def test_demo_ramps_a_server_of_its_own_and_leaves_nothing_running(tmp_path):
     done = llmlocust("demo", *QUICK, "--out", "demo", cwd=tmp_path)
 

@@ -15,6 +15,8 @@ class Wire:
         self.passed = bytearray()
         """All bytes, of both directions."""
         self.is_cut = False
+        self._is_free = threading.Event()
+        self._is_free.set()
         self.loses = b""
         """The next message with these bytes does not get through, and its connection breaks."""
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -31,6 +33,7 @@ class Wire:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.release()
         self._wake.close()
         self._thread.join()
         for each in (self._listener, self._woken, *self._other):
@@ -44,14 +47,26 @@ class Wire:
 
     def heal(self) -> None:
         self.is_cut = False
+        self._is_free = threading.Event()
+        self._is_free.set()
+
+    def hold(self) -> None:
+        """Nothing comes through, and no connection is closed: as where a cable is pulled."""
+        self._is_free.clear()
+        self._wake.send(b"!")
+
+    def release(self) -> None:
+        """What was sent meanwhile comes through now."""
+        self._is_free.set()
 
     def _pass_on(self) -> None:
         while True:
+            self._is_free.wait()
             for key, _ in self._selector.select():
                 if key.fileobj is self._woken:
                     if not self._woken.recv(1):
                         return
-                    for each in list(self._other):
+                    for each in list(self._other) if self.is_cut else ():
                         self._close(each)
                 elif key.fileobj is self._listener:
                     self._connect()

@@ -28,6 +28,7 @@ NOISE = ("requests for p95", "requests for p99")
 SPOILS: Mapping[str, Collection[str]] = {
     "event loop lag": (*DURATIONS, *RATES),
     "clock": DURATIONS,
+    "request rows": ("goodput",),
     "usage": ("gap", "tpot", "output_tokens_per_s"),
     **dict.fromkeys(("warm-up", "drift", "answer length", "prefix cache"), (*DURATIONS, *RATES)),
 }

@@ -324,7 +324,7 @@ class Live:
             turn_wait={each.level: self._usual_worst(each.level, "turn_wait") / 1000.0 for each in levels},
             throttled={each.level: self._mean(each.level, "throttled") for each in levels},
             core_wait={each.level: self._mean(each.level, "core_wait") for each in levels},
-            clock=" and ".join(sorted(self.run.ledger.clocks)) or None,
+            clocks=self.run.ledger.clocks,
             decisive=verdict.decisive(of_the_ramp(levels)),
         )
         self._failed = [each for each in checks(levels, facts, verdict.thresholds) if not each.ok]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import click
 
-from llmlocust.cli.driving import LEVELS, die_with_parent, run_and_report
+from llmlocust.cli.driving import LEVELS, run_and_report
 from llmlocust.cli.shared import OneLine, new_folder
+from llmlocust.plugin.parent import end_with
 
 _SERVER = {"slots": 120, "queue_limit": 150}
 
@@ -44,7 +47,7 @@ def _simulator() -> Iterator[str]:
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,  # Ctrl-C is for the run; a server that went first would be blamed
-        preexec_fn=die_with_parent,
+        preexec_fn=partial(end_with, os.getpid()),
     )
     try:
         line = child.stdout.readline() if child.stdout else ""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmlocust.cli.report import make_report
 from llmlocust.cli.shared import OneLine, has_run
+from llmlocust.plugin.parent import end_with
+from llmlocust.plugin.prefixes import is_taken
 
 LEVELS = "1,2,5,10,20,50,100,150,200,300"
 
@@ -39,8 +43,9 @@ def run_and_report(url: str, folder: Path, options: dict[str, Any], more: list[s
         user,
     ]
     code, stopped = _locust(command)
-    if not has_run(prefix):
-        _remove_headers(folder)
+    if not has_run(prefix) or is_taken(str(prefix)):
+        if not any(folder.iterdir()):
+            folder.rmdir()
         return Done(code or 1, stopped)
     try:
         make_report(str(prefix), thresholds)
@@ -59,7 +64,7 @@ def _locust(command: list[str]) -> Done:
         stopped = True
         child.terminate()
 
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent)
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=partial(end_with, os.getpid()))
     ends = (signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(end, stop) for end in ends]
     try:
@@ -73,25 +78,6 @@ def _locust(command: list[str]) -> Done:
     finally:
         for end, handler in zip(ends, before, strict=True):
             signal.signal(end, handler)
-
-
-def die_with_parent() -> None:
-    """Called in a child before it begins: where this process is killed, Linux ends the child too, and no load goes on
-    without anybody.
-    """
-    if sys.platform == "linux":
-        import ctypes
-
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
-
-
-def _remove_headers(folder: Path) -> None:
-    """Locust had made its files when the run was refused: they hold a header each, and stand in the next run's way."""
-    for path in folder.glob("run_*.csv"):
-        path.unlink()
-    if not any(folder.iterdir()):
-        folder.rmdir()
 
 
 def _locustfile() -> Path:

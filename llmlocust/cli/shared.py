@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import click
 
+from llmlocust.numbers.writing import replacing
+
 USAGE_ERROR, DOUBTED, GATE_FAILED = 2, 98, 99
 """Exit codes of bad usage, of a measurement that cannot be trusted, and of a gate or a comparison that failed; Locust's own failures keep
 theirs (docs/design.md lists all).
@@ -140,12 +142,11 @@ def write(files: list[tuple[str, Callable[[], str]]]) -> None:
         if name == "-":
             click.echo(make(), nl=False)
             continue
-        beside = Path(name + ".part")
+        text = make()
         try:
-            beside.write_text(make(), encoding="utf-8")
-            beside.replace(name)
+            with replacing(Path(name)) as file:
+                file.write(text)
         except OSError as problem:
-            beside.unlink(missing_ok=True)
             raise OneLine(f"cannot write {name}: {problem.strerror}; name another place") from None
 
 

@@ -27,7 +27,8 @@ PREFIX_llm_run.json says what was run:
                                          ([highest load that keeps, lowest that breaks], null where there is none yet)}
     options                              what was asked for, without secrets
     user_classes                         {"ChatUser": "wait 1 to 3 s"}: who was simulated, and their think time
-    clock                                "kernel" or "user": whose arrival times these are; "kernel and user": both
+    clock                                "kernel" or "user": the clock of the arrival times; "kernel and user": both
+    clocks                               {"kernel": 4211, "user": 3}: how many measured requests have which
     processes                            how many generated the load
     counts                               {"sent", "ended", "preflight"}: requests of the whole run, levels or not
     rows                                 {"seen", "kept"}: kept < seen where rows of the requests file are sampled

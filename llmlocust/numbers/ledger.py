@@ -112,7 +112,7 @@ class Ledger:
         self.by_second: dict[tuple[int, str], Histogram] = defaultdict(Histogram)
         """Durations by when their tokens came, for `spans`."""
         self.clocks: Counter[str] = Counter()
-        """Requests by whose arrival times they have."""
+        """Measured requests by the clock that their arrival times are of."""
 
     # ── levels ──
 
@@ -200,8 +200,8 @@ class Ledger:
         measured = level is not None and level.holds(sent)
         if level is not None and measured:
             _tally(self.tallies[level.index, record.name], sums, self.limits)
-        if record.clock:
-            self.clocks[record.clock] += 1
+            if record.clock:
+                self.clocks[record.clock] += 1
         over = sent + record.duration
         self.last_ended = max(self.last_ended, over)
         self._count(over, "ended")

@@ -79,7 +79,9 @@ class Collector:
         self.open_load.close()
 
     def _name(self) -> str:
-        return f"{socket.gethostname()}:{os.getpid()}"
+        """The process's host and id, and Locust's index of the worker: containers may share both."""
+        process, index = f"{socket.gethostname()}:{os.getpid()}", getattr(self.environment.runner, "worker_index", -1)
+        return process if index < 0 else f"{process}#{index}"
 
     def moment(self, ns: int | None = None) -> float:
         return ((perf_counter_ns() if ns is None else ns) - self.began_ns) / 1e9

@@ -10,8 +10,8 @@ import csv
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from llmlocust.numbers import formats
 from llmlocust.numbers.ledger import Ledger, rounded
 from llmlocust.numbers.levels import LEVEL_COLUMNS, LevelFigures
+from llmlocust.numbers.writing import create, replacing
 
 _MOST_WAITING = 64 * 2**20
 """Bytes of rows that a full disk may keep waiting; of more, rows are lost."""
@@ -37,12 +38,21 @@ class RunFiles:
     def __init__(self, prefix: str, pause: Callable[[], None] = lambda: None) -> None:
         self.prefix = prefix
         self.pause = pause
-        Path(prefix).parent.mkdir(parents=True, exist_ok=True)
+        self._make_folder()
         self._requests = _Growing(self.path(formats.REQUESTS), formats.REQUEST_COLUMNS)
         self._workers = _Growing(self.path(formats.WORKERS), formats.WORKER_COLUMNS)
 
     def path(self, name: str) -> Path:
         return Path(f"{self.prefix}_{name}")
+
+    def _make_folder(self) -> None:
+        """Somebody may delete it while the run goes on."""
+        Path(self.prefix).parent.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def lost_rows(self) -> int:
+        """Rows that found no room."""
+        return self._requests.lost + self._workers.lost
 
     def append_requests(self, rows: Iterable[list[Any]]) -> None:
         self._requests.append(rows)
@@ -61,10 +71,9 @@ class RunFiles:
         self._replace(formats.TIMELINE, formats.TIMELINE_COLUMNS, _timeline_rows(ledger, epoch))
 
     def write_run(self, told: Mapping[str, Any]) -> None:
-        path = self.path(formats.RUN)
-        beside = path.with_name(path.name + ".part")
-        beside.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        beside.replace(path)
+        self._make_folder()
+        with replacing(self.path(formats.RUN)) as file:
+            file.write(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
 
     def close(self) -> None:
         """OSError where the disk is full: what was flushed before stands."""
@@ -72,40 +81,63 @@ class RunFiles:
         self._workers.close()
 
     def _replace(self, name: str, columns: list[str], rows: Iterable[list[Any]]) -> None:
-        path = self.path(name)
-        beside = path.with_name(path.name + ".part")
-        beside.unlink(missing_ok=True)  # somebody who was stopped in a pause may still hold the one before
-        with beside.open("w", newline="", encoding="utf-8") as file:
+        self._make_folder()
+        with replacing(self.path(name), newline="") as file:
             writer = csv.writer(file)
             writer.writerow(columns)
             left = iter(rows)
             while piece := list(islice(left, AT_ONCE)):
                 writer.writerows(piece)
                 self.pause()
-        os.replace(beside, path)  # noqa: PTH105  # os.replace is what the promise above rests on
 
 
 class _Growing:
     """A CSV that is appended to. What a full disk does not take waits for the next time, so no row is torn or lost that
-    there is room for later.
+    there is room for later. A file that somebody deletes or moves is written again as a whole.
     """
 
     def __init__(self, path: Path, columns: list[str]) -> None:
-        self._file = path.open("wb", buffering=0)
+        self._path = path
+        self._file = os.fdopen(create(path), "r+b", buffering=0)
         self._waiting = bytearray()
-        with suppress(OSError):  # it waits, and the first row says so
-            self.append([columns])
+        self.lost = 0
+        self.append([columns])
 
     def append(self, rows: Iterable[list[Any]]) -> None:
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows(rows)
         if len(self._waiting) < _MOST_WAITING:
-            text = io.StringIO(newline="")
-            csv.writer(text).writerows(rows)
             self._waiting += text.getvalue().encode()
+        else:
+            self.lost += text.getvalue().count("\r\n")
         self._write()
 
     def _write(self) -> None:
+        if not self._is_there():
+            self._write_again()
         while self._waiting:
             del self._waiting[: self._file.write(self._waiting) or 0]
+
+    def _is_there(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), self._path.lstat())
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def _write_again(self) -> None:
+        """The open file keeps its content without a name."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        copy = os.fdopen(create(self._path), "r+b", buffering=0)
+        try:
+            self._file.seek(0)
+            shutil.copyfileobj(self._file, copy)
+        except OSError:
+            self._path.unlink(missing_ok=True)
+            copy.close()
+            self._file.seek(0, os.SEEK_END)
+            raise
+        self._file.close()
+        self._file = copy
 
     def close(self) -> None:
         try:

@@ -87,9 +87,13 @@ class Gating:
         """The exit code, once the run's files are complete. Bugs, and what somebody else set it to, come first."""
         environment = self.environment
         known = environment.process_exit_code or _bugs_exit_code(environment)
-        if self.decides:
+        if not run.has_all_files:
+            environment.process_exit_code = known or EXIT_CODES[DOUBTED]
+        elif self.decides:
             judged = self._judge(run)
             environment.process_exit_code = known or judged
+        elif run.lost_all_workers:
+            environment.process_exit_code = known or EXIT_CODES[DOUBTED]
         elif run.found_its_answer and not known:
             environment.process_exit_code = 0
 

@@ -7,6 +7,7 @@ users then (locust.main.shutdown).
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -23,16 +24,18 @@ from llmlocust.analysis import words
 from llmlocust.load.arrivals import POISSON, Process
 from llmlocust.load.plans import SHAPES
 from llmlocust.numbers.levels import RATE, USERS
-from llmlocust.plugin import console, machine_limits, options, otel, output, preflight, replaying, webui
+from llmlocust.plugin import console, machine_limits, options, otel, output, prefixes, preflight, replaying, webui
 from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.gating import Gating, end_run
-from llmlocust.plugin.locust_csv import CompleteCSVFileWriter
+from llmlocust.plugin.locust_csv import CompleteCSVFileWriter, cannot_write
 from llmlocust.plugin.master import Master
 from llmlocust.plugin.newest import Newest
+from llmlocust.plugin.parent import Forks
 from llmlocust.plugin.run import Run, hosts_of
 from llmlocust.plugin.worker import Worker
 
 USAGE_ERROR = 2
+_forks = Forks()
 _ENDS_WITHIN = 60.0
 """Seconds that a run may take to end besides those that its requests in flight have, and its users."""
 
@@ -85,13 +88,15 @@ class Plugin:
         prefix = self._prefix()
         if prefix and self.runs > 1:  # started again from the web UI: what was measured before stays
             prefix = f"{prefix}_run{self.runs}"
-            if CompleteCSVFileWriter.newest is not None:
-                CompleteCSVFileWriter.newest.begin_anew(prefix)
         if self.collector:
             self.collector.start(limits=options.limits(self.environment))
         if self.master:
             self.master.run_begins()
-        self.run = Run(self.environment, self.collector, self.gating.prefix(prefix), self.preflight)
+        try:
+            self._make_way(prefix)
+            self.run = Run(self.environment, self.collector, self.gating.prefix(prefix), self.preflight)
+        except OSError as problem:
+            raise preflight.NotReady(cannot_write(problem, prefix)) from None
         self.prefixes += [self.run.files.prefix] if self.run.files else []
         self.run.watch = self.gating.watch
         self.preflight = None  # the next run may be of another host
@@ -100,6 +105,21 @@ class Plugin:
         if hasattr(shape, "run_started"):
             shape.run_started(self.run)
         console.announce(self.run)
+
+    def _make_way(self, prefix: str) -> None:
+        """Nothing but the files themselves can stop the run now: those of an earlier one are moved aside."""
+        if not prefix:
+            return
+        locusts = CompleteCSVFileWriter.newest
+        if locusts is None or self.runs > 1:  # else it is locked since Locust's start
+            try:
+                prefixes.lock(prefix)
+            except prefixes.Taken as taken:
+                raise preflight.NotReady(str(taken)) from None
+        if aside := prefixes.move_aside(prefix):
+            console.say(f"the files of an earlier run, {prefix}_*, are now {aside}_*")
+        if locusts is not None:
+            locusts.begin(prefix)
 
     def _prefix(self) -> str:
         """Of the files. The web UI offers them for download, so without --csv they are kept as long as it is there."""
@@ -120,9 +140,13 @@ class Plugin:
         """A worker cannot take part in the run that has just started."""
         if self.refused:
             return
-        self.refuse(why)
         if self.run:
             self.run.problems.append(why)
+        self.refuse_and_end(why)
+
+    def refuse_and_end(self, why: str) -> None:
+        """The test has started, and must not send anything: it ends, with exit code 2 where Locust ends with it."""
+        self.refuse(why)
         told = self.environment.parsed_options
         if told is not None and (told.headless or told.autostart):
             self.environment.process_exit_code = USAGE_ERROR
@@ -277,7 +301,9 @@ def _check_trace(environment: Environment) -> None:
 
 @events.init.add_listener
 def _on_init(environment: Environment, **kwargs: Any) -> None:
+    _forks.are_over()
     output.never_wait()
+    _end_well_on_hangup()
     plugin = environment.llmlocust = Plugin(environment)
     if plugin.is_worker:
         assert plugin.collector is not None
@@ -344,6 +370,14 @@ def _end_well_on_signals(plugin: Plugin) -> None:
     gevent.signal_handler(signal.SIGINT, interrupt)  # who presses it twice does not want to wait
 
 
+def _end_well_on_hangup() -> None:
+    """A closed terminal would kill every process of a run at once, with all that it holds. It ends them as SIGTERM does,
+    unless they are to outlive it (nohup).
+    """
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        gevent.signal_handler(signal.SIGHUP, os.kill, os.getpid(), signal.SIGTERM)
+
+
 def _take_host_from_users(environment: Environment) -> None:
     hosts = {user.host for user in environment.user_classes if user.host}
     if not environment.host and len(hosts) == 1:  # Locust gives an environment's host to all of them
@@ -359,9 +393,8 @@ def _on_test_start(environment: Environment, **kwargs: Any) -> None:
         return
     try:
         plugin.start_run()
-    except preflight.NotReady as problem:  # only from the web UI: a headless run was checked before
-        plugin.refuse(str(problem))
-        gevent.spawn(environment.runner.stop)
+    except preflight.NotReady as problem:  # from the web UI; of a headless run, all but its files was checked before
+        plugin.refuse_and_end(str(problem))
 
 
 @events.test_stopping.add_listener

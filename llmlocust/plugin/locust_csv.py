@@ -1,37 +1,66 @@
-"""Locust's own CSV files, with the second that they lose: Locust closes them without a last write.
+"""Locust's own CSV files: opened when a run begins, and with the second that they lose, as Locust closes them without a
+last write.
 
 Importing this puts the writer in place of Locust's, which looks its class up when it starts.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 import gevent
 import locust.stats
+from locust.env import Environment
 
 from llmlocust.plugin import console
+from llmlocust.plugin.prefixes import LOCUSTS, Taken, lock
 
 
 class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
-    """Writes once more when asked to, and names a folder that cannot be written in one line."""
+    """Writes once more when asked to. Locust makes it before it is known whether there will be a run: until then the
+    files of an earlier one stay as they are.
+    """
 
     newest: CompleteCSVFileWriter | None = None
-    _complete = False
-    """The files tell of a run that is over."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        percentiles_to_report: list[float],
+        base_filepath: str,
+        full_history: bool = False,
+    ) -> None:
+        locust.stats.StatsCSV.__init__(self, environment, percentiles_to_report)
+        self.base_filepath, self.full_history = base_filepath, full_history
+        self._writer: gevent.Greenlet | None = None
+        self._is_open = False
+        self._complete = False
+        """The files tell of a run that is over."""
         try:
-            super().__init__(*args, **kwargs)
+            _refuse_folders(base_filepath)
+            lock(base_filepath)
+        except Taken as taken:
+            _end(str(taken))
         except OSError as problem:
-            console.error(
-                f"cannot write {problem.filename}: {problem.strerror}. Give --csv a prefix in a folder you may write to"
-            )
-            sys.exit(2)
+            _end(cannot_write(problem, base_filepath))
         CompleteCSVFileWriter.newest = self
+
+    def begin(self, prefix: str) -> None:
+        """A run begins, with files of this prefix. Raises OSError."""
+        self._stop_writing()
+        self.close_files()
+        self._is_open = True
+        try:
+            super().__init__(self.environment, self.percentiles_to_report, prefix, self.full_history)
+        except OSError:
+            self._is_open = False
+            raise
+        self._complete = False
+        self._writer = gevent.spawn(self._guarded, super().stats_writer)
 
     def leave_as_they_are(self) -> None:
         """Locust forgets its figures when a test starts, and the files of the one before would tell of none: also where
@@ -40,39 +69,38 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
         self._stop_writing()
         self._complete = True
 
-    def begin_anew(self, prefix: str) -> None:
-        """From now on to other files: a run that is started again in the web UI does not take the place of the one
-        before.
-        """
-        if not hasattr(self, "_writer") or prefix == self.base_filepath:
-            return
-        self.close_files()
-        begin = super().__init__
-        self._guarded(lambda: begin(self.environment, self.percentiles_to_report, prefix, self.full_history))
-        self._complete = False
-        if not self.exceptions_csv_filehandle.closed:
-            gevent.spawn(self.stats_writer)
-
     def stats_writer(self) -> None:
-        self._writer = gevent.getcurrent()
-        self._guarded(super().stats_writer)
+        """Locust calls this once; each run has a greenlet of its own that writes."""
+
+    def stats_history_file_name(self) -> str:
+        """Locust offers this file for download: before the first run, one with nothing in it."""
+        return super().stats_history_file_name() if self._is_open else os.devnull
 
     def write_last(self) -> None:
         """One more round of rows, after the loop that writes one a second."""
         self._stop_writing()
+        if self._is_open and not self._complete and not Path(f"{self.base_filepath}_{LOCUSTS[0]}").exists():
+            self._guarded(self._open_again)
         self.write_now()
 
+    def _open_again(self) -> None:
+        """Somebody deleted the files. Of the history, the last row is written anew."""
+        Path(self.base_filepath).parent.mkdir(parents=True, exist_ok=True)
+        self.begin(self.base_filepath)
+        gevent.sleep(0)  # the writer writes the headers
+        self._stop_writing()
+
     def _stop_writing(self) -> None:
-        writer = getattr(self, "_writer", None)
-        if writer is not None:
-            writer.kill()
+        if self._writer is not None:
+            self._writer.kill()
 
     def write_now(self) -> None:
-        if not self._complete and hasattr(self, "_writer") and not self.stats_history_csv_filehandle.closed:
+        if self._is_open and not self._complete and not self.stats_history_csv_filehandle.closed:
             self._guarded(self._write_rows)
 
     def close_files(self) -> None:
-        self._guarded(super().close_files)
+        if self._is_open:
+            self._guarded(super().close_files)
 
     def _guarded(self, write: Callable[[], None]) -> None:
         """A full disk is said in one line, and ends no run."""
@@ -93,6 +121,23 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
     @staticmethod
     def _data_start(columns: list[str]) -> int:
         return len(",".join(columns).encode()) + 2  # csv ends its lines with CR LF
+
+
+def cannot_write(problem: OSError, prefix: str) -> str:
+    what = problem.filename or f"{prefix}_*"
+    return f"cannot write {what}: {problem.strerror}. Give --csv a prefix in a folder with room that you may write to"
+
+
+def _refuse_folders(prefix: str) -> None:
+    for end in LOCUSTS:
+        path = Path(f"{prefix}_{end}")
+        if path.is_dir():
+            raise IsADirectoryError(21, "Is a directory", str(path))
+
+
+def _end(why: str) -> None:
+    console.error(why)
+    sys.exit(2)
 
 
 locust.stats.StatsCSVFileWriter = CompleteCSVFileWriter  # type: ignore[misc]

@@ -7,7 +7,6 @@ the network is enough. Here it waits longer; a worker whose connection is closed
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
@@ -16,9 +15,11 @@ import zmq
 from locust import runners
 from locust.env import Environment
 from locust.rpc import Message
-from locust.runners import STATE_MISSING, STATE_RUNNING, STATE_SPAWNING, MasterRunner
+from locust.runners import MASTER_HEARTBEAT_TIMEOUT, STATE_MISSING, STATE_RUNNING, STATE_SPAWNING, MasterRunner
 
 from llmlocust.plugin import console
+from llmlocust.plugin.inbox import check_messages, guarded
+from llmlocust.plugin.lost import WorkerState
 from llmlocust.plugin.run import Run
 from llmlocust.plugin.versions import VERSION
 
@@ -29,33 +30,10 @@ _QUIET = 3
 _BEHIND = 2
 """Reports: one may have crossed the message with the users on its way."""
 _LAST_WORDS_WITHIN = 60.0
+RETURNS_WITHIN = float(MASTER_HEARTBEAT_TIMEOUT)
+"""Seconds of silence after which a worker ends by itself: until then it may return, and has figures to tell."""
+_HEARTBEAT = 1.0
 _LONGEST_WITHOUT_OTHERS = 0.05
-
-
-@dataclass
-class Told:
-    """What a worker has told of the run."""
-
-    name: str
-    heard: bool = False
-    """It has told anything of this run."""
-    last: float = 0.0
-    """Moment of the run at which that was."""
-    newest: int = 0
-    """The number of its newest piece."""
-    sent: int = 0
-    ended: int = 0
-    sent_last: int = 0
-    """In the newest piece."""
-    behind: int = 0
-    """How many reports in a row told of users that are not the newest it was given."""
-
-    def missing(self) -> str:
-        flying = self.sent - self.ended
-        return (
-            f"{flying} request{'' if flying == 1 else 's'} that it had in flight, and about {self.sent_last} or fewer "
-            f"that it sent after its last report, are in no figure"
-        )
 
 
 class Master:
@@ -63,7 +41,7 @@ class Master:
         """`run` tells of which run workers' figures are wanted; `refuse` ends one that a worker cannot take part in."""
         assert isinstance(environment.runner, MasterRunner)
         self.environment, self.runner, self._run, self._refuse = environment, environment.runner, run, refuse
-        self._told: dict[str, Told] = {}
+        self._told: dict[str, WorkerState] = {}
         """By Locust's ids of workers, as everything here."""
         self._running: set[str] = set()
         """Those that have users of the run, or have not told all of them."""
@@ -82,15 +60,17 @@ class Master:
         self.runner.quit = self.quit  # type: ignore[method-assign]
         self._send = self.runner.server.send_to_client
         self.runner.server.send_to_client = self._note_and_send
-        self.runner.register_message("llm_hello", self._on_hello)
-        self.runner.register_message("llm_cannot_run", self._on_cannot_run)
-        environment.events.worker_report.add_listener(self._on_report)
+        check_messages(self.runner, self._is_worker)
+        self.runner.register_message("llm_hello", guarded(self._on_hello))
+        self.runner.register_message("llm_cannot_run", guarded(self._on_cannot_run))
+        environment.events.worker_report.add_listener(guarded(self._on_report))
         environment.events.worker_connect.add_listener(self._on_connect)
+        environment.events.heartbeat_sent.add_listener(self._on_heartbeat)
         gevent.spawn(self._keep)
 
     def run_begins(self) -> None:
         self._told = {
-            worker: Told(told.name, newest=told.newest)
+            worker: WorkerState(told.name, newest=told.newest)
             for worker, told in self._told.items()
             if worker in self.runner.clients
         }
@@ -98,13 +78,17 @@ class Master:
 
     # ── what workers say ──
 
+    def _is_worker(self, client_id: str) -> bool:
+        return client_id in self.runner.clients or client_id in self._told
+
     def _on_hello(self, environment: Environment, msg: Any) -> None:
         if self._check(msg.node_id, msg.data):
             self._of(msg.node_id)
             self._on_connect(msg.node_id)
 
     def _on_cannot_run(self, environment: Environment, msg: Any) -> None:
-        self._refuse(f"worker {msg.data['worker']}: {msg.data['why']}")
+        if self._is_worker(msg.node_id):
+            self._refuse(f"worker {msg.data['worker']}: {msg.data['why']}")
 
     def _on_report(self, client_id: str, data: dict[str, Any]) -> None:
         told = data.get("llm")
@@ -126,13 +110,21 @@ class Master:
         if run and run.is_lost(client_id):
             run.worker_found(client_id, f"Worker {seen.name} is back.")
             self._owes_users = True
+            if told["running"] and not self._is_on():  # what it was sent while it was away may be lost
+                self.runner.server.send_to_client(Message("stop", None, client_id))
         if of_this_run:
             seen.heard, seen.last = True, run.moment()
+            seen.alive = seen.last
         if of_this_run and told["running"]:
             self._running.add(client_id)
         elif run and not of_this_run and self._is_on():
             run.announce(client_id)
         self._let_others()
+
+    def _on_heartbeat(self, client_id: str, timestamp: float) -> None:
+        run = self._run()
+        if run and client_id in self._told:
+            self._told[client_id].alive = run.moment()
 
     def _let_others(self) -> None:
         """While messages wait, Locust's master takes one after the other, and nothing else of it would ever run: no
@@ -149,7 +141,7 @@ class Master:
             self.runner.send_message("llm", {"what": "stop early", "stop_timeout": 0.0}, client_id=client_id)
             self.runner.server.send_to_client(Message("stop", None, client_id))
 
-    def _take(self, client_id: str, seen: Told, piece: dict[str, Any]) -> None:
+    def _take(self, client_id: str, seen: WorkerState, piece: dict[str, Any]) -> None:
         seen.name = piece["worker"]
         if piece["number"] <= seen.newest:
             return
@@ -158,12 +150,13 @@ class Master:
         if run is None or piece["run"] != run.id:
             if piece["sent"] or piece["ended"]:
                 console.say(f"{seen.name}: its last figures of an earlier run came too late and are in no file")
+                self.runner.send_message("llm", {"what": "too late", "ended": piece["ended"]}, client_id=client_id)
             return
-        seen.sent, seen.ended, seen.sent_last = seen.sent + piece["sent"], seen.ended + piece["ended"], piece["sent"]
+        seen.add(run.moment(), piece["sent"], piece["ended"])
         run.merge(piece, client_id)
 
-    def _of(self, client_id: str) -> Told:
-        return self._told.setdefault(client_id, Told(client_id))
+    def _of(self, client_id: str) -> WorkerState:
+        return self._told.setdefault(client_id, WorkerState(client_id))
 
     def _answer(self, client_id: str, number: int) -> None:
         run = self._run()
@@ -240,14 +233,23 @@ class Master:
             }
         for client_id in list(self._running):
             if self._is_lost(client_id):
-                self._say_lost(client_id)
+                self._note_lost(client_id)
 
-    def _say_lost(self, client_id: str) -> None:
+    def _note_lost(self, client_id: str) -> None:
+        """It is lost, or still so: as long as it may go on with its users, the figures lack more and more."""
         run = self._run()
-        if run and not run.is_lost(client_id):
-            told = self._of(client_id)
-            words = f"Worker {told.name} was lost {run.moment():.0f} s into the run: {told.missing()}."
-            run.worker_lost(client_id, words, told.last, may_go_on=client_id not in self._closed)
+        if run is None:
+            return
+        told, may_go_on = self._of(client_id), client_id not in self._closed
+        until = min(run.moment(), told.alive + (RETURNS_WITHIN if may_go_on else _HEARTBEAT))
+        lacks = told.missing(until, run.due_of(client_id, told.told_until, until), run.tickets_of(client_id))
+        run.worker_lost(client_id, told.name, lacks, told.last, may_go_on=may_go_on)
+
+    def _may_tell_more(self, client_id: str) -> bool:
+        run, told = self._run(), self._of(client_id)
+        if run is None or not self._is_lost(client_id):
+            return run is not None
+        return client_id not in self._closed and run.moment() < told.alive + RETURNS_WITHIN
 
     def _note_and_send(self, message: Message) -> None:
         if message.type == "spawn":
@@ -272,14 +274,23 @@ class Master:
 
     def quit(self) -> None:
         """Locust's master quits half a second after telling its workers to, and what they say later is lost. It is made
-        to stop them first, and waits for their last words.
+        to stop them first, and waits for their last words: also for those of workers that are cut off and may return.
         """
         if not self._quitting:
             self._quitting = True
             self.runner.stop()
-            with gevent.Timeout(_LAST_WORDS_WITHIN, False):
-                while any(not self._is_lost(client_id) for client_id in self._running):
-                    gevent.sleep(0.05)
+            self._wait_for_last_words()
             for client_id in self._running:
-                self._say_lost(client_id)
+                self._note_lost(client_id)
+            run = self._run()
+            if run and self._running and not self.runner.worker_count:
+                run.lost_all_workers = True
         self._quit()
+
+    def _wait_for_last_words(self) -> None:
+        away = [self._of(client_id).name for client_id in self._running if self._is_lost(client_id)]
+        if any(map(self._may_tell_more, self._running)) and away:
+            console.say(f"waiting for {', '.join(sorted(away))}: cut off, and may return with figures within a minute")
+        with gevent.Timeout(_LAST_WORDS_WITHIN, False):
+            while any(map(self._may_tell_more, self._running)):
+                gevent.sleep(0.05)

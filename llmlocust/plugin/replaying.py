@@ -97,6 +97,10 @@ class Rows:
             self._since = moment - self._began + AHEAD
         self._is_dealt = self._began is not None
 
+    def count(self, since: float, until: float) -> int:
+        """How many rows are due between two moments of the run."""
+        return 0 if self._began is None else self.replay.count(since - self._began, max(since, until) - self._began)
+
     def told(self, moment: float, stream: int, streams: int) -> dict[str, Any]:
         """A message to one of them. Before the replay begins, it asks to open the trace."""
         replay = self.replay

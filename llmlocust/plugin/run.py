@@ -32,6 +32,7 @@ from llmlocust.plugin import console, replaying
 from llmlocust.plugin.addresses import shown
 from llmlocust.plugin.collector import Collector, forget_old_seconds
 from llmlocust.plugin.files import AT_ONCE, RunFiles
+from llmlocust.plugin.lost import Due
 from llmlocust.plugin.options import limits, option, planned_users, thresholds, written
 from llmlocust.plugin.tickets import parts
 from llmlocust.plugin.versions import VERSION
@@ -77,12 +78,16 @@ class Run:
         """Called at every tick with all that is known by then."""
         self._lost: dict[str, dict[str, Any]] = {}
         """Checks that workers failed which are away,"""
+        self._lost_at: dict[str, float] = {}
+        """when that was noticed,"""
         self._may_go_on: dict[str, float] = {}
         """and until which moment they may go on with the users they had."""
         self._next_write = 0.0
         self._written = -1.0
         self._arrivals, self._most_in_flight = "", 0
         self._dealt: list[str | None] = []
+        self._parts: dict[str | None, tuple[float, int]] = {}
+        """By load process the rate that all share, and how many they are, as it was last told."""
         self._paused = False
         self._requests = 0
         self._tickets: dict[str | None, int] = {}
@@ -103,6 +108,11 @@ class Run:
         self.pause: Callable[[], None] = collector.turns.wait if collector else partial(gevent.sleep, 0)
         self.files = RunFiles(prefix, self.pause) if prefix else None
         self._write_run()
+        self._failed_writes = 0
+        self.lost_all_workers = False
+        """The run ended because no worker was left."""
+        self.has_all_files = True
+        """What was measured is in the files; known at the end."""
         self._failed_steps: set[str] = set()
         self._keeper = gevent.spawn(self._keep)
         atexit.register(self.finish)  # where Locust is interrupted once more while it shuts down
@@ -263,6 +273,7 @@ class Run:
         if client_id not in self._dealt or self.level is None:
             return
         stream, streams = self._dealt.index(client_id), len(self._dealt)
+        self._parts[client_id] = (0.0 if self._paused else self.level.load, streams)
         if self._rows:
             told = self._rows.told(self.moment(), stream, streams) | {"most_in_flight": self._most_in_flight}
             if self.collector:
@@ -275,6 +286,19 @@ class Run:
             self.collector.open_load.deal(part, self._most_in_flight)
         else:
             self._tell("arrivals", client_id, part=list(part), most_in_flight=self._most_in_flight)
+
+    def due_of(self, client_id: str, since: float, until: float) -> Due | None:
+        """What a worker had to send between two moments by the schedule; None in closed load."""
+        if client_id not in self._parts:
+            return None
+        rate, streams = self._parts[client_id]
+        if self._rows:
+            return Due(self._rows.count(since, until) / streams, "its share of the trace")
+        return Due(rate * max(0.0, until - since) / streams, "its share of the rate")
+
+    def tickets_of(self, client_id: str) -> int | None:
+        """Of a fixed number of requests, how many a worker may send."""
+        return self._tickets.get(client_id)
 
     def _look_for_rows(self) -> None:
         """Whether the trace was replayed as it was."""
@@ -354,17 +378,22 @@ class Run:
         self._ended[client_id] += packed["ended"]
         self.ledger.merge(packed)
 
-    def worker_lost(self, client_id: str, words: str, since: float, *, may_go_on: bool) -> None:
-        """A worker has said nothing since that moment; it may come back. Where it may go on with the users it had, it
-        does so for as long as Locust lets it: beside what is asked of the others.
+    def worker_lost(self, client_id: str, name: str, lacks: str, since: float, *, may_go_on: bool) -> None:
+        """A worker has said nothing since that moment, and the figures lack what it did; it may come back. Where it may
+        go on with the users it had, it does so for as long as Locust lets it: beside what is asked of the others.
         """
+        when = self._lost_at.setdefault(client_id, self.moment())
+        words = f"Worker {name} was lost {when:.0f} s into the run: {lacks}."
+        if client_id in self._lost:
+            self._lost[client_id]["says"] = words
+            return
         spoiled = [level.index for level in self.ledger.levels if level.ended is None or level.ended > since]
         self._lost[client_id] = _failed(words, spoiled)
         self._may_go_on[client_id] = since + MASTER_HEARTBEAT_TIMEOUT if may_go_on else 0.0
         console.say(words)
 
     def worker_found(self, client_id: str, words: str) -> None:
-        del self._lost[client_id]
+        del self._lost[client_id], self._lost_at[client_id]
         console.say(words)
 
     @property
@@ -443,9 +472,18 @@ class Run:
         self.pause = _go_on
         if self.files:
             self.files.pause = _go_on
+        self._write_last()
+
+    def _write_last(self) -> None:
+        before = self._failed_writes
         self._write_rows()
         self._write_rest()
         self._guarded(RunFiles.close)
+        lost_rows = self.files.lost_rows if self.files else 0
+        self.has_all_files = self._failed_writes == before and not lost_rows
+        if self.files and not self.has_all_files:
+            what = f"{lost_rows} rows found no room" if lost_rows else "the last attempt to write them failed"
+            console.error(f"the files {self.files.prefix}_* are not whole: {what}. Do not use them as they are")
 
     # ── files ──
 
@@ -485,6 +523,7 @@ class Run:
         try:
             write(self.files)
         except OSError as trouble:
+            self._failed_writes += 1
             self.problem(f"cannot write {self.files.prefix}_*: {trouble.strerror or trouble}")
 
     def figures(self) -> list[LevelFigures]:
@@ -510,6 +549,7 @@ class Run:
             "options": self._asked["options"],
             "user_classes": self._asked["user_classes"],
             "clock": " and ".join(sorted(self.ledger.clocks)),
+            "clocks": dict(self.ledger.clocks),
             "processes": self.processes,
             "counts": {
                 "sent": self.ledger.sent,

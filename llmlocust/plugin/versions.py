@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-MESSAGES = 8
+MESSAGES = 9
 """Of what travels between them."""
 
 VERSION = f"{version('llmlocust')} (messages {MESSAGES})"

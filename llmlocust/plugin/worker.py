@@ -25,6 +25,7 @@ from llmlocust.plugin.versions import VERSION
 
 _ANSWER_WITHIN = 10.0
 _USAGE_ERROR = 2
+_DOUBTED = 98
 
 
 class Outbox:
@@ -68,6 +69,8 @@ class Worker:
         )  # one that joins late may begin early
         """Between a test's start and its stop, as Locust tells of them here."""
         self._asked_stop_timeout = 0.0
+        self._dropped = 0
+        """Requests of runs that are over for this worker, whose figures the master has not confirmed."""
         self._cannot = ""
         """Why this worker cannot take part in the run; empty where it can."""
         self._handlers: dict[str, Callable[[dict[str, Any]], None]] = {
@@ -77,6 +80,9 @@ class Worker:
             "arrivals": lambda told: collector.open_load.deal(Part(*told["part"]), told["most_in_flight"]),
             "rows": self._replay,
             "refused": self._refused,
+            "too late": lambda told: self._note_dropped(
+                told["ended"], "came too late for their run and are in no file"
+            ),
             "stop early": lambda told: setattr(environment, "stop_timeout", told["stop_timeout"]),
         }
         collector.is_told.clear()
@@ -101,6 +107,7 @@ class Worker:
         self._asked_stop_timeout = told["stop_timeout"]
         self.runner.last_received_spawn_timestamp = 0  # Locust's, by the clock of a master that may be another one now
         if told["run"] != self.run:
+            self._drop()
             self.run = told["run"]
             self.collector.start(told["elapsed"], told["rows_a_second"], told["limits"], told["processes"])
             self.collector.refused = self._cannot
@@ -187,3 +194,18 @@ class Worker:
         with gevent.Timeout(_ANSWER_WITHIN, False):
             while self.outbox.kept and self.runner.greenlet:  # without its greenlets, no answer would be heard
                 gevent.sleep(0.05)
+        self._drop()
+        if self._dropped and environment.process_exit_code is None:
+            environment.process_exit_code = _DOUBTED
+
+    def _drop(self) -> None:
+        """The run is over for this worker. Pieces of it that are still kept are sent on: the master may know the run."""
+        dropped = self.collector.ledger.new_ended + sum(
+            piece["ended"] for piece in self.outbox.kept if piece["run"] == self.run
+        )
+        if self.run and dropped:
+            self._note_dropped(dropped, "are not confirmed by the master and may be in no file")
+
+    def _note_dropped(self, requests: int, why: str) -> None:
+        self._dropped += requests
+        console.error(f"figures of {requests} requests of this worker {why}")

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -119,6 +120,19 @@ class RunFrames:
             return None
         rows = self.requests
         return rows[(rows["outcome"] == OK) & (rows["measured"] == 1) & rows["level"].notna()]
+
+    def whole_rows(self) -> int:
+        """How many rows of requests are not torn. Without a file there are none."""
+        return 0 if self.requests is None else int(_is_whole(self.requests).sum())
+
+    def rows_outside(self) -> int:
+        """How many rows of requests were sent when the run was not under way."""
+        if self.requests is None:
+            return 0
+        sent = self.requests["sent"]
+        told = [self.info.get(name) for name in ("started", "ended")]
+        started, ended = (float(each) if isinstance(each, int | float) else math.nan for each in told)
+        return int(((sent < started - _BEFORE) | (sent > ended + _AFTER)).sum())
 
     def empty(self) -> dict[int, float]:
         """Share of each level's successful requests that brought no token."""
@@ -239,6 +253,9 @@ def _load(path: Path, locust: Files) -> RunFrames:
 
 # -- finding
 
+_MOVED_ASIDE = r"\.\d+$"
+"""The end of the prefix of a run that a later run of its prefix moved aside. A folder stands for the later one."""
+
 Files = dict[str, Path]
 """Files by their kind, which is the end of their name: llmlocust's own, or that of --csv."""
 
@@ -253,7 +270,8 @@ def _existing(prefix: Path, names: Mapping[str, Sequence[str]]) -> Files:
 def _locate(path: Path) -> tuple[Path, Files]:
     """Return the prefix that a path names, and Locust's files of that prefix."""
     if path.is_dir():
-        prefixes = _prefixes_in(path)
+        found = _prefixes_in(path)
+        prefixes = [name for name in found if re.sub(_MOVED_ASIDE, "", name) not in {*found} - {name}]
         if not prefixes:
             return _locate_by_content(path)
         if len(prefixes) > 1:
@@ -582,6 +600,17 @@ def _all_words(path: Path) -> set[str]:
             return set(_columns_of(file.readline()))
     except OSError:
         return set()
+
+
+_BEFORE = 10.0
+"""Seconds: a worker knows when the run began but for the time that a message takes."""
+_AFTER = 120.0
+"""Seconds: a worker that is cut off from its master goes on for a minute."""
+
+
+def _is_whole(requests: pd.DataFrame) -> pd.Series:
+    is_known = requests["outcome"].isin([OK, *formats.ERROR_KINDS])
+    return is_known & requests["sent"].notna() & requests["duration"].notna()
 
 
 _LEAST_REFUSED = 5

@@ -248,10 +248,12 @@ def _facts(run: RunFrames, verdict: Verdict, outages: Mapping[int, tuple[float, 
         length_noise=run.length_noise(),
         rows_seen=count(rows.get("seen")),
         rows_kept=count(rows.get("kept")),
+        rows_found=run.whole_rows(),
+        rows_outside=run.rows_outside(),
         sent=count(counts.get("sent")),
         ended=count(counts.get("ended")),
         think_time=think_time_of(classes) if classes else None,
-        clock=str(info["clock"]) if info.get("clock") else None,
+        clocks=_clocks(info),
         decisive=verdict.decisive(of_the_ramp(run.levels)),
         bare=run.source == TABLE,
         whole_requests=run.source == LOCUST,
@@ -296,6 +298,12 @@ def _by_level(run: RunFrames, column: str, figure: Callable[[pd.Series], float])
         return {}
     known = run.timeline.dropna(subset=["level", column])
     return {int(level): figure(seconds) for level, seconds in known.groupby("level")[column]}  # type: ignore[call-overload]
+
+
+def _clocks(info: Mapping[str, Any]) -> dict[str, int]:
+    """Measured requests by their clock. A run that does not count them names the clocks."""
+    counted = {name: value for name, told in mapping(info.get("clocks")).items() if (value := count(told))}
+    return counted or dict.fromkeys(filter(None, str(info.get("clock") or "").split(" and ")), 1)
 
 
 def _own_check(told: Any) -> Check | None:

@@ -20,7 +20,7 @@ def named(found):
 
 def test_a_good_run_passes_all():
     levels = closed_queue((4, 8, 16, 32), 64)
-    facts = Facts({0: 0.2}, {0: 0.001}, rows_seen=10, rows_kept=10, sent=5, ended=5, clock="kernel")
+    facts = Facts({0: 0.2}, {0: 0.001}, rows_seen=10, rows_kept=10, sent=5, ended=5, clocks={"kernel": 5})
     assert all(each.ok for each in checks(levels, facts))
 
 
@@ -28,7 +28,7 @@ def test_a_good_run_passes_all():
     "facts, name",
     [
         (Facts(client_cpu={1: 0.97}), "client CPU"),
-        (Facts(loop_lag={1: 0.3}, clock="user"), "event loop lag"),
+        (Facts(loop_lag={1: 0.3}, clocks={"user": 5}), "event loop lag"),
         (Facts(cut_off=True), "run ended"),
         (Facts(sent=10, ended=7), "lost requests"),
         (Facts(own=[Check("run", False, None, None, "disk full")]), "run"),
@@ -278,20 +278,22 @@ def test_the_mark_says_how_late_and_what_to_do():
 
 
 @pytest.mark.parametrize(
-    "lag, clock, gap, ok",
+    "lag, clocks, gap, ok",
     [
-        (0.003, "user", 0.012, False),
-        (0.0015, "user", 0.012, True),
-        (0.003, "user", 0.1, True),  # so small a share of such gaps
-        (0.3, "kernel", 0.012, True),
-        (0.003, "kernel and user", 0.012, False),
+        (0.003, {"user": 9}, 0.012, False),
+        (0.0015, {"user": 9}, 0.012, True),
+        (0.003, {"user": 9}, 0.1, True),  # so small a share of such gaps
+        (0.3, {"kernel": 9}, 0.012, True),
+        (0.003, {"kernel": 9, "user": 9}, 0.012, False),
+        (0.3, {"kernel": 4999, "user": 1}, 0.012, True),
+        (0.003, {}, 0.012, False),
     ],
 )
-def test_a_late_loop_hurts_where_arrival_times_are_its_own(lag, clock, gap, ok):
+def test_a_late_loop_hurts_where_arrival_times_are_its_own(lag, clocks, gap, ok):
     one = figures(4, 5.0, 0.1, 1.0)
     gaps = replace(one.metric("gap"), quantiles={"p99": gap})
     levels = [replace(one, metrics={**one.metrics, "gap": gaps})]
-    assert named(checks(levels, Facts(loop_lag={0: lag}, clock=clock)))["event loop lag"].ok == ok
+    assert named(checks(levels, Facts(loop_lag={0: lag}, clocks=clocks)))["event loop lag"].ok == ok
 
 
 def test_nothing_is_said_of_token_times_where_nothing_is_known():
@@ -451,21 +453,25 @@ def test_usage_against_chunks(told, ok, marks):
 
 
 @pytest.mark.parametrize(
-    "clock, lag, ok",
+    "clocks, lag, ok, says",
     [
-        ("kernel", 0.3, True),
-        ("user", 0.3, True),  # the event loop's lag is what speaks then
-        ("kernel and user", 0.001, True),
-        ("kernel and user", 0.3, False),
+        ({"kernel": 5000}, 0.3, True, "are the kernel's"),
+        ({"user": 5000}, 0.3, True, "are the load generator's own"),  # the event loop's lag is what speaks then
+        ({"kernel": 4999, "user": 1}, 0.3, True, "0.02 % of the measured requests"),
+        ({"kernel": 4994, "user": 6}, 0.3, False, "0.1 % of the measured requests"),
+        ({"kernel": 50, "user": 50}, 0.001, True, "late by 1 ms at most"),
+        ({"kernel": 50, "user": 50}, 0.3, False, "50 % of the measured requests"),
     ],
 )
-def test_whose_clock_it_is(clock, lag, ok):
-    assert of_facts(clock=clock, loop_lag={0: lag})["clock"].ok is ok
+def test_whose_clock_it_is(clocks, lag, ok, says):
+    check = of_facts(clocks=clocks, loop_lag={0: lag})["clock"]
+    assert check.ok is ok
+    assert says in check.says
 
 
 def test_two_clocks_whose_lateness_nobody_knows_do_not_compare():
-    assert not of_facts(clock="kernel and user")["clock"].ok
-    assert "clock" not in of_facts(clock="")
+    assert not of_facts(clocks={"kernel": 50, "user": 50})["clock"].ok
+    assert "clock" not in of_facts(clocks={})
 
 
 # -- what still stands
@@ -619,7 +625,7 @@ def test_a_process_that_is_kept_from_running_marks_its_level(gauge, name, share,
 )
 def test_a_loop_that_stands_still_for_longer_than_a_request_takes_keeps_users_from_sending(lag, cycle, ok):
     levels = [figures(4, 4 / cycle, 0.005, cycle)]
-    facts = Facts(loop_lag={0: lag}, clock="kernel")
+    facts = Facts(loop_lag={0: lag}, clocks={"kernel": 5})
     check = named(checks(levels, facts))["event loop lag"]
 
     assert check.ok is ok
@@ -630,7 +636,7 @@ def test_a_starved_generator_is_not_believed():
     """What a run under a CPU limit of 20 % showed: 24 users, 222 requests/s where 590 were possible."""
     one = figures(24, 222.0, 0.015, 0.03, index=1)
     starved = replace(one, metrics={**one.metrics, "wait": Summary(one.ok, 0.05, 0.2, {"p95": 0.165})})
-    facts = Facts(throttled={1: 0.49}, core_wait={1: 0.6}, loop_lag={1: 0.11}, clock="kernel", think_time=0.0)
+    facts = Facts(throttled={1: 0.49}, core_wait={1: 0.6}, loop_lag={1: 0.11}, clocks={"kernel": 5}, think_time=0.0)
     failed = {check.name for check in checks([waiting(0.0001), starved], facts) if not check.ok and 1 in check.levels}
 
     assert failed == {"CPU throttling", "CPU wait", "client queue time", "event loop lag", "think time"}

@@ -250,6 +250,14 @@ def rows_of(ledger: Ledger) -> Counter:
     return Counter(tuple(row[:WORKER]) for row in ledger.rows)
 
 
+@pytest.mark.parametrize("sent, clocks", [(5.0, {}), (15.0, {"user": 1}), (25.0, {})])
+def test_clocks_are_those_of_measured_requests(sent, clocks):
+    ledger, run = ledger_with((0, 10, 20)), Ledger()
+    ledger.add(record_of([0.1], clock="user"), sent)
+    run.merge(through_a_message(ledger.take()))
+    assert run.clocks == clocks
+
+
 def test_what_was_taken_is_not_taken_again():
     worker, run = ledger_with((0, 0, None)), ledger_with((0, 0, None))
     worker.note_sent(1.0, "chat")

@@ -2,6 +2,7 @@
 in the files, once, but for what died with a process; and then the run says so.
 """
 
+import re
 import signal
 import subprocess
 import sys
@@ -15,12 +16,12 @@ import pytest
 from llmlocust.report.frames import load_run
 from llmlocust.report.page import build
 from tests.hosts import Host, hosts
-from tests.locusts import ENDLESS_ANSWERS, QUICK, RAMP, Locust, assert_files_agree, distributed, rows, told
+from tests.locusts import ENDLESS_ANSWERS, QUICK, RAMP, Distributed, Locust, assert_files_agree, distributed, rows, told
 from tests.simulators import ROOT, RunningSimulator, options, running_simulator, wait_for
 from tests.wire import Wire
 
 UNTIL_STOPPED = ["--llm-levels", "6", "--llm-settle", "0", "--llm-hold", "1000", "--llm-max-tokens", "20"]
-IMPATIENT = f"from llmlocust.plugin import master\nmaster.SILENCE = 5\n{RAMP}"
+IMPATIENT = f"from llmlocust.plugin import master\nmaster.SILENCE = 5\nmaster.RETURNS_WITHIN = 10\n{RAMP}"
 FORGETFUL = f"from locust import runners\nrunners.HEARTBEAT_DEAD_INTERNAL = -1\n{IMPATIENT}"
 
 
@@ -214,6 +215,33 @@ def test_a_worker_that_is_killed_is_missed_and_the_run_goes_on(simulator, tmp_pa
     assert not check(tmp_path, "run").ok
 
 
+@pytest.mark.parametrize(
+    "load, share",
+    [
+        (["--llm-rate", "20", "--llm-levels", "20", "--llm-settle", "0", "--llm-hold", "1000"], "the rate"),
+        (["--llm-trace", "trace.csv"], "the trace"),
+    ],
+)
+def test_what_a_worker_of_an_open_load_sent_before_it_was_killed_is_estimated_by_the_schedule(
+    simulator, tmp_path, load, share
+):
+    lines = (f"{number / 20},20,5" for number in range(4000))
+    (tmp_path / "trace.csv").write_text("\n".join(["seconds,prompt_tokens,output_tokens", *lines, ""]))
+    with distributed(tmp_path, simulator.url, *load, "--llm-max-tokens", "5") as run:
+        goes_on(simulator, 100)
+        run.workers[0].stop(signal.SIGKILL)
+        run.master.says("was lost")
+        run.master.stop()
+
+    lost = len(simulator.truth()) - 1 - len(ids(tmp_path))
+    said = next(each["says"] for each in told(tmp_path)["checks"] if "was lost" in each["says"])
+    known, likely = map(
+        int, re.search(rf"at least (\d+) .* about (\d+) more .* from its share of {share}\)", said).groups()
+    )
+    assert known <= lost
+    assert abs(known + likely - lost) < 30  # ten a second, and a heartbeat a second
+
+
 def test_a_worker_that_is_frozen_and_returns_loses_nothing(simulator, tmp_path):
     with distributed(tmp_path, simulator.url, *UNTIL_STOPPED, locustfile=IMPATIENT) as run:
         goes_on(simulator, 50)
@@ -276,6 +304,63 @@ def test_a_worker_that_returns_while_the_others_are_stopped_is_stopped_too(simul
         assert run.master.ends() == 0, run.master.log
 
     assert_counted_once(tmp_path, simulator.truth())
+
+
+def all_through(stack: ExitStack, folder: Path, host: str) -> tuple[Distributed, Wire]:
+    """A run whose two workers reach their master through a wire."""
+    run = stack.enter_context(
+        distributed(folder, host, *UNTIL_STOPPED, "--expect-workers", "2", workers=0, locustfile=IMPATIENT)
+    )
+    wire = stack.enter_context(Wire(int(run.port)))
+    run.port = wire.port
+    for _ in range(2):
+        run.join(folder)
+    return run, wire
+
+
+def test_all_workers_that_are_cut_off_and_return_after_the_run_was_given_up_lose_nothing(simulator, tmp_path):
+    with ExitStack() as stack:
+        run, wire = all_through(stack, tmp_path, simulator.url)
+        goes_on(simulator, 50)
+        wire.hold()
+        run.master.says("The last worker went missing, stopping test")
+        run.master.says("cut off, and may return with figures")
+        wire.release()
+        assert run.master.ends() == 0, run.master.log
+        assert [worker.ends() for worker in run.workers] == [0, 0]
+
+    assert_counted_once(tmp_path, simulator.truth())
+    assert told(tmp_path)["checks"] == []
+
+
+def test_all_workers_that_are_cut_off_for_ever_are_exit_code_98_and_what_is_lost_is_estimated(simulator, tmp_path):
+    with ExitStack() as stack:
+        run, wire = all_through(stack, tmp_path, simulator.url)
+        goes_on(simulator, 300)
+        wire.hold()
+        assert run.master.ends() == 98, run.master.log
+        truth = simulator.truth()
+
+    lost = {each["id"] for each in truth[1:]} - set(ids(tmp_path))
+    numbers = [re.search(r"at least (\d+) of .* about (\d+) more", each["says"]) for each in told(tmp_path)["checks"]]
+    known, likely = (sum(int(found[group]) for found in numbers) for group in (1, 2))
+    assert len(numbers) == 2
+    assert known <= len(lost)
+    assert len(lost) / 3 < known + likely < len(lost) * 3
+
+
+def test_a_worker_whose_master_is_killed_says_what_it_drops(simulator, tmp_path):
+    dies = f"from locust import runners\nrunners.MASTER_HEARTBEAT_TIMEOUT = 3\n{RAMP}"
+    with distributed(tmp_path, simulator.url, *UNTIL_STOPPED, workers=1, locustfile=dies) as run:
+        goes_on(simulator, 50)
+        run.master.stop(signal.SIGKILL)
+        assert run.workers[0].ends() == 98, run.workers[0].log
+        truth = simulator.truth()
+
+    (said,) = re.findall(r"llmlocust: figures of (\d+) requests of this worker are not confirmed", run.workers[0].log)
+    # what the master had confirmed last may not have come to a file
+    assert 0 < int(said) <= len(truth)
+    assert int(said) + len(ids(tmp_path)) <= len(truth) - 1
 
 
 def test_workers_that_join_late_take_their_share(simulator, tmp_path):
@@ -353,7 +438,8 @@ def test_a_master_that_restarts_takes_its_workers_over(simulator, tmp_path):
         with Locust(tmp_path, again) as master:
             assert master.ends() == 0, master.log
         for worker in run.workers:
-            assert worker.ends() == 0, worker.log
+            assert worker.ends() == 98, worker.log
+            assert re.search(r"llmlocust: figures of \d+ requests of this worker came too late", worker.log)
 
     assert told(tmp_path)["ended"] is None
     assert not check(tmp_path, "run ended").ok

@@ -130,8 +130,18 @@ def test_the_console_has_a_line_for_each_level(simulator, tmp_path):
     assert "level 2: 5 users" in log
 
 
+ALIKE = f"""{RAMP}
+import os
+import socket
+
+os.getpid = lambda: 7
+socket.gethostname = lambda: "box"
+"""
+"""As containers of one image: every process has the same id, and may have the same host name."""
+
+
 def test_master_and_workers_count_what_the_server_counted(simulator, tmp_path):
-    with distributed(tmp_path, simulator.url, *QUICK) as stack:
+    with distributed(tmp_path, simulator.url, *QUICK, locustfile=ALIKE) as stack:
         assert stack.master.ends() == 0, stack.master.log
 
     requests = rows(tmp_path, "llm_requests.csv")
@@ -139,6 +149,7 @@ def test_master_and_workers_count_what_the_server_counted(simulator, tmp_path):
     assert len({row["worker"] for row in requests}) == 2
     assert int(aggregated(tmp_path)["Request Count"]) == len(requests)
     assert told(tmp_path)["processes"] == 2
+    assert {row["worker"] for row in rows(tmp_path, "llm_workers.csv")} == {"box:7#0", "box:7#1"}
     assert_files_agree(tmp_path)
 
 

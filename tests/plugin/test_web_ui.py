@@ -138,9 +138,11 @@ def test_a_run_that_is_stopped_and_started_again_leaves_both(web_ui, simulator, 
     web_ui.stop()
     web_ui.is_idle()
     wait_for(lambda: told(tmp_path)["stopped"])
+    (tmp_path / "run_run2_stats.csv").write_text("of a process that has ended")
     web_ui.start(llm_levels="3")
     wait_for(lambda: (tmp_path / "run_run2_llm_run.json").exists() and told(tmp_path, "run_run2")["ended"])
 
+    assert (tmp_path / "run_run2.1_stats.csv").read_text() == "of a process that has ended"
     assert told(tmp_path)["plan"]["levels"] == [2, 4]
     assert told(tmp_path, "run_run2")["plan"]["levels"] == [3]
     assert outcomes(tmp_path, "run_run2")["ok"] > 0

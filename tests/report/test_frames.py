@@ -4,10 +4,11 @@ import json
 import math
 import random
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from made_run import MadeRun
+from made_run import EPOCH, MadeRun
 
 from llmlocust.numbers import formats
 from llmlocust.numbers.thresholds import Threshold, is_good
@@ -101,6 +102,56 @@ def test_a_run_cut_off_before_its_first_level_says_so(tmp_path):
     (tmp_path / "x_llm_requests.csv").write_text(",".join(formats.REQUEST_COLUMNS) + "\r\n")
     with pytest.raises(RunError, match="no level of this run has a request yet"):
         load_run(tmp_path / "x")
+
+
+def said_of_rows(path: Path, change: Callable[[list[str]], list[str]] | None) -> tuple[bool, str]:
+    """What the check says where the lines of the file of requests were changed; None: the file was deleted."""
+    requests = path.with_name(f"{path.name}_{formats.REQUESTS}")
+    if change is None:
+        requests.unlink()
+    else:
+        requests.write_text("".join(change(requests.read_text().splitlines(keepends=True))))
+    check = next(each for each in build(load_run(path)).checks if each.name == "request rows")
+    return check.ok, check.says
+
+
+def cut_in_the_middle(lines: list[str]) -> list[str]:
+    """As where a machine loses its power: the next row follows in the same line."""
+    return [*lines[:5], lines[5][: len(lines[5]) // 2], *lines[6:]]
+
+
+def a_day_earlier(line: str) -> str:
+    cells = line.split(",")
+    cells[formats.REQUEST_COLUMNS.index("sent")] = str(EPOCH - 86400)
+    return ",".join(cells)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda lines: lines, ""),
+        (lambda lines: [*lines[:3], *lines[5:]], "the others are missing or torn"),
+        (lambda lines: lines[:1], "missing or has no whole row"),
+        (None, "missing or has no whole row"),
+        (cut_in_the_middle, "the others are missing or torn"),
+        (lambda lines: [*lines[:5], lines[5][:20] + "\n", *lines[6:]], "the others are missing or torn"),
+        (lambda lines: [*lines[:-1], lines[-1][:20]], "the others are missing or torn"),
+        (lambda lines: [*lines, *lines[1:4]], "some are not of this run"),
+        (lambda lines: [*lines, *lines], "some are not of this run"),
+        (lambda lines: [*lines[:-2], *map(a_day_earlier, lines[-2:])], "2 rows have a time before or after the run"),
+        (lambda lines: [*lines, a_day_earlier(lines[-1])], "1 row has a time before or after the run"),
+    ],
+)
+def test_rows_that_are_not_those_that_the_run_wrote_fail_the_check(prefix, change, words):
+    ok, said = said_of_rows(prefix, change)
+    assert ok == (not words)
+    assert words in said
+
+
+def test_a_run_that_is_cut_off_may_have_more_rows_than_it_had_time_to_count(tmp_path):
+    made = MadeRun(told={"rows": {"seen": 5, "kept": 5}})
+    assert said_of_rows(made.write(tmp_path / "run", ended=False), lambda lines: lines)[0]
+    assert not said_of_rows(made.write(tmp_path / "run"), lambda lines: lines)[0]
 
 
 def test_rows_that_are_no_numbers_are_left_out(prefix):

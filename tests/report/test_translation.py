@@ -2,7 +2,7 @@ import re
 from pathlib import Path
 
 import pytest
-from made_run import MadeRun
+from made_run import EPOCH, MadeRun
 from test_page import HOSTILE, Seen
 
 from llmlocust.numbers import formats
@@ -39,6 +39,14 @@ TRACE = {
         }
     ],
 }
+LOST = "Worker a:1 was lost 12 s into the run: the figures lack at least 3 of its requests (in flight at its last report), and "
+LATER = [
+    "those that it sent later (their number is not known).",
+    *(
+        f"probably about 1900 more that it sent until second 72 (estimated from {basis})."
+        for basis in ("the rate of its last reports", "its share of the rate", "its share of the trace")
+    ),
+]
 RAMP = {"loads": (5, 10, 20, 40, 60, 90), "hold": 30.0}
 GATES = (
     "ttft.p95 < 500ms ~ 1s @ 5, ttft.p95 < 200ms ~ 1s @ 10, e2e.p95 < 3s, gpu.utilisation < 90% @ 5, errors < 1% @ 7"
@@ -81,6 +89,13 @@ RUNS = {
     "hardly paused": {"limits": LIMITS, "paused": 0.02},
     "a level without requests": {"limits": LIMITS, "silent": (2,), "paused": 0.97},
     "a level of long requests": {"limits": LIMITS, "silent": (1,)},
+    "lost workers": {"told": {"checks": [{"name": "run", "ok": False, "says": LOST + later} for later in LATER]}},
+    "rows of another run": {"told": {"started": EPOCH + 20.0, "rows": {"seen": 9, "kept": 9}}},
+    "rows are missing": {"told": {"rows": {"seen": 9**6, "kept": 9**6}}},
+    "no rows": {"leave_out": (formats.REQUESTS,)},
+    "two clocks": {"told": {"clocks": {"kernel": 4000, "user": 40}}},
+    "two clocks, late": {"told": {"clocks": {"kernel": 4, "user": 4}}, "starved": {"loop_lag": 9000.0}},
+    "two clocks, hardly": {"told": {"clocks": {"kernel": 4999, "user": 1}}},
     "outage": {"limits": LIMITS, "out": ("connect", 27.0, 32.0)},
     "outages": {"limits": LIMITS, "loads": (2, 4, 8, 16), "out": ("connect", 21.0, 27.0)},
     "lacks a little": {"limits": LIMITS, "lacks": ("client_limit", 0.005), **RAMP},

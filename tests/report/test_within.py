@@ -171,8 +171,8 @@ def test_a_worker_that_stood_still_and_went_on_marks_the_level_it_was_in(tmp_pat
 
 def test_a_check_of_the_run_itself_spoils_the_levels_it_names(tmp_path):
     says = (
-        "Worker a:1 was lost 12 s into the run: 3 requests that it had in flight, and about 40 or fewer that it sent "
-        "after its last report, are in no figure."
+        "Worker a:1 was lost 12 s into the run: the figures lack at least 3 of its requests (in flight at its last "
+        "report), and probably about 40 more that it sent until second 13 (estimated from the rate of its last reports)."
     )
     check = {"name": "run", "ok": False, "value": None, "limit": None, "says": says, "levels": [0]}
     report = with_files(tmp_path, told={"checks": [check]})

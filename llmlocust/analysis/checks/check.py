@@ -128,11 +128,16 @@ longest wait of each second)."""
     """Standard error of a level's mean output tokens, as a share of that mean."""
     rows_seen: int | None = None
     rows_kept: int | None = None
+    rows_found: int | None = None
+    """Whole rows in the file of requests; None: not looked at."""
+    rows_outside: int = 0
+    """Rows of it with a time at which the run was not under way."""
     sent: int | None = None
     ended: int | None = None
     think_time: float | None = None
     """Mean seconds between a user's requests, where all users do alike."""
-    clock: str | None = None
+    clocks: Mapping[str, int] = field(default_factory=dict)
+    """How many measured requests have arrival times of the kernel's clock ("kernel"), and of the process's own ("user")."""
     courses: Mapping[int, Sequence[Course]] = field(default_factory=dict)
     """How latencies went inside each level."""
     settle: float | None = None

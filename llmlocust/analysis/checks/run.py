@@ -70,9 +70,11 @@ def ended(facts: Facts) -> Check | None:
 
 
 def request_rows(facts: Facts) -> Check | None:
-    """Whether every request has its row."""
+    """Whether the file of requests has the rows that the run wrote, and whether every request has its row."""
     if facts.rows_seen is None or facts.rows_kept is None:
         return None
+    if faults := _row_faults(facts, facts.rows_kept):
+        return Check("request rows", False, facts.rows_found, facts.rows_kept, " ".join(faults))
     if facts.rows_kept >= facts.rows_seen:
         return Check("request rows", True, facts.rows_kept, facts.rows_seen, "Every request has its row.")
     says = (
@@ -80,6 +82,27 @@ def request_rows(facts: Facts) -> Check | None:
         f"count all requests, goodput is estimated from the sample."
     )
     return Check("request rows", True, facts.rows_kept, facts.rows_seen, says)
+
+
+def _row_faults(facts: Facts, kept: int) -> list[str]:
+    """What is wrong with the file of requests, in sentences."""
+    if facts.rows_found is None:
+        return []
+    if kept and not facts.rows_found:
+        return [f"The file of requests is missing or has no whole row: the run wrote {kept}."]
+    faults = []
+    if facts.rows_found < kept:
+        faults.append(
+            f"{facts.rows_found} of {kept} rows that the run wrote are whole; the others are missing or torn."
+        )
+    elif facts.rows_found > kept and not facts.cut_off:  # a run that is cut off has no time to count its last rows
+        faults.append(f"There are {facts.rows_found} rows where the run wrote {kept}: some are not of this run.")
+    if facts.rows_outside:
+        many = "1 row has" if facts.rows_outside == 1 else f"{facts.rows_outside} rows have"
+        faults.append(f"{many} a time before or after the run: rows of another run are among them.")
+    if faults:
+        faults.append("Goodput and the checks of single requests rest on these rows; levels and percentiles do not.")
+    return faults
 
 
 def levels_reached(levels: Sequence[LevelFigures]) -> Check | None:

@@ -1,0 +1,126 @@
+"""`llmlocust run` takes its load with it, however it ends: no process of the run is left, and its files are whole."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import termios
+import uuid
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.locusts import free_port, outcomes, told
+from tests.simulators import ROOT, RunningSimulator, running_simulator, wait_for
+
+MARK = "LLMLOCUST_TEST_RUN"
+_AT_ONCE = 40.0
+"""Seconds. A worker of Locust ends by itself a minute after its master's last message."""
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[RunningSimulator]:
+    with running_simulator(slots=8, step_ms=5) as started:
+        yield started
+
+
+class Command:
+    """`llmlocust run` with two workers, in a terminal of its own or in none."""
+
+    def __init__(self, folder: Path, simulator: RunningSimulator, *, in_terminal: bool) -> None:
+        self.mark, port = uuid.uuid4().hex, str(free_port())
+        self.terminal, inside = os.openpty()
+        options = ["--levels", "4", "--settle", "0", "--hold", "1000", "--max-tokens", "20", "--out", str(folder)]
+        locusts = ["--processes", "2", "--master-bind-port", port, "--master-port", port]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "llmlocust", "run", simulator.url, *options, "--", *locusts],
+            cwd=ROOT,
+            env={**os.environ, MARK: self.mark},
+            stdin=inside,
+            stdout=inside,
+            stderr=inside,
+            start_new_session=True,
+            preexec_fn=partial(fcntl.ioctl, 0, termios.TIOCSCTTY, 0) if in_terminal else None,
+        )
+        os.close(inside)
+
+    def close_terminal(self) -> None:
+        if self.terminal >= 0:
+            os.close(self.terminal)
+            self.terminal = -1
+
+    def left(self) -> list[psutil.Process]:
+        """The processes of the run that are there."""
+        return [each for each in psutil.process_iter() if _of(each).get(MARK) == self.mark]
+
+    def end(self) -> None:
+        for each in self.left():
+            each.kill()
+        self.process.wait()
+        self.close_terminal()
+
+
+def _of(process: psutil.Process) -> dict[str, str]:
+    try:
+        return process.environ() if process.status() != psutil.STATUS_ZOMBIE else {}
+    except psutil.Error:
+        return {}
+
+
+@pytest.fixture
+def command(request: pytest.FixtureRequest, simulator: RunningSimulator, tmp_path: Path) -> Iterator[Command]:
+    simulator.clear()
+    started = Command(tmp_path, simulator, in_terminal=getattr(request, "param", False))
+    yield started
+    started.end()
+
+
+def end_with(how: int) -> Callable[[Command], Any]:
+    return lambda command: command.process.send_signal(how)
+
+
+def hang_up(command: Command) -> None:
+    """As a shell does to all processes of a job."""
+    os.killpg(command.process.pid, signal.SIGHUP)
+
+
+def kill_locust(command: Command) -> None:
+    """Its first process, which has forked the workers."""
+    psutil.Process(command.process.pid).children()[0].kill()
+
+
+@pytest.mark.parametrize(
+    "command, ends, is_whole",
+    [
+        (False, end_with(signal.SIGKILL), True),
+        (True, end_with(signal.SIGKILL), True),
+        (False, end_with(signal.SIGTERM), True),
+        (True, hang_up, True),
+        (True, Command.close_terminal, True),
+        (False, kill_locust, False),
+    ],
+    indirect=["command"],
+    ids=["SIGKILL", "SIGKILL in a terminal", "SIGTERM", "hang-up", "closed terminal", "SIGKILL of Locust"],
+)
+def test_nothing_of_a_run_goes_on_without_its_command(command, simulator, tmp_path, ends, is_whole):
+    wait_for(lambda: len(simulator.truth()), lambda requests: requests > 20)
+    assert len(command.left()) == 4
+    ends(command)
+    wait_for(command.left, lambda left: not left, _AT_ONCE)
+
+    assert (told(tmp_path)["ended"] is not None) == is_whole
+    if is_whole:
+        assert told(tmp_path)["checks"] == []
+        # the server has the preflight, too, and may not have noted the last aborted requests
+        assert outcomes(tmp_path).total() == sum(simulator.summary()["received"].values()) - 1
+
+
+def test_locust_ends_with_a_command_that_is_killed_just_when_it_has_started_it(command):
+    wait_for(lambda: len(command.left()), lambda processes: processes > 1)
+    command.process.kill()
+    wait_for(command.left, lambda left: not left)
