@@ -546,7 +546,26 @@ def _read_levels(path: Path, notes: list[str]) -> list[LevelFigures]:
             broken += 1
     if broken:
         notes.append(f"{path.name}: {broken} rows hold what is no number and are left out.")
-    return levels
+    kept_levels = [_with_own_intervals(each) for each in levels]
+    if kept_levels != levels:
+        notes.append(f"{path.name}: some intervals do not contain their values and are left out.")
+    return kept_levels
+
+
+def _with_own_intervals(read: LevelFigures) -> LevelFigures:
+    """Return the figures without the intervals that belong to other values."""
+    metrics = {
+        metric: replace(
+            summary,
+            intervals={
+                name: (low, high)
+                for name, (low, high) in summary.intervals.items()
+                if not (summary[name] < low or summary[name] > high)
+            },
+        )
+        for metric, summary in read.metrics.items()
+    }
+    return replace(read, metrics=metrics)
 
 
 def _makes_sense(read: LevelFigures) -> bool:
@@ -562,13 +581,14 @@ def _makes_sense(read: LevelFigures) -> bool:
         *read.error_kinds.values(),
     )
     times = (read.load, read.users, read.began, read.settled, read.ended, read.window, read.throughput)
-    shares = (read.coalesced, read.counted_chunks)
+    shares = (read.coalesced, read.counted_chunks, read.right, read.empty, read.cut, read.repeated)
     means = (read.output_tokens_per_s, read.output_tokens, read.input_tokens)
     durations = [value for each in read.metrics.values() for value in (each.mean, each.most, *each.quantiles.values())]
     return (
         all(0 <= each <= MOST for each in counts)
         and read.ok <= read.requests
-        and all(math.isnan(each) or 0.0 <= each <= MOST for each in (*times, *shares, *means, *durations))
+        and all(math.isnan(each) or 0.0 <= each <= MOST for each in (*times, *means, *durations))
+        and all(math.isnan(each) or 0.0 <= each <= 1.0 for each in shares)
     )
 
 
