@@ -23,7 +23,7 @@ from llmlocust.analysis import words
 from llmlocust.load.arrivals import POISSON, Process
 from llmlocust.load.plans import SHAPES
 from llmlocust.numbers.levels import RATE, USERS
-from llmlocust.plugin import console, options, otel, preflight, replaying, webui
+from llmlocust.plugin import attributes, console, options, otel, preflight, replaying, webui
 from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.gating import Gating, end_run
 from llmlocust.plugin.locust_csv import CompleteCSVFileWriter
@@ -149,6 +149,8 @@ def check(environment: Environment) -> dict[str, Any]:
     """Everything that can be known to be wrong before any load. Raises preflight.NotReady."""
     try:
         options.check(environment)
+        if hasattr(environment.shape_class, "run_started"):
+            attributes.check_shape(environment.shape_class, environment)
     except ValueError as problem:
         raise preflight.NotReady(str(problem)) from None
     _refuse_shapes_of_others(environment)
@@ -222,8 +224,6 @@ def _check_requests(environment: Environment) -> None:
     requests = getattr(shape, "requests", None)
     if requests is None:
         requests = options.option(environment, "requests")
-    if requests < 0:
-        raise preflight.NotReady("--llm-requests must be a number of requests such as 200; 0: no fixed number")
     if not requests or not hasattr(shape, "run_started"):
         return
     if shape.unit == RATE or shape.searches() or shape.shape_name() in SHAPES:

@@ -95,6 +95,8 @@ class LLMUser(FastHttpUser):
         plugin = plugin_of(environment)
         assert plugin.collector is not None, "users run on workers, or where there are none"
         self._collector = plugin.collector
+        if self._collector.refused:  # what it would be made of may be missing; it will do nothing
+            return
         self._otel = plugin.otel
         self._llm = Client(_endpoint_of(environment, self.host or ""), self.timeouts or self._timeouts())
         self._dialect = self.speaks(environment)
@@ -134,6 +136,8 @@ class LLMUser(FastHttpUser):
     def run(self) -> None:
         """As Locust's own, or as a stream; a worker that joins a run has users before it is told which."""
         self._collector.is_told.wait(_TOLD_WITHIN)
+        if self._collector.refused:
+            return
         if self._collector.open_load.on:
             self._stream()
         else:

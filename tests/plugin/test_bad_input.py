@@ -25,7 +25,7 @@ DEFAULT_LEVELS = ["--llm-levels", ",".join(map(str, LEVELS))]
         (["--llm-levels", "0,5"], "levels must be one or more numbers of users from 1 up"),
         (["--llm-hold", "0"], "--llm-hold must be above 0 seconds"),
         (["--llm-settle", "-1"], "--llm-settle must be 0 seconds or more"),
-        (["--llm-shape", "circle"], "--llm-shape is stepped, linear, spike, surge, soak, wave, progressive — got 'circle'"),
+        (["--llm-shape", "circle"], "--llm-shape must be stepped, linear, spike, surge, soak, wave, progressive — got 'circle'"),
         (["--llm-shape", "wave"], "--llm-levels are of a stepped ramp: --llm-shape wave goes by --llm-shape-base"),
         (["--llm-shape", "soak", "--llm-search"], "--llm-search finds its own levels, and --llm-shape soak has its own"),
         ([*DEFAULT_LEVELS, "--llm-shape", "surge", "--llm-shape-base", "80"], "80 is above 50 (--llm-shape-base"),
