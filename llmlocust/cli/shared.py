@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import click
 
+from llmlocust.numbers import media
+
 USAGE_ERROR, DOUBTED, GATE_FAILED = 2, 98, 99
 """Exit codes of bad usage, of a measurement that cannot be trusted, and of a gate or a comparison that failed; Locust's own failures keep
 theirs (docs/design.md lists all).
@@ -25,6 +27,14 @@ class OneLine(click.ClickException):
     """An error in one line, exit 2."""
 
     exit_code = USAGE_ERROR
+
+    def format_message(self) -> str:
+        return media.terminal(self.message)
+
+
+def say(line: str = "", *, err: bool = False) -> None:
+    """Print a line, whoever wrote the words in it."""
+    click.echo(media.terminal(line), err=err)
 
 
 # ── options ──
@@ -130,7 +140,7 @@ def write_pages(made: Any, pages: Pages, html: Path) -> None:
 def _in_language(made: Any, lang: str) -> str:
     text, missing = made.html_in(lang)
     for sentence in missing:
-        click.echo(f"Not translated, left in English: {sentence}", err=True)
+        say(f"Not translated, left in English: {sentence}", err=True)
     return str(text)
 
 

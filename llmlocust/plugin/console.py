@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from llmlocust.analysis import words
+from llmlocust.numbers import media
 from llmlocust.numbers.levels import LevelFigures
 
 if TYPE_CHECKING:
@@ -24,11 +25,11 @@ _last_said = 0.0
 def say(line: str) -> None:
     global _last_said  # noqa: PLW0603  # one terminal, one time of its last line
     _last_said = time.monotonic()
-    _write(sys.stdout, line)
+    _write(sys.stdout, media.terminal(line))
 
 
 def error(line: str) -> None:
-    _write(sys.stderr, f"llmlocust: {line}")
+    _write(sys.stderr, media.terminal(f"llmlocust: {line}"))
 
 
 def _write(stream: TextIO, line: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -16,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from llmlocust.numbers import formats
+from llmlocust.numbers import formats, media
 from llmlocust.numbers.ledger import Ledger, rounded
 from llmlocust.numbers.levels import LEVEL_COLUMNS, LevelFigures
 
@@ -63,7 +62,7 @@ class RunFiles:
     def write_run(self, told: Mapping[str, Any]) -> None:
         path = self.path(formats.RUN)
         beside = path.with_name(path.name + ".part")
-        beside.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        beside.write_text(media.as_json(told, allow_nan=True), encoding="utf-8")
         beside.replace(path)
 
     def close(self) -> None:
@@ -80,7 +79,7 @@ class RunFiles:
             writer.writerow(columns)
             left = iter(rows)
             while piece := list(islice(left, AT_ONCE)):
-                writer.writerows(piece)
+                writer.writerows(map(_cells, piece))
                 self.pause()
         os.replace(beside, path)  # noqa: PTH105  # os.replace is what the promise above rests on
 
@@ -99,7 +98,7 @@ class _Growing:
     def append(self, rows: Iterable[list[Any]]) -> None:
         if len(self._waiting) < _MOST_WAITING:
             text = io.StringIO(newline="")
-            csv.writer(text).writerows(rows)
+            csv.writer(text).writerows(map(_cells, rows))
             self._waiting += text.getvalue().encode()
         self._write()
 
@@ -112,6 +111,10 @@ class _Growing:
             self._write()
         finally:
             self._file.close()
+
+
+def _cells(row: list[Any]) -> list[Any]:
+    return [media.csv_cell(cell) for cell in row]
 
 
 def _histogram_rows(ledger: Ledger) -> Iterator[list[Any]]:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from llmlocust.numbers import formats
+from llmlocust.numbers import formats, media
 from llmlocust.numbers.formats import METRICS, OK
 from llmlocust.numbers.histogram import Histogram
 from llmlocust.numbers.levels import USERS, Level, LevelFigures, Summary, Tally
@@ -546,6 +546,7 @@ def _read_levels(path: Path, notes: list[str]) -> list[LevelFigures]:
             broken += 1
     if broken:
         notes.append(f"{path.name}: {broken} rows hold what is no number and are left out.")
+    levels = [replace(each, part=_short(each.part)) for each in levels]
     kept_levels = [_with_own_intervals(each) for each in levels]
     if kept_levels != levels:
         notes.append(f"{path.name}: some intervals do not contain their values and are left out.")
@@ -783,10 +784,16 @@ def parts_planned(plan: Mapping[str, Any]) -> list[tuple[str, float, float]]:
         if not isinstance(many, int) or not 0 < many <= MOST_LEVELS:
             return []
         settle, hold = (float(value) if isinstance(value, int | float) else math.nan for value in seconds)
-        made += [(str(told.get("name") or ""), settle, hold)] * many
+        made += [(_short(str(told.get("name") or "")), settle, hold)] * many
     return made
 
 
+def _short(name: str) -> str:
+    """Return a name for labels of pictures, in which a long one would leave room for nothing else."""
+    return media.one_line(name[:_LONGEST_NAME])
+
+
+_LONGEST_NAME = 80
 MOST_LEVELS = 10_000
 """No plan has more levels."""
 
