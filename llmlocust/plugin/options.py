@@ -120,6 +120,7 @@ OPTIONS = (
     Option("timeout-first-token", 120.0, "Seconds from sending to the first token"),
     Option("timeout-stall", 60.0, "Seconds between two pieces of a stream"),
     Option("timeout-total", 600.0, "Seconds from sending to the end"),
+    Option("error-text", True, "Keep the beginning of a server's error message; false: its kind and status alone, for servers that repeat prompts in it"),
     Option("insecure", False, "Do not verify the server's TLS certificate"),
     Option("preflight", True, "Send one request before the load, in what each class of users speaks, and do not start where it fails"),
 )  # fmt: skip

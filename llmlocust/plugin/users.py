@@ -362,8 +362,11 @@ class LLMUser(FastHttpUser):
             sums = sums or Sums(reading.finish(timeline))
             record = sums.record
             record.id = request_id
-            record.error = self._headers.without_values(record.error)
-            record.words = self._headers.without_values(record.words)
+            if self._option("error_text"):
+                record.error = self._headers.without_values(record.error)
+                record.words = self._headers.without_values(record.words)
+            else:
+                record.error = record.words = f"HTTP {record.status}" if record.status and not record.ok else ""
             record.inputs = dialect.inputs(ask)
             try:
                 record.right = self._judged(words, record)
@@ -421,7 +424,7 @@ class LLMUser(FastHttpUser):
             response_length=record.size,
             response=None,
             context={**self.context(), "llm": _context(record)},
-            exception=None if record.ok else LLMFailure(f"{record.outcome}: {record.error}"),
+            exception=None if record.ok else LLMFailure(": ".join(filter(None, (record.outcome, record.error)))),
             start_time=_wall_time(timeline),
             url=self._llm.endpoint.path(path),
         )
