@@ -141,7 +141,13 @@ class Plugin:
 
 
 def plugin_of(environment: Environment) -> Plugin:
-    plugin: Plugin = environment.llmlocust
+    """RuntimeError where a script made the environment and has not told the plugins of it."""
+    plugin: Plugin | None = getattr(environment, "llmlocust", None)
+    if plugin is None:
+        raise RuntimeError(
+            "llmlocust does not know this Environment: make it with Environment(events=locust.events, …), and call "
+            "locust.events.init.fire(environment=environment, runner=runner, web_ui=None) before the runner starts"
+        )
     return plugin
 
 
@@ -264,6 +270,8 @@ def _check_trace(environment: Environment) -> None:
 
 @events.init.add_listener
 def _on_init(environment: Environment, **kwargs: Any) -> None:
+    if environment.events is not events:  # a script's own: they would tell nothing of the tests of this environment
+        return
     plugin = environment.llmlocust = Plugin(environment)
     if plugin.is_worker:
         assert plugin.collector is not None
@@ -338,10 +346,8 @@ def _take_host_from_users(environment: Environment) -> None:
 
 @events.test_start.add_listener
 def _on_test_start(environment: Environment, **kwargs: Any) -> None:
-    if not hasattr(environment, "llmlocust"):  # a worker that joins late is started before Locust has fired init
-        return
-    plugin = plugin_of(environment)
-    if plugin.is_worker:
+    plugin: Plugin | None = getattr(environment, "llmlocust", None)
+    if plugin is None or plugin.is_worker:  # a worker that joins late is started before Locust has fired init
         return
     try:
         plugin.start_run()
@@ -352,7 +358,9 @@ def _on_test_start(environment: Environment, **kwargs: Any) -> None:
 
 @events.test_stopping.add_listener
 def _on_test_stopping(environment: Environment, **kwargs: Any) -> None:
-    plugin = plugin_of(environment)
+    plugin: Plugin | None = getattr(environment, "llmlocust", None)
+    if plugin is None:
+        return
     plugin.begin_to_end()
     if plugin.run and not plugin.is_worker:
         plugin.run.end_level()
@@ -361,7 +369,9 @@ def _on_test_stopping(environment: Environment, **kwargs: Any) -> None:
 
 @events.test_stop.add_listener
 def _on_test_stop(environment: Environment, **kwargs: Any) -> None:
-    plugin = plugin_of(environment)
+    plugin: Plugin | None = getattr(environment, "llmlocust", None)
+    if plugin is None:
+        return
     if plugin.run and not plugin.is_worker:
         plugin.run.note_end()
     if CompleteCSVFileWriter.newest is not None:
@@ -370,7 +380,9 @@ def _on_test_stop(environment: Environment, **kwargs: Any) -> None:
 
 @events.quitting.add_listener
 def _on_quitting(environment: Environment, **kwargs: Any) -> None:
-    plugin = plugin_of(environment)
+    plugin: Plugin | None = getattr(environment, "llmlocust", None)
+    if plugin is None:
+        return
     if plugin.is_worker:
         return
     if plugin.collector:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random
-from argparse import Action, ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace, _AppendAction
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -148,8 +148,11 @@ def _add_options(parser: LocustArgumentParser) -> None:
         )
 
 
-class _Joined(Action):
-    """A web form's field and an environment's variable are one text: so is an option that was given several times."""
+class _Joined(_AppendAction):
+    """A web form's field and an environment's variable are one text: so is an option that was given several times.
+
+    ConfigArgParse lets a configuration file give a list to actions that append, and to no others.
+    """
 
     def __init__(self, *, separator: str, **of_option: Any) -> None:
         super().__init__(**of_option)
