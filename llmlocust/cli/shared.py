@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,12 @@ class OneLine(click.ClickException):
 
     def format_message(self) -> str:
         return media.terminal(self.message)
+
+
+class Stopped(OneLine):
+    """Ctrl-C. The exit code is a shell's."""
+
+    exit_code = 128 + signal.SIGINT
 
 
 def say(line: str = "", *, err: bool = False) -> None:

@@ -33,6 +33,8 @@ from llmlocust.plugin.run import Run
 from llmlocust.plugin.worker import Worker
 
 USAGE_ERROR = 2
+_STOPPED = 128 + signal.SIGINT
+"""As a shell has it."""
 _ENDS_WITHIN = 60.0
 """Seconds that a run may take to end besides those that its requests in flight have, and its users."""
 
@@ -294,6 +296,9 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
         except preflight.NotReady as problem:
             console.error(str(problem))
             sys.exit(USAGE_ERROR)
+        except KeyboardInterrupt:
+            console.error("stopped before the load began")
+            sys.exit(_STOPPED)
     _serve_metrics(environment, newest)
 
 

@@ -13,6 +13,7 @@ from llmlocust.numbers import media
 from llmlocust.numbers.formats import FORMAT
 from llmlocust.numbers.thresholds import Gate
 from llmlocust.report import page
+from llmlocust.report.as_data import plain
 from llmlocust.report.frames import RunFrames
 from llmlocust.report.what_was_run import ended_by
 
@@ -118,7 +119,7 @@ def _told(case: Case) -> dict[str, Any]:
 
     return {
         "threshold": str(threshold),
-        "load": case.load,
+        "load": plain(case.load),
         "unit": case.unit,
         "part": case.part or None,
         "levels": list(case.levels),
