@@ -25,6 +25,7 @@ from llmlocust.load.plans import SHAPES
 from llmlocust.numbers.levels import RATE, USERS
 from llmlocust.plugin import attributes, console, options, otel, preflight, replaying, webui
 from llmlocust.plugin.collector import Collector
+from llmlocust.plugin.files import obstacles
 from llmlocust.plugin.gating import Gating, end_run
 from llmlocust.plugin.locust_csv import CompleteCSVFileWriter
 from llmlocust.plugin.master import Master
@@ -162,6 +163,7 @@ def check(environment: Environment) -> dict[str, Any]:
     except ValueError as problem:
         raise preflight.NotReady(str(problem)) from None
     _refuse_shapes_of_others(environment)
+    _check_files(environment)
     _check_trace(environment)
     if getattr(environment.shape_class, "searches", bool)():
         _refuse_gates_of_every_level(environment)
@@ -179,6 +181,13 @@ def check(environment: Environment) -> dict[str, Any]:
     if not options.option(environment, "preflight") or not ours:
         return {}
     return preflight.check(environment, ours)
+
+
+def _check_files(environment: Environment) -> None:
+    prefix = getattr(environment.parsed_options, "csv_prefix", None)
+    for path in obstacles(prefix) if prefix else ():
+        why = "it is a folder" if path.is_dir() else "it is no file that you may write to"
+        raise preflight.NotReady(f"cannot write {path}: {why}. Give --csv another prefix")
 
 
 def _refuse_shapes_of_others(environment: Environment) -> None:

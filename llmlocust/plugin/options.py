@@ -333,6 +333,8 @@ def _check_gates(environment: Environment) -> None:
     junit = Path(option(environment, "junit") or ".")
     if not junit.absolute().parent.is_dir():
         raise ValueError(f"--llm-junit cannot be {junit}: there is no folder {junit.parent}")
+    if option(environment, "junit") and junit.is_dir():
+        raise ValueError(f"--llm-junit cannot be {junit}: it is a folder")
     if option(environment, "abort_on_breach") and not any(map(can_abort, gates)):
         raise ValueError(
             "--llm-abort-on-breach wants a --llm-threshold that a running level can break: a percentile of requests' "
