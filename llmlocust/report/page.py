@@ -298,7 +298,7 @@ def _by_level(run: RunFrames, column: str, figure: Callable[[pd.Series], float])
 def _own_check(told: Any) -> Check | None:
     if not isinstance(told, dict) or "name" not in told:
         return None
-    value, limit = (each if isinstance(each, int | float) else None for each in (told.get("value"), told.get("limit")))
+    value, limit = (number(told.get(name)) for name in ("value", "limit"))
     levels = tuple(each for each in listed(told.get("levels")) if isinstance(each, int))
     return Check(str(told["name"]), bool(told.get("ok", True)), value, limit, str(told.get("says") or ""), levels)
 
