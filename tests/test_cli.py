@@ -3,15 +3,20 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
+from llmlocust.cli import main
 from llmlocust.cli.run import _gates as gates_of
 from llmlocust.cli.several import labels_of, targets_of
 from tests.locusts import LATE
+from tests.locusts import RAMP as LOCUSTFILE
 from tests.simulators import PATIENCE, ROOT, running_simulator, wait_for
 
 QUICK = ["--levels", "2,5", "--settle", "0.5", "--hold", "2"]
@@ -397,3 +402,63 @@ def test_what_cannot_be_meant_is_one_line_and_exit_2(args, words):
     assert words in done.stderr.lower()
     assert "Traceback" not in done.stderr
     assert len([line for line in done.stderr.splitlines() if line.startswith("Error")]) == 1
+
+
+# -- Ctrl-C
+
+
+@contextmanager
+def silent_server():
+    """A server that takes every connection and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connections = []
+
+        def accept():
+            with suppress(OSError):
+                while True:
+                    connections.append(listener.accept()[0])
+
+        Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", connections
+
+
+@pytest.mark.parametrize("command", ["locust", "llmlocust run"])
+def test_ctrl_c_during_the_first_request_is_one_line(tmp_path, command):
+    with silent_server() as (url, connections):
+        line = [sys.executable, "-m", "llmlocust.cli", "run", url, "--out", "out"]
+        if command == "locust":
+            (tmp_path / "locustfile.py").write_text(LOCUSTFILE)
+            line = [sys.executable, "-m", "locust", "--headless", "--host", url]
+        with subprocess.Popen(
+            line,
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        ) as child:
+            wait_for(lambda: connections)
+            os.killpg(child.pid, signal.SIGINT)
+            said = child.communicate(timeout=2 * PATIENCE)[0]
+
+    assert child.returncode == 130
+    assert "llmlocust: stopped before the load began\n" in said
+    assert "Traceback" not in said, said
+
+
+@pytest.mark.parametrize("command", ["report", "check", "compare", "demo"])
+def test_ctrl_c_during_a_command_is_one_line(command, tmp_path, monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    for name in ("report.make_report", "check.load", "compare.make_comparison", "demo.run_and_report"):
+        monkeypatch.setattr(f"llmlocust.cli.{name}", interrupt)
+    args = {"compare": ["a", "b"], "check": ["a", "--threshold", "errors < 1%"], "demo": ["--out", str(tmp_path / "x")]}
+
+    with pytest.raises(SystemExit) as ended:
+        main([command, *args.get(command, ["a"])])
+
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "Error: stopped\n"

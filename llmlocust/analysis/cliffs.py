@@ -73,8 +73,8 @@ def _where_it_waits(before: Step, after: Step, metric: str) -> str:
 def _error_jump(before: Step, after: Step) -> tuple[str, str] | None:
     if not before.requests or not after.requests:
         return None
-    _, high = wilson(before.failed, before.requests)
-    low, _ = wilson(after.failed, after.requests)
+    _, high = wilson(before.errors, before.requests)
+    low, _ = wilson(after.errors, after.requests)
     grown = after.errors - before.errors
     if low <= high or grown < ERROR_LIMIT or after.errors <= before.errors * _CLIFF * after.load / before.load:
         return None

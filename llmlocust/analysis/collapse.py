@@ -106,7 +106,7 @@ def _fall(curve: Sequence[Step], unit: str) -> Finding | None:
             )
             part = (_FALL - lost(place - 1)) / (lost(place) - lost(place - 1)) if lost(place) > lost(place - 1) else 0.5
             point = low.load + min(1.0, max(0.0, part)) * (high.load - low.load)
-            least = min(curve[full].load, point * (1.0 - 1.96 * error_of_place(low)))
+            least = min(curve[full].load, point * max(0.0, 1.0 - 1.96 * error_of_place(low)))
             return Finding(True, why, point, least, high.load, curve[best].load, high.load)
     return None
 
@@ -141,7 +141,7 @@ def errors_onset(steps: Sequence[Step], unit: str) -> Finding | None:
         point = before.load + min(1.0, max(0.0, part)) * (step.load - before.load)
         low = _last_without_errors(steps[:place])
         if low is not None:
-            low = min(low, point * (1.0 - 1.96 * error_of_place(before)))
+            low = min(low, point * max(0.0, 1.0 - 1.96 * error_of_place(before)))
         return Finding(True, said, point, low, step.load, before.load, step.load)
     return None
 

@@ -25,9 +25,8 @@ from llmlocust.analysis.dependence import (
     share,
     student,
     welch,
-    wilson,
 )
-from llmlocust.analysis.steps import asked, name_of, noise, spread, steps_of
+from llmlocust.analysis.steps import asked, name_of, noise, spread, steps_of, wilson
 from llmlocust.numbers.formats import QUANTILES
 from llmlocust.numbers.levels import RATE, LevelFigures
 

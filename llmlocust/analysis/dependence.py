@@ -143,13 +143,6 @@ def share(values: Values, times: Times, border: float, q: float) -> tuple[float,
     return found, error / total, freedom
 
 
-def wilson(share: float, count: float) -> tuple[float, float]:
-    """A 95 % interval for a share of a count that need not be whole."""
-    middle, scale = share + Z95**2 / (2 * count), 1 + Z95**2 / count
-    half = Z95 * math.sqrt(share * (1 - share) / count + Z95**2 / (4 * count**2))
-    return (middle - half) / scale, (middle + half) / scale
-
-
 def welch(errors: Sequence[float], freedoms: Sequence[float]) -> float:
     """Degrees of freedom of a difference (Welch and Satterthwaite)."""
     whole = math.fsum(error**2 for error in errors) ** 2

@@ -235,12 +235,17 @@ class _Bench:
     def _silent(self, gate: Gate, step: Step) -> Case:
         reached = all(each.reached for each in step.levels)
         why = "no request of this level ended" if reached else "its load was never there"
+        if not math.isfinite(step.load):
+            why = "the load of this level is not known"
         return self._case(gate, step, NOT_KNOWN, f"not known: {why}")
 
     def missing(self, gate: Gate) -> Case:
-        ran = sorted({each.load for each in self.levels if _ran(each)})
-        named = words.series([words.load(each) for each in ran])
-        there = f"there were {named} {words.unit_of(self.unit, ran[-1])}" if ran else "none did"
+        ran = {each.load for each in self.levels if _ran(each)}
+        known = sorted(filter(math.isfinite, ran))
+        named = words.series([words.load(each) for each in known])
+        there = "the load of no level is known" if ran else "none did"
+        if known:
+            there = f"there were {named} {words.unit_of(self.unit, known[-1])}"
         return self._case(gate, Step(gate.at or 0.0, ()), NOT_KNOWN, f"no such level ran: {there}")
 
     def _case(self, gate: Gate, step: Step, tier: str, says: str) -> Case:

@@ -73,8 +73,7 @@ def _difference(kind: str, before: LevelFigures, after: LevelFigures, z: float) 
     """Newcombe's interval for a difference of two shares, from Wilson's of each."""
     first, second = getattr(before, kind), getattr(after, kind)
     (low1, high1), (low2, high2) = (
-        wilson(round(share * n), n, z)
-        for share, n in ((first, _answers(kind, before)), (second, _answers(kind, after)))
+        wilson(share, n, z) for share, n in ((first, _answers(kind, before)), (second, _answers(kind, after)))
     )
     difference = second - first
     least = difference - math.hypot(second - low2, high1 - first)

@@ -90,7 +90,7 @@ def find_capacity(curve: Sequence[Step], unit: str) -> Finding:
         return Finding(True, f"{why}, from the lowest level on; add lower ones", None, None, high, None, high)
     point = min(max(point, curve[low].load), high)
     error = 1.96 * error_of_place(curve[low + 1])
-    least = min(curve[low].load, point * (1.0 - error)) if low or full else None
+    least = min(curve[low].load, point * max(0.0, 1.0 - error)) if low or full else None
     return Finding(True, why, point, least, max(high, point * (1.0 + error)), curve[low].load, high)
 
 

@@ -223,10 +223,10 @@ class Judge:
         return all(ends), not any(ends)
 
     def likely(self, threshold: Threshold, step: Step) -> tuple[float, float]:
-        """What a long run at the same load would show of a threshold, with 95 %."""
+        """What a long run at the same load would show of a threshold, with 95 %. The interval contains `_lasting`."""
         value = self._lasting(threshold, step)
         if threshold.metric == "errors":
-            return share_range(self.steps, self.steps.index(step))
+            return self._share_range(threshold, step)
         if not threshold.is_duration:
             noise = math.exp(1.96 * math.hypot(1.0 / math.sqrt(max(1.0, step.ended)), WOBBLE))
             return value / noise, value * noise
@@ -236,9 +236,16 @@ class Judge:
             # failed requests are infinitely slow: how many there will be is not certain either
             few, many = share_range(self.steps, self.steps.index(step))
             spared = 1.0 - QUANTILES[threshold.statistic]
-            least = step.figure(threshold.metric, threshold.statistic) / noise if few <= spared else least
+            of_successes = step.figure(threshold.metric, threshold.statistic) / noise
+            least = min(least, of_successes) if few <= spared else least
             most = math.inf if many > spared else most
         return least, most
+
+    def _share_range(self, threshold: Threshold, step: Step) -> tuple[float, float]:
+        """Of several levels of the same load, the interval is that of the one whose share of errors counts."""
+        place, worst = self.steps.index(step), _worst(threshold, step, self.goodput)
+        level = next(each for each in step.levels if each.errors == worst)
+        return share_range([*self.steps[:place], Step(step.load, (level,)), *self.steps[place + 1 :]], place)
 
 
 def backlogs(steps: Sequence[Step]) -> dict[float, str]:

@@ -7,7 +7,7 @@ percentiles.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
 
@@ -261,32 +261,38 @@ def more_than(count: int, trials: int, limit: float, error: float = 0.05) -> boo
     return 1.0 - below < error
 
 
-def wilson(count: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """An interval for a share, by default of 95 %."""
+def wilson(share: float, trials: float, z: float = 1.96) -> tuple[float, float]:
+    """An interval for a share of trials, whose number need not be whole; by default of 95 %."""
     if not trials:
         return math.nan, math.nan
-    share = count / trials
     middle = share + z * z / (2 * trials)
     spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
-    return (middle - spread) / scale, (middle + spread) / scale
+    # at 0 and at 1 an end is the share itself, but for the last bits
+    return max(0.0, min(share, (middle - spread) / scale)), min(1.0, max(share, (middle + spread) / scale))
 
 
 def share_range(steps: Sequence[Step], place: int) -> tuple[float, float]:
     """A 95 % interval for the share of requests that fail at a level.
 
     More load does not make fewer fail: so what was counted at the levels above bounds it from above, too, and what was
-    counted at those below, from below.
+    counted at those below, from below. A bound that excludes what the level itself counted does not apply: there more
+    load did make fewer fail.
     """
-    least, most, failed, requests = 0.0, 1.0, 0, 0
-    for step in steps[place:]:
+    share = steps[place].errors
+    if math.isnan(share):
+        return 0.0, 1.0
+    lows = (low for low, _ in _pooled_shares(reversed(steps[: place + 1])) if low <= share)
+    highs = (high for _, high in _pooled_shares(steps[place:]) if high >= share)
+    return max(lows), min(highs)
+
+
+def _pooled_shares(steps: Iterable[Step]) -> Iterator[tuple[float, float]]:
+    """Return the intervals of the first step's share of errors, of the first two taken together, and so on."""
+    failed = requests = 0
+    for step in steps:
         failed, requests = failed + step.failed, requests + step.requests
-        most = min(most, wilson(failed, requests, Z95)[1]) if requests else most
-    failed, requests = 0, 0
-    for step in reversed(steps[: place + 1]):
-        failed, requests = failed + step.failed, requests + step.requests
-        least = max(least, wilson(failed, requests, Z95)[0]) if requests else least
-    return least, most
+        yield wilson(failed / requests, requests, Z95)
 
 
 def left_out(loads: Iterable[float], unit: str, why: str) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from llmlocust.cli import calibrate, check, compare, demo, report, run, simulate
-from llmlocust.cli.shared import OneLine
+from llmlocust.cli.shared import OneLine, Stopped
 
 
 class _Group(click.Group):
-    """A group whose commands report an unexpected OSError, such as a file name that is too long, in one line."""
+    """A group whose commands report Ctrl-C and an unexpected OSError, such as a file name that is too long, in one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -23,6 +23,8 @@ class _Group(click.Group):
                 raise
             name = f"{str(problem.filename)[:60]}: " if problem.filename else ""
             raise OneLine(f"{name}{problem.strerror.lower()}") from None
+        except KeyboardInterrupt:
+            raise Stopped("stopped") from None
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

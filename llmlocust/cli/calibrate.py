@@ -6,7 +6,7 @@ import time
 
 import click
 
-from llmlocust.cli.shared import POSITIVE, OneLine, new_folder, write
+from llmlocust.cli.shared import POSITIVE, OneLine, new_folder, say, write
 
 
 @click.command()
@@ -34,18 +34,18 @@ def calibrate(streams: str, gap: float, seconds: float, out: str) -> None:
     folder = new_folder(out or f"reports/calibration-{time.strftime('%Y%m%d-%H%M%S')}")
     points: list[judged.Point] = []
     for line in judged.head():
-        click.echo(line)
+        say(line)
     for number, between in grid:
         try:
             points.append(measure(number, between, seconds, folder))
         except RuntimeError as problem:
             raise OneLine(f"at {number} streams: {problem}") from None
-        click.echo(judged.line(points[-1]))
-    click.echo(judged.verdict(points))
+        say(judged.line(points[-1]))
+    say(judged.verdict(points))
     where = machine()
     html, data = folder / "calibration.html", folder / "calibration.json"
     write([(str(html), lambda: page.html(points, where)), (str(data), lambda: page.as_json(points, where))])
-    click.echo(f"Page: {html}")
+    say(f"Page: {html}")
 
 
 def _streams(text: str) -> list[int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from llmlocust.cli.shared import OneLine, json_option, load, parse_all, threshold_options, write
+from llmlocust.cli.shared import OneLine, json_option, load, parse_all, say, threshold_options, write
 
 
 @click.command()
@@ -56,7 +56,7 @@ def check(
     outputs = [(junit, judged.junit), (markdown, judged.markdown), (json_file, judged.json)]
     to_stderr = any(name == "-" for name, _ in outputs)
     for line in judged.lines():
-        click.echo(line, err=to_stderr)
+        say(line, err=to_stderr)
     write([(name, make) for name, make in outputs if name])
     _add_to_summary(judged.markdown())
     raise SystemExit(judged.outcome.exit_code)
@@ -71,4 +71,4 @@ def _add_to_summary(markdown: str) -> None:
         with Path(name).open("a", encoding="utf-8") as file:
             file.write(f"{markdown}\n")
     except OSError as problem:  # the summary is a copy: what was judged stands without it
-        click.echo(f"cannot write {name} (GITHUB_STEP_SUMMARY): {problem.strerror}", err=True)
+        say(f"cannot write {name} (GITHUB_STEP_SUMMARY): {problem.strerror}", err=True)

@@ -15,6 +15,7 @@ from llmlocust.cli.shared import (
     Pages,
     page_options,
     parse_limits,
+    say,
     threshold_options,
     write_pages,
 )
@@ -99,6 +100,6 @@ def make_comparison(
     html = Path(pages.out or f"{runs[1].prefix}_compare.html")
     write_pages(made, pages, html)
     for line in comparing.summary(made):
-        click.echo(line, err=pages.takes_stdout)
-    click.echo(f"Comparison: {html}", err=pages.takes_stdout)
+        say(line, err=pages.takes_stdout)
+    say(f"Comparison: {html}", err=pages.takes_stdout)
     return GATE_FAILED if made.regressed else DOUBTED if made.doubted else 0

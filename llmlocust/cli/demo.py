@@ -13,7 +13,7 @@ from functools import partial
 import click
 
 from llmlocust.cli.driving import LEVELS, run_and_report
-from llmlocust.cli.shared import OneLine, new_folder
+from llmlocust.cli.shared import OneLine, new_folder, say
 from llmlocust.plugin.parent import end_with
 
 _SERVER = {"slots": 120, "queue_limit": 150}
@@ -33,7 +33,7 @@ def demo(levels: str, hold: float, settle: float, out: str) -> None:
     folder = new_folder(out or f"reports/demo-{time.strftime('%Y%m%d-%H%M%S')}")
     options = {"levels": levels, "hold": hold, "settle": settle, "max_tokens": 64}
     with _simulator() as url:
-        click.echo(f"A simulated LLM server at {url}: {_SERVER['slots']} at once, {_SERVER['queue_limit']} may wait")
+        say(f"A simulated LLM server at {url}: {_SERVER['slots']} at once, {_SERVER['queue_limit']} may wait")
         done = run_and_report(url, folder, options, [], [])
     raise SystemExit(done.code)
 

@@ -14,6 +14,7 @@ from llmlocust.cli.shared import (
     load,
     page_options,
     parse_limits,
+    say,
     threshold_options,
     write_pages,
 )
@@ -63,8 +64,8 @@ def make_report(
     html = Path(pages.out or f"{run.prefix}_report.html")
     write_pages(made, pages, html)
     for line in summary(made):
-        click.echo(line, err=pages.takes_stdout)
-    click.echo(f"Report:    {html}", err=pages.takes_stdout)
+        say(line, err=pages.takes_stdout)
+    say(f"Report:    {html}", err=pages.takes_stdout)
 
 
 def _of_the_run(info: dict[str, Any]) -> list[Any]:

@@ -6,11 +6,9 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import click
-
 from llmlocust.cli.compare import make_comparison
 from llmlocust.cli.driving import run_and_report
-from llmlocust.cli.shared import DOUBTED, GATE_FAILED, OneLine, Pages, has_run, new_folder
+from llmlocust.cli.shared import DOUBTED, GATE_FAILED, OneLine, Pages, has_run, new_folder, say
 
 _FAILED = 1
 _OUTCOMES = {GATE_FAILED: "a threshold was broken", DOUBTED: "its measurement cannot be trusted"}
@@ -67,17 +65,18 @@ def run_each(targets: list[Target], out: str, options: dict[str, Any], more: lis
         raise OneLine(f"{len(targets)} runs are more than a page can show: give at most {MOST_RUNS}")
     labels = labels_of(targets)
     folders = [new_folder(f"{out}/{place}-{_as_name(label)}") for place, label in enumerate(labels, 1)]
-    click.echo(f"{len(targets)} runs, one after the other: at the same time they would share this load generator.")
+    say(f"{len(targets)} runs, one after the other: at the same time they would share this load generator.")
     codes: list[int] = []
     for target, label, folder in zip(targets, labels, folders, strict=True):
-        click.echo(f"\n── {len(codes) + 1} of {len(targets)}: {label} ──")
+        say()
+        say(f"── {len(codes) + 1} of {len(targets)}: {label} ──")
         done = run_and_report(target.url, folder, {**options, "model": target.model or None}, more, limits)
         codes.append(done.code)
         if done.stopped:
             break
     _remove_empty([*folders, Path(out)])
     measured = {label: folder for label, folder in zip(labels, folders, strict=True) if has_run(folder / "run")}
-    click.echo("")
+    say()
     _say_what_failed(labels, codes)
     _compare(measured, Path(out), limits)
     return _worst(codes) or (_FAILED if len(codes) < len(targets) else 0)
@@ -97,14 +96,14 @@ def _remove_empty(folders: list[Path]) -> None:
 def _say_what_failed(labels: list[str], codes: list[int]) -> None:
     for label, code in zip(labels, codes, strict=False):
         if code:
-            click.echo(f"{label}: {_OUTCOMES.get(code, 'failed')}, exit code {code} (see above)", err=True)
+            say(f"{label}: {_OUTCOMES.get(code, 'failed')}, exit code {code} (see above)", err=True)
     for label in labels[len(codes) :]:
-        click.echo(f"{label}: not run", err=True)
+        say(f"{label}: not run", err=True)
 
 
 def _compare(measured: dict[str, Path], out: Path, limits: list[Any]) -> None:
     if len(measured) < 2:
-        click.echo("No comparison: it needs two runs that measured something.")
+        say("No comparison: it needs two runs that measured something.")
         return
     from llmlocust.analysis.compare import TOLERANCE
 
@@ -112,7 +111,7 @@ def _compare(measured: dict[str, Path], out: Path, limits: list[Any]) -> None:
     try:
         make_comparison([str(each) for each in measured.values()], list(measured), limits, TOLERANCE, pages)
     except OneLine as problem:  # such as searches with no level in common; each run has its own report
-        click.echo(f"No comparison: {problem.message}")
+        say(f"No comparison: {problem.message}")
 
 
 def _worst(codes: list[int]) -> int:

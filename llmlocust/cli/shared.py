@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 
+from llmlocust.numbers import media
 from llmlocust.numbers.writing import replacing
 
 USAGE_ERROR, DOUBTED, GATE_FAILED = 2, 98, 99
@@ -27,6 +29,20 @@ class OneLine(click.ClickException):
     """An error in one line, exit 2."""
 
     exit_code = USAGE_ERROR
+
+    def format_message(self) -> str:
+        return media.terminal(self.message)
+
+
+class Stopped(OneLine):
+    """Ctrl-C. The exit code is a shell's."""
+
+    exit_code = 128 + signal.SIGINT
+
+
+def say(line: str = "", *, err: bool = False) -> None:
+    """Print a line, whoever wrote the words in it."""
+    click.echo(media.terminal(line), err=err)
 
 
 # ── options ──
@@ -132,7 +148,7 @@ def write_pages(made: Any, pages: Pages, html: Path) -> None:
 def _in_language(made: Any, lang: str) -> str:
     text, missing = made.html_in(lang)
     for sentence in missing:
-        click.echo(f"Not translated, left in English: {sentence}", err=True)
+        say(f"Not translated, left in English: {sentence}", err=True)
     return str(text)
 
 

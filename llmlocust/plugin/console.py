@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from llmlocust.analysis import words
+from llmlocust.numbers import media
 from llmlocust.numbers.levels import LevelFigures
 
 if TYPE_CHECKING:
@@ -23,18 +24,15 @@ _last_said = 0.0
 def say(line: str) -> None:
     global _last_said  # noqa: PLW0603  # one terminal, one time of its last line
     _last_said = time.monotonic()
-    _write(sys.stdout, line)
+    _write(sys.stdout, media.terminal(line))
 
 
 def error(line: str) -> None:
-    _write(sys.stderr, f"llmlocust: {line}")
+    _write(sys.stderr, media.terminal(f"llmlocust: {line}"))
 
 
 def _write(stream: TextIO, line: str) -> None:
-    """Print a line where that is possible: a console that fails may not stop a measurement (plugin.output). Characters
-    that a terminal would act on are replaced: a line may hold names and words of a server.
-    """
-    line = "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in line)
+    """Print a line where that is possible: a console that fails may not stop a measurement (plugin.output)."""
     with suppress(OSError, ValueError):
         print(line, file=stream, flush=True)
 

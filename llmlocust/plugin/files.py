@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from llmlocust.numbers import formats
+from llmlocust.numbers import formats, media
 from llmlocust.numbers.ledger import Ledger, rounded
 from llmlocust.numbers.levels import LEVEL_COLUMNS, LevelFigures
 from llmlocust.numbers.writing import create, replacing
@@ -30,6 +29,23 @@ AT_ONCE = 200
 
 _NOT_SEEN = {"throttled": "", "core_wait": ""}
 """What the timeline has where no process reported a figure: these are not known on every machine."""
+
+
+NAMES = (
+    formats.REQUESTS,
+    formats.WORKERS,
+    formats.LEVELS,
+    formats.HISTOGRAMS,
+    formats.TIMELINE,
+    formats.RUN,
+)
+"""The files of a run, without their prefix."""
+
+
+def obstacles(prefix: str) -> list[Path]:
+    """Return what stands where files of a run should go and cannot be written, such as a folder."""
+    found = [path for name in NAMES if (path := Path(f"{prefix}_{name}")).exists()]
+    return [path for path in found if not path.is_file() or not os.access(path, os.W_OK)]
 
 
 class RunFiles:
@@ -73,7 +89,7 @@ class RunFiles:
     def write_run(self, told: Mapping[str, Any]) -> None:
         self._make_folder()
         with replacing(self.path(formats.RUN)) as file:
-            file.write(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+            file.write(media.as_json(told, allow_nan=True))
 
     def close(self) -> None:
         """OSError where the disk is full: what was flushed before stands."""
@@ -87,7 +103,7 @@ class RunFiles:
             writer.writerow(columns)
             left = iter(rows)
             while piece := list(islice(left, AT_ONCE)):
-                writer.writerows(piece)
+                writer.writerows(map(_cells, piece))
                 self.pause()
 
 
@@ -105,7 +121,7 @@ class _Growing:
 
     def append(self, rows: Iterable[list[Any]]) -> None:
         text = io.StringIO(newline="")
-        csv.writer(text).writerows(rows)
+        csv.writer(text).writerows(map(_cells, rows))
         if len(self._waiting) < _MOST_WAITING:
             self._waiting += text.getvalue().encode()
         else:
@@ -144,6 +160,10 @@ class _Growing:
             self._write()
         finally:
             self._file.close()
+
+
+def _cells(row: list[Any]) -> list[Any]:
+    return [media.csv_cell(cell) for cell in row]
 
 
 def _histogram_rows(ledger: Ledger) -> Iterator[list[Any]]:

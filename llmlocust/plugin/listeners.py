@@ -24,8 +24,20 @@ from llmlocust.analysis import words
 from llmlocust.load.arrivals import POISSON, Process
 from llmlocust.load.plans import SHAPES
 from llmlocust.numbers.levels import RATE, USERS
-from llmlocust.plugin import console, machine_limits, options, otel, output, prefixes, preflight, replaying, webui
+from llmlocust.plugin import (
+    attributes,
+    console,
+    machine_limits,
+    options,
+    otel,
+    output,
+    prefixes,
+    preflight,
+    replaying,
+    webui,
+)
 from llmlocust.plugin.collector import Collector
+from llmlocust.plugin.files import obstacles
 from llmlocust.plugin.gating import Gating, end_run
 from llmlocust.plugin.locust_csv import CompleteCSVFileWriter, cannot_write
 from llmlocust.plugin.master import Master
@@ -36,6 +48,8 @@ from llmlocust.plugin.worker import Worker
 
 USAGE_ERROR = 2
 _forks = Forks()
+_STOPPED = 128 + signal.SIGINT
+"""As a shell has it."""
 _ENDS_WITHIN = 60.0
 """Seconds that a run may take to end besides those that its requests in flight have, and its users."""
 
@@ -165,7 +179,13 @@ class Plugin:
 
 
 def plugin_of(environment: Environment) -> Plugin:
-    plugin: Plugin = environment.llmlocust
+    """RuntimeError where a script made the environment and has not told the plugins of it."""
+    plugin: Plugin | None = getattr(environment, "llmlocust", None)
+    if plugin is None:
+        raise RuntimeError(
+            "llmlocust does not know this Environment: make it with Environment(events=locust.events, …), and call "
+            "locust.events.init.fire(environment=environment, runner=runner, web_ui=None) before the runner starts"
+        )
     return plugin
 
 
@@ -173,9 +193,12 @@ def check(environment: Environment) -> dict[str, Any]:
     """Everything that can be known to be wrong before any load. Raises preflight.NotReady."""
     try:
         options.check(environment)
+        if hasattr(environment.shape_class, "run_started"):
+            attributes.check_shape(environment.shape_class, environment)
     except ValueError as problem:
         raise preflight.NotReady(str(problem)) from None
     _refuse_shapes_of_others(environment)
+    _check_files(environment)
     _check_trace(environment)
     if getattr(environment.shape_class, "searches", bool)():
         _refuse_gates_of_every_level(environment)
@@ -194,6 +217,13 @@ def check(environment: Environment) -> dict[str, Any]:
     if not options.option(environment, "preflight") or not ours:
         return {}
     return preflight.check(environment, ours)
+
+
+def _check_files(environment: Environment) -> None:
+    prefix = getattr(environment.parsed_options, "csv_prefix", None)
+    for path in obstacles(prefix) if prefix else ():
+        why = "it is a folder" if path.is_dir() else "it is no file that you may write to"
+        raise preflight.NotReady(f"cannot write {path}: {why}. Give --csv another prefix")
 
 
 def _refuse_shapes_of_others(environment: Environment) -> None:
@@ -247,8 +277,6 @@ def _check_requests(environment: Environment) -> None:
     requests = getattr(shape, "requests", None)
     if requests is None:
         requests = options.option(environment, "requests")
-    if requests < 0:
-        raise preflight.NotReady("--llm-requests must be a number of requests such as 200; 0: no fixed number")
     if not requests or not hasattr(shape, "run_started"):
         return
     if shape.unit == RATE or shape.searches() or shape.shape_name() in SHAPES:
@@ -302,6 +330,8 @@ def _check_trace(environment: Environment) -> None:
 @events.init.add_listener
 def _on_init(environment: Environment, **kwargs: Any) -> None:
     _forks.are_over()
+    if environment.events is not events:  # a script's own: they would tell nothing of the tests of this environment
+        return
     output.never_wait()
     _end_well_on_hangup()
     plugin = environment.llmlocust = Plugin(environment)
@@ -326,6 +356,9 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
         except preflight.NotReady as problem:
             console.error(str(problem))
             sys.exit(USAGE_ERROR)
+        except KeyboardInterrupt:
+            console.error("stopped before the load began")
+            sys.exit(_STOPPED)
     _serve_metrics(environment, newest)
 
 
@@ -386,10 +419,8 @@ def _take_host_from_users(environment: Environment) -> None:
 
 @events.test_start.add_listener
 def _on_test_start(environment: Environment, **kwargs: Any) -> None:
-    if not hasattr(environment, "llmlocust"):  # a worker that joins late is started before Locust has fired init
-        return
-    plugin = plugin_of(environment)
-    if plugin.is_worker:
+    plugin: Plugin | None = getattr(environment, "llmlocust", None)
+    if plugin is None or plugin.is_worker:  # a worker that joins late is started before Locust has fired init
         return
     try:
         plugin.start_run()
@@ -399,7 +430,9 @@ def _on_test_start(environment: Environment, **kwargs: Any) -> None:
 
 @events.test_stopping.add_listener
 def _on_test_stopping(environment: Environment, **kwargs: Any) -> None:
-    plugin = plugin_of(environment)
+    plugin: Plugin | None = getattr(environment, "llmlocust", None)
+    if plugin is None:
+        return
     plugin.begin_to_end()
     if plugin.run and not plugin.is_worker:
         plugin.run.end_level()
@@ -408,7 +441,9 @@ def _on_test_stopping(environment: Environment, **kwargs: Any) -> None:
 
 @events.test_stop.add_listener
 def _on_test_stop(environment: Environment, **kwargs: Any) -> None:
-    plugin = plugin_of(environment)
+    plugin: Plugin | None = getattr(environment, "llmlocust", None)
+    if plugin is None:
+        return
     if plugin.run and not plugin.is_worker:
         plugin.run.note_end()
     if CompleteCSVFileWriter.newest is not None:
@@ -417,7 +452,9 @@ def _on_test_stop(environment: Environment, **kwargs: Any) -> None:
 
 @events.quitting.add_listener
 def _on_quitting(environment: Environment, **kwargs: Any) -> None:
-    plugin = plugin_of(environment)
+    plugin: Plugin | None = getattr(environment, "llmlocust", None)
+    if plugin is None:
+        return
     if plugin.is_worker:
         return
     if plugin.collector:

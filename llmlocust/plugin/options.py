@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 import random
-from argparse import Action, ArgumentParser, Namespace
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace, _AppendAction
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,6 +121,7 @@ OPTIONS = (
     Option("timeout-first-token", 120.0, "Seconds from sending to the first token"),
     Option("timeout-stall", 60.0, "Seconds between two pieces of a stream"),
     Option("timeout-total", 600.0, "Seconds from sending to the end"),
+    Option("error-text", True, "Keep the beginning of a server's error message; false: its kind and status alone, for servers that repeat prompts in it"),
     Option("insecure", False, "Do not verify the server's TLS certificate"),
     Option("preflight", True, "Send one request before the load, in what each class of users speaks, and do not start where it fails"),
 )  # fmt: skip
@@ -148,8 +149,11 @@ def _add_options(parser: LocustArgumentParser) -> None:
         )
 
 
-class _Joined(Action):
-    """A web form's field and an environment's variable are one text: so is an option that was given several times."""
+class _Joined(_AppendAction):
+    """A web form's field and an environment's variable are one text: so is an option that was given several times.
+
+    ConfigArgParse lets a configuration file give a list to actions that append, and to no others.
+    """
 
     def __init__(self, *, separator: str, **of_option: Any) -> None:
         super().__init__(**of_option)
@@ -197,41 +201,65 @@ def written(environment: Environment) -> dict[str, Any]:
 
 def check(environment: Environment) -> None:
     """Whether every option can be meant; ValueError in one line where not."""
-    think_time(option(environment, "wait"))
+    check_values(environment)
     _check_dialect(environment)
     headers.listed(option(environment, "header"))
     is_rate = option(environment, "rate") > 0.0 or getattr(environment.shape_class, "is_open", False)
     _check_shape(environment, is_rate=is_rate)
     levels(environment, is_rate=is_rate)
-    Process.parse(option(environment, "arrivals"))
-    if not 0.0 <= option(environment, "rate") < math.inf:
-        raise ValueError("--llm-rate must be requests a second such as 50; 0: users instead")
-    if option(environment, "most_in_flight") < 1:
-        raise ValueError("--llm-most-in-flight must be 1 request or more")
-    _check_prompts(environment)
+    if option(environment, "force_length") and not distribution(environment, "max_tokens").low >= 1:
+        raise ValueError("--llm-force-length wants a --llm-max-tokens of 1 or more, to which answers go on")
     _check_trace(environment)
-    search_judge(option(environment, "search_limits"))
     _check_gates(environment)
-    drawn_fields(extra_fields(option(environment, "body")), random.Random())
-    if not 0 <= option(environment, "metrics_port") < 65536:
-        raise ValueError("--llm-metrics-port must be a port from 1 to 65535; 0: none")
-    for name in ("search_start", "search_most"):
-        if option(environment, name) < 1:
-            raise ValueError(f"--llm-{name.replace('_', '-')} must be 1 user or more")
-    if not 0 < option(environment, "search_precision") <= 0.5:
-        raise ValueError("--llm-search-precision must be a share above 0 and not above 0.5, such as 0.05")
-    for name in ("hold", "search_hold", "timeout_connect", "timeout_first_token", "timeout_stall", "timeout_total"):
-        if not 0 < option(environment, name) < math.inf:
-            raise ValueError(f"--llm-{name.replace('_', '-')} must be above 0 seconds")
-    for name in ("settle", "drain", "abort_grace"):
-        if not 0 <= option(environment, name) < math.inf:
-            raise ValueError(f"--llm-{name.replace('_', '-')} must be 0 seconds or more")
+
+
+def check_values(environment: Environment) -> None:
+    """Check each option alone, as this node can use it. ValueError in one line."""
+    for name in RULES:
+        check_value(environment, name)
+
+
+def check_value(environment: Environment, name: str) -> None:
+    """Check one option alone. ValueError in one line."""
+    flag, value = f"--llm-{name.replace('_', '-')}", option(environment, name)
+    try:
+        wanted = RULES[name](value)
+    except ValueError as problem:
+        raise ValueError(str(problem) if str(problem).startswith("--llm-") else f"{flag}: {problem}") from None
+    if wanted:
+        raise ValueError(f"{flag} must be {wanted}")
+
+
+Rule = Callable[[Any], str]
+"""Says what an option's value must be; empty where it is. It may raise ValueError in one line instead."""
+
+
+def _rule(is_met: Callable[[Any], bool], wanted: str) -> Rule:
+    return lambda value: "" if is_met(value) else wanted
+
+
+def _read_by(read: Callable[[Any], object], *, empty: bool = False) -> Rule:
+    """The value is right if it can be read. `empty`: it may be empty."""
+
+    def rule(value: Any) -> str:
+        if value or not empty:
+            read(value)
+        return ""
+
+    return rule
+
+
+def _read_turns(value: str) -> str:
+    return "" if parse(value).low >= 1 else "1 or more"
+
+
+_ABOVE_ZERO = _rule(lambda value: 0.0 < value < math.inf, "above 0 seconds")
+_FROM_ZERO = _rule(lambda value: 0.0 <= value < math.inf, "0 seconds or more")
+_FROM_ONE = _rule(lambda value: 1 <= value < math.inf, "1 user or more")
 
 
 def _check_shape(environment: Environment, *, is_rate: bool) -> None:
     name = option(environment, "shape")
-    if name not in (STEPPED, *SHAPES):
-        raise ValueError(f"--llm-shape is {STEPPED}, {', '.join(SHAPES)} — got {name[:40]!r}")
     if name == STEPPED:
         return
     if option(environment, "search"):
@@ -254,24 +282,6 @@ def _check_dialect(environment: Environment) -> None:
     path = option(environment, "path")
     if "://" in path or not path.isprintable() or " " in path:
         raise ValueError(f"--llm-path is a path such as /v1/chat/completions, and --host the address — got {path!r}")
-
-
-def _check_prompts(environment: Environment) -> None:
-    for name in ("max_tokens", "temperature", "turns", "prompt_tokens"):
-        if name != "prompt_tokens" or option(environment, name):
-            distribution(environment, name)
-    if option(environment, "force_length") and not distribution(environment, "max_tokens").low >= 1:
-        raise ValueError("--llm-force-length wants a --llm-max-tokens of 1 or more, to which answers go on")
-    if distribution(environment, "turns").low < 1:
-        raise ValueError("--llm-turns must be 1 or more")
-    if not 0 <= option(environment, "prefix_share") <= 1:
-        raise ValueError("--llm-prefix-share must be a share from 0 to 1, such as 0.8")
-    if option(environment, "prefix_tokens") < 0:
-        raise ValueError("--llm-prefix-tokens must be 0 tokens or more")
-    counter(option(environment, "tokenizer"))
-    load_prompts(option(environment, "prompts"))
-    if option(environment, "right_answers"):
-        load_answers(option(environment, "right_answers"))
 
 
 def ramp_setting(environment: Environment, name: str) -> Any:
@@ -298,11 +308,6 @@ def planned_users(environment: Environment) -> float:
 def _check_trace(environment: Environment) -> None:
     if not ramp_setting(environment, "trace"):
         return
-    if not 0.0 < ramp_setting(environment, "trace_speed") < math.inf:
-        raise ValueError("--llm-trace-speed must be a number above 0, such as 2 for twice as fast as it was")
-    for name in ("trace_from", "trace_seconds"):
-        if not 0.0 <= ramp_setting(environment, name) < math.inf:
-            raise ValueError(f"--llm-{name.replace('_', '-')} must be 0 seconds of the trace or more")
     others = {
         "search": "a search makes its own load",
         "rate": "a trace says itself when its requests are due",
@@ -350,6 +355,8 @@ def _check_gates(environment: Environment) -> None:
     junit = Path(option(environment, "junit") or ".")
     if not junit.absolute().parent.is_dir():
         raise ValueError(f"--llm-junit cannot be {junit}: there is no folder {junit.parent}")
+    if option(environment, "junit") and junit.is_dir():
+        raise ValueError(f"--llm-junit cannot be {junit}: it is a folder")
     if option(environment, "abort_on_breach") and not any(map(can_abort, gates)):
         raise ValueError(
             "--llm-abort-on-breach wants a --llm-threshold that a running level can break: a percentile of requests' "
@@ -449,3 +456,40 @@ def distribution(environment: Environment, name: str) -> Distribution:
         return parse(str(option(environment, name)))
     except ValueError as problem:
         raise ValueError(f"--llm-{name.replace('_', '-')}: {problem}") from None
+
+
+RULES: dict[str, Rule] = {
+    "wait": _read_by(think_time),
+    "shape": lambda name: (
+        "" if name in (STEPPED, *SHAPES) else f"{STEPPED}, {', '.join(SHAPES)} — got {str(name)[:40]!r}"
+    ),
+    "arrivals": _read_by(Process.parse),
+    "rate": _rule(lambda value: 0.0 <= value < math.inf, "requests a second such as 50; 0: users instead"),
+    "most_in_flight": _rule(lambda value: 1 <= value < math.inf, "1 request or more"),
+    "requests": _rule(lambda value: 0 <= value < math.inf, "a number of requests such as 200; 0: no fixed number"),
+    "max_tokens": _read_by(parse),
+    "temperature": _read_by(parse),
+    "turns": _read_turns,
+    "prompt_tokens": _read_by(parse, empty=True),
+    "prefix_share": _rule(lambda value: 0.0 <= value <= 1.0, "a share from 0 to 1, such as 0.8"),
+    "prefix_tokens": _rule(lambda value: 0 <= value < math.inf and value == int(value), "0 tokens or more"),
+    "tokenizer": _read_by(counter),
+    "prompts": _read_by(load_prompts),
+    "right_answers": _read_by(load_answers, empty=True),
+    "trace_speed": _rule(
+        lambda value: 0.0 < value < math.inf, "a number above 0, such as 2 for twice as fast as it was"
+    ),
+    "trace_from": _rule(lambda value: 0.0 <= value < math.inf, "0 seconds of the trace or more"),
+    "trace_seconds": _rule(lambda value: 0.0 <= value < math.inf, "0 seconds of the trace or more"),
+    "search_limits": _read_by(search_judge),
+    "search_start": _FROM_ONE,
+    "search_most": _FROM_ONE,
+    "search_precision": _rule(lambda value: 0.0 < value <= 0.5, "a share above 0 and not above 0.5, such as 0.05"),
+    "body": _read_by(lambda text: drawn_fields(extra_fields(text), random.Random())),
+    "metrics_port": _rule(lambda value: 0 <= value < 65536, "a port from 1 to 65535; 0: none"),
+    **dict.fromkeys(
+        ("hold", "search_hold", "timeout_connect", "timeout_first_token", "timeout_stall", "timeout_total"), _ABOVE_ZERO
+    ),
+    **dict.fromkeys(("settle", "drain", "abort_grace"), _FROM_ZERO),
+}
+"""What can be wrong with one option alone."""

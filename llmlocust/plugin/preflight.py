@@ -12,7 +12,7 @@ from locust.env import Environment
 
 from llmlocust.analysis import words
 from llmlocust.load.distributions import parse
-from llmlocust.plugin import console
+from llmlocust.plugin import attributes, console
 from llmlocust.plugin.addresses import is_loopback, shown, split
 from llmlocust.plugin.headers import OWN_KEY, api_key
 from llmlocust.plugin.options import AUTO, drawn_fields, extra_fields, forced, found_targets, option, ramp_setting
@@ -63,9 +63,14 @@ def check(environment: Environment, users: Sequence[Any]) -> dict[str, Any]:
 
 
 def check_users(environment: Environment) -> None:
-    """Whether each class of users speaks a dialect, with headers that this node can make. ValueError in one line."""
+    """Whether each class of users has attributes that can be used, and speaks a dialect, with headers that this node can
+    make. ValueError in one line.
+    """
     for user in environment.user_classes:
-        if hasattr(user, "speaks") and option(environment, "dialect") != AUTO:
+        if not hasattr(user, "speaks"):
+            continue
+        attributes.check_user(user, environment)
+        if option(environment, "dialect") != AUTO:
             try:
                 user.headers_of(environment).of(user.speaks(environment))
             except ValueError as problem:

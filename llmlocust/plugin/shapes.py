@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, ClassVar
 
 import gevent
@@ -15,7 +16,7 @@ from locust.env import Environment
 from locust.runners import STATE_INIT, STATE_RUNNING, STATE_SPAWNING, WORKER_REPORT_INTERVAL, MasterRunner
 
 from llmlocust.load.arrivals import Process
-from llmlocust.load.curves import BEGAN, DONE, ENDED, HOLD, RAMP, SETTLED, Staircase
+from llmlocust.load.curves import BEGAN, DONE, ENDED, HOLD, RAMP, SETTLED, Staircase, parse_levels, parse_rates
 from llmlocust.load.plans import SHAPES, PlanPart
 from llmlocust.load.replays import NEXT, Windows
 from llmlocust.numbers.levels import RATE, USERS
@@ -176,10 +177,25 @@ class SteppedRamp(LoadTestShape):
         if replay := replaying.asked_for(environment):
             hold, levels = replaying.windows_of(replay, environment)
             return [PlanPart("", levels, hold, settle=0.0)]
-        levels = self.levels or option_levels(environment, is_rate=self.unit == RATE)
+        levels = self._levels(environment)
         if self._setting("requests"):
             return [PlanPart("", levels, hold=math.inf, settle=0.0)]
         return [PlanPart("", levels, float(self._setting("hold")), float(self._setting("settle")))]
+
+    def _levels(self, environment: Environment) -> Sequence[float]:
+        """The class's own, held to the rules of the option, or else the option's. ValueError in one line."""
+        is_rate = self.unit == RATE
+        if self.levels is None:
+            return option_levels(environment, is_rate=is_rate)
+        own = [self.levels] if isinstance(self.levels, str | Real) else self.levels
+        name = f"{type(self).__name__}.levels"
+        try:
+            text = ", ".join(_written(each) for each in own)
+            return parse_rates(text) if is_rate else parse_levels(text)
+        except TypeError:
+            raise ValueError(f"{name} must be numbers such as [1, 2, 5] — got {repr(own)[:60]}") from None
+        except ValueError as problem:
+            raise ValueError(f"{name}: {problem}") from None
 
     def planned_levels(self) -> list[float]:
         """The loads of the plan. ValueError where its settings cannot be meant."""
@@ -398,6 +414,11 @@ class Search(SteppedRamp):
 def _streams_a_process(environment: Environment) -> int:
     weights = [round(each.weight) for each in environment.user_classes if not each.fixed_count]
     return sum(weights) // math.gcd(*weights) if any(weights) else 1
+
+
+def _written(load: Any) -> str:
+    """A load as the option would have it."""
+    return str(int(load)) if isinstance(load, Real) and math.isfinite(load) and load == int(load) else str(load)
 
 
 def _rate(step: float, processes: int) -> float:

@@ -95,6 +95,8 @@ class LLMUser(FastHttpUser):
         plugin = plugin_of(environment)
         assert plugin.collector is not None, "users run on workers, or where there are none"
         self._collector = plugin.collector
+        if self._collector.refused:  # what it would be made of may be missing; it will do nothing
+            return
         self._otel = plugin.otel
         self._llm = Client(_endpoint_of(environment, self.host or ""), self.timeouts_of(environment))
         self._dialect = self.speaks(environment)
@@ -140,6 +142,8 @@ class LLMUser(FastHttpUser):
     def run(self) -> None:
         """As Locust's own, or as a stream; a worker that joins a run has users before it is told which."""
         self._collector.is_told.wait(_TOLD_WITHIN)
+        if self._collector.refused:
+            return
         if self._collector.open_load.on:
             self._stream()
         else:
@@ -364,8 +368,11 @@ class LLMUser(FastHttpUser):
             sums = sums or Sums(reading.finish(timeline))
             record = sums.record
             record.id = request_id
-            record.error = self._headers.without_values(record.error, self._llm.endpoint.secrets)
-            record.words = self._headers.without_values(record.words, self._llm.endpoint.secrets)
+            if self._option("error_text"):
+                record.error = self._headers.without_values(record.error, self._llm.endpoint.secrets)
+                record.words = self._headers.without_values(record.words, self._llm.endpoint.secrets)
+            else:
+                record.error = record.words = f"HTTP {record.status}" if record.status and not record.ok else ""
             record.inputs = dialect.inputs(ask)
             try:
                 record.right = self._judged(words, record)
@@ -424,7 +431,7 @@ class LLMUser(FastHttpUser):
             response_length=record.size,
             response=None,
             context={**self.context(), "llm": _context(record)},
-            exception=None if record.ok else LLMFailure(f"{record.outcome}: {record.error}"),
+            exception=None if record.ok else LLMFailure(": ".join(filter(None, (record.outcome, record.error)))),
             start_time=_wall_time(timeline),
             url=shown(self._llm.endpoint.path(path)),
         )

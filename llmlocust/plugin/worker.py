@@ -19,7 +19,7 @@ from locust.exception import RPCError
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, WorkerRunner
 
 from llmlocust.load.arrivals import Part
-from llmlocust.plugin import console, machine_limits, preflight, replaying
+from llmlocust.plugin import console, machine_limits, options, preflight, replaying
 from llmlocust.plugin.collector import Collector
 from llmlocust.plugin.versions import VERSION
 
@@ -162,6 +162,7 @@ class Worker:
     def _on_start(self, environment: Environment) -> None:
         self.running = True
         try:
+            options.check_values(environment)  # a file may be missing on this machine
             preflight.check_users(environment)
         except ValueError as problem:
             self._cannot_run(str(problem))

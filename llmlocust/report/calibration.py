@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
@@ -22,6 +21,7 @@ from llmlocust.analysis.calibration import (
     largest_believed,
     verdict,
 )
+from llmlocust.numbers import media
 from llmlocust.numbers.formats import FORMAT
 from llmlocust.report.drawing import MUTED, SERIES, Picture, picture
 from llmlocust.report.rendering import render
@@ -69,7 +69,7 @@ def data(points: Sequence[Point], machine: Mapping[str, str]) -> dict[str, Any]:
 
 
 def as_json(points: Sequence[Point], machine: Mapping[str, str]) -> str:
-    return json.dumps(data(points, machine), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return media.as_json(data(points, machine))
 
 
 def _point(point: Point) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from llmlocust.analysis.compare import (
 )
 from llmlocust.analysis.dependence import Values
 from llmlocust.analysis.steps import Finding, name_of
+from llmlocust.numbers import media
 from llmlocust.numbers.formats import FORMAT, NOT_THE_SERVERS, OK
 from llmlocust.numbers.levels import LevelFigures
 from llmlocust.numbers.thresholds import Threshold
@@ -40,7 +40,7 @@ from llmlocust.report.as_data import plain, verdict_data
 from llmlocust.report.charts import NUMBERS
 from llmlocust.report.frames import RunError, RunFrames, good, load_run, names_a_run, weights_of
 from llmlocust.report.in_words import card_number, range_of, trust_line
-from llmlocust.report.markdown import in_table, line
+from llmlocust.report.markdown import in_table
 from llmlocust.report.page import Report
 from llmlocust.report.rendering import render
 from llmlocust.report.tables import load_table
@@ -101,7 +101,7 @@ class Compared:
         return _data(self)
 
     def json(self) -> str:
-        return json.dumps(self.data(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return media.as_json(self.data())
 
 
 def load(name: str) -> RunFrames:
@@ -576,7 +576,7 @@ _GLOSSARY = [
 
 
 def _markdown(made: Compared) -> str:
-    lines = [f"# {line(_title(made))}", "", *(f"**{line(each)}**\n" for each in headlines(made))]
+    lines = [f"# {media.markdown(_title(made))}", "", *(f"**{media.markdown(each)}**\n" for each in headlines(made))]
     heads, rows = runs_table(made)
     at = common_load(made)
     told = [
@@ -589,12 +589,12 @@ def _markdown(made: Compared) -> str:
     if over_all := matrix(made):
         lines += [
             "",
-            f"## {'The level' if made.at_one_level else 'Over all levels'}, beside {line(made.labels[0])}",
+            f"## {'The level' if made.at_one_level else 'Over all levels'}, beside {media.markdown(made.labels[0])}",
             "",
         ]
         lines += in_table(["", *made.labels[1:]], [[row.name, *map(_markdown_cell, row.cells)] for row in over_all])
     for label, comparison in made.each:
-        lines += ["", f"## {line(label)} beside {line(made.labels[0])}", ""]
+        lines += ["", f"## {media.markdown(label)} beside {media.markdown(made.labels[0])}", ""]
         loads = [
             f"{words.with_unit(pair.load, made.unit)}{' (doubted)' if pair.doubts else ''}" for pair in comparison.pairs
         ]
@@ -602,17 +602,20 @@ def _markdown(made: Compared) -> str:
         lines += in_table(columns, [[row.name, *map(_markdown_cell, row.cells)] for row in table(comparison)])
         lines += [
             "",
-            *(f"- {line(each)}" for each in (*_only(made, label, comparison), *_doubts(made, label, comparison))),
+            *(
+                f"- {media.markdown(each)}"
+                for each in (*_only(made, label, comparison), *_doubts(made, label, comparison))
+            ),
         ]
     if differ := settings(made):
         lines += [
             "",
             "## What differs",
             "",
-            *in_table(["", *made.labels], [[name, *map(line, told)] for name, told, _ in differ]),
+            *in_table(["", *made.labels], [[name, *map(media.markdown, told)] for name, told, _ in differ]),
         ]
     lines += ["", _key(made)]
-    return "\n".join(lines) + "\n"
+    return media.document("\n".join(lines) + "\n")
 
 
 def _markdown_cell(cell: Cell | None) -> str:

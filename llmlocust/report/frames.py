@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from llmlocust.numbers import formats
+from llmlocust.numbers import formats, media
 from llmlocust.numbers.formats import METRICS, OK
 from llmlocust.numbers.histogram import Histogram
 from llmlocust.numbers.levels import USERS, Level, LevelFigures, Summary, Tally
@@ -568,7 +568,27 @@ def _read_levels(path: Path, notes: list[str]) -> list[LevelFigures]:
             broken += 1
     if broken:
         notes.append(f"{path.name}: {broken} rows hold what is no number and are left out.")
-    return levels
+    levels = [replace(each, part=_short(each.part)) for each in levels]
+    kept_levels = [_with_own_intervals(each) for each in levels]
+    if kept_levels != levels:
+        notes.append(f"{path.name}: some intervals do not contain their values and are left out.")
+    return kept_levels
+
+
+def _with_own_intervals(read: LevelFigures) -> LevelFigures:
+    """Return the figures without the intervals that belong to other values."""
+    metrics = {
+        metric: replace(
+            summary,
+            intervals={
+                name: (low, high)
+                for name, (low, high) in summary.intervals.items()
+                if not (summary[name] < low or summary[name] > high)
+            },
+        )
+        for metric, summary in read.metrics.items()
+    }
+    return replace(read, metrics=metrics)
 
 
 def _makes_sense(read: LevelFigures) -> bool:
@@ -584,13 +604,14 @@ def _makes_sense(read: LevelFigures) -> bool:
         *read.error_kinds.values(),
     )
     times = (read.load, read.users, read.began, read.settled, read.ended, read.window, read.throughput)
-    shares = (read.coalesced, read.counted_chunks)
+    shares = (read.coalesced, read.counted_chunks, read.right, read.empty, read.cut, read.repeated)
     means = (read.output_tokens_per_s, read.output_tokens, read.input_tokens)
     durations = [value for each in read.metrics.values() for value in (each.mean, each.most, *each.quantiles.values())]
     return (
         all(0 <= each <= MOST for each in counts)
         and read.ok <= read.requests
-        and all(math.isnan(each) or 0.0 <= each <= MOST for each in (*times, *shares, *means, *durations))
+        and all(math.isnan(each) or 0.0 <= each <= MOST for each in (*times, *means, *durations))
+        and all(math.isnan(each) or 0.0 <= each <= 1.0 for each in shares)
     )
 
 
@@ -806,10 +827,16 @@ def parts_planned(plan: Mapping[str, Any]) -> list[tuple[str, float, float]]:
         if not isinstance(many, int) or not 0 < many <= MOST_LEVELS:
             return []
         settle, hold = (float(value) if isinstance(value, int | float) else math.nan for value in seconds)
-        made += [(str(told.get("name") or ""), settle, hold)] * many
+        made += [(_short(str(told.get("name") or "")), settle, hold)] * many
     return made
 
 
+def _short(name: str) -> str:
+    """Return a name for labels of pictures, in which a long one would leave room for nothing else."""
+    return media.one_line(name[:_LONGEST_NAME])
+
+
+_LONGEST_NAME = 80
 MOST_LEVELS = 10_000
 """No plan has more levels."""
 

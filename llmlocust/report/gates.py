@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,9 +9,11 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from llmlocust.analysis.gates import DOUBTED, FAILED, PASSED, Case, Outcome, judge
+from llmlocust.numbers import media
 from llmlocust.numbers.formats import FORMAT
 from llmlocust.numbers.thresholds import Gate
 from llmlocust.report import page
+from llmlocust.report.as_data import plain
 from llmlocust.report.frames import RunFrames
 from llmlocust.report.what_was_run import ended_by
 
@@ -44,19 +45,19 @@ class Judged:
 
     def markdown(self) -> str:
         rows = [
-            f"| {_SIGNS[case.status]} {case.status} | {_cell(case.gate.threshold)} | {_cell(case.where)} | {_cell(case.says)} |"
+            f"| {_SIGNS[case.status]} {case.status} | {media.markdown(case.gate.threshold)} | {media.markdown(case.where)} | {media.markdown(case.says)} |"
             for case in self.outcome.cases
         ]
         return "\n".join(
             [
                 f"### {_SIGNS[self.outcome.status]} Gates: {self.outcome.headline}",
                 "",
-                *(f"{_cell(each)}\n" for each in self._ended()),
+                *(f"{media.markdown(each)}\n" for each in self._ended()),
                 "| | threshold | load | measured |",
                 "|---|---|---|---|",
                 *rows,
                 "",
-                *(f"- **{_cell(check.name)}**: {_cell(check.says)}" for check in self.outcome.checks),
+                *(f"- **{media.markdown(check.name)}**: {media.markdown(check.says)}" for check in self.outcome.checks),
                 "",
             ]
         )
@@ -74,7 +75,7 @@ class Judged:
             "cases": [_told(case) for case in self.outcome.cases],
             "checks": [{"name": each.name, "says": each.says} for each in self.outcome.checks],
         }
-        return json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return media.as_json(told)
 
     def junit(self) -> str:
         """What broke is a failure, what cannot be trusted an error: CI servers tell the two apart."""
@@ -98,7 +99,7 @@ class Judged:
             told = ET.SubElement(element, kind, {"message": case.says, "type": case.status})
             told.text = "\n".join([str(case), *(says[name] for name in case.doubts)])
         ET.indent(root)
-        return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+        return media.document(ET.tostring(root, encoding="unicode", xml_declaration=True)) + "\n"
 
 
 def build(run: RunFrames, gates: Sequence[Gate], accepted: Collection[str] = ()) -> Judged:
@@ -106,10 +107,6 @@ def build(run: RunFrames, gates: Sequence[Gate], accepted: Collection[str] = ())
     made = page.build(run, list(dict.fromkeys(gate.threshold for gate in gates)))
     outcome = judge(run.levels, gates, made.checks, run.goodput, accepted, is_ramp=not made.verdict.windows)
     return Judged(str(run.prefix), gates, outcome, ended_by(run))
-
-
-def _cell(value: object) -> str:
-    return str(value).replace("|", "\\|").replace("~", "\\~").replace("<", "&lt;")
 
 
 def _told(case: Case) -> dict[str, Any]:
@@ -122,7 +119,7 @@ def _told(case: Case) -> dict[str, Any]:
 
     return {
         "threshold": str(threshold),
-        "load": case.load,
+        "load": plain(case.load),
         "unit": case.unit,
         "part": case.part or None,
         "levels": list(case.levels),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from llmlocust.analysis import words
+from llmlocust.numbers import media
 from llmlocust.numbers.levels import LevelFigures
 from llmlocust.report import one_level, parts
 from llmlocust.report.charts import NUMBERS
@@ -19,13 +19,11 @@ from llmlocust.report.what_was_run import facts, messages
 if TYPE_CHECKING:
     from llmlocust.report.page import Report
 
-_MEANS_SOMETHING = re.compile(r"([\\`*_{}\[\]<>#|~$])")
-
 
 def page(report: Report) -> str:
     """The whole report."""
-    lines = [f"# {line(title(report))}", "", f"**{line(headline(report))}**", ""]
-    lines += [f"{'✓' if report.trusted else '⚠'} {line(trust_line(report))}", ""]
+    lines = [f"# {media.markdown(title(report))}", "", f"**{media.markdown(headline(report))}**", ""]
+    lines += [f"{'✓' if report.trusted else '⚠'} {media.markdown(trust_line(report))}", ""]
     lines += _parts(report)
     if report.only_level:
         lines += _figures(report.only_level)
@@ -33,30 +31,32 @@ def page(report: Report) -> str:
         lines += ["| | load | why |", "|---|---|---|"]
         for name, finding in report.verdict.numbers().items():
             lines.append(
-                f"| **{NUMBERS[name]}** | {place(finding, report.unit)} | {line(words.sentence(finding.why))} |"
+                f"| **{NUMBERS[name]}** | {place(finding, report.unit)} | {media.markdown(words.sentence(finding.why))} |"
             )
     if report.verdict.cliffs:
         lines += ["", "## Cliffs", ""]
         for cliff in report.verdict.cliffs:
             low, high = (words.load(each) for each in cliff.between)
-            lines.append(f"- {low} → {high} {words.unit_of(report.unit)}: {line(cliff.what)}. {line(cliff.why)}.")
+            lines.append(
+                f"- {low} → {high} {words.unit_of(report.unit)}: {media.markdown(cliff.what)}. {media.markdown(cliff.why)}."
+            )
     if advice := report.advice:
         lines += ["", "## What to try next", ""]
-        lines += [f"- {line(each.do)} {line(each.because)}" for each in advice]
+        lines += [f"- {media.markdown(each.do)} {media.markdown(each.because)}" for each in advice]
     lines += ["", "## Levels", "", *_table(report)]
-    lines += [each for said in quality(report) for each in ("", line(said))]
+    lines += [each for said in quality(report) for each in ("", media.markdown(said))]
     lines += _turns(report)
     if told := messages(report.run):
         lines += ["", "## Errors", "", "| kind | message | count |", "|---|---|---:|"]
-        lines += [f"| {line(kind)} | {_code(text)} | {count} |" for kind, text, count in told]
+        lines += [f"| {media.markdown(kind)} | {media.markdown_code(text)} | {count} |" for kind, text, count in told]
     lines += ["", "## Can it be believed?", ""]
-    lines += [f"- {mark(each)} **{line(each.name)}**: {line(each.says)}" for each in report.checks]
+    lines += [f"- {mark(each)} **{media.markdown(each.name)}**: {media.markdown(each.says)}" for each in report.checks]
     lines += ["", "## What was run", ""]
-    lines += [f"- {name}: {line(value)}" for name, value in facts(report.run, report.unit)]
+    lines += [f"- {name}: {media.markdown(value)}" for name, value in facts(report.run, report.unit)]
     if report.run.notes or report.unknown:
         lines += ["", "## What could not be known", ""]
-        lines += [f"- {line(each)}" for each in (*report.run.notes, *report.unknown)]
-    return "\n".join(lines) + "\n"
+        lines += [f"- {media.markdown(each)}" for each in (*report.run.notes, *report.unknown)]
+    return media.document("\n".join(lines) + "\n")
 
 
 def _figures(level: LevelFigures) -> list[str]:
@@ -74,7 +74,7 @@ def _parts(report: Report) -> list[str]:
         return []
     heads = ["part", words.unit_of(report.unit), "measured for", *told["heads"], "limits"]
     rows = [[row["name"], row["load"], row["time"], *row["cells"], row["limits"]] for row in told["rows"]]
-    said = [f"- {line(each)}" for each in report.parts.says]
+    said = [f"- {media.markdown(each)}" for each in report.parts.says]
     return ["## Parts", "", *in_table(heads, rows), "", *said, *([""] if said else [])]
 
 
@@ -83,12 +83,12 @@ def _turns(report: Report) -> list[str]:
     if talks is None:
         return []
     table = in_table(HEADS, [(each.name, *each.cells()) for each in talks.turns])
-    return ["", "## Conversations by turn", "", *table, "", f"{turns_at(report, talks)}."]
+    return ["", "## Conversations by turn", "", *table, "", f"{media.markdown(turns_at(report, talks))}."]
 
 
 def _table(report: Report) -> list[str]:
     table = columns(report)
-    heads = [f"{column.group} {column.head}" for column in table]
+    heads = [media.markdown(f"{column.group} {column.head}") for column in table]
     named = any(each.part for each in report.levels)
     words_first = [*["part"] * named, *["limits"] * report.has_limits]
     lines = [f"| {' | '.join([words.unit_of(report.unit), *words_first, *heads])} |"]
@@ -96,7 +96,7 @@ def _table(report: Report) -> list[str]:
     for row, each in enumerate(report.levels):
         cells = [f"**{column.cells[row]}** ✗" if column.broken[row] else column.cells[row] for column in table]
         load = words.load(each.load) if math.isfinite(each.load) else words.UNKNOWN
-        told = [*[line(each.part)] * named, *[report.tier(each)] * report.has_limits]
+        told = [*[media.markdown(each.part)] * named, *[report.tier(each)] * report.has_limits]
         lines.append(f"| {' | '.join([load, *told, *cells])} |")
     if not report.has_limits:
         return lines
@@ -106,16 +106,7 @@ def _table(report: Report) -> list[str]:
     return [*lines, "", f"{FAILURES_DECIDE}."] if failures_decide(table) else lines
 
 
-def line(text: str) -> str:
-    """Text from anywhere as one line of Markdown that means nothing else."""
-    return _MEANS_SOMETHING.sub(r"\\\1", " ".join(str(text).split())).replace("\\<", "&lt;").replace("\\>", "&gt;")
-
-
 def in_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """A table of Markdown whose first column is text; cells are Markdown already, heads are not."""
-    lines = [f"| {' | '.join(map(line, heads))} |", "|---|" + "---:|" * (len(heads) - 1)]
-    return lines + [f"| {' | '.join((line(row[0]), *row[1:]))} |" for row in rows]
-
-
-def _code(text: str) -> str:
-    return "`` " + " ".join(text.split()).replace("`", "'").replace("|", "\\|") + " ``"
+    lines = [f"| {' | '.join(map(media.markdown, heads))} |", "|---|" + "---:|" * (len(heads) - 1)]
+    return lines + [f"| {' | '.join((media.markdown(row[0]), *row[1:]))} |" for row in rows]

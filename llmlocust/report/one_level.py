@@ -45,17 +45,19 @@ def latency(level: LevelFigures, metric: str, statistic: str) -> Figure:
     low, high = summary.intervals.get(statistic, (math.nan, math.nan))
     if summary.range_of(statistic) or math.isnan(low):
         return Figure(value)
-    least = _moved(summary[statistic], low)
+    least = _moved(summary[statistic], low, -1.0)
     if summary.count < BOUNDED.get(statistic, 0) or not math.isfinite(high):
         return Figure(value, f"{words.duration(least)} or more")
-    return Figure(value, words.span(least, _moved(summary[statistic], high)))
+    return Figure(value, words.span(least, _moved(summary[statistic], high, 1.0)))
 
 
-def _moved(value: float, end: float) -> float:
-    """The end of an interval by order statistics, with what a figure is never better known than."""
+def _moved(value: float, end: float, side: float) -> float:
+    """The end of an interval by order statistics, on this side of the value (-1 or 1), with what a figure is never better
+    known than.
+    """
     if not (value > 0.0 and end > 0.0):
         return end
-    return value * math.exp(math.copysign(math.hypot(math.log(end / value), _TWO_SIDED * SETTLED), end - value))
+    return value * math.exp(side * math.hypot(math.log(end / value), _TWO_SIDED * SETTLED))
 
 
 def rate(level: LevelFigures, value: float) -> Figure:
@@ -70,7 +72,7 @@ def rate(level: LevelFigures, value: float) -> Figure:
 def errors(level: LevelFigures) -> Figure:
     if not level.counted or not level.requests:
         return Figure(words.share(level.errors))
-    low, high = (min(1.0, max(0.0, round(end, 9))) for end in wilson(level.failed, level.requests))
+    low, high = wilson(level.errors, level.requests)
     return Figure(words.share(level.errors), f"{words.share(low).removesuffix(' %')} to {words.share(high)}")
 
 

@@ -4,7 +4,6 @@ their own.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +23,7 @@ from llmlocust.analysis.replays import FEW_ERRORS, checks_of, of_windows
 from llmlocust.analysis.steps import Finding
 from llmlocust.analysis.trust import checks, standing
 from llmlocust.load.prompts import load as load_prompts
+from llmlocust.numbers import media
 from llmlocust.numbers.formats import PARTS, RECOVERY
 from llmlocust.numbers.levels import RATE, USERS, LevelFigures
 from llmlocust.numbers.thresholds import Threshold, golds, parse_gates, tier
@@ -158,7 +158,7 @@ class Report:
         return as_data.data(self)
 
     def json(self) -> str:
-        return json.dumps(self.data(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return media.as_json(self.data())
 
 
 def build(run: RunFrames, thresholds: Sequence[Threshold] = ()) -> Report:
@@ -309,7 +309,7 @@ def _clocks(info: Mapping[str, Any]) -> dict[str, int]:
 def _own_check(told: Any) -> Check | None:
     if not isinstance(told, dict) or "name" not in told:
         return None
-    value, limit = (each if isinstance(each, int | float) else None for each in (told.get("value"), told.get("limit")))
+    value, limit = (number(told.get(name)) for name in ("value", "limit"))
     levels = tuple(each for each in listed(told.get("levels")) if isinstance(each, int))
     return Check(str(told["name"]), bool(told.get("ok", True)), value, limit, str(told.get("says") or ""), levels)
 

@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from llmlocust.analysis import words
+from llmlocust.numbers import media
 
 _NUMBER_AND_UNIT = re.compile(r"(?<=\d) (?=(?:%|ms|s|µs|×|users?|streams?|requests/s|tokens/s)(?:\W|$))")
 
@@ -21,7 +22,7 @@ def render(template: str, **values: Any) -> str:
         undefined=StrictUndefined,
     )
     environment.filters |= {"nb": unbroken, "duration": words.duration, "load": words.with_unit}
-    return environment.get_template(template).render(**values)
+    return media.document(environment.get_template(template).render(**values))
 
 
 def unbroken(text: str) -> str:

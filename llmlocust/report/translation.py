@@ -19,10 +19,11 @@ from llmlocust.report.rendering import unbroken
 
 _NUMBER = "(?:[+-]?[0-9][0-9.,\N{NARROW NO-BREAK SPACE}]*|–|∞)"
 _HOLES = {"{}": "(.+?)", "{*}": "(.+?)", "{n}": f"({_NUMBER})", "{d}": f"({_NUMBER} m?s|–|never)"}
+_WORDS = ("{}", "{*}")
 _HOLE = re.compile(r"\{[*nd]?\}")
 _JOINTS = (("; ", "；"), (": ", "："), (", ", "，"))
 _ENDS = {".": "。", ":": "："}
-_LIMIT = r"[a-z_0-9]+(?:\.[a-z_0-9.]+)* (?:<=|>=|<|>) [0-9.e+-]+(?:ms|s|%|/s)?(?: ~ [0-9.e+-]+(?:ms|s|%|/s)?)?"
+_LIMIT = r"(?<![a-z_0-9.])[a-z_0-9][a-z_0-9.]*+ (?:<=|>=|<|>) [0-9.e+-]+(?:ms|s|%|/s)?(?: ~ [0-9.e+-]+(?:ms|s|%|/s)?)?"
 _SAME = re.compile(
     rf"{_LIMIT}|--[a-z-]+|\bHTTP [0-9]{{3}}\b|\bp[0-9]+(?:\.[0-9]+)?\b|\b(?:TTFT|TPOT|llmlocust|Locust|CSV|UTC|ms|s)\b"
 )
@@ -30,6 +31,14 @@ _SAME = re.compile(
 _CLOSE = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef]) (?=[\u3000-\u9fff\uff00-\uffef])")
 """Spaces between two characters of a script that has none."""
 _LETTER = re.compile(r"[A-Za-z]")
+_LONGEST = 1000
+"""Characters of a text that is looked up. Longer ones stay English: those of the report are shorter."""
+_MOST_PARTS = 400
+"""Parts of a text that are looked up. Those of the report have under a hundred; words from a file may have any number."""
+
+
+class _TooManyPartsError(Exception):
+    """A text has more parts than any of the report's."""
 
 
 class Catalogue:
@@ -42,17 +51,29 @@ class Catalogue:
         longest = sorted(entries, key=lambda english: -len(_HOLE.sub("", english)))
         self._patterns = [_Pattern(english, entries[english]) for english in longest if _HOLE.search(english)]
         self._find = cache(self._look_up)
+        self._parts_left = 0
 
     def say(self, english: str) -> str:
         """The translation; the English itself, noted in `missing`, where there is none."""
         text = " ".join(english.replace("\N{NO-BREAK SPACE}", " ").split(" "))
-        found = self._find(text.strip())
+        found = self._found(text.strip())
         if found is None:
             self.missing.append(text.strip())
             return english
         return unbroken(_CLOSE.sub("", text.replace(text.strip(), found)))
 
+    def _found(self, text: str) -> str | None:
+        """Return the translation, unless it would take too long to tell whether there is one."""
+        self._parts_left = _MOST_PARTS
+        try:
+            return self._find(text) if len(text) <= _LONGEST else None
+        except _TooManyPartsError:
+            return None
+
     def _look_up(self, text: str) -> str | None:
+        self._parts_left -= 1
+        if self._parts_left < 0:
+            raise _TooManyPartsError
         if not _LETTER.search(_SAME.sub("", text)):
             return text
         exact = self._exact.get(_key(text))
@@ -68,8 +89,9 @@ class Catalogue:
             yield self._joined(text[:-1], _ENDS[text[-1]], "")
         for place in re.finditer(r"\. ", text):
             yield self._joined(text[: place.start() + 1], "", text[place.end() :])
-        if bracket := re.fullmatch(r"(.+?) \((.+)\)", text):
-            yield self._joined(bracket[1], "（", bracket[2], "）")
+        before, bracket, inside = text[:-1].partition(" (")
+        if text[-1] == ")" and before and bracket and inside:
+            yield self._joined(before, "（", inside, "）")
         for joint, said in _JOINTS:
             for place in re.finditer(re.escape(joint), text):
                 yield self._joined(text[: place.start()], said, text[place.end() :])
@@ -91,9 +113,8 @@ class _Pattern:
         literal = [re.escape(part) for part in _HOLE.split(english)]
         if english[0].isalpha():
             literal[0] = f"[{english[0].lower()}{english[0].upper()}]{re.escape(english.partition('{')[0][1:])}"
-        shape = literal[0] + "".join(_HOLES[hole] + part for hole, part in zip(self._holes, literal[1:], strict=True))
         self.ends = english.endswith(".")
-        self._shape = re.compile(shape)
+        self._shape = re.compile(_shape_of(literal, self._holes))
         self._said = _HOLE.sub("{}", said)
 
     def said(self, text: str, find: Callable[[str], str | None]) -> str | None:
@@ -107,6 +128,22 @@ class _Pattern:
                 return None
             parts.append(known)
         return self._said.format(*parts)
+
+
+def _shape_of(literal: list[str], holes: list[str]) -> str:
+    """Return the regular expression of the literals with holes between them.
+
+    What a hole for words holds ends where what follows it comes first: a later place matches only if the first one does,
+    too. An atomic group for each says so, and the time grows with the text and not with a power of it.
+    """
+    pieces = [literal[0]]
+    for hole, after in zip(holes, literal[1:], strict=True):
+        if hole in _WORDS:
+            pieces.append(_HOLES[hole] + after)
+        else:
+            pieces[-1] += _HOLES[hole] + after
+    first, *middle = pieces[:-1] or [""]
+    return first + "".join(f"(?>{piece})" for piece in middle) + pieces[-1]
 
 
 # -- pages

@@ -107,17 +107,18 @@ def _first_moment(run: RunFrames) -> float | None:
 
 
 def _when(moment: Any) -> str | None:
-    if not isinstance(moment, int | float) or not math.isfinite(moment):
+    known = number(moment)
+    if known is None:
         return None
     try:
-        return datetime.fromtimestamp(moment, UTC).strftime("%d %B %Y, %H:%M UTC")
+        return datetime.fromtimestamp(known, UTC).strftime("%d %B %Y, %H:%M UTC")
     except (ValueError, OverflowError, OSError):
         return None
 
 
 def _lasted(run: RunFrames) -> str | None:
-    started, ended = run.info.get("started"), run.info.get("ended")
-    if not (isinstance(started, int | float) and isinstance(ended, int | float)):
+    started, ended = number(run.info.get("started")), number(run.info.get("ended"))
+    if started is None or ended is None:
         if run.timeline is None or not len(run.timeline):
             return None
         started, ended = float(run.timeline["time"].min()), float(run.timeline["time"].max())

@@ -54,6 +54,8 @@ class Connection(asyncio.Protocol):
         self._line: deque[HttpRequest] = deque()
         self._current: HttpRequest | None = None
         self._refused = False
+        self._is_unread = False
+        """The client has not read what it was sent before: its next request waits until it has."""
         self.gone: Callable[[bool], None] | None = None  # called when the client is lost; True: it was too slow
         self.write: Callable[[bytes], None] = lambda _: None  # the transport's, found once, not for each token
 
@@ -75,6 +77,11 @@ class Connection(asyncio.Protocol):
         if self.gone:  # a stream; any other answer is written once and cannot grow
             self._tell_gone(too_slow=True)
             self._transport.abort()
+        self._is_unread = True
+
+    def resume_writing(self) -> None:
+        self._is_unread = False
+        self._next()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -124,7 +131,8 @@ class Connection(asyncio.Protocol):
         request, self._incoming = self._incoming, HttpRequest()
         self._in_head, self._head_bytes = True, 0
         request.received_ns, request.keep_alive = self._now_ns, self._parser.should_keep_alive()
-        if len(self._line) >= LINE_LIMIT:
+        held = sum(len(each.body) for each in (request, *self._line))
+        if len(self._line) >= LINE_LIMIT or held > BODY_LIMIT:
             self._refuse(429, "too many requests in line on one connection")
         elif not self._refused:
             self._line.append(request)
@@ -179,7 +187,7 @@ class Connection(asyncio.Protocol):
         return {} if self._current and self._current.keep_alive else {"Connection": "close"}
 
     def _next(self) -> None:
-        while self._line and not self._current and self.alive:
+        while self._line and not self._current and not self._is_unread and self.alive:
             self._current = self._line.popleft()
             self._handle(self, self._current)
 

@@ -16,6 +16,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from llmlocust.simulator.settings import Settings
 
+MOST_WAITING = 100_000
+"""Requests that wait where no limit was given."""
+
 Refusal: TypeAlias = Literal["too_long", "out_of_memory", "queue_full"]
 
 
@@ -146,7 +149,8 @@ class Engine:
         if 0 < settings.oom_at <= self.running + self.waiting:
             return "out_of_memory"
         must_wait = self._waiting or not self._fits(sequence)
-        if must_wait and 0 <= settings.queue_limit <= self.waiting:
+        limit = MOST_WAITING if settings.queue_limit < 0 else settings.queue_limit
+        if must_wait and self.waiting >= limit:
             return "queue_full"
         return None
 

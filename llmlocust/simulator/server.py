@@ -35,6 +35,8 @@ from llmlocust.simulator.wires import GRADIO_CALL, WIRES, OpenAI
 
 KEY_VARIABLE = "LLMLOCUST_SIMULATOR_KEY"
 _BACKLOG, _REMEMBERED_PROMPTS = 4096, 100_000
+_CALLS_LIMIT, _CALLS_BYTES = 1000, 64 * 1024 * 1024
+"""Gradio's calls whose events nobody has asked for yet, and what their bodies may have together."""
 
 
 class Simulator:
@@ -116,6 +118,8 @@ class Simulator:
         wires.read(http.path, http.body, self._settings)
         event_id = record.id.replace("-", "")
         self._calls[event_id] = http
+        while len(self._calls) > _CALLS_LIMIT or sum(len(each.body) for each in self._calls.values()) > _CALLS_BYTES:
+            del self._calls[next(iter(self._calls))]
         connection.respond(200, openai.encode({"event_id": event_id}))
 
     def _send_gradio(self, connection: Connection, http: HttpRequest, record: Record) -> None:
@@ -128,8 +132,9 @@ class Simulator:
 
     def _complete(self, connection: Connection, http: HttpRequest, record: Record) -> None:
         faults = self._faults_of(http)
-        record.fault = http.headers.get(FAULT_HEADER, self._settings.fault if faults else "")
+        record.fault = http.headers.get(FAULT_HEADER, self._settings.fault if faults else "")[:200]
         request = wires.read(http.path, http.body, self._settings)
+        http.body = bytearray()  # while the request waits, its text is needed no more
         record.stream, record.prompt_tokens = request.stream, request.prompt_tokens
         if refused := _refused_by_fault(faults):
             self._refuse(connection, record, *refused)

@@ -34,7 +34,7 @@ class Settings:
     prefix_cache: bool = _knob(False, "a prompt seen before costs no prefill")
     kv_tokens: int = _knob(0, "tokens of prompts and answers that fit in the cache at once; 0: no limit")
     max_model_len: int = _knob(32768, "tokens of a prompt and its answer; more is refused with 400")
-    queue_limit: int = _knob(-1, "requests that may wait; more get 503; 0: none may wait; -1: no limit")
+    queue_limit: int = _knob(-1, "requests that may wait; more get 503; 0: none may wait; -1: 100,000 may")
     timeout_s: float = _knob(0.0, "seconds of silence after which a request gets 504; 0: never")
     oom_at: int = _knob(0, "requests in flight at which new ones get 500, CUDA out of memory; 0: never")
     default_max_tokens: int = _knob(1024, "longest answer where the request does not say")
@@ -62,7 +62,7 @@ class Settings:
             (min(self.step_ms, self.step_ms_per_seq, self.prefill_ms_per_token) < 0, "times must not be negative"),
             (self.step_ms + self.step_ms_per_seq < 0.01, "a step must take at least 0.01 ms"),
             (min(self.kv_tokens, self.prefill_chunk, self.oom_at, self.timeout_s) < 0, "limits must not be negative"),
-            (self.queue_limit < -1, "queue_limit must be -1 (no limit), 0 or more"),
+            (self.queue_limit < -1, "queue_limit must be -1 (100,000), 0 or more"),
             (min(self.default_max_tokens, self.answer_tokens) < 1, "answers have at least 1 token"),
             (self.max_model_len < 2, "max_model_len must be at least 2"),
             (self.tokens_per_chunk < 1, "tokens_per_chunk must be at least 1"),

@@ -91,25 +91,30 @@ class Truth:
 
     def __init__(self, token_limit: int) -> None:
         self._limit = token_limit
-        self._records: deque[Record] = deque()
+        self._open: dict[int, Record] = {}
+        """Those that have not ended; a key is the object's."""
+        self._over: deque[Record] = deque()
+        """Those that have, in the order of their ends."""
         self._kept = self._tokens = 0
         self._outcomes, self._endpoints = Counter[str](), Counter[str]()
         self._loop_late_ns: deque[int] = deque(maxlen=100_000)
         self._epoch_minus_monotonic_ns = wall_minus(time.monotonic_ns)
 
     def begin(self, record: Record) -> Record:
-        self._records.append(record)
+        self._open[id(record)] = record
         self._endpoints[record.endpoint] += 1
         return record
 
     def end(self, record: Record, outcome: str, now_ns: int) -> None:
-        """Note how a request ended; the oldest ones are forgotten where there are too many tokens."""
+        """Note how a request ended. Where there are too many tokens, those that ended first are forgotten."""
         record.outcome, record.ended_ns = outcome, now_ns
+        if self._open.pop(id(record), None):
+            self._over.append(record)
         self._outcomes[outcome] += 1
         self._tokens += len(record.writes_ns)
         self._kept += _weight(record)
-        while self._kept > self._limit and self._records[0].ended_ns and len(self._records) > 1:
-            self._kept -= _weight(self._records.popleft())
+        while self._kept > self._limit and len(self._over) > 1:
+            self._kept -= _weight(self._over.popleft())
 
     def loop_was_late(self, late_ns: int) -> None:
         """Note how long after its time the server's loop came to a step."""
@@ -117,14 +122,17 @@ class Truth:
 
     def clear(self) -> None:
         """Forget all that has ended."""
-        still_open = [record for record in self._records if not record.ended_ns]
-        self._records.clear()
+        self._over.clear()
         self._outcomes.clear()
         self._endpoints.clear()
         self._loop_late_ns.clear()
         self._kept = self._tokens = 0
-        for record in still_open:
-            self.begin(record)
+        self._endpoints.update(record.endpoint for record in self._open.values())
+
+    @property
+    def _records(self) -> list[Record]:
+        """All that are kept, oldest first."""
+        return sorted([*self._over, *self._open.values()], key=lambda record: record.received_ns)
 
     def lines(self) -> Iterator[bytes]:
         """One JSON object a request, oldest first. Telling a million tokens takes a second: ask after the load."""
@@ -132,14 +140,14 @@ class Truth:
         return (encode(record.as_dict(self._epoch_minus_monotonic_ns)) + b"\n" for record in self._records)
 
     def summary(self) -> dict[str, Any]:
-        late = (each for record in self._records for each in record.late_ns)
-        open_requests = sum(not record.ended_ns for record in self._records)
-        written = self._tokens + sum(len(record.writes_ns) for record in self._records if not record.ended_ns)
+        records, open_requests = self._records, len(self._open)
+        late = (each for record in records for each in record.late_ns)
+        written = self._tokens + sum(len(record.writes_ns) for record in self._open.values())
         return {
             "received": dict(self._endpoints),
             "outcomes": dict(self._outcomes) | ({OPEN: open_requests} if open_requests else {}),
             "tokens": written,
-            "requests_kept": len(self._records),
+            "requests_kept": len(records),
             "write_late_ms": lateness(late),
             "loop_late_ms": lateness(self._loop_late_ns),
             "clock": {"monotonic_ns": time.monotonic_ns(), "epoch_ns": time.time_ns()},

@@ -21,7 +21,8 @@ from llmlocust.analysis.compare import (
     compare,
     spreads_of,
 )
-from llmlocust.analysis.dependence import Values, inflation, normal, student, welch, wilson
+from llmlocust.analysis.dependence import Values, inflation, normal, student, welch
+from llmlocust.analysis.steps import wilson
 from llmlocust.numbers.levels import LevelFigures, Summary
 
 WINDOW = 100.0

@@ -27,7 +27,7 @@ DEFAULT_LEVELS = ["--llm-levels", ",".join(map(str, LEVELS))]
         (["--llm-levels", "0,5"], "levels must be one or more numbers of users from 1 up"),
         (["--llm-hold", "0"], "--llm-hold must be above 0 seconds"),
         (["--llm-settle", "-1"], "--llm-settle must be 0 seconds or more"),
-        (["--llm-shape", "circle"], "--llm-shape is stepped, linear, spike, surge, soak, wave, progressive — got 'circle'"),
+        (["--llm-shape", "circle"], "--llm-shape must be stepped, linear, spike, surge, soak, wave, progressive — got 'circle'"),
         (["--llm-shape", "wave"], "--llm-levels are of a stepped ramp: --llm-shape wave goes by --llm-shape-base"),
         (["--llm-shape", "soak", "--llm-search"], "--llm-search finds its own levels, and --llm-shape soak has its own"),
         ([*DEFAULT_LEVELS, "--llm-shape", "surge", "--llm-shape-base", "80"], "80 is above 50 (--llm-shape-base"),
@@ -43,6 +43,7 @@ DEFAULT_LEVELS = ["--llm-levels", ",".join(map(str, LEVELS))]
         (["--llm-abort-on-breach"], "--llm-abort-on-breach wants a --llm-threshold that a running level can break"),
         (["--llm-abort-grace", "-1"], "--llm-abort-grace must be 0 seconds or more"),
         (["--llm-junit", "nosuch/x.xml"], "--llm-junit cannot be nosuch/x.xml: there is no folder nosuch"),
+        (["--llm-junit", "."], "--llm-junit cannot be .: it is a folder"),
         (["--llm-search", "--llm-threshold", "errors < 1%"], "such as 'errors < 1% @ 4'"),
         (["--llm-wait", "soon"], "a think time is seconds such as 5, or 1-3"),
         (["--llm-body", "{ignore_eos"], "--llm-body must be a JSON object"),
@@ -157,6 +158,19 @@ def test_files_that_cannot_be_written_are_said_in_one_line(simulator, tmp_path):
 
     assert locust.process.returncode == 2
     assert "cannot write run_stats.csv: Is a directory" in locust.log
+
+
+@pytest.mark.parametrize("name", ["requests.csv", "levels.csv", "run.json"])
+def test_a_folder_where_a_file_of_the_run_should_go_is_said_before_any_load(simulator, tmp_path, name):
+    simulator.clear()
+    (tmp_path / f"run_llm_{name}").mkdir()
+
+    locust = run(tmp_path, simulator.url, *QUICK)
+
+    assert locust.process.returncode == 2, locust.log
+    assert f"llmlocust: cannot write run_llm_{name}: it is a folder. Give --csv another prefix" in locust.log
+    assert "Traceback" not in locust.log
+    assert simulator.truth() == []
 
 
 def test_an_unused_port_is_no_server(tmp_path):

@@ -231,3 +231,15 @@ def test_the_exit_code_is_seen_from_outside(prefix):
     for asked in (KEPT, BROKEN, "speed > 5"):
         codes[asked] = llmlocust("check", str(prefix), "--threshold", asked).returncode
     assert codes == {KEPT: 0, BROKEN: 99, "speed > 5": 2}
+
+
+@pytest.mark.parametrize("threshold", ["e2e.p95 < 1s", "errors < 1% @ 5"])
+def test_a_run_without_levels_is_one_json_document(check, tmp_path, threshold):
+    (tmp_path / "flat_stats.csv").write_bytes((PLAIN / "flat_stats.csv").read_bytes())
+
+    done = check(tmp_path / "flat", threshold, more=["--json", "-"])
+
+    (case,) = json.loads(done.stdout)["cases"]
+    assert done.returncode == 99
+    assert case["load"] == (5 if "@" in threshold else None)
+    assert case["says"].endswith(("the load of this level is not known", "the load of no level is known"))

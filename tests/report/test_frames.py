@@ -165,6 +165,38 @@ def test_rows_that_are_no_numbers_are_left_out(prefix):
     assert any("no number" in note for note in run.notes)
 
 
+@pytest.mark.parametrize(("low", "high"), [("1", "2"), ("9e6", "1e7"), ("9e6", "1")])
+def test_intervals_of_other_values_are_left_out(prefix, low, high):
+    rows = levels_file(prefix)
+    with prefix.with_name("demo_llm_levels.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows([rows[0] | {"ttft_p95_low": low, "ttft_p95_high": high}, *rows[1:]])
+
+    run = load_run(prefix)
+
+    assert "p95" not in run.levels[0].metric("ttft").intervals
+    assert {"p50", "p99"} <= run.levels[0].metric("ttft").intervals.keys()
+    assert "p95" in run.levels[1].metric("ttft").intervals
+    assert run.notes == ["demo_llm_levels.csv: some intervals do not contain their values and are left out."]
+
+
+@pytest.mark.parametrize("column", ["right", "empty", "cut", "repeated", "coalesced", "counted_chunks"])
+def test_a_share_above_one_is_no_number(prefix, column):
+    rows = levels_file(prefix)
+    with prefix.with_name("demo_llm_levels.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows([rows[0] | {column: "5"}, *rows[1:]])
+
+    assert len(load_run(prefix).levels) == len(rows) - 1
+
+
+def levels_file(prefix):
+    with prefix.with_name("demo_llm_levels.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def test_histograms_of_other_buckets_are_not_believed(prefix):
     path = prefix.with_name("demo_llm_histograms.csv")
     head, *rows = path.read_text().splitlines()

@@ -1,13 +1,18 @@
 import re
+import time
+import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from made_run import EPOCH, MadeRun
 from test_page import HOSTILE, Seen
 
 from llmlocust.numbers import formats
 from llmlocust.numbers.levels import LevelFigures
 from llmlocust.numbers.thresholds import Threshold
+from llmlocust.report import translation
 from llmlocust.report.frames import RunFrames, load_run
 from llmlocust.report.page import build
 from llmlocust.report.translation import LANGUAGES, Catalogue, catalogue
@@ -283,3 +288,73 @@ def test_nothing_of_requests_that_contradict_themselves_stays_english(many):
 
     assert "请求的一致性" in page
     assert missing == []
+
+
+# -- words of others
+
+
+def catalogue_entries():
+    return tomllib.loads((Path(translation.__file__).parent / "languages" / "zh.toml").read_text(encoding="utf-8"))
+
+
+PATTERNS = [english for english in catalogue_entries() if translation._HOLE.search(english)]
+
+
+@given(st.data())
+@settings(max_examples=300)
+def test_a_pattern_finds_what_it_would_find_by_trying_every_place(data):
+    english = data.draw(st.sampled_from(PATTERNS))
+    literal, holes = translation._HOLE.split(english), translation._HOLE.findall(english)
+    piece = st.sampled_from(["a", "1", " ", "7 ms", ".", *(each for each in literal if each)])
+    fill = st.lists(piece, min_size=1, max_size=3).map("".join)
+    text = literal[0] + "".join(data.draw(fill) + after for after in literal[1:])
+    every = "".join(
+        [
+            re.escape(literal[0]),
+            *(translation._HOLES[h] + re.escape(t) for h, t in zip(holes, literal[1:], strict=True)),
+        ]
+    )
+
+    expected = re.fullmatch(every, text)
+    found = translation._Pattern(english, english)._shape.fullmatch(text)
+
+    assert (found and found.groups()) == (expected and expected.groups())
+
+
+HOSTILE_TEXTS = [
+    "a. b: c, (d) ",
+    "x",
+    "; ",
+    "1. ",
+    "errors at 1, 2 and 3 users (x); ",
+    "the: a, ",
+    "a.",
+    "1.1,",
+    "{} ",
+    " (",
+]
+
+
+@pytest.mark.parametrize("unit", HOSTILE_TEXTS)
+@pytest.mark.parametrize("times", [10, 100, 1000, 100_000])
+def test_words_of_others_take_time_in_proportion_to_their_length(unit, times):
+    known = catalogue("zh")
+    text = unit * times + "\x01"
+    began = time.process_time()
+
+    assert known.say(text) == text
+
+    assert known._find.cache_info().misses <= translation._MOST_PARTS
+    assert time.process_time() - began < 20.0  # a hundred times as long as it takes; it took hours
+
+
+def test_no_pattern_tries_every_way_to_read_a_text():
+    """A text that begins as a pattern does and then repeats what the pattern looks for."""
+    began = time.process_time()
+
+    for english in PATTERNS:
+        literal = translation._HOLE.split(english)
+        text = literal[0] + "1" + "1".join([*literal[1:-1], ""]) * 300 + "\x01"
+        translation._Pattern(english, english).said(text, lambda _: "")
+
+    assert time.process_time() - began < 60.0  # fifty times as long as it takes; it took hours

@@ -1,0 +1,128 @@
+"""Attributes of a locustfile's user and shape classes, held to the rules of the options that they replace.
+
+Locust would start the load all the same, and each user would fail with a traceback.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
+from types import SimpleNamespace
+from typing import Any
+
+from llmlocust.plugin import options
+from llmlocust.stream.dialects import Dialect
+
+_OF_A_USER = (
+    *("model", "prompts", "unique", "prefix_tokens", "prefix_share", "prompt_tokens", "turns", "max_tokens"),
+    *("temperature", "system"),
+)
+_OF_A_SHAPE = {
+    **{name: name for name in ("shape", "settle", "hold", "drain", "requests", "arrivals", "most_in_flight")},
+    **{name: name for name in ("trace", "trace_speed", "trace_from", "trace_seconds")},
+    **{name: f"shape_{name}" for name in ("base", "peak", "seconds")},
+    **{name: f"search_{name}" for name in ("limits", "start", "most", "precision")},
+    "longest": "search_hold",
+}
+"""Attributes with the options that they replace."""
+_FLAG = re.compile(r"--llm-([a-z-]+)")
+
+
+def check_user(user: type, environment: Any) -> None:
+    """Check the attributes of a user class. ValueError in one line, with the name of the class and of the attribute."""
+    prompts = _own(user, "prompts")
+    if prompts is not None and not isinstance(prompts, str):
+        _refuse_unless(
+            _are_questions(prompts), user, "prompts", "a file, names of sets, or a list of questions", prompts
+        )
+    names = {name: name for name in _OF_A_USER if name != "prompts" or isinstance(prompts, str)}
+    _check_like_options(user, names, environment)
+    for name, (is_met, wanted) in _USER_RULES.items():
+        value = _own(user, name)
+        if value is not None:
+            _refuse_unless(is_met(value), user, name, wanted, value)
+
+
+def check_shape(shape: Any, environment: Any) -> None:
+    """Check the attributes of a shape. ValueError in one line, with the name of the class and of the attribute."""
+    _check_like_options(shape, _OF_A_SHAPE, environment)
+    for name in ("surge", "soak", "shortest"):
+        value = _own(shape, name)
+        if value is not None:
+            _refuse_unless(_is_number(value) and 0.0 < value < math.inf, shape, name, "a number above 0", value)
+
+
+def _own(owner: Any, name: str) -> Any:
+    """Return an attribute that a class has; None for one that each of its objects works out."""
+    fixed = inspect.getattr_static(owner, name, None)
+    return None if hasattr(fixed, "__get__") else fixed
+
+
+def _check_like_options(owner: Any, names: Mapping[str, str], environment: Any) -> None:
+    own = {name: value for name in names if (value := _own(owner, name)) is not None}
+    for name, value in own.items():
+        is_met, wanted = _KINDS[type(options.DEFAULTS[f"llm_{names[name]}"])]
+        _refuse_unless(is_met(value), owner, name, wanted, value)
+    # an option that is text takes numbers, too: max_tokens = 64
+    texts = {name: isinstance(options.DEFAULTS[f"llm_{names[name]}"], str) for name in own}
+    given = {f"llm_{names[name]}": str(value) if texts[name] else value for name, value in own.items()}
+    told = Namespace(**{**vars(environment.parsed_options or Namespace()), **given})
+    for name in own:
+        if names[name] in options.RULES:
+            try:
+                options.check_value(SimpleNamespace(parsed_options=told), names[name])  # type: ignore[arg-type]
+            except ValueError as problem:
+                said = _FLAG.sub(f"{_name(owner)}.{name}", str(problem), count=1)
+                raise ValueError(said) from None
+
+
+def _refuse_unless(is_met: bool, owner: Any, name: str, wanted: str, value: Any) -> None:
+    if not is_met:
+        raise ValueError(f"{_name(owner)}.{name} must be {wanted} — got {repr(value)[:60]}")
+
+
+def _name(owner: Any) -> str:
+    return str((owner if isinstance(owner, type) else type(owner)).__name__)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) or _is_number(value)
+
+
+_KINDS: dict[type, tuple[Callable[[Any], bool], str]] = {
+    bool: (lambda value: isinstance(value, bool), "True or False"),
+    int: (_is_number, "a number"),
+    float: (_is_number, "a number"),
+    str: (_is_text, "text or a number"),
+}
+"""What an attribute must be, by the type of the option that it replaces."""
+
+
+def _are_timeouts(value: Any) -> bool:
+    fields = ("connect", "first_token", "stall", "total")
+    return all(_is_number(seconds := getattr(value, name, None)) and 0 < seconds < math.inf for name in fields)
+
+
+def _are_questions(value: Any) -> bool:
+    """Whether these are prompts. A sequence that reads its entries only when asked for them is not read here."""
+    if not isinstance(value, Sequence) or not len(value):
+        return False
+    return not isinstance(value, list | tuple) or all(isinstance(each, str | list | tuple) and each for each in value)
+
+
+_USER_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "dialect": (lambda value: isinstance(value, str | Dialect), "the name of a dialect, or a Dialect"),
+    "headers": (lambda value: isinstance(value, Mapping), 'names with their values, such as {"api-key": "$API_KEY"}'),
+    "stream": (lambda value: isinstance(value, bool), "True or False"),
+    "timeouts": (_are_timeouts, "Timeouts(…), of seconds above 0"),
+    "stall": (lambda value: _is_number(value) and value > 0, "seconds above 0"),
+    "pause_after_failure": (lambda value: _is_number(value) and 0 <= value < math.inf, "0 seconds or more"),
+}

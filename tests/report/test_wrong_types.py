@@ -1,0 +1,83 @@
+"""A run.json in which a value has another type than llmlocust writes: the report is made without it."""
+
+import json
+from contextlib import suppress
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from made_run import MadeRun
+
+from llmlocust.numbers import media
+from llmlocust.numbers.thresholds import Gate
+from llmlocust.report import gates
+from llmlocust.report.frames import RunError, load_run
+from llmlocust.report.in_words import summary
+from llmlocust.report.page import build
+
+PARTS = [
+    {"name": "surge", "levels": 1, "settle": 1, "hold": 10},
+    {"name": "recovery", "levels": 1, "settle": 1, "hold": 10},
+]
+TOLD = {
+    "plan": {"unit": "users", "levels": [4, 30], "settle": None, "hold": None, "shape": "surge", "parts": PARTS},
+    "options": {"llm_threshold": "errors < 1%"},
+    "ended_by": "errors < 1% at 4 users",
+    "stopped": True,
+}
+WRONG = st.sampled_from(
+    [None, True, "text", -1, 1e308, float("nan"), 10**400, -(10**400), [], [1, "a", None], {}, {"a": [{}]}, "\ud800"]
+)
+
+
+def paths(value, path=()):
+    yield path
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, each in inside:
+        yield from paths(each, (*path, name))
+
+
+def changed(value, path, wrong):
+    if not path:
+        return wrong
+    first, *rest = path
+    if isinstance(value, dict):
+        return value | {first: changed(value[first], rest, wrong)}
+    return [*value[:first], changed(value[first], rest, wrong), *value[first + 1 :]]
+
+
+@pytest.fixture(scope="module")
+def prefix(tmp_path_factory):
+    return MadeRun(loads=(4, 30), slots=6, hold=8.0, told=TOLD).write(tmp_path_factory.mktemp("run") / "x")
+
+
+def judged(prefix, told):
+    prefix.with_name("x_llm_run.json").write_text(json.dumps(told))
+    report = build(load_run(prefix), [])
+    assert "".join(summary(report))
+    assert media.document(report.markdown()) == report.markdown()
+    report.json().encode()
+    gates.build(load_run(prefix), [Gate.parse("errors < 1%")]).json().encode()
+
+
+@settings(max_examples=5, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_value_of_another_type_fails_nothing(prefix, data):
+    file = prefix.with_name("x_llm_run.json")
+    told = json.loads(file.read_text())
+    path = data.draw(st.sampled_from(sorted(paths(told), key=str)))
+    try:
+        with suppress(RunError):  # which is one line that says what to do
+            judged(prefix, changed(told, path, data.draw(WRONG)))
+    finally:
+        file.write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize("path", [("started",), ("ended",), ("checks", 0, "value"), ("checks", 0, "limit")])
+def test_a_number_that_is_too_large_is_none(prefix, path):
+    file = prefix.with_name("x_llm_run.json")
+    told = json.loads(file.read_text())
+    try:
+        judged(prefix, changed(told, path, 10**400))
+    finally:
+        file.write_text(json.dumps(told))

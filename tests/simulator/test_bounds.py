@@ -1,0 +1,128 @@
+"""What clients can make the simulator keep is bounded."""
+
+import asyncio
+import json
+
+from llmlocust.simulator import server as module
+from llmlocust.simulator.connection import BODY_LIMIT, LINE_LIMIT, UNREAD_LIMIT, Connection, HttpRequest
+from llmlocust.simulator.engine import MOST_WAITING, Engine, Sequence
+from llmlocust.simulator.server import Simulator
+from llmlocust.simulator.settings import Settings
+from llmlocust.simulator.truth import COMPLETED, Record, Truth
+from llmlocust.simulator.wires import GRADIO_CALL
+
+
+class Socket:
+    """A connected socket, as far as a connection asks."""
+
+    def setsockopt(self, *_):
+        pass
+
+
+class Transport(asyncio.Transport):
+    """Of a client that reads only when the test says so."""
+
+    def __init__(self, protocol):
+        super().__init__({"socket": Socket()})
+        self.protocol, self.unread, self.closing = protocol, 0, False
+
+    def set_write_buffer_limits(self, high=None, low=None):
+        self.high = high
+
+    def write(self, data):
+        self.unread += len(data)
+        if self.unread > self.high:
+            self.protocol.pause_writing()
+
+    def read_all(self):
+        self.unread = 0
+        self.protocol.resume_writing()
+
+    def is_closing(self):
+        return self.closing
+
+
+def connected(handle):
+    connection = Connection(handle, set())
+    transport = Transport(connection)
+    connection.connection_made(transport)
+    return connection, transport
+
+
+GET = b"GET /truth HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def test_a_client_that_does_not_read_gets_no_further_answers():
+    async def scenario():
+        answered = []
+
+        def handle(connection, request):
+            answered.append(request.refusal)
+            connection.respond(200, b"x" * (UNREAD_LIMIT + 1))
+
+        connection, transport = connected(handle)
+        for _ in range(LINE_LIMIT):
+            connection.data_received(GET)
+            await asyncio.sleep(0)
+        assert len(answered) == 1
+        assert transport.unread < 2 * UNREAD_LIMIT
+
+        transport.read_all()
+        assert len(answered) == 2
+
+    asyncio.run(scenario())
+
+
+def test_the_bodies_of_requests_in_line_are_bounded_together():
+    async def scenario():
+        refused = []
+        connection, _ = connected(lambda connection, request: refused.append(request.refusal))
+        body = b"x" * (BODY_LIMIT // 2)
+        head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        for _ in range(4):  # the first is answered, and three stand in line
+            connection.data_received(head)
+            connection.data_received(body)
+        connection.done()
+        await asyncio.sleep(0)
+        connection.done()
+        await asyncio.sleep(0)
+        connection.done()
+        await asyncio.sleep(0)
+        assert [each and each.status for each in refused] == [None, None, None, 429]
+
+    asyncio.run(scenario())
+
+
+def test_calls_whose_events_nobody_asks_for_are_forgotten(monkeypatch):
+    async def scenario():
+        simulator = Simulator(Settings())
+        said = []
+        connection, _ = connected(simulator.handle)
+        monkeypatch.setattr(connection, "respond", lambda status, body, *_, **__: said.append(json.loads(body)))
+        for number in range(module._CALLS_LIMIT + 5):
+            body = bytearray(json.dumps({"data": [f"hello {number}", []]}).encode())
+            simulator.handle(connection, HttpRequest("POST", GRADIO_CALL, body=body))
+        assert len(simulator._calls) == module._CALLS_LIMIT
+        assert said[-1]["event_id"] in simulator._calls
+        monkeypatch.setattr(module, "_CALLS_BYTES", 100)
+        simulator.handle(connection, HttpRequest("POST", GRADIO_CALL, body=body))
+        assert sum(len(each.body) for each in simulator._calls.values()) <= 100
+        simulator.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_request_that_never_ends_keeps_no_others_in_memory():
+    truth = Truth(10)
+    truth.begin(Record("open", "/v1/completions", 1))
+    for number in range(100):
+        truth.end(truth.begin(Record(str(number), "/v1/completions", 2)), COMPLETED, 3)
+
+    assert len(list(truth.lines())) == 11
+    assert truth.summary()["outcomes"] == {COMPLETED: 100, "open": 1}
+
+
+def test_a_queue_without_a_limit_of_its_own_has_one():
+    engine = Engine(Settings(slots=1))
+    refusals = [engine.submit(Sequence(1, 1), 0.0) for _ in range(MOST_WAITING + 2)]
+    assert refusals[-2:] == [None, "queue_full"]
