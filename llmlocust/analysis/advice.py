@@ -64,6 +64,7 @@ _REPAIRS = {
     "name look-up": "Measure again with the server's IP address as the host, or with a name service that works.",
     "proxy": "Measure again with a proxy that works, or without one (NO_PROXY).",
     "TLS": "Measure again with a certificate that the load generator trusts.",
+    "requests not sent": "Measure again with a valid path and valid headers (--llm-path, --llm-header).",
 }
 """By the checks of requests that never reached the server."""
 
