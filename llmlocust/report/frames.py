@@ -130,8 +130,7 @@ class RunFrames:
         if self.requests is None:
             return 0
         sent = self.requests["sent"]
-        told = [self.info.get(name) for name in ("started", "ended")]
-        started, ended = (float(each) if isinstance(each, int | float) else math.nan for each in told)
+        started, ended = (_epoch(self.info.get(name)) for name in ("started", "ended"))
         return int(((sent < started - _BEFORE) | (sent > ended + _AFTER)).sum())
 
     def empty(self) -> dict[int, float]:
@@ -687,6 +686,12 @@ def _ends_with_the_load(began: float, ended: float, levels: Sequence[LevelFigure
 
 def _end_of_level(level: LevelFigures) -> float:
     return level.ended if math.isfinite(level.ended) else math.inf
+
+
+def _epoch(value: Any) -> float:
+    """Return a time of run.json; NaN where it is none."""
+    is_known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MOST
+    return float(value) if is_known else math.nan
 
 
 def _is_empty(rows: pd.DataFrame) -> pd.Series:
