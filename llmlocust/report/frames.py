@@ -130,7 +130,7 @@ class RunFrames:
         if self.requests is None:
             return 0
         sent = self.requests["sent"]
-        started, ended = (_epoch(self.info.get(name)) for name in ("started", "ended"))
+        started, ended = (_or_nan(number(self.info.get(name))) for name in ("started", "ended"))
         return int(((sent < started - _BEFORE) | (sent > ended + _AFTER)).sum())
 
     def empty(self) -> dict[int, float]:
@@ -688,10 +688,14 @@ def _end_of_level(level: LevelFigures) -> float:
     return level.ended if math.isfinite(level.ended) else math.inf
 
 
-def _epoch(value: Any) -> float:
-    """Return a time of run.json; NaN where it is none."""
+def number(value: Any) -> float | None:
+    """Return a number of run.json; None for what is none, or too large to be one of ours."""
     is_known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MOST
-    return float(value) if is_known else math.nan
+    return float(value) if is_known else None
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _is_empty(rows: pd.DataFrame) -> pd.Series:
@@ -831,7 +835,7 @@ def parts_planned(plan: Mapping[str, Any]) -> list[tuple[str, float, float]]:
         many, *seconds = (told.get(name) for name in ("levels", "settle", "hold"))
         if not isinstance(many, int) or not 0 < many <= MOST_LEVELS:
             return []
-        settle, hold = (float(value) if isinstance(value, int | float) else math.nan for value in seconds)
+        settle, hold = (_or_nan(number(value)) for value in seconds)
         made += [(_short(str(told.get("name") or "")), settle, hold)] * many
     return made
 

@@ -12,7 +12,7 @@ from typing import Any
 from llmlocust.analysis import words
 from llmlocust.numbers.formats import ERROR_KINDS
 from llmlocust.numbers.levels import RATE
-from llmlocust.report.frames import LOCUST, OURS, TABLE, RunFrames, parts_planned
+from llmlocust.report.frames import LOCUST, OURS, TABLE, RunFrames, number, parts_planned
 
 _SECRET = re.compile(r"key|token$|secret|password|authorization", re.IGNORECASE)
 _MOST_MESSAGES = 12
@@ -173,12 +173,6 @@ def planned(plan: Mapping[str, Any]) -> tuple[float, ...]:
 def is_replay(info: Mapping[str, Any]) -> bool:
     """Whether the levels are windows of a trace."""
     return "trace" in mapping(info.get("plan"))
-
-
-def number(value: Any) -> float | None:
-    """A number that somebody wrote; None for what is none, or too large to be one of ours."""
-    known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e15
-    return float(value) if known else None
 
 
 def count(value: Any) -> int | None:
