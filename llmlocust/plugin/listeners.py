@@ -334,6 +334,7 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
         return
     output.never_wait()
     _end_well_on_hangup()
+    gevent.signal_handler(signal.SIGINT, _interrupt)
     plugin = environment.llmlocust = Plugin(environment)
     if plugin.is_worker:
         assert plugin.collector is not None
@@ -391,16 +392,22 @@ def _add_a_shape(environment: Environment) -> None:
 
 def _end_well_on_signals(plugin: Plugin) -> None:
     """Locust installs its handler only after a headless shape has ended, so until then SIGTERM would kill the run with
-    all that it holds. It ends as by Ctrl-C instead, which Locust expects in its main greenlet. Python raises that in
-    whatever runs just then: a master that it hits while it listens to its workers hears no more of them.
+    all that it holds. It ends as by Ctrl-C instead.
     """
 
     def interrupt() -> None:
         plugin.begin_to_end()
-        gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
+        _interrupt()
 
     gevent.signal_handler(signal.SIGTERM, lambda: None if plugin.is_ending else interrupt())
     gevent.signal_handler(signal.SIGINT, interrupt)  # who presses it twice does not want to wait
+
+
+def _interrupt() -> None:
+    """Raise KeyboardInterrupt in Locust's main greenlet, which expects it. Python would raise it in the greenlet that runs
+    just then: that one would end, such as the one that hears the workers, and the process would go on.
+    """
+    gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
 
 
 def _end_well_on_hangup() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.locusts import Locust, free_port, outcomes, rows, told
+from tests.locusts import RAMP, Locust, free_port, outcomes, rows, told
 from tests.simulators import PATIENCE, RunningSimulator, running_simulator, wait_for
 
 
@@ -302,3 +302,28 @@ def test_a_gate_from_the_form_ends_a_run(web_ui, tmp_path):
 
     assert told(tmp_path)["options"]["llm_threshold"] == gate["llm_threshold"]
     assert told(tmp_path)["ended_by"] == "e2e.p95 < 1ms at 2 users"
+
+
+BUSY = (
+    RAMP
+    + """
+import gevent
+
+def work():
+    while True:
+        sum(range(10_000))
+        gevent.sleep(0)
+
+gevent.spawn(work)
+"""
+)
+
+
+@pytest.mark.parametrize("role", [[], ["--master", "--master-bind-port", "0"]], ids=["alone", "master"])
+def test_ctrl_c_ends_locust_whatever_greenlet_runs_just_then(tmp_path, role):
+    port = free_port()
+    role = [str(free_port()) if each == "0" else each for each in role]
+    with Locust(tmp_path, [*role, "--web-host", "127.0.0.1", "--web-port", str(port)], BUSY) as locust:
+        wait_for(WebUI(port).answers)
+        locust.stop()
+    assert "KeyboardInterrupt" not in locust.log
