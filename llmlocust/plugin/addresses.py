@@ -30,6 +30,8 @@ _VERSION = re.compile(r"v\d[\w.]*", re.IGNORECASE)
 _VERSION_IN_QUERY = re.compile(r"version=", re.IGNORECASE)
 _ALLOWED = "/%:@!$&'()*+,;=~"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)?//")
+_KNOWN_SCHEME = re.compile(r"(https?:)?//", re.IGNORECASE)
+"""Of another one nobody can say whether it is a user's name before a password that begins with //."""
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.%]*\]|[^\s:@/?#\[\]]*)(:\d+)?")
 _HOST = re.compile(r"[\w.~-]+|[0-9a-f:.]+(%[\w.~-]+)?", re.ASCII)
 
@@ -64,7 +66,7 @@ def shown(url: str) -> str:
     """A URL, or a target below a host, as it may be shown and written: without user and password, and with the names
     alone of what its query holds. It need not be valid.
     """
-    scheme = _SCHEME.match(url)
+    scheme = _KNOWN_SCHEME.match(url)
     before, rest = (scheme[0], url[scheme.end() :]) if scheme else ("", url)
     authority, rest = ("", rest) if rest.startswith("/") and not scheme else _cut(rest, "/?#")
     _, at, authority = authority.rpartition("@")

@@ -20,7 +20,9 @@ BROKEN = response(
 
 
 def everything(folder, locust):
-    return locust.log + "".join(path.read_text() for path in folder.glob("run*"))
+    """The output of a run and its files, without those of the run before, which is run.1."""
+    files = [*folder.glob("run_*"), *folder.glob("run.html")]
+    return locust.log + "".join(path.read_text() for path in files)
 
 
 @pytest.mark.parametrize(
