@@ -80,6 +80,11 @@ def longest(body: bytes, content_type: str) -> tuple[float, str]:
         if timeline.failure:  # the transport reads no more
             break
     timeline.complete, timeline.ended_ns = not timeline.failure, 10**12
+    more = True
+    while more:
+        began = process_time()
+        more = reading.take(timeline)
+        steps.append(process_time() - began)
     began = process_time()
     outcome = reading.finish(timeline).outcome
     return max(*steps, process_time() - began), outcome

@@ -35,6 +35,26 @@ def llmlocust(*args: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     )
 
 
+@contextmanager
+def in_the_foreground(command, folder):
+    """A command with a process group of its own: a terminal's Ctrl-C goes to all of the foreground's processes. A shell
+    that runs the tests in the background has them ignore it.
+    """
+    child = subprocess.Popen(
+        command,
+        cwd=folder,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        yield child
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
 @pytest.fixture(scope="module")
 def a_run(tmp_path_factory):
     """The files of one run of `llmlocust run`, and what it said."""
@@ -244,12 +264,10 @@ def test_models_of_one_server_are_runs_of_their_own(tmp_path):
 def test_ctrl_c_ends_all_runs_and_keeps_what_was_measured(tmp_path):
     with running_simulator() as one, running_simulator() as other:
         command = [sys.executable, "-m", "llmlocust.cli", "run", one.url, other.url, "--hold", "300", "--out", "cut"]
-        child = subprocess.Popen(
-            command, cwd=tmp_path, start_new_session=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
-        )
-        wait_for(lambda: len(one.truth()), lambda requests: requests > 3)
-        os.killpg(child.pid, signal.SIGINT)
-        code = child.wait(60)
+        with in_the_foreground(command, tmp_path) as child:
+            wait_for(lambda: len(one.truth()), lambda requests: requests > 3)
+            os.killpg(child.pid, signal.SIGINT)
+            code = child.wait(PATIENCE)
         assert other.truth() == []
 
     assert code != 0
@@ -340,13 +358,10 @@ def test_demo_ramps_a_server_of_its_own_and_leaves_nothing_running(tmp_path):
 def test_an_interrupted_run_still_gets_its_report(tmp_path):
     with running_simulator() as simulator:
         command = [sys.executable, "-m", "llmlocust.cli", "run", simulator.url, "--hold", "300", "--out", "cut"]
-        # a terminal's Ctrl-C goes to all of the foreground's processes
-        child = subprocess.Popen(
-            command, cwd=tmp_path, start_new_session=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
-        )
-        wait_for(lambda: len(simulator.truth()), lambda requests: requests > 3)
-        os.killpg(child.pid, signal.SIGINT)
-        child.wait(PATIENCE)
+        with in_the_foreground(command, tmp_path) as child:
+            wait_for(lambda: len(simulator.truth()), lambda requests: requests > 3)
+            os.killpg(child.pid, signal.SIGINT)
+            child.wait(PATIENCE)
 
     assert (tmp_path / "cut/run_report.html").exists()
 

@@ -82,6 +82,10 @@ def has_token(dialect: Dialect, body: bytes, ask: Ask | None = None) -> bool:
     return bool(found)
 
 
+def _is_document(timeline: Timeline) -> bool:
+    return "json" in timeline.content_type or beginning(timeline.body).startswith((b"{", b"["))
+
+
 def _echoes(ask: Ask) -> list[str]:
     """Texts that are the question's where they come first, longest first."""
     return sorted((text for text in ask.echoes() if len(text) >= _SHORTEST_ECHO), key=len, reverse=True)
@@ -137,13 +141,19 @@ class Reading:
         self._several: Several | None = None
         """Where several answers come at once."""
         self._is_too_large = False
+        self._of_document: list[Delta] | None = None
+        """What a long answer in one piece holds, once that was read."""
         self._looked_from = SLICE
         """Bytes of the body above which a slice is looked for."""
 
     def take(self, timeline: Timeline) -> bool:
-        """Read a slice of the events that are whole, and let its bytes go. False where less than a slice has come."""
-        if not timeline.is_answered or len(timeline.body) <= self._looked_from or not self._is_stream(timeline):
+        """Read a slice of the events that are whole, and let its bytes go; or a long answer in one piece that is whole.
+        False where less than a slice has come.
+        """
+        if not timeline.is_answered or len(timeline.body) <= self._looked_from:
             return False
+        if not self._is_stream(timeline):
+            return self._take_document(timeline)
         end = self._framing.end_near(timeline.body, SLICE, MAX_EVENT)
         if end and not self._is_too_large:
             self._take_deltas(timeline, self._deltas(bytes(timeline.body[:end]), complete=False))
@@ -158,6 +168,13 @@ class Reading:
         self._reads += timeline.let_go(end)
         self._bytes += end
         self._note_growth(timeline)
+        return True
+
+    def _take_document(self, timeline: Timeline) -> bool:
+        """Read an answer in one piece ahead of `finish`: to do both at once would take long."""
+        if self._of_document is not None or not (timeline.complete and _is_document(timeline)):
+            return False
+        self._of_document = self._document(bytes(timeline.body))
         return True
 
     def _note_growth(self, timeline: Timeline) -> None:
@@ -229,8 +246,9 @@ class Reading:
         streamed = self._is_stream(timeline)
         if streamed:
             deltas = self._deltas(body, complete=timeline.complete)
-        elif "json" in timeline.content_type or beginning(body).startswith((b"{", b"[")):
-            deltas = self._document(body) if timeline.complete else []
+        elif _is_document(timeline):
+            found = self._of_document
+            deltas = self._document(body) if timeline.complete and found is None else found or []
         elif not timeline.complete and len(body) < _TELLING:
             deltas = []
         else:

@@ -146,3 +146,30 @@ def test_a_refusal_with_a_long_body_is_read_in_time():
     began = time.process_time()
     assert Reading(named("openai-chat")).finish(timeline).outcome == "http_5xx"
     assert time.process_time() - began < PATIENCE
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"choices":[{"message":{"content":"' + b"x " * MB + b'"}}]}',
+        b'{"choices":[{"message":{"content":"' + b"x" * 17 * MB + b'"}}]}',
+        b'{"error":"' + b"x" * MB + b'"}',
+        b'{"choices":' + b" " * MB,
+    ],
+    ids=["an answer", "too long", "an error", "no JSON"],
+)
+def test_a_long_answer_in_one_piece_is_read_in_a_step_of_its_own_and_alike(body):
+    def whole():
+        return Timeline(sent_ns=1, status=200, content_type=JSON, body=bytearray(body), complete=True, ended_ns=10**9)
+
+    made, timeline = Reading(named("openai-chat")), whole()
+    steps = [made.take(timeline) for _ in range(2)]
+
+    assert steps == [True, False]
+    assert made.finish(timeline) == reading.read(whole(), named("openai-chat"))
+
+
+def test_a_document_is_not_read_before_it_is_whole():
+    body = b'{"choices":[{"message":{"content":"' + b"x" * MB
+    timeline = Timeline(sent_ns=1, status=200, content_type=JSON, body=bytearray(body))
+    assert not Reading(named("openai-chat")).take(timeline)
