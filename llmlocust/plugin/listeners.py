@@ -333,9 +333,8 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
     if environment.events is not events:  # a script's own: they would tell nothing of the tests of this environment
         return
     output.never_wait()
-    _end_well_on_hangup()
-    gevent.signal_handler(signal.SIGINT, _interrupt)
     plugin = environment.llmlocust = Plugin(environment)
+    _end_well_on_signals(plugin)
     if plugin.is_worker:
         assert plugin.collector is not None
         Worker(environment, plugin.collector)
@@ -348,8 +347,6 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
     told = environment.parsed_options
     if environment.shape_class is None:
         _add_a_shape(environment)
-    if told is not None and told.headless:
-        _end_well_on_signals(plugin)
     if told is not None and (told.headless or told.autostart):
         _take_host_from_users(environment)
         try:
@@ -391,29 +388,22 @@ def _add_a_shape(environment: Environment) -> None:
 
 
 def _end_well_on_signals(plugin: Plugin) -> None:
-    """Locust installs its handler only after a headless shape has ended, so until then SIGTERM would kill the run with
-    all that it holds. It ends as by Ctrl-C instead.
+    """Ctrl-C raises KeyboardInterrupt in Locust's main greenlet, which expects it. Python would raise it in the greenlet
+    that runs just then: that one would end, such as the one that hears the workers, and the process would go on.
+
+    SIGTERM ends a headless run in the same way: Locust installs its own handler only after a headless shape has ended, so
+    until then SIGTERM would kill the run with all that it holds. A closed terminal would kill every process of a run at
+    once: it ends them as SIGTERM does, unless they are to outlive it (nohup).
     """
 
     def interrupt() -> None:
         plugin.begin_to_end()
-        _interrupt()
+        gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
 
-    gevent.signal_handler(signal.SIGTERM, lambda: None if plugin.is_ending else interrupt())
+    told = plugin.environment.parsed_options
     gevent.signal_handler(signal.SIGINT, interrupt)  # who presses it twice does not want to wait
-
-
-def _interrupt() -> None:
-    """Raise KeyboardInterrupt in Locust's main greenlet, which expects it. Python would raise it in the greenlet that runs
-    just then: that one would end, such as the one that hears the workers, and the process would go on.
-    """
-    gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
-
-
-def _end_well_on_hangup() -> None:
-    """A closed terminal would kill every process of a run at once, with all that it holds. It ends them as SIGTERM does,
-    unless they are to outlive it (nohup).
-    """
+    if told is not None and told.headless and not plugin.is_worker:
+        gevent.signal_handler(signal.SIGTERM, lambda: None if plugin.is_ending else interrupt())
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         gevent.signal_handler(signal.SIGHUP, os.kill, os.getpid(), signal.SIGTERM)
 
