@@ -10,7 +10,7 @@ from llmlocust.analysis import words
 from llmlocust.analysis.breakpoints import Verdict
 from llmlocust.analysis.checks.check import BOUNDED, Check
 from llmlocust.analysis.parts import climbs, of_the_ramp
-from llmlocust.analysis.steps import ERROR_LIMIT, Step, steps_of
+from llmlocust.analysis.steps import ERROR_LIMIT, Status, Step, steps_of
 from llmlocust.numbers.formats import ERROR_KINDS
 from llmlocust.numbers.levels import RATE, USERS, LevelFigures
 
@@ -87,7 +87,7 @@ def _range(steps: Sequence[Step], verdict: Verdict) -> Iterator[Advice]:
         return
     top = steps[-1].load
     if not limit.reached:
-        if not limit.why.startswith("cannot"):
+        if limit.status is Status.NOT_REACHED:
             because = f"Nothing broke up to {words.with_unit(top, unit)}."
             yield Advice(f"Go higher: up to {words.with_unit(2 * top, unit)}, to see where it breaks.", because)
     elif limit.level_ok is None and limit.level_bad is not None:

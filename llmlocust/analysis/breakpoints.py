@@ -18,7 +18,7 @@ from llmlocust.analysis.knee import find_knee
 from llmlocust.analysis.outages import without_cause_in_load
 from llmlocust.analysis.queueing import find_capacity
 from llmlocust.analysis.slo import derive, find_slo_limit
-from llmlocust.analysis.steps import Finding, left_out, steps_of
+from llmlocust.analysis.steps import Finding, Status, left_out, steps_of
 from llmlocust.numbers.levels import USERS, LevelFigures
 from llmlocust.numbers.thresholds import Threshold
 
@@ -102,7 +102,7 @@ def find(
     if missing and not curve:
         nothing = "; nothing succeeded at any level"
         said = missing if any(step.ok for step in steps) else nothing
-        knee = capacity = Finding(False, f"cannot be told: {said.removeprefix('; ')}")
+        knee = capacity = Finding(Status.UNKNOWN, f"cannot be told: {said.removeprefix('; ')}")
     else:
         knee, capacity = (
             replace(each, why=each.why + missing) for each in (find_knee(curve, unit), find_capacity(curve, unit))
@@ -114,7 +114,7 @@ def find(
         knee=knee,
         capacity=capacity,
         collapse=replace(collapse, why=collapse.why + passed_over),
-        onset=errors_onset(there, unit) or Finding(False, "not reached"),
+        onset=errors_onset(there, unit) or Finding(Status.NOT_REACHED, "not reached"),
         cliffs=tuple(find_cliffs(served, unit)),
         thresholds=judged,
         derived=not thresholds,

@@ -12,6 +12,7 @@ from llmlocust.analysis.steps import (
     ERROR_LIMIT,
     WOBBLE,
     Finding,
+    Status,
     Step,
     as_good,
     error_of_place,
@@ -51,7 +52,7 @@ def find_collapse(
         others = [each.why for each in found if each is not first and each.level_bad == first.level_bad]
         return first if not others else replace(first, why="; ".join([first.why, *others]))
     if not steps:
-        return Finding(False, "cannot be told: no level has a load and requests")
+        return Finding(Status.UNKNOWN, "cannot be told: no level has a load and requests")
     top = steps[-1]
     why = f"not reached up to {words.with_unit(top.load, unit)}: "
     uncertain = [step for step in steps if step.errors > ERROR_LIMIT]
@@ -67,20 +68,22 @@ def find_collapse(
         if math.isnan(worst):
             why += " are known"
     if len(curve) < 2:
-        return Finding(False, f"{why}; whether throughput falls cannot be told")
-    return Finding(False, f"{why}, throughput does not fall")
+        return Finding(Status.NOT_REACHED, f"{why}; whether throughput falls cannot be told")
+    return Finding(Status.NOT_REACHED, f"{why}, throughput does not fall")
 
 
 def _loss(steps: Sequence[Step], lost: tuple[float, str], unit: str) -> Finding:
     load, said = lost
     before = [step.load for step in steps if step.load < load and step.ok]
     if not before and not any(step.ok for step in steps):
-        return Finding(True, f"{said}: see whether a server is there, and its address", None, None, load, None, load)
+        return Finding(
+            Status.REACHED, f"{said}: see whether a server is there, and its address", None, None, load, None, load
+        )
     why = f"{said}: the server was gone. See its log, whether it crashed under the load or was stopped; "
     if not before:
-        return Finding(True, f"{why}then run again", None, None, load, None, load)
+        return Finding(Status.REACHED, f"{why}then run again", None, None, load, None, load)
     why += f"then run again from {words.with_unit(before[-1], unit)} up"
-    return Finding(True, why, load, before[-1], load, before[-1], load)
+    return Finding(Status.REACHED, why, load, before[-1], load, before[-1], load)
 
 
 def _fall(curve: Sequence[Step], unit: str) -> Finding | None:
@@ -107,7 +110,7 @@ def _fall(curve: Sequence[Step], unit: str) -> Finding | None:
             part = (_FALL - lost(place - 1)) / (lost(place) - lost(place - 1)) if lost(place) > lost(place - 1) else 0.5
             point = low.load + min(1.0, max(0.0, part)) * (high.load - low.load)
             least = min(curve[full].load, point * max(0.0, 1.0 - 1.96 * error_of_place(low)))
-            return Finding(True, why, point, least, high.load, curve[best].load, high.load)
+            return Finding(Status.REACHED, why, point, least, high.load, curve[best].load, high.load)
     return None
 
 
@@ -134,7 +137,7 @@ def errors_onset(steps: Sequence[Step], unit: str) -> Finding | None:
         said = f"errors {words.share(step.errors)} at {words.with_unit(step.load, unit)} ({kinds_of(step)})"
         if place == 0:
             why = f"{said}, the lowest level: it fails before load has anything to do with it"
-            return Finding(True, why, None, None, step.load, None, step.load)
+            return Finding(Status.REACHED, why, None, None, step.load, None, step.load)
         before = steps[place - 1]
         known = 0.0 if math.isnan(before.errors) else before.errors
         part = (ERROR_LIMIT - known) / (step.errors - known) if step.errors > known else 0.5
@@ -142,7 +145,7 @@ def errors_onset(steps: Sequence[Step], unit: str) -> Finding | None:
         low = _last_without_errors(steps[:place])
         if low is not None:
             low = min(low, point * max(0.0, 1.0 - 1.96 * error_of_place(before)))
-        return Finding(True, said, point, low, step.load, before.load, step.load)
+        return Finding(Status.REACHED, said, point, low, step.load, before.load, step.load)
     return None
 
 

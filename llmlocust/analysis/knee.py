@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 from llmlocust.analysis import words
-from llmlocust.analysis.steps import Z95, Finding, Step, elasticity, load_word, noise, too_few
+from llmlocust.analysis.steps import Z95, Finding, Status, Step, elasticity, load_word, noise, too_few
 
 KNEE = 0.5
 """Elasticity d ln X / d ln N: above, more load still buys most of its share of throughput."""
@@ -24,21 +24,21 @@ def find_knee(curve: Sequence[Step], unit: str) -> Finding:
     top = words.with_unit(curve[-1].load, unit)
     if best == len(curve) - 1:
         bought = f"the last step still bought {_bought(elasticity(curve[-2], curve[-1])[0])} more throughput for 10 %"
-        return Finding(False, f"not reached up to {top}: {bought} more {load_word(unit)}")
+        return Finding(Status.NOT_REACHED, f"not reached up to {top}: {bought} more {load_word(unit)}")
     if not _worse(curve, worth, len(curve) - 1, best, 1.1):
-        return Finding(False, f"not reached up to {top}: throughput may still grow, within noise")
+        return Finding(Status.NOT_REACHED, f"not reached up to {top}: throughput may still grow, within noise")
     high = curve[best + 1].load
     above = next((step.load for n, step in enumerate(curve) if n > best and _worse(curve, worth, n, best, Z95)), None)
     overall, _ = elasticity(curve[best], curve[-1])
     why = f"from {words.load(curve[best].load)} to {top}, 10 % more {load_word(unit)} {_buys(overall)}"
     if best == 0:
         why += "; it lies at or below the lowest levels, so add lower ones"
-        return Finding(True, why, None, None, above or curve[-1].load, None, high)
+        return Finding(Status.REACHED, why, None, None, above or curve[-1].load, None, high)
     before, _ = elasticity(curve[best - 1], curve[best])
     why += f" (before, up to {words.load(curve[best].load)}, {_bought(before)})"
     below = (step.load for n, step in enumerate(curve[:best]) if _worse(curve, worth, n, best, Z95))
     low = max(below, default=None)
-    return Finding(True, why, _vertex(curve, worth, best), low, above, curve[best].load, high)
+    return Finding(Status.REACHED, why, _vertex(curve, worth, best), low, above, curve[best].load, high)
 
 
 def _worse(curve: Sequence[Step], worth: Sequence[float], place: int, best: int, sure: float) -> bool:

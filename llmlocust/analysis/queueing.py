@@ -18,6 +18,7 @@ from llmlocust.analysis.steps import (
     WORK,
     Z95,
     Finding,
+    Status,
     Step,
     apart,
     as_good,
@@ -63,10 +64,10 @@ def find_capacity(curve: Sequence[Step], unit: str) -> Finding:
     if flat is None and waiting is not None and onset is not None:
         flat = _flat_for_a_queue(curve, waiting, onset)
     if flat is None:
-        return Finding(False, f"not reached up to {top}: throughput still grows")
+        return Finding(Status.NOT_REACHED, f"not reached up to {top}: throughput still grows")
     best = max(curve, key=lambda step: step.throughput)
     if best.throughput <= 0.0:
-        return Finding(False, f"cannot be told: nothing succeeded at any level up to {top}")
+        return Finding(Status.UNKNOWN, f"cannot be told: nothing succeeded at any level up to {top}")
     full = next(place for place, step in enumerate(curve) if as_good(step, best))
     low = max(full - 1, 0)
     point = curve[low].load * best.throughput / max(curve[low].throughput, 1e-9)
@@ -83,15 +84,15 @@ def find_capacity(curve: Sequence[Step], unit: str) -> Finding:
             f"not reached up to {top}: throughput is flat from {words.load(curve[flat].load)} on, but neither waiting "
             f"nor errors grow with it, so no queue is seen"
         )
-        return Finding(False, why)
+        return Finding(Status.NOT_REACHED, why)
     high = curve[low + 1].load
     why = f"throughput stays at {words.digits(best.throughput)}/s up to {top}, while {grows}"
     if low == 0 and flat == 0 and full == 0:
-        return Finding(True, f"{why}, from the lowest level on; add lower ones", None, None, high, None, high)
+        return Finding(Status.REACHED, f"{why}, from the lowest level on; add lower ones", None, None, high, None, high)
     point = min(max(point, curve[low].load), high)
     error = 1.96 * error_of_place(curve[low + 1])
     least = min(curve[low].load, point * max(0.0, 1.0 - error)) if low or full else None
-    return Finding(True, why, point, least, max(high, point * (1.0 + error)), curve[low].load, high)
+    return Finding(Status.REACHED, why, point, least, max(high, point * (1.0 + error)), curve[low].load, high)
 
 
 def _capacity_of_rates(curve: Sequence[Step], unit: str) -> Finding:
@@ -100,10 +101,12 @@ def _capacity_of_rates(curve: Sequence[Step], unit: str) -> Finding:
     short = [_short(step) for step in curve]
     first = next((n for n, each in enumerate(short) if each > SURELY_SHORT and min(short[n:]) > 1.0), None)
     if first is None:
-        return Finding(False, f"not reached up to {top}: what is sent is answered")
+        return Finding(Status.NOT_REACHED, f"not reached up to {top}: what is sent is answered")
     best = max(curve[max(first - 1, 0) :], key=lambda step: step.throughput)
     if best.throughput <= 0.0:
-        return Finding(False, f"cannot be told: nothing succeeded from {words.load(curve[first].load)} to {top}")
+        return Finding(
+            Status.UNKNOWN, f"cannot be told: nothing succeeded from {words.load(curve[first].load)} to {top}"
+        )
     full = [step for step in curve[max(first - 1, 0) :] if as_good(step, best)]
     ended = max(1.0, sum(step.ended for step in full))
     arrival = max(step.offered / step.load for step in curve)  # requests, where all that belong to it come
@@ -111,16 +114,18 @@ def _capacity_of_rates(curve: Sequence[Step], unit: str) -> Finding:
     first = next((n for n, step in enumerate(curve[:first]) if step.load > answered), first)
     grows = _wait_of_rates(curve, first)
     if grows is None:
-        return Finding(False, f"not reached up to {top}: not all is answered in time, but no request waits longer")
+        return Finding(
+            Status.NOT_REACHED, f"not reached up to {top}: not all is answered in time, but no request waits longer"
+        )
     sent = words.load(curve[first].load) + (f" to {top}" if first < len(curve) - 1 else f" {words.unit_of(unit)}")
     why = f"{words.digits(answered)}/s are answered at best of the {sent} that are sent, while {grows}"
     high = curve[first].load
     if first == 0:
-        return Finding(True, f"{why}, from the lowest level on; add lower ones", None, None, high, None, high)
+        return Finding(Status.REACHED, f"{why}, from the lowest level on; add lower ones", None, None, high, None, high)
     low = curve[first - 1].load
     error = math.exp(1.96 * math.hypot(WORK / math.sqrt(ended), SETTLED))
     least, most = min(low, answered / error), max(high, min(answered, high) * error)
-    return Finding(True, why, min(max(low, answered), high), least, most, low, high)
+    return Finding(Status.REACHED, why, min(max(low, answered), high), least, most, low, high)
 
 
 def _short(step: Step) -> float:

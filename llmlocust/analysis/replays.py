@@ -10,13 +10,13 @@ from dataclasses import replace
 from llmlocust.analysis import words
 from llmlocust.analysis.breakpoints import Verdict
 from llmlocust.analysis.checks.check import Check
-from llmlocust.analysis.steps import ERROR_LIMIT, Finding
+from llmlocust.analysis.steps import ERROR_LIMIT, Finding, Status
 from llmlocust.numbers.levels import LevelFigures
 from llmlocust.numbers.thresholds import Threshold
 
 FEW_ERRORS = Threshold("errors", "", "<", ERROR_LIMIT * 100.0, "%")
 """Asked for where nobody gave limits: no window is one to derive others from."""
-_NO_RAMP = Finding(False, "cannot be told: the levels are windows of a replayed trace and no ramp")
+_NO_RAMP = Finding(Status.UNKNOWN, "cannot be told: the levels are windows of a replayed trace and no ramp")
 _OF_STILLNESS = ("answer length", "warm-up", "drift")
 """Checks that doubt what is not the same from level to level, or does not stand still in one: no trace does."""
 

@@ -13,6 +13,7 @@ from llmlocust.analysis.steps import (
     SURELY_SHORT,
     WOBBLE,
     Finding,
+    Status,
     Step,
     left_out,
     mean_of,
@@ -63,9 +64,9 @@ def find_slo_limit(
     judge = Judge(steps, thresholds, goodput, growing, LongRun(steps, _answered(steps, growing, unit)))
     judged = [(step, holds) for step in steps if (holds := judge.holds(step, known=not step.among(empty))) is not None]
     if not judged and all(step.among(empty) for step in steps) and steps:
-        return Finding(False, "cannot be told: no token of the answers was seen")
+        return Finding(Status.UNKNOWN, "cannot be told: no token of the answers was seen")
     if not judged:
-        return Finding(False, f"cannot be told: no level has figures for {asked}{source}")
+        return Finding(Status.UNKNOWN, f"cannot be told: no level has figures for {asked}{source}")
     bad = _first_bad(judged, judge)
     source = (
         _passed_over(judged[:bad], unit) + _otherwise(judged[: None if bad is None else bad + 1], judge, unit) + source
@@ -76,8 +77,10 @@ def find_slo_limit(
         told = words.series([str(each) for each in thresholds if _known_at(each, judged[-1][0], goodput)] or [asked])
         top = words.with_unit(judged[-1][0].load, unit)
         if derived and len(steps) == 1:
-            return Finding(False, f"cannot be told from one level ({top}) without limits: any level keeps its own")
-        return Finding(False, f"not reached up to {top}: {told} held{source.replace(f': {asked})', ')')}")
+            return Finding(
+                Status.UNKNOWN, f"cannot be told from one level ({top}) without limits: any level keeps its own"
+            )
+        return Finding(Status.NOT_REACHED, f"not reached up to {top}: {told} held{source.replace(f': {asked})', ')')}")
     source = _held_again(judged, bad, unit) + source
     if lost is not None and judged[bad][0].load == lost[0]:
         return _limit_by_loss([each for each, _ in judged[:bad]], judged[bad][0], lost[1], unit, source)
@@ -90,10 +93,10 @@ def _limit_at(steps: Sequence[Step], bad: int, judge: Judge, unit: str, more: st
     broken = judge.broken(good, step)
     if good is None:
         why = f"already the lowest level, {words.with_unit(step.load, unit)}, does not hold: {broken}{more}"
-        return Finding(True, why, None, None, high, None, step.load, broken)
+        return Finding(Status.REACHED, why, None, None, high, None, step.load, broken)
     few = "" if judge.fails_surely(step) else f"; {'only ' if step.counted else ''}{step.many}, so this is not certain"
     why = f"holds at {words.load(good.load)}, fails at {words.with_unit(step.load, unit)}: {broken}{few}{more}"
-    return Finding(True, why, judge.crossing(good, step), low, high, good.load, step.load, broken)
+    return Finding(Status.REACHED, why, judge.crossing(good, step), low, high, good.load, step.load, broken)
 
 
 def _passed_over(judged: Sequence[tuple[Step, bool]], unit: str) -> str:
@@ -281,10 +284,10 @@ def _limit_by_loss(before: Sequence[Step], step: Step, said: str, unit: str, mor
     """The level at which the server went away is not safe, and says nothing of where the limit lies."""
     cause = f"the server was gone ({said})"
     if not before:
-        return Finding(True, f"{said}, the lowest level{more}", None, None, step.load, None, step.load, said)
+        return Finding(Status.REACHED, f"{said}, the lowest level{more}", None, None, step.load, None, step.load, said)
     good = before[-1].load
     why = f"holds at {words.with_unit(good, unit)}; then the server was gone: {said}{more}"
-    return Finding(True, why, good, good, step.load, good, step.load, cause)
+    return Finding(Status.REACHED, why, good, good, step.load, good, step.load, cause)
 
 
 def _known_at(threshold: Threshold, step: Step, goodput: Mapping[int, float]) -> bool:

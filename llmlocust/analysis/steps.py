@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from statistics import NormalDist
 
 from llmlocust.analysis import words
@@ -31,11 +32,21 @@ LACKING = EXACT_SHARE
 NAMES = {"ttft": "TTFT", "answer": "time to answer", "e2e": "end to end", "gap": "token gap", "tpot": "TPOT"}
 
 
+class Status(StrEnum):
+    """What is known of one of the four numbers."""
+
+    REACHED = "reached"
+    NOT_REACHED = "not reached"
+    """It lies above the loads of the run."""
+    UNKNOWN = "unknown"
+    """The figures do not say."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One of the four numbers. Loads are users or requests a second, None where there is none."""
 
-    reached: bool
+    status: Status
     why: str
     load: float | None = None
     low: float | None = None
@@ -44,6 +55,11 @@ class Finding:
     level_bad: float | None = None
     cause: str = ""
     """What broke, in a few words, for a headline."""
+
+    @property
+    def reached(self) -> bool:
+        """Whether the number lies within the loads of the run."""
+        return self.status is Status.REACHED
 
 
 @dataclass(frozen=True)
@@ -209,11 +225,11 @@ def noise(first: Step, second: Step) -> float:
 
 def too_few(curve: Sequence[Step], unit: str) -> Finding | None:
     if not curve:
-        return Finding(False, "cannot be told: the throughput of the levels is not known")
+        return Finding(Status.UNKNOWN, "cannot be told: the throughput of the levels is not known")
     if not any(step.throughput > 0.0 for step in curve):
-        return Finding(False, "cannot be told: nothing succeeded at any level")
+        return Finding(Status.UNKNOWN, "cannot be told: nothing succeeded at any level")
     if len(curve) == 1:
-        return Finding(False, f"cannot be told from one level ({words.with_unit(curve[0].load, unit)})")
+        return Finding(Status.UNKNOWN, f"cannot be told from one level ({words.with_unit(curve[0].load, unit)})")
     return None
 
 

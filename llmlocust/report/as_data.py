@@ -48,7 +48,7 @@ def verdict_data(report: Report) -> dict[str, Any]:
     """The four numbers and the headline, as `data` has them."""
     verdict: dict[str, Any] = {name: _finding(each) for name, each in report.verdict.numbers().items()}
     verdict["cliffs"] = [
-        {"between": [plain(load) for load in cliff.between], "what": cliff.what, "why": cliff.why}
+        {"between": [plain(load) for load in cliff.between], "kind": cliff.kind, "what": cliff.what, "why": cliff.why}
         for cliff in report.verdict.cliffs
     ]
     verdict["thresholds"] = [str(each) for each in report.verdict.thresholds]
@@ -78,6 +78,7 @@ def _limits(report: Report, figures: LevelFigures) -> str:
 
 def _finding(finding: Finding) -> dict[str, Any]:
     return {
+        "status": finding.status,
         "reached": finding.reached,
         "load": plain(finding.load, 4),
         "low": plain(finding.low),

@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from llmlocust.analysis import words
 from llmlocust.analysis.breakpoints import Verdict
-from llmlocust.analysis.steps import Finding, name_of
+from llmlocust.analysis.steps import Finding, Status, name_of
 from llmlocust.numbers.formats import ERROR_KINDS
 from llmlocust.numbers.histogram import Histogram, bounds_of
 from llmlocust.numbers.levels import LevelFigures
@@ -44,6 +44,7 @@ from llmlocust.report.drawing import (
 )
 
 NUMBERS = {"slo_limit": "SLO limit", "knee": "Knee", "capacity": "Capacity", "collapse": "Collapse"}
+STATUS = {Status.REACHED: "reached", Status.NOT_REACHED: "not reached", Status.UNKNOWN: "cannot be told"}
 _NUMBER_COLOURS = {"slo_limit": GREEN, "knee": SKY, "capacity": ORANGE, "collapse": RED}
 _NUMBER_MARKERS = {"slo_limit": "o", "knee": "D", "capacity": "s", "collapse": "X"}
 _KEEP_LOADS = 12
@@ -121,8 +122,16 @@ def _numbers(axes: Axes, scene: Scene, levels: Sequence[LevelFigures], narrow: b
         if finding.reached:
             _interval(axes, finding, levels[-1].load, row, name)
         else:
-            said = "cannot be told" if finding.why.startswith("cannot") else "not reached"
-            axes.text(0.99, row, said, ha="right", va="center", color=MUTED, size=7.5, transform=across(axes))
+            axes.text(
+                0.99,
+                row,
+                STATUS[finding.status],
+                ha="right",
+                va="center",
+                color=MUTED,
+                size=7.5,
+                transform=across(axes),
+            )
     axes.set_yticks(range(5), ["Levels", *NUMBERS.values()], color=INK, size=7.5 if narrow else 8.5)
     axes.grid(visible=False)
     for spine in axes.spines.values():

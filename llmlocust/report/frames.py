@@ -67,6 +67,10 @@ class RunError(Exception):
     """The files cannot be read as a run. The text is one line that says what to do."""
 
 
+class ForeignFile(RunError):
+    """A file that has a name of a run's files, and is none."""
+
+
 @dataclass
 class RunFrames:
     """All that is known of a run."""
@@ -389,7 +393,7 @@ def _read(
     columns = columns_of(header)
     missing = [each for each in required if each not in columns]
     if missing:
-        raise RunError(f"{path}: not a file of llmlocust or Locust, it has no column {missing[0]!r}")
+        raise ForeignFile(f"{path}: not a file of llmlocust or Locust, it has no column {missing[0]!r}")
     if not grows and len(_columns_of(data[len(whole) :])) == len(columns):
         whole = data
     if len(whole) < len(data):
@@ -548,9 +552,9 @@ def _read_levels(path: Path, notes: list[str]) -> list[LevelFigures]:
     kept: list[str] = []
     try:
         frame = _read(path, ("level", "load", "requests"), _all_words(path), kept)
+    except ForeignFile:
+        raise
     except RunError as error:
-        if "not a file" in str(error):
-            raise
         notes.append(f"{error}.")
         return []
     notes.extend(kept)

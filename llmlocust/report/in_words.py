@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from llmlocust.analysis import words
 from llmlocust.analysis.breakpoints import Verdict
 from llmlocust.analysis.checks.check import Check
+from llmlocust.analysis.cliffs import CliffKind
 from llmlocust.analysis.quality import changes
-from llmlocust.analysis.steps import Finding, steps_of
+from llmlocust.analysis.steps import Finding, Status, steps_of
 from llmlocust.analysis.trust import standing
 from llmlocust.numbers.levels import LevelFigures
 from llmlocust.numbers.thresholds import Threshold
 from llmlocust.report import one_level, parts
-from llmlocust.report.charts import NUMBERS
+from llmlocust.report.charts import NUMBERS, STATUS
 from llmlocust.report.turns import Turns
 from llmlocust.report.what_was_run import ended_by, mapping
 
@@ -112,13 +113,19 @@ def _stopped(report: Report) -> str:
     return f" {said}, after {check.value:.0f} of {check.limit:.0f} {check.unit or 'levels'}."
 
 
+_CLIFFS = {
+    CliffKind.QUEUE: "requests queue",
+    CliffKind.SLOWER: "answers get slower",
+    CliffKind.WAIT: "requests wait before their first token",
+}
+"""What a cliff shows, where a headline says it."""
+
+
 def _why_it_breaks(verdict: Verdict, limit: Finding) -> str:
     cause = limit.cause or limit.why
     for cliff in verdict.cliffs:
-        if cliff.between == (limit.level_ok, limit.level_bad):
-            told = cliff.why.split(":")[0].split(";")[0]
-            if told.startswith(("requests queue", "answers get slower", "requests wait")):
-                return f"{told} ({cause})"
+        if cliff.between == (limit.level_ok, limit.level_bad) and cliff.kind in _CLIFFS:
+            return f"{_CLIFFS[cliff.kind]} ({cause})"
     return cause
 
 
@@ -133,7 +140,7 @@ def _first_break(verdict: Verdict) -> str:
 def place(finding: Finding, unit: str) -> str:
     """Where a number lies: about 45 users (40 to 50)."""
     if not finding.reached:
-        return "cannot be told" if finding.why.startswith("cannot") else "not reached"
+        return STATUS[finding.status]
     if finding.load is None:
         return f"at or below {words.with_unit(finding.high or 0.0, unit)}"
     about = f"about {words.with_unit(_rounded(finding.load), unit)}"
@@ -173,7 +180,7 @@ def _rounded(load: float) -> float:
 def gold(limit: Finding, unit: str) -> str:
     """The highest load of the gold tier, in a few words."""
     if not limit.reached:
-        return f"gold {'cannot be told' if limit.why.startswith('cannot') else 'holds at every level'}"
+        return f"gold {'cannot be told' if limit.status is Status.UNKNOWN else 'holds at every level'}"
     if limit.level_ok is None:
         return "gold at no level"
     return f"gold up to {words.with_unit(limit.level_ok, unit)}"

@@ -81,7 +81,7 @@ class Seen(HTMLParser):
 # -- JSON
 
 
-FINDING = {"reached", "load", "low", "high", "level_ok", "level_bad", "why"}
+FINDING = {"status", "reached", "load", "low", "high", "level_ok", "level_bad", "why"}
 
 
 def test_json_has_the_promised_shape(report):
@@ -95,7 +95,7 @@ def test_json_has_the_promised_shape(report):
     verdict = told["verdict"]
     for name in ("slo_limit", "knee", "capacity", "collapse"):
         assert set(verdict[name]) == FINDING
-    assert all(set(cliff) == {"between", "what", "why"} for cliff in verdict["cliffs"])
+    assert all(set(cliff) == {"between", "kind", "what", "why"} for cliff in verdict["cliffs"])
     assert set(told["trust"]) == {"ok", "stands", "checks"}
     for check in told["trust"]["checks"]:
         assert {"name", "ok", "value", "limit", "says"} <= set(check)
