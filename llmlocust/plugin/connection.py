@@ -148,6 +148,10 @@ class _Response(HTTPResponse):
         self.encoded_bytes += len(data)
         self._decoder.take(data)
 
+    def let_go(self) -> None:
+        """Keep nothing of the answer: what decodes it refers to this response, and that to what decodes it."""
+        self._on_body, self._decoder = _ignore, None
+
     def _header(self, name: str) -> str:
         """A header's value; of several with its name, all with commas between them."""
         value = self.get(name) or ""
@@ -244,18 +248,20 @@ class Connection:
             self._send(timeline, wire)
             self._watcher.start(self._on_readable)
             self._wait_for_the_end()
+            if self._problem is not None:
+                raise self._problem
         except OSError as problem:
             raise Failure(kind_of(problem, otherwise="reset"), plain_words(problem)) from None
+        else:
+            timeline.complete = True
+            return self._response.reusable and not self._unsent and not self._is_cut_off
         finally:
             self._watcher.stop()
             self._writer.stop()
-        if self._problem is not None:
-            raise self._problem
-        timeline.complete = True
-        reusable = self._response.reusable and not self._unsent and not self._is_cut_off
-        # a connection that is kept keeps nothing of the answer
-        del self._timeline, self._response, self._has_token, self._take_slice
-        return reusable
+            # neither a connection that is kept nor a failure, which holds the frames that it passed, keeps the answer
+            self._problem = None
+            self._response.let_go()
+            del self._timeline, self._response, self._has_token, self._take_slice
 
     def _send(self, timeline: Timeline, wire: bytes) -> None:
         if self._tls is not None:
