@@ -23,6 +23,7 @@ from time import monotonic, process_time
 from typing import Any
 
 import psutil
+from locust import events
 from locust.env import Environment
 from locust.rpc import Message
 from locust.runners import STATE_RUNNING, WORKER_REPORT_INTERVAL, WorkerNode
@@ -91,7 +92,7 @@ def parse() -> argparse.Namespace:
 
 class Master:
     def __init__(self, prefix: str, workers: int) -> None:
-        environment = Environment()
+        environment = Environment(events=events)
         self.runner = environment.create_master_runner("127.0.0.1", 0)
         self.workers = [f"worker-{number}" for number in range(workers)]
         for name in self.workers:
@@ -180,7 +181,7 @@ class Player:
         data: dict[str, Any] = {"user_classes_count": {"Chat": STREAMS}, "user_count": STREAMS}
         self.environment.events.report_to_master.fire(client_id="worker", data=data)
         piece = {"number": 0, "run": "", **self.collector.take()}
-        data["llm"] = {"version": VERSION, "run": "", "running": True, "pieces": [piece]}
+        data["llm"] = {"version": VERSION, "run": "", "running": True, "given": 0.0, "pieces": [piece]}
         return Message("stats", data, "worker").serialize()
 
     def _ended(self, until: float) -> Iterator[tuple[float, Record]]:

@@ -21,6 +21,7 @@ and of emoji are none of them.
 """
 _BREAKS = re.compile(r"[\t\n]")
 _FORMULA = tuple("=+-@＝＋－＠")
+_LOOKED_AT = (" ", "=", "+", "-", "@")
 _MEANS_SOMETHING = re.compile(r"([\\`*_{}\[\]<>#|~$])")
 LONGEST_LINE = 2000
 """Characters of a line on a terminal."""
@@ -45,10 +46,15 @@ def csv_cell(value: Any) -> Any:
     """Return a cell that a spreadsheet takes for the text that it is: what looks like a formula begins with an apostrophe.
     Numbers stay as they are.
     """
-    if not isinstance(value, str):
+    if not isinstance(value, str) or _is_plain(value):
         return value
     text = one_line(value)
     return f"'{text}" if text.lstrip().startswith(_FORMULA) and not _is_number(text) else text
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a cell needs no second look, as nearly all do: a run writes tens of thousands a second."""
+    return text.isascii() and text.isprintable() and not text.startswith(_LOOKED_AT)
 
 
 def _is_number(text: str) -> bool:
