@@ -282,7 +282,7 @@ class Ledger:
             "worker": self.worker,
             "seconds": dict(self.new_seconds),
             "by_second": [[*place, histogram.pack()] for place, histogram in self.by_second.items()],
-            "in_flight": {name: more for name, more in self.new_in_flight.items() if more},
+            "in_flight": dict(self.new_in_flight),  # also where as many began as ended: the name is known then
             "rows": self.rows,
             "sent": self.new_sent,
             "ended": self.new_ended,

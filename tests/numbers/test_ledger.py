@@ -522,3 +522,12 @@ def test_records_that_contradict_themselves_are_counted_whatever_became_of_them(
 
     assert figures.contradicting == 2
     assert LevelFigures.of_row(figures.row()).contradicting == 2
+
+
+def test_a_name_is_known_though_as_many_of_its_requests_began_as_ended():
+    process, whole = Ledger("a"), Ledger()
+    process.note_sent(0.1, "chat")
+    process.new_in_flight["chat"] -= 1
+    whole.merge(process.take())
+
+    assert dict(whole.in_flight) == {"chat": 0}

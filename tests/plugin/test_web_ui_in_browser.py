@@ -261,7 +261,12 @@ def test_a_page_of_another_origin_starts_reads_and_frames_nothing(browser, simul
         page = context.new_page()
         wait_for(lambda: answers(page, target))
         page.goto(f"http://evil.test:{server}/")
-        frames = wait_for(lambda: [each.url for each in page.frames[1:]], lambda urls: len(urls) == 2 and all(urls))
+
+        def urls():
+            page.wait_for_timeout(10)  # Playwright hears of frames only while it is asked for something
+            return [each.url for each in page.frames[1:]]
+
+        frames = wait_for(urls, lambda found: len(found) == 2 and all(found))
         assert frames == ["chrome-error://chromewebdata/"] * 2
         assert set(page.evaluate(ATTACK, target).values()) == {"unread"}
         page.get_by_role("button", name="Win").click()
