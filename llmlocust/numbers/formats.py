@@ -56,6 +56,8 @@ TIMELINE = "llm_timeline.csv"
 WORKERS = "llm_workers.csv"
 TELEMETRY = "llm_telemetry.csv"
 RUN = "llm_run.json"
+FILES = (RUN, LEVELS, REQUESTS, HISTOGRAMS, TIMELINE, WORKERS, TELEMETRY)
+"""All files of a run, without their prefix."""
 
 METRICS: dict[str, str] = {
     "ttft": "time to first token",

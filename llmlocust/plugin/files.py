@@ -31,23 +31,6 @@ _NOT_SEEN = {"throttled": "", "core_wait": ""}
 """What the timeline has where no process reported a figure: these are not known on every machine."""
 
 
-NAMES = (
-    formats.REQUESTS,
-    formats.WORKERS,
-    formats.LEVELS,
-    formats.HISTOGRAMS,
-    formats.TIMELINE,
-    formats.RUN,
-)
-"""The files of a run, without their prefix."""
-
-
-def obstacles(prefix: str) -> list[Path]:
-    """Return what stands where files of a run should go and cannot be written, such as a folder."""
-    found = [path for name in NAMES if (path := Path(f"{prefix}_{name}")).exists()]
-    return [path for path in found if not path.is_file() or not os.access(path, os.W_OK)]
-
-
 class RunFiles:
     """`pause` is called between pieces of the files that are written anew: users who run meanwhile must not wait."""
 

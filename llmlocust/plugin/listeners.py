@@ -37,7 +37,6 @@ from llmlocust.plugin import (
     webui,
 )
 from llmlocust.plugin.collector import Collector
-from llmlocust.plugin.files import obstacles
 from llmlocust.plugin.gating import Gating, end_run
 from llmlocust.plugin.locust_csv import CompleteCSVFileWriter, cannot_write
 from llmlocust.plugin.master import Master
@@ -221,7 +220,7 @@ def check(environment: Environment) -> dict[str, Any]:
 
 def _check_files(environment: Environment) -> None:
     prefix = getattr(environment.parsed_options, "csv_prefix", None)
-    for path in obstacles(prefix) if prefix else ():
+    for path in prefixes.obstacles(prefix) if prefix else ():
         why = "it is a folder" if path.is_dir() else "it is no file that you may write to"
         raise preflight.NotReady(f"cannot write {path}: {why}. Give --csv another prefix")
 

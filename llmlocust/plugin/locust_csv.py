@@ -41,7 +41,6 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
         self._complete = False
         """The files tell of a run that is over."""
         try:
-            _refuse_folders(base_filepath)
             lock(base_filepath)
         except Taken as taken:
             _end(str(taken))
@@ -126,13 +125,6 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
 def cannot_write(problem: OSError, prefix: str) -> str:
     what = problem.filename or f"{prefix}_*"
     return f"cannot write {what}: {problem.strerror}. Give --csv a prefix in a folder with room that you may write to"
-
-
-def _refuse_folders(prefix: str) -> None:
-    for end in LOCUSTS:
-        path = Path(f"{prefix}_{end}")
-        if path.is_dir():
-            raise IsADirectoryError(21, "Is a directory", str(path))
 
 
 def _end(why: str) -> None:

@@ -16,16 +16,7 @@ from llmlocust.numbers import formats
 
 LOCUSTS = ("stats.csv", "stats_history.csv", "failures.csv", "exceptions.csv")
 """The ends of the names of Locust's own files."""
-_OURS = (
-    formats.RUN,
-    formats.LEVELS,
-    formats.REQUESTS,
-    formats.HISTOGRAMS,
-    formats.TIMELINE,
-    formats.WORKERS,
-    formats.TELEMETRY,
-)
-_REPORTS = ("report.html", "report.md", "report.json")
+_ALL = (*LOCUSTS, *formats.FILES, "report.html", "report.md", "report.json")
 _LOCK = "llm.lock"
 
 
@@ -94,9 +85,15 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return False
 
 
+def obstacles(prefix: str) -> list[Path]:
+    """Return what has the name of a file of a run and is none that this process may replace, such as a folder."""
+    found = [path for end in (*LOCUSTS, *formats.FILES) if (path := Path(f"{prefix}_{end}")).exists()]
+    return [path for path in found if not path.is_file() or not os.access(path, os.W_OK)]
+
+
 def move_aside(prefix: str) -> str:
     """Rename the files of an earlier run with this prefix. Returns their new prefix; empty where there are none."""
-    found = [end for end in (*LOCUSTS, *_OURS, *_REPORTS) if _exists(prefix, end)]
+    found = [end for end in _ALL if _exists(prefix, end)]
     if not found:
         return ""
     free = next(name for number in count(1) if not _has_any(name := f"{prefix}.{number}"))
@@ -106,7 +103,7 @@ def move_aside(prefix: str) -> str:
 
 
 def _has_any(prefix: str) -> bool:
-    return any(_exists(prefix, end) for end in (*LOCUSTS, *_OURS, *_REPORTS))
+    return any(_exists(prefix, end) for end in _ALL)
 
 
 def _exists(prefix: str, end: str) -> bool:

@@ -34,15 +34,6 @@ OURS = "llmlocust"
 LOCUST = "locust"
 TABLE = "table"
 
-_OUR_FILES = (
-    formats.RUN,
-    formats.LEVELS,
-    formats.REQUESTS,
-    formats.HISTOGRAMS,
-    formats.TIMELINE,
-    formats.WORKERS,
-    formats.TELEMETRY,
-)
 # Columns that hold words; all others are numbers.
 _WORDS = {
     "name",
@@ -236,7 +227,7 @@ def load_run(prefix: str | Path) -> RunFrames:
 
 
 def _load(path: Path, locust: Files) -> RunFrames:
-    ours = _existing(path, {name: (name,) for name in _OUR_FILES})
+    ours = _existing(path, {name: (name,) for name in formats.FILES})
     if formats.LEVELS in ours or formats.REQUESTS in ours:
         run = _load_ours(path, ours)
         if run.levels:
@@ -322,7 +313,7 @@ def names_a_run(path: Path) -> bool:
 
 def _end_of(path: Path) -> str:
     """Return the name of a run's file without its prefix; empty for other files."""
-    ends = sorted((*_OUR_FILES, *(HISTORY, STATS, FAILURES, EXCEPTIONS)), key=len, reverse=True)
+    ends = sorted((*formats.FILES, *(HISTORY, STATS, FAILURES, EXCEPTIONS)), key=len, reverse=True)
     end = next((end for end in ends if path.name.endswith(f"_{end}")), "")
     if end:
         return end
@@ -347,7 +338,7 @@ def _prefixes_in(folder: Path) -> list[str]:
     prefixes = {path.name.removesuffix(f"_{name}") for name in names for path in folder.glob(f"*_{name}")}
     others = [end for kind in (STATS, HISTORY) for end in locust_files.NAMES[kind][1:]]
     downloads = [(path, end) for end in others for path in folder.glob(f"*_{end}")]
-    ours = tuple(f"_{name}" for name in _OUR_FILES)
+    ours = tuple(f"_{name}" for name in formats.FILES)
     prefixes |= {
         path.name.removesuffix(f"_{end}") for path, end in downloads if not path.name.endswith(ours) and _kind_of(path)
     }

@@ -151,24 +151,15 @@ def test_a_server_that_answers_with_nests_is_quoted(tmp_path):
     assert "Traceback" not in locust.log
 
 
-def test_files_that_cannot_be_written_are_said_in_one_line(simulator, tmp_path):
-    (tmp_path / "run_stats.csv").mkdir()
-
-    locust = run(tmp_path, simulator.url, *QUICK)
-
-    assert locust.process.returncode == 2
-    assert "cannot write run_stats.csv: Is a directory" in locust.log
-
-
-@pytest.mark.parametrize("name", ["requests.csv", "levels.csv", "run.json"])
+@pytest.mark.parametrize("name", ["llm_requests.csv", "llm_levels.csv", "llm_run.json", "stats.csv"])
 def test_a_folder_where_a_file_of_the_run_should_go_is_said_before_any_load(simulator, tmp_path, name):
     simulator.clear()
-    (tmp_path / f"run_llm_{name}").mkdir()
+    (tmp_path / f"run_{name}").mkdir()
 
     locust = run(tmp_path, simulator.url, *QUICK)
 
     assert locust.process.returncode == 2, locust.log
-    assert f"llmlocust: cannot write run_llm_{name}: it is a folder. Give --csv another prefix" in locust.log
+    assert f"llmlocust: cannot write run_{name}: it is a folder. Give --csv another prefix" in locust.log
     assert "Traceback" not in locust.log
     assert simulator.truth() == []
 
