@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 from types import ModuleType
 
@@ -59,7 +59,7 @@ _THINK, _THOUGHT = "<think>", "</think>"
 _FEW = 3
 """Pieces of an answer: of fewer, each may hold the one before by chance."""
 _MANY = 10_000
-"""Of more pieces, each does not hold the one before."""
+"""In an answer of more pieces than this, no piece is taken to repeat the ones before it."""
 _OF_PIECE, _OF_CHOICE, _OF_LAG = 200, 1000, 32
 """Bytes of memory that each takes, about, until the answer has ended."""
 _LONGEST_REASON = 100
@@ -142,7 +142,7 @@ class Reading:
         """Where several answers come at once."""
         self._is_too_large = False
         self._of_document: list[Delta] | None = None
-        """What a long answer in one piece holds, once that was read."""
+        """The deltas of a long answer in one piece; None until it has been read."""
         self._looked_from = SLICE
         """Bytes of the body above which a slice is looked for."""
 
@@ -171,14 +171,14 @@ class Reading:
         return True
 
     def _take_document(self, timeline: Timeline) -> bool:
-        """Read an answer in one piece ahead of `finish`: to do both at once would take long."""
+        """Read a whole answer in one piece before `finish`. Both in one step would hold the event loop too long."""
         if self._of_document is not None or not (timeline.complete and _is_document(timeline)):
             return False
         self._of_document = self._document(bytes(timeline.body))
         return True
 
     def _note_growth(self, timeline: Timeline) -> None:
-        """Tell the transport what is kept, and to stop where the answer is too large."""
+        """Report to the transport how much memory the answer takes, and whether it is too large."""
         pieces, choices = len(self._record.arrivals), 0 if self._several is None else len(self._several.all())
         if pieces > MAX_PIECES:
             self._note_size(f"the answer had more than {MAX_PIECES:,} pieces")
@@ -262,28 +262,27 @@ class Reading:
             self._record.unread = unread_fields(self._framing.events(body))
 
     def _deltas(self, body: bytes, *, complete: bool) -> list[Delta]:
-        if self._is_too_large:
-            return []
-        try:
-            check_event(body)
-        except TooLarge as problem:
-            self._note_size(str(problem))
+        if not self._may_be_read(body, check_event):
             return []
         return _stream_deltas(self._dialect, self._framing, body, complete=complete)
 
     def _document(self, body: bytes) -> list[Delta]:
-        if self._is_too_large:
-            return []
-        try:
-            check_document(body)
-        except TooLarge as problem:
-            self._note_size(str(problem))
+        if not self._may_be_read(body, check_document):
             return []
         deltas = self._dialect.document(body)
         if not deltas or any(delta.kind in _FAILURES for delta in deltas):
             return deltas
         lacks = self._dialect.lacks(self._ask, deltas)
         return [Delta(EMPTY, len(body), lacks), *deltas] if lacks else deltas
+
+    def _may_be_read(self, body: bytes, check: Callable[[bytes], None]) -> bool:
+        """Whether neither what came before nor this, by its check, is too large to be read."""
+        if not self._is_too_large:
+            try:
+                check(body)
+            except TooLarge as problem:
+                self._note_size(str(problem))
+        return not self._is_too_large
 
     def _take_lags(self, timeline: Timeline, reads: int) -> None:
         record, lags = self._record, timeline.lags[:reads]

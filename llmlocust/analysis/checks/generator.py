@@ -26,14 +26,14 @@ QUEUED = 0.02
 """Share of a user's time: throughput is lower by as much. It was 3 % and more in runs without a core, and 0.3 % where \
 50 answers of one length ended together (docs/accuracy.md)."""
 OWN_TIMES = 0.001
-"""Share of the measured requests: so few with arrival times of another clock move no p99."""
+"""Share of the measured requests. Fewer requests than this with arrival times of another clock move no p99."""
 LATE = 0.005
 LATE_SHARE = 0.05
 """Requests that were sent so late, in more than this share of the time to their first token, are not the load that was \
 asked for, and their latency from when they were due is another."""
 PAUSED = 0.05
-"""A larger share of the users' time spent in pauses after failures is another load: two runs of one load differ by as \
-much anyway."""
+"""Share of the users' time in pauses after failures. Above it the load is a different one: two runs of the same load \
+differ by as much."""
 UNSENT_LIMIT = 0.01
 """A larger share of requests that never got to the server makes the load another one."""
 _UNSENT = {
@@ -212,7 +212,7 @@ def event_loop_lag(levels: Sequence[LevelFigures], facts: Facts) -> Check | None
 def _lag_before_sending(levels: Sequence[LevelFigures], lag: Mapping[int, float], says: str) -> Check:
     """Arrival times do not carry the lag, but a user whose answer is over sends its next request after it."""
     worst = max(lag.values())
-    over = [each for each in levels if lag.get(each.level, 0.0) > max(LATE, _cycle(each))]
+    over = _longer_than_cycles(levels, lag)
     if not over:
         says += "; arrival times are the kernel's and do not carry it."
         return Check("event loop lag", True, worst, None, says, unit="s")
@@ -225,12 +225,12 @@ def _lag_before_sending(levels: Sequence[LevelFigures], lag: Mapping[int, float]
 
 
 def turn_wait(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
-    """Whether requests and answers waited for their turn in the load generator for longer than users can bear."""
+    """Whether requests and answers waited so long for their turn in the load generator that users sent less."""
     known = {level: value for level, value in facts.turn_wait.items() if not math.isnan(value)}
     if not known:
         return None
     worst = max(known.values())
-    over = [each for each in levels if known.get(each.level, 0.0) > max(LATE, _cycle(each))]
+    over = _longer_than_cycles(levels, known)
     if not over:
         says = f"Requests and answers waited at most {words.duration(worst)} for their turn in the load generator."
         return Check("turn wait", True, worst, None, says, unit="s")
@@ -243,9 +243,9 @@ def turn_wait(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
 
 
 def back_off(levels: Sequence[LevelFigures]) -> Check | None:
-    """Whether users paused after failures (pause_after_failure, Retry-After) for so long that the load was another one.
+    """Whether pauses after failures (pause_after_failure, Retry-After) made the load lower than it should be.
 
-    At a level that surely fails, the errors are the finding, and the pauses go with them.
+    At a level whose errors surely exceed the limit, the errors are the finding and explain the pauses.
     """
     shares = {each.level: each.backing_off for each in levels if not math.isnan(each.backing_off)}
     worst = max(shares.values(), default=0.0)
@@ -269,6 +269,11 @@ def back_off(levels: Sequence[LevelFigures]) -> Check | None:
         f"the load was lower than it should be. Hold the levels longer, or see why the server asks clients to wait so long."
     )
     return Check("back-off", False, worst, PAUSED, says, marks(hidden))
+
+
+def _longer_than_cycles(levels: Sequence[LevelFigures], delays: Mapping[int, float]) -> list[LevelFigures]:
+    """Return the levels with a delay (seconds, by level) that is longer than a user takes from one request to the next."""
+    return [each for each in levels if delays.get(each.level, 0.0) > max(LATE, _cycle(each))]
 
 
 def _cycle(each: LevelFigures) -> float:
@@ -382,7 +387,7 @@ def _own_times(facts: Facts) -> float | None:
 
 
 def clock(facts: Facts) -> Check | None:
-    """Whose arrival times these are, and whether those of two clocks compare."""
+    """Which clock the arrival times are of, and whether those of two clocks compare."""
     own = _own_times(facts)
     if own is None:
         return None
