@@ -1,13 +1,14 @@
-"""What comes to the master's port, from workers or from anybody who reaches it.
+"""The check of messages that arrive at the master's port, from workers or from any other program that reaches it.
 
-Locust's listener ends with its first exception, and its master then hears no worker any more. Here a message that cannot
-be read or handled is left out, and the console says so.
+Locust's listener ends with its first exception; its master then receives nothing from any worker. Here the master ignores
+a message that it cannot read or handle, and the console says so. With `--loglevel DEBUG` the log has the traceback.
 
-Importing this puts the server in place of Locust's, which looks its class up when a master starts.
+Importing this module replaces Locust's server class, which Locust looks up when a master starts.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -20,7 +21,7 @@ from locust.runners import MasterRunner
 from llmlocust.plugin import console
 
 _SAID_EVERY = 5.0
-"""Seconds between two lines about messages that are left out: somebody may send many."""
+"""Seconds between two lines about ignored messages: there may be many."""
 _LOCUSTS = frozenset(
     {
         *("client_ready", "client_stopped", "exception", "heartbeat", "locustfile"),
@@ -29,11 +30,11 @@ _LOCUSTS = frozenset(
 )
 """The types of Locust's own messages to its master."""
 _OF_WORKERS = frozenset({"exception", "logs"})
-"""Those that Locust takes from any sender and that count."""
+"""The types that Locust accepts from any sender; here only from a worker."""
 
 
-class _LeftOut:
-    """The messages that were left out since the console had a line on them."""
+class _Ignored:
+    """The ignored messages that no line on the console has reported yet."""
 
     def __init__(self) -> None:
         self._many = 0
@@ -43,12 +44,13 @@ class _LeftOut:
         self._many += 1
         if monotonic() >= self._say_next:
             what = "a message" if self._many == 1 else f"{self._many} messages"
-            console.error(f"left out {what} to the master's port: {why}")
+            console.error(f"ignored {what} at the master's port: {why}")
             self._many, self._say_next = 0, monotonic() + _SAID_EVERY
         gevent.sleep(0)  # while messages wait, nothing else of the master would run
 
 
-_left_out = _LeftOut()
+_ignored = _Ignored()
+_log = logging.getLogger(__name__)
 
 
 class CarefulServer(rpc.Server):
@@ -60,11 +62,11 @@ class CarefulServer(rpc.Server):
             try:
                 sender, message = super().recv_from_client()
             except RPCReceiveError:
-                _left_out.add("it is none of Locust's")
+                _ignored.add("it is none of Locust's")
             except RPCError:
                 raise
             except Exception as problem:  # msgpack, and what Locust makes of its values, raise many kinds
-                _left_out.add(_in_words(problem))
+                _ignored.add(_in_words(problem))
             else:
                 return sender, message
 
@@ -73,12 +75,12 @@ rpc.Server = CarefulServer  # type: ignore[misc]
 
 
 def check_messages(runner: MasterRunner, is_worker: Callable[[str], bool]) -> None:
-    """Leave out what Locust's master cannot handle. `is_worker` says whether a sender is a worker."""
+    """Have the master ignore messages that it cannot handle. `is_worker` says whether a sender is a worker."""
     pass_on = guarded(runner.handle_message)
 
     def handle(sender: str, message: Message) -> None:
         if why := _fault_of(sender, message, runner, is_worker):
-            _left_out.add(why)
+            _ignored.add(why)
         else:
             pass_on(sender, message)
 
@@ -93,7 +95,7 @@ def check_messages(runner: MasterRunner, is_worker: Callable[[str], bool]) -> No
 def _fault_of(sender: str, message: Message, runner: MasterRunner, is_worker: Callable[[str], bool]) -> str:
     """Why a message cannot be handled; empty where it can."""
     if message.node_id != sender:
-        return "it does not bear the name of its sender"
+        return "it names another sender than the one that sent it"
     known = isinstance(message.type, str) and (message.type in _LOCUSTS or message.type in runner.custom_messages)
     if not known:
         return f"no message has the type {str(message.type)[:40]!r}"
@@ -103,13 +105,14 @@ def _fault_of(sender: str, message: Message, runner: MasterRunner, is_worker: Ca
 
 
 def guarded(handler: Callable[..., Any]) -> Callable[..., None]:
-    """A handler that leaves out what it cannot handle."""
+    """Return a handler that ignores a message that raises an exception in it."""
 
     def handle(*args: Any, **kwargs: Any) -> None:
         try:
             handler(*args, **kwargs)
-        except Exception as problem:  # nonsense leads to many kinds
-            _left_out.add(_in_words(problem))
+        except Exception as problem:  # which kind depends on the message
+            _log.debug("ignored a message", exc_info=True)
+            _ignored.add(_in_words(problem))
 
     return handle
 

@@ -66,6 +66,7 @@ class Run:
         """The plan was gone through to its end."""
         self.limits = thresholds(environment)
         self._asked = _asked(environment)
+        self._most_users = planned_users(environment)
         self.preflight = preflight
         # where users run in this process, the run's moments are the collector's: to set up a run takes a while
         self._clock = collector.began_ns / 1e9 if collector else time.perf_counter()
@@ -328,7 +329,7 @@ class Run:
         asked = {"version": VERSION, "run": self.id, "stop_timeout": self._users_stop_timeout()}
         asked |= {"open": bool(self._arrivals)}
         told = {"elapsed": self.moment(), "limits": limits(self.environment), "processes": self.processes}
-        told["users"] = planned_users(self.environment) / max(self.processes, 1)
+        told["users"] = self._most_users / max(self.processes, 1)
         self._tell("run", client_id, **asked, **told, **self.state(client_id))
         if client_id is not None:  # it could not hear when the others were told
             self._give_part(client_id)

@@ -76,5 +76,5 @@ def test_nonsense_on_the_masters_port_ends_no_run_and_counts_nowhere(simulator, 
     assert outcomes(tmp_path)["ok"] > 0
     assert told(tmp_path)["processes"] == 2
     assert "Traceback" not in run.master.log
-    lines = [line for line in run.master.log.splitlines() if "to the master's port" in line]
+    lines = [line for line in run.master.log.splitlines() if "at the master's port" in line]
     assert 1 <= len(lines) <= 10
