@@ -1,10 +1,10 @@
-"""How long the reader holds the event loop at most, whatever a server sends.
+"""The longest time for which one answer of a hostile server blocks the event loop.
 
     python bench/hostile.py
 
-Each body is as large as the limits of one answer allow (`llmlocust/stream/limits.py`), or larger, and is made of what
-costs most to read. It comes in reads of 64 KB, and is read in slices, as in a run. The figure is the longest slice, or
-the end, in CPU ms: other users' tokens wait for as long. The median of ROUNDS rounds.
+Each body is as large as the limits of one answer allow (`llmlocust/stream/limits.py`), or larger, and consists of what
+takes longest to parse. It arrives in reads of 64 KB and is parsed in slices, as in a run. The figure is the longest step
+in CPU ms, as the median of ROUNDS rounds: for that time the tokens of other users wait.
 """
 
 from statistics import median
@@ -51,7 +51,7 @@ BODIES = {
 
 
 def main() -> None:
-    _keep_the_loop_free()  # garbage is collected as rarely as in a run
+    _keep_the_loop_free()  # collects garbage as rarely as a run does
     print("| what comes | MB | longest step, CPU ms | outcome |")
     print("|---|---:|---:|---|")
     for name, (body, content_type) in BODIES.items():
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def longest(body: bytes, content_type: str) -> tuple[float, str]:
-    """CPU seconds of the longest step, and what became of the request."""
+    """Return the CPU seconds of the longest step, and the outcome of the request."""
     timeline = Timeline(sent_ns=1, status=200, content_type=content_type)
     reading, steps = Reading(OpenAIChat()), [0.0]
     for begin in range(0, len(body), READ):
@@ -77,7 +77,7 @@ def longest(body: bytes, content_type: str) -> tuple[float, str]:
             began = process_time()
             more = reading.take(timeline)
             steps.append(process_time() - began)
-        if timeline.failure:  # the transport reads no more
+        if timeline.failure:  # the transport stops reading
             break
     timeline.complete, timeline.ended_ns = not timeline.failure, 10**12
     more = True

@@ -43,7 +43,7 @@ class Verdict:
     empty: frozenset[int] = frozenset()
     """The levels, by their index, whose answers were empty: of those nothing can be said."""
     outages: frozenset[int] = frozenset()
-    """The levels, by their index, that are left out: they had an outage that the load did not cause."""
+    """The levels, by index, that the verdict leaves out because of an outage that the load did not cause."""
 
     def numbers(self) -> dict[str, Finding]:
         return {name: getattr(self, name) for name in ("slo_limit", "knee", "capacity", "collapse")}
@@ -81,8 +81,8 @@ def find(
 ) -> Verdict:
     """The verdict on a run. `goodput` is that of each level, by its index, where it is known; `gone` has the levels
     in which nothing could connect any more from some second on, until their end; `empty` those whose answers brought
-    no tokens. Neither says anything of what load does to a server. `outages` are the levels in which nothing could
-    connect for a while; those of them that the load did not cause are left out.
+    no tokens. Neither shows what load does to a server. `outages` are the levels in which nothing could
+    connect for a while; the verdict leaves out those whose outage the load did not cause.
     """
     unit = levels[0].unit if levels else USERS
     passing = without_cause_in_load(levels, outages)

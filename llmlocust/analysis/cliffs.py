@@ -25,9 +25,9 @@ class CliffKind(StrEnum):
     SLOWER = "slower"
     """Most of the added time is after the first token."""
     WAIT = "wait"
-    """Requests wait before their first token; how long they take in all is not known."""
+    """Requests wait before their first token; how much longer they take in total is not known."""
     LONGER = "longer"
-    """Requests take longer; where is not known."""
+    """Requests take longer; whether before or after the first token is not known."""
     ERRORS = "errors"
 
 
@@ -47,7 +47,7 @@ class Cliff:
     what: str
     why: str
     kind: CliffKind
-    """Where latency and errors jump, that of the latency."""
+    """The kind of the latency's jump where latency and errors both jump."""
 
 
 def find_cliffs(steps: Sequence[Step], unit: str) -> Iterable[Cliff]:

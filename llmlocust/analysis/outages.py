@@ -1,4 +1,4 @@
-"""Outages: stretches of time in which nothing could connect. Which of them have nothing to do with the load. Pure."""
+"""Outages, which are times in which nothing could connect: which of them the load did not cause. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def without_cause_in_load(levels: Sequence[LevelFigures], outages: Collection[in
     """Return the levels (by index) with an outage that the load did not cause: the same load or a higher one was
     measured without an outage.
 
-    A server that crashes under load and is started again has its outages from some load on. Those levels are evidence.
+    A server that crashes under load and restarts has outages at every level from some load on. The verdict keeps those.
     """
     highest = max((each.load for each in levels if each.level not in outages and each.ok), default=0.0)
     return frozenset(each.level for each in levels if each.level in outages and each.load <= highest)

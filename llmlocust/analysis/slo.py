@@ -245,7 +245,7 @@ class Judge:
         return least, most
 
     def _share_range(self, threshold: Threshold, step: Step) -> tuple[float, float]:
-        """Of several levels of the same load, the interval is that of the one whose share of errors counts."""
+        """Return the interval of the share of errors. Of several levels of the same load, the one with the most errors counts."""
         place, worst = self.steps.index(step), _worst(threshold, step, self.goodput)
         level = next(each for each in step.levels if each.errors == worst)
         return share_range([*self.steps[:place], Step(step.load, (level,)), *self.steps[place + 1 :]], place)

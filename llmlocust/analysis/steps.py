@@ -33,13 +33,13 @@ NAMES = {"ttft": "TTFT", "answer": "time to answer", "e2e": "end to end", "gap":
 
 
 class Status(StrEnum):
-    """What is known of one of the four numbers."""
+    """Whether a run reached one of the four numbers."""
 
     REACHED = "reached"
     NOT_REACHED = "not reached"
-    """It lies above the loads of the run."""
+    """The number lies above the loads of the run."""
     UNKNOWN = "unknown"
-    """The figures do not say."""
+    """The figures do not show where the number lies."""
 
 
 @dataclass(frozen=True)
@@ -278,7 +278,7 @@ def more_than(count: int, trials: int, limit: float, error: float = 0.05) -> boo
 
 
 def wilson(share: float, trials: float, z: float = 1.96) -> tuple[float, float]:
-    """An interval for a share of trials, whose number need not be whole; by default of 95 %."""
+    """Return Wilson's interval for a share of trials, by default of 95 %. The number of trials need not be an integer."""
     if not trials:
         return math.nan, math.nan
     middle = share + z * z / (2 * trials)
@@ -292,8 +292,8 @@ def share_range(steps: Sequence[Step], place: int) -> tuple[float, float]:
     """A 95 % interval for the share of requests that fail at a level.
 
     More load does not make fewer fail: so what was counted at the levels above bounds it from above, too, and what was
-    counted at those below, from below. A bound that excludes what the level itself counted does not apply: there more
-    load did make fewer fail.
+    counted at those below, from below. A bound that excludes the level's own share is dropped: there, fewer requests
+    failed at more load.
     """
     share = steps[place].errors
     if math.isnan(share):

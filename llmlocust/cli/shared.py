@@ -35,13 +35,13 @@ class OneLine(click.ClickException):
 
 
 class Stopped(OneLine):
-    """Ctrl-C. The exit code is a shell's."""
+    """The command was interrupted by Ctrl-C. The exit code is the one that shells use."""
 
     exit_code = 128 + signal.SIGINT
 
 
 def say(line: str = "", *, err: bool = False) -> None:
-    """Print a line, whoever wrote the words in it."""
+    """Print a line, cleaned for a terminal: it may contain text from a server or from a run's files."""
     click.echo(media.terminal(line), err=err)
 
 

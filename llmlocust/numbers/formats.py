@@ -28,7 +28,7 @@ PREFIX_llm_run.json says what was run:
     options                              what was asked for, without secrets
     user_classes                         {"ChatUser": "wait 1 to 3 s"}: who was simulated, and their think time
     clock                                "kernel" or "user": the clock of the arrival times; "kernel and user": both
-    clocks                               {"kernel": 4211, "user": 3}: how many measured requests have which
+    clocks                               {"kernel": 4211, "user": 3}: number of measured requests by clock
     processes                            how many generated the load
     counts                               {"sent", "ended", "preflight"}: requests of the whole run, levels or not
     rows                                 {"seen", "kept"}: kept < seen where rows of the requests file are sampled
@@ -167,7 +167,7 @@ TIMELINE_COLUMNS = [
     "level",
     "users",
     "in_flight",
-    "backing_off",  # users that pause after a failed request
+    "backing_off",  # users that are pausing after a failed request
     "sent",
     "ended",
     "failed",  # of those, without the ones that the run itself cut off
@@ -175,7 +175,7 @@ TIMELINE_COLUMNS = [
     "client_cpu",  # share of one core, of the busiest process
     "loop_lag",  # how late the busiest process's event loop woke, ms
     "client_lag",  # the longest that a read had waited for its process, ms
-    "turn_wait",  # the longest that a request or an answer had waited for its turn in a process, ms
+    "turn_wait",  # the longest time that a request or an answer waited for its turn in a process, ms
     "throttled",  # share of the second in which a CPU limit (cgroup) kept a process from running; the worst process
     "core_wait",  # share of the second in which a process was ready to run and had no core; the worst process
     "coalesced",  # share of the token-bearing deltas that came in the same read as an earlier one

@@ -112,7 +112,7 @@ class Ledger:
         self.by_second: dict[tuple[int, str], Histogram] = defaultdict(Histogram)
         """Durations by when their tokens came, for `spans`."""
         self.clocks: Counter[str] = Counter()
-        """Measured requests by the clock that their arrival times are of."""
+        """Measured requests by the clock of their arrival times."""
 
     # ── levels ──
 
@@ -282,7 +282,7 @@ class Ledger:
             "worker": self.worker,
             "seconds": dict(self.new_seconds),
             "by_second": [[*place, histogram.pack()] for place, histogram in self.by_second.items()],
-            "in_flight": dict(self.new_in_flight),  # also where as many began as ended: the name is known then
+            "in_flight": dict(self.new_in_flight),  # includes names with no change, so that the merging side knows them
             "rows": self.rows,
             "sent": self.new_sent,
             "ended": self.new_ended,

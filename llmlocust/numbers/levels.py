@@ -258,7 +258,7 @@ class LevelFigures:
     """Share of the users' time in which their process measured another level, or none: it had not heard of this one's \
 beginning, or of its end."""
     backing_off: float = math.nan
-    """Share of the users' time in which they paused after a failed request, and sent nothing."""
+    """Share of the users' time that they spent in pauses after failed requests."""
     metrics: Mapping[str, Summary] = field(default_factory=dict)
     telemetry: Mapping[str, tuple[Summary, ...]] = field(default_factory=dict)
     """What else was measured meanwhile, by source and name ("gpu.utilisation"), a summary a series; in its own unit."""
@@ -283,7 +283,7 @@ beginning, or of its end."""
 
     @property
     def lacks_requests(self) -> bool:
-        """Whether the level was measured with users, and none of them sent a request."""
+        """Whether the level was measured with users, but no user sent a request."""
         is_measured = self.unit == USERS and self.load > 0.0 and self.window > 0.0
         return is_measured and self.counted and not (self.attempted or self.aborted)
 

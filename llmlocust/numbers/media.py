@@ -1,6 +1,6 @@
-"""Words of others (a server, a worker, a file) made fit for a medium: a terminal, a CSV, Markdown, JSON, XML and HTML. Pure.
+"""Text from outside (a server, a worker, a run's file), cleaned for a medium: terminal, CSV, Markdown, JSON, XML or HTML. Pure.
 
-Each writer passes what it writes through the function of its medium, whatever the words are and whoever wrote them.
+Each writer passes all of its text through the function of its medium.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def one_line(text: str) -> str:
 
 
 def terminal(line: str) -> str:
-    """Return a line that a terminal only shows."""
+    """Return a line that contains nothing that a terminal would execute, cut to LONGEST_LINE characters."""
     return one_line(line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…")
 
 
 def csv_cell(value: Any) -> Any:
-    """Return a cell that a spreadsheet takes for the text that it is: what looks like a formula begins with an apostrophe.
+    """Return a cell that a spreadsheet shows as text: one that looks like a formula gets an apostrophe in front.
     Numbers stay as they are.
     """
     if not isinstance(value, str) or _is_plain(value):
@@ -53,7 +53,7 @@ def csv_cell(value: Any) -> Any:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether a cell needs no second look, as nearly all do: a run writes tens of thousands a second."""
+    """Whether a cell needs no cleaning. This quick test exists because a run writes tens of thousands of cells a second."""
     return text.isascii() and text.isprintable() and not text.startswith(_LOOKED_AT)
 
 
@@ -66,7 +66,7 @@ def _is_number(text: str) -> bool:
 
 
 def markdown(text: object) -> str:
-    """Return text as one line of Markdown that means nothing else."""
+    """Return text as one line of Markdown, with every character escaped that has a meaning in Markdown."""
     plain = one_line(" ".join(str(text).split())).replace("&", "&amp;")
     return _MEANS_SOMETHING.sub(r"\\\1", plain).replace("\\<", "&lt;").replace("\\>", "&gt;")
 
@@ -77,6 +77,6 @@ def markdown_code(text: str) -> str:
 
 
 def as_json(value: Any, *, allow_nan: bool = False) -> str:
-    """Return a JSON document that is read back as it was; in it, unseen characters stand as escape sequences."""
+    """Return a value as a JSON document in which unseen characters are escape sequences. Reading it gives the same value."""
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=allow_nan)
     return _UNSEEN.sub(lambda match: json.dumps(match[0])[1:-1], text) + "\n"

@@ -1,4 +1,4 @@
-"""Write files without following a symbolic link: in a folder that others may write to, one could lead anywhere."""
+"""Write files without following symbolic links. In a folder that others can write to, a link could lead to any file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getat
 
 
 def create(path: Path) -> int:
-    """Open a new file to write and read, in the place of a file or a link that has its name. Returns its descriptor."""
+    """Create a file for reading and writing, and remove a file or link of the same name first. Returns its descriptor."""
     path.unlink(missing_ok=True)
     return os.open(path, _NEW, 0o666)
 
 
 @contextmanager
 def replacing(path: Path, *, newline: str | None = None) -> Iterator[TextIO]:
-    """Give a text file that takes the place of `path` once it is whole; until then `path` stays as it is."""
+    """Yield a text file that replaces `path` once it is complete. Until then `path` stays as it is."""
     beside = path.with_name(f"{path.name}.part")
     try:
         with os.fdopen(create(beside), "w", newline=newline, encoding="utf-8") as file:

@@ -31,13 +31,13 @@ _VERSION_IN_QUERY = re.compile(r"version=", re.IGNORECASE)
 _ALLOWED = "/%:@!$&'()*+,;=~"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)?//")
 _KNOWN_SCHEME = re.compile(r"(https?:)?//", re.IGNORECASE)
-"""Of another one nobody can say whether it is a user's name before a password that begins with //."""
+"""With any other name before ://, the text may be a user name, and a password that begins with //."""
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.%]*\]|[^\s:@/?#\[\]]*)(:\d+)?")
 _HOST = re.compile(r"[\w.~-]+|[0-9a-f:.]+(%[\w.~-]+)?", re.ASCII)
 
 
 def split(url: str) -> SplitResult:
-    """A URL's parts, of which http:// may be left out. ValueError where it names no host, or one that cannot be one."""
+    """Split a URL, in which http:// may be missing. ValueError where it has no host, or the host is not valid."""
     parts = urlsplit(url if _SCHEME.match(url) else f"http://{url}")
     host = (
         (parts.hostname or "").encode("idna").decode() if not (parts.hostname or "").isascii() else parts.hostname or ""
@@ -50,7 +50,7 @@ def split(url: str) -> SplitResult:
 
 
 def host_of(url: str) -> str:
-    """The name of a URL's host; empty where it is not valid."""
+    """Return the host of a URL; empty where the URL is not valid."""
     try:
         return split(url).hostname or ""
     except ValueError:
@@ -58,13 +58,13 @@ def host_of(url: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether what goes to a host stays on this machine."""
+    """Whether a host is this machine."""
     return host == "localhost" or host.endswith(".localhost") or host == "::1" or host.startswith("127.")
 
 
 def shown(url: str) -> str:
-    """A URL, or a target below a host, as it may be shown and written: without user and password, and with the names
-    alone of what its query holds. It need not be valid.
+    """Return a URL, or a path with a query, without secrets: without user and password, and with only the names of the
+    query's fields. The URL need not be valid.
     """
     scheme = _KNOWN_SCHEME.match(url)
     before, rest = (scheme[0], url[scheme.end() :]) if scheme else ("", url)
@@ -81,13 +81,13 @@ def shown(url: str) -> str:
 
 
 def _cut(text: str, marks: str) -> tuple[str, str]:
-    """The text before the first of these characters, and the rest from there on."""
+    """Split a text before the first of these characters."""
     at = min((place for mark in marks if (place := text.find(mark)) >= 0), default=len(text))
     return text[:at], text[at:]
 
 
 def quoted(target: str, encoding: str = "utf-8") -> str:
-    """A target as it may stand in a request: characters that no URL has are encoded, byte by byte."""
+    """Return a path with a query in which characters that are not allowed in URLs are percent-encoded."""
     return quote(target, safe=_ALLOWED + "?", encoding=encoding)
 
 

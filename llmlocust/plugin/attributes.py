@@ -1,6 +1,6 @@
-"""Attributes of a locustfile's user and shape classes, held to the rules of the options that they replace.
+"""Checks of the attributes of a locustfile's user and shape classes, by the rules of the options that they replace.
 
-Locust would start the load all the same, and each user would fail with a traceback.
+Without these checks Locust would start the load, and each user would fail with a traceback.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def check_shape(shape: Any, environment: Any) -> None:
 
 
 def _own(owner: Any, name: str) -> Any:
-    """Return an attribute that a class has; None for one that each of its objects works out."""
+    """Return a class attribute; None for a property or a method."""
     fixed = inspect.getattr_static(owner, name, None)
     return None if hasattr(fixed, "__get__") else fixed
 
@@ -67,7 +67,7 @@ def _check_like_options(owner: Any, names: Mapping[str, str], environment: Any) 
     for name, value in own.items():
         is_met, wanted = _KINDS[type(options.DEFAULTS[f"llm_{names[name]}"])]
         _refuse_unless(is_met(value), owner, name, wanted, value)
-    # an option that is text takes numbers, too: max_tokens = 64
+    # an option whose value is text accepts numbers as an attribute: max_tokens = 64
     texts = {name: isinstance(options.DEFAULTS[f"llm_{names[name]}"], str) for name in own}
     given = {f"llm_{names[name]}": str(value) if texts[name] else value for name, value in own.items()}
     told = Namespace(**{**vars(environment.parsed_options or Namespace()), **given})
@@ -112,7 +112,7 @@ def _are_timeouts(value: Any) -> bool:
 
 
 def _are_questions(value: Any) -> bool:
-    """Whether these are prompts. A sequence that reads its entries only when asked for them is not read here."""
+    """Whether these are prompts. Only lists and tuples are looked through: other sequences may read their entries lazily."""
     if not isinstance(value, Sequence) or not len(value):
         return False
     return not isinstance(value, list | tuple) or all(isinstance(each, str | list | tuple) and each for each in value)

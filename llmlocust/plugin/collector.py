@@ -45,7 +45,7 @@ class Collector:
         self.ledger = Ledger(self._name())
         self.in_flight = 0
         self.backing_off = 0
-        """Users that pause after a failed request."""
+        """Number of users that are pausing after a failed request."""
         self.turns = Turns()
         self.open_load = OpenLoad(self)
         self.tickets = Tickets()
@@ -79,7 +79,7 @@ class Collector:
         self.open_load.close()
 
     def _name(self) -> str:
-        """The process's host and id, and Locust's index of the worker: containers may share both."""
+        """Return a unique name: host, process id, and Locust's index of the worker, as containers may share the first two."""
         process, index = f"{socket.gethostname()}:{os.getpid()}", getattr(self.environment.runner, "worker_index", -1)
         return process if index < 0 else f"{process}#{index}"
 

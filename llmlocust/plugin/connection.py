@@ -39,14 +39,14 @@ _RECORD = 16384
 """A TLS record holds no more than that."""
 _MOST_HEADER_BYTES = 65536
 _MOST_BODY_BYTES = 256 << 20
-"""Of a stream, which is read and let go while it comes."""
+"""Bytes of a stream, which is parsed and released while it arrives."""
 _MOST_KEPT = 256 << 20
-"""Bytes of memory that all answers of a process may take at a time, without the small ones."""
+"""Bytes of memory that all answers of a process above _SMALL may take together."""
 _SMALL = 1 << 20
 _TAKEN_FROM = 4 * SLICE
 """A body above this is read in slices before it is over."""
 _PAUSED_AFTER = 1 << 20
-"""Bytes that come between two attempts to read slices: a server may send faster than its answer is read."""
+"""Bytes of a body that may wait to be parsed before reading pauses: a server may send faster than we parse."""
 _FIRST_TOKEN_WITHIN = 65536
 """Bytes of a body that are looked through for its first token; behind them it is taken to have come."""
 _NS = 1_000_000_000
@@ -107,7 +107,7 @@ class _Response(HTTPResponse):
         self._decoder: Decoder | None = None
         """Of a body that is encoded."""
         self.encoded_bytes = 0
-        """Bytes of a body that is encoded, as they came."""
+        """Bytes of an encoded body, before decoding."""
         self.idle_bytes = 0
         """Bytes of the last reads in a row that brought no body: headers, trailers, extensions of chunks."""
         self.body_bytes = 0
@@ -149,7 +149,7 @@ class _Response(HTTPResponse):
         self._decoder.take(data)
 
     def let_go(self) -> None:
-        """Keep nothing of the answer: what decodes it refers to this response, and that to what decodes it."""
+        """Release the answer. The decoder and this response refer to each other, which would keep both in memory."""
         self._on_body, self._decoder = _ignore, None
 
     def _header(self, name: str) -> str:
@@ -183,9 +183,9 @@ class Connection:
         self._watcher = hub.loop.io(self._raw.fileno(), _READABLE, priority=_FIRST)
         self._writer = hub.loop.io(self._raw.fileno(), _WRITABLE)
         self._unsent = memoryview(b"")
-        """What the kernel has not taken yet."""
+        """Bytes that the kernel has not accepted yet."""
         self._is_cut_off = False
-        """The server takes no more of the request. What it has answered is read all the same."""
+        """The server accepts no more of the request. Its answer is still read."""
         self._polls = polls_of(hub)
         self._awake = Event()
 
@@ -258,7 +258,7 @@ class Connection:
         finally:
             self._watcher.stop()
             self._writer.stop()
-            # neither a connection that is kept nor a failure, which holds the frames that it passed, keeps the answer
+            # a kept connection, and the traceback of a failure, would otherwise keep the answer in memory
             self._problem = None
             self._response.let_go()
             del self._timeline, self._response, self._has_token, self._take_slice
@@ -277,8 +277,8 @@ class Connection:
         self._push()
 
     def _push(self) -> None:
-        """Hand the kernel as much as it takes now; the event loop sends the rest. A server may answer before it has read
-        a request, or never read it: so the answer is read, and the time-outs count, while the request goes out.
+        """Send as much as the kernel accepts now; the event loop sends the rest. Meanwhile the answer is read and time-outs
+        apply: a server may answer before it has read the request, or never read it.
         """
         try:
             self._unsent = self._unsent[self._raw.send(self._unsent) :]
@@ -397,7 +397,7 @@ class Connection:
         return [*found, b""] if closed else found
 
     def _say_back(self) -> None:
-        """What TLS itself has to say, as where the server changes the keys. It goes out behind what is not sent yet."""
+        """Send the messages of TLS itself, such as a change of keys, after the bytes that are not sent yet."""
         self._unsent = memoryview(bytes(self._unsent) + self._outgoing.read())
         self._push()
 
@@ -438,7 +438,7 @@ class Connection:
             self._weigh()
 
     def _hold_back(self, unread: int) -> None:
-        """Fail an answer of which too much is not parsed yet, or pause it where much is not."""
+        """Pause reading where much of the answer is not parsed yet; fail the answer where too much is not."""
         if unread > MAX_DOCUMENT:
             raise Failure("too_large", longer("the answer", MAX_DOCUMENT))
         if unread > self._paused_from and not self._response.over:

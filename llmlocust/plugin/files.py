@@ -45,12 +45,12 @@ class RunFiles:
         return Path(f"{self.prefix}_{name}")
 
     def _make_folder(self) -> None:
-        """Somebody may delete it while the run goes on."""
+        """Create the folder again if it was deleted during the run."""
         Path(self.prefix).parent.mkdir(parents=True, exist_ok=True)
 
     @property
     def lost_rows(self) -> int:
-        """Rows that found no room."""
+        """Rows that were lost because the disk was full for too long."""
         return self._requests.lost + self._workers.lost
 
     def append_requests(self, rows: Iterable[list[Any]]) -> None:
@@ -92,7 +92,7 @@ class RunFiles:
 
 class _Growing:
     """A CSV that is appended to. What a full disk does not take waits for the next time, so no row is torn or lost that
-    there is room for later. A file that somebody deletes or moves is written again as a whole.
+    there is room for later. A file that was deleted or moved is written again completely.
     """
 
     def __init__(self, path: Path, columns: list[str]) -> None:
@@ -124,7 +124,7 @@ class _Growing:
             return False
 
     def _write_again(self) -> None:
-        """The open file keeps its content without a name."""
+        """Copy the content of the open file, which still exists without a name, to a new file."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         copy = os.fdopen(create(self._path), "r+b", buffering=0)
         try:

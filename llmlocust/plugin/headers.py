@@ -53,7 +53,7 @@ def _parsed(line: str) -> tuple[str, str]:
 
 def _checked(name: str, value: str) -> tuple[str, str]:
     if not NAME.fullmatch(name):
-        raise ValueError(f"--llm-header: {name[:40]!r} is no name of a header, which is letters, digits and hyphens")
+        raise ValueError(f"--llm-header: {name[:40]!r} is not a valid header name: use letters, digits and hyphens")
     if name.lower() in _FRAMING:
         raise ValueError(f"--llm-header cannot set {name}: each request has its own")
     if not value:
@@ -89,14 +89,14 @@ class Headers:
         return kept | {name: _value(name, template) for name, template in self._templates.values()}
 
     def key_variable(self, dialect: Dialect) -> str:
-        """The variable whose key requests carry; empty where they carry none."""
+        """Return the variable that contains the key of the requests; empty where they carry no key."""
         if _in_environment(OWN_KEY):
             return OWN_KEY
         is_sent = self._guessed_at is None or _is_of(self._guessed_at, dialect.key_hosts)
         return dialect.key_variable if is_sent and _in_environment(dialect.key_variable) else ""
 
     def variables(self, dialect: Dialect) -> list[str]:
-        """All variables whose values requests carry."""
+        """Return all variables whose values the requests carry."""
         key = self.key_variable(dialect)
         with_key = dialect.headers("key").items() - dialect.headers("").items()
         is_replaced = all(name.lower() in self._templates for name, _ in with_key)
@@ -104,8 +104,8 @@ class Headers:
         return list(dict.fromkeys([*([key] if key and not is_replaced else []), *used]))
 
     def without_values(self, text: str, of_address: Iterable[tuple[str, str]] = ()) -> str:
-        """A server's words without the keys and values that it was sent, should it have repeated them. `of_address` are
-        those of the address, with their names.
+        """Return a server's message with the secrets masked that the request contained. `of_address` are the secrets of the
+        address, with their names.
         """
         if text:
             for name, secret in sorted((*self._secrets(), *of_address), key=lambda each: len(each[1]), reverse=True):
@@ -126,7 +126,7 @@ def api_key(variable: str = "OPENAI_API_KEY") -> str:
 
 
 def _in_environment(variable: str) -> str:
-    """A variable's value, without white space around it, which files of secrets like to end with."""
+    """Return a variable's value without surrounding white space: files of secrets often end with a line break."""
     return os.environ.get(variable, "").strip()
 
 
@@ -137,7 +137,7 @@ def _is_of(host: str, domains: Iterable[str]) -> bool:
 def _usable_key(variable: str) -> str:
     key = _in_environment(variable) if variable else ""
     if not key.isascii() or not key.isprintable():
-        raise ValueError(f"the key in {variable} holds characters that no key has: copy it again")
+        raise ValueError(f"the key in {variable} contains characters that no key has: copy it again")
     return key
 
 

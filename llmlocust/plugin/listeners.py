@@ -48,7 +48,7 @@ from llmlocust.plugin.worker import Worker
 USAGE_ERROR = 2
 _forks = Forks()
 _STOPPED = 128 + signal.SIGINT
-"""As a shell has it."""
+"""The exit code that shells use for a process that Ctrl-C ended."""
 _ENDS_WITHIN = 60.0
 """Seconds that a run may take to end besides those that its requests in flight have, and its users."""
 
@@ -120,7 +120,7 @@ class Plugin:
         console.announce(self.run)
 
     def _make_way(self, prefix: str) -> None:
-        """Nothing but the files themselves can stop the run now: those of an earlier one are moved aside."""
+        """Lock the prefix and move the files of an earlier run aside. Called once only the files can still prevent the run."""
         if not prefix:
             return
         locusts = CompleteCSVFileWriter.newest
@@ -158,7 +158,7 @@ class Plugin:
         self.refuse_and_end(why)
 
     def refuse_and_end(self, why: str) -> None:
-        """The test has started, and must not send anything: it ends, with exit code 2 where Locust ends with it."""
+        """Refuse a test that has started, and end it. Where Locust ends with the test, its exit code is 2."""
         self.refuse(why)
         told = self.environment.parsed_options
         if told is not None and (told.headless or told.autostart):
@@ -178,7 +178,7 @@ class Plugin:
 
 
 def plugin_of(environment: Environment) -> Plugin:
-    """RuntimeError where a script made the environment and has not told the plugins of it."""
+    """Return the plugin of an environment. RuntimeError where a script made the environment without firing events.init."""
     plugin: Plugin | None = getattr(environment, "llmlocust", None)
     if plugin is None:
         raise RuntimeError(
@@ -294,7 +294,7 @@ def _check_requests(environment: Environment) -> None:
 
 
 def _check_machine(environment: Environment) -> None:
-    """Whether this machine can open the users' connections; other machines look for themselves (plugin.worker)."""
+    """Check whether this machine can open the users' connections. Workers on other machines check their own."""
     processes = 1
     if isinstance(environment.runner, MasterRunner):
         processes = getattr(environment.parsed_options, "processes", None) or 0
@@ -387,12 +387,14 @@ def _add_a_shape(environment: Environment) -> None:
 
 
 def _end_well_on_signals(plugin: Plugin) -> None:
-    """Ctrl-C raises KeyboardInterrupt in Locust's main greenlet, which expects it. Python would raise it in the greenlet
-    that runs just then: that one would end, such as the one that hears the workers, and the process would go on.
+    """Handle Ctrl-C, SIGTERM and a closed terminal so that a run ends with its files complete.
 
-    SIGTERM ends a headless run in the same way: Locust installs its own handler only after a headless shape has ended, so
-    until then SIGTERM would kill the run with all that it holds. A closed terminal would kill every process of a run at
-    once: it ends them as SIGTERM does, unless they are to outlive it (nohup).
+    Ctrl-C raises KeyboardInterrupt in Locust's main greenlet, which expects it. Python would raise it in whichever greenlet
+    is running. If that is the greenlet that receives the workers' messages, it would end, and the process would continue.
+
+    SIGTERM ends a headless run in the same way. Locust installs its own handler only after a headless shape has ended; until
+    then SIGTERM would kill the process and lose its figures. A closed terminal (SIGHUP) has the same effect as SIGTERM, unless
+    the process was started to ignore it (nohup).
     """
 
     def interrupt() -> None:

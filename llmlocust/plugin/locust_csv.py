@@ -1,5 +1,4 @@
-"""Locust's own CSV files: opened when a run begins, and with the second that they lose, as Locust closes them without a
-last write.
+"""Locust's own CSV files, opened when a run begins, and complete: Locust closes them without writing the last second.
 
 Importing this puts the writer in place of Locust's, which looks its class up when it starts.
 """
@@ -21,8 +20,8 @@ from llmlocust.plugin.prefixes import LOCUSTS, Taken, lock
 
 
 class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
-    """Writes once more when asked to. Locust makes it before it is known whether there will be a run: until then the
-    files of an earlier one stay as they are.
+    """A writer of Locust's CSV files that opens them when a run begins. Locust creates the writer before it is known
+    whether there will be a run; until then the files of an earlier run stay as they are.
     """
 
     newest: CompleteCSVFileWriter | None = None
@@ -39,7 +38,7 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
         self._writer: gevent.Greenlet | None = None
         self._is_open = False
         self._complete = False
-        """The files tell of a run that is over."""
+        """The files are those of a run that has ended."""
         try:
             lock(base_filepath)
         except Taken as taken:
@@ -49,7 +48,7 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
         CompleteCSVFileWriter.newest = self
 
     def begin(self, prefix: str) -> None:
-        """A run begins, with files of this prefix. Raises OSError."""
+        """Open the files of a run that begins, with this prefix. Raises OSError."""
         self._stop_writing()
         self.close_files()
         self._is_open = True
@@ -69,10 +68,10 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
         self._complete = True
 
     def stats_writer(self) -> None:
-        """Locust calls this once; each run has a greenlet of its own that writes."""
+        """Do nothing. Locust calls this once, but each run has its own writing greenlet (`begin`)."""
 
     def stats_history_file_name(self) -> str:
-        """Locust offers this file for download: before the first run, one with nothing in it."""
+        """Return the file that Locust offers for download; before the first run, an empty one."""
         return super().stats_history_file_name() if self._is_open else os.devnull
 
     def write_last(self) -> None:
@@ -83,7 +82,7 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
         self.write_now()
 
     def _open_again(self) -> None:
-        """Somebody deleted the files. Of the history, the last row is written anew."""
+        """Create files again that were deleted. The history then contains only its last row."""
         Path(self.base_filepath).parent.mkdir(parents=True, exist_ok=True)
         self.begin(self.base_filepath)
         gevent.sleep(0)  # the writer writes the headers

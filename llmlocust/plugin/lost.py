@@ -1,4 +1,4 @@
-"""What the run knows of a worker, and what its figures lack where the worker is lost. Without Locust."""
+"""The state of a worker, and an estimate of the requests that the figures lack where it is lost. Without Locust."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from typing import NamedTuple
 
 _REPORTS = 4
 _APART = 2.0
-"""Seconds between two reports that a rate is taken from: after a cut, reports come all at once."""
+"""Minimum seconds between two reports for a rate: after a network cut, several reports arrive at once."""
 
 
 class Due(NamedTuple):
-    """What a worker had to send by the schedule of an open load."""
+    """The requests that a worker had to send by the schedule of an open load."""
 
     requests: float
     of: str
-    """What it is a share of, in words."""
+    """The source of the number, in words, such as "its share of the rate"."""
 
 
 @dataclass
 class WorkerState:
-    """What a worker has told of the run. Moments are the run's."""
+    """What a worker has reported of the run. Moments are seconds since the run began."""
 
     name: str
     heard: bool = False
-    """It has told anything of this run."""
+    """The worker has reported something of this run."""
     last: float = 0.0
-    """When that was."""
+    """Moment of its last report."""
     alive: float = 0.0
-    """When it gave its last sign of life."""
+    """Moment of its last report or heartbeat."""
     newest: int = 0
     """The number of its newest piece."""
     sent: int = 0
     ended: int = 0
     behind: int = 0
-    """How many reports in a row told of users that are not the newest it was given."""
+    """How many reports in a row were of users that are not the newest that the worker was assigned."""
     _reports: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_REPORTS))
-    """Of the newest reports with figures, when they came and how many requests were sent by then."""
+    """For each of the newest reports with figures: its moment, and how many requests had been sent by then."""
 
     def add(self, moment: float, sent: int, ended: int) -> None:
-        """A piece of its figures came."""
+        """Add a piece of its figures."""
         self.sent, self.ended = self.sent + sent, self.ended + ended
         if self._reports and moment - self._reports[-1][0] < _APART:
             moment = self._reports.pop()[0]
@@ -54,15 +54,15 @@ class WorkerState:
 
     @property
     def rate(self) -> float:
-        """Requests a second by its last reports; NaN: not known."""
+        """Requests a second according to its last reports; NaN where that is not known."""
         if len(self._reports) < 2:
             return math.nan
         (first, before), (last, after) = self._reports[0], self._reports[-1]
         return (after - before) / (last - first)
 
     def missing(self, until: float, due: Due | None = None, tickets: int | None = None) -> str:
-        """What the figures lack, in words. `until`: when it can have sent its last request. `due`: what it had to send
-        from `told_until` on, in open load. `tickets`: how many it may send in the whole run.
+        """Return words on the requests that the figures lack. `until`: the latest moment at which the worker can have sent a
+        request. `due`: in open load, what it had to send from `told_until` on. `tickets`: its quota for the whole run.
         """
         known = f"the figures lack at least {self.sent - self.ended} of its requests (in flight at its last report)"
         guess = due or Due(self.rate * max(0.0, until - self.told_until), "the rate of its last reports")
@@ -73,5 +73,5 @@ class WorkerState:
 
 
 def _two_digits(value: float) -> int:
-    """No more digits than an estimate has."""
+    """Round to two digits, as an estimate is no more precise."""
     return int(float(f"{value:.2g}"))

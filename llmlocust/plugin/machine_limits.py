@@ -8,13 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 
 _SPARE_FILES = 64
-"""For what a process opens beside its users' connections: the run's files, the console, name look-ups."""
+"""Files that a process opens besides its users' connections: the run's files, name look-ups, pipes."""
 _PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def check(users: float, processes: int, hosts: Sequence[str]) -> None:
-    """Raise ValueError, in one line, where so many users (of `processes` processes of this machine together) need more
-    connections than this machine can open to these hosts. The limit of open files is raised where the system lets it.
+    """Check that this machine can open a connection for each user. `users` are those of all `processes` of this machine
+    together. Raises the limit of open files where the system allows it. ValueError, in one line, where files or ports are
+    too few.
     """
     each = math.ceil(users / max(processes, 1))
     needed = each + _open_files() + _SPARE_FILES
@@ -33,7 +34,7 @@ def check(users: float, processes: int, hosts: Sequence[str]) -> None:
 
 
 def _raise_file_limit(needed: int) -> float:
-    """Return how many files this process may open, once the limit has been raised as far as that is needed and allowed."""
+    """Raise the limit of open files as far as needed and allowed. Returns the limit."""
     try:
         import resource
     except ImportError:  # Windows has none
@@ -55,7 +56,7 @@ def _open_files() -> int:
 
 
 def _ports() -> float:
-    """Return how many connections to one server the system has ports for; infinite where it does not say."""
+    """Return the number of ports for connections to one server; infinite where the system does not report it."""
     try:
         first, last = map(int, _PORT_RANGE.read_text().split())
     except (OSError, ValueError):

@@ -31,7 +31,7 @@ _BEHIND = 2
 """Reports: one may have crossed the message with the users on its way."""
 _LAST_WORDS_WITHIN = 60.0
 RETURNS_WITHIN = float(MASTER_HEARTBEAT_TIMEOUT)
-"""Seconds of silence after which a worker ends by itself: until then it may return, and has figures to tell."""
+"""Seconds without a message from its master after which a worker ends. Until then it may return with its figures."""
 _HEARTBEAT = 1.0
 _LONGEST_WITHOUT_OTHERS = 0.05
 
@@ -236,7 +236,7 @@ class Master:
                 self._note_lost(client_id)
 
     def _note_lost(self, client_id: str) -> None:
-        """It is lost, or still so: as long as it may go on with its users, the figures lack more and more."""
+        """Note that a worker is lost, or still lost. While it may go on with its users, the figures lack more and more requests."""
         run = self._run()
         if run is None:
             return
@@ -273,8 +273,8 @@ class Master:
     # ── the end ──
 
     def quit(self) -> None:
-        """Locust's master quits half a second after telling its workers to, and what they say later is lost. It is made
-        to stop them first, and waits for their last words: also for those of workers that are cut off and may return.
+        """Locust's master quits half a second after telling its workers to, and what they say later is lost. Here it
+        stops them first and waits for their last reports, also for those of workers that are cut off and may return.
         """
         if not self._quitting:
             self._quitting = True

@@ -188,7 +188,7 @@ def found_targets(environment: Environment, host: str) -> dict[str, str]:
 
 
 def is_found_out(environment: Environment) -> bool:
-    """Whether the dialect is, or was, found out by asking the server."""
+    """Whether the server was, or will be, asked for its dialect."""
     name = option(environment, "dialect")
     return name in (AUTO, getattr(environment.parsed_options, "llm_found_dialect", AUTO))
 
@@ -214,13 +214,13 @@ def check(environment: Environment) -> None:
 
 
 def check_values(environment: Environment) -> None:
-    """Check each option alone, as this node can use it. ValueError in one line."""
+    """Check each option by itself, on this node. ValueError in one line."""
     for name in RULES:
         check_value(environment, name)
 
 
 def check_value(environment: Environment, name: str) -> None:
-    """Check one option alone. ValueError in one line."""
+    """Check one option by itself. ValueError in one line."""
     flag, value = f"--llm-{name.replace('_', '-')}", option(environment, name)
     try:
         wanted = RULES[name](value)
@@ -231,7 +231,7 @@ def check_value(environment: Environment, name: str) -> None:
 
 
 Rule = Callable[[Any], str]
-"""Says what an option's value must be; empty where it is. It may raise ValueError in one line instead."""
+"""A function that returns what an option's value must be; empty where the value is valid. It may raise ValueError instead."""
 
 
 def _rule(is_met: Callable[[Any], bool], wanted: str) -> Rule:
@@ -239,7 +239,7 @@ def _rule(is_met: Callable[[Any], bool], wanted: str) -> Rule:
 
 
 def _read_by(read: Callable[[Any], object], *, empty: bool = False) -> Rule:
-    """The value is right if it can be read. `empty`: it may be empty."""
+    """Return a rule: a value is valid if `read` accepts it. `empty`: it may also be empty."""
 
     def rule(value: Any) -> str:
         if value or not empty:
@@ -492,4 +492,4 @@ RULES: dict[str, Rule] = {
     ),
     **dict.fromkeys(("settle", "drain", "abort_grace"), _FROM_ZERO),
 }
-"""What can be wrong with one option alone."""
+"""The rule of each option whose value can be invalid by itself."""

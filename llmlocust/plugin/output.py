@@ -1,8 +1,8 @@
-"""Output that never waits: a thread writes what goes to standard output and standard error.
+"""Output that never blocks: a thread writes standard output and standard error.
 
-A terminal that is stopped (Ctrl-S), a pager, or a log collector that hangs takes no more bytes at some time. A write
-from the event loop would then stop all users, ours and Locust's own lines alike. The thread waits instead; what does
-not fit into the queue meanwhile is dropped, and the output says so once it goes on.
+A stopped terminal (Ctrl-S), a pager, or a log collector that hangs accepts no more bytes at some point. A write from
+the event loop, by us or by Locust, would then block all users. Here only the thread blocks. Lines that do not fit into
+its queue are dropped, and the output says how many once it continues.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from typing import Any, TextIO
 from gevent.monkey import get_original
 
 _MAX_WAITING = 1 << 20
-"""Characters that may wait for a console. A run with Locust's tables prints some 2 kB every two seconds."""
+"""Characters in the queue at most. A run with Locust's tables prints about 2 kB every two seconds."""
 _EXIT_WITHIN = 5.0
-"""Seconds that a process waits at its end for its console to take what is left."""
+"""Seconds that a process waits at its end for the queue to be written."""
 _RETRY_AFTER = 0.05
 
 _sleep = get_original("time", "sleep")
 
 
 class Writer:
-    """Writes text to file descriptors, in order, in a native thread: gevent's own threads would be greenlets."""
+    """A queue of text, and a native thread that writes it in order. A thread of Python's would be a greenlet under gevent."""
 
     def __init__(self) -> None:
         self._queue = get_original("queue", "SimpleQueue")()
-        # each of the two counters is written by one thread alone
+        # each counter is changed by one thread only
         self._put = self._done = 0
         self._dropped = 0
         get_original("_thread", "start_new_thread")(self._run, ())
 
     def put(self, stream: Stream, text: str) -> None:
-        """Have whole lines written. Returns at once. Where too much waits, lines are dropped until half of it is written."""
+        """Add whole lines to the queue, without blocking. When it is full, lines are dropped until half of it is written."""
         most = _MAX_WAITING // 2 if self._dropped else _MAX_WAITING
         if self._put - self._done + len(text) > most:
             self._dropped += text.count("\n")
@@ -49,7 +49,7 @@ class Writer:
         self._queue.put((stream, text))
 
     def wait(self, seconds: float) -> None:
-        """Wait until all is written, for at most so many seconds."""
+        """Wait until the queue is written, or for `seconds` at most."""
         until = time.monotonic() + seconds
         while self._done < self._put and time.monotonic() < until:
             _sleep(_RETRY_AFTER)
@@ -71,27 +71,27 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 class Stream:
-    """Stands for a text stream of the process, and gives what is written to a `Writer`."""
+    """A replacement for a text stream of the process that passes its text to a `Writer`."""
 
     def __init__(self, stream: TextIO, writer: Writer) -> None:
         self._stream, self._writer = stream, writer
         self._line = ""
-        """A line that has no end yet."""
+        """The beginning of a line that is not complete yet."""
 
     def write(self, text: str) -> int:
-        """Have a text written, line by line. Returns at once."""
+        """Pass on the complete lines, without blocking."""
         *lines, self._line = (self._line + text).split("\n")
         if lines:
             self._writer.put(self, "\n".join([*lines, ""]))
         return len(text)
 
     def writelines(self, lines: Any) -> None:
-        """Have lines written. Returns at once."""
+        """Pass on several texts, without blocking."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        """Have a line that has no end yet written, too. Returns at once."""
+        """Pass on a line that is not complete, without blocking."""
         line, self._line = self._line, ""
         if line:
             self._writer.put(self, line)
@@ -101,9 +101,9 @@ class Stream:
 
 
 def never_wait() -> None:
-    """Have all output of this process written by a thread from now on, Locust's log and tables included.
+    """Replace the process's output streams, those of Locust's log included, so that a thread writes them.
 
-    Streams without a file descriptor stay as they are.
+    A stream without a file descriptor is not replaced.
     """
     writer = Writer()
     for name in ("stdout", "stderr"):
@@ -120,7 +120,7 @@ def never_wait() -> None:
 
 
 def _redirect_loggers(stream: TextIO, made: Stream) -> None:
-    """Have loggers that write to a stream write to another one."""
+    """Change the stream of all log handlers that write to `stream`."""
     loggers = [logging.getLogger(), *logging.root.manager.loggerDict.values()]
     for handler in {handler for logger in loggers for handler in getattr(logger, "handlers", ())}:
         if isinstance(handler, logging.StreamHandler) and handler.stream is stream:

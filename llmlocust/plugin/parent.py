@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them: no load goes on where nobody waits for it. Without Locust."""
+"""Child processes that end when their parent ends, so that a killed command leaves no load running. Without Locust."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ _SET_PARENT_DEATH_SIGNAL = 1
 
 
 def end_with(parent: int) -> None:
-    """Have Linux send this process SIGTERM when its parent ends, also where that is killed. Called in a child before it
-    begins; `parent` is the id that the parent had then.
+    """Have Linux send this process SIGTERM when its parent ends, even if the parent is killed. A child calls this first;
+    `parent` is the process id of its parent.
     """
     if sys.platform != "linux":
         return
     import ctypes
 
     ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
-    if os.getppid() != parent:  # it ended before it could be named
+    if os.getppid() != parent:  # the parent ended before the call above
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Forks:
-    """The processes that Locust forks for --processes end with their parent, until `are_over` is called."""
+    """A fork hook: until `are_over` is called, a forked process ends with its parent, as those of --processes should."""
 
     def __init__(self) -> None:
         self._parent = 0
@@ -31,7 +31,7 @@ class Forks:
         os.register_at_fork(before=self._remember, after_in_child=self._end_with_parent)
 
     def are_over(self) -> None:
-        """What is forked from now on is none of Locust's."""
+        """Leave processes alone that are forked from now on: Locust has forked its own."""
         self._go_on = False
 
     def _remember(self) -> None:

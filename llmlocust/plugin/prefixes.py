@@ -1,6 +1,6 @@
-"""A prefix of files belongs to one run at a time: a lock says so, and files of an earlier run are moved aside.
+"""The lock on the prefix of a run's files, which one run at a time can have, and the renaming of an earlier run's files.
 
-The lock is the kernel's (flock) on a file beside the others, so that it ends with its process, whatever ends that.
+The lock is the kernel's (flock), on a file beside the others. It ends with its process, also when that is killed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from llmlocust.numbers import formats
 
 LOCUSTS = ("stats.csv", "stats_history.csv", "failures.csv", "exceptions.csv")
-"""The ends of the names of Locust's own files."""
+"""Locust's own files, without their prefix."""
 _ALL = (*LOCUSTS, *formats.FILES, "report.html", "report.md", "report.json")
 _LOCK = "llm.lock"
 
@@ -44,11 +44,11 @@ def lock(prefix: str) -> None:
             _write_id(descriptor, path)
             atexit.register(_remove, path)  # the descriptor stays open: the lock ends after the file
             return
-        os.close(descriptor)  # its owner removed it just then
+        os.close(descriptor)  # the process that had the lock removed the file just now
 
 
 def _write_id(descriptor: int, path: Path) -> None:
-    """So that a full disk shows before anything of an earlier run is moved."""
+    """Write the process id into the lock. On a full disk this fails before files of an earlier run are moved."""
     try:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
@@ -59,7 +59,7 @@ def _write_id(descriptor: int, path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    with suppress(OSError):  # somebody has deleted the folder
+    with suppress(OSError):  # the folder was deleted
         path.unlink()
 
 

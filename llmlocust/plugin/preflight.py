@@ -78,7 +78,7 @@ def check_users(environment: Environment) -> None:
 
 
 def keys_notes(environment: Environment, users: Sequence[Any]) -> list[str]:
-    """Which secrets go where, and whether others can read them on the way."""
+    """Return lines that say which secrets the run sends to which host, and whether the connection is encrypted."""
     found: dict[str, dict[str, None]] = {}
     for user in users:
         host = environment.host or user.host or ""

@@ -125,7 +125,7 @@ class Probe:
         self.endpoint, self.dialect, self.headers, self.changes = endpoint, dialect, headers, changes
         self.client = Client(endpoint, timeouts)
         self._timeouts = timeouts
-        # a list or a description needs no longer than a first token may take
+        # a list of models or a description may take as long as a first token
         self._of_get = replace(timeouts, total=min(timeouts.first_token, timeouts.total))
         self.requests = 0
         self._location = ""

@@ -98,7 +98,7 @@ class Rows:
         self._is_dealt = self._began is not None
 
     def count(self, since: float, until: float) -> int:
-        """How many rows are due between two moments of the run."""
+        """Return the number of rows that are due between two moments of the run."""
         return 0 if self._began is None else self.replay.count(since - self._began, max(since, until) - self._began)
 
     def told(self, moment: float, stream: int, streams: int) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class Run:
         self._lost: dict[str, dict[str, Any]] = {}
         """Checks that workers failed which are away,"""
         self._lost_at: dict[str, float] = {}
-        """when that was noticed,"""
+        """the moment at which that was noticed,"""
         self._may_go_on: dict[str, float] = {}
         """and until which moment they may go on with the users they had."""
         self._next_write = 0.0
@@ -88,7 +88,7 @@ class Run:
         self._arrivals, self._most_in_flight = "", 0
         self._dealt: list[str | None] = []
         self._parts: dict[str | None, tuple[float, int]] = {}
-        """By load process the rate that all share, and how many they are, as it was last told."""
+        """For each load process: the total rate that it was last sent, and the number of processes that share it."""
         self._paused = False
         self._requests = 0
         self._tickets: dict[str | None, int] = {}
@@ -113,7 +113,7 @@ class Run:
         self.lost_all_workers = False
         """The run ended because no worker was left."""
         self.has_all_files = True
-        """What was measured is in the files; known at the end."""
+        """The files contain everything that was measured; set at the end of the run."""
         self._failed_steps: set[str] = set()
         self._keeper = gevent.spawn(self._keep)
         atexit.register(self.finish)  # where Locust is interrupted once more while it shuts down
@@ -289,7 +289,7 @@ class Run:
             self._tell("arrivals", client_id, part=list(part), most_in_flight=self._most_in_flight)
 
     def due_of(self, client_id: str, since: float, until: float) -> Due | None:
-        """What a worker had to send between two moments by the schedule; None in closed load."""
+        """Return what a worker had to send between two moments by the schedule; None in closed load."""
         if client_id not in self._parts:
             return None
         rate, streams = self._parts[client_id]
@@ -298,7 +298,7 @@ class Run:
         return Due(rate * max(0.0, until - since) / streams, "its share of the rate")
 
     def tickets_of(self, client_id: str) -> int | None:
-        """Of a fixed number of requests, how many a worker may send."""
+        """Return a worker's quota in a run of a fixed number of requests; None in other runs."""
         return self._tickets.get(client_id)
 
     def _look_for_rows(self) -> None:
@@ -483,8 +483,8 @@ class Run:
         lost_rows = self.files.lost_rows if self.files else 0
         self.has_all_files = self._failed_writes == before and not lost_rows
         if self.files and not self.has_all_files:
-            what = f"{lost_rows} rows found no room" if lost_rows else "the last attempt to write them failed"
-            console.error(f"the files {self.files.prefix}_* are not whole: {what}. Do not use them as they are")
+            what = f"{lost_rows} rows did not fit on the disk" if lost_rows else "the last attempt to write them failed"
+            console.error(f"the files {self.files.prefix}_* are incomplete: {what}. Do not use them as they are")
 
     # ── files ──
 

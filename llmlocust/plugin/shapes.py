@@ -183,7 +183,7 @@ class SteppedRamp(LoadTestShape):
         return [PlanPart("", levels, float(self._setting("hold")), float(self._setting("settle")))]
 
     def _levels(self, environment: Environment) -> Sequence[float]:
-        """The class's own, held to the rules of the option, or else the option's. ValueError in one line."""
+        """Return the levels of the class, checked like the option, or else those of the option. ValueError in one line."""
         is_rate = self.unit == RATE
         if self.levels is None:
             return option_levels(environment, is_rate=is_rate)
@@ -417,7 +417,7 @@ def _streams_a_process(environment: Environment) -> int:
 
 
 def _written(load: Any) -> str:
-    """A load as the option would have it."""
+    """Return a load as text, as the option contains it."""
     return str(int(load)) if isinstance(load, Real) and math.isfinite(load) and load == int(load) else str(load)
 
 

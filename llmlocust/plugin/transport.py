@@ -35,7 +35,7 @@ _NS = 1_000_000_000
 _DEAF = Listener()
 _MOST_PROXY_BYTES = 65536
 _LEAST_SECRET = 8
-"""Characters of a query's value."""
+"""Characters. Shorter values of a query are words, such as a version, and are not masked."""
 
 
 class Endpoint:
@@ -59,7 +59,7 @@ class Endpoint:
         self._targets: dict[str, str] = {}
         user, _, self.authority = parts.netloc.rpartition("@")
         self.secrets = tuple(_secrets(parts))
-        """Values of the address that are not for others, with their names."""
+        """Secret values of the address, with their names."""
         self.authorization = f"Basic {b64encode(unquote(user).encode()).decode()}" if user else ""
         self.context = _tls_context(verify=verify) if self.tls else None
         self.proxy = _proxy_for(parts.scheme, self.host)
@@ -76,7 +76,7 @@ class Endpoint:
         self._targets.clear()
 
     def url(self, target: str) -> str:
-        """The whole address of a target, as it may be shown."""
+        """Return the complete URL of a target, without secrets."""
         return shown(f"{self.scheme}://{self.authority}{target}")
 
 
@@ -121,7 +121,7 @@ def _secrets(parts: SplitResult) -> Iterator[tuple[str, str]]:
 
 
 def _parts_of(url: str) -> SplitResult | None:
-    """None where the URL is not valid."""
+    """Return the parts of a URL; None where it is not valid."""
     try:
         return split(url)
     except ValueError:
@@ -261,18 +261,21 @@ _VALUE = re.compile(r"[\t -~\xa0-\xff]*")
 
 
 def _check(target: str, headers: Mapping[str, str]) -> None:
-    """Refuse a path or a header that would make another request of this one. A server, a form or a locustfile may have
-    named it.
+    """Refuse a path or a header with characters that could start another request. It may come from a server, a form or a
+    locustfile.
     """
     if not _TARGET.fullmatch(target):
         raise Failure(
-            "not_sent", f"the path {shown(target)!r} holds characters that no URL has, or no / at its beginning"
+            "not_sent",
+            f"the path {shown(target)!r} contains characters that are not allowed in URLs, or does not begin with /",
         )
     for name, value in headers.items():
         if not NAME.fullmatch(name):
-            raise Failure("not_sent", f"{name[:40]!r} is no name of a header")
+            raise Failure("not_sent", f"{name[:40]!r} is not a valid header name")
         if not _VALUE.fullmatch(value):  # which may be a secret
-            raise Failure("not_sent", f"the value of the header {name} holds characters that no header may have")
+            raise Failure(
+                "not_sent", f"the value of the header {name} contains characters that are not allowed in headers"
+            )
 
 
 def _wire(endpoint: Endpoint, method: str, target: str, body: bytes, headers: Mapping[str, str]) -> bytes:

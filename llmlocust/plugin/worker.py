@@ -70,7 +70,7 @@ class Worker:
         """Between a test's start and its stop, as Locust tells of them here."""
         self._asked_stop_timeout = 0.0
         self._dropped = 0
-        """Requests of runs that are over for this worker, whose figures the master has not confirmed."""
+        """Requests of finished runs whose figures the master has not confirmed."""
         self._cannot = ""
         """Why this worker cannot take part in the run; empty where it can."""
         self._handlers: dict[str, Callable[[dict[str, Any]], None]] = {
@@ -81,7 +81,7 @@ class Worker:
             "rows": self._replay,
             "refused": self._refused,
             "too late": lambda told: self._note_dropped(
-                told["ended"], "came too late for their run and are in no file"
+                told["ended"], "arrived after the end of their run and are in no file"
             ),
             "stop early": lambda told: setattr(environment, "stop_timeout", told["stop_timeout"]),
         }
@@ -200,7 +200,7 @@ class Worker:
             environment.process_exit_code = _DOUBTED
 
     def _drop(self) -> None:
-        """The run is over for this worker. Pieces of it that are still kept are sent on: the master may know the run."""
+        """Note the unconfirmed figures of a run that has ended for this worker. It still sends them: the master may know the run."""
         dropped = self.collector.ledger.new_ended + sum(
             piece["ended"] for piece in self.outbox.kept if piece["run"] == self.run
         )
@@ -209,4 +209,4 @@ class Worker:
 
     def _note_dropped(self, requests: int, why: str) -> None:
         self._dropped += requests
-        console.error(f"figures of {requests} requests of this worker {why}")
+        console.error(f"the figures of {requests} requests of this worker {why}")

@@ -59,7 +59,7 @@ class RunError(Exception):
 
 
 class ForeignFile(RunError):
-    """A file that has a name of a run's files, and is none."""
+    """A file that has the name of one of a run's files but other content."""
 
 
 @dataclass
@@ -117,11 +117,11 @@ class RunFrames:
         return rows[(rows["outcome"] == OK) & (rows["measured"] == 1) & rows["level"].notna()]
 
     def whole_rows(self) -> int:
-        """How many rows of requests are not torn. Without a file there are none."""
+        """Return the number of request rows that are not torn; 0 without a file."""
         return 0 if self.requests is None else int(_is_whole(self.requests).sum())
 
     def rows_outside(self) -> int:
-        """How many rows of requests were sent when the run was not under way."""
+        """Return the number of request rows whose time lies before or after the run."""
         if self.requests is None:
             return 0
         sent = self.requests["sent"]
@@ -182,8 +182,8 @@ class RunFrames:
         return {level: seconds for level, seconds in found.items() if seconds is not None}
 
     def outages(self) -> dict[int, tuple[float, float]]:
-        """Levels in which nothing could connect for some seconds, though requests succeeded before, and after at no lower
-        load: the second of the level in which that began, and how many seconds of the level it lasted.
+        """Return the levels with an outage: nothing could connect for some seconds, and requests succeeded before and, at no
+        lower load, after. For each: the second of the level at which the outage began, and its length in seconds.
         """
         if self.requests is None:
             return {}
@@ -248,7 +248,7 @@ def _load(path: Path, locust: Files) -> RunFrames:
 # -- finding
 
 _MOVED_ASIDE = r"\.\d+$"
-"""The end of the prefix of a run that a later run of its prefix moved aside. A folder stands for the later one."""
+"""The end of a prefix that a later run has moved aside. A folder refers to its newest run, not to these."""
 
 Files = dict[str, Path]
 """Files by their kind, which is the end of their name: llmlocust's own, or that of --csv."""
@@ -618,9 +618,9 @@ def _all_words(path: Path) -> set[str]:
 
 
 _BEFORE = 10.0
-"""Seconds: a worker knows when the run began but for the time that a message takes."""
+"""Seconds: a worker knows the beginning of the run to within the travel time of a message."""
 _AFTER = 120.0
-"""Seconds: a worker that is cut off from its master goes on for a minute."""
+"""Seconds: a worker that is cut off from its master continues for a minute."""
 
 
 def _is_whole(requests: pd.DataFrame) -> pd.Series:
@@ -632,7 +632,7 @@ _LEAST_REFUSED = 5
 _NO_SERVER = ("connect", "reset")
 _OUT = (*formats.NO_CONNECTION, "reset")
 _SAME_LOAD = 0.9
-"""A replayed trace has windows of about the same load."""
+"""A load that is lower by no more than this factor counts as the same: windows of a replayed trace differ a little."""
 _SHORTEST_OUTAGE = 3.0
 """Seconds: a server that is full may refuse everybody for less."""
 
@@ -672,7 +672,7 @@ def _times_without_server(rows: pd.DataFrame) -> list[tuple[float, float]]:
 
 
 def _ends_with_the_load(began: float, ended: float, levels: Sequence[LevelFigures]) -> bool:
-    """Whether a server was there again only after the load had been taken away: then the load may have been too much."""
+    """Whether the server answered again only at a lower load. The load may then have caused the outage."""
     before, after = (
         next((level.load for level in reversed(levels) if level.began <= moment), math.nan) for moment in (began, ended)
     )
@@ -684,7 +684,7 @@ def _end_of_level(level: LevelFigures) -> float:
 
 
 def number(value: Any) -> float | None:
-    """Return a number of run.json; None for what is none, or too large to be one of ours."""
+    """Return a number of run.json; None for other types, and for numbers that llmlocust never writes because of their size."""
     is_known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MOST
     return float(value) if is_known else None
 
@@ -836,7 +836,7 @@ def parts_planned(plan: Mapping[str, Any]) -> list[tuple[str, float, float]]:
 
 
 def _short(name: str) -> str:
-    """Return a name for labels of pictures, in which a long one would leave room for nothing else."""
+    """Return a name cut for labels of pictures, where a long one would leave no room for the picture."""
     return media.one_line(name[:_LONGEST_NAME])
 
 

@@ -118,7 +118,7 @@ _CLIFFS = {
     CliffKind.SLOWER: "answers get slower",
     CliffKind.WAIT: "requests wait before their first token",
 }
-"""What a cliff shows, where a headline says it."""
+"""The words of a headline, for the kinds of cliffs that it mentions."""
 
 
 def _why_it_breaks(verdict: Verdict, limit: Finding) -> str:

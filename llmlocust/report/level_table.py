@@ -21,7 +21,7 @@ FAILURES_DECIDE = (
     "brackets the figure of those that succeeded"
 )
 _PAUSED = 0.01
-"""A smaller share of the users' time in pauses is no column."""
+"""Minimum share of the users' time in pauses, at some level, for a column."""
 _ANSWERS = {"right": "right", "empty": "without text", "cut": "cut", "repeated": "repeated"}
 _GROUPS = {
     "ttft": "first token",
@@ -111,7 +111,7 @@ def _sent(figures: LevelFigures) -> str:
 
 
 def _paused(report: Report) -> list[str]:
-    """The share of the users' time in pauses after failures; nothing where that is nowhere much."""
+    """Return the cells of the users' time in pauses after failures; empty cells where no level has much of it."""
     shares = [each.backing_off for each in report.levels]
     is_much = any(share >= _PAUSED for share in shares)
     return [words.share(share) if is_much else words.UNKNOWN for share in shares]

@@ -52,8 +52,8 @@ def latency(level: LevelFigures, metric: str, statistic: str) -> Figure:
 
 
 def _moved(value: float, end: float, side: float) -> float:
-    """The end of an interval by order statistics, on this side of the value (-1 or 1), with what a figure is never better
-    known than.
+    """Return an end of an interval by order statistics, widened by the least uncertainty of any figure. `side`: -1 for the
+    lower end, 1 for the upper.
     """
     if not (value > 0.0 and end > 0.0):
         return end

@@ -301,7 +301,7 @@ def _by_level(run: RunFrames, column: str, figure: Callable[[pd.Series], float])
 
 
 def _clocks(info: Mapping[str, Any]) -> dict[str, int]:
-    """Measured requests by their clock. A run that does not count them names the clocks."""
+    """Return the measured requests by clock. Where the run did not count them, its clocks are known by name."""
     counted = {name: value for name, told in mapping(info.get("clocks")).items() if (value := count(told))}
     return counted or dict.fromkeys(filter(None, str(info.get("clock") or "").split(" and ")), 1)
 

@@ -32,13 +32,13 @@ _CLOSE = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef]) (?=[\u3000-\u9fff\uff00-
 """Spaces between two characters of a script that has none."""
 _LETTER = re.compile(r"[A-Za-z]")
 _LONGEST = 1000
-"""Characters of a text that is looked up. Longer ones stay English: those of the report are shorter."""
+"""Maximum characters of a text that is looked up. The report's own texts are shorter; a longer one stays English."""
 _MOST_PARTS = 400
-"""Parts of a text that are looked up. Those of the report have under a hundred; words from a file may have any number."""
+"""Maximum parts of a text that are looked up. The report's own texts have under 100; text from a file may have any number."""
 
 
 class _TooManyPartsError(Exception):
-    """A text has more parts than any of the report's."""
+    """A text has too many parts to be looked up."""
 
 
 class Catalogue:
@@ -63,7 +63,7 @@ class Catalogue:
         return unbroken(_CLOSE.sub("", text.replace(text.strip(), found)))
 
     def _found(self, text: str) -> str | None:
-        """Return the translation, unless it would take too long to tell whether there is one."""
+        """Return the translation; None where there is none, or where the search for one would take too long."""
         self._parts_left = _MOST_PARTS
         try:
             return self._find(text) if len(text) <= _LONGEST else None
@@ -133,8 +133,8 @@ class _Pattern:
 def _shape_of(literal: list[str], holes: list[str]) -> str:
     """Return the regular expression of the literals with holes between them.
 
-    What a hole for words holds ends where what follows it comes first: a later place matches only if the first one does,
-    too. An atomic group for each says so, and the time grows with the text and not with a power of it.
+    A hole for words ends where the following literal first occurs; a later occurrence can match only if the first one
+    does. Atomic groups express this, so that the time is proportional to the text.
     """
     pieces = [literal[0]]
     for hole, after in zip(holes, literal[1:], strict=True):

@@ -55,7 +55,7 @@ class Connection(asyncio.Protocol):
         self._current: HttpRequest | None = None
         self._refused = False
         self._is_unread = False
-        """The client has not read what it was sent before: its next request waits until it has."""
+        """The client has not read the previous answer. Its next request waits until it has."""
         self.gone: Callable[[bool], None] | None = None  # called when the client is lost; True: it was too slow
         self.write: Callable[[bytes], None] = lambda _: None  # the transport's, found once, not for each token
 

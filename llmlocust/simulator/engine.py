@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from llmlocust.simulator.settings import Settings
 
 MOST_WAITING = 100_000
-"""Requests that wait where no limit was given."""
+"""Maximum number of waiting requests where no limit is given."""
 
 Refusal: TypeAlias = Literal["too_long", "out_of_memory", "queue_full"]
 

@@ -36,7 +36,7 @@ from llmlocust.simulator.wires import GRADIO_CALL, WIRES, OpenAI
 KEY_VARIABLE = "LLMLOCUST_SIMULATOR_KEY"
 _BACKLOG, _REMEMBERED_PROMPTS = 4096, 100_000
 _CALLS_LIMIT, _CALLS_BYTES = 1000, 64 * 1024 * 1024
-"""Gradio's calls whose events nobody has asked for yet, and what their bodies may have together."""
+"""Gradio calls whose events no client has fetched yet, and the bytes that their bodies may have together."""
 
 
 class Simulator:
@@ -134,7 +134,7 @@ class Simulator:
         faults = self._faults_of(http)
         record.fault = http.headers.get(FAULT_HEADER, self._settings.fault if faults else "")[:200]
         request = wires.read(http.path, http.body, self._settings)
-        http.body = bytearray()  # while the request waits, its text is needed no more
+        http.body = bytearray()  # the text of a waiting request is not needed any more
         record.stream, record.prompt_tokens = request.stream, request.prompt_tokens
         if refused := _refused_by_fault(faults):
             self._refuse(connection, record, *refused)

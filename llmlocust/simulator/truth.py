@@ -92,9 +92,9 @@ class Truth:
     def __init__(self, token_limit: int) -> None:
         self._limit = token_limit
         self._open: dict[int, Record] = {}
-        """Those that have not ended; a key is the object's."""
+        """The requests that have not ended, by id()."""
         self._over: deque[Record] = deque()
-        """Those that have, in the order of their ends."""
+        """The requests that have ended, in the order of their ends."""
         self._kept = self._tokens = 0
         self._outcomes, self._endpoints = Counter[str](), Counter[str]()
         self._loop_late_ns: deque[int] = deque(maxlen=100_000)
@@ -131,7 +131,7 @@ class Truth:
 
     @property
     def _records(self) -> list[Record]:
-        """All that are kept, oldest first."""
+        """All requests that are kept, oldest first."""
         return sorted([*self._over, *self._open.values()], key=lambda record: record.received_ns)
 
     def lines(self) -> Iterator[bytes]:

@@ -23,7 +23,7 @@ _PIECE = 1 << 16
 """Bytes that are decoded in one go."""
 _MAX_STAGES = 2
 _MAX_PIECES = 4000
-"""Of one read. A member of gzip that holds nothing has some 20 bytes."""
+"""Maximum decoded pieces of one read. An empty member of gzip has about 20 bytes."""
 _PLAIN = (b"data:", b"event:", b"id:", b"retry:", b":", b"{", b"[", b"<")
 """How bodies begin that were not compressed at all: some proxies decode a body and leave the header behind."""
 _TELLING = 16
@@ -99,8 +99,8 @@ class Decoder:
 
 
 def _through(stage: _Stage, pieces: Iterator[bytes], limit: int) -> Iterator[bytes]:
-    """Decode what one read brought. What comes out of the first of two stages is limited too, and so is the number of
-    pieces: each takes its time, though it may be empty.
+    """Decode the bytes of one read in one stage. The size and the number of the pieces are limited in each stage: even an
+    empty piece takes time.
     """
     size = 0
     for many, piece in enumerate(each for encoded in pieces for each in stage.take(encoded)):

@@ -1,5 +1,5 @@
-"""Limits of what is read of one answer. A server under test may send anything: what goes beyond a limit ends its request,
-and takes neither the memory of the process nor the time of the other requests. Pure.
+"""Limits of one answer. A server under test may send anything; an answer beyond a limit fails its request, and costs the
+other requests neither memory nor time. Pure.
 """
 
 from __future__ import annotations
@@ -7,27 +7,27 @@ from __future__ import annotations
 MAX_EVENT = 4 << 20
 """Bytes of one event of a stream."""
 MAX_DOCUMENT = 16 << 20
-"""Bytes of an answer in one piece; also bytes of a stream that have come and are not read yet."""
+"""Bytes of an answer in one piece, and bytes of a stream that may wait to be parsed."""
 MAX_PIECES = 200_000
-"""Pieces of one answer, a token each as a rule: the times of each are kept until the answer has ended."""
+"""Pieces of one answer, usually one token each. The times of all pieces are kept until the answer has ended."""
 MAX_CHOICES = 1000
 """Answers in one stream."""
 
 _SMALL = 65536
-"""Bytes that are read in a few milliseconds, whatever they are."""
+"""Bytes that are parsed in a few milliseconds, whatever they contain."""
 _MAX_LINES = 20_000
 _MAX_NESTED = 50_000
 _MAX_VALUES_OF_EVENT, _MAX_VALUES_OF_DOCUMENT = 1_000_000, 2_000_000
-"""Vectors are long lists of numbers, and come in documents."""
+"""Documents may contain more values: vectors are long lists of numbers."""
 _MAX_SLOW, _MAX_SLOW_NESTED = 1 << 20, 10_000
 
 
 class TooLarge(ValueError):
-    """What goes beyond a limit, in words."""
+    """An answer is beyond a limit. The text says which."""
 
 
 def check_event(data: bytes | bytearray) -> None:
-    """Raise TooLarge for events that cannot be read in a moment. `data` are events, or one long event."""
+    """Raise TooLarge for events that would take too long to parse. `data` are several events, or one long event."""
     if len(data) > _SMALL:
         _check_size(data, "an event of the answer", MAX_EVENT)
         if any(_has_more(data, end, _MAX_LINES) for end in (b"\n", b"\r")):
@@ -36,7 +36,7 @@ def check_event(data: bytes | bytearray) -> None:
 
 
 def check_document(data: bytes | bytearray) -> None:
-    """Raise TooLarge for a document that cannot be read in a moment."""
+    """Raise TooLarge for a document that would take too long to parse."""
     if len(data) > _SMALL:
         _check_size(data, "the answer", MAX_DOCUMENT)
         _check_values(data, "the answer", _MAX_VALUES_OF_DOCUMENT)
@@ -48,7 +48,7 @@ def _check_size(data: bytes | bytearray, what: str, size: int) -> None:
 
 
 def longer(what: str, size: int) -> str:
-    """Words for what has more bytes than it may."""
+    """Return the message for data of more than `size` bytes."""
     return f"{what} was longer than {size >> 20} MB"
 
 
@@ -61,7 +61,7 @@ def _check_values(data: bytes | bytearray, what: str, most: int) -> None:
 
 
 def is_short(data: bytes | bytearray) -> bool:
-    """Whether a slow reader may look at this: one in Python, or one that makes an object of every value."""
+    """Whether data is small enough for a slow parser: one in Python, or one that creates an object for every value."""
     return len(data) <= _SMALL or (len(data) <= _MAX_SLOW and not _is_nested(data, _MAX_SLOW_NESTED))
 
 
@@ -70,7 +70,7 @@ def _is_nested(data: bytes | bytearray, most: int) -> bool:
 
 
 def _has_more(data: bytes | bytearray, byte: bytes, most: int) -> bool:
-    """Whether a byte occurs more often than that. Counting all of them takes longer where they are few."""
+    """Whether a byte occurs more than `most` times. Searching stops early, unlike counting all occurrences."""
     at = -1
     for _ in range(most + 1):
         at = data.find(byte, at + 1)

@@ -77,7 +77,7 @@ class Timeline(msgspec.Struct, weakref=True):
     follows: bool = False
     """What comes is fetched by a second request; `sent_ns` stays the first one's."""
     kept: int = 0
-    """Bytes of memory, about, that is taken by what was read of the body and let go."""
+    """Approximate bytes of memory of what was parsed from the part of the body that is released."""
     failure: str = ""
     """What stopped it before that: an error kind, or empty."""
     detail: str = ""

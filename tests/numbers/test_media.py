@@ -22,7 +22,7 @@ UNSEEN = {
 }
 
 
-def test_every_character_that_nobody_sees_is_replaced():
+def test_every_unseen_character_is_replaced():
     kept = {letter for letter in UNSEEN if letter in media.document(letter)}
     assert kept == {"\t", "\n"}
     assert "\t" not in media.one_line("\t")

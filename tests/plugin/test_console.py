@@ -47,6 +47,6 @@ def test_progress_is_said_every_ten_seconds_also_while_nothing_has_ended(monkeyp
     assert lines[1:] == ["  … no level yet · 3 users · 0 of 3 requests done"] * 4
 
 
-def test_a_line_holds_nothing_that_a_terminal_acts_on(capsys):
+def test_a_line_contains_nothing_that_a_terminal_executes(capsys):
     console.say("a model \x1b]0;title\x07 or \x9b2J\r, ü and 模型")
     assert capsys.readouterr().out == "a model \ufffd]0;title\ufffd or \ufffd2J\ufffd, ü and 模型\n"

@@ -56,9 +56,9 @@ def test_headers_stand_in_one_text(text, templates):
     [
         ("sk-secret", "wants NAME: VALUE"),
         (r"A: 1\nsk-secret", "wants NAME: VALUE"),
-        ("api key: sk-secret", "'api key' is no name of a header"),
-        (": sk-secret", "'' is no name of a header"),
-        ("käse: sk-secret", "'käse' is no name of a header"),
+        ("api key: sk-secret", "'api key' is not a valid header name"),
+        (": sk-secret", "'' is not a valid header name"),
+        ("käse: sk-secret", "'käse' is not a valid header name"),
         ("content-length: 5", "cannot set content-length"),
         ("Transfer-Encoding: chunked", "cannot set Transfer-Encoding"),
         ("api-key:", "api-key: has no value. In a shell, single quotes keep $NAME"),

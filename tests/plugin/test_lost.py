@@ -1,4 +1,4 @@
-"""What is said of a worker that is lost, from its reports and the schedule."""
+"""The words about a lost worker, from its reports and the schedule."""
 
 import re
 

@@ -88,7 +88,7 @@ def test_a_folder_that_cannot_be_made_again_is_exit_code_98(simulator, tmp_path)
         locust.says("cannot write deep/run_*")
         assert locust.stop() == 98, locust.log
 
-    assert "llmlocust: the files deep/run_* are not whole" in locust.log
+    assert "llmlocust: the files deep/run_* are incomplete" in locust.log
     assert "Traceback" not in locust.log
 
 

@@ -45,7 +45,7 @@ NONSENSE = [
     [message("stats", {}, name=["no", "name"])],
     [b"one", b"two", b"three"],
 ]
-"""Frames of what is no message, or of no type that there is."""
+"""Frames that are no message, or a message of an unknown type."""
 OF_LOCUST = ["client_stopped", "exception", "heartbeat", "locustfile", "logs", "stats", "spawning", "spawning_complete"]
 OURS = [
     *({"version": 5}, {"version": "0.0"}, {"version": None}),

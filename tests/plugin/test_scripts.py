@@ -40,7 +40,7 @@ def test_the_script_of_the_docs_runs(simulator):
 @pytest.mark.parametrize(
     "line", ["events.init.fire(environment=environment, runner=runner, web_ui=None)", ", events=events"]
 )
-def test_an_environment_that_nobody_told_of_says_what_to_do(simulator, line):
+def test_an_environment_without_our_events_gives_one_line_on_what_to_do(simulator, line):
     assert line in EXAMPLE
 
     done = script(EXAMPLE.replace("3.0", "1.0").replace(line, ""), simulator.url)

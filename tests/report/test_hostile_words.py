@@ -25,7 +25,7 @@ LONG = "the: a, b. c (d) " * 10_000
 
 
 def written(folder, words):
-    """Files of two runs that somebody made to do harm."""
+    """Hostile files of two runs."""
     told = json.loads(json.dumps(TOLD).replace(json.dumps(EVIL)[1:-1], json.dumps(words)[1:-1]))
     prefixes = []
     for name in ("a", "b"):
@@ -76,7 +76,7 @@ def outputs(command, prefixes, folder, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_no_command_passes_on_what_nobody_sees(hostile, name, tmp_path, monkeypatch, capsys):
+def test_no_command_prints_unseen_characters(hostile, name, tmp_path, monkeypatch, capsys):
     for place, text in outputs(COMMANDS[name], hostile, tmp_path, monkeypatch, capsys).items():
         assert media.document(text) == text, place
         assert "<zz>" not in text or not place.endswith(".html"), place

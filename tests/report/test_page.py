@@ -591,7 +591,7 @@ def test_an_outage_below_a_load_without_one_is_left_out_of_the_verdict(tmp_path,
     assert all(least <= outages[level][1] <= most for level, (least, most) in found.items())
     assert report.verdict.outages == frozenset(found)
     assert check.levels == tuple(found)
-    assert "The load did not cause the outage" in check.says
+    assert "as the load did not cause the outage" in check.says
     assert not report.verdict.collapse.reached
     assert "left out, as they had an outage" in report.verdict.collapse.why
     assert not report.verdict.onset.reached

@@ -93,7 +93,7 @@ def test_the_bodies_of_requests_in_line_are_bounded_together():
     asyncio.run(scenario())
 
 
-def test_calls_whose_events_nobody_asks_for_are_forgotten(monkeypatch):
+def test_calls_whose_events_are_never_fetched_are_forgotten(monkeypatch):
     async def scenario():
         simulator = Simulator(Settings())
         said = []

@@ -69,7 +69,7 @@ def enough_requests(levels: Sequence[LevelFigures], statistic: str, facts: Facts
 
 
 def levels_without_requests(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
-    """Whether some level, but not every one, has no request at all; None: each has."""
+    """Whether users sent no request at some of the levels. None where every level has requests, or none has."""
     without = [each for each in levels if each.lacks_requests]
     if not without or not any(each.requests for each in levels):
         return None
@@ -77,7 +77,7 @@ def levels_without_requests(levels: Sequence[LevelFigures], facts: Facts) -> Che
     why = f" (up to {words.share(paused)} of their time)" if paused else ""
     says = (
         f"At {loads_of(without)} no request was sent while the level was measured: users still waited for earlier "
-        f"requests, or paused after a failure{why}. The verdict leaves it out. {more_requests(facts)}."
+        f"requests, or paused after a failure{why}. The verdict leaves out {loads_of(without)}. {more_requests(facts)}."
     )
     return Check("any requests", False, 0, 1, says, marks(without))
 

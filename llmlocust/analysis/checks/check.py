@@ -129,15 +129,15 @@ longest wait of each second)."""
     rows_seen: int | None = None
     rows_kept: int | None = None
     rows_found: int | None = None
-    """Whole rows in the file of requests; None: not looked at."""
+    """Rows in the file of requests that are not torn; None: the file was not read."""
     rows_outside: int = 0
-    """Rows of it with a time at which the run was not under way."""
+    """Those of its rows whose time lies before or after the run."""
     sent: int | None = None
     ended: int | None = None
     think_time: float | None = None
     """Mean seconds between a user's requests, where all users do alike."""
     clocks: Mapping[str, int] = field(default_factory=dict)
-    """How many measured requests have arrival times of the kernel's clock ("kernel"), and of the process's own ("user")."""
+    """Measured requests by the clock of their arrival times: the kernel's ("kernel") or the process's own ("user")."""
     courses: Mapping[int, Sequence[Course]] = field(default_factory=dict)
     """How latencies went inside each level."""
     settle: float | None = None
@@ -157,7 +157,7 @@ known how many."""
     """Levels in which nothing could connect for a while and requests succeeded again: from which second on, and for how \
 many seconds."""
     outages_left_out: Collection[int] = ()
-    """Those of them that the verdict leaves out: the load did not cause the outage."""
+    """The levels with an outage that the verdict leaves out, as the load did not cause it."""
     silent: int = 0
     """Load processes that never told anything."""
     tokens_a_chunk: Mapping[int, float] = field(default_factory=dict)

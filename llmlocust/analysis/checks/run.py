@@ -85,18 +85,18 @@ def request_rows(facts: Facts) -> Check | None:
 
 
 def _row_faults(facts: Facts, kept: int) -> list[str]:
-    """What is wrong with the file of requests, in sentences."""
+    """Return sentences on what is wrong with the file of requests."""
     if facts.rows_found is None:
         return []
     if kept and not facts.rows_found:
-        return [f"The file of requests is missing or has no whole row: the run wrote {kept}."]
+        return [f"The file of requests is missing or has no complete row: the run wrote {kept} rows."]
     faults = []
     if facts.rows_found < kept:
         faults.append(
             f"{facts.rows_found} of {kept} rows that the run wrote are whole; the others are missing or torn."
         )
     elif facts.rows_found > kept and not facts.cut_off:  # a run that is cut off has no time to count its last rows
-        faults.append(f"There are {facts.rows_found} rows where the run wrote {kept}: some are not of this run.")
+        faults.append(f"There are {facts.rows_found} rows where the run wrote {kept}: some belong to another run.")
     if facts.rows_outside:
         many = "1 row has" if facts.rows_outside == 1 else f"{facts.rows_outside} rows have"
         faults.append(f"{many} a time before or after the run: rows of another run are among them.")
@@ -172,10 +172,11 @@ def outages(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
         f"level on, and then requests succeeded again."
     )
     if left_out:
-        says += f" The load did not cause the outage at {loads_of(left_out)}: the verdict leaves it out."
+        says += f" The verdict leaves out {loads_of(left_out)}, as the load did not cause the outage."
     if others:
         says += (
-            f" Whether the load caused the outage at {loads_of(others)} is not known: no level of more load had none."
+            f" Whether the load caused the outage at {loads_of(others)} is not known: every level of the same load or a "
+            f"higher one had an outage."
         )
     says += " See what happened then (the server's log, the network, the name service), and measure again."
     return Check("outage", False, lasted, None, says, marks(where), unit="s")
