@@ -175,6 +175,10 @@ class Ledger:
         noted = -1 if self._gauged is None else self._gauged
         return max(math.floor(moment + 0.5), noted + 1) + 0.5
 
+    def gauges_overdue(self, moment: float) -> bool:
+        """Return whether the middle of a second has passed that has no gauges yet."""
+        return moment >= (0 if self._gauged is None else self._gauged + 1) + 0.5
+
     def note_gauges(self, moment: float, **gauges: float) -> None:
         """How things stand in this second: SECOND_SUMS and SECOND_MAXIMA. A process that is late by seconds had its
         users in those too.

@@ -146,10 +146,12 @@ class Collector:
         self.ledger.settle_level(now)
 
     def level_ended(self) -> None:
+        self._note_overdue_gauges()
         self.ledger.end_level(self.moment())
 
     def follow(self, told: dict[str, Any]) -> None:
         """How things stand on the master (Run.state), told as often as anybody likes."""
+        self._note_overdue_gauges()
         self.ledger.limit_rows(told["rows_a_second"])
         if told["level"] is not None:
             self.ledger.follow(self.moment(), **told["level"])
@@ -173,18 +175,26 @@ class Collector:
         """Once in every second of the run, in its middle."""
         while True:
             gevent.sleep(self.ledger.gauges_due(self.moment()) - self.moment())
-            runner = self.environment.runner
-            self.ledger.note_gauges(
-                self.moment(),
-                users=len(runner.user_greenlets) - self.tickets.idle if runner is not None else 0,
-                in_flight=self.in_flight,
-                backing_off=self.backing_off,
-                client_cpu=self._cpu_share(),
-                loop_lag=self._loop_lag * 1000.0,
-                turn_wait=self.turns.take_longest() * 1000.0,
-                **self._core_time.shares(),
-            )
-            self._loop_lag = 0.0
+            self._note_overdue_gauges()
+
+    def _note_overdue_gauges(self) -> None:
+        """Called where a level changes, too. Its users end after that, and a process that is late by half a second
+        would have no value for the level's last second.
+        """
+        if not self.ledger.gauges_overdue(self.moment()):
+            return
+        runner = self.environment.runner
+        self.ledger.note_gauges(
+            self.moment(),
+            users=len(runner.user_greenlets) - self.tickets.idle if runner is not None else 0,
+            in_flight=self.in_flight,
+            backing_off=self.backing_off,
+            client_cpu=self._cpu_share(),
+            loop_lag=self._loop_lag * 1000.0,
+            turn_wait=self.turns.take_longest() * 1000.0,
+            **self._core_time.shares(),
+        )
+        self._loop_lag = 0.0
 
     def _cpu_share(self) -> float:
         (cpu, wall), self._cpu = self._cpu, (process_time(), perf_counter())

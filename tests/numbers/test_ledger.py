@@ -315,6 +315,26 @@ def test_a_process_that_is_late_tells_of_every_second_once(delays):
     )
 
 
+@pytest.mark.parametrize(
+    ("noted", "moment", "overdue"),
+    [
+        (None, 0.4, False),
+        (None, 0.5, True),
+        (3.5, 3.9, False),
+        (3.5, 4.4, False),
+        (3.5, 4.5, True),
+        (3.5, 6.1, True),
+        (5.1, 5.9, False),  # late for second 4: second 5 has its gauges already
+        (5.1, 6.6, True),
+    ],
+)
+def test_gauges_are_overdue_from_the_middle_of_a_second_without_any(noted, moment, overdue):
+    ledger = Ledger()
+    if noted is not None:
+        ledger.note_gauges(noted, users=1)
+    assert ledger.gauges_overdue(moment) == overdue
+
+
 def test_users_of_a_level_are_the_mean_over_its_window():
     ledger = ledger_with((0, 1.5, 5.0))
     for second, users in enumerate([1, 2, 10, 20, 30, 99]):
