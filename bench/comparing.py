@@ -30,12 +30,12 @@ from statistics import mean
 import numpy as np
 import pandas as pd
 
-from llmlocust.analysis.compare import SAME, SLOWER, UNSURE, Comparison, compare
-from llmlocust.numbers import formats
-from llmlocust.numbers.levels import RATE, USERS, Level, LevelFigures, Tally
-from llmlocust.report.comparing import held_of
-from llmlocust.report.frames import OURS, RunFrames, load_run
+from llmlocust.analysis.comparison.compare import SAME, SLOWER, UNSURE, Comparison, compare
+from llmlocust.metrics import vocabulary as formats
+from llmlocust.metrics.levels import RATE, USERS, Level, LevelFigures, Tally
+from llmlocust.report.comparison.page import held_of
 from llmlocust.report.page import build
+from llmlocust.runfiles.reading.run_data import OURS, RunFrames, load_run
 from llmlocust.simulator.engine import Engine, Sequence
 from llmlocust.simulator.settings import Settings
 

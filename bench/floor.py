@@ -16,7 +16,7 @@ from pathlib import Path
 
 import truth
 
-from llmlocust.analysis.calibration import GAP_TOLERANCE, TTFT_TOLERANCE, Latencies
+from llmlocust.calibration.errors import GAP_TOLERANCE, TTFT_TOLERANCE, Latencies
 
 SECONDS = 10
 KEEPS_UP = 0.95

@@ -23,8 +23,8 @@ from locust.env import Environment
 from locust.stats import RequestStats, StatsCSVFileWriter, setup_distributed_stats_event_listeners, update_stats_history
 
 from llmlocust.analysis.live import Live
-from llmlocust.plugin.collector import forget_old_seconds
-from llmlocust.plugin.files import RunFiles
+from llmlocust.plugin.generator.collector import forget_old_seconds
+from llmlocust.runfiles.writer import RunFiles
 
 WARM, HOUR = 1200, 3600
 INTERVAL, HISTORY, LOOK = 3, 5, 600

@@ -10,7 +10,7 @@ in CPU ms, as the median of ROUNDS rounds: for that time the tokens of other use
 from statistics import median
 from time import process_time
 
-from llmlocust.plugin.collector import _keep_the_loop_free
+from llmlocust.plugin.generator.collector import _keep_the_loop_free
 from llmlocust.stream.dialects.openai import OpenAIChat
 from llmlocust.stream.reading import Reading
 from llmlocust.stream.timeline import Look, Timeline

@@ -17,10 +17,10 @@ import msgspec
 from prometheus_client import generate_latest
 
 from llmlocust.analysis.live import Live
-from llmlocust.numbers.histogram import Histogram
-from llmlocust.numbers.ledger import Ledger
-from llmlocust.numbers.thresholds import parse_gates, thresholds_of
-from llmlocust.plugin.prometheus import Collector
+from llmlocust.metrics.histogram import Histogram
+from llmlocust.metrics.ledger import Ledger
+from llmlocust.metrics.thresholds import parse_gates, thresholds_of
+from llmlocust.plugin.views.prometheus import Collector
 from llmlocust.stream.record import OK, Record
 
 HOLD, A_SECOND, TOKENS = 20, 20, 100

@@ -31,8 +31,8 @@ import zmq
 from locust.rpc import Message
 from locust.stats import RequestStats
 
-from llmlocust.numbers.ledger import rows_for_each
-from llmlocust.plugin.versions import VERSION
+from llmlocust.metrics.ledger import rows_for_each
+from llmlocust.plugin.protocol import VERSION
 
 PREPARED = 2
 """Workers whose reports are made; the others' are like theirs."""

@@ -15,10 +15,10 @@ from itertools import accumulate
 from statistics import median
 from time import process_time
 
-from llmlocust.numbers.ledger import Ledger
-from llmlocust.plugin.collector import _keep_the_loop_free
+from llmlocust.metrics.ledger import Ledger
+from llmlocust.plugin.generator.collector import _keep_the_loop_free
+from llmlocust.simulator.dialects import WIRES
 from llmlocust.simulator.openai import CHAT, Frames, Labels, Plan, Request
-from llmlocust.simulator.wires import WIRES
 from llmlocust.stream.dialects import DIALECTS, Dialect
 from llmlocust.stream.dialects.openai import OpenAIChat
 from llmlocust.stream.reading import SLICE, Reading

@@ -26,7 +26,7 @@ PICKED = 1000
 WORKER = f"""
 import random, resource, sys
 from time import perf_counter
-import llmlocust.plugin.users
+import llmlocust.plugin.users.users
 from llmlocust.load.prompts import Prompts, load
 
 def peak():

@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from itertools import accumulate, pairwise
 from pathlib import Path
 
-from llmlocust.numbers import formats
-from llmlocust.numbers.ledger import Ledger
-from llmlocust.plugin.files import RunFiles
+from llmlocust.metrics import vocabulary as formats
+from llmlocust.metrics.ledger import Ledger
+from llmlocust.runfiles.writer import RunFiles
 from llmlocust.stream.record import Record
 
 LOADS = tuple(range(100, 1001, 100))

@@ -23,8 +23,8 @@ import numpy as np
 from systems import ERRORS, SPAWN, Case, _full, draw, figure, simulate
 
 from llmlocust.load.search import Limits, Queueing, Search
-from llmlocust.numbers.levels import Tally
-from llmlocust.numbers.thresholds import Threshold
+from llmlocust.metrics.levels import Tally
+from llmlocust.metrics.thresholds import Threshold
 
 STAIRCASE = 10 * (SPAWN + 5.0 + 30.0)
 NEAR, WITHIN, SHARE = 0.05, 0.9, 0.4

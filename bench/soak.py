@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from llmlocust.numbers.ledger import rows_for_each
+from llmlocust.metrics.ledger import rows_for_each
 
 MINUTE = 60.0
 WARM = 10

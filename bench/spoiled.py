@@ -30,10 +30,10 @@ import numpy as np
 import pandas as pd
 
 from llmlocust.analysis.checks.check import Check
-from llmlocust.numbers import formats
-from llmlocust.numbers.levels import RATE, USERS, Level, LevelFigures, Tally
-from llmlocust.report.frames import OURS, RunFrames
+from llmlocust.metrics import vocabulary as formats
+from llmlocust.metrics.levels import RATE, USERS, Level, LevelFigures, Tally
 from llmlocust.report.page import build
+from llmlocust.runfiles.reading.run_data import OURS, RunFrames
 
 SETTLE, HOLD, RAMP = 10.0, 30.0, 2.0
 EPOCH = 1_795_000_000.0

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from llmlocust.numbers.levels import RATE, USERS, Level, LevelFigures, Tally
-from llmlocust.numbers.thresholds import Threshold
+from llmlocust.metrics.levels import RATE, USERS, Level, LevelFigures, Tally
+from llmlocust.metrics.thresholds import Threshold
 
 SETTLE, WINDOW, SPAWN = 10.0, 30.0, 2.0
 LONG_SETTLE, LONG = 100.0, 1200.0

@@ -34,9 +34,9 @@ ASKED = 1000
 WORKER = f"""
 import random, resource, sys
 from time import perf_counter, process_time
-import llmlocust.plugin.users
+import llmlocust.plugin.users.users
 from llmlocust.load.prompts import Prompts, load
-from llmlocust.load.replays import shared_text
+from llmlocust.load.trace_windows import shared_text
 from llmlocust.load.tokens import estimate
 from llmlocust.load.traces import open_trace
 

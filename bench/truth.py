@@ -20,8 +20,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from llmlocust.analysis.calibration import Latencies
-from llmlocust.numbers.levels import LevelFigures
+from llmlocust.calibration.errors import Latencies
+from llmlocust.metrics.levels import LevelFigures
 
 HERE = Path(__file__).parent
 TOKENS = 100

@@ -23,9 +23,9 @@ import locust_csv
 import numpy as np
 import systems
 
-from llmlocust.analysis.breakpoints import Finding, find
-from llmlocust.numbers.levels import LevelFigures
-from llmlocust.report.frames import load_run
+from llmlocust.analysis.breakpoints.verdict import Finding, find
+from llmlocust.metrics.levels import LevelFigures
+from llmlocust.runfiles.reading.run_data import load_run
 
 TUNED_ON = 1000
 

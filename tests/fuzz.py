@@ -31,11 +31,11 @@ import msgspec
 from gevent import socket
 from gevent.event import Event
 
-from llmlocust.numbers.formats import ERROR_KINDS
-from llmlocust.numbers.ledger import Ledger
-from llmlocust.plugin import connection
-from llmlocust.plugin.connection import Listener, Timeouts
-from llmlocust.plugin.transport import Client, Endpoint
+from llmlocust.metrics.ledger import Ledger
+from llmlocust.metrics.vocabulary import ERROR_KINDS
+from llmlocust.plugin.http import connection
+from llmlocust.plugin.http.client import Client, Endpoint
+from llmlocust.plugin.http.connection import Listener, Timeouts
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import DIALECTS, Dialect
 from llmlocust.stream.reading import Reading, has_token

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from llmlocust.numbers.ledger import Ledger
-from llmlocust.numbers.thresholds import parse_gates, thresholds_of
+from llmlocust.metrics.ledger import Ledger
+from llmlocust.metrics.thresholds import parse_gates, thresholds_of
 from llmlocust.stream.record import OK, Record
-from tests.numbers.records import record_of
+from tests.metrics.records import record_of
 
 
 class PlayedRun:

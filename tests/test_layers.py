@@ -9,31 +9,36 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "llmlocust"
 
-EDGES = {"plugin", "report", "simulator", "observe"}
-PURE = {"analysis", "load", "numbers", "stream"}
+PURE = {"stream", "text", "metrics", "load", "analysis"}
+READ = {*PURE, "runfiles"}
 MAY_IMPORT = {
     "": {"plugin", "stream"},  # the package's own names, which load on first use
-    "__main__": {"cli"},
-    "cli": EDGES | PURE | {"calibration"},
-    "calibration": {*PURE, "simulator"},  # which it names to run it as a process of its own
-    **dict.fromkeys(EDGES, PURE),
-    "plugin": {*PURE, "cli"},  # which it names to have a run's files judged in a process of its own
-    "analysis": {"numbers", "stream"},
-    "load": {"numbers", "stream"},
-    "numbers": {"stream"},
     "stream": set(),
+    "text": set(),
+    "metrics": {"stream", "text"},
+    "load": {"metrics", "stream", "text"},
+    "analysis": {"metrics", "stream", "text"},
+    "runfiles": PURE,
+    "assessment": READ,
+    "report": {*READ, "assessment"},
+    "simulator": PURE,
+    "plugin": {*READ, "cli"},  # which it names to have a run's files judged in a process of its own
+    "calibration": {*READ, "report", "simulator"},  # which it names to run it as a process of its own
+    "cli": {*READ, "assessment", "report", "simulator", "plugin", "calibration"},
+    "__main__": {"cli"},
 }
 LOCUST = {"locust", "gevent", "geventhttpclient"}
 CHARTS = {"pandas", "matplotlib", "jinja2"}
 MAY_NOT_IMPORT = {
     "": LOCUST | CHARTS,
+    **dict.fromkeys(("stream", "text", "metrics", "load"), LOCUST | CHARTS | {"numpy", "scipy"}),
+    "analysis": LOCUST | CHARTS - {"pandas"},
+    "runfiles": LOCUST | CHARTS - {"pandas"},
+    "assessment": LOCUST | CHARTS - {"pandas"},
     "report": LOCUST,
-    "calibration": LOCUST | CHARTS,
     "simulator": LOCUST | CHARTS,
     "plugin": CHARTS,
-    "observe": LOCUST | CHARTS,
-    "analysis": LOCUST | CHARTS - {"pandas"},
-    **dict.fromkeys(("load", "numbers", "stream"), LOCUST | CHARTS | {"numpy", "scipy"}),
+    "calibration": LOCUST,
 }
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -71,7 +76,7 @@ def test_every_module_has_its_layer(module):
 @pytest.mark.parametrize("module", MODULES, ids=name_of)
 def test_imports_go_down_only(module):
     own = {name.split(".")[1] for name in imported(module) if name.startswith("llmlocust.")}
-    own &= EDGES | PURE | {"cli", "calibration"}  # the rest are names of the package itself, such as its version
+    own &= MAY_IMPORT.keys() - {""}  # the rest are names of the package itself, such as its version
     assert own <= MAY_IMPORT[layer_of(module)] | {layer_of(module)}
 
 
@@ -94,13 +99,15 @@ def test_importing_it_patches_nothing(package):
 
 
 @pytest.mark.parametrize(
-    "name", ["stream.record", "stream.dialects.openai", "numbers.ledger", "load.curves", "load.prompts"]
+    "name", ["stream.record", "stream.dialects.openai", "metrics.ledger", "load.curves", "load.prompts"]
 )
 def test_pure_modules_load_without_locust(name):
     assert not modules_after(f"import llmlocust.{name}") & (LOCUST | CHARTS | {"numpy"})
 
 
-@pytest.mark.parametrize("statement", ["import llmlocust.plugin.users", "from llmlocust import ChatUser, SteppedRamp"])
+@pytest.mark.parametrize(
+    "statement", ["import llmlocust.plugin.users.users", "from llmlocust import ChatUser, SteppedRamp"]
+)
 def test_the_load_path_loads_no_charts(statement):
     assert not modules_after(statement) & (CHARTS - {"jinja2"})  # Flask, which Locust brings, loads jinja2
 

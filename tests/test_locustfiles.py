@@ -14,7 +14,7 @@ EXAMPLES = sorted((ROOT / "locustfiles").glob("*.py"))
 FEW_SECONDS = ("--users", "3", "--spawn-rate", "3", "--run-time", "4s", "--stop-timeout", "20")
 LOW_RAMPS = """
 from llmlocust import RateRamp as _RateRamp, Search as _Search, SteppedRamp as _SteppedRamp, TraceReplay as _TraceReplay
-from llmlocust.plugin.shapes import _Shape
+from llmlocust.plugin.shapes.shapes import _Shape
 
 for _ramp in (*_SteppedRamp.__subclasses__(), *_RateRamp.__subclasses__()):
     _ramp.levels, _ramp.settle, _ramp.hold = (1, 3), 0.2, 1.5

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 import pytest
 
 from llmlocust.analysis.live import Live
-from llmlocust.plugin.prometheus import Collector
+from llmlocust.plugin.views.prometheus import Collector
 from tests.locusts import free_port, outcomes, told
 from tests.played_run import PlayedRun
 from tests.plugin.test_web_ui import running

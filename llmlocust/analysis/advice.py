@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from llmlocust.analysis import words
-from llmlocust.analysis.breakpoints import Verdict
+from llmlocust.analysis.breakpoints.steps import ERROR_LIMIT, Status, Step, steps_of
+from llmlocust.analysis.breakpoints.verdict import Verdict
 from llmlocust.analysis.checks.check import BOUNDED, Check
-from llmlocust.analysis.parts import climbs, of_the_ramp
-from llmlocust.analysis.steps import ERROR_LIMIT, Status, Step, steps_of
-from llmlocust.numbers.formats import ERROR_KINDS
-from llmlocust.numbers.levels import RATE, USERS, LevelFigures
+from llmlocust.analysis.phases.phases import climbs, of_the_ramp
+from llmlocust.metrics.levels import RATE, USERS, LevelFigures
+from llmlocust.metrics.vocabulary import ERROR_KINDS
+from llmlocust.text import figures as words
 
 WIDE = 1.2
 """A limit between two levels further apart than this factor is worth another run."""

@@ -11,13 +11,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from llmlocust.analysis import words
+from llmlocust.analysis.breakpoints.slo import Judge, backlogs
+from llmlocust.analysis.breakpoints.steps import Step, more_than, steps_of
 from llmlocust.analysis.checks.check import Check
-from llmlocust.analysis.parts import parts_of
-from llmlocust.analysis.slo import Judge, backlogs
-from llmlocust.analysis.steps import Step, more_than, steps_of
-from llmlocust.numbers.levels import HEADLINE, RATE, USERS, Level, LevelFigures, Tally
-from llmlocust.numbers.thresholds import DURATIONS, FAILS, GOLD, NOT_KNOWN, RATES, TOLERATED, Gate, Threshold
+from llmlocust.analysis.phases.phases import parts_of
+from llmlocust.metrics.levels import HEADLINE, RATE, USERS, Level, LevelFigures, Tally
+from llmlocust.metrics.thresholds import DURATIONS, FAILS, GOLD, NOT_KNOWN, RATES, TOLERATED, Gate, Threshold
+from llmlocust.text import figures as words
 
 PASSED, FAILED, DOUBTED = "passed", "failed", "cannot be trusted"
 EXIT_CODES = {PASSED: 0, FAILED: 99, DOUBTED: 98}

@@ -12,19 +12,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from llmlocust.analysis.breakpoints import Verdict, find
+from llmlocust.analysis.breakpoints.steps import Finding
+from llmlocust.analysis.breakpoints.verdict import Verdict, find
 from llmlocust.analysis.checks.answers import empty_levels
 from llmlocust.analysis.checks.check import Check, Facts
-from llmlocust.analysis.parts import of_the_ramp
-from llmlocust.analysis.steps import Finding
-from llmlocust.analysis.trust import checks, standing
-from llmlocust.analysis.words import with_unit
-from llmlocust.numbers.formats import OK
-from llmlocust.numbers.ledger import Ledger
-from llmlocust.numbers.levels import HEADLINE, Level, LevelFigures, Summary, Tally
-from llmlocust.numbers.seconds import SECOND_MAXIMA, SECOND_SUMS
-from llmlocust.numbers.spans import Spans
-from llmlocust.numbers.thresholds import Threshold, tier
+from llmlocust.analysis.checks.trust import checks, standing
+from llmlocust.analysis.phases.phases import of_the_ramp
+from llmlocust.metrics.ledger import Ledger
+from llmlocust.metrics.levels import HEADLINE, Level, LevelFigures, Summary, Tally
+from llmlocust.metrics.seconds import SECOND_MAXIMA, SECOND_SUMS
+from llmlocust.metrics.thresholds import Threshold, tier
+from llmlocust.metrics.timeseries import Spans
+from llmlocust.metrics.vocabulary import OK
+from llmlocust.text.figures import with_unit
 
 RATES = ("tokens", "ended", "failed")
 """Of what is counted by the second, what a chart shows as so much a second."""

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from llmlocust.analysis import words
-from llmlocust.analysis.steps import wilson
-from llmlocust.numbers.levels import LevelFigures
+from llmlocust.analysis.breakpoints.steps import wilson
+from llmlocust.metrics.levels import LevelFigures
+from llmlocust.text import figures as words
 
 _WRONG = 0.05
 """The chance to call a kind of answers worse, at whichever level, though it is not."""

@@ -26,9 +26,9 @@ def calibrate(streams: str, gap: float, seconds: float, out: str) -> None:
     with what the server knows of it: when it wrote the first token, and how far apart the others were. Prints the
     errors as they come, and saves them as a page and as JSON.
     """
-    from llmlocust.analysis import calibration as judged
-    from llmlocust.calibration import GRID, machine, measure
-    from llmlocust.report import calibration as page
+    from llmlocust.calibration import errors as judged
+    from llmlocust.calibration import page
+    from llmlocust.calibration.measure import GRID, machine, measure
 
     grid = [(number, gap) for number in _streams(streams)] if streams else GRID
     folder = new_folder(out or f"reports/calibration-{time.strftime('%Y%m%d-%H%M%S')}")

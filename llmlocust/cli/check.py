@@ -40,7 +40,7 @@ def check(
     \b
     llmlocust check reports/NAME --threshold "ttft.p95 < 1s @ 50" --threshold "errors < 1% @ 50" --junit gates.xml
     """
-    from llmlocust.numbers.thresholds import Gate
+    from llmlocust.metrics.thresholds import Gate
 
     given = parse_all(thresholds, thresholds_file, Gate.parse)
     if not given:

@@ -83,8 +83,8 @@ def make_comparison(
     names: list[str], labels: list[str], thresholds: list[Any], tolerance: float, pages: Pages = DEFAULT_PAGES
 ) -> int:
     """The exit code."""
-    from llmlocust.report import comparing
-    from llmlocust.report.frames import RunError
+    from llmlocust.report.comparison import page as comparing
+    from llmlocust.runfiles.reading.run_data import RunError
 
     if len(names) > comparing.MOST_RUNS:
         raise OneLine(f"{len(names)} runs are more than a page can show: compare at most {comparing.MOST_RUNS}")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from llmlocust.cli.report import make_report
 from llmlocust.cli.shared import OneLine, has_run
 from llmlocust.plugin.parent import end_with
-from llmlocust.plugin.prefixes import is_taken
+from llmlocust.plugin.run.prefixes import is_taken
 
 LEVELS = "1,2,5,10,20,50,100,150,200,300"
 
@@ -81,4 +81,4 @@ def _locust(command: list[str]) -> Done:
 
 
 def _locustfile() -> Path:
-    return Path(__file__).parents[1] / "plugin" / "locustfile.py"
+    return Path(__file__).parents[1] / "plugin" / "locustfiles" / "ramp.py"

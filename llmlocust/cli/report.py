@@ -56,8 +56,8 @@ def make_report(
     prefix: str, thresholds: list[Any], pages: Pages = DEFAULT_PAGES, *, table: str = "", wait: str = ""
 ) -> None:
     """The page of a run, and its summary on the terminal."""
-    from llmlocust.report.in_words import summary
     from llmlocust.report.page import build
+    from llmlocust.report.sections.headline import summary
 
     run = load(prefix, table, wait)
     made = build(run, thresholds or _of_the_run(run.info))
@@ -70,7 +70,7 @@ def make_report(
 
 def _of_the_run(info: dict[str, Any]) -> list[Any]:
     """The limits that it was run with; none where they cannot be read, as those of another version."""
-    from llmlocust.numbers.thresholds import parse_gates, thresholds_of
+    from llmlocust.metrics.thresholds import parse_gates, thresholds_of
 
     try:
         return thresholds_of(parse_gates(str(info.get("options", {}).get("llm_threshold", ""))))

@@ -135,7 +135,7 @@ def run(
     llmlocust run http://localhost:8000 --requests 200 --concurrency 20 --long
     llmlocust run http://localhost:8000 http://localhost:8001 --levels 1,10,50
     """
-    from llmlocust.plugin.headers import SEPARATOR
+    from llmlocust.plugin.http.headers import SEPARATOR
 
     locust_args: list[str] = ctx.meta["locust_args"]
     _refuse_what_is_ours(locust_args)
@@ -163,7 +163,7 @@ class _Judged(NamedTuple):
 
 def _gates(texts: tuple[str, ...], file: str) -> _Judged:
     """Thresholds that decide the exit code."""
-    from llmlocust.numbers.thresholds import Gate, thresholds_of
+    from llmlocust.metrics.thresholds import Gate, thresholds_of
 
     gates = parse_all(_one_by_one(texts), file, Gate.parse)
     return _Judged([f"--llm-threshold={gate}" for gate in gates], thresholds_of(gates))

@@ -24,7 +24,7 @@ class Target(NamedTuple):
 def targets_of(urls: tuple[str, ...], models: tuple[str, ...]) -> list[Target]:
     """Several URLs with one model or none, several models of one URL, or as many of both, which are pairs."""
     names = [name.strip() for each in models for name in each.split(",") if name.strip()] or [""]
-    from llmlocust.plugin.addresses import shown
+    from llmlocust.plugin.http.addresses import shown
 
     for url in urls if len(urls) > 1 else ():
         if not re.match(r"https?://", url):
@@ -52,14 +52,14 @@ def labels_of(targets: list[Target]) -> list[str]:
 
 def _place(url: str) -> str:
     """Host, port and path."""
-    from llmlocust.plugin.addresses import shown
+    from llmlocust.plugin.http.addresses import shown
 
     return re.sub(r"^\w+://", "", shown(url)).partition("?")[0].rstrip("/")
 
 
 def run_each(targets: list[Target], out: str, options: dict[str, Any], more: list[str], limits: list[Any]) -> int:
     """A run of each, their reports, and the comparison of those that measured something. Returns the exit code."""
-    from llmlocust.report.comparing import MOST_RUNS
+    from llmlocust.report.comparison.page import MOST_RUNS
 
     if len(targets) > MOST_RUNS:
         raise OneLine(f"{len(targets)} runs are more than a page can show: give at most {MOST_RUNS}")
@@ -105,7 +105,7 @@ def _compare(measured: dict[str, Path], out: Path, limits: list[Any]) -> None:
     if len(measured) < 2:
         say("No comparison: it needs two runs that measured something.")
         return
-    from llmlocust.analysis.compare import TOLERANCE
+    from llmlocust.analysis.comparison.compare import TOLERANCE
 
     pages = Pages(out=str(out / "compare.html"))
     try:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import click
 
-from llmlocust.numbers import media
-from llmlocust.numbers.writing import replacing
+from llmlocust.runfiles.writing import replacing
+from llmlocust.text import media
 
 USAGE_ERROR, DOUBTED, GATE_FAILED = 2, 98, 99
 """Exit codes of bad usage, of a measurement that cannot be trusted, and of a gate or a comparison that failed; Locust's own failures keep
@@ -107,13 +107,13 @@ def page_options(default: str) -> Callable[[Command], Command]:
 
 def parse_limits(texts: tuple[str, ...], file: str = "") -> list[Any]:
     """Thresholds of the two options."""
-    from llmlocust.numbers.thresholds import Threshold
+    from llmlocust.metrics.thresholds import Threshold
 
     return parse_all(texts, file, Threshold.parse)
 
 
 def parse_all(texts: tuple[str, ...], file: str, parse: Callable[[str], Any]) -> list[Any]:
-    from llmlocust.numbers.thresholds import load_toml
+    from llmlocust.metrics.thresholds import load_toml
 
     try:
         return [parse(text) for text in texts] + (load_toml(file, parse) if file else [])
@@ -126,8 +126,8 @@ def parse_all(texts: tuple[str, ...], file: str, parse: Callable[[str], Any]) ->
 
 def load(prefix: str, table: str = "", wait: str = "") -> Any:
     """A run from its files, or a bare table."""
-    from llmlocust.report.frames import RunError, load_run
-    from llmlocust.report.tables import load_table
+    from llmlocust.runfiles.reading.published_table import load_table
+    from llmlocust.runfiles.reading.run_data import RunError, load_run
 
     try:
         return load_table(table, wait) if table else load_run(prefix)
@@ -167,7 +167,7 @@ def write(files: list[tuple[str, Callable[[], str]]]) -> None:
 
 
 def has_run(prefix: Path) -> bool:
-    from llmlocust.numbers import formats
+    from llmlocust.metrics import vocabulary as formats
 
     return Path(f"{prefix}_{formats.RUN}").exists()
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from llmlocust.numbers.formats import BASELINE, FALL, LINEAR, RECOVERY, RISE, SOAK, SPIKE, SURGE
+from llmlocust.metrics.vocabulary import BASELINE, FALL, LINEAR, RECOVERY, RISE, SOAK, SPIKE, SURGE
 
 STEPPED = "stepped"
 HOURS = 24

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from llmlocust.load import huggingface
 from llmlocust.load.distributions import Distribution
-from llmlocust.load.files import open_file
+from llmlocust.load.prompt_files import open_file
 from llmlocust.load.rows import Limited, Messages, Question, Talk, words_of
 from llmlocust.load.tokens import Count, cut, estimate, prose
 

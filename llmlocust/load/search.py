@@ -19,10 +19,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from llmlocust.numbers.formats import OK, QUANTILES
-from llmlocust.numbers.histogram import Histogram, bounds_of
-from llmlocust.numbers.levels import Tally
-from llmlocust.numbers.thresholds import Threshold
+from llmlocust.metrics.histogram import Histogram, bounds_of
+from llmlocust.metrics.levels import Tally
+from llmlocust.metrics.thresholds import Threshold
+from llmlocust.metrics.vocabulary import OK, QUANTILES
 
 KEEPS, BREAKS, OPEN = "keeps", "breaks", "open"
 

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
-from llmlocust.analysis import words
-from llmlocust.numbers import media
-from llmlocust.numbers.levels import LevelFigures
+from llmlocust.metrics.levels import LevelFigures
+from llmlocust.text import figures as words
+from llmlocust.text import media
 
 if TYPE_CHECKING:
-    from llmlocust.plugin.run import Run
+    from llmlocust.plugin.run.run import Run
 
 _PROGRESS_EVERY = 10.0
 

@@ -18,11 +18,11 @@ from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING
 
 from llmlocust.analysis.gates import DOUBTED, EXIT_CODES, FAILED, PASSED, Breach, breach
-from llmlocust.numbers.levels import Level
-from llmlocust.numbers.thresholds import Gate, parse_gates
+from llmlocust.metrics.levels import Level
+from llmlocust.metrics.thresholds import Gate, parse_gates
 from llmlocust.plugin import console
 from llmlocust.plugin.options import listed, option
-from llmlocust.plugin.run import Run
+from llmlocust.plugin.run.run import Run
 
 UNHANDLED = 2
 """Locust's own exit code where a listener or a greenlet raised."""

@@ -16,7 +16,7 @@ import locust.stats
 from locust.env import Environment
 
 from llmlocust.plugin import console
-from llmlocust.plugin.prefixes import LOCUSTS, Taken, lock
+from llmlocust.plugin.run.prefixes import LOCUSTS, Taken, lock
 
 
 class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):

@@ -23,19 +23,19 @@ from locust.env import Environment
 
 from llmlocust.analysis.checks.check import accepted_names
 from llmlocust.analysis.gates import can_abort
-from llmlocust.load.answered import Answered
-from llmlocust.load.answers import load as load_answers
+from llmlocust.load.answer_key import load as load_answers
 from llmlocust.load.arrivals import Process
 from llmlocust.load.curves import DEFAULT_LEVELS, DEFAULT_RATES, parse_levels, parse_rates
 from llmlocust.load.distributions import Distribution, is_named, parse, think_time
 from llmlocust.load.plans import SHAPES, STEPPED, Setting
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.search import Judge, Limits, Queueing
+from llmlocust.load.search_rates import Answered
 from llmlocust.load.tokens import counter
-from llmlocust.numbers.levels import RATE, USERS
-from llmlocust.numbers.thresholds import Gate, Threshold, load_toml, parse_gates, thresholds_of
-from llmlocust.plugin import headers
-from llmlocust.plugin.headers import SEPARATOR
+from llmlocust.metrics.levels import RATE, USERS
+from llmlocust.metrics.thresholds import Gate, Threshold, load_toml, parse_gates, thresholds_of
+from llmlocust.plugin.http import headers
+from llmlocust.plugin.http.headers import SEPARATOR
 from llmlocust.stream.dialects import DIALECTS, named
 
 AUTO = "auto"

@@ -9,13 +9,13 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from llmlocust.analysis.gates import DOUBTED, FAILED, PASSED, Case, Outcome, judge
-from llmlocust.numbers import media
-from llmlocust.numbers.formats import FORMAT
-from llmlocust.numbers.thresholds import Gate
+from llmlocust.metrics.thresholds import Gate
+from llmlocust.metrics.vocabulary import FORMAT
 from llmlocust.report import page
-from llmlocust.report.as_data import plain
-from llmlocust.report.frames import RunFrames
-from llmlocust.report.what_was_run import ended_by
+from llmlocust.report.as_json import plain
+from llmlocust.report.sections.what_was_run import ended_by
+from llmlocust.runfiles.reading.run_data import RunFrames
+from llmlocust.text import media
 
 _SIGNS = {PASSED: "✅", FAILED: "❌", DOUBTED: "⚠️"}
 

@@ -6,15 +6,16 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from llmlocust.analysis import words
-from llmlocust.numbers import media
-from llmlocust.numbers.levels import LevelFigures
-from llmlocust.report import one_level, parts
-from llmlocust.report.charts import NUMBERS
-from llmlocust.report.in_words import headline, mark, place, quality, title, trust_line, turns_at
-from llmlocust.report.level_table import FAILURES_DECIDE, columns, failures_decide
-from llmlocust.report.turns import HEADS, turns
-from llmlocust.report.what_was_run import facts, messages
+from llmlocust.metrics.levels import LevelFigures
+from llmlocust.report import parts
+from llmlocust.report.charts.by_load import NUMBERS
+from llmlocust.report.sections import one_level
+from llmlocust.report.sections.conversations import HEADS, turns
+from llmlocust.report.sections.headline import headline, mark, place, quality, title, trust_line, turns_at
+from llmlocust.report.sections.level_table import FAILURES_DECIDE, columns, failures_decide
+from llmlocust.report.sections.what_was_run import facts, messages
+from llmlocust.text import figures as words
+from llmlocust.text import media
 
 if TYPE_CHECKING:
     from llmlocust.report.page import Report

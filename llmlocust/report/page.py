@@ -11,32 +11,32 @@ from typing import Any
 
 import pandas as pd
 
-from llmlocust.analysis import words
 from llmlocust.analysis.advice import Advice, advise
-from llmlocust.analysis.breakpoints import Verdict, find
+from llmlocust.analysis.breakpoints.steps import Finding
+from llmlocust.analysis.breakpoints.verdict import Verdict, find
 from llmlocust.analysis.checks.answers import empty_levels
 from llmlocust.analysis.checks.check import Check, Facts
 from llmlocust.analysis.checks.cycles import think_time_of
+from llmlocust.analysis.checks.trust import checks, standing
 from llmlocust.analysis.gates import Outcome, judge
-from llmlocust.analysis.parts import AFTER, climbs, of_the_ramp
-from llmlocust.analysis.replays import FEW_ERRORS, checks_of, of_windows
-from llmlocust.analysis.steps import Finding
-from llmlocust.analysis.trust import checks, standing
+from llmlocust.analysis.phases.phases import AFTER, climbs, of_the_ramp
+from llmlocust.analysis.phases.replay_windows import FEW_ERRORS, checks_of, of_windows
 from llmlocust.load.prompts import load as load_prompts
-from llmlocust.numbers import media
-from llmlocust.numbers.formats import PARTS, RECOVERY
-from llmlocust.numbers.levels import RATE, USERS, LevelFigures
-from llmlocust.numbers.thresholds import Threshold, golds, parse_gates, tier
-from llmlocust.report import as_data, in_words, level_table, markdown, one_level, parts, pictures
-from llmlocust.report.charts import NUMBERS, Scene
-from llmlocust.report.frames import LOCUST, OURS, TABLE, RunFrames, parts_planned
-from llmlocust.report.glossary import GLOSSARY, MEANS
-from llmlocust.report.journeys import STEPS, Scenes, journeys
+from llmlocust.metrics.levels import RATE, USERS, LevelFigures
+from llmlocust.metrics.thresholds import Threshold, golds, parse_gates, tier
+from llmlocust.metrics.vocabulary import PARTS, RECOVERY
+from llmlocust.report import as_json as as_data
+from llmlocust.report import markdown, parts
+from llmlocust.report.charts import captions as pictures
+from llmlocust.report.charts.by_load import NUMBERS, Scene
+from llmlocust.report.languages.translate import translated
 from llmlocust.report.parts import Parts, parts_in
-from llmlocust.report.rendering import render
-from llmlocust.report.translation import translated
-from llmlocust.report.turns import HEADS, turns
-from llmlocust.report.what_was_run import (
+from llmlocust.report.sections import headline as in_words
+from llmlocust.report.sections import level_table, one_level
+from llmlocust.report.sections.conversations import HEADS, turns
+from llmlocust.report.sections.glossary import GLOSSARY, MEANS
+from llmlocust.report.sections.journeys import STEPS, Scenes, journeys
+from llmlocust.report.sections.what_was_run import (
     FOREIGN,
     count,
     facts,
@@ -48,7 +48,18 @@ from llmlocust.report.what_was_run import (
     options,
     planned,
 )
-from llmlocust.report.within import cache_hits, courses, gone, stood_still, tokens_a_chunk, with_telemetry
+from llmlocust.report.templating import render
+from llmlocust.runfiles.reading.level_series import (
+    cache_hits,
+    courses,
+    gone,
+    stood_still,
+    tokens_a_chunk,
+    with_telemetry,
+)
+from llmlocust.runfiles.reading.run_data import LOCUST, OURS, TABLE, RunFrames, parts_planned
+from llmlocust.text import figures as words
+from llmlocust.text import media
 
 
 @dataclass

@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llmlocust.analysis import words
-from llmlocust.analysis.course import Course
-from llmlocust.analysis.parts import RunPart, climbs, parts_of, span, verdict_of
-from llmlocust.analysis.recovery import Recovery
-from llmlocust.analysis.steps import name_of
-from llmlocust.numbers.formats import BASELINE, PARTS
-from llmlocust.numbers.histogram import Histogram
-from llmlocust.numbers.levels import LevelFigures
-from llmlocust.numbers.thresholds import Threshold
-from llmlocust.report.frames import RunFrames
-from llmlocust.report.within import courses, recoveries
+from llmlocust.analysis.breakpoints.steps import name_of
+from llmlocust.analysis.phases.phases import RunPart, climbs, parts_of, span, verdict_of
+from llmlocust.analysis.phases.recovery import Recovery
+from llmlocust.analysis.phases.trend import Course
+from llmlocust.metrics.histogram import Histogram
+from llmlocust.metrics.levels import LevelFigures
+from llmlocust.metrics.thresholds import Threshold
+from llmlocust.metrics.vocabulary import BASELINE, PARTS
+from llmlocust.runfiles.reading.level_series import courses, recoveries
+from llmlocust.runfiles.reading.run_data import RunFrames
+from llmlocust.text import figures as words
 
 if TYPE_CHECKING:
     from llmlocust.report.page import Report

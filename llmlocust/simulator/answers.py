@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from llmlocust.simulator import truth
 from llmlocust.simulator.connection import Connection
+from llmlocust.simulator.dialects import SSE, WIRES
 from llmlocust.simulator.engine import Sequence
 from llmlocust.simulator.faults import ENDINGS, Faults
 from llmlocust.simulator.openai import ApiError, Labels, Plan, Request
-from llmlocust.simulator.wires import SSE, WIRES
 
 _NEVER, _LAST_CHUNK = 1 << 62, b"0\r\n\r\n"
 _TIMEOUT = ApiError(504, "the request timed out before there was anything to send", code="timeout")

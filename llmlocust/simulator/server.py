@@ -19,10 +19,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import parse_qs
 
-from llmlocust.simulator import openai, truth, wires
+from llmlocust.simulator import dialects as wires
+from llmlocust.simulator import openai, truth
 from llmlocust.simulator.alarm import alarm
 from llmlocust.simulator.answers import Answer, Job, Streamed, Whole
 from llmlocust.simulator.connection import Connection, HttpRequest
+from llmlocust.simulator.dialects import GRADIO_CALL, WIRES, OpenAI
 from llmlocust.simulator.engine import Engine, Refusal, Step
 from llmlocust.simulator.faults import HEADER as FAULT_HEADER
 from llmlocust.simulator.faults import Faults
@@ -31,7 +33,6 @@ from llmlocust.simulator.metrics import Metrics
 from llmlocust.simulator.openai import CHAT, ApiError
 from llmlocust.simulator.settings import Settings
 from llmlocust.simulator.truth import Record, Truth
-from llmlocust.simulator.wires import GRADIO_CALL, WIRES, OpenAI
 
 KEY_VARIABLE = "LLMLOCUST_SIMULATOR_KEY"
 _BACKLOG, _REMEMBERED_PROMPTS = 4096, 100_000

@@ -8,6 +8,7 @@ from itertools import accumulate, pairwise
 from types import ModuleType
 
 from llmlocust.stream.ask import Ask
+from llmlocust.stream.choices import FIRST, Said, Several
 from llmlocust.stream.delta import (
     ANSWER,
     BAD,
@@ -30,7 +31,6 @@ from llmlocust.stream.dialects.base import Dialect
 from llmlocust.stream.limits import MAX_CHOICES, MAX_EVENT, MAX_PIECES, TooLarge, check_document, check_event, longer
 from llmlocust.stream.outcomes import outcome, without_ids
 from llmlocust.stream.record import OK, STALL, Merged, Record, bounded
-from llmlocust.stream.several import FIRST, Said, Several
 from llmlocust.stream.sse import beginning
 from llmlocust.stream.timeline import Timeline
 from llmlocust.stream.tolerant import believable, whole_text

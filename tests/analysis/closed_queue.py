@@ -5,7 +5,7 @@ import math
 import random
 from pathlib import Path
 
-from llmlocust.numbers.levels import LevelFigures, Summary
+from llmlocust.metrics.levels import LevelFigures, Summary
 
 CASES = Path(__file__).parent / "cases"
 GRID = (1, 2, 4, 8, 16, 32, 64, 100, 150, 200, 250, 300)

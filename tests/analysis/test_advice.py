@@ -5,12 +5,12 @@ import pytest
 from closed_queue import closed_queue, figures
 
 from llmlocust.analysis.advice import advise
-from llmlocust.analysis.breakpoints import find
+from llmlocust.analysis.breakpoints.verdict import find
 from llmlocust.analysis.checks.check import Check
-from llmlocust.analysis.trust import checks
-from llmlocust.numbers.formats import CLIENT_KINDS
-from llmlocust.numbers.levels import Summary
-from llmlocust.numbers.thresholds import Threshold
+from llmlocust.analysis.checks.trust import checks
+from llmlocust.metrics.levels import Summary
+from llmlocust.metrics.thresholds import Threshold
+from llmlocust.metrics.vocabulary import CLIENT_KINDS
 
 
 def advice(levels, *limits, goodput=None, found=None):

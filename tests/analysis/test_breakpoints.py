@@ -7,11 +7,11 @@ from closed_queue import GRID, case, closed_queue, figures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmlocust.analysis.breakpoints import find
-from llmlocust.analysis.steps import more_than
-from llmlocust.numbers.formats import CLIENT_KINDS, ERROR_KINDS
-from llmlocust.numbers.levels import LevelFigures, Summary
-from llmlocust.numbers.thresholds import Threshold
+from llmlocust.analysis.breakpoints.steps import more_than
+from llmlocust.analysis.breakpoints.verdict import find
+from llmlocust.metrics.levels import LevelFigures, Summary
+from llmlocust.metrics.thresholds import Threshold
+from llmlocust.metrics.vocabulary import CLIENT_KINDS, ERROR_KINDS
 
 
 def limits(*texts):

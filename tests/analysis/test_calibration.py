@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from llmlocust.analysis.calibration import COLUMNS, Latencies, Point, head, largest_believed, line, verdict
+from llmlocust.calibration.errors import COLUMNS, Latencies, Point, head, largest_believed, line, verdict
 
 TRUE = Latencies(ttft_mean=0.05, ttft_p99=0.06, gap_p50=0.01, gap_p99=0.012)
 

@@ -8,7 +8,8 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from llmlocust.analysis.compare import (
+from llmlocust.analysis.breakpoints.steps import wilson
+from llmlocust.analysis.comparison.compare import (
     ERRORS,
     FASTER,
     FEWER,
@@ -21,9 +22,8 @@ from llmlocust.analysis.compare import (
     compare,
     spreads_of,
 )
-from llmlocust.analysis.dependence import Values, inflation, normal, student, welch
-from llmlocust.analysis.steps import wilson
-from llmlocust.numbers.levels import LevelFigures, Summary
+from llmlocust.analysis.comparison.dependence import Values, inflation, normal, student, welch
+from llmlocust.metrics.levels import LevelFigures, Summary
 
 WINDOW = 100.0
 

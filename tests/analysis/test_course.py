@@ -3,7 +3,7 @@ import random
 
 import pytest
 
-from llmlocust.analysis.course import LEAST, Course, change_of
+from llmlocust.analysis.phases.trend import LEAST, Course, change_of
 
 
 def course(*means, metric="tpot"):

@@ -3,10 +3,10 @@
 import pytest
 from closed_queue import closed_queue
 
-from llmlocust.analysis.breakpoints import find
-from llmlocust.analysis.cliffs import CliffKind
-from llmlocust.analysis.steps import Status
-from llmlocust.numbers.thresholds import Threshold
+from llmlocust.analysis.breakpoints.cliffs import CliffKind
+from llmlocust.analysis.breakpoints.steps import Status
+from llmlocust.analysis.breakpoints.verdict import find
+from llmlocust.metrics.thresholds import Threshold
 
 LIMITS = [Threshold.parse("ttft.p95 < 500ms")]
 RUNS = {

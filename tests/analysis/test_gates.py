@@ -4,12 +4,12 @@ from dataclasses import replace
 import pytest
 from closed_queue import figures
 
-from llmlocust.analysis import words
 from llmlocust.analysis.checks.check import Check
 from llmlocust.analysis.gates import DOUBTED, FAILED, PASSED, breach, can_abort, judge
-from llmlocust.numbers.formats import ABORTED, OK
-from llmlocust.numbers.levels import RATE, Level, Summary, Tally
-from llmlocust.numbers.thresholds import FAILS, GOLD, NOT_KNOWN, TOLERATED, Gate, Threshold
+from llmlocust.metrics.levels import RATE, Level, Summary, Tally
+from llmlocust.metrics.thresholds import FAILS, GOLD, NOT_KNOWN, TOLERATED, Gate, Threshold
+from llmlocust.metrics.vocabulary import ABORTED, OK
+from llmlocust.text import figures as words
 
 # load, throughput, median TTFT; p95 is 1.51 times that
 LEVELS = [

@@ -8,10 +8,10 @@ from closed_queue import closed_queue, figures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmlocust.analysis.breakpoints import find
-from llmlocust.analysis.slo import backlogs
-from llmlocust.analysis.steps import share_range, spread, steps_of
-from llmlocust.numbers.thresholds import Threshold
+from llmlocust.analysis.breakpoints.slo import backlogs
+from llmlocust.analysis.breakpoints.steps import share_range, spread, steps_of
+from llmlocust.analysis.breakpoints.verdict import find
+from llmlocust.metrics.thresholds import Threshold
 
 
 def limits(*texts):

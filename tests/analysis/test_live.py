@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from llmlocust.analysis.live import COLUMNS, Live
-from tests.numbers.records import record_of
+from tests.metrics.records import record_of
 from tests.played_run import PlayedRun, answer
 
 

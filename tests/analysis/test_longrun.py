@@ -5,10 +5,10 @@ import math
 import pytest
 from closed_queue import figures
 
-from llmlocust.analysis.breakpoints import find
-from llmlocust.analysis.longrun import LongRun, queue_wait
-from llmlocust.analysis.steps import steps_of
-from llmlocust.numbers.thresholds import Threshold
+from llmlocust.analysis.breakpoints.long_run import LongRun, queue_wait
+from llmlocust.analysis.breakpoints.steps import steps_of
+from llmlocust.analysis.breakpoints.verdict import find
+from llmlocust.metrics.thresholds import Threshold
 
 
 def ttfts(*seconds, throughput=10.0, errors=0.0):

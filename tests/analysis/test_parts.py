@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from closed_queue import closed_queue, figures
 
-from llmlocust.analysis.breakpoints import find
-from llmlocust.analysis.course import Course
-from llmlocust.analysis.parts import climbs, of_the_ramp, parts_of, span, verdict_of
-from llmlocust.numbers.thresholds import Threshold
+from llmlocust.analysis.breakpoints.verdict import find
+from llmlocust.analysis.phases.phases import climbs, of_the_ramp, parts_of, span, verdict_of
+from llmlocust.analysis.phases.trend import Course
+from llmlocust.metrics.thresholds import Threshold
 
 LIMITS = [Threshold.parse("ttft.p95 < 1s")]
 STILL = Course("ttft", 6.0, (0.1, 0.11, 0.1, 0.1, 0.11, 0.1))

@@ -4,7 +4,7 @@ import random
 import pytest
 
 from llmlocust.analysis.quality import changes
-from llmlocust.numbers.levels import LevelFigures
+from llmlocust.metrics.levels import LevelFigures
 
 
 def level(load, answers=400, **shares):

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from llmlocust.analysis.recovery import recovery
+from llmlocust.analysis.phases.recovery import recovery
 
 SURGE = ("surge", 50.0, "users")
 WITHIN = 120.0

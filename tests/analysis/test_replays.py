@@ -2,11 +2,11 @@
 
 import pytest
 
-from llmlocust.analysis.breakpoints import find
+from llmlocust.analysis.breakpoints.verdict import find
 from llmlocust.analysis.checks.check import Check
-from llmlocust.analysis.replays import FEW_ERRORS, checks_of, of_windows
-from llmlocust.numbers.levels import LevelFigures, Summary
-from llmlocust.numbers.thresholds import Threshold
+from llmlocust.analysis.phases.replay_windows import FEW_ERRORS, checks_of, of_windows
+from llmlocust.metrics.levels import LevelFigures, Summary
+from llmlocust.metrics.thresholds import Threshold
 
 LIMITS = [Threshold.parse("ttft.p95 < 1s"), Threshold.parse("errors < 1%")]
 

@@ -4,14 +4,14 @@ from dataclasses import replace
 import pytest
 from closed_queue import case, closed_queue, figures, summary
 
-from llmlocust.analysis.breakpoints import find
+from llmlocust.analysis.breakpoints.verdict import find
 from llmlocust.analysis.checks.check import Check, Facts
 from llmlocust.analysis.checks.cycles import think_time_of
-from llmlocust.analysis.course import Course
-from llmlocust.analysis.trust import checks, standing
-from llmlocust.numbers.formats import CLIENT_KINDS
-from llmlocust.numbers.levels import LevelFigures, Summary
-from llmlocust.numbers.thresholds import Threshold
+from llmlocust.analysis.checks.trust import checks, standing
+from llmlocust.analysis.phases.trend import Course
+from llmlocust.metrics.levels import LevelFigures, Summary
+from llmlocust.metrics.thresholds import Threshold
+from llmlocust.metrics.vocabulary import CLIENT_KINDS
 
 
 def named(found):

@@ -5,17 +5,17 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmlocust.analysis.breakpoints import find
+from llmlocust.analysis.breakpoints.slo import Judge
+from llmlocust.analysis.breakpoints.steps import Step, share_range, steps_of, wilson
+from llmlocust.analysis.breakpoints.verdict import find
 from llmlocust.analysis.gates import judge
+from llmlocust.analysis.phases.recovery import recovery
 from llmlocust.analysis.quality import changes
-from llmlocust.analysis.recovery import recovery
-from llmlocust.analysis.slo import Judge
-from llmlocust.analysis.steps import Step, share_range, steps_of, wilson
-from llmlocust.numbers.histogram import Histogram
-from llmlocust.numbers.levels import RATE, USERS, LevelFigures, Summary
-from llmlocust.numbers.thresholds import Gate, Threshold
-from llmlocust.report import one_level
-from llmlocust.report.in_words import range_of
+from llmlocust.metrics.histogram import Histogram
+from llmlocust.metrics.levels import RATE, USERS, LevelFigures, Summary
+from llmlocust.metrics.thresholds import Gate, Threshold
+from llmlocust.report.sections import one_level
+from llmlocust.report.sections.headline import range_of
 
 GATES = (
     "errors < 5%",

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlocust.load import json_entries
-from llmlocust.load.files import _is_entry
 from llmlocust.load.json_entries import entries
+from llmlocust.load.prompt_files import _is_entry
 
 ROWS = st.lists(
     st.one_of(st.text(), st.builds(lambda text: {"prompt": text, "n": [1, {"a": 2.5}]}, st.text())), min_size=1

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlocust.load.plans import HOURS, SHAPES, STEP, Setting, linear, progressive, surge, wave
-from llmlocust.numbers.formats import PARTS
+from llmlocust.metrics.vocabulary import PARTS
 
 
 @st.composite

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmlocust.load.search import BREAKS, KEEPS, Limits, Queueing, Search
-from llmlocust.numbers.levels import Tally
-from llmlocust.numbers.thresholds import Threshold
+from llmlocust.metrics.levels import Tally
+from llmlocust.metrics.thresholds import Threshold
 
 SLOTS, SERVICE = 40, 1.0
 

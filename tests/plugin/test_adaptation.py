@@ -2,9 +2,9 @@
 
 import pytest
 
-from llmlocust.plugin.headers import Headers
-from llmlocust.plugin.probing import Probe, usual_changes
-from llmlocust.plugin.transport import Endpoint
+from llmlocust.plugin.http.client import Endpoint
+from llmlocust.plugin.http.headers import Headers
+from llmlocust.plugin.startup.probing import Probe, usual_changes
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import named
 from tests.locusts import QUICK, rows, run, told

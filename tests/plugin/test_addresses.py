@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocust.plugin.addresses import Address, quoted, shown
-from llmlocust.plugin.headers import Headers
-from llmlocust.plugin.probing import Probe
-from llmlocust.plugin.transport import Endpoint
+from llmlocust.plugin.http.addresses import Address, quoted, shown
+from llmlocust.plugin.http.client import Endpoint
+from llmlocust.plugin.http.headers import Headers
+from llmlocust.plugin.startup.probing import Probe
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import named
 from tests.locusts import Locust, distributed, outcomes, run, told

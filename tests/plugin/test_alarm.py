@@ -8,7 +8,7 @@ from tests.simulators import PATIENCE, ROOT
 CODE = """
 from time import perf_counter_ns
 import gevent
-from llmlocust.plugin.alarm import Alarm
+from llmlocust.plugin.generator.timer import Alarm
 
 alarm, early, ran = Alarm(), [], []
 other = gevent.spawn(lambda: [ran.append(gevent.sleep(0.0001)) for _ in range(5)])

@@ -83,7 +83,8 @@ import json, sys
 import llmlocust
 from locust.env import Environment
 from llmlocust import ChatUser, Search, SteppedRamp
-from llmlocust.plugin import listeners, preflight
+from llmlocust.plugin import session as listeners
+from llmlocust.plugin.startup import preflight
 
 def said(users, shape):
     environment = Environment(user_classes=users, shape_class=shape, host="http://127.0.0.1:9")

@@ -3,8 +3,8 @@
 import time
 from itertools import count
 
-from llmlocust.report.frames import load_run
 from llmlocust.report.page import build
+from llmlocust.runfiles.reading.run_data import load_run
 from tests.locusts import rows, run
 from tests.plugin.scripted import LENGTH, response, scripted_server
 

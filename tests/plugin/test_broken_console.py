@@ -47,10 +47,10 @@ def in_a_process_of_its_own(code: str) -> str:
 STEPS = """
 import logging
 from types import SimpleNamespace
-from llmlocust.plugin.run import Run
+from llmlocust.plugin.run.run import Run
 
 logged = []
-logging.getLogger("llmlocust.plugin.run").addHandler(SimpleNamespace(level=0, handle=lambda record: logged.append(record.getMessage())))
+logging.getLogger("llmlocust.plugin.run.run").addHandler(SimpleNamespace(level=0, handle=lambda record: logged.append(record.getMessage())))
 
 def fails():
     raise RuntimeError("a defect")
@@ -68,7 +68,7 @@ def test_a_step_of_a_run_that_fails_keeps_no_other_from_being_done():
 
 ENDING = """
 from types import SimpleNamespace
-from llmlocust.plugin import listeners
+from llmlocust.plugin import session as listeners
 
 now = 100.0
 listeners.time = SimpleNamespace(monotonic=lambda: now)

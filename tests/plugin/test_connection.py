@@ -32,11 +32,11 @@ import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmlocust.plugin import connection
-from llmlocust.plugin.connection import Connection, Listener, Timeouts, kind_of
-from llmlocust.plugin.headers import Headers
-from llmlocust.plugin.probing import Probe
-from llmlocust.plugin.transport import Client, Endpoint
+from llmlocust.plugin.http import connection
+from llmlocust.plugin.http.client import Client, Endpoint
+from llmlocust.plugin.http.connection import Connection, Listener, Timeouts, kind_of
+from llmlocust.plugin.http.headers import Headers
+from llmlocust.plugin.startup.probing import Probe
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.content_encodings import Decoder, Undecodable
 from llmlocust.stream.dialects.openai import OpenAIChat

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llmlocust.plugin.core_time import CoreTime
+from llmlocust.plugin.generator.core_time import CoreTime
 
 V2 = "nr_periods {periods}\nnr_throttled {throttled}\nthrottled_usec {usec}\nnr_bursts 0\n"
 V1 = "nr_periods {periods}\nnr_throttled {throttled}\nthrottled_time {usec}000\n"

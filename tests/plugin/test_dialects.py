@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 
-from llmlocust.plugin.connection import Listener, Timeouts
-from llmlocust.plugin.transport import Client, Endpoint
+from llmlocust.plugin.http.client import Client, Endpoint
+from llmlocust.plugin.http.connection import Listener, Timeouts
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import DIALECTS, Dialect, named
 from llmlocust.stream.reading import Reading, has_token

@@ -3,9 +3,9 @@
 import pytest
 
 from llmlocust.cli.shared import write
-from llmlocust.numbers import formats
-from llmlocust.numbers.ledger import Ledger
-from llmlocust.plugin.files import RunFiles
+from llmlocust.metrics import vocabulary as formats
+from llmlocust.metrics.ledger import Ledger
+from llmlocust.runfiles.writer import RunFiles
 
 NAMES = [formats.RUN, formats.LEVELS, formats.REQUESTS, formats.HISTOGRAMS, formats.TIMELINE, formats.WORKERS]
 

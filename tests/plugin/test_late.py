@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from llmlocust.report.frames import load_run
-from llmlocust.report.level_table import columns
 from llmlocust.report.page import build
+from llmlocust.report.sections.level_table import columns
+from llmlocust.runfiles.reading.run_data import load_run
 from tests.locusts import RAMP, rows, run
 from tests.simulators import running_simulator
 
@@ -25,7 +25,7 @@ import time
 import gevent
 from locust import events
 
-from llmlocust.plugin.listeners import plugin_of
+from llmlocust.plugin.session import plugin_of
 
 @events.test_start.add_listener
 def block_the_loop(environment, **kwargs):

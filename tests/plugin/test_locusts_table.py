@@ -7,7 +7,7 @@ import sys
 PLAYED = """
 import json
 from locust.stats import RequestStats
-from llmlocust.plugin.collector import forget_old_seconds
+from llmlocust.plugin.generator.collector import forget_old_seconds
 
 stats = RequestStats()
 ours, theirs = stats.entries["chat TTFT", "LLM"], stats.entries["chat", "POST"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocust.plugin.lost import Due, WorkerState
+from llmlocust.plugin.cluster.lost import Due, WorkerState
 
 
 def state(*pieces: tuple[float, int, int]) -> WorkerState:

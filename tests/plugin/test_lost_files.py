@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from llmlocust.numbers import formats
-from llmlocust.plugin.files import RunFiles
+from llmlocust.metrics import vocabulary as formats
+from llmlocust.runfiles.writer import RunFiles
 from tests.locusts import Locust, outcomes, rows, run, told
 from tests.plugin.test_robust import UNTIL_STOPPED, fill, headless, served, small_disk
 from tests.simulators import RunningSimulator, running_simulator, wait_for

@@ -4,8 +4,8 @@ import resource
 
 import pytest
 
-from llmlocust.plugin import machine_limits
-from llmlocust.plugin.machine_limits import check
+from llmlocust.plugin.startup import machine_limits
+from llmlocust.plugin.startup.machine_limits import check
 from tests.locusts import QUICK, distributed, run
 from tests.simulators import running_simulator
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from llmlocust.report.frames import load_run
 from llmlocust.report.page import build
+from llmlocust.runfiles.reading.run_data import load_run
 from tests.hosts import Host, hosts
 from tests.locusts import ENDLESS_ANSWERS, QUICK, RAMP, Distributed, Locust, assert_files_agree, distributed, rows, told
 from tests.simulators import ROOT, RunningSimulator, options, running_simulator, wait_for
@@ -380,7 +380,7 @@ def test_workers_that_join_late_take_their_share(simulator, tmp_path):
 AHEAD = f"""
 import struct
 import time
-from llmlocust.plugin import connection
+from llmlocust.plugin.http import connection
 from llmlocust.stream import clocks
 
 clock, clock_ns, stamp = time.time, time.time_ns, connection._STAMP

@@ -182,9 +182,9 @@ def test_workers_that_are_forked_are_told_apart(tmp_path):
 
 
 def test_the_buckets_are_those_of_the_conventions(monkeypatch):
-    from llmlocust.plugin.otel import GenAIMetrics
-    from llmlocust.plugin.transport import Endpoint
-    from tests.numbers.records import record_of
+    from llmlocust.plugin.http.client import Endpoint
+    from llmlocust.plugin.views.otel import GenAIMetrics
+    from tests.metrics.records import record_of
 
     reader = InMemoryMetricReader()
     provider = MeterProvider(metric_readers=[reader])
@@ -209,7 +209,7 @@ def test_the_buckets_are_those_of_the_conventions(monkeypatch):
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_without_the_packages_or_the_option_nothing_is_recorded(monkeypatch, asked):
-    from llmlocust.plugin import otel
+    from llmlocust.plugin.views import otel
 
     if asked:
         monkeypatch.setitem(sys.modules, "opentelemetry", None)  # importing it is an ImportError then
@@ -227,6 +227,6 @@ def test_without_the_packages_or_the_option_nothing_is_recorded(monkeypatch, ask
     ],
 )
 def test_grpc_is_warned_of(environ, said):
-    from llmlocust.plugin.otel import _over_grpc
+    from llmlocust.plugin.views.otel import _over_grpc
 
     assert _over_grpc(environ) == said

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from llmlocust.plugin.prefixes import Taken, is_taken, lock, move_aside
-from llmlocust.report.frames import RunError, load_run
+from llmlocust.plugin.run.prefixes import Taken, is_taken, lock, move_aside
+from llmlocust.runfiles.reading.run_data import RunError, load_run
 from tests.locusts import LONG, Locust, outcomes, rows, run
 from tests.report.made_run import MadeRun
 from tests.simulators import ROOT, RunningSimulator, running_simulator, wait_for
@@ -127,7 +127,7 @@ def test_a_second_run_of_a_prefix_is_refused_and_the_first_goes_on(simulator, tm
 
 HOLDS = """
 import sys
-from llmlocust.plugin.prefixes import lock
+from llmlocust.plugin.run.prefixes import lock
 lock(sys.argv[1])
 print("locked", flush=True)
 sys.stdin.read()

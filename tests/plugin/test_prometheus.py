@@ -14,8 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from llmlocust.analysis.live import Live
-from llmlocust.numbers.histogram import bounds_of
-from llmlocust.plugin.prometheus import HISTOGRAMS, Collector
+from llmlocust.metrics.histogram import bounds_of
+from llmlocust.plugin.views.prometheus import HISTOGRAMS, Collector
 from tests.locusts import Locust, free_port, rows, told
 from tests.played_run import PlayedRun
 from tests.plugin.test_web_ui import WebUI, running

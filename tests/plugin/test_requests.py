@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocust.plugin.tickets import Tickets, parts
+from llmlocust.plugin.generator.quota import Tickets, parts
 from tests.locusts import RAMP, Locust, distributed, rows, run, told
 from tests.simulators import running_simulator, wait_for
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from llmlocust.report.frames import load_run
-from llmlocust.report.in_words import headline
 from llmlocust.report.page import build
+from llmlocust.report.sections.headline import headline
+from llmlocust.runfiles.reading.run_data import load_run
 from tests.locusts import QUICK, RAMP, Locust, distributed, free_port, outcomes, rows, run, told
 from tests.plugin.scripted import keeps_open, response, scripted_server
 from tests.plugin.test_web_ui import WebUI
@@ -176,7 +176,7 @@ def read(address: str) -> bytes:
         return answer.read()
 
 
-FEW_ROWS = f"from llmlocust.numbers import ledger\nledger.RUN_ROWS_A_SECOND = 10\n{CHAT}"
+FEW_ROWS = f"from llmlocust.metrics import ledger\nledger.RUN_ROWS_A_SECOND = 10\n{CHAT}"
 
 
 def look(node: psutil.Process) -> tuple[int, int]:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from llmlocust.numbers.formats import HISTOGRAM_COLUMNS, REQUEST_COLUMNS, TIMELINE_COLUMNS
-from llmlocust.numbers.levels import LEVEL_COLUMNS
+from llmlocust.metrics.levels import LEVEL_COLUMNS
+from llmlocust.metrics.vocabulary import HISTOGRAM_COLUMNS, REQUEST_COLUMNS, TIMELINE_COLUMNS
 from tests.locusts import (
     ENDLESS_ANSWERS,
     LONG,
@@ -154,7 +154,7 @@ def test_master_and_workers_count_what_the_server_counted(simulator, tmp_path):
 
 
 def test_workers_share_the_rows_of_a_run(simulator, tmp_path):
-    few_rows = f"{RAMP}\nfrom llmlocust.numbers import ledger\n\nledger.RUN_ROWS_A_SECOND = 2\n"
+    few_rows = f"{RAMP}\nfrom llmlocust.metrics import ledger\n\nledger.RUN_ROWS_A_SECOND = 2\n"
     with distributed(tmp_path, simulator.url, *QUICK, locustfile=few_rows) as stack:
         assert stack.master.ends() == 0, stack.master.log
 

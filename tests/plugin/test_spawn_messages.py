@@ -8,7 +8,7 @@ from tests.simulators import PATIENCE, ROOT
 
 MESSAGES = """
 from locust import argument_parser
-from llmlocust.plugin.worker import build_locusts_parser_once
+from llmlocust.plugin.cluster.worker import build_locusts_parser_once
 
 built, make = [], argument_parser.get_empty_argument_parser
 argument_parser.get_empty_argument_parser = lambda *args, **more: built.append(1) or make(*args, **more)

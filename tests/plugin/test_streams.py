@@ -8,7 +8,7 @@ from tests.simulators import PATIENCE, ROOT
 
 GONE = """
 from types import SimpleNamespace
-from llmlocust.plugin.open_load import OpenLoad
+from llmlocust.plugin.generator.open_load import OpenLoad
 
 due = []
 load = OpenLoad(SimpleNamespace(request_due=lambda moment, held_back: due.append(moment)))

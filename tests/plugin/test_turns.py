@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import gevent
 import pytest
 
-from llmlocust.plugin import turns as module
-from llmlocust.plugin.turns import Turns
+from llmlocust.plugin.generator import parse_queue as module
+from llmlocust.plugin.generator.parse_queue import Turns
 
 _READABLE, _FIRST = 1, 2
 

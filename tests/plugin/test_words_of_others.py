@@ -6,9 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmlocust.numbers import formats, media
+from llmlocust.metrics import vocabulary as formats
 from llmlocust.plugin import console
-from llmlocust.plugin.files import RunFiles
+from llmlocust.runfiles.writer import RunFiles
+from llmlocust.text import media
 
 ESCAPES = "worker \x1b]0;x\x07\x9b31m\u202e\r\nsecond line"
 

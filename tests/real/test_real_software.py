@@ -15,8 +15,8 @@ from pathlib import Path
 import gevent
 import pytest
 
-from llmlocust.plugin.connection import Listener, Timeouts
-from llmlocust.plugin.transport import Client, Endpoint
+from llmlocust.plugin.http.client import Client, Endpoint
+from llmlocust.plugin.http.connection import Listener, Timeouts
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import named
 from llmlocust.stream.reading import Reading, has_token

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from llmlocust.report import drawing
+from llmlocust.report.charts import drawing
 
 
 class WordsOfFigure(Figure):

@@ -2,7 +2,7 @@
 
 import math
 
-from llmlocust.analysis.calibration import Latencies, Point
+from llmlocust.calibration.errors import Latencies, Point
 
 NOTHING = Latencies()
 

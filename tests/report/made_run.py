@@ -8,8 +8,8 @@ import math
 import random
 from pathlib import Path
 
-from llmlocust.numbers import formats
-from llmlocust.numbers.levels import LEVEL_COLUMNS, Level, LevelFigures, Tally
+from llmlocust.metrics import vocabulary as formats
+from llmlocust.metrics.levels import LEVEL_COLUMNS, Level, LevelFigures, Tally
 
 EPOCH = 1_795_000_000.0
 HOSTILE = "<script>alert('x')</script> & \"quoted\" | $a_b$ ` </svg>"

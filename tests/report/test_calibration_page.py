@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from made_calibration import POINTS, UNKNOWN, point
 
-from llmlocust.analysis.calibration import Point, verdict
-from llmlocust.report.calibration import as_json, html, pictures
+from llmlocust.calibration.errors import Point, verdict
+from llmlocust.calibration.page import as_json, html, pictures
 
 MACHINE = {"Measured": "today", "Processor": "<one> & only"}
 

@@ -11,8 +11,8 @@ import pytest
 from made_run import MadeRun
 
 from llmlocust.cli import main
-from llmlocust.report.frames import load_run
 from llmlocust.report.page import build
+from llmlocust.runfiles.reading.run_data import load_run
 from tests.test_cli import llmlocust
 
 PLAIN = Path(__file__).parent / "plain"

@@ -10,8 +10,8 @@ from made_run import HOSTILE, MadeRun
 from test_page import Seen
 
 from llmlocust.cli import main
-from llmlocust.numbers import formats
-from llmlocust.report.comparing import build, held_of, labels_of, load
+from llmlocust.metrics import vocabulary as formats
+from llmlocust.report.comparison.page import build, held_of, labels_of, load
 from llmlocust.report.page import build as report_of
 
 LOADS = (5, 10, 40)

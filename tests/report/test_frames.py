@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from made_run import EPOCH, MadeRun
 
-from llmlocust.numbers import formats
-from llmlocust.numbers.thresholds import Threshold, is_good
-from llmlocust.report.frames import RunError, load_run, names_a_run
+from llmlocust.metrics import vocabulary as formats
+from llmlocust.metrics.thresholds import Threshold, is_good
 from llmlocust.report.page import build
+from llmlocust.runfiles.reading.run_data import RunError, load_run, names_a_run
 
 PLAIN = Path(__file__).parent / "plain"
 

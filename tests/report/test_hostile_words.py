@@ -7,7 +7,7 @@ import pytest
 from made_run import MadeRun
 
 from llmlocust.cli import main
-from llmlocust.numbers import media
+from llmlocust.text import media
 
 EVIL = "=1+1\x1b]0;owned\x07\x9b31m\u202egnp.exe \r\n| [x](http://evil) <zz>"
 SURROGATE = "half \ud800"

@@ -3,10 +3,10 @@ import math
 import pytest
 from made_run import MadeRun
 
-from llmlocust.analysis.breakpoints import find
-from llmlocust.numbers.thresholds import Threshold
-from llmlocust.report.frames import load_run
-from llmlocust.report.journeys import journeys, telling
+from llmlocust.analysis.breakpoints.verdict import find
+from llmlocust.metrics.thresholds import Threshold
+from llmlocust.report.sections.journeys import journeys, telling
+from llmlocust.runfiles.reading.run_data import load_run
 
 
 @pytest.fixture(scope="module")

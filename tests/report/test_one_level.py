@@ -5,13 +5,13 @@ import random
 import pytest
 from made_run import MadeRun
 
-from llmlocust.numbers.histogram import Histogram
-from llmlocust.numbers.levels import LevelFigures, Summary
-from llmlocust.numbers.thresholds import Threshold
-from llmlocust.report import one_level
-from llmlocust.report.frames import load_run
-from llmlocust.report.in_words import summary
+from llmlocust.metrics.histogram import Histogram
+from llmlocust.metrics.levels import LevelFigures, Summary
+from llmlocust.metrics.thresholds import Threshold
 from llmlocust.report.page import build
+from llmlocust.report.sections import one_level
+from llmlocust.report.sections.headline import summary
+from llmlocust.runfiles.reading.run_data import load_run
 
 COUNTED = {"plan": {"unit": "users", "levels": [20], "settle": None, "hold": None, "requests": 400}}
 

@@ -15,17 +15,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_run import EPOCH, HOSTILE, MadeRun
 
-from llmlocust.analysis import words
-from llmlocust.numbers import formats
-from llmlocust.numbers.levels import LevelFigures, Summary
-from llmlocust.numbers.thresholds import Threshold
-from llmlocust.report import drawing
-from llmlocust.report.frames import RunFrames, load_run
-from llmlocust.report.in_words import headline, summary
-from llmlocust.report.level_table import columns
+from llmlocust.metrics import vocabulary as formats
+from llmlocust.metrics.levels import LevelFigures, Summary
+from llmlocust.metrics.thresholds import Threshold
+from llmlocust.report.charts import drawing
+from llmlocust.report.languages.translate import translated
 from llmlocust.report.page import build
-from llmlocust.report.translation import translated
-from llmlocust.report.what_was_run import facts
+from llmlocust.report.sections.headline import headline, summary
+from llmlocust.report.sections.level_table import columns
+from llmlocust.report.sections.what_was_run import facts
+from llmlocust.runfiles.reading.run_data import RunFrames, load_run
+from llmlocust.text import figures as words
 
 PLAIN = Path(__file__).parent / "plain"
 
@@ -511,7 +511,7 @@ def test_what_was_run_tells_of_the_request_before(tmp_path):
 
 
 def test_importing_the_report_brings_no_locust():
-    code = "import llmlocust.report.page, llmlocust.report.frames, sys; print({'locust','gevent'} & set(sys.modules))"
+    code = "import llmlocust.report.page, llmlocust.runfiles.reading.run_data, sys; print({'locust','gevent'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

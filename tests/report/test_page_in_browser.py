@@ -2,10 +2,10 @@ import pytest
 from made_calibration import POINTS
 from made_run import MadeRun
 
-from llmlocust.report import comparing
-from llmlocust.report.calibration import html
-from llmlocust.report.frames import load_run
+from llmlocust.calibration.page import html
+from llmlocust.report.comparison import page as comparing
 from llmlocust.report.page import build
+from llmlocust.runfiles.reading.run_data import load_run
 from tests.chromium import chromium
 
 pytestmark = pytest.mark.browser

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from made_run import MadeRun
 
-from llmlocust.numbers import formats
-from llmlocust.numbers.levels import LevelFigures
-from llmlocust.report.frames import RunFrames, load_run
-from llmlocust.report.level_table import columns
+from llmlocust.metrics import vocabulary as formats
+from llmlocust.metrics.levels import LevelFigures
 from llmlocust.report.page import build
+from llmlocust.report.sections.level_table import columns
+from llmlocust.runfiles.reading.run_data import RunFrames, load_run
 
 FEWER = "Fewer right answers under load: 96 % at 5 users, 70 % at 40"
 

@@ -2,8 +2,8 @@
 
 import json
 
-from llmlocust.report.frames import load_run
 from llmlocust.report.page import build
+from llmlocust.runfiles.reading.run_data import load_run
 from tests.simulators import ROOT
 
 SAMPLE = ROOT / "reports" / "sample"

@@ -2,9 +2,9 @@ import pytest
 from made_run import MadeRun
 from test_page import Seen
 
-from llmlocust.report.frames import load_run
+from llmlocust.report.charts.search_path import holds, search
 from llmlocust.report.page import build
-from llmlocust.report.search_path import holds, search
+from llmlocust.runfiles.reading.run_data import load_run
 
 
 def tried(level, load, verdict, bracket, *, confirms=False, held=10.0):

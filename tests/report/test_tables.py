@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmlocust.cli import main
-from llmlocust.report.frames import RunError
 from llmlocust.report.page import build
-from llmlocust.report.table_headers import meaning_of
-from llmlocust.report.tables import load_table
+from llmlocust.runfiles.reading.published_table import load_table
+from llmlocust.runfiles.reading.run_data import RunError
+from llmlocust.runfiles.reading.table_headers import meaning_of
 from tests.simulators import ROOT
 
 CASES = ROOT / "tests" / "analysis" / "cases"

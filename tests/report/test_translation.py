@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from made_run import EPOCH, MadeRun
 from test_page import HOSTILE, Seen
 
-from llmlocust.numbers import formats
-from llmlocust.numbers.levels import LevelFigures
-from llmlocust.numbers.thresholds import Threshold
-from llmlocust.report import translation
-from llmlocust.report.frames import RunFrames, load_run
+from llmlocust.metrics import vocabulary as formats
+from llmlocust.metrics.levels import LevelFigures
+from llmlocust.metrics.thresholds import Threshold
+from llmlocust.report.languages import translate as translation
+from llmlocust.report.languages.translate import LANGUAGES, Catalogue, catalogue
 from llmlocust.report.page import build
-from llmlocust.report.translation import LANGUAGES, Catalogue, catalogue
+from llmlocust.runfiles.reading.run_data import RunFrames, load_run
 
 PLAIN = Path(__file__).parent / "plain"
 LIMITS = [Threshold.parse("ttft.p95 < 1s"), Threshold.parse("errors < 1%")]
@@ -294,7 +294,7 @@ def test_nothing_of_requests_that_contradict_themselves_stays_english(many):
 
 
 def catalogue_entries():
-    return tomllib.loads((Path(translation.__file__).parent / "languages" / "zh.toml").read_text(encoding="utf-8"))
+    return tomllib.loads((Path(translation.__file__).with_name("zh.toml")).read_text(encoding="utf-8"))
 
 
 PATTERNS = [english for english in catalogue_entries() if translation._HOLE.search(english)]

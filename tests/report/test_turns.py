@@ -5,13 +5,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from llmlocust.numbers.formats import REQUEST_COLUMNS
-from llmlocust.numbers.histogram import Histogram
-from llmlocust.numbers.levels import LevelFigures, Summary
-from llmlocust.numbers.thresholds import Threshold
-from llmlocust.report.frames import RunFrames
+from llmlocust.metrics.histogram import Histogram
+from llmlocust.metrics.levels import LevelFigures, Summary
+from llmlocust.metrics.thresholds import Threshold
+from llmlocust.metrics.vocabulary import REQUEST_COLUMNS
 from llmlocust.report.page import build
-from llmlocust.report.turns import turns
+from llmlocust.report.sections.conversations import turns
+from llmlocust.runfiles.reading.run_data import RunFrames
 
 LIMITS = [Threshold.parse("ttft.p95 < 1s")]
 

@@ -5,13 +5,13 @@ import json
 import pandas as pd
 import pytest
 
-from llmlocust.numbers import formats
-from llmlocust.numbers.levels import LevelFigures
-from llmlocust.numbers.thresholds import Threshold
-from llmlocust.report.frames import load_run
-from llmlocust.report.in_words import summary
+from llmlocust.metrics import vocabulary as formats
+from llmlocust.metrics.levels import LevelFigures
+from llmlocust.metrics.thresholds import Threshold
 from llmlocust.report.page import build
-from llmlocust.report.within import cache_hits, courses, gone, tokens_a_chunk, with_telemetry
+from llmlocust.report.sections.headline import summary
+from llmlocust.runfiles.reading.level_series import cache_hits, courses, gone, tokens_a_chunk, with_telemetry
+from llmlocust.runfiles.reading.run_data import load_run
 from tests.report.made_run import EPOCH, MadeRun
 
 LEVELS = [

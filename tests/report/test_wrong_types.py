@@ -8,12 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_run import MadeRun
 
-from llmlocust.numbers import media
-from llmlocust.numbers.thresholds import Gate
+from llmlocust.metrics.thresholds import Gate
 from llmlocust.report import gates
-from llmlocust.report.frames import RunError, load_run
-from llmlocust.report.in_words import summary
 from llmlocust.report.page import build
+from llmlocust.report.sections.headline import summary
+from llmlocust.runfiles.reading.run_data import RunError, load_run
+from llmlocust.text import media
 
 PARTS = [
     {"name": "surge", "levels": 1, "settle": 1, "hold": 10},

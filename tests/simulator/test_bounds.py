@@ -5,11 +5,11 @@ import json
 
 from llmlocust.simulator import server as module
 from llmlocust.simulator.connection import BODY_LIMIT, LINE_LIMIT, UNREAD_LIMIT, Connection, HttpRequest
+from llmlocust.simulator.dialects import GRADIO_CALL
 from llmlocust.simulator.engine import MOST_WAITING, Engine, Sequence
 from llmlocust.simulator.server import Simulator
 from llmlocust.simulator.settings import Settings
 from llmlocust.simulator.truth import COMPLETED, Record, Truth
-from llmlocust.simulator.wires import GRADIO_CALL
 
 
 class Socket:

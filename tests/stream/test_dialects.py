@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocust.numbers.formats import ERROR_KINDS
+from llmlocust.metrics.vocabulary import ERROR_KINDS
 from llmlocust.stream import ndjson, sse
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.delta import ANSWER, Delta

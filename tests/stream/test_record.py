@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llmlocust.numbers.formats import CLIENT_KINDS, ERROR_KINDS
-from llmlocust.numbers.ledger import Ledger
+from llmlocust.metrics.ledger import Ledger
+from llmlocust.metrics.vocabulary import CLIENT_KINDS, ERROR_KINDS
 from llmlocust.stream.delta import USAGE, Delta, Usage
 from llmlocust.stream.dialects.openai import OpenAIChat, OpenAICompletions
 from llmlocust.stream.outcomes import without_ids

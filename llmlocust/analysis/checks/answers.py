@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from llmlocust.analysis import words
 from llmlocust.analysis.checks.check import BOUNDED, LEAST, Check, Facts, above, loads_of, marks, more_requests
-from llmlocust.numbers.levels import LevelFigures
+from llmlocust.metrics.levels import LevelFigures
+from llmlocust.text import figures as words
 
 GATHERED = 0.2
 """More tokens than this that came together are no chance: something gathers them, or the server sends several."""

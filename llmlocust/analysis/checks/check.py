@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from llmlocust.analysis import words
-from llmlocust.analysis.course import Course
-from llmlocust.numbers.levels import LevelFigures
+from llmlocust.analysis.phases.trend import Course
+from llmlocust.metrics.levels import LevelFigures
+from llmlocust.text import figures as words
 
 LEAST = {"p95": 20, "p99": 100}
 """Fewer successful requests than this, and the percentile is but the slowest request."""

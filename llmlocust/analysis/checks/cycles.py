@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from llmlocust.analysis import words
 from llmlocust.analysis.checks.check import Check, Facts, loads_of, marks
-from llmlocust.numbers.levels import USERS, LevelFigures
+from llmlocust.metrics.levels import USERS, LevelFigures
+from llmlocust.text import figures as words
 
 LITTLE_LIMIT = 0.25
 THINK_FLOOR = 0.01

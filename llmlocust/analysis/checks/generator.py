@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from llmlocust.analysis import words
+from llmlocust.analysis.breakpoints.steps import ERROR_LIMIT, LACKING, more_than
 from llmlocust.analysis.checks.check import LEAST, Check, Facts, above, loads_of, marks
-from llmlocust.analysis.steps import ERROR_LIMIT, LACKING, more_than
-from llmlocust.numbers.formats import CLIENT_KINDS
-from llmlocust.numbers.levels import HEADLINE, RANGED, USERS, LevelFigures
+from llmlocust.metrics.levels import HEADLINE, RANGED, USERS, LevelFigures
+from llmlocust.metrics.vocabulary import CLIENT_KINDS
+from llmlocust.text import figures as words
 
 CPU_LIMIT = 0.9
 """Below, one process was right and kept up with a client that does the least; from 0.96 on it was up to 17 % slower \

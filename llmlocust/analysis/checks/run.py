@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from llmlocust.analysis import words
 from llmlocust.analysis.checks.check import Check, Facts, loads_of, marks, more_requests
-from llmlocust.numbers.levels import EXACT_SHARE, USERS, LevelFigures
+from llmlocust.metrics.levels import EXACT_SHARE, USERS, LevelFigures
+from llmlocust.text import figures as words
 
 LOAD_LIMIT = EXACT_SHARE
 """A level whose load was off by a larger share is another one: two runs of the same load differ by as much anyway."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from llmlocust.analysis import words
 from llmlocust.analysis.checks.check import Check, Facts, loads_of, marks, more_requests
-from llmlocust.analysis.course import CHANGE, Change, change_of
-from llmlocust.numbers.levels import RATE, LevelFigures
+from llmlocust.analysis.phases.trend import CHANGE, Change, change_of
+from llmlocust.metrics.levels import RATE, LevelFigures
+from llmlocust.text import figures as words
 
 HELD_LONGER = 3.0
 """So many times longer a level that has not come to rest should be held."""

@@ -19,9 +19,9 @@ from locust.env import Environment
 from locust.runners import STATE_CLEANUP, STATE_RUNNING, STATE_STOPPING, MasterRunner
 from prometheus_client.exposition import choose_encoder
 
-from llmlocust.numbers import formats
+from llmlocust.metrics import vocabulary as formats
 from llmlocust.plugin import options
-from llmlocust.plugin.addresses import shown
+from llmlocust.plugin.http.addresses import shown
 from llmlocust.plugin.webui import access
 from llmlocust.plugin.webui.inputs import Inputs
 from llmlocust.plugin.webui.report import NotMade, Reports
@@ -29,8 +29,8 @@ from llmlocust.plugin.webui.report import NotMade, Reports
 if TYPE_CHECKING:
     from locust.web import WebUI
 
-    from llmlocust.plugin.listeners import Plugin
-    from llmlocust.plugin.newest import Newest
+    from llmlocust.plugin.session import Plugin
+    from llmlocust.plugin.views.current_run import Newest
 
 STATIC = Path(__file__).with_name("static")
 _WRITTEN = [name for name in formats.FILES if name != formats.TELEMETRY]

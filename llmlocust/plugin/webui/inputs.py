@@ -18,17 +18,17 @@ from locust.env import Environment
 from locust.runners import MasterRunner
 from werkzeug.datastructures import ImmutableMultiDict, MultiDict
 
-from llmlocust.load.answers import load as load_answers
+from llmlocust.load.answer_key import load as load_answers
 from llmlocust.load.huggingface import PREFIX as HUB
 from llmlocust.load.prompts import built_in
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.tokens import counter
 from llmlocust.load.traces import open_trace
-from llmlocust.numbers.thresholds import Gate, load_toml
+from llmlocust.metrics.thresholds import Gate, load_toml
 from llmlocust.plugin import console
-from llmlocust.plugin.headers import api_key
+from llmlocust.plugin.http.client import Endpoint
+from llmlocust.plugin.http.headers import api_key
 from llmlocust.plugin.options import listed, option, ramp_setting
-from llmlocust.plugin.transport import Endpoint
 from llmlocust.stream.dialects import DIALECTS
 
 FILES: Mapping[str, Callable[[str], Any]] = MappingProxyType(

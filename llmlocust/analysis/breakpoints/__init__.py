@@ -1,0 +1,1 @@
+"""Where a system breaks: the four numbers, with their intervals. Pure."""

@@ -1,0 +1,232 @@
+"""The capacity: where queueing begins. Pure.
+
+A flat throughput alone has been seen to fool: a server whose batch slows down makes it flatten without any queue. So
+capacity needs a second witness, waiting that grows, or errors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llmlocust.analysis.breakpoints.steps import (
+    ERROR_LIMIT,
+    SETTLED,
+    SURELY_SHORT,
+    WORK,
+    Z95,
+    Finding,
+    Status,
+    Step,
+    apart,
+    as_good,
+    elasticity,
+    error_of_place,
+    mean_of,
+    more_than,
+    name_of,
+    shortfall,
+    too_few,
+)
+from llmlocust.metrics.levels import USERS
+from llmlocust.text import figures as words
+
+FLAT = 0.15
+"""Elasticity below which throughput no longer grows."""
+QUEUED = 0.3
+"""Of the wait that each further user adds (1/X, by Little's law), the share that must fall before the first token to \
+be called a queue; the rest may be a batch that slows down."""
+MOSTLY = 0.6
+"""The same share where it has to stand for a throughput that seems to grow a little."""
+LEAST_WAIT = 0.02
+"""Seconds; a wait that grows by less is none."""
+
+
+def _flat_from(curve: Sequence[Step]) -> int | None:
+    """The first load from which the highest buys no throughput, and none between does by more than noise."""
+    for place, step in enumerate(curve[:-1]):
+        tail = [elasticity(step, later) for later in curve[place + 1 :]]
+        if tail[-1][0] < FLAT and all(value < FLAT + Z95 * error for value, error in tail):
+            return place
+    return None
+
+
+def find_capacity(curve: Sequence[Step], unit: str) -> Finding:
+    if unknown := too_few(curve, unit):
+        return unknown
+    if unit != USERS:
+        return _capacity_of_rates(curve, unit)
+    top = words.with_unit(curve[-1].load, unit)
+    waiting = _waits(curve)
+    onset = _onset(curve, waiting) if waiting is not None and waiting.metric == "ttft" else None
+    flat = _flat_from(curve)
+    if flat is None and waiting is not None and onset is not None:
+        flat = _flat_for_a_queue(curve, waiting, onset)
+    if flat is None:
+        return Finding(Status.NOT_REACHED, f"not reached up to {top}: throughput still grows")
+    best = max(curve, key=lambda step: step.throughput)
+    if best.throughput <= 0.0:
+        return Finding(Status.UNKNOWN, f"cannot be told: nothing succeeded at any level up to {top}")
+    full = next(place for place, step in enumerate(curve) if as_good(step, best))
+    low = max(full - 1, 0)
+    point = curve[low].load * best.throughput / max(curve[low].throughput, 1e-9)
+    if waiting is not None and onset == len(curve) - 1:
+        waiting = None
+    elif waiting is not None and onset is not None:
+        # throughput may be flat long before anything queues, where the batch slows down: the queue tells the place
+        low = max(onset, flat - 1)
+        point = _where_the_queue_begins(curve, low, waiting, best.throughput)
+        low = max(low - 1, 0) if point < curve[low].load * (1.0 - error_of_place(curve[low + 1])) else low
+    grows = _waiting_grows(curve, low, max(full, flat, low), waiting, unit)
+    if grows is None:
+        why = (
+            f"not reached up to {top}: throughput is flat from {words.load(curve[flat].load)} on, but neither waiting "
+            f"nor errors grow with it, so no queue is seen"
+        )
+        return Finding(Status.NOT_REACHED, why)
+    high = curve[low + 1].load
+    why = f"throughput stays at {words.digits(best.throughput)}/s up to {top}, while {grows}"
+    if low == 0 and flat == 0 and full == 0:
+        return Finding(Status.REACHED, f"{why}, from the lowest level on; add lower ones", None, None, high, None, high)
+    point = min(max(point, curve[low].load), high)
+    error = 1.96 * error_of_place(curve[low + 1])
+    least = min(curve[low].load, point * max(0.0, 1.0 - error)) if low or full else None
+    return Finding(Status.REACHED, why, point, least, max(high, point * (1.0 + error)), curve[low].load, high)
+
+
+def _capacity_of_rates(curve: Sequence[Step], unit: str) -> Finding:
+    """Requests a second that are answered at best, where surely not all are from some rate on."""
+    top = words.with_unit(curve[-1].load, unit)
+    short = [_short(step) for step in curve]
+    first = next((n for n, each in enumerate(short) if each > SURELY_SHORT and min(short[n:]) > 1.0), None)
+    if first is None:
+        return Finding(Status.NOT_REACHED, f"not reached up to {top}: what is sent is answered")
+    best = max(curve[max(first - 1, 0) :], key=lambda step: step.throughput)
+    if best.throughput <= 0.0:
+        return Finding(
+            Status.UNKNOWN, f"cannot be told: nothing succeeded from {words.load(curve[first].load)} to {top}"
+        )
+    full = [step for step in curve[max(first - 1, 0) :] if as_good(step, best)]
+    ended = max(1.0, sum(step.ended for step in full))
+    arrival = max(step.offered / step.load for step in curve)  # requests, where all that belong to it come
+    answered = mean_of((step.throughput, 1.0) for step in full) / arrival
+    first = next((n for n, step in enumerate(curve[:first]) if step.load > answered), first)
+    grows = _wait_of_rates(curve, first)
+    if grows is None:
+        return Finding(
+            Status.NOT_REACHED, f"not reached up to {top}: not all is answered in time, but no request waits longer"
+        )
+    sent = words.load(curve[first].load) + (f" to {top}" if first < len(curve) - 1 else f" {words.unit_of(unit)}")
+    why = f"{words.digits(answered)}/s are answered at best of the {sent} that are sent, while {grows}"
+    high = curve[first].load
+    if first == 0:
+        return Finding(Status.REACHED, f"{why}, from the lowest level on; add lower ones", None, None, high, None, high)
+    low = curve[first - 1].load
+    error = math.exp(1.96 * math.hypot(WORK / math.sqrt(ended), SETTLED))
+    least, most = min(low, answered / error), max(high, min(answered, high) * error)
+    return Finding(Status.REACHED, why, min(max(low, answered), high), least, most, low, high)
+
+
+def _short(step: Step) -> float:
+    """`shortfall`; infinite where requests surely fail."""
+    return math.inf if more_than(step.failed, step.requests, ERROR_LIMIT) else shortfall(step)
+
+
+def _wait_of_rates(curve: Sequence[Step], first: int) -> str | None:
+    """The second witness, in words: requests wait longer, or fail."""
+    low, last = curve[max(first - 1, 0)], curve[-1]
+    waiting = _waits(curve)
+    if waiting is not None:
+        before, after = waiting.values[max(first - 1, 0)], waiting.values[-1]
+        if first == 0 or after > 1.5 * before + LEAST_WAIT:
+            return f"{name_of(waiting.metric, waiting.statistic)} goes {words.change(before, after)}"
+    return f"errors go {words.share(low.errors)} → {words.share(last.errors)}" if last.errors > ERROR_LIMIT else None
+
+
+def _flat_for_a_queue(curve: Sequence[Step], waiting: _Waiting, onset: int) -> int | None:
+    """Where hardly any added load is served: throughput may then still grow, by no more than noise."""
+    last = len(curve) - 1
+    if onset == last or not _queue_between(curve, waiting, onset, last) > MOSTLY:
+        return None
+    for place in range(onset, last):
+        if all(
+            value < FLAT + Z95 * error for value, error in (elasticity(curve[place], s) for s in curve[place + 1 :])
+        ):
+            return place
+    return None
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """The figure by which waiting is seen, with its value at each load (NaN where it is not known)."""
+
+    metric: str
+    statistic: str
+    values: tuple[float, ...]
+
+
+def _waits(curve: Sequence[Step]) -> _Waiting | None:
+    for metric, statistic in (("ttft", "p50"), ("ttft", "mean"), ("e2e", "p50"), ("e2e", "mean")):
+        values = tuple(step.figure(metric, statistic) for step in curve)
+        if math.isfinite(values[-1]) and sum(map(math.isfinite, values)) > len(values) / 2:
+            return _Waiting(metric, statistic, values)
+    return None
+
+
+def _queue_between(curve: Sequence[Step], waiting: _Waiting, first: int, second: int) -> float:
+    """Of the load that was added, the share that waits: X dW / dN, by Little's law. NaN where it is not known."""
+    grown = waiting.values[second] - waiting.values[first]
+    return grown * curve[second].throughput / (curve[second].load - curve[first].load)
+
+
+def _onset(curve: Sequence[Step], waiting: _Waiting) -> int:
+    """The last load before the queue: from there on, whatever load is added waits (or most of it does).
+
+    Where requests are refused or given up, the wait of the others has an end: such loads are not asked.
+    """
+    last = len(curve) - 1
+    for place in range(last):
+        tail = [
+            _queue_between(curve, waiting, place, later)
+            for later in range(place + 1, last + 1)
+            if later == place + 1 or not curve[later].errors > ERROR_LIMIT
+        ]
+        if all(math.isnan(share) or share >= QUEUED for share in tail):
+            return place
+    return last
+
+
+def _where_the_queue_begins(curve: Sequence[Step], low: int, waiting: _Waiting, best: float) -> float:
+    """N* = N − X·(W − W0): the load less those who wait, at the first load that queues.
+
+    Where throughput has fallen there, fewer users think than did at its best; they are added again.
+    """
+    first = curve[low + 1]
+    queued = first.throughput * (waiting.values[low + 1] - waiting.values[max(low - 1, 0)])
+    if not math.isfinite(queued):
+        return math.sqrt(curve[low].load * first.load)
+    think = curve[low].load / max(curve[low].throughput, 1e-9) - curve[low].figure("e2e", "mean")
+    fewer = max(0.0, best - first.throughput) * max(0.0, think) if math.isfinite(think) else 0.0
+    return first.load - queued + fewer
+
+
+def _waiting_grows(curve: Sequence[Step], low: int, full: int, waiting: _Waiting | None, unit: str) -> str | None:
+    """The second witness of capacity, in words; None where there is none."""
+    first, last = curve[low], curve[-1]
+    if waiting is not None:
+        before, after = waiting.values[low], waiting.values[-1]
+        # what a queue of this many further users has to add, by Little's law; an open load has no such bound
+        queue = QUEUED * (last.load - curve[full].load) / last.throughput if unit == USERS and last.throughput else 0.0
+        if after - before > max(queue, 0.5 * before, LEAST_WAIT) and apart(
+            first, last, waiting.metric, waiting.statistic
+        ):
+            said = (
+                f"{name_of(waiting.metric, waiting.statistic)} grows {words.change(before, after)} between "
+                f"{words.load(first.load)} and {words.with_unit(last.load, unit)}"
+            )
+            alone = " (without TTFT, a queue cannot be told from a slower batch)"
+            return f"{said}: requests wait" if waiting.metric == "ttft" else said + alone
+    if more_than(last.failed, last.requests, ERROR_LIMIT) and last.errors > 2.0 * (first.errors or 0.0):
+        return f"errors grow {words.share(first.errors)} → {words.share(last.errors)}"
+    return None

@@ -1,0 +1,109 @@
+"""Cliffs: jumps of latency or errors between neighbouring levels that noise does not explain. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from typing import NamedTuple
+
+from llmlocust.analysis.breakpoints.steps import ERROR_LIMIT, NAMES, Step, apart, kinds_of, load_word, wilson
+from llmlocust.metrics.levels import USERS
+from llmlocust.text import figures as words
+
+_CLIFF = 1.3  # a jump is a cliff when it exceeds the growth of the load by this
+_CLIFF_FLOOR = 0.02  # and this many seconds
+
+
+class CliffKind(StrEnum):
+    """What a cliff shows."""
+
+    QUEUE = "queue"
+    """Most of the added time is before the first token."""
+    SLOWER = "slower"
+    """Most of the added time is after the first token."""
+    WAIT = "wait"
+    """Requests wait before their first token; how much longer they take in total is not known."""
+    LONGER = "longer"
+    """Requests take longer; whether before or after the first token is not known."""
+    ERRORS = "errors"
+
+
+class _Jump(NamedTuple):
+    """What jumped, why, and what that shows."""
+
+    what: str
+    why: str
+    kind: CliffKind
+
+
+@dataclass(frozen=True)
+class Cliff:
+    """A jump between neighbouring levels that neither noise nor the growth of the load explains."""
+
+    between: tuple[float, float]
+    what: str
+    why: str
+    kind: CliffKind
+    """The kind of the latency's jump where latency and errors both jump."""
+
+
+def find_cliffs(steps: Sequence[Step], unit: str) -> Iterable[Cliff]:
+    queued = False
+    for before, after in pairwise(steps):
+        latency = _latency_jump(before, after)
+        goes_on = queued and unit == USERS and _queue_goes_on(before, after)
+        queued = latency is not None
+        found = [None if goes_on else latency, _error_jump(before, after)]
+        jumps = [jump for jump in found if jump is not None]
+        if jumps:
+            what = words.series([jump.what for jump in jumps])
+            why = "; ".join(jump.why for jump in jumps)
+            growth = f"for {words.digits(after.load / before.load)} × the {load_word(unit)}"
+            yield Cliff((before.load, after.load), f"{what} {growth}", why, jumps[0].kind)
+
+
+def _queue_goes_on(before: Step, after: Step) -> bool:
+    """Whether a queue that was there before explains the growth: each further user waits 1/X more (2/X at the p95)."""
+    metric = "ttft" if math.isfinite(after.figure("ttft", "p95")) else "e2e"
+    grown = after.figure(metric, "p95") - before.figure(metric, "p95")
+    return after.throughput > 0.0 and grown <= 2.0 * (after.load - before.load) / after.throughput
+
+
+def _latency_jump(before: Step, after: Step) -> _Jump | None:
+    for metric in ("ttft", "e2e"):
+        first, second = before.figure(metric, "p95"), after.figure(metric, "p95")
+        if not (math.isfinite(first) and math.isfinite(second)) or first <= 0.0:
+            continue
+        beyond = second > first * _CLIFF * after.load / before.load and second - first > _CLIFF_FLOOR
+        if beyond and apart(before, after, metric, "p95"):
+            return _Jump(f"p95 {NAMES[metric]} {words.change(first, second)}", *_where_it_waits(before, after, metric))
+    return None
+
+
+def _where_it_waits(before: Step, after: Step, metric: str) -> tuple[str, CliffKind]:
+    if metric != "ttft":
+        return "each request takes longer; whether it waits or is slower cannot be told without TTFT", CliffKind.LONGER
+    first = after.figure("ttft", "mean") - before.figure("ttft", "mean")
+    whole = after.figure("e2e", "mean") - before.figure("e2e", "mean")
+    if math.isnan(first) or math.isnan(whole) or whole <= 0.0:
+        return "requests wait before their first token", CliffKind.WAIT
+    part = min(1.0, max(0.0, first / whole))
+    if part > 0.4:
+        return f"requests queue: {words.share(part)} of the added time is before the first token", CliffKind.QUEUE
+    says = f"answers get slower: only {words.share(part)} of the added time is before the first token"
+    return says, CliffKind.SLOWER
+
+
+def _error_jump(before: Step, after: Step) -> _Jump | None:
+    if not before.requests or not after.requests:
+        return None
+    _, high = wilson(before.errors, before.requests)
+    low, _ = wilson(after.errors, after.requests)
+    grown = after.errors - before.errors
+    if low <= high or grown < ERROR_LIMIT or after.errors <= before.errors * _CLIFF * after.load / before.load:
+        return None
+    what = f"errors {words.share(before.errors)} → {words.share(after.errors)}"
+    return _Jump(what, kinds_of(after), CliffKind.ERRORS)

@@ -1,0 +1,67 @@
+"""The knee: where more load stops buying throughput. Pure.
+
+From there on the elasticity of throughput, d ln X / d ln N, is under one half: so it is where X / √N is at its best.
+That needs no slope between two noisy neighbours, and is told from as few levels as there are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from llmlocust.analysis.breakpoints.steps import Z95, Finding, Status, Step, elasticity, load_word, noise, too_few
+from llmlocust.text import figures as words
+
+KNEE = 0.5
+"""Elasticity d ln X / d ln N: above, more load still buys most of its share of throughput."""
+
+
+def find_knee(curve: Sequence[Step], unit: str) -> Finding:
+    if unknown := too_few(curve, unit):
+        return unknown
+    worth = [math.log(max(step.throughput, 1e-9)) - KNEE * math.log(step.load) for step in curve]
+    best = max(range(len(curve)), key=lambda place: worth[place])
+    top = words.with_unit(curve[-1].load, unit)
+    if best == len(curve) - 1:
+        bought = f"the last step still bought {_bought(elasticity(curve[-2], curve[-1])[0])} more throughput for 10 %"
+        return Finding(Status.NOT_REACHED, f"not reached up to {top}: {bought} more {load_word(unit)}")
+    if not _worse(curve, worth, len(curve) - 1, best, 1.1):
+        return Finding(Status.NOT_REACHED, f"not reached up to {top}: throughput may still grow, within noise")
+    high = curve[best + 1].load
+    above = next((step.load for n, step in enumerate(curve) if n > best and _worse(curve, worth, n, best, Z95)), None)
+    overall, _ = elasticity(curve[best], curve[-1])
+    why = f"from {words.load(curve[best].load)} to {top}, 10 % more {load_word(unit)} {_buys(overall)}"
+    if best == 0:
+        why += "; it lies at or below the lowest levels, so add lower ones"
+        return Finding(Status.REACHED, why, None, None, above or curve[-1].load, None, high)
+    before, _ = elasticity(curve[best - 1], curve[best])
+    why += f" (before, up to {words.load(curve[best].load)}, {_bought(before)})"
+    below = (step.load for n, step in enumerate(curve[:best]) if _worse(curve, worth, n, best, Z95))
+    low = max(below, default=None)
+    return Finding(Status.REACHED, why, _vertex(curve, worth, best), low, above, curve[best].load, high)
+
+
+def _worse(curve: Sequence[Step], worth: Sequence[float], place: int, best: int, sure: float) -> bool:
+    """Whether a load is worth less than the best one by more than noise."""
+    return worth[best] - worth[place] > sure * noise(curve[place], curve[best])
+
+
+def _vertex(curve: Sequence[Step], worth: Sequence[float], best: int) -> float:
+    """Where the parabola through the best load and its neighbours is highest, on a logarithmic scale of load."""
+    left, middle, right = (math.log(step.load) for step in curve[best - 1 : best + 2])
+    rise = (worth[best] - worth[best - 1]) / (middle - left)
+    fall = (worth[best] - worth[best + 1]) / (right - middle)
+    if rise + fall <= 0.0:
+        return curve[best].load
+    first, second = (left + middle) / 2.0, (middle + right) / 2.0
+    return math.exp(first + (second - first) * rise / (rise + fall))
+
+
+def _bought(elasticity: float) -> str:
+    return f"{words.digits(max(0.0, elasticity) * 10.0)} %"
+
+
+def _buys(elasticity: float) -> str:
+    if elasticity < 0.01:
+        return "buys no more throughput" if elasticity > -0.05 else "costs throughput"
+    return f"buys only {_bought(elasticity)} more throughput"

@@ -1,0 +1,333 @@
+"""The levels of a run in the order of their load, those of equal load taken together, and what noise they have. Pure.
+
+Noise is that of the counts: Poisson for throughput, binomial for errors, the order statistics' intervals for
+percentiles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from statistics import NormalDist
+
+from llmlocust.metrics.levels import EXACT_SHARE, USERS, LevelFigures
+from llmlocust.metrics.vocabulary import CLIENT_KINDS, ERROR_KINDS, METRICS
+from llmlocust.text import figures as words
+
+ERROR_LIMIT = 0.01
+"""Errors above this are a collapse, and break the derived service level."""
+Z95 = 1.645  # one-sided
+WOBBLE = 0.01  # throughput of a level is never better known than this: ramps, bursts and neighbours exist
+WORK = 0.7
+"""Standard deviation of what one request asks for, as a share of its mean: lengths of answers differ so."""
+SETTLED = 0.03
+"""Least standard error of ln(figure): no level is so well settled that it could be known better."""
+STEEPEST = 30.0
+SURELY_SHORT = 3.0
+"""Standard deviations of `shortfall`."""
+LACKING = EXACT_SHARE
+"""A level that lacks a larger share of its requests, because they never reached the server, has another load."""
+NAMES = {"ttft": "TTFT", "answer": "time to answer", "e2e": "end to end", "gap": "token gap", "tpot": "TPOT"}
+
+
+class Status(StrEnum):
+    """Whether a run reached one of the four numbers."""
+
+    REACHED = "reached"
+    NOT_REACHED = "not reached"
+    """The number lies above the loads of the run."""
+    UNKNOWN = "unknown"
+    """The figures do not show where the number lies."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One of the four numbers. Loads are users or requests a second, None where there is none."""
+
+    status: Status
+    why: str
+    load: float | None = None
+    low: float | None = None
+    high: float | None = None
+    level_ok: float | None = None
+    level_bad: float | None = None
+    cause: str = ""
+    """What broke, in a few words, for a headline."""
+
+    @property
+    def reached(self) -> bool:
+        """Whether the number lies within the loads of the run."""
+        return self.status is Status.REACHED
+
+
+@dataclass(frozen=True)
+class Step:
+    """One load of the curve: one level, or several of the same load."""
+
+    load: float
+    levels: tuple[LevelFigures, ...] = field(repr=False)
+
+    @property
+    def requests(self) -> int:
+        return sum(each.requests for each in self.levels)
+
+    @property
+    def failed(self) -> int:
+        return sum(each.failed for each in self.levels)
+
+    @property
+    def ok(self) -> int:
+        return sum(each.ok for each in self.levels)
+
+    @property
+    def errors(self) -> float:
+        return self.failed / self.requests if self.requests else math.nan
+
+    @property
+    def throughput(self) -> float:
+        return mean_of((each.throughput, _weight(each.window)) for each in self.levels)
+
+    @property
+    def offered(self) -> float:
+        """Requests a second at a rate. A rate is of arrivals, and an arrival may be a conversation: its first request
+        alone has a delay.
+        """
+        arrived = sum(each.metric("delay").count for each in self.levels)
+        return self.load * (sum(each.ok for each in self.levels) / arrived if arrived else 1.0)
+
+    @property
+    def ended(self) -> float:
+        """How many requests the throughput was counted from."""
+        counted = sum(each.throughput * each.window for each in self.levels if each.window > 0)
+        return counted if counted > 0 else float(self.ok)
+
+    @property
+    def counted(self) -> bool:
+        """Whether anybody told how many requests there were."""
+        return all(each.counted for each in self.levels)
+
+    @property
+    def many(self) -> str:
+        """How many requests it had, in words."""
+        return f"{self.requests} requests" if self.counted else "the number of requests is not known"
+
+    def among(self, levels: Collection[int]) -> bool:
+        return any(each.level in levels for each in self.levels)
+
+    def figure(self, metric: str, statistic: str) -> float:
+        return mean_of((each.metric(metric)[statistic], max(1, each.metric(metric).count)) for each in self.levels)
+
+    def interval(self, metric: str, statistic: str) -> tuple[float, float]:
+        known = [each.metric(metric).intervals.get(statistic, (math.nan, math.nan)) for each in self.levels]
+        known = [(low, high) for low, high in known if not (math.isnan(low) or math.isnan(high))]
+        if not known:
+            return math.nan, math.nan
+        return min(low for low, _ in known), max(high for _, high in known)
+
+    def kinds(self) -> dict[str, int]:
+        """The kinds of `failed`, the most frequent first."""
+        kinds: dict[str, int] = {}
+        for each in self.levels:
+            for kind, count in each.error_kinds.items():
+                if kind not in CLIENT_KINDS:
+                    kinds[kind] = kinds.get(kind, 0) + count
+        return dict(sorted(kinds.items(), key=lambda item: -item[1]))
+
+
+def steps_of(levels: Iterable[LevelFigures]) -> list[Step]:
+    """The loads that say something, lowest first. Levels whose load was never there, or did not reach the server, are
+    left out if others remain.
+    """
+    useful = [each for each in levels if 1e-6 < each.load < 1e9 and _says_something(each)]
+    useful = [each for each in useful if each.reached] or useful
+    useful = [each for each in useful if each.unsent <= LACKING * each.attempted] or useful
+    by_load: dict[float, list[LevelFigures]] = {}
+    for each in useful:
+        by_load.setdefault(each.load, []).append(each)
+    return [Step(load, tuple(by_load[load])) for load in sorted(by_load)]
+
+
+def _says_something(figures: LevelFigures) -> bool:
+    return figures.requests > 0 or figures.throughput > 0
+
+
+def _weight(window: float) -> float:
+    return window if window > 0 else 1.0
+
+
+def mean_of(pairs: Iterable[tuple[float, float]]) -> float:
+    known = [(value, weight) for value, weight in pairs if not math.isnan(value)]
+    total = sum(weight for _, weight in known)
+    return sum(value * weight for value, weight in known) / total if total else math.nan
+
+
+def name_of(metric: str, statistic: str = "") -> str:
+    """p95 TTFT, mean end to end, errors."""
+    plain = NAMES.get(metric) or METRICS.get(metric) or metric.replace("output_tokens_per_s", "output tokens/s")
+    return f"{statistic.replace('_', '.')} {plain}".strip()
+
+
+def spread(steps: Sequence[Step], place: int, metric: str, statistic: str) -> float:
+    """Standard error of ln(figure), as an estimate of what a long run at the same load would show.
+
+    Order statistics alone take requests as independent, but who waits, waits with others. What differs from window to
+    window is how much work was asked for, by about WORK / √requests of it, and with it the load at which the server is
+    full: the steeper the figure grows with load, the more that moves it.
+    """
+    step = steps[place]
+    low, high = step.interval(metric, statistic)
+    drawn = math.log(high / low) / 3.92 if 0.0 < low <= high < math.inf else math.nan
+    if math.isnan(drawn):
+        # a percentile so far out, or a mean, of which no interval is told
+        drawn = 1.0 / math.sqrt(max(1.0, step.ok))
+    return math.hypot(drawn, SETTLED, asked(steps, place, metric, statistic))
+
+
+def asked(steps: Sequence[Step], place: int, metric: str, statistic: str) -> float:
+    """The part of `spread` that comes of how much work was asked for in the window, by chance."""
+    slopes = [_slope(steps, at, metric, statistic) for at in (place - 1, place)]
+    return max(slopes) * WORK / math.sqrt(max(1, steps[place].requests))
+
+
+def shortfall(step: Step) -> float:
+    """How many more requests were sent than answered, in standard deviations of those in flight by chance."""
+    window = sum(each.window for each in step.levels if each.window > 0.0)
+    due = step.offered * window
+    # where far fewer are told of than were due, only those that ended were counted
+    sent = float(step.requests) if step.requests > due - 3.0 * math.sqrt(due) else due
+    in_flight = step.throughput * step.figure("e2e", "mean")
+    return (sent - step.ended) / math.sqrt(2.0 * in_flight + 1.0 if math.isfinite(in_flight) else sent + 1.0)
+
+
+def _slope(steps: Sequence[Step], place: int, metric: str, statistic: str) -> float:
+    """By how much a figure grows from one load to the next, as the power of the load; 0 where that is not known."""
+    if not 0 <= place < len(steps) - 1:
+        return 0.0
+    first, second = (step.figure(metric, statistic) for step in steps[place : place + 2])
+    if not 0.0 < first < second < math.inf:
+        return 0.0
+    return min(STEEPEST, math.log(second / first) / math.log(steps[place + 1].load / steps[place].load))
+
+
+def elasticity(first: Step, second: Step) -> tuple[float, float]:
+    """The elasticity d ln X / d ln N between two loads, and its standard error from the counts."""
+    span = math.log(second.load / first.load)
+    grown = math.log(max(second.throughput, 1e-9) / max(first.throughput, 1e-9))
+    return grown / span, noise(first, second) / span
+
+
+def noise(first: Step, second: Step) -> float:
+    """The standard error of ln(X2 / X1)."""
+    return math.sqrt(1.0 / max(first.ended, 1.0) + 1.0 / max(second.ended, 1.0) + 2.0 * WOBBLE**2)
+
+
+def too_few(curve: Sequence[Step], unit: str) -> Finding | None:
+    if not curve:
+        return Finding(Status.UNKNOWN, "cannot be told: the throughput of the levels is not known")
+    if not any(step.throughput > 0.0 for step in curve):
+        return Finding(Status.UNKNOWN, "cannot be told: nothing succeeded at any level")
+    if len(curve) == 1:
+        return Finding(Status.UNKNOWN, f"cannot be told from one level ({words.with_unit(curve[0].load, unit)})")
+    return None
+
+
+def error_of_place(step: Step) -> float:
+    """Standard error of the load at which a server is full, as a share of it, by what was asked for at one level."""
+    return math.hypot(WORK / math.sqrt(max(1, step.requests)), 0.5 * SETTLED)
+
+
+def as_good(step: Step, best: Step) -> bool:
+    """Whether a throughput is the best one, as far as their counts can tell."""
+    noise = Z95 * math.sqrt(1.0 / max(step.ended, 1.0) + 1.0 / max(best.ended, 1.0))
+    return step.throughput >= best.throughput * (1.0 - min(0.1, max(0.03, noise)))
+
+
+def apart(first: Step, second: Step, metric: str, statistic: str) -> bool:
+    """Whether the second figure is above the first by more than their intervals; True where those are not known."""
+    _, high = first.interval(metric, statistic)
+    low, _ = second.interval(metric, statistic)
+    return math.isnan(high) or math.isnan(low) or low > high
+
+
+def more_than(count: int, trials: int, limit: float, error: float = 0.05) -> bool:
+    """Whether `count` of `trials` proves a share above `limit`, one-sided at 95 % or what `error` says (exact binomial,
+    or its normal approximation where there are many).
+    """
+    if not trials or count / trials <= limit:
+        return False
+    expected = trials * limit
+    if expected > 500:
+        return count - expected > NormalDist().inv_cdf(1.0 - error) * math.sqrt(expected * (1.0 - limit))
+    below = (
+        math.fsum(
+            math.exp(
+                math.lgamma(trials + 1)
+                - math.lgamma(k + 1)
+                - math.lgamma(trials - k + 1)
+                + k * math.log(limit)
+                + (trials - k) * math.log1p(-limit)
+            )
+            for k in range(count)
+        )
+        if 0.0 < limit < 1.0
+        else 1.0
+    )
+    return 1.0 - below < error
+
+
+def wilson(share: float, trials: float, z: float = 1.96) -> tuple[float, float]:
+    """Return Wilson's interval for a share of trials, by default of 95 %. The number of trials need not be an integer."""
+    if not trials:
+        return math.nan, math.nan
+    middle = share + z * z / (2 * trials)
+    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    # at 0 and at 1 an end is the share itself, but for the last bits
+    return max(0.0, min(share, (middle - spread) / scale)), min(1.0, max(share, (middle + spread) / scale))
+
+
+def share_range(steps: Sequence[Step], place: int) -> tuple[float, float]:
+    """A 95 % interval for the share of requests that fail at a level.
+
+    More load does not make fewer fail: so what was counted at the levels above bounds it from above, too, and what was
+    counted at those below, from below. A bound that excludes the level's own share is dropped: there, fewer requests
+    failed at more load.
+    """
+    share = steps[place].errors
+    if math.isnan(share):
+        return 0.0, 1.0
+    lows = (low for low, _ in _pooled_shares(reversed(steps[: place + 1])) if low <= share)
+    highs = (high for _, high in _pooled_shares(steps[place:]) if high >= share)
+    return max(lows), min(highs)
+
+
+def _pooled_shares(steps: Iterable[Step]) -> Iterator[tuple[float, float]]:
+    """Return the intervals of the first step's share of errors, of the first two taken together, and so on."""
+    failed = requests = 0
+    for step in steps:
+        failed, requests = failed + step.failed, requests + step.requests
+        yield wilson(failed / requests, requests, Z95)
+
+
+def left_out(loads: Iterable[float], unit: str, why: str) -> str:
+    """Return the words that name the loads that a number leaves out; empty where there is none."""
+    known = sorted(set(loads))
+    if not known:
+        return ""
+    named = words.series([words.load(load) for load in known])
+    return f"; {named} {words.unit_of(unit, known[0] if len(known) == 1 else 2)} left out, as {why}"
+
+
+def kinds_of(step: Step) -> str:
+    if not step.counted:
+        return "the kind of the errors is not known"
+    kinds = step.kinds()
+    if not kinds:
+        return f"{step.failed} of {step.requests}"
+    return words.series([f"{count} × {ERROR_KINDS.get(kind, kind)}" for kind, count in list(kinds.items())[:2]])
+
+
+def load_word(unit: str) -> str:
+    return "users" if unit == USERS else "load"

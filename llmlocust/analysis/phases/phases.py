@@ -1,0 +1,115 @@
+"""The parts of a plan as they were measured: what each came to, and which levels the four numbers may rest on. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from llmlocust.analysis.breakpoints.steps import Step, mean_of
+from llmlocust.analysis.phases.trend import Course, change_of
+from llmlocust.metrics.levels import LevelFigures
+from llmlocust.metrics.thresholds import Threshold
+from llmlocust.metrics.vocabulary import BASELINE, FALL, LINEAR, RECOVERY, RISE, SOAK, SPIKE, SURGE
+from llmlocust.text import figures as words
+
+CLIMBS = ("", LINEAR, RISE)
+"""Parts in which load grows step by step, from little on."""
+STEADY = ("", BASELINE, SOAK)
+"""Parts whose levels are meant to stand still."""
+BURSTS = (SPIKE, SURGE)
+AFTER = (RECOVERY, FALL)
+"""Parts that carry what a higher load left behind."""
+_NAMES = {"ttft": "TTFT", "tpot": "the time per token", "e2e": "the time of a request"}
+
+
+def climbs(levels: Iterable[LevelFigures]) -> bool:
+    """Whether there is a ramp that the four numbers can be read from."""
+    found = {each.part for each in levels}
+    return not found or not found.isdisjoint(CLIMBS)
+
+
+def of_the_ramp(levels: Sequence[LevelFigures]) -> list[LevelFigures]:
+    """The levels that the four numbers rest on: on the way up, each after lower ones. After a surge or on the way down
+    the same load carries what a higher one left; a surge shows how a server takes a jump; and a soak is told by itself.
+    """
+    ramp = [each for each in levels if each.part in (*CLIMBS, BASELINE)]
+    return ramp or [each for each in levels if each.part not in AFTER]
+
+
+@dataclass(frozen=True)
+class RunPart:
+    """Neighbouring levels of one part."""
+
+    name: str
+    levels: tuple[LevelFigures, ...]
+
+    @property
+    def whole(self) -> Step:
+        """All its levels together, at its highest load."""
+        return Step(max(each.load for each in self.levels), self.levels)
+
+    @property
+    def seconds(self) -> float:
+        """Measured."""
+        return sum(each.window for each in self.levels if each.window > 0.0)
+
+    @property
+    def loads(self) -> tuple[float, float]:
+        """The lowest and the highest."""
+        return min(each.load for each in self.levels), max(each.load for each in self.levels)
+
+    def a_second(self, values: Mapping[int, float]) -> float:
+        """The mean over its time of what is known by level."""
+        told = ((values[each.level], each.window) for each in self.levels if each.level in values and each.window > 0.0)
+        return mean_of(told)
+
+
+def parts_of(levels: Sequence[LevelFigures]) -> list[RunPart]:
+    """In the order of time; none where no level names one."""
+    if not any(each.part for each in levels):
+        return []
+    ordered = sorted(levels, key=lambda each: each.level)
+    return [RunPart(name, tuple(found)) for name, found in groupby(ordered, key=lambda each: each.part)]
+
+
+def verdict_of(
+    part: RunPart, limits: Sequence[Threshold], goodput: Mapping[int, float], courses: Sequence[Course]
+) -> list[str]:
+    """Sentences on a spike, a surge or a soak; of other parts the four numbers and the recovery tell."""
+    if part.name not in (*BURSTS, SOAK) or not part.whole.requests:
+        return []
+    at = words.with_unit(part.whole.load, part.levels[0].unit)
+    where = f"the {part.name} of {at}" + (f" for {span(part.seconds)}" if part.name == SOAK else "")
+    said = [f"In {where}: {_kept(part, limits, goodput)}."]
+    return [*said, _drifted(courses)] if part.name == SOAK else said
+
+
+def _kept(part: RunPart, limits: Sequence[Threshold], goodput: Mapping[int, float]) -> str:
+    if not limits:
+        return f"{words.share(part.whole.errors)} of the requests failed; no limits were given (--threshold)"
+    told = [(each, [each.holds(level, goodput.get(level.level)) for level in part.levels]) for each in limits]
+    broken = [str(limit) for limit, found in told if False in found]
+    if broken:
+        return f"{words.series(broken)} did not hold"
+    unknown = [str(limit) for limit, found in told if None in found]
+    if unknown:
+        return f"whether {words.series(unknown)} held is not known"
+    return "every limit held"
+
+
+def _drifted(courses: Sequence[Course]) -> str:
+    if not courses:
+        return "Whether anything drifted in the soak cannot be told: it had too few requests."
+    drifted = any(change_of(each) is not None for each in courses)
+    went = words.series(
+        [f"{_NAMES[each.metric]} went {words.change(each.means[0], each.means[-1])}" for each in courses]
+    )
+    said = f"From the beginning of the soak to its end {went}"
+    return f"{said}: it did not stand still." if drifted else f"{said}: nothing drifted."
+
+
+def span(seconds: float) -> str:
+    """60 min, 90 s."""
+    minutes = seconds / 60.0
+    return f"{words.digits(minutes)} min" if minutes >= 2.0 else words.duration(round(seconds))

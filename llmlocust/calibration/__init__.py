@@ -1,0 +1,1 @@
+"""Real runs against the simulator, compared with its truth."""

@@ -1,0 +1,152 @@
+"""`llmlocust calibrate`: real runs of Locust against the simulator, whose own times are the truth.
+
+Each point is a run without a ramp: so many users, every answer of the same length, a token every so many
+milliseconds. Server and generator get a core each, where there are two.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from llmlocust.calibration.errors import Latencies, Point
+from llmlocust.metrics import vocabulary as formats
+from llmlocust.metrics.levels import LevelFigures
+
+GRID = ((10, 20.0), (50, 20.0), (100, 10.0), (200, 10.0), (300, 10.0), (300, 8.0), (300, 6.0), (300, 5.0), (300, 4.0))
+"""Streams, and milliseconds between a stream's tokens: 500 to 75,000 tokens/s."""
+
+_TOKENS = 100
+
+
+def machine() -> dict[str, str]:
+    """Where and when a calibration is made, in words."""
+    return {
+        "Measured": datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
+        "Processor": _processor(),
+        "Cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "System": platform.platform(),
+        "Versions": ", ".join(
+            [f"{name} {version(name)}" for name in ("llmlocust", "locust")] + [f"Python {platform.python_version()}"]
+        ),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    told = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(told, "") or platform.processor() or platform.machine()
+
+
+def measure(streams: int, gap_ms: float, seconds: float, folder: Path) -> Point:
+    """One point. Raises RuntimeError with what Locust said where the run failed."""
+    prefix = folder / f"{streams}-{gap_ms:g}"
+    with simulator(slots=streams, step_ms=gap_ms, step_ms_per_seq=0, prefill_ms_per_token=0) as url:
+        _load(url, streams, seconds, prefix)
+        truth = [json.loads(line) for line in urllib.request.urlopen(f"{url}/truth")]  # noqa: S310  # our own server
+    return _point(streams, gap_ms / 1000.0, prefix, truth)
+
+
+@contextmanager
+def simulator(**settings: Any) -> Iterator[str]:
+    """A simulated server of our own on a free port, on the first core."""
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
+    command = [sys.executable, "-m", "llmlocust.simulator", "--port=0", "--truth-tokens=20000000", *options]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=_on_core(0))
+    try:
+        line = child.stdout.readline() if child.stdout else ""
+        if "http" not in line:
+            raise RuntimeError(f"the simulated server did not start (exit {child.wait()})")
+        yield line.split()[-1]
+    finally:
+        child.terminate()
+        child.wait()
+
+
+def _load(url: str, streams: int, seconds: float, prefix: Path) -> None:
+    locustfile = Path(__file__).parents[1] / "plugin" / "locustfiles" / "chat.py"
+    options = {
+        "--host": url,
+        "--users": streams,
+        "--spawn-rate": 100,
+        "--run-time": f"{seconds + streams / 100 + 1:.0f}s",
+        "--csv": prefix,
+        "--llm-max-tokens": _TOKENS,
+        "--llm-body": '{"ignore_eos": true}',
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "locust",
+        "-f",
+        str(locustfile),
+        "--headless",
+        "--only-summary",
+        "--skip-log-setup",
+    ]
+    command += [f"{name}={value}" for name, value in options.items()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=_on_core(1))
+    if done.returncode:
+        raise RuntimeError((done.stderr or done.stdout).strip().splitlines()[-1])
+
+
+def _on_core(core: int) -> Any:
+    """For a child that begins: stay on that core, where there is more than one."""
+
+    def pin() -> None:
+        if hasattr(os, "sched_setaffinity"):
+            cores = sorted(os.sched_getaffinity(0))
+            if len(cores) > 1:
+                os.sched_setaffinity(0, {cores[core]})
+
+    return pin
+
+
+def _point(streams: int, gap: float, prefix: Path, truth: list[dict[str, Any]]) -> Point:
+    level = LevelFigures.of_row(_rows(prefix, formats.LEVELS)[0])
+    measured = {
+        row["id"]: row for row in _rows(prefix, formats.REQUESTS) if row["measured"] == "1" and row["outcome"] == "ok"
+    }
+    by_our_id = {each["id"].removeprefix("chatcmpl-"): each for each in truth}
+    served = [(row, by_our_id[name]) for name, row in measured.items() if name in by_our_id]
+    true = Latencies.of(
+        # both ends are on this machine, and so on one clock: from our sending to the server's first write
+        [each["received_epoch"] + each["writes_us"][0] / 1e6 - float(row["sent"]) for row, each in served],
+        [(later - earlier) / 1e6 for _, each in served for earlier, later in pairwise(each["writes_us"])],
+    )
+    ttft, gaps = level.metric("ttft"), level.metric("gap")
+    seconds = [
+        row for row in _rows(prefix, formats.TIMELINE) if level.settled + 1 <= float(row["time"]) < level.ended - 2
+    ]
+    cpu, tokens = (sum(float(row[name]) for row in seconds) for name in ("client_cpu", "tokens"))
+    return Point(
+        streams=streams,
+        gap=gap,
+        tokens_per_s=level.output_tokens_per_s,
+        true=true,
+        measured=Latencies(ttft.mean, ttft["p99"], gaps["p50"], gaps["p99"]),
+        cpu_per_token=cpu / tokens if tokens else float("nan"),
+        client_cpu=cpu / len(seconds) if seconds else float("nan"),
+        lag_p99=level.metric("lag")["p99"],
+        coalesced=level.coalesced,
+    )
+
+
+def _rows(prefix: Path, name: str) -> list[dict[str, str]]:
+    with Path(f"{prefix}_{name}").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,473 @@
+"""Levels of load: when each was, what was counted in it, and the figures that come of that.
+
+`Level` says when, `Tally` counts (in any process; tallies merge), `LevelFigures` is what a reader gets. Times are
+seconds since the run began; durations are seconds.
+
+A level's latency comes from the requests sent after it settled and before it ended, also where they ended later, or
+the long ones would vanish. Its throughput comes from what arrived inside that window.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmlocust.metrics.histogram import Histogram
+from llmlocust.metrics.ranges import Blurred, without
+from llmlocust.metrics.vocabulary import ABORTED, CLIENT_KINDS, ERROR_KINDS, METRICS, NOT_THE_SERVERS, OK, QUANTILES
+from llmlocust.stream.record import Record
+
+USERS = "users"
+RATE = "rate"
+
+HEADLINE = ("p50", "p95", "p99")
+"""Percentiles whose interval, range, and value with failures counted as infinite are written too."""
+RANGED = ("ttft", "gap")
+"""Metrics whose percentiles are ranges where the load generator was late."""
+
+EXACT = 0.001
+EXACT_SHARE = 0.05
+"""A figure that is known within so many seconds, or within this share of itself, is as good as known: the first is what \
+measured gaps are held to (docs/accuracy.md), the second what two runs of the same test differ by anyway."""
+
+# Histograms that are kept beside a metric's own, for its ranges: what was guessed, and within what.
+_SUM, _LIMIT = "gap_sum_", "gap_limit_"
+_TTFT_BOUNDS = ("ttft_guess", "ttft_least", "ttft_most")
+
+
+@dataclass
+class Level:
+    """One plateau of the load."""
+
+    index: int
+    load: float
+    unit: str = USERS
+    began: float = 0.0
+    settled: float | None = None
+    ended: float | None = None
+    reached: bool = True
+    """False when the load never got to what was asked for."""
+    part: str = ""
+    """Of the plan that it belongs to (formats.PARTS)."""
+
+    def holds(self, moment: float) -> bool:
+        """Whether a moment lies inside the measured window. An open end holds everything after its beginning."""
+        return self.settled is not None and self.settled <= moment and (self.ended is None or moment < self.ended)
+
+    def window(self, now: float) -> float:
+        """Seconds measured so far."""
+        if self.settled is None:
+            return 0.0
+        return max(0.0, (now if self.ended is None else self.ended) - self.settled)
+
+
+class Tally:
+    """What was counted of one level (and one request name) in one process, or in all of them after merging."""
+
+    __slots__ = ("histograms", "numbers", "outcomes")
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        """Requests sent inside the window, by what became of them."""
+        self.numbers: Counter[str] = Counter()
+        """ended_ok, ended, tokens_in_window (by arrival); due, held_back (by when they were due); input_tokens, \
+output_tokens, chunks, coalesced, blurred, stalls, counted_chunks, empty, cut, repeated, judged, right, good (kept \
+every limit, where there are some) (of the successful ones of `outcomes`); contradicting (of all of them)."""
+        self.histograms: dict[str, Histogram] = {}
+
+    @property
+    def requests(self) -> int:
+        """How many requests the server answered or failed."""
+        return self.outcomes.total() - sum(self.outcomes[kind] for kind in NOT_THE_SERVERS)
+
+    def histogram(self, metric: str) -> Histogram:
+        found = self.histograms.get(metric)
+        if found is None:
+            found = self.histograms[metric] = Histogram()
+        return found
+
+    def note_blurred(self, record: Record) -> None:
+        """What is known of the times that are not known exactly, for `ranges`."""
+        for merged in record.merged:
+            self.histogram("gap_guess").extend(merged.guesses)
+            self.histogram(f"{_SUM if merged.exact else _LIMIT}{len(merged.guesses)}").add(merged.total)
+        if record.ttft is not None and record.ttft_bounds is not None:
+            for metric, value in zip(_TTFT_BOUNDS, (record.ttft, *record.ttft_bounds), strict=True):
+                self.histogram(metric).add(value)
+
+    def ranges(self, metric: str) -> dict[str, tuple[float, float]]:
+        """Between what the quantiles of a metric of RANGED lie; empty where they are known."""
+        of_metric = self._gap_range() if metric == "gap" else self._ttft_range()
+        return {} if of_metric is None else {name: of_metric(q) for name, q in QUANTILES.items()}
+
+    def _gap_range(self) -> Callable[[float], tuple[float, float]] | None:
+        guesses = self.histograms.get("gap_guess")
+        if guesses is None:
+            return None
+        known = without(self.histogram("gap"), guesses)
+        return Blurred(known, self._groups(_SUM), self._groups(_LIMIT)).quantile
+
+    def _ttft_range(self) -> Callable[[float], tuple[float, float]] | None:
+        guesses, least, most = (self.histograms.get(metric) for metric in _TTFT_BOUNDS)
+        if guesses is None or least is None or most is None:
+            return None
+        known = without(self.histogram("ttft"), guesses)
+        low, high = Histogram.sum((known, least)), Histogram.sum((known, most))
+        return lambda q: (low.quantile(q), high.quantile(q))
+
+    def _groups(self, prefix: str) -> dict[int, Histogram]:
+        return {
+            int(name.removeprefix(prefix)): histogram
+            for name, histogram in self.histograms.items()
+            if name.startswith(prefix)
+        }
+
+    def merge(self, other: Tally) -> None:
+        self.outcomes.update(other.outcomes)
+        self.numbers.update(other.numbers)
+        for metric, histogram in other.histograms.items():
+            self.histogram(metric).merge(histogram)
+
+    def without(self, other: Tally) -> Tally:
+        """What came since `other` was all of this."""
+        made = Tally()
+        made.outcomes, made.numbers = self.outcomes - other.outcomes, self.numbers - other.numbers
+        for metric, histogram in self.histograms.items():
+            made.histograms[metric] = without(histogram, other.histogram(metric))
+        return made
+
+    def pack(self) -> list[Any]:
+        histograms = {metric: histogram.pack() for metric, histogram in self.histograms.items()}
+        return [dict(self.outcomes), dict(self.numbers), histograms]
+
+    def merge_packed(self, packed: list[Any]) -> None:
+        outcomes, numbers, histograms = packed
+        self.outcomes.update(outcomes)
+        self.numbers.update(numbers)
+        for metric, histogram in histograms.items():
+            self.histogram(metric).merge_packed(histogram)
+
+    @classmethod
+    def sum(cls, tallies: Iterable[Tally]) -> Tally:
+        total = cls()
+        for tally in tallies:
+            total.merge(tally)
+        return total
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One metric over one level. Seconds; NaN where nothing was counted."""
+
+    count: int = 0
+    mean: float = math.nan
+    most: float = math.nan
+    quantiles: Mapping[str, float] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """95 % intervals of the quantiles."""
+    with_failures: Mapping[str, float] = field(default_factory=dict)
+    """The quantiles when every failed request counts as infinitely slow."""
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Between what the quantiles lie, where the load generator was late; empty where they are known."""
+
+    def __getitem__(self, name: str) -> float:
+        """A figure by its name: mean, max, p50, p95, …"""
+        if name == "mean":
+            return self.mean
+        return self.most if name == "max" else self.quantiles.get(name, math.nan)
+
+    def range_of(self, name: str) -> tuple[float, float] | None:
+        """Between what a percentile lies, where that is too wide to name one value."""
+        least, most = self.ranges.get(name, (math.nan, math.nan))
+        return (least, most) if most - least > max(EXACT, EXACT_SHARE * most) else None
+
+    @classmethod
+    def of(
+        cls, histogram: Histogram, failed: int = 0, ranges: Mapping[str, tuple[float, float]] | None = None
+    ) -> Summary:
+        if not histogram.count:
+            return cls(with_failures=dict.fromkeys(QUANTILES, math.inf if failed else math.nan))
+        return cls(
+            histogram.count,
+            histogram.mean,
+            histogram.most,
+            {name: histogram.quantile(q) for name, q in QUANTILES.items()},
+            {name: histogram.interval(q) for name, q in QUANTILES.items()},
+            {name: histogram.quantile(q, failed) for name, q in QUANTILES.items()},
+            ranges or {},
+        )
+
+
+@dataclass(frozen=True)
+class LevelFigures:
+    """One level as a reader sees it: a row of the levels file, a point of every chart, the input of the verdict."""
+
+    level: int
+    load: float
+    unit: str = USERS
+    users: float = math.nan
+    """Users that were really there, on average over the window."""
+    began: float = math.nan
+    settled: float = math.nan
+    ended: float = math.nan
+    """Epoch seconds."""
+    window: float = math.nan
+    requests: int = 0
+    """Sent inside the window and answered or failed by the server: `ok` and `failed`."""
+    due: int = 0
+    """Open load: requests that were due inside the window,"""
+    held_back: int = 0
+    """and those of them that were never sent, because too many were in flight."""
+    ok: int = 0
+    aborted: int = 0
+    error_kinds: Mapping[str, int] = field(default_factory=dict)
+    """Failed requests by kind, CLIENT_KINDS among them."""
+    throughput: float = math.nan
+    """Successful requests that ended inside the window, a second."""
+    output_tokens_per_s: float = math.nan
+    output_tokens: float = math.nan
+    """Mean of a successful request."""
+    input_tokens: float = math.nan
+    input_tokens_per_s: float = math.nan
+    inputs_per_s: float = math.nan
+    """Texts embedded or documents ranked, a second."""
+    coalesced: float = math.nan
+    """Share of token-bearing deltas that came in the same read as an earlier one."""
+    blurred: float = math.nan
+    """Share of the gaps between tokens that are only known within a sum, because the load generator read late."""
+    counted_chunks: float = math.nan
+    """Share of successful requests whose tokens had to be counted by chunks, for want of usage."""
+    stalls: int = 0
+    contradicting: int = 0
+    """Requests whose times or counts contradicted each other and were bounded."""
+    judged: int = 0
+    """Successful requests whose answers somebody judged."""
+    right: float = math.nan
+    """Share of those whose answers were right."""
+    empty: float = math.nan
+    """Share of successful requests whose answers have no text,"""
+    cut: float = math.nan
+    """that ended at the limit of tokens,"""
+    repeated: float = math.nan
+    """and that end in one piece said again and again."""
+    reached: bool = True
+    unheard: float = math.nan
+    """Share of the users' time in which their process measured another level, or none: it had not heard of this one's \
+beginning, or of its end."""
+    backing_off: float = math.nan
+    """Share of the users' time that they spent in pauses after failed requests."""
+    metrics: Mapping[str, Summary] = field(default_factory=dict)
+    telemetry: Mapping[str, tuple[Summary, ...]] = field(default_factory=dict)
+    """What else was measured meanwhile, by source and name ("gpu.utilisation"), a summary a series; in its own unit."""
+    counted: bool = True
+    """False where nobody told how many requests there were: `requests` then only carries the share that failed."""
+    part: str = ""
+    """Of the plan (formats.PARTS); empty where it has none."""
+
+    @property
+    def failed(self) -> int:
+        return self.requests - self.ok
+
+    @property
+    def unsent(self) -> int:
+        """How many requests failed before the server had a part in them."""
+        return sum(self.error_kinds.get(kind, 0) for kind in CLIENT_KINDS)
+
+    @property
+    def attempted(self) -> int:
+        """How many requests the users made, whatever became of them, without aborted ones."""
+        return self.requests + self.unsent
+
+    @property
+    def lacks_requests(self) -> bool:
+        """Whether the level was measured with users, but no user sent a request."""
+        is_measured = self.unit == USERS and self.load > 0.0 and self.window > 0.0
+        return is_measured and self.counted and not (self.attempted or self.aborted)
+
+    @property
+    def errors(self) -> float:
+        """Share of `requests` that failed; NaN where there were none."""
+        return self.failed / self.requests if self.requests else math.nan
+
+    def metric(self, name: str) -> Summary:
+        return self.metrics.get(name) or Summary()
+
+    @classmethod
+    def of(
+        cls,
+        level: Level,
+        tally: Tally,
+        now: float,
+        epoch: float = 0.0,
+        users: float = math.nan,
+        unheard: float = math.nan,
+        backing_off: float = math.nan,
+    ) -> LevelFigures:
+        """Figures of a level from what was counted, as of `now` (seconds since the run began, which was at `epoch`)."""
+        window = level.window(now)
+        ok = tally.outcomes[OK]
+        kinds = {kind: n for kind, n in tally.outcomes.items() if kind not in (OK, ABORTED) and n}
+        failed = tally.requests - ok
+        numbers = tally.numbers
+        gaps = tally.histogram("gap").count
+        ranges = {metric: tally.ranges(metric) for metric in RANGED}
+        return cls(
+            level=level.index,
+            load=level.load,
+            unit=level.unit,
+            users=users,
+            unheard=unheard,
+            backing_off=backing_off,
+            began=epoch + level.began,
+            settled=math.nan if level.settled is None else epoch + level.settled,
+            ended=math.nan if level.ended is None else epoch + level.ended,
+            window=window,
+            requests=ok + failed,
+            due=numbers["due"],
+            held_back=numbers["held_back"],
+            ok=ok,
+            aborted=tally.outcomes[ABORTED],
+            error_kinds=kinds,
+            throughput=numbers["ended_ok"] / window if window else math.nan,
+            output_tokens_per_s=numbers["tokens_in_window"] / window if window else math.nan,
+            output_tokens=numbers["output_tokens"] / ok if ok else math.nan,
+            input_tokens=numbers["input_tokens"] / ok if ok else math.nan,
+            input_tokens_per_s=numbers["ended_ok"] / window * numbers["input_tokens"] / ok
+            if ok and window
+            else math.nan,
+            inputs_per_s=numbers["ended_ok"] / window * numbers["inputs"] / ok if ok and window else math.nan,
+            coalesced=numbers["coalesced"] / numbers["chunks"] if numbers["chunks"] else math.nan,
+            blurred=numbers["blurred"] / gaps if gaps else math.nan,
+            counted_chunks=numbers["counted_chunks"] / ok if ok else math.nan,
+            stalls=numbers["stalls"],
+            contradicting=numbers["contradicting"],
+            judged=numbers["judged"],
+            right=numbers["right"] / numbers["judged"] if numbers["judged"] else math.nan,
+            empty=numbers["empty"] / ok if ok else math.nan,
+            cut=numbers["cut"] / ok if ok else math.nan,
+            repeated=numbers["repeated"] / ok if ok else math.nan,
+            reached=level.reached,
+            part=level.part,
+            metrics={metric: Summary.of(tally.histogram(metric), failed, ranges.get(metric)) for metric in METRICS},
+        )
+
+    def row(self) -> dict[str, str]:
+        """A row of the levels file: LEVEL_COLUMNS, durations in milliseconds."""
+        row = {name: _text(getattr(self, name)) for name in _PLAIN}
+        # as exact as the moments at which requests were sent: else one at a level's edge is in it by one file alone
+        row |= {name: _moment(getattr(self, name)) for name in ("began", "settled", "ended")}
+        row |= {f"error_{kind}": str(self.error_kinds.get(kind, 0)) for kind in ERROR_KINDS if kind != ABORTED}
+        for metric in METRICS:
+            row |= _metric_cells(metric, self.metric(metric))
+        return row
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, str]) -> LevelFigures:
+        """The inverse of `row`. Columns that are missing are not known; raises ValueError on what is no number."""
+        if missing := [name for name in ("level", "load") if not row.get(name)]:
+            raise ValueError(f"a row of the levels file without {missing[0]}")
+        plain = {name: convert(row[name]) for name, convert in _PLAIN.items() if row.get(name)}
+        kinds = {kind: int(float(row.get(f"error_{kind}") or 0)) for kind in ERROR_KINDS if kind != ABORTED}
+        metrics = {metric: _summary_of_cells(metric, row) for metric in METRICS}
+        return cls(**plain, error_kinds={kind: n for kind, n in kinds.items() if n}, metrics=metrics)
+
+
+def _flag(text: str) -> bool:
+    return text not in ("0", "False", "false")
+
+
+# Columns that are fields of LevelFigures, with how each is read back.
+_PLAIN: dict[str, Any] = {
+    "level": int,
+    "load": float,
+    "unit": str,
+    "users": float,
+    "began": float,
+    "settled": float,
+    "ended": float,
+    "window": float,
+    "reached": _flag,
+    "unheard": float,
+    "backing_off": float,
+    "requests": int,
+    "due": int,
+    "held_back": int,
+    "ok": int,
+    "aborted": int,
+    "throughput": float,
+    "output_tokens_per_s": float,
+    "output_tokens": float,
+    "input_tokens": float,
+    "input_tokens_per_s": float,
+    "inputs_per_s": float,
+    "coalesced": float,
+    "blurred": float,
+    "counted_chunks": float,
+    "stalls": int,
+    "contradicting": int,
+    "judged": int,
+    "right": float,
+    "empty": float,
+    "cut": float,
+    "repeated": float,
+    "part": str,
+}
+
+
+def _metric_cells(metric: str, summary: Summary) -> dict[str, str]:
+    cells = {"count": str(summary.count), "mean": _ms(summary.mean), "max": _ms(summary.most)}
+    cells |= {name: _ms(summary[name]) for name in QUANTILES}
+    for name in HEADLINE:
+        low, high = summary.intervals.get(name, (math.nan, math.nan))
+        cells |= {
+            f"{name}_low": _ms(low),
+            f"{name}_high": _ms(high),
+            f"{name}_with_failures": _ms(summary.with_failures.get(name, math.nan)),
+        }
+        if metric in RANGED:
+            least, most = summary.ranges.get(name, (math.nan, math.nan))
+            cells |= {f"{name}_least": _ms(least), f"{name}_most": _ms(most)}
+    return {f"{metric}_{name}": cell for name, cell in cells.items()}
+
+
+def _summary_of_cells(metric: str, row: Mapping[str, str]) -> Summary:
+    def seconds(name: str) -> float:
+        cell = row.get(f"{metric}_{name}") or ""
+        return float(cell) / 1000.0 if cell else math.nan
+
+    return Summary(
+        int(float(row.get(f"{metric}_count") or 0)),
+        seconds("mean"),
+        seconds("max"),
+        {name: seconds(name) for name in QUANTILES},
+        {name: (seconds(f"{name}_low"), seconds(f"{name}_high")) for name in HEADLINE},
+        {name: seconds(f"{name}_with_failures") for name in HEADLINE},
+        {
+            name: (seconds(f"{name}_least"), seconds(f"{name}_most"))
+            for name in HEADLINE
+            if row.get(f"{metric}_{name}_least")
+        },
+    )
+
+
+def _moment(seconds: float) -> str:
+    return "" if math.isnan(seconds) else f"{seconds:.6f}".rstrip("0").rstrip(".")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, float):
+        # 13 digits keep an epoch time to a millisecond; more would be noise
+        return "" if math.isnan(value) else f"{value:.13g}"
+    return str(value)
+
+
+def _ms(seconds: float) -> str:
+    return "" if math.isnan(seconds) else f"{seconds * 1000.0:.7g}"
+
+
+LEVEL_COLUMNS: list[str] = list(LevelFigures(0, 0.0).row())

@@ -1,0 +1,205 @@
+"""Open load in a process that runs users: requests are sent when they are due, each in a greenlet of its own, however
+many others the server has not answered yet.
+
+A Locust user is a stream then: it sends nothing by itself, its tasks are run when the schedule says so. The process
+has one schedule, its part of the run's (load.arrivals) or its rows of a trace (load.traces), and deals it to its users
+in turn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from time import perf_counter_ns
+from typing import TYPE_CHECKING
+
+import gevent
+from gevent.pool import Group
+from locust.exception import StopUser
+
+from llmlocust.load.arrivals import Part
+from llmlocust.load.traces import Deal, Replay, Row
+from llmlocust.plugin.generator.timer import Alarm
+
+if TYPE_CHECKING:
+    from llmlocust.plugin.generator.collector import Collector
+    from llmlocust.plugin.users.users import LLMUser
+
+_NS = 1_000_000_000
+_MOST_AT_ONCE_NS = 1_000_000
+"""A schedule that is late is caught up with, but sockets are read after so long."""
+
+
+_NO_ROW = -1
+_OVER = (math.inf, _NO_ROW)
+"""Behind the end of a schedule."""
+
+
+class Arrival(gevent.Greenlet):
+    """One run of a user's task that was due at a moment (perf_counter_ns), as a row of a trace where there is one."""
+
+    def __init__(self, user: LLMUser, due_ns: int, row: Row | None = None) -> None:
+        super().__init__()
+        self.user = user
+        self.due_ns = due_ns
+        self.row = row
+
+    def _run(self) -> None:
+        self.user.run_one_task()
+
+
+def row_now() -> Row | None:
+    """What the running greenlet's request is to ask for, where it is a row of a trace; for a task's first request."""
+    arrival = gevent.getcurrent()
+    if not isinstance(arrival, Arrival):
+        return None
+    row, arrival.row = arrival.row, None
+    return row
+
+
+class OpenLoad:
+    def __init__(self, collector: Collector) -> None:
+        self.collector = collector
+        self.on = False
+        """Users are streams; set before any of them begins."""
+        self._part: Part | None = None
+        self._most_in_flight = 0
+        self._streams: deque[tuple[LLMUser, Group]] = deque()
+        self._thinking: set[gevent.Greenlet] = set()
+        """Those of the streams' greenlets that are between two turns of a conversation."""
+        self._schedule: Iterator[tuple[float, int]] = iter(())
+        self._next_ns: float = 0
+        """When the next request is due,"""
+        self._next_row = _NO_ROW
+        """and as which row of a trace."""
+        self.salt = ""
+        """Of the texts that rows of a trace share."""
+        self._forget_trace()
+        self._driver: gevent.Greenlet | None = None
+
+    def deal(self, part: Part, most_in_flight: int) -> None:
+        """From now on, requests are due as this part says."""
+        self.on = True
+        if self._driver is not None:
+            self._send_due(math.inf)  # late, but not forgotten
+        self._end()
+        self._part, self._most_in_flight = part, most_in_flight
+        self._begin()
+
+    def replay(self, replay: Replay, began_ns: int | None, deal: Deal, most_in_flight: int, salt: str) -> None:
+        """From the deal's moment on, this process has its rows of a trace. `began_ns`: when the replay began; None: it
+        has not yet. A process that knows goes on by its own.
+        """
+        self.on = True
+        self._end()
+        self._replay, self._most_in_flight, self.salt = replay, most_in_flight, salt
+        if began_ns is not None:
+            self._replay_began_ns = began_ns if self._replay_began_ns is None else self._replay_began_ns
+            self._deals.append(deal)
+            self._begin()
+
+    def close(self) -> None:
+        self._end()
+        self.on, self._part = False, None
+        self._forget_trace()
+
+    def _forget_trace(self) -> None:
+        self._replay: Replay | None = None
+        self._replay_began_ns: int | None = None
+        self._deals: list[Deal] = []
+        self._newest_row = _NO_ROW
+
+    def stream(self, user: LLMUser) -> None:
+        """Be a stream until the user is told to stop, and then until what it has in flight has ended. Locust kills users
+        who take longer than --stop-timeout: what is in flight is cut off.
+        """
+        mine = (user, Group())
+        self._streams.append(mine)
+        if len(self._streams) == 1:
+            self._begin()
+        try:
+            try:
+                user.stopping.wait()
+            finally:
+                user.stopping.set()  # also where it is killed: conversations end where they would think
+                if len(self._streams) == 1:
+                    self._end()
+                self._streams.remove(mine)
+            mine[1].join()
+        finally:
+            mine[1].kill()
+
+    def due_now(self, asked_ns: int) -> int:
+        """When the running greenlet's request was due by the schedule; 0 where it was not. A task's later requests
+        follow its first: they are due when they are asked for.
+        """
+        arrival = gevent.getcurrent()
+        if not isinstance(arrival, Arrival):
+            return 0
+        due_ns, arrival.due_ns = arrival.due_ns, 0
+        if not due_ns:
+            self.collector.request_due(asked_ns, held_back=False)
+        return due_ns
+
+    def think(self, user: LLMUser, seconds: float) -> None:
+        """Between two turns of a conversation. Who thinks has nothing in flight."""
+        thinker = gevent.getcurrent()
+        self._thinking.add(thinker)
+        try:
+            is_over = user.stopping.wait(seconds)
+        finally:
+            self._thinking.remove(thinker)
+        if is_over:
+            raise StopUser
+
+    def _begin(self) -> None:
+        """The present part, from its beginning on, or what is left of a trace, once there is a user for it."""
+        if not self._streams:
+            return
+        if self._replay is not None and self._replay_began_ns is not None:
+            began = self._replay_began_ns
+            rows = self._replay.dealt(self._deals, after=self._newest_row)
+            self._schedule = ((began + int(due * _NS), row) for due, row in rows)
+        elif self._part is not None and self._part.rate:
+            began = perf_counter_ns()
+            self._schedule = ((began + int(due * _NS), _NO_ROW) for due in self._part.due())
+        else:
+            return
+        self._next_ns, self._next_row = next(self._schedule, _OVER)
+        self._driver = gevent.spawn(self._drive)
+
+    def _end(self) -> None:
+        if self._driver is not None:
+            self._driver.kill(block=False)
+            self._driver = None
+
+    def _drive(self) -> None:
+        alarm = Alarm()
+        try:
+            while self._next_ns < math.inf:
+                alarm.sleep_until(int(self._next_ns))
+                self._send_due(_MOST_AT_ONCE_NS)
+        finally:
+            alarm.close()
+
+    def _send_due(self, within_ns: float) -> None:
+        began = now = perf_counter_ns()
+        # the last stream may have gone since the driver was told to end, which it hears when it next waits
+        while self._streams and self._next_ns <= now < began + within_ns:
+            self._arrive(int(self._next_ns), self._next_row)
+            self._next_ns, self._next_row = next(self._schedule, _OVER)
+            now = perf_counter_ns()
+
+    def _arrive(self, due_ns: int, number: int) -> None:
+        self._streams.rotate(-1)
+        user, mine = self._streams[0]
+        in_flight = sum(len(group) for _, group in self._streams) - len(self._thinking)
+        held_back = in_flight >= self._most_in_flight
+        self.collector.request_due(due_ns, held_back=held_back)
+        row = None
+        if self._replay is not None:
+            self._newest_row = number
+            row = None if held_back else self._replay.trace.row(number)
+        if not held_back:
+            mine.start(Arrival(user, due_ns, row))

@@ -1,0 +1,1 @@
+"""The HTTP client: addresses, headers, connections."""

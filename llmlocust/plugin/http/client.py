@@ -1,0 +1,294 @@
+"""HTTP/1.1 over gevent sockets, for one thing only: to know when each byte of an answer arrived.
+
+Locust's own clients time the headers and hold streams back (its `iter_lines` waits for a kilobyte), so requests go
+over sockets of our own; llhttp, by way of geventhttpclient, parses the framing. What comes is left in a `Timeline`
+and is not looked into, but for one question asked until it is answered: has the first token come? The time-outs
+hang on that.
+
+Nothing here raises for what a server does: a failure is a field of the Timeline. Only what stops the user itself
+(GreenletExit, gevent.Timeout, …) goes through.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from time import perf_counter_ns
+from urllib.parse import SplitResult, unquote
+from urllib.request import getproxies, proxy_bypass
+
+import gevent
+from gevent import socket
+from gevent import ssl as gevent_ssl
+
+from llmlocust.metrics.vocabulary import ABORTED
+from llmlocust.plugin.http.addresses import Address, shown, split
+from llmlocust.plugin.http.connection import Connection, Failure, Listener, ProxyAnswer, Timeouts, kind_of, plain_words
+from llmlocust.plugin.http.headers import NAME
+from llmlocust.stream.ask import Ask
+from llmlocust.stream.dialects.base import Dialect
+from llmlocust.stream.timeline import Timeline
+
+_NS = 1_000_000_000
+_DEAF = Listener()
+_MOST_PROXY_BYTES = 65536
+_LEAST_SECRET = 8
+"""Characters. Shorter values of a query are words, such as a version, and are not masked."""
+
+
+class Endpoint:
+    """Where requests go: a parsed host URL. One for all users of a process, so that they share its TLS context."""
+
+    def __init__(
+        self, url: str, *, verify: bool = True, given: str = "", found: Mapping[str, str] | None = None
+    ) -> None:
+        """`given` is the path that an option names; `found` are targets that the server answered at, by their paths."""
+        parts = _parts_of(url)
+        if parts is None or parts.scheme not in ("http", "https"):
+            wants = "the host must be a URL such as http://localhost:8000"
+            secret = ", with @ : / ? # in a password as %40 %3A %2F %3F %23" if "@" in url else ""
+            raise ValueError(f"{wants}{secret} — got {shown(url)!r}")
+        self.tls = parts.scheme == "https"
+        self.host = parts.hostname or ""
+        self.port = parts.port or (443 if self.tls else 80)
+        self.scheme = parts.scheme
+        self.address = Address(parts.path, parts.query, given)
+        self._found = dict(found or {})
+        self._targets: dict[str, str] = {}
+        user, _, self.authority = parts.netloc.rpartition("@")
+        self.secrets = tuple(_secrets(parts))
+        """Secret values of the address, with their names."""
+        self.authorization = f"Basic {b64encode(unquote(user).encode()).decode()}" if user else ""
+        self.context = _tls_context(verify=verify) if self.tls else None
+        self.proxy = _proxy_for(parts.scheme, self.host)
+
+    def path(self, path: str) -> str:
+        """The target of requests for a path: path and query, as they stand in a request."""
+        if path not in self._targets:
+            self._targets[path] = self.address.target(path, self._found)
+        return self._targets[path]
+
+    def settle(self, path: str, target: str) -> None:
+        """From now on, requests for a path go to this target."""
+        self._found[path] = target
+        self._targets.clear()
+
+    def url(self, target: str) -> str:
+        """Return the complete URL of a target, without secrets."""
+        return shown(f"{self.scheme}://{self.authority}{target}")
+
+
+class Proxy:
+    """What stands between, as HTTP_PROXY, HTTPS_PROXY and NO_PROXY tell."""
+
+    def __init__(self, url: str) -> None:
+        parts = _parts_of(url)
+        if parts is None or parts.scheme != "http":
+            raise ValueError(f"only proxies with http:// addresses can be used, not {shown(url)!r}: set NO_PROXY")
+        self.address = (parts.hostname or "", parts.port or 80)
+        user = unquote(parts.netloc.rpartition("@")[0])
+        self.headers = [f"Proxy-Authorization: Basic {b64encode(user.encode()).decode()}"] if user else []
+
+    def tunnel(self, sock: socket.socket, target: str) -> None:
+        """Ask for a connection to the target. OSError where the proxy refuses."""
+        lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}", *self.headers, "", ""]
+        sock.sendall("\r\n".join(lines).encode("latin-1"))
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            part = sock.recv(1)  # not a byte of what comes behind the proxy's words
+            if not part or len(answer) > _MOST_PROXY_BYTES:
+                raise OSError("the proxy gave no answer")
+            answer += part
+        status = answer.split(b"\r\n", 1)[0].decode("latin-1")
+        if status.split(" ")[1:2] != ["200"]:
+            raise ProxyAnswer(status)
+
+
+def _proxy_for(scheme: str, host: str) -> Proxy | None:
+    url = getproxies().get(scheme)
+    return Proxy(url) if url and not proxy_bypass(host) else None
+
+
+def _secrets(parts: SplitResult) -> Iterator[tuple[str, str]]:
+    if password := parts.password or parts.username:  # a token may stand alone
+        yield from (("password", value) for value in {password, unquote(password)})
+    for part in parts.query.split("&"):
+        name, _, value = part.partition("=")
+        if len(value) >= _LEAST_SECRET:  # shorter ones are words, such as a version
+            yield from ((f"?{name}", each) for each in {value, unquote(value)})
+
+
+def _parts_of(url: str) -> SplitResult | None:
+    """Return the parts of a URL; None where it is not valid."""
+    try:
+        return split(url)
+    except ValueError:
+        return None
+
+
+def _tls_context(*, verify: bool) -> ssl.SSLContext:
+    context: ssl.SSLContext = gevent_ssl.create_default_context()
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class Client:
+    """Connections of one user to one endpoint, kept alive from request to request."""
+
+    def __init__(self, endpoint: Endpoint, timeouts: Timeouts | None = None) -> None:
+        self.endpoint = endpoint
+        self.timeouts = timeouts or Timeouts()
+        self._idle: list[Connection] = []
+
+    def ask(
+        self,
+        timeline: Timeline,
+        dialect: Dialect,
+        ask: Ask,
+        body: bytes,
+        headers: Mapping[str, str],
+        listener: Listener = _DEAF,
+    ) -> None:
+        """Ask in a dialect, whose body for it this is, and fill the timeline until the answer is over or failed."""
+        self.post(timeline, dialect.path_of(ask), body, headers, listener)
+        if timeline.is_answered and timeline.complete:
+            path = dialect.events_path(ask, timeline.body)
+            if path is not None:
+                timeline.follow()
+                self._request(timeline, "GET", self.endpoint.path(path), b"", headers, listener)
+
+    def post(
+        self,
+        timeline: Timeline,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        listener: Listener = _DEAF,
+    ) -> None:
+        """Send a request and fill the timeline until the response is over or failed."""
+        self._request(timeline, "POST", self.endpoint.path(path), body, headers, listener)
+
+    def get(self, timeline: Timeline, target: str, headers: Mapping[str, str]) -> None:
+        """Fetch a target as it is, whatever the address that the user gave."""
+        self._request(timeline, "GET", target, b"", headers, _DEAF)
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    def _request(
+        self,
+        timeline: Timeline,
+        method: str,
+        target: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        listener: Listener,
+    ) -> None:
+        timeline.asked_ns = timeline.asked_ns or perf_counter_ns()
+        connection, keep = None, False
+        try:
+            wire = _wire(self.endpoint, method, target, body, headers)
+            connection = self._idle_connection()
+            if connection is not None:
+                try:
+                    keep = connection.exchange(timeline, wire, self.timeouts, listener)
+                except Failure as failure:
+                    if failure.kind != "reset" or connection.heard:
+                        raise
+                    # The server closed the connection that it had kept, just when we sent. Every client asks again
+                    # then: a user whose think time is the server's keep-alive would else fail for no fault of it.
+                    connection.close()
+                    connection = None
+            if connection is None:
+                connection = self._connected(timeline)
+                keep = connection.exchange(timeline, wire, self.timeouts, listener)
+        except Failure as failure:
+            timeline.failure, timeline.detail = failure.kind, str(failure)
+        except BaseException:
+            # the user is being stopped, at the end of a run or of its part in it: the request was, so it is counted
+            timeline.failure, timeline.detail = ABORTED, "stopped before it ended"
+            raise
+        finally:
+            timeline.ended_ns = perf_counter_ns()
+            if timeline.sent_ns and not timeline.follows:
+                before = (timeline.sent_ns - timeline.asked_ns) / _NS
+                timeline.wait = max(0.0, before - (timeline.connect or 0.0) - (timeline.tls or 0.0))
+            if keep and connection is not None:
+                self._idle.append(connection)
+            elif connection is not None:
+                connection.close()
+
+    def _idle_connection(self) -> Connection | None:
+        """A kept connection that the server has not closed meanwhile."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_open():
+                return connection
+            connection.close()
+        return None
+
+    def _connected(self, timeline: Timeline) -> Connection:
+        limit, proxy = self.timeouts.connect, self.endpoint.proxy
+        is_through = proxy is None
+        begun = perf_counter_ns()
+        sock = None
+        try:
+            with gevent.Timeout(limit, TimeoutError(f"no connection within {limit:g} s")):
+                sock = socket.create_connection(proxy.address if proxy else (self.endpoint.host, self.endpoint.port))
+                if proxy and self.endpoint.tls:
+                    proxy.tunnel(sock, f"{self.endpoint.host}:{self.endpoint.port}")
+                is_through = True
+                there = perf_counter_ns()
+                timeline.connect = (there - begun) / _NS
+                connection = Connection(sock)
+                if self.endpoint.context is not None:
+                    connection.handshake(self.endpoint.context, self.endpoint.host)
+                    timeline.tls = (perf_counter_ns() - there) / _NS
+                return connection
+        except (OSError, UnicodeError) as problem:
+            if sock is not None:
+                sock.close()
+            raise Failure(kind_of(problem, proxied=not is_through), plain_words(problem)) from None
+
+
+_TARGET = re.compile(r"/[!-~]*")
+_VALUE = re.compile(r"[\t -~\xa0-\xff]*")
+
+
+def _check(target: str, headers: Mapping[str, str]) -> None:
+    """Refuse a path or a header with characters that could start another request. It may come from a server, a form or a
+    locustfile.
+    """
+    if not _TARGET.fullmatch(target):
+        raise Failure(
+            "not_sent",
+            f"the path {shown(target)!r} contains characters that are not allowed in URLs, or does not begin with /",
+        )
+    for name, value in headers.items():
+        if not NAME.fullmatch(name):
+            raise Failure("not_sent", f"{name[:40]!r} is not a valid header name")
+        if not _VALUE.fullmatch(value):  # which may be a secret
+            raise Failure(
+                "not_sent", f"the value of the header {name} contains characters that are not allowed in headers"
+            )
+
+
+def _wire(endpoint: Endpoint, method: str, target: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    _check(target, headers)
+    own = {"Host": endpoint.authority}
+    if endpoint.authorization:
+        own["Authorization"] = endpoint.authorization
+    named = {name.lower() for name in headers}
+    lines = [f"{name}: {value}" for name, value in own.items() if name.lower() not in named]
+    if endpoint.proxy and not endpoint.tls:  # a tunnel carries the request as if there were no proxy
+        target = f"http://{endpoint.authority}{target}"
+        lines += endpoint.proxy.headers
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if method == "POST":
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode("latin-1") + body

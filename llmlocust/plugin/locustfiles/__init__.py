@@ -1,0 +1,1 @@
+"""The locustfiles that `llmlocust` commands run."""

@@ -1,0 +1,1 @@
+"""A run, on the master or in the only process."""

@@ -1,0 +1,111 @@
+"""The lock on the prefix of a run's files, which one run at a time can have, and the renaming of an earlier run's files.
+
+The lock is the kernel's (flock), on a file beside the others. It ends with its process, also when that is killed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import os
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+from llmlocust.metrics import vocabulary as formats
+
+LOCUSTS = ("stats.csv", "stats_history.csv", "failures.csv", "exceptions.csv")
+"""Locust's own files, without their prefix."""
+_ALL = (*LOCUSTS, *formats.FILES, "report.html", "report.md", "report.json")
+_LOCK = "llm.lock"
+
+
+class Taken(Exception):
+    """Another process has a run with this prefix. The text is one line that says what to do."""
+
+
+def lock(prefix: str) -> None:
+    """Reserve a prefix for this process until it ends. Raises Taken, and OSError where no file can be made."""
+    path = Path(f"{prefix}_{_LOCK}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise Taken(
+                f"another run writes {prefix}_* at this moment: give --csv another prefix, or wait for its end"
+            ) from None
+        except OSError:  # a file system without locks
+            os.close(descriptor)
+            return
+        if _is_at(descriptor, path):
+            _write_id(descriptor, path)
+            atexit.register(_remove, path)  # the descriptor stays open: the lock ends after the file
+            return
+        os.close(descriptor)  # the process that had the lock removed the file just now
+
+
+def _write_id(descriptor: int, path: Path) -> None:
+    """Write the process id into the lock. On a full disk this fails before files of an earlier run are moved."""
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+    except OSError:
+        _remove(path)
+        os.close(descriptor)
+        raise
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # the folder was deleted
+        path.unlink()
+
+
+def is_taken(prefix: str) -> bool:
+    """Whether another process has a run with this prefix."""
+    try:
+        descriptor = os.open(f"{prefix}_{_LOCK}", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def obstacles(prefix: str) -> list[Path]:
+    """Return what has the name of a file of a run and is none that this process may replace, such as a folder."""
+    found = [path for end in (*LOCUSTS, *formats.FILES) if (path := Path(f"{prefix}_{end}")).exists()]
+    return [path for path in found if not path.is_file() or not os.access(path, os.W_OK)]
+
+
+def move_aside(prefix: str) -> str:
+    """Rename the files of an earlier run with this prefix. Returns their new prefix; empty where there are none."""
+    found = [end for end in _ALL if _exists(prefix, end)]
+    if not found:
+        return ""
+    free = next(name for number in count(1) if not _has_any(name := f"{prefix}.{number}"))
+    for end in found:
+        Path(f"{prefix}_{end}").rename(f"{free}_{end}")
+    return free
+
+
+def _has_any(prefix: str) -> bool:
+    return any(_exists(prefix, end) for end in _ALL)
+
+
+def _exists(prefix: str, end: str) -> bool:
+    """Whether there is a file, or a link that may lead nowhere."""
+    return os.path.lexists(f"{prefix}_{end}")

@@ -1,0 +1,1 @@
+"""Load shapes, and the drivers of a search and a replay."""

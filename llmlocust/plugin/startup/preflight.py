@@ -1,0 +1,397 @@
+"""A first request before the load: what is wrong with it is said in one line instead of in a thousand failures."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import msgspec
+from locust.env import Environment
+
+from llmlocust.load.distributions import parse
+from llmlocust.plugin import console
+from llmlocust.plugin.http.addresses import is_loopback, shown, split
+from llmlocust.plugin.http.client import Endpoint
+from llmlocust.plugin.http.headers import OWN_KEY, api_key
+from llmlocust.plugin.options import AUTO, drawn_fields, extra_fields, forced, found_targets, option, ramp_setting
+from llmlocust.plugin.startup import attributes
+from llmlocust.plugin.startup.probing import Attempt, Change, NotReady, Probe, usual_changes
+from llmlocust.stream.ask import Ask
+from llmlocust.stream.dialects import DIALECTS, Dialect, named
+from llmlocust.stream.record import Record
+from llmlocust.text import figures as words
+
+__all__ = ["NotReady", "check"]
+
+_TOKENS = 16
+_MAX_WORDS = 120
+
+
+class _Functions(msgspec.Struct):
+    """A Gradio app's, by their names."""
+
+    named_endpoints: dict[str, Any]
+
+
+class _App(msgspec.Struct):
+    """A Gradio app, as it tells of itself."""
+
+    version: str
+    enable_queue: bool | None = None
+
+
+def check(environment: Environment, users: Sequence[Any]) -> dict[str, Any]:
+    """Send a first request as each class of users sends its requests, and say what was found out: the model, where none
+    was named; the dialect, where that is to be found out; the target that the server answers at; how it wants to be
+    asked. What several classes have in common is asked once. Raises NotReady.
+    """
+    if environment.parsed_options is not None:
+        environment.parsed_options.llm_found_targets = {}
+    told: dict[str, Any] = {}
+    asked = set()
+    for user in users:
+        if told and _place(environment, user) in asked:
+            continue
+        try:
+            found = _check(environment, user)
+        except NotReady as problem:
+            raise NotReady(f"{user.__name__}: {problem}" if told else str(problem)) from None
+        asked.add(_place(environment, user))
+        told = {**told, "requests": told["requests"] + found["requests"]} if told else found
+    return told
+
+
+def check_users(environment: Environment) -> None:
+    """Whether each class of users has attributes that can be used, and speaks a dialect, with headers that this node can
+    make. ValueError in one line.
+    """
+    for user in environment.user_classes:
+        if not hasattr(user, "speaks"):
+            continue
+        attributes.check_user(user, environment)
+        if option(environment, "dialect") != AUTO:
+            try:
+                user.headers_of(environment).of(user.speaks(environment))
+            except ValueError as problem:
+                raise ValueError(f"{user.__name__}: {problem}") from None
+
+
+def keys_notes(environment: Environment, users: Sequence[Any]) -> list[str]:
+    """Return lines that say which secrets the run sends to which host, and whether the connection is encrypted."""
+    found: dict[str, dict[str, None]] = {}
+    for user in users:
+        host = environment.host or user.host or ""
+        try:
+            parts = split(host)
+        except ValueError:
+            continue
+        is_auto = option(environment, "dialect") == AUTO and user.dialect is None
+        dialects = [each() for each in DIALECTS] if is_auto else [user.speaks(environment)]
+        names = [f"${name}" for dialect in dialects for name in user.headers_of(environment).variables(dialect)]
+        names += ["the password in the address"] if parts.username or parts.password else []
+        is_open = parts.scheme == "http" and not is_loopback(parts.hostname or "")
+        place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{', not encrypted' if is_open else ''}"
+        found.setdefault(place, {}).update(dict.fromkeys(names))
+    return [f"sends {words.series([*names])} to {place}" for place, names in found.items() if names]
+
+
+def _place(environment: Environment, user: Any) -> tuple[str, ...]:
+    """What is asked, and where."""
+    dialect, headers = user.speaks(environment), sorted((user.headers or {}).items())
+    model = user.model or option(environment, "model")
+    return environment.host or user.host or "", dialect.name, dialect.path, model, str(headers)
+
+
+def _check(environment: Environment, user: Any) -> dict[str, Any]:
+    host = environment.host or user.host
+    if not host:
+        raise NotReady("no host: give the server's address, such as --host http://localhost:8000")
+    try:
+        probe = _probe(environment, user, host)
+    except ValueError as problem:
+        raise NotReady(str(problem)) from None
+    try:
+        listed, trouble = probe.models(thoroughly=not (user.model or option(environment, "model")))
+        common = option(environment, "model") or (listed[0] if listed else "")
+        attempt = _first_answer(environment, user, probe, user.model or common, listed, trouble)
+    except ValueError as problem:
+        raise NotReady(str(problem)) from None
+    finally:
+        probe.client.close()
+    _say_what_was_found(probe, attempt)
+    _pass_on(environment, probe, attempt, host, common)
+    record = attempt.record
+    return {
+        "model": attempt.ask.model,
+        "ttft_ms": round((record.ttft or record.e2e or 0.0) * 1000, 3),
+        "finish": record.finish,
+        "models_listed": len(listed),
+        "path": attempt.target.partition("?")[0],
+        "requests": probe.requests,
+    }
+
+
+def _first_answer(
+    environment: Environment, user: Any, probe: Probe, model: str, listed: Sequence[str], trouble: str
+) -> Attempt:
+    """NotReady where the server gives none."""
+    question = _ask(environment, user, model)
+    probe.changes = _changes(environment, user, question)
+    _settle_dialect(environment, probe, question)
+    probe.dialect = user.speaks(environment)
+    attempts = probe.find(question)
+    if attempts[-1].record.ok:
+        return attempts[-1]
+    old = probe.dialect.name.startswith("gradio") and _speaks_over_a_websocket(probe)
+    raise NotReady(old or _advice(probe, attempts, listed, trouble))
+
+
+def _probe(environment: Environment, user: Any, host: str) -> Probe:
+    """ValueError in one line where the host, the dialect or a header is not valid."""
+    given = option(environment, "path")
+    found = found_targets(environment, host)
+    endpoint = Endpoint(host, verify=not option(environment, "insecure"), given=given, found=found)
+    first = DIALECTS[0]() if option(environment, "dialect") == AUTO else user.speaks(environment)
+    headers = user.headers_of(environment)
+    headers.of(first)
+    return Probe(endpoint, first, headers, timeouts=user.timeouts_of(environment))
+
+
+def _pass_on(environment: Environment, probe: Probe, attempt: Attempt, host: str, model: str) -> None:
+    """Put what was found out into the options, which travel to the workers."""
+    told, ask = environment.parsed_options, attempt.ask
+    if told is None:
+        return
+    told.llm_model = model
+    told.llm_usage = ask.usage
+    if ramp_setting(environment, "trace"):
+        told.llm_force_length = _is_forced(ask)
+    told.llm_max_tokens_field = ask.max_tokens_field
+    path = probe.dialect.path_of(ask)
+    if attempt.target != probe.endpoint.address.joins(path)[0]:
+        told.llm_found_targets.setdefault(host, {})[path] = attempt.target
+
+
+# ── what is asked ──
+
+
+def _ask(environment: Environment, user: Any, model: str) -> Ask:
+    limit = _limit(environment, user)
+    few = min(limit, _TOKENS) if limit > 0 else _TOKENS
+    return Ask(
+        prompt="Say hello.",
+        model=model,
+        max_tokens=few,
+        max_tokens_field=option(environment, "max_tokens_field"),
+        usage=option(environment, "usage"),
+        extra=(forced(few) if _forces(environment) else {})
+        | drawn_fields(extra_fields(option(environment, "body")), random.Random()),
+    )
+
+
+def _limit(environment: Environment, user: Any) -> int:
+    """The limit of tokens of one of the run's requests; 0: the server's own."""
+    own = option(environment, "max_tokens") if user.max_tokens is None else user.max_tokens
+    return max(0, parse(str(own)).whole(random.Random()))
+
+
+def _forces(environment: Environment) -> bool:
+    """Whether answers are to have a certain length; a trace's answers had theirs."""
+    return bool(option(environment, "force_length") or ramp_setting(environment, "trace"))
+
+
+def _is_forced(ask: Ask) -> bool:
+    return ask.extra.keys() >= forced(0).keys()
+
+
+def _changes(environment: Environment, user: Any, ask: Ask) -> list[Change]:
+    changes = usual_changes(ask, _limit(environment, user))
+    if _forces(environment) and not option(environment, "force_length"):
+        fields = {name: value for name, value in ask.extra.items() if name not in forced(0)}
+        changes.append(
+            Change({"extra": fields}, "without ignore_eos and min_tokens: a trace's lengths are limits then")
+        )
+    return changes
+
+
+# ── what the server speaks ──
+
+
+def _settle_dialect(environment: Environment, probe: Probe, question: Ask) -> None:
+    """Find out what is left open: what the server speaks, and where a Gradio app has its function."""
+    name, path = option(environment, "dialect"), option(environment, "path")
+    if name == AUTO:
+        dialect = _understood(probe, question, path)
+        environment.parsed_options.llm_found_dialect = dialect.name
+    elif name.startswith("gradio") and not path:
+        dialect = _at_its_function(probe, named(name))
+    else:
+        return
+    is_own_path = dialect.path == named(dialect.name).path
+    environment.parsed_options.llm_dialect = dialect.name
+    environment.parsed_options.llm_path = path or ("" if is_own_path else dialect.path)
+    console.say(f"The server is spoken to in {dialect.name}, at {shown(probe.endpoint.path(dialect.path))}.")
+
+
+def _understood(probe: Probe, question: Ask, path: str) -> Dialect:
+    """The first dialect in which the server answers, at the likeliest target of each before any other."""
+    misplaced = []
+    for dialect in _candidates(probe, path):
+        probe.dialect = dialect
+        attempt = probe.at(probe.endpoint.path(dialect.path_of(question)), question)
+        if attempt.record.ok:
+            return dialect
+        if attempt.record.status in (401, 403):
+            raise NotReady(_advice(probe, [attempt], [], ""))
+        if attempt.is_misplaced:
+            misplaced.append(dialect)
+    for dialect in misplaced:
+        probe.dialect = dialect
+        if probe.find(question)[-1].record.ok:
+            return dialect
+    raise NotReady(
+        _speaks_over_a_websocket(probe)
+        or f"{probe.endpoint.authority} answered a first request in none of {', '.join(each.name for each in DIALECTS)}: "
+        "set --llm-dialect, and --llm-path or --llm-model where it needs them"
+    )
+
+
+def _candidates(probe: Probe, path: str) -> Iterator[Dialect]:
+    """All dialects, first those whose endpoint was pasted as the server's address."""
+    address = probe.endpoint.address
+    dialects = [named(each.name, path) for each in DIALECTS]
+    for dialect in sorted(dialects, key=lambda each: not address.is_endpoint_of(each)):
+        yield _at_its_function(probe, dialect) if dialect.name.startswith("gradio") and not path else dialect
+
+
+# ── Gradio apps ──
+
+
+def _at_its_function(probe: Probe, dialect: Dialect) -> Dialect:
+    """A Gradio app's dialect at the function that is called: its chat's, or its first. Where the app does not say, or
+    the user pasted the function's address, it stays as it is.
+    """
+    for prefix in () if probe.endpoint.address.is_endpoint_of(dialect) else ("/gradio_api", ""):
+        try:
+            functions = [*msgspec.json.decode(probe.get(f"{prefix}/info"), type=_Functions).named_endpoints]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        if functions:
+            function = "/chat" if "/chat" in functions else functions[0]
+            dialect.path = prefix + ("/run" if dialect.name == "gradio-run" else "/call") + function
+            break
+    return dialect
+
+
+def _speaks_over_a_websocket(probe: Probe) -> str:
+    """What to do where a Gradio app takes calls that way alone: version 3's queue does. Empty where it does not."""
+    try:
+        app = msgspec.json.decode(probe.get("/config"), type=_App)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    if not (app.version.startswith("3.") and app.enable_queue):
+        return ""
+    return (
+        f"{probe.endpoint.authority} is a Gradio {app.version} app whose queue takes calls over a WebSocket "
+        "alone, which is not spoken here: start the app with queue(api_open=True), or without a queue, and give "
+        "--llm-dialect gradio-run"
+    )
+
+
+# ── what is said ──
+
+
+def _say_what_was_found(probe: Probe, attempt: Attempt) -> None:
+    address, dialect = probe.endpoint.address, probe.dialect
+    usual = address.joins(dialect.path_of(attempt.ask))[0]
+    if attempt.changes:
+        console.say(
+            f"The server refused a first request ({attempt.refusal}), but takes it so: {words.series([*attempt.changes])}."
+        )
+    if attempt.redirected:
+        console.say(f"The server redirects {shown(attempt.redirected)} to {shown(attempt.target)}: the run asks there.")
+    elif attempt.target != usual:
+        console.say(
+            f"The server does not answer at {shown(usual)}, but at {shown(attempt.target)}: the run asks there."
+        )
+    elif (other := address.pasted_dialect()) and not address.is_endpoint_of(dialect) and other != dialect.name:
+        console.say(
+            f"The address ends as that of {other} does, and the run asks in {dialect.name} at {shown(attempt.target)}: "
+            f"--llm-dialect {other} asks in the other"
+        )
+    _say_whether_tokens_were_seen(attempt.record)
+    if _is_forced(attempt.ask):
+        _say_whether_length_is_forced(dialect, attempt.ask, attempt.record)
+
+
+def _say_whether_tokens_were_seen(record: Record) -> None:
+    if record.output_tokens and not record.chunks and record.e2e is None:
+        fields = f", which may be in {record.unread}" if record.unread else ""
+        console.say(
+            f"The server counted {record.output_tokens} tokens of a first answer and sent none in a field that is read"
+            f"{fields}: TTFT, gaps and end to end will not be known. Is --llm-dialect right?"
+        )
+
+
+def _say_whether_length_is_forced(dialect: Dialect, ask: Ask, record: Record) -> None:
+    if dialect.inputs(ask) is not None:
+        return
+    if (record.output_tokens or 0) < ask.extra["min_tokens"]:
+        console.say(
+            f"the server ended a first answer after {record.output_tokens} of {ask.extra['min_tokens']} tokens: it does "
+            "not know ignore_eos and min_tokens, so nothing forces answers to their length"
+        )
+
+
+def _advice(probe: Probe, attempts: Sequence[Attempt], listed: Sequence[str], trouble: str) -> str:
+    """Why the load must not start, and what to do."""
+    endpoint, attempt = probe.endpoint, attempts[-1]
+    if attempt.is_misplaced:
+        return _advice_on_address(probe, attempts)
+    record, model = attempt.record, attempt.ask.model
+    place = f" at {shown(attempt.target)}" if attempt.is_guess else ""
+    said = f"{endpoint.authority} answered a first request{place} with: {attempt.words.rstrip('.')}"
+    if record.status in (401, 403):
+        return f"{said}. {_advice_on_key(probe)}"
+    if model and listed and model not in listed:
+        return f"{said}. It does not list a model {model!r}, but {', '.join(listed[:5])}: set --llm-model"
+    if not model and record.status >= 400:
+        return f"{said}. No model was named and /v1/models does not tell one ({trouble}): set --llm-model"
+    if record.status == 0 and not endpoint.tls:
+        return f"{said}. Does it speak TLS there? Then give https://"
+    return f"{said}. To start all the same, give --llm-preflight=false"
+
+
+def _advice_on_key(probe: Probe) -> str:
+    dialect, sent = probe.dialect, probe.headers.key_variable(probe.dialect)
+    cure = f"set {OWN_KEY}, or give --llm-header 'NAME: $VARIABLE' where it wants another header"
+    if sent:
+        return f"The key in {sent} was refused: {cure}"
+    if api_key(dialect.key_variable):
+        hosts = words.series([*dialect.key_hosts])
+        return (
+            f"It wants a key, and --llm-dialect {AUTO} sends {dialect.key_variable} to {hosts} alone: name the dialect, such "
+            f"as --llm-dialect {dialect.name}, or {cure}"
+        )
+    return f"It wants a key: {cure}"
+
+
+def _advice_on_address(probe: Probe, attempts: Sequence[Attempt]) -> str:
+    for attempt in attempts:
+        if attempt.location:
+            return f"{probe.endpoint.url(attempt.target)} redirects to {attempt.location}: give that as --host"
+    return (
+        f"{probe.endpoint.authority} does not answer in {probe.dialect.name} at {_places(attempts)}. Is --host right? "
+        f"--llm-path sets the path (llmlocust run: --path), and --llm-dialect {AUTO} finds out what the server speaks"
+    )
+
+
+def _places(attempts: Sequence[Attempt]) -> str:
+    """The targets that were asked, with what the server said there; once where it said the same."""
+    groups = [[*group] for _, group in groupby(attempts, key=lambda each: each.words.replace(each.target, ""))]
+    return ", ".join(
+        f"{words.series([shown(each.target) for each in group])} ({group[0].words[:_MAX_WORDS].rstrip('. ')})"
+        for group in groups
+    )

@@ -1,0 +1,328 @@
+"""First requests to a server: where it answers, and how it wants to be asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+from urllib.parse import urljoin
+
+import gevent
+import msgspec
+
+from llmlocust.metrics.vocabulary import NO_CONNECTION
+from llmlocust.plugin.http.addresses import quoted, shown, split
+from llmlocust.plugin.http.client import Client, Endpoint
+from llmlocust.plugin.http.connection import Listener, Timeouts
+from llmlocust.plugin.http.headers import Headers
+from llmlocust.plugin.startup import models
+from llmlocust.stream.ask import Ask
+from llmlocust.stream.dialects import Dialect
+from llmlocust.stream.limits import TooLarge, check_document
+from llmlocust.stream.reading import Reading, has_token
+from llmlocust.stream.record import Record
+from llmlocust.stream.timeline import Timeline
+from llmlocust.stream.words import server_words
+
+MODELS = "/v1/models"
+
+_TRIES = 3
+_BETWEEN_TRIES = 0.5
+_MAX_REDIRECTS = 5
+_REFUSED = (400, 422)
+_NOT_HERE = (404, 405, 410, 501)
+_MODEL = re.compile(r"\b(model|deployment)s?\b", re.IGNORECASE)
+
+
+class NotReady(Exception):
+    """Why the load must not start, in one line that says what to do."""
+
+
+class Change(NamedTuple):
+    """Another way to ask, for servers that refuse the first one."""
+
+    fields: Mapping[str, Any]
+    """Of the Ask."""
+    words: str
+    """How the server is asked then."""
+    is_runs: bool = False
+    """The run asks so in any case: the change stays also where the server refuses it in the same words."""
+
+
+def usual_changes(ask: Ask, limit: int) -> list[Change]:
+    """Other ways to ask that servers are known to want; `limit` is the run's own limit of tokens, 0 for none. One that
+    changes nothing in a dialect is not tried.
+    """
+    field = "max_tokens" if ask.max_tokens_field == "max_completion_tokens" else "max_completion_tokens"
+    own_limit = f"with the run's own limit of {limit} tokens" if limit else "without a limit of tokens"
+    return [
+        Change({"max_tokens_field": field}, f"with the limit of tokens as {field}"),
+        Change({"usage": False}, "without stream_options, so that its tokens are counted by chunks"),
+        Change({"max_tokens": limit or None}, own_limit, is_runs=True),
+    ]
+
+
+class Attempt(NamedTuple):
+    """A first request at one target, as it was asked last, and what came."""
+
+    target: str
+    ask: Ask
+    record: Record
+    changes: tuple[str, ...] = ()
+    """How it differs from what was asked first, in words."""
+    refusal: str = ""
+    """What the server said to that."""
+    redirected: str = ""
+    """The target that was asked first, where the server redirected from there."""
+    location: str = ""
+    """The whole address of a redirect that was not followed."""
+    is_page: bool = False
+    """The answer is a web page, whatever it says."""
+    is_guess: bool = False
+    """The target was not the likeliest one."""
+
+    @property
+    def words(self) -> str:
+        """What the server said, in one line."""
+        return words_of(self.record)
+
+    @property
+    def is_misplaced(self) -> bool:
+        """Whether the server seems to have no such endpoint here."""
+        record = self.record
+        if record.ok or self._is_about_model:
+            return False
+        if 200 <= record.status < 300:
+            return not record.chunks and record.outcome in ("bad_stream", "error_event", "truncated")
+        is_redirect = 300 <= record.status < 400
+        return is_redirect or record.status in _NOT_HERE or (self.is_guess and self.is_page)
+
+    @property
+    def _is_about_model(self) -> bool:
+        """Whether the server knows the endpoint and not the model."""
+        if self.record.status != 404 or self.is_page:
+            return False
+        said, model = self.words.replace(self.target.partition("?")[0], ""), self.ask.model
+        is_named = bool(model) and bool(re.search(rf"(?<![\w/]){re.escape(model)}(?![\w/])", said))
+        return is_named or bool(_MODEL.search(said))
+
+
+class Probe:
+    """A client that counts its requests, so that they can be subtracted from the server's count."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        dialect: Dialect,
+        headers: Headers,
+        changes: Sequence[Change] = (),
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        """`timeouts` are the run's own."""
+        timeouts = timeouts or Timeouts()
+        self.endpoint, self.dialect, self.headers, self.changes = endpoint, dialect, headers, changes
+        self.client = Client(endpoint, timeouts)
+        self._timeouts = timeouts
+        # a list of models or a description may take as long as a first token
+        self._of_get = replace(timeouts, total=min(timeouts.first_token, timeouts.total))
+        self.requests = 0
+        self._location = ""
+        self._is_page = False
+        self._known: dict[tuple[str, str], Attempt] = {}
+        """By dialect and target, for all are asked the same."""
+
+    # ── where ──
+
+    def find(self, ask: Ask) -> list[Attempt]:
+        """Ask at each target that the address may mean, until one answers or refuses for another reason. Requests go to
+        the target of the last attempt.
+        """
+        path = self.dialect.path_of(ask)
+        attempts: list[Attempt] = []
+        for target in dict.fromkeys((self.endpoint.path(path), *self.endpoint.address.joins(path))):
+            attempts.append(self.at(target, ask)._replace(is_guess=bool(attempts)))
+            if not attempts[-1].is_misplaced:
+                break
+        return attempts
+
+    def at(self, target: str, ask: Ask) -> Attempt:
+        """Ask at a target, or where the server redirects to; once."""
+        known = self._known.get((self.dialect.name, target))
+        if known is None:
+            known = self._known[self.dialect.name, target] = self._followed(target, ask)
+        self.endpoint.settle(self.dialect.path_of(ask), known.target)
+        return known
+
+    def _followed(self, target: str, ask: Ask) -> Attempt:
+        path, first = self.dialect.path_of(ask), target
+        for _ in range(_MAX_REDIRECTS):
+            self.endpoint.settle(path, target)
+            attempt = self._succeed(target, ask)
+            following = self._own_target(target)
+            if not following:
+                location = self._shown_location(target)
+                return attempt._replace(redirected=first if target != first else "", location=location)
+            target = following
+        return attempt  # the server sends us round in a circle
+
+    def _own_target(self, target: str) -> str:
+        """Where the server redirects to, if that is on the server itself; else empty."""
+        try:
+            to = split(self._whole_location(target))
+            origin = (to.scheme, to.hostname, to.port or (443 if to.scheme == "https" else 80))
+        except ValueError:  # no address at all
+            return ""
+        is_own = origin == (self.endpoint.scheme, self.endpoint.host, self.endpoint.port)
+        target = (to.path or "/") + (f"?{to.query}" if to.query else "")
+        return quoted(target, "latin-1") if is_own else ""  # as headers are decoded
+
+    def _shown_location(self, target: str) -> str:
+        try:
+            return shown(self._whole_location(target))
+        except ValueError:
+            return shown(self._location)
+
+    def _whole_location(self, target: str) -> str:
+        base = f"{self.endpoint.scheme}://{self.endpoint.authority}{target}"
+        return urljoin(base, self._location) if self._location else ""
+
+    # ── how ──
+
+    def _succeed(self, target: str, ask: Ask) -> Attempt:
+        """Ask, in other ways where the server refuses this one. What may be bad luck is tried again: one stream that
+        breaks off says nothing of a thousand.
+        """
+        for _ in range(_TRIES):
+            record = self.send(ask)
+            if record.status in _REFUSED:
+                return self._adapted(Attempt(target, ask, record, is_page=self._is_page))
+            if record.ok or not _may_be_bad_luck(record):
+                break
+            gevent.sleep(_BETWEEN_TRIES)
+        return Attempt(target, ask, record, is_page=self._is_page)
+
+    def _adapted(self, attempt: Attempt) -> Attempt:
+        """Change by change: one stays if the request succeeds with it, or is refused for another reason."""
+        left, refusal = list(self.changes), attempt.words
+        while attempt.record.status in _REFUSED:
+            following = next(filter(None, (self._changed(attempt, change) for change in left)), None)
+            if following is None:
+                break
+            attempt = following
+            left = [change for change in left if change.words not in attempt.changes]
+        return attempt._replace(refusal=refusal)
+
+    def _changed(self, attempt: Attempt, change: Change) -> Attempt | None:
+        """The attempt with one change more; None where that is no progress."""
+        changed = msgspec.structs.replace(attempt.ask, **change.fields)
+        if self._body(changed) == self._body(attempt.ask):  # it means nothing in this dialect
+            return None
+        record = self.send(changed)
+        is_runs = change.is_runs and record.status in _REFUSED
+        if not (record.ok or is_runs or self._is_another_refusal(attempt, changed, record)):
+            return None
+        return attempt._replace(ask=changed, record=record, changes=(*attempt.changes, change.words))
+
+    def _is_another_refusal(self, attempt: Attempt, changed: Ask, record: Record) -> bool:
+        before = attempt.record
+        if not 400 <= record.status < 500 or record.status == 429 or record.error == before.error:
+            return False
+        # a server that complains of the new field alone refuses the change
+        old, new = self._fields(attempt.ask), self._fields(changed)
+        is_of_change = any(name in words_of(record) for name in new - old)
+        return not is_of_change or any(name in attempt.words for name in old ^ new)
+
+    def send(self, ask: Ask) -> Record:
+        self.requests += 1
+        timeline = Timeline()
+        asked = self._as_asked(ask)
+        self.client.timeouts = self._timeouts
+        reading = Reading(self.dialect, ask=asked, name="preflight")
+        listener = Listener(partial(has_token, self.dialect, ask=asked) if asked.stream else None, reading.take)
+        body, headers = self.dialect.body(asked), self.headers.of(self.dialect)
+        self.client.ask(timeline, self.dialect, asked, body, headers, listener)
+        record = reading.finish(timeline)
+        self._note_redirect(timeline)
+        self._is_page = "html" in timeline.content_type
+        record.error = self.headers.without_values(record.error, self.endpoint.secrets)
+        record.words = self.headers.without_values(record.words, self.endpoint.secrets)
+        return record
+
+    def _note_redirect(self, timeline: Timeline) -> None:
+        self._location = timeline.location if timeline.status in (301, 302, 307, 308) else ""
+
+    def _as_asked(self, ask: Ask) -> Ask:
+        return ask if self.dialect.streams else msgspec.structs.replace(ask, stream=False)
+
+    def _body(self, ask: Ask) -> bytes:
+        return self.dialect.body(self._as_asked(ask))
+
+    def _fields(self, ask: Ask) -> set[str]:
+        """The names in a request's body; none where a user's own dialect sends no JSON."""
+        try:
+            return msgspec.json.decode(self._body(ask), type=dict[str, Any]).keys() | set()
+        except msgspec.DecodeError:
+            return set()
+
+    # ── what else the server tells ──
+
+    def get(self, path: str) -> bytes:
+        return bytes(self._got(self.endpoint.path(path)).body)
+
+    def models(self, *, thoroughly: bool) -> tuple[list[str], str]:
+        """The models that the server lists, and where that fails, why: real servers chat well without a list."""
+        targets, trouble = self.endpoint.address.bases(MODELS), ""
+        for target in targets if thoroughly else targets[:1]:
+            timeline = self._fetched(target)
+            names = models.listed(bytes(timeline.body)) if timeline.status < 300 else None
+            if names is not None:
+                return names, ""
+            trouble = trouble or timeline.detail or f"HTTP {timeline.status}: {server_words(bytes(timeline.body))}"
+        return [], self.headers.without_values(trouble, self.endpoint.secrets)
+
+    def _fetched(self, target: str) -> Timeline:
+        for _ in range(_MAX_REDIRECTS):
+            timeline = self._got(target)
+            if timeline.failure in NO_CONNECTION:
+                raise NotReady(_no_connection(self.endpoint, timeline.detail))
+            self._note_redirect(timeline)
+            following = self._own_target(target)
+            if not following:
+                break
+            target = following
+        return timeline
+
+    def _got(self, target: str) -> Timeline:
+        timeline = Timeline()
+        self.client.timeouts = self._of_get
+        self.client.get(timeline, target, self.headers.of(self.dialect))
+        try:
+            check_document(timeline.body)
+        except TooLarge as problem:
+            timeline.failure, timeline.detail = "too_large", str(problem)
+            timeline.body.clear()
+        return timeline
+
+
+def words_of(record: Record) -> str:
+    """What was said of a failure, in one line."""
+    return " ".join((record.words or record.error or record.outcome).split())
+
+
+def _may_be_bad_luck(record: Record) -> bool:
+    if record.outcome.startswith("timeout_"):  # it had all of the time that the run gives a request
+        return False
+    if 200 <= record.status < 300:
+        return record.outcome != "bad_stream" or bool(record.chunks)
+    return record.status in (0, 429) or (record.status >= 500 and record.status not in _NOT_HERE)
+
+
+def _no_connection(endpoint: Endpoint, detail: str) -> str:
+    where = endpoint.authority
+    if "CERTIFICATE" in detail:
+        return f"{where} has a certificate that is not trusted ({detail}): name its authority's file in SSL_CERT_FILE, or give --llm-insecure"
+    if "WRONG_VERSION" in detail or "RECORD_LAYER" in detail:
+        return f"{where} does not speak TLS ({detail}): is it http:// instead of https://?"
+    return f"nothing answers at {where}: {detail}. Is the server up, and is --host right?"

@@ -1,0 +1,1 @@
+"""User classes, and one exchange with the server."""

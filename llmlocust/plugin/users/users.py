@@ -1,0 +1,530 @@
+"""Users for locustfiles: `ChatUser`, `CompletionUser`, and `LLMUser` for tasks of one's own."""
+
+from __future__ import annotations
+
+import logging
+import random
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache, partial
+from time import perf_counter_ns, time
+from typing import Any, ClassVar
+
+import msgspec
+from gevent import GreenletExit
+from gevent.event import Event
+from locust import task
+from locust.contrib.fasthttp import FastHttpUser
+from locust.env import Environment
+from locust.exception import InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately, StopTest, StopUser
+from locust.user.task import LOCUST_STATE_RUNNING, LOCUST_STATE_STOPPING, LOCUST_STATE_WAITING, DefaultTaskSet
+
+from llmlocust.load.answer_key import load as load_answers
+from llmlocust.load.distributions import parse, think_time
+from llmlocust.load.prompts import Messages, Prompts, Question, limit_of, shared_prefix, words_of
+from llmlocust.load.prompts import load as load_prompts
+from llmlocust.load.tokens import counter
+from llmlocust.load.trace_windows import shared_text
+from llmlocust.load.traces import Row
+from llmlocust.metrics.ledger import Sums
+from llmlocust.metrics.vocabulary import ABORTED
+from llmlocust.plugin.generator.open_load import row_now
+from llmlocust.plugin.http import headers
+from llmlocust.plugin.http.addresses import host_of, shown
+from llmlocust.plugin.http.client import Client, Endpoint
+from llmlocust.plugin.http.connection import Listener, Timeouts
+from llmlocust.plugin.http.headers import Headers
+from llmlocust.plugin.options import drawn_fields, extra_fields, forced, found_targets, is_found_out, option
+from llmlocust.plugin.session import plugin_of
+from llmlocust.stream.ask import Ask
+from llmlocust.stream.dialects import Dialect, named
+from llmlocust.stream.reading import Reading, has_token
+from llmlocust.stream.record import STALL, Record
+from llmlocust.stream.timeline import Timeline
+
+_LONGEST_PAUSE = 30.0
+
+_TOLD_WITHIN = 30.0
+"""Seconds: a master without llmlocust tells nothing."""
+_log = logging.getLogger(__name__)
+
+
+class LLMFailure(Exception):
+    """A failed request, as Locust's tables show it."""
+
+
+class LLMUser(FastHttpUser):
+    """A user whose tasks call `self.chat(…)` and `self.complete(…)`, and `self.client` for ordinary HTTP.
+
+    Attributes that are None are taken from the options (`--llm-model`, …). Failures of the server are data: they are
+    classified, counted and returned as Records, and raise nothing.
+    """
+
+    abstract = True
+
+    dialect: ClassVar[str | Dialect | None] = None
+    """What is spoken: a dialect's name, or one of your own (docs/dialects.md)."""
+    model: str | None = None
+    prompts: str | Sequence[Question] | None = None
+    """Names of built-in sets, a file, or the questions themselves."""
+    unique: bool | None = None
+    prefix_tokens: int | None = None
+    prefix_share: float | None = None
+    prompt_tokens: int | str | None = None
+    """A number, or what it is drawn from, as in the options; so are the next three."""
+    turns: int | str | None = None
+    max_tokens: int | str | None = None
+    temperature: float | str | None = None
+    system: str | None = None
+    headers: Mapping[str, str] | None = None
+    """Headers beside those of the options, with $NAME for a variable of the environment: {"api-key": "$API_KEY"}. A user
+    may set its own, such as a token that it got in on_start."""
+    stream: bool = True
+    timeouts: Timeouts | None = None
+    stall: float = STALL
+    """Seconds between tokens above which a gap counts as a stall."""
+    pause_after_failure: float = 1.0
+    """Seconds to wait after a failed request, or as long as the server's Retry-After asks: users without think time
+    would otherwise hit a failing server as fast as it can refuse them."""
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        self.stopping = Event()
+        """Set where it is told to stop: it lets what it has in flight end, and begins nothing new."""
+        plugin = plugin_of(environment)
+        assert plugin.collector is not None, "users run on workers, or where there are none"
+        self._collector = plugin.collector
+        if self._collector.refused:  # what it would be made of may be missing; it will do nothing
+            return
+        self._otel = plugin.otel
+        self._llm = Client(_endpoint_of(environment, self.host or ""), self.timeouts_of(environment))
+        self._dialect = self.speaks(environment)
+        self._own_headers, self._headers = dict(self.headers or {}), self.headers_of(environment)
+        self._extra = extra_fields(self._option("body"))
+        self._prompts = self._supply()
+
+    @classmethod
+    def speaks(cls, environment: Environment) -> Dialect:
+        """What users of this class speak. ValueError in one line where there is no such dialect."""
+        if cls.dialect is not None:
+            return _dialect(cls.dialect)
+        return _dialect(option(environment, "dialect"), option(environment, "path"))
+
+    @classmethod
+    def headers_of(cls, environment: Environment) -> Headers:
+        """What users of this class send beside the dialect's own headers. ValueError in one line."""
+        return _headers(cls, environment, cls.headers or {})
+
+    @classmethod
+    def timeouts_of(cls, environment: Environment) -> Timeouts:
+        """The time-outs of requests of this class."""
+        names = Timeouts.__dataclass_fields__
+        return cls.timeouts or Timeouts(**{name: float(option(environment, f"timeout_{name}")) for name in names})
+
+    def wait_time(self) -> float:
+        """Think time from the options; a locustfile's own `wait_time` replaces it."""
+        return think_time(self._option("wait")).draw(_chance)
+
+    think_time_option = wait_time
+
+    def wait(self) -> None:
+        if self._collector.open_load.on:
+            self._collector.open_load.think(self, self.wait_time())
+        else:
+            super().wait()
+
+    def on_stop(self) -> None:
+        self._llm.close()
+
+    # ── open load: the user is a stream ──
+
+    def run(self) -> None:
+        """As Locust's own, or as a stream; a worker that joins a run has users before it is told which."""
+        self._collector.is_told.wait(_TOLD_WITHIN)
+        if self._collector.refused:
+            return
+        if self._collector.open_load.on:
+            self._stream()
+        else:
+            super().run()
+
+    def _stream(self) -> None:
+        self._taskset_instance = DefaultTaskSet(self)
+        self._state = LOCUST_STATE_RUNNING
+        try:
+            self.on_start()
+            self._collector.open_load.stream(self)
+        except (GreenletExit, StopUser, StopTest):
+            pass
+        self.on_stop()
+
+    def stop(self, force: bool = False) -> bool:
+        # a user that was killed is none that Locust counts or waits for, whatever it still does
+        is_killed: bool = super().stop(force)
+        self.stopping.set()
+        return is_killed
+
+    def run_one_task(self) -> None:
+        """What an arrival does. Nothing that goes wrong in it stops the others."""
+        try:
+            self._taskset_instance.execute_task(self._taskset_instance.get_next_task())
+        except (StopUser, StopTest, InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately):
+            pass
+        except Exception as problem:
+            self.environment.events.user_error.fire(user_instance=self, exception=problem, tb=problem.__traceback__)
+            _log.exception("a task failed")
+
+    # ── what tasks call ──
+
+    def chat(
+        self,
+        question: Question | None = None,
+        *,
+        name: str = "chat",
+        dialect: str | Dialect | None = None,
+        **fields: Any,
+    ) -> Record:
+        """Send a chat and read its answer to the end. `question` is text or a list of messages; none: the next prompt.
+
+        `dialect` is spoken this once instead of the user's own. `fields` are those of `Ask` (max_tokens, temperature,
+        stream, …) or further fields of the body.
+        """
+        row = row_now()
+        source = self._source(row)
+        sent, words, limits = (
+            self._prompt(source, row)
+            if question is None
+            else (question, words_of(question), _limited(limit_of(question)))
+        )
+        messages = [{"role": "user", "content": sent}] if isinstance(sent, str) else list(sent)
+        return self._chat(self._spoken(dialect), messages, words, name, source, limits | fields)
+
+    def talk(self, question: Question | None = None, *, name: str = "turn", **fields: Any) -> list[Record]:
+        """A conversation: each turn says what was said before, and the answers, again. There is think time between
+        turns, and each has a name of its own: `turn 1`, `turn 2`, … It ends with a turn that fails.
+
+        A question is what the first turn asks, as it is; none: the next prompt. The others come from the prompts, or,
+        where the prompt is a conversation, from there. `turns` says how many; `fields` are those of `chat`.
+        """
+        source = self._source()
+        picked = self._prompts.pick(source) if question is None else question
+        prompts = self._prompts if question is None else replace(self._prompts, unique=False, tokens=None, prefix="")
+        said: Messages = []
+        records: list[Record] = []
+        for turn in prompts.turns(picked, max(1, round(self._drawn("turns", source))), source):
+            if records:
+                self.wait()
+            said = [*said, *turn.said]
+            turn_name, asked = f"{name} {len(records) + 1}", _limited(turn.max_tokens) | fields
+            records.append(self._chat(self._dialect, said, turn.words, turn_name, source, asked))
+            if not records[-1].ok:
+                break
+            said.append({"role": "assistant", "content": records[-1].text})
+        return records
+
+    def complete(
+        self,
+        prompt: str | None = None,
+        *,
+        name: str = "completion",
+        dialect: str | Dialect | None = None,
+        **fields: Any,
+    ) -> Record:
+        """Send a prompt to be gone on with, and read what comes to the end; else as `chat`."""
+        row = row_now()
+        source = self._source(row)
+        text, words, limits = self._text(source, row) if prompt is None else (prompt, prompt, {})
+        ask = self._ask_of(limits | fields, source, prompt=text)
+        return self._ask(self._spoken(dialect).for_prompts(), ask, name, words)
+
+    def embed(
+        self,
+        texts: Sequence[str] = (),
+        *,
+        name: str = "embedding",
+        dialect: str | Dialect = "openai-embeddings",
+        **fields: Any,
+    ) -> Record:
+        """Have texts embedded, in one request; none: the next prompt. Else as `chat`."""
+        row = row_now()
+        source = self._source(row)
+        inputs = list(texts) or [self._text(source, row)[0]]
+        return self._ask(_dialect(dialect), self._ask_of(fields, source, inputs=inputs), name, inputs[0])
+
+    def rerank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        name: str = "rerank",
+        dialect: str | Dialect = "rerank",
+        **fields: Any,
+    ) -> Record:
+        """Have documents ranked by a query. Else as `chat`."""
+        ask = self._ask_of(fields, self._source(), prompt=query, inputs=list(documents))
+        return self._ask(_dialect(dialect), ask, name, query)
+
+    def is_right(self, question: str, record: Record) -> bool | None:
+        """Whether a successful request's answer is right; None where that is not judged. Replace it to judge in your
+        own way: it is called when the request is over, and every other user waits for it.
+
+        As it is, it looks for the right answers of --llm-right-answers. `question` is what was asked, before it was
+        made unique or filled up.
+        """
+        path = self._option("right_answers")
+        return load_answers(path).judge(question, record.text) if path else None
+
+    # ── how ──
+
+    def _spoken(self, dialect: str | Dialect | None) -> Dialect:
+        return self._dialect if dialect is None else _dialect(dialect)
+
+    def _prompt(self, source: random.Random, row: Row | None) -> tuple[Messages | str, str, dict[str, Any]]:
+        """The next prompt, or one as a trace's row says; what it was before it was made unique or filled up; and the
+        fields that say how long its answer may be, where its row tells.
+        """
+        limits = {} if row is None else _limited(row.output_tokens)
+        if row is not None and row.blocks:
+            return shared_text(row, self._collector.open_load.salt, self._prompts.count, source), "", limits
+        picked = self._prompts.pick(source)
+        if row is not None:
+            return self._prompts.dress(words_of(picked), source, row.prompt_tokens), words_of(picked), limits
+        return self._prompts.dress(picked, source), words_of(picked), _limited(limit_of(picked))
+
+    def _text(self, source: random.Random, row: Row | None) -> tuple[str, str, dict[str, Any]]:
+        """The same as plain text."""
+        sent, words, limits = self._prompt(source, row)
+        return sent if isinstance(sent, str) else Ask(messages=list(sent)).text(), words, limits
+
+    def _source(self, row: Row | None = None) -> random.Random:
+        """What the next request draws from; which is known when it is known how many share the run."""
+        self._collector.is_told.wait(_TOLD_WITHIN)
+        draws = self._collector.draws
+        return draws.next() if row is None else draws.of(row.number)
+
+    def _drawn(self, name: str, source: random.Random) -> float:
+        return parse(str(self._setting(name))).draw(source)
+
+    def _chat(
+        self,
+        dialect: Dialect,
+        messages: Messages,
+        words: str,
+        name: str,
+        source: random.Random,
+        fields: dict[str, Any],
+    ) -> Record:
+        system = self._setting("system")
+        if system and messages[0].get("role") != "system":
+            messages = [{"role": "system", "content": system}, *messages]
+        return self._ask(dialect, self._ask_of(fields, source, messages=messages), name, words)
+
+    def _ask_of(self, fields: dict[str, Any], source: random.Random, **question: Any) -> Ask:
+        known = {name: fields.pop(name) for name in Ask.__struct_fields__ if name in fields}
+        max_tokens, temperature = round(self._drawn("max_tokens", source)), self._drawn("temperature", source)
+        limit = known.get("max_tokens", max_tokens)
+        forces = forced(limit) if self._option("force_length") and limit else {}
+        return Ask(
+            **{
+                "model": self._setting("model"),
+                "max_tokens": max_tokens if max_tokens > 0 else None,
+                "temperature": temperature if temperature >= 0 else None,
+                "max_tokens_field": self._option("max_tokens_field"),
+                "usage": self._option("usage"),
+                "stream": self.stream,
+                "extra": forces | drawn_fields(self._extra, source) | fields,
+            }
+            | question
+            | known
+        )
+
+    def _ask(self, dialect: Dialect, ask: Ask, name: str, words: str) -> Record:
+        if self._collector.refused:
+            raise StopUser(self._collector.refused)
+        asked_ns = perf_counter_ns()
+        timeline = Timeline(asked_ns=asked_ns, due_ns=self._collector.open_load.due_now(asked_ns))
+        if ask.stream and not dialect.streams:
+            ask = msgspec.structs.replace(ask, stream=False)
+        request_id = f"{random.getrandbits(64):016x}"
+        body, sent = self._worded(dialect, ask, request_id)
+        if not timeline.due_ns:
+            # a user whom Locust decided to kill while it waited is told so here, before it sends and not after
+            self._collector.turns.wait()
+            self._take_ticket(timeline)
+        reading = Reading(dialect, ask=ask, name=name, stall=self.stall)
+        listener = Listener(partial(has_token, dialect, ask=ask) if ask.stream else None, reading.take)
+        sums: Sums | None = None
+        self._collector.request_begins(name)
+        try:
+            self._llm.ask(timeline, dialect, ask, body, sent, listener)
+            self._collector.turns.wait()
+            while reading.take(timeline):
+                self._collector.turns.wait()
+            sums = Sums(reading.finish(timeline))
+            while sums.take():
+                self._collector.turns.wait()
+        finally:  # also when the user is killed in the middle: what was sent is counted
+            sums = sums or Sums(reading.finish(timeline))
+            record = sums.record
+            record.id = request_id
+            if self._option("error_text"):
+                record.error = self._headers.without_values(record.error, self._llm.endpoint.secrets)
+                record.words = self._headers.without_values(record.words, self._llm.endpoint.secrets)
+            else:
+                record.error = record.words = f"HTTP {record.status}" if record.status and not record.ok else ""
+            record.inputs = dialect.inputs(ask)
+            try:
+                record.right = self._judged(words, record)
+            finally:  # who judges may wait for something, and be killed there
+                self._collector.request_ended(sums)
+                if record.outcome != ABORTED:  # ours to count; Locust would call it the server's failure
+                    self._fire(record, dialect.path_of(ask), timeline)
+                    if self._otel:
+                        self._otel.record(record, dialect.name, ask.model, self._llm.endpoint)
+        if not record.ok and not self._collector.open_load.on:
+            pause = max(self.pause_after_failure, record.retry_after or 0.0)
+            self._collector.back_off(min(pause, _LONGEST_PAUSE))
+        return record
+
+    def _take_ticket(self, timeline: Timeline) -> None:
+        """Of a fixed number of requests: the request has not been asked for before."""
+        while not self._collector.tickets.take():
+            if self._state == LOCUST_STATE_STOPPING:
+                raise StopUser
+            self._state = LOCUST_STATE_WAITING  # Locust may end it at once: it has nothing in flight
+            self._collector.tickets.wait()
+            self._state = LOCUST_STATE_RUNNING
+            timeline.asked_ns = perf_counter_ns()
+
+    def _judged(self, words: str, record: Record) -> bool | None:
+        if not record.ok:
+            return None
+        try:
+            return self.is_right(words, record)
+        except Exception as problem:  # a locustfile's own code: what was measured is counted all the same
+            self.environment.runner.log_exception("is_right", str(problem), traceback.format_exc())
+            return None
+
+    def _worded(self, dialect: Dialect, ask: Ask, request_id: str) -> tuple[bytes, dict[str, str]]:
+        """A request's body and headers."""
+        try:
+            self._follow_own_headers()
+            return dialect.body(ask), self._headers.of(dialect, request_id)
+        except ValueError:  # Locust shows it among its exceptions, and has the user try again at once
+            self._collector.back_off(self.pause_after_failure)
+            raise
+
+    def _follow_own_headers(self) -> None:
+        """What this user has set since its last request."""
+        own = dict(self.headers or {})
+        if own != self._own_headers:
+            self._own_headers, self._headers = own, _headers(type(self), self.environment, own)
+
+    def _fire(self, record: Record, path: str, timeline: Timeline) -> None:
+        """Locust's own event: once for a request, end to end."""
+        seconds = record.e2e if record.ok and record.e2e is not None else record.duration
+        self.environment.events.request.fire(
+            request_type="LLM",
+            name=record.name,
+            response_time=seconds * 1000.0,
+            response_length=record.size,
+            response=None,
+            context={**self.context(), "llm": _context(record)},
+            exception=None if record.ok else LLMFailure(": ".join(filter(None, (record.outcome, record.error)))),
+            start_time=_wall_time(timeline),
+            url=shown(self._llm.endpoint.path(path)),
+        )
+
+    def _option(self, name: str) -> Any:
+        return option(self.environment, name)
+
+    def _setting(self, name: str) -> Any:
+        own = getattr(self, name)
+        return self._option(name) if own is None else own
+
+    def _supply(self) -> Prompts:
+        source, tokens = self._setting("prompts"), str(self._setting("prompt_tokens"))
+        count = counter(self._option("tokenizer"))
+        return Prompts(
+            load_prompts(source) if isinstance(source, str) else source,
+            self._setting("unique"),
+            parse(tokens) if tokens else None,
+            shared_prefix(self._setting("prefix_tokens"), count, self._option("seed")),
+            self._setting("prefix_share"),
+            count,
+        )
+
+
+class ChatUser(LLMUser):
+    """Asks one question after the other; with `turns`, has one conversation after the other."""
+
+    abstract = True
+
+    @task
+    def ask(self) -> None:
+        if str(self._setting("turns")) == "1":
+            self.chat()
+        else:
+            self.talk()
+
+
+class CompletionUser(LLMUser):
+    """Has one text after the other gone on with."""
+
+    abstract = True
+
+    @classmethod
+    def speaks(cls, environment: Environment) -> Dialect:
+        spoken = super().speaks(environment)
+        for_prompts = spoken.for_prompts()
+        is_named = cls.dialect is None and for_prompts is not spoken
+        return _dialect(for_prompts.name, option(environment, "path")) if is_named else for_prompts
+
+    @task
+    def ask(self) -> None:
+        self.complete()
+
+
+def _limited(tokens: int | None) -> dict[str, Any]:
+    """Fields of a request whose prompt says how long its answer may be."""
+    return {} if tokens is None else {"max_tokens": tokens}
+
+
+_chance = random.Random()
+"""For think times: which user thinks for how long is nobody's plan."""
+
+
+@cache
+def _dialect(dialect: str | Dialect, path: str = "") -> Dialect:
+    return named(dialect, path) if isinstance(dialect, str) else dialect
+
+
+def _headers(user: type[LLMUser], environment: Environment, own: Mapping[str, str]) -> Headers:
+    host = environment.host or user.host or ""
+    is_guessed = user.dialect is None and is_found_out(environment)
+    return Headers(headers.listed(option(environment, "header")), own, guessed_at=host_of(host) if is_guessed else None)
+
+
+def _endpoint_of(environment: Environment, host: str) -> Endpoint:
+    found = tuple(found_targets(environment, host).items())
+    return _endpoint(host, found, given=option(environment, "path"), verify=not option(environment, "insecure"))
+
+
+@cache
+def _endpoint(host: str, found: tuple[tuple[str, str], ...], *, given: str, verify: bool) -> Endpoint:
+    return Endpoint(host, verify=verify, given=given, found=dict(found))
+
+
+def _context(record: Record) -> dict[str, Any]:
+    """What other listeners of Locust's event may want; plain values, durations in milliseconds."""
+    timed = {name: getattr(record, name) for name in ("ttft", "answer", "e2e", "tpot")}
+    return {f"{name}_ms": None if value is None else value * 1000.0 for name, value in timed.items()} | {
+        "outcome": record.outcome,
+        "input_tokens": record.input_tokens,
+        "output_tokens": record.output_tokens,
+    }
+
+
+def _wall_time(timeline: Timeline) -> float:
+    return time() - (perf_counter_ns() - (timeline.sent_ns or timeline.asked_ns)) / 1e9

@@ -1,0 +1,51 @@
+"""`Newest`: the newest run as others look at it, the live page and whoever asks for /metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from gevent.pywsgi import WSGIServer
+from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.core import Metric
+
+from llmlocust.analysis.live import Live
+from llmlocust.plugin import options
+from llmlocust.plugin.views.prometheus import Collector
+
+if TYPE_CHECKING:
+    from llmlocust.plugin.session import Plugin
+
+
+class Newest:
+    def __init__(self, plugin: Plugin) -> None:
+        self._plugin = plugin
+        self._live: Live | None = None
+        self._collector = Collector(None)
+        plugin.environment.events.reset_stats.add_listener(self._reset)
+
+    def live(self) -> Live | None:
+        """None before the first run."""
+        run = self._plugin.run
+        if run is not None and (self._live is None or self._live.run is not run):
+            self._live = Live(run)
+        return self._live
+
+    def _reset(self, **kwargs: Any) -> None:
+        live = self.live()
+        if live is not None:
+            self._live = Live(live.run, live.resets + 1)
+
+    def collect(self) -> Iterator[Metric]:
+        """For Prometheus."""
+        live = self.live()
+        if self._collector.live is not live:
+            self._collector = Collector(live)
+        yield from self._collector.collect()
+
+    def serve(self, port: int) -> None:
+        """Serve /metrics on a port of its own, at any path. OSError where the port cannot be had."""
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(self)  # type: ignore[arg-type]
+        address = options.option(self._plugin.environment, "metrics_host"), port
+        WSGIServer(address, make_wsgi_app(registry), log=None, error_log=None).start()

@@ -1,0 +1,149 @@
+"""A report as plain values, of the shape that is promised to stay. Durations in milliseconds, null for what is not known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from llmlocust.analysis.breakpoints.steps import Finding
+from llmlocust.analysis.checks.check import Check
+from llmlocust.analysis.phases.recovery import Recovery
+from llmlocust.analysis.quality import KINDS
+from llmlocust.metrics.levels import HEADLINE, LevelFigures, Summary
+from llmlocust.metrics.thresholds import NOT_KNOWN
+from llmlocust.metrics.vocabulary import FORMAT
+from llmlocust.report.sections.headline import headline
+from llmlocust.report.sections.one_level import STATISTICS
+from llmlocust.text import figures as words
+
+if TYPE_CHECKING:
+    from llmlocust.report.page import Report
+
+_METRICS = ("ttft", "answer", "e2e", "gap", "tpot", "delay", "ttft_due", "e2e_due")
+
+
+def data(report: Report) -> dict[str, Any]:
+    """The whole report."""
+    return {
+        "format": FORMAT,
+        "load": report.unit,
+        "levels": [_level(each, report.goodput) | {"limits": _limits(report, each)} for each in report.levels],
+        "parts": [{name: _any(value) for name, value in part.items()} for part in report.parts.data()],
+        "recoveries": [_recovery(each) for each in report.parts.recoveries],
+        "verdict": verdict_data(report),
+        "trust": {
+            "ok": report.trusted,
+            "stands": report.stands,
+            "checks": [_check(each) for each in report.checks],
+        },
+        "advice": [{"do": each.do, "because": each.because} for each in report.advice],
+        "source": report.run.source,
+        "unknown": list(report.unknown),
+        "notes": report.run.notes,
+    }
+
+
+def verdict_data(report: Report) -> dict[str, Any]:
+    """The four numbers and the headline, as `data` has them."""
+    verdict: dict[str, Any] = {name: _finding(each) for name, each in report.verdict.numbers().items()}
+    verdict["cliffs"] = [
+        {"between": [plain(load) for load in cliff.between], "kind": cliff.kind, "what": cliff.what, "why": cliff.why}
+        for cliff in report.verdict.cliffs
+    ]
+    verdict["thresholds"] = [str(each) for each in report.verdict.thresholds]
+    verdict["derived"] = report.verdict.derived
+    if report.gold is not None:
+        verdict["gold"] = _finding(report.gold)
+    return verdict | {"says": headline(report)}
+
+
+def _any(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_any(each) for each in value]
+    return plain(value) if isinstance(value, float) else value
+
+
+def _recovery(found: Recovery) -> dict[str, Any]:
+    times = ("limit", "seconds", "low", "high", "within")
+    told = {name: None if (value := getattr(found, name)) is None else plain(value * 1000.0) for name in times}
+    well = found.seconds is not None if found.is_known else None
+    return {"after": found.after, "load": plain(found.load), "well": well, **told, "says": str(found)}
+
+
+def _limits(report: Report, figures: LevelFigures) -> str:
+    met = report.tier(figures)
+    return NOT_KNOWN if met == words.UNKNOWN else met
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "status": finding.status,
+        "reached": finding.reached,
+        "load": plain(finding.load, 4),
+        "low": plain(finding.low),
+        "high": plain(finding.high),
+        "level_ok": plain(finding.level_ok),
+        "level_bad": plain(finding.level_bad),
+        "why": finding.why,
+    }
+
+
+def _level(figures: LevelFigures, goodput: Mapping[int, float]) -> dict[str, Any]:
+    told = {
+        "load": plain(figures.load),
+        "users": plain(figures.users),
+        "reached": figures.reached,
+        "window": plain(figures.window * 1000.0),
+        "requests": figures.requests if figures.counted else None,
+        "ok": figures.ok if figures.counted else None,
+        "aborted": figures.aborted,
+        "unsent": figures.unsent,
+        "due": figures.due,
+        "held_back": figures.held_back,
+        "backing_off": plain(figures.backing_off),
+        "errors": plain(figures.errors),
+        "error_kinds": dict(figures.error_kinds) if figures.counted else {},
+        "throughput": plain(figures.throughput),
+        "goodput": plain(goodput.get(figures.level)),
+        "output_tokens_per_s": plain(figures.output_tokens_per_s),
+        "judged": figures.judged,
+        **{kind: plain(getattr(figures, kind)) for kind in KINDS},
+    }
+    if figures.part:
+        told["part"] = figures.part
+    if figures.inputs_per_s > 0:
+        told |= {name: plain(getattr(figures, name)) for name in ("inputs_per_s", "input_tokens_per_s")}
+    durations = {
+        metric: {name: plain(figures.metric(metric)[name] * 1000.0) for name in STATISTICS}
+        | _ranges(figures.metric(metric))
+        for metric in _METRICS
+    }
+    return told | durations
+
+
+def _ranges(summary: Summary) -> dict[str, Any]:
+    """Where the load generator was late, between what the percentiles lie."""
+    told = {name: [plain(end * 1000.0) for end in summary.ranges[name]] for name in HEADLINE if name in summary.ranges}
+    return {"ranges": told} if told else {}
+
+
+def _check(check: Check) -> dict[str, Any]:
+    scale = 1000.0 if check.unit == "s" else 1.0
+    value, limit = (None if each is None else plain(each * scale) for each in (check.value, check.limit))
+    return {
+        "name": check.name,
+        "ok": check.ok,
+        "value": value,
+        "limit": limit,
+        "says": check.says,
+        "levels": list(check.levels),
+    }
+
+
+def plain(value: float | None, digits: int = 7) -> float | int | None:
+    """A number for JSON: null where it is not known or infinite, whole where it is whole."""
+    if value is None or not math.isfinite(value):
+        return None
+    short = float(f"{value:.{digits}g}")
+    return int(short) if short == int(short) and abs(short) < 1e15 else short

@@ -1,0 +1,282 @@
+"""The pictures whose axis is time: the run by the second, and its latencies as a heat map."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
+
+from llmlocust.analysis.phases.phases import parts_of
+from llmlocust.metrics.levels import RATE, LevelFigures
+from llmlocust.metrics.vocabulary import ABORTED, OK
+from llmlocust.report.charts.drawing import (
+    BAND,
+    BLUE,
+    GRID,
+    HATCH,
+    MUTED,
+    ORANGE,
+    PURPLE,
+    RED,
+    Picture,
+    blocks,
+    log_seconds,
+    picture,
+)
+from llmlocust.text import figures as words
+
+
+def over_time(
+    timeline: pd.DataFrame | None, levels: Sequence[LevelFigures], doubted: Collection[int], caption: str
+) -> Picture | None:
+    if timeline is None:
+        return None
+    frame = timeline.dropna(subset=["time"]).sort_values("time").reset_index(drop=True)
+    if len(frame) < 3:
+        return None
+    start = float(frame["time"].iloc[0])
+    frame["time"] -= start
+    frames = {narrow: _thinned(frame, 90 if narrow else 200) for narrow in (False, True)}
+    panels_wanted = [
+        # a rate has streams instead of users, and their number says nothing
+        ("requests in flight", [("in_flight", ORANGE)])
+        if levels and levels[0].unit == RATE
+        else ("users", [("users", MUTED), ("in_flight", ORANGE)]),
+        ("requests ended a second", [("ended", BLUE), ("failed", RED)]),
+        ("output tokens a second", [("tokens", PURPLE)]),
+    ]
+    kept = [(title, [line for line in lines if _has(frame, line[0])]) for title, lines in panels_wanted]
+    kept = [(title, lines) for title, lines in kept if lines]
+
+    def draw(figure: Figure, narrow: bool) -> None:
+        frame = frames[narrow]
+        panels = figure.subplots(len(kept), 1, sharex=True, squeeze=False)[:, 0]
+        for number, (axes, (title, lines)) in enumerate(zip(panels, kept, strict=True)):
+            _level_bands(axes, levels, start, doubted)
+            if number == 0:
+                _level_names(axes, levels, start, 7 if narrow else 16)
+            for column, colour in lines:
+                style = {"drawstyle": "steps-post"} if column == "users" else {}
+                axes.plot(
+                    frame["time"], frame[column], color=colour, linewidth=1.3, label=_COLUMN_WORDS[column], **style
+                )
+            # steps that end in a surge leave no room for a legend
+            axes.set_ylim(0.0, axes.get_ylim()[1] * (1.3 if len(lines) > 1 and _pad(levels) > _PAD else 1.0))
+            axes.set_xlim(0.0, float(frame["time"].iloc[-1]) or 1.0)
+            axes.yaxis.set_major_locator(MaxNLocator(4))
+            axes.grid(visible=False, axis="x")
+            if len(lines) > 1:
+                axes.legend(loc="upper left", ncols=2, fontsize=8, borderaxespad=0.2, handlelength=1.6)
+            axes.set_title(title, pad=8.0 if number else _pad(levels))
+        clock_axis(panels[-1], float(frame["time"].iloc[-1]), narrow)
+
+    return picture("time", "The run over time", caption, 1.0 + 1.45 * len(kept), draw)
+
+
+_COLUMN_WORDS = {
+    "users": "users",
+    "in_flight": "requests in flight",
+    "ended": "ended",
+    "failed": "failed",
+    "tokens": "tokens",
+}
+
+
+def _has(frame: pd.DataFrame, column: str) -> bool:
+    return column in frame and bool((frame[column].fillna(0.0) > 0).any())
+
+
+def _thinned(frame: pd.DataFrame, most: int) -> pd.DataFrame:
+    """At most so many rows, each the mean of the seconds that it stands for."""
+    if len(frame) <= most:
+        return frame
+    step = math.ceil(len(frame) / most)
+    return frame.select_dtypes("number").groupby(np.arange(len(frame)) // step).mean()
+
+
+def _round_time(seconds: float) -> float:
+    """The next round step of a clock."""
+    steps = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
+    return float(next((step for step in steps if step >= seconds), math.ceil(seconds / 14400) * 14400))
+
+
+_LONG = 3 * 3600.0
+
+
+def clock_axis(axes: Axes, span: float, narrow: bool) -> None:
+    """Seconds as a clock: hours and minutes where a run lasted for hours."""
+    axes.xaxis.set_major_locator(MultipleLocator(_round_time(span / (4 if narrow else 9))))
+    size = 3600 if span > _LONG else 60
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _clock(value, size)))
+    axes.set_xlabel(f"{'hours:minutes' if span > _LONG else 'minutes:seconds'} since the run began")
+
+
+def _clock(value: float, size: int) -> str:
+    return f"{int(value) // size}:{int(value) % size * 60 // size:02d}"
+
+
+def _level_bands(axes: Axes, levels: Sequence[LevelFigures], start: float, doubted: Collection[int]) -> None:
+    """Levels as bands, the measured window darker than the settling before it; the doubted ones hatched."""
+    bands, hatched, begins = [], [], []
+    for each in levels:
+        if not math.isfinite(each.began):
+            continue
+        begins.append(each.began - start)
+        end = each.ended - start if math.isfinite(each.ended) else axes.get_xlim()[1]
+        settled = each.settled - start if math.isfinite(each.settled) else end
+        (hatched if each.level in doubted else bands).append((settled, 0.0, end, 1.0))
+    across = axes.get_xaxis_transform()
+    blocks(axes, [*bands, *hatched], facecolor=BAND, edgecolor="none", linewidth=0, zorder=0, transform=across)
+    style = {"facecolor": "none", "edgecolor": HATCH, "hatch": "///", "linewidth": 0}
+    blocks(axes, hatched, **style, zorder=0.1, transform=across)
+    lines = [(place, side) for begin in begins for place, side in ((begin, 0.0), (begin, 1.0), (math.nan, math.nan))]
+    if lines:
+        axes.plot(*zip(*lines, strict=True), color=GRID, linewidth=0.8, zorder=0.5, transform=across)
+
+
+def _level_names(axes: Axes, levels: Sequence[LevelFigures], start: float, most: int) -> None:
+    """The loads above the bands, as many as have room; above them the parts of the plan."""
+    _part_names(axes, levels, start, most)
+    known = [each for each in levels if math.isfinite(each.began) and math.isfinite(each.ended)]
+    for each in known[:: max(1, math.ceil(len(known) / most))]:
+        settled = each.settled if math.isfinite(each.settled) else each.began
+        style = {"ha": "center", "va": "bottom", "size": 7.5, "color": MUTED, "transform": axes.get_xaxis_transform()}
+        axes.text((settled + each.ended) / 2.0 - start, 1.0, words.load(each.load), **style)
+
+
+def _pad(levels: Sequence[LevelFigures]) -> float:
+    """Points between a picture and its title, for the names of levels and parts."""
+    return _PAD_WITH_PARTS if any(each.part for each in levels) else _PAD
+
+
+_PAD, _PAD_WITH_PARTS = 16.0, 27.0
+
+
+def _part_names(axes: Axes, levels: Sequence[LevelFigures], start: float, most: int) -> None:
+    across = axes.get_xaxis_transform()
+    known = [each for each in levels if math.isfinite(each.began) and math.isfinite(each.ended)]
+    letter = max((each.ended for each in known), default=0.0) - start
+    letter, free = letter / (most * _LETTERS), -math.inf
+    for part in parts_of(known):
+        begin = part.levels[0].began - start
+        axes.plot([begin, begin], [0.0, 1.0], color=MUTED, linewidth=1.0, zorder=0.6, transform=across)
+        if begin < free:  # the one before it has a longer name than its time
+            continue
+        # the name comes from the run's files: no formula
+        style = {"ha": "left", "va": "bottom", "size": 8.0, "color": MUTED, "parse_math": False, "clip_on": False}
+        axes.annotate(part.name, (begin, 1.0), (1.0, 11.0), across, textcoords="offset points", **style)
+        free = begin + (len(part.name) + 1) * letter
+
+
+_LETTERS = 5.5
+"""Letters of a part's name that have the room of one load."""
+
+
+# -- the heat map
+
+_SHADES = (0.12, 0.28, 0.46, 0.68, 1.0)
+_ROWS = 30
+_FEWEST = 20
+
+
+def heat(
+    requests: pd.DataFrame | None, levels: Sequence[LevelFigures], doubted: Collection[int], caption: str
+) -> Picture | None:
+    """Latency over time, shaded by how many requests were so slow just then; above, the share that failed."""
+    sent = None if requests is None else heat_rows(requests)
+    if sent is None or requests is None:
+        return None
+    metric, rows = sent
+    start, span = _span(rows)
+    failed = rows["outcome"] != OK
+
+    def draw(figure: Figure, narrow: bool) -> None:
+        lost, axes = figure.subplots(2, 1, sharex=True, height_ratios=(0.5, 2.6))
+        columns = np.linspace(0.0, span, (60 if narrow else 130) + 1)
+        _failed_lane(lost, rows["sent"] - start, failed, rows["weight"], columns, _pad(levels))
+        axes.set_yscale("log")
+        axes.set_xlim(0.0, span)
+        good = rows[~failed]
+        most = _cells(axes, good["sent"] - start, good[metric] / 1000.0, good["weight"], columns)
+        _level_bands(lost, levels, start, doubted)
+        _level_bands(axes, levels, start, doubted)
+        _level_names(lost, levels, start, 7 if narrow else 16)
+        log_seconds(axes.yaxis)
+        axes.grid(visible=False, axis="x")
+        _shade_legend(axes, most)
+        clock_axis(axes, span, narrow)
+
+    title = {"ttft": "Time to first token over time", "e2e": "End-to-end time over time"}[metric]
+    return picture("heat", title, caption, 4.3, draw)
+
+
+def heat_rows(requests: pd.DataFrame) -> tuple[str, pd.DataFrame] | None:
+    """The latency that is known of each request, and the rows of the heat map: none that the run itself cut off."""
+    rows = requests[requests["sent"].notna() & (requests["outcome"] != ABORTED)]
+    rows = rows.assign(weight=rows["weight"].fillna(1.0))
+    for metric in ("ttft", "e2e"):
+        if int((rows[metric] > 0).sum()) >= _FEWEST:
+            return metric, rows[(rows[metric] > 0) | (rows["outcome"] != OK)]
+    return None
+
+
+def _span(rows: pd.DataFrame) -> tuple[float, float]:
+    start = float(rows["sent"].min())
+    return start, max(1.0, float(rows["sent"].max()) - start)
+
+
+def _failed_lane(
+    axes: Axes, sent: pd.Series, failed: pd.Series, weight: pd.Series, columns: np.ndarray, pad: float
+) -> None:
+    total, _ = np.histogram(sent, columns, weights=weight)
+    lost, _ = np.histogram(sent[failed], columns, weights=weight[failed])
+    share = np.divide(lost, total, out=np.zeros_like(lost), where=total > 0)
+    axes.fill_between(columns, 0.0, [*share, 0.0], step="post", color=RED, linewidth=0)
+    axes.set_ylim(0.0, 1.0)
+    axes.set_yticks([0.0, 1.0], ["0 %", "100 %"])
+    axes.tick_params(labelbottom=False, length=0)
+    axes.grid(visible=False, axis="x")
+    axes.set_title("share that failed, by when they were sent", pad=pad)
+
+
+def _cells(axes: Axes, sent: pd.Series, seconds: pd.Series, weight: pd.Series, columns: np.ndarray) -> float:
+    """Draws the cells, a shape for each shade. Returns how many requests the fullest holds."""
+    rows = np.geomspace(max(1e-4, float(seconds.min()) / 1.05), float(seconds.max()) * 1.05, _ROWS + 1)
+    counts, _, _ = np.histogram2d(sent, seconds, (columns, rows), weights=weight)
+    shades = shade_of(counts)
+    for shade, alpha in enumerate(_SHADES):
+        cells = []
+        for column in range(len(columns) - 1):
+            inside = np.flatnonzero(np.diff(np.concatenate(([0], shades[column] == shade, [0])).astype(int)))
+            for low, high in inside.reshape(-1, 2).tolist():
+                cells.append((columns[column], rows[low], columns[column + 1], rows[high]))
+        blocks(axes, cells, facecolor=BLUE, edgecolor="none", alpha=alpha, linewidth=0, zorder=2)
+    axes.set_ylim(rows[0], rows[-1])
+    return float(counts.max())
+
+
+def shade_of(counts: np.ndarray) -> np.ndarray:
+    """The shade of each cell, from 0 up; −1 where there is no request. Even steps of the logarithm."""
+    most = max(2.0, float(counts.max()))
+    steps = np.log(np.maximum(counts, 1.0)) / math.log(most) * len(_SHADES)
+    return np.where(counts > 0, np.minimum(len(_SHADES) - 1, steps.astype(int)), -1)
+
+
+def _shade_legend(axes: Axes, most: float) -> None:
+    edges = [max(2.0, most) ** (step / len(_SHADES)) for step in range(len(_SHADES) + 1)]
+    wholes = [(math.ceil(low), math.ceil(high) - 1) for low, high in pairwise(edges)]
+    wholes[-1] = (wholes[-1][0], round(most))
+    handles = [
+        Patch(facecolor=BLUE, alpha=alpha, label=f"{low}" if low == high else f"{low}–{high}")
+        for alpha, (low, high) in zip(_SHADES, wholes, strict=True)
+        if low <= high
+    ]
+    style = {"fontsize": 7.5, "handlelength": 1.0, "columnspacing": 0.9, "borderaxespad": 0.0}
+    axes.legend(handles=handles, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(handles), **style)

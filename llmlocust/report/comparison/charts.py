@@ -1,0 +1,154 @@
+"""The picture of a comparison: each figure over the load, with a line a run."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from llmlocust.analysis.breakpoints.steps import name_of
+from llmlocust.metrics.levels import LevelFigures
+from llmlocust.report.charts.drawing import MORE, SERIES, Picture, drawable, load_axis, log_seconds, picture
+from llmlocust.report.page import Report
+from llmlocust.text import figures as words
+
+_COLOURS = (*SERIES[:5], *MORE, SERIES[5])
+_MARKERS = "osD^vXP*<>"
+_DASHES = (
+    "-",
+    "--",
+    ":",
+    "-.",
+    (0, (5, 1)),
+    (0, (1, 1)),
+    (0, (3, 1, 1, 1)),
+    (0, (8, 3)),
+    (0, (2, 4)),
+    (0, (6, 2, 1, 2)),
+)
+"""Ten of each: what colour does not tell, a marker and dashes do."""
+_FEW = 3
+"""Runs whose intervals can be shaded without hiding each other."""
+
+
+@dataclass(frozen=True)
+class _Curve:
+    title: str
+    of: Callable[[LevelFigures], float]
+    interval: Callable[[LevelFigures], tuple[float, float]] | None = None
+    """Of durations, which are drawn on a logarithmic scale."""
+
+    def known(self, run: Sequence[LevelFigures]) -> list[LevelFigures]:
+        return [level for level in run if self.of(level) > 0.0]
+
+
+def _latency(metric: str, statistic: str) -> _Curve:
+    return _Curve(
+        name_of(metric, statistic),
+        lambda level: level.metric(metric)[statistic],
+        lambda level: level.metric(metric).intervals.get(statistic, (math.nan, math.nan)),
+    )
+
+
+_CURVES = (
+    _latency("ttft", "p50"),
+    _latency("ttft", "p95"),
+    _latency("gap", "p50"),
+    _latency("gap", "p99"),
+    _latency("e2e", "p95"),
+    _latency("e2e", "mean"),
+    _Curve("requests a second", lambda level: level.throughput),
+    _Curve("output tokens a second", lambda level: level.output_tokens_per_s),
+)
+_MOST_PANELS = 6
+_LINE, _KEY = 115, 11
+"""Characters that a line of the legend has room for, and those that the sample of a line takes."""
+_LONGEST_NAME = 36
+
+
+def curves(labels: Sequence[str], reports: Sequence[Report]) -> Picture | None:
+    """All figures that at least two runs tell of; whole requests only where tokens are not known."""
+    runs = [drawable(each.comparable) for each in reports]
+    names = [label if len(label) <= _LONGEST_NAME else f"{label[:_LONGEST_NAME]}…" for label in labels]
+    told = [curve for curve in _CURVES if sum(bool(curve.known(run)) for run in runs) > 1]
+    while len(told) > _MOST_PANELS:
+        told.pop(4)  # end to end, which says least beside the others
+    if not told:
+        return None
+    caption = f"{_caption(told, labels, runs, reports[0].unit)} Scales of times are logarithmic."
+    if len(runs) <= _FEW:
+        caption += " Shades are 95 % intervals."
+
+    def draw(figure: Figure, narrow: bool) -> None:
+        beside = 1 if narrow else 2
+        panels = figure.subplots(math.ceil(len(told) / beside), beside, squeeze=False).flat
+        for axes, curve in zip(panels, told, strict=False):
+            _panel(axes, curve, names, runs, reports[0].unit)
+        for axes in list(figure.axes)[len(told) :]:
+            axes.set_visible(False)
+        handles, _ = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside upper left", ncols=1 if narrow else columns, handlelength=3.2)
+
+    columns = max(1, min(5, _LINE // (_KEY + max(map(len, names)))))
+    height = 2.5 * math.ceil(len(told) / 2) + 0.25 * math.ceil(len(labels) / columns)
+    tall = (1.9 * len(told) + 0.2 * len(labels)) / height
+    return _with_names(picture("curves", "Over the load", caption, height, draw, tall=tall), names)
+
+
+def _with_names(made: Picture, labels: Sequence[str]) -> Picture:
+    """Names of runs are not to be translated."""
+    names = "|".join(re.escape(html.escape(label, quote=False)) for label in labels)
+    wide, narrow = (
+        re.sub(rf"<text(?=[^>]*>(?:{names})</text>)", '<text translate="no"', each) for each in (made.wide, made.narrow)
+    )
+    return replace(made, wide=wide, narrow=narrow)
+
+
+def _panel(axes: Axes, curve: _Curve, labels: Sequence[str], runs: Sequence[Sequence[LevelFigures]], unit: str) -> None:
+    if curve.interval is not None:
+        axes.set_yscale("log")
+    for place, (label, run) in enumerate(zip(labels, runs, strict=True)):
+        _line(axes, curve, label, curve.known(run), place, shade=len(runs) <= _FEW)
+    if curve.interval is not None:
+        log_seconds(axes.yaxis)
+    else:
+        axes.set_ylim(bottom=0.0)
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+    load_axis(axes, [level for run in runs for level in curve.known(run)], unit)
+    axes.set_title(curve.title)
+
+
+def _line(axes: Axes, curve: _Curve, label: str, levels: Sequence[LevelFigures], place: int, *, shade: bool) -> None:
+    loads = [level.load for level in levels]
+    colour = _COLOURS[place % len(_COLOURS)]
+    style = {"color": colour, "linestyle": _DASHES[place % len(_DASHES)], "marker": _MARKERS[place % len(_MARKERS)]}
+    axes.plot(loads, [curve.of(level) for level in levels], label=label, linewidth=1.5, **style)
+    if shade and curve.interval is not None:
+        lows, highs = zip(*map(curve.interval, levels), strict=True) if levels else ((), ())
+        axes.fill_between(loads, lows, highs, color=colour, alpha=0.13, linewidth=0)
+
+
+def _caption(told: Sequence[_Curve], labels: Sequence[str], runs: Sequence[Sequence[LevelFigures]], unit: str) -> str:
+    """What the first curve has at the highest load that all runs held."""
+    curve = told[0]
+    loads = [{level.load for level in curve.known(run)} for run in runs]
+    common = set.intersection(*(each for each in loads if each))
+    if not common:
+        return "Not all of these runs have a load in common."
+    at = max(common)
+    figures = [next((curve.of(level) for level in run if level.load == at), math.nan) for run in runs]
+    best, worst = (place(range(len(runs)), key=lambda at: figures[at]) for place in (min, max))
+    if curve.interval is None or any(math.isnan(each) for each in figures):
+        return f"The highest load that all of them held is {words.with_unit(at, unit)}."
+    if words.duration(figures[best]) == words.duration(figures[worst]):
+        return f"At {words.with_unit(at, unit)} the {curve.title} is {words.duration(figures[best])} in all of them."
+    return (
+        f"At {words.with_unit(at, unit)} the {curve.title} is least in {labels[best]}, {words.duration(figures[best])}, "
+        f"and most in {labels[worst]}, {words.duration(figures[worst])}."
+    )

@@ -1,0 +1,103 @@
+"""Conversations by turn: what a growing history costs.
+
+Turns are told by their requests' names, "turn 1", "turn 2" and on. Durations come from the histograms, which count all
+requests; tokens and errors from the rows of the requests file, which may be a sample of them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import pandas as pd
+
+from llmlocust.analysis.breakpoints.verdict import Verdict
+from llmlocust.metrics.histogram import Histogram
+from llmlocust.metrics.vocabulary import NOT_THE_SERVERS, OK
+from llmlocust.runfiles.reading.run_data import RunFrames, weights_of
+from llmlocust.text import figures as words
+
+_NUMBERED = re.compile(r"(.+) (\d{1,4})")
+HEADS = ("turn", "requests", "errors", "input tokens", "output tokens", "TTFT p50", "TTFT p95", "gap p50", "gap p95")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The requests of one turn. Seconds; NaN where nothing is known."""
+
+    name: str
+    requests: float
+    """As many as the rows stand for, without those that say nothing of the server."""
+    errors: float
+    input_tokens: float
+    """Mean of a successful request, as is the next."""
+    output_tokens: float
+    ttft: Histogram
+    gap: Histogram
+
+    def cells(self) -> list[str]:
+        durations = (each.quantile(q) if each else math.nan for each in (self.ttft, self.gap) for q in (0.5, 0.95))
+        return [
+            f"{self.requests:.0f}",
+            words.share(self.errors),
+            *(words.digits(each) for each in (self.input_tokens, self.output_tokens)),
+            *map(words.duration, durations),
+        ]
+
+
+@dataclass(frozen=True)
+class Turns:
+    top: float
+    """The highest of the loads that are looked at."""
+    turns: list[Turn]
+
+
+def turns(run: RunFrames, verdict: Verdict) -> Turns | None:
+    """The turns at the levels that keep the limits: above them, every turn waits. At the lowest level, where none does.
+    None where nobody had a conversation.
+    """
+    if run.requests is None or not run.levels:
+        return None
+    lowest = min(each.load for each in run.levels)
+    highest = max(each.load for each in run.levels)
+    limit = verdict.slo_limit
+    top = highest if not limit.reached else lowest if limit.level_ok is None else limit.level_ok
+    levels = {each.level for each in run.levels if each.load <= top}
+    rows = run.requests[(run.requests["measured"] == 1) & run.requests["level"].isin(levels)]
+    rows = rows[~rows["outcome"].isin(NOT_THE_SERVERS)]
+    told = ((_NUMBERED.fullmatch(str(name)), group) for name, group in rows.groupby("name"))
+    found = sorted((name[1], int(name[2]), _turn(run, name[0], group, levels)) for name, group in told if name)
+    numbers = {(called, number) for called, number, _ in found}
+    several = {called for called, _ in numbers if numbers >= {(called, 1), (called, 2)}}  # else a name has a number
+    kept = [turn for called, _, turn in found if called in several]
+    return Turns(top, kept) if kept else None
+
+
+def _turn(run: RunFrames, name: str, rows: pd.DataFrame, levels: Collection[int]) -> Turn:
+    weights = weights_of(rows)
+    ok = rows["outcome"] == OK
+    return Turn(
+        name,
+        float(weights.sum()),
+        float(weights[~ok].sum() / weights.sum()),
+        _mean(rows.loc[ok, "input_tokens"], weights[ok]),
+        _mean(rows.loc[ok, "output_tokens"], weights[ok]),
+        _spread(run, "ttft", name, levels),
+        _spread(run, "gap", name, levels),
+    )
+
+
+def _mean(values: pd.Series, weights: pd.Series) -> float:
+    known = values.notna()
+    return float((values[known] * weights[known]).sum() / weights[known].sum()) if known.any() else math.nan
+
+
+def _spread(run: RunFrames, metric: str, name: str, levels: Collection[int]) -> Histogram:
+    counted = run.histograms
+    if counted is None:
+        return Histogram()
+    mine = counted[(counted["metric"] == metric) & (counted["name"] == name) & counted["level"].isin(levels)]
+    counts = mine.dropna(subset=["bucket", "count"]).groupby("bucket")["count"].sum()
+    return Histogram.from_counts({int(bucket): int(count) for bucket, count in counts.items()})

@@ -1,0 +1,180 @@
+"""What was run: the facts, the options and the messages of a run, as words. run.json is what anybody may have written."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+
+from llmlocust.metrics.levels import RATE
+from llmlocust.metrics.vocabulary import ERROR_KINDS
+from llmlocust.runfiles.reading.run_data import LOCUST, OURS, TABLE, RunFrames, number, parts_planned
+from llmlocust.text import figures as words
+
+_SECRET = re.compile(r"key|token$|secret|password|authorization", re.IGNORECASE)
+_MOST_MESSAGES = 12
+_READ_FROM = {OURS: "llmlocust's files", LOCUST: "Locust's own CSV files", TABLE: "a table of levels"}
+FOREIGN = ("Target", "Model", "Protocol", "Arrivals", "Users", "Versions")
+"""The facts that are names from the run's files: the same in every language."""
+
+
+def facts(run: RunFrames, unit: str) -> list[tuple[str, str]]:
+    """What was run, as pairs of words."""
+    info = run.info
+    target, plan, rows = (mapping(info.get(name)) for name in ("target", "plan", "counts"))
+    versions = ", ".join(
+        f"{name} {info[key]}" for key, name in _VERSIONS.items() if isinstance(info.get(key), str) and info[key]
+    )
+    pairs: list[tuple[str, Any]] = [
+        ("Target", target.get("host")),
+        ("Model", target.get("model")),
+        ("Protocol", target.get("dialect")),
+        ("Started", _when(info.get("started") or _first_moment(run))),
+        ("Lasted", _lasted(run)),
+        ("Levels", _plan(plan) if plan else _measured_levels(run, unit)),
+        ("Arrivals", plan.get("arrivals")),
+        ("Users", _users(mapping(info.get("user_classes")), unit)),
+        ("Requests", f"{rows['sent']} sent, {rows.get('ended', '?')} ended" if "sent" in rows else None),
+        ("Asked before", _preflight(mapping(info.get("preflight")))),
+        ("Load processes", info.get("processes")),
+        (
+            "Arrival times",
+            {"kernel": "the kernel's", "user": "the process's own", "kernel and user": "the kernel's in part"}.get(
+                str(info.get("clock"))
+            ),
+        ),
+        ("Versions", versions),
+        ("Read from", _READ_FROM[run.source]),
+    ]
+    return [(name, str(value)) for name, value in pairs if value not in (None, "", "None")]
+
+
+_VERSIONS = {"llmlocust": "llmlocust", "locust": "Locust", "python": "Python"}
+
+
+def _users(classes: Mapping[str, Any], unit: str) -> str:
+    """What they do between two requests says nothing where requests come at a rate."""
+    return "; ".join(f"{name}" if unit == RATE else f"{name}: {does}" for name, does in classes.items())
+
+
+def _preflight(told: Mapping[str, Any]) -> str | None:
+    """The request before the load, by which the model was found and the server seen to answer."""
+    first, listed, asked = (number(told.get(name)) for name in ("ttft_ms", "models_listed", "requests"))
+    if first is None and listed is None:
+        return None
+    many = "one request" if asked is None or asked == 1 else f"{asked:.0f} requests"
+    parts = [many] + ([f"first token after {words.duration(first / 1000.0)}"] if first else [])
+    if listed:
+        parts.append(f"{listed:.0f} {'model' if listed == 1 else 'models'} listed")
+    return ", ".join(parts)
+
+
+def _plan(plan: Mapping[str, Any]) -> str:
+    if parts := parts_planned(plan):
+        return _parts(plan, parts)
+    loads = [words.load(each) for each in planned(plan)]
+    unit = "requests/s" if plan.get("unit") == RATE else "users"
+    times = [f"{name} {words.digits(known)} s" for name in ("settle", "hold") if (known := number(plan.get(name)))]
+    if requests := count(plan.get("requests")):
+        return f"{requests} requests by {', '.join(loads)} {unit}"
+    return f"{', '.join(loads)} {unit}" + (f" ({', '.join(times)})" if times else "")
+
+
+def _parts(plan: Mapping[str, Any], parts: Sequence[tuple[str, float, float]]) -> str:
+    """Such as: baseline 5 users (60 s), linear 5 to 50 users (210 s)."""
+    told = []
+    for name, levels in groupby(zip(parts, planned(plan), strict=False), key=lambda each: each[0][0]):
+        of_part = list(levels)
+        ends = dict.fromkeys(words.load(load) for load in (of_part[0][1], of_part[-1][1]))
+        seconds = sum(hold for (_, _, hold), _ in of_part)
+        unit = "requests/s" if plan.get("unit") == RATE else "users"
+        told.append(f"{name} {' to '.join(ends)} {unit} ({words.digits(seconds)} s)")
+    return ", ".join(told)
+
+
+def _measured_levels(run: RunFrames, unit: str) -> str:
+    loads = [words.load(each.load) for each in run.levels if math.isfinite(each.load)]
+    return f"{', '.join(loads)} {words.unit_of(unit)}" if loads else ""
+
+
+def _first_moment(run: RunFrames) -> float | None:
+    if run.timeline is not None and len(run.timeline):
+        return float(run.timeline["time"].min())
+    return min((each.began for each in run.levels if math.isfinite(each.began)), default=None)
+
+
+def _when(moment: Any) -> str | None:
+    known = number(moment)
+    if known is None:
+        return None
+    try:
+        return datetime.fromtimestamp(known, UTC).strftime("%d %B %Y, %H:%M UTC")
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _lasted(run: RunFrames) -> str | None:
+    started, ended = number(run.info.get("started")), number(run.info.get("ended"))
+    if started is None or ended is None:
+        if run.timeline is None or not len(run.timeline):
+            return None
+        started, ended = float(run.timeline["time"].min()), float(run.timeline["time"].max())
+    seconds = max(0.0, ended - started)
+    return f"{int(seconds) // 60} min {int(seconds) % 60} s" if math.isfinite(seconds) else None
+
+
+def options(run: RunFrames) -> list[tuple[str, str]]:
+    """The options of the run; what looks like a secret is never shown, whoever wrote it there."""
+    told = mapping(run.info.get("options"))
+    return [(str(name), str(value)) for name, value in told.items() if not _SECRET.search(str(name))]
+
+
+def ended_by(run: RunFrames) -> str:
+    """The gate for which the run ended before its plan was through; empty where none did."""
+    told = run.info.get("ended_by")
+    return " ".join(told.split()) if isinstance(told, str) else ""
+
+
+def messages(run: RunFrames) -> list[tuple[str, str, str]]:
+    """What failed requests were told: kind in words, text, how often. The most frequent."""
+    failures = run.failures
+    if failures is None:
+        return []
+    rows = failures.head(_MOST_MESSAGES).to_dict("records")
+    return [
+        (
+            ERROR_KINDS.get(str(row["kind"]), str(row["kind"])),
+            str(row["error"])[:300],
+            words.digits(float(row["count"])),
+        )
+        for row in rows
+    ]
+
+
+# -- values that somebody wrote
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def planned(plan: Mapping[str, Any]) -> tuple[float, ...]:
+    loads = [number(each) for each in listed(plan.get("levels"))]
+    return tuple(each for each in loads if each is not None)
+
+
+def is_replay(info: Mapping[str, Any]) -> bool:
+    """Whether the levels are windows of a trace."""
+    return "trace" in mapping(info.get("plan"))
+
+
+def count(value: Any) -> int | None:
+    known = number(value)
+    return None if known is None else int(known)

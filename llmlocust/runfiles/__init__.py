@@ -1,0 +1,1 @@
+"""The files of a run: their format, writing them, and reading them."""

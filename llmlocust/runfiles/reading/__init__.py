@@ -1,0 +1,1 @@
+"""Reading the files of a run: our own, Locust's, and published tables."""

@@ -1,0 +1,236 @@
+"""Bare tables of levels, as people publish them, read into LevelFigures: one row is one level.
+
+Times are milliseconds and errors a share from 0 to 1, unless the table says otherwise: `p95_s`, `TTFT mean (s)`,
+`1.2s`, `errors %`, failed requests beside all requests. `table_headers` knows the names of columns, `table_outcomes`
+the forms of failures. Columns of other names are telemetry: `cpu_percent` is `table.cpu_percent` in a
+threshold. The report names what a table does not tell, and
+what was assumed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmlocust.load import distributions
+from llmlocust.metrics.levels import RATE, USERS, LevelFigures, Summary
+from llmlocust.runfiles.reading import locust_files
+from llmlocust.runfiles.reading.run_data import TABLE, RunError, RunFrames
+from llmlocust.runfiles.reading.table_cells import DecimalMark
+from llmlocust.runfiles.reading.table_columns import METRICS, OUTCOMES, Column, first, load_column, read_columns
+from llmlocust.runfiles.reading.table_headers import TELEMETRY
+from llmlocust.runfiles.reading.table_outcomes import Outcomes, outcomes_of
+from llmlocust.runfiles.reading.table_text import Grid, decode, read_grid
+from llmlocust.text import figures as words
+
+_STANDS_FOR = 1000
+"""So many requests a level of a table without counts is taken to have, to carry its share of errors."""
+_ONE_ROW = "A row without a load is left out."
+_SHORTEST = {"e2e": 0.01, "ttft": 0.001}
+"""Seconds below which a time without a unit is likely to be in seconds, not in milliseconds."""
+_FIGURES = (*METRICS, *OUTCOMES, "throughput", "output_tokens_per_s")
+"""Kinds of columns. A table has one of them at least, beside its loads."""
+
+
+def load_table(path: str | Path, think_time: str = "") -> RunFrames:
+    """Read a table of levels. `think_time` is what its users took between two requests, in seconds, as `llmlocust run --wait` has
+    it ("5", "1-3", "lognormal:5,3").
+
+    Raises RunError, in one line, where it is no table of levels.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+        _refuse_files_of_locust(data)
+        text, encoding = decode(data)
+        run = _read(path, read_grid(text))
+    except OSError as problem:
+        raise RunError(f"{path}: cannot be read ({problem.strerror})") from problem
+    except ValueError as problem:
+        raise RunError(f"{path}: {problem}") from None
+    if encoding:
+        run.notes.insert(0, f"{path.name} is not UTF-8: it was read as {encoding}.")
+    if think_time:
+        run.info["user_classes"] = {"Users": _told_wait(think_time)}
+    return run
+
+
+def _refuse_files_of_locust(data: bytes) -> None:
+    if kind := locust_files.kind_of_file(data):
+        raise ValueError(locust_files.why_no_table(kind))
+
+
+def _told_wait(text: str) -> str:
+    try:
+        return distributions.told_wait(distributions.think_time(text))
+    except ValueError as problem:
+        raise RunError(f"--wait: {problem}") from None
+
+
+def _read(path: Path, grid: Grid) -> RunFrames:
+    columns, mark = read_columns(grid)
+    load = _load_of(grid, columns)
+    kept = [row for row, value in enumerate(load.values) if 0.0 < value < math.inf]
+    _refuse_many_systems(grid, columns, load)
+    outcomes = outcomes_of(columns, [line for line, _ in grid.rows])
+    table = _Table(load, columns, outcomes)
+    run = RunFrames(
+        path.with_suffix(""), TABLE, [table.level(index, row) for index, row in enumerate(kept)], files=[path]
+    )
+    run.unknown = list(_unknown(run.levels, columns, [outcomes.errors[row] for row in kept]))
+    run.notes = [*_assumptions(columns, load, mark), *outcomes.notes, *_unused(columns)]
+    if left_out := len(grid.rows) - len(kept):
+        run.notes.append(f"{left_out} rows without a load are left out." if left_out > 1 else _ONE_ROW)
+    if grid.tables > 1:
+        run.notes.append(f"The file has {grid.tables} tables: the first is read.")
+    return run
+
+
+def _load_of(grid: Grid, columns: Sequence[Column]) -> Column:
+    load = load_column(columns)
+    kinds = {column.kind for column in columns}
+    if load is None and not kinds & {USERS, RATE}:
+        throughput = first(columns, "throughput")
+        hint = f"; call {throughput.header!r} rate where that is what was asked for" if throughput else ""
+        raise ValueError(f"no table of levels; none of its columns is a load (users, concurrency or rate){hint}")
+    wordy = next((column for column in columns if column.kind in (USERS, RATE) and not column.values), None)
+    if load is None and wordy is not None:
+        raise ValueError(f"its load {wordy.header!r} holds words ({wordy.words[:40]!r}); write plain numbers")
+    if load is None:
+        unlimited = next((column.header for column in columns if math.inf in column.values), "")
+        hint = f" ({unlimited!r} is inf, which is none); add a column such as users or concurrency" if unlimited else ""
+        raise ValueError(f"no row of it has a load above zero{hint}")
+    if not kinds.intersection(_FIGURES):
+        raise ValueError(
+            f"no figures beside the loads (it has {', '.join(grid.header)}); columns such as mean, p95, ttft_p95, rps "
+            f"and errors are understood"
+        )
+    return load
+
+
+def _refuse_many_systems(grid: Grid, columns: Sequence[Column], load: Column) -> None:
+    """Refuse rows of the same load that differ by a word: they are no levels of one system."""
+    if len(set(load.known())) == len(load.known()):
+        return
+    for column in columns:
+        if not column.values and len(set(grid.column(column.header))) > 1:
+            raise ValueError(
+                f"its rows are of different systems ({column.header!r} tells them apart) at the same loads; a table of "
+                f"levels is of one system, so give each its own"
+            )
+
+
+# -- levels
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table whose columns are understood."""
+
+    load: Column
+    columns: Sequence[Column]
+    outcomes: Outcomes
+
+    def level(self, index: int, row: int) -> LevelFigures:
+        load, throughput = self.load.values[row], self.outcomes.throughput[row]
+        requests, failed, counted = self._counts(row)
+        metrics = {metric: self._summary(metric, row, requests - failed) for metric in METRICS}
+        return LevelFigures(
+            level=index,
+            load=load,
+            unit=self.load.kind,
+            users=load if self.load.kind == USERS else math.nan,
+            window=self._value("window", row),
+            requests=requests,
+            ok=requests - failed,
+            counted=counted,
+            error_kinds={"failed": failed} if failed else {},
+            throughput=throughput,
+            output_tokens_per_s=self._value("output_tokens_per_s", row),
+            metrics={metric: summary for metric, summary in metrics.items() if summary is not None},
+            telemetry={
+                f"table.{column.meaning.name}": (Summary(1, column.values[row], column.values[row]),)
+                for column in self.columns
+                if column.kind == TELEMETRY and column.values and not math.isnan(column.values[row])
+            },
+        )
+
+    def _value(self, kind: str, row: int) -> float:
+        column = first(self.columns, kind)
+        return math.nan if column is None else column.values[row]
+
+    def _counts(self, row: int) -> tuple[int, int, bool]:
+        """Return requests, failed requests, and whether they were counted. Others carry the share that failed."""
+        requests, errors = self.outcomes.requests[row], self.outcomes.errors[row]
+        errors = 0.0 if math.isnan(errors) else errors
+        if requests >= 1.0 and (errors == 0.0 or round(requests * errors)):
+            return round(requests), round(requests * errors), True
+        # a few failures in a million stay visible
+        return _STANDS_FOR, max(round(_STANDS_FOR * errors), int(errors > 0.0)), False
+
+    def _summary(self, metric: str, row: int, ok: int) -> Summary | None:
+        names = sorted({column.meaning.name for column in self.columns if column.kind == metric})
+        columns = {name: first(self.columns, metric, name) for name in names}
+        known = {name: column.values[row] for name, column in columns.items() if column}
+        known = {name: value for name, value in known.items() if not math.isnan(value)}
+        if not known and metric != "e2e":
+            return None
+        return Summary(ok, known.pop("mean", math.nan), known.pop("max", math.nan), known)
+
+
+# -- notes
+
+
+def _assumptions(columns: Sequence[Column], load: Column, mark: DecimalMark) -> Iterator[str]:
+    if mark.assumed:
+        yield (
+            f"Numbers such as {mark.assumed} are read as {mark.value(mark.assumed):.10g}, because no other number shows "
+            f"which mark is the decimal one."
+        )
+    if others := [column.header for column in columns if _may_be_load(column) and column is not load]:
+        yield f"The load is the column {load.header}, not {', '.join(others)}."
+    for column in columns:
+        if column.is_bare and 0.0 < column.middle() < _SHORTEST.get(column.kind, 0.0):
+            yield f"The column {column.header} is read as milliseconds; if it is in seconds, add _s to its name."
+
+
+def _may_be_load(column: Column) -> bool:
+    return column.kind in (USERS, RATE) and any(map(math.isfinite, column.values))
+
+
+def _unused(columns: Sequence[Column]) -> Iterator[str]:
+    if doubles := [column.header for column in columns if column.values and _is_double(column, columns)]:
+        yield f"Not used, because another column says the same: {', '.join(doubles)}."
+    if telemetry := [column for column in columns if column.values and column.kind == TELEMETRY]:
+        headers = ", ".join(column.header for column in telemetry)
+        yield f"Not used, except in thresholds such as table.{telemetry[0].meaning.name}: {headers}."
+    if wordy := [column.header for column in columns if not column.values]:
+        yield f"Columns of words are not used: {', '.join(wordy)}."
+
+
+def _is_double(column: Column, columns: Sequence[Column]) -> bool:
+    """Tell whether another column is used in place of this one. Loads and failures have notes of their own."""
+    if column.kind in (TELEMETRY, USERS, RATE, *OUTCOMES):
+        return False
+    return column is not first(columns, column.kind, column.meaning.name if column.kind in METRICS else "")
+
+
+def _unknown(levels: Sequence[LevelFigures], columns: Sequence[Column], errors: Sequence[float]) -> Iterator[str]:
+    yield "How the figures were got: the load generator's own state, how long the levels were held, single requests."
+    if not all(level.counted for level in levels):
+        yield (
+            "How many requests each level had (a column requests, or seconds, would tell): so none of its figures has an "
+            f"interval, and noise is taken as that of {_STANDS_FOR} requests a level."
+        )
+    silent = [level for level, share in zip(levels, errors, strict=True) if math.isnan(share)]
+    if silent:
+        where = (
+            "any level" if len(silent) == len(levels) else words.series([words.load(level.load) for level in silent])
+        )
+        yield f"Errors at {where}: every request there is taken to have succeeded."
+    known = {column.kind for column in columns if column.values}
+    for kind, name in (("ttft", "Time to first token"), ("e2e", "End to end time"), ("throughput", "Throughput")):
+        if kind not in known:
+            yield f"{name}: the table has no column of it."

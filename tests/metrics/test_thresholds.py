@@ -1,0 +1,289 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmlocust.metrics.levels import LevelFigures, Summary, Tally
+from llmlocust.metrics.thresholds import (
+    DURATIONS,
+    RATES,
+    STATISTICS,
+    Gate,
+    Threshold,
+    golds,
+    is_good,
+    parse_gates,
+    parse_toml,
+    tier,
+)
+from llmlocust.metrics.vocabulary import ABORTED, OK
+
+
+@pytest.mark.parametrize(
+    "text, name, bound",
+    [
+        ("ttft.p95 < 500ms", "ttft.p95", 0.5),
+        ("e2e.p99<2s", "e2e.p99", 2.0),
+        ("  E2E.P99  <=  1.5 s ", "e2e.p99", 1.5),
+        ("answer.p99.9 < 3s", "answer.p99_9", 3.0),
+        ("gap.max < 200ms", "gap.max", 0.2),
+        ("tpot.median < 50ms", "tpot.p50", 0.05),
+        ("connect.mean < 5 ms", "connect.mean", 0.005),
+        ("errors < 1%", "errors", 0.01),
+        ("errors <= 0.01", "errors", 0.01),
+        ("goodput > 20/s", "goodput", 20.0),
+        ("throughput >= 20", "throughput", 20.0),
+        ("tokens > 1e3/s", "output_tokens_per_s", 1000.0),
+        ("ttft.p95 < 500ms ~ 1s", "ttft.p95", 1.0),
+        ("goodput > 20/s ~ 15/s", "goodput", 15.0),
+        ("GPU.utilisation < 85% ~ 95%", "gpu.utilisation", 0.95),
+        ("vllm:kv_cache_usage_perc.p95 < 0.9", "vllm:kv_cache_usage_perc.p95", 0.9),
+        ("server.queue.depth.p99.9 < 10", "server.queue.depth.p99_9", 10.0),
+    ],
+)
+def test_reads_what_people_write(text, name, bound):
+    threshold = Threshold.parse(text)
+    assert (threshold.name, threshold.bound) == (name, pytest.approx(bound))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "ttft",
+        "ttft < 500ms",
+        "ttft.p95 < 500",
+        "ttft.p95 < 500%",
+        "ttft.p42 < 500ms",
+        "ttft.p95 = 500ms",
+        "ttft.p95 < -1ms",
+        "ttft.p95 < nan ms",
+        "latency.p95 < 5s",
+        "errors < 5",
+        "errors < 5ms",
+        "errors.p95 < 1%",
+        "goodput > 20ms",
+        "goodput.mean > 20/s",
+        "ttft.p95 < 1s ~ 500ms",
+        "goodput > 15/s ~ 20/s",
+        "ttft.p95 < 500ms ~ 1",
+        "ttft.p95 < 500ms ~",
+        "tokens.p95 > 5",
+        "gpu.utilisation < 5ms",
+        "utilisation < 95%",
+        "<script>",
+    ],
+)
+def test_says_in_one_line_with_an_example_what_is_wrong(text):
+    with pytest.raises(ValueError) as raised:
+        Threshold.parse(text)
+    said = str(raised.value)
+    assert "\n" not in said
+    assert "'" in said
+    assert any(sign in said for sign in "<>")
+
+
+def test_examples_in_messages_are_right():
+    for text in ("ttft < 1ms", "errors < 5", "goodput > 5ms", "nonsense"):
+        with pytest.raises(ValueError) as raised:
+            Threshold.parse(text)
+        examples = [
+            part for part in str(raised.value).split("'")[1::2] if (part != text and "." in part) or "< 1%" in part
+        ]
+        for example in examples:
+            Threshold.parse(example)
+
+
+made = st.builds(
+    lambda which, comparison, limits: (
+        f"{which[0]} {comparison} " + " ~ ".join(f"{limit}{which[1]}" for limit in in_tiers(comparison, limits))
+    ),
+    st.one_of(
+        st.tuples(
+            st.tuples(st.sampled_from(DURATIONS), st.sampled_from(STATISTICS)).map(".".join),
+            st.sampled_from(["ms", "s"]),
+        ),
+        st.tuples(st.sampled_from(RATES), st.sampled_from(["", "/s"])),
+        st.just(("errors", "%")),
+        st.tuples(st.sampled_from(["gpu.utilisation", "vllm:waiting.max"]), st.sampled_from(["", "%"])),
+    ),
+    st.sampled_from(["<", "<=", ">", ">="]),
+    st.lists(st.floats(0, 1e12, allow_nan=False), min_size=1, max_size=2),
+)
+
+
+def in_tiers(comparison, limits):
+    """The stricter first."""
+    return [repr(limit) for limit in sorted(limits, reverse=comparison.startswith(">"))]
+
+
+@given(made)
+def test_text_and_threshold_are_each_others_inverse(text):
+    threshold = Threshold.parse(text)
+    assert Threshold.parse(str(threshold)) == threshold
+
+
+def level(**given):
+    return LevelFigures(0, 10.0, requests=100, ok=100, throughput=5.0, **given)
+
+
+def test_holds_fails_or_is_not_known():
+    ttft = {"ttft": Summary(100, 0.3, 1.0, {"p95": 0.4})}
+    assert Threshold.parse("ttft.p95 < 500ms").holds(level(metrics=ttft)) is True
+    assert Threshold.parse("ttft.p95 < 400ms").holds(level(metrics=ttft)) is False
+    assert Threshold.parse("ttft.p95 <= 400ms").holds(level(metrics=ttft)) is True
+    assert Threshold.parse("e2e.p95 < 400ms").holds(level(metrics=ttft)) is None
+    assert Threshold.parse("throughput > 4").holds(level()) is True
+    assert Threshold.parse("goodput > 4").holds(level()) is None
+    assert Threshold.parse("goodput > 4").holds(level(), 3.0) is False
+
+
+def test_failed_requests_count_as_infinitely_slow():
+    quick = {"ttft": Summary(90, 0.1, 0.1, {"p50": 0.1, "p95": 0.1}, {}, {"p50": 0.1, "p95": math.inf})}
+    figures = LevelFigures(0, 10.0, requests=100, ok=90, metrics=quick)
+    assert Threshold.parse("ttft.p95 < 500ms").holds(figures) is False
+    assert Threshold.parse("ttft.p50 < 500ms").holds(figures) is True
+
+
+def test_a_level_without_a_success_keeps_no_latency_limit():
+    figures = LevelFigures(0, 10.0, requests=5, ok=0)
+    assert Threshold.parse("e2e.mean < 500ms").holds(figures) is False
+    assert Threshold.parse("tpot.p50 < 500ms").holds(figures) is None
+
+
+def test_a_request_is_good_when_it_keeps_every_latency_limit():
+    limits = [Threshold.parse(text) for text in ("ttft.p95 < 500ms", "gap.max < 200ms", "gap.p99 < 1ms", "errors < 1%")]
+    assert is_good({"ttft": 0.4, "gap_max": 0.1}, limits)
+    assert is_good({"ttft": 0.4}, limits)
+    assert not is_good({"ttft": 0.6}, limits)
+    assert not is_good({"ttft": 0.4, "gap_max": 0.3}, limits)
+
+
+# -- tiers
+
+
+TTFT = Threshold.parse("ttft.p95 < 500ms ~ 1s")
+
+
+@pytest.mark.parametrize("seconds, met", [(0.4, "gold"), (0.5, "tolerated"), (0.9, "tolerated"), (1.0, "fails")])
+def test_a_level_meets_a_tier(seconds, met):
+    figures = level(metrics={"ttft": Summary(100, seconds, seconds, {"p95": seconds})})
+    assert tier([TTFT], figures) == met
+    assert TTFT.holds(figures) is (met != "fails")  # the tolerated limit is the threshold's own
+
+
+def test_the_worst_threshold_tells_the_tier():
+    figures = level(metrics={"ttft": Summary(100, 0.4, 0.4, {"p95": 0.4})})
+    assert tier([TTFT, Threshold.parse("throughput > 4/s")], figures) == "gold"
+    assert tier([TTFT, Threshold.parse("throughput > 6/s ~ 4/s")], figures) == "tolerated"
+    assert tier([TTFT, Threshold.parse("throughput > 6/s")], figures) == "fails"
+    assert tier([TTFT, Threshold.parse("e2e.p95 < 1s")], figures) == "not known"
+    assert tier([], figures) == "not known"
+
+
+def test_the_gold_limits_are_thresholds_of_their_own():
+    assert [str(each) for each in golds([TTFT, Threshold.parse("errors < 1%")])] == ["ttft.p95 < 500ms", "errors < 1%"]
+
+
+def test_telemetry_is_judged_by_its_worst_series():
+    cards = (Summary(9, 0.5, 0.6, {"p95": 0.55}), Summary(9, 0.9, 0.99, {"p95": 0.97}))
+    figures = level(telemetry={"gpu.utilisation": cards})
+    assert tier([Threshold.parse("gpu.utilisation < 85% ~ 95%")], figures) == "tolerated"
+    assert tier([Threshold.parse("gpu.utilisation.p95 < 85% ~ 95%")], figures) == "fails"
+    assert tier([Threshold.parse("gpu.utilisation.max > 50%")], figures) == "gold"
+    assert tier([Threshold.parse("gpu.memory < 95%")], figures) == "not known"
+
+
+def test_toml_has_the_same_names():
+    text = """
+    errors = "< 1%"
+    ttft.p95 = "< 500ms ~ 1s"
+    [gpu]
+    utilisation = "< 85% ~ 95%"
+    """
+    read = ["errors < 1%", "ttft.p95 < 500ms ~ 1s", "gpu.utilisation < 85% ~ 95%"]
+    assert [str(each) for each in parse_toml(text)] == read
+
+
+@pytest.mark.parametrize("text", ["", "ttft.p95 = 500", "ttft.p95 <", 'speed = "> 5"', 'ttft = "< 500ms"', "[ttft]"])
+def test_toml_that_holds_no_thresholds_is_told_in_one_line(text):
+    with pytest.raises(ValueError) as raised:
+        parse_toml(text)
+    said = str(raised.value)
+    assert "\n" not in said
+    assert "<" in said
+
+
+# -- gates
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "written"),
+    [
+        ("ttft.p95 < 1s", None, "ttft.p95 < 1s"),
+        ("ttft.p95 < 1s @ 100", 100.0, "ttft.p95 < 1s @ 100"),
+        ("ttft.p95 < 500ms ~ 1s@100 users", 100.0, "ttft.p95 < 500ms ~ 1s @ 100"),
+        (" errors<1% @ 2.5/s ", 2.5, "errors < 1% @ 2.5"),
+    ],
+)
+def test_a_gate_may_name_the_load_of_its_levels(text, at, written):
+    gate = Gate.parse(text)
+    assert (gate.at, str(gate)) == (at, written)
+    assert Gate.parse(str(gate)) == gate
+
+
+@pytest.mark.parametrize(
+    "text", ["ttft.p95 < 1s @", "ttft.p95 < 1s @ many", "ttft.p95 < 1s @ 0", "e2e.p95 < 1s @ 1 @ 2"]
+)
+def test_a_load_that_is_none_is_refused_in_one_line(text):
+    with pytest.raises(
+        ValueError, match=r"cannot read the load behind @ in .*; write .*'ttft.p95 < 500ms @ 100'"
+    ) as info:
+        Gate.parse(text)
+    assert "\n" not in str(info.value)
+
+
+def test_a_threshold_of_all_levels_refuses_one_load():
+    with pytest.raises(ValueError, match="one level \\(@\\) can be named for a gate alone"):
+        Threshold.parse("ttft.p95 < 1s @ 100")
+
+
+def test_gates_stand_in_one_text_with_commas():
+    assert [str(each) for each in parse_gates("ttft.p95 < 1s @ 5, errors < 1%,")] == [
+        "ttft.p95 < 1s @ 5",
+        "errors < 1%",
+    ]
+    assert parse_gates("") == []
+
+
+def test_toml_has_gates_too():
+    (gate,) = parse_toml('ttft.p95 = "< 500ms ~ 1s @ 40"', Gate.parse)
+    assert str(gate) == "ttft.p95 < 500ms ~ 1s @ 40"
+
+
+@pytest.mark.parametrize(
+    ("text", "counted"),
+    [("ttft.p95 < 1s", (5, 13)), ("tpot.p95 < 1s", (2, 10)), ("errors < 1%", (3, 13))],
+)
+def test_what_is_beyond_a_limit_is_counted(text, counted):
+    tally = Tally()
+    tally.outcomes.update({OK: 10, "http_503": 3, ABORTED: 4, "client_limit": 5})
+    for metric in ("ttft", "tpot"):
+        tally.histogram(metric).extend([0.5] * 8 + [2.0] * 2)
+    assert Threshold.parse(text).beyond(tally) == counted
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        ("ttft.p95 < 1s", 0.05),
+        ("errors < 1%", 0.01),
+        ("ttft.p50 > 1s", None),
+        ("e2e.max < 1s", None),
+        ("goodput > 1", None),
+    ],
+)
+def test_a_share_of_requests_may_be_beyond_some_limits(text, share):
+    threshold = Threshold.parse(text)
+    assert threshold.allowed == (None if share is None else pytest.approx(share))
