@@ -1,14 +1,13 @@
-"""Server-sent events out of a body that has arrived: each event's data, and where in the body it became whole.
+"""Server-sent events of a body: the data of each event, and the offset at which it was complete.
 
-The format is WHATWG's (HTML, section 9.2). Bodies made of plain `data: …` frames alone, or of frames that have an
-`event: …` before it, which is what nearly every LLM server sends, take paths that are some ten times faster and give
-the same events (tests/stream/test_sse.py compares them on any input). An event that never got its blank line counts
-only where the response was complete.
+The format is WHATWG's (HTML, section 9.2). Nearly every LLM server sends only plain `data: …` frames, or frames with an
+`event: …` line before. Faster paths parse those about ten times faster, with the same result (tests/stream/test_sse.py
+compares them on any input). An event without its blank line counts only if the response was complete.
 
-Servers break the format in two ways that are read all the same:
+Two common violations of the format are accepted:
 
-- A line that is neither a field nor a comment is an event of the kind STRAY: servers write their last words so.
-- Lines of data that each hold a whole JSON object are an event each, though no blank line stands between them.
+- A line that is neither a field nor a comment is an event of the kind STRAY. Servers write error messages like this.
+- Lines of data that each contain a complete JSON object are one event each, even without a blank line between them.
 """
 
 from __future__ import annotations
@@ -19,25 +18,25 @@ from typing import NamedTuple
 
 import msgspec
 
-STRAY = "stray"
-"""The kind of an event that is a line outside the format. No server can send it: it has a NUL in no name."""
+STRAY = "stray\n"
+"""The kind of an event that is a line outside the format. No event of a server has it, as names contain no line break."""
 BOM = b"\xef\xbb\xbf"
 
 _BLANK = b"\n\n"
 _BLANK_LINES = (b"\n\n", b"\r\n\r\n", b"\r\r")
 _BLANK_LINE_WITHIN = 1 << 18
-"""Bytes within which a stream that has blank lines has its first."""
+"""Bytes. A stream with blank lines has its first one within this length."""
 _PREFIXES = (b"data: ", b"data:")
-"""What a plain event begins with."""
+"""The beginnings of a plain event."""
 _NAMED = re.compile(rb"^(event: ?)([^ \n][^\n]*)\n(data: ?)([^\n]*)\n\n", re.MULTILINE)
 _STREAM_BEGINS = (b"data:", b"event:", b"id:", b"retry:", b":")
 _FIELD = re.compile(rb"[A-Za-z][\w-]{0,31}:")
 _TELLING = 16
 """Bytes at the beginning of a body that show its format."""
 _PADDING = 1024
-"""Most bytes of white space that may stand before them."""
+"""Maximum bytes of white space before them."""
 LINES_OF_JSON = re.compile(rb"}[^\S\n]*\n\s*{")
-"""What stands between two lines of JSON, and inside no document."""
+"""Occurs between two JSON lines, and never inside a document."""
 LOOKED_THROUGH = 65536
 _DONE = b"[DONE]"
 
@@ -45,14 +44,14 @@ _DONE = b"[DONE]"
 class Event(msgspec.Struct, frozen=True, gc=False):
     data: bytes
     end: int
-    """Offset behind the event's last byte: what brought that byte brought the event."""
+    """Offset after the event's last byte. The event arrived with the read that contained this byte."""
     kind: str = "message"
     whole: bool = True
-    """False for the last event of a body where its blank line never came: there may have been more of it."""
+    """False for the last event of a body where its blank line is missing: the event may have been cut off."""
 
 
 def events(body: bytes, *, complete: bool = True) -> list[Event]:
-    """All events of a body."""
+    """Return all events of a body."""
     if body.startswith(BOM):
         found = [msgspec.structs.replace(event, end=event.end + len(BOM)) for event in _events(body[len(BOM) :])]
     else:
@@ -68,29 +67,29 @@ def _events(body: bytes) -> list[Event]:
 
 
 def begins(body: bytes | bytearray) -> bool:
-    """Whether a body begins as a stream of events does, whatever its content type says."""
+    """Whether a body begins like a stream of events, regardless of its content type."""
     return beginning(body).startswith(_STREAM_BEGINS)
 
 
 def beginning(body: bytes | bytearray) -> bytes:
-    """The first bytes of a body that tell what it is, without white space and a byte order mark before them."""
+    """Return the first bytes of a body that show its format, without leading white space and byte order mark."""
     return bytes(body[:_PADDING]).removeprefix(BOM).lstrip()[:_TELLING]
 
 
 def is_stream(content_type: str, body: bytes | bytearray) -> bool:
-    """Whether a body is a stream: its content decides, and where that does not tell, its content type."""
+    """Whether a body is a stream: by its content, and where that is not clear, by its content type."""
     begin = beginning(body)
     if begin.startswith(_STREAM_BEGINS):
         return True
-    if begin[:1] in (b"{", b"["):  # some servers send an error's JSON and call it a stream
+    if begin[:1] in (b"{", b"["):  # some servers send an error as JSON with the content type of a stream
         return bool(LINES_OF_JSON.search(body, 0, LOOKED_THROUGH))
     return "event-stream" in content_type and (len(begin) < _TELLING or bool(_FIELD.match(begin)))
 
 
 def end_near(body: bytearray, size: int, longest: int) -> int:
-    """Return where a slice of about `size` bytes can end: behind a blank line. 0 where none is within the longest.
+    """Return where a slice of about `size` bytes can end, which is after a blank line; 0 if none is within `longest` bytes.
 
-    A long stream without any blank line is one of lines that are an event each: its slice ends behind one of them.
+    In a long stream without blank lines, each line is an event, and a slice ends after one of them.
     """
     for blank_line in _BLANK_LINES:
         at = body.rfind(blank_line, 0, size)
@@ -106,7 +105,7 @@ def end_near(body: bytearray, size: int, longest: int) -> int:
 
 
 def _plain(body: bytes) -> list[Event] | None:
-    """The fast paths; None where the body is not plain enough for them."""
+    """Parse a plain body on a fast path; None where the body is not plain."""
     if b"\r" in body:
         return None
     if not body:
@@ -121,9 +120,9 @@ def _plain(body: bytes) -> list[Event] | None:
 
 def _unnamed(body: bytes, prefix: bytes) -> list[Event] | None:
     all_data = body[len(prefix) : -len(_BLANK)].split(_BLANK + prefix)
-    if body.count(b"\n") != len(_BLANK) * len(all_data):  # another line somewhere
+    if body.count(b"\n") != len(_BLANK) * len(all_data):  # there is another line
         return None
-    if len(prefix) == 5 and any(data.startswith(b" ") for data in all_data):  # a space that is no part of the data
+    if len(prefix) == 5 and any(data.startswith(b" ") for data in all_data):  # a space that is not part of the data
         return None
     return list(map(Event, all_data, accumulate(len(prefix) + len(data) + len(_BLANK) for data in all_data)))
 
@@ -133,7 +132,7 @@ def _named(body: bytes) -> list[Event] | None:
     for event, name, before, data in _NAMED.findall(body):
         end += len(event) + len(name) + len(before) + len(data) + 3
         found.append(Event(data, end, name.decode(errors="replace")))
-    return found if end == len(body) else None  # else there is something that is no such frame
+    return found if end == len(body) else None  # otherwise the body contains something else
 
 
 class _Line(NamedTuple):
@@ -142,19 +141,19 @@ class _Line(NamedTuple):
     value: bytes
     end: int
     kind: str
-    """The event's name, as far as it was known when the line came."""
+    """The event's name, as far as it is known at this line."""
     ended: bool
 
 
 def _decoded(body: bytes) -> list[Event]:
-    """Any body, line by line."""
+    """Parse any body, line by line."""
     found: list[Event] = []
     lines: list[_Line] = []
     kind, end = "", 0
     for line in body.splitlines(keepends=True):
         end += len(line)
         text = line.rstrip(b"\r\n")
-        # a CR at the very end, behind a LF, is half of a line's end
+        # a CR at the very end, after a LF, is the first half of a line end
         ended = len(text) < len(line) and not (end == len(body) and line == b"\r" and body.endswith(b"\n\r"))
         name, _, value = text.partition(b":")
         if name == b"data":
@@ -170,23 +169,23 @@ def _decoded(body: bytes) -> list[Event]:
 
 
 _OTHERS = (b"id", b"retry")
-"""Fields that are of no use here."""
+"""Fields that are not used."""
 
 
 def _is_begun(text: bytes) -> bool:
-    """Whether a line that is cut off may be the beginning of a field."""
+    """Whether a line that was cut off may be the beginning of a field."""
     return any(name.startswith(text) for name in (b"data", b"event", *_OTHERS))
 
 
 def _dispatched(lines: list[_Line], end: int, kind: str, *, whole: bool) -> list[Event]:
-    """The event that lines of data are, or the events where each of them is one."""
+    """Return the event of these lines of data, or one event per line where each line is one."""
     if len(lines) > 1 and all(map(_is_one, lines)):
         return [Event(line.value, line.end, line.kind or "message", line.ended) for line in lines]
     return [Event(b"\n".join(line.value for line in lines), end, kind or "message", whole)] if lines else []
 
 
 def _is_one(line: _Line) -> bool:
-    """Whether a line of data is an event by itself; of a line that is cut off, whether it may become one."""
+    """Whether a line of data is a complete event; for a line that was cut off, whether it may be the beginning of one."""
     value = line.value.strip()
     if not line.ended:
         return value[:1] in (b"", b"{", b"[")

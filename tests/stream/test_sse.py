@@ -253,3 +253,8 @@ def test_large_bodies_take_no_long_time(body, count):
 def test_an_event_may_be_long():
     long = b"data: " + b"x" * 10_000_000 + b"\n"
     assert [len(event.data) for event in events(long + b"data: y\n\n" + long)] == [10_000_002, 10_000_000]
+
+
+def test_an_event_that_a_server_names_stray_is_an_ordinary_event():
+    (event,) = events(b"event: stray\ndata: 1\n\n")
+    assert event.kind != STRAY
