@@ -1,1 +1,1 @@
-"""What came over the wire: bytes with their arrival times, events, deltas, and the `Record` they come to. Pure."""
+"""From bytes with arrival times to the `Record` of a request: events, deltas, and one dialect per protocol. Pure."""

@@ -1,4 +1,4 @@
-"""`Ask`: what one request asks for, whatever the wire protocol."""
+"""`Ask`: the content of one request, independent of the wire protocol."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ class Ask(msgspec.Struct, frozen=True):
     """A conversation, in OpenAI's shape: [{"role": "user", "content": "…"}, …]. Images are parts of a content:
     {"type": "image_url", "image_url": {"url": "data:image/png;base64,…"}}."""
     prompt: str = ""
-    """Plain text to go on from, where there are no messages; for a ranking, what documents are ranked by."""
+    """Plain text to complete, where there are no messages; for a ranking, the query."""
     inputs: Sequence[str] = ()
     """Texts to embed or documents to rank."""
     model: str = ""
     max_tokens: int | None = None
     max_tokens_field: str = "max_tokens"
-    """What the server calls it: OpenAI's newer models want max_completion_tokens."""
+    """The name of the field for it: OpenAI's newer models require max_completion_tokens."""
     temperature: float | None = None
     stream: bool = True
     usage: bool = True
-    """Ask for the server's own token counts at the end of a stream (some old servers refuse the question)."""
+    """Ask for the server's own token counts at the end of a stream (some old servers reject the field)."""
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
-    """Further fields of the body, as they are; they win over all of the above."""
+    """Further fields of the body; they override all of the above."""
     label: str = ""
-    """What the request is called in tables."""
+    """The request's name in tables."""
 
     def conversation(self) -> list[dict[str, Any]]:
-        """Messages, whichever way it was asked."""
+        """Return the content as messages."""
         return self.messages or [{"role": "user", "content": self.prompt}]
 
     def text(self) -> str:
-        """Plain text, whichever way it was asked. ValueError where that would lose an image."""
+        """Return the content as plain text. ValueError where that would lose an image."""
         return self.prompt or "\n\n".join(only_text(message.get("content")) for message in self.messages or ())
 
     def echoes(self) -> set[str]:
-        """Texts that a server may repeat before its answer: all that was asked, and what was asked last."""
+        """Return texts that a server may repeat before its answer: the whole question, and its last message."""
         contents = [self.prompt, *(message.get("content") for message in self.messages or ())]
-        texts = [each for each in contents if isinstance(each, str)]
+        texts = [content for content in contents if isinstance(content, str)]
         return {"\n\n".join(texts), texts[-1]}
 
 
 def only_text(content: object) -> str:
-    """The text of a message's content, which is a text or a list of parts. ValueError for parts that are no text."""
+    """Return the text of a message's content, which is a text or a list of parts. ValueError for parts that are not text."""
     if not isinstance(content, list):
         return str(content or "")
     if any(not isinstance(part, dict) or "text" not in part for part in content):
@@ -54,7 +54,7 @@ def only_text(content: object) -> str:
 
 
 def image_of(part: dict[str, Any]) -> tuple[str, str, str] | None:
-    """A part's image as its media type, its data in base64 and its URL, of which one is empty; None: it has none."""
+    """Return a part's image as (media type, base64 data, URL), with either the data or the URL empty; None without one."""
     if part.get("type") != "image_url":
         return None
     image = part.get("image_url")

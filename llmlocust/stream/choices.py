@@ -1,4 +1,4 @@
-"""Several answers in one stream (OpenAI's `n`): who reads one of them waits for its chunks, and not for the others'."""
+"""Several answers in one stream (OpenAI's `n`). A reader of one answer waits for its chunks only."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import msgspec
 from llmlocust.stream.record import Merged, Record
 
 FIRST = "0"
-"""The choice of chunks that say nothing else."""
+"""The choice of chunks without a number."""
 
 
-class Said(msgspec.Struct):
-    """What was said in one of them, in its pieces, and of its end."""
+class ChoiceText(msgspec.Struct):
+    """The pieces of one answer, and its end."""
 
     answer: list[str] = msgspec.field(default_factory=list)
     reasoning: list[str] = msgspec.field(default_factory=list)
     answer_chunks: list[int] = msgspec.field(default_factory=list)
-    """Which chunk of the stream brought each piece of the answer."""
+    """The index of the chunk that contained each piece of the answer."""
     tools: int = 0
-    """Pieces of calls of tools."""
+    """Number of pieces of tool calls."""
     finish: str = ""
-    """The last reason to finish,"""
+    """The last finish reason."""
     ended_at: int | None = None
-    """and how many pieces had come then; None before."""
+    """Number of pieces before it; None without a finish reason."""
 
     @property
     def pieces(self) -> int:
@@ -32,52 +32,52 @@ class Said(msgspec.Struct):
 
     @property
     def has_ended(self) -> bool:
-        """Whether a reason to finish is the last thing that came."""
+        """Whether the finish reason came last."""
         return self.pieces == self.ended_at
 
 
-class Several:
-    """Which choice each chunk belongs to, and what was said in each."""
+class Choices:
+    """The answers of one stream: their text, and the answer that each chunk belongs to."""
 
-    def __init__(self, first: Said, record: Record) -> None:
-        self._said = {FIRST: first}
+    def __init__(self, first: ChoiceText, record: Record) -> None:
+        self._texts = {FIRST: first}
         self._record = record
-        self._choices: dict[int, list[str]] = {}
-        """By chunk, where it is not of the first choice alone."""
+        self._of_chunk: dict[int, list[str]] = {}
+        """The choices of each chunk; chunks of only the first choice are missing."""
         self._noted = len(record.gaps) + 1 if record.gaps else 0
-        """Chunks whose gaps were told,"""
+        """Number of chunks whose gaps `gaps` has returned."""
         self._newest = {FIRST: record.arrivals[len(record.gaps)]} if record.gaps else {}
-        """and when the newest of them arrived, by choice."""
+        """By choice, the arrival of the newest of them."""
 
     @property
     def count(self) -> int:
-        """How many brought something."""
+        """Number of answers with at least one chunk."""
         return len(self._newest)
 
-    def said(self, choice: str) -> Said:
-        return self._said.setdefault(choice, Said())
+    def text_of(self, choice: str) -> ChoiceText:
+        return self._texts.setdefault(choice, ChoiceText())
 
-    def all(self) -> list[Said]:
-        """What was said in each."""
-        return list(self._said.values())
+    def all(self) -> list[ChoiceText]:
+        """Return the text of each answer."""
+        return list(self._texts.values())
 
     def first(self) -> str:
-        """The first that says something; some servers count from one."""
-        return next((choice for choice, said in self._said.items() if said.answer or said.reasoning), FIRST)
+        """Return the first choice with text; some servers count from one."""
+        return next((choice for choice, text in self._texts.items() if text.answer or text.reasoning), FIRST)
 
     def note_chunk(self, chunks: int, choice: str, *, begun: bool) -> None:
-        """The next chunk is of a choice; or, where it has `begun`, the last one is of this choice too."""
+        """Note that the next chunk belongs to a choice. `begun`: the last chunk belongs to this choice, too."""
         if begun:
-            self._choices.setdefault(chunks - 1, [FIRST]).append(choice)
+            self._of_chunk.setdefault(chunks - 1, [FIRST]).append(choice)
         else:
-            self._choices[chunks] = [choice]
+            self._of_chunk[chunks] = [choice]
 
     def gaps(self, chunks: int) -> list[float]:
-        """Gaps inside each choice between so many chunks, as far as they were not told yet."""
+        """Return the gaps inside each choice between the first `chunks` chunks, without those returned before."""
         gaps = []
         for chunk in range(self._noted, chunks):
             arrived = self._record.arrivals[chunk]
-            for choice in self._choices.get(chunk, (FIRST,)):
+            for choice in self._of_chunk.get(chunk, (FIRST,)):
                 if choice in self._newest:
                     gaps.append(arrived - self._newest[choice])
                 self._newest[choice] = arrived
@@ -85,18 +85,18 @@ class Several:
         return gaps
 
     def merged(self, first: int, empty: float) -> list[Merged]:
-        """What is known of the gaps that end in a read of which this chunk is the first, and the gaps before it are
-        told: of each choice, what their sum is not above.
+        """Return for each choice an upper bound for the sum of the gaps that end in the newest read. `first` is the read's
+        first chunk. `gaps` must have returned the gaps before it.
         """
         arrivals: dict[str, list[float]] = {}
         for chunk in range(first, len(self._record.arrivals)):
-            for choice in self._choices.get(chunk, (FIRST,)):
+            for choice in self._of_chunk.get(chunk, (FIRST,)):
                 arrivals.setdefault(choice, []).append(self._record.arrivals[chunk])
-        found = []
+        merged = []
         for choice, moments in arrivals.items():
             known = [self._newest[choice], *moments] if choice in self._newest else moments
             guesses = [later - earlier for earlier, later in pairwise(known)]
             if guesses:
                 since = self._newest.get(choice, empty)
-                found.append(Merged(self._record.arrivals[-1] - since, guesses, exact=False))
-        return found
+                merged.append(Merged(self._record.arrivals[-1] - since, guesses, exact=False))
+        return merged

@@ -11,11 +11,11 @@ _TRIES = 20
 
 
 def wall_minus(clock_ns: Callable[[], int] = perf_counter_ns) -> int:
-    """Nanoseconds to add to a clock's time to have the time since the epoch.
+    """Return the nanoseconds to add to a clock's time to get the time since the epoch.
 
-    Two clocks are never read at once. A process that is put aside between the two readings, as on a busy machine, would
-    have its difference wrong by as long as that, so the wall clock is read between two readings of the other: the error
-    is at most half of their distance, and of several attempts the nearest counts.
+    Two clocks cannot be read at the same moment. The system may suspend the process between the two readings. So the wall
+    clock is read between two readings of the other clock, which limits the error to half of their distance. The attempt
+    with the smallest distance counts.
     """
     best = (math.inf, 0)
     for _ in range(_TRIES):

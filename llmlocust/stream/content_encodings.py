@@ -1,6 +1,6 @@
-"""Content encodings: bodies that were compressed though `identity` was asked for, decoded as they come.
+"""Content encodings: decoding of bodies that a server compressed although the request asked for `identity`.
 
-What a read brings is decoded at once, so that each decoded byte keeps the arrival time of the read that completed it.
+The bytes of a read are decoded at once, so that each decoded byte has the arrival time of the read that completed it.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ else:
     from backports import zstd
 
 _PIECE = 1 << 16
-"""Bytes that are decoded in one go."""
+"""Maximum bytes of one decoded piece."""
 _MAX_STAGES = 2
 _MAX_PIECES = 4000
 """Maximum decoded pieces of one read. An empty member of gzip has about 20 bytes."""
 _PLAIN = (b"data:", b"event:", b"id:", b"retry:", b":", b"{", b"[", b"<")
-"""How bodies begin that were not compressed at all: some proxies decode a body and leave the header behind."""
+"""Beginnings of bodies that are not compressed: some proxies decode a body and do not remove the header."""
 _TELLING = 16
 
 
 class Undecodable(ValueError):
-    """A body that cannot be decoded, in words that say what to do."""
+    """A body cannot be decoded. The text says what to do."""
 
 
 class _Stage(Protocol):
     def take(self, data: bytes) -> Iterator[bytes]:
-        """Decode what has come, in pieces of at most _PIECE bytes."""
+        """Decode the next bytes, in pieces of at most _PIECE bytes."""
 
 
 class Decoder:
-    """Appends a body to `into`, decoded. Undecodable where an encoding is not known or the body is damaged; TooLarge
-    where more than `limit` bytes come of it, or where decoding it would take long.
+    """Decodes a body and appends it to `into`. Undecodable where an encoding is not known or the body is damaged; TooLarge
+    where the decoded body has more than `limit` bytes, or where decoding would take too long.
     """
 
     def __init__(self, encodings: str, into: bytearray, limit: int) -> None:
@@ -57,14 +57,14 @@ class Decoder:
         self._into = into
         self._limit = limit
         self._seen: bytes | None = b""
-        """What has come, until something was decoded."""
+        """The encoded bytes, until the first of them is decoded; None afterwards."""
 
     @property
     def is_needed(self) -> bool:
         return bool(self._stages)
 
     def take(self, data: bytes | bytearray) -> None:
-        """Decode what has come of the body."""
+        """Decode the next bytes of the body."""
         data = bytes(data)
         if self._seen is not None:
             self._seen += data
@@ -84,7 +84,7 @@ class Decoder:
         return pieces
 
     def _take_as_it_is(self, problem: Exception) -> None:
-        """The header may be wrong: about the body, or about how it was deflated."""
+        """Handle a header that is wrong: the body is not encoded, or it is deflated without a frame."""
         seen = self._seen
         if seen is None:
             raise Undecodable(f"the body is damaged where it is {', '.join(self._names)}: {problem}")
@@ -103,9 +103,9 @@ def _through(stage: _Stage, pieces: Iterator[bytes], limit: int) -> Iterator[byt
     empty piece takes time.
     """
     size = 0
-    for many, piece in enumerate(each for encoded in pieces for each in stage.take(encoded)):
+    for count, piece in enumerate(decoded for encoded in pieces for decoded in stage.take(encoded)):
         size += len(piece)
-        if size > limit or many > _MAX_PIECES:
+        if size > limit or count > _MAX_PIECES:
             raise TooLarge(
                 longer("the decoded answer", limit) if size > limit else "the encoded answer had too many parts"
             )
@@ -113,7 +113,7 @@ def _through(stage: _Stage, pieces: Iterator[bytes], limit: int) -> Iterator[byt
 
 
 class _Zlib:
-    """DEFLATE in one of its frames, or several such frames one after the other."""
+    """DEFLATE in a gzip or zlib frame, or in several frames one after the other."""
 
     def __init__(self, window: int) -> None:
         self._window = window
@@ -130,7 +130,7 @@ class _Zlib:
 
 
 class _Raw(_Zlib):
-    """DEFLATE without a frame, which some servers mean by `deflate`."""
+    """DEFLATE without a frame, which some servers send as `deflate`."""
 
     def __init__(self) -> None:
         super().__init__(-15)

@@ -13,43 +13,43 @@ USAGE = "usage"
 END = "end"
 ERROR = "error"
 CHOICE = "choice"
-"""Around the pieces of one of several answers: its number stands before them, and no text behind them."""
+"""A mark before and after the pieces of one of several answers. Its text is the answer's number before, and empty after."""
 BAD = "bad"
-"""Something that is no piece of this protocol."""
+"""Something that does not belong to this protocol."""
 WORDS = "words"
-"""A text outside the protocol, which may be the last thing that a server says before it gives up."""
+"""A text outside the protocol, which may be a server's last message before it gives up."""
 EMPTY = "empty"
-"""A document of the protocol with nothing in it, or less than was asked for; what is missing."""
+"""A document of the protocol that is empty, or contains less than the request asked for. Its text says what is missing."""
 OUTPUTS = "outputs"
-"""How many vectors or ranks a document has."""
+"""The number of vectors or ranks in a document."""
 
 TOKEN_BEARING = frozenset((ANSWER, REASONING, TOOL))
 WHOLE = {"whole answer": ANSWER, "whole reasoning": REASONING, "whole tool": TOOL}
-"""All that was said of a kind from the beginning on: `Reading` finds out what is new of it."""
+"""Kinds of deltas that contain the whole text so far; `Reading` determines what is new in it."""
 WHOLE_ANSWER, WHOLE_REASONING, WHOLE_TOOL = WHOLE
 SOME_TOKEN = TOKEN_BEARING | WHOLE.keys()
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """The server's own count of tokens, as one or several of its events report it."""
+    """The server's own count of tokens, from one or several of its events."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
     """Reasoning included."""
     reasoning_tokens: int | None = None
     cache_read: int | None = None
-    """Tokens of the prompt that are counted apart from `input_tokens`,"""
+    """Tokens of the prompt that the server counts separately from `input_tokens`: those read from its cache."""
     cache_written: int | None = None
 
     @property
     def prompt_tokens(self) -> int | None:
-        """All of the prompt. None where nothing was reported of it."""
-        told = (self.input_tokens, self.cache_read, self.cache_written)
-        counts = [count for count in map(believable, told) if count is not None]
+        """Return the tokens of the whole prompt; None where the server reported none."""
+        reported = (self.input_tokens, self.cache_read, self.cache_written)
+        counts = [count for count in map(believable, reported) if count is not None]
         return sum(counts) if counts else None
 
     def and_before(self, before: Usage) -> Usage:
-        """With what earlier events reported, where this one does not report it, or reports a zero for it."""
+        """Return this usage, with the counts of earlier events where this one has none or a zero."""
         if self.input_tokens and self.output_tokens and before.cache_read is before.cache_written is None:
             return self  # nearly always
         return Usage(*map(_later, msgspec.structs.astuple(self), msgspec.structs.astuple(before)))
@@ -60,11 +60,11 @@ def _later(count: int | None, before: int | None) -> int | None:
 
 
 class Delta(msgspec.Struct, gc=False):
-    """Which bytes brought it is told by `end`, an offset into the body; when they came is the Timeline's to say."""
+    """A parsed piece. `end` is the offset in the body of the byte that completed it; the Timeline has its arrival time."""
 
     kind: str
     end: int
     text: str = ""
-    """The piece itself; for END the finish reason, for ERROR and BAD what was wrong."""
+    """The piece itself; for END the finish reason, for ERROR and BAD a description of the error."""
     usage: Usage | None = None
-    """For USAGE; also on a token-bearing piece where the server counts along."""
+    """Set for USAGE, and for token-bearing pieces of servers that report a count with each."""

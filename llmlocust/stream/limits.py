@@ -52,12 +52,12 @@ def longer(what: str, size: int) -> str:
     return f"{what} was longer than {size >> 20} MB"
 
 
-def _check_values(data: bytes | bytearray, what: str, most: int) -> None:
+def _check_values(data: bytes | bytearray, what: str, limit: int) -> None:
     # an object or a list of JSON costs some hundred times as much as a character of a text
     if _is_nested(data, _MAX_NESTED):
         raise TooLarge(f"{what} had more than {_MAX_NESTED:,} objects or lists")
-    if len(data) > 2 * most and data.count(b",") > most:
-        raise TooLarge(f"{what} had more than {most:,} values")
+    if len(data) > 2 * limit and data.count(b",") > limit:
+        raise TooLarge(f"{what} had more than {limit:,} values")
 
 
 def is_short(data: bytes | bytearray) -> bool:
@@ -65,14 +65,14 @@ def is_short(data: bytes | bytearray) -> bool:
     return len(data) <= _SMALL or (len(data) <= _MAX_SLOW and not _is_nested(data, _MAX_SLOW_NESTED))
 
 
-def _is_nested(data: bytes | bytearray, most: int) -> bool:
-    return any(_has_more(data, begin, most) for begin in (b"{", b"["))
+def _is_nested(data: bytes | bytearray, limit: int) -> bool:
+    return any(_has_more(data, begin, limit) for begin in (b"{", b"["))
 
 
-def _has_more(data: bytes | bytearray, byte: bytes, most: int) -> bool:
-    """Whether a byte occurs more than `most` times. Searching stops early, unlike counting all occurrences."""
+def _has_more(data: bytes | bytearray, byte: bytes, limit: int) -> bool:
+    """Whether a byte occurs more than `limit` times. Searching stops early, unlike counting all occurrences."""
     at = -1
-    for _ in range(most + 1):
+    for _ in range(limit + 1):
         at = data.find(byte, at + 1)
         if at < 0:
             return False

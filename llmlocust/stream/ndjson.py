@@ -1,4 +1,4 @@
-"""Lines of JSON out of a body that has arrived, as Ollama streams them: each line, and where it became whole."""
+"""JSON lines, as Ollama streams them: the lines of a body, with the offset at which each was complete."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from llmlocust.stream.sse import BOM, LINES_OF_JSON, LOOKED_THROUGH, Event, begi
 
 
 def is_stream(content_type: str, body: bytes | bytearray) -> bool:
-    """By what it says of itself, and how it begins: a document says that it is one, a page does not begin so."""
+    """Whether a body is a stream of JSON lines, by its content type and its beginning."""
     begin = beginning(body)
     if not begin:
         return "ndjson" in content_type or "stream" in content_type
@@ -18,12 +18,12 @@ def is_stream(content_type: str, body: bytes | bytearray) -> bool:
 
 
 def events(body: bytes, *, complete: bool = True) -> list[Event]:
-    """All lines of a body that are not blank."""
+    """Return all lines of a body that are not blank."""
     lines = body.split(b"\n")
     ends = list(accumulate(len(line) + 1 for line in lines))
     lines[0] = lines[0].removeprefix(BOM)
     found = [Event(line, end) for line, end in zip(lines, ends, strict=True) if line and not line.isspace()]
-    if found and found[-1].end > len(body):  # its line never ended: there may have been more of it
+    if found and found[-1].end > len(body):  # the line has no end: it may have been cut off
         cut = found.pop()
         if complete:
             found.append(Event(cut.data, len(body), whole=False))
@@ -31,7 +31,7 @@ def events(body: bytes, *, complete: bool = True) -> list[Event]:
 
 
 def end_near(body: bytearray, size: int, longest: int) -> int:
-    """Where a slice of about so many bytes can end: behind a line. 0 where none ends within the longest."""
+    """Return where a slice of about `size` bytes can end, which is after a line; 0 if no line ends within `longest` bytes."""
     at = body.rfind(b"\n", 0, size)
     if at < 0:
         at = body.find(b"\n", size - 1, longest)

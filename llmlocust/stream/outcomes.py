@@ -1,4 +1,4 @@
-"""What became of a request: its outcome, and the server's words for it."""
+"""The outcome of a request, and the error message for it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from llmlocust.stream.words import LONGEST, server_words
 
 
 def outcome(record: Record, timeline: Timeline, body: bytes, *, ended: bool, last_words: str) -> tuple[str, str]:
-    """The first of these that applies, and the words for it. `ended` says whether the answer reached its end, and
-    `last_words` what stood in the stream outside the protocol.
+    """Return the first outcome that applies, and its message. `ended`: the answer reached its end. `last_words`: text in the
+    stream outside the protocol.
     """
-    status, said = timeline.status, record.error
+    status, error = timeline.status, record.error
     if status >= 400:
         words = server_words(body)
         return _kind_of_refusal(status, words), f"HTTP {status}: {words}"
     if record.outcome != OK:
-        return ("out_of_memory" if _out_of_memory(said) else record.outcome), said
+        return ("out_of_memory" if _out_of_memory(error) else record.outcome), error
     if record.finish == "[DONE]" and record.e2e is None and not record.output_tokens:
-        # no token, no reason to finish, no count: some servers end so what they break off
+        # no token, no finish reason, no count: some servers end an answer like this when they abort it
         return "truncated", _with("the stream ended with [DONE] before any token", last_words)
     if ended and timeline.is_answered:
         return OK, ""
@@ -54,9 +54,8 @@ _HTTP_STATUS = re.compile(r"^(HTTP \d{3})\b(.*)$", re.DOTALL)
 
 
 def without_ids(text: str) -> str:
-    """The text with every word that holds a digit replaced by …: ids and numbers would make each failure its own row.
-
-    A leading HTTP status stays.
+    """Return the text with every word that contains a digit replaced by …, except a leading HTTP status. With ids and
+    numbers, each failure would be a row of its own.
     """
     line = " ".join(text[:2000].split())
     status, rest = match.groups() if (match := _HTTP_STATUS.match(line)) else ("", line)

@@ -1,4 +1,4 @@
-"""From a `Timeline` to a `Record`, in slices: a long stream must not hold the event loop while others' bytes wait."""
+"""From a `Timeline` to a `Record`, in slices: parsing a long stream at once would block the event loop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 from types import ModuleType
 
 from llmlocust.stream.ask import Ask
-from llmlocust.stream.choices import FIRST, Said, Several
+from llmlocust.stream.choices import FIRST, Choices, ChoiceText
 from llmlocust.stream.delta import (
     ANSWER,
     BAD,
@@ -38,48 +38,48 @@ from llmlocust.stream.unread import unread_fields
 from llmlocust.stream.words import in_one_line, plain
 
 SLICE = 32768
-"""Bytes of a stream that are read at once: some 200 events, well under a millisecond."""
+"""Bytes of a stream that are parsed at once: about 200 events, in well under a millisecond."""
 
 TOGETHER = 0.001
-"""Chunks of one read that came within so many seconds are taken as come together: their gaps are wrong by at most \
-that. Measured gaps are to be right within a millisecond."""
+"""Seconds. Chunks of one read that arrived within this time count as having arrived together. That makes their gaps \
+wrong by at most this time, which is the accuracy that gaps must have."""
 
 _NS = 1e-9
 _TELLING = 16
-"""So many bytes of a body tell what it is."""
+"""Bytes at the beginning of a body that show its format."""
 _FAILURES = {ERROR: "error_event", BAD: "bad_stream", EMPTY: "empty_answer"}
-"""What becomes of a request by what is found in its answer."""
+"""The outcome of a request for each kind of failure in its answer."""
 _FAILED_FINISH = re.compile("error|abort|cancel|fail|insufficient|time[d_ ]*out|overload", re.IGNORECASE)
-"""In a reason to finish: the engine gave the request up."""
+"""A finish reason that matches means that the engine aborted the request."""
 _DONE = "[DONE]"
-"""What ends a stream as a whole, after the reasons of its answers."""
+"""The end of the whole stream, after the finish reasons of its answers."""
 _SHORTEST_ECHO = 16
-"""Characters: a shorter question may be the first words of an answer too."""
+"""Characters. An answer may begin with the words of a shorter question by chance."""
 _THINK, _THOUGHT = "<think>", "</think>"
 _FEW = 3
-"""Pieces of an answer: of fewer, each may hold the one before by chance."""
+"""Pieces. In an answer of fewer pieces, each may contain the one before by chance."""
 _MANY = 10_000
-"""In an answer of more pieces than this, no piece is taken to repeat the ones before it."""
+"""Pieces. In an answer of more pieces, we do not look for pieces that repeat the ones before."""
 _OF_PIECE, _OF_CHOICE, _OF_LAG = 200, 1000, 32
-"""Bytes of memory that each takes, about, until the answer has ended."""
+"""Approximate bytes of memory for each of them, until the answer has ended."""
 _LONGEST_REASON = 100
-"""Of a reason to finish, which every row of the requests file has: so many characters are kept."""
+"""Maximum characters of a finish reason, which is in every row of the requests file."""
 
 
 def read(
     timeline: Timeline, dialect: Dialect, *, ask: Ask | None = None, name: str = "", stall: float = STALL
 ) -> Record:
-    """What a request came to, from what came over the wire."""
+    """Return the Record of a response that is complete or failed."""
     return Reading(dialect, ask=ask, name=name, stall=stall).finish(timeline)
 
 
 def has_token(dialect: Dialect, body: bytes, ask: Ask | None = None) -> bool:
-    """Whether a stream has brought its first token; for the transport's time-out, while there is none."""
+    """Whether a stream contains a token. The transport asks this for its time-out until the first token has arrived."""
     deltas = _stream_deltas(dialect, dialect.framing_of(body), body, complete=False)
-    found = [delta for delta in deltas if delta.kind in SOME_TOKEN]
-    if ask is not None and len(found) == 1:
-        return found[0].text not in _echoes(ask)
-    return bool(found)
+    tokens = [delta for delta in deltas if delta.kind in SOME_TOKEN]
+    if ask is not None and len(tokens) == 1:
+        return tokens[0].text not in _echoes(ask)
+    return bool(tokens)
 
 
 def _is_document(timeline: Timeline) -> bool:
@@ -87,68 +87,68 @@ def _is_document(timeline: Timeline) -> bool:
 
 
 def _echoes(ask: Ask) -> list[str]:
-    """Texts that are the question's where they come first, longest first."""
+    """Return the texts of the question that an answer may begin with, longest first."""
     return sorted((text for text in ask.echoes() if len(text) >= _SHORTEST_ECHO), key=len, reverse=True)
 
 
 class Reading:
-    """A Record in the making: `take` slices of what has come of a stream, as often as one likes, then `finish`."""
+    """Builds a Record: call `take` any number of times while the stream arrives, then `finish`."""
 
     def __init__(self, dialect: Dialect, *, ask: Ask | None = None, name: str = "", stall: float = STALL) -> None:
         self._dialect = dialect
         self._ask = ask or Ask()
         self._echoes: list[str] | None = None
-        """What of the question may come before the answer, once that was asked."""
+        """The texts of the question that an answer may begin with; None until they are needed."""
         self._framing = dialect.framing
-        """How the stream is cut into events, once its beginning is there."""
+        """The framing of the stream, known once its beginning has arrived."""
         self._stall = stall
         self._record = Record(name=name)
-        self._said = Said()
-        """What was said so far; of several answers, in the one that is read now. The next two are its own."""
-        self._answer, self._reasoning = self._said.answer, self._said.reasoning
+        self._current = ChoiceText()
+        """The text of the answer so far; of several answers, of the one that is being read. The next two are parts of it."""
+        self._answer, self._reasoning = self._current.answer, self._current.reasoning
         self._done_at: int | None = None
-        """How many pieces had come at [DONE]; None before."""
+        """Number of pieces before [DONE]; None until it arrives."""
         self._done_again = False
-        """A piece followed [DONE], which therefore says nothing of the end."""
+        """A piece followed [DONE], so [DONE] does not mark the end."""
         self._doubted = False
-        """A piece followed a reason to finish: this server's reasons say nothing of the end."""
+        """A piece followed a finish reason, so finish reasons of this server do not mark the end."""
         self._words = ""
-        """The last words outside the protocol,"""
+        """The last text outside the protocol."""
         self._words_at = -1
-        """and how many pieces had come then."""
+        """Number of pieces before it."""
         self._usage = Usage()
-        self._times_told = 0
-        """How often the server told its usage."""
+        self._usage_reports = 0
+        """Number of events with a count of output tokens."""
         self._reads = 0
-        """Reads whose bytes were taken and let go."""
+        """Number of reads whose bytes were parsed and removed."""
         self._last_read = -1
         self._in_read = 0
-        """Chunks of the last read, so far: it may bring more of them in the next slice."""
+        """Chunks of the last read so far: the next slice may contain more of them."""
         self._window = 0.0
         self._bytes = 0
-        self._told_by_first: int | None = None
-        """Output tokens that the server had counted when it wrote the first chunk,"""
-        self._told_in_first_read: int | None = None
-        """and the last chunk of the first read."""
+        self._counted_at_first_chunk: int | None = None
+        """Output tokens that the server had counted at the first chunk."""
+        self._counted_in_first_read: int | None = None
+        """Output tokens that the server had counted at the last chunk of the first read."""
         self._answer_at: int | None = None
-        """Which chunk was the first of the answer."""
-        self._answer_chunks = self._said.answer_chunks
-        """Which chunk brought each piece of the answer."""
+        """Index of the answer's first chunk."""
+        self._answer_chunks = self._current.answer_chunks
+        """Index of the chunk that contained each piece of the answer."""
         self._so_far: tuple[list[str], int, str] | None = None
-        """Where chunks hold all that was said so far: in which list, in how many of its pieces, and what."""
+        """Where each chunk contains the whole text so far: the list of pieces, their number, and the text."""
         self._joined: tuple[list[str], int, str] = ([], 0, "")
-        """Which pieces were put together, how many of them, and as what."""
-        self._several: Several | None = None
-        """Where several answers come at once."""
+        """The list of pieces that was joined last, how many of its pieces, and the joined text."""
+        self._choices: Choices | None = None
+        """Set where the stream contains several answers."""
         self._is_too_large = False
         self._of_document: list[Delta] | None = None
-        """The deltas of a long answer in one piece; None until it has been read."""
+        """The deltas of a long answer in one piece; None until it has been parsed."""
         self._looked_from = SLICE
-        """Bytes of the body above which a slice is looked for."""
+        """Bytes of the body above which `take` looks for a slice."""
 
     def take(self, timeline: Timeline) -> bool:
-        """Read a slice of the events that are whole, and let its bytes go; or a long answer in one piece that is whole.
-        False where less than a slice has come.
+        """Parse a slice of complete events and remove its bytes, or parse a long, complete answer in one piece. Returns False
+        where less than a slice has arrived.
         """
         if not timeline.is_answered or len(timeline.body) <= self._looked_from:
             return False
@@ -160,7 +160,7 @@ class Reading:
         elif self._is_too_large or len(timeline.body) > MAX_EVENT:
             end = len(timeline.body)
             self._note_size(longer("an event of the answer", MAX_EVENT))
-        else:  # a long event: to look for its end at every read would take long
+        else:  # a long event: looking for its end at every read would take long
             self._looked_from = min(MAX_EVENT, len(timeline.body) * 3 // 2)
             return False
         self._looked_from = SLICE
@@ -171,7 +171,7 @@ class Reading:
         return True
 
     def _take_document(self, timeline: Timeline) -> bool:
-        """Read a whole answer in one piece before `finish`. Both in one step would hold the event loop too long."""
+        """Parse a complete answer in one piece before `finish`. Both in one step would block the event loop too long."""
         if self._of_document is not None or not (timeline.complete and _is_document(timeline)):
             return False
         self._of_document = self._document(bytes(timeline.body))
@@ -179,7 +179,7 @@ class Reading:
 
     def _note_growth(self, timeline: Timeline) -> None:
         """Report to the transport how much memory the answer takes, and whether it is too large."""
-        pieces, choices = len(self._record.arrivals), 0 if self._several is None else len(self._several.all())
+        pieces, choices = len(self._record.arrivals), 0 if self._choices is None else len(self._choices.all())
         if pieces > MAX_PIECES:
             self._note_size(f"the answer had more than {MAX_PIECES:,} pieces")
         elif choices > MAX_CHOICES:
@@ -189,13 +189,13 @@ class Reading:
             timeline.failure, timeline.detail = "too_large", self._record.error
 
     def _note_size(self, words: str) -> None:
-        """The answer is too large to be read: what comes now is let go. What was found before that stays."""
+        """Mark the answer as too large. Its further bytes are dropped; the results so far are kept."""
         self._is_too_large = True
         if self._record.outcome == OK:
             self._record.outcome, self._record.error = "too_large", words
 
     def finish(self, timeline: Timeline) -> Record:
-        """The response is over, or failed: read what is left."""
+        """Parse the rest of a response that is complete or failed, and return its Record."""
         self._looked_from = SLICE
         while self.take(timeline):
             pass
@@ -217,7 +217,7 @@ class Reading:
         if words:
             record.words = in_one_line(words)
             record.error = without_ids(record.words)
-        return bounded(record, one_answer=self._several is None)
+        return bounded(record, one_answer=self._choices is None)
 
     def _is_stream(self, timeline: Timeline) -> bool:
         if self._bytes:
@@ -226,29 +226,29 @@ class Reading:
         return bool(self._framing.is_stream(timeline.content_type, timeline.body))
 
     def _has_ended(self, timeline: Timeline) -> bool:
-        """Whether the answer reached its end: the last thing said of it is that it ended.
+        """Whether the answer is complete: the server's last message about it is that it ended.
 
-        Some servers give a reason to finish with every chunk. Where a piece followed one, a reason counts only if the
-        response is whole by its framing, too.
+        Some servers send a finish reason with every chunk. Where a piece followed a finish reason, a finish reason counts only
+        if the response is complete by its framing, too.
         """
         is_done = self._done_at == self._pieces() and not self._done_again
-        if self._several is None:
-            has_ended = self._said.has_ended
+        if self._choices is None:
+            has_ended = self._current.has_ended
         else:
-            has_ended = all(said.has_ended for said in self._several.all() if said.pieces)
+            has_ended = all(text.has_ended for text in self._choices.all() if text.pieces)
         if has_ended:
             return is_done or not self._doubted or (timeline.complete and not timeline.closed)
-        # nothing but [DONE] says that it ended
+        # only [DONE] marks the end
         return is_done and not (self._words and self._words_at == self._done_at)
 
     def _finish_answer(self, timeline: Timeline, body: bytes) -> None:
-        """Everything but the outcome; what went wrong inside the body is left in the record for `outcome`."""
+        """Fill in everything but the outcome. Errors inside the body are left in the record for `outcome`."""
         streamed = self._is_stream(timeline)
         if streamed:
             deltas = self._deltas(body, complete=timeline.complete)
         elif _is_document(timeline):
-            found = self._of_document
-            deltas = self._document(body) if timeline.complete and found is None else found or []
+            parsed = self._of_document
+            deltas = self._document(body) if timeline.complete and parsed is None else parsed or []
         elif not timeline.complete and len(body) < _TELLING:
             deltas = []
         else:
@@ -276,7 +276,7 @@ class Reading:
         return [Delta(EMPTY, len(body), lacks), *deltas] if lacks else deltas
 
     def _may_be_read(self, body: bytes, check: Callable[[bytes], None]) -> bool:
-        """Whether neither what came before nor this, by its check, is too large to be read."""
+        """Whether the answer is still within its limits, and this part of it passes `check`."""
         if not self._is_too_large:
             try:
                 check(body)
@@ -293,11 +293,11 @@ class Reading:
                 record.lag_max_at = (timeline.times[lags.index(longest)] - timeline.sent_ns) * _NS
             record.lags += [lag * _NS for lag in lags]
 
-    # ── what deltas bring ──
+    # ── deltas ──
 
     def _take_deltas(self, timeline: Timeline, deltas: list[Delta], *, timed: bool = True) -> None:
         if self._dialect.cumulative:
-            _tell_whole(deltas)
+            _mark_as_whole(deltas)
         was_silent = not self._answer
         for delta in deltas:
             if delta.kind == ANSWER:
@@ -305,7 +305,7 @@ class Reading:
             elif delta.kind == REASONING:
                 self._reasoning.append(delta.text)
             elif delta.kind == TOOL:
-                self._said.tools += 1
+                self._current.tools += 1
             elif delta.kind == END:
                 self._note_end(delta.text)
             elif delta.kind in _FAILURES:
@@ -313,7 +313,7 @@ class Reading:
                     self._record.outcome, self._record.error = _FAILURES[delta.kind], delta.text
             elif delta.kind == USAGE and delta.usage is not None:
                 self._usage = delta.usage.and_before(self._usage)
-                self._times_told += delta.usage.output_tokens is not None
+                self._usage_reports += delta.usage.output_tokens is not None
             elif delta.kind == CHOICE:
                 self._read_on_in(delta.text or FIRST)
             elif delta.kind in WHOLE:
@@ -326,14 +326,14 @@ class Reading:
             self._note_times(timeline, deltas)
 
     def _pieces(self) -> int:
-        """How many pieces have come, of all answers."""
-        return self._said.pieces if self._several is None else sum(said.pieces for said in self._several.all())
+        """Return the number of pieces of all answers."""
+        return self._current.pieces if self._choices is None else sum(text.pieces for text in self._choices.all())
 
     def _drop_echo(self, deltas: list[Delta]) -> None:
-        """Some servers repeat the question before they answer it."""
-        text, said = self._answer[0], self._said
+        """Remove the question from the beginning of the answer: some servers repeat it."""
+        text, current = self._answer[0], self._current
         rest = self._without_echo(text)
-        if rest == text or self._several is not None:
+        if rest == text or self._choices is not None:
             return
         first = next(delta for delta in deltas if delta.kind == ANSWER)
         first.text = rest
@@ -343,7 +343,7 @@ class Reading:
             return
         first.kind = ""
         del self._answer[0]
-        said.ended_at = said.ended_at and said.ended_at - 1  # it was counted among the pieces
+        current.ended_at = current.ended_at and current.ended_at - 1  # it was counted among the pieces
         self._done_at = self._done_at and self._done_at - 1
         self._words_at -= 1
 
@@ -357,67 +357,67 @@ class Reading:
         return text
 
     def _read_on_in(self, choice: str) -> None:
-        """What comes now belongs to this one of several answers."""
-        if self._several is None:
-            self._several = Several(self._said, self._record)
-        said = self._said = self._several.said(choice)
-        self._answer, self._reasoning, self._answer_chunks = said.answer, said.reasoning, said.answer_chunks
+        """Go on with this one of several answers."""
+        if self._choices is None:
+            self._choices = Choices(self._current, self._record)
+        current = self._current = self._choices.text_of(choice)
+        self._answer, self._reasoning, self._answer_chunks = current.answer, current.reasoning, current.answer_chunks
 
     def _take_whole(self, delta: Delta) -> None:
-        """Of a piece that holds all that was said from the beginning on: keep what is new, as a piece of its kind."""
+        """Keep only the new text of a delta that contains the whole text so far, as a piece of its kind."""
         kind = WHOLE[delta.kind]
         if kind == TOOL:
-            new = not self._said.tools
-            self._said.tools += new
+            new = not self._current.tools
+            self._current.tools += new
         else:
-            said = self._answer if kind == ANSWER else self._reasoning
-            delta.text = self._what_is_new(said, self._without_echo(delta.text) if kind == ANSWER else delta.text)
+            pieces = self._answer if kind == ANSWER else self._reasoning
+            delta.text = self._what_is_new(pieces, self._without_echo(delta.text) if kind == ANSWER else delta.text)
             new = bool(delta.text)
         delta.kind = kind if new else ""
 
-    def _what_is_new(self, said: list[str], text: str) -> str:
-        """What a whole text says beyond what was said, to which it is added."""
+    def _what_is_new(self, pieces: list[str], text: str) -> str:
+        """Return the new part of a whole text, after adding it to the pieces."""
         known = self._so_far
-        only_wholes = not said or (known is not None and known[0] is said and known[1] == len(said))
-        before = known[2] if said and known and only_wholes else self._together(said)
+        only_wholes = not pieces or (known is not None and known[0] is pieces and known[1] == len(pieces))
+        before = known[2] if pieces and known and only_wholes else self._together(pieces)
         whole, revised = True, False
         if text.startswith(before):
             new = text[len(before) :]
         elif self._dialect.cumulative:
             new, revised = text, True
         elif not only_wholes or before.endswith(text) or text.strip() == before.strip():
-            new = ""  # the end says all of it once more, in its own way
+            new = ""  # the end repeats the whole text, formatted differently
         else:
             new, whole = text, False
         if new.strip() or (new and self._dialect.cumulative):
             if revised:
-                said[:] = [""] * len(said)
+                pieces[:] = [""] * len(pieces)
                 self._joined = ([], 0, "")
-            said.append(new)
-            self._so_far = (said, len(said), text if whole else before + new)
+            pieces.append(new)
+            self._so_far = (pieces, len(pieces), text if whole else before + new)
             return new
         return ""
 
-    def _together(self, said: list[str]) -> str:
-        """All pieces as one text; of those that were put together before, only the new ones are added."""
-        pieces, count, text = self._joined
-        if pieces is not said:
+    def _together(self, pieces: list[str]) -> str:
+        """Return all pieces as one text. Only pieces that are new since the last call are joined."""
+        joined, count, text = self._joined
+        if joined is not pieces:
             count, text = 0, ""
-        self._joined = (said, len(said), text + "".join(said[count:]))
+        self._joined = (pieces, len(pieces), text + "".join(pieces[count:]))
         return self._joined[2]
 
     def _note_end(self, reason: str) -> None:
-        """The last reason counts; [DONE] ends all answers, and says nothing of why."""
-        record, said = self._record, self._said
+        """Note a finish reason; the last one counts. [DONE] ends all answers and gives no reason."""
+        record, current = self._record, self._current
         if not reason or reason == _DONE:
             pieces = self._pieces()
             self._done_again = self._done_again or (self._done_at is not None and pieces > self._done_at)
             self._done_at = pieces
             return
-        self._doubted = self._doubted or (said.ended_at is not None and said.pieces > said.ended_at)
-        said.ended_at, said.finish = said.pieces, whole_text(reason)[:_LONGEST_REASON]
+        self._doubted = self._doubted or (current.ended_at is not None and current.pieces > current.ended_at)
+        current.ended_at, current.finish = current.pieces, whole_text(reason)[:_LONGEST_REASON]
         if _FAILED_FINISH.search(reason) and record.outcome == OK:
-            record.outcome, record.error = "error_event", f"finish_reason: {said.finish}"
+            record.outcome, record.error = "error_event", f"finish_reason: {current.finish}"
 
     def _note_times(self, timeline: Timeline, deltas: Sequence[Delta]) -> None:
         arrivals, sent, times, ends = self._record.arrivals, timeline.sent_ns, timeline.times, timeline.ends
@@ -428,12 +428,12 @@ class Reading:
                     self._read_on_in(delta.text or FIRST)
                     answered, choice = self._answer_chunks.append, delta.text
                 continue
-            if choice and self._several is not None:
-                self._several.note_chunk(len(arrivals), choice, begun=delta.end == chunk_end)
+            if choice and self._choices is not None:
+                self._choices.note_chunk(len(arrivals), choice, begun=delta.end == chunk_end)
                 choice = ""
-            if delta.end != chunk_end:  # a chunk may bring several pieces; it arrived once
+            if delta.end != chunk_end:  # a chunk may contain several pieces, but it arrived once
                 chunk_end = delta.end
-                while index < last and ends[index] < chunk_end:  # the read that brought the chunk's last byte
+                while index < last and ends[index] < chunk_end:  # find the read with the chunk's last byte
                     index += 1
                 if self._reads + index != self._last_read:
                     self._close_read()
@@ -443,9 +443,9 @@ class Reading:
                 self._in_read += 1
                 arrivals.append((times[index] - sent) * _NS)
             if delta.usage is not None and len(arrivals) == self._in_read:
-                self._told_in_first_read = delta.usage.output_tokens
+                self._counted_in_first_read = delta.usage.output_tokens
                 if self._in_read == 1:
-                    self._told_by_first = delta.usage.output_tokens
+                    self._counted_at_first_chunk = delta.usage.output_tokens
             if delta.kind == ANSWER:
                 answered(len(arrivals) - 1)
             if self._answer_at is None and delta.kind in (ANSWER, TOOL):
@@ -453,8 +453,8 @@ class Reading:
         self._note_gaps(len(arrivals) - self._in_read)
 
     def _close_read(self) -> None:
-        """The chunks of a read are all known. Those that waited for us are put where they most likely came: their
-        read's time is the last one's, and the socket was empty when its window began.
+        """Finish a read whose chunks are all known. Chunks that were read late are placed at their most likely arrival times:
+        the read's time is that of its last chunk, and the socket was empty when its window began.
         """
         record, chunks, window = self._record, self._in_read, self._window
         self._in_read = 0
@@ -470,9 +470,9 @@ class Reading:
         empty = max(before, last - window)
         arrivals[first:-1] = [empty + (last - empty) * (number + 1) / chunks for number in range(chunks - 1)]
         guesses = [later - earlier for earlier, later in pairwise(arrivals[max(0, first - 1) :])]
-        if self._several is not None:
+        if self._choices is not None:
             self._note_gaps(first)
-            record.merged += self._several.merged(first, empty)
+            record.merged += self._choices.merged(first, empty)
         elif first:
             record.merged.append(Merged(last - before, guesses))
         else:
@@ -481,44 +481,45 @@ class Reading:
             record.ttft_bounds = (empty, last)
 
     def _note_gaps(self, chunks: int) -> None:
-        """The gaps between so many chunks, as far as they are not noted yet."""
+        """Note the gaps between the first `chunks` chunks that are not noted yet."""
         record = self._record
-        if self._several is None:
+        if self._choices is None:
             gaps = [later - earlier for earlier, later in pairwise(record.arrivals[len(record.gaps) : chunks])]
         else:
-            gaps = self._several.gaps(chunks)
+            gaps = self._choices.gaps(chunks)
         record.gaps += gaps
         record.stalls += sum(gap > self._stall for gap in gaps)
 
-    # ── what they come to ──
+    # ── results ──
 
     def _sum_up(self) -> None:
         record, usage = self._record, self._usage
-        if self._several is not None:
-            self._read_on_in(self._several.first())
-        record.finish = self._said.finish or ("" if self._done_at is None else _DONE)
+        if self._choices is not None:
+            self._read_on_in(self._choices.first())
+        record.finish = self._current.finish or ("" if self._done_at is None else _DONE)
         self._drop_repeat()
         record.text, record.reasoning = self._text(), whole_text("".join(self._reasoning))
-        self._part_thinking()
+        self._separate_thinking()
         self._close_read()
         self._note_gaps(record.chunks)
         if record.arrivals:
             record.ttft, record.e2e = record.arrivals[0], record.arrivals[-1]
         if self._answer_at is not None:
             record.answer = record.arrivals[self._answer_at]
-        # a dialect of a user's own may pass on what a server says
+        # a custom dialect may pass on invalid counts of a server
         record.input_tokens, record.reasoning_tokens = usage.prompt_tokens, believable(usage.reasoning_tokens)
         output_tokens = believable(usage.output_tokens)
         if output_tokens is not None:
             record.output_tokens = output_tokens
-            # a server that counts along has told more than once, and what it told last holds even for a cut stream
-            record.token_source = "chunk_usage" if self._times_told > 1 else "usage"
+            # a server that reports its count with each chunk has reported it more than once; the last count is right even for a
+            # stream that was cut off
+            record.token_source = "chunk_usage" if self._usage_reports > 1 else "usage"
         elif record.chunks:
             record.output_tokens, record.token_source = record.chunks, "chunks"
         self._sum_up_tpot()
 
     def _text(self) -> str:
-        """The answer's text; where each piece holds the one before, it is the last piece."""
+        """Return the answer's text; where each piece contains the one before, that is the last piece."""
         pieces = self._answer
         if (
             _FEW <= len(pieces) <= _MANY
@@ -529,23 +530,23 @@ class Reading:
         return whole_text("".join(pieces))
 
     def _drop_repeat(self) -> None:
-        """A last piece that says all of the answer once more brought nothing, and came at no token's time."""
+        """Remove a last piece that repeats the whole answer. Its arrival is not that of a token."""
         pieces, arrivals = self._answer, self._record.arrivals
-        if len(pieces) < _FEW or self._several is not None or not self._in_read:
+        if len(pieces) < _FEW or self._choices is not None or not self._in_read:
             return
         if len(pieces[-1]) < _SHORTEST_ECHO or self._answer_chunks[-1:] != [len(arrivals) - 1]:
             return
         if pieces[-1] == "".join(pieces[:-1]):
-            said, now = self._said, self._said.pieces - 1
-            said.ended_at = now if said.ended_at == said.pieces else said.ended_at
-            self._done_at = now if self._done_at == said.pieces else self._done_at
+            current, now = self._current, self._current.pieces - 1
+            current.ended_at = now if current.ended_at == current.pieces else current.ended_at
+            self._done_at = now if self._done_at == current.pieces else self._done_at
             pieces.pop(), self._answer_chunks.pop(), arrivals.pop()
             self._in_read -= 1
 
-    def _part_thinking(self) -> None:
-        """What a model thinks in its text, between <think> and </think>, is no answer yet.
+    def _separate_thinking(self) -> None:
+        """Move the text between <think> and </think> from the answer to the reasoning.
 
-        Some models' templates open the tag in the prompt, so that only its end is written.
+        The templates of some models write the opening tag into the prompt, so that the answer has only the closing one.
         """
         record = self._record
         begins = record.text.lstrip().startswith(_THINK)
@@ -558,7 +559,7 @@ class Reading:
             self._answer_at = self._chunk_of(before) if answer.strip() else None
 
     def _chunk_of(self, place: int) -> int:
-        """Which chunk brought a character of the answer's text."""
+        """Return the index of the chunk that contained a character of the answer's text."""
         ends = accumulate(map(len, self._answer))
         chunks = (chunk for end, chunk in zip(ends, self._answer_chunks, strict=True) if end > place)
         return next(chunks, self._answer_chunks[-1])
@@ -568,35 +569,37 @@ class Reading:
         if record.ttft is None or record.e2e is None or record.output_tokens is None:
             return
         after_first = record.output_tokens - self._tokens_at_ttft()
-        if self._several is not None:  # each of them has a first token of its own
-            answers = self._several.count
+        if self._choices is not None:  # each answer has its own first token
+            answers = self._choices.count
             after_first = record.output_tokens / answers - max(1.0, self._tokens_at_ttft() / answers)
         if after_first > 0 and record.e2e > record.ttft:
             record.tpot = (record.e2e - record.ttft) / after_first
 
     def _tokens_at_ttft(self) -> float:
-        """Those of the first chunk, and of every chunk that came together with it.
+        """Return the tokens of the first chunk and of all chunks that arrived together with it.
 
-        Where the server counts along, by its count; else each chunk has its share of the output.
+        The number is the server's where it reports a count with each chunk. Else each chunk has an equal share of the output.
         """
         record = self._record
-        told = believable(self._told_in_first_read if record.ttft_bounds is None else self._told_by_first)
-        if told:
-            return told
+        counted = believable(
+            self._counted_in_first_read if record.ttft_bounds is None else self._counted_at_first_chunk
+        )
+        if counted:
+            return counted
         together = record.arrivals.count(record.arrivals[0])
         return 1 if together == 1 else together * (record.output_tokens or 0) / record.chunks
 
 
-def _tell_whole(deltas: list[Delta]) -> None:
-    """Pieces of a dialect whose every chunk tells all of the answer."""
+def _mark_as_whole(deltas: list[Delta]) -> None:
+    """Mark the pieces of a dialect whose chunks each contain the whole answer so far."""
     for delta in deltas:
         if delta.kind == ANSWER:
             delta.kind = WHOLE_ANSWER
 
 
 def _stream_deltas(dialect: Dialect, framing: ModuleType, body: bytes, *, complete: bool) -> list[Delta]:
-    found = framing.events(body, complete=complete)
-    deltas = dialect.deltas(found)
-    if deltas and deltas[-1].kind == BAD and not found[-1].whole and deltas[-1].end == found[-1].end:
-        deltas.pop()  # the rest of it never came: that makes it cut off, not bad
+    events = framing.events(body, complete=complete)
+    deltas = dialect.deltas(events)
+    if deltas and deltas[-1].kind == BAD and not events[-1].whole and deltas[-1].end == events[-1].end:
+        deltas.pop()  # the rest of the event is missing: the answer was cut off, and is not malformed
     return deltas

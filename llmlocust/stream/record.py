@@ -1,6 +1,6 @@
-"""`Record`: what one request came to. Everything after the socket reads Records.
+"""`Record`: the result of one request. Everything after the socket reads Records.
 
-The definitions are DESIGN's, and docs/metrics.md states them for readers. All durations are seconds.
+docs/metrics.md has the definitions. All durations are in seconds.
 """
 
 from __future__ import annotations
@@ -13,63 +13,63 @@ from llmlocust.stream.tolerant import MAX_TOKENS, believable
 
 OK = "ok"
 STALL = 0.2
-"""A gap between tokens above this is a stall, unless told otherwise."""
+"""Default threshold in seconds: a longer gap between tokens is a stall."""
 
 CUT = ("length", "max_tokens", "max_output_tokens")
-"""What servers say where an answer reached its limit of tokens."""
+"""Finish reasons of answers that reached their limit of tokens."""
 _TAIL, _LONGEST_PIECE = 400, 100
 _TOLERANCE = 0.01
-"""Seconds by which the kernel's clock and ours may differ about one moment: connection.py takes no more for a clock \
-that was set."""
+"""Maximum difference in seconds between the kernel's clock and ours. The connection treats a larger one as a clock that \
+was set."""
 _TIMES, _GAPS, _COUNTS = "times out of order", "gaps that are not those between the chunks", "a count out of range"
 
 
 class Merged(msgspec.Struct):
-    """Neighbouring gaps of which only the sum is known: their chunks waited for us, and were read together."""
+    """Consecutive gaps of which only the sum is known: the generator was late and read their chunks together."""
 
     total: float
     guesses: list[float]
-    """What stands for them among the gaps: the chunks spread evenly over the time in which they came."""
+    """The estimates used for these gaps: the chunks are spread evenly over the time in which they arrived."""
     exact: bool = True
-    """False where even the sum is only known not to be more: before the first chunk there is no other."""
+    """False where `total` is only an upper bound: there is no chunk before the first one."""
 
 
 class Record(msgspec.Struct):
     name: str = ""
     outcome: str = OK
-    """OK, or the kind of its failure (numbers.formats.ERROR_KINDS)."""
+    """OK, or the kind of the failure (one of ERROR_KINDS)."""
     error: str = ""
-    """What was said of the failure, without ids and numbers, so that equal failures read equal."""
+    """The error message without ids and numbers, so that equal failures have equal messages."""
     words: str = ""
-    """What was said of the failure, with its ids and numbers."""
+    """The error message with its ids and numbers."""
     status: int = 0
     sent: float = 0.0
-    """When, on the Timeline's clock; for a request that was never sent, when it was asked for."""
+    """The moment of sending, on the Timeline's clock; for a request that was never sent, the moment it was asked for."""
     duration: float = 0.0
     """From `sent` until the response was complete or failed."""
     e2e: float | None = None
-    """Last token-bearing delta − sent; the whole body's arrival for an answer that was not streamed."""
+    """Last token-bearing delta − sent; for an answer that was not streamed, arrival of the whole body − sent."""
     ttft: float | None = None
-    """First token-bearing delta − sent. None for an answer that was not streamed: it cannot be known."""
+    """First token-bearing delta − sent. None for an answer that was not streamed."""
     answer: float | None = None
     """First answer delta − sent."""
     tpot: float | None = None
-    """(e2e − ttft) / (output tokens − tokens that were there at TTFT)."""
+    """(e2e − ttft) / (output tokens − tokens that had arrived at TTFT)."""
     ttft_bounds: tuple[float, float] | None = None
-    """Between these it lies, where the first chunk was read late and together with others; None: it is exact."""
+    """Bounds of `ttft` where the first chunk was read late and together with others; None where `ttft` is exact."""
     arrivals: list[float] = msgspec.field(default_factory=list)
-    """When each token-bearing chunk arrived, after `sent`."""
+    """Arrival time of each token-bearing chunk, after `sent`."""
     gaps: list[float] = msgspec.field(default_factory=list)
-    """Between neighbouring arrivals."""
+    """Times between consecutive arrivals."""
     stalls: int = 0
     coalesced: int = 0
-    """Chunks that came in the same read as an earlier one."""
+    """Chunks that arrived in the same read as an earlier one."""
     coalesced_at: list[tuple[float, int]] = msgspec.field(default_factory=list)
-    """When, after `sent`, and how many at once."""
+    """For each such read: its time after `sent`, and the number of coalesced chunks."""
     merged: list[Merged] = msgspec.field(default_factory=list)
-    """Of these, those that did so because we read late: what their gaps were is not known one by one."""
+    """Those of the coalesced chunks that the generator read late: their single gaps are not known."""
     delay: float | None = None
-    """In open load, sent − when it was due."""
+    """In open load, the moment of sending − the moment at which the request was due."""
     wait: float | None = None
     connect: float | None = None
     tls: float | None = None
@@ -79,28 +79,28 @@ class Record(msgspec.Struct):
     inputs: int | None = None
     """Texts to embed or documents to rank that were sent; None where the answer is text."""
     token_source: str = ""
-    """usage, chunk_usage or chunks: who counted the output tokens."""
+    """The source of the count of output tokens: usage, chunk_usage or chunks."""
     unread: str = ""
-    """Where the server counted tokens and none of them was seen: the fields of the stream that are not read."""
+    """The fields of the stream that are not read, where the server counted tokens but none was seen."""
     finish: str = ""
     retry_after: float | None = None
     size: int = 0
     """Body bytes."""
     lags: list[float] = msgspec.field(default_factory=list)
-    """How long each read had waited for us: what the kernel's arrival times save from the numbers."""
+    """How late each read was. The kernel's arrival times keep this out of all other durations."""
     lag_max: float | None = None
     lag_max_at: float = 0.0
-    """When the longest of them was, after `sent`."""
+    """Time of the longest of them, after `sent`."""
     clock: str = ""
-    """The Timeline's; empty where nothing arrived."""
+    """The clock of the arrival times; empty where nothing arrived."""
     id: str = ""
-    """What was sent as X-Request-Id."""
+    """The value of the header X-Request-Id."""
     text: str = ""
     reasoning: str = ""
     contradicts: str = ""
-    """What in this record contradicted itself and was bounded; empty where nothing did."""
+    """A contradiction in this record, which was bounded; empty without one."""
     right: bool | None = None
-    """Whether somebody who judged the answer found it right; None where nobody did."""
+    """Whether the answer was judged right; None where it was not judged."""
 
     @property
     def ok(self) -> bool:
@@ -108,50 +108,51 @@ class Record(msgspec.Struct):
 
     @property
     def empty(self) -> bool:
-        """No text, and no other piece of an answer such as a call of a tool."""
+        """Whether the answer has no text, and no other content such as a tool call."""
         return self.answer is None and not self.text.strip()
 
     @property
     def cut(self) -> bool:
-        """The limit of tokens ended the answer."""
+        """Whether the limit of tokens ended the answer."""
         return self.finish.lower() in CUT
 
     @property
     def repeated(self) -> bool:
-        """The answer ends in one piece, of 100 characters at most, said again and again."""
+        """Whether the answer ends in a text of 100 characters at most that is repeated again and again."""
         tail = self.text[-_TAIL:]
-        # where its last characters stood before, there it began again
+        # the repetition began where the last characters occurred before
         before = tail.rfind(tail[-_LONGEST_PIECE:], 0, -1)
         length = _TAIL - _LONGEST_PIECE - before
         return len(tail) == _TAIL and length <= _LONGEST_PIECE and tail.endswith(tail[:-length])
 
     @property
     def blurred(self) -> int:
-        """Gaps that are not known one by one."""
-        return sum(len(each.guesses) for each in self.merged)
+        """Number of gaps that are not known one by one."""
+        return sum(len(merged.guesses) for merged in self.merged)
 
     @property
     def chunks(self) -> int:
-        """Token-bearing chunks."""
+        """Number of token-bearing chunks."""
         return len(self.arrivals)
 
 
 def bounded(record: Record, *, one_answer: bool = True) -> Record:
-    """Return the record, put in order and marked where it contradicts itself: that must not stop a measurement.
+    """Return the record. Where it contradicts itself, its values are bounded and the record is marked, so that the run
+    goes on.
 
-    0 ≤ ttft ≤ answer ≤ e2e ≤ duration, gaps that add up to the time between the first chunk and the last (of one answer;
-    several answers have gaps of their own), and no count below zero or beyond belief.
+    Rules: 0 ≤ ttft ≤ answer ≤ e2e ≤ duration; the gaps add up to the time between the first chunk and the last (of one
+    answer; several answers have their own gaps); no count is below zero or above MAX_TOKENS.
     """
-    found = _contradiction(record, one_answer=one_answer)
-    if found:
-        record.contradicts = found
+    contradiction = _contradiction(record, one_answer=one_answer)
+    if contradiction:
+        record.contradicts = contradiction
         _bound_times(record, one_answer=one_answer)
         _bound_counts(record)
     return record
 
 
 def _contradiction(record: Record, *, one_answer: bool) -> str:
-    """Return what is wrong, beyond what two clocks may differ by. Every request is looked at, so this is plain code."""
+    """Return the contradiction that exceeds the clocks' tolerance; empty without one. Plain code, as it runs per request."""
     end = record.e2e
     if end is not None:
         first = end if record.ttft is None else record.ttft
@@ -181,7 +182,7 @@ def _contradiction(record: Record, *, one_answer: bool) -> str:
 
 
 def _bound_times(record: Record, *, one_answer: bool) -> None:
-    """Put every time between sending and the end, none before the one that it follows."""
+    """Move each time between sending and the end, and not before the time that it follows."""
     record.duration = max(0.0, record.duration)
     latest = 0.0
     for index, arrival in enumerate(record.arrivals):
@@ -207,6 +208,6 @@ def _bound_counts(record: Record) -> None:
     record.stalls, record.coalesced = max(0, record.stalls), max(0, record.coalesced)
 
 
-def _between(least: float, value: float, most: float) -> float:
-    """Return the value, or the end that it is beyond; the lower end of what is no number."""
-    return min(max(least, most), max(least, value)) if value == value else least  # noqa: PLR0124  # NaN is not itself
+def _between(low: float, value: float, high: float) -> float:
+    """Return the value, limited to the interval; the lower end for NaN."""
+    return min(max(low, high), max(low, value)) if value == value else low  # noqa: PLR0124  # NaN is not itself

@@ -1,8 +1,8 @@
-"""JSON as servers write it, not as the standard has it: what can be read of a chunk is read, and the rest is left out.
+"""A tolerant reader of JSON that violates the standard or its type: it keeps the parts that fit and drops the others.
 
-Half a surrogate pair, `-Infinity`, a byte that is no UTF-8, a list where an object is expected: none of these says
-anything about the request. This reader is some ten times slower than msgspec's, so it is asked only for what that one
-refuses.
+Examples are half a surrogate pair, `-Infinity`, a byte that is not UTF-8, and a list where an object is expected. None of
+them means that the request failed. This reader is about ten times slower than msgspec's, so it decodes only what msgspec
+rejects.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from msgspec import inspect
 from llmlocust.stream.limits import is_short
 
 MAX_TOKENS = 1 << 40
-"""A server that reports more than that reports nothing."""
+"""A larger count from a server is ignored."""
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _LONGEST_NUMBER = 40
 
 
 class Unfit(ValueError):
-    """A value that a type has no place for."""
+    """A value does not fit its type."""
 
 
 def decoded(data: bytes) -> Any:
-    """A JSON value. Bytes that are no UTF-8, control characters, NaN and infinities are taken. ValueError otherwise."""
+    """Decode a JSON value. Accepts bytes that are not UTF-8, control characters, NaN and infinities. ValueError otherwise."""
     if not is_short(data):
         raise ValueError("too long for this reader")
     text = data.decode("utf-8", "surrogateescape")
@@ -40,12 +40,12 @@ def decoded(data: bytes) -> Any:
 
 
 def _whole(digits: str) -> int | float:
-    """Python refuses to convert whole numbers of thousands of digits."""
+    """Convert an integer; one of very many digits to a float, as Python refuses to convert thousands of digits."""
     return int(digits) if len(digits) < _LONGEST_NUMBER else float(digits)
 
 
 def fit(value: Any, kind: Any) -> Any:
-    """A value as msgspec's type would have it, without the parts that do not fit. Unfit where nothing is left."""
+    """Convert a value to a type of msgspec's, without the parts that do not fit. Unfit where nothing is left."""
     return _fit(value, _type_of(kind))
 
 
@@ -62,9 +62,10 @@ def _fit(value: Any, kind: inspect.Type) -> Any:
     if isinstance(kind, inspect.ListType):
         if not isinstance(value, list):
             raise Unfit
-        return [each for each in (_or_unfit(item, kind.item_type) for item in value) if each is not Unfit]
+        return [item for item in (_or_unfit(item, kind.item_type) for item in value) if item is not Unfit]
     if isinstance(kind, inspect.DictType) and isinstance(value, dict):
-        return {name: found for name, item in value.items() if (found := _or_unfit(item, kind.value_type)) is not Unfit}
+        items = {name: _or_unfit(item, kind.value_type) for name, item in value.items()}
+        return {name: item for name, item in items.items() if item is not Unfit}
     if isinstance(kind, inspect.RawType):
         return msgspec.Raw(json.dumps(value).encode())
     expected = _PLAIN.get(type(kind))
@@ -84,10 +85,10 @@ _PLAIN: dict[type[inspect.Type], tuple[type, ...]] = {
 
 
 def _first_that_fits(value: Any, kind: inspect.UnionType) -> Any:
-    for each in kind.types:
-        found = _or_unfit(value, each)
-        if found is not Unfit:
-            return found
+    for member in kind.types:
+        fitted = _or_unfit(value, member)
+        if fitted is not Unfit:
+            return fitted
     raise Unfit
 
 
@@ -95,12 +96,14 @@ def _struct(value: Any, kind: inspect.StructType) -> Any:
     if not isinstance(value, dict):
         raise Unfit
     fields = {
-        each.name: _or_unfit(value[each.encode_name], each.type) for each in kind.fields if each.encode_name in value
+        field.name: _or_unfit(value[field.encode_name], field.type)
+        for field in kind.fields
+        if field.encode_name in value
     }
     try:
-        return kind.cls(**{name: found for name, found in fields.items() if found is not Unfit})
+        return kind.cls(**{name: item for name, item in fields.items() if item is not Unfit})
     except TypeError:
-        raise Unfit from None  # a field that is required does not fit
+        raise Unfit from None  # a required field does not fit
 
 
 def _or_unfit(value: Any, kind: inspect.Type) -> Any:
@@ -111,7 +114,7 @@ def _or_unfit(value: Any, kind: inspect.Type) -> Any:
 
 
 def believable(count: Any) -> int | None:
-    """A count of tokens, as a whole number, as `5.0` or as `"5"`; None for what is none."""
+    """Return a count of tokens that is an integer, `5.0` or `"5"`; None for anything else."""
     if count.__class__ is not int:
         count = _as_whole(count)
     return count if count is not None and 0 <= count <= MAX_TOKENS else None
@@ -128,7 +131,7 @@ def _as_whole(count: Any) -> int | None:
 
 
 def whole_text(text: str) -> str:
-    """A text with its halves put together: surrogates of one character, and bytes that `decoded` let through."""
+    """Return valid text: surrogate halves are joined, and so are the bytes that `decoded` accepted."""
     if text.isascii():
         return text
     try:

@@ -1,4 +1,4 @@
-"""The server's count of tokens where a protocol has no place for it: gateways put it into fields of their own."""
+"""The server's count of tokens in fields outside the protocol, where some gateways put it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llmlocust.stream.delta import Usage
 from llmlocust.stream.tolerant import believable
 
 TELLING = re.compile(rb"[Tt]oken(s|_?[cC]ount)\"")
-"""What an event holds that may report a count of tokens."""
+"""Occurs in an event that may report a count of tokens."""
 _INPUT = ("prompt_tokens", "input_tokens", "prompttokens", "inputtokens", "prompt_token_count", "prompttokencount")
 _OUTPUT = (
     "completion_tokens",
@@ -23,11 +23,11 @@ _OUTPUT = (
     "outputtokencount",
     "candidatestokencount",
 )
-_MOST_DEEP = 6
+_MAX_DEPTH = 6
 
 
 def usage_in(data: bytes) -> Usage | None:
-    """The first object in an event that reports tokens of the answer, as counts; None where there is none."""
+    """Return the counts of the first object in an event that reports tokens of the answer; None without one."""
     try:
         value = tolerant.decoded(data)
     except ValueError:
@@ -35,15 +35,15 @@ def usage_in(data: bytes) -> Usage | None:
     return next(_usages(value), None)
 
 
-def _usages(value: Any, depth: int = _MOST_DEEP) -> Iterator[Usage]:
+def _usages(value: Any, depth: int = _MAX_DEPTH) -> Iterator[Usage]:
     if isinstance(value, dict):
         fields = {str(name).lower(): count for name, count in value.items()}
         output = _count(fields, _OUTPUT)
         if output is not None:
             yield Usage(_count(fields, _INPUT), output)
     if depth and isinstance(value, dict | list):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from _usages(each, depth - 1)
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _usages(item, depth - 1)
 
 
 def _count(fields: dict[str, Any], names: tuple[str, ...]) -> int | None:
