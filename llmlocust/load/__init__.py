@@ -1,1 +1,1 @@
-"""What is sent and when: prompts, the curves of load, the search for a limit. Pure."""
+"""The load: prompts, arrivals, load curves and plans, traces, and the search for a limit. Pure."""

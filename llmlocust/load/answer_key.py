@@ -1,4 +1,4 @@
-"""Whether answers are right: what a file says of each prompt, looked for in what the model said."""
+"""Right answers: the file with the expected answer of each prompt, and the search for it in the model's answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NEEDS = 'a line of right answers needs "prompt" and "answer", a text or a list 
 
 
 class RightAnswers:
-    """Right answers by prompt, all of them in memory."""
+    """The right answers of each prompt, in memory."""
 
     def __init__(self, known: dict[str, list[str]]) -> None:
         self._known = known
@@ -22,12 +22,12 @@ class RightAnswers:
     def __len__(self) -> int:
         return len(self._known)
 
-    def judge(self, question: str, said: str) -> bool | None:
-        """Whether one of a prompt's right answers stands in what was said, as whole words, in any case. None for a
-        prompt that the file does not have.
+    def judge(self, question: str, answer: str) -> bool | None:
+        """Whether the model's answer contains one of the prompt's right answers, as whole words, in any case. None for a
+        prompt that is not in the file.
         """
-        right = self._known.get(question.strip())
-        return None if right is None else any(_pattern(each).search(_plain(said)) for each in right)
+        expected = self._known.get(question.strip())
+        return None if expected is None else any(_pattern(text).search(_plain(answer)) for text in expected)
 
 
 @cache
@@ -53,12 +53,12 @@ def _entry(line: str, where: str) -> tuple[str, list[str]]:
         entry = msgspec.json.decode(line)
     except (msgspec.DecodeError, RecursionError):
         entry = None
-    told: dict[str, Any] = entry if isinstance(entry, dict) else {}
-    question, right = told.get("prompt"), told.get("answer", told.get("answers"))
+    fields: dict[str, Any] = entry if isinstance(entry, dict) else {}
+    question, right = fields.get("prompt"), fields.get("answer", fields.get("answers"))
     texts = right if isinstance(right, list) else [right]
-    if not isinstance(question, str) or not texts or not all(_is_answer(each) for each in texts):
+    if not isinstance(question, str) or not texts or not all(map(_is_answer, texts)):
         raise ValueError(f"{where}: {_NEEDS}")
-    return question.strip(), [str(each) for each in texts]
+    return question.strip(), [str(text) for text in texts]
 
 
 def _is_answer(value: Any) -> bool:
@@ -71,7 +71,7 @@ def _plain(text: str) -> str:
 
 @cache
 def _pattern(right: str) -> re.Pattern[str]:
-    """Whole words and numbers, where a script has spaces between words: 42 is not in 142 and not in 42.5."""
+    """Return a pattern for whole words and numbers, in scripts with spaces between words: 42 is not in 142 or 42.5."""
     words = _plain(right)
     before = r"(?<![a-z0-9_])(?<!\d[.,])" if re.match(r"[a-z0-9_]", words) else ""
     after = r"(?![a-z0-9_]|[.,]\d)" if re.search(r"[a-z0-9_]\Z", words) else ""

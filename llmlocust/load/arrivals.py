@@ -1,12 +1,11 @@
-"""When requests are due in open load: they arrive at a rate, whatever the server does. Pure: a seed goes in, moments
-come out.
+"""Arrivals in open load: the moments at which requests are due at a rate, independent of the server. Pure.
 
-All streams of a run compute the same process of arrivals, and each takes every n-th of them. So rates add up over
-processes that never speak to each other, and together they are the process that was asked for: n streams of gamma
-gaps of their own would be nearly a Poisson process again.
+All streams of a run compute the same arrival process, and each of n streams takes every n-th arrival. So the workers need
+not communicate, and their arrivals together are exactly the requested process. With n independent gamma processes, the
+total would be nearly a Poisson process.
 
-Each level begins a new process, in the middle of a gap as if it had always been going on: its rate is the mean from
-the first moment on. The rows of a recorded trace are dealt in the same way (load.traces).
+Each level begins a new process at a random moment of a gap, as if it had been running before, so that its rate is right
+from the first moment on. The rows of a recorded trace are shared in the same way (load.traces).
 """
 
 from __future__ import annotations
@@ -19,68 +18,68 @@ from typing import NamedTuple
 
 CONSTANT, POISSON, GAMMA, BURSTS = "constant", "poisson", "gamma", "bursts"
 
-_MOST = 1000.0
-"""A scatter, or a burst, above this is taken for a slip."""
+_MAX_SIZE = 1000.0
+"""A larger scatter or burst is taken for a typing error."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """A stationary process of arrivals with a mean of one at a time unit: gamma gaps, and at each end some at once."""
+    """A stationary process with a mean of one arrival per time unit: bursts of arrivals with gamma gaps between them."""
 
     scatter: float = 1.0
     """Coefficient of variation of the gaps: 0 is constant, 1 is Poisson, above is burstier."""
     burst: int = 1
-    """How many arrive at once."""
+    """Number of simultaneous arrivals."""
 
     @classmethod
     def parse(cls, text: str) -> Process:
-        """From an option's text: constant, poisson, gamma:2 or bursts:10. ValueError in one line."""
-        kind, _, told = text.strip().lower().partition(":")
+        """Read an option's text: constant, poisson, gamma:2 or bursts:10. ValueError in one line."""
+        kind, _, number = text.strip().lower().partition(":")
         try:
-            size = float(told) if told else math.nan
+            size = float(number) if number else math.nan
         except ValueError:
             size = -1.0
-        if kind == CONSTANT and not told:
+        if kind == CONSTANT and not number:
             return cls(0.0)
-        if kind == POISSON and not told:
+        if kind == POISSON and not number:
             return cls()
-        if kind == GAMMA and 0.0 < size <= _MOST:
+        if kind == GAMMA and 0.0 < size <= _MAX_SIZE:
             return cls(size)
-        if kind == BURSTS and 1.0 <= size <= _MOST and size.is_integer():
+        if kind == BURSTS and 1.0 <= size <= _MAX_SIZE and size.is_integer():
             return cls(0.0, int(size))
         raise ValueError(
-            f"arrivals are constant, poisson, gamma:CV (0 < CV ≤ {_MOST:g}; 1 is Poisson, 2 is burstier) or bursts:N "
-            f"(N at once, up to {_MOST:g}) — got {text[:40]!r}"
+            f"arrivals are constant, poisson, gamma:CV (0 < CV ≤ {_MAX_SIZE:g}; 1 is Poisson, 2 is burstier) or bursts:N "
+            f"(N at once, up to {_MAX_SIZE:g}) — got {text[:40]!r}"
         )
 
     def gaps(self, random: Random) -> Iterator[float]:
-        """Times between bursts; the first is what is left of one at a moment that is any moment."""
+        """Yield the times between bursts; the first is the rest of a gap at a random moment."""
         if not self.scatter:
             yield random.random() * self.burst
             while True:
                 yield float(self.burst)
         shape = self.scatter**-2
-        # any moment lies in a long gap rather than in a short one, and anywhere in it
+        # a random moment lies more often in a long gap than in a short one, and uniformly within it
         yield random.random() * random.gammavariate(shape + 1.0, self.burst / shape)
         while True:
             yield random.gammavariate(shape, self.burst / shape)
 
 
 class Part(NamedTuple):
-    """One stream's part of the arrivals at a rate."""
+    """One stream's share of the arrivals at a rate."""
 
     rate: float
-    """Requests a second of all streams together; at 0 nothing is due."""
+    """Requests per second of all streams together; 0: none."""
     arrivals: str = POISSON
     seed: int = 0
-    """The same for all streams."""
+    """Equal for all streams."""
     stream: int = 0
-    """Which one this is,"""
+    """Index of this stream."""
     streams: int = 1
-    """of so many."""
+    """Number of streams."""
 
     def due(self) -> Iterator[float]:
-        """When this stream's requests are due: seconds from the beginning of the process, without an end."""
+        """Yield the moments at which this stream's requests are due, in seconds since the beginning; endless."""
         process = Process.parse(self.arrivals)
         moment, number = 0.0, 0
         for gap in process.gaps(Random(self.seed)):

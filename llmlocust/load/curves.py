@@ -1,4 +1,4 @@
-"""Curves of load as state machines: time and the load that is really there go in, what changes comes out."""
+"""Load curves as state machines: they take the time and the actual load, and return the changes of level. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RAMP, SETTLE, HOLD, DRAIN, DONE = "ramp", "settle", "hold", "drain", "done"
 
 
 class Change(NamedTuple):
-    """One level began (its load was asked for), settled (it is measured from now on) or ended."""
+    """A change of a level: began (its load is requested), settled (it is measured from now on) or ended."""
 
     what: str
     level: int
@@ -26,47 +26,47 @@ class Change(NamedTuple):
 
 @dataclass
 class Staircase:
-    """Levels of load, one after the other, each held for a time that starts when its load is really there.
+    """Levels of load in sequence. Each is held for a time that starts when the actual load has reached the target.
 
-    `advance` is called about once a second. Seconds throughout; the clock may begin anywhere.
+    `advance` is called about once a second. All times are seconds, on a clock with any origin.
     """
 
     levels: Sequence[float]
     settle: float
-    """From the load being there until measuring begins: what was started together has then drifted apart."""
+    """Warm-up: seconds from reaching the load until measuring begins. Requests that started together drift apart."""
     hold: float
-    """How long a level is measured."""
+    """Seconds for which a level is measured."""
     patience: float = 60.0
-    """How long to wait for a load that does not come before going on with what is there."""
+    """Seconds to wait for the load; afterwards the level goes on with the actual load."""
     grace: float = 0.0
-    """How long to stay at zero load at the end, so that the last reports arrive."""
+    """Seconds at zero load at the end, so that the last reports arrive."""
     drain: float = math.inf
-    """How long to wait at most for the load to be gone."""
+    """Maximum seconds to wait for the load to reach zero."""
     level: int = -1
     phase: str = field(default=RAMP, init=False)
     since: float = field(default=math.nan, init=False)
-    """When the present phase began."""
+    """The moment at which the present phase began."""
     _reached: bool = field(default=True, init=False)
     _empty_since: float = field(default=math.inf, init=False)
 
     @property
     def target(self) -> float:
-        """The load to ask for now."""
+        """The load to request now."""
         return 0.0 if self.phase in (DRAIN, DONE) else self.levels[max(self.level, 0)]
 
     @property
     def step(self) -> float:
-        """How much the present level differs from the one before."""
+        """The difference between the present level and the one before."""
         if self.phase in (DRAIN, DONE):
             return self.levels[-1]
         return abs(self.target - (self.levels[self.level - 1] if self.level > 0 else 0.0))
 
-    def advance(self, now: float, there: float) -> list[Change]:
-        """Moves on as far as `now` and the load that is `there` allow; says what changed, in order."""
+    def advance(self, now: float, actual: float) -> list[Change]:
+        """Advance as far as the time and the `actual` load allow. Returns the changes in order."""
         changes: list[Change] = []
         if self.level < 0:
             changes.append(self._begin(0, now))
-        if self.phase == RAMP and self._is_there(now, there):
+        if self.phase == RAMP and self._is_reached(now, actual):
             self._enter(SETTLE, now)
         if self.phase == SETTLE and now >= self.since + self.settle:
             self._enter(HOLD, now)
@@ -78,7 +78,7 @@ class Staircase:
             else:
                 self._enter(DRAIN, now)
         if self.phase == DRAIN:
-            self._drain(now, there)
+            self._drain(now, actual)
         return changes
 
     def _begin(self, level: int, now: float) -> Change:
@@ -89,13 +89,13 @@ class Staircase:
     def _enter(self, phase: str, now: float) -> None:
         self.phase, self.since = phase, now
 
-    def _is_there(self, now: float, there: float) -> bool:
+    def _is_reached(self, now: float, actual: float) -> bool:
         falls = self.level > 0 and self.target < self.levels[self.level - 1]
-        self._reached = there <= self.target if falls else there >= self.target
+        self._reached = actual <= self.target if falls else actual >= self.target
         return self._reached or now >= self.since + self.patience
 
-    def _drain(self, now: float, there: float) -> None:
-        if there > 0 and now < self.since + self.drain:
+    def _drain(self, now: float, actual: float) -> None:
+        if actual > 0 and now < self.since + self.drain:
             self._empty_since = math.inf
             return
         self._empty_since = min(self._empty_since, now)
@@ -104,7 +104,7 @@ class Staircase:
 
 
 def parse_levels(text: str) -> list[int]:
-    """Levels from an option's text: whole numbers with commas or spaces between. ValueError in one line."""
+    """Read levels from an option's text: integers, separated by commas or spaces. ValueError in one line."""
     words = text.replace(",", " ").split()
     for word in words:
         if not re.fullmatch(r"[+-]?\d{1,9}", word):
@@ -116,7 +116,7 @@ def parse_levels(text: str) -> list[int]:
 
 
 def parse_rates(text: str) -> list[float]:
-    """Levels in requests a second; parts of one may be meant. ValueError in one line."""
+    """Read levels in requests per second, which need not be integers. ValueError in one line."""
     words = text.replace(",", " ").split()
     for word in words:
         if not re.fullmatch(r"\d{1,9}(\.\d{1,6})?|\.\d{1,6}", word) or float(word) <= 0.0:

@@ -1,14 +1,14 @@
-"""Numbers drawn at random: think times, lengths, sampling values. One way to write them down for every option.
+"""Random numbers for think times, lengths and sampling values, in one notation for all options.
 
-    5                         always the same
-    1-3, uniform:1-3          anything between
-    whole:1-6                 whole numbers, each as often
-    normal:256,64             mean and standard deviation; nothing below zero
-    lognormal:256,64          the same of the values themselves, not of their logarithms: a few are very long
-    zipf:1.2,64-2048          whole numbers from 64 on, the k-th of them with a chance of 1 / k to the power of 1.2
-    file:lengths.csv          what a file counted: a value and how often it came in each line, or just values
+    5                         constant
+    1-3, uniform:1-3          uniform between 1 and 3
+    whole:1-6                 integers, all with the same probability
+    normal:256,64             mean and standard deviation; no values below zero
+    lognormal:256,64          mean and standard deviation of the values (not of their logarithms)
+    zipf:1.2,64-2048          integers from 64 on; the probability of the k-th is proportional to 1 / k^1.2
+    file:lengths.csv          values of a file: a value and its frequency per line, or only values
 
-Behind a normal or lognormal one, limits may stand: `normal:256,64,16-1024`. What lies outside of them is drawn again.
+A normal or lognormal distribution may have limits: `normal:256,64,16-1024`. Values beyond them are drawn again.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from llmlocust.load.text_files import text_of
 
 _NUMBER = r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})\s*-\s*({_NUMBER})")
-_MOST_VALUES = 1_000_000
-"""So many whole numbers may a zipf go over: each has an entry in a table."""
+_MAX_VALUES = 1_000_000
+"""Maximum number of values of a zipf: each has an entry in a table."""
 _TRIES = 1000
-_LEAST_WITHIN = 0.05
-"""Of that many draws of a normal, so large a share must lie within its limits: the others are drawn again."""
+_MIN_WITHIN = 0.05
+"""Minimum share of _TRIES draws that must lie within the limits: the others are drawn again."""
 _FORMS = "5, 1-3, uniform:1-3, whole:1-6, normal:256,64, lognormal:256,64, zipf:1.2,1-100 or file:lengths.csv"
 
 
@@ -41,11 +41,11 @@ class Distribution:
     text: str
     draw: Callable[[random.Random], float]
     low: float
-    """Nothing lies below it,"""
+    """The minimum."""
     high: float
-    """nor above it."""
+    """The maximum."""
     even: bool = False
-    """Whether anything between is as likely."""
+    """Whether the distribution is uniform."""
 
     @property
     def fixed(self) -> bool:
@@ -57,7 +57,7 @@ class Distribution:
 
 @cache
 def parse(text: str) -> Distribution:
-    """A distribution as it was written. ValueError in one line."""
+    """Read a distribution. ValueError in one line."""
     kind, colon, rest = text.strip().partition(":")
     make = _KINDS.get(kind)
     try:
@@ -69,7 +69,7 @@ def parse(text: str) -> Distribution:
 
 
 def think_time(text: str) -> Distribution:
-    """Seconds from an option's text. ValueError in one line."""
+    """Read a think time in seconds. ValueError in one line."""
     try:
         seconds = parse(str(text))
     except ValueError as problem:
@@ -80,19 +80,19 @@ def think_time(text: str) -> Distribution:
 
 
 def told_wait(seconds: Distribution) -> str:
-    """A think time as run.json tells it of a user class."""
+    """Return a think time as text, for a user class in run.json."""
     if seconds.fixed:
         return f"wait {seconds.low:g} s"
     return f"wait {seconds.low:g} to {seconds.high:g} s" if seconds.even else f"wait {seconds.text} s"
 
 
 def is_named(text: str) -> bool:
-    """Whether a text says by its first word that it is a distribution: `uniform:…`, not `5`."""
+    """Whether a text begins with the name of a distribution: `uniform:…`, not `5`."""
     return text.partition(":")[0] in _KINDS and ":" in text
 
 
 class _Unclear(Exception):
-    """Of what was written, something is missing or is no number."""
+    """Something is missing in the text, or is not a number."""
 
 
 def _number(text: str) -> float:
@@ -143,7 +143,7 @@ def _lognormal(text: str, rest: str) -> Distribution:
 
 
 def _moments(text: str, rest: str) -> tuple[float, float, float, float]:
-    """Mean, standard deviation, lower and upper limit."""
+    """Return mean, standard deviation, lower and upper limit."""
     parts = rest.split(",")
     if len(parts) not in (2, 3) or _number(parts[1]) < 0:
         raise _Unclear
@@ -153,7 +153,7 @@ def _moments(text: str, rest: str) -> tuple[float, float, float, float]:
 
 def _within(text: str, draw: Callable[[random.Random], float], low: float, high: float) -> Callable[..., float]:
     probe = random.Random(0)
-    if sum(low <= draw(probe) <= high for _ in range(_TRIES)) < _TRIES * _LEAST_WITHIN:
+    if sum(low <= draw(probe) <= high for _ in range(_TRIES)) < _TRIES * _MIN_WITHIN:
         raise ValueError(f"{text[:60]!r} hardly ever comes within its limits, {low:g} to {high:g}")
 
     def drawn(source: random.Random) -> float:
@@ -167,7 +167,7 @@ def _within(text: str, draw: Callable[[random.Random], float], low: float, high:
 def _zipf(text: str, rest: str) -> Distribution:
     power, _, ends = rest.partition(",")
     low, high = (round(end) for end in _range(ends))
-    if high - low >= _MOST_VALUES or _number(power) < 0:
+    if high - low >= _MAX_VALUES or _number(power) < 0:
         raise ValueError(f"a zipf has a power of 0 or more, and a million values at most — got {text[:60]!r}")
     weights = ((rank + 1) ** -_number(power) for rank in range(high - low + 1))
     return _weighted(text, range(low, high + 1), list(accumulate(weights)))
@@ -182,7 +182,7 @@ def _file(text: str, rest: str) -> Distribution:
     counted = [_value_and_count(row) for row in rows]
     if counted and counted[0] is None:  # a header
         del counted[0]
-    known = [each for each in counted if each is not None]
+    known = [pair for pair in counted if pair is not None]
     if len(known) < len(counted) or not sum(count for _, count in known):
         raise ValueError(f"{rest}: each line has a value and how often it came (512,37), or a value alone")
     known.sort()
@@ -198,7 +198,7 @@ def _value_and_count(row: Sequence[str]) -> tuple[float, float] | None:
 
 
 def _weighted(text: str, values: Sequence[float], until: Sequence[float]) -> Distribution:
-    """`until` are the sums of the weights up to each value."""
+    """Return a distribution over values. `until`: the sum of the weights up to each value."""
     last = len(values) - 1
     return Distribution(
         text,
@@ -221,16 +221,16 @@ _KINDS: dict[str, Callable[[str, str], Distribution]] = {
 class Draws:
     """The random numbers of a run's requests, in order.
 
-    With a seed, the n-th request of a run draws the same whoever sends it, from a source of its own. Process `index` of `processes` takes every
-    so manieth one from its own place on, so that all parts together are the one sequence. Without a seed nothing
-    repeats.
+    With a seed, the n-th request of a run has its own random source, independent of the worker that sends it. Process
+    `index` of n `processes` takes every n-th source, beginning with its index. Without a seed, all numbers differ between
+    runs.
     """
 
     def __init__(self, seed: str = "", index: int = 0, processes: int = 1) -> None:
         self._seed = seed
         self._chance = random.Random()
         self._step = max(processes, 1)
-        # one that joined after the others were counted has a sequence of its own, lest it repeats another's part
+        # a process that joined later has its own sequence, so that it does not repeat another's
         self._own = f"/{index}" if index >= self._step else ""
         self._next = index % self._step
 
@@ -241,5 +241,5 @@ class Draws:
         return random.Random(f"{self._seed}{self._own}:{number}")
 
     def of(self, number: int) -> random.Random:
-        """What the request with this number draws, whoever sends it."""
+        """Return the random source of the request with this number."""
         return random.Random(f"{self._seed}:{number}") if self._seed else self._chance

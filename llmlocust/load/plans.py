@@ -1,7 +1,7 @@
-"""Plans of load: the parts that a run goes through, each of them loads that are held one after the other. Pure.
+"""Load plans: the parts of a run, each a sequence of loads. Pure.
 
-A shape makes a plan from a few settings; a staircase (load.curves) plays its loads, in users or in requests a second.
-What has to look smooth is cut into steps: coarse enough for each to have figures of its own.
+A shape makes a plan from a few settings; a staircase (load.curves) plays its loads, in users or in requests per second.
+A smooth curve is cut into steps, long enough for each to have figures of its own.
 """
 
 from __future__ import annotations
@@ -15,54 +15,54 @@ from llmlocust.metrics.vocabulary import BASELINE, FALL, LINEAR, RECOVERY, RISE,
 
 STEPPED = "stepped"
 HOURS = 24
-"""Most steps of what has to look smooth: a wave's are the hours of its day."""
+"""Maximum steps of a smooth curve: those of a wave are the hours of its day."""
 STEP = 10.0
-"""Seconds that a step is held at least, unless the whole is short: tens of requests, at some a second."""
+"""Minimum seconds of a step, unless the whole curve is short: tens of requests, at a few per second."""
 HIGHER = 1.5
-"""How far a surge after a ramp goes above it, by default."""
+"""The default load of a surge after a ramp, as a multiple of the ramp's peak."""
 
 
 class PlanPart(NamedTuple):
-    """A part of a plan. Seconds; loads are users or requests a second."""
+    """A part of a plan. Loads are users or requests per second."""
 
     name: str
     loads: Sequence[float]
     hold: float
-    """For which each load is measured,"""
+    """Seconds for which each load is measured."""
     settle: float = 0.0
-    """from so long after it was there."""
+    """Seconds of warm-up of each load."""
 
     @property
     def seconds(self) -> float:
-        """That it takes at least: loads need a second or two more to be there."""
+        """Minimum seconds of the part: reaching a load takes a second or two more."""
         return len(self.loads) * (self.settle + self.hold)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What shapes are made from. ValueError in one line where it cannot be meant."""
+    """The settings of a shape. Loads are users or requests per second. ValueError in one line where they are not valid."""
 
     base: float
-    """The load at rest,"""
+    """The baseline load."""
     peak: float
-    """and the highest; of a soak the only one. Users or requests a second."""
+    """The highest load; for a soak the only one."""
     seconds: float
-    """For which loads are measured, all parts together."""
+    """Seconds for which all parts together are measured."""
     settle: float = 0.0
-    """Of the parts that stand still (baseline, soak), on top."""
+    """Additional seconds of warm-up for the constant parts (baseline, soak)."""
     whole: bool = True
-    """Loads are whole numbers: users."""
+    """Whether loads are integers: users."""
     surge: float = 0.0
-    """Of the progressive plan; 0: 1.5 times the peak."""
+    """The surge of the progressive plan; 0: 1.5 times the peak."""
     soak: float = 0.0
-    """Of the progressive plan; 0: half the peak."""
+    """The soak of the progressive plan; 0: half the peak."""
 
     def __post_init__(self) -> None:
         loads = (self.base, self.peak, self.surge or self.peak, self.soak or self.peak)
-        least, what = (1.0, "1 user or more") if self.whole else (0.0, "requests a second above 0")
-        if not all(least <= each < math.inf and each > 0.0 for each in loads):
+        lowest, what = (1.0, "1 user or more") if self.whole else (0.0, "requests a second above 0")
+        if not all(lowest <= load < math.inf and load > 0.0 for load in loads):
             raise ValueError(f"the loads of a shape must be {what}")
-        if self.whole and any(each != int(each) for each in loads):
+        if self.whole and any(load != int(load) for load in loads):
             raise ValueError("the loads of a shape must be whole numbers of users")
         if self.base > self.peak:
             raise ValueError(f"a shape goes from its base up to its peak: {self.base:g} is above {self.peak:g}")
@@ -70,7 +70,7 @@ class Setting:
             raise ValueError("a shape must last for more than 0 seconds")
 
     def between(self, share: float) -> float:
-        """A load that is so far on the way from the base to the peak."""
+        """Return the load at this share of the way from the base to the peak."""
         load = self.base + share * (self.peak - self.base)
         return float(round(load)) if self.whole else float(f"{load:.4g}")
 
@@ -81,22 +81,22 @@ def linear(setting: Setting) -> list[PlanPart]:
 
 
 def spike(setting: Setting) -> list[PlanPart]:
-    """Up at once, and down again before anything has come to rest."""
+    """Up at once, and down again before the server reaches a steady state."""
     return _up_and_down(SPIKE, setting, (0.3, 0.1, 0.6))
 
 
 def surge(setting: Setting) -> list[PlanPart]:
-    """Up at once, to stay for a while; and the time to be well again."""
+    """Up at once, stay there for a while, and leave time for the recovery."""
     return _up_and_down(SURGE, setting, (0.25, 0.25, 0.5))
 
 
 def soak(setting: Setting) -> list[PlanPart]:
-    """One load, for long."""
+    """One load for a long time."""
     return [PlanPart(SOAK, (setting.peak,), setting.seconds, setting.settle)]
 
 
 def wave(setting: Setting) -> list[PlanPart]:
-    """A day: from the base of its night to the peak of its noon, and down again."""
+    """A day: from the base at night to the peak at noon, and down again."""
     steps = max(4, _steps(setting.seconds) // 2 * 2)
     loads = [setting.between((1.0 - math.cos(2.0 * math.pi * step / steps)) / 2.0) for step in range(steps)]
     noon = steps // 2 + 1
@@ -105,7 +105,7 @@ def wave(setting: Setting) -> list[PlanPart]:
 
 
 def progressive(setting: Setting) -> list[PlanPart]:
-    """All in one run: what is usual, how it grows, what a surge leaves behind, and what a long time does."""
+    """All in one run: the usual load, a ramp, a surge and the recovery from it, and a soak."""
     seconds, over = setting.seconds, setting.surge or _whole(HIGHER * setting.peak, setting)
     level = setting.soak or _whole(max(setting.base, setting.peak / 2.0), setting)
     return [
@@ -118,9 +118,9 @@ def progressive(setting: Setting) -> list[PlanPart]:
 
 
 SHAPES: dict[str, Callable[[Setting], list[PlanPart]]] = {
-    each.__name__: each for each in (linear, spike, surge, soak, wave, progressive)
+    shape.__name__: shape for shape in (linear, spike, surge, soak, wave, progressive)
 }
-"""By the name of the option, beside STEPPED, whose levels are told one by one."""
+"""The shapes by the name of the option's value, besides STEPPED, whose levels are listed."""
 
 
 def _up_and_down(name: str, setting: Setting, shares: tuple[float, float, float]) -> list[PlanPart]:

@@ -1,15 +1,15 @@
-"""A search for the highest load that a system takes, as a state machine: what levels have shown goes in, the next load
-comes out. Pure: no clock, no Locust, and no unit of load.
+"""A search for the highest load that meets the limit, as a state machine: it takes the results of levels and returns the
+next load. Pure: no clock, no Locust, and no unit of load.
 
-The load grows threefold from a small one until a level breaks the limit. That level and the highest that keeps it are
-the bracket, and the search closes in on the limit between them. Each level is held until a sequential probability
-ratio test knows whether it keeps the limit (Wald: one may look as often as one likes). It is not decided before
-requests that break the limit have had time to end, nor held much longer than `longest`.
+The load triples from a small one until a level breaks the limit. That level and the highest that keeps the limit form the
+bracket, in which the search continues. A sequential probability ratio test (Wald), which permits a look at any time,
+decides each level. A level is not decided before requests that break the limit have had time to end, and is not held much
+longer than `longest`.
 
-While the load grows, a level is left as soon as it looks well. If that was luck, the next one breaks, and the bracket
-then hangs on the lucky one, which is held again; so is one that broke without certainty. What a load shows is added
-up over all the times that it is held, and what was in flight when a level ended is counted when it comes in. At last
-the answer is held once more, for longer.
+While the load grows, a level ends as soon as it seems to keep the limit. If that was chance, the next level breaks the
+limit, and the bracket's lower end is uncertain; then it is held again. So is an upper end that broke the limit without
+certainty. The results of a load are added up over all its levels, and requests in flight at the end of a level are counted
+when they end. Finally, the answer is confirmed by a longer level.
 """
 
 from __future__ import annotations
@@ -27,38 +27,38 @@ from llmlocust.metrics.vocabulary import OK, QUANTILES
 KEEPS, BREAKS, OPEN = "keeps", "breaks", "open"
 
 _SURE = math.log(19.0)
-"""A log-likelihood ratio that is so large leaves one error in twenty."""
+"""Log-likelihood ratio that counts as certain: an error probability of one in twenty."""
 _BETWEEN = 2.0
-"""The test is between twice and half the odds that the limit allows: nearer to it, either answer is right."""
+"""The test distinguishes twice from half the odds that the limit allows: closer to the limit, either answer is right."""
 _FEWEST = 3
-"""Requests without which nothing is said of a level."""
+"""Minimum requests for a decision on a level."""
 _TIMES = 3
-"""A load that was held so often is taken for what it seems."""
+"""After this many levels, the result of a load counts as certain."""
 _LENGTHS = 1.5
-"""A level is held for at least so many requests' length, and not decided before so many of the slowest's,"""
+"""A level is held for this many mean request durations at least, and decided after this many of the slowest allowed."""
 _FORESEEN = 2.0
-"""and where that is long, for so many times `longest` at most."""
+"""Limit of both, as a multiple of `longest`."""
 _CONFIRM = 0.5
-"""The hold that confirms the answer takes at least so much of `longest`."""
+"""Minimum duration of the confirming level, as a share of `longest`."""
 _APART = 0.6
-"""Waiting is compared with that at a load so much lower, or lower still."""
+"""Waiting times are compared with those at this share of the load or lower."""
 _QUEUED = 0.07
-"""Of the load that was added, the share that must wait to be called a queue. Less may be prompts read together."""
+"""The share of the added load that must wait to count as a queue. Less may be prompts that are read together."""
 
 
 @dataclass
 class Seen:
-    """What a load has shown, all its levels together."""
+    """The results of a load, over all its levels."""
 
     load: float
     tally: Tally
     seconds: float
-    """How long it was measured."""
+    """Seconds for which it was measured."""
     times: int = 1
 
     @property
     def requests(self) -> int:
-        """Those that the server answered or failed."""
+        """Number of requests that the server answered or failed."""
         return self.tally.requests
 
     @property
@@ -74,24 +74,24 @@ class Seen:
 
 
 class Opinion(NamedTuple):
-    """What a load's requests say of the limit."""
+    """The evidence of a load's requests on the limit."""
 
     odds: float = 0.0
-    """Logarithm of how much likelier they are where the limit is broken than where it is kept."""
+    """Log-likelihood ratio of a broken limit to a kept one."""
     what: str = ""
-    """The part of the limit that is nearest to breaking, in words."""
+    """The part of the limit that is closest to breaking, as text."""
     crossing: float = math.nan
-    """Where this load alone puts the limit; NaN where it cannot."""
+    """The limit's load as estimated from this load alone; NaN where that is not possible."""
 
 
 class Judge(Protocol):
-    """Says whether a load keeps the limit that is searched for."""
+    """Judges whether a load keeps the limit."""
 
     def judge(self, here: Seen, below: Sequence[Seen]) -> Opinion:
-        """`below` are the lower loads that keep the limit, lowest first."""
+        """Judge a load. `below` are the lower loads that keep the limit, lowest first."""
 
     def slowest(self, here: Seen) -> float:
-        """How many seconds a request may take and keep the limit: one that breaks it is seen later than that."""
+        """Return the seconds that a request may take and keep the limit: one that breaks it ends later."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +100,13 @@ class Limits:
 
     thresholds: Sequence[Threshold]
     closed: bool = True
-    """The load is users: each that is added above capacity waits 1/throughput longer (Little's law)."""
+    """Whether the load is users: each user above saturation makes all wait 1/throughput longer (Little's law)."""
 
     def __post_init__(self) -> None:
-        for each in self.thresholds:
-            if each.allowed is None:
+        for threshold in self.thresholds:
+            if threshold.allowed is None:
                 raise ValueError(
-                    f"cannot search by '{each}', only by percentiles and errors with an upper limit, such as "
+                    f"cannot search by '{threshold}', only by percentiles and errors with an upper limit, such as "
                     f"'ttft.p95 < 500ms' or 'errors < 1%'"
                 )
 
@@ -114,7 +114,8 @@ class Limits:
         return max(self._judged(threshold, here) for threshold in self.thresholds)
 
     def slowest(self, here: Seen) -> float:
-        return max((self._allowed(each.metric, each.bound, here) for each in self.thresholds), default=0.0)
+        allowed = (self._allowed(threshold.metric, threshold.bound, here) for threshold in self.thresholds)
+        return max(allowed, default=0.0)
 
     def _allowed(self, metric: str, bound: float, here: Seen) -> float:
         if metric not in ("ttft", "answer", "e2e") or not here.durations(metric).count:
@@ -133,17 +134,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class Queueing:
-    """The limit is where users begin to wait for their first token: capacity.
+    """A judge of saturation: the load at which users begin to wait for their first token.
 
-    By Little's law, throughput × what the wait has grown by is how many of them wait that did not at a lower load. A
-    server that refuses what it cannot take does not let them wait, so errors break the limit too.
+    By Little's law, throughput × the growth of the wait is the number of users that wait in addition to those at a lower
+    load. A server that rejects requests makes nobody wait, so errors break the limit, too.
     """
 
     errors: float = 0.01
 
     def judge(self, here: Seen, below: Sequence[Seen]) -> Opinion:
         failing = Opinion(_odds(here.failed, here.requests, self.errors), f"errors < {self.errors:.0%}")
-        reference = next((each for each in reversed(below) if each.load <= _APART * here.load), None)
+        reference = next((seen for seen in reversed(below) if seen.load <= _APART * here.load), None)
         return failing if reference is None else max(failing, _waiting(here, reference))
 
     def slowest(self, here: Seen) -> float:
@@ -151,14 +152,14 @@ class Queueing:
 
 
 def _waiting(here: Seen, reference: Seen) -> Opinion:
-    """A test on the mean wait: between none of the load that was added waiting, and twice the share that is a queue."""
+    """Test the mean wait: between no waiting of the added load, and twice the share that counts as a queue."""
     metric = "ttft" if here.durations("ttft").count else "e2e"
     after, before = here.durations(metric), reference.durations(metric)
     if not (after.count and before.count and here.throughput):
         return Opinion(what="an empty queue")
     grown = after.mean - before.mean
     queue = 2.0 * _QUEUED * (here.load - reference.load) / here.throughput
-    # a mean is never better known than to a hundredth: servers have neighbours
+    # a mean is never more precise than 1 %: other load on the server's machine changes it
     noise = _variance(after) / after.count + _variance(before) / before.count + (0.01 * before.mean) ** 2
     return Opinion(queue / noise * (grown - queue / 2.0), "an empty queue", here.load - here.throughput * grown)
 
@@ -169,8 +170,8 @@ def _variance(histogram: Histogram) -> float:
 
 
 def _odds(over: int, trials: int, share: float) -> float:
-    """Log-likelihood ratio of so many over a limit that a share may be over, between twice and half its odds; moved so
-    that it is zero at just that share.
+    """Return the log-likelihood ratio for `over` of `trials` requests beyond a limit that a share may be beyond. It compares
+    twice with half the share's odds, and is shifted to be zero at exactly that share.
     """
     return (over - trials * share) * 2.0 * math.log(_BETWEEN)
 
@@ -181,55 +182,55 @@ class Trial:
 
     load: float
     confirms: bool = False
-    """Whether this is the hold that confirms the answer."""
+    """Whether this level confirms the answer."""
     held: float = 0.0
     verdict: str = OPEN
-    """What the load showed by the end of this level, by all its levels so far."""
+    """The verdict on the load at the end of this level, from all its levels so far."""
     sure: bool = False
     what: str = ""
-    """The part of the limit that was nearest to breaking, or broke."""
+    """The part of the limit that was closest to breaking, or broke."""
     bracket: tuple[float | None, float | None] = (None, None)
     """The highest load that keeps the limit and the lowest that breaks it, as known after this level."""
 
 
 @dataclass
 class Search:
-    """`look` is called about once a second while a level is held, and says whether it was decided: then there is a new
-    last trial, or the search is `done`. Durations are seconds, loads whatever `judge` takes them for.
+    """The search. `look` is called about once a second while a level is held, and returns whether the level was decided.
+    Then `trials` has a new last entry, or the search is `done`. Durations are in seconds, loads in the unit of `judge`.
     """
 
     judge: Judge
     start: float = 4.0
     most: float = 300.0
     grain: float = 1.0
-    """The least step of the load: one user."""
+    """Minimum step of the load: one user."""
     precision: float = 0.05
-    """How near the bracket's ends must come to each other, as a share of the load, where the grain allows it."""
+    """Width of the bracket at which the search ends, as a share of the load, where the grain permits it."""
     growth: float = 3.0
     shortest: float = 2.0
     longest: float = 15.0
     lag: float = 0.0
-    """How late a level's figures come in."""
+    """Delay of a level's figures in seconds."""
     trials: list[Trial] = field(default_factory=list, init=False)
     done: bool = field(default=False, init=False)
     answer: float | None = field(default=None, init=False)
     """The highest load that keeps the limit, once the search is done; None where the lowest already breaks it."""
     _seen: dict[float, Seen] = field(default_factory=dict, init=False)
     _opinions: dict[float, Opinion] = field(default_factory=dict, init=False)
-    """Of the loads that were held, as of the last decision."""
+    """The opinions on all loads so far, as of the last decision."""
 
     def __post_init__(self) -> None:
         self.trials.append(Trial(min(self.start, self.most)))
 
     @property
     def load(self) -> float:
-        """The load to ask for now."""
+        """The load to request now."""
         return self.trials[-1].load
 
     @property
     def settle(self) -> float:
-        """How long the present level runs before it is measured: a request's length where half of the load is new or
-        gone, and less where less has changed.
+        """Warm-up of the present level in seconds: the duration of a request where half of the load has changed, and less
+        where less has changed.
         """
         if len(self.trials) < 2:
             return 0.0
@@ -238,7 +239,9 @@ class Search:
         return min(changed * self._expected_length(), self.longest)
 
     def look(self, held: float, tally_of: Callable[[int], Tally]) -> bool:
-        """`held` is how long the present level has been measured; `tally_of` counts a level by its index, as of now."""
+        """Decide the present level, if possible. `held`: seconds for which it has been measured. `tally_of`: the present
+        counts of a level by its index.
+        """
         trial = self.trials[-1]
         trial.held = held
         if held < self.shortest + self.lag:
@@ -246,7 +249,7 @@ class Search:
         seen = self._gather(trial.load, tally_of)
         if not self._is_decided(trial, seen):
             return False
-        for load in self._seen:  # what was in flight when they ended has come in since
+        for load in self._seen:  # requests that were in flight at the end of their level have ended since
             self._gather(load, tally_of)
         self._conclude(trial)
         return True
@@ -255,7 +258,7 @@ class Search:
         levels = [index for index, trial in enumerate(self.trials) if trial.load == load]
         seconds = sum(self.trials[index].held for index in levels)
         if self.load == load:
-            seconds -= self.lag / 2.0  # of the present level, on average so much has not been told yet
+            seconds -= self.lag / 2.0  # the average part of the present level that has not been reported yet
         seen = Seen(load, Tally.sum(tally_of(index) for index in levels), seconds, len(levels))
         self._seen[load] = seen
         return seen
@@ -265,13 +268,13 @@ class Search:
         return e2e.mean if e2e.count >= _FEWEST else self._expected_length()
 
     def _expected_length(self) -> float:
-        """Of a request, as at the nearest load that is known, and as much longer as the load is higher: requests get no
-        slower than that while throughput does not fall.
+        """Return the expected duration of a request: that at the nearest known load, times the ratio of the loads if the
+        present one is higher. Requests do not get slower than that unless throughput falls.
         """
-        known = [each for each in self._seen.values() if each.durations("e2e").count >= _FEWEST]
+        known = [seen for seen in self._seen.values() if seen.durations("e2e").count >= _FEWEST]
         if not known:
             return 0.0
-        nearest = min(known, key=lambda each: abs(math.log(each.load / self.load)))
+        nearest = min(known, key=lambda seen: abs(math.log(seen.load / self.load)))
         return nearest.durations("e2e").mean * max(1.0, self.load / nearest.load)
 
     def _is_decided(self, trial: Trial, seen: Seen) -> bool:
@@ -289,20 +292,20 @@ class Search:
     def _within_reason(self, seconds: float) -> float:
         return min(seconds + self.lag, _FORESEEN * self.longest)
 
-    # ── what is known ──
+    # ── results ──
 
     def _below(self, load: float) -> list[Seen]:
-        return [self._seen[each] for each in sorted(self._opinions) if each < load and self._keeps(each)]
+        return [self._seen[lower] for lower in sorted(self._opinions) if lower < load and self._keeps(lower)]
 
     def _keeps(self, load: float) -> bool:
-        """A load at which nothing ended does not keep the limit."""
+        """Whether a load keeps the limit. One at which no request ended does not."""
         return self._seen[load].requests > 0 and self._opinions[load].odds <= 0.0
 
     def _is_sure(self, load: float) -> bool:
         return abs(self._opinions[load].odds) >= _SURE or self._seen[load].times >= _TIMES
 
     def _bracket(self) -> tuple[float | None, float | None]:
-        """A load that keeps the limit above one that breaks it proves nothing: the lower one counts."""
+        """Return the bracket. Loads above the lowest one that breaks the limit are ignored."""
         high = min((load for load in self._opinions if not self._keeps(load)), default=None)
         return max((load for load in self._opinions if high is None or load < high), default=None), high
 
@@ -320,7 +323,7 @@ class Search:
         else:
             self.trials.append(following)
 
-    # ── what to do next ──
+    # ── the next level ──
 
     def _next(self, low: float | None, high: float | None) -> Trial | None:
         narrow = self._is_narrow(low, high)
@@ -349,8 +352,8 @@ class Search:
         return any(load > high and self._keeps(load) for load in self._seen)
 
     def _between(self, low: float, high: float) -> float:
-        """Half the precision beside where the limit seems to be: below it, or above where below is known already. In the
-        middle where nothing tells, where that has not brought the ends nearer, or where either half is narrow enough.
+        """Return a load half the precision below the estimated limit, or above it if the load below is known already. The
+        middle of the bracket without an estimate, if the last step narrowed too little, or if either half is narrow enough.
         """
         half = math.sqrt(1.0 + self.precision)
         crossing = self._opinions[high].crossing
@@ -360,7 +363,7 @@ class Search:
         return min(max(self._rounded(aim), low + self.grain), high - self.grain)
 
     def _gets_narrower(self) -> bool:
-        """Whether the last level took the bracket to half of what it was, in proportion, or was the first to give one."""
+        """Whether the last level at least halved the bracket (on a logarithmic scale), or was the first to give one."""
         widths = [_width(trial.bracket) for trial in self.trials[-2:]]
         return len(widths) < 2 or widths[-1] <= 0.5 * widths[-2]
 

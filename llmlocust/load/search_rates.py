@@ -1,7 +1,7 @@
-"""What a search for a rate looks for: that what comes is answered, on top of the limits that were asked for. Pure.
+"""The judge of a search for a rate: requests must meet the limits, and no backlog may build up. Pure.
 
-Users who wait spare a server that is full. Requests that come at a rate do not: above its capacity the backlog grows
-as long as the test lasts, and a level that was held for a few seconds shows little of it in its percentiles.
+Users who wait for their answers send less to a saturated server. At a fixed rate, however, the backlog grows as long as
+the test lasts, and a level that is held for a few seconds shows little of it in its percentiles.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from llmlocust.load.search import Judge, Opinion, Seen
 
 _UNANSWERED = 0.02
-"""Of what comes, the share that must pile up to be called a backlog."""
+"""The share of the arrivals that must remain unanswered to count as a backlog."""
 _LONGER = 1.5
-"""So many times longer than at a lower rate may requests be without a backlog."""
+"""Without a backlog, requests may take this many times as long as at a lower rate."""
 
 
 @dataclass(frozen=True)
 class Answered:
-    """Breaks where `limits` do, or where fewer requests end than are due."""
+    """A judge: a load breaks the limit where it breaks `limits`, or where fewer requests end than are due."""
 
     limits: Judge
     first: float = math.nan
-    """The rate that begins with nothing in flight."""
+    """The first rate, which begins with no request in flight."""
 
     def judge(self, here: Seen, below: Sequence[Seen]) -> Opinion:
         return max(self.limits.judge(here, below), self._backlog(here, below))
@@ -33,7 +33,7 @@ class Answered:
         return self.limits.slowest(here)
 
     def _backlog(self, here: Seen, below: Sequence[Seen]) -> Opinion:
-        """A test on what has piled up: between nothing, and twice the share that is a backlog."""
+        """Test the number of unanswered requests: between none, and twice the share that counts as a backlog."""
         due, ended = here.tally.numbers["due"], here.tally.numbers["ended"]
         reference = below[-1] if below else here
         if not due or here.seconds <= 0.0:
@@ -41,7 +41,7 @@ class Answered:
         in_flight = max(1.0, due / here.seconds * _LONGER * _mean(reference))
         piled_up = due - ended - (in_flight / _LONGER if here.load == self.first else 0.0)
         backlog = 2.0 * _UNANSWERED * due
-        # what is in flight at either end of a window comes and goes by chance
+        # the number in flight at either end of a window varies by chance
         noise = 2.0 * in_flight * here.times
         return Opinion(backlog / noise * (piled_up - backlog / 2.0), "an empty queue", ended / here.seconds)
 

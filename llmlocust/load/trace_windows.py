@@ -1,4 +1,4 @@
-"""How a trace is replayed: windows of time as levels, and prompts of a row's length. Pure."""
+"""The replay of a trace: windows of time as levels, and prompts of the recorded length. Pure."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from llmlocust.load.traces import Replay, Row
 NEXT = "next"
 """A level ended, and at the same moment the next one began and settled."""
 
-_MOST_WINDOWS = 20
+_MAX_WINDOWS = 20
 _AFTER = 1.0
-"""Seconds for which the last window outlasts the last row: load processes begin some milliseconds apart."""
+"""Seconds of the last window after the last row: workers begin some milliseconds apart."""
 _BLOCKS_KEPT = 2000
-"""Of some 2 kB each."""
+"""Maximum number of blocks in the cache, of about 2 kB each."""
 _PROSE_FROM = 128
 """Tokens. Shorter blocks of prose would often be the same sentence."""
 
 
 def windows(replay: Replay, hold: float) -> tuple[float, list[float]]:
-    """Equal windows of about `hold` seconds, 20 at most: how long each is, and how many rows a second are due in it."""
+    """Return the length of equal windows of about `hold` seconds, 20 at most, and the rows per second due in each."""
     seconds = replay.seconds + _AFTER
-    number = min(_MOST_WINDOWS, max(1, round(seconds / hold)))
+    number = min(_MAX_WINDOWS, max(1, round(seconds / hold)))
     length = seconds / number
     ends = [place * length for place in range(number + 1)]
     return length, [replay.count(since, until) / length for since, until in pairwise(ends)]
@@ -34,14 +34,14 @@ def windows(replay: Replay, hold: float) -> tuple[float, list[float]]:
 
 @dataclass
 class Windows(Staircase):
-    """Levels that follow each other without a gap, on a clock that begins when the streams are there."""
+    """Levels without a gap between them, on a clock that begins when the streams are ready."""
 
     began: float = field(default=0.0, init=False)
-    """When the first window did."""
+    """The moment at which the first window began."""
 
     @property
     def target(self) -> float:
-        """A window in which nothing is due needs its streams too."""
+        """The number of streams: a window in which nothing is due needs its streams, too."""
         return 0.0 if self.phase in (DRAIN, DONE) else 1.0
 
     @property
@@ -50,14 +50,14 @@ class Windows(Staircase):
 
     @property
     def next_change(self) -> float:
-        """When the present window ends; only while there is one."""
+        """The moment at which the present window ends."""
         return self.began + (self.level + 1) * self.hold
 
-    def advance(self, now: float, there: float) -> list[Change]:
+    def advance(self, now: float, actual: float) -> list[Change]:
         changes: list[Change] = []
         if self.level < 0:
             changes.append(self._begin(0, now))
-        if self.phase == RAMP and self._is_there(now, there):
+        if self.phase == RAMP and self._is_reached(now, actual):
             self._enter(HOLD, now)
             self.began = now
             changes.append(Change(SETTLED, self.level, self._reached))
@@ -70,17 +70,17 @@ class Windows(Staircase):
                 self.since = now
                 changes.append(Change(NEXT, self.level))
         if self.phase == DRAIN:
-            self._drain(now, there)
+            self._drain(now, actual)
         return changes
 
 
 def shared_text(row: Row, salt: str, count: Count, source: random.Random) -> str:
-    """A prompt of a row with blocks: rows that begin with the same ids begin with the same text, and go on with
-    another. Of another salt, all texts are others.
+    """Return a prompt for a row with blocks. Rows that begin with the same ids begin with the same text and continue with
+    different text. Another salt gives other texts.
     """
     size = row.block_tokens
     whole, rest = divmod(row.prompt_tokens, size)
-    texts = [block(each, size, salt, count) for each in row.blocks[:whole]]
+    texts = [block(number, size, salt, count) for number in row.blocks[:whole]]
     if rest:
         last = row.blocks[whole : whole + 1]
         texts.append(cut(block(last[0], size, salt, count), rest, count) if last else prose(rest, source, count))

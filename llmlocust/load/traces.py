@@ -1,7 +1,7 @@
-"""Recorded traces: when requests came to a real service, how long each prompt was and how long each answer.
+"""Recorded traces: the time of each request to a real service, and the lengths of its prompt and its answer.
 
-What is kept in memory of a row are 16 bytes of numbers. Block ids (`hash_ids`), of which a row may have hundreds, stay in
-the file until the row is due; for them another 12 bytes tell where.
+A row takes 16 bytes of memory. Block ids (`hash_ids`), of which a row may have hundreds, stay in the file until the row is
+due; their place in the file takes another 12 bytes.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from llmlocust.load.trace_files import TraceFile, read_trace
 
 
 class Row(NamedTuple):
-    """What one request of a trace asked for."""
+    """One request of a trace."""
 
     number: int
-    """Its place in the order of time, from 0."""
+    """Its index in the order of time, from 0."""
     prompt_tokens: int
     output_tokens: int
     blocks: Sequence[int | str] = ()
-    """Equal ids at the beginning of two rows stand for equal text."""
+    """Two rows that begin with equal ids begin with equal text."""
     block_tokens: int = 512
-    """Length of the text that one id stands for."""
+    """Tokens of the text of one id."""
 
 
 @dataclass
@@ -40,34 +40,34 @@ class Trace:
 
     path: str
     time: str = ""
-    """What the file calls the time,"""
+    """The file's name for the time."""
     clock: Clock = field(default_factory=Clock)
-    """and the unit that it is in."""
+    """The unit of the time."""
     moments: array[float] = field(default_factory=lambda: array("d"))
-    """Seconds, the first at 0."""
+    """Times in seconds; the first is 0."""
     prompt_tokens: array[int] = field(default_factory=lambda: array("I"))
     output_tokens: array[int] = field(default_factory=lambda: array("I"))
     begins: array[int] = field(default_factory=lambda: array("Q"))
-    """Where a row stands in the file, where rows have blocks,"""
+    """The offset of each row in the file, for traces with blocks."""
     sizes: array[int] = field(default_factory=lambda: array("I"))
-    """and how many bytes it has."""
+    """The bytes of each row, for traces with blocks."""
     shuffled: int = 0
-    """Rows that stood behind a later one."""
+    """Number of rows after a later one."""
     empty: int = 0
-    """Rows with no token in the prompt or in the answer."""
+    """Number of rows without a token in the prompt or in the answer."""
     block_tokens: int = 0
-    """Of a block, where rows have blocks."""
+    """Tokens of a block, for traces with blocks."""
     file: IO[bytes] | None = None
-    """Open, where rows have blocks: whoever removes it takes nothing from a run."""
+    """The open file, for traces with blocks, so that deleting it does not affect a run."""
     decoder: Any = None
-    """Of a line of it: what it makes has `ids`."""
+    """A decoder of a line, whose result has `ids`."""
 
     def __len__(self) -> int:
         return len(self.moments)
 
     @property
     def seconds(self) -> float:
-        """From the first row to the last."""
+        """Seconds from the first row to the last."""
         return self.moments[-1]
 
     @property
@@ -76,14 +76,14 @@ class Trace:
 
     @property
     def mark(self) -> int:
-        """The same in every process that has the same trace."""
+        """A checksum, to compare the traces of several processes."""
         mark = 0
         for column in (self.moments, self.prompt_tokens, self.output_tokens):
             mark = zlib.crc32(memoryview(column), mark)
         return mark
 
     def row(self, number: int) -> Row:
-        """Asks for one token at least: a request of none would be no request."""
+        """Return a row, with at least one token in the prompt and in the answer."""
         lengths = max(1, self.prompt_tokens[number]), max(1, self.output_tokens[number])
         return (
             Row(number, *lengths, self._blocks(number), self.block_tokens) if self.has_blocks else Row(number, *lengths)
@@ -91,24 +91,24 @@ class Trace:
 
     def _blocks(self, number: int) -> Sequence[int | str]:
         assert self.file is not None
-        # a position of its own: processes that were forked share the file's
+        # pread has its own position: forked processes share the file's
         line = os.pread(self.file.fileno(), self.sizes[number], self.begins[number])
         ids: Sequence[int | str] = self.decoder.decode(line).ids or ()
         return ids
 
 
 def open_trace(path: str) -> Trace:
-    """A trace's rows. ValueError in one line, with the number of the line that cannot be meant."""
+    """Read a trace. ValueError in one line, with the number of a wrong line."""
     try:
-        found = os.stat(path)  # noqa: PTH116  # Path's own raises for a name that is too long
-        return _opened(path, found.st_mtime_ns, found.st_size)
+        status = os.stat(path)  # noqa: PTH116  # Path's own raises for a name that is too long
+        return _opened(path, status.st_mtime_ns, status.st_size)
     except (OSError, UnicodeDecodeError) as problem:
         raise ValueError(f"cannot read the trace {path[:200]}: {problem}") from None
 
 
 @lru_cache(maxsize=1)
 def _opened(path: str, changed: int, size: int) -> Trace:
-    """Once for a process, and again where the file has changed."""
+    """Read a trace once per process, and again if the file has changed."""
     return read_utf8(path, lambda file: _trace_of(read_trace(path, file), file))
 
 
@@ -135,10 +135,11 @@ def _trace_of(rows: TraceFile, file: IO[bytes]) -> Trace:
 
 
 def _put_in_order(trace: Trace) -> None:
-    """Who logs requests when they end writes them in another order than they came in: a schedule has its own."""
+    """Sort the rows by time. A service that logs requests when they end does not log them in the order of arrival."""
     moments = trace.moments
     trace.shuffled = _behind(moments)
-    trace.empty = sum(not (read and told) for read, told in zip(trace.prompt_tokens, trace.output_tokens, strict=True))
+    lengths = zip(trace.prompt_tokens, trace.output_tokens, strict=True)
+    trace.empty = sum(not (prompt and output) for prompt, output in lengths)
     if trace.shuffled:
         order = sorted(range(len(moments)), key=moments.__getitem__)
         for name in ("moments", "prompt_tokens", "output_tokens", "begins", "sizes"):
@@ -152,19 +153,19 @@ def _put_in_order(trace: Trace) -> None:
 
 def _behind(moments: Sequence[float]) -> int:
     latest, behind = -math.inf, 0
-    for each in moments:
-        if each < latest:
+    for moment in moments:
+        if moment < latest:
             behind += 1
         else:
-            latest = each
+            latest = moment
     return behind
 
 
-# ── what is replayed ──
+# ── the replay ──
 
 
 class Deal(NamedTuple):
-    """From a moment of a replay on, one stream takes every so manieth row."""
+    """The assignment of rows to a stream from a moment on: one of n `streams` takes every n-th row."""
 
     since: float
     """Seconds since the replay began."""
@@ -174,14 +175,14 @@ class Deal(NamedTuple):
 
 @dataclass(frozen=True)
 class Replay:
-    """A stretch of a trace, so many times as fast as it was."""
+    """A section of a trace, at a multiple of its speed."""
 
     trace: Trace
     speed: float = 1.0
     start: float = 0.0
-    """Seconds of the trace that are left out at its beginning,"""
+    """Seconds that are left out at the beginning of the trace."""
     length: float = 0.0
-    """and how many are replayed; 0: all of the rest."""
+    """Seconds of the trace that are replayed; 0: all of the rest."""
 
     def __post_init__(self) -> None:
         if self.first == self.last:
@@ -200,7 +201,7 @@ class Replay:
 
     @property
     def last(self) -> int:
-        """The row behind the last one."""
+        """The row after the last one."""
         return bisect_left(self.trace.moments, self.end)
 
     @property
@@ -209,18 +210,17 @@ class Replay:
 
     @property
     def seconds(self) -> float:
-        """How long it takes until its last row is due, or until the end that was asked for."""
+        """Seconds until the last row is due, or until the requested end."""
         return (min(self.end, self.trace.seconds) - self.start) / self.speed
 
     def due(self, row: int) -> float:
-        """When a row is due, in seconds since the replay began."""
+        """Return when a row is due, in seconds since the replay began."""
         return (self.trace.moments[row] - self.start) / self.speed
 
     def dealt(self, deals: Sequence[Deal], after: int = -1) -> Iterator[tuple[float, int]]:
-        """When a stream's rows are due, and which they are, without those up to the row `after`.
+        """Yield for each row of a stream after the row `after` the moment at which it is due, and its index.
 
-        All streams together have each row once, where each knows of the same deals, of its own stream, before their
-        moments come.
+        All streams together have each row once, if each of them receives its assignments before they begin.
         """
         for deal, until in zip(deals, [*(deal.since for deal in deals[1:]), math.inf], strict=False):
             first = max(self._at(deal.since), after + 1)
@@ -228,9 +228,9 @@ class Replay:
                 yield self.due(row), row
 
     def count(self, since: float, until: float) -> int:
-        """How many rows are due in between."""
+        """Return the number of rows that are due between two moments."""
         return self._at(until) - self._at(since)
 
     def _at(self, moment: float) -> int:
-        """The first row that is not due before a moment."""
+        """Return the first row that is not due before a moment."""
         return bisect_left(self.trace.moments, self.start + moment * self.speed, self.first, self.last)
