@@ -17,7 +17,7 @@ from time import process_time
 
 from llmlocust.metrics.ledger import Ledger
 from llmlocust.plugin.generator.collector import _keep_the_loop_free
-from llmlocust.simulator.dialects import WIRES
+from llmlocust.simulator.dialects import DIALECTS as SIMULATED
 from llmlocust.simulator.openai import CHAT, Frames, Labels, Plan, Request
 from llmlocust.stream.dialects import DIALECTS, Dialect
 from llmlocust.stream.dialects.openai import OpenAIChat
@@ -71,9 +71,9 @@ def said_in(dialect: Dialect, tokens: int) -> list[bytes]:
     request = Request(CHAT, 30, b"", tokens, stream=True, include_usage=True)
     plan = Plan(tokens, 0, "length", 7)
     labels = Labels("chatcmpl-9f2c41d07be64a0f", 1763600000, "some-model", "reasoning_content")
-    wire = WIRES[dialect.path](request, plan, labels)
-    each = (wire.tokens(token, token + 1) for token in range(tokens))
-    return [event for event in (wire.role(), *each, wire.last(usage=True, done=True)) if event]
+    answer = SIMULATED[dialect.path](request, plan, labels)
+    events = (answer.tokens(token, token + 1) for token in range(tokens))
+    return [event for event in (answer.role(), *events, answer.last(usage=True, done=True)) if event]
 
 
 def stream(tokens: int, kind: str) -> list[bytes]:
@@ -111,7 +111,7 @@ def parsed(events: list[bytes], dice: random.Random, dialect: Dialect) -> tuple[
     """The answer's bytes come read by read; only what reads them is timed."""
     reading = Reading(dialect, name="chat")
     timeline = Timeline(
-        asked_ns=NS, sent_ns=NS, wait=0.0, clock="kernel", status=200, content_type=WIRES[dialect.path].content_type
+        asked_ns=NS, sent_ns=NS, wait=0.0, clock="kernel", status=200, content_type=SIMULATED[dialect.path].content_type
     )
     spent = 0.0
     for data, arrived in zip(events, arrivals(len(events), dice), strict=True):

@@ -1,5 +1,5 @@
-"""An LLM server with a known, chosen capacity: the embedded default, the test bed and the ruler.
+"""An LLM server of known, configurable capacity: for demos, for tests, and to measure our own accuracy.
 
-`engine` and `openai` are pure; `server` is the edge. Runs in a process of its own and imports neither Locust nor
-gevent.
+`engine` and `openai` are pure; `server` does the network I/O. The simulator runs in its own process and imports neither
+Locust nor gevent.
 """

@@ -1,9 +1,9 @@
-"""What becomes of one request: the engine's tokens turned into writes, faults included.
+"""Answers: the engine's tokens as writes to the client, with faults.
 
-An `Answer` is told of its tokens, of its timeout and of its client's leaving. It ends exactly once, whichever comes
-first, and tells the server how. A stream's headers wait for its first token, as OpenAI's do: until then its status
-can still be an error. The event that tells the role then leaves in one write with the headers, and every token in a
-write of its own.
+An `Answer` is notified of its tokens, of its timeout and of its client's disconnection. It ends exactly once and reports
+its outcome to the server. As with OpenAI, the headers of a stream are sent with its first token, so that its status can
+still be an error until then. The event with the role is sent in one write with the headers, and each token in its own
+write.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from llmlocust.simulator import truth
 from llmlocust.simulator.connection import Connection
-from llmlocust.simulator.dialects import SSE, WIRES
+from llmlocust.simulator.dialects import DIALECTS, SSE
 from llmlocust.simulator.engine import Sequence
 from llmlocust.simulator.faults import ENDINGS, Faults
 from llmlocust.simulator.openai import ApiError, Labels, Plan, Request
@@ -26,7 +26,7 @@ _BAD_JSON = b'{"id": "cut short, "choices": ['
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """All that an answer needs to know."""
+    """Everything that an answer needs."""
 
     connection: Connection
     path: str
@@ -41,7 +41,7 @@ class Job:
 
 
 class Answer:
-    """What an answer in one piece and a stream share."""
+    """The common part of answers in one piece and streams."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -52,18 +52,18 @@ class Answer:
             cached_tokens=job.labels.cached_tokens,
             owner=self,
         )
-        self._wire = WIRES[job.path](job.request, job.plan, job.labels)
-        self._made = self._written = 0  # tokens that the engine has given, and those that have been sent
+        self._dialect = DIALECTS[job.path](job.request, job.plan, job.labels)
+        self._made = self._written = 0  # tokens that the engine has produced, and tokens that have been sent
         self._over = self._held = self._broken = False
-        # the first of several endings is the one that happens
+        # of several endings, the first one happens
         self._ends_at, self._ending = min((_place(job.faults, name), name) for name in ENDINGS)
         stall = job.faults.get("stall")
         self._holds = {stall.at: stall.value} if stall else {}  # after how many tokens, and for how many seconds
-        self._writes_at = 0  # with so many tokens made, it is time for a write
+        self._writes_at = 0  # number of produced tokens at which to write
         job.connection.gone = self._gone
 
     def token(self, due: float) -> None:
-        """The engine has made one more token."""
+        """Take one more token of the engine."""
         if self._over or self._broken:
             return
         if self._made in self._holds:
@@ -76,12 +76,12 @@ class Answer:
             self._go_on(due)
 
     def expired(self) -> None:
-        """Nothing was sent in time."""
+        """End the answer with a timeout: nothing was sent in time."""
         if not self._over:
             self._refuse(_TIMEOUT, truth.TIMEOUT)
 
     def _go_on(self, due: float) -> None:
-        """Send what is there to send, and end where that is all or a fault says so."""
+        """Send tokens that are due, and end the answer after the last token or at a fault."""
         if self._made >= self._writes_at or self._broken:
             if self._made > self._written:
                 self._write(due)
@@ -97,7 +97,7 @@ class Answer:
         raise NotImplementedError
 
     def _break_off(self) -> None:
-        """End as a fault asked for, in the place of the next token."""
+        """End with a fault, in place of the next token."""
         if self._ending == "reset":
             self.job.connection.reset()
         else:
@@ -105,7 +105,7 @@ class Answer:
         self._end(self._ending)
 
     def _hold(self, seconds: float) -> None:
-        """Let tokens gather for a while."""
+        """Send nothing for a while; tokens accumulate."""
         self._held = True
         asyncio.get_running_loop().call_later(seconds, self._release)
 
@@ -121,7 +121,7 @@ class Answer:
 
     def _refuse(self, error: ApiError, outcome: str) -> None:
         self.job.record.status = error.status
-        self.job.connection.respond(error.status, self._wire.error(error), headers=error.headers)
+        self.job.connection.respond(error.status, self._dialect.error(error), headers=error.headers)
         self._end(outcome)
 
     def _gone(self, too_slow: bool) -> None:
@@ -134,7 +134,7 @@ class Answer:
 
 
 class Whole(Answer):
-    """An answer in one piece, sent when its last token is there."""
+    """An answer in one piece, sent after its last token."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
@@ -143,7 +143,7 @@ class Whole(Answer):
             self._holds[job.plan.output_tokens - 1] = job.faults["slow_headers"].value
 
     def _write(self, due: float) -> None:
-        if not self._broken:  # one that breaks off has sent none of its tokens
+        if not self._broken:  # an answer that is cut off has sent none of its tokens
             self._note_write(due)
 
     def _finish(self) -> None:
@@ -163,11 +163,11 @@ class Whole(Answer):
             super()._break_off()
 
     def _body(self) -> bytes:
-        return self._wire.whole()
+        return self._dialect.whole()
 
 
 class Streamed(Answer):
-    """An answer in events."""
+    """An answer as a stream of events."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
@@ -184,15 +184,15 @@ class Streamed(Answer):
 
     def _hold(self, seconds: float) -> None:
         if "slow_headers" not in self.job.faults:
-            self._start()  # a stall before the first token still lets the headers out
+            self._start()  # the headers are sent before a stall at the first token
         super()._hold(seconds)
 
     def _write(self, due: float) -> None:
         self._start()
         start, end = self._written, self._made
-        events = self._wire.tokens(start, end) if end - start == 1 else b"".join(self._split(start, end))
+        events = self._dialect.tokens(start, end) if end - start == 1 else b"".join(self._split(start, end))
         if start <= self._breaks_json_at < end:
-            sse = self._wire.content_type == SSE
+            sse = self._dialect.content_type == SSE
             events = (b"data: %b\n\n" if sse else b"%b\n") % _BAD_JSON + events
         self._note_write(due)
         if end == self.job.plan.output_tokens:
@@ -207,7 +207,7 @@ class Streamed(Answer):
 
     def _break_off(self) -> None:
         self._start()
-        farewell = {"error_event": self._wire.error_event(_BROKEN), "truncate": b""}.get(self._ending)
+        farewell = {"error_event": self._dialect.error_event(_BROKEN), "truncate": b""}.get(self._ending)
         if farewell is None:
             super()._break_off()
             return
@@ -218,28 +218,28 @@ class Streamed(Answer):
     def _start(self) -> None:
         if not self.job.record.status:
             self.job.record.status = 200
-            self.job.connection.start(self._wire.content_type, chunked=self._chunked)
-            self._send(self._wire.role())
+            self.job.connection.start(self._dialect.content_type, chunked=self._chunked)
+            self._send(self._dialect.role())
 
     def _next_write(self) -> None:
-        """Tokens gather until there are enough for a write, but not past a place where something happens."""
+        """Set the number of tokens for the next write, which never goes beyond the place of a fault."""
         stop = next((stop for stop in self._stops if stop > self._written), _NEVER)
         self._writes_at = min(self._written + self._per_write, stop)
 
     def _split(self, start: int, end: int) -> Iterator[bytes]:
-        """Tokens in events of the size asked for; reasoning and answer never share one."""
+        """Yield events with the set number of tokens; reasoning and answer are never in the same event."""
         boundary = self.job.plan.reasoning_tokens
         while start < end:
             stop = min(start + self._per_event, end, boundary if start < boundary else end)
-            yield self._wire.tokens(start, stop)
+            yield self._dialect.tokens(start, stop)
             start = stop
 
     def _last_events(self) -> bytes:
         faults = self.job.faults
-        return self._wire.last(usage="no_usage" not in faults, done="no_done" not in faults)
+        return self._dialect.last(usage="no_usage" not in faults, done="no_done" not in faults)
 
     def _send(self, events: bytes, last_chunk: bytes = b"") -> None:
-        """Write events as the body's next bytes."""
+        """Write events to the body."""
         if self._strange:
             self._send_strangely(events, last_chunk)
         elif self._chunked:

@@ -1,8 +1,8 @@
-"""One HTTP/1.1 connection: bytes in, requests out; answers in, bytes out.
+"""One HTTP/1.1 connection: parses requests and writes answers.
 
-httptools (llhttp) parses, because it is C and small: a framework on top costs more for a token than all else here.
-Requests that a client sends before it has its answer are kept and answered in turn. Everything a client can make us
-hold is bounded: headers, body, requests in line, and what it does not read.
+httptools (llhttp) parses, because it is a small C library: a framework would cost more time per token than everything else
+here. Requests that a client sends before it has its answer are queued and answered in order. Memory per client is bounded:
+headers, body, queued requests, and unread answers.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ import httptools
 from llmlocust.simulator.openai import ApiError
 
 HEADER_LIMIT, BODY_LIMIT, LINE_LIMIT = 64 * 1024, 32 * 1024 * 1024, 16
-UNREAD_LIMIT = 1024 * 1024  # bytes that a stream's client may leave unread, beyond what the kernel holds
+UNREAD_LIMIT = 1024 * 1024  # bytes that a stream's client may leave unread, in addition to the kernel's buffers
 _LINGER_SECONDS = 2.0
 
 
 @dataclass(slots=True)
 class HttpRequest:
-    """One request as it came."""
+    """One received request."""
 
     method: str = ""
     path: str = ""
@@ -39,25 +39,25 @@ class HttpRequest:
     received_ns: int = 0
     keep_alive: bool = True
     takes_chunks: bool = True
-    refusal: ApiError | None = None  # it could not be read to its end
+    refusal: ApiError | None = None  # set if the request could not be read completely
 
 
 class Connection(asyncio.Protocol):
-    """Hands each request to `handle`, which answers with `respond`, or with `start`, `write` and `done`."""
+    """Calls `handle` for each request, which answers with `respond`, or with `start`, `write` and `done`."""
 
     def __init__(self, handle: "Callable[[Connection, HttpRequest], None]", known: "set[Connection]") -> None:
         self._handle, self._known = handle, known
         self._parser = httptools.HttpRequestParser(self)
         self._incoming = HttpRequest()
         self._url = b""
-        self._in_head, self._head_bytes = True, 0  # what has been fed since headers could begin
+        self._in_head, self._head_bytes = True, 0  # bytes since headers could begin
         self._line: deque[HttpRequest] = deque()
         self._current: HttpRequest | None = None
         self._refused = False
         self._is_unread = False
         """The client has not read the previous answer. Its next request waits until it has."""
-        self.gone: Callable[[bool], None] | None = None  # called when the client is lost; True: it was too slow
-        self.write: Callable[[bytes], None] = lambda _: None  # the transport's, found once, not for each token
+        self.gone: Callable[[bool], None] | None = None  # called when the client disconnects; True: it was too slow
+        self.write: Callable[[bytes], None] = lambda _: None  # the transport's, looked up once and not for each token
 
     # asyncio's side
 
@@ -71,11 +71,11 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._known.discard(self)
-        self._tell_gone(too_slow=False)
+        self._report_gone(too_slow=False)
 
     def pause_writing(self) -> None:
         if self.gone:  # a stream; any other answer is written once and cannot grow
-            self._tell_gone(too_slow=True)
+            self._report_gone(too_slow=True)
             self._transport.abort()
         self._is_unread = True
 
@@ -87,10 +87,10 @@ class Connection(asyncio.Protocol):
         if self._refused:
             return
         self._now_ns = time.monotonic_ns()
-        # the parser tells of a header only when it is complete, so what it is fed is what must be counted
+        # the parser reports a header only when it is complete, so we count the bytes that it is given
         self._head_bytes += len(data)
         try:
-            # an HTTP/2 offer is politely ignored: the request itself has been told before this is raised
+            # an offer of HTTP/2 is ignored: the request itself has been reported before this is raised
             with contextlib.suppress(httptools.HttpParserUpgrade):
                 self._parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -131,8 +131,8 @@ class Connection(asyncio.Protocol):
         request, self._incoming = self._incoming, HttpRequest()
         self._in_head, self._head_bytes = True, 0
         request.received_ns, request.keep_alive = self._now_ns, self._parser.should_keep_alive()
-        held = sum(len(each.body) for each in (request, *self._line))
-        if len(self._line) >= LINE_LIMIT or held > BODY_LIMIT:
+        size = sum(len(queued.body) for queued in (request, *self._line))
+        if len(self._line) >= LINE_LIMIT or size > BODY_LIMIT:
             self._refuse(429, "too many requests in line on one connection")
         elif not self._refused:
             self._line.append(request)
@@ -148,21 +148,21 @@ class Connection(asyncio.Protocol):
         *,
         send: int | None = None,
     ) -> None:
-        """Answer in one piece; with `send`, only so many bytes of the body, and then hang up."""
+        """Answer in one piece; with `send`, send only this many bytes of the body and close the connection."""
         if not self.alive:
             return
-        self.gone = None  # from here on the answer is the kernel's business
+        self.gone = None  # the kernel delivers the rest
         length = {"Content-Length": str(len(body))}
         self.write(head(status, content_type, {**length, **(headers or {}), **self._connection()}) + body[:send])
         self.done(close=send is not None)
 
     def start(self, content_type: str, *, chunked: bool) -> None:
-        """Begin an answer whose length is not known yet; `write` and `done` are the caller's."""
+        """Begin an answer whose length is not known yet; the caller calls `write` and `done`."""
         framing = {"Transfer-Encoding": "chunked", **self._connection()} if chunked else {"Connection": "close"}
         self.write(head(200, content_type, {"Cache-Control": "no-cache", **framing}))
 
     def done(self, *, close: bool = False) -> None:
-        """The answer is complete: hang up where that was asked for, or take the next request in line."""
+        """Finish the answer: close the connection if requested, or go on with the next request."""
         keep_alive = self._current is not None and self._current.keep_alive and not close
         self.gone, self._current = None, None
         if not keep_alive:
@@ -171,7 +171,7 @@ class Connection(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._next)
 
     def reset(self) -> None:
-        """Hang up with a RST, and without what is still unsent."""
+        """Close the connection with a RST, and drop unsent bytes."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.gone = None
         self._transport.abort()
@@ -191,13 +191,13 @@ class Connection(asyncio.Protocol):
             self._current = self._line.popleft()
             self._handle(self, self._current)
 
-    def _tell_gone(self, *, too_slow: bool) -> None:
+    def _report_gone(self, *, too_slow: bool) -> None:
         gone, self.gone = self.gone, None
         if gone:
             gone(too_slow)
 
     def _refuse(self, status: int, message: str) -> None:
-        """Give up reading; the refusal takes its turn in the line like any request."""
+        """Stop reading; the refusal is answered in order like any request."""
         if self._refused:
             return
         self._refused = True
@@ -209,13 +209,13 @@ class Connection(asyncio.Protocol):
         if not self._refused:
             self._transport.close()
         elif self.alive:
-            # closing on unread bytes resets, and a reset takes the answer away from the client
+            # closing with unread bytes sends a reset, and the client may then lose the answer
             self._transport.write_eof()
             asyncio.get_running_loop().call_later(_LINGER_SECONDS, self._transport.abort)
 
 
 def head(status: int, content_type: str, headers: Mapping[str, str]) -> bytes:
-    """A status line and headers."""
+    """Return a status line and headers."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 {status} {_phrase(status)}\r\nContent-Type: {content_type}\r\n{lines}\r\n".encode("latin-1")
 

@@ -1,6 +1,6 @@
-"""The other protocols of the simulator: requests read as OpenAI's are, answers worded as each protocol words them. Pure.
+"""The other protocols of the simulator: translates their requests to OpenAI's, and writes answers in their formats. Pure.
 
-What is asked for is told to `openai.read` in OpenAI's words, so that one place checks it.
+All requests are checked in one place, `openai.read`.
 """
 
 from dataclasses import replace
@@ -15,15 +15,15 @@ from llmlocust.simulator.settings import Settings
 SSE = "text/event-stream; charset=utf-8"
 GRADIO_CALL = "/gradio_api/call/chat"
 _MARK = "\N{BULLET}words\N{BULLET}"
-"""Where the words of a token go in an event that is encoded once."""
+"""The place of a token's text in an event that is encoded once."""
 
 
-class Wire:
-    """How one answer is worded."""
+class Dialect:
+    """The format of one answer."""
 
     content_type: ClassVar[str] = SSE
     chat: ClassVar[bool] = True
-    """It may reason."""
+    """Whether answers may contain reasoning."""
 
     def __init__(self, request: Request, made: Plan, labels: Labels) -> None:
         self._request, self._plan, self._labels = request, made, labels
@@ -34,42 +34,42 @@ class Wire:
         before, _, after = event.partition(encode(_MARK)[1:-1])
         return before, after
 
-    # what a protocol says
+    # defined by each protocol
 
     @classmethod
-    def asked(cls, body: dict[str, Any]) -> dict[str, Any]:
-        """The body of a request in OpenAI's words."""
+    def as_openai(cls, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the body of a request in OpenAI's format."""
         return body
 
     @staticmethod
     def error(error: ApiError) -> bytes:
-        """A refusal's body."""
+        """Return the body of an error."""
         return error.body
 
     def _piece(self, kind: str, words: str) -> bytes:
-        """The event of one token, or of several together."""
+        """Return the event of one token, or of several together."""
         raise NotImplementedError
 
     def whole(self) -> bytes:
-        """The answer in one piece."""
+        """Return the answer in one piece."""
         raise NotImplementedError
 
     def role(self) -> bytes:
-        """What comes before the first token."""
+        """Return the events before the first token."""
         return b""
 
     def last(self, *, usage: bool, done: bool) -> bytes:
-        """What comes after the last token."""
+        """Return the events after the last token."""
         raise NotImplementedError
 
     def error_event(self, error: ApiError) -> bytes:
-        """An error inside a stream that began well."""
+        """Return an error inside a stream."""
         return b"data: %b\n\n" % self.error(error)
 
-    # what all share
+    # common to all
 
     def tokens(self, start: int, end: int) -> bytes:
-        """One event with the tokens from start to end, which must be of one kind: reasoning or answer."""
+        """Return one event with the tokens from start to end, which must all be reasoning, or all answer."""
         before, after = self._reasoning if start < self._plan.reasoning_tokens else self._answer
         return before + text(self._plan, start, end) + after
 
@@ -82,8 +82,8 @@ class Wire:
         return text(self._plan, 0, self._plan.reasoning_tokens).decode()
 
 
-class OpenAI(Wire):
-    """The first protocol, whose frames are its own."""
+class OpenAI(Dialect):
+    """OpenAI's protocol, whose events are encoded by `Frames`."""
 
     def __init__(self, request: Request, made: Plan, labels: Labels) -> None:
         self._request, self._plan, self._labels = request, made, labels
@@ -100,8 +100,8 @@ class OpenAI(Wire):
         return openai.error_event(error) + DONE
 
 
-class Named(Wire):
-    """Events that have their type as their name."""
+class Named(Dialect):
+    """Protocols whose events have their type as their name."""
 
     @staticmethod
     def _event(type_: str, **fields: Any) -> bytes:
@@ -110,11 +110,11 @@ class Named(Wire):
 
 class Anthropic(Named):
     @staticmethod
-    def asked(body: dict[str, Any]) -> dict[str, Any]:
+    def as_openai(body: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(body.get("max_tokens"), int):
             raise ApiError(400, "max_tokens: Field required", "max_tokens")
-        said = [{"role": "system", "content": body["system"]}] if body.get("system") else []
-        return body | {"messages": said + list(body.get("messages") or [])}
+        system = [{"role": "system", "content": body["system"]}] if body.get("system") else []
+        return body | {"messages": system + list(body.get("messages") or [])}
 
     @staticmethod
     def error(error: ApiError) -> bytes:
@@ -152,8 +152,8 @@ class Anthropic(Named):
     def last(self, *, usage: bool, done: bool) -> bytes:
         counted = {"usage": self._usage()} if usage else {}
         stop = self._event("content_block_stop", index=int(self._plan.reasoning_tokens > 0))
-        told = self._event("message_delta", delta={"stop_reason": self._stop(), "stop_sequence": None}, **counted)
-        return stop + (told if done or usage else b"") + (self._event("message_stop") if done else b"")
+        delta = self._event("message_delta", delta={"stop_reason": self._stop(), "stop_sequence": None}, **counted)
+        return stop + (delta if done or usage else b"") + (self._event("message_stop") if done else b"")
 
     def error_event(self, error: ApiError) -> bytes:
         return b"event: error\ndata: %b\n\n" % self.error(error)
@@ -166,7 +166,7 @@ class Anthropic(Named):
 
 class Responses(Named):
     @staticmethod
-    def asked(body: dict[str, Any]) -> dict[str, Any]:
+    def as_openai(body: dict[str, Any]) -> dict[str, Any]:
         question = body.get("input")
         messages = [{"role": "user", "content": question}] if isinstance(question, str) else question
         limit = {"max_tokens": body["max_output_tokens"]} if "max_output_tokens" in body else {}
@@ -180,7 +180,7 @@ class Responses(Named):
         over, cut = status != "in_progress", self._plan.finish_reason == "length"
         content = [{"type": "output_text", "text": self._words, "annotations": []}] if over else []
         thoughts = [{"type": "reasoning", "summary": [{"type": "summary_text", "text": self._thoughts}]}]
-        told = {
+        counts = {
             "input_tokens": self._request.prompt_tokens,
             "output_tokens": self._plan.output_tokens,
             "output_tokens_details": {"reasoning_tokens": self._plan.reasoning_tokens},
@@ -196,7 +196,7 @@ class Responses(Named):
             "output": [*(thoughts if self._plan.reasoning_tokens else []), {"type": "message", "content": content}]
             if over
             else [],
-            "usage": told if over and usage else None,
+            "usage": counts if over and usage else None,
         }
 
     def role(self) -> bytes:
@@ -215,11 +215,11 @@ class Responses(Named):
         return encode(self._response("completed"))
 
 
-class Ollama(Wire):
+class Ollama(Dialect):
     content_type = "application/x-ndjson"
 
     @staticmethod
-    def asked(body: dict[str, Any]) -> dict[str, Any]:
+    def as_openai(body: dict[str, Any]) -> dict[str, Any]:
         options = body.get("options") or {}
         limit = {"max_tokens": options["num_predict"]} if "num_predict" in options else {}
         return {"stream": True} | body | limit
@@ -233,10 +233,10 @@ class Ollama(Wire):
 
     def _line(self, kind: str, words: str, **more: Any) -> dict[str, Any]:
         field = "content" if kind == "answer" else "thinking"
-        said: dict[str, Any] = {"message": {"role": "assistant", "content": ""} | {field: words}}
+        text_fields: dict[str, Any] = {"message": {"role": "assistant", "content": ""} | {field: words}}
         if not self.chat:
-            said = {"response": words}
-        return {"model": self._labels.model, "created_at": "2025-11-20T10:00:00Z", **said, "done": False, **more}
+            text_fields = {"response": words}
+        return {"model": self._labels.model, "created_at": "2025-11-20T10:00:00Z", **text_fields, "done": False, **more}
 
     def _piece(self, kind: str, words: str) -> bytes:
         return encode(self._line(kind, words)) + b"\n"
@@ -259,11 +259,11 @@ class OllamaGenerate(Ollama):
     chat = False
 
 
-class TGI(Wire):
+class TGI(Dialect):
     chat = False
 
     @staticmethod
-    def asked(body: dict[str, Any]) -> dict[str, Any]:
+    def as_openai(body: dict[str, Any]) -> dict[str, Any]:
         limit = (body.get("parameters") or {}).get("max_new_tokens")
         return {"prompt": body.get("inputs"), "stream": body.get("stream", True), "max_tokens": limit}
 
@@ -282,8 +282,8 @@ class TGI(Wire):
 
     def last(self, *, usage: bool, done: bool) -> bytes:
         end = {"index": 1, "token": {"id": 2, "text": "</s>", "logprob": 0.0, "special": True}}
-        told = end | {"generated_text": self._words, "details": self._details(usage=usage)}
-        return b"data:%b\n\n" % encode(told) if done else b""
+        last = end | {"generated_text": self._words, "details": self._details(usage=usage)}
+        return b"data:%b\n\n" % encode(last) if done else b""
 
     def error_event(self, error: ApiError) -> bytes:
         return b"data:%b\n\n" % self.error(error)
@@ -294,15 +294,15 @@ class TGI(Wire):
 
 class TGIWhole(TGI):
     @staticmethod
-    def asked(body: dict[str, Any]) -> dict[str, Any]:
-        return TGI.asked({"stream": False} | body)
+    def as_openai(body: dict[str, Any]) -> dict[str, Any]:
+        return TGI.as_openai({"stream": False} | body)
 
 
-class LlamaCpp(Wire):
+class LlamaCpp(Dialect):
     chat = False
 
     @staticmethod
-    def asked(body: dict[str, Any]) -> dict[str, Any]:
+    def as_openai(body: dict[str, Any]) -> dict[str, Any]:
         return body | ({"max_tokens": body["n_predict"]} if body.get("n_predict", -1) != -1 else {})
 
     def _piece(self, kind: str, words: str) -> bytes:
@@ -320,13 +320,13 @@ class LlamaCpp(Wire):
         return encode(self._end(self._words))
 
 
-class Gradio(Wire):
-    """Every event has all of the text so far."""
+class Gradio(Dialect):
+    """Gradio's events, each with the whole text so far."""
 
     chat = False
 
     @staticmethod
-    def asked(body: dict[str, Any]) -> dict[str, Any]:
+    def as_openai(body: dict[str, Any]) -> dict[str, Any]:
         data = body.get("data")
         if not isinstance(data, list) or not data:
             raise ApiError(422, "data: Field required", "data")
@@ -354,19 +354,19 @@ class Gradio(Wire):
 
 class GradioRun(Gradio):
     @staticmethod
-    def asked(body: dict[str, Any]) -> dict[str, Any]:
-        return Gradio.asked(body) | {"stream": False}
+    def as_openai(body: dict[str, Any]) -> dict[str, Any]:
+        return Gradio.as_openai(body) | {"stream": False}
 
 
-class Embeddings(Wire):
-    """To the engine it is one token, whose text nobody sees."""
+class Embeddings(Dialect):
+    """Embeddings: a request of one token in the engine, whose text is not sent."""
 
     chat = False
     texts: ClassVar[str] = "input"
-    """The field that has the texts."""
+    """The field with the texts."""
 
     @classmethod
-    def asked(cls, body: dict[str, Any]) -> dict[str, Any]:
+    def as_openai(cls, body: dict[str, Any]) -> dict[str, Any]:
         texts = cls.given(body)
         return {"model": body.get("model"), "prompt": "\n".join(map(str, texts)), "max_tokens": 1, "n": 1}
 
@@ -410,7 +410,7 @@ class Rerank(Embeddings):
     texts = "documents"
 
     @classmethod
-    def asked(cls, body: dict[str, Any]) -> dict[str, Any]:
+    def as_openai(cls, body: dict[str, Any]) -> dict[str, Any]:
         documents = cls.given(body)
         if not any(documents):
             raise ApiError(400, f"{cls.texts} must not be empty", cls.texts)
@@ -435,7 +435,7 @@ class TEIRerank(Rerank):
         return encode(self._ranks("score"))
 
 
-WIRES: dict[str, type[Wire]] = {
+DIALECTS: dict[str, type[Dialect]] = {
     CHAT: OpenAI,
     COMPLETIONS: OpenAI,
     "/v1/responses": Responses,
@@ -456,15 +456,17 @@ WIRES: dict[str, type[Wire]] = {
 
 
 def read(path: str, body: bytes | bytearray, settings: Settings) -> Request:
-    """Read a request's body, or raise the ApiError that it deserves."""
-    wire = WIRES[path]
-    if wire is OpenAI:
+    """Read a request's body. ApiError where it is not valid."""
+    dialect = DIALECTS[path]
+    if dialect is OpenAI:
         return openai.read(path, body, settings)
     try:
-        told = msgspec.json.decode(body, type=dict[str, Any])
+        fields = msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ApiError(400, f"the body is not valid JSON: {error}", code="invalid_json") from None
     known = {"model", "messages", "prompt", "max_tokens", "stream", "ignore_eos", "seed", "n"}
-    asked = {name: value for name, value in wire.asked(told).items() if name in known and value is not None}
-    request = openai.read(CHAT if wire.chat else COMPLETIONS, encode(asked), settings)
-    return replace(request, inputs=len(wire.given(told))) if issubclass(wire, Embeddings) else request
+    translated = {
+        name: value for name, value in dialect.as_openai(fields).items() if name in known and value is not None
+    }
+    request = openai.read(CHAT if dialect.chat else COMPLETIONS, encode(translated), settings)
+    return replace(request, inputs=len(dialect.given(fields))) if issubclass(dialect, Embeddings) else request

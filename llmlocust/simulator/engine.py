@@ -1,11 +1,11 @@
 """Continuous batching as a pure state machine: no clock, no network; time is an argument, in seconds.
 
 Sequences wait in one FIFO queue until a slot and enough cache are free. Then they run: every step reads some of the
-prompts of the newly admitted (a budget of tokens a step, first come first) and gives one token to every sequence
-whose prompt has been read, the first one at the end of the step that read the last of it.
+prompts of newly admitted sequences (a budget of tokens per step, in order of arrival), and produces one token for every
+sequence whose prompt has been read. The first token comes at the end of the step that read the end of the prompt.
 
-A step ends at an absolute time: where the one before ended, plus its own duration. How late `advance` is called
-changes nothing but how late its caller is, so lateness never adds up, and the throughput of a full engine is known:
+A step ends at an absolute time: the end of the step before, plus its own duration. If `advance` is called late, only the
+caller is late: lateness does not add up, and the throughput of a full engine is exactly
 slots / (step + slots x step per sequence).
 """
 
@@ -24,7 +24,7 @@ Refusal: TypeAlias = Literal["too_long", "out_of_memory", "queue_full"]
 
 @dataclass(eq=False, slots=True)
 class Sequence:
-    """One request, as the engine sees it. `owner` is the caller's; the engine never looks at it."""
+    """One request in the engine. `owner` belongs to the caller; the engine does not use it."""
 
     prompt_tokens: int
     output_tokens: int
@@ -38,21 +38,21 @@ class Sequence:
 
     @property
     def kv_tokens(self) -> int:
-        """The cache that it takes, reserved at once: nothing is ever preempted."""
+        """Cache tokens of the whole sequence. They are reserved at admission, so there is no preemption."""
         return self.prompt_tokens + self.output_tokens
 
 
 class Step(NamedTuple):
-    """A step ended: each of these sequences got one token."""
+    """A step ended: each of these sequences has one more token."""
 
     began: float
     due: float
     sequences: list[Sequence]
-    started: list[Sequence]  # those for whom it was the first
+    started: list[Sequence]  # those with their first token
 
 
 class Expired(NamedTuple):
-    """A request was silent for too long and has been given up."""
+    """A request had no token for too long and has been aborted."""
 
     due: float
     sequence: Sequence
@@ -63,7 +63,7 @@ _Line: TypeAlias = OrderedDict[Sequence, None]  # a queue that also forgets from
 
 
 class Engine:
-    """Decides what happens when; whoever calls it does it."""
+    """The engine decides what happens at which time; its caller does the I/O."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -89,11 +89,11 @@ class Engine:
 
     @property
     def due(self) -> float:
-        """When `advance` has something to tell; infinity when nothing runs."""
+        """The time of the next event; infinity when nothing runs."""
         return -inf if self._events else min(self._step_ends, self._expiry())
 
     def submit(self, sequence: Sequence, now: float) -> Refusal | None:
-        """Take a request in, or say why not."""
+        """Accept a request, or return why it is rejected."""
         self._catch_up(now)
         if refusal := self._refusal(sequence):
             return refusal
@@ -106,7 +106,7 @@ class Engine:
         return None
 
     def cancel(self, sequence: Sequence, now: float) -> bool:
-        """Forget a request whose client went away; False when it had ended before."""
+        """Remove a request whose client has disconnected. Returns False if it had ended before."""
         self._catch_up(now)
         if not self._remove(sequence):
             return False
@@ -114,13 +114,13 @@ class Engine:
         return True
 
     def advance(self, now: float) -> Event | None:
-        """The next thing that happened by now, in order; None when that is all."""
+        """Return the next event up to `now`, in order; None if there are no more."""
         while not self._events and self.due <= now:
             self._turn()
         return self._events.popleft() if self._events else None
 
     def _catch_up(self, now: float) -> None:
-        # what happened before now comes first, or a late caller would find a longer queue than there was
+        # earlier events come first: otherwise a late caller would find a longer queue than there was
         while min(self._step_ends, self._expiry()) <= now:
             self._turn()
 
@@ -160,7 +160,7 @@ class Engine:
         return has_room and self.running < self._settings.slots
 
     def _admit(self, now: float) -> None:
-        # the first in the queue is never overtaken, not even by one that would fit
+        # the first in the queue is never overtaken, even if a later one would fit
         while self._waiting and self._fits(next(iter(self._waiting))):
             sequence, _ = self._waiting.popitem(last=False)
             sequence.admitted = now
@@ -179,7 +179,7 @@ class Engine:
         self._step_ends = now + self._settings.step_seconds(running) + read * self._settings.prefill_ms_per_token / 1e3
 
     def _read_prompts(self) -> int:
-        """Read prompts up to the budget of a step; those read to the end get a token when it ends."""
+        """Read prompts up to the budget of a step. Sequences whose prompt is read completely have a token at its end."""
         budget = self._settings.prefill_chunk or inf
         read = 0
         while self._reading:

@@ -1,8 +1,7 @@
-"""Faults on request: one table of what can go wrong, one function that reads it. Pure.
+"""Faults: a table of the faults that can be simulated, and their notation. Pure.
 
-A request asks for faults in its header `X-Simulator-Fault`, the server for all requests in its setting `fault`:
-names from the table joined by commas, as in `crlf,cut:7,drop@5`. `@5` is a place: after five tokens, when the sixth
-is due. `:7` is a value.
+The header `X-Simulator-Fault` requests faults for one request, the setting `fault` for all: names from the table,
+separated by commas, as in `crlf,cut:7,drop@5`. `@5` is a place: after five tokens, when the sixth is due. `:7` is a value.
 """
 
 import re
@@ -12,7 +11,7 @@ HEADER = "x-simulator-fault"
 
 
 class Rule(NamedTuple):
-    """How a fault is written and what it does."""
+    """The notation of a fault, and its effect."""
 
     place: bool
     value: str  # the value's unit, or nothing where there is none
@@ -26,12 +25,12 @@ GRAMMAR: dict[str, Rule] = {
     "truncate": Rule(True, "", "ends the body properly, without finish_reason and [DONE]"),
     "error_event": Rule(True, "", "sends an error event inside the 200, then [DONE]"),
     # the answer is late
-    "stall": Rule(True, "seconds", "writes nothing for a while, then all at once that became due"),
-    "slow_headers": Rule(False, "seconds", "holds back the headers and all that follows"),
-    # the answer is complete, but strange
+    "stall": Rule(True, "seconds", "writes nothing for a while, then everything that has become due"),
+    "slow_headers": Rule(False, "seconds", "delays the headers and everything after them"),
+    # the answer is complete, but in an unusual form
     "no_done": Rule(False, "", "leaves out [DONE]"),
-    "no_usage": Rule(False, "", "ignores that usage was asked for"),
-    "bad_json": Rule(True, "", "sends one more event, whose data is no JSON"),
+    "no_usage": Rule(False, "", "ignores the request for usage"),
+    "bad_json": Rule(True, "", "sends one more event, whose data is not JSON"),
     "comments": Rule(False, "", "sends a comment line before each event"),
     "crlf": Rule(False, "", "ends lines with CR LF"),
     "chunk": Rule(False, "tokens", "puts several tokens in one event"),
@@ -47,7 +46,7 @@ ENDINGS = ("drop", "reset", "truncate", "error_event")
 
 
 class Fault(NamedTuple):
-    """One fault of one request: after how many tokens, and its value."""
+    """One fault of one request: the number of tokens before it, and its value."""
 
     at: int = 0
     value: float = 0
@@ -59,12 +58,12 @@ _WRITTEN = re.compile(r"(?P<name>[a-z_]+)(?:@(?P<at>\d{1,9}))?(?::(?P<value>\d{1
 
 
 def parse(text: str) -> Faults:
-    """Read faults as they are written; ValueError says what is allowed."""
+    """Read faults in their notation. ValueError says what is allowed."""
     return dict(_parse_one(part.strip()) for part in text.split(",") if part.strip())
 
 
 def usage(name: str) -> str:
-    """How a fault is written, such as `stall@TOKENS:SECONDS`."""
+    """Return the notation of a fault, such as `stall@TOKENS:SECONDS`."""
     rule = GRAMMAR[name]
     return name + ("@TOKENS" if rule.place else "") + (f":{rule.value.upper()}" if rule.value else "")
 

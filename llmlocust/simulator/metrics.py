@@ -1,4 +1,4 @@
-"""What the server says of itself, under vLLM's names, as Prometheus text. Pure."""
+"""The server's own metrics, under vLLM's names, in Prometheus' text format. Pure."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -33,7 +33,7 @@ class Histogram:
 
 
 class Metrics:
-    """Counters and histograms since the server began; gauges are asked of the engine."""
+    """Counters and histograms since the server's start; gauges come from the engine."""
 
     def __init__(self) -> None:
         self.prompt_tokens = self.generation_tokens = 0
@@ -43,7 +43,7 @@ class Metrics:
         self.e2e, self.queued = Histogram(_LONG), Histogram(_LONG)
 
     def step(self, step: Step) -> None:
-        """Count the tokens of a step; the gap before each is the step itself, but for the first ones."""
+        """Count the tokens of a step. The gap before each token is the step, except for first tokens."""
         self.generation_tokens += len(step.sequences)
         self.gap.observe(step.due - step.began, len(step.sequences) - len(step.started))
         for sequence in step.started:

@@ -1,9 +1,9 @@
-"""OpenAI's completions and chat completions: requests read and checked, answers written. Pure.
+"""OpenAI's completions and chat completions: reads and checks requests, writes answers. Pure.
 
-Prompt tokens are estimated as one for every four characters, or counted where the prompt is given as token ids.
-The text of an answer is a fixed passage, told from a place that the prompt decides; now and then it has characters
-of several bytes, so that packets can cut them. As vLLM does, the last token's event carries `finish_reason`, and a
-chat begins with an event that only tells the role.
+Prompt tokens are estimated as one per four characters, or counted where the prompt consists of token ids. The text of an
+answer is a fixed passage that starts at a place determined by the prompt. It contains some characters of several bytes, so
+that packets can split them. As in vLLM, the last token's event contains `finish_reason`, and a chat begins with an event
+that only contains the role.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ CUDA_OUT_OF_MEMORY = (
 
 _PASSAGE = (
     " In the beginning there was a queue, and the queue was short. Then the users came — first a few, then many — and"
-    " each of them asked for a naïve little story about a café by the sea. The machine said 你好 to the first, こんにちは"
+    " each of them fields for a naïve little story about a café by the sea. The machine said 你好 to the first, こんにちは"
     " to the second and Привет to the third; it had slots enough for all of them 🙂 and every step gave every guest one"
     " word. But the evening grew long, the line went out of the door, and the last one waited for the first to leave."
     " Nobody was served faster for that; only the waiting grew, and the words per second did not. That is all there is to"
@@ -39,7 +39,7 @@ _ERROR_TYPES = {429: "rate_limit_exceeded", 503: "service_unavailable", 504: "ti
 
 
 class ApiError(Exception):
-    """A request that is not served, and the answer that says so in OpenAI's shape."""
+    """A request is rejected. Has the error's body in OpenAI's format."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class ApiError(Exception):
 
 
 def http_error(status: int) -> ApiError:
-    """An error that a fault asked for."""
+    """Return the error for a simulated HTTP status."""
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:
@@ -71,7 +71,7 @@ def http_error(status: int) -> ApiError:
 encode = msgspec.json.Encoder().encode
 
 
-# What a request may hold. Fields that change nothing here (temperature and the like) are let through unread.
+# The fields of requests. Fields without an effect here (such as temperature) are ignored.
 
 
 class _StreamOptions(msgspec.Struct):
@@ -146,7 +146,7 @@ _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request that can be served."""
+    """A valid request."""
 
     endpoint: str
     prompt_tokens: int
@@ -162,26 +162,26 @@ class Request:
 
 
 def read(endpoint: str, body: bytes | bytearray, settings: Settings) -> Request:
-    """Read a request's body, or raise the ApiError that it deserves."""
-    asked = _decode(endpoint, body)
-    if asked.model not in (None, settings.model):
-        raise ApiError(404, f"The model `{asked.model}` does not exist.", "model", "model_not_found")
-    if asked.n not in (None, 1):
+    """Read a request's body. ApiError where it is not valid."""
+    fields = _decode(endpoint, body)
+    if fields.model not in (None, settings.model):
+        raise ApiError(404, f"The model `{fields.model}` does not exist.", "model", "model_not_found")
+    if fields.n not in (None, 1):
         raise ApiError(400, "only n = 1 is supported", "n")
-    text, prompt_tokens = asked.prompt_text()
-    options = asked.stream_options or _StreamOptions()
-    if asked.stream_options and not asked.stream:
+    text, prompt_tokens = fields.prompt_text()
+    options = fields.stream_options or _StreamOptions()
+    if fields.stream_options and not fields.stream:
         raise ApiError(400, "stream_options is allowed only when stream is true", "stream_options")
     return Request(
         endpoint=endpoint,
         prompt_tokens=max(prompt_tokens, 1),
         prompt_digest=hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(),
-        max_tokens=_max_tokens(asked, max(prompt_tokens, 1), settings),
-        stream=bool(asked.stream),
+        max_tokens=_max_tokens(fields, max(prompt_tokens, 1), settings),
+        stream=bool(fields.stream),
         include_usage=bool(options.include_usage),
         continuous_usage=bool(options.include_usage and options.continuous_usage_stats),
-        ignore_eos=bool(asked.ignore_eos),
-        seed=asked.seed or 0,
+        ignore_eos=bool(fields.ignore_eos),
+        seed=fields.seed or 0,
     )
 
 
@@ -195,14 +195,14 @@ def _decode(endpoint: str, body: bytes | bytearray) -> Any:
 
 
 def _param(message: str) -> str | None:
-    """The field at fault, from a message such as "Expected `int`, got `str` - at `$.max_tokens`"."""
+    """Return the wrong field, from a message such as "Expected `int`, got `str` - at `$.max_tokens`"."""
     if "at `$." in message:
         return message.rpartition("at `$.")[2].rstrip("`")
     return message.split("`")[1] if "missing required field" in message else None
 
 
-def _max_tokens(asked: _Common, prompt_tokens: int, settings: Settings) -> int:
-    param, limit = asked.limit()
+def _max_tokens(fields: _Common, prompt_tokens: int, settings: Settings) -> int:
+    param, limit = fields.limit()
     room = settings.max_model_len - prompt_tokens
     if limit is not None and limit < 1:
         raise ApiError(400, f"{param} must be at least 1, got {limit}", param)
@@ -212,7 +212,7 @@ def _max_tokens(asked: _Common, prompt_tokens: int, settings: Settings) -> int:
 
 
 def too_long(prompt_tokens: int, output_tokens: int, room: int) -> ApiError:
-    """The error of a request that no waiting would make fit."""
+    """Return the error for a request that is longer than the context."""
     message = (
         f"This model's maximum context length is {room} tokens. However, you requested "
         f"{prompt_tokens + output_tokens} tokens ({prompt_tokens} in the prompt, {output_tokens} in the completion)."
@@ -222,7 +222,7 @@ def too_long(prompt_tokens: int, output_tokens: int, room: int) -> ApiError:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the answer will be; the same for the same request and settings."""
+    """The planned answer; equal for equal requests and settings."""
 
     output_tokens: int
     reasoning_tokens: int
@@ -231,7 +231,7 @@ class Plan:
 
 
 def plan(request: Request, settings: Settings) -> Plan:
-    """Decide an answer: `max_tokens` with `ignore_eos`, else where it would end by itself."""
+    """Plan an answer: with `ignore_eos` it has `max_tokens` tokens, otherwise it may end earlier by itself."""
     dice = random.Random(f"{settings.seed} {request.seed} {request.prompt_digest.hex()}")
     first_word = dice.randrange(len(WORDS))
     natural = math.inf if request.ignore_eos else _natural_length(dice, settings.answer_tokens)
@@ -241,12 +241,12 @@ def plan(request: Request, settings: Settings) -> Plan:
 
 
 def _natural_length(dice: random.Random, mean: int, spread: float = 0.5) -> int:
-    """Answer lengths are skewed: many short, few long."""
+    """Draw the length of an answer from a skewed distribution: many are short, few are long."""
     return max(1, round(dice.lognormvariate(math.log(mean) - spread**2 / 2, spread)))
 
 
 def usage(request: Request, made: Plan, tokens: int, cached: int = 0) -> dict[str, Any]:
-    """The usage of an answer of which so many tokens have been made."""
+    """Return the usage of an answer with this number of tokens so far."""
     return {
         "prompt_tokens": request.prompt_tokens,
         "completion_tokens": tokens,
@@ -258,7 +258,7 @@ def usage(request: Request, made: Plan, tokens: int, cached: int = 0) -> dict[st
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What every event of an answer repeats."""
+    """The fields that every event of an answer repeats."""
 
     id: str
     created: int
@@ -268,7 +268,7 @@ class Labels:
 
 
 def answer(request: Request, made: Plan, labels: Labels) -> bytes:
-    """The whole answer in one body."""
+    """Return the whole answer as one body."""
     words = text(made, made.reasoning_tokens, made.output_tokens).decode()
     choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": made.finish_reason}
     if request.endpoint == COMPLETIONS:
@@ -286,18 +286,18 @@ def answer(request: Request, made: Plan, labels: Labels) -> bytes:
 
 
 class Frames:
-    """The events of one streamed answer. Everything but the words is encoded once, not for each token."""
+    """The events of one streamed answer. Everything but the text is encoded once, and not for each token."""
 
     def __init__(self, request: Request, made: Plan, labels: Labels) -> None:
         self._request, self._plan, self._labels = request, made, labels
         self._opening = encode(_envelope(request, labels, "chat.completion.chunk", "text_completion"))[:-1]
         self._content, self._reasoning = self._delta("content"), self._delta(labels.reasoning_field)
-        # one answer, one constant: usage is null in a token's event where usage comes at the end
+        # constant for an answer: usage is null in a token's event if usage comes at the end
         self._closing = b',"usage":null}\n\n' if request.include_usage else b"}\n\n"
         self._going_on = b'"},"logprobs":null,"finish_reason":null}]'
         self._ending = b'"},"logprobs":null,"finish_reason":"%b"}]' % made.finish_reason.encode()
         if request.endpoint == COMPLETIONS:
-            self._going_on, self._ending = (each.replace(b'"}', b'"', 1) for each in (self._going_on, self._ending))
+            self._going_on, self._ending = (end.replace(b'"}', b'"', 1) for end in (self._going_on, self._ending))
 
     def _delta(self, name: str) -> bytes:
         if self._request.endpoint == COMPLETIONS:
@@ -307,14 +307,14 @@ class Frames:
         return b'data: %b,"choices":[{"index":0,%b%b":"' % (self._opening, delta, name.encode())
 
     def role(self) -> bytes:
-        """The first event of a chat; other answers have none."""
+        """Return the first event of a chat; empty for other answers."""
         if self._request.endpoint == COMPLETIONS:
             return b""
         delta = {"index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
         return b'data: %b,"choices":[%b]%b' % (self._opening, encode(delta), self._usage_so_far(0))
 
     def tokens(self, start: int, end: int) -> bytes:
-        """One event with the tokens from start to end, which must be of one kind: reasoning or answer."""
+        """Return one event with the tokens from start to end, which must all be reasoning, or all answer."""
         plan = self._plan
         return b"".join(
             (
@@ -326,7 +326,7 @@ class Frames:
         )
 
     def usage(self) -> bytes:
-        """The event after the last token, where usage was asked for."""
+        """Return the event with the usage, after the last token."""
         total = usage(self._request, self._plan, self._plan.output_tokens, self._labels.cached_tokens)
         return b'data: %b,"choices":[],"usage":%b}\n\n' % (self._opening, encode(total))
 
@@ -338,7 +338,7 @@ class Frames:
 
 
 def error_event(error: ApiError) -> bytes:
-    """An error inside a stream that began well."""
+    """Return an error inside a stream."""
     return b"data: %b\n\n" % error.body
 
 
@@ -353,5 +353,5 @@ def _envelope(request: Request, labels: Labels, chat: str, completion: str) -> M
 
 
 def text(made: Plan, start: int, end: int) -> bytes:
-    """The words of an answer's tokens from start to end; they need no escaping in JSON."""
+    """Return the text of an answer's tokens from start to end; it needs no escaping in JSON."""
     return b"".join(WORDS[(made.first_word + index) % len(WORDS)] for index in range(start, end))

@@ -1,7 +1,7 @@
-"""The simulated server: the engine on a socket.
+"""The simulated server: the engine behind HTTP.
 
-An asyncio Protocol with httptools, for every layer that a framework adds would be paid for with each token: so it
-streams far above 15,000 tokens/s from one core, without uvloop too (bench/simulator.py measures it).
+It is an asyncio Protocol with httptools. Any layer of a framework would cost time with each token; without one, the server
+streams far more than 15,000 tokens/s from one core, even without uvloop (measured by bench/simulator.py).
 """
 
 import asyncio
@@ -19,12 +19,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import parse_qs
 
-from llmlocust.simulator import dialects as wires
-from llmlocust.simulator import openai, truth
+from llmlocust.simulator import dialects, openai, truth
 from llmlocust.simulator.alarm import alarm
 from llmlocust.simulator.answers import Answer, Job, Streamed, Whole
 from llmlocust.simulator.connection import Connection, HttpRequest
-from llmlocust.simulator.dialects import GRADIO_CALL, WIRES, OpenAI
+from llmlocust.simulator.dialects import DIALECTS, GRADIO_CALL, OpenAI
 from llmlocust.simulator.engine import Engine, Refusal, Step
 from llmlocust.simulator.faults import HEADER as FAULT_HEADER
 from llmlocust.simulator.faults import Faults
@@ -37,11 +36,11 @@ from llmlocust.simulator.truth import Record, Truth
 KEY_VARIABLE = "LLMLOCUST_SIMULATOR_KEY"
 _BACKLOG, _REMEMBERED_PROMPTS = 4096, 100_000
 _CALLS_LIMIT, _CALLS_BYTES = 1000, 64 * 1024 * 1024
-"""Gradio calls whose events no client has fetched yet, and the bytes that their bodies may have together."""
+"""Maximum number of Gradio calls whose events no client has fetched yet, and maximum bytes of their bodies together."""
 
 
 class Simulator:
-    """Routes requests, and does when it is time what the engine decided."""
+    """Routes requests, and carries out the engine's events when they are due."""
 
     def __init__(self, settings: Settings, key: str | None = None) -> None:
         self._settings, self._key = settings, key
@@ -49,25 +48,25 @@ class Simulator:
         self._faults, self._dice = parse_faults(settings.fault), random.Random(settings.seed)
         self._created, self._ids = int(time.time()), itertools.count(1)
         self._calls: dict[str, HttpRequest] = {}
-        """Gradio's, whose events were not asked for yet."""
+        """Gradio calls whose events no client has fetched yet."""
         self._prompts: dict[bytes, None] = {}
         self.connections: set[Connection] = set()
         self._alarm = alarm(asyncio.get_running_loop(), self._ring)
-        hidden = [path for path in (*WIRES, "/gradio_api/info") if not path.startswith(settings.only)]
+        hidden = [path for path in (*DIALECTS, "/gradio_api/info") if not path.startswith(settings.only)]
         self._routes: dict[str, dict[str, Callable[[Connection, HttpRequest, Record], None]]] = {
-            **{path: {"POST": self._complete} for path in WIRES},
+            **{path: {"POST": self._complete} for path in DIALECTS},
             GRADIO_CALL: {"POST": self._call_gradio},
-            "/gradio_api/info": {"GET": self._tell_functions},
-            "/v1/models": {"GET": self._tell_models},
-            "/health": {"GET": self._tell_health},
-            "/metrics": {"GET": self._tell_metrics},
-            "/truth": {"GET": self._tell_truth, "DELETE": self._clear_truth},
+            "/gradio_api/info": {"GET": self._send_functions},
+            "/v1/models": {"GET": self._send_models},
+            "/health": {"GET": self._send_health},
+            "/metrics": {"GET": self._send_metrics},
+            "/truth": {"GET": self._send_truth, "DELETE": self._clear_truth},
         }
         for path in hidden:
             del self._routes[path]
 
     def connection(self) -> Connection:
-        """A new connection's protocol."""
+        """Return the protocol of a new connection."""
         return Connection(self.handle, self.connections)
 
     def close(self) -> None:
@@ -76,7 +75,7 @@ class Simulator:
             connection.abort()
 
     def handle(self, connection: Connection, request: HttpRequest) -> None:
-        """Answer a request, or begin to."""
+        """Answer a request, or begin its stream."""
         endpoint = request.path if request.path in self._routes else "other"
         record = Record(f"{self._created:x}-{next(self._ids)}", endpoint, request.received_ns)
         try:
@@ -101,25 +100,25 @@ class Simulator:
         return methods[request.method]
 
     def _check_key(self, request: HttpRequest) -> None:
-        told = request.headers.get("x-api-key") or request.headers.get("authorization", "").removeprefix("Bearer ")
-        given = told.encode()
-        if self._key and request.path.startswith("/v1/") and not hmac.compare_digest(given, self._key.encode()):
+        key = request.headers.get("x-api-key") or request.headers.get("authorization", "").removeprefix("Bearer ")
+        is_right = not self._key or hmac.compare_digest(key.encode(), self._key.encode())
+        if request.path.startswith("/v1/") and not is_right:
             raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
 
     def _refuse(self, connection: Connection, record: Record, error: ApiError, outcome: str) -> None:
         record.status = error.status
-        wire = WIRES.get(record.endpoint, OpenAI)
-        if record.endpoint in WIRES or record.endpoint == "other":
+        dialect = DIALECTS.get(record.endpoint, OpenAI)
+        if record.endpoint in DIALECTS or record.endpoint == "other":
             self._truth.end(self._truth.begin(record), outcome, time.monotonic_ns())
-        connection.respond(error.status, wire.error(error), headers=error.headers)
+        connection.respond(error.status, dialect.error(error), headers=error.headers)
 
     # Gradio's two requests
 
     def _call_gradio(self, connection: Connection, http: HttpRequest, record: Record) -> None:
-        wires.read(http.path, http.body, self._settings)
+        dialects.read(http.path, http.body, self._settings)
         event_id = record.id.replace("-", "")
         self._calls[event_id] = http
-        while len(self._calls) > _CALLS_LIMIT or sum(len(each.body) for each in self._calls.values()) > _CALLS_BYTES:
+        while len(self._calls) > _CALLS_LIMIT or sum(len(call.body) for call in self._calls.values()) > _CALLS_BYTES:
             del self._calls[next(iter(self._calls))]
         connection.respond(200, openai.encode({"event_id": event_id}))
 
@@ -134,8 +133,8 @@ class Simulator:
     def _complete(self, connection: Connection, http: HttpRequest, record: Record) -> None:
         faults = self._faults_of(http)
         record.fault = http.headers.get(FAULT_HEADER, self._settings.fault if faults else "")[:200]
-        request = wires.read(http.path, http.body, self._settings)
-        http.body = bytearray()  # the text of a waiting request is not needed any more
+        request = dialects.read(http.path, http.body, self._settings)
+        http.body = bytearray()  # the text is not needed while the request waits
         record.stream, record.prompt_tokens = request.stream, request.prompt_tokens
         if refused := _refused_by_fault(faults):
             self._refuse(connection, record, *refused)
@@ -170,7 +169,7 @@ class Simulator:
             self._truth.begin(record)
 
     def _labels(self, http: HttpRequest, request: openai.Request, record: Record) -> openai.Labels:
-        # as vLLM does, a client's own id comes back in the answer's
+        # as in vLLM, the answer's id contains the client's own
         own_id = http.headers.get("x-request-id", "")[:200] or record.id
         record.id = ("chatcmpl-" if request.endpoint == CHAT else "cmpl-") + own_id
         settings, cached = self._settings, self._cached_tokens(request)
@@ -213,7 +212,7 @@ class Simulator:
     # the engine
 
     def _ring(self) -> None:
-        """Do the next thing that is due; one a turn of the loop, so that a late server still hears its clients."""
+        """Handle the next event that is due. One per turn of the loop, so that a late server still reads from its clients."""
         now_ns = time.monotonic_ns()
         event = self._engine.advance(now_ns / 1e9)
         if isinstance(event, Step):
@@ -246,25 +245,25 @@ class Simulator:
         if outcome == truth.COMPLETED:
             metrics.e2e.observe(now - sequence.arrived)
 
-    # what the server tells of itself
+    # information about the server
 
-    def _tell_models(self, connection: Connection, _: HttpRequest, __: Record) -> None:
+    def _send_models(self, connection: Connection, _: HttpRequest, __: Record) -> None:
         settings = self._settings
         if settings.models_fail:
             raise ApiError(500, "the list of models is not available (simulated)")
         connection.respond(200, openai.models(settings.model, self._created, settings.max_model_len))
 
-    def _tell_functions(self, connection: Connection, _: HttpRequest, __: Record) -> None:
+    def _send_functions(self, connection: Connection, _: HttpRequest, __: Record) -> None:
         connection.respond(200, openai.encode({"named_endpoints": {"/chat": {}}}))
 
-    def _tell_health(self, connection: Connection, _: HttpRequest, __: Record) -> None:
+    def _send_health(self, connection: Connection, _: HttpRequest, __: Record) -> None:
         connection.respond(200, b"")
 
-    def _tell_metrics(self, connection: Connection, _: HttpRequest, __: Record) -> None:
+    def _send_metrics(self, connection: Connection, _: HttpRequest, __: Record) -> None:
         text = self._metrics.text(self._settings.model, self._engine, self._settings.kv_tokens)
         connection.respond(200, text.encode(), "text/plain; version=0.0.4; charset=utf-8")
 
-    def _tell_truth(self, connection: Connection, http: HttpRequest, _: Record) -> None:
+    def _send_truth(self, connection: Connection, http: HttpRequest, _: Record) -> None:
         if "summary" in parse_qs(http.query):
             connection.respond(200, openai.encode(self._truth.summary()))
         else:
@@ -288,9 +287,9 @@ def _out_of_memory() -> tuple[ApiError, str]:
 
 
 def serve(settings: Settings, ready: Callable[[int], None] | None = None) -> None:
-    """Run the server until SIGTERM or SIGINT. `ready` is told the port when it listens.
+    """Run the server until SIGTERM or SIGINT. `ready` is called with the port once the server listens.
 
-    An API key is asked of clients where the environment variable LLMLOCUST_SIMULATOR_KEY is set.
+    If the environment variable LLMLOCUST_SIMULATOR_KEY is set, clients must send this API key.
     """
     _allow_many_files()
     asyncio.run(_serve(settings, ready))
@@ -305,21 +304,21 @@ async def _serve(settings: Settings, ready: Callable[[int], None] | None) -> Non
         why = "the port is taken" if error.errno == errno.EADDRINUSE else error.strerror or error
         print(f"cannot listen on {settings.host}:{settings.port}: {why}", file=sys.stderr)
         raise SystemExit(2) from None
-    for each in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(each, stop.set)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
     port = server.sockets[0].getsockname()[1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     print(f"{settings.model} at http://{host}:{port}", flush=True)
     if ready:
         ready(port)
-    gc.freeze()  # what is here stays; collecting it again and again would make tokens late
+    gc.freeze()  # these objects stay; collecting them again and again would make tokens late
     await stop.wait()
     server.close()
     simulator.close()
 
 
 def _allow_many_files() -> None:
-    """A connection is an open file, and the usual limit is 1,024."""
+    """Raise the limit of open files, which is usually 1,024: each connection is an open file."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

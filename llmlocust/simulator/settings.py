@@ -1,4 +1,4 @@
-"""Every knob of the simulator, with its unit, its default and its help: the command line is made from this table."""
+"""The simulator's settings, with units, defaults and help texts. The command line is made from this table."""
 
 import math
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ def _knob(default: Any, help_text: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the simulated server is.
+    """Settings of the simulated server.
 
-    The defaults are a small model on one large GPU: 12 ms a token when alone, 36 ms with all slots taken,
-    and never more than 3,333 tokens/s, however many users come. The API key is no setting: it is read from the
-    environment variable LLMLOCUST_SIMULATOR_KEY.
+    The defaults are a small model on one large GPU: 12 ms per token for a single request, 36 ms with all slots in use,
+    and at most 3,333 tokens/s, for any number of users. The API key is not a setting; it is read from the environment
+    variable LLMLOCUST_SIMULATOR_KEY.
     """
 
     host: str = _knob("127.0.0.1", "address to listen on")
@@ -50,12 +50,12 @@ class Settings:
     seed: int = _knob(0, "seed of answer lengths and of which requests get the fault")
 
     def __post_init__(self) -> None:
-        """Refuse what could not be simulated, in words for the person who typed it."""
+        """Check the values. ValueError in one line."""
         faults.parse(self.fault)
-        for knob in fields(self):
-            value = getattr(self, knob.name)
+        for setting in fields(self):
+            value = getattr(self, setting.name)
             if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"{knob.name} must be a number, and not {value}")
+                raise ValueError(f"{setting.name} must be a number, and not {value}")
         for wrong, why in (
             (not 0 <= self.port <= 65535, "port must be 0 to 65535"),
             (self.slots < 1, "slots must be at least 1"),
@@ -75,25 +75,25 @@ class Settings:
                 raise ValueError(why)
 
     def step_seconds(self, running: int) -> float:
-        """How long a step takes that reads no prompts: the gap between two tokens of a stream."""
+        """Return the duration of a step that reads no prompts, which is the gap between two tokens of a stream."""
         return (self.step_ms + self.step_ms_per_seq * running) / 1e3
 
     def tokens_per_second(self, running: int, prompt_tokens: float = 0, output_tokens: float = 1) -> float:
-        """Throughput with so many running, each making room for the next at once when it ends."""
+        """Return the throughput with `running` sequences, each replaced as soon as it ends."""
         prefill = self.prefill_ms_per_token / 1e3 * running * prompt_tokens / output_tokens
         return running / (self.step_seconds(running) + prefill)
 
     def capacity(self, prompt_tokens: float = 0, output_tokens: float = 1) -> float:
-        """Tokens a second that no load can exceed.
+        """Return the maximum throughput in tokens per second.
 
-        In a closed loop without think time throughput grows to here, with `slots` users, and then stays;
-        users beyond wait. Memory (`kv_tokens`) may end it earlier. Prompts cost what their length takes.
+        In a closed loop without think time, throughput reaches it with `slots` users and then stays constant; further users
+        wait. A limit of the cache (`kv_tokens`) may reduce it. Reading prompts takes time by their length.
         """
         return self.tokens_per_second(self.slots, prompt_tokens, output_tokens)
 
 
 class Knob(NamedTuple):
-    """One setting, as a command line needs it."""
+    """One setting, for a command line."""
 
     name: str
     kind: type
@@ -106,7 +106,7 @@ class Knob(NamedTuple):
 
 
 def knobs() -> Iterator[Knob]:
-    """Every setting in its order, for whoever builds a command from them."""
-    for each in fields(Settings):
-        assert each.default is not MISSING
-        yield Knob(each.name, type(each.default), each.default, each.metadata["help"])
+    """Yield all settings in order, for a command line."""
+    for setting in fields(Settings):
+        assert setting.default is not MISSING
+        yield Knob(setting.name, type(setting.default), setting.default, setting.metadata["help"])

@@ -1,7 +1,7 @@
-"""What really happened: for each request when it came, and when each of its tokens was written.
+"""The truth about each request: its arrival, and the time at which each of its tokens was written.
 
-Times are CLOCK_MONOTONIC nanoseconds, which a client on the same host shares. A token's time is taken just before its
-bytes are handed to the kernel, so no client can have seen it earlier. Tokens that leave in one write share its time.
+Times are nanoseconds of CLOCK_MONOTONIC, which is the same for a client on the same host. A token's time is taken right
+before its bytes are handed to the kernel, so no client can receive it earlier. Tokens of one write have the same time.
 """
 
 import math
@@ -33,8 +33,8 @@ class Record:
         self.admitted_ns = self.ended_ns = self.status = 0
         self.outcome, self.fault, self.stream = OPEN, "", False
         self.prompt_tokens = self.planned_tokens = 0
-        self.writes_ns = array("q")  # a value a token
-        self.late_ns = array("q")  # a value a write: how long after its newest token was due
+        self.writes_ns = array("q")  # one value per token
+        self.late_ns = array("q")  # one value per write: its delay after its newest token was due
 
     def wrote(self, tokens: int, at_ns: int, late_ns: int) -> None:
         """Note one write and its tokens."""
@@ -66,7 +66,7 @@ class Record:
 
 
 def lateness(late_ns: Iterable[int]) -> dict[str, float] | None:
-    """How late something was, in milliseconds: mean, median, 99th percentile and worst."""
+    """Return delays in milliseconds: mean, median, 99th percentile and maximum."""
     values = sorted(late_ns)
     if not values:
         return None
@@ -87,7 +87,7 @@ def _ms(nanoseconds: float) -> float:
 
 
 class Truth:
-    """The newest requests, as many as have a given number of tokens between them; and counts of all."""
+    """The newest requests, limited by their total number of tokens, and counts of all requests."""
 
     def __init__(self, token_limit: int) -> None:
         self._limit = token_limit
@@ -106,7 +106,7 @@ class Truth:
         return record
 
     def end(self, record: Record, outcome: str, now_ns: int) -> None:
-        """Note how a request ended. Where there are too many tokens, those that ended first are forgotten."""
+        """Note how a request ended. Beyond the limit of tokens, the requests that ended first are removed."""
         record.outcome, record.ended_ns = outcome, now_ns
         if self._open.pop(id(record), None):
             self._over.append(record)
@@ -117,11 +117,11 @@ class Truth:
             self._kept -= _weight(self._over.popleft())
 
     def loop_was_late(self, late_ns: int) -> None:
-        """Note how long after its time the server's loop came to a step."""
+        """Note the delay with which the server's event loop handled a step."""
         self._loop_late_ns.append(late_ns)
 
     def clear(self) -> None:
-        """Forget all that has ended."""
+        """Remove all requests that have ended."""
         self._over.clear()
         self._outcomes.clear()
         self._endpoints.clear()
@@ -135,13 +135,13 @@ class Truth:
         return sorted([*self._over, *self._open.values()], key=lambda record: record.received_ns)
 
     def lines(self) -> Iterator[bytes]:
-        """One JSON object a request, oldest first. Telling a million tokens takes a second: ask after the load."""
+        """Return one JSON object per request, oldest first. A million tokens take a second: call this after the load."""
         encode = msgspec.json.Encoder().encode
         return (encode(record.as_dict(self._epoch_minus_monotonic_ns)) + b"\n" for record in self._records)
 
     def summary(self) -> dict[str, Any]:
         records, open_requests = self._records, len(self._open)
-        late = (each for record in records for each in record.late_ns)
+        late = (delay for record in records for delay in record.late_ns)
         written = self._tokens + sum(len(record.writes_ns) for record in self._open.values())
         return {
             "received": dict(self._endpoints),
