@@ -62,16 +62,16 @@ TERMS = (
 )
 SENTENCES = (
     Rule(r"whoever|nobody|somebody|anybody", "the noun: the user, the worker, the process"),
-    Rule(r"(?<=[.:;|*] )who\b(?! [^.|]*\?)", "the noun: the user, the worker, the process"),
-    Rule(r"(?<=[.;|] )what\b(?! [^.|]*\?)(?=[^|]{20})|(?<=\*\*)what", "a subject that exists"),
+    Rule(r"(?<=[.:;|*] |  )who\b(?! [^.|]*\?)", "the noun: the user, the worker, the process"),
+    Rule(r"(?<=[.;|] |  )what\b(?! [^.|]*\?)(?=[^|]{20})|(?<=\*\*)what", "a subject that exists"),
     Rule(r"of (it|them)sel(f|ves)", "automatically, on its own"),
     Rule(r"so (many|much)(?! (that|as))", "the number, or: this number of"),
     Rule(r"by what", "by which, according to"),
     Rule(r"(held|holds?) against", "compared with"),
     Rule(r"rest(s|ed|ing)? on", "depends on, is based on"),
     Rule(r"stands?|stood|standing", "is, is written, remains", ((r"(stands?|stood) for", "means, represents"),)),
-    Rule(r"(is|are|was|were|be|been) (all |really )?there(?! (a|an|any|no))", "present, started, reached"),
-    Rule(r"(?<=[.;:|] )else|^else", "otherwise"),
+    Rule(r"(is|are|was|were|be|been|being) (all |really )?there(?! (a|an|any|no))", "present, started, reached"),
+    Rule(r"(?<=[.;:|] |  )else|^else", "otherwise"),
 )
 RULES = (*TERMS, *SENTENCES)
 
