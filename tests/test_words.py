@@ -1,0 +1,93 @@
+"""The check of words finds what is planted, and leaves names alone."""
+
+import textwrap
+
+import pytest
+
+from tools import check_words
+
+PAGE = """\
+# A page
+
+The server's p99 gap grows.
+
+Set `--llm-settle`, and read the column `gap_p50` of [the file](held-back.md#the-gap).
+
+```sh
+llmlocust run URL --settle 10   # the gap
+```
+
+| `--llm-settle` | `5` | Seconds between a level's users being there and measuring |
+"""
+
+
+def found(text: str, path: str) -> list[tuple[int, str]]:
+    return [(line, words) for line, words, _ in check_words.faults(textwrap.dedent(text), path)]
+
+
+def test_a_planted_word_is_found_and_names_are_not():
+    assert list(check_words.faults(PAGE, "docs/page.md")) == [
+        (3, "gap", "inter-token latency (ITL); between requests: interval")
+    ]
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Workers are told the level.",
+        "So many requests are sent.",
+        "The figures rest on one level.",
+        "Whoever asks again gets another answer.",
+        "A request ends. Who waits, waits with others.",
+        "The run is over. What is in flight is cut off.",
+        "Else the level is left out.",
+        "Requests begin when all users are there.",
+        "The knee is held\nagainst its limit.",
+    ],
+)
+def test_each_riddle_is_found(sentence):
+    assert found(sentence, "docs/page.md")
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "What happens at 100 users?",
+        "These letters stand for Little's law.",
+        "In the file there is a column for each.",
+        "A server of known capacity.",
+        "People who read the code.",
+        "There are not so many that it matters.",
+    ],
+)
+def test_plain_sentences_are_left_alone(sentence):
+    assert not found(sentence, "docs/page.md")
+
+
+def test_a_rule_applies_to_its_paths():
+    assert found("The network is trusted.", "docs/scale.md")
+    assert not found("The network is trusted.", "docs/security.md")
+
+
+def test_in_python_comments_docstrings_and_messages_are_prose():
+    source = '''
+    """Seconds until a level has settled."""
+
+    gap = told("gap")  # whoever is late
+    message = f"{gap} users are told"
+    '''
+    assert found(source, "llmlocust/x.py") == [(2, "settled"), (5, "told"), (4, "whoever")]
+
+
+def test_a_fault_is_named_by_file_and_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "page.md").write_text("Fine.\nThe longest gap.\n")
+    monkeypatch.setattr(check_words, "ROOT", tmp_path)
+    monkeypatch.setattr(check_words, "PATHS", ("*.md",))
+
+    assert check_words.main() == 1
+    assert capsys.readouterr().out.startswith('page.md:2: "gap". Write instead: inter-token latency (ITL)')
+
+
+@pytest.mark.parametrize("pattern", check_words.PATHS)
+def test_each_path_has_a_file(pattern):
+    assert list(check_words.ROOT.glob(pattern))

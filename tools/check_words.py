@@ -1,0 +1,149 @@
+"""The check of words, which `make check` runs: prose has the terms of docs/glossary.md and plain sentences.
+
+Code spans, fenced code and link targets are not prose: names of options, columns and files have them.
+"""
+
+import io
+import re
+import sys
+import token
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+PATHS = ("README.md", "SECURITY.md", "CHANGELOG.md", "bench/README.md", "docs/*.md")
+"""Globs below ROOT of the files that are checked. `prose` also reads Python; code is to follow."""
+
+
+class Rule(NamedTuple):
+    pattern: str
+    """Regular expression of whole words, in upper or lower case. A space matches any white space, also a new line."""
+    instead: str
+    exceptions: tuple[tuple[str, str], ...] = ()
+    """Regular expressions of phrases in which the words are right, each with the reason."""
+    where: str = ""
+    """Regular expression of the paths to which the rule applies."""
+
+
+TERMS = (
+    Rule(r"(token )?gaps?", "inter-token latency (ITL); between requests: interval"),
+    Rule(r"time to answer", "time to first output token (TTFO)"),
+    Rule(
+        r"capacity",
+        "saturation, if it is the load at which queueing begins",
+        (
+            (r"capacity planning", "the field's own word"),
+            (r"known capacity|with the capacity that you set", "what a simulated server can do, not what a run found"),
+        ),
+    ),
+    Rule(r"settl(e|es|ed|ing)", "warm-up, warmed up"),
+    Rule(r"(held|holds?|holding) (\w+ )?back", "dropped"),
+    Rule(r"blurred", "uncertain"),
+    Rule(r"parts? of (a|the) plan|plan's parts?", "phase"),
+    Rule(
+        r"(un)?trust(s|ed|ing|worthy)?",
+        "valid, validity",
+        ((r"certificate is (not )?trusted", "trust in the sense of security"),),
+        where=r"^(?!SECURITY\.md|docs/security\.md)",  # there it is the field's own word
+    ),
+    Rule(r"believ(e|es|ed|able)", "valid, accurate"),
+    Rule(r"(keeps?|kept|holds?|held) (a|the|its|all|any|every|each|no) (\w+ )?(limit|threshold)s?", "meets"),
+    Rule(r"(limits?|thresholds?) (hold|holds|held)", "is met"),
+    Rule(r"load process(es)?", "worker, process"),
+    Rule(r"well again", "recovered"),
+    Rule(r"told", "reported, sent, shown, known"),
+    Rule(r"dealt", "assigned, distributed"),
+    Rule(r"server (is|was|that is|that was) gone", "unreachable"),
+    Rule(r"(at|to) rest", "baseline; steady"),
+    Rule(r"unheard", "stale share"),
+    Rule(r"users really there", "active users"),
+)
+SENTENCES = (
+    Rule(r"whoever|nobody|somebody|anybody", "the noun: the user, the worker, the process"),
+    Rule(r"(?<=[.:;|*] |  )who\b(?! [^.|]*\?)", "the noun: the user, the worker, the process"),
+    Rule(r"(?<=[.;|] |  )what\b(?! [^.|]*\?)(?=[^|]{20})|(?<=\*\*)what", "a subject that exists"),
+    Rule(r"of (it|them)sel(f|ves)", "automatically, on its own"),
+    Rule(r"so (many|much)(?! (that|as))", "the number, or: this number of"),
+    Rule(r"by what", "by which, according to"),
+    Rule(r"(held|holds?) against", "compared with"),
+    Rule(r"rest(s|ed|ing)? on", "depends on, is based on"),
+    Rule(r"stands?|stood|standing", "is, is written, remains", ((r"(stands?|stood) for", "means, represents"),)),
+    Rule(r"(is|are|was|were|be|been|being) (all |really )?there(?! (a|an|any|no))", "present, started, reached"),
+    Rule(r"(?<=[.;:|] |  )else|^else", "otherwise"),
+)
+RULES = (*TERMS, *SENTENCES)
+
+NOT_PROSE = re.compile(
+    r"""^\ {0,3}(```|~~~).*?^\ {0,3}\1[^\n]*$  # fenced code
+      | (`+)(?!`).+?(?<!`)\2(?!`)              # code spans
+      | (?<=\])\([^)\s]*\)                     # targets of links
+      | https?://\S+
+      | ^\|\ `--llm-[^\n]*$                    # the README's table of options repeats the help texts of the code
+    """,
+    re.MULTILINE | re.DOTALL | re.VERBOSE,
+)
+INSERTED = re.compile(r"\{[^{}\n]*\}")
+"""What an f-string or a template inserts."""
+STRINGS = {token.STRING, getattr(token, "FSTRING_MIDDLE", token.STRING)}
+
+
+def blanked(text: str) -> str:
+    """Spaces in the place of everything but the ends of lines, so that other words keep their places."""
+    return re.sub(r"[^\n]", " ", text)
+
+
+def prose(text: str, suffix: str) -> str:
+    """The text of a file with everything blanked that is not prose."""
+    if suffix == ".py":
+        text = INSERTED.sub(lambda found: blanked(found[0]), comments_and_strings(text))
+    return NOT_PROSE.sub(lambda found: blanked(found[0]), text)
+
+
+def comments_and_strings(source: str) -> str:
+    """Python source with everything blanked but comments and the strings that have a space: others are names."""
+    lines = source.splitlines(keepends=True)
+    kept = [blanked(line) for line in lines]
+    for part in tokenize.generate_tokens(io.StringIO(source).readline):
+        if part.type == token.COMMENT or (part.type in STRINGS and " " in part.string.strip()):
+            (first, begin), (last, end) = part.start, part.end
+            for number in range(first - 1, last):
+                low = begin if number == first - 1 else 0
+                high = end if number == last - 1 else len(lines[number])
+                words = re.sub(r'[#"]', " ", lines[number][low:high])
+                kept[number] = kept[number][:low] + words + kept[number][high:]
+    return "".join(kept)
+
+
+def whole_words(pattern: str) -> re.Pattern[str]:
+    """The pattern with any white space in the place of a space, but not in lookbehinds, which have one width."""
+    pieces = re.split(r"(\(\?<[^)]*\))", pattern)
+    spaced = "".join(piece if piece.startswith("(?<") else piece.replace(" ", r"\s+") for piece in pieces)
+    return re.compile(rf"(?<![\w-])(?:{spaced})(?![\w-])", re.IGNORECASE | re.MULTILINE)
+
+
+def faults(text: str, path: str) -> Iterator[tuple[int, str, str]]:
+    """Line number, words, and what to write instead of them."""
+    words = prose(text, Path(path).suffix)
+    for rule in RULES:
+        if not re.search(rule.where, path):
+            continue
+        right = [found.span() for phrase, _ in rule.exceptions for found in whole_words(phrase).finditer(words)]
+        for found in whole_words(rule.pattern).finditer(words):
+            if not any(low <= found.start() and found.end() <= high for low, high in right):
+                yield words.count("\n", 0, found.start()) + 1, " ".join(found[0].split()), rule.instead
+
+
+def main() -> int:
+    failed = 0
+    for path in sorted(path for pattern in PATHS for path in ROOT.glob(pattern)):
+        name = path.relative_to(ROOT).as_posix()
+        for line, words, instead in sorted(faults(path.read_text(encoding="utf-8"), name)):
+            print(f'{name}:{line}: "{words}". Write instead: {instead}')
+            failed = 1
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
