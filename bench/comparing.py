@@ -33,6 +33,7 @@ import pandas as pd
 from llmlocust.analysis.comparison.compare import SAME, SLOWER, UNSURE, Comparison, compare
 from llmlocust.metrics import vocabulary as formats
 from llmlocust.metrics.levels import RATE, USERS, Level, LevelFigures, Tally
+from llmlocust.metrics.rows import REQUEST_COLUMNS
 from llmlocust.report.comparison.page import held_of
 from llmlocust.report.page import build
 from llmlocust.runfiles.reading.run_data import OURS, RunFrames, load_run
@@ -221,7 +222,7 @@ class Run:
             status=200, duration=rows["e2e"], answer=rows["ttft"], chunks=rows["output_tokens"], token_source="usage", stalls=0,
             wait=0.0, input_tokens=self.case.prompt, weight=1.0, coalesced=0, finish="stop", worker="w1",
         )  # fmt: skip
-        rows = rows.assign(**{name: math.nan for name in formats.REQUEST_COLUMNS if name not in rows})
+        rows = rows.assign(**{name: math.nan for name in REQUEST_COLUMNS if name not in rows})
         times = range(int(self.levels[-1].ended or 0.0) + 1)
         timeline = pd.DataFrame(
             {"time": [EPOCH + each for each in times], "tokens": [self.seconds[each] for each in times]}

@@ -30,8 +30,8 @@ import numpy as np
 import pandas as pd
 
 from llmlocust.analysis.checks.check import Check
-from llmlocust.metrics import vocabulary as formats
 from llmlocust.metrics.levels import RATE, USERS, Level, LevelFigures, Tally
+from llmlocust.metrics.rows import TELEMETRY_COLUMNS
 from llmlocust.report.page import build
 from llmlocust.runfiles.reading.run_data import OURS, RunFrames
 
@@ -501,7 +501,7 @@ class Virtual:
             for name, part in (("vllm:prefix_cache_queries_total", 1.0), ("vllm:prefix_cache_hits_total", share))
             for second, value in zip(self._seconds(), asked, strict=True)
         ]
-        return pd.DataFrame(made, columns=formats.TELEMETRY_COLUMNS)
+        return pd.DataFrame(made, columns=TELEMETRY_COLUMNS)
 
     def _info(self, sent: int, ended: int) -> dict[str, object]:
         think = self.system.think

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from llmlocust.metrics import vocabulary as formats
-from llmlocust.metrics.ledger import Ledger, rounded
-from llmlocust.metrics.levels import LEVEL_COLUMNS, LevelFigures
+from llmlocust.metrics.ledger import Ledger
+from llmlocust.metrics.level_rows import LEVEL_COLUMNS, level_row
+from llmlocust.metrics.levels import LevelFigures
+from llmlocust.metrics.rows import HISTOGRAM_COLUMNS, REQUEST_COLUMNS, TIMELINE_COLUMNS, WORKER_COLUMNS, rounded
 from llmlocust.runfiles.writing import create, replacing
 from llmlocust.text import media
 
@@ -39,8 +41,8 @@ class RunFiles:
         self.prefix = prefix
         self.pause = pause
         self._make_folder()
-        self._requests = _Growing(self.path(formats.REQUESTS), formats.REQUEST_COLUMNS)
-        self._workers = _Growing(self.path(formats.WORKERS), formats.WORKER_COLUMNS)
+        self._requests = _Growing(self.path(formats.REQUESTS), REQUEST_COLUMNS)
+        self._workers = _Growing(self.path(formats.WORKERS), WORKER_COLUMNS)
 
     def path(self, name: str) -> Path:
         return Path(f"{self.prefix}_{name}")
@@ -61,14 +63,14 @@ class RunFiles:
         self._workers.append(rows)
 
     def write_levels(self, figures: Iterable[LevelFigures]) -> None:
-        rows = (each.row() for each in figures)
+        rows = (level_row(each) for each in figures)
         self._replace(formats.LEVELS, LEVEL_COLUMNS, ([row[name] for name in LEVEL_COLUMNS] for row in rows))
 
     def write_histograms(self, ledger: Ledger) -> None:
-        self._replace(formats.HISTOGRAMS, formats.HISTOGRAM_COLUMNS, _histogram_rows(ledger))
+        self._replace(formats.HISTOGRAMS, HISTOGRAM_COLUMNS, _histogram_rows(ledger))
 
     def write_timeline(self, ledger: Ledger, epoch: float) -> None:
-        self._replace(formats.TIMELINE, formats.TIMELINE_COLUMNS, _timeline_rows(ledger, epoch))
+        self._replace(formats.TIMELINE, TIMELINE_COLUMNS, _timeline_rows(ledger, epoch))
 
     def write_run(self, told: Mapping[str, Any]) -> None:
         self._make_folder()
@@ -166,7 +168,4 @@ def _timeline_rows(ledger: Ledger, epoch: float) -> Iterator[list[Any]]:
             "level": "" if level is None else level.index,
             "coalesced": seen.get("coalesced", 0) / chunks if chunks else "",
         }
-        yield [
-            rounded(named.get(column, seen.get(column, _NOT_SEEN.get(column, 0))))
-            for column in formats.TIMELINE_COLUMNS
-        ]
+        yield [rounded(named.get(column, seen.get(column, _NOT_SEEN.get(column, 0)))) for column in TIMELINE_COLUMNS]

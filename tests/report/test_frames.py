@@ -11,6 +11,7 @@ import pytest
 from made_run import EPOCH, MadeRun
 
 from llmlocust.metrics import vocabulary as formats
+from llmlocust.metrics.rows import REQUEST_COLUMNS
 from llmlocust.metrics.thresholds import Threshold, is_good
 from llmlocust.report.page import build
 from llmlocust.runfiles.reading.run_data import RunError, load_run, names_a_run
@@ -59,7 +60,7 @@ def test_goodput_of_sampled_rows_is_never_above_throughput(prefix):
         rows = list(csv.DictReader(file))
     kept = [row | {"weight": "3.7"} for row in random.Random(3).sample(rows, len(rows) // 3)]
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, formats.REQUEST_COLUMNS)
+        writer = csv.DictWriter(file, REQUEST_COLUMNS)
         writer.writeheader()
         writer.writerows(kept)
     run = load_run(prefix)
@@ -99,7 +100,7 @@ def test_a_file_cut_off_anywhere_near_its_end_is_read_as_far_as_it_is_whole(pref
 
 
 def test_a_run_cut_off_before_its_first_level_says_so(tmp_path):
-    (tmp_path / "x_llm_requests.csv").write_text(",".join(formats.REQUEST_COLUMNS) + "\r\n")
+    (tmp_path / "x_llm_requests.csv").write_text(",".join(REQUEST_COLUMNS) + "\r\n")
     with pytest.raises(RunError, match="no level of this run has a request yet"):
         load_run(tmp_path / "x")
 
@@ -122,7 +123,7 @@ def cut_in_the_middle(lines: list[str]) -> list[str]:
 
 def a_day_earlier(line: str) -> str:
     cells = line.split(",")
-    cells[formats.REQUEST_COLUMNS.index("sent")] = str(EPOCH - 86400)
+    cells[REQUEST_COLUMNS.index("sent")] = str(EPOCH - 86400)
     return ",".join(cells)
 
 

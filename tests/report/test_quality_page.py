@@ -9,6 +9,7 @@ from made_run import MadeRun
 
 from llmlocust.metrics import vocabulary as formats
 from llmlocust.metrics.levels import LevelFigures
+from llmlocust.metrics.rows import REQUEST_COLUMNS
 from llmlocust.report.page import build
 from llmlocust.report.sections.level_table import columns
 from llmlocust.runfiles.reading.run_data import RunFrames, load_run
@@ -74,7 +75,7 @@ def test_levels_that_are_rebuilt_from_requests_have_what_requests_tell(tmp_path)
     for number, row in enumerate(rows):
         row |= {"right": ("1", "0", "")[number % 3], "finish": "length" if number % 2 else "stop"}
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, formats.REQUEST_COLUMNS)
+        writer = csv.DictWriter(file, REQUEST_COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
 

@@ -7,8 +7,8 @@ import pytest
 
 from llmlocust.metrics.histogram import Histogram
 from llmlocust.metrics.levels import LevelFigures, Summary
+from llmlocust.metrics.rows import REQUEST_COLUMNS
 from llmlocust.metrics.thresholds import Threshold
-from llmlocust.metrics.vocabulary import REQUEST_COLUMNS
 from llmlocust.report.page import build
 from llmlocust.report.sections.conversations import turns
 from llmlocust.runfiles.reading.run_data import RunFrames

@@ -7,6 +7,7 @@ import pytest
 
 from llmlocust.metrics import vocabulary as formats
 from llmlocust.metrics.levels import LevelFigures
+from llmlocust.metrics.rows import TELEMETRY_COLUMNS
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.report.page import build
 from llmlocust.report.sections.headline import summary
@@ -25,7 +26,7 @@ def counted(metric, source, labels, values):
 
 
 def telemetry(*rows):
-    return pd.DataFrame([row for each in rows for row in each], columns=formats.TELEMETRY_COLUMNS)
+    return pd.DataFrame([row for each in rows for row in each], columns=TELEMETRY_COLUMNS)
 
 
 # -- telemetry

@@ -23,7 +23,9 @@ import pandas as pd
 
 from llmlocust.metrics import vocabulary as formats
 from llmlocust.metrics.histogram import Histogram
+from llmlocust.metrics.level_rows import level_of_row
 from llmlocust.metrics.levels import USERS, Level, LevelFigures, Summary, Tally
+from llmlocust.metrics.rows import HISTOGRAM_COLUMNS, REQUEST_COLUMNS, TELEMETRY_COLUMNS
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.metrics.vocabulary import METRICS, OK
 from llmlocust.runfiles.reading import locust_files
@@ -486,10 +488,10 @@ def _load_ours(prefix: Path, files: dict[str, Path]) -> RunFrames:
         run.unknown.append(f"What was run (no {prefix.name}_{formats.RUN}).")
     required = {
         formats.REQUESTS: ("sent", "outcome", "duration"),
-        formats.HISTOGRAMS: formats.HISTOGRAM_COLUMNS,
+        formats.HISTOGRAMS: HISTOGRAM_COLUMNS,
         formats.TIMELINE: ("time", "users"),
         formats.WORKERS: ("time", "worker"),
-        formats.TELEMETRY: formats.TELEMETRY_COLUMNS,
+        formats.TELEMETRY: TELEMETRY_COLUMNS,
     }
     frames = {name: _optional(files, name, columns, run.notes) for name, columns in required.items()}
     run.requests = _with_columns(frames[formats.REQUESTS])
@@ -534,7 +536,7 @@ def _optional(files: dict[str, Path], name: str, required: Sequence[str], notes:
 def _with_columns(requests: pd.DataFrame | None) -> pd.DataFrame | None:
     if requests is None:
         return None
-    missing = [name for name in formats.REQUEST_COLUMNS if name not in requests]
+    missing = [name for name in REQUEST_COLUMNS if name not in requests]
     requests = requests.assign(**{name: ("" if name in _WORDS else math.nan) for name in missing})
     from_due = {f"{name}_due": requests[name] + requests["delay"] for name in ("ttft", "e2e")}
     return requests.assign(**from_due)
@@ -553,7 +555,7 @@ def _read_levels(path: Path, notes: list[str]) -> list[LevelFigures]:
     levels, broken = [], 0
     for row in frame.to_dict("records"):
         try:
-            read = LevelFigures.of_row({str(name): str(value) for name, value in row.items()})
+            read = level_of_row({str(name): str(value) for name, value in row.items()})
         except (ValueError, OverflowError):
             broken += 1
             continue
