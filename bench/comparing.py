@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 
 from llmlocust.analysis.comparison.compare import SAME, SLOWER, UNSURE, Comparison, compare
-from llmlocust.metrics import vocabulary as formats
+from llmlocust.metrics import vocabulary
 from llmlocust.metrics.levels import RATE, USERS, Level, LevelFigures, Tally
 from llmlocust.metrics.rows import REQUEST_COLUMNS
 from llmlocust.report.comparison.page import held_of
@@ -218,7 +218,7 @@ class Run:
             np.array([getattr(each, name) for each in self.levels])[level] for name in ("settled", "ended")
         )
         rows = rows.assign(
-            level=level, measured=((sent >= settled) & (sent < ended)).astype(int), name="chat", outcome=formats.OK, error="",
+            level=level, measured=((sent >= settled) & (sent < ended)).astype(int), name="chat", outcome=vocabulary.OK, error="",
             status=200, duration=rows["e2e"], answer=rows["ttft"], chunks=rows["output_tokens"], token_source="usage", stalls=0,
             wait=0.0, input_tokens=self.case.prompt, weight=1.0, coalesced=0, finish="stop", worker="w1",
         )  # fmt: skip
@@ -236,7 +236,7 @@ class Run:
     def _figures(self, level: Level, rows: pd.DataFrame) -> LevelFigures:
         own = rows[(rows["level"] == level.index) & (rows["measured"] == 1)]
         tally = Tally()
-        tally.outcomes[formats.OK] = len(own)
+        tally.outcomes[vocabulary.OK] = len(own)
         over = rows["sent"] + rows["duration"] / 1e3 - EPOCH
         tally.numbers["ended_ok"] = int(((over >= level.settled) & (over < level.ended)).sum())
         inside = range(math.ceil(level.settled or 0.0), int(level.ended or 0.0))

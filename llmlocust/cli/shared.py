@@ -167,7 +167,7 @@ def write(files: list[tuple[str, Callable[[], str]]]) -> None:
 
 
 def has_run(prefix: Path) -> bool:
-    from llmlocust.metrics import vocabulary as formats
+    from llmlocust.runfiles import formats
 
     return Path(f"{prefix}_{formats.RUN}").exists()
 

@@ -51,7 +51,7 @@ class Level:
     reached: bool = True
     """False when the load never got to what was asked for."""
     part: str = ""
-    """Of the plan that it belongs to (formats.PARTS)."""
+    """Of the plan that it belongs to (vocabulary.PARTS)."""
 
     def holds(self, moment: float) -> bool:
         """Whether a moment lies inside the measured window. An open end holds everything after its beginning."""
@@ -265,7 +265,7 @@ beginning, or of its end."""
     counted: bool = True
     """False where nobody told how many requests there were: `requests` then only carries the share that failed."""
     part: str = ""
-    """Of the plan (formats.PARTS); empty where it has none."""
+    """Of the plan (vocabulary.PARTS); empty where it has none."""
 
     @property
     def failed(self) -> int:

@@ -1,63 +1,6 @@
-"""The files of a run: their names, their columns, the version of their format.
-
-Written by the plugin, read by the report, years later too; so this page is a contract. All are CSV with a header,
-times in epoch seconds, durations in milliseconds, shares from 0 to 1; an empty cell is "not known". The dataclasses
-of this package hold seconds: `metrics.level_rows` is the only border between the two.
-
-PREFIX_llm_run.json says what was run:
-
-    format, llmlocust, locust, python    versions
-    started, ended                       epoch seconds; ended is null while the run goes on, or when it was cut off
-    stopped                              true where somebody ended the run before its plan was through; null without one
-    target                               {"host", "model", "dialect"}
-    plan                                 {"unit", "levels", "settle", "hold"}, or null where no ramp of ours was run.
-                                         A plan of several parts (load.plans) names its "shape" and them in "parts":
-                                         [{"name", "levels" (how many), "settle", "hold"}], in their order; its own
-                                         settle and hold are null then
-                                         Where the unit is "rate", "arrivals" says how requests arrive, and
-                                         "most_in_flight" how many of them a process lets be in flight
-                                         A search (load.search) has no settle and hold, finds its levels as it goes, and
-                                         tells of itself in "search": {"limits", "start", "most", "precision",
-                                         "shortest", "longest" (seconds that a level is held), "done", "answer" (the
-                                         highest load that keeps the limits; null where the lowest breaks them, or
-                                         while not done), "path"}. The path has an entry for each level, oldest first:
-                                         {"level", "load", "confirms" (the hold that confirms the answer), "held"
-                                         (seconds), "verdict" ("keeps", "breaks"; "open" where it was not decided),
-                                         "sure", "what" (the limit that was nearest to breaking, or broke), "bracket"
-                                         ([highest load that keeps, lowest that breaks], null where there is none yet)}
-    options                              what was asked for, without secrets
-    user_classes                         {"ChatUser": "wait 1 to 3 s"}: who was simulated, and their think time
-    clock                                "kernel" or "user": the clock of the arrival times; "kernel and user": both
-    clocks                               {"kernel": 4211, "user": 3}: number of measured requests by clock
-    processes                            how many generated the load
-    counts                               {"sent", "ended", "preflight"}: requests of the whole run, levels or not
-    rows                                 {"seen", "kept"}: kept < seen where rows of the requests file are sampled
-    checks                               [{"name", "ok", "value", "limit", "says", "levels" (that it spoils; without any,
-                                         the whole run)}]: what only the running process knew
-
-Format history
-  1  the first; histograms have 128 buckets a power of two, of seconds (numbers.histogram)
-     in the histograms file, beside METRICS, what ranges rest on: gap_guess (those of `gap` that stand for gaps not
-     known one by one), gap_sum_N (sums of N such gaps), gap_limit_N (what their sum is not above), ttft_guess (those of
-     `ttft` that are not known), ttft_least, ttft_most (between what they lie)
-    later: `delay` of a request and a level, `ttft_due`, `e2e_due`, `due` and `held_back` of a level, all of open load
-    later: `part` of a level, and `shape` and `parts` of a plan; `inputs` of a request
-    later: the outcomes CLIENT_KINDS, which were `connect` before; `requests` of a level does not count them
-"""
+"""Words that all layers share: what becomes of a request, the metrics, and the parts of a plan."""
 
 from __future__ import annotations
-
-FORMAT = 1
-
-REQUESTS = "llm_requests.csv"
-LEVELS = "llm_levels.csv"
-HISTOGRAMS = "llm_histograms.csv"
-TIMELINE = "llm_timeline.csv"
-WORKERS = "llm_workers.csv"
-TELEMETRY = "llm_telemetry.csv"
-RUN = "llm_run.json"
-FILES = (RUN, LEVELS, REQUESTS, HISTOGRAMS, TIMELINE, WORKERS, TELEMETRY)
-"""All files of a run, without their prefix."""
 
 METRICS: dict[str, str] = {
     "ttft": "time to first token",

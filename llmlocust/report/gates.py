@@ -10,10 +10,10 @@ from xml.etree import ElementTree as ET
 
 from llmlocust.analysis.gates import DOUBTED, FAILED, PASSED, Case, Outcome, judge
 from llmlocust.metrics.thresholds import Gate
-from llmlocust.metrics.vocabulary import FORMAT
 from llmlocust.report import page
 from llmlocust.report.as_json import plain
 from llmlocust.report.sections.what_was_run import ended_by
+from llmlocust.runfiles.formats import FORMAT
 from llmlocust.runfiles.reading.run_data import RunFrames
 from llmlocust.text import media
 

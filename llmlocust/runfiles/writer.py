@@ -1,4 +1,4 @@
-"""Writing the files of a run (numbers.formats says what is in them), so that a run cut off anywhere can be read.
+"""Writing the files of a run (`formats` says what is in them), so that a run cut off anywhere can be read.
 
 Requests and workers are appended. The others are small and are written anew, to a name beside and then put in place: a full
 disk or a killed process leaves the last whole version.
@@ -15,11 +15,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from llmlocust.metrics import vocabulary as formats
 from llmlocust.metrics.ledger import Ledger
 from llmlocust.metrics.level_rows import LEVEL_COLUMNS, level_row
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.rows import HISTOGRAM_COLUMNS, REQUEST_COLUMNS, TIMELINE_COLUMNS, WORKER_COLUMNS, rounded
+from llmlocust.runfiles import formats
 from llmlocust.runfiles.writing import create, replacing
 from llmlocust.text import media
 

@@ -37,7 +37,7 @@ class Merged(msgspec.Struct):
 class Record(msgspec.Struct):
     name: str = ""
     outcome: str = OK
-    """OK, or the kind of its failure (numbers.formats.ERROR_KINDS)."""
+    """OK, or the kind of its failure (metrics.vocabulary.ERROR_KINDS)."""
     error: str = ""
     """What was said of the failure, without ids and numbers, so that equal failures read equal."""
     words: str = ""

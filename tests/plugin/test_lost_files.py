@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from llmlocust.metrics import vocabulary as formats
 from llmlocust.metrics.rows import REQUEST_COLUMNS
+from llmlocust.runfiles import formats
 from llmlocust.runfiles.writer import RunFiles
 from tests.locusts import Locust, outcomes, rows, run, told
 from tests.plugin.test_robust import UNTIL_STOPPED, fill, headless, served, small_disk

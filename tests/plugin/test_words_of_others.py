@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmlocust.metrics import vocabulary as formats
 from llmlocust.metrics.rows import REQUEST_COLUMNS, WORKER_COLUMNS
 from llmlocust.plugin import console
+from llmlocust.runfiles import formats
 from llmlocust.runfiles.writer import RunFiles
 from llmlocust.text import media
 

@@ -8,16 +8,17 @@ import math
 import random
 from pathlib import Path
 
-from llmlocust.metrics import vocabulary as formats
+from llmlocust.metrics import vocabulary
 from llmlocust.metrics.level_rows import LEVEL_COLUMNS, level_row
 from llmlocust.metrics.levels import Level, LevelFigures, Tally
 from llmlocust.metrics.rows import HISTOGRAM_COLUMNS, REQUEST_COLUMNS, TIMELINE_COLUMNS
+from llmlocust.runfiles import formats
 
 EPOCH = 1_795_000_000.0
 HOSTILE = "<script>alert('x')</script> & \"quoted\" | $a_b$ ` </svg>"
 
 
-_STATUS = {"http_503": 503, "connect": 0, "reset": 0, **dict.fromkeys(formats.CLIENT_KINDS, 0)}
+_STATUS = {"http_503": 503, "connect": 0, "reset": 0, **dict.fromkeys(vocabulary.CLIENT_KINDS, 0)}
 
 
 class MadeRun:

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from made_run import EPOCH, MadeRun
 
-from llmlocust.metrics import vocabulary as formats
+from llmlocust.metrics import vocabulary
 from llmlocust.metrics.rows import REQUEST_COLUMNS
 from llmlocust.metrics.thresholds import Threshold, is_good
 from llmlocust.report.page import build
+from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.run_data import RunError, load_run, names_a_run
 
 PLAIN = Path(__file__).parent / "plain"
@@ -34,7 +35,7 @@ def test_a_run_of_ours_is_read_whole(prefix, made):
     assert [each.load for each in run.levels] == [4, 8, 30]
     assert len(run.requests) == len(made.rows)
     assert (run.source, run.unknown, run.notes) == ("llmlocust", [], [])
-    assert {"ttft", "gap"} <= {metric for metric in formats.METRICS if run.distributions(metric)}
+    assert {"ttft", "gap"} <= {metric for metric in vocabulary.METRICS if run.distributions(metric)}
     assert run.failures["count"].sum() == sum(row["outcome"] != "ok" for row in made.rows)
 
 

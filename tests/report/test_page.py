@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_run import EPOCH, HOSTILE, MadeRun
 
-from llmlocust.metrics import vocabulary as formats
+from llmlocust.metrics import vocabulary
 from llmlocust.metrics.levels import LevelFigures, Summary
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.report.charts import drawing
@@ -24,6 +24,7 @@ from llmlocust.report.page import build
 from llmlocust.report.sections.headline import headline, summary
 from llmlocust.report.sections.level_table import columns
 from llmlocust.report.sections.what_was_run import facts
+from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.run_data import RunFrames, load_run
 from llmlocust.text import figures as words
 
@@ -516,7 +517,7 @@ def test_importing_the_report_brings_no_locust():
     assert done.stdout.strip() == "set()"
 
 
-@pytest.mark.parametrize("kind", formats.CLIENT_KINDS)
+@pytest.mark.parametrize("kind", vocabulary.CLIENT_KINDS)
 @pytest.mark.usefixtures("undrawn")
 def test_a_level_that_lost_its_requests_on_the_way_is_shown_and_left_out_of_the_verdict(tmp_path, kind):
     report = made(tmp_path, "ttft.p95 < 1s", "errors < 1%", lacks=(kind, 0.9))
@@ -528,7 +529,7 @@ def test_a_level_that_lost_its_requests_on_the_way_is_shown_and_left_out_of_the_
         check.levels for check in report.checks if "reached the" in check.says or "failed because" in check.says
     ] == [(2,)]
     assert "The verdict leaves out 8 users." in report.html().replace("\N{NO-BREAK SPACE}", " ")
-    assert formats.ERROR_KINDS[kind] in report.html()
+    assert vocabulary.ERROR_KINDS[kind] in report.html()
     assert report.run.gone() == {}
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from made_run import MadeRun
 
-from llmlocust.metrics import vocabulary as formats
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.rows import REQUEST_COLUMNS
 from llmlocust.report.page import build
 from llmlocust.report.sections.level_table import columns
+from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.run_data import RunFrames, load_run
 
 FEWER = "Fewer right answers under load: 96 % at 5 users, 70 % at 40"

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from made_run import EPOCH, MadeRun
 from test_page import HOSTILE, Seen
 
-from llmlocust.metrics import vocabulary as formats
+from llmlocust.metrics import vocabulary
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.report.languages import translate as translation
 from llmlocust.report.languages.translate import LANGUAGES, Catalogue, catalogue
 from llmlocust.report.page import build
+from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.run_data import RunFrames, load_run
 
 PLAIN = Path(__file__).parent / "plain"
@@ -84,7 +85,7 @@ RUNS = {
     },
     "dies": {"limits": LIMITS, "dies": 17.0},
     "no server": {"dies": -1.0},
-    **{f"lacks, {kind}": {"limits": LIMITS, "lacks": (kind, 0.9)} for kind in formats.CLIENT_KINDS},
+    **{f"lacks, {kind}": {"limits": LIMITS, "lacks": (kind, 0.9)} for kind in vocabulary.CLIENT_KINDS},
     "starved": {
         "limits": LIMITS,
         "starved": {"throttled": 0.4, "core_wait": 0.5, "loop_lag": 9000.0, "turn_wait": 9000.0, "wait": 165.0},

@@ -5,12 +5,12 @@ import json
 import pandas as pd
 import pytest
 
-from llmlocust.metrics import vocabulary as formats
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.rows import TELEMETRY_COLUMNS
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.report.page import build
 from llmlocust.report.sections.headline import summary
+from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.level_series import cache_hits, courses, gone, tokens_a_chunk, with_telemetry
 from llmlocust.runfiles.reading.run_data import load_run
 from tests.report.made_run import EPOCH, MadeRun

@@ -12,7 +12,7 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from llmlocust.metrics import vocabulary as formats
+from llmlocust.runfiles import formats
 
 LOCUSTS = ("stats.csv", "stats_history.csv", "failures.csv", "exceptions.csv")
 """Locust's own files, without their prefix."""

@@ -19,12 +19,12 @@ from locust.env import Environment
 from locust.runners import STATE_CLEANUP, STATE_RUNNING, STATE_STOPPING, MasterRunner
 from prometheus_client.exposition import choose_encoder
 
-from llmlocust.metrics import vocabulary as formats
 from llmlocust.plugin import options
 from llmlocust.plugin.http.addresses import shown
 from llmlocust.plugin.webui import access
 from llmlocust.plugin.webui.inputs import Inputs
 from llmlocust.plugin.webui.report import NotMade, Reports
+from llmlocust.runfiles import formats
 
 if TYPE_CHECKING:
     from locust.web import WebUI

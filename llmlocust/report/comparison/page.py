@@ -32,7 +32,7 @@ from llmlocust.analysis.comparison.compare import (
 from llmlocust.analysis.comparison.dependence import Values
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.thresholds import Threshold
-from llmlocust.metrics.vocabulary import FORMAT, NOT_THE_SERVERS, OK
+from llmlocust.metrics.vocabulary import NOT_THE_SERVERS, OK
 from llmlocust.report import page
 from llmlocust.report.as_json import plain, verdict_data
 from llmlocust.report.charts.by_load import NUMBERS
@@ -44,6 +44,7 @@ from llmlocust.report.sections import one_level
 from llmlocust.report.sections.headline import card_number, range_of, trust_line
 from llmlocust.report.sections.what_was_run import FOREIGN, facts, options
 from llmlocust.report.templating import render
+from llmlocust.runfiles.formats import FORMAT
 from llmlocust.runfiles.reading.published_table import load_table
 from llmlocust.runfiles.reading.run_data import RunError, RunFrames, good, load_run, names_a_run, weights_of
 from llmlocust.text import figures as words

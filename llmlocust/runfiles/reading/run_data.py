@@ -21,13 +21,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from llmlocust.metrics import vocabulary as formats
+from llmlocust.metrics import vocabulary
 from llmlocust.metrics.histogram import Histogram
 from llmlocust.metrics.level_rows import level_of_row
 from llmlocust.metrics.levels import USERS, Level, LevelFigures, Summary, Tally
 from llmlocust.metrics.rows import HISTOGRAM_COLUMNS, REQUEST_COLUMNS, TELEMETRY_COLUMNS
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.metrics.vocabulary import METRICS, OK
+from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading import locust_files
 from llmlocust.runfiles.reading.locust_files import EXCEPTIONS, FAILURES, HISTORY, STATS
 from llmlocust.stream.record import CUT
@@ -179,7 +180,7 @@ class RunFrames:
         """Levels in which nothing could connect from some second on until their end, with that second."""
         if self.requests is None:
             return {}
-        rows = self.requests[~self.requests["outcome"].isin(formats.NOT_THE_SERVERS)]
+        rows = self.requests[~self.requests["outcome"].isin(vocabulary.NOT_THE_SERVERS)]
         over = rows["sent"] + rows["duration"] / 1000.0
         found = {each.level: _gone_from(each, rows, over) for each in self.levels}
         return {level: seconds for level, seconds in found.items() if seconds is not None}
@@ -190,7 +191,7 @@ class RunFrames:
         """
         if self.requests is None:
             return {}
-        rows = self.requests[self.requests["outcome"] != formats.ABORTED]
+        rows = self.requests[self.requests["outcome"] != vocabulary.ABORTED]
         times = [each for each in _times_without_server(rows) if not _ends_with_the_load(*each, self.levels)]
         found: dict[int, tuple[float, float]] = {}
         for level, outage in product([each for each in self.levels if math.isfinite(each.began)], times):
@@ -627,13 +628,13 @@ _AFTER = 120.0
 
 
 def _is_whole(requests: pd.DataFrame) -> pd.Series:
-    is_known = requests["outcome"].isin([OK, *formats.ERROR_KINDS])
+    is_known = requests["outcome"].isin([OK, *vocabulary.ERROR_KINDS])
     return is_known & requests["sent"].notna() & requests["duration"].notna()
 
 
 _LEAST_REFUSED = 5
 _NO_SERVER = ("connect", "reset")
-_OUT = (*formats.NO_CONNECTION, "reset")
+_OUT = (*vocabulary.NO_CONNECTION, "reset")
 _SAME_LOAD = 0.9
 """A load that is lower by no more than this factor counts as the same: windows of a replayed trace differ a little."""
 _SHORTEST_OUTAGE = 3.0
@@ -1050,8 +1051,8 @@ def _of_windows(rows: pd.DataFrame, ended: int, mean: float) -> Summary:
     return Summary(
         ended,
         mean,
-        quantiles={name: at(share) for name, share in formats.QUANTILES.items()},
-        intervals={name: interval(share) for name, share in formats.QUANTILES.items()},
+        quantiles={name: at(share) for name, share in vocabulary.QUANTILES.items()},
+        intervals={name: interval(share) for name, share in vocabulary.QUANTILES.items()},
     )
 
 
