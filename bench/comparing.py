@@ -36,7 +36,9 @@ from llmlocust.metrics.levels import RATE, USERS, Level, LevelFigures, Tally
 from llmlocust.metrics.rows import REQUEST_COLUMNS
 from llmlocust.report.comparison.page import held_of
 from llmlocust.report.page import build
-from llmlocust.runfiles.reading.run_data import OURS, RunFrames, load_run
+from llmlocust.runfiles import formats
+from llmlocust.runfiles.reading.locate import load_run
+from llmlocust.runfiles.reading.run_data import OURS, RunFrames
 from llmlocust.simulator.engine import Engine, Sequence
 from llmlocust.simulator.settings import Settings
 
@@ -229,9 +231,8 @@ class Run:
         )
         timeline["level"] = np.searchsorted([each.began for each in self.levels], list(times), side="right") - 1
         timeline["users"] = [self.levels[each].load for each in timeline["level"]]
-        return RunFrames(
-            Path("virtual"), OURS, [self._figures(each, rows) for each in self.levels], requests=rows, timeline=timeline
-        )
+        tables = {formats.REQUESTS: rows, formats.TIMELINE: timeline}
+        return RunFrames(Path("virtual"), OURS, [self._figures(each, rows) for each in self.levels], tables=tables)
 
     def _figures(self, level: Level, rows: pd.DataFrame) -> LevelFigures:
         own = rows[(rows["level"] == level.index) & (rows["measured"] == 1)]

@@ -33,6 +33,7 @@ from llmlocust.analysis.checks.check import Check
 from llmlocust.metrics.levels import RATE, USERS, Level, LevelFigures, Tally
 from llmlocust.metrics.rows import TELEMETRY_COLUMNS
 from llmlocust.report.page import build
+from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.run_data import OURS, RunFrames
 
 SETTLE, HOLD, RAMP = 10.0, 30.0, 2.0
@@ -370,9 +371,14 @@ class Virtual:
         seen = [each for each in self.requests if self._reported(each)]
         rows = self._rows(seen)
         figures = [self._figures(each, rows) for each in self.levels]
-        run = RunFrames(Path("virtual"), OURS, figures, self._info(len(self.requests), len(seen)), requests=rows)
-        run.timeline, run.workers, run.telemetry = self._timeline(), self._worker_rows(), self._telemetry(rows)
-        return run
+        tables = {
+            formats.REQUESTS: rows,
+            formats.TIMELINE: self._timeline(),
+            formats.WORKERS: self._worker_rows(),
+        }
+        if self.counters:
+            tables[formats.TELEMETRY] = self._telemetry(rows)
+        return RunFrames(Path("virtual"), OURS, figures, self._info(len(self.requests), len(seen)), tables)
 
     def _reported(self, request: Request) -> bool:
         """A process that dies takes with it what it had not yet told."""
@@ -491,9 +497,7 @@ class Virtual:
             ]
         return pd.DataFrame(rows)
 
-    def _telemetry(self, rows: pd.DataFrame) -> pd.DataFrame | None:
-        if not self.counters:
-            return None
+    def _telemetry(self, rows: pd.DataFrame) -> pd.DataFrame:
         share = 0.9 * self.cache if self.cache else self.random.uniform(0.0, 0.1)
         asked = np.searchsorted(np.sort(rows["sent"].to_numpy()), [EPOCH + second for second in self._seconds()]) * 50.0
         made = [

@@ -47,14 +47,117 @@ Format history
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llmlocust.metrics.level_rows import LEVEL_COLUMNS
+from llmlocust.metrics.rows import (
+    HISTOGRAM_COLUMNS,
+    REQUEST_COLUMNS,
+    TELEMETRY_COLUMNS,
+    TIMELINE_COLUMNS,
+    WORKER_COLUMNS,
+)
+
 FORMAT = 1
 
-REQUESTS = "llm_requests.csv"
+RUN = "llm_run.json"
 LEVELS = "llm_levels.csv"
+REQUESTS = "llm_requests.csv"
 HISTOGRAMS = "llm_histograms.csv"
 TIMELINE = "llm_timeline.csv"
 WORKERS = "llm_workers.csv"
 TELEMETRY = "llm_telemetry.csv"
-RUN = "llm_run.json"
-FILES = (RUN, LEVELS, REQUESTS, HISTOGRAMS, TIMELINE, WORKERS, TELEMETRY)
-"""All files of a run, without their prefix."""
+LOCK = "llm.lock"
+"""Exists while a process writes files with the prefix."""
+LOCUST_FILES = ("stats.csv", "stats_history.csv", "failures.csv", "exceptions.csv")
+"""The files of Locust's --csv."""
+REPORTS = ("report.html", "report.md", "report.json")
+# All names stand without the prefix of the run.
+
+MOST = 1e15
+"""No number in the files is larger; a larger one is damage."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV file of a run. Its reader takes columns in any order, also those that it does not know."""
+
+    name: str
+    content: str
+    """What a row is: the table of files in the README has this text."""
+    columns: Sequence[str]
+    text: frozenset[str] = frozenset()
+    """Columns that are read as text. All others are read as numbers."""
+    required: Sequence[str] = ()
+    """Columns without which the file is not read."""
+    grows: bool = False
+    """Rows are appended during the run. Other tables are rewritten as a whole."""
+    optional: bool = False
+    """Not every run writes the file."""
+
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        Table(
+            LEVELS,
+            "a level: counts, throughput, percentiles with 95 % intervals",
+            LEVEL_COLUMNS,
+            text=frozenset(LEVEL_COLUMNS),  # `level_of_row` converts them
+            required=("level", "load", "requests"),
+        ),
+        Table(
+            REQUESTS,
+            "a request",
+            REQUEST_COLUMNS,
+            # not `id`: it is for searching the server's log, and no figure rests on it
+            text=frozenset({"name", "outcome", "error", "token_source", "finish", "worker", "unread"}),
+            required=("sent", "outcome", "duration"),
+            grows=True,
+        ),
+        Table(
+            HISTOGRAMS,
+            "a bucket of a metric of a level: counts add up over workers and runs",
+            HISTOGRAM_COLUMNS,
+            text=frozenset({"name", "metric"}),
+            required=HISTOGRAM_COLUMNS,
+        ),
+        Table(
+            TIMELINE,
+            "a second: users, in flight, sent, ended, failed, tokens, the generator's CPU and lag",
+            TIMELINE_COLUMNS,
+            required=("time", "users"),
+        ),
+        Table(
+            WORKERS,
+            "a second of each process that runs users: its users, CPU and lag",
+            WORKER_COLUMNS,
+            text=frozenset({"worker"}),
+            required=("time", "worker"),
+            grows=True,
+        ),
+        Table(
+            TELEMETRY,
+            "a value of a metric that the system under test reports",
+            TELEMETRY_COLUMNS,
+            text=frozenset({"source", "metric", "labels"}),
+            required=TELEMETRY_COLUMNS,
+            grows=True,
+            optional=True,
+        ),
+    )
+}
+"""The tables of a run by file name. Its writer, its reader, the downloads of the web UI and the renaming of an earlier
+run's files are loops over them, so that a new table is an entry here and the code that fills it.
+"""
+
+
+def files() -> list[str]:
+    """Return the names of all files that a run can have."""
+    return [RUN, *TABLES]
+
+
+def expected_files() -> list[str]:
+    """Return the names of the files that every run has."""
+    return [RUN, *(name for name, table in TABLES.items() if not table.optional)]

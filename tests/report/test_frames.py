@@ -15,7 +15,8 @@ from llmlocust.metrics.rows import REQUEST_COLUMNS
 from llmlocust.metrics.thresholds import Threshold, is_good
 from llmlocust.report.page import build
 from llmlocust.runfiles import formats
-from llmlocust.runfiles.reading.run_data import RunError, load_run, names_a_run
+from llmlocust.runfiles.reading.errors import RunError
+from llmlocust.runfiles.reading.locate import load_run, names_a_run
 
 PLAIN = Path(__file__).parent / "plain"
 

@@ -25,7 +25,8 @@ from llmlocust.report.sections.headline import headline, summary
 from llmlocust.report.sections.level_table import columns
 from llmlocust.report.sections.what_was_run import facts
 from llmlocust.runfiles import formats
-from llmlocust.runfiles.reading.run_data import RunFrames, load_run
+from llmlocust.runfiles.reading.locate import load_run
+from llmlocust.runfiles.reading.run_data import RunFrames
 from llmlocust.text import figures as words
 
 PLAIN = Path(__file__).parent / "plain"

@@ -12,7 +12,8 @@ from llmlocust.metrics.rows import REQUEST_COLUMNS
 from llmlocust.report.page import build
 from llmlocust.report.sections.level_table import columns
 from llmlocust.runfiles import formats
-from llmlocust.runfiles.reading.run_data import RunFrames, load_run
+from llmlocust.runfiles.reading.locate import load_run
+from llmlocust.runfiles.reading.run_data import RunFrames
 
 FEWER = "Fewer right answers under load: 96 % at 5 users, 70 % at 40"
 

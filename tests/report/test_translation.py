@@ -16,7 +16,8 @@ from llmlocust.report.languages import translate as translation
 from llmlocust.report.languages.translate import LANGUAGES, Catalogue, catalogue
 from llmlocust.report.page import build
 from llmlocust.runfiles import formats
-from llmlocust.runfiles.reading.run_data import RunFrames, load_run
+from llmlocust.runfiles.reading.locate import load_run
+from llmlocust.runfiles.reading.run_data import RunFrames
 
 PLAIN = Path(__file__).parent / "plain"
 LIMITS = [Threshold.parse("ttft.p95 < 1s"), Threshold.parse("errors < 1%")]

@@ -11,6 +11,7 @@ from llmlocust.metrics.rows import REQUEST_COLUMNS
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.report.page import build
 from llmlocust.report.sections.conversations import turns
+from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.run_data import RunFrames
 
 LIMITS = [Threshold.parse("ttft.p95 < 1s")]
@@ -48,7 +49,8 @@ def talked(*names: str, loads=(5, 10, 40), fast=10) -> RunFrames:
                 told = {"level": index, "name": name, "metric": metric}
                 buckets += [{**told, "bucket": b, "count": c} for b, c in Histogram([seconds] * 19).counts.items()]
     requests = pd.DataFrame(rows, columns=[*REQUEST_COLUMNS, "ttft_due", "e2e_due"])
-    return RunFrames(Path("x"), "llmlocust", levels, requests=requests, histograms=pd.DataFrame(buckets))
+    tables = {formats.REQUESTS: requests, formats.HISTOGRAMS: pd.DataFrame(buckets)}
+    return RunFrames(Path("x"), "llmlocust", levels, tables=tables)
 
 
 def test_turns_are_told_at_the_levels_that_keep_the_limits():

@@ -12,7 +12,7 @@ from llmlocust.report.page import build
 from llmlocust.report.sections.headline import summary
 from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.level_series import cache_hits, courses, gone, tokens_a_chunk, with_telemetry
-from llmlocust.runfiles.reading.run_data import load_run
+from llmlocust.runfiles.reading.locate import load_run
 from tests.report.made_run import EPOCH, MadeRun
 
 LEVELS = [

@@ -12,7 +12,8 @@ from llmlocust.metrics.thresholds import Gate
 from llmlocust.report import gates
 from llmlocust.report.page import build
 from llmlocust.report.sections.headline import summary
-from llmlocust.runfiles.reading.run_data import RunError, load_run
+from llmlocust.runfiles.reading.errors import RunError
+from llmlocust.runfiles.reading.locate import load_run
 from llmlocust.text import media
 
 PARTS = [

@@ -45,8 +45,10 @@ from llmlocust.report.sections.headline import card_number, range_of, trust_line
 from llmlocust.report.sections.what_was_run import FOREIGN, facts, options
 from llmlocust.report.templating import render
 from llmlocust.runfiles.formats import FORMAT
+from llmlocust.runfiles.reading.errors import RunError
+from llmlocust.runfiles.reading.locate import load_run, names_a_run
 from llmlocust.runfiles.reading.published_table import load_table
-from llmlocust.runfiles.reading.run_data import RunError, RunFrames, good, load_run, names_a_run, weights_of
+from llmlocust.runfiles.reading.run_data import RunFrames, good, weights_of
 from llmlocust.text import figures as words
 from llmlocust.text import media
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from llmlocust.load import distributions
 from llmlocust.metrics.levels import RATE, USERS, LevelFigures, Summary
 from llmlocust.runfiles.reading import locust_files
-from llmlocust.runfiles.reading.run_data import TABLE, RunError, RunFrames
+from llmlocust.runfiles.reading.errors import RunError
+from llmlocust.runfiles.reading.run_data import TABLE, RunFrames
 from llmlocust.runfiles.reading.table_cells import DecimalMark
 from llmlocust.runfiles.reading.table_columns import METRICS, OUTCOMES, Column, first, load_column, read_columns
 from llmlocust.runfiles.reading.table_headers import TELEMETRY
