@@ -38,7 +38,7 @@ from llmlocust.report.comparison.page import held_of
 from llmlocust.report.page import build
 from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.locate import load_run
-from llmlocust.runfiles.reading.run_data import OURS, RunFrames
+from llmlocust.runfiles.reading.run_data import OURS, RunData
 from llmlocust.simulator.engine import Engine, Sequence
 from llmlocust.simulator.settings import Settings
 
@@ -212,7 +212,7 @@ class Run:
             if self.users:
                 self._ask_at(last + think)
 
-    def frames(self) -> RunFrames:
+    def frames(self) -> RunData:
         rows = pd.DataFrame(self.rows).sort_values("sent", ignore_index=True)
         sent = rows["sent"].to_numpy() - EPOCH
         level = np.searchsorted([each.began for each in self.levels], sent, side="right") - 1
@@ -232,7 +232,7 @@ class Run:
         timeline["level"] = np.searchsorted([each.began for each in self.levels], list(times), side="right") - 1
         timeline["users"] = [self.levels[each].load for each in timeline["level"]]
         tables = {formats.REQUESTS: rows, formats.TIMELINE: timeline}
-        return RunFrames(Path("virtual"), OURS, [self._figures(each, rows) for each in self.levels], tables=tables)
+        return RunData(Path("virtual"), OURS, [self._figures(each, rows) for each in self.levels], tables=tables)
 
     def _figures(self, level: Level, rows: pd.DataFrame) -> LevelFigures:
         own = rows[(rows["level"] == level.index) & (rows["measured"] == 1)]
@@ -266,7 +266,7 @@ class Result:
     """By level, how far the median TTFTs were apart: |ln(NEW / BASE)|."""
 
 
-def result(seed: int, kind: str, runs: list[RunFrames]) -> Result:
+def result(seed: int, kind: str, runs: list[RunData]) -> Result:
     comparison = compared(*runs)
     different = [(None, each) for each in comparison.overall] + [
         (p.load, each) for p in comparison.pairs for each in p.differences
@@ -293,7 +293,7 @@ def result(seed: int, kind: str, runs: list[RunFrames]) -> Result:
     )
 
 
-def compared(base: RunFrames, new: RunFrames) -> Comparison:
+def compared(base: RunData, new: RunData) -> Comparison:
     first = build(base)
     limits = first.verdict.thresholds
     return compare(held_of(first, limits), held_of(build(new, limits), limits))
@@ -329,7 +329,7 @@ def real_pairs(number: int) -> Iterator[tuple[Result, Result]]:
             yield first, second
 
 
-def _real(folder: Path, reads: float) -> RunFrames:
+def _real(folder: Path, reads: float) -> RunData:
     settings = [
         f"--{name.replace('_', '-')}={value}" for name, value in (REAL | {"prefill_ms_per_token": reads}).items()
     ]

@@ -34,7 +34,7 @@ from llmlocust.metrics.levels import RATE, USERS, Level, LevelFigures, Tally
 from llmlocust.metrics.rows import TELEMETRY_COLUMNS
 from llmlocust.report.page import build
 from llmlocust.runfiles import formats
-from llmlocust.runfiles.reading.run_data import OURS, RunFrames
+from llmlocust.runfiles.reading.run_data import OURS, RunData
 
 SETTLE, HOLD, RAMP = 10.0, 30.0, 2.0
 EPOCH = 1_795_000_000.0
@@ -94,7 +94,7 @@ def table(results: list[Result], *, verbose: bool) -> None:
             print(f"{each.kind}, {each.how}: {each.what}; failed: {', '.join(each.failed) or 'none'}")
 
 
-def judged(kind: str, how: str, run: RunFrames, spoiled: set[int], what: str) -> Result:
+def judged(kind: str, how: str, run: RunData, spoiled: set[int], what: str) -> Result:
     """What the report's checks say of a run whose truth is known."""
     failed = [each for each in build(run).checks if not each.ok]
     hits = [each for each in failed if not each.levels or spoiled & set(each.levels)]
@@ -367,7 +367,7 @@ class Virtual:
 
     # -- writing
 
-    def frames(self) -> RunFrames:
+    def frames(self) -> RunData:
         seen = [each for each in self.requests if self._reported(each)]
         rows = self._rows(seen)
         figures = [self._figures(each, rows) for each in self.levels]
@@ -378,7 +378,7 @@ class Virtual:
         }
         if self.counters:
             tables[formats.TELEMETRY] = self._telemetry(rows)
-        return RunFrames(Path("virtual"), OURS, figures, self._info(len(self.requests), len(seen)), tables)
+        return RunData(Path("virtual"), OURS, figures, self._info(len(self.requests), len(seen)), tables)
 
     def _reported(self, request: Request) -> bool:
         """A process that dies takes with it what it had not yet told."""

@@ -13,7 +13,7 @@ from llmlocust.metrics.thresholds import Gate
 from llmlocust.report import page
 from llmlocust.report.as_json import plain
 from llmlocust.runfiles.formats import FORMAT
-from llmlocust.runfiles.reading.run_data import RunFrames
+from llmlocust.runfiles.reading.run_data import RunData
 from llmlocust.runfiles.reading.run_json import ended_by
 from llmlocust.text import media
 
@@ -102,7 +102,7 @@ class Judged:
         return media.document(ET.tostring(root, encoding="unicode", xml_declaration=True)) + "\n"
 
 
-def build(run: RunFrames, gates: Sequence[Gate], accepted: Collection[str] = ()) -> Judged:
+def build(run: RunData, gates: Sequence[Gate], accepted: Collection[str] = ()) -> Judged:
     """Judge a run's gates. `accepted` are names of trust checks that may fail."""
     made = page.build(run, list(dict.fromkeys(gate.threshold for gate in gates)))
     outcome = judge(run.levels, gates, made.checks, run.goodput, accepted, is_ramp=not made.verdict.windows)

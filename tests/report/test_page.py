@@ -26,7 +26,7 @@ from llmlocust.report.sections.level_table import columns
 from llmlocust.report.sections.what_was_run import facts
 from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.locate import load_run
-from llmlocust.runfiles.reading.run_data import RunFrames
+from llmlocust.runfiles.reading.run_data import RunData
 from llmlocust.text import figures as words
 
 PLAIN = Path(__file__).parent / "plain"
@@ -134,7 +134,7 @@ def test_json_and_markdown_are_made_of_any_levels(rows):
         )
         for n, (load, rate, slow, ok, failed) in enumerate(rows)
     ]
-    made = build(RunFrames(Path("x"), "llmlocust", levels))
+    made = build(RunData(Path("x"), "llmlocust", levels))
     assert "NaN" not in made.json()
     assert "Infinity" not in made.json()
     json.loads(made.json())
@@ -279,7 +279,7 @@ def test_capacity_of_a_plain_locust_test_is_found():
 
 def test_one_level_and_none_that_is_known(tmp_path):
     (tmp_path / "x_stats.csv").write_bytes((PLAIN / "full_stats.csv").read_bytes())
-    for run in (load_run(tmp_path / "x"), RunFrames(tmp_path / "y", "llmlocust")):
+    for run in (load_run(tmp_path / "x"), RunData(tmp_path / "y", "llmlocust")):
         made = build(run)
         assert Seen(made.html()).open == []
         assert len(summary(made)) == 5
@@ -290,7 +290,7 @@ def test_rate_and_levels_without_success():
         LevelFigures(0, 10.0, unit="rate", window=10.0, requests=50, ok=50, throughput=5.0),
         LevelFigures(1, 20.0, unit="rate", window=10.0, requests=50, ok=0, error_kinds={"connect": 50}, throughput=0.0),
     ]
-    made = build(RunFrames(Path("x"), "llmlocust", levels))
+    made = build(RunData(Path("x"), "llmlocust", levels))
     assert made.data()["load"] == "rate"
     assert "requests/s" in made.html()
 
@@ -302,7 +302,7 @@ def a_rate(delay):
     late = Summary(50, delay, delay, {"p50": delay, "p95": delay, "p99": delay})
     metrics = {"ttft": first, "e2e": last, "ttft_due": due[0], "e2e_due": due[1], "delay": late}
     level = LevelFigures(0, 5.0, unit="rate", window=10.0, requests=50, ok=50, due=60, held_back=10, metrics=metrics)
-    return RunFrames(
+    return RunData(
         Path("x"), "llmlocust", [level], info={"plan": {"unit": "rate", "levels": [5], "arrivals": "gamma:2"}}
     )
 

@@ -13,7 +13,7 @@ from llmlocust.report.page import build
 from llmlocust.report.sections.level_table import columns
 from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.locate import load_run
-from llmlocust.runfiles.reading.run_data import RunFrames
+from llmlocust.runfiles.reading.run_data import RunData
 
 FEWER = "Fewer right answers under load: 96 % at 5 users, 70 % at 40"
 
@@ -23,7 +23,7 @@ def report_of(*levels):
         LevelFigures(index, load, requests=400, ok=400, window=30.0, throughput=load * 0.8, **told)
         for index, (load, told) in enumerate(levels)
     ]
-    return build(RunFrames(Path("x"), "llmlocust", made))
+    return build(RunData(Path("x"), "llmlocust", made))
 
 
 @pytest.fixture

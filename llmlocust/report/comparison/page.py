@@ -48,7 +48,7 @@ from llmlocust.runfiles.formats import FORMAT
 from llmlocust.runfiles.reading.errors import RunError
 from llmlocust.runfiles.reading.locate import load_run, names_a_run
 from llmlocust.runfiles.reading.published_table import load_table
-from llmlocust.runfiles.reading.run_data import RunFrames, good, weights_of
+from llmlocust.runfiles.reading.run_data import RunData, good, weights_of
 from llmlocust.text import figures as words
 from llmlocust.text import media
 
@@ -109,14 +109,14 @@ class Compared:
         return media.as_json(self.data())
 
 
-def load(name: str) -> RunFrames:
+def load(name: str) -> RunData:
     """A run's files, as `llmlocust report` finds them, or a table of levels. Raises RunError."""
     path = Path(name)
     return load_table(path) if path.is_file() and not names_a_run(path) else load_run(path)
 
 
 def build(
-    runs: Sequence[RunFrames], labels: Sequence[str], thresholds: Sequence[Threshold], tolerance: float
+    runs: Sequence[RunData], labels: Sequence[str], thresholds: Sequence[Threshold], tolerance: float
 ) -> Compared:
     """Compare each run with the first. All are judged by the same limits: those given, else those of the first.
 
@@ -143,7 +143,7 @@ def _nothing_in_common(base: str, new: str, comparison: Comparison, reports: Seq
     return f"no load in common{why}: {', '.join(told)}; run both with the same --levels"
 
 
-def labels_of(runs: Sequence[RunFrames]) -> list[str]:
+def labels_of(runs: Sequence[RunData]) -> list[str]:
     """Names that tell runs apart: the prefix, with as many of its folders as that needs. `llmlocust run` calls all of its
     runs "run", so that their folder is their name.
     """
@@ -189,7 +189,7 @@ def doubts_of(report: Report) -> dict[int, tuple[str, ...]]:
     }
 
 
-def _values(run: RunFrames, level: LevelFigures, thresholds: Sequence[Threshold]) -> Mapping[str, Values]:
+def _values(run: RunData, level: LevelFigures, thresholds: Sequence[Threshold]) -> Mapping[str, Values]:
     rows = run.requests
     if rows is None or run.rebuilt or not level.window > 0.0 or math.isnan(level.settled):
         return {}

@@ -13,13 +13,13 @@ from llmlocust.runfiles.reading.errors import RunError
 from llmlocust.runfiles.reading.locust_files import HISTORY, STATS
 from llmlocust.runfiles.reading.locust_run import load_locust
 from llmlocust.runfiles.reading.own_files import load_ours
-from llmlocust.runfiles.reading.run_data import RunFrames
+from llmlocust.runfiles.reading.run_data import RunData
 
 Files = dict[str, Path]
 """Files by their kind, which is the end of their name: llmlocust's own, or that of --csv."""
 
 
-def load_run(prefix: str | Path) -> RunFrames:
+def load_run(prefix: str | Path) -> RunData:
     """Read the run that a prefix, a folder with one run in it, or one of the run's files names. Raises RunError."""
     path = Path(prefix)
     try:
@@ -33,7 +33,7 @@ def load_run(prefix: str | Path) -> RunFrames:
         raise RunError(f"{path}: its files are damaged ({said}); llmlocust cannot read them as a run") from problem
 
 
-def _load(path: Path, locust: Files) -> RunFrames:
+def _load(path: Path, locust: Files) -> RunData:
     ours = _existing(path, {name: (name,) for name in formats.files()})
     if formats.LEVELS in ours or formats.REQUESTS in ours:
         run = load_ours(path, ours)

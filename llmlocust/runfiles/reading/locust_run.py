@@ -18,7 +18,7 @@ from llmlocust.runfiles.reading import locust_files
 from llmlocust.runfiles.reading.csv_table import read_csv
 from llmlocust.runfiles.reading.errors import RunError
 from llmlocust.runfiles.reading.locust_files import FAILURES, HISTORY, STATS
-from llmlocust.runfiles.reading.run_data import LOCUST, RunFrames
+from llmlocust.runfiles.reading.run_data import LOCUST, RunData
 
 _LOCUST_WORDS = {"Type", "Name", "Method", "Error", "First Seen", "Last Seen"}
 _SHORTEST_PLATEAU = 8.0
@@ -26,8 +26,8 @@ _SETTLE = 10.0
 _BANDS = 8
 
 
-def load_locust(prefix: Path, files: dict[str, Path]) -> RunFrames:
-    run = RunFrames(prefix, LOCUST, files=list(files.values()))
+def load_locust(prefix: Path, files: dict[str, Path]) -> RunData:
+    run = RunData(prefix, LOCUST, files=list(files.values()))
     if FAILURES in files:
         run.failures = _locust_failures(files[FAILURES], run.notes)
     run.unknown.append(
@@ -94,7 +94,7 @@ def _rows_of_all(frame: pd.DataFrame, *known: str) -> pd.DataFrame:
     return frame[names == locust_files.total_name(set(names.unique()))].dropna(subset=list(known))
 
 
-def _without_users(run: RunFrames, files: dict[str, Path], total: pd.DataFrame) -> RunFrames:
+def _without_users(run: RunData, files: dict[str, Path], total: pd.DataFrame) -> RunData:
     """Read the whole test as one level: before Locust 1.0 a history has no user counts to tell levels apart."""
     run.unknown.append(
         "Levels and users: the history has no user counts (Locust before 1.0), so the whole test is one row."

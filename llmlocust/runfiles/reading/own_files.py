@@ -16,12 +16,12 @@ from llmlocust.runfiles.formats import MOST, Table
 from llmlocust.runfiles.reading.csv_table import read_csv
 from llmlocust.runfiles.reading.errors import ForeignFile, RunError
 from llmlocust.runfiles.reading.rebuilt import rebuilt
-from llmlocust.runfiles.reading.run_data import OURS, RunFrames, weights_of
+from llmlocust.runfiles.reading.run_data import OURS, RunData, weights_of
 from llmlocust.runfiles.reading.run_json import read_info, short_name
 
 
-def load_ours(prefix: Path, files: dict[str, Path]) -> RunFrames:
-    run = RunFrames(prefix, OURS, files=list(files.values()))
+def load_ours(prefix: Path, files: dict[str, Path]) -> RunData:
+    run = RunData(prefix, OURS, files=list(files.values()))
     if formats.RUN in files:
         run.info = read_info(files[formats.RUN], run.notes)
     else:
@@ -152,7 +152,7 @@ def _failures_of(requests: pd.DataFrame) -> pd.DataFrame:
     return frame.rename(columns={"outcome": "kind"})
 
 
-def _agrees(run: RunFrames) -> bool:
+def _agrees(run: RunData) -> bool:
     """Whether the buckets mean what they say: medians of the levels' file and of the histograms are the same."""
     for metric in ("ttft", "e2e"):
         found = run.distributions(metric)

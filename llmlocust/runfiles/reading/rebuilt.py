@@ -10,12 +10,12 @@ import pandas as pd
 
 from llmlocust.metrics.levels import USERS, Level, LevelFigures, Tally
 from llmlocust.metrics.vocabulary import METRICS, OK
-from llmlocust.runfiles.reading.run_data import RunFrames, weights_of
+from llmlocust.runfiles.reading.run_data import RunData, weights_of
 from llmlocust.runfiles.reading.run_json import parts_planned
 from llmlocust.stream.record import CUT
 
 
-def rebuilt(run: RunFrames) -> list[LevelFigures]:
+def rebuilt(run: RunData) -> list[LevelFigures]:
     """Levels from the requests, where their own file is missing."""
     requests = run.requests
     assert requests is not None  # the caller looked
@@ -67,16 +67,16 @@ def _tally(requests: pd.DataFrame, rows: pd.DataFrame, level: Level) -> Tally:
     return tally
 
 
-def _plan(run: RunFrames) -> dict[str, Any]:
+def _plan(run: RunData) -> dict[str, Any]:
     plan = run.info.get("plan")
     return plan if isinstance(plan, dict) else {}
 
 
-def _unit_of(run: RunFrames) -> str:
+def _unit_of(run: RunData) -> str:
     return str(_plan(run).get("unit") or USERS)
 
 
-def _load_of(run: RunFrames, level: int) -> float:
+def _load_of(run: RunData, level: int) -> float:
     planned = _plan(run).get("levels")
     if isinstance(planned, list) and level < len(planned) and isinstance(planned[level], int | float):
         return float(planned[level])
@@ -84,17 +84,17 @@ def _load_of(run: RunFrames, level: int) -> float:
     return math.nan if users is None else float(users.max())
 
 
-def _part_of(run: RunFrames, level: int) -> str:
+def _part_of(run: RunData, level: int) -> str:
     names = [name for name, _, _ in parts_planned(_plan(run))]
     return names[level] if level < len(names) else ""
 
 
-def _users_of(run: RunFrames, level: int) -> float:
+def _users_of(run: RunData, level: int) -> float:
     users = _timeline_of(run, level)
     return math.nan if users is None else float(users.median())
 
 
-def _timeline_of(run: RunFrames, level: int) -> pd.Series | None:
+def _timeline_of(run: RunData, level: int) -> pd.Series | None:
     if run.timeline is None or "level" not in run.timeline:
         return None
     users = run.timeline.loc[run.timeline["level"] == level, "users"].dropna()

@@ -26,7 +26,7 @@ TABLE = "table"
 
 
 @dataclass
-class RunFrames:
+class RunData:
     """All that is known of a run."""
 
     prefix: Path
