@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from made_run import EPOCH, MadeRun
 
 from llmlocust.metrics import vocabulary
 from llmlocust.metrics.rows import REQUEST_COLUMNS
@@ -17,8 +16,10 @@ from llmlocust.report.page import build
 from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.errors import RunError
 from llmlocust.runfiles.reading.locate import load_run, names_a_run
+from tests.report.made_run import EPOCH, MadeRun
+from tests.simulators import ROOT
 
-PLAIN = Path(__file__).parent / "plain"
+PLAIN = ROOT / "tests" / "report" / "plain"
 
 
 @pytest.fixture(scope="module")
