@@ -228,13 +228,12 @@ def day_long(run):
         run.histograms[run.histograms["level"] == number % len(run.levels)].assign(level=number)
         for number in range(len(levels))
     )
-    return replace(
-        run,
-        levels=levels,
-        timeline=timeline.assign(time=EPOCH + seconds, level=seconds // 300),
-        requests=requests,
-        histograms=histograms,
-    )
+    tables = {
+        formats.TIMELINE: timeline.assign(time=EPOCH + seconds, level=seconds // 300),
+        formats.REQUESTS: requests,
+        formats.HISTOGRAMS: histograms,
+    }
+    return replace(run, levels=levels, tables=tables)
 
 
 def test_the_page_of_a_day_is_under_two_megabytes_in_every_language(report):
