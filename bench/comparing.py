@@ -31,11 +31,14 @@ import numpy as np
 import pandas as pd
 
 from llmlocust.analysis.comparison.compare import SAME, SLOWER, UNSURE, Comparison, compare
-from llmlocust.metrics import vocabulary as formats
+from llmlocust.metrics import vocabulary
 from llmlocust.metrics.levels import RATE, USERS, Level, LevelFigures, Tally
+from llmlocust.metrics.rows import REQUEST_COLUMNS
 from llmlocust.report.comparison.page import held_of
 from llmlocust.report.page import build
-from llmlocust.runfiles.reading.run_data import OURS, RunFrames, load_run
+from llmlocust.runfiles import formats
+from llmlocust.runfiles.reading.locate import load_run
+from llmlocust.runfiles.reading.run_data import OURS, RunData
 from llmlocust.simulator.engine import Engine, Sequence
 from llmlocust.simulator.settings import Settings
 
@@ -209,7 +212,7 @@ class Run:
             if self.users:
                 self._ask_at(last + think)
 
-    def frames(self) -> RunFrames:
+    def frames(self) -> RunData:
         rows = pd.DataFrame(self.rows).sort_values("sent", ignore_index=True)
         sent = rows["sent"].to_numpy() - EPOCH
         level = np.searchsorted([each.began for each in self.levels], sent, side="right") - 1
@@ -217,25 +220,24 @@ class Run:
             np.array([getattr(each, name) for each in self.levels])[level] for name in ("settled", "ended")
         )
         rows = rows.assign(
-            level=level, measured=((sent >= settled) & (sent < ended)).astype(int), name="chat", outcome=formats.OK, error="",
+            level=level, measured=((sent >= settled) & (sent < ended)).astype(int), name="chat", outcome=vocabulary.OK, error="",
             status=200, duration=rows["e2e"], answer=rows["ttft"], chunks=rows["output_tokens"], token_source="usage", stalls=0,
             wait=0.0, input_tokens=self.case.prompt, weight=1.0, coalesced=0, finish="stop", worker="w1",
         )  # fmt: skip
-        rows = rows.assign(**{name: math.nan for name in formats.REQUEST_COLUMNS if name not in rows})
+        rows = rows.assign(**{name: math.nan for name in REQUEST_COLUMNS if name not in rows})
         times = range(int(self.levels[-1].ended or 0.0) + 1)
         timeline = pd.DataFrame(
             {"time": [EPOCH + each for each in times], "tokens": [self.seconds[each] for each in times]}
         )
         timeline["level"] = np.searchsorted([each.began for each in self.levels], list(times), side="right") - 1
         timeline["users"] = [self.levels[each].load for each in timeline["level"]]
-        return RunFrames(
-            Path("virtual"), OURS, [self._figures(each, rows) for each in self.levels], requests=rows, timeline=timeline
-        )
+        tables = {formats.REQUESTS: rows, formats.TIMELINE: timeline}
+        return RunData(Path("virtual"), OURS, [self._figures(each, rows) for each in self.levels], tables=tables)
 
     def _figures(self, level: Level, rows: pd.DataFrame) -> LevelFigures:
         own = rows[(rows["level"] == level.index) & (rows["measured"] == 1)]
         tally = Tally()
-        tally.outcomes[formats.OK] = len(own)
+        tally.outcomes[vocabulary.OK] = len(own)
         over = rows["sent"] + rows["duration"] / 1e3 - EPOCH
         tally.numbers["ended_ok"] = int(((over >= level.settled) & (over < level.ended)).sum())
         inside = range(math.ceil(level.settled or 0.0), int(level.ended or 0.0))
@@ -264,7 +266,7 @@ class Result:
     """By level, how far the median TTFTs were apart: |ln(NEW / BASE)|."""
 
 
-def result(seed: int, kind: str, runs: list[RunFrames]) -> Result:
+def result(seed: int, kind: str, runs: list[RunData]) -> Result:
     comparison = compared(*runs)
     different = [(None, each) for each in comparison.overall] + [
         (p.load, each) for p in comparison.pairs for each in p.differences
@@ -291,7 +293,7 @@ def result(seed: int, kind: str, runs: list[RunFrames]) -> Result:
     )
 
 
-def compared(base: RunFrames, new: RunFrames) -> Comparison:
+def compared(base: RunData, new: RunData) -> Comparison:
     first = build(base)
     limits = first.verdict.thresholds
     return compare(held_of(first, limits), held_of(build(new, limits), limits))
@@ -327,7 +329,7 @@ def real_pairs(number: int) -> Iterator[tuple[Result, Result]]:
             yield first, second
 
 
-def _real(folder: Path, reads: float) -> RunFrames:
+def _real(folder: Path, reads: float) -> RunData:
     settings = [
         f"--{name.replace('_', '-')}={value}" for name, value in (REAL | {"prefill_ms_per_token": reads}).items()
     ]

@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from itertools import accumulate, pairwise
 from pathlib import Path
 
-from llmlocust.metrics import vocabulary as formats
 from llmlocust.metrics.ledger import Ledger
+from llmlocust.runfiles import formats
 from llmlocust.runfiles.writer import RunFiles
 from llmlocust.stream.record import Record
 

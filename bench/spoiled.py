@@ -30,10 +30,11 @@ import numpy as np
 import pandas as pd
 
 from llmlocust.analysis.checks.check import Check
-from llmlocust.metrics import vocabulary as formats
 from llmlocust.metrics.levels import RATE, USERS, Level, LevelFigures, Tally
+from llmlocust.metrics.rows import TELEMETRY_COLUMNS
 from llmlocust.report.page import build
-from llmlocust.runfiles.reading.run_data import OURS, RunFrames
+from llmlocust.runfiles import formats
+from llmlocust.runfiles.reading.run_data import OURS, RunData
 
 SETTLE, HOLD, RAMP = 10.0, 30.0, 2.0
 EPOCH = 1_795_000_000.0
@@ -93,7 +94,7 @@ def table(results: list[Result], *, verbose: bool) -> None:
             print(f"{each.kind}, {each.how}: {each.what}; failed: {', '.join(each.failed) or 'none'}")
 
 
-def judged(kind: str, how: str, run: RunFrames, spoiled: set[int], what: str) -> Result:
+def judged(kind: str, how: str, run: RunData, spoiled: set[int], what: str) -> Result:
     """What the report's checks say of a run whose truth is known."""
     failed = [each for each in build(run).checks if not each.ok]
     hits = [each for each in failed if not each.levels or spoiled & set(each.levels)]
@@ -366,13 +367,18 @@ class Virtual:
 
     # -- writing
 
-    def frames(self) -> RunFrames:
+    def frames(self) -> RunData:
         seen = [each for each in self.requests if self._reported(each)]
         rows = self._rows(seen)
         figures = [self._figures(each, rows) for each in self.levels]
-        run = RunFrames(Path("virtual"), OURS, figures, self._info(len(self.requests), len(seen)), requests=rows)
-        run.timeline, run.workers, run.telemetry = self._timeline(), self._worker_rows(), self._telemetry(rows)
-        return run
+        tables = {
+            formats.REQUESTS: rows,
+            formats.TIMELINE: self._timeline(),
+            formats.WORKERS: self._worker_rows(),
+        }
+        if self.counters:
+            tables[formats.TELEMETRY] = self._telemetry(rows)
+        return RunData(Path("virtual"), OURS, figures, self._info(len(self.requests), len(seen)), tables)
 
     def _reported(self, request: Request) -> bool:
         """A process that dies takes with it what it had not yet told."""
@@ -491,9 +497,7 @@ class Virtual:
             ]
         return pd.DataFrame(rows)
 
-    def _telemetry(self, rows: pd.DataFrame) -> pd.DataFrame | None:
-        if not self.counters:
-            return None
+    def _telemetry(self, rows: pd.DataFrame) -> pd.DataFrame:
         share = 0.9 * self.cache if self.cache else self.random.uniform(0.0, 0.1)
         asked = np.searchsorted(np.sort(rows["sent"].to_numpy()), [EPOCH + second for second in self._seconds()]) * 50.0
         made = [
@@ -501,7 +505,7 @@ class Virtual:
             for name, part in (("vllm:prefix_cache_queries_total", 1.0), ("vllm:prefix_cache_hits_total", share))
             for second, value in zip(self._seconds(), asked, strict=True)
         ]
-        return pd.DataFrame(made, columns=formats.TELEMETRY_COLUMNS)
+        return pd.DataFrame(made, columns=TELEMETRY_COLUMNS)
 
     def _info(self, sent: int, ended: int) -> dict[str, object]:
         think = self.system.think

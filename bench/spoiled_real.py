@@ -17,7 +17,7 @@ from pathlib import Path
 
 import spoiled
 
-from llmlocust.runfiles.reading.run_data import load_run
+from llmlocust.runfiles.reading.locate import load_run
 
 LEVELS, SETTLE, HOLD = "4,8,12", 3, 12
 LENGTH = SETTLE + HOLD + 1  # a ramp looks once a second

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from llmlocust.metrics.level_rows import level_of_row, level_row
 from llmlocust.metrics.levels import RATE, USERS, Level, LevelFigures, Tally
 from llmlocust.metrics.thresholds import Threshold
 
@@ -280,7 +281,7 @@ def _figures(records: np.ndarray, index: int, load: float, unit: str) -> LevelFi
     several = good & (tokens > 1)
     tally.histogram("tpot").extend(((ended - first) / np.maximum(tokens - 1, 1))[several])
     made = LevelFigures.of(level, tally, level.ended, users=math.nan if unit == RATE else load)
-    return LevelFigures.of_row(made.row())  # no more than the file keeps
+    return level_of_row(level_row(made))  # no more than the file keeps
 
 
 def _sent_in(records: np.ndarray, begin: float, end: float) -> np.ndarray:

@@ -21,6 +21,7 @@ from typing import Any, Self
 import numpy as np
 
 from llmlocust.calibration.errors import Latencies
+from llmlocust.metrics.level_rows import level_of_row
 from llmlocust.metrics.levels import LevelFigures
 
 HERE = Path(__file__).parent
@@ -123,7 +124,7 @@ def run(command: list[str], prepare: Callable[[], None]) -> str:
 
 def level(folder: Path) -> LevelFigures:
     """The last level: the one with all users."""
-    return LevelFigures.of_row(rows(folder / "run_llm_levels.csv")[-1])
+    return level_of_row(rows(folder / "run_llm_levels.csv")[-1])
 
 
 def steady(folder: Path, users: int) -> list[dict[str, str]]:

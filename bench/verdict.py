@@ -25,7 +25,7 @@ import systems
 
 from llmlocust.analysis.breakpoints.verdict import Finding, find
 from llmlocust.metrics.levels import LevelFigures
-from llmlocust.runfiles.reading.run_data import load_run
+from llmlocust.runfiles.reading.locate import load_run
 
 TUNED_ON = 1000
 

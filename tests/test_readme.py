@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from llmlocust.runfiles.formats import RUN, TABLES
 from tests.simulators import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -26,6 +27,12 @@ def test_the_table_of_options_is_that_of_the_code():
 
     table = re.findall(r"^\| `--llm-([a-z-]+)` \|[^|]*\| (.*) \|$", README, re.MULTILINE)
     assert [f"{name}|{text}" for name, text in table] == told
+
+
+def test_the_table_of_files_is_that_of_the_code():
+    table = re.findall(r"^\| `PREFIX_(llm_\S+)` \| (.*) \|$", README, re.MULTILINE)
+    declared = [(each.name, each.content) for each in TABLES.values() if not each.optional]
+    assert table == [*declared, (RUN, "what was run")]
 
 
 def test_the_locustfile_is_one(tmp_path):

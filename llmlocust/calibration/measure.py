@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from llmlocust.calibration.errors import Latencies, Point
-from llmlocust.metrics import vocabulary as formats
-from llmlocust.metrics.levels import LevelFigures
+from llmlocust.metrics.level_rows import level_of_row
+from llmlocust.runfiles import formats
 
 GRID = ((10, 20.0), (50, 20.0), (100, 10.0), (200, 10.0), (300, 10.0), (300, 8.0), (300, 6.0), (300, 5.0), (300, 4.0))
 """Streams, and milliseconds between a stream's tokens: 500 to 75,000 tokens/s."""
@@ -118,7 +118,7 @@ def _on_core(core: int) -> Any:
 
 
 def _point(streams: int, gap: float, prefix: Path, truth: list[dict[str, Any]]) -> Point:
-    level = LevelFigures.of_row(_rows(prefix, formats.LEVELS)[0])
+    level = level_of_row(_rows(prefix, formats.LEVELS)[0])
     measured = {
         row["id"]: row for row in _rows(prefix, formats.REQUESTS) if row["measured"] == "1" and row["outcome"] == "ok"
     }

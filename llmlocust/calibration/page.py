@@ -20,9 +20,9 @@ from llmlocust.calibration.errors import (
     largest_believed,
     verdict,
 )
-from llmlocust.metrics.vocabulary import FORMAT
 from llmlocust.report.charts.drawing import MUTED, SERIES, Picture, picture
 from llmlocust.report.templating import render
+from llmlocust.runfiles.formats import FORMAT
 from llmlocust.text import figures as words
 from llmlocust.text import media
 

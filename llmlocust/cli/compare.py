@@ -84,7 +84,7 @@ def make_comparison(
 ) -> int:
     """The exit code."""
     from llmlocust.report.comparison import page as comparing
-    from llmlocust.runfiles.reading.run_data import RunError
+    from llmlocust.runfiles.reading.errors import RunError
 
     if len(names) > comparing.MOST_RUNS:
         raise OneLine(f"{len(names)} runs are more than a page can show: compare at most {comparing.MOST_RUNS}")

@@ -126,8 +126,9 @@ def parse_all(texts: tuple[str, ...], file: str, parse: Callable[[str], Any]) ->
 
 def load(prefix: str, table: str = "", wait: str = "") -> Any:
     """A run from its files, or a bare table."""
+    from llmlocust.runfiles.reading.errors import RunError
+    from llmlocust.runfiles.reading.locate import load_run
     from llmlocust.runfiles.reading.published_table import load_table
-    from llmlocust.runfiles.reading.run_data import RunError, load_run
 
     try:
         return load_table(table, wait) if table else load_run(prefix)
@@ -167,7 +168,7 @@ def write(files: list[tuple[str, Callable[[], str]]]) -> None:
 
 
 def has_run(prefix: Path) -> bool:
-    from llmlocust.metrics import vocabulary as formats
+    from llmlocust.runfiles import formats
 
     return Path(f"{prefix}_{formats.RUN}").exists()
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, overload
+from typing import Any
 
-from llmlocust.load.rows import ASKED, LENGTHS, USED, Question, of_entry
+from llmlocust.load.rows import ASKED, LENGTHS, USED, Question, Questions, of_entry
 
 PREFIX = "hf:"
 _FILES = {".parquet": "parquet", ".arrow": "arrow", ".json": "json", ".jsonl": "json", ".csv": "csv"}
@@ -34,27 +34,8 @@ def is_set(source: str) -> bool:
     return source.startswith(PREFIX) or (suffix in _FILES and suffix not in _OURS)
 
 
-class Rows(Sequence[Question]):
-    """The questions of a set, read when they are asked for."""
-
-    def __init__(self, rows: Any, places: array[int], read: Callable[[dict[str, Any]], Question]) -> None:
-        self._rows, self._places, self._read = rows, places, read
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    @overload
-    def __getitem__(self, place: int) -> Question: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Question]: ...
-    def __getitem__(self, place: int | slice) -> Question | list[Question]:
-        if isinstance(place, slice):
-            return [self[each] for each in range(*place.indices(len(self)))]
-        return self._read(self._rows[self._places[place]])
-
-
 @lru_cache(maxsize=4)
-def open_set(source: str) -> Rows:
+def open_set(source: str) -> Questions:
     """The questions of a set. ValueError in one line."""
     name, split, column, *more = [*_PARTS.split(source.removeprefix(PREFIX)), "", ""][:4]
     if not name or any(more):
@@ -83,7 +64,7 @@ def open_set(source: str) -> Rows:
     places = array("Q", _places(rows, source, read))
     if not places:
         raise ValueError(f"no prompts in {source[:80]}")
-    return Rows(rows, places, read)
+    return Questions(len(places), lambda place: read(rows[places[place]]))
 
 
 def _opened(datasets: ModuleType, name: str, split: str) -> Any:

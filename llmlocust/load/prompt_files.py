@@ -16,13 +16,13 @@ import re
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import IO, Any, overload
+from typing import IO, Any
 
 import msgspec
 
 from llmlocust.load.columns import header_of, listed, snake_case
 from llmlocust.load.json_entries import Place, entries, first_element
-from llmlocust.load.rows import ASKED, LENGTHS, MORE, QUESTIONS, Question, is_message, of_entry
+from llmlocust.load.rows import ASKED, LENGTHS, MORE, QUESTIONS, Question, Questions, is_message, of_entry
 from llmlocust.load.text_files import UTF8_BOM, plain_suffix, read_utf8
 
 csv.field_size_limit(1 << 30)  # a prompt of 100,000 tokens is longer than what csv takes by itself
@@ -38,30 +38,7 @@ _NO_DELIMITER = "\x1f"
 """Stands in no text."""
 
 
-class Entries(Sequence[Question]):
-    """The questions of a file, read when they are asked for."""
-
-    def __init__(
-        self, file: IO[bytes], begins: array[int], ends: array[int], read: Callable[[bytes], Question]
-    ) -> None:
-        self._file, self._begins, self._ends, self._read = file, begins, ends, read
-
-    def __len__(self) -> int:
-        return len(self._begins)
-
-    @overload
-    def __getitem__(self, place: int) -> Question: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Question]: ...
-    def __getitem__(self, place: int | slice) -> Question | list[Question]:
-        if isinstance(place, slice):
-            return [self[each] for each in range(*place.indices(len(self)))]
-        begin = self._begins[place]
-        # a position of its own: processes that were forked share the file's
-        return self._read(os.pread(self._file.fileno(), self._ends[place] - begin, begin))
-
-
-def open_file(source: str) -> Entries:
+def open_file(source: str) -> Questions:
     """The questions of a file. ValueError in one line, with the place of what is wrong."""
     try:
         found = os.stat(source)  # noqa: PTH116  # Path's own raises nothing else
@@ -71,12 +48,12 @@ def open_file(source: str) -> Entries:
 
 
 @lru_cache(maxsize=4)
-def _opened(source: str, changed: int, size: int) -> Entries:
+def _opened(source: str, changed: int, size: int) -> Questions:
     """Once for all users of a process, and again where the file has changed."""
     return read_utf8(source, lambda file: _read(source, file))
 
 
-def _read(source: str, file: IO[bytes]) -> Entries:
+def _read(source: str, file: IO[bytes]) -> Questions:
     places, check, read = _kind(source, file)
     begins, ends = array("Q"), array("Q")
     for number, begin, end, found in places:
@@ -91,7 +68,13 @@ def _read(source: str, file: IO[bytes]) -> Entries:
             ends.append(end)
     if not begins:
         raise ValueError(f"no prompts in {source}: it needs one a line")
-    return Entries(file, begins, ends, read)
+
+    def read_at(place: int) -> Question:
+        begin = begins[place]
+        # a position of its own: processes that were forked share the file's
+        return read(os.pread(file.fileno(), ends[place] - begin, begin))
+
+    return Questions(len(begins), read_at)
 
 
 def _kind(source: str, file: IO[bytes]) -> tuple[Iterator[Place], Callable[[Any], Question], Callable[..., Question]]:

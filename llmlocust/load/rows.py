@@ -7,8 +7,8 @@ in {"body": {"messages": […]}}.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, TypeGuard
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeGuard, overload
 
 import msgspec
 
@@ -31,6 +31,26 @@ class Limited(NamedTuple):
 
 
 Question = str | Messages | Talk | Limited
+
+
+class Questions(Sequence[Question]):
+    """The questions of a file or a set, each read when it is asked for."""
+
+    def __init__(self, count: int, read: Callable[[int], Question]) -> None:
+        self._count, self._read = count, read
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, place: int) -> Question: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Question]: ...
+    def __getitem__(self, place: int | slice) -> Question | list[Question]:
+        if isinstance(place, slice):
+            return [self._read(each) for each in range(*place.indices(self._count))]
+        return self._read(place)
+
 
 _TALKS = ("turns", "conversations", "conversation", "dialogue", "dialog")
 """Conversations whose answers are the model's to give."""

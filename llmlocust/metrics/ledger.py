@@ -16,19 +16,18 @@ from typing import Any
 
 from llmlocust.metrics.histogram import Histogram
 from llmlocust.metrics.levels import USERS, Level, LevelFigures, Tally
+from llmlocust.metrics.rows import REQUEST_COLUMNS, WORKER_COLUMNS, request_row, rounded
 from llmlocust.metrics.seconds import SECOND_COUNTS, SECOND_SUMS, Seconds
+from llmlocust.metrics.sums import Sums
 from llmlocust.metrics.thresholds import Threshold, is_good
 from llmlocust.metrics.timeseries import Spans
-from llmlocust.metrics.vocabulary import ABORTED, OK, REQUEST_COLUMNS, WORKER_COLUMNS
+from llmlocust.metrics.vocabulary import ABORTED, OK
 from llmlocust.stream.record import Record
 
 ROWS_A_SECOND = 500
 """Rows of the requests file that one process keeps in a second; of more requests, a random share is kept."""
 RUN_ROWS_A_SECOND = 2000
 """Rows that all processes of a run keep together: each row costs the master some 8 µs, however many workers it has."""
-
-_PIECE = 2000
-"""So many values are counted in well under a millisecond."""
 
 _MOST_GAUGES = 100
 """So many processes are told of in every second."""
@@ -49,24 +48,6 @@ _SENT = REQUEST_COLUMNS.index("sent")
 def rows_for_each(processes: int) -> float:
     """What each of so many processes may keep."""
     return min(ROWS_A_SECOND, RUN_ROWS_A_SECOND / max(processes, 1))
-
-
-class Sums:
-    """A record's long lists, counted. Piece by piece where they are long: nothing may hold the event loop."""
-
-    def __init__(self, record: Record) -> None:
-        self.record = record
-        self.gaps, self.lags = Histogram(), Histogram()
-        self._left = [(self.gaps, record.gaps), (self.lags, record.lags)]
-        self._counted = 0
-
-    def take(self) -> bool:
-        """Count a piece. False when that was the last."""
-        end = self._counted + _PIECE
-        for histogram, values in self._left:
-            histogram.extend(values if end >= len(values) and not self._counted else values[self._counted : end])
-        self._counted = end
-        return any(end < len(values) for _, values in self._left)
 
 
 class Ledger:
@@ -272,7 +253,7 @@ class Ledger:
         self.new_seen += 1
         weight = self._sampler.weight(sent)
         if weight:
-            self.rows.append(_row(sums, level, measured, sent, weight, self.worker))
+            self.rows.append(request_row(sums, level, measured, sent, weight, self.worker))
 
     def limit_rows(self, a_second: float) -> None:
         self._sampler.limit = a_second
@@ -418,53 +399,6 @@ def _tally(tally: Tally, sums: Sums, limits: Sequence[Threshold]) -> None:
 
 def _most(second: dict[str, float], name: str, value: float) -> None:
     second[name] = max(second.get(name, 0.0), value)
-
-
-def _row(sums: Sums, level: Level | None, measured: bool, sent: float, weight: int, worker: str) -> list[Any]:
-    """One row of the requests file, in the order of REQUEST_COLUMNS. `sent` is a moment of the run here."""
-    record, gaps = sums.record, sums.gaps
-    return [
-        "" if level is None else level.index,
-        int(measured),
-        sent,
-        record.name,
-        record.outcome,
-        record.error,
-        record.status,
-        _ms(record.e2e),
-        _ms(record.ttft),
-        _ms(record.answer),
-        _ms(record.tpot),
-        _ms(gaps.quantile(0.5)) if gaps else "",
-        _ms(gaps.most) if gaps else "",
-        record.stalls,
-        _ms(record.duration),
-        _ms(record.wait),
-        _ms(record.delay),
-        _ms(record.connect),
-        _ms(record.tls),
-        _ms(record.lag_max),
-        *("" if n is None else n for n in (record.input_tokens, record.output_tokens, record.reasoning_tokens)),
-        record.token_source,
-        record.chunks,
-        record.coalesced,
-        record.blurred,
-        record.finish,
-        weight,
-        worker,
-        record.id,
-        "" if record.right is None else int(record.right),
-        "" if record.inputs is None else record.inputs,
-        record.unread,
-    ]
-
-
-def rounded(value: Any) -> Any:
-    return round(value, 3) if isinstance(value, float) else value
-
-
-def _ms(seconds: float | None) -> float | str:
-    return "" if seconds is None else round(seconds * 1000.0, 3)
 
 
 class _Sampler:

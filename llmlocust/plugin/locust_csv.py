@@ -16,7 +16,8 @@ import locust.stats
 from locust.env import Environment
 
 from llmlocust.plugin import console
-from llmlocust.plugin.run.prefixes import LOCUSTS, Taken, lock
+from llmlocust.plugin.run.prefixes import Taken, lock
+from llmlocust.runfiles.formats import LOCUST_FILES
 
 
 class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
@@ -77,7 +78,7 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
     def write_last(self) -> None:
         """One more round of rows, after the loop that writes one a second."""
         self._stop_writing()
-        if self._is_open and not self._complete and not Path(f"{self.base_filepath}_{LOCUSTS[0]}").exists():
+        if self._is_open and not self._complete and not Path(f"{self.base_filepath}_{LOCUST_FILES[0]}").exists():
             self._guarded(self._open_again)
         self.write_now()
 

@@ -12,9 +12,9 @@ from llmlocust.analysis.phases.recovery import Recovery
 from llmlocust.analysis.quality import KINDS
 from llmlocust.metrics.levels import HEADLINE, LevelFigures, Summary
 from llmlocust.metrics.thresholds import NOT_KNOWN
-from llmlocust.metrics.vocabulary import FORMAT
 from llmlocust.report.sections.headline import headline
 from llmlocust.report.sections.one_level import STATISTICS
+from llmlocust.runfiles.formats import FORMAT
 from llmlocust.text import figures as words
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from xml.etree import ElementTree as ET
 
 from llmlocust.analysis.gates import DOUBTED, FAILED, PASSED, Case, Outcome, judge
 from llmlocust.metrics.thresholds import Gate
-from llmlocust.metrics.vocabulary import FORMAT
 from llmlocust.report import page
 from llmlocust.report.as_json import plain
-from llmlocust.report.sections.what_was_run import ended_by
-from llmlocust.runfiles.reading.run_data import RunFrames
+from llmlocust.runfiles.formats import FORMAT
+from llmlocust.runfiles.reading.run_data import RunData
+from llmlocust.runfiles.reading.run_json import ended_by
 from llmlocust.text import media
 
 _SIGNS = {PASSED: "✅", FAILED: "❌", DOUBTED: "⚠️"}
@@ -102,11 +102,11 @@ class Judged:
         return media.document(ET.tostring(root, encoding="unicode", xml_declaration=True)) + "\n"
 
 
-def build(run: RunFrames, gates: Sequence[Gate], accepted: Collection[str] = ()) -> Judged:
+def build(run: RunData, gates: Sequence[Gate], accepted: Collection[str] = ()) -> Judged:
     """Judge a run's gates. `accepted` are names of trust checks that may fail."""
     made = page.build(run, list(dict.fromkeys(gate.threshold for gate in gates)))
     outcome = judge(run.levels, gates, made.checks, run.goodput, accepted, is_ramp=not made.verdict.windows)
-    return Judged(str(run.prefix), gates, outcome, ended_by(run))
+    return Judged(str(run.prefix), gates, outcome, ended_by(run.info))
 
 
 def _told(case: Case) -> dict[str, Any]:

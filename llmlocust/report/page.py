@@ -36,18 +36,7 @@ from llmlocust.report.sections import level_table, one_level
 from llmlocust.report.sections.conversations import HEADS, turns
 from llmlocust.report.sections.glossary import GLOSSARY, MEANS
 from llmlocust.report.sections.journeys import STEPS, Scenes, journeys
-from llmlocust.report.sections.what_was_run import (
-    FOREIGN,
-    count,
-    facts,
-    is_replay,
-    listed,
-    mapping,
-    messages,
-    number,
-    options,
-    planned,
-)
+from llmlocust.report.sections.what_was_run import FOREIGN, facts, messages, options
 from llmlocust.report.templating import render
 from llmlocust.runfiles.reading.level_series import (
     cache_hits,
@@ -57,14 +46,15 @@ from llmlocust.runfiles.reading.level_series import (
     tokens_a_chunk,
     with_telemetry,
 )
-from llmlocust.runfiles.reading.run_data import LOCUST, OURS, TABLE, RunFrames, parts_planned
+from llmlocust.runfiles.reading.run_data import LOCUST, OURS, TABLE, RunData
+from llmlocust.runfiles.reading.run_json import count, is_replay, listed, mapping, number, parts_planned, planned
 from llmlocust.text import figures as words
 from llmlocust.text import media
 
 
 @dataclass
 class Report:
-    run: RunFrames
+    run: RunData
     verdict: Verdict
     checks: list[Check]
     goodput: Mapping[int, float]
@@ -172,7 +162,7 @@ class Report:
         return media.as_json(self.data())
 
 
-def build(run: RunFrames, thresholds: Sequence[Threshold] = ()) -> Report:
+def build(run: RunData, thresholds: Sequence[Threshold] = ()) -> Report:
     """Judge a run."""
     run.levels = with_telemetry(run.levels, run.telemetry, thresholds)
     # which requests are good needs limits: the given ones, or those that the verdict derives
@@ -198,7 +188,7 @@ def build(run: RunFrames, thresholds: Sequence[Threshold] = ()) -> Report:
     return Report(run, verdict, found, goodput, tuple(thresholds), unknown, gold, _gates(run, found))
 
 
-def _gates(run: RunFrames, found: Sequence[Check]) -> Outcome | None:
+def _gates(run: RunData, found: Sequence[Check]) -> Outcome | None:
     """The run's own gates, judged as `llmlocust check` does."""
     told = mapping(run.info.get("options"))
     try:
@@ -212,7 +202,7 @@ def _gates(run: RunFrames, found: Sequence[Check]) -> Outcome | None:
     return judge(levels, gates, found, run.goodput, accepted, is_ramp=not is_replay(run.info))
 
 
-def _in_one_piece(run: RunFrames) -> list[str]:
+def _in_one_piece(run: RunData) -> list[str]:
     """Whether a server sent whole answers where streams are asked for; a user class may ask for none."""
     if not run.whole() or any(each.metric("ttft").count for each in run.levels):
         return []
@@ -225,7 +215,7 @@ def _in_one_piece(run: RunFrames) -> list[str]:
     return [said]
 
 
-def _facts(run: RunFrames, verdict: Verdict, outages: Mapping[int, tuple[float, float]]) -> Facts:
+def _facts(run: RunData, verdict: Verdict, outages: Mapping[int, tuple[float, float]]) -> Facts:
     info = run.info
     counts, rows, classes = (mapping(info.get(name)) for name in ("counts", "rows", "user_classes"))
     return Facts(
@@ -272,7 +262,7 @@ def _facts(run: RunFrames, verdict: Verdict, outages: Mapping[int, tuple[float, 
     )
 
 
-def _requests_of(run: RunFrames) -> int | None:
+def _requests_of(run: RunData) -> int | None:
     """The fixed number that the run was of."""
     return count(mapping(run.info.get("plan")).get("requests"))
 
@@ -287,24 +277,24 @@ def _repeated(told: Mapping[str, Any]) -> int | None:
         return 0
 
 
-def _silent(run: RunFrames) -> int:
+def _silent(run: RunData) -> int:
     processes = count(run.info.get("processes"))
     if run.workers is None or processes is None:
         return 0
     return max(0, processes - int(run.workers["worker"].nunique()))
 
 
-def _usual_worst(run: RunFrames, column: str) -> dict[int, float]:
+def _usual_worst(run: RunData, column: str) -> dict[int, float]:
     """The 90th percentile of a level's seconds: one late second is no late level."""
     return _by_level(run, column, lambda seconds: float(seconds.quantile(0.9)))
 
 
-def _mean(run: RunFrames, column: str) -> dict[int, float]:
+def _mean(run: RunData, column: str) -> dict[int, float]:
     """The mean of a level's seconds."""
     return _by_level(run, column, lambda seconds: float(seconds.mean()))
 
 
-def _by_level(run: RunFrames, column: str, figure: Callable[[pd.Series], float]) -> dict[int, float]:
+def _by_level(run: RunData, column: str, figure: Callable[[pd.Series], float]) -> dict[int, float]:
     if run.timeline is None or column not in run.timeline or "level" not in run.timeline:
         return {}
     known = run.timeline.dropna(subset=["level", column])

@@ -16,7 +16,7 @@ from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.metrics.vocabulary import BASELINE, PARTS
 from llmlocust.runfiles.reading.level_series import courses, recoveries
-from llmlocust.runfiles.reading.run_data import RunFrames
+from llmlocust.runfiles.reading.run_data import RunData
 from llmlocust.text import figures as words
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _stand(report: Report, levels: Sequence[LevelFigures]) -> str:
     return f"fails at {found.count('fails')} of {len(found)}" if "fails" in found else "holds where it is known"
 
 
-def parts_in(run: RunFrames, limits: Sequence[Threshold], goodput: Mapping[int, float], *, derived: bool) -> Parts:
+def parts_in(run: RunData, limits: Sequence[Threshold], goodput: Mapping[int, float], *, derived: bool) -> Parts:
     parts = parts_of(run.levels)
     if derived and not climbs(run.levels) and all(part.name != BASELINE for part in parts):
         limits = ()  # of itself: any load keeps its own

@@ -1,7 +1,7 @@
-"""Writing the files of a run (numbers.formats says what is in them), so that a run cut off anywhere can be read.
+"""Writing the files of a run (`formats` says what is in them), so that a run cut off anywhere can be read.
 
-Requests and workers are appended. The others are small and are written anew, to a name beside and then put in place: a full
-disk or a killed process leaves the last whole version.
+Tables that grow are appended to. The others are small and are written anew, to a name beside and then put in place: a
+full disk or a killed process leaves the last whole version.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ import csv
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from llmlocust.metrics import vocabulary as formats
-from llmlocust.metrics.ledger import Ledger, rounded
-from llmlocust.metrics.levels import LEVEL_COLUMNS, LevelFigures
+from llmlocust.metrics.ledger import Ledger
+from llmlocust.metrics.level_rows import LEVEL_COLUMNS, level_row
+from llmlocust.metrics.levels import LevelFigures
+from llmlocust.metrics.rows import TIMELINE_COLUMNS, rounded
+from llmlocust.runfiles import formats
 from llmlocust.runfiles.writing import create, replacing
 from llmlocust.text import media
 
@@ -38,9 +40,10 @@ class RunFiles:
     def __init__(self, prefix: str, pause: Callable[[], None] = lambda: None) -> None:
         self.prefix = prefix
         self.pause = pause
-        self._make_folder()
-        self._requests = _Growing(self.path(formats.REQUESTS), formats.REQUEST_COLUMNS)
-        self._workers = _Growing(self.path(formats.WORKERS), formats.WORKER_COLUMNS)
+        self._growing: dict[str, _Growing] = {}
+        for table in formats.TABLES.values():
+            if table.grows and not table.optional:
+                self.append(table.name, [])
 
     def path(self, name: str) -> Path:
         return Path(f"{self.prefix}_{name}")
@@ -52,23 +55,41 @@ class RunFiles:
     @property
     def lost_rows(self) -> int:
         """Rows that were lost because the disk was full for too long."""
-        return self._requests.lost + self._workers.lost
+        return sum(file.lost for file in self._growing.values())
+
+    def append(self, name: str, rows: Iterable[list[Any]]) -> None:
+        """Append rows to a table that grows. The first call for a table creates its file."""
+        if name not in self._growing:
+            self._make_folder()
+            self._growing[name] = _Growing(self.path(name), formats.TABLES[name].columns)
+        self._growing[name].append(rows)
+
+    def rewrite(self, name: str, rows: Iterable[list[Any]]) -> None:
+        """Write a table anew, with these rows."""
+        self._make_folder()
+        with replacing(self.path(name), newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(formats.TABLES[name].columns)
+            left = iter(rows)
+            while piece := list(islice(left, AT_ONCE)):
+                writer.writerows(map(_cells, piece))
+                self.pause()
 
     def append_requests(self, rows: Iterable[list[Any]]) -> None:
-        self._requests.append(rows)
+        self.append(formats.REQUESTS, rows)
 
     def append_workers(self, rows: Iterable[list[Any]]) -> None:
-        self._workers.append(rows)
+        self.append(formats.WORKERS, rows)
 
     def write_levels(self, figures: Iterable[LevelFigures]) -> None:
-        rows = (each.row() for each in figures)
-        self._replace(formats.LEVELS, LEVEL_COLUMNS, ([row[name] for name in LEVEL_COLUMNS] for row in rows))
+        rows = (level_row(each) for each in figures)
+        self.rewrite(formats.LEVELS, ([row[name] for name in LEVEL_COLUMNS] for row in rows))
 
     def write_histograms(self, ledger: Ledger) -> None:
-        self._replace(formats.HISTOGRAMS, formats.HISTOGRAM_COLUMNS, _histogram_rows(ledger))
+        self.rewrite(formats.HISTOGRAMS, _histogram_rows(ledger))
 
     def write_timeline(self, ledger: Ledger, epoch: float) -> None:
-        self._replace(formats.TIMELINE, formats.TIMELINE_COLUMNS, _timeline_rows(ledger, epoch))
+        self.rewrite(formats.TIMELINE, _timeline_rows(ledger, epoch))
 
     def write_run(self, told: Mapping[str, Any]) -> None:
         self._make_folder()
@@ -77,18 +98,8 @@ class RunFiles:
 
     def close(self) -> None:
         """OSError where the disk is full: what was flushed before stands."""
-        self._requests.close()
-        self._workers.close()
-
-    def _replace(self, name: str, columns: list[str], rows: Iterable[list[Any]]) -> None:
-        self._make_folder()
-        with replacing(self.path(name), newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            left = iter(rows)
-            while piece := list(islice(left, AT_ONCE)):
-                writer.writerows(map(_cells, piece))
-                self.pause()
+        for file in self._growing.values():
+            file.close()
 
 
 class _Growing:
@@ -96,20 +107,18 @@ class _Growing:
     there is room for later. A file that was deleted or moved is written again completely.
     """
 
-    def __init__(self, path: Path, columns: list[str]) -> None:
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
         self._path = path
         self._file = os.fdopen(create(path), "r+b", buffering=0)
-        self._waiting = bytearray()
+        self._waiting = bytearray(_as_csv([list(columns)]))
         self.lost = 0
-        self.append([columns])
 
     def append(self, rows: Iterable[list[Any]]) -> None:
-        text = io.StringIO(newline="")
-        csv.writer(text).writerows(map(_cells, rows))
+        lines = _as_csv(rows)
         if len(self._waiting) < _MOST_WAITING:
-            self._waiting += text.getvalue().encode()
+            self._waiting += lines
         else:
-            self.lost += text.getvalue().count("\r\n")
+            self.lost += lines.count(b"\r\n")
         self._write()
 
     def _write(self) -> None:
@@ -146,6 +155,12 @@ class _Growing:
             self._file.close()
 
 
+def _as_csv(rows: Iterable[list[Any]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(map(_cells, rows))
+    return text.getvalue().encode()
+
+
 def _cells(row: list[Any]) -> list[Any]:
     return [media.csv_cell(cell) for cell in row]
 
@@ -166,7 +181,4 @@ def _timeline_rows(ledger: Ledger, epoch: float) -> Iterator[list[Any]]:
             "level": "" if level is None else level.index,
             "coalesced": seen.get("coalesced", 0) / chunks if chunks else "",
         }
-        yield [
-            rounded(named.get(column, seen.get(column, _NOT_SEEN.get(column, 0))))
-            for column in formats.TIMELINE_COLUMNS
-        ]
+        yield [rounded(named.get(column, seen.get(column, _NOT_SEEN.get(column, 0)))) for column in TIMELINE_COLUMNS]

@@ -8,8 +8,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmlocust.metrics.ledger import ROWS_A_SECOND, RUN_ROWS_A_SECOND, Ledger, rows_for_each
-from llmlocust.metrics.levels import Level, LevelFigures, Tally
-from llmlocust.metrics.vocabulary import OK, REQUEST_COLUMNS, WORKER_COLUMNS
+from llmlocust.metrics.level_rows import level_of_row, level_row
+from llmlocust.metrics.levels import Level, Tally
+from llmlocust.metrics.rows import REQUEST_COLUMNS, WORKER_COLUMNS
+from llmlocust.metrics.vocabulary import OK
 from llmlocust.stream.record import Record
 from tests.metrics.records import record_of
 
@@ -541,7 +543,7 @@ def test_records_that_contradict_themselves_are_counted_whatever_became_of_them(
     figures = ledger.figures(ledger.levels[0], 9.0)
 
     assert figures.contradicting == 2
-    assert LevelFigures.of_row(figures.row()).contradicting == 2
+    assert level_of_row(level_row(figures)).contradicting == 2
 
 
 def test_a_name_is_known_though_as_many_of_its_requests_began_as_ended():

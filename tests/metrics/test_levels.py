@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocust.metrics.levels import LEVEL_COLUMNS, RATE, USERS, Level, LevelFigures, Summary, Tally
+from llmlocust.metrics.level_rows import LEVEL_COLUMNS, level_of_row, level_row
+from llmlocust.metrics.levels import RATE, USERS, Level, LevelFigures, Summary, Tally
 from llmlocust.metrics.vocabulary import ABORTED, CLIENT_KINDS, ERROR_KINDS, METRICS, OK, QUANTILES
 
 FAILURES = [kind for kind in ERROR_KINDS if kind != ABORTED]
@@ -174,11 +175,11 @@ def test_a_metric_that_was_never_counted_is_not_known():
 
 
 def test_the_columns_are_those_of_a_row():
-    assert list(HAND.row()) == LEVEL_COLUMNS
+    assert list(level_row(HAND)) == LEVEL_COLUMNS
 
 
 def test_a_row_holds_milliseconds_and_epoch_seconds():
-    row = HAND.row()
+    row = level_row(HAND)
     cells = {name: row[name] for name in ("began", "e2e_mean", "e2e_count", "e2e_p99_with_failures", "ttft_p50")}
     assert cells == {
         "began": "1700000100",
@@ -228,7 +229,7 @@ FIGURES = st.builds(
 
 @given(FIGURES)
 def test_a_row_is_read_back_as_it_was_written(figures):
-    assert LevelFigures.of_row(figures.row()).row() == figures.row()
+    assert level_row(level_of_row(level_row(figures))) == level_row(figures)
 
 
 def close(value: object) -> object:
@@ -237,7 +238,7 @@ def close(value: object) -> object:
 
 @given(FIGURES)
 def test_what_is_read_back_is_what_was_known(figures):
-    back = LevelFigures.of_row(figures.row())
+    back = level_of_row(level_row(figures))
     plain = {name for name in LevelFigures.__dataclass_fields__ if name not in ("metrics", "began")}
     assert {name: getattr(back, name) for name in plain} == {name: close(getattr(figures, name)) for name in plain}
     assert back.began == pytest.approx(figures.began, abs=1e-3)
@@ -245,34 +246,34 @@ def test_what_is_read_back_is_what_was_known(figures):
 
 
 def test_a_level_with_durations_comes_back_from_its_row():
-    summary, back = HAND.metric("e2e"), LevelFigures.of_row(HAND.row()).metric("e2e")
+    summary, back = HAND.metric("e2e"), level_of_row(level_row(HAND)).metric("e2e")
     assert back.intervals == {name: pytest.approx(summary.intervals[name]) for name in HEADLINE}
 
 
 def test_missing_columns_are_not_known():
-    back = LevelFigures.of_row({"level": "3", "load": "7.5", "throughput": ""})
+    back = level_of_row({"level": "3", "load": "7.5", "throughput": ""})
     assert (back.level, back.load, back.requests, back.reached, math.isnan(back.throughput)) == (3, 7.5, 0, True, True)
 
 
 @pytest.mark.parametrize("cell", ["level", "load", "requests", "e2e_p50", "error_reset"])
 def test_what_is_no_number_is_refused(cell):
     with pytest.raises(ValueError):
-        LevelFigures.of_row({"level": "3", "load": "7", cell: "x"})
+        level_of_row({"level": "3", "load": "7", cell: "x"})
 
 
 @pytest.mark.parametrize("missing", ["level", "load"])
 def test_a_row_that_does_not_say_which_level_is_refused(missing):
-    row = HAND.row()
+    row = level_row(HAND)
     del row[missing]
     with pytest.raises(ValueError, match=missing):
-        LevelFigures.of_row(row)
+        level_of_row(row)
 
 
 @pytest.mark.parametrize("columns", range(2, len(LEVEL_COLUMNS)))
 def test_a_row_cut_short_has_what_is_there(columns):
-    row = {name: cell if place < columns else None for place, (name, cell) in enumerate(HAND.row().items())}
-    back = LevelFigures.of_row(row)
-    assert back.row() == {name: cell if cell is not None else back.row()[name] for name, cell in row.items()}
+    row = {name: cell if place < columns else None for place, (name, cell) in enumerate(level_row(HAND).items())}
+    back = level_of_row(row)
+    assert level_row(back) == {name: cell if cell is not None else level_row(back)[name] for name, cell in row.items()}
 
 
 # ── requests that never reached the server ──
@@ -289,7 +290,7 @@ def test_a_request_that_never_reached_the_server_is_in_no_rate_of_errors(kind):
     # 2 of 10 count as infinitely slow: p50 is a success, and p99 is none
     assert found.metric("e2e").with_failures["p50"] == pytest.approx(0.1, rel=0.01)
     assert found.metric("e2e").with_failures["p99"] == math.inf
-    assert LevelFigures.of_row(found.row()).errors == 0.2
+    assert level_of_row(level_row(found)).errors == 0.2
 
 
 def test_a_level_without_any_request_at_the_server_has_no_rate_of_errors():
@@ -300,5 +301,5 @@ def test_a_level_without_any_request_at_the_server_has_no_rate_of_errors():
 
 
 def test_the_moments_of_a_level_are_as_exact_as_those_of_its_requests():
-    row = LevelFigures(0, 5.0, began=1796046892.141, settled=1796046894.1429964, ended=1796046896.144).row()
+    row = level_row(LevelFigures(0, 5.0, began=1796046892.141, settled=1796046894.1429964, ended=1796046896.144))
     assert (row["began"], row["settled"], row["ended"]) == ("1796046892.141", "1796046894.142996", "1796046896.144")

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlocust.metrics.histogram import Histogram
+from llmlocust.metrics.level_rows import level_of_row, level_row
 from llmlocust.metrics.levels import Level, LevelFigures, Tally
 from llmlocust.metrics.ranges import Blurred, without
 from llmlocust.stream.record import Merged
@@ -98,7 +99,7 @@ def test_a_level_has_ranges_where_its_tokens_waited_for_us():
     # the greatest of: 0.1 five times, two that sum to 0.4, one of at most 0.7
     assert figures.metric("gap").ranges["p99"] == pytest.approx((0.2, 0.7), rel=0.02)
     assert figures.metric("e2e").ranges == {}
-    read = LevelFigures.of_row(figures.row())
+    read = level_of_row(level_row(figures))
     assert read.metric("gap").ranges["p99"] == pytest.approx((0.2, 0.7), rel=0.02)
     assert read.blurred == pytest.approx(3 / 8)
 
@@ -109,4 +110,4 @@ def test_a_level_without_lateness_has_no_ranges():
     tally.histogram("ttft").add(1.0)
     figures = LevelFigures.of(Level(0, 1, settled=0.0, ended=9.0), tally, 9.0)
     assert (figures.blurred, figures.metric("gap").ranges, figures.metric("ttft").ranges) == (0.0, {}, {})
-    assert LevelFigures.of_row(figures.row()).metric("gap").ranges == {}
+    assert level_of_row(level_row(figures)).metric("gap").ranges == {}

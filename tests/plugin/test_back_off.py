@@ -4,7 +4,7 @@ import time
 from itertools import count
 
 from llmlocust.report.page import build
-from llmlocust.runfiles.reading.run_data import load_run
+from llmlocust.runfiles.reading.locate import load_run
 from tests.locusts import rows, run
 from tests.plugin.scripted import LENGTH, response, scripted_server
 

@@ -3,8 +3,8 @@
 import pytest
 
 from llmlocust.cli.shared import write
-from llmlocust.metrics import vocabulary as formats
 from llmlocust.metrics.ledger import Ledger
+from llmlocust.runfiles import formats
 from llmlocust.runfiles.writer import RunFiles
 
 NAMES = [formats.RUN, formats.LEVELS, formats.REQUESTS, formats.HISTOGRAMS, formats.TIMELINE, formats.WORKERS]

@@ -10,7 +10,7 @@ import pytest
 from llmlocust.plugin.http.client import Endpoint
 from llmlocust.plugin.http.headers import Headers, listed, names
 from llmlocust.report.page import build
-from llmlocust.runfiles.reading.run_data import load_run
+from llmlocust.runfiles.reading.locate import load_run
 from llmlocust.stream.dialects import DIALECTS, named
 from tests.locusts import RAMP, Locust, free_port, outcomes, rows, run, told
 from tests.plugin.routed import Answer, routed_server, says

@@ -9,7 +9,7 @@ import pytest
 
 from llmlocust.report.page import build
 from llmlocust.report.sections.level_table import columns
-from llmlocust.runfiles.reading.run_data import load_run
+from llmlocust.runfiles.reading.locate import load_run
 from tests.locusts import RAMP, rows, run
 from tests.simulators import running_simulator
 

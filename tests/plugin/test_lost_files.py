@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from llmlocust.metrics import vocabulary as formats
+from llmlocust.metrics.rows import REQUEST_COLUMNS
+from llmlocust.runfiles import formats
 from llmlocust.runfiles.writer import RunFiles
 from tests.locusts import Locust, outcomes, rows, run, told
 from tests.plugin.test_robust import UNTIL_STOPPED, fill, headless, served, small_disk
@@ -49,7 +50,7 @@ def test_a_file_that_is_lost_is_written_again_with_all_its_rows(tmp_path, lose):
     files.close()
 
     with path.open(newline="") as file:
-        assert list(csv.reader(file)) == [formats.REQUEST_COLUMNS, ["first"], ["second"]]
+        assert list(csv.reader(file)) == [REQUEST_COLUMNS, ["first"], ["second"]]
 
 
 def has_rows(folder: Path) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from llmlocust.report.page import build
-from llmlocust.runfiles.reading.run_data import load_run
+from llmlocust.runfiles.reading.locate import load_run
 from tests.hosts import Host, hosts
 from tests.locusts import ENDLESS_ANSWERS, QUICK, RAMP, Distributed, Locust, assert_files_agree, distributed, rows, told
 from tests.simulators import ROOT, RunningSimulator, options, running_simulator, wait_for

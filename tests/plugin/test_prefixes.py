@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from llmlocust.plugin.run.prefixes import Taken, is_taken, lock, move_aside
-from llmlocust.runfiles.reading.run_data import RunError, load_run
+from llmlocust.runfiles.reading.errors import RunError
+from llmlocust.runfiles.reading.locate import load_run
 from tests.locusts import LONG, Locust, outcomes, rows, run
 from tests.report.made_run import MadeRun
 from tests.simulators import ROOT, RunningSimulator, running_simulator, wait_for

@@ -13,7 +13,7 @@ import pytest
 
 from llmlocust.report.page import build
 from llmlocust.report.sections.headline import headline
-from llmlocust.runfiles.reading.run_data import load_run
+from llmlocust.runfiles.reading.locate import load_run
 from tests.locusts import QUICK, RAMP, Locust, distributed, free_port, outcomes, rows, run, told
 from tests.plugin.scripted import keeps_open, response, scripted_server
 from tests.plugin.test_web_ui import WebUI

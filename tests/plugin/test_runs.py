@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from llmlocust.metrics.levels import LEVEL_COLUMNS
-from llmlocust.metrics.vocabulary import HISTOGRAM_COLUMNS, REQUEST_COLUMNS, TIMELINE_COLUMNS
+from llmlocust.metrics.level_rows import LEVEL_COLUMNS
+from llmlocust.metrics.rows import HISTOGRAM_COLUMNS, REQUEST_COLUMNS, TIMELINE_COLUMNS
 from tests.locusts import (
     ENDLESS_ANSWERS,
     LONG,

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmlocust.metrics import vocabulary as formats
+from llmlocust.metrics.rows import REQUEST_COLUMNS, WORKER_COLUMNS
 from llmlocust.plugin import console
+from llmlocust.runfiles import formats
 from llmlocust.runfiles.writer import RunFiles
 from llmlocust.text import media
 
@@ -27,9 +28,9 @@ def test_a_line_on_the_terminal_is_one_line_that_it_only_shows(capsys, write):
 @given(st.text(st.characters() | st.sampled_from("=+-@\t\r\x1b\ud800"), min_size=1))
 def test_no_cell_of_a_file_is_a_formula(tmp_path, text):
     files = RunFiles(str(tmp_path / "run"))
-    row = [text if column in ("error", "name", "worker") else -1 for column in formats.REQUEST_COLUMNS]
+    row = [text if column in ("error", "name", "worker") else -1 for column in REQUEST_COLUMNS]
     files.append_requests([row])
-    files.append_workers([[text, *[-1.5] * (len(formats.WORKER_COLUMNS) - 1)]])
+    files.append_workers([[text, *[-1.5] * (len(WORKER_COLUMNS) - 1)]])
     files.close()
 
     for name in (formats.REQUESTS, formats.WORKERS):

@@ -8,14 +8,17 @@ import math
 import random
 from pathlib import Path
 
-from llmlocust.metrics import vocabulary as formats
-from llmlocust.metrics.levels import LEVEL_COLUMNS, Level, LevelFigures, Tally
+from llmlocust.metrics import vocabulary
+from llmlocust.metrics.level_rows import LEVEL_COLUMNS, level_row
+from llmlocust.metrics.levels import Level, LevelFigures, Tally
+from llmlocust.metrics.rows import HISTOGRAM_COLUMNS, REQUEST_COLUMNS, TIMELINE_COLUMNS
+from llmlocust.runfiles import formats
 
 EPOCH = 1_795_000_000.0
 HOSTILE = "<script>alert('x')</script> & \"quoted\" | $a_b$ ` </svg>"
 
 
-_STATUS = {"http_503": 503, "connect": 0, "reset": 0, **dict.fromkeys(formats.CLIENT_KINDS, 0)}
+_STATUS = {"http_503": 503, "connect": 0, "reset": 0, **dict.fromkeys(vocabulary.CLIENT_KINDS, 0)}
 
 
 class MadeRun:
@@ -92,7 +95,7 @@ class MadeRun:
             )
 
     def _second(self, moment: float) -> dict[str, float]:
-        return self.seconds.setdefault(int(moment), dict.fromkeys(formats.TIMELINE_COLUMNS[2:], 0.0))
+        return self.seconds.setdefault(int(moment), dict.fromkeys(TIMELINE_COLUMNS[2:], 0.0))
 
     def _ask(self, sent: float, busy: list[float], index: int) -> float:
         """One request: waits for a slot, streams its tokens; gives up when no token came in time."""
@@ -100,7 +103,7 @@ class MadeRun:
             heapq.heappop(busy)
         start = sent if len(busy) < self.slots else heapq.nsmallest(len(busy) - self.slots + 1, busy)[-1]
         ttft = start - sent + 0.08 * self.random.lognormvariate(0, 0.3)
-        row = dict.fromkeys(formats.REQUEST_COLUMNS, "")
+        row = dict.fromkeys(REQUEST_COLUMNS, "")
         if index in self.silent:
             return self.levels[index].ended
         row |= {"level": index, "sent": sent, "name": "chat", "weight": 1, "worker": "w1", "wait": 0.1, "stalls": 0}
@@ -208,7 +211,7 @@ class MadeRun:
         ]
         rows = [row | {"sent": f"{row['sent'] + EPOCH:.3f}"} for row in sorted(self.rows, key=lambda row: row["sent"])]
         histograms = [
-            dict(zip(formats.HISTOGRAM_COLUMNS, (index, "chat", metric, bucket, count), strict=True))
+            dict(zip(HISTOGRAM_COLUMNS, (index, "chat", metric, bucket, count), strict=True))
             for index, tally in enumerate(self.tallies)
             for metric, histogram in tally.histograms.items()
             for bucket, count in histogram.items()
@@ -219,10 +222,10 @@ class MadeRun:
             for second, told in sorted(self.seconds.items())
         ]
         tables = {
-            formats.LEVELS: (LEVEL_COLUMNS, [each.row() for each in figures]),
-            formats.REQUESTS: (formats.REQUEST_COLUMNS, rows),
-            formats.HISTOGRAMS: (formats.HISTOGRAM_COLUMNS, histograms),
-            formats.TIMELINE: (formats.TIMELINE_COLUMNS, timeline),
+            formats.LEVELS: (LEVEL_COLUMNS, [level_row(each) for each in figures]),
+            formats.REQUESTS: (REQUEST_COLUMNS, rows),
+            formats.HISTOGRAMS: (HISTOGRAM_COLUMNS, histograms),
+            formats.TIMELINE: (TIMELINE_COLUMNS, timeline),
         }
         for name, (columns, lines) in tables.items():
             if name in leave_out:
@@ -237,7 +240,7 @@ class MadeRun:
         return prefix
 
     def _starved_second(self):
-        return {name: value for name, value in self.starved.items() if name in formats.TIMELINE_COLUMNS}
+        return {name: value for name, value in self.starved.items() if name in TIMELINE_COLUMNS}
 
     def _plan(self):
         plan = {"unit": "users", "levels": list(self.loads), "settle": self.settle, "hold": self.hold}

@@ -12,7 +12,7 @@ from made_run import MadeRun
 
 from llmlocust.cli import main
 from llmlocust.report.page import build
-from llmlocust.runfiles.reading.run_data import load_run
+from llmlocust.runfiles.reading.locate import load_run
 from tests.test_cli import llmlocust
 
 PLAIN = Path(__file__).parent / "plain"

@@ -10,9 +10,9 @@ from made_run import HOSTILE, MadeRun
 from test_page import Seen
 
 from llmlocust.cli import main
-from llmlocust.metrics import vocabulary as formats
 from llmlocust.report.comparison.page import build, held_of, labels_of, load
 from llmlocust.report.page import build as report_of
+from llmlocust.runfiles import formats
 
 LOADS = (5, 10, 40)
 TABLE = "users,p95,rps,errors,requests\n5,{},4.5,0,900\n10,{},9,0,900\n40,900,30,0.01,900\n"

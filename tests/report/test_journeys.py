@@ -6,7 +6,7 @@ from made_run import MadeRun
 from llmlocust.analysis.breakpoints.verdict import find
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.report.sections.journeys import journeys, telling
-from llmlocust.runfiles.reading.run_data import load_run
+from llmlocust.runfiles.reading.locate import load_run
 
 
 @pytest.fixture(scope="module")

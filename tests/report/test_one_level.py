@@ -11,7 +11,7 @@ from llmlocust.metrics.thresholds import Threshold
 from llmlocust.report.page import build
 from llmlocust.report.sections import one_level
 from llmlocust.report.sections.headline import summary
-from llmlocust.runfiles.reading.run_data import load_run
+from llmlocust.runfiles.reading.locate import load_run
 
 COUNTED = {"plan": {"unit": "users", "levels": [20], "settle": None, "hold": None, "requests": 400}}
 

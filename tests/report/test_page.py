@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_run import EPOCH, HOSTILE, MadeRun
 
-from llmlocust.metrics import vocabulary as formats
+from llmlocust.metrics import vocabulary
 from llmlocust.metrics.levels import LevelFigures, Summary
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.report.charts import drawing
@@ -24,7 +24,9 @@ from llmlocust.report.page import build
 from llmlocust.report.sections.headline import headline, summary
 from llmlocust.report.sections.level_table import columns
 from llmlocust.report.sections.what_was_run import facts
-from llmlocust.runfiles.reading.run_data import RunFrames, load_run
+from llmlocust.runfiles import formats
+from llmlocust.runfiles.reading.locate import load_run
+from llmlocust.runfiles.reading.run_data import RunData
 from llmlocust.text import figures as words
 
 PLAIN = Path(__file__).parent / "plain"
@@ -132,7 +134,7 @@ def test_json_and_markdown_are_made_of_any_levels(rows):
         )
         for n, (load, rate, slow, ok, failed) in enumerate(rows)
     ]
-    made = build(RunFrames(Path("x"), "llmlocust", levels))
+    made = build(RunData(Path("x"), "llmlocust", levels))
     assert "NaN" not in made.json()
     assert "Infinity" not in made.json()
     json.loads(made.json())
@@ -226,13 +228,12 @@ def day_long(run):
         run.histograms[run.histograms["level"] == number % len(run.levels)].assign(level=number)
         for number in range(len(levels))
     )
-    return replace(
-        run,
-        levels=levels,
-        timeline=timeline.assign(time=EPOCH + seconds, level=seconds // 300),
-        requests=requests,
-        histograms=histograms,
-    )
+    tables = {
+        formats.TIMELINE: timeline.assign(time=EPOCH + seconds, level=seconds // 300),
+        formats.REQUESTS: requests,
+        formats.HISTOGRAMS: histograms,
+    }
+    return replace(run, levels=levels, tables=tables)
 
 
 def test_the_page_of_a_day_is_under_two_megabytes_in_every_language(report):
@@ -277,7 +278,7 @@ def test_capacity_of_a_plain_locust_test_is_found():
 
 def test_one_level_and_none_that_is_known(tmp_path):
     (tmp_path / "x_stats.csv").write_bytes((PLAIN / "full_stats.csv").read_bytes())
-    for run in (load_run(tmp_path / "x"), RunFrames(tmp_path / "y", "llmlocust")):
+    for run in (load_run(tmp_path / "x"), RunData(tmp_path / "y", "llmlocust")):
         made = build(run)
         assert Seen(made.html()).open == []
         assert len(summary(made)) == 5
@@ -288,7 +289,7 @@ def test_rate_and_levels_without_success():
         LevelFigures(0, 10.0, unit="rate", window=10.0, requests=50, ok=50, throughput=5.0),
         LevelFigures(1, 20.0, unit="rate", window=10.0, requests=50, ok=0, error_kinds={"connect": 50}, throughput=0.0),
     ]
-    made = build(RunFrames(Path("x"), "llmlocust", levels))
+    made = build(RunData(Path("x"), "llmlocust", levels))
     assert made.data()["load"] == "rate"
     assert "requests/s" in made.html()
 
@@ -300,7 +301,7 @@ def a_rate(delay):
     late = Summary(50, delay, delay, {"p50": delay, "p95": delay, "p99": delay})
     metrics = {"ttft": first, "e2e": last, "ttft_due": due[0], "e2e_due": due[1], "delay": late}
     level = LevelFigures(0, 5.0, unit="rate", window=10.0, requests=50, ok=50, due=60, held_back=10, metrics=metrics)
-    return RunFrames(
+    return RunData(
         Path("x"), "llmlocust", [level], info={"plan": {"unit": "rate", "levels": [5], "arrivals": "gamma:2"}}
     )
 
@@ -516,7 +517,7 @@ def test_importing_the_report_brings_no_locust():
     assert done.stdout.strip() == "set()"
 
 
-@pytest.mark.parametrize("kind", formats.CLIENT_KINDS)
+@pytest.mark.parametrize("kind", vocabulary.CLIENT_KINDS)
 @pytest.mark.usefixtures("undrawn")
 def test_a_level_that_lost_its_requests_on_the_way_is_shown_and_left_out_of_the_verdict(tmp_path, kind):
     report = made(tmp_path, "ttft.p95 < 1s", "errors < 1%", lacks=(kind, 0.9))
@@ -528,7 +529,7 @@ def test_a_level_that_lost_its_requests_on_the_way_is_shown_and_left_out_of_the_
         check.levels for check in report.checks if "reached the" in check.says or "failed because" in check.says
     ] == [(2,)]
     assert "The verdict leaves out 8 users." in report.html().replace("\N{NO-BREAK SPACE}", " ")
-    assert formats.ERROR_KINDS[kind] in report.html()
+    assert vocabulary.ERROR_KINDS[kind] in report.html()
     assert report.run.gone() == {}
 
 

@@ -5,7 +5,7 @@ from made_run import MadeRun
 from llmlocust.calibration.page import html
 from llmlocust.report.comparison import page as comparing
 from llmlocust.report.page import build
-from llmlocust.runfiles.reading.run_data import load_run
+from llmlocust.runfiles.reading.locate import load_run
 from tests.chromium import chromium
 
 pytestmark = pytest.mark.browser

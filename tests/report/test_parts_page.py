@@ -7,11 +7,12 @@ import pytest
 from made_run import MadeRun
 from test_page import Seen
 
-from llmlocust.metrics import vocabulary as formats
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.report.page import build
 from llmlocust.report.sections.headline import headline, summary
-from llmlocust.runfiles.reading.run_data import load_run, parts_planned
+from llmlocust.runfiles import formats
+from llmlocust.runfiles.reading.locate import load_run
+from llmlocust.runfiles.reading.run_json import parts_planned
 
 LIMITS = [Threshold.parse("ttft.p95 < 1s"), Threshold.parse("errors < 1%")]
 PROGRESSIVE = {

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from made_run import MadeRun
 
-from llmlocust.metrics import vocabulary as formats
 from llmlocust.metrics.levels import LevelFigures
+from llmlocust.metrics.rows import REQUEST_COLUMNS
 from llmlocust.report.page import build
 from llmlocust.report.sections.level_table import columns
-from llmlocust.runfiles.reading.run_data import RunFrames, load_run
+from llmlocust.runfiles import formats
+from llmlocust.runfiles.reading.locate import load_run
+from llmlocust.runfiles.reading.run_data import RunData
 
 FEWER = "Fewer right answers under load: 96 % at 5 users, 70 % at 40"
 
@@ -21,7 +23,7 @@ def report_of(*levels):
         LevelFigures(index, load, requests=400, ok=400, window=30.0, throughput=load * 0.8, **told)
         for index, (load, told) in enumerate(levels)
     ]
-    return build(RunFrames(Path("x"), "llmlocust", made))
+    return build(RunData(Path("x"), "llmlocust", made))
 
 
 @pytest.fixture
@@ -74,7 +76,7 @@ def test_levels_that_are_rebuilt_from_requests_have_what_requests_tell(tmp_path)
     for number, row in enumerate(rows):
         row |= {"right": ("1", "0", "")[number % 3], "finish": "length" if number % 2 else "stop"}
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, formats.REQUEST_COLUMNS)
+        writer = csv.DictWriter(file, REQUEST_COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
 

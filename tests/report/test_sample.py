@@ -3,7 +3,7 @@
 import json
 
 from llmlocust.report.page import build
-from llmlocust.runfiles.reading.run_data import load_run
+from llmlocust.runfiles.reading.locate import load_run
 from tests.simulators import ROOT
 
 SAMPLE = ROOT / "reports" / "sample"

@@ -4,7 +4,7 @@ from test_page import Seen
 
 from llmlocust.report.charts.search_path import holds, search
 from llmlocust.report.page import build
-from llmlocust.runfiles.reading.run_data import load_run
+from llmlocust.runfiles.reading.locate import load_run
 
 
 def tried(level, load, verdict, bracket, *, confirms=False, held=10.0):

@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 from made_run import EPOCH, MadeRun
 from test_page import HOSTILE, Seen
 
-from llmlocust.metrics import vocabulary as formats
+from llmlocust.metrics import vocabulary
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.report.languages import translate as translation
 from llmlocust.report.languages.translate import LANGUAGES, Catalogue, catalogue
 from llmlocust.report.page import build
-from llmlocust.runfiles.reading.run_data import RunFrames, load_run
+from llmlocust.runfiles import formats
+from llmlocust.runfiles.reading.locate import load_run
+from llmlocust.runfiles.reading.run_data import RunData
 
 PLAIN = Path(__file__).parent / "plain"
 LIMITS = [Threshold.parse("ttft.p95 < 1s"), Threshold.parse("errors < 1%")]
@@ -84,7 +86,7 @@ RUNS = {
     },
     "dies": {"limits": LIMITS, "dies": 17.0},
     "no server": {"dies": -1.0},
-    **{f"lacks, {kind}": {"limits": LIMITS, "lacks": (kind, 0.9)} for kind in formats.CLIENT_KINDS},
+    **{f"lacks, {kind}": {"limits": LIMITS, "lacks": (kind, 0.9)} for kind in vocabulary.CLIENT_KINDS},
     "starved": {
         "limits": LIMITS,
         "starved": {"throttled": 0.4, "core_wait": 0.5, "loop_lag": 9000.0, "turn_wait": 9000.0, "wait": 165.0},
@@ -153,7 +155,7 @@ def test_nothing_of_a_run_by_rate_stays_english():
         LevelFigures(0, 10.0, unit="rate", window=10.0, requests=50, ok=50, throughput=5.0),
         LevelFigures(1, 20.0, unit="rate", window=10.0, requests=50, ok=0, error_kinds={"connect": 50}, throughput=0.0),
     ]
-    assert build(RunFrames(Path("x"), "llmlocust", levels)).html_in("zh")[1] == []
+    assert build(RunData(Path("x"), "llmlocust", levels)).html_in("zh")[1] == []
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +286,7 @@ def test_a_hole_does_not_swallow_the_rest_of_the_sentence():
 @pytest.mark.parametrize("many", [1, 40])
 def test_nothing_of_requests_that_contradict_themselves_stays_english(many):
     level = LevelFigures(0, 10.0, window=10.0, requests=500, ok=500, throughput=50.0, contradicting=many)
-    page, missing = build(RunFrames(Path("x"), "llmlocust", [level])).html_in("zh")
+    page, missing = build(RunData(Path("x"), "llmlocust", [level])).html_in("zh")
 
     assert "请求的一致性" in page
     assert missing == []

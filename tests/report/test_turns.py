@@ -7,16 +7,17 @@ import pytest
 
 from llmlocust.metrics.histogram import Histogram
 from llmlocust.metrics.levels import LevelFigures, Summary
+from llmlocust.metrics.rows import REQUEST_COLUMNS
 from llmlocust.metrics.thresholds import Threshold
-from llmlocust.metrics.vocabulary import REQUEST_COLUMNS
 from llmlocust.report.page import build
 from llmlocust.report.sections.conversations import turns
-from llmlocust.runfiles.reading.run_data import RunFrames
+from llmlocust.runfiles import formats
+from llmlocust.runfiles.reading.run_data import RunData
 
 LIMITS = [Threshold.parse("ttft.p95 < 1s")]
 
 
-def talked(*names: str, loads=(5, 10, 40), fast=10) -> RunFrames:
+def talked(*names: str, loads=(5, 10, 40), fast=10) -> RunData:
     """Each level has 20 requests of each name; the n-th name's first tokens take n times 50 ms, above `fast` 100 times
     as long. Of its rows one stands for 19 requests, and one failed.
     """
@@ -48,7 +49,8 @@ def talked(*names: str, loads=(5, 10, 40), fast=10) -> RunFrames:
                 told = {"level": index, "name": name, "metric": metric}
                 buckets += [{**told, "bucket": b, "count": c} for b, c in Histogram([seconds] * 19).counts.items()]
     requests = pd.DataFrame(rows, columns=[*REQUEST_COLUMNS, "ttft_due", "e2e_due"])
-    return RunFrames(Path("x"), "llmlocust", levels, requests=requests, histograms=pd.DataFrame(buckets))
+    tables = {formats.REQUESTS: requests, formats.HISTOGRAMS: pd.DataFrame(buckets)}
+    return RunData(Path("x"), "llmlocust", levels, tables=tables)
 
 
 def test_turns_are_told_at_the_levels_that_keep_the_limits():

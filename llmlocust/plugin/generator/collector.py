@@ -18,7 +18,8 @@ from locust.env import Environment
 from locust.stats import RequestStats
 
 from llmlocust.load.distributions import Draws
-from llmlocust.metrics.ledger import ROWS_A_SECOND, Ledger, Sums
+from llmlocust.metrics.ledger import ROWS_A_SECOND, Ledger
+from llmlocust.metrics.sums import Sums
 from llmlocust.metrics.thresholds import parse_gates, thresholds_of
 from llmlocust.plugin.generator.core_time import CoreTime
 from llmlocust.plugin.generator.open_load import OpenLoad

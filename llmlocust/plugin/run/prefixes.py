@@ -12,12 +12,7 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from llmlocust.metrics import vocabulary as formats
-
-LOCUSTS = ("stats.csv", "stats_history.csv", "failures.csv", "exceptions.csv")
-"""Locust's own files, without their prefix."""
-_ALL = (*LOCUSTS, *formats.FILES, "report.html", "report.md", "report.json")
-_LOCK = "llm.lock"
+from llmlocust.runfiles import formats
 
 
 class Taken(Exception):
@@ -26,7 +21,7 @@ class Taken(Exception):
 
 def lock(prefix: str) -> None:
     """Reserve a prefix for this process until it ends. Raises Taken, and OSError where no file can be made."""
-    path = Path(f"{prefix}_{_LOCK}")
+    path = Path(f"{prefix}_{formats.LOCK}")
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
@@ -66,7 +61,7 @@ def _remove(path: Path) -> None:
 def is_taken(prefix: str) -> bool:
     """Whether another process has a run with this prefix."""
     try:
-        descriptor = os.open(f"{prefix}_{_LOCK}", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(f"{prefix}_{formats.LOCK}", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return False
     try:
@@ -87,13 +82,13 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 def obstacles(prefix: str) -> list[Path]:
     """Return what has the name of a file of a run and is none that this process may replace, such as a folder."""
-    found = [path for end in (*LOCUSTS, *formats.FILES) if (path := Path(f"{prefix}_{end}")).exists()]
+    found = [path for end in (*formats.LOCUST_FILES, *formats.files()) if (path := Path(f"{prefix}_{end}")).exists()]
     return [path for path in found if not path.is_file() or not os.access(path, os.W_OK)]
 
 
 def move_aside(prefix: str) -> str:
     """Rename the files of an earlier run with this prefix. Returns their new prefix; empty where there are none."""
-    found = [end for end in _ALL if _exists(prefix, end)]
+    found = [end for end in _all_files() if _exists(prefix, end)]
     if not found:
         return ""
     free = next(name for number in count(1) if not _has_any(name := f"{prefix}.{number}"))
@@ -102,8 +97,12 @@ def move_aside(prefix: str) -> str:
     return free
 
 
+def _all_files() -> list[str]:
+    return [*formats.LOCUST_FILES, *formats.files(), *formats.REPORTS]
+
+
 def _has_any(prefix: str) -> bool:
-    return any(_exists(prefix, end) for end in _ALL)
+    return any(_exists(prefix, end) for end in _all_files())
 
 
 def _exists(prefix: str, end: str) -> bool:

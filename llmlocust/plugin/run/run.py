@@ -24,7 +24,6 @@ from locust.runners import MASTER_HEARTBEAT_TIMEOUT, STATE_RUNNING, WORKER_REPOR
 from llmlocust.load.arrivals import Part
 from llmlocust.load.distributions import think_time, told_wait
 from llmlocust.load.traces import Replay
-from llmlocust.metrics import vocabulary as formats
 from llmlocust.metrics.ledger import Ledger, rows_for_each
 from llmlocust.metrics.levels import RATE, USERS, Level, LevelFigures
 from llmlocust.metrics.seconds import SECOND_COUNTS
@@ -36,6 +35,7 @@ from llmlocust.plugin.http.addresses import shown
 from llmlocust.plugin.options import limits, option, planned_users, thresholds, written
 from llmlocust.plugin.protocol import VERSION
 from llmlocust.plugin.shapes import replay_driver as replaying
+from llmlocust.runfiles import formats
 from llmlocust.runfiles.writer import AT_ONCE, RunFiles
 from llmlocust.stream.clocks import wall_minus
 

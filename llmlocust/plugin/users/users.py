@@ -27,7 +27,7 @@ from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.tokens import counter
 from llmlocust.load.trace_windows import shared_text
 from llmlocust.load.traces import Row
-from llmlocust.metrics.ledger import Sums
+from llmlocust.metrics.sums import Sums
 from llmlocust.metrics.vocabulary import ABORTED
 from llmlocust.plugin.generator.open_load import row_now
 from llmlocust.plugin.http import headers

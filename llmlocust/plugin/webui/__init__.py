@@ -19,12 +19,12 @@ from locust.env import Environment
 from locust.runners import STATE_CLEANUP, STATE_RUNNING, STATE_STOPPING, MasterRunner
 from prometheus_client.exposition import choose_encoder
 
-from llmlocust.metrics import vocabulary as formats
 from llmlocust.plugin import options
 from llmlocust.plugin.http.addresses import shown
 from llmlocust.plugin.webui import access
 from llmlocust.plugin.webui.inputs import Inputs
 from llmlocust.plugin.webui.report import NotMade, Reports
+from llmlocust.runfiles import formats
 
 if TYPE_CHECKING:
     from locust.web import WebUI
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from llmlocust.plugin.views.current_run import Newest
 
 STATIC = Path(__file__).with_name("static")
-_WRITTEN = [name for name in formats.FILES if name != formats.TELEMETRY]
 _BEING_STOPPED = [f'"{state}"'.encode() for state in (STATE_STOPPING, STATE_CLEANUP)]
 _TAB = "llm"
 _SCRIPT = b'<script src="./llm/static/tab.js" defer></script></body>'
@@ -42,7 +41,7 @@ _OFFERED = {
     "extended_tables": [{"key": _TAB, "structure": []}],
     "extended_csv_files": [
         {"href": "./llm/report", "title": "Download LLM report"},
-        *({"href": f"./llm/files/{name}", "title": f"Download {name}"} for name in _WRITTEN),
+        *({"href": f"./llm/files/{name}", "title": f"Download {name}"} for name in formats.expected_files()),
     ],
 }
 """What Locust's page shows of what we give it: a tab, with a table that has nothing in it, and files to download."""
@@ -179,7 +178,7 @@ class Pages:
 
     def file(self, name: str) -> Response:
         prefix = self._prefix()
-        path = Path(f"{prefix}_{name}") if prefix and name in formats.FILES else None
+        path = Path(f"{prefix}_{name}") if prefix and name in formats.files() else None
         if path is None or not path.exists():
             return _say(404, f"there is no {name} yet")
         self.plugin.run.bring_files_up_to_date()
@@ -194,8 +193,8 @@ class Pages:
     def _files(self, number: int) -> dict[str, Any]:
         """What there is of a run, and what should be and is not; telemetry is only there where somebody asked for it."""
         prefix = self.plugin.prefixes[number - 1]
-        there = [name for name in formats.FILES if Path(f"{prefix}_{name}").exists()]
-        missing = [name for name in _WRITTEN if name not in there]
+        there = [name for name in formats.files() if Path(f"{prefix}_{name}").exists()]
+        missing = [name for name in formats.expected_files() if name not in there]
         return {"run": number, "files": there, "missing": missing}
 
     # ── the form ──

@@ -14,14 +14,14 @@ from llmlocust.report.charts import by_time as time_charts
 from llmlocust.report.charts import search_path
 from llmlocust.report.charts.by_load import Scene
 from llmlocust.report.charts.drawing import Picture, drawable
-from llmlocust.report.sections.what_was_run import mapping
-from llmlocust.runfiles.reading.run_data import RunFrames
+from llmlocust.runfiles.reading.run_data import RunData
+from llmlocust.runfiles.reading.run_json import mapping
 from llmlocust.text import figures as words
 
 _MOST_NAMED = 12
 
 
-def pictures(run: RunFrames, scene: Scene) -> list[Picture]:
+def pictures(run: RunData, scene: Scene) -> list[Picture]:
     """All but the first, which is `at_a_glance`. Those by load are of the ramp, those over time of all levels."""
     heat = time_charts.heat(run.requests, run.levels, scene.doubted, _heat_caption(run))
     over_time = time_charts.over_time(run.timeline, run.levels, scene.doubted, _time_caption(run))
@@ -43,7 +43,7 @@ def pictures(run: RunFrames, scene: Scene) -> list[Picture]:
     return [each for each in made if each is not None]
 
 
-def how_it_was_found(run: RunFrames, scene: Scene) -> Picture | None:
+def how_it_was_found(run: RunData, scene: Scene) -> Picture | None:
     return search_path.search(mapping(run.info.get("plan")), scene.verdict.unit)
 
 
@@ -115,7 +115,7 @@ def _tail_caption(scene: Scene, spread: Mapping[str, Mapping[int, Any]]) -> str:
     return f"At {words.with_unit(last.load, scene.verdict.unit)} from p50 to p99: {words.change(middle, slow)}. {said}"
 
 
-def _heat_caption(run: RunFrames) -> str:
+def _heat_caption(run: RunData) -> str:
     said = "Each cell is a span of time and of latency, the darker the more requests; the scale is logarithmic."
     found = None if run.requests is None else time_charts.heat_rows(run.requests)
     if found is None:
@@ -144,7 +144,7 @@ def _ends(scene: Scene, found: Mapping[int, Any]) -> tuple[LevelFigures | None, 
     return (known[0], known[-1]) if len(known) > 1 else (None, None)
 
 
-def _time_caption(run: RunFrames) -> str:
+def _time_caption(run: RunData) -> str:
     timeline = run.timeline
     said = "Shaded bands are the measured windows of the levels, named by their load."
     if any(each.part for each in run.levels):

@@ -32,7 +32,7 @@ from llmlocust.analysis.comparison.compare import (
 from llmlocust.analysis.comparison.dependence import Values
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.thresholds import Threshold
-from llmlocust.metrics.vocabulary import FORMAT, NOT_THE_SERVERS, OK
+from llmlocust.metrics.vocabulary import NOT_THE_SERVERS, OK
 from llmlocust.report import page
 from llmlocust.report.as_json import plain, verdict_data
 from llmlocust.report.charts.by_load import NUMBERS
@@ -44,8 +44,11 @@ from llmlocust.report.sections import one_level
 from llmlocust.report.sections.headline import card_number, range_of, trust_line
 from llmlocust.report.sections.what_was_run import FOREIGN, facts, options
 from llmlocust.report.templating import render
+from llmlocust.runfiles.formats import FORMAT
+from llmlocust.runfiles.reading.errors import RunError
+from llmlocust.runfiles.reading.locate import load_run, names_a_run
 from llmlocust.runfiles.reading.published_table import load_table
-from llmlocust.runfiles.reading.run_data import RunError, RunFrames, good, load_run, names_a_run, weights_of
+from llmlocust.runfiles.reading.run_data import RunData, good, weights_of
 from llmlocust.text import figures as words
 from llmlocust.text import media
 
@@ -106,14 +109,14 @@ class Compared:
         return media.as_json(self.data())
 
 
-def load(name: str) -> RunFrames:
+def load(name: str) -> RunData:
     """A run's files, as `llmlocust report` finds them, or a table of levels. Raises RunError."""
     path = Path(name)
     return load_table(path) if path.is_file() and not names_a_run(path) else load_run(path)
 
 
 def build(
-    runs: Sequence[RunFrames], labels: Sequence[str], thresholds: Sequence[Threshold], tolerance: float
+    runs: Sequence[RunData], labels: Sequence[str], thresholds: Sequence[Threshold], tolerance: float
 ) -> Compared:
     """Compare each run with the first. All are judged by the same limits: those given, else those of the first.
 
@@ -140,7 +143,7 @@ def _nothing_in_common(base: str, new: str, comparison: Comparison, reports: Seq
     return f"no load in common{why}: {', '.join(told)}; run both with the same --levels"
 
 
-def labels_of(runs: Sequence[RunFrames]) -> list[str]:
+def labels_of(runs: Sequence[RunData]) -> list[str]:
     """Names that tell runs apart: the prefix, with as many of its folders as that needs. `llmlocust run` calls all of its
     runs "run", so that their folder is their name.
     """
@@ -186,7 +189,7 @@ def doubts_of(report: Report) -> dict[int, tuple[str, ...]]:
     }
 
 
-def _values(run: RunFrames, level: LevelFigures, thresholds: Sequence[Threshold]) -> Mapping[str, Values]:
+def _values(run: RunData, level: LevelFigures, thresholds: Sequence[Threshold]) -> Mapping[str, Values]:
     rows = run.requests
     if rows is None or run.rebuilt or not level.window > 0.0 or math.isnan(level.settled):
         return {}

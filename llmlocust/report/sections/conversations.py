@@ -16,7 +16,7 @@ import pandas as pd
 from llmlocust.analysis.breakpoints.verdict import Verdict
 from llmlocust.metrics.histogram import Histogram
 from llmlocust.metrics.vocabulary import NOT_THE_SERVERS, OK
-from llmlocust.runfiles.reading.run_data import RunFrames, weights_of
+from llmlocust.runfiles.reading.run_data import RunData, weights_of
 from llmlocust.text import figures as words
 
 _NUMBERED = re.compile(r"(.+) (\d{1,4})")
@@ -54,7 +54,7 @@ class Turns:
     turns: list[Turn]
 
 
-def turns(run: RunFrames, verdict: Verdict) -> Turns | None:
+def turns(run: RunData, verdict: Verdict) -> Turns | None:
     """The turns at the levels that keep the limits: above them, every turn waits. At the lowest level, where none does.
     None where nobody had a conversation.
     """
@@ -75,7 +75,7 @@ def turns(run: RunFrames, verdict: Verdict) -> Turns | None:
     return Turns(top, kept) if kept else None
 
 
-def _turn(run: RunFrames, name: str, rows: pd.DataFrame, levels: Collection[int]) -> Turn:
+def _turn(run: RunData, name: str, rows: pd.DataFrame, levels: Collection[int]) -> Turn:
     weights = weights_of(rows)
     ok = rows["outcome"] == OK
     return Turn(
@@ -94,7 +94,7 @@ def _mean(values: pd.Series, weights: pd.Series) -> float:
     return float((values[known] * weights[known]).sum() / weights[known].sum()) if known.any() else math.nan
 
 
-def _spread(run: RunFrames, metric: str, name: str, levels: Collection[int]) -> Histogram:
+def _spread(run: RunData, metric: str, name: str, levels: Collection[int]) -> Histogram:
     counted = run.histograms
     if counted is None:
         return Histogram()

@@ -17,7 +17,7 @@ from llmlocust.report import parts
 from llmlocust.report.charts.by_load import NUMBERS, STATUS
 from llmlocust.report.sections import one_level
 from llmlocust.report.sections.conversations import Turns
-from llmlocust.report.sections.what_was_run import ended_by, mapping
+from llmlocust.runfiles.reading.run_json import ended_by, mapping
 from llmlocust.text import figures as words
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _stopped(report: Report) -> str:
         return ""
     over = report.run.info.get("ended") is not None
     said = "The run was stopped early" if over else "The run was cut off, or still goes on"
-    if gate := ended_by(report.run):
+    if gate := ended_by(report.run.info):
         said = f"The run was ended by its gate {gate}"
     if check.limit is None or (check.value or 0) >= check.limit:
         return f" {said}."

@@ -11,7 +11,8 @@ from typing import Any
 
 from llmlocust.metrics.levels import RATE
 from llmlocust.metrics.vocabulary import ERROR_KINDS
-from llmlocust.runfiles.reading.run_data import LOCUST, OURS, TABLE, RunFrames, number, parts_planned
+from llmlocust.runfiles.reading.run_data import LOCUST, OURS, TABLE, RunData
+from llmlocust.runfiles.reading.run_json import count, mapping, number, parts_planned, planned
 from llmlocust.text import figures as words
 
 _SECRET = re.compile(r"key|token$|secret|password|authorization", re.IGNORECASE)
@@ -21,7 +22,7 @@ FOREIGN = ("Target", "Model", "Protocol", "Arrivals", "Users", "Versions")
 """The facts that are names from the run's files: the same in every language."""
 
 
-def facts(run: RunFrames, unit: str) -> list[tuple[str, str]]:
+def facts(run: RunData, unit: str) -> list[tuple[str, str]]:
     """What was run, as pairs of words."""
     info = run.info
     target, plan, rows = (mapping(info.get(name)) for name in ("target", "plan", "counts"))
@@ -95,12 +96,12 @@ def _parts(plan: Mapping[str, Any], parts: Sequence[tuple[str, float, float]]) -
     return ", ".join(told)
 
 
-def _measured_levels(run: RunFrames, unit: str) -> str:
+def _measured_levels(run: RunData, unit: str) -> str:
     loads = [words.load(each.load) for each in run.levels if math.isfinite(each.load)]
     return f"{', '.join(loads)} {words.unit_of(unit)}" if loads else ""
 
 
-def _first_moment(run: RunFrames) -> float | None:
+def _first_moment(run: RunData) -> float | None:
     if run.timeline is not None and len(run.timeline):
         return float(run.timeline["time"].min())
     return min((each.began for each in run.levels if math.isfinite(each.began)), default=None)
@@ -116,7 +117,7 @@ def _when(moment: Any) -> str | None:
         return None
 
 
-def _lasted(run: RunFrames) -> str | None:
+def _lasted(run: RunData) -> str | None:
     started, ended = number(run.info.get("started")), number(run.info.get("ended"))
     if started is None or ended is None:
         if run.timeline is None or not len(run.timeline):
@@ -126,19 +127,13 @@ def _lasted(run: RunFrames) -> str | None:
     return f"{int(seconds) // 60} min {int(seconds) % 60} s" if math.isfinite(seconds) else None
 
 
-def options(run: RunFrames) -> list[tuple[str, str]]:
+def options(run: RunData) -> list[tuple[str, str]]:
     """The options of the run; what looks like a secret is never shown, whoever wrote it there."""
     told = mapping(run.info.get("options"))
     return [(str(name), str(value)) for name, value in told.items() if not _SECRET.search(str(name))]
 
 
-def ended_by(run: RunFrames) -> str:
-    """The gate for which the run ended before its plan was through; empty where none did."""
-    told = run.info.get("ended_by")
-    return " ".join(told.split()) if isinstance(told, str) else ""
-
-
-def messages(run: RunFrames) -> list[tuple[str, str, str]]:
+def messages(run: RunData) -> list[tuple[str, str, str]]:
     """What failed requests were told: kind in words, text, how often. The most frequent."""
     failures = run.failures
     if failures is None:
@@ -152,29 +147,3 @@ def messages(run: RunFrames) -> list[tuple[str, str, str]]:
         )
         for row in rows
     ]
-
-
-# -- values that somebody wrote
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def planned(plan: Mapping[str, Any]) -> tuple[float, ...]:
-    loads = [number(each) for each in listed(plan.get("levels"))]
-    return tuple(each for each in loads if each is not None)
-
-
-def is_replay(info: Mapping[str, Any]) -> bool:
-    """Whether the levels are windows of a trace."""
-    return "trace" in mapping(info.get("plan"))
-
-
-def count(value: Any) -> int | None:
-    known = number(value)
-    return None if known is None else int(known)

@@ -11,15 +11,15 @@ import csv
 import io
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 
+from llmlocust.runfiles.formats import LOCUST_FILES
 from llmlocust.runfiles.reading.table_text import decode
 
 _GZIP = b"\x1f\x8b"
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
-HISTORY, STATS, FAILURES, EXCEPTIONS = "stats_history.csv", "stats.csv", "failures.csv", "exceptions.csv"
-"""File names of --csv, without the prefix."""
+STATS, HISTORY, FAILURES, EXCEPTIONS = LOCUST_FILES
 DISTRIBUTION, REPORT = "distribution.csv", "report"
 NAMES = {
     HISTORY: (HISTORY, "requests_full_history.csv"),
@@ -162,6 +162,6 @@ def _with_point(cell: str, delimiter: str) -> str:
     return cell.replace(",", ".") if is_fraction else cell
 
 
-def total_name(names: Sequence[str]) -> str:
+def total_name(names: Collection[str]) -> str:
     """Return the name of the row of all requests: Aggregated, or Total before Locust 0.12."""
     return "Total" if "Total" in names and "Aggregated" not in names else "Aggregated"

@@ -17,7 +17,8 @@ from pathlib import Path
 from llmlocust.load import distributions
 from llmlocust.metrics.levels import RATE, USERS, LevelFigures, Summary
 from llmlocust.runfiles.reading import locust_files
-from llmlocust.runfiles.reading.run_data import TABLE, RunError, RunFrames
+from llmlocust.runfiles.reading.errors import RunError
+from llmlocust.runfiles.reading.run_data import TABLE, RunData
 from llmlocust.runfiles.reading.table_cells import DecimalMark
 from llmlocust.runfiles.reading.table_columns import METRICS, OUTCOMES, Column, first, load_column, read_columns
 from llmlocust.runfiles.reading.table_headers import TELEMETRY
@@ -34,7 +35,7 @@ _FIGURES = (*METRICS, *OUTCOMES, "throughput", "output_tokens_per_s")
 """Kinds of columns. A table has one of them at least, beside its loads."""
 
 
-def load_table(path: str | Path, think_time: str = "") -> RunFrames:
+def load_table(path: str | Path, think_time: str = "") -> RunData:
     """Read a table of levels. `think_time` is what its users took between two requests, in seconds, as `llmlocust run --wait` has
     it ("5", "1-3", "lognormal:5,3").
 
@@ -69,14 +70,14 @@ def _told_wait(text: str) -> str:
         raise RunError(f"--wait: {problem}") from None
 
 
-def _read(path: Path, grid: Grid) -> RunFrames:
+def _read(path: Path, grid: Grid) -> RunData:
     columns, mark = read_columns(grid)
     load = _load_of(grid, columns)
     kept = [row for row, value in enumerate(load.values) if 0.0 < value < math.inf]
     _refuse_many_systems(grid, columns, load)
     outcomes = outcomes_of(columns, [line for line, _ in grid.rows])
     table = _Table(load, columns, outcomes)
-    run = RunFrames(
+    run = RunData(
         path.with_suffix(""), TABLE, [table.level(index, row) for index, row in enumerate(kept)], files=[path]
     )
     run.unknown = list(_unknown(run.levels, columns, [outcomes.errors[row] for row in kept]))

@@ -5,13 +5,14 @@ import json
 import pandas as pd
 import pytest
 
-from llmlocust.metrics import vocabulary as formats
 from llmlocust.metrics.levels import LevelFigures
+from llmlocust.metrics.rows import TELEMETRY_COLUMNS
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.report.page import build
 from llmlocust.report.sections.headline import summary
+from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.level_series import cache_hits, courses, gone, tokens_a_chunk, with_telemetry
-from llmlocust.runfiles.reading.run_data import load_run
+from llmlocust.runfiles.reading.locate import load_run
 from tests.report.made_run import EPOCH, MadeRun
 
 LEVELS = [
@@ -25,7 +26,7 @@ def counted(metric, source, labels, values):
 
 
 def telemetry(*rows):
-    return pd.DataFrame([row for each in rows for row in each], columns=formats.TELEMETRY_COLUMNS)
+    return pd.DataFrame([row for each in rows for row in each], columns=TELEMETRY_COLUMNS)
 
 
 # -- telemetry

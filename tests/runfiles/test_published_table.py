@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from llmlocust.cli import main
 from llmlocust.report.page import build
+from llmlocust.runfiles.reading.errors import RunError
 from llmlocust.runfiles.reading.published_table import load_table
-from llmlocust.runfiles.reading.run_data import RunError
 from llmlocust.runfiles.reading.table_headers import meaning_of
 from tests.simulators import ROOT
 

@@ -8,14 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from made_run import EPOCH, MadeRun
 
-from llmlocust.metrics import vocabulary as formats
+from llmlocust.metrics import vocabulary
+from llmlocust.metrics.rows import REQUEST_COLUMNS
 from llmlocust.metrics.thresholds import Threshold, is_good
 from llmlocust.report.page import build
-from llmlocust.runfiles.reading.run_data import RunError, load_run, names_a_run
+from llmlocust.runfiles import formats
+from llmlocust.runfiles.reading.errors import RunError
+from llmlocust.runfiles.reading.locate import load_run, names_a_run
+from tests.report.made_run import EPOCH, MadeRun
+from tests.simulators import ROOT
 
-PLAIN = Path(__file__).parent / "plain"
+PLAIN = ROOT / "tests" / "report" / "plain"
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +37,7 @@ def test_a_run_of_ours_is_read_whole(prefix, made):
     assert [each.load for each in run.levels] == [4, 8, 30]
     assert len(run.requests) == len(made.rows)
     assert (run.source, run.unknown, run.notes) == ("llmlocust", [], [])
-    assert {"ttft", "gap"} <= {metric for metric in formats.METRICS if run.distributions(metric)}
+    assert {"ttft", "gap"} <= {metric for metric in vocabulary.METRICS if run.distributions(metric)}
     assert run.failures["count"].sum() == sum(row["outcome"] != "ok" for row in made.rows)
 
 
@@ -59,7 +63,7 @@ def test_goodput_of_sampled_rows_is_never_above_throughput(prefix):
         rows = list(csv.DictReader(file))
     kept = [row | {"weight": "3.7"} for row in random.Random(3).sample(rows, len(rows) // 3)]
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, formats.REQUEST_COLUMNS)
+        writer = csv.DictWriter(file, REQUEST_COLUMNS)
         writer.writeheader()
         writer.writerows(kept)
     run = load_run(prefix)
@@ -99,7 +103,7 @@ def test_a_file_cut_off_anywhere_near_its_end_is_read_as_far_as_it_is_whole(pref
 
 
 def test_a_run_cut_off_before_its_first_level_says_so(tmp_path):
-    (tmp_path / "x_llm_requests.csv").write_text(",".join(formats.REQUEST_COLUMNS) + "\r\n")
+    (tmp_path / "x_llm_requests.csv").write_text(",".join(REQUEST_COLUMNS) + "\r\n")
     with pytest.raises(RunError, match="no level of this run has a request yet"):
         load_run(tmp_path / "x")
 
@@ -122,7 +126,7 @@ def cut_in_the_middle(lines: list[str]) -> list[str]:
 
 def a_day_earlier(line: str) -> str:
     cells = line.split(",")
-    cells[formats.REQUEST_COLUMNS.index("sent")] = str(EPOCH - 86400)
+    cells[REQUEST_COLUMNS.index("sent")] = str(EPOCH - 86400)
     return ",".join(cells)
 
 

@@ -6,14 +6,15 @@ from contextlib import suppress
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_run import MadeRun
 
 from llmlocust.metrics.thresholds import Gate
 from llmlocust.report import gates
 from llmlocust.report.page import build
 from llmlocust.report.sections.headline import summary
-from llmlocust.runfiles.reading.run_data import RunError, load_run
+from llmlocust.runfiles.reading.errors import RunError
+from llmlocust.runfiles.reading.locate import load_run
 from llmlocust.text import media
+from tests.report.made_run import MadeRun
 
 PARTS = [
     {"name": "surge", "levels": 1, "settle": 1, "hold": 10},

@@ -1,0 +1,129 @@
+"""Rows of the levels file: figures of a level as cells, and back. Here seconds become milliseconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from llmlocust.metrics.levels import HEADLINE, RANGED, LevelFigures, Summary
+from llmlocust.metrics.vocabulary import ABORTED, ERROR_KINDS, METRICS, QUANTILES
+
+
+def _flag(text: str) -> bool:
+    return text not in ("0", "False", "false")
+
+
+# Columns that are fields of LevelFigures, with how each is read back.
+_PLAIN: dict[str, Any] = {
+    "level": int,
+    "load": float,
+    "unit": str,
+    "users": float,
+    "began": float,
+    "settled": float,
+    "ended": float,
+    "window": float,
+    "reached": _flag,
+    "unheard": float,
+    "backing_off": float,
+    "requests": int,
+    "due": int,
+    "held_back": int,
+    "ok": int,
+    "aborted": int,
+    "throughput": float,
+    "output_tokens_per_s": float,
+    "output_tokens": float,
+    "input_tokens": float,
+    "input_tokens_per_s": float,
+    "inputs_per_s": float,
+    "coalesced": float,
+    "blurred": float,
+    "counted_chunks": float,
+    "stalls": int,
+    "contradicting": int,
+    "judged": int,
+    "right": float,
+    "empty": float,
+    "cut": float,
+    "repeated": float,
+    "part": str,
+}
+
+
+def level_row(figures: LevelFigures) -> dict[str, str]:
+    """A row of the levels file: LEVEL_COLUMNS, durations in milliseconds."""
+    row = {name: _text(getattr(figures, name)) for name in _PLAIN}
+    # as exact as the moments at which requests were sent: else one at a level's edge is in it by one file alone
+    row |= {name: _moment(getattr(figures, name)) for name in ("began", "settled", "ended")}
+    row |= {f"error_{kind}": str(figures.error_kinds.get(kind, 0)) for kind in ERROR_KINDS if kind != ABORTED}
+    for metric in METRICS:
+        row |= _metric_cells(metric, figures.metric(metric))
+    return row
+
+
+def level_of_row(row: Mapping[str, str]) -> LevelFigures:
+    """The inverse of `level_row`. Columns that are missing are not known; raises ValueError on what is no number."""
+    if missing := [name for name in ("level", "load") if not row.get(name)]:
+        raise ValueError(f"a row of the levels file without {missing[0]}")
+    plain = {name: convert(row[name]) for name, convert in _PLAIN.items() if row.get(name)}
+    kinds = {kind: int(float(row.get(f"error_{kind}") or 0)) for kind in ERROR_KINDS if kind != ABORTED}
+    metrics = {metric: _summary_of_cells(metric, row) for metric in METRICS}
+    return LevelFigures(**plain, error_kinds={kind: n for kind, n in kinds.items() if n}, metrics=metrics)
+
+
+def _metric_cells(metric: str, summary: Summary) -> dict[str, str]:
+    cells = {"count": str(summary.count), "mean": _ms(summary.mean), "max": _ms(summary.most)}
+    cells |= {name: _ms(summary[name]) for name in QUANTILES}
+    for name in HEADLINE:
+        low, high = summary.intervals.get(name, (math.nan, math.nan))
+        cells |= {
+            f"{name}_low": _ms(low),
+            f"{name}_high": _ms(high),
+            f"{name}_with_failures": _ms(summary.with_failures.get(name, math.nan)),
+        }
+        if metric in RANGED:
+            least, most = summary.ranges.get(name, (math.nan, math.nan))
+            cells |= {f"{name}_least": _ms(least), f"{name}_most": _ms(most)}
+    return {f"{metric}_{name}": cell for name, cell in cells.items()}
+
+
+def _summary_of_cells(metric: str, row: Mapping[str, str]) -> Summary:
+    def seconds(name: str) -> float:
+        cell = row.get(f"{metric}_{name}") or ""
+        return float(cell) / 1000.0 if cell else math.nan
+
+    return Summary(
+        int(float(row.get(f"{metric}_count") or 0)),
+        seconds("mean"),
+        seconds("max"),
+        {name: seconds(name) for name in QUANTILES},
+        {name: (seconds(f"{name}_low"), seconds(f"{name}_high")) for name in HEADLINE},
+        {name: seconds(f"{name}_with_failures") for name in HEADLINE},
+        {
+            name: (seconds(f"{name}_least"), seconds(f"{name}_most"))
+            for name in HEADLINE
+            if row.get(f"{metric}_{name}_least")
+        },
+    )
+
+
+def _moment(seconds: float) -> str:
+    return "" if math.isnan(seconds) else f"{seconds:.6f}".rstrip("0").rstrip(".")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, float):
+        # 13 digits keep an epoch time to a millisecond; more would be noise
+        return "" if math.isnan(value) else f"{value:.13g}"
+    return str(value)
+
+
+def _ms(seconds: float) -> str:
+    return "" if math.isnan(seconds) else f"{seconds * 1000.0:.7g}"
+
+
+LEVEL_COLUMNS: list[str] = list(level_row(LevelFigures(0, 0.0)))

@@ -1,0 +1,101 @@
+"""Levels worked out again from the requests, where the file of levels is missing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from llmlocust.metrics.levels import USERS, Level, LevelFigures, Tally
+from llmlocust.metrics.vocabulary import METRICS, OK
+from llmlocust.runfiles.reading.run_data import RunData, weights_of
+from llmlocust.runfiles.reading.run_json import parts_planned
+from llmlocust.stream.record import CUT
+
+
+def rebuilt(run: RunData) -> list[LevelFigures]:
+    """Levels from the requests, where their own file is missing."""
+    requests = run.requests
+    assert requests is not None  # the caller looked
+    measured = requests[(requests["measured"] == 1) & requests["level"].notna() & requests["sent"].notna()]
+    gaps = run.histograms is not None
+    distributions = {metric: run.distributions(metric) for metric in METRICS} if gaps else {}
+    if not measured.empty and not gaps:
+        run.unknown.append("Gaps between tokens by level (they are only in the histograms file).")
+    if not measured.empty:
+        run.unknown.append("Output tokens a second are those of requests that ended in the level, not of arrivals.")
+    levels = []
+    for index, rows in measured.groupby("level"):
+        number = int(index)
+        level = Level(number, _load_of(run, number), _unit_of(run), began=0.0, settled=float(rows["sent"].min()))
+        level.ended = float(rows["sent"].max())
+        level.part = _part_of(run, number)
+        tally = _tally(requests, rows, level)
+        for metric, by_level in distributions.items():
+            if number in by_level:
+                tally.histograms[metric] = by_level[number]
+        made = LevelFigures.of(level, tally, level.ended, users=_users_of(run, number))
+        levels.append(replace(made, empty=math.nan, repeated=math.nan))  # answers themselves are in no file
+    return levels
+
+
+def _tally(requests: pd.DataFrame, rows: pd.DataFrame, level: Level) -> Tally:
+    tally = Tally()
+    weights = weights_of(rows).round().astype(int).clip(lower=1)
+    for outcome, count in weights.groupby(rows["outcome"]).sum().items():
+        tally.outcomes[str(outcome)] = int(count)
+    ok, times = rows[rows["outcome"] == OK], weights[rows["outcome"] == OK]
+    for name in ("input_tokens", "inputs", "output_tokens", "chunks", "coalesced", "stalls"):
+        tally.numbers[name] = int((ok[name].fillna(0) * times).sum())
+    if "finish" in ok:
+        tally.numbers["cut"] = int(times[ok["finish"].astype(str).str.lower().isin(CUT)].sum())
+    if "right" in ok:
+        tally.numbers["judged"] = int(times[ok["right"].notna()].sum())
+        tally.numbers["right"] = int(times[ok["right"] == 1].sum())
+    tally.numbers["counted_chunks"] = int(times[ok["token_source"] == "chunks"].sum())
+    for metric in METRICS:
+        if metric in ok:
+            for value, count in zip(ok[metric], times, strict=True):
+                if not math.isnan(value):
+                    tally.histogram(metric).add(value / 1000.0, int(count))
+    over = requests["sent"] + requests["duration"] / 1000.0
+    inside = requests[(requests["outcome"] == OK) & (over >= level.settled) & (over < level.ended)]
+    tally.numbers["ended_ok"] = int(weights_of(inside).sum())
+    tally.numbers["tokens_in_window"] = int((inside["output_tokens"].fillna(0) * weights_of(inside)).sum())
+    return tally
+
+
+def _plan(run: RunData) -> dict[str, Any]:
+    plan = run.info.get("plan")
+    return plan if isinstance(plan, dict) else {}
+
+
+def _unit_of(run: RunData) -> str:
+    return str(_plan(run).get("unit") or USERS)
+
+
+def _load_of(run: RunData, level: int) -> float:
+    planned = _plan(run).get("levels")
+    if isinstance(planned, list) and level < len(planned) and isinstance(planned[level], int | float):
+        return float(planned[level])
+    users = _timeline_of(run, level)
+    return math.nan if users is None else float(users.max())
+
+
+def _part_of(run: RunData, level: int) -> str:
+    names = [name for name, _, _ in parts_planned(_plan(run))]
+    return names[level] if level < len(names) else ""
+
+
+def _users_of(run: RunData, level: int) -> float:
+    users = _timeline_of(run, level)
+    return math.nan if users is None else float(users.median())
+
+
+def _timeline_of(run: RunData, level: int) -> pd.Series | None:
+    if run.timeline is None or "level" not in run.timeline:
+        return None
+    users = run.timeline.loc[run.timeline["level"] == level, "users"].dropna()
+    return None if users.empty else users
