@@ -13,8 +13,8 @@ from llmlocust.metrics.thresholds import Gate
 from llmlocust.metrics.vocabulary import FORMAT
 from llmlocust.report import page
 from llmlocust.report.as_json import plain
-from llmlocust.report.sections.what_was_run import ended_by
 from llmlocust.runfiles.reading.run_data import RunFrames
+from llmlocust.runfiles.reading.run_json import ended_by
 from llmlocust.text import media
 
 _SIGNS = {PASSED: "✅", FAILED: "❌", DOUBTED: "⚠️"}

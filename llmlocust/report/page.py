@@ -36,18 +36,7 @@ from llmlocust.report.sections import level_table, one_level
 from llmlocust.report.sections.conversations import HEADS, turns
 from llmlocust.report.sections.glossary import GLOSSARY, MEANS
 from llmlocust.report.sections.journeys import STEPS, Scenes, journeys
-from llmlocust.report.sections.what_was_run import (
-    FOREIGN,
-    count,
-    facts,
-    is_replay,
-    listed,
-    mapping,
-    messages,
-    number,
-    options,
-    planned,
-)
+from llmlocust.report.sections.what_was_run import FOREIGN, facts, messages, options
 from llmlocust.report.templating import render
 from llmlocust.runfiles.reading.level_series import (
     cache_hits,
@@ -57,7 +46,8 @@ from llmlocust.runfiles.reading.level_series import (
     tokens_a_chunk,
     with_telemetry,
 )
-from llmlocust.runfiles.reading.run_data import LOCUST, OURS, TABLE, RunFrames, parts_planned
+from llmlocust.runfiles.reading.run_data import LOCUST, OURS, TABLE, RunFrames, number, parts_planned
+from llmlocust.runfiles.reading.run_json import count, is_replay, listed, mapping, planned
 from llmlocust.text import figures as words
 from llmlocust.text import media
 

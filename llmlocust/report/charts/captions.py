@@ -14,8 +14,8 @@ from llmlocust.report.charts import by_time as time_charts
 from llmlocust.report.charts import search_path
 from llmlocust.report.charts.by_load import Scene
 from llmlocust.report.charts.drawing import Picture, drawable
-from llmlocust.report.sections.what_was_run import mapping
 from llmlocust.runfiles.reading.run_data import RunFrames
+from llmlocust.runfiles.reading.run_json import mapping
 from llmlocust.text import figures as words
 
 _MOST_NAMED = 12

@@ -13,7 +13,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from llmlocust.report.charts.by_time import clock_axis
 from llmlocust.report.charts.drawing import BLUE, GREEN, MUTED, RED, Picture, blocks, load_words, picture
-from llmlocust.report.sections.what_was_run import listed, mapping, number
+from llmlocust.runfiles.reading.run_data import number
+from llmlocust.runfiles.reading.run_json import listed, mapping
 from llmlocust.text import figures as words
 
 _SIGNS = {"keeps": ("✓", GREEN), "breaks": ("✗", RED), "open": ("?", MUTED)}

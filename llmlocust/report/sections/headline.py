@@ -17,7 +17,7 @@ from llmlocust.report import parts
 from llmlocust.report.charts.by_load import NUMBERS, STATUS
 from llmlocust.report.sections import one_level
 from llmlocust.report.sections.conversations import Turns
-from llmlocust.report.sections.what_was_run import ended_by, mapping
+from llmlocust.runfiles.reading.run_json import ended_by, mapping
 from llmlocust.text import figures as words
 
 if TYPE_CHECKING:

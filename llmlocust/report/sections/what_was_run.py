@@ -12,6 +12,7 @@ from typing import Any
 from llmlocust.metrics.levels import RATE
 from llmlocust.metrics.vocabulary import ERROR_KINDS
 from llmlocust.runfiles.reading.run_data import LOCUST, OURS, TABLE, RunFrames, number, parts_planned
+from llmlocust.runfiles.reading.run_json import count, mapping, planned
 from llmlocust.text import figures as words
 
 _SECRET = re.compile(r"key|token$|secret|password|authorization", re.IGNORECASE)
@@ -132,12 +133,6 @@ def options(run: RunFrames) -> list[tuple[str, str]]:
     return [(str(name), str(value)) for name, value in told.items() if not _SECRET.search(str(name))]
 
 
-def ended_by(run: RunFrames) -> str:
-    """The gate for which the run ended before its plan was through; empty where none did."""
-    told = run.info.get("ended_by")
-    return " ".join(told.split()) if isinstance(told, str) else ""
-
-
 def messages(run: RunFrames) -> list[tuple[str, str, str]]:
     """What failed requests were told: kind in words, text, how often. The most frequent."""
     failures = run.failures
@@ -152,29 +147,3 @@ def messages(run: RunFrames) -> list[tuple[str, str, str]]:
         )
         for row in rows
     ]
-
-
-# -- values that somebody wrote
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def planned(plan: Mapping[str, Any]) -> tuple[float, ...]:
-    loads = [number(each) for each in listed(plan.get("levels"))]
-    return tuple(each for each in loads if each is not None)
-
-
-def is_replay(info: Mapping[str, Any]) -> bool:
-    """Whether the levels are windows of a trace."""
-    return "trace" in mapping(info.get("plan"))
-
-
-def count(value: Any) -> int | None:
-    known = number(value)
-    return None if known is None else int(known)
