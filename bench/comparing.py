@@ -31,10 +31,10 @@ import numpy as np
 import pandas as pd
 
 from llmlocust.analysis.comparison.compare import SAME, SLOWER, UNSURE, Comparison, compare
+from llmlocust.assessment.assessment import assess
 from llmlocust.metrics import vocabulary as formats
 from llmlocust.metrics.levels import RATE, USERS, Level, LevelFigures, Tally
-from llmlocust.report.comparison.page import held_of
-from llmlocust.report.page import build
+from llmlocust.report.comparison.compared import held_of
 from llmlocust.runfiles.reading.run_data import OURS, RunFrames, load_run
 from llmlocust.simulator.engine import Engine, Sequence
 from llmlocust.simulator.settings import Settings
@@ -292,9 +292,9 @@ def result(seed: int, kind: str, runs: list[RunFrames]) -> Result:
 
 
 def compared(base: RunFrames, new: RunFrames) -> Comparison:
-    first = build(base)
+    first = assess(base)
     limits = first.verdict.thresholds
-    return compare(held_of(first, limits), held_of(build(new, limits), limits))
+    return compare(held_of(first, limits), held_of(assess(new, limits), limits))
 
 
 def virtual_pairs(seed: int, requests: int) -> list[Result]:

@@ -30,9 +30,9 @@ import numpy as np
 import pandas as pd
 
 from llmlocust.analysis.checks.check import Check
+from llmlocust.assessment.assessment import assess
 from llmlocust.metrics import vocabulary as formats
 from llmlocust.metrics.levels import RATE, USERS, Level, LevelFigures, Tally
-from llmlocust.report.page import build
 from llmlocust.runfiles.reading.run_data import OURS, RunFrames
 
 SETTLE, HOLD, RAMP = 10.0, 30.0, 2.0
@@ -95,7 +95,7 @@ def table(results: list[Result], *, verbose: bool) -> None:
 
 def judged(kind: str, how: str, run: RunFrames, spoiled: set[int], what: str) -> Result:
     """What the report's checks say of a run whose truth is known."""
-    failed = [each for each in build(run).checks if not each.ok]
+    failed = [each for each in assess(run).checks if not each.ok]
     hits = [each for each in failed if not each.levels or spoiled & set(each.levels)]
     marked = bool(failed) if kind == CLEAN else bool(hits)
     own = any(each.name in OWN_CHECKS.get(kind, ()) for each in hits)

@@ -59,7 +59,7 @@ def _place(url: str) -> str:
 
 def run_each(targets: list[Target], out: str, options: dict[str, Any], more: list[str], limits: list[Any]) -> int:
     """A run of each, their reports, and the comparison of those that measured something. Returns the exit code."""
-    from llmlocust.report.comparison.page import MOST_RUNS
+    from llmlocust.report.comparison.compared import MOST_RUNS
 
     if len(targets) > MOST_RUNS:
         raise OneLine(f"{len(targets)} runs are more than a page can show: give at most {MOST_RUNS}")

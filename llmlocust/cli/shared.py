@@ -135,21 +135,30 @@ def load(prefix: str, table: str = "", wait: str = "") -> Any:
         raise OneLine(str(problem)) from None
 
 
-def write_pages(made: Any, pages: Pages, html: Path) -> None:
-    """The page, and what was asked for beside it."""
-    files: list[tuple[str, Callable[[], str]]] = [(str(html), lambda: _in_language(made, pages.lang))]
+class Renderers(NamedTuple):
+    """What makes the outputs of a report or a comparison. They are called only where the output is asked for."""
+
+    html: Callable[[str], tuple[str, list[str]]]
+    """The page in a language, and its texts that stayed English."""
+    markdown: Callable[[], str]
+    json: Callable[[], str]
+
+
+def write_pages(renderers: Renderers, pages: Pages, html: Path) -> None:
+    """Write the page, and what was asked for beside it."""
+    files: list[tuple[str, Callable[[], str]]] = [(str(html), lambda: _in_language(renderers, pages.lang))]
     if pages.markdown:
-        files.append((str(html.with_suffix(".md")) if pages.markdown == BESIDE else pages.markdown, made.markdown))
+        files.append((str(html.with_suffix(".md")) if pages.markdown == BESIDE else pages.markdown, renderers.markdown))
     if pages.json_file:
-        files.append((pages.json_file, made.json))
+        files.append((pages.json_file, renderers.json))
     write(files)
 
 
-def _in_language(made: Any, lang: str) -> str:
-    text, missing = made.html_in(lang)
+def _in_language(renderers: Renderers, lang: str) -> str:
+    text, missing = renderers.html(lang)
     for sentence in missing:
         say(f"Not translated, left in English: {sentence}", err=True)
-    return str(text)
+    return text
 
 
 def write(files: list[tuple[str, Callable[[], str]]]) -> None:

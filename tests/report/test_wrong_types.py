@@ -8,10 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_run import MadeRun
 
+from llmlocust.assessment.assessment import assess
 from llmlocust.metrics.thresholds import Gate
 from llmlocust.report import gates
-from llmlocust.report.page import build
-from llmlocust.report.sections.headline import summary
+from llmlocust.report.as_json import as_json
+from llmlocust.report.markdown import markdown
+from llmlocust.report.summary import summary
 from llmlocust.runfiles.reading.run_data import RunError, load_run
 from llmlocust.text import media
 
@@ -53,11 +55,11 @@ def prefix(tmp_path_factory):
 
 def judged(prefix, told):
     prefix.with_name("x_llm_run.json").write_text(json.dumps(told))
-    report = build(load_run(prefix), [])
+    report = assess(load_run(prefix), [])
     assert "".join(summary(report))
-    assert media.document(report.markdown()) == report.markdown()
-    report.json().encode()
-    gates.build(load_run(prefix), [Gate.parse("errors < 1%")]).json().encode()
+    assert media.document(markdown(report)) == markdown(report)
+    as_json(report).encode()
+    as_json(gates.build(load_run(prefix), [Gate.parse("errors < 1%")])).encode()
 
 
 @settings(max_examples=5, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])

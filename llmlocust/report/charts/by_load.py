@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, MultipleLocator
 
-from llmlocust.analysis.breakpoints.steps import Finding, Status, name_of
+from llmlocust.analysis.breakpoints.steps import Finding, name_of
 from llmlocust.analysis.breakpoints.verdict import Verdict
 from llmlocust.metrics.histogram import Histogram, bounds_of
 from llmlocust.metrics.levels import LevelFigures
@@ -41,10 +41,9 @@ from llmlocust.report.charts.drawing import (
     picture,
     place_of,
 )
+from llmlocust.report.sections.four_numbers import NUMBERS, STATUS
 from llmlocust.text import figures as words
 
-NUMBERS = {"slo_limit": "SLO limit", "knee": "Knee", "capacity": "Capacity", "collapse": "Collapse"}
-STATUS = {Status.REACHED: "reached", Status.NOT_REACHED: "not reached", Status.UNKNOWN: "cannot be told"}
 _NUMBER_COLOURS = {"slo_limit": GREEN, "knee": SKY, "capacity": ORANGE, "collapse": RED}
 _NUMBER_MARKERS = {"slo_limit": "o", "knee": "D", "capacity": "s", "collapse": "X"}
 _KEEP_LOADS = 12

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from llmlocust.analysis.breakpoints.steps import SETTLED, Step, noise, wilson
@@ -155,8 +154,3 @@ def lines(level: LevelFigures) -> list[str]:
     for name, figures in rows:
         told.append(f"{name + ':':<21} " + " · ".join(f"{heads[at]} {figures[at].value}" for at in wanted))
     return [*told, f"{'Errors:':<21} {errors(level)}"]
-
-
-def only(levels: Sequence[LevelFigures]) -> LevelFigures | None:
-    """The level of a run that has one, where it says something."""
-    return levels[0] if len(levels) == 1 and levels[0].load > 0 and levels[0].requests > 0 else None
