@@ -96,7 +96,7 @@ def _by_level(run: RunFrames, column: str, figure: Callable[[pd.Series], float])
     if run.timeline is None or column not in run.timeline or "level" not in run.timeline:
         return {}
     known = run.timeline.dropna(subset=["level", column])
-    return {int(level): figure(seconds) for level, seconds in known.groupby("level")[column]}  # type: ignore[call-overload]
+    return {int(level): figure(seconds) for level, seconds in known.groupby("level")[column]}
 
 
 def _clocks(info: Mapping[str, Any]) -> dict[str, int]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from llmlocust.report.comparison.compared import Compared
 
 
-class _Share(click.ParamType):
+class _Share(click.ParamType):  # type: ignore[type-arg]  # older versions of click have no generic one
     """5 % or 0.05."""
 
     name = "share"

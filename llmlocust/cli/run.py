@@ -104,6 +104,7 @@ class _WithLocustArgs(click.Command):
 @click.pass_context
 def run(
     ctx: click.Context,
+    /,
     urls: tuple[str, ...],
     models: tuple[str, ...],
     headers: tuple[str, ...],

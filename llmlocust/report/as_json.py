@@ -109,7 +109,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 
 def _level(figures: LevelFigures, goodput: Mapping[int, float]) -> dict[str, Any]:
-    told = {
+    told: dict[str, Any] = {
         "load": plain(figures.load),
         "users": plain(figures.users),
         "reached": figures.reached,

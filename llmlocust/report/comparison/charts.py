@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -127,7 +128,11 @@ def _panel(axes: Axes, curve: _Curve, labels: Sequence[str], runs: Sequence[Sequ
 def _line(axes: Axes, curve: _Curve, label: str, levels: Sequence[LevelFigures], place: int, *, shade: bool) -> None:
     loads = [level.load for level in levels]
     colour = _COLOURS[place % len(_COLOURS)]
-    style = {"color": colour, "linestyle": _DASHES[place % len(_DASHES)], "marker": _MARKERS[place % len(_MARKERS)]}
+    style: dict[str, Any] = {
+        "color": colour,
+        "linestyle": _DASHES[place % len(_DASHES)],
+        "marker": _MARKERS[place % len(_MARKERS)],
+    }
     axes.plot(loads, [curve.of(level) for level in levels], label=label, linewidth=1.5, **style)
     if shade and curve.interval is not None:
         lows, highs = zip(*map(curve.interval, levels), strict=True) if levels else ((), ())

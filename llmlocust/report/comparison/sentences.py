@@ -103,7 +103,7 @@ def _left_out(compared: Compared, comparison: Comparison) -> str:
 def _described(comparison: Comparison, wanted: Sequence[str], unit: str, *, regressions: bool = False) -> str:
     """The figures that are worse (or better), the clearest first: over all levels where that is known, else where."""
     places: dict[str, list[tuple[float | None, Difference]]] = {}
-    by_place = [(None, each) for each in comparison.overall]
+    by_place: list[tuple[float | None, Difference]] = [(None, each) for each in comparison.overall]
     by_place += [(pair.load, each) for pair in comparison.pairs for each in pair.differences]
     for load, each in by_place:
         if each.word in wanted and (each.regression or not regressions):
