@@ -23,6 +23,7 @@ from llmlocust.cli.shared import (
 )
 
 if TYPE_CHECKING:
+    from llmlocust.metrics.thresholds import Threshold
     from llmlocust.report.comparison.compared import Compared
 
 
@@ -85,7 +86,7 @@ def compare(
 
 
 def make_comparison(
-    names: list[str], labels: list[str], thresholds: list[Any], tolerance: float, pages: Pages = DEFAULT_PAGES
+    names: list[str], labels: list[str], thresholds: list[Threshold], tolerance: float, pages: Pages = DEFAULT_PAGES
 ) -> int:
     """Compare runs and write the page. Returns the exit code."""
     from llmlocust.report.comparison.sentences import summary
@@ -99,7 +100,7 @@ def make_comparison(
     return GATE_FAILED if compared.regressed else DOUBTED if compared.doubted else 0
 
 
-def _compare(names: list[str], labels: list[str], thresholds: list[Any], tolerance: float) -> Compared:
+def _compare(names: list[str], labels: list[str], thresholds: list[Threshold], tolerance: float) -> Compared:
     from llmlocust.report.comparison.compared import MOST_RUNS, compare_runs, labels_of, load
     from llmlocust.runfiles.reading.run_data import RunError
 

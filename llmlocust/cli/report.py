@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +20,9 @@ from llmlocust.cli.shared import (
     threshold_options,
     write_pages,
 )
+
+if TYPE_CHECKING:
+    from llmlocust.metrics.thresholds import Threshold
 
 
 @click.command()
@@ -55,7 +58,7 @@ def report(
 
 
 def make_report(
-    prefix: str, thresholds: list[Any], pages: Pages = DEFAULT_PAGES, *, table: str = "", wait: str = ""
+    prefix: str, thresholds: list[Threshold], pages: Pages = DEFAULT_PAGES, *, table: str = "", wait: str = ""
 ) -> None:
     """The page of a run, and its summary on the terminal."""
     from llmlocust.assessment.assessment import assess
@@ -74,7 +77,7 @@ def make_report(
     say(f"Report:    {html}", err=pages.takes_stdout)
 
 
-def _of_the_run(info: dict[str, Any]) -> list[Any]:
+def _of_the_run(info: dict[str, Any]) -> list[Threshold]:
     """The limits that it was run with; none where they cannot be read, as those of another version."""
     from llmlocust.metrics.thresholds import parse_gates, thresholds_of
 

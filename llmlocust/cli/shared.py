@@ -6,12 +6,16 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import click
 
 from llmlocust.runfiles.writing import replacing
 from llmlocust.text import media
+
+if TYPE_CHECKING:
+    from llmlocust.metrics.thresholds import Threshold
+    from llmlocust.runfiles.reading.run_data import RunFrames
 
 USAGE_ERROR, DOUBTED, GATE_FAILED = 2, 98, 99
 """Exit codes of bad usage, of a measurement that cannot be trusted, and of a gate or a comparison that failed; Locust's own failures keep
@@ -23,6 +27,7 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 BESIDE = "beside"
 
 Command = Callable[..., None]
+Parsed = TypeVar("Parsed")
 
 
 class OneLine(click.ClickException):
@@ -105,14 +110,14 @@ def page_options(default: str) -> Callable[[Command], Command]:
     return add
 
 
-def parse_limits(texts: tuple[str, ...], file: str = "") -> list[Any]:
+def parse_limits(texts: tuple[str, ...], file: str = "") -> list[Threshold]:
     """Thresholds of the two options."""
     from llmlocust.metrics.thresholds import Threshold
 
     return parse_all(texts, file, Threshold.parse)
 
 
-def parse_all(texts: tuple[str, ...], file: str, parse: Callable[[str], Any]) -> list[Any]:
+def parse_all(texts: tuple[str, ...], file: str, parse: Callable[[str], Parsed]) -> list[Parsed]:
     from llmlocust.metrics.thresholds import load_toml
 
     try:
@@ -124,7 +129,7 @@ def parse_all(texts: tuple[str, ...], file: str, parse: Callable[[str], Any]) ->
 # ── files ──
 
 
-def load(prefix: str, table: str = "", wait: str = "") -> Any:
+def load(prefix: str, table: str = "", wait: str = "") -> RunFrames:
     """A run from its files, or a bare table."""
     from llmlocust.runfiles.reading.published_table import load_table
     from llmlocust.runfiles.reading.run_data import RunError, load_run
