@@ -14,7 +14,6 @@ from llmlocust.metrics.thresholds import Threshold
 from llmlocust.metrics.vocabulary import BASELINE
 from llmlocust.runfiles.reading.level_series import courses, recoveries
 from llmlocust.runfiles.reading.run_data import RunFrames
-from llmlocust.text import figures as words
 
 
 @dataclass(frozen=True)
@@ -40,12 +39,6 @@ class Parts:
             made += [*said, *after]
         return made
 
-    @property
-    def headlines(self) -> list[str]:
-        """The shortest that can be said of what is no ramp."""
-        kept = [said[0] for said in self.said if said]
-        return [*kept, *(_short(each) for each in self.recoveries if each.is_known)]
-
     def p95(self, part: RunPart, metric: str) -> float:
         """Seconds."""
         if len(part.levels) == 1:
@@ -70,11 +63,3 @@ def parts_in(run: RunFrames, limits: Sequence[Threshold], goodput: Mapping[int, 
 
 def _all(part: RunPart, found: Mapping[int, Sequence[Course]]) -> list[Course]:
     return [course for each in part.levels for course in found.get(each.level, ())]
-
-
-def _short(each: Recovery) -> str:
-    if each.seconds is None:
-        return f"Not well again within {words.duration(each.within)} after the {each.after}."
-    if each.seconds == 0.0:
-        return f"Well at once after the {each.after}."
-    return f"Well again {words.duration(each.seconds)} after the {each.after}."

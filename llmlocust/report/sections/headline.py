@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from llmlocust.analysis.breakpoints.cliffs import CliffKind
 from llmlocust.analysis.breakpoints.steps import Finding, steps_of
 from llmlocust.analysis.breakpoints.verdict import Verdict
+from llmlocust.analysis.phases.recovery import Recovery
 from llmlocust.assessment.assessment import Assessment
+from llmlocust.assessment.phases import Parts
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.report.sections import one_level
@@ -24,8 +27,23 @@ def title(assessment: Assessment) -> str:
 
 def headline(assessment: Assessment) -> str:
     """The verdict in a sentence that everybody understands; a second one where the run was stopped early."""
-    said = [_safe(assessment)] if assessment.climbs or not assessment.parts.headlines else []
-    return " ".join([*said, *assessment.parts.headlines]) + _stopped(assessment)
+    of_parts = _of_parts(assessment.parts)
+    said = [_safe(assessment)] if assessment.climbs or not of_parts else []
+    return " ".join([*said, *of_parts]) + _stopped(assessment)
+
+
+def _of_parts(told: Parts) -> list[str]:
+    """The shortest that can be said of the parts that are no ramp."""
+    kept = [said[0] for said in told.said if said]
+    return [*kept, *(_recovered(recovery) for recovery in told.recoveries if recovery.is_known)]
+
+
+def _recovered(recovery: Recovery) -> str:
+    if recovery.seconds is None:
+        return f"Not well again within {words.duration(recovery.within)} after the {recovery.after}."
+    if recovery.seconds == 0.0:
+        return f"Well at once after the {recovery.after}."
+    return f"Well again {words.duration(recovery.seconds)} after the {recovery.after}."
 
 
 def _safe(assessment: Assessment) -> str:
@@ -65,7 +83,7 @@ def _held(assessment: Assessment) -> str:
     top = words.with_unit(max(each.load for each in held), unit)
     if len(steps) == 1 and verdict.derived:
         level = assessment.only_level
-        return one_level.says(level) if level else f"Only {top}: nothing to compare them with."
+        return _of_one_level(level) if level else f"Only {top}: nothing to compare them with."
     what = "Held every limit"
     if verdict.derived and not any(each.is_duration for each in told):
         what = f"Errors held their limit ({words.series([str(each) for each in told])}), latency is not known,"
@@ -82,6 +100,23 @@ def _held(assessment: Assessment) -> str:
         where = "at the one level"
     breaks = _first_break(verdict)
     return f"{what} {where}, up to {top}; {breaks or 'where it breaks was not reached'}."
+
+
+def _of_one_level(level: LevelFigures) -> str:
+    """The only level in a sentence."""
+    who = words.with_unit(level.load, level.unit)
+    parts = [f"{words.digits(level.throughput)} requests/s"] if level.throughput > 0.0 else []
+    if level.output_tokens_per_s > 0.0:
+        parts.append(f"{words.digits(level.output_tokens_per_s)} tokens/s")
+    metric = _headline_metric(level)
+    if metric:
+        what = "first token" if metric == "ttft" else "answered"
+        parts.append(f"{what} within {one_level.of_summary(level.metric(metric), 'p95')} (p95)")
+    return f"{who}: {', '.join([*parts, one_level.failed(level)])}."
+
+
+def _headline_metric(level: LevelFigures) -> str:
+    return next((each for each in ("ttft", "e2e") if not math.isnan(level.metric(each)["p95"])), "")
 
 
 def _held_so_far(assessment: Assessment, told: Sequence[Threshold], figures: LevelFigures) -> bool:
