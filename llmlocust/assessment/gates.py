@@ -28,4 +28,4 @@ def judge_run(run: RunFrames, gates: Sequence[Gate], accepted: Collection[str] =
     assessment = assess(run, list(dict.fromkeys(gate.threshold for gate in gates)))
     is_ramp = not assessment.verdict.windows
     outcome = judge(run.levels, gates, assessment.checks, run.goodput, accepted, is_ramp=is_ramp)
-    return Judged(str(run.prefix), gates, outcome, ended_by(run))
+    return Judged(str(run.prefix), gates, outcome, ended_by(run.info))

@@ -96,8 +96,7 @@ def html(assessment: Assessment) -> str:
 
 def html_in(assessment: Assessment, language: str) -> tuple[str, list[str]]:
     """The page in one of LANGUAGES, and its texts that stayed English because the catalogue does not know them."""
-    page = html(assessment)
-    return (page, []) if language == "en" else translated(page, language)
+    return (html(assessment), []) if language == "en" else translated(html(assessment), language)
 
 
 def _steps_of(told: Iterable[Scenes]) -> set[str]:

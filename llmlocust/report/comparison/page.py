@@ -62,8 +62,7 @@ def html(compared: Compared) -> str:
 
 def html_in(compared: Compared, language: str) -> tuple[str, list[str]]:
     """The page in one of LANGUAGES, and its texts that stayed English because the catalogue does not know them."""
-    page = html(compared)
-    return (page, []) if language == "en" else translated(page, language)
+    return (html(compared), []) if language == "en" else translated(html(compared), language)
 
 
 _GLOSSARY = [

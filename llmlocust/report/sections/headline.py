@@ -135,7 +135,7 @@ def _stopped(assessment: Assessment) -> str:
         return ""
     over = assessment.run.info.get("ended") is not None
     said = "The run was stopped early" if over else "The run was cut off, or still goes on"
-    if gate := ended_by(assessment.run):
+    if gate := ended_by(assessment.run.info):
         said = f"The run was ended by its gate {gate}"
     if check.limit is None or (check.value or 0) >= check.limit:
         return f" {said}."

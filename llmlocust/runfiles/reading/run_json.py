@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llmlocust.runfiles.reading.run_data import RunFrames, number
+from llmlocust.runfiles.reading.run_data import number
 
 
 def mapping(value: Any) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def count(value: Any) -> int | None:
     return None if known is None else int(known)
 
 
-def ended_by(run: RunFrames) -> str:
+def ended_by(info: Mapping[str, Any]) -> str:
     """The gate for which the run ended before its plan was through; empty where none did."""
-    told = run.info.get("ended_by")
+    told = info.get("ended_by")
     return " ".join(told.split()) if isinstance(told, str) else ""
