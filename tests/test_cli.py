@@ -441,7 +441,7 @@ page.html_in = lambda compared, language: ("", [])
 DRAWS = {"matplotlib", "jinja2"}
 
 
-def loaded_by(folder: Path, *args: str, start: str = NOTES_MODULES, of: str = "") -> set[str]:
+def loaded_by(folder, *args, start=NOTES_MODULES, of=""):
     """The packages that a command has loaded when it ends, or the command `of` that it runs."""
     (folder / "sitecustomize.py").write_text(start)
     notes = folder / "notes"
