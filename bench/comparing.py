@@ -31,11 +31,11 @@ import numpy as np
 import pandas as pd
 
 from llmlocust.analysis.comparison.compare import SAME, SLOWER, UNSURE, Comparison, compare
+from llmlocust.assessment.assessment import assess
 from llmlocust.metrics import vocabulary
 from llmlocust.metrics.levels import RATE, USERS, Level, LevelFigures, Tally
 from llmlocust.metrics.rows import REQUEST_COLUMNS
-from llmlocust.report.comparison.page import held_of
-from llmlocust.report.page import build
+from llmlocust.report.comparison.compared import held_of
 from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.locate import load_run
 from llmlocust.runfiles.reading.run_data import OURS, RunData
@@ -294,9 +294,9 @@ def result(seed: int, kind: str, runs: list[RunData]) -> Result:
 
 
 def compared(base: RunData, new: RunData) -> Comparison:
-    first = build(base)
+    first = assess(base)
     limits = first.verdict.thresholds
-    return compare(held_of(first, limits), held_of(build(new, limits), limits))
+    return compare(held_of(first, limits), held_of(assess(new, limits), limits))
 
 
 def virtual_pairs(seed: int, requests: int) -> list[Result]:

@@ -28,11 +28,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import spoiled_real
+from spoiled_result import CLEAN, OWN_CHECKS, Result, judged
 
-from llmlocust.analysis.checks.check import Check
 from llmlocust.metrics.levels import RATE, USERS, Level, LevelFigures, Tally
 from llmlocust.metrics.rows import TELEMETRY_COLUMNS
-from llmlocust.report.page import build
 from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.run_data import OURS, RunData
 
@@ -40,14 +40,6 @@ SETTLE, HOLD, RAMP = 10.0, 30.0, 2.0
 EPOCH = 1_795_000_000.0
 REPORTS = 3.0
 MARKED, FALSE_ALARMS = 0.95, 0.02
-CLEAN = "clean"
-OWN_CHECKS = {
-    "slow generator": ("client CPU", "token times", "event loop lag"),
-    "short warm-up": ("warm-up",),
-    "repeated prompts": ("prefix cache",),
-    "drift": ("drift",),
-    "worker killed": ("lost workers",),
-}
 
 
 def main() -> None:
@@ -57,24 +49,8 @@ def main() -> None:
     parser.add_argument("--real", type=int, default=0, metavar="N", help="real runs instead, N of each kind")
     parser.add_argument("--verbose", action="store_true", help="say what each missed run, and each false alarm, was")
     options = parser.parse_args()
-    if options.real:
-        import spoiled_real
-
-        results = spoiled_real.results(options.real)
-    else:
-        results = virtual_results(options.runs, options.seed)
+    results = spoiled_real.results(options.real) if options.real else virtual_results(options.runs, options.seed)
     table(list(results), verbose=options.verbose)
-
-
-@dataclass(frozen=True)
-class Result:
-    kind: str
-    how: str
-    marked: bool
-    own: bool
-    """By the check that is meant for it."""
-    failed: tuple[str, ...]
-    what: str
 
 
 def table(results: list[Result], *, verbose: bool) -> None:
@@ -92,19 +68,6 @@ def table(results: list[Result], *, verbose: bool) -> None:
     for each in results if verbose else []:
         if each.marked == (each.kind == CLEAN):
             print(f"{each.kind}, {each.how}: {each.what}; failed: {', '.join(each.failed) or 'none'}")
-
-
-def judged(kind: str, how: str, run: RunData, spoiled: set[int], what: str) -> Result:
-    """What the report's checks say of a run whose truth is known."""
-    failed = [each for each in build(run).checks if not each.ok]
-    hits = [each for each in failed if not each.levels or spoiled & set(each.levels)]
-    marked = bool(failed) if kind == CLEAN else bool(hits)
-    own = any(each.name in OWN_CHECKS.get(kind, ()) for each in hits)
-    return Result(kind, how, marked, own, tuple(said(each) for each in failed), what)
-
-
-def said(check: Check) -> str:
-    return f"{check.name} {list(check.levels)}"
 
 
 # -- virtual runs

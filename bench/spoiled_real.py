@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import spoiled
+from spoiled_result import CLEAN, Result, judged
 
 from llmlocust.runfiles.reading.locate import load_run
 
@@ -49,7 +49,7 @@ def hold():
         gevent.sleep(0.3)
 """
 SPOILED = {
-    spoiled.CLEAN: set(),
+    CLEAN: set(),
     "slow generator": {1, 2},
     "short warm-up": {0},
     "repeated prompts": {0, 1, 2},
@@ -58,12 +58,12 @@ SPOILED = {
 }
 
 
-def results(runs: int) -> Iterator[spoiled.Result]:
+def results(runs: int) -> Iterator[Result]:
     for _ in range(runs):
         for kind, levels in SPOILED.items():
             with tempfile.TemporaryDirectory() as folder:
                 run(kind, Path(folder))
-                yield spoiled.judged(kind, "real", load_run(Path(folder, "run")), levels, "a real run")
+                yield judged(kind, "real", load_run(Path(folder, "run")), levels, "a real run")
 
 
 def run(kind: str, folder: Path) -> None:

@@ -23,7 +23,8 @@ import locust_csv
 import numpy as np
 import systems
 
-from llmlocust.analysis.breakpoints.verdict import Finding, find
+from llmlocust.analysis.breakpoints.steps import Finding
+from llmlocust.analysis.breakpoints.verdict import find
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.runfiles.reading.locate import load_run
 

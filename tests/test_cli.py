@@ -419,6 +419,69 @@ def test_what_cannot_be_meant_is_one_line_and_exit_2(args, words):
     assert len([line for line in done.stderr.splitlines() if line.startswith("Error")]) == 1
 
 
+# -- what a command loads
+
+NOTES_MODULES = """
+import atexit, os, sys
+
+def note():
+    with open(os.environ["NOTES"], "a") as file:
+        print(*sys.argv[1:2], *{name.partition(".")[0] for name in sys.modules}, file=file)
+
+atexit.register(note)
+"""
+"""A sitecustomize.py: each process writes its command and its modules to a line of a file as it ends."""
+WITHOUT_PAGE = """
+import types
+
+page = sys.modules["llmlocust.report.comparison.page"] = types.ModuleType("page")
+page.html_in = lambda compared, language: ("", [])
+"""
+"""A comparison always writes its page; here an empty one."""
+DRAWS = {"matplotlib", "jinja2"}
+
+
+def loaded_by(folder, *args, start=NOTES_MODULES, of=""):
+    """The packages that a command has loaded when it ends, or the command `of` that it runs."""
+    (folder / "sitecustomize.py").write_text(start)
+    notes = folder / "notes"
+    done = subprocess.run(
+        [sys.executable, "-m", "llmlocust.cli", *args],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE,
+        check=False,
+        env={**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "NOTES": str(notes)},
+    )
+    assert done.returncode in (0, 98, 99), done.stderr
+    (modules,) = [line.split()[1:] for line in notes.read_text().splitlines() if line.startswith(f"{of or args[0]} ")]
+    assert "pandas" in modules
+    return set(modules)
+
+
+def test_a_check_loads_nothing_that_draws(tmp_path):
+    outputs = [f"--{name}={tmp_path / name}" for name in ("junit", "markdown", "json")]
+    assert not loaded_by(tmp_path, "check", "reports/sample", "--threshold", "errors < 1% @ 50", *outputs) & DRAWS
+
+
+def test_the_judge_of_a_gated_run_loads_nothing_that_draws(tmp_path):
+    options = ["--levels", "2", "--settle", "0.2", "--hold", "1.5", "--max-tokens", "20", "--out", str(tmp_path / "x")]
+    with running_simulator(slots=4, step_ms=5) as simulator:
+        args = ["run", simulator.url, *options, "--threshold", "errors < 50%"]
+        assert not loaded_by(tmp_path, *args, of="check") & DRAWS
+
+
+def test_a_comparison_loads_what_draws_for_its_page_alone(tmp_path):
+    outputs = [f"--{name}={tmp_path / name}" for name in ("out", "markdown", "json")]
+    args = ["compare", "reports/sample", "reports/sample", *outputs]
+    assert not loaded_by(tmp_path, *args, start=NOTES_MODULES + WITHOUT_PAGE) & DRAWS
+
+
+def test_a_report_loads_what_draws(tmp_path):
+    assert loaded_by(tmp_path, "report", "reports/sample", "--out", str(tmp_path / "page.html")) >= DRAWS
+
+
 # -- Ctrl-C
 
 

@@ -26,22 +26,21 @@ def calibrate(streams: str, gap: float, seconds: float, out: str) -> None:
     with what the server knows of it: when it wrote the first token, and how far apart the others were. Prints the
     errors as they come, and saves them as a page and as JSON.
     """
-    from llmlocust.calibration import errors as judged
-    from llmlocust.calibration import page
+    from llmlocust.calibration import errors, page
     from llmlocust.calibration.measure import GRID, machine, measure
 
     grid = [(number, gap) for number in _streams(streams)] if streams else GRID
     folder = new_folder(out or f"reports/calibration-{time.strftime('%Y%m%d-%H%M%S')}")
-    points: list[judged.Point] = []
-    for line in judged.head():
+    points: list[errors.Point] = []
+    for line in errors.head():
         say(line)
     for number, between in grid:
         try:
             points.append(measure(number, between, seconds, folder))
         except RuntimeError as problem:
             raise OneLine(f"at {number} streams: {problem}") from None
-        say(judged.line(points[-1]))
-    say(judged.verdict(points))
+        say(errors.line(points[-1]))
+    say(errors.verdict(points))
     where = machine()
     html, data = folder / "calibration.html", folder / "calibration.json"
     write([(str(html), lambda: page.html(points, where)), (str(data), lambda: page.as_json(points, where))])

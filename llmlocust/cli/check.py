@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import click
@@ -46,19 +47,20 @@ def check(
     if not given:
         raise OneLine('no threshold to check: give --threshold "ttft.p95 < 500ms", or a file with --thresholds')
     from llmlocust.analysis.checks.check import accepted_names
+    from llmlocust.assessment.gates import judge_run
     from llmlocust.report import gates
 
     try:
         accepted_names(accept)
     except ValueError as problem:
         raise OneLine(f"--accept: {problem}") from None
-    judged = gates.build(load(prefix), list(dict.fromkeys(given)), accept)
-    outputs = [(junit, judged.junit), (markdown, judged.markdown), (json_file, judged.json)]
+    judged = judge_run(load(prefix), list(dict.fromkeys(given)), accept)
+    outputs = [(junit, gates.junit), (markdown, gates.markdown), (json_file, gates.as_json)]
     to_stderr = any(name == "-" for name, _ in outputs)
-    for line in judged.lines():
+    for line in gates.lines(judged):
         say(line, err=to_stderr)
-    write([(name, make) for name, make in outputs if name])
-    _add_to_summary(judged.markdown())
+    write([(name, partial(render, judged)) for name, render in outputs if name])
+    _add_to_summary(gates.markdown(judged))
     raise SystemExit(judged.outcome.exit_code)
 
 

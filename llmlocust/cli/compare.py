@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +14,7 @@ from llmlocust.cli.shared import (
     GATE_FAILED,
     OneLine,
     Pages,
+    Renderers,
     page_options,
     parse_limits,
     say,
@@ -20,8 +22,12 @@ from llmlocust.cli.shared import (
     write_pages,
 )
 
+if TYPE_CHECKING:
+    from llmlocust.metrics.thresholds import Threshold
+    from llmlocust.report.comparison.compared import Compared
 
-class _Share(click.ParamType):
+
+class _Share(click.ParamType):  # type: ignore[type-arg]  # older versions of click have no generic one
     """5 % or 0.05."""
 
     name = "share"
@@ -80,26 +86,43 @@ def compare(
 
 
 def make_comparison(
-    names: list[str], labels: list[str], thresholds: list[Any], tolerance: float, pages: Pages = DEFAULT_PAGES
+    names: list[str], labels: list[str], thresholds: list[Threshold], tolerance: float, pages: Pages = DEFAULT_PAGES
 ) -> int:
-    """The exit code."""
-    from llmlocust.report.comparison import page as comparing
+    """Compare runs and write the page. Returns the exit code."""
+    from llmlocust.report.comparison.sentences import summary
+
+    compared = _compare(names, labels, thresholds, tolerance)
+    html = Path(pages.out or f"{compared.assessments[1].run.prefix}_compare.html")
+    write_pages(_renderers(compared), pages, html)
+    for line in summary(compared):
+        say(line, err=pages.takes_stdout)
+    say(f"Comparison: {html}", err=pages.takes_stdout)
+    return GATE_FAILED if compared.regressed else DOUBTED if compared.doubted else 0
+
+
+def _compare(names: list[str], labels: list[str], thresholds: list[Threshold], tolerance: float) -> Compared:
+    from llmlocust.report.comparison.compared import MOST_RUNS, compare_runs, labels_of, load
     from llmlocust.runfiles.reading.errors import RunError
 
-    if len(names) > comparing.MOST_RUNS:
-        raise OneLine(f"{len(names)} runs are more than a page can show: compare at most {comparing.MOST_RUNS}")
+    if len(names) > MOST_RUNS:
+        raise OneLine(f"{len(names)} runs are more than a page can show: compare at most {MOST_RUNS}")
     if labels and len(labels) != len(names):
         raise OneLine(f"{len(labels)} labels for {len(names)} runs: give --label once for each, BASE first, or none")
     if len(set(labels)) < len(labels):
         raise OneLine("two runs have the same --label: give each its own")
     try:
-        runs = [comparing.load(name) for name in names]
-        made = comparing.build(runs, labels or comparing.labels_of(runs), thresholds, tolerance)
+        runs = [load(name) for name in names]
+        return compare_runs(runs, labels or labels_of(runs), thresholds, tolerance)
     except RunError as problem:
         raise OneLine(str(problem)) from None
-    html = Path(pages.out or f"{runs[1].prefix}_compare.html")
-    write_pages(made, pages, html)
-    for line in comparing.summary(made):
-        say(line, err=pages.takes_stdout)
-    say(f"Comparison: {html}", err=pages.takes_stdout)
-    return GATE_FAILED if made.regressed else DOUBTED if made.doubted else 0
+
+
+def _renderers(compared: Compared) -> Renderers:
+    from llmlocust.report.comparison.outputs import as_json, markdown
+
+    def html(language: str) -> tuple[str, list[str]]:
+        from llmlocust.report.comparison.page import html_in
+
+        return html_in(compared, language)
+
+    return Renderers(html, partial(markdown, compared), partial(as_json, compared))

@@ -8,12 +8,15 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmlocust.cli.report import make_report
 from llmlocust.cli.shared import OneLine, has_run
 from llmlocust.plugin.parent import end_with
 from llmlocust.plugin.run.prefixes import is_taken
+
+if TYPE_CHECKING:
+    from llmlocust.metrics.thresholds import Threshold
 
 LEVELS = "1,2,5,10,20,50,100,150,200,300"
 
@@ -27,7 +30,9 @@ class Done(NamedTuple):
     """By whoever ran it: Ctrl-C, SIGTERM, a closed terminal."""
 
 
-def run_and_report(url: str, folder: Path, options: dict[str, Any], more: list[str], thresholds: list[Any]) -> Done:
+def run_and_report(
+    url: str, folder: Path, options: dict[str, Any], more: list[str], thresholds: list[Threshold]
+) -> Done:
     """Run Locust with `options` as its --llm-…, keep its files in the folder, and make the report of them."""
     prefix = folder / "run"
     user = {"chat": "Chat", "completions": "Completion"}[options.get("api", "chat")]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +12,7 @@ from llmlocust.cli.shared import (
     DEFAULT_PAGES,
     OneLine,
     Pages,
+    Renderers,
     load,
     page_options,
     parse_limits,
@@ -18,6 +20,9 @@ from llmlocust.cli.shared import (
     threshold_options,
     write_pages,
 )
+
+if TYPE_CHECKING:
+    from llmlocust.metrics.thresholds import Threshold
 
 
 @click.command()
@@ -53,22 +58,26 @@ def report(
 
 
 def make_report(
-    prefix: str, thresholds: list[Any], pages: Pages = DEFAULT_PAGES, *, table: str = "", wait: str = ""
+    prefix: str, thresholds: list[Threshold], pages: Pages = DEFAULT_PAGES, *, table: str = "", wait: str = ""
 ) -> None:
     """The page of a run, and its summary on the terminal."""
-    from llmlocust.report.page import build
-    from llmlocust.report.sections.headline import summary
+    from llmlocust.assessment.assessment import assess
+    from llmlocust.report.as_json import as_json
+    from llmlocust.report.html import html_in
+    from llmlocust.report.markdown import markdown
+    from llmlocust.report.summary import summary
 
     run = load(prefix, table, wait)
-    made = build(run, thresholds or _of_the_run(run.info))
+    assessment = assess(run, thresholds or _of_the_run(run.info))
     html = Path(pages.out or f"{run.prefix}_report.html")
-    write_pages(made, pages, html)
-    for line in summary(made):
+    renderers = Renderers(partial(html_in, assessment), partial(markdown, assessment), partial(as_json, assessment))
+    write_pages(renderers, pages, html)
+    for line in summary(assessment):
         say(line, err=pages.takes_stdout)
     say(f"Report:    {html}", err=pages.takes_stdout)
 
 
-def _of_the_run(info: dict[str, Any]) -> list[Any]:
+def _of_the_run(info: dict[str, Any]) -> list[Threshold]:
     """The limits that it was run with; none where they cannot be read, as those of another version."""
     from llmlocust.metrics.thresholds import parse_gates, thresholds_of
 

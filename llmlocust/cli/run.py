@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from click.core import ParameterSource
@@ -11,6 +11,9 @@ from click.core import ParameterSource
 from llmlocust.cli.driving import LEVELS, run_and_report
 from llmlocust.cli.several import run_each, targets_of
 from llmlocust.cli.shared import POSITIVE, OneLine, new_folder, parse_all, parse_limits, threshold_options
+
+if TYPE_CHECKING:
+    from llmlocust.metrics.thresholds import Threshold
 
 _WHOLE = click.IntRange(min=1)
 _FEW_TOKENS = "100"
@@ -104,6 +107,7 @@ class _WithLocustArgs(click.Command):
 @click.pass_context
 def run(
     ctx: click.Context,
+    /,
     urls: tuple[str, ...],
     models: tuple[str, ...],
     headers: tuple[str, ...],
@@ -157,7 +161,7 @@ class _Judged(NamedTuple):
 
     options: list[str]
     """Of Locust."""
-    limits: list[Any]
+    limits: list[Threshold]
     """By which levels are judged in the report, and runs compared."""
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmlocust.cli.compare import make_comparison
 from llmlocust.cli.driving import run_and_report
 from llmlocust.cli.shared import DOUBTED, GATE_FAILED, OneLine, Pages, has_run, new_folder, say
+
+if TYPE_CHECKING:
+    from llmlocust.metrics.thresholds import Threshold
 
 _FAILED = 1
 _OUTCOMES = {GATE_FAILED: "a threshold was broken", DOUBTED: "its measurement cannot be trusted"}
@@ -57,9 +60,9 @@ def _place(url: str) -> str:
     return re.sub(r"^\w+://", "", shown(url)).partition("?")[0].rstrip("/")
 
 
-def run_each(targets: list[Target], out: str, options: dict[str, Any], more: list[str], limits: list[Any]) -> int:
+def run_each(targets: list[Target], out: str, options: dict[str, Any], more: list[str], limits: list[Threshold]) -> int:
     """A run of each, their reports, and the comparison of those that measured something. Returns the exit code."""
-    from llmlocust.report.comparison.page import MOST_RUNS
+    from llmlocust.report.comparison.compared import MOST_RUNS
 
     if len(targets) > MOST_RUNS:
         raise OneLine(f"{len(targets)} runs are more than a page can show: give at most {MOST_RUNS}")
@@ -101,7 +104,7 @@ def _say_what_failed(labels: list[str], codes: list[int]) -> None:
         say(f"{label}: not run", err=True)
 
 
-def _compare(measured: dict[str, Path], out: Path, limits: list[Any]) -> None:
+def _compare(measured: dict[str, Path], out: Path, limits: list[Threshold]) -> None:
     if len(measured) < 2:
         say("No comparison: it needs two runs that measured something.")
         return

@@ -6,12 +6,16 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import click
 
 from llmlocust.runfiles.writing import replacing
 from llmlocust.text import media
+
+if TYPE_CHECKING:
+    from llmlocust.metrics.thresholds import Threshold
+    from llmlocust.runfiles.reading.run_data import RunData
 
 USAGE_ERROR, DOUBTED, GATE_FAILED = 2, 98, 99
 """Exit codes of bad usage, of a measurement that cannot be trusted, and of a gate or a comparison that failed; Locust's own failures keep
@@ -23,6 +27,7 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 BESIDE = "beside"
 
 Command = Callable[..., None]
+Parsed = TypeVar("Parsed")
 
 
 class OneLine(click.ClickException):
@@ -105,14 +110,14 @@ def page_options(default: str) -> Callable[[Command], Command]:
     return add
 
 
-def parse_limits(texts: tuple[str, ...], file: str = "") -> list[Any]:
+def parse_limits(texts: tuple[str, ...], file: str = "") -> list[Threshold]:
     """Thresholds of the two options."""
     from llmlocust.metrics.thresholds import Threshold
 
     return parse_all(texts, file, Threshold.parse)
 
 
-def parse_all(texts: tuple[str, ...], file: str, parse: Callable[[str], Any]) -> list[Any]:
+def parse_all(texts: tuple[str, ...], file: str, parse: Callable[[str], Parsed]) -> list[Parsed]:
     from llmlocust.metrics.thresholds import load_toml
 
     try:
@@ -124,7 +129,7 @@ def parse_all(texts: tuple[str, ...], file: str, parse: Callable[[str], Any]) ->
 # ── files ──
 
 
-def load(prefix: str, table: str = "", wait: str = "") -> Any:
+def load(prefix: str, table: str = "", wait: str = "") -> RunData:
     """A run from its files, or a bare table."""
     from llmlocust.runfiles.reading.errors import RunError
     from llmlocust.runfiles.reading.locate import load_run
@@ -136,21 +141,30 @@ def load(prefix: str, table: str = "", wait: str = "") -> Any:
         raise OneLine(str(problem)) from None
 
 
-def write_pages(made: Any, pages: Pages, html: Path) -> None:
-    """The page, and what was asked for beside it."""
-    files: list[tuple[str, Callable[[], str]]] = [(str(html), lambda: _in_language(made, pages.lang))]
+class Renderers(NamedTuple):
+    """What makes the outputs of a report or a comparison. They are called only where the output is asked for."""
+
+    html: Callable[[str], tuple[str, list[str]]]
+    """The page in a language, and its texts that stayed English."""
+    markdown: Callable[[], str]
+    json: Callable[[], str]
+
+
+def write_pages(renderers: Renderers, pages: Pages, html: Path) -> None:
+    """Write the page, and what was asked for beside it."""
+    files: list[tuple[str, Callable[[], str]]] = [(str(html), lambda: _in_language(renderers, pages.lang))]
     if pages.markdown:
-        files.append((str(html.with_suffix(".md")) if pages.markdown == BESIDE else pages.markdown, made.markdown))
+        files.append((str(html.with_suffix(".md")) if pages.markdown == BESIDE else pages.markdown, renderers.markdown))
     if pages.json_file:
-        files.append((pages.json_file, made.json))
+        files.append((pages.json_file, renderers.json))
     write(files)
 
 
-def _in_language(made: Any, lang: str) -> str:
-    text, missing = made.html_in(lang)
+def _in_language(renderers: Renderers, lang: str) -> str:
+    text, missing = renderers.html(lang)
     for sentence in missing:
         say(f"Not translated, left in English: {sentence}", err=True)
-    return str(text)
+    return text
 
 
 def write(files: list[tuple[str, Callable[[], str]]]) -> None:

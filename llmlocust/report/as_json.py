@@ -1,67 +1,86 @@
-"""A report as plain values, of the shape that is promised to stay. Durations in milliseconds, null for what is not known."""
+"""A report as JSON. Its shape is promised to stay. Durations are milliseconds; null is what is not known."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llmlocust.analysis.breakpoints.steps import Finding
 from llmlocust.analysis.checks.check import Check
 from llmlocust.analysis.phases.recovery import Recovery
 from llmlocust.analysis.quality import KINDS
+from llmlocust.assessment.assessment import Assessment
+from llmlocust.assessment.phases import Parts
 from llmlocust.metrics.levels import HEADLINE, LevelFigures, Summary
 from llmlocust.metrics.thresholds import NOT_KNOWN
 from llmlocust.report.sections.headline import headline
 from llmlocust.report.sections.one_level import STATISTICS
 from llmlocust.runfiles.formats import FORMAT
 from llmlocust.text import figures as words
-
-if TYPE_CHECKING:
-    from llmlocust.report.page import Report
+from llmlocust.text import media
 
 _METRICS = ("ttft", "answer", "e2e", "gap", "tpot", "delay", "ttft_due", "e2e_due")
 
 
-def data(report: Report) -> dict[str, Any]:
-    """The whole report."""
+def as_json(assessment: Assessment) -> str:
+    return media.as_json(data(assessment))
+
+
+def data(assessment: Assessment) -> dict[str, Any]:
+    """The report as plain values."""
     return {
         "format": FORMAT,
-        "load": report.unit,
-        "levels": [_level(each, report.goodput) | {"limits": _limits(report, each)} for each in report.levels],
-        "parts": [{name: _any(value) for name, value in part.items()} for part in report.parts.data()],
-        "recoveries": [_recovery(each) for each in report.parts.recoveries],
-        "verdict": verdict_data(report),
+        "load": assessment.unit,
+        "levels": [
+            _level(each, assessment.goodput) | {"limits": _limits(assessment, each)} for each in assessment.levels
+        ],
+        "parts": _parts(assessment.parts),
+        "recoveries": [_recovery(each) for each in assessment.parts.recoveries],
+        "verdict": verdict_data(assessment),
         "trust": {
-            "ok": report.trusted,
-            "stands": report.stands,
-            "checks": [_check(each) for each in report.checks],
+            "ok": assessment.trusted,
+            "stands": assessment.stands,
+            "checks": [_check(each) for each in assessment.checks],
         },
-        "advice": [{"do": each.do, "because": each.because} for each in report.advice],
-        "source": report.run.source,
-        "unknown": list(report.unknown),
-        "notes": report.run.notes,
+        "advice": [{"do": each.do, "because": each.because} for each in assessment.advice],
+        "source": assessment.run.source,
+        "unknown": list(assessment.unknown),
+        "notes": assessment.run.notes,
     }
 
 
-def verdict_data(report: Report) -> dict[str, Any]:
+def verdict_data(assessment: Assessment) -> dict[str, Any]:
     """The four numbers and the headline, as `data` has them."""
-    verdict: dict[str, Any] = {name: _finding(each) for name, each in report.verdict.numbers().items()}
+    verdict: dict[str, Any] = {name: _finding(each) for name, each in assessment.verdict.numbers().items()}
     verdict["cliffs"] = [
         {"between": [plain(load) for load in cliff.between], "kind": cliff.kind, "what": cliff.what, "why": cliff.why}
-        for cliff in report.verdict.cliffs
+        for cliff in assessment.verdict.cliffs
     ]
-    verdict["thresholds"] = [str(each) for each in report.verdict.thresholds]
-    verdict["derived"] = report.verdict.derived
-    if report.gold is not None:
-        verdict["gold"] = _finding(report.gold)
-    return verdict | {"says": headline(report)}
+    verdict["thresholds"] = [str(each) for each in assessment.verdict.thresholds]
+    verdict["derived"] = assessment.verdict.derived
+    if assessment.verdict.gold is not None:
+        verdict["gold"] = _finding(assessment.verdict.gold)
+    return verdict | {"says": headline(assessment)}
 
 
-def _any(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_any(each) for each in value]
-    return plain(value) if isinstance(value, float) else value
+def _parts(told: Parts) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": part.name,
+            "levels": [each.level for each in part.levels],
+            "loads": [plain(each.load) for each in part.levels],
+            "seconds": plain(part.seconds),
+            "requests": part.whole.requests,
+            "errors": plain(part.whole.errors),
+            "throughput": plain(part.whole.throughput),
+            "goodput": plain(part.a_second(told.goodput)),
+            "output_tokens_per_s": plain(part.a_second({each.level: each.output_tokens_per_s for each in part.levels})),
+            **{f"{metric}_p95": plain(told.p95(part, metric) * 1000.0) for metric in ("ttft", "gap", "e2e")},
+            "says": list(said),
+        }
+        for part, said in zip(told.parts, told.said, strict=True)
+    ]
 
 
 def _recovery(found: Recovery) -> dict[str, Any]:
@@ -71,8 +90,8 @@ def _recovery(found: Recovery) -> dict[str, Any]:
     return {"after": found.after, "load": plain(found.load), "well": well, **told, "says": str(found)}
 
 
-def _limits(report: Report, figures: LevelFigures) -> str:
-    met = report.tier(figures)
+def _limits(assessment: Assessment, figures: LevelFigures) -> str:
+    met = assessment.tier(figures)
     return NOT_KNOWN if met == words.UNKNOWN else met
 
 
@@ -90,7 +109,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 
 def _level(figures: LevelFigures, goodput: Mapping[int, float]) -> dict[str, Any]:
-    told = {
+    told: dict[str, Any] = {
         "load": plain(figures.load),
         "users": plain(figures.users),
         "reached": figures.reached,

@@ -15,7 +15,7 @@ from llmlocust.metrics.histogram import Histogram
 from llmlocust.metrics.levels import RATE, USERS, LevelFigures, Summary
 from llmlocust.metrics.thresholds import Gate, Threshold
 from llmlocust.report.sections import one_level
-from llmlocust.report.sections.headline import range_of
+from llmlocust.report.sections.four_numbers import range_of
 
 GATES = (
     "errors < 5%",

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlocust.load import text_files
-from llmlocust.load.text_files import encoding_of, plain_suffix, read_utf8, text_of, utf8_file
+from llmlocust.load.encodings import encoding_of
+from llmlocust.load.text_files import plain_suffix, read_utf8, text_of, utf8_file
 
 CHINESE = "什么是潮汐池？请用两句话介绍一下。\n北京的秋天为什么好看？\n"
 RUSSIAN = "Что такое приливный бассейн?\nОпишите его в двух строках.\n"

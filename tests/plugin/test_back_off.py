@@ -3,7 +3,8 @@
 import time
 from itertools import count
 
-from llmlocust.report.page import build
+from llmlocust.assessment.assessment import assess
+from llmlocust.report.markdown import markdown
 from llmlocust.runfiles.reading.locate import load_run
 from tests.locusts import rows, run
 from tests.plugin.scripted import LENGTH, response, scripted_server
@@ -34,8 +35,8 @@ def test_a_level_whose_users_wait_as_the_server_asked_is_shown_and_fails_its_che
     assert max(float(row["backing_off"]) for row in rows(tmp_path, "llm_timeline.csv")) == 3
     assert max(float(row["backing_off"]) for row in rows(tmp_path, "llm_workers.csv")) == 3
 
-    report = build(load_run(tmp_path / "run"))
+    report = assess(load_run(tmp_path / "run"))
     failed = {check.name for check in report.checks if not check.ok and 1 in check.levels}
     assert failed >= {"any requests", "back-off"}
     assert [level.load for level in report.levels] == [2.0, 3.0]
-    assert "paused" in report.markdown()
+    assert "paused" in markdown(report)

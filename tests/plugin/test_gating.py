@@ -5,8 +5,7 @@ from itertools import takewhile
 
 import pytest
 
-from tests.locusts import ACCEPTING, ENDLESS_ANSWERS, LATE, RAMP, Locust, outcomes, rows, run, told
-from tests.plugin.test_runs import distributed
+from tests.locusts import ACCEPTING, ENDLESS_ANSWERS, LATE, RAMP, Locust, distributed, outcomes, rows, run, told
 from tests.simulators import running_simulator, wait_for
 from tests.test_cli import llmlocust
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from llmlocust.assessment.assessment import assess
 from llmlocust.plugin.http.client import Endpoint
 from llmlocust.plugin.http.headers import Headers, listed, names
-from llmlocust.report.page import build
+from llmlocust.report.html import html
 from llmlocust.runfiles.reading.locate import load_run
 from llmlocust.stream.dialects import DIALECTS, named
 from tests.locusts import RAMP, Locust, free_port, outcomes, rows, run, told
@@ -436,7 +437,7 @@ def test_values_are_in_no_file_no_log_no_page_and_templates_travel(tmp_path):
         pages = {path: read(ui.address + path) for path in PAGES}
         refused = json.loads(read(f"{ui.address}/swarm", b"user_count=1&spawn_rate=1&llm_header=A: $HOME"))
         master.stop()
-    (tmp_path / "report.html").write_text(build(load_run(tmp_path / "run")).html())
+    (tmp_path / "report.html").write_text(html(assess(load_run(tmp_path / "run"))))
 
     assert {(asked.headers["a"], asked.headers["b"]) for asked in server.asked} == {(f"Token {SECRET}", LITERAL)}
     assert outcomes(tmp_path)["ok"] > 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llmlocust.report.page import build
+from llmlocust.assessment.assessment import assess
 from llmlocust.report.sections.level_table import columns
 from llmlocust.runfiles.reading.locate import load_run
 from tests.locusts import RAMP, rows, run
@@ -129,7 +129,7 @@ def test_levels_of_the_same_run_are_unaffected(late_run):
 
 def test_the_report_marks_the_level_and_says_what_to_do(late_run):
     prefix, *_ = late_run
-    report = build(load_run(prefix))
+    report = assess(load_run(prefix))
     check = next(each for each in report.checks if each.name == "token times")
     assert not check.ok
     assert BLOCKED in check.levels

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from llmlocust.report.page import build
+from llmlocust.assessment.assessment import assess
 from llmlocust.runfiles.reading.locate import load_run
 from tests.hosts import Host, hosts
 from tests.locusts import ENDLESS_ANSWERS, QUICK, RAMP, Distributed, Locust, assert_files_agree, distributed, rows, told
@@ -59,7 +59,7 @@ def assert_counted_once(folder: Path, truth: list[dict], prefix: str = "run") ->
 
 
 def check(folder: Path, name: str):
-    return next(each for each in build(load_run(folder / "run")).checks if each.name == name)
+    return next(each for each in assess(load_run(folder / "run")).checks if each.name == name)
 
 
 # ── hosts ──

@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from tests.locusts import ENDLESS_ANSWERS, RAMP, Locust, assert_files_agree, outcomes, rows, run, told
+from tests.locusts import ENDLESS_ANSWERS, RAMP, Locust, assert_files_agree, distributed, outcomes, rows, run, told
 from tests.plugin.scripted import CHUNKED, keeps_open, scripted_server
-from tests.plugin.test_runs import distributed, served
+from tests.plugin.test_runs import served
 from tests.simulators import running_simulator, wait_for
 
 RATES = RAMP.replace("SteppedRamp", "RateRamp")

@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from llmlocust.report.page import build
+from llmlocust.assessment.assessment import assess
+from llmlocust.report.html import html
 from llmlocust.report.sections.headline import headline
 from llmlocust.runfiles.reading.locate import load_run
 from tests.locusts import QUICK, RAMP, Locust, distributed, free_port, outcomes, rows, run, told
@@ -51,7 +52,7 @@ def test_what_was_measured_till_a_run_is_killed_makes_a_report(simulator, tmp_pa
         wait_for_requests(tmp_path)
         locust.stop(signal.SIGKILL)
 
-    report = build(load_run(tmp_path / "run"))
+    report = assess(load_run(tmp_path / "run"))
     assert "The run was cut off" in headline(report)
     assert not next(each for each in report.checks if each.name == "run ended").ok
     assert report.levels[0].requests > 20
@@ -86,7 +87,7 @@ def test_a_full_disk_ends_no_run_and_what_waits_is_written_when_there_is_room(si
         filler = disk / "filler"
         fill(filler)
         locust.says("cannot write disk/run_*: No space left on device")
-        report = build(load_run(disk / "run"))
+        report = assess(load_run(disk / "run"))
         assert report.levels[0].requests > 0
         filler.unlink()
         seen = served(simulator)
@@ -142,7 +143,7 @@ def test_a_key_is_in_no_file_no_log_no_page_and_no_message(tmp_path):
         wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and told(tmp_path)["ended"])
         pages = {path: read(ui.address + path) for path in PAGES}
         master.stop()
-    (tmp_path / "report.html").write_text(build(load_run(tmp_path / "run")).html())
+    (tmp_path / "report.html").write_text(html(assess(load_run(tmp_path / "run"))))
 
     assert outcomes(tmp_path)["ok"] > 0
     assert b"llm" in wire.passed

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from tests.locusts import RAMP, Locust, outcomes, rows, run, told
+from tests.locusts import RAMP, Locust, distributed, outcomes, rows, run, told
 from tests.plugin.routed import routed_server
 from tests.plugin.test_adaptation import refuses
-from tests.plugin.test_runs import distributed, served
+from tests.plugin.test_runs import served
 from tests.simulators import ROOT, running_simulator, wait_for
 
 NO_RAMP = RAMP.split("class Ramp")[0].replace(", SteppedRamp", "")

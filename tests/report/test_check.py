@@ -10,8 +10,9 @@ from xml.etree import ElementTree as ET
 import pytest
 from made_run import MadeRun
 
+from llmlocust.assessment.assessment import assess
 from llmlocust.cli import main
-from llmlocust.report.page import build
+from llmlocust.report.html import html
 from llmlocust.runfiles.reading.locate import load_run
 from tests.test_cli import llmlocust
 
@@ -82,7 +83,7 @@ def test_the_page_of_a_run_has_the_gates_that_it_had(check, tmp_path):
     check(prefix, *asked, more=[*accepted, "--json", str(tmp_path / "gates.json")])
     cases = json.loads((tmp_path / "gates.json").read_text())["cases"]
 
-    page = build(load_run(prefix)).html()
+    page = html(assess(load_run(prefix)))
     _, found, table = page.partition('<h2 id="gates">Gates: 2 of 5 failed</h2>')
     body = table.partition("<tbody>")[2].partition("</tbody>")[0]
     rows = [[text(cell) for cell in re.findall("<t[hd].*?</t[hd]>", row)] for row in re.findall("<tr.*?</tr>", body)]
@@ -96,7 +97,7 @@ def test_the_page_of_a_run_has_the_gates_that_it_had(check, tmp_path):
 
 
 def test_the_page_of_a_run_without_gates_has_none(prefix):
-    assert 'id="gates"' not in build(load_run(prefix)).html()
+    assert 'id="gates"' not in html(assess(load_run(prefix)))
 
 
 def text(markup):

@@ -9,9 +9,11 @@ from click.testing import CliRunner
 from made_run import HOSTILE, MadeRun
 from test_page import Seen
 
+from llmlocust.assessment.assessment import assess
 from llmlocust.cli import main
-from llmlocust.report.comparison.page import build, held_of, labels_of, load
-from llmlocust.report.page import build as report_of
+from llmlocust.report.comparison.compared import compare_runs, held_of, labels_of, load
+from llmlocust.report.comparison.outputs import as_json, data, markdown
+from llmlocust.report.comparison.page import html_in
 from llmlocust.runfiles import formats
 
 LOADS = (5, 10, 40)
@@ -35,7 +37,7 @@ def folder(tmp_path_factory):
 
 def compared(folder, *names, labels=(), tolerance=0.05):
     runs = [load(str(folder / name)) for name in names]
-    return build(runs, labels or labels_of(runs), (), tolerance)
+    return compare_runs(runs, labels or labels_of(runs), (), tolerance)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def tables(folder, *rows, requests=40, **how):
 
 
 def test_a_level_is_what_its_rows_say(folder):
-    report = report_of(load(str(folder / "base")))
+    report = assess(load(str(folder / "base")))
     level = held_of(report, report.verdict.thresholds)[1]
     rows = report.run.requests
     ours = rows[(rows["level"] == 1) & (rows["measured"] == 1) & (rows["outcome"] == "ok")]
@@ -98,14 +100,14 @@ def test_rows_that_are_missing_leave_the_levels(folder, tmp_path):
 
 def test_the_worse_run_is_a_regression(worse):
     assert worse.regressed
-    page, missing = worse.html_in("en")
+    page, missing = html_in(worse, "en")
     assert missing == []
     assert "fewer slots is worse than base: " in page
     assert "A regression: worse by more than 5" in page
 
 
 def test_every_cell_says_its_word_and_not_by_colour_alone(worse):
-    page, _ = worse.html_in("en")
+    page, _ = html_in(worse, "en")
     cells = re.findall(r'<td class="([a-z-]+)[^>]*><b>(.)<span class="sr"> ([a-z ]+)</span>', page)
 
     assert {(each.replace("-", " "), sign) for each, sign, _ in cells} >= {
@@ -119,36 +121,36 @@ def test_every_cell_says_its_word_and_not_by_colour_alone(worse):
 
 
 def test_words_of_the_files_stay_words(worse):
-    page, _ = worse.html_in("en")
+    page, _ = html_in(worse, "en")
     assert HOSTILE not in page
     assert HOSTILE in "".join(Seen(page).words)
-    assert "<script>alert" not in worse.markdown()
+    assert "<script>alert" not in markdown(worse)
 
 
 def test_what_differs_is_told_and_nothing_else(worse):
-    markdown = worse.markdown()
-    told = markdown[markdown.index("## What differs") :]
+    text = markdown(worse)
+    told = text[text.index("## What differs") :]
     assert "| llm\\_max\\_tokens | 256 | 128 |" in told
     assert "Target" not in told
 
 
 def test_loads_of_one_run_alone_are_named(worse):
-    assert "Not compared, as base alone held them: 10 users." in worse.markdown()
-    assert "Not compared, as fewer slots alone held them: 60 users." in worse.markdown()
+    assert "Not compared, as base alone held them: 10 users." in markdown(worse)
+    assert "Not compared, as fewer slots alone held them: 60 users." in markdown(worse)
 
 
 def test_more_than_two_runs_stand_beside_the_first(three):
-    page, _ = three.html_in("en")
+    page, _ = html_in(three, "en")
     assert "3 runs, each beside base" in page
     assert page.count('<table class="differences">') == 3  # over all levels, and one a run
-    assert [each["new"] for each in three.data()["comparisons"]] == ["like", "fewer slots"]
+    assert [each["new"] for each in data(three)["comparisons"]] == ["like", "fewer slots"]
     assert page.count("<figure ") == 1
     lines = re.findall(r"<text[^>]*>(?:base|like|fewer slots)</text>", page)
     assert len(lines) == 6  # each in the legend of the wide picture and of the narrow one
 
 
 def test_json_is_what_the_page_says(three):
-    told = json.loads(three.json())
+    told = json.loads(as_json(three))
     assert told["regression"] is True
     assert told["trusted"] is True
     like, fewer = told["comparisons"]
@@ -179,7 +181,7 @@ PLAIN = Path(__file__).parent / "plain"
     ids=lambda names: " ".join(str(name).rpartition("/")[2] for name in names),
 )
 def test_nothing_stays_english(folder, names):
-    assert compared(folder, *names).html_in("zh")[1] == []
+    assert html_in(compared(folder, *names), "zh")[1] == []
 
 
 # -- the command
@@ -258,7 +260,7 @@ def test_labels_are_the_users(folder, tmp_path):
 
 def banner(made):
     return re.search(
-        r'<p class="trust (\w+)"><span class="mark"[^>]*>(.)</span> <span>([^<]*)', made.html_in("en")[0]
+        r'<p class="trust (\w+)"><span class="mark"[^>]*>(.)</span> <span>([^<]*)', html_in(made, "en")[0]
     ).groups()
 
 
@@ -268,7 +270,7 @@ def test_a_banner_promises_nothing_where_no_figure_is_known(tmp_path):
     assert {each.word for each in made.comparisons[0].differences} == {"cannot tell"}
     assert banner(made)[:2] == ("note", "?")
     assert banner(made)[2].startswith("Whether anything became worse cannot be told")
-    assert made.html_in("zh")[1] == []
+    assert html_in(made, "zh")[1] == []
 
 
 def test_a_banner_says_of_how_many_figures_it_speaks(folder):
@@ -282,7 +284,7 @@ def test_a_banner_says_of_how_many_figures_it_speaks(folder):
         "?",
         f"No regression in the {known} of {len(every)} figures that can be told; the others cannot.",
     )
-    assert [each for each in made.html_in("zh")[1] if "regression" in each] == []
+    assert [each for each in html_in(made, "zh")[1] if "regression" in each] == []
 
 
 def test_a_banner_is_green_where_all_is_known(tmp_path):
@@ -299,11 +301,11 @@ def test_runs_of_one_level_are_compared_by_its_figures(folder, tmp_path):
     for name, slots in (("one", 24), ("two", 12), ("three", 8)):
         MadeRun((20,), slots, hold=60.0, seed=slots).write(tmp_path / name / "run")
     made = compared(tmp_path, "one", "two", "three")
-    page = made.html_in("en")[0]
+    page = html_in(made, "en")[0]
 
     assert '<th scope="col">requests/s</th>' in page
     assert "Knee" not in page
     assert "Over the load" not in page
     assert "The level</h2>" in page
-    assert "| 20 users |" in made.markdown()
-    assert not [each for each in made.html_in("zh")[1] if each not in ("time", "Clocks agree.")]
+    assert "| 20 users |" in markdown(made)
+    assert not [each for each in html_in(made, "zh")[1] if each not in ("time", "Clocks agree.")]

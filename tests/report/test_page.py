@@ -15,15 +15,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_run import EPOCH, HOSTILE, MadeRun
 
+from llmlocust.assessment.assessment import assess
 from llmlocust.metrics import vocabulary
 from llmlocust.metrics.levels import LevelFigures, Summary
 from llmlocust.metrics.thresholds import Threshold
+from llmlocust.report.as_json import as_json, data
 from llmlocust.report.charts import drawing
+from llmlocust.report.html import html, html_in
 from llmlocust.report.languages.translate import translated
-from llmlocust.report.page import build
-from llmlocust.report.sections.headline import headline, summary
+from llmlocust.report.markdown import markdown
+from llmlocust.report.sections.headline import headline
 from llmlocust.report.sections.level_table import columns
 from llmlocust.report.sections.what_was_run import facts
+from llmlocust.report.summary import summary
 from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.locate import load_run
 from llmlocust.runfiles.reading.run_data import RunData
@@ -39,12 +43,12 @@ def prefix(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(prefix):
-    return build(load_run(prefix), [Threshold.parse("ttft.p95 < 1s"), Threshold.parse("errors < 1%")])
+    return assess(load_run(prefix), [Threshold.parse("ttft.p95 < 1s"), Threshold.parse("errors < 1%")])
 
 
 @pytest.fixture(scope="module")
-def html(report):
-    return report.html()
+def page(report):
+    return html(report)
 
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -87,7 +91,7 @@ FINDING = {"status", "reached", "load", "low", "high", "level_ok", "level_bad", 
 
 
 def test_json_has_the_promised_shape(report):
-    told = json.loads(report.json())
+    told = json.loads(as_json(report))
     assert told["format"] == 1
     assert told["load"] == "users"
     for level in told["levels"]:
@@ -104,12 +108,12 @@ def test_json_has_the_promised_shape(report):
 
 
 def test_json_is_in_milliseconds(report):
-    level, figures = json.loads(report.json())["levels"][0], report.levels[0]
+    level, figures = json.loads(as_json(report))["levels"][0], report.levels[0]
     assert level["ttft"]["p95"] == pytest.approx(figures.metric("ttft")["p95"] * 1000)
 
 
 def test_numbers_that_are_not_known_are_null():
-    told = json.loads(build(load_run(PLAIN / "steps")).json())
+    told = json.loads(as_json(assess(load_run(PLAIN / "steps"))))
     assert told["levels"][0]["ttft"] == dict.fromkeys(("mean", "p50", "p90", "p95", "p99", "p99_9", "max"))
     assert told["levels"][0]["output_tokens_per_s"] is None
     assert told["levels"][0]["e2e"]["mean"] > 100
@@ -134,76 +138,76 @@ def test_json_and_markdown_are_made_of_any_levels(rows):
         )
         for n, (load, rate, slow, ok, failed) in enumerate(rows)
     ]
-    made = build(RunData(Path("x"), "llmlocust", levels))
-    assert "NaN" not in made.json()
-    assert "Infinity" not in made.json()
-    json.loads(made.json())
-    assert made.markdown()
+    made = assess(RunData(Path("x"), "llmlocust", levels))
+    assert "NaN" not in as_json(made)
+    assert "Infinity" not in as_json(made)
+    json.loads(as_json(made))
+    assert markdown(made)
     assert summary(made)
 
 
 # -- the page
 
 
-def test_headings_are_in_order(html):
-    headings = Seen(html).headings
+def test_headings_are_in_order(page):
+    headings = Seen(page).headings
     assert headings[0] == 1
     assert headings.count(1) == 1
     assert all(after - before <= 1 for before, after in itertools.pairwise(headings))
 
 
-def test_every_tag_is_closed_and_the_language_is_told(html):
-    seen = Seen(html)
+def test_every_tag_is_closed_and_the_language_is_told(page):
+    seen = Seen(page)
     assert seen.open == []
     assert ("html", "lang", "en") in seen.attributes
 
 
-def test_the_page_asks_for_nothing_from_anywhere(html):
-    seen = Seen(html)
+def test_the_page_asks_for_nothing_from_anywhere(page):
+    seen = Seen(page)
     for tag, name, value in seen.attributes:
         if name in ("src", "href", "xlink:href", "action", "data", "srcset", "poster"):
             assert value.startswith(("#", "data:")), (tag, name, value)
         assert "url(http" not in value
-    assert "@import" not in html
-    assert "url(http" not in html
+    assert "@import" not in page
+    assert "url(http" not in page
     assert not {"iframe", "object", "embed", "img"} & set(seen.tags)
-    assert "default-src 'none'" in html
+    assert "default-src 'none'" in page
 
 
-def test_text_from_files_is_text(html):
-    assert HOSTILE not in html
-    assert "<script>alert" not in html
-    assert "<b>8b</b>" not in html
-    text = "".join(Seen(html).words)
+def test_text_from_files_is_text(page):
+    assert HOSTILE not in page
+    assert "<script>alert" not in page
+    assert "<b>8b</b>" not in page
+    text = "".join(Seen(page).words)
     assert "<script>alert('x')</script>" in text  # it is shown, as what it is
     assert "deepseek-r1 <b>8b</b>" in text
 
 
-def test_every_picture_has_a_title_and_says_what_is_seen(html, report):
-    seen = Seen(html)
+def test_every_picture_has_a_title_and_says_what_is_seen(page, report):
+    seen = Seen(page)
     drawn = seen.tags.count("svg")
     assert drawn == 2 * 8
     assert sum(tag == "svg" and name == "role" and value == "img" for tag, name, value in seen.attributes) == drawn
-    assert html.count("</title><desc") == drawn
+    assert page.count("</title><desc") == drawn
     ids = [value for _, name, value in seen.attributes if name == "id"]
     assert len(ids) == len(set(ids))
     assert seen.tags.count("figcaption") == 8
 
 
-def test_pictures_take_their_colours_from_the_page(html):
+def test_pictures_take_their_colours_from_the_page(page):
     for sentinel in drawing._VARIABLES:
-        assert sentinel not in html
-    assert html.count("var(--s1)") > 5
+        assert sentinel not in page
+    assert page.count("var(--s1)") > 5
 
 
-def test_tables_have_captions_and_heads(html):
-    seen = Seen(html)
+def test_tables_have_captions_and_heads(page):
+    seen = Seen(page)
     assert seen.tags.count("caption") == seen.tags.count("table") == 2
     assert sum(name == "scope" for _, name, _ in seen.attributes) > 10
 
 
-def test_a_broken_limit_is_told_in_words_not_by_colour_alone(html):
-    assert "breaks ttft.p95 &lt; 1s" in html
+def test_a_broken_limit_is_told_in_words_not_by_colour_alone(page):
+    assert "breaks ttft.p95 &lt; 1s" in page
 
 
 def day_long(run):
@@ -237,15 +241,15 @@ def day_long(run):
 
 
 def test_the_page_of_a_day_is_under_two_megabytes_in_every_language(report):
-    page = build(day_long(report.run), report.thresholds).html()
+    page = html(assess(day_long(report.run), report.thresholds))
     chinese, _ = translated(page, "zh")
     assert page.count("<tr class=") == 288
     assert len(page.encode()) < 2_000_000
     assert len(chinese.encode()) < 2_000_000
 
 
-def test_verdict_comes_first(html, report):
-    assert html.index("Safe up to 20\N{NO-BREAK SPACE}users") < html.index("The four numbers") < html.index("Pictures")
+def test_verdict_comes_first(page, report):
+    assert page.index("Safe up to 20\N{NO-BREAK SPACE}users") < page.index("The four numbers") < page.index("Pictures")
     assert headline(report).startswith("Safe up to 20 users; breaks between 20 and 40: requests queue (p95 TTFT")
 
 
@@ -253,10 +257,10 @@ def test_verdict_comes_first(html, report):
 def test_secrets_in_options_are_not_shown(prefix):
     run = load_run(prefix)
     run.info["options"] = {"llm_api_key": "sk-123", "auth_token": "t-123", "llm_max_tokens": 9}
-    made = build(run)
-    assert "sk-123" not in made.html() + made.markdown() + made.json()
-    assert "t-123" not in made.html()
-    assert "llm_max_tokens" in made.html()
+    made = assess(run)
+    assert "sk-123" not in html(made) + markdown(made) + as_json(made)
+    assert "t-123" not in html(made)
+    assert "llm_max_tokens" in html(made)
 
 
 # -- other runs
@@ -264,14 +268,14 @@ def test_secrets_in_options_are_not_shown(prefix):
 
 @pytest.mark.parametrize("name", ["full", "steps", "flat"])
 def test_plain_locust_files_make_a_page(name):
-    made = build(load_run(PLAIN / name))
-    assert Seen(made.html()).open == []
-    assert "What could not be known" in made.html()
-    assert "first token" in made.markdown()
+    made = assess(load_run(PLAIN / name))
+    assert Seen(html(made)).open == []
+    assert "What could not be known" in html(made)
+    assert "first token" in markdown(made)
 
 
 def test_capacity_of_a_plain_locust_test_is_found():
-    capacity = build(load_run(PLAIN / "full")).verdict.capacity
+    capacity = assess(load_run(PLAIN / "full")).verdict.capacity
     # 6 places, 175 ms each, users that wait 100 ms
     assert capacity.load == pytest.approx(6 * 0.275 / 0.175, rel=0.1)
 
@@ -279,8 +283,8 @@ def test_capacity_of_a_plain_locust_test_is_found():
 def test_one_level_and_none_that_is_known(tmp_path):
     (tmp_path / "x_stats.csv").write_bytes((PLAIN / "full_stats.csv").read_bytes())
     for run in (load_run(tmp_path / "x"), RunData(tmp_path / "y", "llmlocust")):
-        made = build(run)
-        assert Seen(made.html()).open == []
+        made = assess(run)
+        assert Seen(html(made)).open == []
         assert len(summary(made)) == 5
 
 
@@ -289,9 +293,9 @@ def test_rate_and_levels_without_success():
         LevelFigures(0, 10.0, unit="rate", window=10.0, requests=50, ok=50, throughput=5.0),
         LevelFigures(1, 20.0, unit="rate", window=10.0, requests=50, ok=0, error_kinds={"connect": 50}, throughput=0.0),
     ]
-    made = build(RunData(Path("x"), "llmlocust", levels))
-    assert made.data()["load"] == "rate"
-    assert "requests/s" in made.html()
+    made = assess(RunData(Path("x"), "llmlocust", levels))
+    assert data(made)["load"] == "rate"
+    assert "requests/s" in html(made)
 
 
 def a_rate(delay):
@@ -307,18 +311,18 @@ def a_rate(delay):
 
 
 def test_latency_from_when_requests_were_due_is_shown_where_it_differs():
-    assert "from due" not in " ".join(Seen(build(a_rate(0.004)).html()).words).split("What the words mean")[0]
-    html, missing = build(a_rate(0.25)).html_in("zh")
-    text = " ".join(Seen(build(a_rate(0.25)).html()).words)
+    assert "from due" not in " ".join(Seen(html(assess(a_rate(0.004)))).words).split("What the words mean")[0]
+    chinese, missing = html_in(assess(a_rate(0.25)), "zh")
+    text = " ".join(Seen(html(assess(a_rate(0.25)))).words)
     assert "first token, from due" in text
     assert "350 ms" in text
     assert "held back 10 of 60 requests" in text
-    assert "gamma:2" in html
+    assert "gamma:2" in chinese
     assert [each for each in missing if "due" in each or "late" in each or "cap" in each] == []
 
 
 def test_json_tells_of_what_was_due():
-    level = build(a_rate(0.25)).data()["levels"][0]
+    level = data(assess(a_rate(0.25)))["levels"][0]
     assert (level["due"], level["held_back"], level["ttft_due"]["p95"], level["delay"]["p50"]) == (60, 10, 350, 250)
 
 
@@ -327,18 +331,18 @@ def test_runs_without_their_other_files(tmp_path):
     run = MadeRun((4, 8), 4, hold=20.0)
     optional = (formats.REQUESTS, formats.HISTOGRAMS, formats.TIMELINE, formats.RUN)
     for left_out in (*((name,) for name in optional), optional):
-        made = build(load_run(run.write(tmp_path / f"x{len(left_out)}{left_out[0][4:6]}", leave_out=left_out)))
-        assert Seen(made.html()).open == []
+        made = assess(load_run(run.write(tmp_path / f"x{len(left_out)}{left_out[0][4:6]}", leave_out=left_out)))
+        assert Seen(html(made)).open == []
 
 
 def test_a_run_that_was_killed_is_doubted(tmp_path):
-    made = build(load_run(MadeRun((4, 8), 4, hold=20.0).write(tmp_path / "x", ended=False)))
+    made = assess(load_run(MadeRun((4, 8), 4, hold=20.0).write(tmp_path / "x", ended=False)))
     assert not made.trusted
     assert "with care" in summary(made)[-1]
 
 
 def test_markdown_is_one_table_a_thing_and_means_nothing_by_accident(report):
-    text = report.markdown()
+    text = markdown(report)
     assert "<script>" not in text.replace("`` <script>", "")
     rows = [line for line in text.splitlines() if line.startswith("|")]
     heads = [line for line in rows if "---" in line]
@@ -353,16 +357,16 @@ def test_a_summary_is_five_lines(report):
     assert [line.split(":")[0] for line in lines[1:]] == ["Capacity", "Knee", "Collapse", "Trust"]
 
 
-def test_the_same_run_makes_the_same_page(prefix, report, html):
-    assert build(load_run(prefix), report.thresholds).html() == html
+def test_the_same_run_makes_the_same_page(prefix, report, page):
+    assert html(assess(load_run(prefix), report.thresholds)) == page
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_levels_that_were_never_reached_are_marked(report):
     run = replace(report.run, levels=[*report.levels[:-1], replace(report.levels[-1], reached=False)])
-    made = build(run, report.thresholds)
+    made = assess(run, report.thresholds)
     assert not made.trusted
-    assert 'class="doubt"' in made.html()
+    assert 'class="doubt"' in html(made)
 
 
 # -- what must not read as well
@@ -370,7 +374,7 @@ def test_levels_that_were_never_reached_are_marked(report):
 
 def made(folder, *limits, **how):
     how = {"loads": (2, 4, 8), "slots": 24, "hold": 10.0, "settle": 2.0} | how
-    return build(load_run(MadeRun(**how).write(folder / "x")), [Threshold.parse(each) for each in limits])
+    return assess(load_run(MadeRun(**how).write(folder / "x")), [Threshold.parse(each) for each in limits])
 
 
 def cells(report, head, group):
@@ -379,7 +383,7 @@ def cells(report, head, group):
 
 
 def holds(report):
-    rows = [line for line in report.markdown().splitlines() if line.startswith("| ")]
+    rows = [line for line in markdown(report).splitlines() if line.startswith("| ")]
     return [row.split("|")[2].strip() for row in rows if row.split("|")[1].strip().isdigit()]
 
 
@@ -425,7 +429,7 @@ def test_a_stopped_run_is_no_complete_one(tmp_path):
     )
     said = check(report, "run completed").says
     assert said == "Stopped after 1 of 3 levels; 4 users were held 2.2 of 5 s; 8 users never came."
-    assert "at all levels" not in report.markdown()
+    assert "at all levels" not in markdown(report)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -433,7 +437,7 @@ def test_a_run_that_a_gate_ended_says_which(tmp_path):
     told = {"ended_by": "ttft.p95 < 1s at 8 users", "stopped": True}
     report = made(tmp_path, last_hold=2.2, told=told)
     assert headline(report).endswith(" The run was ended by its gate ttft.p95 < 1s at 8 users, after 2 of 3 levels.")
-    assert "The run was ended by its gate ttft.p95 &lt; 1s at 8" in report.html().replace("\N{NO-BREAK SPACE}", " ")
+    assert "The run was ended by its gate ttft.p95 &lt; 1s at 8" in html(report).replace("\N{NO-BREAK SPACE}", " ")
 
 
 @pytest.mark.parametrize("told", [None, 5, [], "", {"a": 1}])
@@ -449,9 +453,9 @@ def test_a_limit_that_failed_requests_break_shows_how(tmp_path):
     shown = cells(report, "p95", "end to end")
     assert not any("∞" in each for each in shown[:-1])
     assert shown[-1].startswith("∞ (")
-    html = report.html()
-    assert f"{words.share(report.levels[-1].errors)} that failed counted as infinitely slow" in html
-    assert "so many failed that they decide" in html
+    page = html(report)
+    assert f"{words.share(report.levels[-1].errors)} that failed counted as infinitely slow" in page
+    assert "so many failed that they decide" in page
 
 
 def test_a_server_that_dies_is_no_capacity(tmp_path):
@@ -473,15 +477,15 @@ def test_a_server_that_answers_again_was_not_gone(prefix):
 def test_no_server_at_all(tmp_path):
     report = made(tmp_path, dies=-1.0)
     assert headline(report) == "There was no server: nothing could connect at 2 users."
-    assert Seen(report.html()).open == []
+    assert Seen(html(report)).open == []
 
 
 def test_nothing_but_failures(tmp_path):
     report = made(tmp_path, limit=0.001)
     assert not any(each.reached for each in (report.verdict.knee, report.verdict.capacity))
     assert "nothing succeeded" in report.verdict.knee.why
-    assert "slowest of them" not in report.markdown()
-    assert Seen(report.html()).open == []
+    assert "slowest of them" not in markdown(report)
+    assert Seen(html(report)).open == []
 
 
 def test_answers_in_one_piece_though_streams_were_asked_for(tmp_path):
@@ -512,7 +516,7 @@ def test_what_was_run_tells_of_the_request_before(tmp_path):
 
 
 def test_importing_the_report_brings_no_locust():
-    code = "import llmlocust.report.page, llmlocust.runfiles.reading.run_data, sys; print({'locust','gevent'} & set(sys.modules))"
+    code = "import llmlocust.report.html, llmlocust.runfiles.reading.run_data, sys; print({'locust','gevent'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -521,15 +525,15 @@ def test_importing_the_report_brings_no_locust():
 @pytest.mark.usefixtures("undrawn")
 def test_a_level_that_lost_its_requests_on_the_way_is_shown_and_left_out_of_the_verdict(tmp_path, kind):
     report = made(tmp_path, "ttft.p95 < 1s", "errors < 1%", lacks=(kind, 0.9))
-    level = report.data()["levels"][-1]
+    level = data(report)["levels"][-1]
 
     assert not any(number.reached for number in report.verdict.numbers().values())
     assert level["unsent"] > 2 * level["requests"]
     assert [
         check.levels for check in report.checks if "reached the" in check.says or "failed because" in check.says
     ] == [(2,)]
-    assert "The verdict leaves out 8 users." in report.html().replace("\N{NO-BREAK SPACE}", " ")
-    assert vocabulary.ERROR_KINDS[kind] in report.html()
+    assert "The verdict leaves out 8 users." in html(report).replace("\N{NO-BREAK SPACE}", " ")
+    assert vocabulary.ERROR_KINDS[kind] in html(report)
     assert report.run.gone() == {}
 
 
@@ -548,7 +552,7 @@ def test_a_run_of_a_version_that_did_not_look_is_not_called_starved(tmp_path):
     frame = pd.read_csv(path).drop(columns=["throttled", "core_wait"])
     frame.to_csv(path, index=False)
 
-    assert not {"CPU throttling", "CPU wait"} & {check.name for check in build(load_run(prefix)).checks}
+    assert not {"CPU throttling", "CPU wait"} & {check.name for check in assess(load_run(prefix)).checks}
 
 
 OUTAGES = {

@@ -2,9 +2,11 @@ import pytest
 from made_calibration import POINTS
 from made_run import MadeRun
 
-from llmlocust.calibration.page import html
-from llmlocust.report.comparison import page as comparing
-from llmlocust.report.page import build
+from llmlocust.assessment.assessment import assess
+from llmlocust.calibration import page as calibration_page
+from llmlocust.report.comparison import page as comparison_page
+from llmlocust.report.comparison.compared import compare_runs, labels_of
+from llmlocust.report.html import html, html_in
 from llmlocust.runfiles.reading.locate import load_run
 from tests.chromium import chromium
 
@@ -20,19 +22,19 @@ def browser():
 def of_a_run(folder):
     """With everything that a page can have: levels in doubt, failures of several kinds, limits that break."""
     run = MadeRun((1, 2, 5, 10, 20, 40, 60, 90, 120, 150), 24, hold=20.0, empty=(2,), last_hold=8.0)
-    return build(load_run(run.write(folder / "a-rather-long-name-of-a-run")))
+    return assess(load_run(run.write(folder / "a-rather-long-name-of-a-run")))
 
 
 def report(folder):
-    return of_a_run(folder).html()
+    return html(of_a_run(folder))
 
 
 def chinese(folder):
-    return of_a_run(folder).html_in("zh")[0]
+    return html_in(of_a_run(folder), "zh")[0]
 
 
 def calibration(folder):
-    return html(POINTS, {"Processor": "one of a rather long name, with 128 cores at 3.20 GHz"})
+    return calibration_page.html(POINTS, {"Processor": "one of a rather long name, with 128 cores at 3.20 GHz"})
 
 
 def comparison(folder):
@@ -42,7 +44,7 @@ def comparison(folder):
         for n in range(10)
     ]
     frames = [load_run(run) for run in runs]
-    return comparing.build(frames, comparing.labels_of(frames), (), 0.05).html_in("en")[0]
+    return comparison_page.html(compare_runs(frames, labels_of(frames), (), 0.05))
 
 
 PICTURES = {report: 8, chinese: 8, calibration: 3, comparison: 1}

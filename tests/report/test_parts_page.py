@@ -7,9 +7,13 @@ import pytest
 from made_run import MadeRun
 from test_page import Seen
 
+from llmlocust.assessment.assessment import assess
 from llmlocust.metrics.thresholds import Threshold
-from llmlocust.report.page import build
-from llmlocust.report.sections.headline import headline, summary
+from llmlocust.report.as_json import data
+from llmlocust.report.html import html
+from llmlocust.report.markdown import markdown
+from llmlocust.report.sections.headline import headline
+from llmlocust.report.summary import summary
 from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.locate import load_run
 from llmlocust.runfiles.reading.run_json import parts_planned
@@ -25,12 +29,12 @@ SOAK = {"loads": (10,), "parts": ("soak",), "hold": 120.0}
 
 
 def made(folder, how, limits=(), leave_out=(), **more):
-    return build(load_run(MadeRun(**how, **more).write(folder / "x", leave_out=leave_out)), limits)
+    return assess(load_run(MadeRun(**how, **more).write(folder / "x", leave_out=leave_out)), limits)
 
 
 def test_every_part_has_a_row_and_what_came_later_is_in_none_of_the_four_numbers(tmp_path):
     report = made(tmp_path, PROGRESSIVE, LIMITS)
-    told = report.data()
+    told = data(report)
     assert [part["name"] for part in told["parts"]] == ["baseline", "linear", "surge", "recovery", "soak"]
     assert [part["levels"] for part in told["parts"]] == [[0], [1, 2, 3], [4], [5], [6]]
     assert sum(part["requests"] for part in told["parts"]) == sum(each.requests for each in report.levels)
@@ -45,13 +49,13 @@ def test_the_p95_of_a_part_is_that_of_all_its_requests(tmp_path):
     report = made(tmp_path, PROGRESSIVE, LIMITS)
     rows = report.run.successes()
     of_part = rows[rows["level"].isin([1, 2, 3])]["ttft"]
-    assert report.data()["parts"][1]["ttft_p95"] == pytest.approx(float(of_part.quantile(0.95)), rel=0.03)
+    assert data(report)["parts"][1]["ttft_p95"] == pytest.approx(float(of_part.quantile(0.95)), rel=0.03)
 
 
 def test_the_time_to_be_well_is_when_the_queue_of_the_surge_was_gone(tmp_path):
     run = MadeRun(**SURGE)
-    report = build(load_run(run.write(tmp_path / "x")), LIMITS)
-    (found,) = report.data()["recoveries"]
+    report = assess(load_run(run.write(tmp_path / "x")), LIMITS)
+    (found,) = data(report)["recoveries"]
     over = run.levels[2].began
     slow = [row["sent"] - over for row in run.rows if row["level"] == 2 and (row["ttft"] or 9e9) > found["limit"]]
     assert (found["after"], found["load"], found["well"]) == ("surge", 60, True)
@@ -63,14 +67,14 @@ def test_the_time_to_be_well_is_when_the_queue_of_the_surge_was_gone(tmp_path):
 
 def test_a_run_without_a_ramp_tells_its_parts_and_no_four_numbers(tmp_path):
     report = made(tmp_path, SURGE, LIMITS)
-    page, markdown = report.html(), report.markdown()
+    page, text = html(report), markdown(report)
     assert "The four numbers</h2>" not in page
-    assert "Knee" not in markdown
+    assert "Knee" not in text
     assert [line.split(":")[0] for line in summary(report)[1:4]] == ["baseline", "surge", "recovery"]
     assert "Safe up to" not in headline(report)
     assert not any(each.do.startswith("Go higher") for each in report.advice)
     for name in SURGE["parts"]:
-        assert f"| {name} |" in markdown
+        assert f"| {name} |" in text
     assert Seen(page).open == []
 
 
@@ -80,15 +84,15 @@ def test_a_soak_is_judged_by_limits_that_were_given_and_never_by_its_own(tmp_pat
     assert [each for each in told.parts.says if each.endswith("nothing drifted.")]
     alone = made(tmp_path, SOAK)
     assert "no limits were given (--threshold)" in headline(alone)
-    assert alone.data()["verdict"]["slo_limit"]["reached"] is False
+    assert data(alone)["verdict"]["slo_limit"]["reached"] is False
 
 
 def test_parts_survive_without_the_levels_file(tmp_path):
     report = made(tmp_path, SURGE, LIMITS, leave_out=(formats.LEVELS,))
     assert [each.part for each in report.levels] == list(SURGE["parts"])
-    assert [part["name"] for part in report.data()["parts"]] == list(SURGE["parts"])
+    assert [part["name"] for part in data(report)["parts"]] == list(SURGE["parts"])
     whole = made(tmp_path / "whole", SURGE, LIMITS)
-    found, known = (each.data()["recoveries"][0] for each in (report, whole))
+    found, known = (data(each)["recoveries"][0] for each in (report, whole))
     assert found["seconds"] == pytest.approx(known["seconds"], abs=500.0)
     assert found["within"] == pytest.approx(known["within"], abs=5000.0)
 
@@ -102,10 +106,10 @@ def test_a_levels_file_of_before_has_no_parts(tmp_path):
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    report = build(load_run(prefix))
+    report = assess(load_run(prefix))
     assert [each.part for each in report.levels] == ["", ""]
-    assert report.data()["parts"] == report.data()["recoveries"] == []
-    assert "The parts of the run" not in report.html()
+    assert data(report)["parts"] == data(report)["recoveries"] == []
+    assert "The parts of the run" not in html(report)
 
 
 def test_a_level_that_was_cut_short_is_held_against_the_time_of_its_own_part(tmp_path):
@@ -125,14 +129,14 @@ def test_parts_that_make_no_sense_are_none(tmp_path, parts):
     told = json.loads(path.read_text())
     told["plan"]["parts"] = parts
     path.write_text(json.dumps(told))
-    told = build(load_run(prefix)).data()["parts"]
+    told = data(assess(load_run(prefix)))["parts"]
     assert [part["name"] for part in told] == list(SURGE["parts"])  # the levels file says so
 
 
 def test_a_name_of_a_part_is_text_and_nothing_else(tmp_path):
     name = "<b>$x^2$</b> & </svg>"
     report = made(tmp_path, {**SURGE, "parts": ("baseline", name, "recovery")})
-    page = report.html()
+    page = html(report)
     assert Seen(page).open == []
     assert name not in page
-    assert [part["name"] for part in report.data()["parts"]][1] == name
+    assert [part["name"] for part in data(report)["parts"]][1] == name

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from made_run import MadeRun
 
+from llmlocust.assessment.assessment import assess
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.rows import REQUEST_COLUMNS
-from llmlocust.report.page import build
+from llmlocust.report.as_json import data
+from llmlocust.report.html import html, html_in
+from llmlocust.report.markdown import markdown
 from llmlocust.report.sections.level_table import columns
 from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.locate import load_run
@@ -23,7 +26,7 @@ def report_of(*levels):
         LevelFigures(index, load, requests=400, ok=400, window=30.0, throughput=load * 0.8, **told)
         for index, (load, told) in enumerate(levels)
     ]
-    return build(RunData(Path("x"), "llmlocust", made))
+    return assess(RunData(Path("x"), "llmlocust", made))
 
 
 @pytest.fixture
@@ -36,10 +39,10 @@ def judged():
 
 
 def test_a_page_says_whether_answers_get_worse(judged):
-    page = judged.html().replace("\N{NO-BREAK SPACE}", " ")
+    page = html(judged).replace("\N{NO-BREAK SPACE}", " ")
     assert FEWER in page
     assert "Not surely more answers cut at the limit of tokens under load: 10 % at 5 users, 12 % at 40" in page
-    assert FEWER in judged.markdown()
+    assert FEWER in markdown(judged)
 
 
 def test_the_table_has_a_column_for_each_kind_that_came(judged):
@@ -48,20 +51,20 @@ def test_the_table_has_a_column_for_each_kind_that_came(judged):
 
 
 def test_the_data_has_the_shares(judged):
-    level = judged.data()["levels"][1]
+    level = data(judged)["levels"][1]
     assert {name: level[name] for name in ("judged", "right", "cut", "empty")} == {
         "judged": 400, "right": 0.7, "cut": 0.12, "empty": 0
     }  # fmt: skip
 
 
 def test_nothing_of_it_stays_english(judged):
-    assert judged.html_in("zh")[1] == []
+    assert html_in(judged, "zh")[1] == []
     flawed = {"empty": 0.2, "repeated": 0.2, "cut": 0.2}
-    assert report_of((1, {"empty": 0.0, "repeated": 0.0, "cut": 0.2}), (9, flawed)).html_in("zh")[1] == []
+    assert html_in(report_of((1, {"empty": 0.0, "repeated": 0.0, "cut": 0.2}), (9, flawed)), "zh")[1] == []
 
 
 def test_a_run_whose_files_tell_nothing_of_answers_says_nothing_of_them():
-    page = report_of((5, {}), (40, {})).html()
+    page = html(report_of((5, {}), (40, {})))
     assert "under load:" not in page
     assert not [each for each in columns(report_of((5, {}), (40, {}))) if each.group == "answers"]
 

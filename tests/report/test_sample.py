@@ -2,7 +2,8 @@
 
 import json
 
-from llmlocust.report.page import build
+from llmlocust.assessment.assessment import assess
+from llmlocust.report.as_json import as_json
 from llmlocust.runfiles.reading.locate import load_run
 from tests.simulators import ROOT
 
@@ -10,7 +11,7 @@ SAMPLE = ROOT / "reports" / "sample"
 
 
 def test_the_samples_report_is_what_today_s_code_says_of_its_run():
-    today = json.loads(build(load_run(SAMPLE)).json())
+    today = json.loads(as_json(assess(load_run(SAMPLE))))
     committed = json.loads((SAMPLE / "run_report.json").read_text())
 
     for name in ("levels", "verdict", "trust"):

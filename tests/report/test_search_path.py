@@ -2,8 +2,9 @@ import pytest
 from made_run import MadeRun
 from test_page import Seen
 
+from llmlocust.assessment.assessment import assess
 from llmlocust.report.charts.search_path import holds, search
-from llmlocust.report.page import build
+from llmlocust.report.html import html, html_in
 from llmlocust.runfiles.reading.locate import load_run
 
 
@@ -68,10 +69,10 @@ def test_a_path_that_somebody_damaged_is_drawn_as_far_as_it_can_be_read():
 
 def test_the_page_of_a_search_shows_its_path_in_both_languages(tmp_path):
     run = MadeRun((5, 10, 40, 20, 20), 24, hold=10.0, settle=2.0, told={"plan": PLAN})
-    report = build(load_run(run.write(tmp_path / "x")))
-    page = report.html()
+    report = assess(load_run(run.write(tmp_path / "x")))
+    page = html(report)
     assert page.index("The four numbers") < page.index('id="picture-search"') < page.index("What happens to a user")
     assert Seen(page).open == []
-    chinese, missing = report.html_in("zh")
+    chinese, missing = html_in(report, "zh")
     assert set(missing) <= {"time", "Clocks agree."}
     assert "上限是怎样找到的" in chinese

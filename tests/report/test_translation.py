@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from made_run import EPOCH, MadeRun
 from test_page import HOSTILE, Seen
 
+from llmlocust.assessment.assessment import assess
 from llmlocust.metrics import vocabulary
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.thresholds import Threshold
+from llmlocust.report.html import html, html_in
 from llmlocust.report.languages import translate as translation
 from llmlocust.report.languages.translate import LANGUAGES, Catalogue, catalogue
-from llmlocust.report.page import build
 from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.locate import load_run
 from llmlocust.runfiles.reading.run_data import RunData
@@ -32,7 +33,7 @@ STAYS = re.compile(
 
 def made(folder, limits=(), leave_out=(), *, ended=True, **how):
     how = {"loads": (2, 4, 8), "slots": 24, "hold": 10.0, "settle": 2.0} | how
-    return build(load_run(MadeRun(**how).write(folder / "x", leave_out=leave_out, ended=ended)), limits)
+    return assess(load_run(MadeRun(**how).write(folder / "x", leave_out=leave_out, ended=ended)), limits)
 
 
 COUNTED = {"unit": "users", "levels": [5], "settle": None, "hold": None, "requests": 200}
@@ -141,13 +142,13 @@ RUNS = {
 @pytest.mark.parametrize("name", RUNS)
 @pytest.mark.usefixtures("undrawn")
 def test_nothing_of_a_run_stays_english(tmp_path, name):
-    _, missing = made(tmp_path, **RUNS[name]).html_in("zh")
+    _, missing = html_in(made(tmp_path, **RUNS[name]), "zh")
     assert set(missing) <= OF_THE_RUN
 
 
 @pytest.mark.parametrize("name", ["full", "steps", "flat"])
 def test_nothing_of_a_plain_locust_test_stays_english(name):
-    assert build(load_run(PLAIN / name)).html_in("zh")[1] == []
+    assert html_in(assess(load_run(PLAIN / name)), "zh")[1] == []
 
 
 def test_nothing_of_a_run_by_rate_stays_english():
@@ -155,13 +156,13 @@ def test_nothing_of_a_run_by_rate_stays_english():
         LevelFigures(0, 10.0, unit="rate", window=10.0, requests=50, ok=50, throughput=5.0),
         LevelFigures(1, 20.0, unit="rate", window=10.0, requests=50, ok=0, error_kinds={"connect": 50}, throughput=0.0),
     ]
-    assert build(RunData(Path("x"), "llmlocust", levels)).html_in("zh")[1] == []
+    assert html_in(assess(RunData(Path("x"), "llmlocust", levels)), "zh")[1] == []
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     report = made(tmp_path_factory.mktemp("run"), LIMITS, **RAMP)
-    return report.html(), report.html_in("zh")[0]
+    return html(report), html_in(report, "zh")[0]
 
 
 class Words(Seen):
@@ -286,7 +287,7 @@ def test_a_hole_does_not_swallow_the_rest_of_the_sentence():
 @pytest.mark.parametrize("many", [1, 40])
 def test_nothing_of_requests_that_contradict_themselves_stays_english(many):
     level = LevelFigures(0, 10.0, window=10.0, requests=500, ok=500, throughput=50.0, contradicting=many)
-    page, missing = build(RunData(Path("x"), "llmlocust", [level])).html_in("zh")
+    page, missing = html_in(assess(RunData(Path("x"), "llmlocust", [level])), "zh")
 
     assert "请求的一致性" in page
     assert missing == []

@@ -5,11 +5,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from llmlocust.assessment.assessment import assess
 from llmlocust.metrics.histogram import Histogram
 from llmlocust.metrics.levels import LevelFigures, Summary
 from llmlocust.metrics.rows import REQUEST_COLUMNS
 from llmlocust.metrics.thresholds import Threshold
-from llmlocust.report.page import build
+from llmlocust.report.html import html, html_in
+from llmlocust.report.markdown import markdown
 from llmlocust.report.sections.conversations import turns
 from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.run_data import RunData
@@ -55,7 +57,7 @@ def talked(*names: str, loads=(5, 10, 40), fast=10) -> RunData:
 
 def test_turns_are_told_at_the_levels_that_keep_the_limits():
     run = talked(*(f"turn {n}" for n in range(1, 12)), "chat")
-    told = turns(run, build(run, LIMITS).verdict)
+    told = turns(run, assess(run, LIMITS).verdict)
     assert told.top == 10
     assert [each.name for each in told.turns] == [f"turn {n}" for n in range(1, 12)]
     first, *_, last = told.turns
@@ -70,24 +72,24 @@ def test_turns_are_told_at_the_levels_that_keep_the_limits():
 def test_where_nothing_keeps_the_limits_the_lowest_level_is_told_and_where_all_do_all():
     for fast, top in ((1, 5), (99, 40)):
         run = talked("turn 1", "turn 2", fast=fast)
-        assert turns(run, build(run, LIMITS).verdict).top == top
+        assert turns(run, assess(run, LIMITS).verdict).top == top
 
 
 def test_names_that_end_with_a_number_are_no_turns():
     for names in (("chat",), ("chat 1",), ("size 10", "size 20"), ("gpt-1", "gpt-2"), ("1", "2")):
         run = talked(*names)
-        assert turns(run, build(run, LIMITS).verdict) is None
+        assert turns(run, assess(run, LIMITS).verdict) is None
 
 
 def test_the_page_has_them_in_every_language_and_so_has_markdown():
-    report = build(talked("<b> 1", "<b> 2"), LIMITS)
-    page = report.html().replace("\N{NO-BREAK SPACE}", " ")
+    report = assess(talked("<b> 1", "<b> 2"), LIMITS)
+    page = html(report).replace("\N{NO-BREAK SPACE}", " ")
     assert "Conversations by turn" in page
     assert "Of the levels up to 10 users. Each turn says again" in page
     assert "&lt;b&gt; 2" in page
-    assert report.html_in("zh")[1] == []
-    assert "2 | 40 | 5.0 % | 200 | 20 | 99.9 ms | 99.9 ms | 9.98 ms | 9.98 ms |" in report.markdown()
-    assert "Conversations by turn" not in build(talked("chat"), LIMITS).html()
-    lowest = build(talked("turn 1", "turn 2", fast=1), LIMITS)
-    assert "Of 5 users. Each turn" in lowest.html().replace("\N{NO-BREAK SPACE}", " ")
-    assert lowest.html_in("zh")[1] == []
+    assert html_in(report, "zh")[1] == []
+    assert "2 | 40 | 5.0 % | 200 | 20 | 99.9 ms | 99.9 ms | 9.98 ms | 9.98 ms |" in markdown(report)
+    assert "Conversations by turn" not in html(assess(talked("chat"), LIMITS))
+    lowest = assess(talked("turn 1", "turn 2", fast=1), LIMITS)
+    assert "Of 5 users. Each turn" in html(lowest).replace("\N{NO-BREAK SPACE}", " ")
+    assert html_in(lowest, "zh")[1] == []

@@ -5,11 +5,14 @@ import json
 import pandas as pd
 import pytest
 
+from llmlocust.assessment.assessment import assess
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.rows import TELEMETRY_COLUMNS
 from llmlocust.metrics.thresholds import Threshold
-from llmlocust.report.page import build
-from llmlocust.report.sections.headline import summary
+from llmlocust.report.as_json import as_json
+from llmlocust.report.html import html, html_in
+from llmlocust.report.markdown import markdown
+from llmlocust.report.summary import summary
 from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.level_series import cache_hits, courses, gone, tokens_a_chunk, with_telemetry
 from llmlocust.runfiles.reading.locate import load_run
@@ -141,7 +144,7 @@ def with_files(folder, *, told=None, workers=()):
     if workers:
         rows = [{"time": EPOCH + each["time"], "worker": each["worker"]} for each in workers]
         pd.DataFrame(rows).to_csv(f"{prefix}_{formats.WORKERS}", index=False)
-    return build(load_run(prefix))
+    return assess(load_run(prefix))
 
 
 def failed(report):
@@ -152,7 +155,7 @@ def test_a_run_that_lost_a_worker_says_what_still_stands(tmp_path):
     last = 48 * 5
     report = with_files(tmp_path, workers=seconds("a", last) + seconds("b", 30))
     assert failed(report)["lost workers"].levels == (0,)
-    told = json.loads(report.json())["trust"]
+    told = json.loads(as_json(report))["trust"]
     assert told["stands"] == {"slo_limit": False, "knee": True, "capacity": True, "collapse": True}
     line = summary(report)[-1]
     assert "The SLO limit rests on doubted levels; the knee, capacity and collapse stand." in line
@@ -167,7 +170,7 @@ def test_a_worker_that_stood_still_and_went_on_marks_the_level_it_was_in(tmp_pat
     assert check.value == 10
     assert check.levels == (2,)
     assert "stood still for up to 10 s" in check.says
-    assert "停顿" in report.html_in("zh")[0]
+    assert "停顿" in html_in(report, "zh")[0]
 
 
 def test_a_check_of_the_run_itself_spoils_the_levels_it_names(tmp_path):
@@ -179,8 +182,8 @@ def test_a_check_of_the_run_itself_spoils_the_levels_it_names(tmp_path):
     report = with_files(tmp_path, told={"checks": [check]})
 
     assert failed(report)["run"].levels == (0,)
-    assert json.loads(report.json())["trust"]["stands"]["knee"]
-    assert says not in report.html_in("zh")[1]
+    assert json.loads(as_json(report))["trust"]["stands"]["knee"]
+    assert says not in html_in(report, "zh")[1]
 
 
 def test_a_process_that_never_told_anything(tmp_path):
@@ -199,12 +202,12 @@ def test_prompts_that_were_repeated(tmp_path, prompts, words):
 
 def test_tiers_in_the_report(tmp_path):
     prefix = MadeRun().write(tmp_path / "run")
-    report = build(load_run(prefix), [Threshold.parse("ttft.p95 < 132ms ~ 1s"), Threshold.parse("errors < 5%")])
-    told = json.loads(report.json())
+    report = assess(load_run(prefix), [Threshold.parse("ttft.p95 < 132ms ~ 1s"), Threshold.parse("errors < 5%")])
+    told = json.loads(as_json(report))
     tiers = [level["limits"] for level in told["levels"]]
     assert set(tiers) == {"gold", "tolerated", "fails"}
     gold, tolerated = (told["verdict"][name]["level_ok"] for name in ("gold", "slo_limit"))
     assert gold < tolerated
     assert f"gold up to {gold} users" in told["verdict"]["slo_limit"]["why"]
-    assert ">tolerated</td>" in report.html()
-    assert "| tolerated |" in report.markdown()
+    assert ">tolerated</td>" in html(report)
+    assert "| tolerated |" in markdown(report)

@@ -10,8 +10,11 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmlocust.assessment.assessment import assess
 from llmlocust.cli import main
-from llmlocust.report.page import build
+from llmlocust.report.as_json import data
+from llmlocust.report.html import html_in
+from llmlocust.report.markdown import markdown
 from llmlocust.runfiles.reading.errors import RunError
 from llmlocust.runfiles.reading.published_table import load_table
 from llmlocust.runfiles.reading.table_headers import meaning_of
@@ -151,15 +154,15 @@ def test_rates_are_loads_too(tmp_path):
 
 def test_counts_make_intervals_and_numbers_of_requests(tmp_path):
     table = written(tmp_path, "users,requests,p95,errors\n1,40,300,0\n2,200,300,0.5\n")
-    report = build(load_table(table))
+    report = assess(load_table(table))
     assert [(each.requests, each.ok) for each in report.levels] == [(40, 40), (200, 100)]
     assert any(each.name == "requests for p95" for each in report.checks)
 
 
 def test_what_is_not_counted_is_shown_nowhere(tmp_path):
-    report = build(load_table(written(tmp_path, "users,p95,errors\n1,300,0\n2,300,0.012\n3,900,0.3\n")))
-    assert "1000" not in report.markdown().replace("as that of 1000 requests a level", "")
-    assert {level["requests"] for level in report.data()["levels"]} == {None}
+    report = assess(load_table(written(tmp_path, "users,p95,errors\n1,300,0\n2,300,0.012\n3,900,0.3\n")))
+    assert "1000" not in markdown(report).replace("as that of 1000 requests a level", "")
+    assert {level["requests"] for level in data(report)["levels"]} == {None}
     assert not any("requests for" in each.name or "aborted" in each.name for each in report.checks)
 
 
@@ -317,9 +320,9 @@ def test_impossible_failures_are_told_in_one_line(tmp_path, table, words):
     ],
 )
 def test_what_is_assumed_is_noted_in_both_languages(tmp_path, table, note):
-    report = build(load_table(written(tmp_path, table)))
+    report = assess(load_table(written(tmp_path, table)))
     assert any(note in each for each in report.run.notes)
-    assert report.html_in("zh")[1] == []
+    assert html_in(report, "zh")[1] == []
 
 
 def test_a_form_that_the_header_says_is_no_assumption(tmp_path):

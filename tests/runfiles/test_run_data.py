@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from llmlocust.assessment.assessment import assess
 from llmlocust.metrics import vocabulary
 from llmlocust.metrics.rows import REQUEST_COLUMNS
 from llmlocust.metrics.thresholds import Threshold, is_good
-from llmlocust.report.page import build
+from llmlocust.report.as_json import as_json
+from llmlocust.report.html import html_in
+from llmlocust.report.markdown import markdown
 from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.errors import RunError
 from llmlocust.runfiles.reading.locate import load_run, names_a_run
@@ -115,7 +118,7 @@ def said_of_rows(path: Path, change: Callable[[list[str]], list[str]] | None) ->
         requests.unlink()
     else:
         requests.write_text("".join(change(requests.read_text().splitlines(keepends=True))))
-    check = next(each for each in build(load_run(path)).checks if each.name == "request rows")
+    check = next(each for each in assess(load_run(path)).checks if each.name == "request rows")
     return check.ok, check.says
 
 
@@ -333,12 +336,12 @@ def test_damage_anywhere_is_a_run_or_one_line(tmp_path, seed):
         for path in luck.sample(list(whole), luck.choice((1, 1, 2))):
             path.write_bytes(damaged(luck, whole[path]))
         try:
-            made = build(load_run(tmp_path / "x"))
+            made = assess(load_run(tmp_path / "x"))
         except RunError as error:
             assert "\n" not in str(error)  # noqa: PT017  # either answer is right, a traceback is not
         else:
-            assert made.json()
-            assert made.markdown()
+            assert as_json(made)
+            assert markdown(made)
 
 
 # -- Locust's own files, written by a real Locust before a server with 6 places and answers of 150 to 200 ms
@@ -605,7 +608,7 @@ def test_a_history_without_users_is_one_level(tmp_path):
     assert is_the_summary(alone, p95=math.nan)
     for run in (whole, alone):
         assert any("no user counts" in sentence for sentence in run.unknown)
-        assert build(run).html_in("zh")[1] == []
+        assert html_in(assess(run), "zh")[1] == []
 
 
 def test_a_history_with_old_names_and_users_has_levels(tmp_path):

@@ -7,10 +7,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from llmlocust.assessment.assessment import assess
+from llmlocust.assessment.gates import judge_run
 from llmlocust.metrics.thresholds import Gate
 from llmlocust.report import gates
-from llmlocust.report.page import build
-from llmlocust.report.sections.headline import summary
+from llmlocust.report.as_json import as_json
+from llmlocust.report.markdown import markdown
+from llmlocust.report.summary import summary
 from llmlocust.runfiles.reading.errors import RunError
 from llmlocust.runfiles.reading.locate import load_run
 from llmlocust.text import media
@@ -54,11 +57,11 @@ def prefix(tmp_path_factory):
 
 def judged(prefix, told):
     prefix.with_name("x_llm_run.json").write_text(json.dumps(told))
-    report = build(load_run(prefix), [])
+    report = assess(load_run(prefix), [])
     assert "".join(summary(report))
-    assert media.document(report.markdown()) == report.markdown()
-    report.json().encode()
-    gates.build(load_run(prefix), [Gate.parse("errors < 1%")]).json().encode()
+    assert media.document(markdown(report)) == markdown(report)
+    as_json(report).encode()
+    gates.as_json(judge_run(load_run(prefix), [Gate.parse("errors < 1%")])).encode()
 
 
 @settings(max_examples=5, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])

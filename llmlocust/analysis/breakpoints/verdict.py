@@ -20,7 +20,7 @@ from llmlocust.analysis.breakpoints.outages import without_cause_in_load
 from llmlocust.analysis.breakpoints.slo import derive, find_slo_limit
 from llmlocust.analysis.breakpoints.steps import Finding, Status, left_out, steps_of
 from llmlocust.metrics.levels import USERS, LevelFigures
-from llmlocust.metrics.thresholds import Threshold
+from llmlocust.metrics.thresholds import Threshold, golds
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Verdict:
     """The levels, by their index, whose answers were empty: of those nothing can be said."""
     outages: frozenset[int] = frozenset()
     """The levels, by index, that the verdict leaves out because of an outage that the load did not cause."""
+    gold: Finding | None = None
+    """The limit of the gold tier, where the thresholds have two tiers."""
 
     def numbers(self) -> dict[str, Finding]:
         return {name: getattr(self, name) for name in ("slo_limit", "knee", "capacity", "collapse")}
@@ -107,10 +109,14 @@ def find(
         knee, capacity = (
             replace(each, why=each.why + missing) for each in (find_knee(curve, unit), find_capacity(curve, unit))
         )
-    slo_limit = find_slo_limit(steps, judged, goodput or {}, unit, derived=not thresholds, lost=lost, empty=empty)
+
+    def limit_of(tier: Sequence[Threshold]) -> Finding:
+        limit = find_slo_limit(steps, tier, goodput or {}, unit, derived=not thresholds, lost=lost, empty=empty)
+        return replace(limit, why=limit.why + passed_over)
+
     collapse = find_collapse(steps, there, curve, unit, lost)
     return Verdict(
-        slo_limit=replace(slo_limit, why=slo_limit.why + passed_over),
+        slo_limit=limit_of(judged),
         knee=knee,
         capacity=capacity,
         collapse=replace(collapse, why=collapse.why + passed_over),
@@ -122,4 +128,5 @@ def find(
         gone=lost,
         empty=frozenset(empty),
         outages=passing,
+        gold=limit_of(golds(judged)) if any(each.gold for each in judged) else None,
     )

@@ -35,6 +35,7 @@ def of_windows(
         cliffs=(),
         derived=not thresholds,
         windows=_kept(levels, verdict.thresholds, goodput),
+        gold=None,
     )
 
 

@@ -22,8 +22,9 @@ from locust.user.task import LOCUST_STATE_RUNNING, LOCUST_STATE_STOPPING, LOCUST
 
 from llmlocust.load.answer_key import load as load_answers
 from llmlocust.load.distributions import parse, think_time
-from llmlocust.load.prompts import Messages, Prompts, Question, limit_of, shared_prefix, words_of
+from llmlocust.load.prompts import Prompts, limit_of, shared_prefix, words_of
 from llmlocust.load.prompts import load as load_prompts
+from llmlocust.load.rows import Messages, Question
 from llmlocust.load.tokens import counter
 from llmlocust.load.trace_windows import shared_text
 from llmlocust.load.traces import Row

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, MultipleLocator
 
-from llmlocust.analysis.breakpoints.steps import Finding, Status, name_of
+from llmlocust.analysis.breakpoints.steps import Finding, name_of
 from llmlocust.analysis.breakpoints.verdict import Verdict
 from llmlocust.metrics.histogram import Histogram, bounds_of
 from llmlocust.metrics.levels import LevelFigures
@@ -34,6 +34,7 @@ from llmlocust.report.charts.drawing import (
     blocks,
     drawable,
     hatch,
+    is_wide,
     legend,
     load_axis,
     load_words,
@@ -41,10 +42,9 @@ from llmlocust.report.charts.drawing import (
     picture,
     place_of,
 )
+from llmlocust.report.sections.four_numbers import NUMBERS, STATUS
 from llmlocust.text import figures as words
 
-NUMBERS = {"slo_limit": "SLO limit", "knee": "Knee", "capacity": "Capacity", "collapse": "Collapse"}
-STATUS = {Status.REACHED: "reached", Status.NOT_REACHED: "not reached", Status.UNKNOWN: "cannot be told"}
 _NUMBER_COLOURS = {"slo_limit": GREEN, "knee": SKY, "capacity": ORANGE, "collapse": RED}
 _NUMBER_MARKERS = {"slo_limit": "o", "knee": "D", "capacity": "s", "collapse": "X"}
 _KEEP_LOADS = 12
@@ -140,7 +140,7 @@ def _numbers(axes: Axes, scene: Scene, levels: Sequence[LevelFigures], narrow: b
 
 def _standings(axes: Axes, scene: Scene, levels: Sequence[LevelFigures]) -> None:
     """A sign for each level; where they have no room beside each other, the worst of its neighbours' signs."""
-    room = 0.016 if axes.get_figure().get_figwidth() > 5 else 0.045
+    room = 0.016 if is_wide(axes) else 0.045
     groups: list[list[LevelFigures]] = []
     for each in levels:
         if groups and place_of(axes, each.load) - place_of(axes, groups[-1][0].load) < room:
@@ -274,7 +274,7 @@ def _latency_line(
     loads = [each.load for each in known]
     values = [each.metric(metric)[statistic] for each in known]
     label = f"{statistic.replace('_', '.')} {_SHORT[metric]}"
-    style = {"linestyle": dashes, "marker": marker, "markevery": _every(known)}
+    style: dict[str, Any] = {"linestyle": dashes, "marker": marker, "markevery": _every(known)}
     axes.plot(loads, values, color=colour, label=label, **style)
     if shade:
         ranges = [each.metric(metric).intervals.get(statistic, (math.nan, math.nan)) for each in known]
@@ -410,8 +410,13 @@ def _ridges(axes: Axes, levels: Sequence[LevelFigures], found: Mapping[int, Hist
     axes.grid(visible=False, axis="y")
     log_seconds(axes.xaxis)
     # a wide range needs fewer labels
-    narrow = axes.get_figure().get_figwidth() < 5
-    subs = (1.0,) if most / least > (30 if narrow else 300) else (1.0, 3.0) if most / least > 30 else (1.0, 2.0, 5.0)
+    subs = (
+        (1.0,)
+        if most / least > (300 if is_wide(axes) else 30)
+        else (1.0, 3.0)
+        if most / least > 30
+        else (1.0, 2.0, 5.0)
+    )
     axes.xaxis.set_major_locator(LogLocator(base=10.0, subs=subs, numticks=8))
 
 

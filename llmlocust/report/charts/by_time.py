@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -124,7 +125,9 @@ def _clock(value: float, size: int) -> str:
 
 def _level_bands(axes: Axes, levels: Sequence[LevelFigures], start: float, doubted: Collection[int]) -> None:
     """Levels as bands, the measured window darker than the settling before it; the doubted ones hatched."""
-    bands, hatched, begins = [], [], []
+    bands: list[tuple[float, float, float, float]] = []
+    hatched: list[tuple[float, float, float, float]] = []
+    begins: list[float] = []
     for each in levels:
         if not math.isfinite(each.began):
             continue
@@ -147,7 +150,13 @@ def _level_names(axes: Axes, levels: Sequence[LevelFigures], start: float, most:
     known = [each for each in levels if math.isfinite(each.began) and math.isfinite(each.ended)]
     for each in known[:: max(1, math.ceil(len(known) / most))]:
         settled = each.settled if math.isfinite(each.settled) else each.began
-        style = {"ha": "center", "va": "bottom", "size": 7.5, "color": MUTED, "transform": axes.get_xaxis_transform()}
+        style: dict[str, Any] = {
+            "ha": "center",
+            "va": "bottom",
+            "size": 7.5,
+            "color": MUTED,
+            "transform": axes.get_xaxis_transform(),
+        }
         axes.text((settled + each.ended) / 2.0 - start, 1.0, words.load(each.load), **style)
 
 
@@ -170,7 +179,14 @@ def _part_names(axes: Axes, levels: Sequence[LevelFigures], start: float, most: 
         if begin < free:  # the one before it has a longer name than its time
             continue
         # the name comes from the run's files: no formula
-        style = {"ha": "left", "va": "bottom", "size": 8.0, "color": MUTED, "parse_math": False, "clip_on": False}
+        style: dict[str, Any] = {
+            "ha": "left",
+            "va": "bottom",
+            "size": 8.0,
+            "color": MUTED,
+            "parse_math": False,
+            "clip_on": False,
+        }
         axes.annotate(part.name, (begin, 1.0), (1.0, 11.0), across, textcoords="offset points", **style)
         free = begin + (len(part.name) + 1) * letter
 

@@ -35,7 +35,7 @@ _VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", BAND: "band", SURFACE: "
     sentinel: f"s{number}" for number, sentinel in enumerate((*SERIES, *MORE), 1)
 }
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = SERIES
-_STYLE: dict[str, Any] = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "llmlocust",
     "text.parse_math": False,
@@ -136,13 +136,20 @@ def load_axis(axes: Axes, levels: Sequence[LevelFigures], unit: str, *, labels: 
     else:
         margin = (loads[-1] - loads[0]) * 0.05 or loads[0] * 0.5
         axes.set_xlim(max(0.0, loads[0] - margin), loads[-1] + margin)
-    ticks = _apart(axes, loads, 0.055 if axes.get_figure().get_figwidth() > 5 else 0.12)
+    ticks = _apart(axes, loads, 0.055 if is_wide(axes) else 0.12)
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.load(value) if labels else ""))
     axes.grid(visible=False, axis="x")
     if labels:
         axes.set_xlabel(load_words(unit))
+
+
+def is_wide(axes: Axes) -> bool:
+    """Whether the picture is the wide one."""
+    figure = axes.get_figure()
+    assert isinstance(figure, Figure)
+    return figure.get_figwidth() > 5.0
 
 
 def load_words(unit: str) -> str:

@@ -7,15 +7,16 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from llmlocust.analysis.breakpoints.steps import name_of
+from llmlocust.assessment.assessment import Assessment
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.report.charts.drawing import MORE, SERIES, Picture, drawable, load_axis, log_seconds, picture
-from llmlocust.report.page import Report
 from llmlocust.text import figures as words
 
 _COLOURS = (*SERIES[:5], *MORE, SERIES[5])
@@ -72,16 +73,16 @@ _LINE, _KEY = 115, 11
 _LONGEST_NAME = 36
 
 
-def curves(labels: Sequence[str], reports: Sequence[Report]) -> Picture | None:
+def curves(labels: Sequence[str], assessments: Sequence[Assessment]) -> Picture | None:
     """All figures that at least two runs tell of; whole requests only where tokens are not known."""
-    runs = [drawable(each.comparable) for each in reports]
+    runs = [drawable(each.comparable) for each in assessments]
     names = [label if len(label) <= _LONGEST_NAME else f"{label[:_LONGEST_NAME]}…" for label in labels]
     told = [curve for curve in _CURVES if sum(bool(curve.known(run)) for run in runs) > 1]
     while len(told) > _MOST_PANELS:
         told.pop(4)  # end to end, which says least beside the others
     if not told:
         return None
-    caption = f"{_caption(told, labels, runs, reports[0].unit)} Scales of times are logarithmic."
+    caption = f"{_caption(told, labels, runs, assessments[0].unit)} Scales of times are logarithmic."
     if len(runs) <= _FEW:
         caption += " Shades are 95 % intervals."
 
@@ -89,7 +90,7 @@ def curves(labels: Sequence[str], reports: Sequence[Report]) -> Picture | None:
         beside = 1 if narrow else 2
         panels = figure.subplots(math.ceil(len(told) / beside), beside, squeeze=False).flat
         for axes, curve in zip(panels, told, strict=False):
-            _panel(axes, curve, names, runs, reports[0].unit)
+            _panel(axes, curve, names, runs, assessments[0].unit)
         for axes in list(figure.axes)[len(told) :]:
             axes.set_visible(False)
         handles, _ = figure.axes[0].get_legend_handles_labels()
@@ -127,7 +128,11 @@ def _panel(axes: Axes, curve: _Curve, labels: Sequence[str], runs: Sequence[Sequ
 def _line(axes: Axes, curve: _Curve, label: str, levels: Sequence[LevelFigures], place: int, *, shade: bool) -> None:
     loads = [level.load for level in levels]
     colour = _COLOURS[place % len(_COLOURS)]
-    style = {"color": colour, "linestyle": _DASHES[place % len(_DASHES)], "marker": _MARKERS[place % len(_MARKERS)]}
+    style: dict[str, Any] = {
+        "color": colour,
+        "linestyle": _DASHES[place % len(_DASHES)],
+        "marker": _MARKERS[place % len(_MARKERS)],
+    }
     axes.plot(loads, [curve.of(level) for level in levels], label=label, linewidth=1.5, **style)
     if shade and curve.interval is not None:
         lows, highs = zip(*map(curve.interval, levels), strict=True) if levels else ((), ())

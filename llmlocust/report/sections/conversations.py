@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from llmlocust.analysis.breakpoints.verdict import Verdict
+from llmlocust.assessment.assessment import Assessment
 from llmlocust.metrics.histogram import Histogram
 from llmlocust.metrics.vocabulary import NOT_THE_SERVERS, OK
 from llmlocust.runfiles.reading.run_data import RunData, weights_of
@@ -101,3 +102,10 @@ def _spread(run: RunData, metric: str, name: str, levels: Collection[int]) -> Hi
     mine = counted[(counted["metric"] == metric) & (counted["name"] == name) & counted["level"].isin(levels)]
     counts = mine.dropna(subset=["bucket", "count"]).groupby("bucket")["count"].sum()
     return Histogram.from_counts({int(bucket): int(count) for bucket, count in counts.items()})
+
+
+def turns_at(assessment: Assessment, talks: Turns) -> str:
+    """Of which levels the turns are."""
+    lowest = min(each.load for each in assessment.levels)
+    where = "Of" if talks.top == lowest else "Of the levels up to"
+    return f"{where} {words.with_unit(talks.top, assessment.unit)}"

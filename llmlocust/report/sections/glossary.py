@@ -1,12 +1,5 @@
 """What the words of the report mean."""
 
-MEANS = {
-    "slo_limit": "where the first limit breaks",
-    "knee": "more load buys less than half its share",
-    "capacity": "throughput is flat, requests queue",
-    "collapse": "throughput falls, or errors pass 1 %",
-}
-
 GLOSSARY = [
     ("SLO limit", "The highest load at which every limit holds. Like each of the four, with its 95 % interval."),
     (

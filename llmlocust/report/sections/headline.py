@@ -1,57 +1,67 @@
-"""A report in words: the verdict in a sentence, the four numbers and where they lie, what can be believed of them."""
+"""The headline of a report: the verdict in a sentence."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from llmlocust.analysis.breakpoints.cliffs import CliffKind
-from llmlocust.analysis.breakpoints.steps import Finding, Status, steps_of
+from llmlocust.analysis.breakpoints.steps import Finding, steps_of
 from llmlocust.analysis.breakpoints.verdict import Verdict
-from llmlocust.analysis.checks.check import Check
-from llmlocust.analysis.checks.trust import standing
-from llmlocust.analysis.quality import changes
+from llmlocust.analysis.phases.recovery import Recovery
+from llmlocust.assessment.assessment import Assessment
+from llmlocust.assessment.phases import Parts
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.thresholds import Threshold
-from llmlocust.report import parts
-from llmlocust.report.charts.by_load import NUMBERS, STATUS
 from llmlocust.report.sections import one_level
-from llmlocust.report.sections.conversations import Turns
+from llmlocust.report.sections.four_numbers import NUMBERS, place
 from llmlocust.runfiles.reading.run_json import ended_by, mapping
 from llmlocust.text import figures as words
 
-if TYPE_CHECKING:
-    from llmlocust.report.page import Report
 
-
-def title(report: Report) -> str:
+def title(assessment: Assessment) -> str:
     """The model, or else the run, as a heading."""
-    model = mapping(report.run.info.get("target")).get("model")
-    return f"Load test of {model}" if model else f"Load test {report.run.prefix.name}"
+    model = mapping(assessment.run.info.get("target")).get("model")
+    return f"Load test of {model}" if model else f"Load test {assessment.run.prefix.name}"
 
 
-def headline(report: Report) -> str:
+def headline(assessment: Assessment) -> str:
     """The verdict in a sentence that everybody understands; a second one where the run was stopped early."""
-    said = [_safe(report)] if report.climbs or not report.parts.headlines else []
-    return " ".join([*said, *report.parts.headlines]) + _stopped(report)
+    of_parts = _of_parts(assessment.parts)
+    said = [_safe(assessment)] if assessment.climbs or not of_parts else []
+    return " ".join([*said, *of_parts]) + _stopped(assessment)
 
 
-def _safe(report: Report) -> str:
-    verdict, unit = report.verdict, report.unit
+def _of_parts(told: Parts) -> list[str]:
+    """The shortest that can be said of the parts that are no ramp."""
+    kept = [said[0] for said in told.said if said]
+    return [*kept, *(_recovered(recovery) for recovery in told.recoveries if recovery.is_known)]
+
+
+def _recovered(recovery: Recovery) -> str:
+    if recovery.seconds is None:
+        return f"Not well again within {words.duration(recovery.within)} after the {recovery.after}."
+    if recovery.seconds == 0.0:
+        return f"Well at once after the {recovery.after}."
+    return f"Well again {words.duration(recovery.seconds)} after the {recovery.after}."
+
+
+def _safe(assessment: Assessment) -> str:
+    verdict, unit = assessment.verdict, assessment.unit
     limit = verdict.slo_limit
     if verdict.windows:
         return verdict.windows
     if not limit.reached:
-        return _held(report)
+        return _held(assessment)
     bad = words.with_unit(limit.level_bad or 0.0, unit)
     if verdict.gone is not None and verdict.gone[0] == limit.level_bad:
         if limit.level_ok is None:
-            what = "The server was gone" if any(each.ok for each in report.levels) else "There was no server"
+            what = "The server was gone" if any(each.ok for each in assessment.levels) else "There was no server"
             return f"{what}: {verdict.gone[1]}."
         ok = words.with_unit(limit.level_ok, unit)
         return f"Safe up to {ok}; then the server was gone: {verdict.gone[1]}."
     why = _why_it_breaks(verdict, limit)
-    if report.only_level:
+    if assessment.only_level:
         return f"Not safe at {bad}: {why}."
     if limit.level_ok is None:
         return f"Not safe even at the lowest level, {bad}: {why}."
@@ -59,20 +69,21 @@ def _safe(report: Report) -> str:
     return f"Safe up to {words.with_unit(limit.level_ok, unit)}; breaks between {ok} and {bad.split()[0]}: {why}."
 
 
-def _held(report: Report) -> str:
+def _held(assessment: Assessment) -> str:
     """Nothing broke: what held, and at which levels that is known."""
-    verdict, unit = report.verdict, report.unit
-    steps = steps_of(report.ramp)
+    verdict, unit = assessment.verdict, assessment.unit
+    steps = steps_of(assessment.ramp)
     judged = [each for step in steps for each in step.levels if each.level not in verdict.outages]
-    told = [each for each in verdict.thresholds if any(report.meets(each, level) is not None for level in judged)]
-    held = [each for each in judged if report.holds(each) == "holds" or _held_so_far(report, told, each)]
+    told = [each for each in verdict.thresholds if any(assessment.meets(each, level) is not None for level in judged)]
+    held = [each for each in judged if assessment.holds(each) == "holds" or _held_so_far(assessment, told, each)]
     if judged and {each.level for each in judged} <= verdict.empty:
         return "Whether it is safe cannot be told: no token of the answers was seen."
     if not held:
         return "Whether it is safe cannot be told from these figures: no level has what the limits speak of."
     top = words.with_unit(max(each.load for each in held), unit)
     if len(steps) == 1 and verdict.derived:
-        return one_level.says(report.only_level) if report.only_level else f"Only {top}: nothing to compare them with."
+        level = assessment.only_level
+        return _of_one_level(level) if level else f"Only {top}: nothing to compare them with."
     what = "Held every limit"
     if verdict.derived and not any(each.is_duration for each in told):
         what = f"Errors held their limit ({words.series([str(each) for each in told])}), latency is not known,"
@@ -83,7 +94,7 @@ def _held(report: Report) -> str:
         where = "at the levels where they are known"
     elif verdict.outages:
         where = "at the levels without an outage"
-    elif _stopped(report) or any(each.lacks_requests for each in report.ramp):
+    elif _stopped(assessment) or any(each.lacks_requests for each in assessment.ramp):
         where = "at the levels measured"
     elif len(steps) == 1:
         where = "at the one level"
@@ -91,23 +102,40 @@ def _held(report: Report) -> str:
     return f"{what} {where}, up to {top}; {breaks or 'where it breaks was not reached'}."
 
 
-def _held_so_far(report: Report, told: Sequence[Threshold], figures: LevelFigures) -> bool:
+def _of_one_level(level: LevelFigures) -> str:
+    """The only level in a sentence."""
+    who = words.with_unit(level.load, level.unit)
+    parts = [f"{words.digits(level.throughput)} requests/s"] if level.throughput > 0.0 else []
+    if level.output_tokens_per_s > 0.0:
+        parts.append(f"{words.digits(level.output_tokens_per_s)} tokens/s")
+    metric = _headline_metric(level)
+    if metric:
+        what = "first token" if metric == "ttft" else "answered"
+        parts.append(f"{what} within {one_level.of_summary(level.metric(metric), 'p95')} (p95)")
+    return f"{who}: {', '.join([*parts, one_level.failed(level)])}."
+
+
+def _headline_metric(level: LevelFigures) -> str:
+    return next((each for each in ("ttft", "e2e") if not math.isnan(level.metric(each)["p95"])), "")
+
+
+def _held_so_far(assessment: Assessment, told: Sequence[Threshold], figures: LevelFigures) -> bool:
     """Whether a level holds whatever any level tells of the limits."""
     return (
         bool(told)
-        and figures.level not in report.verdict.empty
-        and all(report.meets(each, figures) is not None for each in told)
+        and figures.level not in assessment.verdict.empty
+        and all(assessment.meets(each, figures) is not None for each in told)
     )
 
 
-def _stopped(report: Report) -> str:
+def _stopped(assessment: Assessment) -> str:
     """That the run was stopped early, as a sentence to add; nothing where it was not."""
-    check = next((each for each in report.checks if each.name == "run completed" and not each.ok), None)
+    check = next((each for each in assessment.checks if each.name == "run completed" and not each.ok), None)
     if check is None:
         return ""
-    over = report.run.info.get("ended") is not None
+    over = assessment.run.info.get("ended") is not None
     said = "The run was stopped early" if over else "The run was cut off, or still goes on"
-    if gate := ended_by(report.run.info):
+    if gate := ended_by(assessment.run.info):
         said = f"The run was ended by its gate {gate}"
     if check.limit is None or (check.value or 0) >= check.limit:
         return f" {said}."
@@ -136,129 +164,3 @@ def _first_break(verdict: Verdict) -> str:
         if finding.reached:
             return f"yet {NUMBERS[name].lower()} is {place(finding, verdict.unit)}"
     return ""
-
-
-def place(finding: Finding, unit: str) -> str:
-    """Where a number lies: about 45 users (40 to 50)."""
-    if not finding.reached:
-        return STATUS[finding.status]
-    if finding.load is None:
-        return f"at or below {words.with_unit(finding.high or 0.0, unit)}"
-    about = f"about {words.with_unit(_rounded(finding.load), unit)}"
-    between = range_of(finding)
-    return f"{about} ({between})" if between else about
-
-
-def range_of(finding: Finding) -> str:
-    """The 95 % interval of a number that was reached, in words; one end may not be known."""
-    low, high = (None if load is None else words.load(_rounded(load)) for load in (finding.low, finding.high))
-    if low is not None and high is not None:
-        return f"{low} to {high}"
-    return f"{low} or more" if low is not None else f"{high} or less" if high is not None else ""
-
-
-def card_number(finding: Finding, unit: str) -> str:
-    """A number without its unit; why there is none."""
-    if not finding.reached:
-        return place(finding, unit)
-    if finding.load is None:
-        return f"≤ {words.load(finding.high or 0.0)}"
-    return words.load(_rounded(finding.load))
-
-
-def card_range(finding: Finding, unit: str) -> str:
-    if not finding.reached:
-        return ""
-    between = "" if finding.load is None else range_of(finding)
-    return f"{words.unit_of(unit)}, 95 %: {between}" if between else words.unit_of(unit)
-
-
-def _rounded(load: float) -> float:
-    """A load as precise as such a number can be: whole from 10 on, else a tenth."""
-    return float(round(load)) if load >= 10 else round(load, 1)
-
-
-def gold(limit: Finding, unit: str) -> str:
-    """The highest load of the gold tier, in a few words."""
-    if not limit.reached:
-        return f"gold {'cannot be told' if limit.status is Status.UNKNOWN else 'holds at every level'}"
-    if limit.level_ok is None:
-        return "gold at no level"
-    return f"gold up to {words.with_unit(limit.level_ok, unit)}"
-
-
-def trust_line(report: Report) -> str:
-    """Whether the run can be believed, in a sentence; of what failed, what it leaves standing."""
-    failed = [check for check in report.checks if not check.ok]
-    if not failed:
-        if not any(check.name == "client CPU" for check in report.checks):
-            return (
-                f"Nothing speaks against the measurement ({len(report.checks)} checks), but whether the load "
-                "generator itself kept up is not known."
-            )
-        return f"The measurement can be believed: {len(report.checks)} checks, none failed."
-    names = words.series([check.name for check in failed])
-    said = f"Read these numbers with care: {len(failed)} of {len(report.checks)} checks failed ({names})."
-    return said if report.verdict.windows else f"{said} {_still_stands(report)}".rstrip()
-
-
-def _still_stands(report: Report) -> str:
-    """Which of the four numbers can be used in spite of what failed; without a ramp, which parts."""
-    if report.only_level:
-        return "They doubt the only level." if report.doubted else ""
-    if not report.climbs:
-        return _parts_that_stand(report)
-    told = {"slo_limit": "the SLO limit", "knee": "the knee", "capacity": "capacity", "collapse": "collapse"}
-    held = report.stands
-    fallen = [told[name] for name, holds in held.items() if not holds]
-    kept = [told[name] for name, holds in held.items() if holds]
-    if not kept:
-        return "All four numbers rest on what they doubt."
-    if not fallen:
-        return "The four numbers rest on other levels and stand."
-    stand = f"{words.series(kept)} {'stand' if len(kept) > 1 else 'stands'}"
-    rest = f"{words.series(fallen)} {'rest' if len(fallen) > 1 else 'rests'} on doubted levels"
-    return f"{words.sentence(rest)[:-1]}; {stand}."
-
-
-def _parts_that_stand(report: Report) -> str:
-    rests = {part.name: {each.level for each in part.levels} for part in report.parts.parts}
-    fallen = [name for name, holds in standing(report.checks, rests).items() if not holds]
-    return f"They are about {words.series(fallen)}." if fallen else "They are about no level that was measured."
-
-
-MARKS = {"✓": "passed", "✗": "failed", "•": "to note"}
-
-
-def mark(check: Check) -> str:
-    """✗ where the numbers are hurt, • where something limits how far those of some levels reach, else ✓."""
-    return "✗" if not check.ok else "•" if check.levels else "✓"
-
-
-def summary(report: Report) -> list[str]:
-    """The verdict in about five lines, for a terminal."""
-    lines = [headline(report)]
-    if report.only_level:
-        return [*lines, *one_level.lines(report.only_level), f"{'Trust:':<21} {trust_line(report)}"]
-    for name in ("capacity", "knee", "collapse") if report.climbs else ():
-        finding = report.verdict.numbers()[name]
-        lines.append(f"{NUMBERS[name] + ':':<10} {place(finding, report.unit)}" + _because(finding))
-    lines += [f"{each.name + ':':<10} {parts.brief(each, report.parts, report.unit)}" for each in report.parts.parts]
-    lines.append(f"{'Trust:':<10} {trust_line(report)}")
-    return lines
-
-
-def _because(finding: Finding) -> str:
-    return f" – {finding.why}" if finding.reached else ""
-
-
-def quality(report: Report) -> list[str]:
-    """Sentences: whether answers get worse under load."""
-    return [] if report.verdict.windows else [each.says(report.unit) for each in changes(report.ramp)]
-
-
-def turns_at(report: Report, talks: Turns) -> str:
-    """Of which levels the turns are."""
-    lowest = min(each.load for each in report.levels)
-    where = "Of" if talks.top == lowest else "Of the levels up to"
-    return f"{where} {words.with_unit(talks.top, report.unit)}"

@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from llmlocust.analysis.quality import KINDS
+from llmlocust.assessment.assessment import Assessment
 from llmlocust.metrics.levels import EXACT, EXACT_SHARE, LevelFigures
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.report.sections import one_level
 from llmlocust.text import figures as words
-
-if TYPE_CHECKING:
-    from llmlocust.report.page import Report
 
 FAILURES_DECIDE = (
     "\N{INFINITY}: in a limit failed requests count as infinitely slow, and so many failed that they decide; in "
@@ -45,7 +42,7 @@ class Column:
     """For each cell how it was judged, where failed requests decided; or nothing."""
 
 
-def columns(report: Report) -> list[Column]:
+def columns(report: Assessment) -> list[Column]:
     """The columns of the table that have anything to tell."""
     made = [
         _column(report, "sent", "requests", [_sent(each) for each in report.levels], None),
@@ -102,7 +99,7 @@ def _foreign(limit: Threshold, value: float) -> str:
     return words.share(value) if limit.unit == "%" else words.digits(value)
 
 
-def _goodput(report: Report, figures: LevelFigures) -> float:
+def _goodput(report: Assessment, figures: LevelFigures) -> float:
     return report.goodput.get(figures.level, math.nan) if report.has_limits else math.nan
 
 
@@ -110,28 +107,28 @@ def _sent(figures: LevelFigures) -> str:
     return f"{figures.requests}" if figures.counted else words.UNKNOWN
 
 
-def _paused(report: Report) -> list[str]:
+def _paused(report: Assessment) -> list[str]:
     """Return the cells of the users' time in pauses after failures; empty cells where no level has much of it."""
     shares = [each.backing_off for each in report.levels]
     is_much = any(share >= _PAUSED for share in shares)
     return [words.share(share) if is_much else words.UNKNOWN for share in shares]
 
 
-def _known(report: Report, metric: str, statistic: str) -> bool:
+def _known(report: Assessment, metric: str, statistic: str) -> bool:
     return any(not math.isnan(each.metric(metric)[statistic]) for each in report.levels)
 
 
-def _same_as_ttft(report: Report) -> bool:
+def _same_as_ttft(report: Assessment) -> bool:
     """Nothing reasons: the first token is the first of the answer."""
     pairs = [(each.metric("answer")["p95"], each.metric("ttft")["p95"]) for each in report.levels]
     return all(math.isnan(answer) or answer == ttft for answer, ttft in pairs)
 
 
-def _rate(report: Report, head: str, group: str, metric: str, values: Sequence[float]) -> Column:
+def _rate(report: Assessment, head: str, group: str, metric: str, values: Sequence[float]) -> Column:
     return _column(report, head, group, [words.digits(each) for each in values], metric)
 
 
-def _column(report: Report, head: str, group: str, cells: list[str], of: str | tuple[str, str] | None) -> Column:
+def _column(report: Assessment, head: str, group: str, cells: list[str], of: str | tuple[str, str] | None) -> Column:
     metric, statistic = of if isinstance(of, tuple) else (of, "")
     limits = [each for each in report.verdict.thresholds if (each.metric, each.statistic) == (metric, statistic)]
     broken, judged = [], []

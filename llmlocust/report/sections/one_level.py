@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from llmlocust.analysis.breakpoints.steps import SETTLED, Step, noise, wilson
@@ -76,27 +75,11 @@ def errors(level: LevelFigures) -> Figure:
     return Figure(words.share(level.errors), f"{words.share(low).removesuffix(' %')} to {words.share(high)}")
 
 
-def says(level: LevelFigures) -> str:
-    """The level in a sentence."""
-    who = words.with_unit(level.load, level.unit)
-    parts = [f"{words.digits(level.throughput)} requests/s"] if level.throughput > 0.0 else []
-    if level.output_tokens_per_s > 0.0:
-        parts.append(f"{words.digits(level.output_tokens_per_s)} tokens/s")
-    metric = _headline_metric(level)
-    if metric:
-        what = "first token" if metric == "ttft" else "answered"
-        parts.append(f"{what} within {of_summary(level.metric(metric), 'p95')} (p95)")
-    return f"{who}: {', '.join([*parts, _failed(level)])}."
-
-
-def _failed(level: LevelFigures) -> str:
+def failed(level: LevelFigures) -> str:
+    """How many of its requests failed, in words."""
     if not level.counted:
         return f"{words.share(level.errors)} failed"
     return f"{level.failed} of {level.requests} requests failed"
-
-
-def _headline_metric(level: LevelFigures) -> str:
-    return next((each for each in ("ttft", "e2e") if not math.isnan(level.metric(each)["p95"])), "")
 
 
 def cards(level: LevelFigures) -> list[dict[str, Any]]:
@@ -112,7 +95,7 @@ def cards(level: LevelFigures) -> list[dict[str, Any]]:
             half = of_summary(level.metric(metric), "p50")
             means = f"95 of 100 requests had {'it' if metric == 'ttft' else 'their answer'} sooner (p95)"
             made.append((key, name, means, latency(level, metric, "p95"), f"Half took {half} or less."))
-    made.append(("collapse", "Errors", "share of the requests that failed", errors(level), f"{_failed(level)}."))
+    made.append(("collapse", "Errors", "share of the requests that failed", errors(level), f"{failed(level)}."))
     return [
         {
             "key": key,
@@ -155,8 +138,3 @@ def lines(level: LevelFigures) -> list[str]:
     for name, figures in rows:
         told.append(f"{name + ':':<21} " + " · ".join(f"{heads[at]} {figures[at].value}" for at in wanted))
     return [*told, f"{'Errors:':<21} {errors(level)}"]
-
-
-def only(levels: Sequence[LevelFigures]) -> LevelFigures | None:
-    """The level of a run that has one, where it says something."""
-    return levels[0] if len(levels) == 1 and levels[0].load > 0 and levels[0].requests > 0 else None

@@ -1,0 +1,31 @@
+"""A run judged by gates, as `llmlocust check` does."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from llmlocust.analysis.gates import Outcome, judge
+from llmlocust.assessment.assessment import assess
+from llmlocust.metrics.thresholds import Gate
+from llmlocust.runfiles.reading.run_data import RunData
+from llmlocust.runfiles.reading.run_json import ended_by
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A run and the outcome of its gates."""
+
+    prefix: str
+    gates: Sequence[Gate]
+    outcome: Outcome
+    ended_by: str = ""
+    """The gate that ended the run early, if one did."""
+
+
+def judge_run(run: RunData, gates: Sequence[Gate], accepted: Collection[str] = ()) -> Judged:
+    """Judge a run by gates. `accepted` are names of trust checks that may fail."""
+    assessment = assess(run, list(dict.fromkeys(gate.threshold for gate in gates)))
+    is_ramp = not assessment.verdict.windows
+    outcome = judge(run.levels, gates, assessment.checks, run.goodput, accepted, is_ramp=is_ramp)
+    return Judged(str(run.prefix), gates, outcome, ended_by(run.info))

@@ -1,0 +1,129 @@
+"""A comparison as Markdown and as JSON."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from llmlocust.analysis.comparison.compare import FALSE_ALARMS, RATES, Difference
+from llmlocust.report.as_json import plain, verdict_data
+from llmlocust.report.comparison.compared import Compared
+from llmlocust.report.comparison.sentences import doubts, headlines, key, not_compared, title
+from llmlocust.report.comparison.tables import Cell, common_load, matrix, runs_table, settings, table
+from llmlocust.report.markdown import in_table
+from llmlocust.runfiles.formats import FORMAT
+from llmlocust.text import figures as words
+from llmlocust.text import media
+
+
+def markdown(compared: Compared) -> str:
+    lines = [
+        f"# {media.markdown(title(compared))}",
+        "",
+        *(f"**{media.markdown(each)}**\n" for each in headlines(compared)),
+    ]
+    heads, rows = runs_table(compared)
+    at = common_load(compared)
+    told = [
+        [label, *(f"{number} ({small})" if small else number for number, small in cells)]
+        for label, cells in zip(compared.labels, rows, strict=True)
+    ]
+    lines += ["## Runs", "", *in_table(["", *heads], told)]
+    if at is not None:
+        lines += ["", f"Latencies at {words.with_unit(at, compared.unit)}, the highest load that all of them held."]
+    if over_all := matrix(compared):
+        lines += [
+            "",
+            f"## {'The level' if compared.at_one_level else 'Over all levels'}, beside {media.markdown(compared.labels[0])}",
+            "",
+        ]
+        lines += in_table(["", *compared.labels[1:]], [[row.name, *map(_markdown_cell, row.cells)] for row in over_all])
+    for label, comparison in compared.each:
+        lines += ["", f"## {media.markdown(label)} beside {media.markdown(compared.labels[0])}", ""]
+        loads = [
+            f"{words.with_unit(pair.load, compared.unit)}{' (doubted)' if pair.doubts else ''}"
+            for pair in comparison.pairs
+        ]
+        columns = ["", *(["all levels"] if comparison.overall else []), *loads]
+        lines += in_table(columns, [[row.name, *map(_markdown_cell, row.cells)] for row in table(comparison)])
+        lines += [
+            "",
+            *(
+                f"- {media.markdown(each)}"
+                for each in (*not_compared(compared, label, comparison), *doubts(compared, label, comparison))
+            ),
+        ]
+    if differ := settings(compared):
+        lines += [
+            "",
+            "## What differs",
+            "",
+            *in_table(["", *compared.labels], [[name, *map(media.markdown, told)] for name, told, _ in differ]),
+        ]
+    lines += ["", key(compared)]
+    return media.document("\n".join(lines) + "\n")
+
+
+def _markdown_cell(cell: Cell | None) -> str:
+    if cell is None:
+        return words.UNKNOWN
+    change = f"**{cell.change}**" if cell.regression else cell.change
+    return f"{cell.sign} {change} ({cell.interval})"
+
+
+def as_json(compared: Compared) -> str:
+    return media.as_json(data(compared))
+
+
+def data(compared: Compared) -> dict[str, Any]:
+    """The comparison as plain values: durations in milliseconds, shares from 0 to 1; null: not known."""
+    return {
+        "format": FORMAT,
+        "load": compared.unit,
+        "tolerance": compared.tolerance,
+        "false_alarms": FALSE_ALARMS,
+        "regression": compared.regressed,
+        "trusted": not compared.doubted,
+        "runs": [
+            {"label": label, "verdict": verdict_data(assessment), "trusted": assessment.trusted}
+            for label, assessment in zip(compared.labels, compared.assessments, strict=True)
+        ],
+        "comparisons": [
+            {
+                "base": compared.labels[0],
+                "new": label,
+                "says": said,
+                "regression": bool(comparison.regressions),
+                "overall": [_difference(each) for each in comparison.overall],
+                "levels": [
+                    {
+                        "load": plain(pair.load),
+                        "doubts": [{"run": side, "check": check} for side, check in pair.doubts],
+                        "differences": [_difference(each) for each in pair.differences],
+                    }
+                    for pair in comparison.pairs
+                ],
+                "only_base": [plain(load) for load in comparison.only_base],
+                "only_new": [plain(load) for load in comparison.only_new],
+            }
+            for (label, comparison), said in zip(compared.each, headlines(compared), strict=True)
+        ],
+        "settings": [{"name": name, "values": list(told)} for name, told, _ in settings(compared)],
+    }
+
+
+def _difference(each: Difference) -> dict[str, Any]:
+    scale = 1.0 if each.is_share or each.metric in RATES else 1000.0
+    return {
+        "metric": each.metric,
+        "statistic": each.statistic or None,
+        "base": plain(each.base * scale),
+        "new": plain(each.new * scale),
+        "change": plain(each.change(each.effect)),
+        "low": plain(each.change(each.low)) if math.isfinite(each.low) else None,
+        "high": plain(each.change(each.high)) if math.isfinite(each.high) else None,
+        "z": plain(each.z, 4),
+        "word": each.word,
+        "why": each.why,
+        "regression": each.regression,
+    }
