@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmlocust.metrics.histogram import Histogram
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.ranges import Blurred, without
-from llmlocust.metrics.vocabulary import ABORTED, CLIENT_KINDS, ERROR_KINDS, METRICS, NOT_THE_SERVERS, OK, QUANTILES
+from llmlocust.metrics.vocabulary import ABORTED, CLIENT_KINDS, ERROR_KINDS, NOT_THE_SERVERS, OK, QUANTILES
 from llmlocust.stream.record import Record
 
 USERS = "users"
@@ -25,7 +26,9 @@ RATE = "rate"
 
 HEADLINE = ("p50", "p95", "p99")
 """Percentiles whose interval, range, and value with failures counted as infinite are written too."""
-RANGED = ("ttft", "gap")
+COUNTED = tuple(key for key, metric in METRICS.items() if metric.is_counted)
+"""Metrics with a histogram, and with columns in the levels file."""
+RANGED = tuple(key for key, metric in METRICS.items() if metric.has_ranges)
 """Metrics whose percentiles are ranges where the load generator was late."""
 
 EXACT = 0.001
@@ -351,7 +354,7 @@ beginning, or of its end."""
             repeated=numbers["repeated"] / ok if ok else math.nan,
             reached=level.reached,
             part=level.part,
-            metrics={metric: Summary.of(tally.histogram(metric), failed, ranges.get(metric)) for metric in METRICS},
+            metrics={metric: Summary.of(tally.histogram(metric), failed, ranges.get(metric)) for metric in COUNTED},
         )
 
     def row(self) -> dict[str, str]:
@@ -360,7 +363,7 @@ beginning, or of its end."""
         # as exact as the moments at which requests were sent: else one at a level's edge is in it by one file alone
         row |= {name: _moment(getattr(self, name)) for name in ("began", "settled", "ended")}
         row |= {f"error_{kind}": str(self.error_kinds.get(kind, 0)) for kind in ERROR_KINDS if kind != ABORTED}
-        for metric in METRICS:
+        for metric in COUNTED:
             row |= _metric_cells(metric, self.metric(metric))
         return row
 
@@ -371,7 +374,7 @@ beginning, or of its end."""
             raise ValueError(f"a row of the levels file without {missing[0]}")
         plain = {name: convert(row[name]) for name, convert in _PLAIN.items() if row.get(name)}
         kinds = {kind: int(float(row.get(f"error_{kind}") or 0)) for kind in ERROR_KINDS if kind != ABORTED}
-        metrics = {metric: _summary_of_cells(metric, row) for metric in METRICS}
+        metrics = {metric: _summary_of_cells(metric, row) for metric in COUNTED}
         return cls(**plain, error_kinds={kind: n for kind, n in kinds.items() if n}, metrics=metrics)
 
 

@@ -37,7 +37,7 @@ PREFIX_llm_run.json says what was run:
 
 Format history
   1  the first; histograms have 128 buckets a power of two, of seconds (numbers.histogram)
-     in the histograms file, beside METRICS, what ranges rest on: gap_guess (those of `gap` that stand for gaps not
+     in the histograms file, beside the metrics that are counted, what ranges rest on: gap_guess (those of `gap` that stand for gaps not
      known one by one), gap_sum_N (sums of N such gaps), gap_limit_N (what their sum is not above), ttft_guess (those of
      `ttft` that are not known), ttft_least, ttft_most (between what they lie)
     later: `delay` of a request and a level, `ttft_due`, `e2e_due`, `due` and `held_back` of a level, all of open load
@@ -46,6 +46,8 @@ Format history
 """
 
 from __future__ import annotations
+
+from llmlocust.metrics.metric import METRICS
 
 FORMAT = 1
 
@@ -58,22 +60,6 @@ TELEMETRY = "llm_telemetry.csv"
 RUN = "llm_run.json"
 FILES = (RUN, LEVELS, REQUESTS, HISTOGRAMS, TIMELINE, WORKERS, TELEMETRY)
 """All files of a run, without their prefix."""
-
-METRICS: dict[str, str] = {
-    "ttft": "time to first token",
-    "answer": "time to first answer token",
-    "e2e": "end to end",
-    "gap": "gap between tokens",
-    "tpot": "time per output token",
-    "connect": "connect",
-    "tls": "TLS handshake",
-    "wait": "wait for a socket",
-    "delay": "schedule delay",
-    "ttft_due": "time to first token, from when it was due",
-    "e2e_due": "end to end, from when it was due",
-    "lag": "read lag of the load generator",
-}
-"""Durations that are counted into histograms, with their names in words."""
 
 QUANTILES: dict[str, float] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
 
@@ -133,18 +119,11 @@ REQUEST_COLUMNS = [
     "outcome",  # "ok" or one of ERROR_KINDS
     "error",  # the server's words, without ids and numbers
     "status",  # HTTP status, 0 where none came
-    "e2e",
-    "ttft",
-    "answer",
-    "tpot",
+    *(key for key, metric in METRICS.items() if metric.on_record),  # in open load, delay: sent - when it was due
     "gap_p50",
-    "gap_max",
+    *(key for key, metric in METRICS.items() if metric.longest_of),
     "stalls",
     "duration",  # until the response was read to its end, or failed
-    "wait",
-    "delay",  # in open load: sent - when it was due
-    "connect",
-    "tls",
     "lag_max",  # the longest that a read had waited for the generator
     "input_tokens",
     "output_tokens",

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocust.metrics.levels import LEVEL_COLUMNS, RATE, USERS, Level, LevelFigures, Summary, Tally
-from llmlocust.metrics.vocabulary import ABORTED, CLIENT_KINDS, ERROR_KINDS, METRICS, OK, QUANTILES
+from llmlocust.metrics.levels import COUNTED, LEVEL_COLUMNS, RATE, USERS, Level, LevelFigures, Summary, Tally
+from llmlocust.metrics.vocabulary import ABORTED, CLIENT_KINDS, ERROR_KINDS, OK, QUANTILES
 
 FAILURES = [kind for kind in ERROR_KINDS if kind != ABORTED]
 HEADLINE = ["p50", "p95", "p99"]
@@ -222,7 +222,7 @@ FIGURES = st.builds(
     counted_chunks=MAYBE,
     stalls=COUNTS,
     reached=st.booleans(),
-    metrics=st.fixed_dictionaries(dict.fromkeys(METRICS, SUMMARIES)),
+    metrics=st.fixed_dictionaries(dict.fromkeys(COUNTED, SUMMARIES)),
 )
 
 

@@ -11,6 +11,7 @@ import pytest
 from made_run import EPOCH, MadeRun
 
 from llmlocust.metrics import vocabulary as formats
+from llmlocust.metrics.levels import COUNTED
 from llmlocust.metrics.thresholds import Threshold, is_good
 from llmlocust.report.page import build
 from llmlocust.runfiles.reading.run_data import RunError, load_run, names_a_run
@@ -33,7 +34,7 @@ def test_a_run_of_ours_is_read_whole(prefix, made):
     assert [each.load for each in run.levels] == [4, 8, 30]
     assert len(run.requests) == len(made.rows)
     assert (run.source, run.unknown, run.notes) == ("llmlocust", [], [])
-    assert {"ttft", "gap"} <= {metric for metric in formats.METRICS if run.distributions(metric)}
+    assert {"ttft", "gap"} <= {metric for metric in COUNTED if run.distributions(metric)}
     assert run.failures["count"].sum() == sum(row["outcome"] != "ok" for row in made.rows)
 
 

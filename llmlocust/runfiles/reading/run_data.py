@@ -23,9 +23,10 @@ import pandas as pd
 
 from llmlocust.metrics import vocabulary as formats
 from llmlocust.metrics.histogram import Histogram
-from llmlocust.metrics.levels import USERS, Level, LevelFigures, Summary, Tally
+from llmlocust.metrics.levels import COUNTED, USERS, Level, LevelFigures, Summary, Tally
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.thresholds import Threshold
-from llmlocust.metrics.vocabulary import METRICS, OK
+from llmlocust.metrics.vocabulary import OK
 from llmlocust.runfiles.reading import locust_files
 from llmlocust.runfiles.reading.locust_files import EXCEPTIONS, FAILURES, HISTORY, STATS
 from llmlocust.stream.record import CUT
@@ -536,7 +537,9 @@ def _with_columns(requests: pd.DataFrame | None) -> pd.DataFrame | None:
         return None
     missing = [name for name in formats.REQUEST_COLUMNS if name not in requests]
     requests = requests.assign(**{name: ("" if name in _WORDS else math.nan) for name in missing})
-    from_due = {f"{name}_due": requests[name] + requests["delay"] for name in ("ttft", "e2e")}
+    from_due = {
+        key: requests[metric.from_due] + requests["delay"] for key, metric in METRICS.items() if metric.from_due
+    }
     return requests.assign(**from_due)
 
 
@@ -754,7 +757,7 @@ def _rebuilt(run: RunFrames) -> list[LevelFigures]:
     assert requests is not None  # the caller looked
     measured = requests[(requests["measured"] == 1) & requests["level"].notna() & requests["sent"].notna()]
     gaps = run.histograms is not None
-    distributions = {metric: run.distributions(metric) for metric in METRICS} if gaps else {}
+    distributions = {metric: run.distributions(metric) for metric in COUNTED} if gaps else {}
     if not measured.empty and not gaps:
         run.unknown.append("Gaps between tokens by level (they are only in the histograms file).")
     if not measured.empty:
@@ -788,7 +791,7 @@ def _tally(requests: pd.DataFrame, rows: pd.DataFrame, level: Level) -> Tally:
         tally.numbers["judged"] = int(times[ok["right"].notna()].sum())
         tally.numbers["right"] = int(times[ok["right"] == 1].sum())
     tally.numbers["counted_chunks"] = int(times[ok["token_source"] == "chunks"].sum())
-    for metric in METRICS:
+    for metric in COUNTED:
         if metric in ok:
             for value, count in zip(ok[metric], times, strict=True):
                 if not math.isnan(value):
