@@ -17,7 +17,6 @@ from llmlocust.analysis.comparison.compare import (
     ERRORS,
     FALSE_ALARMS,
     LATENCIES,
-    RATES,
     SAME,
     TOKENS,
     UNSURE,
@@ -31,7 +30,8 @@ from llmlocust.analysis.comparison.compare import (
 )
 from llmlocust.analysis.comparison.dependence import Values
 from llmlocust.metrics.levels import LevelFigures
-from llmlocust.metrics.thresholds import Threshold
+from llmlocust.metrics.metric import METRICS
+from llmlocust.metrics.thresholds import RATES, Threshold
 from llmlocust.metrics.vocabulary import FORMAT, NOT_THE_SERVERS, OK
 from llmlocust.report import page
 from llmlocust.report.as_json import plain, verdict_data
@@ -52,7 +52,7 @@ from llmlocust.text import media
 MOST_RUNS = 10
 _OF_THE_RUN_ALONE = ("run completed", "answer length", "any success", "any requests")
 """Checks that say nothing against a level beside the same level of another run."""
-_OF_REQUESTS = ("ttft", "answer", "gap_max", "tpot", "e2e")
+_OF_REQUESTS = tuple(key for key, metric in METRICS.items() if metric.compared)
 _SIGNS = dict.fromkeys(WORSE, "✗") | dict.fromkeys(BETTER, "✓") | {SAME: "=", UNSURE: "?"}
 _MOST_NAMED = 2
 
@@ -403,7 +403,7 @@ def _rows(columns: Sequence[Mapping[str, Difference]]) -> list[Row]:
     return [Row(name, [Cell.of(column.get(name)) for column in columns]) for name in names]
 
 
-_AT_A_GLANCE = (("ttft", "p50"), ("ttft", "p95"), ("tpot", "p50"), ("e2e", "p95"))
+_AT_A_GLANCE = tuple((key, statistic) for key, metric in METRICS.items() for statistic in metric.at_a_glance)
 
 
 def common_load(made: Compared) -> float | None:
