@@ -69,10 +69,12 @@ class Metric:
     """Whether the levels of the JSON report have it."""
     in_live_view: bool = False
     """Whether the live snapshot has it for each level."""
+    in_parts: bool = False
+    """Whether the table of a plan's parts has its p95."""
     over_time: bool = False
     """Whether the live snapshot has it for each second."""
     percentiles: tuple[str, ...] = ()
-    """Statistics that the table of levels shows; without any, the table shows those that thresholds name."""
+    """Statistics that the tables of levels show, beside those that thresholds name; without any, it is in no table."""
     at_a_glance: tuple[str, ...] = ()
     """Statistics that a comparison shows for each run."""
     compared: tuple[str, ...] = ()
@@ -118,6 +120,7 @@ _TABLE = (
         floor=0.005,
         derived_floor=0.2,
         in_live_view=True,
+        in_parts=True,
         over_time=True,
         percentiles=("p50", "p95", "p99"),
         at_a_glance=("p50", "p95"),
@@ -141,6 +144,7 @@ _TABLE = (
         values="gaps",
         has_ranges=True,
         in_live_view=True,
+        in_parts=True,
         over_time=True,
         percentiles=("p50", "p99"),
         export=Export("inter_token_latency", _TOKEN_BOUNDS),
@@ -178,6 +182,7 @@ _TABLE = (
         floor=0.05,
         derived_floor=0.5,
         in_live_view=True,
+        in_parts=True,
         percentiles=("p50", "p95", "p99"),
         at_a_glance=("p95",),
         compared=("p50", "p95", "mean"),

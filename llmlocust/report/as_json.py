@@ -11,6 +11,7 @@ from llmlocust.analysis.checks.check import Check
 from llmlocust.analysis.phases.recovery import Recovery
 from llmlocust.analysis.quality import KINDS
 from llmlocust.metrics.levels import HEADLINE, LevelFigures, Summary
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.thresholds import NOT_KNOWN
 from llmlocust.metrics.vocabulary import FORMAT
 from llmlocust.report.sections.headline import headline
@@ -20,7 +21,7 @@ from llmlocust.text import figures as words
 if TYPE_CHECKING:
     from llmlocust.report.page import Report
 
-_METRICS = ("ttft", "answer", "e2e", "gap", "tpot", "delay", "ttft_due", "e2e_due")
+_METRICS = tuple(key for key, metric in METRICS.items() if metric.is_counted and metric.in_json)
 
 
 def data(report: Report) -> dict[str, Any]:

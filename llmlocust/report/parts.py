@@ -13,6 +13,7 @@ from llmlocust.analysis.phases.recovery import Recovery
 from llmlocust.analysis.phases.trend import Course
 from llmlocust.metrics.histogram import Histogram
 from llmlocust.metrics.levels import LevelFigures
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.metrics.vocabulary import BASELINE, PARTS
 from llmlocust.runfiles.reading.level_series import courses, recoveries
@@ -22,7 +23,8 @@ from llmlocust.text import figures as words
 if TYPE_CHECKING:
     from llmlocust.report.page import Report
 
-HEADS = ("requests", "failed", "ok/s", "good/s", "tokens/s", "first token p95", "token gap p95", "end to end p95")
+_METRICS = tuple(key for key, metric in METRICS.items() if metric.in_parts)
+HEADS = ("requests", "failed", "ok/s", "good/s", "tokens/s", *(f"{METRICS[key].short} p95" for key in _METRICS))
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Parts:
             str(whole.requests),
             words.share(whole.errors),
             *(words.digits(each) for each in (whole.throughput, part.a_second(self.goodput), part.a_second(tokens))),
-            *(self._slowest(part, metric) for metric in ("ttft", "gap", "e2e")),
+            *(self._slowest(part, metric) for metric in _METRICS),
         ]
 
     def columns(self) -> list[tuple[str, list[str]]]:
@@ -100,7 +102,7 @@ class Parts:
                 "throughput": part.whole.throughput,
                 "goodput": part.a_second(self.goodput),
                 "output_tokens_per_s": part.a_second({each.level: each.output_tokens_per_s for each in part.levels}),
-                **{f"{metric}_p95": self.p95(part, metric) * 1000.0 for metric in ("ttft", "gap", "e2e")},
+                **{f"{metric}_p95": self.p95(part, metric) * 1000.0 for metric in _METRICS},
                 "says": list(said),
             }
             for part, said in zip(self.parts, self.said, strict=True)
@@ -160,7 +162,7 @@ def parts_in(run: RunFrames, limits: Sequence[Threshold], goodput: Mapping[int, 
     return Parts(
         parts,
         goodput,
-        {metric: run.distributions(metric) for metric in ("ttft", "gap", "e2e")} if parts else {},
+        {metric: run.distributions(metric) for metric in _METRICS} if parts else {},
         [verdict_of(part, limits, goodput, _all(part, found)) for part in parts],
         recoveries(run.levels, run.requests) if parts else (),
     )

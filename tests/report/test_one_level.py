@@ -71,7 +71,7 @@ def test_a_terminal_is_told_the_figures(tmp_path):
 
     assert told[0] == one_level.says(report.levels[0])
     assert [line.partition(":")[0] for line in told[1:]] == [
-        "Requests/s", "Output tokens/s", "time to first token", "token gap", "TPOT", "end to end", "Errors", "Trust",
+        "Requests/s", "Output tokens/s", "TTFT", "token gap", "TPOT", "end to end", "Errors", "Trust",
     ]  # fmt: skip
 
 

@@ -309,7 +309,7 @@ def test_latency_from_when_requests_were_due_is_shown_where_it_differs():
     assert "from due" not in " ".join(Seen(build(a_rate(0.004)).html()).words).split("What the words mean")[0]
     html, missing = build(a_rate(0.25)).html_in("zh")
     text = " ".join(Seen(build(a_rate(0.25)).html()).words)
-    assert "first token, from due" in text
+    assert "TTFT from due" in text
     assert "350 ms" in text
     assert "held back 10 of 60 requests" in text
     assert "gamma:2" in html
