@@ -82,6 +82,8 @@ class Metric:
     noise_of: str = ""
     """The metric whose noise of load this one shares; empty: its own."""
     export: Export | None = None
+    table_words: str = ""
+    """Words that name it in the tables of other tools."""
 
     @property
     def is_counted(self) -> bool:
@@ -126,6 +128,7 @@ _TABLE = (
         at_a_glance=("p50", "p95"),
         compared=("mean", "p50", "p95", "p99"),
         export=Export("time_to_first_token", _FIRST_BOUNDS),
+        table_words="ttft",
     ),
     Metric(
         "answer",
@@ -148,6 +151,7 @@ _TABLE = (
         over_time=True,
         percentiles=("p50", "p99"),
         export=Export("inter_token_latency", _TOKEN_BOUNDS),
+        table_words="gap gaps itl tbt intertoken",
     ),
     # The median gap of a request says what TPOT says, but it jumps: the steps of a batch have few lengths.
     Metric(
@@ -171,6 +175,7 @@ _TABLE = (
         at_a_glance=("p50",),
         compared=("p50", "p95"),
         export=Export("time_per_output_token", _TOKEN_BOUNDS),
+        table_words="tpot",
     ),
     Metric(
         "e2e",
@@ -187,6 +192,7 @@ _TABLE = (
         at_a_glance=("p95",),
         compared=("p50", "p95", "mean"),
         export=Export("e2e_request_latency", _WHOLE_BOUNDS),
+        table_words="e2e e2el",
     ),
     Metric("connect", "connect time", "connect", on_record=True, in_json=False),
     Metric("tls", "TLS handshake", "TLS handshake", on_record=True, in_thresholds=False, in_json=False),
