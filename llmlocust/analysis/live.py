@@ -20,6 +20,7 @@ from llmlocust.analysis.checks.trust import checks, standing
 from llmlocust.analysis.phases.phases import of_the_ramp
 from llmlocust.metrics.ledger import Ledger
 from llmlocust.metrics.levels import HEADLINE, Level, LevelFigures, Summary, Tally
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.seconds import SECOND_MAXIMA, SECOND_SUMS
 from llmlocust.metrics.thresholds import Threshold, tier
 from llmlocust.metrics.timeseries import Spans
@@ -29,10 +30,11 @@ from llmlocust.text.figures import with_unit
 RATES = ("tokens", "ended", "failed")
 """Of what is counted by the second, what a chart shows as so much a second."""
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-_PERCENTILES = tuple(f"{metric}_{name}" for metric in ("ttft", "gap") for name in QUANTILES)
+_OVER_TIME = tuple(key for key, metric in METRICS.items() if metric.over_time)
+_PERCENTILES = tuple(f"{metric}_{name}" for metric in _OVER_TIME for name in QUANTILES)
 COLUMNS = ("moment", *SECOND_SUMS, *RATES, "client_cpu", "client_lag", *_PERCENTILES)
 """Of a point of the charts; `moment` is the middle of its span."""
-METRICS = ("ttft", "gap", "tpot", "e2e", "lag")
+_OF_LEVEL = tuple(key for key, metric in METRICS.items() if metric.in_live_view)
 
 _AGAIN = 0.5
 """Levels are worked out once in so many seconds, however many look."""
@@ -175,7 +177,7 @@ class Live:
         values |= {
             gauge: max((each[gauge] for each in told if gauge in each), default=math.nan) for gauge in SECOND_MAXIMA
         }
-        for metric in ("ttft", "gap"):
+        for metric in _OVER_TIME:
             values |= {f"{metric}_{name}": _ms(spans.quantile(span, metric, q)) for name, q in QUANTILES.items()}
         return [_plain(values[column]) for column in COLUMNS]
 
@@ -358,7 +360,7 @@ def _row_of(figures: LevelFigures, good: float) -> dict[str, Any]:
         "throughput": _plain(figures.throughput),
         "tokens": _plain(figures.output_tokens_per_s),
         "goodput": _plain(good),
-        **{metric: _summary(figures.metric(metric)) for metric in METRICS},
+        **{metric: _summary(figures.metric(metric)) for metric in _OF_LEVEL},
     }
 
 

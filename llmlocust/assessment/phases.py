@@ -10,10 +10,14 @@ from llmlocust.analysis.phases.phases import RunPart, climbs, parts_of, verdict_
 from llmlocust.analysis.phases.recovery import Recovery
 from llmlocust.analysis.phases.trend import Course
 from llmlocust.metrics.histogram import Histogram
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.metrics.vocabulary import BASELINE
 from llmlocust.runfiles.reading.level_series import courses, recoveries
 from llmlocust.runfiles.reading.run_data import RunData
+
+IN_PHASES = tuple(key for key, metric in METRICS.items() if metric.in_parts)
+"""Metrics that the table of phases shows."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def parts_in(run: RunData, limits: Sequence[Threshold], goodput: Mapping[int, fl
     return Parts(
         parts,
         goodput,
-        {metric: run.distributions(metric) for metric in ("ttft", "gap", "e2e")} if parts else {},
+        {metric: run.distributions(metric) for metric in IN_PHASES} if parts else {},
         [verdict_of(part, limits, goodput, _all(part, found)) for part in parts],
         recoveries(run.levels, run.requests) if parts else (),
     )

@@ -16,9 +16,10 @@ from typing import Any
 
 from llmlocust.metrics.histogram import Histogram
 from llmlocust.metrics.levels import USERS, Level, LevelFigures, Tally
-from llmlocust.metrics.rows import REQUEST_COLUMNS, WORKER_COLUMNS, request_row, rounded
+from llmlocust.metrics.metric import METRICS
+from llmlocust.metrics.rows import LONGEST, ON_RECORD, REQUEST_COLUMNS, WORKER_COLUMNS, request_row, rounded, values_of
 from llmlocust.metrics.seconds import SECOND_COUNTS, SECOND_SUMS, Seconds
-from llmlocust.metrics.sums import Sums
+from llmlocust.metrics.sums import POOLED, Sums
 from llmlocust.metrics.thresholds import Threshold, is_good
 from llmlocust.metrics.timeseries import Spans
 from llmlocust.metrics.vocabulary import ABORTED, OK
@@ -39,8 +40,9 @@ _HEARD = "heard"
 _HEARD_WITHIN = 2
 """Seconds that a word of the master may take to a process."""
 
-_ONE_EACH = ("ttft", "answer", "e2e", "tpot", "connect", "tls", "wait")
-"""Durations of which a request has one, or none."""
+_FROM_DUE = {key: metric.from_due for key, metric in METRICS.items() if metric.from_due}
+_OVER_TIME = tuple(key for key in ON_RECORD if METRICS[key].over_time)
+_POOLED_OVER_TIME = tuple(key for key in POOLED if METRICS[key].over_time)
 
 _SENT = REQUEST_COLUMNS.index("sent")
 
@@ -243,10 +245,13 @@ class Ledger:
         record = sums.record
         if not record.ok or record.ttft is None:
             return
-        self.by_second[int(sent + record.ttft), "ttft"].add(record.ttft)
-        if sums.gaps:
-            middle = (record.ttft + (record.e2e or record.ttft)) / 2.0
-            self.by_second[int(sent + middle), "gap"].merge(sums.gaps)
+        for metric in _OVER_TIME:
+            if (value := getattr(record, metric)) is not None:
+                self.by_second[int(sent + value), metric].add(value)
+        middle = (record.ttft + (record.e2e or record.ttft)) / 2.0
+        for metric in _POOLED_OVER_TIME:
+            if sums.histograms[metric]:
+                self.by_second[int(sent + middle), metric].merge(sums.histograms[metric])
 
     def _keep_row(self, sums: Sums, level: Level | None, measured: bool, sent: float) -> None:
         self.rows_seen += 1
@@ -382,18 +387,16 @@ def _tally(tally: Tally, sums: Sums, limits: Sequence[Threshold]) -> None:
         judged=int(record.right is not None),
         right=int(record.right is True),
     )
-    known = {metric: value for metric in _ONE_EACH if (value := getattr(record, metric)) is not None}
+    known = {metric: value for metric, value in zip(ON_RECORD, values_of(record), strict=True) if value is not None}
+    if record.delay is not None:
+        known |= {late: record.delay + known[metric] for late, metric in _FROM_DUE.items() if metric in known}
     for metric, value in known.items():
         tally.histogram(metric).add(value)
     if limits:
-        tally.numbers["good"] += is_good(known | ({"gap_max": sums.gaps.most} if sums.gaps else {}), limits)
-    if record.delay is not None:
-        tally.histogram("delay").add(record.delay)
-        for metric in ("ttft", "e2e"):
-            if metric in known:
-                tally.histogram(f"{metric}_due").add(record.delay + known[metric])
-    tally.histogram("gap").merge(sums.gaps)
-    tally.histogram("lag").merge(sums.lags)
+        longest = {key: sums.histograms[metric].most for key, metric in LONGEST.items() if sums.histograms[metric]}
+        tally.numbers["good"] += is_good(known | longest, limits)
+    for metric, histogram in sums.histograms.items():
+        tally.histogram(metric).merge(histogram)
     tally.note_blurred(record)
 
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from llmlocust.metrics.levels import HEADLINE, RANGED, LevelFigures, Summary
-from llmlocust.metrics.vocabulary import ABORTED, ERROR_KINDS, METRICS, QUANTILES
+from llmlocust.metrics.levels import COUNTED, HEADLINE, RANGED, LevelFigures, Summary
+from llmlocust.metrics.vocabulary import ABORTED, ERROR_KINDS, QUANTILES
 
 
 def _flag(text: str) -> bool:
@@ -58,7 +58,7 @@ def level_row(figures: LevelFigures) -> dict[str, str]:
     # as exact as the moments at which requests were sent: else one at a level's edge is in it by one file alone
     row |= {name: _moment(getattr(figures, name)) for name in ("began", "settled", "ended")}
     row |= {f"error_{kind}": str(figures.error_kinds.get(kind, 0)) for kind in ERROR_KINDS if kind != ABORTED}
-    for metric in METRICS:
+    for metric in COUNTED:
         row |= _metric_cells(metric, figures.metric(metric))
     return row
 
@@ -69,7 +69,7 @@ def level_of_row(row: Mapping[str, str]) -> LevelFigures:
         raise ValueError(f"a row of the levels file without {missing[0]}")
     plain = {name: convert(row[name]) for name, convert in _PLAIN.items() if row.get(name)}
     kinds = {kind: int(float(row.get(f"error_{kind}") or 0)) for kind in ERROR_KINDS if kind != ABORTED}
-    metrics = {metric: _summary_of_cells(metric, row) for metric in METRICS}
+    metrics = {metric: _summary_of_cells(metric, row) for metric in COUNTED}
     return LevelFigures(**plain, error_kinds={kind: n for kind, n in kinds.items() if n}, metrics=metrics)
 
 

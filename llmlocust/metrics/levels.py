@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmlocust.metrics.histogram import Histogram
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.ranges import Blurred, without
-from llmlocust.metrics.vocabulary import ABORTED, CLIENT_KINDS, METRICS, NOT_THE_SERVERS, OK, QUANTILES
+from llmlocust.metrics.vocabulary import ABORTED, CLIENT_KINDS, NOT_THE_SERVERS, OK, QUANTILES
 from llmlocust.stream.record import Record
 
 USERS = "users"
@@ -25,7 +26,9 @@ RATE = "rate"
 
 HEADLINE = ("p50", "p95", "p99")
 """Percentiles whose interval, range, and value with failures counted as infinite are written too."""
-RANGED = ("ttft", "gap")
+COUNTED = tuple(key for key, metric in METRICS.items() if metric.is_counted)
+"""Metrics with a histogram, and with columns in the levels file."""
+RANGED = tuple(key for key, metric in METRICS.items() if metric.has_ranges)
 """Metrics whose percentiles are ranges where the load generator was late."""
 
 EXACT = 0.001
@@ -351,5 +354,5 @@ beginning, or of its end."""
             repeated=numbers["repeated"] / ok if ok else math.nan,
             reached=level.reached,
             part=level.part,
-            metrics={metric: Summary.of(tally.histogram(metric), failed, ranges.get(metric)) for metric in METRICS},
+            metrics={metric: Summary.of(tally.histogram(metric), failed, ranges.get(metric)) for metric in COUNTED},
         )

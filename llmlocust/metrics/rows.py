@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 from llmlocust.metrics.levels import Level
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.sums import Sums
+
+ON_RECORD = tuple(key for key, metric in METRICS.items() if metric.on_record)
+"""Metrics of which a request has one value, or none."""
+values_of = attrgetter(*ON_RECORD)
+LONGEST = {key: metric.longest_of for key, metric in METRICS.items() if metric.longest_of}
+"""Metrics that are a request's largest value of a pooled metric, with that metric."""
 
 REQUEST_COLUMNS = [
     "level",  # the level during which it was sent; empty outside every level
@@ -15,18 +23,11 @@ REQUEST_COLUMNS = [
     "outcome",  # "ok" or one of ERROR_KINDS
     "error",  # the server's words, without ids and numbers
     "status",  # HTTP status, 0 where none came
-    "e2e",
-    "ttft",
-    "answer",
-    "tpot",
+    *ON_RECORD,
     "gap_p50",
-    "gap_max",
+    *LONGEST,
     "stalls",
     "duration",  # until the response was read to its end, or failed
-    "wait",
-    "delay",  # in open load: sent - when it was due
-    "connect",
-    "tls",
     "lag_max",  # the longest that a read had waited for the generator
     "input_tokens",
     "output_tokens",
@@ -86,7 +87,7 @@ TELEMETRY_COLUMNS = ["time", "source", "metric", "labels", "value"]
 
 def request_row(sums: Sums, level: Level | None, measured: bool, sent: float, weight: int, worker: str) -> list[Any]:
     """One row of the requests file, in the order of REQUEST_COLUMNS. `sent` is a moment of the run here."""
-    record, gaps = sums.record, sums.gaps
+    record, gaps = sums.record, sums.histograms["gap"]
     return [
         "" if level is None else level.index,
         int(measured),
@@ -95,18 +96,12 @@ def request_row(sums: Sums, level: Level | None, measured: bool, sent: float, we
         record.outcome,
         record.error,
         record.status,
-        _ms(record.e2e),
-        _ms(record.ttft),
-        _ms(record.answer),
-        _ms(record.tpot),
+        # as _ms, with fewer calls
+        *["" if value is None else round(value * 1000.0, 3) for value in values_of(record)],
         _ms(gaps.quantile(0.5)) if gaps else "",
-        _ms(gaps.most) if gaps else "",
+        *[_ms(sums.histograms[metric].most) if sums.histograms[metric] else "" for metric in LONGEST.values()],
         record.stalls,
         _ms(record.duration),
-        _ms(record.wait),
-        _ms(record.delay),
-        _ms(record.connect),
-        _ms(record.tls),
         _ms(record.lag_max),
         *("" if n is None else n for n in (record.input_tokens, record.output_tokens, record.reasoning_tokens)),
         record.token_source,

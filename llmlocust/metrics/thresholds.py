@@ -32,12 +32,14 @@ from typing import TypeVar
 
 from llmlocust.metrics.histogram import Histogram
 from llmlocust.metrics.levels import LevelFigures, Tally
+from llmlocust.metrics.metric import METRICS, Kind
 from llmlocust.metrics.vocabulary import OK, QUANTILES
 
-DURATIONS = ("ttft", "answer", "e2e", "gap", "tpot", "connect", "wait", "delay", "ttft_due", "e2e_due")
+_NAMED = {key: metric for key, metric in METRICS.items() if metric.in_thresholds}
+DURATIONS = tuple(key for key, metric in _NAMED.items() if metric.kind is Kind.LATENCY)
 STATISTICS = ("mean", *QUANTILES, "max")
-SHARES = ("errors",)
-RATES = ("throughput", "goodput", "output_tokens_per_s")
+SHARES = tuple(key for key, metric in _NAMED.items() if metric.kind is Kind.SHARE)
+RATES = tuple(key for key, metric in _NAMED.items() if metric.kind is Kind.RATE)
 
 Parsed = TypeVar("Parsed")
 
@@ -60,9 +62,8 @@ _SHAPE = re.compile(
     re.IGNORECASE,
 )
 # Failed requests count as infinitely slow in these: each request has exactly one, and a failed one never came.
-_FAILURES_COUNT = ("ttft", "answer", "e2e", "ttft_due", "e2e_due")
-# Thresholds that can be asked of one request, with the column of the requests file that answers.
-_PER_REQUEST = ("ttft", "answer", "e2e", "tpot", "connect", "wait", "delay", "ttft_due", "e2e_due")
+_FAILURES_COUNT = tuple(key for key, metric in METRICS.items() if metric.failures_count)
+_OF_REQUEST = tuple(key for key, metric in METRICS.items() if metric.is_of_request)
 
 
 @dataclass(frozen=True)
@@ -183,9 +184,8 @@ class Threshold:
     @property
     def column(self) -> str | None:
         """The column of the requests file by which one request can be judged; None where none can."""
-        if self.metric == "gap":
-            return "gap_max" if self.statistic == "max" else None
-        return self.metric if self.metric in _PER_REQUEST else None
+        of_request = (self.metric, f"{self.metric}_{self.statistic}")
+        return next((column for column in of_request if column in _OF_REQUEST), None)
 
 
 @dataclass(frozen=True)
@@ -295,8 +295,7 @@ def _split(name: str) -> tuple[str, str]:
 
 def _is_foreign(metric: str) -> bool:
     """Whether a metric is none of ours but has a source, or a name space of Prometheus, before its name."""
-    ours = (*DURATIONS, *SHARES, *RATES, *_ALIASES)
-    return metric.partition(".")[0] not in ours and any(sign in metric for sign in ".:")
+    return metric.partition(".")[0] not in (*_NAMED, *_ALIASES) and any(sign in metric for sign in ".:")
 
 
 def is_good(request: Mapping[str, float], thresholds: Iterable[Threshold]) -> bool:
@@ -319,7 +318,7 @@ def _complaint(made: Threshold) -> str:
         fits = made.unit in ("", "%")
         return "" if fits else f"telemetry is a number or a share, like '{made.name} < 95%' or '{made.name} < 10'"
     if made.metric not in SHARES + RATES:
-        known = ", ".join((*DURATIONS, *SHARES, *RATES))
+        known = ", ".join(_NAMED)
         return (
             f"there is no metric {made.metric!r}, only {known}, and telemetry by its source and name; for example "
             f"'ttft.p95 < 500ms' or 'gpu.utilisation < 95%'"

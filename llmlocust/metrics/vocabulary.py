@@ -1,22 +1,6 @@
-"""Words that all layers share: what becomes of a request, the metrics, and the parts of a plan."""
+"""Words that all layers share: the outcomes of a request, and the parts of a plan."""
 
 from __future__ import annotations
-
-METRICS: dict[str, str] = {
-    "ttft": "time to first token",
-    "answer": "time to first answer token",
-    "e2e": "end to end",
-    "gap": "gap between tokens",
-    "tpot": "time per output token",
-    "connect": "connect",
-    "tls": "TLS handshake",
-    "wait": "wait for a socket",
-    "delay": "schedule delay",
-    "ttft_due": "time to first token, from when it was due",
-    "e2e_due": "end to end, from when it was due",
-    "lag": "read lag of the load generator",
-}
-"""Durations that are counted into histograms, with their names in words."""
 
 QUANTILES: dict[str, float] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
 

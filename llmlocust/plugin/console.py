@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from llmlocust.metrics.levels import LevelFigures
+from llmlocust.metrics.metric import METRICS
 from llmlocust.text import figures as words
 from llmlocust.text import media
 
@@ -75,23 +76,22 @@ def level_line(figures: LevelFigures, in_flight: int) -> str:
     """A level in one line. What is in flight may belong to it and is not in its figures yet, so no share of errors is
     told: requests that fail at once would weigh too much.
     """
-    ttft, gap, e2e = figures.metric("ttft"), figures.metric("gap"), figures.metric("e2e")
+    name = "ttft" if figures.metric("ttft").count else "e2e"
+    latency, gap = figures.metric(name), figures.metric("gap")
     parts = [
         f"level {figures.level + 1}{_part(figures.part)}: {words.with_unit(figures.load, figures.unit)}",
         f"{_number(figures.throughput)} requests/s",
         f"{_number(figures.output_tokens_per_s)} tokens/s"
         if not figures.inputs_per_s > 0
         else f"{_number(figures.inputs_per_s)} inputs/s of {_number(figures.input_tokens_per_s)} tokens/s",
-        f"TTFT p50 {_duration(ttft['p50'])} p95 {_duration(ttft['p95'])}"
-        if ttft.count
-        else f"E2E p50 {_duration(e2e['p50'])} p95 {_duration(e2e['p95'])}",
+        f"{METRICS[name].short} p50 {_duration(latency['p50'])} p95 {_duration(latency['p95'])}",
     ]
     if gap.count:
         unsure = gap.range_of("p99")
         parts.append(
-            f"gap p99 {_duration(unsure[0])} to {_duration(unsure[1])} (read late: use more processes)"
+            f"{METRICS['gap'].short} p99 {_duration(unsure[0])} to {_duration(unsure[1])} (read late: use more processes)"
             if unsure
-            else f"gap p99 {_duration(gap['p99'])}"
+            else f"{METRICS['gap'].short} p99 {_duration(gap['p99'])}"
         )
     parts.append(f"{figures.ok} ok")
     if figures.failed or figures.unsent:

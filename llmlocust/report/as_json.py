@@ -11,8 +11,9 @@ from llmlocust.analysis.checks.check import Check
 from llmlocust.analysis.phases.recovery import Recovery
 from llmlocust.analysis.quality import KINDS
 from llmlocust.assessment.assessment import Assessment
-from llmlocust.assessment.phases import Parts
+from llmlocust.assessment.phases import IN_PHASES, Parts
 from llmlocust.metrics.levels import HEADLINE, LevelFigures, Summary
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.thresholds import NOT_KNOWN
 from llmlocust.report.sections.headline import headline
 from llmlocust.report.sections.one_level import STATISTICS
@@ -20,7 +21,7 @@ from llmlocust.runfiles.formats import FORMAT
 from llmlocust.text import figures as words
 from llmlocust.text import media
 
-_METRICS = ("ttft", "answer", "e2e", "gap", "tpot", "delay", "ttft_due", "e2e_due")
+_METRICS = tuple(key for key, metric in METRICS.items() if metric.is_counted and metric.in_json)
 
 
 def as_json(assessment: Assessment) -> str:
@@ -76,7 +77,7 @@ def _parts(told: Parts) -> list[dict[str, Any]]:
             "throughput": plain(part.whole.throughput),
             "goodput": plain(part.a_second(told.goodput)),
             "output_tokens_per_s": plain(part.a_second({each.level: each.output_tokens_per_s for each in part.levels})),
-            **{f"{metric}_p95": plain(told.p95(part, metric) * 1000.0) for metric in ("ttft", "gap", "e2e")},
+            **{f"{metric}_p95": plain(told.p95(part, metric) * 1000.0) for metric in IN_PHASES},
             "says": list(said),
         }
         for part, said in zip(told.parts, told.said, strict=True)

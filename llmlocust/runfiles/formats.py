@@ -37,7 +37,7 @@ PREFIX_llm_run.json says what was run:
 
 Format history
   1  the first; histograms have 128 buckets a power of two, of seconds (metrics.histogram)
-     in the histograms file, beside METRICS, what ranges rest on: gap_guess (those of `gap` that stand for gaps not
+     in the histograms file, beside the metrics that are counted, what ranges rest on: gap_guess (those of `gap` that stand for gaps not
      known one by one), gap_sum_N (sums of N such gaps), gap_limit_N (what their sum is not above), ttft_guess (those of
      `ttft` that are not known), ttft_least, ttft_most (between what they lie)
     later: `delay` of a request and a level, `ttft_due`, `e2e_due`, `due` and `held_back` of a level, all of open load

@@ -273,7 +273,7 @@ def test_the_mark_says_how_late_and_what_to_do():
     says = named(checks(levels))["token times"].says
     assert "At 4 and 8 users" in says
     assert "up to 20 %" in says
-    assert "p99 of the gaps at 8 users is somewhere from 12 to 200 ms" in says
+    assert "p99 token gap at 8 users is somewhere from 12 to 200 ms" in says
     assert "--processes" in says
 
 
@@ -374,7 +374,7 @@ def test_a_warm_up_that_leaks_marks_its_level():
     check = found["warm-up"]
     assert not check.ok
     assert check.levels == (1,)
-    assert "the time per token went 49.5 → 20 ms inside 8 users" in check.says
+    assert "TPOT went 49.5 → 20 ms inside 8 users" in check.says
     assert "6 s longer (--settle, 11 s in all)" in check.says
     assert found["drift"].ok
 

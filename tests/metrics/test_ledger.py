@@ -397,7 +397,7 @@ def test_a_row_leaves_empty_what_is_not_known():
     ledger.add(Record(outcome="connect", error="refused", duration=0.5), 5.0)
     row = dict(zip(REQUEST_COLUMNS, ledger.rows[0], strict=True))
     assert [name for name, cell in row.items() if cell == ""] == [
-        "level", "name", "e2e", "ttft", "answer", "tpot", "gap_p50", "gap_max", "wait", "delay", "connect", "tls",
+        "level", "name", "ttft", "answer", "tpot", "e2e", "connect", "tls", "wait", "delay", "gap_p50", "gap_max",
         "lag_max", "input_tokens", "output_tokens", "reasoning_tokens", "token_source", "finish", "worker", "id", "right", "inputs", "unread",
     ]  # fmt: skip
 

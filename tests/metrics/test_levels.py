@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlocust.metrics.level_rows import LEVEL_COLUMNS, level_of_row, level_row
-from llmlocust.metrics.levels import RATE, USERS, Level, LevelFigures, Summary, Tally
-from llmlocust.metrics.vocabulary import ABORTED, CLIENT_KINDS, ERROR_KINDS, METRICS, OK, QUANTILES
+from llmlocust.metrics.levels import COUNTED, RATE, USERS, Level, LevelFigures, Summary, Tally
+from llmlocust.metrics.vocabulary import ABORTED, CLIENT_KINDS, ERROR_KINDS, OK, QUANTILES
 
 FAILURES = [kind for kind in ERROR_KINDS if kind != ABORTED]
 HEADLINE = ["p50", "p95", "p99"]
@@ -223,7 +223,7 @@ FIGURES = st.builds(
     counted_chunks=MAYBE,
     stalls=COUNTS,
     reached=st.booleans(),
-    metrics=st.fixed_dictionaries(dict.fromkeys(METRICS, SUMMARIES)),
+    metrics=st.fixed_dictionaries(dict.fromkeys(COUNTED, SUMMARIES)),
 )
 
 

@@ -15,7 +15,7 @@ from prometheus_client.samples import Sample
 
 from llmlocust.analysis.live import Live
 from llmlocust.metrics.histogram import bounds_of
-from llmlocust.plugin.views.prometheus import HISTOGRAMS, Collector
+from llmlocust.plugin.views.prometheus import EXPORTS, Collector
 from tests.locusts import Locust, free_port, rows, told
 from tests.played_run import PlayedRun
 from tests.plugin.test_web_ui import WebUI, running
@@ -134,9 +134,9 @@ def simulator() -> Iterator[RunningSimulator]:
 
 def counts_of_files(folder: Path) -> tuple[dict[str, Counter[int]], Counter[str]]:
     """Counts by metric and bucket, and sums of the timeline."""
-    histograms: dict[str, Counter[int]] = {metric: Counter() for metric in HISTOGRAMS}
+    histograms: dict[str, Counter[int]] = {metric: Counter() for metric in EXPORTS}
     for row in rows(folder, "llm_histograms.csv"):
-        if row["metric"] in HISTOGRAMS:
+        if row["metric"] in EXPORTS:
             histograms[row["metric"]][int(row["bucket"])] += int(row["count"])
     totals: Counter[str] = Counter()
     for row in rows(folder, "llm_timeline.csv"):
@@ -163,8 +163,8 @@ def test_it_tells_what_the_files_and_the_server_tell(simulator, tmp_path, worker
         assert found["llmlocust_output_tokens_total", ()] == pytest.approx(totals["tokens"], rel=1e-4)
         measured = Counter(row["outcome"] for row in rows(tmp_path, "llm_requests.csv") if row["measured"] == "1")
         assert {key[1][1]: v for key, v in found.items() if key[0] == "llmlocust_measured_requests_total"} == measured
-        for metric, (name, _, bounds) in HISTOGRAMS.items():
-            agrees(found, f"llmlocust_{name}_seconds", bounds, histograms[metric])
+        for metric, export in EXPORTS.items():
+            agrees(found, f"llmlocust_{export.name}_seconds", export.bounds, histograms[metric])
 
 
 def ends_well(ui: WebUI, folder: Path) -> None:

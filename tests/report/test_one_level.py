@@ -74,7 +74,7 @@ def test_a_terminal_is_told_the_figures(tmp_path):
     said = r"20 users: .+ requests/s, .+ tokens/s, first token within .+ \(p95\), \d+ of \d+ requests failed\."
     assert re.fullmatch(said, told[0])
     assert [line.partition(":")[0] for line in told[1:]] == [
-        "Requests/s", "Output tokens/s", "time to first token", "token gap", "TPOT", "end to end", "Errors", "Trust",
+        "Requests/s", "Output tokens/s", "TTFT", "token gap", "TPOT", "end to end", "Errors", "Trust",
     ]  # fmt: skip
 
 

@@ -314,7 +314,7 @@ def test_latency_from_when_requests_were_due_is_shown_where_it_differs():
     assert "from due" not in " ".join(Seen(html(assess(a_rate(0.004)))).words).split("What the words mean")[0]
     chinese, missing = html_in(assess(a_rate(0.25)), "zh")
     text = " ".join(Seen(html(assess(a_rate(0.25)))).words)
-    assert "first token, from due" in text
+    assert "TTFT from due" in text
     assert "350 ms" in text
     assert "held back 10 of 60 requests" in text
     assert "gamma:2" in chinese

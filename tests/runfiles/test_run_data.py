@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from llmlocust.assessment.assessment import assess
-from llmlocust.metrics import vocabulary
+from llmlocust.metrics.levels import COUNTED
 from llmlocust.metrics.rows import REQUEST_COLUMNS
 from llmlocust.metrics.thresholds import Threshold, is_good
 from llmlocust.report.as_json import as_json
@@ -40,7 +40,7 @@ def test_a_run_of_ours_is_read_whole(prefix, made):
     assert [each.load for each in run.levels] == [4, 8, 30]
     assert len(run.requests) == len(made.rows)
     assert (run.source, run.unknown, run.notes) == ("llmlocust", [], [])
-    assert {"ttft", "gap"} <= {metric for metric in vocabulary.METRICS if run.distributions(metric)}
+    assert {"ttft", "gap"} <= {metric for metric in COUNTED if run.distributions(metric)}
     assert run.failures["count"].sum() == sum(row["outcome"] != "ok" for row in made.rows)
 
 

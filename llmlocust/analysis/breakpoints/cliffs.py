@@ -9,7 +9,7 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import NamedTuple
 
-from llmlocust.analysis.breakpoints.steps import ERROR_LIMIT, NAMES, Step, apart, kinds_of, load_word, wilson
+from llmlocust.analysis.breakpoints.steps import ERROR_LIMIT, Step, apart, kinds_of, load_word, name_of, wilson
 from llmlocust.metrics.levels import USERS
 from llmlocust.text import figures as words
 
@@ -79,7 +79,9 @@ def _latency_jump(before: Step, after: Step) -> _Jump | None:
             continue
         beyond = second > first * _CLIFF * after.load / before.load and second - first > _CLIFF_FLOOR
         if beyond and apart(before, after, metric, "p95"):
-            return _Jump(f"p95 {NAMES[metric]} {words.change(first, second)}", *_where_it_waits(before, after, metric))
+            return _Jump(
+                f"{name_of(metric, 'p95')} {words.change(first, second)}", *_where_it_waits(before, after, metric)
+            )
     return None
 
 

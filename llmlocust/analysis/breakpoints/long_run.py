@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmlocust.analysis.breakpoints.steps import ERROR_LIMIT, Step, spread
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.vocabulary import QUANTILES
 from llmlocust.text import figures as words
 
@@ -25,7 +26,8 @@ BUSY = 0.85
 """Share of the answered rate above which queues are slow to come."""
 VARIABILITY = 0.5
 """(Ca² + Cs²) / 2 of Allen and Cunneen: users come by chance (1), a batch takes turns and so evens out lengths (0)."""
-WAITED = ("ttft", "answer", "e2e")
+WAITS = tuple(key for key, metric in METRICS.items() if metric.grows_with_backlog)
+"""What a backlog makes longer, and what a request that failed never had."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,7 @@ class LongRun:
         """Where the server is nearly full: the level below, and the wait that queueing for its slots comes to."""
         below = self.steps[max(0, self.steps.index(step) - 1)]
         here = step.figure(metric, statistic)
-        if (
-            metric not in WAITED
-            or statistic not in QUANTILES
-            or not BUSY * self.answered < step.offered < self.answered
-        ):
+        if metric not in WAITS or statistic not in QUANTILES or not BUSY * self.answered < step.offered < self.answered:
             return 0.0
         if not 0.0 < here < math.inf:
             return 0.0

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from llmlocust.analysis.breakpoints.long_run import LongRun
+from llmlocust.analysis.breakpoints.long_run import WAITS, LongRun
 from llmlocust.analysis.breakpoints.steps import (
     ERROR_LIMIT,
     SURELY_SHORT,
@@ -22,24 +22,23 @@ from llmlocust.analysis.breakpoints.steps import (
     spread,
 )
 from llmlocust.metrics.levels import RATE
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.metrics.vocabulary import QUANTILES
 from llmlocust.text import figures as words
 
-WAITS = ("ttft", "answer", "e2e")
-"""What a backlog makes longer, and what a request that failed never had."""
 DERIVED_FACTOR = 3.0
-DERIVED_FLOOR = {"ttft": 0.2, "e2e": 0.5}
 """Derived limits: so many times the lowest level's p95, but never below what nobody feels."""
+_DERIVED_FLOORS = {key: metric.derived_floor for key, metric in METRICS.items() if metric.derived_floor is not None}
 
 
 def derive(steps: Sequence[Step]) -> tuple[Threshold, ...]:
     """Limits from the lowest level, where nobody gave any: three times its p95, and errors under 1 %."""
     errors = Threshold("errors", "", "<", ERROR_LIMIT * 100.0, "%")
-    for metric in ("ttft", "e2e"):
+    for metric, floor in _DERIVED_FLOORS.items():
         known = [each for each in (step.figure(metric, "p95") for step in steps) if math.isfinite(each)]
         if known:
-            seconds = max(DERIVED_FACTOR * known[0], DERIVED_FLOOR[metric])
+            seconds = max(DERIVED_FACTOR * known[0], floor)
             return Threshold(metric, "p95", "<", _two_digits(seconds * 1000.0), "ms"), errors
     return (errors,)
 

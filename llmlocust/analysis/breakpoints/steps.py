@@ -13,7 +13,8 @@ from enum import StrEnum
 from statistics import NormalDist
 
 from llmlocust.metrics.levels import EXACT_SHARE, USERS, LevelFigures
-from llmlocust.metrics.vocabulary import CLIENT_KINDS, ERROR_KINDS, METRICS
+from llmlocust.metrics.metric import METRICS
+from llmlocust.metrics.vocabulary import CLIENT_KINDS, ERROR_KINDS
 from llmlocust.text import figures as words
 
 ERROR_LIMIT = 0.01
@@ -29,7 +30,6 @@ SURELY_SHORT = 3.0
 """Standard deviations of `shortfall`."""
 LACKING = EXACT_SHARE
 """A level that lacks a larger share of its requests, because they never reached the server, has another load."""
-NAMES = {"ttft": "TTFT", "answer": "time to answer", "e2e": "end to end", "gap": "token gap", "tpot": "TPOT"}
 
 
 class Status(StrEnum):
@@ -165,7 +165,7 @@ def mean_of(pairs: Iterable[tuple[float, float]]) -> float:
 
 def name_of(metric: str, statistic: str = "") -> str:
     """p95 TTFT, mean end to end, errors."""
-    plain = NAMES.get(metric) or METRICS.get(metric) or metric.replace("output_tokens_per_s", "output tokens/s")
+    plain = METRICS[metric].short if metric in METRICS else metric
     return f"{statistic.replace('_', '.')} {plain}".strip()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from llmlocust.analysis.breakpoints.steps import ERROR_LIMIT, LACKING, more_than
+from llmlocust.analysis.breakpoints.steps import ERROR_LIMIT, LACKING, more_than, name_of
 from llmlocust.analysis.checks.check import LEAST, Check, Facts, above, loads_of, marks
 from llmlocust.metrics.levels import HEADLINE, RANGED, USERS, LevelFigures
 from llmlocust.metrics.vocabulary import CLIENT_KINDS
@@ -69,7 +69,6 @@ _UNSENT = {
     ),
 }
 """For each of CLIENT_KINDS: the name of its check, why requests failed, and what to do."""
-_RANGED = {"ttft": "TTFT", "gap": "the gaps"}
 
 
 def client_cpu(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
@@ -165,7 +164,7 @@ def token_times(levels: Sequence[LevelFigures]) -> Check | None:
         each, metric, name = max(wide, key=_width)
         says = (
             f"At {loads_of(over)} the load generator itself was late: up to {words.share(late)} of the gaps between tokens "
-            f"are known only in sum, so that {name} of {_RANGED[metric]} at {loads_of([each])} is somewhere from "
+            f"are known only in sum, so that {name_of(metric, name)} at {loads_of([each])} is somewhere from "
             f"{words.span(*each.metric(metric).ranges[name])}. Use more processes or machines (--processes, --worker)."
         )
         return Check("token times", False, late, None, says, marks(over))

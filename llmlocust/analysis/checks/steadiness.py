@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from llmlocust.analysis.checks.check import Check, Facts, loads_of, marks, more_requests
 from llmlocust.analysis.phases.trend import CHANGE, Change, change_of
 from llmlocust.metrics.levels import RATE, LevelFigures
+from llmlocust.metrics.metric import METRICS
 from llmlocust.text import figures as words
 
 HELD_LONGER = 3.0
@@ -44,8 +45,7 @@ def _only_waits(each: LevelFigures, change: Change) -> bool:
 
 
 def _how(each: LevelFigures, change: Change) -> str:
-    name = {"ttft": "TTFT", "tpot": "the time per token", "e2e": "the time of a request"}[change.metric]
-    return f"{name} went {words.change(change.before, change.after)} inside {loads_of([each])}"
+    return f"{METRICS[change.metric].short} went {words.change(change.before, change.after)} inside {loads_of([each])}"
 
 
 def _warm_up(early: Sequence[tuple[LevelFigures, Change]], facts: Facts) -> Check:

@@ -28,6 +28,8 @@ from llmlocust.analysis.comparison.dependence import (
     welch,
 )
 from llmlocust.metrics.levels import RATE, LevelFigures
+from llmlocust.metrics.metric import METRICS
+from llmlocust.metrics.thresholds import RATES
 from llmlocust.metrics.vocabulary import QUANTILES
 
 TOLERANCE = 0.05
@@ -62,25 +64,10 @@ FEWER, MORE = "fewer", "more"
 WORSE = (SLOWER, MORE)
 BETTER = (FASTER, FEWER)
 
-LATENCIES = (
-    ("ttft", "mean"),
-    ("ttft", "p50"),
-    ("ttft", "p95"),
-    ("ttft", "p99"),
-    ("answer", "p95"),
-    ("gap_max", "p50"),
-    ("tpot", "p50"),
-    ("tpot", "p95"),
-    ("e2e", "p50"),
-    ("e2e", "p95"),
-    ("e2e", "mean"),
-)
-"""What is compared of requests. The longest gap is a request's own. (Its median one says what TPOT says, but jumps: the steps of a batch have few lengths.) The mean end to end is
-compared where percentiles are not known."""
+LATENCIES = tuple((key, statistic) for key, metric in METRICS.items() for statistic in metric.compared)
+"""What is compared of requests. The mean end to end is compared where percentiles are not known."""
 TOKENS = "output_tokens_per_s"
-RATES = ("throughput", "goodput", TOKENS)
 ERRORS = "errors"
-NAMES = {"gap_max": "longest gap"}
 
 
 @dataclass(frozen=True)
@@ -174,8 +161,7 @@ class Difference:
 
     @property
     def name(self) -> str:
-        plain = NAMES.get(self.metric)
-        return f"{self.statistic} {plain}" if plain else name_of(self.metric, self.statistic)
+        return name_of(self.metric, self.statistic)
 
     @property
     def is_share(self) -> bool:
@@ -607,11 +593,8 @@ def asked_of(levels: Sequence[LevelFigures]) -> dict[int, dict[tuple[str, str], 
     found: dict[int, dict[tuple[str, str], float]] = {}
     for place, step in enumerate(steps):
         errors = {
-            (metric, statistic): asked(steps, place, _GOES_WITH.get(metric, metric), statistic)
+            (metric, statistic): asked(steps, place, METRICS[metric].noise_of or metric, statistic)
             for metric, statistic in LATENCIES
         }
         found |= {each.level: errors for each in step.levels}
     return found
-
-
-_GOES_WITH = {"gap_max": "tpot"}

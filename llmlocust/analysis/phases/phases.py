@@ -9,6 +9,7 @@ from itertools import groupby
 from llmlocust.analysis.breakpoints.steps import Step, mean_of
 from llmlocust.analysis.phases.trend import Course, change_of
 from llmlocust.metrics.levels import LevelFigures
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.metrics.vocabulary import BASELINE, FALL, LINEAR, RECOVERY, RISE, SOAK, SPIKE, SURGE
 from llmlocust.text import figures as words
@@ -20,7 +21,6 @@ STEADY = ("", BASELINE, SOAK)
 BURSTS = (SPIKE, SURGE)
 AFTER = (RECOVERY, FALL)
 """Parts that carry what a higher load left behind."""
-_NAMES = {"ttft": "TTFT", "tpot": "the time per token", "e2e": "the time of a request"}
 
 
 def climbs(levels: Iterable[LevelFigures]) -> bool:
@@ -103,7 +103,7 @@ def _drifted(courses: Sequence[Course]) -> str:
         return "Whether anything drifted in the soak cannot be told: it had too few requests."
     drifted = any(change_of(each) is not None for each in courses)
     went = words.series(
-        [f"{_NAMES[each.metric]} went {words.change(each.means[0], each.means[-1])}" for each in courses]
+        [f"{METRICS[each.metric].short} went {words.change(each.means[0], each.means[-1])}" for each in courses]
     )
     said = f"From the beginning of the soak to its end {went}"
     return f"{said}: it did not stand still." if drifted else f"{said}: nothing drifted."

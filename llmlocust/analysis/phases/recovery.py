@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from llmlocust.analysis.breakpoints.steps import more_than
-from llmlocust.analysis.phases.trend import CHANGE, FLOOR
+from llmlocust.analysis.phases.trend import CHANGE
+from llmlocust.metrics.metric import METRICS
 from llmlocust.text import figures as words
 
 LEAST = 20
@@ -104,7 +105,7 @@ def recovery(
 
 def _limit(usual: Sequence[float], metric: str) -> float:
     p95 = usual[math.ceil((1.0 - USUAL) * len(usual)) - 1]
-    return max(CHANGE * p95, p95 + FLOOR[metric])
+    return max(CHANGE * p95, p95 + METRICS[metric].floor)
 
 
 def _likelihoods(slow: Sequence[bool]) -> list[float]:

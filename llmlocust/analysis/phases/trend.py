@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llmlocust.metrics.metric import METRICS
+
 SLICES = 10
 LEAST = 6
 """With fewer slices nothing can be said."""
@@ -17,9 +19,7 @@ EACH = 3
 """Requests that a slice should have on average."""
 CHANGE = 1.2
 """A figure that changes by less than this factor inside a level has stood still, however surely it changed."""
-FLOOR = {"ttft": 0.005, "tpot": 0.001, "e2e": 0.05}
-"""Seconds below which nobody feels a change."""
-SURE = {"ttft": 8.0, "tpot": 7.0, "e2e": 8.0}
+SURE, SURE_OF_TPOT = 8.0, 7.0
 """How many standard errors a change must have. Neighbouring slices are not quite independent, and waits less so than \
 the time per token; these are what bench/spoiled.py and its virtual runs found right."""
 
@@ -57,7 +57,8 @@ def change_of(course: Course) -> Change | None:
     if len(logs) < LEAST:
         return None
     split = max(range(1, len(logs)), key=lambda at: _t_of_split(logs, at))
-    if max(_t_of_split(logs, split), _t_of_slope(logs)) <= SURE[course.metric]:
+    sure = SURE_OF_TPOT if course.metric == "tpot" else SURE
+    if max(_t_of_split(logs, split), _t_of_slope(logs)) <= sure:
         return None
     before, after = _mean(logs[:split]), _mean(logs[split:])
     until = course.slice * split
@@ -67,7 +68,7 @@ def change_of(course: Course) -> Change | None:
         half = slope * (len(logs) - 1) / 2.0
         before, after, until = middle - half, middle + half, math.inf
     found = Change(course.metric, math.exp(before), math.exp(after), until)
-    felt = found.size > math.log(CHANGE) and abs(found.after - found.before) > FLOOR[course.metric]
+    felt = found.size > math.log(CHANGE) and abs(found.after - found.before) > METRICS[course.metric].floor
     return found if felt else None
 
 

@@ -28,6 +28,7 @@ from llmlocust.load.rows import Messages, Question
 from llmlocust.load.tokens import counter
 from llmlocust.load.trace_windows import shared_text
 from llmlocust.load.traces import Row
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.sums import Sums
 from llmlocust.metrics.vocabulary import ABORTED
 from llmlocust.plugin.generator.open_load import row_now
@@ -44,6 +45,8 @@ from llmlocust.stream.reading import Reading, has_token
 from llmlocust.stream.record import STALL, Record
 from llmlocust.stream.timeline import Timeline
 
+_TIMED = tuple(key for key, metric in METRICS.items() if metric.on_record and metric.percentiles)
+"""What other listeners of Locust's event hear of the server's times."""
 _LONGEST_PAUSE = 30.0
 
 _TOLD_WITHIN = 30.0
@@ -519,7 +522,7 @@ def _endpoint(host: str, found: tuple[tuple[str, str], ...], *, given: str, veri
 
 def _context(record: Record) -> dict[str, Any]:
     """What other listeners of Locust's event may want; plain values, durations in milliseconds."""
-    timed = {name: getattr(record, name) for name in ("ttft", "answer", "e2e", "tpot")}
+    timed = {name: getattr(record, name) for name in _TIMED}
     return {f"{name}_ms": None if value is None else value * 1000.0 for name, value in timed.items()} | {
         "outcome": record.outcome,
         "input_tokens": record.input_tokens,

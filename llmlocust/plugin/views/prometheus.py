@@ -21,22 +21,9 @@ from llmlocust.analysis.live import Live
 from llmlocust.metrics.histogram import Histogram, bucket_of
 from llmlocust.metrics.ledger import Ledger
 from llmlocust.metrics.levels import Tally
+from llmlocust.metrics.metric import METRICS
 
-# vLLM's own bounds, so that what it says and what a client gets can be drawn over each other; finer where they begin
-_GAP = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
-_GAP += (2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0)
-_TTFT = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0)
-_TTFT += (80.0, 160.0, 640.0, 2560.0)
-_E2E = (0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0)
-_E2E += (240.0, 480.0, 960.0, 1920.0, 7680.0)
-
-HISTOGRAMS = {
-    "ttft": ("time_to_first_token", "Time to first token of successful requests", _TTFT),
-    "gap": ("inter_token_latency", "Gaps between tokens of successful requests", _GAP),
-    "tpot": ("time_per_output_token", "Time per output token, one a successful request", _GAP),
-    "e2e": ("e2e_request_latency", "End to end, of successful requests", _E2E),
-}
-"""Of a metric of numbers.formats: its name after vLLM's, what it is, its bounds in seconds."""
+EXPORTS = {key: metric.export for key, metric in METRICS.items() if metric.export is not None}
 
 _TOTALS = {
     "sent": ("requests_sent", "Requests sent in the whole run"),
@@ -91,12 +78,13 @@ class Collector:
         tallies = [(level, name, tally) for (level, name), tally in sorted(ledger.tallies.items())]
         yield _outcomes((name, tally) for _, name, tally in tallies)
         yield _tokens((name, tally) for _, name, tally in tallies)
-        for metric in HISTOGRAMS:
+        for metric in EXPORTS:
             yield self._histogram(metric, tallies)
 
     def _histogram(self, metric: str, tallies: Iterable[tuple[int, str, Tally]]) -> HistogramMetricFamily:
-        name, says, bounds = HISTOGRAMS[metric]
-        family = HistogramMetricFamily(f"llmlocust_{name}_seconds", says, labels=["name"])
+        name, bounds = f"llmlocust_{EXPORTS[metric].name}_seconds", EXPORTS[metric].bounds
+        says = f"{METRICS[metric].name.capitalize()} of successful requests"
+        family = HistogramMetricFamily(name, says, labels=["name"])
         counts: dict[str, list[int]] = defaultdict(lambda: [0] * (len(bounds) + 1))
         totals: dict[str, float] = defaultdict(float)
         for level, request, tally in tallies:

@@ -16,6 +16,7 @@ from llmlocust.analysis.breakpoints.steps import Finding, name_of
 from llmlocust.analysis.breakpoints.verdict import Verdict
 from llmlocust.metrics.histogram import Histogram, bounds_of
 from llmlocust.metrics.levels import LevelFigures
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.vocabulary import ERROR_KINDS
 from llmlocust.report.charts.drawing import (
     BLUE,
@@ -248,7 +249,6 @@ _LINES = (
     ("e2e", "p99", ORANGE, ":", "^"),
     ("e2e", "mean", GREEN, "-", "D"),
 )
-_SHORT = {"ttft": "TTFT", "e2e": "end to end", "gap": "token gap", "tpot": "TPOT"}
 
 
 def _lines_of(levels: Sequence[LevelFigures]) -> list[tuple[str, str, str, str, str]]:
@@ -273,7 +273,7 @@ def _latency_line(
     known = [each for each in levels if each.metric(metric)[statistic] > 0]
     loads = [each.load for each in known]
     values = [each.metric(metric)[statistic] for each in known]
-    label = f"{statistic.replace('_', '.')} {_SHORT[metric]}"
+    label = name_of(metric, statistic)
     style: dict[str, Any] = {"linestyle": dashes, "marker": marker, "markevery": _every(known)}
     axes.plot(loads, values, color=colour, label=label, **style)
     if shade:
@@ -342,7 +342,7 @@ def tail(scene: Scene, by_metric: Mapping[str, Mapping[int, Histogram]], caption
         axes.xaxis.set_major_locator(FixedLocator([1.0 / (1.0 - q) for q in _TAIL]))
         axes.xaxis.set_minor_locator(FixedLocator([]))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100.0 - 100.0 / value:.4g} %"))
-        axes.set_xlabel(f"share of requests no slower ({_SHORT[metric]})")
+        axes.set_xlabel(f"share of requests no slower ({METRICS[metric].short})")
         log_seconds(axes.yaxis)
         legend(axes, narrow)
 
@@ -379,7 +379,7 @@ def distributions(scene: Scene, by_metric: Mapping[str, Mapping[int, Histogram]]
         for number, (axes, metric) in enumerate(zip(panels, metrics, strict=False)):
             _ridges(axes, shown, by_metric[metric], BLUE if metric == "ttft" else PURPLE)
             _hatch_rows(axes, shown, scene.doubted)
-            axes.set_title({"ttft": "time to first token", "gap": "gap between tokens"}.get(metric, _SHORT[metric]))
+            axes.set_title(METRICS[metric].name)
             if number == 0 or narrow:
                 axes.set_ylabel("users" if shown[0].unit == "users" else "requests/s")
 

@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 from llmlocust.analysis.phases.phases import parts_of
 from llmlocust.metrics.levels import RATE, LevelFigures
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.vocabulary import ABORTED, OK
 from llmlocust.report.charts.drawing import (
     BAND,
@@ -229,8 +230,7 @@ def heat(
         _shade_legend(axes, most)
         clock_axis(axes, span, narrow)
 
-    title = {"ttft": "Time to first token over time", "e2e": "End-to-end time over time"}[metric]
-    return picture("heat", title, caption, 4.3, draw)
+    return picture("heat", f"{METRICS[metric].name.capitalize()} over time", caption, 4.3, draw)
 
 
 def heat_rows(requests: pd.DataFrame) -> tuple[str, pd.DataFrame] | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from llmlocust.analysis.phases.phases import climbs
 from llmlocust.metrics.levels import LevelFigures
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.vocabulary import ERROR_KINDS
 from llmlocust.report.charts import by_load as charts
 from llmlocust.report.charts import by_time as time_charts
@@ -96,9 +97,8 @@ def _latency_caption(scene: Scene) -> str:
         values = [(load, value) for load, value in values if math.isfinite(value)]
         if len(values) > 1:
             (low, first), (high, last) = values[0], values[-1]
-            name = {"ttft": "time to first token", "e2e": "end-to-end time"}[metric]
             return (
-                f"The {statistic} {name} goes {words.change(first, last)} between {words.load(low)} and "
+                f"The {statistic} {METRICS[metric].name} goes {words.change(first, last)} between {words.load(low)} and "
                 f"{words.with_unit(high, scene.verdict.unit)}. The scale is logarithmic; shades are 95 % intervals of the p95."
             )
     return "The scale is logarithmic."

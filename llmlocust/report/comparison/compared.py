@@ -14,6 +14,7 @@ from llmlocust.analysis.comparison.compare import ERRORS, TOKENS, Comparison, He
 from llmlocust.analysis.comparison.dependence import Values
 from llmlocust.assessment.assessment import Assessment, assess
 from llmlocust.metrics.levels import LevelFigures
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.metrics.vocabulary import NOT_THE_SERVERS, OK
 from llmlocust.runfiles.reading.errors import RunError
@@ -25,7 +26,7 @@ from llmlocust.text import figures as words
 MOST_RUNS = 10
 _OF_THE_RUN_ALONE = ("run completed", "answer length", "any success", "any requests")
 """Checks that say nothing against a level beside the same level of another run."""
-_OF_REQUESTS = ("ttft", "answer", "gap_max", "tpot", "e2e")
+_OF_REQUESTS = tuple(key for key, metric in METRICS.items() if metric.compared)
 
 
 @dataclass

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from llmlocust.analysis.comparison.compare import FALSE_ALARMS, RATES, Difference
+from llmlocust.analysis.comparison.compare import FALSE_ALARMS, Difference
+from llmlocust.metrics.thresholds import RATES
 from llmlocust.report.as_json import plain, verdict_data
 from llmlocust.report.comparison.compared import Compared
 from llmlocust.report.comparison.sentences import doubts, headlines, key, not_compared, title

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from llmlocust.analysis.comparison.compare import BETTER, RATES, SAME, UNSURE, WORSE, Comparison, Difference
+from llmlocust.analysis.comparison.compare import BETTER, SAME, UNSURE, WORSE, Comparison, Difference
+from llmlocust.metrics.thresholds import RATES
 from llmlocust.report.comparison.compared import Compared
 from llmlocust.text import figures as words
 

@@ -11,7 +11,6 @@ from llmlocust.analysis.comparison.compare import (
     BETTER,
     ERRORS,
     LATENCIES,
-    RATES,
     SAME,
     UNSURE,
     WORSE,
@@ -20,6 +19,8 @@ from llmlocust.analysis.comparison.compare import (
 )
 from llmlocust.assessment.assessment import Assessment
 from llmlocust.metrics.levels import LevelFigures
+from llmlocust.metrics.metric import METRICS
+from llmlocust.metrics.thresholds import RATES
 from llmlocust.report.comparison.compared import Compared
 from llmlocust.report.comparison.sentences import interval, signed, values
 from llmlocust.report.sections import one_level
@@ -85,7 +86,7 @@ def _rows(columns: Sequence[Mapping[str, Difference]]) -> list[Row]:
     return [Row(name, [Cell.of(column.get(name)) for column in columns]) for name in names]
 
 
-_AT_A_GLANCE = (("ttft", "p50"), ("ttft", "p95"), ("tpot", "p50"), ("e2e", "p95"))
+_AT_A_GLANCE = tuple((key, statistic) for key, metric in METRICS.items() for statistic in metric.at_a_glance)
 
 
 def common_load(compared: Compared) -> float | None:

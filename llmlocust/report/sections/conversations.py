@@ -16,12 +16,14 @@ import pandas as pd
 from llmlocust.analysis.breakpoints.verdict import Verdict
 from llmlocust.assessment.assessment import Assessment
 from llmlocust.metrics.histogram import Histogram
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.vocabulary import NOT_THE_SERVERS, OK
 from llmlocust.runfiles.reading.run_data import RunData, weights_of
 from llmlocust.text import figures as words
 
 _NUMBERED = re.compile(r"(.+) (\d{1,4})")
-HEADS = ("turn", "requests", "errors", "input tokens", "output tokens", "TTFT p50", "TTFT p95", "gap p50", "gap p95")
+_LATENCIES = tuple(f"{METRICS[metric].short} {name}" for metric in ("ttft", "gap") for name in ("p50", "p95"))
+HEADS = ("turn", "requests", "errors", "input tokens", "output tokens", *_LATENCIES)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from llmlocust.analysis.quality import KINDS
 from llmlocust.assessment.assessment import Assessment
 from llmlocust.metrics.levels import EXACT, EXACT_SHARE, LevelFigures
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.report.sections import one_level
 from llmlocust.text import figures as words
@@ -20,15 +21,8 @@ FAILURES_DECIDE = (
 _PAUSED = 0.01
 """Minimum share of the users' time in pauses, at some level, for a column."""
 _ANSWERS = {"right": "right", "empty": "without text", "cut": "cut", "repeated": "repeated"}
-_GROUPS = {
-    "ttft": "first token",
-    "answer": "first answer",
-    "gap": "token gap",
-    "tpot": "per token",
-    "e2e": "end to end",
-    "ttft_due": "first token, from due",
-    "e2e_due": "end to end, from due",
-}
+_SHOWN = {key: metric.percentiles for key, metric in METRICS.items() if metric.percentiles}
+_FROM_DUE = {key: metric.from_due for key, metric in METRICS.items() if metric.from_due}
 
 
 @dataclass(frozen=True)
@@ -57,15 +51,8 @@ def columns(report: Assessment) -> list[Column]:
             _rate(report, "inputs/s", "requests", "inputs_per_s", [each.inputs_per_s for each in report.levels]),
             _rate(report, "in/s", "tokens", "input_tokens_per_s", [each.input_tokens_per_s for each in report.levels]),
         ]
-    wanted = {
-        "ttft": ("p50", "p95", "p99"),
-        "answer": ("p95",),
-        "gap": ("p50", "p99"),
-        "tpot": ("p50",),
-        "e2e": ("p50", "p95", "p99"),
-    }
     asked = {(each.metric, each.statistic) for each in report.verdict.thresholds if each.is_duration}
-    for metric, statistics in wanted.items():
+    for metric, statistics in _SHOWN.items():
         named = [name for name in one_level.STATISTICS if name in statistics or (metric, name) in asked]
         if metric == "e2e" and not _known(report, metric, "p50"):
             named = ["mean", *(name for name in named if name != "mean")]
@@ -74,12 +61,13 @@ def columns(report: Assessment) -> list[Column]:
         for statistic in named:
             if _known(report, metric, statistic):
                 values = [one_level.of_summary(each.metric(metric), statistic) for each in report.levels]
-                made.append(_column(report, statistic.replace("_", "."), _GROUPS[metric], values, (metric, statistic)))
-    for metric in ("ttft", "e2e"):
-        late = f"{metric}_due"
+                made.append(
+                    _column(report, statistic.replace("_", "."), METRICS[metric].short, values, (metric, statistic))
+                )
+    for late, metric in _FROM_DUE.items():
         if any(_differs(each.metric(metric)["p95"], each.metric(late)["p95"]) for each in report.levels):
             values = [one_level.of_summary(each.metric(late), "p95") for each in report.levels]
-            made.append(_column(report, "p95", _GROUPS[late], values, (late, "p95")))
+            made.append(_column(report, "p95", METRICS[late].short, values, (late, "p95")))
     for kind in KINDS:
         shares = [getattr(each, kind) for each in report.levels]
         if any(each.judged if kind == "right" else getattr(each, kind) > 0 for each in report.levels):

@@ -8,16 +8,11 @@ from typing import Any, NamedTuple
 from llmlocust.analysis.breakpoints.steps import SETTLED, Step, noise, wilson
 from llmlocust.analysis.checks.check import BOUNDED
 from llmlocust.metrics.levels import LevelFigures, Summary
+from llmlocust.metrics.metric import METRICS
 from llmlocust.text import figures as words
 
 STATISTICS = ("mean", "p50", "p90", "p95", "p99", "p99_9", "max")
-METRICS = {
-    "ttft": "time to first token",
-    "answer": "time to answer",
-    "gap": "token gap",
-    "tpot": "TPOT",
-    "e2e": "end to end",
-}
+_SHOWN = tuple(key for key, metric in METRICS.items() if metric.percentiles)
 _TWO_SIDED = 1.96
 
 
@@ -116,11 +111,11 @@ def _sentences(*parts: str) -> str:
 
 def percentiles(level: LevelFigures) -> tuple[list[str], list[tuple[str, list[Figure]]]]:
     """Heads of columns, and a row for each metric that is known."""
-    known = {name: level.metric(name) for name in METRICS if any(_is_told(level.metric(name), s) for s in STATISTICS)}
+    known = {name: level.metric(name) for name in _SHOWN if any(_is_told(level.metric(name), s) for s in STATISTICS)}
     if "answer" in known and known["answer"]["p95"] == level.metric("ttft")["p95"]:
         del known["answer"]
     heads = [s for s in STATISTICS if any(_is_told(summary, s) for summary in known.values())]
-    rows = [(METRICS[name], [latency(level, name, each) for each in heads]) for name in known]
+    rows = [(METRICS[name].short, [latency(level, name, each) for each in heads]) for name in known]
     return [each.replace("_", ".") for each in heads], rows
 
 

@@ -9,12 +9,13 @@ from typing import Any
 from llmlocust.analysis.breakpoints.steps import name_of
 from llmlocust.analysis.phases.phases import RunPart, span
 from llmlocust.assessment.assessment import Assessment
-from llmlocust.assessment.phases import Parts
+from llmlocust.assessment.phases import IN_PHASES, Parts
 from llmlocust.metrics.levels import LevelFigures
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.vocabulary import PARTS
 from llmlocust.text import figures as words
 
-HEADS = ("requests", "failed", "ok/s", "good/s", "tokens/s", "first token p95", "token gap p95", "end to end p95")
+HEADS = ("requests", "failed", "ok/s", "good/s", "tokens/s", *(f"{METRICS[key].short} p95" for key in IN_PHASES))
 
 
 def table(assessment: Assessment) -> dict[str, Any] | None:
@@ -52,7 +53,7 @@ def _cells(part: RunPart, told: Parts) -> list[str]:
         str(whole.requests),
         words.share(whole.errors),
         *(words.digits(each) for each in (whole.throughput, part.a_second(told.goodput), part.a_second(tokens))),
-        *(_slowest(part, told, metric) for metric in ("ttft", "gap", "e2e")),
+        *(_slowest(part, told, metric) for metric in IN_PHASES),
     ]
 
 

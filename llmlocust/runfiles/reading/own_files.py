@@ -10,6 +10,7 @@ import pandas as pd
 
 from llmlocust.metrics.level_rows import level_of_row
 from llmlocust.metrics.levels import LevelFigures
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.vocabulary import OK
 from llmlocust.runfiles import formats
 from llmlocust.runfiles.formats import MOST, Table
@@ -70,7 +71,9 @@ def _with_columns(requests: pd.DataFrame) -> pd.DataFrame:
     table = formats.TABLES[formats.REQUESTS]
     missing = [name for name in table.columns if name not in requests]
     requests = requests.assign(**{name: ("" if name in table.text else math.nan) for name in missing})
-    from_due = {f"{name}_due": requests[name] + requests["delay"] for name in ("ttft", "e2e")}
+    from_due = {
+        key: requests[metric.from_due] + requests["delay"] for key, metric in METRICS.items() if metric.from_due
+    }
     return requests.assign(**from_due)
 
 

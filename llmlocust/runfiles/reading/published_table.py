@@ -20,8 +20,8 @@ from llmlocust.runfiles.reading import locust_files
 from llmlocust.runfiles.reading.errors import RunError
 from llmlocust.runfiles.reading.run_data import TABLE, RunData
 from llmlocust.runfiles.reading.table_cells import DecimalMark
-from llmlocust.runfiles.reading.table_columns import METRICS, OUTCOMES, Column, first, load_column, read_columns
-from llmlocust.runfiles.reading.table_headers import TELEMETRY
+from llmlocust.runfiles.reading.table_columns import OUTCOMES, Column, first, load_column, read_columns
+from llmlocust.runfiles.reading.table_headers import LATENCIES, TELEMETRY
 from llmlocust.runfiles.reading.table_outcomes import Outcomes, outcomes_of
 from llmlocust.runfiles.reading.table_text import Grid, decode, read_grid
 from llmlocust.text import figures as words
@@ -31,7 +31,7 @@ _STANDS_FOR = 1000
 _ONE_ROW = "A row without a load is left out."
 _SHORTEST = {"e2e": 0.01, "ttft": 0.001}
 """Seconds below which a time without a unit is likely to be in seconds, not in milliseconds."""
-_FIGURES = (*METRICS, *OUTCOMES, "throughput", "output_tokens_per_s")
+_FIGURES = (*LATENCIES, *OUTCOMES, "throughput", "output_tokens_per_s")
 """Kinds of columns. A table has one of them at least, beside its loads."""
 
 
@@ -137,7 +137,7 @@ class _Table:
     def level(self, index: int, row: int) -> LevelFigures:
         load, throughput = self.load.values[row], self.outcomes.throughput[row]
         requests, failed, counted = self._counts(row)
-        metrics = {metric: self._summary(metric, row, requests - failed) for metric in METRICS}
+        metrics = {metric: self._summary(metric, row, requests - failed) for metric in LATENCIES}
         return LevelFigures(
             level=index,
             load=load,
@@ -215,7 +215,7 @@ def _is_double(column: Column, columns: Sequence[Column]) -> bool:
     """Tell whether another column is used in place of this one. Loads and failures have notes of their own."""
     if column.kind in (TELEMETRY, USERS, RATE, *OUTCOMES):
         return False
-    return column is not first(columns, column.kind, column.meaning.name if column.kind in METRICS else "")
+    return column is not first(columns, column.kind, column.meaning.name if column.kind in LATENCIES else "")
 
 
 def _unknown(levels: Sequence[LevelFigures], columns: Sequence[Column], errors: Sequence[float]) -> Iterator[str]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from llmlocust.metrics.levels import USERS, Level, LevelFigures, Tally
-from llmlocust.metrics.vocabulary import METRICS, OK
+from llmlocust.metrics.levels import COUNTED, USERS, Level, LevelFigures, Tally
+from llmlocust.metrics.vocabulary import OK
 from llmlocust.runfiles.reading.run_data import RunData, weights_of
 from llmlocust.runfiles.reading.run_json import parts_planned
 from llmlocust.stream.record import CUT
@@ -21,7 +21,7 @@ def rebuilt(run: RunData) -> list[LevelFigures]:
     assert requests is not None  # the caller looked
     measured = requests[(requests["measured"] == 1) & requests["level"].notna() & requests["sent"].notna()]
     gaps = run.histograms is not None
-    distributions = {metric: run.distributions(metric) for metric in METRICS} if gaps else {}
+    distributions = {metric: run.distributions(metric) for metric in COUNTED} if gaps else {}
     if not measured.empty and not gaps:
         run.unknown.append("Gaps between tokens by level (they are only in the histograms file).")
     if not measured.empty:
@@ -55,7 +55,7 @@ def _tally(requests: pd.DataFrame, rows: pd.DataFrame, level: Level) -> Tally:
         tally.numbers["judged"] = int(times[ok["right"].notna()].sum())
         tally.numbers["right"] = int(times[ok["right"] == 1].sum())
     tally.numbers["counted_chunks"] = int(times[ok["token_source"] == "chunks"].sum())
-    for metric in METRICS:
+    for metric in COUNTED:
         if metric in ok:
             for value, count in zip(ok[metric], times, strict=True):
                 if not math.isnan(value):

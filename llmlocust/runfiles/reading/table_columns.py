@@ -9,7 +9,14 @@ from dataclasses import dataclass, replace
 
 from llmlocust.metrics.levels import RATE, USERS
 from llmlocust.runfiles.reading.table_cells import Cell, DecimalMark, decimal_mark, read_cell
-from llmlocust.runfiles.reading.table_headers import TELEMETRY, TIME_UNITS, UNCLEAR_ERRORS, Meaning, meaning_of
+from llmlocust.runfiles.reading.table_headers import (
+    LATENCIES,
+    TELEMETRY,
+    TIME_UNITS,
+    UNCLEAR_ERRORS,
+    Meaning,
+    meaning_of,
+)
 from llmlocust.runfiles.reading.table_text import Grid
 
 MAX_NUMBER = 1e15
@@ -17,7 +24,6 @@ MAX_NUMBER = 1e15
 FAILURES = ("errors", UNCLEAR_ERRORS)
 OUTCOMES = (*FAILURES, "success")
 """Kinds of columns whose form (count, share or percent) `table_outcomes` decides."""
-METRICS = ("e2e", "ttft", "gap", "tpot")
 _COUNTS = (USERS, "requests")
 """Kinds of columns whose numbers are whole."""
 
@@ -129,7 +135,7 @@ def _default_scale(raw: _Raw) -> float:
     scales = _scales(raw)
     if len(scales) == 1 and raw.meaning.kind != TELEMETRY:
         return next(iter(scales))
-    return 1e-3 if raw.meaning.kind in METRICS else 1.0
+    return 1e-3 if raw.meaning.kind in LATENCIES else 1.0
 
 
 def _scales(raw: _Raw) -> set[float]:

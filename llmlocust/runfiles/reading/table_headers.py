@@ -13,18 +13,18 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from llmlocust.metrics.levels import RATE, USERS
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.vocabulary import QUANTILES
 
 TELEMETRY = "telemetry"
 UNCLEAR_ERRORS = "unclear errors"
 """Kind of a column whose name is about failures, but not understood."""
 
+LATENCIES = tuple(key for key, metric in METRICS.items() if metric.table_words)
+"""Metrics that a table may have columns of."""
 _SYNONYMS = {
     # what takes time
-    "ttft": "ttft",
-    "gap": "gap gaps itl tbt intertoken",
-    "tpot": "tpot",
-    "e2e": "e2e e2el",
+    **{key: METRICS[key].table_words for key in LATENCIES},
     "latency": "latency latencies rt",
     "time": "time times",
     "duration": "duration window runtime",
@@ -196,7 +196,6 @@ _PERCENTILES = (
 )
 _STATUS = re.compile(r"40[0-8]|429|50[0-4]")
 _FAILED = re.compile(r"error|fail|timeout|timedout|^err")
-_METRICS = {"ttft", "gap", "tpot", "e2e"}
 _STATISTICS = {"mean", "max", "spread", *QUANTILES}
 TIME_UNITS = {"ms": 1e-3, "s": 1.0, "us": 1e-6, "ns": 1e-9, "minutes": 60.0}
 SCALES = {**TIME_UNITS, "per second": 1.0, "per minute": 1 / 60}
@@ -340,12 +339,12 @@ def _success(name: _Name) -> Meaning | None:
 
 
 def _latency(name: _Name) -> Meaning | None:
-    metrics, statistics = name.tags & _METRICS, name.tags & _STATISTICS
+    metrics, statistics = name.tags.intersection(LATENCIES), name.tags & _STATISTICS
     is_time = metrics or name.has("latency") or (statistics and not name.has("request"))
     is_time = is_time or (statistics and name.has("time", "duration"))
     if metrics or name.has("latency"):  # "TTFT/s" is in seconds: there are no latencies a second
         name = replace(name, tags=frozenset("s" if tag == "per second" else tag for tag in name.tags))
-    of_times = {"latency", "time", "request", "http", "total", *_METRICS, *_STATISTICS, *TIME_UNITS}
+    of_times = {"latency", "time", "request", "http", "total", *LATENCIES, *_STATISTICS, *TIME_UNITS}
     if not is_time or len(metrics) > 1 or len(statistics) > 1 or "spread" in statistics:
         return None
     if not name.is_within(*of_times, *(["duration"] if statistics else [])):

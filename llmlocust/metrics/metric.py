@@ -1,0 +1,229 @@
+"""`Metric`: what the suite knows of each metric, and `METRICS`, the table of all of them. Pure.
+
+Every list of metrics in this package is a comprehension over the table, in its order. A new metric of a request needs
+one entry here and one field of the Record with its value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What a metric measures."""
+
+    LATENCY = "latency"
+    """Seconds; milliseconds in files and in JSON."""
+    RATE = "rate"
+    """Something a second."""
+    SHARE = "share"
+    """From 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """How Prometheus shows a latency."""
+
+    name: str
+    """After vLLM's own name, without its prefix and its unit."""
+    bounds: tuple[float, ...]
+    """Upper bounds of the buckets in seconds."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric. A latency is counted from one of four sources: `on_record`, `values`, `from_due` or `longest_of`."""
+
+    key: str
+    """Its name in code, in thresholds, and before the statistic in the columns of the levels file."""
+    name: str
+    """Its full name, as a sentence says it."""
+    short: str
+    """Its name in tables and legends."""
+    kind: Kind = Kind.LATENCY
+
+    on_record: bool = False
+    """Whether the Record, and the requests file, have one value for each request under the key."""
+    values: str = ""
+    """The field of the Record with the values of a request; a level pools those of all its requests."""
+    from_due: str = ""
+    """The metric to which this one adds the schedule delay, in open load."""
+    longest_of: str = ""
+    """The pooled metric of which this one is a request's largest value."""
+
+    failures_count: bool = False
+    """Whether a threshold on a percentile counts each failed request as infinitely slow."""
+    has_ranges: bool = False
+    """Whether percentiles are ranges where the load generator was late."""
+    grows_with_backlog: bool = False
+    """Whether a backlog makes it longer; such a latency is what a failed request never had."""
+    floor: float = 0.0
+    """Change in seconds inside a level that matters at least."""
+    derived_floor: float | None = None
+    """Least threshold in seconds that is derived where the user gives none; None where none is derived."""
+
+    in_thresholds: bool = True
+    """Whether a threshold may name it."""
+    in_json: bool = True
+    """Whether the levels of the JSON report have it."""
+    in_live_view: bool = False
+    """Whether the live snapshot has it for each level."""
+    in_parts: bool = False
+    """Whether the table of a plan's parts has its p95."""
+    over_time: bool = False
+    """Whether the live snapshot has it for each second."""
+    percentiles: tuple[str, ...] = ()
+    """Statistics that the tables of levels show, beside those that thresholds name; without any, it is in no table."""
+    at_a_glance: tuple[str, ...] = ()
+    """Statistics that a comparison shows for each run."""
+    compared: tuple[str, ...] = ()
+    """Statistics that a comparison tests."""
+    noise_of: str = ""
+    """The metric whose noise of load this one shares; empty: its own."""
+    export: Export | None = None
+    table_words: str = ""
+    """Words that name it in the tables of other tools."""
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether levels have a histogram of it."""
+        return bool(self.on_record or self.values or self.from_due)
+
+    @property
+    def is_of_request(self) -> bool:
+        """Whether one request can be judged by it."""
+        return bool(self.on_record or self.from_due or self.longest_of)
+
+
+# vLLM's own bounds, finer where they begin, so that the server's histograms and a client's can be drawn over each other
+_TOKEN_BOUNDS = (
+    *(0.001, 0.0025, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0),
+    *(2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0),
+)
+_FIRST_BOUNDS = (
+    *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0),
+    *(80.0, 160.0, 640.0, 2560.0),
+)
+_WHOLE_BOUNDS = (
+    *(0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0),
+    *(120.0, 240.0, 480.0, 960.0, 1920.0, 7680.0),
+)
+
+_TABLE = (
+    Metric(
+        "ttft",
+        "time to first token",
+        "TTFT",
+        on_record=True,
+        failures_count=True,
+        has_ranges=True,
+        grows_with_backlog=True,
+        floor=0.005,
+        derived_floor=0.2,
+        in_live_view=True,
+        in_parts=True,
+        over_time=True,
+        percentiles=("p50", "p95", "p99"),
+        at_a_glance=("p50", "p95"),
+        compared=("mean", "p50", "p95", "p99"),
+        export=Export("time_to_first_token", _FIRST_BOUNDS),
+        table_words="ttft",
+    ),
+    Metric(
+        "answer",
+        "time to first answer token",
+        "time to answer",
+        on_record=True,
+        failures_count=True,
+        grows_with_backlog=True,
+        percentiles=("p95",),
+        compared=("p95",),
+    ),
+    Metric(
+        "gap",
+        "gap between tokens",
+        "token gap",
+        values="gaps",
+        has_ranges=True,
+        in_live_view=True,
+        in_parts=True,
+        over_time=True,
+        percentiles=("p50", "p99"),
+        export=Export("inter_token_latency", _TOKEN_BOUNDS),
+        table_words="gap gaps itl tbt intertoken",
+    ),
+    # The median gap of a request says what TPOT says, but it jumps: the steps of a batch have few lengths.
+    Metric(
+        "gap_max",
+        "longest gap of a request",
+        "longest gap",
+        longest_of="gap",
+        in_thresholds=False,
+        in_json=False,
+        compared=("p50",),
+        noise_of="tpot",
+    ),
+    Metric(
+        "tpot",
+        "time per output token",
+        "TPOT",
+        on_record=True,
+        floor=0.001,
+        in_live_view=True,
+        percentiles=("p50",),
+        at_a_glance=("p50",),
+        compared=("p50", "p95"),
+        export=Export("time_per_output_token", _TOKEN_BOUNDS),
+        table_words="tpot",
+    ),
+    Metric(
+        "e2e",
+        "end-to-end time",
+        "end to end",
+        on_record=True,
+        failures_count=True,
+        grows_with_backlog=True,
+        floor=0.05,
+        derived_floor=0.5,
+        in_live_view=True,
+        in_parts=True,
+        percentiles=("p50", "p95", "p99"),
+        at_a_glance=("p95",),
+        compared=("p50", "p95", "mean"),
+        export=Export("e2e_request_latency", _WHOLE_BOUNDS),
+        table_words="e2e e2el",
+    ),
+    Metric("connect", "connect time", "connect", on_record=True, in_json=False),
+    Metric("tls", "TLS handshake", "TLS handshake", on_record=True, in_thresholds=False, in_json=False),
+    Metric("wait", "wait for a socket", "wait for a socket", on_record=True, in_json=False),
+    Metric("delay", "schedule delay", "schedule delay", on_record=True),
+    Metric(
+        "ttft_due",
+        "time to first token from when it was due",
+        "TTFT from due",
+        from_due="ttft",
+        failures_count=True,
+    ),
+    Metric(
+        "e2e_due",
+        "end-to-end time from when it was due",
+        "end to end from due",
+        from_due="e2e",
+        failures_count=True,
+    ),
+    Metric(
+        "lag",
+        "read lag of the load generator",
+        "read lag",
+        values="lags",
+        in_thresholds=False,
+        in_json=False,
+        in_live_view=True,
+    ),
+    Metric("errors", "share of requests that failed", "errors", Kind.SHARE),
+    Metric("throughput", "successful requests a second", "throughput", Kind.RATE),
+    Metric("goodput", "requests a second that meet every threshold", "goodput", Kind.RATE),
+    Metric("output_tokens_per_s", "output tokens a second", "output tokens/s", Kind.RATE),
+)
+METRICS: dict[str, Metric] = {metric.key: metric for metric in _TABLE}
