@@ -61,6 +61,7 @@ from llmlocust.metrics.rows import (
 
 FORMAT = 1
 
+# File names, without the prefix of the run.
 RUN = "llm_run.json"
 LEVELS = "llm_levels.csv"
 REQUESTS = "llm_requests.csv"
@@ -73,7 +74,6 @@ LOCK = "llm.lock"
 LOCUST_FILES = ("stats.csv", "stats_history.csv", "failures.csv", "exceptions.csv")
 """The files of Locust's --csv."""
 REPORTS = ("report.html", "report.md", "report.json")
-# All names stand without the prefix of the run.
 
 MOST = 1e15
 """No number in the files is larger; a larger one is damage."""
@@ -81,7 +81,7 @@ MOST = 1e15
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV file of a run. Its reader takes columns in any order, also those that it does not know."""
+    """A CSV file of a run. The reader accepts its columns in any order and ignores columns that it does not know."""
 
     name: str
     content: str
@@ -148,8 +148,8 @@ TABLES: dict[str, Table] = {
         ),
     )
 }
-"""The tables of a run by file name. Its writer, its reader, the downloads of the web UI and the renaming of an earlier
-run's files are loops over them, so that a new table is an entry here and the code that fills it.
+"""The tables of a run by file name. The writer, the reader, the downloads of the web UI and the renaming of an earlier
+run's files are loops over them. A new table needs an entry here and code that fills it.
 """
 
 

@@ -1,7 +1,7 @@
-"""Writing the files of a run (`formats` says what is in them), so that a run cut off anywhere can be read.
+"""Write the files of a run (`formats` describes them), so that a run that is cut off at any point can be read.
 
-Tables that grow are appended to. The others are small and are written anew, to a name beside and then put in place: a
-full disk or a killed process leaves the last whole version.
+Tables that grow are appended to. The others are small. Each is rewritten to a temporary name beside it and then put in
+place: a full disk or a killed process leaves the last whole version.
 """
 
 from __future__ import annotations

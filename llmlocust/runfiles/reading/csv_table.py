@@ -1,4 +1,4 @@
-"""A CSV as a frame. What is broken is left out and said."""
+"""Read a CSV file as a data frame. Damaged lines are left out, and a note says so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with files that cannot be read as a run."""
+"""Errors for files that cannot be read as a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Find the files of a run by a prefix, a folder or one of the files, and read them."""
+"""Find the files of a run by a prefix, a folder or one of the files, and read the run.
+
+llmlocust's own files are read where they exist, else Locust's CSV files of any test. Notes say what is missing or damaged.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locust's own CSVs of any test, as a run."""
+"""Read Locust's own CSV files, of any test, as a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from llmlocust.runfiles.reading.errors import RunError
 from llmlocust.runfiles.reading.locust_files import FAILURES, HISTORY, STATS
 from llmlocust.runfiles.reading.run_data import LOCUST, RunData
 
-_LOCUST_WORDS = {"Type", "Name", "Method", "Error", "First Seen", "Last Seen"}
+_TEXT = {"Type", "Name", "Method", "Error", "First Seen", "Last Seen"}
+_QUANTILES = {"p50": "50%", "p90": "90%", "p95": "95%", "p99": "99%", "p99_9": "99.9%"}
+"""Our names of quantiles, with Locust's columns of them."""
 _SHORTEST_PLATEAU = 8.0
 _SETTLE = 10.0
 _BANDS = 8
@@ -85,7 +87,7 @@ def load_locust(prefix: Path, files: dict[str, Path]) -> RunData:
 
 def _read_locusts(path: Path, required: Iterable[str], notes: list[str], *, lines_end: bool = False) -> pd.DataFrame:
     """One of Locust's CSVs, with the columns of Locust 2."""
-    return read_csv(path, required, _LOCUST_WORDS, notes, columns_of=locust_files.columns_of, lines_end=lines_end)
+    return read_csv(path, required, _TEXT, notes, columns_of=locust_files.columns_of, lines_end=lines_end)
 
 
 def _rows_of_all(frame: pd.DataFrame, *known: str) -> pd.DataFrame:
@@ -107,7 +109,7 @@ def _of_history(total: pd.DataFrame) -> LevelFigures:
     """Make the whole test a level, from the last row of a history, whose percentiles and rates are of the last seconds."""
     times, counts = total["Timestamp"], total["Total Request Count"]
     seconds = float(times.iloc[-1] - times.iloc[0])
-    recent = {*_OF_TOTALS.values(), "Failures/s"}
+    recent = {*_QUANTILES.values(), "Failures/s"}
     row = {name.removeprefix("Total "): value for name, value in total.iloc[-1].items() if name not in recent}
     row["Requests/s"] = float(counts.iloc[-1] - counts.iloc[0]) / seconds if seconds > 0 else math.nan
     return _of_totals(row)
@@ -174,9 +176,8 @@ def _locust_latency(rows: pd.DataFrame, ended: int, *, full: bool, alone: bool) 
     mean = float(totals.iloc[-1] - totals.iloc[0]) / ended / 1000.0
     if full:
         return _of_windows(rows, ended, mean)
-    columns = {"p50": "50%", "p90": "90%", "p95": "95%", "p99": "99%", "p99_9": "99.9%"}
     seen = rows.iloc[-1] if alone else {}
-    quantiles = {name: float(seen[column]) / 1000.0 for name, column in columns.items() if column in seen}
+    quantiles = {name: float(seen[column]) / 1000.0 for name, column in _QUANTILES.items() if column in seen}
     return Summary(ended, mean, quantiles={name: value for name, value in quantiles.items() if value > 0})
 
 
@@ -242,15 +243,12 @@ def _whole_test(path: Path, notes: list[str]) -> LevelFigures:
     return _of_totals(rows.iloc[-1].to_dict())
 
 
-_OF_TOTALS = {"p50": "50%", "p90": "90%", "p95": "95%", "p99": "99%", "p99_9": "99.9%"}
-
-
 def _of_totals(row: Mapping[str, Any]) -> LevelFigures:
     """Make the whole test a level, from Locust's totals. Locust 0.9 has no percentiles but the median."""
     count, failed = int(row["Request Count"]), int(_number_in(row, "Failure Count", 0.0))
     if failed > count:
         raise ValueError("Locust's totals have more failures than requests")
-    times = {name: _number_in(row, column) / 1000.0 for name, column in _OF_TOTALS.items()}
+    times = {name: _number_in(row, column) / 1000.0 for name, column in _QUANTILES.items()}
     median = _number_in(row, "Median Response Time") / 1000.0
     times["p50"] = median if math.isnan(times["p50"]) else times["p50"]
     rate = _number_in(row, "Requests/s")

@@ -1,4 +1,4 @@
-"""The files that llmlocust wrote, as a run."""
+"""Read the files that llmlocust wrote."""
 
 from __future__ import annotations
 
@@ -22,25 +22,14 @@ from llmlocust.runfiles.reading.run_json import read_info, short_name
 
 
 def load_ours(prefix: Path, files: dict[str, Path]) -> RunData:
+    """Read a run from llmlocust's files, which `files` has by name. Its levels are empty where no level has a request."""
     run = RunData(prefix, OURS, files=list(files.values()))
     if formats.RUN in files:
         run.info = read_info(files[formats.RUN], run.notes)
     else:
         run.unknown.append(f"What was run (no {prefix.name}_{formats.RUN}).")
-    for name, path in files.items():
-        if name in formats.TABLES and name != formats.LEVELS:
-            run.tables |= _optional(path, formats.TABLES[name], run.notes)
-    if run.requests is not None:
-        run.tables[formats.REQUESTS] = _with_columns(run.requests)
-    if formats.LEVELS in files:
-        run.levels = _read_levels(files[formats.LEVELS], run.notes)
-    if not run.levels and run.requests is not None and not run.requests.empty:
-        run.levels = rebuilt(run)
-        run.rebuilt = bool(run.levels)
-        if run.levels:
-            run.notes.append(
-                f"No whole {prefix.name}_{formats.LEVELS}: the levels were worked out again from the requests."
-            )
+    _read_tables(run, files)
+    _find_levels(run, files)
     if run.histograms is not None and not _agrees(run):
         del run.tables[formats.HISTOGRAMS]
         run.notes.append(
@@ -54,6 +43,27 @@ def load_ours(prefix: Path, files: dict[str, Path]) -> RunData:
     if run.timeline is None:
         run.unknown.append("The run second by second (no timeline file): users, in flight, the client's own load.")
     return run
+
+
+def _read_tables(run: RunData, files: dict[str, Path]) -> None:
+    for name, path in files.items():
+        if name in formats.TABLES and name != formats.LEVELS:
+            run.tables |= _optional(path, formats.TABLES[name], run.notes)
+    if run.requests is not None:
+        run.tables[formats.REQUESTS] = _with_columns(run.requests)
+
+
+def _find_levels(run: RunData, files: dict[str, Path]) -> None:
+    """Read the levels, or compute them from the requests."""
+    if formats.LEVELS in files:
+        run.levels = _read_levels(files[formats.LEVELS], run.notes)
+    if not run.levels and run.requests is not None and not run.requests.empty:
+        run.levels = rebuilt(run)
+        run.rebuilt = bool(run.levels)
+        if run.levels:
+            run.notes.append(
+                f"No whole {run.prefix.name}_{formats.LEVELS}: the levels were worked out again from the requests."
+            )
 
 
 def _optional(path: Path, table: Table, notes: list[str]) -> dict[str, pd.DataFrame]:

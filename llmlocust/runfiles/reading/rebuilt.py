@@ -1,4 +1,4 @@
-"""Levels worked out again from the requests, where the file of levels is missing."""
+"""Compute the levels from the requests, for a run whose levels file is missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from llmlocust.metrics.levels import COUNTED, USERS, Level, LevelFigures, Tally
 from llmlocust.metrics.vocabulary import OK
 from llmlocust.runfiles.reading.run_data import RunData, weights_of
-from llmlocust.runfiles.reading.run_json import parts_planned
+from llmlocust.runfiles.reading.run_json import mapping, parts_planned
 from llmlocust.stream.record import CUT
 
 
@@ -68,8 +68,7 @@ def _tally(requests: pd.DataFrame, rows: pd.DataFrame, level: Level) -> Tally:
 
 
 def _plan(run: RunData) -> dict[str, Any]:
-    plan = run.info.get("plan")
-    return plan if isinstance(plan, dict) else {}
+    return mapping(run.info.get("plan"))
 
 
 def _unit_of(run: RunData) -> str:

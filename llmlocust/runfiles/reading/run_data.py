@@ -1,4 +1,7 @@
-"""`RunData`: what is known of a run."""
+"""`RunData`: what is known of a run.
+
+Tables are pandas frames with the columns and units of the files (milliseconds); levels are LevelFigures (seconds).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""run.json: reading it, and the values in it, which may have any type."""
+"""Read run.json and the values in it. A value may have any type: the file may be damaged or edited."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from llmlocust.text import media
 
 
 def read_info(path: Path, notes: list[str]) -> dict[str, Any]:
+    """Return the content of run.json, or nothing where it is damaged. Raises RunError where a newer llmlocust wrote it."""
     try:
         info = json.loads(path.read_text(encoding="utf-8", errors="replace"))
     except (OSError, ValueError, RecursionError):
@@ -43,11 +44,9 @@ def or_nan(value: float | None) -> float:
 
 
 def parts_planned(plan: Mapping[str, Any]) -> list[tuple[str, float, float]]:
-    """Of each level of a plan of several parts its part's name, and for how many seconds it was to settle and be held."""
-    parts = plan.get("parts")
+    """Return for each level of a plan of several parts: its part's name, and its seconds to settle and to be held."""
     made: list[tuple[str, float, float]] = []
-    for each in parts if isinstance(parts, list) else ():
-        told = each if isinstance(each, dict) else {}
+    for told in map(mapping, listed(plan.get("parts"))):
         many, *seconds = (told.get(name) for name in ("levels", "settle", "hold"))
         if not isinstance(many, int) or not 0 < many <= MOST_LEVELS:
             return []
@@ -75,6 +74,7 @@ def listed(value: Any) -> list[Any]:
 
 
 def planned(plan: Mapping[str, Any]) -> tuple[float, ...]:
+    """Return the loads of a plan's levels."""
     loads = [number(each) for each in listed(plan.get("levels"))]
     return tuple(each for each in loads if each is not None)
 
