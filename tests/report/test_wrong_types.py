@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from made_run import MadeRun
 
 from llmlocust.assessment.assessment import assess
+from llmlocust.assessment.gates import judge_run
 from llmlocust.metrics.thresholds import Gate
 from llmlocust.report import gates
 from llmlocust.report.as_json import as_json
@@ -59,7 +60,7 @@ def judged(prefix, told):
     assert "".join(summary(report))
     assert media.document(markdown(report)) == markdown(report)
     as_json(report).encode()
-    as_json(gates.build(load_run(prefix), [Gate.parse("errors < 1%")])).encode()
+    gates.as_json(judge_run(load_run(prefix), [Gate.parse("errors < 1%")])).encode()
 
 
 @settings(max_examples=5, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
