@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 from llmlocust.assessment.assessment import Assessment
 from llmlocust.metrics.vocabulary import PARTS, RECOVERY
@@ -22,75 +23,23 @@ from llmlocust.text import figures as words
 
 def html(assessment: Assessment) -> str:
     """The page in English: one file that needs no network."""
-    table = level_table.columns(assessment)
-    scene = _scene(assessment)
-    level = assessment.only_level
-    shown = assessment.ramp if assessment.climbs else [each for each in assessment.levels if each.part != RECOVERY]
-    told = journeys(assessment.run.requests, shown, assessment.verdict)
     return render(
         "report.html.j2",
-        title=headline.title(assessment),
-        headline=headline.headline(assessment),
         climbs=assessment.climbs,
-        parts=phases.table(assessment),
-        parts_say=assessment.parts.says,
-        cards=one_level.cards(level) if level else four_numbers.cards(assessment.verdict, assessment.unit),
-        one_level=level is not None,
-        percentiles=one_level.percentiles(level) if level else None,
-        collapse=words.sentence(assessment.verdict.collapse.why),
-        cliffs=[
-            {
-                "where": f"{words.load(cliff.between[0])} → {words.with_unit(cliff.between[1], assessment.unit)}",
-                "what": cliff.what,
-                "why": words.sentence(cliff.why),
-            }
-            for cliff in assessment.verdict.cliffs
-        ],
-        advice=assessment.advice,
-        trusted=assessment.trusted,
-        trust_line=trust.trust_line(assessment),
-        checks=[(each, trust.mark(each), trust.MARKS[trust.mark(each)]) for each in assessment.checks],
-        limits=[str(each) for each in assessment.verdict.thresholds] if assessment.has_limits else [],
-        derived=assessment.verdict.derived,
+        one_level=assessment.only_level is not None,
         unit=words.unit_of(assessment.unit),
         load_unit=assessment.unit,
-        columns=table,
-        groups=level_table.grouped(table),
-        failures_decide=level_table.FAILURES_DECIDE if level_table.failures_decide(table) else "",
-        rows=[
-            {
-                "load": words.load(each.load) if math.isfinite(each.load) else words.UNKNOWN,
-                "part": each.part,
-                "known": each.part in PARTS,
-                "holds": assessment.holds(each),
-                "tier": assessment.tier(each),
-                "doubted": each.level in scene.doubted,
-                "cells": [(column.cells[place], column.broken[place], column.judged[place]) for column in table],
-            }
-            for place, each in enumerate(assessment.levels)
-        ],
-        quality=assessment.quality,
-        turn_heads=HEADS,
-        turns=(talks := turns(assessment.run, assessment.verdict)),
-        turns_at=turns_at(assessment, talks) if talks else "",
-        scenes=told,
-        steps={name: does for name, does in STEPS.items() if name in _steps_of(told)},
-        longest=_longest(told),
-        glance=captions.at_a_glance(scene) if assessment.climbs else None,
-        no_ramp=words.sentence(assessment.verdict.slo_limit.why) if assessment.verdict.windows else None,
         gates=assessment.gates,
-        search=captions.how_it_was_found(assessment.run, scene),
-        pictures=captions.pictures(assessment.run, scene),
-        failed=any(each.failed or each.unsent for each in assessment.levels),
-        messages=messages(assessment.run),
-        facts=facts(assessment.run, assessment.unit),
-        foreign=FOREIGN,
-        options=options(assessment.run),
-        notes=assessment.run.notes,
-        unknown=assessment.unknown,
-        files=[each.name for each in assessment.run.files],
-        again=_again(assessment),
+        advice=assessment.advice,
+        quality=assessment.quality,
         glossary=GLOSSARY,
+        **_verdict(assessment),
+        **_numbers(assessment),
+        **_journeys(assessment),
+        **_levels(assessment),
+        **_pictures(assessment),
+        **_trust(assessment),
+        **_run(assessment),
     )
 
 
@@ -99,18 +48,118 @@ def html_in(assessment: Assessment, language: str) -> tuple[str, list[str]]:
     return (html(assessment), []) if language == "en" else translated(html(assessment), language)
 
 
-def _steps_of(told: Iterable[Scenes]) -> set[str]:
-    return {name for each in told for journey in each.journeys for name, _ in journey.steps}
+def _verdict(assessment: Assessment) -> dict[str, Any]:
+    """The headline, and what is told of the parts of a plan."""
+    verdict = assessment.verdict
+    return {
+        "title": headline.title(assessment),
+        "headline": headline.headline(assessment),
+        "no_ramp": words.sentence(verdict.slo_limit.why) if verdict.windows else None,
+        "parts": phases.table(assessment),
+        "parts_say": assessment.parts.says,
+    }
 
 
-def _longest(told: Iterable[Scenes]) -> float:
+def _numbers(assessment: Assessment) -> dict[str, Any]:
+    """The four numbers, or the figures of the only level."""
+    verdict, level = assessment.verdict, assessment.only_level
+    return {
+        "cards": one_level.cards(level) if level else four_numbers.cards(verdict, assessment.unit),
+        "percentiles": one_level.percentiles(level) if level else None,
+        "collapse": words.sentence(verdict.collapse.why),
+        "cliffs": [
+            {
+                "where": f"{words.load(cliff.between[0])} → {words.with_unit(cliff.between[1], assessment.unit)}",
+                "what": cliff.what,
+                "why": words.sentence(cliff.why),
+            }
+            for cliff in verdict.cliffs
+        ],
+    }
+
+
+def _journeys(assessment: Assessment) -> dict[str, Any]:
+    shown = assessment.ramp if assessment.climbs else [each for each in assessment.levels if each.part != RECOVERY]
+    scenes = journeys(assessment.run.requests, shown, assessment.verdict)
+    return {
+        "scenes": scenes,
+        "steps": {name: does for name, does in STEPS.items() if name in _steps_of(scenes)},
+        "longest": _longest(scenes),
+    }
+
+
+def _steps_of(scenes: Iterable[Scenes]) -> set[str]:
+    return {name for scene in scenes for journey in scene.journeys for name, _ in journey.steps}
+
+
+def _longest(scenes: Iterable[Scenes]) -> float:
     """Seconds of the longest request that is shown: the width of the timelines."""
-    return max((journey.seconds for each in told for journey in each.journeys), default=0.0)
+    return max((journey.seconds for scene in scenes for journey in scene.journeys), default=0.0)
+
+
+def _levels(assessment: Assessment) -> dict[str, Any]:
+    """The table of the levels, and of the turns of conversations."""
+    table, verdict = level_table.columns(assessment), assessment.verdict
+    doubted, talks = assessment.doubted, turns(assessment.run, verdict)
+    return {
+        "limits": [str(limit) for limit in verdict.thresholds] if assessment.has_limits else [],
+        "derived": verdict.derived,
+        "columns": table,
+        "groups": level_table.grouped(table),
+        "failures_decide": level_table.FAILURES_DECIDE if level_table.failures_decide(table) else "",
+        "rows": [
+            {
+                "load": words.load(level.load) if math.isfinite(level.load) else words.UNKNOWN,
+                "part": level.part,
+                "known": level.part in PARTS,
+                "tier": assessment.tier(level),
+                "doubted": level.level in doubted,
+                "cells": [(column.cells[place], column.broken[place], column.judged[place]) for column in table],
+            }
+            for place, level in enumerate(assessment.levels)
+        ],
+        "turn_heads": HEADS,
+        "turns": talks,
+        "turns_at": turns_at(assessment, talks) if talks else "",
+    }
+
+
+def _pictures(assessment: Assessment) -> dict[str, Any]:
+    """The pictures, and the messages of failed requests beside them."""
+    scene = _scene(assessment)
+    return {
+        "glance": captions.at_a_glance(scene) if assessment.climbs else None,
+        "search": captions.how_it_was_found(assessment.run, scene),
+        "pictures": captions.pictures(assessment.run, scene),
+        "failed": any(level.failed or level.unsent for level in assessment.levels),
+        "messages": messages(assessment.run),
+    }
 
 
 def _scene(assessment: Assessment) -> Scene:
     standing = {each.level: assessment.tier(each) for each in assessment.levels}
     return Scene(assessment.ramp, assessment.verdict, assessment.goodput, standing, assessment.doubted)
+
+
+def _trust(assessment: Assessment) -> dict[str, Any]:
+    return {
+        "trusted": assessment.trusted,
+        "trust_line": trust.trust_line(assessment),
+        "checks": [(check, trust.mark(check), trust.MARKS[trust.mark(check)]) for check in assessment.checks],
+        "notes": assessment.run.notes,
+        "unknown": assessment.unknown,
+    }
+
+
+def _run(assessment: Assessment) -> dict[str, Any]:
+    """What was run, and how to make the page again."""
+    return {
+        "facts": facts(assessment.run, assessment.unit),
+        "foreign": FOREIGN,
+        "options": options(assessment.run),
+        "files": [file.name for file in assessment.run.files],
+        "again": _again(assessment),
+    }
 
 
 def _again(assessment: Assessment) -> str:
