@@ -68,6 +68,7 @@ class Sums:
         self.histograms = {metric: Histogram() for metric in _POOLED}
         """By metric, of those that pool the values of all requests."""
         self._values = _pooled_of(record)
+        self._length = max(map(len, self._values))
         self._counted = 0
 
     def take(self) -> bool:
@@ -76,7 +77,7 @@ class Sums:
         for histogram, values in zip(self.histograms.values(), self._values, strict=True):
             histogram.extend(values if end >= len(values) and not self._counted else values[self._counted : end])
         self._counted = end
-        return any(end < len(values) for values in self._values)
+        return end < self._length
 
 
 class Ledger:
@@ -414,14 +415,16 @@ def _tally(tally: Tally, sums: Sums, limits: Sequence[Threshold]) -> None:
         judged=int(record.right is not None),
         right=int(record.right is True),
     )
-    known = {metric: value for metric, value in zip(_ON_RECORD, _values_of(record), strict=True) if value is not None}
+    values = dict(zip(_ON_RECORD, _values_of(record), strict=True))
     if record.delay is not None:
-        known |= {late: record.delay + known[metric] for late, metric in _FROM_DUE.items() if metric in known}
-    for metric, value in known.items():
-        tally.histogram(metric).add(value)
+        values |= {key: record.delay + value for key, of in _FROM_DUE.items() if (value := values[of]) is not None}
+    for metric, value in values.items():
+        if value is not None:
+            tally.histogram(metric).add(value)
     if limits:
-        longest = {key: sums.histograms[metric].most for key, metric in _LONGEST.items() if sums.histograms[metric]}
-        tally.numbers["good"] += is_good(known | longest, limits)
+        values |= {key: sums.histograms[metric].most for key, metric in _LONGEST.items() if sums.histograms[metric]}
+        known = {metric: value for metric, value in values.items() if value is not None}
+        tally.numbers["good"] += is_good(known, limits)
     for metric, histogram in sums.histograms.items():
         tally.histogram(metric).merge(histogram)
     tally.note_blurred(record)
@@ -446,7 +449,7 @@ def _row(sums: Sums, level: Level | None, measured: bool, sent: float, weight: i
             "" if value is None else round(value * 1000.0, 3) for value in _values_of(record)
         ],  # as _ms, with fewer calls
         _ms(gaps.quantile(0.5)) if gaps else "",
-        *[_ms(sums.histograms[metric].most) if sums.histograms[metric] else "" for metric in _LONGEST.values()],
+        _ms(gaps.most) if gaps else "",
         record.stalls,
         _ms(record.duration),
         _ms(record.lag_max),

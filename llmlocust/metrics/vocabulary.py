@@ -121,7 +121,7 @@ REQUEST_COLUMNS = [
     "status",  # HTTP status, 0 where none came
     *(key for key, metric in METRICS.items() if metric.on_record),  # in open load, delay: sent - when it was due
     "gap_p50",
-    *(key for key, metric in METRICS.items() if metric.longest_of),
+    "gap_max",
     "stalls",
     "duration",  # until the response was read to its end, or failed
     "lag_max",  # the longest that a read had waited for the generator
