@@ -16,6 +16,7 @@ from llmlocust.analysis.breakpoints.steps import Step, more_than, steps_of
 from llmlocust.analysis.checks.check import Check
 from llmlocust.analysis.phases.phases import parts_of
 from llmlocust.metrics.levels import HEADLINE, RATE, USERS, Level, LevelFigures, Tally
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.thresholds import DURATIONS, FAILS, GOLD, NOT_KNOWN, RATES, TOLERATED, Gate, Threshold
 from llmlocust.text import figures as words
 
@@ -36,6 +37,7 @@ SPOILS: Mapping[str, Collection[str]] = {
 
 SURELY = 0.001
 """The chance that a level that just keeps a gate is called a breach at one look."""
+_POOLED = tuple(key for key, metric in METRICS.items() if metric.values)
 NO_EXCUSE = ("run completed", "run ended", "aborted requests", "any success")
 """What is missing where these fail would not have mended what was measured and broke its limit."""
 
@@ -155,8 +157,8 @@ class Breach:
 
 
 def can_abort(gate: Gate) -> bool:
-    """Whether a level can break a gate surely while it runs. Gaps are too many and too much alike for that."""
-    return gate.threshold.allowed is not None and gate.threshold.metric != "gap"
+    """Whether a level can break a gate surely while it runs. Pooled values are too many and too much alike for that."""
+    return gate.threshold.allowed is not None and gate.threshold.metric not in _POOLED
 
 
 def breach(gate: Gate, level: Level, tally: Tally, in_flight: int) -> Breach | None:

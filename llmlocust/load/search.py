@@ -21,11 +21,13 @@ from typing import NamedTuple, Protocol
 
 from llmlocust.metrics.histogram import Histogram, bounds_of
 from llmlocust.metrics.levels import Tally
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.metrics.vocabulary import OK, QUANTILES
 
 KEEPS, BREAKS, OPEN = "keeps", "breaks", "open"
 
+_WAITS = tuple(key for key, metric in METRICS.items() if metric.grows_with_backlog)
 _SURE = math.log(19.0)
 """Log-likelihood ratio that counts as certain: an error probability of one in twenty."""
 _BETWEEN = 2.0
@@ -118,7 +120,7 @@ class Limits:
         return max(allowed, default=0.0)
 
     def _allowed(self, metric: str, bound: float, here: Seen) -> float:
-        if metric not in ("ttft", "answer", "e2e") or not here.durations(metric).count:
+        if metric not in _WAITS or not here.durations(metric).count:
             return 0.0
         return bound + (0.0 if metric == "e2e" else here.durations("e2e").mean - here.durations(metric).mean)
 

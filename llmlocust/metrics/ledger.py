@@ -17,7 +17,7 @@ from typing import Any
 from llmlocust.metrics.histogram import Histogram
 from llmlocust.metrics.levels import USERS, Level, LevelFigures, Tally
 from llmlocust.metrics.metric import METRICS
-from llmlocust.metrics.rows import LONGEST, ON_RECORD, REQUEST_COLUMNS, WORKER_COLUMNS, request_row, rounded, values_of
+from llmlocust.metrics.rows import ON_RECORD, REQUEST_COLUMNS, WORKER_COLUMNS, request_row, rounded, values_of
 from llmlocust.metrics.seconds import SECOND_COUNTS, SECOND_SUMS, Seconds
 from llmlocust.metrics.sums import POOLED, Sums
 from llmlocust.metrics.thresholds import Threshold, is_good
@@ -40,6 +40,8 @@ _HEARD = "heard"
 _HEARD_WITHIN = 2
 """Seconds that a word of the master may take to a process."""
 
+_LONGEST = {key: metric.longest_of for key, metric in METRICS.items() if metric.longest_of}
+"""Metrics that are a request's largest value of a pooled metric, with that metric."""
 _FROM_DUE = {key: metric.from_due for key, metric in METRICS.items() if metric.from_due}
 _OVER_TIME = tuple(key for key in ON_RECORD if METRICS[key].over_time)
 _POOLED_OVER_TIME = tuple(key for key in POOLED if METRICS[key].over_time)
@@ -387,14 +389,16 @@ def _tally(tally: Tally, sums: Sums, limits: Sequence[Threshold]) -> None:
         judged=int(record.right is not None),
         right=int(record.right is True),
     )
-    known = {metric: value for metric, value in zip(ON_RECORD, values_of(record), strict=True) if value is not None}
+    values = dict(zip(ON_RECORD, values_of(record), strict=True))
     if record.delay is not None:
-        known |= {late: record.delay + known[metric] for late, metric in _FROM_DUE.items() if metric in known}
-    for metric, value in known.items():
-        tally.histogram(metric).add(value)
+        values |= {key: record.delay + value for key, of in _FROM_DUE.items() if (value := values[of]) is not None}
+    for metric, value in values.items():
+        if value is not None:
+            tally.histogram(metric).add(value)
     if limits:
-        longest = {key: sums.histograms[metric].most for key, metric in LONGEST.items() if sums.histograms[metric]}
-        tally.numbers["good"] += is_good(known | longest, limits)
+        values |= {key: sums.histograms[metric].most for key, metric in _LONGEST.items() if sums.histograms[metric]}
+        known = {metric: value for metric, value in values.items() if value is not None}
+        tally.numbers["good"] += is_good(known, limits)
     for metric, histogram in sums.histograms.items():
         tally.histogram(metric).merge(histogram)
     tally.note_blurred(record)

@@ -69,6 +69,8 @@ class Metric:
     """Whether the levels of the JSON report have it."""
     in_live_view: bool = False
     """Whether the live snapshot has it for each level."""
+    in_locusts_table: bool = False
+    """Whether Locust's own table has a row of it for each request name."""
     in_parts: bool = False
     """Whether the table of a plan's parts has its p95."""
     over_time: bool = False
@@ -79,6 +81,8 @@ class Metric:
     """Statistics that a comparison shows for each run."""
     compared: tuple[str, ...] = ()
     """Statistics that a comparison tests."""
+    drawn: tuple[str, ...] = ()
+    """Statistics that a comparison draws over the load."""
     noise_of: str = ""
     """The metric whose noise of load this one shares; empty: its own."""
     export: Export | None = None
@@ -122,11 +126,13 @@ _TABLE = (
         floor=0.005,
         derived_floor=0.2,
         in_live_view=True,
+        in_locusts_table=True,
         in_parts=True,
         over_time=True,
         percentiles=("p50", "p95", "p99"),
         at_a_glance=("p50", "p95"),
         compared=("mean", "p50", "p95", "p99"),
+        drawn=("p50", "p95"),
         export=Export("time_to_first_token", _FIRST_BOUNDS),
         table_words="ttft",
     ),
@@ -150,6 +156,7 @@ _TABLE = (
         in_parts=True,
         over_time=True,
         percentiles=("p50", "p99"),
+        drawn=("p50", "p99"),
         export=Export("inter_token_latency", _TOKEN_BOUNDS),
         table_words="gap gaps itl tbt intertoken",
     ),
@@ -171,6 +178,7 @@ _TABLE = (
         on_record=True,
         floor=0.001,
         in_live_view=True,
+        in_locusts_table=True,
         percentiles=("p50",),
         at_a_glance=("p50",),
         compared=("p50", "p95"),
@@ -191,6 +199,7 @@ _TABLE = (
         percentiles=("p50", "p95", "p99"),
         at_a_glance=("p95",),
         compared=("p50", "p95", "mean"),
+        drawn=("p95", "mean"),
         export=Export("e2e_request_latency", _WHOLE_BOUNDS),
         table_words="e2e e2el",
     ),
@@ -222,7 +231,7 @@ _TABLE = (
         in_live_view=True,
     ),
     Metric("errors", "share of requests that failed", "errors", Kind.SHARE),
-    Metric("throughput", "successful requests a second", "throughput", Kind.RATE),
+    Metric("throughput", "throughput", "throughput", Kind.RATE),
     Metric("goodput", "requests a second that meet every threshold", "goodput", Kind.RATE),
     Metric("output_tokens_per_s", "output tokens a second", "output tokens/s", Kind.RATE),
 )

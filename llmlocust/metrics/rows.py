@@ -12,8 +12,6 @@ from llmlocust.metrics.sums import Sums
 ON_RECORD = tuple(key for key, metric in METRICS.items() if metric.on_record)
 """Metrics of which a request has one value, or none."""
 values_of = attrgetter(*ON_RECORD)
-LONGEST = {key: metric.longest_of for key, metric in METRICS.items() if metric.longest_of}
-"""Metrics that are a request's largest value of a pooled metric, with that metric."""
 
 REQUEST_COLUMNS = [
     "level",  # the level during which it was sent; empty outside every level
@@ -25,7 +23,7 @@ REQUEST_COLUMNS = [
     "status",  # HTTP status, 0 where none came
     *ON_RECORD,
     "gap_p50",
-    *LONGEST,
+    "gap_max",
     "stalls",
     "duration",  # until the response was read to its end, or failed
     "lag_max",  # the longest that a read had waited for the generator
@@ -99,7 +97,7 @@ def request_row(sums: Sums, level: Level | None, measured: bool, sent: float, we
         # as _ms, with fewer calls
         *["" if value is None else round(value * 1000.0, 3) for value in values_of(record)],
         _ms(gaps.quantile(0.5)) if gaps else "",
-        *[_ms(sums.histograms[metric].most) if sums.histograms[metric] else "" for metric in LONGEST.values()],
+        _ms(gaps.most) if gaps else "",
         record.stalls,
         _ms(record.duration),
         _ms(record.lag_max),

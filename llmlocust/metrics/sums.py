@@ -23,6 +23,7 @@ class Sums:
         self.histograms = {metric: Histogram() for metric in POOLED}
         """By metric, of those that pool the values of all requests."""
         self._values = _pooled_of(record)
+        self._length = max(map(len, self._values))
         self._counted = 0
 
     def take(self) -> bool:
@@ -31,4 +32,4 @@ class Sums:
         for histogram, values in zip(self.histograms.values(), self._values, strict=True):
             histogram.extend(values if end >= len(values) and not self._counted else values[self._counted : end])
         self._counted = end
-        return any(end < len(values) for values in self._values)
+        return end < self._length

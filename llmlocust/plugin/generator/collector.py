@@ -19,6 +19,7 @@ from locust.stats import RequestStats
 
 from llmlocust.load.distributions import Draws
 from llmlocust.metrics.ledger import ROWS_A_SECOND, Ledger
+from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.sums import Sums
 from llmlocust.metrics.thresholds import parse_gates, thresholds_of
 from llmlocust.plugin.generator.core_time import CoreTime
@@ -30,6 +31,7 @@ from llmlocust.stream.record import Record
 
 _OUR_ROWS = "LLM"
 """The type of our rows in Locust's table."""
+_IN_LOCUSTS_TABLE = {key: metric.short for key, metric in METRICS.items() if metric.in_locusts_table}
 _SECONDS_OF_ROWS = 60
 _USERS_END_WITHIN = 10.0
 _LAG_INTERVAL = 0.01
@@ -119,11 +121,11 @@ class Collector:
         self._show_in_locusts_table(record)
 
     def _show_in_locusts_table(self, record: Record) -> None:
-        """Rows for TTFT and TPOT. They bypass the request event, or they would count as requests in Aggregated."""
+        """Rows for metrics of our own. They bypass the request event, or they would count as requests in Aggregated."""
         if record.ok:
             entries = self.environment.stats.entries
-            for title, value in (("TTFT", record.ttft), ("TPOT", record.tpot)):
-                if value is not None:
+            for metric, title in _IN_LOCUSTS_TABLE.items():
+                if (value := getattr(record, metric)) is not None:
                     entries[f"{record.name} {title}", _OUR_ROWS].log(value * 1000.0, 0)
 
     def wait_for_users(self) -> None:

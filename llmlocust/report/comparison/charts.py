@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from llmlocust.analysis.breakpoints.steps import name_of
 from llmlocust.assessment.assessment import Assessment
 from llmlocust.metrics.levels import LevelFigures
+from llmlocust.metrics.metric import METRICS
 from llmlocust.report.charts.drawing import MORE, SERIES, Picture, drawable, load_axis, log_seconds, picture
 from llmlocust.text import figures as words
 
@@ -58,12 +59,7 @@ def _latency(metric: str, statistic: str) -> _Curve:
 
 
 _CURVES = (
-    _latency("ttft", "p50"),
-    _latency("ttft", "p95"),
-    _latency("gap", "p50"),
-    _latency("gap", "p99"),
-    _latency("e2e", "p95"),
-    _latency("e2e", "mean"),
+    *(_latency(key, statistic) for key, metric in METRICS.items() for statistic in metric.drawn),
     _Curve("requests a second", lambda level: level.throughput),
     _Curve("output tokens a second", lambda level: level.output_tokens_per_s),
 )

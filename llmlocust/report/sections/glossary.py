@@ -28,7 +28,7 @@ GLOSSARY = [
         ),
     ),
     ("Token gap", "Time between tokens as they arrived, of all requests together: the stutter that a reader sees."),
-    ("Time per token (TPOT)", "(end to end − TTFT) / tokens after the first; one value a request."),
+    ("Time per output token (TPOT)", "(end to end − TTFT) / tokens after the first; one value a request."),
     (
         "p50, p95, p99",
         "Half, 95 % and 99 % of the values are at most this. Failed requests have no part in the table's.",

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from llmlocust.load import distributions
 from llmlocust.metrics.levels import RATE, USERS, LevelFigures, Summary
+from llmlocust.metrics.metric import METRICS
 from llmlocust.runfiles.reading import locust_files
 from llmlocust.runfiles.reading.errors import RunError
 from llmlocust.runfiles.reading.run_data import TABLE, RunData
@@ -232,6 +233,6 @@ def _unknown(levels: Sequence[LevelFigures], columns: Sequence[Column], errors: 
         )
         yield f"Errors at {where}: every request there is taken to have succeeded."
     known = {column.kind for column in columns if column.values}
-    for kind, name in (("ttft", "Time to first token"), ("e2e", "End to end time"), ("throughput", "Throughput")):
+    for kind in ("ttft", "e2e", "throughput"):
         if kind not in known:
-            yield f"{name}: the table has no column of it."
+            yield f"{METRICS[kind].name.capitalize()}: the table has no column of it."
