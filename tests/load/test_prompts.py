@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocust.load.prompts import Limited, Prompts, Talk, built_in, limit_of, load, words_of
+from llmlocust.load.builtin_prompts import built_in
+from llmlocust.load.prompts import Limited, Prompts, Talk, limit_of, load, words_of
 
 MARK = re.compile(r"\[[0-9a-f]{10}\] ")
 HELLO = [{"role": "user", "content": "hello"}]

@@ -19,8 +19,8 @@ from locust.runners import MasterRunner
 from werkzeug.datastructures import ImmutableMultiDict, MultiDict
 
 from llmlocust.load.answer_key import load as load_answers
+from llmlocust.load.builtin_prompts import built_in
 from llmlocust.load.huggingface import PREFIX as HUB
-from llmlocust.load.prompts import built_in
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.tokens import counter
 from llmlocust.load.traces import open_trace
