@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from spoiled_real import CLEAN, spoiled_runs
 
 from llmlocust.analysis.checks.check import Check
 from llmlocust.metrics import vocabulary as formats
@@ -39,7 +40,6 @@ SETTLE, HOLD, RAMP = 10.0, 30.0, 2.0
 EPOCH = 1_795_000_000.0
 REPORTS = 3.0
 MARKED, FALSE_ALARMS = 0.95, 0.02
-CLEAN = "clean"
 OWN_CHECKS = {
     "slow generator": ("client CPU", "token times", "event loop lag"),
     "short warm-up": ("warm-up",),
@@ -57,9 +57,8 @@ def main() -> None:
     parser.add_argument("--verbose", action="store_true", help="say what each missed run, and each false alarm, was")
     options = parser.parse_args()
     if options.real:
-        import spoiled_real
-
-        results = spoiled_real.results(options.real)
+        runs = spoiled_runs(options.real)
+        results = (judged(kind, "real", run, levels, "a real run") for kind, run, levels in runs)
     else:
         results = virtual_results(options.runs, options.seed)
     table(list(results), verbose=options.verbose)

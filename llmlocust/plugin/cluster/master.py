@@ -1,4 +1,4 @@
-"""The master's side of what goes between it and its workers (plugin.worker), and what Locust's master needs help with.
+"""The master's side of what goes between it and its workers (plugin.cluster.worker), and what Locust's master needs help with.
 
 Locust gives up a worker after three seconds of silence, and the test with the last one: a busy machine or a short cut of
 the network is enough. Here it waits longer; a worker whose connection is closed is given up at once.

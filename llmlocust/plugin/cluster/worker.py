@@ -1,7 +1,7 @@
 """A worker's side of what goes between it and its master.
 
 What is new in its ledger goes out in numbered pieces, with Locust's own reports. A piece is kept, and sent again with
-every report, until the master has said that it has it; the master counts each once (plugin.master). So a network that
+every report, until the master has said that it has it; the master counts each once (plugin.cluster.master). So a network that
 is cut and heals loses nothing, and nothing is counted twice.
 """
 
@@ -19,11 +19,11 @@ from locust.exception import RPCError
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, WorkerRunner
 
 from llmlocust.load.arrivals import Part
-from llmlocust.plugin import console, options
+from llmlocust.plugin import console
 from llmlocust.plugin.generator.collector import Collector
 from llmlocust.plugin.protocol import VERSION
 from llmlocust.plugin.shapes import replay_driver as replaying
-from llmlocust.plugin.startup import machine_limits, preflight
+from llmlocust.plugin.startup import attributes, machine_limits, option_checks
 
 _ANSWER_WITHIN = 10.0
 _USAGE_ERROR = 2
@@ -164,8 +164,8 @@ class Worker:
     def _on_start(self, environment: Environment) -> None:
         self.running = True
         try:
-            options.check_values(environment)  # a file may be missing on this machine
-            preflight.check_users(environment)
+            option_checks.check_values(environment)  # a file may be missing on this machine
+            attributes.check_users(environment)
         except ValueError as problem:
             self._cannot_run(str(problem))
         else:

@@ -1,6 +1,6 @@
 """The counting in each process that runs users: records go into its ledger, and what is new goes to the run.
 
-A worker sends it along with Locust's own reports (plugin.worker); a process that is master and worker in one hands it
+A worker sends it along with Locust's own reports (plugin.cluster.worker); a process that is master and worker in one hands it
 over itself.
 """
 

@@ -21,10 +21,11 @@ from llmlocust.load.plans import SHAPES, PlanPart
 from llmlocust.load.trace_windows import NEXT, Windows
 from llmlocust.metrics.levels import RATE, USERS
 from llmlocust.plugin import console
-from llmlocust.plugin.options import levels as option_levels
-from llmlocust.plugin.options import option, ramp_setting, shape_setting
+from llmlocust.plugin.options import option
 from llmlocust.plugin.run.run import Run
-from llmlocust.plugin.session import plugin_of
+from llmlocust.plugin.session_interface import session_of
+from llmlocust.plugin.settings import levels as option_levels
+from llmlocust.plugin.settings import ramp_setting, replay_of, replay_windows, shape_setting
 from llmlocust.plugin.shapes import replay_driver as replaying
 from llmlocust.plugin.shapes.search_driver import Searching
 
@@ -91,7 +92,7 @@ class SteppedRamp(LoadTestShape):
             run.count_requests(self._requests)
         if self.unit == RATE:
             run.open(self._arrivals(), int(self._setting("most_in_flight")))
-        if replay := replaying.asked_for(run.environment):
+        if replay := replay_of(run.environment):
             self._stairs = replaying.take_over(replay, stairs, run)
         run.let_requests_end(float(self._setting("drain")))
         if getattr(run.environment.parsed_options, "run_time", None):
@@ -107,7 +108,7 @@ class SteppedRamp(LoadTestShape):
             try:
                 first = self._first_load()
             except ValueError as problem:  # from the web form
-                plugin_of(self.runner.environment).refuse(str(problem))
+                session_of(self.runner.environment).refuse(str(problem))
                 return None
             # nothing may be due in a trace's first window
             return self._users_for(first or 1.0), _rate(first, self.runner.worker_count)
@@ -175,8 +176,8 @@ class SteppedRamp(LoadTestShape):
         name, environment = self.shape_name(), self.runner.environment
         if name in SHAPES:
             return SHAPES[name](shape_setting(self, environment, is_rate=self.unit == RATE))
-        if replay := replaying.asked_for(environment):
-            hold, levels = replaying.windows_of(replay, environment)
+        if replay := replay_of(environment):
+            hold, levels = replay_windows(replay, environment)
             return [PlanPart("", levels, hold, settle=0.0)]
         levels = self._levels(environment)
         if self._setting("requests"):

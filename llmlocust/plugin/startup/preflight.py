@@ -15,8 +15,8 @@ from llmlocust.plugin import console
 from llmlocust.plugin.http.addresses import is_loopback, shown, split
 from llmlocust.plugin.http.client import Endpoint
 from llmlocust.plugin.http.headers import OWN_KEY, api_key
-from llmlocust.plugin.options import AUTO, drawn_fields, extra_fields, forced, found_targets, option, ramp_setting
-from llmlocust.plugin.startup import attributes
+from llmlocust.plugin.options import AUTO, found_targets, option
+from llmlocust.plugin.settings import drawn_fields, extra_fields, forced, ramp_setting
 from llmlocust.plugin.startup.probing import Attempt, Change, NotReady, Probe, usual_changes
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import DIALECTS, Dialect, named
@@ -61,21 +61,6 @@ def check(environment: Environment, users: Sequence[Any]) -> dict[str, Any]:
         asked.add(_place(environment, user))
         told = {**told, "requests": told["requests"] + found["requests"]} if told else found
     return told
-
-
-def check_users(environment: Environment) -> None:
-    """Whether each class of users has attributes that can be used, and speaks a dialect, with headers that this node can
-    make. ValueError in one line.
-    """
-    for user in environment.user_classes:
-        if not hasattr(user, "speaks"):
-            continue
-        attributes.check_user(user, environment)
-        if option(environment, "dialect") != AUTO:
-            try:
-                user.headers_of(environment).of(user.speaks(environment))
-            except ValueError as problem:
-                raise ValueError(f"{user.__name__}: {problem}") from None
 
 
 def keys_notes(environment: Environment, users: Sequence[Any]) -> list[str]:

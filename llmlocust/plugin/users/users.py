@@ -35,8 +35,9 @@ from llmlocust.plugin.http.addresses import host_of, shown
 from llmlocust.plugin.http.client import Client, Endpoint
 from llmlocust.plugin.http.connection import Listener, Timeouts
 from llmlocust.plugin.http.headers import Headers
-from llmlocust.plugin.options import drawn_fields, extra_fields, forced, found_targets, is_found_out, option
-from llmlocust.plugin.session import plugin_of
+from llmlocust.plugin.options import found_targets, is_found_out, option
+from llmlocust.plugin.session_interface import session_of
+from llmlocust.plugin.settings import drawn_fields, extra_fields, forced
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import Dialect, named
 from llmlocust.stream.reading import Reading, has_token
@@ -92,12 +93,12 @@ class LLMUser(FastHttpUser):
         super().__init__(environment)
         self.stopping = Event()
         """Set where it is told to stop: it lets what it has in flight end, and begins nothing new."""
-        plugin = plugin_of(environment)
-        assert plugin.collector is not None, "users run on workers, or where there are none"
-        self._collector = plugin.collector
+        session = session_of(environment)
+        assert session.collector is not None, "users run on workers, or where there are none"
+        self._collector = session.collector
         if self._collector.refused:  # what it would be made of may be missing; it will do nothing
             return
-        self._otel = plugin.otel
+        self._otel = session.otel
         self._llm = Client(_endpoint_of(environment, self.host or ""), self.timeouts_of(environment))
         self._dialect = self.speaks(environment)
         self._own_headers, self._headers = dict(self.headers or {}), self.headers_of(environment)

@@ -28,7 +28,8 @@ from llmlocust.metrics.thresholds import Gate, load_toml
 from llmlocust.plugin import console
 from llmlocust.plugin.http.client import Endpoint
 from llmlocust.plugin.http.headers import api_key
-from llmlocust.plugin.options import listed, option, ramp_setting
+from llmlocust.plugin.options import listed, option
+from llmlocust.plugin.settings import ramp_setting
 from llmlocust.stream.dialects import DIALECTS
 
 FILES: Mapping[str, Callable[[str], Any]] = MappingProxyType(
