@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any
 
-import msgspec
 from locust.env import Environment
 
 from llmlocust.load.distributions import parse
@@ -17,29 +17,15 @@ from llmlocust.plugin.http.client import Endpoint
 from llmlocust.plugin.http.headers import OWN_KEY, api_key
 from llmlocust.plugin.options import AUTO, found_targets, option
 from llmlocust.plugin.settings import drawn_fields, extra_fields, forced, ramp_setting
-from llmlocust.plugin.startup.probing import Attempt, Change, NotReady, Probe, usual_changes
+from llmlocust.plugin.startup.probing import Attempt, NotReady, Probe
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import DIALECTS, Dialect, named
+from llmlocust.stream.dialects.base import Adaptation
 from llmlocust.stream.record import Record
 from llmlocust.text import figures as words
 
-__all__ = ["NotReady", "check"]
-
 _TOKENS = 16
 _MAX_WORDS = 120
-
-
-class _Functions(msgspec.Struct):
-    """A Gradio app's, by their names."""
-
-    named_endpoints: dict[str, Any]
-
-
-class _App(msgspec.Struct):
-    """A Gradio app, as it tells of itself."""
-
-    version: str
-    enable_queue: bool | None = None
 
 
 def check(environment: Environment, users: Sequence[Any]) -> dict[str, Any]:
@@ -123,14 +109,13 @@ def _first_answer(
 ) -> Attempt:
     """NotReady where the server gives none."""
     question = _ask(environment, user, model)
-    probe.changes = _changes(environment, user, question)
+    probe.changes = partial(_changes, environment, user)
     _settle_dialect(environment, probe, question)
     probe.dialect = user.speaks(environment)
     attempts = probe.find(question)
     if attempts[-1].record.ok:
         return attempts[-1]
-    old = probe.dialect.name.startswith("gradio") and _speaks_over_a_websocket(probe)
-    raise NotReady(old or _advice(probe, attempts, listed, trouble))
+    raise NotReady(_unsupported(probe, [probe.dialect]) or _advice(probe, attempts, listed, trouble))
 
 
 def _probe(environment: Environment, user: Any, host: str) -> Probe:
@@ -191,12 +176,12 @@ def _is_forced(ask: Ask) -> bool:
     return ask.extra.keys() >= forced(0).keys()
 
 
-def _changes(environment: Environment, user: Any, ask: Ask) -> list[Change]:
-    changes = usual_changes(ask, _limit(environment, user))
+def _changes(environment: Environment, user: Any, dialect: Dialect, ask: Ask) -> list[Adaptation]:
+    changes = dialect.adaptations(ask, _limit(environment, user))
     if _forces(environment) and not option(environment, "force_length"):
         fields = {name: value for name, value in ask.extra.items() if name not in forced(0)}
         changes.append(
-            Change({"extra": fields}, "without ignore_eos and min_tokens: a trace's lengths are limits then")
+            Adaptation({"extra": fields}, "without ignore_eos and min_tokens: a trace's lengths are limits then")
         )
     return changes
 
@@ -205,13 +190,13 @@ def _changes(environment: Environment, user: Any, ask: Ask) -> list[Change]:
 
 
 def _settle_dialect(environment: Environment, probe: Probe, question: Ask) -> None:
-    """Find out what is left open: what the server speaks, and where a Gradio app has its function."""
+    """Find out what is left open: what the server speaks, and a path that the server itself names."""
     name, path = option(environment, "dialect"), option(environment, "path")
     if name == AUTO:
         dialect = _understood(probe, question, path)
         environment.parsed_options.llm_found_dialect = dialect.name
-    elif name.startswith("gradio") and not path:
-        dialect = _at_its_function(probe, named(name))
+    elif not path and named(name).discovers:
+        dialect = _discovered(probe, named(name))
     else:
         return
     is_own_path = dialect.path == named(dialect.name).path
@@ -237,7 +222,7 @@ def _understood(probe: Probe, question: Ask, path: str) -> Dialect:
         if probe.find(question)[-1].record.ok:
             return dialect
     raise NotReady(
-        _speaks_over_a_websocket(probe)
+        _unsupported(probe, (each() for each in DIALECTS))
         or f"{probe.endpoint.authority} answered a first request in none of {', '.join(each.name for each in DIALECTS)}: "
         "set --llm-dialect, and --llm-path or --llm-model where it needs them"
     )
@@ -248,41 +233,20 @@ def _candidates(probe: Probe, path: str) -> Iterator[Dialect]:
     address = probe.endpoint.address
     dialects = [named(each.name, path) for each in DIALECTS]
     for dialect in sorted(dialects, key=lambda each: not address.is_endpoint_of(each)):
-        yield _at_its_function(probe, dialect) if dialect.name.startswith("gradio") and not path else dialect
+        yield dialect if path else _discovered(probe, dialect)
 
 
-# ── Gradio apps ──
-
-
-def _at_its_function(probe: Probe, dialect: Dialect) -> Dialect:
-    """A Gradio app's dialect at the function that is called: its chat's, or its first. Where the app does not say, or
-    the user pasted the function's address, it stays as it is.
-    """
-    for prefix in () if probe.endpoint.address.is_endpoint_of(dialect) else ("/gradio_api", ""):
-        try:
-            functions = [*msgspec.json.decode(probe.get(f"{prefix}/info"), type=_Functions).named_endpoints]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            continue
-        if functions:
-            function = "/chat" if "/chat" in functions else functions[0]
-            dialect.path = prefix + ("/run" if dialect.name == "gradio-run" else "/call") + function
-            break
+def _discovered(probe: Probe, dialect: Dialect) -> Dialect:
+    """A dialect at the path that the server names, unless the user pasted the address of its endpoint."""
+    if dialect.discovers and not probe.endpoint.address.is_endpoint_of(dialect):
+        dialect.discover(probe.get)
     return dialect
 
 
-def _speaks_over_a_websocket(probe: Probe) -> str:
-    """What to do where a Gradio app takes calls that way alone: version 3's queue does. Empty where it does not."""
-    try:
-        app = msgspec.json.decode(probe.get("/config"), type=_App)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return ""
-    if not (app.version.startswith("3.") and app.enable_queue):
-        return ""
-    return (
-        f"{probe.endpoint.authority} is a Gradio {app.version} app whose queue takes calls over a WebSocket "
-        "alone, which is not spoken here: start the app with queue(api_open=True), or without a queue, and give "
-        "--llm-dialect gradio-run"
-    )
+def _unsupported(probe: Probe, dialects: Iterable[Dialect]) -> str:
+    """What to do where the server speaks a form of a protocol that its dialect does not; empty where it does not."""
+    why = next(filter(None, (dialect.unsupported(probe.get) for dialect in dialects)), "")
+    return why and f"{probe.endpoint.authority} is {why}"
 
 
 # ── what is said ──

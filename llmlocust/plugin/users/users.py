@@ -374,7 +374,7 @@ class LLMUser(FastHttpUser):
                 url = shown(self._llm.endpoint.path(dialect.path_of(ask)))
                 fire_request(self.environment.events, record, exchange.timeline, url, self.context())
                 if self._otel:
-                    self._otel.record(record, dialect.name, ask.model, self._llm.endpoint)
+                    self._otel.record(record, dialect.operation, ask.model, self._llm.endpoint)
         return record
 
     def _hide_what_is_private(self, record: Record) -> None:
