@@ -157,6 +157,30 @@ def test_a_circle_of_files_is_found_with_all_of_its_files_and_nothing_else():
     assert in_words({"a", "b", "c"}, graph) == "a imports b\nb imports c\nc imports a"
 
 
+def patched(module: Path) -> set[str]:
+    """What a module assigns to of what it imports from Locust and gevent, such as `runners.HEARTBEAT_LIVENESS`."""
+    tree = ast.parse(module.read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    theirs = {
+        (alias.asname or alias.name).split(".")[0]
+        for node in imports
+        for alias in node.names
+        if (node.module if isinstance(node, ast.ImportFrom) else alias.name).split(".")[0] in LOCUST
+    }
+    targets = [target for node in ast.walk(tree) if isinstance(node, ast.Assign) for target in node.targets]
+    names = {ast.unparse(target) for target in targets if isinstance(target, ast.Attribute)}
+    return {name for name in names if name.split(".")[0] in theirs}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_patches_of_locust_stand_in_one_module(module):
+    assert not patched(module) or name_of(module) == "plugin/locust_patches.py"
+
+
+def test_patches_of_locust_are_found():
+    assert patched(PACKAGE / "plugin" / "locust_patches.py") >= {"rpc.Server", "runners.HEARTBEAT_LIVENESS"}
+
+
 def modules_after(statement: str) -> set[str]:
     """Top-level modules that a fresh interpreter has loaded after a statement."""
     code = f"{statement}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"

@@ -15,7 +15,7 @@ import gevent
 import locust.stats
 from locust.env import Environment
 
-from llmlocust.plugin import console
+from llmlocust.plugin import console, locust_patches
 from llmlocust.plugin.run.prefixes import LOCUSTS, Taken, lock
 
 
@@ -131,4 +131,4 @@ def _end(why: str) -> None:
     sys.exit(2)
 
 
-locust.stats.StatsCSVFileWriter = CompleteCSVFileWriter  # type: ignore[misc]
+locust_patches.use_csv_writer(CompleteCSVFileWriter)
