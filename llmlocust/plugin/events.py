@@ -42,7 +42,8 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
     if environment.events is not events:  # a script's own: they would tell nothing of the tests of this environment
         return
     output.never_wait()
-    session = environment.llmlocust = Session(environment)
+    session = Session(environment)
+    environment.llmlocust = session  # type: ignore[attr-defined]  # which session_of returns
     _end_well_on_signals(session)
     if session.is_worker:
         assert session.collector is not None
@@ -166,7 +167,7 @@ def _on_quitting(environment: Environment, **kwargs: Any) -> None:
     session = _session(environment)
     if session is None or session.is_worker:
         return
-    if session.collector:
+    if session.collector and environment.runner:
         environment.runner.quit()  # the requests in flight get their records now, and not after the files are closed
         session.collector.wait_for_users()
     if session.run:

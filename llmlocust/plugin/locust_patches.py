@@ -70,7 +70,7 @@ def replace_message_handler(runner: MasterRunner, made: Callable[[MessageHandler
     """Have a master handle messages with what `made` makes of Locust's own handler. `MasterRunner.client_listener` ends with
     an exception of the handler, and the master then receives nothing from any worker.
     """
-    runner.handle_message = made(runner.handle_message)  # type: ignore[method-assign]
+    runner.handle_message = made(runner.handle_message)  # type: ignore[method-assign,assignment]
 
 
 def replace_report_listeners(environment: Environment, made: Callable[[ReportListener], ReportListener]) -> None:

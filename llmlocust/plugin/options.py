@@ -110,7 +110,7 @@ DEFAULTS: dict[str, Any] = {option.dest: option.default for option in OPTIONS}
 @events.init_command_line_parser.add_listener
 def _add_options(parser: LocustArgumentParser) -> None:
     for option in OPTIONS:
-        flag = {"action": "store_true"} if option.default is False else {}
+        flag: dict[str, Any] = {"action": "store_true"} if option.default is False else {}
         if option.default is True:
             flag = {"type": _truth, "nargs": "?", "const": True, "metavar": "true|false"}
         elif not flag:

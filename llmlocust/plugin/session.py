@@ -19,6 +19,7 @@ from llmlocust.plugin.options import option
 from llmlocust.plugin.run import prefixes
 from llmlocust.plugin.run.run import Run
 from llmlocust.plugin.settings import limits
+from llmlocust.plugin.shapes.shapes import SteppedRamp
 from llmlocust.plugin.startup.checks import USAGE_ERROR, check
 from llmlocust.plugin.startup.probing import NotReady
 from llmlocust.plugin.views import otel
@@ -89,7 +90,7 @@ class Session:
         self.preflight = None  # the next run may be of another host
         self.run.announce()
         shape = self.environment.shape_class
-        if hasattr(shape, "run_started"):
+        if isinstance(shape, SteppedRamp):
             shape.run_started(self.run)
         console.announce(self.run)
 
@@ -144,6 +145,7 @@ class Session:
         self.refused = why
         console.error(why)
         runner = self.environment.runner
+        assert runner is not None
         runner.log_exception("llmlocust", why, why)
         if self.collector:
             self.collector.refused = why

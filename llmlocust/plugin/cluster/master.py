@@ -109,7 +109,7 @@ class Master:
             self._owes_users = True
             if told["running"] and not self._is_on():  # what it was sent while it was away may be lost
                 self.runner.server.send_to_client(Message("stop", None, client_id))
-        if of_this_run:
+        if run and of_this_run:
             seen.heard, seen.last = True, run.moment()
             seen.alive = seen.last
         if of_this_run and told["running"]:

@@ -123,10 +123,11 @@ class Collector:
             entries = self.environment.stats.entries
             for title, value in (("TTFT", record.ttft), ("TPOT", record.tpot)):
                 if value is not None:
-                    entries[f"{record.name} {title}", _OUR_ROWS].log(value * 1000.0, 0)
+                    entries[f"{record.name} {title}", _OUR_ROWS].log(value * 1000.0, 0)  # type: ignore[arg-type]  # takes fractions
 
     def wait_for_users(self) -> None:
         """Locust kills users without waiting for them; each has the record of its last request to make."""
+        assert self.environment.runner is not None
         users = self.environment.runner.user_greenlets
         if gevent.getcurrent() not in users:  # a user's own task may have ended the test
             users.join(timeout=_USERS_END_WITHIN)

@@ -87,7 +87,10 @@ class OpenLoad:
         """and as which row of a trace."""
         self.salt = ""
         """Of the texts that rows of a trace share."""
-        self._forget_trace()
+        self._replay: Replay | None = None
+        self._replay_began_ns: int | None = None
+        self._deals: list[Deal] = []
+        self._newest_row = _NO_ROW
         self._driver: gevent.Greenlet | None = None
 
     def deal(self, part: Part, most_in_flight: int) -> None:
@@ -117,10 +120,8 @@ class OpenLoad:
         self._forget_trace()
 
     def _forget_trace(self) -> None:
-        self._replay: Replay | None = None
-        self._replay_began_ns: int | None = None
-        self._deals: list[Deal] = []
-        self._newest_row = _NO_ROW
+        self._replay = self._replay_began_ns = None
+        self._deals, self._newest_row = [], _NO_ROW
 
     def stream(self, user: StreamUser) -> None:
         """Be a stream until the user is told to stop, and then until what it has in flight has ended. Locust kills users

@@ -18,6 +18,7 @@ from locust.env import Environment
 
 from llmlocust.plugin.options import AUTO, DEFAULTS, HasOptions, option
 from llmlocust.plugin.startup.option_checks import RULES, check_value
+from llmlocust.plugin.users.users import LLMUser
 from llmlocust.stream.dialects import Dialect
 
 _OF_A_USER = (
@@ -35,7 +36,12 @@ _OF_A_SHAPE = {
 _FLAG = re.compile(r"--llm-([a-z-]+)")
 
 
-def check_user(user: type, environment: HasOptions) -> None:
+def own_users(environment: Environment) -> list[type[LLMUser]]:
+    """Return the classes of users that are of llmlocust."""
+    return [user for user in environment.user_classes if issubclass(user, LLMUser)]
+
+
+def check_user(user: type[LLMUser], environment: HasOptions) -> None:
     """Check the attributes of a user class. ValueError in one line, with the name of the class and of the attribute."""
     prompts = _own(user, "prompts")
     if prompts is not None and not isinstance(prompts, str):
@@ -54,9 +60,7 @@ def check_users(environment: Environment) -> None:
     """Whether each class of users has attributes that can be used, and speaks a dialect, with headers that this node can
     make. ValueError in one line.
     """
-    for user in environment.user_classes:
-        if not hasattr(user, "speaks"):
-            continue
+    for user in own_users(environment):
         check_user(user, environment)
         if option(environment, "dialect") != AUTO:
             try:
@@ -126,7 +130,7 @@ _KINDS: dict[type, tuple[Callable[[Any], bool], str]] = {
 
 def _are_timeouts(value: Any) -> bool:
     fields = ("connect", "first_token", "stall", "total")
-    return all(_is_number(seconds := getattr(value, name, None)) and 0 < seconds < math.inf for name in fields)
+    return all(_is_number(seconds := getattr(value, name, math.nan)) and 0 < seconds < math.inf for name in fields)
 
 
 def _are_questions(value: Any) -> bool:

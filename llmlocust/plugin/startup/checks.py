@@ -16,9 +16,11 @@ from llmlocust.plugin import console
 from llmlocust.plugin.options import option
 from llmlocust.plugin.run import prefixes
 from llmlocust.plugin.run.run import hosts_of
-from llmlocust.plugin.settings import planned_users, replay_notes, replay_of
+from llmlocust.plugin.settings import planned_users, ramp_setting, replay_notes, replay_of
+from llmlocust.plugin.shapes.shapes import SteppedRamp
 from llmlocust.plugin.startup import attributes, machine_limits, option_checks, preflight
 from llmlocust.plugin.startup.probing import NotReady
+from llmlocust.plugin.users.users import LLMUser
 from llmlocust.text import figures as words
 
 USAGE_ERROR = 2
@@ -26,23 +28,20 @@ USAGE_ERROR = 2
 
 def check(environment: Environment) -> dict[str, Any]:
     """Everything that can be known to be wrong before any load. Raises NotReady."""
+    ramp = _ramp_of(environment)
     try:
         option_checks.check(environment)
-        if hasattr(environment.shape_class, "run_started"):
-            attributes.check_shape(environment.shape_class, environment)
+        if ramp:
+            attributes.check_shape(ramp, environment)
     except ValueError as problem:
         raise NotReady(str(problem)) from None
-    _refuse_shapes_of_others(environment)
+    if ramp is None:
+        _refuse_what_needs_a_ramp(environment)
     _check_files(environment)
-    _check_trace(environment)
-    if getattr(environment.shape_class, "searches", bool)():
-        _refuse_gates_of_every_level(environment)
-    elif hasattr(environment.shape_class, "planned_levels"):
-        _refuse_gates_of_no_level(environment, _planned(environment))
-    _check_open_load(environment)
-    _check_requests(environment)
+    if ramp:
+        _check_ramp(environment, ramp)
     _check_machine(environment)
-    ours = [user for user in environment.user_classes if hasattr(user, "speaks")]
+    ours = attributes.own_users(environment)
     try:
         attributes.check_users(environment)
     except ValueError as problem:
@@ -65,10 +64,23 @@ def _check_files(environment: Environment) -> None:
         raise NotReady(f"cannot write {path}: {why}. Give --csv another prefix")
 
 
-def _refuse_shapes_of_others(environment: Environment) -> None:
-    """What only our own shapes can do."""
-    if hasattr(environment.shape_class, "run_started"):
-        return
+def _ramp_of(environment: Environment) -> SteppedRamp | None:
+    """The environment's shape, where it is one of ours."""
+    shape = environment.shape_class
+    return shape if isinstance(shape, SteppedRamp) else None
+
+
+def _check_ramp(environment: Environment, ramp: SteppedRamp) -> None:
+    _check_trace(environment, ramp)
+    if ramp.searches():
+        _refuse_gates_of_every_level(environment)
+    else:
+        _refuse_gates_of_no_level(environment, _planned(ramp))
+    _check_open_load(environment, ramp)
+    _check_requests(environment, ramp)
+
+
+def _refuse_what_needs_a_ramp(environment: Environment) -> None:
     asked = {name: option(environment, name) for name in ("search", "rate", "requests", "trace")}
     asked["shape"] = option(environment, "shape") != STEPPED
     name = next((name for name, is_asked in asked.items() if is_asked), None)
@@ -76,12 +88,11 @@ def _refuse_shapes_of_others(environment: Environment) -> None:
         raise NotReady(f"--llm-{name} needs a ramp to steer: class Ramp(SteppedRamp) in the locustfile")
 
 
-def _planned(environment: Environment) -> Sequence[float]:
+def _planned(ramp: SteppedRamp) -> Sequence[float]:
     try:
-        loads: Sequence[float] = environment.shape_class.planned_levels()  # type: ignore[union-attr]
+        return ramp.planned_levels()
     except ValueError as problem:
         raise NotReady(str(problem)) from None
-    return loads
 
 
 def _gates(environment: Environment) -> list[Gate]:
@@ -104,28 +115,24 @@ def _refuse_gates_of_no_level(environment: Environment, loads: Sequence[float]) 
         raise NotReady(f"--llm-threshold '{gate}': the ramp has no such level. Its levels are {known}")
 
 
-def _check_open_load(environment: Environment) -> None:
-    shape = environment.shape_class
+def _check_open_load(environment: Environment, ramp: SteppedRamp) -> None:
     try:
-        Process.parse(getattr(shape, "arrivals", None) or POISSON)
+        Process.parse(ramp.arrivals or POISSON)
     except ValueError as problem:
         raise NotReady(str(problem)) from None
-    if getattr(shape, "unit", USERS) == RATE:
+    if ramp.unit == RATE:
         _refuse_other_users(environment, "send at a rate")
 
 
-def _check_requests(environment: Environment) -> None:
-    shape = environment.shape_class
-    requests = getattr(shape, "requests", None)
-    if requests is None:
-        requests = option(environment, "requests")
-    if not requests or not hasattr(shape, "run_started"):
+def _check_requests(environment: Environment, ramp: SteppedRamp) -> None:
+    requests = ramp_setting(environment, "requests")
+    if not requests:
         return
-    if shape.unit == RATE or shape.searches() or shape.shape_name() in SHAPES:
+    if ramp.unit == RATE or ramp.searches() or ramp.shape_name() in SHAPES:
         raise NotReady(
             "--llm-requests is a run of users at one level: leave out --llm-rate, --llm-search, --llm-shape and --llm-trace"
         )
-    loads = shape.planned_levels()
+    loads = ramp.planned_levels()
     if len(loads) > 1:
         raise NotReady(f"--llm-requests is a run at one level, not {len(loads)}: --llm-levels {loads[-1]}")
     if requests < loads[0]:
@@ -149,21 +156,20 @@ def _check_machine(environment: Environment) -> None:
 
 
 def _refuse_other_users(environment: Environment, what: str) -> None:
-    others = [each.__name__ for each in environment.user_classes if not hasattr(each, "run_one_task")]
+    others = [each.__name__ for each in environment.user_classes if not issubclass(each, LLMUser)]
     if others:
         raise NotReady(f"only users of llmlocust can {what}: make {others[0]} an LLMUser, or name the others")
 
 
-def _check_trace(environment: Environment) -> None:
-    shape = environment.shape_class
+def _check_trace(environment: Environment, ramp: SteppedRamp) -> None:
     try:
         replay = replay_of(environment)
     except ValueError as problem:
         raise NotReady(f"--llm-trace: {problem}") from None
     if replay is None:
-        if hasattr(shape, "trace"):
-            raise NotReady(f"{type(shape).__name__} has no trace to replay: give --llm-trace FILE")
+        if hasattr(ramp, "trace"):
+            raise NotReady(f"{type(ramp).__name__} has no trace to replay: give --llm-trace FILE")
         return
-    if shape.searches() or shape.shape_name() in SHAPES:
-        other = "a search" if shape.searches() else "--llm-shape"
+    if ramp.searches() or ramp.shape_name() in SHAPES:
+        other = "a search" if ramp.searches() else "--llm-shape"
         raise NotReady(f"--llm-trace and {other} do not go together: each makes its own load")

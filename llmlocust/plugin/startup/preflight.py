@@ -18,6 +18,7 @@ from llmlocust.plugin.http.headers import OWN_KEY, api_key
 from llmlocust.plugin.options import AUTO, found_targets, option
 from llmlocust.plugin.settings import drawn_fields, extra_fields, forced, ramp_setting
 from llmlocust.plugin.startup.probing import Attempt, NotReady, Probe
+from llmlocust.plugin.users.users import LLMUser
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import DIALECTS, Dialect, named
 from llmlocust.stream.dialects.base import Adaptation
@@ -28,7 +29,7 @@ _TOKENS = 16
 _MAX_WORDS = 120
 
 
-def check(environment: Environment, users: Sequence[Any]) -> dict[str, Any]:
+def check(environment: Environment, users: Sequence[type[LLMUser]]) -> dict[str, Any]:
     """Send a first request as each class of users sends its requests, and say what was found out: the model, where none
     was named; the dialect, where that is to be found out; the target that the server answers at; how it wants to be
     asked. What several classes have in common is asked once. Raises NotReady.
@@ -49,7 +50,7 @@ def check(environment: Environment, users: Sequence[Any]) -> dict[str, Any]:
     return told
 
 
-def keys_notes(environment: Environment, users: Sequence[Any]) -> list[str]:
+def keys_notes(environment: Environment, users: Sequence[type[LLMUser]]) -> list[str]:
     """Return lines that say which secrets the run sends to which host, and whether the connection is encrypted."""
     found: dict[str, dict[str, None]] = {}
     for user in users:
@@ -68,14 +69,14 @@ def keys_notes(environment: Environment, users: Sequence[Any]) -> list[str]:
     return [f"sends {words.series([*names])} to {place}" for place, names in found.items() if names]
 
 
-def _place(environment: Environment, user: Any) -> tuple[str, ...]:
+def _place(environment: Environment, user: type[LLMUser]) -> tuple[str, ...]:
     """What is asked, and where."""
     dialect, headers = user.speaks(environment), sorted((user.headers or {}).items())
     model = user.model or option(environment, "model")
     return environment.host or user.host or "", dialect.name, dialect.path, model, str(headers)
 
 
-def _check(environment: Environment, user: Any) -> dict[str, Any]:
+def _check(environment: Environment, user: type[LLMUser]) -> dict[str, Any]:
     host = environment.host or user.host
     if not host:
         raise NotReady("no host: give the server's address, such as --host http://localhost:8000")
@@ -105,7 +106,7 @@ def _check(environment: Environment, user: Any) -> dict[str, Any]:
 
 
 def _first_answer(
-    environment: Environment, user: Any, probe: Probe, model: str, listed: Sequence[str], trouble: str
+    environment: Environment, user: type[LLMUser], probe: Probe, model: str, listed: Sequence[str], trouble: str
 ) -> Attempt:
     """NotReady where the server gives none."""
     question = _ask(environment, user, model)
@@ -118,7 +119,7 @@ def _first_answer(
     raise NotReady(_unsupported(probe, [probe.dialect]) or _advice(probe, attempts, listed, trouble))
 
 
-def _probe(environment: Environment, user: Any, host: str) -> Probe:
+def _probe(environment: Environment, user: type[LLMUser], host: str) -> Probe:
     """ValueError in one line where the host, the dialect or a header is not valid."""
     given = option(environment, "path")
     found = found_targets(environment, host)
@@ -147,7 +148,7 @@ def _pass_on(environment: Environment, probe: Probe, attempt: Attempt, host: str
 # ── what is asked ──
 
 
-def _ask(environment: Environment, user: Any, model: str) -> Ask:
+def _ask(environment: Environment, user: type[LLMUser], model: str) -> Ask:
     limit = _limit(environment, user)
     few = min(limit, _TOKENS) if limit > 0 else _TOKENS
     return Ask(
@@ -161,7 +162,7 @@ def _ask(environment: Environment, user: Any, model: str) -> Ask:
     )
 
 
-def _limit(environment: Environment, user: Any) -> int:
+def _limit(environment: Environment, user: type[LLMUser]) -> int:
     """The limit of tokens of one of the run's requests; 0: the server's own."""
     own = option(environment, "max_tokens") if user.max_tokens is None else user.max_tokens
     return max(0, parse(str(own)).whole(random.Random()))
@@ -176,7 +177,7 @@ def _is_forced(ask: Ask) -> bool:
     return ask.extra.keys() >= forced(0).keys()
 
 
-def _changes(environment: Environment, user: Any, dialect: Dialect, ask: Ask) -> list[Adaptation]:
+def _changes(environment: Environment, user: type[LLMUser], dialect: Dialect, ask: Ask) -> list[Adaptation]:
     changes = dialect.adaptations(ask, _limit(environment, user))
     if _forces(environment) and not option(environment, "force_length"):
         fields = {name: value for name, value in ask.extra.items() if name not in forced(0)}
@@ -191,17 +192,19 @@ def _changes(environment: Environment, user: Any, dialect: Dialect, ask: Ask) ->
 
 def _settle_dialect(environment: Environment, probe: Probe, question: Ask) -> None:
     """Find out what is left open: what the server speaks, and a path that the server itself names."""
-    name, path = option(environment, "dialect"), option(environment, "path")
+    name, path, told = option(environment, "dialect"), option(environment, "path"), environment.parsed_options
+    if told is None:
+        return
     if name == AUTO:
         dialect = _understood(probe, question, path)
-        environment.parsed_options.llm_found_dialect = dialect.name
+        told.llm_found_dialect = dialect.name
     elif not path and named(name).discovers:
         dialect = _discovered(probe, named(name))
     else:
         return
     is_own_path = dialect.path == named(dialect.name).path
-    environment.parsed_options.llm_dialect = dialect.name
-    environment.parsed_options.llm_path = path or ("" if is_own_path else dialect.path)
+    told.llm_dialect = dialect.name
+    told.llm_path = path or ("" if is_own_path else dialect.path)
     console.say(f"The server is spoken to in {dialect.name}, at {shown(probe.endpoint.path(dialect.path))}.")
 
 

@@ -135,7 +135,7 @@ class LLMUser(FastHttpUser):
 
     # ── open load: the user is a stream ──
 
-    def run(self) -> None:
+    def run(self) -> None:  # type: ignore[misc]  # Locust says that nobody overrides it; a stream has to
         """As Locust's own, or as a stream; a worker that joins a run has users before it is told which."""
         self._collector.is_told.wait(_TOLD_WITHIN)
         if self._collector.refused:
@@ -163,8 +163,10 @@ class LLMUser(FastHttpUser):
 
     def run_one_task(self) -> None:
         """What an arrival does. Nothing that goes wrong in it stops the others."""
+        tasks = self._taskset_instance
+        assert tasks is not None
         try:
-            self._taskset_instance.execute_task(self._taskset_instance.get_next_task())
+            tasks.execute_task(tasks.get_next_task())
         except (StopUser, StopTest, InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately):
             pass
         except Exception as problem:
@@ -193,7 +195,7 @@ class LLMUser(FastHttpUser):
             if question is None
             else (question, words_of(question), _limited(limit_of(question)))
         )
-        messages = [{"role": "user", "content": sent}] if isinstance(sent, str) else list(sent)
+        messages: list[Any] = [{"role": "user", "content": sent}] if isinstance(sent, str) else list(sent)
         return self._chat(self._spoken(dialect), messages, words, name, source, limits | fields)
 
     def talk(self, question: Question | None = None, *, name: str = "turn", **fields: Any) -> list[Record]:

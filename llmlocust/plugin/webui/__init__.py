@@ -32,7 +32,7 @@ _WRITTEN = [name for name in formats.FILES if name != formats.TELEMETRY]
 _BEING_STOPPED = [f'"{state}"'.encode() for state in (STATE_STOPPING, STATE_CLEANUP)]
 _TAB = "llm"
 _SCRIPT = b'<script src="./llm/static/tab.js" defer></script></body>'
-_OFFERED = {
+_OFFERED: dict[str, list[dict[str, Any]]] = {
     "extended_tabs": [{"title": "LLM", "key": _TAB}],
     "extended_tables": [{"key": _TAB, "structure": []}],
     "extended_csv_files": [
@@ -57,30 +57,32 @@ class Runs(Protocol):
 
 def add_to(web_ui: WebUI, runs: Runs, newest: Newest) -> None:
     """Before the web UI has answered anything: Flask takes no routes later."""
+    app = web_ui.app
+    assert app is not None
     pages = Pages(runs, newest)
-    access.guard(web_ui, runs.environment)
-    web_ui.app.register_blueprint(_blueprint(web_ui, pages))
-    web_ui.app.before_request(lambda: _offer(web_ui.template_args))
-    web_ui.app.before_request(_checks(web_ui, pages))
-    web_ui.app.after_request(_bring_the_tab)
-    web_ui.app.after_request(_let_it_ask_on)
+    access.guard(app, web_ui.host, runs.environment)
+    app.register_blueprint(_blueprint(web_ui, app.blueprints["locust"].url_prefix or "", pages))
+    app.before_request(lambda: _offer(web_ui.template_args))
+    app.before_request(_checks(web_ui, pages))
+    app.after_request(_bring_the_tab)
+    app.after_request(_let_it_ask_on)
     # fields of the form in the order of our options, and not by name
-    web_ui.app.jinja_env.policies["json.dumps_kwargs"] = {"sort_keys": False}
+    app.jinja_env.policies["json.dumps_kwargs"] = {"sort_keys": False}
 
 
-def _blueprint(web_ui: WebUI, pages: Pages) -> Blueprint:
+def _blueprint(web_ui: WebUI, base: str, pages: Pages) -> Blueprint:
     """Return the blueprint of all our routes. It requires the login and sets the headers, so that every route has them."""
-    base = web_ui.app.blueprints["locust"].url_prefix or ""
     made = Blueprint(
         "llmlocust", __name__, url_prefix=base, static_folder=str(STATIC), static_url_path=f"/{_TAB}/static"
     )
-    for rule, view in {
+    views: dict[str, Callable[..., Response]] = {
         "/llm/": pages.page,
         "/llm/live.json": pages.live,
         "/llm/report": pages.report,
         "/llm/files/<name>": pages.file,
         "/metrics": pages.metrics,
-    }.items():
+    }
+    for rule, view in views.items():
         made.add_url_rule(rule, view.__name__, view)
     made.before_request(_refuse_options)
     made.before_request(web_ui.auth_required_if_enabled(lambda: None))
@@ -153,6 +155,7 @@ class Pages:
 
     def live(self) -> Response:
         asked, runner = request.args, self.environment.runner
+        assert runner is not None
         live = self.newest.live()
         told = {
             "state": runner.state,
@@ -175,7 +178,7 @@ class Pages:
     def report(self) -> Response:
         """Of what was measured so far, or in the run that is asked for."""
         prefix = self._prefix()
-        if prefix is None:
+        if prefix is None or self.runs.run is None:
             return _say(404, "there is no such run yet")
         self.runs.run.bring_files_up_to_date()
         try:
@@ -187,7 +190,7 @@ class Pages:
     def file(self, name: str) -> Response:
         prefix = self._prefix()
         path = Path(f"{prefix}_{name}") if prefix and name in formats.FILES else None
-        if path is None or not path.exists():
+        if path is None or self.runs.run is None or not path.exists():
             return _say(404, f"there is no {name} yet")
         self.runs.run.bring_files_up_to_date()
         return send_file(path.absolute(), as_attachment=True, max_age=0)
