@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace, _AppendAction
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from locust import events
 from locust.argument_parser import LocustArgumentParser
 
 from llmlocust.load.curves import DEFAULT_LEVELS
 from llmlocust.load.plans import SHAPES, STEPPED
+from llmlocust.plugin.findings import HasOptions, findings
 from llmlocust.plugin.http import headers
 from llmlocust.plugin.http.headers import SEPARATOR
 from llmlocust.stream.dialects import DIALECTS
@@ -153,15 +154,14 @@ def _truth(text: str) -> bool:
     return text.strip().lower() not in ("false", "no", "off", "0")
 
 
-class HasOptions(Protocol):
-    """Locust's Environment, or what stands for one with other options."""
-
-    @property
-    def parsed_options(self) -> Namespace | None: ...
-
-
 def option(environment: HasOptions, name: str) -> Any:
-    """An option's value by its name ("max_tokens"), its default where Locust is used as a library without a parser."""
+    """An option's value by its name ("max_tokens"): what was found out, or else what was given."""
+    values = findings(environment)["values"]
+    return values[name] if name in values else given(environment, name)
+
+
+def given(environment: HasOptions, name: str) -> Any:
+    """An option's value as it was given, its default where Locust is used as a library without a parser."""
     dest = f"llm_{name}"
     return getattr(environment.parsed_options or Namespace(), dest, DEFAULTS[dest])
 
@@ -171,16 +171,9 @@ def has_default(environment: HasOptions, name: str) -> bool:
     return bool(option(environment, name) == DEFAULTS[f"llm_{name}"])
 
 
-def found_targets(environment: HasOptions, host: str) -> dict[str, str]:
-    """Where a host was found to answer, by the dialects' paths, where that is not where it was expected to."""
-    found: dict[str, dict[str, str]] = getattr(environment.parsed_options, "llm_found_targets", {})
-    return found.get(host, {})
-
-
-def is_found_out(environment: HasOptions) -> bool:
+def asks_for_dialect(environment: HasOptions) -> bool:
     """Whether the server was, or will be, asked for its dialect."""
-    name = option(environment, "dialect")
-    return name in (AUTO, getattr(environment.parsed_options, "llm_found_dialect", AUTO))
+    return bool(given(environment, "dialect") == AUTO)
 
 
 def written(environment: HasOptions) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from llmlocust.load.trace_windows import windows
 from llmlocust.load.traces import Replay, open_trace
 from llmlocust.metrics.levels import RATE, USERS
 from llmlocust.metrics.thresholds import Threshold, parse_gates, thresholds_of
-from llmlocust.plugin.options import HasOptions, has_default, listed, option
+from llmlocust.plugin.findings import HasOptions
+from llmlocust.plugin.options import has_default, listed, option
 
 _PEAK = 50.0
 

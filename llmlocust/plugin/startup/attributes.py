@@ -16,7 +16,8 @@ from typing import Any
 
 from locust.env import Environment
 
-from llmlocust.plugin.options import AUTO, DEFAULTS, HasOptions, option
+from llmlocust.plugin.findings import HasOptions
+from llmlocust.plugin.options import AUTO, DEFAULTS, option
 from llmlocust.plugin.startup.option_checks import RULES, check_value
 from llmlocust.plugin.users.users import LLMUser
 from llmlocust.stream.dialects import Dialect

@@ -13,6 +13,7 @@ from llmlocust.load.plans import SHAPES, STEPPED
 from llmlocust.metrics.levels import RATE, USERS
 from llmlocust.metrics.thresholds import Gate, parse_gates
 from llmlocust.plugin import console
+from llmlocust.plugin.findings import forget
 from llmlocust.plugin.options import option
 from llmlocust.plugin.run import prefixes
 from llmlocust.plugin.run.run import hosts_of
@@ -28,6 +29,7 @@ USAGE_ERROR = 2
 
 def check(environment: Environment) -> dict[str, Any]:
     """Everything that can be known to be wrong before any load. Raises NotReady."""
+    forget(environment)
     ramp = _ramp_of(environment)
     try:
         option_checks.check(environment)

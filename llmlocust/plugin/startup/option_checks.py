@@ -17,8 +17,9 @@ from llmlocust.load.plans import SHAPES, STEPPED
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.tokens import counter
 from llmlocust.metrics.thresholds import Gate, load_toml, parse_gates
+from llmlocust.plugin.findings import HasOptions
 from llmlocust.plugin.http import headers
-from llmlocust.plugin.options import AUTO, HasOptions, has_default, listed, option
+from llmlocust.plugin.options import AUTO, has_default, listed, option
 from llmlocust.plugin.settings import (
     HasRamp,
     distribution,

@@ -12,10 +12,11 @@ from locust.env import Environment
 
 from llmlocust.load.distributions import parse
 from llmlocust.plugin import console
+from llmlocust.plugin.findings import findings, note_target, note_values
 from llmlocust.plugin.http.addresses import is_loopback, shown, split
 from llmlocust.plugin.http.client import Endpoint
 from llmlocust.plugin.http.headers import OWN_KEY, api_key
-from llmlocust.plugin.options import AUTO, found_targets, option
+from llmlocust.plugin.options import AUTO, option
 from llmlocust.plugin.settings import drawn_fields, extra_fields, forced, ramp_setting
 from llmlocust.plugin.startup.probing import Attempt, NotReady, Probe
 from llmlocust.plugin.users.users import LLMUser
@@ -34,8 +35,6 @@ def check(environment: Environment, users: Sequence[type[LLMUser]]) -> dict[str,
     was named; the dialect, where that is to be found out; the target that the server answers at; how it wants to be
     asked. What several classes have in common is asked once. Raises NotReady.
     """
-    if environment.parsed_options is not None:
-        environment.parsed_options.llm_found_targets = {}
     told: dict[str, Any] = {}
     asked = set()
     for user in users:
@@ -122,8 +121,8 @@ def _first_answer(
 def _probe(environment: Environment, user: type[LLMUser], host: str) -> Probe:
     """ValueError in one line where the host, the dialect or a header is not valid."""
     given = option(environment, "path")
-    found = found_targets(environment, host)
-    endpoint = Endpoint(host, verify=not option(environment, "insecure"), given=given, found=found)
+    targets = findings(environment)["targets"].get(host)
+    endpoint = Endpoint(host, verify=not option(environment, "insecure"), given=given, found=targets)
     first = DIALECTS[0]() if option(environment, "dialect") == AUTO else user.speaks(environment)
     headers = user.headers_of(environment)
     headers.of(first)
@@ -131,18 +130,14 @@ def _probe(environment: Environment, user: type[LLMUser], host: str) -> Probe:
 
 
 def _pass_on(environment: Environment, probe: Probe, attempt: Attempt, host: str, model: str) -> None:
-    """Put what was found out into the options, which travel to the workers."""
-    told, ask = environment.parsed_options, attempt.ask
-    if told is None:
-        return
-    told.llm_model = model
-    told.llm_usage = ask.usage
+    """Note what was found out, for this process and for the workers."""
+    ask = attempt.ask
+    note_values(environment, model=model, usage=ask.usage, max_tokens_field=ask.max_tokens_field)
     if ramp_setting(environment, "trace"):
-        told.llm_force_length = _is_forced(ask)
-    told.llm_max_tokens_field = ask.max_tokens_field
+        note_values(environment, force_length=_is_forced(ask))
     path = probe.dialect.path_of(ask)
     if attempt.target != probe.endpoint.address.joins(path)[0]:
-        told.llm_found_targets.setdefault(host, {})[path] = attempt.target
+        note_target(environment, host, path, attempt.target)
 
 
 # ── what is asked ──
@@ -192,19 +187,15 @@ def _changes(environment: Environment, user: type[LLMUser], dialect: Dialect, as
 
 def _settle_dialect(environment: Environment, probe: Probe, question: Ask) -> None:
     """Find out what is left open: what the server speaks, and a path that the server itself names."""
-    name, path, told = option(environment, "dialect"), option(environment, "path"), environment.parsed_options
-    if told is None:
-        return
+    name, path = option(environment, "dialect"), option(environment, "path")
     if name == AUTO:
         dialect = _understood(probe, question, path)
-        told.llm_found_dialect = dialect.name
     elif not path and named(name).discovers:
         dialect = _discovered(probe, named(name))
     else:
         return
     is_own_path = dialect.path == named(dialect.name).path
-    told.llm_dialect = dialect.name
-    told.llm_path = path or ("" if is_own_path else dialect.path)
+    note_values(environment, dialect=dialect.name, path=path or ("" if is_own_path else dialect.path))
     console.say(f"The server is spoken to in {dialect.name}, at {shown(probe.endpoint.path(dialect.path))}.")
 
 

@@ -28,13 +28,14 @@ from llmlocust.load.tokens import counter
 from llmlocust.load.trace_windows import shared_text
 from llmlocust.load.traces import Row
 from llmlocust.metrics.vocabulary import ABORTED
+from llmlocust.plugin.findings import findings
 from llmlocust.plugin.generator.open_load import row_now
 from llmlocust.plugin.http import headers
 from llmlocust.plugin.http.addresses import host_of, shown
 from llmlocust.plugin.http.client import Client, Endpoint
 from llmlocust.plugin.http.connection import Timeouts
 from llmlocust.plugin.http.headers import Headers
-from llmlocust.plugin.options import found_targets, is_found_out, option
+from llmlocust.plugin.options import asks_for_dialect, option
 from llmlocust.plugin.session_interface import session_of
 from llmlocust.plugin.settings import drawn_fields, extra_fields, forced
 from llmlocust.plugin.users.exchange import Exchange, fire_request
@@ -487,15 +488,15 @@ def _dialect(dialect: str | Dialect, path: str = "") -> Dialect:
 
 def _headers(user: type[LLMUser], environment: Environment, own: Mapping[str, str]) -> Headers:
     host = environment.host or user.host or ""
-    is_guessed = user.dialect is None and is_found_out(environment)
+    is_guessed = user.dialect is None and asks_for_dialect(environment)
     return Headers(headers.listed(option(environment, "header")), own, guessed_at=host_of(host) if is_guessed else None)
 
 
 def _endpoint_of(environment: Environment, host: str) -> Endpoint:
-    found = tuple(found_targets(environment, host).items())
-    return _endpoint(host, found, given=option(environment, "path"), verify=not option(environment, "insecure"))
+    targets = tuple(findings(environment)["targets"].get(host, {}).items())
+    return _endpoint(host, targets, given=option(environment, "path"), verify=not option(environment, "insecure"))
 
 
 @cache
-def _endpoint(host: str, found: tuple[tuple[str, str], ...], *, given: str, verify: bool) -> Endpoint:
-    return Endpoint(host, verify=verify, given=given, found=dict(found))
+def _endpoint(host: str, targets: tuple[tuple[str, str], ...], *, given: str, verify: bool) -> Endpoint:
+    return Endpoint(host, verify=verify, given=given, found=dict(targets))

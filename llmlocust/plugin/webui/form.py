@@ -9,6 +9,7 @@ from typing import Any
 from locust.env import Environment
 from locust.runners import MasterRunner
 
+from llmlocust.plugin.findings import forget
 from llmlocust.plugin.options import DEFAULTS, OPTIONS
 from llmlocust.plugin.startup import option_checks
 from llmlocust.plugin.webui.inputs import Inputs
@@ -31,6 +32,7 @@ def check_form(environment: Environment, form: Any, inputs: Inputs) -> None:
         name: _typed(name, fields[name]) for name in DEFAULTS if name in fields
     }
     meant = SimpleNamespace(parsed_options=Namespace(**told), shape_class=_shape(environment, form))
+    forget(meant)
     inputs.check_certificate(meant)
     inputs.check_files(meant)
     option_checks.check(meant)
