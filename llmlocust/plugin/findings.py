@@ -28,9 +28,12 @@ class Findings(TypedDict):
     """Where each host answers, by the dialects' paths, where that is not where it was expected to."""
 
 
+_NOTHING = Findings(values={}, targets={})
+
+
 def findings(environment: HasOptions) -> Findings:
     """Return what was found out; nothing before the preflight, or without one."""
-    return getattr(environment.parsed_options, _ENTRY, None) or Findings(values={}, targets={})
+    return getattr(environment.parsed_options, _ENTRY, None) or _NOTHING
 
 
 def forget(environment: HasOptions) -> None:

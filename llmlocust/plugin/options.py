@@ -163,7 +163,7 @@ def option(environment: HasOptions, name: str) -> Any:
 def given(environment: HasOptions, name: str) -> Any:
     """An option's value as it was given, its default where Locust is used as a library without a parser."""
     dest = f"llm_{name}"
-    return getattr(environment.parsed_options or Namespace(), dest, DEFAULTS[dest])
+    return getattr(environment.parsed_options, dest, DEFAULTS[dest])
 
 
 def has_default(environment: HasOptions, name: str) -> bool:
