@@ -29,10 +29,10 @@ from locust.rpc import Message
 from locust.runners import STATE_RUNNING, WORKER_REPORT_INTERVAL, WorkerNode
 from locust.stats import setup_distributed_stats_event_listeners
 
+from llmlocust.plugin.events import _on_init
 from llmlocust.plugin.generator.collector import Collector
 from llmlocust.plugin.protocol import VERSION
 from llmlocust.plugin.run.run import Run
-from llmlocust.plugin.session import _on_init
 from llmlocust.stream.record import Record
 
 PLAYED = 3

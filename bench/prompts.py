@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from llmlocust.load.prompts import built_in
+from llmlocust.load.builtin_prompts import built_in
 
 LINES = 1_000_000
 PICKED = 1000

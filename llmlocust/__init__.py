@@ -27,10 +27,16 @@ _HOMES = {
 
 __all__ = list(_HOMES)  # a list it is
 
+_NEED_THE_PLUGIN = ("llmlocust.plugin.users.", "llmlocust.plugin.shapes.")
+_PLUGIN = "llmlocust.plugin.events"
+"""Importing it turns the plugin on."""
+
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if _HOMES[name].startswith(_NEED_THE_PLUGIN):
+        import_module(_PLUGIN)
     return getattr(import_module(_HOMES[name]), name)
 
 

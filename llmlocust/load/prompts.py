@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Any, NamedTuple
 
 from llmlocust.load import huggingface
+from llmlocust.load.builtin_prompts import built_in
 from llmlocust.load.distributions import Distribution
 from llmlocust.load.prompt_files import open_file
 from llmlocust.load.rows import Limited, Messages, Question, Talk, words_of
@@ -24,20 +23,11 @@ __all__ = [
     "Question",
     "Talk",
     "Turn",
-    "built_in",
     "limit_of",
     "load",
     "shared_prefix",
     "words_of",
 ]
-
-
-@cache
-def built_in() -> dict[str, list[str]]:
-    """The sets that come with the package, by name."""
-    text = resources.files("llmlocust.load").joinpath("questions.json").read_text(encoding="utf-8")
-    sets: dict[str, list[str]] = json.loads(text)
-    return sets
 
 
 def load(source: str) -> Sequence[Question]:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+from llmlocust.load.builtin_prompts import built_in
+
 Count = Callable[[str], int]
 
 _LETTERS_A_TOKEN = 4
@@ -134,8 +136,6 @@ def _words_and_sizes(count: Count) -> tuple[list[str], list[float]]:
 @cache
 def _sentences(count: Count) -> tuple[list[str], list[float]]:
     """What prose is made of, and how many tokens each sentence has between others."""
-    from llmlocust.load.prompts import built_in
-
     texts = (re.sub(r"\s+", " ", text.partition("\n\n")[2]) for text in built_in()["long"])
     found = [each for text in texts for each in re.split(r"(?<=[.!?]) (?=[A-Z])", text) if len(each) > 20]
     alone = [count(each) for each in found]

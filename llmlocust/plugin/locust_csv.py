@@ -15,7 +15,7 @@ import gevent
 import locust.stats
 from locust.env import Environment
 
-from llmlocust.plugin import console
+from llmlocust.plugin import console, locust_patches
 from llmlocust.plugin.run.prefixes import Taken, lock
 from llmlocust.runfiles.formats import LOCUST_FILES
 
@@ -132,4 +132,4 @@ def _end(why: str) -> None:
     sys.exit(2)
 
 
-locust.stats.StatsCSVFileWriter = CompleteCSVFileWriter  # type: ignore[misc]
+locust_patches.use_csv_writer(CompleteCSVFileWriter)

@@ -1,16 +1,16 @@
 """Wakes the loop at a time of CLOCK_MONOTONIC, to a fraction of a millisecond.
 
-asyncio rounds every wait up to whole milliseconds; the kernel's timerfd does not. It is called through ctypes, for
-Python has it from 3.13 only. Elsewhere than on Linux the loop's own timer has to do.
+asyncio rounds every wait up to whole milliseconds; the kernel's timer does not. Elsewhere than on Linux the loop's own
+timer has to do.
 """
 
 import asyncio
-import ctypes
-import os
 import sys
 from collections.abc import Callable
 from math import inf
-from time import CLOCK_MONOTONIC, monotonic
+from time import monotonic
+
+from llmlocust.load.kernel_timer import KernelTimer
 
 
 def alarm(loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> "KernelAlarm | LoopAlarm":
@@ -36,43 +36,23 @@ class LoopAlarm:
         self.set(inf)
 
 
-class _Spec(ctypes.Structure):
-    _fields_ = (
-        ("interval_s", ctypes.c_long),
-        ("interval_ns", ctypes.c_long),
-        ("s", ctypes.c_long),
-        ("ns", ctypes.c_long),
-    )
-
-
 class KernelAlarm:
-    """A timerfd with absolute times."""
-
-    _NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
-    _ABSOLUTE = 1
+    """The kernel's timer, which the loop watches."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._file = self._libc.timerfd_create(CLOCK_MONOTONIC, self._NONBLOCK_CLOEXEC)
-        if self._file < 0:
-            raise OSError(ctypes.get_errno(), "timerfd_create")
+        self._timer = KernelTimer()
         self._loop, self._ring = loop, ring
-        loop.add_reader(self._file, self._rang)
+        loop.add_reader(self._timer.file, self._rang)
 
     def set(self, at: float) -> None:
         """As LoopAlarm.set."""
-        # all zeros would disarm it, so a time that has passed is one nanosecond after boot
-        at_ns = 0 if at == inf else 1 if at <= 0 else int(at * 1e9)
-        spec = _Spec(0, 0, *divmod(at_ns, 1_000_000_000))
-        self._libc.timerfd_settime(self._file, self._ABSOLUTE, ctypes.byref(spec), None)
+        # 0 would disarm the timer, so a time that has passed is one nanosecond after boot
+        self._timer.set(0 if at == inf else 1 if at <= 0 else int(at * 1e9))
 
     def close(self) -> None:
-        self._loop.remove_reader(self._file)
-        os.close(self._file)
+        self._loop.remove_reader(self._timer.file)
+        self._timer.close()
 
     def _rang(self) -> None:
-        try:
-            os.read(self._file, 8)
-        except BlockingIOError:
-            return  # set anew between the loop's waking and now
-        self._ring()
+        if self._timer.has_rung():  # else it was set anew between the loop's waking and now
+            self._ring()

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocust.load.prompts import Prompts, built_in, limit_of, load, words_of
-from llmlocust.load.rows import Limited, Talk
+from llmlocust.load.builtin_prompts import built_in
+from llmlocust.load.prompts import Prompts, limit_of, load
+from llmlocust.load.rows import Limited, Talk, words_of
 
 MARK = re.compile(r"\[[0-9a-f]{10}\] ")
 HELLO = [{"role": "user", "content": "hello"}]

@@ -87,7 +87,7 @@ def _serve(args: list[str], kind: str) -> None:
     from locust.argument_parser import get_parser
     from locust.env import Environment
 
-    import llmlocust.plugin.session  # noqa: F401
+    import llmlocust.plugin.events  # noqa: F401
     from llmlocust import ChatUser, SteppedRamp
 
     class Chat(ChatUser):

@@ -4,7 +4,7 @@ import pytest
 
 from llmlocust.plugin.http.client import Endpoint
 from llmlocust.plugin.http.headers import Headers
-from llmlocust.plugin.startup.probing import Probe, usual_changes
+from llmlocust.plugin.startup.probing import Probe
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import named
 from tests.locusts import QUICK, rows, run, told
@@ -39,7 +39,9 @@ def refuses(*fields, least=0, status=400, known=None):
 
 def attempt(answer, ask=ASK, limit=64, dialect="openai-chat"):
     with routed_server(answer) as server:
-        probe = Probe(Endpoint(server.url), named(dialect), Headers(), usual_changes(ask, limit))
+        probe = Probe(
+            Endpoint(server.url), named(dialect), Headers(), lambda spoken, asked: spoken.adaptations(asked, limit)
+        )
         found = probe.find(ask)[-1]
         probe.client.close()
     assert probe.requests == len(server.asked) < 12
@@ -117,7 +119,9 @@ def test_a_change_of_which_alone_the_server_complains_is_not_made():
 
 def test_what_means_nothing_in_a_dialect_is_not_tried():
     with routed_server(lambda asked: says(400, {"error": {"message": "no"}})) as server:
-        probe = Probe(Endpoint(server.url), named("anthropic"), Headers(), usual_changes(ASK, 64))
+        probe = Probe(
+            Endpoint(server.url), named("anthropic"), Headers(), lambda spoken, asked: spoken.adaptations(asked, 64)
+        )
         probe.find(ASK)
         probe.client.close()
 

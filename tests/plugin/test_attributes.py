@@ -83,16 +83,17 @@ import json, sys
 import llmlocust
 from locust.env import Environment
 from llmlocust import ChatUser, Search, SteppedRamp
-from llmlocust.plugin import session as listeners
-from llmlocust.plugin.startup import preflight
+from llmlocust.plugin.session import Session
+from llmlocust.plugin.startup.checks import check
+from llmlocust.plugin.startup.probing import NotReady
 
 def said(users, shape):
     environment = Environment(user_classes=users, shape_class=shape, host="http://127.0.0.1:9")
     environment.create_local_runner()
-    environment.llmlocust = listeners.Plugin(environment)
+    environment.llmlocust = Session(environment)
     try:
-        listeners.check(environment)
-    except preflight.NotReady as problem:
+        check(environment)
+    except NotReady as problem:
         return str(problem)
 
 def made(name, base, line):

@@ -68,17 +68,17 @@ def test_a_step_of_a_run_that_fails_keeps_no_other_from_being_done():
 
 ENDING = """
 from types import SimpleNamespace
-from llmlocust.plugin import session as listeners
+from llmlocust.plugin import session as module
 
 now = 100.0
-listeners.time = SimpleNamespace(monotonic=lambda: now)
+module.time = SimpleNamespace(monotonic=lambda: now)
 plugin = SimpleNamespace(environment=SimpleNamespace(parsed_options=None, stop_timeout=5.0), _ends_by=None)
-is_ending = listeners.Plugin.is_ending.fget
+is_ending = module.Session.is_ending.fget
 before = is_ending(plugin)
-listeners.Plugin.begin_to_end(plugin)
+module.Session.begin_to_end(plugin)
 soon = is_ending(plugin)
 now += 30.0 + 5.0 + 59.0  # what is in flight may take 30 s, users 5 s
-listeners.Plugin.begin_to_end(plugin)
+module.Session.begin_to_end(plugin)
 late = is_ending(plugin)
 now += 2.0
 print(before, soon, late, is_ending(plugin))

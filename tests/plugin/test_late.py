@@ -25,7 +25,7 @@ import time
 import gevent
 from locust import events
 
-from llmlocust.plugin.session import plugin_of
+from llmlocust.plugin.session_interface import session_of
 
 @events.test_start.add_listener
 def block_the_loop(environment, **kwargs):
@@ -35,7 +35,7 @@ def block(environment):
     with open("blocks.json", "w") as file:
         while True:
             gevent.sleep(0.8)
-            levels = plugin_of(environment).collector.ledger.levels
+            levels = session_of(environment).collector.ledger.levels
             if levels and levels[-1].index == {BLOCKED} and levels[-1].settled is not None and levels[-1].ended is None:
                 begin, began = time.time(), time.perf_counter()
                 while time.perf_counter() < began + 0.2:

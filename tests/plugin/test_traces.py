@@ -186,7 +186,7 @@ REFUSED = {
 CHECK = """
 from argparse import Namespace
 from types import SimpleNamespace
-from llmlocust.plugin.options import check
+from llmlocust.plugin.startup.option_checks import check
 
 def said(**told):
     try:

@@ -290,7 +290,7 @@ def test_the_form_sets_no_names_of_output_files_nor_what_holds_from_the_start(we
         "headless",
         "stats_history_enabled",
     ]
-    names += ["llm_junit", "llm_metrics_host", "llm_metrics_port", "llm_web_hosts", "llm_any_host", "llm_found_targets"]
+    names += ["llm_junit", "llm_metrics_host", "llm_metrics_port", "llm_web_hosts", "llm_any_host", "llm_found"]
     answer = web_ui.start(**dict.fromkeys(names, "planted"), llm_hold="2", run_time="1m")
     assert answer.json["reached"] == ["llm_hold", "run_time", "spawn_rate", "user_count"]
 

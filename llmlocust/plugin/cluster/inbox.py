@@ -18,7 +18,7 @@ from locust.exception import RPCError, RPCReceiveError
 from locust.rpc import Message, rpc
 from locust.runners import MasterRunner
 
-from llmlocust.plugin import console
+from llmlocust.plugin import console, locust_patches
 
 _SAID_EVERY = 5.0
 """Seconds between two lines about ignored messages: there may be many."""
@@ -71,25 +71,25 @@ class CarefulServer(rpc.Server):
                 return sender, message
 
 
-rpc.Server = CarefulServer  # type: ignore[misc]
+locust_patches.use_server(CarefulServer)
 
 
 def check_messages(runner: MasterRunner, is_worker: Callable[[str], bool]) -> None:
     """Have the master ignore messages that it cannot handle. `is_worker` says whether a sender is a worker."""
-    pass_on = guarded(runner.handle_message)
 
-    def handle(sender: str, message: Message) -> None:
-        if why := _fault_of(sender, message, runner, is_worker):
-            _ignored.add(why)
-        else:
-            pass_on(sender, message)
+    def checked(handler: locust_patches.MessageHandler) -> locust_patches.MessageHandler:
+        pass_on = guarded(handler)
 
-    runner.handle_message = handle  # type: ignore[method-assign]
-    reports = runner.environment.events.worker_report
-    reports._handlers = [  # noqa: SLF001  # Locust has added its own, and logs what they raise as a defect
-        guarded(handler) if handler.__module__.startswith("locust.") else handler
-        for handler in reports._handlers  # noqa: SLF001
-    ]
+        def handle(sender: str, message: Message) -> None:
+            if why := _fault_of(sender, message, runner, is_worker):
+                _ignored.add(why)
+            else:
+                pass_on(sender, message)
+
+        return handle
+
+    locust_patches.replace_message_handler(runner, checked)
+    locust_patches.replace_report_listeners(runner.environment, guarded)
 
 
 def _fault_of(sender: str, message: Message, runner: MasterRunner, is_worker: Callable[[str], bool]) -> str:

@@ -1,4 +1,4 @@
-"""The master's side of what goes between it and its workers (plugin.worker), and what Locust's master needs help with.
+"""The master's side of what goes between it and its workers (plugin.cluster.worker), and what Locust's master needs help with.
 
 Locust gives up a worker after three seconds of silence, and the test with the last one: a busy machine or a short cut of
 the network is enough. Here it waits longer; a worker whose connection is closed is given up at once.
@@ -12,12 +12,11 @@ from typing import Any
 
 import gevent
 import zmq
-from locust import runners
 from locust.env import Environment
 from locust.rpc import Message
 from locust.runners import MASTER_HEARTBEAT_TIMEOUT, STATE_MISSING, STATE_RUNNING, STATE_SPAWNING, MasterRunner
 
-from llmlocust.plugin import console
+from llmlocust.plugin import console, locust_patches
 from llmlocust.plugin.cluster.inbox import check_messages, guarded
 from llmlocust.plugin.cluster.lost import WorkerState
 from llmlocust.plugin.protocol import VERSION
@@ -54,12 +53,10 @@ class Master:
         """When a worker was last given users, by the time that Locust writes into its message."""
         self._closed: set[str] = set()
         """Those whose connection is closed: they are dead, and send no load."""
-        self._quit = self.runner.quit
         self._quitting = False
-        runners.HEARTBEAT_LIVENESS = SILENCE
-        self.runner.quit = self.quit  # type: ignore[method-assign]
-        self._send = self.runner.server.send_to_client
-        self.runner.server.send_to_client = self._note_and_send
+        locust_patches.wait_for_silent_workers(SILENCE)
+        self._quit = locust_patches.replace_quit(self.runner, self.quit)
+        self._send = locust_patches.replace_send(self.runner, self._note_and_send)
         check_messages(self.runner, self._is_worker)
         self.runner.register_message("llm_hello", guarded(self._on_hello))
         self.runner.register_message("llm_cannot_run", guarded(self._on_cannot_run))
@@ -112,7 +109,7 @@ class Master:
             self._owes_users = True
             if told["running"] and not self._is_on():  # what it was sent while it was away may be lost
                 self.runner.server.send_to_client(Message("stop", None, client_id))
-        if of_this_run:
+        if run and of_this_run:
             seen.heard, seen.last = True, run.moment()
             seen.alive = seen.last
         if of_this_run and told["running"]:
@@ -180,10 +177,7 @@ class Master:
         theirs = told["version"] if isinstance(told.get("version"), str) else "an older version"
         why = f"worker {client_id} runs llmlocust {theirs}, the master {VERSION}: refused. Install the same on both"
         console.error(why)
-        node = self.runner.clients.pop(client_id, None)
-        dispatcher = self.runner._users_dispatcher  # noqa: SLF001  # as Locust does where a worker quits
-        if node is not None and dispatcher is not None:
-            dispatcher.remove_worker(node)
+        if locust_patches.forget_worker(self.runner, client_id):
             self._owes_users = True  # those that it had for a moment
         self.runner.send_message("llm", {"what": "refused", "why": why, "leave": True}, client_id=client_id)
         self.runner.server.send_to_client(Message("quit", None, client_id))  # for one that knows no "leave"
@@ -204,9 +198,9 @@ class Master:
     def _give_up_the_dead(self) -> None:
         for node in self.runner.clients.all:
             if node.state == STATE_MISSING:
-                node.user_classes_count = {}  # a late report may have said otherwise, and the end would wait for them
+                locust_patches.take_users_from(node)
             elif SILENCE - node.heartbeat > _QUIET and not self._is_connected(node.id):
-                node.heartbeat = -1
+                locust_patches.give_up(node)
                 self._closed.add(node.id)
 
     def _is_connected(self, client_id: str) -> bool:

@@ -1,29 +1,27 @@
 """A worker's side of what goes between it and its master.
 
 What is new in its ledger goes out in numbered pieces, with Locust's own reports. A piece is kept, and sent again with
-every report, until the master has said that it has it; the master counts each once (plugin.master). So a network that
+every report, until the master has said that it has it; the master counts each once (plugin.cluster.master). So a network that
 is cut and heals loses nothing, and nothing is counted twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from time import perf_counter_ns
 from typing import Any
 
 import gevent
-from locust import argument_parser
 from locust.env import Environment
 from locust.exception import RPCError
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, WorkerRunner
 
 from llmlocust.load.arrivals import Part
-from llmlocust.plugin import console, options
+from llmlocust.plugin import console, locust_patches
 from llmlocust.plugin.generator.collector import Collector
 from llmlocust.plugin.protocol import VERSION
 from llmlocust.plugin.shapes import replay_driver as replaying
-from llmlocust.plugin.startup import machine_limits, preflight
+from llmlocust.plugin.startup import attributes, machine_limits, option_checks
 
 _ANSWER_WITHIN = 10.0
 _USAGE_ERROR = 2
@@ -49,18 +47,10 @@ class Outbox:
         self.kept = [each for each in self.kept if each["number"] > number]
 
 
-def build_locusts_parser_once() -> None:
-    """Of a message to spawn users, Locust looks up each option among its own, and builds a parser of all its options
-    each time: the event loop stands still for 0.3 s at each level, on a slow machine for seconds.
-    """
-    if not hasattr(argument_parser.default_args_dict, "cache_info"):
-        argument_parser.default_args_dict = cache(argument_parser.default_args_dict)
-
-
 class Worker:
     def __init__(self, environment: Environment, collector: Collector) -> None:
         assert isinstance(environment.runner, WorkerRunner)
-        build_locusts_parser_once()
+        locust_patches.look_options_up_once()
         self.environment, self.runner, self.collector = environment, environment.runner, collector
         self.outbox = Outbox()
         self.run = ""
@@ -107,7 +97,7 @@ class Worker:
             self._leave(f"the master runs llmlocust {theirs}, this worker {VERSION}: refused. Install the same on both")
             return
         self._asked_stop_timeout = told["stop_timeout"]
-        self.runner.last_received_spawn_timestamp = 0  # Locust's, by the clock of a master that may be another one now
+        locust_patches.take_spawn_messages_of_any_time(self.runner)
         if told["run"] != self.run:
             self._drop()
             self.run = told["run"]
@@ -164,8 +154,8 @@ class Worker:
     def _on_start(self, environment: Environment) -> None:
         self.running = True
         try:
-            options.check_values(environment)  # a file may be missing on this machine
-            preflight.check_users(environment)
+            option_checks.check_values(environment)  # a file may be missing on this machine
+            attributes.check_users(environment)
         except ValueError as problem:
             self._cannot_run(str(problem))
         else:
@@ -184,7 +174,7 @@ class Worker:
         if self.run:
             self._pack()
         try:
-            self.runner._send_stats()  # noqa: SLF001  # Locust's own figures and ours, in one report
+            locust_patches.send_report_now(self.runner)  # Locust's own figures and ours, in one report
         except RPCError:
             console.error("cannot reach the master; its next report has the last figures")
         # Locust's worker sleeps for this long before it can be told to quit

@@ -1,6 +1,6 @@
 """The counting in each process that runs users: records go into its ledger, and what is new goes to the run.
 
-A worker sends it along with Locust's own reports (plugin.worker); a process that is master and worker in one hands it
+A worker sends it along with Locust's own reports (plugin.cluster.worker); a process that is master and worker in one hands it
 over itself.
 """
 
@@ -130,6 +130,7 @@ class Collector:
 
     def wait_for_users(self) -> None:
         """Locust kills users without waiting for them; each has the record of its last request to make."""
+        assert self.environment.runner is not None
         users = self.environment.runner.user_greenlets
         if gevent.getcurrent() not in users:  # a user's own task may have ended the test
             users.join(timeout=_USERS_END_WITHIN)

@@ -12,19 +12,16 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from time import perf_counter_ns
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import gevent
+from gevent.event import Event
 from gevent.pool import Group
 from locust.exception import StopUser
 
 from llmlocust.load.arrivals import Part
 from llmlocust.load.traces import Deal, Replay, Row
 from llmlocust.plugin.generator.timer import Alarm
-
-if TYPE_CHECKING:
-    from llmlocust.plugin.generator.collector import Collector
-    from llmlocust.plugin.users.users import LLMUser
 
 _NS = 1_000_000_000
 _MOST_AT_ONCE_NS = 1_000_000
@@ -36,10 +33,25 @@ _OVER = (math.inf, _NO_ROW)
 """Behind the end of a schedule."""
 
 
+class StreamUser(Protocol):
+    """A user that is a stream."""
+
+    stopping: Event
+    """Set when the user is told to stop."""
+
+    def run_one_task(self) -> None: ...
+
+
+class DueCounter(Protocol):
+    """What counts the requests that are due, such as a Collector."""
+
+    def request_due(self, due_ns: int, *, held_back: bool) -> None: ...
+
+
 class Arrival(gevent.Greenlet):
     """One run of a user's task that was due at a moment (perf_counter_ns), as a row of a trace where there is one."""
 
-    def __init__(self, user: LLMUser, due_ns: int, row: Row | None = None) -> None:
+    def __init__(self, user: StreamUser, due_ns: int, row: Row | None = None) -> None:
         super().__init__()
         self.user = user
         self.due_ns = due_ns
@@ -59,13 +71,13 @@ def row_now() -> Row | None:
 
 
 class OpenLoad:
-    def __init__(self, collector: Collector) -> None:
-        self.collector = collector
+    def __init__(self, counter: DueCounter) -> None:
+        self._counter = counter
         self.on = False
         """Users are streams; set before any of them begins."""
         self._part: Part | None = None
         self._most_in_flight = 0
-        self._streams: deque[tuple[LLMUser, Group]] = deque()
+        self._streams: deque[tuple[StreamUser, Group]] = deque()
         self._thinking: set[gevent.Greenlet] = set()
         """Those of the streams' greenlets that are between two turns of a conversation."""
         self._schedule: Iterator[tuple[float, int]] = iter(())
@@ -75,7 +87,10 @@ class OpenLoad:
         """and as which row of a trace."""
         self.salt = ""
         """Of the texts that rows of a trace share."""
-        self._forget_trace()
+        self._replay: Replay | None = None
+        self._replay_began_ns: int | None = None
+        self._deals: list[Deal] = []
+        self._newest_row = _NO_ROW
         self._driver: gevent.Greenlet | None = None
 
     def deal(self, part: Part, most_in_flight: int) -> None:
@@ -105,12 +120,10 @@ class OpenLoad:
         self._forget_trace()
 
     def _forget_trace(self) -> None:
-        self._replay: Replay | None = None
-        self._replay_began_ns: int | None = None
-        self._deals: list[Deal] = []
-        self._newest_row = _NO_ROW
+        self._replay = self._replay_began_ns = None
+        self._deals, self._newest_row = [], _NO_ROW
 
-    def stream(self, user: LLMUser) -> None:
+    def stream(self, user: StreamUser) -> None:
         """Be a stream until the user is told to stop, and then until what it has in flight has ended. Locust kills users
         who take longer than --stop-timeout: what is in flight is cut off.
         """
@@ -139,10 +152,10 @@ class OpenLoad:
             return 0
         due_ns, arrival.due_ns = arrival.due_ns, 0
         if not due_ns:
-            self.collector.request_due(asked_ns, held_back=False)
+            self._counter.request_due(asked_ns, held_back=False)
         return due_ns
 
-    def think(self, user: LLMUser, seconds: float) -> None:
+    def think(self, user: StreamUser, seconds: float) -> None:
         """Between two turns of a conversation. Who thinks has nothing in flight."""
         thinker = gevent.getcurrent()
         self._thinking.add(thinker)
@@ -196,7 +209,7 @@ class OpenLoad:
         user, mine = self._streams[0]
         in_flight = sum(len(group) for _, group in self._streams) - len(self._thinking)
         held_back = in_flight >= self._most_in_flight
-        self.collector.request_due(due_ns, held_back=held_back)
+        self._counter.request_due(due_ns, held_back=held_back)
         row = None
         if self._replay is not None:
             self._newest_row = number

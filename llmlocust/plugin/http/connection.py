@@ -98,7 +98,8 @@ class Listener:
 class _Response(HTTPResponse):
     """llhttp's view of a response: head and body go straight into a Timeline, up to the end of the final answer."""
 
-    feed = HTTPResponseParser.feed  # without what HTTPResponse does about answers to HEAD
+    feed = HTTPResponseParser.feed  # type: ignore[assignment]  # without what HTTPResponse does about answers to HEAD
+    _on_body: Callable[[bytearray], None]  # type: ignore[assignment]  # called with each piece of the body
 
     def __init__(self, timeline: Timeline) -> None:
         super().__init__(method="POST", headers_type=Headers)
@@ -649,6 +650,6 @@ def plain_words(problem: Exception) -> str:
         return f"the host's name is not known ({problem.strerror})"
     if isinstance(problem, ssl.SSLError):
         return f"TLS: {getattr(problem, 'reason', None) or problem}"
-    if isinstance(problem, OSError) and problem.errno in errno.errorcode:
+    if isinstance(problem, OSError) and problem.errno is not None and problem.errno in errno.errorcode:
         return f"{problem.strerror} ({errno.errorcode[problem.errno]})"
     return str(problem) or type(problem).__name__

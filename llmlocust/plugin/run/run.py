@@ -32,8 +32,9 @@ from llmlocust.plugin.cluster.lost import Due
 from llmlocust.plugin.generator.collector import Collector, forget_old_seconds
 from llmlocust.plugin.generator.quota import parts
 from llmlocust.plugin.http.addresses import shown
-from llmlocust.plugin.options import limits, option, planned_users, thresholds, written
+from llmlocust.plugin.options import option, written
 from llmlocust.plugin.protocol import VERSION
+from llmlocust.plugin.settings import limits, planned_users, replay_in_words, thresholds
 from llmlocust.plugin.shapes import replay_driver as replaying
 from llmlocust.runfiles import formats
 from llmlocust.runfiles.writer import AT_ONCE, RunFiles
@@ -245,7 +246,7 @@ class Run:
     def replay(self, replay: Replay) -> None:
         """What is due are a trace's rows: the replay begins when the first level has settled."""
         self._rows = replaying.Rows(replay, replaying.salt(self.environment, self.id))
-        self._arrivals = replaying.in_words(replay)
+        self._arrivals = replay_in_words(replay)
 
     def _open_load(self) -> dict[str, Any]:
         return {"arrivals": self._arrivals, "most_in_flight": self._most_in_flight} if self._arrivals else {}

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from locust.env import Environment
 
 from llmlocust.load.curves import Staircase
-from llmlocust.load.trace_windows import Windows, windows
+from llmlocust.load.trace_windows import Windows
 from llmlocust.load.traces import Deal, Replay, open_trace
 from llmlocust.metrics.levels import RATE
 from llmlocust.plugin.generator.collector import Collector
-from llmlocust.plugin.options import option, ramp_setting
+from llmlocust.plugin.options import option
+from llmlocust.plugin.settings import replay_windows
 
 if TYPE_CHECKING:
     from llmlocust.plugin.run.run import Run
@@ -22,53 +22,13 @@ AHEAD = 2.0
 """Seconds from which on rows are dealt anew: by then, every load process knows."""
 
 
-def asked_for(environment: Environment) -> Replay | None:
-    """The replay that the ramp or the options ask for. ValueError in one line where they cannot be meant."""
-    path = ramp_setting(environment, "trace")
-    if not path:
-        return None
-    stretch = (float(ramp_setting(environment, name)) for name in ("trace_speed", "trace_from", "trace_seconds"))
-    return Replay(open_trace(path), *stretch)
-
-
-def windows_of(replay: Replay, environment: Environment) -> tuple[float, list[float]]:
-    """Its levels: how long each is, and their loads."""
-    return windows(replay, float(ramp_setting(environment, "hold")))
-
-
 def take_over(replay: Replay, stairs: Staircase, run: Run) -> Windows:
     """The run is a replay: what its shape goes through instead of a staircase."""
-    hold, levels = windows_of(replay, run.environment)
+    hold, levels = replay_windows(replay, run.environment)
     told = {"rows": replay.rows, "speed": replay.speed, "shared": replay.trace.has_blocks}
     run.plan = {"unit": RATE, "levels": levels, "settle": 0.0, "hold": hold, "trace": told}
     run.replay(replay)
     return Windows(levels, settle=0.0, hold=hold, grace=stairs.grace, drain=stairs.drain)
-
-
-def in_words(replay: Replay) -> str:
-    trace, times = replay.trace, "" if replay.speed == 1.0 else f", at {replay.speed:g} times its speed"
-    return f"{replay.rows} rows of a trace ({PurePath(trace.path).name}){times}"
-
-
-def notes(environment: Environment) -> list[str]:
-    """What whoever starts a replay should know of the trace."""
-    replay = asked_for(environment)
-    if replay is None:
-        return []
-    trace, seconds = replay.trace, replay.seconds
-    rate = f"{replay.rows / seconds:.3g} requests/s" if seconds else "all at once"
-    blocks = f", prompts in blocks of {trace.block_tokens} tokens" if trace.has_blocks else ""
-    said = [
-        f"{in_words(replay)}: {seconds:,.1f} s, {rate}{blocks}",
-        trace.clock.in_words(trace.time, replay.speed),
-    ]
-    if trace.shuffled:
-        said.append(
-            f"{trace.shuffled} rows of the trace stood behind later ones: they are sent in the order of their times"
-        )
-    if trace.empty:
-        said.append(f"{trace.empty} rows of the trace have no token in the prompt or in the answer: they ask for one")
-    return said
 
 
 def salt(environment: Environment, run: str) -> str:

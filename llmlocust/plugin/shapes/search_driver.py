@@ -12,8 +12,9 @@ from llmlocust.load.curves import HOLD, Staircase
 from llmlocust.load.search import KEEPS, Search, Trial
 from llmlocust.metrics.levels import RATE, USERS
 from llmlocust.plugin import console
-from llmlocust.plugin.options import option, search_judge
+from llmlocust.plugin.options import option
 from llmlocust.plugin.run.run import Run
+from llmlocust.plugin.settings import search_judge
 from llmlocust.text import figures as words
 
 SETTLES = 3.0

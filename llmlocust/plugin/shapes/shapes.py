@@ -21,10 +21,11 @@ from llmlocust.load.plans import SHAPES, PlanPart
 from llmlocust.load.trace_windows import NEXT, Windows
 from llmlocust.metrics.levels import RATE, USERS
 from llmlocust.plugin import console
-from llmlocust.plugin.options import levels as option_levels
-from llmlocust.plugin.options import option, ramp_setting, shape_setting
+from llmlocust.plugin.options import option
 from llmlocust.plugin.run.run import Run
-from llmlocust.plugin.session import plugin_of
+from llmlocust.plugin.session_interface import session_of
+from llmlocust.plugin.settings import levels as option_levels
+from llmlocust.plugin.settings import ramp_setting, replay_of, replay_windows, shape_setting
 from llmlocust.plugin.shapes import replay_driver as replaying
 from llmlocust.plugin.shapes.search_driver import Searching
 
@@ -91,7 +92,7 @@ class SteppedRamp(LoadTestShape):
             run.count_requests(self._requests)
         if self.unit == RATE:
             run.open(self._arrivals(), int(self._setting("most_in_flight")))
-        if replay := replaying.asked_for(run.environment):
+        if replay := replay_of(run.environment):
             self._stairs = replaying.take_over(replay, stairs, run)
         run.let_requests_end(float(self._setting("drain")))
         if getattr(run.environment.parsed_options, "run_time", None):
@@ -107,16 +108,16 @@ class SteppedRamp(LoadTestShape):
             try:
                 first = self._first_load()
             except ValueError as problem:  # from the web form
-                plugin_of(self.runner.environment).refuse(str(problem))
+                session_of(self.runner.environment).refuse(str(problem))
                 return None
             # nothing may be due in a trace's first window
-            return self._users_for(first or 1.0), _rate(first, self.runner.worker_count)
+            return self._users_for(first or 1.0), _rate(first, self._processes())
         self._advance()
         if self._stairs.phase == DONE:
             assert self._run is not None
             self._run.through = True
             return None
-        return self._users_for(self._stairs.target), _rate(self._stairs.step, self.runner.worker_count)
+        return self._users_for(self._stairs.target), _rate(self._stairs.step, self._processes())
 
     def _advance(self) -> None:
         assert self._stairs is not None
@@ -175,10 +176,10 @@ class SteppedRamp(LoadTestShape):
         name, environment = self.shape_name(), self.runner.environment
         if name in SHAPES:
             return SHAPES[name](shape_setting(self, environment, is_rate=self.unit == RATE))
-        if replay := replaying.asked_for(environment):
-            hold, levels = replaying.windows_of(replay, environment)
+        if replay := replay_of(environment):
+            hold, levels = replay_windows(replay, environment)
             return [PlanPart("", levels, hold, settle=0.0)]
-        levels = self._levels(environment)
+        levels = list(self._levels(environment))
         if self._setting("requests"):
             return [PlanPart("", levels, hold=math.inf, settle=0.0)]
         return [PlanPart("", levels, float(self._setting("hold")), float(self._setting("settle")))]
@@ -243,13 +244,16 @@ class SteppedRamp(LoadTestShape):
         if self.unit == USERS or not load:
             return int(load)
         assert self.runner is not None
-        processes = self.runner.worker_count if isinstance(self.runner, MasterRunner) else 1
-        return max(processes, 1) * _streams_a_process(self.runner.environment)
+        return max(self._processes(), 1) * _streams_a_process(self.runner.environment)
+
+    def _processes(self) -> int:
+        """How many processes run users."""
+        return self.runner.worker_count if isinstance(self.runner, MasterRunner) else 1
 
     def _there(self) -> float:
         """How much of the load is there: a rate is, as soon as its streams are; NaN: neither enough nor little enough."""
         assert self._stairs is not None
-        users, target = self.get_current_user_count(), self._stairs.target
+        users, target = float(self.get_current_user_count()), self._stairs.target
         if self.unit == USERS or self._stairs.phase != RAMP or not target:
             return users
         return target if users >= self._users_for(target) and self._has_drained() else math.nan
@@ -419,7 +423,9 @@ def _streams_a_process(environment: Environment) -> int:
 
 def _written(load: Any) -> str:
     """Return a load as text, as the option contains it."""
-    return str(int(load)) if isinstance(load, Real) and math.isfinite(load) and load == int(load) else str(load)
+    if isinstance(load, Real) and math.isfinite(load) and float(load).is_integer():
+        return str(int(float(load)))
+    return str(load)
 
 
 def _rate(step: float, processes: int) -> float:

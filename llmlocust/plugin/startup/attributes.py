@@ -14,7 +14,12 @@ from numbers import Real
 from types import SimpleNamespace
 from typing import Any
 
-from llmlocust.plugin import options
+from locust.env import Environment
+
+from llmlocust.plugin.findings import HasOptions
+from llmlocust.plugin.options import AUTO, DEFAULTS, option
+from llmlocust.plugin.startup.option_checks import RULES, check_value
+from llmlocust.plugin.users.users import LLMUser
 from llmlocust.stream.dialects import Dialect
 
 _OF_A_USER = (
@@ -32,7 +37,12 @@ _OF_A_SHAPE = {
 _FLAG = re.compile(r"--llm-([a-z-]+)")
 
 
-def check_user(user: type, environment: Any) -> None:
+def own_users(environment: Environment) -> list[type[LLMUser]]:
+    """Return the classes of users that are of llmlocust."""
+    return [user for user in environment.user_classes if issubclass(user, LLMUser)]
+
+
+def check_user(user: type[LLMUser], environment: HasOptions) -> None:
     """Check the attributes of a user class. ValueError in one line, with the name of the class and of the attribute."""
     prompts = _own(user, "prompts")
     if prompts is not None and not isinstance(prompts, str):
@@ -47,7 +57,20 @@ def check_user(user: type, environment: Any) -> None:
             _refuse_unless(is_met(value), user, name, wanted, value)
 
 
-def check_shape(shape: Any, environment: Any) -> None:
+def check_users(environment: Environment) -> None:
+    """Whether each class of users has attributes that can be used, and speaks a dialect, with headers that this node can
+    make. ValueError in one line.
+    """
+    for user in own_users(environment):
+        check_user(user, environment)
+        if option(environment, "dialect") != AUTO:
+            try:
+                user.headers_of(environment).of(user.speaks(environment))
+            except ValueError as problem:
+                raise ValueError(f"{user.__name__}: {problem}") from None
+
+
+def check_shape(shape: Any, environment: HasOptions) -> None:
     """Check the attributes of a shape. ValueError in one line, with the name of the class and of the attribute."""
     _check_like_options(shape, _OF_A_SHAPE, environment)
     for name in ("surge", "soak", "shortest"):
@@ -62,19 +85,19 @@ def _own(owner: Any, name: str) -> Any:
     return None if hasattr(fixed, "__get__") else fixed
 
 
-def _check_like_options(owner: Any, names: Mapping[str, str], environment: Any) -> None:
+def _check_like_options(owner: Any, names: Mapping[str, str], environment: HasOptions) -> None:
     own = {name: value for name in names if (value := _own(owner, name)) is not None}
     for name, value in own.items():
-        is_met, wanted = _KINDS[type(options.DEFAULTS[f"llm_{names[name]}"])]
+        is_met, wanted = _KINDS[type(DEFAULTS[f"llm_{names[name]}"])]
         _refuse_unless(is_met(value), owner, name, wanted, value)
     # an option whose value is text accepts numbers as an attribute: max_tokens = 64
-    texts = {name: isinstance(options.DEFAULTS[f"llm_{names[name]}"], str) for name in own}
+    texts = {name: isinstance(DEFAULTS[f"llm_{names[name]}"], str) for name in own}
     given = {f"llm_{names[name]}": str(value) if texts[name] else value for name, value in own.items()}
     told = Namespace(**{**vars(environment.parsed_options or Namespace()), **given})
     for name in own:
-        if names[name] in options.RULES:
+        if names[name] in RULES:
             try:
-                options.check_value(SimpleNamespace(parsed_options=told), names[name])  # type: ignore[arg-type]
+                check_value(SimpleNamespace(parsed_options=told), names[name])
             except ValueError as problem:
                 said = _FLAG.sub(f"{_name(owner)}.{name}", str(problem), count=1)
                 raise ValueError(said) from None
@@ -108,7 +131,7 @@ _KINDS: dict[type, tuple[Callable[[Any], bool], str]] = {
 
 def _are_timeouts(value: Any) -> bool:
     fields = ("connect", "first_token", "stall", "total")
-    return all(_is_number(seconds := getattr(value, name, None)) and 0 < seconds < math.inf for name in fields)
+    return all(_is_number(seconds := getattr(value, name, math.nan)) and 0 < seconds < math.inf for name in fields)
 
 
 def _are_questions(value: Any) -> bool:

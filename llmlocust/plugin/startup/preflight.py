@@ -3,52 +3,38 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any
 
-import msgspec
 from locust.env import Environment
 
 from llmlocust.load.distributions import parse
 from llmlocust.plugin import console
+from llmlocust.plugin.findings import findings, note_target, note_values
 from llmlocust.plugin.http.addresses import is_loopback, shown, split
 from llmlocust.plugin.http.client import Endpoint
 from llmlocust.plugin.http.headers import OWN_KEY, api_key
-from llmlocust.plugin.options import AUTO, drawn_fields, extra_fields, forced, found_targets, option, ramp_setting
-from llmlocust.plugin.startup import attributes
-from llmlocust.plugin.startup.probing import Attempt, Change, NotReady, Probe, usual_changes
+from llmlocust.plugin.options import AUTO, option
+from llmlocust.plugin.settings import drawn_fields, extra_fields, forced, ramp_setting
+from llmlocust.plugin.startup.probing import Attempt, NotReady, Probe
+from llmlocust.plugin.users.users import LLMUser
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import DIALECTS, Dialect, named
+from llmlocust.stream.dialects.base import Adaptation
 from llmlocust.stream.record import Record
 from llmlocust.text import figures as words
-
-__all__ = ["NotReady", "check"]
 
 _TOKENS = 16
 _MAX_WORDS = 120
 
 
-class _Functions(msgspec.Struct):
-    """A Gradio app's, by their names."""
-
-    named_endpoints: dict[str, Any]
-
-
-class _App(msgspec.Struct):
-    """A Gradio app, as it tells of itself."""
-
-    version: str
-    enable_queue: bool | None = None
-
-
-def check(environment: Environment, users: Sequence[Any]) -> dict[str, Any]:
+def check(environment: Environment, users: Sequence[type[LLMUser]]) -> dict[str, Any]:
     """Send a first request as each class of users sends its requests, and say what was found out: the model, where none
     was named; the dialect, where that is to be found out; the target that the server answers at; how it wants to be
     asked. What several classes have in common is asked once. Raises NotReady.
     """
-    if environment.parsed_options is not None:
-        environment.parsed_options.llm_found_targets = {}
     told: dict[str, Any] = {}
     asked = set()
     for user in users:
@@ -63,22 +49,7 @@ def check(environment: Environment, users: Sequence[Any]) -> dict[str, Any]:
     return told
 
 
-def check_users(environment: Environment) -> None:
-    """Whether each class of users has attributes that can be used, and speaks a dialect, with headers that this node can
-    make. ValueError in one line.
-    """
-    for user in environment.user_classes:
-        if not hasattr(user, "speaks"):
-            continue
-        attributes.check_user(user, environment)
-        if option(environment, "dialect") != AUTO:
-            try:
-                user.headers_of(environment).of(user.speaks(environment))
-            except ValueError as problem:
-                raise ValueError(f"{user.__name__}: {problem}") from None
-
-
-def keys_notes(environment: Environment, users: Sequence[Any]) -> list[str]:
+def keys_notes(environment: Environment, users: Sequence[type[LLMUser]]) -> list[str]:
     """Return lines that say which secrets the run sends to which host, and whether the connection is encrypted."""
     found: dict[str, dict[str, None]] = {}
     for user in users:
@@ -97,14 +68,14 @@ def keys_notes(environment: Environment, users: Sequence[Any]) -> list[str]:
     return [f"sends {words.series([*names])} to {place}" for place, names in found.items() if names]
 
 
-def _place(environment: Environment, user: Any) -> tuple[str, ...]:
+def _place(environment: Environment, user: type[LLMUser]) -> tuple[str, ...]:
     """What is asked, and where."""
     dialect, headers = user.speaks(environment), sorted((user.headers or {}).items())
     model = user.model or option(environment, "model")
     return environment.host or user.host or "", dialect.name, dialect.path, model, str(headers)
 
 
-def _check(environment: Environment, user: Any) -> dict[str, Any]:
+def _check(environment: Environment, user: type[LLMUser]) -> dict[str, Any]:
     host = environment.host or user.host
     if not host:
         raise NotReady("no host: give the server's address, such as --host http://localhost:8000")
@@ -134,25 +105,24 @@ def _check(environment: Environment, user: Any) -> dict[str, Any]:
 
 
 def _first_answer(
-    environment: Environment, user: Any, probe: Probe, model: str, listed: Sequence[str], trouble: str
+    environment: Environment, user: type[LLMUser], probe: Probe, model: str, listed: Sequence[str], trouble: str
 ) -> Attempt:
     """NotReady where the server gives none."""
     question = _ask(environment, user, model)
-    probe.changes = _changes(environment, user, question)
+    probe.changes = partial(_changes, environment, user)
     _settle_dialect(environment, probe, question)
     probe.dialect = user.speaks(environment)
     attempts = probe.find(question)
     if attempts[-1].record.ok:
         return attempts[-1]
-    old = probe.dialect.name.startswith("gradio") and _speaks_over_a_websocket(probe)
-    raise NotReady(old or _advice(probe, attempts, listed, trouble))
+    raise NotReady(_unsupported(probe, [probe.dialect]) or _advice(probe, attempts, listed, trouble))
 
 
-def _probe(environment: Environment, user: Any, host: str) -> Probe:
+def _probe(environment: Environment, user: type[LLMUser], host: str) -> Probe:
     """ValueError in one line where the host, the dialect or a header is not valid."""
     given = option(environment, "path")
-    found = found_targets(environment, host)
-    endpoint = Endpoint(host, verify=not option(environment, "insecure"), given=given, found=found)
+    targets = findings(environment)["targets"].get(host)
+    endpoint = Endpoint(host, verify=not option(environment, "insecure"), given=given, found=targets)
     first = DIALECTS[0]() if option(environment, "dialect") == AUTO else user.speaks(environment)
     headers = user.headers_of(environment)
     headers.of(first)
@@ -160,24 +130,20 @@ def _probe(environment: Environment, user: Any, host: str) -> Probe:
 
 
 def _pass_on(environment: Environment, probe: Probe, attempt: Attempt, host: str, model: str) -> None:
-    """Put what was found out into the options, which travel to the workers."""
-    told, ask = environment.parsed_options, attempt.ask
-    if told is None:
-        return
-    told.llm_model = model
-    told.llm_usage = ask.usage
+    """Note what was found out, for this process and for the workers."""
+    ask = attempt.ask
+    note_values(environment, model=model, usage=ask.usage, max_tokens_field=ask.max_tokens_field)
     if ramp_setting(environment, "trace"):
-        told.llm_force_length = _is_forced(ask)
-    told.llm_max_tokens_field = ask.max_tokens_field
+        note_values(environment, force_length=_is_forced(ask))
     path = probe.dialect.path_of(ask)
     if attempt.target != probe.endpoint.address.joins(path)[0]:
-        told.llm_found_targets.setdefault(host, {})[path] = attempt.target
+        note_target(environment, host, path, attempt.target)
 
 
 # ── what is asked ──
 
 
-def _ask(environment: Environment, user: Any, model: str) -> Ask:
+def _ask(environment: Environment, user: type[LLMUser], model: str) -> Ask:
     limit = _limit(environment, user)
     few = min(limit, _TOKENS) if limit > 0 else _TOKENS
     return Ask(
@@ -191,7 +157,7 @@ def _ask(environment: Environment, user: Any, model: str) -> Ask:
     )
 
 
-def _limit(environment: Environment, user: Any) -> int:
+def _limit(environment: Environment, user: type[LLMUser]) -> int:
     """The limit of tokens of one of the run's requests; 0: the server's own."""
     own = option(environment, "max_tokens") if user.max_tokens is None else user.max_tokens
     return max(0, parse(str(own)).whole(random.Random()))
@@ -206,12 +172,12 @@ def _is_forced(ask: Ask) -> bool:
     return ask.extra.keys() >= forced(0).keys()
 
 
-def _changes(environment: Environment, user: Any, ask: Ask) -> list[Change]:
-    changes = usual_changes(ask, _limit(environment, user))
+def _changes(environment: Environment, user: type[LLMUser], dialect: Dialect, ask: Ask) -> list[Adaptation]:
+    changes = dialect.adaptations(ask, _limit(environment, user))
     if _forces(environment) and not option(environment, "force_length"):
         fields = {name: value for name, value in ask.extra.items() if name not in forced(0)}
         changes.append(
-            Change({"extra": fields}, "without ignore_eos and min_tokens: a trace's lengths are limits then")
+            Adaptation({"extra": fields}, "without ignore_eos and min_tokens: a trace's lengths are limits then")
         )
     return changes
 
@@ -220,18 +186,16 @@ def _changes(environment: Environment, user: Any, ask: Ask) -> list[Change]:
 
 
 def _settle_dialect(environment: Environment, probe: Probe, question: Ask) -> None:
-    """Find out what is left open: what the server speaks, and where a Gradio app has its function."""
+    """Find out what is left open: what the server speaks, and a path that the server itself names."""
     name, path = option(environment, "dialect"), option(environment, "path")
     if name == AUTO:
         dialect = _understood(probe, question, path)
-        environment.parsed_options.llm_found_dialect = dialect.name
-    elif name.startswith("gradio") and not path:
-        dialect = _at_its_function(probe, named(name))
+    elif not path and named(name).discovers:
+        dialect = _discovered(probe, named(name))
     else:
         return
     is_own_path = dialect.path == named(dialect.name).path
-    environment.parsed_options.llm_dialect = dialect.name
-    environment.parsed_options.llm_path = path or ("" if is_own_path else dialect.path)
+    note_values(environment, dialect=dialect.name, path=path or ("" if is_own_path else dialect.path))
     console.say(f"The server is spoken to in {dialect.name}, at {shown(probe.endpoint.path(dialect.path))}.")
 
 
@@ -252,7 +216,7 @@ def _understood(probe: Probe, question: Ask, path: str) -> Dialect:
         if probe.find(question)[-1].record.ok:
             return dialect
     raise NotReady(
-        _speaks_over_a_websocket(probe)
+        _unsupported(probe, (each() for each in DIALECTS))
         or f"{probe.endpoint.authority} answered a first request in none of {', '.join(each.name for each in DIALECTS)}: "
         "set --llm-dialect, and --llm-path or --llm-model where it needs them"
     )
@@ -263,41 +227,20 @@ def _candidates(probe: Probe, path: str) -> Iterator[Dialect]:
     address = probe.endpoint.address
     dialects = [named(each.name, path) for each in DIALECTS]
     for dialect in sorted(dialects, key=lambda each: not address.is_endpoint_of(each)):
-        yield _at_its_function(probe, dialect) if dialect.name.startswith("gradio") and not path else dialect
+        yield dialect if path else _discovered(probe, dialect)
 
 
-# ── Gradio apps ──
-
-
-def _at_its_function(probe: Probe, dialect: Dialect) -> Dialect:
-    """A Gradio app's dialect at the function that is called: its chat's, or its first. Where the app does not say, or
-    the user pasted the function's address, it stays as it is.
-    """
-    for prefix in () if probe.endpoint.address.is_endpoint_of(dialect) else ("/gradio_api", ""):
-        try:
-            functions = [*msgspec.json.decode(probe.get(f"{prefix}/info"), type=_Functions).named_endpoints]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            continue
-        if functions:
-            function = "/chat" if "/chat" in functions else functions[0]
-            dialect.path = prefix + ("/run" if dialect.name == "gradio-run" else "/call") + function
-            break
+def _discovered(probe: Probe, dialect: Dialect) -> Dialect:
+    """A dialect at the path that the server names, unless the user pasted the address of its endpoint."""
+    if dialect.discovers and not probe.endpoint.address.is_endpoint_of(dialect):
+        dialect.discover(probe.get)
     return dialect
 
 
-def _speaks_over_a_websocket(probe: Probe) -> str:
-    """What to do where a Gradio app takes calls that way alone: version 3's queue does. Empty where it does not."""
-    try:
-        app = msgspec.json.decode(probe.get("/config"), type=_App)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return ""
-    if not (app.version.startswith("3.") and app.enable_queue):
-        return ""
-    return (
-        f"{probe.endpoint.authority} is a Gradio {app.version} app whose queue takes calls over a WebSocket "
-        "alone, which is not spoken here: start the app with queue(api_open=True), or without a queue, and give "
-        "--llm-dialect gradio-run"
-    )
+def _unsupported(probe: Probe, dialects: Iterable[Dialect]) -> str:
+    """What to do where the server speaks a form of a protocol that its dialect does not; empty where it does not."""
+    why = next(filter(None, (dialect.unsupported(probe.get) for dialect in dialects)), "")
+    return why and f"{probe.endpoint.authority} is {why}"
 
 
 # ── what is said ──

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,14 +19,12 @@ from llmlocust.plugin.http.connection import Listener, Timeouts
 from llmlocust.plugin.http.headers import Headers
 from llmlocust.plugin.startup import models
 from llmlocust.stream.ask import Ask
-from llmlocust.stream.dialects import Dialect
+from llmlocust.stream.dialects.base import Adaptation, Dialect
 from llmlocust.stream.limits import TooLarge, check_document
 from llmlocust.stream.reading import Reading, has_token
 from llmlocust.stream.record import Record
 from llmlocust.stream.timeline import Timeline
 from llmlocust.stream.words import server_words
-
-MODELS = "/v1/models"
 
 _TRIES = 3
 _BETWEEN_TRIES = 0.5
@@ -40,28 +38,12 @@ class NotReady(Exception):
     """Why the load must not start, in one line that says what to do."""
 
 
-class Change(NamedTuple):
-    """Another way to ask, for servers that refuse the first one."""
-
-    fields: Mapping[str, Any]
-    """Of the Ask."""
-    words: str
-    """How the server is asked then."""
-    is_runs: bool = False
-    """The run asks so in any case: the change stays also where the server refuses it in the same words."""
+Changes = Callable[[Dialect, Ask], Sequence[Adaptation]]
+"""A function that returns the other ways to ask in a dialect."""
 
 
-def usual_changes(ask: Ask, limit: int) -> list[Change]:
-    """Other ways to ask that servers are known to want; `limit` is the run's own limit of tokens, 0 for none. One that
-    changes nothing in a dialect is not tried.
-    """
-    field = "max_tokens" if ask.max_tokens_field == "max_completion_tokens" else "max_completion_tokens"
-    own_limit = f"with the run's own limit of {limit} tokens" if limit else "without a limit of tokens"
-    return [
-        Change({"max_tokens_field": field}, f"with the limit of tokens as {field}"),
-        Change({"usage": False}, "without stream_options, so that its tokens are counted by chunks"),
-        Change({"max_tokens": limit or None}, own_limit, is_runs=True),
-    ]
+def _no_changes(dialect: Dialect, ask: Ask) -> Sequence[Adaptation]:
+    return ()
 
 
 class Attempt(NamedTuple):
@@ -117,7 +99,7 @@ class Probe:
         endpoint: Endpoint,
         dialect: Dialect,
         headers: Headers,
-        changes: Sequence[Change] = (),
+        changes: Changes = _no_changes,
         timeouts: Timeouts | None = None,
     ) -> None:
         """`timeouts` are the run's own."""
@@ -205,7 +187,7 @@ class Probe:
 
     def _adapted(self, attempt: Attempt) -> Attempt:
         """Change by change: one stays if the request succeeds with it, or is refused for another reason."""
-        left, refusal = list(self.changes), attempt.words
+        left, refusal = list(self.changes(self.dialect, attempt.ask)), attempt.words
         while attempt.record.status in _REFUSED:
             following = next(filter(None, (self._changed(attempt, change) for change in left)), None)
             if following is None:
@@ -214,7 +196,7 @@ class Probe:
             left = [change for change in left if change.words not in attempt.changes]
         return attempt._replace(refusal=refusal)
 
-    def _changed(self, attempt: Attempt, change: Change) -> Attempt | None:
+    def _changed(self, attempt: Attempt, change: Adaptation) -> Attempt | None:
         """The attempt with one change more; None where that is no progress."""
         changed = msgspec.structs.replace(attempt.ask, **change.fields)
         if self._body(changed) == self._body(attempt.ask):  # it means nothing in this dialect
@@ -273,7 +255,7 @@ class Probe:
 
     def models(self, *, thoroughly: bool) -> tuple[list[str], str]:
         """The models that the server lists, and where that fails, why: real servers chat well without a list."""
-        targets, trouble = self.endpoint.address.bases(MODELS), ""
+        targets, trouble = self.endpoint.address.bases(self.dialect.models_path), ""
         for target in targets if thoroughly else targets[:1]:
             timeline = self._fetched(target)
             names = models.listed(bytes(timeline.body)) if timeline.status < 300 else None

@@ -7,8 +7,8 @@ import random
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache, partial
-from time import perf_counter_ns, time
+from functools import cache
+from time import perf_counter_ns
 from typing import Any, ClassVar
 
 import msgspec
@@ -28,34 +28,29 @@ from llmlocust.load.rows import Messages, Question
 from llmlocust.load.tokens import counter
 from llmlocust.load.trace_windows import shared_text
 from llmlocust.load.traces import Row
-from llmlocust.metrics.metric import METRICS
-from llmlocust.metrics.sums import Sums
 from llmlocust.metrics.vocabulary import ABORTED
+from llmlocust.plugin.findings import findings
 from llmlocust.plugin.generator.open_load import row_now
 from llmlocust.plugin.http import headers
 from llmlocust.plugin.http.addresses import host_of, shown
 from llmlocust.plugin.http.client import Client, Endpoint
-from llmlocust.plugin.http.connection import Listener, Timeouts
+from llmlocust.plugin.http.connection import Timeouts
 from llmlocust.plugin.http.headers import Headers
-from llmlocust.plugin.options import drawn_fields, extra_fields, forced, found_targets, is_found_out, option
-from llmlocust.plugin.session import plugin_of
+from llmlocust.plugin.options import asks_for_dialect, option
+from llmlocust.plugin.session_interface import session_of
+from llmlocust.plugin.settings import drawn_fields, extra_fields, forced
+from llmlocust.plugin.users.exchange import Exchange, fire_request
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import Dialect, named
-from llmlocust.stream.reading import Reading, has_token
 from llmlocust.stream.record import STALL, Record
 from llmlocust.stream.timeline import Timeline
 
-_TIMED = tuple(key for key, metric in METRICS.items() if metric.on_record and metric.percentiles)
 """What other listeners of Locust's event hear of the server's times."""
 _LONGEST_PAUSE = 30.0
 
 _TOLD_WITHIN = 30.0
 """Seconds: a master without llmlocust tells nothing."""
 _log = logging.getLogger(__name__)
-
-
-class LLMFailure(Exception):
-    """A failed request, as Locust's tables show it."""
 
 
 class LLMUser(FastHttpUser):
@@ -96,12 +91,12 @@ class LLMUser(FastHttpUser):
         super().__init__(environment)
         self.stopping = Event()
         """Set where it is told to stop: it lets what it has in flight end, and begins nothing new."""
-        plugin = plugin_of(environment)
-        assert plugin.collector is not None, "users run on workers, or where there are none"
-        self._collector = plugin.collector
+        session = session_of(environment)
+        assert session.collector is not None, "users run on workers, or where there are none"
+        self._collector = session.collector
         if self._collector.refused:  # what it would be made of may be missing; it will do nothing
             return
-        self._otel = plugin.otel
+        self._otel = session.otel
         self._llm = Client(_endpoint_of(environment, self.host or ""), self.timeouts_of(environment))
         self._dialect = self.speaks(environment)
         self._own_headers, self._headers = dict(self.headers or {}), self.headers_of(environment)
@@ -143,7 +138,7 @@ class LLMUser(FastHttpUser):
 
     # ── open load: the user is a stream ──
 
-    def run(self) -> None:
+    def run(self) -> None:  # type: ignore[misc]  # Locust says that nobody overrides it; a stream has to
         """As Locust's own, or as a stream; a worker that joins a run has users before it is told which."""
         self._collector.is_told.wait(_TOLD_WITHIN)
         if self._collector.refused:
@@ -171,8 +166,10 @@ class LLMUser(FastHttpUser):
 
     def run_one_task(self) -> None:
         """What an arrival does. Nothing that goes wrong in it stops the others."""
+        tasks = self._taskset_instance
+        assert tasks is not None
         try:
-            self._taskset_instance.execute_task(self._taskset_instance.get_next_task())
+            tasks.execute_task(tasks.get_next_task())
         except (StopUser, StopTest, InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately):
             pass
         except Exception as problem:
@@ -201,7 +198,7 @@ class LLMUser(FastHttpUser):
             if question is None
             else (question, words_of(question), _limited(limit_of(question)))
         )
-        messages = [{"role": "user", "content": sent}] if isinstance(sent, str) else list(sent)
+        messages: list[Any] = [{"role": "user", "content": sent}] if isinstance(sent, str) else list(sent)
         return self._chat(self._spoken(dialect), messages, words, name, source, limits | fields)
 
     def talk(self, question: Question | None = None, *, name: str = "turn", **fields: Any) -> list[Record]:
@@ -356,40 +353,42 @@ class LLMUser(FastHttpUser):
             # a user whom Locust decided to kill while it waited is told so here, before it sends and not after
             self._collector.turns.wait()
             self._take_ticket(timeline)
-        reading = Reading(dialect, ask=ask, name=name, stall=self.stall)
-        listener = Listener(partial(has_token, dialect, ask=ask) if ask.stream else None, reading.take)
-        sums: Sums | None = None
+        exchange = Exchange(dialect, ask, name, self.stall, timeline)
         self._collector.request_begins(name)
         try:
-            self._llm.ask(timeline, dialect, ask, body, sent, listener)
-            self._collector.turns.wait()
-            while reading.take(timeline):
-                self._collector.turns.wait()
-            sums = Sums(reading.finish(timeline))
-            while sums.take():
-                self._collector.turns.wait()
+            exchange.run(self._llm, self._collector.turns, body, sent)
         finally:  # also when the user is killed in the middle: what was sent is counted
-            sums = sums or Sums(reading.finish(timeline))
-            record = sums.record
-            record.id = request_id
-            if self._option("error_text"):
-                record.error = self._headers.without_values(record.error, self._llm.endpoint.secrets)
-                record.words = self._headers.without_values(record.words, self._llm.endpoint.secrets)
-            else:
-                record.error = record.words = f"HTTP {record.status}" if record.status and not record.ok else ""
-            record.inputs = dialect.inputs(ask)
-            try:
-                record.right = self._judged(words, record)
-            finally:  # who judges may wait for something, and be killed there
-                self._collector.request_ended(sums)
-                if record.outcome != ABORTED:  # ours to count; Locust would call it the server's failure
-                    self._fire(record, dialect.path_of(ask), timeline)
-                    if self._otel:
-                        self._otel.record(record, dialect.name, ask.model, self._llm.endpoint)
+            record = self._end(exchange, request_id, words)
         if not record.ok and not self._collector.open_load.on:
             pause = max(self.pause_after_failure, record.retry_after or 0.0)
             self._collector.back_off(min(pause, _LONGEST_PAUSE))
         return record
+
+    def _end(self, exchange: Exchange, request_id: str, words: str) -> Record:
+        """Count a request that is over, and tell Locust of it."""
+        sums, dialect, ask = exchange.sums(), exchange.dialect, exchange.ask
+        record = sums.record
+        record.id = request_id
+        self._hide_what_is_private(record)
+        record.inputs = dialect.inputs(ask)
+        try:
+            record.right = self._judged(words, record)
+        finally:  # who judges may wait for something, and be killed there
+            self._collector.request_ended(sums)
+            if record.outcome != ABORTED:  # ours to count; Locust would call it the server's failure
+                url = shown(self._llm.endpoint.path(dialect.path_of(ask)))
+                fire_request(self.environment.events, record, exchange.timeline, url, self.context())
+                if self._otel:
+                    self._otel.record(record, dialect.operation, ask.model, self._llm.endpoint)
+        return record
+
+    def _hide_what_is_private(self, record: Record) -> None:
+        """Take secrets out of the server's words, or all of its words."""
+        if self._option("error_text"):
+            record.error = self._headers.without_values(record.error, self._llm.endpoint.secrets)
+            record.words = self._headers.without_values(record.words, self._llm.endpoint.secrets)
+        else:
+            record.error = record.words = f"HTTP {record.status}" if record.status and not record.ok else ""
 
     def _take_ticket(self, timeline: Timeline) -> None:
         """Of a fixed number of requests: the request has not been asked for before."""
@@ -424,21 +423,6 @@ class LLMUser(FastHttpUser):
         own = dict(self.headers or {})
         if own != self._own_headers:
             self._own_headers, self._headers = own, _headers(type(self), self.environment, own)
-
-    def _fire(self, record: Record, path: str, timeline: Timeline) -> None:
-        """Locust's own event: once for a request, end to end."""
-        seconds = record.e2e if record.ok and record.e2e is not None else record.duration
-        self.environment.events.request.fire(
-            request_type="LLM",
-            name=record.name,
-            response_time=seconds * 1000.0,
-            response_length=record.size,
-            response=None,
-            context={**self.context(), "llm": _context(record)},
-            exception=None if record.ok else LLMFailure(": ".join(filter(None, (record.outcome, record.error)))),
-            start_time=_wall_time(timeline),
-            url=shown(self._llm.endpoint.path(path)),
-        )
 
     def _option(self, name: str) -> Any:
         return option(self.environment, name)
@@ -506,29 +490,15 @@ def _dialect(dialect: str | Dialect, path: str = "") -> Dialect:
 
 def _headers(user: type[LLMUser], environment: Environment, own: Mapping[str, str]) -> Headers:
     host = environment.host or user.host or ""
-    is_guessed = user.dialect is None and is_found_out(environment)
+    is_guessed = user.dialect is None and asks_for_dialect(environment)
     return Headers(headers.listed(option(environment, "header")), own, guessed_at=host_of(host) if is_guessed else None)
 
 
 def _endpoint_of(environment: Environment, host: str) -> Endpoint:
-    found = tuple(found_targets(environment, host).items())
-    return _endpoint(host, found, given=option(environment, "path"), verify=not option(environment, "insecure"))
+    targets = tuple(findings(environment)["targets"].get(host, {}).items())
+    return _endpoint(host, targets, given=option(environment, "path"), verify=not option(environment, "insecure"))
 
 
 @cache
-def _endpoint(host: str, found: tuple[tuple[str, str], ...], *, given: str, verify: bool) -> Endpoint:
-    return Endpoint(host, verify=verify, given=given, found=dict(found))
-
-
-def _context(record: Record) -> dict[str, Any]:
-    """What other listeners of Locust's event may want; plain values, durations in milliseconds."""
-    timed = {name: getattr(record, name) for name in _TIMED}
-    return {f"{name}_ms": None if value is None else value * 1000.0 for name, value in timed.items()} | {
-        "outcome": record.outcome,
-        "input_tokens": record.input_tokens,
-        "output_tokens": record.output_tokens,
-    }
-
-
-def _wall_time(timeline: Timeline) -> float:
-    return time() - (perf_counter_ns() - (timeline.sent_ns or timeline.asked_ns)) / 1e9
+def _endpoint(host: str, targets: tuple[tuple[str, str], ...], *, given: str, verify: bool) -> Endpoint:
+    return Endpoint(host, verify=verify, given=given, found=dict(targets))

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from gevent.pywsgi import WSGIServer
+from locust.env import Environment
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import Metric
 
 from llmlocust.analysis.live import Live
 from llmlocust.plugin import options
+from llmlocust.plugin.run.run import Run
 from llmlocust.plugin.views.prometheus import Collector
-
-if TYPE_CHECKING:
-    from llmlocust.plugin.session import Plugin
 
 
 class Newest:
-    def __init__(self, plugin: Plugin) -> None:
-        self._plugin = plugin
+    def __init__(self, environment: Environment, run: Callable[[], Run | None]) -> None:
+        """`run` tells which run is the newest."""
+        self._environment, self._run = environment, run
         self._live: Live | None = None
         self._collector = Collector(None)
-        plugin.environment.events.reset_stats.add_listener(self._reset)
+        environment.events.reset_stats.add_listener(self._reset)
 
     def live(self) -> Live | None:
         """None before the first run."""
-        run = self._plugin.run
+        run = self._run()
         if run is not None and (self._live is None or self._live.run is not run):
             self._live = Live(run)
         return self._live
@@ -47,5 +47,5 @@ class Newest:
         """Serve /metrics on a port of its own, at any path. OSError where the port cannot be had."""
         registry = CollectorRegistry(auto_describe=False)
         registry.register(self)  # type: ignore[arg-type]
-        address = options.option(self._plugin.environment, "metrics_host"), port
+        address = options.option(self._environment, "metrics_host"), port
         WSGIServer(address, make_wsgi_app(registry), log=None, error_log=None).start()

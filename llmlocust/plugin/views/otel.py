@@ -24,13 +24,6 @@ if TYPE_CHECKING:
 _SECONDS = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92]
 _TOKENS = [4**power for power in range(14)]
 
-_OPERATIONS = {
-    **dict.fromkeys(("openai-completions", "ollama-generate", "llamacpp", "tgi"), "text_completion"),
-    **dict.fromkeys(("openai-embeddings", "cohere-embed", "tei-embed"), "embeddings"),
-    **dict.fromkeys(("rerank", "tei-rerank"), "rerank"),  # which the conventions do not know
-}
-"""By the dialect's name; all others chat."""
-
 _NOT_GRPC = "set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
 
 
@@ -60,9 +53,9 @@ class GenAIMetrics:
             explicit_bucket_boundaries_advisory=_TOKENS,
         )
 
-    def record(self, record: Record, dialect: str, model: str, endpoint: Endpoint) -> None:
+    def record(self, record: Record, operation: str, model: str, endpoint: Endpoint) -> None:
         """A request that is over. `error.type` is its outcome."""
-        attributes = _attributes(dialect, model, endpoint.host, endpoint.port)
+        attributes = _attributes(operation, model, endpoint.host, endpoint.port)
         if record.ok:
             self._duration.record(record.duration, attributes)
         else:
@@ -71,7 +64,7 @@ class GenAIMetrics:
             self._first_chunk.record(record.ttft, attributes)
         for kind, tokens in (("input", record.input_tokens), ("output", record.output_tokens)):
             if tokens is not None:
-                self._tokens.record(tokens, _with_token_type(kind, dialect, model, endpoint.host, endpoint.port))
+                self._tokens.record(tokens, _with_token_type(kind, operation, model, endpoint.host, endpoint.port))
 
 
 def of(environment: Environment) -> GenAIMetrics | None:
@@ -101,9 +94,9 @@ def _over_grpc(environ: Mapping[str, str]) -> str:
 
 
 @cache
-def _attributes(dialect: str, model: str, host: str, port: int) -> dict[str, Any]:
+def _attributes(operation: str, model: str, host: str, port: int) -> dict[str, Any]:
     known = {
-        "gen_ai.operation.name": _OPERATIONS.get(dialect, "chat"),
+        "gen_ai.operation.name": operation,
         "gen_ai.provider.name": "openai",  # whose protocol it is: who answers is not known
         "server.address": host,
         "server.port": port,

@@ -7,36 +7,31 @@ All of it is under Locust's own base path and behind its login, and `access` gua
 from __future__ import annotations
 
 import json
-from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 from flask import Blueprint, Response, abort, jsonify, request, send_file, send_from_directory
 from locust.env import Environment
-from locust.runners import STATE_CLEANUP, STATE_RUNNING, STATE_STOPPING, MasterRunner
+from locust.runners import STATE_CLEANUP, STATE_RUNNING, STATE_STOPPING
+from locust.web import WebUI
 from prometheus_client.exposition import choose_encoder
 
-from llmlocust.plugin import options
 from llmlocust.plugin.http.addresses import shown
+from llmlocust.plugin.run.run import Run
+from llmlocust.plugin.views.current_run import Newest
 from llmlocust.plugin.webui import access
+from llmlocust.plugin.webui.form import check_form, check_workers
 from llmlocust.plugin.webui.inputs import Inputs
 from llmlocust.plugin.webui.report import NotMade, Reports
 from llmlocust.runfiles import formats
-
-if TYPE_CHECKING:
-    from locust.web import WebUI
-
-    from llmlocust.plugin.session import Plugin
-    from llmlocust.plugin.views.current_run import Newest
 
 STATIC = Path(__file__).with_name("static")
 _BEING_STOPPED = [f'"{state}"'.encode() for state in (STATE_STOPPING, STATE_CLEANUP)]
 _TAB = "llm"
 _SCRIPT = b'<script src="./llm/static/tab.js" defer></script></body>'
-_OFFERED = {
+_OFFERED: dict[str, list[dict[str, Any]]] = {
     "extended_tabs": [{"title": "LLM", "key": _TAB}],
     "extended_tables": [{"key": _TAB, "structure": []}],
     "extended_csv_files": [
@@ -47,32 +42,46 @@ _OFFERED = {
 """What Locust's page shows of what we give it: a tab, with a table that has nothing in it, and files to download."""
 
 
-def add_to(web_ui: WebUI, plugin: Plugin, newest: Newest) -> None:
+class Runs(Protocol):
+    """The part of a session that the pages show."""
+
+    environment: Environment
+    run: Run | None
+    prefixes: list[str]
+    refused: str
+
+    @property
+    def keeps_files(self) -> bool: ...
+
+
+def add_to(web_ui: WebUI, runs: Runs, newest: Newest) -> None:
     """Before the web UI has answered anything: Flask takes no routes later."""
-    pages = Pages(plugin, newest)
-    access.guard(web_ui, plugin.environment)
-    web_ui.app.register_blueprint(_blueprint(web_ui, pages))
-    web_ui.app.before_request(lambda: _offer(web_ui.template_args))
-    web_ui.app.before_request(_checks(web_ui, pages))
-    web_ui.app.after_request(_bring_the_tab)
-    web_ui.app.after_request(_let_it_ask_on)
+    app = web_ui.app
+    assert app is not None
+    pages = Pages(runs, newest)
+    access.guard(app, web_ui.host, runs.environment)
+    app.register_blueprint(_blueprint(web_ui, app.blueprints["locust"].url_prefix or "", pages))
+    app.before_request(lambda: _offer(web_ui.template_args))
+    app.before_request(_checks(web_ui, pages))
+    app.after_request(_bring_the_tab)
+    app.after_request(_let_it_ask_on)
     # fields of the form in the order of our options, and not by name
-    web_ui.app.jinja_env.policies["json.dumps_kwargs"] = {"sort_keys": False}
+    app.jinja_env.policies["json.dumps_kwargs"] = {"sort_keys": False}
 
 
-def _blueprint(web_ui: WebUI, pages: Pages) -> Blueprint:
+def _blueprint(web_ui: WebUI, base: str, pages: Pages) -> Blueprint:
     """Return the blueprint of all our routes. It requires the login and sets the headers, so that every route has them."""
-    base = web_ui.app.blueprints["locust"].url_prefix or ""
     made = Blueprint(
         "llmlocust", __name__, url_prefix=base, static_folder=str(STATIC), static_url_path=f"/{_TAB}/static"
     )
-    for rule, view in {
+    views: dict[str, Callable[..., Response]] = {
         "/llm/": pages.page,
         "/llm/live.json": pages.live,
         "/llm/report": pages.report,
         "/llm/files/<name>": pages.file,
         "/metrics": pages.metrics,
-    }.items():
+    }
+    for rule, view in views.items():
         made.add_url_rule(rule, view.__name__, view)
     made.before_request(_refuse_options)
     made.before_request(web_ui.auth_required_if_enabled(lambda: None))
@@ -132,9 +141,9 @@ def _let_it_ask_on(response: Response) -> Response:
 
 
 class Pages:
-    def __init__(self, plugin: Plugin, newest: Newest) -> None:
-        self.plugin, self.newest = plugin, newest
-        self.environment = plugin.environment
+    def __init__(self, runs: Runs, newest: Newest) -> None:
+        self.runs, self.newest = runs, newest
+        self.environment = runs.environment
         self._reports = Reports()
         self._inputs = Inputs(self.environment)
 
@@ -145,14 +154,15 @@ class Pages:
 
     def live(self) -> Response:
         asked, runner = request.args, self.environment.runner
+        assert runner is not None
         live = self.newest.live()
         told = {
             "state": runner.state,
             "users": runner.user_count,
             "host": shown(self.environment.host or ""),
-            "refused": self.plugin.refused,
-            "runs": [self._files(number) for number in range(1, len(self.plugin.prefixes) + 1)],
-            "kept": self.plugin.keeps_files,
+            "refused": self.runs.refused,
+            "runs": [self._files(number) for number in range(1, len(self.runs.prefixes) + 1)],
+            "kept": self.runs.keeps_files,
             "run": live
             and live.snapshot(asked.get("name", ""), _number(asked.get("changes")) or 0, _number(asked.get("level"))),
         }
@@ -167,9 +177,9 @@ class Pages:
     def report(self) -> Response:
         """Of what was measured so far, or in the run that is asked for."""
         prefix = self._prefix()
-        if prefix is None:
+        if prefix is None or self.runs.run is None:
             return _say(404, "there is no such run yet")
-        self.plugin.run.bring_files_up_to_date()
+        self.runs.run.bring_files_up_to_date()
         try:
             made = self._reports.make(prefix, "zh" if request.args.get("lang") == "zh" else "en")
         except NotMade as problem:
@@ -179,20 +189,20 @@ class Pages:
     def file(self, name: str) -> Response:
         prefix = self._prefix()
         path = Path(f"{prefix}_{name}") if prefix and name in formats.files() else None
-        if path is None or not path.exists():
+        if path is None or self.runs.run is None or not path.exists():
             return _say(404, f"there is no {name} yet")
-        self.plugin.run.bring_files_up_to_date()
+        self.runs.run.bring_files_up_to_date()
         return send_file(path.absolute(), as_attachment=True, max_age=0)
 
     def _prefix(self) -> str | None:
         """Of the files of the run that is asked for, the newest unless one is; None where there is no such run."""
-        prefixes = self.plugin.prefixes
+        prefixes = self.runs.prefixes
         number = _number(request.args.get("run", str(len(prefixes))))
         return prefixes[number - 1] if number and number <= len(prefixes) else None
 
     def _files(self, number: int) -> dict[str, Any]:
         """What there is of a run, and what should be and is not; telemetry is only there where somebody asked for it."""
-        prefix = self.plugin.prefixes[number - 1]
+        prefix = self.runs.prefixes[number - 1]
         there = [name for name in formats.files() if Path(f"{prefix}_{name}").exists()]
         missing = [name for name in formats.expected_files() if name not in there]
         return {"run": number, "files": there, "missing": missing}
@@ -220,47 +230,6 @@ class Pages:
 
 def _say(status: int, words: str) -> Response:
     return Response(words + "\n", status, mimetype="text/plain")
-
-
-def check_workers(environment: Environment) -> None:
-    """ValueError where a master has none: Locust says that the test starts, and waits for ever, or forgets about it."""
-    runner = environment.runner
-    if isinstance(runner, MasterRunner) and not runner.worker_count:
-        raise ValueError("no worker is connected: start one (locust --worker --master-host …), then start the test")
-
-
-def check_form(environment: Environment, form: Any, inputs: Inputs) -> None:
-    """Whether the options, with what a form posts, can be meant. ValueError in one line where not."""
-    if private := [f"--llm-{each.name}" for each in options.OPTIONS if each.is_private and each.dest in form]:
-        raise ValueError(f"{private[0]} is no field of the form: give it to the command that starts Locust")
-    inputs.check_host(form.get("host"))
-    fields = inputs.fields(form)
-    told = vars(environment.parsed_options or Namespace()) | {
-        name: _typed(name, fields[name]) for name in options.DEFAULTS if name in fields
-    }
-    meant = SimpleNamespace(parsed_options=Namespace(**told), shape_class=_shape(environment, form))
-    inputs.check_certificate(meant)
-    inputs.check_files(meant)
-    options.check(meant)  # type: ignore[arg-type]
-
-
-def _shape(environment: Environment, form: Any) -> Any:
-    """The ramp that is meant: with --class-picker the form names it, and names "Default" where none is picked."""
-    if environment.web_ui is None or not environment.web_ui.userclass_picker_is_active:
-        return environment.shape_class
-    return (environment.available_shape_classes or {}).get(form.get("shape_class", ""))
-
-
-def _typed(name: str, text: str) -> Any:
-    """As Locust would read it."""
-    kind = type(options.DEFAULTS[name])
-    if kind is bool:
-        return text == "true"
-    try:
-        return kind(text)
-    except ValueError:
-        wanted = "a whole number" if kind is int else "a number"
-        raise ValueError(f"--{name.replace('_', '-')} must be {wanted} — got {text!r}") from None
 
 
 def _number(text: str | None) -> int | None:

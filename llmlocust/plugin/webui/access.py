@@ -15,6 +15,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from flask import Flask
 from locust.env import Environment
 from werkzeug import Request, Response
 
@@ -22,7 +23,6 @@ from llmlocust.plugin import options
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-    from locust.web import WebUI
 
 OURS = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -43,12 +43,12 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+)(:\d+)?", re.ASCII | re.IGNORECASE
 Headers = list[tuple[str, str]]
 
 
-def guard(web_ui: WebUI, environment: Environment) -> None:
+def guard(app: Flask, host: str | None, environment: Environment) -> None:
     """Wrap the web UI in `Access`, with the names that are known when Locust starts."""
     others = {_name_of(each) for each in options.listed(options.option(environment, "web_hosts"))}
     shown = getattr(environment.parsed_options, "web_host_display_name", None) or ""
-    own = (web_ui.host, _name_of(shown), socket.gethostname())
-    web_ui.app.wsgi_app = Access(web_ui.app.wsgi_app, own, others)  # type: ignore[method-assign]
+    own = (host, _name_of(shown), socket.gethostname())
+    app.wsgi_app = Access(app.wsgi_app, own, others)  # type: ignore[method-assign]  # as Flask's documentation says
 
 
 class Access:

@@ -13,14 +13,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from locust import argument_parser
+from locust import User, argument_parser
 from locust.env import Environment
 from locust.runners import MasterRunner
 from werkzeug.datastructures import ImmutableMultiDict, MultiDict
 
 from llmlocust.load.answer_key import load as load_answers
+from llmlocust.load.builtin_prompts import built_in
 from llmlocust.load.huggingface import PREFIX as HUB
-from llmlocust.load.prompts import built_in
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.tokens import counter
 from llmlocust.load.traces import open_trace
@@ -28,7 +28,9 @@ from llmlocust.metrics.thresholds import Gate, load_toml
 from llmlocust.plugin import console
 from llmlocust.plugin.http.client import Endpoint
 from llmlocust.plugin.http.headers import api_key
-from llmlocust.plugin.options import listed, option, ramp_setting
+from llmlocust.plugin.options import listed, option
+from llmlocust.plugin.settings import ramp_setting
+from llmlocust.plugin.users.users import LLMUser
 from llmlocust.stream.dialects import DIALECTS
 
 FILES: Mapping[str, Callable[[str], Any]] = MappingProxyType(
@@ -134,7 +136,7 @@ class Inputs:
         environment = self._environment
         if option(environment, "any_host"):
             return False
-        classes = [*environment.user_classes, *(environment.available_user_classes or {}).values()]
+        classes = _user_classes(environment)
         return (
             isinstance(environment.runner, MasterRunner)
             or bool(option(environment, "header"))
@@ -157,9 +159,14 @@ def _try_to_read(flag: str, value: str, read: Callable[[str], Any]) -> None:
         raise ValueError(f"{flag}: {value[:60]!r} cannot be used. The reason is on Locust's terminal") from None
 
 
+def _user_classes(environment: Environment) -> list[type[User]]:
+    available: dict[str, Any] = environment.available_user_classes or {}  # Locust's type says users, not their classes
+    return [*environment.user_classes, *available.values()]
+
+
 def _hosts(environment: Environment) -> Iterator[str]:
     """Yield the hosts that the command line and the locustfile name."""
-    classes = [*environment.user_classes, *(environment.available_user_classes or {}).values()]
+    classes = _user_classes(environment)
     yield from filter(None, (environment.host, *(each.host for each in classes)))
 
 
@@ -172,8 +179,9 @@ def _server(host: str) -> tuple[bool, str, int] | None:
     return endpoint.tls, endpoint.host.lower(), endpoint.port
 
 
-def _key_variables(environment: Environment, classes: list[Any]) -> Iterator[str]:
+def _key_variables(environment: Environment, classes: list[type[User]]) -> Iterator[str]:
     yield from (each.key_variable for each in DIALECTS)
     for each in classes:
-        with suppress(ValueError, AttributeError):  # a class of Locust's own has no dialect
-            yield each.speaks(environment).key_variable
+        with suppress(ValueError):
+            if issubclass(each, LLMUser):
+                yield each.speaks(environment).key_variable

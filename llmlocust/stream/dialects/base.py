@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
@@ -20,6 +20,21 @@ _DONE = b"[DONE]"
 _NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _CUT_SHORT = "Input data was truncated"
 """What msgspec says of a document that ends too early; inside a number, that it ends there."""
+
+
+class Adaptation(NamedTuple):
+    """Another way to ask, for servers that refuse the first one."""
+
+    fields: Mapping[str, Any]
+    """Fields of the Ask that it replaces."""
+    words: str
+    """How the server is asked then."""
+    is_runs: bool = False
+    """The run asks so in any case: it stays also where the server refuses it in the same words."""
+
+
+Get = Callable[[str], bytes]
+"""A function that returns the body of the server's answer to GET on a path."""
 
 
 class Dialect:
@@ -45,6 +60,12 @@ class Dialect:
     """Where its users keep their key, unless LLMLOCUST_API_KEY holds one."""
     key_hosts: ClassVar[tuple[str, ...]] = ("openai.com",)
     """Domains of the vendor that gives this key."""
+    operation: ClassVar[str] = "chat"
+    """OpenTelemetry's name of what is asked for."""
+    models_path: ClassVar[str] = "/v1/models"
+    """Where servers list their models."""
+    discovers: ClassVar[bool] = False
+    """The server itself says what `path` is: `discover` asks it."""
 
     _one: ClassVar[msgspec.json.Decoder[Any]]
     _all: ClassVar[msgspec.json.Decoder[Any]]
@@ -78,6 +99,29 @@ class Dialect:
     def events_path(self, ask: Ask, body: bytes | bytearray) -> str | None:
         """Where the answer's events are fetched, after a first response with this body; None: it is the answer."""
         return None
+
+    # ── asking before the run ──
+
+    def discover(self, get: Get) -> None:
+        """Set `path` to what the server says. Where the server says nothing, it stays as it is."""
+
+    def adaptations(self, ask: Ask, limit: int) -> list[Adaptation]:
+        """Return other ways to ask that servers are known to want, in the order in which they are tried. One that changes
+        nothing in the body is not tried. `limit` is the run's own limit of tokens; 0: none.
+        """
+        field = "max_tokens" if ask.max_tokens_field == "max_completion_tokens" else "max_completion_tokens"
+        own_limit = f"with the run's own limit of {limit} tokens" if limit else "without a limit of tokens"
+        return [
+            Adaptation({"max_tokens_field": field}, f"with the limit of tokens as {field}"),
+            Adaptation({"usage": False}, "without stream_options, so that its tokens are counted by chunks"),
+            Adaptation({"max_tokens": limit or None}, own_limit, is_runs=True),
+        ]
+
+    def unsupported(self, get: Get) -> str:
+        """Return what the server is, and what to do, where it speaks a form of the protocol that this dialect does not.
+        Empty: the dialect knows of no such form. It is asked after a first request has failed.
+        """
+        return ""
 
     # ── reading ──
 

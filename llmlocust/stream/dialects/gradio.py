@@ -14,7 +14,7 @@ import msgspec
 
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.delta import ANSWER, END, ERROR, Delta
-from llmlocust.stream.dialects.base import Dialect
+from llmlocust.stream.dialects.base import Dialect, Get
 from llmlocust.stream.sse import Event
 from llmlocust.stream.words import is_something, said
 
@@ -24,8 +24,53 @@ _MOST_DEEP = 5
 """Chats are lists of lists of messages of parts."""
 
 
+_NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class _Functions(msgspec.Struct):
+    """An app's functions, by their names."""
+
+    named_endpoints: dict[str, Any]
+
+
+class _App(msgspec.Struct):
+    """What an app says of itself."""
+
+    version: str
+    enable_queue: bool | None = None
+
+
 class Gradio(Dialect):
     """What the two ways share."""
+
+    discovers = True
+    way: ClassVar[str]
+    """The part of the path before the function's name."""
+
+    def discover(self, get: Get) -> None:
+        """Set the path to that of the function that is called: the app's chat, or its first."""
+        for prefix in ("/gradio_api", ""):
+            try:
+                functions = [*msgspec.json.decode(get(f"{prefix}/info"), type=_Functions).named_endpoints]
+            except _NOT_READABLE:
+                continue
+            if functions:
+                function = "/chat" if "/chat" in functions else functions[0]
+                self.path = prefix + self.way + function
+                return
+
+    def unsupported(self, get: Get) -> str:
+        """Version 3's queue may take calls over a WebSocket alone."""
+        try:
+            app = msgspec.json.decode(get("/config"), type=_App)
+        except _NOT_READABLE:
+            return ""
+        if not (app.version.startswith("3.") and app.enable_queue):
+            return ""
+        return (
+            f"a Gradio {app.version} app whose queue takes calls over a WebSocket alone, which is not spoken here: start "
+            "the app with queue(api_open=True), or without a queue, and give --llm-dialect gradio-run"
+        )
 
     def body(self, ask: Ask) -> bytes:
         text = ask.text()
@@ -41,12 +86,13 @@ class _Called(msgspec.Struct):
 class GradioCall(Gradio):
     name = "gradio"
     path = "/gradio_api/call/chat"
+    way = "/call"
     cumulative = True
 
     def events_path(self, ask: Ask, body: bytes | bytearray) -> str | None:
         try:
             event_id = msgspec.json.decode(body, type=_Called).event_id
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except _NOT_READABLE:
             return None
         # what would not be one piece of a path is nobody's id
         return f"{self.path}/{event_id}" if event_id.isascii() and event_id.isalnum() else None
@@ -76,6 +122,7 @@ class _Outputs(msgspec.Struct):
 class GradioRun(Gradio):
     name = "gradio-run"
     path = "/run/predict"
+    way = "/run"
     chunk: ClassVar[Any] = _Outputs
     streams = False
 

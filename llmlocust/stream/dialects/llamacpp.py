@@ -31,6 +31,7 @@ class _Chunk(msgspec.Struct):
 class LlamaCppCompletion(Dialect):
     name = "llamacpp"
     path = "/completion"
+    operation = "text_completion"
     chunk: ClassVar[Any] = _Chunk
 
     def body(self, ask: Ask) -> bytes:

@@ -92,6 +92,7 @@ class OllamaChat(Ollama):
 class OllamaGenerate(Ollama):
     name = "ollama-generate"
     path = "/api/generate"
+    operation = "text_completion"
 
     def _question(self, ask: Ask) -> dict[str, Any]:
         return {"prompt": ask.text()}

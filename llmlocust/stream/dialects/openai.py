@@ -143,6 +143,7 @@ class OpenAIChat(OpenAI):
 class OpenAICompletions(OpenAI):
     name = "openai-completions"
     path = "/v1/completions"
+    operation = "text_completion"
 
     def _question(self, ask: Ask) -> dict[str, Any]:
         return {"prompt": ask.text()}

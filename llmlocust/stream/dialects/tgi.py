@@ -37,6 +37,7 @@ class _Chunk(msgspec.Struct):
 
 class TGIGenerate(Dialect):
     name = "tgi"
+    operation = "text_completion"
     path = "/generate_stream"
     chunk: ClassVar[Any] = _Chunk
 

@@ -74,6 +74,7 @@ class Vectors(Dialect):
 
     chunk: ClassVar[Any] = _Document | _Raws
     streams = False
+    operation = "embeddings"
     of_one: ClassVar[str] = "vector"
     """What there is to be of each input."""
 
@@ -154,6 +155,7 @@ class Rerank(Vectors):
 
     name = "rerank"
     path = "/v1/rerank"
+    operation = "rerank"  # OpenTelemetry's conventions do not know it
     of_one = "rank"
 
     def _question(self, ask: Ask) -> dict[str, Any]:

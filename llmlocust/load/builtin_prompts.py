@@ -1,0 +1,15 @@
+"""The sets of prompts that come with the package."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib import resources
+
+
+@cache
+def built_in() -> dict[str, list[str]]:
+    """Return the sets by their names."""
+    text = resources.files("llmlocust.load").joinpath("questions.json").read_text(encoding="utf-8")
+    sets: dict[str, list[str]] = json.loads(text)
+    return sets

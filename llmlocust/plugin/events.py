@@ -1,0 +1,178 @@
+"""What Locust's events call. Importing this module turns the plugin on.
+
+Locust's order at the end is the reason for most of what is here: a master fires test_stop before its workers have
+said their last, `quitting` runs module-level listeners after the runner's own, and a local runner still runs its
+users then (locust.main.shutdown).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+import gevent
+from locust import events
+from locust.env import Environment
+
+from llmlocust.load.plans import STEPPED
+from llmlocust.plugin import console, output, webui
+from llmlocust.plugin.cluster.master import Master
+from llmlocust.plugin.cluster.worker import Worker
+from llmlocust.plugin.locust_csv import CompleteCSVFileWriter
+from llmlocust.plugin.options import option
+from llmlocust.plugin.parent import Forks
+from llmlocust.plugin.session import Session
+from llmlocust.plugin.shapes.shapes import Search, SteppedRamp
+from llmlocust.plugin.startup.checks import USAGE_ERROR, check
+from llmlocust.plugin.startup.probing import NotReady
+from llmlocust.plugin.views.current_run import Newest
+
+_forks = Forks()
+
+
+_STOPPED = 128 + signal.SIGINT
+"""The exit code that shells use for a process that Ctrl-C ended."""
+
+
+@events.init.add_listener
+def _on_init(environment: Environment, **kwargs: Any) -> None:
+    _forks.are_over()
+    if environment.events is not events:  # a script's own: they would tell nothing of the tests of this environment
+        return
+    output.never_wait()
+    session = Session(environment)
+    environment.llmlocust = session  # type: ignore[attr-defined]  # which session_of returns
+    _end_well_on_signals(session)
+    if session.is_worker:
+        assert session.collector is not None
+        Worker(environment, session.collector)
+        return
+    if session.is_master:
+        session.master = Master(environment, lambda: session.run, session.refuse_a_running_one)
+    newest = Newest(environment, lambda: session.run)
+    if environment.web_ui is not None:
+        webui.add_to(environment.web_ui, session, newest)
+    told = environment.parsed_options
+    if environment.shape_class is None:
+        _add_a_shape(environment)
+    if told is not None and (told.headless or told.autostart):
+        _take_host_from_users(environment)
+        try:
+            session.preflight = check(environment)
+        except NotReady as problem:
+            console.error(str(problem))
+            sys.exit(USAGE_ERROR)
+        except KeyboardInterrupt:
+            console.error("stopped before the load began")
+            sys.exit(_STOPPED)
+    _serve_metrics(environment, newest)
+
+
+def _serve_metrics(environment: Environment, newest: Newest) -> None:
+    port = option(environment, "metrics_port")
+    if not port:
+        return
+    try:
+        newest.serve(port)
+    except (OSError, OverflowError) as problem:
+        why = getattr(problem, "strerror", None) or problem
+        console.error(f"--llm-metrics-port {port} cannot be had: {why}. Give it a free port from 1 to 65535")
+        sys.exit(USAGE_ERROR)
+
+
+def _add_a_shape(environment: Environment) -> None:
+    """--llm-search, --llm-rate, --llm-shape, --llm-requests or --llm-trace with a locustfile that has none."""
+    if option(environment, "search"):
+        environment.shape_class = Search()
+    elif any(option(environment, name) for name in ("rate", "requests", "trace")) or (
+        option(environment, "shape") != STEPPED
+    ):
+        environment.shape_class = SteppedRamp()
+    else:
+        return
+    environment.shape_class.runner = environment.runner
+
+
+def _end_well_on_signals(session: Session) -> None:
+    """Handle Ctrl-C, SIGTERM and a closed terminal so that a run ends with its files complete.
+
+    Ctrl-C raises KeyboardInterrupt in Locust's main greenlet, which expects it. Python would raise it in whichever greenlet
+    is running. If that is the greenlet that receives the workers' messages, it would end, and the process would continue.
+
+    SIGTERM ends a headless run in the same way. Locust installs its own handler only after a headless shape has ended; until
+    then SIGTERM would kill the process and lose its figures. A closed terminal (SIGHUP) has the same effect as SIGTERM, unless
+    the process was started to ignore it (nohup).
+    """
+
+    def interrupt() -> None:
+        session.begin_to_end()
+        gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
+
+    told = session.environment.parsed_options
+    gevent.signal_handler(signal.SIGINT, interrupt)  # who presses it twice does not want to wait
+    if told is not None and told.headless and not session.is_worker:
+        gevent.signal_handler(signal.SIGTERM, lambda: None if session.is_ending else interrupt())
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        gevent.signal_handler(signal.SIGHUP, os.kill, os.getpid(), signal.SIGTERM)
+
+
+def _take_host_from_users(environment: Environment) -> None:
+    hosts = {user.host for user in environment.user_classes if user.host}
+    if not environment.host and len(hosts) == 1:  # Locust gives an environment's host to all of them
+        (environment.host,) = hosts
+
+
+def _session(environment: Environment) -> Session | None:
+    session: Session | None = getattr(environment, "llmlocust", None)
+    return session
+
+
+@events.test_start.add_listener
+def _on_test_start(environment: Environment, **kwargs: Any) -> None:
+    session = _session(environment)
+    if session is None or session.is_worker:  # a worker that joins late is started before Locust has fired init
+        return
+    try:
+        session.start_run()
+    except NotReady as problem:  # from the web UI; of a headless run, all but its files was checked before
+        session.refuse_and_end(str(problem))
+
+
+@events.test_stopping.add_listener
+def _on_test_stopping(environment: Environment, **kwargs: Any) -> None:
+    session = _session(environment)
+    if session is None:
+        return
+    session.begin_to_end()
+    if session.run and not session.is_worker:
+        session.run.end_level()
+        session.run.stop_early()
+
+
+@events.test_stop.add_listener
+def _on_test_stop(environment: Environment, **kwargs: Any) -> None:
+    session = _session(environment)
+    if session is None:
+        return
+    if session.run and not session.is_worker:
+        session.run.note_end()
+    if CompleteCSVFileWriter.newest is not None:
+        CompleteCSVFileWriter.newest.write_now()
+
+
+@events.quitting.add_listener
+def _on_quitting(environment: Environment, **kwargs: Any) -> None:
+    session = _session(environment)
+    if session is None or session.is_worker:
+        return
+    if session.collector and environment.runner:
+        environment.runner.quit()  # the requests in flight get their records now, and not after the files are closed
+        session.collector.wait_for_users()
+    if session.run:
+        session.run.finish()
+    if CompleteCSVFileWriter.newest is not None:
+        CompleteCSVFileWriter.newest.write_last()
+    if session.run:
+        session.gating.decide(session.run)

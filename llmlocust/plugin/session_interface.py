@@ -1,0 +1,31 @@
+"""What users and load shapes need of the session of their environment."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from locust.env import Environment
+
+from llmlocust.plugin.generator.collector import Collector
+from llmlocust.plugin.views.otel import GenAIMetrics
+
+
+class SessionInterface(Protocol):
+    """The part of a session that users and load shapes use."""
+
+    collector: Collector | None
+    otel: GenAIMetrics | None
+
+    def refuse(self, why: str) -> None:
+        """Refuse the test that starts: it must not send anything."""
+
+
+def session_of(environment: Environment) -> SessionInterface:
+    """Return the session of an environment. RuntimeError where a script made the environment without firing events.init."""
+    session: SessionInterface | None = getattr(environment, "llmlocust", None)
+    if session is None:
+        raise RuntimeError(
+            "llmlocust does not know this Environment: make it with Environment(events=locust.events, …), and call "
+            "locust.events.init.fire(environment=environment, runner=runner, web_ui=None) before the runner starts"
+        )
+    return session

@@ -1,0 +1,190 @@
+"""Values that are made from several options, or from an option and the attributes of a ramp."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import Any, Protocol
+
+import msgspec
+
+from llmlocust.load.curves import DEFAULT_RATES, parse_levels, parse_rates
+from llmlocust.load.distributions import Distribution, is_named, parse
+from llmlocust.load.plans import Setting
+from llmlocust.load.search import Judge, Limits, Queueing
+from llmlocust.load.search_rates import Answered
+from llmlocust.load.trace_windows import windows
+from llmlocust.load.traces import Replay, open_trace
+from llmlocust.metrics.levels import RATE, USERS
+from llmlocust.metrics.thresholds import Threshold, parse_gates, thresholds_of
+from llmlocust.plugin.findings import HasOptions
+from llmlocust.plugin.options import has_default, listed, option
+
+_PEAK = 50.0
+
+
+_FEW_ERRORS = Threshold.parse("errors < 1%")
+"""Who turns requests away does not answer them."""
+
+
+class HasRamp(HasOptions, Protocol):
+    """Locust's Environment, or what stands for one with other options or another ramp."""
+
+    @property
+    def shape_class(self) -> Any: ...
+
+
+def ramp_setting(environment: HasRamp, name: str) -> Any:
+    """What a ramp says itself, or else the option."""
+    own = getattr(environment.shape_class, name, None)
+    return option(environment, name) if own is None else own
+
+
+def planned_users(environment: HasRamp) -> float:
+    """Return the most users that a run is planned to have; 0 where that is not known (open load, a shape of Locust's).
+    ValueError where the plan is wrong.
+    """
+    shape = environment.shape_class
+    if shape is None:
+        return float(getattr(environment.parsed_options, "num_users", None) or 0)
+    if getattr(shape, "unit", RATE) != USERS:
+        return 0.0
+    if shape.searches():
+        own = getattr(shape, "most", None)
+        return float(option(environment, "search_most") if own is None else own)
+    return float(max(shape.planned_levels(), default=0.0))
+
+
+def limits(environment: HasOptions) -> str:
+    """What a level must keep, as it was written: what is searched for, where nothing else is asked for."""
+    searched = option(environment, "search_limits") if option(environment, "search") else ""
+    return str(option(environment, "threshold") or searched)
+
+
+def thresholds(environment: HasOptions) -> list[Threshold]:
+    """The same, read. ValueError in one line."""
+    return thresholds_of(parse_gates(limits(environment)))
+
+
+def levels(environment: HasOptions, *, is_rate: bool) -> Sequence[float]:
+    """The levels of a ramp. A rate without levels of its own is one level, and so are the users (-u) of a fixed number of
+    requests. ValueError in one line.
+    """
+    text = option(environment, "levels")
+    if not is_rate and has_default(environment, "levels") and option(environment, "requests"):
+        return [getattr(environment.parsed_options, "num_users", None) or 1]
+    if not is_rate:
+        return parse_levels(text)
+    if not has_default(environment, "levels"):
+        return parse_rates(text)
+    rate = option(environment, "rate")
+    return [rate] if rate > 0.0 else DEFAULT_RATES
+
+
+def shape_setting(shape: Any, environment: HasOptions, *, is_rate: bool) -> Setting:
+    """What a plan is made from: the shape's own attributes where it has them, else options. ValueError in one line."""
+
+    def setting(name: str, option_name: str) -> float:
+        own = getattr(shape, name, None)
+        return float(option(environment, option_name) if own is None else own)
+
+    peak = setting("peak", "shape_peak") or option(environment, "rate") or _PEAK
+    base = setting("base", "shape_base") or (peak / 10.0 if is_rate else float(max(1, round(peak / 10.0))))
+    try:
+        return Setting(
+            base,
+            peak,
+            setting("seconds", "shape_seconds"),
+            settle=setting("settle", "settle"),
+            whole=not is_rate,
+            surge=float(getattr(shape, "surge", None) or 0.0),
+            soak=float(getattr(shape, "soak", None) or 0.0),
+        )
+    except ValueError as problem:
+        raise ValueError(f"{problem} (--llm-shape-base, --llm-shape-peak, --llm-shape-seconds)") from None
+
+
+def search_judge(text: str, first_rate: float | None = None) -> Judge:
+    """What a search looks for, from an option's text; of a rate, where one is told. ValueError in one line."""
+    looked_for = [Threshold.parse(each) for each in listed(text)]
+    if first_rate is not None:
+        return Answered(Limits(looked_for or [_FEW_ERRORS], closed=False), first_rate)
+    return Limits(looked_for) if looked_for else Queueing()
+
+
+def extra_fields(text: str) -> dict[str, Any]:
+    """Fields for every request's body from an option's text. ValueError in one line."""
+    try:
+        fields = msgspec.json.decode(text) if text.strip() else {}
+    except msgspec.DecodeError:
+        fields = None
+    if not isinstance(fields, dict):
+        raise ValueError(  # noqa: TRY004  # every bad option is a ValueError
+            f'--llm-body must be a JSON object such as {{"ignore_eos": true}} — got {text!r}'
+        )
+    return fields
+
+
+def drawn_fields(fields: dict[str, Any], source: random.Random) -> dict[str, Any]:
+    """Fields of a body with a value drawn for each that is a distribution's text. ValueError in one line."""
+    return {name: _drawn(value, source) for name, value in fields.items()}
+
+
+def _drawn(value: Any, source: random.Random) -> Any:
+    if isinstance(value, dict):
+        return drawn_fields(value, source)
+    return parse(value).draw(source) if isinstance(value, str) and is_named(value) else value
+
+
+def forced(tokens: int) -> dict[str, Any]:
+    """Fields of a body by which an answer has so many tokens, on servers that know them (vLLM, SGLang, others)."""
+    return {"ignore_eos": True, "min_tokens": tokens}
+
+
+def distribution(environment: HasOptions, name: str) -> Distribution:
+    """What an option's values are drawn from. ValueError in one line."""
+    try:
+        return parse(str(option(environment, name)))
+    except ValueError as problem:
+        raise ValueError(f"--llm-{name.replace('_', '-')}: {problem}") from None
+
+
+def replay_of(environment: HasRamp) -> Replay | None:
+    """The replay that the ramp or the options ask for. ValueError in one line where they cannot be meant."""
+    path = ramp_setting(environment, "trace")
+    if not path:
+        return None
+    stretch = (float(ramp_setting(environment, name)) for name in ("trace_speed", "trace_from", "trace_seconds"))
+    return Replay(open_trace(path), *stretch)
+
+
+def replay_windows(replay: Replay, environment: HasRamp) -> tuple[float, list[float]]:
+    """Its levels: how long each is, and their loads."""
+    return windows(replay, float(ramp_setting(environment, "hold")))
+
+
+def replay_in_words(replay: Replay) -> str:
+    trace, times = replay.trace, "" if replay.speed == 1.0 else f", at {replay.speed:g} times its speed"
+    return f"{replay.rows} rows of a trace ({PurePath(trace.path).name}){times}"
+
+
+def replay_notes(environment: HasRamp) -> list[str]:
+    """What whoever starts a replay should know of the trace."""
+    replay = replay_of(environment)
+    if replay is None:
+        return []
+    trace, seconds = replay.trace, replay.seconds
+    rate = f"{replay.rows / seconds:.3g} requests/s" if seconds else "all at once"
+    blocks = f", prompts in blocks of {trace.block_tokens} tokens" if trace.has_blocks else ""
+    said = [
+        f"{replay_in_words(replay)}: {seconds:,.1f} s, {rate}{blocks}",
+        trace.clock.in_words(trace.time, replay.speed),
+    ]
+    if trace.shuffled:
+        said.append(
+            f"{trace.shuffled} rows of the trace stood behind later ones: they are sent in the order of their times"
+        )
+    if trace.empty:
+        said.append(f"{trace.empty} rows of the trace have no token in the prompt or in the answer: they ask for one")
+    return said
