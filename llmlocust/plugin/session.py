@@ -7,6 +7,7 @@ users then (locust.main.shutdown).
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -31,11 +32,17 @@ from llmlocust.plugin.generator.collector import Collector
 from llmlocust.plugin.locust_csv import CompleteCSVFileWriter, cannot_write
 from llmlocust.plugin.parent import Forks
 from llmlocust.plugin.run import prefixes
-from llmlocust.plugin.run.run import Run, hosts_of
+from llmlocust.plugin.run.locust_cluster import cluster_of
+from llmlocust.plugin.run.locust_settings import hosts_of, settings_of
+from llmlocust.plugin.run.recorder import Recorder
+from llmlocust.plugin.run.run import Run
 from llmlocust.plugin.shapes import replay_driver as replaying
 from llmlocust.plugin.startup import attributes, machine_limits, preflight
 from llmlocust.plugin.views import otel
 from llmlocust.plugin.views.current_run import Newest
+from llmlocust.plugin.views.locust_table import LocustTable
+from llmlocust.plugin.views.progress import LevelLines, Progress, say_plan
+from llmlocust.runfiles.writer import RunFiles
 from llmlocust.text import figures as words
 
 USAGE_ERROR = 2
@@ -57,7 +64,10 @@ class Plugin:
         self.otel = otel.of(environment)
         self.gating = Gating(environment)
         self.master: Master | None = None
+        self.newest = Newest(environment)
         self.run: Run | None = None
+        self.recorder: Recorder | None = None
+        """Of the run."""
         self.runs = 0
         self.prefixes: list[str] = []
         """Of the files of each run, the newest last."""
@@ -100,17 +110,26 @@ class Plugin:
             self.master.run_begins()
         try:
             self._make_way(prefix)
-            self.run = Run(self.environment, self.collector, self.gating.prefix(prefix), self.preflight)
+            self.run, self.recorder = self._new_run(self.gating.prefix(prefix), self.preflight)
         except OSError as problem:
             raise preflight.NotReady(cannot_write(problem, prefix)) from None
-        self.prefixes += [self.run.files.prefix] if self.run.files else []
-        self.run.watch = self.gating.watch
+        self.prefixes += [self.recorder.files.prefix] if self.recorder.files else []
         self.preflight = None  # the next run may be of another host
+        self.run.begin()
+        atexit.register(self.run.finish)  # where Locust is interrupted once more while it shuts down
         self.run.announce()
         shape = self.environment.shape_class
         if hasattr(shape, "run_started"):
             shape.run_started(self.run)
-        console.announce(self.run)
+        say_plan(self.run.plan)
+
+    def _new_run(self, prefix: str, preflight: dict[str, Any]) -> tuple[Run, Recorder]:
+        """A run and its companions. `prefix` is that of its files; empty: it keeps none. Raises OSError."""
+        run = Run(cluster_of(self.environment, self.collector), settings_of(self.environment))
+        recorder = Recorder(RunFiles(prefix, run.pause) if prefix else None, preflight)
+        run.add(recorder, LevelLines(), *self.gating.companions())
+        run.add(LocustTable(self.environment.stats), Progress(), self.newest)
+        return run, recorder
 
     def _make_way(self, prefix: str) -> None:
         """Lock the prefix and move the files of an earlier run aside. Called once only the files can still prevent the run."""
@@ -333,9 +352,8 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
         return
     if plugin.is_master:
         plugin.master = Master(environment, lambda: plugin.run, plugin.refuse_a_running_one)
-    newest = Newest(plugin)
     if environment.web_ui is not None:
-        webui.add_to(environment.web_ui, plugin, newest)
+        webui.add_to(environment.web_ui, plugin, plugin.newest)
     told = environment.parsed_options
     if environment.shape_class is None:
         _add_a_shape(environment)
@@ -349,7 +367,7 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
         except KeyboardInterrupt:
             console.error("stopped before the load began")
             sys.exit(_STOPPED)
-    _serve_metrics(environment, newest)
+    _serve_metrics(environment, plugin.newest)
 
 
 def _serve_metrics(environment: Environment, newest: Newest) -> None:
@@ -455,5 +473,5 @@ def _on_quitting(environment: Environment, **kwargs: Any) -> None:
         plugin.run.finish()
     if CompleteCSVFileWriter.newest is not None:
         CompleteCSVFileWriter.newest.write_last()
-    if plugin.run:
-        plugin.gating.decide(plugin.run)
+    if plugin.run and plugin.recorder:
+        plugin.gating.decide(plugin.run, plugin.recorder)

@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gevent.pywsgi import WSGIServer
+from locust.env import Environment
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import Metric
 
 from llmlocust.analysis.live import Live
 from llmlocust.plugin import options
+from llmlocust.plugin.run.companion import Companion
+from llmlocust.plugin.run.state import RunState
 from llmlocust.plugin.views.prometheus import Collector
 
-if TYPE_CHECKING:
-    from llmlocust.plugin.session import Plugin
 
+class Newest(Companion):
+    """A companion of one run after the other."""
 
-class Newest:
-    def __init__(self, plugin: Plugin) -> None:
-        self._plugin = plugin
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._run: RunState | None = None
         self._live: Live | None = None
         self._collector = Collector(None)
-        plugin.environment.events.reset_stats.add_listener(self._reset)
+        environment.events.reset_stats.add_listener(self._reset)
+
+    def begins(self, run: RunState) -> None:
+        self._run = run
+        if self._environment.web_ui is None:  # nobody looks at the charts of the run
+            run.ledger.spans = None
 
     def live(self) -> Live | None:
         """None before the first run."""
-        run = self._plugin.run
+        run = self._run
         if run is not None and (self._live is None or self._live.run is not run):
             self._live = Live(run)
         return self._live
@@ -47,5 +55,5 @@ class Newest:
         """Serve /metrics on a port of its own, at any path. OSError where the port cannot be had."""
         registry = CollectorRegistry(auto_describe=False)
         registry.register(self)  # type: ignore[arg-type]
-        address = options.option(self._plugin.environment, "metrics_host"), port
+        address = options.option(self._environment, "metrics_host"), port
         WSGIServer(address, make_wsgi_app(registry), log=None, error_log=None).start()

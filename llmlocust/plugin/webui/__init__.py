@@ -170,7 +170,7 @@ class Pages:
         prefix = self._prefix()
         if prefix is None:
             return _say(404, "there is no such run yet")
-        self.plugin.run.bring_files_up_to_date()
+        self.plugin.recorder.bring_up_to_date()
         try:
             made = self._reports.make(prefix, "zh" if request.args.get("lang") == "zh" else "en")
         except NotMade as problem:
@@ -182,7 +182,7 @@ class Pages:
         path = Path(f"{prefix}_{name}") if prefix and name in formats.FILES else None
         if path is None or not path.exists():
             return _say(404, f"there is no {name} yet")
-        self.plugin.run.bring_files_up_to_date()
+        self.plugin.recorder.bring_up_to_date()
         return send_file(path.absolute(), as_attachment=True, max_age=0)
 
     def _prefix(self) -> str | None:
