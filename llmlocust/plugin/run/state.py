@@ -1,4 +1,4 @@
-"""`RunState`: what is known of a run. Companions and views read it; `Run` changes it. Without Locust."""
+"""`RunState`: what is known of a run, for its companions, its shape and its views. Without Locust."""
 
 from __future__ import annotations
 

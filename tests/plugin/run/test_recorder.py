@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from llmlocust.plugin.run import recorder as module
+from llmlocust.plugin.run.companion import Companion
 from llmlocust.plugin.run.recorder import Recorder
 from llmlocust.runfiles.writer import RunFiles
+from tests.metrics.records import record_of
 from tests.plugin.run.fake_cluster import make_run, played
 
 
@@ -187,6 +189,23 @@ def test_files_that_cannot_be_brought_up_to_date_are_given_up(prefix, monkeypatc
     monkeypatch.setattr(recorder, "_write_rest", lambda: None)
     recorder.bring_up_to_date(within=3.0)
     assert 3.0 <= run.moment() < 3.0 + 2 * module._LOOK + 0.01
+
+
+def test_a_tick_measures_then_keeps_and_then_says(prefix):
+    run, cluster = make_run({None: 1})
+    run.add(Recorder(RunFiles(prefix), {}))
+    kept = []
+
+    class Saying(Companion):
+        def tick(self, moment):
+            kept.append(len(requests(prefix)))
+
+    run.add(Saying())
+    run.begin()
+    cluster.own.note_sent(0.0, "chat")
+    cluster.own.add(record_of([0.1, 0.2]), 0.0)
+    cluster.advance(1.0)
+    assert kept == [1]
 
 
 # ── run.json ──
