@@ -41,9 +41,8 @@ class Recorder(Companion):
         self._write_run()
 
     def level(self, change: LevelChange) -> None:
-        if (
-            change.what == BEGAN
-        ):  # before any figure of the level: a file of levels without its plan cannot be read rightly
+        # before any figure of the level: a file of levels without its plan cannot be read rightly
+        if change.what == BEGAN:
             self._write_run()
 
     def tick(self, moment: float) -> None:
