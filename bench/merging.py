@@ -32,7 +32,6 @@ from locust.stats import setup_distributed_stats_event_listeners
 from llmlocust.plugin.events import _on_init
 from llmlocust.plugin.generator.collector import Collector
 from llmlocust.plugin.protocol import VERSION
-from llmlocust.plugin.run.run import Run
 from llmlocust.stream.record import Record
 
 PLAYED = 3
@@ -41,9 +40,9 @@ PERIOD = int(WORKER_REPORT_INTERVAL)
 STREAMS, TOKENS, GAP, FIRST = 300, 100, 0.01, 0.05
 LEVEL, SETTLE = 12, 2
 """Seconds."""
-RUN_STEPS = ("merge", "_tell", "_write_rows", "_write_rest")
+RUN_STEPS, CLUSTER_STEPS, RECORDER_STEPS = ("merge",), ("send",), ("_write_rows", "_write_rest")
 MASTER_STEPS = ("_answer", "_look")
-STEPS = ("unpack", *RUN_STEPS, *MASTER_STEPS, "heartbeats", "Locust's own")
+STEPS = ("unpack", *RUN_STEPS, *CLUSTER_STEPS, *RECORDER_STEPS, *MASTER_STEPS, "heartbeats", "Locust's own")
 HEARTBEAT = {"state": STATE_RUNNING, "current_cpu_usage": 40.0, "current_memory_usage": 10**8}
 WARM = 5
 """Intervals after which memory is looked at for the first time."""
@@ -99,15 +98,22 @@ class Master:
             self.runner.clients[name] = WorkerNode(name, STATE_RUNNING)
         self.numbers: Counter[str] = Counter()
         _on_init(environment)
-        self.run = environment.llmlocust.run = Run(environment, None, prefix, {})
+        plugin = environment.llmlocust
+        plugin.run, recorder = plugin._new_run(prefix, {})  # noqa: SLF001  # no test starts here
+        self.run = plugin.run
         self.run.plan = {}  # its levels are ours to begin and end
-        self.run._keeper.kill(block=False)  # noqa: SLF001  # its ticks are ours, too
+        self.run.begin()
+        self.run._stop_ticking()  # noqa: SLF001  # its ticks are ours, too
         self.spent: Counter[str] = Counter()
-        self.master = environment.llmlocust.master
-        for step in RUN_STEPS:
-            setattr(self.run, step, self._timed(step, getattr(self.run, step)))
-        for step in MASTER_STEPS:
-            setattr(self.master, step, self._timed(step, getattr(self.master, step)))
+        self.master = plugin.master
+        for owner, steps in (
+            (self.run, RUN_STEPS),
+            (self.run.cluster, CLUSTER_STEPS),
+            (recorder, RECORDER_STEPS),
+            (self.master, MASTER_STEPS),
+        ):
+            for step in steps:
+                setattr(owner, step, self._timed(step, getattr(owner, step)))
 
     def _timed(self, step: str, does: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*given: Any, **named: Any) -> None:
@@ -125,7 +131,7 @@ class Master:
                 self._receive(name, reports[hash(name) % len(reports)])
             self._heartbeats()
             # as every second, without waiting for it
-            self.run._tick()  # noqa: SLF001
+            self.run.tick()
             self.master._look()  # noqa: SLF001
 
     def _put_forward(self, moment: float) -> None:

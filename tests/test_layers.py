@@ -43,15 +43,6 @@ MAY_NOT_IMPORT = {
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-KNOWN_CIRCLES = [
-    {
-        *("llmlocust.report.as_json", "llmlocust.report.markdown", "llmlocust.report.page", "llmlocust.report.parts"),
-        *("llmlocust.report.sections.headline", "llmlocust.report.sections.level_table"),
-    },
-    {"llmlocust.plugin.console", "llmlocust.plugin.run.run", "llmlocust.plugin.shapes.replay_driver"},
-]
-"""Circles of files that are still to be taken apart. The list may only shrink."""
-
 
 def layer_of(module: Path) -> str:
     """The folder of the package, or the module where it lies in none."""
@@ -143,12 +134,8 @@ def in_words(circle: set[str], graph: dict[str, set[str]]) -> str:
 
 def test_no_files_import_each_other_in_a_circle():
     graph = import_graph()
-    unknown = [circle for circle in circles(graph) if circle not in KNOWN_CIRCLES]
-    assert not unknown, "\n\n".join(in_words(circle, graph) for circle in unknown)
-
-
-def test_no_known_circle_has_been_taken_apart():
-    assert [circle for circle in KNOWN_CIRCLES if circle not in circles(import_graph())] == []
+    found = circles(graph)
+    assert not found, "\n\n".join(in_words(circle, graph) for circle in found)
 
 
 def test_a_circle_of_files_is_found_with_all_of_its_files_and_nothing_else():

@@ -1,23 +1,13 @@
-"""What a run says on the terminal: what it will do, a line when a level ends, and now and then a line on how it goes."""
+"""Lines on the terminal."""
 
 from __future__ import annotations
 
-import math
 import sys
 import time
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TextIO
 
-from llmlocust.metrics.levels import LevelFigures
-from llmlocust.metrics.metric import METRICS
-from llmlocust.text import figures as words
 from llmlocust.text import media
-
-if TYPE_CHECKING:
-    from llmlocust.plugin.run.run import Run
-
-_PROGRESS_EVERY = 10.0
 
 _last_said = 0.0
 
@@ -28,6 +18,11 @@ def say(line: str) -> None:
     _write(sys.stdout, media.terminal(line))
 
 
+def quiet_for() -> float:
+    """Return the seconds since the last line."""
+    return time.monotonic() - _last_said
+
+
 def error(line: str) -> None:
     _write(sys.stderr, media.terminal(f"llmlocust: {line}"))
 
@@ -36,107 +31,3 @@ def _write(stream: TextIO, line: str) -> None:
     """Print a line where that is possible: a console that fails may not stop a measurement (plugin.output)."""
     with suppress(OSError, ValueError):
         print(line, file=stream, flush=True)
-
-
-def announce(run: Run) -> None:
-    """Say what a run will do, where that is known."""
-    if run.plan:
-        say(f"  {plan_line(run.plan)}")
-
-
-def plan_line(plan: Mapping[str, Any]) -> str:
-    """What a run will do, such as: 10 levels, 1 to 300 users, 30 s each after 5 s of warm-up, about 6 min."""
-    loads, unit = plan["levels"], plan["unit"]
-    if search := plan.get("search"):
-        goal = f"the most that keeps {search['limits']}" if search["limits"] else "where requests begin to wait"
-        return f"a search for {goal}: from {words.load(search['start'])}, up to {words.with_unit(search['most'], unit)}"
-    if requests := plan.get("requests"):
-        return f"{requests} requests by {words.with_unit(loads[0], unit)}"
-    many = "1 level" if len(loads) == 1 else f"{len(loads)} levels"
-    lowest, highest = min(loads), words.with_unit(max(loads), unit)
-    pieces = [many, highest if lowest == max(loads) else f"{words.load(lowest)} to {highest}"]
-    if parts := plan.get("parts"):
-        seconds = sum(part["levels"] * (part["settle"] + part["hold"]) for part in parts)
-        pieces[0] = f"{plan['shape']}: {many}"
-    else:
-        seconds = len(loads) * (plan["settle"] + plan["hold"])
-        each = f"{words.digits(plan['hold'])} s{' each' if len(loads) > 1 else ''}"
-        pieces.append(each + (f" after {words.digits(plan['settle'])} s of warm-up" if plan["settle"] else ""))
-    return ", ".join([*pieces, f"about {_about(seconds)}"])
-
-
-def _about(seconds: float) -> str:
-    if seconds < 90.0:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60.0), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
-
-
-def level_line(figures: LevelFigures, in_flight: int) -> str:
-    """A level in one line. What is in flight may belong to it and is not in its figures yet, so no share of errors is
-    told: requests that fail at once would weigh too much.
-    """
-    name = "ttft" if figures.metric("ttft").count else "e2e"
-    latency, gap = figures.metric(name), figures.metric("gap")
-    parts = [
-        f"level {figures.level + 1}{_part(figures.part)}: {words.with_unit(figures.load, figures.unit)}",
-        f"{_number(figures.throughput)} requests/s",
-        f"{_number(figures.output_tokens_per_s)} tokens/s"
-        if not figures.inputs_per_s > 0
-        else f"{_number(figures.inputs_per_s)} inputs/s of {_number(figures.input_tokens_per_s)} tokens/s",
-        f"{METRICS[name].short} p50 {_duration(latency['p50'])} p95 {_duration(latency['p95'])}",
-    ]
-    if gap.count:
-        unsure = gap.range_of("p99")
-        parts.append(
-            f"{METRICS['gap'].short} p99 {_duration(unsure[0])} to {_duration(unsure[1])} (read late: use more processes)"
-            if unsure
-            else f"{METRICS['gap'].short} p99 {_duration(gap['p99'])}"
-        )
-    parts.append(f"{figures.ok} ok")
-    if figures.failed or figures.unsent:
-        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(figures.error_kinds.items()))
-        parts.append(f"{figures.failed + figures.unsent} failed ({kinds})")
-    if figures.held_back:
-        parts.append(f"{figures.held_back} held back by the cap of requests in flight")
-    if in_flight:
-        parts.append(f"{in_flight} in flight")
-    return " · ".join(parts)
-
-
-def progress(run: Run) -> None:
-    """How it goes, where nothing has been said for a while."""
-    if time.monotonic() - _last_said < _PROGRESS_EVERY:
-        return
-    users = run.environment.runner.user_count if run.environment.runner else 0
-    requests = (run.plan or {}).get("requests") or run.ledger.sent
-    say(f"  … {_where(run)} · {users} users · {run.ledger.ended} of {requests} requests done")
-
-
-def _where(run: Run) -> str:
-    """The level that a run is at, such as: level 2 of 10, measured for 12 s."""
-    level = run.level
-    if level is None:
-        return "no level yet"
-    state = "between levels"
-    if level.ended is None:
-        state = "warming up" if level.settled is None else f"measured for {level.window(run.moment()):.0f} s"
-    # a search has no number of levels
-    many = f" of {len(run.plan['levels'])}" if run.plan and "search" not in run.plan else ""
-    return f"level {level.index + 1}{many}{_part(level.part)}, {state}"
-
-
-def _part(name: str) -> str:
-    return f" ({name})" if name else ""
-
-
-def _number(value: float) -> str:
-    if math.isnan(value):
-        return "–"
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _duration(seconds: float) -> str:
-    if math.isnan(seconds):
-        return "–"
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"

@@ -51,9 +51,8 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
         return
     if session.is_master:
         session.master = Master(environment, lambda: session.run, session.refuse_a_running_one)
-    newest = Newest(environment, lambda: session.run)
     if environment.web_ui is not None:
-        webui.add_to(environment.web_ui, session, newest)
+        webui.add_to(environment.web_ui, session, session.newest)
     told = environment.parsed_options
     if environment.shape_class is None:
         _add_a_shape(environment)
@@ -67,7 +66,7 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
         except KeyboardInterrupt:
             console.error("stopped before the load began")
             sys.exit(_STOPPED)
-    _serve_metrics(environment, newest)
+    _serve_metrics(environment, session.newest)
 
 
 def _serve_metrics(environment: Environment, newest: Newest) -> None:
@@ -174,5 +173,5 @@ def _on_quitting(environment: Environment, **kwargs: Any) -> None:
         session.run.finish()
     if CompleteCSVFileWriter.newest is not None:
         CompleteCSVFileWriter.newest.write_last()
-    if session.run:
-        session.gating.decide(session.run)
+    if session.run and session.recorder:
+        session.gating.decide(session.run, session.recorder)

@@ -9,20 +9,19 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from typing import Any
 
 import gevent
 from locust import log
 from locust.env import Environment
-from locust.runners import STATE_RUNNING, STATE_SPAWNING
 
-from llmlocust.analysis.gates import DOUBTED, EXIT_CODES, FAILED, PASSED, Breach, breach
-from llmlocust.metrics.levels import Level
+from llmlocust.analysis.gates import DOUBTED, EXIT_CODES, FAILED, PASSED
 from llmlocust.metrics.thresholds import Gate, parse_gates
-from llmlocust.plugin import console
 from llmlocust.plugin.options import listed, option
-from llmlocust.plugin.run.run import Run
+from llmlocust.plugin.run.companion import Companion
+from llmlocust.plugin.run.early_end import EarlyEnd
+from llmlocust.plugin.run.recorder import Recorder
+from llmlocust.plugin.run.state import RunState
 
 UNHANDLED = 2
 """Locust's own exit code where a listener or a greenlet raised."""
@@ -52,58 +51,34 @@ class Gating:
         self.folder = tempfile.TemporaryDirectory(prefix="llmlocust-")
         return f"{self.folder.name}/run"
 
-    def watch(self, run: Run) -> None:
-        """Called about once a second: ends the run where a level surely breaks a gate."""
-        if run.ended_by or not option(self.environment, "abort_on_breach") or not self._goes_on(run):
-            return
-        found = next(self._breaches(run), None)
-        if found is None:
-            return
-        run.ended_by = found.name
-        console.say(f"  {found}: the run ends here (--llm-abort-on-breach)")
-        gevent.spawn(end_run, self.environment)
+    def companions(self) -> list[Companion]:
+        """Return what ends a run early, where that is asked for."""
+        if not option(self.environment, "abort_on_breach"):
+            return []
+        grace = option(self.environment, "abort_grace")
+        return [EarlyEnd(self.gates, grace, lambda: gevent.spawn(end_run, self.environment))]
 
-    def _goes_on(self, run: Run) -> bool:
-        """Whether there is something to end early: no run that ends already, nor a ramp whose last level is over."""
-        runner, level = self.environment.runner, run.level
-        assert runner is not None
-        if runner.state not in (STATE_RUNNING, STATE_SPAWNING) or level is None:
-            return False
-        return level.ended is None or run.plan is None or level.index + 1 < len(run.plan["levels"])
-
-    def _breaches(self, run: Run) -> Iterator[Breach]:
-        in_flight = run.ledger.sent - run.ledger.ended
-        for level in run.ledger.levels[-2:]:  # what was in flight when a level ended may break it yet
-            if self._may_be_judged(level, run):
-                tally = run.ledger.tally(level.index)
-                found = (breach(gate, level, tally, in_flight) for gate in self.gates)
-                yield from (each for each in found if each is not None)
-
-    def _may_be_judged(self, level: Level, run: Run) -> bool:
-        over = level.settled is not None and level.ended is not None
-        return over or level.window(run.moment()) >= max(1e-9, option(self.environment, "abort_grace"))
-
-    def decide(self, run: Run) -> None:
+    def decide(self, run: RunState, recorder: Recorder) -> None:
         """The exit code, once the run's files are complete. Bugs, and what somebody else set it to, come first."""
         environment = self.environment
         known = environment.process_exit_code or _bugs_exit_code(environment)
-        if not run.has_all_files:
+        if not recorder.is_complete:
             environment.process_exit_code = known or EXIT_CODES[DOUBTED]
         elif self.decides:
-            judged = self._judge(run)
+            judged = self._judge(recorder)
             environment.process_exit_code = known or judged
         elif run.lost_all_workers:
             environment.process_exit_code = known or EXIT_CODES[DOUBTED]
         elif run.found_its_answer and not known:
             environment.process_exit_code = 0
 
-    def _judge(self, run: Run) -> int:
-        assert run.files is not None
+    def _judge(self, recorder: Recorder) -> int:
+        assert recorder.files is not None
         told = [f"--threshold={gate}" for gate in self.gates]
         told += [f"--accept={name}" for name in listed(option(self.environment, "accept"))]
         if junit := option(self.environment, "junit"):
             told.append(f"--junit={junit}")
-        command = [sys.executable, "-m", "llmlocust.cli", "check", *told, "--", run.files.prefix]
+        command = [sys.executable, "-m", "llmlocust.cli", "check", *told, "--", recorder.files.prefix]
         done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         for stream, said in ((sys.stdout, done.stdout), (sys.stderr, done.stderr)):
             stream.write(said)

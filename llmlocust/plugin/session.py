@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import time
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,12 +18,19 @@ from llmlocust.plugin.generator.collector import Collector
 from llmlocust.plugin.locust_csv import CompleteCSVFileWriter, cannot_write
 from llmlocust.plugin.options import option
 from llmlocust.plugin.run import prefixes
+from llmlocust.plugin.run.locust_cluster import cluster_of
+from llmlocust.plugin.run.locust_settings import settings_of
+from llmlocust.plugin.run.recorder import Recorder
 from llmlocust.plugin.run.run import Run
 from llmlocust.plugin.settings import limits
 from llmlocust.plugin.shapes.shapes import SteppedRamp
 from llmlocust.plugin.startup.checks import USAGE_ERROR, check
 from llmlocust.plugin.startup.probing import NotReady
 from llmlocust.plugin.views import otel
+from llmlocust.plugin.views.current_run import Newest
+from llmlocust.plugin.views.locust_table import LocustTable
+from llmlocust.plugin.views.progress import LevelLines, Progress, say_plan
+from llmlocust.runfiles.writer import RunFiles
 
 _ENDS_WITHIN = 60.0
 """Seconds that a run may take to end besides those that its requests in flight have, and its users."""
@@ -39,7 +47,10 @@ class Session:
         self.otel = otel.of(environment)
         self.gating = Gating(environment)
         self.master: Master | None = None
+        self.newest = Newest(environment)
         self.run: Run | None = None
+        self.recorder: Recorder | None = None
+        """Of the run."""
         self.runs = 0
         self.prefixes: list[str] = []
         """Of the files of each run, the newest last."""
@@ -82,17 +93,26 @@ class Session:
             self.master.run_begins()
         try:
             self._make_way(prefix)
-            self.run = Run(self.environment, self.collector, self.gating.prefix(prefix), self.preflight)
+            self.run, self.recorder = self._new_run(self.gating.prefix(prefix), self.preflight)
         except OSError as problem:
             raise NotReady(cannot_write(problem, prefix)) from None
-        self.prefixes += [self.run.files.prefix] if self.run.files else []
-        self.run.watch = self.gating.watch
+        self.prefixes += [self.recorder.files.prefix] if self.recorder.files else []
         self.preflight = None  # the next run may be of another host
+        self.run.begin()
+        atexit.register(self.run.finish)  # where Locust is interrupted once more while it shuts down
         self.run.announce()
         shape = self.environment.shape_class
         if isinstance(shape, SteppedRamp):
             shape.run_started(self.run)
-        console.announce(self.run)
+        say_plan(self.run.plan)
+
+    def _new_run(self, prefix: str, preflight: dict[str, Any]) -> tuple[Run, Recorder]:
+        """A run and its companions. `prefix` is that of its files; empty: it keeps none. Raises OSError."""
+        run = Run(cluster_of(self.environment, self.collector), settings_of(self.environment))
+        recorder = Recorder(RunFiles(prefix, run.pause) if prefix else None, preflight)
+        run.add(recorder, LevelLines(), *self.gating.companions())
+        run.add(LocustTable(self.environment.stats), Progress(), self.newest)
+        return run, recorder
 
     def _make_way(self, prefix: str) -> None:
         """Lock the prefix and move the files of an earlier run aside. Called once only the files can still prevent the run."""

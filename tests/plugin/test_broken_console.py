@@ -44,28 +44,6 @@ def in_a_process_of_its_own(code: str) -> str:
     return done.stdout
 
 
-STEPS = """
-import logging
-from types import SimpleNamespace
-from llmlocust.plugin.run.run import Run
-
-logged = []
-logging.getLogger("llmlocust.plugin.run.run").addHandler(SimpleNamespace(level=0, handle=lambda record: logged.append(record.getMessage())))
-
-def fails():
-    raise RuntimeError("a defect")
-
-run, done = SimpleNamespace(_failed_steps=set()), []
-for step in (fails, lambda: done.append(1), fails, lambda: done.append(2)):
-    Run._try(run, step)
-print(done, logged)
-"""
-
-
-def test_a_step_of_a_run_that_fails_keeps_no_other_from_being_done():
-    assert in_a_process_of_its_own(STEPS) == "[1, 2] ['fails failed; the run goes on']\n"
-
-
 ENDING = """
 from types import SimpleNamespace
 from llmlocust.plugin import session as module

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from llmlocust.plugin import console
+from llmlocust.plugin.views.progress import Progress, plan_line, say_plan
 
 STEPS = {"unit": "users", "levels": [1, 2, 5, 10, 20, 50, 100, 150, 200, 300], "settle": 5.0, "hold": 30.0}
 SEARCH = {"unit": "users", "levels": [], "settle": None, "hold": None}
@@ -28,19 +29,19 @@ SEARCH = {"unit": "users", "levels": [], "settle": None, "hold": None}
     ],
 )  # fmt: skip
 def test_a_run_says_what_it_will_do(plan, line):
-    assert console.plan_line(plan) == line
+    assert plan_line(plan) == line
 
 
 def test_progress_is_said_every_ten_seconds_also_while_nothing_has_ended(monkeypatch, capsys):
     now = 1000.0
     monkeypatch.setattr(console.time, "monotonic", lambda: now)
     ledger = SimpleNamespace(sent=3, ended=0)
-    runner = SimpleNamespace(user_count=3)
-    run = SimpleNamespace(environment=SimpleNamespace(runner=runner), ledger=ledger, plan=STEPS, level=None)
-    console.announce(run)
+    progress = Progress()
+    progress.begins(SimpleNamespace(cluster=SimpleNamespace(user_count=3), ledger=ledger, plan=STEPS, level=None))
+    say_plan(STEPS)
     for second in range(1, 41):
         now = 1000.0 + second
-        console.progress(run)
+        progress.tick(second)
 
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].strip().startswith("10 levels, 1 to 300 users")

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocust.plugin.generator.quota import Tickets, parts
+from llmlocust.plugin.generator.quota import Tickets
+from llmlocust.plugin.run.assignment import quotas
 from tests.locusts import RAMP, Locust, distributed, rows, run, told
 from tests.simulators import running_simulator, wait_for
 
@@ -95,7 +96,7 @@ def test_users_that_cannot_be_counted_are_refused(tmp_path):
 
 @given(st.integers(0, 10**6), st.lists(st.integers(0, 300), min_size=1, max_size=50))
 def test_parts_add_up_and_follow_the_users(requests, users):
-    dealt = parts(requests, {str(n): many for n, many in enumerate(users)})
+    dealt = quotas(requests, {str(n): many for n, many in enumerate(users)})
 
     assert list(dealt) == [str(n) for n in range(len(users))]
     assert sum(dealt.values()) == (requests if sum(users) else 0)

@@ -104,8 +104,8 @@ class Master:
             self._running.discard(client_id)
         elif client_id not in self.runner.clients:
             self._take_in(client_id)
-        if run and run.is_lost(client_id):
-            run.worker_found(client_id, f"Worker {seen.name} is back.")
+        if run and client_id in run.lost_workers:
+            run.lost_workers.remove(client_id, f"Worker {seen.name} is back.")
             self._owes_users = True
             if told["running"] and not self._is_on():  # what it was sent while it was away may be lost
                 self.runner.server.send_to_client(Message("stop", None, client_id))
@@ -236,8 +236,10 @@ class Master:
             return
         told, may_go_on = self._of(client_id), client_id not in self._closed
         until = min(run.moment(), told.alive + (RETURNS_WITHIN if may_go_on else _HEARTBEAT))
-        lacks = told.missing(until, run.due_of(client_id, told.told_until, until), run.tickets_of(client_id))
-        run.worker_lost(client_id, told.name, lacks, told.last, may_go_on=may_go_on)
+        lacks = told.missing(
+            until, run.assignment.due_of(client_id, told.told_until, until), run.assignment.quota_of(client_id)
+        )
+        run.lost_workers.add(client_id, told.name, lacks, told.last, may_go_on=may_go_on)
 
     def _may_tell_more(self, client_id: str) -> bool:
         run, told = self._run(), self._of(client_id)

@@ -20,7 +20,7 @@ from llmlocust.load.arrivals import Part
 from llmlocust.plugin import console, locust_patches
 from llmlocust.plugin.generator.collector import Collector
 from llmlocust.plugin.protocol import VERSION
-from llmlocust.plugin.shapes import replay_driver as replaying
+from llmlocust.plugin.run.trace_rows import take_part
 from llmlocust.plugin.startup import attributes, machine_limits, option_checks
 
 _ANSWER_WITHIN = 10.0
@@ -123,7 +123,7 @@ class Worker:
         """The trace is opened before users are spawned, as the master tells of them later."""
         came_ns = perf_counter_ns()
         try:
-            replaying.take_part(self.collector, told, came_ns)
+            take_part(self.collector.open_load, told, came_ns)
         except ValueError as problem:
             why = f"this worker has not the master's trace, and sends nothing of it: {problem}"
             self.runner.log_exception("llmlocust", why, why)

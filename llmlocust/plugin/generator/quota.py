@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import accumulate, pairwise
-
 from gevent.event import Event
 
 
@@ -42,10 +39,3 @@ class Tickets:
     def idle(self) -> int:
         """Users for whom nothing is left to ask."""
         return self._waiting if self._dealt else 0
-
-
-def parts(requests: int, users: Mapping[str | None, int]) -> dict[str | None, int]:
-    """What each load process is dealt, in proportion to its users; whole numbers, which add up to all of them."""
-    ends = [0, *accumulate(users.values())]
-    shares = [requests * end // max(ends[-1], 1) for end in ends]
-    return {stream: high - low for stream, (low, high) in zip(users, pairwise(shares), strict=True)}

@@ -70,6 +70,7 @@ class SteppedRamp(LoadTestShape):
 
     def run_started(self, run: Run) -> None:
         """Locust's test started, with the users of the first level; called before any of them is."""
+        assert self.runner is not None
         self._run = run
         self._searching = self._new_search() if self.searches() else None
         self._requests = int(self._setting("requests"))
@@ -89,13 +90,13 @@ class SteppedRamp(LoadTestShape):
         else:
             run.plan = self._told(plan)
         if self._requests:
-            run.count_requests(self._requests)
+            run.assignment.count_requests(self._requests)
         if self.unit == RATE:
-            run.open(self._arrivals(), int(self._setting("most_in_flight")))
-        if replay := replay_of(run.environment):
-            self._stairs = replaying.take_over(replay, stairs, run)
+            run.assignment.open(self._arrivals(), int(self._setting("most_in_flight")))
+        if replay := replay_of(self.runner.environment):
+            self._stairs = replaying.take_over(replay, stairs, run, self.runner.environment)
         run.let_requests_end(float(self._setting("drain")))
-        if getattr(run.environment.parsed_options, "run_time", None):
+        if getattr(self.runner.environment.parsed_options, "run_time", None):
             console.say(
                 "--run-time does nothing for a ramp: its length is that of its levels (--llm-hold, --llm-levels), or "
                 "--llm-shape-seconds"
@@ -124,7 +125,7 @@ class SteppedRamp(LoadTestShape):
         assert self._run is not None
         if self._searching:
             self._searching.look()
-        if self._requests and self._run.all_requests_ended:
+        if self._requests and self._run.assignment.all_requests_ended:
             self._stairs.hold = 0.0
         for change in self._stairs.advance(time.monotonic(), self._there()):
             if change.what == BEGAN:
@@ -264,7 +265,7 @@ class SteppedRamp(LoadTestShape):
             return True
         assert self._run is not None
         drained = self._searching.has_drained
-        self._run.pause_arrivals(on=not drained)
+        self._run.assignment.pause(on=not drained)
         return drained
 
     def _reports_take(self) -> float:

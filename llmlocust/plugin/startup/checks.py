@@ -16,7 +16,7 @@ from llmlocust.plugin import console
 from llmlocust.plugin.findings import forget
 from llmlocust.plugin.options import option
 from llmlocust.plugin.run import prefixes
-from llmlocust.plugin.run.run import hosts_of
+from llmlocust.plugin.run.locust_settings import hosts_of
 from llmlocust.plugin.settings import planned_users, ramp_setting, replay_notes, replay_of
 from llmlocust.plugin.shapes.shapes import SteppedRamp
 from llmlocust.plugin.startup import attributes, machine_limits, option_checks, preflight

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from gevent.pywsgi import WSGIServer
@@ -12,21 +12,29 @@ from prometheus_client.core import Metric
 
 from llmlocust.analysis.live import Live
 from llmlocust.plugin import options
-from llmlocust.plugin.run.run import Run
+from llmlocust.plugin.run.companion import Companion
+from llmlocust.plugin.run.state import RunState
 from llmlocust.plugin.views.prometheus import Collector
 
 
-class Newest:
-    def __init__(self, environment: Environment, run: Callable[[], Run | None]) -> None:
-        """`run` tells which run is the newest."""
-        self._environment, self._run = environment, run
+class Newest(Companion):
+    """A companion of one run after the other."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._run: RunState | None = None
         self._live: Live | None = None
         self._collector = Collector(None)
         environment.events.reset_stats.add_listener(self._reset)
 
+    def begins(self, run: RunState) -> None:
+        self._run = run
+        if self._environment.web_ui is None:  # nobody looks at the charts of the run
+            run.ledger.spans = None
+
     def live(self) -> Live | None:
         """None before the first run."""
-        run = self._run()
+        run = self._run
         if run is not None and (self._live is None or self._live.run is not run):
             self._live = Live(run)
         return self._live
@@ -46,6 +54,6 @@ class Newest:
     def serve(self, port: int) -> None:
         """Serve /metrics on a port of its own, at any path. OSError where the port cannot be had."""
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(self)  # type: ignore[arg-type]
+        registry.register(self)
         address = options.option(self._environment, "metrics_host"), port
         WSGIServer(address, make_wsgi_app(registry), log=None, error_log=None).start()

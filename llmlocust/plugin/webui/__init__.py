@@ -19,7 +19,7 @@ from locust.web import WebUI
 from prometheus_client.exposition import choose_encoder
 
 from llmlocust.plugin.http.addresses import shown
-from llmlocust.plugin.run.run import Run
+from llmlocust.plugin.run.recorder import Recorder
 from llmlocust.plugin.views.current_run import Newest
 from llmlocust.plugin.webui import access
 from llmlocust.plugin.webui.form import check_form, check_workers
@@ -46,7 +46,7 @@ class Runs(Protocol):
     """The part of a session that the pages show."""
 
     environment: Environment
-    run: Run | None
+    recorder: Recorder | None
     prefixes: list[str]
     refused: str
 
@@ -177,9 +177,9 @@ class Pages:
     def report(self) -> Response:
         """Of what was measured so far, or in the run that is asked for."""
         prefix = self._prefix()
-        if prefix is None or self.runs.run is None:
+        if prefix is None or self.runs.recorder is None:
             return _say(404, "there is no such run yet")
-        self.runs.run.bring_files_up_to_date()
+        self.runs.recorder.bring_up_to_date()
         try:
             made = self._reports.make(prefix, "zh" if request.args.get("lang") == "zh" else "en")
         except NotMade as problem:
@@ -189,9 +189,9 @@ class Pages:
     def file(self, name: str) -> Response:
         prefix = self._prefix()
         path = Path(f"{prefix}_{name}") if prefix and name in formats.files() else None
-        if path is None or self.runs.run is None or not path.exists():
+        if path is None or self.runs.recorder is None or not path.exists():
             return _say(404, f"there is no {name} yet")
-        self.runs.run.bring_files_up_to_date()
+        self.runs.recorder.bring_up_to_date()
         return send_file(path.absolute(), as_attachment=True, max_age=0)
 
     def _prefix(self) -> str | None:

@@ -1,0 +1,44 @@
+"""The settings of a run, read from Locust's environment."""
+
+from __future__ import annotations
+
+from locust.env import Environment
+
+from llmlocust.load.distributions import think_time, told_wait
+from llmlocust.plugin.http.addresses import shown
+from llmlocust.plugin.options import option, written
+from llmlocust.plugin.run.settings import RunSettings
+from llmlocust.plugin.settings import limits, planned_users, thresholds
+
+
+def settings_of(environment: Environment) -> RunSettings:
+    """Read what is asked for now. ValueError in one line where the plan is wrong."""
+    return RunSettings(
+        limits=limits(environment),
+        thresholds=thresholds(environment),
+        planned_users=planned_users(environment),
+        target={
+            "host": ", ".join(map(shown, hosts_of(environment))),
+            "model": option(environment, "model"),
+            "dialect": ", ".join(sorted({_dialect(user, environment) for user in environment.user_classes} - {""})),
+        },
+        options=written(environment),
+        user_classes={user.__name__: _think_time(user, environment) for user in environment.user_classes},
+    )
+
+
+def hosts_of(environment: Environment) -> list[str]:
+    """Return where requests go: users may have hosts of their own, where none was given for all."""
+    own = {user.host for user in environment.user_classes if user.host}
+    return [environment.host] if environment.host else sorted(own)
+
+
+def _dialect(user: type, environment: Environment) -> str:
+    return user.speaks(environment).name if hasattr(user, "speaks") else ""
+
+
+def _think_time(user: type, environment: Environment) -> str:
+    """Return the think time of a class that waits as the option says; that of others is code."""
+    if getattr(user, "wait_time", None) is not getattr(user, "think_time_option", user):
+        return "its own wait_time"
+    return told_wait(think_time(option(environment, "wait")))

@@ -1,0 +1,112 @@
+"""`Recorder`: when the files of a run are written, tried again and finished. Without Locust."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from llmlocust.load.curves import BEGAN
+from llmlocust.metrics.levels import LevelFigures
+from llmlocust.plugin import console
+from llmlocust.plugin.run.companion import Companion, LevelChange
+from llmlocust.plugin.run.description import describe
+from llmlocust.plugin.run.state import RunState
+from llmlocust.runfiles.writer import AT_ONCE, RunFiles
+
+_LOOK = 0.05
+_MIN_REWRITE = 5.0
+_MAX_REWRITE = 60.0
+_REWRITE_SHARE = 100.0
+"""Files that are written anew are so every 5 s, or where they get long for 1 % of the time, but at least once a minute."""
+
+
+class Recorder(Companion):
+    """Keeps the files of a run. Without files it takes what is for them out of the ledger, which would grow."""
+
+    def __init__(self, files: RunFiles | None, preflight: Mapping[str, Any]) -> None:
+        self.files = files
+        self.is_complete = False
+        """The files contain everything that was measured; set at the end of the run."""
+        self._preflight = preflight
+        self._failed_writes = 0
+        self._next_write = 0.0
+        self._written = -1.0
+        """All that was known at this moment is in the files."""
+        self._written_end: float | None = None
+        """The end of the run, as the files have it."""
+
+    def begins(self, run: RunState) -> None:
+        super().begins(run)
+        self._write_run()
+
+    def level(self, change: LevelChange) -> None:
+        # before any figure of the level: a file of levels without its plan cannot be read rightly
+        if change.what == BEGAN:
+            self._write_run()
+
+    def tick(self, moment: float) -> None:
+        try:
+            self._write_rows()
+        finally:
+            if self.run.moment() >= self._next_write or self._written_end != self.run.ended:
+                self._write_rest()
+
+    def ends(self, run: RunState) -> None:
+        before = self._failed_writes
+        self._write_rows()
+        self._write_rest()
+        self._guarded(RunFiles.close)
+        lost_rows = self.files.lost_rows if self.files else 0
+        self.is_complete = self._failed_writes == before and not lost_rows
+        if self.files and not self.is_complete:
+            why = f"{lost_rows} rows did not fit on the disk" if lost_rows else "the last attempt to write them failed"
+            console.error(f"the files {self.files.prefix}_* are incomplete: {why}. Do not use them as they are")
+
+    def bring_up_to_date(self, within: float = 20.0) -> None:
+        """Wait until all that is known now is in the files. Gives up after `within` seconds: a disk may be full."""
+        asked = self.run.moment()
+        while self.files and self._written < asked and not self.run.is_finished:
+            if self.run.moment() >= asked + within:
+                return
+            self._next_write = 0.0
+            self.run.cluster.sleep(_LOOK)
+
+    def _write_rows(self) -> None:
+        # whatever is taken is written before anything else can happen: a pause may be the last
+        while rows := self.run.ledger.take_rows(self.run.began, AT_ONCE):
+            self._guarded(partial(RunFiles.append_requests, rows=rows))
+            self.run.pause()
+        gauges = self.run.ledger.take_gauges(self.run.began)
+        self._guarded(lambda files: files.append_workers(gauges))
+
+    def _write_rest(self) -> None:
+        run = self.run
+        begun = run.moment()
+        self._guarded(lambda files: files.write_levels(list(self._figures())))
+        self._guarded(lambda files: files.write_histograms(run.ledger))
+        self._guarded(lambda files: files.write_timeline(run.ledger, run.began))
+        self._write_run()
+        self._written = begun
+        rest = (run.moment() - begun) * _REWRITE_SHARE
+        self._next_write = run.moment() + max(_MIN_REWRITE, min(_MAX_REWRITE, rest))
+
+    def _write_run(self) -> None:
+        self._guarded(lambda files: files.write_run(describe(self.run, self._preflight)))
+        self._written_end = self.run.ended
+
+    def _guarded(self, write: Callable[[RunFiles], None]) -> None:
+        """A full disk must not end a run: what is measured goes on being shown, and the next attempt may succeed."""
+        if self.files is None:
+            return
+        try:
+            write(self.files)
+        except OSError as trouble:
+            self._failed_writes += 1
+            self.run.problem(f"cannot write {self.files.prefix}_*: {trouble.strerror or trouble}")
+
+    def _figures(self) -> Iterator[LevelFigures]:
+        now = self.run.moment()
+        for level in list(self.run.ledger.levels):
+            yield self.run.ledger.figures(level, now, self.run.began)
+            self.run.pause()

@@ -1,0 +1,43 @@
+"""What a run says of its levels."""
+
+import pytest
+
+from llmlocust.plugin.views.progress import LevelLines
+from tests.plugin.run.fake_cluster import make_run, played
+
+
+@pytest.mark.parametrize("delay", [0.0, 4.0])
+def test_a_level_is_said_once_everything_of_it_has_been_reported(capsys, delay):
+    run, cluster = make_run({"a": 2})
+    cluster.report_delay = delay
+    run.add(LevelLines())
+    run.plan = {"levels": [2, 4]}
+    run.begin()
+    run.begin_level(2)
+    run.settle_level()
+    cluster.advance(2.5)
+    run.merge(played(run, 3), "a")
+    run.begin_level(4)
+    said = []
+    for second in range(3, 10):
+        cluster.advance(1.0)
+        said += [(second, line) for line in capsys.readouterr().out.splitlines()]
+
+    ((second, line),) = said
+    assert second == 3 + delay
+    assert line.startswith("level 1: 2 users · ")
+    assert " · 3 ok" in line
+
+
+def test_the_last_level_is_said_at_the_end_and_one_that_was_not_measured_never(capsys):
+    run, cluster = make_run({"a": 2})
+    cluster.report_delay = 4.0
+    run.add(LevelLines())
+    run.plan = {"levels": [2, 4, 6]}
+    run.begin()
+    run.begin_level(2)
+    run.begin_level(4)
+    run.settle_level()
+    cluster.advance(2.0)
+    run.finish()
+    assert [line.split(" · ")[0] for line in capsys.readouterr().out.splitlines()] == ["level 2: 4 users"]
