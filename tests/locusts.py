@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import pytest
 
-from tests.simulators import PATIENCE, ROOT, wait_for
+from tests.simulators import PATIENCE, ROOT, RunningSimulator, wait_for
 
 RAMP = """
 from llmlocust import ChatUser, SteppedRamp
@@ -28,6 +28,8 @@ class Ramp(SteppedRamp):
     pass
 """
 
+NO_RAMP = RAMP.partition("class Ramp")[0].replace(", SteppedRamp", "")
+
 LATE = (
     "CPU wait", "CPU throttling", "client CPU", "client queue time", "event loop lag", "token times", "warm-up", "drift",
 )  # fmt: skip
@@ -35,6 +37,7 @@ LATE = (
 ACCEPTING = [f"--accept={name}" for name in LATE]
 QUICK = ["--llm-levels", "2,5", "--llm-settle", "0.5", "--llm-hold", "2", "--llm-max-tokens", "20"]
 LONG = ["--llm-levels", "10", "--llm-settle", "0", "--llm-hold", "100", "--llm-max-tokens", "2000"]
+UNTIL_STOPPED = ["--llm-levels", "6", "--llm-settle", "0", "--llm-hold", "1000", "--llm-max-tokens", "20"]
 ENDLESS_ANSWERS = ["--llm-body", '{"ignore_eos": true}']
 
 
@@ -105,6 +108,10 @@ def run(folder: Path, host: str, /, *args: str, **more: Any) -> Locust:
     with Locust(folder, ["--headless", "--only-summary", "--host", host, "--csv", "run", *args], **more) as locust:
         locust.ends()
         return locust
+
+
+def headless(simulator: RunningSimulator, prefix: str = "run") -> list[str]:
+    return ["--headless", "--only-summary", "--host", simulator.url, "--csv", prefix]
 
 
 @dataclass
@@ -183,3 +190,16 @@ def assert_files_agree(folder: Path, prefix: str = "run") -> None:
         assert sum(row["outcome"] == "ok" for row in ended) == int(level["ok"])
         e2e = [row for row in histograms if (row["level"], row["metric"]) == (level["level"], "e2e")]
         assert sum(int(row["count"]) for row in e2e) == int(level["e2e_count"])
+
+
+def ids(folder: Path, prefix: str = "run") -> list[str]:
+    return [f"chatcmpl-{row['id']}" for row in rows(folder, "llm_requests.csv", prefix)]
+
+
+def assert_counted_once(folder: Path, truth: list[dict], prefix: str = "run") -> None:
+    """Truth begins with the request before the load."""
+    found = ids(folder, prefix)
+    assert len(found) == len(set(found))
+    assert set(found) == {each["id"] for each in truth[1:]}
+    assert told(folder, prefix)["counts"] == {"sent": len(found), "ended": len(found), "preflight": 1}
+    assert_files_agree(folder, prefix)

@@ -45,6 +45,10 @@ class RunningSimulator:
     def summary(self) -> dict[str, Any]:
         return json.loads(self.get("/truth?summary=1"))
 
+    def received(self) -> int:
+        """How many requests the server saw."""
+        return sum(self.summary()["received"].values())
+
     def clear(self) -> None:
         """Forget what happened so far."""
         request = urllib.request.Request(self.url + "/truth", method="DELETE")
@@ -76,6 +80,17 @@ def running_simulator(*, key: str | None = None, **settings: Any) -> Iterator[Ru
         process.terminate()
         process.wait(PATIENCE)
         process.stdout.close()
+
+
+def served(simulator: RunningSimulator) -> int:
+    """How many requests of the load the server saw: all but the one before it."""
+    return simulator.received() - 1
+
+
+def goes_on(simulator: RunningSimulator, requests: int = 20) -> None:
+    """Wait for so many more requests."""
+    until = simulator.received() + requests
+    wait_for(simulator.received, lambda now: now >= until)
 
 
 def options(**settings: Any) -> list[str]:

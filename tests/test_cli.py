@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -15,24 +14,12 @@ import pytest
 from llmlocust.cli import main
 from llmlocust.cli.run import _gates as gates_of
 from llmlocust.cli.several import labels_of, targets_of
+from tests.command import llmlocust
 from tests.locusts import LATE
 from tests.locusts import RAMP as LOCUSTFILE
-from tests.simulators import PATIENCE, ROOT, running_simulator, wait_for
+from tests.simulators import PATIENCE, ROOT, running_simulator, served, wait_for
 
 QUICK = ["--levels", "2,5", "--settle", "0.5", "--hold", "2"]
-
-
-def llmlocust(*args: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "llmlocust.cli", *args],
-        cwd=cwd,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=2 * PATIENCE,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
 
 
 @contextmanager
@@ -185,11 +172,6 @@ def test_of_several_runs_a_broken_threshold_counts_and_all_are_run(small_server,
 # -- a fixed number of requests, --short and --long, several servers or models
 
 
-def sent(simulator):
-    """Requests that a server saw, but for the one before each load."""
-    return sum(simulator.summary()["received"].values()) - 1
-
-
 @pytest.fixture(scope="module")
 def three_runs(tmp_path_factory):
     """Of three servers of which the second is not there: the folder, what the command said, what the servers saw."""
@@ -239,7 +221,7 @@ def test_a_fixed_number_of_requests_is_reported_by_its_figures(tmp_path):
     with running_simulator(slots=4, step_ms=5) as simulator:
         how = ["--requests", "50", "--concurrency", "5", "--short", "--max-tokens", "10", "--out", "one"]
         done = llmlocust("run", simulator.url, *how, cwd=tmp_path)
-        assert sent(simulator) == 50
+        assert served(simulator) == 50
 
     assert done.returncode == 0, done.stderr
     assert "5 users: " in done.stdout

@@ -16,11 +16,22 @@ import pytest
 from llmlocust.report.page import build
 from llmlocust.runfiles.reading.run_data import load_run
 from tests.hosts import Host, hosts
-from tests.locusts import ENDLESS_ANSWERS, QUICK, RAMP, Distributed, Locust, assert_files_agree, distributed, rows, told
-from tests.simulators import ROOT, RunningSimulator, options, running_simulator, wait_for
+from tests.locusts import (
+    ENDLESS_ANSWERS,
+    QUICK,
+    RAMP,
+    UNTIL_STOPPED,
+    Distributed,
+    Locust,
+    assert_counted_once,
+    distributed,
+    ids,
+    rows,
+    told,
+)
+from tests.simulators import ROOT, RunningSimulator, goes_on, options, running_simulator, wait_for
 from tests.wire import Wire
 
-UNTIL_STOPPED = ["--llm-levels", "6", "--llm-settle", "0", "--llm-hold", "1000", "--llm-max-tokens", "20"]
 IMPATIENT = f"from llmlocust.plugin import master\nmaster.SILENCE = 5\nmaster.RETURNS_WITHIN = 10\n{RAMP}"
 FORGETFUL = f"from locust import runners\nrunners.HEARTBEAT_DEAD_INTERNAL = -1\n{IMPATIENT}"
 
@@ -31,31 +42,8 @@ def simulator() -> Iterator[RunningSimulator]:
         yield started
 
 
-def served(simulator: RunningSimulator) -> int:
-    return sum(simulator.summary()["received"].values())
-
-
-def goes_on(simulator: RunningSimulator, requests: int = 20) -> None:
-    """Wait for so many more requests."""
-    until = served(simulator) + requests
-    wait_for(lambda: served(simulator), lambda now: now >= until)
-
-
 def gives_users(simulator: RunningSimulator, users: int) -> None:
     wait_for(lambda: simulator.metric("vllm:num_requests_running"), lambda now: now == users)
-
-
-def ids(folder: Path, prefix: str = "run") -> list[str]:
-    return [f"chatcmpl-{row['id']}" for row in rows(folder, "llm_requests.csv", prefix)]
-
-
-def assert_counted_once(folder: Path, truth: list[dict], prefix: str = "run") -> None:
-    """Truth begins with the request before the load."""
-    found = ids(folder, prefix)
-    assert len(found) == len(set(found))
-    assert set(found) == {each["id"] for each in truth[1:]}
-    assert told(folder, prefix)["counts"] == {"sent": len(found), "ended": len(found), "preflight": 1}
-    assert_files_agree(folder, prefix)
 
 
 def check(folder: Path, name: str):

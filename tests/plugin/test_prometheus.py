@@ -18,8 +18,8 @@ from llmlocust.metrics.histogram import bounds_of
 from llmlocust.plugin.views.prometheus import HISTOGRAMS, Collector
 from tests.locusts import Locust, free_port, rows, told
 from tests.played_run import PlayedRun
-from tests.plugin.test_web_ui import WebUI, running
 from tests.simulators import PATIENCE, RunningSimulator, running_simulator, wait_for
+from tests.web_ui import WebUI, running
 
 Told = dict[tuple[str, tuple[str, ...]], float]
 
@@ -156,7 +156,7 @@ def test_it_tells_what_the_files_and_the_server_tell(simulator, tmp_path, worker
 
         histograms, totals = counts_of_files(tmp_path)
         preflight = told(tmp_path)["counts"]["preflight"]
-        received = sum(simulator.summary()["received"].values())
+        received = simulator.received()
         assert found["llmlocust_requests_sent_total", ()] == totals["sent"] == received - preflight
         assert found["llmlocust_requests_ended_total", ()] == totals["ended"]
         assert found["llmlocust_requests_failed_total", ()] == totals["failed"] > 0
@@ -190,7 +190,7 @@ def test_a_run_without_the_web_ui_tells_it_on_a_port_of_its_own(simulator, tmp_p
         wait_for(lambda: is_open(port))
         found = wait_for(lambda: scraped(port), lambda now: now.get(("llmlocust_requests_ended_total", ()), 0) > 5)
         assert found["llmlocust_level_load", ("users",)] == 3.0
-        assert found["llmlocust_requests_ended_total", ()] <= sum(simulator.summary()["received"].values())
+        assert found["llmlocust_requests_ended_total", ()] <= simulator.received()
         assert not is_open(port, "127.0.0.2")
         assert locust.stop() in (0, 1)
 

@@ -10,6 +10,7 @@ from llmlocust.metrics.vocabulary import HISTOGRAM_COLUMNS, REQUEST_COLUMNS, TIM
 from tests.locusts import (
     ENDLESS_ANSWERS,
     LONG,
+    NO_RAMP,
     QUICK,
     RAMP,
     Locust,
@@ -21,7 +22,7 @@ from tests.locusts import (
     run,
     told,
 )
-from tests.simulators import RunningSimulator, running_simulator, wait_for
+from tests.simulators import RunningSimulator, running_simulator, served, wait_for
 
 PREFLIGHT = 1
 
@@ -30,11 +31,6 @@ PREFLIGHT = 1
 def simulator() -> Iterator[RunningSimulator]:
     with running_simulator(slots=8, step_ms=5) as started:
         yield started
-
-
-def served(simulator: RunningSimulator) -> int:
-    """Requests that the server saw, but for the one before the load."""
-    return sum(simulator.summary()["received"].values()) - PREFLIGHT
 
 
 def test_a_ramp_leaves_every_file_with_its_columns(simulator, tmp_path):
@@ -231,11 +227,10 @@ def test_a_worker_that_is_stopped_counts_what_it_had_in_flight(simulator, tmp_pa
 
 
 def test_hundreds_of_users_that_are_stopped_at_once_are_all_counted(tmp_path):
-    chat = RAMP.split("class Ramp")[0].replace(", SteppedRamp", "")
     options = ["--headless", "--only-summary", "--csv", "run", "-u", "400", "-r", "400", "--llm-max-tokens", "2000"]
     with (
         running_simulator(slots=400, step_ms=200, step_ms_per_seq=0) as simulator,
-        Locust(tmp_path, [*options, "--host", simulator.url, *ENDLESS_ANSWERS], chat) as locust,
+        Locust(tmp_path, [*options, "--host", simulator.url, *ENDLESS_ANSWERS], NO_RAMP) as locust,
     ):
         wait_for(lambda: served(simulator), lambda requests: requests == 400)
         locust.stop()
@@ -245,9 +240,8 @@ def test_hundreds_of_users_that_are_stopped_at_once_are_all_counted(tmp_path):
 
 
 def test_a_run_without_a_ramp_takes_its_level_from_the_users(simulator, tmp_path):
-    chat = RAMP.split("class Ramp")[0].replace(", SteppedRamp", "")
     options = ["--headless", "--only-summary", "--csv", "run", "-u", "3", "-r", "3", "--llm-max-tokens", "20"]
-    with Locust(tmp_path, [*options, "--host", simulator.url], chat) as locust:
+    with Locust(tmp_path, [*options, "--host", simulator.url], NO_RAMP) as locust:
         file = tmp_path / "run_llm_levels.csv"
         wait_for(lambda: file.exists() and any(int(row["requests"]) for row in rows(tmp_path, "llm_levels.csv")))
         assert locust.stop() == 0, locust.log

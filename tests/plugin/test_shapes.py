@@ -5,10 +5,9 @@ from itertools import pairwise
 
 import pytest
 
-from tests.locusts import RAMP, Locust, distributed, outcomes, rows, run, told
+from tests.locusts import NO_RAMP, RAMP, Locust, distributed, outcomes, rows, run, told
 from tests.simulators import running_simulator, wait_for
 
-NO_RAMP = RAMP.split("class Ramp")[0].replace(", SteppedRamp", "")
 PROGRESSIVE = RAMP.replace("SteppedRamp", "Progressive") + "    base, peak, surge, soak, seconds = 1, 4, 6, 2, 6\n"
 OWN_PLAN = (
     RAMP.replace("SteppedRamp", "PlanPart, SteppedRamp", 1)

@@ -13,7 +13,7 @@ from made_run import MadeRun
 from llmlocust.cli import main
 from llmlocust.report.page import build
 from llmlocust.runfiles.reading.run_data import load_run
-from tests.test_cli import llmlocust
+from tests.command import llmlocust
 
 PLAIN = Path(__file__).parent / "plain"
 KEPT, BROKEN = "ttft.p95 < 1s @ 5", "ttft.p95 < 1s"
