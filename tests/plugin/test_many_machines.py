@@ -32,7 +32,7 @@ from tests.locusts import (
 from tests.simulators import ROOT, RunningSimulator, goes_on, options, running_simulator, wait_for
 from tests.wire import Wire
 
-IMPATIENT = f"from llmlocust.plugin import master\nmaster.SILENCE = 5\nmaster.RETURNS_WITHIN = 10\n{RAMP}"
+IMPATIENT = f"from llmlocust.plugin.cluster import master\nmaster.SILENCE = 5\nmaster.RETURNS_WITHIN = 10\n{RAMP}"
 FORGETFUL = f"from locust import runners\nrunners.HEARTBEAT_DEAD_INTERNAL = -1\n{IMPATIENT}"
 
 
@@ -403,7 +403,7 @@ def test_a_worker_whose_clock_is_off_has_the_right_times(simulator, tmp_path):
 
 
 def test_a_worker_of_another_version_is_refused_and_says_so(simulator, tmp_path):
-    other = f"from llmlocust.plugin import worker\nworker.VERSION = '0.0.9 (messages 3)'\n{RAMP}"
+    other = f"from llmlocust.plugin.cluster import worker\nworker.VERSION = '0.0.9 (messages 3)'\n{RAMP}"
     with distributed(tmp_path, simulator.url, *QUICK, workers=1) as run:
         refused = run.join(tmp_path, other)
         assert refused.ends() == 2, refused.log

@@ -157,7 +157,7 @@ def test_a_server_that_cannot_keep_up_is_not_spared(tmp_path):
 @pytest.mark.parametrize("drain, outcome", [("60", "ok"), ("1", "aborted")])
 def test_what_workers_have_in_flight_at_the_end_is_waited_for_and_counted(tmp_path, drain, outcome):
     """Some ten seconds of it: longer than a master waits where it believes that no user is left."""
-    impatient = f"from llmlocust.plugin import collector\ncollector._USERS_END_WITHIN = 0.5\n{RATES}"
+    impatient = f"from llmlocust.plugin.generator import collector\ncollector._USERS_END_WITHIN = 0.5\n{RATES}"
     with running_simulator(slots=1, step_ms=10, step_ms_per_seq=0) as simulator:  # some 5 a second
         options = ["--llm-rate", "20", "--llm-drain", drain, *CONSTANT, *ENDLESS_ANSWERS, "--llm-max-tokens", "20"]
         with distributed(tmp_path, simulator.url, *options, locustfile=impatient) as stack:
