@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import pytest
 
+from tests.fork_server import Forked, ForkServer
 from tests.simulators import PATIENCE, ROOT, RunningSimulator, wait_for
 
 RAMP = """
@@ -60,7 +61,9 @@ class Locust:
     environment: dict[str, str] = field(default_factory=dict)
     host: list[str] = field(default_factory=list)
     """The command that takes a process to its host, where that is not this one (tests.hosts)."""
-    process: subprocess.Popen[str] = field(init=False)
+    fresh: bool = False
+    """Whether the process is started by the command, and not forked from one that has imported Locust."""
+    process: subprocess.Popen[str] | Forked = field(init=False)
     output: str = ""
 
     def __post_init__(self) -> None:
@@ -68,14 +71,23 @@ class Locust:
         locustfile = self.folder / f"locustfile{number}.py"
         locustfile.write_text(self.locustfile)
         self._log = (self.folder / f"log{number}").open("w+")
-        self.process = subprocess.Popen(
-            [*self.host, sys.executable, "-m", "locust", "-f", locustfile.name, *self.args],
+        args = ["-f", locustfile.name, *self.args]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "LLMLOCUST_ACCEPT": ", ".join(LATE), **self.environment}
+        if self.fresh or self.host or "PYTHONPATH" in self.environment or not hasattr(os, "pidfd_open"):
+            self.process = self._start(args, environment)
+        else:
+            server = ForkServer.of_this_process()
+            self.process = server.start(self.folder, args, self._log.name, environment)
+
+    def _start(self, args: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*self.host, sys.executable, "-m", "locust", *args],
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "LLMLOCUST_ACCEPT": ", ".join(LATE), **self.environment},
+            env=environment,
         )
 
     def __enter__(self) -> Self:
@@ -138,15 +150,23 @@ class Distributed:
 
 
 def distributed(
-    folder: Path, host: str, /, *args: str, workers: int = 2, locustfile: str = RAMP, **of_workers: Any
+    folder: Path,
+    host: str,
+    /,
+    *args: str,
+    workers: int = 2,
+    locustfile: str = RAMP,
+    fresh: bool = False,
+    **of_workers: Any,
 ) -> Distributed:
     stack, port = ExitStack(), str(free_port())
     bind = ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port]
     bind += ["--expect-workers", str(max(workers, 1))]
     options = ["--headless", "--only-summary", "--host", host, "--csv", "run", *args]
-    run = Distributed(stack.enter_context(Locust(folder, [*bind, *options], locustfile)), [], port, stack)
+    master = Locust(folder, [*bind, *options], locustfile, fresh=fresh)
+    run = Distributed(stack.enter_context(master), [], port, stack)
     for _ in range(workers):
-        run.join(folder, locustfile, **of_workers)
+        run.join(folder, locustfile, fresh=fresh, **of_workers)
     return run
 
 

@@ -172,7 +172,8 @@ def look(node: psutil.Process) -> tuple[int, int]:
 def test_a_steady_load_grows_neither_memory_nor_open_files_nor_rows_beyond_their_bound(simulator, tmp_path):
     """Half a minute of what bench/soak.py does for an hour."""
     options = ["-u", "6", "-r", "6", "--llm-max-tokens", "5"]
-    with distributed(tmp_path, simulator.url, *options, workers=1, locustfile=FEW_ROWS) as both:
+    # a forked process would come to own, page by page, what it shares with its parent
+    with distributed(tmp_path, simulator.url, *options, workers=1, locustfile=FEW_ROWS, fresh=True) as both:
         nodes = [psutil.Process(each.process.pid) for each in (both.master, *both.workers)]
         seconds = tmp_path / "run_llm_timeline.csv"
         wait_for(lambda: seconds.exists() and len(rows(tmp_path, "llm_timeline.csv")), lambda now: now > 12)
