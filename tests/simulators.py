@@ -104,8 +104,9 @@ def options(**settings: Any) -> list[str]:
 
 def wait_for(ask: Callable[[], Any], is_right: Callable[[Any], bool] = bool, patience: float = PATIENCE) -> Any:
     """Ask until the answer is right, and return it; AssertionError when patience is over."""
-    until = time.monotonic() + patience
+    until, pause = time.monotonic() + patience, 0.01
     while not is_right(answer := ask()):
         assert time.monotonic() < until, f"still {answer!r} after {patience} s"
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause = min(1.2 * pause, 0.1)  # whoever is asked needs the processor, too
     return answer
