@@ -74,6 +74,7 @@ def test_every_output_tells_the_same(check, prefix, tmp_path, monkeypatch):
     assert summary.read_text() == f"before\n{markdown}\n"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_page_of_a_run_has_the_gates_that_it_had(check, tmp_path):
     asked = ["ttft.p95 < 500ms ~ 1s @ 5", "ttft.p95 < 1s", "errors < 1% @ 7"]
     told = {"options": {"llm_threshold": ", ".join(asked), "llm_accept": "drift, warm-up"}}
@@ -95,6 +96,7 @@ def test_the_page_of_a_run_has_the_gates_that_it_had(check, tmp_path):
     assert {each["status"] for each in cases} == {"passed", "failed"}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_page_of_a_run_without_gates_has_none(prefix):
     assert 'id="gates"' not in build(load_run(prefix)).html()
 

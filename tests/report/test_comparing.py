@@ -44,6 +44,12 @@ def worse(folder):
 
 
 @pytest.fixture(scope="module")
+def page(worse):
+    """Of the runs of `worse`; and what of it stays English."""
+    return worse.html_in("en")
+
+
+@pytest.fixture(scope="module")
 def three(folder):
     return compared(folder, "base", "like", "fewer slots")
 
@@ -96,17 +102,16 @@ def test_rows_that_are_missing_leave_the_levels(folder, tmp_path):
 # -- what is said
 
 
-def test_the_worse_run_is_a_regression(worse):
+def test_the_worse_run_is_a_regression(worse, page):
     assert worse.regressed
-    page, missing = worse.html_in("en")
+    html, missing = page
     assert missing == []
-    assert "fewer slots is worse than base: " in page
-    assert "A regression: worse by more than 5" in page
+    assert "fewer slots is worse than base: " in html
+    assert "A regression: worse by more than 5" in html
 
 
-def test_every_cell_says_its_word_and_not_by_colour_alone(worse):
-    page, _ = worse.html_in("en")
-    cells = re.findall(r'<td class="([a-z-]+)[^>]*><b>(.)<span class="sr"> ([a-z ]+)</span>', page)
+def test_every_cell_says_its_word_and_not_by_colour_alone(worse, page):
+    cells = re.findall(r'<td class="([a-z-]+)[^>]*><b>(.)<span class="sr"> ([a-z ]+)</span>', page[0])
 
     assert {(each.replace("-", " "), sign) for each, sign, _ in cells} >= {
         ("slower", "✗"),
@@ -118,10 +123,9 @@ def test_every_cell_says_its_word_and_not_by_colour_alone(worse):
     assert len(cells) == len(differences)
 
 
-def test_words_of_the_files_stay_words(worse):
-    page, _ = worse.html_in("en")
-    assert HOSTILE not in page
-    assert HOSTILE in "".join(Seen(page).words)
+def test_words_of_the_files_stay_words(worse, page):
+    assert HOSTILE not in page[0]
+    assert HOSTILE in "".join(Seen(page[0]).words)
     assert "<script>alert" not in worse.markdown()
 
 
@@ -163,6 +167,7 @@ def test_json_is_what_the_page_says(three):
 PLAIN = Path(__file__).parent / "plain"
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "names",
     [
@@ -198,6 +203,7 @@ def test_the_exit_code_is_the_gate(folder, tmp_path, new, code):
     assert done.stdout.splitlines()[-1] == f"Comparison: {tmp_path / 'page.html'}"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_larger_tolerance_lets_pass(folder, tmp_path):
     done = command(folder / "base", folder / "fewer slots", "--tolerance", "99%", "--out", tmp_path / "page.html")
     assert done.exit_code in (0, 99)
@@ -205,6 +211,7 @@ def test_a_larger_tolerance_lets_pass(folder, tmp_path):
     assert command(folder / "table.csv", folder / "table.csv", "--out", tmp_path / "x.html").exit_code == 0
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_doubted_level_ends_with_98(folder, tmp_path):
     done = command(folder / "base", folder / "lost", "--out", tmp_path / "page.html")
 
@@ -236,6 +243,7 @@ def test_bad_input_is_one_line_and_exit_2(folder, args, words):
     assert words in done.stderr
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_labels_are_the_users(folder, tmp_path):
     done = command(
         folder / "base",
@@ -262,6 +270,7 @@ def banner(made):
     ).groups()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_banner_promises_nothing_where_no_figure_is_known(tmp_path):
     made = tables(tmp_path, ("one", 120), ("other", 121))
 
@@ -271,6 +280,7 @@ def test_a_banner_promises_nothing_where_no_figure_is_known(tmp_path):
     assert made.html_in("zh")[1] == []
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_banner_says_of_how_many_figures_it_speaks(folder):
     made = compared(folder, "base", "like")
     every = [each.word for each in made.comparisons[0].differences]
@@ -285,6 +295,7 @@ def test_a_banner_says_of_how_many_figures_it_speaks(folder):
     assert [each for each in made.html_in("zh")[1] if "regression" in each] == []
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_banner_is_green_where_all_is_known(tmp_path):
     made = tables(tmp_path, ("one", 120), ("other", 121), requests=90_000, tolerance=0.5)
 

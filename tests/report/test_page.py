@@ -305,6 +305,7 @@ def a_rate(delay):
     )
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_latency_from_when_requests_were_due_is_shown_where_it_differs():
     assert "from due" not in " ".join(Seen(build(a_rate(0.004)).html()).words).split("What the words mean")[0]
     html, missing = build(a_rate(0.25)).html_in("zh")
