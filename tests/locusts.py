@@ -29,6 +29,28 @@ class Ramp(SteppedRamp):
     pass
 """
 
+HELD_RAMP = """
+import math
+import os
+from llmlocust import ChatUser, SteppedRamp
+
+class Chat(ChatUser):
+    pass
+
+class Ramp(SteppedRamp):
+    _over = ""
+
+    def _begin_part(self, level):
+        part = super()._begin_part(level)
+        self._over, self._stairs.hold, self._stairs.patience = f"over{level}", math.inf, math.inf
+        return part
+
+    def _advance(self):
+        if os.path.exists(self._over):
+            self._stairs.hold = 0.0
+        super()._advance()
+"""
+"""Each level waits for its users, and is held until the test says that it is over, however slow the machine is."""
 NO_RAMP = RAMP.partition("class Ramp")[0].replace(", SteppedRamp", "")
 
 LATE = (
@@ -124,6 +146,20 @@ def run(folder: Path, host: str, /, *args: str, **more: Any) -> Locust:
 
 def headless(simulator: RunningSimulator, prefix: str = "run") -> list[str]:
     return ["--headless", "--only-summary", "--host", simulator.url, "--csv", prefix]
+
+
+def level_is_held(folder: Path, level: int, seconds: float = 1.0) -> None:
+    """Wait until a level has been measured for as long."""
+    file = folder / "run_llm_levels.csv"
+    wait_for(
+        lambda: [float(row["window"] or 0) for row in (rows(folder, "llm_levels.csv") if file.exists() else ())],
+        lambda windows: len(windows) > level and windows[level] >= seconds,
+    )
+
+
+def level_is_over(folder: Path, level: int) -> None:
+    """Of a HELD_RAMP in this folder."""
+    (folder / f"over{level}").touch()
 
 
 @dataclass
@@ -223,3 +259,12 @@ def assert_counted_once(folder: Path, truth: list[dict], prefix: str = "run") ->
     assert set(found) == {each["id"] for each in truth[1:]}
     assert told(folder, prefix)["counts"] == {"sent": len(found), "ended": len(found), "preflight": 1}
     assert_files_agree(folder, prefix)
+
+
+def due_by_worker(folder: Path, level: str = "0") -> dict[str, list[float]]:
+    """When each process's requests of a level were due, epoch seconds: a schedule is absolute, however late it is kept."""
+    found: dict[str, list[float]] = {}
+    for row in rows(folder, "llm_requests.csv"):
+        if row["level"] == level:
+            found.setdefault(row["worker"], []).append(float(row["sent"]) - float(row["delay"]) / 1000.0)
+    return {worker: sorted(moments) for worker, moments in found.items()}

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.locusts import Locust, free_port
+from tests.locusts import RAMP, Locust, free_port
 from tests.simulators import PATIENCE, wait_for
 
 
@@ -51,16 +51,18 @@ class WebUI:
 
 
 @contextmanager
-def running(folder: Path, host: str, workers: int = 0, *more: str, port: int = 0) -> Iterator[WebUI]:
+def running(
+    folder: Path, host: str, workers: int = 0, *more: str, port: int = 0, locustfile: str = RAMP
+) -> Iterator[WebUI]:
     """A Locust without a load, once its web UI answers and its workers have joined."""
     port, bind = port or free_port(), str(free_port())
     args = ["--web-host", "127.0.0.1", "--web-port", str(port), "--host", host, *more]
     with ExitStack() as stack:
         if workers:
             args += ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", bind]
-        stack.enter_context(Locust(folder, args))
+        stack.enter_context(Locust(folder, args, locustfile))
         for _ in range(workers):
-            stack.enter_context(Locust(folder, ["--worker", "--master-port", bind]))
+            stack.enter_context(Locust(folder, ["--worker", "--master-port", bind], locustfile))
         ui = WebUI(port)
         wait_for(ui.answers)
         wait_for(lambda: len(ui.get("/stats/requests").get("workers", [])), lambda seen: seen == workers)

@@ -16,7 +16,7 @@ from prometheus_client.samples import Sample
 from llmlocust.analysis.live import Live
 from llmlocust.metrics.histogram import bounds_of
 from llmlocust.plugin.views.prometheus import HISTOGRAMS, Collector
-from tests.locusts import Locust, free_port, rows, told
+from tests.locusts import HELD_RAMP, Locust, free_port, level_is_held, level_is_over, rows, told
 from tests.played_run import PlayedRun
 from tests.simulators import PATIENCE, RunningSimulator, running_simulator, wait_for
 from tests.web_ui import WebUI, running
@@ -146,10 +146,12 @@ def counts_of_files(folder: Path) -> tuple[dict[str, Counter[int]], Counter[str]
 
 @pytest.mark.parametrize("workers", [0, 2], ids=["alone", "with two workers"])
 def test_it_tells_what_the_files_and_the_server_tell(simulator, tmp_path, workers):
-    with running(tmp_path, simulator.url, workers, "--csv", "run") as ui:
+    with running(tmp_path, simulator.url, workers, "--csv", "run", locustfile=HELD_RAMP) as ui:
         assert read(ui.get("/metrics")) == {("llmlocust_running", ()): 0.0}
         ui.start(llm_levels="3", llm_threshold="ttft.p95 < 10s")
         wait_for(lambda: read(ui.get("/metrics")), lambda found: found.get(("llmlocust_users", ()), 0) > 0)
+        level_is_held(tmp_path, 0)
+        level_is_over(tmp_path, 0)
         ends_well(ui, tmp_path)
         found = read(ui.get("/metrics"))
         ui.get("/llm/files/llm_levels.csv")  # brings all files up to date
