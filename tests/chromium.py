@@ -17,7 +17,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-SLOW = 60_000.0
+SLOW = 120_000.0
 """Milliseconds that a page may take to show something, on a machine that does other things too."""
 
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -46,10 +46,23 @@ class Host:
         _ip("-n", self.name, "route", "delete", "blackhole", other.address)
         _ip("-n", other.name, "route", "delete", "blackhole", self.address)
 
-    def get(self, address: str) -> Any:
-        """A JSON document, asked for from there."""
-        program = f"import urllib.request as u; print(u.urlopen({address!r}, timeout={PATIENCE}).read().decode())"
-        return json.loads(subprocess.check_output([*self.command, sys.executable, "-c", program]))
+    @contextmanager
+    def asking(self) -> Iterator[Callable[[str], Any]]:
+        """What gives the JSON document at an address, as seen from there."""
+        program = f"""
+import sys, urllib.request
+for address in sys.stdin:
+    print(urllib.request.urlopen(address.strip(), timeout={PATIENCE}).read().decode().strip(), flush=True)
+"""
+        command = [*self.command, sys.executable, "-c", program]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+
+            def ask(address: str) -> Any:
+                process.stdin.write(address + "\n")
+                process.stdin.flush()
+                return json.loads(process.stdout.readline())
+
+            yield ask
 
 
 @contextmanager

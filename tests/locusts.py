@@ -16,7 +16,8 @@ from typing import Any, Self
 
 import pytest
 
-from tests.simulators import PATIENCE, ROOT, wait_for
+from tests.fork_server import Forked, ForkServer
+from tests.simulators import PATIENCE, ROOT, RunningSimulator, wait_for
 
 RAMP = """
 from llmlocust import ChatUser, SteppedRamp
@@ -28,6 +29,30 @@ class Ramp(SteppedRamp):
     pass
 """
 
+HELD_RAMP = """
+import math
+import os
+from llmlocust import ChatUser, SteppedRamp
+
+class Chat(ChatUser):
+    pass
+
+class Ramp(SteppedRamp):
+    _over = ""
+
+    def _begin_part(self, level):
+        part = super()._begin_part(level)
+        self._over, self._stairs.hold, self._stairs.patience = f"over{level}", math.inf, math.inf
+        return part
+
+    def _advance(self):
+        if os.path.exists(self._over):
+            self._stairs.hold = 0.0
+        super()._advance()
+"""
+"""Each level waits for its users, and is held until the test says that it is over, however slow the machine is."""
+NO_RAMP = RAMP.partition("class Ramp")[0].replace(", SteppedRamp", "")
+
 LATE = (
     "CPU wait", "CPU throttling", "client CPU", "client queue time", "event loop lag", "token times", "warm-up", "drift",
 )  # fmt: skip
@@ -35,6 +60,7 @@ LATE = (
 ACCEPTING = [f"--accept={name}" for name in LATE]
 QUICK = ["--llm-levels", "2,5", "--llm-settle", "0.5", "--llm-hold", "2", "--llm-max-tokens", "20"]
 LONG = ["--llm-levels", "10", "--llm-settle", "0", "--llm-hold", "100", "--llm-max-tokens", "2000"]
+UNTIL_STOPPED = ["--llm-levels", "6", "--llm-settle", "0", "--llm-hold", "1000", "--llm-max-tokens", "20"]
 ENDLESS_ANSWERS = ["--llm-body", '{"ignore_eos": true}']
 
 
@@ -57,7 +83,9 @@ class Locust:
     environment: dict[str, str] = field(default_factory=dict)
     host: list[str] = field(default_factory=list)
     """The command that takes a process to its host, where that is not this one (tests.hosts)."""
-    process: subprocess.Popen[str] = field(init=False)
+    fresh: bool = False
+    """Whether the process is started by the command, and not forked from one that has imported Locust."""
+    process: subprocess.Popen[str] | Forked = field(init=False)
     output: str = ""
 
     def __post_init__(self) -> None:
@@ -65,14 +93,23 @@ class Locust:
         locustfile = self.folder / f"locustfile{number}.py"
         locustfile.write_text(self.locustfile)
         self._log = (self.folder / f"log{number}").open("w+")
-        self.process = subprocess.Popen(
-            [*self.host, sys.executable, "-m", "locust", "-f", locustfile.name, *self.args],
+        args = ["-f", locustfile.name, *self.args]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "LLMLOCUST_ACCEPT": ", ".join(LATE), **self.environment}
+        if self.fresh or self.host or "PYTHONPATH" in self.environment or not hasattr(os, "pidfd_open"):
+            self.process = self._start(args, environment)
+        else:
+            server = ForkServer.of_this_process()
+            self.process = server.start(self.folder, args, self._log.name, environment)
+
+    def _start(self, args: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*self.host, sys.executable, "-m", "locust", *args],
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "LLMLOCUST_ACCEPT": ", ".join(LATE), **self.environment},
+            env=environment,
         )
 
     def __enter__(self) -> Self:
@@ -107,6 +144,24 @@ def run(folder: Path, host: str, /, *args: str, **more: Any) -> Locust:
         return locust
 
 
+def headless(simulator: RunningSimulator, prefix: str = "run") -> list[str]:
+    return ["--headless", "--only-summary", "--host", simulator.url, "--csv", prefix]
+
+
+def level_is_held(folder: Path, level: int, seconds: float = 1.0) -> None:
+    """Wait until a level has been measured for as long."""
+    file = folder / "run_llm_levels.csv"
+    wait_for(
+        lambda: [float(row["window"] or 0) for row in (rows(folder, "llm_levels.csv") if file.exists() else ())],
+        lambda windows: len(windows) > level and windows[level] >= seconds,
+    )
+
+
+def level_is_over(folder: Path, level: int) -> None:
+    """Of a HELD_RAMP in this folder."""
+    (folder / f"over{level}").touch()
+
+
 @dataclass
 class Distributed:
     """A headless master and its workers."""
@@ -131,15 +186,23 @@ class Distributed:
 
 
 def distributed(
-    folder: Path, host: str, /, *args: str, workers: int = 2, locustfile: str = RAMP, **of_workers: Any
+    folder: Path,
+    host: str,
+    /,
+    *args: str,
+    workers: int = 2,
+    locustfile: str = RAMP,
+    fresh: bool = False,
+    **of_workers: Any,
 ) -> Distributed:
     stack, port = ExitStack(), str(free_port())
     bind = ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port]
     bind += ["--expect-workers", str(max(workers, 1))]
     options = ["--headless", "--only-summary", "--host", host, "--csv", "run", *args]
-    run = Distributed(stack.enter_context(Locust(folder, [*bind, *options], locustfile)), [], port, stack)
+    master = Locust(folder, [*bind, *options], locustfile, fresh=fresh)
+    run = Distributed(stack.enter_context(master), [], port, stack)
     for _ in range(workers):
-        run.join(folder, locustfile, **of_workers)
+        run.join(folder, locustfile, fresh=fresh, **of_workers)
     return run
 
 
@@ -183,3 +246,25 @@ def assert_files_agree(folder: Path, prefix: str = "run") -> None:
         assert sum(row["outcome"] == "ok" for row in ended) == int(level["ok"])
         e2e = [row for row in histograms if (row["level"], row["metric"]) == (level["level"], "e2e")]
         assert sum(int(row["count"]) for row in e2e) == int(level["e2e_count"])
+
+
+def ids(folder: Path, prefix: str = "run") -> list[str]:
+    return [f"chatcmpl-{row['id']}" for row in rows(folder, "llm_requests.csv", prefix)]
+
+
+def assert_counted_once(folder: Path, truth: list[dict], prefix: str = "run") -> None:
+    """Truth begins with the request before the load."""
+    found = ids(folder, prefix)
+    assert len(found) == len(set(found))
+    assert set(found) == {each["id"] for each in truth[1:]}
+    assert told(folder, prefix)["counts"] == {"sent": len(found), "ended": len(found), "preflight": 1}
+    assert_files_agree(folder, prefix)
+
+
+def due_by_worker(folder: Path, level: str = "0") -> dict[str, list[float]]:
+    """When each process's requests of a level were due, epoch seconds: a schedule is absolute, however late it is kept."""
+    found: dict[str, list[float]] = {}
+    for row in rows(folder, "llm_requests.csv"):
+        if row["level"] == level:
+            found.setdefault(row["worker"], []).append(float(row["sent"]) - float(row["delay"]) / 1000.0)
+    return {worker: sorted(moments) for worker, moments in found.items()}

@@ -45,6 +45,10 @@ class RunningSimulator:
     def summary(self) -> dict[str, Any]:
         return json.loads(self.get("/truth?summary=1"))
 
+    def received(self) -> int:
+        """How many requests the server saw."""
+        return sum(self.summary()["received"].values())
+
     def clear(self) -> None:
         """Forget what happened so far."""
         request = urllib.request.Request(self.url + "/truth", method="DELETE")
@@ -78,6 +82,17 @@ def running_simulator(*, key: str | None = None, **settings: Any) -> Iterator[Ru
         process.stdout.close()
 
 
+def served(simulator: RunningSimulator) -> int:
+    """How many requests of the load the server saw: all but the one before it."""
+    return simulator.received() - 1
+
+
+def goes_on(simulator: RunningSimulator, requests: int = 20) -> None:
+    """Wait for so many more requests."""
+    until = simulator.received() + requests
+    wait_for(simulator.received, lambda now: now >= until)
+
+
 def options(**settings: Any) -> list[str]:
     """Settings as a command line has them."""
     written = []
@@ -89,8 +104,9 @@ def options(**settings: Any) -> list[str]:
 
 def wait_for(ask: Callable[[], Any], is_right: Callable[[Any], bool] = bool, patience: float = PATIENCE) -> Any:
     """Ask until the answer is right, and return it; AssertionError when patience is over."""
-    until = time.monotonic() + patience
+    until, pause = time.monotonic() + patience, 0.01
     while not is_right(answer := ask()):
         assert time.monotonic() < until, f"still {answer!r} after {patience} s"
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause = min(1.2 * pause, 0.1)  # whoever is asked needs the processor, too
     return answer

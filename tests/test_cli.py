@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -15,24 +14,12 @@ import pytest
 from llmlocust.cli import main
 from llmlocust.cli.run import _gates as gates_of
 from llmlocust.cli.several import labels_of, targets_of
+from tests.command import in_process, llmlocust
 from tests.locusts import LATE
 from tests.locusts import RAMP as LOCUSTFILE
-from tests.simulators import PATIENCE, ROOT, running_simulator, wait_for
+from tests.simulators import PATIENCE, ROOT, running_simulator, served, wait_for
 
 QUICK = ["--levels", "2,5", "--settle", "0.5", "--hold", "2"]
-
-
-def llmlocust(*args: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "llmlocust.cli", *args],
-        cwd=cwd,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=2 * PATIENCE,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
 
 
 @contextmanager
@@ -86,7 +73,7 @@ def test_a_second_run_does_not_write_over_the_first(a_run):
 def test_report_prints_json_alone(a_run):
     folder, _ = a_run
 
-    done = llmlocust("report", "reports/first/run", "--json", "-", "--out", "again.html", cwd=folder)
+    done = in_process("report", "reports/first/run", "--json", "-", "--out", "again.html", cwd=folder)
 
     told = json.loads(done.stdout)
     assert told["format"] == 1
@@ -98,7 +85,7 @@ def test_report_prints_json_alone(a_run):
 def test_report_writes_markdown_beside_the_page(a_run):
     folder, _ = a_run
 
-    llmlocust("report", "reports/first", "--markdown", cwd=folder)
+    in_process("report", "reports/first", "--markdown", cwd=folder)
 
     assert (folder / "reports/first/run_report.html").exists()
     assert (folder / "reports/first/run_report.md").read_text().startswith("# ")
@@ -107,7 +94,7 @@ def test_report_writes_markdown_beside_the_page(a_run):
 def test_thresholds_are_what_the_limit_is_found_by(a_run):
     folder, _ = a_run
 
-    done = llmlocust("report", "reports/first", "--threshold", "ttft.p95 < 1ms", "--json", "-", cwd=folder)
+    done = in_process("report", "reports/first", "--threshold", "ttft.p95 < 1ms", "--json", "-", cwd=folder)
 
     limit = json.loads(done.stdout)["verdict"]["slo_limit"]
     assert (limit["reached"], limit["level_ok"], limit["level_bad"]) == (True, None, 2)
@@ -185,11 +172,6 @@ def test_of_several_runs_a_broken_threshold_counts_and_all_are_run(small_server,
 # -- a fixed number of requests, --short and --long, several servers or models
 
 
-def sent(simulator):
-    """Requests that a server saw, but for the one before each load."""
-    return sum(simulator.summary()["received"].values()) - 1
-
-
 @pytest.fixture(scope="module")
 def three_runs(tmp_path_factory):
     """Of three servers of which the second is not there: the folder, what the command said, what the servers saw."""
@@ -239,7 +221,7 @@ def test_a_fixed_number_of_requests_is_reported_by_its_figures(tmp_path):
     with running_simulator(slots=4, step_ms=5) as simulator:
         how = ["--requests", "50", "--concurrency", "5", "--short", "--max-tokens", "10", "--out", "one"]
         done = llmlocust("run", simulator.url, *how, cwd=tmp_path)
-        assert sent(simulator) == 50
+        assert served(simulator) == 50
 
     assert done.returncode == 0, done.stderr
     assert "5 users: " in done.stdout
@@ -292,6 +274,15 @@ def test_runs_are_of_urls_of_models_or_of_pairs(urls, models, targets, labels):
     assert labels_of(found) == labels
 
 
+def said_to(args, folder):
+    """A command's exit code, and what it says to stderr: `run` and `demo` start Locust, which writes there, too."""
+    if args[0] in ("run", "demo"):
+        done = llmlocust(*args, cwd=folder)
+        return done.returncode, done.stderr
+    done = in_process(*args, cwd=folder)
+    return done.exit_code, done.stderr
+
+
 @pytest.mark.parametrize(
     "args, words",
     [
@@ -335,11 +326,11 @@ def test_runs_are_of_urls_of_models_or_of_pairs(urls, models, targets, labels):
 def test_bad_input_is_one_line_and_exit_2(a_run, args, words):
     folder, _ = a_run
 
-    done = llmlocust(*args, cwd=folder)
+    code, said = said_to(args, folder)
 
-    assert done.returncode == 2, done
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
+    assert code == 2, said
+    assert words in said
+    assert "Traceback" not in said
 
 
 def test_a_refused_run_leaves_nothing_behind(tmp_path):
@@ -370,9 +361,9 @@ def test_an_interrupted_run_still_gets_its_report(tmp_path):
     "command", [[], ["simulate"], ["run"], ["report"], ["check"], ["compare"], ["demo"], ["calibrate"]]
 )
 def test_every_command_has_help(command):
-    done = llmlocust(*command, "--help")
+    done = in_process(*command, "--help")
 
-    assert done.returncode == 0
+    assert done.exit_code == 0
     assert len(done.stdout.splitlines()) > 8
 
 
@@ -411,12 +402,12 @@ LONG = "x" * 300
     ],
 )
 def test_what_cannot_be_meant_is_one_line_and_exit_2(args, words):
-    done = llmlocust(*args)
+    code, said = said_to(args, ROOT)
 
-    assert done.returncode == 2
-    assert words in done.stderr.lower()
-    assert "Traceback" not in done.stderr
-    assert len([line for line in done.stderr.splitlines() if line.startswith("Error")]) == 1
+    assert code == 2
+    assert words in said.lower()
+    assert "Traceback" not in said
+    assert len([line for line in said.splitlines() if line.startswith("Error")]) == 1
 
 
 # -- what a command loads

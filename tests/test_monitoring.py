@@ -17,8 +17,8 @@ from llmlocust.analysis.live import Live
 from llmlocust.plugin.views.prometheus import Collector
 from tests.locusts import free_port, outcomes, told
 from tests.played_run import PlayedRun
-from tests.plugin.test_web_ui import running
 from tests.simulators import PATIENCE, ROOT, RunningSimulator, running_simulator, wait_for
+from tests.web_ui import running
 
 FOLDER = ROOT / "monitoring"
 DASHBOARD = json.loads((FOLDER / "grafana/llmlocust.json").read_text())

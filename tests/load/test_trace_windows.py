@@ -11,7 +11,7 @@ from llmlocust.load.prompts import Prompts
 from llmlocust.load.tokens import estimate
 from llmlocust.load.trace_windows import NEXT, Windows, shared_text, windows
 from llmlocust.load.traces import Replay, Row
-from tests.load.test_traces import GAPS, made
+from tests.load.made_traces import GAPS, made
 
 
 @given(GAPS, st.floats(0.1, 10.0), st.floats(0.5, 500.0))

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocust.load.traces import Deal, Replay, Trace, open_trace
+from llmlocust.load.traces import Deal, Replay, open_trace
+from tests.load.made_traces import GAPS, made
 
 MOONCAKE = """{"timestamp": 0, "input_length": 6758, "output_length": 500, "hash_ids": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]}
 {"timestamp": 3000, "input_length": 915, "output_length": 355, "hash_ids": [0, 462]}
@@ -299,20 +300,6 @@ def test_no_file_breaks_the_reader(tmp_path_factory, data):
 
 
 # ── who sends what ──
-
-
-def made(gaps):
-    trace = Trace("made")
-    moment = 0.0
-    for gap in gaps:
-        trace.moments.append(moment)
-        trace.prompt_tokens.append(1)
-        trace.output_tokens.append(1)
-        moment += gap
-    return trace
-
-
-GAPS = st.lists(st.sampled_from([0.0, 0.001, 0.5, 3.0, 40.0]), min_size=1, max_size=60)
 
 
 @given(GAPS, st.floats(0.01, 100.0), st.integers(1, 9))

@@ -101,3 +101,24 @@ def answers_at(target: str, otherwise: Answer = NOT_FOUND, there: Answer = OK) -
         return there if asked.target == target else otherwise
 
     return answer
+
+
+def refuses(*fields, least=0, status=400, known=None):
+    """A server that names the first of these fields that it is sent, or complains of a limit that is too small; with
+    `known`, it names the first field that is none of these, too.
+    """
+
+    def answer(asked):
+        if asked.method == "GET":
+            return says(200, MODELS)
+        body = asked.body
+        unknown = [name for name in body if known is not None and name not in known]
+        for field in (*fields, *unknown):
+            if field in body:
+                return says(status, {"error": {"message": f"Unsupported parameter: '{field}'"}})
+        limit = body.get("max_completion_tokens") or body.get("max_tokens") or 1000
+        if limit < least:
+            return says(status, {"error": {"message": f"The limit is {limit} tokens and must be {least}."}})
+        return OK
+
+    return answer

@@ -8,33 +8,12 @@ from llmlocust.plugin.startup.probing import Probe
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import named
 from tests.locusts import QUICK, rows, run, told
-from tests.plugin.routed import MODELS, NOT_FOUND, OK, routed_server, says
+from tests.plugin.routed import NOT_FOUND, refuses, routed_server, says
 
 ASK = Ask(prompt="Say hello.", model="m", max_tokens=16)
 AS_COMPLETION = "with the limit of tokens as max_completion_tokens"
 BY_CHUNKS = "without stream_options, so that its tokens are counted by chunks"
 OWN_LIMIT = "with the run's own limit of 64 tokens"
-
-
-def refuses(*fields, least=0, status=400, known=None):
-    """A server that names the first of these fields that it is sent, or complains of a limit that is too small; with
-    `known`, it names the first field that is none of these, too.
-    """
-
-    def answer(asked):
-        if asked.method == "GET":
-            return says(200, MODELS)
-        body = asked.body
-        unknown = [name for name in body if known is not None and name not in known]
-        for field in (*fields, *unknown):
-            if field in body:
-                return says(status, {"error": {"message": f"Unsupported parameter: '{field}'"}})
-        limit = body.get("max_completion_tokens") or body.get("max_tokens") or 1000
-        if limit < least:
-            return says(status, {"error": {"message": f"The limit is {limit} tokens and must be {least}."}})
-        return OK
-
-    return answer
 
 
 def attempt(answer, ask=ASK, limit=64, dialect="openai-chat"):

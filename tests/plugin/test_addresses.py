@@ -12,9 +12,9 @@ from llmlocust.plugin.http.headers import Headers
 from llmlocust.plugin.startup.probing import Probe
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import named
+from tests.command import llmlocust
 from tests.locusts import Locust, distributed, outcomes, run, told
 from tests.plugin.routed import NOT_FOUND, PAGE, STREAM, Answer, answers_at, redirect, routed_server, says
-from tests.test_cli import llmlocust
 
 CHAT, TEXT, MESSAGES = "/v1/chat/completions", "/v1/completions", "/v1/messages"
 SHORT = ["--llm-levels", "2", "--llm-settle", "0", "--llm-hold", "1", "--llm-max-tokens", "8", "--llm-wait", "0.05"]

@@ -6,11 +6,13 @@ from itertools import count
 from llmlocust.assessment.assessment import assess
 from llmlocust.report.markdown import markdown
 from llmlocust.runfiles.reading.locate import load_run
-from tests.locusts import rows, run
+from tests.locusts import HELD_RAMP, Locust, level_is_held, level_is_over, rows
 from tests.plugin.scripted import LENGTH, response, scripted_server
+from tests.simulators import wait_for
 
 BUSY = response(b"Content-Length: 0\r\nRetry-After: 3600\r\n", status=b"503 Busy")
-_ANSWERS_BEFORE_BUSY = 100
+PATIENT = f"from llmlocust.plugin.users import users\nusers._LONGEST_PAUSE = 3600\n{HELD_RAMP}"
+_ANSWERS_BEFORE_BUSY = 120
 _ANSWER_SECONDS = 0.05
 
 
@@ -22,12 +24,15 @@ def test_a_level_whose_users_wait_as_the_server_asked_is_shown_and_fails_its_che
         sock.sendall(LENGTH if next(asked) < _ANSWERS_BEFORE_BUSY else BUSY)
 
     with scripted_server(script) as server:
-        run(
-            tmp_path,
-            f"http://127.0.0.1:{server.port}",
-            *("--llm-levels", "2,3", "--llm-settle", "1", "--llm-hold", "3", "--llm-drain", "0", "--stop-timeout", "0"),
-            *("--llm-body", '{"model": "m"}'),
-        )
+        host = f"http://127.0.0.1:{server.port}"
+        ramp = ["--llm-levels", "2,3", "--llm-settle", "2", "--llm-drain", "0", "--stop-timeout", "0"]
+        args = ["--headless", "--only-summary", "--csv", "run", "--host", host, *ramp, "--llm-body", '{"model": "m"}']
+        with Locust(tmp_path, args, PATIENT) as locust:
+            wait_for(lambda: len(server.requests), lambda requests: requests >= _ANSWERS_BEFORE_BUSY + 2)
+            level_is_over(tmp_path, 0)
+            level_is_held(tmp_path, 1)
+            level_is_over(tmp_path, 1)
+            locust.ends()
 
     _, second = rows(tmp_path, "llm_levels.csv")
     assert float(second["backing_off"]) > 0.9

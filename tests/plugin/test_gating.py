@@ -5,9 +5,21 @@ from itertools import takewhile
 
 import pytest
 
-from tests.locusts import ACCEPTING, ENDLESS_ANSWERS, LATE, RAMP, Locust, distributed, outcomes, rows, run, told
+from tests.command import llmlocust
+from tests.locusts import (
+    ACCEPTING,
+    ENDLESS_ANSWERS,
+    LATE,
+    NO_RAMP,
+    RAMP,
+    Locust,
+    distributed,
+    outcomes,
+    rows,
+    run,
+    told,
+)
 from tests.simulators import running_simulator, wait_for
-from tests.test_cli import llmlocust
 
 FAST = ["--llm-levels", "2,8", "--llm-settle", "0.2", "--llm-hold", "1.5", "--llm-max-tokens", "40"]
 """Requests of a fifth of a second: beside them, a slow machine's own work between two of them is no think time."""
@@ -15,7 +27,6 @@ ONE_LEVEL = [*FAST, "--llm-levels", "2"]
 KEPT, BROKEN = "errors < 1% @ 2", "errors < 1% @ 8"
 """Two users get all that they ask for; of eight, some are refused."""
 ABORT = ["--llm-hold", "100", "--llm-threshold", BROKEN, "--llm-abort-on-breach", "--llm-abort-grace", "0.5"]
-NO_RAMP = RAMP.split("class Ramp")[0].replace(", SteppedRamp", "")
 RAISES = """
 from locust import User, constant, task
 

@@ -13,11 +13,11 @@ from llmlocust.plugin.http.headers import Headers, listed, names
 from llmlocust.report.html import html
 from llmlocust.runfiles.reading.locate import load_run
 from llmlocust.stream.dialects import DIALECTS, named
+from tests.command import llmlocust
 from tests.locusts import RAMP, Locust, free_port, outcomes, rows, run, told
 from tests.plugin.routed import Answer, routed_server, says
-from tests.plugin.test_web_ui import WebUI
 from tests.simulators import PATIENCE, wait_for
-from tests.test_cli import llmlocust
+from tests.web_ui import WebUI
 from tests.wire import Wire
 
 SHORT = ["--llm-levels", "2", "--llm-settle", "0", "--llm-hold", "1", "--llm-wait", "0.05", "--llm-model", "m"]

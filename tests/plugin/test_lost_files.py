@@ -16,9 +16,9 @@ import pytest
 from llmlocust.metrics.rows import REQUEST_COLUMNS
 from llmlocust.runfiles import formats
 from llmlocust.runfiles.writer import RunFiles
-from tests.locusts import Locust, outcomes, rows, run, told
-from tests.plugin.test_robust import UNTIL_STOPPED, fill, headless, served, small_disk
-from tests.simulators import RunningSimulator, running_simulator, wait_for
+from tests.disks import fill, small_disk
+from tests.locusts import UNTIL_STOPPED, Locust, headless, outcomes, rows, run, told
+from tests.simulators import RunningSimulator, running_simulator, served, wait_for
 
 
 @pytest.fixture

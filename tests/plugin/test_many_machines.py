@@ -16,12 +16,26 @@ import pytest
 from llmlocust.assessment.assessment import assess
 from llmlocust.runfiles.reading.locate import load_run
 from tests.hosts import Host, hosts
-from tests.locusts import ENDLESS_ANSWERS, QUICK, RAMP, Distributed, Locust, assert_files_agree, distributed, rows, told
-from tests.simulators import ROOT, RunningSimulator, options, running_simulator, wait_for
+from tests.locusts import (
+    ENDLESS_ANSWERS,
+    HELD_RAMP,
+    QUICK,
+    RAMP,
+    UNTIL_STOPPED,
+    Distributed,
+    Locust,
+    assert_counted_once,
+    distributed,
+    ids,
+    level_is_held,
+    level_is_over,
+    rows,
+    told,
+)
+from tests.simulators import ROOT, RunningSimulator, goes_on, options, running_simulator, wait_for
 from tests.wire import Wire
 
-UNTIL_STOPPED = ["--llm-levels", "6", "--llm-settle", "0", "--llm-hold", "1000", "--llm-max-tokens", "20"]
-IMPATIENT = f"from llmlocust.plugin import master\nmaster.SILENCE = 5\nmaster.RETURNS_WITHIN = 10\n{RAMP}"
+IMPATIENT = f"from llmlocust.plugin.cluster import master\nmaster.SILENCE = 5\nmaster.RETURNS_WITHIN = 10\n{RAMP}"
 FORGETFUL = f"from locust import runners\nrunners.HEARTBEAT_DEAD_INTERNAL = -1\n{IMPATIENT}"
 
 
@@ -31,31 +45,8 @@ def simulator() -> Iterator[RunningSimulator]:
         yield started
 
 
-def served(simulator: RunningSimulator) -> int:
-    return sum(simulator.summary()["received"].values())
-
-
-def goes_on(simulator: RunningSimulator, requests: int = 20) -> None:
-    """Wait for so many more requests."""
-    until = served(simulator) + requests
-    wait_for(lambda: served(simulator), lambda now: now >= until)
-
-
 def gives_users(simulator: RunningSimulator, users: int) -> None:
     wait_for(lambda: simulator.metric("vllm:num_requests_running"), lambda now: now == users)
-
-
-def ids(folder: Path, prefix: str = "run") -> list[str]:
-    return [f"chatcmpl-{row['id']}" for row in rows(folder, "llm_requests.csv", prefix)]
-
-
-def assert_counted_once(folder: Path, truth: list[dict], prefix: str = "run") -> None:
-    """Truth begins with the request before the load."""
-    found = ids(folder, prefix)
-    assert len(found) == len(set(found))
-    assert set(found) == {each["id"] for each in truth[1:]}
-    assert told(folder, prefix)["counts"] == {"sent": len(found), "ended": len(found), "preflight": 1}
-    assert_files_agree(folder, prefix)
 
 
 def check(folder: Path, name: str):
@@ -74,6 +65,7 @@ class Machines:
         serves = ["--host", self.server.address, *options(port=8000, slots=8, step_ms=10)]
         self.url = f"http://{self.server.address}:8000"
         stack.enter_context(OnHost(self.server, ["-m", "llmlocust.simulator", *serves]))
+        self._ask = stack.enter_context(self.server.asking())
         bind = ["--master", "--master-bind-host", main.address, "--expect-workers", "2", "--headless", "--only-summary"]
         joins = ["--worker", "--master-host", main.address]
         for each in self.others:
@@ -89,7 +81,7 @@ class Machines:
         return self._summary()["clock"]["monotonic_ns"] / 1e9
 
     def _summary(self) -> dict[str, Any]:
-        return self.server.get(f"{self.url}/truth?summary=1")
+        return self._ask(f"{self.url}/truth?summary=1")
 
 
 class OnHost:
@@ -129,21 +121,32 @@ def test_a_network_that_is_cut_for_ten_seconds_and_heals_loses_nothing(tmp_path)
     assert told(tmp_path)["checks"] == []
 
 
-CHANGES = ["--llm-levels", "2,4", "--llm-settle", "0", "--llm-hold", "8", "--llm-max-tokens", "20"]
+CHANGES = ["--llm-levels", "2,4", "--llm-settle", "0", "--llm-max-tokens", "20"]
+GIVES_UP_LATE = f"from llmlocust.plugin.cluster import master\nmaster.SILENCE = 1000\n{HELD_RAMP}"
+GIVES_UP_SOON = (
+    f"from llmlocust.plugin.cluster import master\nmaster.SILENCE = 2\nmaster.RETURNS_WITHIN = 10\n{HELD_RAMP}"
+)
 
 
 @pytest.mark.parametrize("returns", [True, False], ids=["and returns", "for ever"])
 def test_a_worker_that_does_not_hear_that_the_level_changes_marks_what_it_spoils(tmp_path, returns):
     """It reaches the server, but not its master, and goes on with the users that it had."""
     with ExitStack() as stack:
-        machines = Machines(stack, tmp_path, CHANGES, RAMP if returns else IMPATIENT.replace("5", "2"))
+        machines = Machines(stack, tmp_path, CHANGES, GIVES_UP_LATE if returns else GIVES_UP_SOON)
+        begins = machines.time()
         wait_for(machines.served, lambda now: now > 20)
         machines.others[0].cut_from(machines.main)
+        level_is_over(tmp_path, 0)
         machines.master.says("updating to 4 users")
         if returns:
-            heals = machines.time() + 5
+            # for longer than the first level was held
+            heals = 2 * machines.time() - begins
             wait_for(machines.time, lambda now: now >= heals)
             machines.others[0].heal_to(machines.main)
+        else:
+            machines.master.says("was lost")
+        level_is_held(tmp_path, 1)
+        level_is_over(tmp_path, 1)
         assert machines.master.ends() == 0, machines.master.log
 
         assert len(ids(tmp_path)) == len(set(ids(tmp_path)))
@@ -151,7 +154,7 @@ def test_a_worker_that_does_not_hear_that_the_level_changes_marks_what_it_spoils
     first, second = rows(tmp_path, "llm_levels.csv")
     assert (second["reached"], second["users"]) == ("1", "4")
     if returns:
-        # one of two users for five seconds of eight, less the two that a message may take
+        # one of two users for at least as long as the level, less the two seconds that a message may take
         assert 0.15 < float(first["unheard"]) <= 1.0
         said = check(tmp_path, "levels reached")
         assert said.levels == (0,)
@@ -357,7 +360,9 @@ def test_a_worker_whose_master_is_killed_says_what_it_drops(simulator, tmp_path)
         assert run.workers[0].ends() == 98, run.workers[0].log
         truth = simulator.truth()
 
-    (said,) = re.findall(r"llmlocust: figures of (\d+) requests of this worker are not confirmed", run.workers[0].log)
+    (said,) = re.findall(
+        r"llmlocust: the figures of (\d+) requests of this worker are not confirmed", run.workers[0].log
+    )
     # what the master had confirmed last may not have come to a file
     assert 0 < int(said) <= len(truth)
     assert int(said) + len(ids(tmp_path)) <= len(truth) - 1
@@ -415,7 +420,7 @@ def test_a_worker_whose_clock_is_off_has_the_right_times(simulator, tmp_path):
 
 
 def test_a_worker_of_another_version_is_refused_and_says_so(simulator, tmp_path):
-    other = f"from llmlocust.plugin import worker\nworker.VERSION = '0.0.9 (messages 3)'\n{RAMP}"
+    other = f"from llmlocust.plugin.cluster import worker\nworker.VERSION = '0.0.9 (messages 3)'\n{RAMP}"
     with distributed(tmp_path, simulator.url, *QUICK, workers=1) as run:
         refused = run.join(tmp_path, other)
         assert refused.ends() == 2, refused.log
@@ -439,7 +444,9 @@ def test_a_master_that_restarts_takes_its_workers_over(simulator, tmp_path):
             assert master.ends() == 0, master.log
         for worker in run.workers:
             assert worker.ends() == 98, worker.log
-            assert re.search(r"llmlocust: figures of \d+ requests of this worker came too late", worker.log)
+            assert re.search(
+                r"llmlocust: the figures of \d+ requests of this worker arrived after the end of their run", worker.log
+            )
 
     assert told(tmp_path)["ended"] is None
     assert not check(tmp_path, "run ended").ok

@@ -7,9 +7,8 @@ import msgpack
 import pytest
 import zmq
 
-from tests.locusts import QUICK, distributed, outcomes, told
-from tests.plugin.test_many_machines import assert_counted_once, goes_on
-from tests.simulators import RunningSimulator, running_simulator
+from tests.locusts import QUICK, assert_counted_once, distributed, outcomes, told
+from tests.simulators import RunningSimulator, goes_on, running_simulator
 
 NAME = "stranger"
 

@@ -6,13 +6,22 @@ from itertools import pairwise
 
 import pytest
 
-from tests.locusts import ENDLESS_ANSWERS, RAMP, Locust, assert_files_agree, distributed, outcomes, rows, run, told
+from tests.locusts import (
+    ENDLESS_ANSWERS,
+    NO_RAMP,
+    RAMP,
+    Locust,
+    assert_files_agree,
+    distributed,
+    outcomes,
+    rows,
+    run,
+    told,
+)
 from tests.plugin.scripted import CHUNKED, keeps_open, scripted_server
-from tests.plugin.test_runs import served
-from tests.simulators import running_simulator, wait_for
+from tests.simulators import running_simulator, served, wait_for
 
 RATES = RAMP.replace("SteppedRamp", "RateRamp")
-NO_RAMP = RAMP.split("class Ramp")[0].replace(", SteppedRamp", "")
 TWO_CLASSES = f"""{RATES}
 from locust import task
 from llmlocust import LLMUser

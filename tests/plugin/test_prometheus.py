@@ -16,10 +16,10 @@ from prometheus_client.samples import Sample
 from llmlocust.analysis.live import Live
 from llmlocust.metrics.histogram import bounds_of
 from llmlocust.plugin.views.prometheus import EXPORTS, Collector
-from tests.locusts import Locust, free_port, rows, told
+from tests.locusts import HELD_RAMP, Locust, free_port, level_is_held, level_is_over, rows, told
 from tests.played_run import PlayedRun
-from tests.plugin.test_web_ui import WebUI, running
 from tests.simulators import PATIENCE, RunningSimulator, running_simulator, wait_for
+from tests.web_ui import WebUI, running
 
 Told = dict[tuple[str, tuple[str, ...]], float]
 
@@ -146,17 +146,19 @@ def counts_of_files(folder: Path) -> tuple[dict[str, Counter[int]], Counter[str]
 
 @pytest.mark.parametrize("workers", [0, 2], ids=["alone", "with two workers"])
 def test_it_tells_what_the_files_and_the_server_tell(simulator, tmp_path, workers):
-    with running(tmp_path, simulator.url, workers, "--csv", "run") as ui:
+    with running(tmp_path, simulator.url, workers, "--csv", "run", locustfile=HELD_RAMP) as ui:
         assert read(ui.get("/metrics")) == {("llmlocust_running", ()): 0.0}
         ui.start(llm_levels="3", llm_threshold="ttft.p95 < 10s")
         wait_for(lambda: read(ui.get("/metrics")), lambda found: found.get(("llmlocust_users", ()), 0) > 0)
+        level_is_held(tmp_path, 0)
+        level_is_over(tmp_path, 0)
         ends_well(ui, tmp_path)
         found = read(ui.get("/metrics"))
         ui.get("/llm/files/llm_levels.csv")  # brings all files up to date
 
         histograms, totals = counts_of_files(tmp_path)
         preflight = told(tmp_path)["counts"]["preflight"]
-        received = sum(simulator.summary()["received"].values())
+        received = simulator.received()
         assert found["llmlocust_requests_sent_total", ()] == totals["sent"] == received - preflight
         assert found["llmlocust_requests_ended_total", ()] == totals["ended"]
         assert found["llmlocust_requests_failed_total", ()] == totals["failed"] > 0
@@ -190,7 +192,7 @@ def test_a_run_without_the_web_ui_tells_it_on_a_port_of_its_own(simulator, tmp_p
         wait_for(lambda: is_open(port))
         found = wait_for(lambda: scraped(port), lambda now: now.get(("llmlocust_requests_ended_total", ()), 0) > 5)
         assert found["llmlocust_level_load", ("users",)] == 3.0
-        assert found["llmlocust_requests_ended_total", ()] <= sum(simulator.summary()["received"].values())
+        assert found["llmlocust_requests_ended_total", ()] <= simulator.received()
         assert not is_open(port, "127.0.0.2")
         assert locust.stop() in (0, 1)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from llmlocust.plugin.generator.quota import Tickets
 from llmlocust.plugin.run.assignment import quotas
 from tests.locusts import RAMP, Locust, distributed, rows, run, told
-from tests.simulators import running_simulator, wait_for
+from tests.simulators import running_simulator, served, wait_for
 
 USERS = "from llmlocust import ChatUser\n\nclass Chat(ChatUser):\n    pass\n"
 MIXED = f"{RAMP}\nfrom locust import HttpUser\n\nclass Plain(HttpUser):\n    def on_start(self):\n        pass\n"
@@ -19,11 +19,6 @@ MIXED = f"{RAMP}\nfrom locust import HttpUser\n\nclass Plain(HttpUser):\n    def
 def simulator():
     with running_simulator(slots=8, step_ms=5) as started:
         yield started
-
-
-def served(simulator):
-    """Requests that the server saw, but for the one before the load."""
-    return sum(simulator.summary()["received"].values()) - 1
 
 
 def test_a_run_sends_exactly_so_many_with_so_many_users_at_once(simulator, tmp_path):

@@ -2,10 +2,9 @@
 
 import shutil
 import signal
-import subprocess
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -15,14 +14,25 @@ from llmlocust.assessment.assessment import assess
 from llmlocust.report.html import html
 from llmlocust.report.sections.headline import headline
 from llmlocust.runfiles.reading.locate import load_run
-from tests.locusts import QUICK, RAMP, Locust, distributed, free_port, outcomes, rows, run, told
+from tests.disks import fill, small_disk
+from tests.locusts import (
+    NO_RAMP,
+    QUICK,
+    UNTIL_STOPPED,
+    Locust,
+    distributed,
+    free_port,
+    headless,
+    outcomes,
+    rows,
+    run,
+    told,
+)
 from tests.plugin.scripted import keeps_open, response, scripted_server
-from tests.plugin.test_web_ui import WebUI
-from tests.simulators import PATIENCE, RunningSimulator, running_simulator, wait_for
+from tests.simulators import PATIENCE, RunningSimulator, running_simulator, served, wait_for
+from tests.web_ui import WebUI
 from tests.wire import Wire
 
-UNTIL_STOPPED = ["--llm-levels", "6", "--llm-settle", "0", "--llm-hold", "1000", "--llm-max-tokens", "20"]
-CHAT = RAMP.split("class Ramp")[0].replace(", SteppedRamp", "")
 KEY = "sk-planted-0123456789"
 
 
@@ -32,18 +42,10 @@ def simulator() -> Iterator[RunningSimulator]:
         yield started
 
 
-def served(simulator: RunningSimulator) -> int:
-    return sum(simulator.summary()["received"].values()) - 1
-
-
 def wait_for_requests(folder: Path) -> None:
     """Until the file of levels has some."""
     levels = folder / "run_llm_levels.csv"
     wait_for(lambda: levels.exists() and any(int(row["requests"]) > 20 for row in rows(folder, "llm_levels.csv")))
-
-
-def headless(simulator: RunningSimulator, prefix: str = "run") -> list[str]:
-    return ["--headless", "--only-summary", "--host", simulator.url, "--csv", prefix]
 
 
 def test_what_was_measured_till_a_run_is_killed_makes_a_report(simulator, tmp_path):
@@ -60,23 +62,6 @@ def test_what_was_measured_till_a_run_is_killed_makes_a_report(simulator, tmp_pa
     ids = {f"chatcmpl-{row['id']}" for row in rows(tmp_path, "llm_requests.csv") if row["id"]}
     assert report.levels[0].requests <= len(ids) <= served(simulator)
     assert ids < {each["id"] for each in simulator.truth()}
-
-
-def fill(path: Path) -> None:
-    """With all that the disk has left."""
-    with path.open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], check=False).returncode:
-        pytest.skip("a small disk is mounted by root only")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
 
 
 def test_a_full_disk_ends_no_run_and_what_waits_is_written_when_there_is_room(simulator, tmp_path):
@@ -177,7 +162,7 @@ def read(address: str) -> bytes:
         return answer.read()
 
 
-FEW_ROWS = f"from llmlocust.metrics import ledger\nledger.RUN_ROWS_A_SECOND = 10\n{CHAT}"
+FEW_ROWS = f"from llmlocust.metrics import ledger\nledger.RUN_ROWS_A_SECOND = 10\n{NO_RAMP}"
 
 
 def look(node: psutil.Process) -> tuple[int, int]:
@@ -188,7 +173,8 @@ def look(node: psutil.Process) -> tuple[int, int]:
 def test_a_steady_load_grows_neither_memory_nor_open_files_nor_rows_beyond_their_bound(simulator, tmp_path):
     """Half a minute of what bench/soak.py does for an hour."""
     options = ["-u", "6", "-r", "6", "--llm-max-tokens", "5"]
-    with distributed(tmp_path, simulator.url, *options, workers=1, locustfile=FEW_ROWS) as both:
+    # a forked process would come to own, page by page, what it shares with its parent
+    with distributed(tmp_path, simulator.url, *options, workers=1, locustfile=FEW_ROWS, fresh=True) as both:
         nodes = [psutil.Process(each.process.pid) for each in (both.master, *both.workers)]
         seconds = tmp_path / "run_llm_timeline.csv"
         wait_for(lambda: seconds.exists() and len(rows(tmp_path, "llm_timeline.csv")), lambda now: now > 12)

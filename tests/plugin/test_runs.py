@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from llmlocust.metrics.rows import HISTOGRAM_COLUMNS, REQUEST_COLUMNS, TIMELINE_
 from tests.locusts import (
     ENDLESS_ANSWERS,
     LONG,
+    NO_RAMP,
     QUICK,
     RAMP,
     Locust,
@@ -21,7 +23,7 @@ from tests.locusts import (
     run,
     told,
 )
-from tests.simulators import RunningSimulator, running_simulator, wait_for
+from tests.simulators import RunningSimulator, running_simulator, served, wait_for
 
 PREFLIGHT = 1
 
@@ -32,13 +34,16 @@ def simulator() -> Iterator[RunningSimulator]:
         yield started
 
 
-def served(simulator: RunningSimulator) -> int:
-    """Requests that the server saw, but for the one before the load."""
-    return sum(simulator.summary()["received"].values()) - PREFLIGHT
+@pytest.fixture(scope="module")
+def ramp(tmp_path_factory) -> Iterator[tuple[RunningSimulator, Locust, Path]]:
+    """A ramp of one process to its end: its server, and its folder."""
+    folder = tmp_path_factory.mktemp("ramp")
+    with running_simulator(slots=8, step_ms=5) as server:
+        yield server, run(folder, server.url, *QUICK), folder
 
 
-def test_a_ramp_leaves_every_file_with_its_columns(simulator, tmp_path):
-    locust = run(tmp_path, simulator.url, *QUICK)
+def test_a_ramp_leaves_every_file_with_its_columns(ramp):
+    _, locust, folder = ramp
 
     assert locust.process.returncode == 0, locust.log
     for name, columns in {
@@ -47,20 +52,55 @@ def test_a_ramp_leaves_every_file_with_its_columns(simulator, tmp_path):
         "llm_histograms.csv": HISTOGRAM_COLUMNS,
         "llm_timeline.csv": TIMELINE_COLUMNS,
     }.items():
-        assert list(rows(tmp_path, name)[0]) == columns
+        assert list(rows(folder, name)[0]) == columns
 
 
-def test_a_local_run_counts_what_the_server_counted(simulator, tmp_path):
-    run(tmp_path, simulator.url, *QUICK)
+def test_a_local_run_counts_what_the_server_counted(ramp):
+    server, _, folder = ramp
 
-    requests = rows(tmp_path, "llm_requests.csv")
-    truth = simulator.ended(len(requests) + PREFLIGHT)
+    requests = rows(folder, "llm_requests.csv")
+    truth = server.ended(len(requests) + PREFLIGHT)
     assert {f"chatcmpl-{row['id']}" for row in requests} == {each["id"] for each in truth[PREFLIGHT:]}
     assert sum(int(row["output_tokens"]) for row in requests) == sum(
         each["output_tokens"] for each in truth[PREFLIGHT:]
     )
-    assert told(tmp_path)["counts"] == {"sent": len(requests), "ended": len(requests), "preflight": PREFLIGHT}
-    assert_files_agree(tmp_path)
+    assert told(folder)["counts"] == {"sent": len(requests), "ended": len(requests), "preflight": PREFLIGHT}
+    assert_files_agree(folder)
+
+
+def test_levels_hold_the_users_that_were_asked_for(ramp):
+    *_, folder = ramp
+
+    levels = rows(folder, "llm_levels.csv")
+    assert [float(row["load"]) for row in levels] == [2, 5]
+    assert [float(row["users"]) for row in levels] == [2, 5]
+    assert all(row["reached"] == "1" and float(row["window"]) >= 2 for row in levels)
+
+
+def test_a_level_counts_the_requests_sent_inside_its_window(ramp):
+    *_, folder = ramp
+
+    requests = rows(folder, "llm_requests.csv")
+    for level in rows(folder, "llm_levels.csv"):
+        inside = [row for row in requests if float(level["settled"]) <= float(row["sent"]) < float(level["ended"])]
+        assert int(level["requests"]) == len(inside)
+        assert {row["level"] for row in inside} == {level["level"]}
+
+
+def test_locusts_own_table_ends_with_the_last_request(ramp):
+    *_, folder = ramp
+
+    requests = len(rows(folder, "llm_requests.csv"))
+    assert int(aggregated(folder)["Request Count"]) == requests
+    assert int(rows(folder, "stats_history.csv")[-1]["Total Request Count"]) == requests
+    assert {"chat", "chat TTFT", "chat TPOT", "Aggregated"} == {row["Name"] for row in rows(folder, "stats.csv")}
+
+
+def test_the_console_has_a_line_for_each_level(ramp):
+    _, locust, _ = ramp
+
+    assert "level 1: 2 users" in locust.log
+    assert "level 2: 5 users" in locust.log
 
 
 SLOW_TO_BEGIN = f"""{RAMP}
@@ -78,7 +118,7 @@ Gating.prefix = slowly
 
 
 def test_however_long_a_run_takes_to_begin_requests_are_sent_before_they_are_received(simulator, tmp_path):
-    run(tmp_path, simulator.url, *QUICK, locustfile=SLOW_TO_BEGIN)
+    run(tmp_path, simulator.url, *QUICK, "--llm-levels", "2", locustfile=SLOW_TO_BEGIN)
 
     requests = rows(tmp_path, "llm_requests.csv")
     received = {each["id"]: each["received_epoch"] for each in simulator.ended(len(requests) + PREFLIGHT)}
@@ -87,47 +127,12 @@ def test_however_long_a_run_takes_to_begin_requests_are_sent_before_they_are_rec
     assert min(took) < 0.25
 
 
-def test_levels_hold_the_users_that_were_asked_for(simulator, tmp_path):
-    run(tmp_path, simulator.url, *QUICK)
-
-    levels = rows(tmp_path, "llm_levels.csv")
-    assert [float(row["load"]) for row in levels] == [2, 5]
-    assert [float(row["users"]) for row in levels] == [2, 5]
-    assert all(row["reached"] == "1" and float(row["window"]) >= 2 for row in levels)
-
-
-def test_a_level_counts_the_requests_sent_inside_its_window(simulator, tmp_path):
-    run(tmp_path, simulator.url, *QUICK)
-
-    requests = rows(tmp_path, "llm_requests.csv")
-    for level in rows(tmp_path, "llm_levels.csv"):
-        inside = [row for row in requests if float(level["settled"]) <= float(row["sent"]) < float(level["ended"])]
-        assert int(level["requests"]) == len(inside)
-        assert {row["level"] for row in inside} == {level["level"]}
-
-
-def test_locusts_own_table_ends_with_the_last_request(simulator, tmp_path):
-    run(tmp_path, simulator.url, *QUICK)
-
-    requests = len(rows(tmp_path, "llm_requests.csv"))
-    assert int(aggregated(tmp_path)["Request Count"]) == requests
-    assert int(rows(tmp_path, "stats_history.csv")[-1]["Total Request Count"]) == requests
-    assert {"chat", "chat TTFT", "chat TPOT", "Aggregated"} == {row["Name"] for row in rows(tmp_path, "stats.csv")}
-
-
 def test_a_run_without_files_ends_too(simulator, tmp_path):
-    options = ["--headless", "--only-summary", "--host", simulator.url, *QUICK]
+    options = ["--headless", "--only-summary", "--host", simulator.url, *QUICK, "--llm-hold", "0.5"]
     with Locust(tmp_path, options) as locust:
         assert locust.ends() == 0, locust.log
     assert "level 2: 5 users" in locust.log
     assert not list(tmp_path.glob("*_llm_*"))
-
-
-def test_the_console_has_a_line_for_each_level(simulator, tmp_path):
-    log = run(tmp_path, simulator.url, *QUICK).log
-
-    assert "level 1: 2 users" in log
-    assert "level 2: 5 users" in log
 
 
 ALIKE = f"""{RAMP}
@@ -140,17 +145,34 @@ socket.gethostname = lambda: "box"
 """As containers of one image: every process has the same id, and may have the same host name."""
 
 
-def test_master_and_workers_count_what_the_server_counted(simulator, tmp_path):
-    with distributed(tmp_path, simulator.url, *QUICK, locustfile=ALIKE) as stack:
-        assert stack.master.ends() == 0, stack.master.log
+@pytest.fixture(scope="module")
+def by_workers(tmp_path_factory) -> Iterator[tuple[RunningSimulator, Path]]:
+    """A ramp of a master and two workers to its end: its server, and its folder."""
+    folder = tmp_path_factory.mktemp("workers")
+    with running_simulator(slots=8, step_ms=5) as server:
+        with distributed(folder, server.url, *QUICK, locustfile=ALIKE) as stack:
+            assert stack.master.ends() == 0, stack.master.log
+        yield server, folder
 
-    requests = rows(tmp_path, "llm_requests.csv")
-    assert len(requests) == served(simulator)
+
+def test_master_and_workers_count_what_the_server_counted(by_workers):
+    server, folder = by_workers
+
+    requests = rows(folder, "llm_requests.csv")
+    assert len(requests) == served(server)
     assert len({row["worker"] for row in requests}) == 2
-    assert int(aggregated(tmp_path)["Request Count"]) == len(requests)
-    assert told(tmp_path)["processes"] == 2
-    assert {row["worker"] for row in rows(tmp_path, "llm_workers.csv")} == {"box:7#0", "box:7#1"}
-    assert_files_agree(tmp_path)
+    assert int(aggregated(folder)["Request Count"]) == len(requests)
+    assert told(folder)["processes"] == 2
+    assert {row["worker"] for row in rows(folder, "llm_workers.csv")} == {"box:7#0", "box:7#1"}
+    assert_files_agree(folder)
+
+
+def test_levels_of_workers_are_those_of_the_master(by_workers):
+    _, folder = by_workers
+
+    for level in rows(folder, "llm_levels.csv"):
+        assert float(level["users"]) == float(level["load"])
+        assert int(level["requests"]) > 0
 
 
 def test_workers_share_the_rows_of_a_run(simulator, tmp_path):
@@ -164,15 +186,6 @@ def test_workers_share_the_rows_of_a_run(simulator, tmp_path):
     assert kept == len(weights) < seen
     # of each worker's last few requests, none or one has a row
     assert abs(sum(weights) - seen) <= 2 * 2 * max(weights)
-
-
-def test_levels_of_workers_are_those_of_the_master(simulator, tmp_path):
-    with distributed(tmp_path, simulator.url, *QUICK) as stack:
-        stack.master.ends()
-
-    for level in rows(tmp_path, "llm_levels.csv"):
-        assert float(level["users"]) == float(level["load"])
-        assert int(level["requests"]) > 0
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
@@ -231,11 +244,10 @@ def test_a_worker_that_is_stopped_counts_what_it_had_in_flight(simulator, tmp_pa
 
 
 def test_hundreds_of_users_that_are_stopped_at_once_are_all_counted(tmp_path):
-    chat = RAMP.split("class Ramp")[0].replace(", SteppedRamp", "")
     options = ["--headless", "--only-summary", "--csv", "run", "-u", "400", "-r", "400", "--llm-max-tokens", "2000"]
     with (
         running_simulator(slots=400, step_ms=200, step_ms_per_seq=0) as simulator,
-        Locust(tmp_path, [*options, "--host", simulator.url, *ENDLESS_ANSWERS], chat) as locust,
+        Locust(tmp_path, [*options, "--host", simulator.url, *ENDLESS_ANSWERS], NO_RAMP) as locust,
     ):
         wait_for(lambda: served(simulator), lambda requests: requests == 400)
         locust.stop()
@@ -245,9 +257,8 @@ def test_hundreds_of_users_that_are_stopped_at_once_are_all_counted(tmp_path):
 
 
 def test_a_run_without_a_ramp_takes_its_level_from_the_users(simulator, tmp_path):
-    chat = RAMP.split("class Ramp")[0].replace(", SteppedRamp", "")
     options = ["--headless", "--only-summary", "--csv", "run", "-u", "3", "-r", "3", "--llm-max-tokens", "20"]
-    with Locust(tmp_path, [*options, "--host", simulator.url], chat) as locust:
+    with Locust(tmp_path, [*options, "--host", simulator.url], NO_RAMP) as locust:
         file = tmp_path / "run_llm_levels.csv"
         wait_for(lambda: file.exists() and any(int(row["requests"]) for row in rows(tmp_path, "llm_levels.csv")))
         assert locust.stop() == 0, locust.log
@@ -282,32 +293,61 @@ def test_failures_are_counted_and_shown_and_end_no_user(tmp_path):
     assert_files_agree(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "fault, outcome",
-    [
-        ("drop@5", "truncated"),
-        ("reset@5", "reset"),
-        ("error_event@5", "error_event"),
-        ("oom", "out_of_memory"),
-        ("html", "bad_stream"),
-        ("http:429", "http_429"),
-        ("stall@5:60", "timeout_stall"),
-        ("slow_headers:60", "timeout_first_token"),
-        ("no_done", "ok"),
-        ("crlf", "ok"),
-        ("cut:7", "ok"),
-        ("coalesce:4", "ok"),
-    ],
-)
-def test_each_fault_of_a_server_is_called_by_its_name(tmp_path, fault, outcome):
-    # only where it is waited for: a busy machine is slow to send a first token
-    hasty = ["--llm-" + outcome.replace("_", "-"), "1"] if "timeout" in outcome else []
-    with running_simulator(fault=fault, step_ms=2) as simulator:
-        options = ["--llm-levels", "2", "--llm-settle", "0", "--llm-hold", "2", "--llm-max-tokens", "20"]
-        run(tmp_path, simulator.url, *options, *hasty, "--llm-preflight", "false", *ENDLESS_ANSWERS)
+FAULTS = {
+    "drop@5": "truncated",
+    "reset@5": "reset",
+    "error_event@5": "error_event",
+    "oom": "out_of_memory",
+    "html": "bad_stream",
+    "http:429": "http_429",
+    "stall@5:60": "timeout_stall",
+    "slow_headers:60": "timeout_first_token",
+    "no_done": "ok",
+    "crlf": "ok",
+    "cut:7": "ok",
+    "coalesce:4": "ok",
+}
+# only where it is waited for: a busy machine is slow to send a first token
+HASTY = {"stall@5:60": "stall=1", "slow_headers:60": "first_token=1"}
+A_USER_OF_EACH_FAULT = """
+from locust import task
+from llmlocust import LLMUser, SteppedRamp, Timeouts
 
-    assert set(outcomes(tmp_path)) == {outcome}
-    assert_files_agree(tmp_path)
+class Ramp(SteppedRamp):
+    pass
+""" + "".join(
+    f"""
+class Meets{number}(LLMUser):
+    headers = {{"x-simulator-fault": "{fault}"}}
+    timeouts = Timeouts({HASTY.get(fault, "")})
+
+    @task
+    def ask(self):
+        self.chat(name="{fault}")
+"""
+    for number, fault in enumerate(FAULTS)
+)
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory) -> Path:
+    """The folder of a run whose users meet a fault each."""
+    folder = tmp_path_factory.mktemp("faulty")
+    with running_simulator(slots=len(FAULTS), step_ms=2) as server:
+        options = ["--llm-levels", str(len(FAULTS)), "--llm-settle", "0", "--llm-hold", "2", "--llm-max-tokens", "20"]
+        options += ["--llm-preflight", "false", *ENDLESS_ANSWERS]
+        run(folder, server.url, *options, locustfile=A_USER_OF_EACH_FAULT)
+    return folder
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_of_a_server_is_called_by_its_name(faulty, fault):
+    found = {row["outcome"] for row in rows(faulty, "llm_requests.csv") if row["name"] == fault}
+    assert found == {FAULTS[fault]}
+
+
+def test_files_of_a_run_of_faults_agree(faulty):
+    assert_files_agree(faulty)
 
 
 def test_llm_calls_and_ordinary_http_mix_in_one_user(simulator, tmp_path):

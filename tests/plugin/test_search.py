@@ -2,11 +2,10 @@
 
 import pytest
 
-from tests.locusts import RAMP, distributed, outcomes, rows, run, told
+from tests.locusts import NO_RAMP, RAMP, distributed, outcomes, rows, run, told
 from tests.simulators import running_simulator
 
 SLOTS = 6
-NO_RAMP = RAMP.split("class Ramp")[0].replace(", SteppedRamp", "")
 OWN = RAMP.replace("SteppedRamp", "Search") + '    limits, start, most = "errors < 1%", 2, 20\n'
 SHORT = ["--llm-max-tokens", "20", "--llm-search-hold", "6"]
 BY_ERRORS = ["--llm-search", "--llm-search-limits", "errors < 1%", "--llm-search-most", "20", *SHORT]

@@ -7,13 +7,10 @@ import sys
 
 import pytest
 
-from tests.locusts import RAMP, Locust, distributed, outcomes, rows, run, told
-from tests.plugin.routed import routed_server
-from tests.plugin.test_adaptation import refuses
-from tests.plugin.test_runs import served
-from tests.simulators import ROOT, running_simulator, wait_for
+from tests.locusts import NO_RAMP, RAMP, Locust, distributed, outcomes, rows, run, told
+from tests.plugin.routed import refuses, routed_server
+from tests.simulators import ROOT, running_simulator, served, wait_for
 
-NO_RAMP = RAMP.split("class Ramp")[0].replace(", SteppedRamp", "")
 SECONDS = 3.0
 
 

@@ -3,76 +3,21 @@
 import csv
 import json
 import socket
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 import pytest
 
 from tests.locusts import RAMP, Locust, free_port, outcomes, rows, told
 from tests.simulators import PATIENCE, RunningSimulator, running_simulator, wait_for
+from tests.web_ui import WebUI, running
 
 
 @pytest.fixture
 def simulator() -> Iterator[RunningSimulator]:
     with running_simulator(slots=8, step_ms=5) as started:
         yield started
-
-
-class WebUI:
-    def __init__(self, port: int) -> None:
-        self.address = f"http://127.0.0.1:{port}"
-
-    def get(self, path: str) -> Any:
-        with urllib.request.urlopen(self.address + path, timeout=PATIENCE) as answer:
-            body = answer.read()
-        return json.loads(body) if answer.headers["Content-Type"].startswith("application/json") else body.decode()
-
-    def answers(self) -> bool:
-        try:
-            self.get("/")
-        except OSError:
-            return False
-        return True
-
-    def start(self, **fields: str) -> Any:
-        """What Locust answers."""
-        quick = {"llm_levels": "2,4", "llm_settle": "0.5", "llm_hold": "2", "llm_max_tokens": "20"}
-        data = urllib.parse.urlencode({"user_count": "1", "spawn_rate": "1", **quick, **fields}).encode()
-        with urllib.request.urlopen(self.address + "/swarm", data, timeout=PATIENCE) as answer:
-            return json.loads(answer.read())
-
-    def stop(self) -> None:
-        self.post("/stop")
-
-    def post(self, path: str) -> None:
-        urllib.request.urlopen(self.address + path, b"", timeout=PATIENCE).close()
-
-    def live(self) -> Any:
-        return self.get("/llm/live.json")["run"]
-
-    def is_idle(self) -> None:
-        wait_for(lambda: self.get("/stats/requests")["state"], lambda now: now in ("ready", "stopped"))
-
-
-@contextmanager
-def running(folder: Path, host: str, workers: int = 0, *more: str, port: int = 0) -> Iterator[WebUI]:
-    port, bind = port or free_port(), str(free_port())
-    args = ["--web-host", "127.0.0.1", "--web-port", str(port), "--host", host, *more]
-    with ExitStack() as stack:
-        if workers:
-            args += ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", bind]
-        stack.enter_context(Locust(folder, args))
-        for _ in range(workers):
-            stack.enter_context(Locust(folder, ["--worker", "--master-port", bind]))
-        ui = WebUI(port)
-        wait_for(ui.answers)
-        wait_for(lambda: len(ui.get("/stats/requests").get("workers", [])), lambda seen: seen == workers)
-        yield ui
 
 
 @pytest.fixture(params=[0, 2], ids=["alone", "with two workers"])
@@ -126,7 +71,7 @@ def test_a_run_goes_through_its_levels_and_ends(web_ui, simulator, tmp_path):
     wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and told(tmp_path)["ended"])
     wait_for(lambda: sum(outcomes(tmp_path).values()), lambda seen: seen == told(tmp_path)["counts"]["sent"] > 0)
 
-    served = sum(simulator.summary()["received"].values())
+    served = simulator.received()
     assert sum(outcomes(tmp_path).values()) == served - told(tmp_path)["counts"]["preflight"]
     assert [row["load"] for row in rows(tmp_path, "llm_levels.csv")] == ["2", "4"]
     assert told(tmp_path)["stopped"] is False
@@ -134,7 +79,7 @@ def test_a_run_goes_through_its_levels_and_ends(web_ui, simulator, tmp_path):
 
 def test_a_run_that_is_stopped_and_started_again_leaves_both(web_ui, simulator, tmp_path):
     web_ui.start(llm_hold="100")
-    wait_for(lambda: sum(simulator.summary()["received"].values()), lambda seen: seen > 5)
+    wait_for(simulator.received, lambda seen: seen > 5)
     web_ui.stop()
     web_ui.is_idle()
     wait_for(lambda: told(tmp_path)["stopped"])
@@ -192,7 +137,7 @@ def test_a_reset_begins_anew_what_is_shown_and_leaves_the_files(web_ui, simulato
     before = wait_for(web_ui.live, lambda run: run and run["levels"] and run["levels"][0]["requests"] > 3)
     web_ui.post("/stats/reset")
     after = web_ui.live()
-    served = sum(simulator.summary()["received"].values())
+    served = simulator.received()
 
     assert after["name"] != before["name"]
     assert after["since"] >= before["now"]

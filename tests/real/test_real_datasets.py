@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.locusts import QUICK, outcomes, rows, run
-from tests.real.test_real_software import python_of
+from tests.real.installed import python_of
 from tests.simulators import ROOT, running_simulator
 
 MAKE = """

@@ -23,22 +23,15 @@ from llmlocust.stream.reading import Reading, has_token
 from llmlocust.stream.record import Record
 from llmlocust.stream.timeline import Timeline
 from tests.locusts import free_port, outcomes, run, told
-from tests.simulators import ROOT, running_simulator, wait_for
+from tests.real.installed import python_of
+from tests.simulators import running_simulator, wait_for
 
 HERE = Path(__file__).parent
-REAL = Path(os.environ.get("LLMLOCUST_REAL") or ROOT / ".real")
 KEY = "sk-of-a-test"
 PATIENT = Timeouts(connect=60, first_token=60, stall=60, total=60)
 SLOW_TO_START = 120.0
 WORDS, BETWEEN = ("Once", " upon", " a", " time"), 0.05
 """What the app of gradio_app.py says, and seconds before each word."""
-
-
-def python_of(software: str) -> Path:
-    python = REAL / software / "bin" / "python"
-    if not python.exists():
-        pytest.skip(f"no {software} below {REAL}: `make real` installs it")
-    return python
 
 
 @contextmanager

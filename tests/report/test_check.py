@@ -14,7 +14,7 @@ from llmlocust.assessment.assessment import assess
 from llmlocust.cli import main
 from llmlocust.report.html import html
 from llmlocust.runfiles.reading.locate import load_run
-from tests.test_cli import llmlocust
+from tests.command import llmlocust
 
 PLAIN = Path(__file__).parent / "plain"
 KEPT, BROKEN = "ttft.p95 < 1s @ 5", "ttft.p95 < 1s"
@@ -75,6 +75,7 @@ def test_every_output_tells_the_same(check, prefix, tmp_path, monkeypatch):
     assert summary.read_text() == f"before\n{markdown}\n"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_page_of_a_run_has_the_gates_that_it_had(check, tmp_path):
     asked = ["ttft.p95 < 500ms ~ 1s @ 5", "ttft.p95 < 1s", "errors < 1% @ 7"]
     told = {"options": {"llm_threshold": ", ".join(asked), "llm_accept": "drift, warm-up"}}
@@ -96,6 +97,7 @@ def test_the_page_of_a_run_has_the_gates_that_it_had(check, tmp_path):
     assert {each["status"] for each in cases} == {"passed", "failed"}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_page_of_a_run_without_gates_has_none(prefix):
     assert 'id="gates"' not in html(assess(load_run(prefix)))
 

@@ -46,6 +46,12 @@ def worse(folder):
 
 
 @pytest.fixture(scope="module")
+def page(worse):
+    """Of the runs of `worse`; and what of it stays English."""
+    return html_in(worse, "en")
+
+
+@pytest.fixture(scope="module")
 def three(folder):
     return compared(folder, "base", "like", "fewer slots")
 
@@ -98,17 +104,16 @@ def test_rows_that_are_missing_leave_the_levels(folder, tmp_path):
 # -- what is said
 
 
-def test_the_worse_run_is_a_regression(worse):
+def test_the_worse_run_is_a_regression(worse, page):
     assert worse.regressed
-    page, missing = html_in(worse, "en")
+    html, missing = page
     assert missing == []
-    assert "fewer slots is worse than base: " in page
-    assert "A regression: worse by more than 5" in page
+    assert "fewer slots is worse than base: " in html
+    assert "A regression: worse by more than 5" in html
 
 
-def test_every_cell_says_its_word_and_not_by_colour_alone(worse):
-    page, _ = html_in(worse, "en")
-    cells = re.findall(r'<td class="([a-z-]+)[^>]*><b>(.)<span class="sr"> ([a-z ]+)</span>', page)
+def test_every_cell_says_its_word_and_not_by_colour_alone(worse, page):
+    cells = re.findall(r'<td class="([a-z-]+)[^>]*><b>(.)<span class="sr"> ([a-z ]+)</span>', page[0])
 
     assert {(each.replace("-", " "), sign) for each, sign, _ in cells} >= {
         ("slower", "✗"),
@@ -120,10 +125,9 @@ def test_every_cell_says_its_word_and_not_by_colour_alone(worse):
     assert len(cells) == len(differences)
 
 
-def test_words_of_the_files_stay_words(worse):
-    page, _ = html_in(worse, "en")
-    assert HOSTILE not in page
-    assert HOSTILE in "".join(Seen(page).words)
+def test_words_of_the_files_stay_words(worse, page):
+    assert HOSTILE not in page[0]
+    assert HOSTILE in "".join(Seen(page[0]).words)
     assert "<script>alert" not in markdown(worse)
 
 
@@ -165,6 +169,7 @@ def test_json_is_what_the_page_says(three):
 PLAIN = Path(__file__).parent / "plain"
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "names",
     [
@@ -200,6 +205,7 @@ def test_the_exit_code_is_the_gate(folder, tmp_path, new, code):
     assert done.stdout.splitlines()[-1] == f"Comparison: {tmp_path / 'page.html'}"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_larger_tolerance_lets_pass(folder, tmp_path):
     done = command(folder / "base", folder / "fewer slots", "--tolerance", "99%", "--out", tmp_path / "page.html")
     assert done.exit_code in (0, 99)
@@ -207,6 +213,7 @@ def test_a_larger_tolerance_lets_pass(folder, tmp_path):
     assert command(folder / "table.csv", folder / "table.csv", "--out", tmp_path / "x.html").exit_code == 0
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_doubted_level_ends_with_98(folder, tmp_path):
     done = command(folder / "base", folder / "lost", "--out", tmp_path / "page.html")
 
@@ -238,6 +245,7 @@ def test_bad_input_is_one_line_and_exit_2(folder, args, words):
     assert words in done.stderr
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_labels_are_the_users(folder, tmp_path):
     done = command(
         folder / "base",
@@ -264,6 +272,7 @@ def banner(made):
     ).groups()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_banner_promises_nothing_where_no_figure_is_known(tmp_path):
     made = tables(tmp_path, ("one", 120), ("other", 121))
 
@@ -273,6 +282,7 @@ def test_a_banner_promises_nothing_where_no_figure_is_known(tmp_path):
     assert html_in(made, "zh")[1] == []
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_banner_says_of_how_many_figures_it_speaks(folder):
     made = compared(folder, "base", "like")
     every = [each.word for each in made.comparisons[0].differences]
@@ -287,6 +297,7 @@ def test_a_banner_says_of_how_many_figures_it_speaks(folder):
     assert [each for each in html_in(made, "zh")[1] if "regression" in each] == []
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_banner_is_green_where_all_is_known(tmp_path):
     made = tables(tmp_path, ("one", 120), ("other", 121), requests=90_000, tolerance=0.5)
 

@@ -38,6 +38,7 @@ def level(values, failed=0, window=10.0):
     )
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_its_page_has_figures_where_others_have_the_four_numbers(tmp_path):
     page = html(made(tmp_path))
 
@@ -58,6 +59,7 @@ def test_its_pictures_need_no_second_level(tmp_path):
     assert "Distributions by level" in page
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_limits_that_were_given_are_judged(tmp_path):
     kept = made(tmp_path / "kept", "ttft.p95 < 10s")
     broken = made(tmp_path / "broken", "ttft.p95 < 1ms")

@@ -310,6 +310,7 @@ def a_rate(delay):
     )
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_latency_from_when_requests_were_due_is_shown_where_it_differs():
     assert "from due" not in " ".join(Seen(html(assess(a_rate(0.004)))).words).split("What the words mean")[0]
     chinese, missing = html_in(assess(a_rate(0.25)), "zh")

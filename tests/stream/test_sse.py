@@ -246,7 +246,7 @@ def test_lines_outside_the_format_are_kept_as_such(body, strays, complete):
     ],
     ids=["newlines", "returns", "comments", "one comment", "one event", "lines of JSON", "plain", "crlf", "unfinished"],
 )
-def test_large_bodies_take_no_long_time(body, count):
+def test_large_bodies_are_read_whole(body, count):
     assert len(events(body)) == count
 
 
