@@ -159,7 +159,7 @@ class Report:
 
     def html_in(self, language: str) -> tuple[str, list[str]]:
         """The page in one of LANGUAGES, and what of it stayed English because nobody translated it."""
-        return (self.html(), []) if language == "en" else translated(self.html(), language)
+        return (self.html(), []) if language == "en" else translated(self.html, language)
 
     def markdown(self) -> str:
         return markdown.page(self)

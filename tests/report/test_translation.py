@@ -13,7 +13,8 @@ from llmlocust.metrics import vocabulary as formats
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.report.languages import translate as translation
-from llmlocust.report.languages.translate import LANGUAGES, Catalogue, catalogue
+from llmlocust.report.languages.catalogue import LANGUAGES
+from llmlocust.report.languages.translate import PatternCatalogue, catalogue
 from llmlocust.report.page import build
 from llmlocust.runfiles.reading.run_data import RunFrames, load_run
 
@@ -256,14 +257,14 @@ GREEK = {
     ],
 )
 def test_sentences_are_put_together_from_what_is_known(english, said):
-    greek = Catalogue(GREEK)
+    greek = PatternCatalogue({}, GREEK)
     assert greek.say(english).replace("\N{NO-BREAK SPACE}", " ") == said
     assert greek.missing == []
 
 
 @pytest.mark.parametrize("english", ["unheard of", "errors; and more", "up to many users", "safe"])
 def test_what_is_not_known_stays_and_is_told(english):
-    greek = Catalogue(GREEK)
+    greek = PatternCatalogue({}, GREEK)
     assert greek.say(english) == english
     assert greek.missing == [english]
 

@@ -92,8 +92,7 @@ class Compared:
 
     def html_in(self, language: str) -> tuple[str, list[str]]:
         """The page, and what of it stayed English because nobody translated it."""
-        made = _html(self)
-        return (made, []) if language == "en" else translated(made, language)
+        return (_html(self), []) if language == "en" else translated(lambda: _html(self), language)
 
     def markdown(self) -> str:
         return _markdown(self)
