@@ -133,7 +133,7 @@ BUSY = ["--llm-accept", ", ".join(LATE)]
     "options, more, code, words",
     [
         (["--threshold", "errors < 1% @ 2", "--threshold", "e2e.p50 < 1ms ~ 60s @ 2"], [], 0, "Gates: all 2 passed"),
-        (["--threshold", "e2e.p95 < 60s @ 2"], ["--llm-unique=false"], 98, "prefix cache"),
+        (["--threshold", "e2e.p95 < 60s @ 2"], ["--llm-unique=false"], 98, "prefix_cache"),
         (["--thresholds", "gates.toml"], ["--llm-threshold", "errors < 1% @ 2"], 99, "Gates: 1 of 3 failed"),
         ([], [], 0, "Safe up to 2 users"),
     ],
@@ -405,7 +405,7 @@ LONG = "x" * 300
         (["check", LONG, "--threshold", "errors < 1%"], "file name too long"),
         (["compare", LONG, LONG], "file name too long"),
         (["run", "http://127.0.0.1:1", "--out", LONG], "file name too long"),
-        (["check", "reports/sample", "--threshold", "errors < 1%", "--accept", "prefix cach"], "is it 'prefix cache'?"),
+        (["check", "reports/sample", "--threshold", "errors < 1%", "--accept", "prefix_cach"], "is it 'prefix_cache'?"),
         (["simulate", "--step-ms", "nan"], "step_ms must be a number"),
         (["simulate", "--prefill-ms-per-token", "inf"], "prefill_ms_per_token must be a number"),
     ],

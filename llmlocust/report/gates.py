@@ -73,7 +73,7 @@ class Judged:
             "exit_code": self.outcome.exit_code,
             "ended_by": self.ended_by or None,
             "cases": [_told(case) for case in self.outcome.cases],
-            "checks": [{"name": each.name, "says": each.says} for each in self.outcome.checks],
+            "checks": [{"key": each.key, "name": each.name, "says": each.says} for each in self.outcome.checks],
         }
         return media.as_json(told)
 
@@ -88,7 +88,7 @@ class Judged:
         }
         root = ET.Element("testsuites", {"name": "llmlocust", **counts})
         suite = ET.SubElement(root, "testsuite", {"name": f"llmlocust {self.prefix}", **counts})
-        says = {check.name: check.says for check in self.outcome.checks}
+        says = {check.key: check.says for check in self.outcome.checks}
         for case in cases:
             of = {"name": case.name, "classname": f"llmlocust.{case.gate.threshold.name}"}
             element = ET.SubElement(suite, "testcase", of)

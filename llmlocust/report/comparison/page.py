@@ -50,7 +50,14 @@ from llmlocust.text import figures as words
 from llmlocust.text import media
 
 MOST_RUNS = 10
-_OF_THE_RUN_ALONE = ("run completed", "answer length", "any success", "any requests")
+_OF_THE_RUN_ALONE = (
+    "run_completed",
+    "answer_length",
+    "any_success",
+    "any_requests",
+    "requests_for_p95",
+    "requests_for_p99",
+)
 """Checks that say nothing against a level beside the same level of another run."""
 _OF_REQUESTS = ("ttft", "answer", "gap_max", "tpot", "e2e")
 _SIGNS = dict.fromkeys(WORSE, "✗") | dict.fromkeys(BETTER, "✓") | {SAME: "=", UNSURE: "?"}
@@ -174,11 +181,7 @@ def held_of(report: Report, thresholds: Sequence[Threshold]) -> list[Held]:
 
 def doubts_of(report: Report) -> dict[int, tuple[str, ...]]:
     """The names of the failed checks that spoil each level."""
-    failed = [
-        each
-        for each in report.checks
-        if not each.ok and each.name not in _OF_THE_RUN_ALONE and not each.name.startswith("requests for ")
-    ]
+    failed = [each for each in report.checks if not each.ok and each.key not in _OF_THE_RUN_ALONE]
     return {
         level.level: tuple(each.name for each in failed if level.level in each.levels or not each.levels)
         for level in report.levels

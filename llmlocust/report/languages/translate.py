@@ -37,6 +37,8 @@ _SAME = re.compile(
 )
 """What reads the same in every language, as do numbers and signs."""
 _LETTER = re.compile(r"[A-Za-z]")
+_FEWEST_LETTERS = 10
+"""Minimum letters, beside its places, of a template that is used as a pattern."""
 _LONGEST = 1000
 """Maximum characters of a text that is looked up. The report's own texts are shorter; a longer one stays English."""
 _MOST_PARTS = 400
@@ -52,8 +54,8 @@ class PatternCatalogue(Catalogue):
 
     def __init__(self, messages: Mapping[str, str], patterns: Mapping[str, str]) -> None:
         super().__init__(messages)
-        worded = {english: said for english, said in messages.items() if _LETTER.search(_PLACE.sub("", english))}
-        entries = dict(map(_as_pattern, worded, worded.values())) | dict(patterns)
+        distinct = {english: said for english, said in messages.items() if _is_distinct(english)}
+        entries = dict(map(_as_pattern, distinct, distinct.values())) | dict(patterns)
         self._exact = {_key(english): said for english, said in entries.items()}
         longest = sorted(entries, key=lambda english: -len(_HOLE.sub("", english)))
         self._patterns = [_Pattern(english, entries[english]) for english in longest if _HOLE.search(english)]
@@ -127,6 +129,11 @@ def _around(text: str, said: str) -> str:
     """Return a translation with the blanks around the text that it is of."""
     plain = _plain(text)
     return plain[: len(plain) - len(plain.lstrip())] + said + plain[len(plain.rstrip()) :]
+
+
+def _is_distinct(template: str) -> bool:
+    """Whether a template has enough words of its own not to match inside other sentences."""
+    return not _PLACE.search(template) or len(_LETTER.findall(_PLACE.sub("", template))) >= _FEWEST_LETTERS
 
 
 def _as_pattern(template: str, said: str) -> tuple[str, str]:

@@ -102,7 +102,7 @@ def _held_so_far(report: Report, told: Sequence[Threshold], figures: LevelFigure
 
 def _stopped(report: Report) -> str:
     """That the run was stopped early, as a sentence to add; nothing where it was not."""
-    check = next((each for each in report.checks if each.name == "run completed" and not each.ok), None)
+    check = next((each for each in report.checks if each.key == "run_completed" and not each.ok), None)
     if check is None:
         return ""
     over = report.run.info.get("ended") is not None
@@ -191,7 +191,7 @@ def trust_line(report: Report) -> str:
     """Whether the run can be believed, in a sentence; of what failed, what it leaves standing."""
     failed = [check for check in report.checks if not check.ok]
     if not failed:
-        if not any(check.name == "client CPU" for check in report.checks):
+        if not any(check.key == "client_cpu" for check in report.checks):
             return (
                 f"Nothing speaks against the measurement ({len(report.checks)} checks), but whether the load "
                 "generator itself kept up is not known."
