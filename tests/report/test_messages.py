@@ -132,7 +132,7 @@ def test_rendered_text_is_left_as_it_is():
     known = catalogue("zh")
     rendered = f"{templating.BEGINS}你好 hello{templating.ENDS}"
     assert known.say(f" {rendered} ") == " 你好 hello "
-    assert known.say(f"errors ({rendered})") == "错误率（你好 hello）"
+    assert known.say(f"paused ({rendered})") == "停顿（你好 hello）"
     assert known.say(f"{rendered}. Requests wait before their first token.").startswith("你好 hello")
     assert known.missing == []
 
