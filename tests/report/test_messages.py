@@ -135,6 +135,7 @@ def test_rendered_text_is_left_as_it_is():
     assert known.say(f"paused ({rendered})") == "停顿（你好 hello）"
     assert known.say(f"{rendered}. Requests wait before their first token.").startswith("你好 hello")
     assert known.missing == []
+    assert known.say(f"\ue00299\ue003 {rendered}") == "99 你好 hello"
 
 
 # -- what the analysis says

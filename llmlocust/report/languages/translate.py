@@ -29,6 +29,7 @@ _MARKS = re.compile(f"[{BEGINS}{ENDS}]")
 _RENDERED = re.compile(f"{BEGINS}([^{BEGINS}{ENDS}]*){ENDS}")
 _STAND_IN = re.compile("\ue002([0-9]+)\ue003")
 """What stands for rendered text while the text around it is looked up."""
+_FORGED = re.compile("[\ue002\ue003]")
 _JOINTS = (("; ", "；"), (": ", "："), (", ", "，"))
 _ENDS = {".": "。", ":": "："}
 _LIMIT = r"(?<![a-z_0-9.])[a-z_0-9][a-z_0-9.]*+ (?:<=|>=|<|>) [0-9.e+-]+(?:ms|s|%|/s)?(?: ~ [0-9.e+-]+(?:ms|s|%|/s)?)?"
@@ -64,14 +65,15 @@ class PatternCatalogue(Catalogue):
 
     def say(self, text: str) -> str:
         """The translation; the English itself, noted in `missing`, where there is none. Rendered text stays."""
-        rendered: list[str] = _RENDERED.findall(text)
+        pieces = _RENDERED.split(text)
+        rendered = pieces[1::2]
         if not rendered:
             return self._said(text)
         places = itertools.count()
-        whole = self._found(_plain(_RENDERED.sub(lambda _: f"\ue002{next(places)}\ue003", text)).strip())
+        stood_in = _RENDERED.sub(lambda _: f"\ue002{next(places)}\ue003", _FORGED.sub("", text))
+        whole = self._found(_plain(stood_in).strip())
         if whole is not None:
             return tidied(_STAND_IN.sub(lambda match: rendered[int(match[1])], _around(text, whole)))
-        pieces = _RENDERED.split(text)
         return "".join(piece if place % 2 or not piece else self._said(piece) for place, piece in enumerate(pieces))
 
     def _said(self, english: str) -> str:
