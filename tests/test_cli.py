@@ -133,7 +133,7 @@ BUSY = ["--llm-accept", ", ".join(LATE)]
     "options, more, code, words",
     [
         (["--threshold", "errors < 1% @ 2", "--threshold", "e2e.p50 < 1ms ~ 60s @ 2"], [], 0, "Gates: all 2 passed"),
-        (["--threshold", "e2e.p95 < 60s @ 2"], ["--llm-unique=false"], 98, "prefix_cache"),
+        (["--threshold", "e2e.p95 < 60s @ 2"], ["--llm-unique=false"], 98, "prefix cache"),
         (["--thresholds", "gates.toml"], ["--llm-threshold", "errors < 1% @ 2"], 99, "Gates: 1 of 3 failed"),
         ([], [], 0, "Safe up to 2 users"),
     ],
