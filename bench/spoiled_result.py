@@ -8,11 +8,11 @@ from llmlocust.runfiles.reading.run_data import RunData
 
 CLEAN = "clean"
 OWN_CHECKS = {
-    "slow generator": ("client CPU", "token times", "event loop lag"),
-    "short warm-up": ("warm-up",),
-    "repeated prompts": ("prefix cache",),
+    "slow generator": ("client_cpu", "token_times", "event_loop_lag"),
+    "short warm-up": ("warm_up",),
+    "repeated prompts": ("prefix_cache",),
     "drift": ("drift",),
-    "worker killed": ("lost workers",),
+    "worker killed": ("lost_workers",),
 }
 
 
@@ -32,9 +32,9 @@ def judged(kind: str, how: str, run: RunData, spoiled: set[int], what: str) -> R
     failed = [each for each in assess(run).checks if not each.ok]
     hits = [each for each in failed if not each.levels or spoiled & set(each.levels)]
     marked = bool(failed) if kind == CLEAN else bool(hits)
-    own = any(each.name in OWN_CHECKS.get(kind, ()) for each in hits)
+    own = any(each.key in OWN_CHECKS.get(kind, ()) for each in hits)
     return Result(kind, how, marked, own, tuple(said(each) for each in failed), what)
 
 
 def said(check: Check) -> str:
-    return f"{check.name} {list(check.levels)}"
+    return f"{check.key} {list(check.levels)}"

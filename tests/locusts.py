@@ -54,7 +54,7 @@ class Ramp(SteppedRamp):
 NO_RAMP = RAMP.partition("class Ramp")[0].replace(", SteppedRamp", "")
 
 LATE = (
-    "CPU wait", "CPU throttling", "client CPU", "client queue time", "event loop lag", "token times", "warm-up", "drift",
+    "cpu_wait", "cpu_throttling", "client_cpu", "client_queue_time", "event_loop_lag", "token_times", "warm_up", "drift",
 )  # fmt: skip
 """Checks that fail on a machine that is busy with other tests, whatever a run did."""
 ACCEPTING = [f"--accept={name}" for name in LATE]

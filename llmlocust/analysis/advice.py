@@ -13,6 +13,7 @@ from llmlocust.analysis.phases.phases import climbs, of_the_ramp
 from llmlocust.metrics.levels import RATE, USERS, LevelFigures
 from llmlocust.metrics.vocabulary import ERROR_KINDS
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, message, term
 
 WIDE = 1.2
 """A limit between two levels further apart than this factor is worth another run."""
@@ -27,8 +28,8 @@ MOST = 6
 
 @dataclass(frozen=True)
 class Advice:
-    do: str
-    because: str
+    do: Message
+    because: Message
     """The figure of this run that it rests on."""
 
 
@@ -59,25 +60,32 @@ def advise(
 
 
 _REPAIRS = {
-    "client limits": "Measure again with a higher limit of open files (ulimit -n), or from more machines.",
-    "network": "Measure again when the network to the server is up.",
-    "name look-up": "Measure again with the server's IP address as the host, or with a name service that works.",
-    "proxy": "Measure again with a proxy that works, or without one (NO_PROXY).",
-    "TLS": "Measure again with a certificate that the load generator trusts.",
-    "requests not sent": "Measure again with a valid path and valid headers (--llm-path, --llm-header).",
+    "client_limits": message("Measure again with a higher limit of open files (ulimit -n), or from more machines."),
+    "network": message("Measure again when the network to the server is up."),
+    "name_lookup": message(
+        "Measure again with the server's IP address as the host, or with a name service that works."
+    ),
+    "proxy": message("Measure again with a proxy that works, or without one (NO_PROXY)."),
+    "tls": message("Measure again with a certificate that the load generator trusts."),
+    "requests_not_sent": message("Measure again with a valid path and valid headers (--llm-path, --llm-header)."),
 }
-"""By the checks of requests that never reached the server."""
+"""By the keys of the checks of requests that never reached the server."""
 
 
 def _trust(checks: Sequence[Check]) -> Iterator[Advice]:
     """A generator that was full comes first: all else may be its own doing."""
     for check in checks:
-        if check.name == "client CPU" and not check.ok and check.value is not None:
-            because = f"The busiest load process used {words.share(check.value)} of its core."
-            yield Advice("Measure again with more load processes or machines (--processes, --worker).", because)
-        if check.name in _REPAIRS and not check.ok and check.value is not None:
-            because = f"{words.share(check.value)} of a level's requests never reached the server."
-            yield Advice(_REPAIRS[check.name], because)
+        if check.ok or check.value is None:
+            continue
+        share = words.share(check.value)
+        if check.key == "client_cpu":
+            because = message("The busiest load process used {share} of its core.", share=share)
+            yield Advice(
+                message("Measure again with more load processes or machines (--processes, --worker)."), because
+            )
+        if check.key in _REPAIRS:
+            because = message("{share} of a level's requests never reached the server.", share=share)
+            yield Advice(_REPAIRS[check.key], because)
 
 
 def _range(steps: Sequence[Step], verdict: Verdict) -> Iterator[Advice]:
@@ -88,19 +96,22 @@ def _range(steps: Sequence[Step], verdict: Verdict) -> Iterator[Advice]:
     top = steps[-1].load
     if not limit.reached:
         if limit.status is Status.NOT_REACHED:
-            because = f"Nothing broke up to {words.with_unit(top, unit)}."
-            yield Advice(f"Go higher: up to {words.with_unit(2 * top, unit)}, to see where it breaks.", because)
+            because = message("Nothing broke up to {load}.", load=words.with_unit(top, unit))
+            higher = words.with_unit(2 * top, unit)
+            yield Advice(message("Go higher: up to {load}, to see where it breaks.", load=higher), because)
     elif limit.level_ok is None and limit.level_bad is not None:
         low = words.with_unit(_short_load(limit.level_bad / 4.0), unit)
-        because = f"The lowest level, {words.with_unit(limit.level_bad, unit)}, did not hold."
-        yield Advice(f"Begin lower: from {low} up.", because)
+        because = message("The lowest level, {load}, did not hold.", load=words.with_unit(limit.level_bad, unit))
+        yield Advice(message("Begin lower: from {load} up.", load=low), because)
     elif limit.level_ok and limit.level_bad and limit.level_bad > WIDE * limit.level_ok:
-        between = f"{words.load(limit.level_ok)} and {words.with_unit(limit.level_bad, unit)}"
         loads = _between(limit.level_ok, limit.level_bad, unit)
         if loads:
-            named = words.series([words.load(each) for each in loads])
-            because = f"The limit lies somewhere between {between}."
-            yield Advice(f"Measure between: {named} {words.unit_of(unit)}.", because)
+            because = message(
+                "The limit lies somewhere between {low} and {high}.",
+                low=words.load(limit.level_ok),
+                high=words.with_unit(limit.level_bad, unit),
+            )
+            yield Advice(message("Measure between: {loads}.", loads=words.loads(loads, unit)), because)
 
 
 def _between(low: float, high: float, unit: str) -> list[float]:
@@ -115,19 +126,21 @@ def _short_load(load: float) -> float:
 
 
 _CURES = {
-    "http_429": "Ask for a higher rate limit, or let clients wait as long as Retry-After says.",
-    "http_4xx": "Look at one request by hand: the server refuses it as wrong, whatever the load.",
-    "http_503": "See how many requests the server lets wait: a longer queue trades refusals for waiting.",
-    "http_504": "Give the gateway before the server a longer time-out, or let it pass streams through.",
-    "http_5xx": "Look into the server's log at that time.",
-    "out_of_memory": "Let the server run fewer requests at once, or shorter ones: its memory is full.",
-    "connect": "Raise what the server (or the proxy before it) accepts: its backlog, its open files, its connections.",
-    "timeout_first_token": "Let fewer requests wait: refusing at once is kinder than a time-out.",
-    "timeout_stall": "See what holds up streams that have begun: preemption, a proxy that buffers.",
-    "timeout_total": "Ask for fewer tokens, or give requests a longer time-out.",
-    "reset": "See the log of the server and of the proxy before it: one of them closes connections.",
-    "truncated": "See the log of the server and of the proxy before it: one of them ends streams early.",
-    "error_event": "Look into the server's log: it says 200 and then fails.",
+    "http_429": message("Ask for a higher rate limit, or let clients wait as long as Retry-After says."),
+    "http_4xx": message("Look at one request by hand: the server refuses it as wrong, whatever the load."),
+    "http_503": message("See how many requests the server lets wait: a longer queue trades refusals for waiting."),
+    "http_504": message("Give the gateway before the server a longer time-out, or let it pass streams through."),
+    "http_5xx": message("Look into the server's log at that time."),
+    "out_of_memory": message("Let the server run fewer requests at once, or shorter ones: its memory is full."),
+    "connect": message(
+        "Raise what the server (or the proxy before it) accepts: its backlog, its open files, its connections."
+    ),
+    "timeout_first_token": message("Let fewer requests wait: refusing at once is kinder than a time-out."),
+    "timeout_stall": message("See what holds up streams that have begun: preemption, a proxy that buffers."),
+    "timeout_total": message("Ask for fewer tokens, or give requests a longer time-out."),
+    "reset": message("See the log of the server and of the proxy before it: one of them closes connections."),
+    "truncated": message("See the log of the server and of the proxy before it: one of them ends streams early."),
+    "error_event": message("Look into the server's log: it says 200 and then fails."),
 }
 
 
@@ -138,8 +151,13 @@ def _errors(steps: Sequence[Step], verdict: Verdict) -> Iterator[Advice]:
             continue
         for kind, count in step.kinds().items():
             if kind in _CURES:
-                at = words.with_unit(step.load, verdict.unit)
-                because = f"{count} of {step.requests} requests at {at}: {ERROR_KINDS[kind]}."
+                because = message(
+                    "{count} of {requests} requests at {load}: {kind}.",
+                    count=count,
+                    requests=step.requests,
+                    load=words.with_unit(step.load, verdict.unit),
+                    kind=term(ERROR_KINDS[kind]),
+                )
                 yield Advice(_CURES[kind], because)
                 return
         return
@@ -154,20 +172,26 @@ def _queue(steps: Sequence[Step], verdict: Verdict) -> Iterator[Advice]:
     start = next((step for step in reversed(steps) if found.level_ok and step.load <= found.level_ok), first)
     at_start, at_end = (step.figure("gap", "p50") for step in (start, last))
     alone = first.figure("gap", "p50")
-    where = f"{words.load(start.load)} to {words.with_unit(last.load, verdict.unit)}"
     waits = [step.figure("ttft", "p50") for step in (start, last)]
     if start is not last and 0.0 < at_end <= STEADY * at_start and all(map(math.isfinite, waits)):
-        because = (
-            f"From {where} the median gap between tokens stays ({words.change(at_start, at_end)}), while the median "
-            f"TTFT goes {words.change(*waits)}."
+        because = message(
+            "From {low} to {high} the median gap between tokens stays ({gap}), while the median TTFT goes {ttft}.",
+            low=words.load(start.load),
+            high=words.with_unit(last.load, verdict.unit),
+            gap=words.change(at_start, at_end),
+            ttft=words.change(*waits),
         )
-        yield Advice("Let the server run more requests at once (vLLM: --max-num-seqs), or add a replica.", because)
+        do = message("Let the server run more requests at once (vLLM: --max-num-seqs), or add a replica.")
+        yield Advice(do, because)
     if alone > 0.0 and at_start > SLOWER * alone:
-        because = (
-            f"The median gap between tokens goes {words.change(alone, at_start)} from {words.load(first.load)} to "
-            f"{words.with_unit(start.load, verdict.unit)}, before any queue."
+        because = message(
+            "The median gap between tokens goes {gap} from {low} to {high}, before any queue.",
+            gap=words.change(alone, at_start),
+            low=words.load(first.load),
+            high=words.with_unit(start.load, verdict.unit),
         )
-        yield Advice("Make each step faster (quantisation, a faster or second GPU): the batch itself is slow.", because)
+        do = message("Make each step faster (quantisation, a faster or second GPU): the batch itself is slow.")
+        yield Advice(do, because)
 
 
 def _admission(levels: Sequence[LevelFigures], verdict: Verdict, goodput: Mapping[int, float]) -> Iterator[Advice]:
@@ -180,12 +204,17 @@ def _admission(levels: Sequence[LevelFigures], verdict: Verdict, goodput: Mappin
     most, left = goodput[best.level], goodput[last.level]
     if best.load < last.load and left < (1.0 - LOST) * most:
         at = words.with_unit(best.load, verdict.unit)
-        because = (
-            f"Requests within the limits fall from {words.digits(most)}/s at {at} to {words.digits(left)}/s at "
-            f"{words.with_unit(last.load, verdict.unit)}."
+        because = message(
+            "Requests within the limits fall from {most}/s at {best} to {left}/s at {last}.",
+            most=words.digits(most),
+            best=at,
+            left=words.digits(left),
+            last=words.with_unit(last.load, verdict.unit),
         )
-        many = f"about {at} at once" if verdict.unit == USERS else f"about {at}"
-        yield Advice(f"Let in no more than {many}, and refuse the rest early.", because)
+        do = message("Let in no more than about {load}, and refuse the rest early.", load=at)
+        if verdict.unit == USERS:
+            do = message("Let in no more than about {load} at once, and refuse the rest early.", load=at)
+        yield Advice(do, because)
 
 
 def _longer(
@@ -193,28 +222,37 @@ def _longer(
 ) -> Iterator[Advice]:
     """How long the levels have to be held, or how many requests asked for, for a percentile with an interval, from how fast requests came."""
     for statistic, needed in BOUNDED.items():
-        check = next((each for each in checks if each.name == f"requests for {statistic}"), None)
+        check = next((each for each in checks if each.key == f"requests_for_{statistic}"), None)
         if check is None or check.ok:
             continue
         short = [each for each in levels if each.level in check.levels and each.ok and each.window > 0.0]
         if short:
             worst = min(short, key=lambda each: each.ok / each.window)
             hold = needed * worst.window / worst.ok
-            at = words.with_unit(worst.load, verdict.unit)
-            because = (
-                f"{worst.ok} requests succeeded in {words.duration(worst.window)} at {at}; {statistic} needs {needed}."
+            because = message(
+                "{count} requests succeeded in {time} at {load}; {statistic} needs {needed}.",
+                count=worst.ok,
+                time=words.duration(worst.window),
+                load=words.with_unit(worst.load, verdict.unit),
+                statistic=statistic,
+                needed=needed,
             )
-            longer = f"Hold the levels longer: {words.duration(math.ceil(hold))} (--hold)."
-            yield Advice(f"Ask for {needed} requests or more (--requests)." if counted else longer, because)
+            do = message("Hold the levels longer: {time} (--hold).", time=words.duration(math.ceil(hold)))
+            if counted:
+                do = message("Ask for {count} requests or more (--requests).", count=needed)
+            yield Advice(do, because)
             return
 
 
 def _own_limits(steps: Sequence[Step], verdict: Verdict) -> Iterator[Advice]:
     duration = next((each for each in verdict.thresholds if each.is_duration), None)
     if verdict.derived and duration is not None and steps:
-        value = steps[0].figure(duration.metric, duration.statistic)
-        if len(steps) == 1:
-            yield Advice("Say what your users need (--threshold): nobody gave limits.", "One level has none to derive.")
-            return
-        because = f"{duration} was derived from the lowest level, whose {duration.name} is {words.duration(value)}."
-        yield Advice("Say what your users need (--threshold): nobody gave limits.", because)
+        because = message("One level has none to derive.")
+        if len(steps) > 1:
+            because = message(
+                "{limit} was derived from the lowest level, whose {name} is {value}.",
+                limit=duration,
+                name=duration.name,
+                value=words.duration(steps[0].figure(duration.metric, duration.statistic)),
+            )
+        yield Advice(message("Say what your users need (--threshold): nobody gave limits."), because)

@@ -13,32 +13,34 @@ from functools import cached_property
 
 from llmlocust.analysis.breakpoints.slo import Judge, backlogs
 from llmlocust.analysis.breakpoints.steps import Step, more_than, steps_of
-from llmlocust.analysis.checks.check import Check
+from llmlocust.analysis.checks.check import NAMES, Check
 from llmlocust.analysis.phases.phases import parts_of
 from llmlocust.metrics.levels import HEADLINE, RATE, USERS, Level, LevelFigures, Tally
 from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.thresholds import DURATIONS, FAILS, GOLD, NOT_KNOWN, RATES, TOLERATED, Gate, Threshold
+from llmlocust.metrics.vocabulary import PARTS
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, clauses, enumeration, message, term
 
 PASSED, FAILED, DOUBTED = "passed", "failed", "cannot be trusted"
 EXIT_CODES = {PASSED: 0, FAILED: 99, DOUBTED: 98}
 """Of a run, by its worst case; a failure that can be trusted counts more than what cannot be."""
 
-NOISE = ("requests for p95", "requests for p99")
+NOISE = ("requests_for_p95", "requests_for_p99")
 """Checks of how many requests there were: that is noise, and a case tells its interval."""
 SPOILS: Mapping[str, Collection[str]] = {
-    "event loop lag": (*DURATIONS, *RATES),
+    "event_loop_lag": (*DURATIONS, *RATES),
     "clock": DURATIONS,
-    "request rows": ("goodput",),
+    "request_rows": ("goodput",),
     "usage": ("gap", "tpot", "output_tokens_per_s"),
-    **dict.fromkeys(("warm-up", "drift", "answer length", "prefix cache"), (*DURATIONS, *RATES)),
+    **dict.fromkeys(("warm_up", "drift", "answer_length", "prefix_cache"), (*DURATIONS, *RATES)),
 }
 """Checks that leave some metrics as they are, with those that they spoil."""
 
 SURELY = 0.001
 """The chance that a level that just keeps a gate is called a breach at one look."""
 _POOLED = tuple(key for key, metric in METRICS.items() if metric.values)
-NO_EXCUSE = ("run completed", "run ended", "aborted requests", "any success")
+NO_EXCUSE = ("run_completed", "run_ended", "aborted_requests", "any_success")
 """What is missing where these fail would not have mended what was measured and broke its limit."""
 
 
@@ -65,17 +67,19 @@ class Case:
     within_noise: bool = False
     """The interval holds the limit."""
     doubts: tuple[str, ...] = ()
-    """The checks for which this cannot be trusted."""
+    """The keys of the checks for which this cannot be trusted."""
 
     @property
-    def name(self) -> str:
-        return f"{self.gate.threshold} at {self.where}"
+    def name(self) -> Message:
+        return message("{limit} at {load}", limit=self.gate.threshold, load=self.where)
 
     @property
-    def where(self) -> str:
+    def where(self) -> Message:
         """Its load, with the unit, and its part of the plan."""
-        part = f" ({self.part})" if self.part else ""
-        return words.with_unit(self.load, self.unit) + part
+        load = words.with_unit(self.load, self.unit)
+        if not self.part:
+            return load
+        return message("{load} ({part})", load=load, part=term(self.part) if self.part in PARTS else self.part)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.says}"
@@ -100,9 +104,13 @@ class Outcome:
 
     @property
     def headline(self) -> str:
-        total = len(self.cases)
-        counts = [f"{len(found)} of {total} {status}" for status in (FAILED, DOUBTED) if (found := self.of(status))]
-        return ", ".join(counts) or f"all {total} passed"
+        total, failed, doubted = len(self.cases), len(self.of(FAILED)), len(self.of(DOUBTED))
+        counts = []
+        if failed:
+            counts.append(message("{count} of {total} failed", count=failed, total=total))
+        if doubted:
+            counts.append(message("{count} of {total} cannot be trusted", count=doubted, total=total))
+        return enumeration(counts) or message("all {total} passed", total=total)
 
     def of(self, status: str) -> list[Case]:
         return [case for case in self.cases if case.status == status]
@@ -119,16 +127,16 @@ def judge(
 ) -> Outcome:
     """Every gate at every load that has to keep it.
 
-    `goodput` tells requests a second that kept given thresholds, by level. `accepted` are names of checks that may
+    `goodput` tells requests a second that kept given thresholds, by level. `accepted` are keys of checks that may
     fail. Windows of a replayed trace are no ramp.
     """
-    failed = [each for each in checks if not each.ok and each.name not in (*NOISE, *accepted)]
+    failed = [each for each in checks if not each.ok and each.key not in (*NOISE, *accepted)]
     # what a load shows after a surge is not what it shows before it
     parts: list[Sequence[LevelFigures]] = [part.levels for part in parts_of(levels)] or [levels]
     benches = [_Bench(each, gates, failed, goodput, is_ramp) for each in parts]
     cases = [case for gate in gates for case in _cases(gate, benches, _Bench(levels, gates, failed, goodput))]
     doubts = {name for case in cases for name in case.doubts}
-    return Outcome(cases, [each for each in failed if each.name in doubts])
+    return Outcome(cases, [each for each in failed if each.key in doubts])
 
 
 def _cases(gate: Gate, benches: Sequence[_Bench], whole: _Bench) -> list[Case]:
@@ -217,38 +225,40 @@ class _Bench:
         judge, threshold = self._judge(step.load), gate.threshold
         value = judge.value(threshold, step)
         if math.isnan(value):
-            return self._case(gate, step, NOT_KNOWN, f"not known: no figure of it was measured ({step.many})")
+            says = message("not known: no figure of it was measured ({requests})", requests=step.many)
+            return self._case(gate, step, NOT_KNOWN, says)
         tier = FAILS if judge.fails(threshold, step) else _tier(threshold, value)
         # what somebody else said of itself has no interval: nobody knows what it is a mean of
         low, high = (math.nan, math.nan) if threshold.is_telemetry else judge.likely(threshold, step)
         noisy = not (math.isnan(low) or judge.grows(threshold, step) or any(judge.surely(threshold, step)))
-        ends = f"95 % interval {_text(threshold, low)} to {_text(threshold, high)}"
-        beside = [ends] if math.isfinite(low) else []
-        says = [f"{_measured(threshold, value, step)} ({', '.join([*beside, step.many])})"]
+        parts = [_with_interval(threshold, _measured(threshold, value, step), (low, high), step)]
         if judge.grows(threshold, step):
-            says.append(judge.backlogs[step.load])
+            parts.append(judge.backlogs[step.load])
         if noisy:
-            says.append("within noise of the limit")
+            parts.append(message("within noise of the limit"))
         if tier == TOLERATED and threshold.gold:
-            says.append(f"gold ({threshold.gold.comparison} {threshold.gold.amount}) missed")
-        case = self._case(gate, step, tier, "; ".join(says))
+            gold = f"{threshold.gold.comparison} {threshold.gold.amount}"
+            parts.append(message("gold ({limit}) missed", limit=gold))
+        case = self._case(gate, step, tier, clauses(parts))
         return replace(case, value=value, low=low, high=high, within_noise=noisy)
 
     def _silent(self, gate: Gate, step: Step) -> Case:
-        reached = all(each.reached for each in step.levels)
-        why = "no request of this level ended" if reached else "its load was never there"
+        says = message("not known: its load was never there")
+        if all(each.reached for each in step.levels):
+            says = message("not known: no request of this level ended")
         if not math.isfinite(step.load):
-            why = "the load of this level is not known"
-        return self._case(gate, step, NOT_KNOWN, f"not known: {why}")
+            says = message("not known: the load of this level is not known")
+        return self._case(gate, step, NOT_KNOWN, says)
 
     def missing(self, gate: Gate) -> Case:
         ran = {each.load for each in self.levels if _ran(each)}
         known = sorted(filter(math.isfinite, ran))
-        named = words.series([words.load(each) for each in known])
-        there = "the load of no level is known" if ran else "none did"
+        says = message("no such level ran: none did")
         if known:
-            there = f"there were {named} {words.unit_of(self.unit, known[-1])}"
-        return self._case(gate, Step(gate.at or 0.0, ()), NOT_KNOWN, f"no such level ran: {there}")
+            says = message("no such level ran: there were {loads}", loads=words.loads(known, self.unit))
+        elif ran:
+            says = message("no such level ran: the load of no level is known")
+        return self._case(gate, Step(gate.at or 0.0, ()), NOT_KNOWN, says)
 
     def _case(self, gate: Gate, step: Step, tier: str, says: str) -> Case:
         doubts = self._doubts(gate, step, tier)
@@ -258,7 +268,7 @@ class _Bench:
             step.load,
             self.unit,
             status=DOUBTED if doubts else passed,
-            says=f"{says}; failed checks: {', '.join(doubts)}" if doubts else says,
+            says=clauses([says, _failed_checks(doubts)]) if doubts else says,
             tier=tier,
             part=step.levels[0].part if step.levels else "",
             levels=tuple(each.level for each in step.levels),
@@ -269,20 +279,24 @@ class _Bench:
     def _doubts(self, gate: Gate, step: Step, tier: str) -> tuple[str, ...]:
         found = []
         for check in self.failed:
-            if (tier == FAILS and check.name in NO_EXCUSE) or not _spoils(check, gate.threshold, step):
+            if (tier == FAILS and check.key in NO_EXCUSE) or not _spoils(check, gate.threshold, step):
                 continue
             # a check that marks no level is of the whole run, but for levels that never came
-            whole = not check.levels and (check.name != "run completed" or not step.levels)
-            if whole or step.among(check.levels) or (check.name == "run completed" and gate.at is None):
-                found.append(check.name)
+            whole = not check.levels and (check.key != "run_completed" or not step.levels)
+            if whole or step.among(check.levels) or (check.key == "run_completed" and gate.at is None):
+                found.append(check.key)
         return tuple(dict.fromkeys(found))
+
+
+def _failed_checks(keys: Sequence[str]) -> Message:
+    return message("failed checks: {checks}", checks=enumeration([NAMES.get(key, key) for key in keys]))
 
 
 def _spoils(check: Check, threshold: Threshold, step: Step) -> bool:
     """Whether what a check doubts is in a metric at all."""
-    if check.name == "token times":  # it marks a level for any of its percentiles that is but a range
+    if check.key == "token_times":  # it marks a level for any of its percentiles that is but a range
         return any(_is_open(threshold, each) for each in step.levels)
-    return threshold.metric in SPOILS.get(check.name, (threshold.metric,))
+    return threshold.metric in SPOILS.get(check.key, (threshold.metric,))
 
 
 def _is_open(threshold: Threshold, level: LevelFigures) -> bool:
@@ -305,8 +319,22 @@ def _tier(threshold: Threshold, value: float) -> str:
 
 def _measured(threshold: Threshold, value: float, step: Step) -> str:
     if math.isinf(value):  # failed requests count as infinitely slow
-        return f"too many failed, {words.share(step.errors)}"
+        return message("too many failed, {share}", share=words.share(step.errors))
     return _text(threshold, value)
+
+
+def _with_interval(threshold: Threshold, value: str, ends: tuple[float, float], step: Step) -> Message:
+    """What was measured, with its interval where that is known, and how many requests it is of."""
+    low, high = ends
+    if not math.isfinite(low):
+        return message("{value} ({requests})", value=value, requests=step.many)
+    return message(
+        "{value} (95 % interval {low} to {high}, {requests})",
+        value=value,
+        low=_text(threshold, low),
+        high=_text(threshold, high),
+        requests=step.many,
+    )
 
 
 def _text(threshold: Threshold, value: float) -> str:

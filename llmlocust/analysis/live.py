@@ -293,7 +293,7 @@ class Live:
         )
         return {
             "numbers": numbers,
-            "doubts": [{"says": each.says, "levels": each.levels} for each in failed],
+            "doubts": [{"says": str(each.says), "levels": each.levels} for each in failed],
             "judged": len(self._judged),
             "limits": [_limit(each) for each in self._limits()],
             "derived": bool(found and found.derived),
@@ -376,7 +376,7 @@ def _summary(summary: Summary) -> dict[str, Any] | None:
 def _finding(found: Finding) -> dict[str, Any]:
     places = {name: getattr(found, name) for name in ("load", "low", "high")}
     loads = {name: None if load is None else _plain(load) for name, load in places.items()}
-    return {"reached": found.reached, "why": found.why, **loads}
+    return {"reached": found.reached, "why": str(found.why), **loads}
 
 
 def _limit(threshold: Threshold) -> dict[str, Any]:

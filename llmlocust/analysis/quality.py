@@ -10,17 +10,18 @@ from statistics import NormalDist
 from llmlocust.analysis.breakpoints.steps import wilson
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, capitalised, message
 
 _WRONG = 0.05
 """The chance to call a kind of answers worse, at whichever level, though it is not."""
 
 KINDS = {
-    "right": "right answers",
-    "empty": "answers without text",
-    "cut": "answers cut at the limit of tokens",
-    "repeated": "answers that repeat themselves",
+    "right": message("fewer right answers under load"),
+    "empty": message("more answers without text under load"),
+    "cut": message("more answers cut at the limit of tokens under load"),
+    "repeated": message("more answers that repeat themselves under load"),
 }
-"""Shares of a level's answers, by the field of LevelFigures."""
+"""What it means that a share of a level's answers gets worse, by the field of LevelFigures."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,20 @@ class Change:
     def is_worse(self) -> bool:
         return self.high < 0 if self.kind == "right" else self.low > 0
 
-    def says(self, unit: str) -> str:
+    def says(self, unit: str) -> Message:
         """A sentence. Points are percentage points."""
-        what = f"{'fewer' if self.kind == 'right' else 'more'} {KINDS[self.kind]} under load"
+        what = KINDS[self.kind] if self.is_worse else message("not surely {change}", change=KINDS[self.kind])
         before, after = (words.share(getattr(each, self.kind)) for each in (self.before, self.after))
-        where = f"{before} at {words.with_unit(self.before.load, unit)}, {after} at {words.load(self.after.load)}"
-        by = f"by {self.low * 100:+.1f} to {self.high * 100:+.1f} points"
-        return f"{what[0].upper() + what[1:] if self.is_worse else 'Not surely ' + what}: {where} ({by})."
+        return message(
+            "{change}: {before} at {low_load}, {after} at {high_load} (by {low} to {high} points).",
+            change=capitalised(what),
+            before=before,
+            low_load=words.with_unit(self.before.load, unit),
+            after=after,
+            high_load=words.load(self.after.load),
+            low=f"{self.low * 100:+.1f}",
+            high=f"{self.high * 100:+.1f}",
+        )
 
 
 def changes(levels: Sequence[LevelFigures]) -> list[Change]:

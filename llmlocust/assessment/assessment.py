@@ -23,6 +23,7 @@ from llmlocust.runfiles.reading.level_series import with_telemetry
 from llmlocust.runfiles.reading.run_data import RunData
 from llmlocust.runfiles.reading.run_json import is_replay, mapping
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, clauses, message
 
 
 @dataclass(frozen=True)
@@ -173,16 +174,18 @@ def _with_gold_named(verdict: Verdict) -> Verdict:
     if verdict.gold is None:
         return verdict
     limit = verdict.slo_limit
-    return replace(verdict, slo_limit=replace(limit, why=f"{limit.why}; {_gold(verdict.gold, verdict.unit)}"))
+    return replace(verdict, slo_limit=replace(limit, why=clauses([limit.why, _gold(verdict.gold, verdict.unit)])))
 
 
-def _gold(limit: Finding, unit: str) -> str:
-    """The highest load of the gold tier, in a few words."""
+def _gold(limit: Finding, unit: str) -> Message:
+    """Return the highest load of the gold tier, in a few words."""
+    if limit.status is Status.UNKNOWN:
+        return message("gold cannot be told")
     if not limit.reached:
-        return f"gold {'cannot be told' if limit.status is Status.UNKNOWN else 'holds at every level'}"
+        return message("gold holds at every level")
     if limit.level_ok is None:
-        return "gold at no level"
-    return f"gold up to {words.with_unit(limit.level_ok, unit)}"
+        return message("gold at no level")
+    return message("gold up to {load}", load=words.with_unit(limit.level_ok, unit))
 
 
 def _gates(run: RunData, found: Sequence[Check]) -> Outcome | None:

@@ -18,7 +18,7 @@ from llmlocust.cli.shared import OneLine, json_option, load, parse_all, say, thr
     'From a TOML file: ttft.p95 = "< 500ms @ 100"',
 )
 @click.option(
-    "--accept", multiple=True, metavar="CHECK", help='A trust check that may fail, such as "prefix cache"; repeatable'
+    "--accept", multiple=True, metavar="CHECK", help="A trust check that may fail, such as prefix_cache; repeatable"
 )
 @click.option("--junit", default="", metavar="FILE", help="JUnit XML, a test for each threshold and level; - prints it")
 @click.option("--markdown", default="", metavar="FILE", help="Markdown too; - prints it")
@@ -46,12 +46,12 @@ def check(
     given = parse_all(thresholds, thresholds_file, Gate.parse)
     if not given:
         raise OneLine('no threshold to check: give --threshold "ttft.p95 < 500ms", or a file with --thresholds')
-    from llmlocust.analysis.checks.check import accepted_names
+    from llmlocust.analysis.checks.check import accepted_keys
     from llmlocust.assessment.gates import judge_run
     from llmlocust.report import gates
 
     try:
-        accepted_names(accept)
+        accepted_keys(accept)
     except ValueError as problem:
         raise OneLine(f"--accept: {problem}") from None
     judged = judge_run(load(prefix), list(dict.fromkeys(given)), accept)

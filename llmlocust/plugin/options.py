@@ -87,7 +87,7 @@ OPTIONS = (
     Option("search-hold", 15.0, "Most seconds for which a search measures a level, unless its requests are long"),
     Option("threshold", "", "What the run has to keep, or it exits 99: ttft.p95 < 500ms at every level, ttft.p95 < 500ms @ 100 at those of 100 users; repeatable, or with commas", separator=", "),
     Option("thresholds", "", 'A TOML file of thresholds, as of llmlocust check: ttft.p95 = "< 500ms @ 100"'),
-    Option("accept", "", "Trust checks that may fail and the exit code is not 98, such as prefix cache; repeatable, or with commas", separator=", "),
+    Option("accept", "", "Trust checks that may fail and the exit code is not 98, such as prefix_cache; repeatable, or with commas", separator=", "),
     Option("junit", "", "File for the thresholds as JUnit XML, at the end of a headless run", is_fixed=True),
     Option("metrics-port", 0, "Port on which Prometheus finds /metrics, also where there is no web UI; 0: none", is_fixed=True),
     Option("metrics-host", "127.0.0.1", "Address that the metrics port listens on; 0.0.0.0: every interface", is_fixed=True),

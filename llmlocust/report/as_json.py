@@ -152,6 +152,7 @@ def _check(check: Check) -> dict[str, Any]:
     scale = 1000.0 if check.unit == "s" else 1.0
     value, limit = (None if each is None else plain(each * scale) for each in (check.value, check.limit))
     return {
+        "key": check.key,
         "name": check.name,
         "ok": check.ok,
         "value": value,

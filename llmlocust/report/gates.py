@@ -61,7 +61,7 @@ def as_json(judged: Judged) -> str:
         "exit_code": judged.outcome.exit_code,
         "ended_by": judged.ended_by or None,
         "cases": [_told(case) for case in judged.outcome.cases],
-        "checks": [{"name": each.name, "says": each.says} for each in judged.outcome.checks],
+        "checks": [{"key": each.key, "name": each.name, "says": each.says} for each in judged.outcome.checks],
     }
     return media.as_json(told)
 
@@ -77,7 +77,7 @@ def junit(judged: Judged) -> str:
     }
     root = ET.Element("testsuites", {"name": "llmlocust", **counts})
     suite = ET.SubElement(root, "testsuite", {"name": f"llmlocust {judged.prefix}", **counts})
-    says = {check.name: check.says for check in judged.outcome.checks}
+    says = {check.key: check.says for check in judged.outcome.checks}
     for case in cases:
         of = {"name": case.name, "classname": f"llmlocust.{case.gate.threshold.name}"}
         element = ET.SubElement(suite, "testcase", of)

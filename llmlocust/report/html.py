@@ -45,7 +45,7 @@ def html(assessment: Assessment) -> str:
 
 def html_in(assessment: Assessment, language: str) -> tuple[str, list[str]]:
     """The page in one of LANGUAGES, and its texts that stayed English because the catalogue does not know them."""
-    return (html(assessment), []) if language == "en" else translated(html(assessment), language)
+    return (html(assessment), []) if language == "en" else translated(lambda: html(assessment), language)
 
 
 def _verdict(assessment: Assessment) -> dict[str, Any]:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import overload
+
+from llmlocust.text.message import Message, capitalised, enumeration, message
 
 UNKNOWN = "–"
 
@@ -12,21 +16,22 @@ def duration(seconds: float) -> str:
     if math.isnan(seconds):
         return UNKNOWN
     if math.isinf(seconds):
-        return "never"
+        return message("never")
     return f"{digits(seconds * 1000.0)} ms" if seconds < 0.9995 else f"{digits(seconds)} s"
 
 
-def change(before: float, after: float) -> str:
+def change(before: float, after: float) -> Message:
     """0.4 → 2.1 s: the unit once where both have the same."""
     first, second = duration(before), duration(after)
     if first.rsplit(" ", 1)[-1] == second.rsplit(" ", 1)[-1]:
         first = first.rsplit(" ", 1)[0]
-    return f"{first} → {second}"
+    return message("{before} → {after}", before=first, after=second)
 
 
-def span(least: float, most: float) -> str:
+def span(least: float, most: float) -> Message:
     """12 to 40 ms: the unit once where both have the same."""
-    return change(least, most).replace(" → ", " to ")
+    first, second = change(least, most).values.values()
+    return message("{least} to {most}", least=first, most=second)
 
 
 def share(value: float) -> str:
@@ -54,23 +59,40 @@ def load(value: float) -> str:
     return f"{value:.0f}" if float(value).is_integer() else digits(value)
 
 
-def with_unit(value: float, unit: str) -> str:
-    return f"{load(value)} {unit_of(unit, value)}"
+def with_unit(value: float, unit: str) -> Message:
+    return loads([value], unit)
 
 
-def unit_of(unit: str, value: float = 2.0) -> str:
+def loads(values: Sequence[float], unit: str) -> Message:
+    """Return loads with their unit: 5, 10 and 20 users."""
+    named = series([load(value) for value in values])
     if unit == "rate":
-        return "requests/s"
-    return "user" if value == 1 else "users"
+        return message("{loads} requests/s", loads=named)
+    if list(values) == [1]:
+        return message("{loads} user", loads=named)
+    return message("{loads} users", loads=named)
 
 
+def unit_of(unit: str, value: float = 2.0) -> Message:
+    if unit == "rate":
+        return message("requests/s")
+    return message("user") if value == 1 else message("users")
+
+
+def series(parts: Sequence[str]) -> str:
+    """Return a, b and c."""
+    if len(parts) < 2:
+        return enumeration(parts)
+    return message("{first} and {last}", first=enumeration(parts[:-1]), last=parts[-1])
+
+
+@overload
+def sentence(text: Message) -> Message: ...
+@overload
+def sentence(text: str) -> str: ...
 def sentence(text: str) -> str:
-    """With a capital letter, and a full stop if it has none."""
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
-
-
-def series(words: list[str]) -> str:
-    """a, b and c."""
-    if len(words) < 2:
-        return "".join(words)
-    return f"{', '.join(words[:-1])} and {words[-1]}"
+    """Return a text with a capital letter, and a full stop if it has none."""
+    text = capitalised(text)
+    if text.endswith("."):
+        return text
+    return message("{sentence}.", sentence=text) if isinstance(text, Message) else f"{text}."

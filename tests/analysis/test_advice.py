@@ -85,7 +85,7 @@ def test_levels_too_short_for_a_percentile_are_told_how_long_they_need():
 
 def test_a_full_load_generator_comes_first():
     levels = closed_queue((8, 16, 32, 64), 32, slope=0.0)
-    full = Check("client CPU", ok=False, value=0.97, limit=0.9, says="", levels=(3,))
+    full = Check("client_cpu", ok=False, value=0.97, limit=0.9, says="", levels=(3,))
     first = advice(levels, "ttft.p95 < 500ms", found=[full])[0]
     assert first.because == "The busiest load process used 97 % of its core."
 

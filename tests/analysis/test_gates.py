@@ -142,45 +142,45 @@ def test_goodput_is_judged_by_the_limits_of_its_own_load():
 
 
 def test_what_rests_on_a_marked_level_cannot_be_trusted():
-    outcome = judged("ttft.p95 < 1s @ 10", "ttft.p95 < 1s @ 20", checks=[failing("client CPU", 1)])
+    outcome = judged("ttft.p95 < 1s @ 10", "ttft.p95 < 1s @ 20", checks=[failing("client_cpu", 1)])
     assert statuses(outcome) == [(10, PASSED), (20, DOUBTED)]
     assert outcome.exit_code == 98
     assert outcome.cases[1].says.endswith("; failed checks: client CPU")
-    assert [check.name for check in outcome.checks] == ["client CPU"]
+    assert [check.key for check in outcome.checks] == ["client_cpu"]
 
 
 def test_a_failure_that_can_be_trusted_counts_more():
-    outcome = judged("ttft.p95 < 300ms", checks=[failing("client CPU", 2)])
+    outcome = judged("ttft.p95 < 300ms", checks=[failing("client_cpu", 2)])
     assert statuses(outcome) == [(10, PASSED), (20, FAILED), (40, DOUBTED)]
     assert outcome.exit_code == 99
 
 
 def test_a_failure_on_a_marked_level_cannot_be_trusted_either():
-    assert judged("ttft.p95 < 1s @ 40", checks=[failing("client CPU", 2)]).exit_code == 98
+    assert judged("ttft.p95 < 1s @ 40", checks=[failing("client_cpu", 2)]).exit_code == 98
 
 
 def test_a_check_that_marks_no_level_is_of_the_whole_run():
-    assert judged("ttft.p95 < 1s @ 20", checks=[failing("lost requests")]).exit_code == 98
+    assert judged("ttft.p95 < 1s @ 20", checks=[failing("lost_requests")]).exit_code == 98
 
 
 def test_checks_may_be_accepted():
-    assert judged("ttft.p95 < 1s @ 20", checks=[failing("prefix cache", 1)]).exit_code == 98
-    assert judged("ttft.p95 < 1s @ 20", checks=[failing("prefix cache", 1)], accepted=["prefix cache"]).exit_code == 0
+    assert judged("ttft.p95 < 1s @ 20", checks=[failing("prefix_cache", 1)]).exit_code == 98
+    assert judged("ttft.p95 < 1s @ 20", checks=[failing("prefix_cache", 1)], accepted=["prefix_cache"]).exit_code == 0
 
 
-@pytest.mark.parametrize("name", ["requests for p95", "requests for p99"])
+@pytest.mark.parametrize("name", ["requests_for_p95", "requests_for_p99"])
 def test_few_requests_are_noise_and_no_doubt(name):
     assert judged("ttft.p95 < 1s @ 20", checks=[failing(name, 1)]).exit_code == 0
 
 
 def test_a_run_that_was_stopped_passes_only_where_its_level_was_measured():
-    stopped = [failing("run completed")]
+    stopped = [failing("run_completed")]
     assert judged("ttft.p95 < 1s @ 20", checks=stopped).exit_code == 0
     assert judged("ttft.p95 < 9s", checks=stopped).exit_code == 98
     assert judged("ttft.p95 < 9s @ 80", checks=stopped).exit_code == 98
 
 
-@pytest.mark.parametrize("name", ["run completed", "run ended", "aborted requests"])
+@pytest.mark.parametrize("name", ["run_completed", "run_ended", "aborted_requests"])
 def test_an_early_end_is_no_excuse_for_what_broke(name):
     assert judged("ttft.p95 < 300ms", checks=[failing(name, 2)]).exit_code == 99
 
@@ -192,8 +192,8 @@ def test_an_early_end_is_no_excuse_for_what_broke(name):
         ("e2e.p95 < 9s @ 20", "drift", 98),
         ("e2e.p95 < 9s @ 20", "usage", 0),
         ("tokens > 1/s @ 20", "usage", 98),
-        ("errors < 1% @ 20", "event loop lag", 0),
-        ("errors < 1% @ 20", "empty answers", 98),
+        ("errors < 1% @ 20", "event_loop_lag", 0),
+        ("errors < 1% @ 20", "empty_answers", 98),
     ],
 )
 def test_a_check_spoils_what_it_doubts(gate, check, code):
@@ -206,7 +206,7 @@ def test_a_percentile_that_is_but_a_range_is_doubted_and_no_other():
     levels = [LEVELS[0], replace(LEVELS[1], metrics={**LEVELS[1].metrics, "ttft": summary}), LEVELS[2]]
 
     def code(gate):
-        return judged(gate, levels=levels, checks=[failing("token times", 1)]).exit_code
+        return judged(gate, levels=levels, checks=[failing("token_times", 1)]).exit_code
 
     assert [code(f"{name} < 9s @ 20") for name in ("ttft.p95", "ttft.p99", "ttft.p90", "e2e.p99")] == [0, 0, 98, 0]
     assert code("ttft.p99 < 1s @ 20") == 98  # which lies in the range

@@ -52,5 +52,5 @@ def test_none_of_the_four_numbers_is_told(levels, limits):
 
 
 def test_what_no_trace_does_is_not_checked():
-    named = [Check(name, False, 1, 1, "") for name in ("warm-up", "drift", "answer length", "client CPU")]
-    assert [each.name for each in checks_of(named)] == ["client CPU"]
+    named = [Check(name, False, 1, 1, "") for name in ("warm_up", "drift", "answer_length", "client_cpu")]
+    assert [each.key for each in checks_of(named)] == ["client_cpu"]

@@ -15,7 +15,7 @@ from llmlocust.metrics.vocabulary import CLIENT_KINDS
 
 
 def named(found):
-    return {each.name: each for each in found}
+    return {each.key: each for each in found}
 
 
 def test_a_good_run_passes_all():
@@ -27,10 +27,10 @@ def test_a_good_run_passes_all():
 @pytest.mark.parametrize(
     "facts, name",
     [
-        (Facts(client_cpu={1: 0.97}), "client CPU"),
-        (Facts(loop_lag={1: 0.3}, clocks={"user": 5}), "event loop lag"),
-        (Facts(cut_off=True), "run ended"),
-        (Facts(sent=10, ended=7), "lost requests"),
+        (Facts(client_cpu={1: 0.97}), "client_cpu"),
+        (Facts(loop_lag={1: 0.3}, clocks={"user": 5}), "event_loop_lag"),
+        (Facts(cut_off=True), "run_ended"),
+        (Facts(sent=10, ended=7), "lost_requests"),
         (Facts(own=[Check("run", False, None, None, "disk full")]), "run"),
     ],
 )
@@ -42,7 +42,7 @@ def test_what_hurts_the_numbers_fails(facts, name):
 
 def test_levels_are_marked():
     levels = closed_queue((4, 8), 64)
-    assert named(checks(levels, Facts(client_cpu={1: 0.97})))["client CPU"].levels == (1,)
+    assert named(checks(levels, Facts(client_cpu={1: 0.97})))["client_cpu"].levels == (1,)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_levels_are_marked():
 )
 def test_a_level_whose_load_was_not_what_was_asked_for_is_marked_with_its_share(off, share):
     low, high = closed_queue((4, 8), 64)
-    check = named(checks([replace(low, **off), high]))["levels reached"]
+    check = named(checks([replace(low, **off), high]))["levels_reached"]
     assert check.ok == (not share)
     assert check.levels == ((0,) if share else ())
     assert not share or check.says.startswith(f"At 4 users up to {share} of the load was not what was asked for: ")
@@ -64,55 +64,55 @@ def test_a_level_whose_load_was_not_what_was_asked_for_is_marked_with_its_share(
 
 def test_too_few_requests_name_the_number_needed():
     found = named(checks([figures(1, 0.2, 0.1, 1.0), figures(2, 3.0, 0.1, 1.0, index=1)]))
-    assert not found["requests for p95"].ok
-    assert "73" in found["requests for p95"].says
-    assert found["requests for p95"].levels == (0,)
-    assert found["requests for p99"].ok  # only said, where no limit speaks of it
+    assert not found["requests_for_p95"].ok
+    assert "73" in found["requests_for_p95"].says
+    assert found["requests_for_p95"].levels == (0,)
+    assert found["requests_for_p99"].ok  # only said, where no limit speaks of it
     assert not named(checks([figures(1, 1.2, 0.1, 1.0)], None, [Threshold.parse("e2e.p99 < 1s")]))[
-        "requests for p99"
+        "requests_for_p99"
     ].ok
 
 
 def test_too_few_requests_doubt_only_the_levels_that_decide():
     levels = [figures(1, 0.2, 0.1, 1.0), figures(2, 3.0, 0.1, 1.0, index=1)]
-    check = named(checks(levels, Facts(decisive={1})))["requests for p95"]
+    check = named(checks(levels, Facts(decisive={1})))["requests_for_p95"]
     assert check.ok
     assert check.levels == (0,)
-    assert not named(checks(levels, Facts(decisive={0})))["requests for p95"].ok
+    assert not named(checks(levels, Facts(decisive={0})))["requests_for_p95"].ok
 
 
 def test_aborted_and_missed_levels():
     one = figures(4, 5.0, 0.1, 1.0)
     found = named(checks([replace(one, aborted=90, reached=False, counted_chunks=1.0)]))
-    assert not found["aborted requests"].ok
-    assert not found["levels reached"].ok
-    assert found["token counts"].ok
-    assert "chunks" in found["token counts"].says
+    assert not found["aborted_requests"].ok
+    assert not found["levels_reached"].ok
+    assert found["token_counts"].ok
+    assert "chunks" in found["token_counts"].says
 
 
 def test_more_in_flight_than_users_is_impossible():
-    check = named(checks([figures(10, 40.0, 0.1, 1.0)]))["Little's law"]
+    check = named(checks([figures(10, 40.0, 0.1, 1.0)]))["littles_law"]
     assert not check.ok
     assert check.value == pytest.approx(4.0, rel=0.1)
 
 
 def test_published_tables_are_doubted_where_they_contradict_themselves():
-    assert not named(checks(case("vllm_two_gpus")))["Little's law"].ok
+    assert not named(checks(case("vllm_two_gpus")))["littles_law"].ok
     llamacpp = named(checks(case("llamacpp_cpu", window=120.0), Facts(think_time=5.0)))
-    assert llamacpp["Little's law"].ok
-    assert not llamacpp["think time"].ok
-    assert "5 s does not fit" in llamacpp["think time"].says
+    assert llamacpp["littles_law"].ok
+    assert not llamacpp["think_time"].ok
+    assert "5 s does not fit" in llamacpp["think_time"].says
 
 
 def test_both_own_checks_of_one_name_are_kept_and_a_failed_one_replaces_ours():
     own = [
         Check("run", False, None, None, "one"),
         Check("run", False, None, None, "two"),
-        Check("client CPU", True, 0.1, 0.9, "ok"),
+        Check("client_cpu", True, 0.1, 0.9, "ok"),
     ]
     found = checks(closed_queue((4, 8), 64), Facts(client_cpu={0: 0.99}, own=own))
-    assert [each.says for each in found if each.name == "run"] == ["one", "two"]
-    assert not named(found)["client CPU"].ok
+    assert [each.says for each in found if each.key == "run"] == ["one", "two"]
+    assert not named(found)["client_cpu"].ok
 
 
 @pytest.mark.parametrize(
@@ -135,18 +135,18 @@ def test_think_time_as_it_is_told(classes, mean):
 def test_answers_without_a_token_fail():
     good = figures(4, 5.0, 0.1, 1.0)
     empty = replace(figures(8, 90.0, None, 1.0, index=1), metrics={}, output_tokens=0.0)
-    check = named(checks([good, empty]))["empty answers"]
+    check = named(checks([good, empty]))["empty_answers"]
     assert not check.ok
     assert check.levels == (1,)
     assert "At 8 users up to 100 % of the successful requests brought no token" in check.says
-    assert not named(checks([replace(empty, level=0)]))["empty answers"].ok
-    assert named(checks([good]))["empty answers"].ok
+    assert not named(checks([replace(empty, level=0)]))["empty_answers"].ok
+    assert named(checks([good]))["empty_answers"].ok
 
 
 def test_a_share_of_empty_answers_is_told_by_the_rows():
     levels = [figures(4, 5.0, 0.1, 1.0), figures(8, 9.0, 0.1, 1.0, index=1)]
-    assert named(checks(levels, Facts(empty={0: 0.0, 1: 0.02})))["empty answers"].levels == (1,)
-    assert named(checks(levels, Facts(empty={0: 0.0, 1: 0.008})))["empty answers"].ok
+    assert named(checks(levels, Facts(empty={0: 0.0, 1: 0.02})))["empty_answers"].levels == (1,)
+    assert named(checks(levels, Facts(empty={0: 0.0, 1: 0.008})))["empty_answers"].ok
 
 
 def test_tokens_that_were_counted_and_not_seen_are_no_empty_answers():
@@ -154,16 +154,16 @@ def test_tokens_that_were_counted_and_not_seen_are_no_empty_answers():
     unread = replace(figures(8, 9.0, None, 1.0, index=1), metrics={}, output_tokens=30.0)
     facts = Facts(empty={0: 0.0, 1: 0.0}, unread={0: 0.0, 1: 1.0}, unread_fields="choices.delta.voice")
     found = named(checks([seen, unread], facts))
-    check = found["unread tokens"]
+    check = found["unread_tokens"]
     assert (check.ok, check.levels, check.value) == (False, (1,), 1.0)
     assert "At 8 users the server counted the tokens of up to 100 % of the successful requests" in check.says
     assert "choices.delta.voice" in check.says
-    assert found["empty answers"].ok
-    assert "empty answers" not in named(checks([replace(unread, level=0)], Facts(unread={0: 1.0})))
+    assert found["empty_answers"].ok
+    assert "empty_answers" not in named(checks([replace(unread, level=0)], Facts(unread={0: 1.0})))
 
 
 def test_where_every_token_was_seen_nothing_is_said_of_unread_ones():
-    assert "unread tokens" not in named(checks([figures(4, 5.0, 0.1, 1.0)], Facts(unread={0: 0.005})))
+    assert "unread_tokens" not in named(checks([figures(4, 5.0, 0.1, 1.0)], Facts(unread={0: 0.005})))
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_levels_with_answers_of_another_length_cannot_be_compared(tokens, noise,
         replace(figures(4, 5.0, 0.1, 1.0), output_tokens=200.0),
         replace(figures(8, 9.0, 0.1, 1.0, index=1), output_tokens=float(tokens)),
     ]
-    check = named(checks(levels, Facts(length_noise={0: noise, 1: noise})))["answer length"]
+    check = named(checks(levels, Facts(length_noise={0: noise, 1: noise})))["answer_length"]
     assert check.ok is ok
     assert check.levels == (() if ok else (1,))
     if not ok:
@@ -187,7 +187,7 @@ def test_lengths_of_few_answers_may_differ():
         replace(figures(4, 0.1, 0.1, 1.0), output_tokens=200.0),
         replace(figures(8, 0.1, 0.1, 1.0, index=1), output_tokens=330.0),
     ]
-    assert named(checks(levels))["answer length"].ok
+    assert named(checks(levels))["answer_length"].ok
 
 
 # -- a run that was stopped
@@ -195,7 +195,7 @@ def test_lengths_of_few_answers_may_differ():
 
 def test_a_stopped_run_is_not_complete():
     levels = [figures(2, 2.0, 0.1, 1.0, window=5.0), figures(4, 4.0, 0.1, 1.0, index=1, window=2.2)]
-    check = named(checks(levels, Facts(planned=(2, 4, 8), hold=5.0)))["run completed"]
+    check = named(checks(levels, Facts(planned=(2, 4, 8), hold=5.0)))["run_completed"]
     assert not check.ok
     assert check.says == "Stopped after 1 of 3 levels; 4 users were held 2.2 of 5 s; 8 users never came."
     assert check.levels == (1,)
@@ -203,19 +203,19 @@ def test_a_stopped_run_is_not_complete():
 
 def test_a_run_through_its_plan_is_complete():
     levels = [figures(2, 2.0, 0.1, 1.0, window=5.01), figures(4, 4.0, 0.1, 1.0, index=1, window=4.1)]
-    assert named(checks(levels, Facts(planned=(2, 4), hold=5.0, stopped=False)))["run completed"].ok
-    assert not named(checks(levels, Facts(planned=(2, 4), hold=5.0, stopped=True)))["run completed"].ok
-    assert "run completed" not in named(checks(levels))
-    assert not named(checks(levels, Facts(stopped=True)))["run completed"].ok
+    assert named(checks(levels, Facts(planned=(2, 4), hold=5.0, stopped=False)))["run_completed"].ok
+    assert not named(checks(levels, Facts(planned=(2, 4), hold=5.0, stopped=True)))["run_completed"].ok
+    assert "run_completed" not in named(checks(levels))
+    assert not named(checks(levels, Facts(stopped=True)))["run_completed"].ok
     # a level whose row is lost between others was no stop
     assert named(checks([levels[0], replace(levels[1], level=2)], Facts(planned=(2, 3, 4), hold=5.0)))[
-        "run completed"
+        "run_completed"
     ].ok
 
 
 def test_short_levels_are_noted():
     found = named(checks([figures(2, 20.0, 0.01, 0.1, window=3.0), figures(60, 1.5, 1.0, 40.0, index=1)]))
-    check = found["level length"]
+    check = found["level_length"]
     assert check.ok
     assert check.levels == (0, 1)
     assert "2 users were measured for less than 5 s" in check.says
@@ -227,10 +227,10 @@ def test_short_levels_are_noted():
 
 def test_many_gathered_tokens_are_somebody_elses_doing():
     one = figures(4, 5.0, 0.1, 1.0)
-    gathered = named(checks([replace(one, coalesced=0.9, blurred=0.01)]))["tokens together"]
+    gathered = named(checks([replace(one, coalesced=0.9, blurred=0.01)]))["tokens_together"]
     assert "a proxy that buffers?" in gathered.says
     assert gathered.levels == (0,)
-    late = named(checks([replace(one, coalesced=0.3, blurred=0.29)]))["tokens together"]
+    late = named(checks([replace(one, coalesced=0.3, blurred=0.29)]))["tokens_together"]
     assert "proxy" not in late.says
     assert late.levels == ()
 
@@ -258,19 +258,19 @@ def ranged(load, blurred, least, most, metric="gap", index=0, count=1000):
 @pytest.mark.parametrize("metric", ["gap", "ttft"])
 def test_a_level_is_marked_whose_percentiles_are_ranges(metric, least, most, ok):
     levels = [ranged(4, 0.0, 0.011, 0.011, metric), ranged(8, 0.2, least, most, metric, index=1)]
-    check = named(checks(levels))["token times"]
+    check = named(checks(levels))["token_times"]
     assert check.ok == ok
     assert check.value == 0.2
     assert check.levels == (() if ok else (1,))
 
 
 def test_a_percentile_of_too_few_marks_nothing():
-    assert named(checks([ranged(4, 0.2, 0.012, 0.2, count=99)]))["token times"].ok
+    assert named(checks([ranged(4, 0.2, 0.012, 0.2, count=99)]))["token_times"].ok
 
 
 def test_the_mark_says_how_late_and_what_to_do():
     levels = [ranged(4, 0.1, 0.012, 0.05), ranged(8, 0.2, 0.012, 0.2, index=1)]
-    says = named(checks(levels))["token times"].says
+    says = named(checks(levels))["token_times"].says
     assert "At 4 and 8 users" in says
     assert "up to 20 %" in says
     assert "p99 token gap at 8 users is somewhere from 12 to 200 ms" in says
@@ -293,11 +293,11 @@ def test_a_late_loop_hurts_where_arrival_times_are_its_own(lag, clocks, gap, ok)
     one = figures(4, 5.0, 0.1, 1.0)
     gaps = replace(one.metric("gap"), quantiles={"p99": gap})
     levels = [replace(one, metrics={**one.metrics, "gap": gaps})]
-    assert named(checks(levels, Facts(loop_lag={0: lag}, clocks=clocks)))["event loop lag"].ok == ok
+    assert named(checks(levels, Facts(loop_lag={0: lag}, clocks=clocks)))["event_loop_lag"].ok == ok
 
 
 def test_nothing_is_said_of_token_times_where_nothing_is_known():
-    assert "token times" not in named(checks([figures(4, 5.0, 0.1, 1.0)]))
+    assert "token_times" not in named(checks([figures(4, 5.0, 0.1, 1.0)]))
 
 
 # -- Little's law and the think time
@@ -306,20 +306,20 @@ def test_nothing_is_said_of_token_times_where_nothing_is_known():
 def test_the_time_until_the_response_is_read_belongs_to_the_request():
     # the last token comes 24 ms before the end of the response
     levels = [figures(10, 10 / 0.054, 0.01, 0.03)]
-    assert not named(checks(levels, Facts(think_time=0.0)))["think time"].ok
-    assert named(checks(levels, Facts(think_time=0.0, busy={0: 0.054})))["think time"].ok
+    assert not named(checks(levels, Facts(think_time=0.0)))["think_time"].ok
+    assert named(checks(levels, Facts(think_time=0.0, busy={0: 0.054})))["think_time"].ok
 
 
 def test_a_few_milliseconds_between_requests_are_no_think_time():
     levels = [figures(10, 10 / 0.009, 0.001, 0.003)]
-    assert named(checks(levels, Facts(think_time=0.0)))["think time"].ok
+    assert named(checks(levels, Facts(think_time=0.0)))["think_time"].ok
 
 
 @pytest.mark.parametrize("think", [0.0, 0.05, 1.0])
 @pytest.mark.parametrize("cycle", [0.01, 0.02, 0.5, 1.0, 3.0])
 @pytest.mark.parametrize("busy", [0.005, 0.5, 1.4])
 def test_the_check_of_think_time_never_contradicts_itself(think, cycle, busy):
-    check = named(checks([figures(10, 10 / cycle, 0.001, busy)], Facts(think_time=think)))["think time"]
+    check = named(checks([figures(10, 10 / cycle, 0.001, busy)], Facts(think_time=think)))["think_time"]
     if not check.ok:
         said = check.says
         assert "0 ms between" not in said
@@ -328,7 +328,7 @@ def test_the_check_of_think_time_never_contradicts_itself(think, cycle, busy):
 
 def test_failures_make_users_pause_so_such_levels_are_not_asked():
     levels = [figures(10, 5.0, 0.01, 0.03, errors=0.03)]
-    assert "think time" not in named(checks(levels, Facts(think_time=0.0)))
+    assert "think_time" not in named(checks(levels, Facts(think_time=0.0)))
 
 
 def test_a_wait_that_is_no_number_tells_nothing():
@@ -340,7 +340,7 @@ def test_a_wait_that_is_no_number_tells_nothing():
 
 
 def test_a_note_does_not_read_as_a_failure():
-    check = named(checks([figures(2, 1.0, 0.1, 1.0)]))["requests for p99"]
+    check = named(checks([figures(2, 1.0, 0.1, 1.0)]))["requests_for_p99"]
     assert check.ok
     assert check.says.startswith("p99 at 2 users rests on fewer than 100 requests (fewest: 60): read p95 there")
 
@@ -348,12 +348,12 @@ def test_a_note_does_not_read_as_a_failure():
 def test_where_nothing_succeeded_nothing_is_the_slowest():
     levels = [figures(n, 0.0, None, 1.0, index=i, errors=1.0) for i, n in enumerate((2, 4))]
     found = named(checks(levels))
-    assert not found["any success"].ok
+    assert not found["any_success"].ok
     assert not any("slowest" in each.says for each in found.values())
 
 
 def test_no_levels_at_all():
-    assert {each.name: each.ok for each in checks([])} == {"any requests": False}
+    assert {each.key: each.ok for each in checks([])} == {"any_requests": False}
 
 
 # -- what went on inside a level
@@ -371,7 +371,7 @@ def inside(*courses, unit="users", **facts):
 
 def test_a_warm_up_that_leaks_marks_its_level():
     found = inside(SLOW_FIRST, settle=5.0)
-    check = found["warm-up"]
+    check = found["warm_up"]
     assert not check.ok
     assert check.levels == (1,)
     assert "TPOT went 49.5 → 20 ms inside 8 users" in check.says
@@ -384,7 +384,7 @@ def test_drift_marks_its_level_and_says_how_long_to_hold():
     assert not found["drift"].ok
     assert found["drift"].levels == (1,)
     assert "Hold such a level for 90 s or more" in found["drift"].says
-    assert found["warm-up"].ok
+    assert found["warm_up"].ok
 
 
 def test_waits_in_an_open_load_are_said_and_doubt_nothing():
@@ -397,9 +397,9 @@ def test_waits_in_an_open_load_are_said_and_doubt_nothing():
 
 
 def test_nothing_is_said_where_nothing_is_known_of_the_inside():
-    assert not {"drift", "warm-up"} & set(named(checks(closed_queue((4, 8), 64))))
+    assert not {"drift", "warm_up"} & set(named(checks(closed_queue((4, 8), 64))))
     assert inside(STEADY)["drift"].ok
-    assert inside(STEADY)["warm-up"].ok
+    assert inside(STEADY)["warm_up"].ok
 
 
 # -- processes, caches, counts, clocks
@@ -410,32 +410,32 @@ def of_facts(**facts):
 
 
 def test_a_process_that_falls_silent_marks_its_level():
-    check = of_facts(gone={1: ["host:12"]})["lost workers"]
+    check = of_facts(gone={1: ["host:12"]})["lost_workers"]
     assert not check.ok
     assert check.levels == (1,)
     assert "host:12 fell silent inside 8 users" in check.says
-    assert not of_facts(silent=2)["lost workers"].ok
-    assert "lost workers" not in of_facts()
+    assert not of_facts(silent=2)["lost_workers"].ok
+    assert "lost_workers" not in of_facts()
 
 
 def test_prefix_cache_by_the_servers_counters():
-    check = of_facts(cache_hits={0: 0.02, 1: 0.6}, prompts=20)["prefix cache"]
+    check = of_facts(cache_hits={0: 0.02, 1: 0.6}, prompts=20)["prefix_cache"]
     assert not check.ok
     assert check.levels == (1,)
     assert "up to 60 % of the prompt tokens" in check.says
-    assert of_facts(cache_hits={0: 0.02, 1: 0.1}, prompts=20)["prefix cache"].ok  # it has a cache, and it did not help
-    shared = of_facts(cache_hits={1: 0.6}, shared=True)["prefix cache"]
+    assert of_facts(cache_hits={0: 0.02, 1: 0.1}, prompts=20)["prefix_cache"].ok  # it has a cache, and it did not help
+    shared = of_facts(cache_hits={1: 0.6}, shared=True)["prefix_cache"]
     assert shared.ok
     assert shared.levels == (1,)
 
 
 def test_repeated_prompts_are_doubted_where_nobody_counts():
-    check = of_facts(prompts=20)["prefix cache"]
+    check = of_facts(prompts=20)["prefix_cache"]
     assert not check.ok
     assert check.levels == (0, 1)
     assert check.says.startswith("The same 20 prompts were asked over and over")
-    assert of_facts(prompts=0)["prefix cache"].says.startswith("The same prompts were")
-    assert "prefix cache" not in of_facts(prompts=None)
+    assert of_facts(prompts=0)["prefix_cache"].says.startswith("The same prompts were")
+    assert "prefix_cache" not in of_facts(prompts=None)
 
 
 @pytest.mark.parametrize(
@@ -481,9 +481,9 @@ def test_numbers_stand_that_rest_on_no_marked_level():
     rests = {"slo_limit": {0, 1}, "knee": {2, 3}}
     assert standing([Check("drift", False, 2.0, 1.2, "", (1,))], rests) == {"slo_limit": False, "knee": True}
     assert standing([Check("drift", True, 1.0, 1.2, "", (1,))], rests) == {"slo_limit": True, "knee": True}
-    assert standing([Check("run ended", False, None, None, "")], rests) == {"slo_limit": False, "knee": False}
+    assert standing([Check("run_ended", False, None, None, "")], rests) == {"slo_limit": False, "knee": False}
     # levels that never came spoil none that did
-    assert standing([Check("run completed", False, 3, 5, "")], rests) == {"slo_limit": True, "knee": True}
+    assert standing([Check("run_completed", False, 3, 5, "")], rests) == {"slo_limit": True, "knee": True}
 
 
 def open_load(load, delay, ttft=0.1, index=0, **more):
@@ -494,36 +494,36 @@ def open_load(load, delay, ttft=0.1, index=0, **more):
 
 def test_requests_that_were_held_back_are_load_that_was_not_there():
     found = named(checks([open_load(10, 0.001), open_load(20, 0.001, index=1, held_back=300)]))
-    assert not found["cap in flight"].ok
-    assert found["cap in flight"].levels == (1,)
-    assert "held back 300 of 1200 requests" in found["cap in flight"].says
-    assert named(checks([open_load(10, 0.001)]))["cap in flight"].ok
+    assert not found["cap_in_flight"].ok
+    assert found["cap_in_flight"].levels == (1,)
+    assert "held back 300 of 1200 requests" in found["cap_in_flight"].says
+    assert named(checks([open_load(10, 0.001)]))["cap_in_flight"].ok
 
 
 def test_a_level_whose_requests_were_late_is_marked():
     found = named(checks([open_load(10, 0.001), open_load(20, 0.01, index=1)]))
-    assert not found["schedule delay"].ok
-    assert found["schedule delay"].levels == (1,)
+    assert not found["schedule_delay"].ok
+    assert found["schedule_delay"].levels == (1,)
 
 
 def test_lateness_that_is_little_beside_the_wait_for_the_first_token_hurts_nothing():
-    assert not named(checks([open_load(10, 0.01, ttft=0.1)]))["schedule delay"].ok
-    assert named(checks([open_load(10, 0.01, ttft=2.0)]))["schedule delay"].ok
+    assert not named(checks([open_load(10, 0.01, ttft=0.1)]))["schedule_delay"].ok
+    assert named(checks([open_load(10, 0.01, ttft=2.0)]))["schedule_delay"].ok
 
 
 def test_users_have_no_schedule_to_be_late_for():
-    assert {"cap in flight", "schedule delay"}.isdisjoint(named(checks(closed_queue((4, 8), 64))))
+    assert {"cap_in_flight", "schedule_delay"}.isdisjoint(named(checks(closed_queue((4, 8), 64))))
 
 
 # -- requests that never reached the server
 
 CURES = {
-    "client_limit": ("client limits", "ulimit -n"),
+    "client_limit": ("client_limits", "ulimit -n"),
     "network": ("network", "Check the network"),
-    "name_lookup": ("name look-up", "DNS"),
+    "name_lookup": ("name_lookup", "DNS"),
     "proxy": ("proxy", "HTTPS_PROXY"),
-    "tls": ("TLS", "certificate"),
-    "not_sent": ("requests not sent", "headers"),
+    "tls": ("tls", "certificate"),
+    "not_sent": ("requests_not_sent", "headers"),
 }
 
 
@@ -550,7 +550,7 @@ def test_requests_that_never_reached_the_server_mark_their_level_and_say_what_to
 
 
 def test_a_few_of_them_are_noted_and_none_is_not_mentioned():
-    check = named(checks(lacking("client_limit", 0.006)))["client limits"]
+    check = named(checks(lacking("client_limit", 0.006)))["client_limits"]
 
     assert check.ok
     assert "do not count as errors" in check.says
@@ -560,8 +560,8 @@ def test_a_few_of_them_are_noted_and_none_is_not_mentioned():
 def test_users_that_pause_after_them_do_not_fit_a_think_time():
     one = figures(10, 5.0, 0.01, 0.03)
     paused = replace(one, error_kinds={"name_lookup": 100})
-    assert "think time" in named(checks([one], Facts(think_time=0.0)))
-    assert "think time" not in named(checks([paused], Facts(think_time=0.0)))
+    assert "think_time" in named(checks([one], Facts(think_time=0.0)))
+    assert "think_time" not in named(checks([paused], Facts(think_time=0.0)))
 
 
 # -- a load generator that does not get its time
@@ -578,7 +578,7 @@ def waiting(wait, ttft=0.1, e2e=1.0, index=0, throughput=40.0, mean=None, **more
 def test_answers_that_end_together_cost_no_load_and_are_no_starved_generator(mean, ok):
     # 50 users in lockstep of 1.43 s; their requests were sent within 15 ms, at 12 % of a core
     level = replace(waiting(0.0146, 0.03, 1.4, mean=mean), load=50.0, users=50.0, throughput=50 / 1.43)
-    assert named(checks([level]))["client queue time"].ok is ok
+    assert named(checks([level]))["client_queue_time"].ok is ok
 
 
 @pytest.mark.parametrize(
@@ -595,7 +595,7 @@ def test_answers_that_end_together_cost_no_load_and_are_no_starved_generator(mea
 @pytest.mark.parametrize("unit", ["users", "rate"])
 def test_requests_that_wait_in_the_load_generator_mark_their_level(wait, ttft, e2e, ok, unit):
     levels = [waiting(0.0001), waiting(wait, ttft, e2e, index=1, unit=unit)]
-    check = named(checks(levels))["client queue time"]
+    check = named(checks(levels))["client_queue_time"]
 
     assert check.ok is ok
     assert check.levels == (() if ok else (1,))
@@ -605,10 +605,10 @@ def test_requests_that_wait_in_the_load_generator_mark_their_level(wait, ttft, e
 @pytest.mark.parametrize(
     ("gauge", "name", "share", "ok"),
     [
-        ("throttled", "CPU throttling", 0.025, False),
-        ("throttled", "CPU throttling", 0.005, True),
-        ("core_wait", "CPU wait", 0.21, False),
-        ("core_wait", "CPU wait", 0.09, True),
+        ("throttled", "cpu_throttling", 0.025, False),
+        ("throttled", "cpu_throttling", 0.005, True),
+        ("core_wait", "cpu_wait", 0.21, False),
+        ("core_wait", "cpu_wait", 0.09, True),
     ],
 )
 def test_a_process_that_is_kept_from_running_marks_its_level(gauge, name, share, ok):
@@ -626,10 +626,10 @@ def test_a_process_that_is_kept_from_running_marks_its_level(gauge, name, share,
 def test_a_loop_that_stands_still_for_longer_than_a_request_takes_keeps_users_from_sending(lag, cycle, ok):
     levels = [figures(4, 4 / cycle, 0.005, cycle)]
     facts = Facts(loop_lag={0: lag}, clocks={"kernel": 5})
-    check = named(checks(levels, facts))["event loop lag"]
+    check = named(checks(levels, facts))["event_loop_lag"]
 
     assert check.ok is ok
-    assert named(checks([replace(levels[0], unit="rate")], facts))["event loop lag"].ok
+    assert named(checks([replace(levels[0], unit="rate")], facts))["event_loop_lag"].ok
 
 
 def test_a_starved_generator_is_not_believed():
@@ -637,16 +637,16 @@ def test_a_starved_generator_is_not_believed():
     one = figures(24, 222.0, 0.015, 0.03, index=1)
     starved = replace(one, metrics={**one.metrics, "wait": Summary(one.ok, 0.05, 0.2, {"p95": 0.165})})
     facts = Facts(throttled={1: 0.49}, core_wait={1: 0.6}, loop_lag={1: 0.11}, clocks={"kernel": 5}, think_time=0.0)
-    failed = {check.name for check in checks([waiting(0.0001), starved], facts) if not check.ok and 1 in check.levels}
+    failed = {check.key for check in checks([waiting(0.0001), starved], facts) if not check.ok and 1 in check.levels}
 
-    assert failed == {"CPU throttling", "CPU wait", "client queue time", "event loop lag", "think time"}
+    assert failed == {"cpu_throttling", "cpu_wait", "client_queue_time", "event_loop_lag", "think_time"}
 
 
 @pytest.mark.parametrize(("contradicting", "ok"), [(1, True), (30, False)])
 def test_requests_that_contradict_themselves_are_said_and_many_mark_their_level(contradicting, ok):
     low, high = closed_queue((4, 8), 64)
-    assert "request consistency" not in named(checks([low, high]))
-    check = named(checks([low, replace(high, contradicting=contradicting)]))["request consistency"]
+    assert "request_consistency" not in named(checks([low, high]))
+    check = named(checks([low, replace(high, contradicting=contradicting)]))["request_consistency"]
 
     assert check.ok is ok
     assert check.levels == (() if ok else (1,))
@@ -664,25 +664,25 @@ def test_requests_that_contradict_themselves_are_said_and_many_mark_their_level(
 def test_pauses_after_failures_mark_the_levels_whose_errors_do_not_explain_them(share, failed, ok):
     low, high = closed_queue((4, 8), 64)
     high = replace(high, requests=high.ok + failed, error_kinds={"http_503": failed}, backing_off=share)
-    check = named(checks([low, high]))["back-off"]
+    check = named(checks([low, high]))["back_off"]
 
     assert (check.ok, check.value) == (ok, share)
     assert check.levels == ((1,) if share > 0.05 else ())
-    assert "back-off" not in named(checks([low, replace(high, backing_off=0.0)]))
+    assert "back_off" not in named(checks([low, replace(high, backing_off=0.0)]))
 
 
 @pytest.mark.parametrize("paused", [0.97, 0.0])
 def test_a_level_in_which_no_request_was_sent_is_marked_and_named_in_the_verdict(paused):
     levels = closed_queue((4, 8, 16), 64)
     nothing = LevelFigures(2, 16.0, users=16.0, window=30.0, backing_off=paused)
-    check = named(checks([*levels[:2], nothing]))["any requests"]
+    check = named(checks([*levels[:2], nothing]))["any_requests"]
     verdict = find([*levels[:2], nothing])
 
     assert (check.ok, check.levels) == (False, (2,))
     assert ("97 % of their time" in check.says) == bool(paused)
     assert all("16 users left out, as no request was sent there" in number.why for number in verdict.numbers().values())
-    assert "any requests" not in named(checks(levels))
-    assert "any requests" not in named(checks([*levels[:2], replace(nothing, unit="rate")]))
+    assert "any_requests" not in named(checks(levels))
+    assert "any_requests" not in named(checks([*levels[:2], replace(nothing, unit="rate")]))
 
 
 @pytest.mark.parametrize(
@@ -690,7 +690,7 @@ def test_a_level_in_which_no_request_was_sent_is_marked_and_named_in_the_verdict
 )
 def test_answers_that_wait_for_their_turn_longer_than_a_request_takes_mark_their_level(wait, cycle, ok):
     levels = [figures(4, 4 / cycle, 0.005, cycle)]
-    check = named(checks(levels, Facts(turn_wait={0: wait})))["turn wait"]
+    check = named(checks(levels, Facts(turn_wait={0: wait})))["turn_wait"]
 
     assert check.ok is ok
     assert check.levels == (() if ok else (0,))

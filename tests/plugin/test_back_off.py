@@ -41,7 +41,7 @@ def test_a_level_whose_users_wait_as_the_server_asked_is_shown_and_fails_its_che
     assert max(float(row["backing_off"]) for row in rows(tmp_path, "llm_workers.csv")) == 3
 
     report = assess(load_run(tmp_path / "run"))
-    failed = {check.name for check in report.checks if not check.ok and 1 in check.levels}
-    assert failed >= {"any requests", "back-off"}
+    failed = {check.key for check in report.checks if not check.ok and 1 in check.levels}
+    assert failed >= {"any_requests", "back_off"}
     assert [level.load for level in report.levels] == [2.0, 3.0]
     assert "paused" in markdown(report)

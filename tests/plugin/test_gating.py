@@ -142,7 +142,7 @@ def test_what_cannot_be_trusted_is_98_unless_it_is_accepted(simulator, tmp_path)
 
     assert locust.process.returncode == 98, locust.log
     assert "  prefix cache: The same" in locust.log
-    accepting = ["--threshold", gate, "--accept", "prefix cache", *ACCEPTING]
+    accepting = ["--threshold", gate, "--accept", "prefix_cache", *ACCEPTING]
     assert llmlocust("check", "run", *accepting, cwd=tmp_path).returncode == 0
 
 
@@ -162,7 +162,7 @@ def test_a_server_that_hangs_does_not_pass(simulator, tmp_path):
     ids=["a bug in a task", "a bug in a listener", "a code of its own"],
 )
 def test_what_the_locustfile_itself_fails_with_stands(simulator, tmp_path, more, code):
-    gate = ["--llm-threshold", "errors < 100%", "--llm-accept", ", ".join(["think time", *LATE])]
+    gate = ["--llm-threshold", "errors < 100%", "--llm-accept", ", ".join(["think_time", *LATE])]
     locust = run(tmp_path, simulator.url, *ONE_LEVEL, *gate, locustfile=RAMP + more)
 
     assert locust.process.returncode == code, locust.log

@@ -130,7 +130,7 @@ def test_levels_of_the_same_run_are_unaffected(late_run):
 def test_the_report_marks_the_level_and_says_what_to_do(late_run):
     prefix, *_ = late_run
     report = assess(load_run(prefix))
-    check = next(each for each in report.checks if each.name == "token times")
+    check = next(each for each in report.checks if each.key == "token_times")
     assert not check.ok
     assert BLOCKED in check.levels
     assert "--processes" in check.says

@@ -50,7 +50,7 @@ def gives_users(simulator: RunningSimulator, users: int) -> None:
 
 
 def check(folder: Path, name: str):
-    return next(each for each in assess(load_run(folder / "run")).checks if each.name == name)
+    return next(each for each in assess(load_run(folder / "run")).checks if each.key == name)
 
 
 # ── hosts ──
@@ -104,7 +104,7 @@ def test_hosts_with_addresses_of_their_own_count_what_the_server_counted(tmp_pat
         assert machines.master.ends() == 0, machines.master.log
 
         assert len(ids(tmp_path)) == len(set(ids(tmp_path))) == machines.served() - 1
-    assert check(tmp_path, "levels reached").ok
+    assert check(tmp_path, "levels_reached").ok
 
 
 def test_a_network_that_is_cut_for_ten_seconds_and_heals_loses_nothing(tmp_path):
@@ -156,7 +156,7 @@ def test_a_worker_that_does_not_hear_that_the_level_changes_marks_what_it_spoils
     if returns:
         # one of two users for at least as long as the level, less the two seconds that a message may take
         assert 0.15 < float(first["unheard"]) <= 1.0
-        said = check(tmp_path, "levels reached")
+        said = check(tmp_path, "levels_reached")
         assert said.levels == (0,)
         assert "of the load was not what was asked for" in said.says
     else:
@@ -214,7 +214,7 @@ def test_a_worker_that_is_killed_is_missed_and_the_run_goes_on(simulator, tmp_pa
     (said,) = [each["says"] for each in told(tmp_path)["checks"]]
     assert "was lost" in said
     assert "in flight" in said
-    assert check(tmp_path, "lost workers").levels == (0,)
+    assert check(tmp_path, "lost_workers").levels == (0,)
     assert not check(tmp_path, "run").ok
 
 
@@ -449,7 +449,7 @@ def test_a_master_that_restarts_takes_its_workers_over(simulator, tmp_path):
             )
 
     assert told(tmp_path)["ended"] is None
-    assert not check(tmp_path, "run ended").ok
+    assert not check(tmp_path, "run_ended").ok
     begun = told(tmp_path, "again")["started"]
     truth = sorted(simulator.truth(), key=lambda each: each["received_epoch"])
     before = max(number for number, each in enumerate(truth) if each["received_epoch"] < begun)

@@ -56,7 +56,7 @@ def test_what_was_measured_till_a_run_is_killed_makes_a_report(simulator, tmp_pa
 
     report = assess(load_run(tmp_path / "run"))
     assert "The run was cut off" in headline(report)
-    assert not next(each for each in report.checks if each.name == "run ended").ok
+    assert not next(each for each in report.checks if each.key == "run_ended").ok
     assert report.levels[0].requests > 20
     # rows are appended every second: no more is missing than what came in the last of them
     ids = {f"chatcmpl-{row['id']}" for row in rows(tmp_path, "llm_requests.csv") if row["id"]}

@@ -52,7 +52,7 @@ def test_an_environment_without_our_events_gives_one_line_on_what_to_do(simulato
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("locust.conf", 'llm-header = ["X-A: 1", "X-B: 2"]\nllm-accept = ["drift", "warm-up"]\n'),
+        ("locust.conf", 'llm-header = ["X-A: 1", "X-B: 2"]\nllm-accept = ["drift", "warm_up"]\n'),
         ("pyproject.toml", '[tool.locust]\nllm-header = ["X-A: 1", "X-B: 2"]\n'),
     ],
 )

@@ -78,9 +78,9 @@ def test_every_output_tells_the_same(check, prefix, tmp_path, monkeypatch):
 @pytest.mark.usefixtures("undrawn")
 def test_the_page_of_a_run_has_the_gates_that_it_had(check, tmp_path):
     asked = ["ttft.p95 < 500ms ~ 1s @ 5", "ttft.p95 < 1s", "errors < 1% @ 7"]
-    told = {"options": {"llm_threshold": ", ".join(asked), "llm_accept": "drift, warm-up"}}
+    told = {"options": {"llm_threshold": ", ".join(asked), "llm_accept": "drift, warm_up"}}
     prefix = MadeRun(**RAMP, told=told).write(tmp_path / "demo")
-    accepted = ["--accept", "drift", "--accept", "warm-up"]
+    accepted = ["--accept", "drift", "--accept", "warm_up"]
     check(prefix, *asked, more=[*accepted, "--json", str(tmp_path / "gates.json")])
     cases = json.loads((tmp_path / "gates.json").read_text())["cases"]
 
@@ -140,7 +140,7 @@ def test_what_cannot_be_trusted_is_an_error_and_98(check, prefix, tmp_path):
     (error,) = ET.parse(tmp_path / "gates.xml").getroot()[0][0]
     assert error.tag == "error"
     assert "1000 of 5000 requests were sent and never accounted for" in error.text
-    assert check(tmp_path / "lost", KEPT, more=["--accept", "lost requests"]).returncode == 0
+    assert check(tmp_path / "lost", KEPT, more=["--accept", "lost_requests"]).returncode == 0
 
 
 def test_a_run_that_was_cut_off_is_no_pass(check, tmp_path):

@@ -114,7 +114,7 @@ def test_a_levels_file_of_before_has_no_parts(tmp_path):
 
 def test_a_level_that_was_cut_short_is_held_against_the_time_of_its_own_part(tmp_path):
     report = made(tmp_path, SURGE, LIMITS, last_hold=10.0)
-    check = next(each for each in report.checks if each.name == "run completed")
+    check = next(each for each in report.checks if each.key == "run_completed")
     assert "held 10 of 40 s" in check.says
     assert check.levels == (2,)
 

@@ -148,13 +148,13 @@ def with_files(folder, *, told=None, workers=()):
 
 
 def failed(report):
-    return {each.name: each for each in report.checks if not each.ok}
+    return {each.key: each for each in report.checks if not each.ok}
 
 
 def test_a_run_that_lost_a_worker_says_what_still_stands(tmp_path):
     last = 48 * 5
     report = with_files(tmp_path, workers=seconds("a", last) + seconds("b", 30))
-    assert failed(report)["lost workers"].levels == (0,)
+    assert failed(report)["lost_workers"].levels == (0,)
     told = json.loads(as_json(report))["trust"]
     assert told["stands"] == {"slo_limit": False, "knee": True, "capacity": True, "collapse": True}
     line = summary(report)[-1]
@@ -166,7 +166,7 @@ def test_a_worker_that_stood_still_and_went_on_marks_the_level_it_was_in(tmp_pat
     frozen = [each for each in seconds("b", last) if not 100 < each["time"] < 110]
     report = with_files(tmp_path, workers=seconds("a", last) + frozen)
 
-    check = failed(report)["frozen workers"]
+    check = failed(report)["frozen_workers"]
     assert check.value == 10
     assert check.levels == (2,)
     assert "stood still for up to 10 s" in check.says
@@ -188,7 +188,7 @@ def test_a_check_of_the_run_itself_spoils_the_levels_it_names(tmp_path):
 
 def test_a_process_that_never_told_anything(tmp_path):
     report = with_files(tmp_path, workers=seconds("a", 48 * 5))
-    assert "1 of the load processes never told anything" in failed(report)["lost workers"].says
+    assert "1 of the load processes never told anything" in failed(report)["lost_workers"].says
     assert "All four numbers rest on what they doubt." in summary(report)[-1]
 
 
@@ -197,7 +197,7 @@ def test_a_process_that_never_told_anything(tmp_path):
 )
 def test_prompts_that_were_repeated(tmp_path, prompts, words):
     report = with_files(tmp_path, told={"options": {"llm_unique": False, "llm_prompts": prompts}})
-    assert words in failed(report)["prefix cache"].says
+    assert words in failed(report)["prefix_cache"].says
 
 
 def test_tiers_in_the_report(tmp_path):

@@ -67,7 +67,7 @@ def test_llamacpp_peaks_between_8_and_12_and_falls_after():
 
 def test_llamacpp_is_caught_by_littles_law():
     told, said = reported(CASES / "llamacpp_cpu.csv", "--wait", "5")
-    check = next(each for each in told["trust"]["checks"] if each["name"] == "think time")
+    check = next(each for each in told["trust"]["checks"] if each["key"] == "think_time")
     assert not check["ok"]
     assert check["levels"] == list(range(7))
     assert "A think time of 5 s does not fit" in check["says"]
@@ -77,7 +77,7 @@ def test_llamacpp_is_caught_by_littles_law():
 
 def test_llamacpp_leaves_no_think_time_whoever_tells_one():
     told, _ = reported(CASES / "llamacpp_cpu.csv")
-    check = next(each for each in told["trust"]["checks"] if each["name"] == "think time")
+    check = next(each for each in told["trust"]["checks"] if each["key"] == "think_time")
     assert check["ok"]
     assert check["levels"] == list(range(7))
     assert "leave no time at 1, 2, 4, 8, 12, 16 and 20 users between two requests" in check["says"]
@@ -102,7 +102,7 @@ def test_vllm_grows_to_its_last_level_without_a_failure():
     assert verdict["cliffs"] == []
     assert [level["errors"] for level in told["levels"]] == [0, 0, 0, 0]
     # 43.53 requests a second of 12.62 s each are 549 at once, of 300 users
-    assert [each["name"] for each in told["trust"]["checks"] if not each["ok"]] == ["Little's law"]
+    assert [each["key"] for each in told["trust"]["checks"] if not each["ok"]] == ["littles_law"]
 
 
 @pytest.mark.parametrize(
@@ -156,14 +156,14 @@ def test_counts_make_intervals_and_numbers_of_requests(tmp_path):
     table = written(tmp_path, "users,requests,p95,errors\n1,40,300,0\n2,200,300,0.5\n")
     report = assess(load_table(table))
     assert [(each.requests, each.ok) for each in report.levels] == [(40, 40), (200, 100)]
-    assert any(each.name == "requests for p95" for each in report.checks)
+    assert any(each.key == "requests_for_p95" for each in report.checks)
 
 
 def test_what_is_not_counted_is_shown_nowhere(tmp_path):
     report = assess(load_table(written(tmp_path, "users,p95,errors\n1,300,0\n2,300,0.012\n3,900,0.3\n")))
     assert "1000" not in markdown(report).replace("as that of 1000 requests a level", "")
     assert {level["requests"] for level in data(report)["levels"]} == {None}
-    assert not any("requests for" in each.name or "aborted" in each.name for each in report.checks)
+    assert not any("requests_for" in each.key or "aborted" in each.key for each in report.checks)
 
 
 def test_other_columns_are_telemetry():

@@ -118,7 +118,7 @@ def said_of_rows(path: Path, change: Callable[[list[str]], list[str]] | None) ->
         requests.unlink()
     else:
         requests.write_text("".join(change(requests.read_text().splitlines(keepends=True))))
-    check = next(each for each in assess(load_run(path)).checks if each.name == "request rows")
+    check = next(each for each in assess(load_run(path)).checks if each.key == "request_rows")
     return check.ok, check.says
 
 

@@ -31,6 +31,7 @@ from llmlocust.analysis.breakpoints.steps import (
 )
 from llmlocust.metrics.levels import USERS
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, message
 
 FLAT = 0.15
 """Elasticity below which throughput no longer grows."""
@@ -64,10 +65,11 @@ def find_capacity(curve: Sequence[Step], unit: str) -> Finding:
     if flat is None and waiting is not None and onset is not None:
         flat = _flat_for_a_queue(curve, waiting, onset)
     if flat is None:
-        return Finding(Status.NOT_REACHED, f"not reached up to {top}: throughput still grows")
+        return Finding(Status.NOT_REACHED, message("not reached up to {top}: throughput still grows", top=top))
     best = max(curve, key=lambda step: step.throughput)
     if best.throughput <= 0.0:
-        return Finding(Status.UNKNOWN, f"cannot be told: nothing succeeded at any level up to {top}")
+        why = message("cannot be told: nothing succeeded at any level up to {top}", top=top)
+        return Finding(Status.UNKNOWN, why)
     full = next(place for place, step in enumerate(curve) if as_good(step, best))
     low = max(full - 1, 0)
     point = curve[low].load * best.throughput / max(curve[low].throughput, 1e-9)
@@ -80,19 +82,26 @@ def find_capacity(curve: Sequence[Step], unit: str) -> Finding:
         low = max(low - 1, 0) if point < curve[low].load * (1.0 - error_of_place(curve[low + 1])) else low
     grows = _waiting_grows(curve, low, max(full, flat, low), waiting, unit)
     if grows is None:
-        why = (
-            f"not reached up to {top}: throughput is flat from {words.load(curve[flat].load)} on, but neither waiting "
-            f"nor errors grow with it, so no queue is seen"
+        why = message(
+            "not reached up to {top}: throughput is flat from {load} on, but neither waiting nor errors grow with it, so "
+            "no queue is seen",
+            top=top,
+            load=words.load(curve[flat].load),
         )
         return Finding(Status.NOT_REACHED, why)
     high = curve[low + 1].load
-    why = f"throughput stays at {words.digits(best.throughput)}/s up to {top}, while {grows}"
+    rate = words.digits(best.throughput)
+    why = message("throughput stays at {rate}/s up to {top}, while {growth}", rate=rate, top=top, growth=grows)
     if low == 0 and flat == 0 and full == 0:
-        return Finding(Status.REACHED, f"{why}, from the lowest level on; add lower ones", None, None, high, None, high)
+        return Finding(Status.REACHED, _from_the_lowest(why), None, None, high, None, high)
     point = min(max(point, curve[low].load), high)
     error = 1.96 * error_of_place(curve[low + 1])
     least = min(curve[low].load, point * max(0.0, 1.0 - error)) if low or full else None
     return Finding(Status.REACHED, why, point, least, max(high, point * (1.0 + error)), curve[low].load, high)
+
+
+def _from_the_lowest(why: Message) -> Message:
+    return message("{finding}, from the lowest level on; add lower ones", finding=why)
 
 
 def _capacity_of_rates(curve: Sequence[Step], unit: str) -> Finding:
@@ -101,12 +110,12 @@ def _capacity_of_rates(curve: Sequence[Step], unit: str) -> Finding:
     short = [_short(step) for step in curve]
     first = next((n for n, each in enumerate(short) if each > SURELY_SHORT and min(short[n:]) > 1.0), None)
     if first is None:
-        return Finding(Status.NOT_REACHED, f"not reached up to {top}: what is sent is answered")
+        return Finding(Status.NOT_REACHED, message("not reached up to {top}: what is sent is answered", top=top))
     best = max(curve[max(first - 1, 0) :], key=lambda step: step.throughput)
     if best.throughput <= 0.0:
-        return Finding(
-            Status.UNKNOWN, f"cannot be told: nothing succeeded from {words.load(curve[first].load)} to {top}"
-        )
+        low_load = words.load(curve[first].load)
+        why = message("cannot be told: nothing succeeded from {low} to {high}", low=low_load, high=top)
+        return Finding(Status.UNKNOWN, why)
     full = [step for step in curve[max(first - 1, 0) :] if as_good(step, best)]
     ended = max(1.0, sum(step.ended for step in full))
     arrival = max(step.offered / step.load for step in curve)  # requests, where all that belong to it come
@@ -114,14 +123,20 @@ def _capacity_of_rates(curve: Sequence[Step], unit: str) -> Finding:
     first = next((n for n, step in enumerate(curve[:first]) if step.load > answered), first)
     grows = _wait_of_rates(curve, first)
     if grows is None:
-        return Finding(
-            Status.NOT_REACHED, f"not reached up to {top}: not all is answered in time, but no request waits longer"
-        )
-    sent = words.load(curve[first].load) + (f" to {top}" if first < len(curve) - 1 else f" {words.unit_of(unit)}")
-    why = f"{words.digits(answered)}/s are answered at best of the {sent} that are sent, while {grows}"
+        why = message("not reached up to {top}: not all is answered in time, but no request waits longer", top=top)
+        return Finding(Status.NOT_REACHED, why)
     high = curve[first].load
+    sent = words.with_unit(high, unit)
+    if first < len(curve) - 1:
+        sent = message("{least} to {most}", least=words.load(high), most=top)
+    why = message(
+        "{rate}/s are answered at best of the {sent} that are sent, while {growth}",
+        rate=words.digits(answered),
+        sent=sent,
+        growth=grows,
+    )
     if first == 0:
-        return Finding(Status.REACHED, f"{why}, from the lowest level on; add lower ones", None, None, high, None, high)
+        return Finding(Status.REACHED, _from_the_lowest(why), None, None, high, None, high)
     low = curve[first - 1].load
     error = math.exp(1.96 * math.hypot(WORK / math.sqrt(ended), SETTLED))
     least, most = min(low, answered / error), max(high, min(answered, high) * error)
@@ -133,15 +148,18 @@ def _short(step: Step) -> float:
     return math.inf if more_than(step.failed, step.requests, ERROR_LIMIT) else shortfall(step)
 
 
-def _wait_of_rates(curve: Sequence[Step], first: int) -> str | None:
+def _wait_of_rates(curve: Sequence[Step], first: int) -> Message | None:
     """The second witness, in words: requests wait longer, or fail."""
     low, last = curve[max(first - 1, 0)], curve[-1]
     waiting = _waits(curve)
     if waiting is not None:
         before, after = waiting.values[max(first - 1, 0)], waiting.values[-1]
         if first == 0 or after > 1.5 * before + LEAST_WAIT:
-            return f"{name_of(waiting.metric, waiting.statistic)} goes {words.change(before, after)}"
-    return f"errors go {words.share(low.errors)} → {words.share(last.errors)}" if last.errors > ERROR_LIMIT else None
+            name = name_of(waiting.metric, waiting.statistic)
+            return message("{metric} goes {change}", metric=name, change=words.change(before, after))
+    if last.errors > ERROR_LIMIT:
+        return message("errors go {before} → {after}", before=words.share(low.errors), after=words.share(last.errors))
+    return None
 
 
 def _flat_for_a_queue(curve: Sequence[Step], waiting: _Waiting, onset: int) -> int | None:
@@ -211,7 +229,7 @@ def _where_the_queue_begins(curve: Sequence[Step], low: int, waiting: _Waiting, 
     return first.load - queued + fewer
 
 
-def _waiting_grows(curve: Sequence[Step], low: int, full: int, waiting: _Waiting | None, unit: str) -> str | None:
+def _waiting_grows(curve: Sequence[Step], low: int, full: int, waiting: _Waiting | None, unit: str) -> Message | None:
     """The second witness of capacity, in words; None where there is none."""
     first, last = curve[low], curve[-1]
     if waiting is not None:
@@ -221,12 +239,18 @@ def _waiting_grows(curve: Sequence[Step], low: int, full: int, waiting: _Waiting
         if after - before > max(queue, 0.5 * before, LEAST_WAIT) and apart(
             first, last, waiting.metric, waiting.statistic
         ):
-            said = (
-                f"{name_of(waiting.metric, waiting.statistic)} grows {words.change(before, after)} between "
-                f"{words.load(first.load)} and {words.with_unit(last.load, unit)}"
+            said = message(
+                "{metric} grows {change} between {low} and {high}",
+                metric=name_of(waiting.metric, waiting.statistic),
+                change=words.change(before, after),
+                low=words.load(first.load),
+                high=words.with_unit(last.load, unit),
             )
-            alone = " (without TTFT, a queue cannot be told from a slower batch)"
-            return f"{said}: requests wait" if waiting.metric == "ttft" else said + alone
+            if waiting.metric == "ttft":
+                return message("{growth}: requests wait", growth=said)
+            return message("{growth} (without TTFT, a queue cannot be told from a slower batch)", growth=said)
     if more_than(last.failed, last.requests, ERROR_LIMIT) and last.errors > 2.0 * (first.errors or 0.0):
-        return f"errors grow {words.share(first.errors)} → {words.share(last.errors)}"
+        return message(
+            "errors grow {before} → {after}", before=words.share(first.errors), after=words.share(last.errors)
+        )
     return None

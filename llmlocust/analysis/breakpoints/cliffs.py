@@ -12,6 +12,7 @@ from typing import NamedTuple
 from llmlocust.analysis.breakpoints.steps import ERROR_LIMIT, Step, apart, kinds_of, load_word, name_of, wilson
 from llmlocust.metrics.levels import USERS
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, clauses, message
 
 _CLIFF = 1.3  # a jump is a cliff when it exceeds the growth of the load by this
 _CLIFF_FLOOR = 0.02  # and this many seconds
@@ -60,9 +61,10 @@ def find_cliffs(steps: Sequence[Step], unit: str) -> Iterable[Cliff]:
         jumps = [jump for jump in found if jump is not None]
         if jumps:
             what = words.series([jump.what for jump in jumps])
-            why = "; ".join(jump.why for jump in jumps)
-            growth = f"for {words.digits(after.load / before.load)} × the {load_word(unit)}"
-            yield Cliff((before.load, after.load), f"{what} {growth}", why, jumps[0].kind)
+            why = clauses([jump.why for jump in jumps])
+            factor = words.digits(after.load / before.load)
+            what = message("{what} for {factor} × the {load}", what=what, factor=factor, load=load_word(unit))
+            yield Cliff((before.load, after.load), what, why, jumps[0].kind)
 
 
 def _queue_goes_on(before: Step, after: Step) -> bool:
@@ -79,23 +81,26 @@ def _latency_jump(before: Step, after: Step) -> _Jump | None:
             continue
         beyond = second > first * _CLIFF * after.load / before.load and second - first > _CLIFF_FLOOR
         if beyond and apart(before, after, metric, "p95"):
-            return _Jump(
-                f"{name_of(metric, 'p95')} {words.change(first, second)}", *_where_it_waits(before, after, metric)
-            )
+            change = words.change(first, second)
+            what = message("{metric} {change}", metric=name_of(metric, "p95"), change=change)
+            return _Jump(what, *_where_it_waits(before, after, metric))
     return None
 
 
-def _where_it_waits(before: Step, after: Step, metric: str) -> tuple[str, CliffKind]:
+def _where_it_waits(before: Step, after: Step, metric: str) -> tuple[Message, CliffKind]:
     if metric != "ttft":
-        return "each request takes longer; whether it waits or is slower cannot be told without TTFT", CliffKind.LONGER
+        says = message("each request takes longer; whether it waits or is slower cannot be told without TTFT")
+        return says, CliffKind.LONGER
     first = after.figure("ttft", "mean") - before.figure("ttft", "mean")
     whole = after.figure("e2e", "mean") - before.figure("e2e", "mean")
     if math.isnan(first) or math.isnan(whole) or whole <= 0.0:
-        return "requests wait before their first token", CliffKind.WAIT
+        return message("requests wait before their first token"), CliffKind.WAIT
     part = min(1.0, max(0.0, first / whole))
+    share = words.share(part)
     if part > 0.4:
-        return f"requests queue: {words.share(part)} of the added time is before the first token", CliffKind.QUEUE
-    says = f"answers get slower: only {words.share(part)} of the added time is before the first token"
+        says = message("requests queue: {share} of the added time is before the first token", share=share)
+        return says, CliffKind.QUEUE
+    says = message("answers get slower: only {share} of the added time is before the first token", share=share)
     return says, CliffKind.SLOWER
 
 
@@ -107,5 +112,5 @@ def _error_jump(before: Step, after: Step) -> _Jump | None:
     grown = after.errors - before.errors
     if low <= high or grown < ERROR_LIMIT or after.errors <= before.errors * _CLIFF * after.load / before.load:
         return None
-    what = f"errors {words.share(before.errors)} → {words.share(after.errors)}"
+    what = message("errors {before} → {after}", before=words.share(before.errors), after=words.share(after.errors))
     return _Jump(what, kinds_of(after), CliffKind.ERRORS)

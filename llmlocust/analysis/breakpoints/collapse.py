@@ -21,19 +21,21 @@ from llmlocust.analysis.breakpoints.steps import (
     share_range,
 )
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, clauses, message
 
 _FALL = 0.05  # a smaller fall of throughput is no collapse, however certain
 
 
-def lost_server(steps: Sequence[Step], gone: Mapping[int, float], unit: str) -> tuple[float, str] | None:
+def lost_server(steps: Sequence[Step], gone: Mapping[int, float], unit: str) -> tuple[float, Message] | None:
     """The first load at which the server was gone, and how that showed."""
     for step in steps:
         seconds = [gone[each.level] for each in step.levels if each.level in gone]
         if seconds:
             at = words.with_unit(step.load, unit)
             if min(seconds) < 1.0:
-                return step.load, f"nothing could connect at {at}"
-            return step.load, f"nothing could connect at {at} from second {min(seconds):.0f} on"
+                return step.load, message("nothing could connect at {load}", load=at)
+            since = f"{min(seconds):.0f}"
+            return step.load, message("nothing could connect at {load} from second {since} on", load=at, since=since)
     return None
 
 
@@ -42,7 +44,7 @@ def find_collapse(
     there: Sequence[Step],
     curve: Sequence[Step],
     unit: str,
-    lost: tuple[float, str] | None,
+    lost: tuple[float, Message] | None,
 ) -> Finding:
     """`there` are the steps at which there was a server, `curve` those of them whose throughput is known."""
     gone = None if lost is None else _loss(steps, lost, unit)
@@ -50,39 +52,57 @@ def find_collapse(
     if found:
         first = min(found, key=lambda each: each.level_bad or math.inf)
         others = [each.why for each in found if each is not first and each.level_bad == first.level_bad]
-        return first if not others else replace(first, why="; ".join([first.why, *others]))
+        return first if not others else replace(first, why=clauses([first.why, *others]))
     if not steps:
-        return Finding(Status.UNKNOWN, "cannot be told: no level has a load and requests")
-    top = steps[-1]
-    why = f"not reached up to {words.with_unit(top.load, unit)}: "
-    uncertain = [step for step in steps if step.errors > ERROR_LIMIT]
-    if uncertain:
-        step = uncertain[0]
-        why += (
-            f"errors were {words.share(step.errors)} at {words.with_unit(step.load, unit)}, but "
-            f"{f'{step.failed} of {step.requests} requests' if step.counted else 'so few'} prove no more than chance"
+        return Finding(Status.UNKNOWN, message("cannot be told: no level has a load and requests"))
+    top, errors = words.with_unit(steps[-1].load, unit), _errors_below(steps, unit)
+    if len(curve) < 2:
+        why = message(
+            "not reached up to {top}: {errors}; whether throughput falls cannot be told", top=top, errors=errors
         )
     else:
+        why = message("not reached up to {top}: {errors}, throughput does not fall", top=top, errors=errors)
+    return Finding(Status.NOT_REACHED, why)
+
+
+def _errors_below(steps: Sequence[Step], unit: str) -> Message:
+    """What the errors of levels were of which none surely has too many."""
+    step = next((step for step in steps if step.errors > ERROR_LIMIT), None)
+    if step is None:
         worst = max((step.errors for step in steps if step.requests), default=math.nan)
-        why += "no errors" if worst == 0.0 else f"errors at most {words.share(worst)}"
         if math.isnan(worst):
-            why += " are known"
-    if len(curve) < 2:
-        return Finding(Status.NOT_REACHED, f"{why}; whether throughput falls cannot be told")
-    return Finding(Status.NOT_REACHED, f"{why}, throughput does not fall")
+            return message("errors at most {share} are known", share=words.UNKNOWN)
+        return message("no errors") if worst == 0.0 else message("errors at most {share}", share=words.share(worst))
+    share, load = words.share(step.errors), words.with_unit(step.load, unit)
+    if not step.counted:
+        return message("errors were {share} at {load}, but so few prove no more than chance", share=share, load=load)
+    return message(
+        "errors were {share} at {load}, but {failed} of {requests} requests prove no more than chance",
+        share=share,
+        load=load,
+        failed=step.failed,
+        requests=step.requests,
+    )
 
 
-def _loss(steps: Sequence[Step], lost: tuple[float, str], unit: str) -> Finding:
+def _loss(steps: Sequence[Step], lost: tuple[float, Message], unit: str) -> Finding:
     load, said = lost
     before = [step.load for step in steps if step.load < load and step.ok]
     if not before and not any(step.ok for step in steps):
-        return Finding(
-            Status.REACHED, f"{said}: see whether a server is there, and its address", None, None, load, None, load
-        )
-    why = f"{said}: the server was gone. See its log, whether it crashed under the load or was stopped; "
+        why = message("{loss}: see whether a server is there, and its address", loss=said)
+        return Finding(Status.REACHED, why, None, None, load, None, load)
     if not before:
-        return Finding(Status.REACHED, f"{why}then run again", None, None, load, None, load)
-    why += f"then run again from {words.with_unit(before[-1], unit)} up"
+        why = message(
+            "{loss}: the server was gone. See its log, whether it crashed under the load or was stopped; then run again",
+            loss=said,
+        )
+        return Finding(Status.REACHED, why, None, None, load, None, load)
+    why = message(
+        "{loss}: the server was gone. See its log, whether it crashed under the load or was stopped; then run again from "
+        "{load} up",
+        loss=said,
+        load=words.with_unit(before[-1], unit),
+    )
     return Finding(Status.REACHED, why, load, before[-1], load, before[-1], load)
 
 
@@ -102,10 +122,13 @@ def _fall(curve: Sequence[Step], unit: str) -> Finding | None:
         stays = all(lost(later) > _FALL for later in range(place, len(curve)))
         if stays and _fell(curve[full:place], curve[place:]):
             low, high = curve[place - 1], curve[place]
-            why = (
-                f"throughput falls {words.digits(curve[best].throughput)} → {words.digits(high.throughput)}/s "
-                f"({words.share(lost(place))} below its best, at {words.load(curve[best].load)}) by "
-                f"{words.with_unit(high.load, unit)}"
+            why = message(
+                "throughput falls {before} → {after}/s ({share} below its best, at {best}) by {load}",
+                before=words.digits(curve[best].throughput),
+                after=words.digits(high.throughput),
+                share=words.share(lost(place)),
+                best=words.load(curve[best].load),
+                load=words.with_unit(high.load, unit),
             )
             part = (_FALL - lost(place - 1)) / (lost(place) - lost(place - 1)) if lost(place) > lost(place - 1) else 0.5
             point = low.load + min(1.0, max(0.0, part)) * (high.load - low.load)
@@ -134,9 +157,10 @@ def errors_onset(steps: Sequence[Step], unit: str) -> Finding | None:
     for place, step in enumerate(steps):
         if not more_than(step.failed, step.requests, ERROR_LIMIT):
             continue
-        said = f"errors {words.share(step.errors)} at {words.with_unit(step.load, unit)} ({kinds_of(step)})"
+        share, load = words.share(step.errors), words.with_unit(step.load, unit)
+        said = message("errors {share} at {load} ({kinds})", share=share, load=load, kinds=kinds_of(step))
         if place == 0:
-            why = f"{said}, the lowest level: it fails before load has anything to do with it"
+            why = message("{errors}, the lowest level: it fails before load has anything to do with it", errors=said)
             return Finding(Status.REACHED, why, None, None, step.load, None, step.load)
         before = steps[place - 1]
         known = 0.0 if math.isnan(before.errors) else before.errors

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from llmlocust.analysis.breakpoints.steps import Z95, Finding, Status, Step, elasticity, load_word, noise, too_few
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, clauses, message
 
 KNEE = 0.5
 """Elasticity d ln X / d ln N: above, more load still buys most of its share of throughput."""
@@ -23,19 +24,27 @@ def find_knee(curve: Sequence[Step], unit: str) -> Finding:
     best = max(range(len(curve)), key=lambda place: worth[place])
     top = words.with_unit(curve[-1].load, unit)
     if best == len(curve) - 1:
-        bought = f"the last step still bought {_bought(elasticity(curve[-2], curve[-1])[0])} more throughput for 10 %"
-        return Finding(Status.NOT_REACHED, f"not reached up to {top}: {bought} more {load_word(unit)}")
+        why = message(
+            "not reached up to {top}: the last step still bought {bought} more throughput for 10 % more {load}",
+            top=top,
+            bought=_bought(elasticity(curve[-2], curve[-1])[0]),
+            load=load_word(unit),
+        )
+        return Finding(Status.NOT_REACHED, why)
     if not _worse(curve, worth, len(curve) - 1, best, 1.1):
-        return Finding(Status.NOT_REACHED, f"not reached up to {top}: throughput may still grow, within noise")
+        why = message("not reached up to {top}: throughput may still grow, within noise", top=top)
+        return Finding(Status.NOT_REACHED, why)
     high = curve[best + 1].load
     above = next((step.load for n, step in enumerate(curve) if n > best and _worse(curve, worth, n, best, Z95)), None)
     overall, _ = elasticity(curve[best], curve[-1])
-    why = f"from {words.load(curve[best].load)} to {top}, 10 % more {load_word(unit)} {_buys(overall)}"
+    here = words.load(curve[best].load)
+    load, buys = load_word(unit), _buys(overall)
+    why = message("from {from_load} to {top}, 10 % more {load} {buys}", from_load=here, top=top, load=load, buys=buys)
     if best == 0:
-        why += "; it lies at or below the lowest levels, so add lower ones"
-        return Finding(Status.REACHED, why, None, None, above or curve[-1].load, None, high)
+        lower = message("it lies at or below the lowest levels, so add lower ones")
+        return Finding(Status.REACHED, clauses([why, lower]), None, None, above or curve[-1].load, None, high)
     before, _ = elasticity(curve[best - 1], curve[best])
-    why += f" (before, up to {words.load(curve[best].load)}, {_bought(before)})"
+    why = message("{why} (before, up to {top}, {bought})", why=why, top=here, bought=_bought(before))
     below = (step.load for n, step in enumerate(curve[:best]) if _worse(curve, worth, n, best, Z95))
     low = max(below, default=None)
     return Finding(Status.REACHED, why, _vertex(curve, worth, best), low, above, curve[best].load, high)
@@ -61,7 +70,7 @@ def _bought(elasticity: float) -> str:
     return f"{words.digits(max(0.0, elasticity) * 10.0)} %"
 
 
-def _buys(elasticity: float) -> str:
+def _buys(elasticity: float) -> Message:
     if elasticity < 0.01:
-        return "buys no more throughput" if elasticity > -0.05 else "costs throughput"
-    return f"buys only {_bought(elasticity)} more throughput"
+        return message("buys no more throughput") if elasticity > -0.05 else message("costs throughput")
+    return message("buys only {bought} more throughput", bought=_bought(elasticity))

@@ -15,6 +15,7 @@ from llmlocust.analysis.breakpoints.steps import ERROR_LIMIT, Step, spread
 from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.vocabulary import QUANTILES
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, message
 
 BESIDE = 0.5
 """Weight of what the neighbours say. On the virtual servers of bench/systems.py the best one, whatever the distance."""
@@ -42,11 +43,12 @@ class LongRun:
         """By what the figure that was measured is multiplied."""
         return max(self._in_line(step, metric, statistic), self._queued(step, metric, statistic))
 
-    def because(self, step: Step, metric: str, statistic: str) -> str:
+    def because(self, step: Step, metric: str, statistic: str) -> Message:
         """What tells so, in words."""
         if self._queued(step, metric, statistic) > self._in_line(step, metric, statistic):
-            return f"as queues are slow to come at {words.share(step.offered / self.answered)} of what is answered"
-        return "as the levels beside it tell"
+            share = words.share(step.offered / self.answered)
+            return message("as queues are slow to come at {share} of what is answered", share=share)
+        return message("as the levels beside it tell")
 
     def _in_line(self, step: Step, metric: str, statistic: str) -> float:
         """Half-way to the line between the neighbours. Waiting for a slot grows in a line, as does a batch's step."""

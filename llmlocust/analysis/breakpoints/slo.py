@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llmlocust.analysis.breakpoints.long_run import WAITS, LongRun
 from llmlocust.analysis.breakpoints.steps import (
@@ -26,6 +26,7 @@ from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.metrics.vocabulary import QUANTILES
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, clauses, message
 
 DERIVED_FACTOR = 3.0
 """Derived limits: so many times the lowest level's p95, but never below what nobody feels."""
@@ -54,57 +55,100 @@ def find_slo_limit(
     unit: str,
     *,
     derived: bool,
-    lost: tuple[float, str] | None = None,
+    lost: tuple[float, Message] | None = None,
     empty: Collection[int] = (),
 ) -> Finding:
     asked = words.series([str(each) for each in thresholds])
-    source = f" (limits derived from the lowest level: {asked})" if derived else ""
+    source = message("limits derived from the lowest level: {limits}", limits=asked) if derived else None
     growing = backlogs(steps) if unit == RATE else {}
     judge = Judge(steps, thresholds, goodput, growing, LongRun(steps, _answered(steps, growing, unit)))
     judged = [(step, holds) for step in steps if (holds := judge.holds(step, known=not step.among(empty))) is not None]
     if not judged and all(step.among(empty) for step in steps) and steps:
-        return Finding(Status.UNKNOWN, "cannot be told: no token of the answers was seen")
+        return Finding(Status.UNKNOWN, message("cannot be told: no token of the answers was seen"))
     if not judged:
-        return Finding(Status.UNKNOWN, f"cannot be told: no level has figures for {asked}{source}")
+        why = message("cannot be told: no level has figures for {limits}", limits=asked)
+        return Finding(Status.UNKNOWN, _Notes(source).added_to(why))
     bad = _first_bad(judged, judge)
-    source = (
-        _passed_over(judged[:bad], unit) + _otherwise(judged[: None if bad is None else bad + 1], judge, unit) + source
+    without = (step.load for step in steps if step.among(empty))
+    notes = _Notes(
+        source,
+        before=[
+            *_passed_over(judged[:bad], unit),
+            *_otherwise(judged[: None if bad is None else bad + 1], judge, unit),
+        ],
+        after=[
+            *_not_known(thresholds, steps, goodput),
+            *left_out(without, unit, message("their answers were empty")),
+        ],
     )
-    source += _not_known(thresholds, steps, goodput)
-    source += left_out((step.load for step in steps if step.among(empty)), unit, "their answers were empty")
     if bad is None:
         told = words.series([str(each) for each in thresholds if _known_at(each, judged[-1][0], goodput)] or [asked])
         top = words.with_unit(judged[-1][0].load, unit)
         if derived and len(steps) == 1:
-            return Finding(
-                Status.UNKNOWN, f"cannot be told from one level ({top}) without limits: any level keeps its own"
-            )
-        return Finding(Status.NOT_REACHED, f"not reached up to {top}: {told} held{source.replace(f': {asked})', ')')}")
-    source = _held_again(judged, bad, unit) + source
+            why = message("cannot be told from one level ({load}) without limits: any level keeps its own", load=top)
+            return Finding(Status.UNKNOWN, why)
+        notes = replace(notes, source=message("limits derived from the lowest level") if derived else None)
+        why = message("not reached up to {top}: {limits} held", top=top, limits=told)
+        return Finding(Status.NOT_REACHED, notes.added_to(why))
+    notes = replace(notes, before=[*_held_again(judged, bad, unit), *notes.before])
     if lost is not None and judged[bad][0].load == lost[0]:
-        return _limit_by_loss([each for each, _ in judged[:bad]], judged[bad][0], lost[1], unit, source)
-    return _limit_at([each for each, _ in judged], bad, judge, unit, source)
+        return _limit_by_loss([each for each, _ in judged[:bad]], judged[bad][0], lost[1], unit, notes)
+    return _limit_at([each for each, _ in judged], bad, judge, unit, notes)
 
 
-def _limit_at(steps: Sequence[Step], bad: int, judge: Judge, unit: str, more: str) -> Finding:
+@dataclass(frozen=True)
+class _Notes:
+    """What is said of a limit beside where it lies."""
+
+    source: Message | None
+    """Where the limits come from, if nobody gave them; in brackets."""
+    before: Sequence[Message] = ()
+    after: Sequence[Message] = ()
+    """Clauses before the source, and after it."""
+
+    def added_to(self, why: str) -> str:
+        why = clauses([why, *self.before])
+        if self.source is not None:
+            why = message("{finding} ({source})", finding=why, source=self.source)
+        return clauses([why, *self.after])
+
+
+def _limit_at(steps: Sequence[Step], bad: int, judge: Judge, unit: str, notes: _Notes) -> Finding:
     step, good = steps[bad], steps[bad - 1] if bad else None
     low, high = judge.interval(steps)
     broken = judge.broken(good, step)
     if good is None:
-        why = f"already the lowest level, {words.with_unit(step.load, unit)}, does not hold: {broken}{more}"
-        return Finding(Status.REACHED, why, None, None, high, None, step.load, broken)
-    few = "" if judge.fails_surely(step) else f"; {'only ' if step.counted else ''}{step.many}, so this is not certain"
-    why = f"holds at {words.load(good.load)}, fails at {words.with_unit(step.load, unit)}: {broken}{few}{more}"
-    return Finding(Status.REACHED, why, judge.crossing(good, step), low, high, good.load, step.load, broken)
+        lowest = words.with_unit(step.load, unit)
+        why: str = message("already the lowest level, {load}, does not hold: {broken}", load=lowest, broken=broken)
+        return Finding(Status.REACHED, notes.added_to(why), None, None, high, None, step.load, broken)
+    why = message(
+        "holds at {good}, fails at {bad}: {broken}",
+        good=words.load(good.load),
+        bad=words.with_unit(step.load, unit),
+        broken=broken,
+    )
+    if not judge.fails_surely(step):
+        why = clauses([why, _uncertain(step)])
+    crossing = judge.crossing(good, step)
+    return Finding(Status.REACHED, notes.added_to(why), crossing, low, high, good.load, step.load, broken)
 
 
-def _passed_over(judged: Sequence[tuple[Step, bool]], unit: str) -> str:
-    return "".join(
-        f"; {words.with_unit(step.load, unit)} failed by no more than noise ({step.many}) and the next "
-        f"level held, so it is passed over"
+def _uncertain(step: Step) -> Message:
+    if step.counted:
+        return message("only {requests}, so this is not certain", requests=step.many)
+    return message("{requests}, so this is not certain", requests=step.many)
+
+
+def _passed_over(judged: Sequence[tuple[Step, bool]], unit: str) -> list[Message]:
+    return [
+        message(
+            "{load} failed by no more than noise ({requests}) and the next level held, so it is passed over",
+            load=words.with_unit(step.load, unit),
+            requests=step.many,
+        )
         for step, holds in judged
         if not holds
-    )
+    ]
 
 
 def _first_bad(judged: Sequence[tuple[Step, bool]], judge: Judge) -> int | None:
@@ -116,16 +160,17 @@ def _first_bad(judged: Sequence[tuple[Step, bool]], judge: Judge) -> int | None:
     return None
 
 
-def _otherwise(judged: Sequence[tuple[Step, bool]], judge: Judge, unit: str) -> str:
-    told = [(step, judge.otherwise(step)) for step, _ in judged]
-    return "".join(f"; measured at {words.with_unit(step.load, unit)}: {said}" for step, said in told if said)
+def _otherwise(judged: Sequence[tuple[Step, bool]], judge: Judge, unit: str) -> list[Message]:
+    told = [(words.with_unit(step.load, unit), judge.otherwise(step)) for step, _ in judged]
+    return [message("measured at {load}: {figures}", load=load, figures=said) for load, said in told if said]
 
 
-def _held_again(judged: Sequence[tuple[Step, bool]], bad: int, unit: str) -> str:
+def _held_again(judged: Sequence[tuple[Step, bool]], bad: int, unit: str) -> list[Message]:
     after = [words.load(step.load) for step, holds in judged[bad + 1 :] if holds]
     if not after:
-        return ""
-    return f"; yet {words.series(after)} held again, so measure {words.with_unit(judged[bad][0].load, unit)} once more"
+        return []
+    again = words.with_unit(judged[bad][0].load, unit)
+    return [message("yet {loads} held again, so measure {load} once more", loads=words.series(after), load=again)]
 
 
 @dataclass(frozen=True)
@@ -135,7 +180,7 @@ class Judge:
     steps: Sequence[Step]
     thresholds: Sequence[Threshold]
     goodput: Mapping[int, float]
-    backlogs: Mapping[float, str]
+    backlogs: Mapping[float, Message]
     """Loads at which a backlog grows without end, with how that shows."""
     long_run: LongRun | None = None
     """None judges what was measured, and no more."""
@@ -183,10 +228,16 @@ class Judge:
         differ = [each for each in figures if each[0].met_by(each[1]) is not each[0].met_by(each[2])]
         return words.series([self._told(t, step, measured, lasting) for t, measured, lasting in differ])
 
-    def _told(self, threshold: Threshold, step: Step, measured: float, lasting: float) -> str:
+    def _told(self, threshold: Threshold, step: Step, measured: float, lasting: float) -> Message:
         name = name_of(threshold.metric, threshold.statistic)
         why = self.long_run.because(step, threshold.metric, threshold.statistic) if self.long_run else ""
-        return f"{name} {words.duration(measured)} (about {words.duration(lasting)} in a long run, {why})"
+        return message(
+            "{metric} {measured} (about {lasting} in a long run, {reason})",
+            metric=name,
+            measured=words.duration(measured),
+            lasting=words.duration(lasting),
+            reason=why,
+        )
 
     def crossing(self, good: Step, bad: Step) -> float:
         """The load between two levels at which the first threshold breaks."""
@@ -250,7 +301,7 @@ class Judge:
         return share_range([*self.steps[:place], Step(step.load, (level,)), *self.steps[place + 1 :]], place)
 
 
-def backlogs(steps: Sequence[Step]) -> dict[float, str]:
+def backlogs(steps: Sequence[Step]) -> dict[float, Message]:
     """Rates at which more requests come than are answered, so that none of their latencies would last."""
     growing = [_backlog(step) for step in steps]
     # once too many come, they do at every higher rate, unless they are turned away
@@ -261,8 +312,9 @@ def backlogs(steps: Sequence[Step]) -> dict[float, str]:
         return {}
     grows = [step for step, each in zip(steps[first:], growing[first:], strict=True) if SURELY_SHORT < each < math.inf]
     served = mean_of((step.throughput, 1.0) for step in grows)
+    said = message("{rate}/s are answered, so the backlog grows as long as the test lasts", rate=words.digits(served))
     return {
-        step.load: f"{words.digits(served)}/s are answered, so the backlog grows as long as the test lasts"
+        step.load: said
         for place, step in enumerate(steps)
         if growing[place] < math.inf and (place >= first or step.offered > served)
     }
@@ -279,29 +331,30 @@ def _answered(steps: Sequence[Step], growing: Collection[float], unit: str) -> f
     return max(step.throughput for step in steps) if full else math.inf
 
 
-def _limit_by_loss(before: Sequence[Step], step: Step, said: str, unit: str, more: str) -> Finding:
+def _limit_by_loss(before: Sequence[Step], step: Step, said: Message, unit: str, notes: _Notes) -> Finding:
     """The level at which the server went away is not safe, and says nothing of where the limit lies."""
-    cause = f"the server was gone ({said})"
     if not before:
-        return Finding(Status.REACHED, f"{said}, the lowest level{more}", None, None, step.load, None, step.load, said)
+        why = notes.added_to(message("{loss}, the lowest level", loss=said))
+        return Finding(Status.REACHED, why, None, None, step.load, None, step.load, said)
     good = before[-1].load
-    why = f"holds at {words.with_unit(good, unit)}; then the server was gone: {said}{more}"
-    return Finding(Status.REACHED, why, good, good, step.load, good, step.load, cause)
+    cause = message("the server was gone ({loss})", loss=said)
+    why = message("holds at {load}; then the server was gone: {loss}", load=words.with_unit(good, unit), loss=said)
+    return Finding(Status.REACHED, notes.added_to(why), good, good, step.load, good, step.load, cause)
 
 
 def _known_at(threshold: Threshold, step: Step, goodput: Mapping[int, float]) -> bool:
     return bool(_values(threshold, step, goodput))
 
 
-def _not_known(thresholds: Sequence[Threshold], steps: Sequence[Step], goodput: Mapping[int, float]) -> str:
+def _not_known(thresholds: Sequence[Threshold], steps: Sequence[Step], goodput: Mapping[int, float]) -> list[Message]:
     """Which thresholds could not be judged, and where: nobody shall take them for kept."""
     said = []
     for threshold in thresholds:
         missing = [words.load(step.load) for step in steps if not _known_at(threshold, step, goodput)]
         if missing:
-            where = "any level" if len(missing) == len(steps) else words.series(missing)
-            said.append(f"; {threshold} is not known at {where}")
-    return "".join(said)
+            where = message("any level") if len(missing) == len(steps) else words.series(missing)
+            said.append(message("{limit} is not known at {loads}", limit=threshold, loads=where))
+    return said
 
 
 def _values(threshold: Threshold, step: Step, goodput: Mapping[int, float]) -> list[float]:
@@ -316,7 +369,7 @@ def _worst(threshold: Threshold, step: Step, goodput: Mapping[int, float]) -> fl
     return max(values) if threshold.is_ceiling else min(values)
 
 
-def _broken(threshold: Threshold, good: Step | None, bad: Step, goodput: Mapping[int, float]) -> str:
+def _broken(threshold: Threshold, good: Step | None, bad: Step, goodput: Mapping[int, float]) -> Message:
     name = name_of(threshold.metric, threshold.statistic)
     before = math.nan if good is None else _worst(threshold, good, goodput)
     after = _worst(threshold, bad, goodput)
@@ -324,8 +377,12 @@ def _broken(threshold: Threshold, good: Step | None, bad: Step, goodput: Mapping
         # failed requests broke it; where those that succeeded break it too, their figure says more
         after = bad.figure(threshold.metric, threshold.statistic)
         if math.isnan(after) or threshold.met_by(after):
-            return f"{name}: too many failed ({words.share(bad.errors)})"
-    if threshold.is_duration:
-        return f"{name} {words.duration(after) if math.isnan(before) else words.change(before, after)}"
+            return message("{metric}: too many failed ({share})", metric=name, share=words.share(bad.errors))
     text = words.share if threshold.unit == "%" or threshold.metric == "errors" else words.digits
-    return f"{name} {text(after)}" if math.isnan(before) else f"{name} {text(before)} → {text(after)}"
+    if threshold.is_duration:
+        value = words.duration(after) if math.isnan(before) else words.change(before, after)
+    elif math.isnan(before):
+        value = text(after)
+    else:
+        value = message("{before} → {after}", before=text(before), after=text(after))
+    return message("{metric} {value}", metric=name, value=value)

@@ -16,6 +16,7 @@ from llmlocust.metrics.levels import EXACT_SHARE, USERS, LevelFigures
 from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.vocabulary import CLIENT_KINDS, ERROR_KINDS
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, message, term
 
 ERROR_LIMIT = 0.01
 """Errors above this are a collapse, and break the derived service level."""
@@ -109,9 +110,11 @@ class Step:
         return all(each.counted for each in self.levels)
 
     @property
-    def many(self) -> str:
+    def many(self) -> Message:
         """How many requests it had, in words."""
-        return f"{self.requests} requests" if self.counted else "the number of requests is not known"
+        if not self.counted:
+            return message("the number of requests is not known")
+        return message("{count} requests", count=self.requests)
 
     def among(self, levels: Collection[int]) -> bool:
         return any(each.level in levels for each in self.levels)
@@ -165,8 +168,10 @@ def mean_of(pairs: Iterable[tuple[float, float]]) -> float:
 
 def name_of(metric: str, statistic: str = "") -> str:
     """p95 TTFT, mean end to end, errors."""
-    plain = METRICS[metric].short if metric in METRICS else metric
-    return f"{statistic.replace('_', '.')} {plain}".strip()
+    name = term(METRICS[metric].short) if metric in METRICS else metric  # telemetry has names of its own
+    if statistic == "mean":
+        return message("mean {metric}", metric=name)
+    return message("{statistic} {metric}", statistic=statistic.replace("_", "."), metric=name) if statistic else name
 
 
 def spread(steps: Sequence[Step], place: int, metric: str, statistic: str) -> float:
@@ -225,11 +230,12 @@ def noise(first: Step, second: Step) -> float:
 
 def too_few(curve: Sequence[Step], unit: str) -> Finding | None:
     if not curve:
-        return Finding(Status.UNKNOWN, "cannot be told: the throughput of the levels is not known")
+        return Finding(Status.UNKNOWN, message("cannot be told: the throughput of the levels is not known"))
     if not any(step.throughput > 0.0 for step in curve):
-        return Finding(Status.UNKNOWN, "cannot be told: nothing succeeded at any level")
+        return Finding(Status.UNKNOWN, message("cannot be told: nothing succeeded at any level"))
     if len(curve) == 1:
-        return Finding(Status.UNKNOWN, f"cannot be told from one level ({words.with_unit(curve[0].load, unit)})")
+        only = words.with_unit(curve[0].load, unit)
+        return Finding(Status.UNKNOWN, message("cannot be told from one level ({load})", load=only))
     return None
 
 
@@ -311,23 +317,25 @@ def _pooled_shares(steps: Iterable[Step]) -> Iterator[tuple[float, float]]:
         yield wilson(failed / requests, requests, Z95)
 
 
-def left_out(loads: Iterable[float], unit: str, why: str) -> str:
-    """Return the words that name the loads that a number leaves out; empty where there is none."""
+def left_out(loads: Iterable[float], unit: str, why: Message) -> list[Message]:
+    """Return a clause that names the loads that a number leaves out; none where there is no such load."""
     known = sorted(set(loads))
-    if not known:
-        return ""
-    named = words.series([words.load(load) for load in known])
-    return f"; {named} {words.unit_of(unit, known[0] if len(known) == 1 else 2)} left out, as {why}"
+    return [message("{loads} left out, as {reason}", loads=words.loads(known, unit), reason=why)] if known else []
 
 
 def kinds_of(step: Step) -> str:
     if not step.counted:
-        return "the kind of the errors is not known"
+        return message("the kind of the errors is not known")
     kinds = step.kinds()
     if not kinds:
-        return f"{step.failed} of {step.requests}"
-    return words.series([f"{count} × {ERROR_KINDS.get(kind, kind)}" for kind, count in list(kinds.items())[:2]])
+        return message("{failed} of {requests}", failed=step.failed, requests=step.requests)
+    return words.series([_count_of(kind, count) for kind, count in list(kinds.items())[:2]])
 
 
-def load_word(unit: str) -> str:
-    return "users" if unit == USERS else "load"
+def _count_of(kind: str, count: int) -> Message:
+    name = term(ERROR_KINDS[kind]) if kind in ERROR_KINDS else kind
+    return message("{count} × {kind}", count=count, kind=name)
+
+
+def load_word(unit: str) -> Message:
+    return message("users") if unit == USERS else message("load")

@@ -21,6 +21,7 @@ from llmlocust.analysis.breakpoints.slo import derive, find_slo_limit
 from llmlocust.analysis.breakpoints.steps import Finding, Status, left_out, steps_of
 from llmlocust.metrics.levels import USERS, LevelFigures
 from llmlocust.metrics.thresholds import Threshold, golds
+from llmlocust.text.message import Message, clauses, message
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Verdict:
     """Those that were judged: the given ones, or the derived."""
     derived: bool = False
     unit: str = USERS
-    gone: tuple[float, str] | None = None
+    gone: tuple[float, Message] | None = None
     """The first load at which the server was gone, and how that showed."""
     windows: str = ""
     """A sentence on the windows of a replayed trace, which is no ramp; empty for all else."""
@@ -95,32 +96,33 @@ def find(
     there = [step for step in steps if not step.among(gone)]
     served = [step for step in there if not step.among(empty)]
     curve = [step for step in served if math.isfinite(step.throughput)]
-    passed_over = left_out((each.load for each in levels if each.level in passing), unit, "they had an outage")
-    passed_over += left_out((each.load for each in levels if each.lacks_requests), unit, "no request was sent there")
-    missing = passed_over + "".join(
-        left_out((step.load for step in steps if step.among(marked)), unit, why)
-        for marked, why in ((gone, "the server was gone"), (empty, "their answers were empty"))
-    )
+    passed_over = [
+        *left_out((each.load for each in levels if each.level in passing), unit, message("they had an outage")),
+        *left_out((each.load for each in levels if each.lacks_requests), unit, message("no request was sent there")),
+    ]
+    missing = [
+        *passed_over,
+        *left_out((step.load for step in steps if step.among(gone)), unit, message("the server was gone")),
+        *left_out((step.load for step in steps if step.among(empty)), unit, message("their answers were empty")),
+    ]
     if missing and not curve:
-        nothing = "; nothing succeeded at any level"
-        said = missing if any(step.ok for step in steps) else nothing
-        knee = capacity = Finding(Status.UNKNOWN, f"cannot be told: {said.removeprefix('; ')}")
+        nothing = message("nothing succeeded at any level")
+        reason = clauses(missing) if any(step.ok for step in steps) else nothing
+        knee = capacity = Finding(Status.UNKNOWN, message("cannot be told: {reason}", reason=reason))
     else:
-        knee, capacity = (
-            replace(each, why=each.why + missing) for each in (find_knee(curve, unit), find_capacity(curve, unit))
-        )
+        knee, capacity = (_noted(each, missing) for each in (find_knee(curve, unit), find_capacity(curve, unit)))
 
     def limit_of(tier: Sequence[Threshold]) -> Finding:
         limit = find_slo_limit(steps, tier, goodput or {}, unit, derived=not thresholds, lost=lost, empty=empty)
-        return replace(limit, why=limit.why + passed_over)
+        return _noted(limit, passed_over)
 
     collapse = find_collapse(steps, there, curve, unit, lost)
     return Verdict(
         slo_limit=limit_of(judged),
         knee=knee,
         capacity=capacity,
-        collapse=replace(collapse, why=collapse.why + passed_over),
-        onset=errors_onset(there, unit) or Finding(Status.NOT_REACHED, "not reached"),
+        collapse=_noted(collapse, passed_over),
+        onset=errors_onset(there, unit) or Finding(Status.NOT_REACHED, message("not reached")),
         cliffs=tuple(find_cliffs(served, unit)),
         thresholds=judged,
         derived=not thresholds,
@@ -130,3 +132,8 @@ def find(
         outages=passing,
         gold=limit_of(golds(judged)) if any(each.gold for each in judged) else None,
     )
+
+
+def _noted(finding: Finding, notes: Sequence[Message]) -> Finding:
+    """A finding that also says which loads it leaves out."""
+    return replace(finding, why=clauses([finding.why, *notes]))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from llmlocust.analysis.checks.check import BOUNDED, LEAST, Check, Facts, above, loads_of, marks, more_requests
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.text import figures as words
+from llmlocust.text.message import message, sentences
 
 GATHERED = 0.2
 """More tokens than this that came together are no chance: something gathers them, or the server sends several."""
@@ -29,7 +30,7 @@ CONTRADICTING = 0.01
 SEVERAL_TOKENS = 1.2
 UNEVEN_CHUNKS = 1.5
 """Where chunks hold so many times more tokens at one level than at another, their gaps do not compare."""
-_UNIQUE = "Ask unique prompts (--llm-unique), unless your users repeat theirs as often."
+_UNIQUE = message("Ask unique prompts (--llm-unique), unless your users repeat theirs as often.")
 
 
 def enough_requests(levels: Sequence[LevelFigures], statistic: str, facts: Facts, *, strict: bool) -> Check | None:
@@ -38,34 +39,60 @@ def enough_requests(levels: Sequence[LevelFigures], statistic: str, facts: Facts
     if not used and any(each.requests for each in levels):
         return None
     if not used:
-        return Check("any requests", False, 0, 1, "No level has a single request: there is nothing to believe.")
+        return Check(
+            "any_requests", False, 0, 1, message("No level has a single request: there is nothing to believe.")
+        )
     used = [each for each in used if each.ok]
     if not used:
         return Check(
-            "any success", False, 0, 1, "No request succeeded at any level: there are no latencies to believe."
+            "any_success", False, 0, 1, message("No request succeeded at any level: there are no latencies to believe.")
         )
     fewest = min(each.ok for each in used)
     least, bounded = LEAST[statistic], BOUNDED[statistic]
-    name = f"requests for {statistic}"
+    key = f"requests_for_{statistic}"
     short = [each for each in used if each.ok < least]
     if short:
         hurt = strict and any(facts.decisive is None or each.level in facts.decisive for each in short)
-        says = (
-            f"At {loads_of(short)} fewer than {least} requests succeeded (fewest: {fewest}), so {statistic} is only the "
-            f"slowest of them; {bounded} are needed for one with an interval. {more_requests(facts)}."
-            if hurt
-            else f"{statistic} at {loads_of(short)} rests on fewer than {least} requests (fewest: {fewest}): read "
-            f"{'p95' if fewest >= LEAST['p95'] else 'p50'} there, or {more_requests(facts).lower()}."
-        )
-        return Check(name, not hurt, fewest, least, says, marks(short))
+        if hurt:
+            says = message(
+                "At {loads} fewer than {least} requests succeeded (fewest: {fewest}), so {statistic} is only the slowest of "
+                "them; {bounded} are needed for one with an interval. {advice}",
+                loads=loads_of(short),
+                least=least,
+                fewest=fewest,
+                statistic=statistic,
+                bounded=bounded,
+                advice=words.sentence(more_requests(facts)),
+            )
+        else:
+            says = message(
+                "{statistic} at {loads} rests on fewer than {least} requests (fewest: {fewest}): read {other} there, or "
+                "{advice}.",
+                statistic=statistic,
+                loads=loads_of(short),
+                least=least,
+                fewest=fewest,
+                other="p95" if fewest >= LEAST["p95"] else "p50",
+                advice=more_requests(facts),
+            )
+        return Check(key, not hurt, fewest, least, says, marks(short))
     few = [each for each in used if each.ok < bounded]
-    says = (
-        f"{statistic} at {loads_of(few)} rests on fewer than {bounded} requests (fewest: {fewest}): its 95 % interval has "
-        f"no upper end there."
-        if few
-        else f"Every level has at least {fewest} successful requests, enough for {statistic} with an interval."
-    )
-    return Check(name, True, fewest, least, says, marks(few))
+    if few:
+        says = message(
+            "{statistic} at {loads} rests on fewer than {bounded} requests (fewest: {fewest}): its 95 % interval has no upper "
+            "end there.",
+            statistic=statistic,
+            loads=loads_of(few),
+            bounded=bounded,
+            fewest=fewest,
+        )
+    else:
+        says = message(
+            "Every level has at least {fewest} successful requests, enough for {statistic} with an interval.",
+            fewest=fewest,
+            statistic=statistic,
+        )
+    return Check(key, True, fewest, least, says, marks(few))
 
 
 def levels_without_requests(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
@@ -74,12 +101,23 @@ def levels_without_requests(levels: Sequence[LevelFigures], facts: Facts) -> Che
     if not without or not any(each.requests for each in levels):
         return None
     paused = max((each.backing_off for each in without if each.backing_off > 0.0), default=0.0)
-    why = f" (up to {words.share(paused)} of their time)" if paused else ""
-    says = (
-        f"At {loads_of(without)} no request was sent while the level was measured: users still waited for earlier "
-        f"requests, or paused after a failure{why}. The verdict leaves out {loads_of(without)}. {more_requests(facts)}."
-    )
-    return Check("any requests", False, 0, 1, says, marks(without))
+    loads = loads_of(without)
+    if paused:
+        unsent = message(
+            "At {loads} no request was sent while the level was measured: users still waited for earlier requests, or paused "
+            "after a failure (up to {share} of their time).",
+            loads=loads,
+            share=words.share(paused),
+        )
+    else:
+        unsent = message(
+            "At {loads} no request was sent while the level was measured: users still waited for earlier requests, or paused "
+            "after a failure.",
+            loads=loads,
+        )
+    left_out = message("The verdict leaves out {loads}.", loads=loads)
+    says = sentences([unsent, left_out, words.sentence(more_requests(facts))])
+    return Check("any_requests", False, 0, 1, says, marks(without))
 
 
 def empty(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
@@ -90,17 +128,19 @@ def empty(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     worst = max(share for share, _ in known)
     over = [each for share, each in known if share > EMPTY_LIMIT]
     if over:
-        says = (
-            f"At {loads_of(over)} up to {words.share(worst)} of the successful requests brought no token: their "
-            f"throughput is that of empty answers. Look at one by hand (the prompt, max tokens, the server's log)."
+        says = message(
+            "At {loads} up to {share} of the successful requests brought no token: their throughput is that of empty answers. "
+            "Look at one by hand (the prompt, max tokens, the server's log).",
+            loads=loads_of(over),
+            share=words.share(worst),
         )
-        return Check("empty answers", False, worst, EMPTY_LIMIT, says, marks(over))
+        return Check("empty_answers", False, worst, EMPTY_LIMIT, says, marks(over))
     says = (
-        "Every successful request brought tokens."
+        message("Every successful request brought tokens.")
         if worst == 0.0
-        else f"At most {words.share(worst)} of a level's successful requests brought no token."
+        else message("At most {share} of a level's successful requests brought no token.", share=words.share(worst))
     )
-    return Check("empty answers", True, worst, EMPTY_LIMIT, says)
+    return Check("empty_answers", True, worst, EMPTY_LIMIT, says)
 
 
 def unread(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
@@ -109,13 +149,16 @@ def unread(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     if not over:
         return None
     worst = max(facts.unread.values())
-    fields = f" They may be in {facts.unread_fields}." if facts.unread_fields else ""
-    says = (
-        f"At {loads_of(over)} the server counted the tokens of up to {words.share(worst)} of the successful requests, but "
-        f"none of them was seen: TTFT, gaps and end to end are not known there.{fields} Set --llm-dialect to what the "
-        f"server speaks, or read them in a dialect of your own."
+    unseen = message(
+        "At {loads} the server counted the tokens of up to {share} of the successful requests, but none of them was seen: "
+        "TTFT, gaps and end to end are not known there.",
+        loads=loads_of(over),
+        share=words.share(worst),
     )
-    return Check("unread tokens", False, worst, EMPTY_LIMIT, says, marks(over))
+    fields = [message("They may be in {fields}.", fields=facts.unread_fields)] if facts.unread_fields else []
+    cure = message("Set --llm-dialect to what the server speaks, or read them in a dialect of your own.")
+    says = sentences([unseen, *fields, cure])
+    return Check("unread_tokens", False, worst, EMPTY_LIMIT, says, marks(over))
 
 
 def _empties(levels: Sequence[LevelFigures], facts: Facts) -> Iterable[tuple[float, LevelFigures]]:
@@ -160,16 +203,24 @@ def length(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     factor = math.exp(apart(worst))
     if off:
         worst = max(off, key=apart)
-        says = (
-            f"Answers had {words.digits(base.output_tokens)} tokens on average at {loads_of([base])}, but "
-            f"{words.digits(worst.output_tokens)} at {loads_of([worst])}: {loads_of(off)} cannot be compared with the lowest "
-            f"level. Fix the length (--llm-max-tokens, the same prompts), or see whether the server cuts answers short."
+        says = message(
+            "Answers had {base} tokens on average at {base_load}, but {worst} at {worst_load}: {loads} cannot be compared with "
+            "the lowest level. Fix the length (--llm-max-tokens, the same prompts), or see whether the server cuts answers "
+            "short.",
+            base=words.digits(base.output_tokens),
+            base_load=loads_of([base]),
+            worst=words.digits(worst.output_tokens),
+            worst_load=loads_of([worst]),
+            loads=loads_of(off),
         )
-        return Check("answer length", False, math.exp(apart(worst)), LENGTH_LIMIT, says, marks(off))
-    says = f"Answers are about as long at every level (means at most {words.digits(factor)} times apart)."
+        return Check("answer_length", False, math.exp(apart(worst)), LENGTH_LIMIT, says, marks(off))
+    times = words.digits(factor)
+    says = message("Answers are about as long at every level (means at most {factor} times apart).", factor=times)
     if factor > LENGTH_LIMIT:
-        says = f"Mean lengths of answers are up to {words.digits(factor)} times apart, which so few may be by chance."
-    return Check("answer length", True, factor, LENGTH_LIMIT, says)
+        says = message(
+            "Mean lengths of answers are up to {factor} times apart, which so few may be by chance.", factor=times
+        )
+    return Check("answer_length", True, factor, LENGTH_LIMIT, says)
 
 
 def tokens_together(levels: Sequence[LevelFigures]) -> Check | None:
@@ -180,16 +231,18 @@ def tokens_together(levels: Sequence[LevelFigures]) -> Check | None:
     worst = max(shares.values())
     over = above(shares, levels, GATHERED)
     if over:
-        says = (
-            f"At {loads_of(over)} up to {words.share(worst)} of the tokens came together with an earlier one: the server "
-            f"sends several at once, or something before it gathers them (a proxy that buffers?). Where it is a proxy "
-            f"that users do not have, TTFT reads late and TPOT short; end to end and throughput hold."
+        says = message(
+            "At {loads} up to {share} of the tokens came together with an earlier one: the server sends several at once, or "
+            "something before it gathers them (a proxy that buffers?). Where it is a proxy that users do not have, TTFT reads "
+            "late and TPOT short; end to end and throughput hold.",
+            loads=loads_of(over),
+            share=words.share(worst),
         )
-        return Check("tokens together", True, worst, GATHERED, says, marks(over))
-    says = f"At most {words.share(worst)} of the tokens came together with an earlier one."
+        return Check("tokens_together", True, worst, GATHERED, says, marks(over))
+    says = message("At most {share} of the tokens came together with an earlier one.", share=words.share(worst))
     if worst == 0.0:
-        says = "No token came together with an earlier one."
-    return Check("tokens together", True, worst, GATHERED, says)
+        says = message("No token came together with an earlier one.")
+    return Check("tokens_together", True, worst, GATHERED, says)
 
 
 def _came_together(each: LevelFigures) -> float:
@@ -204,13 +257,14 @@ def token_counts(levels: Sequence[LevelFigures]) -> Check | None:
         return None
     worst = max(each.counted_chunks for each in known)
     if worst == 0.0:
-        return Check("token counts", True, 0.0, 0.0, "Every token count is the server's own.")
-    says = (
-        f"For up to {words.share(worst)} of the requests the server told no usage, so chunks were counted as tokens: "
-        f"tokens/s and TPOT may be off where a chunk holds several tokens."
+        return Check("token_counts", True, 0.0, 0.0, message("Every token count is the server's own."))
+    says = message(
+        "For up to {share} of the requests the server told no usage, so chunks were counted as tokens: tokens/s and TPOT may be "
+        "off where a chunk holds several tokens.",
+        share=words.share(worst),
     )
     over = [each for each in known if each.counted_chunks > 0.0]
-    return Check("token counts", True, worst, 0.0, says, marks(over))
+    return Check("token_counts", True, worst, 0.0, says, marks(over))
 
 
 def aborted_requests(levels: Sequence[LevelFigures]) -> Check | None:
@@ -221,17 +275,21 @@ def aborted_requests(levels: Sequence[LevelFigures]) -> Check | None:
     worst = max(part for _, part in known)
     over = [each for each, part in known if part > ABORTED_LIMIT]
     if over:
-        says = (
-            f"At {loads_of(over)} up to {words.share(worst)} of the requests were cut off by the end of the run; they "
-            f"were the long ones, so latencies read too low. Give the run time to finish (--stop-timeout)."
+        says = message(
+            "At {loads} up to {share} of the requests were cut off by the end of the run; they were the long ones, so latencies "
+            "read too low. Give the run time to finish (--stop-timeout).",
+            loads=loads_of(over),
+            share=words.share(worst),
         )
-        return Check("aborted requests", False, worst, ABORTED_LIMIT, says, marks(over))
+        return Check("aborted_requests", False, worst, ABORTED_LIMIT, says, marks(over))
     says = (
-        "No request was cut off by the end of the run."
+        message("No request was cut off by the end of the run.")
         if worst == 0.0
-        else (f"At most {words.share(worst)} of a level's requests were cut off by the end of the run.")
+        else message(
+            "At most {share} of a level's requests were cut off by the end of the run.", share=words.share(worst)
+        )
     )
-    return Check("aborted requests", True, worst, ABORTED_LIMIT, says)
+    return Check("aborted_requests", True, worst, ABORTED_LIMIT, says)
 
 
 def prefix_cache(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
@@ -239,25 +297,35 @@ def prefix_cache(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     over = [each for each in levels if facts.cache_hits.get(each.level, 0.0) > CACHED]
     if facts.cache_hits:
         worst = max(facts.cache_hits.values())
-        says = f"The server had at most {words.share(worst)} of a level's prompt tokens in its prefix cache."
+        share = words.share(worst)
         if not over:
-            return Check("prefix cache", True, worst, CACHED, says)
-        says = (
-            f"At {loads_of(over)} up to {words.share(worst)} of the prompt tokens came from the server's prefix cache: "
-            f"TTFT and throughput are those of prompts that it knew."
+            says = message(
+                "The server had at most {share} of a level's prompt tokens in its prefix cache.", share=share
+            )
+            return Check("prefix_cache", True, worst, CACHED, says)
+        says = message(
+            "At {loads} up to {share} of the prompt tokens came from the server's prefix cache: TTFT and throughput are those of "
+            "prompts that it knew.",
+            loads=loads_of(over),
+            share=share,
         )
-        if facts.shared:
-            return Check("prefix cache", True, worst, CACHED, f"{says} The system prompt is shared.", marks(over))
-        return Check("prefix cache", False, worst, CACHED, f"{says} {_UNIQUE}", marks(over))
+        more = message("The system prompt is shared.") if facts.shared else _UNIQUE
+        return Check("prefix_cache", facts.shared, worst, CACHED, sentences([says, more]), marks(over))
     if facts.prompts is None:
         return None
     asked = [each for each in levels if each.requests]
-    many = f"The same {facts.prompts} prompts" if facts.prompts else "The same prompts"
-    says = (
-        f"{many} were asked over and over, and whether the server has a prefix cache is not known: where it has, TTFT "
-        f"and throughput are the cache's. {_UNIQUE}"
-    )
-    return Check("prefix cache", False, None, CACHED, says, marks(asked))
+    if facts.prompts:
+        says = message(
+            "The same {count} prompts were asked over and over, and whether the server has a prefix cache is not known: where "
+            "it has, TTFT and throughput are the cache's.",
+            count=facts.prompts,
+        )
+    else:
+        says = message(
+            "The same prompts were asked over and over, and whether the server has a prefix cache is not known: where it has, "
+            "TTFT and throughput are the cache's."
+        )
+    return Check("prefix_cache", False, None, CACHED, sentences([says, _UNIQUE]), marks(asked))
 
 
 def consistency(levels: Sequence[LevelFigures]) -> Check | None:
@@ -266,16 +334,21 @@ def consistency(levels: Sequence[LevelFigures]) -> Check | None:
     worst = max(shares.values(), default=0.0)
     if not worst:
         return None
-    why = (
-        "times or counts that contradict each other (an answer that ends before it begins, gaps that do not add up) and "
-        "were bounded: a clock was set, or llmlocust has an error."
-    )
     over = above(shares, levels, CONTRADICTING)
     if over:
-        says = f"At {loads_of(over)} up to {words.share(worst)} of the requests had {why}"
-        return Check("request consistency", False, worst, CONTRADICTING, says, marks(over))
-    says = f"At most {words.share(worst)} of a level's requests had {why}"
-    return Check("request consistency", True, worst, CONTRADICTING, says)
+        says = message(
+            "At {loads} up to {share} of the requests had times or counts that contradict each other (an answer that ends before "
+            "it begins, gaps that do not add up) and were bounded: a clock was set, or llmlocust has an error.",
+            loads=loads_of(over),
+            share=words.share(worst),
+        )
+        return Check("request_consistency", False, worst, CONTRADICTING, says, marks(over))
+    says = message(
+        "At most {share} of a level's requests had times or counts that contradict each other (an answer that ends before it "
+        "begins, gaps that do not add up) and were bounded: a clock was set, or llmlocust has an error.",
+        share=words.share(worst),
+    )
+    return Check("request_consistency", True, worst, CONTRADICTING, says)
 
 
 def usage(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
@@ -287,23 +360,29 @@ def usage(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     least, most = (pick(told[each.level] for each in known) for pick in (min, max))
     few = [each for each in known if told[each.level] < TOO_FEW_TOKENS]
     if few:
-        says = (
-            f"At {loads_of(few)} the server told {words.digits(least)} tokens for each chunk with text that came: it "
-            f"counts too few, so that tokens/s and TPOT are off."
+        says = message(
+            "At {loads} the server told {count} tokens for each chunk with text that came: it counts too few, so that tokens/s "
+            "and TPOT are off.",
+            loads=loads_of(few),
+            count=words.digits(least),
         )
         return Check("usage", False, least, TOO_FEW_TOKENS, says, marks(few))
     if most > UNEVEN_CHUNKS * least:
         other = [each for each in known if told[each.level] > UNEVEN_CHUNKS * least]
-        says = (
-            f"A chunk held {words.digits(least)} tokens at one level, and up to {words.digits(most)} at {loads_of(other)}: "
-            f"gaps between chunks do not compare over the load."
+        says = message(
+            "A chunk held {least} tokens at one level, and up to {most} at {loads}: gaps between chunks do not compare over the "
+            "load.",
+            least=words.digits(least),
+            most=words.digits(most),
+            loads=loads_of(other),
         )
         return Check("usage", False, most, UNEVEN_CHUNKS * least, says, marks(other))
     if most > SEVERAL_TOKENS:
-        says = (
-            f"The server told up to {words.digits(most)} tokens for each chunk that came: it sends several at once, or "
-            f"counts some that it does not send. Gaps are between chunks."
+        says = message(
+            "The server told up to {count} tokens for each chunk that came: it sends several at once, or counts some that it does "
+            "not send. Gaps are between chunks.",
+            count=words.digits(most),
         )
         several = [each for each in known if told[each.level] > SEVERAL_TOKENS]
         return Check("usage", True, most, SEVERAL_TOKENS, says, marks(several))
-    return Check("usage", True, most, SEVERAL_TOKENS, "The server's token counts fit the chunks that came.")
+    return Check("usage", True, most, SEVERAL_TOKENS, message("The server's token counts fit the chunks that came."))

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from llmlocust.analysis.phases.trend import Course
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, message
 
 LEAST = {"p95": 20, "p99": 100}
 """Fewer successful requests than this, and the percentile is but the slowest request."""
@@ -16,62 +17,62 @@ BOUNDED = {"p95": 73, "p99": 381}
 """So many, and its 95 % interval has an upper end: n q + 1.96 √(n q (1−q)) ≤ n."""
 
 
-NAMES = (
-    "any requests",
-    "any success",
-    "requests for p95",
-    "requests for p99",
-    "client CPU",
-    "CPU throttling",
-    "CPU wait",
-    "client queue time",
-    "event loop lag",
-    "turn wait",
-    "back-off",
-    "token times",
-    "clock",
-    "client limits",
-    "network",
-    "name look-up",
-    "proxy",
-    "TLS",
-    "requests not sent",
-    "cap in flight",
-    "schedule delay",
-    "Little's law",
-    "think time",
-    "warm-up",
-    "drift",
-    "outage",
-    "answer length",
-    "empty answers",
-    "unread tokens",
-    "token counts",
-    "tokens together",
-    "usage",
-    "prefix cache",
-    "request consistency",
-    "request rows",
-    "lost requests",
-    "lost workers",
-    "frozen workers",
-    "aborted requests",
-    "levels reached",
-    "level length",
-    "run completed",
-    "run ended",
-)
-"""The names of all checks."""
+NAMES: dict[str, Message] = {
+    "any_requests": message("any requests"),
+    "any_success": message("any success"),
+    "requests_for_p95": message("requests for p95"),
+    "requests_for_p99": message("requests for p99"),
+    "client_cpu": message("client CPU"),
+    "cpu_throttling": message("CPU throttling"),
+    "cpu_wait": message("CPU wait"),
+    "client_queue_time": message("client queue time"),
+    "event_loop_lag": message("event loop lag"),
+    "turn_wait": message("turn wait"),
+    "back_off": message("back-off"),
+    "token_times": message("token times"),
+    "clock": message("clock"),
+    "client_limits": message("client limits"),
+    "network": message("network"),
+    "name_lookup": message("name look-up"),
+    "proxy": message("proxy"),
+    "tls": message("TLS"),
+    "requests_not_sent": message("requests not sent"),
+    "cap_in_flight": message("cap in flight"),
+    "schedule_delay": message("schedule delay"),
+    "littles_law": message("Little's law"),
+    "think_time": message("think time"),
+    "warm_up": message("warm-up"),
+    "drift": message("drift"),
+    "outage": message("outage"),
+    "answer_length": message("answer length"),
+    "empty_answers": message("empty answers"),
+    "unread_tokens": message("unread tokens"),
+    "token_counts": message("token counts"),
+    "tokens_together": message("tokens together"),
+    "usage": message("usage"),
+    "prefix_cache": message("prefix cache"),
+    "request_consistency": message("request consistency"),
+    "request_rows": message("request rows"),
+    "lost_requests": message("lost requests"),
+    "lost_workers": message("lost workers"),
+    "frozen_workers": message("frozen workers"),
+    "aborted_requests": message("aborted requests"),
+    "levels_reached": message("levels reached"),
+    "level_length": message("level length"),
+    "run_completed": message("run completed"),
+    "run_ended": message("run ended"),
+}
+"""The names of all checks, by their keys."""
 
 
-def accepted_names(names: Iterable[str]) -> list[str]:
-    """The names of checks that may fail. ValueError in one line for one that no check has."""
-    accepted = list(names)
-    for name in accepted:
-        if name not in NAMES:
-            likely = get_close_matches(name, NAMES, n=1)
+def accepted_keys(keys: Iterable[str]) -> list[str]:
+    """Return the keys of checks that may fail. ValueError in one line for one that no check has."""
+    accepted = list(keys)
+    for key in accepted:
+        if key not in NAMES:
+            likely = get_close_matches(key, NAMES, n=1)
             hint = f"is it {likely[0]!r}?" if likely else f"they are {', '.join(NAMES)}"
-            raise ValueError(f"no check is called {name[:60]!r}: {hint}")
+            raise ValueError(f"no check is called {key[:60]!r}: {hint}")
     return accepted
 
 
@@ -79,7 +80,8 @@ def accepted_names(names: Iterable[str]) -> list[str]:
 class Check:
     """One doubt, looked into. `value` and `limit` are shares, seconds or counts, as `says` says; None: no number."""
 
-    name: str
+    key: str
+    """One of NAMES; what a running process checked for itself has a key of its own."""
     ok: bool
     value: float | None
     limit: float | None
@@ -88,6 +90,11 @@ class Check:
     """The levels that it marks, by their index."""
     unit: str = ""
     """"s" where value and limit are durations."""
+
+    @property
+    def name(self) -> str:
+        """What a reader is shown for the key."""
+        return NAMES.get(self.key, self.key)
 
 
 @dataclass(frozen=True)
@@ -172,16 +179,15 @@ many seconds."""
     """The levels that the verdict rests on; None: all. Too few requests elsewhere are said, and doubt nothing."""
 
 
-def more_requests(facts: Facts) -> str:
+def more_requests(facts: Facts) -> Message:
     """How to have more requests at a level."""
-    return "Ask for more requests (--requests)" if facts.requests else "Hold the levels longer"
+    return message("ask for more requests (--requests)") if facts.requests else message("hold the levels longer")
 
 
 def loads_of(levels: Iterable[LevelFigures]) -> str:
     """Levels by their loads, with the unit: 5, 10 and 20 users."""
     named = list(levels)
-    text = words.series([words.load(each.load) for each in named])
-    return f"{text} {words.unit_of(named[0].unit, named[0].load if len(named) == 1 else 2)}" if named else text
+    return words.loads([each.load for each in named], named[0].unit) if named else ""
 
 
 def marks(levels: Iterable[LevelFigures]) -> tuple[int, ...]:

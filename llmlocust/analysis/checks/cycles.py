@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from llmlocust.analysis.checks.check import Check, Facts, loads_of, marks
 from llmlocust.metrics.levels import USERS, LevelFigures
 from llmlocust.text import figures as words
+from llmlocust.text.message import message
 
 LITTLE_LIMIT = 0.25
 THINK_FLOOR = 0.01
@@ -71,13 +72,18 @@ def littles_law(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
         each.figures for part, each in known if part > limit + each.noise and each.response - each.length > THINK_FLOOR
     ]
     if over:
-        says = (
-            f"At {loads_of(over)} throughput × latency is {words.digits(worst)} times the users: by Little's law these "
-            f"figures are not of the same requests (more users than said, or a window that was too short)."
+        says = message(
+            "At {loads} throughput × latency is {factor} times the users: by Little's law these figures are not of the same "
+            "requests (more users than said, or a window that was too short).",
+            loads=loads_of(over),
+            factor=words.digits(worst),
         )
-        return Check("Little's law", False, worst, limit, says, marks(over))
-    says = "Throughput × latency never exceeds the users by more than noise, as it must be"
-    return Check("Little's law", True, worst, limit, f"{says} (at most {words.digits(worst)} of them).")
+        return Check("littles_law", False, worst, limit, says, marks(over))
+    says = message(
+        "Throughput × latency never exceeds the users by more than noise, as it must be (at most {factor} of them).",
+        factor=words.digits(worst),
+    )
+    return Check("littles_law", True, worst, limit, says)
 
 
 def think_time(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
@@ -103,16 +109,21 @@ def think_time(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     wrong = [each for each in known if off(each)]
     if wrong:
         seen = sum(max(0.0, each.between) for each in wrong) / len(wrong)
-        why = "; the load generator's own work may be what takes it" if seen > think else ""
-        says = (
-            f"A think time of {words.duration(think)} does not fit the figures at "
-            f"{loads_of(each.figures for each in wrong)}: users, throughput and the time of a request leave "
-            f"{words.duration(seen) if seen >= 0.001 else 'no time'} between two requests of a user (Little's law, "
-            f"N = X·(R + Z)){why}."
+        says = message(
+            "A think time of {think} does not fit the figures at {loads}: users, throughput and the time of a request leave {seen} "
+            "between two requests of a user (Little's law, N = X·(R + Z))",
+            think=words.duration(think),
+            loads=loads_of(each.figures for each in wrong),
+            seen=words.duration(seen) if seen >= 0.001 else message("no time"),
         )
-        return Check("think time", False, worst, 1.0 + LITTLE_LIMIT, says, marks(each.figures for each in wrong))
-    says = f"Users, throughput, latency and the think time of {words.duration(think)} fit together."
-    return Check("think time", True, worst, 1.0 + LITTLE_LIMIT, says)
+        if seen > think:
+            says = message("{misfit}; the load generator's own work may be what takes it", misfit=says)
+        says = words.sentence(says)
+        return Check("think_time", False, worst, 1.0 + LITTLE_LIMIT, says, marks(each.figures for each in wrong))
+    says = message(
+        "Users, throughput, latency and the think time of {think} fit together.", think=words.duration(think)
+    )
+    return Check("think_time", True, worst, 1.0 + LITTLE_LIMIT, says)
 
 
 def _think_time_left(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
@@ -122,12 +133,15 @@ def _think_time_left(levels: Sequence[LevelFigures], facts: Facts) -> Check | No
         return None
     none = [each.figures for each in known if each.between < NO_TIME * each.length]
     seen = max(0.0, sum(each.between for each in known) / len(known))
-    left = f"no time at {loads_of(none)}" if none else f"{words.duration(seen)} on average"
-    says = (
-        f"Users, throughput and latency leave {left} between two requests of a user (Little's law, N = X·(R + Z)). If "
-        f"the users took another think time, these figures are not of that test; tell it (--wait) to have it checked."
+    left = message("{time} on average", time=words.duration(seen))
+    if none:
+        left = message("no time at {loads}", loads=loads_of(none))
+    says = message(
+        "Users, throughput and latency leave {left} between two requests of a user (Little's law, N = X·(R + Z)). If the users "
+        "took another think time, these figures are not of that test; tell it (--wait) to have it checked.",
+        left=left,
     )
-    return Check("think time", True, seen, None, says, marks(none), unit="s")
+    return Check("think_time", True, seen, None, says, marks(none), unit="s")
 
 
 def _failures_count_little(figures: LevelFigures, users: float) -> bool:

@@ -10,6 +10,7 @@ from llmlocust.analysis.checks.check import LEAST, Check, Facts, above, loads_of
 from llmlocust.metrics.levels import HEADLINE, RANGED, USERS, LevelFigures
 from llmlocust.metrics.vocabulary import CLIENT_KINDS
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, message, sentences
 
 CPU_LIMIT = 0.9
 """Below, one process was right and kept up with a client that does the least; from 0.96 on it was up to 17 % slower \
@@ -38,37 +39,43 @@ UNSENT_LIMIT = 0.01
 """A larger share of requests that never got to the server makes the load another one."""
 _UNSENT = {
     "client_limit": (
-        "client limits",
-        "the load generator had no port, file or memory left",
-        "Raise its limit of open files (ulimit -n), or use more machines: each has about 28,000 ports for a server.",
+        "client_limits",
+        message("the load generator had no port, file or memory left"),
+        message(
+            "Raise its limit of open files (ulimit -n), or use more machines: each has about 28,000 ports for a server."
+        ),
     ),
     "network": (
         "network",
-        "no route led to the server",
-        "Check the network between the load generator and the server, and whether the server's machine is up.",
+        message("no route led to the server"),
+        message("Check the network between the load generator and the server, and whether the server's machine is up."),
     ),
     "name_lookup": (
-        "name look-up",
-        "the server's name was not found",
-        "Repair the name service (DNS) of the load generator, or give the server's IP address as the host.",
+        "name_lookup",
+        message("the server's name was not found"),
+        message("Repair the name service (DNS) of the load generator, or give the server's IP address as the host."),
     ),
     "proxy": (
         "proxy",
-        "the proxy gave no connection",
-        "Check the proxy that HTTP_PROXY or HTTPS_PROXY names, or bypass it with NO_PROXY.",
+        message("the proxy gave no connection"),
+        message("Check the proxy that HTTP_PROXY or HTTPS_PROXY names, or bypass it with NO_PROXY."),
     ),
     "tls": (
-        "TLS",
-        "no TLS session came about",
-        "Check the server's certificate, its date and its name; SSL_CERT_FILE names the file of its authority.",
+        "tls",
+        message("no TLS session came about"),
+        message(
+            "Check the server's certificate, its date and its name; SSL_CERT_FILE names the file of its authority."
+        ),
     ),
     "not_sent": (
-        "requests not sent",
-        "their address or headers were not valid",
-        "Correct the host, the path or the headers in the options, or what the locustfile or its dialect makes of them.",
+        "requests_not_sent",
+        message("their address or headers were not valid"),
+        message(
+            "Correct the host, the path or the headers in the options, or what the locustfile or its dialect makes of them."
+        ),
     ),
 }
-"""For each of CLIENT_KINDS: the name of its check, why requests failed, and what to do."""
+"""For each of CLIENT_KINDS: the key of its check, why requests failed, and what to do."""
 
 
 def client_cpu(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
@@ -79,49 +86,80 @@ def client_cpu(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     worst = max(known.values())
     over = above(known, levels, CPU_LIMIT)
     if worst <= CPU_LIMIT:
-        says = f"The busiest load process used at most {words.share(worst)} of its core."
-        return Check("client CPU", True, worst, CPU_LIMIT, says)
-    where = f" at {loads_of(over)}" if over else ""
-    says = (
-        f"The load generator itself was full{where} ({words.share(worst)} of a core): waits there may be its own. "
-        f"Use more processes or machines (--processes, --worker)."
-    )
-    return Check("client CPU", False, worst, CPU_LIMIT, says, marks(over))
+        says = message("The busiest load process used at most {share} of its core.", share=words.share(worst))
+        return Check("client_cpu", True, worst, CPU_LIMIT, says)
+    if over:
+        says = message(
+            "The load generator itself was full at {loads} ({share} of a core): waits there may be its own. Use more processes or "
+            "machines (--processes, --worker).",
+            loads=loads_of(over),
+            share=words.share(worst),
+        )
+    else:
+        says = message(
+            "The load generator itself was full ({share} of a core): waits there may be its own. Use more processes or machines "
+            "(--processes, --worker).",
+            share=words.share(worst),
+        )
+    return Check("client_cpu", False, worst, CPU_LIMIT, says, marks(over))
 
 
 def cpu_throttling(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     """Whether a CPU limit kept a load process from running."""
-    says = (
-        "A CPU limit (a container's, or a control group's) kept a load process from running for {share} of the time{where}: "
-        "it sent and read late. Raise the limit, or use more machines (--worker)."
-    )
-    return _kept_from_running("CPU throttling", facts.throttled, THROTTLED, levels, says)
+    found = _worst_and_over(facts.throttled, THROTTLED, levels)
+    if found is None:
+        return None
+    worst, over = found
+    if worst <= THROTTLED:
+        says = message("A CPU limit kept no load process from running for long.")
+        return Check("cpu_throttling", True, worst, THROTTLED, says)
+    if over:
+        says = message(
+            "A CPU limit (a container's, or a control group's) kept a load process from running for {share} of the time at "
+            "{loads}: it sent and read late. Raise the limit, or use more machines (--worker).",
+            share=words.share(worst),
+            loads=loads_of(over),
+        )
+    else:
+        says = message(
+            "A CPU limit (a container's, or a control group's) kept a load process from running for {share} of the time: it sent "
+            "and read late. Raise the limit, or use more machines (--worker).",
+            share=words.share(worst),
+        )
+    return Check("cpu_throttling", False, worst, THROTTLED, says, marks(over))
 
 
 def cpu_wait(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     """Whether a load process was ready to run and had no core."""
-    says = (
-        "A load process was ready to run and had no core for {share} of the time{where}, because of a CPU limit or of "
-        "other processes: it sent and read late. Give it cores of its own, or use more machines (--worker)."
-    )
-    return _kept_from_running("CPU wait", facts.core_wait, CORE_WAIT, levels, says)
-
-
-def _kept_from_running(
-    name: str, shares: Mapping[int, float], limit: float, levels: Sequence[LevelFigures], says: str
-) -> Check | None:
-    known = {level: share for level, share in shares.items() if not math.isnan(share)}
-    if not known:
+    found = _worst_and_over(facts.core_wait, CORE_WAIT, levels)
+    if found is None:
         return None
-    worst = max(known.values())
-    if worst <= limit:
-        kept = "a CPU limit" if name == "CPU throttling" else "other processes"
-        return Check(
-            name, True, worst, limit, f"{words.sentence(kept)[:-1]} kept no load process from running for long."
+    worst, over = found
+    if worst <= CORE_WAIT:
+        says = message("Other processes kept no load process from running for long.")
+        return Check("cpu_wait", True, worst, CORE_WAIT, says)
+    if over:
+        says = message(
+            "A load process was ready to run and had no core for {share} of the time at {loads}, because of a CPU limit or of "
+            "other processes: it sent and read late. Give it cores of its own, or use more machines (--worker).",
+            share=words.share(worst),
+            loads=loads_of(over),
         )
-    over = above(known, levels, limit)
-    where = f" at {loads_of(over)}" if over else ""
-    return Check(name, False, worst, limit, says.format(share=words.share(worst), where=where), marks(over))
+    else:
+        says = message(
+            "A load process was ready to run and had no core for {share} of the time, because of a CPU limit or of other "
+            "processes: it sent and read late. Give it cores of its own, or use more machines (--worker).",
+            share=words.share(worst),
+        )
+    return Check("cpu_wait", False, worst, CORE_WAIT, says, marks(over))
+
+
+def _worst_and_over(
+    shares: Mapping[int, float], limit: float, levels: Sequence[LevelFigures]
+) -> tuple[float, list[LevelFigures]] | None:
+    """The largest share and the levels above the limit; None where no share is known."""
+    known = {level: share for level, share in shares.items() if not math.isnan(share)}
+    return (max(known.values()), above(known, levels, limit)) if known else None
 
 
 def client_queue_time(levels: Sequence[LevelFigures]) -> Check | None:
@@ -132,14 +170,15 @@ def client_queue_time(levels: Sequence[LevelFigures]) -> Check | None:
     late = [each for each in known if each.metric("wait")["p95"] > _latest(each, "p95") and _costs_load(each)]
     worst = max(each.metric("wait")["p95"] for each in late or known)
     if not late:
-        says = f"The load generator sent 95 % of the requests within {words.duration(worst)}."
-        return Check("client queue time", True, worst, LATE, says, unit="s")
-    says = (
-        f"At {loads_of(late)} requests waited in the load generator before they were sent, 5 % of them for "
-        f"{words.duration(worst)} or more: the load was lower than it should be, and this wait is in no latency. Use more "
-        f"processes or machines (--processes, --worker)."
+        says = message("The load generator sent 95 % of the requests within {time}.", time=words.duration(worst))
+        return Check("client_queue_time", True, worst, LATE, says, unit="s")
+    says = message(
+        "At {loads} requests waited in the load generator before they were sent, 5 % of them for {time} or more: the load was "
+        "lower than it should be, and this wait is in no latency. Use more processes or machines (--processes, --worker).",
+        loads=loads_of(late),
+        time=words.duration(worst),
     )
-    return Check("client queue time", False, worst, LATE, says, marks(late), unit="s")
+    return Check("client_queue_time", False, worst, LATE, says, marks(late), unit="s")
 
 
 def _costs_load(each: LevelFigures) -> bool:
@@ -162,19 +201,25 @@ def token_times(levels: Sequence[LevelFigures]) -> Check | None:
     if wide:
         over = list({each.level: each for each, _, _ in wide}.values())
         each, metric, name = max(wide, key=_width)
-        says = (
-            f"At {loads_of(over)} the load generator itself was late: up to {words.share(late)} of the gaps between tokens "
-            f"are known only in sum, so that {name_of(metric, name)} at {loads_of([each])} is somewhere from "
-            f"{words.span(*each.metric(metric).ranges[name])}. Use more processes or machines (--processes, --worker)."
+        says = message(
+            "At {loads} the load generator itself was late: up to {share} of the gaps between tokens are known only in sum, so "
+            "that {metric} at {load} is somewhere from {range}. Use more processes or machines (--processes, "
+            "--worker).",
+            loads=loads_of(over),
+            share=words.share(late),
+            metric=name_of(metric, name),
+            load=loads_of([each]),
+            range=words.span(*each.metric(metric).ranges[name]),
         )
-        return Check("token times", False, late, None, says, marks(over))
-    says = "The load generator read every token in time."
+        return Check("token_times", False, late, None, says, marks(over))
+    says = message("The load generator read every token in time.")
     if late > 0.0:
-        says = (
-            f"At most {words.share(late)} of the gaps between tokens are known only in sum, because the load generator "
-            f"read late: too few to move a percentile."
+        says = message(
+            "At most {share} of the gaps between tokens are known only in sum, because the load generator read late: too few to "
+            "move a percentile.",
+            share=words.share(late),
         )
-    return Check("token times", True, late, None, says)
+    return Check("token_times", True, late, None, says)
 
 
 def _is_wide(each: LevelFigures, metric: str, name: str) -> bool:
@@ -194,33 +239,39 @@ def event_loop_lag(levels: Sequence[LevelFigures], facts: Facts) -> Check | None
     if not known:
         return None
     worst = max(known.values())
-    says = f"The load generator's event loop woke at most {words.duration(worst)} late"
     own = _own_times(facts)
     if own is not None and own <= OWN_TIMES:
-        return _lag_before_sending(levels, known, says)
+        return _lag_before_sending(levels, known)
     over = [each for each in levels if known.get(each.level, 0.0) > _bearable_lag(each)]
     if not over:
-        return Check("event loop lag", True, worst, LAG_LIMIT, f"{says}.", unit="s")
-    says = (
-        f"The load generator's event loop woke up to {words.duration(worst)} late at {loads_of(over)}, and arrival times are "
-        f"its own: latencies carry it. Use more processes or machines (--processes, --worker)."
+        says = message("The load generator's event loop woke at most {time} late.", time=words.duration(worst))
+        return Check("event_loop_lag", True, worst, LAG_LIMIT, says, unit="s")
+    says = message(
+        "The load generator's event loop woke up to {time} late at {loads}, and arrival times are its own: latencies carry it. "
+        "Use more processes or machines (--processes, --worker).",
+        time=words.duration(worst),
+        loads=loads_of(over),
     )
-    return Check("event loop lag", False, worst, LAG_LIMIT, says, marks(over), unit="s")
+    return Check("event_loop_lag", False, worst, LAG_LIMIT, says, marks(over), unit="s")
 
 
-def _lag_before_sending(levels: Sequence[LevelFigures], lag: Mapping[int, float], says: str) -> Check:
+def _lag_before_sending(levels: Sequence[LevelFigures], lag: Mapping[int, float]) -> Check:
     """Arrival times do not carry the lag, but a user whose answer is over sends its next request after it."""
     worst = max(lag.values())
     over = _longer_than_cycles(levels, lag)
     if not over:
-        says += "; arrival times are the kernel's and do not carry it."
-        return Check("event loop lag", True, worst, None, says, unit="s")
-    says = (
-        f"The load generator's event loop woke up to {words.duration(worst)} late at {loads_of(over)}, which is longer than "
-        f"a user takes from one request to the next: the load was lower than it should be. Use more processes or machines "
-        f"(--processes, --worker)."
+        says = message(
+            "The load generator's event loop woke at most {time} late; arrival times are the kernel's and do not carry it.",
+            time=words.duration(worst),
+        )
+        return Check("event_loop_lag", True, worst, None, says, unit="s")
+    says = message(
+        "The load generator's event loop woke up to {time} late at {loads}, which is longer than a user takes from one request "
+        "to the next: the load was lower than it should be. Use more processes or machines (--processes, --worker).",
+        time=words.duration(worst),
+        loads=loads_of(over),
     )
-    return Check("event loop lag", False, worst, None, says, marks(over), unit="s")
+    return Check("event_loop_lag", False, worst, None, says, marks(over), unit="s")
 
 
 def turn_wait(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
@@ -231,14 +282,19 @@ def turn_wait(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     worst = max(known.values())
     over = _longer_than_cycles(levels, known)
     if not over:
-        says = f"Requests and answers waited at most {words.duration(worst)} for their turn in the load generator."
-        return Check("turn wait", True, worst, None, says, unit="s")
-    says = (
-        f"At {loads_of(over)} requests and answers waited up to {words.duration(worst)} for their turn in the load generator, "
-        f"which is longer than a user takes from one request to the next: the load was lower than it should be. Use more "
-        f"processes or machines (--processes, --worker)."
+        says = message(
+            "Requests and answers waited at most {time} for their turn in the load generator.",
+            time=words.duration(worst),
+        )
+        return Check("turn_wait", True, worst, None, says, unit="s")
+    says = message(
+        "At {loads} requests and answers waited up to {time} for their turn in the load generator, which is longer than a user "
+        "takes from one request to the next: the load was lower than it should be. Use more processes or machines "
+        "(--processes, --worker).",
+        loads=loads_of(over),
+        time=words.duration(worst),
     )
-    return Check("turn wait", False, worst, None, says, marks(over), unit="s")
+    return Check("turn_wait", False, worst, None, says, marks(over), unit="s")
 
 
 def back_off(levels: Sequence[LevelFigures]) -> Check | None:
@@ -253,21 +309,27 @@ def back_off(levels: Sequence[LevelFigures]) -> Check | None:
     over = above(shares, levels, PAUSED)
     hidden = [each for each in over if not more_than(each.failed, each.requests, ERROR_LIMIT)]
     if not over:
-        says = f"Users paused after failed requests for at most {words.share(worst)} of a level's time."
-        return Check("back-off", True, worst, PAUSED, says)
-    paused = "(Retry-After, or pause_after_failure)"
-    if not hidden:
-        says = (
-            f"At {loads_of(over)} users paused after failed requests for up to {words.share(worst)} of the time {paused}: "
-            f"throughput there is that of users who wait after each failure."
+        says = message(
+            "Users paused after failed requests for at most {share} of a level's time.", share=words.share(worst)
         )
-        return Check("back-off", True, worst, PAUSED, says, marks(over))
+        return Check("back_off", True, worst, PAUSED, says)
+    if not hidden:
+        says = message(
+            "At {loads} users paused after failed requests for up to {share} of the time (Retry-After, or pause_after_failure): "
+            "throughput there is that of users who wait after each failure.",
+            loads=loads_of(over),
+            share=words.share(worst),
+        )
+        return Check("back_off", True, worst, PAUSED, says, marks(over))
     worst = max(shares[each.level] for each in hidden)
-    says = (
-        f"At {loads_of(hidden)} users paused after a few failed requests for up to {words.share(worst)} of the time {paused}: "
-        f"the load was lower than it should be. Hold the levels longer, or see why the server asks clients to wait so long."
+    says = message(
+        "At {loads} users paused after a few failed requests for up to {share} of the time (Retry-After, or "
+        "pause_after_failure): the load was lower than it should be. Hold the levels longer, or see why the server asks clients "
+        "to wait so long.",
+        loads=loads_of(hidden),
+        share=words.share(worst),
     )
-    return Check("back-off", False, worst, PAUSED, says, marks(hidden))
+    return Check("back_off", False, worst, PAUSED, says, marks(hidden))
 
 
 def _longer_than_cycles(levels: Sequence[LevelFigures], delays: Mapping[int, float]) -> list[LevelFigures]:
@@ -297,18 +359,25 @@ def _unsent_of_kind(kind: str, levels: Sequence[LevelFigures]) -> Check | None:
     worst = max(shares.values(), default=0.0)
     if not worst:
         return None
-    name, why, cure = _UNSENT[kind]
+    key, why, cure = _UNSENT[kind]
     over = above(shares, levels, UNSENT_LIMIT)
     if not over:
-        says = f"At most {words.share(worst)} of a level's requests failed because {why}; they do not count as errors."
-        return Check(name, True, worst, UNSENT_LIMIT, says)
+        few = message(
+            "At most {share} of a level's requests failed because {reason}; they do not count as errors.",
+            share=words.share(worst),
+            reason=why,
+        )
+        return Check(key, True, worst, UNSENT_LIMIT, few)
     out = above(shares, levels, LACKING)
-    without = f" The verdict leaves out {loads_of(out)}." if out else ""
-    says = (
-        f"At {loads_of(over)} up to {words.share(worst)} of the requests failed because {why}. They do not count as errors "
-        f"of the server, but the load was lower than it should be.{without} {cure}"
+    failed = message(
+        "At {loads} up to {share} of the requests failed because {reason}. They do not count as errors of the server, but the "
+        "load was lower than it should be.",
+        loads=loads_of(over),
+        share=words.share(worst),
+        reason=why,
     )
-    return Check(name, False, worst, UNSENT_LIMIT, says, marks(over))
+    without = [message("The verdict leaves out {loads}.", loads=loads_of(out))] if out else []
+    return Check(key, False, worst, UNSENT_LIMIT, sentences([failed, *without, cure]), marks(over))
 
 
 def cap_in_flight(levels: Sequence[LevelFigures]) -> Check | None:
@@ -318,13 +387,16 @@ def cap_in_flight(levels: Sequence[LevelFigures]) -> Check | None:
         return None
     capped = [each for each in due if each.held_back]
     if not capped:
-        return Check("cap in flight", True, 0, 0, "Every request that was due was sent.")
+        return Check("cap_in_flight", True, 0, 0, message("Every request that was due was sent."))
     held, of = sum(each.held_back for each in capped), sum(each.due for each in capped)
-    says = (
-        f"At {loads_of(capped)} the cap of requests in flight held back {held} of {of} requests that were due: less load "
-        f"was there than was asked for. Raise it (--llm-most-in-flight), or use more load processes."
+    says = message(
+        "At {loads} the cap of requests in flight held back {held} of {due} requests that were due: less load was there than was "
+        "asked for. Raise it (--llm-most-in-flight), or use more load processes.",
+        loads=loads_of(capped),
+        held=held,
+        due=of,
     )
-    return Check("cap in flight", False, held, 0, says, marks(capped))
+    return Check("cap_in_flight", False, held, 0, says, marks(capped))
 
 
 def schedule_delay(levels: Sequence[LevelFigures]) -> Check | None:
@@ -335,13 +407,17 @@ def schedule_delay(levels: Sequence[LevelFigures]) -> Check | None:
     late = [each for each in known if each.metric("delay")["p99"] > _latest(each, "p99")]
     worst = max(each.metric("delay")["p99"] for each in late or known)
     if not late:
-        says = f"Requests were sent when they were due (99 % of them within {words.duration(worst)})."
-        return Check("schedule delay", True, worst, LATE, says, unit="s")
-    says = (
-        f"At {loads_of(late)} requests were sent late, 1 % of them by {words.duration(worst)} or more: the load "
-        f"generator does not keep up with the rate. Use more load processes (--processes)."
+        says = message(
+            "Requests were sent when they were due (99 % of them within {time}).", time=words.duration(worst)
+        )
+        return Check("schedule_delay", True, worst, LATE, says, unit="s")
+    says = message(
+        "At {loads} requests were sent late, 1 % of them by {time} or more: the load generator does not keep up with the rate. "
+        "Use more load processes (--processes).",
+        loads=loads_of(late),
+        time=words.duration(worst),
     )
-    return Check("schedule delay", False, worst, LATE, says, marks(late), unit="s")
+    return Check("schedule_delay", False, worst, LATE, says, marks(late), unit="s")
 
 
 def _latest(each: LevelFigures, statistic: str) -> float:
@@ -355,15 +431,31 @@ def lost_workers(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     names = sorted({name for gone in facts.gone.values() for name in gone})
     if names:
         where = [each for each in levels if each.level in facts.gone]
-        says = (
-            f"{words.series(names[:3])}{' and others' if len(names) > 3 else ''} fell silent inside {loads_of(where)}: "
-            f"users and requests of {'these processes' if len(names) > 1 else 'this process'} are missing from then on."
-        )
-        return Check("lost workers", False, len(names), 0, says, marks(where))
+        says = _fell_silent(names, loads_of(where))
+        return Check("lost_workers", False, len(names), 0, says, marks(where))
     if facts.silent:
-        says = f"{facts.silent} of the load processes never told anything: their requests are missing."
-        return Check("lost workers", False, facts.silent, 0, says)
+        says = message(
+            "{count} of the load processes never told anything: their requests are missing.", count=facts.silent
+        )
+        return Check("lost_workers", False, facts.silent, 0, says)
     return None
+
+
+def _fell_silent(names: Sequence[str], loads: str) -> Message:
+    if len(names) == 1:
+        return message(
+            "{worker} fell silent inside {loads}: users and requests of this process are missing from then on.",
+            worker=names[0],
+            loads=loads,
+        )
+    named = words.series(names[:3])
+    if len(names) > 3:
+        named = message("{workers} and others", workers=named)
+    return message(
+        "{workers} fell silent inside {loads}: users and requests of these processes are missing from then on.",
+        workers=named,
+        loads=loads,
+    )
 
 
 def frozen_workers(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
@@ -372,11 +464,13 @@ def frozen_workers(levels: Sequence[LevelFigures], facts: Facts) -> Check | None
     if not where:
         return None
     longest = max(facts.stood_still.values())
-    says = (
-        f"A load process stood still for up to {words.digits(longest)} s inside {loads_of(where)} (frozen, or without a "
-        f"core): its users sent nothing meanwhile."
+    says = message(
+        "A load process stood still for up to {longest} s inside {loads} (frozen, or without a core): its users sent nothing "
+        "meanwhile.",
+        longest=words.digits(longest),
+        loads=loads_of(where),
     )
-    return Check("frozen workers", False, longest, None, says, marks(where))
+    return Check("frozen_workers", False, longest, None, says, marks(where))
 
 
 def _own_times(facts: Facts) -> float | None:
@@ -391,19 +485,30 @@ def clock(facts: Facts) -> Check | None:
     if own is None:
         return None
     if own == 0.0:
-        return Check("clock", True, None, None, "Arrival times are the kernel's.")
+        return Check("clock", True, None, None, message("Arrival times are the kernel's."))
     if own == 1.0:
-        says = "Arrival times are the load generator's own: whatever it was late is in them."
+        says = message("Arrival times are the load generator's own: whatever it was late is in them.")
         return Check("clock", True, None, None, says)
-    says = (
-        f"{words.share(own)} of the measured requests have arrival times that are the load generator's own, "
-        f"the others have the kernel's"
-    )
+    share = words.share(own)
     if own <= OWN_TIMES:
-        return Check("clock", True, own, OWN_TIMES, f"{says}: too few to move a percentile.")
+        says = message(
+            "{share} of the measured requests have arrival times that are the load generator's own, the others have the "
+            "kernel's: too few to move a percentile.",
+            share=share,
+        )
+        return Check("clock", True, own, OWN_TIMES, says)
     known = [value for value in facts.loop_lag.values() if not math.isnan(value)]
     if known and max(known) <= LAG_LIMIT:
-        return Check(
-            "clock", True, own, OWN_TIMES, f"{says}; its own were late by {words.duration(max(known))} at most."
+        says = message(
+            "{share} of the measured requests have arrival times that are the load generator's own, the others have the "
+            "kernel's; its own were late by {time} at most.",
+            share=share,
+            time=words.duration(max(known)),
         )
-    return Check("clock", False, own, OWN_TIMES, f"{says}: the two do not compare.")
+        return Check("clock", True, own, OWN_TIMES, says)
+    says = message(
+        "{share} of the measured requests have arrival times that are the load generator's own, the others have the kernel's: "
+        "the two do not compare.",
+        share=share,
+    )
+    return Check("clock", False, own, OWN_TIMES, says)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from llmlocust.analysis.checks.check import Check, Facts, loads_of, marks, more_requests
 from llmlocust.metrics.levels import EXACT_SHARE, USERS, LevelFigures
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, capitalised, clauses, message, sentences
 
 LOAD_LIMIT = EXACT_SHARE
 """A level whose load was off by a larger share is another one: two runs of the same load differ by as much anyway."""
@@ -20,32 +21,37 @@ CYCLES = 2.0
 
 def completed(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     """Whether all that was planned was measured."""
-    told = f"stopped after {_held_whole(levels, facts)} of {len(facts.planned)} levels"
     if not facts.planned:
         if not facts.stopped:
             return None
-        return Check("run completed", False, None, None, "The run was stopped before it was through.")
+        return Check("run_completed", False, None, None, message("The run was stopped before it was through."))
     if facts.requests and facts.stopped:
         made = sum(each.requests for each in levels)
-        says = f"Stopped after {made} of {facts.requests} requests."
-        return Check("run completed", False, made, facts.requests, says, marks(levels), unit="requests")
+        says: str = message("Stopped after {count} of {total} requests.", count=made, total=facts.requests)
+        return Check("run_completed", False, made, facts.requests, says, marks(levels), unit="requests")
     last = max((each.level for each in levels), default=-1)
     begun = [each for each in levels if each.window > 0.0]
     cut = [each for each in begun if _cut_short(each, facts)]
     never = list(facts.planned[last + 1 :]) + [each.load for each in levels if not each.window > 0.0]
     if not (cut or never or facts.stopped):
-        return Check("run completed", True, len(begun), len(facts.planned), "Every level of the plan was measured.")
+        return Check(
+            "run_completed", True, len(begun), len(facts.planned), message("Every level of the plan was measured.")
+        )
     unit = levels[0].unit if levels else USERS
-    parts = [
-        f"{words.with_unit(each.load, unit)} {'was' if each.load == 1 else 'were'} held {words.digits(each.window)} of "
-        f"{words.digits(_to_hold(each, facts) or 0.0)} s"
-        for each in cut
-    ]
+    whole, planned = _held_whole(levels, facts), len(facts.planned)
+    parts = [message("stopped after {count} of {total} levels", count=whole, total=planned)]
+    parts += [_held_in_part(each, _to_hold(each, facts) or 0.0, unit) for each in cut]
     if never:
-        named = words.series([words.load(each) for each in never])
-        parts.append(f"{named} {words.unit_of(unit, never[0] if len(never) == 1 else 2)} never came")
-    says = "; ".join([told, *parts])
-    return Check("run completed", False, len(begun) - len(cut), len(facts.planned), words.sentence(says), marks(cut))
+        parts.append(message("{loads} never came", loads=words.loads(never, unit)))
+    says = words.sentence(clauses(parts))
+    return Check("run_completed", False, len(begun) - len(cut), planned, says, marks(cut))
+
+
+def _held_in_part(figures: LevelFigures, hold: float, unit: str) -> Message:
+    load, held, planned = words.with_unit(figures.load, unit), words.digits(figures.window), words.digits(hold)
+    if figures.load == 1:
+        return message("{load} was held {held} of {planned} s", load=load, held=held, planned=planned)
+    return message("{load} were held {held} of {planned} s", load=load, held=held, planned=planned)
 
 
 def _cut_short(figures: LevelFigures, facts: Facts) -> bool:
@@ -65,8 +71,8 @@ def ended(facts: Facts) -> Check | None:
     """Whether the files are those of a run that is over; None: they are."""
     if not facts.cut_off:
         return None
-    says = "The run did not end properly (killed, or still going): its last seconds are missing."
-    return Check("run ended", False, None, None, says)
+    says = message("The run did not end properly (killed, or still going): its last seconds are missing.")
+    return Check("run_ended", False, None, None, says)
 
 
 def request_rows(facts: Facts) -> Check | None:
@@ -74,34 +80,55 @@ def request_rows(facts: Facts) -> Check | None:
     if facts.rows_seen is None or facts.rows_kept is None:
         return None
     if faults := _row_faults(facts, facts.rows_kept):
-        return Check("request rows", False, facts.rows_found, facts.rows_kept, " ".join(faults))
+        return Check("request_rows", False, facts.rows_found, facts.rows_kept, sentences(faults))
     if facts.rows_kept >= facts.rows_seen:
-        return Check("request rows", True, facts.rows_kept, facts.rows_seen, "Every request has its row.")
-    says = (
-        f"{facts.rows_kept} of {facts.rows_seen} request rows were kept (a sample); levels, percentiles and histograms "
-        f"count all requests, goodput is estimated from the sample."
+        return Check("request_rows", True, facts.rows_kept, facts.rows_seen, message("Every request has its row."))
+    says = message(
+        "{kept} of {seen} request rows were kept (a sample); levels, percentiles and histograms count all requests, goodput is "
+        "estimated from the sample.",
+        kept=facts.rows_kept,
+        seen=facts.rows_seen,
     )
-    return Check("request rows", True, facts.rows_kept, facts.rows_seen, says)
+    return Check("request_rows", True, facts.rows_kept, facts.rows_seen, says)
 
 
-def _row_faults(facts: Facts, kept: int) -> list[str]:
+def _row_faults(facts: Facts, kept: int) -> list[Message]:
     """Return sentences on what is wrong with the file of requests."""
     if facts.rows_found is None:
         return []
     if kept and not facts.rows_found:
-        return [f"The file of requests is missing or has no complete row: the run wrote {kept} rows."]
+        lost = message("The file of requests is missing or has no complete row: the run wrote {kept} rows.", kept=kept)
+        return [lost]
     faults = []
     if facts.rows_found < kept:
         faults.append(
-            f"{facts.rows_found} of {kept} rows that the run wrote are whole; the others are missing or torn."
+            message(
+                "{found} of {kept} rows that the run wrote are whole; the others are missing or torn.",
+                found=facts.rows_found,
+                kept=kept,
+            )
         )
     elif facts.rows_found > kept and not facts.cut_off:  # a run that is cut off has no time to count its last rows
-        faults.append(f"There are {facts.rows_found} rows where the run wrote {kept}: some belong to another run.")
-    if facts.rows_outside:
-        many = "1 row has" if facts.rows_outside == 1 else f"{facts.rows_outside} rows have"
-        faults.append(f"{many} a time before or after the run: rows of another run are among them.")
+        faults.append(
+            message(
+                "There are {found} rows where the run wrote {kept}: some belong to another run.",
+                found=facts.rows_found,
+                kept=kept,
+            )
+        )
+    if facts.rows_outside == 1:
+        faults.append(message("1 row has a time before or after the run: rows of another run are among them."))
+    elif facts.rows_outside:
+        faults.append(
+            message(
+                "{count} rows have a time before or after the run: rows of another run are among them.",
+                count=facts.rows_outside,
+            )
+        )
     if faults:
-        faults.append("Goodput and the checks of single requests rest on these rows; levels and percentiles do not.")
+        faults.append(
+            message("Goodput and the checks of single requests rest on these rows; levels and percentiles do not.")
+        )
     return faults
 
 
@@ -112,17 +139,25 @@ def levels_reached(levels: Sequence[LevelFigures]) -> Check | None:
     missed = [each for each in levels if not each.reached]
     off = [each for each in levels if each.reached and _not_as_asked(each) > LOAD_LIMIT]
     if not missed and not off:
-        return Check("levels reached", True, 0, 0, "Every level had the load that was asked for.")
+        return Check("levels_reached", True, 0, 0, message("Every level had the load that was asked for."))
     says = []
     if missed:
-        says.append(f"The load of {loads_of(missed)} was never there; those levels are left out of the verdict.")
+        says.append(
+            message(
+                "The load of {loads} was never there; those levels are left out of the verdict.", loads=loads_of(missed)
+            )
+        )
     if off:
         worst = words.share(max(map(_not_as_asked, off)))
         says.append(
-            f"At {loads_of(off)} up to {worst} of the load was not what was asked for: users were not there or too many, "
-            f"or their load process was cut off and had not heard that the level began or ended."
+            message(
+                "At {loads} up to {share} of the load was not what was asked for: users were not there or too many, or their "
+                "load process was cut off and had not heard that the level began or ended.",
+                loads=loads_of(off),
+                share=worst,
+            )
         )
-    return Check("levels reached", False, len(missed) + len(off), 0, " ".join(says), marks([*missed, *off]))
+    return Check("levels_reached", False, len(missed) + len(off), 0, sentences(says), marks([*missed, *off]))
 
 
 def _not_as_asked(level: LevelFigures) -> float:
@@ -145,18 +180,32 @@ def level_length(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
         return None
     parts = []
     if brief:
-        least = min(each.window for each in brief)
-        parts.append(
-            f"{loads_of(brief)} {_were(brief)} measured for less than {SHORT:g} s (shortest: {words.digits(least)} s)"
-        )
+        parts.append(_measured_briefly(brief))
     if few:
-        parts.append(f"at {loads_of(few)} there were fewer than {CYCLES:g} requests a user")
-    says = f"{'; '.join(parts)}: such a level has hardly come to rest. {more_requests(facts)}"
-    return Check("level length", True, None, None, words.sentence(says), tuple(sorted({*marks(brief), *marks(few)})))
+        parts.append(
+            message(
+                "at {loads} there were fewer than {count} requests a user", loads=loads_of(few), count=f"{CYCLES:g}"
+            )
+        )
+    says = message(
+        "{levels}: such a level has hardly come to rest. {advice}",
+        levels=clauses(parts),
+        advice=words.sentence(more_requests(facts)),
+    )
+    marked = tuple(sorted({*marks(brief), *marks(few)}))
+    return Check("level_length", True, None, None, capitalised(says), marked)
 
 
-def _were(levels: Sequence[LevelFigures]) -> str:
-    return "was" if len(levels) == 1 and levels[0].load == 1 and levels[0].unit == USERS else "were"
+def _measured_briefly(levels: Sequence[LevelFigures]) -> Message:
+    loads, short = loads_of(levels), f"{SHORT:g}"
+    least = words.digits(min(each.window for each in levels))
+    if len(levels) == 1 and levels[0].load == 1 and levels[0].unit == USERS:
+        return message(
+            "{loads} was measured for less than {short} s (shortest: {least} s)", loads=loads, short=short, least=least
+        )
+    return message(
+        "{loads} were measured for less than {short} s (shortest: {least} s)", loads=loads, short=short, least=least
+    )
 
 
 def outages(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
@@ -167,19 +216,29 @@ def outages(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     began, lasted = max(facts.outages.values(), key=lambda outage: outage[1])
     left_out = [each for each in where if each.level in facts.outages_left_out]
     others = [each for each in where if each.level not in facts.outages_left_out]
-    says = (
-        f"Inside {loads_of(where)} nothing could connect for up to {words.digits(lasted)} s, from second {began:.0f} of the "
-        f"level on, and then requests succeeded again."
-    )
-    if left_out:
-        says += f" The verdict leaves out {loads_of(left_out)}, as the load did not cause the outage."
-    if others:
-        says += (
-            f" Whether the load caused the outage at {loads_of(others)} is not known: every level of the same load or a "
-            f"higher one had an outage."
+    says = [
+        message(
+            "Inside {loads} nothing could connect for up to {lasted} s, from second {began} of the level on, and then requests "
+            "succeeded again.",
+            loads=loads_of(where),
+            lasted=words.digits(lasted),
+            began=f"{began:.0f}",
         )
-    says += " See what happened then (the server's log, the network, the name service), and measure again."
-    return Check("outage", False, lasted, None, says, marks(where), unit="s")
+    ]
+    if left_out:
+        says.append(
+            message("The verdict leaves out {loads}, as the load did not cause the outage.", loads=loads_of(left_out))
+        )
+    if others:
+        says.append(
+            message(
+                "Whether the load caused the outage at {loads} is not known: every level of the same load or a higher one had an "
+                "outage.",
+                loads=loads_of(others),
+            )
+        )
+    says.append(message("See what happened then (the server's log, the network, the name service), and measure again."))
+    return Check("outage", False, lasted, None, sentences(says), marks(where), unit="s")
 
 
 def lost_requests(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
@@ -188,6 +247,11 @@ def lost_requests(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
         return None
     lost = facts.sent - facts.ended
     if lost <= 0:
-        return Check("lost requests", True, 0, 0, f"All {facts.sent} requests that were sent are accounted for.")
-    says = f"{lost} of {facts.sent} requests were sent and never accounted for (a lost worker, or a killed run)."
-    return Check("lost requests", False, lost, 0, says, marks(each for each in levels if each.level in facts.gone))
+        says = message("All {count} requests that were sent are accounted for.", count=facts.sent)
+        return Check("lost_requests", True, 0, 0, says)
+    says = message(
+        "{lost} of {sent} requests were sent and never accounted for (a lost worker, or a killed run).",
+        lost=lost,
+        sent=facts.sent,
+    )
+    return Check("lost_requests", False, lost, 0, says, marks(each for each in levels if each.level in facts.gone))

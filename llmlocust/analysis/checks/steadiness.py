@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from llmlocust.analysis.checks.check import Check, Facts, loads_of, marks, more_requests
+from llmlocust.analysis.checks.check import Check, Facts, loads_of, marks
 from llmlocust.analysis.phases.trend import CHANGE, Change, change_of
 from llmlocust.metrics.levels import RATE, LevelFigures
 from llmlocust.metrics.metric import METRICS
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, message, sentences, term
 
 HELD_LONGER = 3.0
 """So many times longer a level that has not come to rest should be held."""
-_BEGINS = (
+_BEGINS = message(
     "A fixed number of requests has its beginning in its figures: ask for more, or hold the level for a time (--hold), "
     "which begins when it has settled."
 )
@@ -44,38 +45,58 @@ def _only_waits(each: LevelFigures, change: Change) -> bool:
     return each.unit == RATE and change.metric != "tpot"
 
 
-def _how(each: LevelFigures, change: Change) -> str:
-    return f"{METRICS[change.metric].short} went {words.change(change.before, change.after)} inside {loads_of([each])}"
+def _how(each: LevelFigures, change: Change) -> Message:
+    return message(
+        "{metric} went {change} inside {load}",
+        metric=term(METRICS[change.metric].short),
+        change=words.change(change.before, change.after),
+        load=loads_of([each]),
+    )
 
 
 def _warm_up(early: Sequence[tuple[LevelFigures, Change]], facts: Facts) -> Check:
     if not early:
-        says = "No level begins otherwise than it goes on: the warm-up was long enough."
-        return Check("warm-up", True, 1.0, CHANGE, says)
+        says: str = message("No level begins otherwise than it goes on: the warm-up was long enough.")
+        return Check("warm_up", True, 1.0, CHANGE, says)
     each, change = max(early, key=lambda pair: pair[1].size)
-    longest = max(change.until for _, change in early)
-    settle = f", {math.ceil((facts.settle or 0.0) + longest)} s in all" if facts.settle is not None else ""
-    says = (
-        f"The warm-up leaks into {loads_of([each for each, _ in early])}: {_how(each, change)} and then stood still. "
-        + (_BEGINS if facts.requests else f"Let levels settle {math.ceil(longest)} s longer (--settle{settle}).")
+    leaks = message(
+        "The warm-up leaks into {loads}: {change} and then stood still.",
+        loads=loads_of([each for each, _ in early]),
+        change=_how(each, change),
     )
-    return Check("warm-up", False, math.exp(change.size), CHANGE, says, marks(each for each, _ in early))
+    cure = _BEGINS if facts.requests else _settle_longer(max(change.until for _, change in early), facts.settle)
+    says = sentences([leaks, cure])
+    return Check("warm_up", False, math.exp(change.size), CHANGE, says, marks(each for each, _ in early))
+
+
+def _settle_longer(seconds: float, settle: float | None) -> Message:
+    longer = math.ceil(seconds)
+    if settle is None:
+        return message("Let levels settle {longer} s longer (--settle).", longer=longer)
+    total = math.ceil(settle + seconds)
+    return message("Let levels settle {longer} s longer (--settle, {total} s in all).", longer=longer, total=total)
 
 
 def _drift(late: Sequence[tuple[LevelFigures, Change]], waits: Sequence[LevelFigures], facts: Facts) -> Check:
     if late:
         each, change = max(late, key=lambda pair: pair[1].size)
         hold = math.ceil(HELD_LONGER * max(each.window for each, _ in late))
-        says = (
-            f"Not steady at {loads_of([each for each, _ in late])}: {_how(each, change)}, and still changed at its end. "
-            f"{more_requests(facts) if facts.requests else f'Hold such a level for {hold} s or more'}, or see what else changed "
-            "meanwhile."
+        changed = message(
+            "Not steady at {loads}: {change}, and still changed at its end.",
+            loads=loads_of([each for each, _ in late]),
+            change=_how(each, change),
         )
+        cure = message("Hold such a level for {hold} s or more, or see what else changed meanwhile.", hold=hold)
+        if facts.requests:
+            cure = message("Ask for more requests (--requests), or see what else changed meanwhile.")
+        says: str = sentences([changed, cure])
         return Check("drift", False, math.exp(change.size), CHANGE, says, marks(each for each, _ in late))
     if waits:
-        says = (
-            f"At {loads_of(waits)} waits changed while the level was held, as a queue's do that comes and goes or grows: "
-            f"latencies there hang on how long that was."
+        says = message(
+            "At {loads} waits changed while the level was held, as a queue's do that comes and goes or grows: latencies there "
+            "hang on how long that was.",
+            loads=loads_of(waits),
         )
         return Check("drift", True, None, CHANGE, says, marks(waits))
-    return Check("drift", True, 1.0, CHANGE, "Latencies stood still inside every level that is long enough to tell.")
+    says = message("Latencies stood still inside every level that is long enough to tell.")
+    return Check("drift", True, 1.0, CHANGE, says)

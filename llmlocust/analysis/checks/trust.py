@@ -65,10 +65,10 @@ def checks(
 
 def _with_own(ours: list[Check], own: Sequence[Check]) -> list[Check]:
     """The process's own checks added; where both looked at the same, the one that fails counts."""
-    failed = {each.name for each in own if not each.ok}
-    kept = [each for each in ours if each.name not in failed]
-    names = {each.name for each in kept}
-    return [*kept, *(each for each in own if each.name not in names)]
+    failed = {each.key for each in own if not each.ok}
+    kept = [each for each in ours if each.key not in failed]
+    keys = {each.key for each in kept}
+    return [*kept, *(each for each in own if each.key not in keys)]
 
 
 def standing(checks: Iterable[Check], rests: Mapping[str, Collection[int]]) -> dict[str, bool]:
@@ -77,7 +77,7 @@ def standing(checks: Iterable[Check], rests: Mapping[str, Collection[int]]) -> d
     `rests`: by number, the levels that it rests on. A failed check that marks no level is of the whole run, but for
     levels that never came.
     """
-    failed = [each for each in checks if not each.ok and (each.levels or each.name != "run completed")]
+    failed = [each for each in checks if not each.ok and (each.levels or each.key != "run_completed")]
     marked = {level for each in failed for level in each.levels}
     whole = any(not each.levels for each in failed)
     return {name: not whole and marked.isdisjoint(levels) for name, levels in rests.items()}

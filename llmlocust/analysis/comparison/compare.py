@@ -31,6 +31,7 @@ from llmlocust.metrics.levels import RATE, LevelFigures
 from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.thresholds import RATES
 from llmlocust.metrics.vocabulary import QUANTILES
+from llmlocust.text.message import Message, clauses, enumeration, message
 
 TOLERANCE = 0.05
 """Changes up to this are no regression, by default."""
@@ -523,9 +524,12 @@ def _proven(differences: Sequence[Difference]) -> float:
 def _judged(
     base: Held, new: Held, found: Sequence[Difference], proven: float, tolerance: float
 ) -> tuple[Difference, ...]:
-    if doubts := [f"{name}: {', '.join(side.doubts)}" for name, side in (("BASE", base), ("NEW", new)) if side.doubts]:
-        return tuple(replace(each, why=f"checks doubt the level ({'; '.join(doubts)})") for each in found)
-    return _worded(found, proven, tolerance)
+    sides = [(name, side.doubts) for name, side in (("BASE", base), ("NEW", new)) if side.doubts]
+    if not sides:
+        return _worded(found, proven, tolerance)
+    doubts = [message("{run}: {checks}", run=name, checks=enumeration(names)) for name, names in sides]
+    why = message("checks doubt the level ({doubts})", doubts=clauses(doubts))
+    return tuple(replace(each, why=why) for each in found)
 
 
 def _worded(found: Sequence[Difference], proven: float, tolerance: float) -> tuple[Difference, ...]:
@@ -538,7 +542,9 @@ def _of_survivors(each: Difference, failed: str) -> Difference:
     """Latencies are those of successes: where more fail, who is left may be faster for it, and the other way round."""
     if each.is_share or each.metric in RATES or (failed, each.word) not in ((MORE, FASTER), (FEWER, SLOWER)):
         return each
-    why = f"{failed} requests failed, and those that fail have no latency"
+    why = message("fewer requests failed, and those that fail have no latency")
+    if failed == MORE:
+        why = message("more requests failed, and those that fail have no latency")
     return replace(each, word=UNSURE, regression=False, why=why)
 
 
@@ -546,31 +552,40 @@ def _word(each: Difference, proven: float, tolerance: float) -> Difference:
     within = ERROR_TOLERANCE if each.is_share else tolerance
     low, high = each.change(each.low), each.change(each.high)
     if -within <= low and high <= within:
-        return replace(each, word=SAME, why=f"within {_percent(within, each)}")
+        return replace(each, word=SAME, why=message("within {tolerance}", tolerance=_percent(within, each)))
     if abs(each.z) < proven or each.low <= 0.0 <= each.high:
         return replace(each, word=UNSURE, why=_too_wide(each, within))
     better, worse = (FEWER, MORE) if each.is_share else (FASTER, SLOWER)
     bad = each.worse > 0.0
     change = abs(each.change(each.effect))
     beyond = bad and change > within
-    why = "" if beyond or not bad else f"not surely by more than {_percent(within, each)}"
+    why = ""
+    if bad and not beyond:
+        why = message("not surely by more than {tolerance}", tolerance=_percent(within, each))
     return replace(each, word=worse if bad else better, why=why, regression=beyond)
 
 
 def _percent(value: float, each: Difference) -> str:
     number = f"{value * 100:.3g}"
-    return f"{number} {'point' if number == '1' else 'points'}" if each.is_share else f"{number} %"
+    if not each.is_share:
+        return f"{number} %"
+    return message("{number} point", number=number) if number == "1" else message("{number} points", number=number)
 
 
-def _too_wide(each: Difference, within: float) -> str:
+def _too_wide(each: Difference, within: float) -> Message:
     if each.low > 0.0 or each.high < 0.0:
-        return "of so many figures one differs so much by chance"
+        return message("of so many figures one differs so much by chance")
     size = max(each.change(each.high), -each.change(each.low))
     if not math.isfinite(size):
-        return "too few requests, or too few that do not wait together"
-    longer = math.ceil((size / within) ** 2)
-    advice = f"hold the level about {longer} times as long" if longer <= MUCH_LONGER else "no level is long enough"
-    return f"noise is larger than {_percent(within, each)}: {advice}"
+        return message("too few requests, or too few that do not wait together")
+    longer, tolerance = math.ceil((size / within) ** 2), _percent(within, each)
+    if longer > MUCH_LONGER:
+        return message("noise is larger than {tolerance}: no level is long enough", tolerance=tolerance)
+    return message(
+        "noise is larger than {tolerance}: hold the level about {longer} times as long",
+        tolerance=tolerance,
+        longer=longer,
+    )
 
 
 # -- where single requests are not known

@@ -13,6 +13,7 @@ from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.metrics.vocabulary import BASELINE, FALL, LINEAR, RECOVERY, RISE, SOAK, SPIKE, SURGE
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, message, term
 
 CLIMBS = ("", LINEAR, RISE)
 """Parts in which load grows step by step, from little on."""
@@ -75,41 +76,46 @@ def parts_of(levels: Sequence[LevelFigures]) -> list[RunPart]:
 
 def verdict_of(
     part: RunPart, limits: Sequence[Threshold], goodput: Mapping[int, float], courses: Sequence[Course]
-) -> list[str]:
+) -> list[Message]:
     """Sentences on a spike, a surge or a soak; of other parts the four numbers and the recovery tell."""
     if part.name not in (*BURSTS, SOAK) or not part.whole.requests:
         return []
     at = words.with_unit(part.whole.load, part.levels[0].unit)
-    where = f"the {part.name} of {at}" + (f" for {span(part.seconds)}" if part.name == SOAK else "")
-    said = [f"In {where}: {_kept(part, limits, goodput)}."]
-    return [*said, _drifted(courses)] if part.name == SOAK else said
+    name, kept = term(part.name), _kept(part, limits, goodput)
+    if part.name != SOAK:
+        return [message("In the {part} of {load}: {outcome}.", part=name, load=at, outcome=kept)]
+    lasted = span(part.seconds)
+    said = message("In the {part} of {load} for {time}: {outcome}.", part=name, load=at, time=lasted, outcome=kept)
+    return [said, _drifted(courses)]
 
 
-def _kept(part: RunPart, limits: Sequence[Threshold], goodput: Mapping[int, float]) -> str:
+def _kept(part: RunPart, limits: Sequence[Threshold], goodput: Mapping[int, float]) -> Message:
     if not limits:
-        return f"{words.share(part.whole.errors)} of the requests failed; no limits were given (--threshold)"
+        failed = words.share(part.whole.errors)
+        return message("{share} of the requests failed; no limits were given (--threshold)", share=failed)
     told = [(each, [each.holds(level, goodput.get(level.level)) for level in part.levels]) for each in limits]
     broken = [str(limit) for limit, found in told if False in found]
     if broken:
-        return f"{words.series(broken)} did not hold"
+        return message("{limits} did not hold", limits=words.series(broken))
     unknown = [str(limit) for limit, found in told if None in found]
     if unknown:
-        return f"whether {words.series(unknown)} held is not known"
-    return "every limit held"
+        return message("whether {limits} held is not known", limits=words.series(unknown))
+    return message("every limit held")
 
 
-def _drifted(courses: Sequence[Course]) -> str:
+def _drifted(courses: Sequence[Course]) -> Message:
     if not courses:
-        return "Whether anything drifted in the soak cannot be told: it had too few requests."
-    drifted = any(change_of(each) is not None for each in courses)
-    went = words.series(
-        [f"{METRICS[each.metric].short} went {words.change(each.means[0], each.means[-1])}" for each in courses]
-    )
-    said = f"From the beginning of the soak to its end {went}"
-    return f"{said}: it did not stand still." if drifted else f"{said}: nothing drifted."
+        return message("Whether anything drifted in the soak cannot be told: it had too few requests.")
+    changes = [(term(METRICS[each.metric].short), words.change(each.means[0], each.means[-1])) for each in courses]
+    went = words.series([message("{metric} went {change}", metric=name, change=change) for name, change in changes])
+    if any(change_of(each) is not None for each in courses):
+        return message("From the beginning of the soak to its end {changes}: it did not stand still.", changes=went)
+    return message("From the beginning of the soak to its end {changes}: nothing drifted.", changes=went)
 
 
 def span(seconds: float) -> str:
     """60 min, 90 s."""
     minutes = seconds / 60.0
-    return f"{words.digits(minutes)} min" if minutes >= 2.0 else words.duration(round(seconds))
+    if minutes < 2.0:
+        return words.duration(round(seconds))
+    return message("{minutes} min", minutes=words.digits(minutes))

@@ -16,6 +16,7 @@ from llmlocust.analysis.breakpoints.steps import more_than
 from llmlocust.analysis.phases.trend import CHANGE
 from llmlocust.metrics.metric import METRICS
 from llmlocust.text import figures as words
+from llmlocust.text.message import message, term
 
 LEAST = 20
 """With fewer requests in the baseline there is no p95."""
@@ -59,18 +60,48 @@ class Recovery:
         return not math.isnan(self.limit)
 
     def __str__(self) -> str:
-        what = f"the {self.after} of {words.with_unit(self.load, self.unit)}"
+        """A sentence. It is a message."""
+        part, load, within = term(self.after), words.with_unit(self.load, self.unit), words.duration(self.within)
         if not self.is_known:
-            return f"How long it took to be well after {what} cannot be told: too few requests before or after it."
-        slow = f"failed or took longer than {words.duration(self.limit)}, in the baseline {words.share(self.usual)}"
+            return message(
+                "How long it took to be well after the {part} of {load} cannot be told: too few requests before or after it.",
+                part=part,
+                load=load,
+            )
+        slow, limit, usual = words.share(self.slow), words.duration(self.limit), words.share(self.usual)
         if self.seconds is None:
-            within = words.duration(self.within)
-            return f"Not well again within {within} after {what}: {words.share(self.slow)} of the last requests {slow}."
+            return message(
+                "Not well again within {within} after the {part} of {load}: {slow} of the last requests failed or took longer "
+                "than {limit}, in the baseline {usual}.",
+                within=within,
+                part=part,
+                load=load,
+                slow=slow,
+                limit=limit,
+                usual=usual,
+            )
         if self.seconds == 0.0:
-            first = f"those that were sent from {words.duration(self.high)} after it on"
-            return f"Well at once after {what}: {words.share(self.slow)} of {first} {slow}."
-        times = f"{words.duration(self.seconds)} after {what} (95 %: {words.span(self.low, self.high)})"
-        return f"Well again {times}: from then on {words.share(self.slow)} of the requests {slow}."
+            return message(
+                "Well at once after the {part} of {load}: {slow} of those that were sent from {since} after it on failed or took "
+                "longer than {limit}, in the baseline {usual}.",
+                part=part,
+                load=load,
+                slow=slow,
+                since=words.duration(self.high),
+                limit=limit,
+                usual=usual,
+            )
+        return message(
+            "Well again {time} after the {part} of {load} (95 %: {interval}): from then on {slow} of the requests failed or took "
+            "longer than {limit}, in the baseline {usual}.",
+            time=words.duration(self.seconds),
+            part=part,
+            load=load,
+            interval=words.span(self.low, self.high),
+            slow=slow,
+            limit=limit,
+            usual=usual,
+        )
 
 
 def recovery(

@@ -13,11 +13,12 @@ from llmlocust.analysis.checks.check import Check
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, message
 
 FEW_ERRORS = Threshold("errors", "", "<", ERROR_LIMIT * 100.0, "%")
 """Asked for where nobody gave limits: no window is one to derive others from."""
-_NO_RAMP = Finding(Status.UNKNOWN, "cannot be told: the levels are windows of a replayed trace and no ramp")
-_OF_STILLNESS = ("answer length", "warm-up", "drift")
+_NO_RAMP = Finding(Status.UNKNOWN, message("cannot be told: the levels are windows of a replayed trace and no ramp"))
+_OF_STILLNESS = ("answer_length", "warm_up", "drift")
 """Checks that doubt what is not the same from level to level, or does not stand still in one: no trace does."""
 
 
@@ -39,23 +40,31 @@ def of_windows(
     )
 
 
-def _kept(levels: Sequence[LevelFigures], thresholds: Sequence[Threshold], goodput: Mapping[int, float]) -> str:
+def _kept(levels: Sequence[LevelFigures], thresholds: Sequence[Threshold], goodput: Mapping[int, float]) -> Message:
     """In how many windows the limits were kept."""
     seen = (
         [each.holds(window, goodput.get(window.level)) for each in thresholds] for window in levels if window.requests
     )
     told = [kept for kept in seen if set(kept) != {None}]
     if not told:
-        return "Whether the replayed trace kept its limits cannot be told: no window has what they speak of."
+        return message("Whether the replayed trace kept its limits cannot be told: no window has what they speak of.")
     broken = sum(False in kept for kept in told)
     if not broken:
         limits = words.series([str(each) for each in thresholds])
-        return f"The replayed trace kept its limits in all {len(told)} windows: {limits}."
+        return message(
+            "The replayed trace kept its limits in all {count} windows: {limits}.", count=len(told), limits=limits
+        )
     times = [sum(each is False for each in of_one) for of_one in zip(*told, strict=True)]
-    named = [f"{each} in {count}" for each, count in zip(thresholds, times, strict=True) if count]
-    return f"The replayed trace broke its limits in {broken} of {len(told)} windows: {words.series(named)}."
+    counts = zip(thresholds, times, strict=True)
+    named = [message("{limit} in {count}", limit=each, count=count) for each, count in counts if count]
+    return message(
+        "The replayed trace broke its limits in {broken} of {count} windows: {limits}.",
+        broken=broken,
+        count=len(told),
+        limits=words.series(named),
+    )
 
 
 def checks_of(found: Sequence[Check]) -> list[Check]:
     """Those that mean something of windows."""
-    return [each for each in found if each.name not in _OF_STILLNESS]
+    return [each for each in found if each.key not in _OF_STILLNESS]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from llmlocust.analysis.checks.check import accepted_names
+from llmlocust.analysis.checks.check import accepted_keys
 from llmlocust.analysis.gates import can_abort
 from llmlocust.load.answer_key import load as load_answers
 from llmlocust.load.arrivals import Process
@@ -166,7 +166,7 @@ def _check_gates(environment: HasOptions) -> None:
     _add_gates_of_file(environment)
     gates = parse_gates(option(environment, "threshold"))
     try:
-        accepted_names(listed(option(environment, "accept")))
+        accepted_keys(listed(option(environment, "accept")))
     except ValueError as problem:
         raise ValueError(f"--llm-accept: {problem}") from None
     junit = Path(option(environment, "junit") or ".")

@@ -24,7 +24,14 @@ from llmlocust.runfiles.reading.run_data import RunData, good, weights_of
 from llmlocust.text import figures as words
 
 MOST_RUNS = 10
-_OF_THE_RUN_ALONE = ("run completed", "answer length", "any success", "any requests")
+_OF_THE_RUN_ALONE = (
+    "run_completed",
+    "answer_length",
+    "any_success",
+    "any_requests",
+    "requests_for_p95",
+    "requests_for_p99",
+)
 """Checks that say nothing against a level beside the same level of another run."""
 _OF_REQUESTS = tuple(key for key, metric in METRICS.items() if metric.compared)
 
@@ -129,11 +136,7 @@ def held_of(assessment: Assessment, thresholds: Sequence[Threshold]) -> list[Hel
 
 def doubts_of(assessment: Assessment) -> dict[int, tuple[str, ...]]:
     """The names of the failed checks that spoil each level."""
-    failed = [
-        each
-        for each in assessment.checks
-        if not each.ok and each.name not in _OF_THE_RUN_ALONE and not each.name.startswith("requests for ")
-    ]
+    failed = [each for each in assessment.checks if not each.ok and each.key not in _OF_THE_RUN_ALONE]
     return {
         level.level: tuple(each.name for each in failed if level.level in each.levels or not each.levels)
         for level in assessment.levels

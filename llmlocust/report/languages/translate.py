@@ -1,13 +1,14 @@
-"""A page in another language: all its text is looked up, sentence by sentence, in a catalogue of English patterns.
+"""A page in another language: its messages are rendered when the page is made; its other text is looked up afterwards,
+sentence by sentence, in a catalogue of English patterns.
 
-The page is made in English and translated as a whole, so that no word can be forgotten where it is made: what the
-catalogue does not know stays English and is told. Left as it is: code, and whatever has translate="no" (names and
-words that come from the run's files).
+What the catalogues do not know stays English and is reported. Left as it is: what has been rendered, code, and whatever
+has translate="no" (names and words that come from the run's files).
 """
 
 from __future__ import annotations
 
 import html
+import itertools
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -15,12 +16,20 @@ from functools import cache
 from html.parser import HTMLParser
 from importlib.resources import files
 
-from llmlocust.report.templating import unbroken
+from llmlocust.report.languages.catalogue import LANGUAGES, Catalogue, messages_of
+from llmlocust.report.templating import BEGINS, ENDS, in_language, tidied
 
 _NUMBER = "(?:[+-]?[0-9][0-9.,\N{NARROW NO-BREAK SPACE}]*|–|∞)"
 _HOLES = {"{}": "(.+?)", "{*}": "(.+?)", "{n}": f"({_NUMBER})", "{d}": f"({_NUMBER} m?s|–|never)"}
 _WORDS = ("{}", "{*}")
 _HOLE = re.compile(r"\{[*nd]?\}")
+_PLACE = re.compile(r"\{(\w{2,})\}")
+"""A place of a message."""
+_MARKS = re.compile(f"[{BEGINS}{ENDS}]")
+_RENDERED = re.compile(f"{BEGINS}([^{BEGINS}{ENDS}]*){ENDS}")
+_STAND_IN = re.compile("\ue002([0-9]+)\ue003")
+"""What stands for rendered text while the text around it is looked up."""
+_FORGED = re.compile("[\ue002\ue003]")
 _JOINTS = (("; ", "；"), (": ", "："), (", ", "，"))
 _ENDS = {".": "。", ":": "："}
 _LIMIT = r"(?<![a-z_0-9.])[a-z_0-9][a-z_0-9.]*+ (?:<=|>=|<|>) [0-9.e+-]+(?:ms|s|%|/s)?(?: ~ [0-9.e+-]+(?:ms|s|%|/s)?)?"
@@ -28,9 +37,9 @@ _SAME = re.compile(
     rf"{_LIMIT}|--[a-z-]+|\bHTTP [0-9]{{3}}\b|\bp[0-9]+(?:\.[0-9]+)?\b|\b(?:TTFT|TPOT|llmlocust|Locust|CSV|UTC|ms|s)\b"
 )
 """What reads the same in every language, as do numbers and signs."""
-_CLOSE = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef]) (?=[\u3000-\u9fff\uff00-\uffef])")
-"""Spaces between two characters of a script that has none."""
 _LETTER = re.compile(r"[A-Za-z]")
+_FEWEST_LETTERS = 10
+"""Minimum letters, beside its places, of a template that is used as a pattern."""
 _LONGEST = 1000
 """Maximum characters of a text that is looked up. The report's own texts are shorter; a longer one stays English."""
 _MOST_PARTS = 400
@@ -41,26 +50,38 @@ class _TooManyPartsError(Exception):
     """A text has too many parts to be looked up."""
 
 
-class Catalogue:
-    """English patterns and what they say in one language."""
+class PatternCatalogue(Catalogue):
+    """A catalogue that also translates finished English, by patterns. The templates of messages are patterns too."""
 
-    def __init__(self, entries: Mapping[str, str]) -> None:
-        self.missing: list[str] = []
-        """What was asked for and is not known, in the order of asking."""
+    def __init__(self, messages: Mapping[str, str], patterns: Mapping[str, str]) -> None:
+        super().__init__(messages)
+        distinct = {english: said for english, said in messages.items() if _is_distinct(english)}
+        entries = dict(map(_as_pattern, distinct, distinct.values())) | dict(patterns)
         self._exact = {_key(english): said for english, said in entries.items()}
         longest = sorted(entries, key=lambda english: -len(_HOLE.sub("", english)))
         self._patterns = [_Pattern(english, entries[english]) for english in longest if _HOLE.search(english)]
         self._find = cache(self._look_up)
         self._parts_left = 0
 
-    def say(self, english: str) -> str:
-        """The translation; the English itself, noted in `missing`, where there is none."""
-        text = " ".join(english.replace("\N{NO-BREAK SPACE}", " ").split(" "))
-        found = self._found(text.strip())
+    def say(self, text: str) -> str:
+        """The translation; the English itself, noted in `missing`, where there is none. Rendered text stays."""
+        pieces = _RENDERED.split(text)
+        rendered = pieces[1::2]
+        if not rendered:
+            return self._said(text)
+        places = itertools.count()
+        stood_in = _RENDERED.sub(lambda _: f"\ue002{next(places)}\ue003", _FORGED.sub("", text))
+        whole = self._found(_plain(stood_in).strip())
+        if whole is not None:
+            return tidied(_STAND_IN.sub(lambda match: rendered[int(match[1])], _around(text, whole)))
+        return "".join(piece if place % 2 or not piece else self._said(piece) for place, piece in enumerate(pieces))
+
+    def _said(self, english: str) -> str:
+        found = self._found(_plain(english).strip())
         if found is None:
-            self.missing.append(text.strip())
+            self.missing.append(_plain(english).strip())
             return english
-        return unbroken(_CLOSE.sub("", text.replace(text.strip(), found)))
+        return tidied(_around(english, found))
 
     def _found(self, text: str) -> str | None:
         """Return the translation; None where there is none, or where the search for one would take too long."""
@@ -100,6 +121,27 @@ class Catalogue:
         left = self._find(first)
         right = None if left is None else self._find(second)
         return None if right is None else f"{left}{joint}{right}{end}"
+
+
+def _plain(text: str) -> str:
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def _around(text: str, said: str) -> str:
+    """Return a translation with the blanks around the text that it is of."""
+    plain = _plain(text)
+    return plain[: len(plain) - len(plain.lstrip())] + said + plain[len(plain.rstrip()) :]
+
+
+def _is_distinct(template: str) -> bool:
+    """Whether a template has enough words of its own not to match inside other sentences."""
+    return not _PLACE.search(template) or len(_LETTER.findall(_PLACE.sub("", template))) >= _FEWEST_LETTERS
+
+
+def _as_pattern(template: str, said: str) -> tuple[str, str]:
+    """Return an entry for messages as one for finished English: its places by number, in their English order."""
+    names = _PLACE.findall(template)
+    return _PLACE.sub("{}", template), _PLACE.sub(lambda match: f"{{{names.index(match[1])}}}", said)
 
 
 def _key(text: str) -> str:
@@ -149,23 +191,21 @@ def _shape_of(literal: list[str], holes: list[str]) -> str:
 # -- pages
 
 
-def catalogue(language: str) -> Catalogue:
+def catalogue(language: str) -> PatternCatalogue:
     """The catalogue of one of LANGUAGES but English."""
     text = files("llmlocust.report").joinpath("languages", f"{language}.toml").read_text(encoding="utf-8")
-    return Catalogue(tomllib.loads(text))
+    return PatternCatalogue(messages_of(language), tomllib.loads(text))
 
 
-def translated(page: str, language: str) -> tuple[str, list[str]]:
+def translated(make_page: Callable[[], str], language: str) -> tuple[str, list[str]]:
     """The page in a language, and what of it stayed English as the catalogue does not know it."""
     known = catalogue(language)
     walk = _Walk(known, LANGUAGES[language])
-    walk.feed(page)
+    with in_language(known):
+        walk.feed(make_page())
     walk.close()
-    return "".join(walk.out), list(dict.fromkeys(known.missing))
+    return _MARKS.sub("", "".join(walk.out)), list(dict.fromkeys(known.missing))
 
-
-LANGUAGES = {"en": "en", "zh": "zh-Hans"}
-"""What --lang takes, with the name that a page tells."""
 
 _KEPT = {"script", "style", "code", "pre"}
 _VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -175,7 +215,7 @@ _SPOKEN = re.compile(r'\b(title|aria-label|data-dark|data-light)="([^"]*)"')
 class _Walk(HTMLParser):
     """Writes a page again as it was, but for its text."""
 
-    def __init__(self, known: Catalogue, name: str) -> None:
+    def __init__(self, known: PatternCatalogue, name: str) -> None:
         super().__init__(convert_charrefs=True)
         self._known, self._name = known, name
         self._open: list[bool] = []

@@ -65,8 +65,8 @@ def _safe(assessment: Assessment) -> str:
         return f"Not safe at {bad}: {why}."
     if limit.level_ok is None:
         return f"Not safe even at the lowest level, {bad}: {why}."
-    ok = words.load(limit.level_ok)
-    return f"Safe up to {words.with_unit(limit.level_ok, unit)}; breaks between {ok} and {bad.split()[0]}: {why}."
+    between = f"{words.load(limit.level_ok)} and {words.load(limit.level_bad or 0.0)}"
+    return f"Safe up to {words.with_unit(limit.level_ok, unit)}; breaks between {between}: {why}."
 
 
 def _held(assessment: Assessment) -> str:
@@ -130,7 +130,7 @@ def _held_so_far(assessment: Assessment, told: Sequence[Threshold], figures: Lev
 
 def _stopped(assessment: Assessment) -> str:
     """That the run was stopped early, as a sentence to add; nothing where it was not."""
-    check = next((each for each in assessment.checks if each.name == "run completed" and not each.ok), None)
+    check = next((each for each in assessment.checks if each.key == "run_completed" and not each.ok), None)
     if check is None:
         return ""
     over = assessment.run.info.get("ended") is not None

@@ -12,7 +12,7 @@ def trust_line(assessment: Assessment) -> str:
     """Whether the run can be believed, in a sentence; of what failed, what it leaves standing."""
     failed = [check for check in assessment.checks if not check.ok]
     if not failed:
-        if not any(check.name == "client CPU" for check in assessment.checks):
+        if not any(check.key == "client_cpu" for check in assessment.checks):
             return (
                 f"Nothing speaks against the measurement ({len(assessment.checks)} checks), but whether the load "
                 "generator itself kept up is not known."

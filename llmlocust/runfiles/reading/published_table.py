@@ -16,7 +16,6 @@ from pathlib import Path
 
 from llmlocust.load import distributions
 from llmlocust.metrics.levels import RATE, USERS, LevelFigures, Summary
-from llmlocust.metrics.metric import METRICS
 from llmlocust.runfiles.reading import locust_files
 from llmlocust.runfiles.reading.errors import RunError
 from llmlocust.runfiles.reading.run_data import TABLE, RunData
@@ -26,10 +25,17 @@ from llmlocust.runfiles.reading.table_headers import LATENCIES, TELEMETRY
 from llmlocust.runfiles.reading.table_outcomes import Outcomes, outcomes_of
 from llmlocust.runfiles.reading.table_text import Grid, decode, read_grid
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, message
 
 _STANDS_FOR = 1000
 """So many requests a level of a table without counts is taken to have, to carry its share of errors."""
-_ONE_ROW = "A row without a load is left out."
+_LACKS = {
+    "ttft": message("Time to first token: the table has no column of it."),
+    "e2e": message("End to end time: the table has no column of it."),
+    "throughput": message("Throughput: the table has no column of it."),
+}
+"""What is said of a kind of column that a table does not have."""
+_ONE_ROW = message("A row without a load is left out.")
 _SHORTEST = {"e2e": 0.01, "ttft": 0.001}
 """Seconds below which a time without a unit is likely to be in seconds, not in milliseconds."""
 _FIGURES = (*LATENCIES, *OUTCOMES, "throughput", "output_tokens_per_s")
@@ -53,7 +59,8 @@ def load_table(path: str | Path, think_time: str = "") -> RunData:
     except ValueError as problem:
         raise RunError(f"{path}: {problem}") from None
     if encoding:
-        run.notes.insert(0, f"{path.name} is not UTF-8: it was read as {encoding}.")
+        note = message("{file} is not UTF-8: it was read as {encoding}.", file=path.name, encoding=encoding)
+        run.notes.insert(0, note)
     if think_time:
         run.info["user_classes"] = {"Users": _told_wait(think_time)}
     return run
@@ -84,9 +91,10 @@ def _read(path: Path, grid: Grid) -> RunData:
     run.unknown = list(_unknown(run.levels, columns, [outcomes.errors[row] for row in kept]))
     run.notes = [*_assumptions(columns, load, mark), *outcomes.notes, *_unused(columns)]
     if left_out := len(grid.rows) - len(kept):
-        run.notes.append(f"{left_out} rows without a load are left out." if left_out > 1 else _ONE_ROW)
+        several = message("{count} rows without a load are left out.", count=left_out)
+        run.notes.append(several if left_out > 1 else _ONE_ROW)
     if grid.tables > 1:
-        run.notes.append(f"The file has {grid.tables} tables: the first is read.")
+        run.notes.append(message("The file has {count} tables: the first is read.", count=grid.tables))
     return run
 
 
@@ -185,31 +193,38 @@ class _Table:
 # -- notes
 
 
-def _assumptions(columns: Sequence[Column], load: Column, mark: DecimalMark) -> Iterator[str]:
+def _assumptions(columns: Sequence[Column], load: Column, mark: DecimalMark) -> Iterator[Message]:
     if mark.assumed:
-        yield (
-            f"Numbers such as {mark.assumed} are read as {mark.value(mark.assumed):.10g}, because no other number shows "
-            f"which mark is the decimal one."
+        yield message(
+            "Numbers such as {example} are read as {number}, because no other number shows which mark is the decimal one.",
+            example=mark.assumed,
+            number=f"{mark.value(mark.assumed):.10g}",
         )
     if others := [column.header for column in columns if _may_be_load(column) and column is not load]:
-        yield f"The load is the column {load.header}, not {', '.join(others)}."
+        yield message("The load is the column {load}, not {others}.", load=load.header, others=", ".join(others))
     for column in columns:
         if column.is_bare and 0.0 < column.middle() < _SHORTEST.get(column.kind, 0.0):
-            yield f"The column {column.header} is read as milliseconds; if it is in seconds, add _s to its name."
+            yield message(
+                "The column {column} is read as milliseconds; if it is in seconds, add _s to its name.",
+                column=column.header,
+            )
 
 
 def _may_be_load(column: Column) -> bool:
     return column.kind in (USERS, RATE) and any(map(math.isfinite, column.values))
 
 
-def _unused(columns: Sequence[Column]) -> Iterator[str]:
+def _unused(columns: Sequence[Column]) -> Iterator[Message]:
     if doubles := [column.header for column in columns if column.values and _is_double(column, columns)]:
-        yield f"Not used, because another column says the same: {', '.join(doubles)}."
+        yield message("Not used, because another column says the same: {columns}.", columns=", ".join(doubles))
     if telemetry := [column for column in columns if column.values and column.kind == TELEMETRY]:
-        headers = ", ".join(column.header for column in telemetry)
-        yield f"Not used, except in thresholds such as table.{telemetry[0].meaning.name}: {headers}."
+        yield message(
+            "Not used, except in thresholds such as {example}: {columns}.",
+            example=f"table.{telemetry[0].meaning.name}",
+            columns=", ".join(column.header for column in telemetry),
+        )
     if wordy := [column.header for column in columns if not column.values]:
-        yield f"Columns of words are not used: {', '.join(wordy)}."
+        yield message("Columns of words are not used: {columns}.", columns=", ".join(wordy))
 
 
 def _is_double(column: Column, columns: Sequence[Column]) -> bool:
@@ -219,20 +234,25 @@ def _is_double(column: Column, columns: Sequence[Column]) -> bool:
     return column is not first(columns, column.kind, column.meaning.name if column.kind in LATENCIES else "")
 
 
-def _unknown(levels: Sequence[LevelFigures], columns: Sequence[Column], errors: Sequence[float]) -> Iterator[str]:
-    yield "How the figures were got: the load generator's own state, how long the levels were held, single requests."
+def _unknown(levels: Sequence[LevelFigures], columns: Sequence[Column], errors: Sequence[float]) -> Iterator[Message]:
+    yield message(
+        "How the figures were got: the load generator's own state, how long the levels were held, single requests."
+    )
     if not all(level.counted for level in levels):
-        yield (
+        yield message(
             "How many requests each level had (a column requests, or seconds, would tell): so none of its figures has an "
-            f"interval, and noise is taken as that of {_STANDS_FOR} requests a level."
+            "interval, and noise is taken as that of {count} requests a level.",
+            count=_STANDS_FOR,
         )
     silent = [level for level, share in zip(levels, errors, strict=True) if math.isnan(share)]
     if silent:
         where = (
-            "any level" if len(silent) == len(levels) else words.series([words.load(level.load) for level in silent])
+            message("any level")
+            if len(silent) == len(levels)
+            else words.series([words.load(level.load) for level in silent])
         )
-        yield f"Errors at {where}: every request there is taken to have succeeded."
+        yield message("Errors at {loads}: every request there is taken to have succeeded.", loads=where)
     known = {column.kind for column in columns if column.values}
-    for kind in ("ttft", "e2e", "throughput"):
+    for kind, lack in _LACKS.items():
         if kind not in known:
-            yield f"{METRICS[kind].name.capitalize()}: the table has no column of it."
+            yield lack

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from llmlocust.metrics.levels import RATE
 from llmlocust.runfiles.reading.table_columns import FAILURES, Column, first, values_of
 from llmlocust.runfiles.reading.table_headers import UNCLEAR_ERRORS
+from llmlocust.text.message import Message, message
 
 COUNT, PERCENT, SHARE, PER_SECOND = "count", "percent", "share", "per second"
 _BY_EXACTNESS = (COUNT, PERCENT, SHARE, PER_SECOND)
@@ -163,18 +164,20 @@ class _Table:
         rows = zip(self._lines, self._requests, self._estimates, self._ok, failed, strict=True)
         return [_Row(*row) for row in rows]
 
-    def _unaccounted(self) -> Iterator[str]:
+    def _unaccounted(self) -> Iterator[Message]:
         lost = sum(row.requests - row.total() for row in self._rows if row.requests > row.total())
         if lost:
-            yield f"Requests that neither succeeded nor failed are left out ({lost:.0f} in all)."
+            yield message(
+                "Requests that neither succeeded nor failed are left out ({count} in all).", count=f"{lost:.0f}"
+            )
 
-    def _unused(self, forms: Sequence[_Form]) -> Iterator[str]:
+    def _unused(self, forms: Sequence[_Form]) -> Iterator[Message]:
         clear = {id(form.column) for form in forms}
         unclear = [
             column.header for column in (*self._failures, *self._successes) if column.values and id(column) not in clear
         ]
         if unclear:
-            yield f"Not used, because it is not clear what it counts: {', '.join(unclear)}."
+            yield message("Not used, because it is not clear what it counts: {columns}.", columns=", ".join(unclear))
 
     def _totals(self, errors: Sequence[float]) -> list[float]:
         return [row.total_with(share) for row, share in zip(self._rows, errors, strict=True)]
@@ -332,12 +335,21 @@ def _counts(column: Column) -> _Form:
 
 
 def _assumed(column: Column, form: str) -> _Form:
-    because = {
-        COUNT: "a count of requests, because its numbers are whole",
-        SHARE: "a share from 0 to 1, because none of its numbers is above 1",
-        PERCENT: f"percent, because its numbers go up to {max(column.known()):g}",
+    header = column.header
+    notes = {
+        COUNT: message(
+            "The column {column} is read as a count of requests, because its numbers are whole.", column=header
+        ),
+        SHARE: message(
+            "The column {column} is read as a share from 0 to 1, because none of its numbers is above 1.", column=header
+        ),
+        PERCENT: message(
+            "The column {column} is read as percent, because its numbers go up to {most}.",
+            column=header,
+            most=f"{max(column.known()):g}",
+        ),
     }
-    return _Form(column, form, f"The column {column.header} is read as {because[form]}.")
+    return _Form(column, form, notes[form])
 
 
 def _added(parts: Sequence[_Reading]) -> _Reading:
@@ -345,7 +357,8 @@ def _added(parts: Sequence[_Reading]) -> _Reading:
     errors = [_known_sum(shares) for shares in zip(*(part.errors for part in parts), strict=True)]
     headers = ", ".join(part.header for part in parts)
     notes = [note for part in parts for note in part.notes]
-    return _Reading(headers, errors, [*notes, f"Failed requests are those of {headers}: no column counts all of them."])
+    sources = message("Failed requests are those of {columns}: no column counts all of them.", columns=headers)
+    return _Reading(headers, errors, [*notes, sources])
 
 
 def _per_second(column: Column) -> list[float]:

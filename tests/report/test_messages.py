@@ -1,0 +1,173 @@
+"""Messages in other languages: the catalogues are whole, and nothing of a message stays English."""
+
+import ast
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jinja2 import DictLoader
+from test_translation import OF_THE_RUN, RUNS, STAYS, made
+
+from llmlocust.metrics import vocabulary
+from llmlocust.metrics.metric import METRICS
+from llmlocust.report import templating
+from llmlocust.report.languages.catalogue import LANGUAGES, Catalogue, messages_of
+from llmlocust.report.languages.translate import catalogue
+from llmlocust.text.message import Message, message, term
+from tests.simulators import ROOT
+
+OTHERS = sorted(set(LANGUAGES) - {"en"})
+PLACE = re.compile(r"\{(\w+)\}")
+TERMS = {
+    *(name for metric in METRICS.values() for name in (metric.short, metric.name)),
+    *vocabulary.ERROR_KINDS.values(),
+    *vocabulary.PARTS,
+}
+"""The texts of our tables that become messages."""
+
+
+def calls(name):
+    """Each call of a function in the package, with where it is."""
+    for path in sorted((ROOT / "llmlocust").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name:
+                yield f"{path.name}:{node.lineno}", node
+
+
+def literal(node):
+    first = node.args[0]
+    return first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else None
+
+
+TEMPLATES = {template for _, node in calls("message") if (template := literal(node)) is not None} | TERMS
+
+
+def test_templates_are_literals_and_name_their_values():
+    for where, node in calls("message"):
+        if where.startswith("templating.py"):  # of {% trans %} blocks
+            continue
+        assert literal(node) is not None, where
+        assert set(PLACE.findall(literal(node))) == {keyword.arg for keyword in node.keywords}, where
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_a_catalogue_has_every_template_with_its_places_and_nothing_else(language):
+    entries = messages_of(language)
+    assert TEMPLATES - entries.keys() == set()
+    assert entries.keys() - TEMPLATES == set()
+    for template, said in entries.items():
+        assert sorted(PLACE.findall(said)) == sorted(PLACE.findall(template)), template
+
+
+@pytest.mark.parametrize("language", OTHERS)
+@given(st.data())
+def test_every_message_can_be_rendered(language, data):
+    known = Catalogue(messages_of(language))
+    template = data.draw(st.sampled_from(sorted(TEMPLATES)))
+    value = st.text() | st.integers() | st.sampled_from(sorted(TERMS)).map(term)
+    values = {name: data.draw(value) for name in PLACE.findall(template)}
+    known.render(message(template, **values))
+    assert known.missing == []
+
+
+def test_an_unknown_template_stays_english_and_is_reported():
+    known = Catalogue({"{load} failed": "{load} απέτυχε"})
+    assert known.render(message("{load} failed", load="5")) == "5 απέτυχε"
+    assert known.render(message("{load} passed", load="5")) == "5 passed"
+    assert known.missing == ["{load} passed"]
+
+
+def test_places_may_change_their_order_and_hold_messages():
+    growth = message(
+        "{metric} grows {change} between {low} and {high}",
+        metric=message("{statistic} {metric}", statistic="p50", metric=term("TTFT")),
+        change="57.1 ms → 2.95 s",
+        low="100",
+        high=message("{loads} users", loads="300"),
+    )
+    assert growth == "p50 TTFT grows 57.1 ms → 2.95 s between 100 and 300 users"
+    said = templating.tidied(catalogue("zh").render(message("{growth}: requests wait", growth=growth)))
+    plain = said.replace("\N{NO-BREAK SPACE}", " ")
+    assert plain == "在 100 与 300 个用户之间 TTFT p50 增长 57.1 ms → 2.95 s：请求在等待"
+
+
+# -- pages
+
+
+def page(template, language=None, **values):
+    known = Catalogue({"hello {name}": "你好 {name}", "friend": "朋友", "{share} % of {name}": "{name} 的 {share} %"})
+    made = templating.environment(DictLoader({"page": template})).get_template("page")
+    if language is None:
+        return made.render(**values)
+    with templating.in_language(known):
+        text = made.render(**values)
+    return text.replace(templating.BEGINS, "[").replace(templating.ENDS, "]")
+
+
+HELLO = message("hello {name}", name=term("friend"))
+
+
+def test_a_page_writes_messages_in_its_language():
+    assert page("<p>{{ said }}</p>", said=HELLO) == "<p>hello friend</p>"
+    assert page("<p>{{ said }}</p>", "zh", said=HELLO) == "<p>[你好朋友]</p>"
+    assert page("<p>{{ said | nb }}</p>", "zh", said=HELLO) == "<p>[你好朋友]</p>"
+    assert page("<p>{{ said }}</p>", "zh", said=message("hello {name}", name="<b>")) == "<p>[你好 &lt;b&gt;]</p>"
+    assert page("<p>{{ said }}</p>", "zh", said="hello") == "<p>hello</p>"
+
+
+def test_a_page_translates_its_own_text():
+    template = "<p>{% trans name=who %}hello {{ name }}{% endtrans %}</p>"
+    assert page(template, who="<b>") == "<p>hello &lt;b&gt;</p>"
+    assert page(template, "zh", who="<b>") == "<p>[你好 &lt;b&gt;]</p>"
+    assert page(template, "zh", who=term("friend")) == "<p>[你好朋友]</p>"
+    share = "{% trans share=5, name=who %}{{ share }} % of {{ name }}{% endtrans %}"
+    assert page(share, who="x") == "5 % of x"
+    assert page(share, "zh", who="x") == "[x 的 5\N{NO-BREAK SPACE}%]"
+
+
+def test_rendered_text_is_left_as_it_is():
+    known = catalogue("zh")
+    rendered = f"{templating.BEGINS}你好 hello{templating.ENDS}"
+    assert known.say(f" {rendered} ") == " 你好 hello "
+    assert known.say(f"paused ({rendered})") == "停顿（你好 hello）"
+    assert known.say(f"{rendered}. Requests wait before their first token.").startswith("你好 hello")
+    assert known.missing == []
+    assert known.say(f"\ue00299\ue003 {rendered}") == "99 你好 hello"
+
+
+# -- what the analysis says
+
+
+def plain_texts(text):
+    """The parts of a text that are no messages."""
+    if not isinstance(text, Message):
+        return [text]
+    return [part for value in text.values.values() for part in plain_texts(value)]
+
+
+def said_of(report):
+    for finding in report.verdict.numbers().values():
+        yield from (finding.cause, finding.why)
+    for cliff in report.verdict.cliffs:
+        yield from (cliff.what, cliff.why)
+    for check in report.checks:
+        if check.key not in ("run", *OF_THE_RUN):
+            yield from (check.name, check.says)
+    for advice in report.advice:
+        yield from (advice.do, advice.because)
+    for case in report.gates.cases if report.gates else ():
+        yield from (case.says, case.where)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_what_the_analysis_says_is_made_of_messages(tmp_path, name):
+    report = made(tmp_path, **RUNS[name])
+    for said in filter(None, said_of(report)):
+        assert isinstance(said, Message), said
+        for part in plain_texts(said):
+            words = STAYS.sub("", re.sub(r"[a-z0-9_.]+ (?:<=|>=|<|>) \S+", "", part))
+            assert not re.search("[A-Za-z]{2}", words), (said, part)
+        known = catalogue("zh")
+        known.render(said)
+        assert known.missing == []
