@@ -5,7 +5,7 @@ from itertools import takewhile
 
 import pytest
 
-from tests.command import llmlocust
+from tests.command import in_process
 from tests.locusts import (
     ACCEPTING,
     ENDLESS_ANSWERS,
@@ -83,9 +83,9 @@ def test_failed_requests_above_a_gate_fail_nothing_and_no_files_are_needed(simul
 def test_a_run_and_its_files_are_judged_alike(simulator, tmp_path):
     gates = ["--llm-threshold", KEPT, "--llm-threshold", BROKEN]
     locust = run(tmp_path, simulator.url, *FAST, *gates)
-    later = llmlocust("check", "run", *(each.replace("--llm-", "--") for each in gates), *ACCEPTING, cwd=tmp_path)
+    later = in_process("check", "run", *(each.replace("--llm-", "--") for each in gates), *ACCEPTING, cwd=tmp_path)
 
-    assert locust.process.returncode == later.returncode == 99, locust.log
+    assert locust.process.returncode == later.exit_code == 99, locust.log
     lines = gate_lines(locust.log)
     assert gate_lines(later.stdout) == lines
     assert lines[0] == "Gates: 1 of 2 failed"
@@ -98,9 +98,9 @@ def test_gates_from_a_file_are_those_of_check(simulator, tmp_path):
     (tmp_path / "moved.toml").write_bytes((tmp_path / "gates.toml").read_bytes())
     (tmp_path / "gates.toml").unlink()
     given = ["--threshold", KEPT, "--thresholds", "moved.toml", *ACCEPTING]
-    later = llmlocust("check", "run", *given, cwd=tmp_path)
+    later = in_process("check", "run", *given, cwd=tmp_path)
 
-    assert locust.process.returncode == later.returncode == 99, locust.log
+    assert locust.process.returncode == later.exit_code == 99, locust.log
     assert gate_lines(locust.log) == gate_lines(later.stdout)
     assert gate_lines(locust.log)[0] == "Gates: 1 of 3 failed"
     assert told(tmp_path)["options"]["llm_threshold"] == "errors < 1% @ 2, errors < 1% @ 8, e2e.p95 < 60s @ 2"
@@ -143,7 +143,7 @@ def test_what_cannot_be_trusted_is_98_unless_it_is_accepted(simulator, tmp_path)
     assert locust.process.returncode == 98, locust.log
     assert "  prefix cache: The same" in locust.log
     accepting = ["--threshold", gate, "--accept", "prefix_cache", *ACCEPTING]
-    assert llmlocust("check", "run", *accepting, cwd=tmp_path).returncode == 0
+    assert in_process("check", "run", *accepting, cwd=tmp_path).exit_code == 0
 
 
 def test_a_server_that_hangs_does_not_pass(simulator, tmp_path):

@@ -85,8 +85,8 @@ formats.TABLES[NAME] = toy(grows=False)  # a file that every run has, so that Lo
 
 from llmlocust.plugin import webui
 
-run = SimpleNamespace(bring_files_up_to_date=lambda: None)
-pages = webui.Pages(SimpleNamespace(environment=Environment(), prefixes=[sys.argv[1]], run=run), None)
+recorder = SimpleNamespace(bring_up_to_date=lambda: None)
+pages = webui.Pages(SimpleNamespace(environment=Environment(), prefixes=[sys.argv[1]], recorder=recorder), None)
 arguments = {}
 webui._offer(arguments)
 with Flask("toy").test_request_context():
