@@ -29,7 +29,7 @@ MORE = (
     "delay p50 ms",
     "p99",
     "max",
-    "held back",
+    "dropped",
     "failed",
     "CPU of a core",
     "µs/request",
@@ -59,12 +59,12 @@ def parse() -> argparse.Namespace:
 def row(folder: Path, rate: float, arrivals: str, seconds: float) -> str:
     with truth.Server(folder, GAP_MS, tokens=TOKENS) as server:
         options = ["--headless", "--only-summary", "--host", server.host, "--csv", folder / "run"]
-        load = ["--llm-rate", rate, "--llm-arrivals", arrivals, "--llm-hold", seconds, "--llm-settle", 2]
+        load = ["--llm-rate", rate, "--llm-arrivals", arrivals, "--llm-hold", seconds, "--llm-warmup", 2]
         more = ["--llm-preflight=false", "--llm-max-tokens", TOKENS]
         truth.run(truth.locust(folder, *options, *load, *more), truth.on_core(1))
     level = truth.level(folder)
     came = np.sort(server.served[:, 0]) / 1e9 + truth.monotonic_began()
-    inside = came[(came >= level.settled) & (came < level.ended)]
+    inside = came[(came >= level.warmed_up) & (came < level.ended)]
     due, saw = level.due / level.window, len(inside) / level.window
     delay = level.metric("delay")
     busy = [float(each["client_cpu"]) for each in truth.steady(folder, 1)]
@@ -72,11 +72,11 @@ def row(folder: Path, rate: float, arrivals: str, seconds: float) -> str:
     cells = [f"{rate:g}", arrivals, f"{due:.1f}", f"{saw:.1f}", f"{saw / due - 1.0:+.2%}", f"{saw / rate - 1.0:+.2%}"]
     cells += [f"±{1.0 / math.sqrt(len(inside)):.2%}", *(f"{delay[name] * 1e3:.2f}" for name in ("p50", "p99", "max"))]
     cells += [
-        str(level.held_back),
+        str(level.dropped),
         str(level.failed),
         f"{cpu:.0%}",
         f"{cpu / saw * 1e6:.0f}",
-        *ks(inside, rate, arrivals, (level.settled, level.ended)),
+        *ks(inside, rate, arrivals, (level.warmed_up, level.ended)),
     ]
     return f"| {' | '.join(cells)} |"
 

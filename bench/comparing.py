@@ -148,7 +148,7 @@ class Run:
         rate = self.case.rate(load)
         cycle = 5.0 if self.case.unit == RATE else load / rate
         level = Level(len(self.levels), load, self.case.unit, began, began + max(5.0, SETTLED_CYCLES * cycle))
-        level.ended = (level.settled or 0.0) + self.requests / rate
+        level.ended = (level.warmed_up or 0.0) + self.requests / rate
         self.levels.append(level)
         if self.case.unit == RATE:
             moment = began
@@ -202,8 +202,8 @@ class Run:
                 "ttft": (first - sent) * 1e3,
                 "e2e": (last - sent) * 1e3,
                 "tpot": (last - first) / len(gaps) * 1e3,
-                "gap_p50": gaps[(len(gaps) - 1) // 2] * 1e3,
-                "gap_max": gaps[-1] * 1e3,
+                "itl_p50": gaps[(len(gaps) - 1) // 2] * 1e3,
+                "itl_max": gaps[-1] * 1e3,
                 "output_tokens": len(times) - 1,
             }
         )
@@ -216,13 +216,13 @@ class Run:
         rows = pd.DataFrame(self.rows).sort_values("sent", ignore_index=True)
         sent = rows["sent"].to_numpy() - EPOCH
         level = np.searchsorted([each.began for each in self.levels], sent, side="right") - 1
-        settled, ended = (
-            np.array([getattr(each, name) for each in self.levels])[level] for name in ("settled", "ended")
+        warmed_up, ended = (
+            np.array([getattr(each, name) for each in self.levels])[level] for name in ("warmed_up", "ended")
         )
         rows = rows.assign(
-            level=level, measured=((sent >= settled) & (sent < ended)).astype(int), name="chat", outcome=vocabulary.OK, error="",
-            status=200, duration=rows["e2e"], answer=rows["ttft"], chunks=rows["output_tokens"], token_source="usage", stalls=0,
-            wait=0.0, input_tokens=self.case.prompt, weight=1.0, coalesced=0, finish="stop", worker="w1",
+            level=level, measured=((sent >= warmed_up) & (sent < ended)).astype(int), name="chat", outcome=vocabulary.OK, error="",
+            status=200, duration=rows["e2e"], ttfo=rows["ttft"], chunks=rows["output_tokens"], token_source="usage", stalls=0,
+            client_queue=0.0, input_tokens=self.case.prompt, weight=1.0, coalesced=0, finish="stop", worker="w1",
         )  # fmt: skip
         rows = rows.assign(**{name: math.nan for name in REQUEST_COLUMNS if name not in rows})
         times = range(int(self.levels[-1].ended or 0.0) + 1)
@@ -239,13 +239,13 @@ class Run:
         tally = Tally()
         tally.outcomes[vocabulary.OK] = len(own)
         over = rows["sent"] + rows["duration"] / 1e3 - EPOCH
-        tally.numbers["ended_ok"] = int(((over >= level.settled) & (over < level.ended)).sum())
-        inside = range(math.ceil(level.settled or 0.0), int(level.ended or 0.0))
-        seconds = (level.ended or 0.0) - (level.settled or 0.0)
+        tally.numbers["ended_ok"] = int(((over >= level.warmed_up) & (over < level.ended)).sum())
+        inside = range(math.ceil(level.warmed_up or 0.0), int(level.ended or 0.0))
+        seconds = (level.ended or 0.0) - (level.warmed_up or 0.0)
         tally.numbers["tokens_in_window"] = round(sum(self.seconds[each] for each in inside) / len(inside) * seconds)
         tally.numbers["output_tokens"] = int(own["output_tokens"].sum())
         tally.numbers["chunks"] = tally.numbers["output_tokens"]
-        for metric in ("ttft", "answer", "e2e", "tpot"):
+        for metric in ("ttft", "ttfo", "e2e", "tpot"):
             tally.histogram(metric).extend(own[metric] / 1e3)
         users = math.nan if level.unit == RATE else level.load
         return LevelFigures.of(level, tally, level.ended or 0.0, EPOCH, users)
@@ -337,7 +337,7 @@ def _real(folder: Path, reads: float) -> RunData:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         url = server.stdout.readline().split()[-1]
-        options = ["--levels=4,9", "--settle=4", "--hold=45", "--max-tokens=64", f"--out={folder}"]
+        options = ["--levels=4,9", "--warmup=4", "--hold=45", "--max-tokens=64", f"--out={folder}"]
         try:
             subprocess.run(
                 [sys.executable, "-m", "llmlocust.cli", "run", url, *options], check=True, stdout=subprocess.DEVNULL

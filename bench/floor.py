@@ -16,7 +16,7 @@ from pathlib import Path
 
 import truth
 
-from llmlocust.calibration.errors import GAP_TOLERANCE, TTFT_TOLERANCE, Latencies
+from llmlocust.calibration.errors import ITL_TOLERANCE, TTFT_TOLERANCE, Latencies
 
 SECONDS = 10
 KEEPS_UP = 0.95
@@ -38,13 +38,13 @@ class Result:
     true: Latencies
 
     def errors(self) -> list[float]:
-        names = ("ttft_mean", "ttft_p99", "gap_p50", "gap_p99")
+        names = ("ttft_mean", "ttft_p99", "itl_p50", "itl_p99")
         return [getattr(self.measured, name) - getattr(self.true, name) for name in names]
 
     @property
     def right(self) -> bool:
-        ttft_mean, _, _, gap_p99 = self.errors()
-        return abs(gap_p99) <= GAP_TOLERANCE and abs(ttft_mean) <= TTFT_TOLERANCE
+        ttft_mean, _, _, itl_p99 = self.errors()
+        return abs(itl_p99) <= ITL_TOLERANCE and abs(ttft_mean) <= TTFT_TOLERANCE
 
 
 def main(settings: list[str]) -> None:
@@ -84,9 +84,9 @@ def locust(folder: Path, streams: int, gap_ms: float, *, tls: bool = False) -> R
 def of_run(folder: Path, streams: int, server: truth.Server) -> Result:
     level, seconds = truth.level(folder), truth.steady(folder, streams)
     cpu, tokens = (sum(float(each[name]) for each in seconds) / len(seconds) for name in ("client_cpu", "tokens"))
-    ttft, gap = level.metric("ttft"), level.metric("gap")
+    ttft, gap = level.metric("ttft"), level.metric("itl")
     measured = Latencies(ttft.mean, ttft["p99"], gap["p50"], gap["p99"])
-    return Result(tokens, cpu, level.coalesced, measured, server.truth(level.settled, level.ended))
+    return Result(tokens, cpu, level.coalesced, measured, server.truth(level.warmed_up, level.ended))
 
 
 def row(setting: str, client: str, result: Result, low: Result) -> str:

@@ -72,7 +72,7 @@ def play(hours: float, options: argparse.Namespace, folder: Path) -> None:
     live, second = Live(run), a_second(run.limits)
     files = RunFiles(str(folder / "run"))
     run.ledger.begin_level(0.0, 10)
-    run.ledger.settle_level(0.0)
+    run.ledger.end_warmup(0.0)
     tracemalloc.start(1)
     before = None
     for now in range(int(hours * HOUR)):

@@ -34,7 +34,7 @@ class PlayedRun:
 
     def __init__(self) -> None:
         self.ledger = Ledger()
-        self.limits = thresholds_of(parse_gates("ttft.p95 < 1s, gap.p99 < 200ms"))
+        self.limits = thresholds_of(parse_gates("ttft.p95 < 1s, itl.p99 < 200ms"))
         self.began, self.ended = 1.7e9, None
         self.plan, self.through, self.problems, self.lost = None, False, [], {}
         self.lag = 1.0
@@ -62,7 +62,7 @@ def play(run: PlayedRun, levels: int, names: int, seconds: int) -> None:
     for load in range(1, levels + 1):
         for ledger in (worker, run.ledger):
             ledger.begin_level(run.at, load)
-            ledger.settle_level(run.at)
+            ledger.end_warmup(run.at)
         for second in range(HOLD):
             for number in range(A_SECOND):
                 sent = run.at + second + number / A_SECOND
@@ -78,7 +78,7 @@ def play(run: PlayedRun, levels: int, names: int, seconds: int) -> None:
         run.ledger.seconds.merge(
             second, {"users": levels, "in_flight": levels, "tokens": 2000, "ended": 20, "longest": 5.0}
         )
-        run.ledger.spans.merge(second, "gap", gaps)
+        run.ledger.spans.merge(second, "itl", gaps)
         run.ledger.spans.merge(second, "ttft", first)
         run.at += 1.0
 
@@ -88,7 +88,7 @@ def record(dice: random.Random, name: str) -> Record:
     arrivals = list(accumulate((dice.lognormvariate(-4, 0.5) for _ in range(TOKENS)), initial=first))
     gaps = [after - before for before, after in pairwise(arrivals)]
     return Record(
-        name=name, outcome=OK, duration=arrivals[-1], e2e=arrivals[-1], ttft=first, answer=first, tpot=0.02,
+        name=name, outcome=OK, duration=arrivals[-1], e2e=arrivals[-1], ttft=first, ttfo=first, tpot=0.02,
         arrivals=arrivals, gaps=gaps, output_tokens=TOKENS, token_source="usage",
     )  # fmt: skip
 
@@ -98,7 +98,7 @@ def a_second(limits: Any) -> dict[str, Any]:
     dice, worker = random.Random(1), Ledger("worker")
     worker.limits = limits
     worker.begin_level(0.0, 1)
-    worker.settle_level(0.0)
+    worker.end_warmup(0.0)
     for number in range(REQUESTS):
         name, sent = f"name {number % NAMES}", number / REQUESTS / 2
         worker.note_sent(sent, name)

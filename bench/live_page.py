@@ -78,7 +78,7 @@ class Day:
         run.at = min(run.at + self.step, self.length)
         if not run.ledger.levels or run.at - run.ledger.levels[-1].began >= HOUR:
             run.ledger.begin_level(run.at, len(run.ledger.levels) + 1.0)
-            run.ledger.settle_level(run.at)
+            run.ledger.end_warmup(run.at)
         while self._told < int(run.at):
             run.ledger.merge(at(self._told, run.ledger.levels[-1].index, self._second))
             self._told += 1

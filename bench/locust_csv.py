@@ -22,7 +22,7 @@ def write(prefix: Path, case: systems.Case, records: np.ndarray, *, full: bool) 
     by_end = records[np.argsort(records[:, 2])]
     ended, times = by_end[:, 2], (by_end[:, 2] - by_end[:, 0]) * 1000.0
     failed, summed, rounded = np.cumsum(by_end[:, 4] > 0), np.cumsum(times), bucketed(times)
-    hold = systems.SETTLE + systems.WINDOW
+    hold = systems.WARMUP + systems.WINDOW
     with prefix.with_name(f"{prefix.name}_stats_history.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(TITLES)

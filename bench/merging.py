@@ -38,7 +38,7 @@ PLAYED = 3
 """Workers whose reports are made; the others' are like theirs."""
 PERIOD = int(WORKER_REPORT_INTERVAL)
 STREAMS, TOKENS, GAP, FIRST = 300, 100, 0.01, 0.05
-LEVEL, SETTLE = 12, 2
+LEVEL, WARMUP = 12, 2
 """Seconds."""
 RUN_STEPS, CLUSTER_STEPS, RECORDER_STEPS = ("merge",), ("send",), ("_write_rows", "_write_rest")
 MASTER_STEPS = ("_answer", "_look")
@@ -138,8 +138,8 @@ class Master:
         self.run._clock = monotonic() - moment  # noqa: SLF001  # see above
         if moment % LEVEL == 0:
             self.run.begin_level(STREAMS * len(self.workers))
-        if moment % LEVEL == SETTLE:
-            self.run.settle_level()
+        if moment % LEVEL == WARMUP:
+            self.run.end_warmup()
 
     def _heartbeats(self) -> None:
         begun = process_time()
@@ -179,8 +179,8 @@ class Player:
         for second in range(begun, begun + PERIOD):
             if second % LEVEL == 0:
                 self.ledger.begin_level(second, STREAMS)
-            if second % LEVEL == SETTLE:
-                self.ledger.settle_level(second)
+            if second % LEVEL == WARMUP:
+                self.ledger.end_warmup(second)
             self.ledger.note_gauges(second, users=STREAMS, in_flight=STREAMS, client_cpu=0.4, loop_lag=1.2)
             for sent, record in sorted(self._ended(second + 1), key=over):
                 self._count(record, sent)
@@ -208,11 +208,11 @@ class Player:
             duration=arrivals[-1] + 0.0003,
             e2e=arrivals[-1],
             ttft=first,
-            answer=first,
+            ttfo=first,
             tpot=(arrivals[-1] - first) / (TOKENS - 1),
             arrivals=arrivals,
             gaps=[later - earlier for earlier, later in pairwise(arrivals)],
-            wait=self.dice.expovariate(20_000.0),
+            client_queue=self.dice.expovariate(20_000.0),
             input_tokens=self.dice.randrange(20, 60),
             output_tokens=TOKENS,
             token_source="usage",

@@ -92,7 +92,7 @@ def measured(events: list[bytes], length: int, dialect: Dialect | None = None) -
     requests = TOKENS_A_ROUND // length
     ledger = Ledger("host:1")
     ledger.begin_level(0.0, 10)
-    ledger.settle_level(0.0)
+    ledger.end_warmup(0.0)
     parse = 0.0
     records = []
     for seed in range(requests):
@@ -111,7 +111,12 @@ def parsed(events: list[bytes], dice: random.Random, dialect: Dialect) -> tuple[
     """The answer's bytes come read by read; only what reads them is timed."""
     reading = Reading(dialect, name="chat")
     timeline = Timeline(
-        asked_ns=NS, sent_ns=NS, wait=0.0, clock="kernel", status=200, content_type=SIMULATED[dialect.path].content_type
+        asked_ns=NS,
+        sent_ns=NS,
+        client_queue=0.0,
+        clock="kernel",
+        status=200,
+        content_type=SIMULATED[dialect.path].content_type,
     )
     spent = 0.0
     for data, arrived in zip(events, arrivals(len(events), dice), strict=True):

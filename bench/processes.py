@@ -85,9 +85,9 @@ def climb(folder: Path, options: argparse.Namespace, master: Join, workers: list
 
 
 def row(processes: int, streams: int, got: floor.Result, low: floor.Result, keeps_up: bool) -> str:
-    ttft_mean, _, _, gap_p99 = got.errors()
+    ttft_mean, _, _, itl_p99 = got.errors()
     cells = [f"{processes}", f"{streams}", f"{got.tokens_per_s:,.0f}", f"{got.tokens_per_s / low.tokens_per_s:.1%}"]
-    cells += [f"{got.cpu:.0%}", f"{ttft_mean * 1e3:+.2f}", f"{gap_p99 * 1e3:+.2f}", f"{got.coalesced:.2%}"]
+    cells += [f"{got.cpu:.0%}", f"{ttft_mean * 1e3:+.2f}", f"{itl_p99 * 1e3:+.2f}", f"{got.coalesced:.2%}"]
     return f"| {' | '.join([*cells, *('yes' if each else 'no' for each in (got.right, keeps_up))])} |"
 
 

@@ -26,7 +26,7 @@ from llmlocust.stream.record import Record
 
 LOADS = tuple(range(100, 1001, 100))
 SLOTS = 600
-SETTLE, HOLD = 5, 55
+WARMUP, HOLD = 5, 55
 TOKENS, FIRST, GAP = 20, 0.05, 0.01
 EPOCH = 1_795_000_000.0
 
@@ -63,13 +63,13 @@ def write(prefix: str, rows: int) -> None:
     """A run with so many rows, and all of its files."""
     # one process keeps them all
     ledger, files = Ledger("host:1", rows_a_second=rows), RunFiles(prefix)
-    length = len(LOADS) * (SETTLE + HOLD)
+    length = len(LOADS) * (WARMUP + HOLD)
     for index, load in enumerate(LOADS):
-        begun = index * (SETTLE + HOLD)
+        begun = index * (WARMUP + HOLD)
         ledger.begin_level(begun, load)
-        ledger.settle_level(begun + SETTLE)
-        ledger.end_level(begun + SETTLE + HOLD)
-        for second in range(begun, begun + SETTLE + HOLD):
+        ledger.end_warmup(begun + WARMUP)
+        ledger.end_level(begun + WARMUP + HOLD)
+        for second in range(begun, begun + WARMUP + HOLD):
             ledger.note_gauges(second, users=load, in_flight=load, client_cpu=0.4, loop_lag=1.2)
     dice = random.Random(1)
     share = [load / sum(LOADS) for load in LOADS]
@@ -86,7 +86,7 @@ def write(prefix: str, rows: int) -> None:
 
 
 def requests(dice: random.Random, index: int, load: int, count: int) -> Iterator[tuple[float, Record]]:
-    begun, length = index * (SETTLE + HOLD), SETTLE + HOLD
+    begun, length = index * (WARMUP + HOLD), WARMUP + HOLD
     for number in range(count):
         yield begun + length * number / count, request(dice, load)
 
@@ -112,11 +112,11 @@ def request(dice: random.Random, load: int) -> Record:
         duration=arrivals[-1] + 0.0003,
         e2e=arrivals[-1],
         ttft=arrivals[0],
-        answer=arrivals[0],
+        ttfo=arrivals[0],
         tpot=(arrivals[-1] - arrivals[0]) / (TOKENS - 1),
         arrivals=arrivals,
         gaps=[later - earlier for earlier, later in pairwise(arrivals)],
-        wait=dice.expovariate(20_000.0),
+        client_queue=dice.expovariate(20_000.0),
         input_tokens=dice.randrange(20, 60),
         output_tokens=TOKENS,
         token_source="usage",
@@ -137,7 +137,7 @@ def told(ledger: Ledger, length: int) -> dict:
         "ended": EPOCH + length,
         "stopped": False,
         "target": {"host": "http://gpu-1:8000", "model": "some-model", "dialect": "openai chat"},
-        "plan": {"unit": "users", "levels": LOADS, "settle": SETTLE, "hold": HOLD},
+        "plan": {"unit": "users", "levels": LOADS, "warmup": WARMUP, "hold": HOLD},
         "options": {"llm_max_tokens": TOKENS},
         "user_classes": {"Chat": "wait 0 s"},
         "clock": "kernel",

@@ -37,17 +37,17 @@ class Measured:
     """A level: its requests, on the clock of the whole search."""
 
     records: np.ndarray
-    settled: float
+    warmed_up: float
     ended: float = math.inf
 
     def tally(self, now: float) -> Tally:
         sent, first, ended, tokens, failed = self.records[:, :5].T
-        come = (ended < now) & (sent >= self.settled)
+        come = (ended < now) & (sent >= self.warmed_up)
         counted, good = come & (sent < self.ended), failed == 0
         tally = Tally()
         tally.outcomes["ok"] = int((counted & good).sum())
         tally.outcomes["http_503"] = int((counted & ~good).sum())
-        tally.numbers["ended_ok"] = int((good & (ended >= self.settled) & (ended < min(now, self.ended))).sum())
+        tally.numbers["ended_ok"] = int((good & (ended >= self.warmed_up) & (ended < min(now, self.ended))).sum())
         ok = counted & good
         tally.histogram("ttft").extend((first - sent)[ok])
         tally.histogram("e2e").extend((ended - sent)[ok])
@@ -74,10 +74,10 @@ class Searched:
             records = simulate(self.case.system, (warm, load), WARM_UP, self.case.seed * 1000 + len(self.levels))
             records[:, [0, 1, 2]] += began - WARM_UP
             self.now += SPAWN if load > before else self._leaving() if load < before else 0.0
-            self.now = math.ceil(self.now + self.search.settle)
+            self.now = math.ceil(self.now + self.search.warmup)
             level = Measured(records, self.now)
             self.levels.append(level)
-            while not self.search.look(self.now - level.settled, self._tally):
+            while not self.search.look(self.now - level.warmed_up, self._tally):
                 self.now += 1.0
             level.ended = self.now
             before = load
@@ -134,7 +134,7 @@ def main() -> None:
 def searched(case: Case, *, capacity: bool, told: bool) -> tuple[str, float, float, float, bool]:
     most = case.loads[-1]
     is_broken = partial(queues if capacity else breaks_a_threshold, case)
-    search = Search(Queueing() if capacity else Limits(case.thresholds), most=most)
+    search = Search(Queueing() if capacity else Limits(case.thresholds), max_load=most)
     ran = Searched(case, search)
     ran.run()
     limit, found = truth(case, most, is_broken), search.answer or 0.0

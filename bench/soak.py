@@ -127,10 +127,10 @@ def look(node: psutil.Process) -> tuple[float, int]:
 def report(samples: list[dict[str, tuple[float, int]]]) -> None:
     print("\n| process | MB after 10 minutes | MB at the end | growth after that, MB/h | open files |")
     print("|---|---:|---:|---:|---:|")
-    settled = samples[WARM - 1 :]
-    for name in settled[0] if len(settled) > 1 else ():
-        memory = [each[name][0] for each in settled]
-        files = {each[name][1] for each in settled}
+    warmed_up = samples[WARM - 1 :]
+    for name in warmed_up[0] if len(warmed_up) > 1 else ():
+        memory = [each[name][0] for each in warmed_up]
+        files = {each[name][1] for each in warmed_up}
         growth = np.polyfit(np.arange(len(memory)), memory, 1)[0] * MINUTE
         print(f"| {name} | {memory[0]:.1f} | {memory[-1]:.1f} | {growth:+.2f} | {min(files)} to {max(files)} |")
 

@@ -36,7 +36,7 @@ from llmlocust.metrics.rows import TELEMETRY_COLUMNS
 from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.run_data import OURS, RunData
 
-SETTLE, HOLD, RAMP = 10.0, 30.0, 2.0
+WARMUP, HOLD, RAMP = 10.0, 30.0, 2.0
 EPOCH = 1_795_000_000.0
 REPORTS = 3.0
 MARKED, FALSE_ALARMS = 0.95, 0.02
@@ -184,8 +184,8 @@ class Virtual:
         ]
         loads = sorted({float(max(1, round(each))) for each in wanted} if not self.system.open else set(wanted))
         unit = RATE if self.system.open else USERS
-        length = SETTLE + HOLD
-        levels = [Level(index, load, unit, index * length, index * length + SETTLE) for index, load in enumerate(loads)]
+        length = WARMUP + HOLD
+        levels = [Level(index, load, unit, index * length, index * length + WARMUP) for index, load in enumerate(loads)]
         for each in levels:
             each.ended = each.began + length
         return levels
@@ -223,7 +223,7 @@ class Virtual:
     def _short_warm_up(self) -> None:
         self.how = self.random.choice(["cold at the beginning", "cold at every load"])
         factor = self.random.uniform(1.8, 5.0)
-        cold = SETTLE + HOLD * self.random.uniform(0.1, 0.45)
+        cold = WARMUP + HOLD * self.random.uniform(0.1, 0.45)
         chosen = self.levels if self.how == "cold at every load" else [self.random.choice(self._telling())]
         if self.how == "cold at the beginning":  # the run begins at this level
             self._begin_at(chosen[0])
@@ -236,10 +236,10 @@ class Virtual:
         kept = self.levels[level.index :]
         for index, each in enumerate(kept):
             each.index = index
-            each.began, each.settled, each.ended = (
-                index * (SETTLE + HOLD),
-                index * (SETTLE + HOLD) + SETTLE,
-                (index + 1) * (SETTLE + HOLD),
+            each.began, each.warmed_up, each.ended = (
+                index * (WARMUP + HOLD),
+                index * (WARMUP + HOLD) + WARMUP,
+                (index + 1) * (WARMUP + HOLD),
             )
         self.levels = kept
 
@@ -256,16 +256,16 @@ class Virtual:
         level = self.random.choice(self._telling())
         factor = self.random.uniform(1.4, 3.0)
         if self.how == "slowly":
-            self.slow.append((level.settled or 0.0, level.ended or 0.0, 1.0, factor))
+            self.slow.append((level.warmed_up or 0.0, level.ended or 0.0, 1.0, factor))
         else:
-            begins = (level.settled or 0.0) + HOLD * self.random.uniform(0.3, 0.7)
+            begins = (level.warmed_up or 0.0) + HOLD * self.random.uniform(0.3, 0.7)
             self.slow.append((begins, level.ended or 0.0, factor, factor))
         self.spoiled.add(level.index)
 
     def _worker_killed(self) -> None:
         self.workers = self.random.choice([2, 3, 4, 8])
         level = self.random.choice(self.levels)
-        moment = (level.settled or 0.0) + self.random.uniform(0.0, 0.85) * HOLD
+        moment = (level.warmed_up or 0.0) + self.random.uniform(0.0, 0.85) * HOLD
         self.killed = (self.random.randrange(self.workers), moment)
         self.how = f"one of {self.workers}"
         self.spoiled.add(level.index)
@@ -368,10 +368,10 @@ class Virtual:
                     "error": "" if ok else "overloaded",
                     "e2e": e2e * 1e3 if ok else math.nan,
                     "ttft": ttft * 1e3 if ok else math.nan,
-                    "answer": ttft * 1e3 if ok else math.nan,
+                    "ttfo": ttft * 1e3 if ok else math.nan,
                     "tpot": (e2e - ttft) * 1e3 / (each.tokens - 1) if ok else math.nan,
                     "duration": e2e * 1e3 if ok else 3.0,
-                    "wait": each.wait * 1e3,
+                    "client_queue": each.wait * 1e3,
                     "connect": math.nan,
                     "output_tokens": each.tokens if ok else math.nan,
                     "chunks": each.tokens if ok else 0,
@@ -386,22 +386,22 @@ class Virtual:
 
     def _figures(self, level: Level, rows: pd.DataFrame) -> LevelFigures:
         tally = Tally()
-        settled, ended = (EPOCH + (each or 0.0) for each in (level.settled, level.ended))
+        warmed_up, ended = (EPOCH + (each or 0.0) for each in (level.warmed_up, level.ended))
         inside = rows[(rows["level"] == level.index) & (rows["measured"] == 1)]
         ok = inside[inside["outcome"] == "ok"]
         tally.outcomes.update(inside["outcome"].tolist())
         over = rows["sent"] + rows["duration"] / 1e3
-        done = rows[(rows["outcome"] == "ok") & (over >= settled) & (over < ended)]
+        done = rows[(rows["outcome"] == "ok") & (over >= warmed_up) & (over < ended)]
         tally.numbers.update(
             ended_ok=len(done),
             tokens_in_window=int(done["output_tokens"].sum()),
             output_tokens=int(ok["output_tokens"].sum()),
             chunks=int(ok["chunks"].sum()),
         )
-        for metric in ("ttft", "answer", "e2e", "tpot", "wait"):
+        for metric in ("ttft", "ttfo", "e2e", "tpot", "client_queue"):
             tally.histogram(metric).extend((ok[metric] / 1e3).tolist())
         for tpot, tokens in zip(ok["tpot"] / 1e3, ok["output_tokens"], strict=True):
-            tally.histogram("gap").add(tpot, int(tokens) - 1)
+            tally.histogram("itl").add(tpot, int(tokens) - 1)
         if level.index in self.late:
             self._blur(tally, self.late[level.index])
         return LevelFigures.of(level, tally, level.ended or 0.0, EPOCH, self._users(level, ended))
@@ -411,19 +411,19 @@ class Virtual:
             return math.nan
         if self.killed is None or self.killed[1] > (level.ended or 0.0):
             return level.load
-        lived = max(0.0, self.killed[1] - (level.settled or 0.0)) / HOLD
+        lived = max(0.0, self.killed[1] - (level.warmed_up or 0.0)) / HOLD
         return level.load * (1.0 - (1.0 - lived) / self.workers)
 
     def _blur(self, tally: Tally, late: float) -> None:
         """Tokens that came while the generator did something else are known together only."""
-        gap = tally.histogram("gap")
+        gap = tally.histogram("itl")
         for value, count in [(value, count) for value, count in Counter(_values(gap)).items()]:
             together = max(2, min(count, round(late / max(value, 1e-4))))
             sums = int(count * self.random.uniform(0.1, 0.5)) // together
-            tally.histogram(f"gap_sum_{together}").add(together * value, sums) if sums else None
+            tally.histogram(f"itl_sum_{together}").add(together * value, sums) if sums else None
             if sums:
-                tally.histogram("gap_guess").add(value, sums * together)
-            tally.numbers["blurred"] += sums * together
+                tally.histogram("itl_guess").add(value, sums * together)
+            tally.numbers["uncertain"] += sums * together
             tally.numbers["coalesced"] += sums * (together - 1)
 
     def _seconds(self) -> range:
@@ -478,7 +478,7 @@ class Virtual:
             "plan": {
                 "unit": self.levels[0].unit,
                 "levels": [each.load for each in self.levels],
-                "settle": SETTLE,
+                "warmup": WARMUP,
                 "hold": HOLD,
             },
             "options": {"llm_unique": True, **self.told},

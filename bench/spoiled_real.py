@@ -19,8 +19,8 @@ from spoiled_result import CLEAN, Result, judged
 
 from llmlocust.runfiles.reading.locate import load_run
 
-LEVELS, SETTLE, HOLD = "4,8,12", 3, 12
-LENGTH = SETTLE + HOLD + 1  # a ramp looks once a second
+LEVELS, WARMUP, HOLD = "4,8,12", 3, 12
+LENGTH = WARMUP + HOLD + 1  # a ramp looks once a second
 CROWD = 24
 RAMP = """
 from llmlocust import ChatUser, SteppedRamp
@@ -77,18 +77,18 @@ def run(kind: str, folder: Path) -> None:
             workers, master = [], stack.enter_context(locust(folder, *headless(simulator.url), *options))
         began = simulator.first_request()
         if kind == "short warm-up":
-            simulator.crowd(began, began + SETTLE + 1 + 0.4 * HOLD, grows=False)
+            simulator.crowd(began, began + WARMUP + 1 + 0.4 * HOLD, grows=False)
         elif kind == "drift":
-            simulator.crowd(began + LENGTH + SETTLE + 1, began + 2 * LENGTH, grows=True)
+            simulator.crowd(began + LENGTH + WARMUP + 1, began + 2 * LENGTH, grows=True)
         elif workers:
-            time.sleep(max(0.0, began + LENGTH + SETTLE + 0.4 * HOLD - time.monotonic()))
+            time.sleep(max(0.0, began + LENGTH + WARMUP + 0.4 * HOLD - time.monotonic()))
             workers[0].kill()
         if master.wait(6 * LENGTH):
             sys.exit(f"the run failed: {(folder / 'log').read_text()[-500:]}")
 
 
 def headless(url: str) -> list[str]:
-    told = {"levels": LEVELS, "settle": SETTLE, "hold": HOLD, "max-tokens": 20}
+    told = {"levels": LEVELS, "warmup": WARMUP, "hold": HOLD, "max-tokens": 20}
     named = [f"--llm-{name}={value}" for name, value in told.items()]
     body = ["--llm-body", '{"ignore_eos": true}']
     return ["--headless", "--only-summary", "--host", url, "--csv", "run", "--exit-code-on-error", "0", *named, *body]

@@ -41,7 +41,7 @@ def main(settings: list[str]) -> None:
 def row(folder: Path, streams: int, tokens: int, gap_ms: float) -> list[str]:
     with truth.Server(folder, gap_ms) as server:
         answer = tokens * gap_ms / 1000
-        once = ["--llm-wait", ENDS_WITHIN] if answer > SECONDS else []
+        once = ["--llm-think-time", ENDS_WITHIN] if answer > SECONDS else []
         options = truth.headless(folder, server.host, streams, 1.1 * answer + 7 if once else SECONDS, tokens)
         memory = peak_memory(truth.locust(folder, *options, *once, "--stop-timeout", ENDS_WITHIN, user=BEGINS_LATE))
     counts = json.loads((folder / "run_llm_run.json").read_text())["counts"]

@@ -22,7 +22,7 @@ from llmlocust.metrics.level_rows import level_of_row, level_row
 from llmlocust.metrics.levels import RATE, USERS, Level, LevelFigures, Tally
 from llmlocust.metrics.thresholds import Threshold
 
-SETTLE, WINDOW, SPAWN = 10.0, 30.0, 2.0
+WARMUP, WINDOW, SPAWN = 10.0, 30.0, 2.0
 LONG_SETTLE, LONG = 100.0, 1200.0
 PAUSE = 1.0
 ERRORS = 0.01
@@ -255,7 +255,7 @@ def simulate(system: System, loads: tuple[float, ...], hold: float, seed: int) -
 
 def ramp(case: Case) -> np.ndarray:
     """The requests of the staircase itself, as a load test would see them once."""
-    return simulate(case.system, case.loads, SETTLE + WINDOW, case.seed)
+    return simulate(case.system, case.loads, WARMUP + WINDOW, case.seed)
 
 
 def observe(case: Case, records: np.ndarray | None = None) -> list[LevelFigures]:
@@ -265,15 +265,15 @@ def observe(case: Case, records: np.ndarray | None = None) -> list[LevelFigures]
 
 
 def _figures(records: np.ndarray, index: int, load: float, unit: str) -> LevelFigures:
-    began = index * (SETTLE + WINDOW)
-    level = Level(index, load, unit, began, began + SETTLE, began + SETTLE + WINDOW)
-    sent, first, ended, tokens, failed, _ = records[_sent_in(records, level.settled, level.ended)].T
+    began = index * (WARMUP + WINDOW)
+    level = Level(index, load, unit, began, began + WARMUP, began + WARMUP + WINDOW)
+    sent, first, ended, tokens, failed, _ = records[_sent_in(records, level.warmed_up, level.ended)].T
     good = failed == 0
     tally = Tally()
     tally.outcomes["ok"] = int(good.sum())
     for status in (500, 503, 504):
         tally.outcomes[f"http_{status}" if status != 500 else "http_5xx"] = int((failed == status).sum())
-    over = (records[:, 2] >= level.settled) & (records[:, 2] < level.ended) & (records[:, 4] == 0)
+    over = (records[:, 2] >= level.warmed_up) & (records[:, 2] < level.ended) & (records[:, 4] == 0)
     tally.numbers["ended_ok"] = int(over.sum())
     tally.numbers["output_tokens"] = int(tokens[good].sum())
     tally.histogram("ttft").extend((first - sent)[good])

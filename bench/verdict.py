@@ -107,7 +107,7 @@ def from_locust(case: systems.Case, records: np.ndarray) -> FromLocust | None:
 def _by_eye(path: Path, case: systems.Case) -> int:
     rows = [row for row in csv.DictReader(path.open()) if row["Name"] == "Aggregated"]
     before = 0, 0
-    hold = int(systems.SETTLE + systems.WINDOW)
+    hold = int(systems.WARMUP + systems.WINDOW)
     for place in range(len(case.loads)):
         row = rows[(place + 1) * hold - 1]
         counts = int(float(row["Total Request Count"])), int(float(row["Total Failure Count"]))
@@ -220,7 +220,7 @@ def _limit_rows(judged: Sequence[Judged]) -> Iterator[tuple[str, ...]]:
 
 def _place_rows(judged: Sequence[Judged]) -> Iterator[tuple[str, ...]]:
     for name, attribute, required in (
-        ("capacity", "capacity", "≥ 85 %"),
+        ("saturation", "saturation", "≥ 85 %"),
         ("knee", "knee", "≥ 85 %"),
         ("onset", "onset", "≥ 95 %"),
         ("collapse", "collapse", "–"),
@@ -278,7 +278,7 @@ def holds(finding: Finding, true: float) -> bool:
 
 def _beside(judged: Sequence[Judged], rule: str | None) -> Iterator[str]:
     alarms = defaultdict(list)
-    for name in ("capacity", "knee"):
+    for name in ("saturation", "knee"):
         pairs = [
             (each, said(each.findings[name]) if rule is None else each.rivals[rule], getattr(each.true, name))
             for each in judged

@@ -11,7 +11,7 @@ _HOMES = {
     "CompletionUser": "llmlocust.plugin.users.users",
     "LLMUser": "llmlocust.plugin.users.users",
     "LinearRamp": "llmlocust.plugin.shapes.shapes",
-    "PlanPart": "llmlocust.plugin.shapes.shapes",
+    "PlanPhase": "llmlocust.plugin.shapes.shapes",
     "Progressive": "llmlocust.plugin.shapes.shapes",
     "RateRamp": "llmlocust.plugin.shapes.shapes",
     "Search": "llmlocust.plugin.shapes.shapes",

@@ -15,7 +15,7 @@ class Chat(ChatUser):
 
 class Ramp(SteppedRamp):
     levels = (1, 2, 5, 10, 20, 50, 100, 150, 200, 300)
-    settle = 5
+    warmup = 5
     """Seconds from a level's users being there to measuring it."""
     hold = 30
     """Seconds for which a level is measured."""

@@ -18,5 +18,5 @@ class Rates(RateRamp):
     """Requests a second."""
     arrivals = "poisson"
     """constant, poisson, gamma:2 (burstier) or bursts:10 (ten at once)."""
-    settle = 5
+    warmup = 5
     hold = 30

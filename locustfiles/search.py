@@ -17,7 +17,7 @@ class Limit(Search):
     limits = "ttft.p95 < 1s, errors < 1%"
     start = 4
     """Users to begin with."""
-    most = 300
+    max_load = 300
     """Users to go up to."""
     precision = 0.05
     """How near to come to the limit, as a share of it; one user is the least."""

@@ -40,8 +40,8 @@ class Chat(ChatUser):
 class Ramp(SteppedRamp):
     _over = ""
 
-    def _begin_part(self, level):
-        part = super()._begin_part(level)
+    def _begin_phase(self, level):
+        part = super()._begin_phase(level)
         self._over, self._stairs.hold, self._stairs.patience = f"over{level}", math.inf, math.inf
         return part
 
@@ -58,9 +58,9 @@ LATE = (
 )  # fmt: skip
 """Checks that fail on a machine that is busy with other tests, whatever a run did."""
 ACCEPTING = [f"--accept={name}" for name in LATE]
-QUICK = ["--llm-levels", "2,5", "--llm-settle", "0.5", "--llm-hold", "2", "--llm-max-tokens", "20"]
-LONG = ["--llm-levels", "10", "--llm-settle", "0", "--llm-hold", "100", "--llm-max-tokens", "2000"]
-UNTIL_STOPPED = ["--llm-levels", "6", "--llm-settle", "0", "--llm-hold", "1000", "--llm-max-tokens", "20"]
+QUICK = ["--llm-levels", "2,5", "--llm-warmup", "0.5", "--llm-hold", "2", "--llm-max-tokens", "20"]
+LONG = ["--llm-levels", "10", "--llm-warmup", "0", "--llm-hold", "100", "--llm-max-tokens", "2000"]
+UNTIL_STOPPED = ["--llm-levels", "6", "--llm-warmup", "0", "--llm-hold", "1000", "--llm-max-tokens", "20"]
 ENDLESS_ANSWERS = ["--llm-body", '{"ignore_eos": true}']
 
 

@@ -37,26 +37,26 @@ class PlayedRun:
         seconds: int,
         ttft: float = 0.1,
         *,
-        settle: int = 1,
+        warmup: int = 1,
         each: int = 1,
-        part: str = "",
+        phase: str = "",
         **more: Any,
     ) -> None:
         """A level to its end: every user sends so many requests a second."""
-        self.begin(load, part)
-        self.play(settle, load, ttft, each=each, **more)
-        self.settle()
+        self.begin(load, phase)
+        self.play(warmup, load, ttft, each=each, **more)
+        self.warmup()
         self.play(seconds, load, ttft, each=each, **more)
         for ledger in (self.ledger, self.worker):
             ledger.end_level(self.at)
 
-    def begin(self, load: float, part: str = "") -> None:
-        self.ledger.begin_level(self.at, load, part=part)
+    def begin(self, load: float, phase: str = "") -> None:
+        self.ledger.begin_level(self.at, load, phase=phase)
         self.worker.begin_level(self.at, load)  # a worker is told of no plan
 
-    def settle(self) -> None:
+    def warmup(self) -> None:
         for ledger in (self.ledger, self.worker):
-            ledger.settle_level(self.at)
+            ledger.end_warmup(self.at)
 
     def play(
         self,

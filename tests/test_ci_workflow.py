@@ -31,7 +31,7 @@ def command(folder: Path) -> None:
 def test_its_commands_pass_a_good_server_and_fail_a_slow_one(tmp_path, limit, code):
     command(tmp_path)
     steps = [dedent(STEPS[name]) for name in ("Start the server", "Wait for the server", "Load test")]
-    script = "".join(steps).replace("8000", str(free_port())).replace("--settle 5 --hold 30", "--settle 0.2 --hold 1.5")
+    script = "".join(steps).replace("8000", str(free_port())).replace("--warmup 5 --hold 30", "--warmup 0.2 --hold 1.5")
     script = script.replace("< 1s @", f"< {limit} @")
     environment = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     environment["LLMLOCUST_ACCEPT"] = ", ".join(LATE)

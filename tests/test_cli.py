@@ -19,7 +19,7 @@ from tests.locusts import LATE
 from tests.locusts import RAMP as LOCUSTFILE
 from tests.simulators import PATIENCE, ROOT, running_simulator, served, wait_for
 
-QUICK = ["--levels", "2,5", "--settle", "0.5", "--hold", "2"]
+QUICK = ["--levels", "2,5", "--warmup", "0.5", "--hold", "2"]
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def test_run_leaves_files_and_a_report_and_says_the_verdict(a_run):
     assert (folder / "reports/first/run_report.html").read_text().startswith("<!doctype html>")
     lines = done.stdout.splitlines()
     assert lines[-1] == "Report:    reports/first/run_report.html"
-    assert [line.split(":")[0] for line in lines[-5:-1]] == ["Capacity", "Knee", "Collapse", "Trust"]
+    assert [line.split(":")[0] for line in lines[-5:-1]] == ["Saturation", "Knee", "Collapse", "Trust"]
 
 
 def test_a_second_run_does_not_write_over_the_first(a_run):
@@ -102,7 +102,7 @@ def test_thresholds_are_what_the_limit_is_found_by(a_run):
 
 # -- thresholds that decide the exit code
 
-RAMP = ["--levels", "2,8", "--settle", "0.2", "--hold", "1.5", "--max-tokens", "40"]
+RAMP = ["--levels", "2,8", "--warmup", "0.2", "--hold", "1.5", "--max-tokens", "40"]
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_thresholds_of_the_command_are_gates_of_the_run(texts, gates):
 
 def test_what_is_searched_for_is_no_gate(small_server, tmp_path):
     limits = ["--search", "--threshold", "errors < 1%", "--threshold", "e2e.p95 < 60s"]
-    more = ["--", "--llm-search-most", "12", "--llm-search-hold", "3"]
+    more = ["--", "--llm-search-max", "12", "--llm-search-hold", "3"]
     done = llmlocust("run", small_server.url, "--max-tokens", "20", *limits, "--out", "out", *more, cwd=tmp_path)
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -378,9 +378,9 @@ def test_calibrate_compares_a_run_with_the_servers_truth(tmp_path):
     told = json.loads((tmp_path / "calibration" / "calibration.json").read_text())
     assert told["verdict"]["says"] == done.stdout.splitlines()[-2]
     (point,) = told["points"]
-    assert (point["streams"], point["gap"]) == (3, 20)
+    assert (point["streams"], point["itl"]) == (3, 20)
     assert 20 < point["true"]["ttft_mean"] < 1000
-    assert point["true"]["gap_p50"] == pytest.approx(20, abs=5)
+    assert point["true"]["itl_p50"] == pytest.approx(20, abs=5)
     row = next(line for line in done.stdout.splitlines() if line.startswith("| 3 | 20 |"))
     assert any(cell.strip() == f"{point['tokens_per_s']:,.0f}" for cell in row.split("|"))
 
@@ -457,7 +457,7 @@ def test_a_check_loads_nothing_that_draws(tmp_path):
 
 
 def test_the_judge_of_a_gated_run_loads_nothing_that_draws(tmp_path):
-    options = ["--levels", "2", "--settle", "0.2", "--hold", "1.5", "--max-tokens", "20", "--out", str(tmp_path / "x")]
+    options = ["--levels", "2", "--warmup", "0.2", "--hold", "1.5", "--max-tokens", "20", "--out", str(tmp_path / "x")]
     with running_simulator(slots=4, step_ms=5) as simulator:
         args = ["run", simulator.url, *options, "--threshold", "errors < 50%"]
         assert not loaded_by(tmp_path, *args, of="check") & DRAWS

@@ -17,12 +17,12 @@ from llmlocust import RateRamp as _RateRamp, Search as _Search, SteppedRamp as _
 from llmlocust.plugin.shapes.shapes import _Shape
 
 for _ramp in (*_SteppedRamp.__subclasses__(), *_RateRamp.__subclasses__()):
-    _ramp.levels, _ramp.settle, _ramp.hold = (1, 3), 0.2, 1.5
+    _ramp.levels, _ramp.warmup, _ramp.hold = (1, 3), 0.2, 1.5
 for _replay in _TraceReplay.__subclasses__():
     _replay.trace_speed, _replay.hold = 8, 1
 for _kind in _Shape.__subclasses__():
     for _shape in _kind.__subclasses__():
-        _shape.base, _shape.peak, _shape.seconds, _shape.settle = 1, 3, 4, 0.2
+        _shape.base, _shape.peak, _shape.seconds, _shape.warmup = 1, 3, 4, 0.2
         _shape.surge = _shape.soak = None
 for _search in _Search.__subclasses__():
     _search.start, _search.most, _search.longest = 2, 3, 2

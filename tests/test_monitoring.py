@@ -39,7 +39,7 @@ def test_panels_ask_for_metrics_that_there_are():
     run.level(2, 20)
     run.level(4, 20, ttft=2.0)
     run.begin(1)
-    run.settle()
+    run.warmup()
     run.play(3, 1)
     run.ledger.seconds.merge(int(run.at) - 1, {"client_lag": 0.3})
     ours = {f"{family.name}{'_total' * (family.type == 'counter')}" for family in Collector(Live(run)).collect()}

@@ -35,7 +35,7 @@ class Command:
     def __init__(self, folder: Path, simulator: RunningSimulator, *, in_terminal: bool) -> None:
         self.mark, port = uuid.uuid4().hex, str(free_port())
         self.terminal, inside = os.openpty()
-        options = ["--levels", "4", "--settle", "0", "--hold", "1000", "--max-tokens", "20", "--out", str(folder)]
+        options = ["--levels", "4", "--warmup", "0", "--hold", "1000", "--max-tokens", "20", "--out", str(folder)]
         locusts = ["--processes", "2", "--master-bind-port", port, "--master-port", port]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "llmlocust", "run", simulator.url, *options, "--", *locusts],

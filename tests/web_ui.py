@@ -32,7 +32,7 @@ class WebUI:
 
     def start(self, **fields: str) -> Any:
         """What Locust answers."""
-        quick = {"llm_levels": "2,4", "llm_settle": "0.5", "llm_hold": "2", "llm_max_tokens": "20"}
+        quick = {"llm_levels": "2,4", "llm_warmup": "0.5", "llm_hold": "2", "llm_max_tokens": "20"}
         data = urllib.parse.urlencode({"user_count": "1", "spawn_rate": "1", **quick, **fields}).encode()
         with urllib.request.urlopen(self.address + "/swarm", data, timeout=PATIENCE) as answer:
             return json.loads(answer.read())

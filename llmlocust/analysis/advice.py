@@ -48,7 +48,7 @@ def advise(
     ramp = of_the_ramp(levels)
     steps = steps_of(ramp)
     found = [
-        *_trust(checks),
+        *_validity(checks),
         *(_range(steps, verdict) if climbs(levels) else ()),
         *_errors(steps_of(levels), verdict),
         *_queue(steps, verdict),
@@ -72,7 +72,7 @@ _REPAIRS = {
 """By the keys of the checks of requests that never reached the server."""
 
 
-def _trust(checks: Sequence[Check]) -> Iterator[Advice]:
+def _validity(checks: Sequence[Check]) -> Iterator[Advice]:
     """A generator that was full comes first: all else may be its own doing."""
     for check in checks:
         if check.ok or check.value is None:
@@ -165,13 +165,13 @@ def _errors(steps: Sequence[Step], verdict: Verdict) -> Iterator[Advice]:
 
 def _queue(steps: Sequence[Step], verdict: Verdict) -> Iterator[Advice]:
     """Whether a queue is for want of places in the batch, or for a batch that is too slow."""
-    found = verdict.capacity
+    found = verdict.saturation
     if not found.reached or len(steps) < 2:
         return
     first, last = steps[0], steps[-1]
     start = next((step for step in reversed(steps) if found.level_ok and step.load <= found.level_ok), first)
-    at_start, at_end = (step.figure("gap", "p50") for step in (start, last))
-    alone = first.figure("gap", "p50")
+    at_start, at_end = (step.figure("itl", "p50") for step in (start, last))
+    alone = first.figure("itl", "p50")
     waits = [step.figure("ttft", "p50") for step in (start, last)]
     if start is not last and 0.0 < at_end <= STEADY * at_start and all(map(math.isfinite, waits)):
         because = message(

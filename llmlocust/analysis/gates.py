@@ -14,11 +14,11 @@ from functools import cached_property
 from llmlocust.analysis.breakpoints.slo import Judge, backlogs
 from llmlocust.analysis.breakpoints.steps import Step, more_than, steps_of
 from llmlocust.analysis.checks.check import NAMES, Check
-from llmlocust.analysis.phases.phases import parts_of
+from llmlocust.analysis.phases.phases import phases_of
 from llmlocust.metrics.levels import HEADLINE, RATE, USERS, Level, LevelFigures, Tally
 from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.thresholds import DURATIONS, FAILS, GOLD, NOT_KNOWN, RATES, TOLERATED, Gate, Threshold
-from llmlocust.metrics.vocabulary import PARTS
+from llmlocust.metrics.vocabulary import PHASES
 from llmlocust.text import figures as words
 from llmlocust.text.message import Message, clauses, enumeration, message, term
 
@@ -32,7 +32,7 @@ SPOILS: Mapping[str, Collection[str]] = {
     "event_loop_lag": (*DURATIONS, *RATES),
     "clock": DURATIONS,
     "request_rows": ("goodput",),
-    "usage": ("gap", "tpot", "output_tokens_per_s"),
+    "usage": ("itl", "tpot", "output_tokens_per_s"),
     **dict.fromkeys(("warm_up", "drift", "answer_length", "prefix_cache"), (*DURATIONS, *RATES)),
 }
 """Checks that leave some metrics as they are, with those that they spoil."""
@@ -55,8 +55,8 @@ class Case:
     says: str
     """What was measured, in words."""
     tier: str = NOT_KNOWN
-    part: str = ""
-    """Of the plan; a load that comes in several parts is judged in each."""
+    phase: str = ""
+    """Of the plan; a load that comes in several phases is judged in each."""
     levels: tuple[int, ...] = ()
     value: float = math.nan
     """Seconds, a share, a second, or telemetry's unit; infinite where too many requests failed."""
@@ -75,11 +75,11 @@ class Case:
 
     @property
     def where(self) -> Message:
-        """Its load, with the unit, and its part of the plan."""
+        """Its load, with the unit, and its phase of the plan."""
         load = words.with_unit(self.load, self.unit)
-        if not self.part:
+        if not self.phase:
             return load
-        return message("{load} ({part})", load=load, part=term(self.part) if self.part in PARTS else self.part)
+        return message("{load} ({phase})", load=load, phase=term(self.phase) if self.phase in PHASES else self.phase)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.says}"
@@ -132,8 +132,8 @@ def judge(
     """
     failed = [each for each in checks if not each.ok and each.key not in (*NOISE, *accepted)]
     # what a load shows after a surge is not what it shows before it
-    parts: list[Sequence[LevelFigures]] = [part.levels for part in parts_of(levels)] or [levels]
-    benches = [_Bench(each, gates, failed, goodput, is_ramp) for each in parts]
+    phases: list[Sequence[LevelFigures]] = [phase.levels for phase in phases_of(levels)] or [levels]
+    benches = [_Bench(each, gates, failed, goodput, is_ramp) for each in phases]
     cases = [case for gate in gates for case in _cases(gate, benches, _Bench(levels, gates, failed, goodput))]
     doubts = {name for case in cases for name in case.doubts}
     return Outcome(cases, [each for each in failed if each.key in doubts])
@@ -270,7 +270,7 @@ class _Bench:
             status=DOUBTED if doubts else passed,
             says=clauses([says, _failed_checks(doubts)]) if doubts else says,
             tier=tier,
-            part=step.levels[0].part if step.levels else "",
+            phase=step.levels[0].phase if step.levels else "",
             levels=tuple(each.level for each in step.levels),
             requests=step.requests,
             doubts=doubts,
@@ -301,8 +301,8 @@ def _spoils(check: Check, threshold: Threshold, step: Step) -> bool:
 
 def _is_open(threshold: Threshold, level: LevelFigures) -> bool:
     """Whether a figure is a range with the limit in it. Of what no range is told, that of any percentile is enough."""
-    summary = level.metric("ttft" if threshold.metric == "answer" else threshold.metric)
-    if threshold.statistic in HEADLINE and threshold.metric != "answer":
+    summary = level.metric("ttft" if threshold.metric == "ttfo" else threshold.metric)
+    if threshold.statistic in HEADLINE and threshold.metric != "ttfo":
         ends = summary.range_of(threshold.statistic)
         return ends is not None and threshold.met_by(ends[0]) is not threshold.met_by(ends[1])
     return any(summary.range_of(name) is not None for name in HEADLINE)

@@ -16,7 +16,7 @@ from llmlocust.analysis.breakpoints.steps import Finding
 from llmlocust.analysis.breakpoints.verdict import Verdict, find
 from llmlocust.analysis.checks.answers import empty_levels
 from llmlocust.analysis.checks.check import Check, Facts
-from llmlocust.analysis.checks.trust import checks, standing
+from llmlocust.analysis.checks.validity import checks, standing
 from llmlocust.analysis.phases.phases import of_the_ramp
 from llmlocust.metrics.ledger import Ledger
 from llmlocust.metrics.levels import HEADLINE, Level, LevelFigures, Summary, Tally
@@ -209,8 +209,8 @@ class Live:
     def _levels(self) -> list[Level]:
         """Those of which something is shown. One that a reset fell into is measured from there on."""
         return [
-            replace(level, settled=self._since)
-            if level.settled is not None and level.settled < self._since
+            replace(level, warmed_up=self._since)
+            if level.warmed_up is not None and level.warmed_up < self._since
             else replace(level)
             for level in self.run.ledger.levels
             if level.ended is None or level.ended > self._since
@@ -227,14 +227,14 @@ class Live:
             "level": level.index,
             "load": level.load,
             "unit": level.unit,
-            "part": level.part,
-            "says": with_unit(level.load, level.unit) + (f", {level.part}" if level.part else ""),
+            "phase": level.phase,
+            "says": with_unit(level.load, level.unit) + (f", {level.phase}" if level.phase else ""),
             "began": level.began,
-            "settled": level.settled,
+            "warmed_up": level.warmed_up,
             "ended": level.ended,
             "users": _plain(figures.users),
             "in_flight": _plain(ledger.mean("in_flight", level, over)),
-            "tier": tier(self._limits(), figures, good) if level.settled is not None else None,
+            "tier": tier(self._limits(), figures, good) if level.warmed_up is not None else None,
             **_row_of(figures, good),
         }
 
@@ -242,7 +242,7 @@ class Live:
         """And the goodput: NaN where no limits are given, as which requests are good is then not known."""
         over, tallies = self.run.over, self._tallies(level)
         counts = sum(tally.outcomes.total() + tally.numbers.total() for tally in tallies.values())
-        state = (level.settled, over if level.ended is None else level.ended, counts)
+        state = (level.warmed_up, over if level.ended is None else level.ended, counts)
         if level.index not in self._figures or self._figures[level.index][0] != state:
             tally = self._less_before(tallies)
             figures = LevelFigures.of(level, tally, over, users=self.run.ledger.mean("users", level, over))

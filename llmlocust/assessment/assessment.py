@@ -10,13 +10,13 @@ from llmlocust.analysis.breakpoints.steps import Finding, Status
 from llmlocust.analysis.breakpoints.verdict import Verdict, find
 from llmlocust.analysis.checks.answers import empty_levels
 from llmlocust.analysis.checks.check import Check, Facts
-from llmlocust.analysis.checks.trust import checks, standing
+from llmlocust.analysis.checks.validity import checks, standing
 from llmlocust.analysis.gates import Outcome, judge
 from llmlocust.analysis.phases.phases import AFTER, climbs, of_the_ramp
 from llmlocust.analysis.phases.replay_windows import FEW_ERRORS, checks_of, of_windows
 from llmlocust.analysis.quality import changes
 from llmlocust.assessment.facts import facts_of
-from llmlocust.assessment.phases import Parts, parts_in
+from llmlocust.assessment.phases import Phases, phases_in
 from llmlocust.metrics.levels import RATE, USERS, LevelFigures
 from llmlocust.metrics.thresholds import Threshold, parse_gates, tier
 from llmlocust.runfiles.reading.level_series import with_telemetry
@@ -39,8 +39,8 @@ class Assessment:
     checks: Sequence[Check]
     goodput: Mapping[int, float]
     """Requests a second that met every limit, by level; empty where the requests are not known."""
-    parts: Parts
-    """The parts of the run's plan."""
+    phases: Phases
+    """The phases of the run's plan."""
     gates: Outcome | None
     """The outcome of the run's own gates; None where it had none."""
     unknown: Sequence[str]
@@ -76,7 +76,7 @@ class Assessment:
     @property
     def comparable(self) -> list[LevelFigures]:
         """Those that show a load as it is, and not what a higher one left behind."""
-        return [each for each in self.levels if each.part not in AFTER]
+        return [each for each in self.levels if each.phase not in AFTER]
 
     @property
     def climbs(self) -> bool:
@@ -84,7 +84,7 @@ class Assessment:
         return self.only_level is None and not self.verdict.windows and climbs(self.levels)
 
     @property
-    def trusted(self) -> bool:
+    def is_valid(self) -> bool:
         return all(check.ok for check in self.checks)
 
     @property
@@ -157,7 +157,7 @@ def assess(run: RunData, thresholds: Sequence[Threshold] = ()) -> Assessment:
         facts=facts,
         checks=found,
         goodput=goodput,
-        parts=parts_in(run, verdict.thresholds, goodput, derived=verdict.derived),
+        phases=phases_in(run, verdict.thresholds, goodput, derived=verdict.derived),
         gates=_gates(run, found),
         unknown=[*run.unknown, *_in_one_piece(run)],
     )

@@ -14,7 +14,7 @@ from llmlocust.analysis.phases.phases import of_the_ramp
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.runfiles.reading.level_series import cache_hits, courses, gone, stood_still, tokens_a_chunk
 from llmlocust.runfiles.reading.run_data import LOCUST, OURS, TABLE, RunData
-from llmlocust.runfiles.reading.run_json import count, listed, mapping, number, parts_planned, planned
+from llmlocust.runfiles.reading.run_json import count, listed, mapping, number, phases_planned, planned
 
 
 def facts_of(run: RunData, verdict: Verdict, outages: Mapping[int, tuple[float, float]]) -> Facts:
@@ -31,14 +31,14 @@ def facts_of(run: RunData, verdict: Verdict, outages: Mapping[int, tuple[float, 
         planned=planned(mapping(info.get("plan"))) if run.source == OURS else (),
         hold=None if run.rebuilt else number(mapping(info.get("plan")).get("hold")),
         requests=count(mapping(info.get("plan")).get("requests")),
-        holds=() if run.rebuilt else [hold for *_, hold in parts_planned(mapping(info.get("plan")))],
+        holds=() if run.rebuilt else [hold for *_, hold in phases_planned(mapping(info.get("plan")))],
         stopped=info["stopped"] if isinstance(info.get("stopped"), bool) else None,
         empty=run.empty(),
         unread=run.unread(),
         unread_fields=run.unread_fields(),
         busy=run.busy(),
         courses=courses(run.levels, run.requests),
-        settle=number(mapping(info.get("plan")).get("settle")),
+        warmup=number(mapping(info.get("plan")).get("warmup")),
         cache_hits=cache_hits(run.levels, run.telemetry),
         prompts=_repeated(mapping(info.get("options"))),
         shared=any(mapping(info.get("options")).get(name) for name in ("llm_system", "llm_prefix_tokens"))

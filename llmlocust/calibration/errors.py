@@ -12,7 +12,7 @@ from statistics import fmean
 
 from llmlocust.text import figures as words
 
-GAP_TOLERANCE = 0.001
+ITL_TOLERANCE = 0.001
 TTFT_TOLERANCE = 0.002
 """A point is believed where its p99 gap is right within the first and its mean TTFT within the second."""
 
@@ -23,8 +23,8 @@ class Latencies:
 
     ttft_mean: float = math.nan
     ttft_p99: float = math.nan
-    gap_p50: float = math.nan
-    gap_p99: float = math.nan
+    itl_p50: float = math.nan
+    itl_p99: float = math.nan
 
     @classmethod
     def of(cls, ttfts: Sequence[float], gaps: Sequence[float]) -> Latencies:
@@ -58,7 +58,7 @@ class Point:
 
     @property
     def believed(self) -> bool:
-        return abs(self.error("gap_p99")) <= GAP_TOLERANCE and abs(self.error("ttft_mean")) <= TTFT_TOLERANCE
+        return abs(self.error("itl_p99")) <= ITL_TOLERANCE and abs(self.error("ttft_mean")) <= TTFT_TOLERANCE
 
 
 def quantile(values: Sequence[float], q: float) -> float:
@@ -80,7 +80,7 @@ def largest_believed(points: Sequence[Point]) -> Point | None:
 def verdict(points: Sequence[Point]) -> str:
     """The sentence that a calibration ends with."""
     best = largest_believed(points)
-    limits = f"p99 gap within {GAP_TOLERANCE * 1000:g} ms, mean TTFT within {TTFT_TOLERANCE * 1000:g} ms"
+    limits = f"p99 gap within {ITL_TOLERANCE * 1000:g} ms, mean TTFT within {TTFT_TOLERANCE * 1000:g} ms"
     if best is None:
         return f"Not even the smallest load was measured right ({limits}): is something else running on this machine?"
     if best.tokens_per_s >= max(point.tokens_per_s for point in points):
@@ -122,8 +122,8 @@ COLUMNS = (
     Column("", "tokens/s", lambda p: f"{p.tokens_per_s:,.0f}"),
     *_compared("TTFT mean", "ttft_mean", TTFT_TOLERANCE),
     *_compared("TTFT p99", "ttft_p99"),
-    *_compared("gap p50", "gap_p50"),
-    *_compared("gap p99", "gap_p99", GAP_TOLERANCE),
+    *_compared("gap p50", "itl_p50"),
+    *_compared("gap p99", "itl_p99", ITL_TOLERANCE),
     Column("", "CPU µs/token", lambda p: _number(p.cpu_per_token, "{:.1f}", 1e6)),
     Column("", "of a core", lambda p: _number(p.client_cpu, "{:.0%}")),
     Column("", "read lag p99", lambda p: _number(p.lag_p99, "{:.2f}", 1e3)),

@@ -129,9 +129,9 @@ def _point(streams: int, gap: float, prefix: Path, truth: list[dict[str, Any]]) 
         [each["received_epoch"] + each["writes_us"][0] / 1e6 - float(row["sent"]) for row, each in served],
         [(later - earlier) / 1e6 for _, each in served for earlier, later in pairwise(each["writes_us"])],
     )
-    ttft, gaps = level.metric("ttft"), level.metric("gap")
+    ttft, gaps = level.metric("ttft"), level.metric("itl")
     seconds = [
-        row for row in _rows(prefix, formats.TIMELINE) if level.settled + 1 <= float(row["time"]) < level.ended - 2
+        row for row in _rows(prefix, formats.TIMELINE) if level.warmed_up + 1 <= float(row["time"]) < level.ended - 2
     ]
     cpu, tokens = (sum(float(row[name]) for row in seconds) for name in ("client_cpu", "tokens"))
     return Point(

@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from llmlocust.calibration.errors import (
     COLUMNS,
-    GAP_TOLERANCE,
+    ITL_TOLERANCE,
     TTFT_TOLERANCE,
     Latencies,
     Point,
@@ -62,7 +62,7 @@ def data(points: Sequence[Point], machine: Mapping[str, str]) -> dict[str, Any]:
             "says": verdict(points),
             "tokens_per_s": _plain(best.tokens_per_s) if best else None,
             "streams": best.streams if best else None,
-            "tolerances": {"gap_p99": GAP_TOLERANCE * 1e3, "ttft_mean": TTFT_TOLERANCE * 1e3},
+            "tolerances": {"itl_p99": ITL_TOLERANCE * 1e3, "ttft_mean": TTFT_TOLERANCE * 1e3},
         },
         "points": [_point(each) for each in points],
     }
@@ -75,7 +75,7 @@ def as_json(points: Sequence[Point], machine: Mapping[str, str]) -> str:
 def _point(point: Point) -> dict[str, Any]:
     return {
         "streams": point.streams,
-        "gap": _plain(point.gap * 1e3),
+        "itl": _plain(point.gap * 1e3),
         "tokens_per_s": _plain(point.tokens_per_s),
         "true": _latencies(point.true),
         "measured": _latencies(point.measured),
@@ -105,7 +105,7 @@ def _there(points: Sequence[Point]) -> str:
     if not _compared(point):
         return "Nothing could be compared: no request of the smallest load succeeded."
     which = "that" if best else "the smallest"
-    gap, ttft = _wrong(point.error("gap_p99")), _wrong(point.error("ttft_mean"))
+    gap, ttft = _wrong(point.error("itl_p99")), _wrong(point.error("ttft_mean"))
     said = f"At {which} load the p99 gap was {gap} and the mean TTFT {ttft}"
     if math.isfinite(point.cpu_per_token):
         micros, share = words.digits(point.cpu_per_token * 1e6), words.share(point.client_cpu)
@@ -136,24 +136,24 @@ def pictures(points: Sequence[Point]) -> list[Picture]:
 
 def _compared(point: Point) -> bool:
     """Whether there is anything true to compare with."""
-    return math.isfinite(point.error("gap_p99")) and math.isfinite(point.error("ttft_mean"))
+    return math.isfinite(point.error("itl_p99")) and math.isfinite(point.error("ttft_mean"))
 
 
 def error_curve(points: Sequence[Point]) -> Picture:
-    most = {name: words.duration(_most(each.error(name) for each in points)) for name in ("gap_p99", "ttft_mean")}
+    most = {name: words.duration(_most(each.error(name) for each in points)) for name in ("itl_p99", "ttft_mean")}
     caption = (
-        f"At most the p99 gap was {most['gap_p99']} off, the mean TTFT {most['ttft_mean']}. What is measured minus what is "
+        f"At most the p99 gap was {most['itl_p99']} off, the mean TTFT {most['ttft_mean']}. What is measured minus what is "
         "true, so above zero is too long; in the shaded band the p99 gap and the mean TTFT are believed."
     )
-    worst_gap, worst_ttft = (_most(each.error(f"{name}_p99") for each in points) for name in ("gap", "ttft"))
-    if worst_gap > GAP_TOLERANCE or worst_ttft > TTFT_TOLERANCE:
+    worst_gap, worst_ttft = (_most(each.error(f"{name}_p99") for each in points) for name in ("itl", "ttft"))
+    if worst_gap > ITL_TOLERANCE or worst_ttft > TTFT_TOLERANCE:
         caption += " Beyond it the scale is logarithmic."
     if not all(each.believed for each in points):
         caption += " Red crosses are too wrong to be believed."
 
     def draw(figure: Figure, narrow: bool) -> None:
         gaps, ttfts = _panels(figure, narrow)
-        _errors(gaps, points, ("gap_p50", "gap_p99"), "gap_p99", GAP_TOLERANCE)
+        _errors(gaps, points, ("itl_p50", "itl_p99"), "itl_p99", ITL_TOLERANCE)
         gaps.set_title("error of the gap between tokens")
         _errors(ttfts, points, ("ttft_p99", "ttft_mean"), "ttft_mean", TTFT_TOLERANCE)
         ttfts.set_title("error of the time to first token")

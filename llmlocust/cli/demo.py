@@ -22,16 +22,16 @@ _SERVER = {"slots": 120, "queue_limit": 150}
 @click.command()
 @click.option("--levels", default=LEVELS, show_default=True, help="Levels of users")
 @click.option("--hold", type=float, default=10.0, show_default=True, help="Seconds to measure a level")
-@click.option("--settle", type=float, default=3.0, show_default=True, help="Seconds before measuring")
+@click.option("--warmup", type=float, default=3.0, show_default=True, help="Seconds before measuring")
 @click.option("--out", default="", help="Folder for the files and the report [default: reports/demo- and the time]")
-def demo(levels: str, hold: float, settle: float, out: str) -> None:
+def demo(levels: str, hold: float, warmup: float, out: str) -> None:
     """Ramp a simulated LLM server from 1 to 300 users and report where it breaks: under four minutes.
 
     The server takes 120 requests at once, lets 150 more wait and refuses the rest. Real sockets, real token streams,
     the real Locust: only the model is made up.
     """
     folder = new_folder(out or f"reports/demo-{time.strftime('%Y%m%d-%H%M%S')}")
-    options = {"levels": levels, "hold": hold, "settle": settle, "max_tokens": 64}
+    options = {"levels": levels, "hold": hold, "warmup": warmup, "max_tokens": 64}
     with _simulator() as url:
         say(f"A simulated LLM server at {url}: {_SERVER['slots']} at once, {_SERVER['queue_limit']} may wait")
         done = run_and_report(url, folder, options, [], [])

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option(
     "--table", default="", metavar="FILE", help="A bare table instead: a CSV or Markdown table with a row a level"
 )
-@click.option("--wait", default="", help="Think time of the table's users in seconds: 5, or 1-3")
+@click.option("--think-time", default="", help="Think time of the table's users in seconds: 5, or 1-3")
 @threshold_options(
     'Such as "ttft.p95 < 500ms", "errors < 1%", or gold and tolerated: "ttft.p95 < 500ms ~ 1s"; repeatable'
 )
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def report(
     prefix: str,
     table: str,
-    wait: str,
+    think_time: str,
     thresholds: tuple[str, ...],
     thresholds_file: str,
     **pages: str,
@@ -51,14 +51,14 @@ def report(
     """
     if bool(prefix) == bool(table):
         raise OneLine("give either a run's PREFIX or a table (--table levels.csv)")
-    if wait and not table:
-        raise OneLine("--wait is of a table's users (--table): a run tells the think time of its own")
+    if think_time and not table:
+        raise OneLine("--think-time is of a table's users (--table): a run tells the think time of its own")
     limits = parse_limits(thresholds, thresholds_file)
-    make_report(prefix, limits, Pages(**pages), table=table, wait=wait)
+    make_report(prefix, limits, Pages(**pages), table=table, think_time=think_time)
 
 
 def make_report(
-    prefix: str, thresholds: list[Threshold], pages: Pages = DEFAULT_PAGES, *, table: str = "", wait: str = ""
+    prefix: str, thresholds: list[Threshold], pages: Pages = DEFAULT_PAGES, *, table: str = "", think_time: str = ""
 ) -> None:
     """The page of a run, and its summary on the terminal."""
     from llmlocust.assessment.assessment import assess
@@ -67,7 +67,7 @@ def make_report(
     from llmlocust.report.markdown import markdown
     from llmlocust.report.summary import summary
 
-    run = load(prefix, table, wait)
+    run = load(prefix, table, think_time)
     assessment = assess(run, thresholds or _of_the_run(run.info))
     html = Path(pages.out or f"{run.prefix}_report.html")
     renderers = Renderers(partial(html_in, assessment), partial(markdown, assessment), partial(as_json, assessment))

@@ -57,7 +57,7 @@ class _WithLocustArgs(click.Command):
 @click.option("--concurrency", type=_WHOLE, default=None, help="Users at once, at one level, instead of --levels")
 @click.option(
     "--requests", type=_WHOLE, default=None,
-    help="A fixed number of requests in all, by --concurrency users; instead of --hold and --settle",
+    help="A fixed number of requests in all, by --concurrency users; instead of --hold and --warmup",
 )  # fmt: skip
 @click.option(
     "--rate", type=POSITIVE, default=None,
@@ -83,7 +83,7 @@ class _WithLocustArgs(click.Command):
 @click.option("--shape-seconds", type=float, default=600.0, show_default=True, help="How long it takes")
 @click.option("--hold", type=float, default=30.0, show_default=True, help="Seconds to measure a level")
 @click.option(
-    "--settle", type=float, default=5.0, show_default=True,
+    "--warmup", type=float, default=5.0, show_default=True,
     help="Seconds from a level's users being there to measuring",
 )  # fmt: skip
 @click.option(
@@ -97,7 +97,7 @@ class _WithLocustArgs(click.Command):
 @click.option(
     "--prompts", default="short", show_default=True, help="short, long, reasoning, multilingual, code, or a file"
 )
-@click.option("--wait", default="0", show_default=True, help="Think time of a user in seconds: 5, or 1-3")
+@click.option("--think-time", default="0", show_default=True, help="Think time of a user in seconds: 5, or 1-3")
 @click.option("--api", type=click.Choice(["chat", "completions"]), default="chat", show_default=True)
 @threshold_options(
     'What the run must keep, or it exits 99: "ttft.p95 < 500ms" at every level, "ttft.p95 < 500ms @ 100" at those of 100 '
@@ -194,7 +194,7 @@ def _at_one_level(concurrency: int | None, given: set[str]) -> dict[str, Any]:
     """The options that --concurrency and --requests stand for, as `given` says what else there is."""
     if "requests" in given and concurrency is None:
         raise OneLine("--requests wants --concurrency: how many users share them, such as 20")
-    others = {"levels", "rate", "search", "shape", "trace"} | ({"hold", "settle"} if "requests" in given else set())
+    others = {"levels", "rate", "search", "shape", "trace"} | ({"hold", "warmup"} if "requests" in given else set())
     if concurrency is not None and (too_many := sorted(others & given)):
         raise OneLine(
             f"leave out --{too_many[0]}: with --{'requests' if 'requests' in given else 'concurrency'} there is "

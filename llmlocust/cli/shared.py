@@ -129,14 +129,14 @@ def parse_all(texts: tuple[str, ...], file: str, parse: Callable[[str], Parsed])
 # ── files ──
 
 
-def load(prefix: str, table: str = "", wait: str = "") -> RunData:
+def load(prefix: str, table: str = "", think_time: str = "") -> RunData:
     """A run from its files, or a bare table."""
     from llmlocust.runfiles.reading.errors import RunError
     from llmlocust.runfiles.reading.locate import load_run
     from llmlocust.runfiles.reading.published_table import load_table
 
     try:
-        return load_table(table, wait) if table else load_run(prefix)
+        return load_table(table, think_time) if table else load_run(prefix)
     except RunError as problem:
         raise OneLine(str(problem)) from None
 

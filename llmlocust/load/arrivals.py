@@ -65,7 +65,7 @@ class Process:
             yield random.gammavariate(shape, self.burst / shape)
 
 
-class Part(NamedTuple):
+class RateShare(NamedTuple):
     """One stream's share of the arrivals at a rate."""
 
     rate: float

@@ -11,13 +11,13 @@ from typing import NamedTuple
 DEFAULT_LEVELS = (1, 2, 5, 10, 20, 50, 100, 150, 200, 300)
 DEFAULT_RATES = (10, 20, 50, 100, 200, 500, 1000, 2000, 3000)
 
-BEGAN, SETTLED, ENDED = "began", "settled", "ended"
+BEGAN, WARMED_UP, ENDED = "began", "warmed_up", "ended"
 
-RAMP, SETTLE, HOLD, DRAIN, DONE = "ramp", "settle", "hold", "drain", "done"
+RAMP, WARMUP, HOLD, DRAIN, DONE = "ramp", "warmup", "hold", "drain", "done"
 
 
 class Change(NamedTuple):
-    """A change of a level: began (its load is requested), settled (it is measured from now on) or ended."""
+    """A change of a level: began (its load is requested), warmed_up (it is measured from now on) or ended."""
 
     what: str
     level: int
@@ -32,7 +32,7 @@ class Staircase:
     """
 
     levels: Sequence[float]
-    settle: float
+    warmup: float
     """Warm-up: seconds from reaching the load until measuring begins. Requests that started together drift apart."""
     hold: float
     """Seconds for which a level is measured."""
@@ -43,21 +43,21 @@ class Staircase:
     drain: float = math.inf
     """Maximum seconds to wait for the load to reach zero."""
     level: int = -1
-    phase: str = field(default=RAMP, init=False)
+    state: str = field(default=RAMP, init=False)
     since: float = field(default=math.nan, init=False)
-    """The moment at which the present phase began."""
+    """The moment at which the present state began."""
     _reached: bool = field(default=True, init=False)
     _empty_since: float = field(default=math.inf, init=False)
 
     @property
     def target(self) -> float:
         """The load to request now."""
-        return 0.0 if self.phase in (DRAIN, DONE) else self.levels[max(self.level, 0)]
+        return 0.0 if self.state in (DRAIN, DONE) else self.levels[max(self.level, 0)]
 
     @property
     def step(self) -> float:
         """The difference between the present level and the one before."""
-        if self.phase in (DRAIN, DONE):
+        if self.state in (DRAIN, DONE):
             return self.levels[-1]
         return abs(self.target - (self.levels[self.level - 1] if self.level > 0 else 0.0))
 
@@ -66,18 +66,18 @@ class Staircase:
         changes: list[Change] = []
         if self.level < 0:
             changes.append(self._begin(0, now))
-        if self.phase == RAMP and self._is_reached(now, actual):
-            self._enter(SETTLE, now)
-        if self.phase == SETTLE and now >= self.since + self.settle:
+        if self.state == RAMP and self._is_reached(now, actual):
+            self._enter(WARMUP, now)
+        if self.state == WARMUP and now >= self.since + self.warmup:
             self._enter(HOLD, now)
-            changes.append(Change(SETTLED, self.level, self._reached))
-        elif self.phase == HOLD and now >= self.since + self.hold:
+            changes.append(Change(WARMED_UP, self.level, self._reached))
+        elif self.state == HOLD and now >= self.since + self.hold:
             changes.append(Change(ENDED, self.level, self._reached))
             if self.level + 1 < len(self.levels):
                 changes.append(self._begin(self.level + 1, now))
             else:
                 self._enter(DRAIN, now)
-        if self.phase == DRAIN:
+        if self.state == DRAIN:
             self._drain(now, actual)
         return changes
 
@@ -86,8 +86,8 @@ class Staircase:
         self._enter(RAMP, now)
         return Change(BEGAN, level)
 
-    def _enter(self, phase: str, now: float) -> None:
-        self.phase, self.since = phase, now
+    def _enter(self, state: str, now: float) -> None:
+        self.state, self.since = state, now
 
     def _is_reached(self, now: float, actual: float) -> bool:
         falls = self.level > 0 and self.target < self.levels[self.level - 1]

@@ -79,7 +79,7 @@ def think_time(text: str) -> Distribution:
     return seconds
 
 
-def told_wait(seconds: Distribution) -> str:
+def think_time_in_words(seconds: Distribution) -> str:
     """Return a think time as text, for a user class in run.json."""
     if seconds.fixed:
         return f"wait {seconds.low:g} s"

@@ -1,4 +1,4 @@
-"""Load plans: the parts of a run, each a sequence of loads. Pure.
+"""Load plans: the phases of a run, each a sequence of loads. Pure.
 
 A shape makes a plan from a few settings; a staircase (load.curves) plays its loads, in users or in requests per second.
 A smooth curve is cut into steps, long enough for each to have figures of its own.
@@ -22,20 +22,20 @@ HIGHER = 1.5
 """The default load of a surge after a ramp, as a multiple of the ramp's peak."""
 
 
-class PlanPart(NamedTuple):
-    """A part of a plan. Loads are users or requests per second."""
+class PlanPhase(NamedTuple):
+    """A phase of a plan. Loads are users or requests per second."""
 
     name: str
     loads: Sequence[float]
     hold: float
     """Seconds for which each load is measured."""
-    settle: float = 0.0
+    warmup: float = 0.0
     """Seconds of warm-up of each load."""
 
     @property
     def seconds(self) -> float:
-        """Minimum seconds of the part: reaching a load takes a second or two more."""
-        return len(self.loads) * (self.settle + self.hold)
+        """Minimum seconds of the phase: reaching a load takes a second or two more."""
+        return len(self.loads) * (self.warmup + self.hold)
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Setting:
     peak: float
     """The highest load; for a soak the only one."""
     seconds: float
-    """Seconds for which all parts together are measured."""
-    settle: float = 0.0
-    """Additional seconds of warm-up for the constant parts (baseline, soak)."""
+    """Seconds for which all phases together are measured."""
+    warmup: float = 0.0
+    """Additional seconds of warm-up for the constant phases (baseline, soak)."""
     whole: bool = True
     """Whether loads are integers: users."""
     surge: float = 0.0
@@ -66,7 +66,7 @@ class Setting:
             raise ValueError("the loads of a shape must be whole numbers of users")
         if self.base > self.peak:
             raise ValueError(f"a shape goes from its base up to its peak: {self.base:g} is above {self.peak:g}")
-        if not 0.0 < self.seconds < math.inf or not 0.0 <= self.settle < math.inf:
+        if not 0.0 < self.seconds < math.inf or not 0.0 <= self.warmup < math.inf:
             raise ValueError("a shape must last for more than 0 seconds")
 
     def between(self, share: float) -> float:
@@ -75,69 +75,69 @@ class Setting:
         return float(round(load)) if self.whole else float(f"{load:.4g}")
 
 
-def linear(setting: Setting) -> list[PlanPart]:
+def linear(setting: Setting) -> list[PlanPhase]:
     """Up from the base to the peak in equal steps."""
     return [_climb(setting, setting.seconds)]
 
 
-def spike(setting: Setting) -> list[PlanPart]:
+def spike(setting: Setting) -> list[PlanPhase]:
     """Up at once, and down again before the server reaches a steady state."""
     return _up_and_down(SPIKE, setting, (0.3, 0.1, 0.6))
 
 
-def surge(setting: Setting) -> list[PlanPart]:
+def surge(setting: Setting) -> list[PlanPhase]:
     """Up at once, stay there for a while, and leave time for the recovery."""
     return _up_and_down(SURGE, setting, (0.25, 0.25, 0.5))
 
 
-def soak(setting: Setting) -> list[PlanPart]:
+def soak(setting: Setting) -> list[PlanPhase]:
     """One load for a long time."""
-    return [PlanPart(SOAK, (setting.peak,), setting.seconds, setting.settle)]
+    return [PlanPhase(SOAK, (setting.peak,), setting.seconds, setting.warmup)]
 
 
-def wave(setting: Setting) -> list[PlanPart]:
+def wave(setting: Setting) -> list[PlanPhase]:
     """A day: from the base at night to the peak at noon, and down again."""
     steps = max(4, _steps(setting.seconds) // 2 * 2)
     loads = [setting.between((1.0 - math.cos(2.0 * math.pi * step / steps)) / 2.0) for step in range(steps)]
     noon = steps // 2 + 1
     hold = setting.seconds / steps
-    return [PlanPart(RISE, tuple(loads[:noon]), hold), PlanPart(FALL, tuple(loads[noon:]), hold)]
+    return [PlanPhase(RISE, tuple(loads[:noon]), hold), PlanPhase(FALL, tuple(loads[noon:]), hold)]
 
 
-def progressive(setting: Setting) -> list[PlanPart]:
+def progressive(setting: Setting) -> list[PlanPhase]:
     """All in one run: the usual load, a ramp, a surge and the recovery from it, and a soak."""
     seconds, over = setting.seconds, setting.surge or _whole(HIGHER * setting.peak, setting)
     level = setting.soak or _whole(max(setting.base, setting.peak / 2.0), setting)
     return [
-        PlanPart(BASELINE, (setting.base,), 0.1 * seconds, setting.settle),
+        PlanPhase(BASELINE, (setting.base,), 0.1 * seconds, setting.warmup),
         _climb(setting, 0.35 * seconds),
-        PlanPart(SURGE, (over,), 0.1 * seconds),
-        PlanPart(RECOVERY, (setting.base,), 0.15 * seconds),
-        PlanPart(SOAK, (level,), 0.3 * seconds, setting.settle),
+        PlanPhase(SURGE, (over,), 0.1 * seconds),
+        PlanPhase(RECOVERY, (setting.base,), 0.15 * seconds),
+        PlanPhase(SOAK, (level,), 0.3 * seconds, setting.warmup),
     ]
 
 
-SHAPES: dict[str, Callable[[Setting], list[PlanPart]]] = {
+SHAPES: dict[str, Callable[[Setting], list[PlanPhase]]] = {
     shape.__name__: shape for shape in (linear, spike, surge, soak, wave, progressive)
 }
 """The shapes by the name of the option's value, besides STEPPED, whose levels are listed."""
 
 
-def _up_and_down(name: str, setting: Setting, shares: tuple[float, float, float]) -> list[PlanPart]:
+def _up_and_down(name: str, setting: Setting, shares: tuple[float, float, float]) -> list[PlanPhase]:
     before, meanwhile, after = (share * setting.seconds for share in shares)
     return [
-        PlanPart(BASELINE, (setting.base,), before, setting.settle),
-        PlanPart(name, (setting.peak,), meanwhile),
-        PlanPart(RECOVERY, (setting.base,), after),
+        PlanPhase(BASELINE, (setting.base,), before, setting.warmup),
+        PlanPhase(name, (setting.peak,), meanwhile),
+        PlanPhase(RECOVERY, (setting.base,), after),
     ]
 
 
-def _climb(setting: Setting, seconds: float) -> PlanPart:
+def _climb(setting: Setting, seconds: float) -> PlanPhase:
     steps = max(2, _steps(seconds))
     if setting.whole:
         steps = min(steps, int(setting.peak - setting.base) + 1)
     loads = [setting.between(step / (steps - 1)) for step in range(steps)] if steps > 1 else [setting.peak]
-    return PlanPart(LINEAR, tuple(loads), seconds / len(loads))
+    return PlanPhase(LINEAR, tuple(loads), seconds / len(loads))
 
 
 def _steps(seconds: float) -> int:

@@ -203,7 +203,7 @@ class Search:
 
     judge: Judge
     start: float = 4.0
-    most: float = 300.0
+    max_load: float = 300.0
     grain: float = 1.0
     """Minimum step of the load: one user."""
     precision: float = 0.05
@@ -222,7 +222,7 @@ class Search:
     """The opinions on all loads so far, as of the last decision."""
 
     def __post_init__(self) -> None:
-        self.trials.append(Trial(min(self.start, self.most)))
+        self.trials.append(Trial(min(self.start, self.max_load)))
 
     @property
     def load(self) -> float:
@@ -230,7 +230,7 @@ class Search:
         return self.trials[-1].load
 
     @property
-    def settle(self) -> float:
+    def warmup(self) -> float:
         """Warm-up of the present level in seconds: the duration of a request where half of the load has changed, and less
         where less has changed.
         """
@@ -335,7 +335,7 @@ class Search:
             return None if low is None or self._is_confirmed(low) else Trial(low, confirms=True)
         if high is None:
             assert low is not None
-            return Trial(min(self._rounded(low * self.growth), self.most))
+            return Trial(min(self._rounded(low * self.growth), self.max_load))
         if low is None:
             return Trial(self._rounded(high / self.growth**2))
         return Trial(self._between(low, high))
@@ -345,7 +345,7 @@ class Search:
 
     def _is_narrow(self, low: float | None, high: float | None) -> bool:
         if high is None:
-            return low is not None and low >= self.most
+            return low is not None and low >= self.max_load
         if low is None:
             return high <= self.grain
         return high - low <= max(self.grain, self.precision * low) * (1.0 + 1e-9)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 
-from llmlocust.load.curves import DONE, DRAIN, ENDED, HOLD, RAMP, SETTLED, Change, Staircase
+from llmlocust.load.curves import DONE, DRAIN, ENDED, HOLD, RAMP, WARMED_UP, Change, Staircase
 from llmlocust.load.tokens import Count, cut, jumble, prose
 from llmlocust.load.traces import Replay, Row
 
 NEXT = "next"
-"""A level ended, and at the same moment the next one began and settled."""
+"""A level ended, and at the same moment the next one began, without a warm-up."""
 
 _MAX_WINDOWS = 20
 _AFTER = 1.0
@@ -42,7 +42,7 @@ class Windows(Staircase):
     @property
     def target(self) -> float:
         """The number of streams: a window in which nothing is due needs its streams, too."""
-        return 0.0 if self.phase in (DRAIN, DONE) else 1.0
+        return 0.0 if self.state in (DRAIN, DONE) else 1.0
 
     @property
     def step(self) -> float:
@@ -57,11 +57,11 @@ class Windows(Staircase):
         changes: list[Change] = []
         if self.level < 0:
             changes.append(self._begin(0, now))
-        if self.phase == RAMP and self._is_reached(now, actual):
+        if self.state == RAMP and self._is_reached(now, actual):
             self._enter(HOLD, now)
             self.began = now
-            changes.append(Change(SETTLED, self.level, self._reached))
-        while self.phase == HOLD and now >= self.next_change:
+            changes.append(Change(WARMED_UP, self.level, self._reached))
+        while self.state == HOLD and now >= self.next_change:
             if self.level + 1 == len(self.levels):
                 self._enter(DRAIN, now)
                 changes.append(Change(ENDED, self.level))
@@ -69,7 +69,7 @@ class Windows(Staircase):
                 self.level += 1
                 self.since = now
                 changes.append(Change(NEXT, self.level))
-        if self.phase == DRAIN:
+        if self.state == DRAIN:
             self._drain(now, actual)
         return changes
 

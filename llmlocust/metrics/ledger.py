@@ -77,7 +77,7 @@ class Ledger:
         self._sampler = _Sampler(rows_a_second)
         self._workers: set[str] = set()
         self._gauges: list[dict[str, Any]] = []
-        self.unheard: Counter[int] = Counter()
+        self.stale_share: Counter[int] = Counter()
         """User-seconds by level, of what was merged: of processes that measured something else at the time."""
         self._gauged: int | None = None
         """The newest second with gauges of this process."""
@@ -101,14 +101,14 @@ class Ledger:
 
     # ── levels ──
 
-    def begin_level(self, moment: float, load: float, unit: str = USERS, part: str = "") -> Level:
+    def begin_level(self, moment: float, load: float, unit: str = USERS, phase: str = "") -> Level:
         self.end_level(moment)
-        level = Level(len(self.levels), load, unit, moment, part=part)
+        level = Level(len(self.levels), load, unit, moment, phase=phase)
         self.levels.append(level)
         return level
 
-    def settle_level(self, moment: float, *, reached: bool = True) -> None:
-        self.levels[-1].settled, self.levels[-1].reached = moment, reached
+    def end_warmup(self, moment: float, *, reached: bool = True) -> None:
+        self.levels[-1].warmed_up, self.levels[-1].reached = moment, reached
 
     def end_level(self, moment: float) -> None:
         """Ends the open level, if there is one."""
@@ -116,13 +116,13 @@ class Ledger:
             self.levels[-1].ended = moment
 
     def follow(
-        self, moment: float, *, index: int, load: float, unit: str, settled: bool, reached: bool, ended: bool
+        self, moment: float, *, index: int, load: float, unit: str, warmed_up: bool, reached: bool, ended: bool
     ) -> None:
         """How the newest level of the run stands elsewhere. What was missed of it is made up for now."""
-        while len(self.levels) <= index:  # those in between began and ended unheard
+        while len(self.levels) <= index:  # those in between began and ended stale_share
             self.begin_level(moment, load, unit)
-        if settled and self.levels[-1].settled is None:
-            self.settle_level(moment, reached=reached)
+        if warmed_up and self.levels[-1].warmed_up is None:
+            self.end_warmup(moment, reached=reached)
         if ended:
             self.end_level(moment)
 
@@ -145,13 +145,13 @@ class Ledger:
         self.new_sent += 1
         self._count(moment, "sent")
 
-    def note_due(self, moment: float, *, held_back: bool) -> None:
-        """A request was due, in open load; one that is held back will never be sent."""
+    def note_due(self, moment: float, *, dropped: bool) -> None:
+        """A request was due, in open load; one that is dropped will never be sent."""
         level = self.level_at(moment)
         if level is not None and level.holds(moment):
             numbers = self.tallies[level.index, ""].numbers  # it has no name yet
             numbers["due"] += 1
-            numbers["held_back"] += held_back
+            numbers["dropped"] += dropped
 
     def gauges_due(self, moment: float) -> float:
         """When they are to be noted next: in the middle of a second, of one that has none yet. Who was late for a second
@@ -231,8 +231,8 @@ class Ledger:
         for moment, chunks in record.coalesced_at:
             self._count(sent + moment, "coalesced", chunks)
         for level in reversed(self.levels):
-            if level.settled is not None and level.settled <= last:
-                low = bisect_left(arrivals, level.settled - sent)
+            if level.warmed_up is not None and level.warmed_up <= last:
+                low = bisect_left(arrivals, level.warmed_up - sent)
                 high = len(arrivals) if level.ended is None else bisect_left(arrivals, level.ended - sent)
                 if high > low:
                     # Counter's values may be floats; only its annotation says otherwise
@@ -315,7 +315,7 @@ class Ledger:
         moments = [second + 0.5 + late for late in range(-_HEARD_WITHIN, _HEARD_WITHIN + 1)]
         if "users" in told and heard not in map(self._measured, moments):
             for level in {heard, self._measured(second + 0.5)} - {-1}:
-                self.unheard[level] += told["users"]  # type: ignore[assignment]  # as in tokens_in_window
+                self.stale_share[level] += told["users"]  # type: ignore[assignment]  # as in tokens_in_window
 
     def _keep_gauges(self, second: int, worker: str, told: dict[str, float]) -> None:
         self._workers.add(worker)
@@ -345,16 +345,16 @@ class Ledger:
         return Tally.sum(tally for (index, _), tally in self.tallies.items() if index == level)
 
     def figures(self, level: Level, now: float, epoch: float = 0.0) -> LevelFigures:
-        users, unheard = self.mean("users", level, now), self.unheard[level.index]
-        share = unheard / max(unheard, users * level.window(now)) if unheard else 0.0
+        users, stale_share = self.mean("users", level, now), self.stale_share[level.index]
+        share = stale_share / max(stale_share, users * level.window(now)) if stale_share else 0.0
         backing_off = self.mean("backing_off", level, now) / users if users > 0.0 else math.nan
         return LevelFigures.of(level, self.tally(level.index), now, epoch, users, share, backing_off)
 
     def mean(self, gauge: str, level: Level, now: float) -> float:
         """Of SECOND_SUMS, over a level's window."""
-        if level.settled is None:
+        if level.warmed_up is None:
             return math.nan
-        begin, end = math.ceil(level.settled), int(now if level.ended is None else level.ended)
+        begin, end = math.ceil(level.warmed_up), int(now if level.ended is None else level.ended)
         until, total, count = self._means.get((gauge, begin), (begin, 0.0, 0))
         # what was told long ago stays: a level may last for a day, and is asked for every second
         kept = max(until, min(end, int(now) - _LATE))
@@ -380,7 +380,7 @@ def _tally(tally: Tally, sums: Sums, limits: Sequence[Threshold]) -> None:
         output_tokens=record.output_tokens or 0,
         chunks=record.chunks,
         coalesced=record.coalesced,
-        blurred=record.blurred,
+        uncertain=record.uncertain,
         stalls=record.stalls,
         counted_chunks=record.token_source == "chunks",
         empty=int(record.empty),
@@ -401,7 +401,7 @@ def _tally(tally: Tally, sums: Sums, limits: Sequence[Threshold]) -> None:
         tally.numbers["good"] += is_good(known, limits)
     for metric, histogram in sums.histograms.items():
         tally.histogram(metric).merge(histogram)
-    tally.note_blurred(record)
+    tally.note_uncertain(record)
 
 
 def _most(second: dict[str, float], name: str, value: float) -> None:

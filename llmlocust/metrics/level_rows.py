@@ -21,15 +21,15 @@ _PLAIN: dict[str, Any] = {
     "unit": str,
     "users": float,
     "began": float,
-    "settled": float,
+    "warmed_up": float,
     "ended": float,
     "window": float,
     "reached": _flag,
-    "unheard": float,
+    "stale_share": float,
     "backing_off": float,
     "requests": int,
     "due": int,
-    "held_back": int,
+    "dropped": int,
     "ok": int,
     "aborted": int,
     "throughput": float,
@@ -39,7 +39,7 @@ _PLAIN: dict[str, Any] = {
     "input_tokens_per_s": float,
     "inputs_per_s": float,
     "coalesced": float,
-    "blurred": float,
+    "uncertain": float,
     "counted_chunks": float,
     "stalls": int,
     "contradicting": int,
@@ -48,7 +48,7 @@ _PLAIN: dict[str, Any] = {
     "empty": float,
     "cut": float,
     "repeated": float,
-    "part": str,
+    "phase": str,
 }
 
 
@@ -56,7 +56,7 @@ def level_row(figures: LevelFigures) -> dict[str, str]:
     """A row of the levels file: LEVEL_COLUMNS, durations in milliseconds."""
     row = {name: _text(getattr(figures, name)) for name in _PLAIN}
     # as exact as the moments at which requests were sent: else one at a level's edge is in it by one file alone
-    row |= {name: _moment(getattr(figures, name)) for name in ("began", "settled", "ended")}
+    row |= {name: _moment(getattr(figures, name)) for name in ("began", "warmed_up", "ended")}
     row |= {f"error_{kind}": str(figures.error_kinds.get(kind, 0)) for kind in ERROR_KINDS if kind != ABORTED}
     for metric in COUNTED:
         row |= _metric_cells(metric, figures.metric(metric))
@@ -85,7 +85,7 @@ def _metric_cells(metric: str, summary: Summary) -> dict[str, str]:
         }
         if metric in RANGED:
             least, most = summary.ranges.get(name, (math.nan, math.nan))
-            cells |= {f"{name}_least": _ms(least), f"{name}_most": _ms(most)}
+            cells |= {f"{name}_lower": _ms(least), f"{name}_upper": _ms(most)}
     return {f"{metric}_{name}": cell for name, cell in cells.items()}
 
 
@@ -102,9 +102,9 @@ def _summary_of_cells(metric: str, row: Mapping[str, str]) -> Summary:
         {name: (seconds(f"{name}_low"), seconds(f"{name}_high")) for name in HEADLINE},
         {name: seconds(f"{name}_with_failures") for name in HEADLINE},
         {
-            name: (seconds(f"{name}_least"), seconds(f"{name}_most"))
+            name: (seconds(f"{name}_lower"), seconds(f"{name}_upper"))
             for name in HEADLINE
-            if row.get(f"{metric}_{name}_least")
+            if row.get(f"{metric}_{name}_lower")
         },
     )
 

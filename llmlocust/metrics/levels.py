@@ -3,7 +3,7 @@
 `Level` says when, `Tally` counts (in any process; tallies merge), `LevelFigures` is what a reader gets. Times are
 seconds since the run began; durations are seconds.
 
-A level's latency comes from the requests sent after it settled and before it ended, also where they ended later, or
+A level's latency comes from the requests sent after its warm-up and before it ended, also where they ended later, or
 the long ones would vanish. Its throughput comes from what arrived inside that window.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 
 from llmlocust.metrics.histogram import Histogram
 from llmlocust.metrics.metric import METRICS
-from llmlocust.metrics.ranges import Blurred, without
+from llmlocust.metrics.ranges import Uncertain, without
 from llmlocust.metrics.vocabulary import ABORTED, CLIENT_KINDS, NOT_THE_SERVERS, OK, QUANTILES
 from llmlocust.stream.record import Record
 
@@ -37,8 +37,8 @@ EXACT_SHARE = 0.05
 measured gaps are held to (docs/accuracy.md), the second what two runs of the same test differ by anyway."""
 
 # Histograms that are kept beside a metric's own, for its ranges: what was guessed, and within what.
-_SUM, _LIMIT = "gap_sum_", "gap_limit_"
-_TTFT_BOUNDS = ("ttft_guess", "ttft_least", "ttft_most")
+_SUM, _LIMIT = "itl_sum_", "itl_limit_"
+_TTFT_BOUNDS = ("ttft_guess", "ttft_lower", "ttft_upper")
 
 
 @dataclass
@@ -49,22 +49,22 @@ class Level:
     load: float
     unit: str = USERS
     began: float = 0.0
-    settled: float | None = None
+    warmed_up: float | None = None
     ended: float | None = None
     reached: bool = True
     """False when the load never got to what was asked for."""
-    part: str = ""
-    """Of the plan that it belongs to (vocabulary.PARTS)."""
+    phase: str = ""
+    """Of the plan that it belongs to (vocabulary.PHASES)."""
 
     def holds(self, moment: float) -> bool:
         """Whether a moment lies inside the measured window. An open end holds everything after its beginning."""
-        return self.settled is not None and self.settled <= moment and (self.ended is None or moment < self.ended)
+        return self.warmed_up is not None and self.warmed_up <= moment and (self.ended is None or moment < self.ended)
 
     def window(self, now: float) -> float:
         """Seconds measured so far."""
-        if self.settled is None:
+        if self.warmed_up is None:
             return 0.0
-        return max(0.0, (now if self.ended is None else self.ended) - self.settled)
+        return max(0.0, (now if self.ended is None else self.ended) - self.warmed_up)
 
 
 class Tally:
@@ -76,8 +76,8 @@ class Tally:
         self.outcomes: Counter[str] = Counter()
         """Requests sent inside the window, by what became of them."""
         self.numbers: Counter[str] = Counter()
-        """ended_ok, ended, tokens_in_window (by arrival); due, held_back (by when they were due); input_tokens, \
-output_tokens, chunks, coalesced, blurred, stalls, counted_chunks, empty, cut, repeated, judged, right, good (kept \
+        """ended_ok, ended, tokens_in_window (by arrival); due, dropped (by when they were due); input_tokens, \
+output_tokens, chunks, coalesced, uncertain, stalls, counted_chunks, empty, cut, repeated, judged, right, good (kept \
 every limit, where there are some) (of the successful ones of `outcomes`); contradicting (of all of them)."""
         self.histograms: dict[str, Histogram] = {}
 
@@ -92,10 +92,10 @@ every limit, where there are some) (of the successful ones of `outcomes`); contr
             found = self.histograms[metric] = Histogram()
         return found
 
-    def note_blurred(self, record: Record) -> None:
+    def note_uncertain(self, record: Record) -> None:
         """What is known of the times that are not known exactly, for `ranges`."""
         for merged in record.merged:
-            self.histogram("gap_guess").extend(merged.guesses)
+            self.histogram("itl_guess").extend(merged.guesses)
             self.histogram(f"{_SUM if merged.exact else _LIMIT}{len(merged.guesses)}").add(merged.total)
         if record.ttft is not None and record.ttft_bounds is not None:
             for metric, value in zip(_TTFT_BOUNDS, (record.ttft, *record.ttft_bounds), strict=True):
@@ -103,15 +103,15 @@ every limit, where there are some) (of the successful ones of `outcomes`); contr
 
     def ranges(self, metric: str) -> dict[str, tuple[float, float]]:
         """Between what the quantiles of a metric of RANGED lie; empty where they are known."""
-        of_metric = self._gap_range() if metric == "gap" else self._ttft_range()
+        of_metric = self._gap_range() if metric == "itl" else self._ttft_range()
         return {} if of_metric is None else {name: of_metric(q) for name, q in QUANTILES.items()}
 
     def _gap_range(self) -> Callable[[float], tuple[float, float]] | None:
-        guesses = self.histograms.get("gap_guess")
+        guesses = self.histograms.get("itl_guess")
         if guesses is None:
             return None
-        known = without(self.histogram("gap"), guesses)
-        return Blurred(known, self._groups(_SUM), self._groups(_LIMIT)).quantile
+        known = without(self.histogram("itl"), guesses)
+        return Uncertain(known, self._groups(_SUM), self._groups(_LIMIT)).quantile
 
     def _ttft_range(self) -> Callable[[float], tuple[float, float]] | None:
         guesses, least, most = (self.histograms.get(metric) for metric in _TTFT_BOUNDS)
@@ -214,7 +214,7 @@ class LevelFigures:
     users: float = math.nan
     """Users that were really there, on average over the window."""
     began: float = math.nan
-    settled: float = math.nan
+    warmed_up: float = math.nan
     ended: float = math.nan
     """Epoch seconds."""
     window: float = math.nan
@@ -222,7 +222,7 @@ class LevelFigures:
     """Sent inside the window and answered or failed by the server: `ok` and `failed`."""
     due: int = 0
     """Open load: requests that were due inside the window,"""
-    held_back: int = 0
+    dropped: int = 0
     """and those of them that were never sent, because too many were in flight."""
     ok: int = 0
     aborted: int = 0
@@ -239,7 +239,7 @@ class LevelFigures:
     """Texts embedded or documents ranked, a second."""
     coalesced: float = math.nan
     """Share of token-bearing deltas that came in the same read as an earlier one."""
-    blurred: float = math.nan
+    uncertain: float = math.nan
     """Share of the gaps between tokens that are only known within a sum, because the load generator read late."""
     counted_chunks: float = math.nan
     """Share of successful requests whose tokens had to be counted by chunks, for want of usage."""
@@ -257,7 +257,7 @@ class LevelFigures:
     repeated: float = math.nan
     """and that end in one piece said again and again."""
     reached: bool = True
-    unheard: float = math.nan
+    stale_share: float = math.nan
     """Share of the users' time in which their process measured another level, or none: it had not heard of this one's \
 beginning, or of its end."""
     backing_off: float = math.nan
@@ -267,8 +267,8 @@ beginning, or of its end."""
     """What else was measured meanwhile, by source and name ("gpu.utilisation"), a summary a series; in its own unit."""
     counted: bool = True
     """False where nobody told how many requests there were: `requests` then only carries the share that failed."""
-    part: str = ""
-    """Of the plan (vocabulary.PARTS); empty where it has none."""
+    phase: str = ""
+    """Of the plan (vocabulary.PHASES); empty where it has none."""
 
     @property
     def failed(self) -> int:
@@ -276,7 +276,7 @@ beginning, or of its end."""
 
     @property
     def unsent(self) -> int:
-        """How many requests failed before the server had a part in them."""
+        """How many requests failed before they reached the server."""
         return sum(self.error_kinds.get(kind, 0) for kind in CLIENT_KINDS)
 
     @property
@@ -306,7 +306,7 @@ beginning, or of its end."""
         now: float,
         epoch: float = 0.0,
         users: float = math.nan,
-        unheard: float = math.nan,
+        stale_share: float = math.nan,
         backing_off: float = math.nan,
     ) -> LevelFigures:
         """Figures of a level from what was counted, as of `now` (seconds since the run began, which was at `epoch`)."""
@@ -315,22 +315,22 @@ beginning, or of its end."""
         kinds = {kind: n for kind, n in tally.outcomes.items() if kind not in (OK, ABORTED) and n}
         failed = tally.requests - ok
         numbers = tally.numbers
-        gaps = tally.histogram("gap").count
+        gaps = tally.histogram("itl").count
         ranges = {metric: tally.ranges(metric) for metric in RANGED}
         return cls(
             level=level.index,
             load=level.load,
             unit=level.unit,
             users=users,
-            unheard=unheard,
+            stale_share=stale_share,
             backing_off=backing_off,
             began=epoch + level.began,
-            settled=math.nan if level.settled is None else epoch + level.settled,
+            warmed_up=math.nan if level.warmed_up is None else epoch + level.warmed_up,
             ended=math.nan if level.ended is None else epoch + level.ended,
             window=window,
             requests=ok + failed,
             due=numbers["due"],
-            held_back=numbers["held_back"],
+            dropped=numbers["dropped"],
             ok=ok,
             aborted=tally.outcomes[ABORTED],
             error_kinds=kinds,
@@ -343,7 +343,7 @@ beginning, or of its end."""
             else math.nan,
             inputs_per_s=numbers["ended_ok"] / window * numbers["inputs"] / ok if ok and window else math.nan,
             coalesced=numbers["coalesced"] / numbers["chunks"] if numbers["chunks"] else math.nan,
-            blurred=numbers["blurred"] / gaps if gaps else math.nan,
+            uncertain=numbers["uncertain"] / gaps if gaps else math.nan,
             counted_chunks=numbers["counted_chunks"] / ok if ok else math.nan,
             stalls=numbers["stalls"],
             contradicting=numbers["contradicting"],
@@ -353,6 +353,6 @@ beginning, or of its end."""
             cut=numbers["cut"] / ok if ok else math.nan,
             repeated=numbers["repeated"] / ok if ok else math.nan,
             reached=level.reached,
-            part=level.part,
+            phase=level.phase,
             metrics={metric: Summary.of(tally.histogram(metric), failed, ranges.get(metric)) for metric in COUNTED},
         )

@@ -71,8 +71,8 @@ class Metric:
     """Whether the live snapshot has it for each level."""
     in_locusts_table: bool = False
     """Whether Locust's own table has a row of it for each request name."""
-    in_parts: bool = False
-    """Whether the table of a plan's parts has its p95."""
+    in_phases: bool = False
+    """Whether the table of a plan's phases has its p95."""
     over_time: bool = False
     """Whether the live snapshot has it for each second."""
     percentiles: tuple[str, ...] = ()
@@ -127,7 +127,7 @@ _TABLE = (
         derived_floor=0.2,
         in_live_view=True,
         in_locusts_table=True,
-        in_parts=True,
+        in_phases=True,
         over_time=True,
         percentiles=("p50", "p95", "p99"),
         at_a_glance=("p50", "p95"),
@@ -137,9 +137,9 @@ _TABLE = (
         table_words="ttft",
     ),
     Metric(
-        "answer",
-        "time to first answer token",
-        "time to answer",
+        "ttfo",
+        "time to first output token",
+        "TTFO",
         on_record=True,
         failures_count=True,
         grows_with_backlog=True,
@@ -147,13 +147,13 @@ _TABLE = (
         compared=("p95",),
     ),
     Metric(
-        "gap",
-        "gap between tokens",
-        "token gap",
+        "itl",
+        "inter-token latency",
+        "ITL",
         values="gaps",
         has_ranges=True,
         in_live_view=True,
-        in_parts=True,
+        in_phases=True,
         over_time=True,
         percentiles=("p50", "p99"),
         drawn=("p50", "p99"),
@@ -162,10 +162,10 @@ _TABLE = (
     ),
     # The median gap of a request says what TPOT says, but it jumps: the steps of a batch have few lengths.
     Metric(
-        "gap_max",
+        "itl_max",
         "longest gap of a request",
         "longest gap",
-        longest_of="gap",
+        longest_of="itl",
         in_thresholds=False,
         in_json=False,
         compared=("p50",),
@@ -195,7 +195,7 @@ _TABLE = (
         floor=0.05,
         derived_floor=0.5,
         in_live_view=True,
-        in_parts=True,
+        in_phases=True,
         percentiles=("p50", "p95", "p99"),
         at_a_glance=("p95",),
         compared=("p50", "p95", "mean"),
@@ -205,7 +205,7 @@ _TABLE = (
     ),
     Metric("connect", "connect time", "connect", on_record=True, in_json=False),
     Metric("tls", "TLS handshake", "TLS handshake", on_record=True, in_thresholds=False, in_json=False),
-    Metric("wait", "wait for a socket", "wait for a socket", on_record=True, in_json=False),
+    Metric("client_queue", "client queue time", "client queue", on_record=True, in_json=False),
     Metric("delay", "schedule delay", "schedule delay", on_record=True),
     Metric(
         "ttft_due",

@@ -24,7 +24,7 @@ _LOWEST = -40 * SUB
 
 
 @dataclass
-class Blurred:
+class Uncertain:
     """Values, some of which are known only within their sums."""
 
     known: Histogram

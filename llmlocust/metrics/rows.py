@@ -15,15 +15,15 @@ values_of = attrgetter(*ON_RECORD)
 
 REQUEST_COLUMNS = [
     "level",  # the level during which it was sent; empty outside every level
-    "measured",  # 1: sent after the level settled and before it ended, so it counts in the level's figures
+    "measured",  # 1: sent after the level's warm-up and before it ended, so it counts in the level's figures
     "sent",
     "name",
     "outcome",  # "ok" or one of ERROR_KINDS
     "error",  # the server's words, without ids and numbers
     "status",  # HTTP status, 0 where none came
     *ON_RECORD,
-    "gap_p50",
-    "gap_max",
+    "itl_p50",
+    "itl_max",
     "stalls",
     "duration",  # until the response was read to its end, or failed
     "lag_max",  # the longest that a read had waited for the generator
@@ -33,7 +33,7 @@ REQUEST_COLUMNS = [
     "token_source",  # usage | chunk_usage | chunks
     "chunks",  # token-bearing deltas
     "coalesced",  # of those, how many came in the same read as an earlier one
-    "blurred",  # gaps of which only the sum is known: the generator read late
+    "uncertain",  # gaps of which only the sum is known: the generator read late
     "finish",  # the server's finish_reason
     "weight",  # how many requests this row stands for, where rows are sampled
     "worker",
@@ -85,7 +85,7 @@ TELEMETRY_COLUMNS = ["time", "source", "metric", "labels", "value"]
 
 def request_row(sums: Sums, level: Level | None, measured: bool, sent: float, weight: int, worker: str) -> list[Any]:
     """One row of the requests file, in the order of REQUEST_COLUMNS. `sent` is a moment of the run here."""
-    record, gaps = sums.record, sums.histograms["gap"]
+    record, gaps = sums.record, sums.histograms["itl"]
     return [
         "" if level is None else level.index,
         int(measured),
@@ -105,7 +105,7 @@ def request_row(sums: Sums, level: Level | None, measured: bool, sent: float, we
         record.token_source,
         record.chunks,
         record.coalesced,
-        record.blurred,
+        record.uncertain,
         record.finish,
         weight,
         worker,

@@ -301,7 +301,7 @@ def _is_foreign(metric: str) -> bool:
 def is_good(request: Mapping[str, float], thresholds: Iterable[Threshold]) -> bool:
     """Whether a successful request (its durations in seconds, by column) keeps every latency threshold.
 
-    What a request does not have (no token gap in an answer of one token) it cannot break.
+    What a request does not have (no ITL in an answer of one token) it cannot break.
     """
     judged = ((threshold, request.get(threshold.column or "", math.nan)) for threshold in thresholds)
     return all(math.isnan(value) or threshold.met_by(value) for threshold, value in judged)

@@ -1,4 +1,4 @@
-"""Words that all layers share: the outcomes of a request, and the parts of a plan."""
+"""Words that all layers share: the outcomes of a request, and the phases of a plan."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ ERROR_KINDS: dict[str, str] = {
 }
 """What can become of a request that did not succeed."""
 CLIENT_KINDS = ("client_limit", "network", "name_lookup", "proxy", "tls", "not_sent")
-"""The kinds of requests that failed before the server had a part in them: on the load generator or on the way."""
+"""The kinds of requests that failed before they reached the server: on the load generator or on the way."""
 NO_CONNECTION = ("connect", *CLIENT_KINDS)
 NOT_THE_SERVERS = (ABORTED, *CLIENT_KINDS)
 """The kinds that say nothing of the server. They are counted, and are in no rate of errors."""
 
 BASELINE, LINEAR, SPIKE, SURGE, RECOVERY, SOAK = "baseline", "linear", "spike", "surge", "recovery", "soak"
 RISE, FALL = "rise", "fall"
-PARTS: dict[str, str] = {
+PHASES: dict[str, str] = {
     BASELINE: "the load at rest, before anything is asked of the server",
     LINEAR: "up in equal steps",
     SPIKE: "up at once, and down again before anything has come to rest",
@@ -50,4 +50,4 @@ PARTS: dict[str, str] = {
     RISE: "the first half of a wave",
     FALL: "the second half of a wave",
 }
-"""The parts of a plan, as levels name theirs; a level of a stepped ramp or a search has none."""
+"""The phases of a plan, as levels name theirs; a level of a stepped ramp or a search has none."""

@@ -51,8 +51,8 @@ def planned_users(environment: HasRamp) -> float:
     if getattr(shape, "unit", RATE) != USERS:
         return 0.0
     if shape.searches():
-        own = getattr(shape, "most", None)
-        return float(option(environment, "search_most") if own is None else own)
+        own = getattr(shape, "max_load", None)
+        return float(option(environment, "search_max") if own is None else own)
     return float(max(shape.planned_levels(), default=0.0))
 
 
@@ -96,7 +96,7 @@ def shape_setting(shape: Any, environment: HasOptions, *, is_rate: bool) -> Sett
             base,
             peak,
             setting("seconds", "shape_seconds"),
-            settle=setting("settle", "settle"),
+            warmup=setting("warmup", "warmup"),
             whole=not is_rate,
             surge=float(getattr(shape, "surge", None) or 0.0),
             soak=float(getattr(shape, "soak", None) or 0.0),

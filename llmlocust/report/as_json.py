@@ -11,7 +11,7 @@ from llmlocust.analysis.checks.check import Check
 from llmlocust.analysis.phases.recovery import Recovery
 from llmlocust.analysis.quality import KINDS
 from llmlocust.assessment.assessment import Assessment
-from llmlocust.assessment.phases import IN_PHASES, Parts
+from llmlocust.assessment.phases import IN_PHASES, Phases
 from llmlocust.metrics.levels import HEADLINE, LevelFigures, Summary
 from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.thresholds import NOT_KNOWN
@@ -36,11 +36,11 @@ def data(assessment: Assessment) -> dict[str, Any]:
         "levels": [
             _level(each, assessment.goodput) | {"limits": _limits(assessment, each)} for each in assessment.levels
         ],
-        "parts": _parts(assessment.parts),
-        "recoveries": [_recovery(each) for each in assessment.parts.recoveries],
+        "phases": _phases(assessment.phases),
+        "recoveries": [_recovery(each) for each in assessment.phases.recoveries],
         "verdict": verdict_data(assessment),
-        "trust": {
-            "ok": assessment.trusted,
+        "validity": {
+            "ok": assessment.is_valid,
             "stands": assessment.stands,
             "checks": [_check(each) for each in assessment.checks],
         },
@@ -65,22 +65,24 @@ def verdict_data(assessment: Assessment) -> dict[str, Any]:
     return verdict | {"says": headline(assessment)}
 
 
-def _parts(told: Parts) -> list[dict[str, Any]]:
+def _phases(told: Phases) -> list[dict[str, Any]]:
     return [
         {
-            "name": part.name,
-            "levels": [each.level for each in part.levels],
-            "loads": [plain(each.load) for each in part.levels],
-            "seconds": plain(part.seconds),
-            "requests": part.whole.requests,
-            "errors": plain(part.whole.errors),
-            "throughput": plain(part.whole.throughput),
-            "goodput": plain(part.a_second(told.goodput)),
-            "output_tokens_per_s": plain(part.a_second({each.level: each.output_tokens_per_s for each in part.levels})),
-            **{f"{metric}_p95": plain(told.p95(part, metric) * 1000.0) for metric in IN_PHASES},
+            "name": phase.name,
+            "levels": [each.level for each in phase.levels],
+            "loads": [plain(each.load) for each in phase.levels],
+            "seconds": plain(phase.seconds),
+            "requests": phase.whole.requests,
+            "errors": plain(phase.whole.errors),
+            "throughput": plain(phase.whole.throughput),
+            "goodput": plain(phase.a_second(told.goodput)),
+            "output_tokens_per_s": plain(
+                phase.a_second({each.level: each.output_tokens_per_s for each in phase.levels})
+            ),
+            **{f"{metric}_p95": plain(told.p95(phase, metric) * 1000.0) for metric in IN_PHASES},
             "says": list(said),
         }
-        for part, said in zip(told.parts, told.said, strict=True)
+        for phase, said in zip(told.phases, told.said, strict=True)
     ]
 
 
@@ -120,7 +122,7 @@ def _level(figures: LevelFigures, goodput: Mapping[int, float]) -> dict[str, Any
         "aborted": figures.aborted,
         "unsent": figures.unsent,
         "due": figures.due,
-        "held_back": figures.held_back,
+        "dropped": figures.dropped,
         "backing_off": plain(figures.backing_off),
         "errors": plain(figures.errors),
         "error_kinds": dict(figures.error_kinds) if figures.counted else {},
@@ -130,8 +132,8 @@ def _level(figures: LevelFigures, goodput: Mapping[int, float]) -> dict[str, Any
         "judged": figures.judged,
         **{kind: plain(getattr(figures, kind)) for kind in KINDS},
     }
-    if figures.part:
-        told["part"] = figures.part
+    if figures.phase:
+        told["phase"] = figures.phase
     if figures.inputs_per_s > 0:
         told |= {name: plain(getattr(figures, name)) for name in ("inputs_per_s", "input_tokens_per_s")}
     durations = {

@@ -103,7 +103,7 @@ def _told(case: Case) -> dict[str, Any]:
         "threshold": str(threshold),
         "load": plain(case.load),
         "unit": case.unit,
-        "part": case.part or None,
+        "phase": case.phase or None,
         "levels": list(case.levels),
         "status": case.status,
         "tier": case.tier,

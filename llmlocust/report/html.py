@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from llmlocust.assessment.assessment import Assessment
-from llmlocust.metrics.vocabulary import PARTS, RECOVERY
+from llmlocust.metrics.vocabulary import PHASES, RECOVERY
 from llmlocust.report.charts import captions
 from llmlocust.report.charts.by_load import Scene
 from llmlocust.report.languages.translate import translated
-from llmlocust.report.sections import four_numbers, headline, level_table, one_level, phases, trust
+from llmlocust.report.sections import four_numbers, headline, level_table, one_level, phases, validity
 from llmlocust.report.sections.conversations import HEADS, turns, turns_at
 from llmlocust.report.sections.glossary import GLOSSARY
 from llmlocust.report.sections.journeys import STEPS, Scenes, journeys
@@ -38,7 +38,7 @@ def html(assessment: Assessment) -> str:
         **_journeys(assessment),
         **_levels(assessment),
         **_pictures(assessment),
-        **_trust(assessment),
+        **_validity(assessment),
         **_run(assessment),
     )
 
@@ -49,14 +49,14 @@ def html_in(assessment: Assessment, language: str) -> tuple[str, list[str]]:
 
 
 def _verdict(assessment: Assessment) -> dict[str, Any]:
-    """The headline, and what is told of the parts of a plan."""
+    """The headline, and what is told of the phases of a plan."""
     verdict = assessment.verdict
     return {
         "title": headline.title(assessment),
         "headline": headline.headline(assessment),
         "no_ramp": words.sentence(verdict.slo_limit.why) if verdict.windows else None,
-        "parts": phases.table(assessment),
-        "parts_say": assessment.parts.says,
+        "phases": phases.table(assessment),
+        "parts_say": assessment.phases.says,
     }
 
 
@@ -79,7 +79,7 @@ def _numbers(assessment: Assessment) -> dict[str, Any]:
 
 
 def _journeys(assessment: Assessment) -> dict[str, Any]:
-    shown = assessment.ramp if assessment.climbs else [each for each in assessment.levels if each.part != RECOVERY]
+    shown = assessment.ramp if assessment.climbs else [each for each in assessment.levels if each.phase != RECOVERY]
     scenes = journeys(assessment.run.requests, shown, assessment.verdict)
     return {
         "scenes": scenes,
@@ -110,8 +110,8 @@ def _levels(assessment: Assessment) -> dict[str, Any]:
         "rows": [
             {
                 "load": words.load(level.load) if math.isfinite(level.load) else words.UNKNOWN,
-                "part": level.part,
-                "known": level.part in PARTS,
+                "phase": level.phase,
+                "known": level.phase in PHASES,
                 "tier": assessment.tier(level),
                 "doubted": level.level in doubted,
                 "cells": [(column.cells[place], column.broken[place], column.judged[place]) for column in table],
@@ -141,11 +141,11 @@ def _scene(assessment: Assessment) -> Scene:
     return Scene(assessment.ramp, assessment.verdict, assessment.goodput, standing, assessment.doubted)
 
 
-def _trust(assessment: Assessment) -> dict[str, Any]:
+def _validity(assessment: Assessment) -> dict[str, Any]:
     return {
-        "trusted": assessment.trusted,
-        "trust_line": trust.trust_line(assessment),
-        "checks": [(check, trust.mark(check), trust.MARKS[trust.mark(check)]) for check in assessment.checks],
+        "is_valid": assessment.is_valid,
+        "validity_line": validity.validity_line(assessment),
+        "checks": [(check, validity.mark(check), validity.MARKS[validity.mark(check)]) for check in assessment.checks],
         "notes": assessment.run.notes,
         "unknown": assessment.unknown,
     }

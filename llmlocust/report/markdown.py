@@ -12,7 +12,7 @@ from llmlocust.report.sections.conversations import HEADS, turns, turns_at
 from llmlocust.report.sections.four_numbers import NUMBERS, place
 from llmlocust.report.sections.headline import headline, title
 from llmlocust.report.sections.level_table import FAILURES_DECIDE, columns, failures_decide
-from llmlocust.report.sections.trust import mark, trust_line
+from llmlocust.report.sections.validity import mark, validity_line
 from llmlocust.report.sections.what_was_run import facts, messages
 from llmlocust.text import figures as words
 from llmlocust.text import media
@@ -21,7 +21,7 @@ from llmlocust.text import media
 def markdown(assessment: Assessment) -> str:
     """The report as one Markdown document."""
     lines = [f"# {media.markdown(title(assessment))}", "", f"**{media.markdown(headline(assessment))}**", ""]
-    lines += [f"{'✓' if assessment.trusted else '⚠'} {media.markdown(trust_line(assessment))}", ""]
+    lines += [f"{'✓' if assessment.is_valid else '⚠'} {media.markdown(validity_line(assessment))}", ""]
     lines += _parts(assessment)
     if assessment.only_level:
         lines += _figures(assessment.only_level)
@@ -72,10 +72,10 @@ def _parts(assessment: Assessment) -> list[str]:
     told = phases.table(assessment)
     if told is None:
         return []
-    heads = ["part", words.unit_of(assessment.unit), "measured for", *told["heads"], "limits"]
+    heads = ["phase", words.unit_of(assessment.unit), "measured for", *told["heads"], "limits"]
     rows = [[row["name"], row["load"], row["time"], *row["cells"], row["limits"]] for row in told["rows"]]
-    said = [f"- {media.markdown(each)}" for each in assessment.parts.says]
-    return ["## Parts", "", *in_table(heads, rows), "", *said, *([""] if said else [])]
+    said = [f"- {media.markdown(each)}" for each in assessment.phases.says]
+    return ["## Phases", "", *in_table(heads, rows), "", *said, *([""] if said else [])]
 
 
 def _turns(assessment: Assessment) -> list[str]:
@@ -89,14 +89,14 @@ def _turns(assessment: Assessment) -> list[str]:
 def _table(assessment: Assessment) -> list[str]:
     table = columns(assessment)
     heads = [media.markdown(f"{column.group} {column.head}") for column in table]
-    named = any(each.part for each in assessment.levels)
-    words_first = [*["part"] * named, *["limits"] * assessment.has_limits]
+    named = any(each.phase for each in assessment.levels)
+    words_first = [*["phase"] * named, *["limits"] * assessment.has_limits]
     lines = [f"| {' | '.join([words.unit_of(assessment.unit), *words_first, *heads])} |"]
     lines.append("|---:|" + "---|" * len(words_first) + "---:|" * len(table))
     for row, each in enumerate(assessment.levels):
         cells = [f"**{column.cells[row]}** ✗" if column.broken[row] else column.cells[row] for column in table]
         load = words.load(each.load) if math.isfinite(each.load) else words.UNKNOWN
-        told = [*[media.markdown(each.part)] * named, *[assessment.tier(each)] * assessment.has_limits]
+        told = [*[media.markdown(each.phase)] * named, *[assessment.tier(each)] * assessment.has_limits]
         lines.append(f"| {' | '.join([load, *told, *cells])} |")
     if not assessment.has_limits:
         return lines

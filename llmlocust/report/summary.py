@@ -7,22 +7,22 @@ from llmlocust.assessment.assessment import Assessment
 from llmlocust.report.sections import one_level, phases
 from llmlocust.report.sections.four_numbers import NUMBERS, place
 from llmlocust.report.sections.headline import headline
-from llmlocust.report.sections.trust import trust_line
+from llmlocust.report.sections.validity import validity_line
 
 
 def summary(assessment: Assessment) -> list[str]:
     """The verdict in about five lines, for a terminal."""
     lines = [headline(assessment)]
     if assessment.only_level:
-        return [*lines, *one_level.lines(assessment.only_level), f"{'Trust:':<21} {trust_line(assessment)}"]
-    for name in ("capacity", "knee", "collapse") if assessment.climbs else ():
+        return [*lines, *one_level.lines(assessment.only_level), f"{'Trust:':<21} {validity_line(assessment)}"]
+    for name in ("saturation", "knee", "collapse") if assessment.climbs else ():
         finding = assessment.verdict.numbers()[name]
         lines.append(f"{NUMBERS[name] + ':':<10} {place(finding, assessment.unit)}" + _because(finding))
     lines += [
-        f"{each.name + ':':<10} {phases.brief(each, assessment.parts, assessment.unit)}"
-        for each in assessment.parts.parts
+        f"{each.name + ':':<10} {phases.brief(each, assessment.phases, assessment.unit)}"
+        for each in assessment.phases.phases
     ]
-    lines.append(f"{'Trust:':<10} {trust_line(assessment)}")
+    lines.append(f"{'Trust:':<10} {validity_line(assessment)}")
     return lines
 
 

@@ -10,14 +10,14 @@ PREFIX_llm_run.json says what was run:
     started, ended                       epoch seconds; ended is null while the run goes on, or when it was cut off
     stopped                              true where somebody ended the run before its plan was through; null without one
     target                               {"host", "model", "dialect"}
-    plan                                 {"unit", "levels", "settle", "hold"}, or null where no ramp of ours was run.
-                                         A plan of several parts (load.plans) names its "shape" and them in "parts":
-                                         [{"name", "levels" (how many), "settle", "hold"}], in their order; its own
-                                         settle and hold are null then
+    plan                                 {"unit", "levels", "warmup", "hold"}, or null where no ramp of ours was run.
+                                         A plan of several phases (load.plans) names its "shape" and them in "phases":
+                                         [{"name", "levels" (how many), "warmup", "hold"}], in their order; its own
+                                         warmup and hold are null then
                                          Where the unit is "rate", "arrivals" says how requests arrive, and
-                                         "most_in_flight" how many of them a process lets be in flight
-                                         A search (load.search) has no settle and hold, finds its levels as it goes, and
-                                         tells of itself in "search": {"limits", "start", "most", "precision",
+                                         "max_in_flight" how many of them a process lets be in flight
+                                         A search (load.search) has no warm-up and hold, finds its levels as it goes, and
+                                         tells of itself in "search": {"limits", "start", "max_load", "precision",
                                          "shortest", "longest" (seconds that a level is held), "done", "answer" (the
                                          highest load that keeps the limits; null where the lowest breaks them, or
                                          while not done), "path"}. The path has an entry for each level, oldest first:
@@ -37,11 +37,11 @@ PREFIX_llm_run.json says what was run:
 
 Format history
   1  the first; histograms have 128 buckets a power of two, of seconds (metrics.histogram)
-     in the histograms file, beside the metrics that are counted, what ranges rest on: gap_guess (those of `gap` that stand for gaps not
-     known one by one), gap_sum_N (sums of N such gaps), gap_limit_N (what their sum is not above), ttft_guess (those of
-     `ttft` that are not known), ttft_least, ttft_most (between what they lie)
-    later: `delay` of a request and a level, `ttft_due`, `e2e_due`, `due` and `held_back` of a level, all of open load
-    later: `part` of a level, and `shape` and `parts` of a plan; `inputs` of a request
+     in the histograms file, beside the metrics that are counted, what ranges rest on: itl_guess (those of `itl` that stand for gaps not
+     known one by one), itl_sum_N (sums of N such gaps), itl_limit_N (what their sum is not above), ttft_guess (those of
+     `ttft` that are not known), ttft_lower, ttft_upper (between what they lie)
+    later: `delay` of a request and a level, `ttft_due`, `e2e_due`, `due` and `dropped` of a level, all of open load
+    later: `phase` of a level, and `shape` and `phases` of a plan; `inputs` of a request
     later: the outcomes CLIENT_KINDS, which were `connect` before; `requests` of a level does not count them
 """
 

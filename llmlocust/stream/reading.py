@@ -205,7 +205,7 @@ class Reading:
         record.sent = began * _NS
         record.duration = max(0, timeline.ended_ns - began) * _NS
         record.delay = max(0, began - timeline.due_ns) * _NS if timeline.due_ns else None
-        record.wait, record.connect, record.tls = timeline.wait, timeline.connect, timeline.tls
+        record.client_queue, record.connect, record.tls = timeline.client_queue, timeline.connect, timeline.tls
         record.size = self._bytes + len(timeline.body)
         record.clock = timeline.clock if self._reads or timeline.times else ""
         body = bytes(timeline.body)
@@ -505,7 +505,7 @@ class Reading:
         if record.arrivals:
             record.ttft, record.e2e = record.arrivals[0], record.arrivals[-1]
         if self._answer_at is not None:
-            record.answer = record.arrivals[self._answer_at]
+            record.ttfo = record.arrivals[self._answer_at]
         # a custom dialect may pass on invalid counts of a server
         record.input_tokens, record.reasoning_tokens = usage.prompt_tokens, believable(usage.reasoning_tokens)
         output_tokens = believable(usage.output_tokens)

@@ -51,7 +51,7 @@ class Record(msgspec.Struct):
     """Last token-bearing delta − sent; for an answer that was not streamed, arrival of the whole body − sent."""
     ttft: float | None = None
     """First token-bearing delta − sent. None for an answer that was not streamed."""
-    answer: float | None = None
+    ttfo: float | None = None
     """First answer delta − sent."""
     tpot: float | None = None
     """(e2e − ttft) / (output tokens − tokens that had arrived at TTFT)."""
@@ -70,7 +70,7 @@ class Record(msgspec.Struct):
     """Those of the coalesced chunks that the generator read late: their single gaps are not known."""
     delay: float | None = None
     """In open load, the moment of sending − the moment at which the request was due."""
-    wait: float | None = None
+    client_queue: float | None = None
     connect: float | None = None
     tls: float | None = None
     input_tokens: int | None = None
@@ -109,7 +109,7 @@ class Record(msgspec.Struct):
     @property
     def empty(self) -> bool:
         """Whether the answer has no text, and no other content such as a tool call."""
-        return self.answer is None and not self.text.strip()
+        return self.ttfo is None and not self.text.strip()
 
     @property
     def cut(self) -> bool:
@@ -126,7 +126,7 @@ class Record(msgspec.Struct):
         return len(tail) == _TAIL and length <= _LONGEST_PIECE and tail.endswith(tail[:-length])
 
     @property
-    def blurred(self) -> int:
+    def uncertain(self) -> int:
         """Number of gaps that are not known one by one."""
         return sum(len(merged.guesses) for merged in self.merged)
 
@@ -156,7 +156,7 @@ def _contradiction(record: Record, *, one_answer: bool) -> str:
     end = record.e2e
     if end is not None:
         first = end if record.ttft is None else record.ttft
-        answer = first if record.answer is None else record.answer
+        answer = first if record.ttfo is None else record.ttfo
         # a NaN fails every comparison
         if not (
             -_TOLERANCE <= first <= answer + _TOLERANCE <= end + 2 * _TOLERANCE <= record.duration + 3 * _TOLERANCE
@@ -192,7 +192,7 @@ def _bound_times(record: Record, *, one_answer: bool) -> None:
     else:
         record.gaps = [_between(0.0, gap, record.duration) for gap in record.gaps]
     earliest = 0.0
-    for name in ("ttft", "answer", "e2e"):
+    for name in ("ttft", "ttfo", "e2e"):
         value = getattr(record, name)
         if value is not None:
             earliest = _between(earliest, value, record.duration)

@@ -49,7 +49,7 @@ class Timeline(msgspec.Struct, weakref=True):
     """The moment right before the request's bytes were handed to the socket; 0 if that never happened."""
     ended_ns: int = 0
     """The moment at which the response was complete, or failed."""
-    wait: float | None = None
+    client_queue: float | None = None
     """Seconds of waiting for a connection of the pool."""
     connect: float | None = None
     """Seconds of name look-up and TCP connect; None on a connection that was reused."""

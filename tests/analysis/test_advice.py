@@ -7,7 +7,7 @@ from closed_queue import closed_queue, figures
 from llmlocust.analysis.advice import advise
 from llmlocust.analysis.breakpoints.verdict import find
 from llmlocust.analysis.checks.check import Check
-from llmlocust.analysis.checks.trust import checks
+from llmlocust.analysis.checks.validity import checks
 from llmlocust.metrics.levels import Summary
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.metrics.vocabulary import CLIENT_KINDS
@@ -25,7 +25,7 @@ def told(*args, **how):
 def with_gaps(levels, *gaps):
     """The levels, their median gaps between tokens told too."""
     return [
-        replace(each, metrics={**each.metrics, "gap": Summary(1000, gap, gap, {"p50": gap})})
+        replace(each, metrics={**each.metrics, "itl": Summary(1000, gap, gap, {"p50": gap})})
         for each, gap in zip(levels, gaps, strict=True)
     ]
 

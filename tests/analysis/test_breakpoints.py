@@ -24,7 +24,7 @@ def limits(*texts):
 @pytest.mark.parametrize("slope", [0.0005, 0.005])
 @pytest.mark.parametrize("slots", [32, 64, 128, 220])
 def test_capacity_is_found_where_the_queue_begins(slots, slope):
-    found = [find(closed_queue(GRID, slots, slope=slope, noise=0.03, seed=seed)).capacity for seed in range(40)]
+    found = [find(closed_queue(GRID, slots, slope=slope, noise=0.03, seed=seed)).saturation for seed in range(40)]
     hits = [each for each in found if each.reached]
     assert len(hits) >= 36
     assert sum(each.low <= slots <= each.high for each in hits) >= len(hits) - 1
@@ -35,10 +35,10 @@ def test_capacity_is_found_where_the_queue_begins(slots, slope):
 @pytest.mark.parametrize("slope", [0.0005, 0.005])
 def test_a_batch_that_slows_down_is_no_capacity(slope):
     verdicts = [find(closed_queue(GRID, 10**6, slope=slope, noise=0.03, seed=seed)) for seed in range(40)]
-    assert not any(each.capacity.reached for each in verdicts)
+    assert not any(each.saturation.reached for each in verdicts)
     assert not any(each.slo_limit.reached for each in verdicts)
     assert sum(each.collapse.reached for each in verdicts) <= 1
-    assert "no queue is seen" in verdicts[0].capacity.why
+    assert "no queue is seen" in verdicts[0].saturation.why
 
 
 def test_a_system_that_still_scales_has_none_of_the_four():
@@ -58,7 +58,7 @@ def test_the_knee_is_where_elasticity_passes_a_half():
 def test_think_time_moves_capacity_as_littles_law_says():
     levels = closed_queue((5, 10, 20, 40, 60, 80, 120), 16, think=3.0, slope=0.0)
     service = 0.05 + 100 * 0.02
-    capacity = find(levels).capacity
+    capacity = find(levels).saturation
     assert capacity.low <= 16 * (service + 3.0) / service <= capacity.high
 
 
@@ -72,7 +72,7 @@ def test_open_load_is_named_as_such():
             figures(40, 14.1, 20.0, 21.0, index=3),
         )
     ]
-    capacity = find(levels).capacity
+    capacity = find(levels).saturation
     assert capacity.reached
     assert (capacity.level_ok, capacity.level_bad) == (10, 20)
     assert capacity.load == pytest.approx(14.05)
@@ -92,8 +92,8 @@ def test_a_rate_is_of_conversations_where_those_arrive():
     turns = [(5, 5.0, 0.1, 1.0), (10, 10.0, 0.1, 1.0), (20, 14.0, 8.0, 9.0), (40, 14.1, 20.0, 21.0)]
     levels = [of_four_turns(figures(*each, index=n)) for n, each in enumerate(turns)]
     verdict = find(levels, limits("ttft.p95 < 100s"))
-    assert verdict.capacity.load == pytest.approx(14.05)
-    assert "14.1/s are answered at best of the 20 to 40 requests/s" in verdict.capacity.why
+    assert verdict.saturation.load == pytest.approx(14.05)
+    assert "14.1/s are answered at best of the 20 to 40 requests/s" in verdict.saturation.why
     assert (verdict.slo_limit.level_ok, verdict.slo_limit.level_bad) == (10, 20)  # a backlog grows there
 
 
@@ -105,7 +105,7 @@ def test_vllm_on_two_gpus_grows_to_its_last_level():
 
 def test_llamacpp_peaks_between_8_and_12_and_falls():
     verdict = find(case("llamacpp_cpu", window=120.0))
-    assert (verdict.capacity.low, verdict.capacity.high) == (8, 12)
+    assert (verdict.saturation.low, verdict.saturation.high) == (8, 12)
     assert 4 <= verdict.knee.load <= verdict.knee.high <= 12
     assert verdict.collapse.reached
     assert (verdict.collapse.level_ok, verdict.collapse.level_bad) == (12, 16)
@@ -119,8 +119,8 @@ def test_gradio_breaks_between_40_and_50():
     assert 40 < verdict.slo_limit.load < 50
     assert verdict.collapse.high == 50
     assert verdict.cliffs[0].between == (40, 50)
-    assert not verdict.capacity.reached
-    assert "throughput of the levels is not known" in verdict.capacity.why
+    assert not verdict.saturation.reached
+    assert "throughput of the levels is not known" in verdict.saturation.why
 
 
 def test_a_cluster_with_cliffs_at_three_rates():
@@ -166,10 +166,10 @@ def test_a_bad_level_within_noise_is_passed_over_and_said():
 
 
 def test_thresholds_that_nobody_can_judge_are_not_called_kept():
-    limit = find(case("llamacpp_cpu"), limits("gap.p99 < 50ms", "errors < 1%")).slo_limit
+    limit = find(case("llamacpp_cpu"), limits("itl.p99 < 50ms", "errors < 1%")).slo_limit
     assert not limit.reached
-    assert "gap.p99 < 50ms is not known at any level" in limit.why
-    assert "cannot be told" in find(case("llamacpp_cpu"), limits("gap.p99 < 50ms")).slo_limit.why
+    assert "itl.p99 < 50ms is not known at any level" in limit.why
+    assert "cannot be told" in find(case("llamacpp_cpu"), limits("itl.p99 < 50ms")).slo_limit.why
 
 
 def test_goodput_is_judged_where_it_is_known():
@@ -243,7 +243,7 @@ def test_a_server_that_is_gone_has_no_capacity():
     assert (verdict.collapse.low, verdict.collapse.high) == (4, 8)
     assert "the server was gone. See its log" in verdict.collapse.why
     assert "run again from 4 users up" in verdict.collapse.why
-    for finding in (verdict.capacity, verdict.knee):
+    for finding in (verdict.saturation, verdict.knee):
         assert not finding.reached
         assert "8 and 16 users left out, as the server was gone" in finding.why
     assert (verdict.slo_limit.level_ok, verdict.slo_limit.level_bad) == (4, 8)
@@ -264,7 +264,7 @@ def test_levels_of_empty_answers_are_left_out():
     verdict = find(levels, limits("ttft.p95 < 500ms"), empty={1, 2})
     assert "not reached up to 2 users" in verdict.slo_limit.why
     assert "4 and 8 users left out, as their answers were empty" in verdict.slo_limit.why
-    assert verdict.capacity.why.startswith("cannot be told from one level (2 users)")
+    assert verdict.saturation.why.startswith("cannot be told from one level (2 users)")
     verdict = find(levels, empty={0, 1, 2})
     assert verdict.slo_limit.why == "cannot be told: no token of the answers was seen"
     assert verdict.knee.why == "cannot be told: 2, 4 and 8 users left out, as their answers were empty"
@@ -280,7 +280,7 @@ def test_one_level_says_nothing_against_limits_of_its_own():
 def test_where_nothing_succeeded_there_is_no_knee():
     levels = [figures(n, 0.0, None, 1.0, index=i, errors=1.0) for i, n in enumerate((2, 4, 8))]
     verdict = find(levels)
-    for finding in (verdict.knee, verdict.capacity):
+    for finding in (verdict.knee, verdict.saturation):
         assert not finding.reached
         assert finding.why == "cannot be told: nothing succeeded at any level"
 
@@ -292,7 +292,7 @@ def test_no_levels_one_level_and_levels_without_success():
     for levels in ([], [figures(10, 5, 0.1, 1.0)], [LevelFigures(0, 10.0)], [LevelFigures(0, 10.0, requests=5, ok=0)]):
         verdict = find(levels)
         assert all(each.why for each in verdict.numbers().values())
-        assert not verdict.capacity.reached
+        assert not verdict.saturation.reached
 
 
 anything = st.floats(allow_nan=True, allow_infinity=True, width=32)
@@ -313,7 +313,7 @@ def level_lists(draw):
                 {"p50": (draw(positive), draw(positive)), "p95": (draw(positive), draw(positive))},
                 {"p95": draw(st.one_of(positive, st.just(math.inf)))},
             )
-            for metric in draw(st.lists(st.sampled_from(["ttft", "e2e", "gap"]), unique=True))
+            for metric in draw(st.lists(st.sampled_from(["ttft", "e2e", "itl"]), unique=True))
         }
         made.append(
             LevelFigures(

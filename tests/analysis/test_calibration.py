@@ -6,12 +6,12 @@ import pytest
 
 from llmlocust.calibration.errors import COLUMNS, Latencies, Point, head, largest_believed, line, verdict
 
-TRUE = Latencies(ttft_mean=0.05, ttft_p99=0.06, gap_p50=0.01, gap_p99=0.012)
+TRUE = Latencies(ttft_mean=0.05, ttft_p99=0.06, itl_p50=0.01, itl_p99=0.012)
 
 
-def point(tokens_per_s: float, *, ttft: float = 0.0, gap: float = 0.0) -> Point:
+def point(tokens_per_s: float, *, ttft: float = 0.0, itl: float = 0.0) -> Point:
     """A point whose mean TTFT and p99 gap are so much off, in seconds."""
-    measured = Latencies(TRUE.ttft_mean + ttft, TRUE.ttft_p99, TRUE.gap_p50, TRUE.gap_p99 + gap)
+    measured = Latencies(TRUE.ttft_mean + ttft, TRUE.ttft_p99, TRUE.itl_p50, TRUE.itl_p99 + itl)
     return Point(100, 0.01, tokens_per_s, TRUE, measured, 20e-6, 0.2, 0.001, 0.0)
 
 
@@ -22,9 +22,9 @@ def point(tokens_per_s: float, *, ttft: float = 0.0, gap: float = 0.0) -> Point:
         ({"ttft": 0.0019}, True),
         ({"ttft": 0.0021}, False),
         ({"ttft": -0.0021}, False),
-        ({"gap": 0.0009}, True),
-        ({"gap": 0.0011}, False),
-        ({"gap": math.nan}, False),
+        ({"itl": 0.0009}, True),
+        ({"itl": 0.0011}, False),
+        ({"itl": math.nan}, False),
     ],
 )
 def test_a_point_is_believed_where_both_errors_are_small(wrong, believed):
@@ -32,7 +32,7 @@ def test_a_point_is_believed_where_both_errors_are_small(wrong, believed):
 
 
 def test_the_largest_load_is_the_one_before_the_first_that_is_wrong():
-    points = [point(3000, gap=0.1), point(1000), point(2000), point(4000)]
+    points = [point(3000, itl=0.1), point(1000), point(2000), point(4000)]
 
     assert largest_believed(points) is points[2]
     assert "can be believed up to 2,000 tokens/s on 100 streams" in verdict(points)
@@ -54,16 +54,16 @@ def test_rows_have_the_heads_columns():
     titles, rule = head()
 
     assert line(point(1000)).count("|") == titles.count("|") == rule.count("|")
-    assert line(point(1000, gap=0.0005)).endswith("| 10.00 | +0.00 | 12.00 | +0.50 | 20.0 | 20% | 1.00 | 0.00% | yes |")
+    assert line(point(1000, itl=0.0005)).endswith("| 10.00 | +0.00 | 12.00 | +0.50 | 20.0 | 20% | 1.00 | 0.00% | yes |")
 
 
 @pytest.mark.parametrize(
-    "wrong", [{}, {"ttft": 0.0021}, {"gap": 0.0011}, {"gap": -0.0011, "ttft": 1}, {"gap": math.nan}]
+    "wrong", [{}, {"ttft": 0.0021}, {"itl": 0.0011}, {"itl": -0.0011, "ttft": 1}, {"itl": math.nan}]
 )
 def test_a_point_is_doubted_for_the_columns_that_are_broken(wrong):
     broken = {column.error for column in COLUMNS if column.broken(point(1000, **wrong))}
 
-    assert broken == {{"ttft": "ttft_mean", "gap": "gap_p99"}[name] for name in wrong}
+    assert broken == {{"ttft": "ttft_mean", "itl": "itl_p99"}[name] for name in wrong}
 
 
 def test_what_is_not_known_is_a_dash():

@@ -222,7 +222,7 @@ def tally(ok=0, slow=0, failed=0, aborted=0):
     return made
 
 
-HERE = Level(0, 20.0, settled=0.0)
+HERE = Level(0, 20.0, warmed_up=0.0)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_a_breach_names_its_gate_its_level_and_its_requests():
     [
         ("ttft.p95 < 1s", True),
         ("errors < 1%", True),
-        ("gap.p99 < 1s", False),
+        ("itl.p99 < 1s", False),
         ("e2e.max < 1s", False),
         ("e2e.p50 > 1s", False),
         ("throughput > 1/s", False),
@@ -289,7 +289,7 @@ def test_a_level_that_keeps_its_limit_is_hardly_ever_ended():
 
 def test_a_load_that_comes_before_and_after_a_surge_is_judged_in_each():
     before, surge, after = (replace(LEVELS[at], level=at, load=load) for at, load in ((0, 10.0), (1, 40.0), (2, 10.0)))
-    levels = [replace(each, part=name) for each, name in ((before, "baseline"), (surge, "surge"), (after, "recovery"))]
+    levels = [replace(each, phase=name) for each, name in ((before, "baseline"), (surge, "surge"), (after, "recovery"))]
     outcome = judged("ttft.p95 < 1s", levels=levels)
     assert [(case.name, case.status, case.levels) for case in outcome.cases] == [
         ("ttft.p95 < 1s at 10 users (baseline)", PASSED, (0,)),

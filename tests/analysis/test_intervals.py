@@ -103,11 +103,11 @@ def test_a_backlog_that_grows_holds_no_limit_of_latency():
 
 def test_requests_in_flight_are_no_backlog():
     assert backlogs(steps_of(rates(9.9, 19.8, 29.8, 39.7))) == {}
-    assert not find(rates(9.9, 19.8, 29.8, 39.7)).capacity.reached
+    assert not find(rates(9.9, 19.8, 29.8, 39.7)).saturation.reached
 
 
 def test_capacity_of_rates_is_what_is_answered_at_best():
-    capacity = find(rates(10.0, 20.0, 24.0, 24.2)).capacity
+    capacity = find(rates(10.0, 20.0, 24.0, 24.2)).saturation
     assert capacity.load == pytest.approx(24.1)
     assert capacity.low < 24 < capacity.high
     assert "24.1/s are answered at best of the 30 to 40 requests/s that are sent" in capacity.why
@@ -119,11 +119,11 @@ def test_capacity_of_rates_is_what_is_answered_at_best():
 def test_from_two_levels():
     verdict = find(slow(0.1, 4.0), limits("ttft.p50 < 1s"))
     assert (verdict.slo_limit.low, verdict.slo_limit.high) == (10, 20)
-    assert find(closed_queue((10, 20), 64)).capacity.reached is False
+    assert find(closed_queue((10, 20), 64)).saturation.reached is False
 
 
 def test_all_levels_beyond_capacity():
-    capacity = find(closed_queue((60, 90, 120, 200), 32)).capacity
+    capacity = find(closed_queue((60, 90, 120, 200), 32)).saturation
     assert capacity.reached
     assert (capacity.load, capacity.low) == (None, None)
     assert "from the lowest level on; add lower ones" in capacity.why
@@ -131,13 +131,13 @@ def test_all_levels_beyond_capacity():
 
 @pytest.mark.parametrize("loads", [(4, 8, 50, 56, 70, 200), (10, 30, 60, 62, 64, 100), (16, 60, 100, 120, 300)])
 def test_uneven_levels(loads):
-    capacity = find(closed_queue(loads, 56, slope=0.0)).capacity
+    capacity = find(closed_queue(loads, 56, slope=0.0)).saturation
     assert capacity.low <= 56 <= capacity.high
     assert capacity.load == pytest.approx(56, rel=0.12)
 
 
 def test_the_witnesses_have_their_figures():
-    capacity = find(closed_queue((10, 20, 40, 60, 80), 32)).capacity
+    capacity = find(closed_queue((10, 20, 40, 60, 80), 32)).saturation
     assert "while p50 TTFT grows" in capacity.why
     assert "between" in capacity.why
     assert capacity.why.endswith("users: requests wait")
@@ -146,7 +146,7 @@ def test_the_witnesses_have_their_figures():
 def test_a_refusal_does_not_hide_where_the_queue_begins():
     levels = closed_queue((10, 20, 30, 40, 50), 32, slope=0.0)
     shut = [replace(each, requests=each.requests * 2) for each in levels[4:]]  # the wait has an end there
-    capacity = find([*levels[:4], replace(shut[0], metrics=levels[3].metrics)]).capacity
+    capacity = find([*levels[:4], replace(shut[0], metrics=levels[3].metrics)]).saturation
     assert (capacity.level_ok, capacity.level_bad) == (30, 40)
 
 

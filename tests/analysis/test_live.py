@@ -31,7 +31,7 @@ def test_points_have_what_was_counted_in_their_second():
     assert column(told, "users") == [2.0] * 5 + [4.0] * 6
     assert column(told, "tokens") == pytest.approx([20.0] * 5 + [40.0] * 6)
     assert column(told, "ttft_p95") == pytest.approx([100.0] * 5 + [200.0] * 6, rel=0.01)
-    assert column(told, "gap_p50") == pytest.approx([40.0] * 11, rel=0.01)
+    assert column(told, "itl_p50") == pytest.approx([40.0] * 11, rel=0.01)
     assert column(told, "client_cpu") == [0.2] * 11
 
 
@@ -100,7 +100,7 @@ def test_a_day_is_told_in_few_points_that_hold_all_of_it():
 def test_a_level_has_its_figures_and_its_names():
     run = PlayedRun()
     run.begin(2)
-    run.settle()
+    run.warmup()
     run.play(10, 2, name="chat")
     run.play(10, 2, ttft=0.3, name="search")
     told = Live(run).snapshot()
@@ -113,7 +113,7 @@ def test_a_level_has_its_figures_and_its_names():
 def test_in_flight_is_told_by_name():
     run = PlayedRun()
     run.begin(1)
-    run.settle()
+    run.warmup()
     run.play(2, 1)
     for _ in range(3):
         run.worker.note_sent(run.at, "chat")
@@ -124,7 +124,7 @@ def test_in_flight_is_told_by_name():
 def test_goodput_is_of_the_requests_that_keep_every_limit():
     run = PlayedRun("ttft.p95 < 200ms")
     run.begin(2)
-    run.settle()
+    run.warmup()
     run.play(10, 1, ttft=0.1)
     run.play(10, 1, ttft=0.3)
     (level,) = Live(run).snapshot()["levels"]
@@ -167,7 +167,7 @@ def test_after_a_reset_only_what_is_new_is_told():
     run = PlayedRun()
     run.level(2, 10, ttft=0.1)
     run.begin(4)
-    run.settle()
+    run.warmup()
     run.play(10, 4, ttft=0.1)
     before = Live(run).snapshot()
     live = Live(run, resets=1)
@@ -245,9 +245,9 @@ def test_empty_answers_are_no_throughput():
 def test_levels_name_their_part_and_a_surge_is_no_evidence_of_where_it_breaks():
     run = PlayedRun("ttft.p95 < 500ms")
     for load, ttft, part in ((2, 0.1, "baseline"), (4, 0.1, "linear"), (9, 2.0, "surge"), (2, 0.1, "recovery")):
-        run.level(load, 20, ttft=ttft, part=part)
+        run.level(load, 20, ttft=ttft, phase=part)
     told = Live(run).snapshot()
-    assert [level["part"] for level in told["levels"]] == ["baseline", "linear", "surge", "recovery"]
+    assert [level["phase"] for level in told["levels"]] == ["baseline", "linear", "surge", "recovery"]
     assert told["levels"][2]["says"] == "9 users, surge"
     assert told["levels"][2]["tier"] == "fails"
     assert told["numbers"]["slo_limit"]["reached"] is False

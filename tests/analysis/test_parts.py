@@ -6,7 +6,7 @@ import pytest
 from closed_queue import closed_queue, figures
 
 from llmlocust.analysis.breakpoints.verdict import find
-from llmlocust.analysis.phases.phases import climbs, of_the_ramp, parts_of, span, verdict_of
+from llmlocust.analysis.phases.phases import climbs, of_the_ramp, phases_of, span, verdict_of
 from llmlocust.analysis.phases.trend import Course
 from llmlocust.metrics.thresholds import Threshold
 
@@ -16,7 +16,7 @@ DRIFTING = Course("ttft", 6.0, (0.1, 0.12, 0.14, 0.17, 0.2, 0.24))
 
 
 def named(levels, *names):
-    return [replace(each, level=at, part=name) for at, (each, name) in enumerate(zip(levels, names, strict=True))]
+    return [replace(each, level=at, phase=name) for at, (each, name) in enumerate(zip(levels, names, strict=True))]
 
 
 def surged(after=0.1):
@@ -26,7 +26,7 @@ def surged(after=0.1):
 
 def test_a_run_without_a_plan_has_no_parts_and_all_its_levels_count():
     levels = closed_queue((1, 2, 4))
-    assert parts_of(levels) == []
+    assert phases_of(levels) == []
     assert of_the_ramp(levels) == levels
     assert climbs(levels)
     assert climbs([])
@@ -34,13 +34,13 @@ def test_a_run_without_a_plan_has_no_parts_and_all_its_levels_count():
 
 def test_neighbouring_levels_of_one_part_are_one():
     levels = named(closed_queue((1, 2, 4, 8, 2)), "baseline", "linear", "linear", "surge", "recovery")
-    assert [(part.name, part.loads) for part in parts_of(levels)] == [
+    assert [(phase.name, phase.loads) for phase in phases_of(levels)] == [
         ("baseline", (1, 1)),
         ("linear", (2, 4)),
         ("surge", (8, 8)),
         ("recovery", (2, 2)),
     ]
-    linear = parts_of(levels)[1]
+    linear = phases_of(levels)[1]
     assert linear.whole.requests == levels[1].requests + levels[2].requests
     assert linear.seconds == levels[1].window + levels[2].window
     assert linear.a_second({1: 2.0, 2: 4.0}) == pytest.approx(3.0)
@@ -60,7 +60,7 @@ def test_the_verdict_is_that_of_the_way_up_whatever_came_later():
 def test_a_surge_has_no_ramp_to_read_the_four_numbers_from():
     levels = surged()
     assert not climbs(levels)
-    assert [each.part for each in of_the_ramp(levels)] == ["baseline"]
+    assert [each.phase for each in of_the_ramp(levels)] == ["baseline"]
     assert not find(of_the_ramp(levels), LIMITS).slo_limit.reached
 
 
@@ -75,12 +75,12 @@ def test_a_soak_alone_is_one_level():
     [
         (LIMITS, "In the surge of 50 users: ttft.p95 < 1s did not hold."),
         ([Threshold.parse("ttft.p95 < 9s")], "In the surge of 50 users: every limit held."),
-        ([Threshold.parse("gap.p95 < 9s")], "In the surge of 50 users: whether gap.p95 < 9s held is not known."),
+        ([Threshold.parse("itl.p95 < 9s")], "In the surge of 50 users: whether itl.p95 < 9s held is not known."),
         ([], "In the surge of 50 users: 0 % of the requests failed; no limits were given (--threshold)."),
     ],
 )
 def test_what_is_said_of_a_surge(limits, said):
-    baseline, surge, recovery = parts_of(surged())
+    baseline, surge, recovery = phases_of(surged())
     assert verdict_of(surge, limits, {}, ()) == [said]
     assert verdict_of(baseline, limits, {}, ()) == verdict_of(recovery, limits, {}, ()) == []
 
@@ -94,7 +94,7 @@ def test_what_is_said_of_a_surge(limits, said):
     ],
 )
 def test_a_soak_says_whether_anything_drifted(courses, said):
-    (soak,) = parts_of(named([figures(40, 20.0, 0.1, 1.0, window=3600.0)], "soak"))
+    (soak,) = phases_of(named([figures(40, 20.0, 0.1, 1.0, window=3600.0)], "soak"))
     assert verdict_of(soak, LIMITS, {}, courses) == ["In the soak of 40 users for 60 min: every limit held.", said]
 
 

@@ -34,7 +34,7 @@ BUSY = [window(0, 30.0, 0.2), window(1, 10.0, 2.0), window(2, 20.0, 3.0, failed=
         (CALM, LIMITS, "The replayed trace kept its limits in all 3 windows: ttft.p95 < 1s and errors < 1%."),
         (CALM, [], "The replayed trace kept its limits in all 3 windows: errors < 1%."),
         (BUSY, LIMITS, "The replayed trace broke its limits in 2 of 3 windows: ttft.p95 < 1s in 2 and errors < 1% in 1."),
-        (CALM, [Threshold.parse("gap.p99 < 1s")], "Whether the replayed trace kept its limits cannot be told: no window has what they speak of."),
+        (CALM, [Threshold.parse("itl.p99 < 1s")], "Whether the replayed trace kept its limits cannot be told: no window has what they speak of."),
     ],
 )  # fmt: skip
 def test_windows_that_kept_the_limits_are_counted(levels, limits, words):

@@ -7,7 +7,7 @@ from closed_queue import case, closed_queue, figures, summary
 from llmlocust.analysis.breakpoints.verdict import find
 from llmlocust.analysis.checks.check import Check, Facts
 from llmlocust.analysis.checks.cycles import think_time_of
-from llmlocust.analysis.checks.trust import checks, standing
+from llmlocust.analysis.checks.validity import checks, standing
 from llmlocust.analysis.phases.trend import Course
 from llmlocust.metrics.levels import LevelFigures, Summary
 from llmlocust.metrics.thresholds import Threshold
@@ -50,8 +50,8 @@ def test_levels_are_marked():
     [
         ({"users": 3.0}, "25 %"),
         ({"users": 5.0}, "25 %"),
-        ({"unheard": 0.2}, "20 %"),
-        ({"users": 3.9, "unheard": 0.04}, ""),
+        ({"stale_share": 0.2}, "20 %"),
+        ({"users": 3.9, "stale_share": 0.04}, ""),
     ],
 )
 def test_a_level_whose_load_was_not_what_was_asked_for_is_marked_with_its_share(off, share):
@@ -227,10 +227,10 @@ def test_short_levels_are_noted():
 
 def test_many_gathered_tokens_are_somebody_elses_doing():
     one = figures(4, 5.0, 0.1, 1.0)
-    gathered = named(checks([replace(one, coalesced=0.9, blurred=0.01)]))["tokens_together"]
+    gathered = named(checks([replace(one, coalesced=0.9, uncertain=0.01)]))["tokens_together"]
     assert "a proxy that buffers?" in gathered.says
     assert gathered.levels == (0,)
-    late = named(checks([replace(one, coalesced=0.3, blurred=0.29)]))["tokens_together"]
+    late = named(checks([replace(one, coalesced=0.3, uncertain=0.29)]))["tokens_together"]
     assert "proxy" not in late.says
     assert late.levels == ()
 
@@ -238,12 +238,12 @@ def test_many_gathered_tokens_are_somebody_elses_doing():
 # -- tokens that waited for us
 
 
-def ranged(load, blurred, least, most, metric="gap", index=0, count=1000):
+def ranged(load, uncertain, least, most, metric="itl", index=0, count=1000):
     one = figures(load, 5.0, 0.1, 1.0, index=index)
     summary = replace(
         one.metric(metric), count=count, ranges={"p50": (0.01, 0.01), "p99": (least, most), "p99_9": (0.01, 9.0)}
     )
-    return replace(one, blurred=blurred, metrics={**one.metrics, metric: summary})
+    return replace(one, uncertain=uncertain, metrics={**one.metrics, metric: summary})
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def ranged(load, blurred, least, most, metric="gap", index=0, count=1000):
         (2.0, 2.5, False),
     ],
 )
-@pytest.mark.parametrize("metric", ["gap", "ttft"])
+@pytest.mark.parametrize("metric", ["itl", "ttft"])
 def test_a_level_is_marked_whose_percentiles_are_ranges(metric, least, most, ok):
     levels = [ranged(4, 0.0, 0.011, 0.011, metric), ranged(8, 0.2, least, most, metric, index=1)]
     check = named(checks(levels))["token_times"]
@@ -273,7 +273,7 @@ def test_the_mark_says_how_late_and_what_to_do():
     says = named(checks(levels))["token_times"].says
     assert "At 4 and 8 users" in says
     assert "up to 20 %" in says
-    assert "p99 token gap at 8 users is somewhere from 12 to 200 ms" in says
+    assert "p99 ITL at 8 users is somewhere from 12 to 200 ms" in says
     assert "--processes" in says
 
 
@@ -291,8 +291,8 @@ def test_the_mark_says_how_late_and_what_to_do():
 )
 def test_a_late_loop_hurts_where_arrival_times_are_its_own(lag, clocks, gap, ok):
     one = figures(4, 5.0, 0.1, 1.0)
-    gaps = replace(one.metric("gap"), quantiles={"p99": gap})
-    levels = [replace(one, metrics={**one.metrics, "gap": gaps})]
+    gaps = replace(one.metric("itl"), quantiles={"p99": gap})
+    levels = [replace(one, metrics={**one.metrics, "itl": gaps})]
     assert named(checks(levels, Facts(loop_lag={0: lag}, clocks=clocks)))["event_loop_lag"].ok == ok
 
 
@@ -370,12 +370,12 @@ def inside(*courses, unit="users", **facts):
 
 
 def test_a_warm_up_that_leaks_marks_its_level():
-    found = inside(SLOW_FIRST, settle=5.0)
+    found = inside(SLOW_FIRST, warmup=5.0)
     check = found["warm_up"]
     assert not check.ok
     assert check.levels == (1,)
     assert "TPOT went 49.5 → 20 ms inside 8 users" in check.says
-    assert "6 s longer (--settle, 11 s in all)" in check.says
+    assert "6 s longer (--warmup, 11 s in all)" in check.says
     assert found["drift"].ok
 
 
@@ -493,10 +493,10 @@ def open_load(load, delay, ttft=0.1, index=0, **more):
 
 
 def test_requests_that_were_held_back_are_load_that_was_not_there():
-    found = named(checks([open_load(10, 0.001), open_load(20, 0.001, index=1, held_back=300)]))
+    found = named(checks([open_load(10, 0.001), open_load(20, 0.001, index=1, dropped=300)]))
     assert not found["cap_in_flight"].ok
     assert found["cap_in_flight"].levels == (1,)
-    assert "held back 300 of 1200 requests" in found["cap_in_flight"].says
+    assert "dropped 300 of 1200 requests" in found["cap_in_flight"].says
     assert named(checks([open_load(10, 0.001)]))["cap_in_flight"].ok
 
 
@@ -571,7 +571,7 @@ def waiting(wait, ttft=0.1, e2e=1.0, index=0, throughput=40.0, mean=None, **more
     """Four users that wait so long for the load generator, by the 95th percentile and on average."""
     one = figures(4, throughput, ttft, e2e, index=index, **more)
     mean = wait if mean is None else mean
-    return replace(one, metrics={**one.metrics, "wait": Summary(1000, mean, wait, {"p95": wait})})
+    return replace(one, metrics={**one.metrics, "client_queue": Summary(1000, mean, wait, {"p95": wait})})
 
 
 @pytest.mark.parametrize(("mean", "ok"), [(0.0046, True), (0.03, False)])
@@ -635,7 +635,7 @@ def test_a_loop_that_stands_still_for_longer_than_a_request_takes_keeps_users_fr
 def test_a_starved_generator_is_not_believed():
     """What a run under a CPU limit of 20 % showed: 24 users, 222 requests/s where 590 were possible."""
     one = figures(24, 222.0, 0.015, 0.03, index=1)
-    starved = replace(one, metrics={**one.metrics, "wait": Summary(one.ok, 0.05, 0.2, {"p95": 0.165})})
+    starved = replace(one, metrics={**one.metrics, "client_queue": Summary(one.ok, 0.05, 0.2, {"p95": 0.165})})
     facts = Facts(throttled={1: 0.49}, core_wait={1: 0.6}, loop_lag={1: 0.11}, clocks={"kernel": 5}, think_time=0.0)
     failed = {check.key for check in checks([waiting(0.0001), starved], facts) if not check.ok and 1 in check.levels}
 

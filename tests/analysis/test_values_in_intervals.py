@@ -23,7 +23,7 @@ GATES = (
     "ttft.p95 < 1s",
     "e2e.p99 < 2s",
     "e2e.p50 > 100ms",
-    "gap.p99 < 1s",
+    "itl.p99 < 1s",
     "tpot.mean < 1s",
     "throughput > 5/s",
 )
@@ -54,7 +54,7 @@ def levels(draw, *, most=6, unit=None):
                 judged=ok,
                 right=draw(st.floats(0.0, 1.0)),
                 empty=draw(st.floats(0.0, 1.0)),
-                metrics=dict.fromkeys(("ttft", "e2e", "gap", "tpot"), summary),
+                metrics=dict.fromkeys(("ttft", "e2e", "itl", "tpot"), summary),
             )
         )
     return made

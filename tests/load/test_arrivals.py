@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocust.load.arrivals import Part, Process
+from llmlocust.load.arrivals import Process, RateShare
 
 KINDS = st.sampled_from(["constant", "poisson", "gamma:0.5", "gamma:2", "gamma:4", "bursts:7"])
 RATES = st.floats(0.01, 5000.0)
@@ -17,7 +17,7 @@ AT_ONE_PERCENT = 1.628
 """Kolmogorov's distance × √n is above this once in a hundred."""
 
 
-def gaps(part: Part, number: int = MANY) -> list[float]:
+def gaps(part: RateShare, number: int = MANY) -> list[float]:
     return [later - earlier for earlier, later in pairwise(islice(part.due(), number + 1))]
 
 
@@ -49,34 +49,34 @@ def gamma_distribution(shape: float, mean: float):
 )
 @pytest.mark.parametrize("rate", [0.5, 2000.0])
 def test_gaps_are_of_the_distribution_that_was_asked_for(arrivals, scatter, rate):
-    found = gaps(Part(rate, arrivals, seed=7))
+    found = gaps(RateShare(rate, arrivals, seed=7))
     assert distance(found, gamma_distribution(scatter**-2, 1.0 / rate)) * math.sqrt(MANY) < AT_ONE_PERCENT
     other = gamma_distribution(1.1 * scatter**-2, 1.0 / rate)
     assert distance(found, other) * math.sqrt(MANY) > AT_ONE_PERCENT, "the test would see a shape that is 10 % off"
 
 
 def test_constant_arrivals_are_equally_far_apart():
-    assert gaps(Part(8.0, "constant"), 100) == pytest.approx([0.125] * 100)
+    assert gaps(RateShare(8.0, "constant"), 100) == pytest.approx([0.125] * 100)
 
 
 def test_bursts_come_at_once_and_equally_far_apart():
-    due = list(islice(Part(20.0, "bursts:5").due(), 50))
+    due = list(islice(RateShare(20.0, "bursts:5").due(), 50))
     assert all(len(set(due[first : first + 5])) == 1 for first in range(0, 50, 5))
     assert [later - earlier for earlier, later in pairwise(due[::5])] == pytest.approx([0.25] * 9)
 
 
 @given(KINDS, RATES, st.integers(1, 9), st.integers())
 def test_streams_together_are_the_arrivals_of_one(arrivals, rate, streams, seed):
-    of_one = list(islice(Part(rate, arrivals, seed).due(), 60))
+    of_one = list(islice(RateShare(rate, arrivals, seed).due(), 60))
     until = of_one[-1]
-    parts = [Part(rate, arrivals, seed, stream, streams).due() for stream in range(streams)]
+    parts = [RateShare(rate, arrivals, seed, stream, streams).due() for stream in range(streams)]
     together = sorted(due for part in parts for due in takewhile(lambda due: due <= until, part))
     assert together[:60] == of_one
 
 
 @given(KINDS, RATES, st.integers())
 def test_moments_only_grow_and_begin_after_zero(arrivals, rate, seed):
-    due = list(islice(Part(rate, arrivals, seed).due(), 100))
+    due = list(islice(RateShare(rate, arrivals, seed).due(), 100))
     assert due == sorted(due)
     assert due[0] >= 0.0
 
@@ -84,12 +84,14 @@ def test_moments_only_grow_and_begin_after_zero(arrivals, rate, seed):
 @pytest.mark.parametrize("arrivals", ["constant", "poisson", "gamma:3", "bursts:10"])
 def test_the_rate_holds_from_the_first_moment_on(arrivals):
     """Within short levels too, whatever the gaps: 3,000 levels of 2 s at 4 a second."""
-    counts = [sum(1 for _ in takewhile(lambda due: due < 2.0, Part(4.0, arrivals, seed).due())) for seed in range(3000)]
+    counts = [
+        sum(1 for _ in takewhile(lambda due: due < 2.0, RateShare(4.0, arrivals, seed).due())) for seed in range(3000)
+    ]
     assert abs(mean(counts) - 8.0) < 3.0 * stdev(counts) / math.sqrt(len(counts)) + 1e-9
 
 
 def test_the_same_seed_brings_the_same_arrivals():
-    first, again, other = (list(islice(Part(5.0, seed=seed).due(), 20)) for seed in (1, 1, 2))
+    first, again, other = (list(islice(RateShare(5.0, seed=seed).due(), 20)) for seed in (1, 1, 2))
     assert first == again != other
 
 

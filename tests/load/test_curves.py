@@ -12,8 +12,8 @@ from llmlocust.load.curves import (
     ENDED,
     HOLD,
     RAMP,
-    SETTLE,
-    SETTLED,
+    WARMED_UP,
+    WARMUP,
     Change,
     Staircase,
     parse_levels,
@@ -24,8 +24,8 @@ def began(level: int) -> Change:
     return Change(BEGAN, level)
 
 
-def settled(level: int, *, reached: bool = True) -> Change:
-    return Change(SETTLED, level, reached)
+def warmed_up(level: int, *, reached: bool = True) -> Change:
+    return Change(WARMED_UP, level, reached)
 
 
 def ended(level: int, *, reached: bool = True) -> Change:
@@ -35,17 +35,17 @@ def ended(level: int, *, reached: bool = True) -> Change:
 # Each case: a staircase, and then (now, load that is there) → (changes, phase, load to ask for)
 WALKS = {
     "two levels": (
-        Staircase([5, 10], settle=2, hold=3, grace=1),
+        Staircase([5, 10], warmup=2, hold=3, grace=1),
         [
             (100.0, 0, [began(0)], RAMP, 5),
             (101.0, 4, [], RAMP, 5),
-            (102.0, 5, [], SETTLE, 5),
-            (103.0, 5, [], SETTLE, 5),
-            (104.0, 5, [settled(0)], HOLD, 5),
+            (102.0, 5, [], WARMUP, 5),
+            (103.0, 5, [], WARMUP, 5),
+            (104.0, 5, [warmed_up(0)], HOLD, 5),
             (106.9, 5, [], HOLD, 5),
             (107.0, 5, [ended(0), began(1)], RAMP, 10),
-            (108.0, 11, [], SETTLE, 10),
-            (110.0, 10, [settled(1)], HOLD, 10),
+            (108.0, 11, [], WARMUP, 10),
+            (110.0, 10, [warmed_up(1)], HOLD, 10),
             (113.0, 10, [ended(1)], DRAIN, 0),
             (114.0, 3, [], DRAIN, 0),
             (115.0, 0, [], DRAIN, 0),
@@ -55,58 +55,58 @@ WALKS = {
         ],
     ),
     "all at once": (
-        Staircase([5], settle=0, hold=0),
+        Staircase([5], warmup=0, hold=0),
         [
-            (0.0, 5, [began(0), settled(0)], HOLD, 5),
+            (0.0, 5, [began(0), warmed_up(0)], HOLD, 5),
             (0.0, 5, [ended(0)], DRAIN, 0),
             (0.0, 0, [], DONE, 0),
         ],
     ),
     "a load that never comes": (
-        Staircase([5], settle=2, hold=3, patience=10),
+        Staircase([5], warmup=2, hold=3, patience=10),
         [
             (0.0, 0, [began(0)], RAMP, 5),
             (9.9, 4, [], RAMP, 5),
-            (10.0, 4, [], SETTLE, 5),
-            (12.0, 5, [settled(0, reached=False)], HOLD, 5),
+            (10.0, 4, [], WARMUP, 5),
+            (12.0, 5, [warmed_up(0, reached=False)], HOLD, 5),
             (15.0, 5, [ended(0, reached=False)], DRAIN, 0),
         ],
     ),
     "the next level is reached again": (
-        Staircase([5, 6], settle=0, hold=1, patience=1),
+        Staircase([5, 6], warmup=0, hold=1, patience=1),
         [
             (0.0, 0, [began(0)], RAMP, 5),
-            (1.0, 0, [settled(0, reached=False)], HOLD, 5),
+            (1.0, 0, [warmed_up(0, reached=False)], HOLD, 5),
             (2.0, 0, [ended(0, reached=False), began(1)], RAMP, 6),
-            (2.5, 6, [settled(1)], HOLD, 6),
+            (2.5, 6, [warmed_up(1)], HOLD, 6),
         ],
     ),
     "downwards": (
-        Staircase([10, 5], settle=1, hold=1),
+        Staircase([10, 5], warmup=1, hold=1),
         [
-            (0.0, 10, [began(0)], SETTLE, 10),
-            (1.0, 10, [settled(0)], HOLD, 10),
+            (0.0, 10, [began(0)], WARMUP, 10),
+            (1.0, 10, [warmed_up(0)], HOLD, 10),
             (2.0, 10, [ended(0), began(1)], RAMP, 5),
             (3.0, 7, [], RAMP, 5),
-            (4.0, 5, [], SETTLE, 5),
-            (5.0, 5, [settled(1)], HOLD, 5),
+            (4.0, 5, [], WARMUP, 5),
+            (5.0, 5, [warmed_up(1)], HOLD, 5),
         ],
     ),
     "downwards, and somebody stays": (
-        Staircase([10, 5], settle=0, hold=0, patience=2),
+        Staircase([10, 5], warmup=0, hold=0, patience=2),
         [
-            (0.0, 10, [began(0), settled(0)], HOLD, 10),
+            (0.0, 10, [began(0), warmed_up(0)], HOLD, 10),
             (1.0, 10, [ended(0), began(1)], RAMP, 5),
             (2.0, 6, [], RAMP, 5),
-            (3.0, 6, [settled(1, reached=False)], HOLD, 5),
+            (3.0, 6, [warmed_up(1, reached=False)], HOLD, 5),
         ],
     ),
     "seldom called": (
-        Staircase([5, 10], settle=2, hold=3),
+        Staircase([5, 10], warmup=2, hold=3),
         [
             (0.0, 0, [began(0)], RAMP, 5),
-            (500.0, 5, [], SETTLE, 5),
-            (900.0, 5, [settled(0)], HOLD, 5),
+            (500.0, 5, [], WARMUP, 5),
+            (900.0, 5, [warmed_up(0)], HOLD, 5),
             (1300.0, 5, [ended(0), began(1)], RAMP, 10),
         ],
     ),
@@ -115,28 +115,28 @@ WALKS = {
 
 @pytest.mark.parametrize("stairs, walk", WALKS.values(), ids=WALKS)
 def test_a_walk_up_the_stairs(stairs, walk):
-    walked = [(now, there, stairs.advance(now, there), stairs.phase, stairs.target) for now, there, *_ in walk]
+    walked = [(now, there, stairs.advance(now, there), stairs.state, stairs.target) for now, there, *_ in walk]
     assert walked == walk
 
 
 @pytest.mark.parametrize("phase_at, step", [((0.0,), 5), ((0.0, 1.0, 2.0), 15), ((0.0, 1.0, 2.0, 3.0, 4.0), 15)])
 def test_the_step_is_what_has_to_be_spawned_or_stopped(phase_at, step):
-    stairs = Staircase([5, 20, 15], settle=0, hold=1)
+    stairs = Staircase([5, 20, 15], warmup=0, hold=1)
     for now in phase_at:
         stairs.advance(now, 20)
     assert abs(stairs.step) == {0: 5, 1: 15, 2: 5}[stairs.level]
 
 
 def test_at_the_end_the_step_is_all():
-    stairs = Staircase([5, 20], settle=0, hold=0)
+    stairs = Staircase([5, 20], warmup=0, hold=0)
     for now in range(5):
         stairs.advance(now, 20)
-    assert (stairs.phase, stairs.step, stairs.target) == (DRAIN, 20, 0.0)
+    assert (stairs.state, stairs.step, stairs.target) == (DRAIN, 20, 0.0)
 
 
 def test_before_its_first_call_it_asks_for_the_first_level():
-    stairs = Staircase([5, 20], settle=0, hold=0)
-    assert (stairs.target, stairs.step, stairs.phase) == (5, 5, RAMP)
+    stairs = Staircase([5, 20], warmup=0, hold=0)
+    assert (stairs.target, stairs.step, stairs.state) == (5, 5, RAMP)
 
 
 @given(
@@ -149,9 +149,9 @@ def test_before_its_first_call_it_asks_for_the_first_level():
     st.floats(-1e6, 1e9),
 )
 def test_however_it_is_called_levels_come_in_order_and_each_is_held(
-    levels, settle, hold, patience, grace, calls, start
+    levels, warmup, hold, patience, grace, calls, start
 ):
-    stairs = Staircase(levels, settle, hold, patience=patience, grace=grace)
+    stairs = Staircase(levels, warmup, hold, patience=patience, grace=grace)
     changes: list[tuple[float, Change]] = []
     now = start
     # irregular calls and a load that may lack a few; then regular ones with what was asked for
@@ -159,45 +159,45 @@ def test_however_it_is_called_levels_come_in_order_and_each_is_held(
         now += pause
         changes += [(now, change) for change in stairs.advance(now, max(0, stairs.target + lack))]
     assert [(change.level, change.what) for _, change in changes] == [
-        (level, what) for level in range(len(levels)) for what in (BEGAN, SETTLED, ENDED)
+        (level, what) for level in range(len(levels)) for what in (BEGAN, WARMED_UP, ENDED)
     ]
     moments = [moment for moment, _ in changes]
     assert moments == sorted(moments)
     for begin, measured, end in zip(moments[::3], moments[1::3], moments[2::3], strict=True):
-        assert measured - begin >= settle - 1e-6
+        assert measured - begin >= warmup - 1e-6
         assert end - measured >= hold - 1e-6
-    assert stairs.phase == DONE
+    assert stairs.state == DONE
 
 
 @given(st.floats(0, 100), st.floats(0.1, 20))
 def test_patience_is_bounded(patience, pause):
-    stairs = Staircase([5], settle=0, hold=0, patience=patience)
+    stairs = Staircase([5], warmup=0, hold=0, patience=patience)
     now = 0.0
-    while not any(change.what == SETTLED for change in stairs.advance(now, 4)):
+    while not any(change.what == WARMED_UP for change in stairs.advance(now, 4)):
         now += pause
     assert patience <= now < patience + pause + 1e-6
 
 
 def test_draining_waits_for_the_last_and_then_for_the_grace():
-    stairs = Staircase([5], settle=0, hold=0, grace=4)
+    stairs = Staircase([5], warmup=0, hold=0, grace=4)
     for now in (0.0, 1.0):
         stairs.advance(now, 5)
     phases = []
     for now, there in [(2, 5), (50, 1), (51, 0), (54.9, 0), (55, 0)]:
         stairs.advance(now, there)
-        phases.append(stairs.phase)
+        phases.append(stairs.state)
     assert phases == [DRAIN, DRAIN, DRAIN, DRAIN, DONE]
 
 
 def test_a_user_that_comes_back_while_draining_begins_the_grace_anew():
-    stairs = Staircase([5], settle=0, hold=0, grace=4)
+    stairs = Staircase([5], warmup=0, hold=0, grace=4)
     for now, there in [(0, 5), (1, 5), (2, 0), (4, 1), (7.9, 0)]:
         stairs.advance(now, there)
-    assert stairs.phase == DRAIN
+    assert stairs.state == DRAIN
 
 
 def test_since_when_is_not_known_before_the_first_call():
-    assert math.isnan(Staircase([5], settle=0, hold=0).since)
+    assert math.isnan(Staircase([5], warmup=0, hold=0).since)
 
 
 # ── levels from text ──

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlocust.load.plans import HOURS, SHAPES, STEP, Setting, linear, progressive, surge, wave
-from llmlocust.metrics.vocabulary import PARTS
+from llmlocust.metrics.vocabulary import PHASES
 
 
 @st.composite
@@ -17,34 +17,34 @@ def settings(draw, whole=None):
     load = st.integers(1, 500).map(float) if whole else st.floats(0.01, 500.0)
     base, peak = sorted((draw(load), draw(load)))
     seconds = draw(st.floats(0.5, 50_000.0))
-    return Setting(base, peak, seconds, settle=draw(st.sampled_from((0.0, 5.0))), whole=whole)
+    return Setting(base, peak, seconds, warmup=draw(st.sampled_from((0.0, 5.0))), whole=whole)
 
 
 def held(plan):
-    return sum(part.hold * len(part.loads) for part in plan)
+    return sum(phase.hold * len(phase.loads) for phase in plan)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @given(setting=settings())
 def test_a_shape_takes_the_time_and_the_loads_that_it_was_given(shape, setting):
     plan = SHAPES[shape](setting)
-    loads = [load for part in plan for load in part.loads]
+    loads = [load for phase in plan for load in phase.loads]
     highest = 1.5 * setting.peak + 0.5 if shape == "progressive" else setting.peak
     slack = 0.0 if setting.whole else 0.001 * highest  # rates are rounded to four digits
     assert math.isclose(held(plan), setting.seconds)
     assert all(setting.base - slack <= load <= highest + slack and load > 0.0 for load in loads)
     assert all(load == int(load) for load in loads) or not setting.whole
-    assert all(part.loads and part.hold > 0.0 and part.name in PARTS for part in plan)
-    assert all(len(part.loads) == 1 or part.hold >= STEP or len(part.loads) <= 4 for part in plan)
-    assert all(len(part.loads) <= HOURS for part in plan)
-    assert all(part.settle in (0.0, setting.settle) for part in plan)
+    assert all(phase.loads and phase.hold > 0.0 and phase.name in PHASES for phase in plan)
+    assert all(len(phase.loads) == 1 or phase.hold >= STEP or len(phase.loads) <= 4 for phase in plan)
+    assert all(len(phase.loads) <= HOURS for phase in plan)
+    assert all(phase.warmup in (0.0, setting.warmup) for phase in plan)
 
 
 @given(setting=settings())
 def test_a_linear_ramp_goes_up_in_equal_steps_from_end_to_end(setting):
-    (part,) = linear(setting)
-    assert (part.loads[0], part.loads[-1]) == pytest.approx((setting.base, setting.peak), rel=0.001)
-    steps = [after - before for before, after in pairwise(part.loads)]
+    (phase,) = linear(setting)
+    assert (phase.loads[0], phase.loads[-1]) == pytest.approx((setting.base, setting.peak), rel=0.001)
+    steps = [after - before for before, after in pairwise(phase.loads)]
     if setting.whole:
         assert all(step >= 1.0 for step in steps)
     else:
@@ -63,22 +63,22 @@ def test_a_wave_has_its_peak_at_noon_and_falls_as_it_rose(setting):
 
 
 def test_a_surge_is_between_two_times_of_rest():
-    before, meanwhile, after = surge(Setting(5, 50, 400.0, settle=3.0))
+    before, meanwhile, after = surge(Setting(5, 50, 400.0, warmup=3.0))
     assert before == ("baseline", (5,), 100.0, 3.0)
     assert meanwhile == ("surge", (50,), 100.0, 0.0)
     assert after == ("recovery", (5,), 200.0, 0.0)
 
 
 def test_the_progressive_plan_has_its_parts_in_order():
-    plan = progressive(Setting(4, 40, 1000.0, settle=5.0))
-    assert [(part.name, part.loads[0], part.loads[-1]) for part in plan] == [
+    plan = progressive(Setting(4, 40, 1000.0, warmup=5.0))
+    assert [(phase.name, phase.loads[0], phase.loads[-1]) for phase in plan] == [
         ("baseline", 4, 4),
         ("linear", 4, 40),
         ("surge", 60, 60),
         ("recovery", 4, 4),
         ("soak", 20, 20),
     ]
-    told = {part.name: part.loads for part in progressive(Setting(4, 40, 1000.0, surge=90, soak=30))}
+    told = {phase.name: phase.loads for phase in progressive(Setting(4, 40, 1000.0, surge=90, soak=30))}
     assert (told["surge"], told["soak"]) == ((90,), (30,))
 
 
@@ -92,7 +92,7 @@ def test_the_progressive_plan_has_its_parts_in_order():
         {"peak": math.nan},
         {"seconds": 0},
         {"seconds": math.inf},
-        {"settle": -1},
+        {"warmup": -1},
         {"surge": -5},
         {"base": 0, "whole": False},
     ],

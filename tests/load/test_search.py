@@ -53,7 +53,7 @@ def search_of(system, search: Search) -> float:
         system.second(search.load, tallies[-1])
         held += 1.0
         if search.look(held, tallies.__getitem__):
-            took += held + search.settle
+            took += held + search.warmup
             held = 0.0
             tallies.append(Tally())
     return took
@@ -99,7 +99,7 @@ def test_wherever_the_limit_is_the_answer_is_within_the_precision_or_one_user(sl
 
 
 def test_what_no_load_breaks_is_not_reached():
-    search = Search(limits("ttft.p95 < 1s"), most=30)
+    search = Search(limits("ttft.p95 < 1s"), max_load=30)
     search_of(Queue(), search)
 
     assert (search.answer, search.trials[-1].bracket) == (30, (30, None))
@@ -158,7 +158,7 @@ def seen(ok: int, slow: int = 0) -> Tally:
 
 
 def test_a_level_that_broke_without_certainty_is_tried_again():
-    search = Search(limits("ttft.p95 < 500ms"), start=1.0, most=1.0)
+    search = Search(limits("ttft.p95 < 500ms"), start=1.0, max_load=1.0)
     tallies = [seen(18, slow=2), seen(200)]
 
     assert search.look(30.0, tallies.__getitem__)
@@ -180,7 +180,7 @@ def test_what_comes_in_late_changes_what_a_level_showed():
 
 def test_a_level_is_not_decided_before_requests_that_break_it_can_have_ended():
     """Requests take one second, the limit allows ten: who takes eleven is seen after eleven."""
-    search = Search(limits("e2e.p95 < 10s"), most=30, longest=20.0)
+    search = Search(limits("e2e.p95 < 10s"), max_load=30, longest=20.0)
     search_of(Queue(), search)
 
     assert search.trials[-1].confirms
@@ -212,12 +212,12 @@ def test_late_figures_lengthen_every_level():
 
 def test_a_level_whose_load_changed_much_settles_for_as_long_as_its_requests_may_take():
     search = Search(limits("ttft.p95 < 500ms"))
-    assert search.settle == 0.0
+    assert search.warmup == 0.0
 
     tally = seen(20)
     tally.histogram("e2e").extend([2.0] * 20)
     assert search.look(4.0, lambda level: tally)
-    assert (search.load, search.settle) == (12.0, pytest.approx(6.0))
+    assert (search.load, search.warmup) == (12.0, pytest.approx(6.0))
 
 
 @pytest.mark.parametrize(

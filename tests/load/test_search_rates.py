@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from llmlocust.load.arrivals import Part
+from llmlocust.load.arrivals import RateShare
 from llmlocust.load.search import Limits, Search, Seen
 from llmlocust.load.search_rates import Answered
 from llmlocust.metrics.levels import Tally
@@ -29,7 +29,7 @@ class Queue:
 
     def hold(self, rate, seconds):
         until = self.now + seconds
-        part = Part(rate, seed=self.random.getrandbits(32))
+        part = RateShare(rate, seed=self.random.getrandbits(32))
         for due in takewhile(lambda due: due <= until, (self.now + each for each in part.due())):
             ends = max(due, heapq.heappop(self.free)) + self.random.expovariate(1.0 / self.service)
             heapq.heappush(self.free, ends)
@@ -60,7 +60,7 @@ def found(search, queue):
     while not search.done:
         trial = len(search.trials)
         queue.drain(search.load)
-        queue.hold(search.load, 3.0 * search.settle)
+        queue.hold(search.load, 3.0 * search.warmup)
         windows.append([queue.now, math.inf])
         while len(search.trials) == trial and not search.done:
             queue.hold(search.load, 1.0)
@@ -71,7 +71,7 @@ def found(search, queue):
 
 def test_a_search_finds_the_rate_that_is_answered():
     answers = [
-        found(Search(Answered(FEW_ERRORS, 4.0), start=4.0, most=200.0), Queue(8, 0.2, seed)) for seed in range(4)
+        found(Search(Answered(FEW_ERRORS, 4.0), start=4.0, max_load=200.0), Queue(8, 0.2, seed)) for seed in range(4)
     ]
     assert all(0.75 * 40.0 <= each <= 1.1 * 40.0 for each in answers), answers
 
@@ -83,7 +83,7 @@ def test_a_limit_of_latency_is_found_below_what_is_answered():
     long_run.hold(60.0, 300.0)
     slow = sum(ends - due > 0.3 for due, ends in long_run.requests) / len(long_run.requests)
     assert slow < 0.05
-    answer = found(Search(judge, start=4.0, most=300.0), Queue(4, 0.05, 1))
+    answer = found(Search(judge, start=4.0, max_load=300.0), Queue(4, 0.05, 1))
     assert 50.0 < answer < 85.0
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocust.load.curves import BEGAN, DONE, ENDED, HOLD, SETTLED
+from llmlocust.load.curves import BEGAN, DONE, ENDED, HOLD, WARMED_UP
 from llmlocust.load.prompts import Prompts
 from llmlocust.load.tokens import estimate
 from llmlocust.load.trace_windows import NEXT, Windows, shared_text, windows
@@ -26,7 +26,7 @@ def test_windows_have_all_rows_of_a_trace(gaps, speed, hold):
 
 def test_windows_begin_with_the_streams_and_end_by_the_clock():
     """Whoever asks late gets what happened meanwhile, and the clock of what comes is not moved by it."""
-    stairs = Windows([3.0, 0.0, 2.0], settle=0.0, hold=10.0, grace=1.0, drain=60.0)
+    stairs = Windows([3.0, 0.0, 2.0], warmup=0.0, hold=10.0, grace=1.0, drain=60.0)
     said = []
 
     def at(moment, there):
@@ -36,16 +36,16 @@ def test_windows_begin_with_the_streams_and_end_by_the_clock():
     assert at(0.0, 0) == [(BEGAN, 0)]
     assert stairs.target == 1.0
     assert at(5.0, float("nan")) == []
-    assert at(6.0, 1.0) == [(SETTLED, 0)]
+    assert at(6.0, 1.0) == [(WARMED_UP, 0)]
     assert stairs.next_change == 16.0
     assert at(15.9, 1.0) == []
     assert at(16.7, 1.0) == [(NEXT, 1)]
-    assert (stairs.next_change, stairs.target, stairs.phase) == (26.0, 1.0, HOLD)
+    assert (stairs.next_change, stairs.target, stairs.state) == (26.0, 1.0, HOLD)
     assert at(40.0, 1.0) == [(NEXT, 2), (ENDED, 2)]
     assert stairs.target == 0.0
     at(41.0, 0.0)
     at(43.0, 0.0)
-    assert stairs.phase == DONE
+    assert stairs.state == DONE
 
 
 def text_of(number, tokens, *blocks, salt="x", size=512):

@@ -23,7 +23,7 @@ def record_of(
         duration=duration if duration is not None else arrivals[-1] if arrivals else 0.0,
         e2e=arrivals[-1] if arrivals else None,
         ttft=arrivals[0] if arrivals else None,
-        answer=arrivals[0] if arrivals else None,
+        ttfo=arrivals[0] if arrivals else None,
         arrivals=arrivals,
         gaps=[later - earlier for earlier, later in pairwise(arrivals)],
         output_tokens=len(arrivals) if tokens is None and arrivals else tokens,

@@ -24,12 +24,12 @@ def through_a_message(packed: dict) -> dict:
 
 
 def ledger_with(*levels: tuple[float, float | None, float | None], worker: str = "") -> Ledger:
-    """Levels by when they began, settled and ended."""
+    """Levels by when they began, warmed_up and ended."""
     ledger = Ledger(worker)
-    for began, settled, ended in levels:
+    for began, warmed_up, ended in levels:
         ledger.begin_level(began, 10)
-        if settled is not None:
-            ledger.settle_level(settled)
+        if warmed_up is not None:
+            ledger.end_warmup(warmed_up)
         if ended is not None:
             ledger.end_level(ended)
     return ledger
@@ -56,7 +56,7 @@ def test_the_level_of_a_moment(moment, index):
 
 def test_a_level_ends_where_the_next_begins():
     assert ledger_with((0, 1, None), (5, None, None)).levels == [
-        Level(0, 10, began=0, settled=1, ended=5),
+        Level(0, 10, began=0, warmed_up=1, ended=5),
         Level(1, 10, began=5),
     ]
 
@@ -75,7 +75,7 @@ def test_ending_without_a_level_is_nothing():
 
 def test_a_level_that_was_not_reached_says_so():
     ledger = ledger_with((0, None, None))
-    ledger.settle_level(5, reached=False)
+    ledger.end_warmup(5, reached=False)
     assert ledger.figures(ledger.levels[0], 9).reached is False
 
 
@@ -85,7 +85,7 @@ def test_a_level_that_was_not_reached_says_so():
 @pytest.mark.parametrize(
     "sent, duration, measured, ended",
     [
-        (5.0, 1.0, 0, 0),  # sent and ended before the level settled
+        (5.0, 1.0, 0, 0),  # sent and ended before the level's warm-up ended
         (5.0, 8.0, 0, 1),  # sent before, ended inside: throughput, but no latency
         (10.0, 1.0, 1, 1),
         (15.0, 1.0, 1, 1),
@@ -115,16 +115,16 @@ def test_failed_requests_count_as_ended_but_not_in_percentiles():
 def test_what_is_known_of_a_good_request_is_counted():
     ledger = ledger_with((0, 0, 20))
     record = record_of(
-        [0.5, 0.6, 0.9], tokens=6, input_tokens=7, tpot=0.08, connect=0.01, wait=0.0, stalls=1, coalesced=1,
+        [0.5, 0.6, 0.9], tokens=6, input_tokens=7, tpot=0.08, connect=0.01, client_queue=0.0, stalls=1, coalesced=1,
         tls=0.03, lags=[0.001, 0.004, 0.002], lag_max=0.004, lag_max_at=0.6,
     )  # fmt: skip
     ledger.add(record, 5.0)
     tally = ledger.tally(0)
     assert tally.numbers == Counter(
-        ended=1, ended_ok=1, tokens_in_window=6, input_tokens=7, output_tokens=6, chunks=3, coalesced=1, blurred=0, stalls=1, counted_chunks=0
+        ended=1, ended_ok=1, tokens_in_window=6, input_tokens=7, output_tokens=6, chunks=3, coalesced=1, uncertain=0, stalls=1, counted_chunks=0
     )  # fmt: skip
     assert {metric: each.count for metric, each in tally.histograms.items()} == {
-        "ttft": 1, "answer": 1, "e2e": 1, "tpot": 1, "connect": 1, "tls": 1, "wait": 1, "gap": 2, "lag": 3,
+        "ttft": 1, "ttfo": 1, "e2e": 1, "tpot": 1, "connect": 1, "tls": 1, "client_queue": 1, "itl": 2, "lag": 3,
     }  # fmt: skip
     assert ledger.new_seconds[5]["client_lag"] == 4.0
 
@@ -140,7 +140,7 @@ def test_names_are_counted_apart_and_summed_for_the_level():
 def test_a_request_that_ended_before_its_level_was_known_to_have_settled_is_not_measured():
     ledger = ledger_with((0, None, None))
     ledger.add(record_of([1.0]), 5.0)
-    ledger.settle_level(4.0)
+    ledger.end_warmup(4.0)
     ledger.add(record_of([1.0]), 5.0)
     assert ledger.tally(0).outcomes == {OK: 1}
 
@@ -195,8 +195,8 @@ def test_every_token_falls_into_one_second(sent, arrivals, tokens):
 )
 def test_tokens_of_a_window_are_those_that_arrived_in_it(bounds, requests):
     # eighths of a second, so that sums are exact
-    began, settled, ended, began_too, settled_too, ended_too = (each / 8 for each in bounds)
-    ledger = ledger_with((began, settled, ended), (began_too, settled_too, ended_too))
+    began, warmed_up, ended, began_too, settled_too, ended_too = (each / 8 for each in bounds)
+    ledger = ledger_with((began, warmed_up, ended), (began_too, settled_too, ended_too))
     moments = []
     for sent, arrivals in requests:
         ledger.add(record_of([arrival / 8 for arrival in arrivals]), sent / 8)
@@ -367,10 +367,10 @@ def test_latency_counts_from_when_a_request_was_due_too():
 
 def test_what_was_due_inside_the_window_is_counted_and_what_was_held_back():
     ledger = ledger_with((0, 2, 9))
-    for moment, held_back in ((1.0, False), (2.0, False), (5.0, True), (8.9, False), (9.0, True)):
-        ledger.note_due(moment, held_back=held_back)
+    for moment, dropped in ((1.0, False), (2.0, False), (5.0, True), (8.9, False), (9.0, True)):
+        ledger.note_due(moment, dropped=dropped)
     figures = ledger.figures(ledger.levels[0], 9.0)
-    assert (figures.due, figures.held_back) == (3, 1)
+    assert (figures.due, figures.dropped) == (3, 1)
 
 
 # ── rows ──
@@ -379,15 +379,15 @@ def test_what_was_due_inside_the_window_is_counted_and_what_was_held_back():
 def test_a_row_says_what_is_known_of_a_request():
     ledger = ledger_with((0, 2, 9), worker="host:1")
     record = record_of(
-        [0.5, 0.6, 0.9], tokens=6, input_tokens=7, reasoning_tokens=1, tpot=0.08, connect=0.0101, wait=0.0, delay=0.002, duration=1.0,
+        [0.5, 0.6, 0.9], tokens=6, input_tokens=7, reasoning_tokens=1, tpot=0.08, connect=0.0101, client_queue=0.0, delay=0.002, duration=1.0,
         tls=0.0303, lags=[0.001, 0.004, 0.002], lag_max=0.004, lag_max_at=0.6, stalls=1, coalesced=2, finish="stop", status=200, id="4711",
     )  # fmt: skip
     ledger.add(record, 5.25)
     assert dict(zip(REQUEST_COLUMNS, ledger.rows[0], strict=True)) == {
         "level": 0, "measured": 1, "sent": 5.25, "name": "chat", "outcome": "ok", "error": "", "status": 200,
-        "e2e": 900.0, "ttft": 500.0, "answer": 500.0, "tpot": 80.0, "gap_p50": 100.0, "gap_max": 300.0, "stalls": 1,
-        "duration": 1000.0, "wait": 0.0, "delay": 2.0, "connect": 10.1, "tls": 30.3, "lag_max": 4.0, "input_tokens": 7, "output_tokens": 6, "reasoning_tokens": 1,
-        "token_source": "usage", "chunks": 3, "coalesced": 2, "blurred": 0, "finish": "stop", "weight": 1.0, "worker": "host:1",
+        "e2e": 900.0, "ttft": 500.0, "ttfo": 500.0, "tpot": 80.0, "itl_p50": 100.0, "itl_max": 300.0, "stalls": 1,
+        "duration": 1000.0, "client_queue": 0.0, "delay": 2.0, "connect": 10.1, "tls": 30.3, "lag_max": 4.0, "input_tokens": 7, "output_tokens": 6, "reasoning_tokens": 1,
+        "token_source": "usage", "chunks": 3, "coalesced": 2, "uncertain": 0, "finish": "stop", "weight": 1.0, "worker": "host:1",
         "id": "4711", "right": "", "inputs": "", "unread": "",
     }  # fmt: skip
 
@@ -397,7 +397,7 @@ def test_a_row_leaves_empty_what_is_not_known():
     ledger.add(Record(outcome="connect", error="refused", duration=0.5), 5.0)
     row = dict(zip(REQUEST_COLUMNS, ledger.rows[0], strict=True))
     assert [name for name, cell in row.items() if cell == ""] == [
-        "level", "name", "ttft", "answer", "tpot", "e2e", "connect", "tls", "wait", "delay", "gap_p50", "gap_max",
+        "level", "name", "ttft", "ttfo", "tpot", "e2e", "connect", "tls", "client_queue", "delay", "itl_p50", "itl_max",
         "lag_max", "input_tokens", "output_tokens", "reasoning_tokens", "token_source", "finish", "worker", "id", "right", "inputs", "unread",
     ]  # fmt: skip
 
@@ -514,20 +514,20 @@ def test_after_a_burst_all_rows_are_kept_again():
     assert sum(row[SENT] >= 3.0 for row in ledger.rows) == 200
 
 
-HOLDS = {"index": 0, "load": 5, "unit": "users", "settled": True, "reached": True, "ended": False}
+HOLDS = {"index": 0, "load": 5, "unit": "users", "warmed_up": True, "reached": True, "ended": False}
 
 
 def test_what_a_worker_missed_of_the_levels_is_made_up_for_when_it_hears_again():
     ledger = Ledger()
-    ledger.follow(1.0, **HOLDS | {"settled": False})
+    ledger.follow(1.0, **HOLDS | {"warmed_up": False})
     ledger.follow(2.0, **HOLDS)
     ledger.follow(3.0, **HOLDS)
-    # the end of that level, and a whole one, pass unheard
+    # the end of that level, and a whole one, pass stale_share
     ledger.follow(9.0, **HOLDS | {"index": 2, "load": 20})
     ledger.follow(12.0, **HOLDS | {"index": 2, "load": 20, "ended": True})
     ledger.follow(13.0, **HOLDS | {"index": 2, "load": 20, "ended": True})
 
-    spans = [(level.index, level.began, level.settled, level.ended) for level in ledger.levels]
+    spans = [(level.index, level.began, level.warmed_up, level.ended) for level in ledger.levels]
     assert spans == [(0, 1.0, 2.0, 9.0), (1, 9.0, None, 9.0), (2, 9.0, 9.0, 12.0)]
     assert ledger.level_at(8.0).index == 0
     assert ledger.level_at(10.0).index == 2

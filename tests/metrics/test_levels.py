@@ -17,7 +17,7 @@ HEADLINE = ["p50", "p95", "p99"]
 
 
 @pytest.mark.parametrize(
-    "settled, ended, moment, holds",
+    "warmed_up, ended, moment, holds",
     [
         (None, None, 5.0, False),
         (5.0, None, 4.999, False),
@@ -29,16 +29,16 @@ HEADLINE = ["p50", "p95", "p99"]
         (5.0, 5.0, 5.0, False),
     ],
 )
-def test_the_window_begins_with_settling_and_ends_before_the_end(settled, ended, moment, holds):
-    assert Level(0, 1, settled=settled, ended=ended).holds(moment) == holds
+def test_the_window_begins_with_settling_and_ends_before_the_end(warmed_up, ended, moment, holds):
+    assert Level(0, 1, warmed_up=warmed_up, ended=ended).holds(moment) == holds
 
 
 @pytest.mark.parametrize(
-    "settled, ended, now, window",
+    "warmed_up, ended, now, window",
     [(None, None, 9.0, 0.0), (5.0, None, 9.0, 4.0), (5.0, 7.0, 9.0, 2.0), (5.0, None, 4.0, 0.0), (None, 7.0, 9.0, 0.0)],
 )
-def test_the_window_grows_until_its_end(settled, ended, now, window):
-    assert Level(0, 1, settled=settled, ended=ended).window(now) == window
+def test_the_window_grows_until_its_end(warmed_up, ended, now, window):
+    assert Level(0, 1, warmed_up=warmed_up, ended=ended).window(now) == window
 
 
 # ── what ──
@@ -90,7 +90,7 @@ def test_a_sum_leaves_its_parts_as_they_were(a, b):
 # ── figures ──
 
 HAND = LevelFigures.of(
-    Level(2, 20, USERS, began=100.0, settled=105.0, ended=125.0, reached=False),
+    Level(2, 20, USERS, began=100.0, warmed_up=105.0, ended=125.0, reached=False),
     tally_of(
         {OK: 8, "http_503": 1, "truncated": 1, ABORTED: 3},
         [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8],
@@ -118,7 +118,7 @@ HAND = LevelFigures.of(
         "unit": "users",
         "users": 19.5,
         "began": 1_700_000_100.0,
-        "settled": 1_700_000_105.0,
+        "warmed_up": 1_700_000_105.0,
         "ended": 1_700_000_125.0,
         "window": 20.0,
         "requests": 10,  # without the aborted ones
@@ -157,12 +157,12 @@ def test_failures_count_as_infinitely_slow_but_the_aborted_do_not(figure, second
 def test_a_level_of_nothing_has_no_numbers():
     nothing = LevelFigures.of(Level(0, 5, RATE, began=1.0), Tally(), now=9.0)
     shares = (nothing.throughput, nothing.output_tokens_per_s, nothing.output_tokens, nothing.coalesced, nothing.errors)
-    assert all(map(math.isnan, (*shares, nothing.settled, nothing.ended, nothing.metric("ttft")["p50"])))
+    assert all(map(math.isnan, (*shares, nothing.warmed_up, nothing.ended, nothing.metric("ttft")["p50"])))
     assert (nothing.requests, nothing.window) == (0, 0.0)
 
 
 def test_a_level_of_failures_alone_is_infinitely_slow():
-    failed = LevelFigures.of(Level(0, 5, settled=0.0), tally_of({"reset": 2}), now=9.0)
+    failed = LevelFigures.of(Level(0, 5, warmed_up=0.0), tally_of({"reset": 2}), now=9.0)
     assert failed.metric("ttft").with_failures["p50"] == math.inf
     assert (failed.ok, failed.errors, failed.throughput) == (0, 1.0, 0.0)
 
@@ -208,7 +208,7 @@ FIGURES = st.builds(
     st.sampled_from([USERS, RATE]),
     users=MAYBE,
     began=st.floats(1.7e9, 1.9e9),
-    settled=st.floats(1.7e9, 1.9e9) | st.just(math.nan),
+    warmed_up=st.floats(1.7e9, 1.9e9) | st.just(math.nan),
     ended=st.floats(1.7e9, 1.9e9) | st.just(math.nan),
     window=MAYBE,
     requests=COUNTS,
@@ -242,7 +242,7 @@ def test_what_is_read_back_is_what_was_known(figures):
     plain = {name for name in LevelFigures.__dataclass_fields__ if name not in ("metrics", "began")}
     assert {name: getattr(back, name) for name in plain} == {name: close(getattr(figures, name)) for name in plain}
     assert back.began == pytest.approx(figures.began, abs=1e-3)
-    assert back.metrics["gap"].quantiles == {name: close(figures.metrics["gap"][name]) for name in QUANTILES}
+    assert back.metrics["itl"].quantiles == {name: close(figures.metrics["itl"][name]) for name in QUANTILES}
 
 
 def test_a_level_with_durations_comes_back_from_its_row():
@@ -282,7 +282,7 @@ def test_a_row_cut_short_has_what_is_there(columns):
 @pytest.mark.parametrize("kind", CLIENT_KINDS)
 def test_a_request_that_never_reached_the_server_is_in_no_rate_of_errors(kind):
     tally = tally_of({OK: 8, "http_503": 2, kind: 30, ABORTED: 1}, [0.1] * 8)
-    found = LevelFigures.of(Level(0, 5, settled=0.0, ended=10.0), tally, 10.0)
+    found = LevelFigures.of(Level(0, 5, warmed_up=0.0, ended=10.0), tally, 10.0)
 
     assert (found.requests, found.failed, found.unsent, found.attempted) == (10, 2, 30, 40)
     assert found.errors == 0.2
@@ -294,12 +294,12 @@ def test_a_request_that_never_reached_the_server_is_in_no_rate_of_errors(kind):
 
 
 def test_a_level_without_any_request_at_the_server_has_no_rate_of_errors():
-    found = LevelFigures.of(Level(0, 5, settled=0.0, ended=10.0), tally_of({"network": 30}), 10.0)
+    found = LevelFigures.of(Level(0, 5, warmed_up=0.0, ended=10.0), tally_of({"network": 30}), 10.0)
 
     assert math.isnan(found.errors)
     assert math.isnan(found.metric("e2e").with_failures["p99"])
 
 
 def test_the_moments_of_a_level_are_as_exact_as_those_of_its_requests():
-    row = level_row(LevelFigures(0, 5.0, began=1796046892.141, settled=1796046894.1429964, ended=1796046896.144))
-    assert (row["began"], row["settled"], row["ended"]) == ("1796046892.141", "1796046894.142996", "1796046896.144")
+    row = level_row(LevelFigures(0, 5.0, began=1796046892.141, warmed_up=1796046894.1429964, ended=1796046896.144))
+    assert (row["began"], row["warmed_up"], row["ended"]) == ("1796046892.141", "1796046894.142996", "1796046896.144")

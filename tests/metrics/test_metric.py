@@ -72,7 +72,7 @@ def test_a_threshold_may_name_a_new_metric(toy):
 def test_a_new_metric_is_in_the_report(toy):
     columns = {head: cells for group, head, cells in toy["table"] if group == "toy time"}
     assert columns == {"p50": ["510 ms", "2.04 s"], "p95": ["520 ms", "2.08 s"]}
-    assert toy["one_level"] == ["TTFT", "token gap", "TPOT", "end to end", "toy time"]
+    assert toy["one_level"] == ["TTFT", "ITL", "TPOT", "end to end", "toy time"]
     assert toy["json"] == pytest.approx([510.0, 2040.0], rel=0.01)
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from llmlocust.metrics.histogram import Histogram
 from llmlocust.metrics.level_rows import level_of_row, level_row
 from llmlocust.metrics.levels import Level, LevelFigures, Tally
-from llmlocust.metrics.ranges import Blurred, without
+from llmlocust.metrics.ranges import Uncertain, without
 from llmlocust.stream.record import Merged
 from tests.metrics.records import record_of
 
@@ -24,7 +24,7 @@ def blurred_of(known, exact, limited):
             size: Histogram(sum(each) for each in lists if len(each) == size) for size in {len(each) for each in lists}
         }
 
-    return Blurred(Histogram(known), by_size(exact), by_size(limited))
+    return Uncertain(Histogram(known), by_size(exact), by_size(limited))
 
 
 def true_quantile(values, q):
@@ -67,7 +67,7 @@ def test_a_range_is_as_wide_as_the_sums_allow(known, exact, limited, q, least, m
 
 
 def test_nothing_has_no_range():
-    assert all(map(math.isnan, Blurred(Histogram()).quantile(0.5)))
+    assert all(map(math.isnan, Uncertain(Histogram()).quantile(0.5)))
 
 
 @given(st.lists(gaps), st.lists(gaps))
@@ -85,29 +85,29 @@ def test_a_level_has_ranges_where_its_tokens_waited_for_us():
     late.ttft_bounds = (0.3, 1.0)
     for each in (record, late):
         tally.outcomes["ok"] += 1
-        tally.numbers["blurred"] += each.blurred
+        tally.numbers["uncertain"] += each.uncertain
         tally.histogram("ttft").add(each.ttft)
-        tally.histogram("gap").extend([later - earlier for earlier, later in pairwise(each.arrivals)])
-        tally.note_blurred(each)
+        tally.histogram("itl").extend([later - earlier for earlier, later in pairwise(each.arrivals)])
+        tally.note_uncertain(each)
     brought = Tally()
     brought.merge_packed(tally.pack())
-    figures = LevelFigures.of(Level(0, 1, settled=0.0, ended=9.0), brought, 9.0)
-    assert figures.blurred == pytest.approx(3 / 8)
+    figures = LevelFigures.of(Level(0, 1, warmed_up=0.0, ended=9.0), brought, 9.0)
+    assert figures.uncertain == pytest.approx(3 / 8)
     assert figures.metric("ttft").ranges["p50"] == pytest.approx((0.3, 1.0), rel=0.01)
     assert figures.metric("ttft").ranges["p99"] == pytest.approx((1.0, 1.0), rel=0.01)
-    assert figures.metric("gap").ranges["p50"] == pytest.approx((0.1, 0.1), rel=0.02)
+    assert figures.metric("itl").ranges["p50"] == pytest.approx((0.1, 0.1), rel=0.02)
     # the greatest of: 0.1 five times, two that sum to 0.4, one of at most 0.7
-    assert figures.metric("gap").ranges["p99"] == pytest.approx((0.2, 0.7), rel=0.02)
+    assert figures.metric("itl").ranges["p99"] == pytest.approx((0.2, 0.7), rel=0.02)
     assert figures.metric("e2e").ranges == {}
     read = level_of_row(level_row(figures))
-    assert read.metric("gap").ranges["p99"] == pytest.approx((0.2, 0.7), rel=0.02)
-    assert read.blurred == pytest.approx(3 / 8)
+    assert read.metric("itl").ranges["p99"] == pytest.approx((0.2, 0.7), rel=0.02)
+    assert read.uncertain == pytest.approx(3 / 8)
 
 
 def test_a_level_without_lateness_has_no_ranges():
     tally = Tally()
-    tally.histogram("gap").extend([0.1, 0.2])
+    tally.histogram("itl").extend([0.1, 0.2])
     tally.histogram("ttft").add(1.0)
-    figures = LevelFigures.of(Level(0, 1, settled=0.0, ended=9.0), tally, 9.0)
-    assert (figures.blurred, figures.metric("gap").ranges, figures.metric("ttft").ranges) == (0.0, {}, {})
-    assert level_of_row(level_row(figures)).metric("gap").ranges == {}
+    figures = LevelFigures.of(Level(0, 1, warmed_up=0.0, ended=9.0), tally, 9.0)
+    assert (figures.uncertain, figures.metric("itl").ranges, figures.metric("ttft").ranges) == (0.0, {}, {})
+    assert level_of_row(level_row(figures)).metric("itl").ranges == {}

@@ -51,7 +51,7 @@ def test_all_spans_changed_when_they_are_put_together():
 
 def test_what_was_before_the_start_is_not_kept():
     spans = Spans(start=10.7)
-    spans.merge(9, "gap", Histogram([0.1]).pack())
-    spans.merge(10, "gap", Histogram([0.2]).pack())
+    spans.merge(9, "itl", Histogram([0.1]).pack())
+    spans.merge(10, "itl", Histogram([0.2]).pack())
     assert spans.changed_since(0) == [0]
     assert spans.seconds(0) == range(10, 11)

@@ -61,7 +61,7 @@ def played(toys: dict[int, float]) -> PlayedRun:
     run = PlayedRun(str(LIMIT))
     for users, toy in toys.items():
         run.begin(users)
-        run.settle()
+        run.warmup()
         for _ in range(30):
             for number in range(10 * users):
                 sent = run.at + number / (10 * users)

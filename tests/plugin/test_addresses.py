@@ -17,7 +17,18 @@ from tests.locusts import Locust, distributed, outcomes, run, told
 from tests.plugin.routed import NOT_FOUND, PAGE, STREAM, Answer, answers_at, redirect, routed_server, says
 
 CHAT, TEXT, MESSAGES = "/v1/chat/completions", "/v1/completions", "/v1/messages"
-SHORT = ["--llm-levels", "2", "--llm-settle", "0", "--llm-hold", "1", "--llm-max-tokens", "8", "--llm-wait", "0.05"]
+SHORT = [
+    "--llm-levels",
+    "2",
+    "--llm-warmup",
+    "0",
+    "--llm-hold",
+    "1",
+    "--llm-max-tokens",
+    "8",
+    "--llm-think-time",
+    "0.05",
+]
 ASK = Ask(prompt="Say hello.", model="some-model", max_tokens=16)
 
 

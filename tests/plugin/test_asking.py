@@ -11,8 +11,8 @@ from tests.locusts import QUICK, distributed, rows, run
 from tests.plugin.scripted import CHUNKED, keeps_open, scripted_server
 from tests.simulators import running_simulator
 
-SHORT = ["--llm-levels", "4", "--llm-settle", "0", "--llm-hold", "1.5", "--llm-preflight=false", "--llm-model", "m"]
-SHORT += ["--llm-wait", "0.05"]  # the server answers at once, and rows of too many requests would be sampled
+SHORT = ["--llm-levels", "4", "--llm-warmup", "0", "--llm-hold", "1.5", "--llm-preflight=false", "--llm-model", "m"]
+SHORT += ["--llm-think-time", "0.05"]  # the server answers at once, and rows of too many requests would be sampled
 
 
 @pytest.fixture

@@ -49,12 +49,12 @@ SHAPES = {
     "shape = 'nope'": "Ramp.shape must be stepped, linear, spike",
     "hold = 'x'": "Ramp.hold must be a number — got 'x'",
     "hold = 0": "Ramp.hold must be above 0 seconds",
-    "settle = -1": "Ramp.settle must be 0 seconds or more",
+    "warmup = -1": "Ramp.warmup must be 0 seconds or more",
     "drain = float('nan')": "Ramp.drain must be 0 seconds or more",
     "requests = '200'": "Ramp.requests must be a number — got '200'",
     "requests = -1": "Ramp.requests must be a number of requests such as 200",
     "arrivals = 'never'": "Ramp.arrivals: ",
-    "most_in_flight = 0": "Ramp.most_in_flight must be 1 request or more",
+    "max_in_flight = 0": "Ramp.max_in_flight must be 1 request or more",
     "trace_speed = 0": "Ramp.trace_speed must be a number above 0",
     "peak, shape = 'x', 'spike'": "Ramp.peak must be a number",
     "surge, shape = -5, 'progressive'": "Ramp.surge must be a number above 0",
@@ -77,7 +77,7 @@ RIGHT = [
     "headers = {'api-key': 'x'}",
     "unique, prefix_tokens, prefix_share = False, 100, 1",
 ]
-RIGHT_SHAPES = ["levels = (1, 2.0, 5)", "levels = '1, 2'", "levels = range(1, 4)", "hold, settle = 5, 0"]
+RIGHT_SHAPES = ["levels = (1, 2.0, 5)", "levels = '1, 2'", "levels = range(1, 4)", "hold, warmup = 5, 0"]
 _CHECK = """
 import json, sys
 import llmlocust

@@ -5,7 +5,7 @@ import pytest
 from tests.locusts import QUICK, Locust, outcomes, rows, run, told
 from tests.simulators import running_simulator
 
-FEW_SECONDS = ["--llm-levels", "2", "--llm-settle", "0", "--llm-hold", "1", "--llm-max-tokens", "8"]
+FEW_SECONDS = ["--llm-levels", "2", "--llm-warmup", "0", "--llm-hold", "1", "--llm-max-tokens", "8"]
 WIRES = {
     "anthropic": "/v1/messages",
     "gradio": "/gradio_api/call/chat",

@@ -25,7 +25,7 @@ def test_a_level_whose_users_wait_as_the_server_asked_is_shown_and_fails_its_che
 
     with scripted_server(script) as server:
         host = f"http://127.0.0.1:{server.port}"
-        ramp = ["--llm-levels", "2,3", "--llm-settle", "2", "--llm-drain", "0", "--stop-timeout", "0"]
+        ramp = ["--llm-levels", "2,3", "--llm-warmup", "2", "--llm-drain", "0", "--stop-timeout", "0"]
         args = ["--headless", "--only-summary", "--csv", "run", "--host", host, *ramp, "--llm-body", '{"model": "m"}']
         with Locust(tmp_path, args, PATIENT) as locust:
             wait_for(lambda: len(server.requests), lambda requests: requests >= _ANSWERS_BEFORE_BUSY + 2)

@@ -7,8 +7,8 @@ import pytest
 from llmlocust.plugin import console
 from llmlocust.plugin.views.progress import Progress, plan_line, say_plan
 
-STEPS = {"unit": "users", "levels": [1, 2, 5, 10, 20, 50, 100, 150, 200, 300], "settle": 5.0, "hold": 30.0}
-SEARCH = {"unit": "users", "levels": [], "settle": None, "hold": None}
+STEPS = {"unit": "users", "levels": [1, 2, 5, 10, 20, 50, 100, 150, 200, 300], "warmup": 5.0, "hold": 30.0}
+SEARCH = {"unit": "users", "levels": [], "warmup": None, "hold": None}
 
 
 @pytest.mark.parametrize(
@@ -17,11 +17,11 @@ SEARCH = {"unit": "users", "levels": [], "settle": None, "hold": None}
         (STEPS, "10 levels, 1 to 300 users, 30 s each after 5 s of warm-up, about 6 min"),
         (STEPS | {"levels": [20]}, "1 level, 20 users, 30 s after 5 s of warm-up, about 35 s"),
         (STEPS | {"levels": [1]}, "1 level, 1 user, 30 s after 5 s of warm-up, about 35 s"),
-        (STEPS | {"unit": "rate", "levels": [2.5, 10], "settle": 0.0}, "2 levels, 2.5 to 10 requests/s, 30 s each, about 60 s"),
-        (STEPS | {"levels": [20, 8], "hold": 3600.0, "settle": 20.0}, "2 levels, 8 to 20 users, 3600 s each after 20 s of warm-up, about 2 h 1 min"),
-        (STEPS | {"levels": [20], "settle": None, "hold": None, "requests": 200}, "200 requests by 20 users"),
+        (STEPS | {"unit": "rate", "levels": [2.5, 10], "warmup": 0.0}, "2 levels, 2.5 to 10 requests/s, 30 s each, about 60 s"),
+        (STEPS | {"levels": [20, 8], "hold": 3600.0, "warmup": 20.0}, "2 levels, 8 to 20 users, 3600 s each after 20 s of warm-up, about 2 h 1 min"),
+        (STEPS | {"levels": [20], "warmup": None, "hold": None, "requests": 200}, "200 requests by 20 users"),
         (
-            STEPS | {"levels": [5, 20, 50], "settle": None, "hold": None, "shape": "surge", "parts": [{"name": "baseline", "levels": 1, "settle": 5.0, "hold": 60.0}, {"name": "surge", "levels": 2, "settle": 5.0, "hold": 30.0}]},
+            STEPS | {"levels": [5, 20, 50], "warmup": None, "hold": None, "shape": "surge", "phases": [{"name": "baseline", "levels": 1, "warmup": 5.0, "hold": 60.0}, {"name": "surge", "levels": 2, "warmup": 5.0, "hold": 30.0}]},
             "surge: 3 levels, 5 to 50 users, about 2 min",
         ),
         (SEARCH | {"search": {"limits": "ttft.p95 < 1s", "start": 4, "most": 300}}, "a search for the most that keeps ttft.p95 < 1s: from 4, up to 300 users"),

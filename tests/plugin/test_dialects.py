@@ -56,7 +56,7 @@ def test_a_stream_is_read_as_it_was_written(server, name):
     assert len((record.reasoning + record.text).split()) == made
     # the simulator reasons where a protocol has a place for it
     assert bool(record.reasoning) == (name in ("openai-chat", "openai-responses", "anthropic", "ollama-chat"))
-    assert record.reasoning or record.answer == record.ttft
+    assert record.reasoning or record.ttfo == record.ttft
     assert record.arrivals == sorted(record.arrivals)
 
 

@@ -21,7 +21,7 @@ from tests.locusts import (
 )
 from tests.simulators import running_simulator, wait_for
 
-FAST = ["--llm-levels", "2,8", "--llm-settle", "0.2", "--llm-hold", "1.5", "--llm-max-tokens", "40"]
+FAST = ["--llm-levels", "2,8", "--llm-warmup", "0.2", "--llm-hold", "1.5", "--llm-max-tokens", "40"]
 """Requests of a fifth of a second: beside them, a slow machine's own work between two of them is no think time."""
 ONE_LEVEL = [*FAST, "--llm-levels", "2"]
 KEPT, BROKEN = "errors < 1% @ 2", "errors < 1% @ 8"
@@ -170,7 +170,7 @@ def test_what_the_locustfile_itself_fails_with_stands(simulator, tmp_path, more,
 
 
 def test_a_worker_that_dies_is_told(tmp_path):
-    options = ["--llm-levels", "2", "--llm-settle", "0", "--llm-hold", "7", "--llm-threshold", "errors < 50%"]
+    options = ["--llm-levels", "2", "--llm-warmup", "0", "--llm-hold", "7", "--llm-threshold", "errors < 50%"]
     with running_simulator(slots=4, step_ms=5) as simulator, distributed(tmp_path, simulator.url, *options) as stack:
         stack.master.says("level 1")
         wait_for(lambda: len(simulator.truth()), lambda requests: requests > 5)

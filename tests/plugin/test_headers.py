@@ -20,7 +20,7 @@ from tests.simulators import PATIENCE, wait_for
 from tests.web_ui import WebUI
 from tests.wire import Wire
 
-SHORT = ["--llm-levels", "2", "--llm-settle", "0", "--llm-hold", "1", "--llm-wait", "0.05", "--llm-model", "m"]
+SHORT = ["--llm-levels", "2", "--llm-warmup", "0", "--llm-hold", "1", "--llm-think-time", "0.05", "--llm-model", "m"]
 SECRET, LITERAL = "sk-planted-0123456789", "planted, with a comma"
 CHAT, CLAUDE = named("openai-chat"), named("anthropic")
 

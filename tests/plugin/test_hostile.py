@@ -67,7 +67,7 @@ HOSTILE = {
 
 def test_fifty_users_of_a_hostile_server_stay_small(tmp_path):
     scripts, numbers = [script for script, _ in HOSTILE.values()], count()
-    options = ["--llm-preflight=false", "--llm-model=m", "--llm-levels=50", "--llm-settle=0", "--llm-hold=3"]
+    options = ["--llm-preflight=false", "--llm-model=m", "--llm-levels=50", "--llm-warmup=0", "--llm-hold=3"]
     options += ["--llm-drain=5", "--llm-timeout-total=2"]
     with scripted_server(lambda sock: scripts[next(numbers) % len(scripts)](sock)) as server:  # noqa: PLW0108  # another each time
         locust = run(tmp_path, f"http://127.0.0.1:{server.port}", *options, locustfile=WEIGHED)

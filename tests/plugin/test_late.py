@@ -36,7 +36,7 @@ def block(environment):
         while True:
             gevent.sleep(0.8)
             levels = session_of(environment).collector.ledger.levels
-            if levels and levels[-1].index == {BLOCKED} and levels[-1].settled is not None and levels[-1].ended is None:
+            if levels and levels[-1].index == {BLOCKED} and levels[-1].warmed_up is not None and levels[-1].ended is None:
                 begin, began = time.time(), time.perf_counter()
                 while time.perf_counter() < began + 0.2:
                     pass
@@ -53,7 +53,7 @@ def late_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("late")
     # tokens so far apart that only the block is late enough to merge them, however busy the machine is
     with running_simulator(slots=30, step_ms=40, step_ms_per_seq=0) as simulator:
-        ramp = ["--llm-levels", "8,10,12", "--llm-settle", "0.5", "--llm-hold", "6", "--llm-max-tokens", "25"]
+        ramp = ["--llm-levels", "8,10,12", "--llm-warmup", "0.5", "--llm-hold", "6", "--llm-max-tokens", "25"]
         locust = run(folder, simulator.url, *ramp, "--llm-body", '{"ignore_eos": true}', locustfile=BLOCKING)
         served = {each["id"].removeprefix("chatcmpl-"): each for each in simulator.truth()}
     assert locust.process.returncode == 0, locust.log
@@ -90,13 +90,13 @@ def test_true_percentiles_lie_in_the_ranges_given(late_run):
 
 def blocked_share(streams, blocks):
     """Of the blocked level's gaps, those that the blocks alone keep anybody from knowing."""
-    blurred = 0
+    uncertain = 0
     for written in streams[BLOCKED]:
         for begin, end in blocks:
             together = sum(begin < moment < end for moment in written)
             # of two or more that waited, no gap is known; before the first token there is none
-            blurred += together - (written[0] > begin) if together > 1 else 0
-    return blurred / len(true_gaps(streams[BLOCKED]))
+            uncertain += together - (written[0] > begin) if together > 1 else 0
+    return uncertain / len(true_gaps(streams[BLOCKED]))
 
 
 def test_the_share_that_is_not_known_is_right(late_run):
@@ -104,8 +104,8 @@ def test_the_share_that_is_not_known_is_right(late_run):
     share = blocked_share(streams, blocks)
     assert 0.05 < share < 0.5
     # a machine that is busy with other things merges some more, in the other levels too
-    busy = 2 * max(float(levels[index]["blurred"]) for index in (0, 2)) + 0.02
-    assert 0.9 * share <= float(levels[BLOCKED]["blurred"]) <= 1.1 * share + busy
+    busy = 2 * max(float(levels[index]["uncertain"]) for index in (0, 2)) + 0.02
+    assert 0.9 * share <= float(levels[BLOCKED]["uncertain"]) <= 1.1 * share + busy
 
 
 def test_every_level_has_what_is_not_known_of_its_own_requests(late_run):
@@ -113,18 +113,18 @@ def test_every_level_has_what_is_not_known_of_its_own_requests(late_run):
     for level in levels:
         own = [row for row in of_ok_requests(prefix.parent) if row["level"] == level["level"]]
         gaps = sum(int(row["chunks"]) - 1 for row in own)
-        assert float(level["blurred"]) == pytest.approx(sum(int(row["blurred"]) for row in own) / gaps)
+        assert float(level["uncertain"]) == pytest.approx(sum(int(row["uncertain"]) for row in own) / gaps)
 
 
 def test_levels_of_the_same_run_are_unaffected(late_run):
     _, levels, streams, blocks = late_run
     for index in (0, 2):
         # a machine that is busy with other things merges some in every level: what the blocks did comes on top
-        most = float(levels[BLOCKED]["blurred"]) - blocked_share(streams, blocks) / 2
-        assert float(levels[index]["blurred"]) < most
+        most = float(levels[BLOCKED]["uncertain"]) - blocked_share(streams, blocks) / 2
+        assert float(levels[index]["uncertain"]) < most
         gaps = true_gaps(streams[index])
         # of 40 ms; what a busy machine adds between the server's writing down and its sending is not in the truth
-        assert float(levels[index]["gap_p50"]) == pytest.approx(true_quantile(gaps, 0.5), abs=2.0)
+        assert float(levels[index]["itl_p50"]) == pytest.approx(true_quantile(gaps, 0.5), abs=2.0)
 
 
 def test_the_report_marks_the_level_and_says_what_to_do(late_run):
@@ -134,7 +134,4 @@ def test_the_report_marks_the_level_and_says_what_to_do(late_run):
     assert not check.ok
     assert BLOCKED in check.levels
     assert "--processes" in check.says
-    assert (
-        " to "
-        in next(each for each in columns(report) if (each.group, each.head) == ("token gap", "p99")).cells[BLOCKED]
-    )
+    assert " to " in next(each for each in columns(report) if (each.group, each.head) == ("ITL", "p99")).cells[BLOCKED]

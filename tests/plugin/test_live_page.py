@@ -76,7 +76,7 @@ def a_run() -> PlayedRun:
     run.level(4, 30, ttft=0.15)
     run.begin(8)
     run.play(3, 8, ttft=0.5)
-    run.settle()
+    run.warmup()
     run.play(10, 8, ttft=0.5)
     return run
 
@@ -236,7 +236,7 @@ def test_a_day_of_updates_leaves_nothing_behind(page):
     page.add_init_script(HURRY)
     run = PlayedRun()
     run.begin(3)
-    run.settle()
+    run.warmup()
     played = Played(page, run)
     session = page.context.new_cdp_session(page)
     session.send("Performance.enable")

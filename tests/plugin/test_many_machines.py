@@ -121,7 +121,7 @@ def test_a_network_that_is_cut_for_ten_seconds_and_heals_loses_nothing(tmp_path)
     assert told(tmp_path)["checks"] == []
 
 
-CHANGES = ["--llm-levels", "2,4", "--llm-settle", "0", "--llm-max-tokens", "20"]
+CHANGES = ["--llm-levels", "2,4", "--llm-warmup", "0", "--llm-max-tokens", "20"]
 GIVES_UP_LATE = f"from llmlocust.plugin.cluster import master\nmaster.SILENCE = 1000\n{HELD_RAMP}"
 GIVES_UP_SOON = (
     f"from llmlocust.plugin.cluster import master\nmaster.SILENCE = 2\nmaster.RETURNS_WITHIN = 10\n{HELD_RAMP}"
@@ -155,7 +155,7 @@ def test_a_worker_that_does_not_hear_that_the_level_changes_marks_what_it_spoils
     assert (second["reached"], second["users"]) == ("1", "4")
     if returns:
         # one of two users for at least as long as the level, less the two seconds that a message may take
-        assert 0.15 < float(first["unheard"]) <= 1.0
+        assert 0.15 < float(first["stale_share"]) <= 1.0
         said = check(tmp_path, "levels_reached")
         assert said.levels == (0,)
         assert "of the load was not what was asked for" in said.says
@@ -221,7 +221,7 @@ def test_a_worker_that_is_killed_is_missed_and_the_run_goes_on(simulator, tmp_pa
 @pytest.mark.parametrize(
     "load, share",
     [
-        (["--llm-rate", "20", "--llm-levels", "20", "--llm-settle", "0", "--llm-hold", "1000"], "the rate"),
+        (["--llm-rate", "20", "--llm-levels", "20", "--llm-warmup", "0", "--llm-hold", "1000"], "the rate"),
         (["--llm-trace", "trace.csv"], "the trace"),
     ],
 )
@@ -297,7 +297,7 @@ def test_a_worker_that_is_frozen_for_ever_does_not_keep_the_run_from_ending(simu
 
 def test_a_worker_that_returns_while_the_others_are_stopped_is_stopped_too(simulator, tmp_path):
     """Locust leaves it its users, and a ramp would wait for their end for ever."""
-    ramp = ["--llm-levels", "6", "--llm-settle", "0", "--llm-hold", "8", "--llm-max-tokens", "200"]
+    ramp = ["--llm-levels", "6", "--llm-warmup", "0", "--llm-hold", "8", "--llm-max-tokens", "200"]
     with distributed(tmp_path, simulator.url, *ramp, *ENDLESS_ANSWERS, locustfile=IMPATIENT) as run:
         goes_on(simulator, 6)
         run.workers[0].process.send_signal(signal.SIGSTOP)

@@ -60,7 +60,7 @@ class Ramp(SteppedRamp):
 def note_operations(environment, **kwargs):
     environment.llmlocust.otel = SimpleNamespace(record=lambda record, operation, model, endpoint: print(operation, model))
 """
-FEW_SECONDS = ["--llm-levels", "1", "--llm-settle", "0", "--llm-hold", "1"]
+FEW_SECONDS = ["--llm-levels", "1", "--llm-warmup", "0", "--llm-hold", "1"]
 ANSWER = Answer(body=b'data: {"word": "hello"}\n\ndata: {"word": " you"}\n\ndata: {"over": true}\n\n')
 
 

@@ -35,7 +35,7 @@ class Other(LLMUser):
         self.chat(name="other")
 """
 FAILING_TASK = RATES.replace("    pass\n", "    def on_start(self):\n        self.chat = None\n", 1)
-SHORT = ["--llm-settle", "0.5", "--llm-hold", "2", "--llm-max-tokens", "10"]
+SHORT = ["--llm-warmup", "0.5", "--llm-hold", "2", "--llm-max-tokens", "10"]
 CONSTANT = ["--llm-arrivals", "constant", *SHORT]
 
 
@@ -64,7 +64,7 @@ def check_all_is_told(folder, simulator):
     """Whatever was due was sent, whatever was sent came, and latency counts from when it was due."""
     for level in levels(folder):
         assert level["unit"] == "rate"
-        assert int(level["held_back"]) == 0
+        assert int(level["dropped"]) == 0
         assert int(level["delay_count"]) == int(level["e2e_due_count"]) == int(level["ok"])
         assert float(level["e2e_due_mean"]) == pytest.approx(
             float(level["e2e_mean"]) + float(level["delay_mean"]), rel=1e-3
@@ -163,14 +163,14 @@ def test_what_workers_have_in_flight_at_the_end_is_waited_for_and_counted(tmp_pa
 
 def test_a_cap_of_requests_in_flight_says_when_it_bites(tmp_path):
     with running_simulator(slots=2, step_ms=10, step_ms_per_seq=0) as simulator:
-        options = ["--llm-most-in-flight", "6", "--llm-max-tokens", "20", *ENDLESS_ANSWERS]
+        options = ["--llm-max-in-flight", "6", "--llm-max-tokens", "20", *ENDLESS_ANSWERS]
         locust = run(tmp_path, simulator.url, "--llm-rate", "40", *CONSTANT, *options, locustfile=RATES)
 
     level = levels(tmp_path)[0]
-    assert int(level["held_back"]) > 20
-    assert int(level["requests"]) + int(level["held_back"]) == pytest.approx(int(level["due"]), abs=6)
+    assert int(level["dropped"]) > 20
+    assert int(level["requests"]) + int(level["dropped"]) == pytest.approx(int(level["due"]), abs=6)
     assert max(float(each["in_flight"]) for each in rows(tmp_path, "llm_timeline.csv")) <= 6
-    assert f"{level['held_back']} held back by the cap of requests in flight" in locust.log
+    assert f"{level['dropped']} dropped by the cap of requests in flight" in locust.log
 
 
 def test_what_is_cut_off_is_counted_as_aborted(tmp_path):
@@ -212,7 +212,7 @@ def test_failures_do_not_slow_the_rate(tmp_path):
 
 def test_conversations_arrive_at_the_rate_and_their_turns_follow(tmp_path):
     with scripted_server(keeps_open(CHUNKED)) as server:
-        talks = ["--llm-turns", "3", "--llm-wait", "0.3", "--llm-preflight=false", "--llm-model", "m"]
+        talks = ["--llm-turns", "3", "--llm-think-time", "0.3", "--llm-preflight=false", "--llm-model", "m"]
         url = f"http://127.0.0.1:{server.port}"
         locust = run(tmp_path, url, "--llm-rate", "10", *CONSTANT, *talks, locustfile=RATES)
         asked = [request.partition(b"\r\n\r\n")[2] for request in server.requests]
@@ -235,9 +235,9 @@ def test_conversations_arrive_at_the_rate_and_their_turns_follow(tmp_path):
 
 def test_who_thinks_is_not_in_flight_and_asks_no_more_when_the_load_ends(tmp_path):
     with scripted_server(keeps_open(CHUNKED)) as server:
-        talks = ["--llm-turns", "9", "--llm-wait", "1000", "--llm-drain", "500", "--llm-preflight=false"]
+        talks = ["--llm-turns", "9", "--llm-think-time", "1000", "--llm-drain", "500", "--llm-preflight=false"]
         url = f"http://127.0.0.1:{server.port}"
-        capped = ["--llm-rate", "10", "--llm-most-in-flight", "15"]
+        capped = ["--llm-rate", "10", "--llm-max-in-flight", "15"]
         locust = run(tmp_path, url, *capped, *CONSTANT, *talks, locustfile=RATES)
 
     assert locust.process.returncode == 0, locust.log
@@ -253,7 +253,7 @@ def test_bad_rates_are_refused_in_one_line(simulator, tmp_path):
         (["--llm-rate", "-1"], RATES, "--llm-rate must be requests a second"),
         (["--llm-rate", "5", "--llm-levels", "3,x"], RATES, "levels of requests a second must be numbers"),
         (["--llm-rate", "5", "--llm-arrivals", "poison"], RATES, "arrivals are constant, poisson, gamma:CV"),
-        (["--llm-rate", "5", "--llm-most-in-flight", "0"], RATES, "--llm-most-in-flight must be 1"),
+        (["--llm-rate", "5", "--llm-max-in-flight", "0"], RATES, "--llm-max-in-flight must be 1"),
         ([], f"{RATES}    arrivals = 'poison'\n", "arrivals are constant, poisson, gamma:CV"),
         ([], plain, "only users of llmlocust can send at a rate: make Plain an LLMUser"),
     ):

@@ -34,7 +34,7 @@ class Ramp(SteppedRamp):
     pass
 """
 FAILING = {"slots": 8, "step_ms": 5, "fault": "http:503", "fault_share": 0.2}
-SHORT = ["--llm-levels", "3", "--llm-settle", "0", "--llm-hold", "2", "--llm-max-tokens", "20"]
+SHORT = ["--llm-levels", "3", "--llm-warmup", "0", "--llm-hold", "2", "--llm-max-tokens", "20"]
 
 
 class Receiver:

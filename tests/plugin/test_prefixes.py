@@ -15,7 +15,7 @@ from tests.locusts import LONG, Locust, outcomes, rows, run
 from tests.report.made_run import MadeRun
 from tests.simulators import ROOT, RunningSimulator, running_simulator, wait_for
 
-BRIEF = ["--llm-levels", "1", "--llm-settle", "0", "--llm-hold", "1", "--llm-max-tokens", "5"]
+BRIEF = ["--llm-levels", "1", "--llm-warmup", "0", "--llm-hold", "1", "--llm-max-tokens", "5"]
 NAMES = [
     *("run_stats.csv", "run_stats_history.csv", "run_failures.csv", "run_exceptions.csv", "run_report.html"),
     *("run_llm_run.json", "run_llm_levels.csv", "run_llm_requests.csv", "run_llm_histograms.csv"),

@@ -44,10 +44,10 @@ def test_without_a_run_it_says_that_none_is_on():
 
 def test_a_played_run_is_told_of():
     run = PlayedRun("ttft.p95 < 500ms")
-    run.level(2, 10, settle=1)
+    run.level(2, 10, warmup=1)
     run.begin(4)
     run.play(1, 4)
-    run.settle()
+    run.warmup()
     run.play(4, 4)
     found = ask(Collector(Live(run)))
 
@@ -87,7 +87,7 @@ def test_the_slo_limit_is_told_where_it_is_known():
 def test_names_of_requests_may_be_anything():
     run = PlayedRun()
     run.begin(1)
-    run.settle()
+    run.warmup()
     run.play(2, 1, name='a "name"\nof \\ two lines')
     assert ask(Collector(Live(run)))["llmlocust_measured_requests_total", ('a "name"\nof \\ two lines', "ok")] == 2.0
 
@@ -98,7 +98,7 @@ def test_no_counter_ever_decreases():
     seen = []
     for ttft in (0.3, 0.02, 1.7, 0.0004, 0.08, 0.1):
         run.begin(3)
-        run.settle()
+        run.warmup()
         run.play(2, 3, ttft)
         seen.append({k: v for k, v in ask(collector).items() if k[0].endswith(("_total", "_bucket", "_count", "_sum"))})
     for before, after in pairwise(seen):
@@ -187,7 +187,7 @@ def agrees(found: Told, name: str, bounds: Iterable[float], buckets: Counter[int
 def test_a_run_without_the_web_ui_tells_it_on_a_port_of_its_own(simulator, tmp_path):
     port = free_port()
     args = ["--headless", "--only-summary", "--host", simulator.url, "--llm-metrics-port", str(port)]
-    ramp = ["--llm-levels", "3", "--llm-settle", "0", "--llm-hold", "100", "--llm-max-tokens", "20"]
+    ramp = ["--llm-levels", "3", "--llm-warmup", "0", "--llm-hold", "100", "--llm-max-tokens", "20"]
     with Locust(tmp_path, [*args, *ramp, "--processes", "2"]) as locust:
         wait_for(lambda: is_open(port))
         found = wait_for(lambda: scraped(port), lambda now: now.get(("llmlocust_requests_ended_total", ()), 0) > 5)

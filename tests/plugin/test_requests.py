@@ -32,8 +32,8 @@ def test_a_run_sends_exactly_so_many_with_so_many_users_at_once(simulator, tmp_p
     first, last = min(float(each["sent"]) for each in requests), max(ended(each) for each in requests)
     # the window is that of the requests, not of the seconds in which it is noticed that they are over
     assert float(level["ended"]) == pytest.approx(last, abs=0.02)
-    assert float(level["settled"]) <= first
-    assert told(tmp_path)["plan"] == {"unit": "users", "levels": [6], "settle": None, "hold": None, "requests": 61}
+    assert float(level["warmed_up"]) <= first
+    assert told(tmp_path)["plan"] == {"unit": "users", "levels": [6], "warmup": None, "hold": None, "requests": 61}
     assert told(tmp_path)["stopped"] is False
 
 

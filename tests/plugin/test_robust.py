@@ -144,7 +144,7 @@ def test_a_key_that_the_server_says_back_is_not_repeated(tmp_path, preflight):
     key = "sk-planted-and-said-back"
     words = f"your key {key} is not known".encode()
     refusal = response(b"Content-Length: %d\r\n" % len(words), words, status=b"401 Unauthorized")
-    options = ["--llm-preflight", preflight, "--llm-levels", "1", "--llm-settle", "0", "--llm-hold", "2"]
+    options = ["--llm-preflight", preflight, "--llm-levels", "1", "--llm-warmup", "0", "--llm-hold", "2"]
     with scripted_server(keeps_open(refusal)) as server:
         locust = run(tmp_path, f"http://127.0.0.1:{server.port}", *options, environment={"LLMLOCUST_API_KEY": key})
 

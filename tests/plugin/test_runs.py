@@ -82,7 +82,7 @@ def test_a_level_counts_the_requests_sent_inside_its_window(ramp):
 
     requests = rows(folder, "llm_requests.csv")
     for level in rows(folder, "llm_levels.csv"):
-        inside = [row for row in requests if float(level["settled"]) <= float(row["sent"]) < float(level["ended"])]
+        inside = [row for row in requests if float(level["warmed_up"]) <= float(row["sent"]) < float(level["ended"])]
         assert int(level["requests"]) == len(inside)
         assert {row["level"] for row in inside} == {level["level"]}
 
@@ -272,7 +272,7 @@ def test_a_run_without_a_ramp_takes_its_level_from_the_users(simulator, tmp_path
 def test_the_last_level_does_not_lose_its_slow_requests(tmp_path):
     """Ten users on two slots: each request takes about as long as the whole level."""
     with running_simulator(slots=2, step_ms=10) as simulator:
-        options = ["--llm-levels", "10", "--llm-settle", "0", "--llm-hold", "2", "--llm-max-tokens", "60"]
+        options = ["--llm-levels", "10", "--llm-warmup", "0", "--llm-hold", "2", "--llm-max-tokens", "60"]
         run(tmp_path, simulator.url, *options, *ENDLESS_ANSWERS)
 
     assert outcomes(tmp_path)["aborted"] == 0
@@ -334,7 +334,7 @@ def faulty(tmp_path_factory) -> Path:
     """The folder of a run whose users meet a fault each."""
     folder = tmp_path_factory.mktemp("faulty")
     with running_simulator(slots=len(FAULTS), step_ms=2) as server:
-        options = ["--llm-levels", str(len(FAULTS)), "--llm-settle", "0", "--llm-hold", "2", "--llm-max-tokens", "20"]
+        options = ["--llm-levels", str(len(FAULTS)), "--llm-warmup", "0", "--llm-hold", "2", "--llm-max-tokens", "20"]
         options += ["--llm-preflight", "false", *ENDLESS_ANSWERS]
         run(folder, server.url, *options, locustfile=A_USER_OF_EACH_FAULT)
     return folder

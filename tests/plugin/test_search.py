@@ -6,9 +6,9 @@ from tests.locusts import NO_RAMP, RAMP, distributed, outcomes, rows, run, told
 from tests.simulators import running_simulator
 
 SLOTS = 6
-OWN = RAMP.replace("SteppedRamp", "Search") + '    limits, start, most = "errors < 1%", 2, 20\n'
+OWN = RAMP.replace("SteppedRamp", "Search") + '    limits, start, max_load = "errors < 1%", 2, 20\n'
 SHORT = ["--llm-max-tokens", "20", "--llm-search-hold", "6"]
-BY_ERRORS = ["--llm-search", "--llm-search-limits", "errors < 1%", "--llm-search-most", "20", *SHORT]
+BY_ERRORS = ["--llm-search", "--llm-search-limits", "errors < 1%", "--llm-search-max", "20", *SHORT]
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_search_runs_distributed(simulator, tmp_path):
 
 def test_capacity_is_found_without_limits(tmp_path):
     with running_simulator(slots=SLOTS, step_ms=10, step_ms_per_seq=0) as simulator:
-        locust = run(tmp_path, simulator.url, "--llm-search", "--llm-search-most", "40", *SHORT)
+        locust = run(tmp_path, simulator.url, "--llm-search", "--llm-search-max", "40", *SHORT)
 
     search = told(tmp_path)["plan"]["search"]
     assert search["done"] is True, locust.log
@@ -79,7 +79,7 @@ def _distributed(folder, url, *options):
 def test_a_rate_is_searched_for(tmp_path, start):
     """Four slots that take 0.2 s for each answer take 20 requests a second, and on a busy machine fewer."""
     with running_simulator(slots=4, step_ms=10, step_ms_per_seq=0) as simulator:
-        options = ["--llm-search", "--llm-rate", "6", "--llm-search-most", "27", "--llm-search-precision", "0.5"]
+        options = ["--llm-search", "--llm-rate", "6", "--llm-search-max", "27", "--llm-search-precision", "0.5"]
         more = ["--llm-max-tokens", "20", "--llm-body", '{"ignore_eos": true}', "--llm-search-hold", "3"]
         more += ["--llm-arrivals", "constant"]
         locust = start(tmp_path, simulator.url, *options, *more)

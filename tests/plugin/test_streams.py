@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from llmlocust.plugin.generator.open_load import OpenLoad
 
 due = []
-load = OpenLoad(SimpleNamespace(request_due=lambda moment, held_back: due.append(moment)))
+load = OpenLoad(SimpleNamespace(request_due=lambda moment, dropped: due.append(moment)))
 load._next_ns = 0  # long due, when the last stream has gone
 load._send_due(1e9)
 print(len(due), load._next_ns)

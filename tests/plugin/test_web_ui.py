@@ -174,7 +174,7 @@ def test_what_was_measured_can_be_downloaded_without_csv_files(alone):
 
 
 def test_a_search_is_a_box_of_the_form(web_ui, tmp_path):
-    limits = {"llm_search_limits": "e2e.p95 < 60s", "llm_search_most": "5", "llm_search_hold": "4"}
+    limits = {"llm_search_limits": "e2e.p95 < 60s", "llm_search_max": "5", "llm_search_hold": "4"}
     web_ui.start(llm_search="true", **limits)
     wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and told(tmp_path)["ended"], patience=120)
 

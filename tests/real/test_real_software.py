@@ -119,7 +119,7 @@ def test_gradios_answers_and_failures(gradio, name, path, outcome, text):
 
 
 def test_a_gradio_app_is_found_out_and_loaded(gradio, tmp_path):
-    few = ["--llm-levels", "2", "--llm-settle", "0", "--llm-hold", "2"]
+    few = ["--llm-levels", "2", "--llm-warmup", "0", "--llm-hold", "2"]
     locust = run(tmp_path, gradio, *few, "--llm-dialect", "auto")
 
     assert locust.process.returncode == 0, locust.log
@@ -164,7 +164,7 @@ def test_an_old_gradios_answers_and_failures(gradio3, path, outcome, text):
 
 @pytest.mark.parametrize("name", ["auto", "gradio-run"])
 def test_an_old_gradio_app_is_found_out_and_loaded(gradio3, tmp_path, name):
-    few = ["--llm-levels", "2", "--llm-settle", "0", "--llm-hold", "2"]
+    few = ["--llm-levels", "2", "--llm-warmup", "0", "--llm-hold", "2"]
     locust = run(tmp_path, gradio3, *few, "--llm-dialect", name)
 
     assert locust.process.returncode == 0, locust.log
@@ -215,7 +215,7 @@ def test_litellm_translates_a_stream_and_nothing_is_lost(litellm, name):
     assert len((record.reasoning + record.text).split()) == 8
     assert record.reasoning
     assert 2 <= record.chunks <= 8
-    assert 0 < record.ttft <= record.answer <= record.e2e
+    assert 0 < record.ttft <= record.ttfo <= record.e2e
 
 
 @pytest.mark.parametrize("name", ["openai-chat", "openai-completions", "anthropic"])

@@ -30,7 +30,7 @@ class MadeRun:
         slots=24,
         *,
         hold=40.0,
-        settle=8.0,
+        warmup=8.0,
         limit=12.0,
         tokens=60,
         seed=1,
@@ -41,7 +41,7 @@ class MadeRun:
         last_hold=None,
         told=None,
         think=(0.5, 1.5),
-        parts=(),
+        phases=(),
         lacks=None,
         starved=None,
         out=("connect", math.inf, math.inf),
@@ -50,20 +50,20 @@ class MadeRun:
     ):
         """`dies`: the moment from which on nothing connects. `empty`: levels whose answers have no token; `unread`: levels of whose tokens none was seen. `last_hold`:
         how long the last level was held before somebody stopped the run. `told`: to add to run.json. `think`: the
-        least and the most seconds between two requests of a user. `parts`: the name of each level's part. `lacks`: why requests of the
+        least and the most seconds between two requests of a user. `phases`: the name of each level's phase. `lacks`: why requests of the
         last level fail on the way to the server, and how many of them do. `out`: how requests fail, and between
         which moments. `starved`: what columns of the timeline and
         of the requests hold in the last level. `paused`: the share of the users' time in pauses after failures, in the
         last level. `silent`: levels in which no user asks anything.
         """
         self.random = random.Random(seed)
-        self.loads, self.slots, self.hold, self.settle = loads, slots, hold, settle
+        self.loads, self.slots, self.hold, self.warmup = loads, slots, hold, warmup
         self.limit, self.tokens = limit, tokens
         self.think = think
         self.lacks, self.lacking = lacks or ("", 0.0)
         self.starved = starved or {}
         self.out, self.paused, self.silent = out, paused, silent
-        self.parts = parts or [""] * len(loads)
+        self.phases = phases or [""] * len(loads)
         self.dies, self.empty, self.unread, self.streams, self.more = dies, empty, unread, streams, told or {}
         self.last_hold = hold if last_hold is None else last_hold
         self.rows: list[dict] = []
@@ -77,13 +77,13 @@ class MadeRun:
         busy: list[float] = []  # when each slot is free
         users: list[float] = []  # when each user asks again
         for index, load in enumerate(self.loads):
-            level = Level(index, float(load), began=moment, settled=moment + self.settle, part=self.parts[index])
-            level.ended = level.settled + (self.last_hold if index == len(self.loads) - 1 else self.hold)
+            level = Level(index, float(load), began=moment, warmed_up=moment + self.warmup, phase=self.phases[index])
+            level.ended = level.warmed_up + (self.last_hold if index == len(self.loads) - 1 else self.hold)
             self.levels.append(level)
             self.tallies.append(Tally())
             del users[int(load) :]
             while len(users) < load:
-                heapq.heappush(users, moment + self.random.random() * self.settle * 0.6)
+                heapq.heappush(users, moment + self.random.random() * self.warmup * 0.6)
             while users and users[0] < level.ended:
                 sent = heapq.heappop(users)
                 heapq.heappush(users, self._ask(sent, busy, index) + self.random.uniform(*self.think))
@@ -106,7 +106,15 @@ class MadeRun:
         row = dict.fromkeys(REQUEST_COLUMNS, "")
         if index in self.silent:
             return self.levels[index].ended
-        row |= {"level": index, "sent": sent, "name": "chat", "weight": 1, "worker": "w1", "wait": 0.1, "stalls": 0}
+        row |= {
+            "level": index,
+            "sent": sent,
+            "name": "chat",
+            "weight": 1,
+            "worker": "w1",
+            "client_queue": 0.1,
+            "stalls": 0,
+        }
         if sent > self.dies:
             return self._failed(row, sent, 0.001, "connect", "Connection refused")
         if self.out[1] < sent < self.out[2]:
@@ -131,10 +139,10 @@ class MadeRun:
             "status": 200,
             "e2e": over * 1000,
             "ttft": ttft * 1000,
-            "answer": ttft * 1000,
+            "ttfo": ttft * 1000,
             "tpot": sum(gaps) / (count - 1) * 1000,
-            "gap_p50": ordered[len(gaps) // 2] * 1000,
-            "gap_max": ordered[-1] * 1000,
+            "itl_p50": ordered[len(gaps) // 2] * 1000,
+            "itl_max": ordered[-1] * 1000,
             "duration": over * 1000,
             "input_tokens": 30,
             "output_tokens": count,
@@ -150,12 +158,12 @@ class MadeRun:
         elif index in self.unread:
             row = self._bare(row) | {"chunks": 0, "output_tokens": count, "unread": "choices.delta.voice"}
         elif not self.streams:
-            row |= dict.fromkeys(("ttft", "answer", "tpot", "gap_p50", "gap_max"), "") | {"chunks": 0, "coalesced": 0}
+            row |= dict.fromkeys(("ttft", "ttfo", "tpot", "itl_p50", "itl_max"), "") | {"chunks": 0, "coalesced": 0}
         self._count(row, sent, over, gaps)
         return sent + over
 
     def _bare(self, row):
-        none = dict.fromkeys(("e2e", "ttft", "answer", "tpot", "gap_p50", "gap_max", "output_tokens", "finish"), "")
+        none = dict.fromkeys(("e2e", "ttft", "ttfo", "tpot", "itl_p50", "itl_max", "output_tokens", "finish"), "")
         return row | none | {"chunks": 0, "coalesced": 0}
 
     def _failed(self, row, sent, after, kind, text):
@@ -189,10 +197,10 @@ class MadeRun:
             if other.holds(sent + over):
                 counted.numbers["ended_ok"] += 1
         if row["measured"]:
-            for name in ("ttft", "answer", "e2e", "tpot", "wait"):
+            for name in ("ttft", "ttfo", "e2e", "tpot", "client_queue"):
                 if row[name] != "":
                     tally.histogram(name).add(row[name] / 1000)
-            tally.histogram("gap").extend(gaps if row["chunks"] else [])
+            tally.histogram("itl").extend(gaps if row["chunks"] else [])
             for name in ("input_tokens", "output_tokens", "chunks", "coalesced"):
                 tally.numbers[name] += row[name] or 0
 
@@ -243,12 +251,12 @@ class MadeRun:
         return {name: value for name, value in self.starved.items() if name in TIMELINE_COLUMNS}
 
     def _plan(self):
-        plan = {"unit": "users", "levels": list(self.loads), "settle": self.settle, "hold": self.hold}
-        if not any(self.parts):
+        plan = {"unit": "users", "levels": list(self.loads), "warmup": self.warmup, "hold": self.hold}
+        if not any(self.phases):
             return plan
-        runs = [(name, len(list(found))) for name, found in itertools.groupby(self.parts)]
-        parts = [{"name": name, "levels": many, "settle": self.settle, "hold": self.hold} for name, many in runs]
-        return plan | {"settle": None, "hold": None, "shape": "made up", "parts": parts}
+        runs = [(name, len(list(found))) for name, found in itertools.groupby(self.phases)]
+        parts = [{"name": name, "levels": many, "warmup": self.warmup, "hold": self.hold} for name, many in runs]
+        return plan | {"warmup": None, "hold": None, "shape": "made up", "phases": parts}
 
     def _level_of(self, second):
         return next((each.index for each in self.levels if each.began <= second < each.ended), "")

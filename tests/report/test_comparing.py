@@ -156,7 +156,7 @@ def test_more_than_two_runs_stand_beside_the_first(three):
 def test_json_is_what_the_page_says(three):
     told = json.loads(as_json(three))
     assert told["regression"] is True
-    assert told["trusted"] is True
+    assert told["is_valid"] is True
     like, fewer = told["comparisons"]
     assert (like["regression"], fewer["regression"]) == (False, True)
     first = fewer["levels"][0]["differences"][0]
@@ -268,7 +268,7 @@ def test_labels_are_the_users(folder, tmp_path):
 
 def banner(made):
     return re.search(
-        r'<p class="trust (\w+)"><span class="mark"[^>]*>(.)</span> <span>([^<]*)', html_in(made, "en")[0]
+        r'<p class="validity (\w+)"><span class="mark"[^>]*>(.)</span> <span>([^<]*)', html_in(made, "en")[0]
     ).groups()
 
 

@@ -29,7 +29,7 @@ def written(folder, words):
     told = json.loads(json.dumps(TOLD).replace(json.dumps(EVIL)[1:-1], json.dumps(words)[1:-1]))
     prefixes = []
     for name in ("a", "b"):
-        how = {"loads": (4, 30), "slots": 6, "hold": 15.0, "parts": [words, f"{words} again"], "limit": 2.0}
+        how = {"loads": (4, 30), "slots": 6, "hold": 15.0, "phases": [words, f"{words} again"], "limit": 2.0}
         prefix = MadeRun(**how, told=told).write(folder / name / "x")
         requests = prefix.with_name("x_llm_requests.csv")
         cell = '"' + (words[:3000].replace('"', '""')) + '"'

@@ -22,7 +22,7 @@ PLACE = re.compile(r"\{(\w+)\}")
 TERMS = {
     *(name for metric in METRICS.values() for name in (metric.short, metric.name)),
     *vocabulary.ERROR_KINDS.values(),
-    *vocabulary.PARTS,
+    *vocabulary.PHASES,
 }
 """The texts of our tables that become messages."""
 

@@ -15,11 +15,11 @@ from llmlocust.report.sections import one_level
 from llmlocust.report.summary import summary
 from llmlocust.runfiles.reading.locate import load_run
 
-COUNTED = {"plan": {"unit": "users", "levels": [20], "settle": None, "hold": None, "requests": 400}}
+COUNTED = {"plan": {"unit": "users", "levels": [20], "warmup": None, "hold": None, "requests": 400}}
 
 
 def made(folder, *thresholds, told=COUNTED, **how):
-    how = {"loads": (20,), "slots": 24, "hold": 40.0, "settle": 0.0} | how
+    how = {"loads": (20,), "slots": 24, "hold": 40.0, "warmup": 0.0} | how
     run = load_run(MadeRun(**how, told=told).write(folder / "run"))
     return assess(run, [Threshold.parse(each) for each in thresholds])
 
@@ -76,7 +76,7 @@ def test_a_terminal_is_told_the_figures(tmp_path):
     said = r"20 users: .+ requests/s, .+ tokens/s, first token within .+ \(p95\), \d+ of \d+ requests failed\."
     assert re.fullmatch(said, told[0])
     assert [line.partition(":")[0] for line in told[1:]] == [
-        "Requests/s", "Output tokens/s", "TTFT", "token gap", "TPOT", "end to end", "Errors", "Trust",
+        "Requests/s", "Output tokens/s", "TTFT", "ITL", "TPOT", "end to end", "Errors", "Trust",
     ]  # fmt: skip
 
 

@@ -96,14 +96,14 @@ def test_json_has_the_promised_shape(report):
     assert told["load"] == "users"
     for level in told["levels"]:
         assert {"load", "requests", "errors", "error_kinds", "throughput", "output_tokens_per_s"} <= set(level)
-        for metric in ("ttft", "e2e", "gap", "tpot"):
+        for metric in ("ttft", "e2e", "itl", "tpot"):
             assert {"mean", "p50", "p95", "p99"} <= set(level[metric])
     verdict = told["verdict"]
-    for name in ("slo_limit", "knee", "capacity", "collapse"):
+    for name in ("slo_limit", "knee", "saturation", "collapse"):
         assert set(verdict[name]) == FINDING
     assert all(set(cliff) == {"between", "kind", "what", "why"} for cliff in verdict["cliffs"])
-    assert set(told["trust"]) == {"ok", "stands", "checks"}
-    for check in told["trust"]["checks"]:
+    assert set(told["validity"]) == {"ok", "stands", "checks"}
+    for check in told["validity"]["checks"]:
         assert {"name", "ok", "value", "limit", "says"} <= set(check)
 
 
@@ -218,7 +218,7 @@ def day_long(run):
             level=number,
             load=float(number + 1),
             began=EPOCH + 300.0 * number,
-            settled=EPOCH + 300.0 * number + 30.0,
+            warmed_up=EPOCH + 300.0 * number + 30.0,
             ended=EPOCH + 300.0 * (number + 1),
         )
         for number in range(288)
@@ -275,7 +275,7 @@ def test_plain_locust_files_make_a_page(name):
 
 
 def test_capacity_of_a_plain_locust_test_is_found():
-    capacity = assess(load_run(PLAIN / "full")).verdict.capacity
+    capacity = assess(load_run(PLAIN / "full")).verdict.saturation
     # 6 places, 175 ms each, users that wait 100 ms
     assert capacity.load == pytest.approx(6 * 0.275 / 0.175, rel=0.1)
 
@@ -304,7 +304,7 @@ def a_rate(delay):
     due = [Summary(50, each.mean + delay, each.most + delay, {"p95": each["p95"] + delay}) for each in (first, last)]
     late = Summary(50, delay, delay, {"p50": delay, "p95": delay, "p99": delay})
     metrics = {"ttft": first, "e2e": last, "ttft_due": due[0], "e2e_due": due[1], "delay": late}
-    level = LevelFigures(0, 5.0, unit="rate", window=10.0, requests=50, ok=50, due=60, held_back=10, metrics=metrics)
+    level = LevelFigures(0, 5.0, unit="rate", window=10.0, requests=50, ok=50, due=60, dropped=10, metrics=metrics)
     return RunData(
         Path("x"), "llmlocust", [level], info={"plan": {"unit": "rate", "levels": [5], "arrivals": "gamma:2"}}
     )
@@ -317,14 +317,14 @@ def test_latency_from_when_requests_were_due_is_shown_where_it_differs():
     text = " ".join(Seen(html(assess(a_rate(0.25)))).words)
     assert "TTFT from due" in text
     assert "350 ms" in text
-    assert "held back 10 of 60 requests" in text
+    assert "dropped 10 of 60 requests" in text
     assert "gamma:2" in chinese
     assert [each for each in missing if "due" in each or "late" in each or "cap" in each] == []
 
 
 def test_json_tells_of_what_was_due():
     level = data(assess(a_rate(0.25)))["levels"][0]
-    assert (level["due"], level["held_back"], level["ttft_due"]["p95"], level["delay"]["p50"]) == (60, 10, 350, 250)
+    assert (level["due"], level["dropped"], level["ttft_due"]["p95"], level["delay"]["p50"]) == (60, 10, 350, 250)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -338,7 +338,7 @@ def test_runs_without_their_other_files(tmp_path):
 
 def test_a_run_that_was_killed_is_doubted(tmp_path):
     made = assess(load_run(MadeRun((4, 8), 4, hold=20.0).write(tmp_path / "x", ended=False)))
-    assert not made.trusted
+    assert not made.is_valid
     assert "with care" in summary(made)[-1]
 
 
@@ -355,7 +355,7 @@ def test_markdown_is_one_table_a_thing_and_means_nothing_by_accident(report):
 def test_a_summary_is_five_lines(report):
     lines = summary(report)
     assert len(lines) == 5
-    assert [line.split(":")[0] for line in lines[1:]] == ["Capacity", "Knee", "Collapse", "Trust"]
+    assert [line.split(":")[0] for line in lines[1:]] == ["Saturation", "Knee", "Collapse", "Trust"]
 
 
 def test_the_same_run_makes_the_same_page(prefix, report, page):
@@ -366,7 +366,7 @@ def test_the_same_run_makes_the_same_page(prefix, report, page):
 def test_levels_that_were_never_reached_are_marked(report):
     run = replace(report.run, levels=[*report.levels[:-1], replace(report.levels[-1], reached=False)])
     made = assess(run, report.thresholds)
-    assert not made.trusted
+    assert not made.is_valid
     assert 'class="doubt"' in html(made)
 
 
@@ -374,7 +374,7 @@ def test_levels_that_were_never_reached_are_marked(report):
 
 
 def made(folder, *limits, **how):
-    how = {"loads": (2, 4, 8), "slots": 24, "hold": 10.0, "settle": 2.0} | how
+    how = {"loads": (2, 4, 8), "slots": 24, "hold": 10.0, "warmup": 2.0} | how
     return assess(load_run(MadeRun(**how).write(folder / "x")), [Threshold.parse(each) for each in limits])
 
 
@@ -397,7 +397,7 @@ def test_empty_answers_hold_nothing(tmp_path):
     assert headline(report).startswith("Held every limit at the levels where they are known, up to 2 users;")
     assert holds(report) == ["holds", "not known", "not known"]
     assert check(report, "empty_answers").levels == (1, 2)
-    assert not report.trusted
+    assert not report.is_valid
     assert report.goodput[1] == 0.0
 
 
@@ -408,7 +408,7 @@ def test_tokens_that_were_counted_and_not_seen_are_said_with_their_fields(tmp_pa
     assert "choices.delta.voice" in unread.says
     assert check(report, "empty_answers").ok
     assert holds(report) == ["holds", "not known", "not known"]
-    assert not report.trusted
+    assert not report.is_valid
 
     all_of_them = made(tmp_path / "all", unread=(0, 1, 2))
     assert "empty_answers" not in {each.key for each in all_of_them.checks}
@@ -422,7 +422,7 @@ def test_nothing_but_empty_answers_cannot_be_judged(tmp_path):
 
 
 def test_a_stopped_run_is_no_complete_one(tmp_path):
-    plan = {"unit": "users", "levels": [2, 4, 8], "settle": 2.0, "hold": 5.0}
+    plan = {"unit": "users", "levels": [2, 4, 8], "warmup": 2.0, "hold": 5.0}
     report = made(tmp_path, loads=(2, 4), hold=5.0, last_hold=2.2, told={"plan": plan, "stopped": True})
     assert headline(report) == (
         "Held every limit at the levels measured, up to 4 users; where it breaks was not reached. "
@@ -465,7 +465,7 @@ def test_a_server_that_dies_is_no_capacity(tmp_path):
         headline(report)
         == "Safe up to 2 users; then the server was gone: nothing could connect at 4 users from second 5 on."
     )
-    collapse, capacity = report.verdict.collapse, report.verdict.capacity
+    collapse, capacity = report.verdict.collapse, report.verdict.saturation
     assert (collapse.low, collapse.high) == (2, 4)
     assert not capacity.reached
     assert "4 and 8 users left out, as the server was gone" in capacity.why
@@ -483,7 +483,7 @@ def test_no_server_at_all(tmp_path):
 
 def test_nothing_but_failures(tmp_path):
     report = made(tmp_path, limit=0.001)
-    assert not any(each.reached for each in (report.verdict.knee, report.verdict.capacity))
+    assert not any(each.reached for each in (report.verdict.knee, report.verdict.saturation))
     assert "nothing succeeded" in report.verdict.knee.why
     assert "slowest of them" not in markdown(report)
     assert Seen(html(report)).open == []
@@ -539,7 +539,7 @@ def test_a_level_that_lost_its_requests_on_the_way_is_shown_and_left_out_of_the_
 
 
 def test_a_starved_generator_fails_its_checks_and_marks_the_numbers_that_rest_on_it(tmp_path):
-    starved = {"throttled": 0.4, "core_wait": 0.5, "loop_lag": 9000.0, "wait": 165.0}
+    starved = {"throttled": 0.4, "core_wait": 0.5, "loop_lag": 9000.0, "client_queue": 165.0}
     report = made(tmp_path, "ttft.p95 < 1s", starved=starved)
     failed = {check.key for check in report.checks if not check.ok and check.levels == (2,)}
 

@@ -70,7 +70,7 @@ def test_a_run_whose_files_tell_nothing_of_answers_says_nothing_of_them():
 
 
 def test_levels_that_are_rebuilt_from_requests_have_what_requests_tell(tmp_path):
-    prefix = MadeRun(loads=(2, 4), slots=24, hold=10.0, settle=2.0).write(
+    prefix = MadeRun(loads=(2, 4), slots=24, hold=10.0, warmup=2.0).write(
         tmp_path / "x", leave_out=(formats.LEVELS, formats.HISTOGRAMS)
     )
     path = tmp_path / f"x_{formats.REQUESTS}"

@@ -68,7 +68,7 @@ def test_a_path_that_somebody_damaged_is_drawn_as_far_as_it_can_be_read():
 
 
 def test_the_page_of_a_search_shows_its_path_in_both_languages(tmp_path):
-    run = MadeRun((5, 10, 40, 20, 20), 24, hold=10.0, settle=2.0, told={"plan": PLAN})
+    run = MadeRun((5, 10, 40, 20, 20), 24, hold=10.0, warmup=2.0, told={"plan": PLAN})
     report = assess(load_run(run.write(tmp_path / "x")))
     page = html(report)
     assert page.index("The four numbers") < page.index('id="picture-search"') < page.index("What happens to a user")

@@ -33,13 +33,13 @@ STAYS = re.compile(
 
 
 def made(folder, limits=(), leave_out=(), *, ended=True, **how):
-    how = {"loads": (2, 4, 8), "slots": 24, "hold": 10.0, "settle": 2.0} | how
+    how = {"loads": (2, 4, 8), "slots": 24, "hold": 10.0, "warmup": 2.0} | how
     return assess(load_run(MadeRun(**how).write(folder / "x", leave_out=leave_out, ended=ended)), limits)
 
 
-COUNTED = {"unit": "users", "levels": [5], "settle": None, "hold": None, "requests": 200}
+COUNTED = {"unit": "users", "levels": [5], "warmup": None, "hold": None, "requests": 200}
 TRACE = {
-    "plan": {"unit": "users", "levels": [2, 4, 8], "settle": 0.0, "hold": 10.0, "trace": {"rows": 9, "speed": 2.0}},
+    "plan": {"unit": "users", "levels": [2, 4, 8], "warmup": 0.0, "hold": 10.0, "trace": {"rows": 9, "speed": 2.0}},
     "checks": [
         {
             "name": "run",
@@ -70,7 +70,7 @@ RUNS = {
         "limits": LIMITS,
         "loads": (2, 4),
         "last_hold": 2.2,
-        "told": {"plan": {"unit": "users", "levels": [2, 4, 8], "settle": 2.0, "hold": 10.0}, "stopped": True},
+        "told": {"plan": {"unit": "users", "levels": [2, 4, 8], "warmup": 2.0, "hold": 10.0}, "stopped": True},
     },
     "ended by a gate": {
         "limits": LIMITS,
@@ -80,18 +80,18 @@ RUNS = {
     "gates": {"told": {"options": {"llm_threshold": GATES}}, **RAMP},
     "gates in doubt": {
         "last_hold": 2.2,
-        "told": {"options": {"llm_threshold": "e2e.p95 < 60s, gap.p99 < 1ms"}, "stopped": True},
+        "told": {"options": {"llm_threshold": "e2e.p95 < 60s, itl.p99 < 1ms"}, "stopped": True},
     },
     "gates of few requests": {
         "limit": 0.001,
-        "told": {"options": {"llm_threshold": "ttft.p95 < 1s @ 2, gap.p99 < 1s"}},
+        "told": {"options": {"llm_threshold": "ttft.p95 < 1s @ 2, itl.p99 < 1s"}},
     },
     "dies": {"limits": LIMITS, "dies": 17.0},
     "no server": {"dies": -1.0},
     **{f"lacks, {kind}": {"limits": LIMITS, "lacks": (kind, 0.9)} for kind in vocabulary.CLIENT_KINDS},
     "starved": {
         "limits": LIMITS,
-        "starved": {"throttled": 0.4, "core_wait": 0.5, "loop_lag": 9000.0, "turn_wait": 9000.0, "wait": 165.0},
+        "starved": {"throttled": 0.4, "core_wait": 0.5, "loop_lag": 9000.0, "turn_wait": 9000.0, "client_queue": 165.0},
     },
     "paused": {"limits": LIMITS, "paused": 0.6},
     "paused, where many fail": {"limits": LIMITS, "paused": 0.6, **RAMP},
@@ -115,16 +115,16 @@ RUNS = {
     "progressive": {
         "limits": LIMITS,
         "loads": (4, 4, 12, 20, 60, 4, 10),
-        "parts": ("baseline", "linear", "linear", "linear", "surge", "recovery", "soak"),
+        "phases": ("baseline", "linear", "linear", "linear", "surge", "recovery", "soak"),
         "hold": 20.0,
     },
-    "surge": {"loads": (6, 60, 6), "parts": ("baseline", "surge", "recovery"), "hold": 30.0},
-    "spike without a word": {"loads": (2, 4, 2), "parts": ("baseline", "spike", "recovery"), "hold": 2.0},
-    "soak": {"loads": (10,), "parts": ("soak",), "hold": 60.0},
-    "short soak": {"loads": (1,), "parts": ("soak",), "hold": 4.0, "limits": LIMITS},
-    "wave": {"loads": (2, 20, 40, 20), "parts": ("rise", "rise", "rise", "fall")},
+    "surge": {"loads": (6, 60, 6), "phases": ("baseline", "surge", "recovery"), "hold": 30.0},
+    "spike without a word": {"loads": (2, 4, 2), "phases": ("baseline", "spike", "recovery"), "hold": 2.0},
+    "soak": {"loads": (10,), "phases": ("soak",), "hold": 60.0},
+    "short soak": {"loads": (1,), "phases": ("soak",), "hold": 4.0, "limits": LIMITS},
+    "wave": {"loads": (2, 20, 40, 20), "phases": ("rise", "rise", "rise", "fall")},
     "one level with limits": {"loads": (5,), "limits": LIMITS},
-    "fixed number": {"loads": (5,), "slots": 3, "settle": 0.0, "hold": 4.0, "told": {"plan": COUNTED}},
+    "fixed number": {"loads": (5,), "slots": 3, "warmup": 0.0, "hold": 4.0, "told": {"plan": COUNTED}},
     "fixed number, stopped": {"loads": (5,), "told": {"plan": COUNTED, "stopped": True}},
     "fixed number, no streams": {"loads": (5,), "streams": False, "told": {"plan": COUNTED}},
     "fixed number, no success": {"loads": (5,), "limit": 0.001, "told": {"plan": COUNTED}},
@@ -265,7 +265,7 @@ def test_sentences_are_put_together_from_what_is_known(english, said):
     assert greek.missing == []
 
 
-@pytest.mark.parametrize("english", ["unheard of", "errors; and more", "up to many users", "safe"])
+@pytest.mark.parametrize("english", ["stale_share of", "errors; and more", "up to many users", "safe"])
 def test_what_is_not_known_stays_and_is_told(english):
     greek = PatternCatalogue({}, GREEK)
     assert greek.say(english) == english

@@ -47,7 +47,7 @@ def talked(*names: str, loads=(5, 10, 40), fast=10) -> RunData:
                 {**common, "outcome": "aborted", "weight": 5},
                 {**common, "outcome": "ok", "weight": 9, "measured": 0},
             ]
-            for metric, seconds in (("ttft", 0.05 * turn * slow), ("gap", 0.01)):
+            for metric, seconds in (("ttft", 0.05 * turn * slow), ("itl", 0.01)):
                 told = {"level": index, "name": name, "metric": metric}
                 buckets += [{**told, "bucket": b, "count": c} for b, c in Histogram([seconds] * 19).counts.items()]
     requests = pd.DataFrame(rows, columns=[*REQUEST_COLUMNS, "ttft_due", "e2e_due"])

@@ -19,8 +19,8 @@ from llmlocust.runfiles.reading.locate import load_run
 from tests.report.made_run import EPOCH, MadeRun
 
 LEVELS = [
-    LevelFigures(0, 4.0, began=0.0, settled=5.0, ended=35.0, window=30.0),
-    LevelFigures(1, 8.0, began=35.0, settled=40.0, ended=70.0, window=30.0),
+    LevelFigures(0, 4.0, began=0.0, warmed_up=5.0, ended=35.0, window=30.0),
+    LevelFigures(1, 8.0, began=35.0, warmed_up=40.0, ended=70.0, window=30.0),
 ]
 
 
@@ -98,7 +98,7 @@ def requests(*, slow_until=0.0, chunks=20.0):
         rows.append(
             {
                 "level": level,
-                "measured": int(second >= LEVELS[level].settled),
+                "measured": int(second >= LEVELS[level].warmed_up),
                 "sent": float(second),
                 "outcome": "ok",
                 "ttft": 50.0,
@@ -155,10 +155,10 @@ def test_a_run_that_lost_a_worker_says_what_still_stands(tmp_path):
     last = 48 * 5
     report = with_files(tmp_path, workers=seconds("a", last) + seconds("b", 30))
     assert failed(report)["lost_workers"].levels == (0,)
-    told = json.loads(as_json(report))["trust"]
-    assert told["stands"] == {"slo_limit": False, "knee": True, "capacity": True, "collapse": True}
+    told = json.loads(as_json(report))["validity"]
+    assert told["stands"] == {"slo_limit": False, "knee": True, "saturation": True, "collapse": True}
     line = summary(report)[-1]
-    assert "The SLO limit rests on doubted levels; the knee, capacity and collapse stand." in line
+    assert "The SLO limit rests on doubted levels; the knee, saturation and collapse stand." in line
 
 
 def test_a_worker_that_stood_still_and_went_on_marks_the_level_it_was_in(tmp_path):
@@ -182,7 +182,7 @@ def test_a_check_of_the_run_itself_spoils_the_levels_it_names(tmp_path):
     report = with_files(tmp_path, told={"checks": [check]})
 
     assert failed(report)["run"].levels == (0,)
-    assert json.loads(as_json(report))["trust"]["stands"]["knee"]
+    assert json.loads(as_json(report))["validity"]["stands"]["knee"]
     assert says not in html_in(report, "zh")[1]
 
 

@@ -60,14 +60,14 @@ def refusal_of(folder, text):
 def test_llamacpp_peaks_between_8_and_12_and_falls_after():
     told, _ = reported(CASES / "llamacpp_cpu.csv")
     verdict = told["verdict"]
-    assert (verdict["capacity"]["low"], verdict["capacity"]["high"]) == (8, 12)
+    assert (verdict["saturation"]["low"], verdict["saturation"]["high"]) == (8, 12)
     assert (verdict["collapse"]["low"], verdict["collapse"]["high"]) == (12, 16)
     assert "throughput falls 7.27 → 6.83/s" in verdict["collapse"]["why"]
 
 
 def test_llamacpp_is_caught_by_littles_law():
-    told, said = reported(CASES / "llamacpp_cpu.csv", "--wait", "5")
-    check = next(each for each in told["trust"]["checks"] if each["key"] == "think_time")
+    told, said = reported(CASES / "llamacpp_cpu.csv", "--think-time", "5")
+    check = next(each for each in told["validity"]["checks"] if each["key"] == "think_time")
     assert not check["ok"]
     assert check["levels"] == list(range(7))
     assert "A think time of 5 s does not fit" in check["says"]
@@ -77,7 +77,7 @@ def test_llamacpp_is_caught_by_littles_law():
 
 def test_llamacpp_leaves_no_think_time_whoever_tells_one():
     told, _ = reported(CASES / "llamacpp_cpu.csv")
-    check = next(each for each in told["trust"]["checks"] if each["key"] == "think_time")
+    check = next(each for each in told["validity"]["checks"] if each["key"] == "think_time")
     assert check["ok"]
     assert check["levels"] == list(range(7))
     assert "leave no time at 1, 2, 4, 8, 12, 16 and 20 users between two requests" in check["says"]
@@ -96,13 +96,13 @@ def test_gradio_breaks_above_40_as_far_as_the_table_tells():
 def test_vllm_grows_to_its_last_level_without_a_failure():
     told, _ = reported(CASES / "vllm_two_gpus.csv")
     verdict = told["verdict"]
-    for name in ("slo_limit", "knee", "capacity", "collapse"):
+    for name in ("slo_limit", "knee", "saturation", "collapse"):
         assert not verdict[name]["reached"]
         assert "not reached up to 300 users" in verdict[name]["why"]
     assert verdict["cliffs"] == []
     assert [level["errors"] for level in told["levels"]] == [0, 0, 0, 0]
     # 43.53 requests a second of 12.62 s each are 549 at once, of 300 users
-    assert [each["key"] for each in told["trust"]["checks"] if not each["ok"]] == ["littles_law"]
+    assert [each["key"] for each in told["validity"]["checks"] if not each["ok"]] == ["littles_law"]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_tables_of_something_else_are_told_in_one_line(name, words):
         ("avg_latency_s", "2", "e2e", "mean", 2.0),
         ("latency p99.9 [ms]", "900", "e2e", "p99_9", 0.9),
         ("median tpot", "20", "tpot", "p50", 0.02),
-        ("itl_p99_us", "800", "gap", "p99", 0.0008),
+        ("itl_p99_us", "800", "itl", "p99", 0.0008),
     ],
 )
 def test_headers_say_what_a_time_is(tmp_path, header, cell, metric, statistic, seconds):
@@ -532,8 +532,8 @@ def test_a_file_of_locust_is_no_table_and_is_named(name):
         ("average_first_token_latency", "ttft", "mean", None),
         ("首Token延迟 P95", "ttft", "p95", None),
         ("首字时延(秒)", "ttft", "mean", 1.0),
-        ("mean_itl_ms", "gap", "mean", 1e-3),
-        ("Inter Token Latency p99 (ms)", "gap", "p99", 1e-3),
+        ("mean_itl_ms", "itl", "mean", 1e-3),
+        ("Inter Token Latency p99 (ms)", "itl", "p99", 1e-3),
         ("mean_tpot_ms", "tpot", "mean", 1e-3),
         ("Time per output token p90 (s)", "tpot", "p90", 1.0),
         ("mean_e2el_ms", "e2e", "mean", 1e-3),
@@ -612,8 +612,8 @@ def test_results_of_vllm_are_levels(tmp_path):
     levels = levels_of(tmp_path, table)
     assert [(each.load, each.requests, each.failed) for each in levels] == [(1, 100, 0), (8, 800, 2)]
     assert [(each.throughput, each.output_tokens_per_s) for each in levels] == [(0.9, 110), (6.1, 760)]
-    means = {name: levels[1].metric(name).mean for name in ("ttft", "tpot", "gap", "e2e")}
-    assert means == pytest.approx({"ttft": 0.07, "tpot": 0.01, "gap": 0.011, "e2e": 0.8})
+    means = {name: levels[1].metric(name).mean for name in ("ttft", "tpot", "itl", "e2e")}
+    assert means == pytest.approx({"ttft": 0.07, "tpot": 0.01, "itl": 0.011, "e2e": 0.8})
 
 
 @pytest.mark.parametrize(
@@ -667,10 +667,10 @@ def test_a_table_of_several_summaries_of_locust_is_one_of_levels(tmp_path):
     [
         ([], "give either a run's PREFIX or a table"),
         (["run", "--table", "x.csv"], "give either a run's PREFIX or a table"),
-        (["run", "--wait", "5"], "--wait is of a table's users"),
+        (["run", "--think-time", "5"], "--think-time is of a table's users"),
         (["run", "--thresholds", "nosuch.toml"], "nosuch.toml: cannot be read"),
-        (["--table", str(CASES / "llamacpp_cpu.csv"), "--wait", "long"], "a think time is seconds such as 5"),
-        (["--table", str(CASES / "llamacpp_cpu.csv"), "--wait", "3-1"], "a range goes up, such as 1-3"),
+        (["--table", str(CASES / "llamacpp_cpu.csv"), "--think-time", "long"], "a think time is seconds such as 5"),
+        (["--table", str(CASES / "llamacpp_cpu.csv"), "--think-time", "3-1"], "a range goes up, such as 1-3"),
     ],
 )
 def test_options_that_do_not_go_together(args, words):

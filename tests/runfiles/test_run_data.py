@@ -40,7 +40,7 @@ def test_a_run_of_ours_is_read_whole(prefix, made):
     assert [each.load for each in run.levels] == [4, 8, 30]
     assert len(run.requests) == len(made.rows)
     assert (run.source, run.unknown, run.notes) == ("llmlocust", [], [])
-    assert {"ttft", "gap"} <= {metric for metric in COUNTED if run.distributions(metric)}
+    assert {"ttft", "itl"} <= {metric for metric in COUNTED if run.distributions(metric)}
     assert run.failures["count"].sum() == sum(row["outcome"] != "ok" for row in made.rows)
 
 
@@ -326,7 +326,7 @@ def damaged(luck, data):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_damage_anywhere_is_a_run_or_one_line(tmp_path, seed):
-    MadeRun((2, 4, 8), 3, hold=6.0, settle=2.0, tokens=12).write(tmp_path / "x")
+    MadeRun((2, 4, 8), 3, hold=6.0, warmup=2.0, tokens=12).write(tmp_path / "x")
     names = [formats.LEVELS, formats.REQUESTS, formats.HISTOGRAMS, formats.TIMELINE, formats.RUN]
     whole = {tmp_path / f"x_{name}": (tmp_path / f"x_{name}").read_bytes() for name in names}
     luck = random.Random(seed)
@@ -372,8 +372,8 @@ def test_percentiles_are_taken_only_where_they_are_of_the_level():
 def test_a_levels_percentiles_are_put_together_from_its_windows(tmp_path, slow_share):
     """A minute in which windows of even times, up to 1 s, give way to windows of even times up to 4 s."""
     shares = (0.5, 0.66, 0.75, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 0.9999, 1.0)
-    seconds, settled = 70, 10
-    slow_from = seconds - round((seconds - settled) * slow_share)
+    seconds, warmed_up = 70, 10
+    slow_from = seconds - round((seconds - warmed_up) * slow_share)
     titles = [f"{share * 100:g}%" for share in shares]
     lines = [
         f"Timestamp,User Count,Name,{','.join(titles)},Total Request Count,Total Failure Count,Total Average Response Time"
@@ -396,7 +396,7 @@ def test_a_levels_percentiles_are_put_together_from_its_windows(tmp_path, slow_s
     (level,) = load_run(tmp_path / "x").levels
     p95 = level.metric("e2e")["p95"]
     # a window's ten seconds count from its first: of the slow ones the level's end has a little less
-    share = slow_share * (seconds - settled - 5) / (seconds - settled)
+    share = slow_share * (seconds - warmed_up - 5) / (seconds - warmed_up)
     assert p95 == pytest.approx(4 * (1 - 0.05 / share), rel=0.15)
     low, high = level.metric("e2e").intervals["p95"]
     assert low < p95 < high
@@ -637,7 +637,7 @@ def test_a_summary_without_its_last_row_asks_for_it(tmp_path):
 
 def test_how_long_a_request_waited_in_the_load_generator_is_no_time_of_the_servers(tmp_path):
     prompt, late = (
-        load_run(MadeRun((4,), 12, starved={"wait": wait}).write(tmp_path / str(wait) / "x")).busy()
+        load_run(MadeRun((4,), 12, starved={"client_queue": wait}).write(tmp_path / str(wait) / "x")).busy()
         for wait in (0.1, 165.0)
     )
     assert late == prompt

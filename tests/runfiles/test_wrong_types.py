@@ -19,12 +19,12 @@ from llmlocust.runfiles.reading.locate import load_run
 from llmlocust.text import media
 from tests.report.made_run import MadeRun
 
-PARTS = [
-    {"name": "surge", "levels": 1, "settle": 1, "hold": 10},
-    {"name": "recovery", "levels": 1, "settle": 1, "hold": 10},
+PHASES = [
+    {"name": "surge", "levels": 1, "warmup": 1, "hold": 10},
+    {"name": "recovery", "levels": 1, "warmup": 1, "hold": 10},
 ]
 TOLD = {
-    "plan": {"unit": "users", "levels": [4, 30], "settle": None, "hold": None, "shape": "surge", "parts": PARTS},
+    "plan": {"unit": "users", "levels": [4, 30], "warmup": None, "hold": None, "shape": "surge", "phases": PHASES},
     "options": {"llm_threshold": "errors < 1%"},
     "ended_by": "errors < 1% at 4 users",
     "stopped": True,

@@ -23,7 +23,7 @@ _TIMES = {
     "duration",
     "e2e",
     "ttft",
-    "answer",
+    "ttfo",
     "tpot",
     "arrivals",
     "gaps",
@@ -250,7 +250,7 @@ def test_a_golden_stream_is_read_as_the_table_says(golden):
         duration=pytest.approx((len(ends) + 1) * MS),
         e2e=pytest.approx(arrivals[-1]) if arrivals else None,
         ttft=pytest.approx(arrivals[0]) if arrivals else None,
-        answer=pytest.approx((answer + 1) * MS) if has_answer else None,
+        ttfo=pytest.approx((answer + 1) * MS) if has_answer else None,
         tpot=record.tpot,
         arrivals=pytest.approx(arrivals),
         gaps=pytest.approx(golden.gaps),
@@ -377,7 +377,7 @@ def test_a_document_tells_how_many_tokens_it_read(name, tokens):
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_document_has_an_end_but_no_first_token(name):
     record = read(timeline_of(document(name), [5], content_type="application/json"), dialect_of(name))
-    assert (record.e2e, record.ttft, record.answer, record.tpot, record.arrivals) == (
+    assert (record.e2e, record.ttft, record.ttfo, record.tpot, record.arrivals) == (
         pytest.approx(2 * MS), None, None, None, [],
     )  # fmt: skip
 
@@ -447,7 +447,7 @@ def test_a_clock_that_jumps_leaves_a_record_in_order(golden, data):
 
 
 def fits(record):
-    times = [t for t in (record.ttft, record.answer, record.e2e) if t is not None]
+    times = [t for t in (record.ttft, record.ttfo, record.e2e) if t is not None]
     slack = 0.0 if record.contradicts else 0.01
     for earlier, later in pairwise([0.0, *times, record.duration]):
         assert earlier <= later + slack

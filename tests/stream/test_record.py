@@ -154,9 +154,9 @@ def test_failures_of_the_transport_pass_through(kind):
 
 
 def test_a_request_that_was_never_sent_begins_when_it_was_asked_for():
-    timeline = Timeline(asked_ns=3 * MS, ended_ns=5 * MS, wait=0.1, failure="connect", detail="no")
+    timeline = Timeline(asked_ns=3 * MS, ended_ns=5 * MS, client_queue=0.1, failure="connect", detail="no")
     record = read(timeline, OpenAIChat(), name="chat")
-    assert record == Record("chat", "connect", "no", "no", sent=0.003, duration=pytest.approx(0.002), wait=0.1)
+    assert record == Record("chat", "connect", "no", "no", sent=0.003, duration=pytest.approx(0.002), client_queue=0.1)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_tpot_is_the_time_after_the_first_chunk_by_the_tokens_after_it(pieces, a
 def test_times_are_those_of_token_bearing_events_alone():
     role = event({"choices": [{"delta": {"role": "assistant", "content": ""}}]})
     record = read_stream(role, b": comment\n\n", A, B, event({"choices": [{"finish_reason": "stop"}]}), usage(2), DONE)
-    assert (record.ttft, record.answer, record.e2e, record.arrivals) == tuple(
+    assert (record.ttft, record.ttfo, record.e2e, record.arrivals) == tuple(
         map(pytest.approx, (0.003, 0.003, 0.004, [0.003, 0.004]))
     )
 
@@ -266,9 +266,9 @@ def test_chunks_that_waited_for_us_are_spread_over_their_window(pieces, after, w
         for each in record.merged
     ] == merged
     assert record.ttft_bounds == (ttft_bounds and pytest.approx(tuple(ms / 1e3 for ms in ttft_bounds)))
-    assert record.blurred == sum(len(guesses) for _, guesses, _ in merged)
+    assert record.uncertain == sum(len(guesses) for _, guesses, _ in merged)
     assert record.gaps == [later - earlier for earlier, later in pairwise(record.arrivals)]
-    assert record.ttft == record.answer == record.arrivals[0]
+    assert record.ttft == record.ttfo == record.arrivals[0]
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_gaps_add_up_and_no_duration_is_negative(pieces, after, data):
     reads = len({cut for cut in cuts if cut < len(body)}) + 1
     windows = data.draw(st.lists(st.integers(0, 10**6), min_size=reads, max_size=reads))
     record = read(timeline_of(body, cuts, after=[ns / MS for ns in after[:reads]], windows=windows), OpenAIChat())
-    durations = [record.duration, record.ttft, record.answer, record.e2e, record.tpot, *record.gaps, *record.arrivals]
+    durations = [record.duration, record.ttft, record.ttfo, record.e2e, record.tpot, *record.gaps, *record.arrivals]
     assert all(duration is None or duration >= 0 for duration in durations)
     assert sum(record.gaps) == pytest.approx((record.e2e or 0) - (record.ttft or 0), abs=1e-9)
     assert len(record.gaps) == max(0, record.chunks - 1)
@@ -385,7 +385,7 @@ def test_choices_that_waited_for_us_together_are_known_by_their_sums_alone():
     assert (first.total, second.total) == (pytest.approx(0.050), pytest.approx(0.040))
     assert sorted([*first.guesses, *second.guesses]) == pytest.approx(sorted(record.gaps))
     assert record.gaps == pytest.approx([0.030, 0.030, 0.020])  # at 40, 50 and 60 ms
-    assert record.blurred == 3
+    assert record.uncertain == 3
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 50)), min_size=1, max_size=40), st.integers(100, 4000))
@@ -675,15 +675,15 @@ def test_a_reason_to_finish_is_kept_as_far_as_a_row_has_room():
 @pytest.mark.parametrize(
     "record, flaws",
     [
-        (Record(text="fine", answer=0.1, finish="stop"), []),
+        (Record(text="fine", ttfo=0.1, finish="stop"), []),
         (Record(text=" \n"), ["empty"]),
-        (Record(text="", answer=0.1), []),  # a call of a tool
-        (Record(text="more to come", answer=0.1, finish="length"), ["cut"]),
-        (Record(text="more to come", answer=0.1, finish="MAX_TOKENS"), ["cut"]),
-        (Record(text="It begins well. " + "and so on, " * 60, answer=0.1), ["repeated"]),
-        (Record(text="x" * 399, answer=0.1), []),
-        (Record(text="x" * 400, answer=0.1), ["repeated"]),
-        (Record(text=" ".join(map(str, range(500))), answer=0.1), []),
+        (Record(text="", ttfo=0.1), []),  # a call of a tool
+        (Record(text="more to come", ttfo=0.1, finish="length"), ["cut"]),
+        (Record(text="more to come", ttfo=0.1, finish="MAX_TOKENS"), ["cut"]),
+        (Record(text="It begins well. " + "and so on, " * 60, ttfo=0.1), ["repeated"]),
+        (Record(text="x" * 399, ttfo=0.1), []),
+        (Record(text="x" * 400, ttfo=0.1), ["repeated"]),
+        (Record(text=" ".join(map(str, range(500))), ttfo=0.1), []),
     ],
 )
 def test_flaws_of_an_answer(record, flaws):
@@ -695,7 +695,7 @@ def test_flaws_of_an_answer(record, flaws):
 
 def in_order(record):
     """What every record promises."""
-    times = [0.0, *(t for t in (record.ttft, record.answer, record.e2e) if t is not None), record.duration]
+    times = [0.0, *(t for t in (record.ttft, record.ttfo, record.e2e) if t is not None), record.duration]
     counts = [record.input_tokens, record.output_tokens, record.reasoning_tokens, record.stalls, record.coalesced]
     return times == sorted(times) and all(count is None or count >= 0 for count in counts)
 
@@ -703,7 +703,7 @@ def in_order(record):
 def timed(**wrong):
     """A record whose times fit together, but for some."""
     arrivals = wrong.pop("arrivals", [0.1, 0.3, 0.4])
-    right = {"duration": 0.5, "ttft": 0.1, "answer": 0.3, "e2e": 0.4, "output_tokens": 3, "tpot": 0.15}
+    right = {"duration": 0.5, "ttft": 0.1, "ttfo": 0.3, "e2e": 0.4, "output_tokens": 3, "tpot": 0.15}
     gaps = wrong.pop("gaps", [later - earlier for earlier, later in pairwise(arrivals)])
     return Record(**(right | wrong), arrivals=arrivals, gaps=gaps)
 
@@ -711,11 +711,11 @@ def timed(**wrong):
 WRONG = {
     "TTFT after the end": {"ttft": 0.9},
     "the first token before the request": {"ttft": -0.2, "arrivals": [-0.2, 0.3, 0.4]},
-    "an answer before the first token": {"answer": 0.05},
-    "an answer after the last token": {"answer": 0.45},
+    "an answer before the first token": {"ttfo": 0.05},
+    "an answer after the last token": {"ttfo": 0.45},
     "a last token after the response": {"e2e": 0.7},
     "no number": {"e2e": math.nan},
-    "a duration below zero": {"duration": -1.0, "ttft": None, "answer": None, "e2e": None, "arrivals": []},
+    "a duration below zero": {"duration": -1.0, "ttft": None, "ttfo": None, "e2e": None, "arrivals": []},
     "a gap back in time": {"arrivals": [0.1, 0.45, 0.4]},
     "gaps of other chunks": {"gaps": [0.2, 0.3]},
     "a gap too many": {"gaps": [0.1, 0.1, 0.1]},
@@ -772,7 +772,7 @@ def test_absurd_counts_of_a_record_are_none(name, told):
 
 @pytest.mark.parametrize(
     "fine",
-    [{}, {"e2e": 0.505}, {"ttft": -0.004}, {"answer": 0.095}, {"ttft": None, "answer": None, "arrivals": []}],
+    [{}, {"e2e": 0.505}, {"ttft": -0.004}, {"ttfo": 0.095}, {"ttft": None, "ttfo": None, "arrivals": []}],
     ids=str,
 )
 def test_what_two_clocks_may_differ_by_is_no_contradiction(fine):

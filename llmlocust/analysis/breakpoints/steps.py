@@ -24,8 +24,8 @@ Z95 = 1.645  # one-sided
 WOBBLE = 0.01  # throughput of a level is never better known than this: ramps, bursts and neighbours exist
 WORK = 0.7
 """Standard deviation of what one request asks for, as a share of its mean: lengths of answers differ so."""
-SETTLED = 0.03
-"""Least standard error of ln(figure): no level is so well settled that it could be known better."""
+MIN_LEVEL_ERROR = 0.03
+"""Least standard error of ln(figure): no level is known more precisely."""
 STEEPEST = 30.0
 SURELY_SHORT = 3.0
 """Standard deviations of `shortfall`."""
@@ -187,7 +187,7 @@ def spread(steps: Sequence[Step], place: int, metric: str, statistic: str) -> fl
     if math.isnan(drawn):
         # a percentile so far out, or a mean, of which no interval is told
         drawn = 1.0 / math.sqrt(max(1.0, step.ok))
-    return math.hypot(drawn, SETTLED, asked(steps, place, metric, statistic))
+    return math.hypot(drawn, MIN_LEVEL_ERROR, asked(steps, place, metric, statistic))
 
 
 def asked(steps: Sequence[Step], place: int, metric: str, statistic: str) -> float:
@@ -241,7 +241,7 @@ def too_few(curve: Sequence[Step], unit: str) -> Finding | None:
 
 def error_of_place(step: Step) -> float:
     """Standard error of the load at which a server is full, as a share of it, by what was asked for at one level."""
-    return math.hypot(WORK / math.sqrt(max(1, step.requests)), 0.5 * SETTLED)
+    return math.hypot(WORK / math.sqrt(max(1, step.requests)), 0.5 * MIN_LEVEL_ERROR)
 
 
 def as_good(step: Step, best: Step) -> bool:

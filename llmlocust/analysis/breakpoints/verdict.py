@@ -12,11 +12,11 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from llmlocust.analysis.breakpoints.capacity import find_capacity
 from llmlocust.analysis.breakpoints.cliffs import Cliff, find_cliffs
 from llmlocust.analysis.breakpoints.collapse import errors_onset, find_collapse, lost_server
 from llmlocust.analysis.breakpoints.knee import find_knee
 from llmlocust.analysis.breakpoints.outages import without_cause_in_load
+from llmlocust.analysis.breakpoints.saturation import find_saturation
 from llmlocust.analysis.breakpoints.slo import derive, find_slo_limit
 from llmlocust.analysis.breakpoints.steps import Finding, Status, left_out, steps_of
 from llmlocust.metrics.levels import USERS, LevelFigures
@@ -28,7 +28,7 @@ from llmlocust.text.message import Message, clauses, message
 class Verdict:
     slo_limit: Finding
     knee: Finding
-    capacity: Finding
+    saturation: Finding
     collapse: Finding
     onset: Finding
     """Where errors pass 1 %, whether or not throughput fell before; `collapse` is the earlier of the two."""
@@ -49,7 +49,7 @@ class Verdict:
     """The limit of the gold tier, where the thresholds have two tiers."""
 
     def numbers(self) -> dict[str, Finding]:
-        return {name: getattr(self, name) for name in ("slo_limit", "knee", "capacity", "collapse")}
+        return {name: getattr(self, name) for name in ("slo_limit", "knee", "saturation", "collapse")}
 
     def decisive(self, levels: Sequence[LevelFigures]) -> set[int]:
         """The levels that it rests on: those around each number, and the highest where nothing broke."""
@@ -108,9 +108,9 @@ def find(
     if missing and not curve:
         nothing = message("nothing succeeded at any level")
         reason = clauses(missing) if any(step.ok for step in steps) else nothing
-        knee = capacity = Finding(Status.UNKNOWN, message("cannot be told: {reason}", reason=reason))
+        knee = saturation = Finding(Status.UNKNOWN, message("cannot be told: {reason}", reason=reason))
     else:
-        knee, capacity = (_noted(each, missing) for each in (find_knee(curve, unit), find_capacity(curve, unit)))
+        knee, saturation = (_noted(each, missing) for each in (find_knee(curve, unit), find_saturation(curve, unit)))
 
     def limit_of(tier: Sequence[Threshold]) -> Finding:
         limit = find_slo_limit(steps, tier, goodput or {}, unit, derived=not thresholds, lost=lost, empty=empty)
@@ -120,7 +120,7 @@ def find(
     return Verdict(
         slo_limit=limit_of(judged),
         knee=knee,
-        capacity=capacity,
+        saturation=saturation,
         collapse=_noted(collapse, passed_over),
         onset=errors_onset(there, unit) or Finding(Status.NOT_REACHED, message("not reached")),
         cliffs=tuple(find_cliffs(served, unit)),

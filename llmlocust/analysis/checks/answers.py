@@ -246,8 +246,8 @@ def tokens_together(levels: Sequence[LevelFigures]) -> Check | None:
 
 
 def _came_together(each: LevelFigures) -> float:
-    # of n chunks that waited for us n - 1 count as coalesced and n gaps as blurred
-    return max(0.0, each.coalesced - (0.0 if math.isnan(each.blurred) else each.blurred))
+    # of n chunks that waited for us n - 1 count as coalesced and n gaps as uncertain
+    return max(0.0, each.coalesced - (0.0 if math.isnan(each.uncertain) else each.uncertain))
 
 
 def token_counts(levels: Sequence[LevelFigures]) -> Check | None:

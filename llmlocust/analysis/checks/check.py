@@ -147,8 +147,8 @@ longest wait of each second)."""
     """Measured requests by the clock of their arrival times: the kernel's ("kernel") or the process's own ("user")."""
     courses: Mapping[int, Sequence[Course]] = field(default_factory=dict)
     """How latencies went inside each level."""
-    settle: float | None = None
-    """Seconds that each level was let settle."""
+    warmup: float | None = None
+    """Warm-up of each level in seconds."""
     cache_hits: Mapping[int, float] = field(default_factory=dict)
     """Share of a level's prompt tokens that came from the server's prefix cache, by its own counters."""
     prompts: int | None = None

@@ -138,7 +138,7 @@ def _think_time_left(levels: Sequence[LevelFigures], facts: Facts) -> Check | No
         left = message("no time at {loads}", loads=loads_of(none))
     says = message(
         "Users, throughput and latency leave {left} between two requests of a user (Little's law, N = X·(R + Z)). If the users "
-        "took another think time, these figures are not of that test; tell it (--wait) to have it checked.",
+        "took another think time, these figures are not of that test; tell it (--think-time) to have it checked.",
         left=left,
     )
     return Check("think_time", True, seen, None, says, marks(none), unit="s")

@@ -164,11 +164,11 @@ def _worst_and_over(
 
 def client_queue_time(levels: Sequence[LevelFigures]) -> Check | None:
     """Whether requests waited in the load generator before they were sent."""
-    known = [each for each in levels if each.metric("wait").count]
+    known = [each for each in levels if each.metric("client_queue").count]
     if not known:
         return None
-    late = [each for each in known if each.metric("wait")["p95"] > _latest(each, "p95") and _costs_load(each)]
-    worst = max(each.metric("wait")["p95"] for each in late or known)
+    late = [each for each in known if each.metric("client_queue")["p95"] > _latest(each, "p95") and _costs_load(each)]
+    worst = max(each.metric("client_queue")["p95"] for each in late or known)
     if not late:
         says = message("The load generator sent 95 % of the requests within {time}.", time=words.duration(worst))
         return Check("client_queue_time", True, worst, LATE, says, unit="s")
@@ -185,16 +185,16 @@ def _costs_load(each: LevelFigures) -> bool:
     """Whether users spend more than a little of their time waiting so: where many answers end together, each next
     request waits for those before it, and the load is what it should be.
     """
-    mean = each.metric("wait").mean
+    mean = each.metric("client_queue").mean
     return math.isnan(mean) or each.unit != USERS or mean > QUEUED * _cycle(each)
 
 
 def token_times(levels: Sequence[LevelFigures]) -> Check | None:
     """Tokens that waited for the load generator are known only together: then percentiles are ranges."""
-    known = [each for each in levels if not math.isnan(each.blurred)]
+    known = [each for each in levels if not math.isnan(each.uncertain)]
     if not known:
         return None
-    late = max(each.blurred for each in known)
+    late = max(each.uncertain for each in known)
     wide = [
         (each, metric, name) for each in known for metric in RANGED for name in HEADLINE if _is_wide(each, metric, name)
     ]
@@ -344,7 +344,7 @@ def _cycle(each: LevelFigures) -> float:
 
 
 def _bearable_lag(each: LevelFigures) -> float:
-    gap = each.metric("gap")["p99"]
+    gap = each.metric("itl")["p99"]
     return LAG_LIMIT if math.isnan(gap) else max(LAG_LIMIT, LAG_SHARE * gap)
 
 
@@ -385,13 +385,13 @@ def cap_in_flight(levels: Sequence[LevelFigures]) -> Check | None:
     due = [each for each in levels if each.due]
     if not due:
         return None
-    capped = [each for each in due if each.held_back]
+    capped = [each for each in due if each.dropped]
     if not capped:
         return Check("cap_in_flight", True, 0, 0, message("Every request that was due was sent."))
-    held, of = sum(each.held_back for each in capped), sum(each.due for each in capped)
+    held, of = sum(each.dropped for each in capped), sum(each.due for each in capped)
     says = message(
-        "At {loads} the cap of requests in flight held back {held} of {due} requests that were due: less load was there than was "
-        "asked for. Raise it (--llm-most-in-flight), or use more load processes.",
+        "At {loads} the cap of requests in flight dropped {held} of {due} requests that were due: less load was there than was "
+        "asked for. Raise it (--llm-max-in-flight), or use more load processes.",
         loads=loads_of(capped),
         held=held,
         due=of,

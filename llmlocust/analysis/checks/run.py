@@ -162,7 +162,7 @@ def levels_reached(levels: Sequence[LevelFigures]) -> Check | None:
 
 def _not_as_asked(level: LevelFigures) -> float:
     """A share of the load, where it is known."""
-    known = [level.unheard]
+    known = [level.stale_share]
     if level.unit == USERS and level.load > 0.0:
         known.append(abs(level.users / level.load - 1.0))
     return max((each for each in known if not math.isnan(each)), default=0.0)

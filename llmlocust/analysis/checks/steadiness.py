@@ -16,7 +16,7 @@ HELD_LONGER = 3.0
 """So many times longer a level that has not come to rest should be held."""
 _BEGINS = message(
     "A fixed number of requests has its beginning in its figures: ask for more, or hold the level for a time (--hold), "
-    "which begins when it has settled."
+    "which begins after its warm-up."
 )
 
 
@@ -41,7 +41,7 @@ def warm_up_and_drift(levels: Sequence[LevelFigures], facts: Facts) -> list[Chec
 
 
 def _only_waits(each: LevelFigures, change: Change) -> bool:
-    """Near its capacity, an open load has a queue that comes and goes; above, one that grows without an end."""
+    """Near saturation, an open load has a queue that comes and goes; above, one that grows without an end."""
     return each.unit == RATE and change.metric != "tpot"
 
 
@@ -64,17 +64,19 @@ def _warm_up(early: Sequence[tuple[LevelFigures, Change]], facts: Facts) -> Chec
         loads=loads_of([each for each, _ in early]),
         change=_how(each, change),
     )
-    cure = _BEGINS if facts.requests else _settle_longer(max(change.until for _, change in early), facts.settle)
+    cure = _BEGINS if facts.requests else _longer_warmup(max(change.until for _, change in early), facts.warmup)
     says = sentences([leaks, cure])
     return Check("warm_up", False, math.exp(change.size), CHANGE, says, marks(each for each, _ in early))
 
 
-def _settle_longer(seconds: float, settle: float | None) -> Message:
+def _longer_warmup(seconds: float, warmup: float | None) -> Message:
     longer = math.ceil(seconds)
-    if settle is None:
-        return message("Let levels settle {longer} s longer (--settle).", longer=longer)
-    total = math.ceil(settle + seconds)
-    return message("Let levels settle {longer} s longer (--settle, {total} s in all).", longer=longer, total=total)
+    if warmup is None:
+        return message("Make the warm-up of levels {longer} s longer (--warmup).", longer=longer)
+    total = math.ceil(warmup + seconds)
+    return message(
+        "Make the warm-up of levels {longer} s longer (--warmup, {total} s in all).", longer=longer, total=total
+    )
 
 
 def _drift(late: Sequence[tuple[LevelFigures, Change]], waits: Sequence[LevelFigures], facts: Facts) -> Check:

@@ -132,7 +132,7 @@ class Held:
     @property
     def reasons(self) -> bool:
         """Whether the first token is not always the first of the answer."""
-        return self.figure("answer", "p95") != self.figure("ttft", "p95")
+        return self.figure("ttfo", "p95") != self.figure("ttft", "p95")
 
     def count(self, metric: str) -> int:
         known = self.values.get(metric)
@@ -276,7 +276,7 @@ def _differences(base: Held, new: Held) -> tuple[Difference, ...]:
 
 def _told(base: Held, new: Held, metric: str, statistic: str) -> bool:
     """Whether a figure says what no other says."""
-    if metric == "answer":
+    if metric == "ttfo":
         return base.reasons or new.reasons
     percentile = (math.isnan(side.figure(metric, "p50")) for side in (base, new))
     return (metric, statistic) != ("e2e", "mean") or any(percentile)

@@ -1,4 +1,4 @@
-"""The parts of a plan as they were measured: what each came to, and which levels the four numbers may rest on. Pure."""
+"""The phases of a plan as they were measured: what each came to, and which levels the four numbers may rest on. Pure."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from llmlocust.text import figures as words
 from llmlocust.text.message import Message, message, term
 
 CLIMBS = ("", LINEAR, RISE)
-"""Parts in which load grows step by step, from little on."""
+"""Phases in which load grows step by step, from little on."""
 STEADY = ("", BASELINE, SOAK)
-"""Parts whose levels are meant to stand still."""
+"""Phases whose levels are meant to stand still."""
 BURSTS = (SPIKE, SURGE)
 AFTER = (RECOVERY, FALL)
-"""Parts that carry what a higher load left behind."""
+"""Phases that carry what a higher load left behind."""
 
 
 def climbs(levels: Iterable[LevelFigures]) -> bool:
     """Whether there is a ramp that the four numbers can be read from."""
-    found = {each.part for each in levels}
+    found = {each.phase for each in levels}
     return not found or not found.isdisjoint(CLIMBS)
 
 
@@ -34,13 +34,13 @@ def of_the_ramp(levels: Sequence[LevelFigures]) -> list[LevelFigures]:
     """The levels that the four numbers rest on: on the way up, each after lower ones. After a surge or on the way down
     the same load carries what a higher one left; a surge shows how a server takes a jump; and a soak is told by itself.
     """
-    ramp = [each for each in levels if each.part in (*CLIMBS, BASELINE)]
-    return ramp or [each for each in levels if each.part not in AFTER]
+    ramp = [each for each in levels if each.phase in (*CLIMBS, BASELINE)]
+    return ramp or [each for each in levels if each.phase not in AFTER]
 
 
 @dataclass(frozen=True)
-class RunPart:
-    """Neighbouring levels of one part."""
+class RunPhase:
+    """Neighbouring levels of one phase."""
 
     name: str
     levels: tuple[LevelFigures, ...]
@@ -66,34 +66,34 @@ class RunPart:
         return mean_of(told)
 
 
-def parts_of(levels: Sequence[LevelFigures]) -> list[RunPart]:
+def phases_of(levels: Sequence[LevelFigures]) -> list[RunPhase]:
     """In the order of time; none where no level names one."""
-    if not any(each.part for each in levels):
+    if not any(each.phase for each in levels):
         return []
     ordered = sorted(levels, key=lambda each: each.level)
-    return [RunPart(name, tuple(found)) for name, found in groupby(ordered, key=lambda each: each.part)]
+    return [RunPhase(name, tuple(found)) for name, found in groupby(ordered, key=lambda each: each.phase)]
 
 
 def verdict_of(
-    part: RunPart, limits: Sequence[Threshold], goodput: Mapping[int, float], courses: Sequence[Course]
+    phase: RunPhase, limits: Sequence[Threshold], goodput: Mapping[int, float], courses: Sequence[Course]
 ) -> list[Message]:
-    """Sentences on a spike, a surge or a soak; of other parts the four numbers and the recovery tell."""
-    if part.name not in (*BURSTS, SOAK) or not part.whole.requests:
+    """Sentences on a spike, a surge or a soak; of other phases the four numbers and the recovery tell."""
+    if phase.name not in (*BURSTS, SOAK) or not phase.whole.requests:
         return []
-    at = words.with_unit(part.whole.load, part.levels[0].unit)
-    name, kept = term(part.name), _kept(part, limits, goodput)
-    if part.name != SOAK:
-        return [message("In the {part} of {load}: {outcome}.", part=name, load=at, outcome=kept)]
-    lasted = span(part.seconds)
-    said = message("In the {part} of {load} for {time}: {outcome}.", part=name, load=at, time=lasted, outcome=kept)
+    at = words.with_unit(phase.whole.load, phase.levels[0].unit)
+    name, kept = term(phase.name), _kept(phase, limits, goodput)
+    if phase.name != SOAK:
+        return [message("In the {phase} of {load}: {outcome}.", phase=name, load=at, outcome=kept)]
+    lasted = span(phase.seconds)
+    said = message("In the {phase} of {load} for {time}: {outcome}.", phase=name, load=at, time=lasted, outcome=kept)
     return [said, _drifted(courses)]
 
 
-def _kept(part: RunPart, limits: Sequence[Threshold], goodput: Mapping[int, float]) -> Message:
+def _kept(phase: RunPhase, limits: Sequence[Threshold], goodput: Mapping[int, float]) -> Message:
     if not limits:
-        failed = words.share(part.whole.errors)
+        failed = words.share(phase.whole.errors)
         return message("{share} of the requests failed; no limits were given (--threshold)", share=failed)
-    told = [(each, [each.holds(level, goodput.get(level.level)) for level in part.levels]) for each in limits]
+    told = [(each, [each.holds(level, goodput.get(level.level)) for level in phase.levels]) for each in limits]
     broken = [str(limit) for limit, found in told if False in found]
     if broken:
         return message("{limits} did not hold", limits=words.series(broken))

@@ -1,7 +1,7 @@
 """How long it took to be well again after a spike or a surge. Pure.
 
 A request is slow that failed, or took longer than those of the baseline did but for one in twenty, and a fifth more.
-Well is from when on few are slow: the moment that parts what was asked for after the surge best into a time in which most
+Well is from when on few are slow: the moment that best divides the requests sent after the surge into a time in which most
 were slow and one in which about as few were as in the baseline.
 """
 
@@ -37,7 +37,7 @@ class Recovery:
     """What came after a surge. Seconds since its load was taken away."""
 
     after: str
-    """Which part it was,"""
+    """Which phase it was,"""
     load: float
     """at its highest,"""
     unit: str
@@ -61,20 +61,20 @@ class Recovery:
 
     def __str__(self) -> str:
         """A sentence. It is a message."""
-        part, load, within = term(self.after), words.with_unit(self.load, self.unit), words.duration(self.within)
+        phase, load, within = term(self.after), words.with_unit(self.load, self.unit), words.duration(self.within)
         if not self.is_known:
             return message(
-                "How long it took to be well after the {part} of {load} cannot be told: too few requests before or after it.",
-                part=part,
+                "How long it took to be well after the {phase} of {load} cannot be told: too few requests before or after it.",
+                phase=phase,
                 load=load,
             )
         slow, limit, usual = words.share(self.slow), words.duration(self.limit), words.share(self.usual)
         if self.seconds is None:
             return message(
-                "Not well again within {within} after the {part} of {load}: {slow} of the last requests failed or took longer "
+                "Not well again within {within} after the {phase} of {load}: {slow} of the last requests failed or took longer "
                 "than {limit}, in the baseline {usual}.",
                 within=within,
-                part=part,
+                phase=phase,
                 load=load,
                 slow=slow,
                 limit=limit,
@@ -82,9 +82,9 @@ class Recovery:
             )
         if self.seconds == 0.0:
             return message(
-                "Well at once after the {part} of {load}: {slow} of those that were sent from {since} after it on failed or took "
+                "Well at once after the {phase} of {load}: {slow} of those that were sent from {since} after it on failed or took "
                 "longer than {limit}, in the baseline {usual}.",
-                part=part,
+                phase=phase,
                 load=load,
                 slow=slow,
                 since=words.duration(self.high),
@@ -92,10 +92,10 @@ class Recovery:
                 usual=usual,
             )
         return message(
-            "Well again {time} after the {part} of {load} (95 %: {interval}): from then on {slow} of the requests failed or took "
+            "Well again {time} after the {phase} of {load} (95 %: {interval}): from then on {slow} of the requests failed or took "
             "longer than {limit}, in the baseline {usual}.",
             time=words.duration(self.seconds),
-            part=part,
+            phase=phase,
             load=load,
             interval=words.span(self.low, self.high),
             slow=slow,
@@ -105,19 +105,19 @@ class Recovery:
 
 
 def recovery(
-    part: tuple[str, float, str],
+    phase: tuple[str, float, str],
     metric: str,
     before: Sequence[float],
     after: Sequence[tuple[float, float]],
     within: float,
 ) -> Recovery:
-    """Of a part's name, load and unit. `before` are the seconds that requests of the baseline took, infinite where they
+    """Of a phase's name, load and unit. `before` are the seconds that requests of the baseline took, infinite where they
     failed; `after` those of the requests after it, with when they were sent, oldest first.
     """
     usual = sorted(before)
     limit = _limit(usual, metric) if len(usual) >= LEAST and len(after) >= TAIL else math.inf
     if math.isinf(limit):  # or too many of the baseline failed
-        return Recovery(*part, within)
+        return Recovery(*phase, within)
     slow = [seconds > limit for _, seconds in after]
     share = sum(seconds > limit for seconds in usual) / len(usual)
     likely = _likelihoods(slow)
@@ -126,12 +126,12 @@ def recovery(
     tail = slow[place:]
     if len(tail) < TAIL or more_than(sum(tail), len(tail), WELL):
         last = slow[-max(TAIL, len(slow) // 4) :]
-        return Recovery(*part, within, limit, slow=sum(last) / len(last), usual=share)
+        return Recovery(*phase, within, limit, slow=sum(last) / len(last), usual=share)
     still = sum(tail) / len(tail)
     if place == 0:
-        return Recovery(*part, within, limit, 0.0, 0.0, after[0][0], still, share)
+        return Recovery(*phase, within, limit, 0.0, 0.0, after[0][0], still, share)
     last_slow, first_well = after[among[0] - 1][0], after[min(among[-1], len(after) - 1)][0]
-    return Recovery(*part, within, limit, after[place][0], last_slow, first_well, still, share)
+    return Recovery(*phase, within, limit, after[place][0], last_slow, first_well, still, share)
 
 
 def _limit(usual: Sequence[float], metric: str) -> float:

@@ -30,7 +30,7 @@ def of_windows(
         verdict,
         slo_limit=_NO_RAMP,
         knee=_NO_RAMP,
-        capacity=_NO_RAMP,
+        saturation=_NO_RAMP,
         collapse=_NO_RAMP,
         onset=_NO_RAMP,
         cliffs=(),

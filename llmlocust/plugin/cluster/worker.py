@@ -16,11 +16,11 @@ from locust.env import Environment
 from locust.exception import RPCError
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, WorkerRunner
 
-from llmlocust.load.arrivals import Part
+from llmlocust.load.arrivals import RateShare
 from llmlocust.plugin import console, locust_patches
 from llmlocust.plugin.generator.collector import Collector
 from llmlocust.plugin.protocol import VERSION
-from llmlocust.plugin.run.trace_rows import take_part
+from llmlocust.plugin.run.trace_rows import take_rows_of
 from llmlocust.plugin.startup import attributes, machine_limits, option_checks
 
 _ANSWER_WITHIN = 10.0
@@ -69,7 +69,7 @@ class Worker:
             "run": self._start,
             "state": collector.follow,
             "have": self._received,
-            "arrivals": lambda told: collector.open_load.deal(Part(*told["part"]), told["most_in_flight"]),
+            "arrivals": lambda told: collector.open_load.deal(RateShare(*told["share"]), told["max_in_flight"]),
             "rows": self._replay,
             "refused": self._refused,
             "too late": lambda told: self._note_dropped(
@@ -123,7 +123,7 @@ class Worker:
         """The trace is opened before users are spawned, as the master tells of them later."""
         came_ns = perf_counter_ns()
         try:
-            take_part(self.collector.open_load, told, came_ns)
+            take_rows_of(self.collector.open_load, told, came_ns)
         except ValueError as problem:
             why = f"this worker has not the master's trace, and sends nothing of it: {problem}"
             self.runner.log_exception("llmlocust", why, why)

@@ -99,8 +99,8 @@ class Collector:
 
     # ── requests ──
 
-    def request_due(self, due_ns: int, *, held_back: bool) -> None:
-        self.ledger.note_due(self.moment(due_ns), held_back=held_back)
+    def request_due(self, due_ns: int, *, dropped: bool) -> None:
+        self.ledger.note_due(self.moment(due_ns), dropped=dropped)
 
     def request_begins(self, name: str) -> None:
         self.in_flight += 1
@@ -140,14 +140,14 @@ class Collector:
     def level_began(self, load: float, unit: str) -> None:
         self.ledger.begin_level(self.moment(), load, unit)
 
-    def level_settled(self, *, reached: bool) -> None:
-        self.ledger.settle_level(self.moment(), reached=reached)
+    def warmup_ended(self, *, reached: bool) -> None:
+        self.ledger.end_warmup(self.moment(), reached=reached)
 
     def level_follows(self, load: float, unit: str) -> None:
-        """The next level began and settled where the one before ended."""
+        """The next level began where the one before ended, without a warm-up."""
         now = self.moment()
         self.ledger.begin_level(now, load, unit)
-        self.ledger.settle_level(now)
+        self.ledger.end_warmup(now)
 
     def level_ended(self) -> None:
         self._note_overdue_gauges()

@@ -2,7 +2,7 @@
 many others the server has not answered yet.
 
 A Locust user is a stream then: it sends nothing by itself, its tasks are run when the schedule says so. The process
-has one schedule, its part of the run's (load.arrivals) or its rows of a trace (load.traces), and deals it to its users
+has one schedule, its share of the run's (load.arrivals) or its rows of a trace (load.traces), and deals it to its users
 in turn.
 """
 
@@ -19,7 +19,7 @@ from gevent.event import Event
 from gevent.pool import Group
 from locust.exception import StopUser
 
-from llmlocust.load.arrivals import Part
+from llmlocust.load.arrivals import RateShare
 from llmlocust.load.traces import Deal, Replay, Row
 from llmlocust.plugin.generator.timer import Alarm
 
@@ -45,7 +45,7 @@ class StreamUser(Protocol):
 class DueCounter(Protocol):
     """What counts the requests that are due, such as a Collector."""
 
-    def request_due(self, due_ns: int, *, held_back: bool) -> None: ...
+    def request_due(self, due_ns: int, *, dropped: bool) -> None: ...
 
 
 class Arrival(gevent.Greenlet):
@@ -75,8 +75,8 @@ class OpenLoad:
         self._counter = counter
         self.on = False
         """Users are streams; set before any of them begins."""
-        self._part: Part | None = None
-        self._most_in_flight = 0
+        self._share: RateShare | None = None
+        self._max_in_flight = 0
         self._streams: deque[tuple[StreamUser, Group]] = deque()
         self._thinking: set[gevent.Greenlet] = set()
         """Those of the streams' greenlets that are between two turns of a conversation."""
@@ -93,22 +93,22 @@ class OpenLoad:
         self._newest_row = _NO_ROW
         self._driver: gevent.Greenlet | None = None
 
-    def deal(self, part: Part, most_in_flight: int) -> None:
-        """From now on, requests are due as this part says."""
+    def deal(self, share: RateShare, max_in_flight: int) -> None:
+        """From now on, requests are due as this share says."""
         self.on = True
         if self._driver is not None:
             self._send_due(math.inf)  # late, but not forgotten
         self._end()
-        self._part, self._most_in_flight = part, most_in_flight
+        self._share, self._max_in_flight = share, max_in_flight
         self._begin()
 
-    def replay(self, replay: Replay, began_ns: int | None, deal: Deal, most_in_flight: int, salt: str) -> None:
+    def replay(self, replay: Replay, began_ns: int | None, deal: Deal, max_in_flight: int, salt: str) -> None:
         """From the deal's moment on, this process has its rows of a trace. `began_ns`: when the replay began; None: it
         has not yet. A process that knows goes on by its own.
         """
         self.on = True
         self._end()
-        self._replay, self._most_in_flight, self.salt = replay, most_in_flight, salt
+        self._replay, self._max_in_flight, self.salt = replay, max_in_flight, salt
         if began_ns is not None:
             self._replay_began_ns = began_ns if self._replay_began_ns is None else self._replay_began_ns
             self._deals.append(deal)
@@ -116,7 +116,7 @@ class OpenLoad:
 
     def close(self) -> None:
         self._end()
-        self.on, self._part = False, None
+        self.on, self._share = False, None
         self._forget_trace()
 
     def _forget_trace(self) -> None:
@@ -152,7 +152,7 @@ class OpenLoad:
             return 0
         due_ns, arrival.due_ns = arrival.due_ns, 0
         if not due_ns:
-            self._counter.request_due(asked_ns, held_back=False)
+            self._counter.request_due(asked_ns, dropped=False)
         return due_ns
 
     def think(self, user: StreamUser, seconds: float) -> None:
@@ -167,16 +167,16 @@ class OpenLoad:
             raise StopUser
 
     def _begin(self) -> None:
-        """The present part, from its beginning on, or what is left of a trace, once there is a user for it."""
+        """The present share, from its beginning on, or what is left of a trace, once there is a user for it."""
         if not self._streams:
             return
         if self._replay is not None and self._replay_began_ns is not None:
             began = self._replay_began_ns
             rows = self._replay.dealt(self._deals, after=self._newest_row)
             self._schedule = ((began + int(due * _NS), row) for due, row in rows)
-        elif self._part is not None and self._part.rate:
+        elif self._share is not None and self._share.rate:
             began = perf_counter_ns()
-            self._schedule = ((began + int(due * _NS), _NO_ROW) for due in self._part.due())
+            self._schedule = ((began + int(due * _NS), _NO_ROW) for due in self._share.due())
         else:
             return
         self._next_ns, self._next_row = next(self._schedule, _OVER)
@@ -208,11 +208,11 @@ class OpenLoad:
         self._streams.rotate(-1)
         user, mine = self._streams[0]
         in_flight = sum(len(group) for _, group in self._streams) - len(self._thinking)
-        held_back = in_flight >= self._most_in_flight
-        self._counter.request_due(due_ns, held_back=held_back)
+        dropped = in_flight >= self._max_in_flight
+        self._counter.request_due(due_ns, dropped=dropped)
         row = None
         if self._replay is not None:
             self._newest_row = number
-            row = None if held_back else self._replay.trace.row(number)
-        if not held_back:
+            row = None if dropped else self._replay.trace.row(number)
+        if not dropped:
             mine.start(Arrival(user, due_ns, row))

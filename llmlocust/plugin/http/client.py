@@ -217,7 +217,7 @@ class Client:
             timeline.ended_ns = perf_counter_ns()
             if timeline.sent_ns and not timeline.follows:
                 before = (timeline.sent_ns - timeline.asked_ns) / _NS
-                timeline.wait = max(0.0, before - (timeline.connect or 0.0) - (timeline.tls or 0.0))
+                timeline.client_queue = max(0.0, before - (timeline.connect or 0.0) - (timeline.tls or 0.0))
             if keep and connection is not None:
                 self._idle.append(connection)
             elif connection is not None:

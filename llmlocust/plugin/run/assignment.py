@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from itertools import accumulate, pairwise
 from typing import Any
 
-from llmlocust.load.arrivals import Part
+from llmlocust.load.arrivals import RateShare
 from llmlocust.metrics.ledger import Ledger
 from llmlocust.metrics.levels import RATE, Level
 from llmlocust.plugin import console
@@ -34,7 +34,7 @@ class Assignment:
         self._seed = 0
         self._paused = False
         self._senders: list[str | None] = []
-        """The processes that share the level's rate, in the order of their parts."""
+        """The processes that share the level's rate, in the order of their shares."""
         self._shares: dict[str | None, tuple[float, int]] = {}
         """For each process: the total rate that it was last sent, and the number of processes that share it."""
 
@@ -45,12 +45,12 @@ class Assignment:
     # ── a fixed number of requests ──
 
     def count_requests(self, requests: int) -> None:
-        """The run is of so many requests, which are assigned when its level has settled."""
+        """The run is of so many requests, which are assigned after the warm-up of its level."""
         self.requests = requests
         self._cluster.set_quota(0)
 
     def assign_quotas(self) -> None:
-        """Give each process its part of the requests; nothing where there is no fixed number."""
+        """Give each process its share of the requests; nothing where there is no fixed number."""
         if self.requests:
             users = {sender: self._cluster.users_of(sender) for sender in self._cluster.senders()}
             self._quotas = quotas(self.requests, users)
@@ -81,7 +81,7 @@ class Assignment:
         self._arrivals, self._max_in_flight = arrivals, max_in_flight
 
     def replay(self, rows: Rows, description: str) -> None:
-        """The rows of a trace are due: the replay begins when the first level has settled."""
+        """The rows of a trace are due: the replay begins after the warm-up of the first level."""
         self._rows, self._arrivals = rows, description
 
     @property
@@ -91,7 +91,7 @@ class Assignment:
     @property
     def plan(self) -> dict[str, Any]:
         """What the run's plan says of the open load; empty in closed load."""
-        return {"arrivals": self._arrivals, "most_in_flight": self._max_in_flight} if self.is_open else {}
+        return {"arrivals": self._arrivals, "max_in_flight": self._max_in_flight} if self.is_open else {}
 
     def begin_level(self) -> None:
         """A level began: requests are due, at its rate."""
@@ -99,7 +99,7 @@ class Assignment:
         self._assign()
 
     def begin_rows(self) -> None:
-        """The level settled: a replay begins here."""
+        """The warm-up has ended: a replay begins here."""
         if self._rows:
             self._rows.begin(self._moment())
             self._assign()
@@ -120,7 +120,7 @@ class Assignment:
             console.say(f"  … {who} from now on")
 
     def _assign(self) -> None:
-        """Give each process its part of the level's rate, from now on."""
+        """Give each process its share of the level's rate, from now on."""
         level = self._level
         if level is None or level.ended is not None or level.unit != RATE:
             return
@@ -128,10 +128,10 @@ class Assignment:
         if self._rows:
             self._rows.assign(self._moment())
         for sender in self._senders:
-            self.send_part(sender)
+            self.send_share(sender)
 
-    def send_part(self, sender: str | None) -> None:
-        """Send one process its part of what is due, where it has one."""
+    def send_share(self, sender: str | None) -> None:
+        """Send one process its share of what is due, where it has one."""
         if sender not in self._senders or self._level is None:
             return
         stream, streams = self._senders.index(sender), len(self._senders)
@@ -139,10 +139,10 @@ class Assignment:
         self._shares[sender] = (rate, streams)
         if self._rows:
             message = self._rows.message(self._moment(), stream, streams)
-            self._cluster.send("rows", sender, **message, most_in_flight=self._max_in_flight)
+            self._cluster.send("rows", sender, **message, max_in_flight=self._max_in_flight)
             return
-        part = Part(rate, self._arrivals, self._seed, stream, streams)
-        self._cluster.send("arrivals", sender, part=list(part), most_in_flight=self._max_in_flight)
+        share = RateShare(rate, self._arrivals, self._seed, stream, streams)
+        self._cluster.send("arrivals", sender, share=list(share), max_in_flight=self._max_in_flight)
 
     def due_of(self, sender: str, since: float, until: float) -> Due | None:
         """Return what a worker had to send between two moments by the schedule; None in closed load."""

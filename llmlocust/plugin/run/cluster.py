@@ -81,11 +81,11 @@ class Cluster(ABC):
     def level_began(self, load: float, unit: str) -> None: ...
 
     @abstractmethod
-    def level_settled(self, *, reached: bool) -> None: ...
+    def warmup_ended(self, *, reached: bool) -> None: ...
 
     @abstractmethod
     def level_follows(self, load: float, unit: str) -> None:
-        """The next level began and settled where the one before ended."""
+        """The next level began where the one before ended, without a warm-up."""
 
     @abstractmethod
     def level_ended(self) -> None: ...

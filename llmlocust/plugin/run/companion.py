@@ -17,10 +17,10 @@ _log = logging.getLogger(__name__)
 
 
 class LevelChange(NamedTuple):
-    """A level began, settled or ended. Where the next level follows without a break, all three have one moment."""
+    """A level began, warmed_up or ended. Where the next level follows without a break, all three have one moment."""
 
     what: str
-    """BEGAN, SETTLED or ENDED of load.curves."""
+    """BEGAN, WARMED_UP or ENDED of load.curves."""
     level: Level
     moment: float
     """Seconds since the run began."""

@@ -43,5 +43,5 @@ class EarlyEnd(Companion):
                 yield from (each for each in found if each is not None)
 
     def _may_be_judged(self, level: Level, moment: float) -> bool:
-        over = level.settled is not None and level.ended is not None
+        over = level.warmed_up is not None and level.ended is not None
         return over or level.window(moment) >= max(1e-9, self._grace)

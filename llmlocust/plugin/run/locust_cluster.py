@@ -18,10 +18,10 @@ from locust.runners import (
     Runner,
 )
 
-from llmlocust.load.arrivals import Part
+from llmlocust.load.arrivals import RateShare
 from llmlocust.plugin.generator.collector import Collector
 from llmlocust.plugin.run.cluster import Cluster
-from llmlocust.plugin.run.trace_rows import take_part
+from llmlocust.plugin.run.trace_rows import take_rows_of
 
 
 def cluster_of(environment: Environment, collector: Collector | None) -> Cluster:
@@ -108,7 +108,7 @@ class LocustWorkers(_LocustCluster):
     def level_began(self, load: float, unit: str) -> None:
         """Workers follow the run's messages, in this and in what follows."""
 
-    def level_settled(self, *, reached: bool) -> None: ...
+    def warmup_ended(self, *, reached: bool) -> None: ...
 
     def level_follows(self, load: float, unit: str) -> None: ...
 
@@ -145,21 +145,21 @@ class OneProcess(_LocustCluster):
         return self._runner.user_count
 
     def send(self, what: str, sender: str | None = None, **data: Any) -> None:
-        """Take what is this process's part; the rest is said by calls."""
+        """Take this process's share; calls deliver the rest."""
         if handler := self._handlers.get(what):
             handler(**data)
 
-    def _take_rate(self, part: list[Any], most_in_flight: int) -> None:
-        self._collector.open_load.deal(Part(*part), most_in_flight)
+    def _take_rate(self, share: list[Any], max_in_flight: int) -> None:
+        self._collector.open_load.deal(RateShare(*share), max_in_flight)
 
     def _take_rows(self, **rows: Any) -> None:
-        take_part(self._collector.open_load, rows, time.perf_counter_ns())
+        take_rows_of(self._collector.open_load, rows, time.perf_counter_ns())
 
     def level_began(self, load: float, unit: str) -> None:
         self._collector.level_began(load, unit)
 
-    def level_settled(self, *, reached: bool) -> None:
-        self._collector.level_settled(reached=reached)
+    def warmup_ended(self, *, reached: bool) -> None:
+        self._collector.warmup_ended(reached=reached)
 
     def level_follows(self, load: float, unit: str) -> None:
         self._collector.level_follows(load, unit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from locust.env import Environment
 
-from llmlocust.load.distributions import think_time, told_wait
+from llmlocust.load.distributions import think_time, think_time_in_words
 from llmlocust.plugin.http.addresses import shown
 from llmlocust.plugin.options import option, written
 from llmlocust.plugin.run.settings import RunSettings
@@ -41,4 +41,4 @@ def _think_time(user: type, environment: Environment) -> str:
     """Return the think time of a class that waits as the option says; that of others is code."""
     if getattr(user, "wait_time", None) is not getattr(user, "think_time_option", user):
         return "its own wait_time"
-    return told_wait(think_time(option(environment, "wait")))
+    return think_time_in_words(think_time(option(environment, "think_time")))

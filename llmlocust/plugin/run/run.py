@@ -1,6 +1,6 @@
 """`Run`: one run as a whole, in the process that is Locust's master or its only one.
 
-It says when levels begin, settle and end, and merges what the processes have counted. It knows Locust through its
+It says when levels begin, when their warm-up ends, and when they end, and merges what the processes have counted. It knows Locust through its
 `Cluster` only. What else goes along with a run are its companions.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from llmlocust.load.curves import BEGAN, ENDED, SETTLED
+from llmlocust.load.curves import BEGAN, ENDED, WARMED_UP
 from llmlocust.metrics.ledger import rows_for_each
 from llmlocust.metrics.levels import USERS, Level
 from llmlocust.metrics.seconds import SECOND_COUNTS
@@ -43,10 +43,10 @@ class Run(RunState):
 
     # ── levels ──
 
-    def begin_level(self, load: float, unit: str = USERS, part: str = "") -> None:
+    def begin_level(self, load: float, unit: str = USERS, phase: str = "") -> None:
         """A level begins: its load is asked for. One that is still under way ends here."""
         before, moment = self._open_level, self.moment()
-        level = self.ledger.begin_level(moment, load, unit, part)
+        level = self.ledger.begin_level(moment, load, unit, phase)
         self.lost_workers.level_began(level)
         self.cluster.level_began(load, unit)
         self.send_state()
@@ -55,27 +55,27 @@ class Run(RunState):
             self._changed(ENDED, before, moment)
         self._changed(BEGAN, level, moment)
 
-    def settle_level(self, *, reached: bool = True) -> None:
+    def end_warmup(self, *, reached: bool = True) -> None:
         """The level is measured from now on."""
         moment = self.moment()
-        self.ledger.settle_level(moment, reached=reached)
-        self.cluster.level_settled(reached=reached)
+        self.ledger.end_warmup(moment, reached=reached)
+        self.cluster.warmup_ended(reached=reached)
         self.assignment.assign_quotas()
         self.send_state()
         self.assignment.begin_rows()
-        self._changed(SETTLED, self.ledger.levels[-1], moment)
+        self._changed(WARMED_UP, self.ledger.levels[-1], moment)
 
     def next_level(self, load: float, unit: str) -> None:
-        """The level ends, and at the same moment the next one begins and settles: nothing that is due lies between."""
+        """The level ends, and at the same moment the next one begins without a warm-up: nothing that is due lies between."""
         before, now = self._open_level, self.moment()
         level = self.ledger.begin_level(now, load, unit)
-        self.ledger.settle_level(now)
+        self.ledger.end_warmup(now)
         self.cluster.level_follows(load, unit)
         self.send_state()
         if before is not None:
             self._changed(ENDED, before, now)
         self._changed(BEGAN, level, now)
-        self._changed(SETTLED, level, now)
+        self._changed(WARMED_UP, level, now)
 
     def end_level(self) -> None:
         """The level ends, where one is under way."""
@@ -104,7 +104,7 @@ class Run(RunState):
             self.end_level()
         if steady and not self._open_level:
             self.begin_level(users)
-            self.settle_level()
+            self.end_warmup()
 
     @property
     def _open_level(self) -> Level | None:
@@ -133,7 +133,7 @@ class Run(RunState):
             **self.state(sender),
         )
         if sender is not None:  # it could not hear when the others were told
-            self.assignment.send_part(sender)
+            self.assignment.send_share(sender)
 
     def state(self, sender: str | None = None) -> dict[str, Any]:
         """How things stand, for the workers (Collector.follow), or for one of them."""
@@ -142,7 +142,7 @@ class Run(RunState):
             "index": level.index,
             "load": level.load,
             "unit": level.unit,
-            "settled": level.settled is not None,
+            "warmed_up": level.warmed_up is not None,
             "reached": level.reached,
             "ended": level.ended is not None,
         }

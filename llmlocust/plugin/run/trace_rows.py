@@ -51,10 +51,10 @@ class Replayer(Protocol):
 
     on: bool
 
-    def replay(self, replay: Replay, began_ns: int | None, deal: Deal, most_in_flight: int, salt: str) -> None: ...
+    def replay(self, replay: Replay, began_ns: int | None, deal: Deal, max_in_flight: int, salt: str) -> None: ...
 
 
-def take_part(open_load: Replayer, message: Mapping[str, Any], came_ns: int) -> None:
+def take_rows_of(open_load: Replayer, message: Mapping[str, Any], came_ns: int) -> None:
     """Do what such a message asks for. ValueError in one line where the trace is not on this machine, or another one."""
     open_load.on = True
     path, *stretch = message["trace"]
@@ -62,7 +62,7 @@ def take_part(open_load: Replayer, message: Mapping[str, Any], came_ns: int) -> 
     if replay.trace.mark != message["mark"]:
         raise ValueError(f"{path} has other rows than the master's")
     began_ns = None if message["began"] is None else came_ns - int(message["began"] * _NS)
-    open_load.replay(replay, began_ns, Deal(*message["deal"]), message["most_in_flight"], message["salt"])
+    open_load.replay(replay, began_ns, Deal(*message["deal"]), message["max_in_flight"], message["salt"])
 
 
 def salt(options: Mapping[str, Any], run_id: str) -> str:

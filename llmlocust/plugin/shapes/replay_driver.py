@@ -17,6 +17,6 @@ def take_over(replay: Replay, stairs: Staircase, run: RunState, environment: Env
     """The run is a replay: what its shape goes through instead of a staircase."""
     hold, levels = replay_windows(replay, environment)
     told = {"rows": replay.rows, "speed": replay.speed, "shared": replay.trace.has_blocks}
-    run.plan = {"unit": RATE, "levels": levels, "settle": 0.0, "hold": hold, "trace": told}
+    run.plan = {"unit": RATE, "levels": levels, "warmup": 0.0, "hold": hold, "trace": told}
     run.assignment.replay(Rows(replay, salt(run.settings.options, run.id)), replay_in_words(replay))
-    return Windows(levels, settle=0.0, hold=hold, grace=stairs.grace, drain=stairs.drain)
+    return Windows(levels, warmup=0.0, hold=hold, grace=stairs.grace, drain=stairs.drain)

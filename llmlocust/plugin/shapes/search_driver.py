@@ -17,7 +17,7 @@ from llmlocust.plugin.run.run import Run
 from llmlocust.plugin.settings import search_judge
 from llmlocust.text import figures as words
 
-SETTLES = 3.0
+WARMUPS = 3.0
 """Lengths of a request until what is in flight at a new rate no longer grows by itself: its backlog is looked at."""
 
 
@@ -39,11 +39,11 @@ class Searching:
         if is_rate and getattr(shape, "start", None) is None:
             start = option(environment, "rate") or start
         precision = float(setting("precision", "search_precision"))
-        most = float(setting("most", "search_most"))
+        max_load = float(setting("max_load", "search_max"))
         self.search = Search(
-            search_judge(self.limits, min(start, most) if is_rate else None),
+            search_judge(self.limits, min(start, max_load) if is_rate else None),
             start=start if is_rate else int(start),
-            most=most if is_rate else int(most),
+            max_load=max_load if is_rate else int(max_load),
             grain=_grain(start, precision) if is_rate else 1.0,
             precision=precision,
             longest=float(setting("longest", "search_hold")),
@@ -59,16 +59,16 @@ class Searching:
         self._tell()
 
     def level_began(self) -> None:
-        self._stairs.settle, self._stairs.hold = self.search.settle, math.inf
+        self._stairs.warmup, self._stairs.hold = self.search.warmup, math.inf
         if self.unit == RATE:
-            self._stairs.settle = min(SETTLES * self.search.settle, self.search.longest)
+            self._stairs.warmup = min(WARMUPS * self.search.warmup, self.search.longest)
 
     def look(self) -> None:
         """Whether the level that is held has been decided: then the staircase ends it, and goes on where there is more
         to do.
         """
         level = self._run.level
-        if self._stairs.phase != HOLD or level is None:
+        if self._stairs.state != HOLD or level is None:
             return
         if not self.search.look(level.window(self._run.moment()), self._run.ledger.tally):
             return
@@ -91,12 +91,12 @@ class Searching:
         self._run.plan = {
             "unit": self.unit,
             "levels": [trial.load for trial in search.trials],
-            "settle": None,
+            "warmup": None,
             "hold": None,
             "search": {
                 "limits": self.limits,
                 "start": search.start,
-                "most": search.most,
+                "max_load": search.max_load,
                 "precision": search.precision,
                 "shortest": search.shortest,
                 "longest": search.longest,

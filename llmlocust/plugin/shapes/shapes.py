@@ -16,8 +16,8 @@ from locust.env import Environment
 from locust.runners import STATE_INIT, STATE_RUNNING, STATE_SPAWNING, WORKER_REPORT_INTERVAL, MasterRunner
 
 from llmlocust.load.arrivals import Process
-from llmlocust.load.curves import BEGAN, DONE, ENDED, HOLD, RAMP, SETTLED, Staircase, parse_levels, parse_rates
-from llmlocust.load.plans import SHAPES, PlanPart
+from llmlocust.load.curves import BEGAN, DONE, ENDED, HOLD, RAMP, WARMED_UP, Staircase, parse_levels, parse_rates
+from llmlocust.load.plans import SHAPES, PlanPhase
 from llmlocust.load.trace_windows import NEXT, Windows
 from llmlocust.metrics.levels import RATE, USERS
 from llmlocust.plugin import console
@@ -39,7 +39,7 @@ class SteppedRamp(LoadTestShape):
     """Users in levels, each held for a while that starts when its users are really there.
 
     With `arrivals`, levels are requests a second instead: open load (docs/open-load.md). Attributes that are None are
-    taken from the options (`--llm-levels`, `--llm-settle`, `--llm-hold`, `--llm-drain`, and where `--llm-rate` is
+    taken from the options (`--llm-levels`, `--llm-warmup`, `--llm-hold`, `--llm-drain`, and where `--llm-rate` is
     given, `--llm-arrivals`). With `--llm-search` the levels are those of a `Search`, with `--llm-shape` those of another
     shape.
     """
@@ -49,14 +49,14 @@ class SteppedRamp(LoadTestShape):
     shape: str | None = None
     """Of the plan: stepped, or one of load.plans.SHAPES, which go by its settings and not by `levels`."""
     levels: Sequence[float] | None = None
-    settle: float | None = None
+    warmup: float | None = None
     hold: float | None = None
     drain: float | None = None
     requests: int | None = None
-    """A fixed number of requests instead of `settle` and `hold`, at one level; 0: none."""
+    """A fixed number of requests instead of `warmup` and `hold`, at one level; 0: none."""
     arrivals: str | None = None
     """How requests arrive: constant, poisson, gamma:CV or bursts:N."""
-    most_in_flight: int | None = None
+    max_in_flight: int | None = None
     """Requests that a load process lets be in flight, in open load."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class SteppedRamp(LoadTestShape):
         self._searching: Searching | None = None
         self._run: Run | None = None
         self._requests = 0
-        self._parts: list[PlanPart] = []
+        self._phases: list[PlanPhase] = []
         """One for each level."""
 
     def run_started(self, run: Run) -> None:
@@ -75,10 +75,10 @@ class SteppedRamp(LoadTestShape):
         self._searching = self._new_search() if self.searches() else None
         self._requests = int(self._setting("requests"))
         plan = [] if self._searching else self.plan()
-        self._parts = [part for part in plan for _ in part.loads]
+        self._phases = [phase for phase in plan for _ in phase.loads]
         self._stairs = stairs = Staircase(
-            [load for part in plan for load in part.loads],
-            settle=plan[0].settle if plan else 0.0,  # each part has its own, and a search, too
+            [load for phase in plan for load in phase.loads],
+            warmup=plan[0].warmup if plan else 0.0,  # each phase has its own, and a search, too
             hold=plan[0].hold if plan else 0.0,
             # a level's last requests are counted where they end, and a worker's last report must have come
             grace=self._reports_take() + 1.0,
@@ -92,7 +92,7 @@ class SteppedRamp(LoadTestShape):
         if self._requests:
             run.assignment.count_requests(self._requests)
         if self.unit == RATE:
-            run.assignment.open(self._arrivals(), int(self._setting("most_in_flight")))
+            run.assignment.open(self._arrivals(), int(self._setting("max_in_flight")))
         if replay := replay_of(self.runner.environment):
             self._stairs = replaying.take_over(replay, stairs, run, self.runner.environment)
         run.let_requests_end(float(self._setting("drain")))
@@ -114,7 +114,7 @@ class SteppedRamp(LoadTestShape):
             # nothing may be due in a trace's first window
             return self._users_for(first or 1.0), _rate(first, self._processes())
         self._advance()
-        if self._stairs.phase == DONE:
+        if self._stairs.state == DONE:
             assert self._run is not None
             self._run.through = True
             return None
@@ -129,19 +129,19 @@ class SteppedRamp(LoadTestShape):
             self._stairs.hold = 0.0
         for change in self._stairs.advance(time.monotonic(), self._there()):
             if change.what == BEGAN:
-                part = self._begin_part(change.level)
-                self._run.begin_level(self._stairs.levels[change.level], self.unit, part)
+                phase = self._begin_phase(change.level)
+                self._run.begin_level(self._stairs.levels[change.level], self.unit, phase)
                 if self._searching:
                     self._searching.level_began()
                     if self.unit == RATE:
                         self._has_drained()
-            elif change.what == SETTLED:
-                self._run.settle_level(reached=change.reached)
+            elif change.what == WARMED_UP:
+                self._run.end_warmup(reached=change.reached)
             elif change.what == NEXT:
                 self._run.next_level(self._stairs.levels[change.level], self.unit)
             elif change.what == ENDED:
                 self._run.end_level()
-        if isinstance(self._stairs, Windows) and self._stairs.phase == HOLD:
+        if isinstance(self._stairs, Windows) and self._stairs.state == HOLD:
             left = self._stairs.next_change - time.monotonic()
             if left < _TICK:  # a window ends when it ends, and not at Locust's next look
                 gevent.spawn_later(max(left, 0.0), self._advance_if_on)
@@ -154,14 +154,14 @@ class SteppedRamp(LoadTestShape):
         """ValueError where the options cannot be meant."""
         return self._new_search().search.load if self.searches() else self.planned_levels()[0]
 
-    def _begin_part(self, level: int) -> str:
-        """The name of a level's part, whose times are kept from now on; a search keeps its own."""
+    def _begin_phase(self, level: int) -> str:
+        """The name of a level's phase, whose times are kept from now on; a search keeps its own."""
         if self._searching:
             return ""
         assert self._stairs is not None
-        part = self._parts[level]
-        self._stairs.settle, self._stairs.hold = part.settle, part.hold
-        return part.name
+        phase = self._phases[level]
+        self._stairs.warmup, self._stairs.hold = phase.warmup, phase.hold
+        return phase.name
 
     # ── the plan ──
 
@@ -169,8 +169,8 @@ class SteppedRamp(LoadTestShape):
         assert self.runner is not None
         return str(self._setting("shape")).strip()
 
-    def plan(self) -> list[PlanPart]:
-        """The parts that it goes through; override it for a plan of your own. ValueError where the settings cannot be
+    def plan(self) -> list[PlanPhase]:
+        """The phases that it goes through; override it for a plan of your own. ValueError where the settings cannot be
         meant.
         """
         assert self.runner is not None
@@ -179,11 +179,11 @@ class SteppedRamp(LoadTestShape):
             return SHAPES[name](shape_setting(self, environment, is_rate=self.unit == RATE))
         if replay := replay_of(environment):
             hold, levels = replay_windows(replay, environment)
-            return [PlanPart("", levels, hold, settle=0.0)]
+            return [PlanPhase("", levels, hold, warmup=0.0)]
         levels = list(self._levels(environment))
         if self._setting("requests"):
-            return [PlanPart("", levels, hold=math.inf, settle=0.0)]
-        return [PlanPart("", levels, float(self._setting("hold")), float(self._setting("settle")))]
+            return [PlanPhase("", levels, hold=math.inf, warmup=0.0)]
+        return [PlanPhase("", levels, float(self._setting("hold")), float(self._setting("warmup")))]
 
     def _levels(self, environment: Environment) -> Sequence[float]:
         """Return the levels of the class, checked like the option, or else those of the option. ValueError in one line."""
@@ -202,20 +202,21 @@ class SteppedRamp(LoadTestShape):
 
     def planned_levels(self) -> list[float]:
         """The loads of the plan. ValueError where its settings cannot be meant."""
-        return [load for part in self.plan() for load in part.loads]
+        return [load for phase in self.plan() for load in phase.loads]
 
-    def _told(self, plan: Sequence[PlanPart]) -> dict[str, Any]:
+    def _told(self, plan: Sequence[PlanPhase]) -> dict[str, Any]:
         """Of the plan, for the run's files."""
-        told = {"unit": self.unit, "levels": [load for part in plan for load in part.loads]}
+        told = {"unit": self.unit, "levels": [load for phase in plan for load in phase.loads]}
         if self._requests:
-            return told | {"settle": None, "hold": None, "requests": self._requests}
-        if [part.name for part in plan] == [""]:
-            return told | {"settle": plan[0].settle, "hold": plan[0].hold}
-        parts = [
-            {"name": part.name, "levels": len(part.loads), "settle": part.settle, "hold": part.hold} for part in plan
+            return told | {"warmup": None, "hold": None, "requests": self._requests}
+        if [phase.name for phase in plan] == [""]:
+            return told | {"warmup": plan[0].warmup, "hold": plan[0].hold}
+        phases = [
+            {"name": phase.name, "levels": len(phase.loads), "warmup": phase.warmup, "hold": phase.hold}
+            for phase in plan
         ]
         name = self.shape_name()
-        return told | {"settle": None, "hold": None, "shape": name if name in SHAPES else "its own", "parts": parts}
+        return told | {"warmup": None, "hold": None, "shape": name if name in SHAPES else "its own", "phases": phases}
 
     # ── open load ──
 
@@ -255,7 +256,7 @@ class SteppedRamp(LoadTestShape):
         """How much of the load is there: a rate is, as soon as its streams are; NaN: neither enough nor little enough."""
         assert self._stairs is not None
         users, target = float(self.get_current_user_count()), self._stairs.target
-        if self.unit == USERS or self._stairs.phase != RAMP or not target:
+        if self.unit == USERS or self._stairs.state != RAMP or not target:
             return users
         return target if users >= self._users_for(target) and self._has_drained() else math.nan
 
@@ -319,7 +320,7 @@ class TraceReplay(SteppedRamp):
 
 class _Shape(SteppedRamp):
     """A plan made from a few settings. Those that are None are taken from the options (`--llm-shape-base`,
-    `--llm-shape-peak`, `--llm-shape-seconds`, `--llm-settle`, `--llm-drain`). With `arrivals`, loads are requests a
+    `--llm-shape-peak`, `--llm-shape-seconds`, `--llm-warmup`, `--llm-drain`). With `arrivals`, loads are requests a
     second.
     """
 
@@ -392,19 +393,19 @@ class Progressive(_Shape):
 
 
 class Search(SteppedRamp):
-    """Looks for the most users, or the highest rate, that keeps `limits`, or without them for capacity: docs/search.md.
+    """Looks for the most users, or the highest rate, that keeps `limits`, or without them for saturation: docs/search.md.
 
     Attributes that are None are taken from the options (`--llm-search-limits`, `--llm-search-start`,
-    `--llm-search-most`, `--llm-search-precision`, `--llm-search-hold`, `--llm-drain`).
+    `--llm-search-max`, `--llm-search-precision`, `--llm-search-hold`, `--llm-drain`).
     """
 
     abstract: ClassVar[bool] = True
 
     limits: str | None = None
-    """Thresholds with commas between them; empty: capacity."""
+    """Thresholds with commas between them; empty: saturation."""
     start: float | None = None
     """Users, or with `arrivals` requests a second, to begin with,"""
-    most: float | None = None
+    max_load: float | None = None
     """and to go up to."""
     precision: float | None = None
     """How near to come to the limit, as a share of it; one user is the least. Rates are as fine as that needs."""

@@ -27,10 +27,11 @@ _OF_A_USER = (
     *("temperature", "system"),
 )
 _OF_A_SHAPE = {
-    **{name: name for name in ("shape", "settle", "hold", "drain", "requests", "arrivals", "most_in_flight")},
+    **{name: name for name in ("shape", "warmup", "hold", "drain", "requests", "arrivals", "max_in_flight")},
     **{name: name for name in ("trace", "trace_speed", "trace_from", "trace_seconds")},
     **{name: f"shape_{name}" for name in ("base", "peak", "seconds")},
-    **{name: f"search_{name}" for name in ("limits", "start", "most", "precision")},
+    **{name: f"search_{name}" for name in ("limits", "start", "precision")},
+    "max_load": "search_max",
     "longest": "search_hold",
 }
 """Attributes with the options that they replace."""

@@ -182,13 +182,13 @@ def _check_gates(environment: HasOptions) -> None:
 
 
 RULES: dict[str, Rule] = {
-    "wait": _read_by(think_time),
+    "think_time": _read_by(think_time),
     "shape": lambda name: (
         "" if name in (STEPPED, *SHAPES) else f"{STEPPED}, {', '.join(SHAPES)} — got {str(name)[:40]!r}"
     ),
     "arrivals": _read_by(Process.parse),
     "rate": _rule(lambda value: 0.0 <= value < math.inf, "requests a second such as 50; 0: users instead"),
-    "most_in_flight": _rule(lambda value: 1 <= value < math.inf, "1 request or more"),
+    "max_in_flight": _rule(lambda value: 1 <= value < math.inf, "1 request or more"),
     "requests": _rule(lambda value: 0 <= value < math.inf, "a number of requests such as 200; 0: no fixed number"),
     "max_tokens": _read_by(parse),
     "temperature": _read_by(parse),
@@ -206,13 +206,13 @@ RULES: dict[str, Rule] = {
     "trace_seconds": _rule(lambda value: 0.0 <= value < math.inf, "0 seconds of the trace or more"),
     "search_limits": _read_by(search_judge),
     "search_start": _FROM_ONE,
-    "search_most": _FROM_ONE,
+    "search_max": _FROM_ONE,
     "search_precision": _rule(lambda value: 0.0 < value <= 0.5, "a share above 0 and not above 0.5, such as 0.05"),
     "body": _read_by(lambda text: drawn_fields(extra_fields(text), random.Random())),
     "metrics_port": _rule(lambda value: 0 <= value < 65536, "a port from 1 to 65535; 0: none"),
     **dict.fromkeys(
         ("hold", "search_hold", "timeout_connect", "timeout_first_token", "timeout_stall", "timeout_total"), _ABOVE_ZERO
     ),
-    **dict.fromkeys(("settle", "drain", "abort_grace"), _FROM_ZERO),
+    **dict.fromkeys(("warmup", "drain", "abort_grace"), _FROM_ZERO),
 }
 """The rule of each option whose value can be invalid by itself."""

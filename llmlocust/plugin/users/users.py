@@ -123,7 +123,7 @@ class LLMUser(FastHttpUser):
 
     def wait_time(self) -> float:
         """Think time from the options; a locustfile's own `wait_time` replaces it."""
-        return think_time(self._option("wait")).draw(_chance)
+        return think_time(self._option("think_time")).draw(_chance)
 
     think_time_option = wait_time
 

@@ -36,7 +36,7 @@ class LevelLines(Companion):
             if level.ended is None or run.moment() < level.ended + report_delay:
                 break
             self._said += 1
-            if level.settled is not None:
+            if level.warmed_up is not None:
                 console.say(level_line(run.ledger.figures(level, run.moment()), run.in_flight))
 
 
@@ -64,19 +64,19 @@ def plan_line(plan: Mapping[str, Any]) -> str:
     loads, unit = plan["levels"], plan["unit"]
     if search := plan.get("search"):
         goal = f"the most that keeps {search['limits']}" if search["limits"] else "where requests begin to wait"
-        return f"a search for {goal}: from {words.load(search['start'])}, up to {words.with_unit(search['most'], unit)}"
+        return f"a search for {goal}: from {words.load(search['start'])}, up to {words.with_unit(search['max_load'], unit)}"
     if requests := plan.get("requests"):
         return f"{requests} requests by {words.with_unit(loads[0], unit)}"
     many = "1 level" if len(loads) == 1 else f"{len(loads)} levels"
     lowest, highest = min(loads), words.with_unit(max(loads), unit)
     pieces = [many, highest if lowest == max(loads) else f"{words.load(lowest)} to {highest}"]
-    if parts := plan.get("parts"):
-        seconds = sum(part["levels"] * (part["settle"] + part["hold"]) for part in parts)
+    if phases := plan.get("phases"):
+        seconds = sum(phase["levels"] * (phase["warmup"] + phase["hold"]) for phase in phases)
         pieces[0] = f"{plan['shape']}: {many}"
     else:
-        seconds = len(loads) * (plan["settle"] + plan["hold"])
+        seconds = len(loads) * (plan["warmup"] + plan["hold"])
         each = f"{words.digits(plan['hold'])} s{' each' if len(loads) > 1 else ''}"
-        pieces.append(each + (f" after {words.digits(plan['settle'])} s of warm-up" if plan["settle"] else ""))
+        pieces.append(each + (f" after {words.digits(plan['warmup'])} s of warm-up" if plan["warmup"] else ""))
     return ", ".join([*pieces, f"about {_about(seconds)}"])
 
 
@@ -92,9 +92,9 @@ def level_line(figures: LevelFigures, in_flight: int) -> str:
     told: requests that fail at once would weigh too much.
     """
     name = "ttft" if figures.metric("ttft").count else "e2e"
-    latency, gap = figures.metric(name), figures.metric("gap")
-    parts = [
-        f"level {figures.level + 1}{_part(figures.part)}: {words.with_unit(figures.load, figures.unit)}",
+    latency, gap = figures.metric(name), figures.metric("itl")
+    pieces = [
+        f"level {figures.level + 1}{_phase(figures.phase)}: {words.with_unit(figures.load, figures.unit)}",
         f"{_number(figures.throughput)} requests/s",
         f"{_number(figures.output_tokens_per_s)} tokens/s"
         if not figures.inputs_per_s > 0
@@ -103,20 +103,20 @@ def level_line(figures: LevelFigures, in_flight: int) -> str:
     ]
     if gap.count:
         unsure = gap.range_of("p99")
-        parts.append(
-            f"{METRICS['gap'].short} p99 {_duration(unsure[0])} to {_duration(unsure[1])} (read late: use more processes)"
+        pieces.append(
+            f"{METRICS['itl'].short} p99 {_duration(unsure[0])} to {_duration(unsure[1])} (read late: use more processes)"
             if unsure
-            else f"{METRICS['gap'].short} p99 {_duration(gap['p99'])}"
+            else f"{METRICS['itl'].short} p99 {_duration(gap['p99'])}"
         )
-    parts.append(f"{figures.ok} ok")
+    pieces.append(f"{figures.ok} ok")
     if figures.failed or figures.unsent:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(figures.error_kinds.items()))
-        parts.append(f"{figures.failed + figures.unsent} failed ({kinds})")
-    if figures.held_back:
-        parts.append(f"{figures.held_back} held back by the cap of requests in flight")
+        pieces.append(f"{figures.failed + figures.unsent} failed ({kinds})")
+    if figures.dropped:
+        pieces.append(f"{figures.dropped} dropped by the cap of requests in flight")
     if in_flight:
-        parts.append(f"{in_flight} in flight")
-    return " · ".join(parts)
+        pieces.append(f"{in_flight} in flight")
+    return " · ".join(pieces)
 
 
 def _where(run: RunState) -> str:
@@ -126,13 +126,13 @@ def _where(run: RunState) -> str:
         return "no level yet"
     state = "between levels"
     if level.ended is None:
-        state = "warming up" if level.settled is None else f"measured for {level.window(run.moment()):.0f} s"
+        state = "warming up" if level.warmed_up is None else f"measured for {level.window(run.moment()):.0f} s"
     # a search has no number of levels
     many = f" of {len(run.plan['levels'])}" if run.plan and "search" not in run.plan else ""
-    return f"level {level.index + 1}{many}{_part(level.part)}, {state}"
+    return f"level {level.index + 1}{many}{_phase(level.phase)}, {state}"
 
 
-def _part(name: str) -> str:
+def _phase(name: str) -> str:
     return f" ({name})" if name else ""
 
 

@@ -46,8 +46,8 @@ from llmlocust.report.charts.drawing import (
 from llmlocust.report.sections.four_numbers import NUMBERS, STATUS
 from llmlocust.text import figures as words
 
-_NUMBER_COLOURS = {"slo_limit": GREEN, "knee": SKY, "capacity": ORANGE, "collapse": RED}
-_NUMBER_MARKERS = {"slo_limit": "o", "knee": "D", "capacity": "s", "collapse": "X"}
+_NUMBER_COLOURS = {"slo_limit": GREEN, "knee": SKY, "saturation": ORANGE, "collapse": RED}
+_NUMBER_MARKERS = {"slo_limit": "o", "knee": "D", "saturation": "s", "collapse": "X"}
 _KEEP_LOADS = 12
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
-from llmlocust.analysis.phases.phases import parts_of
+from llmlocust.analysis.phases.phases import phases_of
 from llmlocust.metrics.levels import RATE, LevelFigures
 from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.vocabulary import ABORTED, OK
@@ -125,7 +125,7 @@ def _clock(value: float, size: int) -> str:
 
 
 def _level_bands(axes: Axes, levels: Sequence[LevelFigures], start: float, doubted: Collection[int]) -> None:
-    """Levels as bands, the measured window darker than the settling before it; the doubted ones hatched."""
+    """Levels as bands, the measured window darker than the warm-up before it; the doubted ones hatched."""
     bands: list[tuple[float, float, float, float]] = []
     hatched: list[tuple[float, float, float, float]] = []
     begins: list[float] = []
@@ -134,8 +134,8 @@ def _level_bands(axes: Axes, levels: Sequence[LevelFigures], start: float, doubt
             continue
         begins.append(each.began - start)
         end = each.ended - start if math.isfinite(each.ended) else axes.get_xlim()[1]
-        settled = each.settled - start if math.isfinite(each.settled) else end
-        (hatched if each.level in doubted else bands).append((settled, 0.0, end, 1.0))
+        warmed_up = each.warmed_up - start if math.isfinite(each.warmed_up) else end
+        (hatched if each.level in doubted else bands).append((warmed_up, 0.0, end, 1.0))
     across = axes.get_xaxis_transform()
     blocks(axes, [*bands, *hatched], facecolor=BAND, edgecolor="none", linewidth=0, zorder=0, transform=across)
     style = {"facecolor": "none", "edgecolor": HATCH, "hatch": "///", "linewidth": 0}
@@ -146,11 +146,11 @@ def _level_bands(axes: Axes, levels: Sequence[LevelFigures], start: float, doubt
 
 
 def _level_names(axes: Axes, levels: Sequence[LevelFigures], start: float, most: int) -> None:
-    """The loads above the bands, as many as have room; above them the parts of the plan."""
+    """The loads above the bands, as many as have room; above them the phases of the plan."""
     _part_names(axes, levels, start, most)
     known = [each for each in levels if math.isfinite(each.began) and math.isfinite(each.ended)]
     for each in known[:: max(1, math.ceil(len(known) / most))]:
-        settled = each.settled if math.isfinite(each.settled) else each.began
+        warmed_up = each.warmed_up if math.isfinite(each.warmed_up) else each.began
         style: dict[str, Any] = {
             "ha": "center",
             "va": "bottom",
@@ -158,12 +158,12 @@ def _level_names(axes: Axes, levels: Sequence[LevelFigures], start: float, most:
             "color": MUTED,
             "transform": axes.get_xaxis_transform(),
         }
-        axes.text((settled + each.ended) / 2.0 - start, 1.0, words.load(each.load), **style)
+        axes.text((warmed_up + each.ended) / 2.0 - start, 1.0, words.load(each.load), **style)
 
 
 def _pad(levels: Sequence[LevelFigures]) -> float:
-    """Points between a picture and its title, for the names of levels and parts."""
-    return _PAD_WITH_PARTS if any(each.part for each in levels) else _PAD
+    """Points between a picture and its title, for the names of levels and phases."""
+    return _PAD_WITH_PARTS if any(each.phase for each in levels) else _PAD
 
 
 _PAD, _PAD_WITH_PARTS = 16.0, 27.0
@@ -174,8 +174,8 @@ def _part_names(axes: Axes, levels: Sequence[LevelFigures], start: float, most: 
     known = [each for each in levels if math.isfinite(each.began) and math.isfinite(each.ended)]
     letter = max((each.ended for each in known), default=0.0) - start
     letter, free = letter / (most * _LETTERS), -math.inf
-    for part in parts_of(known):
-        begin = part.levels[0].began - start
+    for phase in phases_of(known):
+        begin = phase.levels[0].began - start
         axes.plot([begin, begin], [0.0, 1.0], color=MUTED, linewidth=1.0, zorder=0.6, transform=across)
         if begin < free:  # the one before it has a longer name than its time
             continue
@@ -188,12 +188,12 @@ def _part_names(axes: Axes, levels: Sequence[LevelFigures], start: float, most: 
             "parse_math": False,
             "clip_on": False,
         }
-        axes.annotate(part.name, (begin, 1.0), (1.0, 11.0), across, textcoords="offset points", **style)
-        free = begin + (len(part.name) + 1) * letter
+        axes.annotate(phase.name, (begin, 1.0), (1.0, 11.0), across, textcoords="offset points", **style)
+        free = begin + (len(phase.name) + 1) * letter
 
 
 _LETTERS = 5.5
-"""Letters of a part's name that have the room of one load."""
+"""Letters of a phase's name that have the room of one load."""
 
 
 # -- the heat map

@@ -28,7 +28,7 @@ def pictures(run: RunData, scene: Scene) -> list[Picture]:
     over_time = time_charts.over_time(run.timeline, run.levels, scene.doubted, _time_caption(run))
     if scene.verdict.windows or not climbs(run.levels):
         return [each for each in (over_time, heat) if each is not None]
-    spread = {metric: run.distributions(metric) for metric in ("ttft", "gap")}
+    spread = {metric: run.distributions(metric) for metric in ("ttft", "itl")}
     if not spread["ttft"]:
         spread = {"e2e": run.distributions("e2e")}
     against_load = len({each.load for each in drawable(scene.levels)}) > 1
@@ -129,7 +129,7 @@ def _heat_caption(run: RunData) -> str:
 
 def _spread_caption(scene: Scene, spread: Mapping[str, Mapping[int, Any]]) -> str:
     marks = "Each hill is one level; the dot is its median, the square its p95, the triangle its p99."
-    gaps = spread.get("gap", {})
+    gaps = spread.get("itl", {})
     first, last = _ends(scene, gaps)
     if first is None or last is None:
         return marks
@@ -147,8 +147,8 @@ def _ends(scene: Scene, found: Mapping[int, Any]) -> tuple[LevelFigures | None, 
 def _time_caption(run: RunData) -> str:
     timeline = run.timeline
     said = "Shaded bands are the measured windows of the levels, named by their load."
-    if any(each.part for each in run.levels):
-        said += " Above them the parts of the plan."
+    if any(each.phase for each in run.levels):
+        said += " Above them the phases of the plan."
     if timeline is not None and "in_flight" in timeline and (timeline["in_flight"] > 0).any():
         return f"At most {words.digits(float(timeline['in_flight'].max()))} requests were in flight at once. {said}"
     return said

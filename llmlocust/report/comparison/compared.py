@@ -145,7 +145,7 @@ def doubts_of(assessment: Assessment) -> dict[int, tuple[str, ...]]:
 
 def _values(run: RunData, level: LevelFigures, thresholds: Sequence[Threshold]) -> Mapping[str, Values]:
     rows = run.requests
-    if rows is None or run.rebuilt or not level.window > 0.0 or math.isnan(level.settled):
+    if rows is None or run.rebuilt or not level.window > 0.0 or math.isnan(level.warmed_up):
         return {}
     sent = rows[(rows["level"] == level.level) & (rows["measured"] == 1)]
     sent = sent[~sent["outcome"].isin(NOT_THE_SERVERS)]
@@ -154,7 +154,7 @@ def _values(run: RunData, level: LevelFigures, thresholds: Sequence[Threshold]) 
     found["output_tokens"] = _of_rows(ok, ok["sent"], ok["output_tokens"], level)
     found[ERRORS] = _of_rows(sent, sent["sent"], (sent["outcome"] != OK).astype(float), level, least=-1.0)
     over = rows["sent"] + rows["duration"] / 1000.0
-    ended = rows[(rows["outcome"] == OK) & (over >= level.settled) & (over < level.settled + level.window)]
+    ended = rows[(rows["outcome"] == OK) & (over >= level.warmed_up) & (over < level.warmed_up + level.window)]
     found["throughput"] = _of_rows(ended, over[ended.index], pd.Series(1.0, ended.index), level)
     found["goodput"] = _of_rows(ended, over[ended.index], good(ended, thresholds).astype(float), level, least=-1.0)
     if run.timeline is not None and "tokens" in run.timeline:
@@ -167,13 +167,13 @@ def _of_rows(
 ) -> Values:
     """The values above `least`: a duration of zero is none."""
     known = (value > least) & when.notna()
-    at = (when[known] - level.settled).to_numpy().clip(0.0, math.nextafter(level.window, 0.0))
+    at = (when[known] - level.warmed_up).to_numpy().clip(0.0, math.nextafter(level.window, 0.0))
     return Values(at, value[known].to_numpy(), weights_of(rows[known]).to_numpy())
 
 
 def _tokens(timeline: pd.DataFrame, level: LevelFigures) -> Values:
     """Tokens of the whole seconds inside a level."""
-    inside = (timeline["time"] >= level.settled) & (timeline["time"] + 1.0 <= level.settled + level.window)
+    inside = (timeline["time"] >= level.warmed_up) & (timeline["time"] + 1.0 <= level.warmed_up + level.window)
     seconds = timeline[inside & timeline["tokens"].notna()]
-    at = (seconds["time"] - level.settled).to_numpy()
+    at = (seconds["time"] - level.warmed_up).to_numpy()
     return Values(at, seconds["tokens"].to_numpy(), np.ones(len(seconds)))

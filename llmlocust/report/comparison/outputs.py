@@ -84,9 +84,9 @@ def data(compared: Compared) -> dict[str, Any]:
         "tolerance": compared.tolerance,
         "false_alarms": FALSE_ALARMS,
         "regression": compared.regressed,
-        "trusted": not compared.doubted,
+        "is_valid": not compared.doubted,
         "runs": [
-            {"label": label, "verdict": verdict_data(assessment), "trusted": assessment.trusted}
+            {"label": label, "verdict": verdict_data(assessment), "is_valid": assessment.is_valid}
             for label, assessment in zip(compared.labels, compared.assessments, strict=True)
         ],
         "comparisons": [

@@ -7,7 +7,7 @@ from llmlocust.report.comparison.compared import Compared
 from llmlocust.report.comparison.sentences import doubts, headlines, key, not_compared, standing, title
 from llmlocust.report.comparison.tables import common_load, matrix, runs_table, settings, table
 from llmlocust.report.languages.translate import translated
-from llmlocust.report.sections.trust import trust_line
+from llmlocust.report.sections.validity import validity_line
 from llmlocust.report.templating import render
 from llmlocust.text import figures as words
 
@@ -48,8 +48,8 @@ def html(compared: Compared) -> str:
         key=key(compared),
         labels=compared.labels,
         settings=settings(compared),
-        trust=[
-            (label, assessment.trusted, trust_line(assessment))
+        validity=[
+            (label, assessment.is_valid, validity_line(assessment))
             for label, assessment in zip(compared.labels, compared.assessments, strict=True)
         ],
         files=[

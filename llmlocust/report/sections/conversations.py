@@ -22,7 +22,7 @@ from llmlocust.runfiles.reading.run_data import RunData, weights_of
 from llmlocust.text import figures as words
 
 _NUMBERED = re.compile(r"(.+) (\d{1,4})")
-_LATENCIES = tuple(f"{METRICS[metric].short} {name}" for metric in ("ttft", "gap") for name in ("p50", "p95"))
+_LATENCIES = tuple(f"{METRICS[metric].short} {name}" for metric in ("ttft", "itl") for name in ("p50", "p95"))
 HEADS = ("turn", "requests", "errors", "input tokens", "output tokens", *_LATENCIES)
 
 
@@ -88,7 +88,7 @@ def _turn(run: RunData, name: str, rows: pd.DataFrame, levels: Collection[int]) 
         _mean(rows.loc[ok, "input_tokens"], weights[ok]),
         _mean(rows.loc[ok, "output_tokens"], weights[ok]),
         _spread(run, "ttft", name, levels),
-        _spread(run, "gap", name, levels),
+        _spread(run, "itl", name, levels),
     )
 
 

@@ -8,12 +8,12 @@ from llmlocust.analysis.breakpoints.steps import Finding, Status
 from llmlocust.analysis.breakpoints.verdict import Verdict
 from llmlocust.text import figures as words
 
-NUMBERS = {"slo_limit": "SLO limit", "knee": "Knee", "capacity": "Capacity", "collapse": "Collapse"}
+NUMBERS = {"slo_limit": "SLO limit", "knee": "Knee", "saturation": "Saturation", "collapse": "Collapse"}
 STATUS = {Status.REACHED: "reached", Status.NOT_REACHED: "not reached", Status.UNKNOWN: "cannot be told"}
 _MEANS = {
     "slo_limit": "where the first limit breaks",
     "knee": "more load buys less than half its share",
-    "capacity": "throughput is flat, requests queue",
+    "saturation": "throughput is flat, requests queue",
     "collapse": "throughput falls, or errors pass 1 %",
 }
 

@@ -10,7 +10,7 @@ GLOSSARY = [
         ),
     ),
     (
-        "Capacity",
+        "Saturation",
         (
             "Where queueing begins. Two witnesses are asked for: throughput that stays flat, and waiting (or errors) that "
             "grows as Little's law, N = X·(R + Z), says it must in a queue."
@@ -27,7 +27,10 @@ GLOSSARY = [
             "was late is in it."
         ),
     ),
-    ("Token gap", "Time between tokens as they arrived, of all requests together: the stutter that a reader sees."),
+    (
+        "Inter-token latency (ITL)",
+        "Time between tokens as they arrived, of all requests together: the stutter that a reader sees.",
+    ),
     ("Time per output token (TPOT)", "(end to end − TTFT) / tokens after the first; one value a request."),
     (
         "p50, p95, p99",

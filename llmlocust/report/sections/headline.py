@@ -10,7 +10,7 @@ from llmlocust.analysis.breakpoints.steps import Finding, steps_of
 from llmlocust.analysis.breakpoints.verdict import Verdict
 from llmlocust.analysis.phases.recovery import Recovery
 from llmlocust.assessment.assessment import Assessment
-from llmlocust.assessment.phases import Parts
+from llmlocust.assessment.phases import Phases
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.report.sections import one_level
@@ -27,13 +27,13 @@ def title(assessment: Assessment) -> str:
 
 def headline(assessment: Assessment) -> str:
     """The verdict in a sentence that everybody understands; a second one where the run was stopped early."""
-    of_parts = _of_parts(assessment.parts)
+    of_parts = _of_parts(assessment.phases)
     said = [_safe(assessment)] if assessment.climbs or not of_parts else []
     return " ".join([*said, *of_parts]) + _stopped(assessment)
 
 
-def _of_parts(told: Parts) -> list[str]:
-    """The shortest that can be said of the parts that are no ramp."""
+def _of_parts(told: Phases) -> list[str]:
+    """The shortest that can be said of the phases that are no ramp."""
     kept = [said[0] for said in told.said if said]
     return [*kept, *(_recovered(recovery) for recovery in told.recoveries if recovery.is_known)]
 
@@ -105,14 +105,14 @@ def _held(assessment: Assessment) -> str:
 def _of_one_level(level: LevelFigures) -> str:
     """The only level in a sentence."""
     who = words.with_unit(level.load, level.unit)
-    parts = [f"{words.digits(level.throughput)} requests/s"] if level.throughput > 0.0 else []
+    phases = [f"{words.digits(level.throughput)} requests/s"] if level.throughput > 0.0 else []
     if level.output_tokens_per_s > 0.0:
-        parts.append(f"{words.digits(level.output_tokens_per_s)} tokens/s")
+        phases.append(f"{words.digits(level.output_tokens_per_s)} tokens/s")
     metric = _headline_metric(level)
     if metric:
         what = "first token" if metric == "ttft" else "answered"
-        parts.append(f"{what} within {one_level.of_summary(level.metric(metric), 'p95')} (p95)")
-    return f"{who}: {', '.join([*parts, one_level.failed(level)])}."
+        phases.append(f"{what} within {one_level.of_summary(level.metric(metric), 'p95')} (p95)")
+    return f"{who}: {', '.join([*phases, one_level.failed(level)])}."
 
 
 def _headline_metric(level: LevelFigures) -> str:
@@ -159,7 +159,7 @@ def _why_it_breaks(verdict: Verdict, limit: Finding) -> str:
 
 
 def _first_break(verdict: Verdict) -> str:
-    for name in ("capacity", "collapse"):
+    for name in ("saturation", "collapse"):
         finding = verdict.numbers()[name]
         if finding.reached:
             return f"yet {NUMBERS[name].lower()} is {place(finding, verdict.unit)}"

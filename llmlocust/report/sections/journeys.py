@@ -22,7 +22,7 @@ _SHOWN = 0.01
 _ALWAYS = ("first", "stream", "failed")
 
 STEPS = {
-    "wait": "waiting for the load generator",
+    "client_queue": "waiting for the load generator",
     "connect": "connecting",
     "first": "waiting for the first token",
     "thinking": "reasoning",
@@ -116,7 +116,10 @@ def _at(ordered: pd.DataFrame, q: float) -> dict[str, Any]:
 
 
 def _before(row: dict[str, Any]) -> list[tuple[str, float]]:
-    return [("wait", _seconds(row, "wait")), ("connect", _seconds(row, "connect") + _seconds(row, "tls"))]
+    return [
+        ("client_queue", _seconds(row, "client_queue")),
+        ("connect", _seconds(row, "connect") + _seconds(row, "tls")),
+    ]
 
 
 def _seconds(row: dict[str, Any], name: str) -> float:
@@ -126,7 +129,7 @@ def _seconds(row: dict[str, Any], name: str) -> float:
 
 def _succeeded(kind: str, row: dict[str, Any]) -> Journey:
     whole, first = row["whole"] / 1000.0, _seconds(row, "ttft")
-    answer = max(first, _seconds(row, "answer"))
+    answer = max(first, _seconds(row, "ttfo"))
     steps = [*_before(row), ("first", first), ("thinking", answer - first)]
     steps += [("stream", whole - answer), ("rest", max(0.0, _seconds(row, "duration") - whole))]
     said = f"the whole answer after {words.duration(whole)}"

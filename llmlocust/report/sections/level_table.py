@@ -56,7 +56,7 @@ def columns(report: Assessment) -> list[Column]:
         named = [name for name in one_level.STATISTICS if name in statistics or (metric, name) in asked]
         if metric == "e2e" and not _known(report, metric, "p50"):
             named = ["mean", *(name for name in named if name != "mean")]
-        if metric == "answer" and _same_as_ttft(report):
+        if metric == "ttfo" and _same_as_ttft(report):
             continue
         for statistic in named:
             if _known(report, metric, statistic):
@@ -108,7 +108,7 @@ def _known(report: Assessment, metric: str, statistic: str) -> bool:
 
 def _same_as_ttft(report: Assessment) -> bool:
     """Nothing reasons: the first token is the first of the answer."""
-    pairs = [(each.metric("answer")["p95"], each.metric("ttft")["p95"]) for each in report.levels]
+    pairs = [(each.metric("ttfo")["p95"], each.metric("ttft")["p95"]) for each in report.levels]
     return all(math.isnan(answer) or answer == ttft for answer, ttft in pairs)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from llmlocust.analysis.breakpoints.steps import SETTLED, Step, noise, wilson
+from llmlocust.analysis.breakpoints.steps import MIN_LEVEL_ERROR, Step, noise, wilson
 from llmlocust.analysis.checks.check import BOUNDED
 from llmlocust.metrics.levels import LevelFigures, Summary
 from llmlocust.metrics.metric import METRICS
@@ -51,7 +51,7 @@ def _moved(value: float, end: float, side: float) -> float:
     """
     if not (value > 0.0 and end > 0.0):
         return end
-    return value * math.exp(side * math.hypot(math.log(end / value), _TWO_SIDED * SETTLED))
+    return value * math.exp(side * math.hypot(math.log(end / value), _TWO_SIDED * MIN_LEVEL_ERROR))
 
 
 def rate(level: LevelFigures, value: float) -> Figure:
@@ -84,7 +84,7 @@ def cards(level: LevelFigures) -> list[dict[str, Any]]:
         told = rate(level, level.throughput)
         why = f"{words.digits(level.output_tokens_per_s)} output tokens/s" if level.output_tokens_per_s > 0.0 else ""
         lasted = f"{level.requests} requests in {words.digits(level.window)} s" if level.window > 0.0 else ""
-        made.append(("capacity", "Throughput", "successful requests a second", told, _sentences(why, lasted)))
+        made.append(("saturation", "Throughput", "successful requests a second", told, _sentences(why, lasted)))
     for key, metric, name in (("slo_limit", "ttft", "First token"), ("knee", "e2e", "End to end")):
         if not math.isnan(level.metric(metric)["p95"]):
             half = of_summary(level.metric(metric), "p50")
@@ -112,8 +112,8 @@ def _sentences(*parts: str) -> str:
 def percentiles(level: LevelFigures) -> tuple[list[str], list[tuple[str, list[Figure]]]]:
     """Heads of columns, and a row for each metric that is known."""
     known = {name: level.metric(name) for name in _SHOWN if any(_is_told(level.metric(name), s) for s in STATISTICS)}
-    if "answer" in known and known["answer"]["p95"] == level.metric("ttft")["p95"]:
-        del known["answer"]
+    if "ttfo" in known and known["ttfo"]["p95"] == level.metric("ttft")["p95"]:
+        del known["ttfo"]
     heads = [s for s in STATISTICS if any(_is_told(summary, s) for summary in known.values())]
     rows = [(METRICS[name].short, [latency(level, name, each) for each in heads]) for name in known]
     return [each.replace("_", ".") for each in heads], rows

@@ -12,7 +12,7 @@ from typing import Any
 from llmlocust.metrics.levels import RATE
 from llmlocust.metrics.vocabulary import ERROR_KINDS
 from llmlocust.runfiles.reading.run_data import LOCUST, OURS, TABLE, RunData
-from llmlocust.runfiles.reading.run_json import count, mapping, number, parts_planned, planned
+from llmlocust.runfiles.reading.run_json import count, mapping, number, phases_planned, planned
 from llmlocust.text import figures as words
 
 _SECRET = re.compile(r"key|token$|secret|password|authorization", re.IGNORECASE)
@@ -74,11 +74,12 @@ def _preflight(told: Mapping[str, Any]) -> str | None:
 
 
 def _plan(plan: Mapping[str, Any]) -> str:
-    if parts := parts_planned(plan):
+    if parts := phases_planned(plan):
         return _parts(plan, parts)
     loads = [words.load(each) for each in planned(plan)]
     unit = "requests/s" if plan.get("unit") == RATE else "users"
-    times = [f"{name} {words.digits(known)} s" for name in ("settle", "hold") if (known := number(plan.get(name)))]
+    names = {"warmup": "warm-up", "hold": "hold"}
+    times = [f"{name} {words.digits(known)} s" for key, name in names.items() if (known := number(plan.get(key)))]
     if requests := count(plan.get("requests")):
         return f"{requests} requests by {', '.join(loads)} {unit}"
     return f"{', '.join(loads)} {unit}" + (f" ({', '.join(times)})" if times else "")

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from llmlocust.analysis.phases.phases import BURSTS, STEADY, parts_of
+from llmlocust.analysis.phases.phases import BURSTS, STEADY, phases_of
 from llmlocust.analysis.phases.recovery import Recovery, recovery
 from llmlocust.analysis.phases.trend import EACH, LEAST, SLICES, Course
 from llmlocust.metrics.levels import RATE, LevelFigures, Summary
@@ -39,7 +39,7 @@ def with_telemetry(
 
 
 def _meanwhile(level: LevelFigures, rows: pd.DataFrame) -> Mapping[str, tuple[Summary, ...]]:
-    inside = rows[(rows["time"] >= level.settled) & (rows["time"] < level.ended)]
+    inside = rows[(rows["time"] >= level.warmed_up) & (rows["time"] < level.ended)]
     found: dict[str, list[Summary]] = {}
     for (name, *_), series in inside.groupby(["name", "source", "metric", "labels"], dropna=False)["value"]:
         quantiles = {quantile: float(series.quantile(q)) for quantile, q in QUANTILES.items()}
@@ -53,7 +53,7 @@ def courses(levels: Sequence[LevelFigures], requests: pd.DataFrame | None) -> di
     """How first tokens and the time per token (or, where neither is known, whole requests) went inside each level.
 
     First tokens go by when their request was sent, as the level's own figures do; the time per token by when the tokens
-    came, whenever they were asked for, as long as all came inside the window: the next level's load is no part of it.
+    came, whenever they were asked for, as long as all came inside the window: the next level's load is no phase of it.
     Levels that are not meant to stand still, such as a surge, are left out.
     """
     if requests is None:
@@ -63,13 +63,13 @@ def courses(levels: Sequence[LevelFigures], requests: pd.DataFrame | None) -> di
     last, answers = ok["sent"] + ok["e2e"] / 1000.0, (ok["e2e"] - ok["ttft"].fillna(0.0)) / 1000.0
     found = {}
     for each in levels:
-        if each.part not in STEADY:
+        if each.phase not in STEADY:
             continue
         of_level = measured & (ok["level"] == each.level)
         answer = float(answers[of_level].mean()) if of_level.any() else 0.0
         # how many an open load has served at once comes and goes in about the time of an answer: no slice is shorter
         most = int(min(SLICES, each.window / answer)) if each.unit == RATE and answer > 0.0 else SLICES
-        sent, came = ok["sent"][of_level], first[(first >= each.settled) & (last < each.ended)]
+        sent, came = ok["sent"][of_level], first[(first >= each.warmed_up) & (last < each.ended)]
         made = [
             _course("ttft", each, each.ended, sent, ok["ttft"], most),
             _course("tpot", each, each.ended - answer, came, ok["tpot"], most),
@@ -83,15 +83,15 @@ def courses(levels: Sequence[LevelFigures], requests: pd.DataFrame | None) -> di
 def _course(
     metric: str, level: LevelFigures, until: float, when: pd.Series, milliseconds: pd.Series, most: int
 ) -> Course | None:
-    """Of the time from when the level settled until some moment."""
-    inside = when[(when >= level.settled) & (when < until)]
+    """Of the time from the end of the level's warm-up until some moment."""
+    inside = when[(when >= level.warmed_up) & (when < until)]
     seconds = milliseconds[inside.index] / 1000.0
     seconds = seconds[seconds > 0.0]
     count = min(most, len(seconds) // EACH)
     if count < LEAST:
         return None
-    length = (until - level.settled) / count
-    place = ((inside[seconds.index] - level.settled) / length).clip(0, count - 1).astype(int)
+    length = (until - level.warmed_up) / count
+    place = ((inside[seconds.index] - level.warmed_up) / length).clip(0, count - 1).astype(int)
     means = np.exp(np.log(seconds).groupby(place).mean())
     # of a slice without a request nobody knows
     return Course(metric, length, tuple(map(float, means))) if len(means) == count else None
@@ -101,15 +101,15 @@ def recoveries(levels: Sequence[LevelFigures], requests: pd.DataFrame | None) ->
     """How long it took to be well again after each spike and surge that a time of rest came after, by the requests of
     the baseline.
     """
-    parts = parts_of(levels)
-    usual = [each.level for part in parts if part.name == BASELINE for each in part.levels]
+    phases = phases_of(levels)
+    usual = [each.level for phase in phases if phase.name == BASELINE for each in phase.levels]
     if requests is None or not usual:
         return []
     rows = requests[requests["sent"].notna() & ~requests["outcome"].isin(NOT_THE_SERVERS)]
     before = rows[rows["level"].isin(usual) & (rows["measured"] == 1)]
     metric = "ttft" if before["ttft"].notna().any() else "e2e"
     made = []
-    for burst, rest in pairwise(parts):
+    for burst, rest in pairwise(phases):
         # of levels that were worked out from their requests nobody knows when they began
         began, ended = max(rest.levels[0].began, burst.levels[-1].ended), rest.levels[-1].ended
         if burst.name in BURSTS and rest.name == RECOVERY and math.isfinite(began):
@@ -168,7 +168,7 @@ def cache_hits(levels: Sequence[LevelFigures], telemetry: pd.DataFrame | None) -
     named = telemetry["metric"].fillna("").str.removesuffix("_total")
     shares = {}
     for each in levels:
-        inside = (telemetry["time"] >= each.settled) & (telemetry["time"] < each.ended)
+        inside = (telemetry["time"] >= each.warmed_up) & (telemetry["time"] < each.ended)
         asked, hits = (
             _grown(telemetry[inside & named.str.endswith(f"prefix_cache_{what}")]) for what in ("queries", "hits")
         )

@@ -24,7 +24,7 @@ _TEXT = {"Type", "Name", "Method", "Error", "First Seen", "Last Seen"}
 _QUANTILES = {"p50": "50%", "p90": "90%", "p95": "95%", "p99": "99%", "p99_9": "99.9%"}
 """Our names of quantiles, with Locust's columns of them."""
 _SHORTEST_PLATEAU = 8.0
-_SETTLE = 10.0
+_WARMUP = 10.0
 _BANDS = 8
 
 
@@ -64,11 +64,13 @@ def load_locust(prefix: Path, files: dict[str, Path]) -> RunData:
             "shown at its mean users. Hold each load for a minute to know more."
         )
     else:
-        run.unknown.append("When each level began and settled: worked out from where the user count stood still.")
+        run.unknown.append(
+            "When the warm-up of each level began and ended: worked out from where the user count stood still."
+        )
     run.levels = [
         figures
-        for index, (first, last, settle) in enumerate(spans)
-        if (figures := _of_span(total.iloc[first : last + 1], index, settle, full=full, alone=len(spans) == 1))
+        for index, (first, last, warmup) in enumerate(spans)
+        if (figures := _of_span(total.iloc[first : last + 1], index, warmup, full=full, alone=len(spans) == 1))
     ]
     run.tables[formats.TIMELINE] = _locust_timeline(total, run.levels)
     if full:
@@ -116,7 +118,7 @@ def _of_history(total: pd.DataFrame) -> LevelFigures:
 
 
 def _plateaus(total: pd.DataFrame) -> list[tuple[int, int, float]]:
-    """Rows (first, last) during which the user count stood still, and the seconds until it had settled."""
+    """Rows (first, last) during which the user count stood still, and the seconds of its warm-up."""
     users, times = total["User Count"].to_numpy(), total["Timestamp"].to_numpy()
     spans, first = [], 0
     for row in range(1, len(users) + 1):
@@ -124,7 +126,7 @@ def _plateaus(total: pd.DataFrame) -> list[tuple[int, int, float]]:
             continue
         lasted = float(times[row - 1] - times[first])
         if users[first] > 0 and lasted >= _SHORTEST_PLATEAU:
-            spans.append((first, row - 1, min(_SETTLE, lasted / 3.0)))
+            spans.append((first, row - 1, min(_WARMUP, lasted / 3.0)))
         first = row
     return spans
 
@@ -139,10 +141,10 @@ def _bands(total: pd.DataFrame) -> list[tuple[int, int, float]]:
     return [(low, high, 0.0) for low, high in pairwise(edges) if high > low]
 
 
-def _of_span(rows: pd.DataFrame, index: int, settle: float, *, full: bool, alone: bool) -> LevelFigures | None:
+def _of_span(rows: pd.DataFrame, index: int, warmup: float, *, full: bool, alone: bool) -> LevelFigures | None:
     """A level from the differences of Locust's running totals between two of its rows: those are exact."""
     began = float(rows["Timestamp"].iloc[0])
-    inside = rows[rows["Timestamp"] >= began + settle]
+    inside = rows[rows["Timestamp"] >= began + warmup]
     first, last = inside.iloc[0], inside.iloc[-1]
     window = float(last["Timestamp"] - first["Timestamp"])
     ended = int(last["Total Request Count"] - first["Total Request Count"])
@@ -155,7 +157,7 @@ def _of_span(rows: pd.DataFrame, index: int, settle: float, *, full: bool, alone
         load=round(users, 1),
         users=users,
         began=began,
-        settled=float(first["Timestamp"]),
+        warmed_up=float(first["Timestamp"]),
         ended=float(last["Timestamp"]),
         window=window,
         requests=ended,

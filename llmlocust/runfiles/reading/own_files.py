@@ -111,7 +111,7 @@ def _read_levels(path: Path, notes: list[str]) -> list[LevelFigures]:
             broken += 1
     if broken:
         notes.append(f"{path.name}: {broken} rows hold what is no number and are left out.")
-    levels = [replace(each, part=short_name(each.part)) for each in levels]
+    levels = [replace(each, phase=short_name(each.phase)) for each in levels]
     kept_levels = [_with_own_intervals(each) for each in levels]
     if kept_levels != levels:
         notes.append(f"{path.name}: some intervals do not contain their values and are left out.")
@@ -142,11 +142,11 @@ def _makes_sense(read: LevelFigures) -> bool:
         read.ok,
         read.aborted,
         read.due,
-        read.held_back,
+        read.dropped,
         read.stalls,
         *read.error_kinds.values(),
     )
-    times = (read.load, read.users, read.began, read.settled, read.ended, read.window, read.throughput)
+    times = (read.load, read.users, read.began, read.warmed_up, read.ended, read.window, read.throughput)
     shares = (read.coalesced, read.counted_chunks, read.right, read.empty, read.cut, read.repeated)
     means = (read.output_tokens_per_s, read.output_tokens, read.input_tokens)
     durations = [value for each in read.metrics.values() for value in (each.mean, each.most, *each.quantiles.values())]

@@ -43,7 +43,7 @@ _FIGURES = (*LATENCIES, *OUTCOMES, "throughput", "output_tokens_per_s")
 
 
 def load_table(path: str | Path, think_time: str = "") -> RunData:
-    """Read a table of levels. `think_time` is what its users took between two requests, in seconds, as `llmlocust run --wait` has
+    """Read a table of levels. `think_time` is what its users took between two requests, in seconds, as `llmlocust run --think-time` has
     it ("5", "1-3", "lognormal:5,3").
 
     Raises RunError, in one line, where it is no table of levels.
@@ -73,9 +73,9 @@ def _refuse_files_of_locust(data: bytes) -> None:
 
 def _told_wait(text: str) -> str:
     try:
-        return distributions.told_wait(distributions.think_time(text))
+        return distributions.think_time_in_words(distributions.think_time(text))
     except ValueError as problem:
-        raise RunError(f"--wait: {problem}") from None
+        raise RunError(f"--think-time: {problem}") from None
 
 
 def _read(path: Path, grid: Grid) -> RunData:

@@ -11,7 +11,7 @@ import pandas as pd
 from llmlocust.metrics.levels import COUNTED, USERS, Level, LevelFigures, Tally
 from llmlocust.metrics.vocabulary import OK
 from llmlocust.runfiles.reading.run_data import RunData, weights_of
-from llmlocust.runfiles.reading.run_json import mapping, parts_planned
+from llmlocust.runfiles.reading.run_json import mapping, phases_planned
 from llmlocust.stream.record import CUT
 
 
@@ -29,9 +29,9 @@ def rebuilt(run: RunData) -> list[LevelFigures]:
     levels = []
     for index, rows in measured.groupby("level"):
         number = int(index)
-        level = Level(number, _load_of(run, number), _unit_of(run), began=0.0, settled=float(rows["sent"].min()))
+        level = Level(number, _load_of(run, number), _unit_of(run), began=0.0, warmed_up=float(rows["sent"].min()))
         level.ended = float(rows["sent"].max())
-        level.part = _part_of(run, number)
+        level.phase = _part_of(run, number)
         tally = _tally(requests, rows, level)
         for metric, by_level in distributions.items():
             if number in by_level:
@@ -61,7 +61,7 @@ def _tally(requests: pd.DataFrame, rows: pd.DataFrame, level: Level) -> Tally:
                 if not math.isnan(value):
                     tally.histogram(metric).add(value / 1000.0, int(count))
     over = requests["sent"] + requests["duration"] / 1000.0
-    inside = requests[(requests["outcome"] == OK) & (over >= level.settled) & (over < level.ended)]
+    inside = requests[(requests["outcome"] == OK) & (over >= level.warmed_up) & (over < level.ended)]
     tally.numbers["ended_ok"] = int(weights_of(inside).sum())
     tally.numbers["tokens_in_window"] = int((inside["output_tokens"].fillna(0) * weights_of(inside)).sum())
     return tally
@@ -84,7 +84,7 @@ def _load_of(run: RunData, level: int) -> float:
 
 
 def _part_of(run: RunData, level: int) -> str:
-    names = [name for name, _, _ in parts_planned(_plan(run))]
+    names = [name for name, _, _ in phases_planned(_plan(run))]
     return names[level] if level < len(names) else ""
 
 

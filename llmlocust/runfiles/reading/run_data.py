@@ -138,7 +138,7 @@ class RunData:
     def busy(self) -> dict[int, float]:
         """Mean seconds of a successful request, its connection and the end of its response included, by level.
 
-        How long it waited in the load generator is left out: that is no part of the server's time.
+        How long it waited in the load generator is left out: that is no phase of the server's time.
         """
         rows = self.successes()
         if rows is None:

@@ -43,15 +43,15 @@ def or_nan(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def parts_planned(plan: Mapping[str, Any]) -> list[tuple[str, float, float]]:
-    """Return for each level of a plan of several parts: its part's name, and its seconds to settle and to be held."""
+def phases_planned(plan: Mapping[str, Any]) -> list[tuple[str, float, float]]:
+    """Return for each level of a plan of several phases: its phase's name, and its seconds of warm-up and hold."""
     made: list[tuple[str, float, float]] = []
-    for told in map(mapping, listed(plan.get("parts"))):
-        many, *seconds = (told.get(name) for name in ("levels", "settle", "hold"))
+    for told in map(mapping, listed(plan.get("phases"))):
+        many, *seconds = (told.get(name) for name in ("levels", "warmup", "hold"))
         if not isinstance(many, int) or not 0 < many <= MOST_LEVELS:
             return []
-        settle, hold = (or_nan(number(value)) for value in seconds)
-        made += [(short_name(str(told.get("name") or "")), settle, hold)] * many
+        warmup, hold = (or_nan(number(value)) for value in seconds)
+        made += [(short_name(str(told.get("name") or "")), warmup, hold)] * many
     return made
 
 

@@ -74,11 +74,11 @@ _PHRASES = {
     "time per output token": "tpot",
     "per output token": "tpot",
     "per token": "tpot",
-    "inter token": "gap",
-    "between tokens": "gap",
-    "between output tokens": "gap",
-    "token gap": "gap",
-    "token gaps": "gap",
+    "inter token": "itl",
+    "between tokens": "itl",
+    "between output tokens": "itl",
+    "token gap": "itl",
+    "token gaps": "itl",
     "end to end": "e2e",
     "response time": "latency",
     "response times": "latency",
@@ -179,7 +179,7 @@ _CHINESE = {
 _CHINESE_TOKENS = {
     r"首\s*个?\s*(?:token|字|包)": "ttft",
     r"每\s*个?\s*(?:输出)?\s*token": "tpot",
-    r"token\s*间隔?": "gap",
+    r"token\s*间隔?": "itl",
 }
 _HAN = re.compile("|".join(sorted(_CHINESE, key=len, reverse=True)))
 _PERCENTILES = (

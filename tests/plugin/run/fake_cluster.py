@@ -76,8 +76,8 @@ class FakeCluster(Cluster):
     def level_began(self, load: float, unit: str) -> None:
         self.levels.append(("began", load, unit))
 
-    def level_settled(self, *, reached: bool) -> None:
-        self.levels.append(("settled", reached))
+    def warmup_ended(self, *, reached: bool) -> None:
+        self.levels.append(("warmed_up", reached))
 
     def level_follows(self, load: float, unit: str) -> None:
         self.levels.append(("follows", load, unit))
@@ -111,8 +111,8 @@ def played(run: Run, requests: int, *, worker: str = "w", record: Record | None 
     ledger = Ledger(worker)
     for level in run.ledger.levels:
         ledger.begin_level(level.began, level.load, level.unit)
-        if level.settled is not None:
-            ledger.settle_level(level.settled)
+        if level.warmed_up is not None:
+            ledger.end_warmup(level.warmed_up)
     for number in range(requests):
         sent = run.moment() - 0.5 - number / 1000.0
         ledger.note_sent(sent, "chat")

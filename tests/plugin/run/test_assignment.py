@@ -4,17 +4,17 @@ from array import array
 
 import pytest
 
-from llmlocust.load.arrivals import Part
+from llmlocust.load.arrivals import RateShare
 from llmlocust.load.traces import Deal, Replay, Trace
 from llmlocust.metrics.levels import RATE
 from llmlocust.plugin.run import trace_rows
-from llmlocust.plugin.run.trace_rows import AHEAD, Rows, salt, take_part
+from llmlocust.plugin.run.trace_rows import AHEAD, Rows, salt, take_rows_of
 from tests.plugin.run.fake_cluster import make_run, played
 
 
-def parts(cluster):
-    """The parts that were sent, by their receivers."""
-    return {sender: Part(*data["part"]) for sender, data in cluster.messages("arrivals")}
+def phases(cluster):
+    """The phases that were sent, by their receivers."""
+    return {sender: RateShare(*data["share"]) for sender, data in cluster.messages("arrivals")}
 
 
 # ── rates ──
@@ -28,17 +28,17 @@ def test_all_workers_share_the_rate_of_a_level(workers):
     sent = cluster.messages("arrivals")
 
     assert [sender for sender, _ in sent] == workers
-    assert {data["most_in_flight"] for _, data in sent} == {50}
-    shares = [Part(*data["part"]) for _, data in sent]
+    assert {data["max_in_flight"] for _, data in sent} == {50}
+    shares = [RateShare(*data["share"]) for _, data in sent]
     seed = shares[0].seed
-    assert shares == [Part(30.0, "constant", seed, number, len(workers)) for number in range(len(workers))]
+    assert shares == [RateShare(30.0, "constant", seed, number, len(workers)) for number in range(len(workers))]
 
 
 def test_the_only_process_has_the_whole_rate():
     run, cluster = make_run()
     run.assignment.open("poisson", 50)
     run.begin_level(30.0, RATE)
-    assert [(sender, part.streams) for sender, part in parts(cluster).items()] == [(None, 1)]
+    assert [(sender, phase.streams) for sender, phase in phases(cluster).items()] == [(None, 1)]
 
 
 def test_users_have_no_rate():
@@ -54,19 +54,19 @@ def test_a_worker_that_leaves_or_comes_changes_what_each_has_to_send(capsys):
     run, cluster = make_run({"a": 1, "b": 1, "c": 1})
     run.assignment.open("poisson", 50)
     run.begin_level(30.0, RATE)
-    first = parts(cluster)
+    first = phases(cluster)
     run.assignment.follow_senders()
     assert not cluster.messages("arrivals")
 
     del cluster.users["a"]
     run.assignment.follow_senders()
-    second = parts(cluster)
-    assert {name: part[3:] for name, part in second.items()} == {"b": (0, 2), "c": (1, 2)}
-    assert {part.seed for part in second.values()} != {part.seed for part in first.values()}
+    second = phases(cluster)
+    assert {name: phase[3:] for name, phase in second.items()} == {"b": (0, 2), "c": (1, 2)}
+    assert {phase.seed for phase in second.values()} != {phase.seed for phase in first.values()}
 
     cluster.users |= {"a": 1}
     run.assignment.follow_senders()
-    assert {name: part[3:] for name, part in parts(cluster).items()} == {"a": (0, 3), "b": (1, 3), "c": (2, 3)}
+    assert {name: phase[3:] for name, phase in phases(cluster).items()} == {"a": (0, 3), "b": (1, 3), "c": (2, 3)}
     assert capsys.readouterr().out.splitlines() == [
         "  … 2 load processes share the rate from now on",
         "  … 3 load processes share the rate from now on",
@@ -98,13 +98,13 @@ def test_while_arrivals_are_paused_nothing_is_due():
     run, cluster = make_run({"a": 1})
     run.assignment.open("poisson", 50)
     run.begin_level(30.0, RATE)
-    parts(cluster)
+    phases(cluster)
     run.assignment.pause(on=False)
-    assert not parts(cluster)
+    assert not phases(cluster)
     run.assignment.pause(on=True)
-    assert parts(cluster)["a"].rate == 0.0
+    assert phases(cluster)["a"].rate == 0.0
     run.begin_level(20.0, RATE)
-    assert parts(cluster)["a"].rate == 20.0
+    assert phases(cluster)["a"].rate == 20.0
 
 
 def test_a_level_that_ended_is_assigned_to_nobody():
@@ -112,10 +112,10 @@ def test_a_level_that_ended_is_assigned_to_nobody():
     run.assignment.open("poisson", 50)
     run.begin_level(30.0, RATE)
     run.end_level()
-    parts(cluster)
+    phases(cluster)
     cluster.users["b"] = 1
     run.assignment.follow_senders()
-    assert not parts(cluster)
+    assert not phases(cluster)
 
 
 # ── rows of a trace ──
@@ -132,9 +132,9 @@ def test_rows_begin_when_the_first_level_has_settled():
     run.begin_level(1.0, RATE)
     before = dict(cluster.messages("rows"))
     cluster.now += 3.0
-    run.settle_level()
+    run.end_warmup()
     cluster.now += 1.5
-    run.assignment.send_part("b")
+    run.assignment.send_share("b")
 
     assert {data["began"] for data in before.values()} == {None}
     assert [data["deal"] for data in before.values()] == [[0.0, 0, 2], [0.0, 1, 2]]
@@ -142,14 +142,14 @@ def test_rows_begin_when_the_first_level_has_settled():
     assert [data["began"] for _, data in begun] == [0.0, 0.0]
     assert (sender, late["began"], late["deal"], late["salt"]) == ("b", 1.5, [0.0, 1, 2], "salt")
     assert late["trace"] == ["trace.csv", 1.0, 0.0, 0.0]
-    assert run.assignment.plan == {"arrivals": "20 rows of a trace", "most_in_flight": 0}
+    assert run.assignment.plan == {"arrivals": "20 rows of a trace", "max_in_flight": 0}
 
 
 def test_rows_are_assigned_anew_from_a_moment_that_every_process_hears_of(capsys):
     run, cluster = make_run({"a": 1, "b": 1})
     run.assignment.replay(Rows(replay_of(20), ""), "a trace")
     run.begin_level(1.0, RATE)
-    run.settle_level()
+    run.end_warmup()
     cluster.messages("rows")
     cluster.now += 5.0
     del cluster.users["a"]
@@ -165,7 +165,7 @@ def test_a_run_that_is_through_says_which_rows_were_never_due(due, words):
     run, _ = make_run({"a": 1})
     run.assignment.replay(Rows(replay_of(20), ""), "a trace")
     run.begin_level(1.0, RATE)
-    run.settle_level()
+    run.end_warmup()
     run.ledger.tallies[0, ""].numbers["due"] = due
     run.through = True
     run.finish()
@@ -185,7 +185,7 @@ def test_a_process_takes_its_rows_from_its_own_copy_of_the_trace(monkeypatch):
     rows = Rows(replay, "salt")
     rows.begin(10.0)
     open_load = OpenLoad()
-    take_part(open_load, rows.message(12.0, 1, 3) | {"most_in_flight": 9}, 50_000_000_000)
+    take_rows_of(open_load, rows.message(12.0, 1, 3) | {"max_in_flight": 9}, 50_000_000_000)
     assert open_load.told == (replay, 48_000_000_000, Deal(0.0, 1, 3), 9, "salt")
 
 
@@ -193,7 +193,7 @@ def test_a_process_with_another_trace_sends_nothing_of_it(monkeypatch):
     monkeypatch.setattr(trace_rows, "open_trace", lambda path: replay_of(19).trace)
     open_load = OpenLoad()
     with pytest.raises(ValueError, match=r"trace\.csv has other rows than the master's"):
-        take_part(open_load, Rows(replay_of(20), "").message(0.0, 0, 1), 0)
+        take_rows_of(open_load, Rows(replay_of(20), "").message(0.0, 0, 1), 0)
     assert open_load.on
     assert not hasattr(open_load, "told")
 
@@ -213,7 +213,7 @@ def test_a_fixed_number_is_assigned_by_users_when_the_level_has_settled():
     run.assignment.count_requests(100)
     run.begin_level(4)
     assert [(sender, data["tickets"]) for sender, data in cluster.messages("state")] == [("a", 0), ("b", 0)]
-    run.settle_level()
+    run.end_warmup()
     assert [(sender, data["tickets"]) for sender, data in cluster.messages("state")] == [("a", 75), ("b", 25)]
     assert run.assignment.quota_of("a") == 75
     assert not run.assignment.all_requests_ended
@@ -224,14 +224,14 @@ def test_the_only_process_waits_for_its_quota():
     run.assignment.count_requests(10)
     assert cluster.quota == 0
     run.begin_level(2)
-    run.settle_level()
+    run.end_warmup()
     assert cluster.quota == 10
 
 
 def test_without_a_fixed_number_there_is_no_quota():
     run, cluster = make_run({"a": 1})
     run.begin_level(1)
-    run.settle_level()
+    run.end_warmup()
     assert cluster.quota is None
     assert run.assignment.quota_of("a") is None
     assert not run.assignment.all_requests_ended
@@ -242,7 +242,7 @@ def test_a_fixed_number_is_over_with_its_last_request():
     run, cluster = make_run({"a": 1, "b": 1})
     run.assignment.count_requests(4)
     run.begin_level(2)
-    run.settle_level()
+    run.end_warmup()
     cluster.now += 2.0
     run.merge(played(run, 2, worker="a"), "a")
     assert not run.assignment.all_requests_ended
@@ -259,7 +259,7 @@ def test_a_worker_that_is_lost_or_has_no_users_owes_no_more_requests(lose):
     run, cluster = make_run({"a": 1, "b": 1})
     run.assignment.count_requests(4)
     run.begin_level(2)
-    run.settle_level()
+    run.end_warmup()
     cluster.now += 2.0
     run.merge(played(run, 2, worker="a"), "a")
     lose(cluster.users)

@@ -62,7 +62,7 @@ def play(run, cluster, levels=3):
     for load in range(1, levels + 1):
         run.begin_level(load)
         cluster.advance(2.0)
-        run.settle_level()
+        run.end_warmup()
         cluster.advance(3.0)
     run.end_level()
     run.note_end()
@@ -76,7 +76,7 @@ def test_a_source_notes_a_value_each_second_and_at_each_level():
     play(run, cluster, levels=1)
 
     assert telemetry.values == [
-        (0.0, "began"), (1.0, "value"), (2.0, "value"), (2.0, "settled"),
+        (0.0, "began"), (1.0, "value"), (2.0, "value"), (2.0, "warmed_up"),
         (3.0, "value"), (4.0, "value"), (5.0, "value"), (5.0, "ended"),
     ]  # fmt: skip
 

@@ -27,7 +27,7 @@ def test_a_sure_breach_ends_the_run_once_after_its_grace(capsys):
     run, cluster, ends = gated()
     run.begin_level(2)
     cluster.advance(3.0)
-    run.settle_level()
+    run.end_warmup()
     cluster.advance(2.0)
     breach(run)
     cluster.advance(7.0)
@@ -41,7 +41,7 @@ def test_a_sure_breach_ends_the_run_once_after_its_grace(capsys):
 def test_a_level_that_keeps_its_gate_ends_nothing():
     run, cluster, ends = gated()
     run.begin_level(2)
-    run.settle_level()
+    run.end_warmup()
     cluster.advance(2.0)
     run.merge(played(run, 200), "a")
     cluster.advance(20.0)
@@ -52,7 +52,7 @@ def test_a_level_that_keeps_its_gate_ends_nothing():
 def test_a_gate_of_another_load_ends_nothing():
     run, cluster, ends = gated("errors < 1% @ 4")
     run.begin_level(2)
-    run.settle_level()
+    run.end_warmup()
     cluster.advance(2.0)
     breach(run)
     cluster.advance(20.0)
@@ -62,7 +62,7 @@ def test_a_gate_of_another_load_ends_nothing():
 def test_what_is_in_flight_may_yet_be_well():
     run, cluster, ends = gated("errors < 50%", grace=0.0)
     run.begin_level(2)
-    run.settle_level()
+    run.end_warmup()
     cluster.advance(2.0)
     waiting = played(run, 200, record=FAILED)
     run.merge(waiting | {"sent": 1000}, "a")
@@ -77,7 +77,7 @@ def test_what_is_in_flight_may_yet_be_well():
 def test_the_level_before_may_yet_break_its_gate_whatever_its_length(grace):
     run, cluster, ends = gated(grace=grace)
     run.begin_level(2)
-    run.settle_level()
+    run.end_warmup()
     cluster.advance(1.0)
     late = played(run, 200, record=FAILED)
     run.begin_level(4)
@@ -97,7 +97,7 @@ def test_a_level_that_is_not_measured_yet_ends_nothing():
 def test_a_ramp_whose_last_level_is_over_ends_by_itself():
     run, cluster, ends = gated(plan=[2])
     run.begin_level(2)
-    run.settle_level()
+    run.end_warmup()
     cluster.advance(2.0)
     run.end_level()
     breach(run)
@@ -108,7 +108,7 @@ def test_a_ramp_whose_last_level_is_over_ends_by_itself():
 def test_a_run_that_is_stopping_is_not_ended_again():
     run, cluster, ends = gated(grace=0.0)
     run.begin_level(2)
-    run.settle_level()
+    run.end_warmup()
     cluster.advance(2.0)
     cluster.is_on = False
     breach(run)

@@ -14,7 +14,7 @@ def test_a_level_is_said_once_everything_of_it_has_been_reported(capsys, delay):
     run.plan = {"levels": [2, 4]}
     run.begin()
     run.begin_level(2)
-    run.settle_level()
+    run.end_warmup()
     cluster.advance(2.5)
     run.merge(played(run, 3), "a")
     run.begin_level(4)
@@ -37,7 +37,7 @@ def test_the_last_level_is_said_at_the_end_and_one_that_was_not_measured_never(c
     run.begin()
     run.begin_level(2)
     run.begin_level(4)
-    run.settle_level()
+    run.end_warmup()
     cluster.advance(2.0)
     run.finish()
     assert [line.split(" · ")[0] for line in capsys.readouterr().out.splitlines()] == ["level 2: 4 users"]

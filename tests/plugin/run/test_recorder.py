@@ -71,7 +71,7 @@ def test_the_plan_is_in_the_files_before_any_figure_of_a_level(prefix):
 def test_rows_are_written_at_each_tick_and_the_rest_every_few_seconds(prefix):
     run, cluster, _, files = recorded(prefix)
     run.begin_level(2)
-    run.settle_level()
+    run.end_warmup()
     for second in range(1, 21):
         cluster.now += 0.5
         run.merge(played(run, 2), "a")
@@ -104,7 +104,7 @@ def test_the_end_of_the_test_is_in_the_files_at_the_next_tick(prefix):
 def test_a_full_disk_is_reported_once_and_tried_again(prefix, capsys):
     run, cluster, recorder, files = recorded(prefix)
     run.begin_level(2)
-    run.settle_level()
+    run.end_warmup()
     files.full = True
     cluster.advance(12.0)
     assert run.problems == [f"cannot write {prefix}_*: No space left on device"]
@@ -133,7 +133,7 @@ def test_a_disk_that_is_full_at_the_end_leaves_incomplete_files(prefix, capsys):
 def test_the_last_figures_are_written_once(prefix):
     run, cluster, recorder, files = recorded(prefix)
     run.begin_level(2)
-    run.settle_level()
+    run.end_warmup()
     cluster.advance(3.0)
     run.merge(played(run, 7), "a")
     run.note_end()
@@ -225,7 +225,7 @@ def test_a_run_describes_what_was_asked_for_and_what_is_wrong(prefix):
 
     told = info(prefix)
     assert (told["options"], told["target"], told["user_classes"]) == (options, target, {"Chat": "0 s"})
-    assert told["plan"] == {"levels": [2], "arrivals": "poisson", "most_in_flight": 40}
+    assert told["plan"] == {"levels": [2], "arrivals": "poisson", "max_in_flight": 40}
     assert (told["processes"], told["stopped"], told["ended_by"]) == (2, True, "errors < 1% at 2 users")
     checks = [(check["name"], check["ok"], check["says"], check["levels"]) for check in told["checks"]]
     assert checks == [

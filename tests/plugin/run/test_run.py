@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from llmlocust.load.curves import BEGAN, ENDED, SETTLED
+from llmlocust.load.curves import BEGAN, ENDED, WARMED_UP
 from llmlocust.metrics.levels import RATE, USERS
 from llmlocust.plugin.protocol import VERSION
 from llmlocust.plugin.run.companion import Companion
@@ -43,7 +43,7 @@ PARTS = (
 
 
 def test_a_run_and_its_parts_load_neither_locust_nor_gevent():
-    statement = ", ".join(f"llmlocust.plugin.run.{part}" for part in PARTS)
+    statement = ", ".join(f"llmlocust.plugin.run.{phase}" for phase in PARTS)
     code = f"import sys, {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert not {"locust", "gevent"} & {*child.stdout.split()}
@@ -56,27 +56,27 @@ def test_workers_are_told_how_a_level_begins_settles_and_ends():
     run, cluster = make_run({"a": 0, "b": 0})
     run.begin_level(8, USERS, "surge")
     cluster.now += 2.0
-    run.settle_level(reached=False)
+    run.end_warmup(reached=False)
     cluster.now += 5.0
     run.end_level()
     run.end_level()
 
     told = [(sender, state["level"]) for sender, state in cluster.messages("state")]
-    level = {"index": 0, "load": 8, "unit": USERS, "settled": False, "reached": True, "ended": False}
-    settled = level | {"settled": True, "reached": False}
-    assert told == [(None, level), (None, settled), (None, settled | {"ended": True})]
+    level = {"index": 0, "load": 8, "unit": USERS, "warmed_up": False, "reached": True, "ended": False}
+    warmed_up = level | {"warmed_up": True, "reached": False}
+    assert told == [(None, level), (None, warmed_up), (None, warmed_up | {"ended": True})]
     (level,) = run.ledger.levels
-    assert (level.began, level.settled, level.ended, level.part) == (0.0, 2.0, 7.0, "surge")
+    assert (level.began, level.warmed_up, level.ended, level.phase) == (0.0, 2.0, 7.0, "surge")
 
 
 def test_the_only_process_is_told_of_its_levels_by_calls():
     run, cluster = make_run()
     run.begin_level(5)
-    run.settle_level()
+    run.end_warmup()
     run.next_level(7.5, RATE)
     run.end_level()
 
-    assert cluster.levels == [("began", 5, USERS), ("settled", True), ("follows", 7.5, RATE), ("ended",)]
+    assert cluster.levels == [("began", 5, USERS), ("warmed_up", True), ("follows", 7.5, RATE), ("ended",)]
 
 
 def test_a_level_that_follows_ends_begins_and_settles_at_one_moment():
@@ -85,12 +85,18 @@ def test_a_level_that_follows_ends_begins_and_settles_at_one_moment():
     run.add(noting)
     run.begin()
     run.begin_level(1.0, RATE)
-    run.settle_level()
+    run.end_warmup()
     cluster.now += 3.0
     run.next_level(2.0, RATE)
 
-    assert noting.changes == [(BEGAN, 0, 0.0), (SETTLED, 0, 0.0), (ENDED, 0, 3.0), (BEGAN, 1, 3.0), (SETTLED, 1, 3.0)]
-    assert [(level.began, level.settled, level.ended) for level in run.ledger.levels] == [(0, 0, 3), (3, 3, None)]
+    assert noting.changes == [
+        (BEGAN, 0, 0.0),
+        (WARMED_UP, 0, 0.0),
+        (ENDED, 0, 3.0),
+        (BEGAN, 1, 3.0),
+        (WARMED_UP, 1, 3.0),
+    ]
+    assert [(level.began, level.warmed_up, level.ended) for level in run.ledger.levels] == [(0, 0, 3), (3, 3, None)]
 
 
 def test_without_a_plan_levels_follow_the_users():
@@ -171,7 +177,7 @@ def test_workers_that_come_or_go_share_the_rows_of_the_request_file():
 def test_what_workers_report_adds_up():
     run, cluster = make_run({"a": 1, "b": 1})
     run.begin_level(2)
-    run.settle_level()
+    run.end_warmup()
     cluster.now += 3.0
     for worker, requests in (("a", 4), ("b", 3)):
         run.merge(played(run, requests, worker=worker), worker)

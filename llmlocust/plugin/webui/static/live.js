@@ -89,8 +89,8 @@ function atLevel(run) {
   if (!level) return [];
   const number = `level ${level.level + 1}` + (run.levels_planned ? ` of ${run.levels_planned}` : "");
   if (level.ended != null) return [`${number} is over`];
-  if (level.settled == null) return [`${number}: ${level.says}, settling`];
-  return [`${number}: ${level.says}, measured for ${elapsed(run.now - level.settled)}`];
+  if (level.warmed_up == null) return [`${number}: ${level.says}, warming up`];
+  return [`${number}: ${level.says}, measured for ${elapsed(run.now - level.warmed_up)}`];
 }
 
 function showNumbers(run) {
@@ -155,9 +155,9 @@ const FIGURES = [
   ["TTFT, ms", "p50", of("ttft", "p50")],
   ["TTFT, ms", "p95", of("ttft", "p95")],
   ["TTFT, ms", "p99", of("ttft", "p99")],
-  ["gap, ms", "p50", of("gap", "p50")],
-  ["gap, ms", "p95", of("gap", "p95")],
-  ["gap, ms", "p99", of("gap", "p99")],
+  ["ITL, ms", "p50", of("itl", "p50")],
+  ["ITL, ms", "p95", of("itl", "p95")],
+  ["ITL, ms", "p99", of("itl", "p99")],
   ["TPOT, ms", "p50", of("tpot", "p50")],
   ["TPOT, ms", "p95", of("tpot", "p95")],
   ["end to end, ms", "p95", of("e2e", "p95")],
@@ -222,7 +222,7 @@ function heading(words) {
 
 const LEVEL = [
   ["level", "", (row) => marked(`${row.level + 1}: ${row.says}`, doubtsOf(row.level))],
-  ["measured", "for", (row) => (row.settled == null ? "settling" : elapsed(row.window))],
+  ["measured", "for", (row) => (row.warmed_up == null ? "warming up" : elapsed(row.window))],
   ["limits", "", tier],
   ["on average", "users", (row) => digits(row.users)],
   ["on average", "in flight", (row) => digits(row.in_flight)],
@@ -331,7 +331,7 @@ const PERCENTILES = (metric) => [
 
 const CHARTS = [
   { id: "ttft", says: milliseconds, late: true, lines: PERCENTILES("ttft") },
-  { id: "gap", says: milliseconds, late: true, lines: PERCENTILES("gap") },
+  { id: "itl", says: milliseconds, late: true, lines: PERCENTILES("itl") },
   { id: "tokens", says: digits, late: true, lines: [{ label: "tokens/s", column: "tokens", colour: "s1" }] },
   {
     id: "users", says: digits, lines: [
@@ -340,7 +340,7 @@ const CHARTS = [
     ],
   },
 ];
-const NUMBERS = { slo_limit: ["SLO limit", "s3"], knee: ["knee", "s6"], capacity: ["capacity", "s2"], collapse: ["collapse", "s4"] };
+const NUMBERS = { slo_limit: ["SLO limit", "s3"], knee: ["knee", "s6"], saturation: ["saturation", "s2"], collapse: ["collapse", "s4"] };
 
 function marks(id) {
   // horizontal lines: limits of what is drawn, and the four numbers where loads are drawn
@@ -381,7 +381,7 @@ function bands(plot) {
   for (const level of run.levels) {
     const end = level.ended == null ? run.now : level.ended;
     fill(level.began, end, "band");
-    if (level.settled != null) fill(level.settled, end, "window");
+    if (level.warmed_up != null) fill(level.warmed_up, end, "window");
   }
   ctx.restore();
 }
@@ -389,12 +389,12 @@ function bands(plot) {
 function loads(plot) {
   const run = known.run, near = 4 * devicePixelRatio;
   const free = [-Infinity, -Infinity]; // from where on there is room for a label, on the first line and on the second
-  let part = ""; // of the level before: a part is named where it begins
+  let phase = ""; // of the level before: a phase is named where it begins
   for (const level of run ? run.levels : []) {
     const left = plot.valToPos(level.began, "x", true) + near;
-    const begins = level.part !== part;
-    part = level.part;
-    const words = begins && part ? `${part} ${load(level.load)}` : load(level.load);
+    const begins = level.phase !== phase;
+    phase = level.phase;
+    const words = begins && phase ? `${phase} ${load(level.load)}` : load(level.load);
     const line = left >= free[0] ? 0 : 1;
     if (left < free[line] || (line && !begins)) continue; // the second line is for parts that begin
     label(plot, words, left, plot.bbox.top + near / 2 + line * 18 * devicePixelRatio, ink());

@@ -1,7 +1,7 @@
-"""The capacity: where queueing begins. Pure.
+"""Saturation: the load at which queueing begins. Pure.
 
 A flat throughput alone has been seen to fool: a server whose batch slows down makes it flatten without any queue. So
-capacity needs a second witness, waiting that grows, or errors.
+saturation needs a second witness, waiting that grows, or errors.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from llmlocust.analysis.breakpoints.steps import (
     ERROR_LIMIT,
-    SETTLED,
+    MIN_LEVEL_ERROR,
     SURELY_SHORT,
     WORK,
     Z95,
@@ -53,11 +53,11 @@ def _flat_from(curve: Sequence[Step]) -> int | None:
     return None
 
 
-def find_capacity(curve: Sequence[Step], unit: str) -> Finding:
+def find_saturation(curve: Sequence[Step], unit: str) -> Finding:
     if unknown := too_few(curve, unit):
         return unknown
     if unit != USERS:
-        return _capacity_of_rates(curve, unit)
+        return _saturation_of_rates(curve, unit)
     top = words.with_unit(curve[-1].load, unit)
     waiting = _waits(curve)
     onset = _onset(curve, waiting) if waiting is not None and waiting.metric == "ttft" else None
@@ -104,7 +104,7 @@ def _from_the_lowest(why: Message) -> Message:
     return message("{finding}, from the lowest level on; add lower ones", finding=why)
 
 
-def _capacity_of_rates(curve: Sequence[Step], unit: str) -> Finding:
+def _saturation_of_rates(curve: Sequence[Step], unit: str) -> Finding:
     """Requests a second that are answered at best, where surely not all are from some rate on."""
     top = words.with_unit(curve[-1].load, unit)
     short = [_short(step) for step in curve]
@@ -138,7 +138,7 @@ def _capacity_of_rates(curve: Sequence[Step], unit: str) -> Finding:
     if first == 0:
         return Finding(Status.REACHED, _from_the_lowest(why), None, None, high, None, high)
     low = curve[first - 1].load
-    error = math.exp(1.96 * math.hypot(WORK / math.sqrt(ended), SETTLED))
+    error = math.exp(1.96 * math.hypot(WORK / math.sqrt(ended), MIN_LEVEL_ERROR))
     least, most = min(low, answered / error), max(high, min(answered, high) * error)
     return Finding(Status.REACHED, why, min(max(low, answered), high), least, most, low, high)
 
@@ -230,7 +230,7 @@ def _where_the_queue_begins(curve: Sequence[Step], low: int, waiting: _Waiting, 
 
 
 def _waiting_grows(curve: Sequence[Step], low: int, full: int, waiting: _Waiting | None, unit: str) -> Message | None:
-    """The second witness of capacity, in words; None where there is none."""
+    """The second witness of saturation, in words; None where there is none."""
     first, last = curve[low], curve[-1]
     if waiting is not None:
         before, after = waiting.values[low], waiting.values[-1]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from llmlocust.analysis.checks.check import Check
-from llmlocust.analysis.checks.trust import standing
+from llmlocust.analysis.checks.validity import standing
 from llmlocust.assessment.assessment import Assessment
 from llmlocust.text import figures as words
 
 
-def trust_line(assessment: Assessment) -> str:
+def validity_line(assessment: Assessment) -> str:
     """Whether the run can be believed, in a sentence; of what failed, what it leaves standing."""
     failed = [check for check in assessment.checks if not check.ok]
     if not failed:
@@ -29,7 +29,7 @@ def _still_stands(assessment: Assessment) -> str:
         return "They doubt the only level." if assessment.doubted else ""
     if not assessment.climbs:
         return _parts_that_stand(assessment)
-    told = {"slo_limit": "the SLO limit", "knee": "the knee", "capacity": "capacity", "collapse": "collapse"}
+    told = {"slo_limit": "the SLO limit", "knee": "the knee", "saturation": "saturation", "collapse": "collapse"}
     held = assessment.stands
     fallen = [told[name] for name, holds in held.items() if not holds]
     kept = [told[name] for name, holds in held.items() if holds]
@@ -43,7 +43,7 @@ def _still_stands(assessment: Assessment) -> str:
 
 
 def _parts_that_stand(assessment: Assessment) -> str:
-    rests = {part.name: {each.level for each in part.levels} for part in assessment.parts.parts}
+    rests = {part.name: {each.level for each in part.levels} for part in assessment.phases.phases}
     fallen = [name for name, holds in standing(assessment.checks, rests).items() if not holds]
     return f"They are about {words.series(fallen)}." if fallen else "They are about no level that was measured."
 
