@@ -83,7 +83,7 @@ def test_true_percentiles_lie_in_the_ranges_given(late_run):
     gaps = true_gaps(streams[BLOCKED])
     assert len(blocks) >= 3
     for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
-        least, most = (float(levels[BLOCKED][f"gap_{name}_{end}"]) for end in ("least", "most"))
+        least, most = (float(levels[BLOCKED][f"itl_{name}_{end}"]) for end in ("lower", "upper"))
         assert least <= true_quantile(gaps, q) + 0.1, name  # a socket's two ends are not quite at the same time
         assert true_quantile(gaps, q) - 0.1 <= most, name
 

@@ -193,7 +193,7 @@ def test_a_run_is_started_watched_stopped_downloaded_and_started_again(web_ui):
     page.on("console", lambda message: said.append(message.text) if "Security Policy" in message.text else None)
 
     web_ui.start(
-        llmLevels="2,3" + ",4" * 30, llmHold="2", llmSettle="0.5", llmMaxTokens="20", llmThreshold="ttft.p95 < 10s"
+        llmLevels="2,3" + ",4" * 30, llmHold="2", llmWarmup="0.5", llmMaxTokens="20", llmThreshold="ttft.p95 < 10s"
     )
     web_ui.open_tab()
     web_ui.level_arrives("1: 2 users")
