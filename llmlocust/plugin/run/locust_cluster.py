@@ -136,7 +136,7 @@ class OneProcess(_LocustCluster):
         return self._collector.began_ns / 1e9
 
     def pause(self) -> None:
-        self._collector.turns.wait()
+        self._collector.parse_queue.wait()
 
     def senders(self) -> list[str | None]:
         return [None]
@@ -150,7 +150,7 @@ class OneProcess(_LocustCluster):
             handler(**data)
 
     def _take_rate(self, share: list[Any], max_in_flight: int) -> None:
-        self._collector.open_load.deal(RateShare(*share), max_in_flight)
+        self._collector.open_load.follow(RateShare(*share), max_in_flight)
 
     def _take_rows(self, **rows: Any) -> None:
         take_rows_of(self._collector.open_load, rows, time.perf_counter_ns())
@@ -168,7 +168,7 @@ class OneProcess(_LocustCluster):
         self._collector.level_ended()
 
     def set_quota(self, total: int) -> None:
-        self._collector.tickets.deal(total)
+        self._collector.quota.set(total)
 
     def take(self) -> dict[str, Any]:
         return self._collector.take()
