@@ -55,7 +55,7 @@ class Companion:
         """Handle the end of the run.
 
         Called once, when all figures have arrived, in the reverse order: the files, which are added first, then contain
-        what the other companions note at the end.
+        the last notes of the other companions.
         """
 
 
