@@ -24,8 +24,8 @@ SEARCH = {"unit": "users", "levels": [], "warmup": None, "hold": None}
             STEPS | {"levels": [5, 20, 50], "warmup": None, "hold": None, "shape": "surge", "phases": [{"name": "baseline", "levels": 1, "warmup": 5.0, "hold": 60.0}, {"name": "surge", "levels": 2, "warmup": 5.0, "hold": 30.0}]},
             "surge: 3 levels, 5 to 50 users, about 2 min",
         ),
-        (SEARCH | {"search": {"limits": "ttft.p95 < 1s", "start": 4, "max_load": 300}}, "a search for the most that keeps ttft.p95 < 1s: from 4, up to 300 users"),
-        (SEARCH | {"search": {"limits": "", "start": 4, "max_load": 300}}, "a search for where requests begin to wait: from 4, up to 300 users"),
+        (SEARCH | {"search": {"limits": "ttft.p95 < 1s", "start": 4, "max_load": 300}}, "a search for the highest load that meets ttft.p95 < 1s: from 4, up to 300 users"),
+        (SEARCH | {"search": {"limits": "", "start": 4, "max_load": 300}}, "a search for saturation: from 4, up to 300 users"),
     ],
 )  # fmt: skip
 def test_a_run_says_what_it_will_do(plan, line):

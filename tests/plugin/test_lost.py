@@ -11,7 +11,7 @@ from llmlocust.plugin.cluster.lost import Due, WorkerState
 
 def state(*pieces: tuple[float, int, int]) -> WorkerState:
     """A worker by its pieces: moment, requests sent, requests ended."""
-    worker = WorkerState("a:1", heard=True)
+    worker = WorkerState("a:1", has_reported=True)
     for moment, sent, ended in pieces:
         worker.add(moment, sent, ended)
     return worker
@@ -26,8 +26,8 @@ STEADY = state((3, 90, 80), (6, 90, 90), (9, 90, 90))
         (STEADY, 73, {}, "at least 10 of its requests (in flight at its last report), and probably about 1900 more"),
         (STEADY, 10, {}, "probably about 30 more that it sent until second 10 (estimated from the rate of its last reports)"),
         (STEADY, 8, {}, "probably about 0 more"),
-        (STEADY, 73, {"tickets": 300}, "probably about 30 more"),
-        (STEADY, 73, {"tickets": 200}, "probably about 0 more"),
+        (STEADY, 73, {"quota": 300}, "probably about 30 more"),
+        (STEADY, 73, {"quota": 200}, "probably about 0 more"),
         (STEADY, 73, {"due": Due(412.0, "its share of the trace")}, "about 410 more that it sent until second 73"),
         (STEADY, 73, {"due": Due(412.0, "its share of the rate")}, "(estimated from its share of the rate)"),
         (state((3, 18, 12)), 73, {}, "at least 6 of its requests (in flight at its last report), and those that"),

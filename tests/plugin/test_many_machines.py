@@ -327,7 +327,7 @@ def test_all_workers_that_are_cut_off_and_return_after_the_run_was_given_up_lose
         goes_on(simulator, 50)
         wire.hold()
         run.master.says("The last worker went missing, stopping test")
-        run.master.says("cut off, and may return with figures")
+        run.master.says("disconnected, and may return with figures")
         wire.release()
         assert run.master.ends() == 0, run.master.log
         assert [worker.ends() for worker in run.workers] == [0, 0]

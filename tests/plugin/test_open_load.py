@@ -117,7 +117,7 @@ def test_a_worker_that_goes_leaves_its_part_to_the_others(simulator, tmp_path):
         file = tmp_path / "run_llm_requests.csv"
         wait_for(lambda: file.exists() and ten_of_each(due_by_worker(tmp_path)))
         stack.workers[0].stop(signal.SIGTERM)
-        stack.master.says("1 load process sends all of the rate from now on")
+        stack.master.says("1 worker sends the whole rate from now on")
         before = served(simulator)
         wait_for(lambda: served(simulator), lambda requests: requests >= before + 40)
         stack.master.stop()

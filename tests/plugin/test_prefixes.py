@@ -118,7 +118,7 @@ def test_a_second_run_of_a_prefix_is_refused_and_the_first_goes_on(simulator, tm
         wait_for((tmp_path / "run_llm_run.json").exists)
         second = run(tmp_path, simulator.url, *BRIEF)
         assert second.process.returncode == 2
-        assert "llmlocust: another run writes run_* at this moment: give --csv another prefix" in second.log
+        assert "llmlocust: another run is writing run_*: give --csv another prefix" in second.log
         assert "Traceback" not in second.log
         assert first.stop() == 0, first.log
 
@@ -142,7 +142,7 @@ def test_a_lock_ends_with_its_process(tmp_path, ends):
     with subprocess.Popen([sys.executable, "-c", HOLDS, prefix], cwd=ROOT, **pipes) as owner:
         owner.stdout.readline()
         assert is_taken(prefix)
-        with pytest.raises(Taken, match="another run writes"):
+        with pytest.raises(Taken, match="another run is writing"):
             lock(prefix)
         if ends:
             owner.send_signal(ends)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocust.plugin.generator.quota import Tickets
+from llmlocust.plugin.generator.quota import Quota
 from llmlocust.plugin.run.assignment import quotas
 from tests.locusts import RAMP, Locust, distributed, rows, run, told
 from tests.simulators import running_simulator, served, wait_for
@@ -100,19 +100,19 @@ def test_parts_add_up_and_follow_the_users(requests, users):
         assert many or not part
 
 
-def test_without_a_fixed_number_requests_cost_no_ticket():
-    tickets = Tickets()
+def test_without_a_fixed_number_the_quota_is_unlimited():
+    quota = Quota()
 
-    assert all(tickets.take() for _ in range(1000))
-    assert tickets.idle == 0
+    assert all(quota.take() for _ in range(1000))
+    assert quota.idle == 0
 
 
-def test_tickets_dealt_again_are_the_same_tickets():
-    tickets = Tickets()
-    tickets.deal(0)
-    assert not tickets.take()
-    tickets.deal(2)
-    assert tickets.take()
-    tickets.deal(2)
-    assert tickets.take()
-    assert not tickets.take()
+def test_a_quota_that_is_set_again_is_the_same_quota():
+    quota = Quota()
+    quota.set(0)
+    assert not quota.take()
+    quota.set(2)
+    assert quota.take()
+    quota.set(2)
+    assert quota.take()
+    assert not quota.take()

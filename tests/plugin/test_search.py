@@ -66,7 +66,7 @@ def test_the_console_has_a_line_for_each_level_of_a_search(simulator, tmp_path):
 
     lines = [line for line in log.splitlines() if line.startswith("  search: ")]
     assert len(lines) == len(path(tmp_path))
-    assert lines[0] == "  search: 4 users seem well · the limit is above 4 · next 12"
+    assert lines[0] == "  search: 4 users probably pass · the limit is above 4 · next 12"
 
 
 def _distributed(folder, url, *options):

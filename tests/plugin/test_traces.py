@@ -103,7 +103,7 @@ def test_a_worker_that_goes_leaves_what_is_still_due_to_the_others(simulator, tm
     with distributed(tmp_path, simulator.url, "--llm-trace", "trace.csv") as stack:
         wait_for(lambda: served(simulator), lambda requests: requests >= 10)
         stack.workers[0].stop(signal.SIGTERM)
-        stack.master.says("1 load process sends all of the trace from now on")
+        stack.master.says("1 worker sends the whole trace from now on")
         wait_for(lambda: numbers(simulator)[-21:], lambda last: last[-1] - last[0] == 20)
         stack.master.stop()
 
@@ -120,7 +120,7 @@ def test_a_worker_that_comes_takes_its_part_of_what_is_still_due(simulator, tmp_
     with distributed(tmp_path, simulator.url, "--llm-trace", "trace.csv", workers=1) as stack:
         wait_for(lambda: served(simulator), lambda requests: requests >= 10)
         stack.join(tmp_path, RAMP)
-        stack.master.says("2 load processes share the trace from now on")
+        stack.master.says("2 workers share the trace from now on")
         shared = len(numbers(simulator)) + 50
         wait_for(lambda: served(simulator), lambda requests: requests >= shared)
         stack.master.stop()
@@ -167,7 +167,7 @@ def test_a_worker_without_the_trace_sends_nothing_and_says_why(simulator, tmp_pa
 
     assert served(simulator) == 10
     (check,) = told(tmp_path)["checks"]
-    assert check["says"].startswith("10 of the trace's 20 rows were never due: a load process was lost, or has no such")
+    assert check["says"].startswith("10 of the trace's 20 rows were never due: a worker was lost, or does not have")
 
 
 REFUSED = {

@@ -44,7 +44,7 @@ TRACE = {
         {
             "name": "run",
             "ok": False,
-            "says": "10 of the trace's 20 rows were never due: a load process was lost, or has no such trace.",
+            "says": "10 of the trace's 20 rows were never due: a worker was lost, or does not have the trace.",
         }
     ],
 }

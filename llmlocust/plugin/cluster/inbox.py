@@ -1,7 +1,8 @@
-"""The check of messages that arrive at the master's port, from workers or from any other program that reaches it.
+"""Checks messages that arrive at the master's port, from workers or from any other program that reaches it.
 
-Locust's listener ends with its first exception; its master then receives nothing from any worker. Here the master ignores
-a message that it cannot read or handle, and the console says so. With `--loglevel DEBUG` the log has the traceback.
+Locust's listener ends with its first exception; its master then receives nothing from any worker. This module makes the
+master ignore a message that it cannot read or handle. The console reports this, and with `--loglevel DEBUG` the log has
+the traceback.
 
 Importing this module replaces Locust's server class, which Locust looks up when a master starts.
 """
@@ -20,33 +21,33 @@ from locust.runners import MasterRunner
 
 from llmlocust.plugin import console, locust_patches
 
-_SAID_EVERY = 5.0
-"""Seconds between two lines about ignored messages: there may be many."""
+_REPORT_INTERVAL = 5.0
+"""Seconds between two lines about ignored messages, as a port may receive many."""
 _LOCUSTS = frozenset(
     {
         *("client_ready", "client_stopped", "exception", "heartbeat", "locustfile"),
         *("logs", "quit", "spawning", "spawning_complete", "stats"),
     }
 )
-"""The types of Locust's own messages to its master."""
+"""The types of Locust's messages to its master."""
 _OF_WORKERS = frozenset({"exception", "logs"})
-"""The types that Locust accepts from any sender; here only from a worker."""
+"""The types that Locust accepts from any sender. llmlocust accepts them only from a worker."""
 
 
 class _Ignored:
     """The ignored messages that no line on the console has reported yet."""
 
     def __init__(self) -> None:
-        self._many = 0
-        self._say_next = 0.0
+        self._count = 0
+        self._next_report = 0.0
 
-    def add(self, why: str) -> None:
-        self._many += 1
-        if monotonic() >= self._say_next:
-            what = "a message" if self._many == 1 else f"{self._many} messages"
-            console.error(f"ignored {what} at the master's port: {why}")
-            self._many, self._say_next = 0, monotonic() + _SAID_EVERY
-        gevent.sleep(0)  # while messages wait, nothing else of the master would run
+    def add(self, reason: str) -> None:
+        self._count += 1
+        if monotonic() >= self._next_report:
+            messages = "a message" if self._count == 1 else f"{self._count} messages"
+            console.error(f"ignored {messages} at the master's port: {reason}")
+            self._count, self._next_report = 0, monotonic() + _REPORT_INTERVAL
+        gevent.sleep(0)  # otherwise nothing else in the master would run while messages wait
 
 
 _ignored = _Ignored()
@@ -54,18 +55,18 @@ _log = logging.getLogger(__name__)
 
 
 class CarefulServer(rpc.Server):
-    """The master's end of its port."""
+    """The master's server socket, which ignores messages that it cannot read."""
 
     def recv_from_client(self) -> tuple[str, Message]:
-        """Wait for the next message that can be read. RPCError where the socket is broken."""
+        """Wait for the next message that can be read. Raises RPCError if the socket is broken."""
         while True:
             try:
                 sender, message = super().recv_from_client()
             except RPCReceiveError:
-                _ignored.add("it is none of Locust's")
+                _ignored.add("it is not a message of Locust")
             except RPCError:
                 raise
-            except Exception as problem:  # msgpack, and what Locust makes of its values, raise many kinds
+            except Exception as problem:  # msgpack and Locust's own decoding raise many kinds
                 _ignored.add(_in_words(problem))
             else:
                 return sender, message
@@ -81,8 +82,8 @@ def check_messages(runner: MasterRunner, is_worker: Callable[[str], bool]) -> No
         pass_on = guarded(handler)
 
         def handle(sender: str, message: Message) -> None:
-            if why := _fault_of(sender, message, runner, is_worker):
-                _ignored.add(why)
+            if fault := _fault_of(sender, message, runner, is_worker):
+                _ignored.add(fault)
             else:
                 pass_on(sender, message)
 
@@ -93,14 +94,14 @@ def check_messages(runner: MasterRunner, is_worker: Callable[[str], bool]) -> No
 
 
 def _fault_of(sender: str, message: Message, runner: MasterRunner, is_worker: Callable[[str], bool]) -> str:
-    """Why a message cannot be handled; empty where it can."""
+    """Return why a message cannot be handled; empty if it can."""
     if message.node_id != sender:
-        return "it names another sender than the one that sent it"
+        return "it names a sender that did not send it"
     known = isinstance(message.type, str) and (message.type in _LOCUSTS or message.type in runner.custom_messages)
     if not known:
-        return f"no message has the type {str(message.type)[:40]!r}"
+        return f"unknown message type {str(message.type)[:40]!r}"
     if message.type in _OF_WORKERS and not is_worker(sender):
-        return f"{sender[:40]!r} is no worker"
+        return f"{sender[:40]!r} is not a worker"
     return ""
 
 

@@ -1,7 +1,8 @@
-"""The master's side of what goes between it and its workers (plugin.cluster.worker), and what Locust's master needs help with.
+"""`Master`: the master's side of the messages between it and its workers (plugin.cluster.worker), and the repair of
+Locust's master.
 
-Locust gives up a worker after three seconds of silence, and the test with the last one: a busy machine or a short cut of
-the network is enough. Here it waits longer; a worker whose connection is closed is given up at once.
+Locust gives up a worker after three seconds of silence, and ends the test with the last worker: a busy machine or a short
+network outage is enough. llmlocust waits longer, but gives up a worker at once if its connection is closed.
 """
 
 from __future__ import annotations
@@ -23,36 +24,40 @@ from llmlocust.plugin.protocol import VERSION
 from llmlocust.plugin.run.run import Run
 
 SILENCE = 20
-"""Seconds after which a worker is given up. TCP comes back as much as 13 s after a cut of 10."""
+"""Seconds of silence after which a worker is given up. After an outage of 10 s, TCP takes up to 13 s to recover."""
 _QUIET = 3
-"""Seconds of silence after which it is asked whether the connection still stands."""
+"""Seconds of silence after which the master tests whether the connection is still open."""
 _BEHIND = 2
-"""Reports: one may have crossed the message with the users on its way."""
-_LAST_WORDS_WITHIN = 60.0
+"""Reports without the newest users after which they are sent again. One report may have crossed the spawn message."""
+_LAST_REPORTS_WITHIN = 60.0
 RETURNS_WITHIN = float(MASTER_HEARTBEAT_TIMEOUT)
 """Seconds without a message from its master after which a worker ends. Until then it may return with its figures."""
 _HEARTBEAT = 1.0
-_LONGEST_WITHOUT_OTHERS = 0.05
+_MAX_WITHOUT_YIELD = 0.05
+"""Maximum seconds for which the master handles messages before other greenlets run."""
 
 
 class Master:
+    """Receives workers' figures for the run, and watches for lost workers. Workers have Locust's ids here."""
+
     def __init__(self, environment: Environment, run: Callable[[], Run | None], refuse: Callable[[str], None]) -> None:
-        """`run` tells of which run workers' figures are wanted; `refuse` ends one that a worker cannot take part in."""
+        """`run` returns the run whose figures the master takes. `refuse` ends a run in which a worker cannot take part."""
         assert isinstance(environment.runner, MasterRunner)
         self.environment, self.runner, self._run, self._refuse = environment, environment.runner, run, refuse
-        self._told: dict[str, WorkerState] = {}
-        """By Locust's ids of workers, as everything here."""
+        self._states: dict[str, WorkerState] = {}
+        """The state of each worker, by its id."""
         self._running: set[str] = set()
-        """Those that have users of the run, or have not told all of them."""
+        """The workers that have users of the run, or have not reported all of their figures."""
         self._strangers: set[str] = set()
-        """Those that were told to stop, because they are none of those that Locust knows."""
-        self._others_due = 0.0
-        self._owes_users = False
-        self._without_users = 0
-        self._given: dict[str, float] = {}
-        """When a worker was last given users, by the time that Locust writes into its message."""
+        """The workers that were stopped because Locust does not know them."""
+        self._next_yield = 0.0
+        self._must_spawn_again = False
+        self._looks_without_users = 0
+        """The number of consecutive looks in which a worker had no users."""
+        self._spawn_times: dict[str, float] = {}
+        """The time stamp of the last spawn message that Locust sent to each worker."""
         self._closed: set[str] = set()
-        """Those whose connection is closed: they are dead, and send no load."""
+        """The workers whose connection is closed: they have ended, and send no load."""
         self._quitting = False
         locust_patches.wait_for_silent_workers(SILENCE)
         self._quit = locust_patches.replace_quit(self.runner, self.quit)
@@ -66,21 +71,22 @@ class Master:
         gevent.spawn(self._keep)
 
     def run_begins(self) -> None:
-        self._told = {
-            worker: WorkerState(told.name, newest=told.newest)
-            for worker, told in self._told.items()
+        """Forget the reports of the run before."""
+        self._states = {
+            worker: WorkerState(state.name, newest=state.newest)
+            for worker, state in self._states.items()
             if worker in self.runner.clients
         }
         self._running.clear()
 
-    # ── what workers say ──
+    # ── messages of workers ──
 
     def _is_worker(self, client_id: str) -> bool:
-        return client_id in self.runner.clients or client_id in self._told
+        return client_id in self.runner.clients or client_id in self._states
 
     def _on_hello(self, environment: Environment, msg: Any) -> None:
-        if self._check(msg.node_id, msg.data):
-            self._of(msg.node_id)
+        if self._has_our_version(msg.node_id, msg.data):
+            self._state_of(msg.node_id)
             self._on_connect(msg.node_id)
 
     def _on_cannot_run(self, environment: Environment, msg: Any) -> None:
@@ -88,102 +94,109 @@ class Master:
             self._refuse(f"worker {msg.data['worker']}: {msg.data['why']}")
 
     def _on_report(self, client_id: str, data: dict[str, Any]) -> None:
-        told = data.get("llm")
-        if told is None or not self._check(client_id, told):
+        report = data.get("llm")
+        if report is None or not self._has_our_version(client_id, report):
             return
-        seen = self._of(client_id)
-        for piece in told["pieces"]:
-            self._take(client_id, seen, piece)
-        if told["pieces"]:
-            self._answer(client_id, told["pieces"][-1]["number"])
+        state = self._state_of(client_id)
+        for piece in report["pieces"]:
+            self._take(client_id, state, piece)
+        if report["pieces"]:
+            self._confirm(client_id, report["pieces"][-1]["number"])
         run = self._run()
-        of_this_run = run is not None and told["run"] == run.id
-        seen.behind = seen.behind + 1 if of_this_run and told["given"] < self._given.get(client_id, 0.0) else 0
+        of_this_run = run is not None and report["run"] == run.id
+        is_behind = of_this_run and report["given"] < self._spawn_times.get(client_id, 0.0)
+        state.behind = state.behind + 1 if is_behind else 0
         self._closed.discard(client_id)
-        if not told["running"]:
+        if not report["running"]:
             self._running.discard(client_id)
         elif client_id not in self.runner.clients:
-            self._take_in(client_id)
+            self._stop_stranger(client_id)
         if run and client_id in run.lost_workers:
-            run.lost_workers.remove(client_id, f"Worker {seen.name} is back.")
-            self._owes_users = True
-            if told["running"] and not self._is_on():  # what it was sent while it was away may be lost
+            run.lost_workers.remove(client_id, f"Worker {state.name} is back.")
+            self._must_spawn_again = True
+            if report["running"] and not self._is_on():  # messages that were sent while it was away may be lost
                 self.runner.server.send_to_client(Message("stop", None, client_id))
         if run and of_this_run:
-            seen.heard, seen.last = True, run.moment()
-            seen.alive = seen.last
-        if of_this_run and told["running"]:
+            state.has_reported, state.last = True, run.moment()
+            state.alive = state.last
+        if of_this_run and report["running"]:
             self._running.add(client_id)
         elif run and not of_this_run and self._is_on():
             run.announce(client_id)
-        self._let_others()
+        self._yield_if_due()
 
     def _on_heartbeat(self, client_id: str, timestamp: float) -> None:
         run = self._run()
-        if run and client_id in self._told:
-            self._told[client_id].alive = run.moment()
+        if run and client_id in self._states:
+            self._states[client_id].alive = run.moment()
 
-    def _let_others(self) -> None:
-        """While messages wait, Locust's master takes one after the other, and nothing else of it would ever run: no
-        file, no end of the test.
+    def _yield_if_due(self) -> None:
+        """Let other greenlets run from time to time.
+
+        While messages wait, Locust's master handles one after the other. Otherwise it would write no file and not end
+        the test.
         """
-        if monotonic() > self._others_due:
+        if monotonic() > self._next_yield:
             gevent.sleep(0)
-            self._others_due = monotonic() + _LONGEST_WITHOUT_OTHERS
+            self._next_yield = monotonic() + _MAX_WITHOUT_YIELD
 
-    def _take_in(self, client_id: str) -> None:
-        """It runs users and was given up, or is another master's: it is made one of those who wait for users."""
+    def _stop_stranger(self, client_id: str) -> None:
+        """Stop a worker that runs users but was given up, or belongs to another master. It then waits for users."""
         if client_id not in self._strangers:
             self._strangers.add(client_id)
             self.runner.send_message("llm", {"what": "stop early", "stop_timeout": 0.0}, client_id=client_id)
             self.runner.server.send_to_client(Message("stop", None, client_id))
 
-    def _take(self, client_id: str, seen: WorkerState, piece: dict[str, Any]) -> None:
-        seen.name = piece["worker"]
-        if piece["number"] <= seen.newest:
+    def _take(self, client_id: str, state: WorkerState, piece: dict[str, Any]) -> None:
+        state.name = piece["worker"]
+        if piece["number"] <= state.newest:
             return
-        seen.newest = piece["number"]
+        state.newest = piece["number"]
         run = self._run()
         if run is None or piece["run"] != run.id:
             if piece["sent"] or piece["ended"]:
-                console.say(f"{seen.name}: its last figures of an earlier run came too late and are in no file")
+                console.say(f"{state.name}: its last figures of an earlier run arrived too late and are in no file")
                 self.runner.send_message("llm", {"what": "too late", "ended": piece["ended"]}, client_id=client_id)
             return
-        seen.add(run.moment(), piece["sent"], piece["ended"])
+        state.add(run.moment(), piece["sent"], piece["ended"])
         run.merge(piece, client_id)
 
-    def _of(self, client_id: str) -> WorkerState:
-        return self._told.setdefault(client_id, WorkerState(client_id))
+    def _state_of(self, client_id: str) -> WorkerState:
+        return self._states.setdefault(client_id, WorkerState(client_id))
 
-    def _answer(self, client_id: str, number: int) -> None:
+    def _confirm(self, client_id: str, number: int) -> None:
+        """Confirm the pieces up to a number, and send the present state of the run."""
         run = self._run()
         state = {"run": run.id, **run.state(client_id)} if run else {"run": None}
         self.runner.send_message("llm", {"what": "have", "number": number, **state}, client_id=client_id)
 
     def _on_connect(self, client_id: str) -> None:
-        """Locust greets a new worker before its plugins can hear anything: the run is told to who has said hello."""
+        """Announce the run to a worker that has sent its hello. Before that, its plugins receive no messages."""
         self._strangers.discard(client_id)
         run = self._run()
-        if run and self._is_on() and client_id in self._told:
+        if run and self._is_on() and client_id in self._states:
             run.announce(client_id)
 
     def _is_on(self) -> bool:
         return self.runner.state in (STATE_RUNNING, STATE_SPAWNING)
 
-    def _check(self, client_id: str, told: dict[str, Any]) -> bool:
-        """Whether a worker is of this version; another is turned away."""
-        if told.get("version") == VERSION:
+    def _has_our_version(self, client_id: str, data: dict[str, Any]) -> bool:
+        """Whether a worker runs this version of llmlocust. A worker of another version is refused."""
+        if data.get("version") == VERSION:
             return True
-        theirs = told["version"] if isinstance(told.get("version"), str) else "an older version"
-        why = f"worker {client_id} runs llmlocust {theirs}, the master {VERSION}: refused. Install the same on both"
+        theirs = data["version"] if isinstance(data.get("version"), str) else "an older version"
+        why = (
+            f"worker {client_id} runs llmlocust {theirs}, the master {VERSION}: refused. "
+            "Install the same version on both"
+        )
         console.error(why)
         if locust_patches.forget_worker(self.runner, client_id):
-            self._owes_users = True  # those that it had for a moment
+            self._must_spawn_again = True  # the users that it had for a moment
         self.runner.send_message("llm", {"what": "refused", "why": why, "leave": True}, client_id=client_id)
-        self.runner.server.send_to_client(Message("quit", None, client_id))  # for one that knows no "leave"
+        self.runner.server.send_to_client(Message("quit", None, client_id))  # for versions that do not know "leave"
         return False
 
-    # ── those who are silent ──
+    # ── silent workers ──
 
     def _keep(self) -> None:
         while True:
@@ -191,11 +204,11 @@ class Master:
             self._look()
 
     def _look(self) -> None:
-        self._give_up_the_dead()
-        self._tell_of_the_lost()
-        self._give_users_to_the_late()
+        self._give_up_disconnected()
+        self._report_lost()
+        self._spawn_again_if_needed()
 
-    def _give_up_the_dead(self) -> None:
+    def _give_up_disconnected(self) -> None:
         for node in self.runner.clients.all:
             if node.state == STATE_MISSING:
                 locust_patches.take_users_from(node)
@@ -204,7 +217,7 @@ class Master:
                 self._closed.add(node.id)
 
     def _is_connected(self, client_id: str) -> bool:
-        """ZeroMQ drops what is for nobody, unless told to complain."""
+        """Test the connection with a heartbeat. Without ROUTER_MANDATORY, ZeroMQ drops messages without a receiver."""
         socket = self.runner.server.socket
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         try:
@@ -219,63 +232,71 @@ class Master:
         node = self.runner.clients.get(client_id)
         return client_id not in self._strangers if node is None else node.state == STATE_MISSING
 
-    def _tell_of_the_lost(self) -> None:
-        if self._is_on():  # who was given users may die before the first report
+    def _report_lost(self) -> None:
+        if self._is_on():  # a worker that has users may end before its first report
             began = {node.id for node in self.runner.clients.spawning + self.runner.clients.running}
             self._running |= {
-                client_id for client_id, told in self._told.items() if client_id in began and not told.heard
+                client_id for client_id, state in self._states.items() if client_id in began and not state.has_reported
             }
         for client_id in list(self._running):
             if self._is_lost(client_id):
                 self._note_lost(client_id)
 
     def _note_lost(self, client_id: str) -> None:
-        """Note that a worker is lost, or still lost. While it may go on with its users, the figures lack more and more requests."""
+        """Note that a worker is lost, or still lost.
+
+        While its users may continue, the number of requests that the figures lack grows.
+        """
         run = self._run()
         if run is None:
             return
-        told, may_go_on = self._of(client_id), client_id not in self._closed
-        until = min(run.moment(), told.alive + (RETURNS_WITHIN if may_go_on else _HEARTBEAT))
-        lacks = told.missing(
-            until, run.assignment.due_of(client_id, told.told_until, until), run.assignment.quota_of(client_id)
+        state, may_go_on = self._state_of(client_id), client_id not in self._closed
+        until = min(run.moment(), state.alive + (RETURNS_WITHIN if may_go_on else _HEARTBEAT))
+        lacks = state.missing(
+            until, run.assignment.due_of(client_id, state.known_until, until), run.assignment.quota_of(client_id)
         )
-        run.lost_workers.add(client_id, told.name, lacks, told.last, may_go_on=may_go_on)
+        run.lost_workers.add(client_id, state.name, lacks, state.last, may_go_on=may_go_on)
 
-    def _may_tell_more(self, client_id: str) -> bool:
-        run, told = self._run(), self._of(client_id)
+    def _may_report_more(self, client_id: str) -> bool:
+        run, state = self._run(), self._state_of(client_id)
         if run is None or not self._is_lost(client_id):
             return run is not None
-        return client_id not in self._closed and run.moment() < told.alive + RETURNS_WITHIN
+        return client_id not in self._closed and run.moment() < state.alive + RETURNS_WITHIN
 
     def _note_and_send(self, message: Message) -> None:
         if message.type == "spawn":
-            self._given[message.node_id] = message.data["timestamp"]
+            self._spawn_times[message.node_id] = message.data["timestamp"]
         self._send(message)
 
-    def _give_users_to_the_late(self) -> None:
-        """Locust forgets workers that come, or come back with the users they had, while it gives users to others: such
-        a one would have none, or keep its own for ever. Nobody would have those of one that was turned away. And what
-        is sent in the moment in which a connection breaks is lost.
+    def _spawn_again_if_needed(self) -> None:
+        """Distribute the users again if a worker missed its users.
+
+        Locust ignores workers that connect, or return with their old users, while it spawns users on others: such a
+        worker would have no users, or keep the old ones. The users of a refused worker would be missing. A spawn message
+        that is sent while a connection breaks is lost.
         """
         if self.runner.state != STATE_RUNNING or not self.runner.spawning_completed:
             return
-        self._without_users = self._without_users + 1 if self.runner.clients.ready else 0
-        if self._owes_users or self._without_users > 2 or any(told.behind >= _BEHIND for told in self._told.values()):
-            self._owes_users, self._without_users = False, 0
-            for told in self._told.values():
-                told.behind = 0
+        self._looks_without_users = self._looks_without_users + 1 if self.runner.clients.ready else 0
+        is_behind = any(state.behind >= _BEHIND for state in self._states.values())
+        if self._must_spawn_again or self._looks_without_users > 2 or is_behind:
+            self._must_spawn_again, self._looks_without_users = False, 0
+            for state in self._states.values():
+                state.behind = 0
             self.runner.start(self.runner.target_user_count, self.runner.spawn_rate)
 
     # ── the end ──
 
     def quit(self) -> None:
-        """Locust's master quits half a second after telling its workers to, and what they say later is lost. Here it
-        stops them first and waits for their last reports, also for those of workers that are cut off and may return.
+        """Stop the workers, wait for their last reports, and quit.
+
+        Locust's master quits half a second after its workers, and loses reports that arrive later. This one also waits
+        for workers that are disconnected and may return.
         """
         if not self._quitting:
             self._quitting = True
             self.runner.stop()
-            self._wait_for_last_words()
+            self._wait_for_last_reports()
             for client_id in self._running:
                 self._note_lost(client_id)
             run = self._run()
@@ -283,10 +304,11 @@ class Master:
                 run.lost_all_workers = True
         self._quit()
 
-    def _wait_for_last_words(self) -> None:
-        away = [self._of(client_id).name for client_id in self._running if self._is_lost(client_id)]
-        if any(map(self._may_tell_more, self._running)) and away:
-            console.say(f"waiting for {', '.join(sorted(away))}: cut off, and may return with figures within a minute")
-        with gevent.Timeout(_LAST_WORDS_WITHIN, False):
-            while any(map(self._may_tell_more, self._running)):
+    def _wait_for_last_reports(self) -> None:
+        away = [self._state_of(client_id).name for client_id in self._running if self._is_lost(client_id)]
+        if any(map(self._may_report_more, self._running)) and away:
+            names = ", ".join(sorted(away))
+            console.say(f"waiting for {names}: disconnected, and may return with figures within a minute")
+        with gevent.Timeout(_LAST_REPORTS_WITHIN, False):
+            while any(map(self._may_report_more, self._running)):
                 gevent.sleep(0.05)

@@ -1,8 +1,8 @@
-"""A worker's side of what goes between it and its master.
+"""`Worker`: the worker's side of the messages between a worker and its master.
 
-What is new in its ledger goes out in numbered pieces, with Locust's own reports. A piece is kept, and sent again with
-every report, until the master has said that it has it; the master counts each once (plugin.cluster.master). So a network that
-is cut and heals loses nothing, and nothing is counted twice.
+The worker sends new figures of its ledger in numbered pieces, with Locust's own reports. It keeps each piece, and sends
+it again with every report, until the master confirms it. The master counts each piece once (plugin.cluster.master). A
+network outage therefore loses nothing, and nothing is counted twice.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from llmlocust.plugin.startup import attributes, machine_limits, option_checks
 
 _ANSWER_WITHIN = 10.0
 _USAGE_ERROR = 2
-_DOUBTED = 98
+_NOT_VALID = 98
 
 
 class Outbox:
-    """Pieces that the master has not said to have. One at a time, and one more when the test stops: what comes in
-    meanwhile stays in the ledger, where it is added up. Locust ends a worker that has not heard of its master for a
-    minute, so neither grows without end.
+    """Pieces that the master has not confirmed: one at a time, and one more when the test stops.
+
+    New figures stay in the ledger in the meantime, where they are added up. Locust ends a worker that has received
+    nothing from its master for a minute, so neither grows without limit.
     """
 
     def __init__(self) -> None:
@@ -43,39 +44,39 @@ class Outbox:
         self.kept.append({"number": self._number, **piece})
 
     def received(self, number: int) -> None:
-        """The master has this piece and those before it."""
-        self.kept = [each for each in self.kept if each["number"] > number]
+        """Drop this piece and the ones before it: the master has them."""
+        self.kept = [piece for piece in self.kept if piece["number"] > number]
 
 
 class Worker:
+    """Sends a worker's figures to the master, and handles the master's messages."""
+
     def __init__(self, environment: Environment, collector: Collector) -> None:
         assert isinstance(environment.runner, WorkerRunner)
         locust_patches.look_options_up_once()
         self.environment, self.runner, self.collector = environment, environment.runner, collector
         self.outbox = Outbox()
         self.run = ""
-        """Of which run its figures are."""
-        self.running = self.runner.worker_state in (
-            STATE_SPAWNING,
-            STATE_RUNNING,
-        )  # one that joins late may begin early
-        """Between a test's start and its stop, as Locust tells of them here."""
-        self._asked_stop_timeout = 0.0
+        """The id of the run to which its figures belong."""
+        # a worker that joins late may already have begun
+        self.running = self.runner.worker_state in (STATE_SPAWNING, STATE_RUNNING)
+        """Locust's test has started on this worker, and has not stopped."""
+        self._given_stop_timeout = 0.0
         self._dropped = 0
         """Requests of finished runs whose figures the master has not confirmed."""
         self._cannot = ""
-        """Why this worker cannot take part in the run; empty where it can."""
+        """The reason why this worker cannot take part in the run; empty if it can."""
         self._handlers: dict[str, Callable[[dict[str, Any]], None]] = {
             "run": self._start,
             "state": collector.follow,
             "have": self._received,
-            "arrivals": lambda told: collector.open_load.deal(RateShare(*told["share"]), told["max_in_flight"]),
+            "arrivals": lambda data: collector.open_load.follow(RateShare(*data["share"]), data["max_in_flight"]),
             "rows": self._replay,
             "refused": self._refused,
-            "too late": lambda told: self._note_dropped(
-                told["ended"], "arrived after the end of their run and are in no file"
+            "too late": lambda data: self._note_dropped(
+                data["ended"], "arrived after the end of their run and are in no file"
             ),
-            "stop early": lambda told: setattr(environment, "stop_timeout", told["stop_timeout"]),
+            "stop early": lambda data: setattr(environment, "stop_timeout", data["stop_timeout"]),
         }
         collector.is_told.clear()
         self.runner.register_message("llm", self._on_message)
@@ -86,26 +87,28 @@ class Worker:
         events.test_stop.add_listener(self._on_stop)
         self.runner.send_message("llm_hello", {"version": VERSION})
 
-    # ── what the master says ──
+    # ── messages of the master ──
 
     def _on_message(self, environment: Environment, msg: Any) -> None:
         self._handlers[msg.data["what"]](msg.data)
 
-    def _start(self, told: dict[str, Any]) -> None:
-        if told.get("version") != VERSION:
-            theirs = told.get("version", "of an older version")
-            self._leave(f"the master runs llmlocust {theirs}, this worker {VERSION}: refused. Install the same on both")
+    def _start(self, data: dict[str, Any]) -> None:
+        if data.get("version") != VERSION:
+            theirs = data.get("version", "of an older version")
+            self._leave(
+                f"the master runs llmlocust {theirs}, this worker {VERSION}: refused. Install the same version on both"
+            )
             return
-        self._asked_stop_timeout = told["stop_timeout"]
+        self._given_stop_timeout = data["stop_timeout"]
         locust_patches.take_spawn_messages_of_any_time(self.runner)
-        if told["run"] != self.run:
+        if data["run"] != self.run:
             self._drop()
-            self.run = told["run"]
-            self.collector.start(told["elapsed"], told["rows_a_second"], told["limits"], told["processes"])
+            self.run = data["run"]
+            self.collector.start(data["elapsed"], data["rows_a_second"], data["limits"], data["processes"])
             self.collector.refused = self._cannot
-            self._check_machine(told["users"])
-        self.collector.follow(told)
-        self.collector.open_load.on = self.collector.open_load.on or told["open"]
+            self._check_machine(data["users"])
+        self.collector.follow(data)
+        self.collector.open_load.on = self.collector.open_load.on or data["open"]
         self.collector.is_told.set()
 
     def _check_machine(self, users: float) -> None:
@@ -114,39 +117,44 @@ class Worker:
         except ValueError as problem:
             self._cannot_run(str(problem))
 
-    def _received(self, told: dict[str, Any]) -> None:
-        self.outbox.received(told["number"])
-        if told["run"] == self.run:
-            self.collector.follow(told)
+    def _received(self, data: dict[str, Any]) -> None:
+        self.outbox.received(data["number"])
+        if data["run"] == self.run:
+            self.collector.follow(data)
 
-    def _replay(self, told: dict[str, Any]) -> None:
-        """The trace is opened before users are spawned, as the master tells of them later."""
-        came_ns = perf_counter_ns()
+    def _replay(self, data: dict[str, Any]) -> None:
+        """Take the rows of a trace. The trace is opened before users are spawned: the master sends them later."""
+        received_ns = perf_counter_ns()
         try:
-            take_rows_of(self.collector.open_load, told, came_ns)
+            take_rows_of(self.collector.open_load, data, received_ns)
         except ValueError as problem:
-            why = f"this worker has not the master's trace, and sends nothing of it: {problem}"
+            why = f"this worker does not have the master's trace, and sends none of its requests: {problem}"
             self.runner.log_exception("llmlocust", why, why)
             console.error(why)
 
-    def _refused(self, told: dict[str, Any]) -> None:
-        self.collector.refused = told["why"]
+    def _refused(self, data: dict[str, Any]) -> None:
+        self.collector.refused = data["why"]
         self.collector.is_told.set()
-        if told.get("leave"):
-            self._leave(told["why"])
+        if data.get("leave"):
+            self._leave(data["why"])
 
     def _leave(self, why: str) -> None:
         console.error(why)
         self.environment.process_exit_code = _USAGE_ERROR
         self.runner.quit()
 
-    # ── what it says itself ──
+    # ── messages to the master ──
 
     def _on_report(self, client_id: str, data: dict[str, Any]) -> None:
         if self.run and not self.outbox.kept:
             self._pack()
-        told = {"version": VERSION, "run": self.run, "running": self.running, "pieces": self.outbox.kept}
-        data["llm"] = told | {"given": self.runner.last_received_spawn_timestamp}
+        data["llm"] = {
+            "version": VERSION,
+            "run": self.run,
+            "running": self.running,
+            "pieces": self.outbox.kept,
+            "given": self.runner.last_received_spawn_timestamp,
+        }
 
     def _pack(self) -> None:
         self.outbox.add({"run": self.run, **self.collector.take()})
@@ -168,31 +176,34 @@ class Worker:
         self.runner.send_message("llm_cannot_run", {"worker": self.collector.ledger.worker, "why": why})
 
     def _on_stop(self, environment: Environment) -> None:
-        # ahead of Locust's own last report, which may come too late
+        # before Locust's own last report, which may arrive too late
         self.collector.wait_for_users()
         self.running = False
         if self.run:
             self._pack()
         try:
-            locust_patches.send_report_now(self.runner)  # Locust's own figures and ours, in one report
+            locust_patches.send_report_now(self.runner)  # Locust's figures and ours, in one report
         except RPCError:
-            console.error("cannot reach the master; its next report has the last figures")
-        # Locust's worker sleeps for this long before it can be told to quit
+            console.error("cannot reach the master; this worker's next report has the last figures")
+        # Locust's worker sleeps for this long before it handles a message to quit
         environment.stop_timeout = 0.0
 
     def _on_quitting(self, environment: Environment, **kwargs: Any) -> None:
-        """A worker is stopped by itself: its requests in flight get their records before it says good-bye."""
-        environment.stop_timeout = self._asked_stop_timeout
+        """Stop a worker that quits on its own. Its requests in flight are recorded, and their figures sent, before it ends."""
+        environment.stop_timeout = self._given_stop_timeout
         self.runner.stop()
         with gevent.Timeout(_ANSWER_WITHIN, False):
-            while self.outbox.kept and self.runner.greenlet:  # without its greenlets, no answer would be heard
+            while self.outbox.kept and self.runner.greenlet:  # without its greenlets, it would receive no answer
                 gevent.sleep(0.05)
         self._drop()
         if self._dropped and environment.process_exit_code is None:
-            environment.process_exit_code = _DOUBTED
+            environment.process_exit_code = _NOT_VALID
 
     def _drop(self) -> None:
-        """Note the unconfirmed figures of a run that has ended for this worker. It still sends them: the master may know the run."""
+        """Note the unconfirmed figures of a run that has ended for this worker.
+
+        The worker still sends them, as the master may know the run.
+        """
         dropped = self.collector.ledger.new_ended + sum(
             piece["ended"] for piece in self.outbox.kept if piece["run"] == self.run
         )

@@ -1,7 +1,7 @@
-"""The counting in each process that runs users: records go into its ledger, and what is new goes to the run.
+"""`Collector`: adds the records of a process that runs users to its ledger, and passes new figures to the run.
 
-A worker sends it along with Locust's own reports (plugin.cluster.worker); a process that is master and worker in one hands it
-over itself.
+A worker sends them with Locust's own reports (plugin.cluster.worker). In a run of one process, the run takes them
+directly.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from llmlocust.metrics.sums import Sums
 from llmlocust.metrics.thresholds import parse_gates, thresholds_of
 from llmlocust.plugin.generator.core_time import CoreTime
 from llmlocust.plugin.generator.open_load import OpenLoad
-from llmlocust.plugin.generator.parse_queue import Turns
-from llmlocust.plugin.generator.quota import Tickets
+from llmlocust.plugin.generator.parse_queue import ParseQueue
+from llmlocust.plugin.generator.quota import Quota
 from llmlocust.plugin.options import option
 from llmlocust.stream.record import Record
 
@@ -35,12 +35,12 @@ _IN_LOCUSTS_TABLE = {key: metric.short for key, metric in METRICS.items() if met
 _SECONDS_OF_ROWS = 60
 _USERS_END_WITHIN = 10.0
 _LAG_INTERVAL = 0.01
-_MOST_CALLBACK_TIME = 0.001
+_MAX_CALLBACK_TIME = 0.001
 _GARBAGE_THRESHOLDS = (50_000, 20, 100)
 
 
 class Collector:
-    """Moments are seconds since the run began; a worker learns when that was from the master's first message."""
+    """The figures of one process. Moments are seconds since the run began; a worker receives that time from the master."""
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
@@ -49,16 +49,16 @@ class Collector:
         self.in_flight = 0
         self.backing_off = 0
         """Number of users that are pausing after a failed request."""
-        self.turns = Turns()
+        self.parse_queue = ParseQueue()
         self.open_load = OpenLoad(self)
-        self.tickets = Tickets()
+        self.quota = Quota()
         self.refused = ""
-        """Why the run must not send anything; empty when it may."""
+        """The reason why this process must not send anything; empty if it may."""
         self.is_told = Event()
-        """Not set where a worker has not heard of the run that its requests are of."""
+        """Unset until this worker has received the run that its requests belong to."""
         self.is_told.set()
         self.processes = 1
-        """Of the whole run."""
+        """The number of processes of the whole run."""
         self._draws: Draws | None = None
         self._loop_lag = 0.0
         _keep_the_loop_free()
@@ -72,26 +72,31 @@ class Collector:
     def start(
         self, elapsed: float = 0.0, rows_a_second: float = ROWS_A_SECOND, limits: str = "", processes: int = 1
     ) -> None:
-        """A run began, so many seconds ago, of so many processes. `limits` are what a request must keep to be good."""
+        """Start counting for a new run.
+
+        `elapsed`: seconds since the run began. `rows_a_second`: rows of requests to keep per second. `limits`: the
+        thresholds of goodput. `processes`: the number of processes of the run.
+        """
         self.began_ns = perf_counter_ns() - int(elapsed * 1e9)
         self.ledger = Ledger(self._name(), rows_a_second)
         self.ledger.limits = thresholds_of(parse_gates(limits))
         self.processes, self._draws = processes, None
         self.refused = ""
-        self.tickets = Tickets()
+        self.quota = Quota()
         self.open_load.close()
 
     def _name(self) -> str:
-        """Return a unique name: host, process id, and Locust's index of the worker, as containers may share the first two."""
+        """Return a unique name: host, process id, and Locust's worker index, because containers may share the first two."""
         process, index = f"{socket.gethostname()}:{os.getpid()}", getattr(self.environment.runner, "worker_index", -1)
         return process if index < 0 else f"{process}#{index}"
 
     def moment(self, ns: int | None = None) -> float:
+        """Return a time of perf_counter_ns, or the present, as seconds since the run began."""
         return ((perf_counter_ns() if ns is None else ns) - self.began_ns) / 1e9
 
     @property
     def draws(self) -> Draws:
-        """What this process's requests draw. Made at the first of them: a worker has no options before."""
+        """The random draws of this process's requests. Created at the first use: before that, a worker has no options."""
         if self._draws is None:
             index = getattr(self.environment.runner, "worker_index", 0)
             self._draws = Draws(option(self.environment, "seed"), index, self.processes)
@@ -121,7 +126,7 @@ class Collector:
         self._show_in_locusts_table(record)
 
     def _show_in_locusts_table(self, record: Record) -> None:
-        """Rows for metrics of our own. They bypass the request event, or they would count as requests in Aggregated."""
+        """Log our own metrics. They bypass the request event, which would count them as requests in Aggregated."""
         if record.ok:
             entries = self.environment.stats.entries
             for metric, title in _IN_LOCUSTS_TABLE.items():
@@ -129,7 +134,7 @@ class Collector:
                     entries[f"{record.name} {title}", _OUR_ROWS].log(value * 1000.0, 0)
 
     def wait_for_users(self) -> None:
-        """Locust kills users without waiting for them; each has the record of its last request to make."""
+        """Wait until the users have ended. Locust kills them without waiting, and each still records its last request."""
         assert self.environment.runner is not None
         users = self.environment.runner.user_greenlets
         if gevent.getcurrent() not in users:  # a user's own task may have ended the test
@@ -144,7 +149,7 @@ class Collector:
         self.ledger.end_warmup(self.moment(), reached=reached)
 
     def level_follows(self, load: float, unit: str) -> None:
-        """The next level began where the one before ended, without a warm-up."""
+        """Begin a level at the end of the one before, without a warm-up."""
         now = self.moment()
         self.ledger.begin_level(now, load, unit)
         self.ledger.end_warmup(now)
@@ -153,49 +158,52 @@ class Collector:
         self._note_overdue_gauges()
         self.ledger.end_level(self.moment())
 
-    def follow(self, told: dict[str, Any]) -> None:
-        """How things stand on the master (Run.state), told as often as anybody likes."""
+    def follow(self, state: dict[str, Any]) -> None:
+        """Adopt the master's state of the run (Run.state). May be repeated."""
         self._note_overdue_gauges()
-        self.ledger.limit_rows(told["rows_a_second"])
-        if told["level"] is not None:
-            self.ledger.follow(self.moment(), **told["level"])
-        self.tickets.deal(told["tickets"])
+        self.ledger.limit_rows(state["rows_a_second"])
+        if state["level"] is not None:
+            self.ledger.follow(self.moment(), **state["level"])
+        self.quota.set(state["tickets"])
 
-    # ── what is new ──
+    # ── new figures ──
 
     def take(self) -> dict[str, Any]:
+        """Return the figures since the last call."""
         return self.ledger.take()
 
     # ── the state of this process ──
 
     def _note_lag(self) -> None:
-        """Called by the event loop. So much later than they could be are answers read."""
+        """Note how late the event loop calls this: answers are read late by as much."""
         now = perf_counter()
         self._loop_lag = max(self._loop_lag, now - self._lag_due)
         self._lag_due = now + _LAG_INTERVAL
-        self._lag_timer.again(self._note_lag)  # from now on: one that is late would fire twice
+        self._lag_timer.again(self._note_lag)  # starts anew: a late timer would fire twice
 
     def _gauge(self) -> None:
-        """Once in every second of the run, in its middle."""
+        """Note the gauges once in every second of the run, in its middle."""
         while True:
             gevent.sleep(self.ledger.gauges_due(self.moment()) - self.moment())
             self._note_overdue_gauges()
 
     def _note_overdue_gauges(self) -> None:
-        """Called where a level changes, too. Its users end after that, and a process that is late by half a second
-        would have no value for the level's last second.
+        """Note the gauges if they are overdue.
+
+        Also called when a level changes: its users end afterwards, and a process that is half a second late would have
+        no value for the level's last second.
         """
         if not self.ledger.gauges_overdue(self.moment()):
             return
         runner = self.environment.runner
         self.ledger.note_gauges(
             self.moment(),
-            users=len(runner.user_greenlets) - self.tickets.idle if runner is not None else 0,
+            users=len(runner.user_greenlets) - self.quota.idle if runner is not None else 0,
             in_flight=self.in_flight,
             backing_off=self.backing_off,
             client_cpu=self._cpu_share(),
             loop_lag=self._loop_lag * 1000.0,
-            turn_wait=self.turns.take_longest() * 1000.0,
+            turn_wait=self.parse_queue.take_longest() * 1000.0,
             **self._core_time.shares(),
         )
         self._loop_lag = 0.0
@@ -206,24 +214,26 @@ class Collector:
 
 
 def forget_old_seconds(stats: RequestStats) -> None:
-    """Locust counts each row by the second for as long as it lives, and looks at the last twelve. Of our rows the rest
-    goes, or they would grow with the length of the run; Locust's own are as people know them.
+    """Drop old seconds from our rows of Locust's table.
+
+    Locust counts each row per second and never drops a second, although it uses only the last twelve. Our rows would grow
+    with the length of the run. Locust's own rows stay as they are.
     """
     for (_, kind), entry in list(stats.entries.items()):
         counts = entry.num_reqs_per_sec
         if kind == _OUR_ROWS and len(counts) > 2 * _SECONDS_OF_ROWS:
             newest = max(counts)
-            for second in [each for each in counts if each <= newest - _SECONDS_OF_ROWS]:
-                del counts[second]
+            for old in [second for second in counts if second <= newest - _SECONDS_OF_ROWS]:
+                del counts[old]
 
 
 def _keep_the_loop_free() -> None:
-    """Of the thieves of an event loop's time, two can be told to be quick.
+    """Shorten the times for which the event loop does not poll.
 
-    Greenlets that are ready run one after the other until gevent polls again: after a millisecond instead of five.
-    Collecting garbage goes through everything that lives: what lives by now stays, and the rest is looked at rarely.
+    Greenlets that are ready run one after the other until gevent polls again: after 1 ms instead of 5 ms. Garbage
+    collection visits all objects: the present ones are excluded, and the others are visited rarely.
     """
-    gevent.setswitchinterval(_MOST_CALLBACK_TIME)
+    gevent.setswitchinterval(_MAX_CALLBACK_TIME)
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GARBAGE_THRESHOLDS)

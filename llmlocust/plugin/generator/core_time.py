@@ -1,6 +1,6 @@
-"""The time for which the operating system keeps this process from running: CPU limits of containers, and busy cores.
+"""`CoreTime`: the time for which CPU limits of containers and busy cores keep this process from running.
 
-Linux reports both. Elsewhere they are not known.
+Linux reports both. On other systems they are not known.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _CGROUPS = Path("sys/fs/cgroup")
 
 
 class _Throttling(NamedTuple):
-    """What one control group's `cpu.stat` says since the group was made."""
+    """The values of one control group's `cpu.stat`, since the group was created."""
 
     periods: int
     throttled_periods: int
@@ -34,7 +34,7 @@ class CoreTime:
         self._waited = self._read_waited()
 
     def shares(self, now: float | None = None) -> dict[str, float]:
-        """Return `throttled` and `core_wait` since the last call, as shares of that time. What is not known is left out."""
+        """Return `throttled` and `core_wait` since the last call, as shares of that time. Unknown values are omitted."""
         now = perf_counter() if now is None else now
         throttling, waited = self._read_throttling(), self._read_waited()
         elapsed = max(now - self._moment, 1e-3)
@@ -56,7 +56,7 @@ class CoreTime:
         """Return the seconds for which the main thread, which runs the event loop, was ready and had no core."""
         with suppress(OSError, ValueError, IndexError):
             ran, waited, _ = self._schedstat.read_text().split()[:3]
-            if int(ran):  # a kernel that does not count says 0
+            if int(ran):  # a kernel that does not count reports 0
                 return int(waited) / 1e9
         return None
 
@@ -64,8 +64,8 @@ class CoreTime:
 def _share(before: _Throttling, after: _Throttling, elapsed: float) -> float:
     """Return the share of the time in which a group was throttled.
 
-    The kernel adds up the time of all cores, so that it can exceed the time that passed; the share of throttled periods
-    cannot be exceeded.
+    The kernel adds up the time of all cores, which can exceed the time that passed. The share of throttled periods is
+    therefore an upper limit.
     """
     periods = after.periods - before.periods
     if periods <= 0:
@@ -75,16 +75,16 @@ def _share(before: _Throttling, after: _Throttling, elapsed: float) -> float:
 
 
 def _throttling(path: Path) -> _Throttling | None:
-    """Parse a `cpu.stat` of cgroup v1 or v2; None where the group has no CPU limit to be throttled by."""
-    told = dict(line.split()[:2] for line in path.read_text().splitlines() if " " in line)
-    if "nr_throttled" not in told:
+    """Parse a `cpu.stat` of cgroup v1 or v2; None if the group has no CPU limit."""
+    values = dict(line.split()[:2] for line in path.read_text().splitlines() if " " in line)
+    if "nr_throttled" not in values:
         return None
-    seconds = int(told.get("throttled_usec", 0)) / 1e6 + int(told.get("throttled_time", 0)) / 1e9
-    return _Throttling(int(told.get("nr_periods", 0)), int(told["nr_throttled"]), seconds)
+    seconds = int(values.get("throttled_usec", 0)) / 1e6 + int(values.get("throttled_time", 0)) / 1e9
+    return _Throttling(int(values.get("nr_periods", 0)), int(values["nr_throttled"]), seconds)
 
 
 def _stat_files(root: Path) -> Iterator[Path]:
-    """Yield the `cpu.stat` of this process's control group and of those around it, as far as they are visible."""
+    """Yield the `cpu.stat` of this process's control group and of its parents, as far as they are visible."""
     with suppress(OSError, ValueError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
@@ -95,7 +95,7 @@ def _stat_files(root: Path) -> Iterator[Path]:
 
 
 def _bases(cgroups: Path, controllers: str) -> list[Path]:
-    """Return where a hierarchy is mounted: the one of v2, or that of v1's `cpu`."""
+    """Return the possible mount points of a hierarchy: those of v2, or that of v1's `cpu`."""
     if not controllers:
         return [cgroups, cgroups / "unified"]
     return [cgroups / controllers] if "cpu" in controllers.split(",") else []

@@ -1,9 +1,9 @@
-"""Open load in a process that runs users: requests are sent when they are due, each in a greenlet of its own, however
-many others the server has not answered yet.
+"""`OpenLoad`: open load in a process that runs users. Each request is sent when it is due, in a greenlet of its own,
+even if the server has not answered earlier ones.
 
-A Locust user is a stream then: it sends nothing by itself, its tasks are run when the schedule says so. The process
-has one schedule, its share of the run's (load.arrivals) or its rows of a trace (load.traces), and deals it to its users
-in turn.
+In open load, a Locust user is a stream: it sends nothing on its own, and its tasks run when the schedule says so. The
+process has one schedule, its share of the run's arrivals (load.arrivals) or its rows of a trace (load.traces), and
+distributes it over its users in turn.
 """
 
 from __future__ import annotations
@@ -24,32 +24,30 @@ from llmlocust.load.traces import Deal, Replay, Row
 from llmlocust.plugin.generator.timer import Alarm
 
 _NS = 1_000_000_000
-_MOST_AT_ONCE_NS = 1_000_000
-"""A schedule that is late is caught up with, but sockets are read after so long."""
-
-
+_MAX_CATCH_UP_NS = 1_000_000
+"""Maximum time for which a late schedule catches up before sockets are read again."""
 _NO_ROW = -1
 _OVER = (math.inf, _NO_ROW)
-"""Behind the end of a schedule."""
+"""The due time and the row after the end of a schedule."""
 
 
 class StreamUser(Protocol):
     """A user that is a stream."""
 
     stopping: Event
-    """Set when the user is told to stop."""
+    """Set when the user has to stop."""
 
     def run_one_task(self) -> None: ...
 
 
 class DueCounter(Protocol):
-    """What counts the requests that are due, such as a Collector."""
+    """Counts the requests that are due, such as a Collector."""
 
     def request_due(self, due_ns: int, *, dropped: bool) -> None: ...
 
 
 class Arrival(gevent.Greenlet):
-    """One run of a user's task that was due at a moment (perf_counter_ns), as a row of a trace where there is one."""
+    """One run of a user's task that was due at a moment (perf_counter_ns), with its row of a trace in a replay."""
 
     def __init__(self, user: StreamUser, due_ns: int, row: Row | None = None) -> None:
         super().__init__()
@@ -62,7 +60,7 @@ class Arrival(gevent.Greenlet):
 
 
 def row_now() -> Row | None:
-    """What the running greenlet's request is to ask for, where it is a row of a trace; for a task's first request."""
+    """Return the row of a trace for the running greenlet's request; None in other loads and after a task's first request."""
     arrival = gevent.getcurrent()
     if not isinstance(arrival, Arrival):
         return None
@@ -71,40 +69,44 @@ def row_now() -> Row | None:
 
 
 class OpenLoad:
+    """The schedule of one process and the streams that send its requests."""
+
     def __init__(self, counter: DueCounter) -> None:
         self._counter = counter
         self.on = False
-        """Users are streams; set before any of them begins."""
+        """Users are streams. Set before the first of them begins."""
         self._share: RateShare | None = None
         self._max_in_flight = 0
         self._streams: deque[tuple[StreamUser, Group]] = deque()
         self._thinking: set[gevent.Greenlet] = set()
-        """Those of the streams' greenlets that are between two turns of a conversation."""
+        """The streams' greenlets that are between two turns of a conversation."""
         self._schedule: Iterator[tuple[float, int]] = iter(())
         self._next_ns: float = 0
-        """When the next request is due,"""
+        """The time at which the next request is due (perf_counter_ns)."""
         self._next_row = _NO_ROW
-        """and as which row of a trace."""
+        """The row of a trace for the next request."""
         self.salt = ""
-        """Of the texts that rows of a trace share."""
+        """The salt of the texts that rows of a trace share."""
         self._replay: Replay | None = None
         self._replay_began_ns: int | None = None
         self._deals: list[Deal] = []
         self._newest_row = _NO_ROW
         self._driver: gevent.Greenlet | None = None
 
-    def deal(self, share: RateShare, max_in_flight: int) -> None:
-        """From now on, requests are due as this share says."""
+    def follow(self, share: RateShare, max_in_flight: int) -> None:
+        """Follow this share of a rate from now on."""
         self.on = True
         if self._driver is not None:
-            self._send_due(math.inf)  # late, but not forgotten
+            self._send_due(math.inf)  # requests of the old share that are late
         self._end()
         self._share, self._max_in_flight = share, max_in_flight
         self._begin()
 
     def replay(self, replay: Replay, began_ns: int | None, deal: Deal, max_in_flight: int, salt: str) -> None:
-        """From the deal's moment on, this process has its rows of a trace. `began_ns`: when the replay began; None: it
-        has not yet. A process that knows goes on by its own.
+        """Send the rows of a trace that `deal` assigns to this process, from the deal's moment on.
+
+        `began_ns`: the time at which the replay began (perf_counter_ns); None: it has not begun. A process that already
+        has this time keeps its own.
         """
         self.on = True
         self._end()
@@ -115,6 +117,7 @@ class OpenLoad:
             self._begin()
 
     def close(self) -> None:
+        """End open load."""
         self._end()
         self.on, self._share = False, None
         self._forget_trace()
@@ -124,8 +127,9 @@ class OpenLoad:
         self._deals, self._newest_row = [], _NO_ROW
 
     def stream(self, user: StreamUser) -> None:
-        """Be a stream until the user is told to stop, and then until what it has in flight has ended. Locust kills users
-        who take longer than --stop-timeout: what is in flight is cut off.
+        """Run the user as a stream until it has to stop and its requests in flight have ended.
+
+        Locust kills users that take longer than --stop-timeout: their requests in flight are cut off.
         """
         mine = (user, Group())
         self._streams.append(mine)
@@ -135,7 +139,7 @@ class OpenLoad:
             try:
                 user.stopping.wait()
             finally:
-                user.stopping.set()  # also where it is killed: conversations end where they would think
+                user.stopping.set()  # also if it is killed: conversations end at their next think time
                 if len(self._streams) == 1:
                     self._end()
                 self._streams.remove(mine)
@@ -144,8 +148,9 @@ class OpenLoad:
             mine[1].kill()
 
     def due_now(self, asked_ns: int) -> int:
-        """When the running greenlet's request was due by the schedule; 0 where it was not. A task's later requests
-        follow its first: they are due when they are asked for.
+        """Return the time at which the schedule made the running greenlet's request due; 0 if it did not.
+
+        A task's later requests follow its first: they are due at `asked_ns`, when the task asks for them.
         """
         arrival = gevent.getcurrent()
         if not isinstance(arrival, Arrival):
@@ -156,7 +161,7 @@ class OpenLoad:
         return due_ns
 
     def think(self, user: StreamUser, seconds: float) -> None:
-        """Between two turns of a conversation. Who thinks has nothing in flight."""
+        """Wait between two turns of a conversation. A greenlet that waits here has nothing in flight."""
         thinker = gevent.getcurrent()
         self._thinking.add(thinker)
         try:
@@ -167,7 +172,7 @@ class OpenLoad:
             raise StopUser
 
     def _begin(self) -> None:
-        """The present share, from its beginning on, or what is left of a trace, once there is a user for it."""
+        """Start the present share, or the rest of a trace, if the process has a user."""
         if not self._streams:
             return
         if self._replay is not None and self._replay_began_ns is not None:
@@ -192,13 +197,13 @@ class OpenLoad:
         try:
             while self._next_ns < math.inf:
                 alarm.sleep_until(int(self._next_ns))
-                self._send_due(_MOST_AT_ONCE_NS)
+                self._send_due(_MAX_CATCH_UP_NS)
         finally:
             alarm.close()
 
     def _send_due(self, within_ns: float) -> None:
         began = now = perf_counter_ns()
-        # the last stream may have gone since the driver was told to end, which it hears when it next waits
+        # the last stream may have ended: the driver is killed, but notices only when it waits again
         while self._streams and self._next_ns <= now < began + within_ns:
             self._arrive(int(self._next_ns), self._next_row)
             self._next_ns, self._next_row = next(self._schedule, _OVER)

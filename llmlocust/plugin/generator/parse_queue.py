@@ -1,11 +1,11 @@
-"""Turns: work that can wait is done one piece at a time, when the event loop has nothing to read.
+"""`ParseQueue`: work that can wait runs one piece at a time, when the event loop has nothing to read.
 
-Requests that were sent together end together: a server gives all of its streams a token at each step. A hundred
-greenlets would then each parse an answer, one after the other, and a token that came meanwhile would wait for all of
-them, and merge with the next: gevent looks at the clock only after every fiftieth greenlet.
+Requests that were sent together end together, because a server gives all of its streams a token at each step. Without a
+queue, a hundred greenlets would parse their answers one after the other. gevent looks at the clock only after every
+fiftieth greenlet, so a token that arrives in the meantime would wait for all of them and merge with the next one.
 
-A loop that always has something to read would never come to it: one fast stream is enough. So a turn is due after
-5 ms at the latest, and is given between two rounds of reading then.
+A loop that always has something to read, as with one fast stream, would never run the queue. A turn is therefore due
+after 5 ms at the latest; it then runs between two rounds of reading.
 """
 
 from __future__ import annotations
@@ -17,19 +17,22 @@ import gevent
 from gevent.hub import Waiter
 
 _MAX_WAIT = 0.005
+"""Maximum wait for a turn, in seconds, before it runs even though sockets have data."""
 
 
-class Turns:
+class ParseQueue:
+    """The queue of one process. Greenlets wait in it for their turns."""
+
     def __init__(self) -> None:
         self._loop = gevent.get_hub().loop
         self._idle = self._loop.idle()
         self._timer = self._loop.timer(_MAX_WAIT)
         self._waiting: deque[tuple[Waiter, float]] = deque()
-        """Each with the moment at which its turn is due."""
+        """The waiting greenlets, each with the moment at which its turn is due."""
         self._longest = 0.0
 
     def wait(self) -> None:
-        """Return when it is the caller's turn: the sockets have been read, and everybody before it is done."""
+        """Return when it is the caller's turn: the sockets have been read, and all earlier callers had their turns."""
         turn = Waiter(), perf_counter() + _MAX_WAIT
         self._waiting.append(turn)
         if len(self._waiting) == 1:
@@ -44,12 +47,12 @@ class Turns:
         self._longest = max(self._longest, perf_counter() - (turn[1] - _MAX_WAIT))
 
     def take_longest(self) -> float:
-        """Return the longest wait for a turn (seconds) since the last call."""
+        """Return the longest wait for a turn since the last call, in seconds."""
         longest, self._longest = self._longest, 0.0
         return longest
 
     def _next(self) -> None:
-        """Called by the event loop, once in each of its rounds, after the sockets' watchers where these found nothing."""
+        """Give the first waiter its turn. The event loop calls this once per round, after sockets that had no data."""
         waiter = self._waiting.popleft()[0] if self._waiting else None
         if not self._waiting:
             self._idle.stop()
@@ -58,7 +61,7 @@ class Turns:
             waiter.switch(None)
 
     def _overdue(self) -> None:
-        """Called by the event loop when the first turn may be due. One turn a round: the sockets come in between."""
+        """Give the first waiter its turn if it is due. The event loop calls this; sockets are read between two turns."""
         now = perf_counter()
         if self._waiting and self._waiting[0][1] > now:
             self._start_timer(self._waiting[0][1] - now)

@@ -1,41 +1,41 @@
-"""A fixed number of requests (`--llm-requests`): each costs a ticket, and a process is dealt so many and no more."""
+"""`Quota`: the number of requests that a process may send in a run of a fixed number of requests (`--llm-requests`)."""
 
 from __future__ import annotations
 
 from gevent.event import Event
 
 
-class Tickets:
-    """Those of one process. Without a fixed number, requests cost none."""
+class Quota:
+    """The quota of one process. Without a fixed number of requests it is unlimited."""
 
     def __init__(self) -> None:
-        self._dealt: int | None = None
+        self._total: int | None = None
         self._taken = 0
         self._waiting = 0
-        self._more = Event()
+        self._changed = Event()
 
-    def deal(self, total: int | None) -> None:
-        """The process may send so many in all; told as often as anybody likes. 0: its users wait. None: no number."""
-        self._dealt = total
-        more, self._more = self._more, Event()
-        more.set()
+    def set(self, total: int | None) -> None:
+        """Set how many requests the process may send in the whole run. May be repeated. 0: users wait. None: unlimited."""
+        self._total = total
+        changed, self._changed = self._changed, Event()
+        changed.set()
 
     def take(self) -> bool:
-        """One for a request that is sent now; False where none is left."""
-        if self._dealt is not None and self._taken >= self._dealt:
+        """Take one request from the quota. Returns False if none is left."""
+        if self._total is not None and self._taken >= self._total:
             return False
         self._taken += 1
         return True
 
     def wait(self) -> None:
-        """Until more are dealt, which need not be."""
+        """Wait until the quota is set again, which may never happen."""
         self._waiting += 1
         try:
-            self._more.wait()
+            self._changed.wait()
         finally:
             self._waiting -= 1
 
     @property
     def idle(self) -> int:
-        """Users for whom nothing is left to ask."""
-        return self._waiting if self._dealt else 0
+        """The number of users that wait because the quota is used up."""
+        return self._waiting if self._total else 0

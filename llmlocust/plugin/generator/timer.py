@@ -1,5 +1,6 @@
-"""Sleeping until a moment, to a fraction of a millisecond: libev rounds every wait up to whole milliseconds, and arrivals
-that are that near to each other would come in clumps.
+"""`Alarm`: sleeps until a moment, to a fraction of a millisecond.
+
+libev rounds every wait up to whole milliseconds, so arrivals that are closer together would come in bursts.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _READABLE = 1  # gevent's loop.io
 
 
 class Alarm:
-    """For one greenlet at a time. Elsewhere than on Linux, gevent's own sleep has to do."""
+    """A timer for one greenlet at a time. It uses a kernel timer on Linux, and gevent's sleep elsewhere."""
 
     def __init__(self) -> None:
         self._timer: KernelTimer | None = None
@@ -26,7 +27,7 @@ class Alarm:
                 self._timer = KernelTimer()
 
     def sleep_until(self, at_ns: int) -> None:
-        """`at_ns` is of perf_counter_ns, which on Linux is CLOCK_MONOTONIC. Others run even where it has passed."""
+        """Sleep until `at_ns` (perf_counter_ns, which on Linux is CLOCK_MONOTONIC). If it has passed, only yield."""
         timer = self._timer
         if timer is None or at_ns <= perf_counter_ns():
             gevent.sleep(max(0, at_ns - perf_counter_ns()) / _NS)

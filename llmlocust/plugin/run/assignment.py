@@ -1,5 +1,6 @@
-"""`Assignment`: which process sends what. Rates and rows of a trace in open load; quotas in a run of a fixed number of
-requests. Without Locust.
+"""`Assignment`: assigns requests to processes. Without Locust.
+
+In open load it assigns shares of a rate or rows of a trace; in a run of a fixed number of requests, quotas.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from llmlocust.plugin.run.trace_rows import Rows
 
 
 class Assignment:
-    """`ledger` has the levels, `moment` returns seconds since the run began."""
+    """The assignment of one run. `ledger` has its levels; `moment` returns seconds since it began."""
 
     def __init__(self, cluster: Cluster, ledger: Ledger, moment: Callable[[], float]) -> None:
         self._cluster, self._ledger, self._moment = cluster, ledger, moment
         self.requests = 0
-        """A fixed number of requests; 0: none."""
+        """The fixed number of requests; 0 in a run without one."""
         self._quotas: dict[str | None, int] = {}
         self._ended: Counter[str | None] = Counter()
-        """The requests of each process that ended."""
+        """The number of ended requests of each process."""
         self._arrivals, self._max_in_flight = "", 0
         self._rows: Rows | None = None
         self._seed = 0
@@ -36,7 +37,7 @@ class Assignment:
         self._senders: list[str | None] = []
         """The processes that share the level's rate, in the order of their shares."""
         self._shares: dict[str | None, tuple[float, int]] = {}
-        """For each process: the total rate that it was last sent, and the number of processes that share it."""
+        """For each process, the total rate that it was last sent, and the number of processes that share the rate."""
 
     @property
     def _level(self) -> Level | None:
@@ -45,28 +46,28 @@ class Assignment:
     # ── a fixed number of requests ──
 
     def count_requests(self, requests: int) -> None:
-        """The run is of so many requests, which are assigned after the warm-up of its level."""
+        """Set the fixed number of requests of the run. They are assigned after the warm-up of its level."""
         self.requests = requests
         self._cluster.set_quota(0)
 
     def assign_quotas(self) -> None:
-        """Give each process its share of the requests; nothing where there is no fixed number."""
+        """Assign its share of the requests to each process. Does nothing in a run without a fixed number of requests."""
         if self.requests:
             users = {sender: self._cluster.users_of(sender) for sender in self._cluster.senders()}
             self._quotas = quotas(self.requests, users)
             self._cluster.set_quota(self.requests)
 
     def quota_of(self, sender: str | None) -> int | None:
-        """Return a process's quota; None in a run without a fixed number of requests, and before they are assigned."""
+        """Return a process's quota; None in a run without a fixed number of requests, and before the assignment."""
         return self._quotas.get(sender)
 
     def note_ended(self, sender: str | None, requests: int) -> None:
-        """Requests of a process ended."""
+        """Note that requests of a process ended."""
         self._ended[sender] += requests
 
     @property
     def all_requests_ended(self) -> bool:
-        """Of a fixed number, except for those of workers that are lost or have no users any more."""
+        """All quotas are sent and ended, except those of workers that are lost or have no users left."""
         return bool(self._quotas) and all(map(self._has_sent_all, self._quotas))
 
     def _has_sent_all(self, sender: str | None) -> bool:
@@ -77,11 +78,11 @@ class Assignment:
     # ── open load ──
 
     def open(self, arrivals: str, max_in_flight: int) -> None:
-        """From now on levels are rates, and requests arrive so."""
+        """Switch to open load: levels are rates from now on, with these arrivals."""
         self._arrivals, self._max_in_flight = arrivals, max_in_flight
 
     def replay(self, rows: Rows, description: str) -> None:
-        """The rows of a trace are due: the replay begins after the warm-up of the first level."""
+        """Switch to the replay of a trace. It begins after the warm-up of the first level."""
         self._rows, self._arrivals = rows, description
 
     @property
@@ -90,37 +91,37 @@ class Assignment:
 
     @property
     def plan(self) -> dict[str, Any]:
-        """What the run's plan says of the open load; empty in closed load."""
+        """The entries of the run's plan for open load; empty in closed load."""
         return {"arrivals": self._arrivals, "max_in_flight": self._max_in_flight} if self.is_open else {}
 
     def begin_level(self) -> None:
-        """A level began: requests are due, at its rate."""
+        """Assign the rate of a level that began."""
         self._paused = False
         self._assign()
 
     def begin_rows(self) -> None:
-        """The warm-up has ended: a replay begins here."""
+        """Begin the replay, if the run has one: the warm-up has ended."""
         if self._rows:
             self._rows.begin(self._moment())
             self._assign()
 
     def pause(self, *, on: bool) -> None:
-        """Nothing is due while it is on."""
+        """Pause or resume the arrivals."""
         if on != self._paused:
             self._paused = on
             self._assign()
 
     def follow_senders(self) -> None:
-        """Workers that come or go change what each of them has to send."""
+        """Assign the rate or the rows again if workers have joined or left."""
         senders = self._cluster.senders()
         if self._senders and senders and senders != self._senders:
             self._assign()
-            many, what = len(self._senders), "trace" if self._rows else "rate"
-            who = f"1 load process sends all of the {what}" if many == 1 else f"{many} load processes share the {what}"
-            console.say(f"  … {who} from now on")
+            count, load = len(self._senders), "trace" if self._rows else "rate"
+            shares = f"1 worker sends the whole {load}" if count == 1 else f"{count} workers share the {load}"
+            console.say(f"  … {shares} from now on")
 
     def _assign(self) -> None:
-        """Give each process its share of the level's rate, from now on."""
+        """Send each process its share of the level's rate, or its rows."""
         level = self._level
         if level is None or level.ended is not None or level.unit != RATE:
             return
@@ -131,7 +132,7 @@ class Assignment:
             self.send_share(sender)
 
     def send_share(self, sender: str | None) -> None:
-        """Send one process its share of what is due, where it has one."""
+        """Send one process its share of the rate, or its rows, if it has any."""
         if sender not in self._senders or self._level is None:
             return
         stream, streams = self._senders.index(sender), len(self._senders)
@@ -145,7 +146,7 @@ class Assignment:
         self._cluster.send("arrivals", sender, share=list(share), max_in_flight=self._max_in_flight)
 
     def due_of(self, sender: str, since: float, until: float) -> Due | None:
-        """Return what a worker had to send between two moments by the schedule; None in closed load."""
+        """Return the requests that the schedule assigned to a worker between two moments; None in closed load."""
         if sender not in self._shares:
             return None
         rate, streams = self._shares[sender]
@@ -154,18 +155,18 @@ class Assignment:
         return Due(rate * max(0.0, until - since) / streams, "its share of the rate")
 
     def missing_rows(self) -> str:
-        """Return, in words, which rows of the trace were never due; empty where all were. For a run that is through."""
+        """Describe the rows of the trace that were never due; empty if all were. For a run that is completed."""
         if not self._rows:
             return ""
         due, rows = sum(tally.numbers["due"] for tally in self._ledger.tallies.values()), self._rows.replay.rows
         if due >= rows:
             return ""
         missing = f"{rows - due} of the trace's {rows} rows"
-        return f"{missing} were never due: a load process was lost, or has no such trace."
+        return f"{missing} were never due: a worker was lost, or does not have the trace."
 
 
 def quotas(requests: int, users: Mapping[str | None, int]) -> dict[str | None, int]:
-    """Return the number of requests for each process: whole numbers in proportion to its users, which add up to all."""
+    """Divide requests over processes in proportion to their users, in whole numbers that add up to `requests`."""
     ends = [0, *accumulate(users.values())]
     shares = [requests * end // max(ends[-1], 1) for end in ends]
     return {sender: high - low for sender, (low, high) in zip(users, pairwise(shares), strict=True)}

@@ -1,6 +1,6 @@
-"""`Cluster`: what a run needs of the processes that send its load, of their users and of time.
+"""`Cluster`: the processes that send a run's load, their users, and the clock, as a run needs them.
 
-`locust_cluster` implements it over Locust's runner. Tests give a run a cluster of their own, with a clock that they set.
+`locust_cluster` implements it over Locust's runner. Tests implement it with a clock that they set.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from typing import Any
 
 
 class Cluster(ABC):
-    """The processes that send load: Locust's workers, or this process alone. A process is named by Locust's id of the
-    worker; this process, where it sends load itself, is None.
+    """The processes that send load: Locust's workers, or this process alone.
+
+    The name of a worker is Locust's id; the name of this process, if it sends load itself, is None.
     """
 
     report_delay = 0.0
-    """Seconds after which whatever a process has measured has arrived here."""
+    """Maximum seconds until the figures of a process arrive here."""
     lost_worker_stops_after = 0.0
     """Seconds without its master after which a worker stops sending load."""
     stop_timeout: float
-    """Seconds that users have to end when they are told to stop (Locust's --stop-timeout)."""
+    """Seconds that users have to end when they are stopped (Locust's --stop-timeout)."""
 
     # ── time ──
 
@@ -34,14 +35,14 @@ class Cluster(ABC):
 
     @abstractmethod
     def pause(self) -> None:
-        """Let what is more urgent run: users who wait for their turn, messages."""
+        """Let urgent work run: users that wait for their turn, and messages."""
 
     @abstractmethod
     def sleep(self, seconds: float) -> None: ...
 
     @abstractmethod
     def repeat(self, seconds: float, step: Callable[[], None]) -> Callable[[], None]:
-        """Call `step` after every pause of `seconds`. Returns a function that ends it."""
+        """Call `step` after every pause of `seconds`. Returns a function that ends the repetition."""
 
     # ── processes and their users ──
 
@@ -69,13 +70,13 @@ class Cluster(ABC):
     @property
     @abstractmethod
     def is_steady(self) -> bool:
-        """All users that were asked for run."""
+        """All requested users run."""
 
     @abstractmethod
     def send(self, what: str, sender: str | None = None, **data: Any) -> None:
-        """Send a message to one process; None: to all of them."""
+        """Send a message of the kind `what` to one process; None: to all of them."""
 
-    # ── levels and quota of this process, where it sends load itself; workers have them from the run's messages ──
+    # ── levels and quota of this process, if it sends load itself; workers receive them as messages ──
 
     @abstractmethod
     def level_began(self, load: float, unit: str) -> None: ...
@@ -85,15 +86,15 @@ class Cluster(ABC):
 
     @abstractmethod
     def level_follows(self, load: float, unit: str) -> None:
-        """The next level began where the one before ended, without a warm-up."""
+        """Begin a level at the end of the one before, without a warm-up."""
 
     @abstractmethod
     def level_ended(self) -> None: ...
 
     @abstractmethod
     def set_quota(self, total: int) -> None:
-        """Let this process send a number of requests in all."""
+        """Set how many requests this process may send in the whole run."""
 
     @abstractmethod
     def take(self) -> dict[str, Any] | None:
-        """Return what this process has counted since the last call; None where it sends no load."""
+        """Return the figures of this process since the last call; None if it sends no load."""

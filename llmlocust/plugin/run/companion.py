@@ -1,7 +1,7 @@
-"""`Companion`: what goes along with a run: its files, its gates, views of it, telemetry, faults.
+"""`Companion`: the base class of what accompanies a run: files, gates, views, telemetry, faults.
 
-A run keeps a list of companions and knows none of them. Each hook of a companion is guarded: an exception in one costs
-none of the others. The log has it once, and the run goes on.
+A run keeps a list of companions and knows none of them. Each hook of a companion is guarded: an exception in one affects
+no other. It is logged once, and the run continues.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class LevelChange(NamedTuple):
-    """A level began, warmed_up or ended. Where the next level follows without a break, all three have one moment."""
+    """A level began, ended its warm-up, or ended. If the next level follows without a break, all have the same moment."""
 
     what: str
     """BEGAN, WARMED_UP or ENDED of load.curves."""
@@ -27,40 +27,49 @@ class LevelChange(NamedTuple):
 
 
 class Companion:
-    """Goes along with a run. A subclass overrides the hooks that it needs; none may block the event loop."""
+    """Accompanies a run. A subclass overrides the hooks that it needs; none of them may block the event loop."""
 
     run: RunState
-    """The run, from `begins` on."""
+    """The run; set by `begins`."""
 
     def begins(self, run: RunState) -> None:
-        """Called once, before the first level and before the workers hear of the run. The plan is not known yet."""
+        """Handle the beginning of a run.
+
+        Called once, before the first level and before the workers receive the run. The plan is not known yet.
+        """
         self.run = run
 
     def level(self, change: LevelChange) -> None:
-        """Called after a level has changed and the workers have been told, in the order in which companions were added."""
+        """Handle a level change.
+
+        Called after the workers were notified, in the order in which companions were added.
+        """
 
     def tick(self, moment: float) -> None:
-        """Called every second, after what this process has counted was merged, in the order in which companions were
-        added. `moment`: seconds since the run began.
+        """Handle one second. `moment`: seconds since the run began.
+
+        Called after the figures of this process were merged, in the order in which companions were added.
         """
 
     def ends(self, run: RunState) -> None:
-        """Called once, when everything has come in that will. Those that were added last come first, so the files, added
-        first, have what the others note at the end.
+        """Handle the end of the run.
+
+        Called once, when all figures have arrived, in the reverse order: the files, which are added first, then contain
+        the last notes of the other companions.
         """
 
 
 class Guard:
-    """Calls steps. The log has the first exception of each."""
+    """Calls steps, and logs the first exception of each."""
 
     def __init__(self) -> None:
         self._failed: set[Callable[..., None]] = set()
 
     def call(self, step: Callable[..., None], *arguments: Any) -> None:
-        """Call a bound method."""
+        """Call a bound method. An exception in it is logged, not raised."""
         try:
             step(*arguments)
-        except Exception:  # a defect of ours, or of a companion: the run goes on
+        except Exception:  # a defect of ours, or of a companion: the run continues
             if step not in self._failed:
                 self._failed.add(step)
-                _log.exception("%s.%s failed; the run goes on", type(step.__self__).__name__, step.__name__)  # type: ignore[attr-defined]
+                _log.exception("%s.%s failed; the run continues", type(step.__self__).__name__, step.__name__)  # type: ignore[attr-defined]

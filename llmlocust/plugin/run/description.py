@@ -1,4 +1,4 @@
-"""The content of run.json: what was asked for, what became of it, and what is wrong with it. Without Locust."""
+"""Describes a run for run.json: its settings, its outcome and its problems. Without Locust."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`EarlyEnd`: ends a run where a level surely breaks a gate (--llm-abort-on-breach). Without Locust."""
+"""`EarlyEnd`: ends a run as soon as a level is certain to violate a gate (--llm-abort-on-breach). Without Locust."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ from llmlocust.plugin.run.companion import Companion
 
 
 class EarlyEnd(Companion):
-    """`grace`: seconds for which a level is measured before a breach may end the run. `end` ends it, and returns at once."""
+    """Ends a run early. `grace`: seconds for which a level is measured before a violation may end the run. `end` starts
+    the end of the run, and returns at once.
+    """
 
     def __init__(self, gates: Sequence[Gate], grace: float, end: Callable[[], None]) -> None:
         self._gates, self._grace, self._end = gates, grace, end
 
     def tick(self, moment: float) -> None:
-        if self.run.ended_by or not self._goes_on():
+        if self.run.ended_by or not self._may_end_early():
             return
-        found = next(self._breaches(moment), None)
-        if found is None:
+        violation = next(self._breaches(moment), None)
+        if violation is None:
             return
-        self.run.ended_by = found.name
-        console.say(f"  {found}: the run ends here (--llm-abort-on-breach)")
+        self.run.ended_by = violation.name
+        console.say(f"  {violation}: the run ends here (--llm-abort-on-breach)")
         self._end()
 
-    def _goes_on(self) -> bool:
-        """Whether there is something to end early: no run that ends already, nor a ramp whose last level is over."""
+    def _may_end_early(self) -> bool:
+        """Whether the run can still end early: it is not ending already, and the last level of its ramp is not over."""
         level, plan = self.run.level, self.run.plan
         if level is None or not self.run.cluster.is_on:
             return False
@@ -36,11 +38,12 @@ class EarlyEnd(Companion):
 
     def _breaches(self, moment: float) -> Iterator[Breach]:
         ledger = self.run.ledger
-        for level in ledger.levels[-2:]:  # what was in flight when a level ended may break it yet
+        # requests in flight at the end of a level may still violate one of its gates
+        for level in ledger.levels[-2:]:
             if self._may_be_judged(level, moment):
                 tally = ledger.tally(level.index)
-                found = (breach(gate, level, tally, self.run.in_flight) for gate in self._gates)
-                yield from (each for each in found if each is not None)
+                outcomes = (breach(gate, level, tally, self.run.in_flight) for gate in self._gates)
+                yield from (violation for violation in outcomes if violation is not None)
 
     def _may_be_judged(self, level: Level, moment: float) -> bool:
         over = level.warmed_up is not None and level.ended is not None

@@ -1,4 +1,4 @@
-"""The cluster of a run over Locust's runner: its workers, or the only process."""
+"""Implementations of `Cluster` over Locust's runner: `LocustWorkers` and `OneProcess`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from llmlocust.plugin.run.trace_rows import take_rows_of
 
 
 def cluster_of(environment: Environment, collector: Collector | None) -> Cluster:
-    """Return the cluster of an environment. `collector` is that of this process, where it runs users itself."""
+    """Return the cluster of an environment. `collector` is the one of this process, if it runs users itself."""
     runner = environment.runner
     if isinstance(runner, MasterRunner):
         return LocustWorkers(environment, runner)
@@ -35,7 +35,7 @@ def cluster_of(environment: Environment, collector: Collector | None) -> Cluster
 
 
 class _LocustCluster(Cluster):
-    """What both have in common."""
+    """The common part of both clusters."""
 
     def __init__(self, environment: Environment, runner: Runner) -> None:
         self._environment, self._runner = environment, runner
@@ -106,7 +106,7 @@ class LocustWorkers(_LocustCluster):
         self._master.send_message("llm", {"what": what, **data}, client_id=sender)
 
     def level_began(self, load: float, unit: str) -> None:
-        """Workers follow the run's messages, in this and in what follows."""
+        """Do nothing, like the following methods: workers follow the run's messages."""
 
     def warmup_ended(self, *, reached: bool) -> None: ...
 
@@ -121,7 +121,10 @@ class LocustWorkers(_LocustCluster):
 
 
 class OneProcess(_LocustCluster):
-    """The only process, which runs the users itself. Its collector's clock is the run's: to set up a run takes a while."""
+    """The only process, which runs the users itself.
+
+    The run's clock is the collector's clock, because setting up a run takes a while.
+    """
 
     def __init__(self, environment: Environment, runner: Runner, collector: Collector) -> None:
         super().__init__(environment, runner)
@@ -136,7 +139,7 @@ class OneProcess(_LocustCluster):
         return self._collector.began_ns / 1e9
 
     def pause(self) -> None:
-        self._collector.turns.wait()
+        self._collector.parse_queue.wait()
 
     def senders(self) -> list[str | None]:
         return [None]
@@ -145,12 +148,12 @@ class OneProcess(_LocustCluster):
         return self._runner.user_count
 
     def send(self, what: str, sender: str | None = None, **data: Any) -> None:
-        """Take this process's share; calls deliver the rest."""
+        """Take this process's share of the load. Method calls deliver the other messages."""
         if handler := self._handlers.get(what):
             handler(**data)
 
     def _take_rate(self, share: list[Any], max_in_flight: int) -> None:
-        self._collector.open_load.deal(RateShare(*share), max_in_flight)
+        self._collector.open_load.follow(RateShare(*share), max_in_flight)
 
     def _take_rows(self, **rows: Any) -> None:
         take_rows_of(self._collector.open_load, rows, time.perf_counter_ns())
@@ -168,7 +171,7 @@ class OneProcess(_LocustCluster):
         self._collector.level_ended()
 
     def set_quota(self, total: int) -> None:
-        self._collector.tickets.deal(total)
+        self._collector.quota.set(total)
 
     def take(self) -> dict[str, Any]:
         return self._collector.take()

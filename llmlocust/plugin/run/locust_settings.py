@@ -1,4 +1,4 @@
-"""The settings of a run, read from Locust's environment."""
+"""Reads the settings of a run from Locust's environment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llmlocust.plugin.settings import limits, planned_users, thresholds
 
 
 def settings_of(environment: Environment) -> RunSettings:
-    """Read what is asked for now. ValueError in one line where the plan is wrong."""
+    """Read the present settings. Raises ValueError, in one line, if the plan is invalid."""
     return RunSettings(
         limits=limits(environment),
         thresholds=thresholds(environment),
@@ -28,7 +28,7 @@ def settings_of(environment: Environment) -> RunSettings:
 
 
 def hosts_of(environment: Environment) -> list[str]:
-    """Return where requests go: users may have hosts of their own, where none was given for all."""
+    """Return the hosts that receive requests: the environment's, or those of the user classes."""
     own = {user.host for user in environment.user_classes if user.host}
     return [environment.host] if environment.host else sorted(own)
 
@@ -38,7 +38,7 @@ def _dialect(user: type, environment: Environment) -> str:
 
 
 def _think_time(user: type, environment: Environment) -> str:
-    """Return the think time of a class that waits as the option says; that of others is code."""
+    """Return the think time of a user class as text. A class that does not use the option has code for it."""
     if getattr(user, "wait_time", None) is not getattr(user, "think_time_option", user):
         return "its own wait_time"
     return think_time_in_words(think_time(option(environment, "think_time")))

@@ -1,4 +1,4 @@
-"""`LostWorkers`: the workers that are lost at present, and the levels that lack their figures. Without Locust."""
+"""`LostWorkers`: the workers that are lost now, and the levels that lack their figures. Without Locust."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ class LostWorker:
 
     noticed: float
     may_go_on_until: float
-    """Until this moment it may go on with the users that it had, beside what is asked of the others."""
+    """The moment until which its old users may continue, in addition to the load of the other workers."""
     words: str = ""
+    """A sentence that describes the loss."""
     levels: list[int] = field(default_factory=list)
-    """The levels that it spoils."""
+    """The levels that lack its figures, or contain load of its old users."""
 
 
 class LostWorkers:
-    """`stops_after`: seconds without its master after which a worker stops sending load."""
+    """The lost workers of a run. `stops_after`: seconds without its master after which a worker stops sending load."""
 
     def __init__(self, ledger: Ledger, moment: Callable[[], float], stops_after: float) -> None:
         self._ledger, self._moment, self._stops_after = ledger, moment, stops_after
@@ -33,14 +34,16 @@ class LostWorkers:
         return client_id in self._lost
 
     def level_began(self, level: Level) -> None:
-        """A level began: lost workers that may go on with their users spoil it, too."""
+        """Mark a level that began if users of lost workers may still send load."""
         for worker in self._lost.values():
             if level.began < worker.may_go_on_until:
                 worker.levels.append(level.index)
 
     def add(self, client_id: str, name: str, lacks: str, since: float, *, may_go_on: bool) -> None:
-        """A worker has reported nothing since a moment, and the figures lack what it did; it may come back. Called again
-        while it stays lost. Where it may go on with the users it had, it does so for as long as Locust lets it.
+        """Add a worker, or update its description.
+
+        `lacks`: a description of the requests that the figures lack. `since`: the moment of its last report.
+        `may_go_on`: its users may continue for as long as Locust lets them.
         """
         worker = self._lost.get(client_id)
         if worker is not None:
@@ -53,12 +56,12 @@ class LostWorkers:
         console.say(worker.words)
 
     def remove(self, client_id: str, words: str) -> None:
-        """A worker is back."""
+        """Remove a worker that is back, and print `words`."""
         del self._lost[client_id]
         console.say(words)
 
     def all(self) -> list[LostWorker]:
-        """Return those that are lost now."""
+        """Return the workers that are lost now."""
         return list(self._lost.values())
 
 

@@ -1,6 +1,6 @@
-"""The lock on the prefix of a run's files, which one run at a time can have, and the renaming of an earlier run's files.
+"""Locks the prefix of a run's files, so that one run at a time can use it, and renames the files of an earlier run.
 
-The lock is the kernel's (flock), on a file beside the others. It ends with its process, also when that is killed.
+The lock is a kernel lock (flock) on a file beside the others. It ends with its process, even if the process is killed.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from llmlocust.runfiles import formats
 
 
 class Taken(Exception):
-    """Another process has a run with this prefix. The text is one line that says what to do."""
+    """Another process has a run with this prefix. The text is one line that tells the user what to do."""
 
 
 def lock(prefix: str) -> None:
-    """Reserve a prefix for this process until it ends. Raises Taken, and OSError where no file can be made."""
+    """Reserve a prefix for this process until it ends. Raises Taken, or OSError if the lock file cannot be created."""
     path = Path(f"{prefix}_{formats.LOCK}")
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
@@ -30,7 +30,7 @@ def lock(prefix: str) -> None:
         except BlockingIOError:
             os.close(descriptor)
             raise Taken(
-                f"another run writes {prefix}_* at this moment: give --csv another prefix, or wait for its end"
+                f"another run is writing {prefix}_*: give --csv another prefix, or wait until that run has ended"
             ) from None
         except OSError:  # a file system without locks
             os.close(descriptor)
@@ -39,11 +39,11 @@ def lock(prefix: str) -> None:
             _write_id(descriptor, path)
             atexit.register(_remove, path)  # the descriptor stays open: the lock ends after the file
             return
-        os.close(descriptor)  # the process that had the lock removed the file just now
+        os.close(descriptor)  # the process that had the lock has just removed the file
 
 
 def _write_id(descriptor: int, path: Path) -> None:
-    """Write the process id into the lock. On a full disk this fails before files of an earlier run are moved."""
+    """Write the process id into the lock. On a full disk this fails before the files of an earlier run are renamed."""
     try:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
@@ -81,18 +81,18 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def obstacles(prefix: str) -> list[Path]:
-    """Return what has the name of a file of a run and is none that this process may replace, such as a folder."""
-    found = [path for end in (*formats.LOCUST_FILES, *formats.files()) if (path := Path(f"{prefix}_{end}")).exists()]
-    return [path for path in found if not path.is_file() or not os.access(path, os.W_OK)]
+    """Return the paths of a run's files that this process may not replace, such as folders."""
+    paths = [path for end in (*formats.LOCUST_FILES, *formats.files()) if (path := Path(f"{prefix}_{end}")).exists()]
+    return [path for path in paths if not path.is_file() or not os.access(path, os.W_OK)]
 
 
 def move_aside(prefix: str) -> str:
-    """Rename the files of an earlier run with this prefix. Returns their new prefix; empty where there are none."""
-    found = [end for end in _all_files() if _exists(prefix, end)]
-    if not found:
+    """Rename the files of an earlier run with this prefix. Returns their new prefix; empty if there are no files."""
+    ends = [end for end in _all_files() if _exists(prefix, end)]
+    if not ends:
         return ""
     free = next(name for number in count(1) if not _has_any(name := f"{prefix}.{number}"))
-    for end in found:
+    for end in ends:
         Path(f"{prefix}_{end}").rename(f"{free}_{end}")
     return free
 
@@ -106,5 +106,5 @@ def _has_any(prefix: str) -> bool:
 
 
 def _exists(prefix: str, end: str) -> bool:
-    """Whether there is a file, or a link that may lead nowhere."""
+    """Whether a file exists, or a link, even if the link's target does not exist."""
     return os.path.lexists(f"{prefix}_{end}")

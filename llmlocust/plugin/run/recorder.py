@@ -1,4 +1,4 @@
-"""`Recorder`: when the files of a run are written, tried again and finished. Without Locust."""
+"""`Recorder`: decides when the files of a run are written, retried and finished. Without Locust."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ _LOOK = 0.05
 _MIN_REWRITE = 5.0
 _MAX_REWRITE = 60.0
 _REWRITE_SHARE = 100.0
-"""Files that are written anew are so every 5 s, or where they get long for 1 % of the time, but at least once a minute."""
+"""Files are rewritten every 5 s. If this takes long, it takes 1 % of the time, but happens at least once a minute."""
 
 
 class Recorder(Companion):
-    """Keeps the files of a run. Without files it takes what is for them out of the ledger, which would grow."""
+    """Writes the files of a run. Without files, it drops their rows from the ledger, which would otherwise grow."""
 
     def __init__(self, files: RunFiles | None, preflight: Mapping[str, Any]) -> None:
         self.files = files
         self.is_complete = False
-        """The files contain everything that was measured; set at the end of the run."""
+        """The files contain all figures. Set at the end of the run."""
         self._preflight = preflight
         self._failed_writes = 0
         self._next_write = 0.0
         self._written = -1.0
-        """All that was known at this moment is in the files."""
+        """The moment up to which the files contain all figures."""
         self._written_end: float | None = None
-        """The end of the run, as the files have it."""
+        """The end of the run that the files contain."""
 
     def begins(self, run: RunState) -> None:
         super().begins(run)
         self._write_run()
 
     def level(self, change: LevelChange) -> None:
-        # before any figure of the level: a file of levels without its plan cannot be read rightly
+        # before any figure of the level: without the plan, a file of levels cannot be read correctly
         if change.what == BEGAN:
             self._write_run()
 
@@ -64,16 +64,16 @@ class Recorder(Companion):
             console.error(f"the files {self.files.prefix}_* are incomplete: {why}. Do not use them as they are")
 
     def bring_up_to_date(self, within: float = 20.0) -> None:
-        """Wait until all that is known now is in the files. Gives up after `within` seconds: a disk may be full."""
-        asked = self.run.moment()
-        while self.files and self._written < asked and not self.run.is_finished:
-            if self.run.moment() >= asked + within:
+        """Wait until the files contain all present figures. Gives up after `within` seconds, as a disk may be full."""
+        called = self.run.moment()
+        while self.files and self._written < called and not self.run.is_finished:
+            if self.run.moment() >= called + within:
                 return
             self._next_write = 0.0
             self.run.cluster.sleep(_LOOK)
 
     def _write_rows(self) -> None:
-        # whatever is taken is written before anything else can happen: a pause may be the last
+        # rows that were taken are written before the pause: the process may end in it
         while rows := self.run.ledger.take_rows(self.run.began, AT_ONCE):
             self._guarded(partial(RunFiles.append_requests, rows=rows))
             self.run.pause()
@@ -96,14 +96,14 @@ class Recorder(Companion):
         self._written_end = self.run.ended
 
     def _guarded(self, write: Callable[[RunFiles], None]) -> None:
-        """A full disk must not end a run: what is measured goes on being shown, and the next attempt may succeed."""
+        """Write, and report an OSError. A full disk must not end a run: the next attempt may succeed."""
         if self.files is None:
             return
         try:
             write(self.files)
-        except OSError as trouble:
+        except OSError as error:
             self._failed_writes += 1
-            self.run.problem(f"cannot write {self.files.prefix}_*: {trouble.strerror or trouble}")
+            self.run.problem(f"cannot write {self.files.prefix}_*: {error.strerror or error}")
 
     def _figures(self) -> Iterator[LevelFigures]:
         now = self.run.moment()

@@ -1,7 +1,7 @@
-"""`Run`: one run as a whole, in the process that is Locust's master or its only one.
+"""`Run`: one run, in the process that is Locust's master or the only process.
 
-It says when levels begin, when their warm-up ends, and when they end, and merges what the processes have counted. It knows Locust through its
-`Cluster` only. What else goes along with a run are its companions.
+It begins and ends levels and their warm-up, and merges the figures of the processes. It knows Locust only through its
+`Cluster`. Companions do everything else.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from llmlocust.plugin.run.state import TICK, RunState
 
 
 class Run(RunState):
-    """Begins with `begin`, ends with `finish`."""
+    """A run. It begins with `begin` and ends with `finish`."""
 
     def __init__(self, cluster: Cluster, settings: RunSettings) -> None:
         super().__init__(cluster, settings)
@@ -32,11 +32,11 @@ class Run(RunState):
         self._stop_ticking: Callable[[], None] = lambda: None
 
     def add(self, *companions: Companion) -> None:
-        """Have companions go along, before the run begins."""
+        """Add companions, before the run begins."""
         self._companions += companions
 
     def begin(self) -> None:
-        """Begin: companions are told, and there is a tick every second from now on."""
+        """Begin the run: call the companions, and tick every second from now on."""
         for companion in self._companions:
             self._guard.call(companion.begins, self)
         self._stop_ticking = self.cluster.repeat(TICK, self.tick)
@@ -44,7 +44,7 @@ class Run(RunState):
     # ── levels ──
 
     def begin_level(self, load: float, unit: str = USERS, phase: str = "") -> None:
-        """A level begins: its load is asked for. One that is still under way ends here."""
+        """Begin a level, and request its load. A level that is still running ends."""
         before, moment = self._open_level, self.moment()
         level = self.ledger.begin_level(moment, load, unit, phase)
         self.lost_workers.level_began(level)
@@ -56,7 +56,7 @@ class Run(RunState):
         self._changed(BEGAN, level, moment)
 
     def end_warmup(self, *, reached: bool = True) -> None:
-        """The level is measured from now on."""
+        """End the warm-up of the level: it is measured from now on. `reached`: its load was reached."""
         moment = self.moment()
         self.ledger.end_warmup(moment, reached=reached)
         self.cluster.warmup_ended(reached=reached)
@@ -66,7 +66,7 @@ class Run(RunState):
         self._changed(WARMED_UP, self.ledger.levels[-1], moment)
 
     def next_level(self, load: float, unit: str) -> None:
-        """The level ends, and at the same moment the next one begins without a warm-up: nothing that is due lies between."""
+        """End the level, and begin the next one at the same moment without a warm-up, so that no due request is between."""
         before, now = self._open_level, self.moment()
         level = self.ledger.begin_level(now, load, unit)
         self.ledger.end_warmup(now)
@@ -78,24 +78,24 @@ class Run(RunState):
         self._changed(WARMED_UP, level, now)
 
     def end_level(self) -> None:
-        """The level ends, where one is under way."""
+        """End the running level, if there is one."""
         level = self._open_level
         if level is None:
             return
-        # a fixed number of requests is over with the last of them, and not when that is noticed
-        requests, through = self.assignment.requests, self.assignment.all_requests_ended
-        moment = self.ledger.last_ended if through else self.moment()
+        # a level of a fixed number of requests ends with the last request, not when this is noticed
+        requests, all_ended = self.assignment.requests, self.assignment.all_requests_ended
+        moment = self.ledger.last_ended if all_ended else self.moment()
         self.ledger.end_level(moment)
-        if through and self.ledger.ended < requests:
+        if all_ended and self.ledger.ended < requests:
             self.problem(
-                f"{self.ledger.ended} of {requests} requests were made: workers were lost or lost their users."
+                f"{self.ledger.ended} of {requests} requests were sent: workers were lost or lost their users."
             )
         self.cluster.level_ended()
         self.send_state()
         self._changed(ENDED, level, moment)
 
     def follow_users(self) -> None:
-        """Without a ramp of ours, a level is a time at which all users asked for are there."""
+        """Begin and end levels by the user count, in a run without a plan: a level lasts while all requested users run."""
         if self.plan is not None:
             return
         users, steady = self.cluster.user_count, self.cluster.is_steady
@@ -108,17 +108,17 @@ class Run(RunState):
 
     @property
     def _open_level(self) -> Level | None:
-        """The level that is under way."""
+        """The running level."""
         return self.level if self.level and self.level.ended is None else None
 
     def _changed(self, what: str, level: Level, moment: float) -> None:
         for companion in self._companions:
             self._guard.call(companion.level, LevelChange(what, level, moment))
 
-    # ── what the processes are told ──
+    # ── messages to the processes ──
 
     def announce(self, sender: str | None = None) -> None:
-        """Tell the workers, or one that came late, that the run is on and where it stands."""
+        """Send the run and its state to all workers, or to one that joined late."""
         self.cluster.send(
             "run",
             sender,
@@ -132,11 +132,11 @@ class Run(RunState):
             users=self.settings.planned_users / max(self.processes, 1),
             **self.state(sender),
         )
-        if sender is not None:  # it could not hear when the others were told
+        if sender is not None:  # it did not receive the message to the others
             self.assignment.send_share(sender)
 
     def state(self, sender: str | None = None) -> dict[str, Any]:
-        """How things stand, for the workers (Collector.follow), or for one of them."""
+        """Return the state of the run for the workers (Collector.follow), or for one of them."""
         level, fixed = self.level, self.assignment.requests
         level_state = level and {
             "index": level.index,
@@ -150,35 +150,35 @@ class Run(RunState):
         return {"level": level_state, "rows_a_second": self._rows_a_second, "tickets": quota}
 
     def send_state(self) -> None:
-        """Tell the workers how things stand; each has a quota of its own in a run of a fixed number of requests."""
+        """Send the state to the workers. In a run of a fixed number of requests, each worker has its own quota."""
         for sender in self.cluster.senders() if self.assignment.requests else [None]:
             self.cluster.send("state", sender, **self.state(sender))
 
     def _share_rows(self) -> None:
-        """Workers that come or go change what each of them may keep."""
+        """Send the workers their share of the rows of requests again if their number has changed."""
         share = rows_for_each(self.cluster.worker_count)
         if share != self._rows_a_second:
             self._rows_a_second = share
             self.send_state()
 
     def let_requests_end(self, seconds: float) -> None:
-        """At the end of a ramp users may finish their requests, so that the last level does not lose its slow ones."""
+        """Set the seconds in which requests may end after a ramp; otherwise the last level would lose its slow ones."""
         self._stop_timeout = self.cluster.stop_timeout
         self.cluster.stop_timeout = max(self._stop_timeout, seconds)
 
     def _users_stop_timeout(self) -> float:
-        """--stop-timeout as it was given, whatever a ramp makes of it for its end."""
+        """Return --stop-timeout as given, without the extension at the end of a ramp."""
         return self.cluster.stop_timeout if self._stop_timeout is None else self._stop_timeout
 
     def stop_early(self) -> None:
-        """The test is stopped by hand: what is in flight is cut off, unless --stop-timeout says otherwise."""
+        """Prepare for a test that the user stops: requests in flight are cut off, except within --stop-timeout."""
         self.cluster.stop_timeout = self._users_stop_timeout()
         self.cluster.send("stop early", stop_timeout=self.cluster.stop_timeout)
 
-    # ── what comes in ──
+    # ── figures from the processes ──
 
     def merge(self, packed: dict[str, Any], sender: str | None = None) -> None:
-        """Add what a worker has counted, or this process."""
+        """Add the figures of a worker, or of this process."""
         if self.ended is not None:
             packed["seconds"] = _busy(packed["seconds"], self.over)
         self.assignment.note_ended(sender, packed["ended"])
@@ -192,18 +192,18 @@ class Run(RunState):
     # ── time ──
 
     def tick(self) -> None:
-        """Measure first; companions then keep and say it. A step that fails keeps none of the others from being done."""
+        """Measure first, then call the companions. A step that fails affects no other step."""
         for step in (self.follow_users, self._share_rows, self.assignment.follow_senders, self._collect):
             self._guard.call(step)
         for companion in self._companions:
             self._guard.call(companion.tick, self.moment())
 
     def note_end(self) -> None:
-        """The test stopped. Workers' last reports may still come and are taken in."""
+        """Note that the test has stopped. The last reports of workers may still arrive, and are merged."""
         self.ended = self.began + self.moment()
 
     def finish(self) -> None:
-        """The end: everything has come in that will."""
+        """Finish the run: all figures have arrived."""
         if self.is_finished:
             return
         self.is_finished = True
@@ -219,5 +219,7 @@ class Run(RunState):
 
 
 def _busy(seconds: dict[int, dict[str, float]], over: float) -> dict[int, dict[str, float]]:
-    """Less those after the end in which nothing happened: processes go on to tell how they are."""
-    return {second: told for second, told in seconds.items() if int(second) <= over or told.keys() & {*SECOND_COUNTS}}
+    """Drop seconds after the end without requests: processes continue to report their gauges."""
+    return {
+        second: values for second, values in seconds.items() if int(second) <= over or values.keys() & {*SECOND_COUNTS}
+    }

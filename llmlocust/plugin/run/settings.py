@@ -1,4 +1,4 @@
-"""`RunSettings`: what was asked for as a run begins. The web UI's form may ask for something else before it ends."""
+"""`RunSettings`: the settings with which a run begins. The web UI's form may change the options before the run ends."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class RunSettings:
     """The settings of one run."""
 
     limits: str = ""
-    """What a level must keep, as it was written."""
+    """The thresholds of a level, as text."""
     thresholds: Sequence[Threshold] = ()
-    """The same, parsed."""
+    """The thresholds of a level, parsed."""
     planned_users: float = 0.0
-    """The most users that are planned; 0 where that is not known."""
+    """The maximum number of planned users; 0 if not known."""
     target: dict[str, str] = field(default_factory=dict)
     """Host, model and dialect."""
     options: dict[str, Any] = field(default_factory=dict)
-    """All options by their names in the files, without secrets."""
+    """All options, by their names in the files, without secrets."""
     user_classes: dict[str, str] = field(default_factory=dict)
     """The think time of each class of users, by its name."""

@@ -1,4 +1,4 @@
-"""`RunState`: what is known of a run, for its companions, its shape and its views. Without Locust."""
+"""`RunState`: the state of a run, for its companions, its shape and its views. Without Locust."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ TICK = 1.0
 
 
 class RunState:
-    """Moments are seconds since the run began."""
+    """The state of a run. Moments are seconds since the run began."""
 
     def __init__(self, cluster: Cluster, settings: RunSettings) -> None:
         self.cluster, self.settings = cluster, settings
         self.id = uuid4().hex
-        """Figures of workers name the run that they are of."""
+        """The id with which workers mark the figures of this run."""
         self.ledger = Ledger()
         self.limits = settings.thresholds
         self.plan: dict[str, Any] | None = None
-        """What a ramp of ours is to do; without one, levels are taken from the user count."""
+        """The plan of a ramp of ours. Without a plan, levels follow the user count."""
         self.through = False
-        """The plan was gone through to its end."""
+        """The plan was completed."""
         self._clock = cluster.run_began()
         self.began = self._clock + wall_minus() / 1e9
         self.ended: float | None = None
-        """Epoch seconds, as `began`."""
+        """The end of the run, in epoch seconds like `began`; None while it is running."""
         self.problems: list[str] = []
-        """What went wrong, in words."""
+        """The problems of the run, as sentences."""
         self.ended_by = ""
-        """The gate that ended the run early, in words."""
+        """The gate that ended the run early, as text."""
         self.lost_all_workers = False
         """The run ended because no worker was left."""
         self.is_finished = False
-        """Everything has come in that will."""
+        """All figures have arrived."""
         self.processes = cluster.worker_count
-        """The number of processes that sent load as the run began."""
+        """The number of processes that sent load when the run began."""
         self.lag = cluster.report_delay + TICK
-        """Seconds until what happens has come into the ledger."""
+        """Maximum seconds until an event is in the ledger."""
         self.assignment = Assignment(cluster, self.ledger, self.moment)
         self.lost_workers = LostWorkers(self.ledger, self.moment, cluster.lost_worker_stops_after)
 
@@ -57,7 +57,7 @@ class RunState:
 
     @property
     def over(self) -> float:
-        """The moment up to which there is something to show: the end of the run, or now."""
+        """The end of the run, or the present moment while it is running."""
         return self.moment() if self.ended is None else self.ended - self.began
 
     @property
@@ -67,27 +67,27 @@ class RunState:
 
     @property
     def in_flight(self) -> int:
-        """Requests sent and not ended, as far as it has been reported."""
+        """The number of requests that are sent and not ended, as reported so far."""
         return self.ledger.sent - self.ledger.ended
 
     @property
     def found_its_answer(self) -> bool:
-        """A search came to its end, and some load keeps the limits: what it asked for above failed for a purpose."""
+        """A search is done, and some load meets the thresholds. Its higher loads failed on purpose."""
         search = (self.plan or {}).get("search") or {}
         return bool(search.get("done")) and search.get("answer") is not None
 
     @property
     def lost(self) -> dict[str, Sequence[int]]:
-        """What was lost with workers that are away, in words, and the levels that it spoils."""
+        """A sentence for each lost worker, with the levels that lack its figures."""
         return {worker.words: worker.levels for worker in self.lost_workers.all()}
 
     def problem(self, words: str) -> None:
-        """Note a problem once, and say it."""
+        """Note a problem once, and print it."""
         if words not in self.problems:
             self.problems.append(words)
             console.say(words)
 
     def pause(self) -> None:
-        """Let what is more urgent run, during long work. At the end of the run nothing is."""
+        """Let urgent work run, during long work. At the end of the run, no work is urgent."""
         if not self.is_finished:
             self.cluster.pause()

@@ -1,4 +1,4 @@
-"""`Rows`: which process sends which rows of a replayed trace, and the message that tells it. Without Locust."""
+"""`Rows`: assigns the rows of a replayed trace to processes, and makes the messages for them. Without Locust."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from llmlocust.load.traces import Deal, Replay, open_trace
 
 _NS = 1_000_000_000
 AHEAD = 2.0
-"""Seconds from which on rows are assigned anew: by then, every process knows."""
+"""Seconds after which a new assignment of rows applies: by then, every process has received it."""
 
 
 class Rows:
@@ -25,7 +25,7 @@ class Rows:
         self._began = moment
 
     def assign(self, moment: float) -> None:
-        """Processes came or went: other processes have the rows that are due from a little later on."""
+        """Assign the rows again, because processes joined or left. This applies `AHEAD` seconds later."""
         if self._began is not None and self._is_assigned:
             self._since = moment - self._began + AHEAD
         self._is_assigned = self._began is not None
@@ -35,7 +35,7 @@ class Rows:
         return 0 if self._began is None else self.replay.count(since - self._began, max(since, until) - self._began)
 
     def message(self, moment: float, stream: int, streams: int) -> dict[str, Any]:
-        """Return the message to one process. Before the replay begins, it asks to open the trace."""
+        """Return the message for one process. Before the replay begins, it makes the process open the trace."""
         replay = self.replay
         return {
             "trace": [replay.trace.path, replay.speed, replay.start, replay.length],
@@ -54,17 +54,23 @@ class Replayer(Protocol):
     def replay(self, replay: Replay, began_ns: int | None, deal: Deal, max_in_flight: int, salt: str) -> None: ...
 
 
-def take_rows_of(open_load: Replayer, message: Mapping[str, Any], came_ns: int) -> None:
-    """Do what such a message asks for. ValueError in one line where the trace is not on this machine, or another one."""
+def take_rows_of(open_load: Replayer, message: Mapping[str, Any], received_ns: int) -> None:
+    """Handle a message of `Rows.message` that was received at `received_ns`.
+
+    Raises ValueError, in one line, if this machine does not have the trace, or has a different one.
+    """
     open_load.on = True
     path, *stretch = message["trace"]
     replay = Replay(open_trace(path), *stretch)
     if replay.trace.mark != message["mark"]:
         raise ValueError(f"{path} has other rows than the master's")
-    began_ns = None if message["began"] is None else came_ns - int(message["began"] * _NS)
+    began_ns = None if message["began"] is None else received_ns - int(message["began"] * _NS)
     open_load.replay(replay, began_ns, Deal(*message["deal"]), message["max_in_flight"], message["salt"])
 
 
 def salt(options: Mapping[str, Any], run_id: str) -> str:
-    """Return a text that a server's prefix cache knows from no run before; empty where the options want no such text."""
+    """Return a text that makes prompts differ from those of earlier runs; empty if the options allow equal prompts.
+
+    A server's prefix cache then contains none of them.
+    """
     return (options["llm_seed"] or run_id) if options["llm_unique"] else ""

@@ -1,4 +1,4 @@
-"""A trace's replay in a run: what is asked for, and its levels. Which process sends which rows: plugin.run.trace_rows."""
+"""Sets up the replay of a trace in a run: its plan and its levels. `plugin.run.trace_rows` assigns rows to processes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from llmlocust.plugin.settings import replay_in_words, replay_windows
 
 
 def take_over(replay: Replay, stairs: Staircase, run: RunState, environment: Environment) -> Windows:
-    """The run is a replay: what its shape goes through instead of a staircase."""
+    """Make the run a replay. Returns the windows that its shape follows instead of the staircase."""
     hold, levels = replay_windows(replay, environment)
-    told = {"rows": replay.rows, "speed": replay.speed, "shared": replay.trace.has_blocks}
-    run.plan = {"unit": RATE, "levels": levels, "warmup": 0.0, "hold": hold, "trace": told}
+    trace = {"rows": replay.rows, "speed": replay.speed, "shared": replay.trace.has_blocks}
+    run.plan = {"unit": RATE, "levels": levels, "warmup": 0.0, "hold": hold, "trace": trace}
     run.assignment.replay(Rows(replay, salt(run.settings.options, run.id)), replay_in_words(replay))
     return Windows(levels, warmup=0.0, hold=hold, grace=stairs.grace, drain=stairs.drain)

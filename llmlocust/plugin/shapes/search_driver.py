@@ -1,4 +1,4 @@
-"""`Searching`: a search (load.search) that steers a ramp's staircase, and tells the run and the console of it."""
+"""`Searching`: a search (load.search) that controls a ramp's staircase, the run's plan and the lines on the console."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from llmlocust.plugin.settings import search_judge
 from llmlocust.text import figures as words
 
 WARMUPS = 3.0
-"""Lengths of a request until what is in flight at a new rate no longer grows by itself: its backlog is looked at."""
+"""Warm-up of a rate, in lengths of a request. Afterwards the requests in flight grow only if there is a backlog."""
 
 
 class Searching:
-    def __init__(self, shape: Any, environment: Environment, lag: float) -> None:
-        """Settings are the shape's own where it has them, else options. ValueError where they cannot be meant.
+    """A search that selects the levels of a ramp."""
 
-        `lag` is how many seconds a level's figures may be late.
+    def __init__(self, shape: Any, environment: Environment, lag: float) -> None:
+        """Create the search from the shape's settings; those that are None are options.
+
+        `lag`: maximum seconds until a level's figures arrive. Raises ValueError if a setting is invalid.
         """
 
         def setting(name: str, option_name: str) -> Any:
@@ -52,11 +54,11 @@ class Searching:
         )
 
     def take_over(self, stairs: Staircase, run: Run) -> None:
-        """From now on the levels of this staircase are those of the search."""
+        """Select the levels of this staircase from now on."""
         self._stairs, self._run = stairs, run
         stairs.levels = [self.search.load]
         self.level_began()
-        self._tell()
+        self._update_plan()
 
     def level_began(self) -> None:
         self._stairs.warmup, self._stairs.hold = self.search.warmup, math.inf
@@ -64,9 +66,7 @@ class Searching:
             self._stairs.warmup = min(WARMUPS * self.search.warmup, self.search.longest)
 
     def look(self) -> None:
-        """Whether the level that is held has been decided: then the staircase ends it, and goes on where there is more
-        to do.
-        """
+        """Judge the present level. If the search has decided, the staircase ends it and continues with the next load."""
         level = self._run.level
         if self._stairs.state != HOLD or level is None:
             return
@@ -74,19 +74,19 @@ class Searching:
             return
         self._stairs.hold = 0.0
         self._stairs.levels = [trial.load for trial in self.search.trials]
-        self._tell()
+        self._update_plan()
         console.say(search_line(self.search, self.unit))
 
     @property
     def has_drained(self) -> bool:
-        """Whether what a higher rate left unanswered is gone, so that it does not count against a lower one."""
+        """Whether the backlog of a higher rate is answered, so that it does not affect the result of a lower one."""
         ledger = self._run.ledger
-        lengths = [ledger.tally(level.index).histogram("e2e") for level in ledger.levels]
-        length = min((each.mean for each in lengths if each.count), default=0.0)
+        histograms = [ledger.tally(level.index).histogram("e2e") for level in ledger.levels]
+        length = min((histogram.mean for histogram in histograms if histogram.count), default=0.0)
         usual = self.search.load * length
         return ledger.sent - ledger.ended <= usual + 3.0 * math.sqrt(usual) + 3.0
 
-    def _tell(self) -> None:
+    def _update_plan(self) -> None:
         search = self.search
         self._run.plan = {
             "unit": self.unit,
@@ -108,34 +108,34 @@ class Searching:
 
 
 def _grain(start: float, precision: float) -> float:
-    """The least step of a rate: a power of ten that is as fine as the precision needs at the lowest."""
+    """Return the smallest step of a rate: the power of ten that the precision needs at the lowest rate."""
     return min(1.0, 10.0 ** math.floor(math.log10(start * precision)))
 
 
 def search_line(search: Search, unit: str = USERS) -> str:
-    """What the level that was decided last showed, where the limit is by now, and what comes next."""
+    """Return a line with the result of the level that was decided last, the present bracket and the next load."""
     trial = search.trials[-1 if search.done else -2]
     if search.done:
         return f"  search: {_result(search, trial, unit)}"
-    kept = "well" if trial.verdict == KEEPS else f"too many for {trial.what}"
-    says = f"{words.with_unit(trial.load, unit)} {_are(trial, unit)} {kept}"
-    return f"  search: {says} · the limit is {_place(*trial.bracket)} · next {_aim(search.trials[-1], trial)}"
+    outcome = f"{words.with_unit(trial.load, unit)} {_outcome(trial, unit)}"
+    return f"  search: {outcome} · the limit is {_bracket(*trial.bracket)} · next {_next(search.trials[-1], trial)}"
 
 
-def _are(trial: Trial, unit: str) -> str:
-    one = trial.load == 1 and unit == USERS
-    if not trial.sure:
-        return "seems" if one else "seem"
-    return "is" if one else "are"
+def _outcome(trial: Trial, unit: str) -> str:
+    probably = "" if trial.sure else "probably "
+    is_one = trial.load == 1 and unit == USERS
+    if trial.verdict == KEEPS:
+        return f"{probably}{'passes' if is_one else 'pass'}"
+    return f"{'is' if is_one else 'are'} {probably}too many for {trial.what}"
 
 
-def _place(low: float | None, high: float | None) -> str:
+def _bracket(low: float | None, high: float | None) -> str:
     if high is None:
         return f"above {words.load(low or 0.0)}"
     return f"below {words.load(high)}" if low is None else f"between {words.load(low)} and {words.load(high)}"
 
 
-def _aim(following: Trial, trial: Trial) -> str:
+def _next(following: Trial, trial: Trial) -> str:
     if following.confirms:
         return f"{words.load(following.load)} once more, to confirm it"
     return f"{words.load(following.load)}" + (" once more" if following.load == trial.load else "")
@@ -145,9 +145,10 @@ def _result(search: Search, trial: Trial, unit: str) -> str:
     low, high = trial.bracket
     if low is None:
         assert high is not None
-        broken = next(each.what for each in reversed(search.trials) if each.load == high)
-        return f"already {words.with_unit(high, unit)} {'is' if high == 1 and unit == USERS else 'are'} too many for {broken}"
+        violated = next(earlier.what for earlier in reversed(search.trials) if earlier.load == high)
+        are = "is" if high == 1 and unit == USERS else "are"
+        return f"already {words.with_unit(high, unit)} {are} too many for {violated}"
     if high is None:
         return f"the limit is not reached up to {words.with_unit(low, unit)}"
-    broken = next(each.what for each in reversed(search.trials) if each.load == high)
-    return f"the limit is {words.with_unit(low, unit)}: {words.load(high)} are too many for {broken}"
+    violated = next(earlier.what for earlier in reversed(search.trials) if earlier.load == high)
+    return f"the limit is {words.with_unit(low, unit)}: {words.load(high)} are too many for {violated}"

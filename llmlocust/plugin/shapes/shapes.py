@@ -1,5 +1,5 @@
-"""Load shapes for locustfiles: `SteppedRamp` and `RateRamp`; `Search`, which finds its levels itself; and those whose
-plan is made from a few settings (load.plans): `LinearRamp`, `Spike`, `Surge`, `Soak`, `Wave`, `Progressive`.
+"""Load shapes for locustfiles: `SteppedRamp`, `RateRamp`, `TraceReplay` and `Search`, and the shapes whose plan is made
+from a few settings (load.plans): `LinearRamp`, `Spike`, `Surge`, `Soak`, `Wave`, `Progressive`.
 """
 
 from __future__ import annotations
@@ -32,32 +32,35 @@ from llmlocust.plugin.shapes.search_driver import Searching
 _FASTEST_SPAWN = 100.0
 _LONGER_THAN_DRAIN = 30.0
 _TICK = 1.0
-"""Locust asks a shape so often."""
+"""Seconds between two calls of a shape's `tick` by Locust."""
 
 
 class SteppedRamp(LoadTestShape):
-    """Users in levels, each held for a while that starts when its users are really there.
+    """A ramp of users in levels. Each level is held for a time that begins when all of its users have started.
 
-    With `arrivals`, levels are requests a second instead: open load (docs/open-load.md). Attributes that are None are
-    taken from the options (`--llm-levels`, `--llm-warmup`, `--llm-hold`, `--llm-drain`, and where `--llm-rate` is
-    given, `--llm-arrivals`). With `--llm-search` the levels are those of a `Search`, with `--llm-shape` those of another
-    shape.
+    With `arrivals`, levels are requests per second: open load (docs/open-load.md). Attributes that are None are taken
+    from the options (`--llm-levels`, `--llm-warmup`, `--llm-hold`, `--llm-drain`, and with `--llm-rate` also
+    `--llm-arrivals`). With `--llm-search` the levels are those of a `Search`, with `--llm-shape` those of another shape.
     """
 
     abstract: ClassVar[bool] = True
 
     shape: str | None = None
-    """Of the plan: stepped, or one of load.plans.SHAPES, which go by its settings and not by `levels`."""
+    """The name of the plan: stepped, or one of load.plans.SHAPES, which use the settings of a shape and not `levels`."""
     levels: Sequence[float] | None = None
+    """The loads of the levels, in their order."""
     warmup: float | None = None
+    """Seconds to wait after all users of a level have started before measuring."""
     hold: float | None = None
+    """Seconds for which each level is measured."""
     drain: float | None = None
+    """Seconds in which requests in flight may end after the last level."""
     requests: int | None = None
     """A fixed number of requests instead of `warmup` and `hold`, at one level; 0: none."""
     arrivals: str | None = None
-    """How requests arrive: constant, poisson, gamma:CV or bursts:N."""
+    """The arrivals of requests in open load: constant, poisson, gamma:CV or bursts:N."""
     max_in_flight: int | None = None
-    """Requests that a load process lets be in flight, in open load."""
+    """Open load: maximum requests in flight per process."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,10 +69,10 @@ class SteppedRamp(LoadTestShape):
         self._run: Run | None = None
         self._requests = 0
         self._phases: list[PlanPhase] = []
-        """One for each level."""
+        """The phase of each level."""
 
     def run_started(self, run: Run) -> None:
-        """Locust's test started, with the users of the first level; called before any of them is."""
+        """Set up the run's plan. Called when Locust's test has started, before the users of the first level start."""
         assert self.runner is not None
         self._run = run
         self._searching = self._new_search() if self.searches() else None
@@ -78,17 +81,17 @@ class SteppedRamp(LoadTestShape):
         self._phases = [phase for phase in plan for _ in phase.loads]
         self._stairs = stairs = Staircase(
             [load for phase in plan for load in phase.loads],
-            warmup=plan[0].warmup if plan else 0.0,  # each phase has its own, and a search, too
+            warmup=plan[0].warmup if plan else 0.0,  # each phase and each level of a search sets its own times
             hold=plan[0].hold if plan else 0.0,
-            # a level's last requests are counted where they end, and a worker's last report must have come
-            grace=self._reports_take() + 1.0,
-            # a worker may have missed that it is over; it is stopped then
+            # the last requests must have ended, and the workers' last reports must have arrived
+            grace=self._report_delay() + 1.0,
+            # a worker may have missed the end; it is stopped after this time
             drain=float(self._setting("drain")) + _LONGER_THAN_DRAIN,
         )
         if self._searching:
             self._searching.take_over(stairs, run)
         else:
-            run.plan = self._told(plan)
+            run.plan = self._plan_for_files(plan)
         if self._requests:
             run.assignment.count_requests(self._requests)
         if self.unit == RATE:
@@ -98,20 +101,20 @@ class SteppedRamp(LoadTestShape):
         run.let_requests_end(float(self._setting("drain")))
         if getattr(self.runner.environment.parsed_options, "run_time", None):
             console.say(
-                "--run-time does nothing for a ramp: its length is that of its levels (--llm-hold, --llm-levels), or "
+                "--run-time has no effect on a ramp: its length follows from its levels (--llm-hold, --llm-levels), or from "
                 "--llm-shape-seconds"
             )
         self._advance()
 
     def tick(self) -> tuple[int, float] | None:
         assert self.runner is not None
-        if self.runner.state == STATE_INIT or self._stairs is None:  # this very tick is what starts the test
+        if self.runner.state == STATE_INIT or self._stairs is None:  # this tick starts the test
             try:
                 first = self._first_load()
             except ValueError as problem:  # from the web form
                 session_of(self.runner.environment).refuse(str(problem))
                 return None
-            # nothing may be due in a trace's first window
+            # a trace's first window may have no requests
             return self._users_for(first or 1.0), _rate(first, self._processes())
         self._advance()
         if self._stairs.state == DONE:
@@ -127,7 +130,7 @@ class SteppedRamp(LoadTestShape):
             self._searching.look()
         if self._requests and self._run.assignment.all_requests_ended:
             self._stairs.hold = 0.0
-        for change in self._stairs.advance(time.monotonic(), self._there()):
+        for change in self._stairs.advance(time.monotonic(), self._active_load()):
             if change.what == BEGAN:
                 phase = self._begin_phase(change.level)
                 self._run.begin_level(self._stairs.levels[change.level], self.unit, phase)
@@ -143,7 +146,7 @@ class SteppedRamp(LoadTestShape):
                 self._run.end_level()
         if isinstance(self._stairs, Windows) and self._stairs.state == HOLD:
             left = self._stairs.next_change - time.monotonic()
-            if left < _TICK:  # a window ends when it ends, and not at Locust's next look
+            if left < _TICK:  # a window ends on time, not at Locust's next tick
                 gevent.spawn_later(max(left, 0.0), self._advance_if_on)
 
     def _advance_if_on(self) -> None:
@@ -151,11 +154,11 @@ class SteppedRamp(LoadTestShape):
             self._advance()
 
     def _first_load(self) -> float:
-        """ValueError where the options cannot be meant."""
+        """Return the load of the first level. Raises ValueError if an option is invalid."""
         return self._new_search().search.load if self.searches() else self.planned_levels()[0]
 
     def _begin_phase(self, level: int) -> str:
-        """The name of a level's phase, whose times are kept from now on; a search keeps its own."""
+        """Apply the times of a level's phase, and return its name. A search has its own times, and no phases."""
         if self._searching:
             return ""
         assert self._stairs is not None
@@ -170,9 +173,7 @@ class SteppedRamp(LoadTestShape):
         return str(self._setting("shape")).strip()
 
     def plan(self) -> list[PlanPhase]:
-        """The phases that it goes through; override it for a plan of your own. ValueError where the settings cannot be
-        meant.
-        """
+        """Return the phases of the plan. Override this for a plan of your own. Raises ValueError if a setting is invalid."""
         assert self.runner is not None
         name, environment = self.shape_name(), self.runner.environment
         if name in SHAPES:
@@ -186,14 +187,14 @@ class SteppedRamp(LoadTestShape):
         return [PlanPhase("", levels, float(self._setting("hold")), float(self._setting("warmup")))]
 
     def _levels(self, environment: Environment) -> Sequence[float]:
-        """Return the levels of the class, checked like the option, or else those of the option. ValueError in one line."""
+        """Return the levels of the class, checked like the option, or those of the option. Raises ValueError in one line."""
         is_rate = self.unit == RATE
         if self.levels is None:
             return option_levels(environment, is_rate=is_rate)
         own = [self.levels] if isinstance(self.levels, str | Real) else self.levels
         name = f"{type(self).__name__}.levels"
         try:
-            text = ", ".join(_written(each) for each in own)
+            text = ", ".join(_written(load) for load in own)
             return parse_rates(text) if is_rate else parse_levels(text)
         except TypeError:
             raise ValueError(f"{name} must be numbers such as [1, 2, 5] — got {repr(own)[:60]}") from None
@@ -201,59 +202,65 @@ class SteppedRamp(LoadTestShape):
             raise ValueError(f"{name}: {problem}") from None
 
     def planned_levels(self) -> list[float]:
-        """The loads of the plan. ValueError where its settings cannot be meant."""
+        """Return the loads of the plan. Raises ValueError if a setting is invalid."""
         return [load for phase in self.plan() for load in phase.loads]
 
-    def _told(self, plan: Sequence[PlanPhase]) -> dict[str, Any]:
-        """Of the plan, for the run's files."""
-        told = {"unit": self.unit, "levels": [load for phase in plan for load in phase.loads]}
+    def _plan_for_files(self, plan: Sequence[PlanPhase]) -> dict[str, Any]:
+        """Return the plan as the run's files contain it."""
+        entries = {"unit": self.unit, "levels": [load for phase in plan for load in phase.loads]}
         if self._requests:
-            return told | {"warmup": None, "hold": None, "requests": self._requests}
+            return entries | {"warmup": None, "hold": None, "requests": self._requests}
         if [phase.name for phase in plan] == [""]:
-            return told | {"warmup": plan[0].warmup, "hold": plan[0].hold}
+            return entries | {"warmup": plan[0].warmup, "hold": plan[0].hold}
         phases = [
             {"name": phase.name, "levels": len(phase.loads), "warmup": phase.warmup, "hold": phase.hold}
             for phase in plan
         ]
         name = self.shape_name()
-        return told | {"warmup": None, "hold": None, "shape": name if name in SHAPES else "its own", "phases": phases}
+        return entries | {
+            "warmup": None,
+            "hold": None,
+            "shape": name if name in SHAPES else "its own",
+            "phases": phases,
+        }
 
     # ── open load ──
 
     @property
     def is_open(self) -> bool:
-        """Its levels are rates, whatever the options say."""
+        """The levels are rates, independently of the options."""
         return self.arrivals is not None
 
     @property
     def unit(self) -> str:
-        """Of the levels: users, or requests a second."""
+        """The unit of the levels: users, or requests per second."""
         assert self.runner is not None
         environment = self.runner.environment
         is_open = self.is_open or option(environment, "rate") > 0.0 or ramp_setting(environment, "trace")
         return RATE if is_open else USERS
 
     def _arrivals(self) -> str:
-        """ValueError where they cannot be meant."""
-        told = str(self._setting("arrivals"))
-        Process.parse(told)
-        return told
+        """Return the arrivals. Raises ValueError if they are invalid."""
+        arrivals = str(self._setting("arrivals"))
+        Process.parse(arrivals)
+        return arrivals
 
     def _users_for(self, load: float) -> int:
-        """Users to ask Locust for. Those of a rate are streams: one in each process, or of several classes as many as
-        their weights say.
+        """Return the number of users to request from Locust.
+
+        The users of a rate are streams: one in each process, or the numbers given by the weights of several classes.
         """
         if self.unit == USERS or not load:
             return int(load)
         assert self.runner is not None
-        return max(self._processes(), 1) * _streams_a_process(self.runner.environment)
+        return max(self._processes(), 1) * _streams_per_process(self.runner.environment)
 
     def _processes(self) -> int:
-        """How many processes run users."""
+        """Return the number of processes that run users."""
         return self.runner.worker_count if isinstance(self.runner, MasterRunner) else 1
 
-    def _there(self) -> float:
-        """How much of the load is there: a rate is, as soon as its streams are; NaN: neither enough nor little enough."""
+    def _active_load(self) -> float:
+        """Return the load that is reached. A rate is reached when its streams have started; until then, NaN."""
         assert self._stairs is not None
         users, target = float(self.get_current_user_count()), self._stairs.target
         if self.unit == USERS or self._stairs.state != RAMP or not target:
@@ -261,7 +268,7 @@ class SteppedRamp(LoadTestShape):
         return target if users >= self._users_for(target) and self._has_drained() else math.nan
 
     def _has_drained(self) -> bool:
-        """A search's rates rise and fall: nothing is sent until what a higher one left is answered."""
+        """Whether the backlog of a search's higher rate is answered. Until then, nothing is sent."""
         if not self._searching:
             return True
         assert self._run is not None
@@ -269,7 +276,7 @@ class SteppedRamp(LoadTestShape):
         self._run.assignment.pause(on=not drained)
         return drained
 
-    def _reports_take(self) -> float:
+    def _report_delay(self) -> float:
         return WORKER_REPORT_INTERVAL if isinstance(self.runner, MasterRunner) else 0.0
 
     def searches(self) -> bool:
@@ -278,9 +285,9 @@ class SteppedRamp(LoadTestShape):
         return bool(option(self.runner.environment, "search"))
 
     def _new_search(self) -> Searching:
-        """ValueError where the settings cannot be meant."""
+        """Return a new search. Raises ValueError if a setting is invalid."""
         assert self.runner is not None
-        return Searching(self, self.runner.environment, lag=1.0 + self._reports_take())
+        return Searching(self, self.runner.environment, lag=1.0 + self._report_delay())
 
     def _setting(self, name: str) -> Any:
         own = getattr(self, name)
@@ -289,9 +296,10 @@ class SteppedRamp(LoadTestShape):
 
 
 class RateRamp(SteppedRamp):
-    """Requests a second in levels, sent when they are due, whatever the server does: docs/open-load.md.
+    """A ramp of requests per second in levels, sent when they are due, whether or not the server has answered earlier
+    ones: docs/open-load.md.
 
-    Attributes that are None are taken from the options, as those of `SteppedRamp`.
+    Attributes that are None are taken from the options, as in `SteppedRamp`.
     """
 
     abstract: ClassVar[bool] = True
@@ -309,33 +317,34 @@ class TraceReplay(SteppedRamp):
 
     is_open = True
     trace: str | None = None
-    """A file."""
+    """The path of the trace."""
     trace_speed: float | None = None
-    """How many times as fast as it was recorded."""
+    """The playback speed; 2 replays the trace in half the time."""
     trace_from: float | None = None
-    """Seconds of the trace that are left out at its beginning,"""
+    """Seconds to skip at the beginning of the trace."""
     trace_seconds: float | None = None
-    """and how many are replayed; 0: all of the rest."""
+    """Seconds of the trace to replay; 0: all of the rest."""
 
 
 class _Shape(SteppedRamp):
-    """A plan made from a few settings. Those that are None are taken from the options (`--llm-shape-base`,
-    `--llm-shape-peak`, `--llm-shape-seconds`, `--llm-warmup`, `--llm-drain`). With `arrivals`, loads are requests a
-    second.
+    """A shape whose plan is made from a few settings.
+
+    Settings that are None are taken from the options (`--llm-shape-base`, `--llm-shape-peak`, `--llm-shape-seconds`,
+    `--llm-warmup`, `--llm-drain`). With `arrivals`, loads are requests per second.
     """
 
     abstract: ClassVar[bool] = True
 
     base: float | None = None
-    """The load at rest,"""
+    """The baseline load."""
     peak: float | None = None
-    """and the highest."""
+    """The highest load."""
     seconds: float | None = None
-    """For which loads are measured, all together; until they are there takes a second or two for each."""
+    """Seconds for which loads are measured in total. Reaching each load takes an additional second or two."""
 
 
 class LinearRamp(_Shape):
-    """Up from `base` to `peak` in equal steps."""
+    """A ramp from `base` up to `peak` in equal steps."""
 
     abstract: ClassVar[bool] = True
 
@@ -343,7 +352,7 @@ class LinearRamp(_Shape):
 
 
 class Spike(_Shape):
-    """From `base` up to `peak` at once, and down again before anything has come to rest: for 30 %, 10 % and 60 % of
+    """A short jump from `base` to `peak` and back, before the server reaches a steady state: for 30 %, 10 % and 60 % of
     `seconds`.
     """
 
@@ -353,8 +362,8 @@ class Spike(_Shape):
 
 
 class Surge(_Shape):
-    """From `base` up to `peak` at once, to stay for a while, and down again to see how long it takes to be well: for
-    25 %, 25 % and 50 % of `seconds`.
+    """A jump from `base` to `peak`, held for a while, and back, to measure the recovery: for 25 %, 25 % and 50 % of
+    `seconds`.
     """
 
     abstract: ClassVar[bool] = True
@@ -363,7 +372,7 @@ class Surge(_Shape):
 
 
 class Soak(_Shape):
-    """`peak`, and nothing else, for `seconds`: does anything drift?"""
+    """A constant load of `peak` for `seconds`, to detect drift."""
 
     abstract: ClassVar[bool] = True
 
@@ -371,7 +380,7 @@ class Soak(_Shape):
 
 
 class Wave(_Shape):
-    """A day in `seconds`: from the `base` of its night to the `peak` of its noon, and down again."""
+    """A day in `seconds`: from `base` at night to `peak` at noon, and back."""
 
     abstract: ClassVar[bool] = True
 
@@ -379,21 +388,22 @@ class Wave(_Shape):
 
 
 class Progressive(_Shape):
-    """In one run: a baseline at `base`, a linear ramp up to `peak`, a `surge` above it, the recovery from it at `base`,
-    a `soak`: for 10, 35, 10, 15 and 30 % of `seconds`.
+    """Several phases in one run: a baseline at `base`, a linear ramp up to `peak`, a `surge` above it, the recovery at
+    `base`, and a `soak`: for 10, 35, 10, 15 and 30 % of `seconds`.
     """
 
     abstract: ClassVar[bool] = True
 
     shape = "progressive"
     surge: float | None = None
-    """Load of the surge; None: 1.5 times the peak."""
+    """The load of the surge; None: 1.5 times the peak."""
     soak: float | None = None
-    """Load of the soak; None: half the peak."""
+    """The load of the soak; None: half the peak."""
 
 
 class Search(SteppedRamp):
-    """Looks for the most users, or the highest rate, that keeps `limits`, or without them for saturation: docs/search.md.
+    """A search for the highest number of users, or the highest rate, that meets `limits`; without limits, for saturation:
+    docs/search.md.
 
     Attributes that are None are taken from the options (`--llm-search-limits`, `--llm-search-start`,
     `--llm-search-max`, `--llm-search-precision`, `--llm-search-hold`, `--llm-drain`).
@@ -402,36 +412,37 @@ class Search(SteppedRamp):
     abstract: ClassVar[bool] = True
 
     limits: str | None = None
-    """Thresholds with commas between them; empty: saturation."""
+    """Thresholds, separated by commas; empty: saturation."""
     start: float | None = None
-    """Users, or with `arrivals` requests a second, to begin with,"""
+    """The first load: users, or with `arrivals` requests per second."""
     max_load: float | None = None
-    """and to go up to."""
+    """The maximum load."""
     precision: float | None = None
-    """How near to come to the limit, as a share of it; one user is the least. Rates are as fine as that needs."""
+    """The precision of the limit, as a share of it; at least one user. Rates have as many digits as this needs."""
     shortest: float = 2.0
-    """Seconds for which a level is measured at least,"""
+    """The minimum seconds for which a level is measured."""
     longest: float | None = None
-    """and at most, unless its requests are long."""
+    """The maximum seconds for which a level is measured, unless its requests are long."""
 
     def searches(self) -> bool:
         return True
 
 
-def _streams_a_process(environment: Environment) -> int:
-    weights = [round(each.weight) for each in environment.user_classes if not each.fixed_count]
+def _streams_per_process(environment: Environment) -> int:
+    weights = [round(user.weight) for user in environment.user_classes if not user.fixed_count]
     return sum(weights) // math.gcd(*weights) if any(weights) else 1
 
 
 def _written(load: Any) -> str:
-    """Return a load as text, as the option contains it."""
+    """Return a load as text, in the form of the option."""
     if isinstance(load, Real) and math.isfinite(load) and float(load).is_integer():
         return str(int(float(load)))
     return str(load)
 
 
 def _rate(step: float, processes: int) -> float:
-    """Spawn a level's new users within a second or two: Locust's master is deaf while it spawns, and warns above 100
-    for each worker.
+    """Return the spawn rate that starts a level's new users within a second or two.
+
+    Locust's master handles no messages while it spawns, and warns above 100 users per second and worker.
     """
     return min(max(step, 1.0), _FASTEST_SPAWN * max(processes, 1))

@@ -10,7 +10,7 @@ from locust.event import Events
 
 from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.sums import Sums
-from llmlocust.plugin.generator.parse_queue import Turns
+from llmlocust.plugin.generator.parse_queue import ParseQueue
 from llmlocust.plugin.http.client import Client
 from llmlocust.plugin.http.connection import Listener
 from llmlocust.stream.ask import Ask
@@ -34,16 +34,16 @@ class Exchange:
         self._reading = Reading(dialect, ask=ask, name=name, stall=stall)
         self._sums: Sums | None = None
 
-    def run(self, client: Client, turns: Turns, body: bytes, headers: dict[str, str]) -> None:
+    def run(self, client: Client, parse_queue: ParseQueue, body: bytes, headers: dict[str, str]) -> None:
         """Send the request and read its answer to the end. The answer is parsed when it is this request's turn."""
         has_begun = partial(has_token, self.dialect, ask=self.ask) if self.ask.stream else None
         client.ask(self.timeline, self.dialect, self.ask, body, headers, Listener(has_begun, self._reading.take))
-        turns.wait()
+        parse_queue.wait()
         while self._reading.take(self.timeline):
-            turns.wait()
+            parse_queue.wait()
         sums = self._sums = Sums(self._reading.finish(self.timeline))
         while sums.take():
-            turns.wait()
+            parse_queue.wait()
 
     def sums(self) -> Sums:
         """Return the figures of the request, as far as it came."""

@@ -351,12 +351,12 @@ class LLMUser(FastHttpUser):
         body, sent = self._worded(dialect, ask, request_id)
         if not timeline.due_ns:
             # a user whom Locust decided to kill while it waited is told so here, before it sends and not after
-            self._collector.turns.wait()
+            self._collector.parse_queue.wait()
             self._take_ticket(timeline)
         exchange = Exchange(dialect, ask, name, self.stall, timeline)
         self._collector.request_begins(name)
         try:
-            exchange.run(self._llm, self._collector.turns, body, sent)
+            exchange.run(self._llm, self._collector.parse_queue, body, sent)
         finally:  # also when the user is killed in the middle: what was sent is counted
             record = self._end(exchange, request_id, words)
         if not record.ok and not self._collector.open_load.on:
@@ -392,11 +392,11 @@ class LLMUser(FastHttpUser):
 
     def _take_ticket(self, timeline: Timeline) -> None:
         """Of a fixed number of requests: the request has not been asked for before."""
-        while not self._collector.tickets.take():
+        while not self._collector.quota.take():
             if self._state == LOCUST_STATE_STOPPING:
                 raise StopUser
             self._state = LOCUST_STATE_WAITING  # Locust may end it at once: it has nothing in flight
-            self._collector.tickets.wait()
+            self._collector.quota.wait()
             self._state = LOCUST_STATE_RUNNING
             timeline.asked_ns = perf_counter_ns()
 

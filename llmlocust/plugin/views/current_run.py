@@ -1,4 +1,4 @@
-"""`Newest`: the newest run as others look at it, the live page and whoever asks for /metrics."""
+"""`Newest`: the newest run, for the live page and for /metrics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from llmlocust.plugin.views.prometheus import Collector
 
 
 class Newest(Companion):
-    """A companion of one run after the other."""
+    """A companion of each run of an environment, one after the other."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
@@ -29,11 +29,11 @@ class Newest(Companion):
 
     def begins(self, run: RunState) -> None:
         self._run = run
-        if self._environment.web_ui is None:  # nobody looks at the charts of the run
+        if self._environment.web_ui is None:  # no page shows charts of the run
             run.ledger.spans = None
 
     def live(self) -> Live | None:
-        """None before the first run."""
+        """Return the live view of the newest run; None before the first run."""
         run = self._run
         if run is not None and (self._live is None or self._live.run is not run):
             self._live = Live(run)
@@ -45,14 +45,14 @@ class Newest(Companion):
             self._live = Live(live.run, live.resets + 1)
 
     def collect(self) -> Iterator[Metric]:
-        """For Prometheus."""
+        """Yield the metrics for Prometheus."""
         live = self.live()
         if self._collector.live is not live:
             self._collector = Collector(live)
         yield from self._collector.collect()
 
     def serve(self, port: int) -> None:
-        """Serve /metrics on a port of its own, at any path. OSError where the port cannot be had."""
+        """Serve the metrics on a separate port, at any path. Raises OSError if the port is not available."""
         registry = CollectorRegistry(auto_describe=False)
         registry.register(self)
         address = options.option(self._environment, "metrics_host"), port

@@ -1,4 +1,4 @@
-"""Upkeep of Locust's table during a run."""
+"""`LocustTable`: limits the size of Locust's table during a run."""
 
 from __future__ import annotations
 

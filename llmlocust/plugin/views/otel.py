@@ -1,7 +1,7 @@
-"""With --otel: the metrics of OpenTelemetry's conventions for generative AI, of every request.
+"""`GenAIMetrics`: the metrics of OpenTelemetry's conventions for generative AI, for every request (--otel).
 
-Locust sets the providers and exporters up, in each process that was given --otel; here is only recorded. A record
-costs some 10 µs, so there are four a request at most, and none a token: `time_per_output_chunk` is left out.
+Locust sets up the providers and exporters in each process that has --otel; this module only records values. Recording one
+costs about 10 µs, so each request records at most four, and no token records any: `time_per_output_chunk` is omitted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from llmlocust.plugin.http.client import Endpoint
 
-# as the conventions ask for it
+# bucket boundaries of the conventions
 _SECONDS = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92]
 _TOKENS = [4**power for power in range(14)]
 
@@ -28,7 +28,7 @@ _NOT_GRPC = "set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
 
 
 class GenAIMetrics:
-    """Raises ImportError where OpenTelemetry is not installed."""
+    """The histograms. Raises ImportError if OpenTelemetry is not installed."""
 
     def __init__(self) -> None:
         from opentelemetry import metrics
@@ -54,7 +54,7 @@ class GenAIMetrics:
         )
 
     def record(self, record: Record, operation: str, model: str, endpoint: Endpoint) -> None:
-        """A request that is over. `error.type` is its outcome."""
+        """Record a request that has ended. `error.type` is the outcome of a failed request."""
         attributes = _attributes(operation, model, endpoint.host, endpoint.port)
         if record.ok:
             self._duration.record(record.duration, attributes)
@@ -68,21 +68,22 @@ class GenAIMetrics:
 
 
 def of(environment: Environment) -> GenAIMetrics | None:
-    """None without --otel, and where OpenTelemetry is not installed: Locust has said so."""
+    """Return the metrics of an environment; None without --otel, or without OpenTelemetry, which Locust reports."""
     if not getattr(environment.parsed_options, "otel", False):
         return None
     try:
-        made = GenAIMetrics()
+        metrics = GenAIMetrics()
     except ImportError:
         return None
-    if over := _over_grpc(os.environ):
-        console.say(f"--otel sends its {over} over gRPC, and no answer can be read meanwhile: {_NOT_GRPC}")
-    return made
+    if signals := _over_grpc(os.environ):
+        console.say(f"--otel sends its {signals} over gRPC, and no answer can be read meanwhile: {_NOT_GRPC}")
+    return metrics
 
 
 def _over_grpc(environ: Mapping[str, str]) -> str:
-    """What Locust exports over gRPC. Its core is no friend of gevent: each export holds the event loop for as long as
-    the receiver takes.
+    """Return the signals that Locust exports over gRPC, such as "metrics and traces"; empty if none.
+
+    The core of gRPC does not yield to gevent: each export blocks the event loop for as long as the receiver takes.
     """
     usual = environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     return " and ".join(
@@ -97,7 +98,7 @@ def _over_grpc(environ: Mapping[str, str]) -> str:
 def _attributes(operation: str, model: str, host: str, port: int) -> dict[str, Any]:
     known = {
         "gen_ai.operation.name": operation,
-        "gen_ai.provider.name": "openai",  # whose protocol it is: who answers is not known
+        "gen_ai.provider.name": "openai",  # the protocol's provider: the server's is not known
         "server.address": host,
         "server.port": port,
     }

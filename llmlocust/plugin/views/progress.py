@@ -1,6 +1,4 @@
-"""What a run says on the terminal: its plan, a line when a level has ended, and now and then a line on how it goes.
-Without Locust.
-"""
+"""The output of a run on the terminal: its plan, a line for each ended level, and progress. Without Locust."""
 
 from __future__ import annotations
 
@@ -19,29 +17,29 @@ _PROGRESS_EVERY = 10.0
 
 
 class LevelLines(Companion):
-    """Says a line for each level that has ended, once everything of it has been reported."""
+    """Prints a line for each level that has ended, when all of its figures have arrived."""
 
     def __init__(self) -> None:
-        self._said = 0
+        self._printed = 0
 
     def tick(self, moment: float) -> None:
-        self._say(self.run.cluster.report_delay)
+        self._print(self.run.cluster.report_delay)
 
     def ends(self, run: RunState) -> None:
-        self._say(0.0)
+        self._print(0.0)
 
-    def _say(self, report_delay: float) -> None:
+    def _print(self, report_delay: float) -> None:
         run = self.run
-        for level in run.ledger.levels[self._said :]:
+        for level in run.ledger.levels[self._printed :]:
             if level.ended is None or run.moment() < level.ended + report_delay:
                 break
-            self._said += 1
+            self._printed += 1
             if level.warmed_up is not None:
                 console.say(level_line(run.ledger.figures(level, run.moment()), run.in_flight))
 
 
 class Progress(Companion):
-    """Says how the run goes, where nothing has been said for a while."""
+    """Prints the progress of the run if nothing was printed for a while."""
 
     def tick(self, moment: float) -> None:
         if console.quiet_for() < _PROGRESS_EVERY:
@@ -54,29 +52,30 @@ class Progress(Companion):
 
 
 def say_plan(plan: Mapping[str, Any] | None) -> None:
-    """Say what a run will do, where that is known."""
+    """Print the plan of a run, if it has one."""
     if plan:
         console.say(f"  {plan_line(plan)}")
 
 
 def plan_line(plan: Mapping[str, Any]) -> str:
-    """What a run will do, such as: 10 levels, 1 to 300 users, 30 s each after 5 s of warm-up, about 6 min."""
+    """Return a plan in one line, such as: 10 levels, 1 to 300 users, 30 s each after 5 s of warm-up, about 6 min."""
     loads, unit = plan["levels"], plan["unit"]
     if search := plan.get("search"):
-        goal = f"the most that keeps {search['limits']}" if search["limits"] else "where requests begin to wait"
-        return f"a search for {goal}: from {words.load(search['start'])}, up to {words.with_unit(search['max_load'], unit)}"
+        goal = f"the highest load that meets {search['limits']}" if search["limits"] else "saturation"
+        last = words.with_unit(search["max_load"], unit)
+        return f"a search for {goal}: from {words.load(search['start'])}, up to {last}"
     if requests := plan.get("requests"):
         return f"{requests} requests by {words.with_unit(loads[0], unit)}"
-    many = "1 level" if len(loads) == 1 else f"{len(loads)} levels"
+    levels = "1 level" if len(loads) == 1 else f"{len(loads)} levels"
     lowest, highest = min(loads), words.with_unit(max(loads), unit)
-    pieces = [many, highest if lowest == max(loads) else f"{words.load(lowest)} to {highest}"]
+    pieces = [levels, highest if lowest == max(loads) else f"{words.load(lowest)} to {highest}"]
     if phases := plan.get("phases"):
         seconds = sum(phase["levels"] * (phase["warmup"] + phase["hold"]) for phase in phases)
-        pieces[0] = f"{plan['shape']}: {many}"
+        pieces[0] = f"{plan['shape']}: {levels}"
     else:
         seconds = len(loads) * (plan["warmup"] + plan["hold"])
-        each = f"{words.digits(plan['hold'])} s{' each' if len(loads) > 1 else ''}"
-        pieces.append(each + (f" after {words.digits(plan['warmup'])} s of warm-up" if plan["warmup"] else ""))
+        hold = f"{words.digits(plan['hold'])} s{' each' if len(loads) > 1 else ''}"
+        pieces.append(hold + (f" after {words.digits(plan['warmup'])} s of warm-up" if plan["warmup"] else ""))
     return ", ".join([*pieces, f"about {_about(seconds)}"])
 
 
@@ -88,11 +87,13 @@ def _about(seconds: float) -> str:
 
 
 def level_line(figures: LevelFigures, in_flight: int) -> str:
-    """A level in one line. What is in flight may belong to it and is not in its figures yet, so no share of errors is
-    told: requests that fail at once would weigh too much.
+    """Return a level in one line.
+
+    Requests in flight may belong to it and are not in its figures yet. The line therefore contains no error rate: requests
+    that fail at once would weigh too much.
     """
     name = "ttft" if figures.metric("ttft").count else "e2e"
-    latency, gap = figures.metric(name), figures.metric("itl")
+    latency, itl = figures.metric(name), figures.metric("itl")
     pieces = [
         f"level {figures.level + 1}{_phase(figures.phase)}: {words.with_unit(figures.load, figures.unit)}",
         f"{_number(figures.throughput)} requests/s",
@@ -101,12 +102,13 @@ def level_line(figures: LevelFigures, in_flight: int) -> str:
         else f"{_number(figures.inputs_per_s)} inputs/s of {_number(figures.input_tokens_per_s)} tokens/s",
         f"{METRICS[name].short} p50 {_duration(latency['p50'])} p95 {_duration(latency['p95'])}",
     ]
-    if gap.count:
-        unsure = gap.range_of("p99")
+    if itl.count:
+        uncertain = itl.range_of("p99")
         pieces.append(
-            f"{METRICS['itl'].short} p99 {_duration(unsure[0])} to {_duration(unsure[1])} (read late: use more processes)"
-            if unsure
-            else f"{METRICS['itl'].short} p99 {_duration(gap['p99'])}"
+            f"{METRICS['itl'].short} p99 {_duration(uncertain[0])} to {_duration(uncertain[1])} "
+            "(read late: use more processes)"
+            if uncertain
+            else f"{METRICS['itl'].short} p99 {_duration(itl['p99'])}"
         )
     pieces.append(f"{figures.ok} ok")
     if figures.failed or figures.unsent:
@@ -120,7 +122,7 @@ def level_line(figures: LevelFigures, in_flight: int) -> str:
 
 
 def _where(run: RunState) -> str:
-    """The level that a run is at, such as: level 2 of 10, measured for 12 s."""
+    """Return the present level of a run in words, such as: level 2 of 10, measured for 12 s."""
     level = run.level
     if level is None:
         return "no level yet"
@@ -128,8 +130,8 @@ def _where(run: RunState) -> str:
     if level.ended is None:
         state = "warming up" if level.warmed_up is None else f"measured for {level.window(run.moment()):.0f} s"
     # a search has no number of levels
-    many = f" of {len(run.plan['levels'])}" if run.plan and "search" not in run.plan else ""
-    return f"level {level.index + 1}{many}{_phase(level.phase)}, {state}"
+    of_levels = f" of {len(run.plan['levels'])}" if run.plan and "search" not in run.plan else ""
+    return f"level {level.index + 1}{of_levels}{_phase(level.phase)}, {state}"
 
 
 def _phase(name: str) -> str:

@@ -1,11 +1,11 @@
-"""How the run stands, for Prometheus: a collector for prometheus-client, and what it makes of our histograms.
+"""`Collector`: exposes a run to Prometheus, as a collector for prometheus-client.
 
-Two sets of counters, that never decrease within a run and begin anew with the next one, as Prometheus expects it of a
-restart. Of the whole run, as in the timeline file: requests sent, ended and failed, and output tokens. Of what was
-measured, as in the files of levels and histograms: requests by what became of them, tokens, and the four durations,
-by request name and over all levels. A label for the level would make a hundred series of each level and name, of
-which all but the newest level's stand still: the level is a gauge, and a query can ask for the time in which it was
-so.
+It has two sets of counters, which never decrease within a run and begin at 0 with the next run, as Prometheus expects of
+a restart. The first set counts the whole run, like the timeline file: requests sent, ended and failed, and output tokens.
+The second set counts measured requests, like the files of levels and histograms: requests by outcome, tokens, and the
+four durations, by request name and over all levels. A label for the level would create a hundred series for each level
+and name, and only those of the newest level would change. The level is therefore a gauge, and a query can select the time
+of a level.
 """
 
 from __future__ import annotations
@@ -27,34 +27,37 @@ EXPORTS = {key: metric.export for key, metric in METRICS.items() if metric.expor
 
 _TOTALS = {
     "sent": ("requests_sent", "Requests sent in the whole run"),
-    "ended": ("requests_ended", "Requests that are over, in the whole run"),
-    "failed": ("requests_failed", "Of those, the ones that failed; without the ones that the run itself cut off"),
-    "tokens": ("output_tokens", "Output tokens of the whole run, told when their request is over"),
+    "ended": ("requests_ended", "Requests that have ended, in the whole run"),
+    "failed": ("requests_failed", "Requests that have failed, in the whole run, without those that the run cut off"),
+    "tokens": ("output_tokens", "Output tokens of the whole run, counted when their request ends"),
 }
 _IN_A_SECOND = {
-    "users": ("users", "Users that are there", 1.0),
-    "client_cpu": ("client_cpu_ratio", "CPU of the busiest load process, as a share of one core", 1.0),
-    "loop_lag": ("client_loop_lag_seconds", "How late the busiest load process's event loop woke", 1e-3),
-    "client_lag": ("client_read_lag_seconds", "The longest that a read had waited for its load process", 1e-3),
+    "users": ("users", "Active users", 1.0),
+    "client_cpu": ("client_cpu_ratio", "CPU of the busiest process that runs users, as a share of one core", 1.0),
+    "loop_lag": ("client_loop_lag_seconds", "Delay with which the busiest process's event loop woke", 1e-3),
+    "client_lag": ("client_read_lag_seconds", "The longest time that data waited for the process to read it", 1e-3),
 }
 _OF_A_LEVEL = {
-    "level": ("level", "The level that is under way, from 0"),
-    "throughput": ("level_throughput_requests_per_second", "Successful requests a second in the level under way"),
-    "goodput": ("level_goodput_requests_per_second", "Of those, the ones that keep every threshold"),
+    "level": ("level", "The running level, from 0"),
+    "throughput": ("level_throughput_requests_per_second", "Successful requests per second in the running level"),
+    "goodput": (
+        "level_goodput_requests_per_second",
+        "Requests per second in the running level that meet all thresholds",
+    ),
 }
 
 
 class Collector:
-    """Of one run, or of none: then it says no more than that none is on."""
+    """The collector of one run. Without a run, it exposes only that none is running."""
 
     def __init__(self, live: Live | None) -> None:
         self.live = live
         self._counted: dict[tuple[int, str, str], tuple[list[int], float]] = {}
-        """By level, request name and metric: up to each bound and in all, and the sum."""
+        """For each level, request name and metric: the cumulated counts of the bounds, with the total, and the sum."""
 
     def collect(self) -> Iterator[Metric]:
         running = self.live is not None and self.live.run.ended is None
-        yield _gauge("running", "1 while a run goes on", running)
+        yield _gauge("running", "1 while a run is in progress", running)
         if self.live is None:
             return
         for family in self._families(self.live):
@@ -63,16 +66,18 @@ class Collector:
 
     def _families(self, live: Live) -> Iterator[Metric]:
         ledger = live.run.ledger
-        yield _gauge("run_started_timestamp_seconds", "When the run began, in epoch seconds", live.run.began)
-        for what, (name, says) in _TOTALS.items():
-            yield CounterMetricFamily(f"llmlocust_{name}", says, ledger.totals[what])
+        yield _gauge(
+            "run_started_timestamp_seconds", "The time at which the run began, in epoch seconds", live.run.began
+        )
+        for key, (name, help_text) in _TOTALS.items():
+            yield CounterMetricFamily(f"llmlocust_{name}", help_text, ledger.totals[key])
         yield _by_name("requests_in_flight", "Requests sent and not ended", dict(ledger.in_flight))
         yield from self._measured(ledger)
         if live.run.ended is None:
             yield from _now(live)
         yield from _slo_limit(live)
 
-    # ── what was measured ──
+    # ── measured requests ──
 
     def _measured(self, ledger: Ledger) -> Iterator[Metric]:
         tallies = [(level, name, tally) for (level, name), tally in sorted(ledger.tallies.items())]
@@ -83,8 +88,8 @@ class Collector:
 
     def _histogram(self, metric: str, tallies: Iterable[tuple[int, str, Tally]]) -> HistogramMetricFamily:
         name, bounds = f"llmlocust_{EXPORTS[metric].name}_seconds", EXPORTS[metric].bounds
-        says = f"{METRICS[metric].name.capitalize()} of successful requests"
-        family = HistogramMetricFamily(name, says, labels=["name"])
+        help_text = f"{METRICS[metric].name.capitalize()} of successful requests"
+        family = HistogramMetricFamily(name, help_text, labels=["name"])
         counts: dict[str, list[int]] = defaultdict(lambda: [0] * (len(bounds) + 1))
         totals: dict[str, float] = defaultdict(float)
         for level, request, tally in tallies:
@@ -92,15 +97,15 @@ class Collector:
                 up_to, total = self._count((level, request, metric), histogram, bounds)
                 counts[request] = [before + more for before, more in zip(counts[request], up_to, strict=True)]
                 totals[request] += total
-        said = [floatToGoString(bound) for bound in (*bounds, INF)]
+        bound_texts = [floatToGoString(bound) for bound in (*bounds, INF)]
         for request, summed in counts.items():
-            family.add_metric([request], list(zip(said, summed, strict=True)), totals[request])
+            family.add_metric([request], list(zip(bound_texts, summed, strict=True)), totals[request])
         return family
 
     def _count(
         self, place: tuple[int, str, str], histogram: Histogram, bounds: Iterable[float]
     ) -> tuple[list[int], float]:
-        """Those of levels that are over stay as they are, and are not counted again."""
+        """Return the cumulated counts and the sum of a histogram. Those of ended levels are not computed again."""
         known = self._counted.get(place)
         if known is None or known[0][-1] != histogram.count:
             known = self._counted[place] = (cumulated(histogram, bounds), histogram.total)
@@ -110,8 +115,10 @@ class Collector:
 
 
 def cumulated(histogram: Histogram, bounds: Iterable[float]) -> list[int]:
-    """How many values are not above each of some bounds, and all of them. A bound within one of the histogram's own
-    buckets counts the whole of it: that is off by 0.8 % of the value at most, and never decreases.
+    """Return the number of values up to each bound, and the number of all values.
+
+    If a bound is inside one of the histogram's buckets, the whole bucket is counted. The error is at most 0.8 % of the
+    value, and the counts never decrease.
     """
     buckets, reached = histogram.cumulated()
     reached = [0, *reached]
@@ -123,8 +130,8 @@ def _outcomes(tallies: Iterable[tuple[str, Tally]]) -> CounterMetricFamily:
     for name, tally in tallies:
         for outcome, count in tally.outcomes.items():
             counts[name, outcome] += count
-    says = "Requests sent while a level was measured, by what became of them"
-    family = CounterMetricFamily("llmlocust_measured_requests", says, labels=["name", "outcome"])
+    help_text = "Requests sent while a level was measured, by outcome"
+    family = CounterMetricFamily("llmlocust_measured_requests", help_text, labels=["name", "outcome"])
     for place, count in counts.items():
         family.add_metric(place, count)
     return family
@@ -135,50 +142,50 @@ def _tokens(tallies: Iterable[tuple[str, Tally]]) -> CounterMetricFamily:
     for name, tally in tallies:
         for kind in ("input", "output"):
             counts[name, kind] += tally.numbers[f"{kind}_tokens"]
-    says = "Tokens of the successful ones of the measured requests"
-    family = CounterMetricFamily("llmlocust_measured_tokens", says, labels=["name", "type"])
+    help_text = "Tokens of the measured requests that succeeded"
+    family = CounterMetricFamily("llmlocust_measured_tokens", help_text, labels=["name", "type"])
     for place, count in counts.items():
         family.add_metric(place, count)
     return family
 
 
-# ── how things stand ──
+# ── present state ──
 
 
 def _now(live: Live) -> Iterator[Metric]:
     second = live.newest_second()
-    for gauge, (name, says, unit) in _IN_A_SECOND.items():
+    for gauge, (name, help_text, unit) in _IN_A_SECOND.items():
         if gauge in second:
-            yield _gauge(name, says, second[gauge] * unit)
+            yield _gauge(name, help_text, second[gauge] * unit)
     level = next((row for row in reversed(live.levels()) if row["ended"] is None), None)
     if level is None:
         return
-    load = GaugeMetricFamily("llmlocust_level_load", "The load that the level under way asks for", labels=["unit"])
+    load = GaugeMetricFamily("llmlocust_level_load", "The load of the running level", labels=["unit"])
     load.add_metric([level["unit"]], level["load"])
     yield load
-    for column, (name, says) in _OF_A_LEVEL.items():
+    for column, (name, help_text) in _OF_A_LEVEL.items():
         if level[column] is not None:
-            yield _gauge(name, says, level[column])
+            yield _gauge(name, help_text, level[column])
 
 
 def _slo_limit(live: Live) -> Iterator[Metric]:
-    """From the levels that are over. It has no series where it is not known."""
-    told, levels = live.verdict(), live.levels()
-    found = (told["numbers"] or {}).get("slo_limit")
-    if not found or not levels or found["load"] is None:
+    """Yield the SLO limit of the ended levels, if it is known."""
+    verdict, levels = live.verdict(), live.levels()
+    slo_limit = (verdict["numbers"] or {}).get("slo_limit")
+    if not slo_limit or not levels or slo_limit["load"] is None:
         return
-    says = "The highest load at which every limit holds, as far as it is known; limits are given, or derived"
-    family = GaugeMetricFamily("llmlocust_slo_limit", says, labels=["unit", "limits"])
-    family.add_metric([levels[0]["unit"], "derived" if told["derived"] else "given"], found["load"])
+    help_text = "The highest load that meets all thresholds, as known so far; thresholds are given or derived"
+    family = GaugeMetricFamily("llmlocust_slo_limit", help_text, labels=["unit", "limits"])
+    family.add_metric([levels[0]["unit"], "derived" if verdict["derived"] else "given"], slo_limit["load"])
     yield family
 
 
-def _gauge(name: str, says: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"llmlocust_{name}", says, value)
+def _gauge(name: str, help_text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"llmlocust_{name}", help_text, value)
 
 
-def _by_name(name: str, says: str, values: dict[str, int]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(f"llmlocust_{name}", says, labels=["name"])
-    for each, value in values.items():
-        family.add_metric([each], value)
+def _by_name(name: str, help_text: str, values: dict[str, int]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"llmlocust_{name}", help_text, labels=["name"])
+    for request, value in values.items():
+        family.add_metric([request], value)
     return family

@@ -1,4 +1,4 @@
-"""A cluster without Locust, with a clock that a test sets, and what is played in it."""
+"""A cluster without Locust, with a clock that a test sets, and reports of its workers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ class FakeCluster(Cluster):
         self.users = {None: 1} if users is None else users
         self.now = 1000.0
         self.sent: list[tuple[str, str | None, dict[str, Any]]] = []
-        """Messages to workers: what, to whom, and the rest."""
+        """The messages to workers: kind, receiver and data."""
         self.levels: list[tuple[Any, ...]] = []
         """The level changes of this process."""
         self.quota: int | None = None
@@ -30,7 +30,7 @@ class FakeCluster(Cluster):
         """The ledger of the only process."""
         self.pause_takes = 0.0
         self.steps: list[list[Any]] = []
-        """Each repeated step: when it is due, how often, and what it does."""
+        """The repeated steps: when each is due, its interval, and its function."""
 
     def clock(self) -> float:
         return self.now
@@ -91,13 +91,13 @@ class FakeCluster(Cluster):
     def take(self) -> dict[str, Any] | None:
         return self.own.take() if None in self.users else None
 
-    # ── what a test asks ──
+    # ── for tests ──
 
     def messages(self, what: str) -> list[tuple[str | None, dict[str, Any]]]:
         """The messages of a kind since the last call, with their receivers."""
-        found = [(sender, data) for kind, sender, data in self.sent if kind == what]
+        messages = [(sender, data) for kind, sender, data in self.sent if kind == what]
         self.sent = [message for message in self.sent if message[0] != what]
-        return found
+        return messages
 
 
 def make_run(users: dict[str | None, int] | None = None, **settings: Any) -> tuple[Run, FakeCluster]:
@@ -107,7 +107,7 @@ def make_run(users: dict[str | None, int] | None = None, **settings: Any) -> tup
 
 
 def played(run: Run, requests: int, *, worker: str = "w", record: Record | None = None) -> dict[str, Any]:
-    """What a worker reports that has sent requests of half a second and has had their answers by now."""
+    """The report of a worker that has sent requests of half a second and received their answers."""
     ledger = Ledger(worker)
     for level in run.ledger.levels:
         ledger.begin_level(level.began, level.load, level.unit)

@@ -1,4 +1,4 @@
-"""Which process sends what: rates, rows of a trace, quotas."""
+"""The assignment of rates, rows of a trace and quotas to processes."""
 
 from array import array
 
@@ -12,8 +12,8 @@ from llmlocust.plugin.run.trace_rows import AHEAD, Rows, salt, take_rows_of
 from tests.plugin.run.fake_cluster import make_run, played
 
 
-def phases(cluster):
-    """The phases that were sent, by their receivers."""
+def shares(cluster):
+    """The shares of the rate that were sent, by their receivers."""
     return {sender: RateShare(*data["share"]) for sender, data in cluster.messages("arrivals")}
 
 
@@ -29,16 +29,16 @@ def test_all_workers_share_the_rate_of_a_level(workers):
 
     assert [sender for sender, _ in sent] == workers
     assert {data["max_in_flight"] for _, data in sent} == {50}
-    shares = [RateShare(*data["share"]) for _, data in sent]
-    seed = shares[0].seed
-    assert shares == [RateShare(30.0, "constant", seed, number, len(workers)) for number in range(len(workers))]
+    sent_shares = [RateShare(*data["share"]) for _, data in sent]
+    seed = sent_shares[0].seed
+    assert sent_shares == [RateShare(30.0, "constant", seed, number, len(workers)) for number in range(len(workers))]
 
 
 def test_the_only_process_has_the_whole_rate():
     run, cluster = make_run()
     run.assignment.open("poisson", 50)
     run.begin_level(30.0, RATE)
-    assert [(sender, phase.streams) for sender, phase in phases(cluster).items()] == [(None, 1)]
+    assert [(sender, share.streams) for sender, share in shares(cluster).items()] == [(None, 1)]
 
 
 def test_users_have_no_rate():
@@ -54,22 +54,22 @@ def test_a_worker_that_leaves_or_comes_changes_what_each_has_to_send(capsys):
     run, cluster = make_run({"a": 1, "b": 1, "c": 1})
     run.assignment.open("poisson", 50)
     run.begin_level(30.0, RATE)
-    first = phases(cluster)
+    first = shares(cluster)
     run.assignment.follow_senders()
     assert not cluster.messages("arrivals")
 
     del cluster.users["a"]
     run.assignment.follow_senders()
-    second = phases(cluster)
-    assert {name: phase[3:] for name, phase in second.items()} == {"b": (0, 2), "c": (1, 2)}
-    assert {phase.seed for phase in second.values()} != {phase.seed for phase in first.values()}
+    second = shares(cluster)
+    assert {name: share[3:] for name, share in second.items()} == {"b": (0, 2), "c": (1, 2)}
+    assert {share.seed for share in second.values()} != {share.seed for share in first.values()}
 
     cluster.users |= {"a": 1}
     run.assignment.follow_senders()
-    assert {name: phase[3:] for name, phase in phases(cluster).items()} == {"a": (0, 3), "b": (1, 3), "c": (2, 3)}
+    assert {name: share[3:] for name, share in shares(cluster).items()} == {"a": (0, 3), "b": (1, 3), "c": (2, 3)}
     assert capsys.readouterr().out.splitlines() == [
-        "  … 2 load processes share the rate from now on",
-        "  … 3 load processes share the rate from now on",
+        "  … 2 workers share the rate from now on",
+        "  … 3 workers share the rate from now on",
     ]
 
 
@@ -81,7 +81,7 @@ def test_a_last_worker_has_all_of_the_rate_and_no_worker_changes_nothing(capsys)
     run.assignment.follow_senders()
     cluster.users.clear()
     run.assignment.follow_senders()
-    assert capsys.readouterr().out == "  … 1 load process sends all of the rate from now on\n"
+    assert capsys.readouterr().out == "  … 1 worker sends the whole rate from now on\n"
 
 
 def test_what_a_lost_worker_had_to_send_is_its_share_of_the_rate():
@@ -98,35 +98,35 @@ def test_while_arrivals_are_paused_nothing_is_due():
     run, cluster = make_run({"a": 1})
     run.assignment.open("poisson", 50)
     run.begin_level(30.0, RATE)
-    phases(cluster)
+    shares(cluster)
     run.assignment.pause(on=False)
-    assert not phases(cluster)
+    assert not shares(cluster)
     run.assignment.pause(on=True)
-    assert phases(cluster)["a"].rate == 0.0
+    assert shares(cluster)["a"].rate == 0.0
     run.begin_level(20.0, RATE)
-    assert phases(cluster)["a"].rate == 20.0
+    assert shares(cluster)["a"].rate == 20.0
 
 
-def test_a_level_that_ended_is_assigned_to_nobody():
+def test_a_level_that_ended_is_assigned_to_no_process():
     run, cluster = make_run({"a": 1})
     run.assignment.open("poisson", 50)
     run.begin_level(30.0, RATE)
     run.end_level()
-    phases(cluster)
+    shares(cluster)
     cluster.users["b"] = 1
     run.assignment.follow_senders()
-    assert not phases(cluster)
+    assert not shares(cluster)
 
 
 # ── rows of a trace ──
 
 
 def replay_of(seconds, path="trace.csv"):
-    """A trace with one row a second."""
+    """A trace with one row per second."""
     return Replay(Trace(path, moments=array("d", range(seconds)), prompt_tokens=array("I", [1] * seconds)))
 
 
-def test_rows_begin_when_the_first_level_has_settled():
+def test_rows_begin_after_the_warm_up_of_the_first_level():
     run, cluster = make_run({"a": 1, "b": 1})
     run.assignment.replay(Rows(replay_of(20), "salt"), "20 rows of a trace")
     run.begin_level(1.0, RATE)
@@ -145,7 +145,7 @@ def test_rows_begin_when_the_first_level_has_settled():
     assert run.assignment.plan == {"arrivals": "20 rows of a trace", "max_in_flight": 0}
 
 
-def test_rows_are_assigned_anew_from_a_moment_that_every_process_hears_of(capsys):
+def test_rows_are_assigned_again_from_a_moment_that_every_process_knows(capsys):
     run, cluster = make_run({"a": 1, "b": 1})
     run.assignment.replay(Rows(replay_of(20), ""), "a trace")
     run.begin_level(1.0, RATE)
@@ -156,7 +156,7 @@ def test_rows_are_assigned_anew_from_a_moment_that_every_process_hears_of(capsys
     run.assignment.follow_senders()
 
     assert [(sender, data["deal"]) for sender, data in cluster.messages("rows")] == [("b", [5.0 + AHEAD, 0, 1])]
-    assert "1 load process sends all of the trace" in capsys.readouterr().out
+    assert "1 worker sends the whole trace" in capsys.readouterr().out
     assert run.assignment.due_of("b", 5.0, 15.0) == (10, "its share of the trace")
 
 
@@ -175,8 +175,8 @@ def test_a_run_that_is_through_says_which_rows_were_never_due(due, words):
 class OpenLoad:
     on = False
 
-    def replay(self, *told):
-        self.told = told
+    def replay(self, *arguments):
+        self.arguments = arguments
 
 
 def test_a_process_takes_its_rows_from_its_own_copy_of_the_trace(monkeypatch):
@@ -186,7 +186,7 @@ def test_a_process_takes_its_rows_from_its_own_copy_of_the_trace(monkeypatch):
     rows.begin(10.0)
     open_load = OpenLoad()
     take_rows_of(open_load, rows.message(12.0, 1, 3) | {"max_in_flight": 9}, 50_000_000_000)
-    assert open_load.told == (replay, 48_000_000_000, Deal(0.0, 1, 3), 9, "salt")
+    assert open_load.arguments == (replay, 48_000_000_000, Deal(0.0, 1, 3), 9, "salt")
 
 
 def test_a_process_with_another_trace_sends_nothing_of_it(monkeypatch):
@@ -195,7 +195,7 @@ def test_a_process_with_another_trace_sends_nothing_of_it(monkeypatch):
     with pytest.raises(ValueError, match=r"trace\.csv has other rows than the master's"):
         take_rows_of(open_load, Rows(replay_of(20), "").message(0.0, 0, 1), 0)
     assert open_load.on
-    assert not hasattr(open_load, "told")
+    assert not hasattr(open_load, "arguments")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_shared_texts_are_new_in_each_run_unless_options_say_otherwise(seed, uni
 # ── quotas ──
 
 
-def test_a_fixed_number_is_assigned_by_users_when_the_level_has_settled():
+def test_a_fixed_number_is_assigned_by_users_after_the_warm_up():
     run, cluster = make_run({"a": 3, "b": 1})
     run.assignment.count_requests(100)
     run.begin_level(4)
@@ -265,4 +265,4 @@ def test_a_worker_that_is_lost_or_has_no_users_owes_no_more_requests(lose):
     lose(cluster.users)
     assert run.assignment.all_requests_ended
     run.end_level()
-    assert run.problems == ["2 of 4 requests were made: workers were lost or lost their users."]
+    assert run.problems == ["2 of 4 requests were sent: workers were lost or lost their users."]

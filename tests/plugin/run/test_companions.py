@@ -1,4 +1,4 @@
-"""What goes along with a run, as whoever adds a source or a fault writes it."""
+"""Companions of a run, written as by the author of a new source or fault."""
 
 import logging
 
@@ -40,7 +40,7 @@ class ToyFault(Companion):
 
 
 class Broken(Companion):
-    """Fails in everything that it is asked to do."""
+    """Fails in each of its hooks."""
 
     def begins(self, run):
         raise RuntimeError("begins")
@@ -113,7 +113,9 @@ def test_a_companion_that_fails_is_logged_once_for_each_hook_and_costs_no_other(
     assert before.values == after.values
     assert len(before.values) == 9 + 15
     hooks = ("begins", "level", "tick", "ends")
-    assert [record.message for record in caplog.records] == [f"Broken.{hook} failed; the run goes on" for hook in hooks]
+    assert [record.message for record in caplog.records] == [
+        f"Broken.{hook} failed; the run continues" for hook in hooks
+    ]
     assert [str(record.exc_info[1]) for record in caplog.records] == [*hooks]
 
 
@@ -122,7 +124,7 @@ def test_two_companions_of_one_class_are_logged_each(caplog):
     run.add(Broken(), Broken())
     run.begin()
     cluster.advance(3.0)
-    assert [record.message for record in caplog.records].count("Broken.tick failed; the run goes on") == 2
+    assert [record.message for record in caplog.records].count("Broken.tick failed; the run continues") == 2
 
 
 @pytest.mark.parametrize("step", ["follow_users", "_collect"])
@@ -143,7 +145,7 @@ def test_a_step_of_the_run_that_fails_costs_no_other(caplog, monkeypatch, step):
     run.begin()
     cluster.advance(3.0)
     assert len([value for _, value in telemetry.values if value == 1]) == 3
-    assert [record.message for record in caplog.records] == [f"Failing.{step} failed; the run goes on"]
+    assert [record.message for record in caplog.records] == [f"Failing.{step} failed; the run continues"]
 
 
 def test_companions_end_in_reverse_so_that_the_files_have_what_the_others_note():

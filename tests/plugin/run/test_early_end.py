@@ -23,7 +23,7 @@ def breach(run, requests=200):
     run.merge(played(run, requests, record=FAILED), "a")
 
 
-def test_a_sure_breach_ends_the_run_once_after_its_grace(capsys):
+def test_a_certain_violation_ends_the_run_once_after_its_grace(capsys):
     run, cluster, ends = gated()
     run.begin_level(2)
     cluster.advance(3.0)
@@ -38,7 +38,7 @@ def test_a_sure_breach_ends_the_run_once_after_its_grace(capsys):
     assert capsys.readouterr().out.rstrip().endswith(": the run ends here (--llm-abort-on-breach)")
 
 
-def test_a_level_that_keeps_its_gate_ends_nothing():
+def test_a_level_that_meets_its_gate_ends_nothing():
     run, cluster, ends = gated()
     run.begin_level(2)
     run.end_warmup()
@@ -59,7 +59,7 @@ def test_a_gate_of_another_load_ends_nothing():
     assert not ends
 
 
-def test_what_is_in_flight_may_yet_be_well():
+def test_requests_in_flight_may_still_pass():
     run, cluster, ends = gated("errors < 50%", grace=0.0)
     run.begin_level(2)
     run.end_warmup()
@@ -74,7 +74,7 @@ def test_what_is_in_flight_may_yet_be_well():
 
 
 @pytest.mark.parametrize("grace", [0.0, 10.0])
-def test_the_level_before_may_yet_break_its_gate_whatever_its_length(grace):
+def test_the_level_before_may_still_violate_its_gate_whatever_its_length(grace):
     run, cluster, ends = gated(grace=grace)
     run.begin_level(2)
     run.end_warmup()
@@ -94,7 +94,7 @@ def test_a_level_that_is_not_measured_yet_ends_nothing():
     assert not ends
 
 
-def test_a_ramp_whose_last_level_is_over_ends_by_itself():
+def test_a_ramp_whose_last_level_is_over_ends_on_its_own():
     run, cluster, ends = gated(plan=[2])
     run.begin_level(2)
     run.end_warmup()

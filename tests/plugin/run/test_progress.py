@@ -1,4 +1,4 @@
-"""What a run says of its levels."""
+"""The lines that a run prints for its levels."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.plugin.run.fake_cluster import make_run, played
 
 
 @pytest.mark.parametrize("delay", [0.0, 4.0])
-def test_a_level_is_said_once_everything_of_it_has_been_reported(capsys, delay):
+def test_a_level_is_printed_when_all_of_its_figures_have_arrived(capsys, delay):
     run, cluster = make_run({"a": 2})
     cluster.report_delay = delay
     run.add(LevelLines())
@@ -18,18 +18,18 @@ def test_a_level_is_said_once_everything_of_it_has_been_reported(capsys, delay):
     cluster.advance(2.5)
     run.merge(played(run, 3), "a")
     run.begin_level(4)
-    said = []
+    lines = []
     for second in range(3, 10):
         cluster.advance(1.0)
-        said += [(second, line) for line in capsys.readouterr().out.splitlines()]
+        lines += [(second, line) for line in capsys.readouterr().out.splitlines()]
 
-    ((second, line),) = said
+    ((second, line),) = lines
     assert second == 3 + delay
     assert line.startswith("level 1: 2 users · ")
     assert " · 3 ok" in line
 
 
-def test_the_last_level_is_said_at_the_end_and_one_that_was_not_measured_never(capsys):
+def test_the_last_level_is_printed_at_the_end_and_one_that_was_not_measured_never(capsys):
     run, cluster = make_run({"a": 2})
     cluster.report_delay = 4.0
     run.add(LevelLines())

@@ -1,4 +1,4 @@
-"""The files of a run: when they are written, tried again and finished."""
+"""The files of a run: when they are written, retried and finished."""
 
 import csv
 import errno
@@ -21,7 +21,7 @@ def prefix(tmp_path):
 
 
 class Counting(RunFiles):
-    """Notes what is written and when, and may find the disk full."""
+    """Notes when levels are written, and simulates a full disk."""
 
     full = False
 
@@ -84,11 +84,11 @@ def test_rows_are_written_at_each_tick_and_the_rest_every_few_seconds(prefix):
 def test_files_are_rewritten_for_one_percent_of_the_time_but_once_a_minute(prefix, takes, apart):
     _, cluster, _, files = recorded(prefix, takes)
     cluster.advance(450.0)
-    gaps = [later - earlier - takes for earlier, later in zip(files.moments, files.moments[1:], strict=False)]
-    assert len(gaps) > 4
-    assert all(apart - 1e-6 <= gap < apart + 1.1 for gap in gaps)
+    intervals = [later - earlier - takes for earlier, later in zip(files.moments, files.moments[1:], strict=False)]
+    assert len(intervals) > 4
+    assert all(apart - 1e-6 <= interval < apart + 1.1 for interval in intervals)
     if apart < 60.0:
-        assert takes / (takes + min(gaps)) <= 0.01
+        assert takes / (takes + min(intervals)) <= 0.01
 
 
 def test_the_end_of_the_test_is_in_the_files_at_the_next_tick(prefix):
@@ -223,11 +223,11 @@ def test_a_run_describes_what_was_asked_for_and_what_is_wrong(prefix):
     run.ended_by = "errors < 1% at 2 users"
     run.finish()
 
-    told = info(prefix)
-    assert (told["options"], told["target"], told["user_classes"]) == (options, target, {"Chat": "0 s"})
-    assert told["plan"] == {"levels": [2], "arrivals": "poisson", "max_in_flight": 40}
-    assert (told["processes"], told["stopped"], told["ended_by"]) == (2, True, "errors < 1% at 2 users")
-    checks = [(check["name"], check["ok"], check["says"], check["levels"]) for check in told["checks"]]
+    content = info(prefix)
+    assert (content["options"], content["target"], content["user_classes"]) == (options, target, {"Chat": "0 s"})
+    assert content["plan"] == {"levels": [2], "arrivals": "poisson", "max_in_flight": 40}
+    assert (content["processes"], content["stopped"], content["ended_by"]) == (2, True, "errors < 1% at 2 users")
+    checks = [(check["name"], check["ok"], check["says"], check["levels"]) for check in content["checks"]]
     assert checks == [
         ("run", False, "a problem", []),
         ("run", False, "Worker host:7 was lost 0 s into the run: all.", [0]),

@@ -1,4 +1,4 @@
-"""A run without Locust: levels, what workers are told, what comes in, time."""
+"""A run without Locust: levels, messages to workers, figures of workers, time."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from tests.simulators import ROOT
 
 
 class Noting(Companion):
-    """Notes what it is told."""
+    """Notes the calls of its hooks."""
 
     def __init__(self):
         self.changes, self.ended, self.moments = [], 0, []
@@ -29,7 +29,7 @@ class Noting(Companion):
         self.ended += 1
 
 
-PARTS = (
+MODULES = (
     "run",
     "assignment",
     "companion",
@@ -42,8 +42,8 @@ PARTS = (
 )
 
 
-def test_a_run_and_its_parts_load_neither_locust_nor_gevent():
-    statement = ", ".join(f"llmlocust.plugin.run.{phase}" for phase in PARTS)
+def test_a_run_and_its_modules_load_neither_locust_nor_gevent():
+    statement = ", ".join(f"llmlocust.plugin.run.{module}" for module in MODULES)
     code = f"import sys, {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert not {"locust", "gevent"} & {*child.stdout.split()}
@@ -52,7 +52,7 @@ def test_a_run_and_its_parts_load_neither_locust_nor_gevent():
 # ── levels ──
 
 
-def test_workers_are_told_how_a_level_begins_settles_and_ends():
+def test_workers_receive_the_beginning_warm_up_and_end_of_a_level():
     run, cluster = make_run({"a": 0, "b": 0})
     run.begin_level(8, USERS, "surge")
     cluster.now += 2.0
@@ -61,15 +61,15 @@ def test_workers_are_told_how_a_level_begins_settles_and_ends():
     run.end_level()
     run.end_level()
 
-    told = [(sender, state["level"]) for sender, state in cluster.messages("state")]
+    states = [(sender, state["level"]) for sender, state in cluster.messages("state")]
     level = {"index": 0, "load": 8, "unit": USERS, "warmed_up": False, "reached": True, "ended": False}
     warmed_up = level | {"warmed_up": True, "reached": False}
-    assert told == [(None, level), (None, warmed_up), (None, warmed_up | {"ended": True})]
+    assert states == [(None, level), (None, warmed_up), (None, warmed_up | {"ended": True})]
     (level,) = run.ledger.levels
     assert (level.began, level.warmed_up, level.ended, level.phase) == (0.0, 2.0, 7.0, "surge")
 
 
-def test_the_only_process_is_told_of_its_levels_by_calls():
+def test_the_only_process_learns_its_levels_by_calls():
     run, cluster = make_run()
     run.begin_level(5)
     run.end_warmup()
@@ -79,7 +79,7 @@ def test_the_only_process_is_told_of_its_levels_by_calls():
     assert cluster.levels == [("began", 5, USERS), ("warmed_up", True), ("follows", 7.5, RATE), ("ended",)]
 
 
-def test_a_level_that_follows_ends_begins_and_settles_at_one_moment():
+def test_a_level_that_follows_begins_and_warms_up_where_the_one_before_ends():
     run, cluster = make_run({"a": 1})
     noting = Noting()
     run.add(noting)
@@ -123,10 +123,10 @@ def test_with_a_plan_the_user_count_makes_no_levels():
     assert run.level is None
 
 
-# ── what workers are told ──
+# ── messages to workers ──
 
 
-def test_a_worker_hears_of_the_run_and_a_late_one_of_its_part_too():
+def test_a_worker_receives_the_run_and_a_late_one_its_share_too():
     run, cluster = make_run({"a": 1, "b": 1}, limits="errors < 1%", planned_users=30.0)
     cluster.stop_timeout = 4.0
     run.let_requests_end(30.0)
@@ -137,8 +137,8 @@ def test_a_worker_hears_of_the_run_and_a_late_one_of_its_part_too():
     cluster.now += 2.0
     run.announce("b")
 
-    (everybody, first), (late, second) = cluster.messages("run")
-    assert (everybody, late) == (None, "b")
+    (receiver, first), (late, second) = cluster.messages("run")
+    assert (receiver, late) == (None, "b")
     known = {"version": VERSION, "run": run.id, "stop_timeout": 4.0, "open": True, "limits": "errors < 1%"}
     assert first.items() >= (known | {"elapsed": 0.0, "processes": 2, "users": 15.0, "level": None}).items()
     assert second.items() >= (known | {"elapsed": 2.0}).items()
@@ -171,10 +171,10 @@ def test_workers_that_come_or_go_share_the_rows_of_the_request_file():
     assert after["rows_a_second"] == 2 * before["rows_a_second"]
 
 
-# ── what comes in ──
+# ── figures of workers ──
 
 
-def test_what_workers_report_adds_up():
+def test_reports_of_workers_add_up():
     run, cluster = make_run({"a": 1, "b": 1})
     run.begin_level(2)
     run.end_warmup()
@@ -198,7 +198,7 @@ def test_seconds_after_the_end_in_which_nothing_happened_are_dropped():
 # ── time ──
 
 
-def test_a_tick_measures_first_and_then_tells_the_companions_in_their_order():
+def test_a_tick_measures_first_and_then_calls_the_companions_in_their_order():
     run, cluster = make_run({None: 1})
     order = []
     run.add(*(companion_of(name, lambda name=name: order.append((name, run.ledger.sent))) for name in ("keep", "say")))
@@ -256,7 +256,7 @@ def test_a_problem_is_said_once(capsys):
 # ── lost workers ──
 
 
-def test_a_lost_worker_spoils_the_levels_that_lack_its_figures(capsys):
+def test_a_lost_worker_marks_the_levels_that_lack_its_figures(capsys):
     run, cluster = make_run({"a": 1, "b": 1})
     for moment, load in ((0.0, 1), (10.0, 2), (20.0, 3)):
         cluster.now = 1000.0 + moment
@@ -275,7 +275,7 @@ def test_a_lost_worker_spoils_the_levels_that_lack_its_figures(capsys):
     assert not run.lost
 
 
-def test_a_lost_worker_whose_connection_is_closed_spoils_no_later_level():
+def test_a_lost_worker_whose_connection_is_closed_marks_no_later_level():
     run, cluster = make_run({"a": 1})
     cluster.now += 1.0
     run.begin_level(1)
