@@ -1,4 +1,4 @@
-"""llmlocust: load tests of LLM servers. How many users can a server take, where does it break, why, and is that valid?
+"""llmlocust: load tests of LLM servers. How many users can a server take, where does it break, why, and is the result valid?
 
 The names below load on first use, because they import Locust, which patches Python's standard library.
 """

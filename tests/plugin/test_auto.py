@@ -51,7 +51,7 @@ def test_auto_finds_what_the_server_speaks(tmp_path, only, found):
         (["--llm-dialect", "klingon"], "no dialect 'klingon': it is one of openai-chat, "),
         (["--llm-dialect", "auto", "--llm-preflight", "false"], "name a dialect"),
         (["--llm-dialect", "auto"], "did not answer a first request in any of openai-chat, "),
-        (["--llm-dialect", "tgi"], "--llm-dialect auto finds out"),
+        (["--llm-dialect", "tgi"], "--llm-dialect auto detects"),
     ],
 )
 def test_what_cannot_be_spoken_is_told_in_one_line(tmp_path, options, words):

@@ -1226,7 +1226,7 @@ def requests_of(server: ScriptedServer) -> list[bytes]:
 @pytest.mark.parametrize("found", [False, True], ids=["as given", "below a found target"])
 def test_a_path_from_anywhere_makes_one_request_and_no_other(bad, found):
     with scripted_server(keeps_open(CHUNKED)) as server:
-        endpoint = Endpoint(f"http://localhost:{server.port}", found={"/call": "/v9/call?a=b"} if found else {})
+        endpoint = Endpoint(f"http://localhost:{server.port}", known_targets={"/call": "/v9/call?a=b"} if found else {})
         client, timeline = Client(endpoint, PATIENT), Timeline()
         path = f"/call/{bad}" if found else bad
         client.ask(timeline, Splitting("/call", path), Ask(prompt="hello"), b"{}", {})

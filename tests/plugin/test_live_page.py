@@ -112,7 +112,7 @@ def test_levels_charts_and_numbers_of_a_run_are_shown(page):
     assert played.said == []
 
 
-def test_earlier_runs_can_be_downloaded_and_what_will_be_gone_is_said(page):
+def test_earlier_runs_can_be_downloaded_and_files_to_be_deleted_are_named(page):
     played = Played(page, a_run())
     played.runs, played.kept = 2, False
     played.open()
@@ -124,7 +124,7 @@ def test_earlier_runs_can_be_downloaded_and_what_will_be_gone_is_said(page):
     expect(lines.last).to_contain_text("Without --csv, these files are deleted when Locust ends")
 
 
-def test_what_is_not_to_be_trusted_is_marked_with_its_reason(page):
+def test_levels_with_failed_checks_are_marked_with_the_reason(page):
     run = PlayedRun("ttft.p95 < 200ms")
     run.level(2, 30)
     run.level(4, 30, cpu=0.97)

@@ -108,18 +108,18 @@ class Address(NamedTuple):
         targets = {rule: target for rule, target in self._targets(path).items() if rule != PASTED}
         return list(dict.fromkeys(targets.values()))
 
-    def target(self, path: str, found: Mapping[str, str]) -> str:
-        """Return the target of requests for a path. `found` are the targets that answered, by their paths: a path below
-        one of these is below its target, and other paths are joined by the same rule.
+    def target(self, path: str, known_targets: Mapping[str, str]) -> str:
+        """Return the target of requests for a path. `known_targets` are those that answered, by path: a path below one of
+        these paths is below its target, and other paths are joined by the same rule.
         """
-        for known, target in found.items():
+        for known, target in known_targets.items():
             if path == known:
                 return target
             if path.startswith(f"{known}/"):
                 head, mark, query = target.partition("?")
                 return head.rstrip("/") + quoted(path.removeprefix(known)) + mark + query
         targets = self._targets(path)
-        rules = (self._rule(known, target) for known, target in found.items())
+        rules = (self._rule(known, target) for known, target in known_targets.items())
         return next((targets[rule] for rule in rules if rule in targets), self.joins(path)[0])
 
     def pasted_dialect(self) -> str:

@@ -41,9 +41,9 @@ class Endpoint:
     """The server under test: a parsed host URL. All users of a process share one, with its TLS context."""
 
     def __init__(
-        self, url: str, *, verify: bool = True, given: str = "", found: Mapping[str, str] | None = None
+        self, url: str, *, verify: bool = True, given: str = "", known_targets: Mapping[str, str] | None = None
     ) -> None:
-        """`given` is the path of --llm-path; `found` are the targets at which the server answered, by their paths."""
+        """`given` is the path of --llm-path; `known_targets` are those at which the server answered, by path."""
         parts = _parts_of(url)
         if parts is None or parts.scheme not in ("http", "https"):
             rule = "the host must be a URL such as http://localhost:8000"
@@ -54,7 +54,7 @@ class Endpoint:
         self.port = parts.port or (443 if self.tls else 80)
         self.scheme = parts.scheme
         self.address = Address(parts.path, parts.query, given)
-        self._found = dict(found or {})
+        self._known_targets = dict(known_targets or {})
         self._targets: dict[str, str] = {}
         user, _, self.authority = parts.netloc.rpartition("@")
         self.secrets = tuple(_secrets(parts))
@@ -66,12 +66,12 @@ class Endpoint:
     def path(self, path: str) -> str:
         """Return the target of requests for a path: path and query, as a request contains them."""
         if path not in self._targets:
-            self._targets[path] = self.address.target(path, self._found)
+            self._targets[path] = self.address.target(path, self._known_targets)
         return self._targets[path]
 
     def set_target(self, path: str, target: str) -> None:
         """Send requests for a path to this target from now on."""
-        self._found[path] = target
+        self._known_targets[path] = target
         self._targets.clear()
 
     def url(self, target: str) -> str:
@@ -209,7 +209,7 @@ class Client:
         except Failure as failure:
             timeline.failure, timeline.detail = failure.kind, str(failure)
         except BaseException:
-            # the user is being stopped, at the end of the run or of its own time: the request was sent and is counted
+            # the user is being stopped, at the end of the run or of its own: the request was sent and is counted
             timeline.failure, timeline.detail = ABORTED, "stopped before it ended"
             raise
         finally:

@@ -38,13 +38,13 @@ def check(environment: Environment, users: Sequence[type[LLMUser]]) -> dict[str,
     findings_of_first: dict[str, Any] = {}
     checked = set()
     for user in users:
-        if findings_of_first and _place(environment, user) in checked:
+        if findings_of_first and _key_of(environment, user) in checked:
             continue
         try:
             result = _check(environment, user)
         except NotReady as problem:
             raise NotReady(f"{user.__name__}: {problem}" if findings_of_first else str(problem)) from None
-        checked.add(_place(environment, user))
+        checked.add(_key_of(environment, user))
         if findings_of_first:
             findings_of_first["requests"] += result["requests"]
         else:
@@ -71,8 +71,8 @@ def keys_notes(environment: Environment, users: Sequence[type[LLMUser]]) -> list
     return [f"sends {words.series([*names])} to {place}" for place, names in secrets.items() if names]
 
 
-def _place(environment: Environment, user: type[LLMUser]) -> tuple[str, ...]:
-    """Return what identifies a first request: server, dialect, model, headers."""
+def _key_of(environment: Environment, user: type[LLMUser]) -> tuple[str, ...]:
+    """Return the key of a first request: server, dialect, model, headers."""
     dialect, headers = user.resolve_dialect(environment), sorted((user.headers or {}).items())
     model = user.model or option(environment, "model")
     return environment.host or user.host or "", dialect.name, dialect.path, model, str(headers)
@@ -125,7 +125,7 @@ def _probe(environment: Environment, user: type[LLMUser], host: str) -> Probe:
     """Return a probe of the host. Raises ValueError in one line if the host, the dialect or a header is not valid."""
     given = option(environment, "path")
     targets = findings(environment)["targets"].get(host)
-    endpoint = Endpoint(host, verify=not option(environment, "insecure"), given=given, found=targets)
+    endpoint = Endpoint(host, verify=not option(environment, "insecure"), given=given, known_targets=targets)
     first = DIALECTS[0]() if option(environment, "dialect") == AUTO else user.resolve_dialect(environment)
     headers = user.headers_of(environment)
     headers.of(first)

@@ -177,7 +177,7 @@ class LLMUser(FastHttpUser):
             self.environment.events.user_error.fire(user_instance=self, exception=problem, tb=problem.__traceback__)
             _log.exception("a task failed")
 
-    # ── what tasks call ──
+    # ── methods for tasks ──
 
     def chat(
         self,
@@ -502,4 +502,4 @@ def _endpoint_of(environment: Environment, host: str) -> Endpoint:
 
 @cache
 def _endpoint(host: str, targets: tuple[tuple[str, str], ...], *, given: str, verify: bool) -> Endpoint:
-    return Endpoint(host, verify=verify, given=given, found=dict(targets))
+    return Endpoint(host, verify=verify, given=given, known_targets=dict(targets))

@@ -18,7 +18,7 @@ _TIMEOUT = 600.0
 
 
 class NotMade(Exception):
-    """The report could not be made. The text is one line that says why."""
+    """The report could not be made. The message is the reason, in one line."""
 
 
 class Reports:
