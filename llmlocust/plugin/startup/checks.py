@@ -160,9 +160,7 @@ def _check_machine(environment: Environment) -> None:
 def _refuse_other_users(environment: Environment, ability: str) -> None:
     others = [user.__name__ for user in environment.user_classes if not issubclass(user, LLMUser)]
     if others:
-        raise NotReady(
-            f"only users of llmlocust can {ability}: make {others[0]} an LLMUser, or name only the other user classes"
-        )
+        raise NotReady(f"only users of llmlocust can {ability}: make {others[0]} an LLMUser, or name only LLMUsers")
 
 
 def _check_trace(environment: Environment, ramp: SteppedRamp) -> None:

@@ -285,7 +285,7 @@ def _say_whether_length_is_forced(dialect: Dialect, ask: Ask, record: Record) ->
     if (record.output_tokens or 0) < ask.extra["min_tokens"]:
         console.say(
             f"the server ended a first answer after {record.output_tokens} of {ask.extra['min_tokens']} tokens: it does "
-            "not support ignore_eos and min_tokens, so answers may be shorter than asked"
+            "not support ignore_eos and min_tokens, so answers may be shorter than requested"
         )
 
 
