@@ -1,12 +1,12 @@
-"""llmlocust: how many users can an LLM endpoint take, where does it break, why, and can the answer be believed?
+"""llmlocust: load tests of LLM servers. How many users can a server take, where does it break, why, and is the result valid?
 
-The names below load on first use, for they bring Locust with them, and Locust patches Python's standard library.
+The names below load on first use, because they import Locust, which patches Python's standard library.
 """
 
 from importlib import import_module
 from typing import Any
 
-_HOMES = {
+_MODULES = {
     "ChatUser": "llmlocust.plugin.users.users",
     "CompletionUser": "llmlocust.plugin.users.users",
     "LLMUser": "llmlocust.plugin.users.users",
@@ -25,7 +25,7 @@ _HOMES = {
     "Record": "llmlocust.stream.record",
 }
 
-__all__ = list(_HOMES)  # a list it is
+__all__ = list(_MODULES)
 
 _NEED_THE_PLUGIN = ("llmlocust.plugin.users.", "llmlocust.plugin.shapes.")
 _PLUGIN = "llmlocust.plugin.events"
@@ -33,12 +33,12 @@ _PLUGIN = "llmlocust.plugin.events"
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if _HOMES[name].startswith(_NEED_THE_PLUGIN):
+    if _MODULES[name].startswith(_NEED_THE_PLUGIN):
         import_module(_PLUGIN)
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_MODULES])

@@ -432,12 +432,12 @@ def _check_numbers(record: Record) -> None:
 @contextmanager
 def small_bodies() -> Iterator[None]:
     """The reader's limit of a body is lower, so that what is endless is sent to its end in milliseconds."""
-    before = connection._MOST_BODY_BYTES, connection.MAX_DOCUMENT
-    connection._MOST_BODY_BYTES = connection.MAX_DOCUMENT = MOST_BODY
+    before = connection._MAX_BODY_BYTES, connection.MAX_DOCUMENT
+    connection._MAX_BODY_BYTES = connection.MAX_DOCUMENT = MOST_BODY
     try:
         yield
     finally:
-        connection._MOST_BODY_BYTES, connection.MAX_DOCUMENT = before
+        connection._MAX_BODY_BYTES, connection.MAX_DOCUMENT = before
 
 
 def fuzz(seed: int, first: int = 0, count: int | None = None, seconds: float | None = None) -> Counter[str]:

@@ -1,1 +1,1 @@
-"""The Locust side: users, transport, shape, collector, files, options."""
+"""The Locust plugin: users, HTTP, load shapes, the load generator's own state, runs, options, web UI."""

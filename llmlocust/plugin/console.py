@@ -1,4 +1,4 @@
-"""Lines on the terminal."""
+"""Output of lines on the terminal."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ from typing import TextIO
 
 from llmlocust.text import media
 
-_last_said = 0.0
+_last_line_at = 0.0
 
 
 def say(line: str) -> None:
-    global _last_said  # noqa: PLW0603  # one terminal, one time of its last line
-    _last_said = time.monotonic()
+    """Print a line on standard output."""
+    global _last_line_at  # noqa: PLW0603  # all lines go to one terminal
+    _last_line_at = time.monotonic()
     _write(sys.stdout, media.terminal(line))
 
 
 def quiet_for() -> float:
     """Return the seconds since the last line."""
-    return time.monotonic() - _last_said
+    return time.monotonic() - _last_line_at
 
 
 def error(line: str) -> None:
+    """Print a line on standard error."""
     _write(sys.stderr, media.terminal(f"llmlocust: {line}"))
 
 
 def _write(stream: TextIO, line: str) -> None:
-    """Print a line where that is possible: a console that fails may not stop a measurement (plugin.output)."""
+    """Print a line if possible: a failing console must not stop a measurement (plugin.output)."""
     with suppress(OSError, ValueError):
         print(line, file=stream, flush=True)

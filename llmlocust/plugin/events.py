@@ -1,8 +1,8 @@
-"""What Locust's events call. Importing this module turns the plugin on.
+"""Listeners of Locust's events. Importing this module turns the plugin on.
 
-Locust's order at the end is the reason for most of what is here: a master fires test_stop before its workers have
-said their last, `quitting` runs module-level listeners after the runner's own, and a local runner still runs its
-users then (locust.main.shutdown).
+Much of this module follows from Locust's order of shutdown: a master fires test_stop before its workers have sent their
+last reports, `quitting` calls module-level listeners after the runner's own, and a local runner's users still run then
+(locust.main.shutdown).
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ _forks = Forks()
 
 
 _STOPPED = 128 + signal.SIGINT
-"""The exit code that shells use for a process that Ctrl-C ended."""
+"""The exit code of shells for a process that Ctrl-C ended."""
 
 
 @events.init.add_listener
 def _on_init(environment: Environment, **kwargs: Any) -> None:
     _forks.are_over()
-    if environment.events is not events:  # a script's own: they would tell nothing of the tests of this environment
+    if environment.events is not events:  # a script's own events: our listeners would miss this environment's tests
         return
     output.never_wait()
     session = Session(environment)
-    environment.llmlocust = session  # type: ignore[attr-defined]  # which session_of returns
+    environment.llmlocust = session  # type: ignore[attr-defined]  # see session_of
     _end_well_on_signals(session)
     if session.is_worker:
         assert session.collector is not None
@@ -53,10 +53,10 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
         session.master = Master(environment, lambda: session.run, session.refuse_a_running_one)
     if environment.web_ui is not None:
         webui.add_to(environment.web_ui, session, session.newest)
-    told = environment.parsed_options
+    parsed = environment.parsed_options
     if environment.shape_class is None:
         _add_a_shape(environment)
-    if told is not None and (told.headless or told.autostart):
+    if parsed is not None and (parsed.headless or parsed.autostart):
         _take_host_from_users(environment)
         try:
             session.preflight = check(environment)
@@ -77,12 +77,12 @@ def _serve_metrics(environment: Environment, newest: Newest) -> None:
         newest.serve(port)
     except (OSError, OverflowError) as problem:
         why = getattr(problem, "strerror", None) or problem
-        console.error(f"--llm-metrics-port {port} cannot be had: {why}. Give it a free port from 1 to 65535")
+        console.error(f"--llm-metrics-port {port} cannot be used: {why}. Give it a free port from 1 to 65535")
         sys.exit(USAGE_ERROR)
 
 
 def _add_a_shape(environment: Environment) -> None:
-    """--llm-search, --llm-rate, --llm-shape, --llm-requests or --llm-trace with a locustfile that has none."""
+    """Add a shape if --llm-search, --llm-rate, --llm-shape, --llm-requests or --llm-trace needs one."""
     if option(environment, "search"):
         environment.shape_class = Search()
     elif any(option(environment, name) for name in ("rate", "requests", "trace")) or (
@@ -109,9 +109,9 @@ def _end_well_on_signals(session: Session) -> None:
         session.begin_to_end()
         gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
 
-    told = session.environment.parsed_options
-    gevent.signal_handler(signal.SIGINT, interrupt)  # who presses it twice does not want to wait
-    if told is not None and told.headless and not session.is_worker:
+    parsed = session.environment.parsed_options
+    gevent.signal_handler(signal.SIGINT, interrupt)  # also the second time: then the user does not want to wait
+    if parsed is not None and parsed.headless and not session.is_worker:
         gevent.signal_handler(signal.SIGTERM, lambda: None if session.is_ending else interrupt())
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         gevent.signal_handler(signal.SIGHUP, os.kill, os.getpid(), signal.SIGTERM)
@@ -119,7 +119,7 @@ def _end_well_on_signals(session: Session) -> None:
 
 def _take_host_from_users(environment: Environment) -> None:
     hosts = {user.host for user in environment.user_classes if user.host}
-    if not environment.host and len(hosts) == 1:  # Locust gives an environment's host to all of them
+    if not environment.host and len(hosts) == 1:  # all users then use the environment's host
         (environment.host,) = hosts
 
 
@@ -135,7 +135,7 @@ def _on_test_start(environment: Environment, **kwargs: Any) -> None:
         return
     try:
         session.start_run()
-    except NotReady as problem:  # from the web UI; of a headless run, all but its files was checked before
+    except NotReady as problem:  # in the web UI; for a headless run, everything except the files was checked before
         session.refuse_and_end(str(problem))
 
 
@@ -167,7 +167,7 @@ def _on_quitting(environment: Environment, **kwargs: Any) -> None:
     if session is None or session.is_worker:
         return
     if session.collector and environment.runner:
-        environment.runner.quit()  # the requests in flight get their records now, and not after the files are closed
+        environment.runner.quit()  # requests in flight must be recorded before the files are closed
         session.collector.wait_for_users()
     if session.run:
         session.run.finish()

@@ -1,7 +1,7 @@
-"""What the preflight found out about the server: one entry beside the options that were given.
+"""Findings of the preflight about the server, as one entry beside the given options.
 
-Locust sends its options with each message to spawn users. So what the master found reaches a worker together with the
-users that need it, also a worker that joins late; a message of our own could come after them.
+Locust sends its options with each message to spawn users. The master's findings therefore reach a worker together with
+the users that need them, even if the worker joins late. A message of our own could arrive after the users.
 """
 
 from __future__ import annotations
@@ -13,42 +13,42 @@ _ENTRY = "llm_found"
 
 
 class HasOptions(Protocol):
-    """Locust's Environment, or what stands for one with other options."""
+    """Locust's Environment, or a substitute with other options."""
 
     @property
     def parsed_options(self) -> Namespace | None: ...
 
 
 class Findings(TypedDict):
-    """It travels between processes, so it is made of plain values."""
+    """Findings of the preflight. Processes send it to each other, so it consists of plain values."""
 
     values: dict[str, Any]
-    """Values of options, by their names, which replace those that were given."""
+    """Values of options, by their names. They replace those that were given."""
     targets: dict[str, dict[str, str]]
-    """Where each host answers, by the dialects' paths, where that is not where it was expected to."""
+    """Unexpected targets at which servers answered, by host and by the dialect's path."""
 
 
 _NOTHING = Findings(values={}, targets={})
 
 
 def findings(environment: HasOptions) -> Findings:
-    """Return what was found out; nothing before the preflight, or without one."""
+    """Return the findings; none before the preflight, or without one."""
     return getattr(environment.parsed_options, _ENTRY, None) or _NOTHING
 
 
 def forget(environment: HasOptions) -> None:
-    """Forget what was found out: the next run may be of another host."""
+    """Delete the findings: the next run may use another host."""
     if environment.parsed_options is not None:
         setattr(environment.parsed_options, _ENTRY, None)
 
 
 def note_values(environment: HasOptions, **values: Any) -> None:
-    """Note values of options. Without a parser, as in a script, there is no place for them."""
+    """Note values of options. Does nothing without parsed options, as in a script."""
     _note(environment, Findings(values=values, targets={}))
 
 
 def note_target(environment: HasOptions, host: str, path: str, target: str) -> None:
-    """Note where a host answers to requests for a path."""
+    """Note the target at which a host answers requests for a path."""
     _note(environment, Findings(values={}, targets={host: {path: target}}))
 
 

@@ -1,7 +1,7 @@
-"""What a run has to keep (`--llm-threshold`): it may end the run early, and decides its exit code.
+"""The gates of a run (`--llm-threshold`): they may end the run early, and decide its exit code.
 
-The judge is `llmlocust check`, run on the files once they are complete: what a run says at its end and what anybody
-says of its files later is the same by construction, and nothing that judges is loaded beside the load.
+`llmlocust check` judges the files once they are complete. A run and a later check of its files therefore agree, and the
+process that makes the load does not import the analysis.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from llmlocust.plugin.run.recorder import Recorder
 from llmlocust.plugin.run.state import RunState
 
 UNHANDLED = 2
-"""Locust's own exit code where a listener or a greenlet raised."""
+"""Locust's own exit code if a listener or a greenlet raised an exception."""
 
 
 class Gating:
@@ -40,33 +40,33 @@ class Gating:
 
     @property
     def decides(self) -> bool:
-        """Whether there are gates and an end of this process that they decide; a web UI alone has none."""
-        told = self.environment.parsed_options
-        return bool(self.gates) and told is not None and bool(told.headless or told.autostart)
+        """Whether gates decide this process's exit code. In a web UI that a user controls, they do not."""
+        parsed = self.environment.parsed_options
+        return bool(self.gates) and parsed is not None and bool(parsed.headless or parsed.autostart)
 
     def prefix(self, csv_prefix: str) -> str:
-        """Where the run's files go: what judges needs some, also where nobody wants to keep them."""
+        """Return the prefix of the run's files. The check needs files, so without --csv a temporary folder is used."""
         if csv_prefix or not self.decides:
             return csv_prefix
         self.folder = tempfile.TemporaryDirectory(prefix="llmlocust-")
         return f"{self.folder.name}/run"
 
     def companions(self) -> list[Companion]:
-        """Return what ends a run early, where that is asked for."""
+        """Return the companion that ends a run early, if --llm-abort-on-breach is given."""
         if not option(self.environment, "abort_on_breach"):
             return []
         grace = option(self.environment, "abort_grace")
         return [EarlyEnd(self.gates, grace, lambda: gevent.spawn(end_run, self.environment))]
 
     def decide(self, run: RunState, recorder: Recorder) -> None:
-        """The exit code, once the run's files are complete. Bugs, and what somebody else set it to, come first."""
+        """Set the exit code, once the run's files are complete. Bugs, and a code that is already set, have priority."""
         environment = self.environment
         known = environment.process_exit_code or _bugs_exit_code(environment)
         if not recorder.is_complete:
             environment.process_exit_code = known or EXIT_CODES[DOUBTED]
         elif self.decides:
-            judged = self._judge(recorder)
-            environment.process_exit_code = known or judged
+            code = self._judge(recorder)  # also prints the result, so it runs even if a code is known
+            environment.process_exit_code = known or code
         elif run.lost_all_workers:
             environment.process_exit_code = known or EXIT_CODES[DOUBTED]
         elif run.found_its_answer and not known:
@@ -74,14 +74,14 @@ class Gating:
 
     def _judge(self, recorder: Recorder) -> int:
         assert recorder.files is not None
-        told = [f"--threshold={gate}" for gate in self.gates]
-        told += [f"--accept={name}" for name in listed(option(self.environment, "accept"))]
+        arguments = [f"--threshold={gate}" for gate in self.gates]
+        arguments += [f"--accept={name}" for name in listed(option(self.environment, "accept"))]
         if junit := option(self.environment, "junit"):
-            told.append(f"--junit={junit}")
-        command = [sys.executable, "-m", "llmlocust.cli", "check", *told, "--", recorder.files.prefix]
+            arguments.append(f"--junit={junit}")
+        command = [sys.executable, "-m", "llmlocust.cli", "check", *arguments, "--", recorder.files.prefix]
         done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        for stream, said in ((sys.stdout, done.stdout), (sys.stderr, done.stderr)):
-            stream.write(said)
+        for stream, output in ((sys.stdout, done.stdout), (sys.stderr, done.stderr)):
+            stream.write(output)
         code = done.returncode
         if self.folder:
             self.folder.cleanup()
@@ -92,20 +92,22 @@ class Gating:
 
 def end_run(environment: Environment) -> None:
     """End the run as the end of a ramp or --run-time would, but now."""
-    runner, told = environment.runner, environment.parsed_options
+    runner, parsed = environment.runner, environment.parsed_options
     assert runner is not None
-    if told is not None and (told.headless or told.autostart) and runner.shape_greenlet is not None:
-        runner.shape_greenlet.kill(block=False)  # for its end Locust's main greenlet waits
-    elif told is not None and told.headless:
+    if parsed is not None and (parsed.headless or parsed.autostart) and runner.shape_greenlet is not None:
+        runner.shape_greenlet.kill(block=False)  # Locust's main greenlet waits for its end
+    elif parsed is not None and parsed.headless:
         runner.quit()
     else:
         runner.stop()
 
 
 def _bugs_exit_code(environment: Environment) -> int:
-    """What Locust would exit with if no request had failed: those are results, exceptions of the locustfile are not."""
+    """Return the exit code that Locust would use if no request had failed: exceptions of the locustfile are errors, failed
+    requests are results.
+    """
     runner: Any = environment.runner
     if log.unhandled_greenlet_exception:
         return UNHANDLED
-    told = environment.parsed_options
-    return int(told.exit_code_on_error) if runner.exceptions and told is not None else 0
+    parsed = environment.parsed_options
+    return int(parsed.exit_code_on_error) if runner.exceptions and parsed is not None else 0

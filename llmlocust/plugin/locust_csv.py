@@ -1,6 +1,6 @@
-"""Locust's own CSV files, opened when a run begins, and complete: Locust closes them without writing the last second.
+"""Writer of Locust's own CSV files. It opens them when a run begins, and writes the last second, which Locust omits.
 
-Importing this puts the writer in place of Locust's, which looks its class up when it starts.
+Importing this module replaces Locust's writer.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
         self._writer: gevent.Greenlet | None = None
         self._is_open = False
         self._complete = False
-        """The files are those of a run that has ended."""
+        """The files belong to a run that has ended."""
         try:
             lock(base_filepath)
         except Taken as taken:
@@ -49,7 +49,7 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
         CompleteCSVFileWriter.newest = self
 
     def begin(self, prefix: str) -> None:
-        """Open the files of a run that begins, with this prefix. Raises OSError."""
+        """Open the files of a new run, with this prefix. Raises OSError."""
         self._stop_writing()
         self.close_files()
         self._is_open = True
@@ -62,8 +62,8 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
         self._writer = gevent.spawn(self._guarded, super().stats_writer)
 
     def leave_as_they_are(self) -> None:
-        """Locust forgets its figures when a test starts, and the files of the one before would tell of none: also where
-        the new one is refused, or waits for its server's first answer.
+        """Stop writing. Locust resets its figures when a test starts, so the previous run's files would lose theirs, even
+        if the new test is refused or waits for the preflight.
         """
         self._stop_writing()
         self._complete = True
@@ -76,7 +76,7 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
         return super().stats_history_file_name() if self._is_open else os.devnull
 
     def write_last(self) -> None:
-        """One more round of rows, after the loop that writes one a second."""
+        """Write the last rows, after the greenlet that writes rows each second has stopped."""
         self._stop_writing()
         if self._is_open and not self._complete and not Path(f"{self.base_filepath}_{LOCUST_FILES[0]}").exists():
             self._guarded(self._open_again)
@@ -94,6 +94,7 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
             self._writer.kill()
 
     def write_now(self) -> None:
+        """Write rows now, unless the run has ended."""
         if self._is_open and not self._complete and not self.stats_history_csv_filehandle.closed:
             self._guarded(self._write_rows)
 
@@ -102,7 +103,7 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
             self._guarded(super().close_files)
 
     def _guarded(self, write: Callable[[], None]) -> None:
-        """A full disk is said in one line, and ends no run."""
+        """Write, and report a failure, such as a full disk, in one line. It does not end the run."""
         try:
             write()
         except OSError as problem:
@@ -119,12 +120,13 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
 
     @staticmethod
     def _data_start(columns: list[str]) -> int:
-        return len(",".join(columns).encode()) + 2  # csv ends its lines with CR LF
+        return len(",".join(columns).encode()) + 2  # lines of the module csv end with CR LF
 
 
 def cannot_write(problem: OSError, prefix: str) -> str:
-    what = problem.filename or f"{prefix}_*"
-    return f"cannot write {what}: {problem.strerror}. Give --csv a prefix in a folder with room that you may write to"
+    """Return the message for files of a run that cannot be written."""
+    file = problem.filename or f"{prefix}_*"
+    return f"cannot write {file}: {problem.strerror}. Give --csv a prefix in a folder that has space and is writable"
 
 
 def _end(why: str) -> None:

@@ -1,6 +1,6 @@
-"""Every place where the plugin replaces something of Locust's own, because Locust has no hook for it.
+"""All replacements of Locust's own code, for which Locust has no hook.
 
-All were read against Locust 2.47.0. Each says where Locust uses what is replaced.
+They were checked against Locust 2.47.0. Each docstring names the code of Locust that uses the replaced part.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ ReportListener = Callable[..., None]
 
 
 def use_csv_writer(writer: type[locust.stats.StatsCSVFileWriter]) -> None:
-    """Have Locust write its CSV files with another class: its own closes them without the last second. `locust.main`
-    looks the class up when it starts.
+    """Make Locust write its CSV files with another class: its own omits the last second. `locust.main` looks up the class
+    when it starts.
     """
     locust.stats.StatsCSVFileWriter = writer  # type: ignore[misc]
 
 
 def use_server(server: type[rpc.Server]) -> None:
-    """Have masters listen with another class: the listener ends with the first exception of Locust's own. `MasterRunner`
-    looks the class up when it is made.
+    """Make masters listen with another class: with Locust's own, the first exception ends the listener. `MasterRunner`
+    looks up the class when it is created.
     """
     rpc.Server = server  # type: ignore[misc]
 
 
 def look_options_up_once() -> None:
-    """Keep what `argument_parser.default_args_dict` returns. `WorkerRunner.handle_message` calls it for each option of each
-    message to spawn users, and it builds a parser of all options: the event loop stands still for 0.3 s at each level,
+    """Cache the result of `argument_parser.default_args_dict`. `WorkerRunner.handle_message` calls it for each option of
+    each message to spawn users, and it builds a parser of all options: this blocks the event loop for 0.3 s at each level,
     on a slow machine for seconds.
     """
     if not hasattr(argument_parser.default_args_dict, "cache_info"):
@@ -42,15 +42,15 @@ def look_options_up_once() -> None:
 
 
 def wait_for_silent_workers(seconds: int) -> None:
-    """Have masters give up a worker after so many seconds of silence, instead of three. `MasterRunner.handle_message` starts
-    each worker's count from there.
+    """Make masters give up a worker after this number of seconds without a message, instead of three.
+    `MasterRunner.handle_message` starts each worker's countdown with it.
     """
     runners.HEARTBEAT_LIVENESS = seconds
 
 
 def replace_quit(runner: MasterRunner, quit_: Callable[[], None]) -> Callable[[], None]:
-    """Have a master quit in another way, and return Locust's own: that one waits for half a second only, and what workers
-    say later is lost.
+    """Replace a master's `quit`, and return Locust's own: that waits only half a second, and later reports of workers would
+    be lost.
     """
     own = runner.quit
     runner.quit = quit_  # type: ignore[method-assign]
@@ -58,46 +58,48 @@ def replace_quit(runner: MasterRunner, quit_: Callable[[], None]) -> Callable[[]
 
 
 def replace_send(runner: MasterRunner, send: Callable[[Message], None]) -> Callable[[Message], None]:
-    """Have a master send messages in another way, and return Locust's own: nothing else shows which message to spawn users
-    a worker was sent last.
+    """Replace a master's sending of messages, and return Locust's own. Nothing else shows the last message to spawn users
+    that a worker was sent.
     """
     own: Callable[[Message], None] = runner.server.send_to_client
     runner.server.send_to_client = send
     return own
 
 
-def replace_message_handler(runner: MasterRunner, made: Callable[[MessageHandler], MessageHandler]) -> None:
-    """Have a master handle messages with what `made` makes of Locust's own handler. `MasterRunner.client_listener` ends with
-    an exception of the handler, and the master then receives nothing from any worker.
+def replace_message_handler(runner: MasterRunner, wrap: Callable[[MessageHandler], MessageHandler]) -> None:
+    """Wrap a master's message handler. An exception of Locust's own handler ends `MasterRunner.client_listener`, and the
+    master then receives nothing from any worker.
     """
-    runner.handle_message = made(runner.handle_message)  # type: ignore[method-assign,assignment]
+    runner.handle_message = wrap(runner.handle_message)  # type: ignore[method-assign,assignment]
 
 
-def replace_report_listeners(environment: Environment, made: Callable[[ReportListener], ReportListener]) -> None:
-    """Replace Locust's own listeners to workers' reports by what `made` makes of them. The runner and the statistics have
-    added theirs before any plugin, and Locust logs what they raise as a defect.
+def replace_report_listeners(environment: Environment, wrap: Callable[[ReportListener], ReportListener]) -> None:
+    """Wrap Locust's own listeners to workers' reports. The runner and the statistics add theirs before any plugin, and
+    Locust logs their exceptions as a defect.
     """
     reports = environment.events.worker_report
     reports._handlers = [  # noqa: SLF001
-        made(handler) if handler.__module__.startswith("locust.") else handler
+        wrap(handler) if handler.__module__.startswith("locust.") else handler
         for handler in reports._handlers  # noqa: SLF001
     ]
 
 
 def take_users_from(node: WorkerNode) -> None:
-    """Have the master count no users for a worker: it may have reported some after it was given up, and the end of the
-    test would wait for them.
+    """Make the master count no users for a worker. The worker may have reported some after it was given up, and the end of
+    the test would wait for them.
     """
     node.user_classes_count = {}
 
 
 def give_up(node: WorkerNode) -> None:
-    """Have the master's next look at heartbeats find the worker missing."""
+    """Make the master's next check of heartbeats find the worker missing."""
     node.heartbeat = -1
 
 
 def forget_worker(runner: MasterRunner, client_id: str) -> bool:
-    """Have a master forget a worker, as `MasterRunner.handle_message` does with one that quits. False: it has no users."""
+    """Remove a worker from a master, as `MasterRunner.handle_message` does with one that quits. Returns False if the
+    worker was unknown, or no users are distributed.
+    """
     node = runner.clients.pop(client_id, None)
     dispatcher = runner._users_dispatcher  # noqa: SLF001
     if node is None or dispatcher is None:
@@ -107,12 +109,12 @@ def forget_worker(runner: MasterRunner, client_id: str) -> bool:
 
 
 def take_spawn_messages_of_any_time(runner: WorkerRunner) -> None:
-    """Have a worker follow the next message to spawn users. `WorkerRunner.handle_message` ignores those that are older than
-    the last one, by the clock of the master, and that may be another machine by now.
+    """Make a worker accept the next message to spawn users, of any time. `WorkerRunner.handle_message` ignores messages that
+    are older than the last one by the master's clock, and the master may be another machine by now.
     """
     runner.last_received_spawn_timestamp = 0
 
 
 def send_report_now(runner: WorkerRunner) -> None:
-    """Send a worker's report between two of the regular ones. RPCError where the master cannot be reached."""
+    """Send a worker's report between two regular ones. Raises RPCError if the master is unreachable."""
     runner._send_stats()  # noqa: SLF001

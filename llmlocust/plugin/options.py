@@ -1,9 +1,9 @@
 """The options of a run: `--llm-…` on the command line, LLMLOCUST_… in the environment, fields of the web form.
 
-An attribute of the user or shape class that a locustfile sets wins over its option. API keys are no option, and the
-values of headers need not be in one: they come from each node's own environment, and are written nowhere (plugin.http.headers).
+An attribute that a locustfile sets in a user or shape class has priority over its option. API keys have no option, and
+values of headers need none: they come from each node's own environment, and are written nowhere (plugin.http.headers).
 
-Names hold no digit behind a letter and defaults are never None: Locust's web form would lose or mistype them.
+Names contain no digit after a letter and defaults are never None: Locust's web form would lose or mistype them.
 """
 
 from __future__ import annotations
@@ -23,17 +23,19 @@ from llmlocust.plugin.http.headers import SEPARATOR
 from llmlocust.stream.dialects import DIALECTS
 
 AUTO = "auto"
-"""A dialect that is found out."""
+"""The value of --llm-dialect for a dialect that is detected."""
 
 
 class Option(NamedTuple):
+    """An option `--llm-NAME` of a run."""
+
     name: str
     default: str | float | bool
     help: str
     separator: str = ""
-    """Where it may be given several times: what stands between them in one text, as in the environment and the web form."""
+    """The separator of several values in one text, as in the environment and the web form; empty: it has one value."""
     is_private: bool = False
-    """It may hold secrets: the web form has no field for it, and files have it without values."""
+    """It may contain secrets: the web form has no field for it, and files contain it without values."""
     is_fixed: bool = False
     """It is set when Locust starts: the web form has no field for it."""
 
@@ -129,9 +131,10 @@ def _add_options(parser: LocustArgumentParser) -> None:
 
 
 class _Joined(_AppendAction):
-    """A web form's field and an environment's variable are one text: so is an option that was given several times.
+    """The action of an option that may be given several times. It joins the values to one text, as in a field of the web
+    form or a variable of the environment.
 
-    ConfigArgParse lets a configuration file give a list to actions that append, and to no others.
+    It derives from the action that appends, because ConfigArgParse accepts lists in a configuration file only for that.
     """
 
     def __init__(self, *, separator: str, **of_option: Any) -> None:
@@ -146,8 +149,8 @@ class _Joined(_AppendAction):
 
 
 def listed(text: str) -> list[str]:
-    """What stands between the commas of an option's text."""
-    return [each.strip() for each in text.split(",") if each.strip()]
+    """Return the entries of an option's text that are separated by commas."""
+    return [entry.strip() for entry in text.split(",") if entry.strip()]
 
 
 def _truth(text: str) -> bool:
@@ -155,28 +158,28 @@ def _truth(text: str) -> bool:
 
 
 def option(environment: HasOptions, name: str) -> Any:
-    """An option's value by its name ("max_tokens"): what was found out, or else what was given."""
+    """Return an option's value by its name ("max_tokens"): that of the preflight's findings, otherwise the given one."""
     values = findings(environment)["values"]
     return values[name] if name in values else given(environment, name)
 
 
 def given(environment: HasOptions, name: str) -> Any:
-    """An option's value as it was given, its default where Locust is used as a library without a parser."""
+    """Return an option's value as it was given; its default if Locust is used as a library, without a parser."""
     dest = f"llm_{name}"
     return getattr(environment.parsed_options, dest, DEFAULTS[dest])
 
 
 def has_default(environment: HasOptions, name: str) -> bool:
-    """Whether an option has its default value."""
+    """Return whether an option has its default value."""
     return bool(option(environment, name) == DEFAULTS[f"llm_{name}"])
 
 
 def asks_for_dialect(environment: HasOptions) -> bool:
-    """Whether the server was, or will be, asked for its dialect."""
+    """Return whether the dialect is detected, before or after the detection."""
     return bool(given(environment, "dialect") == AUTO)
 
 
 def written(environment: HasOptions) -> dict[str, Any]:
-    """The options of a run as its files have them."""
-    values = {each: option(environment, each.dest.removeprefix("llm_")) for each in OPTIONS}
-    return {each.dest: headers.names(value) if each.is_private else value for each, value in values.items()}
+    """Return the options of a run for its files: without the values of private ones."""
+    values = {known: option(environment, known.dest.removeprefix("llm_")) for known in OPTIONS}
+    return {known.dest: headers.names(value) if known.is_private else value for known, value in values.items()}

@@ -2,7 +2,7 @@
 
 A stopped terminal (Ctrl-S), a pager, or a log collector that hangs accepts no more bytes at some point. A write from
 the event loop, by us or by Locust, would then block all users. Here only the thread blocks. Lines that do not fit into
-its queue are dropped, and the output says how many once it continues.
+its queue are dropped, and their number is printed once the output continues.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, TextIO
 from gevent.monkey import get_original
 
 _MAX_WAITING = 1 << 20
-"""Characters in the queue at most. A run with Locust's tables prints about 2 kB every two seconds."""
+"""Maximum characters in the queue. A run with Locust's tables prints about 2 kB every two seconds."""
 _EXIT_WITHIN = 5.0
 """Seconds that a process waits at its end for the queue to be written."""
 _RETRY_AFTER = 0.05
@@ -38,8 +38,8 @@ class Writer:
 
     def put(self, stream: Stream, text: str) -> None:
         """Add whole lines to the queue, without blocking. When it is full, lines are dropped until half of it is written."""
-        most = _MAX_WAITING // 2 if self._dropped else _MAX_WAITING
-        if self._put - self._done + len(text) > most:
+        limit = _MAX_WAITING // 2 if self._dropped else _MAX_WAITING
+        if self._put - self._done + len(text) > limit:
             self._dropped += text.count("\n")
             return
         if self._dropped:
@@ -57,7 +57,7 @@ class Writer:
     def _run(self) -> None:
         while True:
             stream, text = self._queue.get()
-            with suppress(OSError, ValueError):  # the reader is gone, the disk is full, the descriptor is closed
+            with suppress(OSError, ValueError):  # the reader has ended, the disk is full, or the descriptor is closed
                 _write_all(stream.fileno(), text.encode(stream.encoding or "utf-8", "replace"))
             self._done += len(text)
 
@@ -113,15 +113,15 @@ def never_wait() -> None:
             stream.fileno()
         except (AttributeError, OSError, ValueError):
             continue
-        made = Stream(stream, writer)
-        setattr(sys, name, made)
-        _redirect_loggers(stream, made)
+        replacement = Stream(stream, writer)
+        setattr(sys, name, replacement)
+        _redirect_loggers(stream, replacement)
     atexit.register(writer.wait, _EXIT_WITHIN)
 
 
-def _redirect_loggers(stream: TextIO, made: Stream) -> None:
+def _redirect_loggers(stream: TextIO, replacement: Stream) -> None:
     """Change the stream of all log handlers that write to `stream`."""
     loggers = [logging.getLogger(), *logging.root.manager.loggerDict.values()]
     for handler in {handler for logger in loggers for handler in getattr(logger, "handlers", ())}:
         if isinstance(handler, logging.StreamHandler) and handler.stream is stream:
-            handler.stream = made
+            handler.stream = replacement

@@ -1,9 +1,9 @@
-"""What a master and its workers must have in common."""
+"""The version that a master and its workers must have in common."""
 
 from importlib.metadata import version
 
 MESSAGES = 9
-"""Of what travels between them."""
+"""The version of the messages between them."""
 
 VERSION = f"{version('llmlocust')} (messages {MESSAGES})"
-"""Figures of another version may mean something else: they are not mixed."""
+"""Workers of another version are refused: their figures may have another meaning."""

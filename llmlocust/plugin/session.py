@@ -1,4 +1,4 @@
-"""`Session`: what the plugin keeps for an environment."""
+"""`Session`: the plugin's state of an environment."""
 
 from __future__ import annotations
 
@@ -33,11 +33,13 @@ from llmlocust.plugin.views.progress import LevelLines, Progress, say_plan
 from llmlocust.runfiles.writer import RunFiles
 
 _ENDS_WITHIN = 60.0
-"""Seconds that a run may take to end besides those that its requests in flight have, and its users."""
+"""Seconds that a run may take to end, in addition to --llm-drain and Locust's stop timeout."""
 
 
 class Session:
-    """What the plugin keeps for an environment: a collector where users run, a run where it is steered."""
+    """The plugin's state of an environment: a collector if users run in this process, a run if it is the master or the only
+    process.
+    """
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
@@ -50,32 +52,33 @@ class Session:
         self.newest = Newest(environment)
         self.run: Run | None = None
         self.recorder: Recorder | None = None
-        """Of the run."""
+        """The recorder of the current run."""
         self.runs = 0
+        """Number of runs so far."""
         self.prefixes: list[str] = []
-        """Of the files of each run, the newest last."""
+        """The prefixes of each run's files, the newest last."""
         self.preflight: dict[str, Any] | None = None
         self.refused = ""
-        """Why the test that somebody wanted to start was not; empty where it was."""
+        """The reason why the last test was refused; empty if it was not."""
         self._kept: TemporaryDirectory[str] | None = None
         self._ends_by: float | None = None
-        """When a run that is on its way out should have ended, by the monotonic clock."""
+        """The monotonic time by which a run that is ending should have ended."""
 
     def begin_to_end(self) -> None:
-        """The run is on its way out, and has its time for that."""
+        """Begin the end of the run, and set its deadline."""
         if self._ends_by is None:
             stop_timeout = float(getattr(self.environment, "stop_timeout", None) or 0.0)
             self._ends_by = time.monotonic() + option(self.environment, "drain") + stop_timeout + _ENDS_WITHIN
 
     @property
     def is_ending(self) -> bool:
-        """Whether a run is on its way out, so that a second request to end it changes nothing. One that should have ended
-        long ago hears signals again.
+        """Whether a run is ending, so that a second request to end it changes nothing. After the deadline, signals count
+        again.
         """
         return self._ends_by is not None and time.monotonic() < self._ends_by
 
     def start_run(self) -> None:
-        """A test starts, here on the master or the only process."""
+        """Start a run for a test that starts. The master or the only process calls this. Raises NotReady."""
         if self.run:
             self.run.finish()
             if CompleteCSVFileWriter.newest is not None:
@@ -85,7 +88,7 @@ class Session:
         self.refused = ""
         self.runs += 1
         prefix = self._prefix()
-        if prefix and self.runs > 1:  # started again from the web UI: what was measured before stays
+        if prefix and self.runs > 1:  # started again from the web UI: the files of the previous runs are kept
             prefix = f"{prefix}_run{self.runs}"
         if self.collector:
             self.collector.start(limits=limits(self.environment))
@@ -97,9 +100,9 @@ class Session:
         except OSError as problem:
             raise NotReady(cannot_write(problem, prefix)) from None
         self.prefixes += [self.recorder.files.prefix] if self.recorder.files else []
-        self.preflight = None  # the next run may be of another host
+        self.preflight = None  # the next run may use another host
         self.run.begin()
-        atexit.register(self.run.finish)  # where Locust is interrupted once more while it shuts down
+        atexit.register(self.run.finish)  # in case Locust is interrupted again while it shuts down
         self.run.announce()
         shape = self.environment.shape_class
         if isinstance(shape, SteppedRamp):
@@ -107,7 +110,9 @@ class Session:
         say_plan(self.run.plan)
 
     def _new_run(self, prefix: str, preflight: dict[str, Any]) -> tuple[Run, Recorder]:
-        """A run and its companions. `prefix` is that of its files; empty: it keeps none. Raises OSError."""
+        """Return a run, with its companions, and its recorder. `prefix` is that of the files; empty: no files. Raises
+        OSError.
+        """
         run = Run(cluster_of(self.environment, self.collector), settings_of(self.environment))
         recorder = Recorder(RunFiles(prefix, run.pause) if prefix else None, preflight)
         run.add(recorder, LevelLines(), *self.gating.companions())
@@ -115,37 +120,43 @@ class Session:
         return run, recorder
 
     def _make_way(self, prefix: str) -> None:
-        """Lock the prefix and move the files of an earlier run aside. Called once only the files can still prevent the run."""
+        """Lock the prefix and rename the files of an earlier run. This follows all other checks: a run that is refused must
+        not change any file.
+        """
         if not prefix:
             return
-        locusts = CompleteCSVFileWriter.newest
-        if locusts is None or self.runs > 1:  # else it is locked since Locust's start
+        csv_writer = CompleteCSVFileWriter.newest
+        if csv_writer is None or self.runs > 1:  # otherwise it has been locked since Locust's start
             try:
                 prefixes.lock(prefix)
             except prefixes.Taken as taken:
                 raise NotReady(str(taken)) from None
         if aside := prefixes.move_aside(prefix):
             console.say(f"the files of an earlier run, {prefix}_*, are now {aside}_*")
-        if locusts is not None:
-            locusts.begin(prefix)
+        if csv_writer is not None:
+            csv_writer.begin(prefix)
 
     def _prefix(self) -> str:
-        """Of the files. The web UI offers them for download, so without --csv they are kept as long as it is there."""
-        asked = getattr(self.environment.parsed_options, "csv_prefix", None) or ""
-        if asked or self.environment.web_ui is None:
-            return str(asked)
+        """Return the prefix of the run's files. The web UI offers them for download, so without --csv a temporary folder has
+        them until Locust ends.
+        """
+        prefix = getattr(self.environment.parsed_options, "csv_prefix", None) or ""
+        if prefix or self.environment.web_ui is None:
+            return str(prefix)
         if self._kept is None:
             self._kept = TemporaryDirectory(prefix="llmlocust-", ignore_cleanup_errors=True)
-            console.say("without --csv, the files of this run are there for download until Locust ends, and then gone")
+            console.say(
+                "without --csv, the files of this run can be downloaded until Locust ends, and are then deleted"
+            )
         return f"{self._kept.name}/run"
 
     @property
     def keeps_files(self) -> bool:
-        """Whether the files are there when Locust has ended."""
+        """Whether the files remain when Locust has ended."""
         return self._kept is None
 
     def refuse_a_running_one(self, why: str) -> None:
-        """A worker cannot take part in the run that has just started."""
+        """Refuse the run that has just started, because a worker cannot take part in it."""
         if self.refused:
             return
         if self.run:
@@ -153,15 +164,17 @@ class Session:
         self.refuse_and_end(why)
 
     def refuse_and_end(self, why: str) -> None:
-        """Refuse a test that has started, and end it. Where Locust ends with the test, its exit code is 2."""
+        """Refuse a test that has started, and end it. If Locust ends with the test, its exit code is 2."""
         self.refuse(why)
-        told = self.environment.parsed_options
-        if told is not None and (told.headless or told.autostart):
+        parsed = self.environment.parsed_options
+        if parsed is not None and (parsed.headless or parsed.autostart):
             self.environment.process_exit_code = USAGE_ERROR
         gevent.spawn(end_run, self.environment)
 
     def refuse(self, why: str) -> None:
-        """The test that starts must not send anything. The web UI shows why, in our tab and among its exceptions."""
+        """Refuse the test that starts, so that it sends no requests. The web UI shows the reason in our tab and among
+        Locust's exceptions.
+        """
         self.refused = why
         console.error(why)
         runner = self.environment.runner

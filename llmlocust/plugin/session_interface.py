@@ -1,4 +1,4 @@
-"""What users and load shapes need of the session of their environment."""
+"""The interface of a session for users and load shapes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class SessionInterface(Protocol):
     otel: GenAIMetrics | None
 
     def refuse(self, why: str) -> None:
-        """Refuse the test that starts: it must not send anything."""
+        """Refuse the test that starts, so that it sends no requests."""
 
 
 def session_of(environment: Environment) -> SessionInterface:
-    """Return the session of an environment. RuntimeError where a script made the environment without firing events.init."""
+    """Return the session of an environment. Raises RuntimeError if a script made the environment without firing events.init."""
     session: SessionInterface | None = getattr(environment, "llmlocust", None)
     if session is None:
         raise RuntimeError(

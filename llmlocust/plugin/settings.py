@@ -1,4 +1,4 @@
-"""Values that are made from several options, or from an option and the attributes of a ramp."""
+"""Values that are computed from several options, or from an option and the attributes of a ramp."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ _PEAK = 50.0
 
 
 _FEW_ERRORS = Threshold.parse("errors < 1%")
-"""Who turns requests away does not answer them."""
+"""The threshold of a search for a rate without thresholds: rejected requests do not count as answered."""
 
 
 class HasRamp(HasOptions, Protocol):
-    """Locust's Environment, or what stands for one with other options or another ramp."""
+    """Locust's Environment, or a substitute with other options or another ramp."""
 
     @property
     def shape_class(self) -> Any: ...
 
 
 def ramp_setting(environment: HasRamp, name: str) -> Any:
-    """What a ramp says itself, or else the option."""
+    """Return a setting of the ramp: its own attribute, otherwise the option."""
     own = getattr(environment.shape_class, name, None)
     return option(environment, name) if own is None else own
 
 
 def planned_users(environment: HasRamp) -> float:
-    """Return the most users that a run is planned to have; 0 where that is not known (open load, a shape of Locust's).
-    ValueError where the plan is wrong.
+    """Return the maximum number of users of the planned run; 0 if it is not known (open load, another shape of Locust's).
+    Raises ValueError if the plan is not valid.
     """
     shape = environment.shape_class
     if shape is None:
@@ -57,19 +57,19 @@ def planned_users(environment: HasRamp) -> float:
 
 
 def limits(environment: HasOptions) -> str:
-    """What a level must keep, as it was written: what is searched for, where nothing else is asked for."""
-    searched = option(environment, "search_limits") if option(environment, "search") else ""
-    return str(option(environment, "threshold") or searched)
+    """Return the text of the thresholds of levels: --llm-threshold, otherwise those of a search."""
+    of_search = option(environment, "search_limits") if option(environment, "search") else ""
+    return str(option(environment, "threshold") or of_search)
 
 
 def thresholds(environment: HasOptions) -> list[Threshold]:
-    """The same, read. ValueError in one line."""
+    """Return the thresholds of levels. Raises ValueError in one line."""
     return thresholds_of(parse_gates(limits(environment)))
 
 
 def levels(environment: HasOptions, *, is_rate: bool) -> Sequence[float]:
-    """The levels of a ramp. A rate without levels of its own is one level, and so are the users (-u) of a fixed number of
-    requests. ValueError in one line.
+    """Return the levels of a ramp. A rate without --llm-levels is one level, and so are the users (-u) of a fixed number of
+    requests. Raises ValueError in one line.
     """
     text = option(environment, "levels")
     if not is_rate and has_default(environment, "levels") and option(environment, "requests"):
@@ -83,7 +83,7 @@ def levels(environment: HasOptions, *, is_rate: bool) -> Sequence[float]:
 
 
 def shape_setting(shape: Any, environment: HasOptions, *, is_rate: bool) -> Setting:
-    """What a plan is made from: the shape's own attributes where it has them, else options. ValueError in one line."""
+    """Return the setting of a plan, from the shape's own attributes, otherwise from options. Raises ValueError in one line."""
 
     def setting(name: str, option_name: str) -> float:
         own = getattr(shape, name, None)
@@ -106,15 +106,17 @@ def shape_setting(shape: Any, environment: HasOptions, *, is_rate: bool) -> Sett
 
 
 def search_judge(text: str, first_rate: float | None = None) -> Judge:
-    """What a search looks for, from an option's text; of a rate, where one is told. ValueError in one line."""
-    looked_for = [Threshold.parse(each) for each in listed(text)]
+    """Return the goal of a search, from an option's text. With `first_rate`, the search is for a rate of requests per
+    second. Raises ValueError in one line.
+    """
+    goals = [Threshold.parse(entry) for entry in listed(text)]
     if first_rate is not None:
-        return Answered(Limits(looked_for or [_FEW_ERRORS], closed=False), first_rate)
-    return Limits(looked_for) if looked_for else Queueing()
+        return Answered(Limits(goals or [_FEW_ERRORS], closed=False), first_rate)
+    return Limits(goals) if goals else Queueing()
 
 
 def extra_fields(text: str) -> dict[str, Any]:
-    """Fields for every request's body from an option's text. ValueError in one line."""
+    """Return the fields for every request's body from an option's text. Raises ValueError in one line."""
     try:
         fields = msgspec.json.decode(text) if text.strip() else {}
     except msgspec.DecodeError:
@@ -127,7 +129,7 @@ def extra_fields(text: str) -> dict[str, Any]:
 
 
 def drawn_fields(fields: dict[str, Any], source: random.Random) -> dict[str, Any]:
-    """Fields of a body with a value drawn for each that is a distribution's text. ValueError in one line."""
+    """Return fields of a body in which values that are a distribution's text are drawn. Raises ValueError in one line."""
     return {name: _drawn(value, source) for name, value in fields.items()}
 
 
@@ -138,12 +140,12 @@ def _drawn(value: Any, source: random.Random) -> Any:
 
 
 def forced(tokens: int) -> dict[str, Any]:
-    """Fields of a body by which an answer has so many tokens, on servers that know them (vLLM, SGLang, others)."""
+    """Return fields that force an answer to this number of tokens, on servers that support them (vLLM, SGLang, others)."""
     return {"ignore_eos": True, "min_tokens": tokens}
 
 
 def distribution(environment: HasOptions, name: str) -> Distribution:
-    """What an option's values are drawn from. ValueError in one line."""
+    """Return the distribution of an option's values. Raises ValueError in one line."""
     try:
         return parse(str(option(environment, name)))
     except ValueError as problem:
@@ -151,7 +153,7 @@ def distribution(environment: HasOptions, name: str) -> Distribution:
 
 
 def replay_of(environment: HasRamp) -> Replay | None:
-    """The replay that the ramp or the options ask for. ValueError in one line where they cannot be meant."""
+    """Return the replay of the ramp's or the options' trace; None without a trace. Raises ValueError in one line."""
     path = ramp_setting(environment, "trace")
     if not path:
         return None
@@ -160,31 +162,32 @@ def replay_of(environment: HasRamp) -> Replay | None:
 
 
 def replay_windows(replay: Replay, environment: HasRamp) -> tuple[float, list[float]]:
-    """Its levels: how long each is, and their loads."""
+    """Return the levels of a replay: the length of each in seconds, and their loads."""
     return windows(replay, float(ramp_setting(environment, "hold")))
 
 
 def replay_in_words(replay: Replay) -> str:
+    """Return a short description of a replay."""
     trace, times = replay.trace, "" if replay.speed == 1.0 else f", at {replay.speed:g} times its speed"
     return f"{replay.rows} rows of a trace ({PurePath(trace.path).name}){times}"
 
 
 def replay_notes(environment: HasRamp) -> list[str]:
-    """What whoever starts a replay should know of the trace."""
+    """Return notes about the trace for the user who starts a replay."""
     replay = replay_of(environment)
     if replay is None:
         return []
     trace, seconds = replay.trace, replay.seconds
     rate = f"{replay.rows / seconds:.3g} requests/s" if seconds else "all at once"
     blocks = f", prompts in blocks of {trace.block_tokens} tokens" if trace.has_blocks else ""
-    said = [
+    lines = [
         f"{replay_in_words(replay)}: {seconds:,.1f} s, {rate}{blocks}",
         trace.clock.in_words(trace.time, replay.speed),
     ]
     if trace.shuffled:
-        said.append(
-            f"{trace.shuffled} rows of the trace stood behind later ones: they are sent in the order of their times"
+        lines.append(
+            f"{trace.shuffled} rows of the trace were written after later ones: they are sent in the order of their times"
         )
     if trace.empty:
-        said.append(f"{trace.empty} rows of the trace have no token in the prompt or in the answer: they ask for one")
-    return said
+        lines.append(f"{trace.empty} rows of the trace have no token in the prompt or in the answer: they ask for one")
+    return lines

@@ -112,7 +112,7 @@ def test_a_picky_server_is_asked_as_it_likes(tmp_path):
         locust = run(tmp_path, server.url, *QUICK)
 
     assert locust.process.returncode == 0, locust.log
-    assert f"but takes it so: {AS_COMPLETION}, {BY_CHUNKS} and with the run's own limit of 20 tokens." in locust.log
+    assert f"but accepts it {AS_COMPLETION}, {BY_CHUNKS} and with the run's own limit of 20 tokens." in locust.log
     load = [asked.body for asked in server.asked[-20:]]
     assert all(body["max_completion_tokens"] == 20 and "stream_options" not in body for body in load)
     assert {row["token_source"] for row in rows(tmp_path, "llm_requests.csv")} == {"chunks"}

@@ -335,7 +335,7 @@ def asked_in_load(server):
     [
         ("/api/paas/v4", "/api/paas/v4/chat/completions", ""),
         ("/api/v3/chat/completions?x=1", "/api/v3/chat/completions?x=1", ""),
-        ("", "/chat/completions", f"does not answer at {CHAT}, but at /chat/completions: the run asks there."),
+        ("", "/chat/completions", f"does not answer at {CHAT}, but at /chat/completions: the run uses that."),
     ],
 )
 def test_a_whole_run_asks_where_the_server_answers(tmp_path, base, target, words):
@@ -355,7 +355,7 @@ def test_a_whole_run_goes_where_it_is_redirected_to(tmp_path):
         locust = run(tmp_path, server.url, *SHORT, "--llm-model", "m")
 
     assert locust.process.returncode == 0, locust.log
-    assert f"The server redirects {CHAT} to {CHAT}/: the run asks there." in locust.log
+    assert f"The server redirects {CHAT} to {CHAT}/: the run uses that." in locust.log
     assert asked_in_load(server) == {f"{CHAT}/"}
 
 
@@ -417,7 +417,7 @@ def test_auto_finds_the_address_too(tmp_path, base, dialect, target):
         locust = run(tmp_path, server.url + base, *SHORT, "--llm-model", "m", "--llm-dialect", "auto")
 
     assert locust.process.returncode == 0, locust.log
-    assert f"The server is spoken to in {dialect}, at {target}." in locust.log
+    assert f"The run uses the dialect {dialect}, at {target}." in locust.log
     assert told(tmp_path)["target"]["dialect"] == dialect
     assert asked_in_load(server) == {target}
 
@@ -438,7 +438,7 @@ def test_the_command_is_told_the_path(tmp_path, how):
         (lambda asked: NOT_FOUND, f"does not answer in openai-chat at {CHAT} and /chat/completions (HTTP 404: Not Found). Is --host right? --llm-path sets the path (llmlocust run: --path)"),
         (lambda asked: says(405, f"<html><title>405</title><p>Cannot POST {asked.target}</p></html>", "text/html"), f"at {CHAT} and /chat/completions (HTTP 405: 405 Cannot POST {CHAT})"),
         (lambda asked: PAGE, "(HTTP 200 with text/html: Welcome to our chat)"),
-        (lambda asked: redirect(308, f"https://127.0.0.1:1{asked.target}"), f"{CHAT} redirects to https://127.0.0.1:1{CHAT}: give that as --host"),
+        (lambda asked: redirect(308, f"https://127.0.0.1:1{asked.target}"), f"{CHAT} redirects to https://127.0.0.1:1{CHAT}: give this as --host"),
     ],
 )  # fmt: skip
 def test_a_server_that_answers_nowhere_is_one_line_that_says_what_to_do(tmp_path, answer, words):
@@ -455,7 +455,7 @@ def test_a_dialect_that_does_not_fit_the_pasted_endpoint_is_told(tmp_path):
         locust = run(tmp_path, f"{server.url}/v1/messages", *SHORT, "--llm-model", "m")
 
     assert locust.process.returncode == 0, locust.log
-    assert "--llm-dialect anthropic asks in the other" in locust.log
+    assert "To use anthropic, give --llm-dialect anthropic" in locust.log
 
 
 TWO_HOSTS = """

@@ -39,7 +39,7 @@ def test_auto_finds_what_the_server_speaks(tmp_path, only, found):
         locust = run(tmp_path, server.url, *FEW_SECONDS, "--llm-dialect", "auto")
 
     assert locust.process.returncode == 0, locust.log
-    assert f"The server is spoken to in {found}, at " in locust.log
+    assert f"The run uses the dialect {found}, at " in locust.log
     assert told(tmp_path)["target"]["dialect"] == found
     assert told(tmp_path)["options"]["llm_dialect"] == found
     assert set(outcomes(tmp_path)) == {"ok"}
@@ -50,8 +50,8 @@ def test_auto_finds_what_the_server_speaks(tmp_path, only, found):
     [
         (["--llm-dialect", "klingon"], "no dialect 'klingon': it is one of openai-chat, "),
         (["--llm-dialect", "auto", "--llm-preflight", "false"], "name a dialect"),
-        (["--llm-dialect", "auto"], "answered a first request in none of openai-chat, "),
-        (["--llm-dialect", "tgi"], "--llm-dialect auto finds out"),
+        (["--llm-dialect", "auto"], "did not answer a first request in any of openai-chat, "),
+        (["--llm-dialect", "tgi"], "--llm-dialect auto detects"),
     ],
 )
 def test_what_cannot_be_spoken_is_told_in_one_line(tmp_path, options, words):

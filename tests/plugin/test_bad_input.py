@@ -28,8 +28,8 @@ DEFAULT_LEVELS = ["--llm-levels", ",".join(map(str, LEVELS))]
         (["--llm-hold", "0"], "--llm-hold must be above 0 seconds"),
         (["--llm-warmup", "-1"], "--llm-warmup must be 0 seconds or more"),
         (["--llm-shape", "circle"], "--llm-shape must be stepped, linear, spike, surge, soak, wave, progressive — got 'circle'"),
-        (["--llm-shape", "wave"], "--llm-levels are of a stepped ramp: --llm-shape wave goes by --llm-shape-base"),
-        (["--llm-shape", "soak", "--llm-search"], "--llm-search finds its own levels, and --llm-shape soak has its own"),
+        (["--llm-shape", "wave"], "--llm-levels needs a stepped ramp: --llm-shape wave uses --llm-shape-base"),
+        (["--llm-shape", "soak", "--llm-search"], "--llm-search and --llm-shape soak cannot be combined"),
         ([*DEFAULT_LEVELS, "--llm-shape", "surge", "--llm-shape-base", "80"], "80 is above 50 (--llm-shape-base"),
         ([*DEFAULT_LEVELS, "--llm-shape", "soak", "--llm-shape-peak", "2.5"], "must be whole numbers of users"),
         ([*DEFAULT_LEVELS, "--llm-shape", "soak", "--llm-shape-seconds", "0"], "a shape must last for more than 0 seconds"),
@@ -40,9 +40,9 @@ DEFAULT_LEVELS = ["--llm-levels", ",".join(map(str, LEVELS))]
         (["--llm-search-precision", "0"], "--llm-search-precision must be a share above 0"),
         (["--llm-threshold", "speed < 5"], "there is no metric 'speed'"),
         (["--llm-threshold", "errors < 1% @ all"], "cannot read the load behind @"),
-        (["--llm-abort-on-breach"], "--llm-abort-on-breach wants a --llm-threshold that a running level can break"),
+        (["--llm-abort-on-breach"], "--llm-abort-on-breach needs a --llm-threshold that a running level can violate"),
         (["--llm-abort-grace", "-1"], "--llm-abort-grace must be 0 seconds or more"),
-        (["--llm-junit", "nosuch/x.xml"], "--llm-junit cannot be nosuch/x.xml: there is no folder nosuch"),
+        (["--llm-junit", "nosuch/x.xml"], "--llm-junit cannot be nosuch/x.xml: the folder nosuch does not exist"),
         (["--llm-junit", "."], "--llm-junit cannot be .: it is a folder"),
         (["--llm-search", "--llm-threshold", "errors < 1%"], "such as 'errors < 1% @ 4'"),
         (["--llm-think-time", "soon"], "a think time is seconds such as 5, or 1-3"),
@@ -50,7 +50,7 @@ DEFAULT_LEVELS = ["--llm-levels", ",".join(map(str, LEVELS))]
         (["--llm-body", "[1]"], "--llm-body must be a JSON object"),
         (["--llm-prompts", "nosuchset"], "no prompts 'nosuchset': give a file, or sets out of short, long"),
         (["--llm-max-tokens", "many"], "--llm-max-tokens: cannot read 'many' as a number or a distribution"),
-        (["--llm-force-length", "--llm-max-tokens", "0-9"], "--llm-force-length wants a --llm-max-tokens of 1 or more"),
+        (["--llm-force-length", "--llm-max-tokens", "0-9"], "--llm-force-length needs a --llm-max-tokens of 1 or more"),
         (["--llm-body", '{"top_p": "uniform:1"}'], "cannot read 'uniform:1'"),
         (["--llm-turns", "0-3"], "--llm-turns must be 1 or more"),
         (["--llm-prompt-tokens", "x"], "--llm-prompt-tokens: cannot read 'x'"),
@@ -129,7 +129,7 @@ def test_a_server_that_wants_a_model_and_lists_none_is_said_in_one_line(tmp_path
         locust = run(tmp_path, simulator.url, *QUICK)
 
     assert locust.process.returncode == 2
-    assert "No model was named and /v1/models does not tell one" in locust.log
+    assert "No model was named and /v1/models lists none" in locust.log
 
 
 def test_a_server_that_fails_its_first_request_is_quoted(tmp_path):

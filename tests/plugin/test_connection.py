@@ -216,7 +216,7 @@ def test_whatever_a_server_sends_ends_in_one_outcome_and_the_user_goes_on(name):
 
 
 def test_a_stream_that_is_read_while_it_comes_has_a_limit_too(monkeypatch):
-    monkeypatch.setattr(connection, "_MOST_BODY_BYTES", 1 << 20)
+    monkeypatch.setattr(connection, "_MAX_BODY_BYTES", 1 << 20)
     with scripted_server(sends(response(STREAM), *[event() * 400] * 100)) as server:
         timeline, reading = Timeline(), Reading(CHAT)
         client_of(server).post(timeline, "/", b"", {}, Listener(take=reading.take))
@@ -1137,7 +1137,7 @@ def test_a_stream_without_a_pause_meets_its_time_out_all_the_same():
 
 
 def test_all_answers_of_a_process_have_a_limit_together(monkeypatch):
-    monkeypatch.setattr(connection, "_MOST_KEPT", 5 << 20)
+    monkeypatch.setattr(connection, "_MAX_KEPT", 5 << 20)
     document = b'{"choices": [{"message": {"content": "' + b"x" * (3 << 20) + b'"}}]}'
     whole = response(b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(document), document)
     with scripted_server(keeps_open(whole)) as server:
@@ -1226,7 +1226,7 @@ def requests_of(server: ScriptedServer) -> list[bytes]:
 @pytest.mark.parametrize("found", [False, True], ids=["as given", "below a found target"])
 def test_a_path_from_anywhere_makes_one_request_and_no_other(bad, found):
     with scripted_server(keeps_open(CHUNKED)) as server:
-        endpoint = Endpoint(f"http://localhost:{server.port}", found={"/call": "/v9/call?a=b"} if found else {})
+        endpoint = Endpoint(f"http://localhost:{server.port}", known_targets={"/call": "/v9/call?a=b"} if found else {})
         client, timeline = Client(endpoint, PATIENT), Timeline()
         path = f"/call/{bad}" if found else bad
         client.ask(timeline, Splitting("/call", path), Ask(prompt="hello"), b"{}", {})

@@ -55,14 +55,14 @@ def test_headers_stand_in_one_text(text, templates):
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("sk-secret", "wants NAME: VALUE"),
-        (r"A: 1\nsk-secret", "wants NAME: VALUE"),
+        ("sk-secret", "must be NAME: VALUE"),
+        (r"A: 1\nsk-secret", "must be NAME: VALUE"),
         ("api key: sk-secret", "'api key' is not a valid header name"),
         (": sk-secret", "'' is not a valid header name"),
         ("käse: sk-secret", "'käse' is not a valid header name"),
         ("content-length: 5", "cannot set content-length"),
         ("Transfer-Encoding: chunked", "cannot set Transfer-Encoding"),
-        ("api-key:", "api-key: has no value. In a shell, single quotes keep $NAME"),
+        ("api-key:", "api-key: the value is missing. In a shell, put it in single quotes"),
     ],
 )
 def test_what_is_no_header_is_said_in_one_line_without_its_value(text, words):
@@ -93,8 +93,8 @@ def test_variables_come_from_the_environment(template, value):
     [
         ("$NO_SUCH_THING", "the header x needs the variable NO_SUCH_THING, which is not set here"),
         ("a ${EMPTY}", "the header x needs the variable EMPTY, which is not set here"),
-        ("$BROKEN", "the value of the header x holds a line break"),
-        ("Token $SPOILED", "the value of the header x holds a line break or other characters"),
+        ("$BROKEN", "the value of the header x contains a line break"),
+        ("Token $SPOILED", "the value of the header x contains a line break or other characters"),
     ],
 )
 def test_a_variable_that_cannot_be_used_is_named_and_not_shown(template, words):
@@ -252,7 +252,7 @@ def test_a_key_that_auto_kept_back_is_explained(tmp_path):
         locust = run(tmp_path, server.url, *SHORT, "--llm-dialect", "auto", environment=KEYS)
 
     assert locust.process.returncode == 2
-    words = "It wants a key, and --llm-dialect auto sends OPENAI_API_KEY to openai.com alone: name the dialect, such as"
+    words = "It needs a key, and --llm-dialect auto sends OPENAI_API_KEY only to openai.com: name the dialect, such as"
     assert words in locust.log
 
 
@@ -362,10 +362,10 @@ def test_the_command_passes_templates_on(tmp_path):
 @pytest.mark.parametrize(
     "options, words",
     [
-        (["--llm-header", "sk-secret"], "--llm-header wants NAME: VALUE"),
+        (["--llm-header", "sk-secret"], "--llm-header must be NAME: VALUE"),
         (["--llm-header", "a: $NOT_SET"], "the header a needs the variable NOT_SET"),
         (["--llm-header", "a: $NOT_SET", "--llm-preflight=false"], "the header a needs the variable NOT_SET"),
-        (["--llm-header", "a: $BROKEN"], "holds a line break"),
+        (["--llm-header", "a: $BROKEN"], "contains a line break"),
         (["--llm-header", "Content-Length: 3"], "cannot set Content-Length"),
     ],
 )
@@ -441,7 +441,7 @@ def test_values_are_in_no_file_no_log_no_page_and_templates_travel(tmp_path):
 
     assert {(asked.headers["a"], asked.headers["b"]) for asked in server.asked} == {(f"Token {SECRET}", LITERAL)}
     assert outcomes(tmp_path)["ok"] > 0
-    assert "--llm-header is no field of the form" in refused["message"]
+    assert "--llm-header is not a field of the form" in refused["message"]
     assert b"Token $PLANTED" in wire.passed
     seen = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     assert {"run_llm_run.json", "run_stats.csv", "run.html", "report.html", "log0", "log1"} <= seen.keys()

@@ -102,17 +102,17 @@ def test_levels_charts_and_numbers_of_a_run_are_shown(page):
     expect(page.locator("#ttft")).to_have_attribute(
         "aria-label", "Time to first token: p50 500 ms, p95 500 ms, p99 500 ms"
     )
-    expect(page.locator("#tokens")).to_have_attribute("aria-label", "Output tokens a second: tokens/s 80")
+    expect(page.locator("#tokens")).to_have_attribute("aria-label", "Output tokens per second: tokens/s 80")
     expect(page.locator("canvas")).to_have_count(4)
     expect(page.locator(".slo_limit .why")).to_contain_text("not reached up to 4 users")
     expect(page.locator("#limits")).to_contain_text("ttft.p95 < 200ms ~ 400ms")
-    assert [row.inner_text() for row in page.locator("#levels td.fails").all()] == ["broken"]
+    assert [row.inner_text() for row in page.locator("#levels td.fails").all()] == ["fails"]
     assert page.locator("#downloads a").all_inner_texts() == ["Report", "Report in Chinese", *FILES]
-    expect(page.locator("#downloads")).not_to_contain_text("gone when Locust ends")
+    expect(page.locator("#downloads")).not_to_contain_text("deleted when Locust ends")
     assert played.said == []
 
 
-def test_earlier_runs_can_be_downloaded_and_what_will_be_gone_is_said(page):
+def test_earlier_runs_can_be_downloaded_and_files_to_be_deleted_are_named(page):
     played = Played(page, a_run())
     played.runs, played.kept = 2, False
     played.open()
@@ -121,10 +121,10 @@ def test_earlier_runs_can_be_downloaded_and_what_will_be_gone_is_said(page):
     expect(lines.first).to_contain_text("Run 2, the newest:")
     earlier = lines.nth(1).get_by_role("link", name="llm_run.json")
     expect(earlier).to_have_attribute("href", "files/llm_run.json?run=1")
-    expect(lines.last).to_contain_text("Without --csv they are gone when Locust ends")
+    expect(lines.last).to_contain_text("Without --csv, these files are deleted when Locust ends")
 
 
-def test_what_is_not_to_be_trusted_is_marked_with_its_reason(page):
+def test_levels_with_failed_checks_are_marked_with_the_reason(page):
     run = PlayedRun("ttft.p95 < 200ms")
     run.level(2, 30)
     run.level(4, 30, cpu=0.97)
@@ -163,7 +163,7 @@ def test_a_report_that_cannot_be_made_is_said_where_it_was_asked_for(page):
     words = "the report could not be made: run_llm_run.json: not JSON"
     page.route("**/report?run=1", lambda route: route.fulfill(status=500, body=words))
     page.get_by_role("link", name="Report", exact=True).click()
-    expect(page.locator("#made")).to_have_text(f"There is no report: {words}")
+    expect(page.locator("#made")).to_have_text(f"No report: {words}")
     assert played.page.url == "http://llm.test/x/llm/"
 
 
@@ -172,7 +172,7 @@ def test_a_connection_that_is_lost_is_said_and_comes_back(page):
     played = Played(page, a_run()).open()
     expect(page.locator("#levels tbody tr")).to_have_count(3)
     played.answers = False
-    expect(page.locator("#connection")).to_have_text("Connection lost, trying again.")
+    expect(page.locator("#connection")).to_have_text("Connection lost. Trying again.")
     expect(page.locator("#levels tbody tr")).to_have_count(3)
     played.run.level(16, 5)
     played.answers = True
@@ -188,7 +188,7 @@ def test_a_new_run_takes_the_place_of_the_one_before(page):
     other.level(1, 5)
     played.live = Live(other)
     expect(page.locator("#levels tbody tr")).to_have_count(1)
-    expect(page.locator("#tokens")).to_have_attribute("aria-label", "Output tokens a second: tokens/s 10")
+    expect(page.locator("#tokens")).to_have_attribute("aria-label", "Output tokens per second: tokens/s 10")
 
 
 def test_nothing_is_asked_while_nobody_looks(page):

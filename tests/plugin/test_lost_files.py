@@ -120,6 +120,6 @@ def test_a_disk_that_is_full_from_the_start_is_exit_code_2_and_no_load(simulator
         assert (disk / "run_failures.csv").read_text() == "of an earlier run"
 
     assert code == 2, said
-    assert said.count("/run_*: No space left on device. Give --csv a prefix in a folder with room") == 1
+    assert said.count("/run_*: No space left on device. Give --csv a prefix in a folder that has space") == 1
     assert "Traceback" not in said
     assert simulator.truth() == []

@@ -32,8 +32,8 @@ def test_the_limit_of_open_files_is_raised_as_far_as_the_run_needs(limits, users
     [
         (927, 1, [], "927 users in one process need about 1,001 open files, and it may open 1,000"),
         (2000, 2, ["http://a"], "1,000 users in one process need about 1,074 open files"),
-        (5001, 8, ["http://a"], "5,001 users on one machine need as many ports, and it has 5,000"),
-        (10001, 16, ["http://a", "http://b"], "10,001 users on one machine need as many ports, and it has 10,000"),
+        (5001, 8, ["http://a"], "5,001 users on one machine need one port each, and it has 5,000"),
+        (10001, 16, ["http://a", "http://b"], "10,001 users on one machine need one port each, and it has 10,000"),
     ],
 )
 def test_more_users_than_files_or_ports_are_refused(limits, users, processes, hosts, words):

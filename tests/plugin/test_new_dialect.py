@@ -81,8 +81,8 @@ def test_a_new_dialect_is_one_class_and_one_registration(tmp_path, named):
         locust = run(tmp_path, server.url, *FEW_SECONDS, "--llm-dialect", named, *model, locustfile=LOCUSTFILE)
 
     assert locust.process.returncode == 0, locust.log
-    assert "but takes it so: with the limit as max_words." in locust.log
-    assert "The server is spoken to in toy, at /toy/speak." in locust.log
+    assert "but accepts it with the limit as max_words." in locust.log
+    assert "The run uses the dialect toy, at /toy/speak." in locust.log
     assert told(tmp_path)["target"]["dialect"] == "toy"
     assert told(tmp_path)["preflight"]["model"] == "little"
     assert set(outcomes(tmp_path)) == {"ok"}

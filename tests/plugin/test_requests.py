@@ -67,8 +67,8 @@ def test_a_run_that_is_stopped_keeps_what_it_had(simulator, tmp_path):
     "options, words",
     [
         (["--llm-requests", "-1"], "--llm-requests must be a number of requests such as 200"),
-        (["--llm-requests", "5", "--llm-levels", "10"], "10 users cannot all ask when there are 5 requests"),
-        (["--llm-requests", "50", "--llm-levels", "5,10"], "--llm-requests is a run at one level, not 2"),
+        (["--llm-requests", "5", "--llm-levels", "10"], "10 users cannot share 5 requests"),
+        (["--llm-requests", "50", "--llm-levels", "5,10"], "--llm-requests needs one level, not 2"),
         (["--llm-requests", "50", "--llm-rate", "5"], "leave out --llm-rate, --llm-search"),
         (["--llm-requests", "50", "--llm-search"], "leave out --llm-rate, --llm-search"),
     ],

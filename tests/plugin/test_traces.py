@@ -174,11 +174,11 @@ REFUSED = {
     "llm_trace_speed=0.0": "--llm-trace-speed must be a number above 0",
     "llm_trace_from=-1.0": "--llm-trace-from must be 0 seconds",
     "llm_trace_seconds=float('nan')": "--llm-trace-seconds must be 0 seconds",
-    "llm_levels='1,2'": "--llm-trace and --llm-levels do not go together",
-    "llm_rate=5.0": "--llm-trace and --llm-rate do not go together",
-    "llm_search=True": "--llm-trace and --llm-search do not go together",
-    "llm_prompt_tokens='5'": "--llm-trace and --llm-prompt-tokens do not go together",
-    "llm_turns='3'": "--llm-trace and --llm-turns do not go together",
+    "llm_levels='1,2'": "--llm-trace and --llm-levels cannot be combined",
+    "llm_rate=5.0": "--llm-trace and --llm-rate cannot be combined",
+    "llm_search=True": "--llm-trace and --llm-search cannot be combined",
+    "llm_prompt_tokens='5'": "--llm-trace and --llm-prompt-tokens cannot be combined",
+    "llm_turns='3'": "--llm-trace and --llm-turns cannot be combined",
 }
 CHECK = """
 from argparse import Namespace

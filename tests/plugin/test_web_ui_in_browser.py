@@ -198,7 +198,7 @@ def test_a_run_is_started_watched_stopped_downloaded_and_started_again(web_ui):
     web_ui.open_tab()
     web_ui.level_arrives("1: 2 users")
     web_ui.level_arrives("2: 3 users")
-    expect(web_ui.live.locator("#limits")).to_have_text("Limits: ttft.p95 < 10s")
+    expect(web_ui.live.locator("#limits")).to_have_text("Thresholds: ttft.p95 < 10s")
     expect(web_ui.live.locator("#levels td.tolerated, #levels td.gold")).not_to_have_count(0)
 
     page.get_by_role("button", name="Stop", exact=True).click()

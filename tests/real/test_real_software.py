@@ -123,7 +123,7 @@ def test_a_gradio_app_is_found_out_and_loaded(gradio, tmp_path):
     locust = run(tmp_path, gradio, *few, "--llm-dialect", "auto")
 
     assert locust.process.returncode == 0, locust.log
-    assert "The server is spoken to in gradio, at /gradio_api/call/chat." in locust.log
+    assert "The run uses the dialect gradio, at /gradio_api/call/chat." in locust.log
     assert set(outcomes(tmp_path)) == {"ok"}
     assert told(tmp_path)["target"]["dialect"] == "gradio"
 
@@ -168,7 +168,7 @@ def test_an_old_gradio_app_is_found_out_and_loaded(gradio3, tmp_path, name):
     locust = run(tmp_path, gradio3, *few, "--llm-dialect", name)
 
     assert locust.process.returncode == 0, locust.log
-    assert "The server is spoken to in gradio-run, at /run/predict." in locust.log
+    assert "The run uses the dialect gradio-run, at /run/predict." in locust.log
     assert set(outcomes(tmp_path)) == {"ok"}
 
 

@@ -1,8 +1,8 @@
-"""Addresses: where requests go, from the address that a user gives and the path of a protocol. Pure.
+"""Targets of requests, from the address that a user gives and the path of a protocol. Pure.
 
 Users paste a base (`https://host`, `…/v1`, `…/api/paas/v4`, `…/deployments/NAME?api-version=…`) or the whole address of
-an endpoint (`…/v4/chat/completions`). `Address.joins` lists the targets that this may mean, the likeliest first. The
-preflight finds out which of them answers; the run asks there.
+an endpoint (`…/v4/chat/completions`). `Address.joins` lists the targets that this may mean, the most likely first. The
+preflight finds the target that answers, and the run uses it.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _VERSION_IN_QUERY = re.compile(r"version=", re.IGNORECASE)
 _ALLOWED = "/%:@!$&'()*+,;=~"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)?//")
 _KNOWN_SCHEME = re.compile(r"(https?:)?//", re.IGNORECASE)
-"""With any other name before ://, the text may be a user name, and a password that begins with //."""
+"""Schemes that are not mistaken for a user name: in other texts with ://, the password may begin with //."""
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.%]*\]|[^\s:@/?#\[\]]*)(:\d+)?")
 _HOST = re.compile(r"[\w.~-]+|[0-9a-f:.]+(%[\w.~-]+)?", re.ASCII)
 
 
 def split(url: str) -> SplitResult:
-    """Split a URL, in which http:// may be missing. ValueError where it has no host, or the host is not valid."""
+    """Split a URL, in which http:// may be missing. Raises ValueError if it has no host, or the host is not valid."""
     parts = urlsplit(url if _SCHEME.match(url) else f"http://{url}")
     host = (
         (parts.hostname or "").encode("idna").decode() if not (parts.hostname or "").isascii() else parts.hostname or ""
@@ -50,7 +50,7 @@ def split(url: str) -> SplitResult:
 
 
 def host_of(url: str) -> str:
-    """Return the host of a URL; empty where the URL is not valid."""
+    """Return the host of a URL; empty if the URL is not valid."""
     try:
         return split(url).hostname or ""
     except ValueError:
@@ -58,7 +58,7 @@ def host_of(url: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine."""
+    """Return whether a host is this machine."""
     return host == "localhost" or host.endswith(".localhost") or host == "::1" or host.startswith("127.")
 
 
@@ -71,7 +71,7 @@ def shown(url: str) -> str:
     authority, rest = ("", rest) if rest.startswith("/") and not scheme else _cut(rest, "/?#")
     _, at, authority = authority.rpartition("@")
     is_cut = bool(at) and (not authority or "@" in rest)
-    if is_cut or not _AUTHORITY.fullmatch(authority):  # a password that holds one of /?#
+    if is_cut or not _AUTHORITY.fullmatch(authority):  # a password that contains one of /?#
         authority, rest = _cut((authority + rest).rpartition("@")[2], "/?#")
     path, query = _cut(rest.partition("#")[0], "?")
     names = "&".join(dict.fromkeys(part.partition("=")[0] for part in query[1:].split("&")))
@@ -92,38 +92,38 @@ def quoted(target: str, encoding: str = "utf-8") -> str:
 
 
 class Address(NamedTuple):
-    """What follows the host in the address that a user gave."""
+    """The part after the host in the address that a user gave."""
 
     path: str = ""
     query: str = ""
     given: str = ""
-    """The path that the user named by an option: its version stays, and it is no guess."""
+    """The path of the option --llm-path. It is used as it is, with its version."""
 
     def joins(self, path: str) -> list[str]:
-        """Return the possible targets for a protocol's path, the likeliest first."""
+        """Return the possible targets for a protocol's path, the most likely first."""
         return list(dict.fromkeys(self._targets(path).values()))
 
     def bases(self, path: str) -> list[str]:
-        """The same for a path that is no endpoint of the dialect, such as the list of models."""
+        """Return the possible targets for a path that is no endpoint of the dialect, such as the list of models."""
         targets = {rule: target for rule, target in self._targets(path).items() if rule != PASTED}
         return list(dict.fromkeys(targets.values()))
 
-    def target(self, path: str, found: Mapping[str, str]) -> str:
-        """Where requests for a path go. `found` are the targets that answered, by their paths: what is below such a
-        path is below its target, and other paths are joined by the same rule.
+    def target(self, path: str, known_targets: Mapping[str, str]) -> str:
+        """Return the target of requests for a path. `known_targets` are those that answered, by path: a path below one of
+        these paths is below its target, and other paths are joined by the same rule.
         """
-        for known, target in found.items():
+        for known, target in known_targets.items():
             if path == known:
                 return target
             if path.startswith(f"{known}/"):
                 head, mark, query = target.partition("?")
                 return head.rstrip("/") + quoted(path.removeprefix(known)) + mark + query
         targets = self._targets(path)
-        rules = (self._rule(known, target) for known, target in found.items())
+        rules = (self._rule(known, target) for known, target in known_targets.items())
         return next((targets[rule] for rule in rules if rule in targets), self.joins(path)[0])
 
     def pasted_dialect(self) -> str:
-        """The name of the dialect whose endpoint the address ends in; empty where it ends in none."""
+        """The name of the dialect whose endpoint ends the address; empty if there is none."""
         return _endpoints().get(_endpoint(_parts(self.path)), "")
 
     def is_endpoint_of(self, dialect: Dialect) -> bool:
@@ -132,17 +132,17 @@ class Address(NamedTuple):
         return bool(own) and _endpoint(_parts(self.path), own) == own
 
     def _rule(self, path: str, target: str) -> str:
-        """The rule that made a target, unless it is the usual one for its path or holds for that path alone."""
+        """Return the rule that makes a target; empty if it is the usual one for its path, or applies only to that path."""
         targets = self._targets(path)
-        rule = next((rule for rule, made in targets.items() if made == target), "")
+        rule = next((rule for rule, candidate in targets.items() if candidate == target), "")
         return "" if rule in (next(iter(targets)), PASTED) else rule
 
     def _targets(self, path: str) -> dict[str, str]:
-        """Targets by the rules that make them, the likeliest first."""
+        """Return targets by the rules that make them, the most likely first."""
         path, _, query = path.partition("?")
         queries = "&".join(filter(None, (query, self.query)))
         mark = f"?{quote(queries, safe=_ALLOWED + '?')}" if queries else ""
-        return {rule: quote(made, safe=_ALLOWED) + mark for rule, made in self._paths(path).items()}
+        return {rule: quote(target, safe=_ALLOWED) + mark for rule, target in self._paths(path).items()}
 
     def _paths(self, path: str) -> dict[str, str]:
         base, whole = _parts(self.path), _parts(path)
@@ -152,7 +152,7 @@ class Address(NamedTuple):
         root = base[: len(base) - len(endpoint)]
         end = "/" if whole and path.endswith("/") else ""
         joined = {rule: f"/{'/'.join(parts)}{end}" for rule, parts in self._joined(root, whole, short).items()}
-        if len(endpoint) == 1 and not is_given:  # it may be the name of a service, as in /rerank/v1/rerank
+        if len(endpoint) == 1 and not is_given:  # it may also be the name of a service, as in /rerank/v1/rerank
             joined[BELOW] = f"/{'/'.join(base + whole)}{end}"
         if is_given:
             joined[GIVEN] = f"/{'/'.join(whole)}{end}"
@@ -176,25 +176,25 @@ def _parts(path: str) -> Parts:
 
 
 def _without_version(parts: Parts) -> Parts:
-    """A path without the version that it begins with."""
+    """Return a path without its leading version."""
     return parts[1:] if len(parts) > 1 and _VERSION.fullmatch(parts[0]) else parts
 
 
 def _merged(base: Parts, path: Parts) -> Parts:
-    """One below the other; what the base ends with and the path begins with stands there once."""
+    """Join two paths. Parts that end the base and also begin the path are not repeated."""
     longest = min(len(base), len(path))
-    overlap = next((many for many in range(longest, 0, -1) if base[-many:] == path[:many]), 0)
+    overlap = next((length for length in range(longest, 0, -1) if base[-length:] == path[:length]), 0)
     return base + path[overlap:]
 
 
 def _endpoint(base: Parts, own: Parts = ()) -> Parts:
-    """The endpoint that an address ends in: the longest one, for /chat/completions ends in /completions, too."""
-    known = [*_endpoints(), own]
-    return max((each for each in known if each and base[-len(each) :] == each), key=len, default=())
+    """Return the endpoint that ends an address: the longest one, as /chat/completions also ends in /completions."""
+    endpoints = [*_endpoints(), own]
+    return max((end for end in endpoints if end and base[-len(end) :] == end), key=len, default=())
 
 
 @cache
 def _endpoints() -> dict[Parts, str]:
-    """The endpoints of all dialects, without versions, and their names."""
+    """Return the endpoints of all dialects, without versions, with the dialects' names."""
     asks = (Ask(stream=True), Ask(stream=False))
-    return {_without_version(_parts(each().path_of(ask))): each.name for each in DIALECTS for ask in asks}
+    return {_without_version(_parts(dialect().path_of(ask))): dialect.name for dialect in DIALECTS for ask in asks}

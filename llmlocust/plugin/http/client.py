@@ -1,12 +1,11 @@
-"""HTTP/1.1 over gevent sockets, for one thing only: to know when each byte of an answer arrived.
+"""HTTP/1.1 over gevent sockets, which records when each byte of an answer arrived.
 
-Locust's own clients time the headers and hold streams back (its `iter_lines` waits for a kilobyte), so requests go
-over sockets of our own; llhttp, by way of geventhttpclient, parses the framing. What comes is left in a `Timeline`
-and is not looked into, but for one question asked until it is answered: has the first token come? The time-outs
-hang on that.
+Locust's own clients measure the time of the headers and delay streams (`iter_lines` waits for a kilobyte). Requests
+therefore use our own sockets; llhttp, in geventhttpclient, parses the framing. The bytes of an answer go into a `Timeline`
+and are not parsed meanwhile, except to find out whether the first token has arrived: the time-outs depend on it.
 
-Nothing here raises for what a server does: a failure is a field of the Timeline. Only what stops the user itself
-(GreenletExit, gevent.Timeout, …) goes through.
+Failures of the server are fields of the Timeline and raise nothing. Only exceptions that stop the user itself
+(GreenletExit, gevent.Timeout, …) pass through.
 """
 
 from __future__ import annotations
@@ -32,30 +31,30 @@ from llmlocust.stream.dialects.base import Dialect
 from llmlocust.stream.timeline import Timeline
 
 _NS = 1_000_000_000
-_DEAF = Listener()
-_MOST_PROXY_BYTES = 65536
-_LEAST_SECRET = 8
-"""Characters. Shorter values of a query are words, such as a version, and are not masked."""
+_NO_LISTENER = Listener()
+_MAX_PROXY_BYTES = 65536
+_MIN_SECRET = 8
+"""Characters. Shorter values of a query are ordinary words, such as a version, and are not masked."""
 
 
 class Endpoint:
-    """Where requests go: a parsed host URL. One for all users of a process, so that they share its TLS context."""
+    """The server under test: a parsed host URL. All users of a process share one, with its TLS context."""
 
     def __init__(
-        self, url: str, *, verify: bool = True, given: str = "", found: Mapping[str, str] | None = None
+        self, url: str, *, verify: bool = True, given: str = "", known_targets: Mapping[str, str] | None = None
     ) -> None:
-        """`given` is the path that an option names; `found` are targets that the server answered at, by their paths."""
+        """`given` is the path of --llm-path; `known_targets` are those at which the server answered, by path."""
         parts = _parts_of(url)
         if parts is None or parts.scheme not in ("http", "https"):
-            wants = "the host must be a URL such as http://localhost:8000"
+            rule = "the host must be a URL such as http://localhost:8000"
             secret = ", with @ : / ? # in a password as %40 %3A %2F %3F %23" if "@" in url else ""
-            raise ValueError(f"{wants}{secret} — got {shown(url)!r}")
+            raise ValueError(f"{rule}{secret} — got {shown(url)!r}")
         self.tls = parts.scheme == "https"
         self.host = parts.hostname or ""
         self.port = parts.port or (443 if self.tls else 80)
         self.scheme = parts.scheme
         self.address = Address(parts.path, parts.query, given)
-        self._found = dict(found or {})
+        self._known_targets = dict(known_targets or {})
         self._targets: dict[str, str] = {}
         user, _, self.authority = parts.netloc.rpartition("@")
         self.secrets = tuple(_secrets(parts))
@@ -65,14 +64,14 @@ class Endpoint:
         self.proxy = _proxy_for(parts.scheme, self.host)
 
     def path(self, path: str) -> str:
-        """The target of requests for a path: path and query, as they stand in a request."""
+        """Return the target of requests for a path: path and query, as a request contains them."""
         if path not in self._targets:
-            self._targets[path] = self.address.target(path, self._found)
+            self._targets[path] = self.address.target(path, self._known_targets)
         return self._targets[path]
 
-    def settle(self, path: str, target: str) -> None:
-        """From now on, requests for a path go to this target."""
-        self._found[path] = target
+    def set_target(self, path: str, target: str) -> None:
+        """Send requests for a path to this target from now on."""
+        self._known_targets[path] = target
         self._targets.clear()
 
     def url(self, target: str) -> str:
@@ -81,7 +80,7 @@ class Endpoint:
 
 
 class Proxy:
-    """What stands between, as HTTP_PROXY, HTTPS_PROXY and NO_PROXY tell."""
+    """The HTTP proxy of HTTP_PROXY, HTTPS_PROXY and NO_PROXY."""
 
     def __init__(self, url: str) -> None:
         parts = _parts_of(url)
@@ -92,15 +91,15 @@ class Proxy:
         self.headers = [f"Proxy-Authorization: Basic {b64encode(user.encode()).decode()}"] if user else []
 
     def tunnel(self, sock: socket.socket, target: str) -> None:
-        """Ask for a connection to the target. OSError where the proxy refuses."""
+        """Request a connection to the target. Raises OSError if the proxy refuses."""
         lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}", *self.headers, "", ""]
         sock.sendall("\r\n".join(lines).encode("latin-1"))
         answer = b""
         while b"\r\n\r\n" not in answer:
-            part = sock.recv(1)  # not a byte of what comes behind the proxy's words
-            if not part or len(answer) > _MOST_PROXY_BYTES:
+            byte = sock.recv(1)  # the bytes after the proxy's answer belong to the tunnel
+            if not byte or len(answer) > _MAX_PROXY_BYTES:
                 raise OSError("the proxy gave no answer")
-            answer += part
+            answer += byte
         status = answer.split(b"\r\n", 1)[0].decode("latin-1")
         if status.split(" ")[1:2] != ["200"]:
             raise ProxyAnswer(status)
@@ -112,16 +111,16 @@ def _proxy_for(scheme: str, host: str) -> Proxy | None:
 
 
 def _secrets(parts: SplitResult) -> Iterator[tuple[str, str]]:
-    if password := parts.password or parts.username:  # a token may stand alone
+    if password := parts.password or parts.username:  # a token may be the user name
         yield from (("password", value) for value in {password, unquote(password)})
     for part in parts.query.split("&"):
         name, _, value = part.partition("=")
-        if len(value) >= _LEAST_SECRET:  # shorter ones are words, such as a version
-            yield from ((f"?{name}", each) for each in {value, unquote(value)})
+        if len(value) >= _MIN_SECRET:
+            yield from ((f"?{name}", secret) for secret in {value, unquote(value)})
 
 
 def _parts_of(url: str) -> SplitResult | None:
-    """Return the parts of a URL; None where it is not valid."""
+    """Return the parts of a URL; None if it is not valid."""
     try:
         return split(url)
     except ValueError:
@@ -137,7 +136,7 @@ def _tls_context(*, verify: bool) -> ssl.SSLContext:
 
 
 class Client:
-    """Connections of one user to one endpoint, kept alive from request to request."""
+    """One user's connections to one endpoint, kept alive between requests."""
 
     def __init__(self, endpoint: Endpoint, timeouts: Timeouts | None = None) -> None:
         self.endpoint = endpoint
@@ -151,9 +150,9 @@ class Client:
         ask: Ask,
         body: bytes,
         headers: Mapping[str, str],
-        listener: Listener = _DEAF,
+        listener: Listener = _NO_LISTENER,
     ) -> None:
-        """Ask in a dialect, whose body for it this is, and fill the timeline until the answer is over or failed."""
+        """Send a request of a dialect, with its body, and fill the timeline until the answer has ended or failed."""
         self.post(timeline, dialect.path_of(ask), body, headers, listener)
         if timeline.is_answered and timeline.complete:
             path = dialect.events_path(ask, timeline.body)
@@ -167,14 +166,14 @@ class Client:
         path: str,
         body: bytes,
         headers: Mapping[str, str],
-        listener: Listener = _DEAF,
+        listener: Listener = _NO_LISTENER,
     ) -> None:
-        """Send a request and fill the timeline until the response is over or failed."""
+        """Send a request and fill the timeline until the response has ended or failed."""
         self._request(timeline, "POST", self.endpoint.path(path), body, headers, listener)
 
     def get(self, timeline: Timeline, target: str, headers: Mapping[str, str]) -> None:
-        """Fetch a target as it is, whatever the address that the user gave."""
-        self._request(timeline, "GET", target, b"", headers, _DEAF)
+        """Fetch a target as it is, without the path of the user's address."""
+        self._request(timeline, "GET", target, b"", headers, _NO_LISTENER)
 
     def close(self) -> None:
         while self._idle:
@@ -198,10 +197,10 @@ class Client:
                 try:
                     keep = connection.exchange(timeline, wire, self.timeouts, listener)
                 except Failure as failure:
-                    if failure.kind != "reset" or connection.heard:
+                    if failure.kind != "reset" or connection.has_received:
                         raise
-                    # The server closed the connection that it had kept, just when we sent. Every client asks again
-                    # then: a user whose think time is the server's keep-alive would else fail for no fault of it.
+                    # The server closed its kept connection just as we sent. Every client sends the request again:
+                    # otherwise users whose think time equals the server's keep-alive would fail without any fault.
                     connection.close()
                     connection = None
             if connection is None:
@@ -210,7 +209,7 @@ class Client:
         except Failure as failure:
             timeline.failure, timeline.detail = failure.kind, str(failure)
         except BaseException:
-            # the user is being stopped, at the end of a run or of its part in it: the request was, so it is counted
+            # the user is being stopped, at the end of the run or of its own: the request was sent and is counted
             timeline.failure, timeline.detail = ABORTED, "stopped before it ended"
             raise
         finally:
@@ -224,7 +223,7 @@ class Client:
                 connection.close()
 
     def _idle_connection(self) -> Connection | None:
-        """A kept connection that the server has not closed meanwhile."""
+        """Return a kept connection that the server has not closed meanwhile; None without one."""
         while self._idle:
             connection = self._idle.pop()
             if connection.is_open():
@@ -243,12 +242,12 @@ class Client:
                 if proxy and self.endpoint.tls:
                     proxy.tunnel(sock, f"{self.endpoint.host}:{self.endpoint.port}")
                 is_through = True
-                there = perf_counter_ns()
-                timeline.connect = (there - begun) / _NS
+                connected = perf_counter_ns()
+                timeline.connect = (connected - begun) / _NS
                 connection = Connection(sock)
                 if self.endpoint.context is not None:
                     connection.handshake(self.endpoint.context, self.endpoint.host)
-                    timeline.tls = (perf_counter_ns() - there) / _NS
+                    timeline.tls = (perf_counter_ns() - connected) / _NS
                 return connection
         except (OSError, UnicodeError) as problem:
             if sock is not None:
@@ -261,8 +260,8 @@ _VALUE = re.compile(r"[\t -~\xa0-\xff]*")
 
 
 def _check(target: str, headers: Mapping[str, str]) -> None:
-    """Refuse a path or a header with characters that could start another request. It may come from a server, a form or a
-    locustfile.
+    """Refuse a path or a header with characters that could start another request. Paths and headers may come from a server,
+    a form or a locustfile. Raises Failure.
     """
     if not _TARGET.fullmatch(target):
         raise Failure(
@@ -272,7 +271,7 @@ def _check(target: str, headers: Mapping[str, str]) -> None:
     for name, value in headers.items():
         if not NAME.fullmatch(name):
             raise Failure("not_sent", f"{name[:40]!r} is not a valid header name")
-        if not _VALUE.fullmatch(value):  # which may be a secret
+        if not _VALUE.fullmatch(value):  # the value may be a secret, so it is not shown
             raise Failure(
                 "not_sent", f"the value of the header {name} contains characters that are not allowed in headers"
             )
@@ -285,7 +284,7 @@ def _wire(endpoint: Endpoint, method: str, target: str, body: bytes, headers: Ma
         own["Authorization"] = endpoint.authorization
     named = {name.lower() for name in headers}
     lines = [f"{name}: {value}" for name, value in own.items() if name.lower() not in named]
-    if endpoint.proxy and not endpoint.tls:  # a tunnel carries the request as if there were no proxy
+    if endpoint.proxy and not endpoint.tls:  # in a tunnel, a request is the same as without a proxy
         target = f"http://{endpoint.authority}{target}"
         lines += endpoint.proxy.headers
     lines += [f"{name}: {value}" for name, value in headers.items()]

@@ -1,8 +1,8 @@
-"""One connection: a request goes out, and its response is read in the hub, at once, with the kernel's arrival times.
+"""A connection: it sends a request and reads the response in the hub, with the kernel's arrival times.
 
-The socket's own watcher reads it, in the event loop's callback, instead of a greenlet that has to be switched to and
-back: that is what keeps 300 streams cheap and on time. The user's greenlet sleeps meanwhile and is woken once, when
-the response is over, failed or late.
+The socket's watcher reads in the event loop's callback. A greenlet would need two switches per read; without them 300
+streams are read cheaply and on time. The user's greenlet sleeps meanwhile, and is woken once: when the response has
+ended, failed or timed out.
 """
 
 from __future__ import annotations
@@ -36,35 +36,35 @@ from llmlocust.stream.timeline import OF_READ, Look, Timeline
 
 _READ = 65536
 _RECORD = 16384
-"""A TLS record holds no more than that."""
-_MOST_HEADER_BYTES = 65536
-_MOST_BODY_BYTES = 256 << 20
-"""Bytes of a stream, which is parsed and released while it arrives."""
-_MOST_KEPT = 256 << 20
-"""Bytes of memory that all answers of a process above _SMALL may take together."""
+"""Maximum bytes of a TLS record."""
+_MAX_HEADER_BYTES = 65536
+_MAX_BODY_BYTES = 256 << 20
+"""Bytes of an answer. A stream is parsed and released while it arrives."""
+_MAX_KEPT = 256 << 20
+"""Bytes of memory for all answers of a process that are larger than _SMALL."""
 _SMALL = 1 << 20
 _TAKEN_FROM = 4 * SLICE
-"""A body above this is read in slices before it is over."""
+"""Bytes. A larger body is parsed in slices before it has ended."""
 _PAUSED_AFTER = 1 << 20
 """Bytes of a body that may wait to be parsed before reading pauses: a server may send faster than we parse."""
-_FIRST_TOKEN_WITHIN = 65536
-"""Bytes of a body that are looked through for its first token; behind them it is taken to have come."""
+_MAX_FIRST_TOKEN_BYTES = 65536
+"""Bytes of a body that are searched for its first token. If the body is longer, the token counts as arrived."""
 _NS = 1_000_000_000
 _READABLE, _WRITABLE = 1, 2  # gevent's loop.io
 _FIRST = 2
-"""Of libev's priorities: sockets are read before anything else runs that has become ready, such as sleeping greenlets."""
+"""A priority of libev: sockets are read before anything else that is ready, such as sleeping greenlets."""
 
 _CLOCK_WAS_SET = 10_000_000
-"""Nanoseconds that a stamp may be out of place: a process may be put aside between reading a socket and the clock."""
+"""Nanoseconds that a stamp may be off: the kernel may suspend a process between reading a socket and the clock."""
 _SO_TIMESTAMPNS = 35
 _STAMP = struct.Struct("@qq")
 _large: WeakValueDictionary[int, Timeline] = WeakValueDictionary()
-"""The answers of this process that are not small, by id. An answer leaves it when its Timeline is deleted."""
+"""The answers of this process that are larger than _SMALL, by id. An answer is removed when its Timeline is deleted."""
 _ANCILLARY = plain_socket.CMSG_SPACE(_STAMP.size)
 
 
 class Failure(Exception):
-    """How a request ended before its time: an error kind and what is to be said."""
+    """A failed request: an error kind and a message."""
 
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(detail)
@@ -73,30 +73,30 @@ class Failure(Exception):
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds; each has an error kind of its own."""
+    """Time-outs in seconds. Each has its own error kind."""
 
     connect: float = 10.0
     """Name look-up, TCP and TLS together."""
     first_token: float = 120.0
     """From sending until the first token."""
     stall: float = 60.0
-    """Between two reads, once tokens flow."""
+    """Between two reads, after the first token."""
     total: float = 600.0
     """From sending until the end."""
 
 
 @dataclass(frozen=True)
 class Listener:
-    """What the one who asked wants to know of the body while it comes."""
+    """The caller's functions that read the body while it arrives."""
 
     has_token: Callable[[bytes], bool] | None = None
-    """Whether it holds a token yet; None: it is not streamed, and may take until the total time-out."""
+    """Returns whether the body contains a token; None: it is not streamed, and only the total time-out applies."""
     take: Callable[[Timeline], bool] = lambda timeline: False
-    """Reads a slice of a long stream and lets it go; False where there was none to take."""
+    """Parses and releases a slice of a long stream; returns False if there is no whole slice."""
 
 
 class _Response(HTTPResponse):
-    """llhttp's view of a response: head and body go straight into a Timeline, up to the end of the final answer."""
+    """A response that llhttp parses. Head and body go directly into a Timeline, until the end of the final response."""
 
     feed = HTTPResponseParser.feed  # type: ignore[assignment]  # without what HTTPResponse does about answers to HEAD
     _on_body: Callable[[bytearray], None]  # type: ignore[assignment]  # called with each piece of the body
@@ -104,22 +104,22 @@ class _Response(HTTPResponse):
     def __init__(self, timeline: Timeline) -> None:
         super().__init__(method="POST", headers_type=Headers)
         self._timeline = timeline
-        self._on_body = timeline.body.extend  # in C all the way: it is called for every token
+        self._on_body = timeline.body.extend  # a function in C: it is called for every token
         self._decoder: Decoder | None = None
-        """Of a body that is encoded."""
+        """The decoder of an encoded body."""
         self.encoded_bytes = 0
         """Bytes of an encoded body, before decoding."""
         self.idle_bytes = 0
-        """Bytes of the last reads in a row that brought no body: headers, trailers, extensions of chunks."""
+        """Bytes since the last read that contained a piece of the body: headers, trailers, extensions of chunks."""
         self.body_bytes = 0
         self.begun = False
-        """The final response's headers are there: interim ones (1xx) do not count."""
+        """The headers of the final response have arrived; interim ones (1xx) do not count."""
         self.over = False
         self.reusable = False
         """The connection may carry another request."""
 
     def _on_message_begin(self) -> None:
-        if self.over:  # nobody asked for another answer
+        if self.over:  # another response, without a request
             self.reusable = False
         super()._on_message_begin()
 
@@ -149,12 +149,12 @@ class _Response(HTTPResponse):
         self.encoded_bytes += len(data)
         self._decoder.take(data)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Release the answer. The decoder and this response refer to each other, which would keep both in memory."""
         self._on_body, self._decoder = _ignore, None
 
     def _header(self, name: str) -> str:
-        """A header's value; of several with its name, all with commas between them."""
+        """Return a header's value; of several with the same name, all, separated by commas."""
         value = self.get(name) or ""
         return ", ".join(value) if isinstance(value, list) else value
 
@@ -167,31 +167,33 @@ class _Response(HTTPResponse):
 
 
 def _ignore(buf: bytearray) -> None:
-    """The body of an answer that nobody asked for."""
+    """Ignore the body of a response without a request."""
 
 
 class Connection:
+    """A connection to the server, or to a proxy in front of it."""
+
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._raw = sock._sock  # noqa: SLF001  # gevent's own methods would wait in a greenlet
         self._raw.setblocking(False)
         self._raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        _ask_for_stamps(self._raw)
+        _enable_stamps(self._raw)
         self._tls: ssl.SSLObject | None = None
-        self.heard = False
-        """Whether anything came since the last request was sent."""
+        self.has_received = False
+        """Whether any bytes have arrived since the last request was sent."""
         hub = gevent.get_hub()
         self._watcher = hub.loop.io(self._raw.fileno(), _READABLE, priority=_FIRST)
         self._writer = hub.loop.io(self._raw.fileno(), _WRITABLE)
         self._unsent = memoryview(b"")
         """Bytes that the kernel has not accepted yet."""
         self._is_cut_off = False
-        """The server accepts no more of the request. Its answer is still read."""
+        """The server accepts no more bytes of the request. Its response is still read."""
         self._polls = polls_of(hub)
         self._awake = Event()
 
     def handshake(self, context: ssl.SSLContext, host: str) -> None:
-        """TLS over two memory buffers, so that the socket stays ours to read, with its arrival times."""
+        """Begin TLS, over two memory buffers: we still read the socket ourselves, with its arrival times."""
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         while True:
@@ -208,12 +210,12 @@ class Connection:
                 return
 
     def is_open(self) -> bool:
-        """Nothing is waiting though nothing was asked: else the server closed it, or it is out of step."""
+        """Return whether the connection can be used: nothing arrived without a request, and the server has not closed it."""
         try:
-            # Locust's own check uses select and so fails from file descriptor 1024 on
+            # Locust's own check uses select, which fails for file descriptors from 1024 on
             while True:
                 data = self._raw.recv(_READ)
-                if self._tls is None or self._decrypted(data):  # TLS may have something of its own to say
+                if self._tls is None or self._decrypted(data):  # TLS also sends messages of its own
                     return False
         except BlockingIOError:
             return True
@@ -229,22 +231,24 @@ class Connection:
     # ── a request and its response ──
 
     def exchange(self, timeline: Timeline, wire: bytes, timeouts: Timeouts, listener: Listener) -> bool:
-        """Send, then read until the response is over. Returns whether the connection can be used again."""
+        """Send a request and read until the response has ended. Returns whether the connection can be used again. Raises
+        Failure.
+        """
         self._timeline = timeline
         self._response = _Response(timeline)
         self._head = b""
-        """What has come until the head of the response was there."""
+        """The bytes up to the end of the response's head."""
         self._is_refused = False
-        """The parser does not take this head as it is."""
+        """The parser refuses this head as it is."""
         self._has_token = listener.has_token
         self._take_slice = listener.take
         self._timeouts = timeouts
         self._problem: BaseException | None = None
-        self.heard = False
+        self.has_received = False
         self._is_cut_off = self._ended = self._is_paused = False
         self._paused_from = _PAUSED_AFTER
-        """How many bytes of the body may be there before reading pauses."""
-        self._unweighed = 0
+        """Bytes of the body above which reading pauses."""
+        self._unchecked = 0
         try:
             self._send(timeline, wire)
             self._watcher.start(self._on_readable)
@@ -261,25 +265,25 @@ class Connection:
             self._writer.stop()
             # a kept connection, and the traceback of a failure, would otherwise keep the answer in memory
             self._problem = None
-            self._response.let_go()
+            self._response.release()
             del self._timeline, self._response, self._has_token, self._take_slice
 
     def _send(self, timeline: Timeline, wire: bytes) -> None:
         if self._tls is not None:
             self._tls.write(wire)
             wire = self._outgoing.read()
-        # kernel stamps are wall-clock time; this request's are told in the monotonic clock's
+        # kernel stamps are wall-clock times; they are converted to the monotonic clock
         self._from_wall = wall_minus()
         self._last = self._empty = perf_counter_ns()
-        """When the server was heard of last, and when the socket was last known to be empty."""
+        """The time of the last read, and the last time at which the socket was known to be empty."""
         if not timeline.follows:
             timeline.sent_ns = self._last
         self._unsent = memoryview(bytes(self._unsent) + wire if self._unsent else wire)
         self._push()
 
     def _push(self) -> None:
-        """Send as much as the kernel accepts now; the event loop sends the rest. Meanwhile the answer is read and time-outs
-        apply: a server may answer before it has read the request, or never read it.
+        """Send as much as the kernel accepts now; the event loop sends the rest. Meanwhile the response is read and
+        time-outs apply: a server may answer before it has read the request, or never read it.
         """
         try:
             self._unsent = self._unsent[self._raw.send(self._unsent) :]
@@ -303,39 +307,39 @@ class Connection:
             self._awake.clear()
             self._awake.wait(left)
             while not self._ended and perf_counter_ns() / _NS < deadline and self._take_slice(self._timeline):
-                gevent.sleep(0)  # the others' bytes first
-            if self._timeline.failure:  # it is too large to be read
+                gevent.sleep(0)  # the bytes of other users come first
+            if self._timeline.failure:  # the answer is too large to be parsed
                 raise Failure(self._timeline.failure, self._timeline.detail)
             if self._is_paused and not self._ended:
                 self._is_paused, self._paused_from = False, len(self._timeline.body) + _PAUSED_AFTER
                 self._watcher.start(self._on_readable)
 
     def _nearest(self) -> tuple[float, str, float]:
-        """The time-out that comes next: when, its error kind, its length."""
+        """Return the next time-out: its moment, error kind, and length, in seconds."""
         limits, sent, last = self._timeouts, self._timeline.sent_ns / _NS, self._last / _NS
         total = (sent + limits.total, "timeout_total", limits.total)
         if self._has_token is not None:
             return min(total, (sent + limits.first_token, "timeout_first_token", limits.first_token))
         if self._response.begun:
             return min(total, (last + limits.stall, "timeout_stall", limits.stall))
-        return total  # an answer in one piece: all of it may take its time
+        return total  # an answer in one piece has only the total time-out
 
     # ── in the hub ──
 
     def _on_writable(self) -> None:
-        """Called by the event loop, as `_on_readable` is."""
+        """Send more of the request. The event loop calls this."""
         try:
             self._push()
         except OSError as problem:
             self._end(Failure(kind_of(problem, otherwise="reset"), plain_words(problem)))
 
     def _on_readable(self) -> None:
-        """Called by the event loop. Nothing may be raised here, and nothing may take long."""
+        """Read the socket. The event loop calls this, so it must raise nothing and return quickly."""
         try:
-            data, told, _, _ = self._raw.recvmsg(_READ, _ANCILLARY)
+            data, stamps, _, _ = self._raw.recvmsg(_READ, _ANCILLARY)
             now = perf_counter_ns()
-            if told:
-                seconds, ns = _STAMP.unpack(told[0][2])
+            if stamps:
+                seconds, ns = _STAMP.unpack(stamps[0][2])
                 arrived = seconds * _NS + ns - self._from_wall
                 if not self._empty - _CLOCK_WAS_SET <= arrived <= now + _CLOCK_WAS_SET:
                     arrived = self._after_a_set_clock(seconds * _NS + ns, now)
@@ -348,10 +352,10 @@ class Connection:
             look = self._polls.look
             if not look.first_read:
                 look.first_read = now
-            if arrived < look.first:  # noqa: PLR1730  # without a call: this is done for every token
+            if arrived < look.first:  # noqa: PLR1730  # a call would be slower, and this runs for every token
                 look.first = arrived
-            for part in (data,) if self._tls is None else self._decrypted(data):
-                self._take(part, arrived, now, look)
+            for piece in (data,) if self._tls is None else self._decrypted(data):
+                self._take(piece, arrived, now, look)
             if not self._response.over:
                 return
             self._end()
@@ -359,7 +363,7 @@ class Connection:
             return
         except OSError as problem:
             self._end(Failure(kind_of(problem, otherwise="reset"), plain_words(problem)))
-        except BaseException as problem:  # the user's greenlet is where it belongs
+        except BaseException as problem:  # it is raised in the user's greenlet
             self._end(problem)
 
     def _end(self, problem: BaseException | None = None) -> None:
@@ -370,34 +374,36 @@ class Connection:
         self._awake.set()
 
     def _after_a_set_clock(self, stamp: int, now: int) -> int:
-        """When that came which, by its stamp, came before it could or after it was read: did somebody set the clock?"""
+        """Return the arrival time of bytes whose stamp is too early, or later than the read. The system's clock may have
+        been set.
+        """
         before, self._from_wall = self._from_wall, wall_minus()
         arrived = stamp - self._from_wall
         if abs(self._from_wall - before) < _CLOCK_WAS_SET:
-            return arrived  # no: the process was put aside between reading the socket and the clock
-        return arrived if self._empty <= arrived <= now else now  # yes, after the stamp
+            return arrived  # it was not set: the process was suspended between reading the socket and the clock
+        return arrived if self._empty <= arrived <= now else now  # otherwise it was set after the stamp
 
     def _decrypted(self, data: bytes) -> list[bytes]:
-        """What a read brought of the plain stream: all of it as one piece, if any, and an empty one at the end."""
+        """Return the plain bytes of a read as one piece, if there are any, and an empty piece at the end of the stream."""
         assert self._tls is not None
         if not data:
-            return [data]  # closed, in good order or not: what the framing says of it counts
+            return [data]  # closed, properly or not: the framing decides whether the response is complete
         self._incoming.write(data)
-        parts, closed = [], False
+        records, closed = [], False
         try:
-            # to be told by an exception that nothing is left costs as much as the decryption
+            # `pending` avoids a last read whose exception would cost as much as the decryption
             while self._incoming.pending and not closed:
-                parts.append(self._tls.read(_RECORD))
-                closed = not parts[-1]
+                records.append(self._tls.read(_RECORD))
+                closed = not records[-1]
         except ssl.SSLWantReadError:
-            pass  # the rest of a record is still on its way
+            pass  # the rest of a record has not arrived yet
         if self._outgoing.pending:
-            self._say_back()
-        plain = b"".join(parts)
-        found = [plain] if plain else []
-        return [*found, b""] if closed else found
+            self._send_tls_messages()
+        plain = b"".join(records)
+        pieces = [plain] if plain else []
+        return [*pieces, b""] if closed else pieces
 
-    def _say_back(self) -> None:
+    def _send_tls_messages(self) -> None:
         """Send the messages of TLS itself, such as a change of keys, after the bytes that are not sent yet."""
         self._unsent = memoryview(bytes(self._unsent) + self._outgoing.read())
         self._push()
@@ -405,7 +411,7 @@ class Connection:
     def _take(self, data: bytes, arrived: int, now: int, look: Look) -> None:
         timeline = self._timeline
         before, encoded = len(timeline.body), self._response.encoded_bytes
-        self.heard = self.heard or bool(data)
+        self.has_received = self.has_received or bool(data)
         try:
             self._feed(data)
         except Undecodable as problem:
@@ -419,44 +425,46 @@ class Connection:
                 timeline.lags.append(now - arrived)
                 timeline.looks.append(look)
         response = self._response
-        brought = len(timeline.body) - before
-        response.body_bytes += brought
-        is_idle = not brought and response.encoded_bytes == encoded
+        new_bytes = len(timeline.body) - before
+        response.body_bytes += new_bytes
+        is_idle = not new_bytes and response.encoded_bytes == encoded
         response.idle_bytes = response.idle_bytes + len(data) if is_idle else 0
-        if response.idle_bytes > _MOST_HEADER_BYTES and not response.over:
-            raise Failure("too_large", f"the headers of the answer were longer than {_MOST_HEADER_BYTES >> 10} KB")
+        if response.idle_bytes > _MAX_HEADER_BYTES and not response.over:
+            raise Failure("too_large", f"the headers of the answer were longer than {_MAX_HEADER_BYTES >> 10} KB")
         if not data and not response.over:
             raise _framing_failure(response, data, None)
-        if self._has_token is not None and brought:
+        if self._has_token is not None and new_bytes:
             self._look_for_token()
         if len(timeline.body) > _TAKEN_FROM:
-            self._awake.set()  # long streams are read, and let go, while they come
-            self._hold_back(len(timeline.body))
-        if response.body_bytes + response.encoded_bytes > _MOST_BODY_BYTES:
-            raise Failure("too_large", longer("the answer", _MOST_BODY_BYTES))
-        self._unweighed += brought + OF_READ
-        if self._unweighed > _SMALL:
-            self._weigh()
+            self._awake.set()  # long streams are parsed, and released, while they arrive
+            self._limit_unread(len(timeline.body))
+        if response.body_bytes + response.encoded_bytes > _MAX_BODY_BYTES:
+            raise Failure("too_large", longer("the answer", _MAX_BODY_BYTES))
+        self._unchecked += new_bytes + OF_READ
+        if self._unchecked > _SMALL:
+            self._check_memory()
 
-    def _hold_back(self, unread: int) -> None:
-        """Pause reading where much of the answer is not parsed yet; fail the answer where too much is not."""
+    def _limit_unread(self, unread: int) -> None:
+        """Pause reading if much of the answer is not parsed yet, and fail the answer if too much is not."""
         if unread > MAX_DOCUMENT:
             raise Failure("too_large", longer("the answer", MAX_DOCUMENT))
         if unread > self._paused_from and not self._response.over:
             self._watcher.stop()
             self._is_paused = True
 
-    def _weigh(self) -> None:
+    def _check_memory(self) -> None:
         """Fail this answer if all large answers together take too much memory."""
-        self._unweighed = 0
+        self._unchecked = 0
         if self._timeline.weight > _SMALL:
             _large[id(self._timeline)] = self._timeline
-            if sum(each.weight for each in _large.values()) > _MOST_KEPT:
-                words = f"the answers that this process reads at a time took more than {_MOST_KEPT >> 20} MB"
-                raise Failure("client_limit", f"{words}: use more processes (--processes)")
+            if sum(timeline.weight for timeline in _large.values()) > _MAX_KEPT:
+                message = f"the answers that this process reads at a time took more than {_MAX_KEPT >> 20} MB"
+                raise Failure("client_limit", f"{message}: use more processes (--processes)")
 
     def _feed(self, data: bytes) -> None:
-        """Parse what came. Of nothing, at the end of the connection, the parser knows whether that is an end."""
+        """Parse the bytes of a read. No bytes mean the end of the connection: the parser decides whether the response is
+        complete.
+        """
         response = self._response
         if not response.begun:
             self._head += data
@@ -478,7 +486,7 @@ class Connection:
             self._timeline.closed = response.over and not was_over and not data
 
     def _read_again(self, data: bytes) -> None:
-        """Read a response whose head was refused once more, without its length, as soon as the head is there."""
+        """Parse a response whose head was refused again, without its length, as soon as the head has arrived."""
         whole = _without_length(self._head)
         if not whole and data:
             return
@@ -489,18 +497,18 @@ class Connection:
         except HTTPParseError as problem:
             if not response.over:
                 raise _framing_failure(response, self._head, problem) from None
-        response.reusable = False  # a proxy may see the end of this response elsewhere
+        response.reusable = False  # a proxy may disagree about the end of this response
 
     def _look_for_token(self) -> None:
         timeline = self._timeline
         assert self._has_token is not None
         if (
             not timeline.is_answered
-            or len(timeline.body) > _FIRST_TOKEN_WITHIN
+            or len(timeline.body) > _MAX_FIRST_TOKEN_BYTES
             or self._has_token(bytes(timeline.body))
         ):
             self._has_token = None
-            self._awake.set()  # another time-out counts from here on
+            self._awake.set()  # another time-out applies from here on
 
     def _flush(self) -> None:
         data = self._outgoing.read()
@@ -508,8 +516,8 @@ class Connection:
             self._sock.sendall(data)
 
 
-def _ask_for_stamps(raw: plain_socket.socket) -> None:
-    """Where the kernel has none to give, reads come without, and the clock is our own."""
+def _enable_stamps(raw: plain_socket.socket) -> None:
+    """Request the kernel's arrival times. Without them, the time of the read is used."""
     with suppress(OSError):
         raw.setsockopt(plain_socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
 
@@ -523,7 +531,7 @@ def _framing_failure(response: _Response, data: bytes, problem: Exception | None
 
 
 _TWO_LENGTHS = "can't be present with"
-"""In what the parser says of a head with Content-Length and Transfer-Encoding, in either order."""
+"""A part of the parser's message about a head with Content-Length and Transfer-Encoding, in either order."""
 _HEAD_ENDS = b"\r\n\r\n"
 _INTERIM = re.compile(rb"HTTP/\S+ 1\d\d")
 _LENGTH = re.compile(rb"\r\ncontent-length:[^\r\n]*(?=\r\n)", re.IGNORECASE)
@@ -531,11 +539,11 @@ _IN_CHUNKS = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked", re.IGNORECASE
 
 
 def _without_length(wire: bytes) -> bytes:
-    """A response without the length in its head, where chunks tell its end too: they win (RFC 9112, 6.3). Empty where
-    the head is not whole.
+    """Return a response without the length in its head, if chunks also mark its end: chunks have priority (RFC 9112, 6.3).
+    Empty if the head is not complete.
     """
     begin, end = 0, wire.find(_HEAD_ENDS)
-    while end >= 0 and _INTERIM.match(wire, begin):  # which has another response behind it
+    while end >= 0 and _INTERIM.match(wire, begin):  # another response follows
         begin, end = end + len(_HEAD_ENDS), wire.find(_HEAD_ENDS, end + len(_HEAD_ENDS))
     if end < 0:
         return b""
@@ -546,25 +554,25 @@ def _without_length(wire: bytes) -> bytes:
 
 
 _SKEW = 2.0
-"""Seconds: clocks further apart than this are not one clock; dates of HTTP have whole seconds."""
-_LONGEST_WAIT = 1e9
+"""Seconds. If the server's clock differs by more, it is used for dates. Dates of HTTP have whole seconds."""
+_MAX_RETRY_AFTER = 1e9
 
 
 def _retry_after(header: Callable[[str], str]) -> float | None:
-    """Seconds after which the server wants to be asked again, which it says in seconds or as a date (RFC 9110, 10.2.3);
-    None where it does not say so.
+    """Return the server's Retry-After in seconds; the header contains seconds or a date (RFC 9110, 10.2.3). None without
+    one.
     """
-    told = header("retry-after").strip()
-    milliseconds = _number(header("retry-after-ms").strip())  # which some servers send besides
+    value = header("retry-after").strip()
+    milliseconds = _number(header("retry-after-ms").strip())  # some servers also send this
     if milliseconds is not None:
         return milliseconds / 1000.0
-    seconds = _number(told)
-    if seconds is None and (when := _date(told)) is not None:
+    seconds = _number(value)
+    if seconds is None and (date := _date(value)) is not None:
         now = time()
-        servers = _date(header("date"))
-        seconds = when - (now if servers is None or abs(servers - now) <= _SKEW else servers)
+        server_now = _date(header("date"))
+        seconds = date - (now if server_now is None or abs(server_now - now) <= _SKEW else server_now)
         seconds = max(0.0, seconds)
-    return seconds if seconds is not None and seconds < _LONGEST_WAIT else None
+    return seconds if seconds is not None and seconds < _MAX_RETRY_AFTER else None
 
 
 def _number(text: str) -> float | None:
@@ -572,7 +580,7 @@ def _number(text: str) -> float | None:
 
 
 def _date(text: str) -> float | None:
-    """A date of HTTP, in seconds since 1970."""
+    """Return a date of HTTP in seconds since 1970; None if it is not valid."""
     try:
         return parsedate_to_datetime(text).timestamp() if text else None
     except (ValueError, TypeError, OverflowError, IndexError):
@@ -588,7 +596,7 @@ class ProxyAnswer(OSError):
 
     @property
     def is_the_servers(self) -> bool:
-        """The proxy reports that it reached no server (RFC 9110, 15.6)."""
+        """Whether the proxy reports a failure of the server (RFC 9110, 15.6)."""
         return self.status in (["502"], ["503"], ["504"])
 
 
@@ -608,20 +616,20 @@ _KIND_OF_ERRNO = {
     errno.EAFNOSUPPORT: "network",  # a machine without IPv6
 }
 _KIND_OF_LOOKUP = {socket.EAI_MEMORY: "client_limit", socket.EAI_SYSTEM: "client_limit"}
-"""Look-ups fail with these where the look-up itself lacks files or memory."""
+"""Error numbers of look-ups that lack files or memory on this machine."""
 _SERVER_CLOSED = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 _ABOUT_CERTIFICATES = ("CERTIFICATE", "UNKNOWN_CA")
 
 
 def kind_of(problem: BaseException, *, otherwise: str = "connect", proxied: bool = False) -> str:
-    """Return the error kind of a failed connection: whose failure it is.
+    """Return the error kind of a failed connection: a failure of this machine, the network, the proxy or the server.
 
-    `otherwise` is the server's part: `connect` before the connection stands, `reset` after. `proxied` means that the
-    connection to a proxy failed, or that the proxy did not open the way to the server.
+    `otherwise` is the server's kind: `connect` before the connection is established, `reset` after. `proxied` means that
+    the connection to a proxy failed, or that the proxy did not connect to the server.
     """
     if isinstance(problem, socket.gaierror):
         return _KIND_OF_LOOKUP.get(problem.errno or 0, "proxy" if proxied else "name_lookup")
-    if isinstance(problem, UnicodeError):  # a name that cannot be one
+    if isinstance(problem, UnicodeError):  # a name that is not valid
         return "proxy" if proxied else "name_lookup"
     if isinstance(problem, ProxyAnswer):
         return otherwise if problem.is_the_servers else "proxy"
@@ -635,8 +643,8 @@ def kind_of(problem: BaseException, *, otherwise: str = "connect", proxied: bool
 
 
 def _kind_of_tls(problem: ssl.SSLError, otherwise: str) -> str:
-    """Return `tls` where the two sides do not agree, and the server's kind where it gave up or hung up."""
-    reason = getattr(problem, "reason", "") or ""  # an error that OpenSSL did not raise has none
+    """Return `tls` if the two sides do not agree, and the server's kind if the server failed or closed the connection."""
+    reason = getattr(problem, "reason", "") or ""  # only errors of OpenSSL have one
     if isinstance(problem, ssl.SSLCertVerificationError) or any(word in reason for word in _ABOUT_CERTIFICATES):
         return "tls"
     if isinstance(problem, _SERVER_CLOSED) or "INTERNAL_ERROR" in reason or "EOF" in reason or otherwise == "reset":
@@ -645,7 +653,7 @@ def _kind_of_tls(problem: ssl.SSLError, otherwise: str) -> str:
 
 
 def plain_words(problem: Exception) -> str:
-    """An OS error's words without its numbers."""
+    """Return the message of a connection's error without its number."""
     if isinstance(problem, socket.gaierror):
         return f"the host's name is not known ({problem.strerror})"
     if isinstance(problem, ssl.SSLError):

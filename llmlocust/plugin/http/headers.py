@@ -1,7 +1,7 @@
-"""Headers of requests: the protocol's, with a key, and those that a user gives. Pure.
+"""Headers of requests: those of the protocol, with a key, and those that a user gives. Pure.
 
-A user's header is a template, `NAME: VALUE`, in which `$NAME` stands for a variable of the node's environment. Templates
-travel to workers. Values are made at each use, and go to the server and nowhere else.
+A user's header is a template, `NAME: VALUE`, in which `$NAME` is a variable of the node's environment. Templates are sent
+to workers. Values are computed at each use, and are sent only to the server.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from llmlocust.stream.dialects import DIALECTS, Dialect
 
 SEPARATOR = r"\n"
-"""Between the headers of one text. Values may hold commas, and a field of a web page holds no line break."""
+"""The separator of headers in one text: values may contain commas, and a field of a web page contains no line break."""
 MASK = "…"
 OWN_KEY = "LLMLOCUST_API_KEY"
-"""The variable of a key that is meant for the server under test, not for one vendor."""
+"""The variable of the key for the server under test, whichever its vendor."""
 
 _COMMON = {
     "Content-Type": "application/json",
@@ -28,26 +28,26 @@ NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|(?P<bare>[A-Za-z_]\w*)|\{(?P<braced>[A-Za-z_]\w*)\})", re.ASCII)
 _FRAMING = ("content-length", "transfer-encoding")
 _CUT_FROM, _MIN_TAIL = 180, 4
-"""Length from which a text may have been cut off, and how many characters at its end identify a value that was cut."""
+"""Length from which a text may have been cut off, and the number of characters at its end that identify a cut value."""
 _MAX_WORD = 8
-"""Shorter values are masked as whole words only: a 1 may stand anywhere."""
+"""Characters. Shorter values are masked only as whole words: a 1 may occur anywhere."""
 
 
 def listed(text: str) -> dict[str, str]:
-    """Templates by their headers' names, from an option's text. ValueError in one line."""
+    """Return templates by the names of their headers, from an option's text. Raises ValueError in one line."""
     lines = text.replace(SEPARATOR, "\n").splitlines()
     return dict(_parsed(line) for line in lines if line.strip())
 
 
 def names(text: str) -> str:
-    """The same text as files may have it: with names, and without values."""
+    """Return the text for the run's files: with names, and without values."""
     return SEPARATOR.join(f"{name}: {MASK}" for name in listed(text))
 
 
 def _parsed(line: str) -> tuple[str, str]:
     name, colon, value = (part.strip() for part in line.partition(":"))
     if not colon:  # the text may be a secret, so it is not repeated
-        raise ValueError("--llm-header wants NAME: VALUE, such as 'api-key: $API_KEY'; one of them has no colon")
+        raise ValueError("--llm-header must be NAME: VALUE, such as 'api-key: $API_KEY'; a colon is missing")
     return _checked(name, value)
 
 
@@ -58,17 +58,17 @@ def _checked(name: str, value: str) -> tuple[str, str]:
         raise ValueError(f"--llm-header cannot set {name}: each request has its own")
     if not value:
         raise ValueError(
-            f"--llm-header {name}: has no value. In a shell, single quotes keep $NAME as it is: '{name}: $NAME'"
+            f"--llm-header {name}: the value is missing. In a shell, put it in single quotes: '{name}: $NAME'"
         )
     return name, value
 
 
 class Headers:
-    """What a user's requests have beside the protocol's own headers: templates, of which the later ones win."""
+    """Headers of a user's requests in addition to the protocol's own: templates, of which later ones replace earlier."""
 
     def __init__(self, *sources: Mapping[str, str], guessed_at: str | None = None) -> None:
-        """ValueError in one line where a name or a template is not valid. `guessed_at` is the host whose dialect is found
-        out: a vendor's key is sent there only if the host is the vendor's. None: the user named the dialect.
+        """`guessed_at` is the host whose dialect is detected: a vendor's key is sent there only if the host is the vendor's.
+        None: the user named the dialect. Raises ValueError in one line if a name or a template is not valid.
         """
         self._guessed_at = guessed_at
         self._templates: dict[str, tuple[str, str]] = {}
@@ -77,8 +77,8 @@ class Headers:
                 self._templates[name.lower()] = _checked(name, str(value).strip())
 
     def of(self, dialect: Dialect, request_id: str = "") -> dict[str, str]:
-        """All headers of a request. A user's header replaces another of its name, whatever the case. ValueError in one
-        line where the key or a variable cannot be used.
+        """Return all headers of a request. A user's header replaces one of the same name, in upper or lower case. Raises
+        ValueError in one line if the key or a variable cannot be used.
         """
         own = _COMMON | dialect.headers(_usable_key(self.key_variable(dialect)))
         if request_id:
@@ -89,7 +89,7 @@ class Headers:
         return kept | {name: _value(name, template) for name, template in self._templates.values()}
 
     def key_variable(self, dialect: Dialect) -> str:
-        """Return the variable that contains the key of the requests; empty where they carry no key."""
+        """Return the variable that contains the key of the requests; empty if they carry no key."""
         if _in_environment(OWN_KEY):
             return OWN_KEY
         is_sent = self._guessed_at is None or _is_of(self._guessed_at, dialect.key_hosts)
@@ -104,16 +104,17 @@ class Headers:
         return list(dict.fromkeys([*([key] if key and not is_replaced else []), *used]))
 
     def without_values(self, text: str, of_address: Iterable[tuple[str, str]] = ()) -> str:
-        """Return a server's message with the secrets masked that the request contained. `of_address` are the secrets of the
+        """Return a server's message in which the secrets of the request are masked. `of_address` are the secrets of the
         address, with their names.
         """
         if text:
-            for name, secret in sorted((*self._secrets(), *of_address), key=lambda each: len(each[1]), reverse=True):
+            secrets = (*self._secrets(), *of_address)
+            for name, secret in sorted(secrets, key=lambda pair: len(pair[1]), reverse=True):
                 text = _masked(text, secret, f"[{name}]")
         return text
 
     def _secrets(self) -> Iterator[tuple[str, str]]:
-        yield from (("key", key) for each in DIALECTS if (key := api_key(each.key_variable)))
+        yield from (("key", key) for dialect in DIALECTS if (key := api_key(dialect.key_variable)))
         for name, template in self._templates.values():
             value = _VARIABLE.sub(_variable, template).strip()
             variables = map(_in_environment, _variables(template))
@@ -121,7 +122,7 @@ class Headers:
 
 
 def api_key(variable: str = "OPENAI_API_KEY") -> str:
-    """The key in the environment; empty where there is none."""
+    """Return the key in the environment; empty if there is none."""
     return _in_environment(OWN_KEY) or _in_environment(variable)
 
 
@@ -148,14 +149,14 @@ def _value(name: str, template: str) -> str:
     value = _VARIABLE.sub(_variable, template).strip()
     if not value.isascii() or not value.replace("\t", " ").isprintable():
         raise ValueError(
-            f"the value of the header {name} holds a line break or other characters that no header may have"
+            f"the value of the header {name} contains a line break or other characters that no header may contain"
         )
     return value
 
 
 def _variables(template: str) -> list[str]:
-    found = (match["bare"] or match["braced"] for match in _VARIABLE.finditer(template))
-    return [name for name in found if name]
+    names_and_dollars = (match["bare"] or match["braced"] for match in _VARIABLE.finditer(template))
+    return [name for name in names_and_dollars if name]
 
 
 def _variable(match: re.Match[str]) -> str:
@@ -163,7 +164,7 @@ def _variable(match: re.Match[str]) -> str:
 
 
 def _credentials(value: str) -> list[str]:
-    """The words of a value, less a scheme such as Bearer before them."""
+    """Return the words of a value, without a scheme such as Bearer before them."""
     words = value.split()
     return words[1:] if len(words) > 1 and words[0].isalpha() else words
 

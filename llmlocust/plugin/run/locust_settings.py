@@ -34,7 +34,7 @@ def hosts_of(environment: Environment) -> list[str]:
 
 
 def _dialect(user: type, environment: Environment) -> str:
-    return user.speaks(environment).name if hasattr(user, "speaks") else ""
+    return user.resolve_dialect(environment).name if hasattr(user, "resolve_dialect") else ""
 
 
 def _think_time(user: type, environment: Environment) -> str:

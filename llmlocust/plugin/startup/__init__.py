@@ -1,1 +1,1 @@
-"""What is checked before a run: options, attributes, the machine, and the server (preflight)."""
+"""Checks before a run: of options, attributes, the machine, and the server (preflight)."""

@@ -34,17 +34,17 @@ _OF_A_SHAPE = {
     "max_load": "search_max",
     "longest": "search_hold",
 }
-"""Attributes with the options that they replace."""
+"""Attributes of a shape, and the options that they replace."""
 _FLAG = re.compile(r"--llm-([a-z-]+)")
 
 
 def own_users(environment: Environment) -> list[type[LLMUser]]:
-    """Return the classes of users that are of llmlocust."""
+    """Return the user classes that derive from LLMUser."""
     return [user for user in environment.user_classes if issubclass(user, LLMUser)]
 
 
 def check_user(user: type[LLMUser], environment: HasOptions) -> None:
-    """Check the attributes of a user class. ValueError in one line, with the name of the class and of the attribute."""
+    """Check the attributes of a user class. Raises ValueError in one line that names the class and the attribute."""
     prompts = _own(user, "prompts")
     if prompts is not None and not isinstance(prompts, str):
         _refuse_unless(
@@ -59,20 +59,20 @@ def check_user(user: type[LLMUser], environment: HasOptions) -> None:
 
 
 def check_users(environment: Environment) -> None:
-    """Whether each class of users has attributes that can be used, and speaks a dialect, with headers that this node can
-    make. ValueError in one line.
+    """Check that each user class has valid attributes, a known dialect, and headers whose values this node has.
+    Raises ValueError in one line.
     """
     for user in own_users(environment):
         check_user(user, environment)
         if option(environment, "dialect") != AUTO:
             try:
-                user.headers_of(environment).of(user.speaks(environment))
+                user.headers_of(environment).of(user.resolve_dialect(environment))
             except ValueError as problem:
                 raise ValueError(f"{user.__name__}: {problem}") from None
 
 
 def check_shape(shape: Any, environment: HasOptions) -> None:
-    """Check the attributes of a shape. ValueError in one line, with the name of the class and of the attribute."""
+    """Check the attributes of a shape. Raises ValueError in one line that names the class and the attribute."""
     _check_like_options(shape, _OF_A_SHAPE, environment)
     for name in ("surge", "soak", "shortest"):
         value = _own(shape, name)
@@ -94,14 +94,14 @@ def _check_like_options(owner: Any, names: Mapping[str, str], environment: HasOp
     # an option whose value is text accepts numbers as an attribute: max_tokens = 64
     texts = {name: isinstance(DEFAULTS[f"llm_{names[name]}"], str) for name in own}
     given = {f"llm_{names[name]}": str(value) if texts[name] else value for name, value in own.items()}
-    told = Namespace(**{**vars(environment.parsed_options or Namespace()), **given})
+    merged = Namespace(**{**vars(environment.parsed_options or Namespace()), **given})
     for name in own:
         if names[name] in RULES:
             try:
-                check_value(SimpleNamespace(parsed_options=told), names[name])
+                check_value(SimpleNamespace(parsed_options=merged), names[name])
             except ValueError as problem:
-                said = _FLAG.sub(f"{_name(owner)}.{name}", str(problem), count=1)
-                raise ValueError(said) from None
+                message = _FLAG.sub(f"{_name(owner)}.{name}", str(problem), count=1)
+                raise ValueError(message) from None
 
 
 def _refuse_unless(is_met: bool, owner: Any, name: str, wanted: str, value: Any) -> None:
@@ -127,7 +127,7 @@ _KINDS: dict[type, tuple[Callable[[Any], bool], str]] = {
     float: (_is_number, "a number"),
     str: (_is_text, "text or a number"),
 }
-"""What an attribute must be, by the type of the option that it replaces."""
+"""The check of an attribute, and the words for it, by the type of the option that the attribute replaces."""
 
 
 def _are_timeouts(value: Any) -> bool:
@@ -136,10 +136,12 @@ def _are_timeouts(value: Any) -> bool:
 
 
 def _are_questions(value: Any) -> bool:
-    """Whether these are prompts. Only lists and tuples are looked through: other sequences may read their entries lazily."""
+    """Return whether these are prompts. Only the entries of lists and tuples are checked: others may load them lazily."""
     if not isinstance(value, Sequence) or not len(value):
         return False
-    return not isinstance(value, list | tuple) or all(isinstance(each, str | list | tuple) and each for each in value)
+    return not isinstance(value, list | tuple) or all(
+        isinstance(entry, str | list | tuple) and entry for entry in value
+    )
 
 
 _USER_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {

@@ -1,4 +1,4 @@
-"""Everything that can be known to be wrong before any load."""
+"""All checks before the load, in order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ USAGE_ERROR = 2
 
 
 def check(environment: Environment) -> dict[str, Any]:
-    """Everything that can be known to be wrong before any load. Raises NotReady."""
+    """Run all checks before the load. Returns what the preflight found; empty without one. Raises NotReady."""
     forget(environment)
     ramp = _ramp_of(environment)
     try:
@@ -62,12 +62,12 @@ def check(environment: Environment) -> dict[str, Any]:
 def _check_files(environment: Environment) -> None:
     prefix = getattr(environment.parsed_options, "csv_prefix", None)
     for path in prefixes.obstacles(prefix) if prefix else ():
-        why = "it is a folder" if path.is_dir() else "it is no file that you may write to"
+        why = "it is a folder" if path.is_dir() else "it is not a file that you may write to"
         raise NotReady(f"cannot write {path}: {why}. Give --csv another prefix")
 
 
 def _ramp_of(environment: Environment) -> SteppedRamp | None:
-    """The environment's shape, where it is one of ours."""
+    """Return the environment's shape if it is one of ours."""
     shape = environment.shape_class
     return shape if isinstance(shape, SteppedRamp) else None
 
@@ -83,11 +83,11 @@ def _check_ramp(environment: Environment, ramp: SteppedRamp) -> None:
 
 
 def _refuse_what_needs_a_ramp(environment: Environment) -> None:
-    asked = {name: option(environment, name) for name in ("search", "rate", "requests", "trace")}
-    asked["shape"] = option(environment, "shape") != STEPPED
-    name = next((name for name, is_asked in asked.items() if is_asked), None)
+    values = {name: option(environment, name) for name in ("search", "rate", "requests", "trace")}
+    values["shape"] = option(environment, "shape") != STEPPED
+    name = next((name for name, value in values.items() if value), None)
     if name is not None:
-        raise NotReady(f"--llm-{name} needs a ramp to steer: class Ramp(SteppedRamp) in the locustfile")
+        raise NotReady(f"--llm-{name} needs a ramp to control: class Ramp(SteppedRamp) in the locustfile")
 
 
 def _planned(ramp: SteppedRamp) -> Sequence[float]:
@@ -102,18 +102,18 @@ def _gates(environment: Environment) -> list[Gate]:
 
 
 def _refuse_gates_of_every_level(environment: Environment) -> None:
-    gate = next((each for each in _gates(environment) if each.at is None), None)
+    gate = next((gate for gate in _gates(environment) if gate.at is None), None)
     if gate is not None:
         raise NotReady(
-            f"--llm-threshold '{gate}' is for every level, and a search goes above the limit on purpose: say at which "
-            f"load, such as '{gate} @ {option(environment, 'search_start')}'"
+            f"--llm-threshold '{gate}' applies to every level, and a search exceeds the limit on purpose: name a load, "
+            f"such as '{gate} @ {option(environment, 'search_start')}'"
         )
 
 
 def _refuse_gates_of_no_level(environment: Environment, loads: Sequence[float]) -> None:
-    gate = next((each for each in _gates(environment) if not any(map(each.is_of, loads))), None)
+    gate = next((gate for gate in _gates(environment) if not any(map(gate.is_of, loads))), None)
     if gate is not None:
-        known = words.series([words.load(each) for each in loads])
+        known = words.series([words.load(load) for load in loads])
         raise NotReady(f"--llm-threshold '{gate}': the ramp has no such level. Its levels are {known}")
 
 
@@ -132,21 +132,21 @@ def _check_requests(environment: Environment, ramp: SteppedRamp) -> None:
         return
     if ramp.unit == RATE or ramp.searches() or ramp.shape_name() in SHAPES:
         raise NotReady(
-            "--llm-requests is a run of users at one level: leave out --llm-rate, --llm-search, --llm-shape and --llm-trace"
+            "--llm-requests needs users at one level: leave out --llm-rate, --llm-search, --llm-shape and --llm-trace"
         )
     loads = ramp.planned_levels()
     if len(loads) > 1:
-        raise NotReady(f"--llm-requests is a run at one level, not {len(loads)}: --llm-levels {loads[-1]}")
+        raise NotReady(f"--llm-requests needs one level, not {len(loads)}: --llm-levels {loads[-1]}")
     if requests < loads[0]:
         raise NotReady(
-            f"{words.with_unit(loads[0], USERS)} cannot all ask when there are {requests} requests: "
+            f"{words.with_unit(loads[0], USERS)} cannot share {requests} requests: "
             "give more --llm-requests, or fewer users"
         )
     _refuse_other_users(environment, "count requests")
 
 
 def _check_machine(environment: Environment) -> None:
-    """Check whether this machine can open the users' connections. Workers on other machines check their own."""
+    """Check that this machine can open the users' connections. Workers on other machines check their own limits."""
     processes = 1
     if isinstance(environment.runner, MasterRunner):
         processes = getattr(environment.parsed_options, "processes", None) or 0
@@ -157,10 +157,10 @@ def _check_machine(environment: Environment) -> None:
             raise NotReady(str(problem)) from None
 
 
-def _refuse_other_users(environment: Environment, what: str) -> None:
-    others = [each.__name__ for each in environment.user_classes if not issubclass(each, LLMUser)]
+def _refuse_other_users(environment: Environment, ability: str) -> None:
+    others = [user.__name__ for user in environment.user_classes if not issubclass(user, LLMUser)]
     if others:
-        raise NotReady(f"only users of llmlocust can {what}: make {others[0]} an LLMUser, or name the others")
+        raise NotReady(f"only users of llmlocust can {ability}: make {others[0]} an LLMUser, or name only LLMUsers")
 
 
 def _check_trace(environment: Environment, ramp: SteppedRamp) -> None:
@@ -174,4 +174,4 @@ def _check_trace(environment: Environment, ramp: SteppedRamp) -> None:
         return
     if ramp.searches() or ramp.shape_name() in SHAPES:
         other = "a search" if ramp.searches() else "--llm-shape"
-        raise NotReady(f"--llm-trace and {other} do not go together: each makes its own load")
+        raise NotReady(f"--llm-trace and {other} cannot be combined: each makes its own load")

@@ -1,4 +1,4 @@
-"""Limits of this machine that can be known before the load: a connection of each user needs a file and a port."""
+"""Limits of this machine that are known before the load: each user's connection needs an open file and a port."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ _PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def check(users: float, processes: int, hosts: Sequence[str]) -> None:
-    """Check that this machine can open a connection for each user. `users` are those of all `processes` of this machine
-    together. Raises the limit of open files where the system allows it. ValueError, in one line, where files or ports are
-    too few.
+    """Check that this machine can open a connection for each user. `users` is the number for all `processes` of this
+    machine together. The check raises the limit of open files if the system allows it. Raises ValueError, in one line, if
+    files or ports are too few.
     """
-    each = math.ceil(users / max(processes, 1))
-    needed = each + _open_files() + _SPARE_FILES
+    users_each = math.ceil(users / max(processes, 1))
+    needed = users_each + _open_files() + _SPARE_FILES
     files = _raise_file_limit(needed)
     if files < needed:
         raise ValueError(
-            f"{each:,} users in one process need about {needed:,} open files, and it may open {files:,}: raise the limit "
-            f"(ulimit -n {needed}), or use more processes or machines (--processes, --worker)"
+            f"{users_each:,} users in one process need about {needed:,} open files, and it may open {files:,}: raise the "
+            f"limit (ulimit -n {needed}), or use more processes or machines (--processes, --worker)"
         )
     ports = _ports() * max(len(set(hosts)), 1)
     if users > ports:
         raise ValueError(
-            f"{users:,.0f} users on one machine need as many ports, and it has {ports:,} for connections to one server: "
+            f"{users:,.0f} users on one machine need one port each, and it has {ports:,} for connections to one server: "
             "widen net.ipv4.ip_local_port_range, or use more machines (--worker)"
         )
 
 
 def _raise_file_limit(needed: int) -> float:
-    """Raise the limit of open files as far as needed and allowed. Returns the limit."""
+    """Raise the limit of open files as far as needed and allowed. Returns the new limit."""
     try:
         import resource
     except ImportError:  # Windows has none
@@ -56,7 +56,7 @@ def _open_files() -> int:
 
 
 def _ports() -> float:
-    """Return the number of ports for connections to one server; infinite where the system does not report it."""
+    """Return the number of ports for connections to one server; infinite if the system does not report it."""
     try:
         first, last = map(int, _PORT_RANGE.read_text().split())
     except (OSError, ValueError):

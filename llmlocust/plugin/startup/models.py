@@ -1,4 +1,4 @@
-"""The list of models that a server gives, in the shapes that servers have for it. Pure."""
+"""Reader of the server's list of models, in the formats that servers use. Pure."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _NAMES = ("id", "model", "name")
 
 
 def listed(body: bytes) -> list[str] | None:
-    """The names in a list of models: OpenAI's `{"data": [{"id": …}]}`, `{"models": […]}`, or a bare array, of objects or of
-    names. None where the body is no such list.
+    """Return the names in a list of models: OpenAI's `{"data": [{"id": …}]}`, `{"models": […]}`, or a bare array, of
+    objects or of names. None if the body is no such list.
     """
     try:
         document = msgspec.json.decode(body)

@@ -1,4 +1,4 @@
-"""Checks of the options: each by itself, and those that do not go together."""
+"""Checks of the options: of each alone, and of combinations."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from llmlocust.stream.dialects import named
 
 
 def check(environment: HasRamp) -> None:
-    """Whether every option can be meant; ValueError in one line where not."""
+    """Check all options and their combinations. Raises ValueError in one line."""
     check_values(environment)
     _check_dialect(environment)
     headers.listed(option(environment, "header"))
@@ -42,19 +42,19 @@ def check(environment: HasRamp) -> None:
     _check_shape(environment, is_rate=is_rate)
     levels(environment, is_rate=is_rate)
     if option(environment, "force_length") and not distribution(environment, "max_tokens").low >= 1:
-        raise ValueError("--llm-force-length wants a --llm-max-tokens of 1 or more, to which answers go on")
+        raise ValueError("--llm-force-length needs a --llm-max-tokens of 1 or more: the length of the answers")
     _check_trace(environment)
     _check_gates(environment)
 
 
 def check_values(environment: HasOptions) -> None:
-    """Check each option by itself, on this node. ValueError in one line."""
+    """Check each option alone, on this node. Raises ValueError in one line."""
     for name in RULES:
         check_value(environment, name)
 
 
 def check_value(environment: HasOptions, name: str) -> None:
-    """Check one option by itself. ValueError in one line."""
+    """Check one option alone. Raises ValueError in one line."""
     flag, value = f"--llm-{name.replace('_', '-')}", option(environment, name)
     try:
         wanted = RULES[name](value)
@@ -65,7 +65,7 @@ def check_value(environment: HasOptions, name: str) -> None:
 
 
 Rule = Callable[[Any], str]
-"""A function that returns what an option's value must be; empty where the value is valid. It may raise ValueError instead."""
+"""A function that returns what an option's value must be; empty if the value is valid. It may raise ValueError instead."""
 
 
 def _rule(is_met: Callable[[Any], bool], wanted: str) -> Rule:
@@ -102,11 +102,11 @@ def _check_shape(environment: HasRamp, *, is_rate: bool) -> None:
         return
     if option(environment, "search"):
         raise ValueError(
-            f"--llm-search finds its own levels, and --llm-shape {name} has its own: leave out one of them"
+            f"--llm-search and --llm-shape {name} cannot be combined: each has its own levels. Leave out one of them"
         )
     if not has_default(environment, "levels"):
         raise ValueError(
-            f"--llm-levels are of a stepped ramp: --llm-shape {name} goes by --llm-shape-base and --llm-shape-peak"
+            f"--llm-levels needs a stepped ramp: --llm-shape {name} uses --llm-shape-base and --llm-shape-peak"
         )
     shape_setting(environment.shape_class, environment, is_rate=is_rate)
 
@@ -116,10 +116,12 @@ def _check_dialect(environment: HasOptions) -> None:
     if name != AUTO:
         named(name)
     elif not option(environment, "preflight"):
-        raise ValueError(f"--llm-dialect {AUTO} asks the server, which --llm-preflight=false forbids: name a dialect")
+        raise ValueError(f"--llm-dialect {AUTO} asks the server, and --llm-preflight=false forbids it: name a dialect")
     path = option(environment, "path")
     if "://" in path or not path.isprintable() or " " in path:
-        raise ValueError(f"--llm-path is a path such as /v1/chat/completions, and --host the address — got {path!r}")
+        raise ValueError(
+            f"--llm-path must be a path such as /v1/chat/completions; --host is the address — got {path!r}"
+        )
 
 
 def _check_trace(environment: HasRamp) -> None:
@@ -127,31 +129,31 @@ def _check_trace(environment: HasRamp) -> None:
         return
     others = {
         "search": "a search makes its own load",
-        "rate": "a trace says itself when its requests are due",
-        "prompt_tokens": "a trace says itself how long its prompts are",
+        "rate": "a trace has its own times of requests",
+        "prompt_tokens": "a trace has its own lengths of prompts",
     }
     for name, why in others.items():
         if option(environment, name):
-            raise ValueError(f"--llm-trace and --llm-{name.replace('_', '-')} do not go together: {why}")
+            raise ValueError(f"--llm-trace and --llm-{name.replace('_', '-')} cannot be combined: {why}")
     if not has_default(environment, "levels"):
         raise ValueError(
-            "--llm-trace and --llm-levels do not go together: its levels are windows of --llm-hold seconds"
+            "--llm-trace and --llm-levels cannot be combined: a trace's levels are windows of --llm-hold seconds"
         )
     if option(environment, "turns") != "1":
-        raise ValueError("--llm-trace and --llm-turns do not go together: each row of a trace is one request")
+        raise ValueError("--llm-trace and --llm-turns cannot be combined: each row of a trace is one request")
 
 
 def notes(environment: HasOptions) -> list[str]:
-    """What whoever starts a run should know of its options."""
+    """Return notes about the options for the user who starts a run."""
     sized = any(option(environment, name) for name in ("prompt_tokens", "prefix_tokens", "trace"))
     if not sized or option(environment, "tokenizer"):
         return []
-    said = "lengths of prompts are estimated, at 4 letters a token (1 in scripts such as Chinese)"
-    return [f"{said}: --llm-tokenizer counts them. The server's own counts are in the files"]
+    estimate = "lengths of prompts are estimated, at 4 letters per token (1 in scripts such as Chinese)"
+    return [f"{estimate}: --llm-tokenizer counts them. The server's own counts are in the files"]
 
 
 def _add_gates_of_file(environment: HasOptions) -> None:
-    """From here on they are those of --llm-threshold, whatever becomes of the file."""
+    """Add the gates of --llm-thresholds to --llm-threshold, so that a later change of the file changes nothing."""
     file = option(environment, "thresholds")
     if file and environment.parsed_options is not None:
         given = parse_gates(option(environment, "threshold"))
@@ -171,13 +173,13 @@ def _check_gates(environment: HasOptions) -> None:
         raise ValueError(f"--llm-accept: {problem}") from None
     junit = Path(option(environment, "junit") or ".")
     if not junit.absolute().parent.is_dir():
-        raise ValueError(f"--llm-junit cannot be {junit}: there is no folder {junit.parent}")
+        raise ValueError(f"--llm-junit cannot be {junit}: the folder {junit.parent} does not exist")
     if option(environment, "junit") and junit.is_dir():
         raise ValueError(f"--llm-junit cannot be {junit}: it is a folder")
     if option(environment, "abort_on_breach") and not any(map(can_abort, gates)):
         raise ValueError(
-            "--llm-abort-on-breach wants a --llm-threshold that a running level can break: a percentile of requests' "
-            "times or errors with an upper limit, such as 'ttft.p95 < 500ms' or 'errors < 1%'"
+            "--llm-abort-on-breach needs a --llm-threshold that a running level can violate: an upper limit of a "
+            "percentile of requests' times, or of errors, such as 'ttft.p95 < 500ms' or 'errors < 1%'"
         )
 
 
@@ -187,7 +189,7 @@ RULES: dict[str, Rule] = {
         "" if name in (STEPPED, *SHAPES) else f"{STEPPED}, {', '.join(SHAPES)} — got {str(name)[:40]!r}"
     ),
     "arrivals": _read_by(Process.parse),
-    "rate": _rule(lambda value: 0.0 <= value < math.inf, "requests a second such as 50; 0: users instead"),
+    "rate": _rule(lambda value: 0.0 <= value < math.inf, "requests per second such as 50; 0: users instead"),
     "max_in_flight": _rule(lambda value: 1 <= value < math.inf, "1 request or more"),
     "requests": _rule(lambda value: 0 <= value < math.inf, "a number of requests such as 200; 0: no fixed number"),
     "max_tokens": _read_by(parse),
@@ -200,7 +202,7 @@ RULES: dict[str, Rule] = {
     "prompts": _read_by(load_prompts),
     "right_answers": _read_by(load_answers, empty=True),
     "trace_speed": _rule(
-        lambda value: 0.0 < value < math.inf, "a number above 0, such as 2 for twice as fast as it was"
+        lambda value: 0.0 < value < math.inf, "a number above 0; 2 replays the trace in half the time"
     ),
     "trace_from": _rule(lambda value: 0.0 <= value < math.inf, "0 seconds of the trace or more"),
     "trace_seconds": _rule(lambda value: 0.0 <= value < math.inf, "0 seconds of the trace or more"),
@@ -215,4 +217,4 @@ RULES: dict[str, Rule] = {
     ),
     **dict.fromkeys(("warmup", "drain", "abort_grace"), _FROM_ZERO),
 }
-"""The rule of each option whose value can be invalid by itself."""
+"""The rule of each option whose value alone can be invalid."""

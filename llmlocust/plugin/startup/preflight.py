@@ -1,4 +1,4 @@
-"""A first request before the load: what is wrong with it is said in one line instead of in a thousand failures."""
+"""The preflight: a first request before the load, so that an error is one line and not a thousand failed requests."""
 
 from __future__ import annotations
 
@@ -31,27 +31,30 @@ _MAX_WORDS = 120
 
 
 def check(environment: Environment, users: Sequence[type[LLMUser]]) -> dict[str, Any]:
-    """Send a first request as each class of users sends its requests, and say what was found out: the model, where none
-    was named; the dialect, where that is to be found out; the target that the server answers at; how it wants to be
-    asked. What several classes have in common is asked once. Raises NotReady.
+    """Send a first request as each user class sends its requests, and print the results: the model, if none was named;
+    the dialect, if it is to be detected; the target that answers; the fields that the server accepts. Classes that would
+    send the same request share one. Returns the findings of the first class, with all requests counted. Raises NotReady.
     """
-    told: dict[str, Any] = {}
-    asked = set()
+    findings_of_first: dict[str, Any] = {}
+    checked = set()
     for user in users:
-        if told and _place(environment, user) in asked:
+        if findings_of_first and _key_of(environment, user) in checked:
             continue
         try:
-            found = _check(environment, user)
+            result = _check(environment, user)
         except NotReady as problem:
-            raise NotReady(f"{user.__name__}: {problem}" if told else str(problem)) from None
-        asked.add(_place(environment, user))
-        told = {**told, "requests": told["requests"] + found["requests"]} if told else found
-    return told
+            raise NotReady(f"{user.__name__}: {problem}" if findings_of_first else str(problem)) from None
+        checked.add(_key_of(environment, user))
+        if findings_of_first:
+            findings_of_first["requests"] += result["requests"]
+        else:
+            findings_of_first = result
+    return findings_of_first
 
 
 def keys_notes(environment: Environment, users: Sequence[type[LLMUser]]) -> list[str]:
     """Return lines that say which secrets the run sends to which host, and whether the connection is encrypted."""
-    found: dict[str, dict[str, None]] = {}
+    secrets: dict[str, dict[str, None]] = {}
     for user in users:
         host = environment.host or user.host or ""
         try:
@@ -59,18 +62,18 @@ def keys_notes(environment: Environment, users: Sequence[type[LLMUser]]) -> list
         except ValueError:
             continue
         is_auto = option(environment, "dialect") == AUTO and user.dialect is None
-        dialects = [each() for each in DIALECTS] if is_auto else [user.speaks(environment)]
+        dialects = [dialect() for dialect in DIALECTS] if is_auto else [user.resolve_dialect(environment)]
         names = [f"${name}" for dialect in dialects for name in user.headers_of(environment).variables(dialect)]
         names += ["the password in the address"] if parts.username or parts.password else []
         is_open = parts.scheme == "http" and not is_loopback(parts.hostname or "")
         place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{', not encrypted' if is_open else ''}"
-        found.setdefault(place, {}).update(dict.fromkeys(names))
-    return [f"sends {words.series([*names])} to {place}" for place, names in found.items() if names]
+        secrets.setdefault(place, {}).update(dict.fromkeys(names))
+    return [f"sends {words.series([*names])} to {place}" for place, names in secrets.items() if names]
 
 
-def _place(environment: Environment, user: type[LLMUser]) -> tuple[str, ...]:
-    """What is asked, and where."""
-    dialect, headers = user.speaks(environment), sorted((user.headers or {}).items())
+def _key_of(environment: Environment, user: type[LLMUser]) -> tuple[str, ...]:
+    """Return the key of a first request: server, dialect, model, headers."""
+    dialect, headers = user.resolve_dialect(environment), sorted((user.headers or {}).items())
     model = user.model or option(environment, "model")
     return environment.host or user.host or "", dialect.name, dialect.path, model, str(headers)
 
@@ -91,7 +94,7 @@ def _check(environment: Environment, user: type[LLMUser]) -> dict[str, Any]:
         raise NotReady(str(problem)) from None
     finally:
         probe.client.close()
-    _say_what_was_found(probe, attempt)
+    _say_findings(probe, attempt)
     _pass_on(environment, probe, attempt, host, common)
     record = attempt.record
     return {
@@ -107,11 +110,11 @@ def _check(environment: Environment, user: type[LLMUser]) -> dict[str, Any]:
 def _first_answer(
     environment: Environment, user: type[LLMUser], probe: Probe, model: str, listed: Sequence[str], trouble: str
 ) -> Attempt:
-    """NotReady where the server gives none."""
+    """Return the first attempt that succeeds. Raises NotReady if none does."""
     question = _ask(environment, user, model)
     probe.changes = partial(_changes, environment, user)
-    _settle_dialect(environment, probe, question)
-    probe.dialect = user.speaks(environment)
+    _detect_dialect(environment, probe, question)
+    probe.dialect = user.resolve_dialect(environment)
     attempts = probe.find(question)
     if attempts[-1].record.ok:
         return attempts[-1]
@@ -119,18 +122,18 @@ def _first_answer(
 
 
 def _probe(environment: Environment, user: type[LLMUser], host: str) -> Probe:
-    """ValueError in one line where the host, the dialect or a header is not valid."""
+    """Return a probe of the host. Raises ValueError in one line if the host, the dialect or a header is not valid."""
     given = option(environment, "path")
     targets = findings(environment)["targets"].get(host)
-    endpoint = Endpoint(host, verify=not option(environment, "insecure"), given=given, found=targets)
-    first = DIALECTS[0]() if option(environment, "dialect") == AUTO else user.speaks(environment)
+    endpoint = Endpoint(host, verify=not option(environment, "insecure"), given=given, known_targets=targets)
+    first = DIALECTS[0]() if option(environment, "dialect") == AUTO else user.resolve_dialect(environment)
     headers = user.headers_of(environment)
     headers.of(first)
     return Probe(endpoint, first, headers, timeouts=user.timeouts_of(environment))
 
 
 def _pass_on(environment: Environment, probe: Probe, attempt: Attempt, host: str, model: str) -> None:
-    """Note what was found out, for this process and for the workers."""
+    """Note the findings for this process and for the workers."""
     ask = attempt.ask
     note_values(environment, model=model, usage=ask.usage, max_tokens_field=ask.max_tokens_field)
     if ramp_setting(environment, "trace"):
@@ -140,31 +143,31 @@ def _pass_on(environment: Environment, probe: Probe, attempt: Attempt, host: str
         note_target(environment, host, path, attempt.target)
 
 
-# ── what is asked ──
+# ── the request ──
 
 
 def _ask(environment: Environment, user: type[LLMUser], model: str) -> Ask:
     limit = _limit(environment, user)
-    few = min(limit, _TOKENS) if limit > 0 else _TOKENS
+    tokens = min(limit, _TOKENS) if limit > 0 else _TOKENS
     return Ask(
         prompt="Say hello.",
         model=model,
-        max_tokens=few,
+        max_tokens=tokens,
         max_tokens_field=option(environment, "max_tokens_field"),
         usage=option(environment, "usage"),
-        extra=(forced(few) if _forces(environment) else {})
+        extra=(forced(tokens) if _forces(environment) else {})
         | drawn_fields(extra_fields(option(environment, "body")), random.Random()),
     )
 
 
 def _limit(environment: Environment, user: type[LLMUser]) -> int:
-    """The limit of tokens of one of the run's requests; 0: the server's own."""
+    """Return the token limit of one of the run's requests; 0: the server's own."""
     own = option(environment, "max_tokens") if user.max_tokens is None else user.max_tokens
     return max(0, parse(str(own)).whole(random.Random()))
 
 
 def _forces(environment: Environment) -> bool:
-    """Whether answers are to have a certain length; a trace's answers had theirs."""
+    """Return whether answers must have a certain length, as those of a trace have."""
     return bool(option(environment, "force_length") or ramp_setting(environment, "trace"))
 
 
@@ -177,16 +180,16 @@ def _changes(environment: Environment, user: type[LLMUser], dialect: Dialect, as
     if _forces(environment) and not option(environment, "force_length"):
         fields = {name: value for name, value in ask.extra.items() if name not in forced(0)}
         changes.append(
-            Adaptation({"extra": fields}, "without ignore_eos and min_tokens: a trace's lengths are limits then")
+            Adaptation({"extra": fields}, "without ignore_eos and min_tokens: the trace's lengths are only limits")
         )
     return changes
 
 
-# ── what the server speaks ──
+# ── the server's dialect ──
 
 
-def _settle_dialect(environment: Environment, probe: Probe, question: Ask) -> None:
-    """Find out what is left open: what the server speaks, and a path that the server itself names."""
+def _detect_dialect(environment: Environment, probe: Probe, question: Ask) -> None:
+    """Detect the dialect if the user left it open, and the path if the server itself names one."""
     name, path = option(environment, "dialect"), option(environment, "path")
     if name == AUTO:
         dialect = _understood(probe, question, path)
@@ -196,11 +199,11 @@ def _settle_dialect(environment: Environment, probe: Probe, question: Ask) -> No
         return
     is_own_path = dialect.path == named(dialect.name).path
     note_values(environment, dialect=dialect.name, path=path or ("" if is_own_path else dialect.path))
-    console.say(f"The server is spoken to in {dialect.name}, at {shown(probe.endpoint.path(dialect.path))}.")
+    console.say(f"The run uses the dialect {dialect.name}, at {shown(probe.endpoint.path(dialect.path))}.")
 
 
 def _understood(probe: Probe, question: Ask, path: str) -> Dialect:
-    """The first dialect in which the server answers, at the likeliest target of each before any other."""
+    """Return the first dialect in which the server answers. The most likely target of each dialect comes first."""
     misplaced = []
     for dialect in _candidates(probe, path):
         probe.dialect = dialect
@@ -216,53 +219,51 @@ def _understood(probe: Probe, question: Ask, path: str) -> Dialect:
         if probe.find(question)[-1].record.ok:
             return dialect
     raise NotReady(
-        _unsupported(probe, (each() for each in DIALECTS))
-        or f"{probe.endpoint.authority} answered a first request in none of {', '.join(each.name for each in DIALECTS)}: "
-        "set --llm-dialect, and --llm-path or --llm-model where it needs them"
+        _unsupported(probe, (dialect() for dialect in DIALECTS))
+        or f"{probe.endpoint.authority} did not answer a first request in any of "
+        f"{', '.join(dialect.name for dialect in DIALECTS)}: set --llm-dialect, and --llm-path or --llm-model if it needs them"
     )
 
 
 def _candidates(probe: Probe, path: str) -> Iterator[Dialect]:
-    """All dialects, first those whose endpoint was pasted as the server's address."""
+    """Yield all dialects, first those whose endpoint was pasted as the server's address."""
     address = probe.endpoint.address
-    dialects = [named(each.name, path) for each in DIALECTS]
-    for dialect in sorted(dialects, key=lambda each: not address.is_endpoint_of(each)):
+    dialects = [named(dialect.name, path) for dialect in DIALECTS]
+    for dialect in sorted(dialects, key=lambda dialect: not address.is_endpoint_of(dialect)):
         yield dialect if path else _discovered(probe, dialect)
 
 
 def _discovered(probe: Probe, dialect: Dialect) -> Dialect:
-    """A dialect at the path that the server names, unless the user pasted the address of its endpoint."""
+    """Return a dialect with the path that the server names, unless the user pasted the address of its endpoint."""
     if dialect.discovers and not probe.endpoint.address.is_endpoint_of(dialect):
         dialect.discover(probe.get)
     return dialect
 
 
 def _unsupported(probe: Probe, dialects: Iterable[Dialect]) -> str:
-    """What to do where the server speaks a form of a protocol that its dialect does not; empty where it does not."""
+    """Return advice if the server uses a variant of a protocol that the dialect does not support; empty otherwise."""
     why = next(filter(None, (dialect.unsupported(probe.get) for dialect in dialects)), "")
     return why and f"{probe.endpoint.authority} is {why}"
 
 
-# ── what is said ──
+# ── messages ──
 
 
-def _say_what_was_found(probe: Probe, attempt: Attempt) -> None:
+def _say_findings(probe: Probe, attempt: Attempt) -> None:
     address, dialect = probe.endpoint.address, probe.dialect
     usual = address.joins(dialect.path_of(attempt.ask))[0]
     if attempt.changes:
         console.say(
-            f"The server refused a first request ({attempt.refusal}), but takes it so: {words.series([*attempt.changes])}."
+            f"The server refused a first request ({attempt.refusal}), but accepts it {words.series([*attempt.changes])}."
         )
     if attempt.redirected:
-        console.say(f"The server redirects {shown(attempt.redirected)} to {shown(attempt.target)}: the run asks there.")
+        console.say(f"The server redirects {shown(attempt.redirected)} to {shown(attempt.target)}: the run uses that.")
     elif attempt.target != usual:
-        console.say(
-            f"The server does not answer at {shown(usual)}, but at {shown(attempt.target)}: the run asks there."
-        )
+        console.say(f"The server does not answer at {shown(usual)}, but at {shown(attempt.target)}: the run uses that.")
     elif (other := address.pasted_dialect()) and not address.is_endpoint_of(dialect) and other != dialect.name:
         console.say(
-            f"The address ends as that of {other} does, and the run asks in {dialect.name} at {shown(attempt.target)}: "
-            f"--llm-dialect {other} asks in the other"
+            f"The address looks like one of {other}, and the run uses {dialect.name} at {shown(attempt.target)}. "
+            f"To use {other}, give --llm-dialect {other}"
         )
     _say_whether_tokens_were_seen(attempt.record)
     if _is_forced(attempt.ask):
@@ -274,7 +275,7 @@ def _say_whether_tokens_were_seen(record: Record) -> None:
         fields = f", which may be in {record.unread}" if record.unread else ""
         console.say(
             f"The server counted {record.output_tokens} tokens of a first answer and sent none in a field that is read"
-            f"{fields}: TTFT, gaps and end to end will not be known. Is --llm-dialect right?"
+            f"{fields}: TTFT, ITL and end to end will not be known. Is --llm-dialect right?"
         )
 
 
@@ -284,57 +285,57 @@ def _say_whether_length_is_forced(dialect: Dialect, ask: Ask, record: Record) ->
     if (record.output_tokens or 0) < ask.extra["min_tokens"]:
         console.say(
             f"the server ended a first answer after {record.output_tokens} of {ask.extra['min_tokens']} tokens: it does "
-            "not know ignore_eos and min_tokens, so nothing forces answers to their length"
+            "not support ignore_eos and min_tokens, so answers may be shorter than requested"
         )
 
 
 def _advice(probe: Probe, attempts: Sequence[Attempt], listed: Sequence[str], trouble: str) -> str:
-    """Why the load must not start, and what to do."""
+    """Return why the load must not start, and the remedy."""
     endpoint, attempt = probe.endpoint, attempts[-1]
     if attempt.is_misplaced:
         return _advice_on_address(probe, attempts)
     record, model = attempt.record, attempt.ask.model
     place = f" at {shown(attempt.target)}" if attempt.is_guess else ""
-    said = f"{endpoint.authority} answered a first request{place} with: {attempt.words.rstrip('.')}"
+    answer = f"{endpoint.authority} answered a first request{place} with: {attempt.words.rstrip('.')}"
     if record.status in (401, 403):
-        return f"{said}. {_advice_on_key(probe)}"
+        return f"{answer}. {_advice_on_key(probe)}"
     if model and listed and model not in listed:
-        return f"{said}. It does not list a model {model!r}, but {', '.join(listed[:5])}: set --llm-model"
+        return f"{answer}. It does not list a model {model!r}, but {', '.join(listed[:5])}: set --llm-model"
     if not model and record.status >= 400:
-        return f"{said}. No model was named and /v1/models does not tell one ({trouble}): set --llm-model"
+        return f"{answer}. No model was named and /v1/models lists none ({trouble}): set --llm-model"
     if record.status == 0 and not endpoint.tls:
-        return f"{said}. Does it speak TLS there? Then give https://"
-    return f"{said}. To start all the same, give --llm-preflight=false"
+        return f"{answer}. If the server uses TLS, give https://"
+    return f"{answer}. To start anyway, give --llm-preflight=false"
 
 
 def _advice_on_key(probe: Probe) -> str:
-    dialect, sent = probe.dialect, probe.headers.key_variable(probe.dialect)
-    cure = f"set {OWN_KEY}, or give --llm-header 'NAME: $VARIABLE' where it wants another header"
-    if sent:
-        return f"The key in {sent} was refused: {cure}"
+    dialect, variable = probe.dialect, probe.headers.key_variable(probe.dialect)
+    remedy = f"set {OWN_KEY}, or give --llm-header 'NAME: $VARIABLE' if it needs another header"
+    if variable:
+        return f"The key in {variable} was refused: {remedy}"
     if api_key(dialect.key_variable):
         hosts = words.series([*dialect.key_hosts])
         return (
-            f"It wants a key, and --llm-dialect {AUTO} sends {dialect.key_variable} to {hosts} alone: name the dialect, such "
-            f"as --llm-dialect {dialect.name}, or {cure}"
+            f"It needs a key, and --llm-dialect {AUTO} sends {dialect.key_variable} only to {hosts}: name the dialect, such "
+            f"as --llm-dialect {dialect.name}, or {remedy}"
         )
-    return f"It wants a key: {cure}"
+    return f"It needs a key: {remedy}"
 
 
 def _advice_on_address(probe: Probe, attempts: Sequence[Attempt]) -> str:
     for attempt in attempts:
         if attempt.location:
-            return f"{probe.endpoint.url(attempt.target)} redirects to {attempt.location}: give that as --host"
+            return f"{probe.endpoint.url(attempt.target)} redirects to {attempt.location}: give this as --host"
     return (
         f"{probe.endpoint.authority} does not answer in {probe.dialect.name} at {_places(attempts)}. Is --host right? "
-        f"--llm-path sets the path (llmlocust run: --path), and --llm-dialect {AUTO} finds out what the server speaks"
+        f"--llm-path sets the path (llmlocust run: --path), and --llm-dialect {AUTO} detects the dialect"
     )
 
 
 def _places(attempts: Sequence[Attempt]) -> str:
-    """The targets that were asked, with what the server said there; once where it said the same."""
-    groups = [[*group] for _, group in groupby(attempts, key=lambda each: each.words.replace(each.target, ""))]
+    """Return the targets of the attempts, each with the server's message; neighbours with the same message share it."""
+    groups = [[*group] for _, group in groupby(attempts, key=lambda attempt: attempt.words.replace(attempt.target, ""))]
     return ", ".join(
-        f"{words.series([shown(each.target) for each in group])} ({group[0].words[:_MAX_WORDS].rstrip('. ')})"
+        f"{words.series([shown(attempt.target) for attempt in group])} ({group[0].words[:_MAX_WORDS].rstrip('. ')})"
         for group in groups
     )

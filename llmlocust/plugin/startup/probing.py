@@ -1,4 +1,4 @@
-"""First requests to a server: where it answers, and how it wants to be asked."""
+"""First requests to a server, which find the target that answers and the fields that the server accepts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MODEL = re.compile(r"\b(model|deployment)s?\b", re.IGNORECASE)
 
 
 class NotReady(Exception):
-    """Why the load must not start, in one line that says what to do."""
+    """The load must not start. The message is one line that names the reason and the remedy."""
 
 
 Changes = Callable[[Dialect, Ask], Sequence[Adaptation]]
@@ -47,32 +47,32 @@ def _no_changes(dialect: Dialect, ask: Ask) -> Sequence[Adaptation]:
 
 
 class Attempt(NamedTuple):
-    """A first request at one target, as it was asked last, and what came."""
+    """A first request to one target: the last form of the request, and its record."""
 
     target: str
     ask: Ask
     record: Record
     changes: tuple[str, ...] = ()
-    """How it differs from what was asked first, in words."""
+    """The changes to the first form of the request, in words."""
     refusal: str = ""
-    """What the server said to that."""
+    """The server's message to the first form of the request, if it was changed."""
     redirected: str = ""
-    """The target that was asked first, where the server redirected from there."""
+    """The target of the first request, if the server redirected it."""
     location: str = ""
     """The whole address of a redirect that was not followed."""
     is_page: bool = False
-    """The answer is a web page, whatever it says."""
+    """The answer is a web page."""
     is_guess: bool = False
-    """The target was not the likeliest one."""
+    """The target was not the most likely one."""
 
     @property
     def words(self) -> str:
-        """What the server said, in one line."""
+        """The server's message, in one line."""
         return words_of(self.record)
 
     @property
     def is_misplaced(self) -> bool:
-        """Whether the server seems to have no such endpoint here."""
+        """Whether the server seems to have no endpoint at this target."""
         record = self.record
         if record.ok or self._is_about_model:
             return False
@@ -83,12 +83,12 @@ class Attempt(NamedTuple):
 
     @property
     def _is_about_model(self) -> bool:
-        """Whether the server knows the endpoint and not the model."""
+        """Whether the server knows the endpoint but not the model."""
         if self.record.status != 404 or self.is_page:
             return False
-        said, model = self.words.replace(self.target.partition("?")[0], ""), self.ask.model
-        is_named = bool(model) and bool(re.search(rf"(?<![\w/]){re.escape(model)}(?![\w/])", said))
-        return is_named or bool(_MODEL.search(said))
+        message, model = self.words.replace(self.target.partition("?")[0], ""), self.ask.model
+        is_named = bool(model) and bool(re.search(rf"(?<![\w/]){re.escape(model)}(?![\w/])", message))
+        return is_named or bool(_MODEL.search(message))
 
 
 class Probe:
@@ -102,24 +102,24 @@ class Probe:
         changes: Changes = _no_changes,
         timeouts: Timeouts | None = None,
     ) -> None:
-        """`timeouts` are the run's own."""
+        """`timeouts` are those of the run; None: the defaults."""
         timeouts = timeouts or Timeouts()
         self.endpoint, self.dialect, self.headers, self.changes = endpoint, dialect, headers, changes
         self.client = Client(endpoint, timeouts)
         self._timeouts = timeouts
         # a list of models or a description may take as long as a first token
-        self._of_get = replace(timeouts, total=min(timeouts.first_token, timeouts.total))
+        self._get_timeouts = replace(timeouts, total=min(timeouts.first_token, timeouts.total))
         self.requests = 0
         self._location = ""
         self._is_page = False
         self._known: dict[tuple[str, str], Attempt] = {}
-        """By dialect and target, for all are asked the same."""
+        """The attempts so far, by dialect and target. All of them asked the same question."""
 
-    # ── where ──
+    # ── the target ──
 
     def find(self, ask: Ask) -> list[Attempt]:
-        """Ask at each target that the address may mean, until one answers or refuses for another reason. Requests go to
-        the target of the last attempt.
+        """Send the request to each target that the address may mean, until one answers or refuses for another reason.
+        Later requests go to the target of the last attempt.
         """
         path = self.dialect.path_of(ask)
         attempts: list[Attempt] = []
@@ -130,27 +130,27 @@ class Probe:
         return attempts
 
     def at(self, target: str, ask: Ask) -> Attempt:
-        """Ask at a target, or where the server redirects to; once."""
+        """Send the request to a target, or to the target of its redirect. A second call returns the first attempt."""
         known = self._known.get((self.dialect.name, target))
         if known is None:
             known = self._known[self.dialect.name, target] = self._followed(target, ask)
-        self.endpoint.settle(self.dialect.path_of(ask), known.target)
+        self.endpoint.set_target(self.dialect.path_of(ask), known.target)
         return known
 
     def _followed(self, target: str, ask: Ask) -> Attempt:
         path, first = self.dialect.path_of(ask), target
         for _ in range(_MAX_REDIRECTS):
-            self.endpoint.settle(path, target)
-            attempt = self._succeed(target, ask)
+            self.endpoint.set_target(path, target)
+            attempt = self._attempt(target, ask)
             following = self._own_target(target)
             if not following:
                 location = self._shown_location(target)
                 return attempt._replace(redirected=first if target != first else "", location=location)
             target = following
-        return attempt  # the server sends us round in a circle
+        return attempt  # the server redirects in a circle
 
     def _own_target(self, target: str) -> str:
-        """Where the server redirects to, if that is on the server itself; else empty."""
+        """Return the target of a redirect if it is on the same server; otherwise an empty text."""
         try:
             to = split(self._whole_location(target))
             origin = (to.scheme, to.hostname, to.port or (443 if to.scheme == "https" else 80))
@@ -170,23 +170,23 @@ class Probe:
         base = f"{self.endpoint.scheme}://{self.endpoint.authority}{target}"
         return urljoin(base, self._location) if self._location else ""
 
-    # ── how ──
+    # ── the fields of the request ──
 
-    def _succeed(self, target: str, ask: Ask) -> Attempt:
-        """Ask, in other ways where the server refuses this one. What may be bad luck is tried again: one stream that
-        breaks off says nothing of a thousand.
+    def _attempt(self, target: str, ask: Ask) -> Attempt:
+        """Send the request, and change it if the server refuses it. Failures that may be accidental are tried again: one
+        broken stream does not mean that all streams break.
         """
         for _ in range(_TRIES):
             record = self.send(ask)
             if record.status in _REFUSED:
                 return self._adapted(Attempt(target, ask, record, is_page=self._is_page))
-            if record.ok or not _may_be_bad_luck(record):
+            if record.ok or not _may_be_accidental(record):
                 break
             gevent.sleep(_BETWEEN_TRIES)
         return Attempt(target, ask, record, is_page=self._is_page)
 
     def _adapted(self, attempt: Attempt) -> Attempt:
-        """Change by change: one stays if the request succeeds with it, or is refused for another reason."""
+        """Try one change after the other. A change is kept if the request succeeds, or is refused for another reason."""
         left, refusal = list(self.changes(self.dialect, attempt.ask)), attempt.words
         while attempt.record.status in _REFUSED:
             following = next(filter(None, (self._changed(attempt, change) for change in left)), None)
@@ -197,9 +197,9 @@ class Probe:
         return attempt._replace(refusal=refusal)
 
     def _changed(self, attempt: Attempt, change: Adaptation) -> Attempt | None:
-        """The attempt with one change more; None where that is no progress."""
+        """Return the attempt with one more change; None if this is no progress."""
         changed = msgspec.structs.replace(attempt.ask, **change.fields)
-        if self._body(changed) == self._body(attempt.ask):  # it means nothing in this dialect
+        if self._body(changed) == self._body(attempt.ask):  # this dialect does not have the field
             return None
         record = self.send(changed)
         is_runs = change.is_runs and record.status in _REFUSED
@@ -211,7 +211,7 @@ class Probe:
         before = attempt.record
         if not 400 <= record.status < 500 or record.status == 429 or record.error == before.error:
             return False
-        # a server that complains of the new field alone refuses the change
+        # a server that complains only about the new field refuses the change
         old, new = self._fields(attempt.ask), self._fields(changed)
         is_of_change = any(name in words_of(record) for name in new - old)
         return not is_of_change or any(name in attempt.words for name in old ^ new)
@@ -219,12 +219,12 @@ class Probe:
     def send(self, ask: Ask) -> Record:
         self.requests += 1
         timeline = Timeline()
-        asked = self._as_asked(ask)
+        ask = self._as_sent(ask)
         self.client.timeouts = self._timeouts
-        reading = Reading(self.dialect, ask=asked, name="preflight")
-        listener = Listener(partial(has_token, self.dialect, ask=asked) if asked.stream else None, reading.take)
-        body, headers = self.dialect.body(asked), self.headers.of(self.dialect)
-        self.client.ask(timeline, self.dialect, asked, body, headers, listener)
+        reading = Reading(self.dialect, ask=ask, name="preflight")
+        listener = Listener(partial(has_token, self.dialect, ask=ask) if ask.stream else None, reading.take)
+        body, headers = self.dialect.body(ask), self.headers.of(self.dialect)
+        self.client.ask(timeline, self.dialect, ask, body, headers, listener)
         record = reading.finish(timeline)
         self._note_redirect(timeline)
         self._is_page = "html" in timeline.content_type
@@ -235,26 +235,28 @@ class Probe:
     def _note_redirect(self, timeline: Timeline) -> None:
         self._location = timeline.location if timeline.status in (301, 302, 307, 308) else ""
 
-    def _as_asked(self, ask: Ask) -> Ask:
+    def _as_sent(self, ask: Ask) -> Ask:
         return ask if self.dialect.streams else msgspec.structs.replace(ask, stream=False)
 
     def _body(self, ask: Ask) -> bytes:
-        return self.dialect.body(self._as_asked(ask))
+        return self.dialect.body(self._as_sent(ask))
 
     def _fields(self, ask: Ask) -> set[str]:
-        """The names in a request's body; none where a user's own dialect sends no JSON."""
+        """Return the names in a request's body; none if a user's own dialect sends no JSON."""
         try:
             return msgspec.json.decode(self._body(ask), type=dict[str, Any]).keys() | set()
         except msgspec.DecodeError:
             return set()
 
-    # ── what else the server tells ──
+    # ── other information of the server ──
 
     def get(self, path: str) -> bytes:
-        return bytes(self._got(self.endpoint.path(path)).body)
+        return bytes(self._get(self.endpoint.path(path)).body)
 
     def models(self, *, thoroughly: bool) -> tuple[list[str], str]:
-        """The models that the server lists, and where that fails, why: real servers chat well without a list."""
+        """Return the models that the server lists, and the reason if there is no list: some servers answer chats but have
+        none.
+        """
         targets, trouble = self.endpoint.address.bases(self.dialect.models_path), ""
         for target in targets if thoroughly else targets[:1]:
             timeline = self._fetched(target)
@@ -266,7 +268,7 @@ class Probe:
 
     def _fetched(self, target: str) -> Timeline:
         for _ in range(_MAX_REDIRECTS):
-            timeline = self._got(target)
+            timeline = self._get(target)
             if timeline.failure in NO_CONNECTION:
                 raise NotReady(_no_connection(self.endpoint, timeline.detail))
             self._note_redirect(timeline)
@@ -276,9 +278,9 @@ class Probe:
             target = following
         return timeline
 
-    def _got(self, target: str) -> Timeline:
+    def _get(self, target: str) -> Timeline:
         timeline = Timeline()
-        self.client.timeouts = self._of_get
+        self.client.timeouts = self._get_timeouts
         self.client.get(timeline, target, self.headers.of(self.dialect))
         try:
             check_document(timeline.body)
@@ -289,12 +291,12 @@ class Probe:
 
 
 def words_of(record: Record) -> str:
-    """What was said of a failure, in one line."""
+    """Return the message of a failure, in one line."""
     return " ".join((record.words or record.error or record.outcome).split())
 
 
-def _may_be_bad_luck(record: Record) -> bool:
-    if record.outcome.startswith("timeout_"):  # it had all of the time that the run gives a request
+def _may_be_accidental(record: Record) -> bool:
+    if record.outcome.startswith("timeout_"):  # it had the same time as a request of the run
         return False
     if 200 <= record.status < 300:
         return record.outcome != "bad_stream" or bool(record.chunks)
@@ -304,7 +306,7 @@ def _may_be_bad_luck(record: Record) -> bool:
 def _no_connection(endpoint: Endpoint, detail: str) -> str:
     where = endpoint.authority
     if "CERTIFICATE" in detail:
-        return f"{where} has a certificate that is not trusted ({detail}): name its authority's file in SSL_CERT_FILE, or give --llm-insecure"
+        return f"{where} has a certificate that is not trusted ({detail}): set SSL_CERT_FILE to the file of its authority, or give --llm-insecure"
     if "WRONG_VERSION" in detail or "RECORD_LAYER" in detail:
         return f"{where} does not speak TLS ({detail}): is it http:// instead of https://?"
     return f"nothing answers at {where}: {detail}. Is the server up, and is --host right?"

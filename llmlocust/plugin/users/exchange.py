@@ -35,7 +35,7 @@ class Exchange:
         self._sums: Sums | None = None
 
     def run(self, client: Client, parse_queue: ParseQueue, body: bytes, headers: dict[str, str]) -> None:
-        """Send the request and read its answer to the end. The answer is parsed when it is this request's turn."""
+        """Send the request and read its answer to the end. The answer is parsed when it is this request's turn in `parse_queue`."""
         has_begun = partial(has_token, self.dialect, ask=self.ask) if self.ask.stream else None
         client.ask(self.timeline, self.dialect, self.ask, body, headers, Listener(has_begun, self._reading.take))
         parse_queue.wait()
@@ -46,12 +46,12 @@ class Exchange:
             parse_queue.wait()
 
     def sums(self) -> Sums:
-        """Return the figures of the request, as far as it came."""
+        """Return the figures of the request; of one that was cut off, those of the part that arrived."""
         return self._sums or Sums(self._reading.finish(self.timeline))
 
 
 def fire_request(events: Events, record: Record, timeline: Timeline, url: str, context: dict[str, Any]) -> None:
-    """Fire Locust's own event: once for a request, end to end. `context` is that of the user."""
+    """Fire Locust's own event once for a request, with its end-to-end time. `context` is that of the user."""
     seconds = record.e2e if record.ok and record.e2e is not None else record.duration
     events.request.fire(
         request_type="LLM",
@@ -67,7 +67,7 @@ def fire_request(events: Events, record: Record, timeline: Timeline, url: str, c
 
 
 def _context(record: Record) -> dict[str, Any]:
-    """What other listeners of Locust's event may want; plain values, durations in milliseconds."""
+    """Return values for other listeners of Locust's event: plain values, durations in milliseconds."""
     timed = {name: getattr(record, name) for name in _TIMED}
     return {f"{name}_ms": None if value is None else value * 1000.0 for name, value in timed.items()} | {
         "outcome": record.outcome,

@@ -1,4 +1,4 @@
-"""Users for locustfiles: `ChatUser`, `CompletionUser`, and `LLMUser` for tasks of one's own."""
+"""Users for locustfiles: `ChatUser`, `CompletionUser`, and `LLMUser` for custom tasks."""
 
 from __future__ import annotations
 
@@ -45,25 +45,24 @@ from llmlocust.stream.dialects import Dialect, named
 from llmlocust.stream.record import STALL, Record
 from llmlocust.stream.timeline import Timeline
 
-"""What other listeners of Locust's event hear of the server's times."""
-_LONGEST_PAUSE = 30.0
-
-_TOLD_WITHIN = 30.0
-"""Seconds: a master without llmlocust tells nothing."""
+_MAX_PAUSE = 30.0
+"""Seconds. A Retry-After may ask for a longer pause."""
+_RUN_KNOWN_WITHIN = 30.0
+"""Seconds to wait for the master's message about the run. A master without llmlocust sends none."""
 _log = logging.getLogger(__name__)
 
 
 class LLMUser(FastHttpUser):
     """A user whose tasks call `self.chat(…)` and `self.complete(…)`, and `self.client` for ordinary HTTP.
 
-    Attributes that are None are taken from the options (`--llm-model`, …). Failures of the server are data: they are
-    classified, counted and returned as Records, and raise nothing.
+    Attributes that are None are taken from the options (`--llm-model`, …). Failures of the server raise nothing: they are
+    classified, counted, and returned as Records.
     """
 
     abstract = True
 
     dialect: ClassVar[str | Dialect | None] = None
-    """What is spoken: a dialect's name, or one of your own (docs/dialects.md)."""
+    """The name of a dialect, or a Dialect of your own (docs/dialects.md)."""
     model: str | None = None
     prompts: str | Sequence[Question] | None = None
     """Names of built-in sets, a file, or the questions themselves."""
@@ -71,58 +70,58 @@ class LLMUser(FastHttpUser):
     prefix_tokens: int | None = None
     prefix_share: float | None = None
     prompt_tokens: int | str | None = None
-    """A number, or what it is drawn from, as in the options; so are the next three."""
+    """A number, or the text of a distribution, as in the options. The same is true of turns, max_tokens, temperature."""
     turns: int | str | None = None
     max_tokens: int | str | None = None
     temperature: float | str | None = None
     system: str | None = None
     headers: Mapping[str, str] | None = None
-    """Headers beside those of the options, with $NAME for a variable of the environment: {"api-key": "$API_KEY"}. A user
+    """Headers in addition to those of the options; $NAME is a variable of the environment: {"api-key": "$API_KEY"}. A user
     may set its own, such as a token that it got in on_start."""
     stream: bool = True
     timeouts: Timeouts | None = None
     stall: float = STALL
-    """Seconds between tokens above which a gap counts as a stall."""
+    """Seconds between tokens. A longer interval is a stall."""
     pause_after_failure: float = 1.0
-    """Seconds to wait after a failed request, or as long as the server's Retry-After asks: users without think time
-    would otherwise hit a failing server as fast as it can refuse them."""
+    """Seconds to wait after a failed request, unless the server's Retry-After is longer. Otherwise users without think
+    time would send requests to a failing server as fast as it can refuse them."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         self.stopping = Event()
-        """Set where it is told to stop: it lets what it has in flight end, and begins nothing new."""
+        """Set when the user must stop: its requests in flight end, and it begins no new ones."""
         session = session_of(environment)
-        assert session.collector is not None, "users run on workers, or where there are none"
+        assert session.collector is not None, "users run on workers, or in the only process"
         self._collector = session.collector
-        if self._collector.refused:  # what it would be made of may be missing; it will do nothing
+        if self._collector.refused:  # the settings may be missing, and the user will send nothing
             return
         self._otel = session.otel
         self._llm = Client(_endpoint_of(environment, self.host or ""), self.timeouts_of(environment))
-        self._dialect = self.speaks(environment)
+        self._dialect = self.resolve_dialect(environment)
         self._own_headers, self._headers = dict(self.headers or {}), self.headers_of(environment)
         self._extra = extra_fields(self._option("body"))
-        self._prompts = self._supply()
+        self._prompts = self._make_prompts()
 
     @classmethod
-    def speaks(cls, environment: Environment) -> Dialect:
-        """What users of this class speak. ValueError in one line where there is no such dialect."""
+    def resolve_dialect(cls, environment: Environment) -> Dialect:
+        """Return the dialect of this class. Raises ValueError in one line if it does not exist."""
         if cls.dialect is not None:
             return _dialect(cls.dialect)
         return _dialect(option(environment, "dialect"), option(environment, "path"))
 
     @classmethod
     def headers_of(cls, environment: Environment) -> Headers:
-        """What users of this class send beside the dialect's own headers. ValueError in one line."""
+        """Return the headers of this class, in addition to the dialect's own. Raises ValueError in one line."""
         return _headers(cls, environment, cls.headers or {})
 
     @classmethod
     def timeouts_of(cls, environment: Environment) -> Timeouts:
-        """The time-outs of requests of this class."""
+        """Return the time-outs of requests of this class."""
         names = Timeouts.__dataclass_fields__
         return cls.timeouts or Timeouts(**{name: float(option(environment, f"timeout_{name}")) for name in names})
 
     def wait_time(self) -> float:
-        """Think time from the options; a locustfile's own `wait_time` replaces it."""
+        """Return a think time, in seconds, from the options. A locustfile's own `wait_time` replaces it."""
         return think_time(self._option("think_time")).draw(_chance)
 
     think_time_option = wait_time
@@ -138,9 +137,11 @@ class LLMUser(FastHttpUser):
 
     # ── open load: the user is a stream ──
 
-    def run(self) -> None:  # type: ignore[misc]  # Locust says that nobody overrides it; a stream has to
-        """As Locust's own, or as a stream; a worker that joins a run has users before it is told which."""
-        self._collector.is_told.wait(_TOLD_WITHIN)
+    def run(self) -> None:  # type: ignore[misc]  # Locust marks it as final; open load needs to override it
+        """Run as Locust's users do, or in open load as a stream. On a worker that joins late, users start before the worker
+        has received the run, so they wait for it.
+        """
+        self._collector.is_told.wait(_RUN_KNOWN_WITHIN)
         if self._collector.refused:
             return
         if self._collector.open_load.on:
@@ -159,13 +160,13 @@ class LLMUser(FastHttpUser):
         self.on_stop()
 
     def stop(self, force: bool = False) -> bool:
-        # a user that was killed is none that Locust counts or waits for, whatever it still does
+        # Locust neither counts nor waits for a killed user, even if the user still does something
         is_killed: bool = super().stop(force)
         self.stopping.set()
         return is_killed
 
     def run_one_task(self) -> None:
-        """What an arrival does. Nothing that goes wrong in it stops the others."""
+        """Run one task, for one arrival. An error in it does not stop other arrivals."""
         tasks = self._taskset_instance
         assert tasks is not None
         try:
@@ -176,7 +177,7 @@ class LLMUser(FastHttpUser):
             self.environment.events.user_error.fire(user_instance=self, exception=problem, tb=problem.__traceback__)
             _log.exception("a task failed")
 
-    # ── what tasks call ──
+    # ── methods for tasks ──
 
     def chat(
         self,
@@ -186,10 +187,10 @@ class LLMUser(FastHttpUser):
         dialect: str | Dialect | None = None,
         **fields: Any,
     ) -> Record:
-        """Send a chat and read its answer to the end. `question` is text or a list of messages; none: the next prompt.
+        """Send a chat and read its answer to the end. `question` is text or a list of messages; None: the next prompt.
 
-        `dialect` is spoken this once instead of the user's own. `fields` are those of `Ask` (max_tokens, temperature,
-        stream, …) or further fields of the body.
+        `dialect` replaces the user's own for this request. `fields` are those of `Ask` (max_tokens, temperature, stream,
+        …) or additional fields of the body.
         """
         row = row_now()
         source = self._source(row)
@@ -199,29 +200,29 @@ class LLMUser(FastHttpUser):
             else (question, words_of(question), _limited(limit_of(question)))
         )
         messages: list[Any] = [{"role": "user", "content": sent}] if isinstance(sent, str) else list(sent)
-        return self._chat(self._spoken(dialect), messages, words, name, source, limits | fields)
+        return self._chat(self._dialect_for(dialect), messages, words, name, source, limits | fields)
 
     def talk(self, question: Question | None = None, *, name: str = "turn", **fields: Any) -> list[Record]:
-        """A conversation: each turn says what was said before, and the answers, again. There is think time between
-        turns, and each has a name of its own: `turn 1`, `turn 2`, … It ends with a turn that fails.
+        """Have a conversation: each turn repeats the previous messages and answers. Think time passes between turns, and
+        each turn has its own name: `turn 1`, `turn 2`, … The conversation ends if a turn fails.
 
-        A question is what the first turn asks, as it is; none: the next prompt. The others come from the prompts, or,
-        where the prompt is a conversation, from there. `turns` says how many; `fields` are those of `chat`.
+        `question` is sent unchanged in the first turn; None: the next prompt. The other turns come from the prompts, or
+        from the prompt itself if it is a conversation. `self.turns` is their number; `fields` are those of `chat`.
         """
         source = self._source()
         picked = self._prompts.pick(source) if question is None else question
         prompts = self._prompts if question is None else replace(self._prompts, unique=False, tokens=None, prefix="")
-        said: Messages = []
+        history: Messages = []
         records: list[Record] = []
         for turn in prompts.turns(picked, max(1, round(self._drawn("turns", source))), source):
             if records:
                 self.wait()
-            said = [*said, *turn.said]
-            turn_name, asked = f"{name} {len(records) + 1}", _limited(turn.max_tokens) | fields
-            records.append(self._chat(self._dialect, said, turn.words, turn_name, source, asked))
+            history = [*history, *turn.said]
+            turn_name, turn_fields = f"{name} {len(records) + 1}", _limited(turn.max_tokens) | fields
+            records.append(self._chat(self._dialect, history, turn.words, turn_name, source, turn_fields))
             if not records[-1].ok:
                 break
-            said.append({"role": "assistant", "content": records[-1].text})
+            history.append({"role": "assistant", "content": records[-1].text})
         return records
 
     def complete(
@@ -232,12 +233,12 @@ class LLMUser(FastHttpUser):
         dialect: str | Dialect | None = None,
         **fields: Any,
     ) -> Record:
-        """Send a prompt to be gone on with, and read what comes to the end; else as `chat`."""
+        """Send a prompt and read its completion to the end. None: the next prompt. Other arguments are those of `chat`."""
         row = row_now()
         source = self._source(row)
         text, words, limits = self._text(source, row) if prompt is None else (prompt, prompt, {})
         ask = self._ask_of(limits | fields, source, prompt=text)
-        return self._ask(self._spoken(dialect).for_prompts(), ask, name, words)
+        return self._ask(self._dialect_for(dialect).for_prompts(), ask, name, words)
 
     def embed(
         self,
@@ -247,7 +248,7 @@ class LLMUser(FastHttpUser):
         dialect: str | Dialect = "openai-embeddings",
         **fields: Any,
     ) -> Record:
-        """Have texts embedded, in one request; none: the next prompt. Else as `chat`."""
+        """Request embeddings of texts, in one request; of no texts, of the next prompt. Other arguments as for `chat`."""
         row = row_now()
         source = self._source(row)
         inputs = list(texts) or [self._text(source, row)[0]]
@@ -262,28 +263,28 @@ class LLMUser(FastHttpUser):
         dialect: str | Dialect = "rerank",
         **fields: Any,
     ) -> Record:
-        """Have documents ranked by a query. Else as `chat`."""
+        """Request a ranking of documents by a query. Other arguments are those of `chat`."""
         ask = self._ask_of(fields, self._source(), prompt=query, inputs=list(documents))
         return self._ask(_dialect(dialect), ask, name, query)
 
     def is_right(self, question: str, record: Record) -> bool | None:
-        """Whether a successful request's answer is right; None where that is not judged. Replace it to judge in your
-        own way: it is called when the request is over, and every other user waits for it.
+        """Return whether a successful request's answer is right; None if it is not judged. Override it for your own
+        judgement. It is called after the request, and blocks all other users meanwhile.
 
-        As it is, it looks for the right answers of --llm-right-answers. `question` is what was asked, before it was
-        made unique or filled up.
+        The default compares with the answers of --llm-right-answers. `question` is the prompt before it was made unique
+        or extended.
         """
         path = self._option("right_answers")
         return load_answers(path).judge(question, record.text) if path else None
 
-    # ── how ──
+    # ── requests ──
 
-    def _spoken(self, dialect: str | Dialect | None) -> Dialect:
+    def _dialect_for(self, dialect: str | Dialect | None) -> Dialect:
         return self._dialect if dialect is None else _dialect(dialect)
 
     def _prompt(self, source: random.Random, row: Row | None) -> tuple[Messages | str, str, dict[str, Any]]:
-        """The next prompt, or one as a trace's row says; what it was before it was made unique or filled up; and the
-        fields that say how long its answer may be, where its row tells.
+        """Return the next prompt, or that of a trace's row; the prompt before it was made unique or extended; and fields
+        for the length of its answer, if the prompt or the row has one.
         """
         limits = {} if row is None else _limited(row.output_tokens)
         if row is not None and row.blocks:
@@ -294,13 +295,13 @@ class LLMUser(FastHttpUser):
         return self._prompts.dress(picked, source), words_of(picked), _limited(limit_of(picked))
 
     def _text(self, source: random.Random, row: Row | None) -> tuple[str, str, dict[str, Any]]:
-        """The same as plain text."""
+        """Return the same as `_prompt`, with the prompt as plain text."""
         sent, words, limits = self._prompt(source, row)
         return sent if isinstance(sent, str) else Ask(messages=list(sent)).text(), words, limits
 
     def _source(self, row: Row | None = None) -> random.Random:
-        """What the next request draws from; which is known when it is known how many share the run."""
-        self._collector.is_told.wait(_TOLD_WITHIN)
+        """Return the random source of the next request. It depends on the number of processes, so this waits for the run."""
+        self._collector.is_told.wait(_RUN_KNOWN_WITHIN)
         draws = self._collector.draws
         return draws.next() if row is None else draws.of(row.number)
 
@@ -348,34 +349,34 @@ class LLMUser(FastHttpUser):
         if ask.stream and not dialect.streams:
             ask = msgspec.structs.replace(ask, stream=False)
         request_id = f"{random.getrandbits(64):016x}"
-        body, sent = self._worded(dialect, ask, request_id)
+        body, sent = self._body_and_headers(dialect, ask, request_id)
         if not timeline.due_ns:
-            # a user whom Locust decided to kill while it waited is told so here, before it sends and not after
+            # here Locust can kill a waiting user before it sends, and not after
             self._collector.parse_queue.wait()
-            self._take_ticket(timeline)
+            self._take_from_quota(timeline)
         exchange = Exchange(dialect, ask, name, self.stall, timeline)
         self._collector.request_begins(name)
         try:
             exchange.run(self._llm, self._collector.parse_queue, body, sent)
-        finally:  # also when the user is killed in the middle: what was sent is counted
+        finally:  # also if the user is killed meanwhile: a request that was sent is counted
             record = self._end(exchange, request_id, words)
         if not record.ok and not self._collector.open_load.on:
             pause = max(self.pause_after_failure, record.retry_after or 0.0)
-            self._collector.back_off(min(pause, _LONGEST_PAUSE))
+            self._collector.back_off(min(pause, _MAX_PAUSE))
         return record
 
     def _end(self, exchange: Exchange, request_id: str, words: str) -> Record:
-        """Count a request that is over, and tell Locust of it."""
+        """Count a request that has ended, and report it to Locust."""
         sums, dialect, ask = exchange.sums(), exchange.dialect, exchange.ask
         record = sums.record
         record.id = request_id
         self._hide_what_is_private(record)
         record.inputs = dialect.inputs(ask)
         try:
-            record.right = self._judged(words, record)
-        finally:  # who judges may wait for something, and be killed there
+            record.right = self._judge(words, record)
+        finally:  # a locustfile's judge may wait for something, and the user may be killed meanwhile
             self._collector.request_ended(sums)
-            if record.outcome != ABORTED:  # ours to count; Locust would call it the server's failure
+            if record.outcome != ABORTED:  # only llmlocust counts these: in Locust they would be failures of the server
                 url = shown(self._llm.endpoint.path(dialect.path_of(ask)))
                 fire_request(self.environment.events, record, exchange.timeline, url, self.context())
                 if self._otel:
@@ -383,43 +384,43 @@ class LLMUser(FastHttpUser):
         return record
 
     def _hide_what_is_private(self, record: Record) -> None:
-        """Take secrets out of the server's words, or all of its words."""
+        """Mask secrets in the server's messages, or remove the messages, as --llm-error-text says."""
         if self._option("error_text"):
             record.error = self._headers.without_values(record.error, self._llm.endpoint.secrets)
             record.words = self._headers.without_values(record.words, self._llm.endpoint.secrets)
         else:
             record.error = record.words = f"HTTP {record.status}" if record.status and not record.ok else ""
 
-    def _take_ticket(self, timeline: Timeline) -> None:
-        """Of a fixed number of requests: the request has not been asked for before."""
+    def _take_from_quota(self, timeline: Timeline) -> None:
+        """Wait until a fixed number of requests includes this one. It counts as asked for from then on."""
         while not self._collector.quota.take():
             if self._state == LOCUST_STATE_STOPPING:
                 raise StopUser
-            self._state = LOCUST_STATE_WAITING  # Locust may end it at once: it has nothing in flight
+            self._state = LOCUST_STATE_WAITING  # Locust may stop the user at once: nothing is in flight
             self._collector.quota.wait()
             self._state = LOCUST_STATE_RUNNING
             timeline.asked_ns = perf_counter_ns()
 
-    def _judged(self, words: str, record: Record) -> bool | None:
+    def _judge(self, words: str, record: Record) -> bool | None:
         if not record.ok:
             return None
         try:
             return self.is_right(words, record)
-        except Exception as problem:  # a locustfile's own code: what was measured is counted all the same
+        except Exception as problem:  # an error in a locustfile's own code does not lose the measurement
             self.environment.runner.log_exception("is_right", str(problem), traceback.format_exc())
             return None
 
-    def _worded(self, dialect: Dialect, ask: Ask, request_id: str) -> tuple[bytes, dict[str, str]]:
-        """A request's body and headers."""
+    def _body_and_headers(self, dialect: Dialect, ask: Ask, request_id: str) -> tuple[bytes, dict[str, str]]:
+        """Return a request's body and headers. A ValueError makes the user pause first."""
         try:
-            self._follow_own_headers()
+            self._update_own_headers()
             return dialect.body(ask), self._headers.of(dialect, request_id)
-        except ValueError:  # Locust shows it among its exceptions, and has the user try again at once
+        except ValueError:  # Locust lists it among its exceptions and runs the next task at once
             self._collector.back_off(self.pause_after_failure)
             raise
 
-    def _follow_own_headers(self) -> None:
-        """What this user has set since its last request."""
+    def _update_own_headers(self) -> None:
+        """Use the headers that this user has set since its last request."""
         own = dict(self.headers or {})
         if own != self._own_headers:
             self._own_headers, self._headers = own, _headers(type(self), self.environment, own)
@@ -431,7 +432,7 @@ class LLMUser(FastHttpUser):
         own = getattr(self, name)
         return self._option(name) if own is None else own
 
-    def _supply(self) -> Prompts:
+    def _make_prompts(self) -> Prompts:
         source, tokens = self._setting("prompts"), str(self._setting("prompt_tokens"))
         count = counter(self._option("tokenizer"))
         return Prompts(
@@ -445,7 +446,7 @@ class LLMUser(FastHttpUser):
 
 
 class ChatUser(LLMUser):
-    """Asks one question after the other; with `turns`, has one conversation after the other."""
+    """A user that sends one question after the other, or, with `turns`, has one conversation after the other."""
 
     abstract = True
 
@@ -458,15 +459,15 @@ class ChatUser(LLMUser):
 
 
 class CompletionUser(LLMUser):
-    """Has one text after the other gone on with."""
+    """A user that requests one completion after the other."""
 
     abstract = True
 
     @classmethod
-    def speaks(cls, environment: Environment) -> Dialect:
-        spoken = super().speaks(environment)
-        for_prompts = spoken.for_prompts()
-        is_named = cls.dialect is None and for_prompts is not spoken
+    def resolve_dialect(cls, environment: Environment) -> Dialect:
+        dialect = super().resolve_dialect(environment)
+        for_prompts = dialect.for_prompts()
+        is_named = cls.dialect is None and for_prompts is not dialect
         return _dialect(for_prompts.name, option(environment, "path")) if is_named else for_prompts
 
     @task
@@ -475,12 +476,12 @@ class CompletionUser(LLMUser):
 
 
 def _limited(tokens: int | None) -> dict[str, Any]:
-    """Fields of a request whose prompt says how long its answer may be."""
+    """Return the fields of a request whose prompt limits the length of its answer."""
     return {} if tokens is None else {"max_tokens": tokens}
 
 
 _chance = random.Random()
-"""For think times: which user thinks for how long is nobody's plan."""
+"""The source of think times. No seed fixes them."""
 
 
 @cache
@@ -501,4 +502,4 @@ def _endpoint_of(environment: Environment, host: str) -> Endpoint:
 
 @cache
 def _endpoint(host: str, targets: tuple[tuple[str, str], ...], *, given: str, verify: bool) -> Endpoint:
-    return Endpoint(host, verify=verify, given=given, found=dict(targets))
+    return Endpoint(host, verify=verify, given=given, known_targets=dict(targets))

@@ -1,7 +1,7 @@
-"""Our part of Locust's web UI: the tab LLM, the live page in it, what can be downloaded, /metrics for Prometheus, and a
-form that says what is wrong.
+"""Extensions of Locust's web UI: the tab LLM with the live page, downloads, /metrics for Prometheus, and checks of the
+start form.
 
-All of it is under Locust's own base path and behind its login, and `access` guards it and Locust's own routes.
+All routes are below Locust's own base path and behind its login. `access` protects them and Locust's own routes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _OFFERED: dict[str, list[dict[str, Any]]] = {
         *({"href": f"./llm/files/{name}", "title": f"Download {name}"} for name in formats.expected_files()),
     ],
 }
-"""What Locust's page shows of what we give it: a tab, with a table that has nothing in it, and files to download."""
+"""Extensions that Locust's page supports: a tab with an empty table, and files to download."""
 
 
 class Runs(Protocol):
@@ -55,7 +55,7 @@ class Runs(Protocol):
 
 
 def add_to(web_ui: WebUI, runs: Runs, newest: Newest) -> None:
-    """Before the web UI has answered anything: Flask takes no routes later."""
+    """Add our routes and hooks. This must precede the web UI's first answer: Flask accepts no routes later."""
     app = web_ui.app
     assert app is not None
     pages = Pages(runs, newest)
@@ -63,15 +63,15 @@ def add_to(web_ui: WebUI, runs: Runs, newest: Newest) -> None:
     app.register_blueprint(_blueprint(web_ui, app.blueprints["locust"].url_prefix or "", pages))
     app.before_request(lambda: _offer(web_ui.template_args))
     app.before_request(_checks(web_ui, pages))
-    app.after_request(_bring_the_tab)
-    app.after_request(_let_it_ask_on)
-    # fields of the form in the order of our options, and not by name
+    app.after_request(_add_tab_script)
+    app.after_request(_keep_page_polling)
+    # the form's fields keep the order of our options, and are not sorted by name
     app.jinja_env.policies["json.dumps_kwargs"] = {"sort_keys": False}
 
 
 def _blueprint(web_ui: WebUI, base: str, pages: Pages) -> Blueprint:
     """Return the blueprint of all our routes. It requires the login and sets the headers, so that every route has them."""
-    made = Blueprint(
+    blueprint = Blueprint(
         "llmlocust", __name__, url_prefix=base, static_folder=str(STATIC), static_url_path=f"/{_TAB}/static"
     )
     views: dict[str, Callable[..., Response]] = {
@@ -82,11 +82,11 @@ def _blueprint(web_ui: WebUI, base: str, pages: Pages) -> Blueprint:
         "/metrics": pages.metrics,
     }
     for rule, view in views.items():
-        made.add_url_rule(rule, view.__name__, view)
-    made.before_request(_refuse_options)
-    made.before_request(web_ui.auth_required_if_enabled(lambda: None))
-    made.after_request(_protect)
-    return made
+        blueprint.add_url_rule(rule, view.__name__, view)
+    blueprint.before_request(_refuse_options)
+    blueprint.before_request(web_ui.auth_required_if_enabled(lambda: None))
+    blueprint.after_request(_protect)
+    return blueprint
 
 
 def _refuse_options() -> None:
@@ -102,61 +102,63 @@ def _protect(response: Response) -> Response:
 
 
 def _checks(web_ui: WebUI, pages: Pages) -> Callable[[], Response | None]:
-    """Return a hook that validates what is posted to Locust's own routes, after the login and before Locust's views."""
+    """Return a hook that validates posts to Locust's own routes, after the login and before Locust's views."""
     checks = {
         "locust.swarm": web_ui.auth_required_if_enabled(pages.refuse_a_bad_form),
         "locust.update_user": web_ui.auth_required_if_enabled(pages.refuse_a_bad_class),
     }
 
     def check() -> Response | None:
-        found = checks.get(request.endpoint or "")
-        return found() if found and request.method == "POST" else None
+        check_route = checks.get(request.endpoint or "")
+        return check_route() if check_route and request.method == "POST" else None
 
     return check
 
 
 def _offer(template_args: dict[str, Any]) -> None:
-    """Ours beside what a locustfile adds. Done again for each page: locustfiles set these where they mean to add."""
+    """Add our extensions to those of a locustfile. This is repeated for each page: a locustfile may replace the list."""
     for place, ours in _OFFERED.items():
         theirs = template_args.get(place, [])
-        template_args[place] = [*theirs, *(each for each in ours if each not in theirs)]
+        template_args[place] = [*theirs, *(entry for entry in ours if entry not in theirs)]
 
 
-def _bring_the_tab(response: Response) -> Response:
-    """Locust's tabs can hold nothing but tables; a script of ours puts the page into its tab."""
+def _add_tab_script(response: Response) -> Response:
+    """Add the script that puts the live page into its tab: Locust's own tabs can contain only tables."""
     if request.endpoint == "locust.index" and response.status_code == 200:
         response.set_data(response.get_data().replace(b"</body>", _SCRIPT))
     return response
 
 
-def _let_it_ask_on(response: Response) -> Response:
-    """Locust's page asks how the run stands only while it hears that it runs. One that hears of a stop under way would
-    never hear of its end, nor offer to start another run.
+def _keep_page_polling(response: Response) -> Response:
+    """Report a run that is stopping as running. Locust's page polls only while the run is running: after the state
+    "stopping" it would never show the end of the run, nor offer to start another.
     """
     if request.endpoint == "locust.request_stats" and any(state in response.get_data() for state in _BEING_STOPPED):
-        told = response.get_json()
-        if f'"{told["state"]}"'.encode() in _BEING_STOPPED:
-            response.set_data(json.dumps(told | {"state": STATE_RUNNING}))
+        stats = response.get_json()
+        if f'"{stats["state"]}"'.encode() in _BEING_STOPPED:
+            response.set_data(json.dumps(stats | {"state": STATE_RUNNING}))
     return response
 
 
 class Pages:
+    """The views of our routes, and the checks of Locust's."""
+
     def __init__(self, runs: Runs, newest: Newest) -> None:
         self.runs, self.newest = runs, newest
         self.environment = runs.environment
         self._reports = Reports()
         self._inputs = Inputs(self.environment)
 
-    # ── what is asked for ──
+    # ── views ──
 
     def page(self) -> Response:
         return send_from_directory(STATIC, "live.html")
 
     def live(self) -> Response:
-        asked, runner = request.args, self.environment.runner
+        query, runner = request.args, self.environment.runner
         assert runner is not None
         live = self.newest.live()
-        told = {
+        state = {
             "state": runner.state,
             "users": runner.user_count,
             "host": shown(self.environment.host or ""),
@@ -164,27 +166,27 @@ class Pages:
             "runs": [self._files(number) for number in range(1, len(self.runs.prefixes) + 1)],
             "kept": self.runs.keeps_files,
             "run": live
-            and live.snapshot(asked.get("name", ""), _number(asked.get("changes")) or 0, _number(asked.get("level"))),
+            and live.snapshot(query.get("name", ""), _number(query.get("changes")) or 0, _number(query.get("level"))),
         }
         headers = {"Cache-Control": "no-store"}
-        return Response(msgspec.json.encode(told), mimetype="application/json", headers=headers)
+        return Response(msgspec.json.encode(state), mimetype="application/json", headers=headers)
 
     def metrics(self) -> Response:
-        """For Prometheus, in the format that it asks for."""
+        """Return the metrics for Prometheus, in the format that it requests."""
         text, content_type = choose_encoder(request.headers.get("Accept", ""))
         return Response(text(self.newest), content_type=content_type)
 
     def report(self) -> Response:
-        """Of what was measured so far, or in the run that is asked for."""
+        """Return the report of the requested run; of the newest, with its figures so far."""
         prefix = self._prefix()
         if prefix is None or self.runs.recorder is None:
             return _say(404, "there is no such run yet")
         self.runs.recorder.bring_up_to_date()
         try:
-            made = self._reports.make(prefix, "zh" if request.args.get("lang") == "zh" else "en")
+            page = self._reports.make(prefix, "zh" if request.args.get("lang") == "zh" else "en")
         except NotMade as problem:
             return _say(500, str(problem))
-        return send_file(made, as_attachment=True, download_name=f"{Path(prefix).name}_report.html", max_age=0)
+        return send_file(page, as_attachment=True, download_name=f"{Path(prefix).name}_report.html", max_age=0)
 
     def file(self, name: str) -> Response:
         prefix = self._prefix()
@@ -195,28 +197,30 @@ class Pages:
         return send_file(path.absolute(), as_attachment=True, max_age=0)
 
     def _prefix(self) -> str | None:
-        """Of the files of the run that is asked for, the newest unless one is; None where there is no such run."""
+        """Return the prefix of the files of the requested run, by default the newest; None if there is no such run."""
         prefixes = self.runs.prefixes
         number = _number(request.args.get("run", str(len(prefixes))))
         return prefixes[number - 1] if number and number <= len(prefixes) else None
 
     def _files(self, number: int) -> dict[str, Any]:
-        """What there is of a run, and what should be and is not; telemetry is only there where somebody asked for it."""
+        """Return the existing and the missing files of a run. Optional files, such as telemetry, are never missing."""
         prefix = self.runs.prefixes[number - 1]
-        there = [name for name in formats.files() if Path(f"{prefix}_{name}").exists()]
-        missing = [name for name in formats.expected_files() if name not in there]
-        return {"run": number, "files": there, "missing": missing}
+        existing = [name for name in formats.files() if Path(f"{prefix}_{name}").exists()]
+        missing = [name for name in formats.expected_files() if name not in existing]
+        return {"run": number, "files": existing, "missing": missing}
 
     # ── the form ──
 
     def refuse_a_bad_form(self) -> Response | None:
-        """Locust stores what it can read and answers 500 to the rest; here it is said in words, and nothing starts."""
+        """Refuse a form with invalid values, with the reason. Locust would store the values that it can read, and answer
+        500 to the others.
+        """
         try:
             check_workers(self.environment)
             check_form(self.environment, request.form, self._inputs)
         except ValueError as problem:
             return jsonify({"success": False, "message": str(problem), "host": self.environment.host})
-        request.form = self._inputs.fields(request.form)  # Locust stores any option, including names of output files
+        request.form = self._inputs.fields(request.form)  # Locust would store any option, such as names of output files
         return None
 
     def refuse_a_bad_class(self) -> Response | None:

@@ -1,4 +1,4 @@
-"""`Access`: which requests reach the web UI, and what browsers may do with its answers.
+"""`Access`: a filter of requests to the web UI, with headers that restrict browsers' use of its answers.
 
 Locust accepts any Host header and allows cross-origin reads. A page on the internet could thus start a run or read its
 results through the browser of a user who can reach the web UI. `Access` protects the whole application, including
@@ -45,7 +45,7 @@ Headers = list[tuple[str, str]]
 
 def guard(app: Flask, host: str | None, environment: Environment) -> None:
     """Wrap the web UI in `Access`, with the names that are known when Locust starts."""
-    others = {_name_of(each) for each in options.listed(options.option(environment, "web_hosts"))}
+    others = {_name_of(host) for host in options.listed(options.option(environment, "web_hosts"))}
     shown = getattr(environment.parsed_options, "web_host_display_name", None) or ""
     own = (host, _name_of(shown), socket.gethostname())
     app.wsgi_app = Access(app.wsgi_app, own, others)  # type: ignore[method-assign]  # as Flask's documentation says
@@ -68,7 +68,7 @@ class Access:
 
     def _start(self, start_response: StartResponse, request: Request, status: str, headers: Headers, *more: Any) -> Any:
         if not self._is_allowed_origin(request):
-            headers = [each for each in headers if not each[0].lower().startswith("access-control-")]
+            headers = [header for header in headers if not header[0].lower().startswith("access-control-")]
         present = {name.lower() for name, _ in headers}
         added = [(name, value) for name, value in _HEADERS.items() if name.lower() not in present]
         return start_response(status, headers + added, *more)
@@ -106,7 +106,7 @@ class Access:
 
 
 def _name_of(url: str) -> str:
-    """The host name, in lower case, of a URL or of HOST:PORT."""
+    """Return the host name, in lower case, of a URL or of HOST:PORT; empty if it is not valid."""
     try:
         return urlsplit(url if "//" in url else f"//{url}").hostname or ""
     except ValueError:

@@ -1,4 +1,4 @@
-"""`Inputs`: what a request to the web UI may set. Everything else stays as Locust was started.
+"""`Inputs`: the settings that a request to the web UI may change. All others stay as Locust was started.
 
 Locust's /swarm stores every posted field that has the name of an option, output files included. Its /user sets any
 attribute of a user class.
@@ -65,12 +65,12 @@ class Inputs:
         known = _FIELDS | _custom_fields()
         return ImmutableMultiDict((name, value) for name, value in form.items(multi=True) if name in known)
 
-    def check_files(self, meant: Any) -> None:
+    def check_files(self, posted: Any) -> None:
         """Raise ValueError if the options name a file that a form may not name, or that cannot be read. The reason may
         quote the file, so it goes to the terminal and not to the web.
         """
         for name in FILES:
-            value = option(meant, name)
+            value = option(posted, name)
             if value and not self._may_name(name, value):
                 raise ValueError(
                     f"--llm-{name.replace('_', '-')}: the form accepts the value that Locust was started with, built-in "
@@ -78,14 +78,14 @@ class Inputs:
                     f"{value[:60]!r}"
                 )
         for name, read in FILES.items():
-            if value := ramp_setting(meant, name) if name == "trace" else option(meant, name):
+            if value := ramp_setting(posted, name) if name == "trace" else option(posted, name):
                 _try_to_read(f"--llm-{name.replace('_', '-')}", value, read)
 
     def check_host(self, host: str | None) -> None:
         """Raise ValueError if keys would be sent to a server other than the one that Locust was started with."""
         if not host:
             return
-        if any(each in host for each in "<>\\ ") or not host.isprintable():
+        if any(letter in host for letter in "<>\\ ") or not host.isprintable():
             raise ValueError("the host must be a URL such as http://localhost:8000")
         if self._keeps_keys() and _server(host) not in self._servers:
             raise ValueError(
@@ -93,9 +93,9 @@ class Inputs:
                 "allow every host with --llm-any-host"
             )
 
-    def check_certificate(self, meant: Any) -> None:
+    def check_certificate(self, posted: Any) -> None:
         """Raise ValueError if keys would be sent to a server whose certificate is not verified."""
-        if option(meant, "insecure") and not self._is_insecure and self._keeps_keys():
+        if option(posted, "insecure") and not self._is_insecure and self._keeps_keys():
             raise ValueError(
                 "--llm-insecure: API keys are sent only to a server whose certificate is verified. To allow this, give "
                 "the option to the command that starts Locust"
@@ -104,15 +104,15 @@ class Inputs:
     def check_user_class(self, settings: Any) -> None:
         """Raise ValueError if a request to /user sets an attribute that Locust's page does not offer."""
         if not isinstance(settings, dict):
-            raise ValueError("settings of a user class are a JSON object")  # noqa: TRY004  # every bad input is one
+            raise ValueError("settings of a user class must be a JSON object")  # noqa: TRY004  # every bad input is one
         if not settings.keys() <= _OF_A_CLASS:
-            raise ValueError(f"of a user class, only {', '.join(sorted(_OF_A_CLASS))} can be set")
+            raise ValueError(f"only these attributes of a user class can be set: {', '.join(sorted(_OF_A_CLASS))}")
         self.check_host(str(settings.get("host") or ""))
 
     def _may_name(self, name: str, value: str) -> bool:
         if value == self._given[name]:
             return True
-        if name == "prompts" and all(each in built_in() for each in listed(value)):
+        if name == "prompts" and all(entry in built_in() for entry in listed(value)):
             return True
         if name == "tokenizer" and value.startswith(_TIKTOKEN):
             return True
@@ -140,7 +140,7 @@ class Inputs:
         return (
             isinstance(environment.runner, MasterRunner)
             or bool(option(environment, "header"))
-            or any(getattr(each, "headers", None) for each in classes)
+            or any(getattr(user, "headers", None) for user in classes)
             or any(map(api_key, _key_variables(environment, classes)))
         )
 
@@ -167,7 +167,7 @@ def _user_classes(environment: Environment) -> list[type[User]]:
 def _hosts(environment: Environment) -> Iterator[str]:
     """Yield the hosts that the command line and the locustfile name."""
     classes = _user_classes(environment)
-    yield from filter(None, (environment.host, *(each.host for each in classes)))
+    yield from filter(None, (environment.host, *(user.host for user in classes)))
 
 
 def _server(host: str) -> tuple[bool, str, int] | None:
@@ -180,8 +180,8 @@ def _server(host: str) -> tuple[bool, str, int] | None:
 
 
 def _key_variables(environment: Environment, classes: list[type[User]]) -> Iterator[str]:
-    yield from (each.key_variable for each in DIALECTS)
-    for each in classes:
+    yield from (dialect.key_variable for dialect in DIALECTS)
+    for user in classes:
         with suppress(ValueError):
-            if issubclass(each, LLMUser):
-                yield each.speaks(environment).key_variable
+            if issubclass(user, LLMUser):
+                yield user.resolve_dialect(environment).key_variable

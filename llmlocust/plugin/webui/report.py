@@ -1,4 +1,4 @@
-"""The report of a run, made on the spot by a child process: what makes it would hold this one's event loop."""
+"""Reports for the web UI. A child process makes them, because the work would block this process's event loop."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from gevent import subprocess
 from gevent.event import AsyncResult
 from gevent.lock import Semaphore
 
-_KIND = 10
-"""Of the child: whatever load this machine makes comes first."""
-_PATIENCE = 600.0
+_NICENESS = 10
+"""The child's niceness: the load has priority on this machine."""
+_TIMEOUT = 600.0
+"""Seconds for one report."""
 
 
 class NotMade(Exception):
-    """The report could not be made. The text is one line that says why."""
+    """The report could not be made. The message is the reason, in one line."""
 
 
 class Reports:
@@ -25,17 +26,19 @@ class Reports:
 
     def __init__(self) -> None:
         self._one_at_a_time = Semaphore()
-        self._under_way: dict[tuple[str, str], AsyncResult] = {}
+        self._in_progress: dict[tuple[str, str], AsyncResult] = {}
         self._folder: TemporaryDirectory[str] | None = None
-        self._made = 0
+        self._pages = 0
 
     def make(self, prefix: str, lang: str) -> Path:
-        """Return the page's file. It stays while the next report is made."""
-        wanted = prefix, lang
-        if wanted in self._under_way:
-            shared: Path = self._under_way[wanted].get()
+        """Make the report of a run's files, and return the page's file. It exists until the report after the next one.
+        Raises NotMade.
+        """
+        key = prefix, lang
+        if key in self._in_progress:
+            shared: Path = self._in_progress[key].get()
             return shared
-        result = self._under_way[wanted] = AsyncResult()
+        result = self._in_progress[key] = AsyncResult()
         try:
             with self._one_at_a_time:
                 result.set(self._make(prefix, lang))
@@ -43,9 +46,9 @@ class Reports:
             result.set_exception(problem)
             raise
         finally:
-            del self._under_way[wanted]
-        made: Path = result.get()
-        return made
+            del self._in_progress[key]
+        page: Path = result.get()
+        return page
 
     def _make(self, prefix: str, lang: str) -> Path:
         page = self._new_page()
@@ -56,15 +59,15 @@ class Reports:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=lambda: os.nice(_KIND),
+            preexec_fn=lambda: os.nice(_NICENESS),
         )
         try:
-            said = child.communicate(timeout=_PATIENCE)[1]
+            errors = child.communicate(timeout=_TIMEOUT)[1]
         except subprocess.TimeoutExpired:
             child.kill()
-            raise NotMade(f"the report was not made within {_PATIENCE:.0f} s") from None
+            raise NotMade(f"the report was not made within {_TIMEOUT:.0f} s") from None
         if child.returncode:
-            lines = said.strip().splitlines() or [f"exit {child.returncode}"]
+            lines = errors.strip().splitlines() or [f"exit {child.returncode}"]
             raise NotMade(f"the report could not be made: {lines[-1].removeprefix('Error: ')}")
         return page
 
@@ -72,9 +75,9 @@ class Reports:
         """Return the path of the next page. The previous page stays: a request that shares it may not have opened it yet."""
         if self._folder is None:
             self._folder = TemporaryDirectory(prefix="llmlocust-report-", ignore_cleanup_errors=True)
-        self._made += 1
-        self._page(self._made - 2).unlink(missing_ok=True)
-        return self._page(self._made)
+        self._pages += 1
+        self._page(self._pages - 2).unlink(missing_ok=True)
+        return self._page(self._pages)
 
     def _page(self, number: int) -> Path:
         assert self._folder is not None

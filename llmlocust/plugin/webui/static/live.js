@@ -1,8 +1,8 @@
-// The live page: asks the master how the run stands once a second, and draws it. What is kept is what is shown: at
-// most as many points as the master has spans, however long the run is.
-const EVERY = 1000; // ms between two questions
-const PATIENCE = 8000; // ms until an answer counts as lost
-const LONGEST_WAIT = 10000; // ms between two questions while nobody answers
+// The live page: requests the state of the run from the master once per second, and draws it. It keeps only the points
+// that it shows: at most as many as the master has spans, for any length of the run.
+const EVERY = 1000; // ms between two requests
+const PATIENCE = 8000; // ms until a request counts as lost
+const MAX_WAIT = 10000; // ms between two requests while the master does not answer
 
 const DASH = "–";
 const root = document.documentElement;
@@ -30,12 +30,12 @@ function elapsed(seconds) {
   return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
 }
 
-// ── what is known ──
+// ── the state of the run ──
 
 const known = { name: "", changes: 0, width: 0, points: new Map(), run: null };
 
-function take(told) {
-  const run = told.run;
+function take(state) {
+  const run = state.run;
   if (!run) {
     Object.assign(known, { name: "", changes: 0, width: 0, run: null });
     known.points.clear();
@@ -44,39 +44,39 @@ function take(told) {
     for (const [span, point] of Object.entries(run.points)) known.points.set(Number(span), point);
     Object.assign(known, { name: run.name, changes: run.changes, width: run.width, run });
   }
-  show(told);
+  show(state);
 }
 
 function newest(column) {
   const place = known.run.columns.indexOf(column);
-  let last = -1, found = null;
+  let last = -1, value = null;
   for (const [span, point] of known.points) {
-    if (span > last && point[place] != null) [last, found] = [span, point[place]];
+    if (span > last && point[place] != null) [last, value] = [span, point[place]];
   }
-  return found;
+  return value;
 }
 
-// ── words on the page ──
+// ── text on the page ──
 
-function show(told) {
-  text(byId("state"), standing(told));
-  const problems = [...(told.refused ? [`Not started: ${told.refused}`] : []), ...(told.run ? told.run.problems : [])];
+function show(state) {
+  text(byId("state"), summary(state));
+  const problems = [...(state.refused ? [`Not started: ${state.refused}`] : []), ...(state.run ? state.run.problems : [])];
   replace(byId("problems"), problems.map((words) => element("li", words)));
   byId("problems").hidden = !problems.length;
-  showNumbers(told.run);
-  showDoubts(told.run);
-  showLevels(told.run);
-  showNames(told.run);
-  showDownloads(told);
+  showNumbers(state.run);
+  showDoubts(state.run);
+  showLevels(state.run);
+  showNames(state.run);
+  showDownloads(state);
   draw();
 }
 
-function standing(told) {
-  const run = told.run;
-  if (!run) return "No run yet. Start one, and its levels arrive here.";
+function summary(state) {
+  const run = state.run;
+  if (!run) return "No run yet. Start one to see its levels here.";
   const done = `${digits(run.over)} of ${digits(run.sent)} requests done`;
   if (run.ended) return `${run.stopped ? "Stopped" : "Ended"} after ${elapsed(run.now)} · ${done}`;
-  const parts = [elapsed(run.now), ...atLevel(run), `${told.users} user${told.users === 1 ? "" : "s"}`];
+  const parts = [elapsed(run.now), ...atLevel(run), `${state.users} user${state.users === 1 ? "" : "s"}`];
   parts.push(`${digits(run.sent - run.over)} in flight`, done);
   const cpu = newest("client_cpu"), lag = newest("client_lag");
   if (cpu != null) parts.push(`client CPU ${share(cpu)}`);
@@ -88,28 +88,28 @@ function atLevel(run) {
   const level = run.levels[run.levels.length - 1];
   if (!level) return [];
   const number = `level ${level.level + 1}` + (run.levels_planned ? ` of ${run.levels_planned}` : "");
-  if (level.ended != null) return [`${number} is over`];
+  if (level.ended != null) return [`${number} has ended`];
   if (level.warmed_up == null) return [`${number}: ${level.says}, warming up`];
   return [`${number}: ${level.says}, measured for ${elapsed(run.now - level.warmed_up)}`];
 }
 
 function showNumbers(run) {
   for (const card of byId("numbers").children) {
-    const found = run && run.numbers && run.numbers[card.classList[1]];
-    card.classList.toggle("open", !found || !found.reached);
+    const finding = run && run.numbers && run.numbers[card.classList[1]];
+    card.classList.toggle("open", !finding || !finding.reached);
     const number = card.querySelector(".number");
-    text(card.querySelector(".why"), found ? found.why : "");
-    card.querySelector(".doubt").hidden = !found || found.stands;
-    if (!found || !found.reached) text(number, run && run.ended ? "not reached" : "not yet");
-    else if (found.load == null) text(number, "below the lowest level");
-    else replace(number, [load(Number(found.load.toPrecision(3))) + " ", element("small", between(found))]);
+    text(card.querySelector(".why"), finding ? finding.why : "");
+    card.querySelector(".doubt").hidden = !finding || finding.stands;
+    if (!finding || !finding.reached) text(number, run && run.ended ? "not reached" : "not yet");
+    else if (finding.load == null) text(number, "below the lowest level");
+    else replace(number, [load(Number(finding.load.toPrecision(3))) + " ", element("small", between(finding))]);
   }
   const limits = run ? run.limits : [];
-  const where = run && run.derived ? "Limits, taken from the lowest level as none were given: " : "Limits: ";
+  const where = run && run.derived ? "Thresholds, derived from the lowest level because none were given: " : "Thresholds: ";
   text(byId("limits"), limits.length ? where + limits.map((limit) => limit.says).join(", ") : "");
 }
 
-// what is not to be trusted, by the levels that it marks
+// the failed validity checks of a level
 function doubtsOf(level) {
   const doubts = known.run ? known.run.doubts : [];
   return doubts.filter((doubt) => doubt.levels.includes(level)).map((doubt) => doubt.says);
@@ -126,14 +126,14 @@ function marked(words, doubts) {
   if (!doubts.length) return cell;
   const mark = Object.assign(element("span", "?"), { className: "mark", title: doubts.join("\n") });
   mark.setAttribute("role", "img");
-  mark.setAttribute("aria-label", `Not to be trusted: ${doubts.join(" ")}`);
+  mark.setAttribute("aria-label", `Failed validity checks: ${doubts.join(" ")}`);
   cell.append(" ", mark);
   return cell;
 }
 
-function between(found) {
-  const low = found.low == null ? null : load(Number(found.low.toPrecision(3)));
-  const high = found.high == null ? null : load(Number(found.high.toPrecision(3)));
+function between(finding) {
+  const low = finding.low == null ? null : load(Number(finding.low.toPrecision(3)));
+  const high = finding.high == null ? null : load(Number(finding.high.toPrecision(3)));
   if (low == null && high == null) return "";
   if (low == null) return `up to ${high}`;
   return high == null ? `${low} or more` : `${low} to ${high}`;
@@ -145,13 +145,13 @@ const of = (metric, name) => (row) => {
   return digits(value);
 };
 
-// group, name, cell; neighbours of one group have a common head
+// group, name, cell; neighbours of one group share a heading
 const FIGURES = [
   ["requests", "sent", (row) => digits(row.requests)],
   ["requests", "failed", errors],
-  ["a second", "answered", (row) => digits(row.throughput)],
-  ["a second", "goodput", (row) => digits(row.goodput)],
-  ["a second", "tokens", (row) => digits(row.tokens)],
+  ["per second", "answered", (row) => digits(row.throughput)],
+  ["per second", "goodput", (row) => digits(row.goodput)],
+  ["per second", "tokens", (row) => digits(row.tokens)],
   ["TTFT, ms", "p50", of("ttft", "p50")],
   ["TTFT, ms", "p95", of("ttft", "p95")],
   ["TTFT, ms", "p99", of("ttft", "p99")],
@@ -177,20 +177,20 @@ function errors(row) {
 function table(id, columns, rows, empty) {
   const head = byId(id).tHead, body = byId(id).tBodies[0];
   if (!head.rows.length) head.append(...heads(columns));
-  const made = rows.map((row) => {
+  const lines = rows.map((row) => {
     const cells = columns.map(([, , cell]) => cell(row));
     const line = element("tr", ...cells.map((cell) => (cell instanceof Node ? cell : element("td", cell))));
     if (row.level !== undefined && row.ended == null) line.className = "open";
     return line;
   });
-  if (!made.length) {
+  if (!lines.length) {
     const cell = element("td", empty);
     cell.className = "none";
     cell.colSpan = columns.length;
-    made.push(element("tr", cell));
+    lines.push(element("tr", cell));
   }
-  markGroups(columns, made);
-  replace(body, made);
+  markGroups(columns, lines);
+  replace(body, lines);
 }
 
 function heads(columns) {
@@ -223,13 +223,13 @@ function heading(words) {
 const LEVEL = [
   ["level", "", (row) => marked(`${row.level + 1}: ${row.says}`, doubtsOf(row.level))],
   ["measured", "for", (row) => (row.warmed_up == null ? "warming up" : elapsed(row.window))],
-  ["limits", "", tier],
+  ["thresholds", "", tier],
   ["on average", "users", (row) => digits(row.users)],
   ["on average", "in flight", (row) => digits(row.in_flight)],
 ];
 
 function tier(row) {
-  const cell = element("td", row.tier && row.tier !== "not known" ? (row.tier === "fails" ? "broken" : "kept") : DASH);
+  const cell = element("td", row.tier && row.tier !== "not known" ? (row.tier === "fails" ? "fails" : "passes") : DASH);
   if (row.tier) cell.classList.add(row.tier.replace(" ", "-"));
   return cell;
 }
@@ -243,10 +243,10 @@ let chosen = null; // the level whose names are shown; null: the newest
 function showNames(run) {
   const choice = byId("of-level");
   const options = (run ? run.levels : []).map((level) => [String(level.level), `${level.level + 1}: ${level.says}`]);
-  const wanted = [["", "the newest"], ...options.reverse()];
-  if (JSON.stringify(wanted) !== choice.dataset.shown) {
-    replace(choice, wanted.map(([value, words]) => Object.assign(element("option", words), { value })));
-    choice.dataset.shown = JSON.stringify(wanted);
+  const entries = [["", "the newest"], ...options.reverse()];
+  if (JSON.stringify(entries) !== choice.dataset.shown) {
+    replace(choice, entries.map(([value, words]) => Object.assign(element("option", words), { value })));
+    choice.dataset.shown = JSON.stringify(entries);
     if (chosen != null && !options.some(([value]) => value === String(chosen))) chosen = null;
     choice.value = chosen == null ? "" : String(chosen);
   }
@@ -263,31 +263,31 @@ function showDownloads({ runs, kept }) {
   const place = byId("downloads"), shown = JSON.stringify([runs, kept]);
   if (place.dataset.shown === shown) return;
   place.dataset.shown = shown;
-  if (!runs.length) return replace(place, [element("p", "There is something to download when a run has begun.")]);
+  if (!runs.length) return replace(place, [element("p", "Files can be downloaded once a run has begun.")]);
   const lists = [...runs].reverse().map((run) => downloadsOf(run, runs.length));
-  const words = "Without --csv they are gone when Locust ends, and Locust's own figures are those of the newest run alone.";
+  const words = "Without --csv, these files are deleted when Locust ends, and Locust's own figures are only those of the newest run.";
   replace(place, kept ? lists : [...lists, Object.assign(element("p", words), { className: "note" })]);
 }
 
 function downloadsOf({ run, files, missing }, runs) {
   const link = (words, href) => Object.assign(element("a", words), { href, download: "" });
   const reports = [link("Report", `report?run=${run}`), link("Report in Chinese", `report?run=${run}&lang=zh`)];
-  for (const each of reports) each.addEventListener("click", report);
+  for (const anchor of reports) anchor.addEventListener("click", report);
   const names = files.map((name) => link(name, `files/${name}?run=${run}`));
   const whose = runs > 1 ? [element("span", run === runs ? `Run ${run}, the newest:` : `Run ${run}:`)] : [];
-  const absent = missing.length ? [element("span", `Not there: ${missing.join(", ")}`)] : [];
+  const absent = missing.length ? [element("span", `Missing: ${missing.join(", ")}`)] : [];
   return element("p", ...whose, ...reports, ...names, ...absent);
 }
 
 let making = false;
 
 async function report(event) {
-  // fetched, and then given to the browser: it takes some seconds, and what goes wrong is to be said here
+  // fetched, and then given to the browser: it takes some seconds, and errors are shown here
   event.preventDefault();
   if (making) return;
   making = true;
-  const said = byId("made");
-  text(said, "Making the report …");
+  const status = byId("made");
+  text(status, "Making the report …");
   try {
     const answer = await fetch(event.target.href);
     if (!answer.ok) throw new Error((await answer.text()).trim());
@@ -295,18 +295,18 @@ async function report(event) {
     const href = URL.createObjectURL(await answer.blob());
     Object.assign(element("a"), { href, download: name ? name[1] : "report.html" }).click();
     URL.revokeObjectURL(href);
-    text(said, "");
+    text(status, "");
   } catch (problem) {
-    text(said, `There is no report: ${problem.message}`);
+    text(status, `No report: ${problem.message}`);
   } finally {
     making = false;
   }
 }
 
 function element(tag, ...children) {
-  const made = document.createElement(tag);
-  made.append(...children.map((child) => (child instanceof Node ? child : String(child))));
-  return made;
+  const node = document.createElement(tag);
+  node.append(...children.map((child) => (child instanceof Node ? child : String(child))));
+  return node;
 }
 
 function replace(node, children) {
@@ -343,14 +343,14 @@ const CHARTS = [
 const NUMBERS = { slo_limit: ["SLO limit", "s3"], knee: ["knee", "s6"], saturation: ["saturation", "s2"], collapse: ["collapse", "s4"] };
 
 function marks(id) {
-  // horizontal lines: limits of what is drawn, and the four numbers where loads are drawn
+  // horizontal lines: thresholds of the metric, and the four numbers in charts of loads
   const run = known.run;
   if (!run) return [];
   if (id === "users") {
     return Object.entries(NUMBERS).flatMap(([name, [words, tone]]) => {
-      const found = run.numbers && run.numbers[name];
+      const finding = run.numbers && run.numbers[name];
       const isUsers = run.levels.every((level) => level.unit === "users");
-      return found && found.load != null && isUsers ? [{ at: found.load, words: `${words} ${load(Number(found.load.toPrecision(3)))}`, tone }] : [];
+      return finding && finding.load != null && isUsers ? [{ at: finding.load, words: `${words} ${load(Number(finding.load.toPrecision(3)))}`, tone }] : [];
     });
   }
   return run.limits.filter((limit) => limit.metric === id && limit.ms != null).flatMap((limit) => {
@@ -360,10 +360,10 @@ function marks(id) {
   });
 }
 
-function highest(id, most) {
-  // a limit far above all that was seen is told in words, and would flatten what is drawn
-  const near = marks(id).map((mark) => mark.at).filter((at) => at <= 3 * most);
-  return Math.max(most, ...near, 0) * 1.15 || 1;
+function highest(id, max) {
+  // a threshold far above all values would flatten the curves: it is only in the text
+  const near = marks(id).map((mark) => mark.at).filter((at) => at <= 3 * max);
+  return Math.max(max, ...near, 0) * 1.15 || 1;
 }
 
 function bands(plot) {
@@ -388,15 +388,15 @@ function bands(plot) {
 
 function loads(plot) {
   const run = known.run, near = 4 * devicePixelRatio;
-  const free = [-Infinity, -Infinity]; // from where on there is room for a label, on the first line and on the second
-  let phase = ""; // of the level before: a phase is named where it begins
+  const free = [-Infinity, -Infinity]; // where the free space for labels begins, on the first and on the second line
+  let phase = ""; // of the previous level: a phase is named where it begins
   for (const level of run ? run.levels : []) {
     const left = plot.valToPos(level.began, "x", true) + near;
     const begins = level.phase !== phase;
     phase = level.phase;
     const words = begins && phase ? `${phase} ${load(level.load)}` : load(level.load);
     const line = left >= free[0] ? 0 : 1;
-    if (left < free[line] || (line && !begins)) continue; // the second line is for parts that begin
+    if (left < free[line] || (line && !begins)) continue; // the second line is for phases that begin
     label(plot, words, left, plot.bbox.top + near / 2 + line * 18 * devicePixelRatio, ink());
     free[line] = left + plot.ctx.measureText(words).width + near;
   }
@@ -408,7 +408,7 @@ function label(plot, words, x, y, tone, base = "top") {
   ctx.fillStyle = tone;
   ctx.textAlign = "left";
   ctx.textBaseline = base;
-  ctx.strokeStyle = colour("window"); // around it, for lines that cross it
+  ctx.strokeStyle = colour("window"); // around the text, which lines may cross
   ctx.lineWidth = 3 * devicePixelRatio;
   ctx.strokeText(words, x, y);
   ctx.fillText(words, x, y);
@@ -437,7 +437,7 @@ function hatch(plot) {
 
 function lines(plot, id) {
   const { ctx, bbox } = plot, near = 4 * devicePixelRatio;
-  let last = Infinity, end = bbox.left; // of the label before
+  let last = Infinity, end = bbox.left; // of the previous label
   for (const mark of marks(id).sort((one, other) => one.at - other.at)) {
     if (mark.at > plot.scales.y.max) continue;
     const y = plot.valToPos(mark.at, "y", true);
@@ -450,14 +450,14 @@ function lines(plot, id) {
     ctx.lineTo(bbox.left + bbox.width, y);
     ctx.stroke();
     ctx.restore();
-    const left = last - y < 14 * devicePixelRatio ? end + 2 * near : bbox.left + near; // beside it, or it would be on it
+    const left = last - y < 14 * devicePixelRatio ? end + 2 * near : bbox.left + near; // beside the previous label if they would overlap
     label(plot, mark.words, left, y - near / 2, colour(mark.tone), "bottom");
     [last, end] = [y, left + ctx.measureText(mark.words).width];
   }
 }
 
-function chart(told) {
-  const holder = byId(told.id);
+function chart(settings) {
+  const holder = byId(settings.id);
   const axis = { stroke: ink, font: FONT, grid: { stroke: () => colour("grid"), width: 1 }, ticks: { show: false } };
   const plot = new uPlot({
     width: holder.clientWidth || 300,
@@ -466,24 +466,24 @@ function chart(told) {
     cursor: { sync: { key: "run" }, drag: { x: false, y: false }, points: { size: 6 } },
     scales: {
       x: { time: false, range: () => span() },
-      y: { range: (_, __, most) => [0, highest(told.id, most || 0)] },
+      y: { range: (_, __, max) => [0, highest(settings.id, max || 0)] },
     },
     axes: [
       { ...axis, size: 30, values: (_, ticks) => ticks.map(elapsed), space: 64, incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600] },
-      { ...axis, values: (_, ticks) => ticks.map(told.says), size: 62, space: 36 },
+      { ...axis, values: (_, ticks) => ticks.map(settings.says), size: 62, space: 36 },
     ],
     series: [
       { label: "at", value: (_, moment) => (moment == null ? DASH : elapsed(moment)) },
-      ...told.lines.map((line) => ({
+      ...settings.lines.map((line) => ({
         label: line.label, stroke: () => colour(line.colour), width: line.width || 1.6, spanGaps: true, points: { show: false },
-        value: (_, value) => told.says(value),
+        value: (_, value) => settings.says(value),
       })),
     ],
     hooks: {
       drawClear: [(u) => { bands(u); }],
-      draw: [(u) => { if (told.late) hatch(u); lines(u, told.id); loads(u); }],
+      draw: [(u) => { if (settings.late) hatch(u); lines(u, settings.id); loads(u); }],
     },
-  }, [[], ...told.lines.map(() => [])], holder);
+  }, [[], ...settings.lines.map(() => [])], holder);
   holder.setAttribute("role", "img");
   return plot;
 }
@@ -500,16 +500,16 @@ function draw() {
   const columns = known.run ? known.run.columns : [];
   const column = (name) => points.map((point) => point[columns.indexOf(name)]);
   const moments = column("moment");
-  for (const told of CHARTS) {
-    if (!plots.has(told.id)) plots.set(told.id, chart(told));
-    const plot = plots.get(told.id);
-    const drawn = told.lines.map((line) => column(line.column));
+  for (const settings of CHARTS) {
+    if (!plots.has(settings.id)) plots.set(settings.id, chart(settings));
+    const plot = plots.get(settings.id);
+    const drawn = settings.lines.map((line) => column(line.column));
     plot.setData([moments, ...drawn]);
     const newestPoint = moments.findLastIndex((_, place) => drawn.some((values) => values[place] != null));
     if (plot.cursor.idx == null) plot.setLegend({ idx: newestPoint < 0 ? null : newestPoint });
-    const values = known.run ? told.lines.map((line) => `${line.label} ${told.says(newest(line.column))}`) : ["nothing yet"];
-    const title = byId(told.id).parentElement.querySelector("h2").textContent;
-    byId(told.id).setAttribute("aria-label", `${title}: ${values.join(", ")}`);
+    const values = known.run ? settings.lines.map((line) => `${line.label} ${settings.says(newest(line.column))}`) : ["nothing yet"];
+    const title = byId(settings.id).parentElement.querySelector("h2").textContent;
+    byId(settings.id).setAttribute("aria-label", `${title}: ${values.join(", ")}`);
   }
 }
 
@@ -523,14 +523,14 @@ function fit() {
   }
 }
 
-// ── dark and light, as Locust's page keeps it ──
+// ── the dark or light theme of Locust's page ──
 
 const system = matchMedia("(prefers-color-scheme: dark)");
 
 function theme() {
   const chosenTheme = localStorage.getItem("theme");
   root.dataset.theme = (chosenTheme ? chosenTheme === "dark" : system.matches) ? "dark" : "light";
-  for (const plot of plots.values()) plot.destroy(); // the marks of its legend keep their colours
+  for (const plot of plots.values()) plot.destroy(); // the marks of a legend would keep their colours
   plots.clear();
   draw();
   fit();
@@ -539,7 +539,7 @@ function theme() {
 addEventListener("storage", theme);
 system.addEventListener("change", theme);
 
-// ── asking ──
+// ── requests to the master ──
 
 let timer = 0, asking = false, failures = 0;
 
@@ -548,21 +548,21 @@ async function ask() {
   asking = true;
   clearTimeout(timer);
   try {
-    const asked = new URLSearchParams({ name: known.name, changes: known.changes });
-    if (chosen != null) asked.set("level", chosen);
-    const answer = await fetch(`live.json?${asked}`, { redirect: "manual", signal: AbortSignal.timeout(PATIENCE) });
-    if (answer.type === "opaqueredirect") return lost("You are logged out: load the page again to log in.");
+    const query = new URLSearchParams({ name: known.name, changes: known.changes });
+    if (chosen != null) query.set("level", chosen);
+    const answer = await fetch(`live.json?${query}`, { redirect: "manual", signal: AbortSignal.timeout(PATIENCE) });
+    if (answer.type === "opaqueredirect") return lost("You are logged out. Reload the page to log in.");
     if (!answer.ok) throw new Error(answer.statusText);
-    const told = await answer.json();
+    const state = await answer.json();
     failures = 0;
     byId("connection").hidden = true;
-    take(told);
+    take(state);
   } catch (problem) {
     if (!["TypeError", "TimeoutError", "AbortError", "Error", "SyntaxError"].includes(problem.name)) throw problem;
-    lost("Connection lost, trying again.");
+    lost("Connection lost. Trying again.");
   } finally {
     asking = false;
-    timer = setTimeout(ask, Math.min(EVERY * 2 ** failures, LONGEST_WAIT));
+    timer = setTimeout(ask, Math.min(EVERY * 2 ** failures, MAX_WAIT));
   }
 }
 

@@ -1,5 +1,5 @@
-// Puts the live page into the tab LLM of Locust's own page. Locust draws that tab as an empty table, and says in the
-// address which tab is open; it forgets about what it did not draw itself.
+// Puts the live page into the tab LLM of Locust's own page. Locust draws that tab as an empty table, and names the open
+// tab in the address. It removes elements that it did not draw itself.
 (function () {
   "use strict";
   const frame = document.createElement("iframe");
