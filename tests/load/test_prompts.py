@@ -176,11 +176,11 @@ def test_rows_of_a_table(tmp_path):
 @pytest.mark.parametrize(
     "name, content, says",
     [
-        ("x.json", '{"a": ["one"], "b": ["two"]}', "x.json: which array has the prompts, a or b?"),
+        ("x.json", '{"a": ["one"], "b": ["two"]}', "x.json: it is not clear which array has the prompts, a or b"),
         ("x.json", "", "x.json: a .json file of prompts is an array"),
         ("x.json", "[]", "no prompts in "),
-        ("x.json", '[{"prompt": "one"}, {"prompt"', "x.json: no JSON behind entry 1: {"),
-        ("x.json", '["one"', "x.json: no JSON behind entry 1: "),
+        ("x.json", '[{"prompt": "one"}, {"prompt"', "x.json: invalid JSON after entry 1: {"),
+        ("x.json", '["one"', "x.json: invalid JSON after entry 1: "),
         ("x.json", '["one", 5]', 'x.json:2: a row needs "prompt"'),
         ("x.csv", "words\none\n", "x.csv: a CSV of prompts has a header with a column named prompt, or question, "),
         ("x.csv", "words;id\none;1\n", "this one has words, id"),

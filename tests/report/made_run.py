@@ -174,7 +174,7 @@ class MadeRun:
     def _count(self, row, sent, over, gaps):
         level = self.levels[row["level"]]
         tally = self.tallies[row["level"]]
-        row["measured"] = int(level.holds(sent))
+        row["measured"] = int(level.measures(sent))
         self.rows.append(row)
         self._second(sent)["sent"] += 1
         self._second(sent + over)["ended"] += 1
