@@ -193,8 +193,8 @@ class MadeRun:
         for arrival in arrivals:
             self._second(arrival)["tokens"] += 1
         for other, counted in zip(self.levels, self.tallies, strict=True):
-            counted.numbers["tokens_in_window"] += sum(other.holds(arrival) for arrival in arrivals)
-            if other.holds(sent + over):
+            counted.numbers["tokens_in_window"] += sum(other.measures(arrival) for arrival in arrivals)
+            if other.measures(sent + over):
                 counted.numbers["ended_ok"] += 1
         if row["measured"]:
             for name in ("ttft", "ttfo", "e2e", "tpot", "client_queue"):
