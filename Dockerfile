@@ -1,4 +1,4 @@
-# docker build -t llmlocust . && docker run --rm llmlocust          docs/docker.md tells the rest
+# docker build -t llmlocust . && docker run --rm llmlocust          see docs/docker.md
 ARG BASE=python:3.12.12-slim-bookworm
 
 FROM ${BASE} AS build
@@ -14,7 +14,7 @@ FROM ${BASE}
 COPY --from=build /opt/llmlocust /opt/llmlocust
 COPY tools/docker-entrypoint.sh /usr/local/bin/llmlocust-entrypoint
 RUN useradd --uid 1000 --create-home llmlocust && install -d -o llmlocust -g llmlocust /load /load/reports
-# matplotlib and Locust look for a home, which users given by number alone do not have
+# matplotlib and Locust need a home folder, which users that are given by number do not have
 ENV PATH=/opt/llmlocust/bin:$PATH HOME=/tmp MPLCONFIGDIR=/tmp/matplotlib PYTHONUNBUFFERED=1
 WORKDIR /load
 COPY locustfiles locustfiles

@@ -1,6 +1,6 @@
-# make demo   a real ramp against a simulated server, and its report      make test   all tests
-# Both make their own environment in .venv and install what they need.
-# make real   what the tests of tests/real need (Gradio apps, a proxy, an engine, datasets), each in its own below .real
+# make demo   run a ramp against a simulated server, and make its report      make test   run all tests
+# Both create an environment in .venv and install what they need.
+# make real   install what tests/real needs (Gradio apps, a proxy, an engine, datasets), each in an environment below .real
 
 PYTHON ?= python3
 VENV := .venv
@@ -37,7 +37,7 @@ $(VENV)/dev: pyproject.toml tools/make_venv.py
 	$(PYTHON) tools/make_venv.py $(VENV) '.[dev]'
 	touch $(VENV)/installed $@
 
-# The tests of pages need a Chromium. Without one they are skipped, and say so.
+# The tests of pages need a Chromium. Without one, they are skipped with a message.
 browser: $(VENV)/dev
 	@tools/chromium.sh $(BIN)/python
 

@@ -362,7 +362,7 @@ class Virtual:
             rows.append(
                 {
                     "level": level.index if level else math.nan,
-                    "measured": int(level is not None and level.holds(each.sent)),
+                    "measured": int(level is not None and level.measures(each.sent)),
                     "sent": each.sent + EPOCH,
                     "outcome": "ok" if ok else "http_503",
                     "error": "" if ok else "overloaded",

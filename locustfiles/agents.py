@@ -1,9 +1,9 @@
-"""Agents: one question becomes a plan, the plan's parts are worked on at the same time, and a last call puts them together.
+"""Agents: a call makes a plan, concurrent calls work on its parts, and a last call combines their answers.
 
 locust -f locustfiles/agents.py --headless -u 5 -r 1 -t 2m -s 60 --host http://localhost:8000 --csv reports/agents
 
-Each call is a request of its own, under the name of its part. What a person waits for, all of them together, is the row
-AGENTS in Locust's table; Locust counts it in Aggregated as one more.
+Each call is a request with its own name. The row AGENTS in Locust's table has the time of all calls together, for which a
+person waits. Locust also includes this row in Aggregated.
 """
 
 import time
@@ -30,10 +30,10 @@ class Crew(LLMUser):
             return
         work = Group()
         try:
-            found = work.map(lambda part: self.chat(f"Look at {part}. The plan: {plan.text}", name="part").text, PARTS)
+            texts = work.map(lambda part: self.chat(f"Look at {part}. The plan: {plan.text}", name="part").text, PARTS)
         finally:
-            work.kill()  # where the user is stopped meanwhile
-        self.chat("Put together: " + "\n".join(found), name="sum up")
+            work.kill()  # in case the user is stopped meanwhile
+        self.chat("Put together: " + "\n".join(texts), name="sum up")
         self.environment.events.request.fire(
             request_type="AGENTS",
             name="whole answer",

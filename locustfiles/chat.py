@@ -1,4 +1,4 @@
-"""As little as can be: users chat in a stepped ramp, and everything else comes from options or the web form.
+"""The shortest example: users chat in a stepped ramp. Options or the web form set everything else.
 
 locust -f locustfiles/chat.py --host http://localhost:8000 --csv reports/chat --llm-levels 1,5,10,20 --llm-hold 60
 """

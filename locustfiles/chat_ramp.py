@@ -1,9 +1,9 @@
-"""More and more users chat, level after level, until something gives. What is set here wins over options.
+"""An increasing number of users chats, level by level. Values that are set here take precedence over options.
 
     locust -f locustfiles/chat_ramp.py --headless --host http://localhost:8000 --csv reports/ramp
     llmlocust report reports/ramp
 
-Without --headless: the web UI at http://localhost:8089. `llmlocust simulate` starts a server to try this on.
+Without --headless, use the web UI at http://localhost:8089. `llmlocust simulate` starts a server to try this with.
 """
 
 from llmlocust import ChatUser, SteppedRamp
@@ -16,6 +16,6 @@ class Chat(ChatUser):
 class Ramp(SteppedRamp):
     levels = (1, 2, 5, 10, 20, 50, 100, 150, 200, 300)
     warmup = 5
-    """Seconds from a level's users being there to measuring it."""
+    """Seconds to wait after all users of a level have started before measuring."""
     hold = 30
     """Seconds for which a level is measured."""

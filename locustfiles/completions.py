@@ -1,4 +1,4 @@
-"""Texts that the model goes on with: /v1/completions, for base models. No ramp: Locust's own --users tell the load.
+"""Completion of texts with /v1/completions, for base models. Without a ramp, Locust's --users sets the load.
 
 locust -f locustfiles/completions.py --headless -u 20 -r 5 -t 2m -s 30 --host http://localhost:8000 --csv reports/texts
 """

@@ -1,8 +1,8 @@
-"""Conversations: each question carries everything said before it, so prompts grow, and a prefix cache may help.
+"""Conversations: each request contains all earlier messages, so prompts grow, and a prefix cache may help.
 
 locust -f locustfiles/conversation.py --headless -u 10 -r 2 -t 2m -s 30 --host http://localhost:8000 --csv reports/talk
 
-Questions of one's own, a file of conversations, how many turns: docs/prompts.md.
+Your own questions, files of conversations and the number of turns: docs/prompts.md.
 """
 
 from locust import between, task
@@ -16,7 +16,7 @@ class Talker(LLMUser):
     prompts = QUESTIONS
     turns = "whole:2-4"
     wait_time = between(0.5, 2)
-    """Between two turns, and between two conversations."""
+    """Think time between two turns, and between two conversations."""
     max_tokens = 100
 
     @task

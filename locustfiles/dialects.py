@@ -1,9 +1,9 @@
-"""One user speaks several protocols: a chat, another server's protocol for a text, vectors for what it will look up.
+"""One user with several protocols: a chat, a custom dialect for texts, and embeddings for a search.
 
     locust -f locustfiles/dialects.py --headless -u 10 -r 2 -t 2m -s 30 --host http://localhost:8000 --csv reports/dialects
 
-`own` is a dialect that is in no list: docs/dialects.md says what goes into one. Where all users speak the same, no code
-is needed: --llm-dialect anthropic, or --llm-dialect auto.
+`own` is a custom dialect; docs/dialects.md explains how to write one. If all users have the same dialect, no code is
+needed: --llm-dialect anthropic, or --llm-dialect auto.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ from llmlocust.stream.sse import Event
 
 
 class Chunk(msgspec.Struct):
-    """What is of use in a chunk: everything else is passed over."""
+    """The relevant fields of a chunk. Other fields are ignored."""
 
     content: str = ""
     stop: bool = False
@@ -59,6 +59,6 @@ class Reader(LLMUser):
 
     @task
     def look_up(self) -> None:
-        found = self.embed(["a café by the sea", "a queue at the door"])
-        if found.ok:
+        record = self.embed(["a café by the sea", "a queue at the door"])
+        if record.ok:
             self.rerank("Where is the café?", ["by the sea", "in the city", "nobody knows"])

@@ -1,9 +1,9 @@
-"""Where does it begin to hurt? Users come in equal steps, until there are as many as you expect on a bad day.
+"""At which load does the server become slow? Users are added in equal steps, up to the highest load that you expect.
 
     locust -f locustfiles/linear.py --headless --host http://localhost:8000 --csv reports/linear
     llmlocust report reports/linear
 
-docs/shapes.md has all shapes. With `arrivals = "poisson"` in it, each of them is of requests a second.
+docs/shapes.md describes all shapes. With `arrivals = "poisson"`, loads are requests per second.
 """
 
 from llmlocust import ChatUser, LinearRamp
@@ -17,4 +17,4 @@ class Ramp(LinearRamp):
     base = 2
     peak = 100
     seconds = 600
-    """For which loads are measured, all steps together."""
+    """Seconds for which loads are measured, all steps together."""

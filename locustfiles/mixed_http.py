@@ -1,4 +1,4 @@
-"""People who load a page, think, and ask: ordinary HTTP and the model's answers in one user and one table.
+"""Users that load a page, think, and ask: ordinary HTTP requests and the model's answers in one user and one table.
 
 locust -f locustfiles/mixed_http.py --headless -u 20 -r 5 -t 2m -s 30 --host http://localhost:8000 --csv reports/mixed
 """

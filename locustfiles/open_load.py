@@ -1,9 +1,9 @@
-"""What happens when more people come than the server can take? Requests arrive at a rate, whatever the server does.
+"""What happens if more requests arrive than the server can handle? Requests arrive at a rate that does not depend on the server.
 
     locust -f locustfiles/open_load.py --headless --host http://localhost:8000 --csv reports/rates
     llmlocust report reports/rates --threshold "ttft.p95 < 1s"
 
-Users wait for their answers, and so spare a slow server: a rate does not. docs/open-load.md says how it is kept.
+Users wait for their answers, so a slow server gets fewer requests; with a rate it does not. docs/open-load.md explains it.
 """
 
 from llmlocust import ChatUser, RateRamp
@@ -15,8 +15,8 @@ class Chat(ChatUser):
 
 class Rates(RateRamp):
     levels = (1, 2, 5, 10, 20, 50)
-    """Requests a second."""
+    """Requests per second."""
     arrivals = "poisson"
-    """constant, poisson, gamma:2 (burstier) or bursts:10 (ten at once)."""
+    """constant, poisson, gamma:2 (burstier) or bursts:10 (ten at a time)."""
     warmup = 5
     hold = 30

@@ -1,9 +1,9 @@
-"""Everything in one run: a baseline, a linear ramp, a surge above it and the recovery from it, a soak.
+"""All phases in one run: a baseline, a linear ramp, a surge above it, the recovery, and a soak.
 
     locust -f locustfiles/progressive.py --headless --host http://localhost:8000 --csv reports/progressive
     llmlocust report reports/progressive --threshold "ttft.p95 < 1s" --threshold "errors < 1%"
 
-The report tells the parts apart, and reads the four numbers from the way up alone.
+The report distinguishes the phases, and derives the four numbers only from the ramp.
 """
 
 from llmlocust import ChatUser, Progressive
@@ -19,4 +19,4 @@ class Plan(Progressive):
     surge = 90
     soak = 30
     seconds = 1200
-    """120 of the baseline, 420 of the ramp, 120 of the surge, 180 of the recovery, 360 of the soak."""
+    """Seconds of the plan: 120 baseline, 420 ramp, 120 surge, 180 recovery, 360 soak."""

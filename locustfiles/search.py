@@ -1,9 +1,9 @@
-"""How many users does the server take within a limit? The search finds its levels itself, and stops when it knows.
+"""How many users can the server handle within thresholds? The search chooses its levels, and stops at the answer.
 
     locust -f locustfiles/search.py --headless --host http://localhost:8000 --csv reports/search
     llmlocust report reports/search --threshold "ttft.p95 < 1s" --threshold "errors < 1%"
 
-Without `limits`: how many users until requests begin to wait. docs/search.md says how it searches.
+Without `limits`, it searches the load at which requests begin to queue. docs/search.md explains the search.
 """
 
 from llmlocust import ChatUser, Search
@@ -16,10 +16,10 @@ class Chat(ChatUser):
 class Limit(Search):
     limits = "ttft.p95 < 1s, errors < 1%"
     start = 4
-    """Users to begin with."""
+    """Users of the first level."""
     max_load = 300
-    """Users to go up to."""
+    """Maximum number of users."""
     precision = 0.05
-    """How near to come to the limit, as a share of it; one user is the least."""
+    """Precision of the answer, as a share of it; at least one user."""
     longest = 15
-    """Seconds for which a level is measured at most, unless its requests are long."""
+    """Maximum seconds for which a level is measured, unless its requests are long."""

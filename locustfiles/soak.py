@@ -1,4 +1,4 @@
-"""Does anything drift in an hour? One load that the server surely takes, and nothing else.
+"""Does anything drift in an hour? One constant load that the server can certainly handle.
 
 locust -f locustfiles/soak.py --headless --host http://localhost:8000 --csv reports/soak
 llmlocust report reports/soak --threshold "ttft.p95 < 1s" --threshold "errors < 0.1%"

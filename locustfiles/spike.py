@@ -1,4 +1,4 @@
-"""Does a short spike do any harm, and for how long? Everybody comes at once, and goes again.
+"""Does a short spike do harm, and for how long? All users start at once, and stop soon after.
 
 locust -f locustfiles/spike.py --headless --host http://localhost:8000 --csv reports/spike
 llmlocust report reports/spike --threshold "errors < 1%"
@@ -11,8 +11,8 @@ class Chat(ChatUser):
     max_tokens = 128
 
 
-class Everybody(Spike):
+class AllAtOnce(Spike):
     base = 5
     peak = 200
     seconds = 200
-    """60 at rest, 20 of the spike, 120 to see what it left behind."""
+    """Seconds of the plan: 60 baseline, 20 spike, 120 recovery."""

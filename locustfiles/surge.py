@@ -1,4 +1,4 @@
-"""How long until it is well again after a surge? Here in requests a second: they do not spare a server that is slow.
+"""How long does the server take to recover from a surge? Loads are requests per second, which a slow server does not reduce.
 
 locust -f locustfiles/surge.py --headless --host http://localhost:8000 --csv reports/surge
 llmlocust report reports/surge --threshold "ttft.p95 < 1s" --threshold "errors < 1%"
@@ -13,8 +13,8 @@ class Chat(ChatUser):
 
 class Rush(Surge):
     arrivals = "poisson"
-    """Without it, loads are users."""
+    """Arrival process. Without it, loads are users."""
     base = 5
     peak = 30
     seconds = 240
-    """60 at rest, 60 of the surge, 120 to be well again in."""
+    """Seconds of the plan: 60 baseline, 60 surge, 120 recovery."""

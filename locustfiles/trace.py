@@ -1,10 +1,10 @@
-"""What does a recorded hour look like on my server? Requests come when they came, as long as they were.
+"""How does my server handle recorded traffic? Requests are sent at the recorded times, with the recorded lengths.
 
     locust -f locustfiles/trace.py --headless --host http://localhost:8000 --csv reports/trace
     llmlocust report reports/trace --threshold "ttft.p95 < 1s"
 
-The trace beside it, trace.csv, is forty requests in twenty seconds and was made up for this example. Where to get recorded
-ones, and what formats are read: docs/traces.md. Any other locustfile replays one with --llm-trace FILE.
+The trace trace.csv has forty requests in twenty seconds, and was invented for this example. Sources of recorded traces and
+the supported formats: docs/traces.md. Any locustfile replays a trace with --llm-trace FILE.
 """
 
 from pathlib import Path
@@ -13,12 +13,12 @@ from llmlocust import ChatUser, TraceReplay
 
 
 class Chat(ChatUser):
-    """Its prompts and the lengths of its answers are the trace's."""
+    """A user whose prompts and lengths of answers come from the trace."""
 
 
 class Trace(TraceReplay):
     trace = str(Path(__file__).with_name("trace.csv"))
     trace_speed = 1
-    """2: twice as fast as it was."""
+    """Playback speed; 2 replays the trace in half the time."""
     hold = 5
-    """Seconds of the windows that the report tells apart."""
+    """Seconds of each window of the report."""

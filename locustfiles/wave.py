@@ -1,4 +1,4 @@
-"""A day in ten minutes: from the few of the night to the many of noon, and down again, in 24 steps.
+"""A day in ten minutes: from few users at night to many at noon, and down again, in 24 steps.
 
 locust -f locustfiles/wave.py --headless --host http://localhost:8000 --csv reports/wave
 llmlocust report reports/wave

@@ -294,7 +294,7 @@ def said_to(args, folder):
         (["run", "http://127.0.0.1:1", "--levels", "some"], "levels must be whole numbers"),
         (
             ["run", "http://127.0.0.1:1", "--search", "--threshold", "e2e.p95 < 1s @ 5"],
-            "one level (@) can be named for a gate alone",
+            "only a gate (--llm-threshold, llmlocust check) can apply to one level (@)",
         ),
         (["run", "http://127.0.0.1:1", "--threshold", "e2e.p95 < 1s @ 3"], "the ramp has no such level"),
         (["run", "http://127.0.0.1:1", "--threshold", "errors < 1%, speed > 5"], "there is no metric 'speed'"),

@@ -1,6 +1,6 @@
-"""The check of words, which `make check` runs: prose has the terms of docs/glossary.md and plain sentences.
+"""The check of words, which `make check` runs: prose uses the terms of docs/glossary.md and plain sentences.
 
-Code spans, fenced code and link targets are not prose: names of options, columns and files have them.
+Code spans, fenced code and link targets are not checked: they contain names of options, columns and files.
 """
 
 import io
@@ -22,7 +22,7 @@ class Rule(NamedTuple):
     """Regular expression of whole words, in upper or lower case. A space matches any white space, also a new line."""
     instead: str
     exceptions: tuple[tuple[str, str], ...] = ()
-    """Regular expressions of phrases in which the words are right, each with the reason."""
+    """Regular expressions of phrases in which the words are allowed, each with the reason."""
     where: str = ""
     """Regular expression of the paths to which the rule applies."""
 
@@ -85,24 +85,24 @@ NOT_PROSE = re.compile(
     re.MULTILINE | re.DOTALL | re.VERBOSE,
 )
 INSERTED = re.compile(r"\{[^{}\n]*\}")
-"""What an f-string or a template inserts."""
+"""Placeholders of an f-string or a template."""
 STRINGS = {token.STRING, getattr(token, "FSTRING_MIDDLE", token.STRING)}
 
 
 def blanked(text: str) -> str:
-    """Spaces in the place of everything but the ends of lines, so that other words keep their places."""
+    """Replace all characters except line ends by spaces, so that the positions of other words do not change."""
     return re.sub(r"[^\n]", " ", text)
 
 
 def prose(text: str, suffix: str) -> str:
-    """The text of a file with everything blanked that is not prose."""
+    """Return the text of a file with everything blanked that is not prose."""
     if suffix == ".py":
-        text = INSERTED.sub(lambda found: blanked(found[0]), comments_and_strings(text))
-    return NOT_PROSE.sub(lambda found: blanked(found[0]), text)
+        text = INSERTED.sub(lambda match: blanked(match[0]), comments_and_strings(text))
+    return NOT_PROSE.sub(lambda match: blanked(match[0]), text)
 
 
 def comments_and_strings(source: str) -> str:
-    """Python source with everything blanked but comments and the strings that have a space: others are names."""
+    """Return Python source with everything blanked except comments and strings with a space: other strings are names."""
     lines = source.splitlines(keepends=True)
     kept = [blanked(line) for line in lines]
     for part in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -117,22 +117,22 @@ def comments_and_strings(source: str) -> str:
 
 
 def whole_words(pattern: str) -> re.Pattern[str]:
-    """The pattern with any white space in the place of a space, but not in lookbehinds, which have one width."""
+    """Compile a pattern in which a space matches any white space, except in lookbehinds, which need a fixed width."""
     pieces = re.split(r"(\(\?<[^)]*\))", pattern)
     spaced = "".join(piece if piece.startswith("(?<") else piece.replace(" ", r"\s+") for piece in pieces)
     return re.compile(rf"(?<![\w-])(?:{spaced})(?![\w-])", re.IGNORECASE | re.MULTILINE)
 
 
 def faults(text: str, path: str) -> Iterator[tuple[int, str, str]]:
-    """Line number, words, and what to write instead of them."""
+    """Yield the line number, the words, and their replacement for each fault."""
     words = prose(text, Path(path).suffix)
     for rule in RULES:
         if not re.search(rule.where, path):
             continue
-        right = [found.span() for phrase, _ in rule.exceptions for found in whole_words(phrase).finditer(words)]
-        for found in whole_words(rule.pattern).finditer(words):
-            if not any(low <= found.start() and found.end() <= high for low, high in right):
-                yield words.count("\n", 0, found.start()) + 1, " ".join(found[0].split()), rule.instead
+        allowed = [match.span() for phrase, _ in rule.exceptions for match in whole_words(phrase).finditer(words)]
+        for match in whole_words(rule.pattern).finditer(words):
+            if not any(low <= match.start() and match.end() <= high for low, high in allowed):
+                yield words.count("\n", 0, match.start()) + 1, " ".join(match[0].split()), rule.instead
 
 
 def main() -> int:

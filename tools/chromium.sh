@@ -1,8 +1,8 @@
 #!/bin/sh
-# Get a Chromium for the tests of pages, unless one is there: Debian's where we may install it, else Playwright's own.
+# Install a Chromium for the tests of pages if there is none: Debian's if we are root there, otherwise Playwright's own.
 set -u
 python=$1
-# Playwright's driver is a Node that needs libatomic, which a bare Debian lacks.
+# Playwright's driver is a Node that needs libatomic, which a minimal Debian lacks.
 drives() { "$python" -m playwright --version >/dev/null 2>&1; }
 has_one() {
   drives || return 1

@@ -1,17 +1,17 @@
 #!/bin/sh
-# What the image starts: `locust …` and shells as they are, `master` and `worker` for docker-compose.yml; everything else is
-# a command of llmlocust.
+# Entry point of the image: runs `locust …` and shells unchanged, `master` and `worker` of docker-compose.yml, and all other
+# commands as commands of llmlocust.
 set -eu
 
-# As root (so docker-compose.yml starts the master) it becomes the owner of the reports folder: the files there then
-# belong to whoever made the folder. Docker makes a missing folder as root's, so that one is given to user 1000:
-# nothing runs as root.
+# If started as root, as docker-compose.yml starts the master, it switches to the owner of the reports folder: the files then
+# belong to the user that created the folder. Docker creates a missing folder as root; such a folder is given to user 1000, so
+# that nothing runs as root.
 if [ "$(id -u)" = 0 ]; then
   [ "$(stat -c %u reports)" != 0 ] || chown 1000:1000 reports
   exec setpriv --reuid="$(stat -c %u reports)" --regid="$(stat -c %g reports)" --clear-groups "$0" "$@"
 fi
 
-# A child that is told to end when this is; the exit code is its own.
+# Run a child, pass signals to end on to it, and return its exit code.
 run() {
   "$@" &
   child=$!
@@ -19,30 +19,30 @@ run() {
   while :; do
     code=0
     wait $child || code=$?
-    kill -0 $child 2>/dev/null || return $code # else a signal has ended the wait, and not the child
+    kill -0 $child 2>/dev/null || return $code # otherwise a signal ended the wait, not the child
   done
 }
 
 case "${1:-}" in
   locust | sh | bash | python3) exec "$@" ;;
-  # as Locust's operator for Kubernetes starts Locust's own image
+  # the arguments that Locust's operator for Kubernetes passes
   --master | --worker) exec locust "$@" ;;
-  # a server that only its own container can reach would be of no use
+  # the server must be reachable from other containers
   simulate) shift && exec llmlocust simulate --host 0.0.0.0 "$@" ;;
-  # every run has its files in a folder named by the time, and gets its report when Locust ends, whatever it ended with
+  # each run writes to a folder named after the time, and gets a report when Locust ends, regardless of its exit code
   master)
     shift
     folder="reports/$(date +%Y%m%d-%H%M%S)"
     ended=0 reported=0
     run locust --master --csv "$folder/run" "$@" || ended=$?
-    for told in "$folder"/*_llm_run.json; do
-      [ ! -e "$told" ] || llmlocust report "${told%_llm_run.json}" || reported=$?
+    for file in "$folder"/*_llm_run.json; do
+      [ ! -e "$file" ] || llmlocust report "${file%_llm_run.json}" || reported=$?
     done
-    rmdir "$folder" 2>/dev/null || true # nothing was run
+    rmdir "$folder" 2>/dev/null || true # empty if there was no run
     [ $ended != 0 ] || exit $reported
     exit $ended
     ;;
-  # a worker that was well stays until it is stopped: `up --exit-code-from master` would take its end for that of the run
+  # a worker waits until it is stopped after a success: `up --exit-code-from master` would end the run when a worker exits
   worker)
     shift
     run locust --worker --exit-code-on-error 0 "$@"

@@ -1,9 +1,8 @@
-"""Install this project into a virtual environment, made where there is none: `python3 tools/make_venv.py .venv '.[dev]'`.
+"""Install this project into a virtual environment, which is created if needed: `python3 tools/make_venv.py .venv '.[dev]'`.
 
-Debian and Ubuntu split what `python3 -m venv` needs into a package of its own (python3-venv). Where it is missing,
-the wheel of pip that they keep for it is fetched by apt, into a folder of its own: no root is needed, nothing is
-installed on the system.
-An installation that was cut off is begun anew: pip takes a half-installed package for an installed one.
+Debian and Ubuntu have a separate package for `python3 -m venv` (python3-venv). If it is missing, apt downloads the wheel of
+pip from Debian's package into a temporary folder. This needs no root, and installs nothing on the system.
+An interrupted installation starts again from scratch, because pip takes a half-installed package for an installed one.
 """
 
 import shutil
@@ -32,11 +31,11 @@ def main(folder: Path, what: str) -> None:
 
 
 def empty(folder: Path, but: Path) -> None:
-    for each in folder.iterdir():
-        if each.is_dir() and not each.is_symlink():
-            shutil.rmtree(each)
-        elif each != but:
-            each.unlink()
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path != but:
+            path.unlink()
 
 
 def has_pip(python: Path) -> bool:
@@ -50,7 +49,7 @@ def install_pip(python: Path) -> None:
         return run(python, "-m", "ensurepip", "--default-pip", stdout=subprocess.DEVNULL)
     with tempfile.TemporaryDirectory() as folder:
         wheel = download_pip(Path(folder))
-        # a wheel is a zip file, and Python runs what is in one
+        # a wheel is a zip file, from which Python can run a package
         return run(python, wheel / "pip", "install", "--quiet", wheel)
 
 
@@ -61,10 +60,10 @@ def run(*command: str | Path, **more: int) -> None:
 
 
 def download_pip(folder: Path) -> Path:
-    """The wheel in Debian's own package of it, by the package sources that this machine has."""
+    """Download the wheel of pip from Debian's package, and return its path."""
     for part in ("lists/partial", "cache/archives/partial"):
         (folder / part).mkdir(parents=True)
-    # lists of its own: the system's are root's, and may be old or gone
+    # separate package lists: those of the system belong to root, and may be old or missing
     apt = ("apt-get", "-qq", "-o", f"Dir::State::Lists={folder}/lists", "-o", f"Dir::Cache={folder}/cache")
     try:
         for command in ([*apt, "update"], [*apt, "download", WHEEL_PACKAGE]):
@@ -73,9 +72,9 @@ def download_pip(folder: Path) -> Path:
         subprocess.run(["dpkg-deb", "-x", package, folder / "package"], check=True, capture_output=True, text=True)
         return next(folder.glob("package/usr/share/python-wheels/pip-*.whl"))
     except (OSError, subprocess.CalledProcessError, StopIteration) as problem:
-        said = (getattr(problem, "stderr", "") or str(problem)).strip().splitlines()
+        output = (getattr(problem, "stderr", "") or str(problem)).strip().splitlines()
         sys.exit(
-            f"this Python has no ensurepip, and pip cannot be fetched by apt: {said[-1] if said else problem}\n"
+            f"this Python has no ensurepip, and apt cannot download pip: {output[-1] if output else problem}\n"
             "Install Debian's package python3-venv, and try again."
         )
 

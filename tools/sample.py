@@ -1,6 +1,6 @@
-"""Make reports/sample anew: a run of `llmlocust demo`, its report in three forms, and the README's picture.
+"""Recreate reports/sample: a run of `llmlocust demo`, its report in three formats, and the README's picture.
 
-`python tools/sample.py again` makes the reports of the run that is there.
+`python tools/sample.py again` recreates only the reports of the existing run.
 """
 
 import os
@@ -16,14 +16,14 @@ SAMPLE = Path("reports/sample")
 
 
 def main() -> None:
-    os.chdir(ROOT)  # the report names its files as it was given them
+    os.chdir(ROOT)  # the report shows paths as they are given
     shutil.rmtree(SAMPLE, ignore_errors=True)
     llmlocust("demo", "--out", str(SAMPLE))
     again()
 
 
 def again() -> None:
-    """The report of the run that is there, and its picture."""
+    """Recreate the reports and the picture of the existing run."""
     llmlocust("report", str(SAMPLE), "--markdown", "--json", str(SAMPLE / "run_report.json"))
     picture((SAMPLE / "run_report.html").absolute(), SAMPLE / "run_report.png")
 

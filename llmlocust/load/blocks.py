@@ -1,4 +1,4 @@
-"""How many tokens a block of a prompt has, by how many ids stand for how many tokens. Pure."""
+"""The block size of a trace: tokens per block id, inferred from the number of ids and tokens of each row. Pure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _SIZES = tuple(2**power for power in range(21))
 
 
 class BlockSizes:
-    """The sizes of a block that fit all rows: powers of two.
+    """The block sizes (powers of two) that fit all rows.
 
-    A row may have one id more or fewer than it has blocks: some traces give the last block none, where it is not full.
+    A row may have one id more or fewer than blocks: in some traces, a last block that is not full has no id.
     """
 
     def __init__(self) -> None:
@@ -20,18 +20,18 @@ class BlockSizes:
         self._tokens, self._ids = array("I"), array("I")
 
     def __bool__(self) -> bool:
-        """Whether a row has ids."""
+        """Whether any row has ids."""
         return self._have_ids
 
     def add(self, tokens: Sequence[int], ids: Sequence[int]) -> int | None:
-        """Add rows by their tokens and ids. Return the place of the first one that leaves no size, or None."""
+        """Add rows by their numbers of tokens and ids. Return the place of the first row that fits no size, or None."""
         before = self._low, self._high
         self._narrow(tokens, ids)
         fitting = self._fitting()
         if not fitting:
             self._low, self._high = before
             return self._first_wrong(tokens, ids)
-        if len(fitting) > 1:  # rows are kept for as long as they are needed
+        if len(fitting) > 1:  # rows are only kept while the size is ambiguous
             self._tokens.extend(tokens)
             self._ids.extend(ids)
         self._have_ids = self._have_ids or any(ids)
@@ -39,13 +39,13 @@ class BlockSizes:
 
     @property
     def likely(self) -> int:
-        """The size that gives most rows as many ids as blocks or as full blocks; of several, that of more blocks."""
+        """The size for which most rows have one id per block or per full block. Ties: the size with more of the former."""
         fitting = self._fitting()
         return fitting[0] if len(fitting) == 1 else max(fitting, key=self._score)
 
     def _first_wrong(self, tokens: Sequence[int], ids: Sequence[int]) -> int | None:
-        for place, (number, many) in enumerate(zip(tokens, ids, strict=True)):
-            self._narrow([number], [many])
+        for place, (token_count, id_count) in enumerate(zip(tokens, ids, strict=True)):
+            self._narrow([token_count], [id_count])
             if not self._fitting():
                 return place
         return None
@@ -53,17 +53,17 @@ class BlockSizes:
     def _score(self, size: int) -> tuple[int, int, int]:
         rows = [(tokens, ids) for tokens, ids in zip(self._tokens, self._ids, strict=True) if ids]
         blocks = sum(ids == -(-tokens // size) for tokens, ids in rows)
-        full_alone = sum(ids == tokens // size for tokens, ids in rows if tokens % size)
-        return blocks + full_alone, blocks, -size
+        full_only = sum(ids == tokens // size for tokens, ids in rows if tokens % size)
+        return blocks + full_only, blocks, -size
 
     def _narrow(self, tokens: Sequence[int], ids: Sequence[int]) -> None:
         low, high = self._low, self._high
-        for number, many in zip(tokens, ids, strict=True):
-            if many:
-                if number > low * (many + 1):
-                    low = number / (many + 1)
-                if many > 2 and number < high * (many - 2):
-                    high = number / (many - 2)
+        for token_count, id_count in zip(tokens, ids, strict=True):
+            if id_count:
+                if token_count > low * (id_count + 1):
+                    low = token_count / (id_count + 1)
+                if id_count > 2 and token_count < high * (id_count - 2):
+                    high = token_count / (id_count - 2)
         self._low, self._high = low, high
 
     def _fitting(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""The sets of prompts that come with the package."""
+"""The built-in sets of prompts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib import resources
 
 @cache
 def built_in() -> dict[str, list[str]]:
-    """Return the sets by their names."""
+    """Return the sets by name."""
     text = resources.files("llmlocust.load").joinpath("questions.json").read_text(encoding="utf-8")
     sets: dict[str, list[str]] = json.loads(text)
     return sets

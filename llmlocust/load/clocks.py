@@ -1,4 +1,4 @@
-"""In which unit the timestamps of a trace are, by their name, their size and their spacing. Pure."""
+"""The unit of a trace's timestamps, inferred from their name, size and spacing. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _UNITS = tuple(PER_SECOND)
 _EPOCH = 1e9, 4e9
 """Seconds since 1970 from 2001 to 2096."""
 _DAY = 86_400.0
-_MAX_GAP, _MAX_GAP_OF_FRACTIONS = 100.0, 1000.0
-"""Seconds between two requests, on average. Where there are more, the unit is a smaller one."""
-_MIN_GAP, _MIN_DURATION = 0.01, 0.2
-"""Seconds between two requests and of a whole trace. Where milliseconds make less, the unit is seconds."""
+_MAX_INTERVAL, _MAX_INTERVAL_OF_FRACTIONS = 100.0, 1000.0
+"""Maximum seconds between two requests, on average. A larger value means that the unit is smaller."""
+_MIN_INTERVAL, _MIN_DURATION = 0.01, 0.2
+"""Minimum seconds between two requests, and of a whole trace. If milliseconds give less, the unit is seconds."""
 
 
 class Clock(NamedTuple):
@@ -23,54 +23,56 @@ class Clock(NamedTuple):
     unit: str = "seconds"
     """One of PER_SECOND, or DATES."""
     reason: str = ""
-    """Why it is this one; "" for dates."""
+    """Reason for this unit; "" for dates."""
     other: str = ""
-    """The unit that they may be in as well; "" where this one is sure."""
+    """The other possible unit; "" if this one is certain."""
 
     @property
     def other_speed(self) -> float:
-        """How many times as fast a replay has to be for the other unit."""
+        """Factor of the replay speed for the other unit."""
         return PER_SECOND[self.other] / PER_SECOND[self.unit]
 
     def in_words(self, name: str, speed: float) -> str:
-        """What the unit of the column `name` is, and how to change it. `speed` is the speed of the replay."""
+        """Return a sentence on the unit of the column `name`, and how to change it. `speed` is the speed of the replay."""
         if self.unit == DATES:
             return f"{name} has dates"
-        taken = f"{name} is read as {self.unit} ({self.reason})"
+        unit = f"{name} is read as {self.unit} ({self.reason})"
         if not self.other:
-            return taken
-        return f"{taken}. If it is in {self.other}, give --llm-trace-speed {speed * self.other_speed:g}"
+            return unit
+        return f"{unit}. If it is in {self.other}, give --llm-trace-speed {speed * self.other_speed:g}"
 
 
 def clock_of(times: Sequence[float], named: str, *, is_whole_ms: bool) -> Clock:
-    """Find the unit of timestamps. `named` is the unit that their name says, or DATES; `is_whole_ms` says that whole
-    numbers are milliseconds, as they are in JSON, and not seconds, as in tables.
+    """Return the unit of timestamps. `named` is the unit in their name, or DATES. `is_whole_ms`: whole numbers are
+    milliseconds, as is usual in JSON, and not seconds, as in tables.
     """
     if named:
-        return Clock(named, "" if named == DATES else "as its name says")
+        return Clock(named, "" if named == DATES else "according to its name")
     first, last = min(times), max(times)
-    gap = (last - first) / max(1, len(times) - 1)
-    epoch = next((unit for unit in PER_SECOND if _is_epoch(first, gap, unit)), "")
+    interval = (last - first) / max(1, len(times) - 1)
+    epoch = next((unit for unit in PER_SECOND if _is_epoch(first, interval, unit)), "")
     if epoch:
         return Clock(epoch, "it counts from 1970")
     if any(time % 1.0 for time in times):
-        return _with_gaps("seconds", "it has fractions", gap, _MAX_GAP_OF_FRACTIONS)
-    if is_whole_ms and gap and (gap < 1000.0 * _MIN_GAP or last - first < 1000.0 * _MIN_DURATION):
-        return Clock("seconds", "milliseconds would make more than 100 requests/s, or all within 0.2 s", "milliseconds")
+        return _by_interval("seconds", "it has fractions", interval, _MAX_INTERVAL_OF_FRACTIONS)
+    if is_whole_ms and interval and (interval < 1000.0 * _MIN_INTERVAL or last - first < 1000.0 * _MIN_DURATION):
+        return Clock(
+            "seconds", "milliseconds would mean more than 100 requests/s, or a trace of less than 0.2 s", "milliseconds"
+        )
     if is_whole_ms:
-        return _with_gaps("milliseconds", "whole numbers in JSON", gap, _MAX_GAP)
-    return _with_gaps("seconds", "whole numbers", gap, _MAX_GAP)
+        return _by_interval("milliseconds", "whole numbers in JSON", interval, _MAX_INTERVAL)
+    return _by_interval("seconds", "whole numbers", interval, _MAX_INTERVAL)
 
 
-def _is_epoch(first: float, gap: float, unit: str) -> bool:
-    return _EPOCH[0] <= first / PER_SECOND[unit] < _EPOCH[1] and gap / PER_SECOND[unit] < _DAY
+def _is_epoch(first: float, interval: float, unit: str) -> bool:
+    return _EPOCH[0] <= first / PER_SECOND[unit] < _EPOCH[1] and interval / PER_SECOND[unit] < _DAY
 
 
-def _with_gaps(usual: str, reason: str, gap: float, most: float) -> Clock:
-    """Return the usual unit, or the largest smaller one whose average gap is at most `most` seconds."""
+def _by_interval(usual: str, reason: str, interval: float, max_seconds: float) -> Clock:
+    """Return the usual unit, or the next smaller one with at most `max_seconds` between requests on average."""
     for unit in _UNITS[_UNITS.index(usual) :]:
-        seconds = gap / PER_SECOND[unit]
-        if seconds <= most:
+        seconds = interval / PER_SECOND[unit]
+        if seconds <= max_seconds:
             break
-        reason = f"{unit} would make one request in {seconds:.0f} s"
+        reason = f"{unit} would mean one request in {seconds:.0f} s"
     return Clock(unit, reason, "seconds" if unit == "milliseconds" else "milliseconds")

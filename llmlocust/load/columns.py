@@ -1,7 +1,7 @@
-"""What files call a request's time, the tokens of its prompt and those of its answer: names of JSON's keys and of columns.
+"""Names of JSON keys and of columns for the time of a request, its prompt tokens and its output tokens.
 
-Names are rules and no list of formats: a word for the side (`prompt`, `input`, …), a word for the measure (`tokens`,
-`length`, …), in any case and with anything between them. The name of a time may end with its unit.
+Names follow rules instead of a list of formats: a word for the side (`prompt`, `input`, …) and a word for the measure
+(`tokens`, `length`, …), in any case and with any separators. The name of a time may end with its unit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LENGTHS = ("length", "len", "seq_len", "seq_length", "sequence_length")
 _NUMBERS = ("", "num_", "n_", "number_of_")
 
 OUTPUT_TOKENS = frozenset(f"{number}{word}_{count}" for number, word, count in product(_NUMBERS, _OUTPUT, _COUNTS))
-"""Names of the tokens that an answer has, in snake case."""
+"""Names of the number of output tokens, in snake case."""
 
 _UNITS = {
     "seconds": ("s", "sec", "secs", "second", "seconds"),
@@ -39,21 +39,21 @@ _TIMES = tuple(
         "start|started|begin|created?",
     )
 )
-"""What times are called; names of the moment at which a request came precede others."""
+"""Patterns of names of times, in order of preference: names of the arrival of a request come first."""
 _DELIMITERS = ",;\t|"
 _IDS = frozenset(("hashids", "blockids", "blockhashes", "blockhashids"))
 
 
 class Columns(NamedTuple):
-    """The names that a file has for what a trace is made of."""
+    """The names of a trace's columns in a file."""
 
     time: str = ""
     unit: str = ""
-    """That the time's name says; "" for none."""
+    """Unit in the name of the time; "" for none."""
     prompt_tokens: str = ""
     output_tokens: str = ""
     ids: str = ""
-    """Of blocks of the prompt; "" where there are none."""
+    """Name of the block ids of the prompt; "" for none."""
 
     @property
     def numbers(self) -> tuple[str, str, str]:
@@ -70,10 +70,10 @@ def is_trace(names: Sequence[str]) -> bool:
 
 
 def columns_of(names: Sequence[str]) -> Columns:
-    """Find the columns of a trace. ValueError in one line that says what is missing, and what is there."""
+    """Find the columns of a trace. Raises ValueError with a one-line message on what is missing."""
     time = _time(names)
     prompt, output = _length(names, _PROMPT, "isl"), _length(names, _OUTPUT, "osl")
-    missing = [what for what, name in zip(_NEEDED, (time, prompt, output), strict=True) if not name]
+    missing = [needed for needed, name in zip(_NEEDED, (time, prompt, output), strict=True) if not name]
     if missing:
         raise ValueError(f"{_NEEDS}; missing: {', '.join(missing)}; found: {listed(names)}")
     return Columns(time, unit_of(time), prompt, output, next((name for name in names if _squashed(name) in _IDS), ""))
@@ -92,8 +92,8 @@ def listed(names: Iterable[object]) -> str:
 
 
 def header_of(sample: bytes, are_known: Callable[[list[str]], bool]) -> tuple[list[str], str]:
-    """Return the names in a CSV's header and what stands between them: that with which they are known, else that which
-    makes most names.
+    """Return the names in the header of a CSV, and its delimiter: the one that gives known names, otherwise the one that
+    gives the most names.
     """
     line = re.split(rb"[\r\n]", sample.lstrip(), maxsplit=1)[0].decode(errors="replace")
     headers = [(next(csv.reader([line], delimiter=delimiter), []), delimiter) for delimiter in _DELIMITERS]
@@ -102,12 +102,12 @@ def header_of(sample: bytes, are_known: Callable[[list[str]], bool]) -> tuple[li
 
 
 def unit_of(name: str) -> str:
-    """Return the unit that the name of a time says: milliseconds for arrivalTimeMs; "" for none."""
+    """Return the unit in the name of a time: milliseconds for arrivalTimeMs; "" for none."""
     return _UNIT_OF.get(_words(name)[-1], "")
 
 
 def snake_case(name: str) -> str:
-    """Return a name as Python and JSON mostly have it: max_tokens for "Max tokens" and maxTokens."""
+    """Return a name in snake case: max_tokens for "Max tokens" and maxTokens."""
     return "_".join(_words(name))
 
 
@@ -120,13 +120,13 @@ def _squashed(name: str) -> str:
 
 
 def _length(names: Sequence[str], sides: Iterable[str], short: str) -> str:
-    """Return the name of a number of tokens; one that says tokens rather than one that says length."""
+    """Return the name of a number of tokens. A name with "tokens" precedes one with "length"."""
     squashed = {_squashed(name): name for name in reversed(names)}
     for measures in (_COUNTS, _LENGTHS):
         known = {_squashed("".join(parts)) for parts in product(_NUMBERS, sides, measures)}
-        found = [name for short_name, name in squashed.items() if short_name in known]
-        if found:
-            return found[-1]
+        matching = [name for short_name, name in squashed.items() if short_name in known]
+        if matching:
+            return matching[-1]
     return squashed.get(short, "")
 
 

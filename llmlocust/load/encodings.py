@@ -1,4 +1,4 @@
-"""Which encoding a text is in, by a sample of its bytes. Pure."""
+"""Detect the encoding of a text from a sample of its bytes. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 
 
 def encoding_of(sample: bytes) -> str:
-    """Return the encoding that the beginning of a file is surely in, as Python calls it; "" where none is sure."""
+    """Return Python's name of the encoding of a file's beginning; "" if it is not certain."""
     marked = next((name for name, mark in BOMS.items() if sample.startswith(mark)), "")
     if marked:
         return marked
@@ -32,23 +32,25 @@ def encoding_of(sample: bytes) -> str:
 
 
 def probable_encoding(sample: bytes) -> tuple[str, str, str]:
-    """Return the encoding that a text is probably in: its name, iconv's and Python's name for it; all "" for none."""
+    """Return the probable encoding of a text: its common, iconv's and Python's name; all "" for none."""
     for name, iconv, codec, (needed, usual) in _PROBABLE:
         text = decoded(sample, codec) or ""
-        others = [character for character in text if not character.isascii()]
-        if needed.search(text) and sum(_is_usual(each, usual, codec) for each in others) >= 0.9 * len(others):
+        non_ascii = [character for character in text if not character.isascii()]
+        if needed.search(text) and sum(_is_usual(character, usual, codec) for character in non_ascii) >= 0.9 * len(
+            non_ascii
+        ):
             return name, iconv, codec
     return "", "", ""
 
 
 def is_mostly_utf8(sample: bytes) -> bool:
-    """Whether more than four in five of the bytes beyond ASCII are characters of UTF-8."""
+    """Return whether more than 80 % of the non-ASCII bytes are UTF-8 characters."""
     high = len(sample) - len(sample.translate(None, _HIGH))
     return sum(map(len, _MULTIBYTE.findall(sample))) > 0.8 * high
 
 
 def decoded(sample: bytes, encoding: str) -> str | None:
-    """Decode a sample, whose last character may be cut; None where it is not in this encoding."""
+    """Decode a sample, whose last character may be incomplete; None if it is not in this encoding."""
     try:
         return codecs.getincrementaldecoder(encoding)().decode(sample)
     except UnicodeDecodeError:
@@ -59,7 +61,7 @@ def decoded(sample: bytes, encoding: str) -> str | None:
 
 
 def _wide_encoding(sample: bytes) -> str:
-    """Return the one of UTF-16 and UTF-32 in which the sample is text; of two, the one in which it has more ASCII."""
+    """Return the UTF-16 or UTF-32 encoding in which the sample is text. Ties: the one with more ASCII characters."""
     texts = {name: text for name in _WIDE if (text := decoded(sample, name))}
     odd = {name: _odd_share(text) for name, text in texts.items()}
     likely = [name for name in texts if odd[name] <= 0.01]
@@ -71,7 +73,7 @@ def _odd_share(text: str) -> float:
 
 
 def _is_odd(character: str) -> bool:
-    """Whether a text has hardly any such characters: control, private and unassigned ones."""
+    """Return whether a character is rare in texts: a control, private or unassigned one."""
     return unicodedata.category(character) in ("Cc", "Co", "Cn", "Cs") and character not in "\t\n\r\f"
 
 
@@ -79,14 +81,14 @@ def _is_odd(character: str) -> bool:
 
 
 def _is_surely_gbk(sample: bytes) -> bool:
-    """Whether nine in ten of its characters are the frequent ones of Chinese: those of GB 2312 whose two bytes are both
-    0xA1 or above, up to 0xD7. Korean in EUC-KR looks alike, but its first bytes end at 0xC8.
+    """Return whether 90 % of the non-ASCII characters are frequent Chinese ones: those of GB 2312 whose two bytes are both
+    0xA1 or above, up to 0xD7. Korean in EUC-KR looks similar, but its first bytes end at 0xC8.
     """
     text = decoded(sample, "gb18030")
     codes = [character.encode("gb18030") for character in text or "" if not character.isascii()]
     frequent = [code for code in codes if len(code) == 2 and min(code) >= 0xA1 and _is_frequent(code)]
     first = [code[0] for code in frequent if code[0] >= 0xB0]
-    is_korean = len(first) >= 8 and sum(each > 0xC8 for each in first) < 0.1 * len(first)
+    is_korean = len(first) >= 8 and sum(byte > 0xC8 for byte in first) < 0.1 * len(first)
     return bool(first) and len(frequent) >= 0.9 * len(codes) and not is_korean
 
 
@@ -94,7 +96,7 @@ def _is_frequent(code: bytes) -> bool:
     return code[0] <= 0xA3 or 0xB0 <= code[0] <= 0xD7
 
 
-# ── the others, which are only guessed ──
+# ── other encodings, which are only guessed ──
 
 _HAN, _MARKS = "一-鿿", "\u2010-\u203f\u3000-\u303f\uff00-\uffef"
 """Chinese characters, and punctuation that any text may have."""
@@ -113,11 +115,11 @@ _PROBABLE = (
     ("KOI8-R", "koi8-r", "koi8_r", _CYRILLIC),
     ("Windows-1252", "windows-1252", "cp1252", _LATIN),
 )
-"""Of an encoding: its name, iconv's and Python's name for it, what a text in it has, and what most of it is."""
+"""Encodings: common name, iconv's name, Python's name, and patterns of required and of usual characters."""
 
 
 def _is_usual(character: str, usual: re.Pattern[str], codec: str) -> bool:
-    """Whether a text has many such characters. In Big5, the frequent Chinese ones come first."""
+    """Return whether a character is usual in a text. In Big5, frequent Chinese characters have low first bytes."""
     return bool(usual.match(character)) and (codec != "big5" or character.encode(codec)[0] <= 0xC6)
 
 

@@ -1,10 +1,10 @@
-"""Sets of questions by Hugging Face's library `datasets`, where it is installed: from its hub, or files of this machine.
+"""Data sets of questions, read with Hugging Face's library `datasets` if it is installed: from the hub or local files.
 
-    hf:openai/gsm8k/main:test          a set of the hub, one of its configurations, and a split
-    hf:saved:train:question            a folder that the library saved, and the column that is asked
+    hf:openai/gsm8k/main:test          a data set of the hub, its configuration, and a split
+    hf:saved:train:question            a folder that the library saved, a split, and the column of questions
     questions.parquet                  a file of rows
 
-The library maps its files into memory and reads rows from there: a set of any size takes little of a process's own.
+The library maps its files into memory and reads rows from there, so a data set of any size needs little memory.
 """
 
 from __future__ import annotations
@@ -21,26 +21,28 @@ from llmlocust.load.rows import ASKED, LENGTHS, USED, Question, Questions, of_en
 
 PREFIX = "hf:"
 _FILES = {".parquet": "parquet", ".arrow": "arrow", ".json": "json", ".jsonl": "json", ".csv": "csv"}
-"""Kinds of files, as the library calls them."""
-_OURS = (".json", ".jsonl", ".csv")
-"""Of these, those that are read without it."""
+"""The library's names of file formats, by suffix."""
+_READ_WITHOUT_LIBRARY = (".json", ".jsonl", ".csv")
+"""Suffixes of _FILES that `prompt_files` reads without the library."""
 _AT_ONCE = 1000
+"""Rows per batch."""
 _PARTS = re.compile(r":(?![^\[]*\])")
-"""What stands between the parts of a name; a split may be a piece of one, such as train[:100]."""
+"""Separator of the components of a name. A split may have a slice, such as train[:100]."""
 
 
 def is_set(source: str) -> bool:
+    """Return whether a source of prompts is read with the library."""
     suffix = Path(source).suffix.lower()
-    return source.startswith(PREFIX) or (suffix in _FILES and suffix not in _OURS)
+    return source.startswith(PREFIX) or (suffix in _FILES and suffix not in _READ_WITHOUT_LIBRARY)
 
 
 @lru_cache(maxsize=4)
 def open_set(source: str) -> Questions:
-    """The questions of a set. ValueError in one line."""
+    """Open the questions of a data set. Raises ValueError with a one-line message."""
     name, split, column, *more = [*_PARTS.split(source.removeprefix(PREFIX)), "", ""][:4]
     if not name or any(more):
         raise ValueError(
-            f"a set of Hugging Face's is written hf:NAME, hf:NAME:SPLIT or hf:NAME:SPLIT:COLUMN — got {source[:80]!r}"
+            f"a Hugging Face data set is written hf:NAME, hf:NAME:SPLIT or hf:NAME:SPLIT:COLUMN — got {source[:80]!r}"
         )
     try:
         import datasets
@@ -48,18 +50,18 @@ def open_set(source: str) -> Questions:
         raise ValueError(f"{source[:80]} needs the package datasets: pip install 'llmlocust[datasets]'") from None
     datasets.disable_progress_bars()
     try:
-        found = _opened(datasets, name, split)
-    except Exception as problem:  # the library raises whatever the many that it rests on raise
-        said = " ".join(f"{type(problem).__name__}: {problem}".split())[:300]
-        raise ValueError(f"cannot open the set {source[:80]}: {said}") from None
-    rows = _of_split(found, source, split)
+        data = _opened(datasets, name, split)
+    except Exception as problem:  # the library passes on any exception of its dependencies
+        message = " ".join(f"{type(problem).__name__}: {problem}".split())[:300]
+        raise ValueError(f"cannot open the data set {source[:80]}: {message}") from None
+    rows = _of_split(data, source, split)
     if not any(name == column or (not column and name in ASKED) for name in rows.column_names):
-        asked = repr(column) if column else f"{', '.join(ASKED[:4])}, …"
+        wanted = repr(column) if column else f"{', '.join(ASKED[:4])}, …"
         raise ValueError(
-            f"{source[:80]}: no column {asked}, but {', '.join(rows.column_names)[:200]}; name one: hf:NAME:SPLIT:COLUMN"
+            f"{source[:80]}: no column {wanted}, but {', '.join(rows.column_names)[:200]}; name one: hf:NAME:SPLIT:COLUMN"
         )
     names = [name for name in rows.column_names if name == column or name in (LENGTHS if column else USED)]
-    rows = rows.select_columns(names)  # a row's other columns are not read
+    rows = rows.select_columns(names)  # other columns are not read
     read = partial(_question, column=column)
     places = array("Q", _places(rows, source, read))
     if not places:
@@ -69,11 +71,11 @@ def open_set(source: str) -> Questions:
 
 def _opened(datasets: ModuleType, name: str, split: str) -> Any:
     path = Path(name)
-    if any((path / each).is_file() for each in ("state.json", "dataset_dict.json")):
-        found = datasets.load_from_disk(name)
-        if split and not isinstance(found, dict) and str(found.split or split) != split:
-            raise ValueError(f"it holds the split {found.split} alone")
-        return found
+    if any((path / file).is_file() for file in ("state.json", "dataset_dict.json")):
+        data = datasets.load_from_disk(name)
+        if split and not isinstance(data, dict) and str(data.split or split) != split:
+            raise ValueError(f"it has only the split {data.split}")
+        return data
     if path.is_file():
         return datasets.load_dataset(_FILES[path.suffix.lower()], data_files=name, split=split or None)
     if not path.exists() and name.count("/") == 2:
@@ -82,18 +84,18 @@ def _opened(datasets: ModuleType, name: str, split: str) -> Any:
     return datasets.load_dataset(name, split=split or None)
 
 
-def _of_split(found: Any, source: str, split: str) -> Any:
-    """One split of a set: the one that is named, else what is for training."""
-    if not isinstance(found, dict):
-        return found
-    wanted = split or ("train" if "train" in found else next(iter(found)))
-    if wanted not in found:
-        raise ValueError(f"{source[:80]}: no split {wanted!r}, but {', '.join(found)}")
-    return found[wanted]
+def _of_split(data: Any, source: str, split: str) -> Any:
+    """Return one split of a data set: the given one, or the one for training."""
+    if not isinstance(data, dict):
+        return data
+    wanted = split or ("train" if "train" in data else next(iter(data)))
+    if wanted not in data:
+        raise ValueError(f"{source[:80]}: no split {wanted!r}, but {', '.join(data)}")
+    return data[wanted]
 
 
 def _places(rows: Any, source: str, read: Callable[[dict[str, Any]], Question]) -> Iterator[int]:
-    """Which rows ask something."""
+    """Yield the places of rows that have a question."""
     place = 0
     for batch in rows.iter(batch_size=_AT_ONCE):
         for values in zip(*batch.values(), strict=True):
@@ -107,20 +109,20 @@ def _places(rows: Any, source: str, read: Callable[[dict[str, Any]], Question]) 
 
 
 def _question(row: dict[str, Any], column: str) -> Question:
-    told = {name: _messages(value) if isinstance(value, list) else value for name, value in row.items()}
+    entry = {name: _messages(value) if isinstance(value, list) else value for name, value in row.items()}
     if column:
-        told["prompt"] = told.pop(column)
-    return of_entry(told) if any(told.get(name) for name in ASKED) else ""
+        entry["prompt"] = entry.pop(column)
+    return of_entry(entry) if any(entry.get(name) for name in ASKED) else ""
 
 
-def _messages(said: list[Any]) -> list[Any]:
-    """A conversation as it is sent: without the answer that it ends with, and without the fields that its table has
-    for other messages.
+def _messages(values: list[Any]) -> list[Any]:
+    """Return a conversation as it is sent: without the answer at its end, and without fields that are only in the table
+    because other messages have them.
     """
-    found = [
-        {name: value for name, value in each.items() if value is not None} if isinstance(each, dict) else each
-        for each in said
+    messages = [
+        {name: field for name, field in value.items() if field is not None} if isinstance(value, dict) else value
+        for value in values
     ]
-    while found and isinstance(found[-1], dict) and found[-1].get("role") == "assistant":
-        del found[-1]
-    return found
+    while messages and isinstance(messages[-1], dict) and messages[-1].get("role") == "assistant":
+        del messages[-1]
+    return messages

@@ -1,6 +1,6 @@
-"""Entries of a JSON document, parsed a piece of the file at a time: ShareGPT's has 670 MB.
+"""Entries of a JSON document, parsed one piece of the file at a time: ShareGPT's file has 670 MB.
 
-A document is an array of entries, an object with one such array in it ({"data": […]}), or entries one behind the other.
+A document is an array of entries, an object that contains one such array ({"data": […]}), or a sequence of entries.
 """
 
 from __future__ import annotations
@@ -14,24 +14,26 @@ from typing import IO, Any
 
 _SPACE, _BETWEEN = re.compile(r"[\ufeff\s]*"), re.compile(r"[\ufeff\s,]*")
 _PIECE = 1 << 20
-"""So many bytes of a file are looked at together."""
-_MANY = 100
-"""Elements that make an array a long one."""
+"""Number of bytes that are read at a time."""
+_LONG = 100
+"""Number of elements from which an array is long."""
 
 Place = tuple[int, int, int, Any]
-"""Of an entry: its number, where it begins and ends in the file, and what stands there as far as it was read already."""
+"""An entry: its number, its begin and end in the file, and its content if it was parsed already."""
 
 
 def entries(file: IO[bytes], path: str, is_entry: Callable[[str, Any], bool]) -> Iterator[Place]:
-    """Yield the entries of a document. ValueError in one line.
+    """Yield the entries of a document. Raises ValueError with a one-line message.
 
-    `is_entry` says by the name of a field and its first element, where it is an array, whether the object with this field
-    is an entry and holds none; by "" and its first element, whether the array at the beginning of a file is.
+    `is_entry` gets the name of a field and, if the field is an array, its first element. It returns whether the object
+    with this field is itself an entry. For an array at the beginning of the file, the name is "".
     """
     start, scanner = file.tell(), _Scanner(file, path)
     first = scanner.peek()
     if first not in ("[", "{", '"'):
-        raise ValueError(f"{path}: a .json file of prompts is an array, [...], an object with one, or JSON Lines")
+        raise ValueError(
+            f"{path}: a .json file of prompts is an array [...], an object that contains one, or JSON Lines"
+        )
     holds = first == "[" and not is_entry("", _first_element(scanner))
     holds = holds or (first == "{" and _holds_entries(scanner, is_entry))
     file.seek(start)
@@ -43,11 +45,11 @@ def entries(file: IO[bytes], path: str, is_entry: Callable[[str, Any], bool]) ->
     else:
         yield from _of_object(scanner)
     if scanner.peek():
-        raise ValueError(f"{path}: the file goes on behind the end of its entries: {scanner.rest}")
+        raise ValueError(f"{path}: the file has more content after the end of its entries: {scanner.rest}")
 
 
 def first_element(file: IO[bytes], path: str) -> Any:
-    """Return the first element of the array that a file begins with; None where it does not begin with one."""
+    """Return the first element of the array at the beginning of a file; None if the file does not begin with an array."""
     return _first_element(_Scanner(file, path))
 
 
@@ -59,7 +61,7 @@ def _first_element(scanner: _Scanner) -> Any:
 
 
 class _Scanner:
-    """Reads JSON from a file, and knows where in the file it is."""
+    """A reader of JSON values that tracks its position in the file."""
 
     def __init__(self, file: IO[bytes], path: str) -> None:
         self._file, self.path = file, path
@@ -69,9 +71,9 @@ class _Scanner:
         self._number = 0
 
     def peek(self, skipped: re.Pattern[str] = _SPACE) -> str:
-        """Return the next character behind what is skipped; "" at the end of the file."""
+        """Return the next character after those that are skipped; "" at the end of the file."""
         while True:
-            end = skipped.match(self._text, self._at).end()  # type: ignore[union-attr]  # it matches nothing, too
+            end = skipped.match(self._text, self._at).end()  # type: ignore[union-attr]  # it also matches the empty text
             if end > self._at:
                 self._move(end)
             if end < len(self._text):
@@ -80,7 +82,7 @@ class _Scanner:
                 return ""
 
     def take(self, character: str) -> bool:
-        """Go behind a character, where it is the next one."""
+        """Skip a character if it is the next one. Returns whether it is."""
         if self.peek() != character:
             return False
         self._move(self._at + 1)
@@ -93,22 +95,22 @@ class _Scanner:
                 value, end = self._scan(self._text, self._at)
             except (ValueError, RecursionError):
                 if not self._more():
-                    raise ValueError(f"{self.path}: no JSON behind entry {self._number}: {self.rest}") from None
+                    raise ValueError(f"{self.path}: invalid JSON after entry {self._number}: {self.rest}") from None
                 continue
             if end + 2 >= len(self._text) and isinstance(value, int | float) and self._more():
-                continue  # a number may go on, as 1 does in 1e+6
+                continue  # a number may be incomplete, such as 1 of 1e+6
             begin = self._place
             self._move(end)
             self._number += 1
             return self._number, begin, self._place, value
 
     def values(self, end: str) -> Iterator[Place]:
-        """Yield values up to a character, or to the end of the file."""
+        """Yield values up to a character or the end of the file."""
         while self.peek(_BETWEEN) != end:
             yield self.value()
 
     def elements(self) -> Iterator[Place]:
-        """Yield the elements of the array that begins here, and go behind it."""
+        """Yield the elements of the array that begins here, and skip its end."""
         self.take("[")
         self._number = 0
         yield from self.values("]")
@@ -116,7 +118,7 @@ class _Scanner:
 
     @property
     def rest(self) -> str:
-        """The beginning of what comes."""
+        """The beginning of the remaining text, for a message."""
         return " ".join(self._text[self._at : self._at + 60].split())
 
     def _move(self, end: int) -> None:
@@ -124,7 +126,7 @@ class _Scanner:
         self._at = end
 
     def _more(self) -> bool:
-        """Read on; a long value is tried again each time that the text has doubled."""
+        """Read more of the file. The text doubles each time, so that a long value is not parsed too often."""
         data = self._file.read(max(_PIECE, len(self._text) - self._at))
         more = self._decode(data, not data)
         if data:
@@ -133,7 +135,7 @@ class _Scanner:
 
 
 def _fields(scanner: _Scanner) -> Iterator[str]:
-    """Yield the names of an object's fields. Whoever takes one reads its value."""
+    """Yield the names of an object's fields. The caller reads the value after each name."""
     scanner.take("{")
     while scanner.peek(_BETWEEN) not in ("}", ""):
         *_, name = scanner.value()
@@ -144,13 +146,15 @@ def _fields(scanner: _Scanner) -> Iterator[str]:
 
 
 def _holds_entries(scanner: _Scanner, is_entry: Callable[[str, Any], bool]) -> bool:
-    """Whether an object has an array of entries and is none itself. A long array of texts is no conversation."""
+    """Return whether an object contains an array of entries and is not an entry itself. A long array of texts is not a
+    conversation.
+    """
     has_array = False
     try:
         for name in _fields(scanner):
             is_array = scanner.peek() == "["
-            elements = [entry for *_, entry in islice(scanner.elements(), _MANY)] if is_array else []
-            first, is_long = (elements[0] if elements else None), len(elements) == _MANY
+            elements = [entry for *_, entry in islice(scanner.elements(), _LONG)] if is_array else []
+            first, is_long = (elements[0] if elements else None), len(elements) == _LONG
             if is_entry(name, first) and not (is_long and isinstance(first, str)):
                 return False
             if is_long:
@@ -171,5 +175,7 @@ def _of_object(scanner: _Scanner) -> Iterator[Place]:
             continue
         arrays.append(name)
         if len(arrays) > 1:
-            raise ValueError(f"{scanner.path}: which array has the prompts, {' or '.join(arrays)}? Keep only this one")
+            raise ValueError(
+                f"{scanner.path}: it is not clear which array has the prompts, {' or '.join(arrays)}: keep only one of them"
+            )
         yield from scanner.elements()

@@ -1,6 +1,6 @@
-"""`KernelTimer`: Linux's timerfd. It does not round, while event loops round every wait up to whole milliseconds.
+"""`KernelTimer`: Linux's timerfd. It does not round, while event loops round each wait up to whole milliseconds.
 
-It is called through ctypes, for Python has it from 3.13 only.
+It is called through ctypes, because Python supports it only from 3.13.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ class _Spec(ctypes.Structure):
 
 
 class KernelTimer:
-    """A timer with absolute times of CLOCK_MONOTONIC. OSError where the kernel gives none."""
+    """A timer with absolute times of CLOCK_MONOTONIC. Raises OSError if the kernel provides none."""
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
         self.file: int = self._libc.timerfd_create(CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
-        """A file descriptor that is readable when the timer has rung."""
+        """File descriptor that becomes readable when the timer expires."""
         if self.file < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create")
 
     def set(self, at_ns: int) -> None:
-        """Ring once at this time, at once if it has passed. 0: never. It forgets what was set before."""
+        """Set the timer to expire once at this time in nanoseconds, immediately if it has passed, never for 0."""
         spec = _Spec(0, 0, *divmod(at_ns, _NS))
         self._libc.timerfd_settime(self.file, _ABSOLUTE, ctypes.byref(spec), None)
 
     def has_rung(self) -> bool:
-        """Whether it has rung since it was set, or since the last call."""
+        """Return whether the timer has expired since it was set or since the last call."""
         with suppress(BlockingIOError):
             return bool(os.read(self.file, 8))
         return False

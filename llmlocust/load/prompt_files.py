@@ -1,9 +1,9 @@
-"""Files of prompts, however long: what is kept in memory is where each entry begins.
+"""Files of prompts of any length: only the positions of their entries are kept in memory.
 
-Text has a question a line; JSONL has an object or a string a line (`load.rows`); `.json` an array of these, an object with
-an array, or lines; `.csv` and `.tsv` a header with a column of questions. The whole file is checked when it is opened, so a
-line that cannot be used ends the run before any load. Files in other encodings, and compressed ones, are read too
-(`load.text_files`).
+A text file has one question per line. JSONL has an object or a string per line (`load.rows`). A `.json` file is an array of
+these, an object that contains an array, or lines. `.csv` and `.tsv` have a header with a column of questions. The whole
+file is checked when it is opened, so an invalid line ends the run before any load. Compressed files and other encodings are
+supported (`load.text_files`).
 """
 
 from __future__ import annotations
@@ -25,40 +25,40 @@ from llmlocust.load.json_entries import Place, entries, first_element
 from llmlocust.load.rows import ASKED, LENGTHS, MORE, QUESTIONS, Question, Questions, is_message, of_entry
 from llmlocust.load.text_files import UTF8_BOM, plain_suffix, read_utf8
 
-csv.field_size_limit(1 << 30)  # a prompt of 100,000 tokens is longer than what csv takes by itself
+csv.field_size_limit(1 << 30)  # a prompt of 100,000 tokens is longer than csv's default limit
 
 _SAMPLE = 1 << 16
 _JSON_LINES = (".jsonl", ".ndjson")
 _TABLES = (".csv", ".tsv")
-_MARKED = frozenset((b"{", b'"', b"[", UTF8_BOM[:1]))
-"""How lines begin that may be other than a text."""
+_SPECIAL = frozenset((b"{", b'"', b"[", UTF8_BOM[:1]))
+"""First bytes of lines that may be JSON or begin with a byte order mark."""
 _ARRAY = re.compile(rb'\s*\[\s*[{"]')
-"""How an array of objects or of texts begins."""
+"""Begin of an array of objects or of strings."""
 _NO_DELIMITER = "\x1f"
-"""Stands in no text."""
+"""A delimiter that no text contains."""
 
 
 def open_file(source: str) -> Questions:
-    """The questions of a file. ValueError in one line, with the place of what is wrong."""
+    """Open the questions of a file. Raises ValueError with a one-line message that names the line."""
     try:
-        found = os.stat(source)  # noqa: PTH116  # Path's own raises nothing else
-        return _opened(source, found.st_mtime_ns, found.st_size)
+        status = os.stat(source)  # noqa: PTH116  # Path.stat raises the same errors
+        return _opened(source, status.st_mtime_ns, status.st_size)
     except (OSError, UnicodeDecodeError, csv.Error) as problem:
         raise ValueError(f"cannot read the prompts in {source}: {problem}") from None
 
 
 @lru_cache(maxsize=4)
 def _opened(source: str, changed: int, size: int) -> Questions:
-    """Once for all users of a process, and again where the file has changed."""
+    """Read a file once for all users of a process, and again if it has changed."""
     return read_utf8(source, lambda file: _read(source, file))
 
 
 def _read(source: str, file: IO[bytes]) -> Questions:
     places, check, read = _kind(source, file)
     begins, ends = array("Q"), array("Q")
-    for number, begin, end, found in places:
+    for number, begin, end, content in places:
         try:
-            question = check(found)
+            question = check(content)
         except UnicodeDecodeError:
             raise
         except ValueError as problem:
@@ -67,18 +67,18 @@ def _read(source: str, file: IO[bytes]) -> Questions:
             begins.append(begin)
             ends.append(end)
     if not begins:
-        raise ValueError(f"no prompts in {source}: it needs one a line")
+        raise ValueError(f"no prompts in {source}: a file of prompts has one per line")
 
     def read_at(place: int) -> Question:
         begin = begins[place]
-        # a position of its own: processes that were forked share the file's
+        # pread has its own position: forked processes share that of the file
         return read(os.pread(file.fileno(), ends[place] - begin, begin))
 
     return Questions(len(begins), read_at)
 
 
 def _kind(source: str, file: IO[bytes]) -> tuple[Iterator[Place], Callable[[Any], Question], Callable[..., Question]]:
-    """The places of a file's entries, how their question is made of what was found there, and of their bytes alone."""
+    """Return a file's entries, a function that makes a question of their content, and one that makes it of their bytes."""
     suffix = plain_suffix(source)
     if suffix in _TABLES:
         table = _Table(source, file)
@@ -89,7 +89,7 @@ def _kind(source: str, file: IO[bytes]) -> tuple[Iterator[Place], Callable[[Any]
 
 
 def _begins(file: IO[bytes], size: int) -> bytes:
-    """Return the next bytes of a file, and stay before them."""
+    """Return the next bytes of a file without moving its position."""
     begin = file.tell()
     data = file.read(size)
     file.seek(begin)
@@ -101,7 +101,7 @@ def _begins(file: IO[bytes], size: int) -> bytes:
 
 def _lines(file: IO[bytes]) -> Iterator[Place]:
     begin = file.tell()
-    # JSON may hold line separators of other kinds, which bytes are not cut at
+    # bytes are not split at other line separators, which JSON may contain
     for number, line in enumerate(file, 1):
         end = begin + len(line)
         yield number, begin, end, line
@@ -109,11 +109,11 @@ def _lines(file: IO[bytes]) -> Iterator[Place]:
 
 
 def _of_line(data: bytes) -> Question:
-    """Of a line; empty where there is none."""
+    """Return the question of a line; empty for an empty line."""
     data = data.strip()
-    if data[:1] not in _MARKED:
+    if data[:1] not in _SPECIAL:
         return data.decode().strip()
-    if data.startswith(UTF8_BOM):  # within a file that was put together of several
+    if data.startswith(UTF8_BOM):  # in a file that was joined from several
         return _of_line(data.removeprefix(UTF8_BOM))
     if data.startswith((b"{", b'"', b"[{")):
         return _of_json_line(data)
@@ -126,7 +126,7 @@ def _of_json_line(data: bytes) -> Question:
     except (msgspec.DecodeError, RecursionError):
         if not data.startswith(b"{"):  # a sentence may begin with a quotation or a bracket
             return data.decode()
-        raise ValueError(f"begins like JSON but is not: {data.decode()[:60]}") from None
+        raise ValueError(f"begins like JSON but is not valid JSON: {data.decode()[:60]}") from None
     return of_entry(entry)
 
 
@@ -134,7 +134,7 @@ def _of_json_line(data: bytes) -> Question:
 
 
 def _is_document(source: str, file: IO[bytes]) -> bool:
-    """Whether a file that is called JSON Lines is one JSON document: an array of entries, or an object of many lines."""
+    """Return whether a file named JSON Lines is one JSON document: an array of entries, or an object on many lines."""
     begin, sample = file.tell(), _begins(file, _SAMPLE)
     if not _ARRAY.match(sample):
         return sample.split(b"\n", 1)[0].strip() == b"{"
@@ -144,7 +144,7 @@ def _is_document(source: str, file: IO[bytes]) -> bool:
 
 
 def _is_entry(name: str, first: Any) -> bool:
-    """Whether an object is an entry by one of its fields; and an array, whose name is "", by its first element."""
+    """Return whether an object with this field is an entry. For an array, whose name is "", `first` is its first element."""
     if isinstance(first, dict) and name in ("", "messages", "conversations"):
         return is_message(first)
     return name in ASKED
@@ -154,7 +154,7 @@ def _is_entry(name: str, first: Any) -> bool:
 
 
 class _Table:
-    """A CSV whose header has a column of questions."""
+    """A CSV file with a column of questions."""
 
     def __init__(self, source: str, file: IO[bytes]) -> None:
         self._file = file
@@ -166,17 +166,17 @@ class _Table:
                 f"this one has {listed(names)}"
             )
         if len(names) == 1:
-            self._delimiter = _NO_DELIMITER  # so that texts may hold what stands between columns elsewhere
+            self._delimiter = _NO_DELIMITER  # so that texts may contain the usual delimiters
         self._names = [snake_case(name) for name in names]
         self._place = place
         self._more = [at for at, name in enumerate(self._names) if self._is_of_use(name)]
 
     def _is_of_use(self, name: str) -> bool:
-        """Whether it says more of the question."""
+        """Return whether a column adds to the question or limits its answer."""
         return name in LENGTHS or (self._names[self._place] == "instruction" and name in MORE)
 
     def places(self) -> Iterator[Place]:
-        """Yield rows without the header. A row may have several lines; the reader takes no more of them than it needs."""
+        """Yield rows without the header. A row may have several lines; the reader consumes only those of the row."""
         begin = end = self._file.tell()
 
         def lines() -> Iterator[str]:
@@ -195,7 +195,7 @@ class _Table:
     def question(self, row: list[str]) -> Question:
         if any(cell.strip() for cell in row[len(self._names) :]):
             raise ValueError(
-                f"{len(row)} cells under {len(self._names)} names: a text with {self._delimiter!r} in it stands in quotes"
+                f"{len(row)} cells under {len(self._names)} names: put texts that contain {self._delimiter!r} in quotes"
             )
         text = row[self._place].strip() if self._place < len(row) else ""
         if not text or not self._more:
@@ -207,6 +207,6 @@ class _Table:
 
 
 def _question_in(names: Sequence[str]) -> int | None:
-    """Return the place of the column of questions."""
+    """Return the place of the column of questions; None without one."""
     known = [snake_case(name) for name in names]
     return next((known.index(name) for name in QUESTIONS if name in known), None)

@@ -1,4 +1,4 @@
-"""Prompts: built-in sets of questions, and files. Each prompt is made unique, unless an option says otherwise."""
+"""Prompts from built-in sets of questions and from files. By default, each prompt is made unique."""
 
 from __future__ import annotations
 
@@ -31,10 +31,8 @@ __all__ = [
 
 
 def load(source: str) -> Sequence[Question]:
-    """Questions from names of built-in sets ("short,reasoning"), a file's path, or a set of Hugging Face's ("hf:…").
-    ValueError in one line.
-
-    What files may hold says `load.files`.
+    """Load questions from built-in sets ("short,reasoning"), a file (`load.prompt_files`), or a Hugging Face data set
+    ("hf:…"). Raises ValueError with a one-line message.
     """
     sets = built_in()
     names = [name.strip() for name in source.split(",") if name.strip()]
@@ -42,29 +40,30 @@ def load(source: str) -> Sequence[Question]:
         return [question for name in names for question in sets[name]]
     if huggingface.is_set(source):
         return huggingface.open_set(source)
-    if not os.path.isfile(source):  # noqa: PTH113  # Path's own raises for a name that is too long
-        raise ValueError(f"no prompts {source[:60]!r}: give a file, or sets out of {', '.join(sets)}")
+    if not os.path.isfile(source):  # noqa: PTH113  # Path.is_file raises an error for a name that is too long
+        raise ValueError(f"no prompts {source[:60]!r}: give a file, or sets of {', '.join(sets)}")
     return open_file(source)
 
 
 def limit_of(question: Question) -> int | None:
-    """How many tokens the answer may have, where the question's row says so."""
+    """Return the maximum tokens of the answer if the row of the question has a limit; None otherwise."""
     return question.max_tokens if isinstance(question, Limited) else None
 
 
 class Turn(NamedTuple):
-    """What is said in one turn of a conversation, without what the model answered."""
+    """One turn of a conversation, without the answers of the model."""
 
     said: Messages
+    """Messages of the turn."""
     words: str
-    """What was asked, before it was made unique."""
+    """Text of the question before it was made unique."""
     max_tokens: int | None
-    """Of the answer, where the question's row says so."""
+    """Maximum tokens of the answer if the row of the question has a limit."""
 
 
 @cache
 def shared_prefix(tokens: int, count: Count = estimate, seed: str = "") -> str:
-    """A text of so many tokens that every process makes alike: of another seed, another text."""
+    """Return a text of this number of tokens. It depends only on the arguments: all processes have the same text."""
     return prose(tokens, random.Random(f"shared prefix {seed}"), count)
 
 
@@ -75,30 +74,30 @@ def _tokens_of(prefix: str, count: Count) -> int:
 
 @dataclass
 class Prompts:
-    """An endless supply of questions, by chance.
+    """An endless supply of random questions.
 
-    Unique ones begin with a few random letters. They stand at the very beginning because a prefix cache matches from
-    there: a ramp that asks the same questions again measures the cache and not the model.
+    Unique prompts begin with random characters. They are at the very beginning because a prefix cache compares prompts
+    from there: with repeated prompts, a ramp measures the cache and not the model.
     """
 
     questions: Sequence[Question]
     unique: bool = True
     tokens: Distribution | None = None
-    """Of a whole prompt: prose is put before the question, or it is cut. None: prompts are as they are."""
+    """Tokens of a whole prompt: prose is added before the question, or the question is cut. None: no change."""
     prefix: str = ""
-    """What prompts share, to test a prefix cache on purpose. Before the letters that make them unique,"""
+    """Shared begin of prompts, to test a prefix cache. It precedes the characters that make a prompt unique."""
     prefix_share: float = 1.0
-    """and only in so large a share of them."""
+    """Share of prompts that have the prefix."""
     count: Count = estimate
 
     def pick(self, source: random.Random) -> Question:
-        """One as it was written."""
+        """Return a random question, unchanged."""
         return source.choice(self.questions)
 
     def dress(self, question: Question, source: random.Random, tokens: int | None = None) -> Messages | str:
-        """The same as it is sent. Of a talk, its first turn. `tokens`: of this many instead of what is drawn."""
-        before = f"{self.prefix}\n\n" if self.prefix and source.random() < self.prefix_share else ""
-        mark = before + (f"[{source.getrandbits(40):010x}] " if self.unique else "")
+        """Return a question as it is sent; for a talk, its first turn. `tokens` replaces the drawn number of tokens."""
+        prefix = f"{self.prefix}\n\n" if self.prefix and source.random() < self.prefix_share else ""
+        mark = prefix + (f"[{source.getrandbits(40):010x}] " if self.unique else "")
         if isinstance(question, Limited):
             question = question.question
         if isinstance(question, Talk):
@@ -108,33 +107,34 @@ class Prompts:
         first, *rest = question
         return [{**first, "content": _marked(first.get("content"), mark)}, *rest] if mark else question
 
-    def turns(self, question: Question, most: int, source: random.Random) -> list[Turn]:
-        """The turns of a conversation.
+    def turns(self, question: Question, max_turns: int, source: random.Random) -> list[Turn]:
+        """Return the turns of a conversation, at most `max_turns`.
 
-        A conversation from a file has its own turns, so many at most; after a single question, others follow.
+        A conversation from a file has its own turns. Other random questions follow a single question.
         """
         limit = limit_of(question)
         if isinstance(question, Limited):
             question = question.question
         if isinstance(question, str):
-            more = [self.pick(source) for _ in range(most - 1)]
-            asked = [(question, limit), *((words_of(each), limit_of(each)) for each in more)]
+            more = [self.pick(source) for _ in range(max_turns - 1)]
+            questions = [(question, limit), *((words_of(another), limit_of(another)) for another in more)]
         elif isinstance(question, Talk):
-            asked = [(words, limit) for words in question[:most]]
+            questions = [(words, limit) for words in question[:max_turns]]
         else:
             plain, dressed = _split(question), _split(self.dress(question, source))
-            return [Turn(turn, words_of(said), limit) for turn, said in zip(dressed, plain, strict=True)][:most]
-        sent = [self.dress(asked[0][0], source), *(words for words, _ in asked[1:])]
-        turns = zip(sent, asked, strict=True)
-        return [Turn([{"role": "user", "content": each}], words, tokens) for each, (words, tokens) in turns]
+            return [Turn(turn, words_of(text), limit) for turn, text in zip(dressed, plain, strict=True)][:max_turns]
+        sent = [self.dress(questions[0][0], source), *(words for words, _ in questions[1:])]
+        turns = zip(sent, questions, strict=True)
+        return [Turn([{"role": "user", "content": content}], words, tokens) for content, (words, tokens) in turns]
 
-    def _sized(self, question: str, before: str, source: random.Random, tokens: int | None) -> str:
+    def _sized(self, question: str, mark: str, source: random.Random, tokens: int | None) -> str:
+        """Return a question that has, with its mark, this number of tokens, or a drawn one."""
         if tokens is None:
             if self.tokens is None:
                 return question
             tokens = self.tokens.whole(source)
-        own = before.removeprefix(self.prefix)
-        shared = _tokens_of(self.prefix, self.count) if len(own) < len(before) else 0
+        own = mark.removeprefix(self.prefix)
+        shared = _tokens_of(self.prefix, self.count) if len(own) < len(mark) else 0
         left = max(1, tokens - shared - self.count(own))
         spare = left - self.count(question)
         if spare < 0:
@@ -143,7 +143,7 @@ class Prompts:
 
 
 def _split(messages: Messages | str) -> list[Messages]:
-    """A list of messages cut behind each of the user's. The model's are left out: it is asked for its own."""
+    """Split messages after each message of the user. The model's messages are omitted: it gives its own answers."""
     assert isinstance(messages, list)
     turns: list[Messages] = [[]]
     for message in messages:
@@ -155,7 +155,7 @@ def _split(messages: Messages | str) -> list[Messages]:
 
 
 def _marked(content: Any, mark: str) -> Any:
-    """Content is text, or a list of parts of which some are text."""
+    """Return content with a mark before it. Content is text, or a list of parts."""
     if isinstance(content, list):
         return [{"type": "text", "text": mark}, *content]
     return f"{mark}{content or ''}"

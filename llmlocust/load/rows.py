@@ -1,7 +1,7 @@
-"""What a row of a file or of a set asks, and how long its answer may be. Pure.
+"""The question of a row of a file or a data set, and the maximum length of its answer. Pure.
 
-A row is a text, a list of messages, or an object whose fields have one of the names below. Its request may be nested, as
-in {"body": {"messages": […]}}.
+A row is a text, a list of messages, or an object with a field that has one of the names below. The request may be nested,
+as in {"body": {"messages": […]}}.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Messages = list[dict[str, Any]]
 
 
 class Talk(tuple[str, ...]):
-    """What a person says, turn after turn."""
+    """The texts of a person in a conversation, one per turn."""
 
     __slots__ = ()
 
 
 class Limited(NamedTuple):
-    """A question whose row says how many tokens its answer may have."""
+    """A question whose row limits the tokens of its answer."""
 
     question: str | Messages | Talk
     max_tokens: int
@@ -34,7 +34,7 @@ Question = str | Messages | Talk | Limited
 
 
 class Questions(Sequence[Question]):
-    """The questions of a file or a set, each read when it is asked for."""
+    """The questions of a file or a data set. Each is read on access."""
 
     def __init__(self, count: int, read: Callable[[int], Question]) -> None:
         self._count, self._read = count, read
@@ -48,14 +48,14 @@ class Questions(Sequence[Question]):
     def __getitem__(self, place: slice) -> list[Question]: ...
     def __getitem__(self, place: int | slice) -> Question | list[Question]:
         if isinstance(place, slice):
-            return [self._read(each) for each in range(*place.indices(self._count))]
+            return [self._read(index) for index in range(*place.indices(self._count))]
         return self._read(place)
 
 
 _TALKS = ("turns", "conversations", "conversation", "dialogue", "dialog")
-"""Conversations whose answers are the model's to give."""
+"""Names of conversations. The answers in them are omitted: the model gives its own."""
 _SINGLE = ("prompt", "question", "instruction")
-"""A single question, in the sets that have conversations beside it too,"""
+"""Names of a single question, also in data sets that have conversations beside it."""
 _TEXTS = (
     "query",
     "problem",
@@ -68,40 +68,40 @@ _TEXTS = (
     "text",
     "texts",
 )
-"""and in others."""
+"""Further names of a single question."""
 _JOINED = frozenset(("input", "inputs", "text", "texts"))
-"""Names under which several texts are parts of one question; under others they are turns."""
+"""Names under which several texts are parts of one question. Under other names they are turns."""
 MORE = ("input", "context")
-"""What an instruction is about."""
+"""Names of the material that an instruction refers to."""
 _INNER = ("body", "request", "payload", "payloads")
-"""What holds a request."""
+"""Names of fields that contain a request."""
 QUESTIONS = (*_SINGLE, *_TEXTS)
-"""Names of columns of text."""
+"""Names of columns of questions in tables."""
 _OWN = ("messages", *_SINGLE, *_TALKS, *_TEXTS)
 ASKED = (*_OWN, *_INNER)
-"""Names of what a row asks; of those that it has, the first is taken."""
+"""All names of a question, in order of preference."""
 _LISTS = frozenset(("messages", *_TALKS))
-"""Names under which a text is no question."""
+"""Names under which a text is not a question."""
 _SYSTEM = {"messages": "system", "input": "instructions"}
-"""Names of a system prompt that stands beside messages, as bodies of requests have it."""
+"""Names of a system prompt beside messages, as in the bodies of requests."""
 _REQUESTED = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens", "num_predict", "n_predict")
-"""Limits of requests,"""
+"""Names of token limits in requests."""
 _UNLIMITED = frozenset(("num_predict", "n_predict"))
-"""of which these have negative ones for no limit."""
+"""Names of _REQUESTED for which a negative number means no limit."""
 LENGTHS = frozenset((*_REQUESTED, "output_length", "output_len", *OUTPUT_TOKENS))
-"""What rows call the tokens that their answer may have."""
+"""Names of the maximum tokens of an answer in rows."""
 _SETTINGS = ("parameters", "sampling_params", "generation_config", "options")
-"""Objects that hold them."""
-_TELLING = LENGTHS | set(_SETTINGS)
-USED = frozenset((*ASKED, *MORE, *_SYSTEM.values(), *_TELLING))
-"""All names that are looked for."""
+"""Names of objects that contain LENGTHS."""
+_WITH_LENGTHS = LENGTHS | set(_SETTINGS)
+USED = frozenset((*ASKED, *MORE, *_SYSTEM.values(), *_WITH_LENGTHS))
+"""All names that are read."""
 
 
 def of_entry(entry: Any) -> Question:
-    """The question of a row; empty where it asks nothing. ValueError where the question cannot be found."""
+    """Return the question of a row; empty if it has an empty one. Raises ValueError if it has none."""
     if isinstance(entry, str):
         return entry.strip()
-    question = _found(entry)
+    question = _question_of(entry)
     if question is None:
         raise ValueError(_needs(entry))
     return question
@@ -111,24 +111,24 @@ def is_message(value: Any) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, dict) and ("role" in value or "from" in value)
 
 
-def _found(entry: Any) -> Question | None:
+def _question_of(entry: Any) -> Question | None:
     if isinstance(entry, list):
         entry = {"messages": entry}
     if not isinstance(entry, dict):
         return None
-    question: Question | None = _asked(entry)
+    question: Question | None = _own_question(entry)
     if question is None:
         question = _inner(entry)
     if question is None:
         named = {snake_case(str(name)): value for name, value in entry.items()}
-        return None if named.keys() == entry.keys() else _found(named)
-    if not question or isinstance(question, Limited) or _TELLING.isdisjoint(entry):
+        return None if named.keys() == entry.keys() else _question_of(named)
+    if not question or isinstance(question, Limited) or _WITH_LENGTHS.isdisjoint(entry):
         return question
     return _limited(question, entry)
 
 
-def _asked(entry: dict[str, Any]) -> str | Messages | Talk | None:
-    """What a row asks by a name of its own; None where it has none of them."""
+def _own_question(entry: dict[str, Any]) -> str | Messages | Talk | None:
+    """Return the question in the first field with a known name; None if there is none."""
     for name in _OWN:
         value = entry.get(name)
         if value is None:
@@ -147,7 +147,7 @@ def _of_value(name: str, value: Any, entry: dict[str, Any]) -> str | Messages | 
 
 def _of_text(name: str, text: str, entry: dict[str, Any]) -> str | None:
     if name == "instruction":
-        return "\n\n".join([text, *(more for each in MORE if (more := entry.get(each)) and isinstance(more, str))])
+        return "\n\n".join([text, *(added for more in MORE if (added := entry.get(more)) and isinstance(added, str))])
     return None if name in _LISTS else text
 
 
@@ -155,7 +155,7 @@ def _of_list(name: str, values: list[Any], entry: dict[str, Any]) -> str | Messa
     kinds = set(map(type, values))
     if kinds == {dict}:
         if name in _TALKS or "from" in values[0]:
-            return Talk(words for said in values if _speaker(said) in _PEOPLE and (words := text_in(said)))
+            return Talk(words for turn in values if _speaker(turn) in _PEOPLE and (words := text_in(turn)))
         return _of_messages(name, values, entry) if "role" in values[0] else _of_parts(values)
     if kinds == {str} and name != "messages":
         return _of_texts(name, values)
@@ -178,40 +178,40 @@ def _of_messages(name: str, messages: Messages, entry: dict[str, Any]) -> Messag
 
 
 def _of_parts(parts: list[dict[str, Any]]) -> str | Messages | None:
-    """Parts of one message. Where some are no text, they are sent as they are."""
+    """Join the parts of one message. If some are not text, they are sent unchanged."""
     texts = [text_in(part) for part in parts]
     if all(texts):
         return "\n\n".join(texts)
     return [{"role": "user", "content": parts}] if any(texts) else None
 
 
-# ── what is said ──
+# ── texts ──
 
 _PEOPLE = ("human", "user", "")
-"""Names of a person who speaks; a turn that names nobody is a person's."""
-_SAID = ("value", "content", "text", "texts", "contents", "text_input", "prompt", "question")
-"""Fields with the text of a turn."""
+"""Roles of a person. A turn without a role is a person's."""
+_TEXT_FIELDS = ("value", "content", "text", "texts", "contents", "text_input", "prompt", "question")
+"""Names of fields with the text of a turn."""
 
 
-def _speaker(said: dict[str, Any]) -> str:
-    return str(said.get("from") or said.get("role") or "").lower()
+def _speaker(turn: dict[str, Any]) -> str:
+    return str(turn.get("from") or turn.get("role") or "").lower()
 
 
 def text_in(value: Any) -> str:
-    """The text of a message, of its content or of a part of it; "" where there is none."""
+    """Return the text of a message, of its content or of a part; "" without text."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
         return "\n\n".join(filter(None, map(text_in, value)))
     if isinstance(value, dict):
-        for name in _SAID:
-            if said := value.get(name):
-                return text_in(said)
+        for name in _TEXT_FIELDS:
+            if content := value.get(name):
+                return text_in(content)
     return ""
 
 
 def _chat_message(message: dict[str, Any]) -> dict[str, Any]:
-    """A message of the Responses API as chats have it."""
+    """Convert a message of the Responses API to one of chat completions."""
     content = message.get("content")
     parts = [_chat_part(part) for part in content] if isinstance(content, list) else content
     return {"role": message.get("role"), "content": parts}
@@ -227,14 +227,14 @@ def _chat_part(part: Any) -> Any:
 
 
 def words_of(question: Question) -> str:
-    """What is asked last, as plain text."""
+    """Return the last question as plain text; of a talk, the first."""
     if isinstance(question, Limited):
         question = question.question
     if isinstance(question, str):
         return question
     if isinstance(question, Talk):
         return question[0]
-    content = next((each.get("content") for each in reversed(question) if each.get("role") == "user"), "")
+    content = next((message.get("content") for message in reversed(question) if message.get("role") == "user"), "")
     if isinstance(content, list):
         return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return str(content or "")
@@ -264,8 +264,8 @@ def _parsed(text: str) -> Any:
 
 
 def _of_requests(requests: Sequence[dict[str, Any]]) -> Question | None:
-    """Several requests are a conversation, of which each asks its last words."""
-    questions = [question for request in requests if (question := _found(request)) is not None]
+    """Return the question of nested requests. Several requests are a conversation of their last questions."""
+    questions = [question for request in requests if (question := _question_of(request)) is not None]
     if len(questions) < len(requests):
         return None
     first = questions[0]
@@ -279,10 +279,10 @@ def _of_requests(requests: Sequence[dict[str, Any]]) -> Question | None:
 
 
 def _limited(question: str | Messages | Talk, entry: dict[str, Any]) -> Question:
-    """With the first of the row's own lengths that says something."""
+    """Return the question with the first valid length of its row as limit."""
     for name, value in _lengths(entry):
         if value is None or value == "" or (isinstance(value, list) and name in OUTPUT_TOKENS):
-            continue  # a list has the tokens themselves
+            continue  # a list contains the tokens themselves
         try:
             tokens = float(value)
         except (TypeError, ValueError):
@@ -301,10 +301,11 @@ def _lengths(entry: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         yield from ((name, fields[name]) for name in fields if name in LENGTHS)
 
 
-# ── what is wrong ──
+# ── errors ──
 
 
 def _needs(entry: Any) -> str:
+    """Return the error message for a row without a question."""
     return f'a row needs "prompt", "messages" or another name of docs/prompts.md; this one {_described(entry)}'
 
 

@@ -1,13 +1,13 @@
 """Text files in any encoding, opened as UTF-8.
 
-Most files are UTF-8 and are opened as they are. A file that is compressed, that begins with the byte order mark of another
-encoding, or that is surely UTF-16, UTF-32 or GBK is converted once, into a temporary file without a name. Of any other
-file the message names the probable encoding, and how to save the file as UTF-8.
+Most files are UTF-8 and are opened unchanged. A file that is compressed, that begins with the byte order mark of another
+encoding, or that is certainly UTF-16, UTF-32 or GBK is converted once, into a temporary file without a name. For other
+files, the error message names the probable encoding and how to save the file as UTF-8.
 
-    with utf8_file("prompts.txt") as file:      # opened for reading bytes, behind a byte order mark
+    with utf8_file("prompts.txt") as file:      # opened for reading bytes, after a byte order mark
         lines = file.readlines()
     text = text_of("table.csv")                 # a small file as a whole
-    rows = read_utf8("prompts.txt", parse)      # a large file: `parse` is called with it
+    rows = read_utf8("prompts.txt", parse)      # a large file: calls `parse` with the file
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _Readable(Protocol):
 UTF8_BOM = codecs.BOM_UTF8
 _ASCII = bytes(range(0x80))
 _SAMPLE, _PIECE = 1 << 16, 1 << 20
-"""Bytes that are looked at to find the encoding, and bytes that are converted together."""
+"""Bytes from which the encoding is detected, and bytes that are converted at a time."""
 _UNPACKERS: tuple[tuple[re.Pattern[bytes], Callable[[IO[bytes]], _Readable]], ...] = (
     (re.compile(rb"\x1f\x8b\x08"), lambda file: gzip.GzipFile(fileobj=file)),
     (re.compile(rb"BZh[1-9]1AY&SY"), bz2.BZ2File),
@@ -54,9 +54,10 @@ _NO_TEXT = {
 
 
 def utf8_file(path: str | Path) -> IO[bytes]:
-    """Open a text file for reading its bytes as UTF-8, at the first one behind a byte order mark.
+    """Open a text file for reading its bytes as UTF-8, positioned after a byte order mark.
 
-    The encoding is found in the first 64 kB. ValueError in one line where it is not sure; OSError as `open` raises it.
+    The encoding is detected from the first 64 kB. Raises ValueError with a one-line message if it is not certain, and
+    OSError like `open`.
     """
     file = Path(path).open("rb")  # noqa: SIM115  # the caller closes it
     try:
@@ -67,10 +68,10 @@ def utf8_file(path: str | Path) -> IO[bytes]:
 
 
 def read_utf8(path: str | Path, read: Callable[[IO[bytes]], T]) -> T:
-    """Return what `read` makes of a text file that `utf8_file` opens; the file is `read`'s to keep or to close.
+    """Open a text file with `utf8_file` and return the result of `read`, which keeps or closes the file.
 
-    Where `read` raises UnicodeDecodeError, the file has other bytes behind its first 64 kB: these say what encoding it
-    is in, and `read` is called again with the converted file.
+    If `read` raises UnicodeDecodeError, the file has bytes after its first 64 kB that are not UTF-8. The encoding is
+    detected from these, and `read` is called again with the converted file.
     """
     try:
         return _closed_on_error(utf8_file(path), read)
@@ -79,7 +80,7 @@ def read_utf8(path: str | Path, read: Callable[[IO[bytes]], T]) -> T:
 
 
 def text_of(path: str | Path) -> str:
-    """Return the text of a small file, whatever its encoding. ValueError in one line where that is not sure."""
+    """Return the text of a small file in any encoding. Raises ValueError with a one-line message if it is not certain."""
 
     def read(file: IO[bytes]) -> str:
         with file:
@@ -89,7 +90,7 @@ def text_of(path: str | Path) -> str:
 
 
 def plain_suffix(path: str | Path) -> str:
-    """Return the suffix that says what a file holds: .csv for prompts.CSV and for prompts.csv.gz."""
+    """Return the suffix of a file's content: .csv for prompts.CSV and for prompts.csv.gz."""
     name = PurePath(path)
     return (name.with_suffix("") if name.suffix.lower() in _PACKED_SUFFIXES else name).suffix.lower()
 
@@ -128,7 +129,7 @@ def _mark(sample: bytes, encoding: str) -> bytes:
 
 
 def _temporary(pieces: Iterable[bytes]) -> IO[bytes]:
-    """Return a file without a name, which is gone when it is closed."""
+    """Return a file without a name, which is deleted when it is closed."""
     file = tempfile.TemporaryFile()  # noqa: SIM115  # the caller closes it
     file.writelines(pieces)
     file.seek(0)
@@ -157,25 +158,25 @@ def _converted(file: IO[bytes], path: str, encoding: str) -> Iterator[bytes]:
     except UnicodeDecodeError as problem:
         line += (decoded(problem.object[: problem.start], encoding) or "").count("\n")
         raise ValueError(
-            f"{path}:{line}: the file begins as {encoding.upper()}, but this line is not ({problem.reason})"
+            f"{path}:{line}: the file begins as {encoding.upper()}, but this line has another encoding ({problem.reason})"
         ) from None
 
 
 def _converted_later(path: str | Path) -> IO[bytes]:
-    """Convert a file whose first bytes that are not UTF-8 stand behind its beginning."""
+    """Convert a file that begins as UTF-8 and has other bytes later."""
     with utf8_file(path) as file:
         line, sample = _first_odd_line(file)
         encoding = encoding_of(sample)
         if encoding == "utf-8":
             _refuse_damage(str(path), line)
-        if encoding != "gb18030":  # the others would have been seen at the beginning
+        if encoding != "gb18030":  # other encodings are detected at the beginning of a file
             _refuse(str(path), sample, line)
         file.seek(0)
         return _temporary(_converted(file, str(path), encoding))
 
 
 def _first_odd_line(file: IO[bytes]) -> tuple[int, bytes]:
-    """Return the number of the first line that is not UTF-8, and the text from the first byte on that is not ASCII."""
+    """Return the number of the first line that is not UTF-8, and a sample from the first non-ASCII byte on."""
     decoder, line, sample = codecs.getincrementaldecoder("utf-8")(), 1, b""
     for piece in _pieces(file):
         sample += piece[: _SAMPLE - len(sample)] if sample else piece.lstrip(_ASCII)[:_SAMPLE]
@@ -190,29 +191,27 @@ def _first_odd_line(file: IO[bytes]) -> tuple[int, bytes]:
 
 
 def _refuse(path: str, sample: bytes, line: int) -> NoReturn:
-    """Say what to do with a file whose encoding is not sure. `line` is the number of its first line that is not UTF-8."""
-    for magic, what in _NO_TEXT.items():
+    """Raise ValueError with advice for a file of uncertain encoding. `line` is its first line that is not UTF-8."""
+    for magic, kind in _NO_TEXT.items():
         if sample.startswith(magic):
-            raise ValueError(f"{path}: this is no text but {what}")
+            raise ValueError(f"{path}: the file is not text but {kind}")
     if b"\0" in sample:
-        raise ValueError(f"{path}: this is no text: it holds NUL bytes")
+        raise ValueError(f"{path}: the file is not text: it contains NUL bytes")
     if is_mostly_utf8(sample):
         _refuse_damage(path, line)
     name, iconv, _ = probable_encoding(sample)
     if not name:
-        raise ValueError(
-            f"{path}:{line}: the text is not UTF-8, and its encoding cannot be told: save the file as UTF-8"
-        )
+        raise ValueError(f"{path}:{line}: the text is not UTF-8, and its encoding is not known: save the file as UTF-8")
     raise ValueError(
-        f"{path}:{line}: the text is not UTF-8, but probably {name}: save the file as UTF-8, as "
-        f"`iconv -f {iconv} -t utf-8 {_new_name(path)}` does"
+        f"{path}:{line}: the text is not UTF-8, but probably {name}. Save the file as UTF-8: "
+        f"`iconv -f {iconv} -t utf-8 {_new_name(path)}`"
     )
 
 
 def _refuse_damage(path: str, line: int) -> NoReturn:
     raise ValueError(
-        f"{path}:{line}: the line has bytes that are not UTF-8, though the rest of the file is: correct it, or drop these "
-        f"bytes, as `iconv -c -f utf-8 -t utf-8 {_new_name(path)}` does"
+        f"{path}:{line}: the line has bytes that are not UTF-8, though the rest of the file is. Correct it, or remove "
+        f"these bytes: `iconv -c -f utf-8 -t utf-8 {_new_name(path)}`"
     )
 
 

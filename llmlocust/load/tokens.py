@@ -1,4 +1,4 @@
-"""Texts of a chosen number of tokens, counted by a model's tokenizer where one is given, else estimated."""
+"""Texts of a given number of tokens. A model's tokenizer counts them if one is given; otherwise they are estimated."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ from llmlocust.load.builtin_prompts import built_in
 
 Count = Callable[[str], int]
 
-_LETTERS_A_TOKEN = 4
-"""Of ASCII; in other scripts about every character is a token."""
+_CHARACTERS_PER_TOKEN = 4
+"""ASCII characters per token. In other scripts, about every character is a token."""
 
 
 _TIKTOKEN = "tiktoken:"
 _DRAWS = 1 << 16
-"""Values of two bytes."""
+"""Number of values of two bytes."""
 
 
 def estimate(text: str) -> int:
-    plain = len(text.encode("ascii", "ignore"))
-    return -(-plain // _LETTERS_A_TOKEN) + len(text) - plain
+    """Return the estimated number of tokens of a text."""
+    ascii_count = len(text.encode("ascii", "ignore"))
+    return -(-ascii_count // _CHARACTERS_PER_TOKEN) + len(text) - ascii_count
 
 
 @cache
 def counter(tokenizer: str) -> Count:
-    """Counts tokens by a model's `tokenizer.json`, by a model's name that is fetched from Hugging Face's hub, or by
-    `tiktoken:` and the name of one of its encodings or models; by an estimate where none is named. ValueError in one line.
+    """Return a function that counts tokens. `tokenizer` is a path to a `tokenizer.json`, the name of a model on Hugging
+    Face's hub, or `tiktoken:` with the name of an encoding or model; if it is empty, tokens are estimated. Raises ValueError
+    with a one-line message.
     """
     if not tokenizer:
         return estimate
@@ -47,12 +49,12 @@ def _by_tokenizers(tokenizer: str) -> Count:
     except ImportError:
         raise ValueError("--llm-tokenizer needs the package tokenizers: pip install 'llmlocust[tokenizer]'") from None
     try:
-        found = Tokenizer.from_file(tokenizer) if Path(tokenizer).is_file() else Tokenizer.from_pretrained(tokenizer)
+        model = Tokenizer.from_file(tokenizer) if Path(tokenizer).is_file() else Tokenizer.from_pretrained(tokenizer)
     except Exception as problem:  # the library raises plain Exceptions
         raise ValueError(
-            f"--llm-tokenizer: no tokenizer.json and no model's name: {tokenizer[:60]!r} ({_words(problem)})"
+            f"--llm-tokenizer: neither a tokenizer.json nor the name of a model: {tokenizer[:60]!r} ({_words(problem)})"
         ) from None
-    return lambda text: len(found.encode(text, add_special_tokens=False).ids)
+    return lambda text: len(model.encode(text, add_special_tokens=False).ids)
 
 
 def _by_tiktoken(name: str) -> Count:
@@ -65,11 +67,13 @@ def _by_tiktoken(name: str) -> Count:
         encoding = tiktoken.get_encoding(name) if known else tiktoken.encoding_for_model(name)
     except KeyError:
         names = ", ".join(tiktoken.list_encoding_names())
-        raise ValueError(f"--llm-tokenizer: tiktoken knows no {name[:60]!r}: name a model, or one of {names}") from None
-    except Exception as problem:  # it fetches its encodings, and a package that adds some may fail in any way
+        raise ValueError(
+            f"--llm-tokenizer: tiktoken does not know {name[:60]!r}: give a model, or one of {names}"
+        ) from None
+    except Exception as problem:  # it downloads encodings, and packages that add encodings may raise any exception
         raise ValueError(
             f"--llm-tokenizer: tiktoken cannot read {name[:60]!r} ({_words(problem)}): "
-            "where nothing can be fetched, TIKTOKEN_CACHE_DIR names a folder with what was fetched before"
+            "without network access, set TIKTOKEN_CACHE_DIR to a folder with downloaded encodings"
         ) from None
     return lambda text: len(encoding.encode_ordinary(text))
 
@@ -79,16 +83,16 @@ def _words(problem: Exception) -> str:
 
 
 def cut(text: str, tokens: int, count: Count) -> str:
-    """As many words from the beginning of a text as have so many tokens."""
+    """Return the longest beginning of a text, in whole words, that has at most this number of tokens."""
     ends = [word.end() for word in re.finditer(r"\S+", text)]
     kept = bisect_right(ends, tokens, key=lambda end: count(text[:end]))
     return text[: ends[kept - 1]] if kept else ""
 
 
 def prose(tokens: int, source: random.Random, count: Count) -> str:
-    """Sentences of so many tokens, in a random order; a long text says a sentence more than once.
+    """Return about this number of tokens of sentences in random order. A long text repeats sentences.
 
-    The whole is not counted again: a tokenizer takes a tenth of a second for a long context, and the load would wait.
+    The result is not counted again: a tokenizer takes 0.1 s for a long context, which would delay the load.
     """
     if tokens <= 0:
         return ""
@@ -97,25 +101,27 @@ def prose(tokens: int, source: random.Random, count: Count) -> str:
     chosen: list[int] = []
     left = float(tokens)
     while left > 0:
-        for each in source.choices(range(len(sizes)), k=int(left / mean) + 1):
-            chosen.append(each)
-            left -= sizes[each]
+        for place in source.choices(range(len(sizes)), k=int(left / mean) + 1):
+            chosen.append(place)
+            left -= sizes[place]
             if left <= 0:
                 break
     last = chosen.pop()
     rest = cut(sentences[last], round(left + sizes[last]), count)
-    return " ".join([*(sentences[each] for each in chosen), rest]).rstrip()
+    return " ".join([*(sentences[place] for place in chosen), rest]).rstrip()
 
 
 def jumble(tokens: int, seed: str, count: Count) -> str:
-    """Return words in random order, about `tokens` long. Each seed gives other words. It is fast: it counts no tokens."""
+    """Return about `tokens` tokens of words in random order, different for each seed. Fast: it does not count tokens."""
     words, sizes = _words_and_sizes(count)
     chosen: list[str] = []
     left = float(tokens)
     for draw in array("H", hashlib.shake_128(seed.encode()).digest(8 * tokens)):
         chance, place = divmod(draw, len(words))
         size = sizes[place]
-        if left < size and chance * len(words) * size >= left * _DRAWS:  # the last one, so that the mean is right
+        if (
+            left < size and chance * len(words) * size >= left * _DRAWS
+        ):  # omits the last word at random, so that the mean is right
             break
         chosen.append(words[place])
         left -= size
@@ -126,18 +132,19 @@ def jumble(tokens: int, seed: str, count: Count) -> str:
 
 @cache
 def _words_and_sizes(count: Count) -> tuple[list[str], list[float]]:
-    """The words of prose, and how many tokens each has between others."""
+    """Return the words of prose, and the mean tokens of each inside a text."""
     words = sorted({word for sentence in _sentences(count)[0] for word in sentence.split()})
     alone = [count(word) for word in words]
     scale = count(" ".join(words)) / sum(alone)
-    return words, [each * scale for each in alone]
+    return words, [size * scale for size in alone]
 
 
 @cache
 def _sentences(count: Count) -> tuple[list[str], list[float]]:
-    """What prose is made of, and how many tokens each sentence has between others."""
+    """Return the sentences of prose, and the mean tokens of each inside a text."""
     texts = (re.sub(r"\s+", " ", text.partition("\n\n")[2]) for text in built_in()["long"])
-    found = [each for text in texts for each in re.split(r"(?<=[.!?]) (?=[A-Z])", text) if len(each) > 20]
-    alone = [count(each) for each in found]
-    scale = count(" ".join(found)) / sum(alone)
-    return found, [each * scale for each in alone]
+    pieces = (piece for text in texts for piece in re.split(r"(?<=[.!?]) (?=[A-Z])", text))
+    sentences = [piece for piece in pieces if len(piece) > 20]
+    alone = [count(sentence) for sentence in sentences]
+    scale = count(" ".join(sentences)) / sum(alone)
+    return sentences, [size * scale for size in alone]

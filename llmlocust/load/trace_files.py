@@ -1,7 +1,7 @@
-"""Files of recorded traces: their rows as they stand there, in JSON Lines or in a CSV.
+"""Files of recorded traces in JSON Lines or CSV: their rows, unchanged.
 
-What a file's first rows or its header call a time and tokens, `load.columns` finds. Numbers may be written in any way
-(12, 12.0, "12", 1e3), times as dates too.
+`load.columns` finds the names of the time and the tokens in the header or in the first rows. Numbers may have any notation
+(12, 12.0, "12", 1e3). Times may also be dates.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import msgspec
 from llmlocust.load.blocks import BlockSizes
 from llmlocust.load.columns import Columns, columns_of, header_of, is_trace, listed
 
-_MOST_TOKENS = 10_000_000
-"""No model reads more: a larger number is another column."""
+_MAX_TOKENS = 10_000_000
+"""Maximum tokens of a request. A larger number means that the column is something else."""
 _PIECE, _ROWS = 1 << 20, 4096
-"""So many bytes, or rows, are looked at together."""
-_LOOKED_AT = 20
-"""Rows of JSON in which keys are looked for."""
+"""Bytes and rows that are read at a time."""
+_SAMPLE_ROWS = 20
+"""Rows of JSON in which the names of columns are searched."""
 
 
 @dataclass
@@ -36,29 +36,29 @@ class TraceFile:
     path: str
     columns: Columns = field(default_factory=Columns)
     is_dated: bool = False
-    """Times are dates, here seconds since 1970; else they are numbers as they stand in the file."""
+    """Whether times are dates. `times` are then seconds since 1970; otherwise they are the numbers of the file."""
     is_whole_ms: bool = False
-    """Times are whole numbers in JSON, which mostly has milliseconds."""
+    """Whether times are whole numbers in JSON, which are usually milliseconds."""
     times: array[float] = field(default_factory=lambda: array("d"))
     prompt_tokens: array[int] = field(default_factory=lambda: array("I"))
     output_tokens: array[int] = field(default_factory=lambda: array("I"))
     begins: array[int] = field(default_factory=lambda: array("Q"))
-    """Where a row stands in the file, where rows have blocks,"""
+    """Positions of the rows in the file, if rows have block ids."""
     sizes: array[int] = field(default_factory=lambda: array("I"))
-    """and how many bytes it has."""
+    """Sizes of the rows in bytes, if rows have block ids."""
     block_tokens: int = 0
-    """Of a block; 0 where rows have none."""
+    """Tokens of a block; 0 if rows have no block ids."""
     decoder: Any = None
-    """Of a line of JSON: what it makes has `ids`."""
+    """Decoder of a JSON line. Decoded rows have `ids`."""
 
     def add(self, lines: Sequence[int], times: list[float], prompt_tokens: list[int], output_tokens: list[int]) -> None:
         for line, time in zip(lines, times, strict=True):
             if not 0.0 <= time < math.inf:
-                raise self.wrong(line, f"a time is a number from 0 on, and not {time:g}")
+                raise self.wrong(line, f"a time must be 0 or more, but is {time:g}")
         for tokens in (prompt_tokens, output_tokens):
-            if tokens and not (min(tokens) >= 0 and max(tokens) <= _MOST_TOKENS):
-                place = next(n for n, number in enumerate(tokens) if not 0 <= number <= _MOST_TOKENS)
-                raise self.wrong(lines[place], f"tokens are from 0 to {_MOST_TOKENS}, and not {tokens[place]}")
+            if tokens and not (min(tokens) >= 0 and max(tokens) <= _MAX_TOKENS):
+                place = next(n for n, number in enumerate(tokens) if not 0 <= number <= _MAX_TOKENS)
+                raise self.wrong(lines[place], f"tokens must be from 0 to {_MAX_TOKENS}, but are {tokens[place]}")
         self.times.extend(times)
         self.prompt_tokens.extend(prompt_tokens)
         self.output_tokens.extend(output_tokens)
@@ -68,12 +68,12 @@ class TraceFile:
 
 
 def read_trace(path: str, file: IO[bytes]) -> TraceFile:
-    """Read a trace from a file that is open at its first byte. ValueError in one line with the number of a wrong line."""
+    """Read a trace from a file at its first byte. Raises ValueError with a one-line message that names the invalid line."""
     trace, begin = TraceFile(path), file.tell()
     sample = file.read(4096).lstrip()
     file.seek(begin)
     if sample.startswith(b"["):
-        raise ValueError(f"{path}: a trace in JSON has a row a line and is no array: jq -c '.[]' makes lines of it")
+        raise ValueError(f"{path}: a trace in JSON has one row per line and is not an array; jq -c '.[]' converts it")
     if sample.startswith(b"{"):
         _JsonReader(trace, file).read()
     else:
@@ -95,21 +95,21 @@ def _numbers(texts: Sequence[str]) -> list[float]:
 
 
 def _dates(texts: Sequence[str]) -> list[float]:
-    """Seconds since 1970; without a zone, in UTC: only differences count."""
+    """Return seconds since 1970. Dates without a time zone are in UTC, because only differences matter."""
     moments = [datetime.fromisoformat(text.replace("/", "-")) for text in texts]
     epoch = datetime(1970, 1, 1, tzinfo=UTC if moments and moments[0].tzinfo else None)
     return [(moment - epoch).total_seconds() for moment in moments]
 
 
 def _number(text: str) -> float:
-    """Read a number, whose decimals may stand behind a comma."""
+    """Read a number, which may have a decimal comma."""
     return float(text.replace(",", ".") if text.count(",") == 1 else text)
 
 
 def _whole_number(text: str) -> int:
     number = _number(text)
     if not number.is_integer():
-        raise ValueError(f"{text} is no whole number")
+        raise ValueError(f"{text} is not a whole number")
     return int(number)
 
 
@@ -125,7 +125,7 @@ def _is_date(value: Any) -> bool:
 
 
 class _JsonReader:
-    """Reads lines of JSON into a trace."""
+    """A reader of JSON lines into a trace."""
 
     def __init__(self, trace: TraceFile, file: IO[bytes]) -> None:
         self._trace, self._file, self._blocks = trace, file, BlockSizes()
@@ -156,7 +156,7 @@ class _JsonReader:
         self._trace.decoder = _decoder(columns, str if self._trace.is_dated else float)
 
     def _first_rows(self, texts: Sequence[bytes], number: int) -> tuple[int, list[dict[str, Any]]]:
-        """Return the number of the first row's line, and some rows up to one that cannot be read."""
+        """Return the line number of the first row, and up to _SAMPLE_ROWS rows before one that cannot be read."""
         first, rows = 0, []
         for line, text in enumerate(texts, number):
             if text.isspace():
@@ -168,33 +168,33 @@ class _JsonReader:
                     raise self._trace.wrong(line, f"a row is a JSON object: {problem}") from None
                 break
             first = first or line
-            if len(rows) == _LOOKED_AT:
+            if len(rows) == _SAMPLE_ROWS:
                 break
         return first, rows
 
     def _add(self, texts: Sequence[bytes], number: int, begin: int) -> None:
-        trace, found = self._trace, self._decoded(texts, number)
-        rows = [row for row in found if row is not None]
-        lines = [line for line, row in enumerate(found, number) if row is not None]
+        trace, decoded = self._trace, self._decoded(texts, number)
+        rows = [row for row in decoded if row is not None]
+        lines = [line for line, row in enumerate(decoded, number) if row is not None]
         tokens = [row.prompt_tokens for row in rows]
         trace.add(lines, self._times(rows, lines), tokens, [row.output_tokens for row in rows])
         self._check_blocks(lines, tokens, [len(row.ids or ()) for row in rows])
         begins = accumulate(map(len, texts), initial=begin)
-        for text, row, at in zip(texts, found, begins, strict=False):
+        for text, row, at in zip(texts, decoded, begins, strict=False):
             if row is not None:
                 trace.begins.append(at)
                 trace.sizes.append(len(text))
 
     def _decoded(self, texts: Sequence[bytes], number: int) -> list[Any]:
-        """What lines say, None for empty ones. `number` is that of the first."""
-        decode, found = self._trace.decoder.decode, []
+        """Return the rows of lines, None for empty ones. `number` is the number of the first line."""
+        decode, rows = self._trace.decoder.decode, []
         for text in texts:
             try:
-                found.append(decode(text) if not text.isspace() else None)
+                rows.append(decode(text) if not text.isspace() else None)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
                 names = ", ".join(self._trace.columns.numbers)
-                raise self._trace.wrong(number + len(found), f"a row of this trace has {names}: {problem}") from None
-        return found
+                raise self._trace.wrong(number + len(rows), f"a row of this trace has {names}: {problem}") from None
+        return rows
 
     def _times(self, rows: Sequence[Any], lines: Sequence[int]) -> list[float]:
         if not self._trace.is_dated:
@@ -204,7 +204,7 @@ class _JsonReader:
         except (ValueError, TypeError):
             if len(rows) > 1:
                 return [time for row, line in zip(rows, lines, strict=True) for time in self._times([row], [line])]
-            raise self._trace.wrong(lines[0], f"cannot be read as a date: {rows[0].time[:60]!r}") from None
+            raise self._trace.wrong(lines[0], f"not a date: {rows[0].time[:60]!r}") from None
 
     def _check_blocks(self, lines: Sequence[int], tokens: Sequence[int], ids: Sequence[int]) -> None:
         wrong = self._blocks.add(tokens, ids)
@@ -212,13 +212,13 @@ class _JsonReader:
             name = self._trace.columns.ids
             raise self._trace.wrong(
                 lines[wrong],
-                f"{ids[wrong]} {name} for {tokens[wrong]} tokens: no block of 16, 64, 512 or another power of two fits this "
-                f"row and those before it; a trace without {name} can be replayed",
+                f"{ids[wrong]} {name} for {tokens[wrong]} tokens: no block size (16, 64, 512 or another power of two) fits "
+                f"this row and those before it; remove {name} to replay the trace without them",
             )
 
 
 def _decoder(columns: Columns, time: type) -> Any:
-    """A decoder of lines. It takes numbers that are written as text, and others than whole ones that are whole."""
+    """Return a decoder of lines. It accepts numbers in strings, and whole numbers with a decimal point."""
     fields: list[Any] = [
         ("time", time),
         ("prompt_tokens", int),
@@ -243,7 +243,7 @@ def _read_csv(trace: TraceFile, file: IO[bytes], sample: bytes) -> None:
     try:
         trace.columns = columns_of(names)
     except ValueError as problem:
-        raise ValueError(f"{trace.path}: {problem}; a CSV has these names in its first line") from None
+        raise ValueError(f"{trace.path}: {problem}; the first line of a CSV must have these names") from None
     places = [names.index(name) for name in trace.columns.numbers]
     reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8", newline=""), delimiter=delimiter)
     try:
@@ -263,7 +263,7 @@ def _read_rows(trace: TraceFile, reader: Any, places: Sequence[int]) -> None:
 
 
 def _take(trace: TraceFile, rows: Sequence[list[str]], number: int, places: Sequence[int]) -> None:
-    """Add rows from line `number` on: all at once, or one at a time where one of them is damaged."""
+    """Add rows from line `number` on: together, or one at a time if one of them is damaged."""
     kept = [row for row in rows if row]
     for whole, floats in ((int, _floats), (_whole_number, _numbers)):
         try:

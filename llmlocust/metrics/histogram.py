@@ -1,12 +1,12 @@
 """A mergeable histogram of durations (or any numbers ≥ 0) with a bounded relative error at any size of value.
 
-Each power of two is cut into SUB equal buckets (log-linear, as HdrHistogram does it), so a bucket is at most
-1/SUB = 0.8 % wide, and so far at most is any value of it from any other. Buckets are named by integers, which is all
-that has to travel between processes and all that a file needs:
+Each power of two is divided into SUB equal buckets (log-linear, as in HdrHistogram). A bucket is at most 1/SUB = 0.8 %
+wide, so two values of one bucket differ by at most 0.8 %. Buckets are numbered by integers. Messages between processes
+and files contain only these numbers and their counts:
 
     bucket = exponent * SUB + floor(SUB * (mantissa - 1))      with value = mantissa * 2**exponent, 1 <= mantissa < 2
 
-Counts, count, total, least and most are exact; percentiles are read from the buckets.
+Counts, count, total, least and most are exact. Percentiles are read from the buckets.
 """
 
 from __future__ import annotations
@@ -22,16 +22,18 @@ from typing import Any
 
 SUB = 128
 ZERO = -(1 << 20)
-"""The bucket of values that are zero (or below what a float can hold)."""
+"""The bucket of zero, and of positive values below the smallest normal float."""
 
 _Z95 = 1.959964
-_BITS_OF_REST = 52 - (SUB.bit_length() - 1)
-"""Of a double's 52 bits of mantissa, the first tell its bucket within its power of two; these are the others."""
+_DROPPED_BITS = 52 - (SUB.bit_length() - 1)
+"""Number of low mantissa bits of a double (of 52) that do not affect its bucket. The high ones give the bucket within its \
+power of two."""
 _OFFSET = 1023 * SUB
-"""Of a double's exponent, in buckets."""
+"""Bias of a double's exponent, in buckets."""
 
 
 def bucket_of(value: float) -> int:
+    """Return the bucket of a value."""
     if value < sys.float_info.min:
         return ZERO
     mantissa, exponent = math.frexp(value)
@@ -40,7 +42,7 @@ def bucket_of(value: float) -> int:
 
 
 def bounds_of(bucket: int) -> tuple[float, float]:
-    """The half-open range of values that fall into a bucket, in the unit of the values."""
+    """Return the half-open range of values of a bucket, in the unit of the values."""
     if bucket == ZERO:
         return 0.0, 0.0
     exponent, sub = divmod(bucket, SUB)
@@ -48,7 +50,7 @@ def bounds_of(bucket: int) -> tuple[float, float]:
 
 
 class Histogram:
-    """Counts of values by bucket. `add` and `merge` are all that changes it; merging is associative and commutative."""
+    """Counts of values by bucket. Values are only ever added. Merging is associative and commutative."""
 
     __slots__ = ("_order", "count", "counts", "least", "most", "total")
 
@@ -70,28 +72,28 @@ class Histogram:
         self.most = max(self.most, value)
 
     def extend(self, values: Iterable[float]) -> None:
-        """Add many values: the same as `add` for each, and cheaper.
+        """Add many values. The result is that of `add` for each value, at a lower cost.
 
-        A double's exponent and the beginning of its mantissa, as they stand in memory, are its bucket's number.
+        The exponent and the high mantissa bits of a double, as they are in memory, are the number of its bucket.
         """
-        added = array("d", values)
-        if not added:
+        new_values = array("d", values)
+        if not new_values:
             return
         counts = self.counts
-        of_bits = Counter([bits >> _BITS_OF_REST for bits in memoryview(added).cast("B").cast("q")])
-        for bits, count in of_bits.items():
-            bucket = bits - _OFFSET if bits >= SUB else ZERO  # negative, zero, or without an exponent
+        count_by_bits = Counter([bits >> _DROPPED_BITS for bits in memoryview(new_values).cast("B").cast("q")])
+        for bits, count in count_by_bits.items():
+            bucket = bits - _OFFSET if bits >= SUB else ZERO  # below SUB: negative, zero or subnormal
             counts[bucket] = counts.get(bucket, 0) + count
-        self.count += len(added)
-        self.total += math.fsum(added)
-        self.least = min(self.least, min(added))
-        self.most = max(self.most, max(added))
+        self.count += len(new_values)
+        self.total += math.fsum(new_values)
+        self.least = min(self.least, min(new_values))
+        self.most = max(self.most, max(new_values))
 
     def merge(self, other: Histogram) -> None:
         self._merge(other.total, other.least, other.most, other.counts.keys(), other.counts.values())
 
     def merge_packed(self, packed: list[Any]) -> None:
-        """`merge` for what `pack` gave: a master with many workers does little else."""
+        """Merge the output of `pack` without building a Histogram: a master with many workers spends most of its time here."""
         self._merge(*packed)
 
     def _merge(self, total: float, least: float, most: float, buckets: Iterable[int], counts: Collection[int]) -> None:
@@ -112,11 +114,11 @@ class Histogram:
 
     @property
     def mean(self) -> float:
-        """The exact mean; NaN when nothing was counted."""
+        """The exact mean; NaN if the histogram is empty."""
         return self.total / self.count if self.count else math.nan
 
     def value_at(self, rank: int) -> float:
-        """The rank-th smallest value (from 1), to within its bucket. Infinite beyond the last one."""
+        """Return the rank-th smallest value (rank 1 is the smallest), accurate to its bucket; infinity above the last rank."""
         if rank > self.count:
             return math.inf
         if rank <= 1:
@@ -127,21 +129,21 @@ class Histogram:
         place = bisect_left(reached, rank)
         count = self.counts[buckets[place]]
         low, high = bounds_of(buckets[place])
-        # the values of a bucket are taken as spread evenly over it
+        # assumes that the values of a bucket are evenly spread
         value = low + (high - low) * (rank - reached[place] + count - 0.5) / count
         return min(max(value, self.least), self.most)
 
     def cumulated(self) -> tuple[list[int], list[int]]:
-        """The buckets, smallest values first, and how many values each and all before it hold."""
+        """Return the buckets in ascending order, and the cumulative count of values up to each of them."""
         if self._order[0] != self.count:  # counts only ever grow
             buckets = sorted(self.counts)
             self._order = (self.count, buckets, list(accumulate(self.counts[bucket] for bucket in buckets)))
         return self._order[1:]
 
     def quantile(self, q: float, infinite: int = 0) -> float:
-        """The q-quantile by nearest rank, with `infinite` further values beyond every finite one.
+        """Return the q-quantile by nearest rank, with `infinite` additional infinite values. NaN if there are no values.
 
-        Requests that failed are such values: counted so, time-outs cannot improve a p99. NaN when empty.
+        Failed requests are counted as infinite, so that time-outs cannot improve a p99.
         """
         population = self.count + infinite
         if not population:
@@ -149,7 +151,7 @@ class Histogram:
         return self.value_at(max(1, math.ceil(q * population - 1e-9)))
 
     def up_to(self, value: float) -> int:
-        """How many values are not above this one, to within its bucket."""
+        """Return the number of values up to this one, accurate to its bucket."""
         if not self.count or value < self.least:
             return 0
         buckets, reached = self.cumulated()
@@ -157,11 +159,11 @@ class Histogram:
         return self.count if value >= self.most else reached[place - 1]
 
     def interval(self, q: float) -> tuple[float, float]:
-        """A 95 % interval for the q-quantile of what the values were drawn from.
+        """Return a 95 % confidence interval of the q-quantile of the distribution that the values are a sample of.
 
-        Order statistics: the number of values below the true quantile is binomial(n, q), taken as normal; the
-        interval runs between the values at those two ranks. Where there are too few values for a rank to exist, the
-        least or the greatest value stands in for it and the interval is narrower than it should be.
+        The number of values below the true quantile is binomial(n, q), approximated as normal. The interval lies between
+        the values at its two ranks (order statistics). If there are too few values for a rank, the smallest or largest
+        value replaces it, and the interval is too narrow.
         """
         if not self.count:
             return math.nan, math.nan
@@ -171,14 +173,14 @@ class Histogram:
         return self.value_at(low), self.value_at(high)
 
     def items(self) -> Iterator[tuple[int, int]]:
-        """Buckets and their counts, smallest values first."""
+        """Iterate over the buckets in ascending order, with their counts."""
         return iter(sorted(self.counts.items()))
 
     def __len__(self) -> int:
         return self.count
 
     def __eq__(self, other: object) -> bool:
-        # the total is a float sum, so two orders of merging may differ in its last bits
+        # the total is a sum of floats: its last bits depend on the order of merging
         return (
             isinstance(other, Histogram)
             and self.counts == other.counts
@@ -192,14 +194,14 @@ class Histogram:
         return f"Histogram(count={self.count}, mean={self.mean:.6g}, least={self.least:.6g}, most={self.most:.6g})"
 
     def pack(self) -> list[Any]:
-        """Plain lists and numbers, for a message."""
+        """Return plain lists and numbers for a message between processes."""
         return [self.total, self.least, self.most, list(self.counts), list(self.counts.values())]
 
     @classmethod
     def from_counts(cls, counts: dict[int, int]) -> Histogram:
-        """From what a file keeps. The mean, least and most are then those of the buckets' middles: within 0.4 %."""
-        made = cls()
+        """Build a histogram from the counts in a file. Mean, least and most are those of the bucket centres, within 0.4 %."""
+        histogram = cls()
         for bucket, count in counts.items():
             low, high = bounds_of(bucket)
-            made.add((low + high) / 2.0, count)
-        return made
+            histogram.add((low + high) / 2.0, count)
+        return histogram

@@ -1,8 +1,8 @@
-"""`Ledger`: everything that a process counts of a run, and everything that is known of it after merging.
+"""`Ledger`: the counts of one process, and after merging the counts of the whole run.
 
-A worker's ledger is asked for what is new (`take`), the run's own ledger takes that in (`merge`); a run in one
-process does the same with itself, so that there is one way for the numbers to go. Moments are seconds since the run
-began, by the counting process's own monotonic clock: nothing here depends on two machines agreeing on the time.
+`take` returns the new counts of a worker's ledger, and `merge` adds them to the run's ledger. A run in one process does
+the same with its single ledger, so that all counts take one path. Moments are seconds since the run began, by the
+monotonic clock of the counting process: the clocks of two machines need not agree.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from llmlocust.metrics.vocabulary import ABORTED, OK
 from llmlocust.stream.record import Record
 
 ROWS_A_SECOND = 500
-"""Rows of the requests file that one process keeps in a second; of more requests, a random share is kept."""
+"""Maximum rows of the requests file per second and process. Of more requests, a random share is kept."""
 RUN_ROWS_A_SECOND = 2000
-"""Rows that all processes of a run keep together: each row costs the master some 8 µs, however many workers it has."""
+"""Maximum rows per second of all processes together: each row costs the master about 8 µs."""
 
-_MOST_GAUGES = 100
-"""So many processes are told of in every second."""
+_MAX_GAUGES = 100
+"""Maximum number of processes whose gauges are written every second; with more, seconds are skipped."""
 
 _LATE = 60
-"""Seconds after which no process tells of a second any more."""
-_HEARD = "heard"
-"""Beside a second's gauges, on their way: which level the process measured; -1: none."""
-_HEARD_WITHIN = 2
-"""Seconds that a word of the master may take to a process."""
+"""Age in seconds at which a second is complete: processes no longer send counts of it."""
+_MEASURED = "heard"
+"""Key beside a second's gauges in messages: the index of the level that the process measured; -1 for none."""
+_MAX_DELAY = 2
+"""Maximum seconds that a message of the master takes to reach a process."""
 
 _LONGEST = {key: metric.longest_of for key, metric in METRICS.items() if metric.longest_of}
-"""Metrics that are a request's largest value of a pooled metric, with that metric."""
+"""Metrics that are a request's maximum of a pooled metric, with the pooled metric."""
 _FROM_DUE = {key: metric.from_due for key, metric in METRICS.items() if metric.from_due}
 _OVER_TIME = tuple(key for key in ON_RECORD if METRICS[key].over_time)
 _POOLED_OVER_TIME = tuple(key for key in POOLED if METRICS[key].over_time)
@@ -50,39 +50,41 @@ _SENT = REQUEST_COLUMNS.index("sent")
 
 
 def rows_for_each(processes: int) -> float:
-    """What each of so many processes may keep."""
+    """Return the maximum rows per second of one process, out of this number of processes."""
     return min(ROWS_A_SECOND, RUN_ROWS_A_SECOND / max(processes, 1))
 
 
 class Ledger:
+    """Counts of levels, of seconds and of requests."""
+
     def __init__(self, worker: str = "", rows_a_second: float = ROWS_A_SECOND) -> None:
         self.worker = worker
         self.levels: list[Level] = []
         self.limits: Sequence[Threshold] = ()
-        """What a request must keep to be good; where there are none, the good are not counted."""
+        """Thresholds that a good request meets. Without any, good requests are not counted."""
         self.seconds = Seconds()
-        """Of what was merged; so are the spans."""
+        """Merged counts by second. The spans are merged counts, too."""
         self.spans: Spans | None = Spans()
-        """None: nobody can look at charts while the run goes on. They are most of what a long run holds in memory."""
+        """None if no charts can be shown during the run: spans are most of the memory of a long run."""
         self.in_flight: Counter[str] = Counter()
-        """By request name, of what was merged."""
+        """Merged requests in flight by request name."""
         self.sent = 0
         self.ended = 0
         self.last_ended = 0.0
         """The moment at which the last request ended."""
         self.totals: Counter[str] = Counter()
-        """SECOND_COUNTS of all seconds, of what was merged."""
+        """Merged sums of SECOND_COUNTS over all seconds."""
         self.rows_seen = 0
         self.rows_kept = 0
         self._sampler = _Sampler(rows_a_second)
         self._workers: set[str] = set()
         self._gauges: list[dict[str, Any]] = []
         self.stale_share: Counter[int] = Counter()
-        """User-seconds by level, of what was merged: of processes that measured something else at the time."""
+        """Merged user-seconds by level, of processes that measured another level or none at the time."""
         self._gauged: int | None = None
-        """The newest second with gauges of this process."""
+        """The newest second that has gauges of this process."""
         self._means: dict[tuple[str, int], tuple[int, float, int]] = {}
-        """By gauge and first second: up to which second there is a sum, the sum, and of how many."""
+        """By gauge and first second: the end of the seconds that are summed, their sum and their number."""
         self._renew()
 
     def _renew(self) -> None:
@@ -93,9 +95,9 @@ class Ledger:
         self.new_ended = 0
         self.new_seen = 0
         self.new_in_flight: Counter[str] = Counter()
-        """By request name: how many more were sent than ended."""
+        """By request name: requests sent minus requests ended."""
         self.by_second: dict[tuple[int, str], Histogram] = defaultdict(Histogram)
-        """Durations by when their tokens came, for `spans`."""
+        """Durations by the second and metric in which their tokens arrived, for `spans`."""
         self.clocks: Counter[str] = Counter()
         """Measured requests by the clock of their arrival times."""
 
@@ -111,15 +113,15 @@ class Ledger:
         self.levels[-1].warmed_up, self.levels[-1].reached = moment, reached
 
     def end_level(self, moment: float) -> None:
-        """Ends the open level, if there is one."""
+        """End the open level, if there is one."""
         if self.levels and self.levels[-1].ended is None:
             self.levels[-1].ended = moment
 
     def follow(
         self, moment: float, *, index: int, load: float, unit: str, warmed_up: bool, reached: bool, ended: bool
     ) -> None:
-        """How the newest level of the run stands elsewhere. What was missed of it is made up for now."""
-        while len(self.levels) <= index:  # those in between began and ended stale_share
+        """Take over the state of the run's newest level from another process, with the levels that were missed."""
+        while len(self.levels) <= index:  # levels in between began and ended unnoticed
             self.begin_level(moment, load, unit)
         if warmed_up and self.levels[-1].warmed_up is None:
             self.end_warmup(moment, reached=reached)
@@ -133,9 +135,9 @@ class Ledger:
         return None
 
     def _measured(self, moment: float) -> int:
-        """The index of the level that is measured; -1: none."""
+        """Return the index of the level that is measured at a moment; -1 for none."""
         level = self.level_at(moment)
-        return level.index if level is not None and level.holds(moment) else -1
+        return level.index if level is not None and level.measures(moment) else -1
 
     # ── counting ──
 
@@ -146,38 +148,39 @@ class Ledger:
         self._count(moment, "sent")
 
     def note_due(self, moment: float, *, dropped: bool) -> None:
-        """A request was due, in open load; one that is dropped will never be sent."""
+        """Count a request that was due, in open load. A dropped request is never sent."""
         level = self.level_at(moment)
-        if level is not None and level.holds(moment):
+        if level is not None and level.measures(moment):
             numbers = self.tallies[level.index, ""].numbers  # it has no name yet
             numbers["due"] += 1
             numbers["dropped"] += dropped
 
     def gauges_due(self, moment: float) -> float:
-        """When they are to be noted next: in the middle of a second, of one that has none yet. Who was late for a second
-        has noted them in the one after it, and what a process tells of a second twice would count twice.
+        """Return the next moment for `note_gauges`: the middle of a second that has no gauges yet.
+
+        A second must not get gauges twice, also if the call for the second before was late: they would count twice.
         """
         noted = -1 if self._gauged is None else self._gauged
         return max(math.floor(moment + 0.5), noted + 1) + 0.5
 
     def gauges_overdue(self, moment: float) -> bool:
-        """Return whether the middle of a second has passed that has no gauges yet."""
+        """Return whether the middle of a second without gauges has passed."""
         return moment >= (0 if self._gauged is None else self._gauged + 1) + 0.5
 
     def note_gauges(self, moment: float, **gauges: float) -> None:
-        """How things stand in this second: SECOND_SUMS and SECOND_MAXIMA. A process that is late by seconds had its
-        users in those too.
+        """Set the gauges of this second: SECOND_SUMS and SECOND_MAXIMA. Seconds that were missed get the same sums: the
+        process had its users in them, too.
         """
-        heard = {_HEARD: self._measured(moment)}
+        measured = {_MEASURED: self._measured(moment)}
         sums = {name: gauges[name] for name in SECOND_SUMS if name in gauges}
         for missed in range(int(moment) if self._gauged is None else self._gauged + 1, int(moment)):
-            self.new_seconds[missed].update(sums | heard)
-        self.new_seconds[int(moment)].update(gauges | heard)
+            self.new_seconds[missed].update(sums | measured)
+        self.new_seconds[int(moment)].update(gauges | measured)
         self._gauged = int(moment)
 
     def add(self, record: Record, sent: float, sums: Sums | None = None) -> None:
-        """Count a request that is over. `sent` is when it was sent, as a moment of the run; `sums` are the record's,
-        where they were begun before.
+        """Count a request that is over. `sent` is the moment of the run at which it was sent; `sums` are those of the
+        record, if they were begun before.
         """
         sums = sums or Sums(record)
         while sums.take():
@@ -186,7 +189,7 @@ class Ledger:
         self.new_ended += 1
         self.new_in_flight[record.name] -= 1
         level = self.level_at(sent)
-        measured = level is not None and level.holds(sent)
+        measured = level is not None and level.measures(sent)
         if level is not None and measured:
             _tally(self.tallies[level.index, record.name], sums, self.limits)
             if record.clock:
@@ -198,34 +201,34 @@ class Ledger:
         self._count_in_window(record, over)
         self._count_tokens(record, sent)
         self._keep_by_second(sums, sent)
-        _most(self.new_seconds[int(over)], "longest", record.duration)
+        _raise_to(self.new_seconds[int(over)], "longest", record.duration)
         if record.lag_max is not None:
-            _most(self.new_seconds[int(sent + record.lag_max_at)], "client_lag", record.lag_max * 1000.0)
+            _raise_to(self.new_seconds[int(sent + record.lag_max_at)], "client_lag", record.lag_max * 1000.0)
         self._keep_row(sums, level, measured, sent)
 
-    def _count(self, moment: float, what: str, amount: float = 1) -> None:
+    def _count(self, moment: float, name: str, amount: float = 1) -> None:
         if amount:
             second = self.new_seconds[int(moment)]
-            second[what] = second.get(what, 0) + amount
+            second[name] = second.get(name, 0) + amount
 
     def _count_in_window(self, record: Record, over: float) -> None:
         level = self.level_at(over)
-        if level is not None and level.holds(over):
+        if level is not None and level.measures(over):
             numbers = self.tallies[level.index, record.name].numbers
             numbers["ended"] += 1
             numbers["ended_ok"] += record.ok
 
     def _count_tokens(self, record: Record, sent: float) -> None:
-        """Tokens belong to the second and the window in which they arrived, whatever became of the request."""
+        """Count tokens in the second and the window in which they arrived, whatever the outcome of the request."""
         arrivals = record.arrivals or ([record.e2e] if record.e2e is not None else [])
         if not arrivals or not record.output_tokens:
             return
-        each = record.output_tokens / len(arrivals)
+        per_arrival = record.output_tokens / len(arrivals)
         first, last = sent + arrivals[0], sent + arrivals[-1]
         low = 0
         for second in range(int(first), int(last) + 1):
             high = bisect_left(arrivals, second + 1 - sent, low)
-            self._count(second, "tokens", (high - low) * each)
+            self._count(second, "tokens", (high - low) * per_arrival)
             self._count(second, "chunks", high - low)
             low = high
         for moment, chunks in record.coalesced_at:
@@ -235,14 +238,14 @@ class Ledger:
                 low = bisect_left(arrivals, level.warmed_up - sent)
                 high = len(arrivals) if level.ended is None else bisect_left(arrivals, level.ended - sent)
                 if high > low:
-                    # Counter's values may be floats; only its annotation says otherwise
-                    self.tallies[level.index, record.name].numbers["tokens_in_window"] += (high - low) * each  # type: ignore[assignment]
+                    # the values of a Counter may be floats, against its annotation
+                    self.tallies[level.index, record.name].numbers["tokens_in_window"] += (high - low) * per_arrival  # type: ignore[assignment]
             if level.began <= first:
                 break
 
     def _keep_by_second(self, sums: Sums, sent: float) -> None:
-        """A request's gaps stand, all of them, in the second in the middle of its stream: to look at each of them once
-        more would cost as much as all that is counted of them.
+        """Count durations for `spans`. All ITLs of a request count in the second at the middle of its stream: splitting them
+        by second would cost as much as all other counting.
         """
         record = sums.record
         if not record.ok or record.ttft is None:
@@ -262,13 +265,14 @@ class Ledger:
         if weight:
             self.rows.append(request_row(sums, level, measured, sent, weight, self.worker))
 
-    def limit_rows(self, a_second: float) -> None:
-        self._sampler.limit = a_second
+    def limit_rows(self, per_second: float) -> None:
+        """Set the maximum number of rows per second."""
+        self._sampler.limit = per_second
 
     # ── merging ──
 
     def take(self) -> dict[str, Any]:
-        """What was counted since the last take, as plain values for a message."""
+        """Return the counts since the last call, as plain values for a message."""
         packed = {
             "tallies": [[level, name, tally.pack()] for (level, name), tally in self.tallies.items()],
             "worker": self.worker,
@@ -286,16 +290,17 @@ class Ledger:
         return packed
 
     def merge(self, packed: dict[str, Any]) -> None:
+        """Add counts that `take` returned."""
         for level, name, tally in packed["tallies"]:
             self.tallies[level, name].merge_packed(tally)
-        for number, told in packed["seconds"].items():
-            self._compare(int(number), told)
-            self.seconds.merge(int(number), told)
-            self.totals.update({what: told[what] for what in SECOND_COUNTS if what in told})
+        for number, counts in packed["seconds"].items():
+            self._compare(int(number), counts)
+            self.seconds.merge(int(number), counts)
+            self.totals.update({name: counts[name] for name in SECOND_COUNTS if name in counts})
             if self.spans is not None:
                 self.spans.touch(int(number))
-            if "client_cpu" in told:
-                self._keep_gauges(int(number), packed["worker"], told)
+            if "client_cpu" in counts:
+                self._keep_gauges(int(number), packed["worker"], counts)
         if self.spans is not None:
             for second, metric, histogram in packed["by_second"]:
                 self.spans.merge(second, metric, histogram)
@@ -307,32 +312,32 @@ class Ledger:
         self.rows_seen += packed["seen"]
         self.clocks.update(packed["clocks"])
 
-    def _compare(self, second: int, told: dict[str, float]) -> None:
-        """What a process measured, with what was to be measured. A network that is cut keeps it from hearing that a
-        level begins or ends, and what it sends and counts then belongs to another load.
+    def _compare(self, second: int, gauges: dict[str, float]) -> None:
+        """Compare the level that a process measured with the level of the run. If the network fails, a process does not
+        receive the begin or end of a level, and its requests then belong to another load.
         """
-        heard = int(told.pop(_HEARD, -1))
-        moments = [second + 0.5 + late for late in range(-_HEARD_WITHIN, _HEARD_WITHIN + 1)]
-        if "users" in told and heard not in map(self._measured, moments):
-            for level in {heard, self._measured(second + 0.5)} - {-1}:
-                self.stale_share[level] += told["users"]  # type: ignore[assignment]  # as in tokens_in_window
+        measured = int(gauges.pop(_MEASURED, -1))
+        moments = [second + 0.5 + delay for delay in range(-_MAX_DELAY, _MAX_DELAY + 1)]
+        if "users" in gauges and measured not in map(self._measured, moments):
+            for level in {measured, self._measured(second + 0.5)} - {-1}:
+                self.stale_share[level] += gauges["users"]  # type: ignore[assignment]  # as in tokens_in_window
 
-    def _keep_gauges(self, second: int, worker: str, told: dict[str, float]) -> None:
+    def _keep_gauges(self, second: int, worker: str, gauges: dict[str, float]) -> None:
         self._workers.add(worker)
-        if second % math.ceil(len(self._workers) / _MOST_GAUGES) == 0:
-            self._gauges.append({"time": second, "worker": worker, **told})
+        if second % math.ceil(len(self._workers) / _MAX_GAUGES) == 0:
+            self._gauges.append({"time": second, "worker": worker, **gauges})
 
     def take_gauges(self, epoch: float) -> list[list[Any]]:
-        """Rows of the workers file that came in since the last time, in the order of WORKER_COLUMNS."""
-        told, self._gauges = self._gauges, []
-        for each in told:
-            level = self.level_at(each["time"] + 0.5)
-            each |= {"time": int(epoch) + each["time"], "level": "" if level is None else level.index}
-        return [[rounded(each.get(column, "")) for column in WORKER_COLUMNS] for each in told]
+        """Return the rows of the workers file since the last call, in the order of WORKER_COLUMNS."""
+        rows, self._gauges = self._gauges, []
+        for row in rows:
+            level = self.level_at(row["time"] + 0.5)
+            row |= {"time": int(epoch) + row["time"], "level": "" if level is None else level.index}
+        return [[rounded(row.get(column, "")) for column in WORKER_COLUMNS] for row in rows]
 
-    def take_rows(self, epoch: float, most: int | None = None) -> list[list[Any]]:
-        """The rows that came in since the last time, or the first of them, with `sent` in epoch seconds."""
-        rows, self.rows = self.rows[:most], [] if most is None else self.rows[most:]
+    def take_rows(self, epoch: float, max_rows: int | None = None) -> list[list[Any]]:
+        """Return the rows of requests since the last call, at most `max_rows`, with `sent` in epoch seconds."""
+        rows, self.rows = self.rows[:max_rows], [] if max_rows is None else self.rows[max_rows:]
         self.rows_kept += len(rows)
         for row in rows:
             row[_SENT] = round(row[_SENT] + epoch, 6)
@@ -341,7 +346,7 @@ class Ledger:
     # ── reading ──
 
     def tally(self, level: int) -> Tally:
-        """A level's tally over all request names."""
+        """Return the tally of a level over all request names."""
         return Tally.sum(tally for (index, _), tally in self.tallies.items() if index == level)
 
     def figures(self, level: Level, now: float, epoch: float = 0.0) -> LevelFigures:
@@ -351,12 +356,12 @@ class Ledger:
         return LevelFigures.of(level, self.tally(level.index), now, epoch, users, share, backing_off)
 
     def mean(self, gauge: str, level: Level, now: float) -> float:
-        """Of SECOND_SUMS, over a level's window."""
+        """Return the mean of a gauge of SECOND_SUMS over the window of a level; NaN if it is not known."""
         if level.warmed_up is None:
             return math.nan
         begin, end = math.ceil(level.warmed_up), int(now if level.ended is None else level.ended)
         until, total, count = self._means.get((gauge, begin), (begin, 0.0, 0))
-        # what was told long ago stays: a level may last for a day, and is asked for every second
+        # the sum of old seconds is kept: a level may last a day, and its mean is computed every second
         kept = max(until, min(end, int(now) - _LATE))
         for second in range(until, end):
             if second == kept:
@@ -391,7 +396,7 @@ def _tally(tally: Tally, sums: Sums, limits: Sequence[Threshold]) -> None:
     )
     values = dict(zip(ON_RECORD, values_of(record), strict=True))
     if record.delay is not None:
-        values |= {key: record.delay + value for key, of in _FROM_DUE.items() if (value := values[of]) is not None}
+        values |= {key: record.delay + value for key, base in _FROM_DUE.items() if (value := values[base]) is not None}
     for metric, value in values.items():
         if value is not None:
             tally.histogram(metric).add(value)
@@ -404,15 +409,15 @@ def _tally(tally: Tally, sums: Sums, limits: Sequence[Threshold]) -> None:
     tally.note_uncertain(record)
 
 
-def _most(second: dict[str, float], name: str, value: float) -> None:
+def _raise_to(second: dict[str, float], name: str, value: float) -> None:
     second[name] = max(second.get(name, 0.0), value)
 
 
 class _Sampler:
-    """How many requests a row stands for, so that rows stay below a rate; 0 for a request that gets no row.
+    """Decide which requests get a row, and the weight of the row, so that rows stay below a rate.
 
-    Of so many requests after each other, one has the row, by chance, and stands for all of them. So the weights of
-    all rows add up to the requests, but for the last few.
+    Of each group of consecutive requests, one at random gets the row, with the size of the group as its weight. The
+    weights of all rows add up to the number of requests, except for the last group.
     """
 
     def __init__(self, limit: float) -> None:
@@ -420,32 +425,36 @@ class _Sampler:
         self._second = -1
         self._seen = 0
         self._seen_before = 0
-        """Requests in the second before."""
-        self._together = 0
-        """Requests that have one row between them, how many of them are still to come, and which of those has it."""
+        """Requests in the previous second."""
+        self._group = 0
+        """Size of the current group of requests."""
         self._to_come = 0
+        """Requests of the group that are still to come."""
         self._chosen = 0
+        """Requests still to come after the one that gets the row."""
 
     def weight(self, moment: float) -> int:
+        """Return the number of requests that the row of this request represents; 0 if it gets no row."""
         second = int(moment)
         if second > self._second:
             self._second, self._seen_before, self._seen = second, self._seen, 0
         self._seen += 1
         if not self._to_come:
-            self._together = self._to_come = _at_random(self._requests_a_row())
-            self._chosen = random.randrange(self._together)
+            self._group = self._to_come = _rounded_at_random(self._requests_per_row())
+            self._chosen = random.randrange(self._group)
         self._to_come -= 1
-        return self._together if self._to_come == self._chosen else 0
+        return self._group if self._to_come == self._chosen else 0
 
-    def _requests_a_row(self) -> float:
-        """From what the second before brought. Where this one brings more, rows get rarer with the square of it, so
-        that a burst has no more than twice the limit; but not so rare that none came in the next second.
+    def _requests_per_row(self) -> float:
+        """Return the mean size of a group, from the number of requests in the previous second. If this second has more,
+        groups grow with the square of the ratio, so that a burst gets at most twice the limit, but not beyond the
+        requests of this second.
         """
         expected = max(self._seen_before, self.limit)
         usual = expected / self.limit
         return max(usual, min(usual * (self._seen / expected) ** 2, self._seen))
 
 
-def _at_random(mean: float) -> int:
-    """One of the two whole numbers around a mean, so that it is the mean."""
+def _rounded_at_random(mean: float) -> int:
+    """Round to one of the two nearest integers at random, so that the expected value is the mean."""
     return int(mean) + (random.random() < mean % 1.0)

@@ -1,4 +1,4 @@
-"""Rows of the levels file: figures of a level as cells, and back. Here seconds become milliseconds."""
+"""Conversion between figures of a level and rows of the levels file. Seconds become milliseconds here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _flag(text: str) -> bool:
     return text not in ("0", "False", "false")
 
 
-# Columns that are fields of LevelFigures, with how each is read back.
+# Columns that are fields of LevelFigures, with the function that reads a cell.
 _PLAIN: dict[str, Any] = {
     "level": int,
     "load": float,
@@ -53,9 +53,9 @@ _PLAIN: dict[str, Any] = {
 
 
 def level_row(figures: LevelFigures) -> dict[str, str]:
-    """A row of the levels file: LEVEL_COLUMNS, durations in milliseconds."""
+    """Return a row of the levels file by column name (LEVEL_COLUMNS), with durations in milliseconds."""
     row = {name: _text(getattr(figures, name)) for name in _PLAIN}
-    # as exact as the moments at which requests were sent: else one at a level's edge is in it by one file alone
+    # as exact as the moments of the requests file: otherwise the two files may disagree about a request at the edge
     row |= {name: _moment(getattr(figures, name)) for name in ("began", "warmed_up", "ended")}
     row |= {f"error_{kind}": str(figures.error_kinds.get(kind, 0)) for kind in ERROR_KINDS if kind != ABORTED}
     for metric in COUNTED:
@@ -64,7 +64,7 @@ def level_row(figures: LevelFigures) -> dict[str, str]:
 
 
 def level_of_row(row: Mapping[str, str]) -> LevelFigures:
-    """The inverse of `level_row`. Columns that are missing are not known; raises ValueError on what is no number."""
+    """Return the figures of a row; inverse of `level_row`. Missing columns mean "not known". ValueError on a bad number."""
     if missing := [name for name in ("level", "load") if not row.get(name)]:
         raise ValueError(f"a row of the levels file without {missing[0]}")
     plain = {name: convert(row[name]) for name, convert in _PLAIN.items() if row.get(name)}
@@ -84,8 +84,8 @@ def _metric_cells(metric: str, summary: Summary) -> dict[str, str]:
             f"{name}_with_failures": _ms(summary.with_failures.get(name, math.nan)),
         }
         if metric in RANGED:
-            least, most = summary.ranges.get(name, (math.nan, math.nan))
-            cells |= {f"{name}_lower": _ms(least), f"{name}_upper": _ms(most)}
+            lower, upper = summary.ranges.get(name, (math.nan, math.nan))
+            cells |= {f"{name}_lower": _ms(lower), f"{name}_upper": _ms(upper)}
     return {f"{metric}_{name}": cell for name, cell in cells.items()}
 
 

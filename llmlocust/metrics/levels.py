@@ -1,10 +1,10 @@
-"""Levels of load: when each was, what was counted in it, and the figures that come of that.
+"""Levels of load: their times, their counts, and the figures that follow from them.
 
-`Level` says when, `Tally` counts (in any process; tallies merge), `LevelFigures` is what a reader gets. Times are
-seconds since the run began; durations are seconds.
+`Level` has the times, `Tally` the counts of one process (tallies merge), `LevelFigures` the result. Times are seconds
+since the run began; durations are seconds.
 
-A level's latency comes from the requests sent after its warm-up and before it ended, also where they ended later, or
-the long ones would vanish. Its throughput comes from what arrived inside that window.
+The latencies of a level are those of requests that were sent after its warm-up and before its end. Requests that ended
+later are included, because long requests would be missing otherwise. Its throughput is what arrived in that window.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ USERS = "users"
 RATE = "rate"
 
 HEADLINE = ("p50", "p95", "p99")
-"""Percentiles whose interval, range, and value with failures counted as infinite are written too."""
+"""Percentiles that are written with their interval, their range, and their value with failures as infinite."""
 COUNTED = tuple(key for key, metric in METRICS.items() if metric.is_counted)
 """Metrics with a histogram, and with columns in the levels file."""
 RANGED = tuple(key for key, metric in METRICS.items() if metric.has_ranges)
-"""Metrics whose percentiles are ranges where the load generator was late."""
+"""Metrics whose percentiles become ranges if the load generator read late."""
 
 EXACT = 0.001
 EXACT_SHARE = 0.05
-"""A figure that is known within so many seconds, or within this share of itself, is as good as known: the first is what \
-measured gaps are held to (docs/accuracy.md), the second what two runs of the same test differ by anyway."""
+"""A range that is narrower than EXACT seconds or EXACT_SHARE of its value is shown as one value. EXACT is the accuracy of \
+measured ITLs (docs/accuracy.md); two runs of the same test differ by about EXACT_SHARE."""
 
-# Histograms that are kept beside a metric's own, for its ranges: what was guessed, and within what.
+# Additional histograms for the ranges of a metric: the guessed values, and their bounds.
 _SUM, _LIMIT = "itl_sum_", "itl_limit_"
 _TTFT_BOUNDS = ("ttft_guess", "ttft_lower", "ttft_upper")
 
@@ -52,12 +52,12 @@ class Level:
     warmed_up: float | None = None
     ended: float | None = None
     reached: bool = True
-    """False when the load never got to what was asked for."""
+    """False if the target load was never reached."""
     phase: str = ""
-    """Of the plan that it belongs to (vocabulary.PHASES)."""
+    """Phase of the plan (vocabulary.PHASES) that the level belongs to; empty for none."""
 
-    def holds(self, moment: float) -> bool:
-        """Whether a moment lies inside the measured window. An open end holds everything after its beginning."""
+    def measures(self, moment: float) -> bool:
+        """Return whether a moment is inside the measured window. The window of a level that has not ended is open."""
         return self.warmed_up is not None and self.warmed_up <= moment and (self.ended is None or moment < self.ended)
 
     def window(self, now: float) -> float:
@@ -68,32 +68,33 @@ class Level:
 
 
 class Tally:
-    """What was counted of one level (and one request name) in one process, or in all of them after merging."""
+    """Counts of one level (and one request name) in one process, or after merging in all processes."""
 
     __slots__ = ("histograms", "numbers", "outcomes")
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
-        """Requests sent inside the window, by what became of them."""
+        """Requests sent inside the window, by outcome."""
         self.numbers: Counter[str] = Counter()
-        """ended_ok, ended, tokens_in_window (by arrival); due, dropped (by when they were due); input_tokens, \
-output_tokens, chunks, coalesced, uncertain, stalls, counted_chunks, empty, cut, repeated, judged, right, good (kept \
-every limit, where there are some) (of the successful ones of `outcomes`); contradicting (of all of them)."""
+        """By time of arrival: ended_ok, ended, tokens_in_window. By due time: due, dropped. Of the successful requests of \
+`outcomes`: input_tokens, inputs, output_tokens, chunks, coalesced, uncertain, stalls, counted_chunks, empty, cut, repeated, \
+judged, right, good (met every threshold, if there are any). Of all requests of `outcomes`: contradicting."""
         self.histograms: dict[str, Histogram] = {}
 
     @property
     def requests(self) -> int:
-        """How many requests the server answered or failed."""
+        """Number of requests that the server answered or failed."""
         return self.outcomes.total() - sum(self.outcomes[kind] for kind in NOT_THE_SERVERS)
 
     def histogram(self, metric: str) -> Histogram:
-        found = self.histograms.get(metric)
-        if found is None:
-            found = self.histograms[metric] = Histogram()
-        return found
+        """Return the histogram of a metric, a new one if there is none."""
+        histogram = self.histograms.get(metric)
+        if histogram is None:
+            histogram = self.histograms[metric] = Histogram()
+        return histogram
 
     def note_uncertain(self, record: Record) -> None:
-        """What is known of the times that are not known exactly, for `ranges`."""
+        """Count the bounds of times that are not known exactly, for `ranges`."""
         for merged in record.merged:
             self.histogram("itl_guess").extend(merged.guesses)
             self.histogram(f"{_SUM if merged.exact else _LIMIT}{len(merged.guesses)}").add(merged.total)
@@ -102,11 +103,11 @@ every limit, where there are some) (of the successful ones of `outcomes`); contr
                 self.histogram(metric).add(value)
 
     def ranges(self, metric: str) -> dict[str, tuple[float, float]]:
-        """Between what the quantiles of a metric of RANGED lie; empty where they are known."""
-        of_metric = self._gap_range() if metric == "itl" else self._ttft_range()
-        return {} if of_metric is None else {name: of_metric(q) for name, q in QUANTILES.items()}
+        """Return the ranges of the quantiles of a metric of RANGED; empty if they are exact."""
+        range_at = self._itl_range() if metric == "itl" else self._ttft_range()
+        return {} if range_at is None else {name: range_at(q) for name, q in QUANTILES.items()}
 
-    def _gap_range(self) -> Callable[[float], tuple[float, float]] | None:
+    def _itl_range(self) -> Callable[[float], tuple[float, float]] | None:
         guesses = self.histograms.get("itl_guess")
         if guesses is None:
             return None
@@ -135,12 +136,12 @@ every limit, where there are some) (of the successful ones of `outcomes`); contr
             self.histogram(metric).merge(histogram)
 
     def without(self, other: Tally) -> Tally:
-        """What came since `other` was all of this."""
-        made = Tally()
-        made.outcomes, made.numbers = self.outcomes - other.outcomes, self.numbers - other.numbers
+        """Return the counts since `other`, which is an earlier state of this tally."""
+        newer = Tally()
+        newer.outcomes, newer.numbers = self.outcomes - other.outcomes, self.numbers - other.numbers
         for metric, histogram in self.histograms.items():
-            made.histograms[metric] = without(histogram, other.histogram(metric))
-        return made
+            newer.histograms[metric] = without(histogram, other.histogram(metric))
+        return newer
 
     def pack(self) -> list[Any]:
         histograms = {metric: histogram.pack() for metric, histogram in self.histograms.items()}
@@ -163,27 +164,27 @@ every limit, where there are some) (of the successful ones of `outcomes`); contr
 
 @dataclass(frozen=True)
 class Summary:
-    """One metric over one level. Seconds; NaN where nothing was counted."""
+    """One metric over one level, in seconds; NaN if it has no values."""
 
     count: int = 0
     mean: float = math.nan
     most: float = math.nan
     quantiles: Mapping[str, float] = field(default_factory=dict)
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """95 % intervals of the quantiles."""
+    """95 % confidence intervals of the quantiles."""
     with_failures: Mapping[str, float] = field(default_factory=dict)
-    """The quantiles when every failed request counts as infinitely slow."""
+    """Quantiles with every failed request counted as infinitely slow."""
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """Between what the quantiles lie, where the load generator was late; empty where they are known."""
+    """Lower and upper bounds of the quantiles if the load generator read late; empty if the quantiles are exact."""
 
     def __getitem__(self, name: str) -> float:
-        """A figure by its name: mean, max, p50, p95, …"""
+        """Return a statistic by its name: mean, max, p50, p95, …"""
         if name == "mean":
             return self.mean
         return self.most if name == "max" else self.quantiles.get(name, math.nan)
 
     def range_of(self, name: str) -> tuple[float, float] | None:
-        """Between what a percentile lies, where that is too wide to name one value."""
+        """Return the bounds of a percentile if they are too wide for one value; None otherwise."""
         least, most = self.ranges.get(name, (math.nan, math.nan))
         return (least, most) if most - least > max(EXACT, EXACT_SHARE * most) else None
 
@@ -206,69 +207,69 @@ class Summary:
 
 @dataclass(frozen=True)
 class LevelFigures:
-    """One level as a reader sees it: a row of the levels file, a point of every chart, the input of the verdict."""
+    """The figures of one level: a row of the levels file, a point of every chart, the input of the verdict."""
 
     level: int
     load: float
     unit: str = USERS
     users: float = math.nan
-    """Users that were really there, on average over the window."""
+    """Active users, on average over the window."""
     began: float = math.nan
     warmed_up: float = math.nan
     ended: float = math.nan
-    """Epoch seconds."""
+    """Epoch seconds, as `began` and `warmed_up`."""
     window: float = math.nan
     requests: int = 0
-    """Sent inside the window and answered or failed by the server: `ok` and `failed`."""
+    """Requests sent inside the window that the server answered or failed: the sum of `ok` and `failed`."""
     due: int = 0
-    """Open load: requests that were due inside the window,"""
+    """Open load: requests that were due inside the window."""
     dropped: int = 0
-    """and those of them that were never sent, because too many were in flight."""
+    """Open load: requests of `due` that were never sent, because too many were in flight."""
     ok: int = 0
     aborted: int = 0
     error_kinds: Mapping[str, int] = field(default_factory=dict)
-    """Failed requests by kind, CLIENT_KINDS among them."""
+    """Failed requests by kind, including CLIENT_KINDS."""
     throughput: float = math.nan
-    """Successful requests that ended inside the window, a second."""
+    """Successful requests per second that ended inside the window."""
     output_tokens_per_s: float = math.nan
     output_tokens: float = math.nan
-    """Mean of a successful request."""
+    """Mean per successful request."""
     input_tokens: float = math.nan
     input_tokens_per_s: float = math.nan
     inputs_per_s: float = math.nan
-    """Texts embedded or documents ranked, a second."""
+    """Texts embedded or documents ranked per second."""
     coalesced: float = math.nan
-    """Share of token-bearing deltas that came in the same read as an earlier one."""
+    """Share of token-bearing deltas that arrived in the same read as an earlier one."""
     uncertain: float = math.nan
-    """Share of the gaps between tokens that are only known within a sum, because the load generator read late."""
+    """Share of the ITLs of which only a sum is known, because the load generator read late."""
     counted_chunks: float = math.nan
-    """Share of successful requests whose tokens had to be counted by chunks, for want of usage."""
+    """Share of successful requests whose tokens were counted by chunks, because the server reported no usage."""
     stalls: int = 0
     contradicting: int = 0
-    """Requests whose times or counts contradicted each other and were bounded."""
+    """Requests whose times or counts contradicted each other and were limited to possible values."""
     judged: int = 0
-    """Successful requests whose answers somebody judged."""
+    """Successful requests whose answers were judged."""
     right: float = math.nan
-    """Share of those whose answers were right."""
+    """Share of the judged answers that were right."""
     empty: float = math.nan
-    """Share of successful requests whose answers have no text,"""
+    """Share of successful requests whose answers have no text."""
     cut: float = math.nan
-    """that ended at the limit of tokens,"""
+    """Share of successful requests whose answers ended at the token limit."""
     repeated: float = math.nan
-    """and that end in one piece said again and again."""
+    """Share of successful requests whose answers end in a repeated piece of text."""
     reached: bool = True
     stale_share: float = math.nan
-    """Share of the users' time in which their process measured another level, or none: it had not heard of this one's \
-beginning, or of its end."""
+    """Share of the users' time in which their process measured another level or none, because it had not yet received the \
+begin or the end of this level."""
     backing_off: float = math.nan
-    """Share of the users' time that they spent in pauses after failed requests."""
+    """Share of the users' time spent in pauses after failed requests."""
     metrics: Mapping[str, Summary] = field(default_factory=dict)
     telemetry: Mapping[str, tuple[Summary, ...]] = field(default_factory=dict)
-    """What else was measured meanwhile, by source and name ("gpu.utilisation"), a summary a series; in its own unit."""
+    """Telemetry by source and name ("gpu.utilisation"): one summary per series, in the unit of the metric."""
     counted: bool = True
-    """False where nobody told how many requests there were: `requests` then only carries the share that failed."""
+    """False if the number of requests is not known: `requests` then only expresses the share of failures."""
     phase: str = ""
-    """Of the plan (vocabulary.PHASES); empty where it has none."""
+    """Phase of the plan (vocabulary.PHASES); empty for none."""
 
     @property
     def failed(self) -> int:
@@ -276,12 +277,12 @@ beginning, or of its end."""
 
     @property
     def unsent(self) -> int:
-        """How many requests failed before they reached the server."""
+        """Number of requests that failed before they reached the server."""
         return sum(self.error_kinds.get(kind, 0) for kind in CLIENT_KINDS)
 
     @property
     def attempted(self) -> int:
-        """How many requests the users made, whatever became of them, without aborted ones."""
+        """Number of requests that the users made, whatever their outcome, without aborted ones."""
         return self.requests + self.unsent
 
     @property
@@ -292,7 +293,7 @@ beginning, or of its end."""
 
     @property
     def errors(self) -> float:
-        """Share of `requests` that failed; NaN where there were none."""
+        """Share of `requests` that failed; NaN if there are none."""
         return self.failed / self.requests if self.requests else math.nan
 
     def metric(self, name: str) -> Summary:
@@ -309,13 +310,13 @@ beginning, or of its end."""
         stale_share: float = math.nan,
         backing_off: float = math.nan,
     ) -> LevelFigures:
-        """Figures of a level from what was counted, as of `now` (seconds since the run began, which was at `epoch`)."""
+        """Compute the figures of a level at `now`, in seconds since the run began. `epoch` is the begin of the run."""
         window = level.window(now)
         ok = tally.outcomes[OK]
         kinds = {kind: n for kind, n in tally.outcomes.items() if kind not in (OK, ABORTED) and n}
         failed = tally.requests - ok
         numbers = tally.numbers
-        gaps = tally.histogram("itl").count
+        itls = tally.histogram("itl").count
         ranges = {metric: tally.ranges(metric) for metric in RANGED}
         return cls(
             level=level.index,
@@ -343,7 +344,7 @@ beginning, or of its end."""
             else math.nan,
             inputs_per_s=numbers["ended_ok"] / window * numbers["inputs"] / ok if ok and window else math.nan,
             coalesced=numbers["coalesced"] / numbers["chunks"] if numbers["chunks"] else math.nan,
-            uncertain=numbers["uncertain"] / gaps if gaps else math.nan,
+            uncertain=numbers["uncertain"] / itls if itls else math.nan,
             counted_chunks=numbers["counted_chunks"] / ok if ok else math.nan,
             stalls=numbers["stalls"],
             contradicting=numbers["contradicting"],

@@ -1,4 +1,4 @@
-"""`Metric`: what the suite knows of each metric, and `METRICS`, the table of all of them. Pure.
+"""`Metric`: the properties of a metric, and `METRICS`, the table of all metrics. Pure.
 
 Every list of metrics in this package is a comprehension over the table, in its order. A new metric of a request needs
 one entry here and one field of the Record with its value.
@@ -16,19 +16,19 @@ class Kind(StrEnum):
     LATENCY = "latency"
     """Seconds; milliseconds in files and in JSON."""
     RATE = "rate"
-    """Something a second."""
+    """Per second."""
     SHARE = "share"
     """From 0 to 1."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """How Prometheus shows a latency."""
+    """How a latency is exported to Prometheus."""
 
     name: str
-    """After vLLM's own name, without its prefix and its unit."""
+    """vLLM's name of the metric, without prefix and unit."""
     bounds: tuple[float, ...]
-    """Upper bounds of the buckets in seconds."""
+    """Upper bounds of the buckets, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -36,32 +36,32 @@ class Metric:
     """One metric. A latency is counted from one of four sources: `on_record`, `values`, `from_due` or `longest_of`."""
 
     key: str
-    """Its name in code, in thresholds, and before the statistic in the columns of the levels file."""
+    """Name in code and in thresholds. In the levels file it precedes the statistic in column names."""
     name: str
-    """Its full name, as a sentence says it."""
+    """Full name, as used in sentences."""
     short: str
-    """Its name in tables and legends."""
+    """Name in tables and legends."""
     kind: Kind = Kind.LATENCY
 
     on_record: bool = False
-    """Whether the Record, and the requests file, have one value for each request under the key."""
+    """Whether the Record and the requests file have one value per request under the key."""
     values: str = ""
-    """The field of the Record with the values of a request; a level pools those of all its requests."""
+    """Field of the Record with the values of a request. A level pools the values of all its requests."""
     from_due: str = ""
-    """The metric to which this one adds the schedule delay, in open load."""
+    """Metric to which this one adds the schedule delay, in open load."""
     longest_of: str = ""
-    """The pooled metric of which this one is a request's largest value."""
+    """Pooled metric of which this one is a request's maximum."""
 
     failures_count: bool = False
     """Whether a threshold on a percentile counts each failed request as infinitely slow."""
     has_ranges: bool = False
-    """Whether percentiles are ranges where the load generator was late."""
+    """Whether percentiles become ranges if the load generator read late."""
     grows_with_backlog: bool = False
-    """Whether a backlog makes it longer; such a latency is what a failed request never had."""
+    """Whether a backlog makes it longer. A failed request has no value of such a latency."""
     floor: float = 0.0
-    """Change in seconds inside a level that matters at least."""
+    """Smallest change within a level that matters, in seconds."""
     derived_floor: float | None = None
-    """Least threshold in seconds that is derived where the user gives none; None where none is derived."""
+    """Lowest threshold, in seconds, that is derived if the user gives none. None: no threshold is derived."""
 
     in_thresholds: bool = True
     """Whether a threshold may name it."""
@@ -76,18 +76,18 @@ class Metric:
     over_time: bool = False
     """Whether the live snapshot has it for each second."""
     percentiles: tuple[str, ...] = ()
-    """Statistics that the tables of levels show, beside those that thresholds name; without any, it is in no table."""
+    """Statistics that the tables of levels show, in addition to those of thresholds. Empty: no table shows the metric."""
     at_a_glance: tuple[str, ...] = ()
     """Statistics that a comparison shows for each run."""
     compared: tuple[str, ...] = ()
     """Statistics that a comparison tests."""
     drawn: tuple[str, ...] = ()
-    """Statistics that a comparison draws over the load."""
+    """Statistics that a comparison plots over the load."""
     noise_of: str = ""
-    """The metric whose noise of load this one shares; empty: its own."""
+    """Metric whose load noise also applies to this one. Empty: it has its own."""
     export: Export | None = None
     table_words: str = ""
-    """Words that name it in the tables of other tools."""
+    """Words that denote it in the tables of other tools."""
 
     @property
     def is_counted(self) -> bool:
@@ -96,11 +96,11 @@ class Metric:
 
     @property
     def is_of_request(self) -> bool:
-        """Whether one request can be judged by it."""
+        """Whether a single request has a value of it, so that the request can be judged by it."""
         return bool(self.on_record or self.from_due or self.longest_of)
 
 
-# vLLM's own bounds, finer where they begin, so that the server's histograms and a client's can be drawn over each other
+# vLLM's bounds, finer at the low end, so that histograms of the server and of the client can be overlaid
 _TOKEN_BOUNDS = (
     *(0.001, 0.0025, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0),
     *(2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0),
@@ -160,11 +160,11 @@ _TABLE = (
         export=Export("inter_token_latency", _TOKEN_BOUNDS),
         table_words="gap gaps itl tbt intertoken",
     ),
-    # The median gap of a request says what TPOT says, but it jumps: the steps of a batch have few lengths.
+    # The median ITL of a request measures the same as TPOT, but it jumps: the steps of a batch have few distinct lengths.
     Metric(
         "itl_max",
-        "longest gap of a request",
-        "longest gap",
+        "longest ITL of a request",
+        "longest ITL",
         longest_of="itl",
         in_thresholds=False,
         in_json=False,
@@ -232,7 +232,7 @@ _TABLE = (
     ),
     Metric("errors", "share of requests that failed", "errors", Kind.SHARE),
     Metric("throughput", "throughput", "throughput", Kind.RATE),
-    Metric("goodput", "requests a second that meet every threshold", "goodput", Kind.RATE),
+    Metric("goodput", "requests per second that meet every threshold", "goodput", Kind.RATE),
     Metric("output_tokens_per_s", "output tokens a second", "output tokens/s", Kind.RATE),
 )
 METRICS: dict[str, Metric] = {metric.key: metric for metric in _TABLE}

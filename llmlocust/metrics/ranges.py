@@ -1,13 +1,12 @@
-"""Percentiles of values of which some are not known one by one: then they are a range. Pure.
+"""Ranges of percentiles of values that are partly known only as sums. Pure.
 
-Tokens that waited for a load generator are read together. Of the gaps between them only the sum is known, and each
-may be anything that the sum allows. A quantile is then not a number but lies between two, and every way to share the
-sums out is between them:
+Tokens that waited for the load generator are read together. Only the sum of the ITLs between them is known; each ITL may
+be anything that the sum allows. A quantile then lies in a range that covers every distribution of the sums:
 
-    the most    the largest x for which so many values may be x or more that the quantile is one of them:
-                of n gaps with the sum S, min(n, ⌊S/x⌋) may be
-    the least   the smallest x for which so many values may be x or less:
-                all n where S ≤ n·x, else n − 1
+    upper bound    the largest x such that enough values can be x or more for the quantile to be one of them:
+                   of n ITLs with the sum S, min(n, ⌊S/x⌋) can be
+    lower bound    the smallest x such that enough values can be x or less:
+                   all n if S ≤ n·x, otherwise n − 1
 """
 
 from __future__ import annotations
@@ -20,76 +19,77 @@ from dataclasses import dataclass, field
 from llmlocust.metrics.histogram import SUB, ZERO, Histogram, bounds_of
 
 _LOWEST = -40 * SUB
-"""The bucket of 1e-12: nothing that is measured is less and not zero."""
+"""The bucket of 1e-12: all measured values are zero or larger than that."""
 
 
 @dataclass
 class Uncertain:
-    """Values, some of which are known only within their sums."""
+    """Values of which some are known only as sums."""
 
     known: Histogram
-    """Those known one by one."""
+    """Values that are known individually."""
     sums: Mapping[int, Histogram] = field(default_factory=dict)
-    """Of so many values each: the sums of those known within an exact sum,"""
+    """Exact sums of values, by the number of values in a sum."""
     limits: Mapping[int, Histogram] = field(default_factory=dict)
-    """and of those whose sum is only known not to be more."""
+    """Upper bounds of sums of values, by the number of values in a sum."""
 
     @property
     def count(self) -> int:
+        """Total number of values."""
         groups = (*self.sums.items(), *self.limits.items())
         return self.known.count + sum(size * histogram.count for size, histogram in groups)
 
     def quantile(self, q: float) -> tuple[float, float]:
-        """Between what the q-quantile (nearest rank) must lie, in the unit of the values, to a bucket outwards."""
+        """Return the bounds of the q-quantile (nearest rank) in the unit of the values, rounded outwards to a bucket."""
         if not self.count:
             return math.nan, math.nan
         rank = max(1, math.ceil(q * self.count - 1e-9))
         highest = max(_top(histogram) for histogram in (self.known, *self.sums.values(), *self.limits.values()))
-        beyond = self.count - rank + 1
-        # both searches are over whole buckets, and rounded to the outer edge of the one that they find
-        least = _first(lambda bucket: self._at_most(bucket) >= rank, highest)
-        after = _first(lambda bucket: self._at_least(bucket) < beyond, highest + 1)
-        return bounds_of(least)[0], bounds_of(_below(after))[1]
+        ranks_above = self.count - rank + 1
+        # both searches find a bucket; the bound is its outer edge
+        lowest = _first_bucket(lambda bucket: self._at_most(bucket) >= rank, highest)
+        beyond_highest = _first_bucket(lambda bucket: self._at_least(bucket) < ranks_above, highest + 1)
+        return bounds_of(lowest)[0], bounds_of(_below(beyond_highest))[1]
 
     def _at_most(self, bucket: int) -> int:
-        """How many values may lie in this bucket or below."""
+        """Return the maximum number of values that can be in this bucket or below."""
         top = bounds_of(bucket)[1]
-        found = _up_to(self.known, bucket)
+        count = _up_to(self.known, bucket)
         for size, histogram in self.sums.items():
-            together = sum(n for each, n in histogram.counts.items() if bounds_of(each)[0] <= size * top)
-            found += (size - 1) * histogram.count + together
-        return found + sum(size * histogram.count for size, histogram in self.limits.items())
+            complete = sum(n for place, n in histogram.counts.items() if bounds_of(place)[0] <= size * top)
+            count += (size - 1) * histogram.count + complete
+        return count + sum(size * histogram.count for size, histogram in self.limits.items())
 
     def _at_least(self, bucket: int) -> int:
-        """How many values may lie in this bucket or above."""
+        """Return the maximum number of values that can be in this bucket or above."""
         bottom = bounds_of(bucket)[0]
-        found = self.known.count - _up_to(self.known, _below(bucket))
+        count = self.known.count - _up_to(self.known, _below(bucket))
         for size, histogram in (*self.sums.items(), *self.limits.items()):
             if bottom <= 0.0:
-                found += size * histogram.count
+                count += size * histogram.count
             else:
-                found += sum(min(size, int(bounds_of(each)[1] / bottom)) * n for each, n in histogram.counts.items())
-        return found
+                count += sum(min(size, int(bounds_of(place)[1] / bottom)) * n for place, n in histogram.counts.items())
+        return count
 
 
-def without(histogram: Histogram, some: Histogram) -> Histogram:
-    """A histogram less some of its values. Its least and most are then known to a bucket."""
+def without(histogram: Histogram, removed: Histogram) -> Histogram:
+    """Return a histogram without some of its values. Its least and most are then accurate to a bucket."""
     left = Histogram()
-    counts = {bucket: n - some.counts.get(bucket, 0) for bucket, n in histogram.counts.items()}
+    counts = {bucket: n - removed.counts.get(bucket, 0) for bucket, n in histogram.counts.items()}
     left.counts = {bucket: n for bucket, n in counts.items() if n > 0}
     left.count = sum(left.counts.values())
-    left.total = histogram.total - some.total
+    left.total = histogram.total - removed.total
     if left.counts:
         left.least = max(histogram.least, bounds_of(min(left.counts))[0])
         left.most = min(histogram.most, bounds_of(max(left.counts))[1])
     return left
 
 
-def _first(holds: Callable[[int], bool], highest: int) -> int:
-    """The lowest bucket for which something holds, that holds for all above it; `highest` where there is no lower."""
-    if holds(ZERO):
+def _first_bucket(condition: Callable[[int], bool], highest: int) -> int:
+    """Return the lowest bucket that meets a condition, which all buckets above it meet, too. At most `highest`."""
+    if condition(ZERO):
         return ZERO
-    return bisect_left(range(_LOWEST, highest), True, key=holds) + _LOWEST
+    return bisect_left(range(_LOWEST, highest), True, key=condition) + _LOWEST
 
 
 def _below(bucket: int) -> int:

@@ -1,4 +1,4 @@
-"""The columns of a run's tables, and the rows of its requests. `level_rows` has those of the levels."""
+"""Columns of a run's tables, and rows of the requests file. `level_rows` has the rows of the levels file."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.sums import Sums
 
 ON_RECORD = tuple(key for key, metric in METRICS.items() if metric.on_record)
-"""Metrics of which a request has one value, or none."""
+"""Metrics of which a request has at most one value."""
 values_of = attrgetter(*ON_RECORD)
 
 REQUEST_COLUMNS = [
     "level",  # the level during which it was sent; empty outside every level
-    "measured",  # 1: sent after the level's warm-up and before it ended, so it counts in the level's figures
+    "measured",  # 1: sent after the level's warm-up and before its end, so it is in the level's figures
     "sent",
     "name",
     "outcome",  # "ok" or one of ERROR_KINDS
-    "error",  # the server's words, without ids and numbers
-    "status",  # HTTP status, 0 where none came
+    "error",  # the server's error message, without ids and numbers
+    "status",  # HTTP status; 0 without a response
     *ON_RECORD,
     "itl_p50",
     "itl_max",
     "stalls",
-    "duration",  # until the response was read to its end, or failed
-    "lag_max",  # the longest that a read had waited for the generator
+    "duration",  # until the end of the response or its failure
+    "lag_max",  # the longest time that data waited to be read by the generator
     "input_tokens",
     "output_tokens",
     "reasoning_tokens",
     "token_source",  # usage | chunk_usage | chunks
     "chunks",  # token-bearing deltas
-    "coalesced",  # of those, how many came in the same read as an earlier one
-    "uncertain",  # gaps of which only the sum is known: the generator read late
+    "coalesced",  # chunks that arrived in the same read as an earlier one
+    "uncertain",  # ITLs of which only a sum is known, because the generator read late
     "finish",  # the server's finish_reason
-    "weight",  # how many requests this row stands for, where rows are sampled
+    "weight",  # number of requests that this row represents, if rows are sampled
     "worker",
-    "id",  # what was sent as X-Request-Id, to find the request in the server's log
-    "right",  # 1 or 0 where the answer was judged
-    "inputs",  # texts embedded or documents ranked; empty where text comes out
-    "unread",  # of an answer whose tokens the server counted and of which none was seen: the fields that are not read
+    "id",  # the X-Request-Id header, to find the request in the server's log
+    "right",  # 1 or 0 if the answer was judged
+    "inputs",  # texts embedded or documents ranked; empty for generated text
+    "unread",  # names of unread fields, if the server counted tokens of the answer but none was found
 ]
 
 TIMELINE_COLUMNS = [
@@ -48,18 +48,18 @@ TIMELINE_COLUMNS = [
     "level",
     "users",
     "in_flight",
-    "backing_off",  # users that are pausing after a failed request
+    "backing_off",  # users in a pause after a failed request
     "sent",
     "ended",
-    "failed",  # of those, without the ones that the run itself cut off
+    "failed",  # requests of `ended` that failed, without those that the end of the run cut off
     "tokens",
     "client_cpu",  # share of one core, of the busiest process
-    "loop_lag",  # how late the busiest process's event loop woke, ms
-    "client_lag",  # the longest that a read had waited for its process, ms
+    "loop_lag",  # delay of the event loop of the busiest process, ms
+    "client_lag",  # the longest time that data waited to be read by its process, ms
     "turn_wait",  # the longest time that a request or an answer waited for its turn in a process, ms
-    "throttled",  # share of the second in which a CPU limit (cgroup) kept a process from running; the worst process
-    "core_wait",  # share of the second in which a process was ready to run and had no core; the worst process
-    "coalesced",  # share of the token-bearing deltas that came in the same read as an earlier one
+    "throttled",  # share of the second in which a CPU limit (cgroup) throttled a process; the worst process
+    "core_wait",  # share of the second in which a process was ready to run but had no core; the worst process
+    "coalesced",  # share of token-bearing deltas that arrived in the same read as an earlier one
 ]
 
 WORKER_COLUMNS = [
@@ -76,7 +76,7 @@ WORKER_COLUMNS = [
     "throttled",  # share of the second
     "core_wait",
 ]
-"""How each process that runs users did, by the second; of more than 100 of them, in every so manieth second."""
+"""Gauges of each process that runs users, by second. With more than 100 processes, seconds are skipped."""
 
 HISTOGRAM_COLUMNS = ["level", "name", "metric", "bucket", "count"]
 
@@ -84,8 +84,8 @@ TELEMETRY_COLUMNS = ["time", "source", "metric", "labels", "value"]
 
 
 def request_row(sums: Sums, level: Level | None, measured: bool, sent: float, weight: int, worker: str) -> list[Any]:
-    """One row of the requests file, in the order of REQUEST_COLUMNS. `sent` is a moment of the run here."""
-    record, gaps = sums.record, sums.histograms["itl"]
+    """Return a row of the requests file in the order of REQUEST_COLUMNS. `sent` is a moment of the run here."""
+    record, itls = sums.record, sums.histograms["itl"]
     return [
         "" if level is None else level.index,
         int(measured),
@@ -94,10 +94,10 @@ def request_row(sums: Sums, level: Level | None, measured: bool, sent: float, we
         record.outcome,
         record.error,
         record.status,
-        # as _ms, with fewer calls
+        # inlined _ms, for speed
         *["" if value is None else round(value * 1000.0, 3) for value in values_of(record)],
-        _ms(gaps.quantile(0.5)) if gaps else "",
-        _ms(gaps.most) if gaps else "",
+        _ms(itls.quantile(0.5)) if itls else "",
+        _ms(itls.most) if itls else "",
         record.stalls,
         _ms(record.duration),
         _ms(record.lag_max),
@@ -117,6 +117,7 @@ def request_row(sums: Sums, level: Level | None, measured: bool, sent: float, we
 
 
 def rounded(value: Any) -> Any:
+    """Return a cell, rounded to three decimals if it is a float."""
     return round(value, 3) if isinstance(value, float) else value
 
 

@@ -1,20 +1,19 @@
-"""Thresholds: what a level must keep to count as good, written as people say it. Pure.
+"""Thresholds: the conditions that a level must meet to pass, in a readable notation. Pure.
 
     ttft.p95 < 500ms      e2e.p99 <= 2s      errors < 1%      goodput > 20/s
     ttft.p95 < 500ms ~ 1s                    gpu.utilisation < 85% ~ 95%
 
-Two limits are two tiers: gold before the ~, tolerated behind it. What is not ours is telemetry, by its source and
-name (`gpu.utilisation`, `vllm:kv_cache_usage_perc.p95`; without a statistic: its mean); of several series, such as
-one for each GPU, the worst is judged.
+Two limits are two tiers: gold before the ~, tolerated after it. Other names are telemetry, with source and name
+(`gpu.utilisation`, `vllm:kv_cache_usage_perc.p95`). Without a statistic, the mean is judged. If a metric has several
+series, such as one per GPU, the worst is judged.
 
-A percentile of ttft, answer or e2e is judged with failed requests counted as infinitely slow: 95 of 100 requests
-have to have their first token in time, and one that failed never had it. The other metrics, means and maxima know
-successful requests only.
+Percentiles of ttft, ttfo and e2e count failed requests as infinitely slow: a failed request never received its first
+token. Other metrics, means and maxima include successful requests only.
 
-For goodput each request is judged by itself: it is good when it succeeded and keeps the limit of every latency
-threshold, whichever percentile that threshold speaks of.
+Goodput judges each request separately. A request is good if it succeeded and meets the limit of every latency
+threshold, regardless of the threshold's percentile.
 
-A gate is a threshold that a run has to keep to pass: at every level, or at the levels of one load.
+A gate is a threshold that a run must meet to pass: at every level, or at the levels of one load.
 
     ttft.p95 < 500ms ~ 1s @ 100
 """
@@ -54,14 +53,14 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_AT = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(?:users?|requests/s|/s)?\s*", re.IGNORECASE)
+_LOAD = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(?:users?|requests/s|/s)?\s*", re.IGNORECASE)
 _LIMIT = r"(?P<{0}limit>[0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*(?P<{0}unit>ms|s|%|/s|)"
 _SHAPE = re.compile(
     r"\s*(?P<name>[a-z_][a-z_0-9:./-]*?)\s*(?P<comparison><=|>=|<|>)\s*"
     rf"{_LIMIT.format('')}(?:\s*~\s*{_LIMIT.format('more_')})?\s*",
     re.IGNORECASE,
 )
-# Failed requests count as infinitely slow in these: each request has exactly one, and a failed one never came.
+# Failed requests count as infinitely slow in these metrics: each request has exactly one value, a failed one never gets it.
 _FAILURES_COUNT = tuple(key for key, metric in METRICS.items() if metric.failures_count)
 _OF_REQUEST = tuple(key for key, metric in METRICS.items() if metric.is_of_request)
 
@@ -72,22 +71,22 @@ class Threshold:
 
     metric: str
     statistic: str
-    """Which figure of a duration: mean, p50 … p99_9, max. Empty for the others."""
+    """Statistic of a duration: mean, p50 … p99_9, max. Empty for other metrics."""
     comparison: str
     limit: float
     """As written, in `unit`."""
     unit: str
     gold: Threshold | None = None
-    """The stricter limit of two; this one is then the tolerated."""
+    """The stricter limit, if the threshold has two tiers. This limit is then the tolerated one."""
 
     @classmethod
     def parse(cls, text: str) -> Threshold:
-        """Read a threshold; ValueError, in one line with a right example, where it is none."""
+        """Read a threshold. Raises ValueError with a one-line message that has a valid example."""
         match = _SHAPE.fullmatch(text)
         if match is None and "@" in text:
             raise ValueError(
-                f"threshold {text.strip()!r}: one level (@) can be named for a gate alone (--llm-threshold, llmlocust "
-                f"check); here every level is judged, so leave it out"
+                f"threshold {text.strip()!r}: only a gate (--llm-threshold, llmlocust check) can apply to one level (@); here "
+                f"every level is judged, so leave it out"
             )
         if match is None:
             raise ValueError(
@@ -96,12 +95,14 @@ class Threshold:
             )
         metric, statistic = _split(match["name"].lower())
         comparison, limit, unit = match["comparison"], float(match["limit"]), match["unit"].lower()
-        made = cls(metric, statistic, comparison, limit, unit)
+        threshold = cls(metric, statistic, comparison, limit, unit)
         if match["more_limit"] is not None:
-            made = cls(metric, statistic, comparison, float(match["more_limit"]), match["more_unit"].lower(), made)
-        if complaint := _complaint(made) or (made.gold and _complaint(made.gold)) or _tiers_complaint(made):
+            tolerated, unit = float(match["more_limit"]), match["more_unit"].lower()
+            threshold = cls(metric, statistic, comparison, tolerated, unit, gold=threshold)
+        gold = threshold.gold
+        if complaint := _complaint(threshold) or (gold and _complaint(gold)) or _tiers_complaint(threshold):
             raise ValueError(f"threshold {text.strip()!r}: {complaint}")
-        return made
+        return threshold
 
     def __str__(self) -> str:
         if self.gold is not None:
@@ -120,7 +121,7 @@ class Threshold:
 
     @property
     def bound(self) -> float:
-        """The limit in seconds, as a share, or a second."""
+        """The limit in seconds, as a share, or per second."""
         return self.limit * _UNITS[self.unit]
 
     @property
@@ -134,7 +135,7 @@ class Threshold:
 
     @property
     def is_telemetry(self) -> bool:
-        """Whether this is of something that the server's side, or somebody else, said of itself."""
+        """Whether the metric is telemetry: reported by the server or another system, not measured here."""
         return _is_foreign(self.metric)
 
     @property
@@ -146,25 +147,25 @@ class Threshold:
         return _COMPARE[self.comparison](value, self.bound)
 
     def measured(self, figures: LevelFigures, goodput: float | None = None) -> float:
-        """What the level has of this: seconds, a share, a second, or telemetry's unit. NaN where it is not known."""
+        """Return the level's value in seconds, as a share, per second, or in the unit of the telemetry. NaN if not known."""
         if self.is_duration:
             return _duration(figures, self.metric, self.statistic)
         if self.metric == "goodput":
             return math.nan if goodput is None else goodput
         if self.is_telemetry:
-            series = [each[self.statistic or "mean"] for each in figures.telemetry.get(self.metric, ())]
-            known = [each for each in series if not math.isnan(each)]
+            values = [series[self.statistic or "mean"] for series in figures.telemetry.get(self.metric, ())]
+            known = [value for value in values if not math.isnan(value)]
             return (max(known) if self.is_ceiling else min(known)) if known else math.nan
         return float(getattr(figures, self.metric))
 
     def holds(self, figures: LevelFigures, goodput: float | None = None) -> bool | None:
-        """Whether the level keeps this; None where the level does not tell."""
+        """Return whether the level meets the threshold; None if its value is not known."""
         value = self.measured(figures, goodput)
         return None if math.isnan(value) else self.met_by(value)
 
     @property
     def allowed(self) -> float | None:
-        """The share of requests (of gaps) that may be beyond the limit; None where it is no matter of shares."""
+        """Share of requests (or of ITLs) that may be beyond the limit. None: the threshold does not limit a share."""
         if not self.is_ceiling:
             return None
         if self.metric == "errors":
@@ -172,7 +173,7 @@ class Threshold:
         return 1.0 - QUANTILES[self.statistic] if self.is_duration and self.statistic in QUANTILES else None
 
     def beyond(self, tally: Tally) -> tuple[int, int]:
-        """How many requests (gaps) are beyond the limit, of how many; for thresholds with a share `allowed`."""
+        """Return the number of requests (or of ITLs) beyond the limit, and their total. Only for thresholds with `allowed`."""
         ended = tally.requests
         failed = ended - tally.outcomes[OK]
         if self.metric == "errors":
@@ -183,27 +184,27 @@ class Threshold:
 
     @property
     def column(self) -> str | None:
-        """The column of the requests file by which one request can be judged; None where none can."""
-        of_request = (self.metric, f"{self.metric}_{self.statistic}")
-        return next((column for column in of_request if column in _OF_REQUEST), None)
+        """Column of the requests file by which a single request is judged. None: single requests cannot be judged."""
+        candidates = (self.metric, f"{self.metric}_{self.statistic}")
+        return next((column for column in candidates if column in _OF_REQUEST), None)
 
 
 @dataclass(frozen=True)
 class Gate:
-    """A threshold that a run has to keep to pass."""
+    """A threshold that a run must meet to pass."""
 
     threshold: Threshold
     at: float | None = None
-    """The load (users, or requests a second) of the levels that have to keep it; None: every level."""
+    """Load (users, or requests per second) of the levels that must meet it. None: every level."""
 
     @classmethod
     def parse(cls, text: str) -> Gate:
-        """Read a threshold with or without ` @ LOAD`; ValueError, in one line with a right example, where it is none."""
+        """Read a threshold with or without ` @ LOAD`. Raises ValueError with a one-line message that has a valid example."""
         threshold, sign, load = text.partition("@")
-        match = _AT.fullmatch(load)
+        match = _LOAD.fullmatch(load)
         if sign and (match is None or not float(match[1]) > 0.0):
             raise ValueError(
-                f"cannot read the load behind @ in {' '.join(text.split())!r}; write the users or the rate of a level, "
+                f"cannot read the load after @ in {' '.join(text.split())!r}; write the users or the rate of a level, "
                 f"like 'ttft.p95 < 500ms @ 100'"
             )
         return cls(Threshold.parse(threshold), float(match[1]) if sign and match else None)
@@ -212,17 +213,17 @@ class Gate:
         return str(self.threshold) if self.at is None else f"{self.threshold} @ {self.at:g}"
 
     def is_of(self, load: float) -> bool:
-        """Whether the levels of a load have to keep this."""
+        """Whether the gate applies to levels of a load."""
         return self.at is None or math.isclose(self.at, load)
 
 
 def parse_gates(text: str) -> list[Gate]:
-    """Gates with commas between them, as an option has them. ValueError, in one line."""
-    return [Gate.parse(each) for each in text.split(",") if each.strip()]
+    """Read gates that are separated by commas, as in an option. Raises ValueError with a one-line message."""
+    return [Gate.parse(gate) for gate in text.split(",") if gate.strip()]
 
 
 def thresholds_of(gates: Iterable[Gate]) -> list[Threshold]:
-    """What levels are held against where gates are all that was told: of several for one figure, the first."""
+    """Return the thresholds of gates, to judge levels by if the user gave only gates. One per figure: the first."""
     first: dict[tuple[str, str], Threshold] = {}
     for gate in gates:
         first.setdefault((gate.threshold.metric, gate.threshold.statistic), gate.threshold)
@@ -230,47 +231,47 @@ def thresholds_of(gates: Iterable[Gate]) -> list[Threshold]:
 
 
 def tier(thresholds: Iterable[Threshold], figures: LevelFigures, goodput: float | None = None) -> str:
-    """What a level is: GOLD, TOLERATED, FAILS or NOT_KNOWN. A threshold of one limit has it for both tiers."""
+    """Return the tier of a level: GOLD, TOLERATED, FAILS or NOT_KNOWN. A single limit applies to both tiers."""
     thresholds = list(thresholds)
-    held = [each.holds(figures, goodput) for each in thresholds]
-    if False in held:
+    met = [threshold.holds(figures, goodput) for threshold in thresholds]
+    if False in met:
         return FAILS
-    if None in held or not held:
+    if None in met or not met:
         return NOT_KNOWN
-    return GOLD if all(each.holds(figures, goodput) for each in golds(thresholds)) else TOLERATED
+    return GOLD if all(threshold.holds(figures, goodput) for threshold in golds(thresholds)) else TOLERATED
 
 
 def golds(thresholds: Iterable[Threshold]) -> list[Threshold]:
-    """The limits of the gold tier."""
-    return [each.gold or each for each in thresholds]
+    """Return the thresholds of the gold tier."""
+    return [threshold.gold or threshold for threshold in thresholds]
 
 
 def parse_toml(text: str, parse: Callable[[str], Parsed] = Threshold.parse) -> list[Parsed]:  # type: ignore[assignment]
-    """Thresholds (or what else `parse` makes) from TOML with the same names: `ttft.p95 = "< 500ms ~ 1s"`. ValueError, in
-    one line.
+    """Read thresholds (or what `parse` returns) from TOML, such as `ttft.p95 = "< 500ms ~ 1s"`. Raises ValueError with a
+    one-line message.
     """
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
-        raise ValueError(f'no TOML: {problem}; write lines like ttft.p95 = "< 500ms ~ 1s"') from None
-    found = [parse(f"{name} {limit}") for name, limit in _leaves(table)]
-    if not found:
-        raise ValueError('no threshold in it; write lines like ttft.p95 = "< 500ms ~ 1s"')
-    return found
+        raise ValueError(f'not TOML: {problem}; write lines like ttft.p95 = "< 500ms ~ 1s"') from None
+    thresholds = [parse(f"{name} {limit}") for name, limit in _leaves(table)]
+    if not thresholds:
+        raise ValueError('the file has no threshold; write lines like ttft.p95 = "< 500ms ~ 1s"')
+    return thresholds
 
 
 def load_toml(file: str, parse: Callable[[str], Parsed] = Threshold.parse) -> list[Parsed]:  # type: ignore[assignment]
-    """The same from a file. ValueError, in one line that names it."""
+    """Read thresholds (or what `parse` returns) from a TOML file. Raises ValueError with a one-line message that names it."""
     try:
         return parse_toml(Path(file).read_text(encoding="utf-8"), parse)
     except OSError as problem:
         raise ValueError(f"{file}: cannot be read ({problem.strerror})") from None
-    except ValueError as problem:  # also of what is no UTF-8
+    except ValueError as problem:  # includes UnicodeDecodeError
         raise ValueError(f"{file}: {problem}") from None
 
 
 def _leaves(table: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted names and what they are set to: TOML makes a table of each part of a name."""
+    """Yield dotted names with their values: TOML makes a table of each component of a name."""
     for key, value in table.items():
         if isinstance(value, dict):
             yield from _leaves(value, f"{above}{key}.")
@@ -278,11 +279,11 @@ def _leaves(table: Mapping[str, object], above: str = "") -> Iterator[tuple[str,
             yield f"{above}{key}", value
         else:
             complaint = f'{above}{key} is {value!r}; write it like {above}{key} = "< 500ms ~ 1s"'
-            raise ValueError(complaint)  # noqa: TRY004  # it is the text that is wrong
+            raise ValueError(complaint)  # noqa: TRY004  # the text is wrong, not a type in the code
 
 
 def _split(name: str) -> tuple[str, str]:
-    """A metric and its statistic: `ttft.p95` is both, `gpu.utilisation` a metric alone."""
+    """Split a name into metric and statistic: `ttft.p95` has both, `gpu.utilisation` is only a metric."""
     for written, statistic in _WRITTEN.items():
         if name.endswith(f".{written}"):
             metric = name.removesuffix(f".{written}")
@@ -294,54 +295,59 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _is_foreign(metric: str) -> bool:
-    """Whether a metric is none of ours but has a source, or a name space of Prometheus, before its name."""
+    """Whether a metric is not one of METRICS, and has a source or a Prometheus name space before its name."""
     return metric.partition(".")[0] not in (*_NAMED, *_ALIASES) and any(sign in metric for sign in ".:")
 
 
 def is_good(request: Mapping[str, float], thresholds: Iterable[Threshold]) -> bool:
-    """Whether a successful request (its durations in seconds, by column) keeps every latency threshold.
+    """Return whether a successful request (its durations in seconds, by column) meets every latency threshold.
 
-    What a request does not have (no ITL in an answer of one token) it cannot break.
+    A value that a request does not have, such as the ITL of an answer of one token, meets its threshold.
     """
     judged = ((threshold, request.get(threshold.column or "", math.nan)) for threshold in thresholds)
     return all(math.isnan(value) or threshold.met_by(value) for threshold, value in judged)
 
 
-def _complaint(made: Threshold) -> str:
-    """What is wrong with one limit; empty where nothing is."""
-    if made.metric in DURATIONS:
-        if made.statistic not in STATISTICS:
-            return f"say which figure of {made.metric} ({', '.join(STATISTICS)}), like '{made.metric}.p95 < 500ms'"
-        fits = made.unit in ("ms", "s")
-        return "" if fits else f"a duration needs ms or s, like '{made.name} < 500ms'"
-    if made.is_telemetry:
-        fits = made.unit in ("", "%")
-        return "" if fits else f"telemetry is a number or a share, like '{made.name} < 95%' or '{made.name} < 10'"
-    if made.metric not in SHARES + RATES:
+def _complaint(threshold: Threshold) -> str:
+    """Return the error message for one limit; empty if it is valid."""
+    if threshold.metric in DURATIONS:
+        if threshold.statistic not in STATISTICS:
+            return f"name the statistic of {threshold.metric} ({', '.join(STATISTICS)}), like '{threshold.metric}.p95 < 500ms'"
+        fits = threshold.unit in ("ms", "s")
+        return "" if fits else f"a duration needs ms or s, like '{threshold.name} < 500ms'"
+    if threshold.is_telemetry:
+        fits = threshold.unit in ("", "%")
+        return (
+            ""
+            if fits
+            else f"telemetry has a number or a share, like '{threshold.name} < 95%' or '{threshold.name} < 10'"
+        )
+    if threshold.metric not in SHARES + RATES:
         known = ", ".join(_NAMED)
         return (
-            f"there is no metric {made.metric!r}, only {known}, and telemetry by its source and name; for example "
+            f"there is no metric {threshold.metric!r}, only {known}, and telemetry with source and name; for example "
             f"'ttft.p95 < 500ms' or 'gpu.utilisation < 95%'"
         )
-    example = f"{made.metric} {'< 1%' if made.metric in SHARES else '> 20/s'}"
-    if made.statistic:
-        return f"{made.metric} is one number for a level; write it like '{example}'"
-    fits = made.unit in ("/s", "")
-    if made.metric in SHARES:
-        fits = made.unit == "%" or (made.unit == "" and made.limit < 1.0)
+    example = f"{threshold.metric} {'< 1%' if threshold.metric in SHARES else '> 20/s'}"
+    if threshold.statistic:
+        return f"{threshold.metric} is a single number per level; write it like '{example}'"
+    fits = threshold.unit in ("/s", "")
+    if threshold.metric in SHARES:
+        fits = threshold.unit == "%" or (threshold.unit == "" and threshold.limit < 1.0)
     return "" if fits else f"the unit does not fit; write it like '{example}'"
 
 
-def _tiers_complaint(made: Threshold) -> str:
-    """The first limit has to be the stricter: what is gold is tolerated too."""
-    gold = made.gold
-    if gold is None or (gold.bound <= made.bound if made.is_ceiling else gold.bound >= made.bound):
+def _tiers_complaint(threshold: Threshold) -> str:
+    """Return the error message for two tiers; empty if they are valid. The first limit, gold, must be the stricter one."""
+    gold = threshold.gold
+    if gold is None or (gold.bound <= threshold.bound if threshold.is_ceiling else gold.bound >= threshold.bound):
         return ""
-    example = f"{made.name} {made.comparison} {made.amount} ~ {gold.amount}"
-    return f"gold comes first and is the stricter, like '{example}'"
+    example = f"{threshold.name} {threshold.comparison} {threshold.amount} ~ {gold.amount}"
+    return f"the first limit (gold) must be the stricter one, like '{example}'"
 
 
 def _duration(figures: LevelFigures, metric: str, statistic: str) -> float:
+    """Return a level's duration in seconds, with failed requests as infinitely slow if the metric counts them so."""
     summary = figures.metric(metric)
     value = summary[statistic]
     if metric not in _FAILURES_COUNT or not figures.failed:

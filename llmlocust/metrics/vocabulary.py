@@ -1,4 +1,4 @@
-"""Words that all layers share: the outcomes of a request, and the phases of a plan."""
+"""Terms that all layers share: the outcomes of a request and the phases of a plan."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ OK = "ok"
 ABORTED = "aborted"
 ERROR_KINDS: dict[str, str] = {
     "http_429": "HTTP 429, too many requests",
-    "http_4xx": "HTTP 4xx, refused as wrong",
+    "http_4xx": "HTTP 4xx, rejected as invalid",
     "http_503": "HTTP 503, overloaded",
     "http_504": "HTTP 504, gateway timed out",
     "http_5xx": "HTTP 5xx, server error",
@@ -22,32 +22,32 @@ ERROR_KINDS: dict[str, str] = {
     "not_sent": "not sent, its address or headers are not valid",
     "timeout_first_token": "no token in time",
     "timeout_stall": "stream stalled",
-    "timeout_total": "took too long in all",
+    "timeout_total": "the whole request took too long",
     "reset": "connection reset",
     "truncated": "cut off before its end",
     "bad_stream": "not a stream of tokens",
     "too_large": "too large to be read",
     "error_event": "error inside a 200",
-    "empty_answer": "an answer with nothing in it",
+    "empty_answer": "empty answer",
     ABORTED: "cut off by the end of the run",
 }
-"""What can become of a request that did not succeed."""
+"""Outcomes of requests that did not succeed, with their descriptions."""
 CLIENT_KINDS = ("client_limit", "network", "name_lookup", "proxy", "tls", "not_sent")
-"""The kinds of requests that failed before they reached the server: on the load generator or on the way."""
+"""Kinds of failures before a request reached the server: on the load generator or in the network."""
 NO_CONNECTION = ("connect", *CLIENT_KINDS)
 NOT_THE_SERVERS = (ABORTED, *CLIENT_KINDS)
-"""The kinds that say nothing of the server. They are counted, and are in no rate of errors."""
+"""Kinds that say nothing about the server. They are counted, but not in the error rate."""
 
 BASELINE, LINEAR, SPIKE, SURGE, RECOVERY, SOAK = "baseline", "linear", "spike", "surge", "recovery", "soak"
 RISE, FALL = "rise", "fall"
 PHASES: dict[str, str] = {
-    BASELINE: "the load at rest, before anything is asked of the server",
-    LINEAR: "up in equal steps",
-    SPIKE: "up at once, and down again before anything has come to rest",
-    SURGE: "up at once, to stay for a while",
-    RECOVERY: "back at rest, after a spike or a surge",
-    SOAK: "one load, for long",
+    BASELINE: "the normal load, before it is increased",
+    LINEAR: "a rise in equal steps",
+    SPIKE: "a sudden rise, and a fall before the server is steady",
+    SURGE: "a sudden rise that is held for a while",
+    RECOVERY: "the baseline load again, after a spike or a surge",
+    SOAK: "one load for a long time",
     RISE: "the first half of a wave",
     FALL: "the second half of a wave",
 }
-"""The phases of a plan, as levels name theirs; a level of a stepped ramp or a search has none."""
+"""The phases of a plan, with their descriptions. Levels of a stepped ramp or a search have no phase."""

@@ -1,45 +1,46 @@
-"""The files of a run: their names, their columns, the version of their format.
+"""The files of a run: their names, their columns, and the version of their format.
 
-Written by the plugin, read by the report, years later too; so this page is a contract. All are CSV with a header,
-times in epoch seconds, durations in milliseconds, shares from 0 to 1; an empty cell is "not known". The dataclasses
-of llmlocust.metrics hold seconds: `metrics.level_rows` is the only border between the two.
+The plugin writes the files, and the report reads them, possibly years later: this page is a contract. Tables are CSV with
+a header. Times are in epoch seconds, durations in milliseconds, shares from 0 to 1; an empty cell means "not known". The
+dataclasses of llmlocust.metrics use seconds; `metrics.level_rows` converts.
 
-PREFIX_llm_run.json says what was run:
+PREFIX_llm_run.json describes the run:
 
     format, llmlocust, locust, python    versions
-    started, ended                       epoch seconds; ended is null while the run goes on, or when it was cut off
-    stopped                              true where somebody ended the run before its plan was through; null without one
+    started, ended                       epoch seconds; ended is null during the run, and if the run was cut off
+    stopped                              true if the run was stopped before the end of its plan; null without a plan
     target                               {"host", "model", "dialect"}
-    plan                                 {"unit", "levels", "warmup", "hold"}, or null where no ramp of ours was run.
-                                         A plan of several phases (load.plans) names its "shape" and them in "phases":
-                                         [{"name", "levels" (how many), "warmup", "hold"}], in their order; its own
-                                         warmup and hold are null then
-                                         Where the unit is "rate", "arrivals" says how requests arrive, and
-                                         "max_in_flight" how many of them a process lets be in flight
-                                         A search (load.search) has no warm-up and hold, finds its levels as it goes, and
-                                         tells of itself in "search": {"limits", "start", "max_load", "precision",
-                                         "shortest", "longest" (seconds that a level is held), "done", "answer" (the
-                                         highest load that keeps the limits; null where the lowest breaks them, or
-                                         while not done), "path"}. The path has an entry for each level, oldest first:
-                                         {"level", "load", "confirms" (the hold that confirms the answer), "held"
-                                         (seconds), "verdict" ("keeps", "breaks"; "open" where it was not decided),
-                                         "sure", "what" (the limit that was nearest to breaking, or broke), "bracket"
-                                         ([highest load that keeps, lowest that breaks], null where there is none yet)}
-    options                              what was asked for, without secrets
-    user_classes                         {"ChatUser": "wait 1 to 3 s"}: who was simulated, and their think time
+    plan                                 {"unit", "levels", "warmup", "hold"}, or null without a load shape of llmlocust.
+                                         A plan of several phases (load.plans) also has its "shape" and "phases":
+                                         [{"name", "levels" (their number), "warmup", "hold"}] in order; "warmup" and
+                                         "hold" of the plan itself are then null
+                                         If the unit is "rate", "arrivals" is the arrival process, and "max_in_flight"
+                                         the maximum number of requests in flight per process
+                                         A search (load.search) has no warm-up and hold, because it chooses its levels
+                                         during the run. It has "search": {"limits", "start", "max_load", "precision",
+                                         "shortest", "longest" (bounds of the hold of a level, in seconds), "done",
+                                         "answer" (the highest load that meets the thresholds; null if the lowest load
+                                         fails, or before the end), "path"}. The path has an entry per level, oldest
+                                         first: {"level", "load", "confirms" (true for the hold that confirms the
+                                         answer), "held" (seconds), "verdict" ("keeps" or "breaks" the thresholds; "open"
+                                         if undecided), "sure", "what" (the threshold that failed, or was nearest to
+                                         failing), "bracket" ([highest load that passes, lowest that fails], each null if
+                                         not yet known)}
+    options                              options of the run, without secrets
+    user_classes                         {"ChatUser": "wait 1 to 3 s"}: user classes and their think time
     clock                                "kernel" or "user": the clock of the arrival times; "kernel and user": both
     clocks                               {"kernel": 4211, "user": 3}: number of measured requests by clock
-    processes                            how many generated the load
-    counts                               {"sent", "ended", "preflight"}: requests of the whole run, levels or not
-    rows                                 {"seen", "kept"}: kept < seen where rows of the requests file are sampled
-    checks                               [{"name", "ok", "value", "limit", "says", "levels" (that it spoils; without any,
-                                         the whole run)}]: what only the running process knew
+    processes                            number of processes that generated the load
+    counts                               {"sent", "ended", "preflight"}: requests of the whole run, inside and outside levels
+    rows                                 {"seen", "kept"}: kept < seen if rows of the requests file are sampled
+    checks                               [{"name", "ok", "value", "limit", "says", "levels" (affected levels; empty: the
+                                         whole run)}]: validity checks that need the running process
 
 Format history
-  1  the first; histograms have 128 buckets a power of two, of seconds (metrics.histogram)
-     in the histograms file, beside the metrics that are counted, what ranges rest on: itl_guess (those of `itl` that stand for gaps not
-     known one by one), itl_sum_N (sums of N such gaps), itl_limit_N (what their sum is not above), ttft_guess (those of
-     `ttft` that are not known), ttft_lower, ttft_upper (between what they lie)
+  1  the first; histograms are of seconds, with 128 buckets per power of two (metrics.histogram)
+     in addition to metrics, the histograms file has the values from which ranges are computed: itl_guess (values of `itl`
+     that are not known individually), itl_sum_N (sums of N such ITLs), itl_limit_N (upper bounds of such sums),
+     ttft_guess (values of `ttft` that are not known exactly), ttft_lower, ttft_upper (their bounds)
     later: `delay` of a request and a level, `ttft_due`, `e2e_due`, `due` and `dropped` of a level, all of open load
     later: `phase` of a level, and `shape` and `phases` of a plan; `inputs` of a request
     later: the outcomes CLIENT_KINDS, which were `connect` before; `requests` of a level does not count them
@@ -70,13 +71,13 @@ TIMELINE = "llm_timeline.csv"
 WORKERS = "llm_workers.csv"
 TELEMETRY = "llm_telemetry.csv"
 LOCK = "llm.lock"
-"""Exists while a process writes files with the prefix."""
+"""Lock file: it exists while a process writes files with the prefix."""
 LOCUST_FILES = ("stats.csv", "stats_history.csv", "failures.csv", "exceptions.csv")
 """The files of Locust's --csv."""
 REPORTS = ("report.html", "report.md", "report.json")
 
 MOST = 1e15
-"""No number in the files is larger; a larger one is damage."""
+"""Upper bound of numbers in the files. A larger number means a damaged file."""
 
 
 @dataclass(frozen=True)
@@ -85,16 +86,16 @@ class Table:
 
     name: str
     content: str
-    """What a row is: the table of files in the README has this text."""
+    """Description of a row. The table of files in the README has this text."""
     columns: Sequence[str]
     text: frozenset[str] = frozenset()
-    """Columns that are read as text. All others are read as numbers."""
+    """Columns that are read as text. Other columns are read as numbers."""
     required: Sequence[str] = ()
     """Columns without which the file is not read."""
     grows: bool = False
     """Rows are appended during the run. Other tables are rewritten as a whole."""
     optional: bool = False
-    """Not every run writes the file."""
+    """Whether some runs do not write the file."""
 
 
 TABLES: dict[str, Table] = {
@@ -111,7 +112,7 @@ TABLES: dict[str, Table] = {
             REQUESTS,
             "a request",
             REQUEST_COLUMNS,
-            # not `id`: it is for searching the server's log, and no figure rests on it
+            # without `id`, which is only for searching the server's log: no figure depends on it
             text=frozenset({"name", "outcome", "error", "token_source", "finish", "worker", "unread"}),
             required=("sent", "outcome", "duration"),
             grows=True,

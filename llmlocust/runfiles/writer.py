@@ -23,19 +23,19 @@ from llmlocust.runfiles import formats
 from llmlocust.runfiles.writing import create, replacing
 from llmlocust.text import media
 
-_MOST_WAITING = 64 * 2**20
-"""Bytes of rows that a full disk may keep waiting; of more, rows are lost."""
+_MAX_WAITING = 64 * 2**20
+"""Maximum bytes of rows that wait while the disk is full. Further rows are lost."""
 
 AT_ONCE = 200
-"""So many rows are written in well under a millisecond."""
+"""Number of rows that are written in well under a millisecond."""
 
 
 _NOT_SEEN = {"throttled": "", "core_wait": ""}
-"""What the timeline has where no process reported a figure: these are not known on every machine."""
+"""Timeline cells if no process reported a figure. These figures are not available on every machine; others are 0."""
 
 
 class RunFiles:
-    """`pause` is called between pieces of the files that are written anew: users who run meanwhile must not wait."""
+    """The files of one run. `pause` is called between pieces of rewritten files, so that users can run meanwhile."""
 
     def __init__(self, prefix: str, pause: Callable[[], None] = lambda: None) -> None:
         self.prefix = prefix
@@ -54,7 +54,7 @@ class RunFiles:
 
     @property
     def lost_rows(self) -> int:
-        """Rows that were lost because the disk was full for too long."""
+        """Number of rows that were lost because the disk was full for too long."""
         return sum(file.lost for file in self._growing.values())
 
     def append(self, name: str, rows: Iterable[list[Any]]) -> None:
@@ -65,7 +65,7 @@ class RunFiles:
         self._growing[name].append(rows)
 
     def rewrite(self, name: str, rows: Iterable[list[Any]]) -> None:
-        """Write a table anew, with these rows."""
+        """Replace a table by one with these rows."""
         self._make_folder()
         with replacing(self.path(name), newline="") as file:
             writer = csv.writer(file)
@@ -82,7 +82,7 @@ class RunFiles:
         self.append(formats.WORKERS, rows)
 
     def write_levels(self, figures: Iterable[LevelFigures]) -> None:
-        rows = (level_row(each) for each in figures)
+        rows = (level_row(level) for level in figures)
         self.rewrite(formats.LEVELS, ([row[name] for name in LEVEL_COLUMNS] for row in rows))
 
     def write_histograms(self, ledger: Ledger) -> None:
@@ -91,20 +91,20 @@ class RunFiles:
     def write_timeline(self, ledger: Ledger, epoch: float) -> None:
         self.rewrite(formats.TIMELINE, _timeline_rows(ledger, epoch))
 
-    def write_run(self, told: Mapping[str, Any]) -> None:
+    def write_run(self, run: Mapping[str, Any]) -> None:
         self._make_folder()
         with replacing(self.path(formats.RUN)) as file:
-            file.write(media.as_json(told, allow_nan=True))
+            file.write(media.as_json(run, allow_nan=True))
 
     def close(self) -> None:
-        """OSError where the disk is full: what was flushed before stands."""
+        """Write waiting rows and close all files. Raises OSError if the disk is full; rows written before are kept."""
         for file in self._growing.values():
             file.close()
 
 
 class _Growing:
-    """A CSV that is appended to. What a full disk does not take waits for the next time, so no row is torn or lost that
-    there is room for later. A file that was deleted or moved is written again completely.
+    """A CSV file that is appended to. Rows that do not fit on a full disk wait for the next call, so that no row is torn or
+    lost if space becomes free. A file that was deleted or moved is written again completely.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
@@ -115,19 +115,19 @@ class _Growing:
 
     def append(self, rows: Iterable[list[Any]]) -> None:
         lines = _as_csv(rows)
-        if len(self._waiting) < _MOST_WAITING:
+        if len(self._waiting) < _MAX_WAITING:
             self._waiting += lines
         else:
             self.lost += lines.count(b"\r\n")
         self._write()
 
     def _write(self) -> None:
-        if not self._is_there():
+        if not self._is_in_place():
             self._write_again()
         while self._waiting:
             del self._waiting[: self._file.write(self._waiting) or 0]
 
-    def _is_there(self) -> bool:
+    def _is_in_place(self) -> bool:
         try:
             return os.path.samestat(os.fstat(self._file.fileno()), self._path.lstat())
         except (FileNotFoundError, NotADirectoryError):
@@ -167,13 +167,13 @@ def _cells(row: list[Any]) -> list[Any]:
 
 def _histogram_rows(ledger: Ledger) -> Iterator[list[Any]]:
     for (level, name), tally in sorted(ledger.tallies.items()):
-        for metric, histogram in list(tally.histograms.items()):  # pauses let more come in
+        for metric, histogram in list(tally.histograms.items()):  # more may be added during a pause
             for bucket, count in histogram.items():
                 yield [level, name, metric, bucket, count]
 
 
 def _timeline_rows(ledger: Ledger, epoch: float) -> Iterator[list[Any]]:
-    for second, seen in ledger.seconds.all():  # pauses let more come in
+    for second, seen in ledger.seconds.all():  # more may be added during a pause
         level = ledger.level_at(second + 0.5)
         chunks = seen.get("chunks", 0)
         named = {

@@ -82,9 +82,9 @@ def test_any_times_have_a_unit_and_a_reason(times, is_whole_ms):
     [
         ([0.5, 2.0], "", 1.0, "t is read as seconds (it has fractions). If it is in milliseconds, give --llm-trace-speed 1000"),
         ([0, 900], "", 2.0, "t is read as milliseconds (whole numbers in JSON). If it is in seconds, give --llm-trace-speed 0.002"),
-        ([0, 9e6], "", 1.0, "t is read as microseconds (milliseconds would make one request in 9000 s). If it is in milliseconds, "),
+        ([0, 9e6], "", 1.0, "t is read as microseconds (milliseconds would mean one request in 9000 s). If it is in milliseconds, "),
         ([EPOCH, EPOCH + 1], "", 1.0, "t is read as seconds (it counts from 1970)"),
-        ([0, 1], "seconds", 1.0, "t is read as seconds (as its name says)"),
+        ([0, 1], "seconds", 1.0, "t is read as seconds (according to its name)"),
         ([0, 1], DATES, 1.0, "t has dates"),
     ],
 )  # fmt: skip

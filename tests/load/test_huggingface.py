@@ -132,7 +132,11 @@ def test_rows_of_sets_are_read_as_those_of_files(library, row, question):
     [
         ("hf:", None, "is written hf:NAME, hf:NAME:SPLIT or hf:NAME:SPLIT:COLUMN"),
         ("hf:a:b:c:d", None, "is written hf:NAME"),
-        ("hf:set", FileNotFoundError("no\nsuch set"), "cannot open the set hf:set: FileNotFoundError: no such set"),
+        (
+            "hf:set",
+            FileNotFoundError("no\nsuch set"),
+            "cannot open the data set hf:set: FileNotFoundError: no such set",
+        ),
         (
             "hf:set",
             Set([{"words": "one"}]),

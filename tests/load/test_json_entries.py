@@ -72,11 +72,14 @@ def test_a_number_may_be_cut_anywhere(monkeypatch, number, piece):
 @pytest.mark.parametrize(
     "text, says",
     [
-        ('{"a": ["x"], "b": ["y"]}', "x.json: which array has the prompts, a or b? Keep only this one"),
-        ('["a"] ["b"]', 'x.json: the file goes on behind the end of its entries: ["b"]'),
-        ('{"data": ["a"]} more', "x.json: the file goes on behind the end of its entries: more"),
-        ('["a", {"b": ', 'x.json: no JSON behind entry 1: {"b":'),
-        ('{"prompt": "a"} {"prom', 'x.json: no JSON behind entry 1: {"prom'),
+        (
+            '{"a": ["x"], "b": ["y"]}',
+            "x.json: it is not clear which array has the prompts, a or b: keep only one of them",
+        ),
+        ('["a"] ["b"]', 'x.json: the file has more content after the end of its entries: ["b"]'),
+        ('{"data": ["a"]} more', "x.json: the file has more content after the end of its entries: more"),
+        ('["a", {"b": ', 'x.json: invalid JSON after entry 1: {"b":'),
+        ('{"prompt": "a"} {"prom', 'x.json: invalid JSON after entry 1: {"prom'),
         ("hello", "x.json: a .json file of prompts is an array"),
         ("", "x.json: a .json file of prompts is an array"),
     ],

@@ -85,7 +85,7 @@ def test_questions_of_a_file(file_of, content, questions):
 @pytest.mark.parametrize(
     "content, says",
     [
-        ('fine\n\n{"prompt": "cut', ":3: begins like JSON but is not: {"),
+        ('fine\n\n{"prompt": "cut', ":3: begins like JSON but is not valid JSON: {"),
         (
             '{"words": "one"}',
             ':1: a row needs "prompt", "messages" or another name of docs/prompts.md; this one has words',
@@ -95,13 +95,13 @@ def test_questions_of_a_file(file_of, content, questions):
         ('{"messages": ["hello"]}', ":1: a row needs "),
         ('{"messages": "hello"}', ":1: a row needs "),
         ('{"prompt": "one"}\n{"prompt": "two", "max_tokens": -1}', ":2: max_tokens is a whole number"),
-        ('{"a":' * 100_000, ":1: begins like JSON but is not: {"),
+        ('{"a":' * 100_000, ":1: begins like JSON but is not valid JSON: {"),
         ("", "no prompts in "),
         ("\n \n", "no prompts in "),
         (b"\xff\xfe", "no prompts in "),
         (
             "one\nété\n".encode("latin-1"),
-            ":2: the text is not UTF-8, but probably Windows-1252: save the file as UTF-8",
+            ":2: the text is not UTF-8, but probably Windows-1252. Save the file as UTF-8",
         ),
         (b"one\n" * 20_000 + b"\xff\n", ":20001: the text is not UTF-8"),
     ],
@@ -119,7 +119,7 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line_that_names_it(file_of, co
 
 @pytest.mark.parametrize("source", ["", "nowhere.txt", "short,nosuch", "x" * 5000, "a\0b", "."])
 def test_what_is_neither_a_set_nor_a_file_is_refused_with_the_names_of_the_sets(source):
-    with pytest.raises(ValueError, match="give a file, or sets out of short, ") as problem:
+    with pytest.raises(ValueError, match="give a file, or sets of short, ") as problem:
         load(source)
     assert len(str(problem.value)) < 250
 
@@ -176,15 +176,15 @@ def test_rows_of_a_table(tmp_path):
 @pytest.mark.parametrize(
     "name, content, says",
     [
-        ("x.json", '{"a": ["one"], "b": ["two"]}', "x.json: which array has the prompts, a or b?"),
+        ("x.json", '{"a": ["one"], "b": ["two"]}', "x.json: it is not clear which array has the prompts, a or b"),
         ("x.json", "", "x.json: a .json file of prompts is an array"),
         ("x.json", "[]", "no prompts in "),
-        ("x.json", '[{"prompt": "one"}, {"prompt"', "x.json: no JSON behind entry 1: {"),
-        ("x.json", '["one"', "x.json: no JSON behind entry 1: "),
+        ("x.json", '[{"prompt": "one"}, {"prompt"', "x.json: invalid JSON after entry 1: {"),
+        ("x.json", '["one"', "x.json: invalid JSON after entry 1: "),
         ("x.json", '["one", 5]', 'x.json:2: a row needs "prompt"'),
         ("x.csv", "words\none\n", "x.csv: a CSV of prompts has a header with a column named prompt, or question, "),
         ("x.csv", "words;id\none;1\n", "this one has words, id"),
-        ("x.csv", "id,prompt\n1,a\n2,b, c\n", "x.csv:3: 3 cells under 2 names: a text with ',' in it stands in quotes"),
+        ("x.csv", "id,prompt\n1,a\n2,b, c\n", "x.csv:3: 3 cells under 2 names: put texts that contain ',' in quotes"),
         ("x.tsv", "id,prompt\n1,\n", "no prompts in "),
         ("x.csv", "", "x.csv: a CSV of prompts has a header"),
         ("x.csv", "prompt\n", "no prompts in "),

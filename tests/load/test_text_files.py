@@ -81,7 +81,7 @@ def test_bytes_behind_the_beginning_decide_too(written, encoding):
     [
         (
             FRENCH.encode("cp1252"),
-            ":1: the text is not UTF-8, but probably Windows-1252: save the file as UTF-8, as `iconv",
+            ":1: the text is not UTF-8, but probably Windows-1252. Save the file as UTF-8: `iconv",
         ),
         ("créée\n".encode("cp1252"), "probably Windows-1252"),
         ("It’s “naïve”\n".encode("cp1252"), "probably Windows-1252"),
@@ -96,14 +96,14 @@ def test_bytes_behind_the_beginning_decide_too(written, encoding):
             ENGLISH.encode() * 40_000 + FRENCH.encode("cp1252"),
             ":80001: the text is not UTF-8, but probably Windows-1252",
         ),
-        ("zażółć gęślą jaźń\n".encode("cp1250"), "its encoding cannot be told: save the file as UTF-8"),
+        ("zażółć gęślą jaźń\n".encode("cp1250"), "its encoding is not known: save the file as UTF-8"),
         (CHINESE.encode() + b"caf\xe9\n", ":3: the line has bytes that are not UTF-8, though the rest of the file is"),
         (CHINESE.encode() * 4000 + b"\xff\n", ":8001: the line has bytes that are not UTF-8, though the rest"),
         (ENGLISH.encode() + CHINESE.encode()[:-2], ":4: the line has bytes that are not UTF-8"),
-        (ENGLISH.encode("utf-16") + b"x", "UTF-16-LE, but this line is not (truncated data)"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(40), "this is no text: it holds NUL bytes"),
-        (random.Random(1).randbytes(5000), "this is no text: it holds NUL bytes"),
-        (b"PAR1" + random.Random(1).randbytes(5000), "this is no text but a Parquet file"),
+        (ENGLISH.encode("utf-16") + b"x", "UTF-16-LE, but this line has another encoding (truncated data)"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "the file is not text: it contains NUL bytes"),
+        (random.Random(1).randbytes(5000), "the file is not text: it contains NUL bytes"),
+        (b"PAR1" + random.Random(1).randbytes(5000), "the file is not text but a Parquet file"),
         (gzip.compress(CHINESE.encode(), mtime=0)[:-9], "the compressed file is damaged or cut off"),
         (gzip.compress(FRENCH.encode("cp1252"), mtime=0), "probably Windows-1252"),
     ],
@@ -122,13 +122,13 @@ def test_a_workbook_is_no_text(written):
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as book:
         book.writestr("xl/sheet1.xml", str([random.Random(1).random() for _ in range(100)]))
     with pytest.raises(
-        ValueError, match="no text but a ZIP archive or an Excel workbook: unpack it, or save the table as"
+        ValueError, match="not text but a ZIP archive or an Excel workbook: unpack it, or save the table as"
     ):
         utf8_file(written(packed.getvalue(), "prompts.csv"))
 
 
 def test_the_command_that_is_named_makes_another_file_and_quotes_its_names(written):
-    with pytest.raises(ValueError, match=r"iconv -f windows-1252 -t utf-8 '.*my file.txt' > 'my file-utf8.txt'` does"):
+    with pytest.raises(ValueError, match=r"iconv -f windows-1252 -t utf-8 '.*my file.txt' > 'my file-utf8.txt'`"):
         text_of(written(FRENCH.encode("cp1252"), "my file.txt"))
 
 

@@ -86,7 +86,9 @@ def test_the_length_of_a_prompt_counts_its_shared_beginning():
 def test_what_is_no_tokenizer_is_said_in_one_line(tmp_path):
     broken = tmp_path / "tokenizer.json"
     broken.write_text("{}")
-    with pytest.raises(ValueError, match=r"--llm-tokenizer: no tokenizer.json and no model's name") as problem:
+    with pytest.raises(
+        ValueError, match=r"--llm-tokenizer: neither a tokenizer.json nor the name of a model"
+    ) as problem:
         counter(str(broken))
     assert "\n" not in str(problem.value)
 
@@ -127,7 +129,7 @@ def test_tiktoken_counts_where_one_of_its_encodings_is_named(small_encoding):
 @pytest.mark.parametrize("name", ["nosuch", ""])
 def test_what_tiktoken_does_not_know_is_said_in_one_line(small_encoding, name):
     with pytest.raises(
-        ValueError, match=f"tiktoken knows no '{name}': name a model, or one of .*cl100k_base"
+        ValueError, match=f"tiktoken does not know '{name}': give a model, or one of .*cl100k_base"
     ) as problem:
         counter(f"tiktoken:{name}")
     assert "\n" not in str(problem.value)

@@ -202,7 +202,7 @@ def test_tokens_of_a_window_are_those_that_arrived_in_it(bounds, requests):
         ledger.add(record_of([arrival / 8 for arrival in arrivals]), sent / 8)
         moments += [(sent + arrival) / 8 for arrival in arrivals]
     for level in ledger.levels:
-        inside = sum(level.holds(moment) for moment in moments)
+        inside = sum(level.measures(moment) for moment in moments)
         assert ledger.tally(level.index).numbers["tokens_in_window"] == pytest.approx(inside)
 
 
@@ -442,7 +442,7 @@ def test_weights_of_rows_add_up_to_all_requests(rate, in_order):
 def test_only_the_last_row_can_stand_for_requests_that_never_came(limit, seconds):
     ledger = sampled(3, [second + 0.5 for second, count in enumerate(seconds) for _ in range(count)], limit)
     to_come = ledger._sampler._to_come
-    told, last = sum(row[WEIGHT] for row in ledger.rows), ledger._sampler._together
+    told, last = sum(row[WEIGHT] for row in ledger.rows), ledger._sampler._group
     assert told - sum(seconds) in (to_come, to_come - last)
 
 

@@ -17,7 +17,7 @@ HEADLINE = ["p50", "p95", "p99"]
 
 
 @pytest.mark.parametrize(
-    "warmed_up, ended, moment, holds",
+    "warmed_up, ended, moment, measured",
     [
         (None, None, 5.0, False),
         (5.0, None, 4.999, False),
@@ -29,8 +29,8 @@ HEADLINE = ["p50", "p95", "p99"]
         (5.0, 5.0, 5.0, False),
     ],
 )
-def test_the_window_begins_with_settling_and_ends_before_the_end(warmed_up, ended, moment, holds):
-    assert Level(0, 1, warmed_up=warmed_up, ended=ended).holds(moment) == holds
+def test_the_window_begins_after_the_warmup_and_ends_before_the_end(warmed_up, ended, moment, measured):
+    assert Level(0, 1, warmed_up=warmed_up, ended=ended).measures(moment) == measured
 
 
 @pytest.mark.parametrize(

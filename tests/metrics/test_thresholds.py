@@ -238,14 +238,14 @@ def test_a_gate_may_name_the_load_of_its_levels(text, at, written):
 )
 def test_a_load_that_is_none_is_refused_in_one_line(text):
     with pytest.raises(
-        ValueError, match=r"cannot read the load behind @ in .*; write .*'ttft.p95 < 500ms @ 100'"
+        ValueError, match=r"cannot read the load after @ in .*; write .*'ttft.p95 < 500ms @ 100'"
     ) as info:
         Gate.parse(text)
     assert "\n" not in str(info.value)
 
 
 def test_a_threshold_of_all_levels_refuses_one_load():
-    with pytest.raises(ValueError, match="one level \\(@\\) can be named for a gate alone"):
+    with pytest.raises(ValueError, match="can apply to one level \\(@\\)"):
         Threshold.parse("ttft.p95 < 1s @ 100")
 
 

@@ -9,7 +9,7 @@ VALUES = st.lists(st.tuples(st.integers(0, 5000), st.floats(0.001, 100.0)), min_
 
 @given(VALUES)
 def test_every_value_is_in_the_span_of_its_second(values):
-    spans = Spans(most=16)
+    spans = Spans(max_spans=16)
     for second, value in values:
         spans.merge(second, "ttft", Histogram([value]).pack())
     for span in spans.changed_since(0):
@@ -20,7 +20,7 @@ def test_every_value_is_in_the_span_of_its_second(values):
 
 
 def test_spans_get_longer_when_there_are_too_many():
-    spans = Spans(most=4)
+    spans = Spans(max_spans=4)
     for second in range(4):
         spans.touch(second)
     assert (spans.width, spans.changed_since(0)) == (1, [0, 1, 2, 3])
@@ -41,7 +41,7 @@ def test_what_changed_can_be_asked_for():
 
 
 def test_all_spans_changed_when_they_are_put_together():
-    spans = Spans(most=2)
+    spans = Spans(max_spans=2)
     spans.touch(0)
     spans.touch(1)
     seen = spans.changes

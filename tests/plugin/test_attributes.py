@@ -13,7 +13,7 @@ from tests.locusts import QUICK, RAMP, Locust, free_port, run
 from tests.simulators import ROOT, running_simulator, wait_for
 
 USERS = {
-    "prompts = 'nofile.jsonl'": "Chat.prompts: no prompts 'nofile.jsonl': give a file, or sets out of short",
+    "prompts = 'nofile.jsonl'": "Chat.prompts: no prompts 'nofile.jsonl': give a file, or sets of short",
     "prompts = []": "Chat.prompts must be a file, names of sets, or a list of questions — got []",
     "prompts = 5": "Chat.prompts must be a file",
     "prompts = ['ok', 5]": "Chat.prompts must be a file",

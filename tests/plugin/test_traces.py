@@ -66,7 +66,7 @@ def test_each_row_is_sent_once_when_it_is_due(simulator, tmp_path):
 
     assert locust.process.returncode == 0, locust.log
     assert "60 rows of a trace (trace.csv), at 2 times its speed" in locust.log
-    assert "seconds is read as seconds (as its name says)" in locust.log
+    assert "seconds is read as seconds (according to its name)" in locust.log
     check_lengths(simulator, lines)
     assert len(check_windows(tmp_path, 60)) > 1
     assert due(tmp_path) == pytest.approx([(moment - lines[0][0]) / 2.0 for moment, _, _ in lines], abs=0.001)

@@ -76,10 +76,10 @@ def test_a_run_asks_what_a_set_holds(folder, environment, tmp_path):
 @pytest.mark.parametrize(
     "source, says",
     [
-        ("hf:talks:test", "cannot open the set hf:talks:test: ValueError: it holds the split train alone"),
+        ("hf:talks:test", "cannot open the data set hf:talks:test: ValueError: it has only the split train"),
         ("hf:saved:dev", "no split 'dev', but train, test"),
         ("hf:saved:train:title", "no column 'title', but id, question, answer, max_tokens"),
-        ("hf:some/set", "cannot open the set hf:some/set: "),
+        ("hf:some/set", "cannot open the data set hf:some/set: "),
     ],
 )
 def test_what_cannot_be_opened_is_said_in_one_line(folder, environment, tmp_path, source, says):

@@ -178,7 +178,7 @@ def test_an_old_gradios_queue_is_not_spoken_to_and_that_is_said(tmp_path, name):
         locust = run(tmp_path, url, "--llm-levels", "2", "--llm-dialect", name)
 
     assert locust.process.returncode == 2
-    assert "whose queue takes calls over a WebSocket alone, which is not spoken here: start the app" in locust.log
+    assert "whose queue accepts calls only over a WebSocket, which is not supported: start the app" in locust.log
     assert "Traceback" not in locust.log
 
 

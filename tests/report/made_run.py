@@ -174,7 +174,7 @@ class MadeRun:
     def _count(self, row, sent, over, gaps):
         level = self.levels[row["level"]]
         tally = self.tallies[row["level"]]
-        row["measured"] = int(level.holds(sent))
+        row["measured"] = int(level.measures(sent))
         self.rows.append(row)
         self._second(sent)["sent"] += 1
         self._second(sent + over)["ended"] += 1
@@ -193,8 +193,8 @@ class MadeRun:
         for arrival in arrivals:
             self._second(arrival)["tokens"] += 1
         for other, counted in zip(self.levels, self.tallies, strict=True):
-            counted.numbers["tokens_in_window"] += sum(other.holds(arrival) for arrival in arrivals)
-            if other.holds(sent + over):
+            counted.numbers["tokens_in_window"] += sum(other.measures(arrival) for arrival in arrivals)
+            if other.measures(sent + over):
                 counted.numbers["ended_ok"] += 1
         if row["measured"]:
             for name in ("ttft", "ttfo", "e2e", "tpot", "client_queue"):

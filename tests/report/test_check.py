@@ -201,7 +201,7 @@ def test_a_summary_that_cannot_be_written_changes_nothing(check, prefix, tmp_pat
         (["nosuch", "--threshold", KEPT], "no run has this prefix"),
         (["demo"], "no threshold to check: give --threshold"),
         (["demo", "--threshold", "speed > 5"], "ttft.p95 < 500ms"),
-        (["demo", "--threshold", "ttft.p95 < 1s @ many"], "cannot read the load behind @"),
+        (["demo", "--threshold", "ttft.p95 < 1s @ many"], "cannot read the load after @"),
         (["demo", "--thresholds", "nosuch.toml"], "nosuch.toml: cannot be read"),
         (["empty", "--threshold", KEPT], "empty: no level of this run has a request yet"),
         (["headers", "--threshold", KEPT], "no level of this run has a request yet"),

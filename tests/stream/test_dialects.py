@@ -129,7 +129,7 @@ def test_an_address_of_an_image_stays_one_where_servers_fetch_it():
     messages = [{"role": "user", "content": [part]}]
     (block,) = asked("anthropic", messages=messages)["messages"][0]["content"]
     assert block == {"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}}
-    with pytest.raises(ValueError, match="fetches no images"):
+    with pytest.raises(ValueError, match="does not download images"):
         named("ollama-chat").body(Ask(messages=messages))
 
 

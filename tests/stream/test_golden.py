@@ -197,7 +197,7 @@ GOLDENS = [
         speaks="gradio",
     ),
     Golden(
-        "gradio_silent_error", (), 0, "", None, "", "", outcome="error_event", error="the app failed without words",
+        "gradio_silent_error", (), 0, "", None, "", "", outcome="error_event", error="the app failed without a message",
         speaks="gradio",
     ),
 ]  # fmt: skip

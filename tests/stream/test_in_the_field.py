@@ -416,18 +416,18 @@ VECTOR = {"embedding": [0.1, 0.2]}
 NOTHING = {
     "no vectors": ("openai-embeddings", {"data": []}, "the answer has 0 vectors for 2 inputs"),
     "fewer vectors": ("openai-embeddings", {"data": [VECTOR]}, "the answer has 1 vectors for 2 inputs"),
-    "a vector of length 0": ("openai-embeddings", {"data": [VECTOR, {"embedding": []}]}, "a vector with nothing in it"),
-    "a vector that is null": ("openai-embeddings", {"data": [VECTOR, {"embedding": None}]}, "a vector with nothing in it"),
-    "a vector that is an empty text": ("openai-embeddings", {"data": [VECTOR, {"embedding": ""}]}, "a vector with nothing in it"),
-    "a vector of nulls": ("openai-embeddings", {"data": [VECTOR, {"embedding": [None, None]}]}, "a vector with nothing in it"),
+    "a vector of length 0": ("openai-embeddings", {"data": [VECTOR, {"embedding": []}]}, "an empty vector"),
+    "a vector that is null": ("openai-embeddings", {"data": [VECTOR, {"embedding": None}]}, "an empty vector"),
+    "a vector that is an empty text": ("openai-embeddings", {"data": [VECTOR, {"embedding": ""}]}, "an empty vector"),
+    "a vector of nulls": ("openai-embeddings", {"data": [VECTOR, {"embedding": [None, None]}]}, "an empty vector"),
     "no ranks": ("rerank", {"results": []}, "the answer has 0 ranks for 2 inputs"),
     "fewer ranks": ("rerank", {"results": [{"index": 0, "relevance_score": 0.9}]}, "the answer has 1 ranks for 2 inputs"),
     "no ranks of TEI's": ("tei-rerank", [], "the answer has 0 ranks for 2 inputs"),
     "fewer of TEI's": ("tei-embed", [[0.1, 0.2]], "the answer has 1 vectors for 2 inputs"),
-    "an empty one of TEI's": ("tei-embed", [[0.1, 0.2], []], "a vector with nothing in it"),
+    "an empty one of TEI's": ("tei-embed", [[0.1, 0.2], []], "an empty vector"),
     "none of Cohere's": ("cohere-embed", {"embeddings": {"float": []}}, "the answer has 0 vectors for 2 inputs"),
 }  # fmt: skip
-NO_TEXT = "an answer with nothing in it: no text, and no count of tokens"
+NO_TEXT = "an empty answer: no text, and no token count"
 EMPTY_CHOICES = {
     "an empty choice": {"choices": [{}]},
     "an empty message": {"choices": [{"message": {"role": "assistant", "content": ""}, "finish_reason": "stop"}]},

@@ -1,6 +1,6 @@
-"""Dialects: one wire protocol each, both ways. `Ask` → path and body; events and documents → `Delta`s.
+"""Dialects, one per wire protocol: they convert an `Ask` to path and body, and events and documents to `Delta`s.
 
-A dialect of one's own is a small class (docs/dialects.md).
+A custom dialect is a small class (docs/dialects.md).
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ __all__ = ["DIALECTS", "Dialect", "named"]
 
 
 def named(name: str, path: str = "") -> Dialect:
-    """The dialect of a name, at another path than its own where one is given. ValueError in one line."""
+    """Return the dialect of a name, with another path if one is given. Raises ValueError with a one-line message."""
     for dialect in DIALECTS:
         if dialect.name == name:
-            made = dialect()
-            made.path = path or made.path
-            return made
-    raise ValueError(f"no dialect {name!r}: it is one of {', '.join(each.name for each in DIALECTS)}")
+            instance = dialect()
+            instance.path = path or instance.path
+            return instance
+    raise ValueError(f"no dialect {name!r}: it is one of {', '.join(dialect.name for dialect in DIALECTS)}")

@@ -1,5 +1,5 @@
-"""Anthropic's messages. A stream is named events: the message begins, blocks of text, thinking or a tool's input begin
-and grow, and the message's last change tells why it stopped and how many tokens it took.
+"""Anthropic's Messages API. A stream consists of named events: the message begins, blocks of text, thinking or tool input
+begin and grow, and a last change of the message has the stop reason and the token counts.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from llmlocust.stream.tolerant import believable
 from llmlocust.stream.words import is_something, reason, said
 
 _VERSION = "2023-06-01"
-_MOST_TOKENS = 4096
-"""The protocol wants a limit; this stands for the server's own."""
+_MAX_TOKENS = 4096
+"""Limit of tokens if the request has none: the protocol requires one."""
 _KINDS = {"text": ANSWER, "thinking": REASONING, "redacted_thinking": REASONING, "tool_use": TOOL}
 
 
@@ -42,14 +42,14 @@ class _Usage(msgspec.Struct):
 
 
 class _Block(msgspec.Struct):
-    """A block of content, or what is new of one."""
+    """A block of content, or the new part of one."""
 
     type: str = ""
     text: Any = None
     thinking: Any = None
     partial_json: Any = None
     stop_reason: Any = None
-    """Of the message, where that is what changed."""
+    """Stop reason of the message, if that is the change."""
 
 
 class _Message(msgspec.Struct):
@@ -81,11 +81,13 @@ class AnthropicMessages(Dialect):
 
     def body(self, ask: Ask) -> bytes:
         messages = ask.conversation()
-        system = "\n\n".join(only_text(each.get("content")) for each in messages if each.get("role") == "system")
+        system = "\n\n".join(
+            only_text(message.get("content")) for message in messages if message.get("role") == "system"
+        )
         fields: dict[str, Any] = {
             **({"model": ask.model} if ask.model else {}),
-            "max_tokens": ask.max_tokens or _MOST_TOKENS,
-            "messages": [_message(each) for each in messages if each.get("role") != "system"],
+            "max_tokens": ask.max_tokens or _MAX_TOKENS,
+            "messages": [_message(message) for message in messages if message.get("role") != "system"],
         }
         if system:
             fields["system"] = system
@@ -100,11 +102,11 @@ class AnthropicMessages(Dialect):
         if chunk.type == "content_block_delta" and chunk.delta is not None:
             _add_growth(found, chunk.delta, end)
         elif (chunk.error is not None and is_something(chunk.error)) or "error" in (chunk.type, event.kind):
-            found.append(Delta(ERROR, end, said(chunk.error, chunk.message) or "an error event without words"))
+            found.append(Delta(ERROR, end, said(chunk.error, chunk.message) or "an error event without a message"))
         elif chunk.type == "content_block_start" and chunk.content_block is not None:
             _add_block(found, chunk.content_block, end)
         elif chunk.type == "message_start" and isinstance(chunk.message, _Message) and chunk.message.usage:
-            # what it says of the output is of the very beginning
+            # its count of output tokens is that of the beginning
             found.append(Delta(USAGE, end, "", _usage(chunk.message.usage, output_tokens=None)))
         elif chunk.type == "message_delta":
             _add_end(found, reason(chunk.delta.stop_reason) if chunk.delta else "", chunk.usage, end)
@@ -116,7 +118,7 @@ class AnthropicMessages(Dialect):
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:
-    """A message in OpenAI's shape, with its images as this protocol wants them."""
+    """Convert a message in OpenAI's format: images need this protocol's format."""
     content = message.get("content")
     return message | {"content": [_part(part) for part in content]} if isinstance(content, list) else message
 
@@ -140,7 +142,7 @@ def _add_growth(found: list[Delta], delta: _Block, end: int) -> None:
 
 
 def _add_block(found: list[Delta], block: _Block, end: int) -> None:
-    """A block's beginning has no text yet, but a tool's has its name, which the model wrote."""
+    """Add a block. Its beginning has no text yet, but that of a tool call has the name, which the model generated."""
     kind = _KINDS.get(block.type.removeprefix("server_"))
     text = text_of(block.text or block.thinking)
     if kind == TOOL or block.type == "redacted_thinking" or (kind and text):
@@ -151,7 +153,7 @@ _WHOLE = {ANSWER: WHOLE_ANSWER, REASONING: WHOLE_REASONING, TOOL: WHOLE_TOOL}
 
 
 def _add_whole(found: list[Delta], blocks: Sequence[_Block], end: int) -> None:
-    """The blocks of a whole message: of each kind, all that it says."""
+    """Add the blocks of a whole message, joined by kind."""
     pieces: list[Delta] = []
     for block in blocks:
         _add_block(pieces, block, end)
@@ -160,14 +162,14 @@ def _add_whole(found: list[Delta], blocks: Sequence[_Block], end: int) -> None:
         found += [Delta(whole, end, "".join(texts))] if texts else []
 
 
-def _add_end(found: list[Delta], why: str, usage: _Usage | None, end: int) -> None:
-    if why:
-        found.append(Delta(END, end, why))
+def _add_end(found: list[Delta], stop_reason: str, usage: _Usage | None, end: int) -> None:
+    if stop_reason:
+        found.append(Delta(END, end, stop_reason))
     if usage is not None:
         found.append(Delta(USAGE, end, "", _usage(usage, believable(usage.output_tokens))))
 
 
-def _usage(told: _Usage, output_tokens: int | None) -> Usage:
-    """What the cache had of the prompt is counted apart, and may be reported by a later event."""
-    cached = believable(told.cache_read_input_tokens), believable(told.cache_creation_input_tokens)
-    return Usage(believable(told.input_tokens), output_tokens, None, *cached)
+def _usage(usage: _Usage, output_tokens: int | None) -> Usage:
+    """Convert usage. Cached prompt tokens are counted separately, and may be reported by a later event."""
+    cached = believable(usage.cache_read_input_tokens), believable(usage.cache_creation_input_tokens)
+    return Usage(believable(usage.input_tokens), output_tokens, None, *cached)

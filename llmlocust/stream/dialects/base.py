@@ -1,4 +1,4 @@
-"""`Dialect`: what the protocols share, and what one of them has to say for itself."""
+"""`Dialect`: the common base of all protocols, and the interface that each of them implements."""
 
 from __future__ import annotations
 
@@ -19,53 +19,53 @@ from llmlocust.stream.usage import usage_in
 _DONE = b"[DONE]"
 _NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _CUT_SHORT = "Input data was truncated"
-"""What msgspec says of a document that ends too early; inside a number, that it ends there."""
+"""msgspec's message for a document that ends too early. Inside a number, the message has the position of the end."""
 
 
 class Adaptation(NamedTuple):
-    """Another way to ask, for servers that refuse the first one."""
+    """A change of requests for servers that reject the original form."""
 
     fields: Mapping[str, Any]
-    """Fields of the Ask that it replaces."""
+    """Fields of the Ask that are replaced."""
     words: str
-    """How the server is asked then."""
+    """Description of the changed request."""
     is_runs: bool = False
-    """The run asks so in any case: it stays also where the server refuses it in the same words."""
+    """Whether the run makes this change anyway. It is kept even if the server rejects it with the same message."""
 
 
 Get = Callable[[str], bytes]
-"""A function that returns the body of the server's answer to GET on a path."""
+"""Function that returns the body of the server's response to GET on a path."""
 
 
 class Dialect:
-    """One wire protocol, both ways: `Ask` → path and body; events and documents → `Delta`s.
+    """One wire protocol: converts an `Ask` to path and body, and events and documents to `Delta`s.
 
-    A dialect of one's own says its `name`, its `path`, the `chunk` that its answers are made of, how it asks (`body`)
-    and what a chunk brings (`pieces`). The rest is for protocols that are otherwise.
+    A custom dialect defines its `name`, its `path`, the type of its chunks (`chunk`), its requests (`body`) and the content
+    of a chunk (`pieces`). The other members are for protocols that differ from the defaults.
     """
 
     name: str = ""
-    """How options and the run's files call it."""
+    """Name in options and in the files of a run."""
     path: str = ""
-    """Where requests go, below the host."""
+    """Path of requests."""
     chunk: ClassVar[Any] = Any
-    """The type of one chunk of a stream, and of a whole document; msgspec's, such as a Struct of what is of use."""
+    """Type of a chunk of a stream, and of a whole document: a type for msgspec, such as a Struct of the relevant fields."""
     framing: ClassVar[ModuleType] = sse
-    """How a stream is cut into events: llmlocust.stream.sse, or .ndjson."""
+    """Module that splits a stream into events: llmlocust.stream.sse, or .ndjson."""
     cumulative: ClassVar[bool] = False
-    """Each chunk holds all of the answer so far, instead of what is new."""
+    """Whether each chunk has the whole answer so far, instead of only the new part."""
     streams: ClassVar[bool] = True
-    """False where answers only ever come in one piece."""
+    """Whether answers can be streamed. False: each answer is one document."""
     key_variable: ClassVar[str] = "OPENAI_API_KEY"
-    """Where its users keep their key, unless LLMLOCUST_API_KEY holds one."""
+    """Environment variable of the API key, if LLMLOCUST_API_KEY is not set."""
     key_hosts: ClassVar[tuple[str, ...]] = ("openai.com",)
-    """Domains of the vendor that gives this key."""
+    """Domains of the vendor that issues this key."""
     operation: ClassVar[str] = "chat"
-    """OpenTelemetry's name of what is asked for."""
+    """OpenTelemetry's name of the operation."""
     models_path: ClassVar[str] = "/v1/models"
-    """Where servers list their models."""
+    """Path of the server's list of models."""
     discovers: ClassVar[bool] = False
-    """The server itself says what `path` is: `discover` asks it."""
+    """Whether `discover` gets `path` from the server."""
 
     _one: ClassVar[msgspec.json.Decoder[Any]]
     _all: ClassVar[msgspec.json.Decoder[Any]]
@@ -74,40 +74,40 @@ class Dialect:
         cls._one = msgspec.json.Decoder(cls.chunk)
         cls._all = msgspec.json.Decoder(list[cls.chunk])  # type: ignore[name-defined]
 
-    # ── asking ──
+    # ── requests ──
 
     def body(self, ask: Ask) -> bytes:
-        """The request's JSON. ValueError where this protocol cannot ask so."""
+        """Return the request's JSON. Raises ValueError if the protocol does not support the request."""
         raise NotImplementedError
 
     def path_of(self, ask: Ask) -> str:
-        """Where this request goes, below the host."""
+        """Return the path of this request."""
         return self.path
 
     def headers(self, key: str) -> dict[str, str]:
-        """What the protocol wants besides Content-Type and Accept; the key may be empty."""
+        """Return headers in addition to Content-Type and Accept. The key may be empty."""
         return {"Authorization": f"Bearer {key}"} if key else {}
 
     def for_prompts(self) -> Dialect:
-        """What is spoken to have plain text gone on with, where that is a protocol of its own."""
+        """Return the dialect for the completion of plain text, which may be a protocol of its own."""
         return self
 
     def inputs(self, ask: Ask) -> int | None:
-        """How many texts a request has embedded or documents ranked; None where text comes out."""
+        """Return the number of texts to embed or of documents to rank; None for generated text."""
         return None
 
     def events_path(self, ask: Ask, body: bytes | bytearray) -> str | None:
-        """Where the answer's events are fetched, after a first response with this body; None: it is the answer."""
+        """Return the path of the answer's events, given the body of the first response. None: that response is the answer."""
         return None
 
-    # ── asking before the run ──
+    # ── before the run ──
 
     def discover(self, get: Get) -> None:
-        """Set `path` to what the server says. Where the server says nothing, it stays as it is."""
+        """Set `path` to the server's. If the server does not give one, `path` does not change."""
 
     def adaptations(self, ask: Ask, limit: int) -> list[Adaptation]:
-        """Return other ways to ask that servers are known to want, in the order in which they are tried. One that changes
-        nothing in the body is not tried. `limit` is the run's own limit of tokens; 0: none.
+        """Return changes of requests that some servers need, in the order in which they are tried. A change that does not
+        affect the body is not tried. `limit` is the run's own token limit; 0 for none.
         """
         field = "max_tokens" if ask.max_tokens_field == "max_completion_tokens" else "max_completion_tokens"
         own_limit = f"with the run's own limit of {limit} tokens" if limit else "without a limit of tokens"
@@ -118,34 +118,34 @@ class Dialect:
         ]
 
     def unsupported(self, get: Get) -> str:
-        """Return what the server is, and what to do, where it speaks a form of the protocol that this dialect does not.
-        Empty: the dialect knows of no such form. It is asked after a first request has failed.
+        """Return a message on the server and what to do, if it uses a form of the protocol that this dialect does not
+        support; empty otherwise. Called after a first request has failed.
         """
         return ""
 
-    # ── reading ──
+    # ── answers ──
 
     def pieces(self, found: list[Delta], chunk: Any, event: Event) -> None:
-        """Add what one chunk brings, each with the event's `end`. What it cannot make out it leaves out."""
+        """Add the pieces of one chunk to `found`, each with the event's `end`. Unknown content is skipped."""
         raise NotImplementedError
 
     def is_answer(self, chunk: Any, found: Sequence[Delta]) -> bool:
-        """Whether a whole document, of which these pieces were found, is an answer at all."""
+        """Return whether a whole document, with these pieces, is an answer."""
         return bool(found)
 
     def lacks(self, ask: Ask, found: Sequence[Delta]) -> str:
-        """What an answer in one piece lacks though it is one of this protocol; empty where it is whole."""
+        """Return what is missing in an answer that is one document of this protocol; empty if it is complete."""
         for delta in found:
             if delta.kind in SOME_TOKEN or (delta.usage is not None and delta.usage.output_tokens is not None):
                 return ""
-        return "an answer with nothing in it: no text, and no count of tokens"
+        return "an empty answer: no text, and no token count"
 
     def framing_of(self, body: bytes | bytearray) -> ModuleType:
-        """How this stream is cut into events: some gateways put one protocol's chunks into another's frames."""
+        """Return the framing of this stream: some gateways put the chunks of one protocol into the frames of another."""
         return sse if sse.begins(body) else self.framing
 
     def deltas(self, events: Sequence[Event]) -> list[Delta]:
-        """Pieces of a streamed answer, in order. Nothing raises: what is not understood becomes a BAD delta."""
+        """Return the pieces of a streamed answer, in order. Never raises: unreadable content becomes a BAD delta."""
         found: list[Delta] = []
         pieces = self.pieces
         for event, chunk in zip(events, self._decoded(events), strict=True):
@@ -153,7 +153,7 @@ class Dialect:
                 found += chunk.deltas
                 continue
             before = len(found)
-            try:  # here and not in a function of its own: this is done for every token
+            try:  # inlined for speed: this runs for every token
                 pieces(found, chunk, event)
             except Exception as problem:
                 self._note_problem(found, event, problem)
@@ -162,13 +162,13 @@ class Dialect:
         return found
 
     def document(self, body: bytes) -> list[Delta]:
-        """Pieces of an answer that came in one JSON document."""
+        """Return the pieces of an answer in one JSON document."""
         body = body.removeprefix(BOM)
         try:
             chunk = self._document(body)
         except ValueError as problem:
             if str(problem).endswith((_CUT_SHORT, f"(byte {len(body)})")):
-                # closing the connection was its end, and came too early
+                # the connection was closed before the end of the document
                 return []
             return [Delta(BAD, len(body), f"not JSON of this protocol: {problem}")]
         found: list[Delta] = []
@@ -181,7 +181,7 @@ class Dialect:
         if any(delta.kind in (ERROR, EMPTY) for delta in found):
             return found
         if not self.is_answer(chunk, found):
-            return [Delta(BAD, len(body), f"a JSON document, but no answer of {self.name}: {words.plain(body)}")]
+            return [Delta(BAD, len(body), f"a JSON document, but not an answer of {self.name}: {words.plain(body)}")]
         return found if any(delta.kind == END for delta in found) else [*found, Delta(END, len(body))]
 
     def _document(self, body: bytes) -> Any:
@@ -194,11 +194,11 @@ class Dialect:
                 raise ValueError(str(problem)) from None
 
     def _note_problem(self, found: list[Delta], event: Event, problem: Exception) -> None:
-        """Note that a dialect, perhaps a user's own, failed; the request still counts."""
+        """Add a BAD delta for an exception of a dialect, which may be a user's own. The request still counts."""
         found.append(Delta(BAD, event.end, f"{self.name} cannot read a chunk: {problem!r}"))
 
     def _take_the_rest(self, found: list[Delta], before: int, event: Event) -> None:
-        """What an event without a token may bring where the protocol has no place for it."""
+        """Add an error or usage that an event without tokens has outside the fields of the protocol."""
         if len(found) == before and (error := words.error_in(event.data)):
             found.append(Delta(ERROR, event.end, error))
         elif (
@@ -211,10 +211,10 @@ class Dialect:
                 found.append(Delta(USAGE, event.end, "", usage))
 
     def _decoded(self, events: Sequence[Event]) -> Sequence[Any]:
-        """Each event's chunk, or what is odd about it.
+        """Return the chunk of each event, or an _Odd for an event that is not a chunk.
 
-        One call decodes all, which costs a third of a call for each; only a stream that holds something odd, such as
-        a [DONE] before its end, is gone through one by one.
+        All events are decoded in one call, at a third of the cost of one call each. Events are decoded one by one only if
+        one of them is not a chunk, such as a [DONE] before the end.
         """
         all_data = [event.data for event in events]
         done = [_Odd((Delta(END, events[-1].end, "[DONE]"),))] if all_data and all_data[-1] == _DONE else []
@@ -223,13 +223,13 @@ class Dialect:
         except _NOT_READABLE:
             chunks = []
         together = [*chunks, *done]
-        return together if len(together) == len(events) else [self._chunk_or_oddity(event) for event in events]
+        return together if len(together) == len(events) else [self._chunk_or_odd(event) for event in events]
 
-    def _chunk_or_oddity(self, event: Event) -> Any:
+    def _chunk_or_odd(self, event: Event) -> Any:
         data = event.data.strip()
         if data == _DONE:
             return _Odd((Delta(END, event.end, "[DONE]"),))
-        if not data or data.startswith(b":"):  # it keeps a connection alive, as comments do
+        if not data or data.startswith(b":"):  # keeps the connection alive, like a comment
             return _Odd(())
         try:
             return self._one.decode(data)
@@ -237,7 +237,7 @@ class Dialect:
             return self._tolerated(event, data)
 
     def _tolerated(self, event: Event, data: bytes) -> Any:
-        """A chunk as far as it can be read; else words of the server, which may say that something failed."""
+        """Return the readable part of a chunk; otherwise the server's text, which may be an error message."""
         try:
             value = tolerant.decoded(data)
         except ValueError:
@@ -251,7 +251,7 @@ class Dialect:
 
 
 class _Odd(msgspec.Struct):
-    """An event that is no chunk, and what it comes to."""
+    """An event that is not a chunk, with its deltas."""
 
     deltas: tuple[Delta, ...]
 
@@ -260,19 +260,19 @@ _FIELD = re.compile(rb"([A-Za-z][\w-]{0,31})(?::(.*))?", re.DOTALL)
 
 
 def _words_of(event: Event, data: bytes) -> Delta:
-    """What an event is that holds no JSON: an error, or a text that may be one."""
+    """Return the delta of an event without JSON: an error, or a text that may be one."""
     text = words.plain(data)
     if event.kind == "error":
         return Delta(ERROR, event.end, text)
     if event.kind == STRAY:
-        return _words_of_a_line(event, data, text)
+        return _words_of_line(event, data, text)
     if data.startswith((b"{", b"[")):
         return Delta(BAD, event.end, f"not a chunk of this protocol: {text}")
     return Delta(ERROR if event.whole and words.says_trouble(text) else WORDS, event.end, text)
 
 
-def _words_of_a_line(event: Event, data: bytes, text: str) -> Delta:
-    """Of a line outside the format. The standard has fields of unknown names ignored."""
+def _words_of_line(event: Event, data: bytes, text: str) -> Delta:
+    """Return the delta of a line outside the format. By the standard, fields with unknown names are ignored."""
     field = _FIELD.fullmatch(data)
     if not field:
         if text == words.NO_TEXT:
@@ -285,38 +285,38 @@ def _words_of_a_line(event: Event, data: bytes, text: str) -> Delta:
 
 
 _TEXTS = ("text", "content", "thinking", "reasoning", "summary", "transcript")
-"""Where a part of a message has its text."""
-_MOST_DEEP = 4
+"""Names of fields with the text of a message part."""
+_MAX_DEPTH = 4
 
 
-def text_of(value: Any, depth: int = _MOST_DEEP) -> str:
-    """The text of a piece, which is a text, a part with a text, or a list of parts; empty for sounds and pictures."""
+def text_of(value: Any, depth: int = _MAX_DEPTH) -> str:
+    """Return the text of a piece: a text, a part with a text, or a list of parts; empty for audio and images."""
     if isinstance(value, str):
         return value
     if depth and isinstance(value, list):
-        return "".join(text_of(each, depth - 1) for each in value)
+        return "".join(text_of(part, depth - 1) for part in value)
     if depth and isinstance(value, dict):
         return next((text for name in _TEXTS if (text := text_of(value.get(name), depth - 1))), "")
     return ""
 
 
 _ABOUT = frozenset(("type", "id", "index", "format", "role", "signature", "expires_at", "annotations", "name"))
-"""Fields of a part that tell of it, and bring nothing."""
+"""Names of fields that describe a part and have no content."""
 
 
-def brings(value: Any, depth: int = _MOST_DEEP) -> bool:
-    """Whether a piece holds text, sound or a picture."""
+def brings(value: Any, depth: int = _MAX_DEPTH) -> bool:
+    """Return whether a piece has text, audio or an image."""
     if isinstance(value, str):
         return bool(value)
     if depth and isinstance(value, list):
-        return any(brings(each, depth - 1) for each in value)
+        return any(brings(part, depth - 1) for part in value)
     if depth and isinstance(value, dict):
-        return any(brings(each, depth - 1) for name, each in value.items() if name not in _ABOUT)
+        return any(brings(part, depth - 1) for name, part in value.items() if name not in _ABOUT)
     return False
 
 
 def merged(fields: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
-    """A body's fields with further ones, which win; objects in both, such as `options`, are put together."""
+    """Return the fields of a body with `extra` ones, which take precedence. Objects in both, such as `options`, are merged."""
     both = {
         name: fields[name] | extra[name]
         for name in fields.keys() & extra.keys()

@@ -1,8 +1,8 @@
-"""Gradio apps: a function's inputs as `{"data": […]}`, and its outputs in the same shape.
+"""Gradio apps: a function's inputs as `{"data": […]}`, and its outputs in the same format.
 
-`GradioCall` is today's way (Gradio 4 and up): the call waits in the app's queue, its events come from a second request,
-and TTFT counts from the first. `GradioRun` is the old one (`/run/predict`, `/api/predict`): one answer in one piece.
-Nobody tells tokens: a chunk is what the function yielded.
+`GradioCall` is the current protocol (Gradio 4 and later): the call waits in the app's queue, a second request gets its
+events, and TTFT counts from the first request. `GradioRun` is the old protocol (`/run/predict`, `/api/predict`): the answer
+is one document. Gradio reports no tokens: a chunk is what the function yields.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from llmlocust.stream.sse import Event
 from llmlocust.stream.words import is_something, said
 
 PROMPT = "{prompt}"
-"""Stands for the prompt among a function's inputs: --llm-body '{"data": ["{prompt}", 0.7]}'."""
-_MOST_DEEP = 5
-"""Chats are lists of lists of messages of parts."""
+"""Placeholder of the prompt in a function's inputs: --llm-body '{"data": ["{prompt}", 0.7]}'."""
+_MAX_DEPTH = 5
+"""Maximum depth of outputs: chats are lists of lists of messages of parts."""
 
 
 _NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Functions(msgspec.Struct):
-    """An app's functions, by their names."""
+    """An app's functions by name."""
 
     named_endpoints: dict[str, Any]
 
 
 class _App(msgspec.Struct):
-    """What an app says of itself."""
+    """An app's description of itself."""
 
     version: str
     enable_queue: bool | None = None
 
 
 class Gradio(Dialect):
-    """What the two ways share."""
+    """Common base of the two protocols."""
 
     discovers = True
     way: ClassVar[str]
-    """The part of the path before the function's name."""
+    """Path before the function's name."""
 
     def discover(self, get: Get) -> None:
-        """Set the path to that of the function that is called: the app's chat, or its first."""
+        """Set the path to that of the app's function `chat`, or of its first function."""
         for prefix in ("/gradio_api", ""):
             try:
                 functions = [*msgspec.json.decode(get(f"{prefix}/info"), type=_Functions).named_endpoints]
@@ -60,7 +60,7 @@ class Gradio(Dialect):
                 return
 
     def unsupported(self, get: Get) -> str:
-        """Version 3's queue may take calls over a WebSocket alone."""
+        """Return a message for version 3, whose queue may accept calls only over a WebSocket."""
         try:
             app = msgspec.json.decode(get("/config"), type=_App)
         except _NOT_READABLE:
@@ -68,14 +68,14 @@ class Gradio(Dialect):
         if not (app.version.startswith("3.") and app.enable_queue):
             return ""
         return (
-            f"a Gradio {app.version} app whose queue takes calls over a WebSocket alone, which is not spoken here: start "
+            f"a Gradio {app.version} app whose queue accepts calls only over a WebSocket, which is not supported: start "
             "the app with queue(api_open=True), or without a queue, and give --llm-dialect gradio-run"
         )
 
     def body(self, ask: Ask) -> bytes:
         text = ask.text()
         inputs = ask.extra.get("data", [PROMPT])
-        data = [text if each == PROMPT else each for each in inputs]
+        data = [text if value == PROMPT else value for value in inputs]
         return msgspec.json.encode(ask.extra | {"data": data})
 
 
@@ -94,7 +94,7 @@ class GradioCall(Gradio):
             event_id = msgspec.json.decode(body, type=_Called).event_id
         except _NOT_READABLE:
             return None
-        # what would not be one piece of a path is nobody's id
+        # an id is one component of a path
         return f"{self.path}/{event_id}" if event_id.isascii() and event_id.isalnum() else None
 
     def is_answer(self, chunk: Any, found: Sequence[Delta]) -> bool:
@@ -110,7 +110,7 @@ class GradioCall(Gradio):
                 found.append(Delta(END, event.end, "complete"))
         elif kind == "error":
             words = said(chunk.get("error"), chunk) if isinstance(chunk, dict) else said(chunk)
-            found.append(Delta(ERROR, event.end, words or "the app failed without words"))
+            found.append(Delta(ERROR, event.end, words or "the app failed without a message"))
 
 
 class _Outputs(msgspec.Struct):
@@ -131,13 +131,13 @@ class GradioRun(Gradio):
 
     def pieces(self, found: list[Delta], chunk: _Outputs, event: Event) -> None:
         if chunk.data is None and (is_something(chunk.error) or is_something(chunk.detail)):
-            found.append(Delta(ERROR, event.end, said(chunk.error, chunk.detail) or "the app failed without words"))
+            found.append(Delta(ERROR, event.end, said(chunk.error, chunk.detail) or "the app failed without a message"))
         elif text := _first_text(chunk.data):
             found.append(Delta(ANSWER, event.end, text))
 
 
 def _first_text(outputs: Any) -> str:
-    """A function's answer: that of a chat among its outputs, else the first output that holds text."""
+    """Return a function's answer: that of a chat in its outputs, otherwise the first output with text."""
     if not isinstance(outputs, list) or not outputs:
         return ""
     if len(outputs) == 1:  # nearly always
@@ -152,8 +152,8 @@ _PEOPLE = ("user", "human", "system")
 """Roles of messages that are not the model's."""
 
 
-def _text(output: Any, depth: int = _MOST_DEEP) -> str:
-    """The text of one output: of a chat, what the model has answered to what the user said last."""
+def _text(output: Any, depth: int = _MAX_DEPTH) -> str:
+    """Return the text of one output; of a chat, the model's answer to the last message of the user."""
     if isinstance(output, str):
         return output
     if not depth:
@@ -168,26 +168,26 @@ def _text(output: Any, depth: int = _MOST_DEEP) -> str:
         return "".join(_text(message, depth - 1) for message in _since_the_user(output))
     if _has_pairs(output):
         return _text(output[-1][1], depth - 1)
-    if all(isinstance(each, dict) for each in output):  # parts of one message
+    if all(isinstance(part, dict) for part in output):  # parts of one message
         return "".join(_text(part, depth - 1) for part in output)
-    return next((text for each in reversed(output) if (text := _text(each, depth - 1))), "")
+    return next((text for message in reversed(output) if (text := _text(message, depth - 1))), "")
 
 
 def _is_chat(output: list[Any]) -> bool:
-    """Whether an output tells of each of its texts whose it is."""
+    """Return whether each text of an output has a speaker."""
     return bool(output) and (_has_roles(output) or _has_pairs(output))
 
 
 def _has_roles(output: list[Any]) -> bool:
-    return all(isinstance(each, dict) and "role" in each for each in output)
+    return all(isinstance(message, dict) and "role" in message for message in output)
 
 
 def _has_pairs(output: list[Any]) -> bool:
-    """Question and answer, as chats were told of before messages had roles."""
-    return all(isinstance(each, list) and len(each) == 2 for each in output)
+    """Return whether an output is a list of questions and answers, as in chats before messages had roles."""
+    return all(isinstance(pair, list) and len(pair) == 2 for pair in output)
 
 
 def _since_the_user(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The messages behind the last one of a person: a model may answer with several, such as a thought and a text."""
-    last = max((place for place, each in enumerate(messages) if each.get("role") in _PEOPLE), default=-1)
+    """Return the messages after the last one of a person: an answer may have several, such as a thought and a text."""
+    last = max((place for place, message in enumerate(messages) if message.get("role") in _PEOPLE), default=-1)
     return messages[last + 1 :]

@@ -1,4 +1,4 @@
-"""llama.cpp's own /completion: pieces of text, the last one with why it stopped and what it took."""
+"""llama.cpp's own /completion: pieces of text; the last one has the stop reason and the token counts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Chunk(msgspec.Struct):
     stop: Any = None
     stop_type: Any = None
     stopped_limit: Any = None
-    """What stop_type was before there was one."""
+    """Older servers have it instead of stop_type."""
     tokens_predicted: Any = None
     tokens_evaluated: Any = None
     error: Any = None
@@ -48,7 +48,7 @@ class LlamaCppCompletion(Dialect):
     def pieces(self, found: list[Delta], chunk: _Chunk, event: Event) -> None:
         end = event.end
         if event.kind == "error" or (chunk.error is not None and is_something(chunk.error)):
-            found.append(Delta(ERROR, end, said(chunk.error) or "an error event without words"))
+            found.append(Delta(ERROR, end, said(chunk.error) or "an error event without a message"))
             return
         if chunk.content:
             found.append(Delta(ANSWER, end, text_of(chunk.content)))

@@ -1,4 +1,4 @@
-"""Ollama's own protocols: lines of JSON, the last of which is `done` and tells how many tokens it was."""
+"""Ollama's own protocols: lines of JSON. The last line is `done` and has the token counts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Chunk(msgspec.Struct):
 
 
 class Ollama(Dialect):
-    """What the two protocols share."""
+    """Common base of the two protocols."""
 
     chunk: ClassVar[Any] = _Chunk
     framing: ClassVar[ModuleType] = ndjson
@@ -46,8 +46,8 @@ class Ollama(Dialect):
         fields: dict[str, Any] = {"model": ask.model} if ask.model else {}
         fields |= self._question(ask) | {"stream": ask.stream}
         options = {"num_predict": ask.max_tokens, "temperature": ask.temperature}
-        told = {name: value for name, value in options.items() if value is not None}
-        return msgspec.json.encode(merged(fields | ({"options": told} if told else {}), ask.extra))
+        given = {name: value for name, value in options.items() if value is not None}
+        return msgspec.json.encode(merged(fields | ({"options": given} if given else {}), ask.extra))
 
     def _question(self, ask: Ask) -> dict[str, Any]:
         raise NotImplementedError
@@ -58,7 +58,7 @@ class Ollama(Dialect):
     def pieces(self, found: list[Delta], chunk: _Chunk, event: Event) -> None:
         end, message = event.end, chunk.message
         if chunk.error is not None and is_something(chunk.error):
-            found.append(Delta(ERROR, end, said(chunk.error) or "an error without words"))
+            found.append(Delta(ERROR, end, said(chunk.error) or "an error without a message"))
             return
         if isinstance(message, _Message):
             if message.thinking:
@@ -83,7 +83,7 @@ class OllamaChat(Ollama):
     path = "/api/chat"
 
     def _question(self, ask: Ask) -> dict[str, Any]:
-        return {"messages": [_message(each) for each in ask.conversation()]}
+        return {"messages": [_message(message) for message in ask.conversation()]}
 
     def for_prompts(self) -> Dialect:
         return OllamaGenerate()
@@ -99,12 +99,12 @@ class OllamaGenerate(Ollama):
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:
-    """A message in OpenAI's shape, with its images beside its text."""
+    """Convert a message in OpenAI's format: images are beside the text."""
     content = message.get("content")
     if not isinstance(content, list):
         return message
     images = [image for part in content if (image := image_of(part)) is not None]
     if any(url for _, _, url in images):
-        raise ValueError("Ollama fetches no images: give them as data:image/png;base64,… instead of an address")
+        raise ValueError("Ollama does not download images: give them as data:image/png;base64,… instead of a URL")
     text = "".join(str(part.get("text", "")) for part in content)
     return message | {"content": text} | ({"images": [data for _, data, _ in images]} if images else {})

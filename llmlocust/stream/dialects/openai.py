@@ -1,7 +1,7 @@
-"""OpenAI's chat completions and completions, as vLLM, SGLang, llama.cpp, Ollama, TGI and hosted APIs speak them.
+"""OpenAI's chat completions and completions, as in vLLM, SGLang, llama.cpp, Ollama, TGI and hosted APIs.
 
-Reasoning comes as `reasoning_content` (DeepSeek, vLLM, SGLang, llama.cpp) or `reasoning` (OpenRouter, Ollama, newer
-vLLM). Usage comes in a last chunk without choices, in the last chunk with one, or in every chunk.
+Reasoning is in `reasoning_content` (DeepSeek, vLLM, SGLang, llama.cpp) or `reasoning` (OpenRouter, Ollama, newer
+vLLM). Usage is in a last chunk without choices, in the last chunk with one, or in every chunk.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Usage(msgspec.Struct):
     completion_tokens: Any = None
     completion_tokens_details: _Details | None = None
     reasoning_tokens: Any = None
-    """SGLang's place for it; its older versions say 0 whatever was reasoned."""
+    """SGLang's field. Older versions always report 0."""
 
 
 class _Piece(msgspec.Struct):
@@ -52,13 +52,13 @@ class _Piece(msgspec.Struct):
     reasoning: Any = None
     tool_calls: Any = None
     function_call: Any = None
-    """What tool calls were before there could be several."""
+    """The old field for a single tool call."""
     refusal: Any = None
     thinking: Any = None
     reasoning_details: Any = None
-    """OpenRouter's; some models have their reasoning there alone."""
+    """OpenRouter's field. Some models have their reasoning only here."""
     audio: Any = None
-    """Of a spoken answer, its transcript and its sound."""
+    """Transcript and audio of a spoken answer."""
     images: Any = None
 
 
@@ -72,7 +72,7 @@ class _Choice(msgspec.Struct):
 
 
 class _Chunk(msgspec.Struct):
-    """A chunk of a stream, a whole document, or an error: they share their outer shape."""
+    """A chunk of a stream, a whole document, or an error."""
 
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
@@ -83,7 +83,7 @@ class _Chunk(msgspec.Struct):
 
 
 class OpenAI(Dialect):
-    """What the two protocols share."""
+    """Common base of the two protocols."""
 
     chunk: ClassVar[Any] = _Chunk
 
@@ -115,7 +115,7 @@ class OpenAI(Dialect):
             or (chunk.detail and not chunk.choices)
         ):
             words = said(chunk.error, chunk.message, chunk.detail)
-            found.append(Delta(ERROR, end, words or "an error event without words"))
+            found.append(Delta(ERROR, end, words or "an error event without a message"))
             return
         usage = _usage(chunk.usage)
         choices = (chunk.choices or ())[:MAX_CHOICES]
@@ -124,7 +124,7 @@ class OpenAI(Dialect):
             _add_choice(found, chunk, choices[0], end, usage)
         else:
             for choice in choices:
-                _add_one_of_several(found, chunk, choice, end, usage)
+                _add_one_of_choices(found, chunk, choice, end, usage)
         if usage is not None:
             found.append(Delta(USAGE, end, "", usage))
 
@@ -159,7 +159,7 @@ def _add_choice(found: list[Delta], chunk: _Chunk, choice: _Choice, end: int, us
     if piece is not None:
         content, thought = piece.content, piece.reasoning_content or piece.reasoning
         if thought:
-            if thought.__class__ is str:  # nearly always, as with content
+            if thought.__class__ is str:  # nearly always, as for content
                 found.append(Delta(REASONING, end, thought, usage))
             else:
                 _add_reasoning(found, piece, end, usage)
@@ -174,16 +174,16 @@ def _add_choice(found: list[Delta], chunk: _Chunk, choice: _Choice, end: int, us
             _add_other(found, piece, end, usage)
     elif choice.text:
         found.append(Delta(ANSWER, end, text_of(choice.text), usage))
-    if choice.finish_reason and (why := reason(choice.finish_reason)):
-        found.append(Delta(END, end, why))
+    if choice.finish_reason and (finish := reason(choice.finish_reason)):
+        found.append(Delta(END, end, finish))
 
 
 def _is_part(chunk: _Chunk) -> bool:
-    """Whether a chunk with a message, which documents have, is part of a stream by what it calls itself."""
+    """Return whether a chunk with a `message`, which usually means a document, is part of a stream by its `object`."""
     return isinstance(chunk.object, str) and chunk.object.endswith("chunk")
 
 
-def _add_one_of_several(found: list[Delta], chunk: _Chunk, choice: _Choice, end: int, usage: Usage | None) -> None:
+def _add_one_of_choices(found: list[Delta], chunk: _Chunk, choice: _Choice, end: int, usage: Usage | None) -> None:
     before = len(found)
     _add_choice(found, chunk, choice, end, usage or _usage(choice.usage))
     if len(found) > before:
@@ -192,7 +192,7 @@ def _add_one_of_several(found: list[Delta], chunk: _Chunk, choice: _Choice, end:
 
 
 def _add_reasoning(found: list[Delta], piece: _Piece, end: int, usage: Usage | None) -> None:
-    """Reasoning, which servers put into one place, or into several that say the same."""
+    """Add reasoning. Servers put it into one field, or repeat it in several."""
     for place in (piece.reasoning_content, piece.reasoning, piece.thinking, piece.reasoning_details):
         if place and brings(place):
             found.append(Delta(REASONING, end, text_of(place), usage))
@@ -200,7 +200,7 @@ def _add_reasoning(found: list[Delta], piece: _Piece, end: int, usage: Usage | N
 
 
 def _add_content(found: list[Delta], content: Any, end: int, usage: Usage | None) -> None:
-    """Parts, of which some are text, some are reasoning, and some are heard or seen."""
+    """Add parts of content: text, reasoning, audio or images."""
     for part in content if isinstance(content, list) else (content,):
         if part and brings(part):
             kind = REASONING if isinstance(part, dict) and _is_thought(part) else ANSWER
@@ -208,7 +208,7 @@ def _add_content(found: list[Delta], content: Any, end: int, usage: Usage | None
 
 
 def _add_other(found: list[Delta], piece: _Piece, end: int, usage: Usage | None) -> None:
-    """What comes instead of content."""
+    """Add what a piece has instead of content."""
     if piece.thinking or piece.reasoning_details:
         _add_reasoning(found, piece, end, usage)
     places = (piece.refusal, piece.audio, piece.images)
@@ -216,7 +216,7 @@ def _add_other(found: list[Delta], piece: _Piece, end: int, usage: Usage | None)
 
 
 def _add_whole(found: list[Delta], message: _Piece, end: int, usage: Usage | None) -> None:
-    """A whole message: a document's, or one at the end of a stream that repeats all of it."""
+    """Add a whole message: that of a document, or one that repeats the whole answer at the end of a stream."""
     pieces: list[Delta] = []
     _add_reasoning(pieces, message, end, usage)
     if message.content:
@@ -234,10 +234,10 @@ def _is_thought(part: dict[str, Any]) -> bool:
     return str(part.get("type")).startswith(("thinking", "reasoning"))
 
 
-def _usage(told: _Usage | None) -> Usage | None:
-    if told is None:
+def _usage(reported: _Usage | None) -> Usage | None:
+    if reported is None:
         return None
-    details = told.completion_tokens_details
-    reasoning = details.reasoning_tokens if details else told.reasoning_tokens or None
-    usage = Usage(believable(told.prompt_tokens), believable(told.completion_tokens), believable(reasoning))
+    details = reported.completion_tokens_details
+    reasoning = details.reasoning_tokens if details else reported.reasoning_tokens or None
+    usage = Usage(believable(reported.prompt_tokens), believable(reported.completion_tokens), believable(reasoning))
     return None if usage.input_tokens is None and usage.output_tokens is None else usage

@@ -1,4 +1,4 @@
-"""OpenAI's responses. A stream is named events; the last one holds the whole response once more, with its usage."""
+"""OpenAI's Responses API. A stream consists of named events; the last one repeats the whole response, with its usage."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from llmlocust.stream.words import is_something, reason, said
 
 _CALLS = ("function_call", "custom_tool_call", "mcp_call")
 _OF_CALLS = ("arguments", "input", "code")
-"""In the type of an event: what the model writes to call a tool."""
+"""Words in the type of an event that has generated input of a tool."""
 _WHOLE = {ANSWER: WHOLE_ANSWER, REASONING: WHOLE_REASONING, TOOL: WHOLE_TOOL}
 _ENDS = ("completed", "incomplete", "failed", "cancelled")
 
@@ -76,7 +76,7 @@ class _Chunk(_Response):
     object: Any = None
     delta: Any = None
     text: Any = None
-    """All of a part, where it is done."""
+    """The whole text of a finished part."""
     refusal: Any = None
     item: _Item | None = None
     part: _Part | None = None
@@ -92,7 +92,7 @@ class OpenAIResponses(Dialect):
 
     def body(self, ask: Ask) -> bytes:
         fields: dict[str, Any] = {"model": ask.model} if ask.model else {}
-        fields["input"] = [_message(each) for each in ask.conversation()]
+        fields["input"] = [_message(message) for message in ask.conversation()]
         if ask.max_tokens is not None:
             fields["max_output_tokens"] = ask.max_tokens
         if ask.temperature is not None:
@@ -120,9 +120,9 @@ class OpenAIResponses(Dialect):
             or (chunk.detail and chunk.response is None)
         ):
             words = said(chunk.error, chunk.message, chunk.detail)
-            found.append(Delta(ERROR, end, words or "an error event without words"))
+            found.append(Delta(ERROR, end, words or "an error event without a message"))
         elif name == "response.output_item.added" and chunk.item and chunk.item.type in _CALLS:
-            found.append(Delta(TOOL, end))  # it has the tool's name, which the model wrote
+            found.append(Delta(TOOL, end))  # has the tool's name, which the model generated
         elif chunk.response is not None:
             _add_response(found, chunk.response, end)
         elif name.endswith(".done"):
@@ -133,14 +133,14 @@ class OpenAIResponses(Dialect):
 
 @lru_cache(maxsize=256)
 def _kind_of(name: str) -> str:
-    """What an event brings by the words in its type, which has the name of its field before `.delta` and `.done`."""
+    """Return the kind of an event's content from its type, which has the name of a field before `.delta` and `.done`."""
     if "reasoning" in name:
         return REASONING
     return TOOL if any(word in name for word in _OF_CALLS) else ANSWER
 
 
 def _add_whole(found: list[Delta], chunk: _Chunk, end: int) -> None:
-    """A part or an item that is done, with all that it holds; nothing of it is new where it came in deltas."""
+    """Add a finished part or item with its whole content, which repeats earlier deltas."""
     if chunk.item is not None:
         _add_items(found, [chunk.item], end)
     elif text := text_of(chunk.text) or text_of(chunk.refusal) or (_text(chunk.part) if chunk.part else ""):
@@ -149,7 +149,7 @@ def _add_whole(found: list[Delta], chunk: _Chunk, end: int) -> None:
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:
-    """A message in the shape of chat completions, with its parts as this protocol wants them."""
+    """Convert a message in the format of chat completions: its parts need this protocol's format."""
     content = message.get("content")
     return message | {"content": [_part(part) for part in content]} if isinstance(content, list) else message
 
@@ -167,7 +167,7 @@ def _text(part: _Part) -> str:
 
 
 def _add_items(found: list[Delta], items: Sequence[_Item], end: int) -> None:
-    """Whole items: a response's, or one that is done."""
+    """Add whole items: those of a response, or a finished one."""
     texts: dict[str, list[str]] = {REASONING: [], ANSWER: []}
     for item in items:
         kind = REASONING if item.type == "reasoning" else ANSWER
@@ -178,21 +178,21 @@ def _add_items(found: list[Delta], items: Sequence[_Item], end: int) -> None:
 
 
 def _add_response(found: list[Delta], response: _Response, end: int) -> None:
-    """A response says what it is when it is over; before that it says the same of nothing."""
+    """Add a finished response. Earlier events repeat the response while it is still empty."""
     if response.status not in _ENDS:
         return
     if (response.error is not None and is_something(response.error)) or response.status in ("failed", "cancelled"):
         found.append(Delta(ERROR, end, said(response.error) or f"status: {response.status}"))
         return
     _add_items(found, response.output or (), end)
-    why = response.incomplete_details
-    found.append(Delta(END, end, (reason(why.reason) if why else "") or str(response.status)))
-    told = response.usage
-    if told is not None:
-        details = told.output_tokens_details
+    incomplete = response.incomplete_details
+    found.append(Delta(END, end, (reason(incomplete.reason) if incomplete else "") or str(response.status)))
+    reported = response.usage
+    if reported is not None:
+        details = reported.output_tokens_details
         usage = Usage(
-            believable(told.input_tokens),
-            believable(told.output_tokens),
+            believable(reported.input_tokens),
+            believable(reported.output_tokens),
             believable(details.reasoning_tokens) if details else None,
         )
         found.append(Delta(USAGE, end, "", usage))

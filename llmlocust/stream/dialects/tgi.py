@@ -1,4 +1,4 @@
-"""Hugging Face's Text Generation Inference, by its own protocol: a token an event, the last one with all of the text."""
+"""The own protocol of Hugging Face's Text Generation Inference: one token per event; the last event has the whole text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llmlocust.stream.words import is_something, reason, said
 class _Token(msgspec.Struct):
     text: str | None = None
     special: bool = False
-    """Such as the end of the sequence: counted by the server, and no text."""
+    """Whether it is a special token, such as the end of the sequence: the server counts it, but it has no text."""
 
 
 class _Details(msgspec.Struct):
@@ -48,14 +48,14 @@ class TGIGenerate(Dialect):
         parameters: dict[str, Any] = {"details": True}
         if ask.max_tokens is not None:
             parameters["max_new_tokens"] = ask.max_tokens
-        if ask.temperature:  # it refuses a zero, and is greedy without any
+        if ask.temperature:  # TGI rejects 0, and is greedy without a temperature
             parameters["temperature"] = ask.temperature
         return msgspec.json.encode(merged({"inputs": ask.text(), "parameters": parameters}, ask.extra))
 
     def pieces(self, found: list[Delta], chunk: _Chunk, event: Event) -> None:
         end, token, details = event.end, chunk.token, chunk.details
         if event.kind == "error" or (chunk.error is not None and is_something(chunk.error)):
-            found.append(Delta(ERROR, end, said(chunk.error) or "an error event without words"))
+            found.append(Delta(ERROR, end, said(chunk.error) or "an error event without a message"))
             return
         text = chunk.generated_text if token is None else "" if token.special else token.text
         if text:

@@ -1,7 +1,7 @@
-"""Embeddings and rankings: no tokens come out, inputs and their tokens go in.
+"""Embeddings and rankings: requests with inputs whose answers have no tokens.
 
-Requests differ by protocol: OpenAI's, Cohere's, and that of Hugging Face's Text Embeddings Inference (TEI). Answers are
-read in any of their shapes.
+Requests differ by protocol: OpenAI, Cohere, and Hugging Face's Text Embeddings Inference (TEI). Answers of all protocols
+are read by the same code.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from llmlocust.stream.tolerant import believable, decoded
 from llmlocust.stream.words import said
 
 _SHORT = 200
-"""Bytes: a vector of any use is longer. Vectors are not read, for that would cost more than all else."""
+"""Bytes below which an output may be empty. Longer vectors are not parsed, because that would cost too much."""
 _Raws = list[msgspec.Raw]
 
 
@@ -41,42 +41,44 @@ class _Document(msgspec.Struct):
     data: _Raws | None = None
     results: _Raws | None = None
     embeddings: _Raws | dict[str, _Raws] | None = None
-    """Cohere's; of several types, each has all of the vectors."""
+    """Cohere's field. With several types, each type has all vectors."""
     embedding: msgspec.Raw | None = None
-    """A single one."""
+    """A single vector."""
     rankings: _Raws | None = None
     usage: _Usage | None = None
     meta: _Meta | None = None
-    """Where Cohere tells of tokens."""
+    """Cohere's token counts."""
     error: Any = None
     message: Any = None
     detail: Any = None
 
     def outputs(self) -> _Raws | None:
-        """Vectors or ranks, in whichever place they stand; None where there is no such place."""
+        """Return vectors or ranks from the first field that has them; None if there is none."""
         if self.embedding is not None:
             return [self.embedding]
         embeddings = self.embeddings
         if isinstance(embeddings, dict):
             embeddings = next(iter(embeddings.values()), [])
-        return next((each for each in (self.data, self.results, embeddings, self.rankings) if each is not None), None)
+        return next(
+            (field for field in (self.data, self.results, embeddings, self.rankings) if field is not None), None
+        )
 
     def input_tokens(self) -> int | None:
-        """Tokens that were read, where one of the places for them tells."""
+        """Return the number of input tokens; None if it is not reported."""
         usage, meta = self.usage or _Usage(), self.meta or _Meta()
-        billed = [each.input_tokens for each in (meta.tokens, meta.billed_units) if each]
-        told = (believable(each) for each in (usage.prompt_tokens, usage.total_tokens, *billed))
-        return next((count for count in told if count is not None), None)
+        billed = [counts.input_tokens for counts in (meta.tokens, meta.billed_units) if counts]
+        reported = (believable(count) for count in (usage.prompt_tokens, usage.total_tokens, *billed))
+        return next((count for count in reported if count is not None), None)
 
 
 class Vectors(Dialect):
-    """What the protocols share."""
+    """Common base of the protocols."""
 
     chunk: ClassVar[Any] = _Document | _Raws
     streams = False
     operation = "embeddings"
     of_one: ClassVar[str] = "vector"
-    """What there is to be of each input."""
+    """Name of the output for one input."""
 
     def body(self, ask: Ask) -> bytes:
         fields: dict[str, Any] = {"model": ask.model} if ask.model else {}
@@ -100,29 +102,31 @@ class Vectors(Dialect):
         return self.inputs(ask) or 0
 
     def pieces(self, found: list[Delta], chunk: _Document | _Raws, event: Event) -> None:
-        if isinstance(chunk, list):  # TEI's: nothing but vectors or ranks
+        if isinstance(chunk, list):  # TEI's answers are only vectors or ranks
             outputs, tokens = chunk, None
-        elif (told := chunk.outputs()) is not None:
-            outputs, tokens = told, chunk.input_tokens()
+        elif (listed := chunk.outputs()) is not None:
+            outputs, tokens = listed, chunk.input_tokens()
         else:
             if words := said(chunk.error, chunk.message, chunk.detail):
                 found.append(Delta(ERROR, event.end, words))
             return
-        if any(memoryview(each).nbytes < _SHORT and _is_empty(each) for each in outputs):
-            found.append(Delta(EMPTY, event.end, f"a {self.of_one} with nothing in it"))
+        if any(memoryview(output).nbytes < _SHORT and _is_empty(output) for output in outputs):
+            found.append(Delta(EMPTY, event.end, f"an empty {self.of_one}"))
         found.append(Delta(OUTPUTS, event.end, str(len(outputs))))
         found.append(Delta(USAGE, event.end, "", Usage(tokens)))
         found.append(Delta(END, event.end, "stop"))
 
 
 def _is_empty(output: msgspec.Raw) -> bool:
-    """Whether a vector has no numbers. Ranks are not empty by being short."""
+    """Return whether a vector has no numbers. Ranks are short but not empty."""
     value = decoded(bytes(output))
     if isinstance(value, dict):
         value = next((value[name] for name in ("embedding", "values", "vector", "data") if name in value), True)
     while isinstance(value, list) and len(value) == 1:
         value = value[0]
-    return value is None or value in ("", [], {}) or (isinstance(value, list) and all(each is None for each in value))
+    return (
+        value is None or value in ("", [], {}) or (isinstance(value, list) and all(number is None for number in value))
+    )
 
 
 class OpenAIEmbeddings(Vectors):
@@ -151,21 +155,21 @@ class TEIEmbed(Vectors):
 
 
 class Rerank(Vectors):
-    """Cohere's, which Jina, Together, vLLM and others have too."""
+    """Cohere's protocol, also of Jina, Together, vLLM and others."""
 
     name = "rerank"
     path = "/v1/rerank"
-    operation = "rerank"  # OpenTelemetry's conventions do not know it
+    operation = "rerank"  # OpenTelemetry's conventions have no name for it
     of_one = "rank"
 
     def _question(self, ask: Ask) -> dict[str, Any]:
-        """Without documents, the question ranks itself: enough to see that the server ranks."""
+        """Return the request. Without documents, the question is the only document, which is enough to test the server."""
         return {"query": ask.text(), "documents": list(ask.inputs) or [ask.text()]}
 
     def _wanted(self, ask: Ask) -> int:
-        """All documents, unless the request asks for the first few."""
-        asked = (ask.extra.get(name) for name in ("top_n", "top_k"))
-        return min([self.inputs(ask) or 0, *(count for each in asked if (count := believable(each)) is not None)])
+        """Return the number of expected ranks: all documents, unless the request limits them."""
+        limits = (ask.extra.get(name) for name in ("top_n", "top_k"))
+        return min([self.inputs(ask) or 0, *(count for limit in limits if (count := believable(limit)) is not None)])
 
 
 class TEIRerank(Rerank):
