@@ -228,7 +228,7 @@ def test_a_doubted_level_ends_with_98(folder, tmp_path):
         (("base", "nowhere"), "no run has this prefix"),
         (("base", "like", "--label", "one"), "1 labels for 2 runs"),
         (("base", "like", "--label", "one", "--label", "one"), "two runs have the same --label"),
-        (("base", "like", "--tolerance", "much"), "'much' is none: 5% is one"),
+        (("base", "like", "--tolerance", "much"), "'much' is not a share: write 5%"),
         (("base", *["like"] * 10), "11 runs are more than a page can show"),
         (
             ("base", "other.csv"),

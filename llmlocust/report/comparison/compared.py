@@ -23,7 +23,7 @@ from llmlocust.runfiles.reading.published_table import load_table
 from llmlocust.runfiles.reading.run_data import RunData, good, weights_of
 from llmlocust.text import figures as words
 
-MOST_RUNS = 10
+MAX_RUNS = 10
 _OF_THE_RUN_ALONE = (
     "run_completed",
     "answer_length",
