@@ -113,7 +113,7 @@ def runs_table(compared: Compared) -> tuple[list[str], list[list[tuple[str, str]
         rows[-1].append((words.digits(best), ""))
         figures = [level.metric(metric)[statistic] if level else math.nan for metric, statistic in known]
         rows[-1] += [(words.duration(each), "") for each in figures]
-    return [*NUMBERS.values(), "most tokens/s", *(name_of(*key) for key in known)], rows
+    return [*NUMBERS.values(), "max tokens/s", *(name_of(*key) for key in known)], rows
 
 
 def _of_level(level: LevelFigures, known: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
