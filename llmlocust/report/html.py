@@ -44,12 +44,12 @@ def html(assessment: Assessment) -> str:
 
 
 def html_in(assessment: Assessment, language: str) -> tuple[str, list[str]]:
-    """The page in one of LANGUAGES, and its texts that stayed English because the catalogue does not know them."""
+    """The page in one of LANGUAGES, and its texts that stayed English because no catalogue contains them."""
     return (html(assessment), []) if language == "en" else translated(lambda: html(assessment), language)
 
 
 def _verdict(assessment: Assessment) -> dict[str, Any]:
-    """The headline, and what is told of the phases of a plan."""
+    """The headline, and the table and sentences about the phases of a plan."""
     verdict = assessment.verdict
     return {
         "title": headline.title(assessment),

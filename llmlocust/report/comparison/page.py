@@ -61,7 +61,7 @@ def html(compared: Compared) -> str:
 
 
 def html_in(compared: Compared, language: str) -> tuple[str, list[str]]:
-    """The page in one of LANGUAGES, and its texts that stayed English because the catalogue does not know them."""
+    """The page in one of LANGUAGES, and its texts that stayed English because no catalogue contains them."""
     return (html(compared), []) if language == "en" else translated(lambda: html(compared), language)
 
 
