@@ -67,7 +67,7 @@ def test_a_second_run_does_not_write_over_the_first(a_run):
     again = llmlocust("run", "http://127.0.0.1:1", "--out", "reports/first", cwd=folder)
 
     assert again.returncode == 2
-    assert "reports/first holds a run already" in again.stderr
+    assert "reports/first already contains a run" in again.stderr
 
 
 def test_report_prints_json_alone(a_run):
@@ -165,7 +165,7 @@ def test_of_several_runs_a_broken_threshold_counts_and_all_are_run(small_server,
 
     assert done.returncode == 99, done.stdout + done.stderr
     assert done.stdout.count("Gates: ") == 2
-    assert f"127.0.0.1:{small_server.port}: a threshold was broken, exit code 99" in done.stderr
+    assert f"127.0.0.1:{small_server.port}: a threshold was violated, exit code 99" in done.stderr
     assert (tmp_path / "both" / "compare.html").exists()
 
 
@@ -302,12 +302,12 @@ def said_to(args, folder):
         (["run", "http://127.0.0.1:1", "--header", "api-key"], "--llm-header must be NAME: VALUE"),
         (["run", "http://127.0.0.1:1", "--header", "api-key: $NOT_SET"], "needs the variable NOT_SET"),
         (["run", "http://127.0.0.1:1", "--path", "http://x/chat"], "--llm-path must be a path such as"),
-        (["run", "http://127.0.0.1:1", "more"], "what is 'more'? URLs begin with http://"),
-        (["run", "http://127.0.0.1:1", "--", "more"], "what is 'more'? Behind -- stand Locust's own options"),
+        (["run", "http://127.0.0.1:1", "more"], "'more' is not a URL: URLs begin with http://"),
+        (["run", "http://127.0.0.1:1", "--", "more"], "'more' is not an option of Locust"),
         (["run", *(f"http://127.0.0.1:{n}" for n in range(1, 12))], "11 runs are more than a page can show"),
         (["run", "http://a", "http://b", "--model", "m,n,o"], "2 URLs and 3 models"),
-        (["run", "http://127.0.0.1:1", "--requests", "5"], "--requests wants --concurrency"),
-        (["run", "http://127.0.0.1:1", "--requests", "5", "--concurrency", "9"], "9 users cannot share 5 requests"),
+        (["run", "http://127.0.0.1:1", "--requests", "5"], "--requests needs --concurrency"),
+        (["run", "http://127.0.0.1:1", "--requests", "5", "--concurrency", "9"], "9 users cannot all ask"),
         (["run", "http://127.0.0.1:1", "--requests", "5", "--concurrency", "5", "--hold", "5"], "leave out --hold"),
         (["run", "http://127.0.0.1:1", "--concurrency", "5", "--rate", "5"], "leave out --rate"),
         (["run", "http://127.0.0.1:1", "--short", "--long"], "--short and --long are two runs"),
@@ -318,8 +318,8 @@ def said_to(args, folder):
         (["run", "http://127.0.0.1:1", "--search", "--threshold", "goodput > 5/s"], "cannot search by 'goodput > 5/s'"),
         (["simulate", "--slots", "0"], "slots must be at least 1"),
         (["demo", "--levels", "x"], "levels must be whole numbers"),
-        (["calibrate", "--streams", "10,x"], "--streams wants whole numbers from 1 up, such as 10,100"),
-        (["calibrate", "--streams", "0"], "--streams wants whole numbers from 1 up"),
+        (["calibrate", "--streams", "10,x"], "--streams takes whole numbers from 1, such as 10,100"),
+        (["calibrate", "--streams", "0"], "--streams takes whole numbers from 1"),
         (["calibrate", "--streams", "1", "--gap", "0"], "Invalid value for '--gap'"),
     ],
 )

@@ -1,1 +1,1 @@
-"""Real runs against the simulator, compared with its truth."""
+"""Runs of Locust against the simulator, compared with the simulator's own record of each request."""

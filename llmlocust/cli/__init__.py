@@ -1,4 +1,4 @@
-"""The `llmlocust` command: wiring of the packages, nothing more. A module a command; what they share is in `shared`."""
+"""The `llmlocust` command: it only connects the packages. Each subcommand has a module; `shared` has the common code."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from llmlocust.cli.shared import OneLine, Stopped
 
 
 class _Group(click.Group):
-    """A group whose commands report Ctrl-C and an unexpected OSError, such as a file name that is too long, in one line."""
+    """A group whose commands report Ctrl-C and unexpected OSErrors, such as a file name that is too long, in one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except OSError as problem:
-            if problem.errno == errno.EPIPE or not problem.strerror:  # click ends the first quietly
+            if problem.errno == errno.EPIPE or not problem.strerror:  # click itself ends quietly on a broken pipe
                 raise
             name = f"{str(problem.filename)[:60]}: " if problem.filename else ""
             raise OneLine(f"{name}{problem.strerror.lower()}") from None
@@ -30,18 +30,18 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(version("llmlocust"), prog_name="llmlocust")
 def main() -> None:
-    """How many users can your LLM endpoint take, where does it break, why, and can you believe the answer?
+    """Load tests for LLM servers: how many users one can serve, where it breaks, why, and whether the result is valid.
 
     \b
-    llmlocust demo                               a ramp against a simulated server, and its report
-    llmlocust run http://localhost:8000          a ramp against yours, and its report
-    llmlocust report reports/NAME                the report again, from the files of a run
-    llmlocust check reports/NAME --threshold …   whether it keeps its limits, for a CI
-    llmlocust compare reports/BASE reports/NEW   what is faster or slower, and what is noise
-    llmlocust calibrate                          how far this machine's measurements can be believed
-    llmlocust simulate                           an LLM server of known capacity, to try things on
+    llmlocust demo                               run a ramp against a simulated server, and report it
+    llmlocust run http://localhost:8000          run a ramp against your server, and report it
+    llmlocust report reports/NAME                write the report again, from the files of a run
+    llmlocust check reports/NAME --threshold …   check a run against thresholds, for CI
+    llmlocust compare reports/BASE reports/NEW   compare runs, and separate changes from noise
+    llmlocust calibrate                          measure how accurate this machine's measurements are
+    llmlocust simulate                           start an LLM server of known capacity, for experiments
 
-    For locustfiles, the web UI and many machines use `locust` itself: see locustfiles/ and the README.
+    For locustfiles, the web UI and several machines, use `locust`: see locustfiles/ and the README.
     """
 
 

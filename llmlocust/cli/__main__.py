@@ -1,4 +1,4 @@
-"""`python -m llmlocust.cli`: the command."""
+"""`python -m llmlocust.cli`: the `llmlocust` command."""
 
 from llmlocust.cli import main
 

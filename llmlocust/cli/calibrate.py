@@ -1,4 +1,4 @@
-"""`llmlocust calibrate`: how far this machine's measurements can be believed."""
+"""`llmlocust calibrate`: how accurate this machine's measurements are."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from llmlocust.cli.shared import POSITIVE, OneLine, new_folder, say, write
 
 @click.command()
 @click.option(
-    "--streams", default="", help="Only so many streams: 10,100 [default: 10 to 300, at 500 to 75,000 tokens/s]"
+    "--streams", default="", help="Numbers of streams, such as 10,100 [default: 10 to 300, at 500 to 75,000 tokens/s]"
 )
 @click.option(
     "--gap", type=POSITIVE, default=10.0, show_default=True,
-    help="Milliseconds between tokens, where --streams is given",
+    help="Milliseconds between tokens; needs --streams",
 )  # fmt: skip
-@click.option("--seconds", type=POSITIVE, default=6.0, show_default=True, help="How long each point is measured")
-@click.option("--out", default="", help="Folder for the page and the runs [default: reports/calibration- and the time]")
+@click.option("--seconds", type=POSITIVE, default=6.0, show_default=True, help="Seconds to measure each point")
+@click.option("--out", default="", help="Folder for the page and the runs' files [default: reports/calibration-TIME]")
 def calibrate(streams: str, gap: float, seconds: float, out: str) -> None:
-    """Find out how far this machine's measurements can be believed: about two minutes.
+    """Measure how accurate this machine's measurements are. Takes about two minutes.
 
-    Real runs of Locust against a simulated server, at several numbers of streams and speeds. Each request is compared
-    with what the server knows of it: when it wrote the first token, and how far apart the others were. Prints the
-    errors as they come, and saves them as a page and as JSON.
+    Locust runs against a simulated server with several numbers of streams and token rates. Each request is compared
+    with the server's record of it: when the first token was written, and the times between tokens. The errors are
+    printed as they are measured, and saved as a page and as JSON.
     """
     from llmlocust.calibration import errors, page
     from llmlocust.calibration.measure import GRID, machine, measure
@@ -34,21 +34,21 @@ def calibrate(streams: str, gap: float, seconds: float, out: str) -> None:
     points: list[errors.Point] = []
     for line in errors.head():
         say(line)
-    for number, between in grid:
+    for number, itl_ms in grid:
         try:
-            points.append(measure(number, between, seconds, folder))
+            points.append(measure(number, itl_ms, seconds, folder))
         except RuntimeError as problem:
             raise OneLine(f"at {number} streams: {problem}") from None
         say(errors.line(points[-1]))
     say(errors.verdict(points))
-    where = machine()
+    facts = machine()
     html, data = folder / "calibration.html", folder / "calibration.json"
-    write([(str(html), lambda: page.html(points, where)), (str(data), lambda: page.as_json(points, where))])
+    write([(str(html), lambda: page.html(points, facts)), (str(data), lambda: page.as_json(points, facts))])
     say(f"Page: {html}")
 
 
 def _streams(text: str) -> list[int]:
     numbers = text.split(",")
-    if not all(each.strip().isdecimal() and int(each) for each in numbers):
-        raise OneLine(f"--streams wants whole numbers from 1 up, such as 10,100 — got {text!r}")
-    return [int(each) for each in numbers]
+    if not all(number.strip().isdecimal() and int(number) for number in numbers):
+        raise OneLine(f"--streams takes whole numbers from 1, such as 10,100; got {text!r}")
+    return [int(number) for number in numbers]

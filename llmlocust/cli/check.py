@@ -1,4 +1,4 @@
-"""`llmlocust check`: gates for a CI."""
+"""`llmlocust check`: gates for CI."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from llmlocust.cli.shared import OneLine, json_option, load, parse_all, say, thr
 @click.command()
 @click.argument("prefix")
 @threshold_options(
-    'Such as "ttft.p95 < 500ms", at every level, or "ttft.p95 < 500ms @ 100", at those of one load; repeatable',
-    'From a TOML file: ttft.p95 = "< 500ms @ 100"',
+    'Threshold: "ttft.p95 < 500ms" for all levels, "ttft.p95 < 500ms @ 100" for levels of that load; repeatable',
+    'Thresholds from a TOML file: ttft.p95 = "< 500ms @ 100"',
 )
 @click.option(
-    "--accept", multiple=True, metavar="CHECK", help="A trust check that may fail, such as prefix_cache; repeatable"
+    "--accept", multiple=True, metavar="CHECK", help="Validity check that may fail, such as prefix_cache; repeatable"
 )
-@click.option("--junit", default="", metavar="FILE", help="JUnit XML, a test for each threshold and level; - prints it")
-@click.option("--markdown", default="", metavar="FILE", help="Markdown too; - prints it")
+@click.option(
+    "--junit", default="", metavar="FILE", help="Write JUnit XML, one test for each threshold and level; - prints it"
+)
+@click.option("--markdown", default="", metavar="FILE", help="Write Markdown, too; - prints it")
 @json_option
 def check(
     prefix: str,
@@ -32,10 +34,12 @@ def check(
     markdown: str,
     json_file: str,
 ) -> None:
-    """Judge a run's files by thresholds: exit 0 where all hold, 99 where one does not, 98 where the measurement that
-    one rests on cannot be trusted.
+    """Check a run's files against thresholds.
 
-    PREFIX as for the report. Where GITHUB_STEP_SUMMARY names a file, as in GitHub's workflows, Markdown is added to it.
+    Exit code 0: all are met. 99: one is violated. 98: none is violated, but the measurement that one depends on is not
+    valid.
+
+    PREFIX as for the report. If GITHUB_STEP_SUMMARY names a file, as in GitHub's workflows, Markdown is appended to it.
     See docs/ci.md.
 
     \b
@@ -43,8 +47,8 @@ def check(
     """
     from llmlocust.metrics.thresholds import Gate
 
-    given = parse_all(thresholds, thresholds_file, Gate.parse)
-    if not given:
+    parsed = parse_all(thresholds, thresholds_file, Gate.parse)
+    if not parsed:
         raise OneLine('no threshold to check: give --threshold "ttft.p95 < 500ms", or a file with --thresholds')
     from llmlocust.analysis.checks.check import accepted_keys
     from llmlocust.assessment.gates import judge_run
@@ -54,7 +58,7 @@ def check(
         accepted_keys(accept)
     except ValueError as problem:
         raise OneLine(f"--accept: {problem}") from None
-    judged = judge_run(load(prefix), list(dict.fromkeys(given)), accept)
+    judged = judge_run(load(prefix), list(dict.fromkeys(parsed)), accept)
     outputs = [(junit, gates.junit), (markdown, gates.markdown), (json_file, gates.as_json)]
     to_stderr = any(name == "-" for name, _ in outputs)
     for line in gates.lines(judged):
@@ -65,12 +69,12 @@ def check(
 
 
 def _add_to_summary(markdown: str) -> None:
-    """GitHub shows on a job's page what its steps append to this file."""
+    """Append to the file that GitHub shows on the page of a job, if there is one."""
     name = os.environ.get("GITHUB_STEP_SUMMARY", "")
     if not name:
         return
     try:
         with Path(name).open("a", encoding="utf-8") as file:
             file.write(f"{markdown}\n")
-    except OSError as problem:  # the summary is a copy: what was judged stands without it
+    except OSError as problem:  # the summary is only a copy of the result
         say(f"cannot write {name} (GITHUB_STEP_SUMMARY): {problem.strerror}", err=True)

@@ -1,4 +1,4 @@
-"""`llmlocust compare`: what is faster or slower, and what is noise."""
+"""`llmlocust compare`: find out which figures of runs differ, and which differences are noise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llmlocust.cli.shared import (
     Pages,
     Renderers,
     page_options,
-    parse_limits,
+    parse_thresholds,
     say,
     threshold_options,
     write_pages,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class _Share(click.ParamType):  # type: ignore[type-arg]  # older versions of click have no generic one
-    """5 % or 0.05."""
+    """A share between 0 and 1, written as 5% or 0.05."""
 
     name = "share"
 
@@ -41,7 +41,7 @@ class _Share(click.ParamType):  # type: ignore[type-arg]  # older versions of cl
         except ValueError:
             share = -1.0
         if not 0.0 < share < 1.0:
-            self.fail(f"{value!r} is none: 5% is one, and so is 0.05", param, ctx)
+            self.fail(f"{value!r} is not a share: write 5% or 0.05", param, ctx)
         return share
 
 
@@ -49,17 +49,20 @@ class _Share(click.ParamType):  # type: ignore[type-arg]  # older versions of cl
 @click.argument("base")
 @click.argument("new", nargs=-1, required=True)
 @click.option(
-    "--label", "labels", multiple=True, help="Name of a run, one for each in their order [default: its files']"
+    "--label",
+    "labels",
+    multiple=True,
+    help="Name of a run; give one for each, in their order [default: the name of its files]",
 )
 @click.option(
     "--tolerance",
     type=_Share(),
     default="5%",
     show_default=True,
-    help="A change that does not matter, such as 5% or 0.05",
+    help="Largest change that does not matter, such as 5% or 0.05",
 )
-@threshold_options('Limits for all of the runs, such as "ttft.p95 < 500ms"; repeatable [default: derived from BASE]')
-@page_options("PREFIX_compare.html, of the first NEW")
+@threshold_options('Threshold for all runs, such as "ttft.p95 < 500ms"; repeatable [default: derived from BASE]')
+@page_options("PREFIX_compare.html, with the prefix of the first NEW")
 def compare(
     base: str,
     new: tuple[str, ...],
@@ -69,26 +72,26 @@ def compare(
     thresholds_file: str,
     **pages: str,
 ) -> None:
-    """Compare one run or more with BASE: level by level, figure by figure, and say what noise does not explain.
+    """Compare one or more runs with BASE, figure by figure at each level, and report what noise does not explain.
 
-    Runs are named as for `llmlocust report`: by prefix, folder or file; the CSVs of any Locust test and tables of levels
-    will do, with less to say. Levels that both runs held are compared; up to nine NEW beside one BASE.
+    Name runs as for `llmlocust report`: by prefix, folder or file. The CSVs of any Locust test and tables of levels also
+    work, with fewer figures. Levels that both runs have are compared; at most nine NEW with one BASE.
 
-    Exit code 99: a regression, that is, NEW is worse by more than the tolerance and noise does not explain it. 98: none,
-    but checks doubt a level that was compared. 0: neither.
+    Exit code 99: a regression, that is, NEW is worse by more than the tolerance and noise does not explain it. 98: no
+    regression, but a level that was compared is not valid. 0: neither.
 
     \b
     llmlocust compare reports/monday reports/tuesday
     llmlocust compare reports/a reports/b reports/c --label vLLM --label SGLang --label TGI --markdown -
     """
-    limits = parse_limits(thresholds, thresholds_file)
-    raise SystemExit(make_comparison([base, *new], list(labels), limits, tolerance, Pages(**pages)))
+    parsed = parse_thresholds(thresholds, thresholds_file)
+    raise SystemExit(make_comparison([base, *new], list(labels), parsed, tolerance, Pages(**pages)))
 
 
 def make_comparison(
     names: list[str], labels: list[str], thresholds: list[Threshold], tolerance: float, pages: Pages = DEFAULT_PAGES
 ) -> int:
-    """Compare runs and write the page. Returns the exit code."""
+    """Compare runs, write the page, and return the exit code."""
     from llmlocust.report.comparison.sentences import summary
 
     compared = _compare(names, labels, thresholds, tolerance)
@@ -101,15 +104,15 @@ def make_comparison(
 
 
 def _compare(names: list[str], labels: list[str], thresholds: list[Threshold], tolerance: float) -> Compared:
-    from llmlocust.report.comparison.compared import MOST_RUNS, compare_runs, labels_of, load
+    from llmlocust.report.comparison.compared import MAX_RUNS, compare_runs, labels_of, load
     from llmlocust.runfiles.reading.errors import RunError
 
-    if len(names) > MOST_RUNS:
-        raise OneLine(f"{len(names)} runs are more than a page can show: compare at most {MOST_RUNS}")
+    if len(names) > MAX_RUNS:
+        raise OneLine(f"{len(names)} runs are more than a page can show: compare at most {MAX_RUNS}")
     if labels and len(labels) != len(names):
-        raise OneLine(f"{len(labels)} labels for {len(names)} runs: give --label once for each, BASE first, or none")
+        raise OneLine(f"{len(labels)} labels for {len(names)} runs: give one --label for each run, BASE first, or none")
     if len(set(labels)) < len(labels):
-        raise OneLine("two runs have the same --label: give each its own")
+        raise OneLine("two runs have the same --label: give each run its own")
     try:
         runs = [load(name) for name in names]
         return compare_runs(runs, labels or labels_of(runs), thresholds, tolerance)

@@ -1,4 +1,4 @@
-"""Locust as a child of the command, and the report of what it measured."""
+"""Run Locust as a child process of the command, and report the run."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ LEVELS = "1,2,5,10,20,50,100,150,200,300"
 
 
 class Done(NamedTuple):
-    """A run that is over."""
+    """The end of a run."""
 
     code: int
-    """Its exit code, or the report's where the run was well."""
+    """Exit code of Locust; that of the report if Locust's is 0."""
     stopped: bool
-    """By whoever ran it: Ctrl-C, SIGTERM, a closed terminal."""
+    """Whether the user stopped the run: Ctrl-C, SIGTERM, or a closed terminal."""
 
 
 def run_and_report(
-    url: str, folder: Path, options: dict[str, Any], more: list[str], thresholds: list[Threshold]
+    url: str, folder: Path, options: dict[str, Any], arguments: list[str], thresholds: list[Threshold]
 ) -> Done:
-    """Run Locust with `options` as its --llm-…, keep its files in the folder, and make the report of them."""
+    """Run Locust with `options` as its --llm-… options, keep its files in the folder, and write their report."""
     prefix = folder / "run"
     user = {"chat": "Chat", "completions": "Completion"}[options.get("api", "chat")]
-    told = {name: value for name, value in options.items() if value is not None and name != "api"}
+    values = {name: value for name, value in options.items() if value is not None and name != "api"}
     command = [
         *(sys.executable, "-m", "locust", "-f", str(_locustfile())),
         *("--headless", "--only-summary", "--host", url, "--csv", str(prefix)),
-        "--skip-log-setup",  # its tables are left out, ours is the report
-        # an overload ramp is meant to fail some requests: they are results, and the run is well
+        "--skip-log-setup",  # without its tables: the report replaces them
+        # failed requests are a result of an overload ramp, not a failure of the run
         *("--exit-code-on-error", "0"),
-        *(f"--llm-{name.replace('_', '-')}={value}" for name, value in told.items()),
-        *more,
+        *(f"--llm-{name.replace('_', '-')}={value}" for name, value in values.items()),
+        *arguments,
         user,
     ]
     code, stopped = _locust(command)
@@ -61,7 +61,7 @@ def run_and_report(
 
 
 def _locust(command: list[str]) -> Done:
-    """Locust as a child, which Ctrl-C, SIGTERM and a closed terminal end well. A shell's exit code."""
+    """Run Locust as a child process. Ctrl-C, SIGTERM and a closed terminal let it finish. The exit code is as in shells."""
     stopped = False
 
     def stop(*_: Any) -> None:
@@ -76,7 +76,7 @@ def _locust(command: list[str]) -> Done:
         while True:
             try:
                 code = child.wait()
-            except KeyboardInterrupt:  # the terminal has sent it to the child too
+            except KeyboardInterrupt:  # the terminal has sent the signal to the child, too
                 stopped = True
                 continue
             return Done(code if code >= 0 else 128 - code, stopped)

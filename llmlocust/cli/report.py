@@ -1,4 +1,4 @@
-"""`llmlocust report`: the page of a run, from its files."""
+"""`llmlocust report`: write the page of a run from its files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llmlocust.cli.shared import (
     Renderers,
     load,
     page_options,
-    parse_limits,
+    parse_thresholds,
     say,
     threshold_options,
     write_pages,
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("prefix", default="")
 @click.option(
-    "--table", default="", metavar="FILE", help="A bare table instead: a CSV or Markdown table with a row a level"
+    "--table", default="", metavar="FILE", help="Read a table instead of a run: CSV or Markdown, one row for each level"
 )
-@click.option("--think-time", default="", help="Think time of the table's users in seconds: 5, or 1-3")
+@click.option("--think-time", default="", help="Think time of the users of --table in seconds: 5, or 1-3")
 @threshold_options(
-    'Such as "ttft.p95 < 500ms", "errors < 1%", or gold and tolerated: "ttft.p95 < 500ms ~ 1s"; repeatable'
+    'Threshold, such as "ttft.p95 < 500ms", "errors < 1%", or gold and tolerated: "ttft.p95 < 500ms ~ 1s"; repeatable'
 )
 @page_options("PREFIX_report.html")
 def report(
@@ -43,24 +43,24 @@ def report(
     thresholds_file: str,
     **pages: str,
 ) -> None:
-    """Make the report of a run from its files: one HTML page that needs no network.
+    """Write the report of a run from its files: one HTML page that needs no network.
 
-    PREFIX is what --csv was given, a folder with one run in it, or one of the run's files. The CSVs of any Locust
-    test will do, with less to say. So will a table that somebody published: --table, with columns such as users (or
-    rate), mean, p95, ttft_mean, rps and errors; times in milliseconds unless the header says otherwise (p95_s).
+    PREFIX is the value of --csv, a folder that contains one run, or one of the run's files. The CSVs of any Locust test
+    also work, with fewer figures. --table reads a published table, with columns such as users (or rate), mean, p95,
+    ttft_mean, rps and errors. Its times are milliseconds unless the header names another unit (p95_s).
     """
     if bool(prefix) == bool(table):
-        raise OneLine("give either a run's PREFIX or a table (--table levels.csv)")
+        raise OneLine("give either the PREFIX of a run or a table (--table levels.csv)")
     if think_time and not table:
-        raise OneLine("--think-time is of a table's users (--table): a run tells the think time of its own")
-    limits = parse_limits(thresholds, thresholds_file)
-    make_report(prefix, limits, Pages(**pages), table=table, think_time=think_time)
+        raise OneLine("--think-time needs --table: the files of a run contain its think time")
+    parsed = parse_thresholds(thresholds, thresholds_file)
+    make_report(prefix, parsed, Pages(**pages), table=table, think_time=think_time)
 
 
 def make_report(
     prefix: str, thresholds: list[Threshold], pages: Pages = DEFAULT_PAGES, *, table: str = "", think_time: str = ""
 ) -> None:
-    """The page of a run, and its summary on the terminal."""
+    """Write the page of a run, and print its summary."""
     from llmlocust.assessment.assessment import assess
     from llmlocust.report.as_json import as_json
     from llmlocust.report.html import html_in
@@ -68,7 +68,7 @@ def make_report(
     from llmlocust.report.summary import summary
 
     run = load(prefix, table, think_time)
-    assessment = assess(run, thresholds or _of_the_run(run.info))
+    assessment = assess(run, thresholds or _thresholds_of_run(run.info))
     html = Path(pages.out or f"{run.prefix}_report.html")
     renderers = Renderers(partial(html_in, assessment), partial(markdown, assessment), partial(as_json, assessment))
     write_pages(renderers, pages, html)
@@ -77,8 +77,8 @@ def make_report(
     say(f"Report:    {html}", err=pages.takes_stdout)
 
 
-def _of_the_run(info: dict[str, Any]) -> list[Threshold]:
-    """The limits that it was run with; none where they cannot be read, as those of another version."""
+def _thresholds_of_run(info: dict[str, Any]) -> list[Threshold]:
+    """The thresholds that the run was given; none if they cannot be read, as with those of another version."""
     from llmlocust.metrics.thresholds import parse_gates, thresholds_of
 
     try:

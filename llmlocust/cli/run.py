@@ -1,4 +1,4 @@
-"""`llmlocust run`: a ramp against a server, or a search, and its report."""
+"""`llmlocust run`: run a ramp or a search against a server, and report it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from click.core import ParameterSource
 
 from llmlocust.cli.driving import LEVELS, run_and_report
 from llmlocust.cli.several import run_each, targets_of
-from llmlocust.cli.shared import POSITIVE, OneLine, new_folder, parse_all, parse_limits, threshold_options
+from llmlocust.cli.shared import POSITIVE, OneLine, new_folder, parse_all, parse_thresholds, threshold_options
 
 if TYPE_CHECKING:
     from llmlocust.metrics.thresholds import Threshold
 
 _WHOLE = click.IntRange(min=1)
 _FEW_TOKENS = "100"
-"""Of an answer with --short and --long, as llm-benchmark's own ramp asks for."""
+"""Maximum tokens of an answer with --short and --long, as in the ramp of llm-benchmark."""
 
 
 class _WithLocustArgs(click.Command):
-    """What stands behind -- is Locust's, and comes as `ctx.meta["locust_args"]`: an argument of its own would take all
-    URLs but the first.
+    """A command that passes the arguments after -- to Locust, as `ctx.meta["locust_args"]`.
+
+    A click argument for them would take all URLs except the first.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -38,72 +39,83 @@ class _WithLocustArgs(click.Command):
 @click.argument("urls", nargs=-1, required=True, metavar="URL [URL]...")
 @click.option(
     "--model", "models", multiple=True,
-    help="Model to ask for [default: the first one that the server lists]; several, or with commas: a run of each",
+    help="Model [default: the first that the server lists]; repeatable, or several with commas: one run for each",
 )  # fmt: skip
 @click.option(
     "--dialect", default="openai-chat", show_default=True,
-    help="What the server speaks: anthropic, ollama-chat, tgi, gradio, … (docs/dialects.md); auto: ask it",
+    help="Protocol of the server: anthropic, ollama-chat, tgi, gradio, … (docs/dialects.md); auto detects it",
 )  # fmt: skip
 @click.option(
     "--path",
     default=None,
-    help="Path of the endpoint, such as /chat/completions [default: the dialect's, or as in URL]",
+    help="Path of the endpoint, such as /chat/completions [default: that of the dialect, or of URL]",
 )
 @click.option(
     "--header", "headers", multiple=True, metavar="'NAME: VALUE'",
     help="Header of every request; $NAME is taken from the environment: 'api-key: $API_KEY'; repeatable",
 )  # fmt: skip
-@click.option("--levels", default=LEVELS, show_default=True, help="Levels of users")
-@click.option("--concurrency", type=_WHOLE, default=None, help="Users at once, at one level, instead of --levels")
+@click.option("--levels", default=LEVELS, show_default=True, help="Numbers of users, one for each level")
+@click.option(
+    "--concurrency", type=_WHOLE, default=None, help="Number of users for a run of one level; instead of --levels"
+)
 @click.option(
     "--requests", type=_WHOLE, default=None,
-    help="A fixed number of requests in all, by --concurrency users; instead of --hold and --warmup",
+    help="Total number of requests, shared by --concurrency users; instead of --hold and --warmup",
 )  # fmt: skip
 @click.option(
     "--rate", type=POSITIVE, default=None,
-    help="Open load: requests a second, sent when they are due; --levels, where given, are rates then",
+    help="Open load: requests per second, sent when they are due; --levels are then rates",
 )  # fmt: skip
 @click.option(
     "--arrivals", default="poisson", show_default=True,
-    help="How requests arrive at a rate: constant, poisson, gamma:CV or bursts:N",
+    help="Arrivals of open load: constant, poisson, gamma:CV or bursts:N",
 )  # fmt: skip
 @click.option(
     "--trace", default="", metavar="FILE",
     help="Replay a recorded trace: Mooncake, Azure, BurstGPT, or a CSV seconds,prompt_tokens,output_tokens (docs/traces.md)",
 )  # fmt: skip
-@click.option("--trace-speed", type=POSITIVE, default=1.0, show_default=True, help="So many times as fast as it was")
-@click.option("--trace-from", type=float, default=0.0, help="Seconds of the trace to leave out at its beginning")
+@click.option(
+    "--trace-speed",
+    type=POSITIVE,
+    default=1.0,
+    show_default=True,
+    help="Playback speed; 2 replays the trace in half the time",
+)
+@click.option("--trace-from", type=float, default=0.0, help="Seconds to skip at the beginning of the trace")
 @click.option("--trace-seconds", type=float, default=0.0, help="Seconds of the trace to replay [default: all of it]")
 @click.option(
     "--shape", default="stepped", show_default=True,
-    help="What the load does: stepped (--levels), linear, spike, surge, soak, wave, progressive (docs/shapes.md)",
+    help="Shape of the load: stepped (--levels), linear, spike, surge, soak, wave, progressive (docs/shapes.md)",
 )  # fmt: skip
-@click.option("--shape-base", type=float, default=0.0, help="Its load at rest [default: a tenth of its peak]")
-@click.option("--shape-peak", type=float, default=0.0, help="Its highest load [default: --rate, or 50 users]")
-@click.option("--shape-seconds", type=float, default=600.0, show_default=True, help="How long it takes")
-@click.option("--hold", type=float, default=30.0, show_default=True, help="Seconds to measure a level")
+@click.option("--shape-base", type=float, default=0.0, help="Baseline load of the shape [default: a tenth of its peak]")
+@click.option("--shape-peak", type=float, default=0.0, help="Highest load of the shape [default: --rate, or 50 users]")
+@click.option("--shape-seconds", type=float, default=600.0, show_default=True, help="Duration of the shape in seconds")
+@click.option("--hold", type=float, default=30.0, show_default=True, help="Seconds to measure each level")
 @click.option(
     "--warmup", type=float, default=5.0, show_default=True,
-    help="Seconds from a level's users being there to measuring",
+    help="Warm-up: seconds to wait after all users of a level have started before measuring",
 )  # fmt: skip
 @click.option(
     "--search",
     is_flag=True,
-    help="Find the most users, or with --rate the highest rate, that keep every --threshold; without any, where requests wait",
+    help="Find the highest number of users, or with --rate the highest rate, that meets every --threshold; without thresholds, the load at which requests begin to queue",
 )
-@click.option("--short", is_flag=True, help=f"Short questions, answers of up to {_FEW_TOKENS} tokens")
-@click.option("--long", is_flag=True, help=f"Questions about a long text, answers of up to {_FEW_TOKENS} tokens")
-@click.option("--max-tokens", default="256", show_default=True, help="Most tokens of an answer: 256, or whole:64-2048")
+@click.option("--short", is_flag=True, help=f"Short questions, answers of at most {_FEW_TOKENS} tokens")
+@click.option("--long", is_flag=True, help=f"Questions about a long text, answers of at most {_FEW_TOKENS} tokens")
+@click.option(
+    "--max-tokens", default="256", show_default=True, help="Maximum tokens of an answer: 256, or whole:64-2048"
+)
 @click.option(
     "--prompts", default="short", show_default=True, help="short, long, reasoning, multilingual, code, or a file"
 )
-@click.option("--think-time", default="0", show_default=True, help="Think time of a user in seconds: 5, or 1-3")
+@click.option("--think-time", default="0", show_default=True, help="Think time of users in seconds: 5, or 1-3")
 @click.option("--api", type=click.Choice(["chat", "completions"]), default="chat", show_default=True)
 @threshold_options(
-    'What the run must keep, or it exits 99: "ttft.p95 < 500ms" at every level, "ttft.p95 < 500ms @ 100" at those of 100 '
-    'users, "ttft.p95 < 500ms ~ 1s" as gold and tolerated; repeatable. With --search: what is searched for'
+    'Pass/fail threshold; the run exits 99 if one is violated. "ttft.p95 < 500ms" applies to every level, '
+    '"ttft.p95 < 500ms @ 100" to levels of 100 users, "ttft.p95 < 500ms ~ 1s" is gold and tolerated; repeatable. '
+    "With --search: what the load that is searched for must meet"
 )
-@click.option("--out", default="", help="Folder for the files and the report [default: reports/ and the time]")
+@click.option("--out", default="", help="Folder for the files and the report [default: reports/TIME]")
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -120,15 +132,15 @@ def run(
     thresholds_file: str,
     **options: Any,
 ) -> None:
-    """Drive the server at URL up a staircase of users, or of requests a second, and report where it breaks.
+    """Ramp the server at URL up through levels of users, or of requests per second, and report where it breaks.
 
-    URL is the server's base address, or that of its endpoint. This is Locust with a packaged locustfile. A key is taken
-    from LLMLOCUST_API_KEY or OPENAI_API_KEY. What stands behind -- goes to Locust as it is: `llmlocust run URL --
-    --processes 4 --llm-temperature 0.2`. With --threshold, the exit code is 99 where one is broken, and 98 where the
-    measurement cannot be trusted.
+    URL is the server's base address, or that of its endpoint. The command runs Locust with a packaged locustfile. It
+    reads the key from LLMLOCUST_API_KEY or OPENAI_API_KEY. Arguments after -- go to Locust unchanged: `llmlocust run
+    URL -- --processes 4 --llm-temperature 0.2`. With --threshold, the exit code is 99 if a threshold is violated, and 98
+    if the measurement is not valid.
 
-    Several URLs, or several --model: a run of each, one after the other, with a folder and a report of its own, and one
-    page that compares them.
+    With several URLs, or several --model, the runs follow one after the other. Each has its own folder and report, and
+    one page compares them.
 
     \b
     llmlocust run http://localhost:8000 --levels 1,5,10,20,40 --hold 60
@@ -142,82 +154,84 @@ def run(
     from llmlocust.plugin.http.headers import SEPARATOR
 
     locust_args: list[str] = ctx.meta["locust_args"]
-    _refuse_what_is_ours(locust_args)
+    _refuse_own_options(locust_args)
     judged = _searched(thresholds, thresholds_file) if search else _gates(thresholds, thresholds_file)
     given = {name for name in ctx.params if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE}
-    options |= _at_one_level(concurrency, given) | _of_a_length(short=short, long=long, given=given)
+    options |= _one_level_options(concurrency, given) | _length_options(short=short, long=long, given=given)
     options["header"] = SEPARATOR.join(headers) or None
-    more = [*judged.options, *locust_args]
+    arguments = [*judged.options, *locust_args]
     targets = targets_of(urls, models)
     out = out or f"reports/{time.strftime('%Y%m%d-%H%M%S')}"
     if len(targets) > 1:
-        raise SystemExit(run_each(targets, out, options, more, judged.limits))
+        raise SystemExit(run_each(targets, out, options, arguments, judged.thresholds))
     options["model"] = targets[0].model or None
-    raise SystemExit(run_and_report(targets[0].url, new_folder(out), options, more, judged.limits).code)
+    raise SystemExit(run_and_report(targets[0].url, new_folder(out), options, arguments, judged.thresholds).code)
 
 
 class _Judged(NamedTuple):
-    """What a run's thresholds are for it."""
+    """The thresholds of a run."""
 
     options: list[str]
-    """Of Locust."""
-    limits: list[Threshold]
-    """By which levels are judged in the report, and runs compared."""
+    """Locust's options for them."""
+    thresholds: list[Threshold]
+    """The thresholds by which the report judges levels, and by which runs are compared."""
 
 
 def _gates(texts: tuple[str, ...], file: str) -> _Judged:
-    """Thresholds that decide the exit code."""
+    """Parse thresholds that decide the exit code."""
     from llmlocust.metrics.thresholds import Gate, thresholds_of
 
-    gates = parse_all(_one_by_one(texts), file, Gate.parse)
+    gates = parse_all(_split_at_commas(texts), file, Gate.parse)
     return _Judged([f"--llm-threshold={gate}" for gate in gates], thresholds_of(gates))
 
 
 def _searched(texts: tuple[str, ...], file: str) -> _Judged:
-    """Thresholds that a search finds the highest load for."""
+    """Parse thresholds of a search, which finds the highest load that meets them."""
     from llmlocust.load.search import Limits
 
-    limits = parse_limits(_one_by_one(texts), file)
+    parsed = parse_thresholds(_split_at_commas(texts), file)
     try:
-        Limits(limits)
+        Limits(parsed)
     except ValueError as problem:
         raise OneLine(str(problem)) from None
-    return _Judged(["--llm-search", "--llm-search-limits", ", ".join(map(str, limits))], limits)
+    return _Judged(["--llm-search", "--llm-search-limits", ", ".join(map(str, parsed))], parsed)
 
 
-def _one_by_one(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Thresholds that may stand in one text, with commas."""
-    return tuple(text for given in texts for text in given.split(",") if text.strip())
+def _split_at_commas(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """The thresholds as one text each; commas separate those that share a text."""
+    return tuple(text for joined in texts for text in joined.split(",") if text.strip())
 
 
-def _at_one_level(concurrency: int | None, given: set[str]) -> dict[str, Any]:
-    """The options that --concurrency and --requests stand for, as `given` says what else there is."""
+def _one_level_options(concurrency: int | None, given: set[str]) -> dict[str, Any]:
+    """The options that --concurrency and --requests stand for. `given`: the names of all options that the user gave."""
     if "requests" in given and concurrency is None:
-        raise OneLine("--requests wants --concurrency: how many users share them, such as 20")
+        raise OneLine("--requests needs --concurrency: the number of users that share the requests, such as 20")
     others = {"levels", "rate", "search", "shape", "trace"} | ({"hold", "warmup"} if "requests" in given else set())
-    if concurrency is not None and (too_many := sorted(others & given)):
+    if concurrency is not None and (unwanted := sorted(others & given)):
         raise OneLine(
-            f"leave out --{too_many[0]}: with --{'requests' if 'requests' in given else 'concurrency'} there is "
+            f"leave out --{unwanted[0]}: with --{'requests' if 'requests' in given else 'concurrency'} there is "
             "one level of users" + (", which ends with the last request" if "requests" in given else "")
         )
     return {} if concurrency is None else {"levels": concurrency}
 
 
-def _of_a_length(*, short: bool, long: bool, given: set[str]) -> dict[str, Any]:
+def _length_options(*, short: bool, long: bool, given: set[str]) -> dict[str, Any]:
     """The options that --short and --long stand for."""
     if not (short or long):
         return {}
     if short and long:
-        raise OneLine("--short and --long are two runs: give one, and compare them with `llmlocust compare`")
+        raise OneLine(
+            "--short and --long are two runs: give one of them, and compare the runs with `llmlocust compare`"
+        )
     if "prompts" in given:
-        raise OneLine("--prompts says what is asked, and so do --short and --long: leave one out")
+        raise OneLine("--prompts, --short and --long all choose the prompts: leave one out")
     prompts = {"prompts": "long" if long else "short"}
     return prompts if "max_tokens" in given else prompts | {"max_tokens": _FEW_TOKENS}
 
 
-def _refuse_what_is_ours(locust_args: list[str]) -> None:
+def _refuse_own_options(locust_args: list[str]) -> None:
     if locust_args and not locust_args[0].startswith("-"):
-        raise OneLine(f"what is {locust_args[0]!r}? Behind -- stand Locust's own options; URLs stand before them")
+        raise OneLine(f"{locust_args[0]!r} is not an option of Locust: only these follow --, and URLs come before it")
     taken = [arg for arg in locust_args if arg.split("=")[0] in ("--csv", "--host", "-H", "-f", "--locustfile")]
     if taken:
         raise OneLine(f"{taken[0]} is set by `llmlocust run` itself: give the URL and --out, or use `locust`")

@@ -1,4 +1,4 @@
-"""Several servers or models in one call: a run each, one after the other, and one page that compares them."""
+"""Test several servers or models with one command: one run after the other, and a page that compares them."""
 
 from __future__ import annotations
 
@@ -14,38 +14,41 @@ if TYPE_CHECKING:
     from llmlocust.metrics.thresholds import Threshold
 
 _FAILED = 1
-_OUTCOMES = {GATE_FAILED: "a threshold was broken", DOUBTED: "its measurement cannot be trusted"}
+_OUTCOMES = {GATE_FAILED: "a threshold was violated", DOUBTED: "its measurement is not valid"}
 
 
 class Target(NamedTuple):
-    """What one run is of."""
+    """The server and the model that a run tests."""
 
     url: str
     model: str = ""
 
 
 def targets_of(urls: tuple[str, ...], models: tuple[str, ...]) -> list[Target]:
-    """Several URLs with one model or none, several models of one URL, or as many of both, which are pairs."""
-    names = [name.strip() for each in models for name in each.split(",") if name.strip()] or [""]
+    """Pair URLs with models: several URLs with at most one model, one URL with several models, or equal numbers of both.
+
+    Raises OneLine if they do not match, or if one of several URLs is none.
+    """
+    names = [name.strip() for joined in models for name in joined.split(",") if name.strip()] or [""]
     from llmlocust.plugin.http.addresses import shown
 
     for url in urls if len(urls) > 1 else ():
         if not re.match(r"https?://", url):
             raise OneLine(
-                f"what is {shown(url)!r}? URLs begin with http:// or https://, and Locust's own options go behind --"
+                f"{shown(url)!r} is not a URL: URLs begin with http:// or https://, and options of Locust follow --"
             )
     if len(urls) > 1 and len(names) > 1 and len(urls) != len(names):
         raise OneLine(
             f"{len(urls)} URLs and {len(names)} models: give one URL with its models, several URLs with one model, or "
             "a --model for each URL in their order"
         )
-    many = max(len(urls), len(names))
-    return [Target(urls[i % len(urls)], names[i % len(names)]) for i in range(many)]
+    count = max(len(urls), len(names))
+    return [Target(urls[i % len(urls)], names[i % len(names)]) for i in range(count)]
 
 
 def labels_of(targets: list[Target]) -> list[str]:
-    """What tells them apart: host, model, or both."""
-    many_urls, many_models = (len(set(each)) > 1 for each in zip(*targets, strict=True))
+    """Names that distinguish the targets: host, model, or both."""
+    many_urls, many_models = (len(set(values)) > 1 for values in zip(*targets, strict=True))
     names = []
     for target in targets:
         parts = ([_place(target.url)] if many_urls or not many_models else []) + [target.model] * many_models
@@ -54,39 +57,41 @@ def labels_of(targets: list[Target]) -> list[str]:
 
 
 def _place(url: str) -> str:
-    """Host, port and path."""
+    """Host, port and path of a URL."""
     from llmlocust.plugin.http.addresses import shown
 
     return re.sub(r"^\w+://", "", shown(url)).partition("?")[0].rstrip("/")
 
 
-def run_each(targets: list[Target], out: str, options: dict[str, Any], more: list[str], limits: list[Threshold]) -> int:
-    """A run of each, their reports, and the comparison of those that measured something. Returns the exit code."""
-    from llmlocust.report.comparison.compared import MOST_RUNS
+def run_each(
+    targets: list[Target], out: str, options: dict[str, Any], arguments: list[str], thresholds: list[Threshold]
+) -> int:
+    """Run and report each target, compare the runs that measured something, and return the exit code."""
+    from llmlocust.report.comparison.compared import MAX_RUNS
 
-    if len(targets) > MOST_RUNS:
-        raise OneLine(f"{len(targets)} runs are more than a page can show: give at most {MOST_RUNS}")
+    if len(targets) > MAX_RUNS:
+        raise OneLine(f"{len(targets)} runs are more than a page can show: give at most {MAX_RUNS}")
     labels = labels_of(targets)
-    folders = [new_folder(f"{out}/{place}-{_as_name(label)}") for place, label in enumerate(labels, 1)]
+    folders = [new_folder(f"{out}/{place}-{_folder_name(label)}") for place, label in enumerate(labels, 1)]
     say(f"{len(targets)} runs, one after the other: at the same time they would share this load generator.")
     codes: list[int] = []
     for target, label, folder in zip(targets, labels, folders, strict=True):
         say()
         say(f"── {len(codes) + 1} of {len(targets)}: {label} ──")
-        done = run_and_report(target.url, folder, {**options, "model": target.model or None}, more, limits)
+        done = run_and_report(target.url, folder, {**options, "model": target.model or None}, arguments, thresholds)
         codes.append(done.code)
         if done.stopped:
             break
     _remove_empty([*folders, Path(out)])
     measured = {label: folder for label, folder in zip(labels, folders, strict=True) if has_run(folder / "run")}
     say()
-    _say_what_failed(labels, codes)
-    _compare(measured, Path(out), limits)
+    _print_failures(labels, codes)
+    _compare(measured, Path(out), thresholds)
     return _worst(codes) or (_FAILED if len(codes) < len(targets) else 0)
 
 
-def _as_name(label: str) -> str:
-    """A label as a folder's name."""
+def _folder_name(label: str) -> str:
+    """A label as the name of a folder."""
     return re.sub(r"[^\w.-]+", "-", label).strip("-.")[:80] or "run"
 
 
@@ -96,7 +101,7 @@ def _remove_empty(folders: list[Path]) -> None:
             folder.rmdir()
 
 
-def _say_what_failed(labels: list[str], codes: list[int]) -> None:
+def _print_failures(labels: list[str], codes: list[int]) -> None:
     for label, code in zip(labels, codes, strict=False):
         if code:
             say(f"{label}: {_OUTCOMES.get(code, 'failed')}, exit code {code} (see above)", err=True)
@@ -104,7 +109,7 @@ def _say_what_failed(labels: list[str], codes: list[int]) -> None:
         say(f"{label}: not run", err=True)
 
 
-def _compare(measured: dict[str, Path], out: Path, limits: list[Threshold]) -> None:
+def _compare(measured: dict[str, Path], out: Path, thresholds: list[Threshold]) -> None:
     if len(measured) < 2:
         say("No comparison: it needs two runs that measured something.")
         return
@@ -112,11 +117,11 @@ def _compare(measured: dict[str, Path], out: Path, limits: list[Threshold]) -> N
 
     pages = Pages(out=str(out / "compare.html"))
     try:
-        make_comparison([str(each) for each in measured.values()], list(measured), limits, TOLERANCE, pages)
-    except OneLine as problem:  # such as searches with no level in common; each run has its own report
+        make_comparison([str(folder) for folder in measured.values()], list(measured), thresholds, TOLERANCE, pages)
+    except OneLine as problem:  # such as searches without a common level; each run has its own report
         say(f"No comparison: {problem.message}")
 
 
 def _worst(codes: list[int]) -> int:
-    """What failed counts more than a gate, and a gate more than a doubt."""
+    """The most serious exit code: a failure, then a failed gate, then a measurement that is not valid, then 0."""
     return next((code for code in codes if code not in (0, DOUBTED, GATE_FAILED)), max(codes, default=0))

@@ -1,4 +1,4 @@
-"""What several commands share: errors, exit codes, options, and the writing of pages."""
+"""Errors, exit codes and options that several commands share, and the writing of pages."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ if TYPE_CHECKING:
     from llmlocust.runfiles.reading.run_data import RunData
 
 USAGE_ERROR, DOUBTED, GATE_FAILED = 2, 98, 99
-"""Exit codes of bad usage, of a measurement that cannot be trusted, and of a gate or a comparison that failed; Locust's own failures keep
-theirs (docs/design.md lists all).
+"""Exit codes of bad usage, of a measurement that is not valid, and of a gate or a comparison that failed.
+docs/design.md lists all exit codes.
 """
 
 POSITIVE = click.FloatRange(min=0, min_open=True)
 
 BESIDE = "beside"
+"""Value of --markdown without a file: write it beside the page."""
 
 Command = Callable[..., None]
 Parsed = TypeVar("Parsed")
 
 
 class OneLine(click.ClickException):
-    """An error in one line, exit 2."""
+    """An error that is shown in one line; exit code 2."""
 
     exit_code = USAGE_ERROR
 
@@ -54,33 +55,34 @@ def say(line: str = "", *, err: bool = False) -> None:
 
 
 def threshold_options(
-    told: str, file: str = 'Thresholds from a TOML file: ttft.p95 = "< 500ms ~ 1s"'
+    threshold_help: str, file_help: str = 'Thresholds from a TOML file: ttft.p95 = "< 500ms ~ 1s"'
 ) -> Callable[[Command], Command]:
-    """--threshold and --thresholds, as `thresholds` and `thresholds_file`, with a help line for each."""
+    """Add --threshold and --thresholds to a command, as `thresholds` and `thresholds_file`, with these help texts."""
 
     def add(command: Command) -> Command:
-        command = click.option("--thresholds", "thresholds_file", default="", metavar="FILE", help=file)(command)
-        return click.option("--threshold", "thresholds", multiple=True, help=told)(command)
+        command = click.option("--thresholds", "thresholds_file", default="", metavar="FILE", help=file_help)(command)
+        return click.option("--threshold", "thresholds", multiple=True, help=threshold_help)(command)
 
     return add
 
 
-json_option = click.option("--json", "json_file", default="", metavar="FILE", help="JSON too; - prints it")
+json_option = click.option("--json", "json_file", default="", metavar="FILE", help="Write JSON, too; - prints it")
 
 
 class Pages(NamedTuple):
-    """Where a report goes, and in which language."""
+    """The files of a report, and its language."""
 
     out: str = ""
-    """The page's file; empty: the command's own."""
+    """File of the page; empty: the command's default."""
     markdown: str = ""
-    """A file, - for the terminal, or BESIDE."""
+    """File of the Markdown, - for standard output, or BESIDE; empty: none."""
     json_file: str = ""
+    """File of the JSON, or - for standard output; empty: none."""
     lang: str = "en"
 
     @property
     def takes_stdout(self) -> bool:
-        """What is said goes to stderr then."""
+        """Whether Markdown or JSON goes to standard output; other lines then go to standard error."""
         return "-" in (self.markdown, self.json_file)
 
 
@@ -88,13 +90,14 @@ DEFAULT_PAGES = Pages()
 
 
 def page_options(default: str) -> Callable[[Command], Command]:
-    """--out, --markdown, --json and --lang of a command that makes a page; `default` says where it goes without --out.
+    """Add --out, --markdown, --json and --lang to a command that writes a page. `default` describes its default file.
+
     The command gets them as `out`, `markdown`, `json_file` and `lang`: the fields of `Pages`.
     """
     options = (
-        click.option("--out", default="", help=f"The page's file [default: {default}]"),
+        click.option("--out", default="", help=f"File of the page [default: {default}]"),
         click.option(
-            "--markdown", is_flag=False, flag_value=BESIDE, default="", metavar="[FILE]", help="Markdown too; - prints it"
+            "--markdown", is_flag=False, flag_value=BESIDE, default="", metavar="[FILE]", help="Write Markdown, too; - prints it"
         ),
         json_option,
         click.option(
@@ -110,14 +113,15 @@ def page_options(default: str) -> Callable[[Command], Command]:
     return add
 
 
-def parse_limits(texts: tuple[str, ...], file: str = "") -> list[Threshold]:
-    """Thresholds of the two options."""
+def parse_thresholds(texts: tuple[str, ...], file: str = "") -> list[Threshold]:
+    """Parse the values of --threshold and --thresholds. Raises OneLine."""
     from llmlocust.metrics.thresholds import Threshold
 
     return parse_all(texts, file, Threshold.parse)
 
 
 def parse_all(texts: tuple[str, ...], file: str, parse: Callable[[str], Parsed]) -> list[Parsed]:
+    """Parse texts, and the entries of a TOML file, with `parse`. Raises OneLine."""
     from llmlocust.metrics.thresholds import load_toml
 
     try:
@@ -130,7 +134,7 @@ def parse_all(texts: tuple[str, ...], file: str, parse: Callable[[str], Parsed])
 
 
 def load(prefix: str, table: str = "", think_time: str = "") -> RunData:
-    """A run from its files, or a bare table."""
+    """Read a run's files, or a table. Raises OneLine."""
     from llmlocust.runfiles.reading.errors import RunError
     from llmlocust.runfiles.reading.locate import load_run
     from llmlocust.runfiles.reading.published_table import load_table
@@ -142,16 +146,16 @@ def load(prefix: str, table: str = "", think_time: str = "") -> RunData:
 
 
 class Renderers(NamedTuple):
-    """What makes the outputs of a report or a comparison. They are called only where the output is asked for."""
+    """Functions that render a report or a comparison. They are called only for outputs that the user asks for."""
 
     html: Callable[[str], tuple[str, list[str]]]
-    """The page in a language, and its texts that stayed English."""
+    """Renders the page in a language; also returns the texts that stayed English."""
     markdown: Callable[[], str]
     json: Callable[[], str]
 
 
 def write_pages(renderers: Renderers, pages: Pages, html: Path) -> None:
-    """Write the page, and what was asked for beside it."""
+    """Write the page, and the Markdown and JSON that `pages` asks for."""
     files: list[tuple[str, Callable[[], str]]] = [(str(html), lambda: _in_language(renderers, pages.lang))]
     if pages.markdown:
         files.append((str(html.with_suffix(".md")) if pages.markdown == BESIDE else pages.markdown, renderers.markdown))
@@ -168,17 +172,17 @@ def _in_language(renderers: Renderers, lang: str) -> str:
 
 
 def write(files: list[tuple[str, Callable[[], str]]]) -> None:
-    """Each to its name, whole or not at all; - is the terminal."""
-    for name, make in files:
+    """Write each output to the file of that name, complete or not at all; - is standard output. Raises OneLine."""
+    for name, render in files:
         if name == "-":
-            click.echo(make(), nl=False)
+            click.echo(render(), nl=False)
             continue
-        text = make()
+        text = render()
         try:
             with replacing(Path(name)) as file:
                 file.write(text)
         except OSError as problem:
-            raise OneLine(f"cannot write {name}: {problem.strerror}; name another place") from None
+            raise OneLine(f"cannot write {name}: {problem.strerror}; name another file") from None
 
 
 def has_run(prefix: Path) -> bool:
@@ -188,12 +192,12 @@ def has_run(prefix: Path) -> bool:
 
 
 def new_folder(name: str) -> Path:
-    """A folder that a run's files may go to, made where there is none."""
+    """Make the folder for the files of a run, unless it exists. Raises OneLine if it cannot be used."""
     folder = Path(name)
     if folder.exists() and not folder.is_dir():
-        raise OneLine(f"{folder} is a file: --out wants a folder")
+        raise OneLine(f"{folder} is a file: --out takes a folder")
     if has_run(folder / "run"):
-        raise OneLine(f"{folder} holds a run already, which would be lost: give --out another name")
+        raise OneLine(f"{folder} already contains a run, which would be lost: give --out another name")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:

@@ -1,4 +1,4 @@
-"""`llmlocust simulate`: an LLM server of known capacity."""
+"""`llmlocust simulate`: start an LLM server of known capacity."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llmlocust.cli.shared import OneLine
 
 
 def _with_knobs(command: Callable[..., None]) -> Callable[..., None]:
-    """An option for every setting of the simulator."""
+    """Add an option for every setting of the simulator."""
     from llmlocust.simulator.settings import knobs
 
     for knob in reversed(list(knobs())):
@@ -27,13 +27,13 @@ def _with_knobs(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @_with_knobs
 def simulate(**settings: Any) -> None:
-    """Serve a simulated LLM of known capacity, over OpenAI's API.
+    """Serve a simulated LLM of known capacity, with OpenAI's API.
 
-    It behaves like continuous batching: every step gives each running request a token, and takes longer the more
-    run; --slots of them run at once and the rest wait. It says the truth about itself at /truth: when it received
-    each request and when it wrote each token. Its defaults never exceed 3,333 tokens/s.
+    The server simulates continuous batching. Each step gives every running request one token, and takes longer if more
+    requests run. At most --slots requests run at once; the others wait. /truth lists when each request arrived and when
+    each token was written. With the default settings, the server never exceeds 3,333 tokens/s.
 
-    A key is demanded where LLMLOCUST_SIMULATOR_KEY is set.
+    The server requires a key if LLMLOCUST_SIMULATOR_KEY is set.
     """
     from llmlocust.simulator.server import serve
     from llmlocust.simulator.settings import Settings

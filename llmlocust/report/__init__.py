@@ -1,1 +1,1 @@
-"""The report of a run: read its files, judge them, and say it as a page, as Markdown, as JSON. No Locust needed."""
+"""The report of a run as a page, as Markdown and as JSON. Does not need Locust."""

@@ -1,4 +1,4 @@
-"""A report as JSON. Its shape is promised to stay. Durations are milliseconds; null is what is not known."""
+"""A report as JSON, with a stable structure. Durations are milliseconds; null means not known."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def verdict_data(assessment: Assessment) -> dict[str, Any]:
     return verdict | {"says": headline(assessment)}
 
 
-def _phases(told: Phases) -> list[dict[str, Any]]:
+def _phases(phases: Phases) -> list[dict[str, Any]]:
     return [
         {
             "name": phase.name,
@@ -75,27 +75,33 @@ def _phases(told: Phases) -> list[dict[str, Any]]:
             "requests": phase.whole.requests,
             "errors": plain(phase.whole.errors),
             "throughput": plain(phase.whole.throughput),
-            "goodput": plain(phase.a_second(told.goodput)),
+            "goodput": plain(phase.a_second(phases.goodput)),
             "output_tokens_per_s": plain(
                 phase.a_second({each.level: each.output_tokens_per_s for each in phase.levels})
             ),
-            **{f"{metric}_p95": plain(told.p95(phase, metric) * 1000.0) for metric in IN_PHASES},
-            "says": list(said),
+            **{f"{metric}_p95": plain(phases.p95(phase, metric) * 1000.0) for metric in IN_PHASES},
+            "says": list(sentences),
         }
-        for phase, said in zip(told.phases, told.said, strict=True)
+        for phase, sentences in zip(phases.phases, phases.said, strict=True)
     ]
 
 
-def _recovery(found: Recovery) -> dict[str, Any]:
+def _recovery(recovery: Recovery) -> dict[str, Any]:
     times = ("limit", "seconds", "low", "high", "within")
-    told = {name: None if (value := getattr(found, name)) is None else plain(value * 1000.0) for name in times}
-    well = found.seconds is not None if found.is_known else None
-    return {"after": found.after, "load": plain(found.load), "well": well, **told, "says": str(found)}
+    durations = {name: None if (value := getattr(recovery, name)) is None else plain(value * 1000.0) for name in times}
+    recovered = recovery.seconds is not None if recovery.is_known else None
+    return {
+        "after": recovery.after,
+        "load": plain(recovery.load),
+        "well": recovered,
+        **durations,
+        "says": str(recovery),
+    }
 
 
 def _limits(assessment: Assessment, figures: LevelFigures) -> str:
-    met = assessment.tier(figures)
-    return NOT_KNOWN if met == words.UNKNOWN else met
+    tier = assessment.tier(figures)
+    return NOT_KNOWN if tier == words.UNKNOWN else tier
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
@@ -112,7 +118,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 
 def _level(figures: LevelFigures, goodput: Mapping[int, float]) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    values: dict[str, Any] = {
         "load": plain(figures.load),
         "users": plain(figures.users),
         "reached": figures.reached,
@@ -133,21 +139,23 @@ def _level(figures: LevelFigures, goodput: Mapping[int, float]) -> dict[str, Any
         **{kind: plain(getattr(figures, kind)) for kind in KINDS},
     }
     if figures.phase:
-        told["phase"] = figures.phase
+        values["phase"] = figures.phase
     if figures.inputs_per_s > 0:
-        told |= {name: plain(getattr(figures, name)) for name in ("inputs_per_s", "input_tokens_per_s")}
+        values |= {name: plain(getattr(figures, name)) for name in ("inputs_per_s", "input_tokens_per_s")}
     durations = {
         metric: {name: plain(figures.metric(metric)[name] * 1000.0) for name in STATISTICS}
         | _ranges(figures.metric(metric))
         for metric in _METRICS
     }
-    return told | durations
+    return values | durations
 
 
 def _ranges(summary: Summary) -> dict[str, Any]:
-    """Where the load generator was late, between what the percentiles lie."""
-    told = {name: [plain(end * 1000.0) for end in summary.ranges[name]] for name in HEADLINE if name in summary.ranges}
-    return {"ranges": told} if told else {}
+    """Ranges of the percentiles at a level where the load generator was late, in milliseconds; otherwise empty."""
+    ranges = {
+        name: [plain(end * 1000.0) for end in summary.ranges[name]] for name in HEADLINE if name in summary.ranges
+    }
+    return {"ranges": ranges} if ranges else {}
 
 
 def _check(check: Check) -> dict[str, Any]:
@@ -165,7 +173,7 @@ def _check(check: Check) -> dict[str, Any]:
 
 
 def plain(value: float | None, digits: int = 7) -> float | int | None:
-    """A number for JSON: null where it is not known or infinite, whole where it is whole."""
+    """A number for JSON, rounded to `digits`: null if it is not known or infinite, an integer if it is whole."""
     if value is None or not math.isfinite(value):
         return None
     short = float(f"{value:.{digits}g}")

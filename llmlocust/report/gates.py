@@ -1,4 +1,4 @@
-"""The outcome of a run's gates: lines for a terminal, Markdown, JSON, and JUnit XML for a CI's own pages."""
+"""The outcome of a run's gates as lines for a terminal, as Markdown, as JSON, and as JUnit XML for CI."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _SIGNS = {PASSED: "✅", FAILED: "❌", DOUBTED: "⚠️"}
 
 
 def lines(judged: Judged) -> list[str]:
-    """For a terminal: every case that did not pass, and the gates that passed altogether."""
-    said = [f"Gates: {judged.outcome.headline}", *_ended(judged)]
+    """Lines for a terminal: every case that did not pass, and every gate that passed in all cases."""
+    text = [f"Gates: {judged.outcome.headline}", *_ended(judged)]
     for gate in judged.gates:
         cases = [case for case in judged.outcome.cases if case.gate == gate]
         bad = [case for case in cases if case.status != PASSED]
-        said += [f"  {case.status}: {case}" for case in bad]
+        text += [f"  {case.status}: {case}" for case in bad]
         if not bad:
-            many = f", at {len(cases)} levels" if len(cases) > 1 else f": {cases[0].says}"
+            result = f", at {len(cases)} levels" if len(cases) > 1 else f": {cases[0].says}"
             name = gate.threshold if len(cases) > 1 else cases[0].name
-            said.append(f"  passed: {name}{many}")
-    return said + [f"  {check.name}: {check.says}" for check in judged.outcome.checks]
+            text.append(f"  passed: {name}{result}")
+    return text + [f"  {check.name}: {check.says}" for check in judged.outcome.checks]
 
 
 def markdown(judged: Judged) -> str:
@@ -54,20 +54,20 @@ def _ended(judged: Judged) -> list[str]:
 
 
 def as_json(judged: Judged) -> str:
-    told = {
+    values = {
         "format": FORMAT,
         "run": judged.prefix,
         "status": judged.outcome.status,
         "exit_code": judged.outcome.exit_code,
         "ended_by": judged.ended_by or None,
-        "cases": [_told(case) for case in judged.outcome.cases],
+        "cases": [_case(case) for case in judged.outcome.cases],
         "checks": [{"key": each.key, "name": each.name, "says": each.says} for each in judged.outcome.checks],
     }
-    return media.as_json(told)
+    return media.as_json(values)
 
 
 def junit(judged: Judged) -> str:
-    """What broke is a failure, what cannot be trusted an error: CI servers tell the two apart."""
+    """JUnit XML. A violated threshold is a failure and an invalid measurement an error: CI servers distinguish them."""
     cases = judged.outcome.cases
     counts = {
         "tests": str(len(cases)),
@@ -79,20 +79,20 @@ def junit(judged: Judged) -> str:
     suite = ET.SubElement(root, "testsuite", {"name": f"llmlocust {judged.prefix}", **counts})
     says = {check.key: check.says for check in judged.outcome.checks}
     for case in cases:
-        of = {"name": case.name, "classname": f"llmlocust.{case.gate.threshold.name}"}
-        element = ET.SubElement(suite, "testcase", of)
+        attributes = {"name": case.name, "classname": f"llmlocust.{case.gate.threshold.name}"}
+        element = ET.SubElement(suite, "testcase", attributes)
         if case.status == PASSED:
             ET.SubElement(element, "system-out").text = case.says
             continue
         kind = "failure" if case.status == FAILED else "error"
-        told = ET.SubElement(element, kind, {"message": case.says, "type": case.status})
-        told.text = "\n".join([str(case), *(says[name] for name in case.doubts)])
+        problem = ET.SubElement(element, kind, {"message": case.says, "type": case.status})
+        problem.text = "\n".join([str(case), *(says[name] for name in case.doubts)])
     ET.indent(root)
     return media.document(ET.tostring(root, encoding="unicode", xml_declaration=True)) + "\n"
 
 
-def _told(case: Case) -> dict[str, Any]:
-    """A case as plain values; durations in milliseconds, null where a value is not known or infinite."""
+def _case(case: Case) -> dict[str, Any]:
+    """A case as plain values: durations in milliseconds; null if a value is not known or infinite."""
     threshold = case.gate.threshold
     scale = 1000.0 if threshold.is_duration else 1.0
 

@@ -44,12 +44,12 @@ def html(assessment: Assessment) -> str:
 
 
 def html_in(assessment: Assessment, language: str) -> tuple[str, list[str]]:
-    """The page in one of LANGUAGES, and its texts that stayed English because the catalogue does not know them."""
+    """The page in one of LANGUAGES, and its texts that stayed English because no catalogue contains them."""
     return (html(assessment), []) if language == "en" else translated(lambda: html(assessment), language)
 
 
 def _verdict(assessment: Assessment) -> dict[str, Any]:
-    """The headline, and what is told of the phases of a plan."""
+    """The headline, and the table and sentences about the phases of a plan."""
     verdict = assessment.verdict
     return {
         "title": headline.title(assessment),
@@ -129,7 +129,7 @@ def _pictures(assessment: Assessment) -> dict[str, Any]:
     scene = _scene(assessment)
     return {
         "glance": captions.at_a_glance(scene) if assessment.climbs else None,
-        "search": captions.how_it_was_found(assessment.run, scene),
+        "search": captions.search_picture(assessment.run, scene),
         "pictures": captions.pictures(assessment.run, scene),
         "failed": any(level.failed or level.unsent for level in assessment.levels),
         "messages": messages(assessment.run),
@@ -137,8 +137,8 @@ def _pictures(assessment: Assessment) -> dict[str, Any]:
 
 
 def _scene(assessment: Assessment) -> Scene:
-    standing = {each.level: assessment.tier(each) for each in assessment.levels}
-    return Scene(assessment.ramp, assessment.verdict, assessment.goodput, standing, assessment.doubted)
+    tiers = {level.level: assessment.tier(level) for level in assessment.levels}
+    return Scene(assessment.ramp, assessment.verdict, assessment.goodput, tiers, assessment.doubted)
 
 
 def _validity(assessment: Assessment) -> dict[str, Any]:

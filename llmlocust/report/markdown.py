@@ -1,4 +1,4 @@
-"""A report as Markdown, and what others write in it."""
+"""A report as Markdown, and the Markdown tables that other modules use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def markdown(assessment: Assessment) -> str:
     """The report as one Markdown document."""
     lines = [f"# {media.markdown(title(assessment))}", "", f"**{media.markdown(headline(assessment))}**", ""]
     lines += [f"{'✓' if assessment.is_valid else '⚠'} {media.markdown(validity_line(assessment))}", ""]
-    lines += _parts(assessment)
+    lines += _phases(assessment)
     if assessment.only_level:
         lines += _figures(assessment.only_level)
     elif assessment.climbs:
@@ -42,11 +42,11 @@ def markdown(assessment: Assessment) -> str:
         lines += ["", "## What to try next", ""]
         lines += [f"- {media.markdown(each.do)} {media.markdown(each.because)}" for each in advice]
     lines += ["", "## Levels", "", *_table(assessment)]
-    lines += [each for said in assessment.quality for each in ("", media.markdown(said))]
+    lines += [line for sentence in assessment.quality for line in ("", media.markdown(sentence))]
     lines += _turns(assessment)
-    if told := messages(assessment.run):
+    if errors := messages(assessment.run):
         lines += ["", "## Errors", "", "| kind | message | count |", "|---|---|---:|"]
-        lines += [f"| {media.markdown(kind)} | {media.markdown_code(text)} | {count} |" for kind, text, count in told]
+        lines += [f"| {media.markdown(kind)} | {media.markdown_code(text)} | {count} |" for kind, text, count in errors]
     lines += ["", "## Can it be believed?", ""]
     lines += [
         f"- {mark(each)} **{media.markdown(each.name)}**: {media.markdown(each.says)}" for each in assessment.checks
@@ -61,21 +61,21 @@ def markdown(assessment: Assessment) -> str:
 
 def _figures(level: LevelFigures) -> list[str]:
     heads, rows = one_level.percentiles(level)
-    told = [
+    cards = [
         f"- {each['name']}: {each['number']}" + f" ({each['range']})" * bool(each["range"])
         for each in one_level.cards(level)
     ]
-    return [*told, "", *in_table(["", *heads], [[name, *map(str, figures)] for name, figures in rows])]
+    return [*cards, "", *in_table(["", *heads], [[name, *map(str, figures)] for name, figures in rows])]
 
 
-def _parts(assessment: Assessment) -> list[str]:
-    told = phases.table(assessment)
-    if told is None:
+def _phases(assessment: Assessment) -> list[str]:
+    table = phases.table(assessment)
+    if table is None:
         return []
-    heads = ["phase", words.unit_of(assessment.unit), "measured for", *told["heads"], "limits"]
-    rows = [[row["name"], row["load"], row["time"], *row["cells"], row["limits"]] for row in told["rows"]]
-    said = [f"- {media.markdown(each)}" for each in assessment.phases.says]
-    return ["## Phases", "", *in_table(heads, rows), "", *said, *([""] if said else [])]
+    heads = ["phase", words.unit_of(assessment.unit), "measured for", *table["heads"], "limits"]
+    rows = [[row["name"], row["load"], row["time"], *row["cells"], row["limits"]] for row in table["rows"]]
+    sentences = [f"- {media.markdown(sentence)}" for sentence in assessment.phases.says]
+    return ["## Phases", "", *in_table(heads, rows), "", *sentences, *([""] if sentences else [])]
 
 
 def _turns(assessment: Assessment) -> list[str]:
@@ -96,17 +96,17 @@ def _table(assessment: Assessment) -> list[str]:
     for row, each in enumerate(assessment.levels):
         cells = [f"**{column.cells[row]}** ✗" if column.broken[row] else column.cells[row] for column in table]
         load = words.load(each.load) if math.isfinite(each.load) else words.UNKNOWN
-        told = [*[media.markdown(each.phase)] * named, *[assessment.tier(each)] * assessment.has_limits]
-        lines.append(f"| {' | '.join([load, *told, *cells])} |")
+        texts = [*[media.markdown(each.phase)] * named, *[assessment.tier(each)] * assessment.has_limits]
+        lines.append(f"| {' | '.join([load, *texts, *cells])} |")
     if not assessment.has_limits:
         return lines
-    asked = words.series([f"`{each}`" for each in assessment.verdict.thresholds])
-    source = "derived from the lowest level, as none were given" if assessment.verdict.derived else "as given"
-    lines += ["", f"Limits: {asked} ({source})."]
+    thresholds = words.series([f"`{each}`" for each in assessment.verdict.thresholds])
+    source = "derived from the lowest level, because none were given" if assessment.verdict.derived else "as given"
+    lines += ["", f"Thresholds: {thresholds} ({source})."]
     return [*lines, "", f"{FAILURES_DECIDE}."] if failures_decide(table) else lines
 
 
 def in_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A table of Markdown whose first column is text; cells are Markdown already, heads are not."""
+    """A Markdown table whose first column is text. Heads and first column are escaped here; other cells are Markdown."""
     lines = [f"| {' | '.join(map(media.markdown, heads))} |", "|---|" + "---:|" * (len(heads) - 1)]
     return lines + [f"| {' | '.join((media.markdown(row[0]), *row[1:]))} |" for row in rows]

@@ -1,4 +1,4 @@
-"""Pages out of templates: one file each, that needs no network."""
+"""Rendering of templates to pages: each is one file that needs no network."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def render(template: str, **values: Any) -> str:
 
 
 def environment(loader: BaseLoader) -> Environment:
-    """Return what templates are made with. They write messages, and {% trans %} blocks, in the language of the page."""
+    """Return the environment of the templates. It writes messages and {% trans %} blocks in the language of the page."""
     made = Environment(
         loader=loader,
         autoescape=True,
@@ -73,14 +73,14 @@ def environment(loader: BaseLoader) -> Environment:
 
 
 def _gettext(template: str, **values: Any) -> Markup:
-    """Return the text of a {% trans %} block. What its places are filled with is escaped."""
+    """Return the text of a {% trans %} block. The values of its places are escaped."""
     escaped = {name: Markup.escape(_translated(value)) for name, value in values.items()}
     made = message(_PLACE.sub(r"{\1}", template).replace("%%", "%"), **escaped)
     return Markup(spoken(made))  # noqa: S704 - the template is ours, its values are escaped
 
 
 def unbroken(text: str) -> str:
-    """Numbers stay on one line with their units."""
+    """Return a text in which numbers stay on one line with their units."""
     if isinstance(text, Message):
         text = spoken(text)
     return _NUMBER_AND_UNIT.sub("\N{NO-BREAK SPACE}", text)

@@ -18,18 +18,18 @@ def rows(page: str) -> list[str]:
     return re.findall(r"<tr>\s*<th scope=.row.*?</tr>", page, re.DOTALL)
 
 
-def test_the_verdict_stands_on_top_and_every_load_has_a_row():
+def test_the_page_begins_with_the_verdict_and_has_a_row_for_every_load():
     page = html(POINTS[::-1], MACHINE)  # in whatever order they were measured
 
     title = " ".join(re.search(r"<h1.*?</span>(.*?)</h1>", page, re.DOTALL)[1].split())
     assert title.replace("\N{NO-BREAK SPACE}", " ") == verdict(POINTS)
-    assert "p99 gap was 0.40\N{NO-BREAK SPACE}ms too long and the mean TTFT 0.80\N{NO-BREAK SPACE}ms too long" in page
+    assert "p99 ITL was 0.40\N{NO-BREAK SPACE}ms too long and the mean TTFT 0.80\N{NO-BREAK SPACE}ms too long" in page
     assert [re.search(r"class=.load.>(\d+)<", row)[1] for row in rows(page)] == ["10", "100", "200", "300"]
     assert [row.count("✗") for row in rows(page)] == [0, 0, 2, 2]
     assert "&lt;one&gt; &amp; only" in page
 
 
-def test_errors_that_are_not_believed_are_crossed_out_in_the_curve():
+def test_errors_that_are_too_large_are_crossed_out_in_the_curve():
     only_ttft = point(25_000, 0.00099)
     only_ttft = replace(only_ttft, measured=replace(only_ttft.measured, ttft_mean=0.0521))
     curve, *_ = pictures([*POINTS, only_ttft])

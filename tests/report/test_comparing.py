@@ -133,19 +133,19 @@ def test_words_of_the_files_stay_words(worse, page):
 
 def test_what_differs_is_told_and_nothing_else(worse):
     text = markdown(worse)
-    told = text[text.index("## What differs") :]
+    told = text[text.index("## Settings that differ") :]
     assert "| llm\\_max\\_tokens | 256 | 128 |" in told
     assert "Target" not in told
 
 
 def test_loads_of_one_run_alone_are_named(worse):
-    assert "Not compared, as base alone held them: 10 users." in markdown(worse)
-    assert "Not compared, as fewer slots alone held them: 60 users." in markdown(worse)
+    assert "Not compared, because only base has them: 10 users." in markdown(worse)
+    assert "Not compared, because only fewer slots has them: 60 users." in markdown(worse)
 
 
 def test_more_than_two_runs_stand_beside_the_first(three):
     page, _ = html_in(three, "en")
-    assert "3 runs, each beside base" in page
+    assert "3 runs, each compared with base" in page
     assert page.count('<table class="differences">') == 3  # over all levels, and one a run
     assert [each["new"] for each in data(three)["comparisons"]] == ["like", "fewer slots"]
     assert page.count("<figure ") == 1
@@ -218,7 +218,7 @@ def test_a_doubted_level_ends_with_98(folder, tmp_path):
     done = command(folder / "base", folder / "lost", "--out", tmp_path / "page.html")
 
     assert done.exit_code == 98
-    assert "Left out, as checks doubt what was measured: 5, 10 and 40 users." in done.stdout
+    assert "Left out because checks failed: 5, 10 and 40 users." in done.stdout
     assert "lost requests" in (tmp_path / "page.html").read_text()
 
 
@@ -228,7 +228,7 @@ def test_a_doubted_level_ends_with_98(folder, tmp_path):
         (("base", "nowhere"), "no run has this prefix"),
         (("base", "like", "--label", "one"), "1 labels for 2 runs"),
         (("base", "like", "--label", "one", "--label", "one"), "two runs have the same --label"),
-        (("base", "like", "--tolerance", "much"), "'much' is none: 5% is one"),
+        (("base", "like", "--tolerance", "much"), "'much' is not a share: write 5%"),
         (("base", *["like"] * 10), "11 runs are more than a page can show"),
         (
             ("base", "other.csv"),
@@ -278,7 +278,7 @@ def test_a_banner_promises_nothing_where_no_figure_is_known(tmp_path):
 
     assert {each.word for each in made.comparisons[0].differences} == {"cannot tell"}
     assert banner(made)[:2] == ("note", "?")
-    assert banner(made)[2].startswith("Whether anything became worse cannot be told")
+    assert banner(made)[2].startswith("The result is unclear")
     assert html_in(made, "zh")[1] == []
 
 
@@ -292,7 +292,7 @@ def test_a_banner_says_of_how_many_figures_it_speaks(folder):
     assert banner(made) == (
         "note",
         "?",
-        f"No regression in the {known} of {len(every)} figures that can be told; the others cannot.",
+        f"No regression in {known} of {len(every)} figures; the others are not precise enough.",
     )
     assert [each for each in html_in(made, "zh")[1] if "regression" in each] == []
 

@@ -48,7 +48,7 @@ def test_its_page_has_figures_where_others_have_the_four_numbers(tmp_path):
     for word in ("Throughput", "First token", "End to end", "Errors"):
         assert f"<h3>{word}</h3>" in page
     assert "Not reached up to 20\N{NO-BREAK SPACE}users" in page
-    assert "No limits were given" in page
+    assert "No thresholds were given" in page
 
 
 def test_its_pictures_need_no_second_level(tmp_path):

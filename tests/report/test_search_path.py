@@ -40,8 +40,8 @@ def test_holds_follow_each_other():
 def test_the_picture_says_what_was_found():
     made = search(PLAN, "users")
     assert made.caption == (
-        "5 loads held for 64 s in all: ✓ keeps the limits, ✗ breaks them, ? not decided. "
-        "The bracket (shaded) ends at 20 to 40 users. The answer is 20 users, confirmed by a last hold."
+        "5 loads, held for 64 s in total: ✓ meets all thresholds, ✗ violates one, ? undecided. "
+        "The bracket (shaded) ends at 20 to 40 users. The result is 20 users, confirmed by a last hold."
     )
     # each hold has its sign: nothing is told by colour alone
     words = "".join(Seen(made.wide).words)
@@ -64,7 +64,7 @@ def test_no_path_no_picture(plan):
 def test_a_path_that_somebody_damaged_is_drawn_as_far_as_it_can_be_read():
     plan = {"search": {"answer": "x", "path": [{"load": 5, "held": 3}, {"load": 7, "held": 3, "bracket": ["a", 9, 1]}]}}
     assert [(each.load, each.low, each.high) for each in holds(plan)] == [(5, None, None), (7, None, 9)]
-    assert search(plan, "rate").caption.startswith("2 loads held for 6 s in all")
+    assert search(plan, "rate").caption.startswith("2 loads, held for 6 s in total")
 
 
 def test_the_page_of_a_search_shows_its_path_in_both_languages(tmp_path):

@@ -1,1 +1,1 @@
-"""The report's charts."""
+"""Charts of the report."""

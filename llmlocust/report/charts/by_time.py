@@ -1,4 +1,4 @@
-"""The pictures whose axis is time: the run by the second, and its latencies as a heat map."""
+"""Pictures with time as their axis: the run second by second, and its latencies as a heat map."""
 
 from __future__ import annotations
 
@@ -46,21 +46,21 @@ def over_time(
     start = float(frame["time"].iloc[0])
     frame["time"] -= start
     frames = {narrow: _thinned(frame, 90 if narrow else 200) for narrow in (False, True)}
-    panels_wanted = [
-        # a rate has streams instead of users, and their number says nothing
+    all_panels = [
+        # the number of users of an open load is not informative
         ("requests in flight", [("in_flight", ORANGE)])
         if levels and levels[0].unit == RATE
         else ("users", [("users", MUTED), ("in_flight", ORANGE)]),
-        ("requests ended a second", [("ended", BLUE), ("failed", RED)]),
-        ("output tokens a second", [("tokens", PURPLE)]),
+        ("requests ended per second", [("ended", BLUE), ("failed", RED)]),
+        ("output tokens per second", [("tokens", PURPLE)]),
     ]
-    kept = [(title, [line for line in lines if _has(frame, line[0])]) for title, lines in panels_wanted]
-    kept = [(title, lines) for title, lines in kept if lines]
+    panels_of_run = [(title, [line for line in lines if _has(frame, line[0])]) for title, lines in all_panels]
+    panels_of_run = [(title, lines) for title, lines in panels_of_run if lines]
 
     def draw(figure: Figure, narrow: bool) -> None:
         frame = frames[narrow]
-        panels = figure.subplots(len(kept), 1, sharex=True, squeeze=False)[:, 0]
-        for number, (axes, (title, lines)) in enumerate(zip(panels, kept, strict=True)):
+        panels = figure.subplots(len(panels_of_run), 1, sharex=True, squeeze=False)[:, 0]
+        for number, (axes, (title, lines)) in enumerate(zip(panels, panels_of_run, strict=True)):
             _level_bands(axes, levels, start, doubted)
             if number == 0:
                 _level_names(axes, levels, start, 7 if narrow else 16)
@@ -69,7 +69,7 @@ def over_time(
                 axes.plot(
                     frame["time"], frame[column], color=colour, linewidth=1.3, label=_COLUMN_WORDS[column], **style
                 )
-            # steps that end in a surge leave no room for a legend
+            # the steps of a plan with a surge leave no room for a legend
             axes.set_ylim(0.0, axes.get_ylim()[1] * (1.3 if len(lines) > 1 and _pad(levels) > _PAD else 1.0))
             axes.set_xlim(0.0, float(frame["time"].iloc[-1]) or 1.0)
             axes.yaxis.set_major_locator(MaxNLocator(4))
@@ -79,7 +79,7 @@ def over_time(
             axes.set_title(title, pad=8.0 if number else _pad(levels))
         clock_axis(panels[-1], float(frame["time"].iloc[-1]), narrow)
 
-    return picture("time", "The run over time", caption, 1.0 + 1.45 * len(kept), draw)
+    return picture("time", "The run over time", caption, 1.0 + 1.45 * len(panels_of_run), draw)
 
 
 _COLUMN_WORDS = {
@@ -95,16 +95,16 @@ def _has(frame: pd.DataFrame, column: str) -> bool:
     return column in frame and bool((frame[column].fillna(0.0) > 0).any())
 
 
-def _thinned(frame: pd.DataFrame, most: int) -> pd.DataFrame:
-    """At most so many rows, each the mean of the seconds that it stands for."""
-    if len(frame) <= most:
+def _thinned(frame: pd.DataFrame, max_rows: int) -> pd.DataFrame:
+    """At most `max_rows` rows, each the mean of successive seconds."""
+    if len(frame) <= max_rows:
         return frame
-    step = math.ceil(len(frame) / most)
+    step = math.ceil(len(frame) / max_rows)
     return frame.select_dtypes("number").groupby(np.arange(len(frame)) // step).mean()
 
 
 def _round_time(seconds: float) -> float:
-    """The next round step of a clock."""
+    """The next round step of a clock, in seconds."""
     steps = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
     return float(next((step for step in steps if step >= seconds), math.ceil(seconds / 14400) * 14400))
 
@@ -113,7 +113,7 @@ _LONG = 3 * 3600.0
 
 
 def clock_axis(axes: Axes, span: float, narrow: bool) -> None:
-    """Seconds as a clock: hours and minutes where a run lasted for hours."""
+    """Label an axis of seconds as a clock: hours and minutes for long runs, otherwise minutes and seconds."""
     axes.xaxis.set_major_locator(MultipleLocator(_round_time(span / (4 if narrow else 9))))
     size = 3600 if span > _LONG else 60
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _clock(value, size)))
@@ -125,17 +125,17 @@ def _clock(value: float, size: int) -> str:
 
 
 def _level_bands(axes: Axes, levels: Sequence[LevelFigures], start: float, doubted: Collection[int]) -> None:
-    """Levels as bands, the measured window darker than the warm-up before it; the doubted ones hatched."""
+    """Draw levels as bands: the measurement window darker than the warm-up, and hatched if the level is not valid."""
     bands: list[tuple[float, float, float, float]] = []
     hatched: list[tuple[float, float, float, float]] = []
     begins: list[float] = []
-    for each in levels:
-        if not math.isfinite(each.began):
+    for level in levels:
+        if not math.isfinite(level.began):
             continue
-        begins.append(each.began - start)
-        end = each.ended - start if math.isfinite(each.ended) else axes.get_xlim()[1]
-        warmed_up = each.warmed_up - start if math.isfinite(each.warmed_up) else end
-        (hatched if each.level in doubted else bands).append((warmed_up, 0.0, end, 1.0))
+        begins.append(level.began - start)
+        end = level.ended - start if math.isfinite(level.ended) else axes.get_xlim()[1]
+        warmed_up = level.warmed_up - start if math.isfinite(level.warmed_up) else end
+        (hatched if level.level in doubted else bands).append((warmed_up, 0.0, end, 1.0))
     across = axes.get_xaxis_transform()
     blocks(axes, [*bands, *hatched], facecolor=BAND, edgecolor="none", linewidth=0, zorder=0, transform=across)
     style = {"facecolor": "none", "edgecolor": HATCH, "hatch": "///", "linewidth": 0}
@@ -145,12 +145,12 @@ def _level_bands(axes: Axes, levels: Sequence[LevelFigures], start: float, doubt
         axes.plot(*zip(*lines, strict=True), color=GRID, linewidth=0.8, zorder=0.5, transform=across)
 
 
-def _level_names(axes: Axes, levels: Sequence[LevelFigures], start: float, most: int) -> None:
-    """The loads above the bands, as many as have room; above them the phases of the plan."""
-    _part_names(axes, levels, start, most)
-    known = [each for each in levels if math.isfinite(each.began) and math.isfinite(each.ended)]
-    for each in known[:: max(1, math.ceil(len(known) / most))]:
-        warmed_up = each.warmed_up if math.isfinite(each.warmed_up) else each.began
+def _level_names(axes: Axes, levels: Sequence[LevelFigures], start: float, max_names: int) -> None:
+    """Write the loads above the bands, as many as fit, and the phases of the plan above them."""
+    _phase_names(axes, levels, start, max_names)
+    known = [level for level in levels if math.isfinite(level.began) and math.isfinite(level.ended)]
+    for level in known[:: max(1, math.ceil(len(known) / max_names))]:
+        warmed_up = level.warmed_up if math.isfinite(level.warmed_up) else level.began
         style: dict[str, Any] = {
             "ha": "center",
             "va": "bottom",
@@ -158,28 +158,29 @@ def _level_names(axes: Axes, levels: Sequence[LevelFigures], start: float, most:
             "color": MUTED,
             "transform": axes.get_xaxis_transform(),
         }
-        axes.text((warmed_up + each.ended) / 2.0 - start, 1.0, words.load(each.load), **style)
+        axes.text((warmed_up + level.ended) / 2.0 - start, 1.0, words.load(level.load), **style)
 
 
 def _pad(levels: Sequence[LevelFigures]) -> float:
-    """Points between a picture and its title, for the names of levels and phases."""
-    return _PAD_WITH_PARTS if any(each.phase for each in levels) else _PAD
+    """Space between a picture and its title for the names of levels and phases, in points."""
+    return _PAD_WITH_PHASES if any(level.phase for level in levels) else _PAD
 
 
-_PAD, _PAD_WITH_PARTS = 16.0, 27.0
+_PAD, _PAD_WITH_PHASES = 16.0, 27.0
 
 
-def _part_names(axes: Axes, levels: Sequence[LevelFigures], start: float, most: int) -> None:
+def _phase_names(axes: Axes, levels: Sequence[LevelFigures], start: float, max_names: int) -> None:
+    """Write the names of the phases above the loads, as far as they fit."""
     across = axes.get_xaxis_transform()
-    known = [each for each in levels if math.isfinite(each.began) and math.isfinite(each.ended)]
-    letter = max((each.ended for each in known), default=0.0) - start
-    letter, free = letter / (most * _LETTERS), -math.inf
+    known = [level for level in levels if math.isfinite(level.began) and math.isfinite(level.ended)]
+    letter = max((level.ended for level in known), default=0.0) - start
+    letter, free = letter / (max_names * _LETTERS), -math.inf
     for phase in phases_of(known):
         begin = phase.levels[0].began - start
         axes.plot([begin, begin], [0.0, 1.0], color=MUTED, linewidth=1.0, zorder=0.6, transform=across)
-        if begin < free:  # the one before it has a longer name than its time
+        if begin < free:  # the name of the previous phase is longer than its time
             continue
-        # the name comes from the run's files: no formula
+        # the name comes from the run's files and is not a formula
         style: dict[str, Any] = {
             "ha": "left",
             "va": "bottom",
@@ -193,20 +194,21 @@ def _part_names(axes: Axes, levels: Sequence[LevelFigures], start: float, most: 
 
 
 _LETTERS = 5.5
-"""Letters of a phase's name that have the room of one load."""
+"""Letters of a phase's name that fit into the space of one load."""
 
 
 # -- the heat map
 
 _SHADES = (0.12, 0.28, 0.46, 0.68, 1.0)
 _ROWS = 30
-_FEWEST = 20
+_MIN_REQUESTS = 20
+"""Minimum requests with a latency for a heat map of it."""
 
 
 def heat(
     requests: pd.DataFrame | None, levels: Sequence[LevelFigures], doubted: Collection[int], caption: str
 ) -> Picture | None:
-    """Latency over time, shaded by how many requests were so slow just then; above, the share that failed."""
+    """Latency over time, shaded by the number of requests; above it, the share that failed."""
     sent = None if requests is None else heat_rows(requests)
     if sent is None or requests is None:
         return None
@@ -221,24 +223,24 @@ def heat(
         axes.set_yscale("log")
         axes.set_xlim(0.0, span)
         good = rows[~failed]
-        most = _cells(axes, good["sent"] - start, good[metric] / 1000.0, good["weight"], columns)
+        highest = _cells(axes, good["sent"] - start, good[metric] / 1000.0, good["weight"], columns)
         _level_bands(lost, levels, start, doubted)
         _level_bands(axes, levels, start, doubted)
         _level_names(lost, levels, start, 7 if narrow else 16)
         log_seconds(axes.yaxis)
         axes.grid(visible=False, axis="x")
-        _shade_legend(axes, most)
+        _shade_legend(axes, highest)
         clock_axis(axes, span, narrow)
 
     return picture("heat", f"{METRICS[metric].name.capitalize()} over time", caption, 4.3, draw)
 
 
 def heat_rows(requests: pd.DataFrame) -> tuple[str, pd.DataFrame] | None:
-    """The latency that is known of each request, and the rows of the heat map: none that the run itself cut off."""
+    """The latency of the heat map and its rows, without aborted requests; None if too few have a latency."""
     rows = requests[requests["sent"].notna() & (requests["outcome"] != ABORTED)]
     rows = rows.assign(weight=rows["weight"].fillna(1.0))
     for metric in ("ttft", "e2e"):
-        if int((rows[metric] > 0).sum()) >= _FEWEST:
+        if int((rows[metric] > 0).sum()) >= _MIN_REQUESTS:
             return metric, rows[(rows[metric] > 0) | (rows["outcome"] != OK)]
     return None
 
@@ -259,11 +261,11 @@ def _failed_lane(
     axes.set_yticks([0.0, 1.0], ["0 %", "100 %"])
     axes.tick_params(labelbottom=False, length=0)
     axes.grid(visible=False, axis="x")
-    axes.set_title("share that failed, by when they were sent", pad=pad)
+    axes.set_title("share that failed, by send time", pad=pad)
 
 
 def _cells(axes: Axes, sent: pd.Series, seconds: pd.Series, weight: pd.Series, columns: np.ndarray) -> float:
-    """Draws the cells, a shape for each shade. Returns how many requests the fullest holds."""
+    """Draw the cells, one shape for each shade. Return the highest number of requests in a cell."""
     rows = np.geomspace(max(1e-4, float(seconds.min()) / 1.05), float(seconds.max()) * 1.05, _ROWS + 1)
     counts, _, _ = np.histogram2d(sent, seconds, (columns, rows), weights=weight)
     shades = shade_of(counts)
@@ -279,16 +281,16 @@ def _cells(axes: Axes, sent: pd.Series, seconds: pd.Series, weight: pd.Series, c
 
 
 def shade_of(counts: np.ndarray) -> np.ndarray:
-    """The shade of each cell, from 0 up; −1 where there is no request. Even steps of the logarithm."""
-    most = max(2.0, float(counts.max()))
-    steps = np.log(np.maximum(counts, 1.0)) / math.log(most) * len(_SHADES)
+    """The shade of each cell, in even steps of the logarithm, from 0; −1 for cells without requests."""
+    highest = max(2.0, float(counts.max()))
+    steps = np.log(np.maximum(counts, 1.0)) / math.log(highest) * len(_SHADES)
     return np.where(counts > 0, np.minimum(len(_SHADES) - 1, steps.astype(int)), -1)
 
 
-def _shade_legend(axes: Axes, most: float) -> None:
-    edges = [max(2.0, most) ** (step / len(_SHADES)) for step in range(len(_SHADES) + 1)]
+def _shade_legend(axes: Axes, highest: float) -> None:
+    edges = [max(2.0, highest) ** (step / len(_SHADES)) for step in range(len(_SHADES) + 1)]
     wholes = [(math.ceil(low), math.ceil(high) - 1) for low, high in pairwise(edges)]
-    wholes[-1] = (wholes[-1][0], round(most))
+    wholes[-1] = (wholes[-1][0], round(highest))
     handles = [
         Patch(facecolor=BLUE, alpha=alpha, label=f"{low}" if low == high else f"{low}–{high}")
         for alpha, (low, high) in zip(_SHADES, wholes, strict=True)

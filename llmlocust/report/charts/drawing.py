@@ -1,8 +1,8 @@
-"""How pictures are drawn: as SVG that takes its colours from the page, twice, with the axes that several share.
+"""Drawing of pictures as SVG with the colours of the page, and the axes that several pictures share.
 
-matplotlib draws in sentinel colours, which are then replaced by CSS variables: one picture serves light, dark and
-print. Text stays text, which the browser's own fonts draw. Every picture is drawn wide and narrow, and the page shows
-the one that fits. Nothing is told by colour alone: lines have markers and dashes, bars have hatches.
+matplotlib draws in sentinel colours, which are then replaced by CSS variables: one picture works in light, dark and
+print. Text stays text, in the fonts of the browser. Every picture is drawn wide and narrow, and the page shows the one
+that fits. Colour is never the only distinction: lines have markers and dashes, bars have hatches.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from llmlocust.text import figures as words
 INK, MUTED, GRID, BAND, SURFACE, HATCH = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
 SERIES = ("#0a0001", "#0a0002", "#0a0003", "#0a0004", "#0a0005", "#0a0006")
 MORE = ("#0a0007", "#0a0008", "#0a0009", "#0a000a")
-"""For pictures of up to ten runs; no other has so many lines."""
+"""More colours, for pictures of up to ten runs."""
 _VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", BAND: "band", SURFACE: "surface", HATCH: "hatch"} | {
     sentinel: f"s{number}" for number, sentinel in enumerate((*SERIES, *MORE), 1)
 }
@@ -71,10 +71,12 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Picture:
+    """A picture in both sizes, as SVG elements."""
+
     name: str
     title: str
     caption: str
-    """What is seen in this run, in a sentence."""
+    """Sentences on what the picture shows of this run."""
     wide: str
     narrow: str
 
@@ -84,7 +86,7 @@ Draw = Callable[[Figure, bool], None]
 
 def picture(name: str, title: str, caption: str, height: float, draw: Draw, *, tall: float = 0.95) -> Picture:
     """Draw both sizes. `draw` gets a figure and whether it is the narrow one, which is `tall` times as high."""
-    made = []
+    sizes = []
     for narrow in (False, True):
         with mpl.rc_context(_STYLE):
             figure = Figure(figsize=(3.5, height * tall) if narrow else (9.4, height), layout="constrained")
@@ -92,12 +94,12 @@ def picture(name: str, title: str, caption: str, height: float, draw: Draw, *, t
             draw(figure, narrow)
             out = io.StringIO()
             figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
-        made.append(_inline(out.getvalue(), f"{name}-{'narrow' if narrow else 'wide'}", title, caption))
-    return Picture(name, title, caption, *made)
+        sizes.append(_inline(out.getvalue(), f"{name}-{'narrow' if narrow else 'wide'}", title, caption))
+    return Picture(name, title, caption, *sizes)
 
 
 def _inline(svg: str, name: str, title: str, caption: str) -> str:
-    """The file that matplotlib makes as an element of a page: our colours, ids of its own, a title, no size but the view box."""
+    """The SVG of matplotlib as an element of a page: with our colours, unique ids and a title, without a fixed size."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<[a-z][^>]*>", lambda tag: _LONG.sub(_short, tag[0]), svg)
@@ -121,7 +123,7 @@ _LONG = re.compile(r"-?\d+\.\d{3,}")
 
 
 def _short(number: re.Match[str]) -> str:
-    """A tenth of a point is less than anybody sees, and half the size of the page."""
+    """Round a number to a tenth of a point. This is invisible, and halves the size of the page."""
     return f"{float(number[0]):.1f}".removesuffix(".0")
 
 
@@ -129,7 +131,7 @@ def _short(number: re.Match[str]) -> str:
 
 
 def load_axis(axes: Axes, levels: Sequence[LevelFigures], unit: str, *, labels: bool = True) -> None:
-    loads = sorted({each.load for each in levels})
+    loads = sorted({level.load for level in levels})
     if loads[-1] / loads[0] >= 30:
         axes.set_xscale("log")
         axes.set_xlim(loads[0] / 1.25, loads[-1] * 1.25)
@@ -153,11 +155,11 @@ def is_wide(axes: Axes) -> bool:
 
 
 def load_words(unit: str) -> str:
-    return "users" if unit == USERS else "requests offered a second"
+    return "users" if unit == USERS else "requests offered per second"
 
 
 def _apart(axes: Axes, loads: Sequence[float], room: float) -> list[float]:
-    """The loads whose labels have room beside each other, the highest always."""
+    """The loads whose labels fit beside each other; the highest is always among them."""
     kept = [loads[-1]]
     for load in reversed(loads[:-1]):
         if place_of(axes, kept[-1]) - place_of(axes, load) > room:
@@ -166,7 +168,7 @@ def _apart(axes: Axes, loads: Sequence[float], room: float) -> list[float]:
 
 
 def place_of(axes: Axes, load: float) -> float:
-    """Where a load lies on its axis, as a share of the width."""
+    """Position of a load on its axis, as a share of the width."""
     low, high = axes.get_xlim()
     if axes.get_xscale() == "log":
         return math.log(load / low) / math.log(high / low)
@@ -201,26 +203,26 @@ def legend(axes: Axes, narrow: bool, columns: int = 6) -> None:
 
 
 def drawable(levels: Sequence[LevelFigures]) -> list[LevelFigures]:
-    """The levels with a place on an axis of loads, lowest first."""
-    useful = [each for each in levels if 1e-6 < each.load < 1e9 and each.attempted]
-    return sorted(useful, key=lambda each: each.load)
+    """The levels that an axis of loads can show, in order of load."""
+    shown = [level for level in levels if 1e-6 < level.load < 1e9 and level.attempted]
+    return sorted(shown, key=lambda level: level.load)
 
 
 def across(axes: Axes) -> Any:
-    """Places as a share of the width, values of the vertical axis."""
+    """The transform for positions whose x is a share of the width and whose y is a value of the axis."""
     return axes.get_yaxis_transform()
 
 
 def hatch(axes: Axes, levels: Sequence[LevelFigures], doubted: Collection[int]) -> None:
-    """Hatches the levels that are not to be trusted, on an axis of loads: each half-way to its neighbours."""
+    """Hatch the levels that are not valid on an axis of loads, half-way to the neighbouring levels."""
     for low, high in doubted_spans(axes, levels, doubted):
         axes.axvspan(low, high, facecolor="none", edgecolor=HATCH, hatch="///", linewidth=0, zorder=0.6)
 
 
 def doubted_spans(axes: Axes, levels: Sequence[LevelFigures], doubted: Collection[int]) -> list[tuple[float, float]]:
-    """From where to where on an axis of loads the doubted levels reach; neighbours taken together."""
-    marked = {each.load for each in levels if each.level in doubted}
-    loads = sorted({each.load for each in levels})
+    """Intervals of the axis of loads that the invalid levels cover; adjacent ones are merged."""
+    marked = {level.load for level in levels if level.level in doubted}
+    loads = sorted({level.load for level in levels})
     between = math.sqrt if axes.get_xscale() == "log" else None
     edges = [between(a * b) if between else (a + b) / 2.0 for a, b in pairwise(loads)]
     low, high = axes.get_xlim()
@@ -234,7 +236,7 @@ def doubted_spans(axes: Axes, levels: Sequence[LevelFigures], doubted: Collectio
 
 
 def blocks(axes: Axes, rectangles: Sequence[tuple[float, float, float, float]], **style: Any) -> None:
-    """Rectangles (left, low, right, high) as one shape: a thousand take no more of the page than their corners."""
+    """Draw rectangles (left, low, right, high) as one shape, which keeps the page small."""
     if not rectangles:
         return
     corners = [

@@ -1,1 +1,1 @@
-"""The page that compares runs."""
+"""The comparison of runs as a page, as Markdown and as JSON."""

@@ -1,4 +1,4 @@
-"""The picture of a comparison: each figure over the load, with a line a run."""
+"""The picture of a comparison: each figure over the load, with one line for each run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _DASHES = (
     (0, (2, 4)),
     (0, (6, 2, 1, 2)),
 )
-"""Ten of each: what colour does not tell, a marker and dashes do."""
+"""Dashes for ten runs; with the markers, they distinguish lines whose colours look alike."""
 _FEW = 3
 """Runs whose intervals can be shaded without hiding each other."""
 
@@ -44,7 +44,7 @@ class _Curve:
     title: str
     of: Callable[[LevelFigures], float]
     interval: Callable[[LevelFigures], tuple[float, float]] | None = None
-    """Of durations, which are drawn on a logarithmic scale."""
+    """The 95 % interval of a duration; None for rates. Durations have a logarithmic scale."""
 
     def known(self, run: Sequence[LevelFigures]) -> list[LevelFigures]:
         return [level for level in run if self.of(level) > 0.0]
@@ -60,51 +60,51 @@ def _latency(metric: str, statistic: str) -> _Curve:
 
 _CURVES = (
     *(_latency(key, statistic) for key, metric in METRICS.items() for statistic in metric.drawn),
-    _Curve("requests a second", lambda level: level.throughput),
-    _Curve("output tokens a second", lambda level: level.output_tokens_per_s),
+    _Curve("requests per second", lambda level: level.throughput),
+    _Curve("output tokens per second", lambda level: level.output_tokens_per_s),
 )
-_MOST_PANELS = 6
+_MAX_PANELS = 6
 _LINE, _KEY = 115, 11
-"""Characters that a line of the legend has room for, and those that the sample of a line takes."""
-_LONGEST_NAME = 36
+"""Characters that fit into a line of the legend, and those that the sample of a line takes."""
+_MAX_NAME = 36
 
 
 def curves(labels: Sequence[str], assessments: Sequence[Assessment]) -> Picture | None:
-    """All figures that at least two runs tell of; whole requests only where tokens are not known."""
-    runs = [drawable(each.comparable) for each in assessments]
-    names = [label if len(label) <= _LONGEST_NAME else f"{label[:_LONGEST_NAME]}…" for label in labels]
-    told = [curve for curve in _CURVES if sum(bool(curve.known(run)) for run in runs) > 1]
-    while len(told) > _MOST_PANELS:
-        told.pop(4)  # end to end, which says least beside the others
-    if not told:
+    """The picture of all figures that at least two runs have; None if there are none."""
+    runs = [drawable(assessment.comparable) for assessment in assessments]
+    names = [label if len(label) <= _MAX_NAME else f"{label[:_MAX_NAME]}…" for label in labels]
+    shown = [curve for curve in _CURVES if sum(bool(curve.known(run)) for run in runs) > 1]
+    while len(shown) > _MAX_PANELS:
+        shown.pop(4)  # end to end, the least informative beside the others
+    if not shown:
         return None
-    caption = f"{_caption(told, labels, runs, assessments[0].unit)} Scales of times are logarithmic."
+    caption = f"{_caption(shown, labels, runs, assessments[0].unit)} Time scales are logarithmic."
     if len(runs) <= _FEW:
         caption += " Shades are 95 % intervals."
 
     def draw(figure: Figure, narrow: bool) -> None:
         beside = 1 if narrow else 2
-        panels = figure.subplots(math.ceil(len(told) / beside), beside, squeeze=False).flat
-        for axes, curve in zip(panels, told, strict=False):
+        panels = figure.subplots(math.ceil(len(shown) / beside), beside, squeeze=False).flat
+        for axes, curve in zip(panels, shown, strict=False):
             _panel(axes, curve, names, runs, assessments[0].unit)
-        for axes in list(figure.axes)[len(told) :]:
+        for axes in list(figure.axes)[len(shown) :]:
             axes.set_visible(False)
         handles, _ = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper left", ncols=1 if narrow else columns, handlelength=3.2)
 
     columns = max(1, min(5, _LINE // (_KEY + max(map(len, names)))))
-    height = 2.5 * math.ceil(len(told) / 2) + 0.25 * math.ceil(len(labels) / columns)
-    tall = (1.9 * len(told) + 0.2 * len(labels)) / height
+    height = 2.5 * math.ceil(len(shown) / 2) + 0.25 * math.ceil(len(labels) / columns)
+    tall = (1.9 * len(shown) + 0.2 * len(labels)) / height
     return _with_names(picture("curves", "Over the load", caption, height, draw, tall=tall), names)
 
 
-def _with_names(made: Picture, labels: Sequence[str]) -> Picture:
-    """Names of runs are not to be translated."""
+def _with_names(drawn: Picture, labels: Sequence[str]) -> Picture:
+    """Mark the names of runs so that they are not translated."""
     names = "|".join(re.escape(html.escape(label, quote=False)) for label in labels)
     wide, narrow = (
-        re.sub(rf"<text(?=[^>]*>(?:{names})</text>)", '<text translate="no"', each) for each in (made.wide, made.narrow)
+        re.sub(rf"<text(?=[^>]*>(?:{names})</text>)", '<text translate="no"', svg) for svg in (drawn.wide, drawn.narrow)
     )
-    return replace(made, wide=wide, narrow=narrow)
+    return replace(drawn, wide=wide, narrow=narrow)
 
 
 def _panel(axes: Axes, curve: _Curve, labels: Sequence[str], runs: Sequence[Sequence[LevelFigures]], unit: str) -> None:
@@ -135,21 +135,21 @@ def _line(axes: Axes, curve: _Curve, label: str, levels: Sequence[LevelFigures],
         axes.fill_between(loads, lows, highs, color=colour, alpha=0.13, linewidth=0)
 
 
-def _caption(told: Sequence[_Curve], labels: Sequence[str], runs: Sequence[Sequence[LevelFigures]], unit: str) -> str:
-    """What the first curve has at the highest load that all runs held."""
-    curve = told[0]
+def _caption(shown: Sequence[_Curve], labels: Sequence[str], runs: Sequence[Sequence[LevelFigures]], unit: str) -> str:
+    """The caption: the first curve at the highest load that all runs have."""
+    curve = shown[0]
     loads = [{level.load for level in curve.known(run)} for run in runs]
-    common = set.intersection(*(each for each in loads if each))
+    common = set.intersection(*(known for known in loads if known))
     if not common:
-        return "Not all of these runs have a load in common."
+        return "These runs have no common load."
     at = max(common)
     figures = [next((curve.of(level) for level in run if level.load == at), math.nan) for run in runs]
     best, worst = (place(range(len(runs)), key=lambda at: figures[at]) for place in (min, max))
-    if curve.interval is None or any(math.isnan(each) for each in figures):
-        return f"The highest load that all of them held is {words.with_unit(at, unit)}."
+    if curve.interval is None or any(map(math.isnan, figures)):
+        return f"The highest load that all runs have is {words.with_unit(at, unit)}."
     if words.duration(figures[best]) == words.duration(figures[worst]):
-        return f"At {words.with_unit(at, unit)} the {curve.title} is {words.duration(figures[best])} in all of them."
+        return f"At {words.with_unit(at, unit)} the {curve.title} is {words.duration(figures[best])} in all runs."
     return (
-        f"At {words.with_unit(at, unit)} the {curve.title} is least in {labels[best]}, {words.duration(figures[best])}, "
-        f"and most in {labels[worst]}, {words.duration(figures[worst])}."
+        f"At {words.with_unit(at, unit)} the {curve.title} is lowest in {labels[best]}, {words.duration(figures[best])}, "
+        f"and highest in {labels[worst]}, {words.duration(figures[worst])}."
     )

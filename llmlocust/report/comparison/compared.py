@@ -1,4 +1,4 @@
-"""Runs beside each other: what analysis.comparison needs of their files, and what it found."""
+"""Runs to compare: the input of `analysis.comparison` from their files, and its result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from llmlocust.runfiles.reading.published_table import load_table
 from llmlocust.runfiles.reading.run_data import RunData, good, weights_of
 from llmlocust.text import figures as words
 
-MOST_RUNS = 10
+MAX_RUNS = 10
 _OF_THE_RUN_ALONE = (
     "run_completed",
     "answer_length",
@@ -32,18 +32,18 @@ _OF_THE_RUN_ALONE = (
     "requests_for_p95",
     "requests_for_p99",
 )
-"""Checks that say nothing against a level beside the same level of another run."""
+"""Checks that do not matter when a level is compared with the same level of another run."""
 _OF_REQUESTS = tuple(key for key, metric in METRICS.items() if metric.compared)
 
 
 @dataclass
 class Compared:
-    """Two to ten runs, each beside the first."""
+    """Two to ten runs, each compared with the first."""
 
     labels: Sequence[str]
     assessments: Sequence[Assessment]
     comparisons: Sequence[Comparison]
-    """Of each run but the first."""
+    """The comparison of each run except the first."""
     tolerance: float
 
     @property
@@ -52,12 +52,12 @@ class Compared:
 
     @property
     def at_one_level(self) -> bool:
-        """Each run has one level: its figures are compared, and not where it breaks."""
+        """Whether each run has only one level. Then its figures are compared, but not the four numbers."""
         return all(each.only_level for each in self.assessments)
 
     @property
     def each(self) -> Iterator[tuple[str, Comparison]]:
-        """The labels of all runs but BASE, with what was found."""
+        """The labels of all runs except BASE, with their comparisons."""
         yield from zip(self.labels[1:], self.comparisons, strict=True)
 
     @property
@@ -66,7 +66,7 @@ class Compared:
 
     @property
     def doubted(self) -> bool:
-        """Whether any level that is compared is one that a check spoils."""
+        """Whether a check failed for any level that is compared."""
         return any(each.doubted for each in self.comparisons)
 
 
@@ -79,9 +79,9 @@ def load(name: str) -> RunData:
 def compare_runs(
     runs: Sequence[RunData], labels: Sequence[str], thresholds: Sequence[Threshold], tolerance: float
 ) -> Compared:
-    """Compare each run with the first. All are judged by the same limits: those given, else those of the first.
+    """Compare each run with the first. The same thresholds apply to all: those given, otherwise those of the first.
 
-    Raises RunError where two runs have no load in common.
+    Raises RunError if two runs have no load in common.
     """
     base = assess(runs[0], thresholds)
     limits = tuple(thresholds) or base.verdict.thresholds
@@ -118,7 +118,7 @@ def labels_of(runs: Sequence[RunData]) -> list[str]:
 
 
 def held_of(assessment: Assessment, thresholds: Sequence[Threshold]) -> list[Held]:
-    """A run's levels as they are compared. `thresholds`: which requests are good."""
+    """The levels of a run as they are compared. `thresholds` decide which requests are good."""
     levels, doubts = assessment.comparable, doubts_of(assessment)
     spreads, asked = spreads_of(levels), asked_of(levels)
     return [
@@ -135,7 +135,7 @@ def held_of(assessment: Assessment, thresholds: Sequence[Threshold]) -> list[Hel
 
 
 def doubts_of(assessment: Assessment) -> dict[int, tuple[str, ...]]:
-    """The names of the failed checks that spoil each level."""
+    """The names of the failed checks of each level."""
     failed = [each for each in assessment.checks if not each.ok and each.key not in _OF_THE_RUN_ALONE]
     return {
         level.level: tuple(each.name for each in failed if level.level in each.levels or not each.levels)

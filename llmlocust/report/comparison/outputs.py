@@ -31,18 +31,18 @@ def markdown(compared: Compared) -> str:
     ]
     lines += ["## Runs", "", *in_table(["", *heads], told)]
     if at is not None:
-        lines += ["", f"Latencies at {words.with_unit(at, compared.unit)}, the highest load that all of them held."]
+        lines += ["", f"Latencies at {words.with_unit(at, compared.unit)}, the highest load that all runs have."]
     if over_all := matrix(compared):
         lines += [
             "",
-            f"## {'The level' if compared.at_one_level else 'Over all levels'}, beside {media.markdown(compared.labels[0])}",
+            f"## {'The level' if compared.at_one_level else 'Over all levels'}, compared with {media.markdown(compared.labels[0])}",
             "",
         ]
         lines += in_table(["", *compared.labels[1:]], [[row.name, *map(_markdown_cell, row.cells)] for row in over_all])
     for label, comparison in compared.each:
-        lines += ["", f"## {media.markdown(label)} beside {media.markdown(compared.labels[0])}", ""]
+        lines += ["", f"## {media.markdown(label)} compared with {media.markdown(compared.labels[0])}", ""]
         loads = [
-            f"{words.with_unit(pair.load, compared.unit)}{' (doubted)' if pair.doubts else ''}"
+            f"{words.with_unit(pair.load, compared.unit)}{' (not valid)' if pair.doubts else ''}"
             for pair in comparison.pairs
         ]
         columns = ["", *(["all levels"] if comparison.overall else []), *loads]
@@ -57,7 +57,7 @@ def markdown(compared: Compared) -> str:
     if differ := settings(compared):
         lines += [
             "",
-            "## What differs",
+            "## Settings that differ",
             "",
             *in_table(["", *compared.labels], [[name, *map(media.markdown, told)] for name, told, _ in differ]),
         ]

@@ -61,17 +61,17 @@ def html(compared: Compared) -> str:
 
 
 def html_in(compared: Compared, language: str) -> tuple[str, list[str]]:
-    """The page in one of LANGUAGES, and its texts that stayed English because the catalogue does not know them."""
+    """The page in one of LANGUAGES, and its texts that stayed English because no catalogue contains them."""
     return (html(compared), []) if language == "en" else translated(lambda: html(compared), language)
 
 
 _GLOSSARY = [
-    ("Change", "NEW / BASE − 1; of errors, NEW − BASE in points of a hundred requests. Below it its 95 % interval."),
-    ("✗ slower, more", "Worse than BASE, and of so many figures none would differ so much by chance (Holm's method)."),
-    ("✓ faster, fewer", "Better than BASE, in the same way."),
-    ("= same", "The whole interval lies within the tolerance, so that a larger change is ruled out."),
-    ("? cannot tell", "The interval is too wide for either. More requests at a level make it narrower."),
-    ("Regression", "Worse by more than the tolerance, where noise does not explain it: the command ends with exit code 99."),
-    ("Over all levels", "The mean change of the levels; noisy ones weigh less."),
+    ("Change", "NEW / BASE − 1; for errors NEW − BASE, in percentage points. The 95 % interval is below it."),
+    ("✗ slower, more", "Worse than BASE, by more than chance explains for this number of figures (Holm's method)."),
+    ("✓ faster, fewer", "Better than BASE, by the same method."),
+    ("= same", "The whole interval is within the tolerance, which rules out a larger change."),
+    ("? cannot tell", "The interval is too wide to decide. More requests at a level make it narrower."),
+    ("Regression", "Worse by more than the tolerance, and noise does not explain it: the command ends with exit code 99."),
+    ("Over all levels", "The mean change of the levels; noisy levels have less weight."),
     ("Longest gap", "Of each request the longest time between two of its tokens; half of the requests had less."),
 ]  # fmt: skip

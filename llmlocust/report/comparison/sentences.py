@@ -10,17 +10,17 @@ from llmlocust.metrics.thresholds import RATES
 from llmlocust.report.comparison.compared import Compared
 from llmlocust.text import figures as words
 
-_MOST_NAMED = 2
+_MAX_NAMED = 2
 
 
 def title(compared: Compared) -> str:
     if len(compared.labels) == 2:
-        return f"{compared.labels[1]} beside {compared.labels[0]}"
-    return f"{len(compared.labels)} runs, each beside {compared.labels[0]}"
+        return f"{compared.labels[1]} compared with {compared.labels[0]}"
+    return f"{len(compared.labels)} runs, each compared with {compared.labels[0]}"
 
 
 def signed(difference: Difference, effect: float) -> str:
-    """+12 %, −0.4 points, 3.1 ×."""
+    """An effect as text, such as +12 %, −0.4 points or 3.1 ×."""
     change = difference.change(effect)
     if math.isnan(change):
         return words.UNKNOWN
@@ -33,7 +33,7 @@ def signed(difference: Difference, effect: float) -> str:
 
 
 def interval(difference: Difference) -> str:
-    """−1.2 to 3.4 %: the unit once where both have the same."""
+    """The interval of a change, such as −1.2 to 3.4 %; the unit is written once if both ends have the same."""
     low, high = (signed(difference, end) for end in (difference.low, difference.high))
     if math.isinf(difference.low) or math.isinf(difference.high):
         ends = [f"{low} or more"] if math.isfinite(difference.low) else []
@@ -52,7 +52,7 @@ def value(difference: Difference, figure: float) -> str:
 
 
 def values(difference: Difference) -> str:
-    """44 → 48 ms; nothing over all levels, which have no figure in common."""
+    """Both figures, such as 44 → 48 ms; empty for a difference over all levels, which has no figures."""
     if math.isnan(difference.base):
         return ""
     if difference.is_share or difference.metric in RATES:
@@ -61,7 +61,7 @@ def values(difference: Difference) -> str:
 
 
 def headlines(compared: Compared) -> list[str]:
-    """For each NEW how it stands to BASE, in a sentence."""
+    """The result of each NEW in a sentence."""
     return [_headline(compared, label, comparison) for label, comparison in compared.each]
 
 
@@ -70,16 +70,16 @@ def _headline(compared: Compared, label: str, comparison: Comparison) -> str:
     worse = _described(comparison, WORSE, compared.unit, regressions=True)
     better = _described(comparison, BETTER, compared.unit)
     if worse and better:
-        said = f"{label} is worse than {base} in {worse}; better in {better}"
+        sentence = f"{label} is worse than {base} in {worse}; better in {better}"
     elif worse:
-        said = f"{label} is worse than {base}: {worse}"
+        sentence = f"{label} is worse than {base}: {worse}"
     elif better:
-        said = f"{label} is better than {base}: {better}"
+        sentence = f"{label} is better than {base}: {better}"
     elif little := _described(comparison, WORSE, compared.unit):
-        said = f"{label} is worse than {base} by no more than the tolerance of {within}: {little}"
+        sentence = f"{label} is worse than {base} by no more than the tolerance of {within}: {little}"
     else:
-        said = _no_difference(compared, label, comparison, within)
-    return f"{said}.{_left_out(compared, comparison)}"
+        sentence = _no_difference(compared, label, comparison, within)
+    return f"{sentence}.{_left_out(compared, comparison)}"
 
 
 def _no_difference(compared: Compared, label: str, comparison: Comparison, within: str) -> str:
@@ -89,7 +89,7 @@ def _no_difference(compared: Compared, label: str, comparison: Comparison, withi
         return f"{label} is the same as {compared.labels[0]}, within {within}, in all {same} figures"
     return (
         f"No difference between {label} and {compared.labels[0]} is proven: {same} of {len(every)} figures are the same within "
-        f"{within}, the others cannot be told"
+        f"{within}, the others are unclear"
     )
 
 
@@ -98,11 +98,11 @@ def _left_out(compared: Compared, comparison: Comparison) -> str:
     if not doubted:
         return ""
     unit = words.unit_of(compared.unit, comparison.doubted[0].load if len(doubted) == 1 else 2)
-    return f" Left out, as checks doubt what was measured: {words.series(doubted)} {unit}."
+    return f" Left out because checks failed: {words.series(doubted)} {unit}."
 
 
 def _described(comparison: Comparison, wanted: Sequence[str], unit: str, *, regressions: bool = False) -> str:
-    """The figures that are worse (or better), the clearest first: over all levels where that is known, else where."""
+    """The figures that are worse (or better), the clearest first; over all levels if that is known, otherwise by level."""
     places: dict[str, list[tuple[float | None, Difference]]] = {}
     by_place: list[tuple[float | None, Difference]] = [(None, each) for each in comparison.overall]
     by_place += [(pair.load, each) for pair in comparison.pairs for each in pair.differences]
@@ -110,15 +110,15 @@ def _described(comparison: Comparison, wanted: Sequence[str], unit: str, *, regr
         if each.word in wanted and (each.regression or not regressions):
             places.setdefault(each.name, []).append((load, each))
     names = sorted(places, key=lambda name: -max(abs(each.z) for _, each in places[name]))
-    # the clearest of each metric: p50 and p95 mostly say the same
+    # only the clearest of each metric: p50 and p95 usually agree
     first = {places[name][0][1].metric: name for name in reversed(names)}
-    told = [_of_figure(places[name], unit) for name in names if name in first.values()][:_MOST_NAMED]
-    more = len(names) - len(told)
-    return words.series([*told, *([f"{more} more figures" if more > 1 else "one more figure"] if more else [])])
+    figures = [_of_figure(places[name], unit) for name in names if name in first.values()][:_MAX_NAMED]
+    more = len(names) - len(figures)
+    return words.series([*figures, *([f"{more} more figures" if more > 1 else "one more figure"] if more else [])])
 
 
 def _of_figure(places: Sequence[tuple[float | None, Difference]], unit: str) -> str:
-    """p95 TTFT (+12 % over all levels, +8 to +16 %). Without all levels, the level where it differs most."""
+    """A figure with its change, such as p95 TTFT (+12 % over all levels, +8 to +16 %); otherwise at the level that differs most."""
     load, most = places[0]
     if load is not None:
         load, most = max(places, key=lambda each: abs(each[1].effect))
@@ -132,15 +132,15 @@ def _of_figure(places: Sequence[tuple[float | None, Difference]], unit: str) -> 
 
 
 def summary(compared: Compared) -> list[str]:
-    """What a terminal shows."""
+    """The lines for a terminal."""
     lines = headlines(compared)
     if compared.doubted and not compared.regressed:
-        lines.append("Whether anything became worse is not known of the levels that checks doubt.")
+        lines.append("It is unknown whether the levels for which checks failed became worse.")
     return lines
 
 
 def standing(compared: Compared) -> tuple[str, str, str]:
-    """Good, bad, or neither, its mark, and the sentence beside it: no more is promised than is known."""
+    """The overall result: its class (good, bad or note), its mark and its sentence."""
     within = f"{compared.tolerance * 100:.3g} %"
     if compared.regressed:
         return "bad", "!", f"A regression: worse by more than {within}, and noise does not explain it."
@@ -148,21 +148,21 @@ def standing(compared: Compared) -> tuple[str, str, str]:
         return (
             "bad",
             "!",
-            "No regression where the measurement can be believed; checks doubt some of the levels compared.",
+            "No regression at the valid levels; checks failed for some of the levels compared.",
         )
     every = [each for comparison in compared.comparisons for each in comparison.differences]
     known = sum(each.word != UNSURE for each in every)
     if not known:
-        return "note", "?", "Whether anything became worse cannot be told: no figure is known well enough."
+        return "note", "?", "The result is unclear: no figure is precise enough."
     if known < len(every):
-        return "note", "?", f"No regression in the {known} of {len(every)} figures that can be told; the others cannot."
-    return "good", "✓", f"No regression: nothing is worse by more than {within} that noise does not explain."
+        return "note", "?", f"No regression in {known} of {len(every)} figures; the others are not precise enough."
+    return "good", "✓", f"No regression: no figure is worse by more than {within}, or noise explains it."
 
 
 def not_compared(compared: Compared, label: str, comparison: Comparison) -> list[str]:
     alone = ((compared.labels[0], comparison.only_base), (label, comparison.only_new))
     return [
-        f"Not compared, as {name} alone held them: {words.series([words.load(load) for load in loads])} {words.unit_of(compared.unit)}."
+        f"Not compared, because only {name} has them: {words.series([words.load(load) for load in loads])} {words.unit_of(compared.unit)}."
         for name, loads in alone
         if loads
     ]
@@ -180,5 +180,5 @@ def doubts(compared: Compared, label: str, comparison: Comparison) -> list[str]:
 def key(compared: Compared) -> str:
     within = f"{compared.tolerance * 100:.3g} %"
     return (
-        f"✗ worse, ✓ better, = the same within {within}, ? cannot be told. Beside it the change with its 95 % interval."
+        f"✗ worse, ✓ better, = the same within {within}, ? unclear. Beside the sign: the change with its 95 % interval."
     )

@@ -60,11 +60,11 @@ class Cell:
 class Row:
     name: str
     cells: list[Cell | None]
-    """Over all levels, then by level."""
+    """The cell over all levels, if there is one, then one for each level."""
 
 
 def table(comparison: Comparison) -> list[Row]:
-    """A figure a row."""
+    """The table of a comparison, with one row for each figure."""
     columns: list[dict[str, Difference]] = (
         [{each.name: each for each in comparison.overall}] if comparison.overall else []
     )
@@ -73,7 +73,7 @@ def table(comparison: Comparison) -> list[Row]:
 
 
 def matrix(compared: Compared) -> list[Row]:
-    """Over all levels, or at the only one: a figure a row, each run but BASE a column. For two runs `table` says it all."""
+    """Differences over all levels, or at the only one: a row for each figure, a column for each NEW; empty for two runs."""
     told = [each.pairs[0].differences if compared.at_one_level else each.overall for each in compared.comparisons]
     columns = [{each.name: each for each in differences} for differences in told]
     return _rows(columns) if len(columns) > 1 and all(columns) else []
@@ -90,14 +90,15 @@ _AT_A_GLANCE = tuple((key, statistic) for key, metric in METRICS.items() for sta
 
 
 def common_load(compared: Compared) -> float | None:
-    """The highest load that all runs held."""
+    """The highest load that all runs have; None if there is none."""
     held = [{pair.load for pair in each.pairs} for each in compared.comparisons]
     return max(set.intersection(*held), default=None)
 
 
 def runs_table(compared: Compared) -> tuple[list[str], list[list[tuple[str, str]]]]:
-    """A run a row: the four numbers with their intervals, and figures at the highest load that all of them held. Of runs
-    of one level, its figures.
+    """Heads and rows, one row for each run: the four numbers with intervals, and figures at the common load.
+
+    For runs of one level, a row has the figures of that level.
     """
     levels = [_level_at(each, common_load(compared)) for each in compared.assessments]
     known = [key for key in _AT_A_GLANCE if any(each and each.metric(key[0])[key[1]] > 0.0 for each in levels)]
@@ -113,7 +114,7 @@ def runs_table(compared: Compared) -> tuple[list[str], list[list[tuple[str, str]
         rows[-1].append((words.digits(best), ""))
         figures = [level.metric(metric)[statistic] if level else math.nan for metric, statistic in known]
         rows[-1] += [(words.duration(each), "") for each in figures]
-    return [*NUMBERS.values(), "most tokens/s", *(name_of(*key) for key in known)], rows
+    return [*NUMBERS.values(), "max tokens/s", *(name_of(*key) for key in known)], rows
 
 
 def _of_level(level: LevelFigures, known: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -135,13 +136,13 @@ def _level_at(assessment: Assessment, load: float | None) -> LevelFigures | None
 
 
 def settings(compared: Compared) -> list[tuple[str, list[str], bool]]:
-    """What was not the same in all runs: its name, its value in each, and whether that is a name from a file."""
+    """Settings that differ: name, value in each run, and whether the value is text from a run's files."""
     told = [dict(facts(each.run, each.unit)) for each in compared.assessments]
     asked = [dict(options(each.run)) for each in compared.assessments]
     pairs = [(name, told, name in FOREIGN) for name in dict.fromkeys(name for each in told for name in each)]
     pairs += [(name, asked, True) for name in dict.fromkeys(name for each in asked for name in each)]
     rows = [(name, [each.get(name, words.UNKNOWN) for each in source], foreign) for name, source, foreign in pairs]
-    # how long it took, and when, differs in any two runs
+    # duration and start differ between any two runs
     return [
         row for row in rows if len(set(row[1])) > 1 and row[0] not in ("Started", "Lasted", "Requests", "Asked before")
     ]

@@ -1,1 +1,1 @@
-"""The report in other languages."""
+"""Translation of the report."""

@@ -1,8 +1,8 @@
 """A page in another language: its messages are rendered when the page is made; its other text is looked up afterwards,
 sentence by sentence, in a catalogue of English patterns.
 
-What the catalogues do not know stays English and is reported. Left as it is: what has been rendered, code, and whatever
-has translate="no" (names and words that come from the run's files).
+Text that no catalogue contains stays English and is reported. Rendered messages, code, and text with translate="no"
+(names and words from the run's files) stay unchanged.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PLACE = re.compile(r"\{(\w{2,})\}")
 _MARKS = re.compile(f"[{BEGINS}{ENDS}]")
 _RENDERED = re.compile(f"{BEGINS}([^{BEGINS}{ENDS}]*){ENDS}")
 _STAND_IN = re.compile("\ue002([0-9]+)\ue003")
-"""What stands for rendered text while the text around it is looked up."""
+"""A placeholder for rendered text while the text around it is looked up."""
 _FORGED = re.compile("[\ue002\ue003]")
 _JOINTS = (("; ", "；"), (": ", "："), (", ", "，"))
 _ENDS = {".": "。", ":": "："}
@@ -36,7 +36,7 @@ _LIMIT = r"(?<![a-z_0-9.])[a-z_0-9][a-z_0-9.]*+ (?:<=|>=|<|>) [0-9.e+-]+(?:ms|s|
 _SAME = re.compile(
     rf"{_LIMIT}|--[a-z-]+|\bHTTP [0-9]{{3}}\b|\bp[0-9]+(?:\.[0-9]+)?\b|\b(?:TTFT|TPOT|llmlocust|Locust|CSV|UTC|ms|s)\b"
 )
-"""What reads the same in every language, as do numbers and signs."""
+"""Words that are the same in every language."""
 _LETTER = re.compile(r"[A-Za-z]")
 _FEWEST_LETTERS = 10
 """Minimum letters, beside its places, of a template that is used as a pattern."""
@@ -64,7 +64,7 @@ class PatternCatalogue(Catalogue):
         self._parts_left = 0
 
     def say(self, text: str) -> str:
-        """The translation; the English itself, noted in `missing`, where there is none. Rendered text stays."""
+        """Return the translation; the English, noted in `missing`, if there is none. Rendered text stays."""
         pieces = _RENDERED.split(text)
         rendered = pieces[1::2]
         if not rendered:
@@ -84,7 +84,7 @@ class PatternCatalogue(Catalogue):
         return tidied(_around(english, found))
 
     def _found(self, text: str) -> str | None:
-        """Return the translation; None where there is none, or where the search for one would take too long."""
+        """Return the translation; None if there is none, or if the search for one would take too long."""
         self._parts_left = _MOST_PARTS
         try:
             return self._find(text) if len(text) <= _LONGEST else None
@@ -145,7 +145,7 @@ def _as_pattern(template: str, said: str) -> tuple[str, str]:
 
 
 def _key(text: str) -> str:
-    """A sentence's first letter may be large or small."""
+    """Return the key of a sentence, whose first letter may be upper or lower case."""
     return text[:1].lower() + text[1:]
 
 
@@ -192,13 +192,13 @@ def _shape_of(literal: list[str], holes: list[str]) -> str:
 
 
 def catalogue(language: str) -> PatternCatalogue:
-    """The catalogue of one of LANGUAGES but English."""
+    """Load the catalogue of a language; not of English."""
     text = files("llmlocust.report").joinpath("languages", f"{language}.toml").read_text(encoding="utf-8")
     return PatternCatalogue(messages_of(language), tomllib.loads(text))
 
 
 def translated(make_page: Callable[[], str], language: str) -> tuple[str, list[str]]:
-    """The page in a language, and what of it stayed English as the catalogue does not know it."""
+    """Make a page in a language. Also return its texts that stayed English because no catalogue contains them."""
     known = catalogue(language)
     walk = _Walk(known, LANGUAGES[language])
     with in_language(known):
@@ -213,13 +213,13 @@ _SPOKEN = re.compile(r'\b(title|aria-label|data-dark|data-light)="([^"]*)"')
 
 
 class _Walk(HTMLParser):
-    """Writes a page again as it was, but for its text."""
+    """A parser that copies a page and translates its text."""
 
     def __init__(self, known: PatternCatalogue, name: str) -> None:
         super().__init__(convert_charrefs=True)
         self._known, self._name = known, name
         self._open: list[bool] = []
-        """For each open element whether what is in it is kept as it is."""
+        """For each open element, whether its content stays unchanged."""
         self._raw = False
         self.out: list[str] = []
 
