@@ -248,7 +248,7 @@ class _Bench:
 
     def _silent(self, gate: Gate, step: Step) -> Case:
         says = message("not known: the target load was never reached")
-        if all(each.reached for each in step.levels):
+        if all(level.reached for level in step.levels):
             says = message("not known: no request of this level ended")
         if not math.isfinite(step.load):
             says = message("not known: the load of this level is not known")

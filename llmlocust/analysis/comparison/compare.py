@@ -288,75 +288,75 @@ def _is_distinct(base: Held, new: Held, metric: str, statistic: str) -> bool:
 
 def _latency(base: Held, new: Held, metric: str, statistic: str) -> Difference:
     figures = base.figure(metric, statistic), new.figure(metric, statistic)
-    made = Difference(metric, statistic, *figures, effect=_log_ratio(*figures))
-    if not made.known or min(base.count(metric), new.count(metric)) < MIN_REQUESTS:
-        return replace(made, effect=math.nan)
+    difference = Difference(metric, statistic, *figures, effect=_log_ratio(*figures))
+    if not difference.known or min(base.count(metric), new.count(metric)) < MIN_REQUESTS:
+        return replace(difference, effect=math.nan)
     if base.values.get(metric) and new.values.get(metric):
-        made = replace(made, least=_least(base, new, made))
+        difference = replace(difference, least=_least(base, new, difference))
         chance = math.hypot(*(side.asked.get((metric, statistic), 0.0) for side in (base, new)))
         if statistic == "mean":
-            return _widened(_mean(base, new, made), chance)
+            return _widened(_mean(base, new, difference), chance)
         test = _Ranks(base, new, metric, QUANTILES[statistic])
-        low, high = (test.end(made.effect, side) for side in (-1, 1))
-        return _widened(replace(made, low=low, high=high, z=test.z(made.least)), chance)
-    return _gaussian(made, math.hypot(*(side.spreads.get((metric, statistic), math.nan) for side in (base, new))))
+        low, high = (test.end(difference.effect, side) for side in (-1, 1))
+        return _widened(replace(difference, low=low, high=high, z=test.z(difference.least)), chance)
+    return _gaussian(difference, math.hypot(*(side.spreads.get((metric, statistic), math.nan) for side in (base, new))))
 
 
-def _widened(made: Difference, error: float) -> Difference:
+def _widened(difference: Difference, error: float) -> Difference:
     """Return a difference with a further, independent error added."""
-    if not error or not made.z:
-        return made
-    low, high = (math.hypot(end - made.effect, Z95 * error) for end in (made.low, made.high))
-    beyond = made.effect - made.least
-    z = math.copysign(abs(beyond) / math.hypot(beyond / made.z, error), made.z)
-    return replace(made, low=made.effect - low, high=made.effect + high, z=z)
+    if not error or not difference.z:
+        return difference
+    low, high = (math.hypot(end - difference.effect, Z95 * error) for end in (difference.low, difference.high))
+    beyond = difference.effect - difference.least
+    z = math.copysign(abs(beyond) / math.hypot(beyond / difference.z, error), difference.z)
+    return replace(difference, low=difference.effect - low, high=difference.effect + high, z=z)
 
 
 def _log_ratio(base: float, new: float) -> float:
     return math.log(new / base) if base > 0.0 and new > 0.0 else math.nan
 
 
-def _gaussian(made: Difference, error: float, freedom: float = math.inf) -> Difference:
+def _gaussian(difference: Difference, error: float, freedom: float = math.inf) -> Difference:
     """Return a difference with an interval and a z from a standard error."""
-    if error == made.effect == 0.0:  # no scatter
-        return replace(made, low=0.0, high=0.0)
+    if error == difference.effect == 0.0:  # no scatter
+        return replace(difference, low=0.0, high=0.0)
     if not error > 0.0:
-        return made
+        return difference
     half = error * student(Z95, freedom)
-    z = normal((made.effect - made.least) / error, freedom)
-    return replace(made, low=made.effect - half, high=made.effect + half, z=z)
+    z = normal((difference.effect - difference.least) / error, freedom)
+    return replace(difference, low=difference.effect - half, high=difference.effect + half, z=z)
 
 
-def _least(base: Held, new: Held, made: Difference) -> float:
+def _least(base: Held, new: Held, difference: Difference) -> float:
     """The effect that equal runs in lockstep may have: a difference has to be larger. It is bounded by the range of values."""
     if not (base.lockstep or new.lockstep):
         return 0.0
-    if _is_queue(base, new, made):
-        return math.copysign(min(QUEUED, abs(made.effect)), made.effect)
+    if _is_queue(base, new, difference):
+        return math.copysign(min(QUEUED, abs(difference.effect)), difference.effect)
     ranges = [
         math.log(values.quantile(0.95) / values.quantile(0.05))
-        for values in (base.values[made.metric], new.values[made.metric])
+        for values in (base.values[difference.metric], new.values[difference.metric])
     ]
-    return math.copysign(min(LOCKSTEP, max(ranges) / 2.0, abs(made.effect)), made.effect)
+    return math.copysign(min(LOCKSTEP, max(ranges) / 2.0, abs(difference.effect)), difference.effect)
 
 
-def _is_queue(base: Held, new: Held, made: Difference) -> bool:
-    return (made.metric, made.statistic) == ("ttft", "mean") and base.queued and new.queued
+def _is_queue(base: Held, new: Held, difference: Difference) -> bool:
+    return (difference.metric, difference.statistic) == ("ttft", "mean") and base.queued and new.queued
 
 
-def _mean(base: Held, new: Held, made: Difference) -> Difference:
+def _mean(base: Held, new: Held, difference: Difference) -> Difference:
     known = []
     for held in (base, new):
-        values, times = held.values[made.metric], held.times(held.values[made.metric])
+        values, times = held.values[difference.metric], held.times(held.values[difference.metric])
         residuals = values.weight * (values.value / values.mean - 1.0)
-        if _is_queue(base, new, made):
+        if _is_queue(base, new, difference):
             variance, freedom = scatter(times.sums(residuals))
             error = math.sqrt(variance)
         else:
             error, freedom = times.error(residuals, float((residuals**2).sum()))
         known.append((error / float(values.weight.sum()), freedom))
     errors, freedoms = zip(*known, strict=True)
-    return _gaussian(made, math.hypot(*errors), welch(errors, freedoms))
+    return _gaussian(difference, math.hypot(*errors), welch(errors, freedoms))
 
 
 class _Ranks:
@@ -421,14 +421,14 @@ class _Ranks:
 
 def _rate(base: Held, new: Held, metric: str) -> Difference:
     figures = base.figure(metric), new.figure(metric)
-    made = Difference(metric, "", *figures, effect=_log_ratio(*figures))
-    if not made.known:
-        return made
+    difference = Difference(metric, "", *figures, effect=_log_ratio(*figures))
+    if not difference.known:
+        return difference
     errors, freedoms = zip(*(_rate_error(side, metric) for side in (base, new)), strict=True)
     if metric == "goodput" and (base.lockstep or new.lockstep):
         # the grouping of users moves requests across a threshold: any share may be good
-        made = replace(made, least=made.effect)
-    return _gaussian(made, math.hypot(*errors), welch(errors, freedoms))
+        difference = replace(difference, least=difference.effect)
+    return _gaussian(difference, math.hypot(*errors), welch(errors, freedoms))
 
 
 def _rate_error(held: Held, metric: str) -> tuple[float, float]:
@@ -492,15 +492,24 @@ def _overall(levels: Sequence[Sequence[Difference]], tolerance: float) -> list[D
     return [_pooled(differences, tolerance) for differences in by_name.values() if len(differences) > 1]
 
 
-def _pooled(some: Sequence[Difference], tolerance: float) -> Difference:
+def _pooled(differences: Sequence[Difference], tolerance: float) -> Difference:
     """The mean effect of the levels. Noisy levels weigh less. A precision better than the tolerance adds no weight."""
-    first = some[0]
+    first = differences[0]
     within = ERROR_TOLERANCE if first.is_share else math.log1p(tolerance)
-    weights = [1.0 / (each.error**2 + within**2) for each in some]
+    weights = [1.0 / (difference.error**2 + within**2) for difference in differences]
     total = math.fsum(weights)
-    effect = math.fsum(weight * each.effect for weight, each in zip(weights, some, strict=True)) / total
-    least = math.fsum(weight * each.least for weight, each in zip(weights, some, strict=True)) / total
-    error = math.sqrt(math.fsum((weight * each.error) ** 2 for weight, each in zip(weights, some, strict=True))) / total
+    effect = (
+        math.fsum(weight * difference.effect for weight, difference in zip(weights, differences, strict=True)) / total
+    )
+    least = (
+        math.fsum(weight * difference.least for weight, difference in zip(weights, differences, strict=True)) / total
+    )
+    error = (
+        math.sqrt(
+            math.fsum((weight * difference.error) ** 2 for weight, difference in zip(weights, differences, strict=True))
+        )
+        / total
+    )
     return Difference(
         first.metric,
         first.statistic,
@@ -602,22 +611,22 @@ def _too_wide(difference: Difference, within: float) -> Message:
 def spreads_of(levels: Sequence[LevelFigures]) -> dict[int, dict[tuple[str, str], float]]:
     """Standard errors of ln(figure), by level, from a level's own figures alone."""
     steps = steps_of(levels)
-    found: dict[int, dict[tuple[str, str], float]] = {}
+    by_level: dict[int, dict[tuple[str, str], float]] = {}
     for place, step in enumerate(steps):
         errors = {(metric, statistic): spread(steps, place, metric, statistic) for metric, statistic in LATENCIES}
         errors |= dict.fromkeys(((name, "") for name in RATES), noise(step, step) / math.sqrt(2.0))
-        found |= {each.level: errors for each in step.levels}
-    return found
+        by_level |= {level.level: errors for level in step.levels}
+    return by_level
 
 
 def asked_of(levels: Sequence[LevelFigures]) -> dict[int, dict[tuple[str, str], float]]:
     """Standard errors for `Held.asked`, by level. The longest ITL of a request uses the one of TPOT."""
-    steps = [] if any(each.unit != RATE for each in levels) else steps_of(levels)
-    found: dict[int, dict[tuple[str, str], float]] = {}
+    steps = [] if any(level.unit != RATE for level in levels) else steps_of(levels)
+    by_level: dict[int, dict[tuple[str, str], float]] = {}
     for place, step in enumerate(steps):
         errors = {
             (metric, statistic): workload_error(steps, place, METRICS[metric].noise_of or metric, statistic)
             for metric, statistic in LATENCIES
         }
-        found |= {each.level: errors for each in step.levels}
-    return found
+        by_level |= {level.level: errors for level in step.levels}
+    return by_level

@@ -77,6 +77,6 @@ def _summary(levels: Sequence[LevelFigures], thresholds: Sequence[Threshold], go
     )
 
 
-def checks_of(found: Sequence[Check]) -> list[Check]:
+def checks_of(checks: Sequence[Check]) -> list[Check]:
     """The checks that apply to windows."""
-    return [check for check in found if check.key not in _OF_STEADINESS]
+    return [check for check in checks if check.key not in _OF_STEADINESS]
