@@ -1,4 +1,4 @@
-"""What to try next. Each advice rests on a figure of this run, which it names; nothing is advised that was not seen. Pure."""
+"""Advice: what to try next. Each advice names the figure of the run that it is based on. Pure."""
 
 from __future__ import annotations
 
@@ -16,21 +16,24 @@ from llmlocust.text import figures as words
 from llmlocust.text.message import Message, message, term
 
 WIDE = 1.2
-"""A limit between two levels further apart than this factor is worth another run."""
+"""Factor. If a limit lies between two levels further apart than this, another run is worthwhile."""
 STEADY = 1.3
-"""Where gaps between tokens grow by less than this factor the server's steps are no slower: it only runs no more at once."""
+"""Factor. If ITL grows by less, the server's steps are not slower: only its number of concurrent requests is limited."""
 SLOWER = 2.0
-"""Where they grow by more, the steps themselves are what takes the time."""
+"""Factor. If ITL grows by more, the steps themselves are slow."""
 LOST = 0.2
-"""So much less goodput than at its best is worth turning requests away for."""
-MOST = 6
+"""Share of the best goodput. If more is lost, rejecting requests is worthwhile."""
+MAX_ADVICE = 6
+"""Number of pieces of advice."""
 
 
 @dataclass(frozen=True)
 class Advice:
+    """One thing to try next."""
+
     do: Message
     because: Message
-    """The figure of this run that it rests on."""
+    """A sentence with the figure of this run that the advice is based on."""
 
 
 def advise(
@@ -41,22 +44,23 @@ def advise(
     *,
     counted: bool = False,
 ) -> list[Advice]:
-    """What to try next, the most telling first. `goodput` is requests a second, by level; `counted`: the run was of a
-    fixed number of requests.
+    """Return what to try next, the most important first.
+
+    `goodput` is requests per second, by level. `counted`: the run had a fixed number of requests.
     """
-    levels = [each for each in levels if each.level not in verdict.outages]
+    levels = [level for level in levels if level.level not in verdict.outages]
     ramp = of_the_ramp(levels)
     steps = steps_of(ramp)
-    found = [
+    advice = [
         *_validity(checks),
         *(_range(steps, verdict) if climbs(levels) else ()),
         *_errors(steps_of(levels), verdict),
         *_queue(steps, verdict),
         *_admission(ramp, verdict, goodput),
         *_longer(levels, verdict, checks, counted=counted),
-        *_own_limits(steps, verdict),
+        *_own_thresholds(steps, verdict),
     ]
-    return found[:MOST]
+    return advice[:MAX_ADVICE]
 
 
 _REPAIRS = {
@@ -69,45 +73,43 @@ _REPAIRS = {
     "tls": message("Measure again with a certificate that the load generator trusts."),
     "requests_not_sent": message("Measure again with a valid path and valid headers (--llm-path, --llm-header)."),
 }
-"""By the keys of the checks of requests that never reached the server."""
+"""Advice by the keys of the checks of requests that never reached the server."""
 
 
 def _validity(checks: Sequence[Check]) -> Iterator[Advice]:
-    """A generator that was full comes first: all else may be its own doing."""
+    """Advice on failed checks. It comes first, because an overloaded load generator may cause everything else."""
     for check in checks:
         if check.ok or check.value is None:
             continue
         share = words.share(check.value)
         if check.key == "client_cpu":
-            because = message("The busiest load process used {share} of its core.", share=share)
-            yield Advice(
-                message("Measure again with more load processes or machines (--processes, --worker)."), because
-            )
+            because = message("The busiest process used {share} of its core.", share=share)
+            yield Advice(message("Measure again with more processes or machines (--processes, --worker)."), because)
         if check.key in _REPAIRS:
             because = message("{share} of a level's requests never reached the server.", share=share)
             yield Advice(_REPAIRS[check.key], because)
 
 
 def _range(steps: Sequence[Step], verdict: Verdict) -> Iterator[Advice]:
-    """Where the next run should look."""
+    """Advice on the loads of the next run."""
     limit, unit = verdict.slo_limit, verdict.unit
     if verdict.gone is not None or not steps:
         return
     top = steps[-1].load
     if not limit.reached:
         if limit.status is Status.NOT_REACHED:
-            because = message("Nothing broke up to {load}.", load=words.with_unit(top, unit))
+            because = message("Every threshold was met up to {load}.", load=words.with_unit(top, unit))
             higher = words.with_unit(2 * top, unit)
-            yield Advice(message("Go higher: up to {load}, to see where it breaks.", load=higher), because)
+            yield Advice(message("Raise the load up to {load} to find the limit.", load=higher), because)
     elif limit.level_ok is None and limit.level_bad is not None:
         low = words.with_unit(_short_load(limit.level_bad / 4.0), unit)
-        because = message("The lowest level, {load}, did not hold.", load=words.with_unit(limit.level_bad, unit))
-        yield Advice(message("Begin lower: from {load} up.", load=low), because)
+        because = message("The lowest level, {load}, failed.", load=words.with_unit(limit.level_bad, unit))
+        yield Advice(message("Start lower: from {load} up.", load=low), because)
     elif limit.level_ok and limit.level_bad and limit.level_bad > WIDE * limit.level_ok:
         loads = _between(limit.level_ok, limit.level_bad, unit)
         if loads:
             because = message(
-                "The limit lies somewhere between {low} and {high}.",
+                "The limit lies between {low} and {high}.",
                 low=words.load(limit.level_ok),
                 high=words.with_unit(limit.level_bad, unit),
             )
@@ -115,42 +117,47 @@ def _range(steps: Sequence[Step], verdict: Verdict) -> Iterator[Advice]:
 
 
 def _between(low: float, high: float, unit: str) -> list[float]:
-    """Loads that one would ask for; of users, there are whole ones only."""
-    inside = (low + part / 4.0 * (high - low) for part in range(1, 4))
-    return sorted({_short_load(each) if unit == RATE else float(round(each)) for each in inside} - {low, high})
+    """Up to three round loads between two others; numbers of users are whole."""
+    inside = (low + quarters / 4.0 * (high - low) for quarters in range(1, 4))
+    return sorted({_short_load(load) if unit == RATE else float(round(load)) for load in inside} - {low, high})
 
 
 def _short_load(load: float) -> float:
-    """A load that one would ask for."""
+    """The load, rounded to a value that is easy to type."""
     return float(f"{load:.2g}") if load < 10 else float(round(load))
 
 
-_CURES = {
+_REMEDIES = {
     "http_429": message("Ask for a higher rate limit, or let clients wait as long as Retry-After says."),
-    "http_4xx": message("Look at one request by hand: the server refuses it as wrong, whatever the load."),
-    "http_503": message("See how many requests the server lets wait: a longer queue trades refusals for waiting."),
-    "http_504": message("Give the gateway before the server a longer time-out, or let it pass streams through."),
-    "http_5xx": message("Look into the server's log at that time."),
+    "http_4xx": message("Check one request by hand: the server rejects it as invalid at any load."),
+    "http_503": message(
+        "Check how many requests the server queues: with a longer queue it rejects fewer requests, but they wait longer."
+    ),
+    "http_504": message("Give the gateway in front of the server a longer timeout, or let it pass streams through."),
+    "http_5xx": message("Check the server's log at that time."),
     "out_of_memory": message("Let the server run fewer requests at once, or shorter ones: its memory is full."),
     "connect": message(
-        "Raise what the server (or the proxy before it) accepts: its backlog, its open files, its connections."
+        "Raise the limits of the server (or of the proxy in front of it): backlog, open files, connections."
     ),
-    "timeout_first_token": message("Let fewer requests wait: refusing at once is kinder than a time-out."),
-    "timeout_stall": message("See what holds up streams that have begun: preemption, a proxy that buffers."),
-    "timeout_total": message("Ask for fewer tokens, or give requests a longer time-out."),
-    "reset": message("See the log of the server and of the proxy before it: one of them closes connections."),
-    "truncated": message("See the log of the server and of the proxy before it: one of them ends streams early."),
-    "error_event": message("Look into the server's log: it says 200 and then fails."),
+    "timeout_first_token": message("Let fewer requests wait: an immediate rejection is better than a timeout."),
+    "timeout_stall": message("Check what delays streams that have begun: preemption, or a proxy that buffers."),
+    "timeout_total": message("Request fewer tokens, or give requests a longer timeout."),
+    "reset": message("Check the logs of the server and of the proxy in front of it: one of them closes connections."),
+    "truncated": message(
+        "Check the logs of the server and of the proxy in front of it: one of them ends streams early."
+    ),
+    "error_event": message("Check the server's log: it responds with 200 and then fails."),
 }
+"""Advice by kind of error."""
 
 
 def _errors(steps: Sequence[Step], verdict: Verdict) -> Iterator[Advice]:
-    """The most frequent kind of failure at the first load that fails by more than 1 %."""
+    """Advice on the most frequent kind of error at the first load with more than 1 % errors."""
     for step in steps:
         if step.errors <= ERROR_LIMIT or math.isnan(step.errors):
             continue
         for kind, count in step.kinds().items():
-            if kind in _CURES:
+            if kind in _REMEDIES:
                 because = message(
                     "{count} of {requests} requests at {load}: {kind}.",
                     count=count,
@@ -158,35 +165,35 @@ def _errors(steps: Sequence[Step], verdict: Verdict) -> Iterator[Advice]:
                     load=words.with_unit(step.load, verdict.unit),
                     kind=term(ERROR_KINDS[kind]),
                 )
-                yield Advice(_CURES[kind], because)
+                yield Advice(_REMEDIES[kind], because)
                 return
         return
 
 
 def _queue(steps: Sequence[Step], verdict: Verdict) -> Iterator[Advice]:
-    """Whether a queue is for want of places in the batch, or for a batch that is too slow."""
-    found = verdict.saturation
-    if not found.reached or len(steps) < 2:
+    """Advice on a queue: the batch has too few slots, or it is too slow."""
+    saturation = verdict.saturation
+    if not saturation.reached or len(steps) < 2:
         return
     first, last = steps[0], steps[-1]
-    start = next((step for step in reversed(steps) if found.level_ok and step.load <= found.level_ok), first)
+    start = next((step for step in reversed(steps) if saturation.level_ok and step.load <= saturation.level_ok), first)
     at_start, at_end = (step.figure("itl", "p50") for step in (start, last))
     alone = first.figure("itl", "p50")
     waits = [step.figure("ttft", "p50") for step in (start, last)]
     if start is not last and 0.0 < at_end <= STEADY * at_start and all(map(math.isfinite, waits)):
         because = message(
-            "From {low} to {high} the median gap between tokens stays ({gap}), while the median TTFT goes {ttft}.",
+            "From {low} to {high} the median ITL hardly changes ({itl}), while the median TTFT goes {ttft}.",
             low=words.load(start.load),
             high=words.with_unit(last.load, verdict.unit),
-            gap=words.change(at_start, at_end),
+            itl=words.change(at_start, at_end),
             ttft=words.change(*waits),
         )
         do = message("Let the server run more requests at once (vLLM: --max-num-seqs), or add a replica.")
         yield Advice(do, because)
     if alone > 0.0 and at_start > SLOWER * alone:
         because = message(
-            "The median gap between tokens goes {gap} from {low} to {high}, before any queue.",
-            gap=words.change(alone, at_start),
+            "The median ITL goes {itl} from {low} to {high}, before any queue.",
+            itl=words.change(alone, at_start),
             low=words.load(first.load),
             high=words.with_unit(start.load, verdict.unit),
         )
@@ -195,39 +202,39 @@ def _queue(steps: Sequence[Step], verdict: Verdict) -> Iterator[Advice]:
 
 
 def _admission(levels: Sequence[LevelFigures], verdict: Verdict, goodput: Mapping[int, float]) -> Iterator[Advice]:
-    """Where more load means fewer good answers, it pays to turn some away."""
-    known = sorted((each for each in levels if each.level in goodput), key=lambda each: each.load)
+    """Advice to reject requests, if more load reduces goodput."""
+    known = sorted((level for level in levels if level.level in goodput), key=lambda level: level.load)
     if len(known) < 2 or verdict.gone is not None or verdict.windows:
         return
-    best = max(known, key=lambda each: goodput[each.level])
+    best = max(known, key=lambda level: goodput[level.level])
     last = known[-1]
-    most, left = goodput[best.level], goodput[last.level]
-    if best.load < last.load and left < (1.0 - LOST) * most:
+    highest, rest = goodput[best.level], goodput[last.level]
+    if best.load < last.load and rest < (1.0 - LOST) * highest:
         at = words.with_unit(best.load, verdict.unit)
         because = message(
-            "Requests within the limits fall from {most}/s at {best} to {left}/s at {last}.",
-            most=words.digits(most),
+            "Requests that meet the thresholds fall from {max}/s at {best} to {rest}/s at {last}.",
+            max=words.digits(highest),
             best=at,
-            left=words.digits(left),
+            rest=words.digits(rest),
             last=words.with_unit(last.load, verdict.unit),
         )
-        do = message("Let in no more than about {load}, and refuse the rest early.", load=at)
+        do = message("Admit no more than about {load}, and reject the rest early.", load=at)
         if verdict.unit == USERS:
-            do = message("Let in no more than about {load} at once, and refuse the rest early.", load=at)
+            do = message("Admit no more than about {load} at once, and reject the rest early.", load=at)
         yield Advice(do, because)
 
 
 def _longer(
     levels: Sequence[LevelFigures], verdict: Verdict, checks: Sequence[Check], *, counted: bool
 ) -> Iterator[Advice]:
-    """How long the levels have to be held, or how many requests asked for, for a percentile with an interval, from how fast requests came."""
+    """Advice on the duration of levels, or on the number of requests, that a percentile with an interval needs."""
     for statistic, needed in BOUNDED.items():
-        check = next((each for each in checks if each.key == f"requests_for_{statistic}"), None)
+        check = next((check for check in checks if check.key == f"requests_for_{statistic}"), None)
         if check is None or check.ok:
             continue
-        short = [each for each in levels if each.level in check.levels and each.ok and each.window > 0.0]
+        short = [level for level in levels if level.level in check.levels and level.ok and level.window > 0.0]
         if short:
-            worst = min(short, key=lambda each: each.ok / each.window)
+            worst = min(short, key=lambda level: level.ok / level.window)
             hold = needed * worst.window / worst.ok
             because = message(
                 "{count} requests succeeded in {time} at {load}; {statistic} needs {needed}.",
@@ -239,20 +246,21 @@ def _longer(
             )
             do = message("Hold the levels longer: {time} (--hold).", time=words.duration(math.ceil(hold)))
             if counted:
-                do = message("Ask for {count} requests or more (--requests).", count=needed)
+                do = message("Send {count} requests or more (--requests).", count=needed)
             yield Advice(do, because)
             return
 
 
-def _own_limits(steps: Sequence[Step], verdict: Verdict) -> Iterator[Advice]:
-    duration = next((each for each in verdict.thresholds if each.is_duration), None)
+def _own_thresholds(steps: Sequence[Step], verdict: Verdict) -> Iterator[Advice]:
+    """Advice to give thresholds, if they were derived."""
+    duration = next((threshold for threshold in verdict.thresholds if threshold.is_duration), None)
     if verdict.derived and duration is not None and steps:
-        because = message("One level has none to derive.")
+        because = message("No thresholds can be derived from one level.")
         if len(steps) > 1:
             because = message(
-                "{limit} was derived from the lowest level, whose {name} is {value}.",
-                limit=duration,
+                "{threshold} was derived from the lowest level, whose {name} is {value}.",
+                threshold=duration,
                 name=duration.name,
                 value=words.duration(steps[0].figure(duration.metric, duration.statistic)),
             )
-        yield Advice(message("Say what your users need (--threshold): nobody gave limits."), because)
+        yield Advice(message("Give the thresholds that your users need (--threshold)."), because)

@@ -1,7 +1,7 @@
-"""Whether a run passes: each gate judged at the levels that have to keep it. Pure.
+"""Gates: judges a run by each gate, at the levels that the gate applies to. Pure.
 
-The value that was measured decides, as in k6; how sure that is, is said beside it. What rests on a level that a failed
-trust check marks neither passes nor fails: it cannot be trusted.
+The measured value decides, as in k6. Its interval shows the certainty. If a failed validity check marks a level, a gate
+neither passes nor fails there: it is not valid.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from llmlocust.metrics.vocabulary import PHASES
 from llmlocust.text import figures as words
 from llmlocust.text.message import Message, clauses, enumeration, message, term
 
-PASSED, FAILED, DOUBTED = "passed", "failed", "cannot be trusted"
+PASSED, FAILED, DOUBTED = "passed", "failed", "not valid"
 EXIT_CODES = {PASSED: 0, FAILED: 99, DOUBTED: 98}
-"""Of a run, by its worst case; a failure that can be trusted counts more than what cannot be."""
+"""The exit code of a run, by the status of its worst case. A valid failure takes precedence over an invalid case."""
 
 NOISE = ("requests_for_p95", "requests_for_p99")
-"""Checks of how many requests there were: that is noise, and a case tells its interval."""
-SPOILS: Mapping[str, Collection[str]] = {
+"""Checks of the number of requests. They do not make a case invalid, because its interval shows the noise."""
+AFFECTED_METRICS: Mapping[str, Collection[str]] = {
     "event_loop_lag": (*DURATIONS, *RATES),
     "clock": DURATIONS,
     "request_rows": ("goodput",),
     "usage": ("itl", "tpot", "output_tokens_per_s"),
     **dict.fromkeys(("warm_up", "drift", "answer_length", "prefix_cache"), (*DURATIONS, *RATES)),
 }
-"""Checks that leave some metrics as they are, with those that they spoil."""
+"""The metrics that a failed check makes invalid. Checks that are not listed make all metrics invalid."""
 
-SURELY = 0.001
-"""The chance that a level that just keeps a gate is called a breach at one look."""
+BREACH_ERROR = 0.001
+"""Probability that a level that just meets a gate is called a breach, at one look."""
 _POOLED = tuple(key for key, metric in METRICS.items() if metric.values)
 NO_EXCUSE = ("run_completed", "run_ended", "aborted_requests", "any_success")
-"""What is missing where these fail would not have mended what was measured and broke its limit."""
+"""Checks that do not make a failure invalid: the missing data could not have turned it into a pass."""
 
 
 @dataclass(frozen=True)
@@ -53,25 +53,26 @@ class Case:
     unit: str
     status: str
     says: str
-    """What was measured, in words."""
+    """The measured value, as text."""
     tier: str = NOT_KNOWN
     phase: str = ""
-    """Of the plan; a load that comes in several phases is judged in each."""
+    """Phase of the plan. A load that occurs in several phases is judged in each."""
     levels: tuple[int, ...] = ()
     value: float = math.nan
-    """Seconds, a share, a second, or telemetry's unit; infinite where too many requests failed."""
+    """Seconds, a share, a rate per second, or telemetry's unit; infinite if too many requests failed."""
     low: float = math.nan
+    """Lower end of the 95 % interval."""
     high: float = math.nan
-    """95 % interval."""
+    """Upper end of the 95 % interval."""
     requests: int = 0
     within_noise: bool = False
-    """The interval holds the limit."""
+    """Whether the interval contains the threshold."""
     doubts: tuple[str, ...] = ()
-    """The keys of the checks for which this cannot be trusted."""
+    """The keys of the failed checks that make this case invalid."""
 
     @property
     def name(self) -> Message:
-        return message("{limit} at {load}", limit=self.gate.threshold, load=self.where)
+        return message("{threshold} at {load}", threshold=self.gate.threshold, load=self.where)
 
     @property
     def where(self) -> Message:
@@ -87,16 +88,16 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """All cases of a run."""
+    """The result of a run: all its cases."""
 
     cases: Sequence[Case]
     checks: Sequence[Check] = ()
-    """Those for which some case cannot be trusted."""
+    """The failed checks that make some case invalid."""
 
     @property
     def status(self) -> str:
-        found = {case.status for case in self.cases}
-        return next((each for each in (FAILED, DOUBTED) if each in found), PASSED)
+        statuses = {case.status for case in self.cases}
+        return next((status for status in (FAILED, DOUBTED) if status in statuses), PASSED)
 
     @property
     def exit_code(self) -> int:
@@ -109,7 +110,7 @@ class Outcome:
         if failed:
             counts.append(message("{count} of {total} failed", count=failed, total=total))
         if doubted:
-            counts.append(message("{count} of {total} cannot be trusted", count=doubted, total=total))
+            counts.append(message("{count} of {total} not valid", count=doubted, total=total))
         return enumeration(counts) or message("all {total} passed", total=total)
 
     def of(self, status: str) -> list[Case]:
@@ -125,18 +126,18 @@ def judge(
     *,
     is_ramp: bool = True,
 ) -> Outcome:
-    """Every gate at every load that has to keep it.
+    """Judge every gate at every load that it applies to.
 
-    `goodput` tells requests a second that kept given thresholds, by level. `accepted` are keys of checks that may
-    fail. Windows of a replayed trace are no ramp.
+    `goodput` returns the requests per second that meet given thresholds, by level. `accepted` are the keys of checks that
+    may fail. Windows of a replayed trace are not a ramp.
     """
-    failed = [each for each in checks if not each.ok and each.key not in (*NOISE, *accepted)]
-    # what a load shows after a surge is not what it shows before it
+    failed = [check for check in checks if not check.ok and check.key not in (*NOISE, *accepted)]
+    # a load gives other figures after a surge than before it
     phases: list[Sequence[LevelFigures]] = [phase.levels for phase in phases_of(levels)] or [levels]
-    benches = [_Bench(each, gates, failed, goodput, is_ramp) for each in phases]
+    benches = [_Bench(phase, gates, failed, goodput, is_ramp) for phase in phases]
     cases = [case for gate in gates for case in _cases(gate, benches, _Bench(levels, gates, failed, goodput))]
     doubts = {name for case in cases for name in case.doubts}
-    return Outcome(cases, [each for each in failed if each.key in doubts])
+    return Outcome(cases, [check for check in failed if check.key in doubts])
 
 
 def _cases(gate: Gate, benches: Sequence[_Bench], whole: _Bench) -> list[Case]:
@@ -145,11 +146,12 @@ def _cases(gate: Gate, benches: Sequence[_Bench], whole: _Bench) -> list[Case]:
 
 @dataclass(frozen=True)
 class Breach:
-    """A gate that a level surely breaks while it runs."""
+    """A gate that a running level certainly violates."""
 
     gate: Gate
     level: Level
     beyond: int
+    """Requests that violate the threshold."""
     requests: int
 
     @property
@@ -158,39 +160,40 @@ class Breach:
 
     def __str__(self) -> str:
         threshold = self.gate.threshold
-        what = f"were above it{' or failed' if threshold.counts_failures else ''}"
+        violation = f"were above it{' or failed' if threshold.counts_failures else ''}"
         if threshold.metric == "errors":
-            what = "failed"
-        return f"{self.name} is broken: {self.beyond} of {self.requests} requests {what}"
+            violation = "failed"
+        return f"{self.name} is violated: {self.beyond} of {self.requests} requests {violation}"
 
 
 def can_abort(gate: Gate) -> bool:
-    """Whether a level can break a gate surely while it runs. Pooled values are too many and too much alike for that."""
+    """Whether a running level can certainly violate a gate. Pooled values cannot: they are too dependent on each other."""
     return gate.threshold.allowed is not None and gate.threshold.metric not in _POOLED
 
 
 def breach(gate: Gate, level: Level, tally: Tally, in_flight: int) -> Breach | None:
-    """Whether a level surely breaks a gate, by what was counted so far. One may look as often as once a second.
+    """Return the breach if a level certainly violates a gate, by the requests counted so far; None otherwise.
 
-    What is in flight may yet be well, and is taken for it: else requests that fail at once would weigh too much.
+    The check may run once per second. Requests in flight count as successful ones. Otherwise requests that fail
+    immediately would count too much.
     """
     if not (can_abort(gate) and gate.is_of(level.load)):
         return None
     beyond, requests = gate.threshold.beyond(tally)
-    sure = more_than(beyond, requests + in_flight, gate.threshold.allowed or 0.0, error=SURELY)
+    sure = more_than(beyond, requests + in_flight, gate.threshold.allowed or 0.0, error=BREACH_ERROR)
     return Breach(gate, level, beyond, requests) if sure else None
 
 
 @dataclass(frozen=True)
 class _Bench:
-    """What gates are judged by."""
+    """The data that gates are judged by, of one phase or of a whole run."""
 
     levels: Sequence[LevelFigures]
     gates: Sequence[Gate]
     failed: Sequence[Check]
     goodput: Callable[[Sequence[Threshold]], Mapping[int, float]]
     is_ramp: bool = True
-    """What a window of a trace leaves unanswered, the next may answer."""
+    """False for a replayed trace, of which one window may answer the backlog of another."""
     _judges: dict[tuple[Threshold, ...], Judge] = field(default_factory=dict)
 
     @cached_property
@@ -199,61 +202,63 @@ class _Bench:
 
     @cached_property
     def silent(self) -> list[Step]:
-        """Levels that ran and say nothing: nothing of them ended, or their load was never there."""
-        told = {level.level for step in self.steps for level in step.levels}
-        return [Step(each.load, (each,)) for each in self.levels if each.level not in told and _ran(each)]
+        """Levels that ran but have no figures: no request ended, or their target load was never reached."""
+        known = {level.level for step in self.steps for level in step.levels}
+        return [Step(level.load, (level,)) for level in self.levels if level.level not in known and _ran(level)]
 
     @cached_property
     def unit(self) -> str:
-        return next((each.unit for each in self.levels), USERS)
+        return next((level.unit for level in self.levels), USERS)
 
     def cases(self, gate: Gate) -> list[Case]:
-        found = [self._measured(gate, step) for step in self.steps if gate.is_of(step.load)]
-        found += [self._silent(gate, step) for step in self.silent if gate.is_of(step.load)]
-        return sorted(found, key=lambda case: case.load)
+        """The cases of a gate, lowest load first."""
+        cases = [self._measured(gate, step) for step in self.steps if gate.is_of(step.load)]
+        cases += [self._silent(gate, step) for step in self.silent if gate.is_of(step.load)]
+        return sorted(cases, key=lambda case: case.load)
 
     def _judge(self, load: float) -> Judge:
-        """Which requests are good hangs on the limits of their own load."""
-        limits = tuple(each.threshold for each in self.gates if each.is_of(load))
-        if limits not in self._judges:
-            good = self.goodput(limits) if any(each.metric == "goodput" for each in limits) else {}
+        """The judge of a load. Goodput depends on the thresholds of that load."""
+        thresholds = tuple(gate.threshold for gate in self.gates if gate.is_of(load))
+        if thresholds not in self._judges:
+            good = self.goodput(thresholds) if any(limit.metric == "goodput" for limit in thresholds) else {}
             growing = backlogs(self.steps) if self.unit == RATE and self.is_ramp else {}
-            self._judges[limits] = Judge(self.steps, limits, good, growing)
-        return self._judges[limits]
+            self._judges[thresholds] = Judge(self.steps, thresholds, good, growing)
+        return self._judges[thresholds]
 
     def _measured(self, gate: Gate, step: Step) -> Case:
         judge, threshold = self._judge(step.load), gate.threshold
         value = judge.value(threshold, step)
         if math.isnan(value):
-            says = message("not known: no figure of it was measured ({requests})", requests=step.many)
+            says = message("not known: this metric was not measured ({requests})", requests=step.request_count)
             return self._case(gate, step, NOT_KNOWN, says)
         tier = FAILS if judge.fails(threshold, step) else _tier(threshold, value)
-        # what somebody else said of itself has no interval: nobody knows what it is a mean of
+        # telemetry has no interval: the samples behind its values are not known
         low, high = (math.nan, math.nan) if threshold.is_telemetry else judge.likely(threshold, step)
         noisy = not (math.isnan(low) or judge.grows(threshold, step) or any(judge.surely(threshold, step)))
-        parts = [_with_interval(threshold, _measured(threshold, value, step), (low, high), step)]
+        texts = [_with_interval(threshold, _measured(threshold, value, step), (low, high), step)]
         if judge.grows(threshold, step):
-            parts.append(judge.backlogs[step.load])
+            texts.append(judge.backlogs[step.load])
         if noisy:
-            parts.append(message("within noise of the limit"))
+            texts.append(message("within noise of the threshold"))
         if tier == TOLERATED and threshold.gold:
             gold = f"{threshold.gold.comparison} {threshold.gold.amount}"
-            parts.append(message("gold ({limit}) missed", limit=gold))
-        case = self._case(gate, step, tier, clauses(parts))
+            texts.append(message("gold ({threshold}) missed", threshold=gold))
+        case = self._case(gate, step, tier, clauses(texts))
         return replace(case, value=value, low=low, high=high, within_noise=noisy)
 
     def _silent(self, gate: Gate, step: Step) -> Case:
-        says = message("not known: its load was never there")
-        if all(each.reached for each in step.levels):
+        says = message("not known: the target load was never reached")
+        if all(level.reached for level in step.levels):
             says = message("not known: no request of this level ended")
         if not math.isfinite(step.load):
             says = message("not known: the load of this level is not known")
         return self._case(gate, step, NOT_KNOWN, says)
 
     def missing(self, gate: Gate) -> Case:
-        ran = {each.load for each in self.levels if _ran(each)}
+        """The case of a gate whose level did not run."""
+        ran = {level.load for level in self.levels if _ran(level)}
         known = sorted(filter(math.isfinite, ran))
-        says = message("no such level ran: none did")
+        says = message("no such level ran: no level did")
         if known:
             says = message("no such level ran: there were {loads}", loads=words.loads(known, self.unit))
         elif ran:
@@ -271,36 +276,39 @@ class _Bench:
             says=clauses([says, _failed_checks(doubts)]) if doubts else says,
             tier=tier,
             phase=step.levels[0].phase if step.levels else "",
-            levels=tuple(each.level for each in step.levels),
+            levels=tuple(level.level for level in step.levels),
             requests=step.requests,
             doubts=doubts,
         )
 
     def _doubts(self, gate: Gate, step: Step, tier: str) -> tuple[str, ...]:
-        found = []
+        """The keys of the failed checks that make a case invalid."""
+        keys = []
         for check in self.failed:
-            if (tier == FAILS and check.key in NO_EXCUSE) or not _spoils(check, gate.threshold, step):
+            if (tier == FAILS and check.key in NO_EXCUSE) or not _affects(check, gate.threshold, step):
                 continue
-            # a check that marks no level is of the whole run, but for levels that never came
+            # a check that marks no level applies to the whole run, except for levels that never ran
             whole = not check.levels and (check.key != "run_completed" or not step.levels)
             if whole or step.among(check.levels) or (check.key == "run_completed" and gate.at is None):
-                found.append(check.key)
-        return tuple(dict.fromkeys(found))
+                keys.append(check.key)
+        return tuple(dict.fromkeys(keys))
 
 
 def _failed_checks(keys: Sequence[str]) -> Message:
     return message("failed checks: {checks}", checks=enumeration([NAMES.get(key, key) for key in keys]))
 
 
-def _spoils(check: Check, threshold: Threshold, step: Step) -> bool:
-    """Whether what a check doubts is in a metric at all."""
-    if check.key == "token_times":  # it marks a level for any of its percentiles that is but a range
-        return any(_is_open(threshold, each) for each in step.levels)
-    return threshold.metric in SPOILS.get(check.key, (threshold.metric,))
+def _affects(check: Check, threshold: Threshold, step: Step) -> bool:
+    """Whether a failed check makes a threshold's metric invalid at a step."""
+    if check.key == "token_times":  # it marks a level if any of its percentiles is only known as a range
+        return any(_is_open(threshold, level) for level in step.levels)
+    return threshold.metric in AFFECTED_METRICS.get(check.key, (threshold.metric,))
 
 
 def _is_open(threshold: Threshold, level: LevelFigures) -> bool:
-    """Whether a figure is a range with the limit in it. Of what no range is told, that of any percentile is enough."""
+    """Whether a figure is only known as a range that contains the threshold. For a figure without a range, the range of any
+    percentile is sufficient.
+    """
     summary = level.metric("ttft" if threshold.metric == "ttfo" else threshold.metric)
     if threshold.statistic in HEADLINE and threshold.metric != "ttfo":
         ends = summary.range_of(threshold.statistic)
@@ -313,7 +321,7 @@ def _ran(level: LevelFigures) -> bool:
 
 
 def _tier(threshold: Threshold, value: float) -> str:
-    """Of a value that keeps the threshold."""
+    """The tier of a value that meets the threshold."""
     return GOLD if (threshold.gold or threshold).met_by(value) else TOLERATED
 
 
@@ -324,16 +332,16 @@ def _measured(threshold: Threshold, value: float, step: Step) -> str:
 
 
 def _with_interval(threshold: Threshold, value: str, ends: tuple[float, float], step: Step) -> Message:
-    """What was measured, with its interval where that is known, and how many requests it is of."""
+    """The measured value with its interval, if known, and its number of requests."""
     low, high = ends
     if not math.isfinite(low):
-        return message("{value} ({requests})", value=value, requests=step.many)
+        return message("{value} ({requests})", value=value, requests=step.request_count)
     return message(
         "{value} (95 % interval {low} to {high}, {requests})",
         value=value,
         low=_text(threshold, low),
         high=_text(threshold, high),
-        requests=step.many,
+        requests=step.request_count,
     )
 
 
@@ -341,5 +349,5 @@ def _text(threshold: Threshold, value: float) -> str:
     if threshold.is_duration:
         return words.duration(value)
     if threshold.metric == "errors" or threshold.unit == "%":
-        return words.share(round(value, 6))  # whole requests were counted: the interval's end of none is no 1e-17
+        return words.share(round(value, 6))  # requests are whole: an end of 1e-17 is 0
     return f"{words.digits(value)}/s" if threshold.metric in RATES else words.digits(value)

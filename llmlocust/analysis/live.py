@@ -1,8 +1,7 @@
-"""`Live`: how a run stands, as plain values that go into JSON: for the page of the web UI, and for whoever exports them.
-Pure: the run is given, and says what time it is.
+"""`Live`: the state of a run as plain values for JSON, for the web UI and for exporters. Pure: the run gives the time.
 
-Moments are seconds since the run began, durations milliseconds, what is not known is None. What is given is from the
-last "Reset stats" on; the files keep all.
+Moments are seconds since the run began, durations are milliseconds, and unknown values are None. Values begin with the
+last "Reset stats"; the files keep everything.
 """
 
 from __future__ import annotations
@@ -28,46 +27,50 @@ from llmlocust.metrics.vocabulary import OK
 from llmlocust.text.figures import with_unit
 
 RATES = ("tokens", "ended", "failed")
-"""Of what is counted by the second, what a chart shows as so much a second."""
+"""Counts of each second that the charts show as rates."""
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+"""The percentiles of the charts."""
 _OVER_TIME = tuple(key for key, metric in METRICS.items() if metric.over_time)
 _PERCENTILES = tuple(f"{metric}_{name}" for metric in _OVER_TIME for name in QUANTILES)
 COLUMNS = ("moment", *SECOND_SUMS, *RATES, "client_cpu", "client_lag", *_PERCENTILES)
-"""Of a point of the charts; `moment` is the middle of its span."""
+"""The values of a point of the charts. `moment` is the middle of its span."""
 _OF_LEVEL = tuple(key for key, metric in METRICS.items() if metric.in_live_view)
 
-_AGAIN = 0.5
-"""Levels are worked out once in so many seconds, however many look."""
-_AT_LEAST = 5.0
+_LEVELS_INTERVAL = 0.5
+"""Seconds between two computations of the levels, for any number of viewers."""
+_VERDICT_INTERVAL = 5.0
+"""Minimum seconds between two computations of the verdict."""
 _VERDICT_SHARE = 100.0
-"""The verdict is found anew when a level's figures have changed, every 5 s at the most, and for 1 % of the time."""
+"""The verdict waits this multiple of the time that its last computation took, so that it uses 1 % of the time."""
 _NEWEST = 10
-"""Seconds whose points are always sent: they may have been left out while they were under way."""
+"""Latest seconds whose points are always sent, because an earlier snapshot may have left them out as incomplete."""
 _AT_ONCE = 10
-"""Points between two pauses: a millisecond or two. Levels, which take as long, have one each."""
+"""Points between two pauses: one or two milliseconds. A level takes as long, and has one pause each."""
 _RECENT = 60
-"""Seconds in which the longest request is looked for."""
+"""Latest seconds that are searched for the longest request."""
 
 
 class Running(Protocol):
-    """A run, as far as it is looked at here."""
+    """A run, with the members that `Live` uses."""
 
     ledger: Ledger
     limits: Sequence[Threshold]
-    """That were given."""
+    """The given thresholds."""
     began: float
-    ended: float | None
     """Epoch seconds."""
+    ended: float | None
+    """Epoch seconds; None while the run goes on."""
     plan: dict[str, Any] | None
     through: bool
+    """Whether the plan was completed."""
     problems: list[str]
 
     @property
     def lost(self) -> Mapping[str, Sequence[int]]:
-        """What was lost with load processes that are away, in words, and the levels that it spoils."""
+        """Messages about lost workers, with the levels that they make invalid."""
 
     lag: float
-    """Seconds until what happens has come into the ledger."""
+    """Seconds until an event is in the ledger."""
 
     @property
     def over(self) -> float: ...
@@ -79,9 +82,13 @@ class Running(Protocol):
 
 
 class Live:
+    """The state of a run since its last reset of statistics."""
+
     def __init__(self, run: Running, resets: int = 0) -> None:
-        """`resets` says how many there were in this run, with the one that is made now: from now on only what is new is
-        given, and the ledger's spans begin anew.
+        """Begin at the current moment of a run.
+
+        `resets` is the number of resets in this run, including a current one. After a reset only new values are shown, and
+        the ledger's spans begin again.
         """
         self.run = run
         self.resets = resets
@@ -95,7 +102,7 @@ class Live:
         self._rows: tuple[float, list[dict[str, Any]]] = (-math.inf, [])
         self._verdict: Verdict | None = None
         self._failed: list[Check] = []
-        """Of the levels that were judged."""
+        """The failed checks of the judged levels."""
         self._rests: dict[str, set[int]] = {}
         self._busiest: dict[tuple[int, str], float] = {}
         self._judged: list[tuple[int, int]] = []
@@ -103,17 +110,17 @@ class Live:
 
     @property
     def name(self) -> str:
-        """Changes where all that was given before is to be forgotten."""
+        """The name of this state. If it changes, clients have to forget all earlier values."""
         return f"{self.run.began:.3f}/{self.resets}"
 
     def snapshot(self, name: str = "", changes: int = 0, level: int | None = None) -> dict[str, Any]:
-        """All of it; of the charts' points only what changed since a snapshot with this name said `changes`.
+        """Return all values. Points of the charts are only those that changed since the snapshot with this name and `changes`.
 
-        `level` is the one whose request names are told, the newest unless given.
+        `level` is the level whose request names are included, by default the newest.
         """
         run, ledger = self.run, self.run.ledger
         known = changes if name == self.name else 0
-        changed = self._spans.changes  # before anything else: a pause lets more come in
+        changed = self._spans.changes  # first, because more may arrive during a pause
         chosen = self._level(level)
         return {
             "name": self.name,
@@ -140,24 +147,24 @@ class Live:
     # ── charts ──
 
     def _points_since(self, changes: int) -> dict[int, list[float | None]]:
-        """By the number of the span."""
+        """The changed points by the number of their span."""
         spans, complete = self._spans, self._complete()
         width = spans.width
-        asked = set(spans.changed_since(changes))
+        wanted = set(spans.changed_since(changes))
         newest = range(complete - _NEWEST, complete)
-        asked |= {(second - spans.start) // spans.width for second in newest if second >= spans.start}
-        made = {}
-        for count, span in enumerate(sorted(asked)):
+        wanted |= {(second - spans.start) // spans.width for second in newest if second >= spans.start}
+        points = {}
+        for count, span in enumerate(sorted(wanted)):
             if spans.seconds(span).start < complete:
-                made[span] = self._point(spans, span, complete)
+                points[span] = self._point(spans, span, complete)
             if count % _AT_ONCE == _AT_ONCE - 1:
                 self.run.pause()
                 if spans.width != width:
-                    return {}  # they were put together meanwhile: next time
-        return made
+                    return {}  # spans were merged meanwhile: the next snapshot has them
+        return points
 
     def _complete(self) -> int:
-        """The first second of which not every process has told yet."""
+        """The first second that not every process has reported yet."""
         run = self.run
         return math.ceil(run.over) if run.ended is not None else int(run.moment() - run.lag)
 
@@ -170,44 +177,44 @@ class Live:
         return self._points[span][1]
 
     def _new_point(self, spans: Spans, span: int, seconds: range) -> list[float | None]:
-        told = [found for each in seconds if (found := self.run.ledger.seconds.get(each))]
-        values = {"moment": (seconds.start + seconds.stop) / 2.0}
-        values |= {gauge: _mean(each[gauge] for each in told if gauge in each) for gauge in SECOND_SUMS}
-        values |= {what: sum(each.get(what, 0) for each in told) / len(seconds) for what in RATES}
-        values |= {
-            gauge: max((each[gauge] for each in told if gauge in each), default=math.nan) for gauge in SECOND_MAXIMA
+        gauges = [values for second in seconds if (values := self.run.ledger.seconds.get(second))]
+        point = {"moment": (seconds.start + seconds.stop) / 2.0}
+        point |= {name: _mean(values[name] for values in gauges if name in values) for name in SECOND_SUMS}
+        point |= {name: sum(values.get(name, 0) for values in gauges) / len(seconds) for name in RATES}
+        point |= {
+            name: max((values[name] for values in gauges if name in values), default=math.nan) for name in SECOND_MAXIMA
         }
         for metric in _OVER_TIME:
-            values |= {f"{metric}_{name}": _ms(spans.quantile(span, metric, q)) for name, q in QUANTILES.items()}
-        return [_plain(values[column]) for column in COLUMNS]
+            point |= {f"{metric}_{name}": _ms(spans.quantile(span, metric, q)) for name, q in QUANTILES.items()}
+        return [_plain(point[column]) for column in COLUMNS]
 
     def _whole_until(self) -> float:
-        """Until when the charts will hardly change: a request is counted, with its tokens, when it has ended."""
+        """The moment up to which the charts hardly change: a request is counted, with its tokens, when it has ended."""
         over, seconds = self.run.over, self.run.ledger.seconds
         if self.run.ended is not None:
             return over
         recent = range(max(0, int(over) - _RECENT), int(over) + 1)
-        longest = [taken for each in recent if not math.isnan(taken := seconds.value(each, "longest"))]
+        longest = [value for second in recent if not math.isnan(value := seconds.value(second, "longest"))]
         return max(self._since, over - max(longest) - self.run.lag) if longest else self._since
 
     def newest_second(self) -> dict[str, float]:
-        """SECOND_SUMS and SECOND_MAXIMA in the last second that every process has told of; as far as they are known.
-        CPU is a share of one core, lags are milliseconds.
+        """SECOND_SUMS and SECOND_MAXIMA of the last second that every process has reported, if known. CPU is a share of one
+        core, lags are milliseconds.
         """
         return dict(self.run.ledger.seconds.get(self._complete() - 1, {}))
 
     # ── levels ──
 
     def levels(self) -> list[dict[str, Any]]:
-        """One for each level, oldest first."""
+        """The values of each level, oldest first."""
         moment = self.run.moment()
-        if moment > self._rows[0] + _AGAIN:
-            self._rows = (moment, self._rows[1])  # who asks in a pause gets those of before
+        if moment > self._rows[0] + _LEVELS_INTERVAL:
+            self._rows = (moment, self._rows[1])  # a call during a pause gets the previous rows
             self._rows = (moment, [self._row(level) for level in self._levels()])
         return self._rows[1]
 
     def _levels(self) -> list[Level]:
-        """Those of which something is shown. One that a reset fell into is measured from there on."""
+        """The levels that are shown. A level that was running at a reset is measured from the reset on."""
         return [
             replace(level, warmed_up=self._since)
             if level.warmed_up is not None and level.warmed_up < self._since
@@ -239,7 +246,7 @@ class Live:
         }
 
     def _figures_of(self, level: Level) -> tuple[LevelFigures, float]:
-        """And the goodput: NaN where no limits are given, as which requests are good is then not known."""
+        """The figures and the goodput of a level. Goodput is NaN without given thresholds."""
         over, tallies = self.run.over, self._tallies(level)
         counts = sum(tally.outcomes.total() + tally.numbers.total() for tally in tallies.values())
         state = (level.warmed_up, over if level.ended is None else level.ended, counts)
@@ -258,13 +265,13 @@ class Live:
         return Tally.sum(tally.without(before[place]) if place in before else tally for place, tally in tallies.items())
 
     def _goodput(self, figures: LevelFigures, tally: Tally) -> float:
-        """As the report has it: the good share of the successful requests times their throughput."""
+        """Goodput as in the report: the good share of the successful requests, times their throughput."""
         if not self.run.limits or not tally.outcomes[OK]:
             return math.nan
         return tally.numbers["good"] / tally.outcomes[OK] * figures.throughput
 
     def _names(self, level: Level) -> list[dict[str, Any]]:
-        """Of a level, one for each request name."""
+        """The values of a level for each request name."""
         ledger = self.run.ledger
         newest = level.index == ledger.levels[-1].index
         rows = []
@@ -282,73 +289,73 @@ class Live:
         return self._verdict.thresholds if self._verdict else self.run.limits
 
     def verdict(self) -> dict[str, Any]:
-        """The four numbers as far as they are known, with the loads they are at, and the limits they were judged by."""
+        """The four numbers as far as they are known, the failed checks, and the thresholds that were judged."""
         self._judge()
-        found, failed = self._verdict, [*self._failed, *_failures(self.run.lost)]
+        verdict, failed = self._verdict, [*self._failed, *_failures(self.run.lost)]
         stands = standing([*failed, *_failures(dict.fromkeys(self.run.problems, ()))], self._rests)
         numbers = (
-            {name: _finding(each) | {"stands": stands[name]} for name, each in found.numbers().items()}
-            if found
+            {name: _finding(number) | {"stands": stands[name]} for name, number in verdict.numbers().items()}
+            if verdict
             else None
         )
         return {
             "numbers": numbers,
-            "doubts": [{"says": str(each.says), "levels": each.levels} for each in failed],
+            "doubts": [{"says": str(check.says), "levels": check.levels} for check in failed],
             "judged": len(self._judged),
-            "limits": [_limit(each) for each in self._limits()],
-            "derived": bool(found and found.derived),
+            "limits": [_limit(threshold) for threshold in self._limits()],
+            "derived": bool(verdict and verdict.derived),
         }
 
     def _judge(self) -> None:
-        """Of the levels that are over, and whose reports are in."""
+        """Compute the verdict of the levels that have ended, and of which all reports have arrived."""
         run, moment = self.run, self.run.moment()
-        over = [each for each in self._levels() if each.ended is not None and moment >= each.ended + run.lag]
-        made = [(figures, good) for figures, good in map(self._figures_of, over) if figures.requests]
-        counts = [(figures.level, figures.requests) for figures, _ in made]
+        over = [level for level in self._levels() if level.ended is not None and moment >= level.ended + run.lag]
+        judged = [(figures, good) for figures, good in map(self._figures_of, over) if figures.requests]
+        counts = [(figures.level, figures.requests) for figures, _ in judged]
         if counts == self._judged or moment < self._judge_next:
             return
-        goodput = {figures.level: good for figures, good in made if math.isfinite(good)}
+        goodput = {figures.level: good for figures, good in judged if math.isfinite(good)}
         self._judged = counts
-        levels = [figures for figures, _ in made]
+        levels = [figures for figures, _ in judged]
         ramp = of_the_ramp(levels)
-        self._verdict = find(ramp, run.limits, goodput, empty=empty_levels(ramp, {})) if made else None
+        self._verdict = find(ramp, run.limits, goodput, empty=empty_levels(ramp, {})) if judged else None
         self._doubt(self._verdict, levels)
-        self._judge_next = run.moment() + max(_AT_LEAST, (run.moment() - moment) * _VERDICT_SHARE)
+        self._judge_next = run.moment() + max(_VERDICT_INTERVAL, (run.moment() - moment) * _VERDICT_SHARE)
 
     def _doubt(self, verdict: Verdict | None, levels: Sequence[LevelFigures]) -> None:
-        """What the figures themselves tell: checks of single requests are the report's."""
+        """Run the checks that need only figures. The report also checks single requests."""
         if verdict is None:
             self._failed, self._rests = [], {}
             return
         facts = Facts(
-            client_cpu={each.level: self._usual_worst(each.level, "client_cpu") for each in levels},
-            loop_lag={each.level: self._usual_worst(each.level, "loop_lag") / 1000.0 for each in levels},
-            turn_wait={each.level: self._usual_worst(each.level, "turn_wait") / 1000.0 for each in levels},
-            throttled={each.level: self._mean(each.level, "throttled") for each in levels},
-            core_wait={each.level: self._mean(each.level, "core_wait") for each in levels},
+            client_cpu={level.level: self._p90(level.level, "client_cpu") for level in levels},
+            loop_lag={level.level: self._p90(level.level, "loop_lag") / 1000.0 for level in levels},
+            turn_wait={level.level: self._p90(level.level, "turn_wait") / 1000.0 for level in levels},
+            throttled={level.level: self._mean(level.level, "throttled") for level in levels},
+            core_wait={level.level: self._mean(level.level, "core_wait") for level in levels},
             clocks=self.run.ledger.clocks,
             decisive=verdict.decisive(of_the_ramp(levels)),
         )
-        self._failed = [each for each in checks(levels, facts, verdict.thresholds) if not each.ok]
+        self._failed = [check for check in checks(levels, facts, verdict.thresholds) if not check.ok]
         self._rests = verdict.rests(of_the_ramp(levels))
 
     def _mean(self, index: int, gauge: str) -> float:
-        """The mean of the seconds of a level's window; NaN where none is known."""
+        """The mean of a gauge over the seconds of a level's window; NaN if none is known."""
         return self.run.ledger.mean(gauge, self.run.ledger.levels[index], self.run.moment())
 
-    def _usual_worst(self, index: int, gauge: str) -> float:
-        """The 90th percentile of the seconds of a level that is over, as the report takes it; NaN where none is told."""
+    def _p90(self, index: int, gauge: str) -> float:
+        """The 90th percentile of a gauge over the seconds of an ended level, as in the report; NaN if none is known."""
         if (index, gauge) not in self._busiest:
             level = self.run.ledger.levels[index]
             end = self.run.over if level.ended is None else level.ended
-            told = sorted(self.run.ledger.seconds.told(gauge, math.ceil(level.began - 0.5), math.ceil(end - 0.5)))
-            self._busiest[index, gauge] = told[int(0.9 * (len(told) - 1))] if told else math.nan
+            values = sorted(self.run.ledger.seconds.told(gauge, math.ceil(level.began - 0.5), math.ceil(end - 0.5)))
+            self._busiest[index, gauge] = values[int(0.9 * (len(values) - 1))] if values else math.nan
             self.run.pause()
         return self._busiest[index, gauge]
 
 
-def _failures(said: Mapping[str, Sequence[int]]) -> list[Check]:
-    return [Check("run", False, None, None, words, tuple(levels)) for words, levels in said.items()]
+def _failures(messages: Mapping[str, Sequence[int]]) -> list[Check]:
+    return [Check("run", False, None, None, text, tuple(levels)) for text, levels in messages.items()]
 
 
 def _row_of(figures: LevelFigures, good: float) -> dict[str, Any]:
@@ -365,30 +372,30 @@ def _row_of(figures: LevelFigures, good: float) -> dict[str, Any]:
 
 
 def _summary(summary: Summary) -> dict[str, Any] | None:
-    """Percentiles; where the load generator was late, between what they lie."""
+    """The percentiles of a metric; a range for each that is uncertain because the load generator was late."""
     if not summary.count:
         return None
-    made: dict[str, Any] = {name: _plain(_ms(summary[name])) for name in HEADLINE}
-    unsure = {name: between for name in HEADLINE if (between := summary.range_of(name))}
-    return made | {name: [_plain(_ms(end)) for end in between] for name, between in unsure.items()}
+    percentiles: dict[str, Any] = {name: _plain(_ms(summary[name])) for name in HEADLINE}
+    ranges = {name: ends for name in HEADLINE if (ends := summary.range_of(name))}
+    return percentiles | {name: [_plain(_ms(end)) for end in ends] for name, ends in ranges.items()}
 
 
-def _finding(found: Finding) -> dict[str, Any]:
-    places = {name: getattr(found, name) for name in ("load", "low", "high")}
+def _finding(finding: Finding) -> dict[str, Any]:
+    places = {name: getattr(finding, name) for name in ("load", "low", "high")}
     loads = {name: None if load is None else _plain(load) for name, load in places.items()}
-    return {"reached": found.reached, "why": str(found.why), **loads}
+    return {"reached": finding.reached, "why": str(finding.why), **loads}
 
 
 def _limit(threshold: Threshold) -> dict[str, Any]:
-    made = {"says": str(threshold), "metric": threshold.metric, "statistic": threshold.statistic}
+    row = {"says": str(threshold), "metric": threshold.metric, "statistic": threshold.statistic}
     if not threshold.is_duration:
-        return made | {"ms": None, "gold_ms": None}
-    return made | {"ms": _ms(threshold.bound), "gold_ms": _ms(threshold.gold.bound) if threshold.gold else None}
+        return row | {"ms": None, "gold_ms": None}
+    return row | {"ms": _ms(threshold.bound), "gold_ms": _ms(threshold.gold.bound) if threshold.gold else None}
 
 
 def _mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return sum(found) / len(found) if found else math.nan
+    known = list(values)
+    return sum(known) / len(known) if known else math.nan
 
 
 def _ms(seconds: float) -> float:
@@ -396,5 +403,5 @@ def _ms(seconds: float) -> float:
 
 
 def _plain(value: float) -> float | None:
-    """JSON has no NaN and no infinity."""
+    """A rounded number for JSON; None for NaN and infinity, which JSON does not have."""
     return round(value, 4) if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Whether answers get worse under load: fewer right ones, more that are empty, cut or repeat themselves."""
+"""Quality of answers under load: fewer right answers, or more that are empty, cut or repeat themselves. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llmlocust.text import figures as words
 from llmlocust.text.message import Message, capitalised, message
 
 _WRONG = 0.05
-"""The chance to call a kind of answers worse, at whichever level, though it is not."""
+"""Probability of a false alarm for a kind of answers, over all levels."""
 
 KINDS = {
     "right": message("fewer right answers under load"),
@@ -21,29 +21,32 @@ KINDS = {
     "cut": message("more answers cut at the limit of tokens under load"),
     "repeated": message("more answers that repeat themselves under load"),
 }
-"""What it means that a share of a level's answers gets worse, by the field of LevelFigures."""
+"""The meaning of a worse share of a level's answers, by the field of LevelFigures."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """How the share of a kind of answers differs between the lowest level and another."""
+    """The difference of the share of a kind of answers between the lowest level and another."""
 
     kind: str
     before: LevelFigures
+    """The lowest level."""
     after: LevelFigures
-    """The lowest level at which it is surely worse; where it is at none, the highest."""
+    """The lowest level at which the share is certainly worse; without one, the highest level."""
     low: float
+    """Lower end of the interval of the difference, after − before: 95 % for all levels together."""
     high: float
-    """The interval of the difference, after − before: 95 % for all levels together."""
+    """Upper end of the interval."""
 
     @property
     def is_worse(self) -> bool:
+        """Whether the share is certainly worse."""
         return self.high < 0 if self.kind == "right" else self.low > 0
 
     def says(self, unit: str) -> Message:
-        """A sentence. Points are percentage points."""
-        what = KINDS[self.kind] if self.is_worse else message("not surely {change}", change=KINDS[self.kind])
-        before, after = (words.share(getattr(each, self.kind)) for each in (self.before, self.after))
+        """A sentence on the change, in percentage points."""
+        what = KINDS[self.kind] if self.is_worse else message("not certainly {change}", change=KINDS[self.kind])
+        before, after = (words.share(getattr(level, self.kind)) for level in (self.before, self.after))
         return message(
             "{change}: {before} at {low_load}, {after} at {high_load} (by {low} to {high} points).",
             change=capitalised(what),
@@ -57,23 +60,24 @@ class Change:
 
 
 def changes(levels: Sequence[LevelFigures]) -> list[Change]:
-    """Of right answers, where answers were judged, and of each other kind that came at all."""
-    in_order = sorted((each for each in levels if each.load > 0), key=lambda each: each.load)
-    found = (_change(kind, in_order) for kind in KINDS)
-    return [each for each in found if each is not None]
+    """The changes of right answers, if answers were judged, and of each other kind that occurred."""
+    in_order = sorted((level for level in levels if level.load > 0), key=lambda level: level.load)
+    candidates = (_change(kind, in_order) for kind in KINDS)
+    return [change for change in candidates if change is not None]
 
 
 def _change(kind: str, levels: Sequence[LevelFigures]) -> Change | None:
-    known = [each for each in levels if math.isfinite(getattr(each, kind)) and _answers(kind, each)]
-    if len(known) < 2 or (kind != "right" and not any(getattr(each, kind) for each in known)):
+    known = [level for level in levels if math.isfinite(getattr(level, kind)) and _answers(kind, level)]
+    if len(known) < 2 or (kind != "right" and not any(getattr(level, kind) for level in known)):
         return None
     lowest, *others = known
     z = NormalDist().inv_cdf(1.0 - _WRONG / 2.0 / len(others))
-    made = [Change(kind, lowest, each, *_difference(kind, lowest, each, z)) for each in others]
-    return next((each for each in made if each.is_worse), made[-1])
+    candidates = [Change(kind, lowest, level, *_difference(kind, lowest, level, z)) for level in others]
+    return next((change for change in candidates if change.is_worse), candidates[-1])
 
 
 def _answers(kind: str, figures: LevelFigures) -> int:
+    """Number of answers that the share is of."""
     return figures.judged if kind == "right" else figures.ok
 
 
@@ -84,5 +88,5 @@ def _difference(kind: str, before: LevelFigures, after: LevelFigures, z: float) 
         wilson(share, n, z) for share, n in ((first, _answers(kind, before)), (second, _answers(kind, after)))
     )
     difference = second - first
-    least = difference - math.hypot(second - low2, high1 - first)
-    return least, difference + math.hypot(high2 - second, first - low1)
+    low = difference - math.hypot(second - low2, high1 - first)
+    return low, difference + math.hypot(high2 - second, first - low1)

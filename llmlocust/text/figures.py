@@ -1,4 +1,4 @@
-"""Numbers as text. Seconds in, the unit that reads best out; "not known" is a dash."""
+"""Numbers as text. Durations are given in seconds, and shown in the most readable unit. A dash means "not known"."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UNKNOWN = "–"
 
 
 def duration(seconds: float) -> str:
-    """85 ms, 1.25 s, 12.6 s: three digits at most."""
+    """A duration with at most three digits: 85 ms, 1.25 s, 12.6 s."""
     if math.isnan(seconds):
         return UNKNOWN
     if math.isinf(seconds):
@@ -21,20 +21,21 @@ def duration(seconds: float) -> str:
 
 
 def change(before: float, after: float) -> Message:
-    """0.4 → 2.1 s: the unit once where both have the same."""
+    """A change between two durations, with a common unit written once: 0.4 → 2.1 s."""
     first, second = duration(before), duration(after)
     if first.rsplit(" ", 1)[-1] == second.rsplit(" ", 1)[-1]:
         first = first.rsplit(" ", 1)[0]
     return message("{before} → {after}", before=first, after=second)
 
 
-def span(least: float, most: float) -> Message:
-    """12 to 40 ms: the unit once where both have the same."""
-    first, second = change(least, most).values.values()
-    return message("{least} to {most}", least=first, most=second)
+def span(low: float, high: float) -> Message:
+    """A range of durations, with a common unit written once: 12 to 40 ms."""
+    first, second = change(low, high).values.values()
+    return message("{low} to {high}", low=first, high=second)
 
 
 def share(value: float) -> str:
+    """A share in percent: 0.05 %, 2.5 %, 12 %."""
     if math.isnan(value):
         return UNKNOWN
     percent = value * 100.0
@@ -44,7 +45,7 @@ def share(value: float) -> str:
 
 
 def digits(value: float) -> str:
-    """Three digits that matter, without trailing zeros and without an exponent."""
+    """A number with three significant digits, without trailing zeros and without an exponent."""
     if not math.isfinite(value):
         return UNKNOWN if math.isnan(value) else "∞"
     size = abs(value)
@@ -55,7 +56,7 @@ def digits(value: float) -> str:
 
 
 def load(value: float) -> str:
-    """A load as it was asked for: whole numbers whole."""
+    """A load as it was requested: whole numbers have no decimals."""
     return f"{value:.0f}" if float(value).is_integer() else digits(value)
 
 

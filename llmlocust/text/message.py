@@ -19,9 +19,9 @@ class Message(str):
     values: Mapping[str, str]
 
     def __new__(cls, text: str, template: str, values: Mapping[str, str]) -> Self:
-        made = super().__new__(cls, text)
-        made.template, made.values = template, values
-        return made
+        new = super().__new__(cls, text)
+        new.template, new.values = template, values
+        return new
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy the text alone."""

@@ -32,13 +32,13 @@ def with_gaps(levels, *gaps):
 
 def test_a_limit_that_is_wide_is_to_be_narrowed_between_its_levels():
     said = told(closed_queue((8, 16, 32, 64), 32, slope=0.0), "ttft.p95 < 500ms")
-    assert said["Measure between: 40, 48 and 56 users."] == "The limit lies somewhere between 32 and 64 users."
+    assert said["Measure between: 40, 48 and 56 users."] == "The limit lies between 32 and 64 users."
 
 
 def test_where_nothing_broke_one_goes_higher_and_where_all_did_one_begins_lower():
     fine = closed_queue((2, 4, 8), 32, slope=0.0)
-    assert "Go higher: up to 16 users, to see where it breaks." in told(fine, "ttft.p95 < 500ms")
-    assert "Begin lower: from 0.5 users up." in told(fine, "ttft.p95 < 1ms")
+    assert "Raise the load up to 16 users to find the limit." in told(fine, "ttft.p95 < 500ms")
+    assert "Start lower: from 0.5 users up." in told(fine, "ttft.p95 < 1ms")
 
 
 def test_a_queue_before_steady_steps_asks_for_more_places_and_slow_steps_for_faster_ones():
@@ -49,7 +49,7 @@ def test_a_queue_before_steady_steps_asks_for_more_places_and_slow_steps_for_fas
     slow = told(with_gaps(levels, 0.02, 0.04, 0.08, 0.16, 0.24), "ttft.p95 < 500ms")
     assert not any(each.startswith("Let the server run more requests at once") for each in slow)
     assert slow["Make each step faster (quantisation, a faster or second GPU): the batch itself is slow."] == (
-        "The median gap between tokens goes 20 → 80 ms from 8 to 32 users, before any queue."
+        "The median ITL goes 20 → 80 ms from 8 to 32 users, before any queue."
     )
 
 
@@ -61,16 +61,16 @@ def test_gaps_that_are_not_known_make_no_advice_about_the_batch():
 def test_the_kind_of_failure_decides_its_cure_and_its_count_is_told():
     levels = [figures(5, 5.0, 0.1, 1.0), figures(10, 8.0, 0.1, 1.0, index=1, errors=0.2)]
     said = told(levels, "errors < 1%")
-    assert said["See how many requests the server lets wait: a longer queue trades refusals for waiting."] == (
-        "120 of 600 requests at 10 users: HTTP 503, overloaded."
-    )
+    assert said[
+        "Check how many requests the server queues: with a longer queue it rejects fewer requests, but they wait longer."
+    ] == ("120 of 600 requests at 10 users: HTTP 503, overloaded.")
 
 
 def test_good_answers_that_get_fewer_ask_for_admission():
     levels = [figures(5, 5.0, 0.1, 1.0), figures(10, 8.0, 0.1, 1.0, index=1), figures(20, 8.0, 2.0, 3.0, index=2)]
     said = told(levels, "ttft.p95 < 1s", goodput={0: 5.0, 1: 8.0, 2: 1.0})
-    assert said["Let in no more than about 10 users at once, and refuse the rest early."] == (
-        "Requests within the limits fall from 8/s at 10 users to 1/s at 20 users."
+    assert said["Admit no more than about 10 users at once, and reject the rest early."] == (
+        "Requests that meet the thresholds fall from 8/s at 10 users to 1/s at 20 users."
     )
     kept = told(levels, "ttft.p95 < 1s", goodput={0: 5.0, 1: 8.0, 2: 7.5})
     assert not any(each.startswith("Let in") for each in kept)
@@ -87,7 +87,7 @@ def test_a_full_load_generator_comes_first():
     levels = closed_queue((8, 16, 32, 64), 32, slope=0.0)
     full = Check("client_cpu", ok=False, value=0.97, limit=0.9, says="", levels=(3,))
     first = advice(levels, "ttft.p95 < 500ms", found=[full])[0]
-    assert first.because == "The busiest load process used 97 % of its core."
+    assert first.because == "The busiest process used 97 % of its core."
 
 
 def test_every_advice_names_a_figure():

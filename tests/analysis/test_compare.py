@@ -101,7 +101,7 @@ def test_what_is_slower_by_less_than_the_tolerance_is_no_regression():
     assert (judged(change - 0.001).word, judged(change - 0.001).regression) == (SLOWER, True)
     little = judged(change + 0.001)
     assert (little.word, little.regression) == (SLOWER, False)
-    assert little.why.startswith("not surely by more than")
+    assert little.why.startswith("not certainly by more than")
 
 
 @pytest.mark.parametrize("new, word", [(800, SLOWER), (1250, FASTER)])
@@ -149,7 +149,7 @@ def test_a_doubted_level_says_nothing_and_is_in_no_mean():
     comparison = compare([held(), held(20.0, seed=3)], [held(seed=2), spoiled])
 
     assert {each.word for each in comparison.pairs[1].differences} == {UNSURE}
-    assert comparison.pairs[1].differences[0].why == "checks doubt the level (NEW: client CPU)"
+    assert comparison.pairs[1].differences[0].why == "checks failed at this level (NEW: client CPU)"
     assert comparison.doubted == [comparison.pairs[1]]
     assert comparison.regressions == []
     assert comparison.overall == ()

@@ -24,7 +24,7 @@ def test_a_number_is_reached_or_not_or_unknown_as_its_sentence_says(levels, stat
     assert {number.status for number in numbers} == statuses
     for number in numbers:
         assert number.reached == (number.status is Status.REACHED)
-        assert (number.status is Status.UNKNOWN) == number.why.startswith("cannot be told")
+        assert (number.status is Status.UNKNOWN) == number.why.startswith("cannot be determined")
         assert number.status is not Status.NOT_REACHED or number.why.startswith("not reached")
 
 

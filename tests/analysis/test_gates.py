@@ -71,7 +71,7 @@ def test_a_case_tells_value_interval_and_requests():
 def test_the_value_decides_and_noise_is_said(limit, status, noise):
     (case,) = judged(f"ttft.p95 < {limit} @ 20").cases
     assert (case.status, case.within_noise) == (status, noise)
-    assert case.says.endswith("; within noise of the limit") == noise
+    assert case.says.endswith("; within noise of the threshold") == noise
 
 
 def test_failed_requests_count_as_infinitely_slow():
@@ -92,7 +92,7 @@ def test_the_tolerated_limit_decides_and_missed_gold_is_said():
 def test_what_is_not_measured_is_not_passed():
     (case,) = judged("gpu.utilisation < 90% @ 10").cases
     assert (case.status, case.tier) == (FAILED, NOT_KNOWN)
-    assert case.says == "not known: no figure of it was measured (480 requests)"
+    assert case.says == "not known: this metric was not measured (480 requests)"
 
 
 def test_telemetry_has_no_interval():
@@ -112,7 +112,7 @@ def test_a_level_of_which_nothing_ended_fails():
 def test_a_level_whose_load_was_never_there_fails():
     cases = judged("ttft.p95 < 9s", levels=[*LEVELS[:2], replace(LEVELS[2], reached=False)]).cases
     assert [case.status for case in cases] == [PASSED, PASSED, FAILED]
-    assert cases[-1].says == "not known: its load was never there"
+    assert cases[-1].says == "not known: the target load was never reached"
 
 
 def test_a_rate_at_which_the_backlog_grows_keeps_no_limit_of_a_wait():
@@ -251,9 +251,9 @@ def test_a_run_ends_early_only_where_a_breach_is_sure(gate, counted, in_flight, 
 
 def test_a_breach_names_its_gate_its_level_and_its_requests():
     found = breach(Gate.parse("ttft.p95 < 1s"), HERE, tally(ok=80, slow=15, failed=5), 0)
-    assert str(found) == "ttft.p95 < 1s at 20 users is broken: 20 of 100 requests were above it or failed"
+    assert str(found) == "ttft.p95 < 1s at 20 users is violated: 20 of 100 requests were above it or failed"
     errors = breach(Gate.parse("errors < 1%"), HERE, tally(ok=80, failed=20), 0)
-    assert str(errors) == "errors < 1% at 20 users is broken: 20 of 100 requests failed"
+    assert str(errors) == "errors < 1% at 20 users is violated: 20 of 100 requests failed"
 
 
 @pytest.mark.parametrize(

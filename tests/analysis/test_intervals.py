@@ -110,7 +110,7 @@ def test_capacity_of_rates_is_what_is_answered_at_best():
     capacity = find(rates(10.0, 20.0, 24.0, 24.2)).saturation
     assert capacity.load == pytest.approx(24.1)
     assert capacity.low < 24 < capacity.high
-    assert "24.1/s are answered at best of the 30 to 40 requests/s that are sent" in capacity.why
+    assert "at most 24.1/s of the 30 to 40 requests/s sent are answered" in capacity.why
 
 
 # -- few levels, uneven ones, bad ones

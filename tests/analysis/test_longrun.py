@@ -71,7 +71,7 @@ def test_a_rate_near_what_is_answered_is_not_safe_because_no_queue_was_seen():
         object.__setattr__(each, "ok", each.requests)
     limit = find(levels, [Threshold.parse("ttft.p95 < 500ms")]).slo_limit
     assert (limit.level_ok, limit.level_bad) == (15.0, 19.0)
-    assert "queues are slow to come at 95 % of what is answered" in limit.why
+    assert "queues build up slowly at 95 % of the answered rate" in limit.why
     assert "long run" not in limit.cause
 
 

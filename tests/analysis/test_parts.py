@@ -73,10 +73,10 @@ def test_a_soak_alone_is_one_level():
 @pytest.mark.parametrize(
     "limits, said",
     [
-        (LIMITS, "In the surge of 50 users: ttft.p95 < 1s did not hold."),
-        ([Threshold.parse("ttft.p95 < 9s")], "In the surge of 50 users: every limit held."),
-        ([Threshold.parse("itl.p95 < 9s")], "In the surge of 50 users: whether itl.p95 < 9s held is not known."),
-        ([], "In the surge of 50 users: 0 % of the requests failed; no limits were given (--threshold)."),
+        (LIMITS, "In the surge of 50 users: ttft.p95 < 1s not met."),
+        ([Threshold.parse("ttft.p95 < 9s")], "In the surge of 50 users: every threshold was met."),
+        ([Threshold.parse("itl.p95 < 9s")], "In the surge of 50 users: whether it met itl.p95 < 9s is not known."),
+        ([], "In the surge of 50 users: 0 % of the requests failed; no thresholds were given (--threshold)."),
     ],
 )
 def test_what_is_said_of_a_surge(limits, said):
@@ -89,13 +89,16 @@ def test_what_is_said_of_a_surge(limits, said):
     "courses, said",
     [
         ([STILL], "From the beginning of the soak to its end TTFT went 100 → 100 ms: nothing drifted."),
-        ([DRIFTING], "From the beginning of the soak to its end TTFT went 100 → 240 ms: it did not stand still."),
-        ([], "Whether anything drifted in the soak cannot be told: it had too few requests."),
+        ([DRIFTING], "From the beginning of the soak to its end TTFT went 100 → 240 ms: the soak was not stable."),
+        ([], "Whether anything drifted in the soak cannot be determined: too few requests."),
     ],
 )
 def test_a_soak_says_whether_anything_drifted(courses, said):
     (soak,) = phases_of(named([figures(40, 20.0, 0.1, 1.0, window=3600.0)], "soak"))
-    assert verdict_of(soak, LIMITS, {}, courses) == ["In the soak of 40 users for 60 min: every limit held.", said]
+    assert verdict_of(soak, LIMITS, {}, courses) == [
+        "In the soak of 40 users for 60 min: every threshold was met.",
+        said,
+    ]
 
 
 def test_a_time_reads_in_minutes_where_it_is_long():

@@ -54,7 +54,7 @@ def test_where_nothing_was_left_behind_it_is_well_at_once():
     well = [found(requests(seed, 0.0)).seconds for seed in range(100, 140)]
     assert well.count(0.0) >= 38
     told = found(requests(100, 0.0))
-    assert "Well at once after the surge of 50 users" in str(told)
+    assert "Recovered immediately after the surge of 50 users" in str(told)
     assert (told.low, told.high) == (0.0, requests(100, 0.0)[0][0])  # before the first request nobody knows
 
 
@@ -64,7 +64,7 @@ def test_what_is_not_well_at_the_end_is_not_well_within_the_time(how):
     assert told.is_known
     assert told.seconds is None
     assert told.slow > 0.2
-    assert str(told).startswith("Not well again within 120 s after the surge of 50 users: ")
+    assert str(told).startswith("Not recovered within 120 s after the surge of 50 users: ")
 
 
 def test_a_slow_request_now_and_then_does_not_put_it_off():
@@ -80,4 +80,4 @@ def test_too_few_requests_tell_nothing():
     for told in (found(few), found(requests(1, 30.0), before(many=19)), found(requests(1, 30.0), [math.inf] * 100)):
         assert not told.is_known
         assert told.seconds is None
-        assert "cannot be told" in str(told)
+        assert "cannot be determined" in str(told)

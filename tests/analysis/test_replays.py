@@ -31,10 +31,10 @@ BUSY = [window(0, 30.0, 0.2), window(1, 10.0, 2.0), window(2, 20.0, 3.0, failed=
 @pytest.mark.parametrize(
     "levels, limits, words",
     [
-        (CALM, LIMITS, "The replayed trace kept its limits in all 3 windows: ttft.p95 < 1s and errors < 1%."),
-        (CALM, [], "The replayed trace kept its limits in all 3 windows: errors < 1%."),
-        (BUSY, LIMITS, "The replayed trace broke its limits in 2 of 3 windows: ttft.p95 < 1s in 2 and errors < 1% in 1."),
-        (CALM, [Threshold.parse("itl.p99 < 1s")], "Whether the replayed trace kept its limits cannot be told: no window has what they speak of."),
+        (CALM, LIMITS, "The replayed trace met its thresholds in all 3 windows: ttft.p95 < 1s and errors < 1%."),
+        (CALM, [], "The replayed trace met its thresholds in all 3 windows: errors < 1%."),
+        (BUSY, LIMITS, "The replayed trace violated its thresholds in 2 of 3 windows: ttft.p95 < 1s in 2 and errors < 1% in 1."),
+        (CALM, [Threshold.parse("itl.p99 < 1s")], "Whether the replayed trace met its thresholds cannot be determined: no window has figures for them."),
     ],
 )  # fmt: skip
 def test_windows_that_kept_the_limits_are_counted(levels, limits, words):
@@ -46,7 +46,7 @@ def test_windows_that_kept_the_limits_are_counted(levels, limits, words):
 def test_none_of_the_four_numbers_is_told(levels, limits):
     found = verdict(levels, limits)
     assert not any(each.reached for each in found.numbers().values())
-    assert {each.why.partition(":")[0] for each in found.numbers().values()} == {"cannot be told"}
+    assert {each.why.partition(":")[0] for each in found.numbers().values()} == {"cannot be determined"}
     assert found.cliffs == ()
     assert find(BUSY, LIMITS).slo_limit.reached, "of a ramp it would be"
 

@@ -161,7 +161,7 @@ def test_what_was_measured_can_be_downloaded_without_csv_files(alone):
     assert alone.get("/llm/files/llm_run.json")["options"]["llm_threshold"] == "ttft.p95 < 500ms"
     report = alone.get("/llm/report")
     assert "ttft.p95 &lt; 500ms" in report
-    assert "limits derived" not in report
+    assert "thresholds derived" not in report
 
     alone.is_idle()
     alone.start(llm_levels="3", llm_threshold="ttft.p95 < 700ms")

@@ -135,7 +135,7 @@ def test_what_cannot_be_trusted_is_an_error_and_98(check, prefix, tmp_path):
     done = check(tmp_path / "lost", KEPT, more=["--junit", "gates.xml"])
 
     assert done.returncode == 98
-    assert done.stdout.startswith("Gates: 1 of 1 cannot be trusted\n  cannot be trusted: ttft.p95 < 1s at 5 users: ")
+    assert done.stdout.startswith("Gates: 1 of 1 not valid\n  not valid: ttft.p95 < 1s at 5 users: ")
     assert "lost requests: 1000 of 5000 requests were sent and never accounted for" in done.stdout
     (error,) = ET.parse(tmp_path / "gates.xml").getroot()[0][0]
     assert error.tag == "error"

@@ -468,7 +468,7 @@ def test_a_server_that_dies_is_no_capacity(tmp_path):
     collapse, capacity = report.verdict.collapse, report.verdict.saturation
     assert (collapse.low, collapse.high) == (2, 4)
     assert not capacity.reached
-    assert "4 and 8 users left out, as the server was gone" in capacity.why
+    assert "4 and 8 users left out, as the server was unreachable" in capacity.why
 
 
 def test_a_server_that_answers_again_was_not_gone(prefix):
@@ -484,7 +484,7 @@ def test_no_server_at_all(tmp_path):
 def test_nothing_but_failures(tmp_path):
     report = made(tmp_path, limit=0.001)
     assert not any(each.reached for each in (report.verdict.knee, report.verdict.saturation))
-    assert "nothing succeeded" in report.verdict.knee.why
+    assert "no request succeeded" in report.verdict.knee.why
     assert "slowest of them" not in markdown(report)
     assert Seen(html(report)).open == []
 

@@ -42,7 +42,7 @@ def test_every_part_has_a_row_and_what_came_later_is_in_none_of_the_four_numbers
     assert [each["phase"] for each in told["levels"]] == list(PROGRESSIVE["phases"])
     assert told["verdict"]["slo_limit"]["reached"] is False  # 60 users break it, but in the surge
     assert told["verdict"]["slo_limit"]["why"].startswith("not reached up to 20 users")
-    assert "In the surge of 60 users: ttft.p95 < 1s and errors < 1% did not hold." in headline(report)
+    assert "In the surge of 60 users: ttft.p95 < 1s and errors < 1% not met." in headline(report)
 
 
 def test_the_p95_of_a_part_is_that_of_all_its_requests(tmp_path):
@@ -72,7 +72,7 @@ def test_a_run_without_a_ramp_tells_its_parts_and_no_four_numbers(tmp_path):
     assert "Knee" not in text
     assert [line.split(":")[0] for line in summary(report)[1:4]] == ["baseline", "surge", "recovery"]
     assert "Safe up to" not in headline(report)
-    assert not any(each.do.startswith("Go higher") for each in report.advice)
+    assert not any(each.do.startswith("Raise the load") for each in report.advice)
     for name in SURGE["phases"]:
         assert f"| {name} |" in text
     assert Seen(page).open == []
@@ -80,10 +80,10 @@ def test_a_run_without_a_ramp_tells_its_parts_and_no_four_numbers(tmp_path):
 
 def test_a_soak_is_judged_by_limits_that_were_given_and_never_by_its_own(tmp_path):
     told = made(tmp_path, SOAK, LIMITS)
-    assert headline(told) == "In the soak of 10 users for 2 min: every limit held."
+    assert headline(told) == "In the soak of 10 users for 2 min: every threshold was met."
     assert [each for each in told.phases.says if each.endswith("nothing drifted.")]
     alone = made(tmp_path, SOAK)
-    assert "no limits were given (--threshold)" in headline(alone)
+    assert "no thresholds were given (--threshold)" in headline(alone)
     assert data(alone)["verdict"]["slo_limit"]["reached"] is False
 
 

@@ -1,1 +1,1 @@
-"""Where a system breaks: the four numbers, with their intervals. Pure."""
+"""The breakpoints of a system: SLO limit, knee, saturation and collapse, with their intervals. Pure."""

@@ -14,26 +14,29 @@ from llmlocust.metrics.levels import USERS
 from llmlocust.text import figures as words
 from llmlocust.text.message import Message, clauses, message
 
-_CLIFF = 1.3  # a jump is a cliff when it exceeds the growth of the load by this
-_CLIFF_FLOOR = 0.02  # and this many seconds
+_CLIFF = 1.3
+"""Factor by which a jump has to exceed the growth of the load to be a cliff."""
+_CLIFF_FLOOR = 0.02
+"""Seconds; a smaller jump is no cliff."""
 
 
 class CliffKind(StrEnum):
-    """What a cliff shows."""
+    """The cause that a cliff points to."""
 
     QUEUE = "queue"
     """Most of the added time is before the first token."""
     SLOWER = "slower"
     """Most of the added time is after the first token."""
     WAIT = "wait"
-    """Requests wait before their first token; how much longer they take in total is not known."""
+    """Requests wait before their first token. The change of their total time is not known."""
     LONGER = "longer"
-    """Requests take longer; whether before or after the first token is not known."""
+    """Requests take longer. Whether the time is added before or after the first token is not known."""
     ERRORS = "errors"
+    """More requests fail."""
 
 
 class _Jump(NamedTuple):
-    """What jumped, why, and what that shows."""
+    """A jump of one figure: the change, its cause, and the kind of cliff that it makes."""
 
     what: str
     why: str
@@ -48,17 +51,18 @@ class Cliff:
     what: str
     why: str
     kind: CliffKind
-    """The kind of the latency's jump where latency and errors both jump."""
+    """If latency and errors both jump, the kind of the latency's jump."""
 
 
 def find_cliffs(steps: Sequence[Step], unit: str) -> Iterable[Cliff]:
+    """Yield the cliffs between neighbouring levels. A queue that goes on growing is reported once, where it begins."""
     queued = False
     for before, after in pairwise(steps):
         latency = _latency_jump(before, after)
         goes_on = queued and unit == USERS and _queue_goes_on(before, after)
         queued = latency is not None
-        found = [None if goes_on else latency, _error_jump(before, after)]
-        jumps = [jump for jump in found if jump is not None]
+        candidates = [None if goes_on else latency, _error_jump(before, after)]
+        jumps = [jump for jump in candidates if jump is not None]
         if jumps:
             what = words.series([jump.what for jump in jumps])
             why = clauses([jump.why for jump in jumps])
@@ -68,7 +72,7 @@ def find_cliffs(steps: Sequence[Step], unit: str) -> Iterable[Cliff]:
 
 
 def _queue_goes_on(before: Step, after: Step) -> bool:
-    """Whether a queue that was there before explains the growth: each further user waits 1/X more (2/X at the p95)."""
+    """Whether an existing queue explains the growth: each further user adds a wait of 1/X (2/X at the p95)."""
     metric = "ttft" if math.isfinite(after.figure("ttft", "p95")) else "e2e"
     grown = after.figure(metric, "p95") - before.figure(metric, "p95")
     return after.throughput > 0.0 and grown <= 2.0 * (after.load - before.load) / after.throughput
@@ -83,25 +87,25 @@ def _latency_jump(before: Step, after: Step) -> _Jump | None:
         if beyond and apart(before, after, metric, "p95"):
             change = words.change(first, second)
             what = message("{metric} {change}", metric=name_of(metric, "p95"), change=change)
-            return _Jump(what, *_where_it_waits(before, after, metric))
+            return _Jump(what, *_cause_of_latency(before, after, metric))
     return None
 
 
-def _where_it_waits(before: Step, after: Step, metric: str) -> tuple[Message, CliffKind]:
+def _cause_of_latency(before: Step, after: Step, metric: str) -> tuple[Message, CliffKind]:
     if metric != "ttft":
-        says = message("each request takes longer; whether it waits or is slower cannot be told without TTFT")
-        return says, CliffKind.LONGER
+        why = message("each request takes longer; without TTFT, waiting and slower answers cannot be distinguished")
+        return why, CliffKind.LONGER
     first = after.figure("ttft", "mean") - before.figure("ttft", "mean")
     whole = after.figure("e2e", "mean") - before.figure("e2e", "mean")
     if math.isnan(first) or math.isnan(whole) or whole <= 0.0:
         return message("requests wait before their first token"), CliffKind.WAIT
-    part = min(1.0, max(0.0, first / whole))
-    share = words.share(part)
-    if part > 0.4:
-        says = message("requests queue: {share} of the added time is before the first token", share=share)
-        return says, CliffKind.QUEUE
-    says = message("answers get slower: only {share} of the added time is before the first token", share=share)
-    return says, CliffKind.SLOWER
+    share_before = min(1.0, max(0.0, first / whole))
+    share = words.share(share_before)
+    if share_before > 0.4:
+        why = message("requests queue: {share} of the added time is before the first token", share=share)
+        return why, CliffKind.QUEUE
+    why = message("answers get slower: only {share} of the added time is before the first token", share=share)
+    return why, CliffKind.SLOWER
 
 
 def _error_jump(before: Step, after: Step) -> _Jump | None:

@@ -1,7 +1,7 @@
-"""The knee: where more load stops buying throughput. Pure.
+"""The knee: the load above which more load adds little throughput. Pure.
 
-From there on the elasticity of throughput, d ln X / d ln N, is under one half: so it is where X / √N is at its best.
-That needs no slope between two noisy neighbours, and is told from as few levels as there are.
+Above the knee, the elasticity of throughput, d ln X / d ln N, is less than one half. So the knee is the maximum of X / √N.
+This definition needs no slope between two noisy neighbours, and works with few levels.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from llmlocust.text import figures as words
 from llmlocust.text.message import Message, clauses, message
 
 KNEE = 0.5
-"""Elasticity d ln X / d ln N: above, more load still buys most of its share of throughput."""
+"""Elasticity d ln X / d ln N. Above this value, more load still adds more than half its share of throughput."""
 
 
 def find_knee(curve: Sequence[Step], unit: str) -> Finding:
+    """Find the knee of a curve of loads with known throughput."""
     if unknown := too_few(curve, unit):
         return unknown
     worth = [math.log(max(step.throughput, 1e-9)) - KNEE * math.log(step.load) for step in curve]
@@ -25,9 +26,9 @@ def find_knee(curve: Sequence[Step], unit: str) -> Finding:
     top = words.with_unit(curve[-1].load, unit)
     if best == len(curve) - 1:
         why = message(
-            "not reached up to {top}: the last step still bought {bought} more throughput for 10 % more {load}",
+            "not reached up to {top}: in the last step, 10 % more {load} still gave {gain} more throughput",
             top=top,
-            bought=_bought(elasticity(curve[-2], curve[-1])[0]),
+            gain=_gain(elasticity(curve[-2], curve[-1])[0]),
             load=load_word(unit),
         )
         return Finding(Status.NOT_REACHED, why)
@@ -38,13 +39,15 @@ def find_knee(curve: Sequence[Step], unit: str) -> Finding:
     above = next((step.load for n, step in enumerate(curve) if n > best and _worse(curve, worth, n, best, Z95)), None)
     overall, _ = elasticity(curve[best], curve[-1])
     here = words.load(curve[best].load)
-    load, buys = load_word(unit), _buys(overall)
-    why = message("from {from_load} to {top}, 10 % more {load} {buys}", from_load=here, top=top, load=load, buys=buys)
+    load, effect = load_word(unit), _effect(overall)
+    why = message(
+        "from {from_load} to {top}, 10 % more {load} {effect}", from_load=here, top=top, load=load, effect=effect
+    )
     if best == 0:
-        lower = message("it lies at or below the lowest levels, so add lower ones")
+        lower = message("the knee is at or below the lowest levels; add lower ones")
         return Finding(Status.REACHED, clauses([why, lower]), None, None, above or curve[-1].load, None, high)
     before, _ = elasticity(curve[best - 1], curve[best])
-    why = message("{why} (before, up to {top}, {bought})", why=why, top=here, bought=_bought(before))
+    why = message("{why} (before, up to {top}, {gain})", why=why, top=here, gain=_gain(before))
     below = (step.load for n, step in enumerate(curve[:best]) if _worse(curve, worth, n, best, Z95))
     low = max(below, default=None)
     return Finding(Status.REACHED, why, _vertex(curve, worth, best), low, above, curve[best].load, high)
@@ -66,11 +69,11 @@ def _vertex(curve: Sequence[Step], worth: Sequence[float], best: int) -> float:
     return math.exp(first + (second - first) * rise / (rise + fall))
 
 
-def _bought(elasticity: float) -> str:
+def _gain(elasticity: float) -> str:
     return f"{words.digits(max(0.0, elasticity) * 10.0)} %"
 
 
-def _buys(elasticity: float) -> Message:
+def _effect(elasticity: float) -> Message:
     if elasticity < 0.01:
-        return message("buys no more throughput") if elasticity > -0.05 else message("costs throughput")
-    return message("buys only {bought} more throughput", bought=_bought(elasticity))
+        return message("gives no more throughput") if elasticity > -0.05 else message("reduces throughput")
+    return message("gives only {gain} more throughput", gain=_gain(elasticity))

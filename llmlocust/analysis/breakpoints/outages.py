@@ -1,4 +1,4 @@
-"""Outages, which are times in which nothing could connect: which of them the load did not cause. Pure."""
+"""Outages (times in which nothing could connect): separates those that the load did not cause. Pure."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def without_cause_in_load(levels: Sequence[LevelFigures], outages: Collection[in
 
     A server that crashes under load and restarts has outages at every level from some load on. The verdict keeps those.
     """
-    highest = max((each.load for each in levels if each.level not in outages and each.ok), default=0.0)
-    return frozenset(each.level for each in levels if each.level in outages and each.load <= highest)
+    highest = max((level.load for level in levels if level.level not in outages and level.ok), default=0.0)
+    return frozenset(level.level for level in levels if level.level in outages and level.load <= highest)

@@ -1,7 +1,6 @@
-"""The levels of a run in the order of their load, those of equal load taken together, and what noise they have. Pure.
+"""Steps: the levels of a run in the order of their load, with levels of equal load taken together, and their noise. Pure.
 
-Noise is that of the counts: Poisson for throughput, binomial for errors, the order statistics' intervals for
-percentiles.
+Noise follows from counts: Poisson for throughput, binomial for errors, and intervals of order statistics for percentiles.
 """
 
 from __future__ import annotations
@@ -19,18 +18,21 @@ from llmlocust.text import figures as words
 from llmlocust.text.message import Message, message, term
 
 ERROR_LIMIT = 0.01
-"""Errors above this are a collapse, and break the derived service level."""
-Z95 = 1.645  # one-sided
-WOBBLE = 0.01  # throughput of a level is never better known than this: ramps, bursts and neighbours exist
+"""Share of failed requests above which a level has collapsed. It is also the derived threshold of errors."""
+Z95 = 1.645
+"""One-sided."""
+WOBBLE = 0.01
+"""Minimum relative standard error of a level's throughput, because of ramps, bursts and other users of the machine."""
 WORK = 0.7
-"""Standard deviation of what one request asks for, as a share of its mean: lengths of answers differ so."""
+"""Standard deviation of the work of a request, as a share of its mean. It follows from the lengths of answers."""
 MIN_LEVEL_ERROR = 0.03
-"""Least standard error of ln(figure): no level is known more precisely."""
+"""Minimum standard error of ln(figure): no level is known more precisely."""
 STEEPEST = 30.0
+"""Maximum slope of a figure over load, as a power of the load."""
 SURELY_SHORT = 3.0
-"""Standard deviations of `shortfall`."""
+"""Standard deviations of `shortfall` above which a backlog certainly grows."""
 LACKING = EXACT_SHARE
-"""A level that lacks a larger share of its requests, because they never reached the server, has another load."""
+"""Share of requests that never reached the server, above which a level does not have its target load."""
 
 
 class Status(StrEnum):
@@ -45,7 +47,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One of the four numbers. Loads are users or requests a second, None where there is none."""
+    """One of the four numbers. Loads are users or requests per second; None if there is none."""
 
     status: Status
     why: str
@@ -55,7 +57,7 @@ class Finding:
     level_ok: float | None = None
     level_bad: float | None = None
     cause: str = ""
-    """What broke, in a few words, for a headline."""
+    """A short cause, for a headline."""
 
     @property
     def reached(self) -> bool:
@@ -65,22 +67,22 @@ class Finding:
 
 @dataclass(frozen=True)
 class Step:
-    """One load of the curve: one level, or several of the same load."""
+    """One load of the curve, with its level or levels."""
 
     load: float
     levels: tuple[LevelFigures, ...] = field(repr=False)
 
     @property
     def requests(self) -> int:
-        return sum(each.requests for each in self.levels)
+        return sum(level.requests for level in self.levels)
 
     @property
     def failed(self) -> int:
-        return sum(each.failed for each in self.levels)
+        return sum(level.failed for level in self.levels)
 
     @property
     def ok(self) -> int:
-        return sum(each.ok for each in self.levels)
+        return sum(level.ok for level in self.levels)
 
     @property
     def errors(self) -> float:
@@ -88,71 +90,72 @@ class Step:
 
     @property
     def throughput(self) -> float:
-        return mean_of((each.throughput, _weight(each.window)) for each in self.levels)
+        return mean_of((level.throughput, _weight(level.window)) for level in self.levels)
 
     @property
     def offered(self) -> float:
-        """Requests a second at a rate. A rate is of arrivals, and an arrival may be a conversation: its first request
-        alone has a delay.
+        """Requests per second that were due, in open load. The rate of a level is that of arrivals, and an arrival may be a
+        conversation, of which only the first request has a schedule delay.
         """
-        arrived = sum(each.metric("delay").count for each in self.levels)
-        return self.load * (sum(each.ok for each in self.levels) / arrived if arrived else 1.0)
+        arrived = sum(level.metric("delay").count for level in self.levels)
+        return self.load * (sum(level.ok for level in self.levels) / arrived if arrived else 1.0)
 
     @property
     def ended(self) -> float:
-        """How many requests the throughput was counted from."""
-        counted = sum(each.throughput * each.window for each in self.levels if each.window > 0)
+        """Number of requests from which the throughput was computed."""
+        counted = sum(level.throughput * level.window for level in self.levels if level.window > 0)
         return counted if counted > 0 else float(self.ok)
 
     @property
     def counted(self) -> bool:
-        """Whether anybody told how many requests there were."""
-        return all(each.counted for each in self.levels)
+        """Whether the number of requests is known."""
+        return all(level.counted for level in self.levels)
 
     @property
-    def many(self) -> Message:
-        """How many requests it had, in words."""
+    def request_count(self) -> Message:
+        """The number of requests, as a message."""
         if not self.counted:
             return message("the number of requests is not known")
         return message("{count} requests", count=self.requests)
 
     def among(self, levels: Collection[int]) -> bool:
-        return any(each.level in levels for each in self.levels)
+        """Whether any of its levels is among these, by index."""
+        return any(level.level in levels for level in self.levels)
 
     def figure(self, metric: str, statistic: str) -> float:
-        return mean_of((each.metric(metric)[statistic], max(1, each.metric(metric).count)) for each in self.levels)
+        return mean_of((level.metric(metric)[statistic], max(1, level.metric(metric).count)) for level in self.levels)
 
     def interval(self, metric: str, statistic: str) -> tuple[float, float]:
-        known = [each.metric(metric).intervals.get(statistic, (math.nan, math.nan)) for each in self.levels]
+        known = [level.metric(metric).intervals.get(statistic, (math.nan, math.nan)) for level in self.levels]
         known = [(low, high) for low, high in known if not (math.isnan(low) or math.isnan(high))]
         if not known:
             return math.nan, math.nan
         return min(low for low, _ in known), max(high for _, high in known)
 
     def kinds(self) -> dict[str, int]:
-        """The kinds of `failed`, the most frequent first."""
+        """The number of failed requests by kind of error, the most frequent kind first."""
         kinds: dict[str, int] = {}
-        for each in self.levels:
-            for kind, count in each.error_kinds.items():
+        for level in self.levels:
+            for kind, count in level.error_kinds.items():
                 if kind not in CLIENT_KINDS:
                     kinds[kind] = kinds.get(kind, 0) + count
         return dict(sorted(kinds.items(), key=lambda item: -item[1]))
 
 
 def steps_of(levels: Iterable[LevelFigures]) -> list[Step]:
-    """The loads that say something, lowest first. Levels whose load was never there, or did not reach the server, are
-    left out if others remain.
+    """The steps of levels that have figures, lowest load first. Levels whose target load was not reached, or whose requests
+    did not reach the server, are left out if others remain.
     """
-    useful = [each for each in levels if 1e-6 < each.load < 1e9 and _says_something(each)]
-    useful = [each for each in useful if each.reached] or useful
-    useful = [each for each in useful if each.unsent <= LACKING * each.attempted] or useful
+    useful = [level for level in levels if 1e-6 < level.load < 1e9 and _has_figures(level)]
+    useful = [level for level in useful if level.reached] or useful
+    useful = [level for level in useful if level.unsent <= LACKING * level.attempted] or useful
     by_load: dict[float, list[LevelFigures]] = {}
-    for each in useful:
-        by_load.setdefault(each.load, []).append(each)
+    for level in useful:
+        by_load.setdefault(level.load, []).append(level)
     return [Step(load, tuple(by_load[load])) for load in sorted(by_load)]
 
 
-def _says_something(figures: LevelFigures) -> bool:
+def _has_figures(figures: LevelFigures) -> bool:
     return figures.requests > 0 or figures.throughput > 0
 
 
@@ -161,53 +164,54 @@ def _weight(window: float) -> float:
 
 
 def mean_of(pairs: Iterable[tuple[float, float]]) -> float:
+    """The mean of (value, weight) pairs, without those that are NaN; NaN if none remains."""
     known = [(value, weight) for value, weight in pairs if not math.isnan(value)]
     total = sum(weight for _, weight in known)
     return sum(value * weight for value, weight in known) / total if total else math.nan
 
 
 def name_of(metric: str, statistic: str = "") -> str:
-    """p95 TTFT, mean end to end, errors."""
-    name = term(METRICS[metric].short) if metric in METRICS else metric  # telemetry has names of its own
+    """The name of a figure, such as p95 TTFT, mean end to end, or errors."""
+    name = term(METRICS[metric].short) if metric in METRICS else metric  # telemetry has its own names
     if statistic == "mean":
         return message("mean {metric}", metric=name)
     return message("{statistic} {metric}", statistic=statistic.replace("_", "."), metric=name) if statistic else name
 
 
 def spread(steps: Sequence[Step], place: int, metric: str, statistic: str) -> float:
-    """Standard error of ln(figure), as an estimate of what a long run at the same load would show.
+    """Standard error of ln(figure), if the figure is an estimate for a long run at the same load.
 
-    Order statistics alone take requests as independent, but who waits, waits with others. What differs from window to
-    window is how much work was asked for, by about WORK / √requests of it, and with it the load at which the server is
-    full: the steeper the figure grows with load, the more that moves it.
+    Order statistics treat requests as independent, but requests that wait, wait together. Windows differ in the amount of
+    work requested, by about WORK / √requests of it, and so in the load at which the server is full. The steeper a figure
+    grows with load, the more this moves it.
     """
     step = steps[place]
     low, high = step.interval(metric, statistic)
-    drawn = math.log(high / low) / 3.92 if 0.0 < low <= high < math.inf else math.nan
-    if math.isnan(drawn):
-        # a percentile so far out, or a mean, of which no interval is told
-        drawn = 1.0 / math.sqrt(max(1.0, step.ok))
-    return math.hypot(drawn, MIN_LEVEL_ERROR, asked(steps, place, metric, statistic))
+    sampling = math.log(high / low) / 3.92 if 0.0 < low <= high < math.inf else math.nan
+    if math.isnan(sampling):
+        # no interval is known for a mean, or for an extreme percentile
+        sampling = 1.0 / math.sqrt(max(1.0, step.ok))
+    return math.hypot(sampling, MIN_LEVEL_ERROR, workload_error(steps, place, metric, statistic))
 
 
-def asked(steps: Sequence[Step], place: int, metric: str, statistic: str) -> float:
-    """The part of `spread` that comes of how much work was asked for in the window, by chance."""
+def workload_error(steps: Sequence[Step], place: int, metric: str, statistic: str) -> float:
+    """The component of `spread` that is due to the random amount of work requested in the window."""
     slopes = [_slope(steps, at, metric, statistic) for at in (place - 1, place)]
     return max(slopes) * WORK / math.sqrt(max(1, steps[place].requests))
 
 
 def shortfall(step: Step) -> float:
-    """How many more requests were sent than answered, in standard deviations of those in flight by chance."""
-    window = sum(each.window for each in step.levels if each.window > 0.0)
+    """Requests sent minus requests answered, in standard deviations of the number in flight."""
+    window = sum(level.window for level in step.levels if level.window > 0.0)
     due = step.offered * window
-    # where far fewer are told of than were due, only those that ended were counted
+    # if far fewer requests are known than were due, only those that ended were counted
     sent = float(step.requests) if step.requests > due - 3.0 * math.sqrt(due) else due
     in_flight = step.throughput * step.figure("e2e", "mean")
     return (sent - step.ended) / math.sqrt(2.0 * in_flight + 1.0 if math.isfinite(in_flight) else sent + 1.0)
 
 
 def _slope(steps: Sequence[Step], place: int, metric: str, statistic: str) -> float:
-    """By how much a figure grows from one load to the next, as the power of the load; 0 where that is not known."""
+    """Growth of a figure from one load to the next, as a power of the load; 0 if not known."""
     if not 0 <= place < len(steps) - 1:
         return 0.0
     first, second = (step.figure(metric, statistic) for step in steps[place : place + 2])
@@ -229,37 +233,38 @@ def noise(first: Step, second: Step) -> float:
 
 
 def too_few(curve: Sequence[Step], unit: str) -> Finding | None:
+    """Return an unknown finding if a curve has too few levels to find a number; None otherwise."""
     if not curve:
-        return Finding(Status.UNKNOWN, message("cannot be told: the throughput of the levels is not known"))
+        return Finding(Status.UNKNOWN, message("cannot be determined: the throughput of the levels is not known"))
     if not any(step.throughput > 0.0 for step in curve):
-        return Finding(Status.UNKNOWN, message("cannot be told: nothing succeeded at any level"))
+        return Finding(Status.UNKNOWN, message("cannot be determined: no request succeeded at any level"))
     if len(curve) == 1:
         only = words.with_unit(curve[0].load, unit)
-        return Finding(Status.UNKNOWN, message("cannot be told from one level ({load})", load=only))
+        return Finding(Status.UNKNOWN, message("cannot be determined from one level ({load})", load=only))
     return None
 
 
 def error_of_place(step: Step) -> float:
-    """Standard error of the load at which a server is full, as a share of it, by what was asked for at one level."""
+    """Relative standard error of the load at which a server is full, due to the random amount of work of one level."""
     return math.hypot(WORK / math.sqrt(max(1, step.requests)), 0.5 * MIN_LEVEL_ERROR)
 
 
 def as_good(step: Step, best: Step) -> bool:
-    """Whether a throughput is the best one, as far as their counts can tell."""
+    """Whether a throughput equals the best one within noise."""
     noise = Z95 * math.sqrt(1.0 / max(step.ended, 1.0) + 1.0 / max(best.ended, 1.0))
     return step.throughput >= best.throughput * (1.0 - min(0.1, max(0.03, noise)))
 
 
 def apart(first: Step, second: Step, metric: str, statistic: str) -> bool:
-    """Whether the second figure is above the first by more than their intervals; True where those are not known."""
+    """Whether the second figure exceeds the first by more than their intervals; True if the intervals are not known."""
     _, high = first.interval(metric, statistic)
     low, _ = second.interval(metric, statistic)
     return math.isnan(high) or math.isnan(low) or low > high
 
 
 def more_than(count: int, trials: int, limit: float, error: float = 0.05) -> bool:
-    """Whether `count` of `trials` proves a share above `limit`, one-sided at 95 % or what `error` says (exact binomial,
-    or its normal approximation where there are many).
+    """Whether `count` of `trials` proves a share above `limit`, in a one-sided test with the probability `error` of a false
+    alarm. The test is the exact binomial one, or its normal approximation for large counts.
     """
     if not trials or count / trials <= limit:
         return False
@@ -290,16 +295,15 @@ def wilson(share: float, trials: float, z: float = 1.96) -> tuple[float, float]:
     middle = share + z * z / (2 * trials)
     spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
-    # at 0 and at 1 an end is the share itself, but for the last bits
+    # at 0 and at 1 an end equals the share, except for rounding
     return max(0.0, min(share, (middle - spread) / scale)), min(1.0, max(share, (middle + spread) / scale))
 
 
 def share_range(steps: Sequence[Step], place: int) -> tuple[float, float]:
     """A 95 % interval for the share of requests that fail at a level.
 
-    More load does not make fewer fail: so what was counted at the levels above bounds it from above, too, and what was
-    counted at those below, from below. A bound that excludes the level's own share is dropped: there, fewer requests
-    failed at more load.
+    More load does not make fewer requests fail. So the levels above also bound the share from above, and the levels below
+    bound it from below. A bound that excludes the level's own share is ignored: fewer requests failed at more load.
     """
     share = steps[place].errors
     if math.isnan(share):
@@ -318,12 +322,13 @@ def _pooled_shares(steps: Iterable[Step]) -> Iterator[tuple[float, float]]:
 
 
 def left_out(loads: Iterable[float], unit: str, why: Message) -> list[Message]:
-    """Return a clause that names the loads that a number leaves out; none where there is no such load."""
+    """Return a clause that names the loads that a number leaves out; empty if there are none."""
     known = sorted(set(loads))
     return [message("{loads} left out, as {reason}", loads=words.loads(known, unit), reason=why)] if known else []
 
 
 def kinds_of(step: Step) -> str:
+    """The two most frequent kinds of errors of a step, with their counts."""
     if not step.counted:
         return message("the kind of the errors is not known")
     kinds = step.kinds()

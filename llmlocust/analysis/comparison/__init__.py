@@ -1,1 +1,1 @@
-"""What changed between two runs. Pure."""
+"""The comparison of runs: the differences of their figures, and whether noise explains them. Pure."""

@@ -1,6 +1,6 @@
-"""How sure a figure is that is made of values which are not independent: who waits, waits with others. Pure.
+"""Standard errors of figures made of dependent values: requests that wait, wait together. Pure.
 
-Errors come from how sums of whole chunks of time scatter; docs/compare.md says which chunks, and why. Times are seconds.
+Errors follow from the scatter of sums over chunks of time. docs/compare.md defines the chunks. Times are seconds.
 """
 
 from __future__ import annotations
@@ -16,23 +16,27 @@ import numpy as np
 
 PARTS = 12
 """Parts of a cycle."""
-CHUNKS, MOST_CHUNKS = 12, 30
-FEWEST_CHUNKS = 6
+CHUNKS, MAX_CHUNKS = 12, 30
+"""Usual and maximum number of chunks of a window."""
+MIN_CHUNKS = 6
+"""Minimum number of chunks for a standard error."""
 ANSWERS = 4.0
-"""Answers' lengths that a chunk is long in open load, where the window holds so many."""
-MOST_ALIKE = 0.98
+"""Length of a chunk in open load, in durations of an answer, if the window is long enough."""
+MAX_CORRELATION = 0.98
 Z95 = 1.959964
+"""Two-sided."""
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
 class Values:
-    """One value a request (or a second), with when it was and how many it stands for."""
+    """One value per request or per second, with its time and its weight."""
 
     at: Array
     """Seconds since the level's window began."""
     value: Array
     weight: Array
+    """Number of values that one represents."""
 
     def __len__(self) -> int:
         return len(self.value)
@@ -53,69 +57,77 @@ class Values:
         return float((self.value * self.weight).sum() / self.weight.sum())
 
     def share_up_to(self, value: float) -> float:
+        """The share of the weight of values up to this one."""
         values, reached = self._sorted
         place = bisect_right(values, value)
         return reached[place - 1] if place else 0.0
 
     @property
     def ends(self) -> tuple[float, float]:
+        """The smallest and the largest value."""
         values, _ = self._sorted
         return values[0], values[-1]
 
 
 class Times:
-    """When the values of a window were, for what their dependence does to a sum of them."""
+    """The times of the values of a window, for the effect of their dependence on a sum of them."""
 
     def __init__(
         self, at: Array, window: float, cycle: float = math.inf, answer: float = math.nan, *, lockstep: bool = False
     ) -> None:
-        """`cycle`: from one request of a user to its next, infinite in open load. `answer`: what a request takes, NaN where
-        that is not known. `lockstep`: whether users stay as they began.
+        """Assign values to chunks.
+
+        `cycle`: seconds from one request of a user to its next, infinite in open load. `answer`: duration of a request,
+        NaN if not known. `lockstep`: whether users keep the order in which they began.
         """
         self.chunk, self.chunks = _chunks(at, window, cycle, answer)
-        """Which chunk each value is in, −1 for none; and how many chunks there are."""
+        """The chunk of each value, −1 for none; and the number of chunks."""
         self._cycles = window / cycle
         self._part = (at / cycle * PARTS).astype(int) if self._cycles >= 2.0 else None
         self._lockstep = lockstep
 
     def sums(self, values: Array) -> Array:
-        """The sums of the chunks."""
+        """The sums of values over each chunk."""
         within = self.chunk >= 0
         return np.bincount(self.chunk[within], values[within], self.chunks)
 
     def error(self, residuals: Array, alone: float) -> tuple[float, float]:
-        """Standard error of the sum of `residuals`, and its degrees of freedom. `alone`: its variance if all requests were
-        independent. Of the three ways in which they may not be, the one with the largest error counts.
+        """Standard error of the sum of `residuals`, and its degrees of freedom.
+
+        `alone`: its variance if all requests were independent. Of the kinds of dependence, the one with the largest error
+        counts.
         """
-        found = [scatter(self.sums(residuals))]
+        candidates = [scatter(self.sums(residuals))]
         if self._part is None:
-            found.append((alone, self.chunks - 1.0))
+            candidates.append((alone, self.chunks - 1.0))
         else:
-            found.append(scatter(np.bincount(self._part % PARTS, residuals, PARTS)))
-            again = inflation(_correlation(np.bincount(self._part, residuals), PARTS))
-            again = self._cycles if self._lockstep else min(self._cycles, again)
-            found.append((alone * again, max(1.0, min(self.chunks, len(residuals) / again) - 1.0)))
-        variance, freedom = max(found)
+            candidates.append(scatter(np.bincount(self._part % PARTS, residuals, PARTS)))
+            repeated = inflation(_correlation(np.bincount(self._part, residuals), PARTS))
+            repeated = self._cycles if self._lockstep else min(self._cycles, repeated)
+            candidates.append((alone * repeated, max(1.0, min(self.chunks, len(residuals) / repeated) - 1.0)))
+        variance, freedom = max(candidates)
         return math.sqrt(variance), freedom
 
 
 def _chunks(at: Array, window: float, cycle: float, answer: float) -> tuple[Array, int]:
-    """A chunk is as many whole cycles as fit: users who wait together come again in every cycle. In open load it is some
-    answers long, where the window is. What is left over at the end is in no chunk.
+    """The chunk of each time, and the number of chunks.
+
+    A chunk consists of whole cycles, because users that wait together do so again in every cycle. In open load it is a few
+    answers long, if the window is long enough. The remainder at the end belongs to no chunk.
     """
     length = window / CHUNKS
-    if window >= FEWEST_CHUNKS * cycle:
-        length = cycle * max(1, int(window / cycle / MOST_CHUNKS))
+    if window >= MIN_CHUNKS * cycle:
+        length = cycle * max(1, int(window / cycle / MAX_CHUNKS))
     elif answer > 0.0:
-        length = min(length, max(ANSWERS * answer, window / MOST_CHUNKS))
+        length = min(length, max(ANSWERS * answer, window / MAX_CHUNKS))
     count = int(window / length + 1e-9)
     places = (at / length).astype(int)
     return np.where(places < count, places, -1), count
 
 
 def scatter(sums: Array) -> tuple[float, float]:
-    """Variance of the sum of all chunks, and its degrees of freedom, from how they scatter. Where a chunk is like the one
-    before it, there are fewer that are independent.
+    """Variance of the sum of all chunks, and its degrees of freedom, from their scatter. If neighbouring chunks are
+    correlated, fewer are independent.
     """
     count = len(sums)
     clumped = inflation(_correlation(sums, 1) + 1.0 / count)
@@ -123,24 +135,24 @@ def scatter(sums: Array) -> tuple[float, float]:
 
 
 def _correlation(sums: Array, lag: int) -> float:
-    """How alike sums are that lie so far apart."""
+    """The correlation of sums with this lag."""
     size = math.sqrt(float((sums[:-lag] ** 2).sum()) * float((sums[lag:] ** 2).sum())) if len(sums) > lag else 0.0
     return float((sums[:-lag] * sums[lag:]).sum()) / size if size > 0.0 else 0.0
 
 
 def inflation(correlation: float) -> float:
-    """By how much the variance of a mean grows where neighbours are so alike, as those of a first-order autoregression."""
-    alike = min(max(correlation, 0.0), MOST_ALIKE)
-    return (1.0 + alike) / (1.0 - alike)
+    """The factor by which a correlation of neighbours increases the variance of a mean, by a first-order autoregression."""
+    limited = min(max(correlation, 0.0), MAX_CORRELATION)
+    return (1.0 + limited) / (1.0 - limited)
 
 
 def share(values: Values, times: Times, border: float, q: float) -> tuple[float, float, float]:
-    """The share of the values up to a border, its standard error and the degrees of freedom of that."""
+    """The share of the values up to a border, its standard error, and the degrees of freedom."""
     below, total = values.value <= border, float(values.weight.sum())
-    found = float(values.weight[below].sum()) / total
+    measured = float(values.weight[below].sum()) / total
     alone = q * (1.0 - q) * float((values.weight**2).sum())
-    error, freedom = times.error(values.weight * (below - found), alone)
-    return found, error / total, freedom
+    error, freedom = times.error(values.weight * (below - measured), alone)
+    return measured, error / total, freedom
 
 
 def welch(errors: Sequence[float], freedoms: Sequence[float]) -> float:
@@ -151,7 +163,7 @@ def welch(errors: Sequence[float], freedoms: Sequence[float]) -> float:
 
 
 def normal(t: float, freedom: float) -> float:
-    """The z that is as improbable as a t (Wallace 1959): to within 0.02 from 3 degrees of freedom on."""
+    """Convert a t into the equally improbable z (Wallace 1959). It is exact to 0.02 from 3 degrees of freedom on."""
     if math.isinf(freedom) or not math.isfinite(t):
         return t
     size = (8.0 * freedom + 1.0) / (8.0 * freedom + 3.0) * math.sqrt(freedom * math.log1p(t * t / freedom))
@@ -159,7 +171,7 @@ def normal(t: float, freedom: float) -> float:
 
 
 def student(z: float, freedom: float) -> float:
-    """The inverse of `normal`."""
+    """Convert a z into the equally improbable t: the inverse of `normal`."""
     if math.isinf(freedom):
         return z
     size = z * (8.0 * freedom + 3.0) / (8.0 * freedom + 1.0)

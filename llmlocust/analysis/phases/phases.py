@@ -1,4 +1,4 @@
-"""The phases of a plan as they were measured: what each came to, and which levels the four numbers may rest on. Pure."""
+"""The phases of a plan as measured: the result of each, and the levels that the four numbers may use. Pure."""
 
 from __future__ import annotations
 
@@ -16,26 +16,29 @@ from llmlocust.text import figures as words
 from llmlocust.text.message import Message, message, term
 
 CLIMBS = ("", LINEAR, RISE)
-"""Phases in which load grows step by step, from little on."""
+"""Phases in which load grows step by step from a low one."""
 STEADY = ("", BASELINE, SOAK)
-"""Phases whose levels are meant to stand still."""
+"""Phases whose levels should be stable."""
 BURSTS = (SPIKE, SURGE)
+"""Phases that jump to a high load."""
 AFTER = (RECOVERY, FALL)
-"""Phases that carry what a higher load left behind."""
+"""Phases that are affected by a higher load before them."""
 
 
 def climbs(levels: Iterable[LevelFigures]) -> bool:
-    """Whether there is a ramp that the four numbers can be read from."""
-    found = {each.phase for each in levels}
-    return not found or not found.isdisjoint(CLIMBS)
+    """Whether levels contain a ramp, from which the four numbers can be computed."""
+    names = {level.phase for level in levels}
+    return not names or not names.isdisjoint(CLIMBS)
 
 
 def of_the_ramp(levels: Sequence[LevelFigures]) -> list[LevelFigures]:
-    """The levels that the four numbers rest on: on the way up, each after lower ones. After a surge or on the way down
-    the same load carries what a higher one left; a surge shows how a server takes a jump; and a soak is told by itself.
+    """The levels that the four numbers depend on: those with growing load, each after lower ones.
+
+    After a surge or with falling load, the effects of a higher load remain. A surge shows the response to a jump. A soak
+    has its own result.
     """
-    ramp = [each for each in levels if each.phase in (*CLIMBS, BASELINE)]
-    return ramp or [each for each in levels if each.phase not in AFTER]
+    ramp = [level for level in levels if level.phase in (*CLIMBS, BASELINE)]
+    return ramp or [level for level in levels if level.phase not in AFTER]
 
 
 @dataclass(frozen=True)
@@ -47,74 +50,82 @@ class RunPhase:
 
     @property
     def whole(self) -> Step:
-        """All its levels together, at its highest load."""
-        return Step(max(each.load for each in self.levels), self.levels)
+        """All levels of the phase as one step, at its highest load."""
+        return Step(max(level.load for level in self.levels), self.levels)
 
     @property
     def seconds(self) -> float:
-        """Measured."""
-        return sum(each.window for each in self.levels if each.window > 0.0)
+        """Length of the measured windows."""
+        return sum(level.window for level in self.levels if level.window > 0.0)
 
     @property
     def loads(self) -> tuple[float, float]:
-        """The lowest and the highest."""
-        return min(each.load for each in self.levels), max(each.load for each in self.levels)
+        """The lowest and the highest load."""
+        return min(level.load for level in self.levels), max(level.load for level in self.levels)
 
     def a_second(self, values: Mapping[int, float]) -> float:
-        """The mean over its time of what is known by level."""
-        told = ((values[each.level], each.window) for each in self.levels if each.level in values and each.window > 0.0)
-        return mean_of(told)
+        """The mean over time of a rate that is known by level."""
+        return mean_of(
+            (values[level.level], level.window) for level in self.levels if level.level in values and level.window > 0.0
+        )
 
 
 def phases_of(levels: Sequence[LevelFigures]) -> list[RunPhase]:
-    """In the order of time; none where no level names one."""
-    if not any(each.phase for each in levels):
+    """The phases of a run, in the order of time; none if no level names a phase."""
+    if not any(level.phase for level in levels):
         return []
-    ordered = sorted(levels, key=lambda each: each.level)
-    return [RunPhase(name, tuple(found)) for name, found in groupby(ordered, key=lambda each: each.phase)]
+    ordered = sorted(levels, key=lambda level: level.level)
+    return [RunPhase(name, tuple(group)) for name, group in groupby(ordered, key=lambda level: level.phase)]
 
 
 def verdict_of(
-    phase: RunPhase, limits: Sequence[Threshold], goodput: Mapping[int, float], courses: Sequence[Course]
+    phase: RunPhase, thresholds: Sequence[Threshold], goodput: Mapping[int, float], courses: Sequence[Course]
 ) -> list[Message]:
-    """Sentences on a spike, a surge or a soak; of other phases the four numbers and the recovery tell."""
+    """Sentences on a spike, a surge or a soak. The four numbers and the recovery describe other phases."""
     if phase.name not in (*BURSTS, SOAK) or not phase.whole.requests:
         return []
     at = words.with_unit(phase.whole.load, phase.levels[0].unit)
-    name, kept = term(phase.name), _kept(phase, limits, goodput)
+    name, outcome = term(phase.name), _outcome(phase, thresholds, goodput)
     if phase.name != SOAK:
-        return [message("In the {phase} of {load}: {outcome}.", phase=name, load=at, outcome=kept)]
+        return [message("In the {phase} of {load}: {outcome}.", phase=name, load=at, outcome=outcome)]
     lasted = span(phase.seconds)
-    said = message("In the {phase} of {load} for {time}: {outcome}.", phase=name, load=at, time=lasted, outcome=kept)
-    return [said, _drifted(courses)]
+    summary = message(
+        "In the {phase} of {load} for {time}: {outcome}.", phase=name, load=at, time=lasted, outcome=outcome
+    )
+    return [summary, _drift(courses)]
 
 
-def _kept(phase: RunPhase, limits: Sequence[Threshold], goodput: Mapping[int, float]) -> Message:
-    if not limits:
+def _outcome(phase: RunPhase, thresholds: Sequence[Threshold], goodput: Mapping[int, float]) -> Message:
+    if not thresholds:
         failed = words.share(phase.whole.errors)
-        return message("{share} of the requests failed; no limits were given (--threshold)", share=failed)
-    told = [(each, [each.holds(level, goodput.get(level.level)) for level in phase.levels]) for each in limits]
-    broken = [str(limit) for limit, found in told if False in found]
-    if broken:
-        return message("{limits} did not hold", limits=words.series(broken))
-    unknown = [str(limit) for limit, found in told if None in found]
+        return message("{share} of the requests failed; no thresholds were given (--threshold)", share=failed)
+    results = [
+        (threshold, [threshold.holds(level, goodput.get(level.level)) for level in phase.levels])
+        for threshold in thresholds
+    ]
+    violated = [str(threshold) for threshold, met in results if False in met]
+    if violated:
+        return message("{thresholds} not met", thresholds=words.series(violated))
+    unknown = [str(threshold) for threshold, met in results if None in met]
     if unknown:
-        return message("whether {limits} held is not known", limits=words.series(unknown))
-    return message("every limit held")
+        return message("whether it met {thresholds} is not known", thresholds=words.series(unknown))
+    return message("every threshold was met")
 
 
-def _drifted(courses: Sequence[Course]) -> Message:
+def _drift(courses: Sequence[Course]) -> Message:
     if not courses:
-        return message("Whether anything drifted in the soak cannot be told: it had too few requests.")
-    changes = [(term(METRICS[each.metric].short), words.change(each.means[0], each.means[-1])) for each in courses]
-    went = words.series([message("{metric} went {change}", metric=name, change=change) for name, change in changes])
-    if any(change_of(each) is not None for each in courses):
-        return message("From the beginning of the soak to its end {changes}: it did not stand still.", changes=went)
-    return message("From the beginning of the soak to its end {changes}: nothing drifted.", changes=went)
+        return message("Whether anything drifted in the soak cannot be determined: too few requests.")
+    changes = [
+        (term(METRICS[course.metric].short), words.change(course.means[0], course.means[-1])) for course in courses
+    ]
+    listed = words.series([message("{metric} went {change}", metric=name, change=change) for name, change in changes])
+    if any(change_of(course) is not None for course in courses):
+        return message("From the beginning of the soak to its end {changes}: the soak was not stable.", changes=listed)
+    return message("From the beginning of the soak to its end {changes}: nothing drifted.", changes=listed)
 
 
 def span(seconds: float) -> str:
-    """60 min, 90 s."""
+    """A time in minutes, such as 60 min; below two minutes in seconds, such as 90 s."""
     minutes = seconds / 60.0
     if minutes < 2.0:
         return words.duration(round(seconds))

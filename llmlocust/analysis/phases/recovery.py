@@ -1,8 +1,8 @@
-"""How long it took to be well again after a spike or a surge. Pure.
+"""The recovery time after a spike or a surge. Pure.
 
-A request is slow that failed, or took longer than those of the baseline did but for one in twenty, and a fifth more.
-Well is from when on few are slow: the moment that best divides the requests sent after the surge into a time in which most
-were slow and one in which about as few were as in the baseline.
+A request is slow if it failed, or if it took more than 1.2 times the p95 of the baseline. The server has recovered when few
+requests are slow. This is the moment that best divides the requests sent after the surge into a period in which most were
+slow, and one with about the baseline's share of slow requests.
 """
 
 from __future__ import annotations
@@ -18,61 +18,61 @@ from llmlocust.metrics.metric import METRICS
 from llmlocust.text import figures as words
 from llmlocust.text.message import message, term
 
-LEAST = 20
-"""With fewer requests in the baseline there is no p95."""
+MIN_BASELINE = 20
+"""Requests. A baseline with fewer has no p95."""
 TAIL = 10
-"""Requests in a row that must be well."""
+"""Minimum number of requests after the recovery."""
 USUAL = 0.05
 """Share of the baseline's requests above its p95."""
-WELL = 0.2
-"""Where surely more than this share stays slow, it is not well."""
-MOST = 0.5
-"""Share of requests that are slow at least, before it is well."""
+RECOVERED = 0.2
+"""If certainly more than this share of requests stays slow, the server has not recovered."""
+MIN_SLOW = 0.5
+"""Minimum share of slow requests before the recovery."""
 _UNLIKELY = 1.92
-"""ln of how much less likely a moment may be and still lie in the 95 % interval: half of χ² with one degree."""
+"""Maximum difference of log-likelihood within the 95 % interval: half of χ² with one degree of freedom."""
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """What came after a surge. Seconds since its load was taken away."""
+    """The recovery after a spike or a surge, in seconds since its load ended."""
 
     after: str
-    """Which phase it was,"""
+    """Name of the phase."""
     load: float
-    """at its highest,"""
+    """The highest load of the phase."""
     unit: str
     within: float
-    """and how long was looked at afterwards."""
+    """Length of the period that was searched for the recovery."""
     limit: float = math.nan
-    """What takes longer is slow. Not known where the baseline had too few requests."""
+    """Seconds above which a request is slow; NaN if the baseline had too few requests."""
     seconds: float | None = None
-    """None where it was not well again meanwhile, or nobody can tell."""
+    """Recovery time; None if there was no recovery within the period, or if it is not known."""
     low: float = math.nan
+    """Lower end of the 95 % interval."""
     high: float = math.nan
-    """95 % interval."""
+    """Upper end of the 95 % interval."""
     slow: float = math.nan
-    """Share of the requests that were slow from then on; where it was not well again, of the last ones."""
+    """Share of slow requests after the recovery; without a recovery, of the last requests."""
     usual: float = math.nan
-    """And of the baseline's."""
+    """Share of slow requests in the baseline."""
 
     @property
     def is_known(self) -> bool:
         return not math.isnan(self.limit)
 
     def __str__(self) -> str:
-        """A sentence. It is a message."""
+        """One or two sentences, as a message."""
         phase, load, within = term(self.after), words.with_unit(self.load, self.unit), words.duration(self.within)
         if not self.is_known:
             return message(
-                "How long it took to be well after the {phase} of {load} cannot be told: too few requests before or after it.",
+                "The recovery time after the {phase} of {load} cannot be determined: too few requests before or after it.",
                 phase=phase,
                 load=load,
             )
         slow, limit, usual = words.share(self.slow), words.duration(self.limit), words.share(self.usual)
         if self.seconds is None:
             return message(
-                "Not well again within {within} after the {phase} of {load}: {slow} of the last requests failed or took longer "
-                "than {limit}, in the baseline {usual}.",
+                "Not recovered within {within} after the {phase} of {load}: {slow} of the last requests failed or exceeded {limit} (baseline {usual}).",
                 within=within,
                 phase=phase,
                 load=load,
@@ -82,8 +82,7 @@ class Recovery:
             )
         if self.seconds == 0.0:
             return message(
-                "Well at once after the {phase} of {load}: {slow} of those that were sent from {since} after it on failed or took "
-                "longer than {limit}, in the baseline {usual}.",
+                "Recovered immediately after the {phase} of {load}: {slow} of the requests that were sent {since} or more after its end failed or exceeded {limit} (baseline {usual}).",
                 phase=phase,
                 load=load,
                 slow=slow,
@@ -92,8 +91,7 @@ class Recovery:
                 usual=usual,
             )
         return message(
-            "Well again {time} after the {phase} of {load} (95 %: {interval}): from then on {slow} of the requests failed or took "
-            "longer than {limit}, in the baseline {usual}.",
+            "Recovered {time} after the {phase} of {load} ended (95 % CI {interval}). After that, {slow} of the requests failed or exceeded {limit} (baseline {usual}).",
             time=words.duration(self.seconds),
             phase=phase,
             load=load,
@@ -111,27 +109,29 @@ def recovery(
     after: Sequence[tuple[float, float]],
     within: float,
 ) -> Recovery:
-    """Of a phase's name, load and unit. `before` are the seconds that requests of the baseline took, infinite where they
-    failed; `after` those of the requests after it, with when they were sent, oldest first.
+    """Return the recovery after a phase, which is given by its name, load and unit.
+
+    `before` are the durations of the baseline's requests in seconds, infinite for failed ones. `after` are the requests
+    after the phase, oldest first: seconds from its end until the request was sent, and its duration.
     """
     usual = sorted(before)
-    limit = _limit(usual, metric) if len(usual) >= LEAST and len(after) >= TAIL else math.inf
-    if math.isinf(limit):  # or too many of the baseline failed
+    limit = _limit(usual, metric) if len(usual) >= MIN_BASELINE and len(after) >= TAIL else math.inf
+    if math.isinf(limit):  # too few requests, or too many failures in the baseline
         return Recovery(*phase, within)
     slow = [seconds > limit for _, seconds in after]
     share = sum(seconds > limit for seconds in usual) / len(usual)
     likely = _likelihoods(slow)
-    among = [at for at, each in enumerate(likely) if each >= max(likely) - _UNLIKELY]
-    place = 0 if among[0] == 0 else likely.index(max(likely))
+    plausible = [at for at, value in enumerate(likely) if value >= max(likely) - _UNLIKELY]
+    place = 0 if plausible[0] == 0 else likely.index(max(likely))
     tail = slow[place:]
-    if len(tail) < TAIL or more_than(sum(tail), len(tail), WELL):
+    if len(tail) < TAIL or more_than(sum(tail), len(tail), RECOVERED):
         last = slow[-max(TAIL, len(slow) // 4) :]
         return Recovery(*phase, within, limit, slow=sum(last) / len(last), usual=share)
     still = sum(tail) / len(tail)
     if place == 0:
         return Recovery(*phase, within, limit, 0.0, 0.0, after[0][0], still, share)
-    last_slow, first_well = after[among[0] - 1][0], after[min(among[-1], len(after) - 1)][0]
-    return Recovery(*phase, within, limit, after[place][0], last_slow, first_well, still, share)
+    last_slow, first_recovered = after[plausible[0] - 1][0], after[min(plausible[-1], len(after) - 1)][0]
+    return Recovery(*phase, within, limit, after[place][0], last_slow, first_recovered, still, share)
 
 
 def _limit(usual: Sequence[float], metric: str) -> float:
@@ -140,16 +140,16 @@ def _limit(usual: Sequence[float], metric: str) -> float:
 
 
 def _likelihoods(slow: Sequence[bool]) -> list[float]:
-    """Logarithms of how likely what was seen is, had it been well from the first, the second, … or none of the requests on."""
+    """Log-likelihoods of the observed requests, if the recovery was at the first request, the second, … or after the last."""
     counts = [0, *accumulate(slow)]
-    total, usual, found = counts[-1], USUAL, []
+    total, usual, likelihoods = counts[-1], USUAL, []
     for place, count in enumerate(counts):
-        unwell = min(0.99, max(count / place, MOST)) if place else MOST
+        slow_share = min(0.99, max(count / place, MIN_SLOW)) if place else MIN_SLOW
         rest, fast = total - count, len(slow) - place - (total - count)
-        found.append(
-            count * math.log(unwell)
-            + (place - count) * math.log1p(-unwell)
+        likelihoods.append(
+            count * math.log(slow_share)
+            + (place - count) * math.log1p(-slow_share)
             + rest * math.log(usual)
             + fast * math.log1p(-usual)
         )
-    return found
+    return likelihoods

@@ -1,5 +1,7 @@
-"""What is said of a replayed trace. Its levels are windows of time and no ramp: they differ in what is asked as much as in
-how much, and each begins with what the one before has left. So no load of theirs is a limit. Pure.
+"""The verdict on a replayed trace. Pure.
+
+The levels of a replayed trace are windows of time, not a ramp. They differ in their requests as much as in their load, and
+each begins with the backlog of the one before. So no load of a window is a limit.
 """
 
 from __future__ import annotations
@@ -16,16 +18,18 @@ from llmlocust.text import figures as words
 from llmlocust.text.message import Message, message
 
 FEW_ERRORS = Threshold("errors", "", "<", ERROR_LIMIT * 100.0, "%")
-"""Asked for where nobody gave limits: no window is one to derive others from."""
-_NO_RAMP = Finding(Status.UNKNOWN, message("cannot be told: the levels are windows of a replayed trace and no ramp"))
-_OF_STILLNESS = ("answer_length", "warm_up", "drift")
-"""Checks that doubt what is not the same from level to level, or does not stand still in one: no trace does."""
+"""The threshold if none are given: thresholds cannot be derived from a window."""
+_NO_RAMP = Finding(
+    Status.UNKNOWN, message("cannot be determined: the levels are windows of a replayed trace, not a ramp")
+)
+_OF_STEADINESS = ("answer_length", "warm_up", "drift")
+"""Keys of the checks that fail if levels differ, or change inside: those of a trace always do."""
 
 
 def of_windows(
     verdict: Verdict, levels: Sequence[LevelFigures], thresholds: Sequence[Threshold], goodput: Mapping[int, float]
 ) -> Verdict:
-    """A verdict without what only a ramp can tell, and with what the windows do."""
+    """A verdict without the numbers, which need a ramp, and with a sentence on the windows."""
     return replace(
         verdict,
         slo_limit=_NO_RAMP,
@@ -35,36 +39,44 @@ def of_windows(
         onset=_NO_RAMP,
         cliffs=(),
         derived=not thresholds,
-        windows=_kept(levels, verdict.thresholds, goodput),
+        windows=_summary(levels, verdict.thresholds, goodput),
         gold=None,
     )
 
 
-def _kept(levels: Sequence[LevelFigures], thresholds: Sequence[Threshold], goodput: Mapping[int, float]) -> Message:
-    """In how many windows the limits were kept."""
-    seen = (
-        [each.holds(window, goodput.get(window.level)) for each in thresholds] for window in levels if window.requests
+def _summary(levels: Sequence[LevelFigures], thresholds: Sequence[Threshold], goodput: Mapping[int, float]) -> Message:
+    """A sentence on the number of windows that met the thresholds."""
+    results = (
+        [threshold.holds(window, goodput.get(window.level)) for threshold in thresholds]
+        for window in levels
+        if window.requests
     )
-    told = [kept for kept in seen if set(kept) != {None}]
-    if not told:
-        return message("Whether the replayed trace kept its limits cannot be told: no window has what they speak of.")
-    broken = sum(False in kept for kept in told)
-    if not broken:
-        limits = words.series([str(each) for each in thresholds])
+    known = [met for met in results if set(met) != {None}]
+    if not known:
         return message(
-            "The replayed trace kept its limits in all {count} windows: {limits}.", count=len(told), limits=limits
+            "Whether the replayed trace met its thresholds cannot be determined: no window has figures for them."
         )
-    times = [sum(each is False for each in of_one) for of_one in zip(*told, strict=True)]
+    broken = sum(False in met for met in known)
+    if not broken:
+        texts = words.series([str(threshold) for threshold in thresholds])
+        return message(
+            "The replayed trace met its thresholds in all {count} windows: {thresholds}.",
+            count=len(known),
+            thresholds=texts,
+        )
+    times = [sum(met is False for met in of_threshold) for of_threshold in zip(*known, strict=True)]
     counts = zip(thresholds, times, strict=True)
-    named = [message("{limit} in {count}", limit=each, count=count) for each, count in counts if count]
+    named = [
+        message("{threshold} in {count}", threshold=threshold, count=count) for threshold, count in counts if count
+    ]
     return message(
-        "The replayed trace broke its limits in {broken} of {count} windows: {limits}.",
+        "The replayed trace violated its thresholds in {broken} of {count} windows: {thresholds}.",
         broken=broken,
-        count=len(told),
-        limits=words.series(named),
+        count=len(known),
+        thresholds=words.series(named),
     )
 
 
-def checks_of(found: Sequence[Check]) -> list[Check]:
-    """Those that mean something of windows."""
-    return [each for each in found if each.key not in _OF_STILLNESS]
+def checks_of(checks: Sequence[Check]) -> list[Check]:
+    """The checks that apply to windows."""
+    return [check for check in checks if check.key not in _OF_STEADINESS]
