@@ -180,9 +180,9 @@ def _with_gold_named(verdict: Verdict) -> Verdict:
 def _gold(limit: Finding, unit: str) -> Message:
     """Return the highest load of the gold tier, in a few words."""
     if limit.status is Status.UNKNOWN:
-        return message("gold cannot be told")
+        return message("gold is not known")
     if not limit.reached:
-        return message("gold holds at every level")
+        return message("gold is met at every level")
     if limit.level_ok is None:
         return message("gold at no level")
     return message("gold up to {load}", load=words.with_unit(limit.level_ok, unit))

@@ -429,7 +429,7 @@ def test_a_stopped_run_is_no_complete_one(tmp_path):
         "The run was stopped early, after 1 of 3 levels."
     )
     said = check(report, "run_completed").says
-    assert said == "Stopped after 1 of 3 levels; 4 users were held 2.2 of 5 s; 8 users never came."
+    assert said == "Stopped after 1 of 3 levels; 4 users were held 2.2 of 5 s; 8 users never ran."
     assert "at all levels" not in markdown(report)
 
 
