@@ -158,7 +158,7 @@ def test_a_run_that_lost_a_worker_says_what_still_stands(tmp_path):
     told = json.loads(as_json(report))["validity"]
     assert told["stands"] == {"slo_limit": False, "knee": True, "saturation": True, "collapse": True}
     line = summary(report)[-1]
-    assert "The SLO limit rests on doubted levels; the knee, saturation and collapse stand." in line
+    assert "This affects the SLO limit, but not the knee, saturation and collapse." in line
 
 
 def test_a_worker_that_stood_still_and_went_on_marks_the_level_it_was_in(tmp_path):
@@ -189,7 +189,7 @@ def test_a_check_of_the_run_itself_spoils_the_levels_it_names(tmp_path):
 def test_a_worker_that_never_reported(tmp_path):
     report = with_files(tmp_path, workers=seconds("a", 48 * 5))
     assert "Workers that never reported: 1." in failed(report)["lost_workers"].says
-    assert "All four numbers rest on what they doubt." in summary(report)[-1]
+    assert "This affects all four numbers." in summary(report)[-1]
 
 
 @pytest.mark.parametrize(
