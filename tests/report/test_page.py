@@ -491,7 +491,7 @@ def test_nothing_but_failures(tmp_path):
 
 def test_answers_in_one_piece_though_streams_were_asked_for(tmp_path):
     report = made(tmp_path, "ttft.p95 < 1s", "errors < 1%", streams=False)
-    assert any("in one piece although a stream was asked for" in each for each in report.unknown)
+    assert any("in one piece although a stream was requested" in each for each in report.unknown)
     assert headline(report).startswith("Met the thresholds that are known (errors < 1%) at all levels")
     assert holds(report) == ["not known"] * 3
     asked = made(tmp_path, "errors < 1%", streams=False, told={"options": {"llm_stream": False}})

@@ -1,4 +1,4 @@
-"""What the words of the report mean."""
+"""The glossary of the report."""
 
 GLOSSARY = [
     ("SLO limit", "The highest load at which every limit holds. Like each of the four, with its 95 % interval."),
