@@ -58,7 +58,7 @@ def test_run_leaves_files_and_a_report_and_says_the_verdict(a_run):
     assert (folder / "reports/first/run_report.html").read_text().startswith("<!doctype html>")
     lines = done.stdout.splitlines()
     assert lines[-1] == "Report:    reports/first/run_report.html"
-    assert [line.split(":")[0] for line in lines[-5:-1]] == ["Saturation", "Knee", "Collapse", "Trust"]
+    assert [line.split(":")[0] for line in lines[-5:-1]] == ["Saturation", "Knee", "Collapse", "Validity"]
 
 
 def test_a_second_run_does_not_write_over_the_first(a_run):
@@ -190,7 +190,7 @@ def test_each_server_has_a_run_of_its_own_and_one_that_is_not_there_stops_no_oth
     assert "127.0.0.1:1: failed, exit code 2" in done.stderr
     assert {each.name for each in folder.iterdir()} == {f"1-127.0.0.1-{one}", f"3-127.0.0.1-{other}", "compare.html"}
     for name in (f"1-127.0.0.1-{one}", f"3-127.0.0.1-{other}"):
-        assert "Held every limit at the one level" in (folder / name / "run_report.html").read_text()
+        assert "Met every threshold at the only level" in (folder / name / "run_report.html").read_text()
     assert [len(each) - 1 for each in served] == [40, 40]
 
 

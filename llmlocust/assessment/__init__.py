@@ -1,1 +1,1 @@
-"""A judged run: what its files say, judged. It draws no charts and writes no pages."""
+"""Assessments: judged runs. This package draws no charts and writes no pages."""

@@ -1,4 +1,4 @@
-"""A judged run: the verdict and the checks, and what follows from them. Its pages are made by `llmlocust.report`."""
+"""The assessment of a run: the verdict, the checks and what follows from them. `llmlocust.report` makes its pages."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from llmlocust.text.message import Message, clauses, message
 
 @dataclass(frozen=True)
 class Assessment:
-    """A run and what was judged of it. Made by `assess`."""
+    """A run and its judgement. Made by `assess`."""
 
     run: RunData
     thresholds: Sequence[Threshold]
-    """The given ones; `verdict.thresholds` has the derived ones where none were given."""
+    """The given thresholds; without any, `verdict.thresholds` has the derived ones."""
     verdict: Verdict
     facts: Facts
-    """What the checks were told of the run."""
+    """The facts that the checks used."""
     checks: Sequence[Check]
     goodput: Mapping[int, float]
-    """Requests a second that met every limit, by level; empty where the requests are not known."""
+    """Requests per second that met every threshold, by level; empty if the requests are not known."""
     phases: Phases
     """The phases of the run's plan."""
     gates: Outcome | None
-    """The outcome of the run's own gates; None where it had none."""
+    """The outcome of the run's own gates; None if it had none."""
     unknown: Sequence[str]
-    """Sentences on what the files do not tell."""
+    """Sentences on figures that the files do not contain."""
 
     @property
     def unit(self) -> str:
-        """Of the loads: RATE or USERS."""
+        """The unit of the loads: RATE or USERS."""
         return RATE if self.verdict.unit == RATE else USERS
 
     @property
@@ -57,7 +57,7 @@ class Assessment:
 
     @property
     def only_level(self) -> LevelFigures | None:
-        """The level of a run of one level, where it has requests. It says nothing of where a server breaks."""
+        """The level of a run of one level with requests; None for other runs. One level does not show a breaking point."""
         if len(self.levels) != 1:
             return None
         (level,) = self.levels
@@ -65,22 +65,22 @@ class Assessment:
 
     @property
     def has_limits(self) -> bool:
-        """Whether limits say anything of the levels: what is derived from a level is kept by that level."""
+        """Whether thresholds judge the levels: a threshold that is derived from the only level is always met there."""
         return self.only_level is None or not self.verdict.derived or self.verdict.slo_limit.reached
 
     @property
     def ramp(self) -> list[LevelFigures]:
-        """Those that the four numbers rest on."""
+        """The levels that the four numbers are based on."""
         return of_the_ramp(self.levels)
 
     @property
     def comparable(self) -> list[LevelFigures]:
-        """Those that show a load as it is, and not what a higher one left behind."""
-        return [each for each in self.levels if each.phase not in AFTER]
+        """The levels that do not follow a higher load, whose backlog they would carry."""
+        return [level for level in self.levels if level.phase not in AFTER]
 
     @property
     def climbs(self) -> bool:
-        """Whether there is a ramp that the four numbers can be read from."""
+        """Whether the run has a ramp, which the four numbers need."""
         return self.only_level is None and not self.verdict.windows and climbs(self.levels)
 
     @property
@@ -98,41 +98,41 @@ class Assessment:
 
     @property
     def doubted(self) -> frozenset[int]:
-        """The levels that a failed check marks, by their index."""
+        """The indices of the levels that a failed check marks."""
         return frozenset(level for check in self.checks if not check.ok for level in check.levels)
 
     @property
     def stands(self) -> dict[str, bool]:
-        """Which of the four numbers rest on no level that a failed check marks."""
+        """Whether each of the four numbers is valid: it depends on no level that a failed check marks."""
         return standing(self.checks, self.verdict.rests(self.ramp))
 
     def meets(self, limit: Threshold, figures: LevelFigures) -> bool | None:
-        """Whether a level keeps a limit; None: not known."""
+        """Whether a level meets a threshold; None: not known."""
         return limit.holds(figures, self.goodput.get(figures.level))
 
     def holds(self, figures: LevelFigures) -> str:
-        """How a level stands to the limits, in a word or two."""
-        told = [self.meets(each, figures) for each in self.verdict.thresholds]
-        if False in told:
+        """Return the result of a level for all thresholds, in a word or two."""
+        results = [self.meets(threshold, figures) for threshold in self.verdict.thresholds]
+        if False in results:
             return "fails"
         if figures.level in self.verdict.empty:
             return "not known"
-        if not self.has_limits or not told or (None in told and True not in told):
+        if not self.has_limits or not results or (None in results and True not in results):
             return words.UNKNOWN
-        return "not known" if None in told else "holds"
+        return "not known" if None in results else "holds"
 
     def tier(self, figures: LevelFigures) -> str:
-        """The same, with which of two tiers it meets, where there are two."""
-        holds = self.holds(figures)
-        if holds != "holds" or self.verdict.gold is None:
-            return holds
+        """Return the result of a level like `holds`; with a gold tier, the tier that the level meets."""
+        result = self.holds(figures)
+        if result != "holds" or self.verdict.gold is None:
+            return result
         return tier(self.verdict.thresholds, figures, self.goodput.get(figures.level))
 
 
 def assess(run: RunData, thresholds: Sequence[Threshold] = ()) -> Assessment:
-    """Judge a run by thresholds; without any, by those that its lowest level gives."""
+    """Judge a run by thresholds; without any, by those derived from its lowest level."""
     run.levels = with_telemetry(run.levels, run.telemetry, thresholds)
-    # which requests are good needs limits: the given ones, or those that the verdict derives
+    # goodput needs thresholds: the given ones, or those that the verdict derives
     goodput = run.goodput(thresholds)
     outages = run.outages()
     replayed = is_replay(run.info)
@@ -148,29 +148,29 @@ def assess(run: RunData, thresholds: Sequence[Threshold] = ()) -> Assessment:
     if not thresholds:
         goodput = run.goodput(verdict.thresholds)
     facts = facts_of(run, verdict, outages)
-    found = checks(run.levels, facts, verdict.thresholds)
-    found = checks_of(found) if replayed else found
+    results = checks(run.levels, facts, verdict.thresholds)
+    results = checks_of(results) if replayed else results
     return Assessment(
         run=run,
         thresholds=tuple(thresholds),
         verdict=verdict,
         facts=facts,
-        checks=found,
+        checks=results,
         goodput=goodput,
         phases=phases_in(run, verdict.thresholds, goodput, derived=verdict.derived),
-        gates=_gates(run, found),
+        gates=_gates(run, results),
         unknown=[*run.unknown, *_in_one_piece(run)],
     )
 
 
 def _empty_levels(run: RunData) -> frozenset[int]:
-    """The levels, by index, whose answers brought no token, or none that could be read."""
+    """Return the indices of levels whose answers contain no tokens, or none that llmlocust reads."""
     unread = run.unread()
     return empty_levels(run.levels, {level: share + unread.get(level, 0.0) for level, share in run.empty().items()})
 
 
 def _with_gold_named(verdict: Verdict) -> Verdict:
-    """The verdict with the gold tier's limit in the sentence on the SLO limit."""
+    """Return the verdict with the SLO limit of the gold tier added to the sentence on the SLO limit."""
     if verdict.gold is None:
         return verdict
     limit = verdict.slo_limit
@@ -180,36 +180,36 @@ def _with_gold_named(verdict: Verdict) -> Verdict:
 def _gold(limit: Finding, unit: str) -> Message:
     """Return the highest load of the gold tier, in a few words."""
     if limit.status is Status.UNKNOWN:
-        return message("gold cannot be told")
+        return message("gold is not known")
     if not limit.reached:
-        return message("gold holds at every level")
+        return message("gold is met at every level")
     if limit.level_ok is None:
         return message("gold at no level")
     return message("gold up to {load}", load=words.with_unit(limit.level_ok, unit))
 
 
-def _gates(run: RunData, found: Sequence[Check]) -> Outcome | None:
-    """The run's own gates, judged as `llmlocust check` does."""
-    told = mapping(run.info.get("options"))
+def _gates(run: RunData, results: Sequence[Check]) -> Outcome | None:
+    """Judge the run by its own gates, as `llmlocust check` does."""
+    options = mapping(run.info.get("options"))
     try:
-        gates = list(dict.fromkeys(parse_gates(str(told.get("llm_threshold") or ""))))
-    except ValueError:  # of another version
+        gates = list(dict.fromkeys(parse_gates(str(options.get("llm_threshold") or ""))))
+    except ValueError:  # written by another version
         return None
     if not gates:
         return None
-    levels = with_telemetry(run.levels, run.telemetry, [each.threshold for each in gates])
-    accepted = [each.strip() for each in str(told.get("llm_accept") or "").split(",")]
-    return judge(levels, gates, found, run.goodput, accepted, is_ramp=not is_replay(run.info))
+    levels = with_telemetry(run.levels, run.telemetry, [gate.threshold for gate in gates])
+    accepted = [key.strip() for key in str(options.get("llm_accept") or "").split(",")]
+    return judge(levels, gates, results, run.goodput, accepted, is_ramp=not is_replay(run.info))
 
 
 def _in_one_piece(run: RunData) -> list[str]:
-    """Whether a server sent whole answers where streams are asked for; a user class may ask for none."""
-    if not run.whole() or any(each.metric("ttft").count for each in run.levels):
+    """Return a sentence if the server sent whole answers although streams were requested."""
+    if not run.whole() or any(level.metric("ttft").count for level in run.levels):
         return []
     if mapping(run.info.get("options")).get("llm_stream") is False:
         return []
-    said = (
-        "Time to first token, gaps between tokens and TPOT: the answers came in one piece although a stream was asked "
-        "for (unless a user class says stream = False); the server or something before it ignores stream: true."
+    sentence = (
+        "Time to first token, inter-token latency and TPOT: the answers arrived in one piece although a stream was "
+        "requested (unless a user class sets stream = False); the server or a proxy ignores stream: true."
     )
-    return [said]
+    return [sentence]

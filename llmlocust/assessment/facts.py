@@ -1,4 +1,4 @@
-"""What the checks need to know of a run besides its levels."""
+"""The facts of a run that checks need besides its levels."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def facts_of(run: RunData, verdict: Verdict, outages: Mapping[int, tuple[float, 
         prompts=_repeated(mapping(info.get("options"))),
         shared=any(mapping(info.get("options")).get(name) for name in ("llm_system", "llm_prefix_tokens"))
         or bool(mapping(mapping(info.get("plan")).get("trace")).get("shared")),
-        gone=gone(run.levels, run.workers),
-        stood_still=stood_still(run.levels, run.workers),
+        lost_workers=gone(run.levels, run.workers),
+        frozen_workers=stood_still(run.levels, run.workers),
         outages=outages,
         outages_left_out=verdict.outages,
-        silent=_silent(run),
-        tokens_a_chunk=tokens_a_chunk(run.successes()),
+        unreported_workers=_unreported(run),
+        tokens_per_chunk=tokens_a_chunk(run.successes()),
         length_noise=run.length_noise(),
         rows_seen=count(rows.get("seen")),
         rows_kept=count(rows.get("kept")),
@@ -59,23 +59,24 @@ def facts_of(run: RunData, verdict: Verdict, outages: Mapping[int, tuple[float, 
         think_time=think_time_of(classes) if classes else None,
         clocks=_clocks(info),
         decisive=verdict.decisive(of_the_ramp(run.levels)),
-        bare=run.source == TABLE,
+        is_table=run.source == TABLE,
         whole_requests=run.source == LOCUST,
-        own=[made for told in listed(info.get("checks")) if (made := _own_check(told)) is not None],
+        process_checks=[check for row in listed(info.get("checks")) if (check := _process_check(row)) is not None],
     )
 
 
-def _repeated(told: Mapping[str, Any]) -> int | None:
-    """How many prompts were asked again and again; None where each was unique, 0 where nobody can tell how many."""
-    if told.get("llm_unique") is not False:
+def _repeated(options: Mapping[str, Any]) -> int | None:
+    """Return the number of prompts that were sent repeatedly; None if each was unique, 0 if the number is not known."""
+    if options.get("llm_unique") is not False:
         return None
     try:
-        return len(load_prompts(str(told.get("llm_prompts") or "")))
-    except ValueError:  # a file that is elsewhere
+        return len(load_prompts(str(options.get("llm_prompts") or "")))
+    except ValueError:  # the file is not on this machine
         return 0
 
 
-def _silent(run: RunData) -> int:
+def _unreported(run: RunData) -> int:
+    """Return the number of workers that never reported."""
     processes = count(run.info.get("processes"))
     if run.workers is None or processes is None:
         return 0
@@ -83,12 +84,12 @@ def _silent(run: RunData) -> int:
 
 
 def _usual_worst(run: RunData, column: str) -> dict[int, float]:
-    """The 90th percentile of a level's seconds: one late second is no late level."""
+    """Return the 90th percentile of the seconds of each level: a single late second does not make a level late."""
     return _by_level(run, column, lambda seconds: float(seconds.quantile(0.9)))
 
 
 def _mean(run: RunData, column: str) -> dict[int, float]:
-    """The mean of a level's seconds."""
+    """Return the mean of the seconds of each level."""
     return _by_level(run, column, lambda seconds: float(seconds.mean()))
 
 
@@ -100,14 +101,15 @@ def _by_level(run: RunData, column: str, figure: Callable[[pd.Series], float]) -
 
 
 def _clocks(info: Mapping[str, Any]) -> dict[str, int]:
-    """Return the measured requests by clock. Where the run did not count them, its clocks are known by name."""
-    counted = {name: value for name, told in mapping(info.get("clocks")).items() if (value := count(told))}
+    """Return the measured requests by clock. If the run did not count them, each clock that it names counts as 1."""
+    counted = {name: requests for name, value in mapping(info.get("clocks")).items() if (requests := count(value))}
     return counted or dict.fromkeys(filter(None, str(info.get("clock") or "").split(" and ")), 1)
 
 
-def _own_check(told: Any) -> Check | None:
-    if not isinstance(told, dict) or "name" not in told:
+def _process_check(row: Any) -> Check | None:
+    """Return a check of run.json that the running process made; None if it is malformed."""
+    if not isinstance(row, dict) or "name" not in row:
         return None
-    value, limit = (number(told.get(name)) for name in ("value", "limit"))
-    levels = tuple(each for each in listed(told.get("levels")) if isinstance(each, int))
-    return Check(str(told["name"]), bool(told.get("ok", True)), value, limit, str(told.get("says") or ""), levels)
+    value, limit = (number(row.get(name)) for name in ("value", "limit"))
+    levels = tuple(level for level in listed(row.get("levels")) if isinstance(level, int))
+    return Check(str(row["name"]), bool(row.get("ok", True)), value, limit, str(row.get("says") or ""), levels)

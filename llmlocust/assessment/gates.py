@@ -24,7 +24,7 @@ class Judged:
 
 
 def judge_run(run: RunData, gates: Sequence[Gate], accepted: Collection[str] = ()) -> Judged:
-    """Judge a run by gates. `accepted` are names of trust checks that may fail."""
+    """Judge a run by gates. `accepted`: keys of validity checks that may fail."""
     assessment = assess(run, list(dict.fromkeys(gate.threshold for gate in gates)))
     is_ramp = not assessment.verdict.windows
     outcome = judge(run.levels, gates, assessment.checks, run.goodput, accepted, is_ramp=is_ramp)

@@ -1,4 +1,4 @@
-"""The phases of a run's plan, judged: what a surge did, what it left behind, whether a soak held."""
+"""The judged phases of a run's plan: the effect of a surge, the recovery after it, the steadiness of a soak."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ IN_PHASES = tuple(key for key, metric in METRICS.items() if metric.in_phases)
 
 @dataclass(frozen=True)
 class Phases:
-    """The judged phases of a run; false where its plan has none."""
+    """The judged phases of a run; false if its plan has none."""
 
     phases: Sequence[RunPhase]
     goodput: Mapping[int, float]
+    """Requests per second that met every threshold, by level."""
     spread: Mapping[str, Mapping[int, Histogram]]
-    """How TTFT, gaps and whole requests were spread, by level."""
+    """The distributions of the metrics in IN_PHASES, by metric and level."""
     said: Sequence[Sequence[str]]
     """Sentences on each phase."""
     recoveries: Sequence[Recovery]
@@ -37,14 +38,18 @@ class Phases:
 
     @property
     def says(self) -> list[str]:
-        made = []
-        for phase, said in zip(self.phases, self.said, strict=True):
-            after = [str(each) for each in self.recoveries if (each.after, each.load) == (phase.name, phase.whole.load)]
-            made += [*said, *after]
-        return made
+        """The sentences on all phases and recoveries, in the order of the plan."""
+        sentences = []
+        for phase, of_phase in zip(self.phases, self.said, strict=True):
+            key = (phase.name, phase.whole.load)
+            sentences += [
+                *of_phase,
+                *(str(recovery) for recovery in self.recoveries if (recovery.after, recovery.load) == key),
+            ]
+        return sentences
 
     def p95(self, phase: RunPhase, metric: str) -> float:
-        """Seconds."""
+        """Return the p95 of a metric over all requests of a phase, in seconds; NaN if not known."""
         if len(phase.levels) == 1:
             return phase.levels[0].metric(metric)["p95"]
         known = [self.spread[metric][each.level] for each in phase.levels if each.level in self.spread.get(metric, {})]
@@ -52,9 +57,10 @@ class Phases:
 
 
 def phases_in(run: RunData, limits: Sequence[Threshold], goodput: Mapping[int, float], *, derived: bool) -> Phases:
+    """Judge the phases of a run by thresholds. `derived`: the thresholds come from the lowest level."""
     phases = phases_of(run.levels)
     if derived and not climbs(run.levels) and all(phase.name != BASELINE for phase in phases):
-        limits = ()  # of itself: any load keeps its own
+        limits = ()  # every load meets the thresholds that are derived from it
     found = courses(run.levels, run.requests) if phases else {}
     return Phases(
         phases,

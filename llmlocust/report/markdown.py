@@ -47,7 +47,7 @@ def markdown(assessment: Assessment) -> str:
     if errors := messages(assessment.run):
         lines += ["", "## Errors", "", "| kind | message | count |", "|---|---|---:|"]
         lines += [f"| {media.markdown(kind)} | {media.markdown_code(text)} | {count} |" for kind, text, count in errors]
-    lines += ["", "## Can it be believed?", ""]
+    lines += ["", "## Is the measurement valid?", ""]
     lines += [
         f"- {mark(each)} **{media.markdown(each.name)}**: {media.markdown(each.says)}" for each in assessment.checks
     ]

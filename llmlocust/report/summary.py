@@ -14,7 +14,7 @@ def summary(assessment: Assessment) -> list[str]:
     """The verdict in about five lines, for a terminal."""
     lines = [headline(assessment)]
     if assessment.only_level:
-        return [*lines, *one_level.lines(assessment.only_level), f"{'Trust:':<21} {validity_line(assessment)}"]
+        return [*lines, *one_level.lines(assessment.only_level), f"{'Validity:':<21} {validity_line(assessment)}"]
     for name in ("saturation", "knee", "collapse") if assessment.climbs else ():
         finding = assessment.verdict.numbers()[name]
         lines.append(f"{NUMBERS[name] + ':':<10} {place(finding, assessment.unit)}" + _because(finding))
@@ -22,7 +22,7 @@ def summary(assessment: Assessment) -> list[str]:
         f"{each.name + ':':<10} {phases.brief(each, assessment.phases, assessment.unit)}"
         for each in assessment.phases.phases
     ]
-    lines.append(f"{'Trust:':<10} {validity_line(assessment)}")
+    lines.append(f"{'Validity:':<10} {validity_line(assessment)}")
     return lines
 
 

@@ -25,7 +25,11 @@ def test_keys_of_checks_are_accepted(keys):
 
 @pytest.mark.parametrize(
     "key, hint",
-    [("prefix cache", "is it 'prefix_cache'?"), ("Drift", "is it 'drift'?"), ("colour", "they are any_requests, ")],
+    [
+        ("prefix cache", "did you mean 'prefix_cache'?"),
+        ("Drift", "did you mean 'drift'?"),
+        ("colour", "the checks are any_requests, "),
+    ],
 )
 def test_a_key_that_no_check_has_is_rejected(key, hint):
     with pytest.raises(ValueError, match=f"no check is called '{key}'") as problem:

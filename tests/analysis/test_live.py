@@ -213,7 +213,7 @@ def test_levels_that_are_not_to_be_trusted_are_told_with_why():
     live = Live(run)
     told = live.snapshot()
     assert [each["levels"] for each in told["doubts"]] == [(1,)]
-    assert told["doubts"][0]["says"].startswith("The load generator itself was full at 4 users")
+    assert told["doubts"][0]["says"].startswith("The load generator had too little CPU at 4 users")
     assert told["numbers"]["slo_limit"]["stands"] is False
 
 

@@ -135,7 +135,7 @@ def test_levels_with_failed_checks_are_marked_with_the_reason(page):
     rows = page.locator("#levels tbody tr")
     expect(rows).to_have_count(3)
     expect(rows.nth(0).locator(".mark")).to_have_count(0)
-    full = "The load generator itself was full"
+    full = "The load generator had too little CPU"
     expect(rows.nth(1).locator(".mark")).to_have_attribute("title", re.compile(full))
     expect(rows.nth(2).locator(".mark")).to_have_attribute("title", words)
     expect(page.locator("#doubts li")).to_have_text([re.compile(full), words])

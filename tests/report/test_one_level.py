@@ -64,7 +64,7 @@ def test_limits_that_were_given_are_judged(tmp_path):
     kept = made(tmp_path / "kept", "ttft.p95 < 10s")
     broken = made(tmp_path / "broken", "ttft.p95 < 1ms")
 
-    assert summary(kept)[0].startswith("Held every limit at the one level, up to 20 users")
+    assert summary(kept)[0].startswith("Met every threshold at the only level, up to 20 users")
     assert summary(broken)[0].startswith("Not safe at 20 users: p95 TTFT")
     assert "<code>ttft.p95 &lt; 10s</code>" in html(kept)
 
@@ -76,7 +76,7 @@ def test_a_terminal_is_told_the_figures(tmp_path):
     said = r"20 users: .+ requests/s, .+ tokens/s, first token within .+ \(p95\), \d+ of \d+ requests failed\."
     assert re.fullmatch(said, told[0])
     assert [line.partition(":")[0] for line in told[1:]] == [
-        "Requests/s", "Output tokens/s", "TTFT", "ITL", "TPOT", "end to end", "Errors", "Trust",
+        "Requests/s", "Output tokens/s", "TTFT", "ITL", "TPOT", "end to end", "Errors", "Validity",
     ]  # fmt: skip
 
 

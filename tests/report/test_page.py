@@ -355,7 +355,7 @@ def test_markdown_is_one_table_a_thing_and_means_nothing_by_accident(report):
 def test_a_summary_is_five_lines(report):
     lines = summary(report)
     assert len(lines) == 5
-    assert [line.split(":")[0] for line in lines[1:]] == ["Saturation", "Knee", "Collapse", "Trust"]
+    assert [line.split(":")[0] for line in lines[1:]] == ["Saturation", "Knee", "Collapse", "Validity"]
 
 
 def test_the_same_run_makes_the_same_page(prefix, report, page):
@@ -394,7 +394,7 @@ def check(report, name):
 
 def test_empty_answers_hold_nothing(tmp_path):
     report = made(tmp_path, "ttft.p95 < 1s", "errors < 1%", empty=(1, 2))
-    assert headline(report).startswith("Held every limit at the levels where they are known, up to 2 users;")
+    assert headline(report).startswith("Met every threshold at the levels where they are known, up to 2 users;")
     assert holds(report) == ["holds", "not known", "not known"]
     assert check(report, "empty_answers").levels == (1, 2)
     assert not report.is_valid
@@ -412,12 +412,12 @@ def test_tokens_that_were_counted_and_not_seen_are_said_with_their_fields(tmp_pa
 
     all_of_them = made(tmp_path / "all", unread=(0, 1, 2))
     assert "empty_answers" not in {each.key for each in all_of_them.checks}
-    assert headline(all_of_them) == "Whether it is safe cannot be told: no token of the answers was seen."
+    assert headline(all_of_them) == "It is not known whether this load is safe: the answers contained no tokens."
 
 
 def test_nothing_but_empty_answers_cannot_be_judged(tmp_path):
     report = made(tmp_path, empty=(0, 1, 2))
-    assert headline(report) == "Whether it is safe cannot be told: no token of the answers was seen."
+    assert headline(report) == "It is not known whether this load is safe: the answers contained no tokens."
     assert holds(report) == ["not known"] * 3
 
 
@@ -425,11 +425,11 @@ def test_a_stopped_run_is_no_complete_one(tmp_path):
     plan = {"unit": "users", "levels": [2, 4, 8], "warmup": 2.0, "hold": 5.0}
     report = made(tmp_path, loads=(2, 4), hold=5.0, last_hold=2.2, told={"plan": plan, "stopped": True})
     assert headline(report) == (
-        "Held every limit at the levels measured, up to 4 users; where it breaks was not reached. "
+        "Met every threshold at the levels measured, up to 4 users; the breaking point was not reached. "
         "The run was stopped early, after 1 of 3 levels."
     )
     said = check(report, "run_completed").says
-    assert said == "Stopped after 1 of 3 levels; 4 users were held 2.2 of 5 s; 8 users never came."
+    assert said == "Stopped after 1 of 3 levels; 4 users were held 2.2 of 5 s; 8 users never ran."
     assert "at all levels" not in markdown(report)
 
 
@@ -463,7 +463,7 @@ def test_a_server_that_dies_is_no_capacity(tmp_path):
     report = made(tmp_path, dies=17.0)
     assert (
         headline(report)
-        == "Safe up to 2 users; then the server was gone: nothing could connect at 4 users from second 5 on."
+        == "Safe up to 2 users; then the server was unreachable: nothing could connect at 4 users from second 5 on."
     )
     collapse, capacity = report.verdict.collapse, report.verdict.saturation
     assert (collapse.low, collapse.high) == (2, 4)
@@ -477,7 +477,7 @@ def test_a_server_that_answers_again_was_not_gone(prefix):
 
 def test_no_server_at_all(tmp_path):
     report = made(tmp_path, dies=-1.0)
-    assert headline(report) == "There was no server: nothing could connect at 2 users."
+    assert headline(report) == "The server was never reachable: nothing could connect at 2 users."
     assert Seen(html(report)).open == []
 
 
@@ -491,8 +491,8 @@ def test_nothing_but_failures(tmp_path):
 
 def test_answers_in_one_piece_though_streams_were_asked_for(tmp_path):
     report = made(tmp_path, "ttft.p95 < 1s", "errors < 1%", streams=False)
-    assert any("in one piece although a stream was asked for" in each for each in report.unknown)
-    assert headline(report).startswith("Held what is known of the limits (errors < 1%) at all levels")
+    assert any("in one piece although a stream was requested" in each for each in report.unknown)
+    assert headline(report).startswith("Met the thresholds that are known (errors < 1%) at all levels")
     assert holds(report) == ["not known"] * 3
     asked = made(tmp_path, "errors < 1%", streams=False, told={"options": {"llm_stream": False}})
     assert not any("in one piece" in each for each in asked.unknown)
@@ -504,7 +504,7 @@ def test_one_level_is_compared_with_nothing(tmp_path):
         r"5 users: [0-9.]+ requests/s, [0-9.]+ tokens/s, first token within [0-9.]+ ms \(p95\), 0 of [0-9]+ requests failed.",
         headline(made(tmp_path, loads=(5,))),
     )
-    assert headline(made(tmp_path, "ttft.p95 < 1s", loads=(5,))).startswith("Held every limit at the one level")
+    assert headline(made(tmp_path, "ttft.p95 < 1s", loads=(5,))).startswith("Met every threshold at the only level")
 
 
 def test_what_was_run_tells_of_the_request_before(tmp_path):
@@ -604,13 +604,13 @@ def test_an_outage_below_a_load_without_one_is_left_out_of_the_verdict(tmp_path,
     measured = report.run.levels[max(found)]
     assert measured.failed + measured.unsent > 0.01 * measured.attempted  # the level itself shows what was measured
     assert not any("backlog" in each.do for each in report.advice)
-    assert headline(report).startswith("Held every limit at the levels without an outage, up to 16 users")
+    assert headline(report).startswith("Met every threshold at the levels without an outage, up to 16 users")
 
 
 def test_a_level_without_requests_is_none_at_which_limits_held(tmp_path):
     report = made(tmp_path, "ttft.p95 < 1s", loads=(2, 4, 8), silent=(2,))
 
-    assert headline(report).startswith("Held every limit at the levels measured, up to 4 users")
+    assert headline(report).startswith("Met every threshold at the levels measured, up to 4 users")
 
 
 def test_a_server_that_crashes_from_some_load_on_has_its_outages_counted(tmp_path):

@@ -158,7 +158,7 @@ def test_a_run_that_lost_a_worker_says_what_still_stands(tmp_path):
     told = json.loads(as_json(report))["validity"]
     assert told["stands"] == {"slo_limit": False, "knee": True, "saturation": True, "collapse": True}
     line = summary(report)[-1]
-    assert "The SLO limit rests on doubted levels; the knee, saturation and collapse stand." in line
+    assert "This affects the SLO limit, but not the knee, saturation and collapse." in line
 
 
 def test_a_worker_that_stood_still_and_went_on_marks_the_level_it_was_in(tmp_path):
@@ -169,7 +169,7 @@ def test_a_worker_that_stood_still_and_went_on_marks_the_level_it_was_in(tmp_pat
     check = failed(report)["frozen_workers"]
     assert check.value == 10
     assert check.levels == (2,)
-    assert "stood still for up to 10 s" in check.says
+    assert "did not run for up to 10 s" in check.says
     assert "停顿" in html_in(report, "zh")[0]
 
 
@@ -186,14 +186,14 @@ def test_a_check_of_the_run_itself_spoils_the_levels_it_names(tmp_path):
     assert says not in html_in(report, "zh")[1]
 
 
-def test_a_process_that_never_told_anything(tmp_path):
+def test_a_worker_that_never_reported(tmp_path):
     report = with_files(tmp_path, workers=seconds("a", 48 * 5))
-    assert "1 of the load processes never told anything" in failed(report)["lost_workers"].says
-    assert "All four numbers rest on what they doubt." in summary(report)[-1]
+    assert "Workers that never reported: 1." in failed(report)["lost_workers"].says
+    assert "This affects all four numbers." in summary(report)[-1]
 
 
 @pytest.mark.parametrize(
-    "prompts, words", [("short", "The same 20 prompts"), ("gone.txt", "The same prompts were asked")]
+    "prompts, words", [("short", "The same 20 prompts"), ("gone.txt", "The same prompts were sent")]
 )
 def test_prompts_that_were_repeated(tmp_path, prompts, words):
     report = with_files(tmp_path, told={"options": {"llm_unique": False, "llm_prompts": prompts}})

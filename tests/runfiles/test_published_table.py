@@ -72,7 +72,7 @@ def test_llamacpp_is_caught_by_littles_law():
     assert check["levels"] == list(range(7))
     assert "A think time of 5 s does not fit" in check["says"]
     assert "Little's law" in check["says"]
-    assert "1 of 2 checks failed (think time)" in said
+    assert "1 of 2 checks failed: think time." in said
 
 
 def test_llamacpp_leaves_no_think_time_whoever_tells_one():

@@ -1,64 +1,67 @@
-"""Requests and answers: whether there are enough, what they brought, and whether levels asked for the same."""
+"""Checks of requests and answers: whether they are enough, contain tokens, and are comparable between levels."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from llmlocust.analysis.checks.check import BOUNDED, LEAST, Check, Facts, above, loads_of, marks, more_requests
+from llmlocust.analysis.checks.check import BOUNDED, MIN_REQUESTS, Check, Facts, above, loads_of, marks, more_requests
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.text import figures as words
 from llmlocust.text.message import message, sentences
 
 GATHERED = 0.2
-"""More tokens than this that came together are no chance: something gathers them, or the server sends several."""
+"""Share of tokens that arrive together. Above it, a proxy buffers them, or the server sends several at once."""
 EMPTY_LIMIT = 0.01
+"""Share of empty answers above which a check fails."""
 EMPTY_LEVEL = 0.1
-"""A level with more empty answers than this says nothing of what load does to the server."""
+"""Share of empty answers above which the verdict leaves out a level."""
 LENGTH_LIMIT = 1.25
-"""Mean lengths of answers further apart than this factor make two systems of one: requests a second and end to end \
-go with the length, and the verdict calls a growth of 1.3 times the load's a cliff."""
+"""Factor between mean lengths of answers up to which levels are comparable: requests per second and end to end depend \
+on the length, and the verdict calls a growth of 1.3 times that of the load a cliff."""
 SURELY = 2.6
-"""Standard errors: one level in two hundred by chance, where each is compared with the lowest."""
+"""Standard errors of a difference in length that counts: chance reaches it at one level in two hundred."""
 ABORTED_LIMIT = 0.05
+"""Share of requests cut off by the end of the run above which a check fails."""
 CACHED = 0.2
-"""A larger share of prompt tokens from the cache makes another server of it."""
+"""Share of prompt tokens from the prefix cache above which figures are those of the cache."""
 TOO_FEW_TOKENS = 0.8
-"""Tokens a chunk: with fewer than this the server's count cannot be right."""
+"""Tokens per chunk. With fewer, the server's count is wrong."""
 CONTRADICTING = 0.01
-"""Of more requests whose times contradict each other a percentile may be one of them."""
+"""Share of requests with contradicting times. Above it, a percentile may be one of their values."""
 SEVERAL_TOKENS = 1.2
+"""Tokens per chunk above which chunks contain several tokens."""
 UNEVEN_CHUNKS = 1.5
-"""Where chunks hold so many times more tokens at one level than at another, their gaps do not compare."""
-_UNIQUE = message("Ask unique prompts (--llm-unique), unless your users repeat theirs as often.")
+"""Factor between the tokens per chunk of two levels above which their ITLs cannot be compared."""
+_UNIQUE = message("Send unique prompts (--llm-unique), unless your users repeat theirs as often.")
 
 
 def enough_requests(levels: Sequence[LevelFigures], statistic: str, facts: Facts, *, strict: bool) -> Check | None:
-    """Whether a percentile rests on enough requests; not `strict`, too few are said and doubt nothing."""
-    used = [each for each in levels if each.requests and each.counted]
-    if not used and any(each.requests for each in levels):
+    """Check that a percentile is based on enough requests. If not `strict`, too few mark levels, and the check passes."""
+    used = [level for level in levels if level.requests and level.counted]
+    if not used and any(level.requests for level in levels):
         return None
     if not used:
         return Check(
-            "any_requests", False, 0, 1, message("No level has a single request: there is nothing to believe.")
+            "any_requests", False, 0, 1, message("No level has any requests, so the run has no valid figures.")
         )
-    used = [each for each in used if each.ok]
+    used = [level for level in used if level.ok]
     if not used:
         return Check(
-            "any_success", False, 0, 1, message("No request succeeded at any level: there are no latencies to believe.")
+            "any_success", False, 0, 1, message("No request succeeded at any level, so no latencies are known.")
         )
-    fewest = min(each.ok for each in used)
-    least, bounded = LEAST[statistic], BOUNDED[statistic]
+    fewest = min(level.ok for level in used)
+    required, bounded = MIN_REQUESTS[statistic], BOUNDED[statistic]
     key = f"requests_for_{statistic}"
-    short = [each for each in used if each.ok < least]
+    short = [level for level in used if level.ok < required]
     if short:
-        hurt = strict and any(facts.decisive is None or each.level in facts.decisive for each in short)
-        if hurt:
+        fails = strict and any(facts.decisive is None or level.level in facts.decisive for level in short)
+        if fails:
             says = message(
-                "At {loads} fewer than {least} requests succeeded (fewest: {fewest}), so {statistic} is only the slowest of "
-                "them; {bounded} are needed for one with an interval. {advice}",
+                "At {loads} fewer than {required} requests succeeded (fewest: {fewest}), so {statistic} is simply "
+                "the slowest of them. An interval needs {bounded} requests. {advice}",
                 loads=loads_of(short),
-                least=least,
+                required=required,
                 fewest=fewest,
                 statistic=statistic,
                 bounded=bounded,
@@ -66,21 +69,21 @@ def enough_requests(levels: Sequence[LevelFigures], statistic: str, facts: Facts
             )
         else:
             says = message(
-                "{statistic} at {loads} rests on fewer than {least} requests (fewest: {fewest}): read {other} there, or "
-                "{advice}.",
+                "{statistic} at {loads} is based on fewer than {required} requests (fewest: {fewest}). Use "
+                "{other} there, or {advice}.",
                 statistic=statistic,
                 loads=loads_of(short),
-                least=least,
+                required=required,
                 fewest=fewest,
-                other="p95" if fewest >= LEAST["p95"] else "p50",
+                other="p95" if fewest >= MIN_REQUESTS["p95"] else "p50",
                 advice=more_requests(facts),
             )
-        return Check(key, not hurt, fewest, least, says, marks(short))
-    few = [each for each in used if each.ok < bounded]
+        return Check(key, not fails, fewest, required, says, marks(short))
+    few = [level for level in used if level.ok < bounded]
     if few:
         says = message(
-            "{statistic} at {loads} rests on fewer than {bounded} requests (fewest: {fewest}): its 95 % interval has no upper "
-            "end there.",
+            "{statistic} at {loads} is based on fewer than {bounded} requests (fewest: {fewest}), so its 95 % "
+            "interval has no upper bound.",
             statistic=statistic,
             loads=loads_of(few),
             bounded=bounded,
@@ -92,15 +95,15 @@ def enough_requests(levels: Sequence[LevelFigures], statistic: str, facts: Facts
             fewest=fewest,
             statistic=statistic,
         )
-    return Check(key, True, fewest, least, says, marks(few))
+    return Check(key, True, fewest, required, says, marks(few))
 
 
 def levels_without_requests(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
-    """Whether users sent no request at some of the levels. None where every level has requests, or none has."""
-    without = [each for each in levels if each.lacks_requests]
-    if not without or not any(each.requests for each in levels):
+    """Check that users sent requests at every level. None if every level has requests, or none has."""
+    without = [level for level in levels if level.lacks_requests]
+    if not without or not any(level.requests for level in levels):
         return None
-    paused = max((each.backing_off for each in without if each.backing_off > 0.0), default=0.0)
+    paused = max((level.backing_off for level in without if level.backing_off > 0.0), default=0.0)
     loads = loads_of(without)
     if paused:
         unsent = message(
@@ -121,163 +124,169 @@ def levels_without_requests(levels: Sequence[LevelFigures], facts: Facts) -> Che
 
 
 def empty(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
-    """A server that answers 200 without a word is fast, and no success."""
-    known = [(share, each) for share, each in _empties(levels, facts) if not facts.unread.get(each.level, 0.0) > 0.0]
+    """Check that successful requests returned tokens: a server that answers 200 without text is fast but useless."""
+    known = [(share, level) for share, level in _empties(levels, facts) if not facts.unread.get(level.level, 0.0) > 0.0]
     if not known:
         return None
     worst = max(share for share, _ in known)
-    over = [each for share, each in known if share > EMPTY_LIMIT]
+    over = [level for share, level in known if share > EMPTY_LIMIT]
     if over:
         says = message(
-            "At {loads} up to {share} of the successful requests brought no token: their throughput is that of empty answers. "
-            "Look at one by hand (the prompt, max tokens, the server's log).",
+            "At {loads} up to {share} of the successful requests returned no token, so throughput counts empty "
+            "answers. Inspect one request by hand (the prompt, max tokens, the server's log).",
             loads=loads_of(over),
             share=words.share(worst),
         )
         return Check("empty_answers", False, worst, EMPTY_LIMIT, says, marks(over))
     says = (
-        message("Every successful request brought tokens.")
+        message("Every successful request returned tokens.")
         if worst == 0.0
-        else message("At most {share} of a level's successful requests brought no token.", share=words.share(worst))
+        else message("At most {share} of a level's successful requests returned no token.", share=words.share(worst))
     )
     return Check("empty_answers", True, worst, EMPTY_LIMIT, says)
 
 
 def unread(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
-    """Whether token times are missing because the tokens came in fields that llmlocust does not read."""
+    """Check that tokens did not arrive in fields that llmlocust does not read: their times are missing."""
     over = above(facts.unread, levels, EMPTY_LIMIT)
     if not over:
         return None
     worst = max(facts.unread.values())
     unseen = message(
-        "At {loads} the server counted the tokens of up to {share} of the successful requests, but none of them was seen: "
-        "TTFT, gaps and end to end are not known there.",
+        "At {loads} the server reported token counts for up to {share} of the successful requests, but llmlocust "
+        "found no tokens in their streams. TTFT, ITL and end to end are not known there.",
         loads=loads_of(over),
         share=words.share(worst),
     )
-    fields = [message("They may be in {fields}.", fields=facts.unread_fields)] if facts.unread_fields else []
-    cure = message("Set --llm-dialect to what the server speaks, or read them in a dialect of your own.")
+    fields = [message("The tokens may be in {fields}.", fields=facts.unread_fields)] if facts.unread_fields else []
+    cure = message("Set --llm-dialect to the server's protocol, or write a dialect that reads the tokens.")
     says = sentences([unseen, *fields, cure])
     return Check("unread_tokens", False, worst, EMPTY_LIMIT, says, marks(over))
 
 
 def _empties(levels: Sequence[LevelFigures], facts: Facts) -> Iterable[tuple[float, LevelFigures]]:
-    """The share of each level's successes that brought no token; levels that do not tell are left out."""
-    timed = any(each.metric("e2e").count for each in levels)
-    for each in levels:
-        if not each.ok:
+    """Yield the share of successful requests without tokens, and the level; levels without this figure are left out."""
+    timed = any(level.metric("e2e").count for level in levels)
+    for level in levels:
+        if not level.ok:
             continue
-        known = timed or each.output_tokens == 0.0
-        # who has a last token has an end-to-end time
-        untimed = 1.0 - min(each.ok, each.metric("e2e").count) / each.ok if known else math.nan
-        share = max((part for part in (untimed, facts.empty.get(each.level, math.nan)) if part >= 0.0), default=None)
+        known = timed or level.output_tokens == 0.0
+        # every request with a last token has an end-to-end time
+        untimed = 1.0 - min(level.ok, level.metric("e2e").count) / level.ok if known else math.nan
+        shares = (untimed, facts.empty.get(level.level, math.nan))
+        share = max((share for share in shares if share >= 0.0), default=None)
         if share is not None:
-            yield share, each
+            yield share, level
 
 
 def empty_levels(levels: Sequence[LevelFigures], shares: Mapping[int, float]) -> frozenset[int]:
-    """The levels that say nothing, for so many of their answers brought no token. `shares` are those of their rows."""
-    return frozenset(each.level for share, each in _empties(levels, Facts(empty=shares)) if share > EMPTY_LEVEL)
+    """Return the levels that the verdict leaves out because their answers are empty. `shares`: empty answers by level."""
+    return frozenset(level.level for share, level in _empties(levels, Facts(empty=shares)) if share > EMPTY_LEVEL)
 
 
 def length(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
-    """Levels compare only where their answers are about as long."""
-    told = sorted((each for each in levels if each.output_tokens > 0.0 and each.ok), key=lambda each: each.load)
-    if len(told) < 2:
+    """Check that answers are about equally long at all levels; otherwise levels cannot be compared."""
+    known = sorted((level for level in levels if level.output_tokens > 0.0 and level.ok), key=lambda level: level.load)
+    if len(known) < 2:
         return None
-    base = told[0]
+    base = known[0]
 
-    def noise(each: LevelFigures) -> float:
-        # lengths that are not told one by one are taken as spread as widely as their mean
-        return facts.length_noise.get(each.level, 1.0 / math.sqrt(each.ok))
+    def noise(level: LevelFigures) -> float:
+        # without the length of every answer, the standard deviation is assumed to be the mean
+        return facts.length_noise.get(level.level, 1.0 / math.sqrt(level.ok))
 
-    def apart(each: LevelFigures) -> float:
-        return min(20.0, abs(math.log(each.output_tokens) - math.log(base.output_tokens)))
+    def distance(level: LevelFigures) -> float:
+        return min(20.0, abs(math.log(level.output_tokens) - math.log(base.output_tokens)))
 
     off = [
-        each
-        for each in told[1:]
-        if apart(each) - SURELY * math.hypot(noise(each), noise(base)) > math.log(LENGTH_LIMIT)
+        level
+        for level in known[1:]
+        if distance(level) - SURELY * math.hypot(noise(level), noise(base)) > math.log(LENGTH_LIMIT)
     ]
-    worst = max(told[1:], key=apart)
-    factor = math.exp(apart(worst))
+    worst = max(known[1:], key=distance)
+    factor = math.exp(distance(worst))
     if off:
-        worst = max(off, key=apart)
+        worst = max(off, key=distance)
         says = message(
-            "Answers had {base} tokens on average at {base_load}, but {worst} at {worst_load}: {loads} cannot be compared with "
-            "the lowest level. Fix the length (--llm-max-tokens, the same prompts), or see whether the server cuts answers "
-            "short.",
+            "Answers had {base} tokens on average at {base_load}, but {worst} at {worst_load}: {loads} cannot be "
+            "compared with the lowest level. Fix the length (--llm-max-tokens, the same prompts), or check "
+            "whether the server truncates answers.",
             base=words.digits(base.output_tokens),
             base_load=loads_of([base]),
             worst=words.digits(worst.output_tokens),
             worst_load=loads_of([worst]),
             loads=loads_of(off),
         )
-        return Check("answer_length", False, math.exp(apart(worst)), LENGTH_LIMIT, says, marks(off))
+        return Check("answer_length", False, math.exp(distance(worst)), LENGTH_LIMIT, says, marks(off))
     times = words.digits(factor)
-    says = message("Answers are about as long at every level (means at most {factor} times apart).", factor=times)
+    says = message(
+        "Answers are about equally long at every level (means differ by a factor of at most {factor}).", factor=times
+    )
     if factor > LENGTH_LIMIT:
         says = message(
-            "Mean lengths of answers are up to {factor} times apart, which so few may be by chance.", factor=times
+            "Mean answer lengths differ by a factor of up to {factor}; with few requests this may be chance.",
+            factor=times,
         )
     return Check("answer_length", True, factor, LENGTH_LIMIT, says)
 
 
 def tokens_together(levels: Sequence[LevelFigures]) -> Check | None:
-    """Tokens that came together, and did not just wait for us: the user of the server would get them so too."""
-    shares = {each.level: _came_together(each) for each in levels if not math.isnan(each.coalesced)}
+    """Report tokens that arrived together for a reason other than a late load generator."""
+    shares = {level.level: _came_together(level) for level in levels if not math.isnan(level.coalesced)}
     if not shares:
         return None
     worst = max(shares.values())
     over = above(shares, levels, GATHERED)
     if over:
         says = message(
-            "At {loads} up to {share} of the tokens came together with an earlier one: the server sends several at once, or "
-            "something before it gathers them (a proxy that buffers?). Where it is a proxy that users do not have, TTFT reads "
-            "late and TPOT short; end to end and throughput hold.",
+            "At {loads} up to {share} of the tokens arrived together with an earlier one: the server sends "
+            "several at once, or a proxy in front of it buffers them. If your users do not go through that proxy, "
+            "TTFT is too high and TPOT too low; end to end and throughput are accurate.",
             loads=loads_of(over),
             share=words.share(worst),
         )
         return Check("tokens_together", True, worst, GATHERED, says, marks(over))
-    says = message("At most {share} of the tokens came together with an earlier one.", share=words.share(worst))
+    says = message("At most {share} of the tokens arrived together with an earlier one.", share=words.share(worst))
     if worst == 0.0:
-        says = message("No token came together with an earlier one.")
+        says = message("No token arrived together with an earlier one.")
     return Check("tokens_together", True, worst, GATHERED, says)
 
 
-def _came_together(each: LevelFigures) -> float:
-    # of n chunks that waited for us n - 1 count as coalesced and n gaps as uncertain
-    return max(0.0, each.coalesced - (0.0 if math.isnan(each.uncertain) else each.uncertain))
+def _came_together(level: LevelFigures) -> float:
+    # of n chunks that we read late, n - 1 count as coalesced and n as uncertain
+    return max(0.0, level.coalesced - (0.0 if math.isnan(level.uncertain) else level.uncertain))
 
 
 def token_counts(levels: Sequence[LevelFigures]) -> Check | None:
-    """Whether tokens were counted by the server."""
-    known = [each for each in levels if not math.isnan(each.counted_chunks)]
+    """Report whether token counts come from the server."""
+    known = [level for level in levels if not math.isnan(level.counted_chunks)]
     if not known:
         return None
-    worst = max(each.counted_chunks for each in known)
+    worst = max(level.counted_chunks for level in known)
     if worst == 0.0:
-        return Check("token_counts", True, 0.0, 0.0, message("Every token count is the server's own."))
+        return Check("token_counts", True, 0.0, 0.0, message("All token counts come from the server."))
     says = message(
-        "For up to {share} of the requests the server told no usage, so chunks were counted as tokens: tokens/s and TPOT may be "
-        "off where a chunk holds several tokens.",
+        "The server reported no usage for up to {share} of the requests, so chunks were counted as tokens. If a "
+        "chunk contains several tokens, tokens/s and TPOT are wrong.",
         share=words.share(worst),
     )
-    over = [each for each in known if each.counted_chunks > 0.0]
+    over = [level for level in known if level.counted_chunks > 0.0]
     return Check("token_counts", True, worst, 0.0, says, marks(over))
 
 
 def aborted_requests(levels: Sequence[LevelFigures]) -> Check | None:
-    """Whether the end of the run cut off so many that latencies are those of the short ones."""
-    known = [(each, each.aborted / (each.requests + each.aborted)) for each in levels if each.requests + each.aborted]
+    """Check that the end of the run cut off few requests; otherwise latencies are those of the short ones."""
+    known = [
+        (level, level.aborted / (level.requests + level.aborted)) for level in levels if level.requests + level.aborted
+    ]
     if not known:
         return None
-    worst = max(part for _, part in known)
-    over = [each for each, part in known if part > ABORTED_LIMIT]
+    worst = max(share for _, share in known)
+    over = [level for level, share in known if share > ABORTED_LIMIT]
     if over:
         says = message(
-            "At {loads} up to {share} of the requests were cut off by the end of the run; they were the long ones, so latencies "
-            "read too low. Give the run time to finish (--stop-timeout).",
+            "At {loads} up to {share} of the requests were cut off by the end of the run. These were the long "
+            "ones, so latencies are too low. Give the run time to finish (--stop-timeout).",
             loads=loads_of(over),
             share=words.share(worst),
         )
@@ -293,96 +302,98 @@ def aborted_requests(levels: Sequence[LevelFigures]) -> Check | None:
 
 
 def prefix_cache(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
-    """Prompts that the server had seen before cost it nothing: the run then measures the cache."""
-    over = [each for each in levels if facts.cache_hits.get(each.level, 0.0) > CACHED]
+    """Check that few prompt tokens came from the prefix cache; otherwise the run measures the cache."""
+    over = [level for level in levels if facts.cache_hits.get(level.level, 0.0) > CACHED]
     if facts.cache_hits:
         worst = max(facts.cache_hits.values())
         share = words.share(worst)
         if not over:
             says = message(
-                "The server had at most {share} of a level's prompt tokens in its prefix cache.", share=share
+                "At most {share} of a level's prompt tokens came from the server's prefix cache.", share=share
             )
             return Check("prefix_cache", True, worst, CACHED, says)
         says = message(
-            "At {loads} up to {share} of the prompt tokens came from the server's prefix cache: TTFT and throughput are those of "
-            "prompts that it knew.",
+            "At {loads} up to {share} of the prompt tokens came from the server's prefix cache, so TTFT and "
+            "throughput are those of cached prompts.",
             loads=loads_of(over),
             share=share,
         )
-        more = message("The system prompt is shared.") if facts.shared else _UNIQUE
-        return Check("prefix_cache", facts.shared, worst, CACHED, sentences([says, more]), marks(over))
+        reason = message("The system prompt is shared.") if facts.shared else _UNIQUE
+        return Check("prefix_cache", facts.shared, worst, CACHED, sentences([says, reason]), marks(over))
     if facts.prompts is None:
         return None
-    asked = [each for each in levels if each.requests]
+    used = [level for level in levels if level.requests]
     if facts.prompts:
         says = message(
-            "The same {count} prompts were asked over and over, and whether the server has a prefix cache is not known: where "
-            "it has, TTFT and throughput are the cache's.",
+            "The same {count} prompts were sent repeatedly, and it is not known whether the server has a prefix "
+            "cache. If it has one, TTFT and throughput are those of cached prompts.",
             count=facts.prompts,
         )
     else:
         says = message(
-            "The same prompts were asked over and over, and whether the server has a prefix cache is not known: where it has, "
-            "TTFT and throughput are the cache's."
+            "The same prompts were sent repeatedly, and it is not known whether the server has a prefix cache. If "
+            "it has one, TTFT and throughput are those of cached prompts."
         )
-    return Check("prefix_cache", False, None, CACHED, sentences([says, _UNIQUE]), marks(asked))
+    return Check("prefix_cache", False, None, CACHED, sentences([says, _UNIQUE]), marks(used))
 
 
 def consistency(levels: Sequence[LevelFigures]) -> Check | None:
-    """Whether the times and counts of each request fit together; None where every request's do."""
-    shares = {each.level: each.contradicting / each.attempted for each in levels if each.attempted}
+    """Check that the times and counts of each request are consistent; None if all are."""
+    shares = {level.level: level.contradicting / level.attempted for level in levels if level.attempted}
     worst = max(shares.values(), default=0.0)
     if not worst:
         return None
     over = above(shares, levels, CONTRADICTING)
     if over:
         says = message(
-            "At {loads} up to {share} of the requests had times or counts that contradict each other (an answer that ends before "
-            "it begins, gaps that do not add up) and were bounded: a clock was set, or llmlocust has an error.",
+            "At {loads} up to {share} of the requests had times or counts that contradict each other (an answer "
+            "that ends before it begins, inter-token latencies that do not add up) and were clamped: a clock was "
+            "changed, or llmlocust has a bug.",
             loads=loads_of(over),
             share=words.share(worst),
         )
         return Check("request_consistency", False, worst, CONTRADICTING, says, marks(over))
     says = message(
-        "At most {share} of a level's requests had times or counts that contradict each other (an answer that ends before it "
-        "begins, gaps that do not add up) and were bounded: a clock was set, or llmlocust has an error.",
+        "At most {share} of a level's requests had times or counts that contradict each other (an answer that "
+        "ends before it begins, inter-token latencies that do not add up) and were clamped: a clock was changed, "
+        "or llmlocust has a bug.",
         share=words.share(worst),
     )
     return Check("request_consistency", True, worst, CONTRADICTING, says)
 
 
 def usage(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
-    """The server's count of tokens against the chunks that came."""
-    known = [each for each in levels if each.level in facts.tokens_a_chunk]
+    """Check the server's count of tokens against the received chunks."""
+    known = [level for level in levels if level.level in facts.tokens_per_chunk]
     if not known:
         return None
-    told = facts.tokens_a_chunk
-    least, most = (pick(told[each.level] for each in known) for pick in (min, max))
-    few = [each for each in known if told[each.level] < TOO_FEW_TOKENS]
+    tokens = facts.tokens_per_chunk
+    low, high = (end(tokens[level.level] for level in known) for end in (min, max))
+    few = [level for level in known if tokens[level.level] < TOO_FEW_TOKENS]
     if few:
         says = message(
-            "At {loads} the server told {count} tokens for each chunk with text that came: it counts too few, so that tokens/s "
-            "and TPOT are off.",
+            "At {loads} the server reported {count} tokens per received chunk with text: it counts too few, so "
+            "tokens/s and TPOT are wrong.",
             loads=loads_of(few),
-            count=words.digits(least),
+            count=words.digits(low),
         )
-        return Check("usage", False, least, TOO_FEW_TOKENS, says, marks(few))
-    if most > UNEVEN_CHUNKS * least:
-        other = [each for each in known if told[each.level] > UNEVEN_CHUNKS * least]
+        return Check("usage", False, low, TOO_FEW_TOKENS, says, marks(few))
+    if high > UNEVEN_CHUNKS * low:
+        other = [level for level in known if tokens[level.level] > UNEVEN_CHUNKS * low]
         says = message(
-            "A chunk held {least} tokens at one level, and up to {most} at {loads}: gaps between chunks do not compare over the "
-            "load.",
-            least=words.digits(least),
-            most=words.digits(most),
+            "A chunk contained {low} tokens at one level and up to {high} at {loads}, so ITL cannot be compared "
+            "between levels.",
+            low=words.digits(low),
+            high=words.digits(high),
             loads=loads_of(other),
         )
-        return Check("usage", False, most, UNEVEN_CHUNKS * least, says, marks(other))
-    if most > SEVERAL_TOKENS:
+        return Check("usage", False, high, UNEVEN_CHUNKS * low, says, marks(other))
+    if high > SEVERAL_TOKENS:
         says = message(
-            "The server told up to {count} tokens for each chunk that came: it sends several at once, or counts some that it does "
-            "not send. Gaps are between chunks.",
-            count=words.digits(most),
+            "The server reported up to {count} tokens per received chunk: it sends several at once, or counts "
+            "tokens that it does not send. ITL is measured between chunks.",
+            count=words.digits(high),
         )
-        several = [each for each in known if told[each.level] > SEVERAL_TOKENS]
-        return Check("usage", True, most, SEVERAL_TOKENS, says, marks(several))
-    return Check("usage", True, most, SEVERAL_TOKENS, message("The server's token counts fit the chunks that came."))
+        several = [level for level in known if tokens[level.level] > SEVERAL_TOKENS]
+        return Check("usage", True, high, SEVERAL_TOKENS, says, marks(several))
+    return Check("usage", True, high, SEVERAL_TOKENS, message("The server's token counts match the received chunks."))

@@ -1,4 +1,4 @@
-"""What every check is made of: its result, what is known of the run, and how it names levels."""
+"""The parts that all checks share: the result of a check, the facts of a run, and the names of levels."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from llmlocust.metrics.levels import LevelFigures
 from llmlocust.text import figures as words
 from llmlocust.text.message import Message, message
 
-LEAST = {"p95": 20, "p99": 100}
-"""Fewer successful requests than this, and the percentile is but the slowest request."""
+MIN_REQUESTS = {"p95": 20, "p99": 100}
+"""Minimum of successful requests, by percentile. With fewer, the percentile is simply the slowest request."""
 BOUNDED = {"p95": 73, "p99": 381}
-"""So many, and its 95 % interval has an upper end: n q + 1.96 √(n q (1−q)) ≤ n."""
-
+"""Successful requests from which the 95 % interval of a percentile has an upper bound: n q + 1.96 √(n q (1−q)) ≤ n."""
 
 NAMES: dict[str, Message] = {
     "any_requests": message("any requests"),
@@ -66,135 +65,140 @@ NAMES: dict[str, Message] = {
 
 
 def accepted_keys(keys: Iterable[str]) -> list[str]:
-    """Return the keys of checks that may fail. ValueError in one line for one that no check has."""
+    """Return the keys of checks that may fail. Raise ValueError, in one line, for a key that no check has."""
     accepted = list(keys)
     for key in accepted:
         if key not in NAMES:
             likely = get_close_matches(key, NAMES, n=1)
-            hint = f"is it {likely[0]!r}?" if likely else f"they are {', '.join(NAMES)}"
+            hint = f"did you mean {likely[0]!r}?" if likely else f"the checks are {', '.join(NAMES)}"
             raise ValueError(f"no check is called {key[:60]!r}: {hint}")
     return accepted
 
 
 @dataclass(frozen=True)
 class Check:
-    """One doubt, looked into. `value` and `limit` are shares, seconds or counts, as `says` says; None: no number."""
+    """The result of one check. `value` and `limit` are shares, seconds or counts, as `says` explains; None: no number."""
 
     key: str
-    """One of NAMES; what a running process checked for itself has a key of its own."""
+    """A key of NAMES; a check made by the running process has a key of its own."""
     ok: bool
     value: float | None
     limit: float | None
     says: str
     levels: tuple[int, ...] = ()
-    """The levels that it marks, by their index."""
+    """The indices of the levels that the check marks."""
     unit: str = ""
-    """"s" where value and limit are durations."""
+    """"s" if value and limit are durations."""
 
     @property
     def name(self) -> str:
-        """What a reader is shown for the key."""
+        """The name that reports show for the key."""
         return NAMES.get(self.key, self.key)
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of the run beside its levels. None: not known, and not doubted."""
+    """The facts of a run that checks need besides its levels. None: not known, and not checked."""
 
     client_cpu: Mapping[int, float] = field(default_factory=dict)
-    """Of the busiest process, as a share of a core, by level (90th percentile of the seconds)."""
+    """CPU of the busiest process, as a share of a core, by level (90th percentile of the seconds)."""
     loop_lag: Mapping[int, float] = field(default_factory=dict)
-    """Seconds, by level."""
+    """Lag of the event loop in seconds, by level."""
     turn_wait: Mapping[int, float] = field(default_factory=dict)
-    """Seconds that requests and answers waited for their turn in a load process, by level (90th percentile of the \
-longest wait of each second)."""
+    """Seconds that requests and answers waited for their turn in a process, by level (90th percentile of the longest \
+wait of each second)."""
     throttled: Mapping[int, float] = field(default_factory=dict)
-    """Share of a level's time in which a CPU limit kept a load process from running,"""
+    """Share of a level's time in which a CPU limit throttled a process."""
     core_wait: Mapping[int, float] = field(default_factory=dict)
-    """and in which one was ready to run and had no core."""
+    """Share of a level's time in which a process was ready to run but had no core."""
     cut_off: bool = False
+    """Whether the run has no end: it was killed, or is still running."""
     planned: Sequence[float] = ()
-    """The loads of the plan, in its order: the level of index i is the i-th of them."""
+    """The loads of the plan, in its order: the level of index i has the i-th of them."""
     hold: float | None = None
-    """Seconds that each level was to be measured,"""
+    """Planned seconds of measurement of every level."""
     holds: Sequence[float] = ()
-    """or where that differs, how long the level of index i was to be."""
+    """Planned seconds of measurement by the index of the level, if they differ between levels."""
     requests: int | None = None
-    """How many the run was of, where it was of a fixed number."""
+    """Planned number of requests of a run with a fixed number."""
     stopped: bool | None = None
-    """Whether somebody ended the run before its plan was through, where the run says so."""
+    """Whether the run was stopped before the end of its plan."""
     empty: Mapping[int, float] = field(default_factory=dict)
-    """Share of a level's successful requests that brought no token."""
+    """Share of a level's successful requests that returned no token."""
     unread: Mapping[int, float] = field(default_factory=dict)
-    """Share of a level's successful requests whose tokens the server counted, and of which none was seen,"""
+    """Share of a level's successful requests for which the server reported tokens but llmlocust found none."""
     unread_fields: str = ""
-    """and the fields of their streams that are not read."""
+    """The fields of the streams of `unread` that llmlocust does not read."""
     busy: Mapping[int, float] = field(default_factory=dict)
-    """Mean seconds of a successful request, from when it was sent until its response was read to the end, by level."""
+    """Mean seconds of a successful request, from sending it to the end of its response, by level."""
     length_noise: Mapping[int, float] = field(default_factory=dict)
     """Standard error of a level's mean output tokens, as a share of that mean."""
     rows_seen: int | None = None
+    """Requests of the run that a row was made for."""
     rows_kept: int | None = None
+    """Rows that the run wrote to the requests file; fewer than `rows_seen` for a sample."""
     rows_found: int | None = None
-    """Rows in the file of requests that are not torn; None: the file was not read."""
+    """Complete rows in the requests file; None: the file was not read."""
     rows_outside: int = 0
-    """Those of its rows whose time lies before or after the run."""
+    """Rows in the requests file whose time is before or after the run."""
     sent: int | None = None
+    """Requests that the run sent."""
     ended: int | None = None
+    """Requests of the run that ended."""
     think_time: float | None = None
-    """Mean seconds between a user's requests, where all users do alike."""
+    """Mean seconds between a user's requests, if it is the same for all users."""
     clocks: Mapping[str, int] = field(default_factory=dict)
     """Measured requests by the clock of their arrival times: the kernel's ("kernel") or the process's own ("user")."""
     courses: Mapping[int, Sequence[Course]] = field(default_factory=dict)
-    """How latencies went inside each level."""
+    """Trends of latencies inside each level."""
     warmup: float | None = None
     """Warm-up of each level in seconds."""
     cache_hits: Mapping[int, float] = field(default_factory=dict)
     """Share of a level's prompt tokens that came from the server's prefix cache, by its own counters."""
     prompts: int | None = None
-    """How many different prompts were asked over and over; None where each was made unique, or nobody told. 0: not \
-known how many."""
+    """Number of different prompts that were sent repeatedly; 0: the number is not known. None: each prompt was unique, or \
+it is not known whether prompts were repeated."""
     shared: bool = False
-    """Every prompt begins with the same system prompt, as the users' own would."""
-    gone: Mapping[int, Sequence[str]] = field(default_factory=dict)
-    """Load processes that fell silent inside a level."""
-    stood_still: Mapping[int, float] = field(default_factory=dict)
-    """Levels in which a load process did nothing for a while and went on then, with how many seconds that was."""
+    """Whether every prompt begins with the same system prompt, as in the users' own requests."""
+    lost_workers: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    """Names of the workers that stopped reporting during a level, by level."""
+    frozen_workers: Mapping[int, float] = field(default_factory=dict)
+    """Longest time in seconds in which a process did not run and then continued, by level."""
     outages: Mapping[int, tuple[float, float]] = field(default_factory=dict)
-    """Levels in which nothing could connect for a while and requests succeeded again: from which second on, and for how \
-many seconds."""
+    """Outages by level: the second of the level at which connections began to fail, and the seconds until requests \
+succeeded again."""
     outages_left_out: Collection[int] = ()
-    """The levels with an outage that the verdict leaves out, as the load did not cause it."""
-    silent: int = 0
-    """Load processes that never told anything."""
-    tokens_a_chunk: Mapping[int, float] = field(default_factory=dict)
-    """Tokens of the server's usage for each chunk that came."""
-    bare: bool = False
-    """Nothing is known but a table of levels that somebody wrote."""
+    """The levels that the verdict leaves out because of an outage that the load did not cause."""
+    unreported_workers: int = 0
+    """Number of workers that never reported."""
+    tokens_per_chunk: Mapping[int, float] = field(default_factory=dict)
+    """Tokens of the server's usage per received chunk, by level."""
+    is_table: bool = False
+    """Whether the figures come from a table of levels, and nothing else is known."""
     whole_requests: bool = False
-    """Requests were counted whole, by a tool that knows neither tokens nor plans: Locust's own files."""
-    own: Sequence[Check] = ()
-    """What the running process checked for itself."""
+    """Whether the figures come from Locust's own files, which contain neither tokens nor plans."""
+    process_checks: Sequence[Check] = ()
+    """The checks that the running process made."""
     decisive: Collection[int] | None = None
-    """The levels that the verdict rests on; None: all. Too few requests elsewhere are said, and doubt nothing."""
+    """The levels that the verdict depends on; None: all. At other levels, too few requests do not fail a check."""
 
 
 def more_requests(facts: Facts) -> Message:
-    """How to have more requests at a level."""
-    return message("ask for more requests (--requests)") if facts.requests else message("hold the levels longer")
+    """Return the advice for more requests at a level."""
+    return message("send more requests (--requests)") if facts.requests else message("hold the levels longer")
 
 
 def loads_of(levels: Iterable[LevelFigures]) -> str:
-    """Levels by their loads, with the unit: 5, 10 and 20 users."""
+    """Return the loads of levels with their unit, such as 5, 10 and 20 users."""
     named = list(levels)
-    return words.loads([each.load for each in named], named[0].unit) if named else ""
+    return words.loads([level.load for level in named], named[0].unit) if named else ""
 
 
 def marks(levels: Iterable[LevelFigures]) -> tuple[int, ...]:
-    """The levels' indices, as a check has them."""
-    return tuple(each.level for each in levels)
+    """Return the indices of levels, for `Check.levels`."""
+    return tuple(level.level for level in levels)
 
 
 def above(values: Mapping[int, float], levels: Sequence[LevelFigures], limit: float) -> list[LevelFigures]:
-    """The levels whose value, by their index, is above the limit."""
-    return [each for each in levels if values.get(each.level, 0.0) > limit]
+    """Return the levels whose value is above the limit. `values`: by the index of the level."""
+    return [level for level in levels if values.get(level.level, 0.0) > limit]

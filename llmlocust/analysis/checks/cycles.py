@@ -1,4 +1,4 @@
-"""What a user of a closed loop does over and over: Little's law, and the think time between two requests."""
+"""Checks of the cycle of a closed-loop user: Little's law, and the think time between two requests."""
 
 from __future__ import annotations
 
@@ -13,25 +13,27 @@ from llmlocust.text import figures as words
 from llmlocust.text.message import message
 
 LITTLE_LIMIT = 0.25
+"""Tolerated deviation from Little's law, as a share, besides noise."""
 THINK_FLOOR = 0.01
-"""Seconds between a user's requests that the load generator's own work may take."""
+"""Seconds between two requests of a user that the load generator's own work may take."""
 PAUSE = 1.0
-"""Seconds that a user of ours waits at least after a failed request."""
-NO_TIME = 0.02
-"""Less than this share of a user's cycle is no think time."""
+"""Minimum seconds for which a user of llmlocust pauses after a failed request."""
+NEGLIGIBLE = 0.02
+"""Share of a user's cycle below which a time is negligible."""
 FAILURES_LIMIT = 0.01
+"""Maximum share of failed requests for a check of the think time."""
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]{1,2})?)"
 _WAIT = re.compile(rf"wait {_NUMBER}(?: to {_NUMBER})? s")
 
 
 @dataclass(frozen=True)
 class _Cycle:
-    """A closed-loop level that Little's law can be asked about."""
+    """The cycle of a user at a closed-loop level: one request, and the time until the next."""
 
     figures: LevelFigures
     users: float
     response: float
-    """R: seconds that a user is busy with a request."""
+    """R: seconds for which a request occupies a user."""
 
     @property
     def length(self) -> float:
@@ -40,12 +42,12 @@ class _Cycle:
 
     @property
     def between(self) -> float:
-        """N/X − R: what is left of it between two requests."""
+        """N/X − R: seconds between two requests of a user."""
         return self.length - self.response
 
     @property
     def noise(self) -> float:
-        """What X may be off, as a share: by chance, and as a window cuts the first and the last cycle of each user."""
+        """Relative error of X: by chance, and because the window cuts the first and last cycle of each user."""
         figures = self.figures
         counted = figures.throughput * figures.window if figures.window > 0 else float(figures.ok)
         edges = self.length / figures.window if figures.window > 0 else 0.0
@@ -53,111 +55,118 @@ class _Cycle:
 
 
 def _cycles(levels: Sequence[LevelFigures], facts: Facts) -> Iterable[_Cycle]:
-    for each in levels:
-        users = each.load if math.isnan(each.users) else each.users
-        response = facts.busy.get(each.level, each.metric("e2e").mean)
-        counted = each.unit == USERS and users > 0 and each.ok >= 30 and each.errors <= 0.05
-        if counted and 0.0 < each.throughput * response < math.inf:
-            yield _Cycle(each, users, response)
+    """Yield the cycle of each level to which Little's law applies."""
+    for level in levels:
+        users = level.load if math.isnan(level.users) else level.users
+        response = facts.busy.get(level.level, level.metric("e2e").mean)
+        applies = level.unit == USERS and users > 0 and level.ok >= 30 and level.errors <= 0.05
+        if applies and 0.0 < level.throughput * response < math.inf:
+            yield _Cycle(level, users, response)
 
 
 def littles_law(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
-    """No more requests can be in flight than there are users: X·R ≤ N."""
-    known = [(each.response / each.length, each) for each in _cycles(levels, facts)]
-    if not known:
+    """Check that no more requests are in flight than the number of users: X·R ≤ N."""
+    ratios = [(cycle.response / cycle.length, cycle) for cycle in _cycles(levels, facts)]
+    if not ratios:
         return None
-    worst = max(part for part, _ in known)
+    worst = max(ratio for ratio, _ in ratios)
     limit = 1.0 + LITTLE_LIMIT
     over = [
-        each.figures for part, each in known if part > limit + each.noise and each.response - each.length > THINK_FLOOR
+        cycle.figures
+        for ratio, cycle in ratios
+        if ratio > limit + cycle.noise and cycle.response - cycle.length > THINK_FLOOR
     ]
     if over:
         says = message(
-            "At {loads} throughput × latency is {factor} times the users: by Little's law these figures are not of the same "
-            "requests (more users than said, or a window that was too short).",
+            "At {loads} throughput × latency is {factor} times the number of users. By Little's law these figures "
+            "cannot describe the same requests (the run had more users than stated, or its window was too short).",
             loads=loads_of(over),
             factor=words.digits(worst),
         )
         return Check("littles_law", False, worst, limit, says, marks(over))
     says = message(
-        "Throughput × latency never exceeds the users by more than noise, as it must be (at most {factor} of them).",
+        "As Little's law requires, throughput × latency does not exceed the number of users, within noise (at "
+        "most {factor} times that number).",
         factor=words.digits(worst),
     )
     return Check("littles_law", True, worst, limit, says)
 
 
 def think_time(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
-    """N = X (R + Z), with the think time Z that the users were said to take."""
+    """Check N = X (R + Z) with the configured think time Z of the users."""
     think = facts.think_time
     if think is None:
-        return _think_time_left(levels, facts) if facts.bare else None
+        return _implied_think_time(levels, facts) if facts.is_table else None
     known = [
-        each
-        for each in _cycles(levels, facts)
-        if not each.figures.window <= 5.0 * think and _failures_count_little(each.figures, each.users)
+        cycle
+        for cycle in _cycles(levels, facts)
+        if not cycle.figures.window <= 5.0 * think and _failures_count_little(cycle.figures, cycle.users)
     ]
     if not known:
         return None
 
-    def off(each: _Cycle) -> bool:
-        room = max(THINK_FLOOR, (LITTLE_LIMIT + each.noise) * each.length)
-        # less than no time between requests is for Little's law itself to say
-        return abs(max(0.0, each.between) - think) > room
+    def deviates(cycle: _Cycle) -> bool:
+        tolerance = max(THINK_FLOOR, (LITTLE_LIMIT + cycle.noise) * cycle.length)
+        # a negative time between requests is reported by the check of Little's law
+        return abs(max(0.0, cycle.between) - think) > tolerance
 
-    parts = [(each.response + think) / each.length for each in known]
-    worst = max(parts, key=lambda part: abs(part - 1.0))
-    wrong = [each for each in known if off(each)]
+    ratios = [(cycle.response + think) / cycle.length for cycle in known]
+    worst = max(ratios, key=lambda ratio: abs(ratio - 1.0))
+    wrong = [cycle for cycle in known if deviates(cycle)]
     if wrong:
-        seen = sum(max(0.0, each.between) for each in wrong) / len(wrong)
+        between = sum(max(0.0, cycle.between) for cycle in wrong) / len(wrong)
         says = message(
-            "A think time of {think} does not fit the figures at {loads}: users, throughput and the time of a request leave {seen} "
-            "between two requests of a user (Little's law, N = X·(R + Z))",
+            "A think time of {think} does not fit the figures at {loads}: users, throughput and request time "
+            "leave {seen} between two requests of a user (Little's law, N = X·(R + Z))",
             think=words.duration(think),
-            loads=loads_of(each.figures for each in wrong),
-            seen=words.duration(seen) if seen >= 0.001 else message("no time"),
+            loads=loads_of(cycle.figures for cycle in wrong),
+            seen=words.duration(between) if between >= 0.001 else message("no time"),
         )
-        if seen > think:
-            says = message("{misfit}; the load generator's own work may be what takes it", misfit=says)
+        if between > think:
+            says = message("{misfit}; the load generator's own work may take this time", misfit=says)
         says = words.sentence(says)
-        return Check("think_time", False, worst, 1.0 + LITTLE_LIMIT, says, marks(each.figures for each in wrong))
+        return Check("think_time", False, worst, 1.0 + LITTLE_LIMIT, says, marks(cycle.figures for cycle in wrong))
     says = message(
-        "Users, throughput, latency and the think time of {think} fit together.", think=words.duration(think)
+        "Users, throughput, latency and the think time of {think} are consistent.", think=words.duration(think)
     )
     return Check("think_time", True, worst, 1.0 + LITTLE_LIMIT, says)
 
 
-def _think_time_left(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
-    """Nobody told a think time: which one the figures leave, for whoever knows better."""
+def _implied_think_time(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
+    """Report the think time that the figures imply, for a run whose think time is not given."""
     known = list(_cycles(levels, facts))
     if not known:
         return None
-    none = [each.figures for each in known if each.between < NO_TIME * each.length]
-    seen = max(0.0, sum(each.between for each in known) / len(known))
-    left = message("{time} on average", time=words.duration(seen))
-    if none:
-        left = message("no time at {loads}", loads=loads_of(none))
+    without = [cycle.figures for cycle in known if cycle.between < NEGLIGIBLE * cycle.length]
+    between = max(0.0, sum(cycle.between for cycle in known) / len(known))
+    left = message("{time} on average", time=words.duration(between))
+    if without:
+        left = message("no time at {loads}", loads=loads_of(without))
     says = message(
-        "Users, throughput and latency leave {left} between two requests of a user (Little's law, N = X·(R + Z)). If the users "
-        "took another think time, these figures are not of that test; tell it (--think-time) to have it checked.",
+        "Users, throughput and latency leave {left} between two requests of a user (Little's law, N = X·(R + Z)). "
+        "If the users had a different think time, these figures are not from that test. Set --think-time to check "
+        "it.",
         left=left,
     )
-    return Check("think_time", True, seen, None, says, marks(none), unit="s")
+    return Check("think_time", True, between, None, says, marks(without), unit="s")
 
 
 def _failures_count_little(figures: LevelFigures, users: float) -> bool:
-    """A user pauses after a failure: that is no think time, and must not be much of the users' time."""
+    """Whether pauses after failures, which are not think time, take only a small share of the users' time."""
     if figures.errors > FAILURES_LIMIT:
         return False
     if not math.isnan(figures.backing_off):
-        return figures.backing_off <= NO_TIME
-    return math.isnan(figures.window) or (figures.failed + figures.unsent) * PAUSE <= NO_TIME * users * figures.window
+        return figures.backing_off <= NEGLIGIBLE
+    return (
+        math.isnan(figures.window) or (figures.failed + figures.unsent) * PAUSE <= NEGLIGIBLE * users * figures.window
+    )
 
 
 def think_time_of(user_classes: Mapping[str, str]) -> float | None:
-    """The mean think time, where every user class tells the same: "wait 1 to 3 s" is 2."""
+    """Return the mean think time in seconds; None unless it is the same for all user classes. "wait 1 to 3 s" is 2."""
     means = set()
-    for said in user_classes.values():
-        match = _WAIT.fullmatch(str(said).strip())
+    for behaviour in user_classes.values():
+        match = _WAIT.fullmatch(str(behaviour).strip())
         if match is None:
             return None
         low = float(match[1])

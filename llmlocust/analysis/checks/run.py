@@ -1,4 +1,4 @@
-"""The run: whether all that was planned was measured, and all that was sent is in its files."""
+"""Checks of the run: whether the whole plan was measured, and every sent request is in the files."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from llmlocust.text import figures as words
 from llmlocust.text.message import Message, capitalised, clauses, message, sentences
 
 LOAD_LIMIT = EXACT_SHARE
-"""A level whose load was off by a larger share is another one: two runs of the same load differ by as much anyway."""
+"""Maximum deviation from the requested load, as a share: two runs of the same load differ by as much anyway."""
 HOLD_SLACK = 1.5
-"""Seconds: levels are ended by a clock that ticks once a second."""
+"""Seconds that a level may be shorter than planned: the clock that ends levels ticks once per second."""
 SHORT = 5.0
+"""Minimum seconds of measurement for a steady level."""
 CYCLES = 2.0
-"""Requests of each user that a level should hold."""
+"""Minimum requests of each user at a steady level."""
 
 
 def completed(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
-    """Whether all that was planned was measured."""
+    """Check that the whole plan was measured."""
     if not facts.planned:
         if not facts.stopped:
             return None
-        return Check("run_completed", False, None, None, message("The run was stopped before it was through."))
+        return Check("run_completed", False, None, None, message("The run was stopped before its end."))
     if facts.requests and facts.stopped:
-        made = sum(each.requests for each in levels)
-        says: str = message("Stopped after {count} of {total} requests.", count=made, total=facts.requests)
-        return Check("run_completed", False, made, facts.requests, says, marks(levels), unit="requests")
-    last = max((each.level for each in levels), default=-1)
-    begun = [each for each in levels if each.window > 0.0]
-    cut = [each for each in begun if _cut_short(each, facts)]
-    never = list(facts.planned[last + 1 :]) + [each.load for each in levels if not each.window > 0.0]
+        requests = sum(level.requests for level in levels)
+        says: str = message("Stopped after {count} of {total} requests.", count=requests, total=facts.requests)
+        return Check("run_completed", False, requests, facts.requests, says, marks(levels), unit="requests")
+    last = max((level.level for level in levels), default=-1)
+    begun = [level for level in levels if level.window > 0.0]
+    cut = [level for level in begun if _cut_short(level, facts)]
+    never = list(facts.planned[last + 1 :]) + [level.load for level in levels if not level.window > 0.0]
     if not (cut or never or facts.stopped):
         return Check(
             "run_completed", True, len(begun), len(facts.planned), message("Every level of the plan was measured.")
@@ -40,16 +41,17 @@ def completed(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     unit = levels[0].unit if levels else USERS
     whole, planned = _held_whole(levels, facts), len(facts.planned)
     parts = [message("stopped after {count} of {total} levels", count=whole, total=planned)]
-    parts += [_held_in_part(each, _to_hold(each, facts) or 0.0, unit) for each in cut]
+    parts += [_cut_after(level, _to_hold(level, facts) or 0.0, unit) for level in cut]
     if never:
-        parts.append(message("{loads} never came", loads=words.loads(never, unit)))
+        parts.append(message("{loads} never ran", loads=words.loads(never, unit)))
     says = words.sentence(clauses(parts))
     return Check("run_completed", False, len(begun) - len(cut), planned, says, marks(cut))
 
 
-def _held_in_part(figures: LevelFigures, hold: float, unit: str) -> Message:
-    load, held, planned = words.with_unit(figures.load, unit), words.digits(figures.window), words.digits(hold)
-    if figures.load == 1:
+def _cut_after(level: LevelFigures, hold: float, unit: str) -> Message:
+    """Return a sentence on a level that was held for less than `hold` seconds."""
+    load, held, planned = words.with_unit(level.load, unit), words.digits(level.window), words.digits(hold)
+    if level.load == 1:
         return message("{load} was held {held} of {planned} s", load=load, held=held, planned=planned)
     return message("{load} were held {held} of {planned} s", load=load, held=held, planned=planned)
 
@@ -64,25 +66,25 @@ def _to_hold(figures: LevelFigures, facts: Facts) -> float | None:
 
 
 def _held_whole(levels: Sequence[LevelFigures], facts: Facts) -> int:
-    return sum(each.window > 0.0 and not _cut_short(each, facts) for each in levels)
+    return sum(level.window > 0.0 and not _cut_short(level, facts) for level in levels)
 
 
 def ended(facts: Facts) -> Check | None:
-    """Whether the files are those of a run that is over; None: they are."""
+    """Check that the files are those of a run that ended; None if they are."""
     if not facts.cut_off:
         return None
-    says = message("The run did not end properly (killed, or still going): its last seconds are missing.")
+    says = message("The run did not end properly (it was killed, or is still running): its last seconds are missing.")
     return Check("run_ended", False, None, None, says)
 
 
 def request_rows(facts: Facts) -> Check | None:
-    """Whether the file of requests has the rows that the run wrote, and whether every request has its row."""
+    """Check that the requests file has the rows that the run wrote, and that every request has a row."""
     if facts.rows_seen is None or facts.rows_kept is None:
         return None
     if faults := _row_faults(facts, facts.rows_kept):
         return Check("request_rows", False, facts.rows_found, facts.rows_kept, sentences(faults))
     if facts.rows_kept >= facts.rows_seen:
-        return Check("request_rows", True, facts.rows_kept, facts.rows_seen, message("Every request has its row."))
+        return Check("request_rows", True, facts.rows_kept, facts.rows_seen, message("Every request has a row."))
     says = message(
         "{kept} of {seen} request rows were kept (a sample); levels, percentiles and histograms count all requests, goodput is "
         "estimated from the sample.",
@@ -93,88 +95,92 @@ def request_rows(facts: Facts) -> Check | None:
 
 
 def _row_faults(facts: Facts, kept: int) -> list[Message]:
-    """Return sentences on what is wrong with the file of requests."""
+    """Return sentences on the faults of the requests file."""
     if facts.rows_found is None:
         return []
     if kept and not facts.rows_found:
-        lost = message("The file of requests is missing or has no complete row: the run wrote {kept} rows.", kept=kept)
+        lost = message("The requests file is missing or has no complete row, but the run wrote {kept} rows.", kept=kept)
         return [lost]
     faults = []
     if facts.rows_found < kept:
         faults.append(
             message(
-                "{found} of {kept} rows that the run wrote are whole; the others are missing or torn.",
+                "{found} of {kept} rows that the run wrote are complete; the others are missing or truncated.",
                 found=facts.rows_found,
                 kept=kept,
             )
         )
-    elif facts.rows_found > kept and not facts.cut_off:  # a run that is cut off has no time to count its last rows
+    elif facts.rows_found > kept and not facts.cut_off:  # a run that is cut off may not have counted its last rows
         faults.append(
             message(
-                "There are {found} rows where the run wrote {kept}: some belong to another run.",
+                "The requests file has {found} rows, but the run wrote {kept}: some belong to another run.",
                 found=facts.rows_found,
                 kept=kept,
             )
         )
     if facts.rows_outside == 1:
-        faults.append(message("1 row has a time before or after the run: rows of another run are among them."))
+        faults.append(message("1 row has a time before or after the run: the file contains rows of another run."))
     elif facts.rows_outside:
         faults.append(
             message(
-                "{count} rows have a time before or after the run: rows of another run are among them.",
+                "{count} rows have a time before or after the run: the file contains rows of another run.",
                 count=facts.rows_outside,
             )
         )
     if faults:
         faults.append(
-            message("Goodput and the checks of single requests rest on these rows; levels and percentiles do not.")
+            message("Goodput and the checks of single requests depend on these rows; levels and percentiles do not.")
         )
     return faults
 
 
 def levels_reached(levels: Sequence[LevelFigures]) -> Check | None:
-    """Whether each level had the load that was asked for."""
+    """Check that each level had the requested load."""
     if not levels:
         return None
-    missed = [each for each in levels if not each.reached]
-    off = [each for each in levels if each.reached and _not_as_asked(each) > LOAD_LIMIT]
+    missed = [level for level in levels if not level.reached]
+    off = [level for level in levels if level.reached and _deviation(level) > LOAD_LIMIT]
     if not missed and not off:
-        return Check("levels_reached", True, 0, 0, message("Every level had the load that was asked for."))
-    says = []
+        return Check("levels_reached", True, 0, 0, message("Every level reached the requested load."))
+    deviations = []
     if missed:
-        says.append(
+        deviations.append(
             message(
-                "The load of {loads} was never there; those levels are left out of the verdict.", loads=loads_of(missed)
+                "The load of {loads} was never reached; the verdict leaves out these levels.", loads=loads_of(missed)
             )
         )
     if off:
-        worst = words.share(max(map(_not_as_asked, off)))
-        says.append(
+        worst = words.share(max(map(_deviation, off)))
+        deviations.append(
             message(
-                "At {loads} up to {share} of the load was not what was asked for: users were not there or too many, or their "
-                "load process was cut off and had not heard that the level began or ended.",
+                "At {loads} the load was off by up to {share}: users were missing or too many, or a worker was "
+                "disconnected and did not know that the level had begun or ended.",
                 loads=loads_of(off),
                 share=worst,
             )
         )
-    return Check("levels_reached", False, len(missed) + len(off), 0, sentences(says), marks([*missed, *off]))
+    return Check("levels_reached", False, len(missed) + len(off), 0, sentences(deviations), marks([*missed, *off]))
 
 
-def _not_as_asked(level: LevelFigures) -> float:
-    """A share of the load, where it is known."""
-    known = [level.stale_share]
+def _deviation(level: LevelFigures) -> float:
+    """Return the deviation of a level from its requested load, as a share; 0 if not known."""
+    shares = [level.stale_share]
     if level.unit == USERS and level.load > 0.0:
-        known.append(abs(level.users / level.load - 1.0))
-    return max((each for each in known if not math.isnan(each)), default=0.0)
+        shares.append(abs(level.users / level.load - 1.0))
+    return max((share for share in shares if not math.isnan(share)), default=0.0)
 
 
 def level_length(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
-    """Levels too short to have come to rest: said, as what is wrong with them shows in the other checks."""
-    brief = [each for each in levels if 0.0 < each.window < SHORT]
+    """Mark levels that are too short for a steady state. The check passes: other checks show if their figures are wrong."""
+    brief = [level for level in levels if 0.0 < level.window < SHORT]
     few = [
-        each
-        for each in levels
-        if each.unit == USERS and each.window > 0.0 and each.ok and each.load > 0 and each.requests < CYCLES * each.load
+        level
+        for level in levels
+        if level.unit == USERS
+        and level.window > 0.0
+        and level.ok
+        and level.load > 0
+        and level.requests < CYCLES * level.load
     ]
     if not brief and not few:
         return None
@@ -183,12 +189,10 @@ def level_length(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
         parts.append(_measured_briefly(brief))
     if few:
         parts.append(
-            message(
-                "at {loads} there were fewer than {count} requests a user", loads=loads_of(few), count=f"{CYCLES:g}"
-            )
+            message("at {loads} each user sent fewer than {count} requests", loads=loads_of(few), count=f"{CYCLES:g}")
         )
     says = message(
-        "{levels}: such a level has hardly come to rest. {advice}",
+        "{levels}: such a level may not have reached a steady state. {advice}",
         levels=clauses(parts),
         advice=words.sentence(more_requests(facts)),
     )
@@ -198,30 +202,36 @@ def level_length(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
 
 def _measured_briefly(levels: Sequence[LevelFigures]) -> Message:
     loads, short = loads_of(levels), f"{SHORT:g}"
-    least = words.digits(min(each.window for each in levels))
+    shortest = words.digits(min(level.window for level in levels))
     if len(levels) == 1 and levels[0].load == 1 and levels[0].unit == USERS:
         return message(
-            "{loads} was measured for less than {short} s (shortest: {least} s)", loads=loads, short=short, least=least
+            "{loads} was measured for less than {short} s (shortest: {shortest} s)",
+            loads=loads,
+            short=short,
+            shortest=shortest,
         )
     return message(
-        "{loads} were measured for less than {short} s (shortest: {least} s)", loads=loads, short=short, least=least
+        "{loads} were measured for less than {short} s (shortest: {shortest} s)",
+        loads=loads,
+        short=short,
+        shortest=shortest,
     )
 
 
 def outages(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
-    """Whether nothing could connect for a while inside a level; None where there was no such time."""
-    where = [each for each in levels if each.level in facts.outages]
+    """Check that no level had a time in which no connection succeeded; None if none had."""
+    where = [level for level in levels if level.level in facts.outages]
     if not where:
         return None
-    began, lasted = max(facts.outages.values(), key=lambda outage: outage[1])
-    left_out = [each for each in where if each.level in facts.outages_left_out]
-    others = [each for each in where if each.level not in facts.outages_left_out]
+    began, duration = max(facts.outages.values(), key=lambda outage: outage[1])
+    left_out = [level for level in where if level.level in facts.outages_left_out]
+    others = [level for level in where if level.level not in facts.outages_left_out]
     says = [
         message(
-            "Inside {loads} nothing could connect for up to {lasted} s, from second {began} of the level on, and then requests "
-            "succeeded again.",
+            "At {loads} no connection succeeded for up to {duration} s, from second {began} of the level on; then "
+            "requests succeeded again.",
             loads=loads_of(where),
-            lasted=words.digits(lasted),
+            duration=words.digits(duration),
             began=f"{began:.0f}",
         )
     ]
@@ -237,21 +247,27 @@ def outages(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
                 loads=loads_of(others),
             )
         )
-    says.append(message("See what happened then (the server's log, the network, the name service), and measure again."))
-    return Check("outage", False, lasted, None, sentences(says), marks(where), unit="s")
+    says.append(
+        message(
+            "Find out what happened at that time (the server's log, the network, the name service), and measure again."
+        )
+    )
+    return Check("outage", False, duration, None, sentences(says), marks(where), unit="s")
 
 
 def lost_requests(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
-    """Whether every request that was sent is accounted for."""
+    """Check that every sent request is accounted for."""
     if facts.sent is None or facts.ended is None:
         return None
     lost = facts.sent - facts.ended
     if lost <= 0:
-        says = message("All {count} requests that were sent are accounted for.", count=facts.sent)
+        says = message("All {count} sent requests are accounted for.", count=facts.sent)
         return Check("lost_requests", True, 0, 0, says)
     says = message(
         "{lost} of {sent} requests were sent and never accounted for (a lost worker, or a killed run).",
         lost=lost,
         sent=facts.sent,
     )
-    return Check("lost_requests", False, lost, 0, says, marks(each for each in levels if each.level in facts.gone))
+    return Check(
+        "lost_requests", False, lost, 0, says, marks(level for level in levels if level.level in facts.lost_workers)
+    )

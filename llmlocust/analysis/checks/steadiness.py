@@ -1,4 +1,4 @@
-"""Steadiness: whether latencies stood still inside each level."""
+"""Checks of steadiness: whether latencies were steady inside each level."""
 
 from __future__ import annotations
 
@@ -12,61 +12,61 @@ from llmlocust.metrics.metric import METRICS
 from llmlocust.text import figures as words
 from llmlocust.text.message import Message, message, sentences, term
 
-HELD_LONGER = 3.0
-"""So many times longer a level that has not come to rest should be held."""
+LONGER_HOLD = 3.0
+"""Factor by which the advised hold of a level that was not steady is longer."""
 _BEGINS = message(
-    "A fixed number of requests has its beginning in its figures: ask for more, or hold the level for a time (--hold), "
-    "which begins after its warm-up."
+    "The figures of a fixed number of requests include its start: send more requests, or hold the level for a "
+    "time (--hold), which begins after its warm-up."
 )
 
 
 def warm_up_and_drift(levels: Sequence[LevelFigures], facts: Facts) -> list[Check | None]:
-    """Two ways not to stand still: the level's beginning differs from the rest, or it never came to rest."""
-    found: dict[int, Change] = {}
+    """Check both kinds of unsteadiness: a level whose beginning differs from the rest, and one that never gets steady."""
+    largest: dict[int, Change] = {}
     for level, courses in facts.courses.items():
         changes = [change for course in courses if (change := change_of(course)) is not None]
         if changes:
-            # how fast tokens come is the server's own pace, waits are what load makes of it
-            found[level] = max(changes, key=lambda each: (each.metric == "tpot", each.size))
-    judged = [each for each in levels if facts.courses.get(each.level)]
+            # TPOT shows the server's own speed, the other latencies also depend on the load
+            largest[level] = max(changes, key=lambda change: (change.metric == "tpot", change.size))
+    judged = [level for level in levels if facts.courses.get(level.level)]
     if not judged:
         return []
-    changed = [(each, found[each.level]) for each in judged if each.level in found]
-    waits = [each for each, change in changed if _only_waits(each, change)]
-    left = [(each, change) for each, change in changed if not _only_waits(each, change)]
+    changed = [(level, largest[level.level]) for level in judged if level.level in largest]
+    waits = [level for level, change in changed if _only_waits(level, change)]
+    left = [(level, change) for level, change in changed if not _only_waits(level, change)]
     return [
-        _warm_up([(each, change) for each, change in left if math.isfinite(change.until)], facts),
-        _drift([(each, change) for each, change in left if math.isinf(change.until)], waits, facts),
+        _warm_up([(level, change) for level, change in left if math.isfinite(change.until)], facts),
+        _drift([(level, change) for level, change in left if math.isinf(change.until)], waits, facts),
     ]
 
 
-def _only_waits(each: LevelFigures, change: Change) -> bool:
-    """Near saturation, an open load has a queue that comes and goes; above, one that grows without an end."""
-    return each.unit == RATE and change.metric != "tpot"
+def _only_waits(level: LevelFigures, change: Change) -> bool:
+    """Whether only waiting times of an open load changed. Near saturation its queue comes and goes; above, it grows."""
+    return level.unit == RATE and change.metric != "tpot"
 
 
-def _how(each: LevelFigures, change: Change) -> Message:
+def _changed(level: LevelFigures, change: Change) -> Message:
     return message(
-        "{metric} went {change} inside {load}",
+        "{metric} went {change} at {load}",
         metric=term(METRICS[change.metric].short),
         change=words.change(change.before, change.after),
-        load=loads_of([each]),
+        load=loads_of([level]),
     )
 
 
 def _warm_up(early: Sequence[tuple[LevelFigures, Change]], facts: Facts) -> Check:
     if not early:
-        says: str = message("No level begins otherwise than it goes on: the warm-up was long enough.")
+        says: str = message("No level begins differently from how it continues: the warm-up was long enough.")
         return Check("warm_up", True, 1.0, CHANGE, says)
-    each, change = max(early, key=lambda pair: pair[1].size)
+    level, change = max(early, key=lambda pair: pair[1].size)
     leaks = message(
-        "The warm-up leaks into {loads}: {change} and then stood still.",
-        loads=loads_of([each for each, _ in early]),
-        change=_how(each, change),
+        "The warm-up was too short at {loads}: {change} and was steady afterwards.",
+        loads=loads_of([level for level, _ in early]),
+        change=_changed(level, change),
     )
     cure = _BEGINS if facts.requests else _longer_warmup(max(change.until for _, change in early), facts.warmup)
     says = sentences([leaks, cure])
-    return Check("warm_up", False, math.exp(change.size), CHANGE, says, marks(each for each, _ in early))
+    return Check("warm_up", False, math.exp(change.size), CHANGE, says, marks(level for level, _ in early))
 
 
 def _longer_warmup(seconds: float, warmup: float | None) -> Message:
@@ -81,24 +81,24 @@ def _longer_warmup(seconds: float, warmup: float | None) -> Message:
 
 def _drift(late: Sequence[tuple[LevelFigures, Change]], waits: Sequence[LevelFigures], facts: Facts) -> Check:
     if late:
-        each, change = max(late, key=lambda pair: pair[1].size)
-        hold = math.ceil(HELD_LONGER * max(each.window for each, _ in late))
+        level, change = max(late, key=lambda pair: pair[1].size)
+        hold = math.ceil(LONGER_HOLD * max(level.window for level, _ in late))
         changed = message(
-            "Not steady at {loads}: {change}, and still changed at its end.",
-            loads=loads_of([each for each, _ in late]),
-            change=_how(each, change),
+            "Not steady at {loads}: {change}, and was still changing at its end.",
+            loads=loads_of([level for level, _ in late]),
+            change=_changed(level, change),
         )
-        cure = message("Hold such a level for {hold} s or more, or see what else changed meanwhile.", hold=hold)
+        cure = message("Hold such a level for {hold} s or more, or find out what else changed during it.", hold=hold)
         if facts.requests:
-            cure = message("Ask for more requests (--requests), or see what else changed meanwhile.")
+            cure = message("Send more requests (--requests), or find out what else changed during the level.")
         says: str = sentences([changed, cure])
-        return Check("drift", False, math.exp(change.size), CHANGE, says, marks(each for each, _ in late))
+        return Check("drift", False, math.exp(change.size), CHANGE, says, marks(level for level, _ in late))
     if waits:
         says = message(
-            "At {loads} waits changed while the level was held, as a queue's do that comes and goes or grows: latencies there "
-            "hang on how long that was.",
+            "At {loads} waiting times changed during the level, because a queue came and went, or grew. Latencies "
+            "there depend on how long the level was held.",
             loads=loads_of(waits),
         )
         return Check("drift", True, None, CHANGE, says, marks(waits))
-    says = message("Latencies stood still inside every level that is long enough to tell.")
+    says = message("Latencies were steady in every level that is long enough to judge.")
     return Check("drift", True, 1.0, CHANGE, says)

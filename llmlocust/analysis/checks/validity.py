@@ -1,6 +1,6 @@
-"""Whether a run's numbers can be believed: each doubt is a check with a value, a limit and a sentence. Pure.
+"""Whether the measurement of a run is valid. Each check has a value, a limit and a sentence. Pure.
 
-A check fails where the numbers are hurt. What only limits how far they reach is said with `ok` true.
+A check fails if the figures are wrong. A check that only restricts what the figures show passes, and marks levels.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from llmlocust.metrics.thresholds import Threshold
 def checks(
     levels: Sequence[LevelFigures], facts: Facts | None = None, thresholds: Iterable[Threshold] = ()
 ) -> list[Check]:
-    """Every check that the run has figures for, the failed ones first."""
+    """Return all checks that the run has figures for, the failed ones first."""
     facts = facts or Facts()
-    unplanned = facts.bare or facts.whole_requests
+    unplanned = facts.is_table or facts.whole_requests
     wanted = {threshold.statistic for threshold in thresholds}
-    found = [
+    results = [
         None if unplanned else answers.empty(levels, facts),
         answers.unread(levels, facts),
         answers.length(levels, facts),
@@ -58,26 +58,26 @@ def checks(
         cycles.littles_law(levels, facts),
         cycles.think_time(levels, facts),
     ]
-    found = list(dict.fromkeys(found))  # both percentiles have the same to say of no requests at all
-    ours = _with_own([each for each in found if each is not None], facts.own)
-    return sorted(ours, key=lambda each: each.ok)
+    results = list(dict.fromkeys(results))  # without requests, the checks of both percentiles are equal
+    own = _with_process_checks([check for check in results if check is not None], facts.process_checks)
+    return sorted(own, key=lambda check: check.ok)
 
 
-def _with_own(ours: list[Check], own: Sequence[Check]) -> list[Check]:
-    """The process's own checks added; where both looked at the same, the one that fails counts."""
-    failed = {each.key for each in own if not each.ok}
-    kept = [each for each in ours if each.key not in failed]
-    keys = {each.key for each in kept}
-    return [*kept, *(each for each in own if each.key not in keys)]
+def _with_process_checks(own: list[Check], process_checks: Sequence[Check]) -> list[Check]:
+    """Add the checks that the process made; of two checks with the same key, the one that fails counts."""
+    failed = {check.key for check in process_checks if not check.ok}
+    kept = [check for check in own if check.key not in failed]
+    keys = {check.key for check in kept}
+    return [*kept, *(check for check in process_checks if check.key not in keys)]
 
 
-def standing(checks: Iterable[Check], rests: Mapping[str, Collection[int]]) -> dict[str, bool]:
-    """Which numbers stand in spite of the checks that failed: those that rest on no level that one of them marks.
+def standing(checks: Iterable[Check], supporting: Mapping[str, Collection[int]]) -> dict[str, bool]:
+    """Return whether each number is valid although checks failed: it depends on no level that a failed check marks.
 
-    `rests`: by number, the levels that it rests on. A failed check that marks no level is of the whole run, but for
-    levels that never came.
+    `supporting`: by number, the levels that it depends on. A failed check that marks no level affects the whole run,
+    except that planned levels which never ran affect no number.
     """
-    failed = [each for each in checks if not each.ok and (each.levels or each.key != "run_completed")]
-    marked = {level for each in failed for level in each.levels}
-    whole = any(not each.levels for each in failed)
-    return {name: not whole and marked.isdisjoint(levels) for name, levels in rests.items()}
+    failed = [check for check in checks if not check.ok and (check.levels or check.key != "run_completed")]
+    marked = {level for check in failed for level in check.levels}
+    affects_all = any(not check.levels for check in failed)
+    return {name: not affects_all and marked.isdisjoint(levels) for name, levels in supporting.items()}

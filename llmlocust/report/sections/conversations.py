@@ -1,6 +1,6 @@
-"""Conversations by turn: what a growing history costs.
+"""Conversations by turn: the cost of a growing history.
 
-Turns are told by their requests' names, "turn 1", "turn 2" and on. Durations come from the histograms, which count all
+A turn is identified by the name of its requests, "turn 1", "turn 2" and on. Durations come from the histograms, which count all
 requests; tokens and errors from the rows of the requests file, which may be a sample of them.
 """
 
@@ -28,15 +28,16 @@ HEADS = ("turn", "requests", "errors", "input tokens", "output tokens", *_LATENC
 
 @dataclass(frozen=True)
 class Turn:
-    """The requests of one turn. Seconds; NaN where nothing is known."""
+    """The requests of one turn. Times are in seconds; NaN if not known."""
 
     name: str
     requests: float
-    """As many as the rows stand for, without those that say nothing of the server."""
+    """The weighted number of requests, without failures that the server did not cause."""
     errors: float
     input_tokens: float
-    """Mean of a successful request, as is the next."""
+    """Mean of the successful requests."""
     output_tokens: float
+    """Mean of the successful requests."""
     ttft: Histogram
     gap: Histogram
 
@@ -53,7 +54,7 @@ class Turn:
 @dataclass(frozen=True)
 class Turns:
     top: float
-    """The highest of the loads that are looked at."""
+    """The highest load of the levels in the table."""
     turns: list[Turn]
 
 
@@ -107,7 +108,7 @@ def _spread(run: RunData, metric: str, name: str, levels: Collection[int]) -> Hi
 
 
 def turns_at(assessment: Assessment, talks: Turns) -> str:
-    """Of which levels the turns are."""
+    """Return the levels that the turns come from, in words."""
     lowest = min(each.load for each in assessment.levels)
     where = "Of" if talks.top == lowest else "Of the levels up to"
     return f"{where} {words.with_unit(talks.top, assessment.unit)}"

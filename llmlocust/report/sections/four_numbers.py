@@ -1,4 +1,4 @@
-"""The four numbers in words: their names, what they mean, and where they lie."""
+"""The four numbers in words: their names, meanings and loads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MEANS = {
 
 
 def place(finding: Finding, unit: str) -> str:
-    """Where a number lies: about 45 users (40 to 50)."""
+    """Return the load of a number in words, such as "about 45 users (40 to 50)"."""
     if not finding.reached:
         return STATUS[finding.status]
     if finding.load is None:
@@ -30,7 +30,7 @@ def place(finding: Finding, unit: str) -> str:
 
 
 def range_of(finding: Finding) -> str:
-    """The 95 % interval of a number that was reached, in words; one end may not be known."""
+    """Return the 95 % interval of a number that was reached, in words; one end may be unknown."""
     low, high = (None if load is None else words.load(_rounded(load)) for load in (finding.low, finding.high))
     if low is not None and high is not None:
         return f"{low} to {high}"
@@ -38,7 +38,7 @@ def range_of(finding: Finding) -> str:
 
 
 def cards(verdict: Verdict, unit: str) -> list[dict[str, Any]]:
-    """A card of the page for each number."""
+    """Return a card of the page for each number."""
     return [
         {
             "key": name,
@@ -54,7 +54,7 @@ def cards(verdict: Verdict, unit: str) -> list[dict[str, Any]]:
 
 
 def card_number(finding: Finding, unit: str) -> str:
-    """A number without its unit; why there is none."""
+    """Return a number without its unit, or why it has none."""
     if not finding.reached:
         return place(finding, unit)
     if finding.load is None:
@@ -70,5 +70,5 @@ def _card_range(finding: Finding, unit: str) -> str:
 
 
 def _rounded(load: float) -> float:
-    """A load as precise as such a number can be: whole from 10 on, else a tenth."""
+    """Round a load to the precision of these numbers: whole from 10 on, below to a tenth."""
     return float(round(load)) if load >= 10 else round(load, 1)

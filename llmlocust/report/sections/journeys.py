@@ -1,4 +1,4 @@
-"""What happens to a user: single requests of telling levels, step by step. Seconds."""
+"""Journeys: single requests of selected levels, step by step. Times are in seconds."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from llmlocust.metrics.vocabulary import ABORTED, ERROR_KINDS, OK
 from llmlocust.text import figures as words
 
 _CALM = 0.5
-"""A level is calm at half of what the limit holds, or less."""
+"""Maximum load of a calm level, as a share of the highest level within the SLO limit."""
 _SHOWN = 0.01
-"""Steps before and after that are a smaller share of the request than this nobody sees."""
+"""Minimum share of a request that the steps before and after its stream need to be shown."""
 _ALWAYS = ("first", "stream", "failed")
 
 STEPS = {
@@ -34,15 +34,15 @@ STEPS = {
 
 @dataclass(frozen=True)
 class Journey:
-    """One request that was really sent."""
+    """One request of the run."""
 
     kind: str
-    """typical, slow or failed."""
+    """One of typical, slow and failed."""
     steps: tuple[tuple[str, float], ...]
     """Names of STEPS with their seconds, in the order of time."""
     says: str
     error: str = ""
-    """What the server, or whatever failed, said."""
+    """The error message of a failed request."""
 
     @property
     def seconds(self) -> float:
@@ -55,12 +55,12 @@ class Scenes:
 
     load: float
     where: str
-    """How the level lies to the limit, in words."""
+    """The position of the level relative to the SLO limit, in words."""
     journeys: tuple[Journey, ...]
 
 
 def journeys(requests: pd.DataFrame | None, levels: Sequence[LevelFigures], verdict: Verdict) -> list[Scenes]:
-    """Of each telling level a typical request, a slow one and one that failed, as far as there are such."""
+    """Return a typical, a slow and a failed request of each selected level, as far as it has them."""
     if requests is None:
         return []
     measured = requests[(requests["measured"] == 1) & (requests["outcome"] != ABORTED)]
@@ -74,7 +74,7 @@ def journeys(requests: pd.DataFrame | None, levels: Sequence[LevelFigures], verd
 
 
 def telling(levels: Iterable[LevelFigures], verdict: Verdict) -> list[tuple[LevelFigures, str]]:
-    """At most three levels, lowest first: a calm one, the one at the limit and one beyond; or low, middle and high."""
+    """Select up to three levels, lowest first: calm, at the SLO limit and beyond it; or lowest, middle and highest."""
     ordered = sorted((each for each in levels if each.requests and each.load > 0), key=lambda each: each.load)
     limit = verdict.slo_limit
     if not limit.reached:
@@ -89,7 +89,7 @@ def telling(levels: Iterable[LevelFigures], verdict: Verdict) -> list[tuple[Leve
         told.append((good[-1], "at the limit"))
     beyond = [each for each in ordered if limit.level_bad is not None and each.load >= limit.level_bad]
     if beyond:
-        # where requests fail there is more to see than where they are slow
+        # failed requests show more than slow ones
         failing = [each for each in beyond if each.load == verdict.collapse.level_bad]
         told.append(((failing or beyond)[0], "beyond the limit"))
     return told
@@ -109,7 +109,7 @@ def _of_level(rows: pd.DataFrame) -> Iterable[Journey]:
 
 
 def _at(ordered: pd.DataFrame, q: float) -> dict[str, Any]:
-    """The row at a quantile, each counted as often as it stands for."""
+    """Return the row at a quantile; each row counts by its weight."""
     cumulated = ordered["weight"].fillna(1.0).clip(lower=1.0).cumsum().to_numpy()
     place = int(np.searchsorted(cumulated, q * cumulated[-1]))
     return {str(name): value for name, value in ordered.iloc[place].items()}

@@ -1,4 +1,4 @@
-"""A run of one level, such as that of a fixed number of requests: its figures, where others have the four numbers."""
+"""The figures of a run of one level, such as one of a fixed number of requests, which has none of the four numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TWO_SIDED = 1.96
 
 
 class Figure(NamedTuple):
-    """A figure in words, with its 95 % interval; that is empty where it is not known."""
+    """A figure in words, with its 95 % interval, which is empty if not known."""
 
     value: str
     interval: str = ""
@@ -27,27 +27,28 @@ class Figure(NamedTuple):
 
 
 def of_summary(summary: Summary, statistic: str) -> str:
-    """One figure of a metric: a duration, or between what it lies."""
-    unsure = summary.range_of(statistic)
-    return words.span(*unsure) if unsure else words.duration(summary[statistic])
+    """Return a statistic of a metric in words: a duration, or the range of one that is not known exactly."""
+    known_range = summary.range_of(statistic)
+    return words.span(*known_range) if known_range else words.duration(summary[statistic])
 
 
 def latency(level: LevelFigures, metric: str, statistic: str) -> Figure:
-    """Its interval is as wide as the verdict takes the noise of a level beside no other to be (docs/metrics.md)."""
+    """Return a latency with its interval, which has the noise of a single level in the verdict (docs/metrics.md)."""
     summary = level.metric(metric)
     value = of_summary(summary, statistic)
     low, high = summary.intervals.get(statistic, (math.nan, math.nan))
     if summary.range_of(statistic) or math.isnan(low):
         return Figure(value)
-    least = _moved(summary[statistic], low, -1.0)
+    lower = _moved(summary[statistic], low, -1.0)
     if summary.count < BOUNDED.get(statistic, 0) or not math.isfinite(high):
-        return Figure(value, f"{words.duration(least)} or more")
-    return Figure(value, words.span(least, _moved(summary[statistic], high, 1.0)))
+        return Figure(value, f"{words.duration(lower)} or more")
+    return Figure(value, words.span(lower, _moved(summary[statistic], high, 1.0)))
 
 
 def _moved(value: float, end: float, side: float) -> float:
-    """Return an end of an interval by order statistics, widened by the least uncertainty of any figure. `side`: -1 for the
-    lower end, 1 for the upper.
+    """Return an end of an interval by order statistics, widened by the minimum uncertainty of any figure.
+
+    `side`: -1 for the lower end, 1 for the upper.
     """
     if not (value > 0.0 and end > 0.0):
         return end
@@ -55,7 +56,7 @@ def _moved(value: float, end: float, side: float) -> float:
 
 
 def rate(level: LevelFigures, value: float) -> Figure:
-    """Something a second."""
+    """Return a rate per second of a level, with its interval."""
     if not value > 0.0:
         return Figure(words.digits(value))
     step = Step(level.load, (level,))
@@ -71,37 +72,38 @@ def errors(level: LevelFigures) -> Figure:
 
 
 def failed(level: LevelFigures) -> str:
-    """How many of its requests failed, in words."""
+    """Return the number of failed requests in words."""
     if not level.counted:
         return f"{words.share(level.errors)} failed"
     return f"{level.failed} of {level.requests} requests failed"
 
 
 def cards(level: LevelFigures) -> list[dict[str, Any]]:
-    """The figures that are looked at first."""
-    made = []
+    """Return the cards of the page: throughput, latencies and errors."""
+    figures = []
     if level.throughput > 0.0:
-        told = rate(level, level.throughput)
+        throughput = rate(level, level.throughput)
         why = f"{words.digits(level.output_tokens_per_s)} output tokens/s" if level.output_tokens_per_s > 0.0 else ""
         lasted = f"{level.requests} requests in {words.digits(level.window)} s" if level.window > 0.0 else ""
-        made.append(("saturation", "Throughput", "successful requests a second", told, _sentences(why, lasted)))
+        text = _sentences(why, lasted)
+        figures.append(("saturation", "Throughput", "successful requests a second", throughput, text))
     for key, metric, name in (("slo_limit", "ttft", "First token"), ("knee", "e2e", "End to end")):
         if not math.isnan(level.metric(metric)["p95"]):
             half = of_summary(level.metric(metric), "p50")
             means = f"95 of 100 requests had {'it' if metric == 'ttft' else 'their answer'} sooner (p95)"
-            made.append((key, name, means, latency(level, metric, "p95"), f"Half took {half} or less."))
-    made.append(("collapse", "Errors", "share of the requests that failed", errors(level), f"{failed(level)}."))
+            figures.append((key, name, means, latency(level, metric, "p95"), f"Half took {half} or less."))
+    figures.append(("collapse", "Errors", "share of the requests that failed", errors(level), f"{failed(level)}."))
     return [
         {
             "key": key,
             "name": name,
             "means": means,
-            "number": told.value,
-            "range": f"95 %: {told.interval}" if told.interval else "",
+            "number": figure.value,
+            "range": f"95 %: {figure.interval}" if figure.interval else "",
             "why": why,
             "reached": True,
         }
-        for key, name, means, told, why in made
+        for key, name, means, figure, why in figures
     ]
 
 
@@ -110,26 +112,26 @@ def _sentences(*parts: str) -> str:
 
 
 def percentiles(level: LevelFigures) -> tuple[list[str], list[tuple[str, list[Figure]]]]:
-    """Heads of columns, and a row for each metric that is known."""
-    known = {name: level.metric(name) for name in _SHOWN if any(_is_told(level.metric(name), s) for s in STATISTICS)}
+    """Return the column heads, and a row of statistics for each known metric."""
+    known = {name: level.metric(name) for name in _SHOWN if any(_is_known(level.metric(name), s) for s in STATISTICS)}
     if "ttfo" in known and known["ttfo"]["p95"] == level.metric("ttft")["p95"]:
         del known["ttfo"]
-    heads = [s for s in STATISTICS if any(_is_told(summary, s) for summary in known.values())]
-    rows = [(METRICS[name].short, [latency(level, name, each) for each in heads]) for name in known]
-    return [each.replace("_", ".") for each in heads], rows
+    heads = [s for s in STATISTICS if any(_is_known(summary, s) for summary in known.values())]
+    rows = [(METRICS[name].short, [latency(level, name, head) for head in heads]) for name in known]
+    return [head.replace("_", ".") for head in heads], rows
 
 
-def _is_told(summary: Summary, statistic: str) -> bool:
+def _is_known(summary: Summary, statistic: str) -> bool:
     return not math.isnan(summary[statistic])
 
 
 def lines(level: LevelFigures) -> list[str]:
-    """For a terminal: a line a metric, and the rest."""
-    told = [f"{'Requests/s:':<21} {rate(level, level.throughput)}"] if level.throughput > 0.0 else []
+    """Return the lines of a terminal: rates, a line per metric, and errors."""
+    text = [f"{'Requests/s:':<21} {rate(level, level.throughput)}"] if level.throughput > 0.0 else []
     if level.output_tokens_per_s > 0.0:
-        told.append(f"{'Output tokens/s:':<21} {rate(level, level.output_tokens_per_s)}")
+        text.append(f"{'Output tokens/s:':<21} {rate(level, level.output_tokens_per_s)}")
     heads, rows = percentiles(level)
     wanted = [at for at, head in enumerate(heads) if head in ("mean", "p50", "p95", "p99")]
     for name, figures in rows:
-        told.append(f"{name + ':':<21} " + " · ".join(f"{heads[at]} {figures[at].value}" for at in wanted))
-    return [*told, f"{'Errors:':<21} {errors(level)}"]
+        text.append(f"{name + ':':<21} " + " · ".join(f"{heads[at]} {figures[at].value}" for at in wanted))
+    return [*text, f"{'Errors:':<21} {errors(level)}"]

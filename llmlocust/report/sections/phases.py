@@ -1,4 +1,4 @@
-"""The table of the phases of a plan: a row each."""
+"""The table of the phases of a plan, with a row for each phase."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEADS = ("requests", "failed", "ok/s", "good/s", "tokens/s", *(f"{METRICS[key].s
 
 
 def table(assessment: Assessment) -> dict[str, Any] | None:
-    """The table's heads and rows; None where the plan has no phases."""
+    """Return the heads and rows of the table; None if the plan has no phases."""
     told = assessment.phases
     if not told:
         return None
@@ -39,14 +39,14 @@ def table(assessment: Assessment) -> dict[str, Any] | None:
 
 
 def _columns(told: Phases) -> list[tuple[str, list[str]]]:
-    """The heads that have anything to tell, each with a cell for each phase."""
+    """Return the heads of columns with a known figure, each with a cell for each phase."""
     rows = [_cells(phase, told) for phase in told.phases]
     made = zip(HEADS, zip(*rows, strict=True), strict=True)
     return [(head, list(cells)) for head, cells in made if any(cell != words.UNKNOWN for cell in cells)]
 
 
 def _cells(phase: RunPhase, told: Phases) -> list[str]:
-    """In the order of HEADS."""
+    """Return the cells of a phase in the order of HEADS."""
     whole = phase.whole
     tokens = {each.level: each.output_tokens_per_s for each in phase.levels}
     return [
@@ -69,7 +69,7 @@ def _slowest(phase: RunPhase, judged: Phases, metric: str) -> str:
 
 
 def _stand(assessment: Assessment, levels: Sequence[LevelFigures]) -> str:
-    """How the levels of a phase stand to the limits."""
+    """Return the result of the levels of a phase for the thresholds, in words."""
     found = [assessment.tier(each) for each in levels]
     if len(set(found)) == 1:
         return found[0]
@@ -77,13 +77,13 @@ def _stand(assessment: Assessment, levels: Sequence[LevelFigures]) -> str:
 
 
 def loads(phase: RunPhase) -> str:
-    """5, or 5 → 50."""
+    """Return the load of a phase in words: 5, or 5 → 50."""
     ends = [words.load(phase.levels[0].load), words.load(phase.levels[-1].load)]
     return " → ".join(dict.fromkeys(ends))
 
 
 def brief(phase: RunPhase, told: Phases, unit: str) -> str:
-    """A phase in a line of a terminal."""
+    """Return a line on a phase for a terminal."""
     metric = "ttft" if any(each.metric("ttft").count for each in phase.levels) else "e2e"
     name = f"{name_of(metric, 'p95')} {words.duration(told.p95(phase, metric))}"
     failed = words.share(phase.whole.errors)

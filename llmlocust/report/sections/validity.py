@@ -1,4 +1,4 @@
-"""Whether a run can be believed: the checks in words."""
+"""The validity of a measurement, in words."""
 
 from __future__ import annotations
 
@@ -9,48 +9,46 @@ from llmlocust.text import figures as words
 
 
 def validity_line(assessment: Assessment) -> str:
-    """Whether the run can be believed, in a sentence; of what failed, what it leaves standing."""
+    """Return the validity in a sentence or two: the number of checks that passed or failed, and what the failed affect."""
     failed = [check for check in assessment.checks if not check.ok]
+    total = len(assessment.checks)
     if not failed:
+        valid = f"Measurement valid: {total} of {total} checks passed"
         if not any(check.key == "client_cpu" for check in assessment.checks):
-            return (
-                f"Nothing speaks against the measurement ({len(assessment.checks)} checks), but whether the load "
-                "generator itself kept up is not known."
-            )
-        return f"The measurement can be believed: {len(assessment.checks)} checks, none failed."
+            return f"{valid}, but it is not known whether the load generator kept up."
+        return f"{valid}."
     names = words.series([check.name for check in failed])
-    said = f"Read these numbers with care: {len(failed)} of {len(assessment.checks)} checks failed ({names})."
-    return said if assessment.verdict.windows else f"{said} {_still_stands(assessment)}".rstrip()
+    sentence = f"{len(failed)} of {total} checks failed: {names}."
+    return sentence if assessment.verdict.windows else f"{sentence} {_affected(assessment)}".rstrip()
 
 
-def _still_stands(assessment: Assessment) -> str:
-    """Which of the four numbers can be used in spite of what failed; without a ramp, which parts."""
+def _affected(assessment: Assessment) -> str:
+    """Return which of the four numbers the failed checks affect; without a ramp, which phases."""
     if assessment.only_level:
-        return "They doubt the only level." if assessment.doubted else ""
+        return "This affects the only level." if assessment.doubted else ""
     if not assessment.climbs:
-        return _parts_that_stand(assessment)
-    told = {"slo_limit": "the SLO limit", "knee": "the knee", "saturation": "saturation", "collapse": "collapse"}
-    held = assessment.stands
-    fallen = [told[name] for name, holds in held.items() if not holds]
-    kept = [told[name] for name, holds in held.items() if holds]
-    if not kept:
-        return "All four numbers rest on what they doubt."
-    if not fallen:
-        return "The four numbers rest on other levels and stand."
-    stand = f"{words.series(kept)} {'stand' if len(kept) > 1 else 'stands'}"
-    rest = f"{words.series(fallen)} {'rest' if len(fallen) > 1 else 'rests'} on doubted levels"
-    return f"{words.sentence(rest)[:-1]}; {stand}."
+        return _affected_phases(assessment)
+    names = {"slo_limit": "the SLO limit", "knee": "the knee", "saturation": "saturation", "collapse": "collapse"}
+    validity = assessment.stands
+    affected = [names[key] for key, is_valid in validity.items() if not is_valid]
+    valid = [names[key] for key, is_valid in validity.items() if is_valid]
+    if not valid:
+        return "This affects all four numbers."
+    if not affected:
+        return "This affects none of the four numbers."
+    return f"This affects {words.series(affected)}, but not {words.series(valid)}."
 
 
-def _parts_that_stand(assessment: Assessment) -> str:
-    rests = {part.name: {each.level for each in part.levels} for part in assessment.phases.phases}
-    fallen = [name for name, holds in standing(assessment.checks, rests).items() if not holds]
-    return f"They are about {words.series(fallen)}." if fallen else "They are about no level that was measured."
+def _affected_phases(assessment: Assessment) -> str:
+    """Return which phases of the plan the failed checks affect."""
+    levels = {phase.name: {level.level for level in phase.levels} for phase in assessment.phases.phases}
+    affected = [name for name, is_valid in standing(assessment.checks, levels).items() if not is_valid]
+    return f"This affects {words.series(affected)}." if affected else "This affects no measured level."
 
 
 MARKS = {"✓": "passed", "✗": "failed", "•": "to note"}
 
 
 def mark(check: Check) -> str:
-    """✗ where the numbers are hurt, • where something limits how far those of some levels reach, else ✓."""
+    """Return ✗ for a check that failed, • for a check that passed but marks levels, ✓ for the others."""
     return "✗" if not check.ok else "•" if check.levels else "✓"

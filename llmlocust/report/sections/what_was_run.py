@@ -1,4 +1,4 @@
-"""What was run: the facts, the options and the messages of a run, as words. run.json is what anybody may have written."""
+"""The facts, options and error messages of a run, as words. run.json may contain anything."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FOREIGN = ("Target", "Model", "Protocol", "Arrivals", "Users", "Versions")
 
 
 def facts(run: RunData, unit: str) -> list[tuple[str, str]]:
-    """What was run, as pairs of words."""
+    """Return the facts of a run as pairs of a name and a value."""
     info = run.info
     target, plan, rows = (mapping(info.get(name)) for name in ("target", "plan", "counts"))
     versions = ", ".join(
@@ -57,12 +57,12 @@ _VERSIONS = {"llmlocust": "llmlocust", "locust": "Locust", "python": "Python"}
 
 
 def _users(classes: Mapping[str, Any], unit: str) -> str:
-    """What they do between two requests says nothing where requests come at a rate."""
+    """Return the user classes; in open load without their think times, which have no effect there."""
     return "; ".join(f"{name}" if unit == RATE else f"{name}: {does}" for name, does in classes.items())
 
 
 def _preflight(told: Mapping[str, Any]) -> str | None:
-    """The request before the load, by which the model was found and the server seen to answer."""
+    """Return the result of the preflight: the requests before the load that found the model and tested the server."""
     first, listed, asked = (number(told.get(name)) for name in ("ttft_ms", "models_listed", "requests"))
     if first is None and listed is None:
         return None
@@ -86,7 +86,7 @@ def _plan(plan: Mapping[str, Any]) -> str:
 
 
 def _parts(plan: Mapping[str, Any], parts: Sequence[tuple[str, float, float]]) -> str:
-    """Such as: baseline 5 users (60 s), linear 5 to 50 users (210 s)."""
+    """Return the phases of a plan, such as "baseline 5 users (60 s), linear 5 to 50 users (210 s)"."""
     told = []
     for name, levels in groupby(zip(parts, planned(plan), strict=False), key=lambda each: each[0][0]):
         of_part = list(levels)
@@ -129,13 +129,13 @@ def _lasted(run: RunData) -> str | None:
 
 
 def options(run: RunData) -> list[tuple[str, str]]:
-    """The options of the run; what looks like a secret is never shown, whoever wrote it there."""
+    """Return the options of the run without those that look like secrets."""
     told = mapping(run.info.get("options"))
     return [(str(name), str(value)) for name, value in told.items() if not _SECRET.search(str(name))]
 
 
 def messages(run: RunData) -> list[tuple[str, str, str]]:
-    """What failed requests were told: kind in words, text, how often. The most frequent."""
+    """Return the most frequent error messages: kind in words, text, count."""
     failures = run.failures
     if failures is None:
         return []

@@ -31,7 +31,7 @@ def test_a_good_run_passes_all():
         (Facts(loop_lag={1: 0.3}, clocks={"user": 5}), "event_loop_lag"),
         (Facts(cut_off=True), "run_ended"),
         (Facts(sent=10, ended=7), "lost_requests"),
-        (Facts(own=[Check("run", False, None, None, "disk full")]), "run"),
+        (Facts(process_checks=[Check("run", False, None, None, "disk full")]), "run"),
     ],
 )
 def test_what_hurts_the_numbers_fails(facts, name):
@@ -59,7 +59,7 @@ def test_a_level_whose_load_was_not_what_was_asked_for_is_marked_with_its_share(
     check = named(checks([replace(low, **off), high]))["levels_reached"]
     assert check.ok == (not share)
     assert check.levels == ((0,) if share else ())
-    assert not share or check.says.startswith(f"At 4 users up to {share} of the load was not what was asked for: ")
+    assert not share or check.says.startswith(f"At 4 users the load was off by up to {share}: ")
 
 
 def test_too_few_requests_name_the_number_needed():
@@ -110,7 +110,7 @@ def test_both_own_checks_of_one_name_are_kept_and_a_failed_one_replaces_ours():
         Check("run", False, None, None, "two"),
         Check("client_cpu", True, 0.1, 0.9, "ok"),
     ]
-    found = checks(closed_queue((4, 8), 64), Facts(client_cpu={0: 0.99}, own=own))
+    found = checks(closed_queue((4, 8), 64), Facts(client_cpu={0: 0.99}, process_checks=own))
     assert [each.says for each in found if each.key == "run"] == ["one", "two"]
     assert not named(found)["client_cpu"].ok
 
@@ -138,7 +138,7 @@ def test_answers_without_a_token_fail():
     check = named(checks([good, empty]))["empty_answers"]
     assert not check.ok
     assert check.levels == (1,)
-    assert "At 8 users up to 100 % of the successful requests brought no token" in check.says
+    assert "At 8 users up to 100 % of the successful requests returned no token" in check.says
     assert not named(checks([replace(empty, level=0)]))["empty_answers"].ok
     assert named(checks([good]))["empty_answers"].ok
 
@@ -156,7 +156,7 @@ def test_tokens_that_were_counted_and_not_seen_are_no_empty_answers():
     found = named(checks([seen, unread], facts))
     check = found["unread_tokens"]
     assert (check.ok, check.levels, check.value) == (False, (1,), 1.0)
-    assert "At 8 users the server counted the tokens of up to 100 % of the successful requests" in check.says
+    assert "At 8 users the server reported token counts for up to 100 % of the successful requests" in check.says
     assert "choices.delta.voice" in check.says
     assert found["empty_answers"].ok
     assert "empty_answers" not in named(checks([replace(unread, level=0)], Facts(unread={0: 1.0})))
@@ -197,7 +197,7 @@ def test_a_stopped_run_is_not_complete():
     levels = [figures(2, 2.0, 0.1, 1.0, window=5.0), figures(4, 4.0, 0.1, 1.0, index=1, window=2.2)]
     check = named(checks(levels, Facts(planned=(2, 4, 8), hold=5.0)))["run_completed"]
     assert not check.ok
-    assert check.says == "Stopped after 1 of 3 levels; 4 users were held 2.2 of 5 s; 8 users never came."
+    assert check.says == "Stopped after 1 of 3 levels; 4 users were held 2.2 of 5 s; 8 users never ran."
     assert check.levels == (1,)
 
 
@@ -219,7 +219,7 @@ def test_short_levels_are_noted():
     assert check.ok
     assert check.levels == (0, 1)
     assert "2 users were measured for less than 5 s" in check.says
-    assert "at 60 users there were fewer than 2 requests a user" in check.says
+    assert "at 60 users each user sent fewer than 2 requests" in check.says
 
 
 # -- tokens that something gathers
@@ -228,7 +228,7 @@ def test_short_levels_are_noted():
 def test_many_gathered_tokens_are_somebody_elses_doing():
     one = figures(4, 5.0, 0.1, 1.0)
     gathered = named(checks([replace(one, coalesced=0.9, uncertain=0.01)]))["tokens_together"]
-    assert "a proxy that buffers?" in gathered.says
+    assert "a proxy in front of it buffers them" in gathered.says
     assert gathered.levels == (0,)
     late = named(checks([replace(one, coalesced=0.3, uncertain=0.29)]))["tokens_together"]
     assert "proxy" not in late.says
@@ -273,7 +273,7 @@ def test_the_mark_says_how_late_and_what_to_do():
     says = named(checks(levels))["token_times"].says
     assert "At 4 and 8 users" in says
     assert "up to 20 %" in says
-    assert "p99 ITL at 8 users is somewhere from 12 to 200 ms" in says
+    assert "p99 ITL at 8 users is only known to be 12 to 200 ms" in says
     assert "--processes" in says
 
 
@@ -342,7 +342,7 @@ def test_a_wait_that_is_no_number_tells_nothing():
 def test_a_note_does_not_read_as_a_failure():
     check = named(checks([figures(2, 1.0, 0.1, 1.0)]))["requests_for_p99"]
     assert check.ok
-    assert check.says.startswith("p99 at 2 users rests on fewer than 100 requests (fewest: 60): read p95 there")
+    assert check.says.startswith("p99 at 2 users is based on fewer than 100 requests (fewest: 60). Use p95 there")
 
 
 def test_where_nothing_succeeded_nothing_is_the_slowest():
@@ -374,7 +374,7 @@ def test_a_warm_up_that_leaks_marks_its_level():
     check = found["warm_up"]
     assert not check.ok
     assert check.levels == (1,)
-    assert "TPOT went 49.5 → 20 ms inside 8 users" in check.says
+    assert "TPOT went 49.5 → 20 ms at 8 users" in check.says
     assert "6 s longer (--warmup, 11 s in all)" in check.says
     assert found["drift"].ok
 
@@ -409,12 +409,12 @@ def of_facts(**facts):
     return named(checks(closed_queue((4, 8), 64), Facts(**facts)))
 
 
-def test_a_process_that_falls_silent_marks_its_level():
-    check = of_facts(gone={1: ["host:12"]})["lost_workers"]
+def test_a_worker_that_stops_reporting_marks_its_level():
+    check = of_facts(lost_workers={1: ["host:12"]})["lost_workers"]
     assert not check.ok
     assert check.levels == (1,)
-    assert "host:12 fell silent inside 8 users" in check.says
-    assert not of_facts(silent=2)["lost_workers"].ok
+    assert "host:12 stopped reporting at 8 users" in check.says
+    assert not of_facts(unreported_workers=2)["lost_workers"].ok
     assert "lost_workers" not in of_facts()
 
 
@@ -433,7 +433,7 @@ def test_repeated_prompts_are_doubted_where_nobody_counts():
     check = of_facts(prompts=20)["prefix_cache"]
     assert not check.ok
     assert check.levels == (0, 1)
-    assert check.says.startswith("The same 20 prompts were asked over and over")
+    assert check.says.startswith("The same 20 prompts were sent repeatedly")
     assert of_facts(prompts=0)["prefix_cache"].says.startswith("The same prompts were")
     assert "prefix_cache" not in of_facts(prompts=None)
 
@@ -448,18 +448,23 @@ def test_repeated_prompts_are_doubted_where_nobody_counts():
     ],
 )
 def test_usage_against_chunks(told, ok, marks):
-    check = of_facts(tokens_a_chunk=told)["usage"]
+    check = of_facts(tokens_per_chunk=told)["usage"]
     assert (check.ok, check.levels) == (ok, marks)
 
 
 @pytest.mark.parametrize(
     "clocks, lag, ok, says",
     [
-        ({"kernel": 5000}, 0.3, True, "are the kernel's"),
-        ({"user": 5000}, 0.3, True, "are the load generator's own"),  # the event loop's lag is what speaks then
+        ({"kernel": 5000}, 0.3, True, "come from the kernel"),
+        (
+            {"user": 5000},
+            0.3,
+            True,
+            "come from the load generator's own clock",
+        ),  # the event loop's lag is what speaks then
         ({"kernel": 4999, "user": 1}, 0.3, True, "0.02 % of the measured requests"),
         ({"kernel": 4994, "user": 6}, 0.3, False, "0.1 % of the measured requests"),
-        ({"kernel": 50, "user": 50}, 0.001, True, "late by 1 ms at most"),
+        ({"kernel": 50, "user": 50}, 0.001, True, "at most 1 ms late"),
         ({"kernel": 50, "user": 50}, 0.3, False, "50 % of the measured requests"),
     ],
 )
@@ -482,7 +487,7 @@ def test_numbers_stand_that_rest_on_no_marked_level():
     assert standing([Check("drift", False, 2.0, 1.2, "", (1,))], rests) == {"slo_limit": False, "knee": True}
     assert standing([Check("drift", True, 1.0, 1.2, "", (1,))], rests) == {"slo_limit": True, "knee": True}
     assert standing([Check("run_ended", False, None, None, "")], rests) == {"slo_limit": False, "knee": False}
-    # levels that never came spoil none that did
+    # levels that never ran spoil none that did
     assert standing([Check("run_completed", False, 3, 5, "")], rests) == {"slo_limit": True, "knee": True}
 
 
