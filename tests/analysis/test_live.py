@@ -238,7 +238,7 @@ def test_empty_answers_are_no_throughput():
     run.level(4, 30)
     run.level(8, 30, empty=True)
     told = Live(run).snapshot()
-    assert "brought no token" in told["doubts"][0]["says"]
+    assert "returned no token" in told["doubts"][0]["says"]
     assert "their answers were empty" in told["numbers"]["knee"]["why"]
 
 

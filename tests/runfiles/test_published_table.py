@@ -665,9 +665,9 @@ def test_a_table_of_several_summaries_of_locust_is_one_of_levels(tmp_path):
 @pytest.mark.parametrize(
     "args, words",
     [
-        ([], "give either a run's PREFIX or a table"),
-        (["run", "--table", "x.csv"], "give either a run's PREFIX or a table"),
-        (["run", "--think-time", "5"], "--think-time is of a table's users"),
+        ([], "give either the PREFIX of a run or a table"),
+        (["run", "--table", "x.csv"], "give either the PREFIX of a run or a table"),
+        (["run", "--think-time", "5"], "--think-time needs --table"),
         (["run", "--thresholds", "nosuch.toml"], "nosuch.toml: cannot be read"),
         (["--table", str(CASES / "llamacpp_cpu.csv"), "--think-time", "long"], "a think time is seconds such as 5"),
         (["--table", str(CASES / "llamacpp_cpu.csv"), "--think-time", "3-1"], "a range goes up, such as 1-3"),

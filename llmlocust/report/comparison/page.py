@@ -73,5 +73,5 @@ _GLOSSARY = [
     ("? cannot tell", "The interval is too wide to decide. More requests at a level make it narrower."),
     ("Regression", "Worse by more than the tolerance, and noise does not explain it: the command ends with exit code 99."),
     ("Over all levels", "The mean change of the levels; noisy levels have less weight."),
-    ("Longest gap", "Of each request the longest time between two of its tokens; half of the requests had less."),
+    ("Longest ITL", "Of each request the longest time between two of its tokens; half of the requests had less."),
 ]  # fmt: skip
