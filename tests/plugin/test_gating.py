@@ -110,7 +110,7 @@ def test_gates_from_a_file_are_those_of_check(simulator, tmp_path):
     ("written", "words"),
     [
         (None, "--llm-thresholds gates.toml: cannot be read (No such file or directory)"),
-        (b"ttft.p95 < 1s", "--llm-thresholds gates.toml: no TOML: "),
+        (b"ttft.p95 < 1s", "--llm-thresholds gates.toml: not TOML: "),
         (b'ttft.p95 = "< fast"', "--llm-thresholds gates.toml: cannot read the threshold 'ttft.p95 < fast'"),
         (b'errors = "< 1% @ 3"', "--llm-threshold 'errors < 1% @ 3': the ramp has no such level"),
     ],

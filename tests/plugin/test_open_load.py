@@ -250,7 +250,7 @@ def test_who_thinks_is_not_in_flight_and_asks_no_more_when_the_load_ends(tmp_pat
 def test_bad_rates_are_refused_in_one_line(simulator, tmp_path):
     plain = f"from locust import User\n{RATES}\nclass Plain(User):\n    tasks = [print]\n"
     for args, locustfile, words in (
-        (["--llm-rate", "-1"], RATES, "--llm-rate must be requests a second"),
+        (["--llm-rate", "-1"], RATES, "--llm-rate must be requests per second"),
         (["--llm-rate", "5", "--llm-levels", "3,x"], RATES, "levels of requests a second must be numbers"),
         (["--llm-rate", "5", "--llm-arrivals", "poison"], RATES, "arrivals are constant, poisson, gamma:CV"),
         (["--llm-rate", "5", "--llm-max-in-flight", "0"], RATES, "--llm-max-in-flight must be 1"),
