@@ -41,7 +41,7 @@ STREAMS, TOKENS, GAP, FIRST = 300, 100, 0.01, 0.05
 LEVEL, WARMUP = 12, 2
 """Seconds."""
 RUN_STEPS, CLUSTER_STEPS, RECORDER_STEPS = ("merge",), ("send",), ("_write_rows", "_write_rest")
-MASTER_STEPS = ("_answer", "_look")
+MASTER_STEPS = ("_confirm", "_look")
 STEPS = ("unpack", *RUN_STEPS, *CLUSTER_STEPS, *RECORDER_STEPS, *MASTER_STEPS, "heartbeats", "Locust's own")
 HEARTBEAT = {"state": STATE_RUNNING, "current_cpu_usage": 40.0, "current_memory_usage": 10**8}
 WARM = 5
@@ -152,14 +152,14 @@ class Master:
         begun = process_time()
         message = Message.unserialize(report)
         unpacked = process_time()
-        ours = self.spent["merge"] + self.spent["_answer"]
+        ours = self.spent["merge"] + self.spent["_confirm"]
         self.numbers[name] += 1
         message.data["llm"]["run"] = self.run.id
         message.data["llm"]["pieces"][0] |= {"worker": name, "run": self.run.id, "number": self.numbers[name]}
         message.node_id = name
         self.runner.handle_message(name, message)
         self.spent["unpack"] += unpacked - begun
-        self.spent["Locust's own"] += process_time() - unpacked - (self.spent["merge"] + self.spent["_answer"] - ours)
+        self.spent["Locust's own"] += process_time() - unpacked - (self.spent["merge"] + self.spent["_confirm"] - ours)
 
 
 class Player:
