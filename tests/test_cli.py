@@ -396,7 +396,10 @@ LONG = "x" * 300
         (["check", LONG, "--threshold", "errors < 1%"], "file name too long"),
         (["compare", LONG, LONG], "file name too long"),
         (["run", "http://127.0.0.1:1", "--out", LONG], "file name too long"),
-        (["check", "reports/sample", "--threshold", "errors < 1%", "--accept", "prefix_cach"], "did you mean 'prefix_cache'?"),
+        (
+            ["check", "reports/sample", "--threshold", "errors < 1%", "--accept", "prefix_cach"],
+            "did you mean 'prefix_cache'?",
+        ),
         (["simulate", "--step-ms", "nan"], "step_ms must be a number"),
         (["simulate", "--prefill-ms-per-token", "inf"], "prefill_ms_per_token must be a number"),
     ],
