@@ -139,7 +139,7 @@ class Queueing:
     """A judge of saturation: the load at which users begin to wait for their first token.
 
     By Little's law, throughput × the growth of the wait is the number of users that wait in addition to those at a lower
-    load. A server that rejects requests makes nobody wait, so errors break the limit, too.
+    load. If the server rejects requests instead, none of them waits. So errors break the limit, too.
     """
 
     errors: float = 0.01

@@ -57,7 +57,7 @@ def main(folder: Path) -> None:
 
 
 def played(toys: dict[int, float]) -> PlayedRun:
-    """A level of 30 s for each load, whose requests have the toy after so many seconds."""
+    """Return a run with a level of 30 s for each load. `toys`: the value of the toy metric in seconds, by load."""
     run = PlayedRun(str(LIMIT))
     for users, toy in toys.items():
         run.begin(users)

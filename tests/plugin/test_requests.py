@@ -91,13 +91,13 @@ def test_users_that_cannot_be_counted_are_refused(tmp_path):
 
 @given(st.integers(0, 10**6), st.lists(st.integers(0, 300), min_size=1, max_size=50))
 def test_parts_add_up_and_follow_the_users(requests, users):
-    dealt = quotas(requests, {str(n): many for n, many in enumerate(users)})
+    assigned = quotas(requests, {str(n): many for n, many in enumerate(users)})
 
-    assert list(dealt) == [str(n) for n in range(len(users))]
-    assert sum(dealt.values()) == (requests if sum(users) else 0)
-    for many, part in zip(users, dealt.values(), strict=True):
-        assert abs(part - requests * many / max(sum(users), 1)) < 1
-        assert many or not part
+    assert list(assigned) == [str(n) for n in range(len(users))]
+    assert sum(assigned.values()) == (requests if sum(users) else 0)
+    for many, quota in zip(users, assigned.values(), strict=True):
+        assert abs(quota - requests * many / max(sum(users), 1)) < 1
+        assert many or not quota
 
 
 def test_without_a_fixed_number_the_quota_is_unlimited():

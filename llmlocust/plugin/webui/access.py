@@ -1,4 +1,4 @@
-"""`Access`: a filter of requests to the web UI, with headers that restrict browsers' use of its answers.
+"""`Access`: checks each request to the web UI, and adds security headers to the responses.
 
 Locust accepts any Host header and allows cross-origin reads. A page on the internet could thus start a run or read its
 results through the browser of a user who can reach the web UI. `Access` protects the whole application, including

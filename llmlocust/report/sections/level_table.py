@@ -15,7 +15,7 @@ from llmlocust.report.sections import one_level
 from llmlocust.text import figures as words
 
 FAILURES_DECIDE = (
-    "\N{INFINITY}: in a limit failed requests count as infinitely slow, and so many failed that they decide; in "
+    "\N{INFINITY}: thresholds count failed requests as infinitely slow, and enough failed to decide the result; in "
     "brackets the figure of those that succeeded"
 )
 _PAUSED = 0.01

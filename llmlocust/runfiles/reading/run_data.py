@@ -41,7 +41,7 @@ class RunData:
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     """The tables of `formats.TABLES` that could be read, by file name, without the levels."""
     failures: pd.DataFrame | None = None
-    """kind, error, count: what the failed requests were told, most frequent first."""
+    """Columns kind, error and count: the error messages of failed requests, most frequent first."""
     files: list[Path] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     """Sentences: what these files could not tell."""
@@ -263,7 +263,7 @@ def _end_of_level(level: LevelFigures) -> float:
 
 
 def _is_empty(rows: pd.DataFrame) -> pd.Series:
-    """Requests that brought no token: none told, none seen, and not an answer in one piece, whose tokens nobody told."""
+    """Select requests without a token: none was seen, and the server counted none or, for a stream, reported no count."""
     told = rows["output_tokens"]
     return (rows["chunks"] == 0) & ((told == 0) | (told.isna() & rows["e2e"].isna()))
 

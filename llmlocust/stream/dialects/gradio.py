@@ -34,7 +34,7 @@ class _Functions(msgspec.Struct):
 
 
 class _App(msgspec.Struct):
-    """An app's description of itself."""
+    """The fields of an app's /config that are used here."""
 
     version: str
     enable_queue: bool | None = None
