@@ -10,7 +10,7 @@ from llmlocust.assessment.assessment import Assessment
 from llmlocust.metrics.vocabulary import PHASES, RECOVERY
 from llmlocust.report.charts import captions
 from llmlocust.report.charts.by_load import Scene
-from llmlocust.report.languages.translate import translated
+from llmlocust.report.languages.page_language import page_in
 from llmlocust.report.sections import four_numbers, headline, level_table, one_level, phases, validity
 from llmlocust.report.sections.conversations import HEADS, turns, turns_at
 from llmlocust.report.sections.glossary import GLOSSARY
@@ -22,7 +22,7 @@ from llmlocust.text import figures as words
 
 
 def html(assessment: Assessment) -> str:
-    """The page in English: one file that needs no network."""
+    """The page: one file that needs no network."""
     return render(
         "report.html.j2",
         climbs=assessment.climbs,
@@ -44,8 +44,8 @@ def html(assessment: Assessment) -> str:
 
 
 def html_in(assessment: Assessment, language: str) -> tuple[str, list[str]]:
-    """The page in one of LANGUAGES, and its texts that stayed English because no catalogue contains them."""
-    return (html(assessment), []) if language == "en" else translated(lambda: html(assessment), language)
+    """The page in one of LANGUAGES, and the templates that stayed English because the catalogue lacks them."""
+    return page_in(language, lambda: html(assessment))
 
 
 def _verdict(assessment: Assessment) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from tests.simulators import running_simulator
 BLOCKED = 1
 """The level during which the event loop is blocked."""
 
+SOCKET = 2.0
+"""Milliseconds between the server's note of a time and its sending, which a busy machine adds. Tokens are 40 ms apart."""
+
 BLOCKING = (
     RAMP
     + f"""
@@ -84,8 +87,8 @@ def test_true_percentiles_lie_in_the_ranges_given(late_run):
     assert len(blocks) >= 3
     for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
         least, most = (float(levels[BLOCKED][f"itl_{name}_{end}"]) for end in ("lower", "upper"))
-        assert least <= true_quantile(gaps, q) + 0.1, name  # a socket's two ends are not quite at the same time
-        assert true_quantile(gaps, q) - 0.1 <= most, name
+        assert least <= true_quantile(gaps, q) + SOCKET, name
+        assert true_quantile(gaps, q) - SOCKET <= most, name
 
 
 def blocked_share(streams, blocks):
@@ -123,8 +126,7 @@ def test_levels_of_the_same_run_are_unaffected(late_run):
         most = float(levels[BLOCKED]["uncertain"]) - blocked_share(streams, blocks) / 2
         assert float(levels[index]["uncertain"]) < most
         gaps = true_gaps(streams[index])
-        # of 40 ms; what a busy machine adds between the server's writing down and its sending is not in the truth
-        assert float(levels[index]["itl_p50"]) == pytest.approx(true_quantile(gaps, 0.5), abs=2.0)
+        assert float(levels[index]["itl_p50"]) == pytest.approx(true_quantile(gaps, 0.5), abs=SOCKET)
 
 
 def test_the_report_marks_the_level_and_says_what_to_do(late_run):

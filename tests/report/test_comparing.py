@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from made_run import HOSTILE, MadeRun
-from test_page import Seen
+from pages import Seen
 
 from llmlocust.assessment.assessment import assess
 from llmlocust.cli import main

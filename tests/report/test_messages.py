@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import DictLoader
-from test_translation import OF_THE_RUN, RUNS, STAYS, made
+from kinds_of_runs import OF_THE_RUN, RUNS, made
+from pages import STAYS
 
 from llmlocust.metrics import vocabulary
 from llmlocust.metrics.metric import METRICS
 from llmlocust.report import templating
 from llmlocust.report.languages.catalogue import LANGUAGES, Catalogue, messages_of
-from llmlocust.report.languages.translate import catalogue
+from llmlocust.report.languages.page_language import in_language, spoken
 from llmlocust.text.message import Message, message, term
 from tests.simulators import ROOT
 
@@ -40,7 +41,19 @@ def literal(node):
     return first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else None
 
 
-TEMPLATES = {template for _, node in calls("message") if (template := literal(node)) is not None} | TERMS
+def of_templates():
+    """The text of each {% trans %} block."""
+    made = templating.environment(DictLoader({}))
+    for path in sorted((ROOT / "llmlocust" / "report" / "templates").glob("*.j2")):
+        for _, _, text in made.extract_translations(path.read_text(encoding="utf-8")):
+            yield templating.template_of(text)
+
+
+TEMPLATES = {
+    *(template for name in ("message", "term") for _, node in calls(name) if (template := literal(node)) is not None),
+    *of_templates(),
+    *TERMS,
+}
 
 
 def test_templates_are_literals_and_name_their_values():
@@ -63,7 +76,7 @@ def test_a_catalogue_has_every_template_with_its_places_and_nothing_else(languag
 @pytest.mark.parametrize("language", OTHERS)
 @given(st.data())
 def test_every_message_can_be_rendered(language, data):
-    known = Catalogue(messages_of(language))
+    known = Catalogue(messages_of(language), language)
     template = data.draw(st.sampled_from(sorted(TEMPLATES)))
     value = st.text() | st.integers() | st.sampled_from(sorted(TERMS)).map(term)
     values = {name: data.draw(value) for name in PLACE.findall(template)}
@@ -72,7 +85,7 @@ def test_every_message_can_be_rendered(language, data):
 
 
 def test_an_unknown_template_stays_english_and_is_reported():
-    known = Catalogue({"{load} failed": "{load} απέτυχε"})
+    known = Catalogue({"{load} failed": "{load} απέτυχε"}, "el")
     assert known.render(message("{load} failed", load="5")) == "5 απέτυχε"
     assert known.render(message("{load} passed", load="5")) == "5 passed"
     assert known.missing == ["{load} passed"]
@@ -87,8 +100,8 @@ def test_places_may_change_their_order_and_hold_messages():
         high=message("{loads} users", loads="300"),
     )
     assert growth == "p50 TTFT grows 57.1 ms → 2.95 s between 100 and 300 users"
-    said = templating.tidied(catalogue("zh").render(message("{growth}: requests wait", growth=growth)))
-    plain = said.replace("\N{NO-BREAK SPACE}", " ")
+    with in_language(Catalogue(messages_of("zh"), "zh-Hans")):
+        plain = spoken(message("{growth}: requests wait", growth=growth)).replace("\N{NO-BREAK SPACE}", " ")
     assert plain == "在 100 与 300 个用户之间 TTFT p50 增长 57.1 ms → 2.95 s：请求在等待"
 
 
@@ -96,13 +109,14 @@ def test_places_may_change_their_order_and_hold_messages():
 
 
 def page(template, language=None, **values):
-    known = Catalogue({"hello {name}": "你好 {name}", "friend": "朋友", "{share} % of {name}": "{name} 的 {share} %"})
+    known = Catalogue(
+        {"hello {name}": "你好 {name}", "friend": "朋友", "{share} % of {name}": "{name} 的 {share} %"}, "zh"
+    )
     made = templating.environment(DictLoader({"page": template})).get_template("page")
     if language is None:
         return made.render(**values)
-    with templating.in_language(known):
-        text = made.render(**values)
-    return text.replace(templating.BEGINS, "[").replace(templating.ENDS, "]")
+    with in_language(known):
+        return made.render(**values)
 
 
 HELLO = message("hello {name}", name=term("friend"))
@@ -110,30 +124,20 @@ HELLO = message("hello {name}", name=term("friend"))
 
 def test_a_page_writes_messages_in_its_language():
     assert page("<p>{{ said }}</p>", said=HELLO) == "<p>hello friend</p>"
-    assert page("<p>{{ said }}</p>", "zh", said=HELLO) == "<p>[你好朋友]</p>"
-    assert page("<p>{{ said | nb }}</p>", "zh", said=HELLO) == "<p>[你好朋友]</p>"
-    assert page("<p>{{ said }}</p>", "zh", said=message("hello {name}", name="<b>")) == "<p>[你好 &lt;b&gt;]</p>"
+    assert page("<p>{{ said }}</p>", "zh", said=HELLO) == "<p>你好朋友</p>"
+    assert page("<p>{{ said | nb }}</p>", "zh", said=HELLO) == "<p>你好朋友</p>"
+    assert page("<p>{{ said }}</p>", "zh", said=message("hello {name}", name="<b>")) == "<p>你好 &lt;b&gt;</p>"
     assert page("<p>{{ said }}</p>", "zh", said="hello") == "<p>hello</p>"
 
 
 def test_a_page_translates_its_own_text():
     template = "<p>{% trans name=who %}hello {{ name }}{% endtrans %}</p>"
     assert page(template, who="<b>") == "<p>hello &lt;b&gt;</p>"
-    assert page(template, "zh", who="<b>") == "<p>[你好 &lt;b&gt;]</p>"
-    assert page(template, "zh", who=term("friend")) == "<p>[你好朋友]</p>"
+    assert page(template, "zh", who="<b>") == "<p>你好 &lt;b&gt;</p>"
+    assert page(template, "zh", who=term("friend")) == "<p>你好朋友</p>"
     share = "{% trans share=5, name=who %}{{ share }} % of {{ name }}{% endtrans %}"
     assert page(share, who="x") == "5 % of x"
     assert page(share, "zh", who="x") == "[x 的 5\N{NO-BREAK SPACE}%]"
-
-
-def test_rendered_text_is_left_as_it_is():
-    known = catalogue("zh")
-    rendered = f"{templating.BEGINS}你好 hello{templating.ENDS}"
-    assert known.say(f" {rendered} ") == " 你好 hello "
-    assert known.say(f"paused ({rendered})") == "停顿（你好 hello）"
-    assert known.say(f"{rendered}. Requests wait before their first token.").startswith("你好 hello")
-    assert known.missing == []
-    assert known.say(f"\ue00299\ue003 {rendered}") == "99 你好 hello"
 
 
 # -- what the analysis says
@@ -168,6 +172,6 @@ def test_what_the_analysis_says_is_made_of_messages(tmp_path, name):
         for part in plain_texts(said):
             words = STAYS.sub("", re.sub(r"[a-z0-9_.]+ (?:<=|>=|<|>) \S+", "", part))
             assert not re.search("[A-Za-z]{2}", words), (said, part)
-        known = catalogue("zh")
+        known = Catalogue(messages_of("zh"), "zh-Hans")
         known.render(said)
         assert known.missing == []

@@ -5,7 +5,7 @@ import json
 
 import pytest
 from made_run import MadeRun
-from test_page import Seen
+from pages import Seen
 
 from llmlocust.assessment.assessment import assess
 from llmlocust.metrics.thresholds import Threshold

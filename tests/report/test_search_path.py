@@ -1,6 +1,6 @@
 import pytest
 from made_run import MadeRun
-from test_page import Seen
+from pages import Seen
 
 from llmlocust.assessment.assessment import assess
 from llmlocust.report.charts.search_path import holds, search

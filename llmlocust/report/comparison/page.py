@@ -6,14 +6,14 @@ from llmlocust.report.comparison.charts import curves
 from llmlocust.report.comparison.compared import Compared
 from llmlocust.report.comparison.sentences import doubts, headlines, key, not_compared, standing, title
 from llmlocust.report.comparison.tables import common_load, matrix, runs_table, settings, table
-from llmlocust.report.languages.translate import translated
+from llmlocust.report.languages.page_language import page_in
 from llmlocust.report.sections.validity import validity_line
 from llmlocust.report.templating import render
 from llmlocust.text import figures as words
 
 
 def html(compared: Compared) -> str:
-    """The page in English: one file that needs no network."""
+    """The page: one file that needs no network."""
     heads, rows = runs_table(compared)
     at = common_load(compared)
     return render(
@@ -61,8 +61,8 @@ def html(compared: Compared) -> str:
 
 
 def html_in(compared: Compared, language: str) -> tuple[str, list[str]]:
-    """The page in one of LANGUAGES, and its texts that stayed English because no catalogue contains them."""
-    return (html(compared), []) if language == "en" else translated(lambda: html(compared), language)
+    """The page in one of LANGUAGES, and the templates that stayed English because the catalogue lacks them."""
+    return page_in(language, lambda: html(compared))
 
 
 _GLOSSARY = [

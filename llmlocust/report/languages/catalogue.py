@@ -15,8 +15,10 @@ LANGUAGES = {"en": "en", "zh": "zh-Hans"}
 class Catalogue:
     """Translations by English templates. Places are named, so a translation may have them in any order."""
 
-    def __init__(self, messages: Mapping[str, str]) -> None:
+    def __init__(self, messages: Mapping[str, str], tag: str) -> None:
         self.messages = messages
+        self.tag = tag
+        """Language tag of a page."""
         self.missing: list[str] = []
         """Templates that were looked up and are missing, in order."""
 
@@ -35,6 +37,13 @@ class Catalogue:
 
 
 def messages_of(language: str) -> dict[str, str]:
-    """Return the entries of the catalogue of a language; not of English."""
-    path = files("llmlocust.report").joinpath("languages", language, "messages.toml")
-    return tomllib.loads(path.read_text(encoding="utf-8"))
+    """Return the entries of the catalogue of a language, from all its files; not of English. Raises ValueError if two
+    files have the same entry.
+    """
+    entries: dict[str, str] = {}
+    for file in sorted(files("llmlocust.report").joinpath("languages", language).iterdir(), key=lambda file: file.name):
+        of_file = tomllib.loads(file.read_text(encoding="utf-8"))
+        if twice := entries.keys() & of_file.keys():
+            raise ValueError(f"{file.name}: already in another file of the catalogue: {', '.join(sorted(twice))}")
+        entries |= of_file
+    return entries

@@ -1,0 +1,74 @@
+"""What a reader of a page sees: its text, its structure, and the English that is left in a translated page."""
+
+import re
+from html.parser import HTMLParser
+
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+SPOKEN = {"title", "aria-label", "data-dark", "data-light"}
+"""Attributes that are read out or shown."""
+STAYS = re.compile(
+    r"(?<![A-Za-z])(?:TTFT|TTFO|TPOT|ITL|SLO|HTTP|CSV|GPU|CPU|UTC|N = X·\(R \+ Z\)|vLLM|llmlocust|Locust|Retry-After|worker|"
+    r"token|ttft|e2e|errors|p\d+|ms|s|BASE|NEW|Holm|--[a-z-]+|\S+\.(?:csv|json))(?![A-Za-z])"
+)
+"""Words that a Chinese page has in Latin letters: names, units, terms, options, names of files."""
+
+
+class Seen(HTMLParser):
+    """The structure of a page and its text; `open` are the elements around the text that is read."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.headings, self.tags, self.words, self.open, self.attributes = [], [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag[0] == "h" and tag[1:].isdigit():
+            self.headings.append(int(tag[1:]))
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open, tag
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not {"style", "script"} & set(self.open):
+            self.words.append(data)
+
+
+class Prose(Seen):
+    """The text of a page and what is read out, without code and without what is marked as not to be translated."""
+
+    def __init__(self, text):
+        self.kept = 0
+        super().__init__(text)
+
+    def handle_starttag(self, tag, attrs):
+        super().handle_starttag(tag, attrs)
+        kept = tag in ("code", "pre") or ("translate", "no") in attrs
+        if not self.kept and not kept:
+            self.words += [value for name, value in attrs if name in SPOKEN and value]
+        if (self.kept or kept) and tag not in VOID:
+            self.kept += 1
+
+    def handle_endtag(self, tag):
+        super().handle_endtag(tag)
+        self.kept = max(0, self.kept - 1)
+
+    def handle_data(self, data):
+        if not self.kept:
+            super().handle_data(data)
+
+
+def english_in(page, names=()):
+    """The texts of a page that have words in Latin letters, other than STAYS and `names`."""
+    names = re.compile("|".join(sorted(map(re.escape, names), key=len, reverse=True)) or "(?!)")
+    texts = {text.strip() for text in Prose(page).words}
+    return {text for text in texts if re.search("[A-Za-z]{2}", STAYS.sub("", names.sub("", text)))}
