@@ -57,15 +57,6 @@ def replace_quit(runner: MasterRunner, quit_: Callable[[], None]) -> Callable[[]
     return own
 
 
-def replace_send(runner: MasterRunner, send: Callable[[Message], None]) -> Callable[[Message], None]:
-    """Replace a master's sending of messages, and return Locust's own. Nothing else shows the last message to spawn users
-    that a worker was sent.
-    """
-    own: Callable[[Message], None] = runner.server.send_to_client
-    runner.server.send_to_client = send
-    return own
-
-
 def replace_message_handler(runner: MasterRunner, wrap: Callable[[MessageHandler], MessageHandler]) -> None:
     """Wrap a master's message handler. An exception of Locust's own handler ends `MasterRunner.client_listener`, and the
     master then receives nothing from any worker.

@@ -1,4 +1,4 @@
-"""What a worker does with each message to spawn users: its event loop must not stand still meanwhile."""
+"""Messages to spawn users: the master knows when it sent them, and a worker's event loop must not stand still meanwhile."""
 
 import os
 import subprocess
@@ -34,3 +34,24 @@ def test_locust_still_looks_them_up_so():
 
     runners = Path(importlib.util.find_spec("locust").origin).with_name("runners.py").read_text()
     assert "argument_parser.default_args_dict()" in runners
+
+
+SERVERS = """
+from types import SimpleNamespace
+from locust.rpc import Message
+from llmlocust.plugin.cluster.inbox import CarefulServer
+from locust import runners
+
+master = SimpleNamespace(server=runners.rpc.Server("127.0.0.1", 0), master_bind_host="127.0.0.1", master_bind_port=0)
+master.server.send_to_client(Message("spawn", {"timestamp": 1.5}, "a"))
+runners.MasterRunner.reset_connection(master)
+master.server.send_to_client(Message("spawn", {"timestamp": 2.5}, "a"))
+master.server.send_to_client(Message("stop", None, "b"))
+print(CarefulServer.spawn_times)
+"""
+
+
+def test_spawn_times_are_known_after_locust_replaced_its_server():
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    output = subprocess.check_output([sys.executable, "-c", SERVERS], env=environment, text=True, timeout=PATIENCE)
+    assert output == "{'a': 2.5}\n"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import Any, ClassVar
 
 import gevent
 from locust.exception import RPCError, RPCReceiveError
@@ -55,7 +55,18 @@ _log = logging.getLogger(__name__)
 
 
 class CarefulServer(rpc.Server):
-    """The master's server socket, which ignores messages that it cannot read."""
+    """The master's server socket, which ignores messages that it cannot read, and keeps when users were last spawned."""
+
+    spawn_times: ClassVar[dict[str, float]] = {}
+    """The time stamp of the last spawn message to each worker, by its id. The class keeps it, because Locust makes a new
+    server after a failure of the socket.
+    """
+
+    def send_to_client(self, msg: Message) -> None:
+        """Send a message to the worker that it names. Raises RPCError if the socket is broken."""
+        if msg.type == "spawn":
+            self.spawn_times[msg.node_id] = msg.data["timestamp"]
+        super().send_to_client(msg)
 
     def recv_from_client(self) -> tuple[str, Message]:
         """Wait for the next message that can be read. Raises RPCError if the socket is broken."""

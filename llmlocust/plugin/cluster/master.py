@@ -18,7 +18,7 @@ from locust.rpc import Message
 from locust.runners import MASTER_HEARTBEAT_TIMEOUT, STATE_MISSING, STATE_RUNNING, STATE_SPAWNING, MasterRunner
 
 from llmlocust.plugin import console, locust_patches
-from llmlocust.plugin.cluster.inbox import check_messages, guarded
+from llmlocust.plugin.cluster.inbox import CarefulServer, check_messages, guarded
 from llmlocust.plugin.cluster.lost import WorkerState
 from llmlocust.plugin.protocol import VERSION
 from llmlocust.plugin.run.run import Run
@@ -54,14 +54,11 @@ class Master:
         self._must_spawn_again = False
         self._looks_without_users = 0
         """The number of consecutive looks in which a worker had no users."""
-        self._spawn_times: dict[str, float] = {}
-        """The time stamp of the last spawn message that Locust sent to each worker."""
         self._closed: set[str] = set()
         """The workers whose connection is closed: they have ended, and send no load."""
         self._quitting = False
         locust_patches.wait_for_silent_workers(SILENCE)
         self._quit = locust_patches.replace_quit(self.runner, self.quit)
-        self._send = locust_patches.replace_send(self.runner, self._note_and_send)
         check_messages(self.runner, self._is_worker)
         self.runner.register_message("llm_hello", guarded(self._on_hello))
         self.runner.register_message("llm_cannot_run", guarded(self._on_cannot_run))
@@ -104,7 +101,7 @@ class Master:
             self._confirm(client_id, report["pieces"][-1]["number"])
         run = self._run()
         of_this_run = run is not None and report["run"] == run.id
-        is_behind = of_this_run and report["given"] < self._spawn_times.get(client_id, 0.0)
+        is_behind = of_this_run and report["given"] < CarefulServer.spawn_times.get(client_id, 0.0)
         state.behind = state.behind + 1 if is_behind else 0
         self._closed.discard(client_id)
         if not report["running"]:
@@ -262,11 +259,6 @@ class Master:
         if run is None or not self._is_lost(client_id):
             return run is not None
         return client_id not in self._closed and run.moment() < state.alive + RETURNS_WITHIN
-
-    def _note_and_send(self, message: Message) -> None:
-        if message.type == "spawn":
-            self._spawn_times[message.node_id] = message.data["timestamp"]
-        self._send(message)
 
     def _spawn_again_if_needed(self) -> None:
         """Distribute the users again if a worker missed its users.
