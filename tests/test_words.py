@@ -16,8 +16,6 @@ Set `--llm-settle`, and read the column `gap_p50` of [the file](held-back.md#the
 ```sh
 llmlocust run URL --settle 10   # the gap
 ```
-
-| `--llm-settle` | `5` | Seconds between a level's users being there and measuring |
 """
 
 

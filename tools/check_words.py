@@ -80,7 +80,6 @@ NOT_PROSE = re.compile(
       | (`+)(?!`).+?(?<!`)\2(?!`)              # code spans
       | (?<=\])\([^)\s]*\)                     # targets of links
       | https?://\S+
-      | ^\|\ `--llm-[^\n]*$                    # the README's table of options repeats the help texts of the code
     """,
     re.MULTILINE | re.DOTALL | re.VERBOSE,
 )
