@@ -2,11 +2,19 @@
 
 import sys
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.order import arrange
 
 # machines that run them are shared: how long an example took says nothing
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    arrange(items)
 
 
 def pytest_collection_finish() -> None:
