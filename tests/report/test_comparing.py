@@ -1,4 +1,4 @@
-"""Runs beside each other, from their files: the page, Markdown, JSON, the command."""
+"""The comparison of runs from their files: the page, Markdown, JSON, the command."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from made_run import HOSTILE, MadeRun
-from pages import Seen
+from pages import Seen, english_in
 
 from llmlocust.assessment.assessment import assess
 from llmlocust.cli import main
@@ -23,16 +23,16 @@ TABLE = "users,p95,rps,errors,requests\n5,{},4.5,0,900\n10,{},9,0,900\n40,900,30
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Runs: base, one like it, one with fewer slots and shorter answers."""
-    made = tmp_path_factory.mktemp("runs")
-    MadeRun(LOADS, 24, hold=60.0, seed=1).write(made / "base" / "run")
-    MadeRun(LOADS, 24, hold=60.0, seed=2).write(made / "like" / "run")
+    folder = tmp_path_factory.mktemp("runs")
+    MadeRun(LOADS, 24, hold=60.0, seed=1).write(folder / "base" / "run")
+    MadeRun(LOADS, 24, hold=60.0, seed=2).write(folder / "like" / "run")
     other = {"options": {"llm_max_tokens": 128, "llm_prompt": HOSTILE + "!"}}
-    MadeRun((5, 40, 60), 16, hold=60.0, seed=3, told=other).write(made / "fewer slots" / "run")
-    MadeRun(LOADS, 24, hold=60.0, seed=5, told={"counts": {"sent": 10**6, "ended": 1}}).write(made / "lost" / "run")
-    MadeRun(LOADS, 24, hold=30.0, seed=6, dies=100.0).write(made / "dies" / "run")
-    (made / "table.csv").write_text(TABLE.format(120, 140))
-    (made / "slow.csv").write_text(TABLE.format(120, 990))
-    return made
+    MadeRun((5, 40, 60), 16, hold=60.0, seed=3, told=other).write(folder / "fewer slots" / "run")
+    MadeRun(LOADS, 24, hold=60.0, seed=5, told={"counts": {"sent": 10**6, "ended": 1}}).write(folder / "lost" / "run")
+    MadeRun(LOADS, 24, hold=30.0, seed=6, dies=100.0).write(folder / "dies" / "run")
+    (folder / "table.csv").write_text(TABLE.format(120, 140))
+    (folder / "slow.csv").write_text(TABLE.format(120, 990))
+    return folder
 
 
 def compared(folder, *names, labels=(), tolerance=0.05):
@@ -47,13 +47,19 @@ def worse(folder):
 
 @pytest.fixture(scope="module")
 def page(worse):
-    """Of the runs of `worse`; and what of it stays English."""
+    """Of the runs of `worse`, with the templates that the catalogue lacks: none for English."""
     return html_in(worse, "en")
 
 
 @pytest.fixture(scope="module")
 def three(folder):
     return compared(folder, "base", "like", "fewer slots")
+
+
+def english_left(result):
+    """The English of a comparison's Chinese page, except the names of runs, and the templates that its catalogue lacks."""
+    page, missing = html_in(result, "zh")
+    return english_in(page, result.labels), missing
 
 
 def command(*args):
@@ -95,13 +101,13 @@ def test_runs_are_named_by_what_tells_them_apart(folder, tmp_path):
 
 def test_rows_that_are_missing_leave_the_levels(folder, tmp_path):
     MadeRun(LOADS, 24, hold=60.0, seed=4).write(tmp_path / "x", leave_out=(formats.REQUESTS, formats.TIMELINE))
-    made = compared(folder, "base", tmp_path / "x")
+    result = compared(folder, "base", tmp_path / "x")
 
-    told = {(each.metric, each.statistic) for each in made.comparisons[0].pairs[0].differences}
-    assert {("ttft", "p95"), ("throughput", "")} <= told
+    figures = {(difference.metric, difference.statistic) for difference in result.comparisons[0].pairs[0].differences}
+    assert {("ttft", "p95"), ("throughput", "")} <= figures
 
 
-# -- what is said
+# -- the sentences
 
 
 def test_the_worse_run_is_a_regression(worse, page):
@@ -115,7 +121,7 @@ def test_the_worse_run_is_a_regression(worse, page):
 def test_every_cell_says_its_word_and_not_by_colour_alone(worse, page):
     cells = re.findall(r'<td class="([a-z-]+)[^>]*><b>(.)<span class="sr"> ([a-z ]+)</span>', page[0])
 
-    assert {(each.replace("-", " "), sign) for each, sign, _ in cells} >= {
+    assert {(name.replace("-", " "), sign) for name, sign, _ in cells} >= {
         ("slower", "✗"),
         ("same", "="),
         ("cannot tell", "?"),
@@ -131,11 +137,9 @@ def test_words_of_the_files_stay_words(worse, page):
     assert "<script>alert" not in markdown(worse)
 
 
-def test_what_differs_is_told_and_nothing_else(worse):
-    text = markdown(worse)
-    told = text[text.index("## Settings that differ") :]
-    assert "| llm\\_max\\_tokens | 256 | 128 |" in told
-    assert "Target" not in told
+def test_only_settings_that_differ_are_shown(worse):
+    assert "| llm\\_max\\_tokens | 256 | 128 |" in markdown(worse)
+    assert [setting["name"] for setting in data(worse)["settings"]] == ["Levels", "llm_max_tokens", "llm_prompt"]
 
 
 def test_loads_of_one_run_alone_are_named(worse):
@@ -147,17 +151,17 @@ def test_more_than_two_runs_stand_beside_the_first(three):
     page, _ = html_in(three, "en")
     assert "3 runs, each compared with base" in page
     assert page.count('<table class="differences">') == 3  # over all levels, and one a run
-    assert [each["new"] for each in data(three)["comparisons"]] == ["like", "fewer slots"]
+    assert [comparison["new"] for comparison in data(three)["comparisons"]] == ["like", "fewer slots"]
     assert page.count("<figure ") == 1
     lines = re.findall(r"<text[^>]*>(?:base|like|fewer slots)</text>", page)
     assert len(lines) == 6  # each in the legend of the wide picture and of the narrow one
 
 
 def test_json_is_what_the_page_says(three):
-    told = json.loads(as_json(three))
-    assert told["regression"] is True
-    assert told["is_valid"] is True
-    like, fewer = told["comparisons"]
+    document = json.loads(as_json(three))
+    assert document["regression"] is True
+    assert document["is_valid"] is True
+    like, fewer = document["comparisons"]
     assert (like["regression"], fewer["regression"]) == (False, True)
     first = fewer["levels"][0]["differences"][0]
     assert (first["metric"], first["statistic"]) == ("ttft", "mean")
@@ -186,7 +190,15 @@ PLAIN = Path(__file__).parent / "plain"
     ids=lambda names: " ".join(str(name).rpartition("/")[2] for name in names),
 )
 def test_nothing_stays_english(folder, names):
-    assert html_in(compared(folder, *names), "zh")[1] == []
+    assert english_left(compared(folder, *names)) == (set(), [])
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_names_of_runs_are_never_translated(tmp_path):
+    result = tables(tmp_path, ("one", 120), ("other", 121), labels=("throughput", "Runs"))
+    page, _ = html_in(result, "zh")
+    assert "<title>Runs 与 throughput 对比</title>" in page
+    assert '<span translate="no">Runs</span> 与 <span translate="no">throughput</span> 对比</h3>' in page
 
 
 # -- the command
@@ -239,7 +251,7 @@ def test_a_doubted_level_ends_with_98(folder, tmp_path):
 )
 def test_bad_input_is_one_line_and_exit_2(folder, args, words):
     (folder / "other.csv").write_text("users,p95\n7,100\n")
-    done = command(*(folder / each if (folder / each).exists() or each == "nowhere" else each for each in args))
+    done = command(*(folder / arg if (folder / arg).exists() or arg == "nowhere" else arg for arg in args))
 
     assert done.exit_code == 2
     assert words in done.stderr
@@ -266,43 +278,43 @@ def test_labels_are_the_users(folder, tmp_path):
 # -- the banner
 
 
-def banner(made):
+def banner(result):
     return re.search(
-        r'<p class="validity (\w+)"><span class="mark"[^>]*>(.)</span> <span>([^<]*)', html_in(made, "en")[0]
+        r'<p class="validity (\w+)"><span class="mark"[^>]*>(.)</span> <span>([^<]*)', html_in(result, "en")[0]
     ).groups()
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_banner_promises_nothing_where_no_figure_is_known(tmp_path):
-    made = tables(tmp_path, ("one", 120), ("other", 121))
+    result = tables(tmp_path, ("one", 120), ("other", 121))
 
-    assert {each.word for each in made.comparisons[0].differences} == {"cannot tell"}
-    assert banner(made)[:2] == ("note", "?")
-    assert banner(made)[2].startswith("The result is unclear")
-    assert html_in(made, "zh")[1] == []
+    assert {difference.word for difference in result.comparisons[0].differences} == {"cannot tell"}
+    assert banner(result)[:2] == ("note", "?")
+    assert banner(result)[2].startswith("The result is unclear")
+    assert english_left(result) == (set(), [])
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_banner_says_of_how_many_figures_it_speaks(folder):
-    made = compared(folder, "base", "like")
-    every = [each.word for each in made.comparisons[0].differences]
-    known = len(every) - every.count("cannot tell")
+    result = compared(folder, "base", "like")
+    verdicts = [difference.word for difference in result.comparisons[0].differences]
+    known = len(verdicts) - verdicts.count("cannot tell")
 
-    assert 0 < known < len(every)
-    assert banner(made) == (
+    assert 0 < known < len(verdicts)
+    assert banner(result) == (
         "note",
         "?",
-        f"No regression in {known} of {len(every)} figures; the others are not precise enough.",
+        f"No regression in {known} of {len(verdicts)} figures; the others are not precise enough.",
     )
-    assert [each for each in html_in(made, "zh")[1] if "regression" in each] == []
+    assert english_left(result) == (set(), [])
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_banner_is_green_where_all_is_known(tmp_path):
-    made = tables(tmp_path, ("one", 120), ("other", 121), requests=90_000, tolerance=0.5)
+    result = tables(tmp_path, ("one", 120), ("other", 121), requests=90_000, tolerance=0.5)
 
-    assert {each.word for each in made.comparisons[0].differences} == {"same"}
-    assert banner(made)[:2] == ("good", "✓")
+    assert {difference.word for difference in result.comparisons[0].differences} == {"same"}
+    assert banner(result)[:2] == ("good", "✓")
 
 
 # -- runs of one level
@@ -311,12 +323,12 @@ def test_a_banner_is_green_where_all_is_known(tmp_path):
 def test_runs_of_one_level_are_compared_by_its_figures(folder, tmp_path):
     for name, slots in (("one", 24), ("two", 12), ("three", 8)):
         MadeRun((20,), slots, hold=60.0, seed=slots).write(tmp_path / name / "run")
-    made = compared(tmp_path, "one", "two", "three")
-    page = html_in(made, "en")[0]
+    result = compared(tmp_path, "one", "two", "three")
+    page = html_in(result, "en")[0]
 
     assert '<th scope="col">requests/s</th>' in page
     assert "Knee" not in page
     assert "Over the load" not in page
     assert "The level</h2>" in page
-    assert "| 20 users |" in markdown(made)
-    assert not [each for each in html_in(made, "zh")[1] if each not in ("time", "Clocks agree.")]
+    assert "| 20 users |" in markdown(result)
+    assert english_left(result) == (set(), [])

@@ -46,7 +46,8 @@ def of_templates():
     made = templating.environment(DictLoader({}))
     for path in sorted((ROOT / "llmlocust" / "report" / "templates").glob("*.j2")):
         for _, _, text in made.extract_translations(path.read_text(encoding="utf-8")):
-            yield templating.template_of(text)
+            # a block with places is a call with several arguments
+            yield templating.template_of(text[0] if isinstance(text, tuple) else text)
 
 
 TEMPLATES = {

@@ -30,7 +30,7 @@ from llmlocust.metrics.levels import RATE, LevelFigures
 from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.thresholds import RATES
 from llmlocust.metrics.vocabulary import QUANTILES
-from llmlocust.text.message import Message, clauses, enumeration, message
+from llmlocust.text.message import Message, clauses, enumeration, message, term
 
 TOLERANCE = 0.05
 """Default share up to which a change is no regression."""
@@ -58,8 +58,8 @@ its p5."""
 QUEUED = 0.025
 """Maximum difference of the mean TTFT between equal runs of such levels: 95 % of 239 levels were within it (docs/compare.md)."""
 
-FASTER, SLOWER, SAME, UNSURE = "faster", "slower", "same", "cannot tell"
-FEWER, MORE = "fewer", "more"
+FASTER, SLOWER, SAME, UNSURE = term("faster"), term("slower"), term("same"), term("cannot tell")
+FEWER, MORE = term("fewer"), term("more")
 WORSE = (SLOWER, MORE)
 BETTER = (FASTER, FEWER)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import html
 import math
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -18,7 +16,9 @@ from llmlocust.assessment.assessment import Assessment
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.metric import METRICS
 from llmlocust.report.charts.drawing import MORE, SERIES, Picture, drawable, load_axis, log_seconds, picture
+from llmlocust.report.languages.page_language import spoken
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, message, sentences, term
 
 _COLOURS = (*SERIES[:5], *MORE, SERIES[5])
 _MARKERS = "osD^vXP*<>"
@@ -60,8 +60,8 @@ def _latency(metric: str, statistic: str) -> _Curve:
 
 _CURVES = (
     *(_latency(key, statistic) for key, metric in METRICS.items() for statistic in metric.drawn),
-    _Curve("requests per second", lambda level: level.throughput),
-    _Curve("output tokens per second", lambda level: level.output_tokens_per_s),
+    _Curve(term("requests per second"), lambda level: level.throughput),
+    _Curve(term("output tokens per second"), lambda level: level.output_tokens_per_s),
 )
 _MAX_PANELS = 6
 _LINE, _KEY = 115, 11
@@ -78,9 +78,9 @@ def curves(labels: Sequence[str], assessments: Sequence[Assessment]) -> Picture 
         shown.pop(4)  # end to end, the least informative beside the others
     if not shown:
         return None
-    caption = f"{_caption(shown, labels, runs, assessments[0].unit)} Time scales are logarithmic."
+    caption = [_caption(shown[0], labels, runs, assessments[0].unit), message("Time scales are logarithmic.")]
     if len(runs) <= _FEW:
-        caption += " Shades are 95 % intervals."
+        caption.append(message("Shades are 95 % intervals."))
 
     def draw(figure: Figure, narrow: bool) -> None:
         beside = 1 if narrow else 2
@@ -95,16 +95,7 @@ def curves(labels: Sequence[str], assessments: Sequence[Assessment]) -> Picture 
     columns = max(1, min(5, _LINE // (_KEY + max(map(len, names)))))
     height = 2.5 * math.ceil(len(shown) / 2) + 0.25 * math.ceil(len(labels) / columns)
     tall = (1.9 * len(shown) + 0.2 * len(labels)) / height
-    return _with_names(picture("curves", "Over the load", caption, height, draw, tall=tall), names)
-
-
-def _with_names(drawn: Picture, labels: Sequence[str]) -> Picture:
-    """Mark the names of runs so that they are not translated."""
-    names = "|".join(re.escape(html.escape(label, quote=False)) for label in labels)
-    wide, narrow = (
-        re.sub(rf"<text(?=[^>]*>(?:{names})</text>)", '<text translate="no"', svg) for svg in (drawn.wide, drawn.narrow)
-    )
-    return replace(drawn, wide=wide, narrow=narrow)
+    return picture("curves", message("Over the load"), sentences(caption), height, draw, tall=tall)
 
 
 def _panel(axes: Axes, curve: _Curve, labels: Sequence[str], runs: Sequence[Sequence[LevelFigures]], unit: str) -> None:
@@ -118,7 +109,7 @@ def _panel(axes: Axes, curve: _Curve, labels: Sequence[str], runs: Sequence[Sequ
         axes.set_ylim(bottom=0.0)
         axes.yaxis.set_major_locator(MaxNLocator(5))
     load_axis(axes, [level for run in runs for level in curve.known(run)], unit)
-    axes.set_title(curve.title)
+    axes.set_title(spoken(curve.title))
 
 
 def _line(axes: Axes, curve: _Curve, label: str, levels: Sequence[LevelFigures], place: int, *, shade: bool) -> None:
@@ -135,21 +126,27 @@ def _line(axes: Axes, curve: _Curve, label: str, levels: Sequence[LevelFigures],
         axes.fill_between(loads, lows, highs, color=colour, alpha=0.13, linewidth=0)
 
 
-def _caption(shown: Sequence[_Curve], labels: Sequence[str], runs: Sequence[Sequence[LevelFigures]], unit: str) -> str:
-    """The caption: the first curve at the highest load that all runs have."""
-    curve = shown[0]
+def _caption(curve: _Curve, labels: Sequence[str], runs: Sequence[Sequence[LevelFigures]], unit: str) -> Message:
+    """The first sentence of the caption: a curve at the highest load that all runs have."""
     loads = [{level.load for level in curve.known(run)} for run in runs]
     common = set.intersection(*(known for known in loads if known))
     if not common:
-        return "These runs have no common load."
-    at = max(common)
-    figures = [next((curve.of(level) for level in run if level.load == at), math.nan) for run in runs]
-    best, worst = (place(range(len(runs)), key=lambda at: figures[at]) for place in (min, max))
+        return message("These runs have no common load.")
+    load = max(common)
+    at = words.with_unit(load, unit)
+    figures = [next((curve.of(level) for level in run if level.load == load), math.nan) for run in runs]
     if curve.interval is None or any(map(math.isnan, figures)):
-        return f"The highest load that all runs have is {words.with_unit(at, unit)}."
-    if words.duration(figures[best]) == words.duration(figures[worst]):
-        return f"At {words.with_unit(at, unit)} the {curve.title} is {words.duration(figures[best])} in all runs."
-    return (
-        f"At {words.with_unit(at, unit)} the {curve.title} is lowest in {labels[best]}, {words.duration(figures[best])}, "
-        f"and highest in {labels[worst]}, {words.duration(figures[worst])}."
+        return message("The highest load that all runs have is {load}.", load=at)
+    best, worst = (place(range(len(runs)), key=lambda run: figures[run]) for place in (min, max))
+    lowest, highest = words.duration(figures[best]), words.duration(figures[worst])
+    if lowest == highest:
+        return message("At {load} the {metric} is {time} in all runs.", load=at, metric=curve.title, time=lowest)
+    return message(
+        "At {load} the {metric} is lowest in {best}, {lowest}, and highest in {worst}, {highest}.",
+        load=at,
+        metric=curve.title,
+        best=labels[best],
+        lowest=lowest,
+        worst=labels[worst],
+        highest=highest,
     )

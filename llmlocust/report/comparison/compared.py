@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -53,21 +54,27 @@ class Compared:
     @property
     def at_one_level(self) -> bool:
         """Whether each run has only one level. Then its figures are compared, but not the four numbers."""
-        return all(each.only_level for each in self.assessments)
+        return all(assessment.only_level for assessment in self.assessments)
+
+    @cached_property
+    def common_load(self) -> float | None:
+        """The highest load that all runs have; None if there is none."""
+        loads = [{pair.load for pair in comparison.pairs} for comparison in self.comparisons]
+        return max(set.intersection(*loads), default=None)
 
     @property
-    def each(self) -> Iterator[tuple[str, Comparison]]:
+    def new_runs(self) -> Iterator[tuple[str, Comparison]]:
         """The labels of all runs except BASE, with their comparisons."""
         yield from zip(self.labels[1:], self.comparisons, strict=True)
 
     @property
     def regressed(self) -> bool:
-        return any(each.regressions for each in self.comparisons)
+        return any(comparison.regressions for comparison in self.comparisons)
 
     @property
     def doubted(self) -> bool:
         """Whether a check failed for any level that is compared."""
-        return any(each.doubted for each in self.comparisons)
+        return any(comparison.doubted for comparison in self.comparisons)
 
 
 def load(name: str) -> RunData:
@@ -86,35 +93,35 @@ def compare_runs(
     base = assess(runs[0], thresholds)
     limits = tuple(thresholds) or base.verdict.thresholds
     assessments = [base, *(assess(run, limits) for run in runs[1:])]
-    first, *others = (held_of(each, limits) for each in assessments)
+    first, *others = (held_of(assessment, limits) for assessment in assessments)
     compared = Compared(labels, assessments, [compare(first, other, tolerance) for other in others], tolerance)
-    for label, comparison in compared.each:
+    for label, comparison in compared.new_runs:
         if not comparison.pairs:
             raise RunError(_nothing_in_common(labels[0], label, comparison, assessments))
     return compared
 
 
 def _nothing_in_common(base: str, new: str, comparison: Comparison, assessments: Sequence[Assessment]) -> str:
-    told = [
+    parts = [
         f"{label} has {words.series([words.load(load) for load in loads]) or 'no level with a request'}"
         for label, loads in ((base, comparison.only_base), (new, comparison.only_new))
     ]
-    units = {each.unit for each in assessments}
+    units = {assessment.unit for assessment in assessments}
     why = " (one is by users, the other by requests a second)" if len(units) > 1 else ""
-    return f"no load in common{why}: {', '.join(told)}; run both with the same --levels"
+    return f"no load in common{why}: {', '.join(parts)}; run both with the same --levels"
 
 
 def labels_of(runs: Sequence[RunData]) -> list[str]:
     """Names that tell runs apart: the prefix, with as many of its folders as that needs. `llmlocust run` calls all of its
     runs "run", so that their folder is their name.
     """
-    paths = [each.prefix.absolute() for each in runs]
-    parts = [(path.parent if path.name == "run" else path).parts for path in paths]
-    for many in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(each[-many:]) for each in parts]
+    prefixes = [run.prefix.absolute() for run in runs]
+    paths = [(prefix.parent if prefix.name == "run" else prefix).parts for prefix in prefixes]
+    for count in range(1, max(map(len, paths)) + 1):
+        names = ["/".join(path[-count:]) for path in paths]
         if len(set(names)) == len(names):
             return names
-    return [f"{each[-1]} ({place})" for place, each in enumerate(parts, 1)]  # one run beside itself
+    return [f"{path[-1]} ({place})" for place, path in enumerate(paths, 1)]  # one run beside itself
 
 
 def held_of(assessment: Assessment, thresholds: Sequence[Threshold]) -> list[Held]:
@@ -123,22 +130,22 @@ def held_of(assessment: Assessment, thresholds: Sequence[Threshold]) -> list[Hel
     spreads, asked = spreads_of(levels), asked_of(levels)
     return [
         Held(
-            each,
-            _values(assessment.run, each, thresholds),
-            assessment.goodput.get(each.level, math.nan),
-            spreads.get(each.level, {}),
-            asked.get(each.level, {}),
-            doubts.get(each.level, ()),
+            level,
+            _values(assessment.run, level, thresholds),
+            assessment.goodput.get(level.level, math.nan),
+            spreads.get(level.level, {}),
+            asked.get(level.level, {}),
+            doubts.get(level.level, ()),
         )
-        for each in levels
+        for level in levels
     ]
 
 
 def doubts_of(assessment: Assessment) -> dict[int, tuple[str, ...]]:
     """The names of the failed checks of each level."""
-    failed = [each for each in assessment.checks if not each.ok and each.key not in _OF_THE_RUN_ALONE]
+    failed = [check for check in assessment.checks if not check.ok and check.key not in _OF_THE_RUN_ALONE]
     return {
-        level.level: tuple(each.name for each in failed if level.level in each.levels or not each.levels)
+        level.level: tuple(check.name for check in failed if level.level in check.levels or not check.levels)
         for level in assessment.levels
     }
 
@@ -150,16 +157,16 @@ def _values(run: RunData, level: LevelFigures, thresholds: Sequence[Threshold]) 
     sent = rows[(rows["level"] == level.level) & (rows["measured"] == 1)]
     sent = sent[~sent["outcome"].isin(NOT_THE_SERVERS)]
     ok = sent[sent["outcome"] == OK]
-    found = {metric: _of_rows(ok, ok["sent"], ok[metric] / 1000.0, level) for metric in _OF_REQUESTS}
-    found["output_tokens"] = _of_rows(ok, ok["sent"], ok["output_tokens"], level)
-    found[ERRORS] = _of_rows(sent, sent["sent"], (sent["outcome"] != OK).astype(float), level, least=-1.0)
+    by_metric = {metric: _of_rows(ok, ok["sent"], ok[metric] / 1000.0, level) for metric in _OF_REQUESTS}
+    by_metric["output_tokens"] = _of_rows(ok, ok["sent"], ok["output_tokens"], level)
+    by_metric[ERRORS] = _of_rows(sent, sent["sent"], (sent["outcome"] != OK).astype(float), level, least=-1.0)
     over = rows["sent"] + rows["duration"] / 1000.0
     ended = rows[(rows["outcome"] == OK) & (over >= level.warmed_up) & (over < level.warmed_up + level.window)]
-    found["throughput"] = _of_rows(ended, over[ended.index], pd.Series(1.0, ended.index), level)
-    found["goodput"] = _of_rows(ended, over[ended.index], good(ended, thresholds).astype(float), level, least=-1.0)
+    by_metric["throughput"] = _of_rows(ended, over[ended.index], pd.Series(1.0, ended.index), level)
+    by_metric["goodput"] = _of_rows(ended, over[ended.index], good(ended, thresholds).astype(float), level, least=-1.0)
     if run.timeline is not None and "tokens" in run.timeline:
-        found[TOKENS] = _tokens(run.timeline, level)
-    return {metric: values for metric, values in found.items() if len(values)}
+        by_metric[TOKENS] = _tokens(run.timeline, level)
+    return {metric: values for metric, values in by_metric.items() if len(values)}
 
 
 def _of_rows(

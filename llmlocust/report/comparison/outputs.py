@@ -10,7 +10,7 @@ from llmlocust.metrics.thresholds import RATES
 from llmlocust.report.as_json import plain, verdict_data
 from llmlocust.report.comparison.compared import Compared
 from llmlocust.report.comparison.sentences import doubts, headlines, key, not_compared, title
-from llmlocust.report.comparison.tables import Cell, common_load, matrix, runs_table, settings, table
+from llmlocust.report.comparison.tables import Cell, matrix, runs_table, settings, table
 from llmlocust.report.markdown import in_table
 from llmlocust.runfiles.formats import FORMAT
 from llmlocust.text import figures as words
@@ -21,17 +21,16 @@ def markdown(compared: Compared) -> str:
     lines = [
         f"# {media.markdown(title(compared))}",
         "",
-        *(f"**{media.markdown(each)}**\n" for each in headlines(compared)),
+        *(f"**{media.markdown(headline)}**\n" for headline in headlines(compared)),
     ]
     heads, rows = runs_table(compared)
-    at = common_load(compared)
-    told = [
+    runs = [
         [label, *(f"{number} ({small})" if small else number for number, small in cells)]
         for label, cells in zip(compared.labels, rows, strict=True)
     ]
-    lines += ["## Runs", "", *in_table(["", *heads], told)]
-    if at is not None:
-        lines += ["", f"Latencies at {words.with_unit(at, compared.unit)}, the highest load that all runs have."]
+    lines += ["## Runs", "", *in_table(["", *heads], runs)]
+    if (load := compared.common_load) is not None:
+        lines += ["", f"Latencies at {words.with_unit(load, compared.unit)}, the highest load that all runs have."]
     if over_all := matrix(compared):
         lines += [
             "",
@@ -39,7 +38,7 @@ def markdown(compared: Compared) -> str:
             "",
         ]
         lines += in_table(["", *compared.labels[1:]], [[row.name, *map(_markdown_cell, row.cells)] for row in over_all])
-    for label, comparison in compared.each:
+    for label, comparison in compared.new_runs:
         lines += ["", f"## {media.markdown(label)} compared with {media.markdown(compared.labels[0])}", ""]
         loads = [
             f"{words.with_unit(pair.load, compared.unit)}{' (not valid)' if pair.doubts else ''}"
@@ -50,8 +49,8 @@ def markdown(compared: Compared) -> str:
         lines += [
             "",
             *(
-                f"- {media.markdown(each)}"
-                for each in (*not_compared(compared, label, comparison), *doubts(compared, label, comparison))
+                f"- {media.markdown(sentence)}"
+                for sentence in (*not_compared(compared, label, comparison), *doubts(compared, label, comparison))
             ),
         ]
     if differ := settings(compared):
@@ -59,7 +58,7 @@ def markdown(compared: Compared) -> str:
             "",
             "## Settings that differ",
             "",
-            *in_table(["", *compared.labels], [[name, *map(media.markdown, told)] for name, told, _ in differ]),
+            *in_table(["", *compared.labels], [[name, *map(media.markdown, values)] for name, values, _ in differ]),
         ]
     lines += ["", key(compared)]
     return media.document("\n".join(lines) + "\n")
@@ -93,38 +92,38 @@ def data(compared: Compared) -> dict[str, Any]:
             {
                 "base": compared.labels[0],
                 "new": label,
-                "says": said,
+                "says": headline,
                 "regression": bool(comparison.regressions),
-                "overall": [_difference(each) for each in comparison.overall],
+                "overall": [_difference(difference) for difference in comparison.overall],
                 "levels": [
                     {
                         "load": plain(pair.load),
                         "doubts": [{"run": side, "check": check} for side, check in pair.doubts],
-                        "differences": [_difference(each) for each in pair.differences],
+                        "differences": [_difference(difference) for difference in pair.differences],
                     }
                     for pair in comparison.pairs
                 ],
                 "only_base": [plain(load) for load in comparison.only_base],
                 "only_new": [plain(load) for load in comparison.only_new],
             }
-            for (label, comparison), said in zip(compared.each, headlines(compared), strict=True)
+            for (label, comparison), headline in zip(compared.new_runs, headlines(compared), strict=True)
         ],
-        "settings": [{"name": name, "values": list(told)} for name, told, _ in settings(compared)],
+        "settings": [{"name": name, "values": values} for name, values, _ in settings(compared)],
     }
 
 
-def _difference(each: Difference) -> dict[str, Any]:
-    scale = 1.0 if each.is_share or each.metric in RATES else 1000.0
+def _difference(difference: Difference) -> dict[str, Any]:
+    scale = 1.0 if difference.is_share or difference.metric in RATES else 1000.0
     return {
-        "metric": each.metric,
-        "statistic": each.statistic or None,
-        "base": plain(each.base * scale),
-        "new": plain(each.new * scale),
-        "change": plain(each.change(each.effect)),
-        "low": plain(each.change(each.low)) if math.isfinite(each.low) else None,
-        "high": plain(each.change(each.high)) if math.isfinite(each.high) else None,
-        "z": plain(each.z, 4),
-        "word": each.word,
-        "why": each.why,
-        "regression": each.regression,
+        "metric": difference.metric,
+        "statistic": difference.statistic or None,
+        "base": plain(difference.base * scale),
+        "new": plain(difference.new * scale),
+        "change": plain(difference.change(difference.effect)),
+        "low": plain(difference.change(difference.low)) if math.isfinite(difference.low) else None,
+        "high": plain(difference.change(difference.high)) if math.isfinite(difference.high) else None,
+        "z": plain(difference.z, 4),
+        "word": difference.word,
+        "why": difference.why,
+        "regression": difference.regression,
     }
