@@ -29,7 +29,7 @@ class Phases:
     """Requests per second that met every threshold, by level."""
     spread: Mapping[str, Mapping[int, Histogram]]
     """The distributions of the metrics in IN_PHASES, by metric and level."""
-    said: Sequence[Sequence[str]]
+    sentences: Sequence[Sequence[str]]
     """Sentences on each phase."""
     recoveries: Sequence[Recovery]
 
@@ -39,20 +39,21 @@ class Phases:
     @property
     def says(self) -> list[str]:
         """The sentences on all phases and recoveries, in the order of the plan."""
-        sentences = []
-        for phase, of_phase in zip(self.phases, self.said, strict=True):
+        texts = []
+        for phase, of_phase in zip(self.phases, self.sentences, strict=True):
             key = (phase.name, phase.whole.load)
-            sentences += [
+            texts += [
                 *of_phase,
                 *(str(recovery) for recovery in self.recoveries if (recovery.after, recovery.load) == key),
             ]
-        return sentences
+        return texts
 
     def p95(self, phase: RunPhase, metric: str) -> float:
         """Return the p95 of a metric over all requests of a phase, in seconds; NaN if not known."""
         if len(phase.levels) == 1:
             return phase.levels[0].metric(metric)["p95"]
-        known = [self.spread[metric][each.level] for each in phase.levels if each.level in self.spread.get(metric, {})]
+        histograms = self.spread.get(metric, {})
+        known = [histograms[level.level] for level in phase.levels if level.level in histograms]
         return Histogram.sum(known).quantile(0.95) if known else math.nan
 
 
@@ -61,15 +62,16 @@ def phases_in(run: RunData, limits: Sequence[Threshold], goodput: Mapping[int, f
     phases = phases_of(run.levels)
     if derived and not climbs(run.levels) and all(phase.name != BASELINE for phase in phases):
         limits = ()  # every load meets the thresholds that are derived from it
-    found = courses(run.levels, run.requests) if phases else {}
+    trends = courses(run.levels, run.requests) if phases else {}
     return Phases(
         phases,
         goodput,
         {metric: run.distributions(metric) for metric in IN_PHASES} if phases else {},
-        [verdict_of(phase, limits, goodput, _all(phase, found)) for phase in phases],
+        [verdict_of(phase, limits, goodput, _courses(phase, trends)) for phase in phases],
         recoveries(run.levels, run.requests) if phases else (),
     )
 
 
-def _all(phase: RunPhase, found: Mapping[int, Sequence[Course]]) -> list[Course]:
-    return [course for each in phase.levels for course in found.get(each.level, ())]
+def _courses(phase: RunPhase, trends: Mapping[int, Sequence[Course]]) -> list[Course]:
+    """Return the trends of the levels of a phase."""
+    return [course for level in phase.levels for course in trends.get(level.level, ())]

@@ -82,7 +82,7 @@ def _phases(phases: Phases) -> list[dict[str, Any]]:
             **{f"{metric}_p95": plain(phases.p95(phase, metric) * 1000.0) for metric in IN_PHASES},
             "says": list(sentences),
         }
-        for phase, sentences in zip(phases.phases, phases.said, strict=True)
+        for phase, sentences in zip(phases.phases, phases.sentences, strict=True)
     ]
 
 

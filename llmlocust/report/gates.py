@@ -16,7 +16,7 @@ _SIGNS = {PASSED: "✅", FAILED: "❌", DOUBTED: "⚠️"}
 
 
 def lines(judged: Judged) -> list[str]:
-    """Lines for a terminal: every case that did not pass, and every gate that passed in all cases."""
+    """Return lines for a terminal: every case that did not pass, and every gate that passed in all cases."""
     text = [f"Gates: {judged.outcome.headline}", *_ended(judged)]
     for gate in judged.gates:
         cases = [case for case in judged.outcome.cases if case.gate == gate]
@@ -30,6 +30,7 @@ def lines(judged: Judged) -> list[str]:
 
 
 def markdown(judged: Judged) -> str:
+    """Return a table of all cases, and the failed checks."""
     rows = [
         f"| {_SIGNS[case.status]} {case.status} | {media.markdown(case.gate.threshold)} | {media.markdown(case.where)} | {media.markdown(case.says)} |"
         for case in judged.outcome.cases
@@ -38,7 +39,7 @@ def markdown(judged: Judged) -> str:
         [
             f"### {_SIGNS[judged.outcome.status]} Gates: {judged.outcome.headline}",
             "",
-            *(f"{media.markdown(each)}\n" for each in _ended(judged)),
+            *(f"{media.markdown(sentence)}\n" for sentence in _ended(judged)),
             "| | threshold | load | measured |",
             "|---|---|---|---|",
             *rows,
@@ -61,13 +62,13 @@ def as_json(judged: Judged) -> str:
         "exit_code": judged.outcome.exit_code,
         "ended_by": judged.ended_by or None,
         "cases": [_case(case) for case in judged.outcome.cases],
-        "checks": [{"key": each.key, "name": each.name, "says": each.says} for each in judged.outcome.checks],
+        "checks": [{"key": check.key, "name": check.name, "says": check.says} for check in judged.outcome.checks],
     }
     return media.as_json(values)
 
 
 def junit(judged: Judged) -> str:
-    """JUnit XML. A violated threshold is a failure and an invalid measurement an error: CI servers distinguish them."""
+    """Return JUnit XML. A violated threshold is a failure, an invalid measurement an error: CI servers distinguish them."""
     cases = judged.outcome.cases
     counts = {
         "tests": str(len(cases)),
@@ -92,7 +93,7 @@ def junit(judged: Judged) -> str:
 
 
 def _case(case: Case) -> dict[str, Any]:
-    """A case as plain values: durations in milliseconds; null if a value is not known or infinite."""
+    """Return a case as plain values: durations in milliseconds; null if a value is not known or infinite."""
     threshold = case.gate.threshold
     scale = 1000.0 if threshold.is_duration else 1.0
 

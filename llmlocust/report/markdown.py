@@ -19,7 +19,7 @@ from llmlocust.text import media
 
 
 def markdown(assessment: Assessment) -> str:
-    """The report as one Markdown document."""
+    """Return the report as one Markdown document."""
     lines = [f"# {media.markdown(title(assessment))}", "", f"**{media.markdown(headline(assessment))}**", ""]
     lines += [f"{'✓' if assessment.is_valid else '⚠'} {media.markdown(validity_line(assessment))}", ""]
     lines += _phases(assessment)
@@ -34,13 +34,13 @@ def markdown(assessment: Assessment) -> str:
     if assessment.verdict.cliffs:
         lines += ["", "## Cliffs", ""]
         for cliff in assessment.verdict.cliffs:
-            low, high = (words.load(each) for each in cliff.between)
+            low, high = (words.load(load) for load in cliff.between)
             lines.append(
                 f"- {low} → {high} {words.unit_of(assessment.unit)}: {media.markdown(cliff.what)}. {media.markdown(cliff.why)}."
             )
     if advice := assessment.advice:
         lines += ["", "## What to try next", ""]
-        lines += [f"- {media.markdown(each.do)} {media.markdown(each.because)}" for each in advice]
+        lines += [f"- {media.markdown(step.do)} {media.markdown(step.because)}" for step in advice]
     lines += ["", "## Levels", "", *_table(assessment)]
     lines += [line for sentence in assessment.quality for line in ("", media.markdown(sentence))]
     lines += _turns(assessment)
@@ -49,21 +49,21 @@ def markdown(assessment: Assessment) -> str:
         lines += [f"| {media.markdown(kind)} | {media.markdown_code(text)} | {count} |" for kind, text, count in errors]
     lines += ["", "## Is the measurement valid?", ""]
     lines += [
-        f"- {mark(each)} **{media.markdown(each.name)}**: {media.markdown(each.says)}" for each in assessment.checks
+        f"- {mark(check)} **{media.markdown(check.name)}**: {media.markdown(check.says)}" for check in assessment.checks
     ]
     lines += ["", "## What was run", ""]
     lines += [f"- {name}: {media.markdown(value)}" for name, value in facts(assessment.run, assessment.unit)]
     if assessment.run.notes or assessment.unknown:
         lines += ["", "## What could not be known", ""]
-        lines += [f"- {media.markdown(each)}" for each in (*assessment.run.notes, *assessment.unknown)]
+        lines += [f"- {media.markdown(note)}" for note in (*assessment.run.notes, *assessment.unknown)]
     return media.document("\n".join(lines) + "\n")
 
 
 def _figures(level: LevelFigures) -> list[str]:
     heads, rows = one_level.percentiles(level)
     cards = [
-        f"- {each['name']}: {each['number']}" + f" ({each['range']})" * bool(each["range"])
-        for each in one_level.cards(level)
+        f"- {card['name']}: {card['number']}" + f" ({card['range']})" * bool(card["range"])
+        for card in one_level.cards(level)
     ]
     return [*cards, "", *in_table(["", *heads], [[name, *map(str, figures)] for name, figures in rows])]
 
@@ -82,31 +82,31 @@ def _turns(assessment: Assessment) -> list[str]:
     talks = turns(assessment.run, assessment.verdict)
     if talks is None:
         return []
-    table = in_table(HEADS, [(each.name, *each.cells()) for each in talks.turns])
+    table = in_table(HEADS, [(turn.name, *turn.cells()) for turn in talks.turns])
     return ["", "## Conversations by turn", "", *table, "", f"{media.markdown(turns_at(assessment, talks))}."]
 
 
 def _table(assessment: Assessment) -> list[str]:
     table = columns(assessment)
     heads = [media.markdown(f"{column.group} {column.head}") for column in table]
-    named = any(each.phase for each in assessment.levels)
+    named = any(level.phase for level in assessment.levels)
     words_first = [*["phase"] * named, *["limits"] * assessment.has_limits]
     lines = [f"| {' | '.join([words.unit_of(assessment.unit), *words_first, *heads])} |"]
     lines.append("|---:|" + "---|" * len(words_first) + "---:|" * len(table))
-    for row, each in enumerate(assessment.levels):
+    for row, level in enumerate(assessment.levels):
         cells = [f"**{column.cells[row]}** ✗" if column.broken[row] else column.cells[row] for column in table]
-        load = words.load(each.load) if math.isfinite(each.load) else words.UNKNOWN
-        texts = [*[media.markdown(each.phase)] * named, *[assessment.tier(each)] * assessment.has_limits]
+        load = words.load(level.load) if math.isfinite(level.load) else words.UNKNOWN
+        texts = [*[media.markdown(level.phase)] * named, *[assessment.tier(level)] * assessment.has_limits]
         lines.append(f"| {' | '.join([load, *texts, *cells])} |")
     if not assessment.has_limits:
         return lines
-    thresholds = words.series([f"`{each}`" for each in assessment.verdict.thresholds])
+    thresholds = words.series([f"`{threshold}`" for threshold in assessment.verdict.thresholds])
     source = "derived from the lowest level, because none were given" if assessment.verdict.derived else "as given"
     lines += ["", f"Thresholds: {thresholds} ({source})."]
     return [*lines, "", f"{FAILURES_DECIDE}."] if failures_decide(table) else lines
 
 
 def in_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A Markdown table whose first column is text. Heads and first column are escaped here; other cells are Markdown."""
+    """Return a Markdown table whose first column is text. Heads and first column are escaped here; other cells are not."""
     lines = [f"| {' | '.join(map(media.markdown, heads))} |", "|---|" + "---:|" * (len(heads) - 1)]
     return lines + [f"| {' | '.join((media.markdown(row[0]), *row[1:]))} |" for row in rows]

@@ -11,7 +11,7 @@ from llmlocust.report.sections.validity import validity_line
 
 
 def summary(assessment: Assessment) -> list[str]:
-    """The verdict in about five lines, for a terminal."""
+    """Return the verdict in about five lines, for a terminal."""
     lines = [headline(assessment)]
     if assessment.only_level:
         return [*lines, *one_level.lines(assessment.only_level), f"{'Validity:':<21} {validity_line(assessment)}"]
@@ -19,8 +19,8 @@ def summary(assessment: Assessment) -> list[str]:
         finding = assessment.verdict.numbers()[name]
         lines.append(f"{NUMBERS[name] + ':':<10} {place(finding, assessment.unit)}" + _because(finding))
     lines += [
-        f"{each.name + ':':<10} {phases.brief(each, assessment.phases, assessment.unit)}"
-        for each in assessment.phases.phases
+        f"{phase.name + ':':<10} {phases.brief(phase, assessment.phases, assessment.unit)}"
+        for phase in assessment.phases.phases
     ]
     lines.append(f"{'Validity:':<10} {validity_line(assessment)}")
     return lines

@@ -24,6 +24,7 @@ TERMS = {
     *(name for metric in METRICS.values() for name in (metric.short, metric.name)),
     *vocabulary.ERROR_KINDS.values(),
     *vocabulary.PHASES,
+    *vocabulary.PHASES.values(),
 }
 """The texts of our tables that become messages."""
 

@@ -7,14 +7,30 @@ from typing import Any
 from llmlocust.analysis.breakpoints.steps import Finding, Status
 from llmlocust.analysis.breakpoints.verdict import Verdict
 from llmlocust.text import figures as words
+from llmlocust.text.message import message, term
 
-NUMBERS = {"slo_limit": "SLO limit", "knee": "Knee", "saturation": "Saturation", "collapse": "Collapse"}
-STATUS = {Status.REACHED: "reached", Status.NOT_REACHED: "not reached", Status.UNKNOWN: "cannot be told"}
-_MEANS = {
-    "slo_limit": "where the first limit breaks",
-    "knee": "more load buys less than half its share",
-    "saturation": "throughput is flat, requests queue",
-    "collapse": "throughput falls, or errors pass 1 %",
+NUMBERS = {
+    "slo_limit": term("SLO limit"),
+    "knee": term("Knee"),
+    "saturation": term("Saturation"),
+    "collapse": term("Collapse"),
+}
+IN_SENTENCES = {
+    "slo_limit": term("the SLO limit"),
+    "knee": term("the knee"),
+    "saturation": term("saturation"),
+    "collapse": term("collapse"),
+}
+STATUS = {
+    Status.REACHED: term("reached"),
+    Status.NOT_REACHED: term("not reached"),
+    Status.UNKNOWN: term("unknown"),
+}
+_MEANINGS = {
+    "slo_limit": term("where the first threshold is violated"),
+    "knee": term("10 % more load gives less than 5 % more throughput"),
+    "saturation": term("throughput is flat, requests queue"),
+    "collapse": term("throughput falls, or errors exceed 1 %"),
 }
 
 
@@ -23,18 +39,21 @@ def place(finding: Finding, unit: str) -> str:
     if not finding.reached:
         return STATUS[finding.status]
     if finding.load is None:
-        return f"at or below {words.with_unit(finding.high or 0.0, unit)}"
-    about = f"about {words.with_unit(_rounded(finding.load), unit)}"
-    between = range_of(finding)
-    return f"{about} ({between})" if between else about
+        return message("at or below {load}", load=words.with_unit(finding.high or 0.0, unit))
+    load, interval = words.with_unit(_rounded(finding.load), unit), range_of(finding)
+    if not interval:
+        return message("about {load}", load=load)
+    return message("about {load} ({interval})", load=load, interval=interval)
 
 
 def range_of(finding: Finding) -> str:
     """Return the 95 % interval of a number that was reached, in words; one end may be unknown."""
     low, high = (None if load is None else words.load(_rounded(load)) for load in (finding.low, finding.high))
     if low is not None and high is not None:
-        return f"{low} to {high}"
-    return f"{low} or more" if low is not None else f"{high} or less" if high is not None else ""
+        return message("{low} to {high}", low=low, high=high)
+    if low is not None:
+        return message("{value} or more", value=low)
+    return "" if high is None else message("{value} or less", value=high)
 
 
 def cards(verdict: Verdict, unit: str) -> list[dict[str, Any]]:
@@ -43,7 +62,7 @@ def cards(verdict: Verdict, unit: str) -> list[dict[str, Any]]:
         {
             "key": name,
             "name": NUMBERS[name],
-            "means": _MEANS[name],
+            "means": _MEANINGS[name],
             "number": card_number(finding, unit),
             "range": _card_range(finding, unit),
             "why": words.sentence(finding.why),
@@ -65,8 +84,10 @@ def card_number(finding: Finding, unit: str) -> str:
 def _card_range(finding: Finding, unit: str) -> str:
     if not finding.reached:
         return ""
-    between = "" if finding.load is None else range_of(finding)
-    return f"{words.unit_of(unit)}, 95 %: {between}" if between else words.unit_of(unit)
+    interval = "" if finding.load is None else range_of(finding)
+    if not interval:
+        return words.unit_of(unit)
+    return message("{unit}, 95 %: {interval}", unit=words.unit_of(unit), interval=interval)
 
 
 def _rounded(load: float) -> float:

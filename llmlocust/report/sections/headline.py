@@ -14,36 +14,41 @@ from llmlocust.assessment.phases import Phases
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.report.sections import one_level
-from llmlocust.report.sections.four_numbers import NUMBERS, place
+from llmlocust.report.sections.four_numbers import IN_SENTENCES, place
 from llmlocust.runfiles.reading.run_json import ended_by, mapping
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, enumeration, message, sentences, term
 
 
-def title(assessment: Assessment) -> str:
+def title(assessment: Assessment) -> Message:
     """Return the model, or without it the name of the run, as a heading."""
     model = mapping(assessment.run.info.get("target")).get("model")
-    return f"Load test of {model}" if model else f"Load test {assessment.run.prefix.name}"
+    if model:
+        return message("Load test of {model}", model=model)
+    return message("Load test {run}", run=assessment.run.prefix.name)
 
 
 def headline(assessment: Assessment) -> str:
-    """Return the verdict in plain words, with a second sentence if the run was stopped early."""
+    """Return the verdict in plain words, with a last sentence if the run was stopped early."""
     of_phases = _of_phases(assessment.phases)
     verdict = [_safe(assessment)] if assessment.climbs or not of_phases else []
-    return " ".join([*verdict, *of_phases]) + _stopped(assessment)
+    return sentences([*verdict, *of_phases, *_stopped(assessment)])
 
 
 def _of_phases(phases: Phases) -> list[str]:
     """Return the first sentence on each phase, and a sentence on each recovery."""
-    first = [sentences[0] for sentences in phases.said if sentences]
+    first = [of_phase[0] for of_phase in phases.sentences if of_phase]
     return [*first, *(_recovered(recovery) for recovery in phases.recoveries if recovery.is_known)]
 
 
-def _recovered(recovery: Recovery) -> str:
+def _recovered(recovery: Recovery) -> Message:
+    phase = term(recovery.after)
     if recovery.seconds is None:
-        return f"Not recovered within {words.duration(recovery.within)} after the {recovery.after}."
+        within = words.duration(recovery.within)
+        return message("Not recovered within {time} after the {phase}.", time=within, phase=phase)
     if recovery.seconds == 0.0:
-        return f"Recovered at once after the {recovery.after}."
-    return f"Recovered {words.duration(recovery.seconds)} after the {recovery.after}."
+        return message("Recovered at once after the {phase}.", phase=phase)
+    return message("Recovered {time} after the {phase}.", time=words.duration(recovery.seconds), phase=phase)
 
 
 def _safe(assessment: Assessment) -> str:
@@ -53,24 +58,35 @@ def _safe(assessment: Assessment) -> str:
         return verdict.windows
     if not limit.reached:
         return _met(assessment)
-    bad = words.with_unit(limit.level_bad or 0.0, unit)
     if verdict.gone is not None and verdict.gone[0] == limit.level_bad:
-        if limit.level_ok is None:
-            was_reached = any(level.ok for level in assessment.levels)
-            state = "The server became unreachable" if was_reached else "The server was never reachable"
-            return f"{state}: {verdict.gone[1]}."
-        ok = words.with_unit(limit.level_ok, unit)
-        return f"Safe up to {ok}; then the server was unreachable: {verdict.gone[1]}."
+        return _unreachable(assessment, verdict.gone[1])
+    bad = words.with_unit(limit.level_bad or 0.0, unit)
     why = _why_it_breaks(verdict, limit)
     if assessment.only_level:
-        return f"Not safe at {bad}: {why}."
+        return message("Not safe at {load}: {why}.", load=bad, why=why)
     if limit.level_ok is None:
-        return f"Not safe even at the lowest level, {bad}: {why}."
-    between = f"{words.load(limit.level_ok)} and {words.load(limit.level_bad or 0.0)}"
-    return f"Safe up to {words.with_unit(limit.level_ok, unit)}; breaks between {between}: {why}."
+        return message("Not safe even at the lowest level, {load}: {why}.", load=bad, why=why)
+    return message(
+        "Safe up to {load}; breaks between {low} and {high}: {why}.",
+        load=words.with_unit(limit.level_ok, unit),
+        low=words.load(limit.level_ok),
+        high=words.load(limit.level_bad or 0.0),
+        why=why,
+    )
 
 
-def _met(assessment: Assessment) -> str:
+def _unreachable(assessment: Assessment, loss: Message) -> Message:
+    """Return the headline of a run whose server was unreachable at the first level that is not safe."""
+    safe = assessment.verdict.slo_limit.level_ok
+    if safe is not None:
+        load = words.with_unit(safe, assessment.unit)
+        return message("Safe up to {load}; then the server was unreachable: {loss}.", load=load, loss=loss)
+    if any(level.ok for level in assessment.levels):
+        return message("The server became unreachable: {loss}.", loss=loss)
+    return message("The server was never reachable: {loss}.", loss=loss)
+
+
+def _met(assessment: Assessment) -> Message:
     """Return the headline of a run without a broken threshold: the thresholds that were met, and at which levels."""
     verdict, unit = assessment.verdict, assessment.unit
     steps = steps_of(assessment.ramp)
@@ -80,46 +96,61 @@ def _met(assessment: Assessment) -> str:
     ]
     met = [level for level in judged if assessment.holds(level) == "holds" or _met_as_known(assessment, known, level)]
     if judged and {level.level for level in judged} <= verdict.empty:
-        return "It is not known whether this load is safe: the answers contained no tokens."
+        return message("It is not known whether this load is safe: the answers contained no tokens.")
     if not met:
-        return "It is not known whether this load is safe: no level has the metrics of the thresholds."
+        return message("It is not known whether this load is safe: no level has the metrics of the thresholds.")
     top = words.with_unit(max(level.load for level in met), unit)
     if len(steps) == 1 and verdict.derived:
         level = assessment.only_level
-        return _of_one_level(level) if level else f"Only one load, {top}: it cannot be compared with another."
-    outcome = "Met every threshold"
+        if level:
+            return _of_one_level(level)
+        return message("Only one load, {load}: it cannot be compared with another.", load=top)
+    where = _where_met(assessment, all_met=len(met) == len(judged), is_one=len(steps) == 1)
+    return message(
+        "{outcome} {where}, up to {top}; {breaking_point}.",
+        outcome=_outcome(verdict, known),
+        where=where,
+        top=top,
+        breaking_point=_first_break(verdict) or message("the breaking point was not reached"),
+    )
+
+
+def _outcome(verdict: Verdict, known: Sequence[Threshold]) -> Message:
+    """Return which thresholds were met. `known`: the thresholds that are known at some level."""
+    named = words.series([str(limit) for limit in known])
     if verdict.derived and not any(limit.is_duration for limit in known):
-        outcome = f"Met the error threshold ({words.series([str(limit) for limit in known])}), with latency not known,"
-    elif len(known) < len(verdict.thresholds):
-        outcome = f"Met the thresholds that are known ({words.series([str(limit) for limit in known])})"
-    where = "at all levels"
-    if len(met) < len(judged):
-        where = "at the levels where they are known"
-    elif verdict.outages:
-        where = "at the levels without an outage"
-    elif _stopped(assessment) or any(level.lacks_requests for level in assessment.ramp):
-        where = "at the levels measured"
-    elif len(steps) == 1:
-        where = "at the only level"
-    breaks = _first_break(verdict)
-    return f"{outcome} {where}, up to {top}; {breaks or 'the breaking point was not reached'}."
+        return message("Met the error threshold ({thresholds}), with latency not known,", thresholds=named)
+    if len(known) < len(verdict.thresholds):
+        return message("Met the thresholds that are known ({thresholds})", thresholds=named)
+    return message("Met every threshold")
 
 
-def _of_one_level(level: LevelFigures) -> str:
+def _where_met(assessment: Assessment, *, all_met: bool, is_one: bool) -> Message:
+    """Return the levels at which thresholds were met. `is_one`: the run has one load."""
+    if not all_met:
+        return message("at the levels where they are known")
+    if assessment.verdict.outages:
+        return message("at the levels without an outage")
+    if _stopped(assessment) or any(level.lacks_requests for level in assessment.ramp):
+        return message("at the levels measured")
+    return message("at the only level") if is_one else message("at all levels")
+
+
+def _of_one_level(level: LevelFigures) -> Message:
     """Return a sentence on the only level."""
-    load = words.with_unit(level.load, level.unit)
-    figures = [f"{words.digits(level.throughput)} requests/s"] if level.throughput > 0.0 else []
+    figures = []
+    if level.throughput > 0.0:
+        figures.append(message("{rate} requests/s", rate=words.digits(level.throughput)))
     if level.output_tokens_per_s > 0.0:
-        figures.append(f"{words.digits(level.output_tokens_per_s)} tokens/s")
-    metric = _headline_metric(level)
-    if metric:
-        what = "first token" if metric == "ttft" else "answered"
-        figures.append(f"{what} within {one_level.of_summary(level.metric(metric), 'p95')} (p95)")
-    return f"{load}: {', '.join([*figures, one_level.failed(level)])}."
-
-
-def _headline_metric(level: LevelFigures) -> str:
-    return next((each for each in ("ttft", "e2e") if not math.isnan(level.metric(each)["p95"])), "")
+        figures.append(message("{rate} tokens/s", rate=words.digits(level.output_tokens_per_s)))
+    if not math.isnan(level.metric("ttft")["p95"]):
+        p95 = one_level.of_summary(level.metric("ttft"), "p95")
+        figures.append(message("first token within {time} (p95)", time=p95))
+    elif not math.isnan(level.metric("e2e")["p95"]):
+        p95 = one_level.of_summary(level.metric("e2e"), "p95")
+        figures.append(message("answered within {time} (p95)", time=p95))
+    load = words.with_unit(level.load, level.unit)
+    return message("{load}: {figures}.", load=load, figures=enumeration([*figures, one_level.failed(level)]))
 
 
 def _met_as_known(assessment: Assessment, known: Sequence[Threshold], figures: LevelFigures) -> bool:
@@ -131,24 +162,28 @@ def _met_as_known(assessment: Assessment, known: Sequence[Threshold], figures: L
     )
 
 
-def _stopped(assessment: Assessment) -> str:
-    """Return a sentence to append if the run was stopped early; otherwise an empty string."""
-    check = next((each for each in assessment.checks if each.key == "run_completed" and not each.ok), None)
+def _stopped(assessment: Assessment) -> list[Message]:
+    """Return a sentence if the run was stopped early; otherwise none."""
+    check = next((check for check in assessment.checks if check.key == "run_completed" and not check.ok), None)
     if check is None:
-        return ""
-    over = assessment.run.info.get("ended") is not None
-    sentence = "The run was stopped early" if over else "The run was cut off, or is still running"
+        return []
+    end = message("The run was cut off, or is still running")
     if gate := ended_by(assessment.run.info):
-        sentence = f"The run was ended by its gate {gate}"
+        end = message("The run was ended by its gate {gate}", gate=gate)
+    elif assessment.run.info.get("ended") is not None:
+        end = message("The run was stopped early")
     if check.limit is None or (check.value or 0) >= check.limit:
-        return f" {sentence}."
-    return f" {sentence}, after {check.value:.0f} of {check.limit:.0f} {check.unit or 'levels'}."
+        return [words.sentence(end)]
+    count, total = f"{check.value:.0f}", f"{check.limit:.0f}"
+    if check.unit == "requests":
+        return [message("{end}, after {count} of {total} requests.", end=end, count=count, total=total)]
+    return [message("{end}, after {count} of {total} levels.", end=end, count=count, total=total)]
 
 
 _CLIFFS = {
-    CliffKind.QUEUE: "requests queue",
-    CliffKind.SLOWER: "answers get slower",
-    CliffKind.WAIT: "requests wait before their first token",
+    CliffKind.QUEUE: term("requests queue"),
+    CliffKind.SLOWER: term("answers get slower"),
+    CliffKind.WAIT: term("requests wait before their first token"),
 }
 """The words of the headline, for the kinds of cliffs that it mentions."""
 
@@ -157,13 +192,14 @@ def _why_it_breaks(verdict: Verdict, limit: Finding) -> str:
     cause = limit.cause or limit.why
     for cliff in verdict.cliffs:
         if cliff.between == (limit.level_ok, limit.level_bad) and cliff.kind in _CLIFFS:
-            return f"{_CLIFFS[cliff.kind]} ({cause})"
+            return message("{problem} ({cause})", problem=_CLIFFS[cliff.kind], cause=cause)
     return cause
 
 
 def _first_break(verdict: Verdict) -> str:
+    """Return the saturation, or without it the collapse, if the run reached one; otherwise an empty string."""
     for name in ("saturation", "collapse"):
         finding = verdict.numbers()[name]
         if finding.reached:
-            return f"but {NUMBERS[name].lower()} is {place(finding, verdict.unit)}"
+            return message("but {number} is {place}", number=IN_SENTENCES[name], place=place(finding, verdict.unit))
     return ""

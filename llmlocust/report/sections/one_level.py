@@ -10,8 +10,11 @@ from llmlocust.analysis.checks.check import BOUNDED
 from llmlocust.metrics.levels import LevelFigures, Summary
 from llmlocust.metrics.metric import METRICS
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, message, sentences, term
 
 STATISTICS = ("mean", "p50", "p90", "p95", "p99", "p99_9", "max")
+_HEADS = {"mean": term("mean"), "p99_9": "p99.9", "max": term("max")}
+"""Column heads of statistics, where they differ from the names."""
 _SHOWN = tuple(key for key, metric in METRICS.items() if metric.percentiles)
 _TWO_SIDED = 1.96
 
@@ -23,7 +26,9 @@ class Figure(NamedTuple):
     interval: str = ""
 
     def __str__(self) -> str:
-        return f"{self.value} ({self.interval})" if self.interval else self.value
+        if not self.interval:
+            return self.value
+        return message("{value} ({interval})", value=self.value, interval=self.interval)
 
 
 def of_summary(summary: Summary, statistic: str) -> str:
@@ -41,7 +46,7 @@ def latency(level: LevelFigures, metric: str, statistic: str) -> Figure:
         return Figure(value)
     lower = _moved(summary[statistic], low, -1.0)
     if summary.count < BOUNDED.get(statistic, 0) or not math.isfinite(high):
-        return Figure(value, f"{words.duration(lower)} or more")
+        return Figure(value, message("{value} or more", value=words.duration(lower)))
     return Figure(value, words.span(lower, _moved(summary[statistic], high, 1.0)))
 
 
@@ -61,68 +66,84 @@ def rate(level: LevelFigures, value: float) -> Figure:
         return Figure(words.digits(value))
     step = Step(level.load, (level,))
     factor = math.exp(_TWO_SIDED * noise(step, step) / math.sqrt(2.0))
-    return Figure(words.digits(value), f"{words.digits(value / factor)} to {words.digits(value * factor)}")
+    low, high = words.digits(value / factor), words.digits(value * factor)
+    return Figure(words.digits(value), message("{low} to {high}", low=low, high=high))
 
 
 def errors(level: LevelFigures) -> Figure:
     if not level.counted or not level.requests:
         return Figure(words.share(level.errors))
-    low, high = wilson(level.errors, level.requests)
-    return Figure(words.share(level.errors), f"{words.share(low).removesuffix(' %')} to {words.share(high)}")
+    low, high = (words.share(end) for end in wilson(level.errors, level.requests))
+    return Figure(words.share(level.errors), message("{low} to {high}", low=low.removesuffix(" %"), high=high))
 
 
-def failed(level: LevelFigures) -> str:
+def failed(level: LevelFigures) -> Message:
     """Return the number of failed requests in words."""
     if not level.counted:
-        return f"{words.share(level.errors)} failed"
-    return f"{level.failed} of {level.requests} requests failed"
+        return message("{share} failed", share=words.share(level.errors))
+    return message("{failed} of {requests} requests failed", failed=level.failed, requests=level.requests)
 
 
 def cards(level: LevelFigures) -> list[dict[str, Any]]:
     """Return the cards of the page: throughput, latencies and errors."""
-    figures = []
+    shown = []
     if level.throughput > 0.0:
-        throughput = rate(level, level.throughput)
-        why = f"{words.digits(level.output_tokens_per_s)} output tokens/s" if level.output_tokens_per_s > 0.0 else ""
-        lasted = f"{level.requests} requests in {words.digits(level.window)} s" if level.window > 0.0 else ""
-        text = _sentences(why, lasted)
-        figures.append(("saturation", "Throughput", "successful requests a second", throughput, text))
-    for key, metric, name in (("slo_limit", "ttft", "First token"), ("knee", "e2e", "End to end")):
-        if not math.isnan(level.metric(metric)["p95"]):
-            half = of_summary(level.metric(metric), "p50")
-            means = f"95 of 100 requests had {'it' if metric == 'ttft' else 'their answer'} sooner (p95)"
-            figures.append((key, name, means, latency(level, metric, "p95"), f"Half took {half} or less."))
-    figures.append(("collapse", "Errors", "share of the requests that failed", errors(level), f"{failed(level)}."))
-    return [
-        {
-            "key": key,
-            "name": name,
-            "means": means,
-            "number": figure.value,
-            "range": f"95 %: {figure.interval}" if figure.interval else "",
-            "why": why,
-            "reached": True,
-        }
-        for key, name, means, figure, why in figures
-    ]
+        name, meaning = term("Throughput"), term("successful requests a second")
+        shown.append(_card("saturation", name, meaning, rate(level, level.throughput), _amounts(level)))
+    if not math.isnan(level.metric("ttft")["p95"]):
+        meaning = term("95 of 100 requests had it sooner (p95)")
+        shown.append(_latency_card("slo_limit", term("First token"), meaning, level, "ttft"))
+    if not math.isnan(level.metric("e2e")["p95"]):
+        meaning = term("95 of 100 requests had their answer sooner (p95)")
+        shown.append(_latency_card("knee", term("End to end"), meaning, level, "e2e"))
+    name, meaning = term("Errors"), term("share of the requests that failed")
+    return [*shown, _card("collapse", name, meaning, errors(level), words.sentence(failed(level)))]
 
 
-def _sentences(*parts: str) -> str:
-    return " ".join(f"{part}." for part in parts if part)
+def _amounts(level: LevelFigures) -> str:
+    """Return sentences on the output tokens, and on the number of requests and the time of a level."""
+    known = []
+    if level.output_tokens_per_s > 0.0:
+        known.append(message("{rate} output tokens/s.", rate=words.digits(level.output_tokens_per_s)))
+    if level.window > 0.0:
+        time = words.digits(level.window)
+        known.append(message("{count} requests in {time} s.", count=level.requests, time=time))
+    return sentences(known)
 
 
-def percentiles(level: LevelFigures) -> tuple[list[str], list[tuple[str, list[Figure]]]]:
+def _latency_card(key: str, name: Message, meaning: Message, level: LevelFigures, metric: str) -> dict[str, Any]:
+    median = message("Half took {time} or less.", time=of_summary(level.metric(metric), "p50"))
+    return _card(key, name, meaning, latency(level, metric, "p95"), median)
+
+
+def _card(key: str, name: Message, meaning: Message, figure: Figure, why: str) -> dict[str, Any]:
+    return {
+        "key": key,
+        "name": name,
+        "means": meaning,
+        "number": figure.value,
+        "range": message("95 %: {interval}", interval=figure.interval) if figure.interval else "",
+        "why": why,
+        "reached": True,
+    }
+
+
+def percentiles(level: LevelFigures) -> tuple[list[str], list[tuple[Message, list[Figure]]]]:
     """Return the column heads, and a row of statistics for each known metric."""
-    known = {name: level.metric(name) for name in _SHOWN if any(_is_known(level.metric(name), s) for s in STATISTICS)}
+    summaries = {name: level.metric(name) for name in _SHOWN}
+    known = {name: summary for name, summary in summaries.items() if _known_statistics(summary)}
     if "ttfo" in known and known["ttfo"]["p95"] == level.metric("ttft")["p95"]:
         del known["ttfo"]
-    heads = [s for s in STATISTICS if any(_is_known(summary, s) for summary in known.values())]
-    rows = [(METRICS[name].short, [latency(level, name, head) for head in heads]) for name in known]
-    return [head.replace("_", ".") for head in heads], rows
+    shown = {statistic for summary in known.values() for statistic in _known_statistics(summary)}
+    statistics = [statistic for statistic in STATISTICS if statistic in shown]
+    rows = [
+        (term(METRICS[name].short), [latency(level, name, statistic) for statistic in statistics]) for name in known
+    ]
+    return [_HEADS.get(statistic, statistic) for statistic in statistics], rows
 
 
-def _is_known(summary: Summary, statistic: str) -> bool:
-    return not math.isnan(summary[statistic])
+def _known_statistics(summary: Summary) -> list[str]:
+    return [statistic for statistic in STATISTICS if not math.isnan(summary[statistic])]
 
 
 def lines(level: LevelFigures) -> list[str]:
@@ -131,7 +152,11 @@ def lines(level: LevelFigures) -> list[str]:
     if level.output_tokens_per_s > 0.0:
         text.append(f"{'Output tokens/s:':<21} {rate(level, level.output_tokens_per_s)}")
     heads, rows = percentiles(level)
-    wanted = [at for at, head in enumerate(heads) if head in ("mean", "p50", "p95", "p99")]
     for name, figures in rows:
-        text.append(f"{name + ':':<21} " + " · ".join(f"{heads[at]} {figures[at].value}" for at in wanted))
+        shown = [
+            f"{head} {figure.value}"
+            for head, figure in zip(heads, figures, strict=True)
+            if head in ("mean", "p50", "p95", "p99")
+        ]
+        text.append(f"{name + ':':<21} {' · '.join(shown)}")
     return [*text, f"{'Errors:':<21} {errors(level)}"]
