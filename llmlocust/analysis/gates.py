@@ -22,7 +22,9 @@ from llmlocust.metrics.vocabulary import PHASES
 from llmlocust.text import figures as words
 from llmlocust.text.message import Message, clauses, enumeration, message, term
 
-PASSED, FAILED, DOUBTED = "passed", "failed", "not valid"
+PASSED: str = term("passed")
+FAILED: str = term("failed")
+DOUBTED: str = term("not valid")
 EXIT_CODES = {PASSED: 0, FAILED: 99, DOUBTED: 98}
 """The exit code of a run, by the status of its worst case. A valid failure takes precedence over an invalid case."""
 

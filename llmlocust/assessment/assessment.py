@@ -18,12 +18,12 @@ from llmlocust.analysis.quality import changes
 from llmlocust.assessment.facts import facts_of
 from llmlocust.assessment.phases import Phases, phases_in
 from llmlocust.metrics.levels import RATE, USERS, LevelFigures
-from llmlocust.metrics.thresholds import Threshold, parse_gates, tier
+from llmlocust.metrics.thresholds import FAILS, NOT_KNOWN, Threshold, parse_gates, tier
 from llmlocust.runfiles.reading.level_series import with_telemetry
 from llmlocust.runfiles.reading.run_data import RunData
 from llmlocust.runfiles.reading.run_json import is_replay, mapping
 from llmlocust.text import figures as words
-from llmlocust.text.message import Message, clauses, message
+from llmlocust.text.message import Message, clauses, message, term
 
 
 @dataclass(frozen=True)
@@ -114,12 +114,12 @@ class Assessment:
         """Return the result of a level for all thresholds, in a word or two."""
         results = [self.meets(threshold, figures) for threshold in self.verdict.thresholds]
         if False in results:
-            return "fails"
+            return FAILS
         if figures.level in self.verdict.empty:
-            return "not known"
+            return NOT_KNOWN
         if not self.has_limits or not results or (None in results and True not in results):
             return words.UNKNOWN
-        return "not known" if None in results else "holds"
+        return NOT_KNOWN if None in results else term("holds")
 
     def tier(self, figures: LevelFigures) -> str:
         """Return the result of a level like `holds`; with a gold tier, the tier that the level meets."""

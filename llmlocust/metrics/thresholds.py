@@ -33,6 +33,7 @@ from llmlocust.metrics.histogram import Histogram
 from llmlocust.metrics.levels import LevelFigures, Tally
 from llmlocust.metrics.metric import METRICS, Kind
 from llmlocust.metrics.vocabulary import OK, QUANTILES
+from llmlocust.text.message import term
 
 _NAMED = {key: metric for key, metric in METRICS.items() if metric.in_thresholds}
 DURATIONS = tuple(key for key, metric in _NAMED.items() if metric.kind is Kind.LATENCY)
@@ -42,7 +43,7 @@ RATES = tuple(key for key, metric in _NAMED.items() if metric.kind is Kind.RATE)
 
 Parsed = TypeVar("Parsed")
 
-GOLD, TOLERATED, FAILS, NOT_KNOWN = "gold", "tolerated", "fails", "not known"
+GOLD, TOLERATED, FAILS, NOT_KNOWN = term("gold"), term("tolerated"), term("fails"), term("not known")
 
 _ALIASES = {"tokens": "output_tokens_per_s"}
 _WRITTEN = {"p99.9": "p99_9", "median": "p50"} | {name: name for name in STATISTICS}
