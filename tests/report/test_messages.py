@@ -46,7 +46,8 @@ def of_templates():
     made = templating.environment(DictLoader({}))
     for path in sorted((ROOT / "llmlocust" / "report" / "templates").glob("*.j2")):
         for _, _, text in made.extract_translations(path.read_text(encoding="utf-8")):
-            yield templating.template_of(text)
+            # a block with places is a call with several arguments
+            yield templating.template_of(text[0] if isinstance(text, tuple) else text)
 
 
 TEMPLATES = {
@@ -137,7 +138,7 @@ def test_a_page_translates_its_own_text():
     assert page(template, "zh", who=term("friend")) == "<p>你好朋友</p>"
     share = "{% trans share=5, name=who %}{{ share }} % of {{ name }}{% endtrans %}"
     assert page(share, who="x") == "5 % of x"
-    assert page(share, "zh", who="x") == "[x 的 5\N{NO-BREAK SPACE}%]"
+    assert page(share, "zh", who="x") == "x 的 5\N{NO-BREAK SPACE}%"
 
 
 # -- what the analysis says
