@@ -144,5 +144,5 @@ def settings(compared: Compared) -> list[tuple[str, list[str], bool]]:
     rows = [(name, [each.get(name, words.UNKNOWN) for each in source], foreign) for name, source, foreign in pairs]
     # duration and start differ between any two runs
     return [
-        row for row in rows if len(set(row[1])) > 1 and row[0] not in ("Started", "Lasted", "Requests", "Asked before")
+        row for row in rows if len(set(row[1])) > 1 and row[0] not in ("Started", "Duration", "Requests", "Preflight")
     ]
