@@ -14,15 +14,16 @@ from llmlocust.report.languages.page_language import page_in
 from llmlocust.report.sections import four_numbers, headline, level_table, one_level, phases, validity
 from llmlocust.report.sections.conversations import HEADS, turns, turns_at
 from llmlocust.report.sections.glossary import GLOSSARY
-from llmlocust.report.sections.journeys import STEPS, Scenes, journeys
+from llmlocust.report.sections.journeys import KINDS, STEPS, Scenes, journeys
 from llmlocust.report.sections.what_was_run import FOREIGN, facts, messages, options
 from llmlocust.report.templating import render
 from llmlocust.runfiles.reading.run_data import TABLE
 from llmlocust.text import figures as words
+from llmlocust.text.message import message, term
 
 
 def html(assessment: Assessment) -> str:
-    """The page: one file that needs no network."""
+    """Return the page: one file that needs no network."""
     return render(
         "report.html.j2",
         climbs=assessment.climbs,
@@ -44,7 +45,7 @@ def html(assessment: Assessment) -> str:
 
 
 def html_in(assessment: Assessment, language: str) -> tuple[str, list[str]]:
-    """The page in one of LANGUAGES, and the templates that stayed English because the catalogue lacks them."""
+    """Return the page in one of LANGUAGES, and the templates that stayed English because the catalogue lacks them."""
     return page_in(language, lambda: html(assessment))
 
 
@@ -56,7 +57,7 @@ def _verdict(assessment: Assessment) -> dict[str, Any]:
         "headline": headline.headline(assessment),
         "no_ramp": words.sentence(verdict.slo_limit.why) if verdict.windows else None,
         "phases": phases.table(assessment),
-        "parts_say": assessment.phases.says,
+        "phase_sentences": assessment.phases.says,
     }
 
 
@@ -69,8 +70,12 @@ def _numbers(assessment: Assessment) -> dict[str, Any]:
         "collapse": words.sentence(verdict.collapse.why),
         "cliffs": [
             {
-                "where": f"{words.load(cliff.between[0])} → {words.with_unit(cliff.between[1], assessment.unit)}",
-                "what": cliff.what,
+                "where": message(
+                    "{before} → {after}",
+                    before=words.load(cliff.between[0]),
+                    after=words.with_unit(cliff.between[1], assessment.unit),
+                ),
+                "what": message("{sentence}.", sentence=cliff.what),
                 "why": words.sentence(cliff.why),
             }
             for cliff in verdict.cliffs
@@ -79,11 +84,12 @@ def _numbers(assessment: Assessment) -> dict[str, Any]:
 
 
 def _journeys(assessment: Assessment) -> dict[str, Any]:
-    shown = assessment.ramp if assessment.climbs else [each for each in assessment.levels if each.phase != RECOVERY]
+    shown = assessment.ramp if assessment.climbs else [level for level in assessment.levels if level.phase != RECOVERY]
     scenes = journeys(assessment.run.requests, shown, assessment.verdict)
     return {
         "scenes": scenes,
-        "steps": {name: does for name, does in STEPS.items() if name in _steps_of(scenes)},
+        "kinds": KINDS,
+        "steps": {name: meaning for name, meaning in STEPS.items() if name in _steps_of(scenes)},
         "longest": _longest(scenes),
     }
 
@@ -100,17 +106,17 @@ def _longest(scenes: Iterable[Scenes]) -> float:
 def _levels(assessment: Assessment) -> dict[str, Any]:
     """The table of the levels, and of the turns of conversations."""
     table, verdict = level_table.columns(assessment), assessment.verdict
-    doubted, talks = assessment.doubted, turns(assessment.run, verdict)
+    doubted, conversations = assessment.doubted, turns(assessment.run, verdict)
     return {
         "limits": [str(limit) for limit in verdict.thresholds] if assessment.has_limits else [],
         "derived": verdict.derived,
         "columns": table,
         "groups": level_table.grouped(table),
-        "failures_decide": level_table.FAILURES_DECIDE if level_table.failures_decide(table) else "",
+        "failures_decide": words.sentence(level_table.FAILURES_DECIDE) if level_table.failures_decide(table) else "",
         "rows": [
             {
                 "load": words.load(level.load) if math.isfinite(level.load) else words.UNKNOWN,
-                "phase": level.phase,
+                "phase": term(level.phase) if level.phase in PHASES else level.phase,
                 "known": level.phase in PHASES,
                 "tier": assessment.tier(level),
                 "doubted": level.level in doubted,
@@ -119,8 +125,8 @@ def _levels(assessment: Assessment) -> dict[str, Any]:
             for place, level in enumerate(assessment.levels)
         ],
         "turn_heads": HEADS,
-        "turns": talks,
-        "turns_at": turns_at(assessment, talks) if talks else "",
+        "turns": conversations,
+        "turns_at": words.sentence(turns_at(assessment, conversations)) if conversations else "",
     }
 
 
@@ -163,7 +169,7 @@ def _run(assessment: Assessment) -> dict[str, Any]:
 
 
 def _again(assessment: Assessment) -> str:
-    limits = "".join(f' --threshold "{each}"' for each in assessment.thresholds)
+    limits = "".join(f' --threshold "{threshold}"' for threshold in assessment.thresholds)
     if assessment.run.source == TABLE:
         return f"llmlocust report --table {assessment.run.files[0].name}{limits}"
     return f"llmlocust report {assessment.run.prefix.name}{limits}"

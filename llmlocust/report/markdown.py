@@ -39,7 +39,7 @@ def markdown(assessment: Assessment) -> str:
                 f"- {low} → {high} {words.unit_of(assessment.unit)}: {media.markdown(cliff.what)}. {media.markdown(cliff.why)}."
             )
     if advice := assessment.advice:
-        lines += ["", "## What to try next", ""]
+        lines += ["", "## Next steps", ""]
         lines += [f"- {media.markdown(step.do)} {media.markdown(step.because)}" for step in advice]
     lines += ["", "## Levels", "", *_table(assessment)]
     lines += [line for sentence in assessment.quality for line in ("", media.markdown(sentence))]
@@ -54,7 +54,7 @@ def markdown(assessment: Assessment) -> str:
     lines += ["", "## What was run", ""]
     lines += [f"- {name}: {media.markdown(value)}" for name, value in facts(assessment.run, assessment.unit)]
     if assessment.run.notes or assessment.unknown:
-        lines += ["", "## What could not be known", ""]
+        lines += ["", "## Not measured", ""]
         lines += [f"- {media.markdown(note)}" for note in (*assessment.run.notes, *assessment.unknown)]
     return media.document("\n".join(lines) + "\n")
 
@@ -72,7 +72,7 @@ def _phases(assessment: Assessment) -> list[str]:
     table = phases.table(assessment)
     if table is None:
         return []
-    heads = ["phase", words.unit_of(assessment.unit), "measured for", *table["heads"], "limits"]
+    heads = ["phase", words.unit_of(assessment.unit), "measured for", *table["heads"], "thresholds"]
     rows = [[row["name"], row["load"], row["time"], *row["cells"], row["limits"]] for row in table["rows"]]
     sentences = [f"- {media.markdown(sentence)}" for sentence in assessment.phases.says]
     return ["## Phases", "", *in_table(heads, rows), "", *sentences, *([""] if sentences else [])]
@@ -90,7 +90,7 @@ def _table(assessment: Assessment) -> list[str]:
     table = columns(assessment)
     heads = [media.markdown(f"{column.group} {column.head}") for column in table]
     named = any(level.phase for level in assessment.levels)
-    words_first = [*["phase"] * named, *["limits"] * assessment.has_limits]
+    words_first = [*["phase"] * named, *["thresholds"] * assessment.has_limits]
     lines = [f"| {' | '.join([words.unit_of(assessment.unit), *words_first, *heads])} |"]
     lines.append("|---:|" + "---|" * len(words_first) + "---:|" * len(table))
     for row, level in enumerate(assessment.levels):

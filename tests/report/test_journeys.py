@@ -5,7 +5,7 @@ from made_run import MadeRun
 
 from llmlocust.analysis.breakpoints.verdict import find
 from llmlocust.metrics.thresholds import Threshold
-from llmlocust.report.sections.journeys import journeys, telling
+from llmlocust.report.sections.journeys import journeys, selected_levels
 from llmlocust.runfiles.reading.locate import load_run
 
 
@@ -20,13 +20,13 @@ def verdict(run):
 
 
 def test_a_calm_level_the_one_at_the_limit_and_one_beyond_are_told(run, verdict):
-    loads = {where: level.load for level, where in telling(run.levels, verdict)}
+    loads = {where: level.load for level, where in selected_levels(run.levels, verdict)}
     assert loads == {"calm": 10, "at the limit": 20, "beyond the limit": verdict.collapse.level_bad}
 
 
 def test_where_nothing_broke_the_lowest_the_middle_and_the_highest_are_told(run):
     easy = find(run.levels[:3], [Threshold.parse("e2e.p95 < 1000s")])
-    assert [(level.load, where) for level, where in telling(run.levels[:3], easy)] == [
+    assert [(level.load, where) for level, where in selected_levels(run.levels[:3], easy)] == [
         (5, "the lowest level"),
         (10, "in the middle"),
         (20, "the highest level"),

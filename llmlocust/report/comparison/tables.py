@@ -31,7 +31,7 @@ from llmlocust.report.sections.what_was_run import FOREIGN, facts, options
 from llmlocust.text import figures as words
 from llmlocust.text.message import message
 
-_ALWAYS_DIFFERENT = ("Started", "Lasted", "Requests", "Asked before")
+_ALWAYS_DIFFERENT = ("Started", "Duration", "Requests", "Preflight")
 """Facts that differ between any two runs."""
 _SIGNS: dict[str, str] = {SLOWER: "✗", MORE: "✗", FASTER: "✓", FEWER: "✓", SAME: "=", UNSURE: "?"}
 

@@ -20,10 +20,21 @@ from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.vocabulary import NOT_THE_SERVERS, OK
 from llmlocust.runfiles.reading.run_data import RunData, weights_of
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, message, term
 
 _NUMBERED = re.compile(r"(.+) (\d{1,4})")
-_LATENCIES = tuple(f"{METRICS[metric].short} {name}" for metric in ("ttft", "itl") for name in ("p50", "p95"))
-HEADS = ("turn", "requests", "errors", "input tokens", "output tokens", *_LATENCIES)
+HEADS = (
+    term("turn"),
+    term("requests"),
+    term("errors"),
+    term("input tokens"),
+    term("output tokens"),
+    *(
+        message("{metric} {value}", metric=term(METRICS[metric].short), value=statistic)
+        for metric in ("ttft", "itl")
+        for statistic in ("p50", "p95")
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -39,14 +50,18 @@ class Turn:
     output_tokens: float
     """Mean of the successful requests."""
     ttft: Histogram
-    gap: Histogram
+    itl: Histogram
 
     def cells(self) -> list[str]:
-        durations = (each.quantile(q) if each else math.nan for each in (self.ttft, self.gap) for q in (0.5, 0.95))
+        """Return the cells of the table after the name."""
+        durations = (
+            histogram.quantile(q) if histogram else math.nan for histogram in (self.ttft, self.itl) for q in (0.5, 0.95)
+        )
         return [
             f"{self.requests:.0f}",
             words.share(self.errors),
-            *(words.digits(each) for each in (self.input_tokens, self.output_tokens)),
+            words.digits(self.input_tokens),
+            words.digits(self.output_tokens),
             *map(words.duration, durations),
         ]
 
@@ -59,24 +74,24 @@ class Turns:
 
 
 def turns(run: RunData, verdict: Verdict) -> Turns | None:
-    """The turns at the levels that keep the limits: above them, every turn waits. At the lowest level, where none does.
-    None where nobody had a conversation.
+    """Return the turns at the levels that meet the thresholds: above them, every turn waits. If none does, those at the
+    lowest level. None if the run has no conversations.
     """
     if run.requests is None or not run.levels:
         return None
-    lowest = min(each.load for each in run.levels)
-    highest = max(each.load for each in run.levels)
+    loads = [level.load for level in run.levels]
     limit = verdict.slo_limit
-    top = highest if not limit.reached else lowest if limit.level_ok is None else limit.level_ok
-    levels = {each.level for each in run.levels if each.load <= top}
+    top = max(loads) if not limit.reached else min(loads) if limit.level_ok is None else limit.level_ok
+    levels = {level.level for level in run.levels if level.load <= top}
     rows = run.requests[(run.requests["measured"] == 1) & run.requests["level"].isin(levels)]
     rows = rows[~rows["outcome"].isin(NOT_THE_SERVERS)]
-    told = ((_NUMBERED.fullmatch(str(name)), group) for name, group in rows.groupby("name"))
-    found = sorted((name[1], int(name[2]), _turn(run, name[0], group, levels)) for name, group in told if name)
-    numbers = {(called, number) for called, number, _ in found}
-    several = {called for called, _ in numbers if numbers >= {(called, 1), (called, 2)}}  # else a name has a number
-    kept = [turn for called, _, turn in found if called in several]
-    return Turns(top, kept) if kept else None
+    groups = ((_NUMBERED.fullmatch(str(name)), group) for name, group in rows.groupby("name"))
+    numbered = {(match[1], int(match[2])): (match[0], group) for match, group in groups if match}
+    # other requests may have a number at the end of their name
+    conversations = {name for name, _ in numbered if {(name, 1), (name, 2)} <= numbered.keys()}
+    in_order = [numbered[key] for key in sorted(numbered) if key[0] in conversations]
+    found = [_turn(run, name, group, levels) for name, group in in_order]
+    return Turns(top, found) if found else None
 
 
 def _turn(run: RunData, name: str, rows: pd.DataFrame, levels: Collection[int]) -> Turn:
@@ -88,8 +103,8 @@ def _turn(run: RunData, name: str, rows: pd.DataFrame, levels: Collection[int]) 
         float(weights[~ok].sum() / weights.sum()),
         _mean(rows.loc[ok, "input_tokens"], weights[ok]),
         _mean(rows.loc[ok, "output_tokens"], weights[ok]),
-        _spread(run, "ttft", name, levels),
-        _spread(run, "itl", name, levels),
+        _histogram(run, "ttft", name, levels),
+        _histogram(run, "itl", name, levels),
     )
 
 
@@ -98,17 +113,19 @@ def _mean(values: pd.Series, weights: pd.Series) -> float:
     return float((values[known] * weights[known]).sum() / weights[known].sum()) if known.any() else math.nan
 
 
-def _spread(run: RunData, metric: str, name: str, levels: Collection[int]) -> Histogram:
-    counted = run.histograms
-    if counted is None:
+def _histogram(run: RunData, metric: str, name: str, levels: Collection[int]) -> Histogram:
+    """Return the histogram of a metric of the requests with a name."""
+    rows = run.histograms
+    if rows is None:
         return Histogram()
-    mine = counted[(counted["metric"] == metric) & (counted["name"] == name) & counted["level"].isin(levels)]
-    counts = mine.dropna(subset=["bucket", "count"]).groupby("bucket")["count"].sum()
+    rows = rows[(rows["metric"] == metric) & (rows["name"] == name) & rows["level"].isin(levels)]
+    counts = rows.dropna(subset=["bucket", "count"]).groupby("bucket")["count"].sum()
     return Histogram.from_counts({int(bucket): int(count) for bucket, count in counts.items()})
 
 
-def turns_at(assessment: Assessment, talks: Turns) -> str:
+def turns_at(assessment: Assessment, talks: Turns) -> Message:
     """Return the levels that the turns come from, in words."""
-    lowest = min(each.load for each in assessment.levels)
-    where = "Of" if talks.top == lowest else "Of the levels up to"
-    return f"{where} {words.with_unit(talks.top, assessment.unit)}"
+    load = words.with_unit(talks.top, assessment.unit)
+    if talks.top == min(level.load for level in assessment.levels):
+        return message("Requests at {load}", load=load)
+    return message("Requests at the levels up to {load}", load=load)

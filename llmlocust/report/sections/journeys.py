@@ -14,6 +14,7 @@ from llmlocust.analysis.breakpoints.verdict import Verdict
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.vocabulary import ABORTED, ERROR_KINDS, OK
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, message, term
 
 _CALM = 0.5
 """Maximum load of a calm level, as a share of the highest level within the SLO limit."""
@@ -22,14 +23,15 @@ _SHOWN = 0.01
 _ALWAYS = ("first", "stream", "failed")
 
 STEPS = {
-    "client_queue": "waiting for the load generator",
-    "connect": "connecting",
-    "first": "waiting for the first token",
-    "thinking": "reasoning",
-    "stream": "tokens streaming",
-    "rest": "until the response was closed",
-    "failed": "until it failed",
+    "client_queue": term("waiting for the load generator"),
+    "connect": term("connecting"),
+    "first": term("waiting for the first token"),
+    "thinking": term("reasoning"),
+    "stream": term("tokens streaming"),
+    "rest": term("until the response was closed"),
+    "failed": term("until it failed"),
 }
+KINDS = {"typical": term("typical"), "slow": term("slow"), "failed": term("failed")}
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,10 @@ class Journey:
     """One request of the run."""
 
     kind: str
-    """One of typical, slow and failed."""
+    """A key of KINDS."""
     steps: tuple[tuple[str, float], ...]
     """Names of STEPS with their seconds, in the order of time."""
-    says: str
+    says: Message
     error: str = ""
     """The error message of a failed request."""
 
@@ -54,7 +56,7 @@ class Scenes:
     """The requests that are shown of one level."""
 
     load: float
-    where: str
+    where: Message
     """The position of the level relative to the SLO limit, in words."""
     journeys: tuple[Journey, ...]
 
@@ -64,35 +66,43 @@ def journeys(requests: pd.DataFrame | None, levels: Sequence[LevelFigures], verd
     if requests is None:
         return []
     measured = requests[(requests["measured"] == 1) & (requests["outcome"] != ABORTED)]
-    made = []
-    for level, where in telling(levels, verdict):
-        rows = measured[measured["level"] == level.level]
-        shown = tuple(_of_level(rows))
+    scenes = []
+    for level, where in selected_levels(levels, verdict):
+        shown = tuple(_of_level(measured[measured["level"] == level.level]))
         if shown:
-            made.append(Scenes(level.load, where, shown))
-    return made
+            scenes.append(Scenes(level.load, where, shown))
+    return scenes
 
 
-def telling(levels: Iterable[LevelFigures], verdict: Verdict) -> list[tuple[LevelFigures, str]]:
+def selected_levels(levels: Iterable[LevelFigures], verdict: Verdict) -> list[tuple[LevelFigures, Message]]:
     """Select up to three levels, lowest first: calm, at the SLO limit and beyond it; or lowest, middle and highest."""
-    ordered = sorted((each for each in levels if each.requests and each.load > 0), key=lambda each: each.load)
+    ordered = sorted((level for level in levels if level.requests and level.load > 0), key=lambda level: level.load)
     limit = verdict.slo_limit
     if not limit.reached:
-        named = {0: "the lowest level", len(ordered) // 2: "in the middle", len(ordered) - 1: "the highest level"}
-        if len(ordered) == 1:
-            return [(ordered[0], "the only level")]
-        return [(ordered[place], where) for place, where in sorted(named.items()) if ordered]
-    good = [each for each in ordered if limit.level_ok is not None and each.load <= limit.level_ok]
-    calm = [each for each in good if each.load <= _CALM * good[-1].load]
-    told = [(calm[-1], "calm")] if calm else []
-    if good:
-        told.append((good[-1], "at the limit"))
-    beyond = [each for each in ordered if limit.level_bad is not None and each.load >= limit.level_bad]
-    if beyond:
-        # failed requests show more than slow ones
-        failing = [each for each in beyond if each.load == verdict.collapse.level_bad]
-        told.append(((failing or beyond)[0], "beyond the limit"))
-    return told
+        return _lowest_to_highest(ordered)
+    good = [level for level in ordered if limit.level_ok is not None and level.load <= limit.level_ok]
+    calm = [level for level in good if level.load <= _CALM * good[-1].load]
+    beyond = [level for level in ordered if limit.level_bad is not None and level.load >= limit.level_bad]
+    # failed requests show more than slow ones
+    failing = [level for level in beyond if level.load == verdict.collapse.level_bad]
+    candidates = [
+        (calm[-1:], message("calm")),
+        (good[-1:], message("at the limit")),
+        ((failing or beyond)[:1], message("beyond the limit")),
+    ]
+    return [(level, where) for selected, where in candidates for level in selected]
+
+
+def _lowest_to_highest(ordered: Sequence[LevelFigures]) -> list[tuple[LevelFigures, Message]]:
+    """Return the lowest, the middle and the highest level, as far as they are different ones."""
+    if len(ordered) < 2:
+        return [(level, message("the only level")) for level in ordered]
+    places = {
+        0: message("the lowest level"),
+        len(ordered) // 2: message("in the middle"),
+        len(ordered) - 1: message("the highest level"),
+    }
+    return [(ordered[place], where) for place, where in sorted(places.items())]
 
 
 def _of_level(rows: pd.DataFrame) -> Iterable[Journey]:
@@ -132,24 +142,34 @@ def _succeeded(kind: str, row: dict[str, Any]) -> Journey:
     answer = max(first, _seconds(row, "ttfo"))
     steps = [*_before(row), ("first", first), ("thinking", answer - first)]
     steps += [("stream", whole - answer), ("rest", max(0.0, _seconds(row, "duration") - whole))]
-    said = f"the whole answer after {words.duration(whole)}"
-    if first:
-        said = f"first token after {words.duration(first)}, the last after {words.duration(whole)}"
-        if answer > first:
-            said = (
-                f"first token after {words.duration(first)}, reasoning until {words.duration(answer)}, the last token "
-                f"after {words.duration(whole)}"
-            )
-    return Journey(kind, _seen(steps), said)
+    return Journey(kind, _visible(steps), _course(first, answer, whole))
+
+
+def _course(first: float, answer: float, whole: float) -> Message:
+    """Return the times of the first token, of the first token of the answer and of the last token, as text."""
+    end = words.duration(whole)
+    if not first:
+        return message("the whole answer after {end}", end=end)
+    begin = words.duration(first)
+    if answer <= first:
+        return message("first token after {begin}, the last after {end}", begin=begin, end=end)
+    return message(
+        "first token after {begin}, reasoning until {answer}, the last token after {end}",
+        begin=begin,
+        answer=words.duration(answer),
+        end=end,
+    )
 
 
 def _failed(row: dict[str, Any]) -> Journey:
-    after = _seconds(row, "duration")
-    outcome = str(row["outcome"])
-    said = f"{ERROR_KINDS.get(outcome, outcome)}, after {words.duration(after)}"
-    return Journey("failed", _seen([*_before(row), ("failed", after)]), said, str(row.get("error") or "")[:120])
+    seconds, outcome = _seconds(row, "duration"), str(row["outcome"])
+    error = term(ERROR_KINDS[outcome]) if outcome in ERROR_KINDS else outcome
+    says = message("{error}, after {time}", error=error, time=words.duration(seconds))
+    steps = _visible([*_before(row), ("failed", seconds)])
+    return Journey("failed", steps, says, str(row.get("error") or "")[:120])
 
 
-def _seen(steps: Sequence[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
-    least = _SHOWN * sum(seconds for _, seconds in steps)
-    return tuple((name, seconds) for name, seconds in steps if seconds > (0.0 if name in _ALWAYS else least))
+def _visible(steps: Sequence[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
+    """Return the steps that are long enough to be shown."""
+    shortest = _SHOWN * sum(seconds for _, seconds in steps)
+    return tuple((name, seconds) for name, seconds in steps if seconds > (0.0 if name in _ALWAYS else shortest))

@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
 from llmlocust.metrics.levels import RATE
-from llmlocust.metrics.vocabulary import ERROR_KINDS
+from llmlocust.metrics.vocabulary import ERROR_KINDS, PHASES
 from llmlocust.runfiles.reading.run_data import LOCUST, OURS, TABLE, RunData
 from llmlocust.runfiles.reading.run_json import count, mapping, number, phases_planned, planned
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, enumeration, message, term
 
 _SECRET = re.compile(r"key|token$|secret|password|authorization", re.IGNORECASE)
-_MOST_MESSAGES = 12
-_READ_FROM = {OURS: "llmlocust's files", LOCUST: "Locust's own CSV files", TABLE: "a table of levels"}
+_MAX_MESSAGES = 12
+_READ_FROM = {
+    OURS: term("llmlocust's files"),
+    LOCUST: term("Locust's own CSV files"),
+    TABLE: term("a table of levels"),
+}
+_ARRIVAL_TIMES = {
+    "kernel": term("from the kernel"),
+    "user": term("from the load generator's own clock"),
+    "kernel and user": term("partly from the kernel"),
+}
+_MONTHS = (
+    *(term("January"), term("February"), term("March"), term("April"), term("May"), term("June"), term("July")),
+    *(term("August"), term("September"), term("October"), term("November"), term("December")),
+)
+_VERSIONS = {"llmlocust": "llmlocust", "locust": "Locust", "python": "Python"}
 FOREIGN = ("Target", "Model", "Protocol", "Arrivals", "Users", "Versions")
 """The facts that are names from the run's files: the same in every language."""
 
@@ -25,126 +40,166 @@ FOREIGN = ("Target", "Model", "Protocol", "Arrivals", "Users", "Versions")
 def facts(run: RunData, unit: str) -> list[tuple[str, str]]:
     """Return the facts of a run as pairs of a name and a value."""
     info = run.info
-    target, plan, rows = (mapping(info.get(name)) for name in ("target", "plan", "counts"))
-    versions = ", ".join(
-        f"{name} {info[key]}" for key, name in _VERSIONS.items() if isinstance(info.get(key), str) and info[key]
-    )
+    target, plan = mapping(info.get("target")), mapping(info.get("plan"))
     pairs: list[tuple[str, Any]] = [
-        ("Target", target.get("host")),
-        ("Model", target.get("model")),
-        ("Protocol", target.get("dialect")),
-        ("Started", _when(info.get("started") or _first_moment(run))),
-        ("Lasted", _lasted(run)),
-        ("Levels", _plan(plan) if plan else _measured_levels(run, unit)),
-        ("Arrivals", plan.get("arrivals")),
-        ("Users", _users(mapping(info.get("user_classes")), unit)),
-        ("Requests", f"{rows['sent']} sent, {rows.get('ended', '?')} ended" if "sent" in rows else None),
-        ("Asked before", _preflight(mapping(info.get("preflight")))),
-        ("Load processes", info.get("processes")),
-        (
-            "Arrival times",
-            {"kernel": "the kernel's", "user": "the process's own", "kernel and user": "the kernel's in part"}.get(
-                str(info.get("clock"))
-            ),
-        ),
-        ("Versions", versions),
-        ("Read from", _READ_FROM[run.source]),
+        (term("Target"), target.get("host")),
+        (term("Model"), target.get("model")),
+        (term("Protocol"), target.get("dialect")),
+        (term("Started"), _when(info.get("started") or _first_moment(run))),
+        (term("Duration"), _duration(run)),
+        (term("Levels"), _plan(plan) if plan else _measured_levels(run, unit)),
+        (term("Arrivals"), plan.get("arrivals")),
+        (term("Users"), _users(mapping(info.get("user_classes")), unit)),
+        (term("Requests"), _requests(mapping(info.get("counts")))),
+        (term("Preflight"), _preflight(mapping(info.get("preflight")))),
+        (term("Load generator processes"), info.get("processes")),
+        (term("Arrival times"), _ARRIVAL_TIMES.get(str(info.get("clock")))),
+        (term("Versions"), _versions(info)),
+        (term("Read from"), _READ_FROM[run.source]),
     ]
-    return [(name, str(value)) for name, value in pairs if value not in (None, "", "None")]
-
-
-_VERSIONS = {"llmlocust": "llmlocust", "locust": "Locust", "python": "Python"}
+    texts = ((name, value if isinstance(value, str) else str(value)) for name, value in pairs)
+    return [(name, text) for name, text in texts if text not in ("", "None")]
 
 
 def _users(classes: Mapping[str, Any], unit: str) -> str:
     """Return the user classes; in open load without their think times, which have no effect there."""
-    return "; ".join(f"{name}" if unit == RATE else f"{name}: {does}" for name, does in classes.items())
+    return "; ".join(name if unit == RATE else f"{name}: {does}" for name, does in classes.items())
 
 
-def _preflight(told: Mapping[str, Any]) -> str | None:
+def _versions(info: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {info[key]}" for key, name in _VERSIONS.items() if isinstance(info.get(key), str) and info[key]
+    )
+
+
+def _requests(counts: Mapping[str, Any]) -> Message | None:
+    if "sent" not in counts:
+        return None
+    return message("{sent} sent, {ended} ended", sent=counts["sent"], ended=counts.get("ended", "?"))
+
+
+def _preflight(result: Mapping[str, Any]) -> str | None:
     """Return the result of the preflight: the requests before the load that found the model and tested the server."""
-    first, listed, asked = (number(told.get(name)) for name in ("ttft_ms", "models_listed", "requests"))
+    first, listed, requests = (number(result.get(name)) for name in ("ttft_ms", "models_listed", "requests"))
     if first is None and listed is None:
         return None
-    many = "one request" if asked is None or asked == 1 else f"{asked:.0f} requests"
-    parts = [many] + ([f"first token after {words.duration(first / 1000.0)}"] if first else [])
-    if listed:
-        parts.append(f"{listed:.0f} {'model' if listed == 1 else 'models'} listed")
-    return ", ".join(parts)
+    parts = [message("one request")]
+    if requests is not None and requests != 1:
+        parts = [message("{count} requests", count=f"{requests:.0f}")]
+    if first:
+        parts.append(message("first token after {time}", time=words.duration(first / 1000.0)))
+    if listed == 1:
+        parts.append(message("1 model listed"))
+    elif listed:
+        parts.append(message("{count} models listed", count=f"{listed:.0f}"))
+    return enumeration(parts)
 
 
 def _plan(plan: Mapping[str, Any]) -> str:
-    if parts := phases_planned(plan):
-        return _parts(plan, parts)
-    loads = [words.load(each) for each in planned(plan)]
-    unit = "requests/s" if plan.get("unit") == RATE else "users"
-    names = {"warmup": "warm-up", "hold": "hold"}
-    times = [f"{name} {words.digits(known)} s" for key, name in names.items() if (known := number(plan.get(key)))]
+    """Return the levels of a plan, with their times or their number of requests."""
+    unit = str(plan.get("unit"))
+    if phases := phases_planned(plan):
+        return _phases(plan, phases, unit)
+    loads = _loads(planned(plan), unit)
     if requests := count(plan.get("requests")):
-        return f"{requests} requests by {', '.join(loads)} {unit}"
-    return f"{', '.join(loads)} {unit}" + (f" ({', '.join(times)})" if times else "")
+        return message("{count} requests by {loads}", count=requests, loads=loads)
+    times = []
+    if warmup := number(plan.get("warmup")):
+        times.append(message("warm-up {seconds} s", seconds=words.digits(warmup)))
+    if hold := number(plan.get("hold")):
+        times.append(message("hold {seconds} s", seconds=words.digits(hold)))
+    return message("{loads} ({times})", loads=loads, times=enumeration(times)) if times else loads
 
 
-def _parts(plan: Mapping[str, Any], parts: Sequence[tuple[str, float, float]]) -> str:
+def _phases(plan: Mapping[str, Any], phases: Sequence[tuple[str, float, float]], unit: str) -> str:
     """Return the phases of a plan, such as "baseline 5 users (60 s), linear 5 to 50 users (210 s)"."""
-    told = []
-    for name, levels in groupby(zip(parts, planned(plan), strict=False), key=lambda each: each[0][0]):
-        of_part = list(levels)
-        ends = dict.fromkeys(words.load(load) for load in (of_part[0][1], of_part[-1][1]))
-        seconds = sum(hold for (_, _, hold), _ in of_part)
-        unit = "requests/s" if plan.get("unit") == RATE else "users"
-        told.append(f"{name} {' to '.join(ends)} {unit} ({words.digits(seconds)} s)")
-    return ", ".join(told)
+    texts = []
+    levels = zip(phases, planned(plan), strict=False)
+    for name, group in groupby(levels, key=lambda level: level[0][0]):
+        of_phase = list(group)
+        seconds = sum(hold for (_, _, hold), _ in of_phase)
+        text = message(
+            "{phase} {loads} ({seconds} s)",
+            phase=term(name) if name in PHASES else name,
+            loads=_from_to(of_phase[0][1], of_phase[-1][1], unit),
+            seconds=words.digits(seconds),
+        )
+        texts.append(text)
+    return enumeration(texts)
+
+
+def _from_to(first: float, last: float, unit: str) -> Message:
+    if words.load(first) == words.load(last):
+        return _loads([first], unit)
+    ends = message("{low} to {high}", low=words.load(first), high=words.load(last))
+    return _with_unit(ends, unit)
 
 
 def _measured_levels(run: RunData, unit: str) -> str:
-    loads = [words.load(each.load) for each in run.levels if math.isfinite(each.load)]
-    return f"{', '.join(loads)} {words.unit_of(unit)}" if loads else ""
+    loads = [level.load for level in run.levels if math.isfinite(level.load)]
+    return _loads(loads, unit) if loads else ""
+
+
+def _loads(loads: Iterable[float], unit: str) -> Message:
+    """Return loads with their unit: 5, 10, 20 users."""
+    return _with_unit(", ".join(words.load(load) for load in loads), unit)
+
+
+def _with_unit(loads: str, unit: str) -> Message:
+    if unit == RATE:
+        return message("{loads} requests/s", loads=loads)
+    return message("{loads} users", loads=loads)
 
 
 def _first_moment(run: RunData) -> float | None:
     if run.timeline is not None and len(run.timeline):
         return float(run.timeline["time"].min())
-    return min((each.began for each in run.levels if math.isfinite(each.began)), default=None)
+    return min((level.began for level in run.levels if math.isfinite(level.began)), default=None)
 
 
-def _when(moment: Any) -> str | None:
-    known = number(moment)
-    if known is None:
+def _when(moment: Any) -> Message | None:
+    """Return a time stamp as a date and a time of day."""
+    seconds = number(moment)
+    if seconds is None:
         return None
     try:
-        return datetime.fromtimestamp(known, UTC).strftime("%d %B %Y, %H:%M UTC")
+        time = datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):
         return None
+    return message(
+        "{day} {month} {year}, {time} UTC",
+        day=f"{time.day:02d}",
+        month=_MONTHS[time.month - 1],
+        year=time.year,
+        time=f"{time:%H:%M}",
+    )
 
 
-def _lasted(run: RunData) -> str | None:
+def _duration(run: RunData) -> Message | None:
     started, ended = number(run.info.get("started")), number(run.info.get("ended"))
     if started is None or ended is None:
         if run.timeline is None or not len(run.timeline):
             return None
         started, ended = float(run.timeline["time"].min()), float(run.timeline["time"].max())
     seconds = max(0.0, ended - started)
-    return f"{int(seconds) // 60} min {int(seconds) % 60} s" if math.isfinite(seconds) else None
+    if not math.isfinite(seconds):
+        return None
+    return message("{minutes} min {seconds} s", minutes=int(seconds) // 60, seconds=int(seconds) % 60)
 
 
 def options(run: RunData) -> list[tuple[str, str]]:
     """Return the options of the run without those that look like secrets."""
-    told = mapping(run.info.get("options"))
-    return [(str(name), str(value)) for name, value in told.items() if not _SECRET.search(str(name))]
+    values = mapping(run.info.get("options"))
+    return [(str(name), str(value)) for name, value in values.items() if not _SECRET.search(str(name))]
 
 
 def messages(run: RunData) -> list[tuple[str, str, str]]:
     """Return the most frequent error messages: kind in words, text, count."""
-    failures = run.failures
-    if failures is None:
+    if run.failures is None:
         return []
-    rows = failures.head(_MOST_MESSAGES).to_dict("records")
-    return [
-        (
-            ERROR_KINDS.get(str(row["kind"]), str(row["kind"])),
-            str(row["error"])[:300],
-            words.digits(float(row["count"])),
-        )
-        for row in rows
-    ]
+    rows = run.failures.head(_MAX_MESSAGES).to_dict("records")
+    return [(_kind(str(row["kind"])), str(row["error"])[:300], words.digits(float(row["count"]))) for row in rows]
+
+
+def _kind(kind: str) -> str:
+    return term(ERROR_KINDS[kind]) if kind in ERROR_KINDS else kind
