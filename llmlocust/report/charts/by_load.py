@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -143,7 +144,7 @@ def _numbers(axes: Axes, scene: Scene, levels: Sequence[LevelFigures], narrow: b
 
 def _tiers(axes: Axes, scene: Scene, levels: Sequence[LevelFigures]) -> None:
     """Draw a sign for each level. Levels without room for their own share the worst sign."""
-    room = 0.016 if is_wide(axes) else 0.045
+    room = 0.022 if is_wide(axes) else 0.068
     groups: list[list[LevelFigures]] = []
     for level in levels:
         if groups and place_of(axes, level.load) - place_of(axes, groups[-1][0].load) < room:
@@ -204,7 +205,7 @@ def _rates(axes: Axes, scene: Scene, levels: Sequence[LevelFigures], narrow: boo
     if any(rate < 0.99 * level.throughput for level, (_, rate) in zip(levels, good, strict=False)):
         label = spoken(message("meets all thresholds"))
         axes.plot(*zip(*good, strict=True), "s--", color=GREEN, label=label, markevery=_every(good))
-        style = {"fontsize": 7.5 if narrow else 8, "borderaxespad": 0.0, "handlelength": 2.0}
+        style = {"fontsize": 7.5 if narrow else 8, "borderaxespad": 0.0, "handlelength": 1.5 if narrow else 2.0}
         axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, **style)
     _from_zero(axes, float(values.max()))
     axes.set_title(spoken(message("requests/s") if narrow else message("requests per second")))
@@ -444,6 +445,8 @@ def _density(histogram: Histogram, edges: np.ndarray) -> np.ndarray:
 # -- errors
 
 
+_NARROW_LABEL = 40
+"""Letters of a kind of errors that fit into a line of the narrow picture."""
 _ERROR_STYLES = ((RED, ""), (ORANGE, "////"), (PURPLE, "...."), (SKY, "xxxx"), (BLUE, "----"))
 
 
@@ -476,7 +479,8 @@ def errors(scene: Scene, caption: str) -> Picture | None:
                 if share > 0.0
             ]
             style: dict[str, Any] = {"facecolor": colour, "hatch": pattern, "edgecolor": SURFACE, "linewidth": 0.8}
-            blocks(axes, bars, label=spoken(label), **style)
+            name = fill(spoken(label), _NARROW_LABEL) if narrow else spoken(label)
+            blocks(axes, bars, label=name, **style)
             bottom += shares * 100.0
         every = max(1, math.ceil(len(shown) / (8 if narrow else 24)))
         axes.set_xticks(places[::every], [words.load(level.load) for level in shown[::every]])
