@@ -7,7 +7,7 @@ VOID = {"meta", "link", "br", "img", "input", "hr"}
 SPOKEN = {"title", "aria-label", "data-dark", "data-light"}
 """Attributes that are read out or shown."""
 STAYS = re.compile(
-    r"(?<![A-Za-z])(?:TTFT|TTFO|TPOT|ITL|SLO|HTTP|CSV|GPU|CPU|UTC|N = X·\(R \+ Z\)|vLLM|llmlocust|Locust|Retry-After|worker|"
+    r"(?<![A-Za-z])(?:TTFT|TTFO|TPOT|ITL|SLO|HTTP|TLS|CSV|GPU|CPU|UTC|N = X·\(R \+ Z\)|vLLM|llmlocust|Locust|Retry-After|worker|"
     r"token|ttft|e2e|errors|p\d+|ms|s|BASE|NEW|Holm|--[a-z-]+|\S+\.(?:csv|json))(?![A-Za-z])"
 )
 """Words that a Chinese page has in Latin letters: names, units, terms, options, names of files."""
