@@ -1,17 +1,21 @@
+import warnings
+
 import pytest
+from kinds_of_runs import OF_THE_RUN
 from made_run import MadeRun
-from pages import Seen
+from pages import Seen, english_in
 
 from llmlocust.assessment.assessment import assess
 from llmlocust.report.charts.search_path import holds, search
 from llmlocust.report.html import html, html_in
+from llmlocust.report.languages.catalogue import Catalogue, messages_of
+from llmlocust.report.languages.page_language import in_language
 from llmlocust.runfiles.reading.locate import load_run
 
 
 def tried(level, load, verdict, bracket, *, confirms=False, held=10.0):
-    what = "ttft.p95 < 1s"
-    told = {"level": level, "load": load, "confirms": confirms, "held": held, "verdict": verdict}
-    return told | {"sure": True, "what": what, "bracket": bracket}
+    entry = {"level": level, "load": load, "confirms": confirms, "held": held, "verdict": verdict}
+    return entry | {"sure": True, "what": "ttft.p95 < 1s", "bracket": bracket}
 
 
 PATH = [
@@ -26,7 +30,7 @@ PLAN = {"unit": "users", "levels": [5, 10, 40, 20, 20], "search": {"done": True,
 
 def test_holds_follow_each_other():
     path = holds(PLAN)
-    assert [(each.load, each.begin, each.end) for each in path] == [
+    assert [(hold.load, hold.begin, hold.end) for hold in path] == [
         (5, 0, 10),
         (10, 10, 20),
         (40, 20, 24),
@@ -38,13 +42,13 @@ def test_holds_follow_each_other():
 
 
 def test_the_picture_says_what_was_found():
-    made = search(PLAN, "users")
-    assert made.caption == (
+    picture = search(PLAN, "users")
+    assert picture.caption == (
         "5 loads, held for 64 s in total: ✓ meets all thresholds, ✗ violates one, ? undecided. "
         "The bracket (shaded) ends at 20 to 40 users. The result is 20 users, confirmed by a last hold."
     )
-    # each hold has its sign: nothing is told by colour alone
-    words = "".join(Seen(made.wide).words)
+    # each hold has its sign: colour is not the only distinction
+    words = "".join(Seen(picture.wide).words)
     assert (words.count("✓"), words.count("✗"), words.count("?")) == (3 + 1, 1 + 1, 1 + 1)
 
 
@@ -63,7 +67,7 @@ def test_no_path_no_picture(plan):
 
 def test_a_path_that_somebody_damaged_is_drawn_as_far_as_it_can_be_read():
     plan = {"search": {"answer": "x", "path": [{"load": 5, "held": 3}, {"load": 7, "held": 3, "bracket": ["a", 9, 1]}]}}
-    assert [(each.load, each.low, each.high) for each in holds(plan)] == [(5, None, None), (7, None, 9)]
+    assert [(hold.load, hold.low, hold.high) for hold in holds(plan)] == [(5, None, None), (7, None, 9)]
     assert search(plan, "rate").caption.startswith("2 loads, held for 6 s in total")
 
 
@@ -74,5 +78,15 @@ def test_the_page_of_a_search_shows_its_path_in_both_languages(tmp_path):
     assert page.index("The four numbers") < page.index('id="picture-search"') < page.index("What happens to a user")
     assert Seen(page).open == []
     chinese, missing = html_in(report, "zh")
-    assert set(missing) <= {"time", "Clocks agree."}
+    assert missing == []
+    assert english_in(chinese, ["deepseek-r1 <b>8b</b>"]) <= OF_THE_RUN
     assert "上限是怎样找到的" in chinese
+
+
+def test_a_picture_in_chinese_is_drawn_without_warnings_about_glyphs():
+    with in_language(Catalogue(messages_of("zh"), "zh-Hans")), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        picture = search(PLAN, "users")
+    for drawn in (picture.wide, picture.narrow):
+        assert english_in(drawn) == set()
+        assert "5 个负载，共保持 64\N{NO-BREAK SPACE}s：✓ 满足所有阈值" in drawn

@@ -338,8 +338,14 @@ def kinds_of(step: Step) -> str:
 
 
 def _count_of(kind: str, count: int) -> Message:
-    name = term(ERROR_KINDS[kind]) if kind in ERROR_KINDS else kind
-    return message("{count} × {kind}", count=count, kind=name)
+    return message("{count} × {kind}", count=count, kind=kind_name(kind))
+
+
+def kind_name(kind: str) -> str:
+    """The name of a kind of errors. Files of other tools have only one kind, "failed"."""
+    if kind == "failed":
+        return message("failed")
+    return term(ERROR_KINDS[kind]) if kind in ERROR_KINDS else kind
 
 
 def load_word(unit: str) -> Message:

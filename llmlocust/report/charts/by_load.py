@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, MultipleLocator
 
-from llmlocust.analysis.breakpoints.steps import Finding, name_of
+from llmlocust.analysis.breakpoints.steps import Finding, kind_name, name_of
 from llmlocust.analysis.breakpoints.verdict import Verdict
 from llmlocust.metrics.histogram import Histogram, bounds_of
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.metric import METRICS
-from llmlocust.metrics.vocabulary import ERROR_KINDS
 from llmlocust.report.charts.drawing import (
     BLUE,
     GREEN,
@@ -43,8 +43,10 @@ from llmlocust.report.charts.drawing import (
     picture,
     place_of,
 )
+from llmlocust.report.languages.page_language import spoken
 from llmlocust.report.sections.four_numbers import NUMBERS, STATUS
 from llmlocust.text import figures as words
+from llmlocust.text.message import message, term
 
 _NUMBER_COLOURS = {"slo_limit": GREEN, "knee": SKY, "saturation": ORANGE, "collapse": RED}
 _NUMBER_MARKERS = {"slo_limit": "o", "knee": "D", "saturation": "s", "collapse": "X"}
@@ -99,7 +101,7 @@ def at_a_glance(scene: Scene, caption: str) -> Picture | None:
             _latency_line(axes, shown, *(line or ("", "")), BLUE, "-", "o", shade=True)
             _limit_lines(axes, scene.verdict, {line[0]} if line else set())
             log_seconds(axes.yaxis)
-            axes.set_title(name_of(*(line or ("",))))
+            axes.set_title(spoken(name_of(*(line or ("",)))))
         last = (rate, *more)[-1]
         for axes in (numbers, rate, *more):
             if axes is not last:
@@ -111,7 +113,7 @@ def at_a_glance(scene: Scene, caption: str) -> Picture | None:
             hatch(axes, shown, scene.doubted)
             _drop_lines(axes, scene.verdict)
 
-    return picture("verdict", "The verdict in one picture", caption, 5.4 if line else 3.9, draw, tall=1.05)
+    return picture("verdict", message("The verdict in one picture"), caption, 5.4 if line else 3.9, draw, tall=1.05)
 
 
 def _numbers(axes: Axes, scene: Scene, levels: Sequence[LevelFigures], narrow: bool) -> None:
@@ -126,14 +128,15 @@ def _numbers(axes: Axes, scene: Scene, levels: Sequence[LevelFigures], narrow: b
             axes.text(
                 0.99,
                 row,
-                STATUS[finding.status],
+                spoken(STATUS[finding.status]),
                 ha="right",
                 va="center",
                 color=MUTED,
                 size=7.5,
                 transform=across(axes),
             )
-    axes.set_yticks(range(5), ["Levels", *NUMBERS.values()], color=INK, size=7.5 if narrow else 8.5)
+    rows = [spoken(name) for name in (message("Levels"), *NUMBERS.values())]
+    axes.set_yticks(range(5), rows, color=INK, size=7.5 if narrow else 8.5)
     axes.grid(visible=False)
     for spine in axes.spines.values():
         spine.set_visible(False)
@@ -141,7 +144,7 @@ def _numbers(axes: Axes, scene: Scene, levels: Sequence[LevelFigures], narrow: b
 
 def _tiers(axes: Axes, scene: Scene, levels: Sequence[LevelFigures]) -> None:
     """Draw a sign for each level. Levels without room for their own share the worst sign."""
-    room = 0.016 if is_wide(axes) else 0.045
+    room = 0.022 if is_wide(axes) else 0.068
     groups: list[list[LevelFigures]] = []
     for level in levels:
         if groups and place_of(axes, level.load) - place_of(axes, groups[-1][0].load) < room:
@@ -169,7 +172,7 @@ def _interval(axes: Axes, finding: Finding, top: float, row: int, name: str) -> 
 
 
 def _zones(axes: Axes, verdict: Verdict) -> None:
-    """Safe on the left, broken on the right, and in between what is not known."""
+    """Shade the loads that meet every threshold green and those that violate one red; between them is unknown."""
     limit = verdict.slo_limit
     if not limit.reached:
         return
@@ -197,14 +200,15 @@ def _rates(axes: Axes, scene: Scene, levels: Sequence[LevelFigures], narrow: boo
     counted = np.array([max(1.0, level.throughput * level.window) for level in levels])
     spread = 1.96 * values / np.sqrt(np.where(np.isnan(counted), 1e9, counted))
     axes.fill_between(loads, np.maximum(0.0, values - spread), values + spread, color=BLUE, alpha=0.15, lw=0)
-    axes.plot(loads, values, "o-", color=BLUE, label="successful", markevery=_every(loads))
+    axes.plot(loads, values, "o-", color=BLUE, label=spoken(message("successful")), markevery=_every(loads))
     good = [(level.load, scene.goodput[level.level]) for level in levels if level.level in scene.goodput]
     if any(rate < 0.99 * level.throughput for level, (_, rate) in zip(levels, good, strict=False)):
-        axes.plot(*zip(*good, strict=True), "s--", color=GREEN, label="meets all thresholds", markevery=_every(good))
-        style = {"fontsize": 7.5 if narrow else 8, "borderaxespad": 0.0, "handlelength": 2.0}
+        label = spoken(message("meets all thresholds"))
+        axes.plot(*zip(*good, strict=True), "s--", color=GREEN, label=label, markevery=_every(good))
+        style = {"fontsize": 7.5 if narrow else 8, "borderaxespad": 0.0, "handlelength": 1.5 if narrow else 2.0}
         axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, **style)
     _from_zero(axes, float(values.max()))
-    axes.set_title("requests/s" if narrow else "requests per second")
+    axes.set_title(spoken(message("requests/s") if narrow else message("requests per second")))
 
 
 _MARKED = 40
@@ -232,9 +236,9 @@ def tokens(scene: Scene, caption: str) -> Picture | None:
         _from_zero(axes, max(values))
         load_axis(axes, shown, scene.verdict.unit)
         hatch(axes, shown, scene.doubted)
-        axes.set_title("output tokens per second")
+        axes.set_title(spoken(message("output tokens per second")))
 
-    return picture("tokens", "Tokens against load", caption, 2.7, draw, tall=0.9)
+    return picture("tokens", message("Tokens against load"), caption, 2.7, draw, tall=0.9)
 
 
 # -- latency
@@ -273,7 +277,7 @@ def _latency_line(
     known = [level for level in levels if level.metric(metric)[statistic] > 0]
     loads = [level.load for level in known]
     values = [level.metric(metric)[statistic] for level in known]
-    label = name_of(metric, statistic)
+    label = spoken(name_of(metric, statistic))
     style: dict[str, Any] = {"linestyle": dashes, "marker": marker, "markevery": _every(known)}
     axes.plot(loads, values, color=colour, label=label, **style)
     if shade:
@@ -310,7 +314,7 @@ def latency(scene: Scene, caption: str) -> Picture | None:
         hatch(axes, shown, scene.doubted)
         legend(axes, narrow)
 
-    return picture("latency", "Latency against load", caption, 3.9, draw)
+    return picture("latency", message("Latency against load"), caption, 3.9, draw)
 
 
 _TAIL = (0.5, 0.9, 0.99, 0.999)
@@ -341,16 +345,17 @@ def tail(scene: Scene, by_metric: Mapping[str, Mapping[int, Histogram]], caption
         for level, colour, marker in zip(shown, (SKY, BLUE, GREEN, PURPLE, ORANGE, RED), "os^Dv*", strict=False):
             inverses, values = _tail_of(histograms[level.level])
             every = max(1, len(inverses) // 8)
-            label = words.with_unit(level.load, scene.verdict.unit)
+            label = spoken(words.with_unit(level.load, scene.verdict.unit))
             axes.plot(inverses, values, color=colour, marker=marker, markevery=every, label=label)
         axes.xaxis.set_major_locator(FixedLocator([1.0 / (1.0 - q) for q in _TAIL]))
         axes.xaxis.set_minor_locator(FixedLocator([]))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100.0 - 100.0 / value:.4g} %"))
-        axes.set_xlabel(f"share of requests up to this latency ({METRICS[metric].short})")
+        name = term(METRICS[metric].short)
+        axes.set_xlabel(spoken(message("share of requests up to this latency ({metric})", metric=name)))
         log_seconds(axes.yaxis)
         legend(axes, narrow)
 
-    return picture("tail", "Latency by percentile", caption, 3.7, draw)
+    return picture("tail", message("Latency by percentile"), caption, 3.7, draw)
 
 
 def _tail_of(histogram: Histogram) -> tuple[list[float], list[float]]:
@@ -383,11 +388,11 @@ def distributions(scene: Scene, by_metric: Mapping[str, Mapping[int, Histogram]]
         for number, (axes, metric) in enumerate(zip(panels, metrics, strict=False)):
             _ridges(axes, shown, by_metric[metric], BLUE if metric == "ttft" else PURPLE)
             _hatch_rows(axes, shown, scene.doubted)
-            axes.set_title(METRICS[metric].name)
+            axes.set_title(spoken(term(METRICS[metric].name)))
             if number == 0 or narrow:
-                axes.set_ylabel("users" if shown[0].unit == "users" else "requests/s")
+                axes.set_ylabel(spoken(words.unit_of(shown[0].unit)))
 
-    return picture("distributions", "Distributions by level", caption, height, draw, tall=1.6)
+    return picture("distributions", message("Distributions by level"), caption, height, draw, tall=1.6)
 
 
 def _ridges(axes: Axes, levels: Sequence[LevelFigures], histograms: Mapping[int, Histogram], colour: str) -> None:
@@ -440,6 +445,8 @@ def _density(histogram: Histogram, edges: np.ndarray) -> np.ndarray:
 # -- errors
 
 
+_NARROW_LABEL = 40
+"""Letters of a kind of errors that fit into a line of the narrow picture."""
 _ERROR_STYLES = ((RED, ""), (ORANGE, "////"), (PURPLE, "...."), (SKY, "xxxx"), (BLUE, "----"))
 
 
@@ -472,11 +479,12 @@ def errors(scene: Scene, caption: str) -> Picture | None:
                 if share > 0.0
             ]
             style: dict[str, Any] = {"facecolor": colour, "hatch": pattern, "edgecolor": SURFACE, "linewidth": 0.8}
-            blocks(axes, bars, label=label, **style)
+            name = fill(spoken(label), _NARROW_LABEL) if narrow else spoken(label)
+            blocks(axes, bars, label=name, **style)
             bottom += shares * 100.0
         every = max(1, math.ceil(len(shown) / (8 if narrow else 24)))
         axes.set_xticks(places[::every], [words.load(level.load) for level in shown[::every]])
-        axes.set_xlabel(load_words(shown[0].unit))
+        axes.set_xlabel(spoken(load_words(shown[0].unit)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
         whole = float(bottom.max()) > 80.0
         axes.yaxis.set_major_locator(MultipleLocator(25.0) if whole else MaxNLocator(4))
@@ -489,12 +497,12 @@ def errors(scene: Scene, caption: str) -> Picture | None:
                 axes.axvspan(place - 0.5, place + 0.5, **style)
         legend(axes, narrow, 1 if narrow else 3)
 
-    return picture("errors", "Errors by kind", caption, 3.1, draw)
+    return picture("errors", message("Errors by kind"), caption, 3.1, draw)
 
 
 def _error_groups(ranked: Sequence[str]) -> list[tuple[list[str], str, str, str]]:
     """Kinds with name, colour and hatch: the most frequent each on its own, the others together."""
     named = ranked[: len(_ERROR_STYLES)]
-    groups = [([kind], ERROR_KINDS.get(kind, kind), *style) for kind, style in zip(named, _ERROR_STYLES, strict=False)]
+    groups = [([kind], kind_name(kind), *style) for kind, style in zip(named, _ERROR_STYLES, strict=False)]
     rest = list(ranked[len(named) :])
-    return [*groups, (rest, "others", MUTED, "")] if rest else groups
+    return [*groups, (rest, message("others"), MUTED, "")] if rest else groups

@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import Any
+from unicodedata import east_asian_width
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 from llmlocust.analysis.phases.phases import phases_of
 from llmlocust.metrics.levels import RATE, LevelFigures
 from llmlocust.metrics.metric import METRICS
-from llmlocust.metrics.vocabulary import ABORTED, OK
+from llmlocust.metrics.vocabulary import ABORTED, OK, PHASES
 from llmlocust.report.charts.drawing import (
     BAND,
     BLUE,
@@ -32,7 +33,9 @@ from llmlocust.report.charts.drawing import (
     log_seconds,
     picture,
 )
+from llmlocust.report.languages.page_language import spoken
 from llmlocust.text import figures as words
+from llmlocust.text.message import capitalised, message, term
 
 
 def over_time(
@@ -48,11 +51,11 @@ def over_time(
     frames = {narrow: _thinned(frame, 90 if narrow else 200) for narrow in (False, True)}
     all_panels = [
         # the number of users of an open load is not informative
-        ("requests in flight", [("in_flight", ORANGE)])
+        (message("requests in flight"), [("in_flight", ORANGE)])
         if levels and levels[0].unit == RATE
-        else ("users", [("users", MUTED), ("in_flight", ORANGE)]),
-        ("requests ended per second", [("ended", BLUE), ("failed", RED)]),
-        ("output tokens per second", [("tokens", PURPLE)]),
+        else (message("users"), [("users", MUTED), ("in_flight", ORANGE)]),
+        (message("requests ended per second"), [("ended", BLUE), ("failed", RED)]),
+        (message("output tokens per second"), [("tokens", PURPLE)]),
     ]
     panels_of_run = [(title, [line for line in lines if _has(frame, line[0])]) for title, lines in all_panels]
     panels_of_run = [(title, lines) for title, lines in panels_of_run if lines]
@@ -66,9 +69,8 @@ def over_time(
                 _level_names(axes, levels, start, 7 if narrow else 16)
             for column, colour in lines:
                 style = {"drawstyle": "steps-post"} if column == "users" else {}
-                axes.plot(
-                    frame["time"], frame[column], color=colour, linewidth=1.3, label=_COLUMN_WORDS[column], **style
-                )
+                label = spoken(_COLUMN_WORDS[column])
+                axes.plot(frame["time"], frame[column], color=colour, linewidth=1.3, label=label, **style)
             # the steps of a plan with a surge leave no room for a legend
             axes.set_ylim(0.0, axes.get_ylim()[1] * (1.3 if len(lines) > 1 and _pad(levels) > _PAD else 1.0))
             axes.set_xlim(0.0, float(frame["time"].iloc[-1]) or 1.0)
@@ -76,18 +78,18 @@ def over_time(
             axes.grid(visible=False, axis="x")
             if len(lines) > 1:
                 axes.legend(loc="upper left", ncols=2, fontsize=8, borderaxespad=0.2, handlelength=1.6)
-            axes.set_title(title, pad=8.0 if number else _pad(levels))
+            axes.set_title(spoken(title), pad=8.0 if number else _pad(levels))
         clock_axis(panels[-1], float(frame["time"].iloc[-1]), narrow)
 
-    return picture("time", "The run over time", caption, 1.0 + 1.45 * len(panels_of_run), draw)
+    return picture("time", message("The run over time"), caption, 1.0 + 1.45 * len(panels_of_run), draw)
 
 
 _COLUMN_WORDS = {
-    "users": "users",
-    "in_flight": "requests in flight",
-    "ended": "ended",
-    "failed": "failed",
-    "tokens": "tokens",
+    "users": term("users"),
+    "in_flight": term("requests in flight"),
+    "ended": term("ended"),
+    "failed": term("failed"),
+    "tokens": term("tokens"),
 }
 
 
@@ -115,9 +117,11 @@ _LONG = 3 * 3600.0
 def clock_axis(axes: Axes, span: float, narrow: bool) -> None:
     """Label an axis of seconds as a clock: hours and minutes for long runs, otherwise minutes and seconds."""
     axes.xaxis.set_major_locator(MultipleLocator(_round_time(span / (4 if narrow else 9))))
-    size = 3600 if span > _LONG else 60
+    is_long = span > _LONG
+    size = 3600 if is_long else 60
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _clock(value, size)))
-    axes.set_xlabel(f"{'hours:minutes' if span > _LONG else 'minutes:seconds'} since the run began")
+    hours, minutes = message("hours:minutes since the run began"), message("minutes:seconds since the run began")
+    axes.set_xlabel(spoken(hours if is_long else minutes))
 
 
 def _clock(value: float, size: int) -> str:
@@ -189,12 +193,18 @@ def _phase_names(axes: Axes, levels: Sequence[LevelFigures], start: float, max_n
             "parse_math": False,
             "clip_on": False,
         }
-        axes.annotate(phase.name, (begin, 1.0), (1.0, 11.0), across, textcoords="offset points", **style)
-        free = begin + (len(phase.name) + 1) * letter
+        name = spoken(term(phase.name)) if phase.name in PHASES else phase.name
+        axes.annotate(name, (begin, 1.0), (1.0, 11.0), across, textcoords="offset points", **style)
+        free = begin + (_letters(name) + 1) * letter
 
 
 _LETTERS = 5.5
 """Letters of a phase's name that fit into the space of one load."""
+
+
+def _letters(text: str) -> int:
+    """The width of a text in letters. A Chinese character is as wide as two."""
+    return len(text) + sum(east_asian_width(character) in "WF" for character in text)
 
 
 # -- the heat map
@@ -232,7 +242,8 @@ def heat(
         _shade_legend(axes, highest)
         clock_axis(axes, span, narrow)
 
-    return picture("heat", f"{METRICS[metric].name.capitalize()} over time", caption, 4.3, draw)
+    title = capitalised(message("{metric} over time", metric=term(METRICS[metric].name)))
+    return picture("heat", title, caption, 4.3, draw)
 
 
 def heat_rows(requests: pd.DataFrame) -> tuple[str, pd.DataFrame] | None:
@@ -261,7 +272,7 @@ def _failed_lane(
     axes.set_yticks([0.0, 1.0], ["0 %", "100 %"])
     axes.tick_params(labelbottom=False, length=0)
     axes.grid(visible=False, axis="x")
-    axes.set_title("share that failed, by send time", pad=pad)
+    axes.set_title(spoken(message("share that failed, by send time")), pad=pad)
 
 
 def _cells(axes: Axes, sent: pd.Series, seconds: pd.Series, weight: pd.Series, columns: np.ndarray) -> float:

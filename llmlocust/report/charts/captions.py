@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from llmlocust.analysis.breakpoints.steps import kind_name
 from llmlocust.analysis.phases.phases import climbs
 from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.metric import METRICS
-from llmlocust.metrics.vocabulary import ERROR_KINDS
 from llmlocust.report.charts import by_load as charts
 from llmlocust.report.charts import by_time as time_charts
 from llmlocust.report.charts import search_path
@@ -18,6 +18,7 @@ from llmlocust.report.charts.drawing import Picture, drawable
 from llmlocust.runfiles.reading.run_data import RunData
 from llmlocust.runfiles.reading.run_json import mapping
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, enumeration, message, sentences, term
 
 _MAX_NAMED = 12
 
@@ -54,31 +55,40 @@ def at_a_glance(scene: Scene) -> Picture | None:
 
 def _glance_caption(scene: Scene) -> str:
     limit, unit = scene.verdict.slo_limit, scene.verdict.unit
-    sentences = []
+    caption: list[str] = []
     if limit.reached and limit.level_ok is not None and limit.level_bad is not None:
-        sentences.append(
-            f"All thresholds are met up to {words.load(limit.level_ok)} (left), and one is violated from "
-            f"{words.with_unit(limit.level_bad, unit)} (right); between them is unknown."
+        caption.append(
+            message(
+                "All thresholds are met up to {good} (left), and one is violated from {bad} (right); between them is unknown.",
+                good=words.load(limit.level_ok),
+                bad=words.with_unit(limit.level_bad, unit),
+            )
         )
-    sentences.append("Bars are the 95 % intervals of the four numbers, marks the best estimates.")
+    caption.append(message("Bars are the 95 % intervals of the four numbers, marks the best estimates."))
     tiers = {scene.tiers.get(level.level, "") for level in drawable(scene.levels)}
-    signs = [f"{sign} {name}" for name, (sign, _) in charts.TIERS.items() if name in tiers]
-    if signs:
-        sentences.append(f"Levels: {', '.join(signs)}.")
-    sentences += _hatching(scene)
-    return " ".join(sentences)
+    if signs := [sign for tier, sign in _SIGNS.items() if tier in tiers]:
+        caption.append(message("Levels: {signs}.", signs=enumeration(signs)))
+    return sentences([*caption, *_hatching(scene)])
 
 
-def _hatching(scene: Scene) -> list[str]:
+_SIGNS = {
+    "gold": term("✓ gold"),
+    "holds": term("✓ holds"),
+    "tolerated": term("~ tolerated"),
+    "fails": term("✗ fails"),
+}
+"""The signs of the results of levels, with their meanings."""
+
+
+def _hatching(scene: Scene) -> list[Message]:
     """The meaning of the hatching; empty if nothing is hatched."""
     doubted = sorted({level.load for level in drawable(scene.levels) if level.level in scene.doubted})
     if not doubted:
         return []
     if len(doubted) > _MAX_NAMED:
-        return [f"Hatched: {len(doubted)} levels, for which checks failed."]
-    named = words.series([words.load(load) for load in doubted])
-    unit = words.unit_of(scene.verdict.unit, doubted[0] if len(doubted) == 1 else 2)
-    return [f"Hatched: {named} {unit}, for which checks failed."]
+        return [message("Hatched: {count} levels, for which checks failed.", count=len(doubted))]
+    loads = words.loads(doubted, scene.verdict.unit)
+    return [message("Hatched: {loads}, for which checks failed.", loads=loads)]
 
 
 def _tokens_caption(scene: Scene) -> str:
@@ -86,8 +96,11 @@ def _tokens_caption(scene: Scene) -> str:
     if not known:
         return ""
     best = max(known, key=lambda level: level.output_tokens_per_s)
-    load = words.with_unit(best.load, scene.verdict.unit)
-    return f"The maximum is {words.digits(best.output_tokens_per_s)} output tokens/s, at {load}."
+    return message(
+        "The maximum is {rate} output tokens/s, at {load}.",
+        rate=words.digits(best.output_tokens_per_s),
+        load=words.with_unit(best.load, scene.verdict.unit),
+    )
 
 
 def _latency_caption(scene: Scene) -> str:
@@ -97,11 +110,23 @@ def _latency_caption(scene: Scene) -> str:
         values = [(load, value) for load, value in values if math.isfinite(value)]
         if len(values) > 1:
             (low, first), (high, last) = values[0], values[-1]
-            return (
-                f"The {statistic} {METRICS[metric].name} from {words.load(low)} to "
-                f"{words.with_unit(high, scene.verdict.unit)}: {words.change(first, last)}. The scale is logarithmic; shades are 95 % intervals of the p95."
+            change = message(
+                "The {metric} from {low} to {high}: {change}.",
+                metric=_full_name(metric, statistic),
+                low=words.load(low),
+                high=words.with_unit(high, scene.verdict.unit),
+                change=words.change(first, last),
             )
-    return "The scale is logarithmic."
+            return sentences([change, message("The scale is logarithmic; shades are 95 % intervals of the p95.")])
+    return message("The scale is logarithmic.")
+
+
+def _full_name(metric: str, statistic: str) -> Message:
+    """The name of a figure in a sentence, such as p95 time to first token."""
+    name = term(METRICS[metric].name)
+    if statistic == "mean":
+        return message("mean {metric}", metric=name)
+    return message("{statistic} {metric}", statistic=statistic, metric=name)
 
 
 def _tail_caption(scene: Scene, spread: Mapping[str, Mapping[int, Any]]) -> str:
@@ -109,38 +134,43 @@ def _tail_caption(scene: Scene, spread: Mapping[str, Mapping[int, Any]]) -> str:
     known = [
         level for level in drawable(scene.levels) if level.level in histograms and histograms[level.level].count >= 100
     ]
-    scales = "Both scales are logarithmic: p90, p99 and p99.9 are equally far apart."
+    scales = message("Both scales are logarithmic: p90, p99 and p99.9 are equally far apart.")
     if not known:
         return scales
     last = known[-1]
     middle, slow = (histograms[last.level].quantile(q) for q in (0.5, 0.99))
-    return (
-        f"At {words.with_unit(last.load, scene.verdict.unit)} from p50 to p99: {words.change(middle, slow)}. {scales}"
-    )
+    load, change = words.with_unit(last.load, scene.verdict.unit), words.change(middle, slow)
+    return sentences([message("At {load} from p50 to p99: {change}.", load=load, change=change), scales])
 
 
 def _heat_caption(run: RunData) -> str:
-    cells = (
-        "Each cell is an interval of time and of latency; darker cells have more requests. The scale is logarithmic."
-    )
+    cells = message("Each cell is an interval of time and of latency; darker cells have more requests.")
+    caption = [cells, message("The scale is logarithmic.")]
     metric_and_rows = None if run.requests is None else time_charts.heat_rows(run.requests)
     if metric_and_rows is None:
-        return cells
+        return sentences(caption)
     _, rows = metric_and_rows
-    shown = f"{words.digits(float(len(rows)))} requests, by send time."
+    count = words.digits(float(len(rows)))
     if (rows["weight"] > 1.0).any():
-        shown = f"{words.digits(float(len(rows)))} rows, by send time: a sample that represents all requests."
-    return f"{shown} {cells}"
+        shown = message("{count} rows, by send time: a sample that represents all requests.", count=count)
+    else:
+        shown = message("{count} requests, by send time.", count=count)
+    return sentences([shown, *caption])
 
 
 def _spread_caption(scene: Scene, spread: Mapping[str, Mapping[int, Any]]) -> str:
-    marks = "Each hill is one level: the dot is its median, the square its p95, the triangle its p99."
+    marks = message("Each hill is one level: the dot is its median, the square its p95, the triangle its p99.")
     itls = spread.get("itl", {})
     first, last = _ends(scene, itls)
     if first is None or last is None:
         return marks
-    change = words.change(itls[first.level].quantile(0.5), itls[last.level].quantile(0.5))
-    return f"The median inter-token latency from {words.load(first.load)} to {words.load(last.load)}: {change}. {marks}"
+    change = message(
+        "The median inter-token latency from {low} to {high}: {change}.",
+        low=words.load(first.load),
+        high=words.load(last.load),
+        change=words.change(itls[first.level].quantile(0.5), itls[last.level].quantile(0.5)),
+    )
+    return sentences([change, marks])
 
 
 def _ends(scene: Scene, histograms: Mapping[int, Any]) -> tuple[LevelFigures | None, LevelFigures | None]:
@@ -150,20 +180,35 @@ def _ends(scene: Scene, histograms: Mapping[int, Any]) -> tuple[LevelFigures | N
 
 def _time_caption(run: RunData) -> str:
     timeline = run.timeline
-    bands = "Shaded bands are the measurement windows of the levels, labelled with their loads."
+    caption = [message("Shaded bands are the measurement windows of the levels, labelled with their loads.")]
     if any(level.phase for level in run.levels):
-        bands += " The phases of the plan are above them."
+        caption.append(message("The phases of the plan are above them."))
     if timeline is not None and "in_flight" in timeline and (timeline["in_flight"] > 0).any():
-        return f"At most {words.digits(float(timeline['in_flight'].max()))} requests were in flight at once. {bands}"
-    return bands
+        count = words.digits(float(timeline["in_flight"].max()))
+        caption.insert(0, message("At most {count} requests were in flight at once.", count=count))
+    return sentences(caption)
 
 
 def _errors_caption(scene: Scene) -> str:
     totals = charts.error_totals(scene.levels)
     if not totals or not all(level.counted for level in scene.levels):
-        return "Shares of the requests of each level that failed."
-    kind = next(iter(totals))
-    failed, sent = sum(totals.values()), sum(level.attempted for level in scene.levels)
-    count = "all" if totals[kind] == failed else str(totals[kind])
-    named = "" if kind == "failed" else f", {count} of them: {ERROR_KINDS.get(kind, kind)}"
-    return f"{failed} of {sent} requests failed{named}. Bars are shares of each level's requests."
+        return message("Shares of the requests of each level that failed.")
+    sent = sum(level.attempted for level in scene.levels)
+    return sentences([_failures(totals, sent), message("Bars are shares of each level's requests.")])
+
+
+def _failures(totals: Mapping[str, int], sent: int) -> Message:
+    """How many requests failed, and how many of them with the most frequent kind of error."""
+    failed, (kind, count) = sum(totals.values()), next(iter(totals.items()))
+    if kind == "failed":  # the kind is not known
+        return message("{failed} of {sent} requests failed.", failed=failed, sent=sent)
+    if count == failed:
+        name = kind_name(kind)
+        return message("{failed} of {sent} requests failed, all of them: {kind}.", failed=failed, sent=sent, kind=name)
+    return message(
+        "{failed} of {sent} requests failed, {count} of them: {kind}.",
+        failed=failed,
+        sent=sent,
+        count=count,
+        kind=kind_name(kind),
+    )

@@ -11,7 +11,9 @@ import html
 import io
 import math
 import re
-from collections.abc import Callable, Collection, Sequence
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -25,7 +27,9 @@ from matplotlib.path import Path
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from llmlocust.metrics.levels import USERS, LevelFigures
+from llmlocust.report.languages.page_language import spoken
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, message
 
 INK, MUTED, GRID, BAND, SURFACE, HATCH = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
 SERIES = ("#0a0001", "#0a0002", "#0a0003", "#0a0004", "#0a0005", "#0a0006")
@@ -85,10 +89,13 @@ Draw = Callable[[Figure, bool], None]
 
 
 def picture(name: str, title: str, caption: str, height: float, draw: Draw, *, tall: float = 0.95) -> Picture:
-    """Draw both sizes. `draw` gets a figure and whether it is the narrow one, which is `tall` times as high."""
+    """Draw both sizes. `draw` gets a figure and whether it is the narrow one, which is `tall` times as high.
+
+    matplotlib copies its texts to plain strings, so `draw` passes them in the language of the page (`spoken`).
+    """
     sizes = []
     for narrow in (False, True):
-        with mpl.rc_context(_STYLE):
+        with mpl.rc_context(_STYLE), _glyphs_may_be_missing():
             figure = Figure(figsize=(3.5, height * tall) if narrow else (9.4, height), layout="constrained")
             FigureCanvasSVG(figure)
             draw(figure, narrow)
@@ -96,6 +103,16 @@ def picture(name: str, title: str, caption: str, height: float, draw: Draw, *, t
             figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
         sizes.append(_inline(out.getvalue(), f"{name}-{'narrow' if narrow else 'wide'}", title, caption))
     return Picture(name, title, caption, *sizes)
+
+
+@contextmanager
+def _glyphs_may_be_missing() -> Iterator[None]:
+    """Suppress matplotlib's warnings about missing glyphs. It only measures texts in its font, which has no Chinese glyphs;
+    the browser draws them in a font that has.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
+        yield
 
 
 def _inline(svg: str, name: str, title: str, caption: str) -> str:
@@ -114,7 +131,8 @@ def _inline(svg: str, name: str, title: str, caption: str) -> str:
     head = (
         f'<svg class="chart" '
         f'{box[0] if box else ""} role="img" aria-labelledby="{name}-title {name}-desc">'
-        f'<title id="{name}-title">{html.escape(title)}</title><desc id="{name}-desc">{html.escape(caption)}</desc>'
+        f'<title id="{name}-title">{html.escape(spoken(title))}</title>'
+        f'<desc id="{name}-desc">{html.escape(spoken(caption))}</desc>'
     )
     return head + svg[svg.index(">") + 1 :].strip()
 
@@ -144,7 +162,7 @@ def load_axis(axes: Axes, levels: Sequence[LevelFigures], unit: str, *, labels: 
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.load(value) if labels else ""))
     axes.grid(visible=False, axis="x")
     if labels:
-        axes.set_xlabel(load_words(unit))
+        axes.set_xlabel(spoken(load_words(unit)))
 
 
 def is_wide(axes: Axes) -> bool:
@@ -154,8 +172,8 @@ def is_wide(axes: Axes) -> bool:
     return figure.get_figwidth() > 5.0
 
 
-def load_words(unit: str) -> str:
-    return "users" if unit == USERS else "requests offered per second"
+def load_words(unit: str) -> Message:
+    return message("users") if unit == USERS else message("requests offered per second")
 
 
 def _apart(axes: Axes, loads: Sequence[float], room: float) -> list[float]:

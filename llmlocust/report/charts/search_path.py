@@ -13,8 +13,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from llmlocust.report.charts.by_time import clock_axis
 from llmlocust.report.charts.drawing import BLUE, GREEN, MUTED, RED, Picture, blocks, load_words, picture
+from llmlocust.report.languages.page_language import spoken
 from llmlocust.runfiles.reading.run_json import listed, mapping, number
 from llmlocust.text import figures as words
+from llmlocust.text.message import Message, message, sentences
 
 _SIGNS = {"keeps": ("✓", GREEN), "breaks": ("✗", RED), "open": ("?", MUTED)}
 
@@ -68,11 +70,11 @@ def search(plan: Mapping[str, Any], unit: str) -> Picture | None:
             axes.axhline(answer, color=GREEN, linewidth=1.0, linestyle=(0, (3, 3)))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: words.load(value)))
-        axes.set_title(load_words(unit))
+        axes.set_title(spoken(load_words(unit)))
         clock_axis(axes, path[-1].end, narrow)
-        axes.set_xlabel("minutes:seconds of hold time")
+        axes.set_xlabel(spoken(message("minutes:seconds of hold time")))
 
-    return picture("search", "How the limit was found", _caption(path, answer, unit), 3.1, draw)
+    return picture("search", message("How the limit was found"), _caption(path, answer, unit), 3.1, draw)
 
 
 def _held(axes: Axes, path: Sequence[Hold], sign: str, colour: str) -> None:
@@ -84,13 +86,21 @@ def _held(axes: Axes, path: Sequence[Hold], sign: str, colour: str) -> None:
 
 def _caption(path: Sequence[Hold], answer: float | None, unit: str) -> str:
     last = path[-1]
-    loads = f"{len(path)} loads" if len(path) > 1 else "One load"
-    caption = (
-        f"{loads}, held for {words.duration(last.end)} in total: ✓ meets all thresholds, ✗ violates one, ? undecided."
-    )
+    caption = [_loads_held(len(path), words.duration(last.end))]
     if last.low is not None and last.high is not None:
-        caption += f" The bracket (shaded) ends at {words.load(last.low)} to {words.with_unit(last.high, unit)}."
+        low, high = words.load(last.low), words.with_unit(last.high, unit)
+        caption.append(message("The bracket (shaded) ends at {low} to {high}.", low=low, high=high))
     if answer is not None:
-        caption += f" The result is {words.with_unit(answer, unit)}"
-        caption += ", confirmed by a last hold." if last.confirms and last.verdict == "keeps" else "."
-    return caption
+        load = words.with_unit(answer, unit)
+        if last.confirms and last.verdict == "keeps":
+            caption.append(message("The result is {load}, confirmed by a last hold.", load=load))
+        else:
+            caption.append(message("The result is {load}.", load=load))
+    return sentences(caption)
+
+
+def _loads_held(count: int, total: str) -> Message:
+    signs = message("✓ meets all thresholds, ✗ violates one, ? undecided")
+    if count == 1:
+        return message("One load, held for {total} in total: {signs}.", total=total, signs=signs)
+    return message("{count} loads, held for {total} in total: {signs}.", count=count, total=total, signs=signs)
