@@ -77,7 +77,7 @@ def write(prefix: str, rows: int) -> None:
         for sent, record in requests(dice, index, load, round(rows * share[index])):
             ledger.note_sent(sent, "chat")
             ledger.add(record, sent)
-        files.append_requests(ledger.take_rows(EPOCH))
+        files.append(formats.REQUESTS, ledger.take_rows(EPOCH))
     files.write_levels(ledger.figures(level, length, EPOCH) for level in ledger.levels)
     files.write_histograms(ledger)
     files.write_timeline(ledger, EPOCH)
@@ -140,6 +140,7 @@ def told(ledger: Ledger, length: int) -> dict:
         "plan": {"unit": "users", "levels": LOADS, "warmup": WARMUP, "hold": HOLD},
         "options": {"llm_max_tokens": TOKENS},
         "user_classes": {"Chat": "wait 0 s"},
+        "think_times": {"Chat": 0.0},
         "clock": "kernel",
         "processes": 1,
         "counts": counts,

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import pytest
 
+from llmlocust.text.message import from_json
 from tests.fork_server import Forked, ForkServer
 from tests.simulators import PATIENCE, ROOT, RunningSimulator, wait_for
 
@@ -212,7 +213,8 @@ def rows(folder: Path, name: str, prefix: str = "run") -> list[dict[str, str]]:
 
 
 def told(folder: Path, prefix: str = "run") -> dict[str, Any]:
-    return json.loads((folder / f"{prefix}_llm_run.json").read_text())
+    """The content of run.json, with the text of its sentences."""
+    return json.loads((folder / f"{prefix}_llm_run.json").read_text(), object_hook=from_json)
 
 
 def outcomes(folder: Path, prefix: str = "run") -> Counter[str]:

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from llmlocust.analysis.breakpoints.slo import Judge, backlogs
 from llmlocust.analysis.breakpoints.steps import Step, more_than, steps_of
-from llmlocust.analysis.checks.check import NAMES, Check
+from llmlocust.analysis.checks.check import Check, name_of
 from llmlocust.analysis.phases.phases import phases_of
 from llmlocust.metrics.levels import HEADLINE, RATE, USERS, Level, LevelFigures, Tally
 from llmlocust.metrics.metric import METRICS
@@ -157,8 +157,9 @@ class Breach:
     requests: int
 
     @property
-    def name(self) -> str:
-        return f"{self.gate.threshold} at {words.with_unit(self.level.load, self.level.unit)}"
+    def name(self) -> Message:
+        load = words.with_unit(self.level.load, self.level.unit)
+        return message("{threshold} at {load}", threshold=self.gate.threshold, load=load)
 
     def __str__(self) -> str:
         threshold = self.gate.threshold
@@ -297,7 +298,7 @@ class _Bench:
 
 
 def _failed_checks(keys: Sequence[str]) -> Message:
-    return message("failed checks: {checks}", checks=enumeration([NAMES.get(key, key) for key in keys]))
+    return message("failed checks: {checks}", checks=enumeration(list(map(name_of, keys))))
 
 
 def _affects(check: Check, threshold: Threshold, step: Step) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from llmlocust.analysis.breakpoints.steps import Finding
 from llmlocust.analysis.breakpoints.verdict import Verdict, find
 from llmlocust.analysis.checks.answers import empty_levels
-from llmlocust.analysis.checks.check import Check, Facts
+from llmlocust.analysis.checks.check import RUN, Check, Facts
 from llmlocust.analysis.checks.validity import checks, standing
 from llmlocust.analysis.phases.phases import of_the_ramp
 from llmlocust.metrics.ledger import Ledger
@@ -355,7 +355,7 @@ class Live:
 
 
 def _failures(messages: Mapping[str, Sequence[int]]) -> list[Check]:
-    return [Check("run", False, None, None, text, tuple(levels)) for text, levels in messages.items()]
+    return [Check(RUN, False, None, None, text, tuple(levels)) for text, levels in messages.items()]
 
 
 def _row_of(figures: LevelFigures, good: float) -> dict[str, Any]:

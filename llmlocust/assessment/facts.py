@@ -9,18 +9,25 @@ import pandas as pd
 
 from llmlocust.analysis.breakpoints.verdict import Verdict
 from llmlocust.analysis.checks.check import Check, Facts
-from llmlocust.analysis.checks.cycles import think_time_of
 from llmlocust.analysis.phases.phases import of_the_ramp
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.runfiles.reading.level_series import cache_hits, courses, gone, stood_still, tokens_a_chunk
 from llmlocust.runfiles.reading.run_data import LOCUST, OURS, TABLE, RunData
-from llmlocust.runfiles.reading.run_json import count, listed, mapping, number, phases_planned, planned
+from llmlocust.runfiles.reading.run_json import (
+    count,
+    listed,
+    mapping,
+    number,
+    phases_planned,
+    planned,
+    think_time,
+)
 
 
 def facts_of(run: RunData, verdict: Verdict, outages: Mapping[int, tuple[float, float]]) -> Facts:
     """Gather the facts from the files of a run."""
     info = run.info
-    counts, rows, classes = (mapping(info.get(name)) for name in ("counts", "rows", "user_classes"))
+    counts, rows = (mapping(info.get(name)) for name in ("counts", "rows"))
     return Facts(
         client_cpu=_usual_worst(run, "client_cpu"),
         loop_lag={level: value / 1000.0 for level, value in _usual_worst(run, "loop_lag").items()},
@@ -56,7 +63,7 @@ def facts_of(run: RunData, verdict: Verdict, outages: Mapping[int, tuple[float, 
         rows_outside=run.rows_outside(),
         sent=count(counts.get("sent")),
         ended=count(counts.get("ended")),
-        think_time=think_time_of(classes) if classes else None,
+        think_time=think_time(info),
         clocks=_clocks(info),
         decisive=verdict.decisive(of_the_ramp(run.levels)),
         is_table=run.source == TABLE,
@@ -112,4 +119,7 @@ def _process_check(row: Any) -> Check | None:
         return None
     value, limit = (number(row.get(name)) for name in ("value", "limit"))
     levels = tuple(level for level in listed(row.get("levels")) if isinstance(level, int))
-    return Check(str(row["name"]), bool(row.get("ok", True)), value, limit, str(row.get("says") or ""), levels)
+    says = row.get("says")
+    return Check(
+        str(row["name"]), bool(row.get("ok", True)), value, limit, says if isinstance(says, str) else "", levels
+    )

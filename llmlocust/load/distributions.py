@@ -25,6 +25,7 @@ from functools import cache
 from itertools import accumulate
 
 from llmlocust.load.text_files import text_of
+from llmlocust.text.message import Message, message
 
 _NUMBER = r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})\s*-\s*({_NUMBER})")
@@ -50,6 +51,11 @@ class Distribution:
     @property
     def fixed(self) -> bool:
         return self.low == self.high
+
+    @property
+    def mean(self) -> float | None:
+        """The mean of a constant and of a uniform distribution; None for others."""
+        return (self.low + self.high) / 2.0 if self.fixed or self.even else None
 
     def whole(self, source: random.Random) -> int:
         return round(self.draw(source))
@@ -79,11 +85,11 @@ def think_time(text: str) -> Distribution:
     return seconds
 
 
-def think_time_in_words(seconds: Distribution) -> str:
+def think_time_in_words(seconds: Distribution) -> Message:
     """Return a think time as text, for a user class in run.json."""
-    if seconds.fixed:
-        return f"wait {seconds.low:g} s"
-    return f"wait {seconds.low:g} to {seconds.high:g} s" if seconds.even else f"wait {seconds.text} s"
+    if seconds.even and not seconds.fixed:
+        return message("wait {low} to {high} s", low=f"{seconds.low:g}", high=f"{seconds.high:g}")
+    return message("wait {seconds} s", seconds=f"{seconds.low:g}" if seconds.fixed else seconds.text)
 
 
 def is_named(text: str) -> bool:

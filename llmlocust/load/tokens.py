@@ -47,12 +47,12 @@ def _by_tokenizers(tokenizer: str) -> Count:
     try:
         from tokenizers import Tokenizer
     except ImportError:
-        raise ValueError("--llm-tokenizer needs the package tokenizers: pip install 'llmlocust[tokenizer]'") from None
+        raise ValueError("it needs the package tokenizers: pip install 'llmlocust[tokenizer]'") from None
     try:
         model = Tokenizer.from_file(tokenizer) if Path(tokenizer).is_file() else Tokenizer.from_pretrained(tokenizer)
     except Exception as problem:  # the library raises plain Exceptions
         raise ValueError(
-            f"--llm-tokenizer: neither a tokenizer.json nor the name of a model: {tokenizer[:60]!r} ({_words(problem)})"
+            f"neither a tokenizer.json nor the name of a model: {tokenizer[:60]!r} ({_words(problem)})"
         ) from None
     return lambda text: len(model.encode(text, add_special_tokens=False).ids)
 
@@ -61,18 +61,16 @@ def _by_tiktoken(name: str) -> Count:
     try:
         import tiktoken
     except ImportError:
-        raise ValueError("--llm-tokenizer needs the package tiktoken: pip install 'llmlocust[tiktoken]'") from None
+        raise ValueError("it needs the package tiktoken: pip install 'llmlocust[tiktoken]'") from None
     try:
         known = name in tiktoken.list_encoding_names()
         encoding = tiktoken.get_encoding(name) if known else tiktoken.encoding_for_model(name)
     except KeyError:
         names = ", ".join(tiktoken.list_encoding_names())
-        raise ValueError(
-            f"--llm-tokenizer: tiktoken does not know {name[:60]!r}: give a model, or one of {names}"
-        ) from None
+        raise ValueError(f"tiktoken does not know {name[:60]!r}: give a model, or one of {names}") from None
     except Exception as problem:  # it downloads encodings, and packages that add encodings may raise any exception
         raise ValueError(
-            f"--llm-tokenizer: tiktoken cannot read {name[:60]!r} ({_words(problem)}): "
+            f"tiktoken cannot read {name[:60]!r} ({_words(problem)}): "
             "without network access, set TIKTOKEN_CACHE_DIR to a folder with downloaded encodings"
         ) from None
     return lambda text: len(encoding.encode_ordinary(text))

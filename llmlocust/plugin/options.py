@@ -26,6 +26,14 @@ AUTO = "auto"
 """The value of --llm-dialect for a dialect that is detected."""
 
 
+class InvalidValue(ValueError):
+    """The value of an option is invalid. `problem`: the rest of the sentence that begins with the name of the option."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"--llm-{name.replace('_', '-')}{problem}")
+        self.problem = problem
+
+
 class Option(NamedTuple):
     """An option `--llm-NAME` of a run."""
 

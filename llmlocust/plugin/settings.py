@@ -19,7 +19,7 @@ from llmlocust.load.traces import Replay, open_trace
 from llmlocust.metrics.levels import RATE, USERS
 from llmlocust.metrics.thresholds import Threshold, parse_gates, thresholds_of
 from llmlocust.plugin.findings import HasOptions
-from llmlocust.plugin.options import has_default, listed, option
+from llmlocust.plugin.options import InvalidValue, has_default, listed, option
 
 _PEAK = 50.0
 
@@ -122,9 +122,7 @@ def extra_fields(text: str) -> dict[str, Any]:
     except msgspec.DecodeError:
         fields = None
     if not isinstance(fields, dict):
-        raise ValueError(  # noqa: TRY004  # every bad option is a ValueError
-            f'--llm-body must be a JSON object such as {{"ignore_eos": true}} — got {text!r}'
-        )
+        raise InvalidValue("body", f' must be a JSON object such as {{"ignore_eos": true}} — got {text!r}')
     return fields
 
 
@@ -149,7 +147,7 @@ def distribution(environment: HasOptions, name: str) -> Distribution:
     try:
         return parse(str(option(environment, name)))
     except ValueError as problem:
-        raise ValueError(f"--llm-{name.replace('_', '-')}: {problem}") from None
+        raise InvalidValue(name, f": {problem}") from None
 
 
 def replay_of(environment: HasRamp) -> Replay | None:

@@ -8,6 +8,7 @@ PREFIX_llm_run.json describes the run:
 
     format, llmlocust, locust, python    versions
     started, ended                       epoch seconds; ended is null during the run, and if the run was cut off
+    ended_by                             the gate that ended the run early, as text; null if none did
     stopped                              true if the run was stopped before the end of its plan; null without a plan
     target                               {"host", "model", "dialect"}
     plan                                 {"unit", "levels", "warmup", "hold"}, or null without a load shape of llmlocust.
@@ -27,7 +28,8 @@ PREFIX_llm_run.json describes the run:
                                          failing), "bracket" ([highest load that passes, lowest that fails], each null if
                                          not yet known)}
     options                              options of the run, without secrets
-    user_classes                         {"ChatUser": "wait 1 to 3 s"}: user classes and their think time
+    user_classes                         {"ChatUser": "wait 1 to 3 s"}: user classes and their think time as text
+    think_times                          {"ChatUser": 2.0}: mean think time of each user class in seconds; null if not known
     clock                                "kernel" or "user": the clock of the arrival times; "kernel and user": both
     clocks                               {"kernel": 4211, "user": 3}: number of measured requests by clock
     processes                            number of processes that generated the load
@@ -35,6 +37,8 @@ PREFIX_llm_run.json describes the run:
     rows                                 {"seen", "kept"}: kept < seen if rows of the requests file are sampled
     checks                               [{"name", "ok", "value", "limit", "says", "levels" (affected levels; empty: the
                                          whole run)}]: validity checks that need the running process
+    Sentences ("says", "ended_by", the texts of "user_classes") are strings, or {"text", "template", "values"}: the text,
+    and the template and values that it was made of (text.message.to_json), for pages in other languages
 
 Format history
   1  the first; histograms are of seconds, with 128 buckets per power of two (metrics.histogram)
@@ -44,6 +48,7 @@ Format history
     later: `delay` of a request and a level, `ttft_due`, `e2e_due`, `due` and `dropped` of a level, all of open load
     later: `phase` of a level, and `shape` and `phases` of a plan; `inputs` of a request
     later: the outcomes CLIENT_KINDS, which were `connect` before; `requests` of a level does not count them
+    later: `think_times`; sentences with their template and values
 """
 
 from __future__ import annotations
@@ -76,8 +81,8 @@ LOCUST_FILES = ("stats.csv", "stats_history.csv", "failures.csv", "exceptions.cs
 """The files of Locust's --csv."""
 REPORTS = ("report.html", "report.md", "report.json")
 
-MOST = 1e15
-"""Upper bound of numbers in the files. A larger number means a damaged file."""
+MAX_NUMBER = 1e15
+"""Maximum of numbers in the files. A larger number means a damaged file."""
 
 
 @dataclass(frozen=True)

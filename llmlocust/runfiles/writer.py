@@ -25,12 +25,10 @@ from llmlocust.text import media
 
 _MAX_WAITING = 64 * 2**20
 """Maximum bytes of rows that wait while the disk is full. Further rows are lost."""
-
 AT_ONCE = 200
 """Number of rows that are written in well under a millisecond."""
 
-
-_NOT_SEEN = {"throttled": "", "core_wait": ""}
+_NOT_REPORTED = {"throttled": "", "core_wait": ""}
 """Timeline cells if no process reported a figure. These figures are not available on every machine; others are 0."""
 
 
@@ -70,16 +68,10 @@ class RunFiles:
         with replacing(self.path(name), newline="") as file:
             writer = csv.writer(file)
             writer.writerow(formats.TABLES[name].columns)
-            left = iter(rows)
-            while piece := list(islice(left, AT_ONCE)):
+            remaining = iter(rows)
+            while piece := list(islice(remaining, AT_ONCE)):
                 writer.writerows(map(_cells, piece))
                 self.pause()
-
-    def append_requests(self, rows: Iterable[list[Any]]) -> None:
-        self.append(formats.REQUESTS, rows)
-
-    def append_workers(self, rows: Iterable[list[Any]]) -> None:
-        self.append(formats.WORKERS, rows)
 
     def write_levels(self, figures: Iterable[LevelFigures]) -> None:
         rows = (level_row(level) for level in figures)
@@ -103,8 +95,8 @@ class RunFiles:
 
 
 class _Growing:
-    """A CSV file that is appended to. Rows that do not fit on a full disk wait for the next call, so that no row is torn or
-    lost if space becomes free. A file that was deleted or moved is written again completely.
+    """A CSV file that is appended to. Rows that do not fit on a full disk wait for the next call, so that no row is cut off
+    or lost if space becomes free. A file that was deleted or moved is written again completely.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
@@ -173,12 +165,14 @@ def _histogram_rows(ledger: Ledger) -> Iterator[list[Any]]:
 
 
 def _timeline_rows(ledger: Ledger, epoch: float) -> Iterator[list[Any]]:
-    for second, seen in ledger.seconds.all():  # more may be added during a pause
+    for second, values in ledger.seconds.all():  # more may be added during a pause
         level = ledger.level_at(second + 0.5)
-        chunks = seen.get("chunks", 0)
+        chunks = values.get("chunks", 0)
         named = {
             "time": int(epoch) + second,
             "level": "" if level is None else level.index,
-            "coalesced": seen.get("coalesced", 0) / chunks if chunks else "",
+            "coalesced": values.get("coalesced", 0) / chunks if chunks else "",
         }
-        yield [rounded(named.get(column, seen.get(column, _NOT_SEEN.get(column, 0)))) for column in TIMELINE_COLUMNS]
+        yield [
+            rounded(named.get(column, values.get(column, _NOT_REPORTED.get(column, 0)))) for column in TIMELINE_COLUMNS
+        ]

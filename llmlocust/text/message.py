@@ -64,6 +64,41 @@ def capitalised(text: str) -> str:
     return Message(english, text.template, text.values) if isinstance(text, Message) else english
 
 
+_FORM = {"text", "template", "values"}
+_MAX_PARTS = 100
+"""Maximum parts of a message that is read from a file. A message of ours has far fewer."""
+
+
+def to_json(text: str) -> Any:
+    """Return the JSON form of a message: its text, template and values. Plain text stays text."""
+    if not isinstance(text, Message):
+        return text
+    values = {name: to_json(value) for name, value in text.values.items()}
+    return {"text": str(text), "template": text.template, "values": values}
+
+
+def from_json(value: dict[str, Any]) -> Any:
+    """Return the message whose JSON form an object is; other objects as they are. For json.loads as `object_hook`.
+
+    The file may be hand-made or hostile. The template is not filled in: the text is that of the file. It is plain text if
+    the template or the values have other types, or there are too many.
+    """
+    if value.keys() != _FORM or not isinstance(value["text"], str):
+        return value
+    text, template, values = str(value["text"]), value["template"], value["values"]
+    if not isinstance(template, str) or not isinstance(values, dict):
+        return text
+    if not all(isinstance(part, str) for part in values.values()):
+        return text
+    read = Message(text, template, values)
+    return read if _parts_of(read) <= _MAX_PARTS else text
+
+
+def _parts_of(text: str) -> int:
+    """Return the number of messages and plain values in a text, itself included."""
+    return 1 + sum(map(_parts_of, text.values.values())) if isinstance(text, Message) else 1
+
+
 def _folded(parts: Sequence[str], join: Callable[[str, str], Message]) -> str:
     """Join neighbours in pairs, then the pairs: the depth of the result grows only with the logarithm of their number."""
     joined = list(parts)

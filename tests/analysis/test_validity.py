@@ -6,7 +6,6 @@ from closed_queue import case, closed_queue, figures, summary
 
 from llmlocust.analysis.breakpoints.verdict import find
 from llmlocust.analysis.checks.check import Check, Facts
-from llmlocust.analysis.checks.cycles import think_time_of
 from llmlocust.analysis.checks.validity import checks, standing
 from llmlocust.analysis.phases.trend import Course
 from llmlocust.metrics.levels import LevelFigures, Summary
@@ -113,20 +112,6 @@ def test_both_own_checks_of_one_name_are_kept_and_a_failed_one_replaces_ours():
     found = checks(closed_queue((4, 8), 64), Facts(client_cpu={0: 0.99}, process_checks=own))
     assert [each.says for each in found if each.key == "run"] == ["one", "two"]
     assert not named(found)["client_cpu"].ok
-
-
-@pytest.mark.parametrize(
-    "classes, mean",
-    [
-        ({"A": "wait 1 to 3 s"}, 2.0),
-        ({"A": "wait 5 s", "B": "wait 5 s"}, 5.0),
-        ({"A": "wait 5 s", "B": "wait 1 s"}, None),
-        ({"A": "own code"}, None),
-        ({}, None),
-    ],
-)
-def test_think_time_as_it_is_told(classes, mean):
-    assert think_time_of(classes) == mean
 
 
 # -- answers without tokens, answers of other lengths
@@ -329,11 +314,6 @@ def test_the_check_of_think_time_never_contradicts_itself(think, cycle, busy):
 def test_failures_make_users_pause_so_such_levels_are_not_asked():
     levels = [figures(10, 5.0, 0.01, 0.03, errors=0.03)]
     assert "think_time" not in named(checks(levels, Facts(think_time=0.0)))
-
-
-def test_a_wait_that_is_no_number_tells_nothing():
-    assert think_time_of({"A": "wait 1.2.3 s"}) is None
-    assert think_time_of({"A": "wait 1e-05 s"}) == pytest.approx(1e-5)
 
 
 # -- how many requests a percentile rests on

@@ -15,6 +15,7 @@ from llmlocust.report.as_json import data
 from llmlocust.report.comparison import tables
 from llmlocust.report.comparison.compared import compare_runs
 from llmlocust.report.sections import level_table, one_level
+from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.locate import load_run
 from llmlocust.runfiles.reading.published_table import load_table
 from llmlocust.runfiles.writer import RunFiles
@@ -78,7 +79,7 @@ def played(toys: dict[int, float]) -> PlayedRun:
 
 def written(run: PlayedRun, prefix: Path) -> None:
     files = RunFiles(str(prefix))
-    files.append_requests(run.ledger.take_rows(run.began))
+    files.append(formats.REQUESTS, run.ledger.take_rows(run.began))
     files.write_levels(run.ledger.figures(level, run.at, run.began) for level in run.ledger.levels)
     files.write_histograms(run.ledger)
     files.write_timeline(run.ledger, run.began)

@@ -11,8 +11,8 @@ NAMES = [formats.RUN, formats.LEVELS, formats.REQUESTS, formats.HISTOGRAMS, form
 
 
 def write_all(files: RunFiles) -> None:
-    files.append_requests([["a row"]])
-    files.append_workers([["a row"]])
+    files.append(formats.REQUESTS, [["a row"]])
+    files.append(formats.WORKERS, [["a row"]])
     files.write_levels([])
     files.write_histograms(Ledger())
     files.write_timeline(Ledger(), 0.0)

@@ -44,9 +44,9 @@ def put_another_in_its_place(path: Path) -> None:
 def test_a_file_that_is_lost_is_written_again_with_all_its_rows(tmp_path, lose):
     files = RunFiles(f"{tmp_path}/deep/run")
     path = files.path(formats.REQUESTS)
-    files.append_requests([["first"]])
+    files.append(formats.REQUESTS, [["first"]])
     lose(path)
-    files.append_requests([["second"]])
+    files.append(formats.REQUESTS, [["second"]])
     files.close()
 
     with path.open(newline="") as file:

@@ -29,8 +29,8 @@ def test_a_line_on_the_terminal_is_one_line_that_it_only_shows(capsys, write):
 def test_no_cell_of_a_file_is_a_formula(tmp_path, text):
     files = RunFiles(str(tmp_path / "run"))
     row = [text if column in ("error", "name", "worker") else -1 for column in REQUEST_COLUMNS]
-    files.append_requests([row])
-    files.append_workers([[text, *[-1.5] * (len(WORKER_COLUMNS) - 1)]])
+    files.append(formats.REQUESTS, [row])
+    files.append(formats.WORKERS, [[text, *[-1.5] * (len(WORKER_COLUMNS) - 1)]])
     files.close()
 
     for name in (formats.REQUESTS, formats.WORKERS):

@@ -1,12 +1,23 @@
 """Made runs of every kind that a report has sentences for."""
 
+from array import array
+
 from made_run import EPOCH, MadeRun
 
+from llmlocust.analysis.gates import Breach
 from llmlocust.assessment.assessment import assess
+from llmlocust.load.traces import Replay, Trace
 from llmlocust.metrics import vocabulary
-from llmlocust.metrics.thresholds import Threshold
+from llmlocust.metrics.levels import RATE, Level
+from llmlocust.metrics.thresholds import Gate, Threshold
+from llmlocust.plugin.cluster.lost import WorkerState
+from llmlocust.plugin.run.description import failed_check
+from llmlocust.plugin.run.lost_workers import loss
+from llmlocust.plugin.run.trace_rows import Rows
 from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.locate import load_run
+from llmlocust.text.message import to_json
+from tests.plugin.run.fake_cluster import make_run, played
 
 LIMITS = [Threshold.parse("ttft.p95 < 1s"), Threshold.parse("errors < 1%")]
 OF_THE_RUN = {"time", "Clocks agree."}
@@ -19,24 +30,58 @@ def made(folder, limits=(), leave_out=(), *, ended=True, **how):
 
 
 COUNTED = {"unit": "users", "levels": [5], "warmup": None, "hold": None, "requests": 200}
+
+
+def lost(state, due=None):
+    """The problem of a worker that was lost. `due`: the requests that it had to send afterwards, if they are known."""
+    return {"checks": [failed_check(loss("a:1", 12.0, state.missing(72.0, due)))]}
+
+
+def replaying():
+    """A run that replays a trace with one row per second, none of which has been due so far."""
+    run, _ = make_run({"a": 1, "b": 1})
+    trace = Trace("trace.csv", moments=array("d", range(20)), prompt_tokens=array("I", [1] * 20))
+    run.assignment.replay(Rows(Replay(trace), ""), "a trace")
+    run.begin_level(1.0, RATE)
+    run.end_warmup()
+    return run
+
+
+def by_rate():
+    """A run of open load."""
+    run, _ = make_run({"a": 1, "b": 1})
+    run.assignment.open("poisson", 50)
+    run.begin_level(30.0, RATE)
+    return run
+
+
+def too_few():
+    """The problem of a run of a fixed number of requests that lost its users."""
+    run, cluster = make_run({"a": 1, "b": 1})
+    run.assignment.count_requests(4)
+    run.begin_level(2)
+    run.end_warmup()
+    run.merge(played(run, 2), "a")
+    cluster.users["b"] = 0
+    run.end_level()
+    return run.problems[0]
+
+
+BREACH = Breach(Gate.parse("ttft.p95 < 500ms ~ 1s"), Level(2, 8.0), 10, 20)
+SILENT = WorkerState("a:1", sent=90, ended=87)
+REPORTING = WorkerState("a:1")
+for moment in (3.0, 6.0, 9.0):
+    REPORTING.add(moment, 90, 89)
+LOST = {
+    "whose number of requests is not known": lost(SILENT),
+    "by its reports": lost(REPORTING),
+    "by its share of the rate": lost(SILENT, by_rate().assignment.due_of("b", 2.0, 6.0)),
+    "by its share of the trace": lost(SILENT, replaying().assignment.due_of("b", 5.0, 15.0)),
+}
 TRACE = {
     "plan": {"unit": "users", "levels": [2, 4, 8], "warmup": 0.0, "hold": 10.0, "trace": {"rows": 9, "speed": 2.0}},
-    "checks": [
-        {
-            "name": "run",
-            "ok": False,
-            "says": "10 of the trace's 20 rows were never due: a worker was lost, or does not have the trace.",
-        }
-    ],
+    "checks": [failed_check(replaying().assignment.missing_rows())],
 }
-LOST = "Worker a:1 was lost 12 s into the run: the figures lack at least 3 of its requests (in flight at its last report), and "
-LATER = [
-    "those that it sent later (their number is not known).",
-    *(
-        f"probably about 1900 more that it sent until second 72 (estimated from {basis})."
-        for basis in ("the rate of its last reports", "its share of the rate", "its share of the trace")
-    ),
-]
 RAMP = {"loads": (5, 10, 20, 40, 60, 90), "hold": 30.0}
 GATES = (
     "ttft.p95 < 500ms ~ 1s @ 5, ttft.p95 < 200ms ~ 1s @ 10, e2e.p95 < 3s, gpu.utilisation < 90% @ 5, errors < 1% @ 7"
@@ -56,7 +101,7 @@ RUNS = {
     "ended by a gate": {
         "limits": LIMITS,
         "last_hold": 2.2,
-        "told": {"ended_by": "ttft.p95 < 500ms ~ 1s at 8 users", "stopped": True},
+        "told": {"ended_by": to_json(BREACH.name), "stopped": True},
     },
     "gates": {"told": {"options": {"llm_threshold": GATES}}, **RAMP},
     "gates in doubt": {
@@ -79,7 +124,8 @@ RUNS = {
     "hardly paused": {"limits": LIMITS, "paused": 0.02},
     "a level without requests": {"limits": LIMITS, "silent": (2,), "paused": 0.97},
     "a level of long requests": {"limits": LIMITS, "silent": (1,)},
-    "lost workers": {"told": {"checks": [{"name": "run", "ok": False, "says": LOST + later} for later in LATER]}},
+    **{f"a lost worker, {kind}": {"told": told} for kind, told in LOST.items()},
+    "a run that sent too few": {"told": {"checks": [failed_check(too_few())]}},
     "rows of another run": {"told": {"started": EPOCH + 20.0, "rows": {"seen": 9, "kept": 9}}},
     "rows are missing": {"told": {"rows": {"seen": 9**6, "kept": 9**6}}},
     "no rows": {"leave_out": (formats.REQUESTS,)},

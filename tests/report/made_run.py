@@ -8,11 +8,13 @@ import math
 import random
 from pathlib import Path
 
+from llmlocust.load.distributions import think_time, think_time_in_words
 from llmlocust.metrics import vocabulary
 from llmlocust.metrics.level_rows import LEVEL_COLUMNS, level_row
 from llmlocust.metrics.levels import Level, LevelFigures, Tally
 from llmlocust.metrics.rows import HISTOGRAM_COLUMNS, REQUEST_COLUMNS, TIMELINE_COLUMNS
 from llmlocust.runfiles import formats
+from llmlocust.text.message import to_json
 
 EPOCH = 1_795_000_000.0
 HOSTILE = "<script>alert('x')</script> & \"quoted\" | $a_b$ ` </svg>"
@@ -272,7 +274,8 @@ class MadeRun:
             "target": {"host": "http://gpu-1:8000", "model": "deepseek-r1 <b>8b</b>", "dialect": "openai-chat"},
             "plan": self._plan(),
             "options": {"llm_max_tokens": 256, "llm_prompt": HOSTILE},
-            "user_classes": {"ChatUser": "wait 0.5 to 1.5 s"},
+            "user_classes": {"ChatUser": to_json(think_time_in_words(think_time("0.5-1.5")))},
+            "think_times": {"ChatUser": 1.0},
             "clock": "kernel",
             "processes": 2,
             "counts": {"sent": len(self.rows), "ended": len(self.rows), "preflight": 1},

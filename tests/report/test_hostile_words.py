@@ -19,6 +19,12 @@ TOLD = {
     "checks": [
         {"name": EVIL, "ok": False, "value": None, "limit": None, "says": EVIL + SURROGATE, "levels": [0]},
         {"name": "run", "ok": False, "value": None, "limit": None, "says": EVIL, "levels": []},
+        {"name": "run", "ok": False, "says": {"text": EVIL, "template": EVIL + "{0.x} {", "values": {EVIL: EVIL}}},
+        {
+            "name": "run",
+            "ok": False,
+            "says": {"text": EVIL, "template": "cannot write {files}: {reason}", "values": {}},
+        },
     ],
 }
 LONG = "the: a, b. c (d) " * 10_000

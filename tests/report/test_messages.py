@@ -93,6 +93,12 @@ def test_an_unknown_template_stays_english_and_is_reported():
     assert known.missing == ["{load} passed"]
 
 
+def test_a_message_without_the_values_of_its_translation_stays_english_and_is_reported():
+    known = Catalogue({"{load} failed": "{load} απέτυχε"}, "el")
+    assert known.render(Message("5 failed", "{load} failed", {"more": "5"})) == "5 failed"
+    assert known.missing == ["{load} failed"]
+
+
 def test_places_may_change_their_order_and_hold_messages():
     growth = message(
         "{metric} grows {change} between {low} and {high}",
@@ -158,7 +164,7 @@ def said_of(report):
     for cliff in report.verdict.cliffs:
         yield from (cliff.what, cliff.why)
     for check in report.checks:
-        if check.key not in ("run", *OF_THE_RUN):
+        if check.key not in OF_THE_RUN:
             yield from (check.name, check.says)
     for advice in report.advice:
         yield from (advice.do, advice.because)

@@ -107,7 +107,7 @@ def test_vllm_grows_to_its_last_level_without_a_failure():
 
 @pytest.mark.parametrize(
     "name, words",
-    [("gradio_gpu_tuned", "'variant' tells them apart"), ("cluster_rate", "no figures beside the loads")],
+    [("gradio_gpu_tuned", "(see 'variant') at the same loads"), ("cluster_rate", "no figures besides the loads")],
 )
 def test_tables_of_something_else_are_told_in_one_line(name, words):
     done = CliRunner().invoke(main, ["report", "--table", str(CASES / f"{name}.csv")])
@@ -161,7 +161,7 @@ def test_counts_make_intervals_and_numbers_of_requests(tmp_path):
 
 def test_what_is_not_counted_is_shown_nowhere(tmp_path):
     report = assess(load_table(written(tmp_path, "users,p95,errors\n1,300,0\n2,300,0.012\n3,900,0.3\n")))
-    assert "1000" not in markdown(report).replace("as that of 1000 requests a level", "")
+    assert "1000" not in markdown(report).replace("that of 1000 requests per level", "")
     assert {level["requests"] for level in data(report)["levels"]} == {None}
     assert not any("requests_for" in each.key or "aborted" in each.key for each in report.checks)
 
@@ -182,7 +182,11 @@ def test_other_columns_are_telemetry():
 def test_what_the_table_does_not_tell_is_said():
     told, _ = reported(CASES / "gradio_gpu.csv")
     unknown = " ".join(told["unknown"])
-    for words in ("How many requests each level had", "Time to first token", "Throughput: the table has no column"):
+    for words in (
+        "How many requests each level had",
+        "Time to first token",
+        "Throughput: the table has no such column",
+    ):
         assert words in unknown
     assert "Errors" not in unknown
 
@@ -190,20 +194,20 @@ def test_what_the_table_does_not_tell_is_said():
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("", "it needs a header and a row a level"),
-        ("users,mean\n", "it needs a header and a row a level"),
+        ("", "it needs a header and a row per level"),
+        ("users,mean\n", "it needs a header and a row per level"),
         ("name,p95\na,5\n", "none of its columns is a load"),
-        ("rps,p95\n1,5\n", "call 'rps' rate where that is what was asked for"),
-        ("users,colour\n5,3\n", "no figures beside the loads"),
-        ("users,mean\n5,fast\n6,7\n", "line 2: 'mean' is 'fast', which is no number"),
-        ("users,mean\n5,-3\n", "line 2: 'mean' is '-3', which is no number from 0 up"),
-        ("users,mean\n5,inf\n", "line 2: 'mean' is 'inf', which is no number"),
+        ("rps,p95\n1,5\n", "call 'rps' rate if it is the requested load"),
+        ("users,colour\n5,3\n", "no figures besides the loads"),
+        ("users,mean\n5,fast\n6,7\n", "line 2: 'mean' is 'fast', which is not a number"),
+        ("users,mean\n5,-3\n", "line 2: 'mean' is '-3', which is not a number of 0 or more"),
+        ("users,mean\n5,inf\n", "line 2: 'mean' is 'inf', which is not a number"),
         ("users,mean\n,3\n", "no row of it has a load above zero"),
         ("users,mean\n0,3\n", "no row of it has a load above zero"),
-        ("users,mean\nfew,3\nmany,4\n", "its load 'users' holds words ('few')"),
+        ("users,mean\nfew,3\nmany,4\n", "its load 'users' contains words ('few')"),
         ("request_rate,mean\ninf,3\ninf,4\n", "'request_rate' is inf"),
         ("users,requests,mean\n5,4.2,3\n", "a count is whole; call a rate rps"),
-        ("users,p95,errors\n1,1,200,0\n", "line 2 has 4 cells and the header 3; put a number that has a comma"),
+        ("users,p95,errors\n1,1,200,0\n", "line 2 has 4 cells and the header 3; put numbers that contain a comma"),
         ("users;p95;rps\n1;0,5;1.5\n", "a decimal point (1.5) and some a decimal comma (0,5)"),
         ('{"users": [1, 2]}', "it is JSON"),
         ("<!DOCTYPE html><html></html>", "a page of HTML"),
@@ -264,18 +268,18 @@ def test_failures_are_read_in_the_form_they_have(tmp_path, table):
 @pytest.mark.parametrize(
     "columns, value, words",
     [
-        ("errors", 17, "nothing says of how many requests"),
-        ("failed", 1, "nothing says of how many requests"),
+        ("errors", 17, "of an unknown number of requests"),
+        ("failed", 1, "of an unknown number of requests"),
         ("num_failed", 0.02, "a count is whole"),
-        ("error_rate", 120, "no share of the requests and no percentage"),
+        ("error_rate", 120, "neither a share of the requests nor a percentage"),
         ("errors %", 120, "more than all requests"),
-        ("errors", -1, "no number from 0 up"),
-        ("errors", "few", "'errors' holds words ('few')"),
-        ("error_type", "OOM", "'error_type' holds words ('OOM')"),
-        ("错误", "超时", "holds words"),
-        ("err_x", 3, "what 'err_x' says of failures is not clear"),
-        ("timeout_s", 60, "what 'timeout_s' says of failures is not clear"),
-        ("failed_users", 3, "what 'failed_users' says of failures is not clear"),
+        ("errors", -1, "not a number of 0 or more"),
+        ("errors", "few", "'errors' contains words ('few')"),
+        ("error_type", "OOM", "'error_type' contains words ('OOM')"),
+        ("错误", "超时", "contains words"),
+        ("err_x", 3, "the meaning of 'err_x' is not clear"),
+        ("timeout_s", 60, "the meaning of 'timeout_s' is not clear"),
+        ("failed_users", 3, "the meaning of 'failed_users' is not clear"),
         ("Failures/s", 3, "add a column Requests/s"),
         ("success", 97, "may be a count or percent"),
     ],
@@ -290,7 +294,7 @@ def test_failures_that_are_not_understood_are_never_none(tmp_path, columns, valu
         ("users,p95,requests,errors\n1,900,50,100\n", "'errors' is 100 of 50 requests"),
         ("users,p95,requests,ok\n1,900,50,60\n", "60 requests succeeded, of 50"),
         ("users,p95,requests,completed,failed\n1,900,50,49,2\n", "49 requests succeeded and 2 failed, of 50"),
-        ("users,p95,requests,errors\n1,900,50,0\n8,900,,3\n", "line 3: 'errors' is 3, and nothing says"),
+        ("users,p95,requests,errors\n1,900,50,0\n8,900,,3\n", "line 3: 'errors' is 3, of an unknown number"),
         ("users,p95,Requests/s,Failures/s\n1,900,2,3\n", "'Failures/s' is 3, of 2 requests/s"),
         ("users,p95,errors %,failure_rate\n1,900,0,0.2\n", "by 'failure_rate' 20.00%"),
         ("users,p95,requests,errors,timeouts\n1,900,100,0,5\n", "by 'timeouts' 5.00%"),
@@ -313,7 +317,7 @@ def test_impossible_failures_are_told_in_one_line(tmp_path, table, words):
         ),
         ("max_concurrency,concurrency,p95\n1,0.9,50\n", "The load is the column max_concurrency, not concurrency."),
         ("users,p95,failed %,err_x\n1,900,1,7\n", "not clear what it counts: err_x."),
-        ("users,mean,latency\n1,900,50\n", "another column says the same: latency."),
+        ("users,mean,latency\n1,900,50\n", "another column contains the same: latency."),
         ("users,mean,cpu,std\n1,900,50,3\n", "in thresholds such as table.cpu: cpu, std."),
         ("users,p95\n1,0.8\n2,1.9\n", "p95 is read as milliseconds; if it is in seconds, add _s"),
         ("users,p95\n1,800\n,900\n", "A row without a load is left out."),
@@ -425,7 +429,7 @@ def test_numbers_are_read_as_they_are_written_anywhere(tmp_path, table, seconds)
 def test_a_number_that_could_be_two_is_noted(tmp_path, table, value):
     run = load_table(written(tmp_path, table))
     assert run.levels[0].metric("e2e")["p95"] == pytest.approx(value)
-    assert any("no other number shows which mark is the decimal one" in note for note in run.notes)
+    assert any("no other number shows which sign is the decimal mark" in note for note in run.notes)
 
 
 # -- files
@@ -495,7 +499,7 @@ def test_an_encoding_that_is_guessed_is_noted(tmp_path, text, encoding, name):
         (b"\xd0\xcf\x11\xe0rest", "an Excel workbook"),
         (b"%PDF-1.7", "a PDF"),
         (b"\x1f\x8b\x08broken", "gzip"),
-        (bytes(range(256)) * 4, "no text that can be read; save its table as CSV in UTF-8"),
+        (bytes(range(256)) * 4, "not readable as text; save its table as CSV in UTF-8"),
     ],
 )
 def test_files_that_are_no_text(tmp_path, data, words):
@@ -680,16 +684,17 @@ def test_options_that_do_not_go_together(args, words):
 
 
 @pytest.mark.parametrize(
-    "wait, told",
+    "text, words, mean",
     [
-        ("5", "wait 5 s"),
-        ("1-3", "wait 1 to 3 s"),
-        ("uniform:1-3", "wait 1 to 3 s"),
-        ("normal:5,1", "wait normal:5,1 s"),
+        ("5", "wait 5 s", 5.0),
+        ("1-3", "wait 1 to 3 s", 2.0),
+        ("uniform:1-3", "wait 1 to 3 s", 2.0),
+        ("normal:5,1", "wait normal:5,1 s", None),
     ],
 )
-def test_think_times_are_written_as_those_of_a_run(wait, told):
-    assert load_table(CASES / "llamacpp_cpu.csv", wait).info["user_classes"] == {"Users": told}
+def test_think_times_are_written_as_those_of_a_run(text, words, mean):
+    info = load_table(CASES / "llamacpp_cpu.csv", text).info
+    assert info == {"user_classes": {"Users": words}, "think_times": {"Users": mean}}
 
 
 def test_thresholds_from_a_file(tmp_path):

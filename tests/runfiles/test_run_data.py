@@ -19,6 +19,8 @@ from llmlocust.report.markdown import markdown
 from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading.errors import RunError
 from llmlocust.runfiles.reading.locate import load_run, names_a_run
+from llmlocust.runfiles.reading.run_json import ended_by, think_time
+from llmlocust.text.message import message, to_json
 from tests.report.made_run import EPOCH, MadeRun
 from tests.simulators import ROOT
 
@@ -85,7 +87,7 @@ def test_goodput_without_limits_is_throughput(prefix):
 def test_levels_are_worked_out_again_from_requests(made, tmp_path, also):
     whole = load_run(made.write(tmp_path / "whole"))
     run = load_run(made.write(tmp_path / "part", leave_out=(formats.LEVELS, *also)))
-    assert any("worked out again" in note for note in run.notes)
+    assert any("computed again" in note for note in run.notes)
     for one, other in zip(whole.levels, run.levels, strict=True):
         assert (other.requests, other.ok, other.error_kinds) == (one.requests, one.ok, one.error_kinds)
         assert other.throughput == pytest.approx(one.throughput, rel=0.15)
@@ -169,7 +171,7 @@ def test_rows_that_are_no_numbers_are_left_out(prefix):
     )
     run = load_run(prefix)
     assert len(run.levels) == 2
-    assert any("no number" in note for note in run.notes)
+    assert any("invalid numbers" in note for note in run.notes)
 
 
 @pytest.mark.parametrize(("low", "high"), [("1", "2"), ("9e6", "1e7"), ("9e6", "1")])
@@ -426,7 +428,7 @@ def test_users_that_never_stand_still_make_bands(tmp_path):
     (tmp_path / "x_stats_history.csv").write_text("\n".join(ramp) + "\n")
     run = load_run(tmp_path / "x")
     assert len(run.levels) == 8
-    assert any("never stood still" in sentence for sentence in run.unknown)
+    assert any("never constant" in sentence for sentence in run.unknown)
 
 
 @pytest.mark.parametrize("cut", [1, 30, 111])
@@ -436,6 +438,38 @@ def test_a_locust_history_that_is_cut_off(tmp_path, cut):
     run = load_run(tmp_path / "x")
     assert len(run.levels) == 5
     assert any("cut off" in note for note in run.notes)
+
+
+# -- run.json
+
+
+@pytest.mark.parametrize(
+    ("times", "mean"),
+    [
+        ({"A": 2.0}, 2.0),
+        ({"A": 0}, 0.0),
+        ({"A": 5.0, "B": 5.0}, 5.0),
+        ({"A": 5.0, "B": 1.0}, None),
+        ({"A": 5.0, "B": None}, None),
+        ({"A": None}, None),
+        ({"A": "5"}, None),
+        ({"A": -1.0}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_a_think_time_is_known_if_all_user_classes_have_the_same(times, mean):
+    assert think_time({"think_times": times}) == mean
+
+
+def test_sentences_of_a_run_are_messages_again(tmp_path):
+    says = message("{rows} rows were lost", rows=5)
+    gate = message("{threshold} at {load}", threshold="errors < 1%", load="4 users")
+    check = {"name": "run", "ok": False, "says": to_json(says)}
+    run = load_run(MadeRun(told={"checks": [check], "ended_by": to_json(gate)}).write(tmp_path / "x"))
+    (read,) = [check for check in assess(run).checks if check.key == "run"]
+    for written, text in ((says, read.says), (gate, ended_by(run.info))):
+        assert (text, text.template, text.values) == (written, written.template, written.values)
 
 
 # -- what Locust's web UI, its old versions and spreadsheets make of the same files

@@ -17,6 +17,7 @@ from llmlocust.report.summary import summary
 from llmlocust.runfiles.reading.errors import RunError
 from llmlocust.runfiles.reading.locate import load_run
 from llmlocust.text import media
+from llmlocust.text.message import message, to_json
 from tests.report.made_run import MadeRun
 
 PHASES = [
@@ -26,8 +27,14 @@ PHASES = [
 TOLD = {
     "plan": {"unit": "users", "levels": [4, 30], "warmup": None, "hold": None, "shape": "surge", "phases": PHASES},
     "options": {"llm_threshold": "errors < 1%"},
-    "ended_by": "errors < 1% at 4 users",
+    "ended_by": to_json(
+        message("{threshold} at {load}", threshold="errors < 1%", load=message("{loads} users", loads=4))
+    ),
     "stopped": True,
+    "think_times": {"ChatUser": 1.0},
+    "checks": [
+        {"name": "run", "ok": False, "value": None, "limit": None, "says": to_json(message("lost")), "levels": [0]}
+    ],
 }
 WRONG = st.sampled_from(
     [None, True, "text", -1, 1e308, float("nan"), 10**400, -(10**400), [], [1, "a", None], {}, {"a": [{}]}, "\ud800"]

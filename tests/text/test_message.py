@@ -4,11 +4,22 @@ import copy
 import json
 import pickle
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlocust.text.figures import sentence, series
-from llmlocust.text.message import Message, capitalised, clauses, enumeration, message, sentences, term
+from llmlocust.text.message import (
+    Message,
+    capitalised,
+    clauses,
+    enumeration,
+    from_json,
+    message,
+    sentences,
+    term,
+    to_json,
+)
 
 ROSE = message("{load}: {metric} rose from {before} to {after}", load="5 users", metric="TTFT", before=1, after=2)
 
@@ -68,3 +79,88 @@ def test_a_long_series_is_no_deep_one():
 def test_the_english_is_the_filled_template(values):
     template = " ".join(f"{{{name}}}" for name in values)
     assert str(message(template, **values)) == " ".join(values.values())
+
+
+# -- JSON
+
+TEXTS = st.recursive(
+    st.text(),
+    lambda texts: st.dictionaries(st.sampled_from(["load", "metric", "more"]), texts).map(
+        lambda values: message(" ".join(f"{{{name}}}" for name in values), **values)
+    ),
+    max_leaves=20,
+)
+NONSENSE = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(),
+    lambda values: (
+        st.lists(values)
+        | st.dictionaries(st.text(), values)
+        | st.fixed_dictionaries({"text": values, "template": values, "values": values})
+        | st.fixed_dictionaries(
+            {"text": st.text(), "template": st.text(), "values": st.dictionaries(st.text(), values)}
+        )
+    ),
+)
+
+
+def read(text):
+    return json.loads(text, object_hook=from_json)
+
+
+@given(TEXTS)
+def test_a_message_is_read_as_it_was_written(text):
+    copied = read(json.dumps(to_json(text)))
+    assert copied == text
+    assert rendered(copied) == rendered(text)
+
+
+def test_a_message_in_json_has_its_text_for_other_programs():
+    assert to_json("plain") == "plain"
+    assert to_json(message("{load} failed", load=term("all"))) == {
+        "text": "all failed",
+        "template": "{load} failed",
+        "values": {"load": {"text": "all", "template": "all", "values": {}}},
+    }
+
+
+@given(NONSENSE)
+def test_any_json_is_read(value):
+    read(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("template", "values"),
+    [
+        (5, {}),
+        (None, None),
+        ("{load}", ["a"]),
+        ("{load}", {"load": 5}),
+        ("{load}", {"load": {"text": "a"}}),
+        ("{load}", {str(number): "a" for number in range(1000)}),
+    ],
+)
+def test_a_message_of_another_form_is_its_text(template, values):
+    text = read(json.dumps({"text": "5 users failed", "template": template, "values": values}))
+    assert type(text) is str
+    assert text == "5 users failed"
+
+
+def test_the_text_of_a_file_is_not_made_of_its_template():
+    text = read(json.dumps({"text": "a", "template": "{load.__class__} {0} {", "values": {"load": "b"}}))
+    assert text == "a"
+    assert text.template == "{load.__class__} {0} {"
+
+
+def test_a_message_from_a_file_is_not_deep():
+    nested = "a"
+    for _ in range(300):
+        nested = {"text": "a", "template": "{a}", "values": {"a": nested}}
+    depth, text = 0, read(json.dumps(nested))
+    while isinstance(text, Message):
+        depth, text = depth + 1, text.values["a"]
+    assert depth <= 100
+
+
+def test_other_objects_stay_as_they_are():
+    for value in ({}, {"text": "a"}, {"text": "a", "template": "a", "values": {}, "more": 1}):
+        assert read(json.dumps(value)) == value

@@ -63,6 +63,14 @@ NAMES: dict[str, Message] = {
 }
 """The names of all checks, by their keys."""
 
+RUN = "run"
+"""The key of a problem that the running process notes in run.json. It is not one of NAMES: --accept cannot name it."""
+
+
+def name_of(key: str) -> str:
+    """Return the name that reports show for the key of a check."""
+    return message("run") if key == RUN else NAMES.get(key, key)
+
 
 def accepted_keys(keys: Iterable[str]) -> list[str]:
     """Return the keys of checks that may fail. Raise ValueError, in one line, for a key that no check has."""
@@ -80,7 +88,7 @@ class Check:
     """The result of one check. `value` and `limit` are shares, seconds or counts, as `says` explains; None: no number."""
 
     key: str
-    """A key of NAMES; a check made by the running process has a key of its own."""
+    """A key of NAMES or, for a check of the running process, RUN or any other text of run.json."""
     ok: bool
     value: float | None
     limit: float | None
@@ -92,8 +100,7 @@ class Check:
 
     @property
     def name(self) -> str:
-        """The name that reports show for the key."""
-        return NAMES.get(self.key, self.key)
+        return name_of(self.key)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from llmlocust.analysis.checks.check import Check, Facts, loads_of, marks
@@ -22,8 +21,6 @@ NEGLIGIBLE = 0.02
 """Share of a user's cycle below which a time is negligible."""
 FAILURES_LIMIT = 0.01
 """Maximum share of failed requests for a check of the think time."""
-_NUMBER = r"([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]{1,2})?)"
-_WAIT = re.compile(rf"wait {_NUMBER}(?: to {_NUMBER})? s")
 
 
 @dataclass(frozen=True)
@@ -160,15 +157,3 @@ def _failures_count_little(figures: LevelFigures, users: float) -> bool:
     return (
         math.isnan(figures.window) or (figures.failed + figures.unsent) * PAUSE <= NEGLIGIBLE * users * figures.window
     )
-
-
-def think_time_of(user_classes: Mapping[str, str]) -> float | None:
-    """Return the mean think time in seconds; None unless it is the same for all user classes. "wait 1 to 3 s" is 2."""
-    means = set()
-    for behaviour in user_classes.values():
-        match = _WAIT.fullmatch(str(behaviour).strip())
-        if match is None:
-            return None
-        low = float(match[1])
-        means.add((low + float(match[2] or low)) / 2.0)
-    return means.pop() if len(means) == 1 else None

@@ -7,6 +7,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from llmlocust.text.message import Message, message
+
 _REPORTS = 4
 _APART = 2.0
 """Minimum seconds between two reports that give a rate: after a network outage, several reports arrive at once."""
@@ -16,8 +18,8 @@ class Due(NamedTuple):
     """The requests that a worker had to send by the schedule of an open load."""
 
     requests: float
-    of: str
-    """The source of the number, in words, such as "its share of the rate"."""
+    source: Message
+    """The source of the number, such as "its share of the rate"."""
 
 
 @dataclass
@@ -60,18 +62,29 @@ class WorkerState:
         (first, before), (last, after) = self._reports[0], self._reports[-1]
         return (after - before) / (last - first)
 
-    def missing(self, until: float, due: Due | None = None, quota: int | None = None) -> str:
+    def missing(self, until: float, due: Due | None = None, quota: int | None = None) -> Message:
         """Describe the requests that the figures lack. `until`: the latest moment at which the worker can have sent a
         request. `due`: the requests that it had to send from `known_until` on, in open load. `quota`: its quota for the
         whole run.
         """
-        known = f"the figures lack at least {self.sent - self.ended} of its requests (in flight at its last report)"
-        estimate = due or Due(self.rate * max(0.0, until - self.known_until), "the rate of its last reports")
+        in_flight = self.sent - self.ended
+        by_rate = self.rate * max(0.0, until - self.known_until)
+        estimate = due or Due(by_rate, message("the rate of its last reports"))
         if math.isnan(estimate.requests):
-            return f"{known}, and those that it sent later (their number is not known)"
+            return message(
+                "the figures lack at least {in_flight} of its requests (in flight at its last report), and those that it sent "
+                "later (their number is not known)",
+                in_flight=in_flight,
+            )
         left = math.inf if quota is None else max(0, quota - self.sent)
-        likely = _two_digits(min(estimate.requests, left))
-        return f"{known}, and probably about {likely} more that it sent until second {until:.0f} (estimated from {estimate.of})"
+        return message(
+            "the figures lack at least {in_flight} of its requests (in flight at its last report), and probably about {more} "
+            "more that it sent until second {until} (estimated from {source})",
+            in_flight=in_flight,
+            more=_two_digits(min(estimate.requests, left)),
+            until=f"{until:.0f}",
+            source=estimate.source,
+        )
 
 
 def _two_digits(value: float) -> int:

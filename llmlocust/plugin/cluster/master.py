@@ -22,6 +22,7 @@ from llmlocust.plugin.cluster.inbox import CarefulServer, check_messages, guarde
 from llmlocust.plugin.cluster.lost import WorkerState
 from llmlocust.plugin.protocol import VERSION
 from llmlocust.plugin.run.run import Run
+from llmlocust.text.message import message
 
 SILENCE = 20
 """Seconds of silence after which a worker is given up. After an outage of 10 s, TCP takes up to 13 s to recover."""
@@ -88,7 +89,7 @@ class Master:
 
     def _on_cannot_run(self, environment: Environment, msg: Any) -> None:
         if self._is_worker(msg.node_id):
-            self._refuse(f"worker {msg.data['worker']}: {msg.data['why']}")
+            self._refuse(message("worker {worker}: {reason}", worker=msg.data["worker"], reason=msg.data["why"]))
 
     def _on_report(self, client_id: str, data: dict[str, Any]) -> None:
         report = data.get("llm")

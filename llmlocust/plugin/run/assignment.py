@@ -18,6 +18,7 @@ from llmlocust.plugin import console
 from llmlocust.plugin.cluster.lost import Due
 from llmlocust.plugin.run.cluster import Cluster
 from llmlocust.plugin.run.trace_rows import Rows
+from llmlocust.text.message import message
 
 
 class Assignment:
@@ -139,8 +140,8 @@ class Assignment:
         rate = 0.0 if self._paused else self._level.load
         self._shares[sender] = (rate, streams)
         if self._rows:
-            message = self._rows.message(self._moment(), stream, streams)
-            self._cluster.send("rows", sender, **message, max_in_flight=self._max_in_flight)
+            rows = self._rows.message(self._moment(), stream, streams)
+            self._cluster.send("rows", sender, **rows, max_in_flight=self._max_in_flight)
             return
         share = RateShare(rate, self._arrivals, self._seed, stream, streams)
         self._cluster.send("arrivals", sender, share=list(share), max_in_flight=self._max_in_flight)
@@ -151,8 +152,8 @@ class Assignment:
             return None
         rate, streams = self._shares[sender]
         if self._rows:
-            return Due(self._rows.count(since, until) / streams, "its share of the trace")
-        return Due(rate * max(0.0, until - since) / streams, "its share of the rate")
+            return Due(self._rows.count(since, until) / streams, message("its share of the trace"))
+        return Due(rate * max(0.0, until - since) / streams, message("its share of the rate"))
 
     def missing_rows(self) -> str:
         """Describe the rows of the trace that were never due; empty if all were. For a run that is completed."""
@@ -161,8 +162,11 @@ class Assignment:
         due, rows = sum(tally.numbers["due"] for tally in self._ledger.tallies.values()), self._rows.replay.rows
         if due >= rows:
             return ""
-        missing = f"{rows - due} of the trace's {rows} rows"
-        return f"{missing} were never due: a worker was lost, or does not have the trace."
+        return message(
+            "{missing} of the trace's {rows} rows were never due: a worker was lost, or does not have the trace.",
+            missing=rows - due,
+            rows=rows,
+        )
 
 
 def quotas(requests: int, users: Mapping[str | None, int]) -> dict[str | None, int]:

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
+from llmlocust.analysis.checks.check import RUN
 from llmlocust.plugin.run.state import RunState
 from llmlocust.runfiles import formats
+from llmlocust.text.message import to_json
 
 
 def describe(run: RunState, preflight: Mapping[str, Any]) -> dict[str, Any]:
@@ -21,12 +23,13 @@ def describe(run: RunState, preflight: Mapping[str, Any]) -> dict[str, Any]:
         "python": platform.python_version(),
         "started": run.began,
         "ended": run.ended,
-        "ended_by": run.ended_by or None,
+        "ended_by": to_json(run.ended_by) or None,
         "stopped": None if run.plan is None or run.ended is None else not run.through,
         "target": settings.target,
         "plan": run.plan and run.plan | run.assignment.plan,
         "options": settings.options,
-        "user_classes": settings.user_classes,
+        "user_classes": {name: to_json(words) for name, words in settings.user_classes.items()},
+        "think_times": settings.think_times,
         "clock": " and ".join(sorted(ledger.clocks)),
         "clocks": dict(ledger.clocks),
         "processes": run.processes,
@@ -38,11 +41,12 @@ def describe(run: RunState, preflight: Mapping[str, Any]) -> dict[str, Any]:
         "preflight": preflight,
         "rows": {"seen": ledger.rows_seen, "kept": ledger.rows_kept},
         "checks": [
-            *(_failed(words) for words in run.problems),
-            *(_failed(worker.words, worker.levels) for worker in run.lost_workers.all()),
+            *(failed_check(words) for words in run.problems),
+            *(failed_check(worker.words, worker.levels) for worker in run.lost_workers.all()),
         ],
     }
 
 
-def _failed(words: str, levels: Sequence[int] = ()) -> dict[str, Any]:
-    return {"name": "run", "ok": False, "value": None, "limit": None, "says": words, "levels": list(levels)}
+def failed_check(words: str, levels: Sequence[int] = ()) -> dict[str, Any]:
+    """Return a problem of the run as a failed check. `levels`: the affected levels; empty: the whole run."""
+    return {"name": RUN, "ok": False, "value": None, "limit": None, "says": to_json(words), "levels": list(levels)}

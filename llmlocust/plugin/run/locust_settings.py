@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from locust.env import Environment
 
-from llmlocust.load.distributions import think_time, think_time_in_words
+from llmlocust.load.distributions import Distribution, think_time, think_time_in_words
 from llmlocust.plugin.http.addresses import shown
 from llmlocust.plugin.options import option, written
 from llmlocust.plugin.run.settings import RunSettings
 from llmlocust.plugin.settings import limits, planned_users, thresholds
+from llmlocust.text.message import message
 
 
 def settings_of(environment: Environment) -> RunSettings:
     """Read the present settings. Raises ValueError, in one line, if the plan is invalid."""
+    think_times = {user.__name__: _think_time(user, environment) for user in environment.user_classes}
     return RunSettings(
         limits=limits(environment),
         thresholds=thresholds(environment),
@@ -23,7 +25,8 @@ def settings_of(environment: Environment) -> RunSettings:
             "dialect": ", ".join(sorted({_dialect(user, environment) for user in environment.user_classes} - {""})),
         },
         options=written(environment),
-        user_classes={user.__name__: _think_time(user, environment) for user in environment.user_classes},
+        user_classes={name: _in_words(seconds) for name, seconds in think_times.items()},
+        think_times={name: None if seconds is None else seconds.mean for name, seconds in think_times.items()},
     )
 
 
@@ -37,8 +40,12 @@ def _dialect(user: type, environment: Environment) -> str:
     return user.resolve_dialect(environment).name if hasattr(user, "resolve_dialect") else ""
 
 
-def _think_time(user: type, environment: Environment) -> str:
-    """Return the think time of a user class as text. A class that does not use the option has code for it."""
+def _think_time(user: type, environment: Environment) -> Distribution | None:
+    """Return the think time of a user class; None for a class that has code for it and does not use the option."""
     if getattr(user, "wait_time", None) is not getattr(user, "think_time_option", user):
-        return "its own wait_time"
-    return think_time_in_words(think_time(option(environment, "think_time")))
+        return None
+    return think_time(option(environment, "think_time"))
+
+
+def _in_words(seconds: Distribution | None) -> str:
+    return message("its own wait_time") if seconds is None else think_time_in_words(seconds)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from llmlocust.metrics.ledger import Ledger
 from llmlocust.metrics.levels import Level
 from llmlocust.plugin import console
+from llmlocust.text.message import Message, message
 
 
 @dataclass
@@ -47,10 +48,10 @@ class LostWorkers:
         """
         worker = self._lost.get(client_id)
         if worker is not None:
-            worker.words = _words(name, worker, lacks)
+            worker.words = loss(name, worker.noticed, lacks)
             return
         worker = LostWorker(self._moment(), since + self._stops_after if may_go_on else 0.0)
-        worker.words = _words(name, worker, lacks)
+        worker.words = loss(name, worker.noticed, lacks)
         worker.levels = [level.index for level in self._ledger.levels if level.ended is None or level.ended > since]
         self._lost[client_id] = worker
         console.say(worker.words)
@@ -65,5 +66,8 @@ class LostWorkers:
         return list(self._lost.values())
 
 
-def _words(name: str, worker: LostWorker, lacks: str) -> str:
-    return f"Worker {name} was lost {worker.noticed:.0f} s into the run: {lacks}."
+def loss(name: str, moment: float, lacks: str) -> Message:
+    """Return the sentence on a worker that was lost at a moment of the run."""
+    return message(
+        "Worker {name} was lost {seconds} s into the run: {lacks}.", name=name, seconds=f"{moment:.0f}", lacks=lacks
+    )

@@ -12,7 +12,9 @@ from llmlocust.plugin import console
 from llmlocust.plugin.run.companion import Companion, LevelChange
 from llmlocust.plugin.run.description import describe
 from llmlocust.plugin.run.state import RunState
+from llmlocust.runfiles import formats
 from llmlocust.runfiles.writer import AT_ONCE, RunFiles
+from llmlocust.text.message import message
 
 _LOOK = 0.05
 _MIN_REWRITE = 5.0
@@ -75,10 +77,10 @@ class Recorder(Companion):
     def _write_rows(self) -> None:
         # rows that were taken are written before the pause: the process may end in it
         while rows := self.run.ledger.take_rows(self.run.began, AT_ONCE):
-            self._guarded(partial(RunFiles.append_requests, rows=rows))
+            self._guarded(partial(RunFiles.append, name=formats.REQUESTS, rows=rows))
             self.run.pause()
         gauges = self.run.ledger.take_gauges(self.run.began)
-        self._guarded(lambda files: files.append_workers(gauges))
+        self._guarded(lambda files: files.append(formats.WORKERS, gauges))
 
     def _write_rest(self) -> None:
         run = self.run
@@ -103,7 +105,8 @@ class Recorder(Companion):
             write(self.files)
         except OSError as error:
             self._failed_writes += 1
-            self.run.problem(f"cannot write {self.files.prefix}_*: {error.strerror or error}")
+            files, reason = f"{self.files.prefix}_*", error.strerror or error
+            self.run.problem(message("cannot write {files}: {reason}", files=files, reason=reason))
 
     def _figures(self) -> Iterator[LevelFigures]:
         now = self.run.moment()

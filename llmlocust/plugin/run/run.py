@@ -18,6 +18,7 @@ from llmlocust.plugin.run.cluster import Cluster
 from llmlocust.plugin.run.companion import Companion, Guard, LevelChange
 from llmlocust.plugin.run.settings import RunSettings
 from llmlocust.plugin.run.state import TICK, RunState
+from llmlocust.text.message import message
 
 
 class Run(RunState):
@@ -88,7 +89,11 @@ class Run(RunState):
         self.ledger.end_level(moment)
         if all_ended and self.ledger.ended < requests:
             self.problem(
-                f"{self.ledger.ended} of {requests} requests were sent: workers were lost or lost their users."
+                message(
+                    "{sent} of {requests} requests were sent: workers were lost or lost their users.",
+                    sent=self.ledger.ended,
+                    requests=requests,
+                )
             )
         self.cluster.level_ended()
         self.send_state()

@@ -24,4 +24,6 @@ class RunSettings:
     options: dict[str, Any] = field(default_factory=dict)
     """All options, by their names in the files, without secrets."""
     user_classes: dict[str, str] = field(default_factory=dict)
-    """The think time of each class of users, by its name."""
+    """The think time of each user class as text, by the name of the class."""
+    think_times: dict[str, float | None] = field(default_factory=dict)
+    """The mean think time of each user class in seconds; None if not known."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import re
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
@@ -17,7 +16,7 @@ from typing import Any
 from locust.env import Environment
 
 from llmlocust.plugin.findings import HasOptions
-from llmlocust.plugin.options import AUTO, DEFAULTS, option
+from llmlocust.plugin.options import AUTO, DEFAULTS, InvalidValue, option
 from llmlocust.plugin.startup.option_checks import RULES, check_value
 from llmlocust.plugin.users.users import LLMUser
 from llmlocust.stream.dialects import Dialect
@@ -35,7 +34,6 @@ _OF_A_SHAPE = {
     "longest": "search_hold",
 }
 """Attributes of a shape, and the options that they replace."""
-_FLAG = re.compile(r"--llm-([a-z-]+)")
 
 
 def own_users(environment: Environment) -> list[type[LLMUser]]:
@@ -99,9 +97,8 @@ def _check_like_options(owner: Any, names: Mapping[str, str], environment: HasOp
         if names[name] in RULES:
             try:
                 check_value(SimpleNamespace(parsed_options=merged), names[name])
-            except ValueError as problem:
-                message = _FLAG.sub(f"{_name(owner)}.{name}", str(problem), count=1)
-                raise ValueError(message) from None
+            except InvalidValue as invalid:
+                raise ValueError(f"{_name(owner)}.{name}{invalid.problem}") from None
 
 
 def _refuse_unless(is_met: bool, owner: Any, name: str, wanted: str, value: Any) -> None:

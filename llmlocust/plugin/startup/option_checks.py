@@ -19,7 +19,7 @@ from llmlocust.load.tokens import counter
 from llmlocust.metrics.thresholds import Gate, load_toml, parse_gates
 from llmlocust.plugin.findings import HasOptions
 from llmlocust.plugin.http import headers
-from llmlocust.plugin.options import AUTO, has_default, listed, option
+from llmlocust.plugin.options import AUTO, InvalidValue, has_default, listed, option
 from llmlocust.plugin.settings import (
     HasRamp,
     distribution,
@@ -54,14 +54,15 @@ def check_values(environment: HasOptions) -> None:
 
 
 def check_value(environment: HasOptions, name: str) -> None:
-    """Check one option alone. Raises ValueError in one line."""
-    flag, value = f"--llm-{name.replace('_', '-')}", option(environment, name)
+    """Check one option alone. Raises InvalidValue in one line."""
     try:
-        wanted = RULES[name](value)
+        wanted = RULES[name](option(environment, name))
+    except InvalidValue:
+        raise
     except ValueError as problem:
-        raise ValueError(str(problem) if str(problem).startswith("--llm-") else f"{flag}: {problem}") from None
+        raise InvalidValue(name, f": {problem}") from None
     if wanted:
-        raise ValueError(f"{flag} must be {wanted}")
+        raise InvalidValue(name, f" must be {wanted}")
 
 
 Rule = Callable[[Any], str]

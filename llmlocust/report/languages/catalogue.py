@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.resources import files
 
 from llmlocust.text.message import Message
@@ -27,10 +28,12 @@ class Catalogue:
         Plain values (numbers, names, options) stay as they are.
         """
         translation = self.messages.get(message.template)
-        if translation is None:
-            self.missing.append(message.template)
-            return str(message)
-        return translation.format_map({name: self._rendered(value) for name, value in message.values.items()})
+        if translation is not None:
+            values = {name: self._rendered(value) for name, value in message.values.items()}
+            with suppress(KeyError):  # a message of a hand-made run.json may lack values
+                return translation.format_map(values)
+        self.missing.append(message.template)
+        return str(message)
 
     def _rendered(self, value: str) -> str:
         return self.render(value) if isinstance(value, Message) else value

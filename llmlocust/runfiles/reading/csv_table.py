@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from llmlocust.runfiles.formats import MOST
+from llmlocust.runfiles.formats import MAX_NUMBER
 from llmlocust.runfiles.reading import locust_files
 from llmlocust.runfiles.reading.errors import ForeignFile, RunError
+from llmlocust.text.message import message
 
 
 def read_csv(
@@ -24,32 +25,39 @@ def read_csv(
     columns_of: Callable[[list[str]], list[str]] = list,
     lines_end: bool = True,
 ) -> pd.DataFrame:
-    """Read a CSV whose columns get the names that `columns_of` gives them. The columns in `text` hold text, others numbers.
+    """Read a CSV. `columns_of` renames its columns. The columns in `text` are read as text, the others as numbers.
 
-    A last line without an end is dropped: a number in it may be cut short. Old versions of Locust write whole files
-    without that end: `lines_end` is false for these.
+    A last line without an end is dropped, because a number in it may be cut off. `lines_end` is false for files that may be
+    complete without that end, as old versions of Locust write them.
     """
     data = _bytes_of(path)
     whole = data.rstrip(b"\0")
     whole = whole[: whole.rfind(b"\n") + 1]
     header = _columns_of((whole or data).split(b"\n", 1)[0])
     columns = columns_of(header)
-    missing = [each for each in required if each not in columns]
-    if missing:
-        raise ForeignFile(f"{path}: not a file of llmlocust or Locust, it has no column {missing[0]!r}")
+    if missing := [name for name in required if name not in columns]:
+        raise ForeignFile(
+            message(
+                "{path}: not a file of llmlocust or Locust, it has no column {column}",
+                path=path,
+                column=repr(missing[0]),
+            )
+        )
     if not lines_end and len(_columns_of(data[len(whole) :])) == len(columns):
         whole = data
     if len(whole) < len(data):
-        notes.append(f"The last line of {path.name} was cut off and is left out.")
+        notes.append(message("The last line of {file} was cut off and is left out.", file=path.name))
     frame, dropped = _parse(whole or data, columns, text, renamed=columns != header)
-    if missing := [each for each in required if each not in frame]:
-        raise RunError(f"{path}: damaged, its column {missing[0]!r} cannot be read")
+    if missing := [name for name in required if name not in frame]:
+        raise RunError(
+            message("{path}: damaged, its column {column} cannot be read", path=path, column=repr(missing[0]))
+        )
     if dropped:
-        notes.append(f"{path.name}: {dropped} broken lines at its end are left out.")
+        notes.append(message("{file}: {count} damaged lines at its end are left out.", file=path.name, count=dropped))
     for name in frame.columns:
         if name not in text:
             numbers = pd.to_numeric(frame[name], errors="coerce").astype(float)
-            frame[name] = numbers.where(numbers.abs() <= MOST)
+            frame[name] = numbers.where(numbers.abs() <= MAX_NUMBER)
     return frame
 
 
@@ -57,14 +65,14 @@ def _bytes_of(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
+        raise RunError(message("{path}: cannot be read ({reason})", path=path, reason=error.strerror)) from error
     if not data.strip(b"\0\r\n\t "):
-        raise RunError(f"{path}: empty; the run wrote nothing, so run it again (or longer)")
+        raise RunError(message("{path}: empty; the run wrote nothing, so run it again (or longer)", path=path))
     return locust_files.as_locust_writes(data)
 
 
 def _columns_of(header: bytes) -> list[str]:
-    """The names in a header line. A carriage return inside it is no end of a line to us, as it is none to a writer."""
+    """Return the names in a header line. A carriage return inside it does not end the line: no writer ends one so."""
     text = header.decode("utf-8-sig", "replace").replace("\r", "")
     try:
         return next(csv.reader([text]), [])
@@ -78,7 +86,7 @@ def _parse(
     for dropped in range(20):
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", pd.errors.ParserWarning)  # of lines that are too long
+                warnings.simplefilter("ignore", pd.errors.ParserWarning)  # lines that are too long
                 frame = pd.read_csv(
                     io.BytesIO(data),
                     header=0,

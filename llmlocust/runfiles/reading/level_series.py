@@ -1,6 +1,6 @@
-"""What a run's files tell of the time inside its levels, second by second and request by request.
+"""Facts about the time inside the levels of a run, from its seconds and its requests.
 
-Tables are the run's frames, in the files' units; what comes out is in seconds and shares, by level.
+The tables are the frames of a run, in the units of its files. Results are in seconds and shares, by level.
 """
 
 from __future__ import annotations
@@ -21,170 +21,168 @@ from llmlocust.metrics.thresholds import Threshold
 from llmlocust.metrics.vocabulary import BASELINE, NOT_THE_SERVERS, OK, QUANTILES, RECOVERY
 
 _SILENT = 4.0
-"""Seconds without a word after which a process is gone: it reports every three."""
+"""Seconds without a report after which a process is lost: it reports every three."""
 
 
 def with_telemetry(
     levels: Sequence[LevelFigures], telemetry: pd.DataFrame | None, thresholds: Collection[Threshold]
 ) -> list[LevelFigures]:
-    """The levels with whatever telemetry the thresholds ask for, of their measured windows."""
-    asked = {each.metric for each in thresholds if each.is_telemetry}
-    if telemetry is None or not asked:
+    """Return the levels with the telemetry of their measured windows that the thresholds need."""
+    metrics = {threshold.metric for threshold in thresholds if threshold.is_telemetry}
+    if telemetry is None or not metrics:
         return list(levels)
     source, metric = (telemetry[name].fillna("").str.lower() for name in ("source", "metric"))
-    # a name of Prometheus has its source in itself
-    name = (source + "." + metric).where(~metric.isin(asked), metric)
-    rows = telemetry.assign(name=name)[name.isin(asked)].dropna(subset=["time", "value"])
-    return [replace(each, telemetry={**each.telemetry, **_meanwhile(each, rows)}) for each in levels]
+    # a name from Prometheus already contains its source
+    name = (source + "." + metric).where(~metric.isin(metrics), metric)
+    rows = telemetry.assign(name=name)[name.isin(metrics)].dropna(subset=["time", "value"])
+    return [replace(level, telemetry={**level.telemetry, **_telemetry_of(level, rows)}) for level in levels]
 
 
-def _meanwhile(level: LevelFigures, rows: pd.DataFrame) -> Mapping[str, tuple[Summary, ...]]:
+def _telemetry_of(level: LevelFigures, rows: pd.DataFrame) -> Mapping[str, tuple[Summary, ...]]:
     inside = rows[(rows["time"] >= level.warmed_up) & (rows["time"] < level.ended)]
-    found: dict[str, list[Summary]] = {}
+    summaries: dict[str, list[Summary]] = {}
     for (name, *_), series in inside.groupby(["name", "source", "metric", "labels"], dropna=False)["value"]:
         quantiles = {quantile: float(series.quantile(q)) for quantile, q in QUANTILES.items()}
-        found.setdefault(str(name), []).append(
-            Summary(len(series), float(series.mean()), float(series.max()), quantiles)
-        )
-    return {name: tuple(summaries) for name, summaries in found.items()}
+        summary = Summary(len(series), float(series.mean()), float(series.max()), quantiles)
+        summaries.setdefault(str(name), []).append(summary)
+    return {name: tuple(of_name) for name, of_name in summaries.items()}
 
 
 def courses(levels: Sequence[LevelFigures], requests: pd.DataFrame | None) -> dict[int, list[Course]]:
-    """How first tokens and the time per token (or, where neither is known, whole requests) went inside each level.
+    """Return the trends of TTFT and TPOT inside each level; of the end-to-end time if neither is known.
 
-    First tokens go by when their request was sent, as the level's own figures do; the time per token by when the tokens
-    came, whenever they were asked for, as long as all came inside the window: the next level's load is no phase of it.
-    Levels that are not meant to stand still, such as a surge, are left out.
+    A TTFT belongs to the moment at which its request was sent, like the figures of the level. A TPOT belongs to the moment
+    of the first token, if all tokens of the answer arrived inside the window: later ones have the next level's load.
+    Levels whose load is not meant to be steady, such as a surge, are left out.
     """
     if requests is None:
         return {}
     ok = requests[requests["outcome"] == OK]
     measured, first = ok["measured"] == 1, ok["sent"] + ok["ttft"] / 1000.0
-    last, answers = ok["sent"] + ok["e2e"] / 1000.0, (ok["e2e"] - ok["ttft"].fillna(0.0)) / 1000.0
-    found = {}
-    for each in levels:
-        if each.phase not in STEADY:
+    last, durations = ok["sent"] + ok["e2e"] / 1000.0, (ok["e2e"] - ok["ttft"].fillna(0.0)) / 1000.0
+    by_level = {}
+    for level in levels:
+        if level.phase not in STEADY:
             continue
-        of_level = measured & (ok["level"] == each.level)
-        answer = float(answers[of_level].mean()) if of_level.any() else 0.0
-        # how many an open load has served at once comes and goes in about the time of an answer: no slice is shorter
-        most = int(min(SLICES, each.window / answer)) if each.unit == RATE and answer > 0.0 else SLICES
-        sent, came = ok["sent"][of_level], first[(first >= each.warmed_up) & (last < each.ended)]
-        made = [
-            _course("ttft", each, each.ended, sent, ok["ttft"], most),
-            _course("tpot", each, each.ended - answer, came, ok["tpot"], most),
+        of_level = measured & (ok["level"] == level.level)
+        duration = float(durations[of_level].mean()) if of_level.any() else 0.0
+        # the concurrency of an open load varies within about the duration of an answer: no slice is shorter
+        slices = int(min(SLICES, level.window / duration)) if level.unit == RATE and duration > 0.0 else SLICES
+        sent, arrived = ok["sent"][of_level], first[(first >= level.warmed_up) & (last < level.ended)]
+        trends = [
+            _course("ttft", level, level.ended, sent, ok["ttft"], slices),
+            _course("tpot", level, level.ended - duration, arrived, ok["tpot"], slices),
         ]
-        if made == [None, None]:
-            made = [_course("e2e", each, each.ended, sent, ok["e2e"], most)]
-        found[each.level] = [course for course in made if course is not None]
-    return found
+        if trends == [None, None]:
+            trends = [_course("e2e", level, level.ended, sent, ok["e2e"], slices)]
+        by_level[level.level] = [trend for trend in trends if trend is not None]
+    return by_level
 
 
 def _course(
-    metric: str, level: LevelFigures, until: float, when: pd.Series, milliseconds: pd.Series, most: int
+    metric: str, level: LevelFigures, until: float, moments: pd.Series, milliseconds: pd.Series, max_slices: int
 ) -> Course | None:
-    """Of the time from the end of the level's warm-up until some moment."""
-    inside = when[(when >= level.warmed_up) & (when < until)]
+    """Return the trend from the end of the level's warm-up until a moment; None with too few requests."""
+    inside = moments[(moments >= level.warmed_up) & (moments < until)]
     seconds = milliseconds[inside.index] / 1000.0
     seconds = seconds[seconds > 0.0]
-    count = min(most, len(seconds) // EACH)
+    count = min(max_slices, len(seconds) // EACH)
     if count < LEAST:
         return None
     length = (until - level.warmed_up) / count
     place = ((inside[seconds.index] - level.warmed_up) / length).clip(0, count - 1).astype(int)
     means = np.exp(np.log(seconds).groupby(place).mean())
-    # of a slice without a request nobody knows
+    # a slice without a request has no mean
     return Course(metric, length, tuple(map(float, means))) if len(means) == count else None
 
 
 def recoveries(levels: Sequence[LevelFigures], requests: pd.DataFrame | None) -> list[Recovery]:
-    """How long it took to be well again after each spike and surge that a time of rest came after, by the requests of
-    the baseline.
+    """Return the time until recovery after each spike and surge that a recovery phase follows, compared with the requests
+    of the baseline.
     """
     phases = phases_of(levels)
-    usual = [each.level for phase in phases if phase.name == BASELINE for each in phase.levels]
-    if requests is None or not usual:
+    baseline = [level.level for phase in phases if phase.name == BASELINE for level in phase.levels]
+    if requests is None or not baseline:
         return []
     rows = requests[requests["sent"].notna() & ~requests["outcome"].isin(NOT_THE_SERVERS)]
-    before = rows[rows["level"].isin(usual) & (rows["measured"] == 1)]
+    before = rows[rows["level"].isin(baseline) & (rows["measured"] == 1)]
     metric = "ttft" if before["ttft"].notna().any() else "e2e"
-    made = []
-    for burst, rest in pairwise(phases):
-        # of levels that were worked out from their requests nobody knows when they began
-        began, ended = max(rest.levels[0].began, burst.levels[-1].ended), rest.levels[-1].ended
-        if burst.name in BURSTS and rest.name == RECOVERY and math.isfinite(began):
-            after = rows[rows["level"].isin([each.level for each in rest.levels])].sort_values("sent")
-            told = list(zip(after["sent"] - began, _took(after, metric), strict=True))
+    results = []
+    for burst, following in pairwise(phases):
+        # the beginning is not finite for levels that were computed from their requests
+        began, ended = max(following.levels[0].began, burst.levels[-1].ended), following.levels[-1].ended
+        if burst.name in BURSTS and following.name == RECOVERY and math.isfinite(began):
+            after = rows[rows["level"].isin([level.level for level in following.levels])].sort_values("sent")
+            durations = list(zip(after["sent"] - began, _durations(after, metric), strict=True))
             within = (ended if math.isfinite(ended) else float(rows["sent"].max())) - began
-            what = (burst.name, burst.whole.load, burst.levels[0].unit)
-            made.append(recovery(what, metric, list(_took(before, metric)), told, within))
-    return made
+            load = (burst.name, burst.whole.load, burst.levels[0].unit)
+            results.append(recovery(load, metric, list(_durations(before, metric)), durations, within))
+    return results
 
 
-def _took(rows: pd.DataFrame, metric: str) -> pd.Series:
-    """Seconds that each request took; infinite where it failed."""
+def _durations(rows: pd.DataFrame, metric: str) -> pd.Series:
+    """Return the seconds of each request; infinite for a failed one."""
     return (rows[metric] / 1000.0).where(rows["outcome"] == OK, math.inf).fillna(math.inf)
 
 
 def gone(levels: Sequence[LevelFigures], workers: pd.DataFrame | None) -> dict[int, list[str]]:
-    """The load processes that fell silent inside a level, by level."""
+    """Return the workers that stopped reporting inside a level, by level."""
     if workers is None:
         return {}
-    seen = workers.dropna(subset=["time"]).sort_values("time").groupby("worker")["time"]
-    last = seen.max()
-    over = float(last.max())
-    # of many processes, each is told of in every so manieth second
-    silent = max(_SILENT, 2.5 * float(seen.diff().median())) if len(workers) > len(last) else _SILENT
-    found = {}
-    for each in levels:
-        end = min(each.ended, over) if math.isfinite(each.ended) else over
-        names = [str(name) for name, time in last.items() if each.began - silent <= time < end - silent]
+    reports = workers.dropna(subset=["time"]).sort_values("time").groupby("worker")["time"]
+    last = reports.max()
+    end_of_run = float(last.max())
+    # with many workers, the file has only every n-th second of each
+    silent = max(_SILENT, 2.5 * float(reports.diff().median())) if len(workers) > len(last) else _SILENT
+    by_level = {}
+    for level in levels:
+        end = min(level.ended, end_of_run) if math.isfinite(level.ended) else end_of_run
+        names = [str(name) for name, time in last.items() if level.began - silent <= time < end - silent]
         if names:
-            found[each.level] = names
-    return found
+            by_level[level.level] = names
+    return by_level
 
 
 def stood_still(levels: Sequence[LevelFigures], workers: pd.DataFrame | None) -> dict[int, float]:
-    """Levels in which a load process stood still and went on later (frozen, or without a core), and for how many
-    seconds at most.
-    """
-    found: dict[int, float] = {}
-    for _, seen in () if workers is None else workers.dropna(subset=["time"]).groupby("worker")["time"]:
-        times = seen.sort_values()
+    """Return the longest pause in seconds in which a worker did not run (frozen, or without a core), by level."""
+    longest: dict[int, float] = {}
+    for _, reports in () if workers is None else workers.dropna(subset=["time"]).groupby("worker")["time"]:
+        times = reports.sort_values()
         pauses = times.diff()
-        # of many processes, each is told of in every so manieth second
+        # with many workers, the file has only every n-th second of each
         for time, pause in zip(times, pauses, strict=True):
             if pause > max(_SILENT, 2.5 * float(pauses.median())):
-                for each in levels:
-                    if each.began < time and not each.ended < time - pause:
-                        found[each.level] = max(found.get(each.level, 0.0), float(pause))
-    return found
+                for level in levels:
+                    if level.began < time and not level.ended < time - pause:
+                        longest[level.level] = max(longest.get(level.level, 0.0), float(pause))
+    return longest
 
 
 def cache_hits(levels: Sequence[LevelFigures], telemetry: pd.DataFrame | None) -> dict[int, float]:
-    """Share of the prompt tokens that the server's prefix cache had, by level, where its counters tell."""
+    """Return the share of prompt tokens from the server's prefix cache, by level; empty without its counters."""
     if telemetry is None:
         return {}
     named = telemetry["metric"].fillna("").str.removesuffix("_total")
     shares = {}
-    for each in levels:
-        inside = (telemetry["time"] >= each.warmed_up) & (telemetry["time"] < each.ended)
-        asked, hits = (
-            _grown(telemetry[inside & named.str.endswith(f"prefix_cache_{what}")]) for what in ("queries", "hits")
+    for level in levels:
+        inside = (telemetry["time"] >= level.warmed_up) & (telemetry["time"] < level.ended)
+        queries, hits = (
+            _growth(telemetry[inside & named.str.endswith(f"prefix_cache_{counter}")])
+            for counter in ("queries", "hits")
         )
-        if asked > 0.0:
-            shares[each.level] = hits / asked
+        if queries > 0.0:
+            shares[level.level] = hits / queries
     return shares
 
 
-def _grown(counters: pd.DataFrame) -> float:
-    """What counters have grown by, all series together."""
+def _growth(counters: pd.DataFrame) -> float:
+    """Return the growth of counters: the sum over all series."""
     series = counters.groupby(["source", "metric", "labels"], dropna=False)["value"]
     return float((series.max() - series.min()).sum())
 
 
 def tokens_a_chunk(successes: pd.DataFrame | None) -> dict[int, float]:
-    """Tokens of the server's usage for each chunk that came, by level."""
+    """Return the tokens of the server's usage per received chunk, by level."""
     if successes is None:
         return {}
     rows = successes[(successes["token_source"] == "usage") & (successes["chunks"] > 1)]

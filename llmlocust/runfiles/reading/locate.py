@@ -17,6 +17,7 @@ from llmlocust.runfiles.reading.locust_files import HISTORY, STATS
 from llmlocust.runfiles.reading.locust_run import load_locust
 from llmlocust.runfiles.reading.own_files import load_ours
 from llmlocust.runfiles.reading.run_data import RunData
+from llmlocust.text.message import message
 
 Files = dict[str, Path]
 """Files by their kind, which is the end of their name: llmlocust's own, or that of --csv."""
@@ -31,9 +32,9 @@ def load_run(prefix: str | Path) -> RunData:
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, TypeError, LookupError, ArithmeticError, csv.Error) as problem:
-        # what no reader foresaw in a file that somebody damaged; UnicodeError and pandas' errors are ValueErrors
-        said = " ".join(str(problem).split())[:160]
-        raise RunError(f"{path}: its files are damaged ({said}); llmlocust cannot read them as a run") from problem
+        # damage that no reader checks for; UnicodeError and pandas' errors are ValueErrors
+        reason = " ".join(str(problem).split())[:160]
+        raise RunError(f"{path}: its files are damaged ({reason}); llmlocust cannot read them as a run") from problem
 
 
 def _load(path: Path, locust: Files) -> RunData:
@@ -45,7 +46,10 @@ def _load(path: Path, locust: Files) -> RunData:
         if HISTORY not in locust:
             raise RunError(f"{path}: no level of this run has a request yet; let it run until a level is measured")
         fallback = load_locust(path, locust)
-        fallback.notes[:0] = [*run.notes, "llmlocust's own files hold no level, so Locust's were read."]
+        fallback.notes[:0] = [
+            *run.notes,
+            message("llmlocust's own files contain no level, so Locust's files were read."),
+        ]
         return fallback
     if HISTORY in locust or STATS in locust:
         return load_locust(path, locust)
@@ -55,8 +59,8 @@ def _load(path: Path, locust: Files) -> RunData:
     raise RunError(_nothing_found(path))
 
 
-_MOVED_ASIDE = r"\.\d+$"
-"""The end of a prefix that a later run has moved aside. A folder refers to its newest run, not to these."""
+_RENAMED = r"\.\d+$"
+"""The end of the prefix of an earlier run whose files a later run renamed. A folder refers to its newest run."""
 
 
 def _existing(prefix: Path, names: Mapping[str, Sequence[str]]) -> Files:
@@ -69,8 +73,8 @@ def _existing(prefix: Path, names: Mapping[str, Sequence[str]]) -> Files:
 def _locate(path: Path) -> tuple[Path, Files]:
     """Return the prefix that a path names, and Locust's files of that prefix."""
     if path.is_dir():
-        found = _prefixes_in(path)
-        prefixes = [name for name in found if re.sub(_MOVED_ASIDE, "", name) not in {*found} - {name}]
+        every = _prefixes_in(path)
+        prefixes = [name for name in every if re.sub(_RENAMED, "", name) not in {*every} - {name}]
         if not prefixes:
             return _locate_by_content(path)
         if len(prefixes) > 1:
@@ -99,12 +103,11 @@ def _locate_by_content(folder: Path) -> tuple[Path, Files]:
     kinds = {
         path: _kind_of(path) for path in sorted(folder.iterdir()) if path.suffix.lower() in (".csv", ".html", ".gz")
     }
-    by_kind = {kind: [path for path, its in kinds.items() if its == kind] for kind in kinds.values() if kind}
+    by_kind = {kind: [path for path, other in kinds.items() if other == kind] for kind in kinds.values() if kind}
     runs = by_kind.get(STATS) or by_kind.get(HISTORY) or []
     if len(runs) > 1:
-        raise RunError(
-            f"{folder}: {len(runs)} runs in this folder, name one: {_some(folder, [each.name for each in runs])}"
-        )
+        names = [path.name for path in runs]
+        raise RunError(f"{folder}: {len(runs)} runs in this folder, name one: {_some(folder, names)}")
     if not by_kind:
         raise RunError(f"{folder}: no run in this folder; a run leaves PREFIX_{formats.LEVELS} or PREFIX_{HISTORY}")
     files = {kind: paths[0] for kind, paths in by_kind.items() if len(paths) == 1 or not runs}
@@ -112,7 +115,7 @@ def _locate_by_content(folder: Path) -> tuple[Path, Files]:
 
 
 def names_a_run(path: Path) -> bool:
-    """Tell whether a file belongs to a run: by its name or, for Locust's files, by its content."""
+    """Return whether a file belongs to a run: by its name or, for Locust's files, by its content."""
     return bool(_end_of(path) or _kind_of(path))
 
 
@@ -135,7 +138,7 @@ def _kind_of(path: Path) -> str:
 
 
 _HEAD = 2**16
-"""Bytes at the beginning of a file that are enough to know its kind."""
+"""Bytes at the beginning of a file that show its kind."""
 
 
 def _prefixes_in(folder: Path) -> list[str]:

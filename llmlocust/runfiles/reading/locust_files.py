@@ -67,10 +67,10 @@ _TOTALS = (
     "Max Response Time",
     "Average Content Size",
 )
-"""Columns whose names have a Total before them in a history."""
+"""Columns whose names begin with Total in a history."""
 _WRITTEN = {name.lower(): name for name in (*_COLUMNS, *_TOTALS, *(f"Total {name}" for name in _TOTALS))}
 _LOADS = {"user count", "users", "concurrency"}
-"""Columns of loads. A summary with one of them is a table of several tests."""
+"""Columns of loads. A summary that has one is a table of several tests."""
 
 
 def columns_of(header: Iterable[str]) -> list[str]:
@@ -82,7 +82,7 @@ def columns_of(header: Iterable[str]) -> list[str]:
         totals = {total.lower() for total in _TOTALS}
         small = [f"total {name}" if name in totals else name for name in small]
     written = [_WRITTEN.get(name, original) for name, original in zip(small, names, strict=True)]
-    # two of one name cannot be told apart
+    # columns of the same name stay as they are
     return [name if written.count(name) == 1 else original for name, original in zip(written, names, strict=True)]
 
 
@@ -120,7 +120,7 @@ def _header(text: str) -> tuple[list[str], str]:
 
 
 def is_report(text: str) -> bool:
-    """Tell whether a text is the HTML page that Locust makes of a test."""
+    """Return whether a text is the HTML page that Locust makes of a test."""
     return (
         text.lstrip()[:1] == "<"
         and re.search(r"<title>\s*Locust|Locust Test Report|window\.templateArgs", text) is not None
@@ -128,9 +128,9 @@ def is_report(text: str) -> bool:
 
 
 def why_not_alone(kind: str) -> str:
-    """Name a file of Locust that makes no report by itself, and what to give instead."""
+    """Name a file of Locust that is not enough for a report, and the file to give instead."""
     return (
-        f"this is {_WHAT[kind]}, of which alone no report can be made; give the requests of the same test: …_stats.csv "
+        f"this is {_WHAT[kind]}, which is not enough for a report; give the requests of the same test: …_stats.csv "
         f"of --csv, or …_requests.csv, which Locust's web UI offers under Download Data"
     )
 
@@ -143,7 +143,7 @@ def why_no_table(kind: str) -> str:
 
 
 def as_locust_writes(data: bytes) -> bytes:
-    """Convert a CSV that a spreadsheet or another tool saved into what Locust writes: UTF-8 with commas."""
+    """Convert a CSV from a spreadsheet or another tool into Locust's format: UTF-8 with commas."""
     header = data[:4096].split(b"\n", 1)[0]
     is_plain = not data.startswith((_GZIP, *_UTF16)) and b"\0" not in header
     if is_plain and header.count(b",") >= max(header.count(b";"), header.count(b"\t")):

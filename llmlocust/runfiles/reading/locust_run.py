@@ -16,31 +16,37 @@ from llmlocust.metrics.levels import LevelFigures, Summary
 from llmlocust.runfiles import formats
 from llmlocust.runfiles.reading import locust_files
 from llmlocust.runfiles.reading.csv_table import read_csv
-from llmlocust.runfiles.reading.errors import RunError
+from llmlocust.runfiles.reading.errors import RunError, note_of
 from llmlocust.runfiles.reading.locust_files import FAILURES, HISTORY, STATS
 from llmlocust.runfiles.reading.run_data import LOCUST, RunData
+from llmlocust.text.message import message
 
 _TEXT = {"Type", "Name", "Method", "Error", "First Seen", "Last Seen"}
 _QUANTILES = {"p50": "50%", "p90": "90%", "p95": "95%", "p99": "99%", "p99_9": "99.9%"}
 """Our names of quantiles, with Locust's columns of them."""
-_SHORTEST_PLATEAU = 8.0
+_MIN_PLATEAU = 8.0
 _WARMUP = 10.0
-_BANDS = 8
+_MAX_INTERVALS = 8
 
 
 def load_locust(prefix: Path, files: dict[str, Path]) -> RunData:
     run = RunData(prefix, LOCUST, files=list(files.values()))
     if FAILURES in files:
         run.failures = _locust_failures(files[FAILURES], run.notes)
-    run.unknown.append(
-        "Time to first token, gaps between tokens, TPOT and tokens: Locust's files know whole requests only, and for "
-        "streamed answers their times may end at the first byte."
-    )
-    run.unknown.append("The load generator's own state: its CPU, its event loop, requests lost on the way.")
-    run.unknown.append("Latencies of successful requests alone: Locust counts failed requests in its percentiles.")
+    run.unknown += [
+        message(
+            "Time to first token, inter-token latency, TPOT and tokens: Locust's files contain whole requests only, and for "
+            "streamed answers their times may end at the first byte."
+        ),
+        message("The load generator's own state: its CPU, its event loop, lost requests."),
+        message("Latencies of successful requests alone: Locust counts failed requests in its percentiles."),
+    ]
     if HISTORY not in files:
         run.unknown.append(
-            f"Levels, users and the run over time: there is no {run.prefix.name}_{HISTORY}, so the whole test is one row."
+            message(
+                "Levels, users and the run over time: there is no {file}, so the whole test is one row.",
+                file=f"{run.prefix.name}_{HISTORY}",
+            )
         )
         run.levels = [_whole_test(files[STATS], run.notes)]
         return run
@@ -51,21 +57,25 @@ def load_locust(prefix: Path, files: dict[str, Path]) -> RunData:
     if total.empty or total["Total Request Count"].max() <= 0:
         raise RunError(f"{files[HISTORY]}: no request in it; run the test again, longer, or see why none was sent")
     if "Total Failure Count" not in total:
-        run.unknown.append("Errors: the history does not count failures, so every request is taken to have succeeded.")
+        run.unknown.append(
+            message("Errors: the history does not count failures, so every request is assumed to have succeeded.")
+        )
     if "User Count" not in total:
         return _without_users(run, files, total)
     total = total.dropna(subset=["User Count"]).reset_index(drop=True)
     full = len(names) > 1
     spans = _plateaus(total)
     if not spans:
-        spans = _bands(total)
+        spans = _intervals(total)
         run.unknown.append(
-            "Levels: the number of users never stood still, so the run is cut into bands of time and each band is "
-            "shown at its mean users. Hold each load for a minute to know more."
+            message(
+                "Levels: the number of users was never constant, so the run is divided into intervals and each interval is "
+                "shown at its mean users. Hold each load for a minute to know more."
+            )
         )
     else:
         run.unknown.append(
-            "When the warm-up of each level began and ended: worked out from where the user count stood still."
+            message("When the warm-up of each level began and ended: derived from where the user count was constant.")
         )
     run.levels = [
         figures
@@ -75,20 +85,25 @@ def load_locust(prefix: Path, files: dict[str, Path]) -> RunData:
     run.tables[formats.TIMELINE] = _locust_timeline(total, run.levels)
     if full:
         run.unknown.append(
-            "Exact percentiles of a level: each is put together from those of Locust's 10 s windows inside it, of rounded times."
+            message(
+                "Exact percentiles of a level: each is computed from those of Locust's 10 s windows inside it, of rounded "
+                "times."
+            )
         )
     elif len(run.levels) > 1:
         run.unknown.append(
-            "Percentiles by level: without --csv-full-history Locust writes those of the whole test so far. Means by "
-            "level are exact."
+            message(
+                "Percentiles by level: without --csv-full-history Locust writes those of the whole test so far. Means by "
+                "level are exact."
+            )
         )
     if not run.levels:
-        raise RunError(f"{files[HISTORY]}: too short to hold a level; let the test run for a minute or more")
+        raise RunError(f"{files[HISTORY]}: too short for a level; let the test run for a minute or more")
     return run
 
 
 def _read_locusts(path: Path, required: Iterable[str], notes: list[str], *, lines_end: bool = False) -> pd.DataFrame:
-    """One of Locust's CSVs, with the columns of Locust 2."""
+    """Read one of Locust's CSVs, with the columns of Locust 2."""
     return read_csv(path, required, _TEXT, notes, columns_of=locust_files.columns_of, lines_end=lines_end)
 
 
@@ -99,9 +114,9 @@ def _rows_of_all(frame: pd.DataFrame, *known: str) -> pd.DataFrame:
 
 
 def _without_users(run: RunData, files: dict[str, Path], total: pd.DataFrame) -> RunData:
-    """Read the whole test as one level: before Locust 1.0 a history has no user counts to tell levels apart."""
+    """Read the whole test as one level: before Locust 1.0, a history has no user counts that would show levels."""
     run.unknown.append(
-        "Levels and users: the history has no user counts (Locust before 1.0), so the whole test is one row."
+        message("Levels and users: the history has no user counts (Locust before 1.0), so the whole test is one row.")
     )
     run.levels = [_of_history(total)] if STATS not in files else [_whole_test(files[STATS], run.notes)]
     return run
@@ -118,31 +133,32 @@ def _of_history(total: pd.DataFrame) -> LevelFigures:
 
 
 def _plateaus(total: pd.DataFrame) -> list[tuple[int, int, float]]:
-    """Rows (first, last) during which the user count stood still, and the seconds of its warm-up."""
+    """Return the first and last row of each time of constant users, and the seconds of its warm-up."""
     users, times = total["User Count"].to_numpy(), total["Timestamp"].to_numpy()
     spans, first = [], 0
     for row in range(1, len(users) + 1):
         if row < len(users) and users[row] == users[first]:
             continue
         lasted = float(times[row - 1] - times[first])
-        if users[first] > 0 and lasted >= _SHORTEST_PLATEAU:
+        if users[first] > 0 and lasted >= _MIN_PLATEAU:
             spans.append((first, row - 1, min(_WARMUP, lasted / 3.0)))
         first = row
     return spans
 
 
-def _bands(total: pd.DataFrame) -> list[tuple[int, int, float]]:
+def _intervals(total: pd.DataFrame) -> list[tuple[int, int, float]]:
+    """Divide the time with users into intervals of the same length, like `_plateaus`."""
     used = total.index[total["User Count"] > 0]
     if len(used) < 2:
         return []
     first, last = int(used[0]), int(used[-1])
-    count = max(1, min(_BANDS, (last - first) // 5))
-    edges = [first + (last - first) * band // count for band in range(count + 1)]
+    count = max(1, min(_MAX_INTERVALS, (last - first) // 5))
+    edges = [first + (last - first) * number // count for number in range(count + 1)]
     return [(low, high, 0.0) for low, high in pairwise(edges) if high > low]
 
 
 def _of_span(rows: pd.DataFrame, index: int, warmup: float, *, full: bool, alone: bool) -> LevelFigures | None:
-    """A level from the differences of Locust's running totals between two of its rows: those are exact."""
+    """Return a level from the differences of Locust's totals between two of its rows, which are exact."""
     began = float(rows["Timestamp"].iloc[0])
     inside = rows[rows["Timestamp"] >= began + warmup]
     first, last = inside.iloc[0], inside.iloc[-1]
@@ -168,9 +184,11 @@ def _of_span(rows: pd.DataFrame, index: int, warmup: float, *, full: bool, alone
     )
 
 
-_PERCENTILES = {each: each / 100.0 for each in (50.0, 66.0, 75.0, 80.0, 90.0, 95.0, 98.0, 99.0, 99.9, 99.99, 100.0)}
+_PERCENTILES = {
+    percent: percent / 100.0 for percent in (50.0, 66.0, 75.0, 80.0, 90.0, 95.0, 98.0, 99.0, 99.9, 99.99, 100.0)
+}
 _LOCUST_WINDOW = 10.0
-"""Seconds before a row, of which its percentiles are with --csv-full-history."""
+"""With --csv-full-history, the percentiles of a row are those of this many seconds before it."""
 
 
 def _locust_latency(rows: pd.DataFrame, ended: int, *, full: bool, alone: bool) -> Summary:
@@ -178,36 +196,37 @@ def _locust_latency(rows: pd.DataFrame, ended: int, *, full: bool, alone: bool) 
     mean = float(totals.iloc[-1] - totals.iloc[0]) / ended / 1000.0
     if full:
         return _of_windows(rows, ended, mean)
-    seen = rows.iloc[-1] if alone else {}
-    quantiles = {name: float(seen[column]) / 1000.0 for name, column in _QUANTILES.items() if column in seen}
+    last = rows.iloc[-1] if alone else {}
+    quantiles = {name: float(last[column]) / 1000.0 for name, column in _QUANTILES.items() if column in last}
     return Summary(ended, mean, quantiles={name: value for name, value in quantiles.items() if value > 0})
 
 
 def _of_windows(rows: pd.DataFrame, ended: int, mean: float) -> Summary:
-    """Percentiles of a level from those of Locust's windows that lie inside it, each as heavy as its requests."""
-    # one after the other, back from the end, so that every second counts once
+    """Return the percentiles of a level from those of Locust's windows inside it, weighted by their requests."""
+    # adjacent windows, back from the end, so that every second counts once
     ends = np.arange(rows["Timestamp"].iloc[-1], rows["Timestamp"].iloc[0] + _LOCUST_WINDOW - 0.5, -_LOCUST_WINDOW)
     inside = rows[rows["Timestamp"].isin(ends)]
     inside = inside if len(inside) else rows.iloc[-1:]
-    told = {column: share for each, share in _PERCENTILES.items() if (column := f"{each:g}%") in inside}
-    values = inside[list(told)].to_numpy(dtype=float) / 1000.0
+    columns = {column: share for percent, share in _PERCENTILES.items() if (column := f"{percent:g}%") in inside}
+    values = inside[list(columns)].to_numpy(dtype=float) / 1000.0
     before = np.interp(inside["Timestamp"] - _LOCUST_WINDOW, rows["Timestamp"], rows["Total Request Count"])
     weights = np.maximum(inside["Total Request Count"].to_numpy() - before, 1.0)
-    # a window without a request is written as 0
-    known = (values > 0.0).all(axis=1) if told else np.zeros(len(values), dtype=bool)
+    # Locust writes 0 for a window without a request
+    known = (values > 0.0).all(axis=1) if columns else np.zeros(len(values), dtype=bool)
     if not known.any():
         return Summary(ended, mean)
     values, counts = values[known], weights[known]
     weights = counts / counts.sum()
-    # of n times Locust's percentile q is the one after the n·q smallest, which stands for the middle of its own n-th
-    shares = (np.floor(np.outer(counts, list(told.values()))).clip(max=counts[:, None] - 1.0) + 0.5) / counts[:, None]
-    # up to its lowest percentile, a window's times are taken as spread from half of that on
+    # Locust's percentile q of n times is the one after the n·q smallest; it represents the middle of its own n-th
+    ranks = np.floor(np.outer(counts, list(columns.values()))).clip(max=counts[:, None] - 1.0)
+    shares = (ranks + 0.5) / counts[:, None]
+    # below its lowest percentile, the times of a window are assumed to be uniform from half of that percentile on
     values = np.column_stack([values[:, 0] / 2.0, values])
     shares = np.column_stack([np.zeros(len(values)), shares])
     edges = np.unique(values)
     reached = sum(
-        weight * np.interp(edges, each, share, left=0.0, right=1.0)
-        for weight, each, share in zip(weights, values, shares, strict=True)
+        weight * np.interp(edges, times, share, left=0.0, right=1.0)
+        for weight, times, share in zip(weights, values, shares, strict=True)
     )
 
     def at(share: float) -> float:
@@ -227,7 +246,7 @@ def _of_windows(rows: pd.DataFrame, ended: int, mean: float) -> Summary:
 
 
 def _rounding(seconds: float) -> float:
-    """Half of the step to which Locust rounds a response time: two digits, below 100 ms one millisecond."""
+    """Return half of the step to which Locust rounds a response time: two digits, below 100 ms one millisecond."""
     return 0.0005 if seconds < 0.1 else 0.5 * 10.0 ** (math.floor(math.log10(seconds)) - 1.0)
 
 
@@ -237,9 +256,7 @@ def _whole_test(path: Path, notes: list[str]) -> LevelFigures:
     if rows.empty and len(stats) == 1:
         rows = stats.dropna(subset=["Request Count"])
     if rows.empty and len(stats):
-        raise RunError(
-            f"{path}: it has no row Aggregated, in which Locust adds up all requests; give the file as Locust wrote it"
-        )
+        raise RunError(f"{path}: it has no row Aggregated, the sum of all requests; give the file as Locust wrote it")
     if rows.empty or rows["Request Count"].iloc[-1] <= 0:
         raise RunError(f"{path}: no request in it; run the test again, longer, or see why none was sent")
     return _of_totals(rows.iloc[-1].to_dict())
@@ -254,14 +271,14 @@ def _of_totals(row: Mapping[str, Any]) -> LevelFigures:
     median = _number_in(row, "Median Response Time") / 1000.0
     times["p50"] = median if math.isnan(times["p50"]) else times["p50"]
     rate = _number_in(row, "Requests/s")
-    lost = _number_in(row, "Failures/s")
+    failure_rate = _number_in(row, "Failures/s")
     return LevelFigures(
         level=0,
         load=math.nan,
         requests=count,
         ok=count - failed,
         error_kinds={"failed": failed} if failed else {},
-        throughput=rate * (1.0 - failed / count) if math.isnan(lost) else rate - lost,
+        throughput=rate * (1.0 - failed / count) if math.isnan(failure_rate) else rate - failure_rate,
         metrics={
             "e2e": Summary(
                 count,
@@ -282,7 +299,7 @@ def _locust_failures(path: Path, notes: list[str]) -> pd.DataFrame | None:
     try:
         frame = _read_locusts(path, ("Name", "Error", "Occurrences"), notes)
     except RunError as error:
-        notes.append(f"{error}.")
+        notes.append(note_of(error))
         return None
     counted = frame.groupby("Error")["Occurrences"].sum().sort_values(ascending=False).reset_index()
     return counted.rename(columns={"Error": "error", "Occurrences": "count"}).assign(kind="failed")
@@ -294,6 +311,6 @@ def _locust_timeline(total: pd.DataFrame, levels: Sequence[LevelFigures]) -> pd.
     failed = total["Total Failure Count"].diff() / span if "Total Failure Count" in total else math.nan
     frame = pd.DataFrame({"time": total["Timestamp"], "users": total["User Count"], "ended": ended, "failed": failed})
     frame["level"] = math.nan
-    for each in levels:
-        frame.loc[(frame["time"] >= each.began) & (frame["time"] <= each.ended), "level"] = each.level
+    for level in levels:
+        frame.loc[(frame["time"] >= level.began) & (frame["time"] <= level.ended), "level"] = level.level
     return frame

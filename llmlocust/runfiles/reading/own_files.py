@@ -13,35 +13,43 @@ from llmlocust.metrics.levels import LevelFigures
 from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.vocabulary import OK
 from llmlocust.runfiles import formats
-from llmlocust.runfiles.formats import MOST, Table
+from llmlocust.runfiles.formats import MAX_NUMBER, Table
 from llmlocust.runfiles.reading.csv_table import read_csv
-from llmlocust.runfiles.reading.errors import ForeignFile, RunError
+from llmlocust.runfiles.reading.errors import ForeignFile, RunError, note_of
 from llmlocust.runfiles.reading.rebuilt import rebuilt
 from llmlocust.runfiles.reading.run_data import OURS, RunData, weights_of
 from llmlocust.runfiles.reading.run_json import read_info, short_name
+from llmlocust.text.message import message
 
 
 def load_ours(prefix: Path, files: dict[str, Path]) -> RunData:
-    """Read a run from llmlocust's files, which `files` has by name. Its levels are empty where no level has a request."""
+    """Read a run from llmlocust's files, by name. It has no levels if no level has a request."""
     run = RunData(prefix, OURS, files=list(files.values()))
     if formats.RUN in files:
         run.info = read_info(files[formats.RUN], run.notes)
     else:
-        run.unknown.append(f"What was run (no {prefix.name}_{formats.RUN}).")
+        run.unknown.append(message("What was run (no {file}).", file=f"{prefix.name}_{formats.RUN}"))
     _read_tables(run, files)
     _find_levels(run, files)
     if run.histograms is not None and not _agrees(run):
         del run.tables[formats.HISTOGRAMS]
         run.notes.append(
-            f"{prefix.name}_{formats.HISTOGRAMS} does not agree with the levels (another version wrote it), so "
-            "distributions are left out or drawn from the requests."
+            message(
+                "{file} does not agree with the levels (another version wrote it), so distributions are left out or drawn "
+                "from the requests.",
+                file=f"{prefix.name}_{formats.HISTOGRAMS}",
+            )
         )
     if run.requests is None:
-        run.unknown.append("Single requests (no file of them): goodput and the servers' words on errors.")
+        run.unknown.append(message("Single requests (no requests file): goodput and the server's error messages."))
     else:
         run.failures = _failures_of(run.requests)
     if run.timeline is None:
-        run.unknown.append("The run second by second (no timeline file): users, in flight, the client's own load.")
+        run.unknown.append(
+            message(
+                "The run second by second (no timeline file): users, requests in flight, the load generator's own load."
+            )
+        )
     return run
 
 
@@ -62,22 +70,25 @@ def _find_levels(run: RunData, files: dict[str, Path]) -> None:
         run.rebuilt = bool(run.levels)
         if run.levels:
             run.notes.append(
-                f"No whole {run.prefix.name}_{formats.LEVELS}: the levels were worked out again from the requests."
+                message(
+                    "No complete {file}: the levels were computed again from the requests.",
+                    file=f"{run.prefix.name}_{formats.LEVELS}",
+                )
             )
 
 
 def _optional(path: Path, table: Table, notes: list[str]) -> dict[str, pd.DataFrame]:
-    """Read a table that the report can do without. A broken or an empty one is left out."""
+    """Read a table that a report does not need. A damaged or an empty one is left out."""
     try:
         frame = read_csv(path, table.required, table.text, notes)
     except RunError as error:
-        notes.append(f"{error}.")
+        notes.append(note_of(error))
         return {}
     return {} if frame.empty else {table.name: frame}
 
 
 def _with_columns(requests: pd.DataFrame) -> pd.DataFrame:
-    """Add the columns that an earlier version did not write, and the durations from when a request was due."""
+    """Add the columns that an earlier version did not write, and durations that begin when a request was due."""
     table = formats.TABLES[formats.REQUESTS]
     missing = [name for name in table.columns if name not in requests]
     requests = requests.assign(**{name: ("" if name in table.text else math.nan) for name in missing})
@@ -89,37 +100,37 @@ def _with_columns(requests: pd.DataFrame) -> pd.DataFrame:
 
 def _read_levels(path: Path, notes: list[str]) -> list[LevelFigures]:
     table = formats.TABLES[formats.LEVELS]
-    kept: list[str] = []
+    of_file: list[str] = []
     try:
-        frame = read_csv(path, table.required, table.text, kept)
+        frame = read_csv(path, table.required, table.text, of_file)
     except ForeignFile:
         raise
     except RunError as error:
-        notes.append(f"{error}.")
+        notes.append(note_of(error))
         return []
-    notes.extend(kept)
-    levels, broken = [], 0
+    notes.extend(of_file)
+    levels, damaged = [], 0
     for row in frame.to_dict("records"):
         try:
-            read = level_of_row({str(name): str(value) for name, value in row.items()})
+            level = level_of_row({str(name): str(value) for name, value in row.items()})
         except (ValueError, OverflowError):
-            broken += 1
+            damaged += 1
             continue
-        if _makes_sense(read):
-            levels.append(read)
+        if _is_possible(level):
+            levels.append(level)
         else:
-            broken += 1
-    if broken:
-        notes.append(f"{path.name}: {broken} rows hold what is no number and are left out.")
-    levels = [replace(each, phase=short_name(each.phase)) for each in levels]
-    kept_levels = [_with_own_intervals(each) for each in levels]
-    if kept_levels != levels:
-        notes.append(f"{path.name}: some intervals do not contain their values and are left out.")
-    return kept_levels
+            damaged += 1
+    if damaged:
+        notes.append(message("{file}: {count} rows with invalid numbers are left out.", file=path.name, count=damaged))
+    levels = [replace(level, phase=short_name(level.phase)) for level in levels]
+    with_valid = [_with_valid_intervals(level) for level in levels]
+    if with_valid != levels:
+        notes.append(message("{file}: some intervals do not contain their values and are left out.", file=path.name))
+    return with_valid
 
 
-def _with_own_intervals(read: LevelFigures) -> LevelFigures:
-    """Return the figures without the intervals that belong to other values."""
+def _with_valid_intervals(level: LevelFigures) -> LevelFigures:
+    """Return the figures without the intervals that do not contain their values."""
     metrics = {
         metric: replace(
             summary,
@@ -129,32 +140,36 @@ def _with_own_intervals(read: LevelFigures) -> LevelFigures:
                 if not (summary[name] < low or summary[name] > high)
             },
         )
-        for metric, summary in read.metrics.items()
+        for metric, summary in level.metrics.items()
     }
-    return replace(read, metrics=metrics)
+    return replace(level, metrics=metrics)
 
 
-def _makes_sense(read: LevelFigures) -> bool:
-    """Whether figures can be what was counted, whatever a damaged file says."""
+def _is_possible(level: LevelFigures) -> bool:
+    """Whether a run can have counted these figures: a damaged file may have any numbers."""
     counts = (
-        read.level,
-        read.requests,
-        read.ok,
-        read.aborted,
-        read.due,
-        read.dropped,
-        read.stalls,
-        *read.error_kinds.values(),
+        level.level,
+        level.requests,
+        level.ok,
+        level.aborted,
+        level.due,
+        level.dropped,
+        level.stalls,
+        *level.error_kinds.values(),
     )
-    times = (read.load, read.users, read.began, read.warmed_up, read.ended, read.window, read.throughput)
-    shares = (read.coalesced, read.counted_chunks, read.right, read.empty, read.cut, read.repeated)
-    means = (read.output_tokens_per_s, read.output_tokens, read.input_tokens)
-    durations = [value for each in read.metrics.values() for value in (each.mean, each.most, *each.quantiles.values())]
+    times = (level.load, level.users, level.began, level.warmed_up, level.ended, level.window, level.throughput)
+    shares = (level.coalesced, level.counted_chunks, level.right, level.empty, level.cut, level.repeated)
+    means = (level.output_tokens_per_s, level.output_tokens, level.input_tokens)
+    durations = [
+        seconds
+        for summary in level.metrics.values()
+        for seconds in (summary.mean, summary.most, *summary.quantiles.values())
+    ]
     return (
-        all(0 <= each <= MOST for each in counts)
-        and read.ok <= read.requests
-        and all(math.isnan(each) or 0.0 <= each <= MOST for each in (*times, *means, *durations))
-        and all(math.isnan(each) or 0.0 <= each <= 1.0 for each in shares)
+        all(0 <= count <= MAX_NUMBER for count in counts)
+        and level.ok <= level.requests
+        and all(math.isnan(value) or 0.0 <= value <= MAX_NUMBER for value in (*times, *means, *durations))
+        and all(math.isnan(share) or 0.0 <= share <= 1.0 for share in shares)
     )
 
 
@@ -166,11 +181,11 @@ def _failures_of(requests: pd.DataFrame) -> pd.DataFrame:
 
 
 def _agrees(run: RunData) -> bool:
-    """Whether the buckets mean what they say: medians of the levels' file and of the histograms are the same."""
+    """Whether the medians of the histograms are those of the levels file: another version may have other buckets."""
     for metric in ("ttft", "e2e"):
-        found = run.distributions(metric)
-        for each in run.levels:
-            told, histogram = each.metric(metric)["p50"], found.get(each.level)
-            if histogram and told > 0 and abs(histogram.quantile(0.5) / told - 1.0) > 0.1:
+        histograms = run.distributions(metric)
+        for level in run.levels:
+            median, histogram = level.metric(metric)["p50"], histograms.get(level.level)
+            if histogram and median > 0 and abs(histogram.quantile(0.5) / median - 1.0) > 0.1:
                 return False
     return True

@@ -1,10 +1,9 @@
-"""Bare tables of levels, as people publish them, read into LevelFigures: one row is one level.
+"""Read a published table of levels: a row is a level.
 
-Times are milliseconds and errors a share from 0 to 1, unless the table says otherwise: `p95_s`, `TTFT mean (s)`,
-`1.2s`, `errors %`, failed requests beside all requests. `table_headers` knows the names of columns, `table_outcomes`
-the forms of failures. Columns of other names are telemetry: `cpu_percent` is `table.cpu_percent` in a
-threshold. The report names what a table does not tell, and
-what was assumed.
+Times are milliseconds and errors a share from 0 to 1, unless the table shows another unit: `p95_s`, `TTFT mean (s)`,
+`1.2s`, `errors %`, failed requests beside all requests. `table_headers` has the names of columns, `table_outcomes` the
+forms of failures. Columns with other names are telemetry: `cpu_percent` is `table.cpu_percent` in a threshold. The report
+lists what the table does not contain, and what was assumed.
 """
 
 from __future__ import annotations
@@ -27,26 +26,24 @@ from llmlocust.runfiles.reading.table_text import Grid, decode, read_grid
 from llmlocust.text import figures as words
 from llmlocust.text.message import Message, message
 
-_STANDS_FOR = 1000
-"""So many requests a level of a table without counts is taken to have, to carry its share of errors."""
-_LACKS = {
-    "ttft": message("Time to first token: the table has no column of it."),
-    "e2e": message("End to end time: the table has no column of it."),
-    "throughput": message("Throughput: the table has no column of it."),
+_ASSUMED_REQUESTS = 1000
+"""Requests that a level is assumed to have if the table has no counts: its share of errors needs a number."""
+_MISSING = {
+    "ttft": message("Time to first token: the table has no such column."),
+    "e2e": message("End-to-end time: the table has no such column."),
+    "throughput": message("Throughput: the table has no such column."),
 }
-"""What is said of a kind of column that a table does not have."""
+"""Sentences on kinds of columns that a table does not have."""
 _ONE_ROW = message("A row without a load is left out.")
-_SHORTEST = {"e2e": 0.01, "ttft": 0.001}
-"""Seconds below which a time without a unit is likely to be in seconds, not in milliseconds."""
+_MIN_PLAUSIBLE = {"e2e": 0.01, "ttft": 0.001}
+"""Seconds below which a time without a unit is more likely in seconds than in milliseconds."""
 _FIGURES = (*LATENCIES, *OUTCOMES, "throughput", "output_tokens_per_s")
-"""Kinds of columns. A table has one of them at least, beside its loads."""
+"""Kinds of columns. A table has at least one of them besides its loads."""
 
 
 def load_table(path: str | Path, think_time: str = "") -> RunData:
-    """Read a table of levels. `think_time` is what its users took between two requests, in seconds, as `llmlocust run --think-time` has
-    it ("5", "1-3", "lognormal:5,3").
-
-    Raises RunError, in one line, where it is no table of levels.
+    """Read a table of levels. `think_time`: the think time of its users in the notation of `llmlocust run --think-time`
+    ("5", "1-3", "lognormal:5,3"). Raises RunError, in one line, if it is not a table of levels.
     """
     path = Path(path)
     try:
@@ -62,7 +59,9 @@ def load_table(path: str | Path, think_time: str = "") -> RunData:
         note = message("{file} is not UTF-8: it was read as {encoding}.", file=path.name, encoding=encoding)
         run.notes.insert(0, note)
     if think_time:
-        run.info["user_classes"] = {"Users": _told_wait(think_time)}
+        seconds = _think_time(think_time)
+        run.info["user_classes"] = {"Users": distributions.think_time_in_words(seconds)}
+        run.info["think_times"] = {"Users": seconds.mean}
     return run
 
 
@@ -71,9 +70,9 @@ def _refuse_files_of_locust(data: bytes) -> None:
         raise ValueError(locust_files.why_no_table(kind))
 
 
-def _told_wait(text: str) -> str:
+def _think_time(text: str) -> distributions.Distribution:
     try:
-        return distributions.think_time_in_words(distributions.think_time(text))
+        return distributions.think_time(text)
     except ValueError as problem:
         raise RunError(f"--think-time: {problem}") from None
 
@@ -103,32 +102,32 @@ def _load_of(grid: Grid, columns: Sequence[Column]) -> Column:
     kinds = {column.kind for column in columns}
     if load is None and not kinds & {USERS, RATE}:
         throughput = first(columns, "throughput")
-        hint = f"; call {throughput.header!r} rate where that is what was asked for" if throughput else ""
+        hint = f"; call {throughput.header!r} rate if it is the requested load" if throughput else ""
         raise ValueError(f"no table of levels; none of its columns is a load (users, concurrency or rate){hint}")
-    wordy = next((column for column in columns if column.kind in (USERS, RATE) and not column.values), None)
-    if load is None and wordy is not None:
-        raise ValueError(f"its load {wordy.header!r} holds words ({wordy.words[:40]!r}); write plain numbers")
+    text = next((column for column in columns if column.kind in (USERS, RATE) and not column.values), None)
+    if load is None and text is not None:
+        raise ValueError(f"its load {text.header!r} contains words ({text.words[:40]!r}); write plain numbers")
     if load is None:
         unlimited = next((column.header for column in columns if math.inf in column.values), "")
         hint = f" ({unlimited!r} is inf, which is none); add a column such as users or concurrency" if unlimited else ""
         raise ValueError(f"no row of it has a load above zero{hint}")
     if not kinds.intersection(_FIGURES):
         raise ValueError(
-            f"no figures beside the loads (it has {', '.join(grid.header)}); columns such as mean, p95, ttft_p95, rps "
+            f"no figures besides the loads (it has {', '.join(grid.header)}); columns such as mean, p95, ttft_p95, rps "
             f"and errors are understood"
         )
     return load
 
 
 def _refuse_many_systems(grid: Grid, columns: Sequence[Column], load: Column) -> None:
-    """Refuse rows of the same load that differ by a word: they are no levels of one system."""
+    """Refuse rows of the same load that differ by a word: they are not levels of one system."""
     if len(set(load.known())) == len(load.known()):
         return
     for column in columns:
         if not column.values and len(set(grid.column(column.header))) > 1:
             raise ValueError(
-                f"its rows are of different systems ({column.header!r} tells them apart) at the same loads; a table of "
-                f"levels is of one system, so give each its own"
+                f"its rows are of different systems (see {column.header!r}) at the same loads; a table of levels is of one "
+                f"system, so give each system its own table"
             )
 
 
@@ -137,7 +136,7 @@ def _refuse_many_systems(grid: Grid, columns: Sequence[Column], load: Column) ->
 
 @dataclass(frozen=True)
 class _Table:
-    """A table whose columns are understood."""
+    """A table with known columns."""
 
     load: Column
     columns: Sequence[Column]
@@ -172,13 +171,13 @@ class _Table:
         return math.nan if column is None else column.values[row]
 
     def _counts(self, row: int) -> tuple[int, int, bool]:
-        """Return requests, failed requests, and whether they were counted. Others carry the share that failed."""
+        """Return requests, failed requests, and whether they were counted; uncounted ones have the share that failed."""
         requests, errors = self.outcomes.requests[row], self.outcomes.errors[row]
         errors = 0.0 if math.isnan(errors) else errors
         if requests >= 1.0 and (errors == 0.0 or round(requests * errors)):
             return round(requests), round(requests * errors), True
-        # a few failures in a million stay visible
-        return _STANDS_FOR, max(round(_STANDS_FOR * errors), int(errors > 0.0)), False
+        # a few failures in a million are not rounded to none
+        return _ASSUMED_REQUESTS, max(round(_ASSUMED_REQUESTS * errors), int(errors > 0.0)), False
 
     def _summary(self, metric: str, row: int, ok: int) -> Summary | None:
         names = sorted({column.meaning.name for column in self.columns if column.kind == metric})
@@ -196,14 +195,14 @@ class _Table:
 def _assumptions(columns: Sequence[Column], load: Column, mark: DecimalMark) -> Iterator[Message]:
     if mark.assumed:
         yield message(
-            "Numbers such as {example} are read as {number}, because no other number shows which mark is the decimal one.",
+            "Numbers such as {example} are read as {number}, because no other number shows which sign is the decimal mark.",
             example=mark.assumed,
             number=f"{mark.value(mark.assumed):.10g}",
         )
     if others := [column.header for column in columns if _may_be_load(column) and column is not load]:
         yield message("The load is the column {load}, not {others}.", load=load.header, others=", ".join(others))
     for column in columns:
-        if column.is_bare and 0.0 < column.middle() < _SHORTEST.get(column.kind, 0.0):
+        if column.is_bare and 0.0 < column.middle() < _MIN_PLAUSIBLE.get(column.kind, 0.0):
             yield message(
                 "The column {column} is read as milliseconds; if it is in seconds, add _s to its name.",
                 column=column.header,
@@ -216,19 +215,19 @@ def _may_be_load(column: Column) -> bool:
 
 def _unused(columns: Sequence[Column]) -> Iterator[Message]:
     if doubles := [column.header for column in columns if column.values and _is_double(column, columns)]:
-        yield message("Not used, because another column says the same: {columns}.", columns=", ".join(doubles))
+        yield message("Not used, because another column contains the same: {columns}.", columns=", ".join(doubles))
     if telemetry := [column for column in columns if column.values and column.kind == TELEMETRY]:
         yield message(
             "Not used, except in thresholds such as {example}: {columns}.",
             example=f"table.{telemetry[0].meaning.name}",
             columns=", ".join(column.header for column in telemetry),
         )
-    if wordy := [column.header for column in columns if not column.values]:
-        yield message("Columns of words are not used: {columns}.", columns=", ".join(wordy))
+    if texts := [column.header for column in columns if not column.values]:
+        yield message("Columns of words are not used: {columns}.", columns=", ".join(texts))
 
 
 def _is_double(column: Column, columns: Sequence[Column]) -> bool:
-    """Tell whether another column is used in place of this one. Loads and failures have notes of their own."""
+    """Return whether another column is used in place of this one. Loads and failures have notes of their own."""
     if column.kind in (TELEMETRY, USERS, RATE, *OUTCOMES):
         return False
     return column is not first(columns, column.kind, column.meaning.name if column.kind in LATENCIES else "")
@@ -236,23 +235,17 @@ def _is_double(column: Column, columns: Sequence[Column]) -> bool:
 
 def _unknown(levels: Sequence[LevelFigures], columns: Sequence[Column], errors: Sequence[float]) -> Iterator[Message]:
     yield message(
-        "How the figures were got: the load generator's own state, how long the levels were held, single requests."
+        "How the figures were measured: the load generator's own state, how long the levels were held, single requests."
     )
     if not all(level.counted for level in levels):
         yield message(
-            "How many requests each level had (a column requests, or seconds, would tell): so none of its figures has an "
-            "interval, and noise is taken as that of {count} requests a level.",
-            count=_STANDS_FOR,
+            "How many requests each level had (a column requests, or seconds, would show it): therefore no figure has an "
+            "interval, and noise is assumed to be that of {count} requests per level.",
+            count=_ASSUMED_REQUESTS,
         )
-    silent = [level for level, share in zip(levels, errors, strict=True) if math.isnan(share)]
-    if silent:
-        where = (
-            message("any level")
-            if len(silent) == len(levels)
-            else words.series([words.load(level.load) for level in silent])
-        )
-        yield message("Errors at {loads}: every request there is taken to have succeeded.", loads=where)
+    unknown = [words.load(level.load) for level, share in zip(levels, errors, strict=True) if math.isnan(share)]
+    if unknown:
+        where = message("any level") if len(unknown) == len(levels) else words.series(unknown)
+        yield message("Errors at {loads}: every request there is assumed to have succeeded.", loads=where)
     known = {column.kind for column in columns if column.values}
-    for kind, lack in _LACKS.items():
-        if kind not in known:
-            yield lack
+    yield from (sentence for kind, sentence in _MISSING.items() if kind not in known)

@@ -13,31 +13,34 @@ from llmlocust.metrics.vocabulary import OK
 from llmlocust.runfiles.reading.run_data import RunData, weights_of
 from llmlocust.runfiles.reading.run_json import mapping, phases_planned
 from llmlocust.stream.record import CUT
+from llmlocust.text.message import message
 
 
 def rebuilt(run: RunData) -> list[LevelFigures]:
-    """Levels from the requests, where their own file is missing."""
+    """Return the levels, computed from the requests."""
     requests = run.requests
-    assert requests is not None  # the caller looked
+    assert requests is not None
     measured = requests[(requests["measured"] == 1) & requests["level"].notna() & requests["sent"].notna()]
-    gaps = run.histograms is not None
-    distributions = {metric: run.distributions(metric) for metric in COUNTED} if gaps else {}
-    if not measured.empty and not gaps:
-        run.unknown.append("Gaps between tokens by level (they are only in the histograms file).")
+    has_histograms = run.histograms is not None
+    distributions = {metric: run.distributions(metric) for metric in COUNTED} if has_histograms else {}
+    if not measured.empty and not has_histograms:
+        run.unknown.append(message("Inter-token latency by level (only the histograms file has it)."))
     if not measured.empty:
-        run.unknown.append("Output tokens a second are those of requests that ended in the level, not of arrivals.")
+        run.unknown.append(
+            message("Output tokens per second are those of requests that ended in the level, not of arrivals.")
+        )
     levels = []
     for index, rows in measured.groupby("level"):
         number = int(index)
         level = Level(number, _load_of(run, number), _unit_of(run), began=0.0, warmed_up=float(rows["sent"].min()))
         level.ended = float(rows["sent"].max())
-        level.phase = _part_of(run, number)
+        level.phase = _phase_of(run, number)
         tally = _tally(requests, rows, level)
         for metric, by_level in distributions.items():
             if number in by_level:
                 tally.histograms[metric] = by_level[number]
-        made = LevelFigures.of(level, tally, level.ended, users=_users_of(run, number))
-        levels.append(replace(made, empty=math.nan, repeated=math.nan))  # answers themselves are in no file
+        figures = LevelFigures.of(level, tally, level.ended, users=_users_of(run, number))
+        levels.append(replace(figures, empty=math.nan, repeated=math.nan))  # no file contains the answers
     return levels
 
 
@@ -60,8 +63,8 @@ def _tally(requests: pd.DataFrame, rows: pd.DataFrame, level: Level) -> Tally:
             for value, count in zip(ok[metric], times, strict=True):
                 if not math.isnan(value):
                     tally.histogram(metric).add(value / 1000.0, int(count))
-    over = requests["sent"] + requests["duration"] / 1000.0
-    inside = requests[(requests["outcome"] == OK) & (over >= level.warmed_up) & (over < level.ended)]
+    ends = requests["sent"] + requests["duration"] / 1000.0
+    inside = requests[(requests["outcome"] == OK) & (ends >= level.warmed_up) & (ends < level.ended)]
     tally.numbers["ended_ok"] = int(weights_of(inside).sum())
     tally.numbers["tokens_in_window"] = int((inside["output_tokens"].fillna(0) * weights_of(inside)).sum())
     return tally
@@ -83,7 +86,7 @@ def _load_of(run: RunData, level: int) -> float:
     return math.nan if users is None else float(users.max())
 
 
-def _part_of(run: RunData, level: int) -> str:
+def _phase_of(run: RunData, level: int) -> str:
     names = [name for name, _, _ in phases_planned(_plan(run))]
     return names[level] if level < len(names) else ""
 

@@ -1,4 +1,4 @@
-"""`RunData`: what is known of a run.
+"""`RunData`: the data of a run.
 
 Tables are pandas frames with the columns and units of the files (milliseconds); levels are LevelFigures (seconds).
 """
@@ -30,26 +30,25 @@ TABLE = "table"
 
 @dataclass
 class RunData:
-    """All that is known of a run."""
+    """The data of a run, from its files."""
 
     prefix: Path
     source: str
-    """OURS or LOCUST: whose files these are; TABLE: a bare table of levels."""
+    """The origin of the files: OURS, LOCUST, or TABLE for a published table of levels."""
     levels: list[LevelFigures] = field(default_factory=list)
     info: dict[str, Any] = field(default_factory=dict)
-    """run.json, or nothing."""
+    """The content of run.json; empty without one."""
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
-    """The tables of `formats.TABLES` that could be read, by file name, without the levels."""
+    """The tables of `formats.TABLES` that were read, by file name, without the levels."""
     failures: pd.DataFrame | None = None
     """Columns kind, error and count: the error messages of failed requests, most frequent first."""
     files: list[Path] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
-    """Sentences: what these files could not tell."""
+    """Sentences on what the files do not contain."""
     notes: list[str] = field(default_factory=list)
-    """Sentences: what was wrong with the files, and was done about it."""
-
+    """Sentences on faults of the files, and on how they were read in spite of them."""
     rebuilt: bool = False
-    """Whether the levels were worked out again from the requests: their windows then are a little short."""
+    """Whether the levels were computed again from the requests: their windows are then a little short."""
 
     @property
     def requests(self) -> pd.DataFrame | None:
@@ -76,9 +75,9 @@ class RunData:
         return self.tables.get(formats.TELEMETRY)
 
     def goodput(self, thresholds: Sequence[Threshold]) -> dict[int, float]:
-        """Requests a second that met every latency threshold, by level; empty where the requests are not known.
+        """Return requests per second that met every latency threshold, by level; empty if the requests are not known.
 
-        The good share of the level's successful requests times its throughput: rows may be a sample.
+        This is the good share of the level's successful requests times its throughput, because rows may be a sample.
         """
         rows = self.successes()
         if rows is None:
@@ -88,20 +87,20 @@ class RunData:
         share = (weights * good(rows, thresholds)).groupby(by_level).sum() / weights.groupby(by_level).sum()
         shares = _of_levels(share.clip(0.0, 1.0))
         return {
-            each.level: shares.get(each.level, 0.0) * each.throughput
-            for each in self.levels
-            if math.isfinite(each.throughput) and (each.level in shares or each.throughput == 0.0)
+            level.level: shares.get(level.level, 0.0) * level.throughput
+            for level in self.levels
+            if math.isfinite(level.throughput) and (level.level in shares or level.throughput == 0.0)
         }
 
     def successes(self) -> pd.DataFrame | None:
-        """The rows of requests that count in their level's latencies."""
+        """Return the rows of the requests that a level's latencies contain; None without rows."""
         if self.requests is None:
             return None
         rows = self.requests
         return rows[(rows["outcome"] == OK) & (rows["measured"] == 1) & rows["level"].notna()]
 
     def whole_rows(self) -> int:
-        """Return the number of request rows that are not torn; 0 without a file."""
+        """Return the number of complete rows of requests; 0 without a file."""
         return 0 if self.requests is None else int(_is_whole(self.requests).sum())
 
     def rows_outside(self) -> int:
@@ -113,57 +112,57 @@ class RunData:
         return int(((sent < started - _BEFORE) | (sent > ended + _AFTER)).sum())
 
     def empty(self) -> dict[int, float]:
-        """Share of each level's successful requests that brought no token."""
+        """Return the share of each level's successful requests that returned no token."""
         rows = self.successes()
         return {} if rows is None else _weighted(rows, _is_empty(rows)[rows["chunks"].notna()])
 
     def unread(self) -> dict[int, float]:
-        """Share of each level's successful requests whose tokens the server counted, and of which none was seen."""
+        """Return the share of each level's successful requests for which the server counted tokens and none was found."""
         rows = self.successes()
         return {} if rows is None else _weighted(rows, _is_unread(rows)[rows["chunks"].notna()])
 
     def unread_fields(self) -> str:
-        """The fields that most of those requests name; empty where they name none."""
+        """Return the fields that most of these requests have their text in; empty if not known."""
         rows = self.successes()
         named = [] if rows is None else rows.loc[_is_unread(rows), "unread"].value_counts().index
         return next((fields for fields in map(str, named) if fields), "")
 
     def whole(self) -> bool:
-        """Whether answers came in one piece: known from end to end, and never in chunks."""
+        """Whether answers arrived in one piece: they have an end-to-end time, and no chunks."""
         rows = self.successes()
         if rows is None or rows.empty:
             return False
         return bool((rows["e2e"].notna() & rows["ttft"].isna() & (rows["chunks"] == 0)).mean() > 0.99)
 
     def busy(self) -> dict[int, float]:
-        """Mean seconds of a successful request, its connection and the end of its response included, by level.
+        """Return the mean seconds of a successful request, by level, from its connection to the end of its response.
 
-        How long it waited in the load generator is left out: that is no phase of the server's time.
+        The time that it waited in the load generator is left out: the server did not cause it.
         """
         rows = self.successes()
         if rows is None:
             return {}
-        told = rows["duration"] + rows["connect"].fillna(0.0)
-        return _weighted(rows, told.dropna() / 1000.0)
+        milliseconds = rows["duration"] + rows["connect"].fillna(0.0)
+        return _weighted(rows, milliseconds.dropna() / 1000.0)
 
     def length_noise(self) -> dict[int, float]:
-        """Standard error of each level's mean output tokens, as a share of it."""
+        """Return the standard error of each level's mean output tokens, as a share of the mean."""
         rows = self.successes()
         if rows is None:
             return {}
         lengths = rows[rows["output_tokens"] > 0].groupby("level")["output_tokens"]
-        # one length alone tells nothing of their spread
+        # a few lengths do not show their spread
         known = (lengths.std() / lengths.mean() / lengths.count() ** 0.5)[lengths.count() >= 5]
         return _of_levels(known)
 
     def gone(self) -> dict[int, float]:
-        """Levels in which nothing could connect from some second on until their end, with that second."""
+        """Return the levels at which no connection succeeded from some second on until their end, with that second."""
         if self.requests is None:
             return {}
         rows = self.requests[~self.requests["outcome"].isin(vocabulary.NOT_THE_SERVERS)]
-        over = rows["sent"] + rows["duration"] / 1000.0
-        found = {each.level: _gone_from(each, rows, over) for each in self.levels}
-        return {level: seconds for level, seconds in found.items() if seconds is not None}
+        ends = rows["sent"] + rows["duration"] / 1000.0
+        unreachable = {level.level: _gone_from(level, rows, ends) for level in self.levels}
+        return {level: seconds for level, seconds in unreachable.items() if seconds is not None}
 
     def outages(self) -> dict[int, tuple[float, float]]:
         """Return the levels with an outage: nothing could connect for some seconds, and requests succeeded before and, at no
@@ -172,16 +171,16 @@ class RunData:
         if self.requests is None:
             return {}
         rows = self.requests[self.requests["outcome"] != vocabulary.ABORTED]
-        times = [each for each in _times_without_server(rows) if not _ends_with_the_load(*each, self.levels)]
-        found: dict[int, tuple[float, float]] = {}
-        for level, outage in product([each for each in self.levels if math.isfinite(each.began)], times):
+        times = [time for time in _times_without_server(rows) if not _ends_with_the_load(*time, self.levels)]
+        longest: dict[int, tuple[float, float]] = {}
+        for level, outage in product([level for level in self.levels if math.isfinite(level.began)], times):
             began, ended = max(outage[0], level.began), min(outage[1], _end_of_level(level))
-            if ended - began > found.get(level.level, (0.0, 0.0))[1]:
-                found[level.level] = (began - level.began, ended - began)
-        return found
+            if ended - began > longest.get(level.level, (0.0, 0.0))[1]:
+                longest[level.level] = (began - level.began, ended - began)
+        return longest
 
     def distributions(self, metric: str) -> dict[int, Histogram]:
-        """How a duration (seconds) was spread, by level."""
+        """Return the distribution of a duration in seconds, by level."""
         if self.histograms is not None and not self.histograms.empty:
             of_metric = self.histograms[self.histograms["metric"] == metric].dropna(subset=["level", "bucket", "count"])
             counts = of_metric.groupby(["level", "bucket"])["count"].sum()
@@ -197,7 +196,7 @@ class RunData:
 
 
 _BEFORE = 10.0
-"""Seconds: a worker knows the beginning of the run to within the travel time of a message."""
+"""Seconds: a worker's beginning of the run is late by the travel time of a message."""
 _AFTER = 120.0
 """Seconds: a worker that is cut off from its master continues for a minute."""
 
@@ -207,47 +206,47 @@ def _is_whole(requests: pd.DataFrame) -> pd.Series:
     return is_known & requests["sent"].notna() & requests["duration"].notna()
 
 
-_LEAST_REFUSED = 5
+_MIN_REFUSED = 5
 _NO_SERVER = ("connect", "reset")
-_OUT = (*vocabulary.NO_CONNECTION, "reset")
+_UNREACHABLE = (*vocabulary.NO_CONNECTION, "reset")
 _SAME_LOAD = 0.9
 """A load that is lower by no more than this factor counts as the same: windows of a replayed trace differ a little."""
-_SHORTEST_OUTAGE = 3.0
-"""Seconds: a server that is full may refuse everybody for less."""
+_MIN_OUTAGE = 3.0
+"""Seconds: a server at its limit may refuse all connections for less."""
 
 
-def _gone_from(level: LevelFigures, rows: pd.DataFrame, over: pd.Series) -> float | None:
-    """Seconds after the level began from which on nothing succeeded, where every attempt failed to connect."""
+def _gone_from(level: LevelFigures, rows: pd.DataFrame, ends: pd.Series) -> float | None:
+    """Return the second of the level from which on all attempts failed to connect; None if there is none."""
     failed = level.failed
-    # a server that dies cuts its streams, too
+    # a server that ends also cuts off its streams
     lost = sum(level.error_kinds.get(kind, 0) for kind in (*_NO_SERVER, "truncated"))
     if not failed or lost < 0.9 * failed or math.isnan(level.began):
         return None
-    inside = (over >= level.began) & (rows["outcome"] == OK) & (rows["sent"] < _end_of_level(level))
-    last = max(level.began, float(over[inside].max())) if inside.any() else level.began
+    inside = (ends >= level.began) & (rows["outcome"] == OK) & (rows["sent"] < _end_of_level(level))
+    last = max(level.began, float(ends[inside].max())) if inside.any() else level.began
     after = rows[(rows["level"] == level.level) & (rows["sent"] > last)]
     refused = int(after["outcome"].isin(_NO_SERVER).sum())
-    if refused < _LEAST_REFUSED or refused < 0.9 * len(after):
+    if refused < _MIN_REFUSED or refused < 0.9 * len(after):
         return None
-    first = float(over[(rows["level"] == level.level) & (over > last)].min())
+    first = float(ends[(rows["level"] == level.level) & (ends > last)].min())
     return first - level.began if inside.any() else 0.0
 
 
 def _times_without_server(rows: pd.DataFrame) -> list[tuple[float, float]]:
     """Return the times (epoch seconds) between two successes in which all that ended were failed connections."""
-    rows = rows.assign(over=rows["sent"] + rows["duration"] / 1000.0).dropna(subset=["over"]).sort_values("over")
-    moments, is_out = rows["over"].to_numpy(), rows["outcome"].isin(_OUT).to_numpy()
+    rows = rows.assign(end=rows["sent"] + rows["duration"] / 1000.0).dropna(subset=["end"]).sort_values("end")
+    moments, is_out = rows["end"].to_numpy(), rows["outcome"].isin(_UNREACHABLE).to_numpy()
     successes = np.flatnonzero((rows["outcome"] == OK).to_numpy())
-    found = []
-    for place in np.flatnonzero(np.diff(moments[successes]) >= _SHORTEST_OUTAGE):
+    times = []
+    for place in np.flatnonzero(np.diff(moments[successes]) >= _MIN_OUTAGE):
         before, after = successes[place], successes[place + 1]
         between = np.flatnonzero(is_out[before + 1 : after]) + before + 1
-        if len(between) < _LEAST_REFUSED or len(between) < 0.9 * (after - before - 1):
+        if len(between) < _MIN_REFUSED or len(between) < 0.9 * (after - before - 1):
             continue
         began, ended = float(moments[between[0]]), float(moments[between[-1]])
-        if ended - began >= _SHORTEST_OUTAGE:
-            found.append((began, ended))
-    return found
+        if ended - began >= _MIN_OUTAGE:
+            times.append((began, ended))
+    return times
 
 
 def _ends_with_the_load(began: float, ended: float, levels: Sequence[LevelFigures]) -> bool:
@@ -264,17 +263,17 @@ def _end_of_level(level: LevelFigures) -> float:
 
 def _is_empty(rows: pd.DataFrame) -> pd.Series:
     """Select requests without a token: none was seen, and the server counted none or, for a stream, reported no count."""
-    told = rows["output_tokens"]
-    return (rows["chunks"] == 0) & ((told == 0) | (told.isna() & rows["e2e"].isna()))
+    tokens = rows["output_tokens"]
+    return (rows["chunks"] == 0) & ((tokens == 0) | (tokens.isna() & rows["e2e"].isna()))
 
 
 def _is_unread(rows: pd.DataFrame) -> pd.Series:
-    """Requests whose tokens were counted and not seen. An answer in one piece has an end, and needs no token to be seen."""
+    """Select requests for which the server counted tokens and none was found. Answers in one piece have an e2e time."""
     return (rows["chunks"] == 0) & (rows["output_tokens"] > 0) & rows["e2e"].isna()
 
 
 def _weighted(rows: pd.DataFrame, values: pd.Series) -> dict[int, float]:
-    """The weighted mean of the values by level."""
+    """Return the weighted mean of the values by level."""
     weights, levels = weights_of(rows)[values.index], rows["level"][values.index]
     return _of_levels((values * weights).groupby(levels).sum() / weights.groupby(levels).sum())
 
@@ -289,7 +288,7 @@ def weights_of(rows: pd.DataFrame) -> pd.Series:
 
 
 def good(requests: pd.DataFrame, thresholds: Sequence[Threshold]) -> pd.Series:
-    """thresholds.is_good for a whole frame at once. An answer without a token is none."""
+    """Return which requests of a frame are good (thresholds.is_good). An answer without a token is not."""
     good = (requests["outcome"] == OK) & ~_is_empty(requests)
     for threshold in thresholds:
         if threshold.column is not None:

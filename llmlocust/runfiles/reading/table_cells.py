@@ -45,7 +45,7 @@ class Cell:
 
 
 def read_cell(text: str) -> Cell | None:
-    """Read a cell. An empty cell has an empty number; None stands for a cell that holds something else."""
+    """Read a cell. An empty cell has an empty number; None: the cell contains other text than a number."""
     plain = unicodedata.normalize("NFKC", text).replace("−", "-").replace("’", "'").strip().lower()
     if plain in _NO_NUMBER:
         return Cell("")
@@ -74,7 +74,7 @@ class DecimalMark:
     """A number with two readings, if no other number of the table decides between them; else empty."""
 
     def value(self, number: str) -> float | None:
-        """Return the number, NaN for an empty text, and None for a text that is no number."""
+        """Return the number, NaN for an empty text, and None for other text."""
         if not number:
             return math.nan
         whole, _, fraction = number.partition(self.mark)
@@ -88,7 +88,7 @@ class DecimalMark:
 
 
 def decimal_mark(numbers: Iterable[str], counts: Iterable[Iterable[str]], *, european: bool) -> DecimalMark:
-    """Decide the decimal mark of a table from all of its `numbers`, and from the columns that hold `counts`.
+    """Decide the decimal mark of a table from all of its `numbers`, and from its columns of `counts`.
 
     If nothing decides, 1,234 is a fraction in a `european` file and a thousand in others. Raises ValueError if a table
     uses both marks.
@@ -98,7 +98,7 @@ def decimal_mark(numbers: Iterable[str], counts: Iterable[Iterable[str]], *, eur
     if len(votes) > 1:
         raise ValueError(
             f"some of its numbers have a decimal point ({votes['.']}) and some a decimal comma ({votes[',']}); "
-            f"write all in one way"
+            f"write all in the same way"
         )
     if votes:
         return DecimalMark(next(iter(votes)))

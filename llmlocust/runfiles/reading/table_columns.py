@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from llmlocust.metrics.levels import RATE, USERS
+from llmlocust.runfiles.formats import MAX_NUMBER
 from llmlocust.runfiles.reading.table_cells import Cell, DecimalMark, decimal_mark, read_cell
 from llmlocust.runfiles.reading.table_headers import (
     LATENCIES,
@@ -19,8 +20,6 @@ from llmlocust.runfiles.reading.table_headers import (
 )
 from llmlocust.runfiles.reading.table_text import Grid
 
-MAX_NUMBER = 1e15
-"""No number of a load test is larger. A larger one is damage."""
 FAILURES = ("errors", UNCLEAR_ERRORS)
 OUTCOMES = (*FAILURES, "success")
 """Kinds of columns whose form (count, share or percent) `table_outcomes` decides."""
@@ -41,7 +40,7 @@ class Column:
     is_bare: bool = False
     """Whether neither the name nor a cell has a unit."""
     words: str = ""
-    """A cell that is no number, of a column that is not used for that; else empty."""
+    """A cell with other text than a number, because of which the column is not used; else empty."""
 
     @property
     def kind(self) -> str:
@@ -65,7 +64,7 @@ class _Raw:
     header: str
     meaning: Meaning
     cells: Sequence[Cell | None]
-    """None stands for a cell that is no number."""
+    """None for a cell with other text than a number."""
 
     def numbers(self) -> Iterator[str]:
         return (cell.number for cell in self.cells if cell is not None and cell.number)
@@ -96,7 +95,7 @@ def _raw(grid: Grid, at: int, header: str) -> _Raw | None:
 def _column(grid: Grid, raw: _Raw, mark: DecimalMark) -> Column:
     numbers = [None if cell is None else mark.value(cell.number) for cell in raw.cells]
     if raw.meaning.kind == "requests" and "request" not in raw.meaning.tags and not _are_whole(numbers):
-        # a "total" with fractions counts nothing
+        # a "total" with fractions is not a count
         raw = replace(raw, meaning=replace(raw.meaning, kind=TELEMETRY))
     words = next((grid.rows[row][1][raw.at] for row, number in enumerate(numbers) if number is None), "")
     is_percent = any(cell is not None and "percent" in cell.tags for cell in raw.cells)
@@ -123,7 +122,7 @@ def _refuse_wrong(grid: Grid, raw: _Raw, numbers: Sequence[float | None]) -> Non
     for (line, cells), number in zip(grid.rows, numbers, strict=True):
         is_unlimited = number == math.inf and raw.meaning.kind == RATE
         if number is None or number < 0.0 or (number > MAX_NUMBER and not is_unlimited):
-            raise ValueError(f"line {line}: {raw.header!r} is {cells[raw.at]!r}, which is no number from 0 up")
+            raise ValueError(f"line {line}: {raw.header!r} is {cells[raw.at]!r}, which is not a number of 0 or more")
         if raw.meaning.kind == "requests" and not math.isnan(number) and not number.is_integer():
             raise ValueError(f"line {line}: {raw.header!r} is {cells[raw.at]}, and a count is whole; call a rate rps")
 
@@ -165,7 +164,7 @@ def values_of(column: Column | None, rows: int) -> Sequence[float]:
 
 
 def load_column(columns: Sequence[Column]) -> Column | None:
-    """Return the column of the load, which differs from row to row and was asked for; None if the table has none."""
+    """Return the column of the requested load, which differs between rows; None if the table has none."""
     loads = [
         column
         for column in columns

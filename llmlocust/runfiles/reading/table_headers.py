@@ -1,7 +1,7 @@
 """Meanings of the column names that tools and people write. Pure.
 
 A name is split into words, each word gets the tag of its synonyms, and a few rules derive the meaning from the tags. A
-column whose name has an unknown word is telemetry: a rule never guesses.
+column whose name has an unknown word is telemetry: the rules do not guess.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UNCLEAR_ERRORS = "unclear errors"
 LATENCIES = tuple(key for key, metric in METRICS.items() if metric.table_words)
 """Metrics that a table may have columns of."""
 _SYNONYMS = {
-    # what takes time
+    # durations
     **{key: METRICS[key].table_words for key in LATENCIES},
     "latency": "latency latencies rt",
     "time": "time times",
@@ -47,7 +47,7 @@ _SYNONYMS = {
     "total": "total",
     "asked": "target requested offered nominal desired planned configured",
     "measured": "achieved actual measured observed effective",
-    # what is counted
+    # counts
     "error": "error errors err errs errored failure failures failed fail fails failing ko unsuccessful "
     "fehler erreur erreurs errores errori erros ошибки エラー 錯誤 失敗",
     "kind of failure": "timeout timeouts timedout exception exceptions rejected refused aborted 4xx 5xx",
@@ -88,7 +88,7 @@ _PHRASES = {
     "request duration": "latency",
     "req duration": "latency",
     "run time": "duration",
-    "max concurrent requests": "peak concurrency",  # what vLLM calls the most that were in flight
+    "max concurrent requests": "peak concurrency",  # vLLM's name for the maximum in flight
     "concurrent requests": "concurrency",
     "concurrent reqs": "concurrency",
     "parallel requests": "concurrency",
@@ -201,7 +201,7 @@ TIME_UNITS = {"ms": 1e-3, "s": 1.0, "us": 1e-6, "ns": 1e-9, "minutes": 60.0}
 SCALES = {**TIME_UNITS, "per second": 1.0, "per minute": 1 / 60}
 """Factors from a unit to seconds, or per second."""
 MEASURED = 9
-"""Rank of a load that was measured. All others were asked for."""
+"""Rank of a measured load. All others are requested loads."""
 
 
 @dataclass(frozen=True)
@@ -304,7 +304,7 @@ class _Name:
         return self.tags.issuperset(tags)
 
     def is_within(self, *tags: str) -> bool:
-        """Tell whether all words are known and have no other tags than these."""
+        """Return whether all words are known and have no other tags than these."""
         return not self.has_unknown and self.tags.issubset(tags)
 
     def without(self, *tags: str) -> _Name:
@@ -349,7 +349,7 @@ def _latency(name: _Name) -> Meaning | None:
         return None
     if not name.is_within(*of_times, *(["duration"] if statistics else [])):
         return None
-    # a latency without a statistic is what most people mean by it: the mean
+    # a latency without a statistic is usually the mean
     return name.as_(next(iter(metrics), "e2e"), next(iter(statistics), "mean"))
 
 
@@ -358,7 +358,7 @@ def _tokens(name: _Name) -> Meaning | None:
         return None
     is_rate = name.has("throughput", "speed", "tps", "s", *_PER)
     known = name.is_within("token", "output", "throughput", "speed", "tps", "s", "mean", "measured", "rate", *_PER)
-    # without a word for output it may be that of all tokens
+    # without a word for output, it may be the rate of all tokens
     return name.without("s").as_("output_tokens_per_s", rank=int(not name.has("output"))) if is_rate and known else None
 
 

@@ -53,7 +53,7 @@ class _Form:
 
 @dataclass(frozen=True)
 class _Reading:
-    """Share of the requests that failed, row by row, as one column or several tell it."""
+    """Share of the requests that failed, row by row, according to one column or several."""
 
     header: str
     errors: Sequence[float]
@@ -98,13 +98,11 @@ class _Row:
         if not failed > 0.0:
             return failed
         if math.isnan(self.total()):
-            raise ValueError(
-                f"line {self.line}: {column.header!r} is {failed:g}, and nothing says of how many requests"
-            )
+            raise ValueError(f"line {self.line}: {column.header!r} is {failed:g}, of an unknown number of requests")
         if failed > self.total():
             raise ValueError(
                 f"line {self.line}: {column.header!r} is {failed:g} of {self.total():g} requests; "
-                f"call it errors_percent where it is in percent"
+                f"call it errors_percent if it is in percent"
             )
         return failed / self.total()
 
@@ -153,7 +151,7 @@ class _Table:
         # a cell that is empty in one column may be filled in another
         errors = [
             _first_known(row)
-            for row in zip(*(each.errors for each in (*readings, *partial)), self._values(None), strict=True)
+            for row in zip(*(reading.errors for reading in (*readings, *partial)), self._values(None), strict=True)
         ]
         notes = [*(readings[0].notes if readings else ()), *self._unaccounted(), *self._unused([*failures, *successes])]
         return Outcomes(self._totals(errors), errors, self._successful(whole), notes)
@@ -194,16 +192,18 @@ class _Table:
 
     def _form_of_failures(self, column: Column) -> _Form:
         if not column.values:
-            raise ValueError(f"{column.header!r} holds words ({column.words[:40]!r}), not numbers of failures; {_CALL}")
+            raise ValueError(
+                f"{column.header!r} contains words ({column.words[:40]!r}), not numbers of failures; {_CALL}"
+            )
         if column.kind == UNCLEAR_ERRORS:
-            raise ValueError(f"what {column.header!r} says of failures is not clear; {_CALL}, or leave it out")
+            raise ValueError(f"the meaning of {column.header!r} is not clear; {_CALL}, or leave it out")
         if not any(column.known()):
             return _Form(column, SHARE)
         form = _named_form(column) or _form_of_fractions(column)
         if form is None and not _any_known(self._requests, self._ok, self._estimates):
             raise ValueError(
-                f"{column.header!r} goes up to {max(column.known()):g}, and nothing says of how many requests; add a "
-                f"column requests where these are counts, or call it errors_percent or error_rate"
+                f"{column.header!r} goes up to {max(column.known()):g}, of an unknown number of requests; add a column "
+                f"requests if these are counts, or call it errors_percent or error_rate"
             )
         return form or _counts(column)
 
@@ -319,7 +319,9 @@ def _form_of_fractions(column: Column) -> _Form | None:
 def _form_of_shares(column: Column) -> _Form:
     most = max(column.known())
     if most > 100.0:
-        raise ValueError(f"{column.header!r} goes up to {most:g}, which is no share of the requests and no percentage")
+        raise ValueError(
+            f"{column.header!r} goes up to {most:g}, which is neither a share of the requests nor a percentage"
+        )
     return _assumed(column, SHARE if most <= 1.0 else PERCENT)
 
 

@@ -30,7 +30,7 @@ _FOREIGN = {
 }
 _SAVE = "save its table as CSV in UTF-8"
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
-"""Characters that no text has. Bytes that decode to them are no text, or are in another encoding."""
+"""Characters that text does not contain. Bytes that decode to them are not text, or have another encoding."""
 _DELIMITERS = (",", ";", "\t", "|")
 _BOXES = str.maketrans(
     {**dict.fromkeys("│┃║", "|"), **dict.fromkeys("─━═┼╋╪╇┿┬┴╤╧├┤┝┥┡┩┌┐└┘╒╕╘╛┏┓┗┛┯┷┳┻╔╗╚╝╠╣╦╩╬╞╡┢┪", "-")}
@@ -68,12 +68,12 @@ def decode(data: bytes) -> tuple[str, str]:
     encoding, guessed = _encoding(data)
     text = decoded(data.removeprefix(BOMS.get(encoding, b"")), encoding) if encoding else None
     if text is None or _CONTROLS.search(text):
-        raise ValueError(f"no text that can be read; {_SAVE}")
+        raise ValueError(f"not readable as text; {_SAVE}")
     return text, guessed
 
 
 def unpacked(data: bytes) -> bytes:
-    """Undo gzip, which the first bytes of a file show."""
+    """Unpack data that gzip compressed; return other data as they are."""
     if not data.startswith(_GZIP):
         return data
     try:
@@ -82,12 +82,12 @@ def unpacked(data: bytes) -> bytes:
     except (OSError, EOFError, zlib.error) as problem:
         raise ValueError(f"its gzip compression is damaged ({problem}); compress it again") from None
     if len(plain) > _MAX_BYTES:
-        raise ValueError("it unpacks to more than 64 MiB, which is no table of levels")
+        raise ValueError("it unpacks to more than 64 MiB, which is too large for a table of levels")
     return plain
 
 
 def _encoding(data: bytes) -> tuple[str, str]:
-    """Return Python's name for the encoding, and the name that a reader knows if it is a guess; "" for none."""
+    """Return Python's name of the encoding, and its usual name if it is a guess; both are empty if not known."""
     encoding = encoding_of(data)
     if not encoding:
         name, _, encoding = probable_encoding(data)
@@ -112,7 +112,7 @@ def read_grid(text: str) -> Grid:
 
 
 def _is_rule(lines: Sequence[str], at: int) -> bool:
-    """Tell whether a line parts a header from its rows: the line before it has columns and is the first that does."""
+    """Return whether a line separates a header from its rows: the line before it is the first one with columns."""
     if not _RULE.fullmatch(lines[at]) or "|" not in lines[at - 1]:
         return False
     return at == 1 or "|" not in lines[at - 2] or bool(_RULE.fullmatch(lines[at - 2]))
@@ -172,7 +172,7 @@ def _grid(rows: Sequence[tuple[int, list[str]]], delimiter: str) -> Grid:
     if width > 1:
         rows = _without_remarks(rows, width)
     if len(rows) < 2:
-        raise ValueError("no table of levels; it needs a header and a row a level")
+        raise ValueError("no table of levels; it needs a header and a row per level")
     header = [" ".join(cell.split()) for cell in rows[0][1]]
     while not header[-1]:
         header.pop()
@@ -195,6 +195,6 @@ def _of_length(cells: Sequence[str], length: int, number: int) -> list[str]:
     if any(cell.strip() for cell in cells[length:]):
         raise ValueError(
             f"line {number} has {len(cells)} cells and the header {length}; "
-            f"put a number that has a comma in it into quotes, or use ; between the columns"
+            f"put numbers that contain a comma into quotes, or use ; between the columns"
         )
     return [*(cell.strip() for cell in cells), *[""] * length][:length]

@@ -89,7 +89,7 @@ def test_what_a_lost_worker_had_to_send_is_its_share_of_the_rate():
     run.assignment.open("poisson", 50)
     run.begin_level(30.0, RATE)
     due = run.assignment.due_of("b", 2.0, 6.0)
-    assert (due.requests, due.of) == (40.0, "its share of the rate")
+    assert (due.requests, due.source) == (40.0, "its share of the rate")
     assert run.assignment.due_of("b", 6.0, 2.0).requests == 0.0
     assert run.assignment.due_of("stranger", 2.0, 6.0) is None
 

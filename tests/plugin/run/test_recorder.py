@@ -11,6 +11,7 @@ from llmlocust.plugin.run import recorder as module
 from llmlocust.plugin.run.companion import Companion
 from llmlocust.plugin.run.recorder import Recorder
 from llmlocust.runfiles.writer import RunFiles
+from llmlocust.text.message import Message, from_json, message
 from tests.metrics.records import record_of
 from tests.plugin.run.fake_cluster import make_run, played
 
@@ -36,10 +37,10 @@ class Counting(RunFiles):
             raise OSError(errno.ENOSPC, "No space left on device")
         super().write_levels(figures)
 
-    def append_requests(self, rows):
+    def append(self, name, rows):
         if self.full:
             raise OSError(errno.ENOSPC, "No space left on device")
-        super().append_requests(rows)
+        super().append(name, rows)
 
 
 def recorded(prefix, takes=0.0, users=None, **settings):
@@ -53,7 +54,7 @@ def recorded(prefix, takes=0.0, users=None, **settings):
 
 
 def info(prefix):
-    return json.loads(Path(f"{prefix}_llm_run.json").read_text())
+    return json.loads(Path(f"{prefix}_llm_run.json").read_text(), object_hook=from_json)
 
 
 def requests(prefix):
@@ -214,17 +215,23 @@ def test_a_tick_measures_then_keeps_and_then_says(prefix):
 def test_a_run_describes_what_was_asked_for_and_what_is_wrong(prefix):
     options, target = {"llm_rate": 5.0}, {"host": "http://a", "model": "m", "dialect": "openai-chat"}
     run, _, _, _ = recorded(
-        prefix, options=options, target=target, user_classes={"Chat": "0 s"}, users={"a": 1, "b": 1}
+        prefix,
+        options=options,
+        target=target,
+        user_classes={"Chat": message("wait {seconds} s", seconds=2)},
+        think_times={"Chat": 2.0},
+        users={"a": 1, "b": 1},
     )
     run.assignment.open("poisson", 40)
     run.begin_level(2)
     run.lost_workers.add("a", "host:7", "all", 0.0, may_go_on=True)
     run.problem("a problem")
-    run.ended_by = "errors < 1% at 2 users"
+    run.ended_by = message("{threshold} at {load}", threshold="errors < 1%", load="2 users")
     run.finish()
 
     content = info(prefix)
-    assert (content["options"], content["target"], content["user_classes"]) == (options, target, {"Chat": "0 s"})
+    assert (content["options"], content["target"]) == (options, target)
+    assert (content["user_classes"], content["think_times"]) == ({"Chat": "wait 2 s"}, {"Chat": 2.0})
     assert content["plan"] == {"levels": [2], "arrivals": "poisson", "max_in_flight": 40}
     assert (content["processes"], content["stopped"], content["ended_by"]) == (2, True, "errors < 1% at 2 users")
     checks = [(check["name"], check["ok"], check["says"], check["levels"]) for check in content["checks"]]
@@ -232,6 +239,8 @@ def test_a_run_describes_what_was_asked_for_and_what_is_wrong(prefix):
         ("run", False, "a problem", []),
         ("run", False, "Worker host:7 was lost 0 s into the run: all.", [0]),
     ]
+    for sentence in (content["ended_by"], content["user_classes"]["Chat"], content["checks"][1]["says"]):
+        assert isinstance(sentence, Message)
 
 
 @pytest.mark.parametrize(("through", "stopped"), [(True, False), (False, True)])
