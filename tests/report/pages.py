@@ -7,8 +7,9 @@ VOID = {"meta", "link", "br", "img", "input", "hr"}
 SPOKEN = {"title", "aria-label", "data-dark", "data-light"}
 """Attributes that are read out or shown."""
 STAYS = re.compile(
-    r"(?<![A-Za-z])(?:TTFT|TTFO|TPOT|ITL|SLO|HTTP|TLS|IP|CSV|GPU|CPU|UTC|N = X·\(R \+ Z\)|vLLM|llmlocust|Locust|Retry-After|"
-    r"NO_PROXY|ulimit|backlog|worker|token|ttft|e2e|errors|p\d+|ms|s|BASE|NEW|Holm|--[a-z-]+|\S+\.(?:csv|json))(?![A-Za-z])"
+    r"(?<![A-Za-z])(?:\S+\.(?:csv|json)|[A-Za-z]+_[A-Za-z_]+|--[a-z-]+|stream: true|stream = False|N = X·\(R \+ Z\)|"
+    r"TTFT|TTFO|TPOT|ITL|SLO|HTTP|TLS|IP|DNS|CSV|GPU|CPU|UTC|vLLM|llmlocust|Locust|Retry-After|ChatUser|ulimit|backlog|"
+    r"locustfile|worker|token|ttft|e2e|errors|p\d+|ms|s|BASE|NEW|Holm)(?![A-Za-z])"
 )
 """Words that a Chinese page has in Latin letters: names, units, terms, options, names of files."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -31,12 +32,35 @@ class Catalogue:
         if translation is not None:
             values = {name: self._rendered(value) for name, value in message.values.items()}
             with suppress(KeyError):  # a message of a hand-made run.json may lack values
-                return translation.format_map(values)
+                return _filled(translation, values)
         self.missing.append(message.template)
         return str(message)
 
     def _rendered(self, value: str) -> str:
         return self.render(value) if isinstance(value, Message) else value
+
+
+_PLACE = re.compile(r"\{(\w+)\}")
+_WIDE = re.compile(r"[\u3000-\u9fff\uff00-\uffef]")
+"""A character of a script that has no spaces between words."""
+
+
+def _filled(translation: str, values: Mapping[str, str]) -> str:
+    """Return a translation with its values. Around a place, a space between two wide characters is left out: it is there
+    for values in Latin letters. Raises KeyError if a value is missing.
+    """
+    text = ""
+    for at, piece in enumerate(_PLACE.split(translation)):
+        text = _joined(text, values[piece] if at % 2 else piece)
+    return text
+
+
+def _joined(left: str, right: str) -> str:
+    if left.endswith(" ") and _WIDE.match(left[-2:-1]) and _WIDE.match(right):
+        return left[:-1] + right
+    if right.startswith(" ") and _WIDE.match(left[-1:]) and _WIDE.match(right[1:]):
+        return left + right[1:]
+    return left + right
 
 
 def messages_of(language: str) -> dict[str, str]:

@@ -13,8 +13,6 @@ from llmlocust.text.message import Message
 
 ENGLISH = "en"
 _NUMBER_AND_UNIT = re.compile(r"(?<=\d) (?=(?:%|ms|s|µs|×|users?|streams?|requests/s|tokens/s)(?:\W|$))")
-_CLOSE = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef]) (?=[\u3000-\u9fff\uff00-\uffef])")
-"""Spaces between two characters of a script that has none."""
 _language: ContextVar[Catalogue | None] = ContextVar("language", default=None)
 
 
@@ -49,7 +47,7 @@ def spoken(value: Any) -> Any:
     catalogue = _language.get()
     if catalogue is None or not isinstance(value, Message):
         return value
-    return unbroken(_CLOSE.sub("", catalogue.render(value)))
+    return unbroken(catalogue.render(value))
 
 
 def unbroken(text: str) -> str:

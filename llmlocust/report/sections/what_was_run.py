@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
+from llmlocust.analysis.breakpoints.steps import kind_name
 from llmlocust.metrics.levels import RATE
-from llmlocust.metrics.vocabulary import ERROR_KINDS, PHASES
+from llmlocust.metrics.vocabulary import PHASES
 from llmlocust.runfiles.reading.run_data import LOCUST, OURS, TABLE, RunData
 from llmlocust.runfiles.reading.run_json import count, mapping, number, phases_planned, planned
 from llmlocust.text import figures as words
-from llmlocust.text.message import Message, enumeration, message, term
+from llmlocust.text.message import Message, clauses, enumeration, message, term
 
 _SECRET = re.compile(r"key|token$|secret|password|authorization", re.IGNORECASE)
 _MAX_MESSAGES = 12
@@ -33,7 +34,7 @@ _MONTHS = (
     *(term("August"), term("September"), term("October"), term("November"), term("December")),
 )
 _VERSIONS = {"llmlocust": "llmlocust", "locust": "Locust", "python": "Python"}
-FOREIGN = ("Target", "Model", "Protocol", "Arrivals", "Users", "Versions")
+FOREIGN = ("Target", "Model", "Protocol", "Arrivals", "Versions")
 """The facts that are names from the run's files: the same in every language."""
 
 
@@ -63,7 +64,9 @@ def facts(run: RunData, unit: str) -> list[tuple[str, str]]:
 
 def _users(classes: Mapping[str, Any], unit: str) -> str:
     """Return the user classes; in open load without their think times, which have no effect there."""
-    return "; ".join(name if unit == RATE else f"{name}: {does}" for name, does in classes.items())
+    if unit == RATE:
+        return "; ".join(classes)
+    return clauses([message("{name}: {tasks}", name=name, tasks=tasks) for name, tasks in classes.items()])
 
 
 def _versions(info: Mapping[str, Any]) -> str:
@@ -198,8 +201,4 @@ def messages(run: RunData) -> list[tuple[str, str, str]]:
     if run.failures is None:
         return []
     rows = run.failures.head(_MAX_MESSAGES).to_dict("records")
-    return [(_kind(str(row["kind"])), str(row["error"])[:300], words.digits(float(row["count"]))) for row in rows]
-
-
-def _kind(kind: str) -> str:
-    return term(ERROR_KINDS[kind]) if kind in ERROR_KINDS else kind
+    return [(kind_name(str(row["kind"])), str(row["error"])[:300], words.digits(float(row["count"]))) for row in rows]
