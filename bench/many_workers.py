@@ -16,6 +16,7 @@ import json
 import math
 import random
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -36,7 +37,7 @@ from llmlocust.plugin.protocol import VERSION
 
 PREPARED = 2
 """Number of workers with prepared reports; the other workers send the same ones."""
-NAME, RUN, NUMBER = "worker-000000", "r" * 32, 0x7ABBCCDD
+NAME, RUN, NUMBER, GIVEN = "worker-000000", "r" * 32, 0x7ABBCCDD, 0.5
 """Placeholders in a prepared report, each of the same length as the value with which a worker replaces it."""
 LOCUSTFILE = "from llmlocust import ChatUser\n\n\nclass Chat(ChatUser):\n    pass\n"
 SPAWN_RATE = 50_000
@@ -92,7 +93,7 @@ def prepare(intervals: int, rows: float) -> list[list[bytes]]:
 def packed(worker: merging.SimulatedWorker, begun: int) -> bytes:
     message = Message.unserialize(worker.report(begun))
     piece = message.data["llm"]["pieces"][0] | {"worker": NAME, "run": RUN, "number": NUMBER}
-    message.data["llm"] |= {"run": RUN, "pieces": [piece]}
+    message.data["llm"] |= {"run": RUN, "given": GIVEN, "pieces": [piece]}
     return Message("stats", message.data, NAME).serialize()
 
 
@@ -183,6 +184,8 @@ class Worker:
         self.state = "ready"
         self.run = ""
         self.users = 0
+        self.given = 0.0
+        """The time stamp of the last spawn message."""
         self.reported = 0
         self.unconfirmed: bytes | None = None
         self.running = self.stopped = False
@@ -194,6 +197,7 @@ class Worker:
         """Keep a prepared report as this worker's next one, with the placeholders replaced."""
         self.reported += 1
         own = report.replace(NAME.encode(), self.name.encode()).replace(RUN.encode(), self.run.encode())
+        own = own.replace(b"given" + as_packed_float(GIVEN), b"given" + as_packed_float(self.given))
         self.unconfirmed = own.replace(as_packed(NUMBER), as_packed(self.reported))
 
     def receive(self, message: Message) -> bool:
@@ -201,6 +205,7 @@ class Worker:
         if message.type == "ack":
             self.send("llm_hello", {"version": VERSION})
         elif message.type == "spawn":
+            self.given = message.data["timestamp"]
             self._spawn(message.data["user_classes_count"])
         elif message.type == "llm":
             self._receive_ours(message.data)
@@ -225,7 +230,8 @@ class Worker:
             return
         pieces = Message.unserialize(self.unconfirmed).data["llm"]["pieces"] if self.unconfirmed else []
         empty = {"stats": [], "stats_total": EMPTY_STATS, "errors": {}, "user_classes_count": {}, "user_count": 0}
-        self.send("stats", empty | {"llm": {"version": VERSION, "run": self.run, "running": False, "pieces": pieces}})
+        ours = {"version": VERSION, "run": self.run, "running": False, "given": self.given, "pieces": pieces}
+        self.send("stats", empty | {"llm": ours})
         self.send("client_stopped")
         self.send("client_ready", locust.__version__)
 
@@ -264,6 +270,11 @@ class Observer:
 def as_packed(number: int) -> bytes:
     """Return a number of 32 bits as msgpack writes it."""
     return b"\xce" + number.to_bytes(4, "big")
+
+
+def as_packed_float(value: float) -> bytes:
+    """Return a float as msgpack writes it."""
+    return b"\xcb" + struct.pack(">d", value)
 
 
 def sent_in(report: bytes) -> int:
