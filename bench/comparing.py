@@ -141,7 +141,7 @@ class Run:
             self._hold(load)
         self.pending.clear()
         self.users = 0  # users send no further request
-        self._until(math.inf)
+        self._run_until(math.inf)
 
     def _hold(self, load: float) -> None:
         began = self.levels[-1].ended if self.levels else 0.0
@@ -158,13 +158,13 @@ class Run:
         for _ in range(self.users, int(load) if self.case.unit == USERS else 0):
             self._send_at(began + self.dice.uniform(0.0, min(2.0, cycle)))
             self.users += 1
-        self._until(level.ended)
+        self._run_until(level.ended)
 
     def _send_at(self, moment: float) -> None:
         heapq.heappush(self.pending, (moment, self.scheduled))
         self.scheduled += 1
 
-    def _until(self, end: float) -> None:
+    def _run_until(self, end: float) -> None:
         while True:
             due, sent = self.engine.due, self.pending[0][0] if self.pending else math.inf
             if min(due, sent) >= end:

@@ -206,9 +206,9 @@ def table(judged: Sequence[Judged]) -> Iterator[str]:
     yield ""
     yield "| rule | saturation within one level | knee within one level | false alarm without saturation | without knee |"
     yield "|---|---:|---:|---:|---:|"
-    yield f"| llmlocust | {' | '.join(_beside(judged, None))} |"
+    yield f"| llmlocust | {' | '.join(_comparison(judged, None))} |"
     for name in RIVALS:
-        yield f"| {name} | {' | '.join(_beside(judged, name))} |"
+        yield f"| {name} | {' | '.join(_comparison(judged, name))} |"
 
 
 def _limit_rows(judged: Sequence[Judged]) -> Iterator[tuple[str, ...]]:
@@ -286,7 +286,7 @@ def contains(finding: Finding, true: float) -> bool:
     return finding.reached and low <= true <= (math.inf if finding.high is None else finding.high)
 
 
-def _beside(judged: Sequence[Judged], rule: str | None) -> Iterator[str]:
+def _comparison(judged: Sequence[Judged], rule: str | None) -> Iterator[str]:
     alarms = defaultdict(list)
     for name in ("saturation", "knee"):
         pairs = [
