@@ -1,6 +1,6 @@
 # make demo   run a ramp against a simulated server, and make its report      make test   run all tests
 # Both create an environment in .venv and install what they need.
-# make real   install what tests/real needs (Gradio apps, a proxy, an engine, datasets), each in an environment below .real
+# make real   install the software for tests/real (Gradio apps, a proxy, an engine, datasets), each in an environment below .real
 
 PYTHON ?= python3
 VENV := .venv

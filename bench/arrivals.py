@@ -1,15 +1,17 @@
-"""Open load beside a server that logs when each request came: is the rate what was asked for, and are requests on time?
+"""Open load against a server that logs the arrival of each request: is the rate as requested, and are requests on time?
 
-    python bench/arrivals.py [RATE ...] [--arrivals poisson] [--seconds 30]      2000 unless told; gcc and two cores
+    python bench/arrivals.py [RATE ...] [--arrivals poisson] [--seconds 30]      RATE: 2000 by default
 
-The C server and one process of Locust have a core each; answers are two tokens, the last after some 55 ms. The rate is
-what the server counted inside the level's window. Its error against what was due there is the generator's own; against
-what was asked for, that of a finite number of Poisson arrivals is in it (1/√n).
+Needs gcc and two cores. The C server and one process of Locust have a core each. Answers have two tokens; the last one
+comes after about 55 ms. The rate is the server's count inside the level's window. Its error relative to the due requests
+is the generator's own. Its error relative to the requested rate also includes that of a finite number of Poisson
+arrivals (1/√n).
 
-Two Kolmogorov-Smirnov tests of what the server saw. Of the times between arrivals, against exponential or gamma ones:
-it sees that one thread sends one request after the other. Of the moments of Poisson arrivals, which are uniform once
-their number is given (Brown et al. 2005, Statistical Analysis of a Telephone Call Center, section 3): it sees whether
-there are more of them at one time than at another.
+Two Kolmogorov-Smirnov tests of the arrivals that the server logged:
+- the intervals between arrivals, compared with exponential or gamma ones. One thread sends one request after the other,
+  and this test detects it.
+- the moments of Poisson arrivals, which are uniform for a given number of them (Brown et al. 2005, Statistical Analysis
+  of a Telephone Call Center, section 3). This test detects a rate that varies over time.
 """
 
 import argparse
@@ -21,10 +23,10 @@ import numpy as np
 import truth
 
 TOKENS = 2
-GAP_MS = 5.0
-DRAWN = 2_000_000
-"""Gaps that stand for a distribution."""
-TITLES = ("asked/s", "arrivals", "due/s", "server saw/s", "off the due", "off the asked", "by chance")
+ITL_MS = 5.0
+SAMPLES = 2_000_000
+"""Number of intervals that are drawn to represent a distribution."""
+TITLES = ("requested/s", "arrivals", "due/s", "received/s", "error of due", "error of requested", "by chance")
 MORE = (
     "delay p50 ms",
     "p99",
@@ -33,7 +35,7 @@ MORE = (
     "failed",
     "CPU of a core",
     "µs/request",
-    "KS gaps",
+    "KS intervals",
     "KS moments",
     "limit at 1 %",
 )
@@ -50,53 +52,54 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rates", type=float, nargs="*", default=[2000.0], metavar="RATE", help="requests a second")
+    parser.add_argument("rates", type=float, nargs="*", default=[2000.0], metavar="RATE", help="requests per second")
     parser.add_argument("--arrivals", default="poisson", help="constant, poisson, gamma:CV or bursts:N")
-    parser.add_argument("--seconds", type=float, default=30.0, help="for which a rate is measured")
+    parser.add_argument("--seconds", type=float, default=30.0, help="seconds for which a rate is measured")
     return parser.parse_args()
 
 
 def row(folder: Path, rate: float, arrivals: str, seconds: float) -> str:
-    with truth.Server(folder, GAP_MS, tokens=TOKENS) as server:
+    with truth.Server(folder, ITL_MS, tokens=TOKENS) as server:
         options = ["--headless", "--only-summary", "--host", server.host, "--csv", folder / "run"]
         load = ["--llm-rate", rate, "--llm-arrivals", arrivals, "--llm-hold", seconds, "--llm-warmup", 2]
         more = ["--llm-preflight=false", "--llm-max-tokens", TOKENS]
         truth.run(truth.locust(folder, *options, *load, *more), truth.on_core(1))
     level = truth.level(folder)
-    came = np.sort(server.served[:, 0]) / 1e9 + truth.monotonic_began()
-    inside = came[(came >= level.warmed_up) & (came < level.ended)]
-    due, saw = level.due / level.window, len(inside) / level.window
+    arrived = np.sort(server.served[:, 0]) / 1e9 + truth.monotonic_began()
+    inside = arrived[(arrived >= level.warmed_up) & (arrived < level.ended)]
+    due, received = level.due / level.window, len(inside) / level.window
     delay = level.metric("delay")
-    busy = [float(each["client_cpu"]) for each in truth.steady(folder, 1)]
-    cpu = sum(busy) / len(busy)
-    cells = [f"{rate:g}", arrivals, f"{due:.1f}", f"{saw:.1f}", f"{saw / due - 1.0:+.2%}", f"{saw / rate - 1.0:+.2%}"]
+    shares = [float(second["client_cpu"]) for second in truth.steady(folder, 1)]
+    cpu = sum(shares) / len(shares)
+    cells = [f"{rate:g}", arrivals, f"{due:.1f}", f"{received:.1f}"]
+    cells += [f"{received / due - 1.0:+.2%}", f"{received / rate - 1.0:+.2%}"]
     cells += [f"±{1.0 / math.sqrt(len(inside)):.2%}", *(f"{delay[name] * 1e3:.2f}" for name in ("p50", "p99", "max"))]
     cells += [
         str(level.dropped),
         str(level.failed),
         f"{cpu:.0%}",
-        f"{cpu / saw * 1e6:.0f}",
+        f"{cpu / received * 1e6:.0f}",
         *ks(inside, rate, arrivals, (level.warmed_up, level.ended)),
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def ks(came: np.ndarray, rate: float, arrivals: str, window: tuple[float, float]) -> list[str]:
-    """Distances of the gaps and of the moments, and what either may be; of even arrivals and bursts nothing is said."""
+def ks(arrived: np.ndarray, rate: float, arrivals: str, window: tuple[float, float]) -> list[str]:
+    """Return the distances of the intervals and of the moments, and their 1 % limit; dashes for even arrivals and bursts."""
     name, _, cv = arrivals.partition(":")
     if name not in ("poisson", "gamma"):
         return ["–", "–", "–"]
     shape = float(cv or 1.0) ** -2
-    drawn = np.sort(np.random.default_rng(1).gamma(shape, 1.0 / (shape * rate), DRAWN))
-    gaps = np.sort(np.diff(came))
-    of_gaps = distance(np.searchsorted(drawn, gaps) / DRAWN)
+    sample = np.sort(np.random.default_rng(1).gamma(shape, 1.0 / (shape * rate), SAMPLES))
+    intervals = np.sort(np.diff(arrived))
+    of_intervals = distance(np.searchsorted(sample, intervals) / SAMPLES)
     begin, end = window
-    of_moments = f"{distance((came - begin) / (end - begin)):.4f}" if name == "poisson" else "–"
-    return [f"{of_gaps:.4f}", of_moments, f"{1.628 / math.sqrt(len(gaps)):.4f}"]
+    of_moments = f"{distance((arrived - begin) / (end - begin)):.4f}" if name == "poisson" else "–"
+    return [f"{of_intervals:.4f}", of_moments, f"{1.628 / math.sqrt(len(intervals)):.4f}"]
 
 
 def distance(expected: np.ndarray) -> float:
-    """Kolmogorov and Smirnov's, of sorted values of which `expected` is the distribution function."""
+    """Return the Kolmogorov-Smirnov distance; `expected` is the distribution function at the sorted values."""
     ranks = np.arange(len(expected) + 1) / len(expected)
     return float(max(np.max(ranks[1:] - expected), np.max(expected - ranks[:-1])))
 

@@ -1,11 +1,11 @@
-"""What makes a master's memory grow with the length of a run: ours and Locust's own, by file and line.
+"""The growth of a master's memory with the length of a run, that of llmlocust and of Locust, by file and line.
 
     python bench/growth.py [--hours 1 10] [--workers 2] [--csv] [--full-history]
 
-Reports of workers are played into a master's side: our ledger, its files, and what the live page is asked; Locust's
-statistics by its own listener of reports, its history for charts every five seconds and, with --csv, the rows of its
-CSV files every second. Nothing waits: Locust is told another time. tracemalloc says what lives at the end that did not
-after 20 minutes, when the spans of the live page are as many as they will be.
+The master's side receives the reports of workers without a network: our ledger, its files and the answers to the live
+page; Locust's statistics through its own listener, its history for charts every five seconds and, with --csv, the rows of
+its CSV files every second. Locust gets a simulated clock, so nothing waits. tracemalloc compares the memory at the end
+with that after 20 minutes, when the live page has reached its maximum number of spans.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import locust.stats
-from live import PlayedRun, a_second, at
+from live import PlayedRun, one_second, shifted
 from locust import event
 from locust.env import Environment
 from locust.stats import RequestStats, StatsCSVFileWriter, setup_distributed_stats_event_listeners, update_stats_history
@@ -27,15 +27,16 @@ from llmlocust.plugin.generator.collector import forget_old_seconds
 from llmlocust.runfiles.writer import RunFiles
 
 WARM, HOUR = 1200, 3600
-INTERVAL, HISTORY, LOOK = 3, 5, 600
-"""Seconds between reports, between entries of Locust's history, and between two looks at the page and the files."""
-NAMES, ANSWERED = 3, 4
+INTERVAL, HISTORY, UPDATE = 3, 5, 600
+"""Seconds between reports, between entries of Locust's history, and between updates of the page and the files."""
+NAMES, REQUESTS = 3, 4
+"""Request names, and requests per second."""
 ROWS = ("", " TTFT", " TPOT")
 EPOCH = 1.7e9
 
 
 class Clock:
-    """In the place of the module `time` in locust.stats."""
+    """Replaces the module `time` in locust.stats."""
 
     now = EPOCH
 
@@ -69,7 +70,7 @@ def play(hours: float, options: argparse.Namespace, folder: Path) -> None:
     master.runner = runner
     csv = StatsCSVFileWriter(master, locust.stats.PERCENTILES_TO_REPORT, str(folder / "run"), options.full_history)
     run = PlayedRun()
-    live, second = Live(run), a_second(run.limits)
+    live, second = Live(run), one_second(run.limits)
     files = RunFiles(str(folder / "run"))
     run.ledger.begin_level(0.0, 10)
     run.ledger.end_warmup(0.0)
@@ -79,7 +80,7 @@ def play(hours: float, options: argparse.Namespace, folder: Path) -> None:
         clock.now, run.at = EPOCH + now, float(now)
         for number, stats in enumerate(workers):
             work(stats)
-            run.ledger.merge(at(now, 0, second) | {"worker": f"worker {number}"})
+            run.ledger.merge(shifted(now, 0, second) | {"worker": f"worker {number}"})
             if now % INTERVAL == number % INTERVAL:
                 master.events.worker_report.fire(client_id=str(number), data=report(stats))
         if now % HISTORY == 0:
@@ -88,7 +89,7 @@ def play(hours: float, options: argparse.Namespace, folder: Path) -> None:
         if options.csv:
             csv._requests_data_rows(csv.requests_csv_writer)  # noqa: SLF001  # as its own loop does
             csv._stats_history_data_rows(csv.stats_history_csv_writer, clock.now)  # noqa: SLF001
-        if now % LOOK == 0:
+        if now % UPDATE == 0:
             live.snapshot(live.name, run.ledger.spans.changes)
             run.ledger.take_gauges(run.began)
             levels = [run.ledger.figures(level, run.at) for level in run.ledger.levels]
@@ -99,14 +100,14 @@ def play(hours: float, options: argparse.Namespace, folder: Path) -> None:
             before = tracemalloc.take_snapshot()
     run.ledger.take_gauges(run.began)
     gc.collect()
-    tell(hours, before, tracemalloc.take_snapshot(), options.lines)
+    print_growth(hours, before, tracemalloc.take_snapshot(), options.lines)
     tracemalloc.stop()
     csv.close_files()
 
 
 def work(stats: RequestStats) -> None:
-    """A second of a worker."""
-    for number in range(ANSWERED):
+    """Log one second of a worker's requests in Locust's statistics."""
+    for number in range(REQUESTS):
         for row in ROWS:
             if row:
                 stats.entries[f"name {number % NAMES}{row}", "LLM"].log(100 + number, 0)
@@ -123,22 +124,22 @@ def report(stats: RequestStats) -> dict[str, Any]:
     }
 
 
-def tell(hours: float, before: tracemalloc.Snapshot, after: tracemalloc.Snapshot, lines: int) -> None:
+def print_growth(hours: float, before: tracemalloc.Snapshot, after: tracemalloc.Snapshot, lines: int) -> None:
     grown = after.compare_to(before, "lineno")
-    whose = {"llmlocust": 0.0, "locust": 0.0, "others": 0.0}
-    for each in grown:
-        parts = Path(each.traceback[0].filename).parts
-        name = next((part for part in reversed(parts) if part in whose), "others")
-        whose[name] += each.size_diff
-    a_megabyte_an_hour = 2**20 * (hours - WARM / HOUR)
+    sizes = {"llmlocust": 0.0, "locust": 0.0, "others": 0.0}
+    for line in grown:
+        parts = Path(line.traceback[0].filename).parts
+        name = next((part for part in reversed(parts) if part in sizes), "others")
+        sizes[name] += line.size_diff
+    megabyte_per_hour = 2**20 * (hours - WARM / HOUR)
     print(
-        f"\n{hours:g} h, MB an hour: "
-        + ", ".join(f"{name} {size / a_megabyte_an_hour:.2f}" for name, size in whose.items())
+        f"\n{hours:g} h, MB per hour: "
+        + ", ".join(f"{name} {size / megabyte_per_hour:.2f}" for name, size in sizes.items())
     )
-    for each in grown[:lines]:
-        frame = each.traceback[0]
+    for line in grown[:lines]:
+        frame = line.traceback[0]
         print(
-            f"  {each.size_diff / a_megabyte_an_hour:6.2f}  {'/'.join(Path(frame.filename).parts[-2:])}:{frame.lineno}"
+            f"  {line.size_diff / megabyte_per_hour:6.2f}  {'/'.join(Path(frame.filename).parts[-2:])}:{frame.lineno}"
         )
 
 

@@ -2,9 +2,9 @@
 
     python bench/hostile.py
 
-Each body is as large as the limits of one answer allow (`llmlocust/stream/limits.py`), or larger, and consists of what
-takes longest to parse. It arrives in reads of 64 KB and is parsed in slices, as in a run. The figure is the longest step
-in CPU ms, as the median of ROUNDS rounds: for that time the tokens of other users wait.
+Each body is as large as the limits of one answer allow (`llmlocust/stream/limits.py`), or larger, and its content is
+slow to parse. It arrives in reads of 64 KB and is parsed in slices, as in a run. The figure is the longest step in CPU ms,
+as the median of ROUNDS rounds. For that time the tokens of other users wait.
 """
 
 from statistics import median
@@ -38,7 +38,7 @@ BODIES = {
     "a million small events": (data(TOKEN) * MB, SSE),
     "an event of 3.9 MB of text": (data(content(b'"' + b"x" * (39 * MB // 10) + b'"')), SSE),
     "an event of 49,000 lists": (data(content(b"[" + b"[]," * 49_000 + b"0]")), SSE),
-    "the same, and no JSON": (data(content(b"[" + b"[]," * 49_000 + b"NaN]")), SSE),
+    "the same, but invalid JSON": (data(content(b"[" + b"[]," * 49_000 + b"NaN]")), SSE),
     "an event of 49,000 choices": (data(b'{"choices":[' + b'{"text":"a"},' * 49_000 + b"{}]}"), SSE),
     "an event of 999,000 numbers": (data(content(b"[" + b"0," * 999_000 + b"0]")), SSE),
     "an event of 19,000 lines": (b"data: x\n" * 19_000 + b"\n", SSE),
@@ -51,13 +51,13 @@ BODIES = {
 
 
 def main() -> None:
-    _keep_the_loop_free()  # collects garbage as rarely as a run does
-    print("| what comes | MB | longest step, CPU ms | outcome |")
+    _keep_the_loop_free()  # garbage collection is as rare as in a run
+    print("| body | MB | longest step, CPU ms | outcome |")
     print("|---|---:|---:|---|")
     for name, (body, content_type) in BODIES.items():
         rounds = [longest(body, content_type) for _ in range(ROUNDS)]
         print(
-            f"| {name} | {len(body) / MB:.1f} | {median(each for each, _ in rounds) * 1e3:.1f} | {rounds[0][1]} |",
+            f"| {name} | {len(body) / MB:.1f} | {median(seconds for seconds, _ in rounds) * 1e3:.1f} | {rounds[0][1]} |",
             flush=True,
         )
 

@@ -1,11 +1,12 @@
-"""A day with the live page open, at 100 updates a minute: does the page grow?
+"""A day with the live page open, at 100 updates per minute: does the page grow?
 
     python bench/live_page.py [--hours 24] [--a-minute 100] [--looks 8]
 
-The real page in a real Chromium is answered by a real `Live`, whose run is played. Only the clock is another: the page
-asks again as soon as it has drawn, between two questions 60 s / --a-minute pass in the run, and answers are fetched
-fifty at a time. A new level begins each hour. At each look the page stands still until what it waits for is over, memory is collected by force, and the page's
-JavaScript heap, its DOM nodes and event listeners are noted. What grows on the master's side, growth.py tells.
+A real `Live` of a simulated run answers the real page in a real Chromium. Only the clock is simulated: the page sends its
+next request as soon as it has drawn, 60 s / --a-minute pass in the run between two requests, and answers are fetched fifty
+at a time. A new level begins every hour. Each of the --looks rows of the table comes from a pause of the page, after its
+time-outs have ended and a forced garbage collection: JavaScript heap, DOM nodes and event listeners. growth.py measures
+the growth of the master's memory.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 import msgspec
-from live import PlayedRun, a_second, at
+from live import PlayedRun, one_second, shifted
 from playwright.sync_api import CDPSession, Page, sync_playwright
 
 from llmlocust.analysis.live import Live
@@ -26,25 +27,26 @@ from llmlocust.analysis.live import Live
 STATIC = Path(__file__).parents[1] / "llmlocust/plugin/webui/static"
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 HOUR = 3600.0
-AT_ONCE = 50
-WAITED_FOR = 9000
-"""Milliseconds in which all time-outs of questions that were answered are over."""
+BATCH = 50
+"""Answers that are fetched at a time."""
+TIME_OUTS_END = 9000
+"""Milliseconds after which all time-outs of answered requests have ended."""
 ARGUMENTS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 OWN_CLOCK = """
     const wait = window.setTimeout, channel = new MessageChannel();
     let next = null;
-    window.held = false;
-    window.goOn = () => { window.held = false; if (next) channel.port1.postMessage(0); };
-    channel.port2.onmessage = () => { if (!window.held && next) { const now = next; next = null; now(); } };
-    const ask = window.fetch, waiting = [];
+    window.paused = false;
+    window.resume = () => { window.paused = false; if (next) channel.port1.postMessage(0); };
+    channel.port2.onmessage = () => { if (!window.paused && next) { const now = next; next = null; now(); } };
+    const ask = window.fetch, answers = [];
     window.fetch = async (address, ...more) => {
       if (!String(address).startsWith("live.json")) return ask(address, ...more);
-      if (!waiting.length) waiting.push(...(await (await ask("live.json")).text()).split("\\n"));
-      return new Response(waiting.shift());
+      if (!answers.length) answers.push(...(await (await ask("live.json")).text()).split("\\n"));
+      return new Response(answers.shift());
     };
-    window.setTimeout = (what, ms, ...more) => {
-      if (ms < 1000) return wait(what, ms, ...more);
-      next = what;
+    window.setTimeout = (callback, ms, ...more) => {
+      if (ms < 1000) return wait(callback, ms, ...more);
+      next = callback;
       channel.port1.postMessage(0);
       return 0;
     };
@@ -52,39 +54,39 @@ OWN_CLOCK = """
 
 
 class Day:
-    """A run that goes on as it is asked."""
+    """A run whose clock advances with each request."""
 
-    def __init__(self, hours: float, a_minute: float) -> None:
+    def __init__(self, hours: float, updates_per_minute: float) -> None:
         self.run = PlayedRun()
         self.live = Live(self.run)
-        self.length, self.step = hours * HOUR, 60.0 / a_minute
-        self.asked = self._changes = self._told = 0
-        self._second = a_second(self.run.limits)
+        self.length, self.step = hours * HOUR, 60.0 / updates_per_minute
+        self.requests = self._changes = self._seconds = 0
+        self._second = one_second(self.run.limits)
 
     def answers(self) -> bytes:
-        """To the next questions, a line each."""
-        return b"\n".join(self._answer() for _ in range(AT_ONCE))
+        """Return the answers to the next requests, one per line."""
+        return b"\n".join(self._answer() for _ in range(BATCH))
 
     def _answer(self) -> bytes:
-        self.asked += 1
-        self._go_on()
-        told = {"state": "running", "users": self.run.ledger.levels[-1].load, "host": "", "refused": "", "files": []}
+        self.requests += 1
+        self._advance()
+        state = {"state": "running", "users": self.run.ledger.levels[-1].load, "host": "", "refused": "", "files": []}
         snapshot = self.live.snapshot(self.live.name, self._changes)
         self._changes = snapshot["changes"]
-        return msgspec.json.encode({**told, "run": snapshot})
+        return msgspec.json.encode({**state, "run": snapshot})
 
-    def _go_on(self) -> None:
+    def _advance(self) -> None:
         run = self.run
         run.at = min(run.at + self.step, self.length)
         if not run.ledger.levels or run.at - run.ledger.levels[-1].began >= HOUR:
             run.ledger.begin_level(run.at, len(run.ledger.levels) + 1.0)
             run.ledger.end_warmup(run.at)
-        while self._told < int(run.at):
-            run.ledger.merge(at(self._told, run.ledger.levels[-1].index, self._second))
-            self._told += 1
+        while self._seconds < int(run.at):
+            run.ledger.merge(shifted(self._seconds, run.ledger.levels[-1].index, self._second))
+            self._seconds += 1
 
 
-def serving(day: Day) -> ThreadingHTTPServer:
+def serve(day: Day) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
@@ -104,7 +106,7 @@ def serving(day: Day) -> ThreadingHTTPServer:
             self.wfile.write(body)
 
         def log_message(self, *args: Any) -> None:
-            """The table is enough."""
+            """Print nothing besides the table."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     Thread(target=server.serve_forever, daemon=True).start()
@@ -112,17 +114,17 @@ def serving(day: Day) -> ThreadingHTTPServer:
 
 
 def look(page: Page, session: CDPSession, day: Day, begun: float) -> None:
-    page.evaluate("window.held = true")
-    page.wait_for_timeout(WAITED_FOR)
+    page.evaluate("window.paused = true")
+    page.wait_for_timeout(TIME_OUTS_END)
     session.send("HeapProfiler.collectGarbage")
-    told = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
+    metrics = {metric["name"]: metric["value"] for metric in session.send("Performance.getMetrics")["metrics"]}
     print(
-        f"| {day.run.at / HOUR:.2f} | {day.asked:,} | {day.run.ledger.spans.width} | {told['JSHeapUsedSize'] / 2**20:.2f} | "
-        f"{told['Nodes']:.0f} | {told['JSEventListeners']:.0f} | {told['ScriptDuration'] / day.asked * 1000:.1f} | "
+        f"| {day.run.at / HOUR:.2f} | {day.requests:,} | {day.run.ledger.spans.width} | {metrics['JSHeapUsedSize'] / 2**20:.2f} | "
+        f"{metrics['Nodes']:.0f} | {metrics['JSEventListeners']:.0f} | {metrics['ScriptDuration'] / day.requests * 1000:.1f} | "
         f"{perf_counter() - begun:.0f} |",
         flush=True,
     )
-    page.evaluate("window.goOn()")
+    page.evaluate("window.resume()")
 
 
 def main() -> None:
@@ -132,7 +134,7 @@ def main() -> None:
     parser.add_argument("--looks", type=int, default=8)
     options = parser.parse_args()
     day, begun = Day(options.hours, options.a_minute), perf_counter()
-    server = serving(day)
+    server = serve(day)
     with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
@@ -141,7 +143,7 @@ def main() -> None:
         session = page.context.new_cdp_session(page)
         session.send("Performance.enable")
         page.goto(f"http://127.0.0.1:{server.server_address[1]}/llm/")
-        print("| hour | updates | s a point | JS heap, MB | nodes | listeners | script, ms an update | took, s |")
+        print("| hour | updates | s per point | JS heap, MB | nodes | listeners | script, ms per update | took, s |")
         print("|---:|---:|---:|---:|---:|---:|---:|---:|")
         for number in range(1, options.looks + 1):
             while day.run.at < day.length * number / options.looks:

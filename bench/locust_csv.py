@@ -1,4 +1,4 @@
-"""What Locust would have written of a virtual system's staircase: PREFIX_stats_history.csv, as its stats.py does it."""
+"""Locust's PREFIX_stats_history.csv for the staircase of a virtual system, written as Locust's stats.py does it."""
 
 import csv
 from pathlib import Path
@@ -18,7 +18,7 @@ TITLES = (
 
 
 def write(prefix: Path, case: systems.Case, records: np.ndarray, *, full: bool) -> None:
-    """A row a second; with `full` (--csv-full-history) of the name, too, and percentiles of the last ten seconds."""
+    """Write a row per second; with `full` (--csv-full-history), also a row per name, and percentiles of the last 10 s."""
     by_end = records[np.argsort(records[:, 2])]
     ended, times = by_end[:, 2], (by_end[:, 2] - by_end[:, 0]) * 1000.0
     failed, summed, rounded = np.cumsum(by_end[:, 4] > 0), np.cumsum(times), bucketed(times)
@@ -29,14 +29,16 @@ def write(prefix: Path, case: systems.Case, records: np.ndarray, *, full: bool) 
         for second in range(1, int(hold * len(case.loads)) + 1):
             users = round(case.loads[min(int((second - 0.5) // hold), len(case.loads) - 1)])
             first, last = np.searchsorted(ended, [second - WINDOW, second], side="right")
-            seen = np.sort(rounded[first if full else 0 : last])
-            percentiles = [int(seen[min(int(len(seen) * q), len(seen) - 1)]) if len(seen) else 0 for q in SHARES]
+            recent = np.sort(rounded[first if full else 0 : last])
+            percentiles = [
+                int(recent[min(int(len(recent) * q), len(recent) - 1)]) if len(recent) else 0 for q in SHARES
+            ]
             total = [last, failed[last - 1], 0, summed[last - 1] / last, 0, 0, 0] if last else [0] * 7
             for name in ("/v1/chat/completions", "Aggregated") if full else ("Aggregated",):
                 rows.writerow([EPOCH + second, users, "", name, 0, 0, *percentiles, *total])
 
 
 def bucketed(times: np.ndarray) -> np.ndarray:
-    """Locust's bucket_response_time: two digits of milliseconds, below 100 ms all."""
+    """Round milliseconds as Locust's bucket_response_time does: to two digits, or to integers below 100 ms."""
     step = np.select([times < 100.0, times < 1000.0, times < 10_000.0], [1.0, 10.0, 100.0], 1000.0)
     return np.round(times / step) * step

@@ -1,12 +1,12 @@
-"""A real master of 1,000 workers, over real connections: its start, its steady cost, its end.
+"""A real master of 1,000 workers, over real connections: its start, its cost, and its end.
 
     python bench/many_workers.py [--workers 1000] [--seconds 60]
 
-The master is `locust --master --headless` with all files. The workers are played by one process that speaks for all of
-them, each over a connection of its own, as llmlocust's workers do: heartbeats each second, a report each 3 s (those of
-bench/merging.py: 300 streams of 100 tokens), answers to what the master says. Every request that was told of must be in
-the run's files in the end. The master's CPU is told for the seconds of the run whose reports it has answered, so that a
-busy machine makes it slower and not cheaper. Needs a limit of open files well above the workers (ulimit -n).
+The master is `locust --master --headless` with all files. One process simulates all workers, each with its own
+connection: a heartbeat every second, a report every 3 s (those of bench/merging.py: 300 streams of 100 tokens), and
+answers to the master's messages. In the end, every reported request must be in the run's files. The master's CPU is
+that of the seconds of the run whose reports it has answered, so a busy machine makes it slower and not cheaper. The limit
+of open files (ulimit -n) must be well above the number of workers.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import json
 import math
 import random
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -35,12 +36,12 @@ from llmlocust.metrics.ledger import rows_for_each
 from llmlocust.plugin.protocol import VERSION
 
 PREPARED = 2
-"""Workers whose reports are made; the others' are like theirs."""
-NAME, RUN, NUMBER = "worker-000000", "r" * 32, 0x7ABBCCDD
-"""What stands in a prepared report for what each worker puts there; all of it has one length."""
+"""Number of workers with prepared reports; the other workers send the same ones."""
+NAME, RUN, NUMBER, GIVEN = "worker-000000", "r" * 32, 0x7ABBCCDD, 0.5
+"""Placeholders in a prepared report, each of the same length as the value with which a worker replaces it."""
 LOCUSTFILE = "from llmlocust import ChatUser\n\n\nclass Chat(ChatUser):\n    pass\n"
 SPAWN_RATE = 50_000
-NOTHING = RequestStats().total.get_stripped_report()
+EMPTY_STATS = RequestStats().total.get_stripped_report()
 
 
 def main() -> None:
@@ -52,21 +53,21 @@ def main() -> None:
         folder = Path(name)
         port = free_port()
         master = start(folder, port, options)
-        crowd = Crowd(port, options.workers, reports)
-        seen = crowd.play(master)
+        workers = Workers(port, options.workers, reports)
+        observed = workers.play(master)
         code = master.returncode
-        told = json.loads((folder / "run_llm_run.json").read_text())
-        if code not in (0, 1):  # 1: some of the played requests fail
+        run_info = json.loads((folder / "run_llm_run.json").read_text())
+        if code not in (0, 1):  # 1: some of the simulated requests fail
             print((folder / "log").read_text()[-3000:])
-    size = sum(len(each) for per in reports for each in per) / sum(map(len, reports))
+    size = sum(len(report) for of_worker in reports for report in of_worker) / sum(map(len, reports))
     print(
-        f"{options.workers:,} workers, {options.workers * merging.STREAMS:,} users, {size / 1e3:.0f} kB a report; exit code {code}"
+        f"{options.workers:,} workers, {options.workers * merging.STREAMS:,} users, {size / 1e3:.0f} kB per report; exit code {code}"
     )
-    print(f"all users given out after {seen['spawned']:.1f} s; ", end="")
-    print(f"then {seen['cpu']:.1%} of a core, {seen['memory']:.0f} MB at most; ", end="")
-    print(f"ended {seen['end']:.1f} s after it began to")
+    print(f"all users spawned after {observed['spawned']:.1f} s; ", end="")
+    print(f"then {observed['cpu']:.1%} of a core, {observed['memory']:.0f} MB at most; ", end="")
+    print(f"exited {observed['end']:.1f} s after it began to stop")
     print(
-        f"requests told of: {crowd.sent:,}; in the files: {told['counts']['sent']:,}; {len(told['checks'])} checks failed"
+        f"requests reported: {workers.sent:,}; in the files: {run_info['counts']['sent']:,}; {len(run_info['checks'])} checks failed"
     )
 
 
@@ -84,15 +85,15 @@ def free_port() -> int:
 
 
 def prepare(intervals: int, rows: float) -> list[list[bytes]]:
-    """Of each prepared worker, its reports in their order."""
-    players = [merging.Player(number, rows) for number in range(PREPARED)]
-    return [[packed(player, each * merging.PERIOD) for each in range(intervals)] for player in players]
+    """Return the reports of each prepared worker in their order."""
+    workers = [merging.SimulatedWorker(number, rows) for number in range(PREPARED)]
+    return [[packed(worker, interval * merging.PERIOD) for interval in range(intervals)] for worker in workers]
 
 
-def packed(player: merging.Player, begun: int) -> bytes:
-    message = Message.unserialize(player.report(begun))
+def packed(worker: merging.SimulatedWorker, begun: int) -> bytes:
+    message = Message.unserialize(worker.report(begun))
     piece = message.data["llm"]["pieces"][0] | {"worker": NAME, "run": RUN, "number": NUMBER}
-    message.data["llm"] |= {"run": RUN, "pieces": [piece]}
+    message.data["llm"] |= {"run": RUN, "given": GIVEN, "pieces": [piece]}
     return Message("stats", message.data, NAME).serialize()
 
 
@@ -116,64 +117,64 @@ def start(folder: Path, port: int, options: argparse.Namespace) -> subprocess.Po
         )
 
 
-class Crowd:
-    """All workers."""
+class Workers:
+    """All simulated workers."""
 
     def __init__(self, port: int, workers: int, reports: list[list[bytes]]) -> None:
         self.reports = reports
-        self.workers = [Played(number) for number in range(workers)]
+        self.workers = [Worker(number) for number in range(workers)]
         self.poller = zmq.Poller()
-        self.of: dict[zmq.Socket, Played] = {}
+        self.by_socket: dict[zmq.Socket, Worker] = {}
         context = zmq.Context(io_threads=1)
         context.set(zmq.MAX_SOCKETS, 2 * workers + 100)
-        for each in self.workers:
-            each.socket = context.socket(zmq.DEALER)
-            each.socket.setsockopt(zmq.IDENTITY, each.name.encode())
-            each.socket.connect(f"tcp://127.0.0.1:{port}")
-            self.poller.register(each.socket, zmq.POLLIN)
-            self.of[each.socket] = each
-            each.say("client_ready", locust.__version__)
+        for worker in self.workers:
+            worker.socket = context.socket(zmq.DEALER)
+            worker.socket.setsockopt(zmq.IDENTITY, worker.name.encode())
+            worker.socket.connect(f"tcp://127.0.0.1:{port}")
+            self.poller.register(worker.socket, zmq.POLLIN)
+            self.by_socket[worker.socket] = worker
+            worker.send("client_ready", locust.__version__)
         self.sent = self.answered = 0
-        self.sent_in = [[sent_in(each) for each in per] for per in reports]
+        self.sent_in = [[sent_in(report) for report in of_worker] for of_worker in reports]
 
     def play(self, child: subprocess.Popen) -> dict[str, float]:
-        """Until the master has ended; what was seen of it."""
+        """Simulate the workers until the master has ended, and return the observed figures of the master."""
         master = psutil.Process(child.pid)
         random.Random(1).shuffle(self.workers)
         share = merging.PERIOD / len(self.workers)
-        turns = deque((time.monotonic() + number * share, each) for number, each in enumerate(self.workers))
-        beat, seen = time.monotonic(), Seen()
+        turns = deque((time.monotonic() + number * share, worker) for number, worker in enumerate(self.workers))
+        beat, observer = time.monotonic(), Observer()
         while child.poll() is None:
             self._listen()
             now = time.monotonic()
             if now >= beat:
                 beat += 1.0
-                seen.look(now, master, self.workers, self.answered)
-                for each in self.workers:
-                    each.say("heartbeat", merging.HEARTBEAT | {"state": each.state})
+                observer.look(now, master, self.workers, self.answered)
+                for worker in self.workers:
+                    worker.send("heartbeat", merging.HEARTBEAT | {"state": worker.state})
             while turns[0][0] <= now:
                 due, worker = turns.popleft()
                 self._report(worker)
                 turns.append((due + merging.PERIOD, worker))
-        return seen.told(time.monotonic())
+        return observer.figures(time.monotonic())
 
     def _listen(self) -> None:
         for ready, _ in self.poller.poll(5):
-            worker = self.of[ready]
-            self.answered += worker.hear(Message.unserialize(ready.recv()))
+            worker = self.by_socket[ready]
+            self.answered += worker.receive(Message.unserialize(ready.recv()))
 
-    def _report(self, worker: Played) -> None:
-        like = worker.number % PREPARED
-        if not worker.running or not worker.run or worker.told == len(self.reports[like]):
+    def _report(self, worker: Worker) -> None:
+        prepared = worker.number % PREPARED
+        if not worker.running or not worker.run or worker.reported == len(self.reports[prepared]):
             return
-        if worker.kept is None:
-            self.sent += self.sent_in[like][worker.told]
-            worker.keep(self.reports[like][worker.told])
-        worker.socket.send(worker.kept)
+        if worker.unconfirmed is None:
+            self.sent += self.sent_in[prepared][worker.reported]
+            worker.keep(self.reports[prepared][worker.reported])
+        worker.socket.send(worker.unconfirmed)
 
 
-class Played:
-    """One worker."""
+class Worker:
+    """One simulated worker."""
 
     socket: zmq.Socket
 
@@ -183,55 +184,60 @@ class Played:
         self.state = "ready"
         self.run = ""
         self.users = 0
-        self.told = 0
-        self.kept: bytes | None = None
+        self.given = 0.0
+        """The time stamp of the last spawn message."""
+        self.reported = 0
+        self.unconfirmed: bytes | None = None
         self.running = self.stopped = False
 
-    def say(self, what: str, data: Any = None) -> None:
-        self.socket.send(Message(what, data, self.name).serialize())
+    def send(self, kind: str, data: Any = None) -> None:
+        self.socket.send(Message(kind, data, self.name).serialize())
 
     def keep(self, report: bytes) -> None:
-        """A prepared report becomes this worker's own."""
-        self.told += 1
+        """Keep a prepared report as this worker's next one, with the placeholders replaced."""
+        self.reported += 1
         own = report.replace(NAME.encode(), self.name.encode()).replace(RUN.encode(), self.run.encode())
-        self.kept = own.replace(as_packed(NUMBER), as_packed(self.told))
+        own = own.replace(b"given" + as_packed_float(GIVEN), b"given" + as_packed_float(self.given))
+        self.unconfirmed = own.replace(as_packed(NUMBER), as_packed(self.reported))
 
-    def hear(self, message: Message) -> bool:
-        """Whether it was the answer to a report."""
+    def receive(self, message: Message) -> bool:
+        """Handle a message of the master, and return whether it confirms a report."""
         if message.type == "ack":
-            self.say("llm_hello", {"version": VERSION})
+            self.send("llm_hello", {"version": VERSION})
         elif message.type == "spawn":
+            self.given = message.data["timestamp"]
             self._spawn(message.data["user_classes_count"])
         elif message.type == "llm":
-            self._hear_ours(message.data)
+            self._receive_ours(message.data)
         elif message.type in ("stop", "quit"):
             self._stop(message.type)
         return message.type == "llm" and message.data["what"] == "have"
 
     def _spawn(self, users: dict[str, int]) -> None:
         self.state, self.running, self.users = "running", True, sum(users.values())
-        self.say("spawning")
-        self.say("spawning_complete", {"user_classes_count": users, "user_count": self.users})
+        self.send("spawning")
+        self.send("spawning_complete", {"user_classes_count": users, "user_count": self.users})
 
-    def _hear_ours(self, told: dict[str, Any]) -> None:
-        if told["what"] == "run":
-            self.run = told["run"]
-        elif told["what"] == "have":
-            self.kept = None
+    def _receive_ours(self, data: dict[str, Any]) -> None:
+        if data["what"] == "run":
+            self.run = data["run"]
+        elif data["what"] == "have":
+            self.unconfirmed = None
 
-    def _stop(self, how: str) -> None:
+    def _stop(self, kind: str) -> None:
         self.state, self.running, self.stopped, self.users = "ready", False, True, 0
-        if how == "quit":
+        if kind == "quit":
             return
-        pieces = Message.unserialize(self.kept).data["llm"]["pieces"] if self.kept else []
-        nothing = {"stats": [], "stats_total": NOTHING, "errors": {}, "user_classes_count": {}, "user_count": 0}
-        self.say("stats", nothing | {"llm": {"version": VERSION, "run": self.run, "running": False, "pieces": pieces}})
-        self.say("client_stopped")
-        self.say("client_ready", locust.__version__)
+        pieces = Message.unserialize(self.unconfirmed).data["llm"]["pieces"] if self.unconfirmed else []
+        empty = {"stats": [], "stats_total": EMPTY_STATS, "errors": {}, "user_classes_count": {}, "user_count": 0}
+        ours = {"version": VERSION, "run": self.run, "running": False, "given": self.given, "pieces": pieces}
+        self.send("stats", empty | {"llm": ours})
+        self.send("client_stopped")
+        self.send("client_ready", locust.__version__)
 
 
-class Seen:
-    """What is seen of the master, second by second."""
+class Observer:
+    """Observes the master once per second."""
 
     def __init__(self) -> None:
         self.memory = 0.0
@@ -239,20 +245,20 @@ class Seen:
         self.cpu = math.nan
         self._before = (0.0, 0)
 
-    def look(self, now: float, master: psutil.Process, workers: list[Played], answered: int) -> None:
+    def look(self, now: float, master: psutil.Process, workers: list[Worker], answered: int) -> None:
         self.memory = max(self.memory, master.memory_info().rss / 2**20)
-        if math.isnan(self.began) and any(each.running for each in workers):
+        if math.isnan(self.began) and any(worker.running for worker in workers):
             self.began = now
-        if math.isnan(self.spawned) and all(each.users == merging.STREAMS for each in workers):
-            self.spawned, self._before = now, (busy(master), answered)
+        if math.isnan(self.spawned) and all(worker.users == merging.STREAMS for worker in workers):
+            self.spawned, self._before = now, (cpu_seconds(master), answered)
         if math.isnan(self.ending):
-            if any(each.stopped for each in workers):
+            if any(worker.stopped for worker in workers):
                 self.ending = now
             elif now > self.spawned and answered > self._before[1]:
-                done = (answered - self._before[1]) * merging.PERIOD / len(workers)
-                self.cpu = (busy(master) - self._before[0]) / done
+                seconds = (answered - self._before[1]) * merging.PERIOD / len(workers)
+                self.cpu = (cpu_seconds(master) - self._before[0]) / seconds
 
-    def told(self, now: float) -> dict[str, float]:
+    def figures(self, now: float) -> dict[str, float]:
         return {
             "memory": self.memory,
             "spawned": self.spawned - self.began,
@@ -262,15 +268,20 @@ class Seen:
 
 
 def as_packed(number: int) -> bytes:
-    """As msgpack writes a number of 32 bits."""
+    """Return a number of 32 bits as msgpack writes it."""
     return b"\xce" + number.to_bytes(4, "big")
+
+
+def as_packed_float(value: float) -> bytes:
+    """Return a float as msgpack writes it."""
+    return b"\xcb" + struct.pack(">d", value)
 
 
 def sent_in(report: bytes) -> int:
     return int(Message.unserialize(report).data["llm"]["pieces"][0]["sent"])
 
 
-def busy(process: psutil.Process) -> float:
+def cpu_seconds(process: psutil.Process) -> float:
     times = process.cpu_times()
     return times.user + times.system
 

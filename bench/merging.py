@@ -1,12 +1,12 @@
-"""What a master's work costs that has 1,000 workers: their reports, replayed.
+"""The cost of a master of 1,000 workers: their reports, replayed.
 
     python bench/merging.py [--workers 1000] [--intervals 20] [--rows 2]
 
-A few workers are played, each with 300 streams of 100 tokens, and every report of theirs is packed as Locust sends it.
-The master is Locust's own with the plugin in it. It gets each interval's reports as if so many workers had sent them,
-and does in between what it does every second, with all files being written; the run's clock is put forward instead of
-waiting. Heartbeats and the master's answers are in it. A share is of one core: CPU seconds / seconds of the run. Only
-receiving is not in it.
+A few workers are simulated, each with 300 streams of 100 tokens, and every report is packed as Locust sends it. The
+master is Locust's own with the plugin. In each interval it gets the reports as if --workers workers had sent them, and
+does its work of every second in between, including all files. The run's clock is set forward instead of waiting. The cost
+includes heartbeats and the master's answers; it does not include receiving. A share is of one core: CPU seconds / seconds
+of the run.
 """
 
 import argparse
@@ -34,41 +34,41 @@ from llmlocust.plugin.generator.collector import Collector
 from llmlocust.plugin.protocol import VERSION
 from llmlocust.stream.record import Record
 
-PLAYED = 3
-"""Workers whose reports are made; the others' are like theirs."""
+SIMULATED = 3
+"""Number of simulated workers; the reports of the others are copies of theirs."""
 PERIOD = int(WORKER_REPORT_INTERVAL)
-STREAMS, TOKENS, GAP, FIRST = 300, 100, 0.01, 0.05
+STREAMS, TOKENS, ITL, TTFT = 300, 100, 0.01, 0.05
 LEVEL, WARMUP = 12, 2
-"""Seconds."""
+"""Seconds of a level, and of its warm-up."""
 RUN_STEPS, CLUSTER_STEPS, RECORDER_STEPS = ("merge",), ("send",), ("_write_rows", "_write_rest")
 MASTER_STEPS = ("_confirm", "_look")
 STEPS = ("unpack", *RUN_STEPS, *CLUSTER_STEPS, *RECORDER_STEPS, *MASTER_STEPS, "heartbeats", "Locust's own")
 HEARTBEAT = {"state": STATE_RUNNING, "current_cpu_usage": 40.0, "current_memory_usage": 10**8}
 WARM = 5
-"""Intervals after which memory is looked at for the first time."""
+"""Number of intervals after which memory is read for the first time."""
 
 
 def main() -> None:
     options = parse()
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
         master = Master(str(Path(folder, "run")), options.workers)
-        rows = master.run._rows_a_second if options.rows is None else options.rows  # noqa: SLF001  # as workers are told
+        rows = master.run._rows_a_second if options.rows is None else options.rows  # noqa: SLF001  # as sent to workers
         thresholds = gc.get_threshold()
-        players = [Player(number, rows) for number in range(PLAYED)]
-        gc.unfreeze()  # the players have their way with it; a master alone has not
+        workers = [SimulatedWorker(number, rows) for number in range(SIMULATED)]
+        gc.unfreeze()  # workers change the settings of garbage collection; a master does not
         gc.set_threshold(*thresholds)
         memory = []
         sizes: list[int] = []
         for interval in range(options.intervals):
             begun = interval * PERIOD
-            reports = [player.report(begun) for player in players]
+            reports = [worker.report(begun) for worker in workers]
             sizes += map(len, reports)
             master.interval(begun, reports)
             memory.append(psutil.Process().memory_info().rss / 2**20)
         run = master.run
         run.finish()
         seconds = options.intervals * PERIOD
-    print(f"{options.workers:,} workers, {seconds} s, {sum(sizes) / len(sizes) / 1e3:.0f} kB a report, ", end="")
+    print(f"{options.workers:,} workers, {seconds} s, {sum(sizes) / len(sizes) / 1e3:.0f} kB per report, ", end="")
     print(f"{run.ledger.rows_seen / seconds:,.0f} requests/s, {run.ledger.rows_kept / seconds:,.0f} rows/s, ", end="")
     print(
         f"memory {memory[WARM - 1]:.0f} MB after {WARM} intervals, {memory[-1]:.0f} MB at the end, {len(run.ledger.levels)} levels"
@@ -85,7 +85,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=1000)
     parser.add_argument("--intervals", type=int, default=20)
-    parser.add_argument("--rows", type=float, help="rows a second that each worker keeps, instead of its share")
+    parser.add_argument("--rows", type=float, help="rows per second that each worker keeps, instead of its share")
     return parser.parse_args()
 
 
@@ -99,11 +99,11 @@ class Master:
         self.numbers: Counter[str] = Counter()
         _on_init(environment)
         plugin = environment.llmlocust
-        plugin.run, recorder = plugin._new_run(prefix, {})  # noqa: SLF001  # no test starts here
+        plugin.run, recorder = plugin._new_run(prefix, {})  # noqa: SLF001  # Locust starts no test here
         self.run = plugin.run
-        self.run.plan = {}  # its levels are ours to begin and end
+        self.run.plan = {}  # this script begins and ends its levels
         self.run.begin()
-        self.run._stop_ticking()  # noqa: SLF001  # its ticks are ours, too
+        self.run._stop_ticking()  # noqa: SLF001  # this script calls tick()
         self.spent: Counter[str] = Counter()
         self.master = plugin.master
         for owner, steps in (
@@ -115,27 +115,27 @@ class Master:
             for step in steps:
                 setattr(owner, step, self._timed(step, getattr(owner, step)))
 
-    def _timed(self, step: str, does: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*given: Any, **named: Any) -> None:
+    def _timed(self, step: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **kwargs: Any) -> None:
             begun = process_time()
-            does(*given, **named)
+            method(*args, **kwargs)
             self.spent[step] += process_time() - begun
 
         return timed
 
     def interval(self, begun: int, reports: list[bytes]) -> None:
-        """Three seconds of a run: what is sent, and a third of the reports in each of them."""
+        """Run the master for three seconds, with a third of the reports in each second."""
         for second in range(PERIOD):
-            self._put_forward(begun + second)
+            self._set_clock(begun + second)
             for name in self.workers[second::PERIOD]:
                 self._receive(name, reports[hash(name) % len(reports)])
             self._heartbeats()
-            # as every second, without waiting for it
+            # the work of every second, without waiting
             self.run.tick()
             self.master._look()  # noqa: SLF001
 
-    def _put_forward(self, moment: float) -> None:
-        self.run._clock = monotonic() - moment  # noqa: SLF001  # see above
+    def _set_clock(self, moment: float) -> None:
+        self.run._clock = monotonic() - moment  # noqa: SLF001  # instead of waiting
         if moment % LEVEL == 0:
             self.run.begin_level(STREAMS * len(self.workers))
         if moment % LEVEL == WARMUP:
@@ -152,18 +152,20 @@ class Master:
         begun = process_time()
         message = Message.unserialize(report)
         unpacked = process_time()
-        ours = self.spent["merge"] + self.spent["_confirm"]
+        before = self.spent["merge"] + self.spent["_confirm"]
         self.numbers[name] += 1
         message.data["llm"]["run"] = self.run.id
         message.data["llm"]["pieces"][0] |= {"worker": name, "run": self.run.id, "number": self.numbers[name]}
         message.node_id = name
         self.runner.handle_message(name, message)
         self.spent["unpack"] += unpacked - begun
-        self.spent["Locust's own"] += process_time() - unpacked - (self.spent["merge"] + self.spent["_confirm"] - ours)
+        self.spent["Locust's own"] += (
+            process_time() - unpacked - (self.spent["merge"] + self.spent["_confirm"] - before)
+        )
 
 
-class Player:
-    """A worker with its users, who ask one question after the other."""
+class SimulatedWorker:
+    """A worker whose users each send one request after the other."""
 
     def __init__(self, number: int, rows: float) -> None:
         self.dice = random.Random(number)
@@ -172,17 +174,17 @@ class Player:
         self.collector = Collector(self.environment)
         self.collector.start(rows_a_second=rows)
         self.ledger = self.collector.ledger
-        self.asked = [(self.dice.random(), self._record()) for _ in range(STREAMS)]
+        self.requests = [(self.dice.random(), self._record()) for _ in range(STREAMS)]
 
     def report(self, begun: int) -> bytes:
-        """What three seconds bring, as it travels."""
+        """Return the report about three seconds as Locust sends it."""
         for second in range(begun, begun + PERIOD):
             if second % LEVEL == 0:
                 self.ledger.begin_level(second, STREAMS)
             if second % LEVEL == WARMUP:
                 self.ledger.end_warmup(second)
             self.ledger.note_gauges(second, users=STREAMS, in_flight=STREAMS, client_cpu=0.4, loop_lag=1.2)
-            for sent, record in sorted(self._ended(second + 1), key=over):
+            for sent, record in sorted(self._ended(second + 1), key=end_of):
                 self._count(record, sent)
         data: dict[str, Any] = {"user_classes_count": {"Chat": STREAMS}, "user_count": STREAMS}
         self.environment.events.report_to_master.fire(client_id="worker", data=data)
@@ -192,16 +194,16 @@ class Player:
 
     def _ended(self, until: float) -> Iterator[tuple[float, Record]]:
         for user in range(STREAMS):
-            while over(self.asked[user]) < until:
-                yield self.asked[user]
-                self.asked[user] = over(self.asked[user]), self._record()
+            while end_of(self.requests[user]) < until:
+                yield self.requests[user]
+                self.requests[user] = end_of(self.requests[user]), self._record()
 
     def _record(self) -> Record:
         name = self.dice.choice(["chat", "chat", "search"])
         if self.dice.random() < 0.01:
             return Record(name=name, outcome="http_503", error="HTTP 503: overloaded", status=503, duration=0.02)
-        first = FIRST * self.dice.lognormvariate(0.0, 0.3)
-        arrivals = list(accumulate((self.dice.uniform(0.8, 1.2) * GAP for _ in range(TOKENS - 1)), initial=first))
+        first = TTFT * self.dice.lognormvariate(0.0, 0.3)
+        arrivals = list(accumulate((self.dice.uniform(0.8, 1.2) * ITL for _ in range(TOKENS - 1)), initial=first))
         return Record(
             name=name,
             status=200,
@@ -231,11 +233,11 @@ class Player:
         self.environment.stats.log_request("LLM", record.name, record.duration * 1000.0, record.size)
         if not record.ok:
             self.environment.stats.log_error("LLM", record.name, record.error)
-        self.collector._show_in_locusts_table(record)  # noqa: SLF001  # the rows travel, too
+        self.collector._show_in_locusts_table(record)  # noqa: SLF001  # its rows are part of the report
 
 
-def over(asked: tuple[float, Record]) -> float:
-    sent, record = asked
+def end_of(request: tuple[float, Record]) -> float:
+    sent, record = request
     return sent + record.duration
 
 

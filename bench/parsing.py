@@ -1,11 +1,11 @@
-"""What reading an answer costs once its bytes are there, and what counting it costs.
+"""The cost of parsing an answer after its bytes have arrived, and the cost of counting it.
 
-    python bench/parsing.py               OpenAI's chat, in its kinds and lengths
-    python bench/parsing.py --dialects    every dialect that streams beside OpenAI's chat, the same tokens in each
+    python bench/parsing.py               OpenAI's chat: streams of several kinds and lengths
+    python bench/parsing.py --dialects    every dialect that streams, compared with OpenAI's chat, with the same tokens
 
-CPU µs a token from a Timeline to a Record (`Reading`), and CPU µs a request of the Ledger that counts the Record. The
-streams are the simulator's, which are worded as vLLM's are: a read for each event, 10 ms ± 20 % apart. Long streams are
-read in slices while they come, as the transport does. Each figure is the median of ROUNDS rounds.
+The figures are CPU µs per token from a Timeline to a Record (`Reading`), and CPU µs per request of the Ledger that counts
+the Record. The streams are the simulator's, which have the format of vLLM's: one read per event, 10 ms ± 20 % apart. Long
+streams are parsed in slices while they arrive, as the transport does. Each figure is the median of ROUNDS rounds.
 """
 
 import random
@@ -27,15 +27,15 @@ from llmlocust.stream.timeline import Timeline
 
 LENGTHS = (100, 4000)
 KINDS = ("usage at the end", "usage in every chunk", "reasoning first")
-TOKENS_A_ROUND = 40_000
+TOKENS_PER_ROUND = 40_000
 ROUNDS = 9
 NS = 1_000_000_000
-SECOND = 100
-"""Requests a second in the ledger's run: below what makes it sample rows."""
+RATE = 100
+"""Requests per second in the ledger's run; above a higher rate, it samples rows."""
 
 
 def main() -> None:
-    _keep_the_loop_free()  # garbage is collected as rarely as in a run
+    _keep_the_loop_free()  # garbage collection is as rare as in a run
     if "--dialects" in sys.argv:
         compare_dialects()
         return
@@ -44,30 +44,33 @@ def main() -> None:
     for length in LENGTHS:
         for kind in KINDS:
             events = stream(length, kind)
-            rounds = [measured(events, length) for _ in range(ROUNDS)]
-            parse, count = (median(each) * 1e6 for each in zip(*rounds, strict=True))
+            rounds = [measure(events, length) for _ in range(ROUNDS)]
+            parse, count = (median(seconds) * 1e6 for seconds in zip(*rounds, strict=True))
             size = sum(map(len, events)) / length
             both = (parse + count) / length
             print(f"| {kind} | {length:,} | {size:.0f} | {parse / length:.2f} | {count:.0f} | {both:.2f} |", flush=True)
 
 
 def compare_dialects() -> None:
-    """Rounds go through all dialects in turn, so that what else the machine does meets all alike."""
+    """Print the table of dialects. A round measures each dialect, so that other work on the machine affects all equally."""
     streamed = [dialect() for dialect in DIALECTS if dialect.streams]
     length = LENGTHS[0]
-    told = {dialect.name: said_in(dialect, length) for dialect in streamed}
-    rounds = [{each.name: measured(told[each.name], length, each)[0] for each in streamed} for _ in range(ROUNDS)]
-    print("| dialect | bytes/token | parse: CPU µs/token | beside openai-chat, lowest – highest of the rounds |")
+    streams = {dialect.name: simulated_events(dialect, length) for dialect in streamed}
+    rounds = [
+        {dialect.name: measure(streams[dialect.name], length, dialect)[0] for dialect in streamed}
+        for _ in range(ROUNDS)
+    ]
+    print("| dialect | bytes/token | parse: CPU µs/token | relative to openai-chat (lowest – highest round) |")
     print("|---|---:|---:|---:|")
-    for name, events in told.items():
-        cost = median(each[name] for each in rounds) * 1e6 / length
-        beside = sorted(each[name] / each["openai-chat"] for each in rounds)
+    for name, events in streams.items():
+        cost = median(seconds[name] for seconds in rounds) * 1e6 / length
+        ratios = sorted(seconds[name] / seconds["openai-chat"] for seconds in rounds)
         size = sum(map(len, events)) / length
-        print(f"| {name} | {size:.0f} | {cost:.2f} | {median(beside):.2f} ({beside[0]:.2f} – {beside[-1]:.2f}) |")
+        print(f"| {name} | {size:.0f} | {cost:.2f} | {median(ratios):.2f} ({ratios[0]:.2f} – {ratios[-1]:.2f}) |")
 
 
-def said_in(dialect: Dialect, tokens: int) -> list[bytes]:
-    """The writes of one answer, as the simulator words it."""
+def simulated_events(dialect: Dialect, tokens: int) -> list[bytes]:
+    """Return the simulator's writes for one answer in a dialect."""
     request = Request(CHAT, 30, b"", tokens, stream=True, include_usage=True)
     plan = Plan(tokens, 0, "length", 7)
     labels = Labels("chatcmpl-9f2c41d07be64a0f", 1763600000, "some-model", "reasoning_content")
@@ -77,38 +80,38 @@ def said_in(dialect: Dialect, tokens: int) -> list[bytes]:
 
 
 def stream(tokens: int, kind: str) -> list[bytes]:
-    """The events of one answer."""
-    counts_along = kind == "usage in every chunk"
-    request = Request(CHAT, 30, b"", tokens, stream=True, include_usage=True, continuous_usage=counts_along)
-    thought = tokens // 2 if kind == "reasoning first" else 0
-    plan = Plan(tokens, thought, "length", 7)
+    """Return the events of one answer in OpenAI's chat."""
+    continuous_usage = kind == "usage in every chunk"
+    request = Request(CHAT, 30, b"", tokens, stream=True, include_usage=True, continuous_usage=continuous_usage)
+    reasoning = tokens // 2 if kind == "reasoning first" else 0
+    plan = Plan(tokens, reasoning, "length", 7)
     frames = Frames(request, plan, Labels("chatcmpl-9f2c41d07be64a0f", 1763600000, "some-model", "reasoning_content"))
-    each = (frames.tokens(token, token + 1) for token in range(tokens))
-    return [frames.role(), *each, frames.usage(), b"data: [DONE]\n\n"]
+    events = (frames.tokens(token, token + 1) for token in range(tokens))
+    return [frames.role(), *events, frames.usage(), b"data: [DONE]\n\n"]
 
 
-def measured(events: list[bytes], length: int, dialect: Dialect | None = None) -> tuple[float, float]:
-    """CPU seconds of one request: to parse it, to count it."""
-    requests = TOKENS_A_ROUND // length
+def measure(events: list[bytes], length: int, dialect: Dialect | None = None) -> tuple[float, float]:
+    """Return the CPU seconds per request for parsing and for counting."""
+    requests = TOKENS_PER_ROUND // length
     ledger = Ledger("host:1")
     ledger.begin_level(0.0, 10)
     ledger.end_warmup(0.0)
     parse = 0.0
     records = []
     for seed in range(requests):
-        seconds, record = parsed(events, random.Random(seed), dialect or OpenAIChat())
+        seconds, record = parse_answer(events, random.Random(seed), dialect or OpenAIChat())
         assert record.ok, record.error
         assert record.chunks == record.output_tokens == length
         parse += seconds
         records.append(record)
     begun = process_time()
     for number, record in enumerate(records):
-        ledger.add(record, number / SECOND)
+        ledger.add(record, number / RATE)
     return parse / requests, (process_time() - begun) / requests
 
 
-def parsed(events: list[bytes], dice: random.Random, dialect: Dialect) -> tuple[float, Record]:
-    """The answer's bytes come read by read; only what reads them is timed."""
+def parse_answer(events: list[bytes], dice: random.Random, dialect: Dialect) -> tuple[float, Record]:
+    """Parse the answer's bytes read by read. Return the CPU seconds of parsing alone, and the record."""
     reading = Reading(dialect, name="chat")
     timeline = Timeline(
         asked_ns=NS,
@@ -135,8 +138,8 @@ def parsed(events: list[bytes], dice: random.Random, dialect: Dialect) -> tuple[
 
 
 def arrivals(count: int, dice: random.Random) -> Iterator[int]:
-    gaps = (round(dice.uniform(0.008, 0.012) * NS) for _ in range(count - 1))
-    return accumulate(gaps, initial=NS + round(0.05 * NS))
+    itls = (round(dice.uniform(0.008, 0.012) * NS) for _ in range(count - 1))
+    return accumulate(itls, initial=NS + round(0.05 * NS))
 
 
 if __name__ == "__main__":

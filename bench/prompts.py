@@ -1,11 +1,12 @@
-"""How long a large file of prompts takes until the first of them can be asked, and how much memory a process then has.
+"""The time to open a large file of prompts, and the memory of the process afterwards.
 
     python bench/prompts.py
 
-A file of LINES lines of each kind is made, of about 500 bytes a line. Each is opened in a process of its own, as a
-worker does; what it held before is told beside it. Then 1,000 prompts are picked at random. Where the package datasets
-is installed, a folder that it saved is opened as well: its files are mapped, so that a process's peak counts what the
-system keeps of them, and what is the process's own at the end is told too.
+The script writes a file of LINES lines of each kind, with about 500 bytes per line, and opens each file in a separate
+process, as a worker does. The table has the memory before and after it. Then the process picks 1,000 prompts at random. If
+the package datasets is installed, the script also opens a folder that the package saved. The files of this folder are
+mapped, so the peak of the process includes pages of the system's cache; the table also has the process's own memory at the
+end.
 """
 
 import csv
@@ -33,8 +34,8 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 def own():
-    told = open("/proc/self/status").read()
-    return int(told.partition("RssAnon:")[2].split()[0]) / 1024
+    status = open("/proc/self/status").read()
+    return int(status.partition("RssAnon:")[2].split()[0]) / 1024
 
 before, begun = peak(), perf_counter()
 prompts = Prompts(load(sys.argv[1]))
@@ -42,29 +43,29 @@ opened = perf_counter()
 source = random.Random(1)
 for _ in range({PICKED}):
     prompts.dress(prompts.pick(source), source)
-each = (perf_counter() - opened) / {PICKED} * 1e6
-print(f"{{len(prompts.questions):,}} | {{opened - begun:.2f}} | {{before:.0f}} | {{peak():.0f}} | {{own():.0f}} | {{each:.0f}} |")
+per_prompt = (perf_counter() - opened) / {PICKED} * 1e6
+print(f"{{len(prompts.questions):,}} | {{opened - begun:.2f}} | {{before:.0f}} | {{peak():.0f}} | {{own():.0f}} | {{per_prompt:.0f}} |")
 """
 
 
 def main() -> None:
-    print("| file | MB | prompts | opened in s | peak MB before | and after | own MB after | µs a prompt |")
+    print("| file | MB | prompts | opened in s | peak MB before | and after | own MB after | µs per prompt |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as folder:
         for kind, write in KINDS.items():
             path = Path(folder) / f"prompts{kind}"
             write(path)
-            size = sum(each.stat().st_size for each in (path, *path.glob("*"))) / 1e6
+            size = sum(file.stat().st_size for file in (path, *path.glob("*"))) / 1e6
             source = f"hf:{path}" if path.is_dir() else str(path)
-            told = subprocess.run(
+            cells = subprocess.run(
                 [sys.executable, "-c", WORKER, source], capture_output=True, text=True, check=True
             ).stdout.strip()
-            print(f"| {kind} | {size:.0f} | {told}", flush=True)
+            print(f"| {kind} | {size:.0f} | {cells}", flush=True)
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def questions() -> list[str]:
-    """Of about 500 bytes each, all of them different."""
+    """Return different questions of about 500 bytes each."""
     source, long = random.Random(1), " ".join(built_in()["long"]).split()
     for number in range(LINES):
         begin = source.randrange(len(long) - 80)
@@ -73,12 +74,12 @@ def questions() -> list[str]:
 
 def _text(path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
-        file.writelines(f"{each}\n" for each in questions())
+        file.writelines(f"{question}\n" for question in questions())
 
 
 def _jsonl(path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps({"id": str(i), "prompt": each}) + "\n" for i, each in enumerate(questions()))
+        file.writelines(json.dumps({"id": str(i), "prompt": question}) + "\n" for i, question in enumerate(questions()))
 
 
 def _csv(path: Path) -> None:
@@ -89,11 +90,11 @@ def _csv(path: Path) -> None:
 
 
 def _sharegpt(path: Path) -> None:
-    """As its file is: one array; half of each entry is the model's."""
+    """Write one JSON array, as ShareGPT's file is; half of each entry is the model's answer."""
     with path.open("w", encoding="utf-8") as file:
-        for i, each in enumerate(questions()):
-            said = [{"from": "human", "value": each[:250]}, {"from": "gpt", "value": each[250:]}]
-            file.write(("," if i else "[") + json.dumps({"id": str(i), "conversations": said}) + "\n")
+        for i, question in enumerate(questions()):
+            messages = [{"from": "human", "value": question[:250]}, {"from": "gpt", "value": question[250:]}]
+            file.write(("," if i else "[") + json.dumps({"id": str(i), "conversations": messages}) + "\n")
         file.write("]")
 
 
@@ -101,11 +102,11 @@ def _saved(path: Path) -> None:
     import datasets
 
     datasets.disable_progress_bars()
-    datasets.Dataset.from_generator(_rows, cache_dir=path.parent / "made").save_to_disk(str(path))
+    datasets.Dataset.from_generator(_rows, cache_dir=path.parent / "cache").save_to_disk(str(path))
 
 
 def _rows() -> Iterator[dict[str, str]]:
-    return ({"question": each} for each in questions())
+    return ({"question": question} for question in questions())
 
 
 KINDS = {".txt": _text, ".jsonl": _jsonl, ".csv": _csv, ".json": _sharegpt}

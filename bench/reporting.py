@@ -1,11 +1,11 @@
-"""How long a report takes of a run with 1,000,000 rows of requests, and how much memory.
+"""The time and memory of a report of a run with 1,000,000 rows of requests.
 
     python bench/reporting.py [--rows 1000000] [--run PREFIX]
 
-Ten levels of users before a server that gives each its answer until its slots are taken, and from then on makes them
-wait, and refuse some. Nothing waits: the run is made up, counted by the plugin's own Ledger and written by its own
-RunFiles, which takes minutes. Then `llmlocust report` reads it, as a process of its own. With --run it is written to
-PREFIX and stays there; what stands there already is not written again.
+Ten levels of users load a server that answers at once while it has free slots; then requests queue, and the server refuses
+some of them. The run is invented, so nothing waits: the plugin's own Ledger counts it and its own RunFiles writes it, which
+takes minutes. Then `llmlocust report` reads it in a separate process. With --run, the run is written to PREFIX and kept; an
+existing run at PREFIX is used again.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from llmlocust.stream.record import Record
 LOADS = tuple(range(100, 1001, 100))
 SLOTS = 600
 WARMUP, HOLD = 5, 55
-TOKENS, FIRST, GAP = 20, 0.05, 0.01
+TOKENS, TTFT, ITL = 20, 0.05, 0.01
 EPOCH = 1_795_000_000.0
 
 
@@ -60,8 +60,8 @@ def report(prefix: str) -> Iterator[str]:
 
 
 def write(prefix: str, rows: int) -> None:
-    """A run with so many rows, and all of its files."""
-    # one process keeps them all
+    """Write all files of a run with this number of rows."""
+    # the rows of one process, which keeps all of them
     ledger, files = Ledger("host:1", rows_a_second=rows), RunFiles(prefix)
     length = len(LOADS) * (WARMUP + HOLD)
     for index, load in enumerate(LOADS):
@@ -81,7 +81,7 @@ def write(prefix: str, rows: int) -> None:
     files.write_levels(ledger.figures(level, length, EPOCH) for level in ledger.levels)
     files.write_histograms(ledger)
     files.write_timeline(ledger, EPOCH)
-    files.write_run(told(ledger, length))
+    files.write_run(run_info(ledger, length))
     files.close()
 
 
@@ -94,16 +94,16 @@ def requests(dice: random.Random, index: int, load: int, count: int) -> Iterator
 def request(dice: random.Random, load: int) -> Record:
     name = dice.choice(("chat", "chat", "search"))
     request_id = f"{dice.getrandbits(64):016x}"
-    crowd = max(0.0, load / SLOTS - 1.0)
-    if dice.random() < 0.02 * crowd:
+    overload = max(0.0, load / SLOTS - 1.0)
+    if dice.random() < 0.02 * overload:
         error = "HTTP 503: overloaded, try again later"
         return Record(name=name, outcome="http_503", error=error, status=503, duration=0.02, id=request_id)
-    wait = crowd * FIRST * TOKENS * dice.random()
-    step = GAP * (1.0 + min(load, SLOTS) / SLOTS)
+    queued = overload * TTFT * TOKENS * dice.random()
+    step = ITL * (1.0 + min(load, SLOTS) / SLOTS)
     arrivals = list(
         accumulate(
             (step * dice.uniform(0.8, 1.2) for _ in range(TOKENS - 1)),
-            initial=wait + FIRST * dice.lognormvariate(0.0, 0.3),
+            initial=queued + TTFT * dice.lognormvariate(0.0, 0.3),
         )
     )
     return Record(
@@ -129,7 +129,7 @@ def request(dice: random.Random, load: int) -> Record:
     )
 
 
-def told(ledger: Ledger, length: int) -> dict:
+def run_info(ledger: Ledger, length: int) -> dict:
     counts = {"sent": ledger.sent, "ended": ledger.ended, "preflight": 1}
     return {
         "format": formats.FORMAT,

@@ -1,9 +1,9 @@
-"""How many tokens a second the simulator streams from one core, and how late they are.
+"""The tokens per second that the simulator streams from one core, and their lateness.
 
     python bench/simulator.py [--streams 300] [--tokens 300] [--step-ms 30 15 10 ...] [--uvloop] [--profile FILE]
 
-The server has one core to itself, the client the other. Every stream is one connection, every token one write. A step
-gives a token to every stream, so the offered rate is streams / step. The client counts events and parses nothing.
+The server has one core to itself, the client another. Every stream is one connection, every token one write. A step
+produces a token for every stream, so the offered rate is streams / step. The client counts events, and parses nothing.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pathlib import Path
 
 SERVER_CORE, CLIENT_CORE = 0, 1
 ROOT = Path(__file__).parent.parent
-MARK = b'"choices"'  # once in every event
+MARK = b'"choices"'  # occurs once in every event
 COLUMNS = ("offered/s", "tokens/s", "CPU", "CPU µs/token", "late p50 ms", "late p99 ms", "late max ms", "loop p99 ms")
 
 
@@ -39,8 +39,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--streams", type=int, default=300)
     parser.add_argument("--tokens", type=int, default=300)
     parser.add_argument("--step-ms", type=float, nargs="+", default=[30, 20, 15, 10, 6, 4, 3, 2])
-    parser.add_argument("--profile", help="write the server's cProfile statistics here; it will be slower")
-    parser.add_argument("--uvloop", action="store_true", help="the same server on uvloop, which must be installed")
+    parser.add_argument("--profile", help="file for the server's cProfile statistics, which slow it down")
+    parser.add_argument("--uvloop", action="store_true", help="run the server on uvloop, which must be installed")
     return parser.parse_args()
 
 
@@ -67,8 +67,14 @@ def server(options: argparse.Namespace, step_ms: float) -> Iterator[tuple[subpro
         run = ["-m", "cProfile", "-o", options.profile, *run]
     if options.uvloop:
         run = ["-c", "import uvloop; uvloop.install(); from llmlocust.simulator.__main__ import main; main()"]
-    knobs = {"port": 0, "slots": options.streams, "step-ms": step_ms, "step-ms-per-seq": 0, "prefill-ms-per-token": 0}
-    arguments = [text for name, value in knobs.items() for text in (f"--{name}", str(value))]
+    settings = {
+        "port": 0,
+        "slots": options.streams,
+        "step-ms": step_ms,
+        "step-ms-per-seq": 0,
+        "prefill-ms-per-token": 0,
+    }
+    arguments = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
     process = subprocess.Popen(
         [sys.executable, *run, *arguments],
         cwd=ROOT,
@@ -84,28 +90,28 @@ def server(options: argparse.Namespace, step_ms: float) -> Iterator[tuple[subpro
 
 
 def stream(port: int, streams: int, tokens: int) -> int:
-    """Ask for all streams at once, read them to their ends, and count the tokens."""
+    """Request all streams at once, read each to its end, and return the number of tokens."""
     body = json.dumps({"prompt": "hi", "max_tokens": tokens, "ignore_eos": True, "stream": True}).encode()
     request = b"POST /v1/completions HTTP/1.1\r\nHost: bench\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
-    waiting = selectors.DefaultSelector()
+    selector = selectors.DefaultSelector()
     for _ in range(streams):
         connection = socket.create_connection(("127.0.0.1", port))
         connection.sendall(request % (len(body), body))
-        waiting.register(connection, selectors.EVENT_READ, data=bytearray())
+        selector.register(connection, selectors.EVENT_READ, data=bytearray())
     received = 0
-    while waiting.get_map():
-        for key, _ in waiting.select():
+    while selector.get_map():
+        for key, _ in selector.select():
             data = key.fileobj.recv(65536)
             received += (key.data + data).count(MARK)
             key.data[:] = data[-(len(MARK) - 1) :]  # a read may end in the middle of a mark
             if not data:
-                waiting.unregister(key.fileobj)
+                selector.unregister(key.fileobj)
                 key.fileobj.close()
     return received
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process until now."""
+    """Return the seconds of user and system time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

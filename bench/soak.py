@@ -2,12 +2,13 @@
 
     python bench/soak.py [--minutes 60] [--users 50] [--workers 2]
 
-A simulator, a master with all its files, and workers, as real processes; and at the same time the same load from plain
-Locust, a master and workers without llmlocust, with a simulator of its own: Locust's tables grow by themselves. Each
-minute the memory and the open files of each are noted: memory is what a process wrote to (Private_Dirty), for pages of
-files become its own, too, when the last other process that maps them ends. At the end: how fast memory grew after the
-first ten minutes, as a line through its values, whether the run's requests are those that the simulator received, and
-what the file of requests came to. The load is light on purpose (a request a second and user): time is what is measured.
+A simulator, a master with all its files, and workers run as real processes. At the same time, a master and workers of
+plain Locust, without llmlocust, send the same load to another simulator, because Locust's own tables grow too. Every
+minute, the script records the memory and the open files of each process. Memory is the pages that a process has written to
+(Private_Dirty), because pages of files also become private when the last other process that maps them ends. The results
+are the growth of memory after the first ten minutes (a line fitted to the values), the run's number of requests and the
+simulator's, and the size of the file of requests. The load is light (one request per second and user), because the bench
+measures the effect of time.
 """
 
 import argparse
@@ -31,20 +32,20 @@ from llmlocust.metrics.ledger import rows_for_each
 
 MINUTE = 60.0
 WARM = 10
-"""Minutes after which memory is looked at."""
+"""Minutes after which the growth of memory is measured."""
 SERVER = ["--port", "0", "--step-ms", "40", "--step-ms-per-seq", "0", "--truth-tokens", "10000"]
 TOKENS = 25
 OURS = "from llmlocust import ChatUser\n\n\nclass Chat(ChatUser):\n    pass\n"
 PLAIN = f"""
 from locust import FastHttpUser, task
 
-ASKED = {{"messages": [{{"role": "user", "content": "Hello?"}}], "stream": True, "max_tokens": {TOKENS}}}
+BODY = {{"messages": [{{"role": "user", "content": "Hello?"}}], "stream": True, "max_tokens": {TOKENS}}}
 
 
 class Chat(FastHttpUser):
     @task
     def ask(self):
-        self.client.post("/v1/chat/completions", json=ASKED | {{"ignore_eos": True}})
+        self.client.post("/v1/chat/completions", json=BODY | {{"ignore_eos": True}})
 """
 
 
@@ -53,18 +54,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         server, host = simulator(stack)
-        peer, peers_host = simulator(stack)
-        ours = ["--llm-max-tokens", TOKENS, "--llm-body", '{"ignore_eos": true}']
-        nodes = run(stack, folder, OURS, host, options, ours)
-        plain = run(stack, folder / "plain", PLAIN, peers_host, options)
+        plain_server, plain_host = simulator(stack)
+        own_options = ["--llm-max-tokens", TOKENS, "--llm-body", '{"ignore_eos": true}']
+        nodes = run(stack, folder, OURS, host, options, own_options)
+        plain = run(stack, folder / "plain", PLAIN, plain_host, options)
         samples = watch(nodes | {f"plain {name}": node for name, node in plain.items()})
-        peer.terminate()
-        told = json.loads((folder / "run_llm_run.json").read_text())
+        plain_server.terminate()
+        run_info = json.loads((folder / "run_llm_run.json").read_text())
         received = sum(json.load(urllib.request.urlopen(f"{host}/truth?summary=1"))["received"].values())
         server.terminate()
         report(samples)
-        of_requests(folder, told, received, options.workers)
-        of_plain(folder / "plain")
+        print_requests(folder, run_info, received, options.workers)
+        print_plain(folder / "plain")
 
 
 def parse() -> argparse.Namespace:
@@ -84,7 +85,7 @@ def simulator(stack: ExitStack) -> tuple[subprocess.Popen, str]:
 def run(
     stack: ExitStack, folder: Path, locustfile: str, host: str, options: argparse.Namespace, more: Sequence[Any] = ()
 ) -> dict[str, psutil.Process]:
-    """The run's processes by their names, the master first."""
+    """Start the processes of a run, and return them by name, the master first."""
     folder.mkdir(exist_ok=True)
     (folder / "locustfile.py").write_text(locustfile)
     with socket.socket() as probe:
@@ -108,7 +109,7 @@ def run(
 
 
 def watch(nodes: dict[str, psutil.Process]) -> list[dict[str, tuple[float, int]]]:
-    """Megabytes and open files of each, once a minute until the master has ended."""
+    """Return the megabytes and open files of each process, once per minute until the master has ended."""
     samples = []
     print("minute" + "".join(f" | {name} MB, files" for name in nodes), flush=True)
     begun = time.monotonic()
@@ -121,32 +122,32 @@ def watch(nodes: dict[str, psutil.Process]) -> list[dict[str, tuple[float, int]]
 
 
 def look(node: psutil.Process) -> tuple[float, int]:
-    return sum(each.private_dirty for each in node.memory_maps()) / 2**20, node.num_fds()
+    return sum(region.private_dirty for region in node.memory_maps()) / 2**20, node.num_fds()
 
 
 def report(samples: list[dict[str, tuple[float, int]]]) -> None:
-    print("\n| process | MB after 10 minutes | MB at the end | growth after that, MB/h | open files |")
+    print("\n| process | MB after 10 minutes | MB at the end | growth between, MB/h | open files |")
     print("|---|---:|---:|---:|---:|")
     warmed_up = samples[WARM - 1 :]
     for name in warmed_up[0] if len(warmed_up) > 1 else ():
-        memory = [each[name][0] for each in warmed_up]
-        files = {each[name][1] for each in warmed_up}
+        memory = [sample[name][0] for sample in warmed_up]
+        files = {sample[name][1] for sample in warmed_up}
         growth = np.polyfit(np.arange(len(memory)), memory, 1)[0] * MINUTE
         print(f"| {name} | {memory[0]:.1f} | {memory[-1]:.1f} | {growth:+.2f} | {min(files)} to {max(files)} |")
 
 
-def of_requests(folder: Path, told: dict, received: int, workers: int) -> None:
+def print_requests(folder: Path, run_info: dict, received: int, workers: int) -> None:
     path = folder / "run_llm_requests.csv"
     with path.open(newline="") as file:
         weights = [int(row["weight"]) for row in csv.DictReader(file)]
-    counts, seconds = told["counts"], told["ended"] - told["started"]
+    counts, seconds = run_info["counts"], run_info["ended"] - run_info["started"]
     print(f"\nsent {counts['sent']:,}, ended {counts['ended']:,}, ", end="")
     print(f"the server received {received - counts['preflight']:,}; ", end="")
     print(f"{len(weights):,} rows for {sum(weights):,} requests, {path.stat().st_size / 1e6:.1f} MB, ", end="")
     print(f"of at most {rows_for_each(workers) * workers * seconds:,.0f} rows in {seconds:,.0f} s")
 
 
-def of_plain(folder: Path) -> None:
+def print_plain(folder: Path) -> None:
     with (folder / "run_stats.csv").open(newline="") as file:
         total = list(csv.DictReader(file))[-1]
     print(f"plain Locust: {int(total['Request Count']):,} requests, {int(total['Failure Count']):,} failed")

@@ -1,20 +1,20 @@
-"""Whether runs that were spoiled on purpose are marked, and clean ones are not.
+"""Do the validity checks mark runs that were spoiled on purpose, and no clean ones?
 
-    python bench/spoiled.py [--runs 60] [--seed 100000]      virtual runs: so many of each kind, and five times as many clean
-    python bench/spoiled.py --real 2                         real runs against the simulator: so many of each kind
+    python bench/spoiled.py [--runs 60] [--seed 100000]      virtual runs: 60 of each kind, and five times as many clean
+    python bench/spoiled.py --real 2                         real runs against the simulator: 2 of each kind
 
-A virtual run is a staircase of 30 s levels in front of a server with slots, drawn from its seed: requests, levels,
-seconds, processes and counters as the plugin would have written them. What is spoiled inside a level is so in one that
-is held long enough to tell anything: 60 requests, and six of each user. Each kind is spoiled in several ways:
+A virtual run is a staircase of 30 s levels on a server with slots, drawn from its seed: requests, levels, seconds, workers
+and counters as the plugin would have written them. A level that is spoiled has enough data for the checks: 60 requests, and
+six of each user. Each kind is spoiled in several ways:
 
-    slow generator      its process is full, or held up by something else: tokens are read late and together
-    short warm-up       the server is cold when the run begins, or at each new load, for a part of the window
-    repeated prompts    and a server with a prefix cache: told by its counters, or by the options of the run
-    drift               the server gets slower in the course of a level, slowly or at once
-    worker killed       one of several load processes dies inside a level, with what it had not yet reported
+    slow generator      its process has no CPU left, or other code blocks it: tokens are read late and together
+    short warm-up       the server is cold for a part of the window, at the start of the run or at each new load
+    repeated prompts    on a server with a prefix cache; its counters show them, or the options of the run
+    drift               the server gets slower during a level, gradually or suddenly
+    worker killed       one of several workers dies during a level, with the requests that it had not reported yet
 
-A run counts as marked where a check fails that marks a level that was spoiled, or the whole run; a clean one where any
-check fails. "by its own check" is where the check that is meant for it did so.
+A spoiled run counts as marked if a failed check marks a spoiled level or the whole run, a clean run if any check fails.
+"by its own check": the check for this kind failed.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import spoiled_real
-from spoiled_result import CLEAN, OWN_CHECKS, Result, judged
+from spoiled_result import CLEAN, OWN_CHECKS, Result, judge
 
 from llmlocust.metrics.levels import RATE, USERS, Level, LevelFigures, Tally
 from llmlocust.metrics.rows import TELEMETRY_COLUMNS
@@ -38,16 +38,16 @@ from llmlocust.runfiles.reading.run_data import OURS, RunData
 
 WARMUP, HOLD, RAMP = 10.0, 30.0, 2.0
 EPOCH = 1_795_000_000.0
-REPORTS = 3.0
+REPORT_INTERVAL = 3.0
 MARKED, FALSE_ALARMS = 0.95, 0.02
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=60, help="of each kind")
-    parser.add_argument("--seed", type=int, default=100_000, help="of the first; others follow")
+    parser.add_argument("--seed", type=int, default=100_000, help="of the first run; the others follow")
     parser.add_argument("--real", type=int, default=0, metavar="N", help="real runs instead, N of each kind")
-    parser.add_argument("--verbose", action="store_true", help="say what each missed run, and each false alarm, was")
+    parser.add_argument("--verbose", action="store_true", help="describe each missed run and each false alarm")
     options = parser.parse_args()
     results = spoiled_real.results(options.real) if options.real else virtual_results(options.runs, options.seed)
     table(list(results), verbose=options.verbose)
@@ -56,18 +56,18 @@ def main() -> None:
 def table(results: list[Result], *, verbose: bool) -> None:
     print("| kind | runs | marked | by its own check | required |")
     print("|---|---:|---:|---:|---:|")
-    spoiled = [each for each in results if each.kind != CLEAN]
+    spoiled = [result for result in results if result.kind != CLEAN]
     for kind in (*OWN_CHECKS, "all of these", CLEAN):
-        some = [each for each in results if each.kind == kind] if kind != "all of these" else spoiled
-        if some:
-            own = "" if kind == CLEAN else f"{sum(each.own for each in some) / len(some):.1%}"
+        group = [result for result in results if result.kind == kind] if kind != "all of these" else spoiled
+        if group:
+            own = "" if kind == CLEAN else f"{sum(result.own for result in group) / len(group):.1%}"
             required = f"≤ {FALSE_ALARMS:.0%}" if kind == CLEAN else f"≥ {MARKED:.0%}"
             print(
-                f"| {kind} | {len(some)} | {sum(each.marked for each in some) / len(some):.1%} | {own} | {required} |"
+                f"| {kind} | {len(group)} | {sum(result.marked for result in group) / len(group):.1%} | {own} | {required} |"
             )
-    for each in results if verbose else []:
-        if each.marked == (each.kind == CLEAN):
-            print(f"{each.kind}, {each.how}: {each.what}; failed: {', '.join(each.failed) or 'none'}")
+    for result in results if verbose else []:
+        if result.marked == (result.kind == CLEAN):
+            print(f"{result.kind}, {result.way}: {result.description}; failed: {', '.join(result.failed) or 'none'}")
 
 
 # -- virtual runs
@@ -76,8 +76,8 @@ def table(results: list[Result], *, verbose: bool) -> None:
 def virtual_results(runs: int, seed: int) -> Iterator[Result]:
     kinds = [kind for kind in OWN_CHECKS for _ in range(runs)] + [CLEAN] * (len(OWN_CHECKS) * runs)
     for number, kind in enumerate(kinds, seed):
-        made = Virtual(number, kind)
-        yield judged(kind, made.how, made.frames(), made.spoiled, f"seed {number}, {made.described()}")
+        run = VirtualRun(number, kind)
+        yield judge(kind, run.way, run.run_data(), run.spoiled, f"seed {number}, {run.description()}")
 
 
 @dataclass
@@ -91,14 +91,14 @@ class System:
     think: float
     open: bool
     queue: float
-    """Requests that may wait; more are refused."""
+    """Maximum number of requests in the queue; the server refuses more."""
 
     def service(self, batch: float) -> float:
         return self.prefill + self.answer * (self.step + self.per_sequence * batch)
 
     @property
-    def capacity(self) -> float:
-        """Users, or requests a second."""
+    def full_load(self) -> float:
+        """Return the load that uses all slots, in users or requests per second."""
         rate = self.slots / self.service(self.slots)
         return rate if self.open else rate * (self.service(self.slots) + self.think)
 
@@ -106,7 +106,7 @@ class System:
 @dataclass
 class Request:
     sent: float
-    wait: float
+    client_queue: float
     first: float = math.nan
     ended: float = math.nan
     tokens: int = 0
@@ -115,12 +115,12 @@ class Request:
 
 
 @dataclass
-class Virtual:
-    """One virtual run, spoiled as its kind says."""
+class VirtualRun:
+    """One virtual run, spoiled according to its kind."""
 
     seed: int
     kind: str
-    how: str = ""
+    way: str = ""
     spoiled: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -128,17 +128,18 @@ class Virtual:
         while True:
             self.system = self._system()
             self.levels = self._levels()
-            if self._telling():
+            if self._long_levels():
                 break
         self.workers = self.random.choice([1, 2, 3, 4, 8])
         self.slow: list[tuple[float, float, float, float]] = []
-        """When the server is slower: from, until, by which factor at the beginning and at the end."""
+        """Periods in which the server is slower: begin, end, and the factors at begin and end."""
         self.cache = 0.0
-        """Share of a prompt's reading that a known prompt saves."""
+        """Share of the prefill time that a cached prompt saves."""
         self.late: dict[int, float] = {}
-        """By level, seconds by which the generator's reads come late."""
+        """Seconds by which the generator reads late, by level."""
         self.killed: tuple[int, float] | None = None
-        self.told: dict[str, object] = {}
+        """Number of the worker, and the moment of its death."""
+        self.options: dict[str, object] = {}
         self.counters = self.random.random() < 0.3
         spoil = {
             "slow generator": self._slow_generator,
@@ -151,9 +152,9 @@ class Virtual:
             spoil[self.kind]()
         self.requests = list(self._simulate())
 
-    def described(self) -> str:
-        loads = ", ".join(f"{each.load:g}" for each in self.levels)
-        return f"{self.system.slots} slots, capacity {self.system.capacity:.0f}, loads {loads}, spoiled {sorted(self.spoiled)}"
+    def description(self) -> str:
+        loads = ", ".join(f"{level.load:g}" for level in self.levels)
+        return f"{self.system.slots} slots, full at {self.system.full_load:.0f}, loads {loads}, spoiled {sorted(self.spoiled)}"
 
     # -- drawing
 
@@ -176,23 +177,21 @@ class Virtual:
         )
 
     def _levels(self) -> list[Level]:
-        top = self._log(0.5, 2.5) * self.system.capacity
+        top = self._log(0.5, 2.5) * self.system.full_load
         top = top if self.system.open else min(300.0, top)
         count = self.random.randint(5, 9)
-        wanted = [
-            top * (0.08 + 0.92 * (place / (count - 1)) ** self.random.uniform(1.0, 1.6)) for place in range(count)
-        ]
-        loads = sorted({float(max(1, round(each))) for each in wanted} if not self.system.open else set(wanted))
+        loads = [top * (0.08 + 0.92 * (place / (count - 1)) ** self.random.uniform(1.0, 1.6)) for place in range(count)]
+        loads = sorted({float(max(1, round(load))) for load in loads} if not self.system.open else set(loads))
         unit = RATE if self.system.open else USERS
         length = WARMUP + HOLD
         levels = [Level(index, load, unit, index * length, index * length + WARMUP) for index, load in enumerate(loads)]
-        for each in levels:
-            each.ended = each.began + length
+        for level in levels:
+            level.ended = level.began + length
         return levels
 
-    def _telling(self) -> list[Level]:
-        """The levels that are held long enough to tell anything."""
-        return [each for each in self.levels if self._expected(each) >= 60 and self._cycles(each) >= 6]
+    def _long_levels(self) -> list[Level]:
+        """Return the levels with enough requests for the checks."""
+        return [level for level in self.levels if self._expected(level) >= 60 and self._cycles(level) >= 6]
 
     def _rate(self, level: Level) -> float:
         system = self.system
@@ -205,7 +204,7 @@ class Virtual:
         return self._rate(level) * HOLD
 
     def _cycles(self, level: Level) -> float:
-        """How often each user asks inside the window."""
+        """Return the number of requests per user inside the window."""
         if self.system.open:
             return HOLD / self.system.service(self.system.slots)
         return self._rate(level) * HOLD / level.load
@@ -214,48 +213,48 @@ class Virtual:
 
     def _slow_generator(self) -> None:
         first = self.random.randrange(len(self.levels))
-        self.how = self.random.choice(["full", "held up"])
+        self.way = self.random.choice(["no CPU left", "blocked"])
         late = self._log(0.05, 0.5)
-        for each in self.levels[first:] if self.how == "full" else [self.levels[first]]:
-            self.late[each.index] = late
-            self.spoiled.add(each.index)
+        for level in self.levels[first:] if self.way == "no CPU left" else [self.levels[first]]:
+            self.late[level.index] = late
+            self.spoiled.add(level.index)
 
     def _short_warm_up(self) -> None:
-        self.how = self.random.choice(["cold at the beginning", "cold at every load"])
+        self.way = self.random.choice(["cold at the start", "cold at every load"])
         factor = self.random.uniform(1.8, 5.0)
         cold = WARMUP + HOLD * self.random.uniform(0.1, 0.45)
-        chosen = self.levels if self.how == "cold at every load" else [self.random.choice(self._telling())]
-        if self.how == "cold at the beginning":  # the run begins at this level
+        chosen = self.levels if self.way == "cold at every load" else [self.random.choice(self._long_levels())]
+        if self.way == "cold at the start":  # the run begins at this level
             self._begin_at(chosen[0])
             chosen = self.levels[:1]
-        for each in chosen:
-            self.slow.append((each.began, each.began + cold, factor, self.random.choice([factor, 1.0 + factor / 3.0])))
-            self.spoiled.add(each.index)
+        for level in chosen:
+            end = level.began + cold
+            self.slow.append((level.began, end, factor, self.random.choice([factor, 1.0 + factor / 3.0])))
+            self.spoiled.add(level.index)
 
     def _begin_at(self, level: Level) -> None:
-        kept = self.levels[level.index :]
-        for index, each in enumerate(kept):
-            each.index = index
-            each.began, each.warmed_up, each.ended = (
+        self.levels = self.levels[level.index :]
+        for index, later in enumerate(self.levels):
+            later.index = index
+            later.began, later.warmed_up, later.ended = (
                 index * (WARMUP + HOLD),
                 index * (WARMUP + HOLD) + WARMUP,
                 (index + 1) * (WARMUP + HOLD),
             )
-        self.levels = kept
 
     def _repeated_prompts(self) -> None:
-        self.how = self.random.choice(["counters", "options"])
+        self.way = self.random.choice(["counters", "options"])
         self.cache = self.random.uniform(0.5, 0.95)
-        self.counters = self.how == "counters"
-        if self.how == "options":
-            self.told = {"llm_unique": False, "llm_prompts": "short"}
-        self.spoiled = {each.index for each in self.levels}
+        self.counters = self.way == "counters"
+        if self.way == "options":
+            self.options = {"llm_unique": False, "llm_prompts": "short"}
+        self.spoiled = {level.index for level in self.levels}
 
     def _drift(self) -> None:
-        self.how = self.random.choice(["slowly", "at once"])
-        level = self.random.choice(self._telling())
+        self.way = self.random.choice(["gradual", "sudden"])
+        level = self.random.choice(self._long_levels())
         factor = self.random.uniform(1.4, 3.0)
-        if self.how == "slowly":
+        if self.way == "gradual":
             self.slow.append((level.warmed_up or 0.0, level.ended or 0.0, 1.0, factor))
         else:
             begins = (level.warmed_up or 0.0) + HOLD * self.random.uniform(0.3, 0.7)
@@ -267,20 +266,20 @@ class Virtual:
         level = self.random.choice(self.levels)
         moment = (level.warmed_up or 0.0) + self.random.uniform(0.0, 0.85) * HOLD
         self.killed = (self.random.randrange(self.workers), moment)
-        self.how = f"one of {self.workers}"
+        self.way = f"one of {self.workers}"
         self.spoiled.add(level.index)
 
     # -- running
 
     def _speed(self, moment: float) -> float:
-        """By which factor the server is slower."""
+        """Return the factor by which the server is slower."""
         for begins, ends, before, after in self.slow:
             if begins <= moment < ends:
                 return before + (after - before) * (moment - begins) / (ends - begins)
         return 1.0
 
     def _simulate(self) -> Iterator[Request]:
-        slots = [0.0] * self.system.slots  # when each is free
+        slots = [0.0] * self.system.slots  # moments at which the slots become free
         in_flight: list[float] = []
         for moment, user in self._arrivals():
             while in_flight and in_flight[0] <= moment:
@@ -288,11 +287,11 @@ class Virtual:
             request = Request(moment, self.random.expovariate(1 / 2e-4), worker=user % self.workers)
             if len(in_flight) >= self.system.slots + self.system.queue:
                 request.refused, request.ended = True, moment + 0.003
-                self._again(request.ended + 1.0, user)
+                self._send_next(request.ended + 1.0, user)
             else:
                 self._serve(request, slots, len(in_flight))
                 heapq.heappush(in_flight, request.ended)
-                self._again(request.ended + self.system.think * self.random.uniform(0.5, 1.5), user)
+                self._send_next(request.ended + self.system.think * self.random.uniform(0.5, 1.5), user)
             yield request
 
     def _arrivals(self) -> Iterator[tuple[float, int]]:
@@ -311,7 +310,7 @@ class Virtual:
             while self._next and self._next[0][0] < (level.ended or 0.0):
                 yield heapq.heappop(self._next)
 
-    def _again(self, moment: float, user: int) -> None:
+    def _send_next(self, moment: float, user: int) -> None:
         dead = self.killed is not None and user % self.workers == self.killed[0] and moment > self.killed[1]
         if not self.system.open and not dead:
             heapq.heappush(self._next, (moment, user))
@@ -320,20 +319,20 @@ class Virtual:
         system, normal = self.system, self.random.gauss
         begins = max(request.sent, heapq.heappop(slots))
         speed = self._speed(begins)
-        known = 1.0 - self.cache if self.random.random() < 0.9 else 1.0
-        read = system.prefill * known * speed * math.exp(normal(0.0, 0.15))
+        uncached = 1.0 - self.cache if self.random.random() < 0.9 else 1.0
+        prefill = system.prefill * uncached * speed * math.exp(normal(0.0, 0.15))
         step = (system.step + system.per_sequence * min(waiting + 1, system.slots)) * speed
         request.tokens = max(2, round(system.answer * math.exp(normal(0.0, system.spread))))
-        request.first = begins + read + step * self.random.random()
+        request.first = begins + prefill + step * self.random.random()
         request.ended = request.first + (request.tokens - 1) * step * math.exp(normal(0.0, 0.02))
         heapq.heappush(slots, request.ended)
 
     # -- writing
 
-    def frames(self) -> RunData:
-        seen = [each for each in self.requests if self._reported(each)]
-        rows = self._rows(seen)
-        figures = [self._figures(each, rows) for each in self.levels]
+    def run_data(self) -> RunData:
+        reported = [request for request in self.requests if self._is_reported(request)]
+        rows = self._rows(reported)
+        figures = [self._figures(level, rows) for level in self.levels]
         tables = {
             formats.REQUESTS: rows,
             formats.TIMELINE: self._timeline(),
@@ -341,57 +340,58 @@ class Virtual:
         }
         if self.counters:
             tables[formats.TELEMETRY] = self._telemetry(rows)
-        return RunData(Path("virtual"), OURS, figures, self._info(len(self.requests), len(seen)), tables)
+        return RunData(Path("virtual"), OURS, figures, self._info(len(self.requests), len(reported)), tables)
 
-    def _reported(self, request: Request) -> bool:
-        """A process that dies takes with it what it had not yet told."""
+    def _is_reported(self, request: Request) -> bool:
+        """Whether the request's worker reported it before it died."""
         if self.killed is None or request.worker != self.killed[0]:
             return True
-        return request.ended < self.killed[1] - self.killed[1] % REPORTS
+        return request.ended < self.killed[1] - self.killed[1] % REPORT_INTERVAL
 
     def _level_at(self, moment: float) -> Level | None:
-        return next((each for each in self.levels if each.began <= moment < (each.ended or 0.0)), None)
+        return next((level for level in self.levels if level.began <= moment < (level.ended or 0.0)), None)
 
     def _rows(self, requests: list[Request]) -> pd.DataFrame:
         rows = []
-        for each in requests:
-            level = self._level_at(each.sent)
+        for request in requests:
+            level = self._level_at(request.sent)
             late = self.late.get(level.index, 0.0) if level else 0.0
-            ok = not each.refused
-            e2e, ttft = each.ended - each.sent + late * 0.5, each.first - each.sent + late * self.random.random()
+            ok = not request.refused
+            e2e = request.ended - request.sent + late * 0.5
+            ttft = request.first - request.sent + late * self.random.random()
             rows.append(
                 {
                     "level": level.index if level else math.nan,
-                    "measured": int(level is not None and level.measures(each.sent)),
-                    "sent": each.sent + EPOCH,
+                    "measured": int(level is not None and level.measures(request.sent)),
+                    "sent": request.sent + EPOCH,
                     "outcome": "ok" if ok else "http_503",
                     "error": "" if ok else "overloaded",
                     "e2e": e2e * 1e3 if ok else math.nan,
                     "ttft": ttft * 1e3 if ok else math.nan,
                     "ttfo": ttft * 1e3 if ok else math.nan,
-                    "tpot": (e2e - ttft) * 1e3 / (each.tokens - 1) if ok else math.nan,
+                    "tpot": (e2e - ttft) * 1e3 / (request.tokens - 1) if ok else math.nan,
                     "duration": e2e * 1e3 if ok else 3.0,
-                    "client_queue": each.wait * 1e3,
+                    "client_queue": request.client_queue * 1e3,
                     "connect": math.nan,
-                    "output_tokens": each.tokens if ok else math.nan,
-                    "chunks": each.tokens if ok else 0,
+                    "output_tokens": request.tokens if ok else math.nan,
+                    "chunks": request.tokens if ok else 0,
                     "input_tokens": 50.0 if ok else math.nan,
                     "token_source": "usage" if ok else "",
                     "unread": "",
                     "weight": 1.0,
-                    "worker": f"w{each.worker}",
+                    "worker": f"w{request.worker}",
                 }
             )
         return pd.DataFrame(rows)
 
     def _figures(self, level: Level, rows: pd.DataFrame) -> LevelFigures:
         tally = Tally()
-        warmed_up, ended = (EPOCH + (each or 0.0) for each in (level.warmed_up, level.ended))
+        warmed_up, ended = (EPOCH + (moment or 0.0) for moment in (level.warmed_up, level.ended))
         inside = rows[(rows["level"] == level.index) & (rows["measured"] == 1)]
         ok = inside[inside["outcome"] == "ok"]
         tally.outcomes.update(inside["outcome"].tolist())
-        over = rows["sent"] + rows["duration"] / 1e3
-        done = rows[(rows["outcome"] == "ok") & (over >= warmed_up) & (over < ended)]
+        ends = rows["sent"] + rows["duration"] / 1e3
+        done = rows[(rows["outcome"] == "ok") & (ends >= warmed_up) & (ends < ended)]
         tally.numbers.update(
             ended_ok=len(done),
             tokens_in_window=int(done["output_tokens"].sum()),
@@ -403,7 +403,7 @@ class Virtual:
         for tpot, tokens in zip(ok["tpot"] / 1e3, ok["output_tokens"], strict=True):
             tally.histogram("itl").add(tpot, int(tokens) - 1)
         if level.index in self.late:
-            self._blur(tally, self.late[level.index])
+            self._make_uncertain(tally, self.late[level.index])
         return LevelFigures.of(level, tally, level.ended or 0.0, EPOCH, self._users(level, ended))
 
     def _users(self, level: Level, ended: float) -> float:
@@ -414,10 +414,10 @@ class Virtual:
         lived = max(0.0, self.killed[1] - (level.warmed_up or 0.0)) / HOLD
         return level.load * (1.0 - (1.0 - lived) / self.workers)
 
-    def _blur(self, tally: Tally, late: float) -> None:
-        """Tokens that came while the generator did something else are known together only."""
-        gap = tally.histogram("itl")
-        for value, count in [(value, count) for value, count in Counter(_values(gap)).items()]:
+    def _make_uncertain(self, tally: Tally, late: float) -> None:
+        """Record the sums of some ITLs instead of the ITLs, as for tokens that arrive while the generator is busy."""
+        itls = tally.histogram("itl")
+        for value, count in [(value, count) for value, count in Counter(_values(itls)).items()]:
             together = max(2, min(count, round(late / max(value, 1e-4))))
             sums = int(count * self.random.uniform(0.1, 0.5)) // together
             tally.histogram(f"itl_sum_{together}").add(together * value, sums) if sums else None
@@ -435,13 +435,13 @@ class Virtual:
         for second in self._seconds():
             level = self._level_at(second)
             late = self.late.get(level.index, 0.0) if level else 0.0
-            full = late and self.how == "full"
+            is_full = late and self.way == "no CPU left"
             rows.append(
                 {
                     "time": EPOCH + second,
                     "level": level.index if level else math.nan,
                     "users": level.load if level else 0.0,
-                    "client_cpu": self.random.uniform(0.92, 1.0) if full else usual * self.random.uniform(0.8, 1.15),
+                    "client_cpu": self.random.uniform(0.92, 1.0) if is_full else usual * self.random.uniform(0.8, 1.15),
                     "loop_lag": (late * 1e3 if late else 1.0) * self.random.uniform(0.5, 1.5),
                 }
             )
@@ -452,7 +452,7 @@ class Virtual:
         for worker in range(self.workers):
             until = math.inf
             if self.killed is not None and self.killed[0] == worker:
-                until = self.killed[1] - self.killed[1] % REPORTS
+                until = self.killed[1] - self.killed[1] % REPORT_INTERVAL
             rows += [
                 {"time": EPOCH + second, "worker": f"w{worker}", "users": 1.0}
                 for second in self._seconds()
@@ -462,13 +462,15 @@ class Virtual:
 
     def _telemetry(self, rows: pd.DataFrame) -> pd.DataFrame:
         share = 0.9 * self.cache if self.cache else self.random.uniform(0.0, 0.1)
-        asked = np.searchsorted(np.sort(rows["sent"].to_numpy()), [EPOCH + second for second in self._seconds()]) * 50.0
-        made = [
+        tokens = (
+            np.searchsorted(np.sort(rows["sent"].to_numpy()), [EPOCH + second for second in self._seconds()]) * 50.0
+        )
+        samples = [
             {"time": EPOCH + second, "source": "server", "metric": name, "labels": "", "value": value * part}
             for name, part in (("vllm:prefix_cache_queries_total", 1.0), ("vllm:prefix_cache_hits_total", share))
-            for second, value in zip(self._seconds(), asked, strict=True)
+            for second, value in zip(self._seconds(), tokens, strict=True)
         ]
-        return pd.DataFrame(made, columns=TELEMETRY_COLUMNS)
+        return pd.DataFrame(samples, columns=TELEMETRY_COLUMNS)
 
     def _info(self, sent: int, ended: int) -> dict[str, object]:
         think = self.system.think
@@ -477,11 +479,11 @@ class Virtual:
             "stopped": False,
             "plan": {
                 "unit": self.levels[0].unit,
-                "levels": [each.load for each in self.levels],
+                "levels": [level.load for level in self.levels],
                 "warmup": WARMUP,
                 "hold": HOLD,
             },
-            "options": {"llm_unique": True, **self.told},
+            "options": {"llm_unique": True, **self.options},
             "user_classes": {"Chat": f"wait {0.5 * think:.3f} to {1.5 * think:.3f} s"},
             "clock": "kernel",
             "processes": self.workers,
@@ -491,7 +493,7 @@ class Virtual:
 
 
 def _values(histogram: object) -> Iterator[float]:
-    """Whatever a histogram counted, each as often."""
+    """Yield the values of a histogram, each as often as it was counted."""
     for bucket, count in histogram.items():  # type: ignore[attr-defined]
         yield from [2.0 ** (bucket // 128) * (1 + bucket % 128 / 128)] * count
 

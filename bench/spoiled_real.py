@@ -1,6 +1,6 @@
-"""Real runs of Locust against the simulator, spoiled on purpose: what bench/spoiled.py --real judges.
+"""Real runs of Locust against the simulator, spoiled on purpose, for bench/spoiled.py --real.
 
-Three levels each. A server that is cold, or gets slower, has a crowd of other users for that time, who share its steps.
+A run has three levels. To make the server cold or slower, other users load it for that time, and share its steps.
 """
 
 import json
@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from spoiled_result import CLEAN, Result, judged
+from spoiled_result import CLEAN, Result, judge
 
 from llmlocust.runfiles.reading.locate import load_run
 
 LEVELS, WARMUP, HOLD = "4,8,12", 3, 12
-LENGTH = WARMUP + HOLD + 1  # a ramp looks once a second
-CROWD = 24
+LENGTH = WARMUP + HOLD + 1  # a ramp acts once per second
+OTHER_USERS = 24
 RAMP = """
 from llmlocust import ChatUser, SteppedRamp
 
@@ -31,17 +31,17 @@ class Chat(ChatUser):
 class Ramp(SteppedRamp):
     pass
 """
-HELD_UP = f"""
+BLOCKED = f"""
 import time
 
 import gevent
 from locust import events
 
 @events.test_start.add_listener
-def hold_up(environment, **kwargs):
-    gevent.spawn_later({LENGTH}, hold)
+def start_blocking(environment, **kwargs):
+    gevent.spawn_later({LENGTH}, block)
 
-def hold():
+def block():
     while True:
         until = time.perf_counter() + 0.15
         while time.perf_counter() < until:
@@ -63,13 +63,13 @@ def results(runs: int) -> Iterator[Result]:
         for kind, levels in SPOILED.items():
             with tempfile.TemporaryDirectory() as folder:
                 run(kind, Path(folder))
-                yield judged(kind, "real", load_run(Path(folder, "run")), levels, "a real run")
+                yield judge(kind, "real", load_run(Path(folder, "run")), levels, "a real run")
 
 
 def run(kind: str, folder: Path) -> None:
     cached = kind == "repeated prompts"
     options = ["--llm-unique", "false"] if cached else []
-    (folder / "locustfile.py").write_text(RAMP + (HELD_UP if kind == "slow generator" else ""))
+    (folder / "locustfile.py").write_text(RAMP + (BLOCKED if kind == "slow generator" else ""))
     with server(prefix_cache=cached) as simulator, ExitStack() as stack:
         if kind == "worker killed":
             workers, master = distributed(folder, simulator, stack)
@@ -77,9 +77,9 @@ def run(kind: str, folder: Path) -> None:
             workers, master = [], stack.enter_context(locust(folder, *headless(simulator.url), *options))
         began = simulator.first_request()
         if kind == "short warm-up":
-            simulator.crowd(began, began + WARMUP + 1 + 0.4 * HOLD, grows=False)
+            simulator.load(began, began + WARMUP + 1 + 0.4 * HOLD, grows=False)
         elif kind == "drift":
-            simulator.crowd(began + LENGTH + WARMUP + 1, began + 2 * LENGTH, grows=True)
+            simulator.load(began + LENGTH + WARMUP + 1, began + 2 * LENGTH, grows=True)
         elif workers:
             time.sleep(max(0.0, began + LENGTH + WARMUP + 0.4 * HOLD - time.monotonic()))
             workers[0].kill()
@@ -88,10 +88,10 @@ def run(kind: str, folder: Path) -> None:
 
 
 def headless(url: str) -> list[str]:
-    told = {"levels": LEVELS, "warmup": WARMUP, "hold": HOLD, "max-tokens": 20}
-    named = [f"--llm-{name}={value}" for name, value in told.items()]
+    settings = {"levels": LEVELS, "warmup": WARMUP, "hold": HOLD, "max-tokens": 20}
+    options = [f"--llm-{name}={value}" for name, value in settings.items()]
     body = ["--llm-body", '{"ignore_eos": true}']
-    return ["--headless", "--only-summary", "--host", url, "--csv", "run", "--exit-code-on-error", "0", *named, *body]
+    return ["--headless", "--only-summary", "--host", url, "--csv", "run", "--exit-code-on-error", "0", *options, *body]
 
 
 @contextmanager
@@ -134,22 +134,22 @@ class Simulator:
         self.child, self.url = child, url
 
     def first_request(self) -> float:
-        """Wait for the first one after the one that looks whether there is a server; the monotonic time of it."""
+        """Wait for the first request after the preflight, and return its monotonic time."""
         while sum(json.load(urllib.request.urlopen(f"{self.url}/truth?summary=1"))["received"].values()) < 2:
             time.sleep(0.05)
         return time.monotonic()
 
-    def crowd(self, begins: float, ends: float, *, grows: bool) -> None:
-        """Other users from one moment until another, all at once or one after the other."""
-        for number in range(CROWD):
-            first = begins + (ends - begins) * number / CROWD if grows else begins
+    def load(self, begins: float, ends: float, *, grows: bool) -> None:
+        """Start other users between two moments: all at the first one, or one after the other if the load grows."""
+        for number in range(OTHER_USERS):
+            first = begins + (ends - begins) * number / OTHER_USERS if grows else begins
             threading.Thread(target=self._keep_busy, args=(first, ends), daemon=True).start()
 
     def _keep_busy(self, begins: float, ends: float) -> None:
         time.sleep(max(0.0, begins - time.monotonic()))
-        asked = {"messages": [{"role": "user", "content": "?"}], "stream": True, "max_tokens": 9000, "ignore_eos": True}
+        body = {"messages": [{"role": "user", "content": "?"}], "stream": True, "max_tokens": 9000, "ignore_eos": True}
         request = urllib.request.Request(
-            f"{self.url}/v1/chat/completions", json.dumps(asked).encode(), {"Content-Type": "application/json"}
+            f"{self.url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
         with urllib.request.urlopen(request) as answer:
             while time.monotonic() < ends:

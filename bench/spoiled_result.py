@@ -1,4 +1,4 @@
-"""What the checks say of a run whose truth is known: a result of bench/spoiled.py."""
+"""The result of the validity checks for a run that bench/spoiled.py spoiled, or left clean."""
 
 from dataclasses import dataclass
 
@@ -19,22 +19,23 @@ OWN_CHECKS = {
 @dataclass(frozen=True)
 class Result:
     kind: str
-    how: str
+    way: str
+    """The way in which the run was spoiled."""
     marked: bool
     own: bool
-    """By the check that is meant for it."""
+    """Whether a check for this kind marked it."""
     failed: tuple[str, ...]
-    what: str
+    description: str
 
 
-def judged(kind: str, how: str, run: RunData, spoiled: set[int], what: str) -> Result:
-    """What the report's checks say of a run whose truth is known."""
-    failed = [each for each in assess(run).checks if not each.ok]
-    hits = [each for each in failed if not each.levels or spoiled & set(each.levels)]
+def judge(kind: str, way: str, run: RunData, spoiled: set[int], description: str) -> Result:
+    """Run the checks of the report, and compare the failed ones with the spoiled levels."""
+    failed = [check for check in assess(run).checks if not check.ok]
+    hits = [check for check in failed if not check.levels or spoiled & set(check.levels)]
     marked = bool(failed) if kind == CLEAN else bool(hits)
-    own = any(each.key in OWN_CHECKS.get(kind, ()) for each in hits)
-    return Result(kind, how, marked, own, tuple(said(each) for each in failed), what)
+    own = any(check.key in OWN_CHECKS.get(kind, ()) for check in hits)
+    return Result(kind, way, marked, own, tuple(described(check) for check in failed), description)
 
 
-def said(check: Check) -> str:
+def described(check: Check) -> str:
     return f"{check.key} {list(check.levels)}"

@@ -1,10 +1,10 @@
-"""Many streams, and long ones: whether any is lost, what they take of memory, and for how long the loop is held.
+"""Many streams, and long ones: lost requests, memory, and how long the event loop is blocked.
 
-    python bench/streams.py [STREAMSxTOKENS@GAP_MS ...]      needs gcc and two cores; about four minutes
+    python bench/streams.py [STREAMSxTOKENS@ITL_MS ...]      needs gcc and two cores; takes about four minutes
 
-One process of Locust on a core of its own, against the C server. Users end what they have begun: sent, ended and
-served whole by the server are to be the same number, and connections as many as streams. Of long answers each user
-asks for one, and the run goes on after the last has ended: summing up is a part of what holds the loop.
+One process of Locust on its own core loads the C server. Users complete the requests that they have sent, so the numbers of
+requests sent, ended and completely served must be equal, and there must be as many connections as streams. Each user sends
+one request for a long answer, and the run continues after the last answer, because counting an answer also blocks the loop.
 """
 
 import json
@@ -18,12 +18,12 @@ import truth
 
 SECONDS = 15
 ENDS_WITHIN = 300
-# nothing to speak of, for comparison; many; long; very long
+# one short stream for comparison; many streams; long ones; a very long one
 SETTINGS = ("1x100@10", "1500x100@100", "300x4000@12", "1x200000@0.25")
-BEGINS_LATE = "    def on_start(self):\n        sleep(2)\n"
-"""A level begins when all users are there: so that even the first question falls into it, and is counted in full."""
+STARTS_LATE = "    def on_start(self):\n        sleep(2)\n"
+"""Body of the user class. A level begins when all users have started; users wait, so that it counts every request."""
 TITLES = (
-    *("streams", "tokens each", "gap ms", "tokens/s", "of a core", "sent", "ended", "ok", "served whole"),
+    *("streams", "tokens each", "ITL ms", "tokens/s", "share of a core", "sent", "ended", "ok", "completely served"),
     *("connections", "peak memory MB", "longest loop lag ms", "longest read lag ms", "coalesced"),
 )
 
@@ -34,41 +34,41 @@ def main(settings: list[str]) -> None:
         truth.build(Path(name))
         for setting in settings:
             streams, _, rest = setting.partition("x")
-            tokens, _, gap = rest.partition("@")
-            print(f"| {' | '.join(row(Path(name), int(streams), int(tokens), float(gap)))} |", flush=True)
+            tokens, _, itl = rest.partition("@")
+            print(f"| {' | '.join(row(Path(name), int(streams), int(tokens), float(itl)))} |", flush=True)
 
 
-def row(folder: Path, streams: int, tokens: int, gap_ms: float) -> list[str]:
-    with truth.Server(folder, gap_ms) as server:
-        answer = tokens * gap_ms / 1000
-        once = ["--llm-think-time", ENDS_WITHIN] if answer > SECONDS else []
-        options = truth.headless(folder, server.host, streams, 1.1 * answer + 7 if once else SECONDS, tokens)
-        memory = peak_memory(truth.locust(folder, *options, *once, "--stop-timeout", ENDS_WITHIN, user=BEGINS_LATE))
+def row(folder: Path, streams: int, tokens: int, itl_ms: float) -> list[str]:
+    with truth.Server(folder, itl_ms) as server:
+        answer_seconds = tokens * itl_ms / 1000
+        once = ["--llm-think-time", ENDS_WITHIN] if answer_seconds > SECONDS else []
+        options = truth.headless(folder, server.host, streams, 1.1 * answer_seconds + 7 if once else SECONDS, tokens)
+        memory = peak_memory(truth.locust(folder, *options, *once, "--stop-timeout", ENDS_WITHIN, user=STARTS_LATE))
     counts = json.loads((folder / "run_llm_run.json").read_text())["counts"]
-    whole, connections = (server.served[:, 3] == tokens).sum(), len(set(server.served[:, 4]))
+    served, connections = (server.served[:, 3] == tokens).sum(), len(set(server.served[:, 4]))
     seconds, requests = (truth.rows(folder / f"run_llm_{name}.csv") for name in ("timeline", "requests"))
-    # rows are sampled above a rate; each says how many it stands for
+    # above a rate, rows are sampled; the weight of a row is the number of requests that it represents
     ok, chunks, coalesced = (
-        sum(float(each[name]) for each in requests if each["outcome"] == "ok")
+        sum(float(request[name]) for request in requests if request["outcome"] == "ok")
         for name in ("weight", "chunks", "coalesced")
     )
-    busy = [each for each in seconds if float(each["tokens"])]
-    speed, cpu = (sum(float(each[name]) for each in busy) / len(busy) for name in ("tokens", "client_cpu"))
-    loop_lag, read_lag = (max(float(each[name]) for each in seconds) for name in ("loop_lag", "client_lag"))
-    cells = [f"{streams:,}", f"{tokens:,}", f"{gap_ms:g}", f"{speed:,.0f}", f"{cpu:.0%}"]
-    cells += [f"{each:,}" for each in (counts["sent"], counts["ended"], round(ok), whole, connections)]
+    busy = [second for second in seconds if float(second["tokens"])]
+    speed, cpu = (sum(float(second[name]) for second in busy) / len(busy) for name in ("tokens", "client_cpu"))
+    loop_lag, read_lag = (max(float(second[name]) for second in seconds) for name in ("loop_lag", "client_lag"))
+    cells = [f"{streams:,}", f"{tokens:,}", f"{itl_ms:g}", f"{speed:,.0f}", f"{cpu:.0%}"]
+    cells += [f"{count:,}" for count in (counts["sent"], counts["ended"], round(ok), served, connections)]
     return [*cells, f"{memory:.0f}", f"{loop_lag:.1f}", f"{read_lag:.1f}", f"{coalesced / chunks:.2%}"]
 
 
 def peak_memory(command: list[str]) -> float:
-    """Run it to its end; the largest that its process ever was, in MB."""
-    with tempfile.TemporaryFile("w+") as said:
-        child = subprocess.Popen(command, stdout=said, stderr=said, preexec_fn=truth.on_core(1))
+    """Run a command to its end, and return the peak memory of its process in MB."""
+    with tempfile.TemporaryFile("w+") as output:
+        child = subprocess.Popen(command, stdout=output, stderr=output, preexec_fn=truth.on_core(1))
         _, status, used = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode:
-            said.seek(0)
-            sys.exit(said.read())
+            output.seek(0)
+            sys.exit(output.read())
     return used.ru_maxrss / 1024
 
 

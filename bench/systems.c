@@ -1,5 +1,6 @@
-/* A virtual LLM server under a staircase of load, step by step: continuous batching with slots, a cache that may
-   overflow (the youngest sequence is thrown out and read again), a queue that may refuse, clients that give up.
+/* A virtual LLM server under a staircase of load, simulated step by step: continuous batching with slots, a cache that
+   may overflow (the youngest sequence is evicted and its tokens are read again later), a queue that may refuse requests,
+   clients that give up.
 
    gcc -O2 -shared -fPIC -o systems.so systems.c -lm; bench/systems.py calls simulate(). Times are seconds. */
 
@@ -12,7 +13,7 @@ struct system {
     /* a step takes step + step_per_sequence * batch + step_per_waiting * queue + read_per_token * tokens read */
     double step, step_per_sequence, step_per_waiting, read_per_token;
     double slots, budget, cache, queue; /* sequences; prompt tokens a step; tokens; sequences that may wait */
-    double patience, deadline;          /* until the first token, until the last; then the client gives up */
+    double patience, deadline;          /* until the first and until the last token; then the client gives up */
     double think, pause;                /* after a success (half to one and a half of it), after a failure */
     double prompt, prompt_spread, answer, answer_spread; /* log-normal: median and sigma */
     double fault;                                        /* share of requests that fail at once, at any load */
@@ -20,10 +21,10 @@ struct system {
 };
 
 struct record {
-    double sent, first, ended; /* first is 0 where no token came */
+    double sent, first, ended; /* first is 0 without a token */
     double tokens;
     double failed; /* 0, or 500, 503, 504 */
-    double waited; /* whether it found all slots, or the cache, taken */
+    double waited; /* 1 if all slots, or the cache, were in use */
 };
 
 struct sequence {
@@ -52,7 +53,7 @@ static int length(double median, double spread) {
     return drawn < 1 ? 1 : drawn > 8 * median ? (int)(8 * median) + 1 : (int)(drawn + 0.5);
 }
 
-/* a heap of who sends when */
+/* a heap of the users, ordered by the moments of their next requests */
 static struct event *heap;
 static int pending;
 
@@ -80,19 +81,20 @@ static struct event pop(void) {
     return top;
 }
 
-/* The requests of a staircase of `levels` loads, each held for `hold` seconds; at most `room` of them. */
+/* Simulate a staircase of `levels` loads, each for `hold` seconds. Write at most `room` requests to `records`, and return
+   their number. */
 int simulate(const struct system *s, int levels, const double *loads, double hold, double spawn, uint64_t seed,
              struct record *records, int room) {
     state = seed * 0x2545f4914f6cdd1dULL + 1;
-    double most = 0, end = levels * hold, now = 0, cached = 0, arrival = s->open ? 0 : INFINITY;
+    double max_load = 0, end = levels * hold, now = 0, cached = 0, arrival = s->open ? 0 : INFINITY;
     for (int i = 0; i < levels; i++)
-        if (loads[i] > most) most = loads[i];
-    int users = s->open ? 1 : (int)most, count = 0, slots = (int)s->slots, running = 0;
-    int limit = 1 << 20, head = limit / 2, tail = head; /* the queue: [head, tail) of an array that is moved back */
+        if (loads[i] > max_load) max_load = loads[i];
+    int users = s->open ? 1 : (int)max_load, count = 0, slots = (int)s->slots, running = 0;
+    int limit = 1 << 20, head = limit / 2, tail = head; /* the queue is [head, tail) of an array; it is moved back at the end of the array */
     heap = malloc(sizeof *heap * (users + 2));
     pending = 0;
     struct sequence *batch = malloc(sizeof *batch * (slots + 1)), *queue = malloc(sizeof *queue * limit);
-    /* a sequence in the batch has produced as many tokens as its `produced` says, plus the ticks so far */
+    /* a sequence in the batch has produced `produced` + `tick` tokens */
     int tick = 0, *due = malloc(sizeof *due * (slots + 1));
     int user = 0;
     for (int i = 0; i < levels && !s->open; i++)
@@ -100,13 +102,13 @@ int simulate(const struct system *s, int levels, const double *loads, double hol
             push(i * hold + spawn * (user - first) / ((int)loads[i] - first), user);
 
     while (count < room) {
-        /* who has sent by now */
+        /* requests that are sent by now */
         for (;;) {
             if (s->open && arrival < end) {
                 while (pending == 0 && arrival < end) {
                     int level = (int)(arrival / hold);
                     double next = arrival - log(1 - uniform()) / loads[level];
-                    /* across a level's end the rate changes: draw again from there, which a Poisson process allows */
+                    /* the rate changes at the end of a level: draw again from there, which is correct for a Poisson process */
                     arrival = next < (level + 1) * hold ? next : (level + 1) * hold;
                     if (arrival == next && arrival < end) push(arrival, 0);
                 }
@@ -133,9 +135,9 @@ int simulate(const struct system *s, int levels, const double *loads, double hol
                                               length(s->answer, s->answer_spread), 0, 0};
         }
         if (count == room) break;
-        /* who gives up waiting */
-        int kept = head, all = isinf(s->patience) && isinf(s->deadline);
-        for (int i = head; i < tail && !all; i++) {
+        /* clients in the queue that give up */
+        int kept = head, patient = isinf(s->patience) && isinf(s->deadline);
+        for (int i = head; i < tail && !patient; i++) {
             double limit_ = queue[i].first ? s->deadline : fmin(s->patience, s->deadline);
             if (now - queue[i].sent < limit_) {
                 queue[kept++] = queue[i];
@@ -146,8 +148,8 @@ int simulate(const struct system *s, int levels, const double *loads, double hol
             if (count == room) goto out;
             if (!s->open) push(at + s->pause, queue[i].user);
         }
-        if (!all) tail = kept;
-        /* who is let in */
+        if (!patient) tail = kept;
+        /* sequences that join the batch */
         double read = 0;
         int full = 0, fresh = running;
         while (head < tail) {

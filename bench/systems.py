@@ -1,8 +1,8 @@
-"""Virtual LLM servers whose limits are known: drawn from a seed, loaded by a staircase, and looked at for long.
+"""Virtual LLM servers whose limits are known from long runs.
 
-`draw(seed)` is a system with its staircase and its thresholds; `observe` what llmlocust would have counted of it with
-levels of 30 s; `truth` what forty times as long a run at each load says, at any load between the levels too. The
-server itself is systems.c. Needs gcc.
+`draw(seed)` returns a system with its staircase of loads and its thresholds. `observe` returns the figures that llmlocust
+would have counted with levels of 30 s. `truth` returns the true limits, from runs that are forty times as long, also at
+loads between the levels. systems.c simulates the server. Needs gcc.
 """
 
 import ctypes
@@ -23,20 +23,22 @@ from llmlocust.metrics.levels import RATE, USERS, Level, LevelFigures, Tally
 from llmlocust.metrics.thresholds import Threshold
 
 WARMUP, WINDOW, SPAWN = 10.0, 30.0, 2.0
-LONG_SETTLE, LONG = 100.0, 1200.0
+LONG_WARMUP, LONG = 100.0, 1200.0
 PAUSE = 1.0
 ERRORS = 0.01
-LONGEST_LIMIT = 60.0
-FEWEST = 50
-"""Requests in the lowest level. Chosen so that reading the last rows of Locust's CSVs by eye finds the safe level of about
-80 % of the systems (79 % on seeds below 120; with 10 requests 75 %)."""
+MAX_THRESHOLD = 60.0
+"""Seconds."""
+MIN_REQUESTS = 50
+"""Minimum number of requests in the lowest level. With this value, reading the last rows of Locust's CSVs by eye finds the
+safe level of about 80 % of the systems (79 % on seeds below 120; with 10 requests 75 %).
+"""
 ROOM = 2_000_000
 FIELDS = ("sent", "first", "ended", "tokens", "failed", "waited")
 
 
 @dataclass(frozen=True)
 class System:
-    """systems.c's struct of the same name, in its order."""
+    """The struct `system` of systems.c, with its fields in the same order."""
 
     step: float
     step_per_sequence: float
@@ -59,12 +61,12 @@ class System:
 
     @property
     def service(self) -> float:
-        """Mean seconds in a full batch, the reading of other prompts left out."""
+        """Return the mean seconds of a request in a full batch, without the reading of other prompts."""
         return _mean_length(self.answer, self.answer_spread) * (self.step + self.step_per_sequence * self.slots)
 
     @property
-    def capacity(self) -> float:
-        """Roughly, in users or requests a second; the drawing of a staircase needs no more."""
+    def full_load(self) -> float:
+        """Return the approximate load that uses all slots, in users or requests per second, for drawing a staircase."""
         return self.slots / self.service * (1.0 if self.open else self.service + self.think)
 
 
@@ -83,21 +85,24 @@ class Case:
 
 @dataclass(frozen=True)
 class Truth:
-    """Loads are places in between the levels; infinite where there is nothing up to the highest level, 0 where it is
-    at or below the lowest."""
+    """The true limits of a system. A load may be between two levels; it is infinite if it is above the highest level,
+    and 0 if it is at or below the lowest.
+    """
 
     safe: int
-    """The highest level at which, and below which, every threshold holds; -1 where the lowest does not."""
+    """Index of the highest level at which, and below which, every threshold is met; -1 if the lowest level fails."""
     limit: float
-    capacity: float
-    """Users: the least number at which more than half of the requests find all slots, or the cache, taken. Requests a
-    second: the least rate at which more than 2 % of them are not answered, as a backlog grows or they fail."""
+    """Lowest load at which a threshold is violated."""
+    saturation: float
+    """With users: the lowest number at which more than half of the requests find all slots, or the cache, in use. With
+    requests per second: the lowest rate at which more than 2 % are not answered, because a backlog grows or they fail.
+    """
     knee: float
-    """From here on the elasticity of throughput stays under a half."""
+    """Load from which on the elasticity of throughput stays below 0.5."""
     onset: float
-    """The least load at which more than 1 % of the requests fail."""
+    """Lowest load at which more than 1 % of the requests fail."""
     fall: float
-    """From here on throughput stays more than 5 % below its best."""
+    """Load from which on throughput stays more than 5 % below its maximum."""
 
     @property
     def collapse(self) -> float:
@@ -145,16 +150,16 @@ def _draw(seed: int, random_: random.Random) -> Case | None:
     )
     system = _of_kind(kind, system, random_)
     reach = {"none": random_.uniform(0.2, 0.75), "first": random_.uniform(2.0, 6.0)}.get(kind, _log(random_, 1.15, 4))
-    top = reach * min(system.capacity, 150.0 * (1 + system.think / 4.0))
-    loads = _staircase(random_, top, system.capacity * 1.15 if kind == "first" and not system.fault else 0.0, system)
-    if len(loads) < 5 or loads[-1] > 700 or loads[0] * WINDOW / _cycle(system) < FEWEST:
+    top = reach * min(system.full_load, 150.0 * (1 + system.think / 4.0))
+    loads = _staircase(random_, top, system.full_load * 1.15 if kind == "first" and not system.fault else 0.0, system)
+    if len(loads) < 5 or loads[-1] > 700 or loads[0] * WINDOW / _cycle(system) < MIN_REQUESTS:
         return None
     return Case(seed, kind, system, loads)
 
 
 def _of_kind(kind: str, system: System, random_: random.Random) -> System:
     if kind == "none" and random_.random() < 0.5:
-        # no slots to run out of: every further sequence makes the batch slower, and that is all
+        # more slots than requests: another sequence only makes the batch slower
         return replace(system, slots=4000, step_per_sequence=system.step * random_.uniform(0.2, 3.0) / system.slots)
     if kind == "refusing":
         return replace(system, queue=round(system.slots * random_.uniform(0.0, 1.0)))
@@ -163,14 +168,14 @@ def _of_kind(kind: str, system: System, random_: random.Random) -> System:
             return replace(system, patience=_log(random_, 1.0, 2.0 + system.service))
         return replace(system, deadline=system.service * _log(random_, 2.0, 5.0) + 1.0)
     if kind == "retrograde" and random_.random() < 0.7:
-        # those who wait cost something too, as in a server that looks through its queue at each step
+        # requests in the queue also take time, as in a server that searches its queue at each step
         return replace(system, step_per_waiting=system.step * random_.uniform(0.1, 1.0) / system.slots)
     if kind == "retrograde":
-        # a cache for fewer sequences than slots: those that are thrown out have to be read, and cost, once more
-        of_one = _mean_length(system.prompt, system.prompt_spread) + _mean_length(system.answer, system.answer_spread)
+        # the cache has room for fewer sequences than slots: an evicted sequence has to be read again
+        tokens = _mean_length(system.prompt, system.prompt_spread) + _mean_length(system.answer, system.answer_spread)
         return replace(
             system,
-            cache=round(system.slots * of_one * random_.uniform(0.3, 0.7)),
+            cache=round(system.slots * tokens * random_.uniform(0.3, 0.7)),
             read_per_token=system.read_per_token * random_.uniform(4.0, 16.0),
             step_per_sequence=system.step_per_sequence * 0.3,
         )
@@ -180,7 +185,7 @@ def _of_kind(kind: str, system: System, random_: random.Random) -> System:
 
 
 def _cycle(system: System) -> float:
-    """Seconds from request to request of one user among few; 1 where the load is a rate."""
+    """Return the seconds between two requests of a user at a low load; 1 if the load is a rate."""
     alone = _mean_length(system.answer, system.answer_spread) * (system.step + system.step_per_sequence)
     return 1.0 if system.open else alone + system.think
 
@@ -189,36 +194,37 @@ def _staircase(random_: random.Random, top: float, bottom: float, system: System
     count = random_.randint(5, 12)
     shape = random_.choice(["even", "log", "uneven"])
     low = max(bottom, 0.0 if shape == "even" else top / _log(random_, 4.0, 40.0))
-    if shape == "uneven":  # steps of which the largest may be four times the smallest
-        reached = list(accumulate([0.0, *(random_.uniform(0.5, 2.0) for _ in range(count - 1))]))
-        places = [each / reached[-1] for each in reached]
+    if shape == "uneven":  # the largest step may be four times the smallest
+        sums = list(accumulate([0.0, *(random_.uniform(0.5, 2.0) for _ in range(count - 1))]))
+        places = [value / sums[-1] for value in sums]
     else:
         places = [(n + (shape == "even")) / (count - (shape == "log")) for n in range(count)]
     loads = [low * (top / low) ** p if shape == "log" else low + (top - low) * p for p in places if top > low]
-    rounded = {float(f"{each:.2g}") if system.open else float(round(each)) for each in loads}
-    return tuple(sorted(each for each in rounded if each >= (0.05 if system.open else 1)))
+    rounded = {float(f"{load:.2g}") if system.open else float(round(load)) for load in loads}
+    return tuple(sorted(load for load in rounded if load >= (0.05 if system.open else 1)))
 
 
-def asking_e2e(case: Case) -> Case:
-    """The same system with a limit on what any load tester knows: the p95 of whole requests."""
+def with_e2e_threshold(case: Case) -> Case:
+    """Return the same system with a threshold on a figure that every load tester has: the p95 of E2E latency."""
     return replace(case, thresholds=_thresholds(case, random.Random(-case.seed - 1), [("e2e", "p95")]))
 
 
-ASKED = {("ttft", "p95"): 55, ("ttft", "p50"): 10, ("ttft", "p99"): 10, ("e2e", "p95"): 20, ("tpot", "p95"): 5}
+WEIGHTS = {("ttft", "p95"): 55, ("ttft", "p50"): 10, ("ttft", "p99"): 10, ("e2e", "p95"): 20, ("tpot", "p95"): 5}
+"""Relative frequencies of metrics in thresholds."""
 
 
 def _thresholds(
-    case: Case, random_: random.Random, asked: Sequence[tuple[str, str]] = tuple(ASKED)
+    case: Case, random_: random.Random, figures: Sequence[tuple[str, str]] = tuple(WEIGHTS)
 ) -> tuple[Threshold, ...]:
-    metric, statistic = random_.choices(asked, [ASKED[each] for each in asked])[0]
+    metric, statistic = random_.choices(figures, [WEIGHTS[figure_] for figure_ in figures])[0]
     probe = Threshold(metric, statistic, "<", 1.0, "s")
-    # nobody asks for more than a minute, and a backlog that grows without end has no figure
-    values = [value for load in case.loads if 0.0 < (value := figure(case.system, load, probe)) < LONGEST_LIMIT]
+    # a threshold above one minute is not realistic, and with a growing backlog there is no stable value
+    values = [value for load in case.loads if 0.0 < (value := figure(case.system, load, probe)) < MAX_THRESHOLD]
     errors = Threshold("errors", "", "<", 1.0, "%")
     if not values:
         return (errors,)
-    drawn = float(f"{_log(random_, min(values) * 0.5, max(values) * 2.0) * 1000.0:.2g}")
-    latency = Threshold(metric, statistic, "<", drawn, "ms")
+    value = float(f"{_log(random_, min(values) * 0.5, max(values) * 2.0) * 1000.0:.2g}")
+    latency = Threshold(metric, statistic, "<", value, "ms")
     return (latency, errors) if random_.random() < 0.5 else (latency,)
 
 
@@ -227,17 +233,17 @@ def _thresholds(
 
 @functools.cache
 def _library() -> ctypes.CDLL:
-    made = Path(tempfile.mkdtemp(), "systems.so")
+    path = Path(tempfile.mkdtemp(), "systems.so")
     source = Path(__file__).with_suffix(".c")
-    subprocess.run(["gcc", "-O3", "-shared", "-fPIC", "-o", made, source, "-lm"], check=True)
-    library = ctypes.CDLL(str(made))
-    made.unlink()
-    made.parent.rmdir()
+    subprocess.run(["gcc", "-O3", "-shared", "-fPIC", "-o", path, source, "-lm"], check=True)
+    library = ctypes.CDLL(str(path))
+    path.unlink()
+    path.parent.rmdir()
     return library
 
 
 def simulate(system: System, loads: tuple[float, ...], hold: float, seed: int) -> np.ndarray:
-    """The requests, one a row, FIELDS its columns; times since the first level began."""
+    """Return the requests: one row each, with the columns FIELDS. Times are seconds since the first level began."""
     room = ROOM
     records = np.empty((room, len(FIELDS)))
     count = _library().simulate(
@@ -254,12 +260,12 @@ def simulate(system: System, loads: tuple[float, ...], hold: float, seed: int) -
 
 
 def ramp(case: Case) -> np.ndarray:
-    """The requests of the staircase itself, as a load test would see them once."""
+    """Return the requests of one run of the staircase, as of a load test."""
     return simulate(case.system, case.loads, WARMUP + WINDOW, case.seed)
 
 
 def observe(case: Case, records: np.ndarray | None = None) -> list[LevelFigures]:
-    """What llmlocust's file of levels would hold."""
+    """Return the figures of levels that llmlocust would have written."""
     records = ramp(case) if records is None else records
     return [_figures(records, index, load, case.unit) for index, load in enumerate(case.loads)]
 
@@ -273,15 +279,15 @@ def _figures(records: np.ndarray, index: int, load: float, unit: str) -> LevelFi
     tally.outcomes["ok"] = int(good.sum())
     for status in (500, 503, 504):
         tally.outcomes[f"http_{status}" if status != 500 else "http_5xx"] = int((failed == status).sum())
-    over = (records[:, 2] >= level.warmed_up) & (records[:, 2] < level.ended) & (records[:, 4] == 0)
-    tally.numbers["ended_ok"] = int(over.sum())
+    ended_ok = (records[:, 2] >= level.warmed_up) & (records[:, 2] < level.ended) & (records[:, 4] == 0)
+    tally.numbers["ended_ok"] = int(ended_ok.sum())
     tally.numbers["output_tokens"] = int(tokens[good].sum())
     tally.histogram("ttft").extend((first - sent)[good])
     tally.histogram("e2e").extend((ended - sent)[good])
-    several = good & (tokens > 1)
-    tally.histogram("tpot").extend(((ended - first) / np.maximum(tokens - 1, 1))[several])
-    made = LevelFigures.of(level, tally, level.ended, users=math.nan if unit == RATE else load)
-    return level_of_row(level_row(made))  # no more than the file keeps
+    has_tpot = good & (tokens > 1)
+    tally.histogram("tpot").extend(((ended - first) / np.maximum(tokens - 1, 1))[has_tpot])
+    figures = LevelFigures.of(level, tally, level.ended, users=math.nan if unit == RATE else load)
+    return level_of_row(level_row(figures))  # as read from the file
 
 
 def _sent_in(records: np.ndarray, begin: float, end: float) -> np.ndarray:
@@ -293,14 +299,16 @@ def _sent_in(records: np.ndarray, begin: float, end: float) -> np.ndarray:
 
 @functools.lru_cache(maxsize=256)
 def _long(system: System, load: float) -> tuple[np.ndarray, float]:
-    """The requests of a long run at one load, and its throughput."""
-    records = simulate(system, (load,), LONG_SETTLE + LONG, seed=0x7247 + hash((system, load)) % 2**40)
-    over = (records[:, 2] >= LONG_SETTLE) & (records[:, 2] < LONG_SETTLE + LONG) & (records[:, 4] == 0)
-    return records[_sent_in(records, LONG_SETTLE, LONG_SETTLE + LONG)], float(over.sum()) / LONG
+    """Return the requests of a long run at one load, and its throughput in requests per second."""
+    records = simulate(system, (load,), LONG_WARMUP + LONG, seed=0x7247 + hash((system, load)) % 2**40)
+    ended_ok = (records[:, 2] >= LONG_WARMUP) & (records[:, 2] < LONG_WARMUP + LONG) & (records[:, 4] == 0)
+    return records[_sent_in(records, LONG_WARMUP, LONG_WARMUP + LONG)], float(ended_ok.sum()) / LONG
 
 
 def figure(system: System, load: float, threshold: Threshold) -> float:
-    """What a long run at a load has of a threshold; failed requests as infinitely slow, as Threshold.measured does."""
+    """Return the value of a threshold's metric in a long run at a load. Failed requests count as infinitely slow, as in
+    Threshold.measured.
+    """
     sent, first, ended, tokens, failed, _ = _long(system, load)[0].T
     good = failed == 0
     if threshold.metric == "errors":
@@ -316,14 +324,14 @@ def figure(system: System, load: float, threshold: Threshold) -> float:
 def truth(case: Case) -> Truth:
     system = case.system
 
-    def holds(load: float) -> bool:
-        return all(each.met_by(figure(system, load, each)) for each in case.thresholds)
+    def passes(load: float) -> bool:
+        return all(threshold.met_by(figure(system, load, threshold)) for threshold in case.thresholds)
 
     knee, fall = _of_throughput(case)
     return Truth(
         safe=safe_level(case),
-        limit=_first(case, lambda load: not holds(load)),
-        capacity=_first(case, lambda load: _full(system, load)),
+        limit=_first(case, lambda load: not passes(load)),
+        saturation=_first(case, lambda load: _full(system, load)),
         knee=knee,
         onset=_first(case, lambda load: figure(system, load, Threshold.parse("errors < 1%")) > ERRORS),
         fall=fall,
@@ -331,9 +339,9 @@ def truth(case: Case) -> Truth:
 
 
 def safe_level(case: Case) -> int:
-    """The highest level at which, and below which, every threshold holds in the long run; -1 where there is none."""
+    """Return the index of the highest level at which, and below which, a long run meets every threshold; -1 if none."""
     for place, load in enumerate(case.loads):
-        if not all(each.met_by(figure(case.system, load, each)) for each in case.thresholds):
+        if not all(threshold.met_by(figure(case.system, load, threshold)) for threshold in case.thresholds):
             return place - 1
     return len(case.loads) - 1
 
@@ -345,9 +353,9 @@ def _full(system: System, load: float) -> bool:
     return throughput * LONG < 0.98 * len(records) if system.open else float(records[:, 5].mean()) > 0.5
 
 
-def _first(case: Case, broken: Callable[[float], bool]) -> float:
-    """The least load at which something is so, between the levels by halving."""
-    place = next((n for n, load in enumerate(case.loads) if broken(load)), None)
+def _first(case: Case, is_true: Callable[[float], bool]) -> float:
+    """Return the lowest load at which a condition is true. A bisection finds loads between two levels."""
+    place = next((n for n, load in enumerate(case.loads) if is_true(load)), None)
     if place is None:
         return math.inf
     if place == 0:
@@ -355,40 +363,40 @@ def _first(case: Case, broken: Callable[[float], bool]) -> float:
     low, high = case.loads[place - 1], case.loads[place]
     while high - low > (0.01 * high if case.system.open else max(1.0, 0.01 * high)):
         middle = (low + high) / 2.0 if case.system.open else float((low + high) // 2)
-        low, high = (low, middle) if broken(middle) else (middle, high)
+        low, high = (low, middle) if is_true(middle) else (middle, high)
     return (low + high) / 2.0
 
 
 def _of_throughput(case: Case) -> tuple[float, float]:
-    """The knee and the fall, from long runs at loads an eighth apart, from below the lowest level to above the highest."""
-    loads, at = [], case.loads[0] / 1.4
-    while at < case.loads[-1] * 1.4:
-        load = at if case.system.open else float(max(1, round(at)))
+    """Return the knee and the fall, from long runs at loads in steps of an eighth, beyond the lowest and highest level."""
+    loads, next_load = [], case.loads[0] / 1.4
+    while next_load < case.loads[-1] * 1.4:
+        load = next_load if case.system.open else float(max(1, round(next_load)))
         if not loads or load > loads[-1]:
             loads.append(load)
-        at *= 1.125
-    through = [_long(case.system, load)[1] for load in loads]
+        next_load *= 1.125
+    throughputs = [_long(case.system, load)[1] for load in loads]
     slopes = [
         (math.sqrt(low * high), math.log(max(b, 1e-9) / max(a, 1e-9)) / math.log(high / low))
-        for low, high, a, b in zip(loads, loads[2:], through, through[2:], strict=False)
+        for low, high, a, b in zip(loads, loads[2:], throughputs, throughputs[2:], strict=False)
     ]
-    return _knee(case, slopes), _fall(case, loads, through)
+    return _knee(case, slopes), _fall(case, loads, throughputs)
 
 
 def _knee(case: Case, slopes: list[tuple[float, float]]) -> float:
-    buys = [n for n, (_, slope) in enumerate(slopes) if slope >= 0.5]
-    if not buys:
+    steep = [n for n, (_, slope) in enumerate(slopes) if slope >= 0.5]
+    if not steep:
         return 0.0
-    if buys[-1] == len(slopes) - 1:
+    if steep[-1] == len(slopes) - 1:
         return math.inf
-    (low, before), (high, after) = slopes[buys[-1]], slopes[buys[-1] + 1]
+    (low, before), (high, after) = slopes[steep[-1]], slopes[steep[-1] + 1]
     knee = low * (high / low) ** ((before - 0.5) / (before - after))
     return math.inf if knee > case.loads[-1] else 0.0 if knee < case.loads[0] else knee
 
 
-def _fall(case: Case, loads: list[float], through: list[float]) -> float:
-    best = max(through)
-    peak = through.index(best)
-    low = next((n for n in range(peak, len(loads)) if all(x < 0.95 * best for x in through[n:])), None)
+def _fall(case: Case, loads: list[float], throughputs: list[float]) -> float:
+    best = max(throughputs)
+    peak = throughputs.index(best)
+    low = next((n for n in range(peak, len(loads)) if all(x < 0.95 * best for x in throughputs[n:])), None)
     fall = math.inf if low is None else math.sqrt(loads[low - 1] * loads[low]) if low else 0.0
     return math.inf if fall > case.loads[-1] else 0.0 if fall < case.loads[0] else fall

@@ -1,10 +1,10 @@
-"""What TLS costs: the same runs of Locust without it and with it, in turn, against the same C server.
+"""The cost of TLS: the same runs of Locust without it and with it, in turn, with the same C server.
 
-    python bench/tls.py [STREAMS ...]          100 and 300 unless told; needs what floor.py needs, openssl and its
-                                               headers (Debian's packages openssl and libssl-dev)
+    python bench/tls.py [STREAMS ...]          100 and 300 by default; needs the requirements of floor.py, openssl and
+                                               its headers (Debian's packages openssl and libssl-dev)
 
-The server is floor.py's, with TLS built in and a certificate made on the spot. The share is that of the run without TLS
-just before.
+The server is that of floor.py, with TLS and a certificate that this script creates. The column "of the floor's" is relative
+to the run without TLS just before.
 """
 
 import os
@@ -28,14 +28,14 @@ def main(streams: list[int]) -> None:
         build(folder)
         for number in streams:
             costs = [pair(folder, number) for _ in range(ROUNDS)]
-            plain, tls = (median(each) for each in zip(*costs, strict=True))
+            plain, tls = (median(seconds) for seconds in zip(*costs, strict=True))
             ratios[number] = tls / plain
     for number, ratio in ratios.items():
-        print(f"\n{number} streams: TLS costs {ratio:.2f} times as much CPU a token (medians of {ROUNDS} runs)")
+        print(f"\n{number} streams: TLS costs {ratio:.2f} times as much CPU per token (medians of {ROUNDS} runs)")
 
 
 def pair(folder: Path, streams: int) -> tuple[float, float]:
-    """Seconds of CPU a token, without TLS and with it."""
+    """Return the CPU seconds per token, without TLS and with it."""
     plain = locust(folder, streams, 10.0)
     print(row(f"{streams}", "llmlocust", plain, plain), flush=True)
     tls = locust(folder, streams, 10.0, tls=True)
@@ -44,13 +44,13 @@ def pair(folder: Path, streams: int) -> tuple[float, float]:
 
 
 def build(folder: Path) -> None:
-    """The server twice, and a key with its certificate in one file."""
+    """Build the server without and with TLS, and create a file with a key and its certificate."""
     truth.build(folder)
     pem = folder / "truth.pem"
     source = truth.HERE / "truth_server.c"
     subprocess.run(["gcc", "-O2", "-DTLS", "-o", folder / "truth_server_tls", source, "-lssl", "-lcrypto"], check=True)
-    ask = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    subprocess.run([*ask, "-subj", "/CN=localhost", "-keyout", pem, "-out", pem], check=True, capture_output=True)
+    request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    subprocess.run([*request, "-subj", "/CN=localhost", "-keyout", pem, "-out", pem], check=True, capture_output=True)
     os.environ["TRUTH_PEM"] = str(pem)
 
 

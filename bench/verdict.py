@@ -1,10 +1,10 @@
-"""The verdict on virtual systems whose limits are known: how often it is right, beside the field's rules.
+"""How often is the verdict right on virtual systems whose limits are known, compared with the rules of other tools?
 
     python bench/verdict.py [--systems 300] [--seed 10000]
 
-Each system (systems.py) is drawn from a seed of its own, is loaded once with levels of 30 s, and judged from the
-figures that a run's files hold. Seeds below 1000 were used to choose the rules; give others. The rules of the field
-are written from their description; kneed's is its library, where that is installed (`pip install kneed`).
+Each system (systems.py) is drawn from its own seed and loaded once with levels of 30 s. The verdict is based on the figures
+in a run's files. The rules were chosen with seeds below 1000, so use other seeds. The rules of other tools are implemented
+from their descriptions; kneed's rule is its library, if it is installed (`pip install kneed`).
 """
 
 import argparse
@@ -42,10 +42,13 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class FromLocust:
-    """The same staircase by Locust's own files, against a limit on e2e.p95 of its own; places of levels."""
+    """The verdict from Locust's own files of the same staircase, for a threshold on e2e.p95. The first three fields are
+    indices of levels.
+    """
 
     safe: int
     full: int
+    """With --csv-full-history."""
     by_eye: int
     """From the last row of each level."""
     without_flag: Finding
@@ -58,16 +61,16 @@ class Judged:
     true: systems.Truth
     findings: dict[str, Finding]
     rivals: dict[str, float]
-    """What the field's rules say, in load; infinite where they say that there is none."""
+    """Loads according to the rules of other tools; infinite if a rule finds none."""
     locust: "FromLocust | None" = None
 
     def place(self, load: float) -> int:
-        """The level at or below a load: -1 below the lowest, the highest one's where there is none up to it."""
+        """Return the index of the level at or below a load: -1 below the lowest level."""
         return bisect.bisect_right(self.case.loads, load) - 1
 
-    def off(self, said: float, true: float) -> int:
-        """How many levels lie between the two."""
-        return abs(self.place(said) - self.place(true))
+    def off(self, load: float, true: float) -> int:
+        """Return the distance of two loads in levels."""
+        return abs(self.place(load) - self.place(true))
 
 
 def judge_all(seeds: Sequence[int]) -> Iterator[Judged]:
@@ -89,19 +92,19 @@ def judge_all(seeds: Sequence[int]) -> Iterator[Judged]:
 
 
 def from_locust(case: systems.Case, records: np.ndarray) -> FromLocust | None:
-    """None for rates: Locust's files know users alone."""
+    """Return the verdict from Locust's files; None for rates, because these files contain only users."""
     if case.system.open:
         return None
-    case = systems.asking_e2e(case)
+    case = systems.with_e2e_threshold(case)
     with tempfile.TemporaryDirectory() as folder:
-        found = {}
+        findings = {}
         for full in (True, False):
             prefix = Path(folder, f"full_{full}")
             locust_csv.write(prefix, case, records, full=full)
-            found[full] = find(load_run(prefix).levels, case.thresholds).slo_limit
+            findings[full] = find(load_run(prefix).levels, case.thresholds).slo_limit
         by_eye = _by_eye(Path(folder, "full_True_stats_history.csv"), case)
     true = systems.safe_level(case)
-    return FromLocust(true, safe_place(found[True], case.loads), by_eye, found[False], case.loads)
+    return FromLocust(true, safe_place(findings[True], case.loads), by_eye, findings[False], case.loads)
 
 
 def _by_eye(path: Path, case: systems.Case) -> int:
@@ -115,7 +118,7 @@ def _by_eye(path: Path, case: systems.Case) -> int:
         before = counts
         share = failed / max(1, sent)
         values = {"e2e": math.inf if share > 0.05 else float(row["95%"]) / 1000.0, "errors": share}
-        if not all(each.met_by(values[each.metric]) for each in case.thresholds):
+        if not all(threshold.met_by(values[threshold.metric]) for threshold in case.thresholds):
             return place - 1
     return len(case.loads) - 1
 
@@ -126,22 +129,22 @@ def safe_place(finding: Finding, loads: Sequence[float]) -> int:
     return -1 if finding.level_ok is None else bisect.bisect_right(loads, finding.level_ok + 1e-9) - 1
 
 
-def said(finding: Finding) -> float:
-    """The load that a finding names; 0 at or below the lowest level, infinite where not reached."""
+def load_of(finding: Finding) -> float:
+    """Return the load of a finding: 0 at or below the lowest level, infinite if not reached."""
     if not finding.reached:
         return math.inf
     return 0.0 if finding.load is None else finding.load
 
 
-# -- the rules of the field, from their description
+# -- the rules of other tools, from their descriptions
 
 
 def two_lines(levels: Sequence[LevelFigures]) -> float:
-    """guidellm: two straight lines through output tokens/s over load, both scaled to 1; where they cross."""
+    """guidellm: the intersection of two straight lines through output tokens/s over load, both scaled to 1."""
     if len(levels) < 5:
         return math.inf
-    x = np.array([each.load for each in levels]) / levels[-1].load
-    y = np.array([each.throughput for each in levels])
+    x = np.array([level.load for level in levels]) / levels[-1].load
+    y = np.array([level.throughput for level in levels])
     y = y / max(y.max(), 1e-9)
     whole = _residual(x, y)
     fits = [(_residual(x[:n], y[:n]) + _residual(x[n:], y[n:]), n) for n in range(2, len(x) - 1)]
@@ -160,16 +163,16 @@ def _residual(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def fifth_slower(levels: Sequence[LevelFigures]) -> float:
-    """aiperf: the first level whose p99 end to end is above 1.2 times the lowest level's."""
-    values = [each.metric("e2e")["p99"] for each in levels]
-    return next((each.load for each, value in zip(levels, values, strict=True) if value > 1.2 * values[0]), math.inf)
+    """aiperf: the first level whose p99 of E2E latency is above 1.2 times that of the lowest level."""
+    values = [level.metric("e2e")["p99"] for level in levels]
+    return next((level.load for level, value in zip(levels, values, strict=True) if value > 1.2 * values[0]), math.inf)
 
 
 def kneedle(levels: Sequence[LevelFigures]) -> float:
-    """kneed, on throughput."""
+    """kneed: the knee of throughput over load."""
     from kneed import KneeLocator
 
-    x, y = [each.load for each in levels], [each.throughput for each in levels]
+    x, y = [level.load for level in levels], [level.throughput for level in levels]
     knee = KneeLocator(x, y, curve="concave", direction="increasing").knee
     return math.inf if knee is None else float(knee)
 
@@ -180,7 +183,7 @@ try:
 
     RIVALS["kneed"] = kneedle
 except ImportError:
-    print("kneed is not installed (pip install kneed): without its row", file=sys.stderr)
+    print("kneed is not installed (pip install kneed), so its row is missing", file=sys.stderr)
 
 
 # -- the table
@@ -191,7 +194,7 @@ def share(hits: Sequence[bool]) -> str:
 
 
 def table(judged: Sequence[Judged]) -> Iterator[str]:
-    seeds = [each.case.seed for each in judged]
+    seeds = [result.case.seed for result in judged]
     yield f"{len(judged)} systems, seeds {seeds[0]} to {seeds[-1]}."
     if seeds[0] < TUNED_ON:
         yield "THE RULES WERE CHOSEN ON THESE SEEDS."
@@ -201,19 +204,19 @@ def table(judged: Sequence[Judged]) -> Iterator[str]:
     for row in [*_limit_rows(judged), *_place_rows(judged), *_locust_rows(judged)]:
         yield f"| {' | '.join(row)} |"
     yield ""
-    yield "| rule | capacity within one level | knee within one level | false alarm where there is no capacity | no knee |"
+    yield "| rule | saturation within one level | knee within one level | false alarm without saturation | without knee |"
     yield "|---|---:|---:|---:|---:|"
-    yield f"| llmlocust | {' | '.join(_beside(judged, None))} |"
+    yield f"| llmlocust | {' | '.join(_comparison(judged, None))} |"
     for name in RIVALS:
-        yield f"| {name} | {' | '.join(_beside(judged, name))} |"
+        yield f"| {name} | {' | '.join(_comparison(judged, name))} |"
 
 
 def _limit_rows(judged: Sequence[Judged]) -> Iterator[tuple[str, ...]]:
-    found = [(each, each.findings["slo_limit"]) for each in judged]
-    off = [abs(safe_place(finding, each.case.loads) - each.true.safe) for each, finding in found]
-    yield "SLO limit", "safe level exact", share([each == 0 for each in off]), "≥ 92 %"
-    yield "", "exact or next to it", share([each <= 1 for each in off]), "≥ 99 %"
-    wrong = [finding.reached != math.isfinite(each.true.limit) for each, finding in found]
+    findings = [(result, result.findings["slo_limit"]) for result in judged]
+    off = [abs(safe_place(finding, result.case.loads) - result.true.safe) for result, finding in findings]
+    yield "SLO limit", "safe level exact", share([levels == 0 for levels in off]), "≥ 92 %"
+    yield "", "exact or next to it", share([levels <= 1 for levels in off]), "≥ 99 %"
+    wrong = [finding.reached != math.isfinite(result.true.limit) for result, finding in findings]
     yield "", "“not reached” or a limit, wrongly", share(wrong), "≤ 2 %"
     yield from _interval_rows(judged, "slo_limit", "limit")
 
@@ -225,66 +228,77 @@ def _place_rows(judged: Sequence[Judged]) -> Iterator[tuple[str, ...]]:
         ("onset", "onset", "≥ 95 %"),
         ("collapse", "collapse", "–"),
     ):
-        pairs = [(each, said(each.findings[name]), getattr(each.true, attribute)) for each in judged]
-        there = [pair for pair in pairs if math.isfinite(pair[2])]
+        pairs = [(result, load_of(result.findings[name]), getattr(result.true, attribute)) for result in judged]
+        in_range = [pair for pair in pairs if math.isfinite(pair[2])]
         title = {"onset": "errors' onset"}.get(name, name)
-        yield title, "within one level", share([each.off(*both) <= 1 for each, *both in pairs]), required
-        yield "", "… where there is one", share([each.off(*both) <= 1 for each, *both in there]), "–"
-        yield "", "false alarm", share([math.isfinite(s) for _, s, t in pairs if math.isinf(t)]), "≤ 2 %"
+        yield title, "within one level", share([result.off(*loads) <= 1 for result, *loads in pairs]), required
+        yield "", "… of systems that have one", share([result.off(*loads) <= 1 for result, *loads in in_range]), "–"
+        yield "", "false alarm", share([math.isfinite(load) for _, load, true in pairs if math.isinf(true)]), "≤ 2 %"
         yield from _interval_rows(judged, name, attribute)
 
 
 def _locust_rows(judged: Sequence[Judged]) -> Iterator[tuple[str, ...]]:
-    known = [each.locust for each in judged if each.locust is not None]
+    known = [result.locust for result in judged if result.locust is not None]
     if not known:
         return
     for name, off, exact, near in (
-        ("Locust's CSVs, --csv-full-history", [abs(each.full - each.safe) for each in known], "≥ 85 %", "≥ 97 %"),
-        ("… their last rows, by eye", [abs(each.by_eye - each.safe) for each in known], "–", "–"),
+        ("Locust's CSVs, --csv-full-history", [abs(result.full - result.safe) for result in known], "≥ 85 %", "≥ 97 %"),
+        ("… their last rows, by eye", [abs(result.by_eye - result.safe) for result in known], "–", "–"),
     ):
-        yield name, "safe level exact", share([each == 0 for each in off]), exact
-        yield "", "exact or next to it", share([each <= 1 for each in off]), near
-    claimed = [each for each in known if each.without_flag.reached]
+        yield name, "safe level exact", share([levels == 0 for levels in off]), exact
+        yield "", "exact or next to it", share([levels <= 1 for levels in off]), near
+    claimed = [result for result in known if result.without_flag.reached]
     yield (
         "Locust's CSVs without the flag",
         "a limit claimed (of errors)",
-        share([each in claimed for each in known]),
+        share([result in claimed for result in known]),
         "–",
     )
-    yield "", "… and the safe level outside its interval", share([not _may_be(each) for each in claimed]), "0"
+    yield "", "… and the safe level outside its interval", share([not _is_possible(result) for result in claimed]), "0"
 
 
-def _may_be(each: FromLocust) -> bool:
-    """Whether the interval of a limit leaves room for the safe level."""
-    finding, safe = each.without_flag, each.loads[each.safe] if each.safe >= 0 else 0.0
+def _is_possible(result: FromLocust) -> bool:
+    """Whether the safe level is inside the interval of the limit."""
+    finding, safe = result.without_flag, result.loads[result.safe] if result.safe >= 0 else 0.0
     return (finding.low or 0.0) <= safe < (finding.high or math.inf)
 
 
 def _interval_rows(judged: Sequence[Judged], name: str, attribute: str) -> Iterator[tuple[str, ...]]:
-    """Where a number is there, or is said to be: a number that is missed, or made up, is outside its interval."""
-    pairs = [(each, each.findings[name], getattr(each.true, attribute)) for each in judged]
-    asked = [(each, finding, true) for each, finding, true in pairs if finding.reached or math.isfinite(true)]
-    yield "", "the 95 % interval holds it", share([holds(finding, true) for _, finding, true in asked]), "≥ 93 %"
-    named = [holds(finding, true) for _, finding, true in asked if finding.reached]
-    yield "", "… where one is named", share(named), "–"
-    widths = [bisect.bisect_left(each.case.loads, f.high) - each.place(f.low or 0.0) for each, f, _ in asked if f.high]
-    yield "", "the interval spans, in levels (mean)", f"{statistics.mean(widths):.2f}" if widths else "–", "–"
+    """Yield the rows about the intervals of a number, for systems that have the number or whose verdict has it. If only one
+    of the two is true, the number counts as outside its interval.
+    """
+    pairs = [(result, result.findings[name], getattr(result.true, attribute)) for result in judged]
+    relevant = [(result, finding, true) for result, finding, true in pairs if finding.reached or math.isfinite(true)]
+    yield "", "inside the 95 % interval", share([contains(finding, true) for _, finding, true in relevant]), "≥ 93 %"
+    reached = [contains(finding, true) for _, finding, true in relevant if finding.reached]
+    yield "", "… of verdicts with the number", share(reached), "–"
+    widths = [
+        bisect.bisect_left(result.case.loads, finding.high) - result.place(finding.low or 0.0)
+        for result, finding, _ in relevant
+        if finding.high
+    ]
+    yield "", "width of the interval, in levels (mean)", f"{statistics.mean(widths):.2f}" if widths else "–", "–"
 
 
-def holds(finding: Finding, true: float) -> bool:
+def contains(finding: Finding, true: float) -> bool:
+    """Whether a load is inside the interval of a finding."""
     low = 0.0 if finding.low is None else finding.low
     return finding.reached and low <= true <= (math.inf if finding.high is None else finding.high)
 
 
-def _beside(judged: Sequence[Judged], rule: str | None) -> Iterator[str]:
+def _comparison(judged: Sequence[Judged], rule: str | None) -> Iterator[str]:
     alarms = defaultdict(list)
     for name in ("saturation", "knee"):
         pairs = [
-            (each, said(each.findings[name]) if rule is None else each.rivals[rule], getattr(each.true, name))
-            for each in judged
+            (
+                result,
+                load_of(result.findings[name]) if rule is None else result.rivals[rule],
+                getattr(result.true, name),
+            )
+            for result in judged
         ]
-        yield share([each.off(*both) <= 1 for each, *both in pairs])
-        alarms[name] = [math.isfinite(s) for _, s, t in pairs if math.isinf(t)]
+        yield share([result.off(*loads) <= 1 for result, *loads in pairs])
+        alarms[name] = [math.isfinite(load) for _, load, true in pairs if math.isinf(true)]
     yield from map(share, alarms.values())
 
 

@@ -61,4 +61,4 @@ class Reader(LLMUser):
     def look_up(self) -> None:
         record = self.embed(["a café by the sea", "a queue at the door"])
         if record.ok:
-            self.rerank("Where is the café?", ["by the sea", "in the city", "nobody knows"])
+            self.rerank("Where is the café?", ["by the sea", "in the city", "not far from here"])

@@ -3,7 +3,7 @@
     locust -f locustfiles/search.py --headless --host http://localhost:8000 --csv reports/search
     llmlocust report reports/search --threshold "ttft.p95 < 1s" --threshold "errors < 1%"
 
-Without `limits`, it searches the load at which requests begin to queue. docs/search.md explains the search.
+Without `limits`, it searches for the load at which requests begin to queue. docs/search.md explains the search.
 """
 
 from llmlocust import ChatUser, Search

@@ -18,20 +18,20 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 SLOW = 120_000.0
-"""Milliseconds that a page may take to show something, on a machine that does other things too."""
+"""Time-out in milliseconds for a page on a busy machine."""
 
 
 @contextmanager
 def chromium(*arguments: str) -> Iterator[Browser]:
-    """Debian's Chromium, or Playwright's own: `make test` gets one where it can."""
+    """Start Debian's Chromium, or Playwright's own, which `make test` installs if it can; skip the test without one."""
     expect.set_options(timeout=SLOW)
     with sync_playwright() as started:
         try:
-            opened = started.chromium.launch(
+            browser = started.chromium.launch(
                 executable_path=shutil.which("chromium"), args=[*ARGUMENTS, *arguments], timeout=SLOW
             )
         except Error as problem:
-            said = problem.message.splitlines()[0]
-            pytest.skip(f"no Chromium that starts: install Debian's package chromium ({said})")
-        yield opened
-        opened.close()
+            message = problem.message.splitlines()[0]
+            pytest.skip(f"no Chromium that starts: install Debian's package chromium ({message})")
+        yield browser
+        browser.close()

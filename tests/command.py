@@ -13,7 +13,7 @@ from tests.simulators import PATIENCE, ROOT
 
 
 def llmlocust(*args: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """As a child process."""
+    """Run the command as a child process."""
     return subprocess.run(
         [sys.executable, "-m", "llmlocust.cli", *args],
         cwd=cwd,
@@ -27,6 +27,6 @@ def llmlocust(*args: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 
 
 def in_process(*args: str, cwd: Path = ROOT) -> Result:
-    """In this process, which spares the imports: for commands that start none of their own."""
+    """Run the command in this process, which is faster, for commands that start no Locust."""
     with chdir(cwd):
         return CliRunner().invoke(main, args)

@@ -1,4 +1,4 @@
-"""For all tests."""
+"""Settings of all tests."""
 
 import sys
 
@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.order import arrange
 
-# machines that run them are shared: how long an example took says nothing
+# tests run on shared machines, so the duration of an example has no meaning
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
@@ -18,5 +18,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Locust patches threads where it is imported, and pytest's own processes then wait for each other for ever."""
-    assert "locust" not in sys.modules, "a test imports locust: have it do so in a process of its own"
+    """Check that no test imports Locust, which patches threads: pytest's processes would then wait for each other forever."""
+    assert "locust" not in sys.modules, "a test imports locust; import it in a child process instead"

@@ -9,7 +9,7 @@ import pytest
 
 
 def fill(path: Path) -> None:
-    """With all that the disk has left."""
+    """Write a file that takes all free space of its disk."""
     with path.open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(4096))
@@ -17,8 +17,9 @@ def fill(path: Path) -> None:
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[None]:
+    """Mount a disk of 256 KB on a folder; skip the test without root."""
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], check=False).returncode:
-        pytest.skip("a small disk is mounted by root only")
+        pytest.skip("only root can mount a small disk")
     try:
         yield
     finally:

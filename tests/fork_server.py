@@ -1,7 +1,7 @@
-"""Processes of Locust that are forked from one that has imported it: a start costs half a second of a core less.
+"""Processes of Locust that are forked from a process that has imported it, which saves half a CPU second per start.
 
-The server imports Locust and what is pure of llmlocust. All else, such as the plugin, a forked process imports itself,
-in the order that its locustfile has. Locust forks in the same way for --processes.
+The server imports Locust and the pure modules of llmlocust. A forked process imports the other modules, such as the plugin,
+in the order of its locustfile. Locust forks in the same way for --processes.
 """
 
 import gc
@@ -23,11 +23,11 @@ _PURE += ["load.search", "analysis.live", "analysis.gates"]
 
 
 class Forked:
-    """A process of Locust; what `subprocess.Popen` has, as far as tests use it."""
+    """A process of Locust, with the part of the interface of `subprocess.Popen` that tests use."""
 
     def __init__(self, server: "ForkServer", pid: int) -> None:
         self.pid, self.returncode = pid, None
-        self._server, self._alive = server, os.pidfd_open(pid)
+        self._server, self._pidfd = server, os.pidfd_open(pid)
 
     def poll(self) -> int | None:
         return self._ends_within(0.0)
@@ -39,21 +39,21 @@ class Forked:
         return code
 
     def _ends_within(self, seconds: float | None) -> int | None:
-        if self.returncode is None and select.select([self._alive], [], [], seconds)[0]:
-            os.close(self._alive)
-            self.returncode = self._server.ask(wait=self.pid)
+        if self.returncode is None and select.select([self._pidfd], [], [], seconds)[0]:
+            os.close(self._pidfd)
+            self.returncode = self._server.request(wait=self.pid)
         return self.returncode
 
-    def send_signal(self, how: int) -> None:
+    def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, how)
+            os.kill(self.pid, number)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
 
 
 class ForkServer:
-    """The process that has imported Locust. It ends with the one that started it."""
+    """The process that has imported Locust. It ends with the process that started it."""
 
     def __init__(self) -> None:
         ours, its = socket.socketpair()
@@ -67,35 +67,36 @@ class ForkServer:
     def of_this_process(cls) -> Self:
         return cls()
 
-    def ask(self, **asked: Any) -> Any:
-        self._control.write(json.dumps(asked) + "\n")
+    def request(self, **request: Any) -> Any:
+        self._control.write(json.dumps(request) + "\n")
         self._control.flush()
         return json.loads(self._control.readline())
 
     def start(self, folder: Path, args: list[str], log: str, environment: dict[str, str]) -> Forked:
-        """Locust, in a folder, with its output in a file that exists."""
-        asked = {"folder": str(folder), "args": args, "log": log, "environment": environment}
-        return Forked(self, self.ask(**asked))
+        """Start Locust in a folder, with its output in an existing file."""
+        return Forked(self, self.request(folder=str(folder), args=args, log=log, environment=environment))
 
 
 # ── the server ──
 
 
 def _serve(control: int) -> dict[str, Any] | None:
-    """What a forked process has to become; None in the server itself, at its end. A file, as gevent's sockets need a hub."""
+    """Serve requests. Return the request to start Locust in a forked process, and None in the server itself at its end.
+    The socket is used as a file, because gevent's sockets need a hub.
+    """
     import gevent
 
     for name in _PURE:
         importlib.import_module(f"llmlocust.{name}")
     gc.collect()
     gc.freeze()
-    with os.fdopen(os.dup(control), "w") as answers, os.fdopen(control) as questions:
-        for line in questions:
-            asked = json.loads(line)
-            if "wait" in asked:
-                answer = os.waitstatus_to_exitcode(os.waitpid(asked["wait"], 0)[1])
+    with os.fdopen(os.dup(control), "w") as answers, os.fdopen(control) as requests:
+        for line in requests:
+            request = json.loads(line)
+            if "wait" in request:
+                answer = os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])
             elif not (answer := gevent.fork()):
-                return asked
+                return request
             answers.write(f"{answer}\n")
             answers.flush()
     return None
@@ -105,11 +106,11 @@ def _become(folder: str, args: list[str], log: str, environment: dict[str, str])
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    for path, flags, places in ((os.devnull, os.O_RDONLY, [0]), (log, os.O_WRONLY, [1, 2])):
-        opened = os.open(path, flags)
-        for place in places:
-            os.dup2(opened, place)
-        os.close(opened)
+    for path, flags, targets in ((os.devnull, os.O_RDONLY, [0]), (log, os.O_WRONLY, [1, 2])):
+        descriptor = os.open(path, flags)
+        for target in targets:
+            os.dup2(descriptor, target)
+        os.close(descriptor)
     sys.argv = [str(Path(main.__file__).with_name("__main__.py")), *args]
     sys.path[0] = folder
 
@@ -117,7 +118,7 @@ def _become(folder: str, args: list[str], log: str, environment: dict[str, str])
 if __name__ == "__main__":
     from locust import main
 
-    to_become = _serve(int(sys.argv[1]))
-    if to_become:
-        _become(**to_become)
+    request = _serve(int(sys.argv[1]))
+    if request:
+        _become(**request)
         main.main()

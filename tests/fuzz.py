@@ -1,10 +1,10 @@
-"""Hostile servers by the thousand: whatever they send ends in one classified outcome, and the user goes on.
+"""Thousands of hostile answers: each must end in one classified outcome, after which the user can continue.
 
     python -m tests.fuzz --seconds 60 --seed 1
 
-Answers (the golden streams, and what is made here) are damaged in their structure and in their bytes, cut into reads
-at random places, and sent over loopback into the real Client. Number n of a seed is always the same input: what is
-printed of a finding repeats it (`--seed 1 --first n --count 1`).
+The golden streams, and answers that this module generates, are damaged in their structure and in their bytes, cut into
+reads at random places, and sent over loopback to the real Client. Number n of a seed is always the same input, and the
+message of a finding has the options that repeat it (`--seed 1 --first n --count 1`).
 """
 
 from __future__ import annotations
@@ -48,23 +48,23 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-SPOKEN = [dialect() for dialect in DIALECTS]
-CHAT = SPOKEN[0]
+ALL_DIALECTS = [dialect() for dialect in DIALECTS]
+CHAT = ALL_DIALECTS[0]
 GOLDEN = [path.read_bytes() for path in sorted((Path(__file__).parent / "stream" / "golden").iterdir())]
 PATIENT = Timeouts(connect=20, first_token=20, stall=20, total=20)
 HASTY = Timeouts(connect=20, first_token=0.05, stall=0.05, total=0.2)
-"""Where the server sends nothing more and does not close either."""
+"""Time-outs for a server that stops sending and does not close the connection."""
 
-MOST_BODY = 1 << 20
-"""The body's limit here: what is endless then ends soon."""
-ENDLESS = 4 * MOST_BODY
-MOST_CPU = 5.0
-"""Seconds of process time for one input; the slowest known take a tenth of that."""
-MOST_GROWTH = 300 << 20
-"""Bytes by which the process may grow."""
+MAX_BODY = 1 << 20
+"""Limit of the body in bytes; low, so that endless answers end soon."""
+ENDLESS = 4 * MAX_BODY
+MAX_CPU = 5.0
+"""Maximum seconds of process time for one input; the slowest known inputs take a tenth of it."""
+MAX_GROWTH = 300 << 20
+"""Maximum growth of the process in bytes."""
 
 
-# ── what is sent ──
+# ── answers ──
 
 WIRES = [CHUNKED, LENGTH, UNTIL_CLOSE]
 HEADERS = [
@@ -114,31 +114,31 @@ BETWEEN = [
     b'data: {"choices": [{"delta": [], "finish_reason": "stop"}]}\n\n', b'data: {"choices": [{"delta": {"content": "\\ud83d"}, "x": -Infinity}]}\n\n',
     b'data: {"object": "chat.completion", "choices": [{"message": {"content": "word more!"}}]}\n\n', b'data: {"x": {"usage": {"output_tokens": "7"}}}\n\n',
 ]  # fmt: skip
-"""What servers write between the events of an answer."""
-SAID_OTHERWISE = [
+"""Texts that servers write between the events of an answer."""
+REPLACEMENTS = [
     (b"null", b'"null"'), (b"null", b'"stop"'), (b"\n\n", b"\n"), (b"data: ", b""), (b"\n\n", b"\r\n\r\n"), (b"data: ", b"\xef\xbb\xbfdata: "), (b"data: ", b" data: "),
     (b'"content"', b'"hologram"'), (b'"delta"', b'"message"'), (b'"usage"', b'"x_usage"'),
 ]  # fmt: skip
-"""What they write in other words, throughout an answer."""
+"""Pairs of a text in an answer and its replacement, as other servers write it."""
 
 
 def wire_of(random_: random.Random) -> bytes:
-    """A whole answer, in good order or damaged."""
-    wire = random_.choice(WIRES) if random_.random() < 0.2 else _made(random_)
+    """Return a whole answer, intact or damaged."""
+    wire = random_.choice(WIRES) if random_.random() < 0.2 else _generated(random_)
     if random_.random() < 0.35:
         wire = _bytewise(random_, wire)
     return wire
 
 
-def _made(random_: random.Random) -> bytes:
+def _generated(random_: random.Random) -> bytes:
     body = _body(random_)
     if random_.random() < 0.25:
         body = _in_the_field(random_, body)
-    called = [b"application/json" if body[:1] in b"{[" else b"text/event-stream"] * 6 + [
+    content_types = [b"application/json" if body[:1] in b"{[" else b"text/event-stream"] * 6 + [
         b"application/json",
         b"text/plain",
     ]
-    headers = [b"Content-Type: " + random_.choice(called)]
+    headers = [b"Content-Type: " + random_.choice(content_types)]
     if random_.random() < 0.06:
         name = random_.choice(list(ENCODINGS))
         body = ENCODINGS[name](body) if random_.random() < 0.9 else body
@@ -159,9 +159,9 @@ def _made(random_: random.Random) -> bytes:
 
 
 def _in_the_field(random_: random.Random, body: bytes) -> bytes:
-    """With lines between its events, or in other words."""
+    """Return an answer with lines between its events, or with replaced texts."""
     if random_.random() < 0.5:
-        before, after = random_.choice(SAID_OTHERWISE)
+        before, after = random_.choice(REPLACEMENTS)
         body = body.replace(before, after)
     events = body.split(b"\n\n")
     for _ in range(random_.choice((0, 1, 1, 3))):
@@ -170,7 +170,7 @@ def _in_the_field(random_: random.Random, body: bytes) -> bytes:
 
 
 def _long(random_: random.Random) -> bytes:
-    """A stream that is read in slices while it comes, with something hostile in it or not."""
+    """Return a stream that is parsed in slices while it arrives, with a hostile part or without."""
     begin = random_.choice(ANSWER.split(b"[DONE]")[:1] + [body.partition(b"data: [DONE]")[0] for body in GOLDEN])
     body = begin * (200_000 // len(begin))
     at = random_.randrange(len(body))
@@ -201,7 +201,7 @@ def _body(random_: random.Random) -> bytes:
 
 
 def _with_hostile_json(random_: random.Random, body: bytes) -> bytes:
-    """With one value of one of its documents replaced by something else."""
+    """Return an answer with one value of one of its documents replaced."""
     streamed = body.startswith((b"data:", b"event:", b"id:", b":"))
     documents = [line for line in body.splitlines() if b"{" in line] if streamed else [body]
     if not documents:
@@ -214,8 +214,8 @@ def _with_hostile_json(random_: random.Random, body: bytes) -> bytes:
         return body
     holder, key = random_.choice(list(_places(document)))
     holder[key] = "the hostile one"
-    made = json.dumps(document).encode().replace(b'"the hostile one"', random_.choice(NODES))
-    return body.replace(line, line[:begin] + made)
+    changed = json.dumps(document).encode().replace(b'"the hostile one"', random_.choice(NODES))
+    return body.replace(line, line[:begin] + changed)
 
 
 def _places(node: Any) -> Iterator[tuple[Any, Any]]:
@@ -236,20 +236,20 @@ def _bytewise(random_: random.Random, wire: bytes) -> bytes:
                 random_.randbytes(length),
                 b"\0",
                 b"\r\n",
-                bytes(each ^ 1 << random_.randrange(8) for each in part),
+                bytes(byte ^ 1 << random_.randrange(8) for byte in part),
             )
         )
         wire = wire[:at] + changed + wire[at + length :]
     return wire[: random_.randrange(len(wire) + 1)] if random_.random() < 0.3 else wire
 
 
-def _pieces(random_: random.Random, data: bytes, most: int) -> list[bytes]:
-    cuts = sorted(random_.randrange(len(data) + 1) for _ in range(most - 1))
+def _pieces(random_: random.Random, data: bytes, max_pieces: int) -> list[bytes]:
+    cuts = sorted(random_.randrange(len(data) + 1) for _ in range(max_pieces - 1))
     return [data[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
 
 
 def _endless() -> dict[str, tuple[bytes, bytes]]:
-    """What comes first, and what then comes again and again."""
+    """Return, by name, the first part of an endless answer, and the part that repeats."""
     stream = response(STREAM + b"Transfer-Encoding: chunked\r\n")
     plain, refusal = response(STREAM), response(b"Content-Type: text/html\r\n", status=b"500 Oh")
     token = ANSWER[: ANSWER.index(b"\n\n") + 2]
@@ -278,16 +278,16 @@ ENDLESS_ANSWERS = _endless()
 
 @dataclass(frozen=True)
 class Case:
-    """What the server does with one request."""
+    """The server's behaviour for one request."""
 
     pieces: tuple[bytes, ...]
     closes: bool = True
-    """Else it holds the connection, silent."""
+    """Whether the server closes the connection; otherwise it keeps it open and sends nothing more."""
     again: bytes = b""
-    """Sent after the pieces until ENDLESS bytes are out or nobody listens."""
+    """Sent after the pieces, again and again, until ENDLESS bytes are sent or the client closes the connection."""
     name: str = ""
     dialect: Dialect = CHAT
-    """What the user speaks; the server's answers are of any."""
+    """Dialect of the user; the server's answers may have any dialect."""
 
     @property
     def wire(self) -> bytes:
@@ -302,17 +302,18 @@ def case_of(seed: int, number: int) -> Case:
         return Case((first,), again=again, name=f"endless: {name}")
     if random_.random() < 0.01:
         return Case(tuple(_pieces(random_, _long(random_), 40)), name="long")
-    wire, dialect = wire_of(random_), random_.choice([CHAT] * len(SPOKEN) + SPOKEN)
+    wire, dialect = wire_of(random_), random_.choice([CHAT] * len(ALL_DIALECTS) + ALL_DIALECTS)
     pieces = tuple(_pieces(random_, wire, random_.choice((1, 1, 2, 5, 40))))
     return Case(pieces, closes=random_.random() < 0.97, dialect=dialect)
 
 
-# ── who sends it, and who reads it ──
+# ── server and client ──
 
 
 class Server:
-    """Answers a case's request as the case says, and the next one well. In the same event loop: each of its sends is
-    read before the next, so that a case is the same at every speed."""
+    """Answers the request of a case as the case says, and the next one correctly. It uses the client's event loop, so the
+    client reads each send before the next one, and a case is the same at every speed.
+    """
 
     def __init__(self) -> None:
         self._listener = socket.socket()  # gevent has no create_server of its own
@@ -321,8 +322,8 @@ class Server:
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.case: Case | None = None
         self.played = Event()
-        self.heard_out = False
-        """Whether the client took all that was sent."""
+        self.is_sent = False
+        """Whether all bytes of the case were sent."""
         gevent.spawn(self._accept)
 
     def _accept(self) -> None:
@@ -343,26 +344,26 @@ class Server:
                     self.played.set()
                 if case.closes:
                     return
-                sock.recv(1)  # until the client has had enough
+                sock.recv(1)  # until the client closes the connection
                 return
 
     def _play(self, sock: socket.socket, case: Case) -> None:
         for piece in case.pieces:
             sock.sendall(piece)
-            gevent.idle()  # what was sent is read first
+            gevent.idle()  # the client reads the bytes first
         for _ in range(ENDLESS // len(case.again) if case.again else 0):
             sock.sendall(case.again)
-            gevent.idle()  # what was sent is read first
-        self.heard_out = True
+            gevent.idle()  # the client reads the bytes first
+        self.is_sent = True
 
     def play(self, case: Case) -> Event:
-        """For the next request; the event is set when everything was sent, or nobody listened any more."""
-        self.case, self.played, self.heard_out = case, Event(), False
+        """Play a case for the next request. The event is set when all is sent, or the client has closed the connection."""
+        self.case, self.played, self.is_sent = case, Event(), False
         return self.played
 
 
-def asks(client: Client, dialect: Dialect = CHAT) -> tuple[Record, Timeline]:
-    """As a user does (LLMUser.chat)."""
+def send_request(client: Client, dialect: Dialect = CHAT) -> tuple[Record, Timeline]:
+    """Send a request as a user does (LLMUser.chat)."""
     ask = Ask(prompt="What is two and two?")
     timeline, reading = Timeline(), Reading(dialect, ask=ask, name="fuzz")
     listener = Listener(partial(has_token, dialect, ask=ask), reading.take)
@@ -371,45 +372,45 @@ def asks(client: Client, dialect: Dialect = CHAT) -> tuple[Record, Timeline]:
 
 
 class Finding(AssertionError):
-    """What a case showed that must not be."""
+    """An error that a case revealed."""
 
 
 def check(server: Server, endpoint: Endpoint, case: Case) -> Record:
-    """Play a case to a user, and a good answer behind it. Raises Finding, or whatever escapes from the reader."""
+    """Play a case to a user, and a correct answer after it. Raise Finding, or an error of the reader."""
     began = time.process_time()
     client = Client(endpoint, PATIENT if case.closes else HASTY)
     try:
         played = server.play(case)
-        record, timeline = asks(client, case.dialect)
+        record, timeline = send_request(client, case.dialect)
         if not played.wait(60):
-            raise Finding("the server still waits to be heard")
+            raise Finding("the client does not read all bytes of the server")
         client.timeouts = PATIENT
-        after, _ = asks(client)
+        after, _ = send_request(client)
     finally:
         client.close()
     cpu = time.process_time() - began
     if record.outcome != "ok" and record.outcome not in ERROR_KINDS:
         raise Finding(f"no outcome: {record.outcome}")
     if (after.outcome, after.text, after.chunks) != ("ok", "word more!", 3):
-        raise Finding(f"the next request came to {after.outcome} {after.error} {after.text!r}")
-    if case.again and server.heard_out:
-        raise Finding("what has no end was read on and on")
-    if len(timeline.body) > MOST_BODY + (1 << 17) or record.size > MOST_BODY + (1 << 17):
-        raise Finding(f"a body of {len(timeline.body)} bytes was kept, of {record.size}")
+        raise Finding(f"the next request ended with {after.outcome} {after.error} {after.text!r}")
+    if case.again and server.is_sent:
+        raise Finding("an endless answer was read without a limit")
+    if len(timeline.body) > MAX_BODY + (1 << 17) or record.size > MAX_BODY + (1 << 17):
+        raise Finding(f"{len(timeline.body)} bytes of a body were kept, of {record.size}")
     if max(map(len, (record.error, record.words, record.finish, record.unread))) > 200:
         raise Finding(
             f"too many characters in {record.error!r}, {record.words!r}, {record.finish!r}, {record.unread!r}"
         )
-    if cpu > MOST_CPU:
+    if cpu > MAX_CPU:
         raise Finding(f"it took {cpu:.1f} s of process time")
     _check_numbers(record)
     return record
 
 
 def _check_twice(server: Server, endpoint: Endpoint, case: Case) -> Record:
-    """The same bytes in one piece come to the same: how they are cut is the network's doing."""
+    """Check a case, and that the same bytes in one piece have the same result, because the network decides how they are cut."""
     record = check(server, endpoint, case)
-    # headers are too long or not by the reads that they come in
+    # whether headers are too long depends on the reads in which they arrive
     if case.closes and not case.again and (len(case.wire) < 60_000 or case.name):
         whole = check(server, endpoint, Case((case.wire,), dialect=case.dialect))
         for name in ("outcome", "text", "reasoning", "chunks", "finish", "output_tokens"):
@@ -419,7 +420,7 @@ def _check_twice(server: Server, endpoint: Endpoint, case: Case) -> Record:
 
 
 def _check_numbers(record: Record) -> None:
-    """They are finite, in order, and can be counted and sent to a master."""
+    """Check that the numbers of a record are finite and in order, and can be counted and sent to a master."""
     if record.ttft is not None and not 0 <= record.ttft <= (record.e2e or 0.0) <= record.duration + 1.0:
         raise Finding(f"times out of order: {record.ttft} {record.e2e} {record.duration}")
     if not 0 <= (record.output_tokens or 0) <= 1 << 40 or not 0 <= (record.retry_after or 0.0) < 1e12:
@@ -431,9 +432,9 @@ def _check_numbers(record: Record) -> None:
 
 @contextmanager
 def small_bodies() -> Iterator[None]:
-    """The reader's limit of a body is lower, so that what is endless is sent to its end in milliseconds."""
+    """Lower the reader's limit of a body, so that an endless answer reaches it in milliseconds."""
     before = connection._MAX_BODY_BYTES, connection.MAX_DOCUMENT
-    connection._MAX_BODY_BYTES = connection.MAX_DOCUMENT = MOST_BODY
+    connection._MAX_BODY_BYTES = connection.MAX_DOCUMENT = MAX_BODY
     try:
         yield
     finally:
@@ -441,11 +442,11 @@ def small_bodies() -> Iterator[None]:
 
 
 def fuzz(seed: int, first: int = 0, count: int | None = None, seconds: float | None = None) -> Counter[str]:
-    """Cases in their order, until so many were played or the time is up: how often each outcome came."""
+    """Play cases in their order, up to a number or for some seconds, and return the number of each outcome."""
     server = Server()
     endpoint = Endpoint(server.url)
     outcomes: Counter[str] = Counter()
-    began, grown = time.monotonic(), _most_memory()
+    began, memory = time.monotonic(), _peak_memory()
     number = first
     with small_bodies():
         while (count is None or number < first + count) and (seconds is None or time.monotonic() - began < seconds):
@@ -453,15 +454,15 @@ def fuzz(seed: int, first: int = 0, count: int | None = None, seconds: float | N
             try:
                 outcomes[_check_twice(server, endpoint, case).outcome] += 1
             except Exception as problem:
-                told = f"--seed {seed} --first {number} --count 1 {case.name}\n{case.wire[:3000]!r}"
-                raise Finding(f"{type(problem).__name__}: {problem}\n{told}") from problem
+                options = f"--seed {seed} --first {number} --count 1 {case.name}\n{case.wire[:3000]!r}"
+                raise Finding(f"{type(problem).__name__}: {problem}\n{options}") from problem
             number += 1
-    if _most_memory() - grown > MOST_GROWTH:
-        raise Finding(f"the process grew by {(_most_memory() - grown) >> 20} MiB")
+    if _peak_memory() - memory > MAX_GROWTH:
+        raise Finding(f"the process grew by {(_peak_memory() - memory) >> 20} MiB")
     return outcomes
 
 
-def _most_memory() -> int:
+def _peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -470,14 +471,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
-    parser.add_argument("--count", type=int, help="how many cases")
-    asked = parser.parse_args()
-    if asked.seconds is None and asked.count is None:
-        asked.seconds = 60.0
+    parser.add_argument("--count", type=int, help="number of cases")
+    options = parser.parse_args()
+    if options.seconds is None and options.count is None:
+        options.seconds = 60.0
     began = time.monotonic()
-    outcomes = fuzz(asked.seed, asked.first, asked.count, asked.seconds)
+    outcomes = fuzz(options.seed, options.first, options.count, options.seconds)
     played = sum(outcomes.values())
-    print(f"{played} cases, {played / (time.monotonic() - began):.0f} a second, none with a finding")
+    print(f"{played} cases, {played / (time.monotonic() - began):.0f} per second, no finding")
     for outcome, count in outcomes.most_common():
         print(f"{count:8} {outcome}")
 

@@ -1,4 +1,4 @@
-"""Hosts on one machine: network namespaces with addresses of their own, and cables that can be pulled."""
+"""Simulated hosts on one machine: network namespaces, each with its own address and a cable that can be unplugged."""
 
 import itertools
 import json
@@ -23,12 +23,12 @@ class Host:
     name: str
     address: str
     cable: str
-    """The switch's end of it."""
+    """Device at the switch's end of the cable."""
     switch: str
 
     @property
     def command(self) -> list[str]:
-        """What takes a process there."""
+        """Prefix of a command line that runs it on this host."""
         return ["ip", "netns", "exec", self.name]
 
     def cut(self) -> None:
@@ -38,7 +38,7 @@ class Host:
         _ip("-n", self.switch, "link", "set", self.cable, "up")
 
     def cut_from(self, other: "Host") -> None:
-        """Nothing goes between the two; the others are reached."""
+        """Block packets between the two hosts; both still reach the others."""
         _ip("-n", self.name, "route", "add", "blackhole", other.address)
         _ip("-n", other.name, "route", "add", "blackhole", self.address)
 
@@ -47,8 +47,8 @@ class Host:
         _ip("-n", other.name, "route", "delete", "blackhole", self.address)
 
     @contextmanager
-    def asking(self) -> Iterator[Callable[[str], Any]]:
-        """What gives the JSON document at an address, as seen from there."""
+    def json_client(self) -> Iterator[Callable[[str], Any]]:
+        """Yield a function that fetches the JSON document at an address from this host."""
         program = f"""
 import sys, urllib.request
 for address in sys.stdin:
@@ -57,24 +57,24 @@ for address in sys.stdin:
         command = [*self.command, sys.executable, "-c", program]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
 
-            def ask(address: str) -> Any:
+            def fetch(address: str) -> Any:
                 process.stdin.write(address + "\n")
                 process.stdin.flush()
                 return json.loads(process.stdout.readline())
 
-            yield ask
+            yield fetch
 
 
 @contextmanager
 def hosts(number: int) -> Iterator[list[Host]]:
-    """So many hosts on one switch."""
+    """Create hosts on one switch; skip the test without root."""
     if os.geteuid() != 0 or not shutil.which("ip"):
         pytest.skip("network namespaces need root and the command ip (Debian's package iproute2)")
     with ExitStack() as stack:
         switch = _namespace(stack, f"llmlocust{os.getpid()}-{next(_numbers)}")
         _ip("-n", switch, "link", "add", "bridge", "type", "bridge")
         _ip("-n", switch, "link", "set", "bridge", "up")
-        yield [_host(stack, switch, each) for each in range(number)]
+        yield [_host(stack, switch, index) for index in range(number)]
 
 
 def _host(stack: ExitStack, switch: str, number: int) -> Host:
@@ -89,9 +89,9 @@ def _host(stack: ExitStack, switch: str, number: int) -> Host:
 
 
 def _namespace(stack: ExitStack, name: str) -> str:
-    done = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"network namespaces cannot be made here: {done.stderr.strip()}")
+    child = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
+    if child.returncode:
+        pytest.skip(f"network namespaces cannot be created here: {child.stderr.strip()}")
     stack.callback(_ip, "netns", "delete", name)
     return name
 

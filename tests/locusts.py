@@ -1,4 +1,4 @@
-"""The real `locust` command as a child process, and what its run left."""
+"""The real `locust` command as a child process, and the files of its run."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ class Ramp(SteppedRamp):
     pass
 """
 
-HELD_RAMP = """
+MANUAL_RAMP = """
 import math
 import os
 from llmlocust import ChatUser, SteppedRamp
@@ -39,25 +39,25 @@ class Chat(ChatUser):
     pass
 
 class Ramp(SteppedRamp):
-    _over = ""
+    _end_file = ""
 
     def _begin_phase(self, level):
-        part = super()._begin_phase(level)
-        self._over, self._stairs.hold, self._stairs.patience = f"over{level}", math.inf, math.inf
-        return part
+        phase = super()._begin_phase(level)
+        self._end_file, self._stairs.hold, self._stairs.patience = f"end{level}", math.inf, math.inf
+        return phase
 
     def _advance(self):
-        if os.path.exists(self._over):
+        if os.path.exists(self._end_file):
             self._stairs.hold = 0.0
         super()._advance()
 """
-"""Each level waits for its users, and is held until the test says that it is over, however slow the machine is."""
+"""Each level waits for its users, and lasts until the test ends it with `end_level`, so that slow machines do not matter."""
 NO_RAMP = RAMP.partition("class Ramp")[0].replace(", SteppedRamp", "")
 
 LATE = (
     "cpu_wait", "cpu_throttling", "client_cpu", "client_queue_time", "event_loop_lag", "token_times", "warm_up", "drift",
 )  # fmt: skip
-"""Checks that fail on a machine that is busy with other tests, whatever a run did."""
+"""Checks that may fail for any run on a machine that is busy with other tests."""
 ACCEPTING = [f"--accept={name}" for name in LATE]
 QUICK = ["--llm-levels", "2,5", "--llm-warmup", "0.5", "--llm-hold", "2", "--llm-max-tokens", "20"]
 LONG = ["--llm-levels", "10", "--llm-warmup", "0", "--llm-hold", "100", "--llm-max-tokens", "2000"]
@@ -66,7 +66,7 @@ ENDLESS_ANSWERS = ["--llm-body", '{"ignore_eos": true}']
 
 
 def free_port() -> int:
-    """None of those that the system gives to clients: one of them might have it before anybody listens there."""
+    """Return a free port below those that the system gives to clients, because a client could take one of these first."""
     while True:
         port = secrets.choice(range(10_000, 32_000))
         with socket.socket() as probe, suppress(OSError):
@@ -76,16 +76,16 @@ def free_port() -> int:
 
 @dataclass
 class Locust:
-    """One process of Locust, started in a folder that holds its locustfile and takes its files."""
+    """A process of Locust, in a folder with its locustfile and the files that it writes."""
 
     folder: Path
     args: list[str]
     locustfile: str = RAMP
     environment: dict[str, str] = field(default_factory=dict)
     host: list[str] = field(default_factory=list)
-    """The command that takes a process to its host, where that is not this one (tests.hosts)."""
+    """Prefix of the command line, if the process runs on another host (tests.hosts)."""
     fresh: bool = False
-    """Whether the process is started by the command, and not forked from one that has imported Locust."""
+    """Whether the process is started with the `locust` command, and not forked from a process that has imported Locust."""
     process: subprocess.Popen[str] | Forked = field(init=False)
     output: str = ""
 
@@ -126,12 +126,12 @@ class Locust:
     def log(self) -> str:
         return Path(self._log.name).read_text()
 
-    def says(self, words: str, patience: float = PATIENCE) -> None:
-        """Wait until the process has said so."""
-        wait_for(lambda: words in self.log or f"not in:\n{self.log}", lambda found: found is True, patience)
+    def wait_for_log(self, words: str, patience: float = PATIENCE) -> None:
+        """Wait until the output of the process contains the words."""
+        wait_for(lambda: words in self.log or f"not in:\n{self.log}", lambda result: result is True, patience)
 
-    def stop(self, how: int = signal.SIGINT) -> int:
-        self.process.send_signal(how)
+    def stop(self, number: int = signal.SIGINT) -> int:
+        self.process.send_signal(number)
         return self.ends()
 
     def ends(self, patience: float = 2 * PATIENCE) -> int:
@@ -139,7 +139,7 @@ class Locust:
 
 
 def run(folder: Path, host: str, /, *args: str, **more: Any) -> Locust:
-    """A headless run to its end, with files under the prefix `run`."""
+    """Do a headless run to its end, with files under the prefix `run`."""
     with Locust(folder, ["--headless", "--only-summary", "--host", host, "--csv", "run", *args], **more) as locust:
         locust.ends()
         return locust
@@ -149,8 +149,8 @@ def headless(simulator: RunningSimulator, prefix: str = "run") -> list[str]:
     return ["--headless", "--only-summary", "--host", simulator.url, "--csv", prefix]
 
 
-def level_is_held(folder: Path, level: int, seconds: float = 1.0) -> None:
-    """Wait until a level has been measured for as long."""
+def wait_for_level(folder: Path, level: int, seconds: float = 1.0) -> None:
+    """Wait until a level has been measured for this number of seconds."""
     file = folder / "run_llm_levels.csv"
     wait_for(
         lambda: [float(row["window"] or 0) for row in (rows(folder, "llm_levels.csv") if file.exists() else ())],
@@ -158,9 +158,9 @@ def level_is_held(folder: Path, level: int, seconds: float = 1.0) -> None:
     )
 
 
-def level_is_over(folder: Path, level: int) -> None:
-    """Of a HELD_RAMP in this folder."""
-    (folder / f"over{level}").touch()
+def end_level(folder: Path, level: int) -> None:
+    """End a level of a MANUAL_RAMP in this folder."""
+    (folder / f"end{level}").touch()
 
 
 @dataclass
@@ -170,7 +170,7 @@ class Distributed:
     master: Locust
     workers: list[Locust]
     port: str
-    """Where workers join."""
+    """The master's port for workers."""
     stack: ExitStack
 
     def __enter__(self) -> Self:
@@ -180,7 +180,7 @@ class Distributed:
         self.stack.close()
 
     def join(self, folder: Path, locustfile: str = RAMP, **more: Any) -> Locust:
-        """One more worker."""
+        """Start another worker."""
         worker = Locust(folder, ["--worker", "--master-port", self.port], locustfile, **more)
         self.workers.append(self.stack.enter_context(worker))
         return worker
@@ -194,7 +194,7 @@ def distributed(
     workers: int = 2,
     locustfile: str = RAMP,
     fresh: bool = False,
-    **of_workers: Any,
+    **worker_options: Any,
 ) -> Distributed:
     stack, port = ExitStack(), str(free_port())
     bind = ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port]
@@ -203,7 +203,7 @@ def distributed(
     master = Locust(folder, [*bind, *options], locustfile, fresh=fresh)
     run = Distributed(stack.enter_context(master), [], port, stack)
     for _ in range(workers):
-        run.join(folder, locustfile, fresh=fresh, **of_workers)
+        run.join(folder, locustfile, fresh=fresh, **worker_options)
     return run
 
 
@@ -212,8 +212,8 @@ def rows(folder: Path, name: str, prefix: str = "run") -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def told(folder: Path, prefix: str = "run") -> dict[str, Any]:
-    """The content of run.json, with the text of its sentences."""
+def run_info(folder: Path, prefix: str = "run") -> dict[str, Any]:
+    """Return the content of run.json, with the text of its sentences."""
     return json.loads((folder / f"{prefix}_llm_run.json").read_text(), object_hook=from_json)
 
 
@@ -227,15 +227,15 @@ def aggregated(folder: Path) -> dict[str, str]:
 
 
 def assert_files_agree(folder: Path, prefix: str = "run") -> None:
-    """Of a run that kept a row of every request: what is counted in one file, counted from another."""
-    counts, requests = told(folder, prefix)["counts"], rows(folder, "llm_requests.csv", prefix)
-    became = Counter(row["outcome"] for row in requests)
+    """Check that the files of a run with a row for every request agree: the counts of one file are recounted from others."""
+    counts, requests = run_info(folder, prefix)["counts"], rows(folder, "llm_requests.csv", prefix)
+    by_outcome = Counter(row["outcome"] for row in requests)
     seconds = rows(folder, "llm_timeline.csv", prefix)
     in_seconds = {name: sum(float(row[name] or 0) for row in seconds) for name in ("sent", "ended", "failed", "tokens")}
     assert in_seconds == {
         "sent": counts["sent"],
         "ended": len(requests),
-        "failed": became.total() - became["ok"] - became["aborted"],
+        "failed": by_outcome.total() - by_outcome["ok"] - by_outcome["aborted"],
         "tokens": pytest.approx(sum(int(row["output_tokens"] or 0) for row in requests)),
     }
     workers = Counter((row["time"], row["worker"]) for row in rows(folder, "llm_workers.csv", prefix))
@@ -255,18 +255,18 @@ def ids(folder: Path, prefix: str = "run") -> list[str]:
 
 
 def assert_counted_once(folder: Path, truth: list[dict], prefix: str = "run") -> None:
-    """Truth begins with the request before the load."""
-    found = ids(folder, prefix)
-    assert len(found) == len(set(found))
-    assert set(found) == {each["id"] for each in truth[1:]}
-    assert told(folder, prefix)["counts"] == {"sent": len(found), "ended": len(found), "preflight": 1}
+    """Check that the files contain each request of the simulator's truth once, except its first one, the preflight."""
+    counted = ids(folder, prefix)
+    assert len(counted) == len(set(counted))
+    assert set(counted) == {request["id"] for request in truth[1:]}
+    assert run_info(folder, prefix)["counts"] == {"sent": len(counted), "ended": len(counted), "preflight": 1}
     assert_files_agree(folder, prefix)
 
 
 def due_by_worker(folder: Path, level: str = "0") -> dict[str, list[float]]:
-    """When each process's requests of a level were due, epoch seconds: a schedule is absolute, however late it is kept."""
-    found: dict[str, list[float]] = {}
+    """Return the epoch seconds at which each process's requests of a level were due, which do not depend on delays."""
+    due: dict[str, list[float]] = {}
     for row in rows(folder, "llm_requests.csv"):
         if row["level"] == level:
-            found.setdefault(row["worker"], []).append(float(row["sent"]) - float(row["delay"]) / 1000.0)
-    return {worker: sorted(moments) for worker, moments in found.items()}
+            due.setdefault(row["worker"], []).append(float(row["sent"]) - float(row["delay"]) / 1000.0)
+    return {worker: sorted(moments) for worker, moments in due.items()}

@@ -9,7 +9,7 @@ from tests.metrics.records import record_of
 
 
 class PlayedRun:
-    """Its requests take half a second, with ten tokens, and end where they are told of."""
+    """A run whose requests take half a second, have ten tokens, and count as ended when they are reported."""
 
     def __init__(self, thresholds: str = "", plan: dict[str, Any] | None = None) -> None:
         self.ledger, self.worker = Ledger(), Ledger("worker")
@@ -38,21 +38,21 @@ class PlayedRun:
         ttft: float = 0.1,
         *,
         warmup: int = 1,
-        each: int = 1,
+        rate: int = 1,
         phase: str = "",
         **more: Any,
     ) -> None:
-        """A level to its end: every user sends so many requests a second."""
+        """Play a level to its end. Every user sends `rate` requests per second."""
         self.begin(load, phase)
-        self.play(warmup, load, ttft, each=each, **more)
+        self.play(warmup, load, ttft, rate=rate, **more)
         self.warmup()
-        self.play(seconds, load, ttft, each=each, **more)
+        self.play(seconds, load, ttft, rate=rate, **more)
         for ledger in (self.ledger, self.worker):
             ledger.end_level(self.at)
 
     def begin(self, load: float, phase: str = "") -> None:
         self.ledger.begin_level(self.at, load, phase=phase)
-        self.worker.begin_level(self.at, load)  # a worker is told of no plan
+        self.worker.begin_level(self.at, load)  # workers do not know the phases
 
     def warmup(self) -> None:
         for ledger in (self.ledger, self.worker):
@@ -64,16 +64,16 @@ class PlayedRun:
         users: float,
         ttft: float = 0.1,
         *,
-        each: int = 1,
+        rate: int = 1,
         name: str = "chat",
         cpu: float = 0.2,
         empty: bool = False,
     ) -> None:
         for _ in range(seconds):
-            for number in range(int(users) * each):
-                sent = self.at + number / (users * each) / 2.0
+            for number in range(int(users) * rate):
+                sent = self.at + number / (users * rate) / 2.0
                 self.worker.note_sent(sent, name)
-                self.worker.add(NOTHING if empty else answer(ttft, name), sent)
+                self.worker.add(EMPTY_ANSWER if empty else answer(ttft, name), sent)
             self.worker.note_gauges(self.at, users=users, in_flight=users, client_cpu=cpu, loop_lag=0.1)
             self.at += 1.0
         self.ledger.merge(self.worker.take())
@@ -83,7 +83,7 @@ class PlayedRun:
         self.through = True
 
 
-NOTHING = Record(name="chat", outcome=OK, duration=0.1, status=200)
+EMPTY_ANSWER = Record(name="chat", outcome=OK, duration=0.1, status=200)
 
 
 def answer(ttft: float, name: str = "chat") -> Record:

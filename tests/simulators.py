@@ -1,4 +1,4 @@
-"""A simulator as a child process, for any test that needs a server to talk to."""
+"""A simulator as a child process, for tests that need a server."""
 
 import json
 import os
@@ -14,12 +14,12 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 120.0
-"""Seconds that a condition is waited for: a busy machine may take long, and one that is met costs nothing."""
+"""Maximum seconds to wait for a condition; large, because a busy machine is slow."""
 
 
 @dataclass(frozen=True)
 class RunningSimulator:
-    """A simulator that listens."""
+    """A simulator that accepts connections."""
 
     process: subprocess.Popen[str]
     port: int
@@ -33,29 +33,30 @@ class RunningSimulator:
             return answer.read()
 
     def truth(self) -> list[dict[str, Any]]:
-        """What happened to every request, oldest first; times of tokens in microseconds after `received_ns`."""
+        """Return a document per request, oldest first; times of tokens are microseconds after `received_ns`."""
         return [json.loads(line) for line in self.get("/truth").splitlines()]
 
     def ended(self, requests: int) -> list[dict[str, Any]]:
-        """The truth, once so many requests have ended: a client sees the last byte before the server notes it."""
+        """Wait until this number of requests have ended, and return them. Clients see the last byte before the server does."""
         return wait_for(
-            lambda: [each for each in self.truth() if each["outcome"] != "open"], lambda x: len(x) >= requests
+            lambda: [request for request in self.truth() if request["outcome"] != "open"],
+            lambda ended: len(ended) >= requests,
         )
 
     def summary(self) -> dict[str, Any]:
         return json.loads(self.get("/truth?summary=1"))
 
     def received(self) -> int:
-        """How many requests the server saw."""
+        """Return the number of requests that the server received."""
         return sum(self.summary()["received"].values())
 
     def clear(self) -> None:
-        """Forget what happened so far."""
+        """Forget all requests so far."""
         request = urllib.request.Request(self.url + "/truth", method="DELETE")
         urllib.request.urlopen(request, timeout=PATIENCE).close()
 
     def metric(self, name: str, labels: str = "") -> float:
-        """One sample of /metrics, such as metric("vllm:num_requests_running")."""
+        """Return one sample of /metrics, such as metric("vllm:num_requests_running")."""
         for line in self.get("/metrics").decode().splitlines():
             if line.startswith(name + "{") and labels in line:
                 return float(line.rpartition(" ")[2])
@@ -83,30 +84,30 @@ def running_simulator(*, key: str | None = None, **settings: Any) -> Iterator[Ru
 
 
 def served(simulator: RunningSimulator) -> int:
-    """How many requests of the load the server saw: all but the one before it."""
+    """Return the number of requests that the server received from the load, without the preflight."""
     return simulator.received() - 1
 
 
-def goes_on(simulator: RunningSimulator, requests: int = 20) -> None:
-    """Wait for so many more requests."""
+def wait_for_requests(simulator: RunningSimulator, requests: int = 20) -> None:
+    """Wait until the server has received this number of further requests."""
     until = simulator.received() + requests
     wait_for(simulator.received, lambda now: now >= until)
 
 
 def options(**settings: Any) -> list[str]:
-    """Settings as a command line has them."""
-    written = []
+    """Return settings as options of a command line."""
+    arguments = []
     for name, value in settings.items():
         if value is not False:
-            written += ["--" + name.replace("_", "-")] + ([] if value is True else [str(value)])
-    return written
+            arguments += ["--" + name.replace("_", "-")] + ([] if value is True else [str(value)])
+    return arguments
 
 
 def wait_for(ask: Callable[[], Any], is_right: Callable[[Any], bool] = bool, patience: float = PATIENCE) -> Any:
-    """Ask until the answer is right, and return it; AssertionError when patience is over."""
+    """Call `ask` until its answer is right, and return the answer; AssertionError after `patience` seconds."""
     until, pause = time.monotonic() + patience, 0.01
     while not is_right(answer := ask()):
         assert time.monotonic() < until, f"still {answer!r} after {patience} s"
         time.sleep(pause)
-        pause = min(1.2 * pause, 0.1)  # whoever is asked needs the processor, too
+        pause = min(1.2 * pause, 0.1)  # other processes need the CPU, too
     return answer

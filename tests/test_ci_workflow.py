@@ -1,4 +1,4 @@
-"""The workflow in the docs does what it says: its own commands, run one after the other."""
+"""The commands of the workflow in the docs work, run one after the other."""
 
 import json
 import os
@@ -19,7 +19,7 @@ STEPS = dict(re.findall(r"- name: (.+)\n {8}run: \|\n((?: {10}.*\n)+)", WORKFLOW
 
 
 def command(folder: Path) -> None:
-    """`llmlocust` as the workflow calls it, by this interpreter."""
+    """Create the command `llmlocust` of the workflow, which runs with this interpreter."""
     script = folder / "bin" / "llmlocust"
     script.parent.mkdir()
     script.write_text(f'#!/bin/sh\nexec {sys.executable} -m llmlocust.cli "$@"\n')
@@ -56,7 +56,7 @@ def test_its_commands_pass_a_good_server_and_fail_a_slow_one(tmp_path, limit, co
     assert json.loads((tmp_path / "reports/ci/run_llm_run.json").read_text())["ended"]
 
 
-def test_it_uploads_what_its_commands_leave():
+def test_it_uploads_the_files_of_its_commands():
     for path in ("reports/ci/gates.xml", "reports/", "server.log"):
         assert path in WORKFLOW.partition("- name: Show the gates")[2]
 

@@ -24,8 +24,8 @@ QUICK = ["--levels", "2,5", "--warmup", "0.5", "--hold", "2"]
 
 @contextmanager
 def in_the_foreground(command, folder):
-    """A command with a process group of its own: a terminal's Ctrl-C goes to all of the foreground's processes. A shell
-    that runs the tests in the background has them ignore it.
+    """Start a command in its own process group, because a terminal sends Ctrl-C to all processes in the foreground. If a shell
+    runs the tests in the background, they would ignore it.
     """
     child = subprocess.Popen(
         command,
@@ -44,7 +44,7 @@ def in_the_foreground(command, folder):
 
 @pytest.fixture(scope="module")
 def a_run(tmp_path_factory):
-    """The files of one run of `llmlocust run`, and what it said."""
+    """The folder of one run of `llmlocust run`, and the ended process."""
     folder = tmp_path_factory.mktemp("run")
     with running_simulator(slots=4, step_ms=5) as simulator:
         done = llmlocust("run", simulator.url, *QUICK, "--max-tokens", "20", "--out", "reports/first", cwd=folder)
@@ -75,10 +75,10 @@ def test_report_prints_json_alone(a_run):
 
     done = in_process("report", "reports/first/run", "--json", "-", "--out", "again.html", cwd=folder)
 
-    told = json.loads(done.stdout)
-    assert told["format"] == 1
-    assert told["load"] == "users"
-    assert [level["load"] for level in told["levels"]] == [2, 5]
+    report = json.loads(done.stdout)
+    assert report["format"] == 1
+    assert report["load"] == "users"
+    assert [level["load"] for level in report["levels"]] == [2, 5]
     assert (folder / "again.html").exists()
 
 
@@ -107,13 +107,13 @@ RAMP = ["--levels", "2,8", "--warmup", "0.2", "--hold", "1.5", "--max-tokens", "
 
 @pytest.fixture(scope="module")
 def small_server():
-    """Two users get all that they ask for; of eight, some are refused."""
+    """A server that serves two users completely, and refuses some requests of eight."""
     with running_simulator(slots=4, queue_limit=1, step_ms=5) as simulator:
         yield simulator
 
 
 BUSY = ["--llm-accept", ", ".join(LATE)]
-"""What a machine that others use may be doubted for."""
+"""Accepts the checks that may fail on a busy machine."""
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,9 @@ def test_of_several_runs_a_broken_threshold_counts_and_all_are_run(small_server,
 
 @pytest.fixture(scope="module")
 def three_runs(tmp_path_factory):
-    """Of three servers of which the second is not there: the folder, what the command said, what the servers saw."""
+    """Run against three servers of which the second does not exist. Return the folder, the ended process, and the ports and
+    requests of the two servers.
+    """
     folder = tmp_path_factory.mktemp("several")
     how = ["--requests", "40", "--concurrency", "4", "--long", "--threshold", "ttft.p95 < 60s", "--out", "all"]
     with running_simulator(slots=4, step_ms=5) as one, running_simulator(slots=4, step_ms=5) as other:
@@ -188,16 +190,16 @@ def test_each_server_has_a_run_of_its_own_and_one_that_is_not_there_stops_no_oth
     assert done.returncode == 2
     assert "nothing answers at 127.0.0.1:1" in done.stderr
     assert "127.0.0.1:1: failed, exit code 2" in done.stderr
-    assert {each.name for each in folder.iterdir()} == {f"1-127.0.0.1-{one}", f"3-127.0.0.1-{other}", "compare.html"}
+    assert {path.name for path in folder.iterdir()} == {f"1-127.0.0.1-{one}", f"3-127.0.0.1-{other}", "compare.html"}
     for name in (f"1-127.0.0.1-{one}", f"3-127.0.0.1-{other}"):
         assert "Met every threshold at the only level" in (folder / name / "run_report.html").read_text()
-    assert [len(each) - 1 for each in served] == [40, 40]
+    assert [len(requests) - 1 for requests in served] == [40, 40]
 
 
 def test_servers_are_loaded_one_after_the_other(three_runs):
     _, _, _, (one, other) = three_runs
 
-    assert max(each["received_ns"] for each in one) < min(each["received_ns"] for each in other)
+    assert max(request["received_ns"] for request in one) < min(request["received_ns"] for request in other)
 
 
 def test_one_page_compares_what_was_measured_by_the_servers_names(three_runs):
@@ -211,10 +213,10 @@ def test_one_page_compares_what_was_measured_by_the_servers_names(three_runs):
 def test_long_asks_long_questions_and_wants_short_answers(three_runs):
     folder, _, (one, _), served = three_runs
 
-    told = json.loads((folder / f"1-127.0.0.1-{one}" / "run_llm_run.json").read_text())["options"]
-    assert (told["llm_prompts"], told["llm_max_tokens"]) == ("long", "100")
-    assert all(each["prompt_tokens"] > 400 for each in served[0][1:])
-    assert all(each["output_tokens"] <= 100 for each in served[0][1:])
+    options = json.loads((folder / f"1-127.0.0.1-{one}" / "run_llm_run.json").read_text())["options"]
+    assert (options["llm_prompts"], options["llm_max_tokens"]) == ("long", "100")
+    assert all(request["prompt_tokens"] > 400 for request in served[0][1:])
+    assert all(request["output_tokens"] <= 100 for request in served[0][1:])
 
 
 def test_a_fixed_number_of_requests_is_reported_by_its_figures(tmp_path):
@@ -227,12 +229,12 @@ def test_a_fixed_number_of_requests_is_reported_by_its_figures(tmp_path):
     assert "5 users: " in done.stdout
     assert "0 of 50 requests failed." in done.stdout
     assert "Knee" not in done.stdout
-    told = json.loads((tmp_path / "one" / "run_llm_run.json").read_text())["options"]
-    assert (told["llm_prompts"], told["llm_max_tokens"]) == ("short", "10")
+    options = json.loads((tmp_path / "one" / "run_llm_run.json").read_text())["options"]
+    assert (options["llm_prompts"], options["llm_max_tokens"]) == ("short", "10")
 
 
 def test_models_of_one_server_are_runs_of_their_own(tmp_path):
-    """The simulator has one model; that another is not there is known before its load."""
+    """The simulator has one model, and the preflight fails for another one."""
     how = ["--model", "simulated-llm,nosuch", "--requests", "4", "--concurrency", "2", "--max-tokens", "5"]
     with running_simulator(slots=4, step_ms=5) as simulator:
         done = llmlocust("run", simulator.url, *how, "--out", "models", cwd=tmp_path)
@@ -253,7 +255,7 @@ def test_ctrl_c_ends_all_runs_and_keeps_what_was_measured(tmp_path):
         assert other.truth() == []
 
     assert code != 0
-    assert [each.name for each in (tmp_path / "cut").iterdir()] == [f"1-127.0.0.1-{one.port}"]
+    assert [path.name for path in (tmp_path / "cut").iterdir()] == [f"1-127.0.0.1-{one.port}"]
     assert (tmp_path / "cut" / f"1-127.0.0.1-{one.port}" / "run_report.html").exists()
 
 
@@ -268,19 +270,19 @@ def test_ctrl_c_ends_all_runs_and_keeps_what_was_measured(tmp_path):
     ],
 )  # fmt: skip
 def test_runs_are_of_urls_of_models_or_of_pairs(urls, models, targets, labels):
-    found = targets_of(tuple(urls), tuple(models))
+    targets_found = targets_of(tuple(urls), tuple(models))
 
-    assert [tuple(each) for each in found] == targets
-    assert labels_of(found) == labels
+    assert [tuple(target) for target in targets_found] == targets
+    assert labels_of(targets_found) == labels
 
 
-def said_to(args, folder):
-    """A command's exit code, and what it says to stderr: `run` and `demo` start Locust, which writes there, too."""
+def code_and_stderr(args, folder):
+    """Return a command's exit code and its stderr, to which Locust also writes if the command starts it."""
     if args[0] in ("run", "demo"):
         done = llmlocust(*args, cwd=folder)
         return done.returncode, done.stderr
-    done = in_process(*args, cwd=folder)
-    return done.exit_code, done.stderr
+    result = in_process(*args, cwd=folder)
+    return result.exit_code, result.stderr
 
 
 @pytest.mark.parametrize(
@@ -326,11 +328,11 @@ def said_to(args, folder):
 def test_bad_input_is_one_line_and_exit_2(a_run, args, words):
     folder, _ = a_run
 
-    code, said = said_to(args, folder)
+    code, stderr = code_and_stderr(args, folder)
 
-    assert code == 2, said
-    assert words in said
-    assert "Traceback" not in said
+    assert code == 2, stderr
+    assert words in stderr
+    assert "Traceback" not in stderr
 
 
 def test_a_refused_run_leaves_nothing_behind(tmp_path):
@@ -375,9 +377,9 @@ def test_calibrate_compares_a_run_with_the_servers_truth(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "Page: calibration/calibration.html"
     assert (tmp_path / "calibration" / "calibration.html").read_text().startswith("<!doctype html>")
-    told = json.loads((tmp_path / "calibration" / "calibration.json").read_text())
-    assert told["verdict"]["says"] == done.stdout.splitlines()[-2]
-    (point,) = told["points"]
+    document = json.loads((tmp_path / "calibration" / "calibration.json").read_text())
+    assert document["verdict"]["says"] == done.stdout.splitlines()[-2]
+    (point,) = document["points"]
     assert (point["streams"], point["itl"]) == (3, 20)
     assert 20 < point["true"]["ttft_mean"] < 1000
     assert point["true"]["itl_p50"] == pytest.approx(20, abs=5)
@@ -405,12 +407,12 @@ LONG = "x" * 300
     ],
 )
 def test_what_cannot_be_meant_is_one_line_and_exit_2(args, words):
-    code, said = said_to(args, ROOT)
+    code, stderr = code_and_stderr(args, ROOT)
 
     assert code == 2
-    assert words in said.lower()
-    assert "Traceback" not in said
-    assert len([line for line in said.splitlines() if line.startswith("Error")]) == 1
+    assert words in stderr.lower()
+    assert "Traceback" not in stderr
+    assert len([line for line in stderr.splitlines() if line.startswith("Error")]) == 1
 
 
 # -- what a command loads
@@ -424,19 +426,19 @@ def note():
 
 atexit.register(note)
 """
-"""A sitecustomize.py: each process writes its command and its modules to a line of a file as it ends."""
+"""A sitecustomize.py with which each process writes its command and its modules to a line of a file when it ends."""
 WITHOUT_PAGE = """
 import types
 
 page = sys.modules["llmlocust.report.comparison.page"] = types.ModuleType("page")
 page.html_in = lambda compared, language: ("", [])
 """
-"""A comparison always writes its page; here an empty one."""
+"""Replaces the page of a comparison by an empty one, because a comparison always writes its page."""
 DRAWS = {"matplotlib", "jinja2"}
 
 
 def loaded_by(folder, *args, start=NOTES_MODULES, of=""):
-    """The packages that a command has loaded when it ends, or the command `of` that it runs."""
+    """Return the packages that a command, or the command `of` that it starts, has loaded at its end."""
     (folder / "sitecustomize.py").write_text(start)
     notes = folder / "notes"
     done = subprocess.run(
@@ -481,7 +483,7 @@ def test_a_report_loads_what_draws(tmp_path):
 
 @contextmanager
 def silent_server():
-    """A server that takes every connection and never answers."""
+    """Start a server that accepts every connection and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         connections = []
 
@@ -513,11 +515,11 @@ def test_ctrl_c_during_the_first_request_is_one_line(tmp_path, command):
         ) as child:
             wait_for(lambda: connections)
             os.killpg(child.pid, signal.SIGINT)
-            said = child.communicate(timeout=2 * PATIENCE)[0]
+            output = child.communicate(timeout=2 * PATIENCE)[0]
 
     assert child.returncode == 130
-    assert "llmlocust: stopped before the load began\n" in said
-    assert "Traceback" not in said, said
+    assert "llmlocust: stopped before the load began\n" in output
+    assert "Traceback" not in output, output
 
 
 @pytest.mark.parametrize("command", ["report", "check", "compare", "demo"])

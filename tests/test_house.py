@@ -1,4 +1,4 @@
-"""What the house says of itself is true: help lines, examples, the image, the wheel."""
+"""The project's own files agree with each other: help lines, examples, the image, the wheel."""
 
 import ast
 import re
@@ -19,15 +19,15 @@ EXAMPLES = sorted((ROOT / "locustfiles").glob("*.py"))
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_says_how_to_run_it(example):
-    said = ast.get_docstring(ast.parse(example.read_text())) or ""
-    assert f"locust -f locustfiles/{example.name} " in said
+    docstring = ast.get_docstring(ast.parse(example.read_text())) or ""
+    assert f"locust -f locustfiles/{example.name} " in docstring
 
 
-def test_the_makefile_has_what_its_help_tells():
+def test_the_makefile_has_the_targets_of_its_help():
     help_lines = "\n".join(line for line in MAKEFILE.splitlines() if line.startswith("#"))
-    told = set(re.findall(r"make (\w+)  ", help_lines))
-    assert {"demo", "test"} <= told
-    assert told <= set(re.findall(r"^([\w-]+):", MAKEFILE, re.MULTILINE))
+    targets = set(re.findall(r"make (\w+)  ", help_lines))
+    assert {"demo", "test"} <= targets
+    assert targets <= set(re.findall(r"^([\w-]+):", MAKEFILE, re.MULTILINE))
 
 
 def test_every_target_without_a_file_is_phony():
@@ -42,7 +42,7 @@ def test_services_of_the_compose_file_wait_for_services_that_it_has():
     assert COMPOSE.count("healthcheck:") == 4
 
 
-def test_keys_pass_through_the_compose_file_and_stand_in_none():
+def test_keys_pass_through_the_compose_file_and_are_in_no_file():
     assert re.search(r"^ +LLMLOCUST_API_KEY:$", COMPOSE, re.MULTILINE)
     assert "API_KEY" not in DOCKERFILE
 
@@ -64,7 +64,7 @@ def test_images_are_pinned_by_version():
 
 def test_the_image_runs_as_a_user_that_is_not_root():
     assert re.findall(r"^USER (.+)$", DOCKERFILE.rpartition("\nFROM ")[2], re.MULTILINE) == ["llmlocust"]
-    assert COMPOSE.count("user: root") == 1  # the master, until its entry point becomes another
+    assert COMPOSE.count("user: root") == 1  # the master, until its entry point switches to another user
 
 
 def test_the_web_ui_answers_under_the_name_that_prometheus_asks_for():
@@ -73,10 +73,10 @@ def test_the_web_ui_answers_under_the_name_that_prometheus_asks_for():
 
 
 def test_the_image_is_given_every_file_that_it_copies():
-    let_in = set(re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
+    included = set(re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
     copies = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
     for name in " ".join(copies).split():
-        assert name in let_in
+        assert name in included
         assert (ROOT / name).exists()
 
 
@@ -90,12 +90,12 @@ def test_examples_named_in_docs_exist():
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
-    made = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-    if made.returncode and re.search("No matching distribution|Connection|No module named pip", made.stderr):
-        pytest.skip(f"no wheel can be built here: {made.stderr.strip().splitlines()[-1]}")
-    assert made.returncode == 0, made.stderr
-    with zipfile.ZipFile(next(folder.glob("*.whl"))) as opened:
-        yield opened
+    child = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    if child.returncode and re.search("No matching distribution|Connection|No module named pip", child.stderr):
+        pytest.skip(f"no wheel can be built here: {child.stderr.strip().splitlines()[-1]}")
+    assert child.returncode == 0, child.stderr
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as archive:
+        yield archive
 
 
 def test_the_wheel_has_the_package_and_nothing_else(wheel):

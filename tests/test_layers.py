@@ -1,4 +1,4 @@
-"""Imports go down only (docs/design.md). Read from the source, so also those inside functions count."""
+"""Imports go down only (docs/design.md). The tests read the source, so imports inside functions count, too."""
 
 import ast
 import subprocess
@@ -22,8 +22,8 @@ MAY_IMPORT = {
     "assessment": READ,
     "report": {*READ, "assessment"},
     "simulator": PURE,
-    "plugin": {*READ, "cli"},  # which it names to have a run's files judged in a process of its own
-    "calibration": {*READ, "report", "simulator"},  # which it names to run it as a process of its own
+    "plugin": {*READ, "cli"},  # it starts the command that judges a run's files in another process
+    "calibration": {*READ, "report", "simulator"},  # it starts the simulator as another process
     "cli": {*READ, "assessment", "report", "simulator", "plugin", "calibration"},
     "__main__": {"cli"},
 }
@@ -45,25 +45,25 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def layer_of(module: Path) -> str:
-    """The folder of the package, or the module where it lies in none."""
+    """Return the folder in the package, or the module if it is in none."""
     first = module.relative_to(PACKAGE).parts[0]
     return "" if first == "__init__.py" else first.removesuffix(".py")
 
 
 def imported(module: Path) -> set[str]:
-    """Full names of what a module imports anywhere in it."""
+    """Return the full names that a module imports, anywhere in it."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports say the whole name"
+            assert node.level == 0, "imports have the full name"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
 
 def named(module: Path) -> set[str]:
-    """Full names of the modules that a module names: for a later import, or for a process of their own."""
+    """Return the full names of modules in the strings of a module, for a later import or for another process."""
     texts = (
         node.value for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))) if isinstance(node, ast.Constant)
     )
@@ -82,73 +82,73 @@ def test_every_module_has_its_layer(module):
 @pytest.mark.parametrize("module", MODULES, ids=name_of)
 def test_imports_go_down_only(module):
     own = {name.split(".")[1] for name in imported(module) | named(module) if name.startswith("llmlocust.")}
-    own &= MAY_IMPORT.keys() - {""}  # the rest are names of the package itself, such as its version
+    own &= MAY_IMPORT.keys() - {""}  # other names are those of the package itself, such as its version
     assert own <= MAY_IMPORT[layer_of(module)] | {layer_of(module)}
 
 
 @pytest.mark.parametrize("module", MODULES, ids=name_of)
-def test_no_layer_imports_what_would_weigh_on_it(module):
+def test_no_layer_imports_heavy_packages(module):
     foreign = {name.split(".")[0] for name in imported(module)}
     assert not foreign & MAY_NOT_IMPORT.get(layer_of(module), set())
 
 
 def import_graph() -> dict[str, set[str]]:
-    """For each file of llmlocust/ and bench/: the files that it imports, also for types alone and inside functions."""
+    """Return, for each file of llmlocust/ and bench/, the files that it imports, also for types alone and inside functions."""
     files = {}
     for file in (*MODULES, *sorted((PACKAGE.parent / "bench").rglob("*.py"))):
         parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
-        # what bench/ imports of itself has no package before its name
+        # files of bench/ import each other without the name of a package
         files[".".join(parts[1:] if parts[0] == "bench" else parts).removesuffix(".__init__")] = file
     return {
-        name: {own for each in imported(file) if (own := file_of(each, files)) != name} - {""}
+        name: {own for import_ in imported(file) if (own := file_of(import_, files)) != name} - {""}
         for name, file in files.items()
     }
 
 
 def file_of(name: str, files: dict[str, Path]) -> str:
-    """The file that an imported name is of: the name may be a module or a name in one. Empty: none of these files."""
+    """Return the file of an imported name, which is a module or a name in one; empty for a name from elsewhere."""
     while name and name not in files:
         name = name.rpartition(".")[0]
     return name
 
 
 def circles(graph: dict[str, set[str]]) -> list[set[str]]:
-    """The sets of files that import each other, directly or by way of others."""
+    """Return the sets of files that import each other, directly or through others."""
     reached = {name: reachable(name, graph) for name in graph}
-    found = {frozenset({name, *(other for other in reached[name] if name in reached[other])}) for name in graph}
-    return [set(circle) for circle in found if len(circle) > 1]
+    sets = {frozenset({name, *(other for other in reached[name] if name in reached[other])}) for name in graph}
+    return [set(circle) for circle in sets if len(circle) > 1]
 
 
 def reachable(name: str, graph: dict[str, set[str]]) -> set[str]:
-    found: set[str] = set()
+    reached: set[str] = set()
     left = [name]
     while left:
-        left += (new := graph[left.pop()] - found)
-        found |= new
-    return found
+        left += (new := graph[left.pop()] - reached)
+        reached |= new
+    return reached
 
 
-def in_words(circle: set[str], graph: dict[str, set[str]]) -> str:
+def description(circle: set[str], graph: dict[str, set[str]]) -> str:
     return "\n".join(f"{name} imports {', '.join(sorted(graph[name] & circle))}" for name in sorted(circle))
 
 
 def test_no_files_import_each_other_in_a_circle():
     graph = import_graph()
-    found = circles(graph)
-    assert not found, "\n\n".join(in_words(circle, graph) for circle in found)
+    files_in_circles = circles(graph)
+    assert not files_in_circles, "\n\n".join(description(circle, graph) for circle in files_in_circles)
 
 
 def test_a_circle_of_files_is_found_with_all_of_its_files_and_nothing_else():
     graph = {"a": {"b"}, "b": {"c", "d"}, "c": {"a"}, "d": {"e"}, "e": set(), "f": {"a"}}
     assert circles(graph) == [{"a", "b", "c"}]
-    assert in_words({"a", "b", "c"}, graph) == "a imports b\nb imports c\nc imports a"
+    assert description({"a", "b", "c"}, graph) == "a imports b\nb imports c\nc imports a"
 
 
 def patched(module: Path) -> set[str]:
-    """What a module assigns to of what it imports from Locust and gevent, such as `runners.HEARTBEAT_LIVENESS`."""
+    """Return the attributes of Locust and gevent to which a module assigns, such as `runners.HEARTBEAT_LIVENESS`."""
     tree = ast.parse(module.read_text(encoding="utf-8"))
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
-    theirs = {
+    foreign = {
         (alias.asname or alias.name).split(".")[0]
         for node in imports
         for alias in node.names
@@ -156,11 +156,11 @@ def patched(module: Path) -> set[str]:
     }
     targets = [target for node in ast.walk(tree) if isinstance(node, ast.Assign) for target in node.targets]
     names = {ast.unparse(target) for target in targets if isinstance(target, ast.Attribute)}
-    return {name for name in names if name.split(".")[0] in theirs}
+    return {name for name in names if name.split(".")[0] in foreign}
 
 
 @pytest.mark.parametrize("module", MODULES, ids=name_of)
-def test_patches_of_locust_stand_in_one_module(module):
+def test_patches_of_locust_are_in_one_module(module):
     assert not patched(module) or name_of(module) == "plugin/locust_patches.py"
 
 
@@ -169,7 +169,7 @@ def test_patches_of_locust_are_found():
 
 
 def modules_after(statement: str) -> set[str]:
-    """Top-level modules that a fresh interpreter has loaded after a statement."""
+    """Return the top-level modules that a new interpreter has loaded after a statement."""
     code = f"{statement}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
     return set(child.stdout.splitlines()[-1].split())

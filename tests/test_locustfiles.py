@@ -1,4 +1,4 @@
-"""Every example in locustfiles/, run for a few seconds."""
+"""Runs of a few seconds of every example in locustfiles/."""
 
 import shutil
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from tests.locusts import aggregated, outcomes, rows, run
 from tests.simulators import ROOT, RunningSimulator, running_simulator
 
 EXAMPLES = sorted((ROOT / "locustfiles").glob("*.py"))
-# what is in flight at the end may finish
+# requests in flight at the end may finish
 FEW_SECONDS = ("--users", "3", "--spawn-rate", "3", "--run-time", "4s", "--stop-timeout", "20")
 LOW_RAMPS = """
 from llmlocust import RateRamp as _RateRamp, Search as _Search, SteppedRamp as _SteppedRamp, TraceReplay as _TraceReplay
@@ -25,7 +25,7 @@ for _kind in _Shape.__subclasses__():
         _shape.base, _shape.peak, _shape.seconds, _shape.warmup = 1, 3, 4, 0.2
         _shape.surge = _shape.soak = None
 for _search in _Search.__subclasses__():
-    _search.start, _search.most, _search.longest = 2, 3, 2
+    _search.start, _search.max_load, _search.longest = 2, 3, 2
 """
 
 
@@ -37,8 +37,8 @@ def simulator() -> Iterator[RunningSimulator]:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_asks_and_records(simulator: RunningSimulator, tmp_path: Path, example: Path) -> None:
-    for beside in example.parent.glob("*.csv"):
-        shutil.copy(beside, tmp_path)
+    for file in example.parent.glob("*.csv"):
+        shutil.copy(file, tmp_path)
     locust = run(tmp_path, simulator.url, *FEW_SECONDS, locustfile=example.read_text() + LOW_RAMPS)
 
     assert locust.process.returncode == 0, locust.log

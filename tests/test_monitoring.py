@@ -1,4 +1,4 @@
-"""The dashboard asks for what there is: by name, and, where Prometheus is installed, by asking it every panel's question."""
+"""The dashboard queries existing metrics: checked by name and, if Prometheus is installed, with the query of every panel."""
 
 import json
 import re
@@ -15,7 +15,7 @@ import pytest
 
 from llmlocust.analysis.live import Live
 from llmlocust.plugin.views.prometheus import Collector
-from tests.locusts import free_port, outcomes, told
+from tests.locusts import free_port, outcomes, run_info
 from tests.played_run import PlayedRun
 from tests.simulators import PATIENCE, ROOT, RunningSimulator, running_simulator, wait_for
 from tests.web_ui import running
@@ -23,18 +23,18 @@ from tests.web_ui import running
 FOLDER = ROOT / "monitoring"
 DASHBOARD = json.loads((FOLDER / "grafana/llmlocust.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-QUESTIONS = [target["expr"] for panel in PANELS for target in panel["targets"]]
+QUERIES = [target["expr"] for panel in PANELS for target in panel["targets"]]
 OTEL = {"gen_ai_client_operation_duration_seconds", "gen_ai_client_operation_time_to_first_chunk_seconds"}
 OTEL |= {"gen_ai_client_token_usage"}
-"""As Prometheus writes the names of OpenTelemetry: with _ for the dots, and their unit."""
+"""OpenTelemetry's metrics as Prometheus writes their names: with _ for dots, and with the unit."""
 
 
-def names_of(question: str) -> set[str]:
-    found = re.findall(r"\b(?:llmlocust_|gen_ai_client_|vllm:)\w+", question)
-    return {re.sub(r"_(bucket|count|sum)$", "", name) for name in found}
+def names_of(query: str) -> set[str]:
+    names = re.findall(r"\b(?:llmlocust_|gen_ai_client_|vllm:)\w+", query)
+    return {re.sub(r"_(bucket|count|sum)$", "", name) for name in names}
 
 
-def test_panels_ask_for_metrics_that_there_are():
+def test_panels_query_existing_metrics():
     run = PlayedRun("ttft.p95 < 500ms")
     run.level(2, 20)
     run.level(4, 20, ttft=2.0)
@@ -45,16 +45,16 @@ def test_panels_ask_for_metrics_that_there_are():
     ours = {f"{family.name}{'_total' * (family.type == 'counter')}" for family in Collector(Live(run)).collect()}
     with running_simulator() as simulator:
         servers = set(re.findall(r"^# TYPE (\S+)", simulator.get("/metrics").decode(), re.MULTILINE))
-    asked = {name for question in QUESTIONS for name in names_of(question)}
+    queried = {name for query in QUERIES for name in names_of(query)}
 
-    assert asked - ours - servers == OTEL
-    # all that there is stands on the dashboard, but for what needs no picture
-    assert ours - asked == {"llmlocust_running", "llmlocust_run_started_timestamp_seconds", "llmlocust_level"} | {
+    assert queried - ours - servers == OTEL
+    # the dashboard has all metrics except those that need no chart
+    assert ours - queried == {"llmlocust_running", "llmlocust_run_started_timestamp_seconds", "llmlocust_level"} | {
         "llmlocust_measured_tokens_total"
     }
 
 
-def test_every_question_is_of_the_chosen_prometheus_and_every_place_is_taken_once():
+def test_every_query_is_for_the_chosen_prometheus_and_panels_do_not_overlap():
     for panel in PANELS:
         assert {target["datasource"]["uid"] for target in panel["targets"]} == {"${datasource}"}
     places = [
@@ -68,7 +68,7 @@ def test_every_question_is_of_the_chosen_prometheus_and_every_place_is_taken_onc
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
 
 
-def test_the_services_are_given_the_files_that_there_are():
+def test_the_services_mount_existing_files():
     mounts = re.findall(r"- \./(monitoring/\S+?):", (ROOT / "docker-compose.yml").read_text())
     assert len(mounts) == 3
     for mount in mounts:
@@ -82,47 +82,50 @@ class Prometheus:
     def __init__(self, port: int) -> None:
         self.port = port
 
-    def ask(self, what: str, **more: Any) -> Any:
-        with urlopen(f"http://127.0.0.1:{self.port}/{what}?{urlencode(more)}", timeout=PATIENCE) as answer:
+    def get(self, path: str, **more: Any) -> Any:
+        with urlopen(f"http://127.0.0.1:{self.port}/{path}?{urlencode(more)}", timeout=PATIENCE) as answer:
             return answer.read().decode()
 
     def ready(self) -> bool:
         try:
-            return "Ready" in self.ask("-/ready")
+            return "Ready" in self.get("-/ready")
         except OSError:
             return False
 
-    def values(self, question: str, began: float, ended: float) -> list[float]:
-        """All that is known of a panel's question over a time, but for NaN."""
-        question = question.replace("$__rate_interval", "10s").replace("$name", ".*")
-        answer = json.loads(self.ask("api/v1/query_range", query=question, start=began, end=ended, step=1))
+    def values(self, query: str, began: float, ended: float) -> list[float]:
+        """Return all values of a panel's query in a period, without NaN."""
+        query = query.replace("$__rate_interval", "10s").replace("$name", ".*")
+        answer = json.loads(self.get("api/v1/query_range", query=query, start=began, end=ended, step=1))
         assert answer["status"] == "success"
         series = answer["data"]["result"]
-        return [value for each in series for _, text in each["values"] if (value := float(text)) == value]
+        return [value for line in series for _, text in line["values"] if (value := float(text)) == value]
 
 
 def flags_for_otlp() -> list[str]:
-    """Some distributions build Prometheus without it."""
+    """Return the flags that enable OTLP; none for a Prometheus that is built without it."""
     with_otlp = "--web.enable-otlp-receiver"
-    asked = subprocess.run(["prometheus", with_otlp, "--version"], capture_output=True, check=False)
-    return [with_otlp] if asked.returncode == 0 else []
+    child = subprocess.run(["prometheus", with_otlp, "--version"], capture_output=True, check=False)
+    return [with_otlp] if child.returncode == 0 else []
 
 
 @contextmanager
 def prometheus(folder: Path, master: int, simulator: RunningSimulator, *flags: str) -> Iterator[Prometheus]:
-    """With the configuration of the compose file."""
-    told = (FOLDER / "prometheus.yml").read_text().replace("5s", "1s")
-    told = told.replace("master:8089", f"127.0.0.1:{master}").replace("simulator:8000", f"127.0.0.1:{simulator.port}")
-    (folder / "prometheus.yml").write_text(told)
-    asked = Prometheus(free_port())
+    """Start Prometheus with the configuration of the compose file."""
+    text = (FOLDER / "prometheus.yml").read_text().replace("5s", "1s")
+    text = text.replace("master:8089", f"127.0.0.1:{master}").replace("simulator:8000", f"127.0.0.1:{simulator.port}")
+    (folder / "prometheus.yml").write_text(text)
+    server = Prometheus(free_port())
     options = ["--config.file=prometheus.yml", f"--storage.tsdb.path={folder / 'tsdb'}", *flags]
     with (folder / "prometheus.log").open("w") as log:
         process = subprocess.Popen(
-            ["prometheus", *options, f"--web.listen-address=127.0.0.1:{asked.port}"], cwd=folder, stdout=log, stderr=log
+            ["prometheus", *options, f"--web.listen-address=127.0.0.1:{server.port}"],
+            cwd=folder,
+            stdout=log,
+            stderr=log,
         )
         try:
-            wait_for(asked.ready)
-            yield asked
+            wait_for(server.ready)
+            yield server
         finally:
             process.terminate()
             process.wait()
@@ -133,22 +136,22 @@ def test_prometheus_answers_every_panel(tmp_path, monkeypatch):
     web, flags = free_port(), flags_for_otlp()
     with (
         running_simulator(slots=2, step_ms=5, fault="http:503", fault_share=0.2) as simulator,
-        prometheus(tmp_path, web, simulator, *flags) as asked,
+        prometheus(tmp_path, web, simulator, *flags) as server,
     ):
-        for name, value in otlp_to(asked.port).items():
+        for name, value in otlp_to(server.port).items():
             monkeypatch.setenv(name, value)
         with running(tmp_path, simulator.url, 0, "--csv", "run", *["--otel" for _ in flags], port=web) as ui:
             ui.start(llm_levels="1,12", llm_hold="6", llm_threshold="ttft.p50 < 200ms")
-            wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and told(tmp_path)["ended"])
-            began, ended = told(tmp_path)["started"] - 1, told(tmp_path)["ended"] + 10
-            for question in QUESTIONS:
-                if flags or not names_of(question) & OTEL:
+            wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and run_info(tmp_path)["ended"])
+            began, ended = run_info(tmp_path)["started"] - 1, run_info(tmp_path)["ended"] + 10
+            for query in QUERIES:
+                if flags or not names_of(query) & OTEL:
                     wait_for(
-                        lambda question=question: asked.values(question, began, ended) or question,
-                        lambda found: isinstance(found, list),
+                        lambda query=query: server.values(query, began, ended) or query,
+                        lambda values: isinstance(values, list),
                     )
-            over = "max_over_time(llmlocust_requests_ended_total[1m])"
-            wait_for(lambda: max(asked.values(over, began, ended)), lambda seen: seen == outcomes(tmp_path).total())
+            total = "max_over_time(llmlocust_requests_ended_total[1m])"
+            wait_for(lambda: max(server.values(total, began, ended)), lambda seen: seen == outcomes(tmp_path).total())
 
 
 def otlp_to(port: int) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The README tells the truth of today's code."""
+"""The README agrees with the code."""
 
 import re
 import subprocess
@@ -13,8 +13,8 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_the_table_of_options_is_that_of_the_code():
-    """In a child: Locust patches the standard library."""
-    told = subprocess.run(
+    """The options are read in a child process, because Locust patches the standard library."""
+    options = subprocess.run(
         [
             sys.executable,
             "-c",
@@ -26,16 +26,16 @@ def test_the_table_of_options_is_that_of_the_code():
     ).stdout.splitlines()
 
     table = re.findall(r"^\| `--llm-([a-z-]+)` \|[^|]*\| (.*) \|$", README, re.MULTILINE)
-    assert [f"{name}|{text}" for name, text in table] == told
+    assert [f"{name}|{text}" for name, text in table] == options
 
 
 def test_the_table_of_files_is_that_of_the_code():
     table = re.findall(r"^\| `PREFIX_(llm_\S+)` \| (.*) \|$", README, re.MULTILINE)
-    declared = [(each.name, each.content) for each in TABLES.values() if not each.optional]
-    assert table == [*declared, (RUN, "what was run")]
+    declared = [(table_.name, table_.content) for table_ in TABLES.values() if not table_.optional]
+    assert table == [*declared, (RUN, "description of the run")]
 
 
-def test_the_locustfile_is_one(tmp_path):
+def test_the_locustfile_works(tmp_path):
     (tmp_path / "locustfile.py").write_text(re.search(r"```python\n(.*?)```", README, re.DOTALL)[1])
 
     listed = subprocess.run(
@@ -50,5 +50,5 @@ def test_the_locustfile_is_one(tmp_path):
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
-def test_links_lead_somewhere(link):
+def test_targets_of_links_exist(link):
     assert (ROOT / link).exists()

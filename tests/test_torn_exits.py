@@ -1,4 +1,4 @@
-"""`llmlocust run` takes its load with it, however it ends: no process of the run is left, and its files are whole."""
+"""However `llmlocust run` ends, it stops its load: no process of the run remains, and its files are complete."""
 
 import fcntl
 import os
@@ -15,12 +15,12 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.locusts import free_port, outcomes, told
+from tests.locusts import free_port, outcomes, run_info
 from tests.simulators import ROOT, RunningSimulator, running_simulator, served, wait_for
 
 MARK = "LLMLOCUST_TEST_RUN"
 _AT_ONCE = 40.0
-"""Seconds. A worker of Locust ends by itself a minute after its master's last message."""
+"""Seconds; less than the minute after which a worker of Locust ends without messages from its master."""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def simulator() -> Iterator[RunningSimulator]:
 
 
 class Command:
-    """`llmlocust run` with two workers, in a terminal of its own or in none."""
+    """`llmlocust run` with two workers, with its own terminal or without one."""
 
     def __init__(self, folder: Path, simulator: RunningSimulator, *, in_terminal: bool) -> None:
         self.mark, port = uuid.uuid4().hex, str(free_port())
@@ -55,17 +55,17 @@ class Command:
             self.terminal = -1
 
     def left(self) -> list[psutil.Process]:
-        """The processes of the run that are there."""
-        return [each for each in psutil.process_iter() if _of(each).get(MARK) == self.mark]
+        """Return the running processes of the run."""
+        return [process for process in psutil.process_iter() if _environment(process).get(MARK) == self.mark]
 
     def end(self) -> None:
-        for each in self.left():
-            each.kill()
+        for process in self.left():
+            process.kill()
         self.process.wait()
         self.close_terminal()
 
 
-def _of(process: psutil.Process) -> dict[str, str]:
+def _environment(process: psutil.Process) -> dict[str, str]:
     try:
         return process.environ() if process.status() != psutil.STATUS_ZOMBIE else {}
     except psutil.Error:
@@ -80,17 +80,17 @@ def command(request: pytest.FixtureRequest, simulator: RunningSimulator, tmp_pat
     started.end()
 
 
-def end_with(how: int) -> Callable[[Command], Any]:
-    return lambda command: command.process.send_signal(how)
+def end_with(number: int) -> Callable[[Command], Any]:
+    return lambda command: command.process.send_signal(number)
 
 
 def hang_up(command: Command) -> None:
-    """As a shell does to all processes of a job."""
+    """Send SIGHUP as a shell does, to all processes of a job."""
     os.killpg(command.process.pid, signal.SIGHUP)
 
 
 def kill_locust(command: Command) -> None:
-    """Its first process, which has forked the workers."""
+    """Kill Locust's first process, which has forked the workers."""
     psutil.Process(command.process.pid).children()[0].kill()
 
 
@@ -107,20 +107,20 @@ def kill_locust(command: Command) -> None:
     indirect=["command"],
     ids=["SIGKILL", "SIGKILL in a terminal", "SIGTERM", "hang-up", "closed terminal", "SIGKILL of Locust"],
 )
-def test_nothing_of_a_run_goes_on_without_its_command(command, simulator, tmp_path, ends, is_whole):
+def test_no_process_of_a_run_outlives_its_command(command, simulator, tmp_path, ends, is_whole):
     wait_for(lambda: len(simulator.truth()), lambda requests: requests > 20)
     assert len(command.left()) == 4
     ends(command)
-    wait_for(command.left, lambda left: not left, _AT_ONCE)
+    wait_for(command.left, lambda processes: not processes, _AT_ONCE)
 
-    assert (told(tmp_path)["ended"] is not None) == is_whole
+    assert (run_info(tmp_path)["ended"] is not None) == is_whole
     if is_whole:
-        assert told(tmp_path)["checks"] == []
-        # the server has the preflight, too, and may not have noted the last aborted requests
+        assert run_info(tmp_path)["checks"] == []
+        # the server also counts the preflight, and may not have recorded the last aborted requests yet
         assert outcomes(tmp_path).total() == served(simulator)
 
 
-def test_locust_ends_with_a_command_that_is_killed_just_when_it_has_started_it(command):
+def test_locust_ends_if_its_command_is_killed_just_after_the_start(command):
     wait_for(lambda: len(command.left()), lambda processes: processes > 1)
     command.process.kill()
-    wait_for(command.left, lambda left: not left)
+    wait_for(command.left, lambda processes: not processes)

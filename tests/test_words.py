@@ -1,4 +1,4 @@
-"""The check of words finds what is planted, and leaves names alone."""
+"""The check of words finds words in prose, and ignores names."""
 
 import textwrap
 
@@ -19,11 +19,11 @@ llmlocust run URL --settle 10   # the gap
 """
 
 
-def found(text: str, path: str) -> list[tuple[int, str]]:
+def faults_of(text: str, path: str) -> list[tuple[int, str]]:
     return [(line, words) for line, words, _ in check_words.faults(textwrap.dedent(text), path)]
 
 
-def test_a_planted_word_is_found_and_names_are_not():
+def test_a_word_is_found_and_names_are_not():
     assert list(check_words.faults(PAGE, "docs/page.md")) == [
         (3, "gap", "inter-token latency (ITL); between requests: interval")
     ]
@@ -43,8 +43,8 @@ def test_a_planted_word_is_found_and_names_are_not():
         "The knee is held\nagainst its limit.",
     ],
 )
-def test_each_riddle_is_found(sentence):
-    assert found(sentence, "docs/page.md")
+def test_each_unclear_sentence_is_found(sentence):
+    assert faults_of(sentence, "docs/page.md")
 
 
 @pytest.mark.parametrize(
@@ -58,13 +58,13 @@ def test_each_riddle_is_found(sentence):
         "There are not so many that it matters.",
     ],
 )
-def test_plain_sentences_are_left_alone(sentence):
-    assert not found(sentence, "docs/page.md")
+def test_plain_sentences_have_no_faults(sentence):
+    assert not faults_of(sentence, "docs/page.md")
 
 
 def test_a_rule_applies_to_its_paths():
-    assert found("The network is trusted.", "docs/scale.md")
-    assert not found("The network is trusted.", "docs/security.md")
+    assert faults_of("The network is trusted.", "docs/scale.md")
+    assert not faults_of("The network is trusted.", "docs/security.md")
 
 
 def test_in_python_comments_docstrings_and_messages_are_prose():
@@ -74,7 +74,7 @@ def test_in_python_comments_docstrings_and_messages_are_prose():
     gap = told("gap")  # whoever is late
     message = f"{gap} users are told"
     '''
-    assert found(source, "llmlocust/x.py") == [(2, "settled"), (5, "told"), (4, "whoever")]
+    assert faults_of(source, "llmlocust/x.py") == [(2, "settled"), (5, "told"), (4, "whoever")]
 
 
 def test_a_fault_is_named_by_file_and_line(tmp_path, monkeypatch, capsys):

@@ -31,7 +31,7 @@ class WebUI:
         return True
 
     def start(self, **fields: str) -> Any:
-        """What Locust answers."""
+        """Start a run with the form, and return Locust's answer."""
         quick = {"llm_levels": "2,4", "llm_warmup": "0.5", "llm_hold": "2", "llm_max_tokens": "20"}
         data = urllib.parse.urlencode({"user_count": "1", "spawn_rate": "1", **quick, **fields}).encode()
         with urllib.request.urlopen(self.address + "/swarm", data, timeout=PATIENCE) as answer:
@@ -54,7 +54,7 @@ class WebUI:
 def running(
     folder: Path, host: str, workers: int = 0, *more: str, port: int = 0, locustfile: str = RAMP
 ) -> Iterator[WebUI]:
-    """A Locust without a load, once its web UI answers and its workers have joined."""
+    """Start Locust without a run. Yield its web UI when it answers and the workers have joined."""
     port, bind = port or free_port(), str(free_port())
     args = ["--web-host", "127.0.0.1", "--web-port", str(port), "--host", host, *more]
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""A wire between workers and their master: it keeps what passes, and can be cut."""
+"""A connection between workers and their master that records the traffic and can be cut."""
 
 import contextlib
 import selectors
@@ -8,23 +8,23 @@ from typing import Self
 
 
 class Wire:
-    """Listens on a port of its own and passes on to another, both on this machine."""
+    """Forwards connections from its own port to another one, both on this machine."""
 
     def __init__(self, to_port: int) -> None:
         self.to_port = to_port
-        self.passed = bytearray()
-        """All bytes, of both directions."""
+        self.traffic = bytearray()
+        """All bytes in both directions."""
         self.is_cut = False
         self._is_free = threading.Event()
         self._is_free.set()
-        self.loses = b""
-        """The next message with these bytes does not get through, and its connection breaks."""
+        self.drops = b""
+        """The next message with these bytes is dropped, and its connection breaks."""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = str(self._listener.getsockname()[1])
         self._selector = selectors.DefaultSelector()
         self._other: dict[socket.socket, socket.socket] = {}
         self._wake, self._woken = socket.socketpair()
-        self._thread = threading.Thread(target=self._pass_on)
+        self._thread = threading.Thread(target=self._run)
 
     def __enter__(self) -> Self:
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -36,12 +36,12 @@ class Wire:
         self.release()
         self._wake.close()
         self._thread.join()
-        for each in (self._listener, self._woken, *self._other):
-            each.close()
+        for sock in (self._listener, self._woken, *self._other):
+            sock.close()
         self._selector.close()
 
     def cut(self) -> None:
-        """Every connection is closed, and no new one comes through."""
+        """Close every connection, and refuse new ones."""
         self.is_cut = True
         self._wake.send(b"!")
 
@@ -51,27 +51,27 @@ class Wire:
         self._is_free.set()
 
     def hold(self) -> None:
-        """Nothing comes through, and no connection is closed: as where a cable is pulled."""
+        """Stop forwarding without closing connections, as with an unplugged cable."""
         self._is_free.clear()
         self._wake.send(b"!")
 
     def release(self) -> None:
-        """What was sent meanwhile comes through now."""
+        """Forward again, also the bytes that were sent in the meantime."""
         self._is_free.set()
 
-    def _pass_on(self) -> None:
+    def _run(self) -> None:
         while True:
             self._is_free.wait()
             for key, _ in self._selector.select():
                 if key.fileobj is self._woken:
                     if not self._woken.recv(1):
                         return
-                    for each in list(self._other) if self.is_cut else ():
-                        self._close(each)
+                    for sock in list(self._other) if self.is_cut else ():
+                        self._close(sock)
                 elif key.fileobj is self._listener:
                     self._connect()
                 elif key.fileobj in self._other:
-                    self._pass(key.fileobj)
+                    self._forward(key.fileobj)
 
     def _connect(self) -> None:
         near, _ = self._listener.accept()
@@ -87,16 +87,16 @@ class Wire:
             self._other[one] = other
             self._selector.register(one, selectors.EVENT_READ)
 
-    def _pass(self, end: socket.socket) -> None:
+    def _forward(self, end: socket.socket) -> None:
         try:
             data = end.recv(65536)
-            if self.loses and self.loses in data:
-                self.loses = data = b""
+            if self.drops and self.drops in data:
+                self.drops = data = b""
             else:
                 self._other[end].sendall(data)
         except OSError:
             data = b""
-        self.passed += data
+        self.traffic += data
         if not data:
             self._close(end)
 

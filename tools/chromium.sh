@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install a Chromium for the tests of pages if there is none: Debian's if we are root there, otherwise Playwright's own.
+# Install a Chromium for the tests of pages if there is none: Debian's if run as root there, otherwise Playwright's own.
 set -u
 python=$1
 # Playwright's driver is a Node that needs libatomic, which a minimal Debian lacks.

@@ -16,7 +16,7 @@ from pathlib import Path
 WHEEL_PACKAGE = "python3-pip-whl"
 
 
-def main(folder: Path, what: str) -> None:
+def main(folder: Path, requirement: str) -> None:
     unfinished = folder / "unfinished"
     if unfinished.exists():
         empty(folder, but=unfinished)
@@ -26,7 +26,7 @@ def main(folder: Path, what: str) -> None:
     if not has_pip(python):
         venv.create(folder, symlinks=True)
         install_pip(python)
-    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--editable", what)
+    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--editable", requirement)
     unfinished.unlink()
 
 
@@ -61,8 +61,8 @@ def run(*command: str | Path, **more: int) -> None:
 
 def download_pip(folder: Path) -> Path:
     """Download the wheel of pip from Debian's package, and return its path."""
-    for part in ("lists/partial", "cache/archives/partial"):
-        (folder / part).mkdir(parents=True)
+    for name in ("lists/partial", "cache/archives/partial"):
+        (folder / name).mkdir(parents=True)
     # separate package lists: those of the system belong to root, and may be old or missing
     apt = ("apt-get", "-qq", "-o", f"Dir::State::Lists={folder}/lists", "-o", f"Dir::Cache={folder}/cache")
     try:

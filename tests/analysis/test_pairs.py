@@ -13,4 +13,4 @@ def test_equal_runs_are_not_called_different_and_later_first_tokens_are_found(se
 
     assert equal.kind == SEEDS[seed]
     assert equal.called == ()
-    assert later.found, later.called
+    assert later.detected, later.called

@@ -1,4 +1,4 @@
-"""A server that answers by what it is asked, in plain threads: to clients in this process or in another."""
+"""A server whose answers depend on the request. It uses plain threads; clients may be in this process or another one."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -14,12 +14,12 @@ STREAM = "".join(
 MODELS = {"object": "list", "data": [{"id": "m"}]}
 
 
-class Asked(NamedTuple):
+class Request(NamedTuple):
     method: str
     target: str
     """Path and query."""
     headers: dict[str, str]
-    """By their names in lower case."""
+    """Headers by lower-case name."""
     body: Any
 
 
@@ -30,8 +30,8 @@ class Answer(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def says(status: int, words: Any, kind: str = "application/json") -> Answer:
-    return Answer(status, kind, words.encode() if isinstance(words, str) else json.dumps(words).encode())
+def reply(status: int, content: Any, kind: str = "application/json") -> Answer:
+    return Answer(status, kind, content.encode() if isinstance(content, str) else json.dumps(content).encode())
 
 
 def redirect(status: int, to: str) -> Answer:
@@ -39,8 +39,8 @@ def redirect(status: int, to: str) -> Answer:
 
 
 OK = Answer()
-NOT_FOUND = says(404, {"detail": "Not Found"})
-PAGE = says(200, "<html><head><title>Chat</title></head><body>Welcome to our chat</body></html>", "text/html")
+NOT_FOUND = reply(404, {"detail": "Not Found"})
+PAGE = reply(200, "<html><head><title>Chat</title></head><body>Welcome to our chat</body></html>", "text/html")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -54,9 +54,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: Any) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        asked = Asked(self.command, self.path, headers, body)
-        self.server.asked.append(asked)
-        answer = self.server.answer(asked)
+        request = Request(self.command, self.path, headers, body)
+        self.server.requests.append(request)
+        answer = self.server.answer(request)
         self.send_response(answer.status)
         for name, value in (("Content-Type", answer.kind), ("Content-Length", len(answer.body)), *answer.headers):
             self.send_header(name, str(value))
@@ -64,14 +64,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(answer.body)
 
     def log_message(self, *_: object) -> None:
-        """Tests are quiet."""
+        """Print nothing."""
 
 
 class RoutedServer(ThreadingHTTPServer):
-    def __init__(self, answer: Callable[[Asked], Answer]) -> None:
+    def __init__(self, answer: Callable[[Request], Answer]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answer = answer
-        self.asked: list[Asked] = []
+        self.requests: list[Request] = []
 
     @property
     def url(self) -> str:
@@ -79,46 +79,46 @@ class RoutedServer(ThreadingHTTPServer):
 
     @property
     def targets(self) -> list[str]:
-        """Where requests were posted."""
-        return [asked.target for asked in self.asked if asked.method == "POST"]
+        """Targets of the POST requests."""
+        return [request.target for request in self.requests if request.method == "POST"]
 
 
 @contextmanager
-def routed_server(answer: Callable[[Asked], Answer]) -> Iterator[RoutedServer]:
+def routed_server(answer: Callable[[Request], Answer]) -> Iterator[RoutedServer]:
     with RoutedServer(answer) as server:
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         yield server
         server.shutdown()
 
 
-def answers_at(target: str, otherwise: Answer = NOT_FOUND, there: Answer = OK) -> Callable[[Asked], Answer]:
-    """Answers at one target alone; a list of models is beside it."""
+def answers_at(target: str, otherwise: Answer = NOT_FOUND, answer: Answer = OK) -> Callable[[Request], Answer]:
+    """Answer requests at one target, and at the address of its list of models; reply `otherwise` at other targets."""
     base = target.partition("?")[0].rstrip("/").removesuffix("/chat/completions")
 
-    def answer(asked: Asked) -> Answer:
-        if asked.method == "GET":
-            return says(200, MODELS) if asked.target.partition("?")[0] == f"{base}/models" else NOT_FOUND
-        return there if asked.target == target else otherwise
+    def route(request: Request) -> Answer:
+        if request.method == "GET":
+            return reply(200, MODELS) if request.target.partition("?")[0] == f"{base}/models" else NOT_FOUND
+        return answer if request.target == target else otherwise
 
-    return answer
+    return route
 
 
-def refuses(*fields, least=0, status=400, known=None):
-    """A server that names the first of these fields that it is sent, or complains of a limit that is too small; with
-    `known`, it names the first field that is none of these, too.
+def refuses(*fields, min_tokens=0, status=400, known=None):
+    """Refuse requests that contain one of the fields, or a field that is not in `known`, or a token limit below
+    `min_tokens`. The error names the first such field.
     """
 
-    def answer(asked):
-        if asked.method == "GET":
-            return says(200, MODELS)
-        body = asked.body
+    def answer(request):
+        if request.method == "GET":
+            return reply(200, MODELS)
+        body = request.body
         unknown = [name for name in body if known is not None and name not in known]
         for field in (*fields, *unknown):
             if field in body:
-                return says(status, {"error": {"message": f"Unsupported parameter: '{field}'"}})
+                return reply(status, {"error": {"message": f"Unsupported parameter: '{field}'"}})
         limit = body.get("max_completion_tokens") or body.get("max_tokens") or 1000
-        if limit < least:
-            return says(status, {"error": {"message": f"The limit is {limit} tokens and must be {least}."}})
+        if limit < min_tokens:
+            return reply(status, {"error": {"message": f"The limit is {limit} tokens and must be {min_tokens}."}})
         return OK
 
     return answer

@@ -1,6 +1,6 @@
-"""A server that sends what it is told to, byte for byte, to clients in the same process.
+"""A server that sends given bytes to clients in the same process.
 
-It runs in plain threads; only clients use gevent here, and nothing is patched.
+It uses plain threads; only clients use gevent, and nothing is patched.
 """
 
 import socket
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from threading import Thread
 
 Script = Callable[[socket.socket], None]
-"""What a server does on a connection once a request has come. It closes the connection when the script ends."""
+"""Answers a request on a connection. An OSError closes the connection."""
 
 
 @dataclass
@@ -22,7 +22,7 @@ class ScriptedServer:
     connections: int = 0
     requests: list[bytes] = field(default_factory=list)
     reads: Callable[[socket.socket], bytes] | None = None
-    """How it reads a request; None: to the end of its body."""
+    """Reads a request; None: `read_request`, to the end of its body."""
 
     def __post_init__(self) -> None:
         self.listener = socket.create_server(
@@ -47,12 +47,12 @@ class ScriptedServer:
 
 
 def read_begin(sock: socket.socket) -> bytes:
-    """A few bytes of a request, and no more of it."""
+    """Read only the first bytes of a request."""
     return sock.recv(16)
 
 
 def read_request(sock: socket.socket) -> bytes:
-    """Head and body of a request; empty at the end of the connection."""
+    """Return head and body of a request; empty at the end of the connection."""
     data = b""
     while b"\r\n\r\n" not in data:
         part = sock.recv(65536)
@@ -69,7 +69,7 @@ def read_request(sock: socket.socket) -> bytes:
 
 
 def sends(*parts: bytes, then_close: bool = True) -> Script:
-    """Send these parts, each in a packet of its own as far as the network agrees."""
+    """Return a script that sends the parts, each in its own packet if the network does not join them."""
 
     def script(sock: socket.socket) -> None:
         for part in parts:

@@ -13,8 +13,8 @@ from llmlocust.plugin.startup.probing import Probe
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import named
 from tests.command import llmlocust
-from tests.locusts import Locust, distributed, outcomes, run, told
-from tests.plugin.routed import NOT_FOUND, PAGE, STREAM, Answer, answers_at, redirect, routed_server, says
+from tests.locusts import Locust, distributed, outcomes, run, run_info
+from tests.plugin.routed import NOT_FOUND, PAGE, STREAM, Answer, answers_at, redirect, reply, routed_server
 
 CHAT, TEXT, MESSAGES = "/v1/chat/completions", "/v1/completions", "/v1/messages"
 SHORT = [
@@ -98,7 +98,7 @@ def test_what_no_url_has_is_encoded(text):
     assert quoted(quoted(text)) == quoted(text)
 
 
-# -- pure: what is asked first
+# -- pure: the order of requests
 
 
 @pytest.mark.parametrize(
@@ -229,13 +229,13 @@ def find(url, dialect="openai-chat", given=""):
     "base, target, otherwise",
     [
         ("", "/chat/completions", NOT_FOUND),
-        ("/serving", "/serving/chat/completions", says(404, "404 page not found", "text/plain")),
-        ("/v4", "/v4/v1/chat/completions", says(405, "<h1>405 Not Allowed</h1>", "text/html")),
+        ("/serving", "/serving/chat/completions", reply(404, "404 page not found", "text/plain")),
+        ("/v4", "/v4/v1/chat/completions", reply(405, "<h1>405 Not Allowed</h1>", "text/html")),
         ("/v1", "/chat/completions", PAGE),
-        ("/llm/own", "/llm/own", says(200, {"code": 404, "msg": "404 NOT_FOUND", "success": False})),
+        ("/llm/own", "/llm/own", reply(200, {"code": 404, "msg": "404 NOT_FOUND", "success": False})),
         ("/api", "/api/chat/completions", redirect(302, "/login")),
-        ("/api", "/api/chat/completions", says(404, "<p>Not here. See our models</p>", "text/html")),
-        ("/api", "/api/chat/completions", says(200, {"error": "Unexpected endpoint or method. (POST /x)"})),
+        ("/api", "/api/chat/completions", reply(404, "<p>Not here. See our models</p>", "text/html")),
+        ("/api", "/api/chat/completions", reply(200, {"error": "Unexpected endpoint or method. (POST /x)"})),
         ("/openai/deployments/n?api-version=1", "/openai/deployments/n/v1/chat/completions?api-version=1", NOT_FOUND),
     ],
 )
@@ -251,10 +251,10 @@ def test_the_target_that_answers_is_found(base, target, otherwise):
 def test_a_pasted_function_of_an_app_is_called_and_its_events_are_fetched_below_it(pasted):
     events = b'event: complete\ndata: ["Hello"]\n\n'
 
-    def app(asked):
-        if asked.target == pasted:
-            return says(200, {"event_id": "e1"})
-        return Answer(body=events) if asked.target == f"{pasted.rstrip('/')}/e1" else NOT_FOUND
+    def app(request):
+        if request.target == pasted:
+            return reply(200, {"event_id": "e1"})
+        return Answer(body=events) if request.target == f"{pasted.rstrip('/')}/e1" else NOT_FOUND
 
     with routed_server(app) as server:
         attempt = find(server.url + pasted, "gradio")[-1]
@@ -265,7 +265,7 @@ def test_a_pasted_function_of_an_app_is_called_and_its_events_are_fetched_below_
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 @pytest.mark.parametrize("to", ["/v1/chat/completions/", "/other?a=b", "HOST/v2/chat/completions"])
 def test_a_redirect_on_the_same_server_is_followed(status, to):
-    with routed_server(lambda asked: None) as server:
+    with routed_server(lambda request: None) as server:
         whole = to.replace("HOST", server.url)
         target = to.replace("HOST", "")
         server.answer = answers_at(target, redirect(status, whole))
@@ -279,7 +279,7 @@ def test_a_redirect_on_the_same_server_is_followed(status, to):
     "to", ["https://127.0.0.1:1/v1/chat/completions", "http://other.example/v9", "//other.example/x"]
 )
 def test_a_redirect_to_another_server_is_not_followed_but_told(to):
-    with routed_server(lambda asked: redirect(307, to)) as server:
+    with routed_server(lambda request: redirect(307, to)) as server:
         attempts = find(server.url)
 
     assert not attempts[-1].record.ok
@@ -287,7 +287,7 @@ def test_a_redirect_to_another_server_is_not_followed_but_told(to):
 
 
 def test_redirects_in_a_circle_come_to_an_end():
-    with routed_server(lambda asked: redirect(307, asked.target + "/")) as server:
+    with routed_server(lambda request: redirect(307, request.target + "/")) as server:
         attempts = find(server.url)
 
     assert all(attempt.is_misplaced and not attempt.location for attempt in attempts)
@@ -297,17 +297,17 @@ def test_redirects_in_a_circle_come_to_an_end():
 @pytest.mark.parametrize(
     "refusal",
     [
-        says(404, {"error": {"message": "The model `some-model` does not exist.", "type": "NotFoundError"}}),
-        says(404, {"error": "model 'some-model' not found, try pulling it first"}),
-        says(404, {"type": "error", "error": {"type": "not_found_error", "message": "some-model"}}),
-        says(404, {"error": {"code": "DeploymentNotFound", "message": "The API deployment does not exist."}}),
-        says(401, {"error": {"message": "no key"}}),
-        says(403, "Forbidden", "text/plain"),
-        says(413, {"error": "too large"}),
+        reply(404, {"error": {"message": "The model `some-model` does not exist.", "type": "NotFoundError"}}),
+        reply(404, {"error": "model 'some-model' not found, try pulling it first"}),
+        reply(404, {"type": "error", "error": {"type": "not_found_error", "message": "some-model"}}),
+        reply(404, {"error": {"code": "DeploymentNotFound", "message": "The API deployment does not exist."}}),
+        reply(401, {"error": {"message": "no key"}}),
+        reply(403, "Forbidden", "text/plain"),
+        reply(413, {"error": "too large"}),
     ],
 )
 def test_a_refusal_that_is_not_about_the_address_ends_the_search_for_it(refusal):
-    with routed_server(lambda asked: refusal) as server:
+    with routed_server(lambda request: refusal) as server:
         attempts = find(server.url + "/base")
 
     assert server.targets == ["/base/v1/chat/completions"]
@@ -318,7 +318,7 @@ def test_a_refusal_that_is_not_about_the_address_ends_the_search_for_it(refusal)
     "name, page", [("model-a", "Cannot POST /models/model-a/v1/chat/completions"), ("", "Not Found")]
 )
 def test_an_address_that_names_a_model_is_no_word_about_it(name, page):
-    with routed_server(answers_at("/models/model-a/chat/completions", says(404, page, "text/html"))) as server:
+    with routed_server(answers_at("/models/model-a/chat/completions", reply(404, page, "text/html"))) as server:
         assert find(f"{server.url}/models/model-a")[-1].record.ok
 
 
@@ -346,8 +346,8 @@ def test_a_whole_run_asks_where_the_server_answers(tmp_path, base, target, words
     assert words in locust.log
     assert asked_in_load(server) == {target}
     assert set(outcomes(tmp_path)) == {"ok"}
-    assert told(tmp_path)["target"]["model"] == "m"
-    assert told(tmp_path)["preflight"]["path"] == target.partition("?")[0]
+    assert run_info(tmp_path)["target"]["model"] == "m"
+    assert run_info(tmp_path)["preflight"]["path"] == target.partition("?")[0]
 
 
 def test_a_whole_run_goes_where_it_is_redirected_to(tmp_path):
@@ -376,15 +376,15 @@ class Ramp(SteppedRamp):
 """
 
 
-def short_paths(asked):
+def short_paths(request):
     """A server without versions in its paths."""
-    if asked.target == "/models":
-        return says(200, ["m"])
+    if request.target == "/models":
+        return reply(200, ["m"])
     return (
         Answer(body=STREAM.replace(b'"delta": {"content"', b'"text"').replace(b"}, ", b", "))
-        if (asked.target == "/completions")
+        if (request.target == "/completions")
         else Answer()
-        if asked.target == "/chat/completions"
+        if request.target == "/chat/completions"
         else NOT_FOUND
     )
 
@@ -412,13 +412,13 @@ def test_without_a_preflight_the_likeliest_target_is_asked(tmp_path):
 )
 def test_auto_finds_the_address_too(tmp_path, base, dialect, target):
     message = {"type": "message", "content": [{"type": "text", "text": "Hello"}], "stop_reason": "end_turn"}
-    there = says(200, message) if dialect == "anthropic" else Answer()
-    with routed_server(answers_at(target, there=there)) as server:
+    answer = reply(200, message) if dialect == "anthropic" else Answer()
+    with routed_server(answers_at(target, answer=answer)) as server:
         locust = run(tmp_path, server.url + base, *SHORT, "--llm-model", "m", "--llm-dialect", "auto")
 
     assert locust.process.returncode == 0, locust.log
     assert f"The run uses the dialect {dialect}, at {target}." in locust.log
-    assert told(tmp_path)["target"]["dialect"] == dialect
+    assert run_info(tmp_path)["target"]["dialect"] == dialect
     assert asked_in_load(server) == {target}
 
 
@@ -435,10 +435,10 @@ def test_the_command_is_told_the_path(tmp_path, how):
 @pytest.mark.parametrize(
     "answer, words",
     [
-        (lambda asked: NOT_FOUND, f"does not answer in openai-chat at {CHAT} and /chat/completions (HTTP 404: Not Found). Is --host right? --llm-path sets the path (llmlocust run: --path)"),
-        (lambda asked: says(405, f"<html><title>405</title><p>Cannot POST {asked.target}</p></html>", "text/html"), f"at {CHAT} and /chat/completions (HTTP 405: 405 Cannot POST {CHAT})"),
-        (lambda asked: PAGE, "(HTTP 200 with text/html: Welcome to our chat)"),
-        (lambda asked: redirect(308, f"https://127.0.0.1:1{asked.target}"), f"{CHAT} redirects to https://127.0.0.1:1{CHAT}: give this as --host"),
+        (lambda request: NOT_FOUND, f"does not answer in openai-chat at {CHAT} and /chat/completions (HTTP 404: Not Found). Is --host right? --llm-path sets the path (llmlocust run: --path)"),
+        (lambda request: reply(405, f"<html><title>405</title><p>Cannot POST {request.target}</p></html>", "text/html"), f"at {CHAT} and /chat/completions (HTTP 405: 405 Cannot POST {CHAT})"),
+        (lambda request: PAGE, "(HTTP 200 with text/html: Welcome to our chat)"),
+        (lambda request: redirect(308, f"https://127.0.0.1:1{request.target}"), f"{CHAT} redirects to https://127.0.0.1:1{CHAT}: give this as --host"),
     ],
 )  # fmt: skip
 def test_a_server_that_answers_nowhere_is_one_line_that_says_what_to_do(tmp_path, answer, words):

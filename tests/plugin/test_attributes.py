@@ -196,7 +196,7 @@ def test_the_web_ui_refuses_the_start(simulator, tmp_path, lines, words):
     ) as locust:
         form = urlencode({"user_count": "1", "spawn_rate": "1"}).encode()
         wait_for(lambda: posted(f"http://127.0.0.1:{port}/swarm", form), bool)
-        locust.says(f"llmlocust: {words}")
+        locust.wait_for_log(f"llmlocust: {words}")
 
         assert "Traceback" not in locust.log, locust.log
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.locusts import QUICK, Locust, outcomes, rows, run, told
+from tests.locusts import QUICK, Locust, outcomes, rows, run, run_info
 from tests.simulators import running_simulator
 
 FEW_SECONDS = ["--llm-levels", "2", "--llm-warmup", "0", "--llm-hold", "1", "--llm-max-tokens", "8"]
@@ -25,7 +25,7 @@ def test_a_run_speaks_what_is_named(server, tmp_path, name):
 
     assert locust.process.returncode == 0, locust.log
     assert set(outcomes(tmp_path)) == {"ok"}
-    assert told(tmp_path)["target"]["dialect"] == name
+    assert run_info(tmp_path)["target"]["dialect"] == name
     assert {each["endpoint"] for each in server.truth()} == {WIRES[name]}
     assert all(float(row["ttft"]) > 0 for row in rows(tmp_path, "llm_requests.csv"))
 
@@ -40,8 +40,8 @@ def test_auto_finds_what_the_server_speaks(tmp_path, only, found):
 
     assert locust.process.returncode == 0, locust.log
     assert f"The run uses the dialect {found}, at " in locust.log
-    assert told(tmp_path)["target"]["dialect"] == found
-    assert told(tmp_path)["options"]["llm_dialect"] == found
+    assert run_info(tmp_path)["target"]["dialect"] == found
+    assert run_info(tmp_path)["options"]["llm_dialect"] == found
     assert set(outcomes(tmp_path)) == {"ok"}
 
 
@@ -103,7 +103,7 @@ class Ramp(SteppedRamp):
     assert all(row["outcome"] == "ok" and int(row["input_tokens"]) > 0 and not row["ttft"] for row in vectors)
     assert {(row["name"], row["inputs"]) for row in vectors} == {("embedding", "3"), ("rerank", "2")}
     assert {row["inputs"] for row in rows(tmp_path, "llm_requests.csv") if row not in vectors} == {""}
-    assert told(tmp_path)["target"]["dialect"] == "ollama-chat"
+    assert run_info(tmp_path)["target"]["dialect"] == "ollama-chat"
 
 
 def test_a_class_with_a_dialect_that_is_none_is_told_before_any_load(server, tmp_path):
@@ -143,8 +143,8 @@ def test_each_class_of_users_is_asked_for_in_its_own_dialect_and_at_its_own_host
         claude = [each["endpoint"] for each in other.truth()]
 
     assert locust.process.returncode == 0, locust.log
-    assert told(tmp_path)["preflight"]["requests"] == 2
-    assert told(tmp_path)["target"]["host"] == ", ".join(sorted((server.url, other.url)))
+    assert run_info(tmp_path)["preflight"]["requests"] == 2
+    assert run_info(tmp_path)["target"]["host"] == ", ".join(sorted((server.url, other.url)))
     assert {each["endpoint"] for each in server.truth()} == {"/v1/chat/completions"}
     assert set(claude) == {"/v1/messages"}
     assert len(claude) + len(server.truth()) == len(rows(tmp_path, "llm_requests.csv")) + 2

@@ -6,12 +6,12 @@ from itertools import count
 from llmlocust.assessment.assessment import assess
 from llmlocust.report.markdown import markdown
 from llmlocust.runfiles.reading.locate import load_run
-from tests.locusts import HELD_RAMP, Locust, level_is_held, level_is_over, rows
+from tests.locusts import MANUAL_RAMP, Locust, end_level, rows, wait_for_level
 from tests.plugin.scripted import LENGTH, response, scripted_server
 from tests.simulators import wait_for
 
 BUSY = response(b"Content-Length: 0\r\nRetry-After: 3600\r\n", status=b"503 Busy")
-PATIENT = f"from llmlocust.plugin.users import users\nusers._LONGEST_PAUSE = 3600\n{HELD_RAMP}"
+PATIENT = f"from llmlocust.plugin.users import users\nusers._LONGEST_PAUSE = 3600\n{MANUAL_RAMP}"
 _ANSWERS_BEFORE_BUSY = 120
 _ANSWER_SECONDS = 0.05
 
@@ -29,9 +29,9 @@ def test_a_level_whose_users_wait_as_the_server_asked_is_shown_and_fails_its_che
         args = ["--headless", "--only-summary", "--csv", "run", "--host", host, *ramp, "--llm-body", '{"model": "m"}']
         with Locust(tmp_path, args, PATIENT) as locust:
             wait_for(lambda: len(server.requests), lambda requests: requests >= _ANSWERS_BEFORE_BUSY + 2)
-            level_is_over(tmp_path, 0)
-            level_is_held(tmp_path, 1)
-            level_is_over(tmp_path, 1)
+            end_level(tmp_path, 0)
+            wait_for_level(tmp_path, 1)
+            end_level(tmp_path, 1)
             locust.ends()
 
     _, second = rows(tmp_path, "llm_levels.csv")

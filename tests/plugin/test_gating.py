@@ -17,7 +17,7 @@ from tests.locusts import (
     outcomes,
     rows,
     run,
-    told,
+    run_info,
 )
 from tests.simulators import running_simulator, wait_for
 
@@ -103,7 +103,7 @@ def test_gates_from_a_file_are_those_of_check(simulator, tmp_path):
     assert locust.process.returncode == later.exit_code == 99, locust.log
     assert gate_lines(locust.log) == gate_lines(later.stdout)
     assert gate_lines(locust.log)[0] == "Gates: 1 of 3 failed"
-    assert told(tmp_path)["options"]["llm_threshold"] == "errors < 1% @ 2, errors < 1% @ 8, e2e.p95 < 60s @ 2"
+    assert run_info(tmp_path)["options"]["llm_threshold"] == "errors < 1% @ 2, errors < 1% @ 8, e2e.p95 < 60s @ 2"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_what_the_locustfile_itself_fails_with_stands(simulator, tmp_path, more,
 def test_a_worker_that_dies_is_told(tmp_path):
     options = ["--llm-levels", "2", "--llm-warmup", "0", "--llm-hold", "7", "--llm-threshold", "errors < 50%"]
     with running_simulator(slots=4, step_ms=5) as simulator, distributed(tmp_path, simulator.url, *options) as stack:
-        stack.master.says("level 1")
+        stack.master.wait_for_log("level 1")
         wait_for(lambda: len(simulator.truth()), lambda requests: requests > 5)
         stack.workers[0].process.send_signal(signal.SIGKILL)
         assert stack.master.ends() == 98, stack.master.log
@@ -182,16 +182,16 @@ def test_a_worker_that_dies_is_told(tmp_path):
 
 def check_aborted(folder, locust):
     assert locust.process.returncode == 99, locust.log
-    assert told(folder)["ended_by"] == "errors < 1% at 8 users"
+    assert run_info(folder)["ended_by"] == "errors < 1% at 8 users"
     assert "The run was ended by its gate errors < 1% at 8 users." in locust.log
-    assert told(folder)["counts"]["sent"] == told(folder)["counts"]["ended"] == sum(outcomes(folder).values())
+    assert run_info(folder)["counts"]["sent"] == run_info(folder)["counts"]["ended"] == sum(outcomes(folder).values())
     assert rows(folder, "llm_levels.csv")[-1]["load"] == "8"
 
 
 def test_a_sure_breach_ends_a_ramp(simulator, tmp_path):
     check_aborted(tmp_path, run(tmp_path, simulator.url, *FAST, *ABORT, "--llm-levels", "8,2"))
 
-    assert told(tmp_path)["stopped"] is True
+    assert run_info(tmp_path)["stopped"] is True
     assert len(rows(tmp_path, "llm_levels.csv")) == 1
 
 

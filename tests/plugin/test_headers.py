@@ -14,8 +14,8 @@ from llmlocust.report.html import html
 from llmlocust.runfiles.reading.locate import load_run
 from llmlocust.stream.dialects import DIALECTS, named
 from tests.command import llmlocust
-from tests.locusts import RAMP, Locust, free_port, outcomes, rows, run, told
-from tests.plugin.routed import Answer, routed_server, says
+from tests.locusts import RAMP, Locust, free_port, outcomes, rows, run, run_info
+from tests.plugin.routed import Answer, reply, routed_server
 from tests.simulators import PATIENCE, wait_for
 from tests.web_ui import WebUI
 from tests.wire import Wire
@@ -238,17 +238,17 @@ def keys_line(locust):
     ids=["a named dialect", "one that is found out", "one that is found out, with a key of its own"],
 )
 def test_a_run_says_which_key_it_sends_where_and_auto_sends_no_vendors_key(tmp_path, more, own, sent, lines):
-    with routed_server(lambda asked: Answer()) as server:
+    with routed_server(lambda request: Answer()) as server:
         locust = run(tmp_path, server.url, *SHORT, *more, environment={**KEYS, **own})
 
     assert locust.process.returncode == 0, locust.log
-    assert {asked.headers.get("authorization") for asked in server.asked} == sent
-    assert all("of-anthropic" not in str(asked.headers) for asked in server.asked)
+    assert {request.headers.get("authorization") for request in server.requests} == sent
+    assert all("of-anthropic" not in str(request.headers) for request in server.requests)
     assert keys_line(locust) == [f"{line}{server.url}" for line in lines]
 
 
 def test_a_key_that_auto_kept_back_is_explained(tmp_path):
-    with routed_server(lambda asked: says(401, {"error": "who are you?"})) as server:
+    with routed_server(lambda request: reply(401, {"error": "who are you?"})) as server:
         locust = run(tmp_path, server.url, *SHORT, "--llm-dialect", "auto", environment=KEYS)
 
     assert locust.process.returncode == 2
@@ -281,21 +281,21 @@ def _note_url(url, **_):
 @pytest.mark.parametrize("preflight", ["true", "false"])
 @pytest.mark.parametrize("status", [200, 401])
 def test_secrets_of_an_address_are_in_no_file_and_no_line(tmp_path, preflight, status):
-    """Locust's own HTML report, which shows the host as it was given, is not asked for."""
+    """Locust's own HTML report, which shows the host as it was given, is not part of this test."""
 
-    def answer(asked):
-        return says(status, f"no: {asked.target}", "text/plain") if status == 401 else Answer()
+    def answer(request):
+        return reply(status, f"no: {request.target}", "text/plain") if status == 401 else Answer()
 
     with routed_server(answer) as server:
         host = server.url.replace("//", f"//me:{PLANTED}@") + f"/v1?key={PLANTED}"
         options = [*SHORT, f"--llm-preflight={preflight}", "--loglevel", "DEBUG"]
         run(tmp_path, host, *options, locustfile=NOTES_URLS)
-        assert all(f"key={PLANTED}" in asked.target for asked in server.asked)
+        assert all(f"key={PLANTED}" in request.target for request in server.requests)
 
     for path in filter(Path.is_file, tmp_path.rglob("*")):
         assert PLANTED.encode() not in path.read_bytes(), path.name
     if (tmp_path / "run_llm_run.json").exists() and rows(tmp_path, "llm_requests.csv"):
-        assert told(tmp_path)["target"]["host"] == f"{server.url}/v1?key"
+        assert run_info(tmp_path)["target"]["host"] == f"{server.url}/v1?key"
         assert (tmp_path / "urls").read_text().splitlines()[0] == "/v1/chat/completions?key"
 
 
@@ -309,15 +309,16 @@ def test_headers_of_options_and_attributes_are_sent_with_every_request(tmp_path)
         "--llm-header",
         "host: site.x",
     ]
-    with routed_server(lambda asked: Answer()) as server:
+    with routed_server(lambda request: Answer()) as server:
         locust = run(tmp_path, server.url, *SHORT, *options, locustfile=own, environment={"LLMLOCUST_API_KEY": "key"})
 
     assert locust.process.returncode == 0, locust.log
     sent = {
-        tuple(asked.headers[name] for name in ("authorization", "x-team", "x-both", "host")) for asked in server.asked
+        tuple(request.headers[name] for name in ("authorization", "x-team", "x-both", "host"))
+        for request in server.requests
     }
     assert sent == {("Token abc", "blue", "attribute", "site.x")}
-    assert told(tmp_path)["options"]["llm_header"] == r"Authorization: …\nX-Both: …\nhost: …"
+    assert run_info(tmp_path)["options"]["llm_header"] == r"Authorization: …\nX-Both: …\nhost: …"
 
 
 LOGS_IN = """
@@ -333,30 +334,30 @@ class Ramp(SteppedRamp):
 
 
 def test_a_user_may_set_headers_of_its_own(tmp_path):
-    with routed_server(lambda asked: Answer()) as server:
+    with routed_server(lambda request: Answer()) as server:
         locust = run(tmp_path, server.url, *SHORT, locustfile=LOGS_IN)
 
     assert locust.process.returncode == 0, locust.log
-    assert {asked.headers["x-user"][:5] for asked in server.asked[2:]} == {"user "}
+    assert {request.headers["x-user"][:5] for request in server.requests[2:]} == {"user "}
 
 
 @pytest.mark.parametrize("text", ["A: 1, 2\nB: $TOKEN", r"A: 1, 2\nB: $TOKEN"])
 def test_the_environment_has_them_in_one_text(tmp_path, text):
-    with routed_server(lambda asked: Answer()) as server:
+    with routed_server(lambda request: Answer()) as server:
         locust = run(tmp_path, server.url, *SHORT, environment={"LLMLOCUST_HEADER": text})
 
     assert locust.process.returncode == 0, locust.log
-    assert {(asked.headers["a"], asked.headers["b"]) for asked in server.asked} == {("1, 2", "abc")}
+    assert {(request.headers["a"], request.headers["b"]) for request in server.requests} == {("1, 2", "abc")}
 
 
 def test_the_command_passes_templates_on(tmp_path):
     few = ["--requests", "4", "--concurrency", "2", "--model", "m", "--out", "out"]
-    with routed_server(lambda asked: Answer()) as server:
+    with routed_server(lambda request: Answer()) as server:
         more = ["--header", "api-key: ${TOKEN}", "--header", "X-List: a, b"]
         done = llmlocust("run", server.url, *few, *more, cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
-    assert {(asked.headers["api-key"], asked.headers["x-list"]) for asked in server.asked} == {("abc", "a, b")}
+    assert {(request.headers["api-key"], request.headers["x-list"]) for request in server.requests} == {("abc", "a, b")}
 
 
 @pytest.mark.parametrize(
@@ -370,21 +371,21 @@ def test_the_command_passes_templates_on(tmp_path):
     ],
 )
 def test_a_header_that_cannot_be_sent_is_one_line_before_any_load(tmp_path, options, words):
-    with routed_server(lambda asked: Answer()) as server:
+    with routed_server(lambda request: Answer()) as server:
         locust = run(tmp_path, server.url, *SHORT, *options)
 
     assert locust.process.returncode == 2
     assert [line for line in locust.log.splitlines() if line.startswith("llmlocust: ") and words in line], locust.log
     assert "secret" not in locust.log
     assert "Traceback" not in locust.log
-    assert not server.asked
+    assert not server.requests
 
 
 def test_a_worker_without_the_variable_says_so_and_ends_the_run(tmp_path):
     port = str(free_port())
     bind = ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--expect-workers", "1"]
     options = [*SHORT, "--llm-hold", "300", "--llm-header", "a: $ONLY_HERE"]
-    with routed_server(lambda asked: Answer()) as server, ExitStack() as stack:
+    with routed_server(lambda request: Answer()) as server, ExitStack() as stack:
         args = [*bind, "--headless", "--only-summary", "--host", server.url, "--csv", "run", *options]
         master = stack.enter_context(Locust(tmp_path, args, environment={"ONLY_HERE": "x"}))
         worker = stack.enter_context(Locust(tmp_path, ["--worker", "--master-port", port]))
@@ -398,18 +399,18 @@ def test_a_worker_without_the_variable_says_so_and_ends_the_run(tmp_path):
     assert "Traceback" not in master.log + worker.log
 
 
-REFUSAL = says(401, {"error": f"no: {SECRET} and {LITERAL} and plain-secret"})
+REFUSAL = reply(401, {"error": f"no: {SECRET} and {LITERAL} and plain-secret"})
 
 
 @pytest.mark.parametrize("preflight", ["true", "false"])
 def test_values_that_the_server_says_back_are_not_repeated(tmp_path, preflight):
     options = ["--llm-header", "A: $PLANTED", "--llm-header", f"B: {LITERAL}", "--llm-header", "C: Token plain-secret"]
-    with routed_server(lambda asked: REFUSAL) as server:
+    with routed_server(lambda request: REFUSAL) as server:
         more = [*options, f"--llm-preflight={preflight}"]
         locust = run(tmp_path, server.url, *SHORT, *more, environment={"PLANTED": SECRET})
 
     assert "no: [A] and [B] and [C]" in locust.log or preflight == "false"
-    assert server.asked[0].headers["a"] == SECRET
+    assert server.requests[0].headers["a"] == SECRET
     for path in filter(Path.is_file, tmp_path.rglob("*")):
         content = path.read_bytes()  # Python may write its bytecode there
         assert not any(value.encode() in content for value in (SECRET, LITERAL, "plain-secret")), path.name
@@ -424,7 +425,7 @@ def test_values_are_in_no_file_no_log_no_page_and_templates_travel(tmp_path):
     args += ["--web-host", "127.0.0.1", "--web-port", str(web), "--csv", "run", "--html", "run.html"]
     args += ["--llm-header", "A: Token $PLANTED", "--llm-header", f"B: {LITERAL}"]
     planted = {"PLANTED": SECRET}
-    with routed_server(lambda asked: Answer()) as server, ExitStack() as stack:
+    with routed_server(lambda request: Answer()) as server, ExitStack() as stack:
         master = stack.enter_context(Locust(tmp_path, [*args, "--host", server.url], environment=planted))
         wire = stack.enter_context(Wire(int(bind)))
         worker = ["--worker", "--master-port", wire.port, "--loglevel", "DEBUG"]
@@ -433,22 +434,24 @@ def test_values_are_in_no_file_no_log_no_page_and_templates_travel(tmp_path):
         wait_for(ui.answers)
         wait_for(lambda: len(ui.get("/stats/requests").get("workers", [])), lambda seen: seen == 1)
         ui.start()
-        wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and told(tmp_path)["ended"])
+        wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and run_info(tmp_path)["ended"])
         pages = {path: read(ui.address + path) for path in PAGES}
         refused = json.loads(read(f"{ui.address}/swarm", b"user_count=1&spawn_rate=1&llm_header=A: $HOME"))
         master.stop()
     (tmp_path / "report.html").write_text(html(assess(load_run(tmp_path / "run"))))
 
-    assert {(asked.headers["a"], asked.headers["b"]) for asked in server.asked} == {(f"Token {SECRET}", LITERAL)}
+    assert {(request.headers["a"], request.headers["b"]) for request in server.requests} == {
+        (f"Token {SECRET}", LITERAL)
+    }
     assert outcomes(tmp_path)["ok"] > 0
     assert "--llm-header is not a field of the form" in refused["message"]
-    assert b"Token $PLANTED" in wire.passed
+    assert b"Token $PLANTED" in wire.traffic
     seen = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     assert {"run_llm_run.json", "run_stats.csv", "run.html", "report.html", "log0", "log1"} <= seen.keys()
     for name, content in {**seen, **pages}.items():
         assert SECRET.encode() not in content, name
         assert LITERAL.encode() not in content, name
-    assert SECRET.encode() not in bytes(wire.passed)
+    assert SECRET.encode() not in bytes(wire.traffic)
 
 
 def read(address: str, posted: bytes | None = None) -> bytes:

@@ -17,7 +17,7 @@ from llmlocust.metrics.rows import REQUEST_COLUMNS
 from llmlocust.runfiles import formats
 from llmlocust.runfiles.writer import RunFiles
 from tests.disks import fill, small_disk
-from tests.locusts import UNTIL_STOPPED, Locust, headless, outcomes, rows, run, told
+from tests.locusts import UNTIL_STOPPED, Locust, headless, outcomes, rows, run, run_info
 from tests.simulators import RunningSimulator, running_simulator, served, wait_for
 
 
@@ -74,7 +74,7 @@ def test_a_folder_that_is_deleted_is_made_again(simulator, tmp_path):
         wait_for(lambda: has_rows(folder))
         assert locust.stop() == 0, locust.log
 
-    assert outcomes(folder).total() == served(simulator) == told(folder)["rows"]["kept"]
+    assert outcomes(folder).total() == served(simulator) == run_info(folder)["rows"]["kept"]
     assert rows(folder, "llm_levels.csv")
     assert int(rows(folder, "stats.csv")[-1]["Request Count"]) == served(simulator) - outcomes(folder)["aborted"]
 
@@ -86,7 +86,7 @@ def test_a_folder_that_cannot_be_made_again_is_exit_code_98(simulator, tmp_path)
         with frozen(locust):
             shutil.rmtree(folder)
             folder.write_text("in its place")
-        locust.says("cannot write deep/run_*")
+        locust.wait_for_log("cannot write deep/run_*")
         assert locust.stop() == 98, locust.log
 
     assert "llmlocust: the files deep/run_* are incomplete" in locust.log
@@ -99,7 +99,7 @@ def test_a_disk_that_stays_full_is_exit_code_98(simulator, tmp_path):
     with small_disk(disk), Locust(tmp_path, [*headless(simulator, "disk/run"), *UNTIL_STOPPED]) as locust:
         wait_for(lambda: has_rows(disk))
         fill(disk / "filler")
-        locust.says("cannot write disk/run_*: No space left on device")
+        locust.wait_for_log("cannot write disk/run_*: No space left on device")
         assert locust.stop() == 98, locust.log
 
 

@@ -18,7 +18,7 @@ from llmlocust.runfiles.reading.locate import load_run
 from tests.hosts import Host, hosts
 from tests.locusts import (
     ENDLESS_ANSWERS,
-    HELD_RAMP,
+    MANUAL_RAMP,
     QUICK,
     RAMP,
     UNTIL_STOPPED,
@@ -26,13 +26,13 @@ from tests.locusts import (
     Locust,
     assert_counted_once,
     distributed,
+    end_level,
     ids,
-    level_is_held,
-    level_is_over,
     rows,
-    told,
+    run_info,
+    wait_for_level,
 )
-from tests.simulators import ROOT, RunningSimulator, goes_on, options, running_simulator, wait_for
+from tests.simulators import ROOT, RunningSimulator, options, running_simulator, wait_for, wait_for_requests
 from tests.wire import Wire
 
 IMPATIENT = f"from llmlocust.plugin.cluster import master\nmaster.SILENCE = 5\nmaster.RETURNS_WITHIN = 10\n{RAMP}"
@@ -65,7 +65,7 @@ class Machines:
         serves = ["--host", self.server.address, *options(port=8000, slots=8, step_ms=10)]
         self.url = f"http://{self.server.address}:8000"
         stack.enter_context(OnHost(self.server, ["-m", "llmlocust.simulator", *serves]))
-        self._ask = stack.enter_context(self.server.asking())
+        self._ask = stack.enter_context(self.server.json_client())
         bind = ["--master", "--master-bind-host", main.address, "--expect-workers", "2", "--headless", "--only-summary"]
         joins = ["--worker", "--master-host", main.address]
         for each in self.others:
@@ -118,13 +118,13 @@ def test_a_network_that_is_cut_for_ten_seconds_and_heals_loses_nothing(tmp_path)
         machines.master.stop()
 
         assert len(ids(tmp_path)) == len(set(ids(tmp_path))) == machines.served() - 1
-    assert told(tmp_path)["checks"] == []
+    assert run_info(tmp_path)["checks"] == []
 
 
 CHANGES = ["--llm-levels", "2,4", "--llm-warmup", "0", "--llm-max-tokens", "20"]
-GIVES_UP_LATE = f"from llmlocust.plugin.cluster import master\nmaster.SILENCE = 1000\n{HELD_RAMP}"
+GIVES_UP_LATE = f"from llmlocust.plugin.cluster import master\nmaster.SILENCE = 1000\n{MANUAL_RAMP}"
 GIVES_UP_SOON = (
-    f"from llmlocust.plugin.cluster import master\nmaster.SILENCE = 2\nmaster.RETURNS_WITHIN = 10\n{HELD_RAMP}"
+    f"from llmlocust.plugin.cluster import master\nmaster.SILENCE = 2\nmaster.RETURNS_WITHIN = 10\n{MANUAL_RAMP}"
 )
 
 
@@ -136,17 +136,17 @@ def test_a_worker_that_does_not_hear_that_the_level_changes_marks_what_it_spoils
         begins = machines.time()
         wait_for(machines.served, lambda now: now > 20)
         machines.others[0].cut_from(machines.main)
-        level_is_over(tmp_path, 0)
-        machines.master.says("updating to 4 users")
+        end_level(tmp_path, 0)
+        machines.master.wait_for_log("updating to 4 users")
         if returns:
             # for longer than the first level was held
             heals = 2 * machines.time() - begins
             wait_for(machines.time, lambda now: now >= heals)
             machines.others[0].heal_to(machines.main)
         else:
-            machines.master.says("was lost")
-        level_is_held(tmp_path, 1)
-        level_is_over(tmp_path, 1)
+            machines.master.wait_for_log("was lost")
+        wait_for_level(tmp_path, 1)
+        end_level(tmp_path, 1)
         assert machines.master.ends() == 0, machines.master.log
 
         assert len(ids(tmp_path)) == len(set(ids(tmp_path)))
@@ -168,11 +168,11 @@ def test_users_that_are_lost_with_a_connection_are_given_again(simulator, tmp_pa
     with distributed(tmp_path, simulator.url, *ramp, workers=1) as run, Wire(int(run.port)) as wire:
         run.port = wire.port
         run.join(tmp_path)
-        goes_on(simulator, 4)
-        wire.loses = b"\x93\xa5spawn"  # as msgpack writes Locust's message
+        wait_for_requests(simulator, 4)
+        wire.drops = b"\x93\xa5spawn"  # as msgpack writes Locust's message
         assert run.master.ends() == 0, run.master.log
 
-    assert wire.loses == b""
+    assert wire.drops == b""
     assert_counted_once(tmp_path, simulator.truth())
     assert [(row["users"], row["reached"]) for row in rows(tmp_path, "llm_levels.csv")] == [("2", "1"), ("5", "1")]
 
@@ -181,13 +181,13 @@ def test_connections_that_are_closed_and_come_back_lose_nothing(simulator, tmp_p
     with distributed(tmp_path, simulator.url, *UNTIL_STOPPED, workers=1) as run, Wire(int(run.port)) as wire:
         run.port = wire.port
         run.join(tmp_path)
-        run.master.says("6 users")
+        run.master.wait_for_log("6 users")
         for _ in range(3):
-            goes_on(simulator)
+            wait_for_requests(simulator)
             wire.cut()
-            goes_on(simulator, 5)
+            wait_for_requests(simulator, 5)
             wire.heal()
-        goes_on(simulator)
+        wait_for_requests(simulator)
         run.master.stop()
 
     assert_counted_once(tmp_path, simulator.truth())
@@ -198,11 +198,11 @@ def test_connections_that_are_closed_and_come_back_lose_nothing(simulator, tmp_p
 
 def test_a_worker_that_is_killed_is_missed_and_the_run_goes_on(simulator, tmp_path):
     with distributed(tmp_path, simulator.url, *UNTIL_STOPPED) as run:
-        goes_on(simulator, 100)
+        wait_for_requests(simulator, 100)
         wait_for(lambda: len({row["worker"] for row in rows(tmp_path, "llm_requests.csv")}), lambda names: names == 2)
         run.workers[0].stop(signal.SIGKILL)
-        run.master.says("was lost")
-        goes_on(simulator, 100)
+        run.master.wait_for_log("was lost")
+        wait_for_requests(simulator, 100)
         run.master.stop()
 
     truth, found = simulator.truth(), ids(tmp_path)
@@ -211,7 +211,7 @@ def test_a_worker_that_is_killed_is_missed_and_the_run_goes_on(simulator, tmp_pa
     # three of the users were the dead worker's: what they sent since its last report is not known
     lost = [each for each in truth[1:] if each["id"] not in set(found)]
     assert 0 < len(lost) < len(found) / 2
-    (said,) = [each["says"] for each in told(tmp_path)["checks"]]
+    (said,) = [each["says"] for each in run_info(tmp_path)["checks"]]
     assert "was lost" in said
     assert "in flight" in said
     assert check(tmp_path, "lost_workers").levels == (0,)
@@ -231,13 +231,13 @@ def test_what_a_worker_of_an_open_load_sent_before_it_was_killed_is_estimated_by
     lines = (f"{number / 20},20,5" for number in range(4000))
     (tmp_path / "trace.csv").write_text("\n".join(["seconds,prompt_tokens,output_tokens", *lines, ""]))
     with distributed(tmp_path, simulator.url, *load, "--llm-max-tokens", "5") as run:
-        goes_on(simulator, 100)
+        wait_for_requests(simulator, 100)
         run.workers[0].stop(signal.SIGKILL)
-        run.master.says("was lost")
+        run.master.wait_for_log("was lost")
         run.master.stop()
 
     lost = len(simulator.truth()) - 1 - len(ids(tmp_path))
-    said = next(each["says"] for each in told(tmp_path)["checks"] if "was lost" in each["says"])
+    said = next(each["says"] for each in run_info(tmp_path)["checks"] if "was lost" in each["says"])
     known, likely = map(
         int, re.search(rf"at least (\d+) .* about (\d+) more .* from its share of {share}\)", said).groups()
     )
@@ -247,39 +247,39 @@ def test_what_a_worker_of_an_open_load_sent_before_it_was_killed_is_estimated_by
 
 def test_a_worker_that_is_frozen_and_returns_loses_nothing(simulator, tmp_path):
     with distributed(tmp_path, simulator.url, *UNTIL_STOPPED, locustfile=IMPATIENT) as run:
-        goes_on(simulator, 50)
+        wait_for_requests(simulator, 50)
         run.workers[0].process.send_signal(signal.SIGSTOP)
-        run.master.says("was lost")
+        run.master.wait_for_log("was lost")
         run.workers[0].process.send_signal(signal.SIGCONT)
-        run.master.says("is back")
-        goes_on(simulator, 50)
+        run.master.wait_for_log("is back")
+        wait_for_requests(simulator, 50)
         run.master.stop()
 
     assert_counted_once(tmp_path, simulator.truth())
-    assert told(tmp_path)["checks"] == []
+    assert run_info(tmp_path)["checks"] == []
 
 
 def test_a_worker_that_was_given_up_and_returns_gets_users_again(simulator, tmp_path):
     with distributed(tmp_path, simulator.url, *UNTIL_STOPPED, locustfile=FORGETFUL) as run:
-        goes_on(simulator, 50)
+        wait_for_requests(simulator, 50)
         run.workers[0].process.send_signal(signal.SIGSTOP)
-        run.master.says("Sending spawn jobs of 6 users at 6.00 spawn rate to 1 ready workers")
+        run.master.wait_for_log("Sending spawn jobs of 6 users at 6.00 spawn rate to 1 ready workers")
         run.workers[0].process.send_signal(signal.SIGCONT)
-        run.master.says("Sending spawn jobs of 6 users at 6.00 spawn rate to 2 ready workers")
+        run.master.wait_for_log("Sending spawn jobs of 6 users at 6.00 spawn rate to 2 ready workers")
         gives_users(simulator, 6)
-        goes_on(simulator, 50)
+        wait_for_requests(simulator, 50)
         run.master.stop()
 
     assert_counted_once(tmp_path, simulator.truth())
-    assert told(tmp_path)["checks"] == []
+    assert run_info(tmp_path)["checks"] == []
 
 
 def test_a_worker_that_is_frozen_at_the_end_is_waited_for(simulator, tmp_path):
     with distributed(tmp_path, simulator.url, *UNTIL_STOPPED) as run:
-        goes_on(simulator, 50)
+        wait_for_requests(simulator, 50)
         run.workers[0].process.send_signal(signal.SIGSTOP)
         run.master.process.send_signal(signal.SIGINT)
-        run.master.says("CTRL+C")
+        run.master.wait_for_log("CTRL+C")
         run.workers[0].process.send_signal(signal.SIGCONT)
         run.master.ends()
 
@@ -288,21 +288,21 @@ def test_a_worker_that_is_frozen_at_the_end_is_waited_for(simulator, tmp_path):
 
 def test_a_worker_that_is_frozen_for_ever_does_not_keep_the_run_from_ending(simulator, tmp_path):
     with distributed(tmp_path, simulator.url, *QUICK, locustfile=IMPATIENT) as run:
-        goes_on(simulator, 50)
+        wait_for_requests(simulator, 50)
         run.workers[0].process.send_signal(signal.SIGSTOP)
         run.master.ends()
 
-    assert any("was lost" in each["says"] for each in told(tmp_path)["checks"])
+    assert any("was lost" in each["says"] for each in run_info(tmp_path)["checks"])
 
 
 def test_a_worker_that_returns_while_the_others_are_stopped_is_stopped_too(simulator, tmp_path):
     """Locust leaves it its users, and a ramp would wait for their end for ever."""
     ramp = ["--llm-levels", "6", "--llm-warmup", "0", "--llm-hold", "8", "--llm-max-tokens", "200"]
     with distributed(tmp_path, simulator.url, *ramp, *ENDLESS_ANSWERS, locustfile=IMPATIENT) as run:
-        goes_on(simulator, 6)
+        wait_for_requests(simulator, 6)
         run.workers[0].process.send_signal(signal.SIGSTOP)
-        run.master.says("was lost")
-        run.master.says("updating to 0 users")
+        run.master.wait_for_log("was lost")
+        run.master.wait_for_log("updating to 0 users")
         run.workers[0].process.send_signal(signal.SIGCONT)
         assert run.master.ends() == 0, run.master.log
 
@@ -324,28 +324,30 @@ def all_through(stack: ExitStack, folder: Path, host: str) -> tuple[Distributed,
 def test_all_workers_that_are_cut_off_and_return_after_the_run_was_given_up_lose_nothing(simulator, tmp_path):
     with ExitStack() as stack:
         run, wire = all_through(stack, tmp_path, simulator.url)
-        goes_on(simulator, 50)
+        wait_for_requests(simulator, 50)
         wire.hold()
-        run.master.says("The last worker went missing, stopping test")
-        run.master.says("disconnected, and may return with figures")
+        run.master.wait_for_log("The last worker went missing, stopping test")
+        run.master.wait_for_log("disconnected, and may return with figures")
         wire.release()
         assert run.master.ends() == 0, run.master.log
         assert [worker.ends() for worker in run.workers] == [0, 0]
 
     assert_counted_once(tmp_path, simulator.truth())
-    assert told(tmp_path)["checks"] == []
+    assert run_info(tmp_path)["checks"] == []
 
 
 def test_all_workers_that_are_cut_off_for_ever_are_exit_code_98_and_what_is_lost_is_estimated(simulator, tmp_path):
     with ExitStack() as stack:
         run, wire = all_through(stack, tmp_path, simulator.url)
-        goes_on(simulator, 300)
+        wait_for_requests(simulator, 300)
         wire.hold()
         assert run.master.ends() == 98, run.master.log
         truth = simulator.truth()
 
     lost = {each["id"] for each in truth[1:]} - set(ids(tmp_path))
-    numbers = [re.search(r"at least (\d+) of .* about (\d+) more", each["says"]) for each in told(tmp_path)["checks"]]
+    numbers = [
+        re.search(r"at least (\d+) of .* about (\d+) more", each["says"]) for each in run_info(tmp_path)["checks"]
+    ]
     known, likely = (sum(int(found[group]) for found in numbers) for group in (1, 2))
     assert len(numbers) == 2
     assert known <= len(lost)
@@ -355,7 +357,7 @@ def test_all_workers_that_are_cut_off_for_ever_are_exit_code_98_and_what_is_lost
 def test_a_worker_whose_master_is_killed_says_what_it_drops(simulator, tmp_path):
     dies = f"from locust import runners\nrunners.MASTER_HEARTBEAT_TIMEOUT = 3\n{RAMP}"
     with distributed(tmp_path, simulator.url, *UNTIL_STOPPED, workers=1, locustfile=dies) as run:
-        goes_on(simulator, 50)
+        wait_for_requests(simulator, 50)
         run.master.stop(signal.SIGKILL)
         assert run.workers[0].ends() == 98, run.workers[0].log
         truth = simulator.truth()
@@ -370,7 +372,7 @@ def test_a_worker_whose_master_is_killed_says_what_it_drops(simulator, tmp_path)
 
 def test_workers_that_join_late_take_their_share(simulator, tmp_path):
     with distributed(tmp_path, simulator.url, *UNTIL_STOPPED, workers=1) as run:
-        goes_on(simulator)
+        wait_for_requests(simulator)
         for _ in range(2):
             run.join(tmp_path)
         wait_for(lambda: len({row["worker"] for row in rows(tmp_path, "llm_requests.csv")}), lambda names: names == 3)
@@ -415,7 +417,7 @@ def test_a_worker_whose_clock_is_off_has_the_right_times(simulator, tmp_path):
     for row in found:
         assert abs(float(row["sent"]) - truth[f"chatcmpl-{row['id']}"]["received_epoch"]) < 60
         assert 0 < float(row["ttft"]) < 60_000
-    assert told(tmp_path)["clock"] == "kernel"
+    assert run_info(tmp_path)["clock"] == "kernel"
     assert [row["users"] for row in rows(tmp_path, "llm_levels.csv")] == ["2", "5"]
 
 
@@ -448,9 +450,9 @@ def test_a_master_that_restarts_takes_its_workers_over(simulator, tmp_path):
                 r"llmlocust: the figures of \d+ requests of this worker arrived after the end of their run", worker.log
             )
 
-    assert told(tmp_path)["ended"] is None
+    assert run_info(tmp_path)["ended"] is None
     assert not check(tmp_path, "run_ended").ok
-    begun = told(tmp_path, "again")["started"]
+    begun = run_info(tmp_path, "again")["started"]
     truth = sorted(simulator.truth(), key=lambda each: each["received_epoch"])
     before = max(number for number, each in enumerate(truth) if each["received_epoch"] < begun)
     assert_counted_once(tmp_path, truth[before:], "again")

@@ -7,8 +7,8 @@ import msgpack
 import pytest
 import zmq
 
-from tests.locusts import QUICK, assert_counted_once, distributed, outcomes, told
-from tests.simulators import RunningSimulator, goes_on, running_simulator
+from tests.locusts import QUICK, assert_counted_once, distributed, outcomes, run_info
+from tests.simulators import RunningSimulator, running_simulator, wait_for_requests
 
 NAME = "stranger"
 
@@ -54,7 +54,7 @@ OURS = [
 
 def test_nonsense_on_the_masters_port_ends_no_run_and_counts_nowhere(simulator, tmp_path):
     with distributed(tmp_path, simulator.url, *QUICK) as run, zmq.Context() as context:
-        goes_on(simulator, 4)
+        wait_for_requests(simulator, 4)
         with socket.create_connection(("127.0.0.1", int(run.port))) as raw:
             raw.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         with context.socket(zmq.DEALER) as dealer:
@@ -68,12 +68,12 @@ def test_nonsense_on_the_masters_port_ends_no_run_and_counts_nowhere(simulator, 
                     dealer.send(message(kind, data))
             for told_version in ({}, {"version": "VERSION"}):
                 dealer.send(message("stats", {"stats": [{}], "errors": {}, "stats_total": {}, "llm": told_version}))
-            goes_on(simulator, 4)
+            wait_for_requests(simulator, 4)
         assert run.master.ends() == 0, run.master.log
 
     assert_counted_once(tmp_path, simulator.truth())
     assert outcomes(tmp_path)["ok"] > 0
-    assert told(tmp_path)["processes"] == 2
+    assert run_info(tmp_path)["processes"] == 2
     assert "Traceback" not in run.master.log
     lines = [line for line in run.master.log.splitlines() if "at the master's port" in line]
     assert 1 <= len(lines) <= 10

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.locusts import outcomes, rows, run, told
-from tests.plugin.routed import NOT_FOUND, Answer, routed_server, says
+from tests.locusts import outcomes, rows, run, run_info
+from tests.plugin.routed import NOT_FOUND, Answer, reply, routed_server
 
 LOCUSTFILE = """
 from types import SimpleNamespace
@@ -64,13 +64,13 @@ FEW_SECONDS = ["--llm-levels", "1", "--llm-warmup", "0", "--llm-hold", "1"]
 ANSWER = Answer(body=b'data: {"word": "hello"}\n\ndata: {"word": " you"}\n\ndata: {"over": true}\n\n')
 
 
-def toy_server(asked):
-    if asked.target == "/toy/where":
+def toy_server(request):
+    if request.target == "/toy/where":
         return Answer(body=b"/toy/speak")
-    if asked.target == "/toy/models":
-        return says(200, {"models": ["little"]})
-    if asked.target == "/toy/speak":
-        return ANSWER if "max_words" in asked.body else says(400, "max_words is missing")
+    if request.target == "/toy/models":
+        return reply(200, {"models": ["little"]})
+    if request.target == "/toy/speak":
+        return ANSWER if "max_words" in request.body else reply(400, "max_words is missing")
     return NOT_FOUND
 
 
@@ -83,8 +83,8 @@ def test_a_new_dialect_is_one_class_and_one_registration(tmp_path, named):
     assert locust.process.returncode == 0, locust.log
     assert "but accepts it with the limit as max_words." in locust.log
     assert "The run uses the dialect toy, at /toy/speak." in locust.log
-    assert told(tmp_path)["target"]["dialect"] == "toy"
-    assert told(tmp_path)["preflight"]["model"] == "little"
+    assert run_info(tmp_path)["target"]["dialect"] == "toy"
+    assert run_info(tmp_path)["preflight"]["model"] == "little"
     assert set(outcomes(tmp_path)) == {"ok"}
     assert {row["output_tokens"] for row in rows(tmp_path, "llm_requests.csv")} == {"2"}
     assert "toy_operation little" in locust.log

@@ -17,7 +17,7 @@ from tests.locusts import (
     outcomes,
     rows,
     run,
-    told,
+    run_info,
 )
 from tests.plugin.scripted import CHUNKED, keeps_open, scripted_server
 from tests.simulators import running_simulator, served, wait_for
@@ -84,7 +84,7 @@ def test_levels_are_rates_and_what_is_due_is_sent(simulator, tmp_path):
         assert abs(int(level["due"]) - rate * float(level["window"])) <= 1.0
         (moments,) = due_by_worker(tmp_path, str(index)).values()
         check_gaps(moments, 1.0 / rate)
-    plan = told(tmp_path)["plan"]
+    plan = run_info(tmp_path)["plan"]
     assert (plan["unit"], plan["levels"], plan["arrivals"]) == ("rate", [8.0, 20.5], "constant")
     assert "level 2: 20.5 requests/s" in locust.log
 
@@ -96,7 +96,7 @@ def test_an_option_makes_a_rate_of_any_locustfile(simulator, tmp_path, locustfil
     assert locust.process.returncode == 0, locust.log
     check_all_is_told(tmp_path, simulator)
     assert [float(level["load"]) for level in levels(tmp_path)] == [20.0]
-    assert told(tmp_path)["plan"]["arrivals"] == "poisson"
+    assert run_info(tmp_path)["plan"]["arrivals"] == "poisson"
 
 
 def test_the_rates_of_workers_add_up(simulator, tmp_path):
@@ -117,7 +117,7 @@ def test_a_worker_that_goes_leaves_its_part_to_the_others(simulator, tmp_path):
         file = tmp_path / "run_llm_requests.csv"
         wait_for(lambda: file.exists() and ten_of_each(due_by_worker(tmp_path)))
         stack.workers[0].stop(signal.SIGTERM)
-        stack.master.says("1 worker sends the whole rate from now on")
+        stack.master.wait_for_log("1 worker sends the whole rate from now on")
         before = served(simulator)
         wait_for(lambda: served(simulator), lambda requests: requests >= before + 40)
         stack.master.stop()
@@ -182,7 +182,7 @@ def test_what_is_cut_off_is_counted_as_aborted(tmp_path):
             locust.stop()
 
         assert outcomes(tmp_path)["aborted"] >= 20
-        counts = told(tmp_path)["counts"]
+        counts = run_info(tmp_path)["counts"]
         assert sum(outcomes(tmp_path).values()) == counts["sent"] == counts["ended"]
 
 

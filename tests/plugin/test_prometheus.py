@@ -16,7 +16,7 @@ from prometheus_client.samples import Sample
 from llmlocust.analysis.live import Live
 from llmlocust.metrics.histogram import bounds_of
 from llmlocust.plugin.views.prometheus import EXPORTS, Collector
-from tests.locusts import HELD_RAMP, Locust, free_port, level_is_held, level_is_over, rows, told
+from tests.locusts import MANUAL_RAMP, Locust, end_level, free_port, rows, run_info, wait_for_level
 from tests.played_run import PlayedRun
 from tests.simulators import PATIENCE, RunningSimulator, running_simulator, wait_for
 from tests.web_ui import WebUI, running
@@ -146,18 +146,18 @@ def counts_of_files(folder: Path) -> tuple[dict[str, Counter[int]], Counter[str]
 
 @pytest.mark.parametrize("workers", [0, 2], ids=["alone", "with two workers"])
 def test_it_tells_what_the_files_and_the_server_tell(simulator, tmp_path, workers):
-    with running(tmp_path, simulator.url, workers, "--csv", "run", locustfile=HELD_RAMP) as ui:
+    with running(tmp_path, simulator.url, workers, "--csv", "run", locustfile=MANUAL_RAMP) as ui:
         assert read(ui.get("/metrics")) == {("llmlocust_running", ()): 0.0}
         ui.start(llm_levels="3", llm_threshold="ttft.p95 < 10s")
         wait_for(lambda: read(ui.get("/metrics")), lambda found: found.get(("llmlocust_users", ()), 0) > 0)
-        level_is_held(tmp_path, 0)
-        level_is_over(tmp_path, 0)
+        wait_for_level(tmp_path, 0)
+        end_level(tmp_path, 0)
         ends_well(ui, tmp_path)
         found = read(ui.get("/metrics"))
         ui.get("/llm/files/llm_levels.csv")  # brings all files up to date
 
         histograms, totals = counts_of_files(tmp_path)
-        preflight = told(tmp_path)["counts"]["preflight"]
+        preflight = run_info(tmp_path)["counts"]["preflight"]
         received = simulator.received()
         assert found["llmlocust_requests_sent_total", ()] == totals["sent"] == received - preflight
         assert found["llmlocust_requests_ended_total", ()] == totals["ended"]
@@ -170,7 +170,7 @@ def test_it_tells_what_the_files_and_the_server_tell(simulator, tmp_path, worker
 
 
 def ends_well(ui: WebUI, folder: Path) -> None:
-    wait_for(lambda: (folder / "run_llm_run.json").exists() and told(folder)["ended"])
+    wait_for(lambda: (folder / "run_llm_run.json").exists() and run_info(folder)["ended"])
     ui.is_idle()
     wait_for(lambda: read(ui.get("/metrics")), lambda found: found["llmlocust_requests_in_flight", ("chat",)] == 0)
 
@@ -249,7 +249,7 @@ def test_behind_a_login_it_is_for_whom_the_locustfile_lets_in(simulator, tmp_pat
     args = ["--web-host", "127.0.0.1", "--web-port", str(port), "--web-login", "--web-base-path", "/x"]
     asked = Request(f"http://127.0.0.1:{port}/x/metrics")
     with Locust(tmp_path, [*args, "--host", simulator.url], WITH_LOGIN) as locust:
-        locust.says("Starting web interface")
+        locust.wait_for_log("Starting web interface")
         wait_for(lambda: is_open(port))
         with urlopen(asked, timeout=PATIENCE) as answer:
             assert "/login" in answer.url

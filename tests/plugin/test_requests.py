@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from llmlocust.plugin.generator.quota import Quota
 from llmlocust.plugin.run.assignment import quotas
-from tests.locusts import RAMP, Locust, distributed, rows, run, told
+from tests.locusts import RAMP, Locust, distributed, rows, run, run_info
 from tests.simulators import running_simulator, served, wait_for
 
 USERS = "from llmlocust import ChatUser\n\nclass Chat(ChatUser):\n    pass\n"
@@ -33,8 +33,8 @@ def test_a_run_sends_exactly_so_many_with_so_many_users_at_once(simulator, tmp_p
     # the window is that of the requests, not of the seconds in which it is noticed that they are over
     assert float(level["ended"]) == pytest.approx(last, abs=0.02)
     assert float(level["warmed_up"]) <= first
-    assert told(tmp_path)["plan"] == {"unit": "users", "levels": [6], "warmup": None, "hold": None, "requests": 61}
-    assert told(tmp_path)["stopped"] is False
+    assert run_info(tmp_path)["plan"] == {"unit": "users", "levels": [6], "warmup": None, "hold": None, "requests": 61}
+    assert run_info(tmp_path)["stopped"] is False
 
 
 def ended(request):
@@ -59,7 +59,7 @@ def test_a_run_that_is_stopped_keeps_what_it_had(simulator, tmp_path):
         locust.process.send_signal(signal.SIGINT)
         locust.ends()
 
-    assert told(tmp_path)["stopped"] is True
+    assert run_info(tmp_path)["stopped"] is True
     assert len(rows(tmp_path, "llm_requests.csv")) == served(simulator) < 900
 
 

@@ -26,7 +26,7 @@ from tests.locusts import (
     outcomes,
     rows,
     run,
-    told,
+    run_info,
 )
 from tests.plugin.scripted import keeps_open, response, scripted_server
 from tests.simulators import PATIENCE, RunningSimulator, running_simulator, served, wait_for
@@ -71,7 +71,7 @@ def test_a_full_disk_ends_no_run_and_what_waits_is_written_when_there_is_room(si
         wait_for_requests(disk)
         filler = disk / "filler"
         fill(filler)
-        locust.says("cannot write disk/run_*: No space left on device")
+        locust.wait_for_log("cannot write disk/run_*: No space left on device")
         report = assess(load_run(disk / "run"))
         assert report.levels[0].requests > 0
         filler.unlink()
@@ -82,7 +82,7 @@ def test_a_full_disk_ends_no_run_and_what_waits_is_written_when_there_is_room(si
         shutil.copytree(disk, tmp_path / "left")
     found = [row["id"] for row in rows(tmp_path / "left", "llm_requests.csv")]
     assert len(found) == len(set(found)) == served(simulator)
-    assert any("No space left" in each["says"] for each in told(tmp_path / "left")["checks"])
+    assert any("No space left" in each["says"] for each in run_info(tmp_path / "left")["checks"])
 
 
 def test_processes_of_one_machine_count_what_the_server_counted(simulator, tmp_path):
@@ -125,16 +125,16 @@ def test_a_key_is_in_no_file_no_log_no_page_and_no_message(tmp_path):
         wait_for(ui.answers)
         wait_for(lambda: len(ui.get("/stats/requests").get("workers", [])), lambda seen: seen == 2)
         ui.start()
-        wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and told(tmp_path)["ended"])
+        wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and run_info(tmp_path)["ended"])
         pages = {path: read(ui.address + path) for path in PAGES}
         master.stop()
     (tmp_path / "report.html").write_text(html(assess(load_run(tmp_path / "run"))))
 
     assert outcomes(tmp_path)["ok"] > 0
-    assert b"llm" in wire.passed
+    assert b"llm" in wire.traffic
     seen = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     assert {"run_llm_run.json", "run_stats.csv", "run.html", "report.html", "log0", "log1", "log2"} <= seen.keys()
-    for name, content in {**seen, **pages, "messages": bytes(wire.passed)}.items():
+    for name, content in {**seen, **pages, "messages": bytes(wire.traffic)}.items():
         assert KEY.encode() not in content, name
 
 
@@ -186,7 +186,7 @@ def test_a_steady_load_grows_neither_memory_nor_open_files_nor_rows_beyond_their
     for (memory, files), (memory_after, files_after) in zip(before, after, strict=True):
         assert memory_after < memory + 2 * 2**20
         assert files_after <= files + 2
-    counts = told(tmp_path)["rows"]
+    counts = run_info(tmp_path)["rows"]
     assert counts["seen"] == served(simulator)
     assert len(rows(tmp_path, "llm_requests.csv")) == counts["kept"] < counts["seen"]
-    assert counts["kept"] <= 10 * (told(tmp_path)["ended"] - told(tmp_path)["started"] + 1)
+    assert counts["kept"] <= 10 * (run_info(tmp_path)["ended"] - run_info(tmp_path)["started"] + 1)

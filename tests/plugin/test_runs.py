@@ -21,7 +21,7 @@ from tests.locusts import (
     outcomes,
     rows,
     run,
-    told,
+    run_info,
 )
 from tests.simulators import RunningSimulator, running_simulator, served, wait_for
 
@@ -64,7 +64,7 @@ def test_a_local_run_counts_what_the_server_counted(ramp):
     assert sum(int(row["output_tokens"]) for row in requests) == sum(
         each["output_tokens"] for each in truth[PREFLIGHT:]
     )
-    assert told(folder)["counts"] == {"sent": len(requests), "ended": len(requests), "preflight": PREFLIGHT}
+    assert run_info(folder)["counts"] == {"sent": len(requests), "ended": len(requests), "preflight": PREFLIGHT}
     assert_files_agree(folder)
 
 
@@ -162,7 +162,7 @@ def test_master_and_workers_count_what_the_server_counted(by_workers):
     assert len(requests) == served(server)
     assert len({row["worker"] for row in requests}) == 2
     assert int(aggregated(folder)["Request Count"]) == len(requests)
-    assert told(folder)["processes"] == 2
+    assert run_info(folder)["processes"] == 2
     assert {row["worker"] for row in rows(folder, "llm_workers.csv")} == {"box:7#0", "box:7#1"}
     assert_files_agree(folder)
 
@@ -180,7 +180,7 @@ def test_workers_share_the_rows_of_a_run(simulator, tmp_path):
     with distributed(tmp_path, simulator.url, *QUICK, locustfile=few_rows) as stack:
         assert stack.master.ends() == 0, stack.master.log
 
-    seen, kept = told(tmp_path)["rows"]["seen"], told(tmp_path)["rows"]["kept"]
+    seen, kept = run_info(tmp_path)["rows"]["seen"], run_info(tmp_path)["rows"]["kept"]
     weights = [int(row["weight"]) for row in rows(tmp_path, "llm_requests.csv")]
     assert seen == served(simulator)
     assert kept == len(weights) < seen

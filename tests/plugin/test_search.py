@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.locusts import NO_RAMP, RAMP, distributed, outcomes, rows, run, told
+from tests.locusts import NO_RAMP, RAMP, distributed, outcomes, rows, run, run_info
 from tests.simulators import running_simulator
 
 SLOTS = 6
@@ -18,17 +18,17 @@ def simulator():
 
 
 def path(folder):
-    return [(each["load"], each["verdict"]) for each in told(folder)["plan"]["search"]["path"]]
+    return [(each["load"], each["verdict"]) for each in run_info(folder)["plan"]["search"]["path"]]
 
 
 def check_found(folder, locust):
     assert locust.process.returncode == 0, locust.log  # although Locust counts what was refused
-    search = told(folder)["plan"]["search"]
+    search = run_info(folder)["plan"]["search"]
     assert search["done"] is True
     assert abs(search["answer"] - SLOTS) <= 1, search["path"]
     assert search["path"][-1]["bracket"][0] == search["answer"]
-    assert told(folder)["stopped"] is False
-    assert [float(row["load"]) for row in rows(folder, "llm_levels.csv")] == told(folder)["plan"]["levels"]
+    assert run_info(folder)["stopped"] is False
+    assert [float(row["load"]) for row in rows(folder, "llm_levels.csv")] == run_info(folder)["plan"]["levels"]
     assert f"search: the limit is {search['answer']:.0f} users" in locust.log
 
 
@@ -55,7 +55,7 @@ def test_capacity_is_found_without_limits(tmp_path):
     with running_simulator(slots=SLOTS, step_ms=10, step_ms_per_seq=0) as simulator:
         locust = run(tmp_path, simulator.url, "--llm-search", "--llm-search-max", "40", *SHORT)
 
-    search = told(tmp_path)["plan"]["search"]
+    search = run_info(tmp_path)["plan"]["search"]
     assert search["done"] is True, locust.log
     assert 4 <= search["answer"] <= 8, search["path"]
     assert "too many for an empty queue" in locust.log
@@ -85,7 +85,7 @@ def test_a_rate_is_searched_for(tmp_path, start):
         locust = start(tmp_path, simulator.url, *options, *more)
 
     assert locust.process.returncode == 0, locust.log
-    plan = told(tmp_path)["plan"]
+    plan = run_info(tmp_path)["plan"]
     assert (plan["unit"], plan["search"]["done"]) == ("rate", True)
     low, high = plan["search"]["path"][-1]["bracket"]
     assert 8.0 <= low == plan["search"]["answer"] <= 22.0, plan["search"]["path"]

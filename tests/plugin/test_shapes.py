@@ -6,7 +6,7 @@ from statistics import median
 
 import pytest
 
-from tests.locusts import NO_RAMP, RAMP, Locust, distributed, due_by_worker, outcomes, rows, run, told
+from tests.locusts import NO_RAMP, RAMP, Locust, distributed, due_by_worker, outcomes, rows, run, run_info
 from tests.simulators import running_simulator, wait_for
 
 PROGRESSIVE = RAMP.replace("SteppedRamp", "Progressive") + "    base, peak, surge, soak, seconds = 1, 4, 6, 2, 6\n"
@@ -33,7 +33,7 @@ def phases(folder):
 
 def check_windows(folder):
     """Every level was held for as long as its phase says, but for a tick of Locust's."""
-    holds = [each["hold"] for each in told(folder)["plan"]["phases"] for _ in range(each["levels"])]
+    holds = [each["hold"] for each in run_info(folder)["plan"]["phases"] for _ in range(each["levels"])]
     windows = [float(row["window"]) for row in rows(folder, "llm_levels.csv")]
     assert len(windows) == len(holds)
     assert all(window >= hold - 0.1 for window, hold in zip(windows, holds, strict=True))
@@ -45,7 +45,7 @@ def test_a_progressive_plan_goes_up_and_down_and_names_its_parts(simulator, tmp_
     assert locust.process.returncode == 0, locust.log
     expected = [("baseline", 1), ("linear", 1), ("linear", 4), ("surge", 6), ("recovery", 1), ("soak", 2)]
     assert phases(tmp_path) == expected
-    plan = told(tmp_path)["plan"]
+    plan = run_info(tmp_path)["plan"]
     assert plan["shape"] == "progressive"
     assert plan["levels"] == [load for _, load in expected]
     assert [(each["name"], each["levels"], each["warmup"]) for each in plan["phases"]] == [
@@ -56,7 +56,7 @@ def test_a_progressive_plan_goes_up_and_down_and_names_its_parts(simulator, tmp_
         ("soak", 1, 0.5),
     ]
     check_windows(tmp_path)
-    assert told(tmp_path)["stopped"] is False
+    assert run_info(tmp_path)["stopped"] is False
     assert set(outcomes(tmp_path)) == {"ok"}
     assert [row["reached"] for row in rows(tmp_path, "llm_levels.csv")] == ["1"] * 6
     assert "level 4 (surge): 6 users" in locust.log
@@ -83,7 +83,7 @@ def test_a_plan_of_ones_own(simulator, tmp_path):
 
     assert locust.process.returncode == 0, locust.log
     assert phases(tmp_path) == [("morning", 1), ("morning", 2), ("evening", 1)]
-    assert told(tmp_path)["plan"]["shape"] == "its own"
+    assert run_info(tmp_path)["plan"]["shape"] == "its own"
     check_windows(tmp_path)
 
 
@@ -95,7 +95,7 @@ def test_a_plan_is_known_though_its_master_is_killed(simulator, tmp_path):
         locust.stop(signal.SIGKILL)
 
     assert phases(tmp_path) == [("soak", 3)]
-    assert told(tmp_path)["plan"]["phases"] == [{"name": "soak", "levels": 1, "warmup": 0.5, "hold": 100.0}]
+    assert run_info(tmp_path)["plan"]["phases"] == [{"name": "soak", "levels": 1, "warmup": 0.5, "hold": 100.0}]
 
 
 def test_users_of_a_spike_go_again_without_a_request_cut_off(simulator, tmp_path):

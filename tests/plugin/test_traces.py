@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.locusts import NO_RAMP, RAMP, Locust, distributed, outcomes, rows, run, told
+from tests.locusts import NO_RAMP, RAMP, Locust, distributed, outcomes, rows, run, run_info
 from tests.plugin.routed import refuses, routed_server
 from tests.simulators import ROOT, running_simulator, served, wait_for
 
@@ -54,8 +54,8 @@ def check_windows(folder, number):
     assert sum(int(level["requests"]) for level in levels) == number
     for level in levels:
         assert level["unit"] == "rate"
-        assert int(level["due"]) == pytest.approx(float(level["load"]) * told(folder)["plan"]["hold"], abs=3)
-    assert not told(folder)["checks"]
+        assert int(level["due"]) == pytest.approx(float(level["load"]) * run_info(folder)["plan"]["hold"], abs=3)
+    assert not run_info(folder)["checks"]
     return levels
 
 
@@ -70,7 +70,7 @@ def test_each_row_is_sent_once_when_it_is_due(simulator, tmp_path):
     check_lengths(simulator, lines)
     assert len(check_windows(tmp_path, 60)) > 1
     assert due(tmp_path) == pytest.approx([(moment - lines[0][0]) / 2.0 for moment, _, _ in lines], abs=0.001)
-    plan = told(tmp_path)["plan"]
+    plan = run_info(tmp_path)["plan"]
     assert plan["trace"] == {"rows": 60, "speed": 2.0, "shared": False}
     assert plan["arrivals"].startswith("60 rows of a trace")
 
@@ -103,7 +103,7 @@ def test_a_worker_that_goes_leaves_what_is_still_due_to_the_others(simulator, tm
     with distributed(tmp_path, simulator.url, "--llm-trace", "trace.csv") as stack:
         wait_for(lambda: served(simulator), lambda requests: requests >= 10)
         stack.workers[0].stop(signal.SIGTERM)
-        stack.master.says("1 worker sends the whole trace from now on")
+        stack.master.wait_for_log("1 worker sends the whole trace from now on")
         wait_for(lambda: numbers(simulator)[-21:], lambda last: last[-1] - last[0] == 20)
         stack.master.stop()
 
@@ -112,7 +112,7 @@ def test_a_worker_that_goes_leaves_what_is_still_due_to_the_others(simulator, tm
     assert len(sent) == len(set(sent))
     assert missing
     assert len({row % 2 for row in missing}) == 1, "they were all of one worker"
-    assert not told(tmp_path)["checks"], "a run that was stopped need not have sent all rows"
+    assert not run_info(tmp_path)["checks"], "a run that was stopped need not have sent all rows"
 
 
 def test_a_worker_that_comes_takes_its_part_of_what_is_still_due(simulator, tmp_path):
@@ -120,7 +120,7 @@ def test_a_worker_that_comes_takes_its_part_of_what_is_still_due(simulator, tmp_
     with distributed(tmp_path, simulator.url, "--llm-trace", "trace.csv", workers=1) as stack:
         wait_for(lambda: served(simulator), lambda requests: requests >= 10)
         stack.join(tmp_path, RAMP)
-        stack.master.says("2 workers share the trace from now on")
+        stack.master.wait_for_log("2 workers share the trace from now on")
         shared = len(numbers(simulator)) + 50
         wait_for(lambda: served(simulator), lambda requests: requests >= shared)
         stack.master.stop()
@@ -148,9 +148,9 @@ def test_a_server_that_refuses_forced_lengths_is_asked_without_them(tmp_path):
 
     assert "without ignore_eos and min_tokens" in locust.log
     assert outcomes(tmp_path) == {"ok": 10}
-    load = [asked.body for asked in server.asked[-10:]]
-    assert sorted(asked["max_tokens"] for asked in load) == sorted(tokens for _, _, tokens in lines)
-    assert not any("min_tokens" in asked for asked in load)
+    load = [request.body for request in server.requests[-10:]]
+    assert sorted(body["max_tokens"] for body in load) == sorted(tokens for _, _, tokens in lines)
+    assert not any("min_tokens" in body for body in load)
 
 
 def test_a_worker_without_the_trace_sends_nothing_and_says_why(simulator, tmp_path):
@@ -166,7 +166,7 @@ def test_a_worker_without_the_trace_sends_nothing_and_says_why(simulator, tmp_pa
         assert "trace.csv has other rows than the master's" in other.log
 
     assert served(simulator) == 10
-    (check,) = told(tmp_path)["checks"]
+    (check,) = run_info(tmp_path)["checks"]
     assert check["says"].startswith("10 of the trace's 20 rows were never due: a worker was lost, or does not have")
 
 

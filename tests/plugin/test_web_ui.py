@@ -9,7 +9,7 @@ from threading import Thread
 
 import pytest
 
-from tests.locusts import RAMP, Locust, free_port, outcomes, rows, told
+from tests.locusts import RAMP, Locust, free_port, outcomes, rows, run_info
 from tests.simulators import PATIENCE, RunningSimulator, running_simulator, wait_for
 from tests.web_ui import WebUI, running
 
@@ -56,25 +56,25 @@ def test_every_option_is_a_field_of_the_form_in_their_order(web_ui):
 
 def test_a_rate_can_be_asked_for_after_users(web_ui, tmp_path):
     web_ui.start(llm_levels="2")
-    wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and told(tmp_path)["ended"])
+    wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and run_info(tmp_path)["ended"])
     web_ui.is_idle()
     web_ui.start(llm_rate="8", llm_levels="8,16", llm_arrivals="bursts:2")
-    wait_for(lambda: (tmp_path / "run_run2_llm_run.json").exists() and told(tmp_path, "run_run2")["ended"])
+    wait_for(lambda: (tmp_path / "run_run2_llm_run.json").exists() and run_info(tmp_path, "run_run2")["ended"])
 
     assert [row["unit"] for row in rows(tmp_path, "llm_levels.csv")] == ["users"]
     assert [row["load"] for row in rows(tmp_path, "llm_levels.csv", "run_run2")] == ["8", "16"]
-    assert told(tmp_path, "run_run2")["plan"]["arrivals"] == "bursts:2"
+    assert run_info(tmp_path, "run_run2")["plan"]["arrivals"] == "bursts:2"
 
 
 def test_a_run_goes_through_its_levels_and_ends(web_ui, simulator, tmp_path):
     web_ui.start()
-    wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and told(tmp_path)["ended"])
-    wait_for(lambda: sum(outcomes(tmp_path).values()), lambda seen: seen == told(tmp_path)["counts"]["sent"] > 0)
+    wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and run_info(tmp_path)["ended"])
+    wait_for(lambda: sum(outcomes(tmp_path).values()), lambda seen: seen == run_info(tmp_path)["counts"]["sent"] > 0)
 
     served = simulator.received()
-    assert sum(outcomes(tmp_path).values()) == served - told(tmp_path)["counts"]["preflight"]
+    assert sum(outcomes(tmp_path).values()) == served - run_info(tmp_path)["counts"]["preflight"]
     assert [row["load"] for row in rows(tmp_path, "llm_levels.csv")] == ["2", "4"]
-    assert told(tmp_path)["stopped"] is False
+    assert run_info(tmp_path)["stopped"] is False
 
 
 def test_a_run_that_is_stopped_and_started_again_leaves_both(web_ui, simulator, tmp_path):
@@ -82,14 +82,14 @@ def test_a_run_that_is_stopped_and_started_again_leaves_both(web_ui, simulator, 
     wait_for(simulator.received, lambda seen: seen > 5)
     web_ui.stop()
     web_ui.is_idle()
-    wait_for(lambda: told(tmp_path)["stopped"])
+    wait_for(lambda: run_info(tmp_path)["stopped"])
     (tmp_path / "run_run2_stats.csv").write_text("of a process that has ended")
     web_ui.start(llm_levels="3")
-    wait_for(lambda: (tmp_path / "run_run2_llm_run.json").exists() and told(tmp_path, "run_run2")["ended"])
+    wait_for(lambda: (tmp_path / "run_run2_llm_run.json").exists() and run_info(tmp_path, "run_run2")["ended"])
 
     assert (tmp_path / "run_run2.1_stats.csv").read_text() == "of a process that has ended"
-    assert told(tmp_path)["plan"]["levels"] == [2, 4]
-    assert told(tmp_path, "run_run2")["plan"]["levels"] == [3]
+    assert run_info(tmp_path)["plan"]["levels"] == [2, 4]
+    assert run_info(tmp_path, "run_run2")["plan"]["levels"] == [3]
     assert outcomes(tmp_path, "run_run2")["ok"] > 0
     wait_for(lambda: in_locusts_file(tmp_path, "run_run2"), lambda seen: seen == answered(tmp_path, "run_run2"))
     assert in_locusts_file(tmp_path, "run") == answered(tmp_path, "run")
@@ -97,7 +97,7 @@ def test_a_run_that_is_stopped_and_started_again_leaves_both(web_ui, simulator, 
 
 def test_a_start_that_is_refused_leaves_locusts_figures_of_the_run_before(web_ui, tmp_path):
     web_ui.start(llm_levels="2")
-    wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and told(tmp_path)["ended"])
+    wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and run_info(tmp_path)["ended"])
     web_ui.is_idle()
     wait_for(lambda: in_locusts_file(tmp_path, "run"), lambda seen: seen == answered(tmp_path, "run") > 0)
     web_ui.start(llm_model="nope")
@@ -145,7 +145,7 @@ def test_a_reset_begins_anew_what_is_shown_and_leaves_the_files(web_ui, simulato
     assert after["levels"][0]["requests"] + before["levels"][0]["requests"] <= served
     assert all(point[0] > after["since"] - 1.0 for point in after["points"].values())
     web_ui.stop()
-    wait_for(lambda: told(tmp_path)["stopped"])
+    wait_for(lambda: run_info(tmp_path)["stopped"])
     assert outcomes(tmp_path)["ok"] > before["levels"][0]["requests"]
 
 
@@ -176,9 +176,9 @@ def test_what_was_measured_can_be_downloaded_without_csv_files(alone):
 def test_a_search_is_a_box_of_the_form(web_ui, tmp_path):
     limits = {"llm_search_limits": "e2e.p95 < 60s", "llm_search_max": "5", "llm_search_hold": "4"}
     web_ui.start(llm_search="true", **limits)
-    wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and told(tmp_path)["ended"], patience=120)
+    wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and run_info(tmp_path)["ended"], patience=120)
 
-    assert told(tmp_path)["plan"]["search"]["answer"] == 5
+    assert run_info(tmp_path)["plan"]["search"]["answer"] == 5
     assert [row["load"] for row in rows(tmp_path, "llm_levels.csv")][:2] == ["4", "5"]
 
 
@@ -242,11 +242,11 @@ def status(port: int, *lines: str) -> int:
 def test_a_gate_from_the_form_ends_a_run(web_ui, tmp_path):
     gate = {"llm_threshold": "e2e.p95 < 1ms", "llm_abort_on_breach": "true", "llm_abort_grace": "0.5"}
     web_ui.start(**gate, llm_hold="100")
-    wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and told(tmp_path)["ended"])
+    wait_for(lambda: (tmp_path / "run_llm_run.json").exists() and run_info(tmp_path)["ended"])
     web_ui.is_idle()
 
-    assert told(tmp_path)["options"]["llm_threshold"] == gate["llm_threshold"]
-    assert told(tmp_path)["ended_by"] == "e2e.p95 < 1ms at 2 users"
+    assert run_info(tmp_path)["options"]["llm_threshold"] == gate["llm_threshold"]
+    assert run_info(tmp_path)["ended_by"] == "e2e.p95 < 1ms at 2 users"
 
 
 BUSY = (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin.asked import STARTED, Asked, asked
+from tests.plugin.offline_web_ui import STARTED, OfflineWebUI, offline_web_ui
 from tests.simulators import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -28,23 +28,23 @@ FOREIGN = [
 
 
 @pytest.fixture(scope="module")
-def web_ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+def web_ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OfflineWebUI]:
     """Without a login, and without keys."""
-    with asked(tmp_path_factory.mktemp("alone")) as found:
-        yield found
+    with offline_web_ui(tmp_path_factory.mktemp("alone")) as ui:
+        yield ui
 
 
 @pytest.fixture(scope="module")
-def with_login(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+def with_login(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OfflineWebUI]:
     """Nobody is logged in."""
-    with asked(tmp_path_factory.mktemp("login"), login=True) as found:
-        yield found
+    with offline_web_ui(tmp_path_factory.mktemp("login"), login=True) as ui:
+        yield ui
 
 
 @pytest.fixture(scope="module")
-def with_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
-    with asked(tmp_path_factory.mktemp("key"), LLMLOCUST_API_KEY="sk-of-this-test") as found:
-        yield found
+def with_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OfflineWebUI]:
+    with offline_web_ui(tmp_path_factory.mktemp("key"), LLMLOCUST_API_KEY="sk-of-this-test") as ui:
+        yield ui
 
 
 def filled(rule: str) -> str:
@@ -184,7 +184,7 @@ def test_under_its_own_names_and_addresses_it_answers(web_ui, host):
 
 
 def test_an_option_names_a_proxy_and_pages_of_that_name_may_ask(tmp_path):
-    with asked(tmp_path, LLMLOCUST_WEB_HOSTS="https://locust.example, Master:8089") as proxied:
+    with offline_web_ui(tmp_path, LLMLOCUST_WEB_HOSTS="https://locust.example, Master:8089") as proxied:
         for host in ("locust.example", "master:8089", "localhost"):
             assert proxied.ask("GET", "/llm/", headers={"Host": host}).status == 200
         assert proxied.ask("GET", "/llm/", headers={"Host": "evil.example"}).status == 403
@@ -206,7 +206,7 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def files(parent: Path) -> Iterator[Asked]:
+def files(parent: Path) -> Iterator[OfflineWebUI]:
     folder = parent / "started"
     (folder / "below").mkdir(parents=True)
     (parent / "outside.jsonl").write_text('{"prompt": "Hello"}\n')
@@ -216,8 +216,8 @@ def files(parent: Path) -> Iterator[Asked]:
     (folder / ".git" / "config").write_text(f"token = {SECRET}\n")
     (folder / "link.jsonl").symlink_to(parent / "outside.jsonl")
     os.mkfifo(folder / "fifo.jsonl")
-    with asked(folder, "--llm-prompts", str(parent / "outside.jsonl")) as found:
-        yield found
+    with offline_web_ui(folder, "--llm-prompts", str(parent / "outside.jsonl")) as ui:
+        yield ui
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -333,28 +333,28 @@ def test_the_host_that_locust_was_started_with_may_be_named(with_key, host):
     ],
 )
 def test_no_key_of_any_kind_does(tmp_path, args, environment):
-    with asked(tmp_path, *args, **environment) as found:
-        assert "sent only to the host" in found.start(host="http://evil.example").refusal
+    with offline_web_ui(tmp_path, *args, **environment) as ui:
+        assert "sent only to the host" in ui.start(host="http://evil.example").refusal
 
 
 def test_no_key_of_a_worker_does(tmp_path):
-    with asked(tmp_path, master=True) as found:
+    with offline_web_ui(tmp_path, master=True) as ui:
         for host, status in (("http://evil.example", 400), (STARTED, 201)):
-            assert found.ask("POST", "/user", json={"user_class_name": "Chat", "host": host}).status == status
+            assert ui.ask("POST", "/user", json={"user_class_name": "Chat", "host": host}).status == status
 
 
 def test_no_key_goes_to_a_server_whose_certificate_is_not_verified_unless_locust_was_started_so(with_key, tmp_path):
     assert "certificate" in with_key.start(llm_insecure="true").refusal
     assert with_key.start(llm_insecure="false").refusal == ""
-    with asked(tmp_path, "--llm-insecure", LLMLOCUST_API_KEY="sk") as found:
-        assert found.start(llm_insecure="true").refusal == ""
+    with offline_web_ui(tmp_path, "--llm-insecure", LLMLOCUST_API_KEY="sk") as ui:
+        assert ui.start(llm_insecure="true").refusal == ""
 
 
 def test_without_keys_or_with_the_option_any_host_may_be_named(web_ui, tmp_path):
     assert web_ui.start(host="http://other.example").refusal == ""
     assert web_ui.start(llm_insecure="true").refusal == ""
-    with asked(tmp_path, LLMLOCUST_API_KEY="sk", LLMLOCUST_ANY_HOST="true") as found:
-        assert found.start(host="http://other.example").refusal == ""
+    with offline_web_ui(tmp_path, LLMLOCUST_API_KEY="sk", LLMLOCUST_ANY_HOST="true") as ui:
+        assert ui.start(host="http://other.example").refusal == ""
 
 
 @pytest.mark.parametrize(

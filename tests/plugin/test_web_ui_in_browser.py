@@ -15,7 +15,7 @@ import trustme
 from playwright.sync_api import Browser, FrameLocator, Page, expect
 
 from tests.chromium import SLOW, chromium
-from tests.locusts import RAMP, Locust, free_port, told
+from tests.locusts import RAMP, Locust, free_port, run_info
 from tests.simulators import running_simulator, wait_for
 
 pytestmark = pytest.mark.browser
@@ -154,7 +154,7 @@ def test_classes_are_picked_over_tls(browser, simulator, tmp_path):
         page.get_by_role("button", name="Stop", exact=True).click()
         expect(web_ui.live.locator("#state")).to_contain_text("Stopped after", timeout=SLOW_TO_START)
         assert web_ui.download("llm_levels.csv").read_text().count("\n") == 2
-    assert list(told(tmp_path)["user_classes"]) == ["Chat"]
+    assert list(run_info(tmp_path)["user_classes"]) == ["Chat"]
 
 
 @pytest.fixture(params=["alone", "with workers, a login and a base path"])

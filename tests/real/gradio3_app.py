@@ -1,4 +1,4 @@
-"""A Gradio 3 app, with its queue where the second argument says so: `python gradio3_app.py PORT [queue]`."""
+"""A Gradio 3 app, with a queue if the second argument is `queue`: `python gradio3_app.py PORT [queue]`."""
 
 import sys
 
@@ -15,9 +15,9 @@ def fail(text: str) -> str:
 
 def main(port: int, *, queue: bool) -> None:
     with gr.Blocks(analytics_enabled=False) as app:
-        given, answer = gr.Textbox(), gr.Textbox()
-        gr.Button().click(echo, given, answer, api_name="predict")
-        gr.Button().click(fail, given, answer, api_name="fail")
+        question, answer = gr.Textbox(), gr.Textbox()
+        gr.Button().click(echo, question, answer, api_name="predict")
+        gr.Button().click(fail, question, answer, api_name="fail")
     if queue:
         app.queue(api_open=False)
     app.launch(server_name="127.0.0.1", server_port=port, quiet=True, show_api=False)

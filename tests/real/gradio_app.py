@@ -1,4 +1,4 @@
-"""A Gradio app as people write them. Run by the interpreter that has gradio: `python gradio_app.py PORT`."""
+"""A typical Gradio app. It needs an interpreter with gradio: `python gradio_app.py PORT`."""
 
 import sys
 import time
@@ -26,9 +26,9 @@ def fail(text: str) -> str:
 def main(port: int) -> None:
     with gr.Blocks(analytics_enabled=False) as app:
         gr.ChatInterface(chat, api_name="chat", concurrency_limit=1)
-        given, answer = gr.Textbox(), gr.Textbox()
-        gr.Button().click(lambda text: f"Echo: {text}", given, answer, api_name="predict")
-        gr.Button().click(fail, given, answer, api_name="fail")
+        question, answer = gr.Textbox(), gr.Textbox()
+        gr.Button().click(lambda text: f"Echo: {text}", question, answer, api_name="predict")
+        gr.Button().click(fail, question, answer, api_name="fail")
     app.queue().launch(server_name="127.0.0.1", server_port=port, quiet=True)
 
 

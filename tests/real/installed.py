@@ -1,4 +1,4 @@
-"""What `make real` installed."""
+"""The software that `make real` has installed."""
 
 import os
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""Dialects against software that nobody here wrote: a Gradio app, a proxy that translates, an inference engine.
+"""Dialects with third-party software: a Gradio app, a proxy that translates, an inference engine.
 
-`make real` installs each into an environment of its own below .real/; what is not there is skipped, and says so.
-LLMLOCUST_REAL names another folder.
+`make real` installs each into its own environment below .real/. The tests of missing software are skipped with a message.
+LLMLOCUST_REAL sets another folder.
 """
 
 import os
@@ -22,7 +22,7 @@ from llmlocust.stream.dialects import named
 from llmlocust.stream.reading import Reading, has_token
 from llmlocust.stream.record import Record
 from llmlocust.stream.timeline import Timeline
-from tests.locusts import free_port, outcomes, run, told
+from tests.locusts import free_port, outcomes, run, run_info
 from tests.real.installed import python_of
 from tests.simulators import running_simulator, wait_for
 
@@ -31,12 +31,12 @@ KEY = "sk-of-a-test"
 PATIENT = Timeouts(connect=60, first_token=60, stall=60, total=60)
 SLOW_TO_START = 120.0
 WORDS, BETWEEN = ("Once", " upon", " a", " time"), 0.05
-"""What the app of gradio_app.py says, and seconds before each word."""
+"""The answer of the app in gradio_app.py, and the seconds before each word."""
 
 
 @contextmanager
 def running(folder: Path, url: str, *command: str | Path, **environment: str) -> Iterator[str]:
-    """A server as a child process, once it answers at the URL."""
+    """Start a server as a child process, and yield the URL when the server answers there."""
     with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **environment})
     try:
@@ -56,7 +56,7 @@ def answers(url: str) -> bool:
         return False
 
 
-def asks(url: str, name: str, path: str = "", *, key: str = "", **fields: object) -> Record:
+def send_request(url: str, name: str, path: str = "", *, key: str = "", **fields: object) -> Record:
     dialect = named(name, path)
     ask = Ask(**({"prompt": "Hello", "max_tokens": 8, "stream": dialect.streams} | fields))
     timeline, reading = Timeline(), Reading(dialect, name="test")
@@ -83,21 +83,21 @@ def gradio(tmp_path_factory):
 
 
 def test_a_gradio_chat_streams_what_it_yields(gradio):
-    record = asks(gradio, "gradio")
+    record = send_request(gradio, "gradio")
 
     assert (record.outcome, record.error, record.text) == ("ok", "", "".join(WORDS))
     assert 1 <= record.chunks <= len(WORDS)
-    # the first word takes its time after the call, and the call is when it began
+    # the app waits before the first word, and TTFT begins with the call
     assert record.ttft >= BETWEEN
     assert record.e2e >= len(WORDS) * BETWEEN
 
 
 def test_a_wait_in_gradios_queue_counts(gradio):
-    jobs = [gevent.spawn(asks, gradio, "gradio") for _ in range(2)]
+    jobs = [gevent.spawn(send_request, gradio, "gradio") for _ in range(2)]
     first, second = sorted((job.get() for job in jobs), key=lambda record: record.ttft)
 
     assert {first.outcome, second.outcome} == {"ok"}
-    assert second.ttft >= (len(WORDS) + 1) * BETWEEN  # the app takes one at a time
+    assert second.ttft >= (len(WORDS) + 1) * BETWEEN  # the app serves one request at a time
 
 
 @pytest.mark.parametrize(
@@ -112,23 +112,23 @@ def test_a_wait_in_gradios_queue_counts(gradio):
     ],
 )
 def test_gradios_answers_and_failures(gradio, name, path, outcome, text):
-    record = asks(gradio, name, path)
+    record = send_request(gradio, name, path)
 
     assert (record.outcome, record.text) == (outcome, text), record.error
     assert bool(record.error) == (outcome != "ok")
 
 
-def test_a_gradio_app_is_found_out_and_loaded(gradio, tmp_path):
+def test_the_dialect_of_a_gradio_app_is_detected(gradio, tmp_path):
     few = ["--llm-levels", "2", "--llm-warmup", "0", "--llm-hold", "2"]
     locust = run(tmp_path, gradio, *few, "--llm-dialect", "auto")
 
     assert locust.process.returncode == 0, locust.log
     assert "The run uses the dialect gradio, at /gradio_api/call/chat." in locust.log
     assert set(outcomes(tmp_path)) == {"ok"}
-    assert told(tmp_path)["target"]["dialect"] == "gradio"
+    assert run_info(tmp_path)["target"]["dialect"] == "gradio"
 
 
-# ── Gradio 3, which has no calls whose events are fetched ──
+# ── Gradio 3, which has no event calls ──
 
 
 @pytest.fixture(scope="module")
@@ -156,14 +156,14 @@ def _gradio3(folder: Path, *queue: str) -> Iterator[str]:
     ],
 )
 def test_an_old_gradios_answers_and_failures(gradio3, path, outcome, text):
-    record = asks(gradio3, "gradio-run", path)
+    record = send_request(gradio3, "gradio-run", path)
 
     assert (record.outcome, record.text) == (outcome, text), record.error
     assert record.e2e if outcome == "ok" else record.error
 
 
 @pytest.mark.parametrize("name", ["auto", "gradio-run"])
-def test_an_old_gradio_app_is_found_out_and_loaded(gradio3, tmp_path, name):
+def test_the_dialect_of_an_old_gradio_app_is_detected(gradio3, tmp_path, name):
     few = ["--llm-levels", "2", "--llm-warmup", "0", "--llm-hold", "2"]
     locust = run(tmp_path, gradio3, *few, "--llm-dialect", name)
 
@@ -173,7 +173,7 @@ def test_an_old_gradio_app_is_found_out_and_loaded(gradio3, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["auto", "gradio", "gradio-run"])
-def test_an_old_gradios_queue_is_not_spoken_to_and_that_is_said(tmp_path, name):
+def test_an_old_gradios_queue_is_refused_with_a_message(tmp_path, name):
     with _gradio3(tmp_path, "queue") as url:
         locust = run(tmp_path, url, "--llm-levels", "2", "--llm-dialect", name)
 
@@ -208,7 +208,7 @@ def litellm(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["openai-chat", "openai-responses", "anthropic"])
 def test_litellm_translates_a_stream_and_nothing_is_lost(litellm, name):
-    record = asks(litellm, name, key=KEY, model="translated")
+    record = send_request(litellm, name, key=KEY, model="translated")
 
     assert (record.outcome, record.error) == ("ok", "")
     assert (record.output_tokens, record.token_source) == (8, "usage")
@@ -221,20 +221,20 @@ def test_litellm_translates_a_stream_and_nothing_is_lost(litellm, name):
 @pytest.mark.parametrize("name", ["openai-chat", "openai-completions", "anthropic"])
 @pytest.mark.parametrize("stream", [True, False])
 def test_litellms_canned_answer(litellm, name, stream):
-    record = asks(litellm, name, key=KEY, model="canned", stream=stream)
+    record = send_request(litellm, name, key=KEY, model="canned", stream=stream)
 
     assert (record.outcome, record.error, record.text) == ("ok", "", "Once upon a time")
     assert record.output_tokens > 0
 
 
 @pytest.mark.parametrize("name", ["openai-chat", "openai-responses", "anthropic"])
-@pytest.mark.parametrize("wrong", [{"model": "nobody"}, {"key": "sk-wrong", "model": "canned"}])
+@pytest.mark.parametrize("wrong", [{"model": "unknown"}, {"key": "sk-wrong", "model": "canned"}])
 def test_litellms_refusals_are_classified(litellm, name, wrong):
-    record = asks(litellm, name, **({"key": KEY} | wrong))
+    record = send_request(litellm, name, **({"key": KEY} | wrong))
 
     assert record.outcome in ("http_4xx", "http_5xx")
     assert record.error.startswith("HTTP ")
-    assert "{" not in record.error  # its words, not its JSON
+    assert "{" not in record.error  # the message in the JSON, not the JSON
 
 
 # ── llama.cpp's engine with a model of random weights, behind llama-cpp-python's server ──
@@ -254,12 +254,12 @@ def engine(tmp_path_factory):
 @pytest.mark.parametrize("name", ["openai-chat", "openai-completions"])
 def test_an_engines_tokens_are_counted(engine, name):
     extra = {"logprobs": True} if name == "openai-chat" else {}
-    streamed = asks(engine, name, model="tiny", max_tokens=30, temperature=0.0, extra=extra)
-    whole = asks(engine, name, model="tiny", max_tokens=30, temperature=0.0, stream=False)
+    streamed = send_request(engine, name, model="tiny", max_tokens=30, temperature=0.0, extra=extra)
+    whole = send_request(engine, name, model="tiny", max_tokens=30, temperature=0.0, stream=False)
 
     assert (streamed.outcome, streamed.error, streamed.finish) == ("ok", "", whole.finish)
     assert (whole.outcome, whole.token_source, whole.output_tokens) == ("ok", "usage", 30)
-    # it tells no usage with a stream, and a token that is half a character comes without text
+    # the engine reports no usage in a stream, and a token of half a character has no text
     assert streamed.token_source == "chunks"
     assert 1 <= streamed.output_tokens <= 30
     assert streamed.ttft <= streamed.e2e
@@ -267,10 +267,10 @@ def test_an_engines_tokens_are_counted(engine, name):
 
 def test_an_engines_refusal_is_classified(engine):
     too_long = {"model": "tiny", "prompt": "word " * 2000}
-    whole = asks(engine, "openai-chat", stream=False, **too_long)
-    streamed = asks(engine, "openai-chat", **too_long)
+    whole = send_request(engine, "openai-chat", stream=False, **too_long)
+    streamed = send_request(engine, "openai-chat", **too_long)
 
     assert whole.outcome in ("http_4xx", "http_5xx")
     assert "maximum context length" in whole.error
-    # where it streams, it says 200 before it knows, and then nothing
+    # in a stream, it sends the status 200 before it detects the error, and then nothing
     assert (streamed.outcome, streamed.chunks) == ("truncated", 0)

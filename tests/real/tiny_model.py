@@ -1,6 +1,6 @@
-"""A llama of random weights, small enough to be made on the spot: what it says is noise, how it is served is real.
+"""A small llama model with random weights, for tests of a real engine; its answers are noise.
 
-Run by the interpreter that has gguf: `python tiny_model.py FILE`.
+It needs an interpreter with gguf: `python tiny_model.py FILE`.
 """
 
 import sys
@@ -51,7 +51,9 @@ def shapes(vocabulary: int) -> dict[str, tuple[int, ...]]:
         "ffn_norm": (WIDTH,), "ffn_gate": wide, "ffn_up": wide, "ffn_down": (WIDTH, HIDDEN),
     }  # fmt: skip
     ends = {"token_embd.weight": (vocabulary, WIDTH), "output_norm.weight": (WIDTH,)}
-    return ends | {"output.weight": (vocabulary, WIDTH)} | {f"blk.0.{name}.weight": of for name, of in block.items()}
+    return (
+        ends | {"output.weight": (vocabulary, WIDTH)} | {f"blk.0.{name}.weight": shape for name, shape in block.items()}
+    )
 
 
 if __name__ == "__main__":

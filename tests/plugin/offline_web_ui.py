@@ -1,4 +1,4 @@
-"""Locust's web UI, asked by Flask's test client: no port, no run. Locust lives in a child, as it patches threads."""
+"""Locust's web UI with Flask's test client: no port, no run. Locust runs in a child process, because it patches threads."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from typing import Any
 from tests.simulators import ROOT
 
 STARTED = "http://127.0.0.1:9"
-"""The host that Locust is started with. Nothing listens there, and no test lets a run begin."""
+"""The host that Locust is started with. No server listens at this address, and no test starts a run."""
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Answer:
     headers: dict[str, str]
     text: str
     stderr: str
-    """What Locust's terminal says meanwhile."""
+    """Locust's output to stderr during the request."""
 
     @property
     def json(self) -> Any:
@@ -30,13 +30,13 @@ class Answer:
 
     @property
     def refusal(self) -> str:
-        """The message of a form that is refused; empty where the form reached Locust."""
+        """The message about a refused form; empty if the form reached Locust."""
         return "" if "reached" in self.json else self.json["message"]
 
 
 @dataclass
-class Asked:
-    """A web UI that answers requests."""
+class OfflineWebUI:
+    """Locust's web UI in a child process."""
 
     process: subprocess.Popen[str]
     rules: list[tuple[str, list[str], str]]
@@ -45,20 +45,22 @@ class Asked:
     """Endpoints that Locust has without the plugin."""
 
     def ask(self, method: str, path: str, **more: Any) -> Answer:
-        """`more` as Flask's test client takes it."""
+        """Send a request. `more` has the arguments of Flask's test client."""
         self.process.stdin.write(json.dumps([method, path, more]) + "\n")
         self.process.stdin.flush()
         return Answer(**json.loads(self.process.stdout.readline()))
 
     def start(self, **fields: str) -> Answer:
-        """Post the form. Instead of Locust's view, one answers that tells the fields that it would have had."""
+        """Post the form. Instead of Locust's view, a test view answers with the fields of the form that it received."""
         return self.ask("POST", "/swarm", data={"user_count": "1", "spawn_rate": "1", **fields})
 
 
 @contextmanager
-def asked(folder: Path, *args: str, login: bool = False, master: bool = False, **environment: str) -> Iterator[Asked]:
+def offline_web_ui(
+    folder: Path, *args: str, login: bool = False, master: bool = False, **environment: str
+) -> Iterator[OfflineWebUI]:
     kind = "login" if login else "master" if master else "alone"
-    command = [sys.executable, "-m", "tests.plugin.asked", kind, "--host", STARTED, *args]
+    command = [sys.executable, "-m", "tests.plugin.offline_web_ui", kind, "--host", STARTED, *args]
     keys = {name: "" for name in os.environ if name.endswith("_API_KEY")}
     process = subprocess.Popen(
         command,
@@ -69,7 +71,7 @@ def asked(folder: Path, *args: str, login: bool = False, master: bool = False, *
         text=True,
     )
     try:
-        yield Asked(process, *json.loads(process.stdout.readline()))
+        yield OfflineWebUI(process, *json.loads(process.stdout.readline()))
     finally:
         process.stdin.close()
         process.wait()
@@ -103,15 +105,15 @@ def _serve(args: list[str], kind: str) -> None:
             environment.create_local_runner()
         return environment.create_web_ui("127.0.0.1", 0, web_login=kind == "login", delayed_start=True)
 
-    told = get_parser().parse_args(args)
+    options = get_parser().parse_args(args)
     own = [rule.endpoint for rule in web_ui_of(Environment(user_classes=[Chat])).app.url_map.iter_rules()]
     environment = Environment(
         user_classes=[Chat],
         available_user_classes={"Chat": Chat},
         available_user_tasks={"Chat": Chat.tasks},
         shape_class=Ramp(),
-        host=told.host,
-        parsed_options=told,
+        host=options.host,
+        parsed_options=options,
         events=events,
     )
     web_ui = web_ui_of(environment)
@@ -132,12 +134,14 @@ def _serve(args: list[str], kind: str) -> None:
     print(json.dumps([rules, own]), file=out, flush=True)
     for line in sys.stdin:
         method, path, more = json.loads(line)
-        said = StringIO()
-        with redirect_stderr(said), redirect_stdout(StringIO()):
+        stderr = StringIO()
+        with redirect_stderr(stderr), redirect_stdout(StringIO()):
             answer = client.open(path, method=method, **more)
-        told = {"status": answer.status_code, "headers": dict(answer.headers)}
+        document = {"status": answer.status_code, "headers": dict(answer.headers)}
         print(
-            json.dumps({**told, "text": answer.get_data(as_text=True), "stderr": said.getvalue()}), file=out, flush=True
+            json.dumps({**document, "text": answer.get_data(as_text=True), "stderr": stderr.getvalue()}),
+            file=out,
+            flush=True,
         )
 
 
