@@ -71,14 +71,14 @@ def play(run: PlayedRun, levels: int, names: int, seconds: int) -> None:
             worker.note_gauges(run.at + second, users=load, in_flight=load, client_cpu=0.5)
         run.at += HOLD
         run.ledger.merge(worker.take())
-    gaps = Histogram(dice.lognormvariate(-4, 0.5) for _ in range(A_SECOND * TOKENS)).pack()
+    itls = Histogram(dice.lognormvariate(-4, 0.5) for _ in range(A_SECOND * TOKENS)).pack()
     first = Histogram(dice.lognormvariate(-2, 0.5) for _ in range(A_SECOND)).pack()
     while run.at < seconds:  # the rest of the time: its charts alone
         second = int(run.at)
         run.ledger.seconds.merge(
             second, {"users": levels, "in_flight": levels, "tokens": 2000, "ended": 20, "longest": 5.0}
         )
-        run.ledger.spans.merge(second, "itl", gaps)
+        run.ledger.spans.merge(second, "itl", itls)
         run.ledger.spans.merge(second, "ttft", first)
         run.at += 1.0
 
@@ -86,10 +86,10 @@ def play(run: PlayedRun, levels: int, names: int, seconds: int) -> None:
 def record(dice: random.Random, name: str) -> Record:
     first = dice.lognormvariate(-2, 0.5)
     arrivals = list(accumulate((dice.lognormvariate(-4, 0.5) for _ in range(TOKENS)), initial=first))
-    gaps = [after - before for before, after in pairwise(arrivals)]
+    itls = [after - before for before, after in pairwise(arrivals)]
     return Record(
         name=name, outcome=OK, duration=arrivals[-1], e2e=arrivals[-1], ttft=first, ttfo=first, tpot=0.02,
-        arrivals=arrivals, gaps=gaps, output_tokens=TOKENS, token_source="usage",
+        arrivals=arrivals, itls=itls, output_tokens=TOKENS, token_source="usage",
     )  # fmt: skip
 
 

@@ -211,7 +211,7 @@ class Player:
             ttfo=first,
             tpot=(arrivals[-1] - first) / (TOKENS - 1),
             arrivals=arrivals,
-            gaps=[later - earlier for earlier, later in pairwise(arrivals)],
+            itls=[later - earlier for earlier, later in pairwise(arrivals)],
             client_queue=self.dice.expovariate(20_000.0),
             input_tokens=self.dice.randrange(20, 60),
             output_tokens=TOKENS,

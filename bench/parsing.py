@@ -111,7 +111,7 @@ def parsed(events: list[bytes], dice: random.Random, dialect: Dialect) -> tuple[
     """The answer's bytes come read by read; only what reads them is timed."""
     reading = Reading(dialect, name="chat")
     timeline = Timeline(
-        asked_ns=NS,
+        requested_ns=NS,
         sent_ns=NS,
         client_queue=0.0,
         clock="kernel",

@@ -96,8 +96,8 @@ judged, right, good (met every threshold, if there are any). Of all requests of 
     def note_uncertain(self, record: Record) -> None:
         """Count the bounds of times that are not known exactly, for `ranges`."""
         for merged in record.merged:
-            self.histogram("itl_guess").extend(merged.guesses)
-            self.histogram(f"{_SUM if merged.exact else _LIMIT}{len(merged.guesses)}").add(merged.total)
+            self.histogram("itl_guess").extend(merged.estimates)
+            self.histogram(f"{_SUM if merged.exact else _LIMIT}{len(merged.estimates)}").add(merged.total)
         if record.ttft is not None and record.ttft_bounds is not None:
             for metric, value in zip(_TTFT_BOUNDS, (record.ttft, *record.ttft_bounds), strict=True):
                 self.histogram(metric).add(value)

@@ -150,7 +150,7 @@ _TABLE = (
         "itl",
         "inter-token latency",
         "ITL",
-        values="gaps",
+        values="itls",
         has_ranges=True,
         in_live_view=True,
         in_phases=True,

@@ -147,17 +147,17 @@ class OpenLoad:
         finally:
             mine[1].kill()
 
-    def due_now(self, asked_ns: int) -> int:
+    def due_now(self, requested_ns: int) -> int:
         """Return the time at which the schedule made the running greenlet's request due; 0 if it did not.
 
-        A task's later requests follow its first: they are due at `asked_ns`, when the task asks for them.
+        A task's later requests follow its first: they are due at `requested_ns`, when the task asks for them.
         """
         arrival = gevent.getcurrent()
         if not isinstance(arrival, Arrival):
             return 0
         due_ns, arrival.due_ns = arrival.due_ns, 0
         if not due_ns:
-            self._counter.request_due(asked_ns, dropped=False)
+            self._counter.request_due(requested_ns, dropped=False)
         return due_ns
 
     def think(self, user: StreamUser, seconds: float) -> None:

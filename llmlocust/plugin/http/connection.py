@@ -32,7 +32,7 @@ from llmlocust.stream.clocks import wall_minus
 from llmlocust.stream.content_encodings import Decoder, Undecodable
 from llmlocust.stream.limits import MAX_DOCUMENT, TooLarge, longer
 from llmlocust.stream.reading import SLICE
-from llmlocust.stream.timeline import OF_READ, Look, Timeline
+from llmlocust.stream.timeline import OF_READ, Poll, Timeline
 
 _READ = 65536
 _RECORD = 16384
@@ -349,13 +349,13 @@ class Connection:
             self._last = now
             if len(data) < _READ:
                 self._empty = now
-            look = self._polls.look
-            if not look.first_read:
-                look.first_read = now
-            if arrived < look.first:  # noqa: PLR1730  # a call would be slower, and this runs for every token
-                look.first = arrived
+            poll = self._polls.poll
+            if not poll.first_read:
+                poll.first_read = now
+            if arrived < poll.first:  # noqa: PLR1730  # a call would be slower, and this runs for every token
+                poll.first = arrived
             for piece in (data,) if self._tls is None else self._decrypted(data):
-                self._take(piece, arrived, now, look)
+                self._take(piece, arrived, now, poll)
             if not self._response.over:
                 return
             self._end()
@@ -408,7 +408,7 @@ class Connection:
         self._unsent = memoryview(bytes(self._unsent) + self._outgoing.read())
         self._push()
 
-    def _take(self, data: bytes, arrived: int, now: int, look: Look) -> None:
+    def _take(self, data: bytes, arrived: int, now: int, poll: Poll) -> None:
         timeline = self._timeline
         before, encoded = len(timeline.body), self._response.encoded_bytes
         self.has_received = self.has_received or bool(data)
@@ -423,7 +423,7 @@ class Connection:
                 timeline.ends.append(len(timeline.body))
                 timeline.times.append(arrived)
                 timeline.lags.append(now - arrived)
-                timeline.looks.append(look)
+                timeline.polls.append(poll)
         response = self._response
         new_bytes = len(timeline.body) - before
         response.body_bytes += new_bytes

@@ -202,8 +202,8 @@ class Probe:
         if self._body(changed) == self._body(attempt.ask):  # this dialect does not have the field
             return None
         record = self.send(changed)
-        is_runs = change.is_runs and record.status in _REFUSED
-        if not (record.ok or is_runs or self._is_another_refusal(attempt, changed, record)):
+        is_run_setting = change.is_run_setting and record.status in _REFUSED
+        if not (record.ok or is_run_setting or self._is_another_refusal(attempt, changed, record)):
             return None
         return attempt._replace(ask=changed, record=record, changes=(*attempt.changes, change.words))
 

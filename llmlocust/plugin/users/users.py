@@ -344,8 +344,8 @@ class LLMUser(FastHttpUser):
     def _ask(self, dialect: Dialect, ask: Ask, name: str, words: str) -> Record:
         if self._collector.refused:
             raise StopUser(self._collector.refused)
-        asked_ns = perf_counter_ns()
-        timeline = Timeline(asked_ns=asked_ns, due_ns=self._collector.open_load.due_now(asked_ns))
+        requested_ns = perf_counter_ns()
+        timeline = Timeline(requested_ns=requested_ns, due_ns=self._collector.open_load.due_now(requested_ns))
         if ask.stream and not dialect.streams:
             ask = msgspec.structs.replace(ask, stream=False)
         request_id = f"{random.getrandbits(64):016x}"
@@ -399,7 +399,7 @@ class LLMUser(FastHttpUser):
             self._state = LOCUST_STATE_WAITING  # Locust may stop the user at once: nothing is in flight
             self._collector.quota.wait()
             self._state = LOCUST_STATE_RUNNING
-            timeline.asked_ns = perf_counter_ns()
+            timeline.requested_ns = perf_counter_ns()
 
     def _judge(self, words: str, record: Record) -> bool | None:
         if not record.ok:
