@@ -348,7 +348,7 @@ class Live:
         if (index, gauge) not in self._busiest:
             level = self.run.ledger.levels[index]
             end = self.run.over if level.ended is None else level.ended
-            values = sorted(self.run.ledger.seconds.told(gauge, math.ceil(level.began - 0.5), math.ceil(end - 0.5)))
+            values = sorted(self.run.ledger.seconds.reported(gauge, math.ceil(level.began - 0.5), math.ceil(end - 0.5)))
             self._busiest[index, gauge] = values[int(0.9 * (len(values) - 1))] if values else math.nan
             self.run.pause()
         return self._busiest[index, gauge]

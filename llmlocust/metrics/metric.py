@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What a metric measures."""
+    """The kind of quantity that a metric measures."""
 
     LATENCY = "latency"
     """Seconds; milliseconds in files and in JSON."""
