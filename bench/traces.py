@@ -52,7 +52,7 @@ for _ in range({ASKED}):
     if row.blocks:
         shared_text(row, "salt", estimate, source)
     else:
-        prompts.dress(prompts.pick(source), source, row.prompt_tokens)
+        prompts.prepare(prompts.pick(source), source, row.prompt_tokens)
 each = (process_time() - begun) / {ASKED} * 1e6
 print(f"{{len(trace):,}} | {{opened:.1f}} | {{cpu:.1f}} | {{before:.0f}} | {{peak():.0f}} | {{each:.0f}} |")
 """

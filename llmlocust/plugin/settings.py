@@ -13,7 +13,7 @@ from llmlocust.load.curves import DEFAULT_RATES, parse_levels, parse_rates
 from llmlocust.load.distributions import Distribution, is_named, parse
 from llmlocust.load.plans import Setting
 from llmlocust.load.search import Judge, Limits, Queueing
-from llmlocust.load.search_rates import Answered
+from llmlocust.load.search_rates import RateLimits
 from llmlocust.load.trace_windows import windows
 from llmlocust.load.traces import Replay, open_trace
 from llmlocust.metrics.levels import RATE, USERS
@@ -111,7 +111,7 @@ def search_judge(text: str, first_rate: float | None = None) -> Judge:
     """
     goals = [Threshold.parse(entry) for entry in listed(text)]
     if first_rate is not None:
-        return Answered(Limits(goals or [_FEW_ERRORS], closed=False), first_rate)
+        return RateLimits(Limits(goals or [_FEW_ERRORS], closed=False), first_rate)
     return Limits(goals) if goals else Queueing()
 
 

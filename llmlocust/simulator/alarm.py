@@ -54,5 +54,5 @@ class KernelAlarm:
         self._timer.close()
 
     def _rang(self) -> None:
-        if self._timer.has_rung():  # else it was set anew between the loop's waking and now
+        if self._timer.has_expired():  # else it was set anew between the loop's waking and now
             self._ring()

@@ -127,7 +127,7 @@ class SteppedRamp(LoadTestShape):
         assert self._stairs is not None
         assert self._run is not None
         if self._searching:
-            self._searching.look()
+            self._searching.judge_level()
         if self._requests and self._run.assignment.all_requests_ended:
             self._stairs.hold = 0.0
         for change in self._stairs.advance(time.monotonic(), self._active_load()):

@@ -217,7 +217,7 @@ class LLMUser(FastHttpUser):
         for turn in prompts.turns(picked, max(1, round(self._drawn("turns", source))), source):
             if records:
                 self.wait()
-            history = [*history, *turn.said]
+            history = [*history, *turn.messages]
             turn_name, turn_fields = f"{name} {len(records) + 1}", _limited(turn.max_tokens) | fields
             records.append(self._chat(self._dialect, history, turn.words, turn_name, source, turn_fields))
             if not records[-1].ok:
@@ -291,8 +291,8 @@ class LLMUser(FastHttpUser):
             return shared_text(row, self._collector.open_load.salt, self._prompts.count, source), "", limits
         picked = self._prompts.pick(source)
         if row is not None:
-            return self._prompts.dress(words_of(picked), source, row.prompt_tokens), words_of(picked), limits
-        return self._prompts.dress(picked, source), words_of(picked), _limited(limit_of(picked))
+            return self._prompts.prepare(words_of(picked), source, row.prompt_tokens), words_of(picked), limits
+        return self._prompts.prepare(picked, source), words_of(picked), _limited(limit_of(picked))
 
     def _text(self, source: random.Random, row: Row | None) -> tuple[str, str, dict[str, Any]]:
         """Return the same as `_prompt`, with the prompt as plain text."""
