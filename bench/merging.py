@@ -132,7 +132,7 @@ class Master:
             self._heartbeats()
             # as every second, without waiting for it
             self.run.tick()
-            self.master._look()  # noqa: SLF001
+            self.master._check_workers()  # noqa: SLF001
 
     def _put_forward(self, moment: float) -> None:
         self.run._clock = monotonic() - moment  # noqa: SLF001  # see above

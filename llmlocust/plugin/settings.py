@@ -106,13 +106,13 @@ def shape_setting(shape: Any, environment: HasOptions, *, is_rate: bool) -> Sett
 
 
 def search_judge(text: str, first_rate: float | None = None) -> Judge:
-    """Return the goal of a search, from an option's text. With `first_rate`, the search is for a rate of requests per
-    second. Raises ValueError in one line.
+    """Return the judge of a search, from the thresholds in an option's text. With `first_rate`, the search is for a rate
+    of requests per second. Raises ValueError in one line.
     """
-    goals = [Threshold.parse(entry) for entry in listed(text)]
+    thresholds = [Threshold.parse(entry) for entry in listed(text)]
     if first_rate is not None:
-        return RateLimits(Limits(goals or [_FEW_ERRORS], closed=False), first_rate)
-    return Limits(goals) if goals else Queueing()
+        return RateLimits(Limits(thresholds or [_FEW_ERRORS], closed=False), first_rate)
+    return Limits(thresholds) if thresholds else Queueing()
 
 
 def extra_fields(text: str) -> dict[str, Any]:
@@ -189,5 +189,5 @@ def replay_notes(environment: HasRamp) -> list[str]:
             f"{trace.shuffled} rows of the trace were written after later ones: they are sent in the order of their times"
         )
     if trace.empty:
-        lines.append(f"{trace.empty} rows of the trace have no token in the prompt or in the answer: they ask for one")
+        lines.append(f"{trace.empty} rows of the trace have no token in the prompt or in the answer: one is requested")
     return lines

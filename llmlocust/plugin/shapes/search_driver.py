@@ -53,8 +53,8 @@ class Searching:
             lag=lag,
         )
 
-    def take_over(self, stairs: Staircase, run: Run) -> None:
-        """Select the levels of this staircase from now on."""
+    def control(self, stairs: Staircase, run: Run) -> None:
+        """Select the levels of this staircase and the plan of this run from now on."""
         self._stairs, self._run = stairs, run
         stairs.levels = [self.search.load]
         self.level_began()
