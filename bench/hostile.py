@@ -13,7 +13,7 @@ from time import process_time
 from llmlocust.plugin.generator.collector import _keep_the_loop_free
 from llmlocust.stream.dialects.openai import OpenAIChat
 from llmlocust.stream.reading import Reading
-from llmlocust.stream.timeline import Look, Timeline
+from llmlocust.stream.timeline import Poll, Timeline
 
 MB = 1 << 20
 READ = 65536
@@ -71,7 +71,7 @@ def longest(body: bytes, content_type: str) -> tuple[float, str]:
         timeline.ends.append(len(timeline.body))
         timeline.times.append(begin + 1000)
         timeline.lags.append(1)
-        timeline.looks.append(Look(0, 0))
+        timeline.polls.append(Poll(0, 0))
         more = True
         while more:
             began = process_time()

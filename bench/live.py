@@ -90,7 +90,7 @@ def record(dice: random.Random, name: str) -> Record:
     itls = [after - before for before, after in pairwise(arrivals)]
     return Record(
         name=name, outcome=OK, duration=arrivals[-1], e2e=arrivals[-1], ttft=first, ttfo=first, tpot=0.02,
-        arrivals=arrivals, gaps=itls, output_tokens=TOKENS, token_source="usage",
+        arrivals=arrivals, itls=itls, output_tokens=TOKENS, token_source="usage",
     )  # fmt: skip
 
 

@@ -132,7 +132,7 @@ class Master:
             self._heartbeats()
             # the work of every second, without waiting
             self.run.tick()
-            self.master._look()  # noqa: SLF001
+            self.master._check_workers()  # noqa: SLF001
 
     def _set_clock(self, moment: float) -> None:
         self.run._clock = monotonic() - moment  # noqa: SLF001  # instead of waiting
@@ -213,7 +213,7 @@ class SimulatedWorker:
             ttfo=first,
             tpot=(arrivals[-1] - first) / (TOKENS - 1),
             arrivals=arrivals,
-            gaps=[later - earlier for earlier, later in pairwise(arrivals)],
+            itls=[later - earlier for earlier, later in pairwise(arrivals)],
             client_queue=self.dice.expovariate(20_000.0),
             input_tokens=self.dice.randrange(20, 60),
             output_tokens=TOKENS,

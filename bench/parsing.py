@@ -114,7 +114,7 @@ def parse_answer(events: list[bytes], dice: random.Random, dialect: Dialect) -> 
     """Parse the answer's bytes read by read. Return the CPU seconds of parsing alone, and the record."""
     reading = Reading(dialect, name="chat")
     timeline = Timeline(
-        asked_ns=NS,
+        requested_ns=NS,
         sent_ns=NS,
         client_queue=0.0,
         clock="kernel",

@@ -42,7 +42,7 @@ prompts = Prompts(load(sys.argv[1]))
 opened = perf_counter()
 source = random.Random(1)
 for _ in range({PICKED}):
-    prompts.dress(prompts.pick(source), source)
+    prompts.prepare(prompts.pick(source), source)
 per_prompt = (perf_counter() - opened) / {PICKED} * 1e6
 print(f"{{len(prompts.questions):,}} | {{opened - begun:.2f}} | {{before:.0f}} | {{peak():.0f}} | {{own():.0f}} | {{per_prompt:.0f}} |")
 """

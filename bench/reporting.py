@@ -115,7 +115,7 @@ def request(dice: random.Random, load: int) -> Record:
         ttfo=arrivals[0],
         tpot=(arrivals[-1] - arrivals[0]) / (TOKENS - 1),
         arrivals=arrivals,
-        gaps=[later - earlier for earlier, later in pairwise(arrivals)],
+        itls=[later - earlier for earlier, later in pairwise(arrivals)],
         client_queue=dice.expovariate(20_000.0),
         input_tokens=dice.randrange(20, 60),
         output_tokens=TOKENS,

@@ -77,7 +77,7 @@ class VirtualSearch:
             self.now = math.ceil(self.now + self.search.warmup)
             level = SearchedLevel(records, self.now)
             self.levels.append(level)
-            while not self.search.look(self.now - level.warmed_up, self._tally):
+            while not self.search.decide(self.now - level.warmed_up, self._tally):
                 self.now += 1.0
             level.ended = self.now
             before = load

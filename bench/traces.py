@@ -52,7 +52,7 @@ for _ in range({PICKED}):
     if row.blocks:
         shared_text(row, "salt", estimate, source)
     else:
-        prompts.dress(prompts.pick(source), source, row.prompt_tokens)
+        prompts.prepare(prompts.pick(source), source, row.prompt_tokens)
 per_prompt = (process_time() - begun) / {PICKED} * 1e6
 print(f"{{len(trace):,}} | {{opened:.1f}} | {{cpu:.1f}} | {{before:.0f}} | {{peak():.0f}} | {{per_prompt:.0f}} |")
 """

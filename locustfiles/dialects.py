@@ -33,11 +33,11 @@ class Own(Dialect):
     def body(self, ask: Ask) -> bytes:
         return msgspec.json.encode({"prompt": ask.text(), "n_predict": ask.max_tokens, "stream": True})
 
-    def pieces(self, found: list[Delta], chunk: Any, event: Event) -> None:
+    def pieces(self, deltas: list[Delta], chunk: Any, event: Event) -> None:
         if chunk.content:
-            found.append(Delta(ANSWER, event.end, chunk.content))
+            deltas.append(Delta(ANSWER, event.end, chunk.content))
         if chunk.stop:
-            found.append(Delta(END, event.end, "stop"))
+            deltas.append(Delta(END, event.end, "stop"))
 
 
 class Reader(LLMUser):

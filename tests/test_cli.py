@@ -322,7 +322,7 @@ def code_and_stderr(args, folder):
         (["demo", "--levels", "x"], "levels must be whole numbers"),
         (["calibrate", "--streams", "10,x"], "--streams takes whole numbers from 1, such as 10,100"),
         (["calibrate", "--streams", "0"], "--streams takes whole numbers from 1"),
-        (["calibrate", "--streams", "1", "--gap", "0"], "Invalid value for '--gap'"),
+        (["calibrate", "--streams", "1", "--itl", "0"], "Invalid value for '--itl'"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(a_run, args, words):
@@ -371,7 +371,7 @@ def test_every_command_has_help(command):
 
 def test_calibrate_compares_a_run_with_the_servers_truth(tmp_path):
     done = llmlocust(
-        "calibrate", "--streams", "3", "--gap", "20", "--seconds", "4", "--out", "calibration", cwd=tmp_path
+        "calibrate", "--streams", "3", "--itl", "20", "--seconds", "4", "--out", "calibration", cwd=tmp_path
     )
 
     assert done.returncode == 0, done.stderr

@@ -42,7 +42,7 @@ AFFECTED_METRICS: Mapping[str, Collection[str]] = {
 BREACH_ERROR = 0.001
 """Probability that a level that just meets a gate is called a breach, at one look."""
 _POOLED = tuple(key for key, metric in METRICS.items() if metric.values)
-NO_EXCUSE = ("run_completed", "run_ended", "aborted_requests", "any_success")
+NEVER_INVALIDATING = ("run_completed", "run_ended", "aborted_requests", "any_success")
 """Checks that do not make a failure invalid: the missing data could not have turned it into a pass."""
 
 
@@ -136,14 +136,14 @@ def judge(
     failed = [check for check in checks if not check.ok and check.key not in (*NOISE, *accepted)]
     # a load gives other figures after a surge than before it
     phases: list[Sequence[LevelFigures]] = [phase.levels for phase in phases_of(levels)] or [levels]
-    benches = [_Bench(phase, gates, failed, goodput, is_ramp) for phase in phases]
-    cases = [case for gate in gates for case in _cases(gate, benches, _Bench(levels, gates, failed, goodput))]
+    scopes = [_Scope(phase, gates, failed, goodput, is_ramp) for phase in phases]
+    cases = [case for gate in gates for case in _cases(gate, scopes, _Scope(levels, gates, failed, goodput))]
     doubts = {name for case in cases for name in case.doubts}
     return Outcome(cases, [check for check in failed if check.key in doubts])
 
 
-def _cases(gate: Gate, benches: Sequence[_Bench], whole: _Bench) -> list[Case]:
-    return [case for bench in benches for case in bench.cases(gate)] or [whole.missing(gate)]
+def _cases(gate: Gate, scopes: Sequence[_Scope], whole: _Scope) -> list[Case]:
+    return [case for scope in scopes for case in scope.cases(gate)] or [whole.missing(gate)]
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def breach(gate: Gate, level: Level, tally: Tally, in_flight: int) -> Breach | N
 
 
 @dataclass(frozen=True)
-class _Bench:
+class _Scope:
     """The data that gates are judged by, of one phase or of a whole run."""
 
     levels: Sequence[LevelFigures]
@@ -204,10 +204,10 @@ class _Bench:
         return steps_of(self.levels)
 
     @cached_property
-    def silent(self) -> list[Step]:
-        """Levels that ran but have no figures: no request ended, or their target load was never reached."""
+    def without_figures(self) -> list[Step]:
+        """Levels that ran but have no figures: no request ended, or the target load was never reached."""
         known = {level.level for step in self.steps for level in step.levels}
-        return [Step(level.load, (level,)) for level in self.levels if level.level not in known and _ran(level)]
+        return [Step(level.load, (level,)) for level in self.levels if level.level not in known and _has_run(level)]
 
     @cached_property
     def unit(self) -> str:
@@ -216,7 +216,7 @@ class _Bench:
     def cases(self, gate: Gate) -> list[Case]:
         """The cases of a gate, lowest load first."""
         cases = [self._measured(gate, step) for step in self.steps if gate.is_of(step.load)]
-        cases += [self._silent(gate, step) for step in self.silent if gate.is_of(step.load)]
+        cases += [self._without_figures(gate, step) for step in self.without_figures if gate.is_of(step.load)]
         return sorted(cases, key=lambda case: case.load)
 
     def _judge(self, load: float) -> Judge:
@@ -237,7 +237,7 @@ class _Bench:
         tier = FAILS if judge.fails(threshold, step) else _tier(threshold, value)
         # telemetry has no interval: the samples behind its values are not known
         low, high = (math.nan, math.nan) if threshold.is_telemetry else judge.likely(threshold, step)
-        noisy = not (math.isnan(low) or judge.grows(threshold, step) or any(judge.surely(threshold, step)))
+        noisy = not (math.isnan(low) or judge.grows(threshold, step) or any(judge.certainty(threshold, step)))
         texts = [_with_interval(threshold, _measured(threshold, value, step), (low, high), step)]
         if judge.grows(threshold, step):
             texts.append(judge.backlogs[step.load])
@@ -249,7 +249,7 @@ class _Bench:
         case = self._case(gate, step, tier, clauses(texts))
         return replace(case, value=value, low=low, high=high, within_noise=noisy)
 
-    def _silent(self, gate: Gate, step: Step) -> Case:
+    def _without_figures(self, gate: Gate, step: Step) -> Case:
         says = message("not known: the target load was never reached")
         if all(level.reached for level in step.levels):
             says = message("not known: no request of this level ended")
@@ -259,7 +259,7 @@ class _Bench:
 
     def missing(self, gate: Gate) -> Case:
         """The case of a gate whose level did not run."""
-        ran = {level.load for level in self.levels if _ran(level)}
+        ran = {level.load for level in self.levels if _has_run(level)}
         known = sorted(filter(math.isfinite, ran))
         says = message("no such level ran: no level did")
         if known:
@@ -288,7 +288,7 @@ class _Bench:
         """The keys of the failed checks that make a case invalid."""
         keys = []
         for check in self.failed:
-            if (tier == FAILS and check.key in NO_EXCUSE) or not _affects(check, gate.threshold, step):
+            if (tier == FAILS and check.key in NEVER_INVALIDATING) or not _affects(check, gate.threshold, step):
                 continue
             # a check that marks no level applies to the whole run, except for levels that never ran
             whole = not check.levels and (check.key != "run_completed" or not step.levels)
@@ -319,7 +319,7 @@ def _is_open(threshold: Threshold, level: LevelFigures) -> bool:
     return any(summary.range_of(name) is not None for name in HEADLINE)
 
 
-def _ran(level: LevelFigures) -> bool:
+def _has_run(level: LevelFigures) -> bool:
     return level.window > 0.0 or level.requests > 0
 
 

@@ -103,10 +103,10 @@ class Live:
         self._verdict: Verdict | None = None
         self._failed: list[Check] = []
         """The failed checks of the judged levels."""
-        self._rests: dict[str, set[int]] = {}
+        self._supporting: dict[str, set[int]] = {}
         self._busiest: dict[tuple[int, str], float] = {}
         self._judged: list[tuple[int, int]] = []
-        self._judge_next = 0.0
+        self._next_verdict = 0.0
 
     @property
     def name(self) -> str:
@@ -137,7 +137,7 @@ class Live:
             "width": self._spans.width,
             "columns": COLUMNS,
             "points": self._points_since(known),
-            "whole_until": self._whole_until(),
+            "whole_until": self._complete_until(),
             "levels": self.levels(),
             "of_level": None if chosen is None else chosen.index,
             "names": [] if chosen is None else self._names(chosen),
@@ -188,7 +188,7 @@ class Live:
             point |= {f"{metric}_{name}": _ms(spans.quantile(span, metric, q)) for name, q in QUANTILES.items()}
         return [_plain(point[column]) for column in COLUMNS]
 
-    def _whole_until(self) -> float:
+    def _complete_until(self) -> float:
         """The moment up to which the charts hardly change: a request is counted, with its tokens, when it has ended."""
         over, seconds = self.run.over, self.run.ledger.seconds
         if self.run.ended is not None:
@@ -251,7 +251,7 @@ class Live:
         counts = sum(tally.outcomes.total() + tally.numbers.total() for tally in tallies.values())
         state = (level.warmed_up, over if level.ended is None else level.ended, counts)
         if level.index not in self._figures or self._figures[level.index][0] != state:
-            tally = self._less_before(tallies)
+            tally = self._since_reset(tallies)
             figures = LevelFigures.of(level, tally, over, users=self.run.ledger.mean("users", level, over))
             self._figures[level.index] = (state, figures, self._goodput(figures, tally))
             self.run.pause()
@@ -260,7 +260,7 @@ class Live:
     def _tallies(self, level: Level) -> dict[tuple[int, str], Tally]:
         return {place: tally for place, tally in self.run.ledger.tallies.items() if place[0] == level.index}
 
-    def _less_before(self, tallies: dict[tuple[int, str], Tally]) -> Tally:
+    def _since_reset(self, tallies: dict[tuple[int, str], Tally]) -> Tally:
         before = self._before
         return Tally.sum(tally.without(before[place]) if place in before else tally for place, tally in tallies.items())
 
@@ -276,7 +276,7 @@ class Live:
         newest = level.index == ledger.levels[-1].index
         rows = []
         for (index, name), tally in sorted(self._tallies(level).items(), key=lambda item: item[0]):
-            shown = self._less_before({(index, name): tally})
+            shown = self._since_reset({(index, name): tally})
             figures = LevelFigures.of(level, shown, self.run.over)
             in_flight = ledger.in_flight[name] if newest else None
             rows.append({"name": name, "in_flight": in_flight, **_row_of(figures, self._goodput(figures, shown))})
@@ -292,9 +292,9 @@ class Live:
         """The four numbers as far as they are known, the failed checks, and the thresholds that were judged."""
         self._judge()
         verdict, failed = self._verdict, [*self._failed, *_failures(self.run.lost)]
-        stands = standing([*failed, *_failures(dict.fromkeys(self.run.problems, ()))], self._rests)
+        valid = standing([*failed, *_failures(dict.fromkeys(self.run.problems, ()))], self._supporting)
         numbers = (
-            {name: _finding(number) | {"stands": stands[name]} for name, number in verdict.numbers().items()}
+            {name: _finding(number) | {"stands": valid[name]} for name, number in verdict.numbers().items()}
             if verdict
             else None
         )
@@ -312,20 +312,20 @@ class Live:
         over = [level for level in self._levels() if level.ended is not None and moment >= level.ended + run.lag]
         judged = [(figures, good) for figures, good in map(self._figures_of, over) if figures.requests]
         counts = [(figures.level, figures.requests) for figures, _ in judged]
-        if counts == self._judged or moment < self._judge_next:
+        if counts == self._judged or moment < self._next_verdict:
             return
         goodput = {figures.level: good for figures, good in judged if math.isfinite(good)}
         self._judged = counts
         levels = [figures for figures, _ in judged]
         ramp = of_the_ramp(levels)
         self._verdict = find(ramp, run.limits, goodput, empty=empty_levels(ramp, {})) if judged else None
-        self._doubt(self._verdict, levels)
-        self._judge_next = run.moment() + max(_VERDICT_INTERVAL, (run.moment() - moment) * _VERDICT_SHARE)
+        self._run_checks(self._verdict, levels)
+        self._next_verdict = run.moment() + max(_VERDICT_INTERVAL, (run.moment() - moment) * _VERDICT_SHARE)
 
-    def _doubt(self, verdict: Verdict | None, levels: Sequence[LevelFigures]) -> None:
+    def _run_checks(self, verdict: Verdict | None, levels: Sequence[LevelFigures]) -> None:
         """Run the checks that need only figures. The report also checks single requests."""
         if verdict is None:
-            self._failed, self._rests = [], {}
+            self._failed, self._supporting = [], {}
             return
         facts = Facts(
             client_cpu={level.level: self._p90(level.level, "client_cpu") for level in levels},
@@ -337,7 +337,7 @@ class Live:
             decisive=verdict.decisive(of_the_ramp(levels)),
         )
         self._failed = [check for check in checks(levels, facts, verdict.thresholds) if not check.ok]
-        self._rests = verdict.rests(of_the_ramp(levels))
+        self._supporting = verdict.rests(of_the_ramp(levels))
 
     def _mean(self, index: int, gauge: str) -> float:
         """The mean of a gauge over the seconds of a level's window; NaN if none is known."""
@@ -348,7 +348,7 @@ class Live:
         if (index, gauge) not in self._busiest:
             level = self.run.ledger.levels[index]
             end = self.run.over if level.ended is None else level.ended
-            values = sorted(self.run.ledger.seconds.told(gauge, math.ceil(level.began - 0.5), math.ceil(end - 0.5)))
+            values = sorted(self.run.ledger.seconds.reported(gauge, math.ceil(level.began - 0.5), math.ceil(end - 0.5)))
             self._busiest[index, gauge] = values[int(0.9 * (len(values) - 1))] if values else math.nan
             self.run.pause()
         return self._busiest[index, gauge]

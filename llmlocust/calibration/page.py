@@ -84,7 +84,7 @@ def _point(point: Point) -> dict[str, Any]:
         "client_cpu": _plain(point.client_cpu),
         "lag_p99": _plain(point.lag_p99 * 1e3),
         "coalesced": _plain(point.coalesced),
-        "believed": point.is_accurate,
+        "accurate": point.is_accurate,
     }
 
 

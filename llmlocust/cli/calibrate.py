@@ -14,12 +14,12 @@ from llmlocust.cli.shared import POSITIVE, OneLine, new_folder, say, write
     "--streams", default="", help="Numbers of streams, such as 10,100 [default: 10 to 300, at 500 to 75,000 tokens/s]"
 )
 @click.option(
-    "--gap", type=POSITIVE, default=10.0, show_default=True,
-    help="Milliseconds between tokens; needs --streams",
+    "--itl", type=POSITIVE, default=10.0, show_default=True,
+    help="Inter-token latency of the server in milliseconds; needs --streams",
 )  # fmt: skip
 @click.option("--seconds", type=POSITIVE, default=6.0, show_default=True, help="Seconds to measure each point")
 @click.option("--out", default="", help="Folder for the page and the runs' files [default: reports/calibration-TIME]")
-def calibrate(streams: str, gap: float, seconds: float, out: str) -> None:
+def calibrate(streams: str, itl: float, seconds: float, out: str) -> None:
     """Measure how accurate this machine's measurements are. Takes about two minutes.
 
     Locust runs against a simulated server with several numbers of streams and token rates. Each request is compared
@@ -29,7 +29,7 @@ def calibrate(streams: str, gap: float, seconds: float, out: str) -> None:
     from llmlocust.calibration import errors, page
     from llmlocust.calibration.measure import GRID, machine, measure
 
-    grid = [(number, gap) for number in _streams(streams)] if streams else GRID
+    grid = [(number, itl) for number in _streams(streams)] if streams else GRID
     folder = new_folder(out or f"reports/calibration-{time.strftime('%Y%m%d-%H%M%S')}")
     points: list[errors.Point] = []
     for line in errors.head():

@@ -10,8 +10,8 @@ import click
 
 from llmlocust.cli.shared import (
     DEFAULT_PAGES,
-    DOUBTED,
     GATE_FAILED,
+    NOT_VALID,
     OneLine,
     Pages,
     Renderers,
@@ -100,7 +100,7 @@ def make_comparison(
     for line in summary(compared):
         say(line, err=pages.takes_stdout)
     say(f"Comparison: {html}", err=pages.takes_stdout)
-    return GATE_FAILED if compared.regressed else DOUBTED if compared.doubted else 0
+    return GATE_FAILED if compared.regressed else NOT_VALID if compared.doubted else 0
 
 
 def _compare(names: list[str], labels: list[str], thresholds: list[Threshold], tolerance: float) -> Compared:

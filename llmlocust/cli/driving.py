@@ -1,4 +1,4 @@
-"""Run Locust as a child process of the command, and report the run."""
+"""Running of Locust as a child process of the command, and the report of the run."""
 
 from __future__ import annotations
 

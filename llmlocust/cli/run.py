@@ -168,7 +168,7 @@ def run(
     raise SystemExit(run_and_report(targets[0].url, new_folder(out), options, arguments, judged.thresholds).code)
 
 
-class _Judged(NamedTuple):
+class _RunThresholds(NamedTuple):
     """The thresholds of a run."""
 
     options: list[str]
@@ -177,15 +177,15 @@ class _Judged(NamedTuple):
     """The thresholds by which the report judges levels, and by which runs are compared."""
 
 
-def _gates(texts: tuple[str, ...], file: str) -> _Judged:
+def _gates(texts: tuple[str, ...], file: str) -> _RunThresholds:
     """Parse thresholds that decide the exit code."""
     from llmlocust.metrics.thresholds import Gate, thresholds_of
 
     gates = parse_all(_split_at_commas(texts), file, Gate.parse)
-    return _Judged([f"--llm-threshold={gate}" for gate in gates], thresholds_of(gates))
+    return _RunThresholds([f"--llm-threshold={gate}" for gate in gates], thresholds_of(gates))
 
 
-def _searched(texts: tuple[str, ...], file: str) -> _Judged:
+def _searched(texts: tuple[str, ...], file: str) -> _RunThresholds:
     """Parse thresholds of a search, which finds the highest load that meets them."""
     from llmlocust.load.search import Limits
 
@@ -194,7 +194,7 @@ def _searched(texts: tuple[str, ...], file: str) -> _Judged:
         Limits(parsed)
     except ValueError as problem:
         raise OneLine(str(problem)) from None
-    return _Judged(["--llm-search", "--llm-search-limits", ", ".join(map(str, parsed))], parsed)
+    return _RunThresholds(["--llm-search", "--llm-search-limits", ", ".join(map(str, parsed))], parsed)
 
 
 def _split_at_commas(texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -207,9 +207,9 @@ def _one_level_options(concurrency: int | None, given: set[str]) -> dict[str, An
     if "requests" in given and concurrency is None:
         raise OneLine("--requests needs --concurrency: the number of users that share the requests, such as 20")
     others = {"levels", "rate", "search", "shape", "trace"} | ({"hold", "warmup"} if "requests" in given else set())
-    if concurrency is not None and (unwanted := sorted(others & given)):
+    if concurrency is not None and (conflicting := sorted(others & given)):
         raise OneLine(
-            f"leave out --{unwanted[0]}: with --{'requests' if 'requests' in given else 'concurrency'} there is "
+            f"leave out --{conflicting[0]}: with --{'requests' if 'requests' in given else 'concurrency'} there is "
             "one level of users" + (", which ends with the last request" if "requests" in given else "")
         )
     return {} if concurrency is None else {"levels": concurrency}

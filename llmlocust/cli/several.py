@@ -1,4 +1,4 @@
-"""Test several servers or models with one command: one run after the other, and a page that compares them."""
+"""Tests of several servers or models with one command: one run after the other, and a page that compares them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmlocust.cli.compare import make_comparison
 from llmlocust.cli.driving import run_and_report
-from llmlocust.cli.shared import DOUBTED, GATE_FAILED, OneLine, Pages, has_run, new_folder, say
+from llmlocust.cli.shared import GATE_FAILED, NOT_VALID, OneLine, Pages, has_run, new_folder, say
 
 if TYPE_CHECKING:
     from llmlocust.metrics.thresholds import Threshold
 
 _FAILED = 1
-_OUTCOMES = {GATE_FAILED: "a threshold was violated", DOUBTED: "its measurement is not valid"}
+_OUTCOMES = {GATE_FAILED: "a threshold was violated", NOT_VALID: "its measurement is not valid"}
 
 
 class Target(NamedTuple):
@@ -124,4 +124,4 @@ def _compare(measured: dict[str, Path], out: Path, thresholds: list[Threshold]) 
 
 def _worst(codes: list[int]) -> int:
     """The most serious exit code: a failure, then a failed gate, then a measurement that is not valid, then 0."""
-    return next((code for code in codes if code not in (0, DOUBTED, GATE_FAILED)), max(codes, default=0))
+    return next((code for code in codes if code not in (0, NOT_VALID, GATE_FAILED)), max(codes, default=0))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llmlocust.metrics.thresholds import Threshold
     from llmlocust.runfiles.reading.run_data import RunData
 
-USAGE_ERROR, DOUBTED, GATE_FAILED = 2, 98, 99
+USAGE_ERROR, NOT_VALID, GATE_FAILED = 2, 98, 99
 """Exit codes of bad usage, of a measurement that is not valid, and of a gate or a comparison that failed.
 docs/design.md lists all exit codes.
 """
@@ -82,7 +82,7 @@ class Pages(NamedTuple):
 
     @property
     def takes_stdout(self) -> bool:
-        """Whether Markdown or JSON goes to standard output; other lines then go to standard error."""
+        """Whether Markdown or JSON is written to standard output; other lines are then written to standard error."""
         return "-" in (self.markdown, self.json_file)
 
 

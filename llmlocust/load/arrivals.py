@@ -4,8 +4,8 @@ All streams of a run compute the same arrival process, and each of n streams tak
 not communicate, and their arrivals together are exactly the requested process. With n independent gamma processes, the
 total would be nearly a Poisson process.
 
-Each level begins a new process at a random moment of a gap, as if it had been running before, so that its rate is right
-from the first moment on. The rows of a recorded trace are shared in the same way (load.traces).
+Each level begins a new process at a random moment of an interval, as if it had been running before, so that its rate is
+right from the first moment on. The rows of a recorded trace are shared in the same way (load.traces).
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from typing import NamedTuple
 CONSTANT, POISSON, GAMMA, BURSTS = "constant", "poisson", "gamma", "bursts"
 
 _MAX_SIZE = 1000.0
-"""A larger scatter or burst is taken for a typing error."""
+"""Maximum scatter or burst: a larger one is probably a typing error."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """A stationary process with a mean of one arrival per time unit: bursts of arrivals with gamma gaps between them."""
+    """A stationary process with a mean of one arrival per time unit: bursts of arrivals, with gamma-distributed intervals
+    between them.
+    """
 
     scatter: float = 1.0
-    """Coefficient of variation of the gaps: 0 is constant, 1 is Poisson, above is burstier."""
+    """Coefficient of variation of the intervals: 0 is constant, 1 is Poisson, above is burstier."""
     burst: int = 1
     """Number of simultaneous arrivals."""
 
@@ -52,14 +54,14 @@ class Process:
             f"(N at once, up to {_MAX_SIZE:g}) — got {text[:40]!r}"
         )
 
-    def gaps(self, random: Random) -> Iterator[float]:
-        """Yield the times between bursts; the first is the rest of a gap at a random moment."""
+    def intervals(self, random: Random) -> Iterator[float]:
+        """Yield the times between bursts; the first is the rest of an interval at a random moment."""
         if not self.scatter:
             yield random.random() * self.burst
             while True:
                 yield float(self.burst)
         shape = self.scatter**-2
-        # a random moment lies more often in a long gap than in a short one, and uniformly within it
+        # a random moment lies more often in a long interval than in a short one, and uniformly within it
         yield random.random() * random.gammavariate(shape + 1.0, self.burst / shape)
         while True:
             yield random.gammavariate(shape, self.burst / shape)
@@ -82,8 +84,8 @@ class RateShare(NamedTuple):
         """Yield the moments at which this stream's requests are due, in seconds since the beginning; endless."""
         process = Process.parse(self.arrivals)
         moment, number = 0.0, 0
-        for gap in process.gaps(Random(self.seed)):
-            moment += gap / self.rate
+        for interval in process.intervals(Random(self.seed)):
+            moment += interval / self.rate
             for _ in range(process.burst):
                 if number % self.streams == self.stream:
                     yield moment

@@ -130,7 +130,7 @@ def _uniform(text: str, rest: str) -> Distribution:
 def _whole(text: str, rest: str) -> Distribution:
     low, high = (int(end) if end.is_integer() else None for end in _range(rest))
     if low is None or high is None:
-        raise ValueError(f"whole numbers are asked for, such as whole:1-6 — got {text[:60]!r}")
+        raise ValueError(f"the limits must be whole numbers, such as whole:1-6 — got {text[:60]!r}")
     return Distribution(text, lambda source: source.randint(low, high), low, high)
 
 
@@ -190,7 +190,7 @@ def _file(text: str, rest: str) -> Distribution:
         del counted[0]
     known = [pair for pair in counted if pair is not None]
     if len(known) < len(counted) or not sum(count for _, count in known):
-        raise ValueError(f"{rest}: each line has a value and how often it came (512,37), or a value alone")
+        raise ValueError(f"{rest}: each line has a value and its frequency (512,37), or a value alone")
     known.sort()
     return _weighted(text, [value for value, _ in known], list(accumulate(count for _, count in known)))
 

@@ -28,7 +28,7 @@ def encoding_of(sample: bytes) -> str:
         return _wide_encoding(sample)
     if text is not None:
         return "utf-8"
-    return "gb18030" if _is_surely_gbk(sample) else ""
+    return "gb18030" if _is_certainly_gbk(sample) else ""
 
 
 def probable_encoding(sample: bytes) -> tuple[str, str, str]:
@@ -80,7 +80,7 @@ def _is_odd(character: str) -> bool:
 # ── GBK ──
 
 
-def _is_surely_gbk(sample: bytes) -> bool:
+def _is_certainly_gbk(sample: bytes) -> bool:
     """Return whether 90 % of the non-ASCII characters are frequent Chinese ones: those of GB 2312 whose two bytes are both
     0xA1 or above, up to 0xD7. Korean in EUC-KR looks similar, but its first bytes end at 0xC8.
     """

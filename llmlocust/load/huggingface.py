@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from llmlocust.load.rows import ASKED, LENGTHS, USED, Question, Questions, of_entry
+from llmlocust.load.rows import LENGTHS, QUESTION_NAMES, READ_NAMES, Question, Questions, of_entry
 
 PREFIX = "hf:"
 _FILES = {".parquet": "parquet", ".arrow": "arrow", ".json": "json", ".jsonl": "json", ".csv": "csv"}
@@ -55,12 +55,12 @@ def open_set(source: str) -> Questions:
         message = " ".join(f"{type(problem).__name__}: {problem}".split())[:300]
         raise ValueError(f"cannot open the data set {source[:80]}: {message}") from None
     rows = _of_split(data, source, split)
-    if not any(name == column or (not column and name in ASKED) for name in rows.column_names):
-        wanted = repr(column) if column else f"{', '.join(ASKED[:4])}, …"
+    if not any(name == column or (not column and name in QUESTION_NAMES) for name in rows.column_names):
+        wanted = repr(column) if column else f"{', '.join(QUESTION_NAMES[:4])}, …"
         raise ValueError(
             f"{source[:80]}: no column {wanted}, but {', '.join(rows.column_names)[:200]}; name one: hf:NAME:SPLIT:COLUMN"
         )
-    names = [name for name in rows.column_names if name == column or name in (LENGTHS if column else USED)]
+    names = [name for name in rows.column_names if name == column or name in (LENGTHS if column else READ_NAMES)]
     rows = rows.select_columns(names)  # other columns are not read
     read = partial(_question, column=column)
     places = array("Q", _places(rows, source, read))
@@ -112,7 +112,7 @@ def _question(row: dict[str, Any], column: str) -> Question:
     entry = {name: _messages(value) if isinstance(value, list) else value for name, value in row.items()}
     if column:
         entry["prompt"] = entry.pop(column)
-    return of_entry(entry) if any(entry.get(name) for name in ASKED) else ""
+    return of_entry(entry) if any(entry.get(name) for name in QUESTION_NAMES) else ""
 
 
 def _messages(values: list[Any]) -> list[Any]:

@@ -34,11 +34,11 @@ def entries(file: IO[bytes], path: str, is_entry: Callable[[str, Any], bool]) ->
         raise ValueError(
             f"{path}: a .json file of prompts is an array [...], an object that contains one, or JSON Lines"
         )
-    holds = first == "[" and not is_entry("", _first_element(scanner))
-    holds = holds or (first == "{" and _holds_entries(scanner, is_entry))
+    has_entries = first == "[" and not is_entry("", _first_element(scanner))
+    has_entries = has_entries or (first == "{" and _contains_entries(scanner, is_entry))
     file.seek(start)
     scanner = _Scanner(file, path)
-    if not holds:
+    if not has_entries:
         yield from scanner.values("")
     elif first == "[":
         yield from scanner.elements()
@@ -145,7 +145,7 @@ def _fields(scanner: _Scanner) -> Iterator[str]:
     scanner.take("}")
 
 
-def _holds_entries(scanner: _Scanner, is_entry: Callable[[str, Any], bool]) -> bool:
+def _contains_entries(scanner: _Scanner, is_entry: Callable[[str, Any], bool]) -> bool:
     """Return whether an object contains an array of entries and is not an entry itself. A long array of texts is not a
     conversation.
     """

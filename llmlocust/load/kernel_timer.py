@@ -38,7 +38,7 @@ class KernelTimer:
         spec = _Spec(0, 0, *divmod(at_ns, _NS))
         self._libc.timerfd_settime(self.file, _ABSOLUTE, ctypes.byref(spec), None)
 
-    def has_rung(self) -> bool:
+    def has_expired(self) -> bool:
         """Return whether the timer has expired since it was set or since the last call."""
         with suppress(BlockingIOError):
             return bool(os.read(self.file, 8))

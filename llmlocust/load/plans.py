@@ -59,9 +59,9 @@ class Setting:
 
     def __post_init__(self) -> None:
         loads = (self.base, self.peak, self.surge or self.peak, self.soak or self.peak)
-        lowest, what = (1.0, "1 user or more") if self.whole else (0.0, "requests a second above 0")
+        lowest, requirement = (1.0, "1 user or more") if self.whole else (0.0, "requests a second above 0")
         if not all(lowest <= load < math.inf and load > 0.0 for load in loads):
-            raise ValueError(f"the loads of a shape must be {what}")
+            raise ValueError(f"the loads of a shape must be {requirement}")
         if self.whole and any(load != int(load) for load in loads):
             raise ValueError("the loads of a shape must be whole numbers of users")
         if self.base > self.peak:

@@ -22,7 +22,7 @@ import msgspec
 
 from llmlocust.load.columns import header_of, listed, snake_case
 from llmlocust.load.json_entries import Place, entries, first_element
-from llmlocust.load.rows import ASKED, LENGTHS, MORE, QUESTIONS, Question, Questions, is_message, of_entry
+from llmlocust.load.rows import LENGTHS, MATERIAL, QUESTION_NAMES, QUESTIONS, Question, Questions, is_message, of_entry
 from llmlocust.load.text_files import UTF8_BOM, plain_suffix, read_utf8
 
 csv.field_size_limit(1 << 30)  # a prompt of 100,000 tokens is longer than csv's default limit
@@ -147,7 +147,7 @@ def _is_entry(name: str, first: Any) -> bool:
     """Return whether an object with this field is an entry. For an array, whose name is "", `first` is its first element."""
     if isinstance(first, dict) and name in ("", "messages", "conversations"):
         return is_message(first)
-    return name in ASKED
+    return name in QUESTION_NAMES
 
 
 # ── tables ──
@@ -173,7 +173,7 @@ class _Table:
 
     def _is_of_use(self, name: str) -> bool:
         """Return whether a column adds to the question or limits its answer."""
-        return name in LENGTHS or (self._names[self._place] == "instruction" and name in MORE)
+        return name in LENGTHS or (self._names[self._place] == "instruction" and name in MATERIAL)
 
     def places(self) -> Iterator[Place]:
         """Yield rows without the header. A row may have several lines; the reader consumes only those of the row."""

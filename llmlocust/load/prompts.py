@@ -53,7 +53,7 @@ def limit_of(question: Question) -> int | None:
 class Turn(NamedTuple):
     """One turn of a conversation, without the answers of the model."""
 
-    said: Messages
+    messages: Messages
     """Messages of the turn."""
     words: str
     """Text of the question before it was made unique."""
@@ -85,7 +85,7 @@ class Prompts:
     tokens: Distribution | None = None
     """Tokens of a whole prompt: prose is added before the question, or the question is cut. None: no change."""
     prefix: str = ""
-    """Shared begin of prompts, to test a prefix cache. It precedes the characters that make a prompt unique."""
+    """Shared beginning of prompts, to test a prefix cache. It precedes the characters that make a prompt unique."""
     prefix_share: float = 1.0
     """Share of prompts that have the prefix."""
     count: Count = estimate
@@ -94,7 +94,7 @@ class Prompts:
         """Return a random question, unchanged."""
         return source.choice(self.questions)
 
-    def dress(self, question: Question, source: random.Random, tokens: int | None = None) -> Messages | str:
+    def prepare(self, question: Question, source: random.Random, tokens: int | None = None) -> Messages | str:
         """Return a question as it is sent; for a talk, its first turn. `tokens` replaces the drawn number of tokens."""
         prefix = f"{self.prefix}\n\n" if self.prefix and source.random() < self.prefix_share else ""
         mark = prefix + (f"[{source.getrandbits(40):010x}] " if self.unique else "")
@@ -121,9 +121,9 @@ class Prompts:
         elif isinstance(question, Talk):
             questions = [(words, limit) for words in question[:max_turns]]
         else:
-            plain, dressed = _split(question), _split(self.dress(question, source))
-            return [Turn(turn, words_of(text), limit) for turn, text in zip(dressed, plain, strict=True)][:max_turns]
-        sent = [self.dress(questions[0][0], source), *(words for words, _ in questions[1:])]
+            plain, prepared = _split(question), _split(self.prepare(question, source))
+            return [Turn(turn, words_of(text), limit) for turn, text in zip(prepared, plain, strict=True)][:max_turns]
+        sent = [self.prepare(questions[0][0], source), *(words for words, _ in questions[1:])]
         turns = zip(sent, questions, strict=True)
         return [Turn([{"role": "user", "content": content}], words, tokens) for content, (words, tokens) in turns]
 

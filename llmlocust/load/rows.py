@@ -71,29 +71,36 @@ _TEXTS = (
 """Further names of a single question."""
 _JOINED = frozenset(("input", "inputs", "text", "texts"))
 """Names under which several texts are parts of one question. Under other names they are turns."""
-MORE = ("input", "context")
+MATERIAL = ("input", "context")
 """Names of the material that an instruction refers to."""
 _INNER = ("body", "request", "payload", "payloads")
 """Names of fields that contain a request."""
 QUESTIONS = (*_SINGLE, *_TEXTS)
 """Names of columns of questions in tables."""
 _OWN = ("messages", *_SINGLE, *_TALKS, *_TEXTS)
-ASKED = (*_OWN, *_INNER)
+QUESTION_NAMES = (*_OWN, *_INNER)
 """All names of a question, in order of preference."""
 _LISTS = frozenset(("messages", *_TALKS))
 """Names under which a text is not a question."""
 _SYSTEM = {"messages": "system", "input": "instructions"}
 """Names of a system prompt beside messages, as in the bodies of requests."""
-_REQUESTED = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens", "num_predict", "n_predict")
+_REQUEST_LIMITS = (
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "max_new_tokens",
+    "num_predict",
+    "n_predict",
+)
 """Names of token limits in requests."""
 _UNLIMITED = frozenset(("num_predict", "n_predict"))
 """Names of _REQUESTED for which a negative number means no limit."""
-LENGTHS = frozenset((*_REQUESTED, "output_length", "output_len", *OUTPUT_TOKENS))
+LENGTHS = frozenset((*_REQUEST_LIMITS, "output_length", "output_len", *OUTPUT_TOKENS))
 """Names of the maximum tokens of an answer in rows."""
 _SETTINGS = ("parameters", "sampling_params", "generation_config", "options")
 """Names of objects that contain LENGTHS."""
 _WITH_LENGTHS = LENGTHS | set(_SETTINGS)
-USED = frozenset((*ASKED, *MORE, *_SYSTEM.values(), *_WITH_LENGTHS))
+READ_NAMES = frozenset((*QUESTION_NAMES, *MATERIAL, *_SYSTEM.values(), *_WITH_LENGTHS))
 """All names that are read."""
 
 
@@ -147,7 +154,9 @@ def _of_value(name: str, value: Any, entry: dict[str, Any]) -> str | Messages | 
 
 def _of_text(name: str, text: str, entry: dict[str, Any]) -> str | None:
     if name == "instruction":
-        return "\n\n".join([text, *(added for more in MORE if (added := entry.get(more)) and isinstance(added, str))])
+        return "\n\n".join(
+            [text, *(added for more in MATERIAL if (added := entry.get(more)) and isinstance(added, str))]
+        )
     return None if name in _LISTS else text
 
 
@@ -312,7 +321,7 @@ def _needs(entry: Any) -> str:
 def _described(entry: Any) -> str:
     if not isinstance(entry, dict):
         return f"is {_short(entry)}"
-    wrong = next((name for name in ASKED if name in entry), None)
+    wrong = next((name for name in QUESTION_NAMES if name in entry), None)
     if wrong:
         return f"has no question in {wrong!r}: {_short(entry[wrong])}"
     names = f"has {listed(entry)}"

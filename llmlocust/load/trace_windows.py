@@ -34,7 +34,7 @@ def windows(replay: Replay, hold: float) -> tuple[float, list[float]]:
 
 @dataclass
 class Windows(Staircase):
-    """Levels without a gap between them, on a clock that begins when the streams are ready."""
+    """Levels without a pause between them, on a clock that begins when the streams are ready."""
 
     began: float = field(default=0.0, init=False)
     """The moment at which the first window began."""

@@ -164,7 +164,7 @@ def _behind(moments: Sequence[float]) -> int:
 # ── the replay ──
 
 
-class Deal(NamedTuple):
+class TraceShare(NamedTuple):
     """The assignment of rows to a stream from a moment on: one of n `streams` takes every n-th row."""
 
     since: float
@@ -217,14 +217,14 @@ class Replay:
         """Return when a row is due, in seconds since the replay began."""
         return (self.trace.moments[row] - self.start) / self.speed
 
-    def dealt(self, deals: Sequence[Deal], after: int = -1) -> Iterator[tuple[float, int]]:
-        """Yield for each row of a stream after the row `after` the moment at which it is due, and its index.
+    def assigned(self, shares: Sequence[TraceShare], after: int = -1) -> Iterator[tuple[float, int]]:
+        """Yield the moment at which each row of a stream after the row `after` is due, and the row's index.
 
-        All streams together have each row once, if each of them receives its assignments before they begin.
+        All streams together have each row once, if each of them receives its shares before they begin.
         """
-        for deal, until in zip(deals, [*(deal.since for deal in deals[1:]), math.inf], strict=False):
-            first = max(self._at(deal.since), after + 1)
-            for row in range(first + (deal.stream - first) % deal.streams, self._at(until), deal.streams):
+        for share, until in zip(shares, [*(share.since for share in shares[1:]), math.inf], strict=False):
+            first = max(self._at(share.since), after + 1)
+            for row in range(first + (share.stream - first) % share.streams, self._at(until), share.streams):
                 yield self.due(row), row
 
     def count(self, since: float, until: float) -> int:

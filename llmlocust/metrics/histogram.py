@@ -6,7 +6,7 @@ and files contain only these numbers and their counts:
 
     bucket = exponent * SUB + floor(SUB * (mantissa - 1))      with value = mantissa * 2**exponent, 1 <= mantissa < 2
 
-Counts, count, total, least and most are exact. Percentiles are read from the buckets.
+Counts, count, total, min and max are exact. Percentiles are read from the buckets.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ def bounds_of(bucket: int) -> tuple[float, float]:
 class Histogram:
     """Counts of values by bucket. Values are only ever added. Merging is associative and commutative."""
 
-    __slots__ = ("_order", "count", "counts", "least", "most", "total")
+    __slots__ = ("_order", "count", "counts", "max", "min", "total")
 
     def __init__(self, values: Iterable[float] = ()) -> None:
         self.counts: dict[int, int] = {}
         self.count = 0
         self.total = 0.0
-        self.least = math.inf
-        self.most = -math.inf
+        self.min = math.inf
+        self.max = -math.inf
         self._order: tuple[int, list[int], list[int]] = (0, [], [])
         self.extend(values)
 
@@ -68,8 +68,8 @@ class Histogram:
         self.counts[bucket] = self.counts.get(bucket, 0) + times
         self.count += times
         self.total += value * times
-        self.least = min(self.least, value)
-        self.most = max(self.most, value)
+        self.min = min(self.min, value)
+        self.max = max(self.max, value)
 
     def extend(self, values: Iterable[float]) -> None:
         """Add many values. The result is that of `add` for each value, at a lower cost.
@@ -86,24 +86,24 @@ class Histogram:
             counts[bucket] = counts.get(bucket, 0) + count
         self.count += len(new_values)
         self.total += math.fsum(new_values)
-        self.least = min(self.least, min(new_values))
-        self.most = max(self.most, max(new_values))
+        self.min = min(self.min, min(new_values))
+        self.max = max(self.max, max(new_values))
 
     def merge(self, other: Histogram) -> None:
-        self._merge(other.total, other.least, other.most, other.counts.keys(), other.counts.values())
+        self._merge(other.total, other.min, other.max, other.counts.keys(), other.counts.values())
 
     def merge_packed(self, packed: list[Any]) -> None:
         """Merge the output of `pack` without building a Histogram: a master with many workers spends most of its time here."""
         self._merge(*packed)
 
-    def _merge(self, total: float, least: float, most: float, buckets: Iterable[int], counts: Collection[int]) -> None:
+    def _merge(self, total: float, low: float, high: float, buckets: Iterable[int], counts: Collection[int]) -> None:
         merged, get = self.counts, self.counts.get
         for bucket, count in zip(buckets, counts, strict=True):
             merged[bucket] = get(bucket, 0) + count
         self.count += sum(counts)
         self.total += total
-        self.least = min(self.least, least)
-        self.most = max(self.most, most)
+        self.min = min(self.min, low)
+        self.max = max(self.max, high)
 
     @classmethod
     def sum(cls, histograms: Iterable[Histogram]) -> Histogram:
@@ -122,16 +122,16 @@ class Histogram:
         if rank > self.count:
             return math.inf
         if rank <= 1:
-            return self.least
+            return self.min
         if rank == self.count:
-            return self.most
+            return self.max
         buckets, reached = self.cumulated()
         place = bisect_left(reached, rank)
         count = self.counts[buckets[place]]
         low, high = bounds_of(buckets[place])
         # assumes that the values of a bucket are evenly spread
         value = low + (high - low) * (rank - reached[place] + count - 0.5) / count
-        return min(max(value, self.least), self.most)
+        return min(max(value, self.min), self.max)
 
     def cumulated(self) -> tuple[list[int], list[int]]:
         """Return the buckets in ascending order, and the cumulative count of values up to each of them."""
@@ -152,11 +152,11 @@ class Histogram:
 
     def up_to(self, value: float) -> int:
         """Return the number of values up to this one, accurate to its bucket."""
-        if not self.count or value < self.least:
+        if not self.count or value < self.min:
             return 0
         buckets, reached = self.cumulated()
         place = bisect_right(buckets, bucket_of(value))
-        return self.count if value >= self.most else reached[place - 1]
+        return self.count if value >= self.max else reached[place - 1]
 
     def interval(self, q: float) -> tuple[float, float]:
         """Return a 95 % confidence interval of the q-quantile of the distribution that the values are a sample of.
@@ -184,22 +184,22 @@ class Histogram:
         return (
             isinstance(other, Histogram)
             and self.counts == other.counts
-            and (self.least, self.most) == (other.least, other.most)
+            and (self.min, self.max) == (other.min, other.max)
             and math.isclose(self.total, other.total, rel_tol=1e-9, abs_tol=1e-12)
         )
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Histogram(count={self.count}, mean={self.mean:.6g}, least={self.least:.6g}, most={self.most:.6g})"
+        return f"Histogram(count={self.count}, mean={self.mean:.6g}, min={self.min:.6g}, max={self.max:.6g})"
 
     def pack(self) -> list[Any]:
         """Return plain lists and numbers for a message between processes."""
-        return [self.total, self.least, self.most, list(self.counts), list(self.counts.values())]
+        return [self.total, self.min, self.max, list(self.counts), list(self.counts.values())]
 
     @classmethod
     def from_counts(cls, counts: dict[int, int]) -> Histogram:
-        """Build a histogram from the counts in a file. Mean, least and most are those of the bucket centres, within 0.4 %."""
+        """Build a histogram from the counts in a file. Mean, min and max are those of the bucket centres, within 0.4 %."""
         histogram = cls()
         for bucket, count in counts.items():
             low, high = bounds_of(bucket)

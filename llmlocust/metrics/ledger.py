@@ -40,7 +40,7 @@ _MEASURED = "heard"
 _MAX_DELAY = 2
 """Maximum seconds that a message of the master takes to reach a process."""
 
-_LONGEST = {key: metric.longest_of for key, metric in METRICS.items() if metric.longest_of}
+_MAX_OF = {key: metric.longest_of for key, metric in METRICS.items() if metric.longest_of}
 """Metrics that are a request's maximum of a pooled metric, with the pooled metric."""
 _FROM_DUE = {key: metric.from_due for key, metric in METRICS.items() if metric.from_due}
 _OVER_TIME = tuple(key for key in ON_RECORD if METRICS[key].over_time)
@@ -194,14 +194,14 @@ class Ledger:
             _tally(self.tallies[level.index, record.name], sums, self.limits)
             if record.clock:
                 self.clocks[record.clock] += 1
-        over = sent + record.duration
-        self.last_ended = max(self.last_ended, over)
-        self._count(over, "ended")
-        self._count(over, "failed", record.outcome not in (OK, ABORTED))
-        self._count_in_window(record, over)
+        ended_at = sent + record.duration
+        self.last_ended = max(self.last_ended, ended_at)
+        self._count(ended_at, "ended")
+        self._count(ended_at, "failed", record.outcome not in (OK, ABORTED))
+        self._count_in_window(record, ended_at)
         self._count_tokens(record, sent)
         self._keep_by_second(sums, sent)
-        _raise_to(self.new_seconds[int(over)], "longest", record.duration)
+        _raise_to(self.new_seconds[int(ended_at)], "longest", record.duration)
         if record.lag_max is not None:
             _raise_to(self.new_seconds[int(sent + record.lag_max_at)], "client_lag", record.lag_max * 1000.0)
         self._keep_row(sums, level, measured, sent)
@@ -211,9 +211,9 @@ class Ledger:
             second = self.new_seconds[int(moment)]
             second[name] = second.get(name, 0) + amount
 
-    def _count_in_window(self, record: Record, over: float) -> None:
-        level = self.level_at(over)
-        if level is not None and level.measures(over):
+    def _count_in_window(self, record: Record, ended_at: float) -> None:
+        level = self.level_at(ended_at)
+        if level is not None and level.measures(ended_at):
             numbers = self.tallies[level.index, record.name].numbers
             numbers["ended"] += 1
             numbers["ended_ok"] += record.ok
@@ -401,7 +401,7 @@ def _tally(tally: Tally, sums: Sums, limits: Sequence[Threshold]) -> None:
         if value is not None:
             tally.histogram(metric).add(value)
     if limits:
-        values |= {key: sums.histograms[metric].most for key, metric in _LONGEST.items() if sums.histograms[metric]}
+        values |= {key: sums.histograms[metric].max for key, metric in _MAX_OF.items() if sums.histograms[metric]}
         known = {metric: value for metric, value in values.items() if value is not None}
         tally.numbers["good"] += is_good(known, limits)
     for metric, histogram in sums.histograms.items():
@@ -423,36 +423,36 @@ class _Sampler:
     def __init__(self, limit: float) -> None:
         self.limit = limit
         self._second = -1
-        self._seen = 0
-        self._seen_before = 0
+        self._requests = 0
+        self._previous_requests = 0
         """Requests in the previous second."""
         self._group = 0
         """Size of the current group of requests."""
-        self._to_come = 0
+        self._remaining = 0
         """Requests of the group that are still to come."""
         self._chosen = 0
-        """Requests still to come after the one that gets the row."""
+        """Number of requests of the group after the one that gets the row."""
 
     def weight(self, moment: float) -> int:
         """Return the number of requests that the row of this request represents; 0 if it gets no row."""
         second = int(moment)
         if second > self._second:
-            self._second, self._seen_before, self._seen = second, self._seen, 0
-        self._seen += 1
-        if not self._to_come:
-            self._group = self._to_come = _rounded_at_random(self._requests_per_row())
+            self._second, self._previous_requests, self._requests = second, self._requests, 0
+        self._requests += 1
+        if not self._remaining:
+            self._group = self._remaining = _rounded_at_random(self._requests_per_row())
             self._chosen = random.randrange(self._group)
-        self._to_come -= 1
-        return self._group if self._to_come == self._chosen else 0
+        self._remaining -= 1
+        return self._group if self._remaining == self._chosen else 0
 
     def _requests_per_row(self) -> float:
         """Return the mean size of a group, from the number of requests in the previous second. If this second has more,
         groups grow with the square of the ratio, so that a burst gets at most twice the limit, but not beyond the
         requests of this second.
         """
-        expected = max(self._seen_before, self.limit)
+        expected = max(self._previous_requests, self.limit)
         usual = expected / self.limit
-        return max(usual, min(usual * (self._seen / expected) ** 2, self._seen))
+        return max(usual, min(usual * (self._requests / expected) ** 2, self._requests))
 
 
 def _rounded_at_random(mean: float) -> int:

@@ -36,7 +36,7 @@ EXACT_SHARE = 0.05
 """A range that is narrower than EXACT seconds or EXACT_SHARE of its value is shown as one value. EXACT is the accuracy of \
 measured ITLs (docs/accuracy.md); two runs of the same test differ by about EXACT_SHARE."""
 
-# Additional histograms for the ranges of a metric: the guessed values, and their bounds.
+# Additional histograms for the ranges of a metric: the estimated values, and their bounds.
 _SUM, _LIMIT = "itl_sum_", "itl_limit_"
 _TTFT_BOUNDS = ("ttft_guess", "ttft_lower", "ttft_upper")
 
@@ -96,8 +96,8 @@ judged, right, good (met every threshold, if there are any). Of all requests of 
     def note_uncertain(self, record: Record) -> None:
         """Count the bounds of times that are not known exactly, for `ranges`."""
         for merged in record.merged:
-            self.histogram("itl_guess").extend(merged.guesses)
-            self.histogram(f"{_SUM if merged.exact else _LIMIT}{len(merged.guesses)}").add(merged.total)
+            self.histogram("itl_guess").extend(merged.estimates)
+            self.histogram(f"{_SUM if merged.exact else _LIMIT}{len(merged.estimates)}").add(merged.total)
         if record.ttft is not None and record.ttft_bounds is not None:
             for metric, value in zip(_TTFT_BOUNDS, (record.ttft, *record.ttft_bounds), strict=True):
                 self.histogram(metric).add(value)
@@ -108,18 +108,18 @@ judged, right, good (met every threshold, if there are any). Of all requests of 
         return {} if range_at is None else {name: range_at(q) for name, q in QUANTILES.items()}
 
     def _itl_range(self) -> Callable[[float], tuple[float, float]] | None:
-        guesses = self.histograms.get("itl_guess")
-        if guesses is None:
+        estimates = self.histograms.get("itl_guess")
+        if estimates is None:
             return None
-        known = without(self.histogram("itl"), guesses)
+        known = without(self.histogram("itl"), estimates)
         return Uncertain(known, self._groups(_SUM), self._groups(_LIMIT)).quantile
 
     def _ttft_range(self) -> Callable[[float], tuple[float, float]] | None:
-        guesses, least, most = (self.histograms.get(metric) for metric in _TTFT_BOUNDS)
-        if guesses is None or least is None or most is None:
+        estimates, lower, upper = (self.histograms.get(metric) for metric in _TTFT_BOUNDS)
+        if estimates is None or lower is None or upper is None:
             return None
-        known = without(self.histogram("ttft"), guesses)
-        low, high = Histogram.sum((known, least)), Histogram.sum((known, most))
+        known = without(self.histogram("ttft"), estimates)
+        low, high = Histogram.sum((known, lower)), Histogram.sum((known, upper))
         return lambda q: (low.quantile(q), high.quantile(q))
 
     def _groups(self, prefix: str) -> dict[int, Histogram]:
@@ -185,8 +185,8 @@ class Summary:
 
     def range_of(self, name: str) -> tuple[float, float] | None:
         """Return the bounds of a percentile if they are too wide for one value; None otherwise."""
-        least, most = self.ranges.get(name, (math.nan, math.nan))
-        return (least, most) if most - least > max(EXACT, EXACT_SHARE * most) else None
+        low, high = self.ranges.get(name, (math.nan, math.nan))
+        return (low, high) if high - low > max(EXACT, EXACT_SHARE * high) else None
 
     @classmethod
     def of(
@@ -197,7 +197,7 @@ class Summary:
         return cls(
             histogram.count,
             histogram.mean,
-            histogram.most,
+            histogram.max,
             {name: histogram.quantile(q) for name, q in QUANTILES.items()},
             {name: histogram.interval(q) for name, q in QUANTILES.items()},
             {name: histogram.quantile(q, failed) for name, q in QUANTILES.items()},

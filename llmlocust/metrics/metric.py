@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What a metric measures."""
+    """The kind of quantity that a metric measures."""
 
     LATENCY = "latency"
     """Seconds; milliseconds in files and in JSON."""
@@ -150,7 +150,7 @@ _TABLE = (
         "itl",
         "inter-token latency",
         "ITL",
-        values="gaps",
+        values="itls",
         has_ranges=True,
         in_live_view=True,
         in_phases=True,

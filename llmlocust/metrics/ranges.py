@@ -73,15 +73,15 @@ class Uncertain:
 
 
 def without(histogram: Histogram, removed: Histogram) -> Histogram:
-    """Return a histogram without some of its values. Its least and most are then accurate to a bucket."""
+    """Return a histogram without some of its values. Its min and max are then accurate to a bucket."""
     left = Histogram()
     counts = {bucket: n - removed.counts.get(bucket, 0) for bucket, n in histogram.counts.items()}
     left.counts = {bucket: n for bucket, n in counts.items() if n > 0}
     left.count = sum(left.counts.values())
     left.total = histogram.total - removed.total
     if left.counts:
-        left.least = max(histogram.least, bounds_of(min(left.counts))[0])
-        left.most = min(histogram.most, bounds_of(max(left.counts))[1])
+        left.min = max(histogram.min, bounds_of(min(left.counts))[0])
+        left.max = min(histogram.max, bounds_of(max(left.counts))[1])
     return left
 
 

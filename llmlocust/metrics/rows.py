@@ -97,7 +97,7 @@ def request_row(sums: Sums, level: Level | None, measured: bool, sent: float, we
         # inlined _ms, for speed
         *["" if value is None else round(value * 1000.0, 3) for value in values_of(record)],
         _ms(itls.quantile(0.5)) if itls else "",
-        _ms(itls.most) if itls else "",
+        _ms(itls.max) if itls else "",
         record.stalls,
         _ms(record.duration),
         _ms(record.lag_max),

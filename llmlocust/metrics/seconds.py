@@ -21,11 +21,11 @@ class Seconds(Mapping[int, dict[str, float]]):
     def __init__(self) -> None:
         self._columns = {name: array("d") for name in (*SECOND_COUNTS, *SECOND_SUMS, *SECOND_MAXIMA)}
 
-    def merge(self, second: int, reported: Mapping[str, float]) -> None:
+    def merge(self, second: int, counts: Mapping[str, float]) -> None:
         """Add what one process reports for a second. A second before the run began, by its clock, becomes the first."""
         second = max(second, 0)
         self._reach(second)
-        for name, value in reported.items():
+        for name, value in counts.items():
             column = self._columns[name]
             old = column[second]
             if math.isnan(old):
@@ -43,7 +43,7 @@ class Seconds(Mapping[int, dict[str, float]]):
         column = self._columns[name]
         return column[second] if second < len(column) else _UNKNOWN
 
-    def told(self, name: str, begin: int, end: int) -> list[float]:
+    def reported(self, name: str, begin: int, end: int) -> list[float]:
         """Return the reported values of a count or gauge in the seconds from `begin` to before `end`."""
         return [value for value in self._columns[name][max(begin, 0) : max(end, 0)] if not math.isnan(value)]
 

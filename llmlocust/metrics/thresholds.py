@@ -101,8 +101,8 @@ class Threshold:
             tolerated, unit = float(match["more_limit"]), match["more_unit"].lower()
             threshold = cls(metric, statistic, comparison, tolerated, unit, gold=threshold)
         gold = threshold.gold
-        if complaint := _complaint(threshold) or (gold and _complaint(gold)) or _tiers_complaint(threshold):
-            raise ValueError(f"threshold {text.strip()!r}: {complaint}")
+        if error := _error(threshold) or (gold and _error(gold)) or _tiers_error(threshold):
+            raise ValueError(f"threshold {text.strip()!r}: {error}")
         return threshold
 
     def __str__(self) -> str:
@@ -279,8 +279,8 @@ def _leaves(table: Mapping[str, object], above: str = "") -> Iterator[tuple[str,
         elif isinstance(value, str):
             yield f"{above}{key}", value
         else:
-            complaint = f'{above}{key} is {value!r}; write it like {above}{key} = "< 500ms ~ 1s"'
-            raise ValueError(complaint)  # noqa: TRY004  # the text is wrong, not a type in the code
+            error = f'{above}{key} is {value!r}; write it like {above}{key} = "< 500ms ~ 1s"'
+            raise ValueError(error)  # noqa: TRY004  # the text is wrong, not a type in the code
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -309,7 +309,7 @@ def is_good(request: Mapping[str, float], thresholds: Iterable[Threshold]) -> bo
     return all(math.isnan(value) or threshold.met_by(value) for threshold, value in judged)
 
 
-def _complaint(threshold: Threshold) -> str:
+def _error(threshold: Threshold) -> str:
     """Return the error message for one limit; empty if it is valid."""
     if threshold.metric in DURATIONS:
         if threshold.statistic not in STATISTICS:
@@ -338,7 +338,7 @@ def _complaint(threshold: Threshold) -> str:
     return "" if fits else f"the unit does not fit; write it like '{example}'"
 
 
-def _tiers_complaint(threshold: Threshold) -> str:
+def _tiers_error(threshold: Threshold) -> str:
     """Return the error message for two tiers; empty if they are valid. The first limit, gold, must be the stricter one."""
     gold = threshold.gold
     if gold is None or (gold.bound <= threshold.bound if threshold.is_ceiling else gold.bound >= threshold.bound):

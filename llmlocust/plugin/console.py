@@ -1,4 +1,4 @@
-"""Output of lines on the terminal."""
+"""Output of lines to the terminal."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from llmlocust.plugin.session import Session
 from llmlocust.plugin.shapes.shapes import Search, SteppedRamp
 from llmlocust.plugin.startup.checks import USAGE_ERROR, check
 from llmlocust.plugin.startup.probing import NotReady
-from llmlocust.plugin.views.current_run import Newest
+from llmlocust.plugin.views.current_run import CurrentRun
 
 _forks = Forks()
 
@@ -38,21 +38,21 @@ _STOPPED = 128 + signal.SIGINT
 
 @events.init.add_listener
 def _on_init(environment: Environment, **kwargs: Any) -> None:
-    _forks.are_over()
+    _forks.release()
     if environment.events is not events:  # a script's own events: our listeners would miss this environment's tests
         return
-    output.never_wait()
+    output.never_block()
     session = Session(environment)
     environment.llmlocust = session  # type: ignore[attr-defined]  # see session_of
-    _end_well_on_signals(session)
+    _end_cleanly_on_signals(session)
     if session.is_worker:
         assert session.collector is not None
         Worker(environment, session.collector)
         return
     if session.is_master:
-        session.master = Master(environment, lambda: session.run, session.refuse_a_running_one)
+        session.master = Master(environment, lambda: session.run, session.refuse_running_test)
     if environment.web_ui is not None:
-        webui.add_to(environment.web_ui, session, session.newest)
+        webui.add_to(environment.web_ui, session, session.current_run)
     parsed = environment.parsed_options
     if environment.shape_class is None:
         _add_a_shape(environment)
@@ -66,15 +66,15 @@ def _on_init(environment: Environment, **kwargs: Any) -> None:
         except KeyboardInterrupt:
             console.error("stopped before the load began")
             sys.exit(_STOPPED)
-    _serve_metrics(environment, session.newest)
+    _serve_metrics(environment, session.current_run)
 
 
-def _serve_metrics(environment: Environment, newest: Newest) -> None:
+def _serve_metrics(environment: Environment, current_run: CurrentRun) -> None:
     port = option(environment, "metrics_port")
     if not port:
         return
     try:
-        newest.serve(port)
+        current_run.serve(port)
     except (OSError, OverflowError) as problem:
         why = getattr(problem, "strerror", None) or problem
         console.error(f"--llm-metrics-port {port} cannot be used: {why}. Give it a free port from 1 to 65535")
@@ -94,7 +94,7 @@ def _add_a_shape(environment: Environment) -> None:
     environment.shape_class.runner = environment.runner
 
 
-def _end_well_on_signals(session: Session) -> None:
+def _end_cleanly_on_signals(session: Session) -> None:
     """Handle Ctrl-C, SIGTERM and a closed terminal so that a run ends with its files complete.
 
     Ctrl-C raises KeyboardInterrupt in Locust's main greenlet, which expects it. Python would raise it in whichever greenlet
@@ -106,7 +106,7 @@ def _end_well_on_signals(session: Session) -> None:
     """
 
     def interrupt() -> None:
-        session.begin_to_end()
+        session.start_ending()
         gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
 
     parsed = session.environment.parsed_options
@@ -144,7 +144,7 @@ def _on_test_stopping(environment: Environment, **kwargs: Any) -> None:
     session = _session(environment)
     if session is None:
         return
-    session.begin_to_end()
+    session.start_ending()
     if session.run and not session.is_worker:
         session.run.end_level()
         session.run.stop_early()
@@ -157,8 +157,8 @@ def _on_test_stop(environment: Environment, **kwargs: Any) -> None:
         return
     if session.run and not session.is_worker:
         session.run.note_end()
-    if CompleteCSVFileWriter.newest is not None:
-        CompleteCSVFileWriter.newest.write_now()
+    if CompleteCSVFileWriter.current is not None:
+        CompleteCSVFileWriter.current.write_now()
 
 
 @events.quitting.add_listener
@@ -171,7 +171,7 @@ def _on_quitting(environment: Environment, **kwargs: Any) -> None:
         session.collector.wait_for_users()
     if session.run:
         session.run.finish()
-    if CompleteCSVFileWriter.newest is not None:
-        CompleteCSVFileWriter.newest.write_last()
+    if CompleteCSVFileWriter.current is not None:
+        CompleteCSVFileWriter.current.write_last()
     if session.run and session.recorder:
         session.gating.decide(session.run, session.recorder)

@@ -61,7 +61,7 @@ class Gating:
     def decide(self, run: RunState, recorder: Recorder) -> None:
         """Set the exit code, once the run's files are complete. Bugs, and a code that is already set, have priority."""
         environment = self.environment
-        known = environment.process_exit_code or _bugs_exit_code(environment)
+        known = environment.process_exit_code or _exit_code_of_errors(environment)
         if not recorder.is_complete:
             environment.process_exit_code = known or EXIT_CODES[DOUBTED]
         elif self.decides:
@@ -102,7 +102,7 @@ def end_run(environment: Environment) -> None:
         runner.stop()
 
 
-def _bugs_exit_code(environment: Environment) -> int:
+def _exit_code_of_errors(environment: Environment) -> int:
     """Return the exit code that Locust would use if no request had failed: exceptions of the locustfile are errors, failed
     requests are results.
     """

@@ -25,7 +25,7 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
     whether there will be a run; until then the files of an earlier run stay as they are.
     """
 
-    newest: CompleteCSVFileWriter | None = None
+    current: CompleteCSVFileWriter | None = None
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class CompleteCSVFileWriter(locust.stats.StatsCSVFileWriter):
             _end(str(taken))
         except OSError as problem:
             _end(cannot_write(problem, base_filepath))
-        CompleteCSVFileWriter.newest = self
+        CompleteCSVFileWriter.current = self
 
     def begin(self, prefix: str) -> None:
         """Open the files of a new run, with this prefix. Raises OSError."""

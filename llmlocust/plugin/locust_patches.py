@@ -1,4 +1,4 @@
-"""All replacements of Locust's own code, for which Locust has no hook.
+"""All replacements of Locust's own code for which Locust has no hook.
 
 They were checked against Locust 2.47.0. Each docstring names the code of Locust that uses the replaced part.
 """
@@ -32,7 +32,7 @@ def use_server(server: type[rpc.Server]) -> None:
     rpc.Server = server  # type: ignore[misc]
 
 
-def look_options_up_once() -> None:
+def cache_default_options() -> None:
     """Cache the result of `argument_parser.default_args_dict`. `WorkerRunner.handle_message` calls it for each option of
     each message to spawn users, and it builds a parser of all options: this blocks the event loop for 0.3 s at each level,
     on a slow machine for seconds.
@@ -75,14 +75,14 @@ def replace_report_listeners(environment: Environment, wrap: Callable[[ReportLis
     ]
 
 
-def take_users_from(node: WorkerNode) -> None:
+def clear_user_count(node: WorkerNode) -> None:
     """Make the master count no users for a worker. The worker may have reported some after it was given up, and the end of
     the test would wait for them.
     """
     node.user_classes_count = {}
 
 
-def give_up(node: WorkerNode) -> None:
+def mark_missing(node: WorkerNode) -> None:
     """Make the master's next check of heartbeats find the worker missing."""
     node.heartbeat = -1
 
@@ -99,7 +99,7 @@ def forget_worker(runner: MasterRunner, client_id: str) -> bool:
     return True
 
 
-def take_spawn_messages_of_any_time(runner: WorkerRunner) -> None:
+def accept_any_spawn_message(runner: WorkerRunner) -> None:
     """Make a worker accept the next message to spawn users, of any time. `WorkerRunner.handle_message` ignores messages that
     are older than the last one by the master's clock, and the master may be another machine by now.
     """

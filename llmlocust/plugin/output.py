@@ -100,7 +100,7 @@ class Stream:
         return getattr(self._stream, name)
 
 
-def never_wait() -> None:
+def never_block() -> None:
     """Replace the process's output streams, those of Locust's log included, so that a thread writes them.
 
     A stream without a file descriptor is not replaced.

@@ -23,20 +23,20 @@ def end_with(parent: int) -> None:
 
 
 class Forks:
-    """A fork hook: until `are_over` is called, a forked process ends with its parent, as those of --processes should."""
+    """A fork hook: until `release` is called, a forked process ends with its parent, as those of --processes should."""
 
     def __init__(self) -> None:
         self._parent = 0
-        self._go_on = True
+        self._is_active = True
         os.register_at_fork(before=self._remember, after_in_child=self._end_with_parent)
 
-    def are_over(self) -> None:
-        """Leave processes alone that are forked from now on: Locust has forked its own."""
-        self._go_on = False
+    def release(self) -> None:
+        """Let processes that are forked from now on outlive this one: Locust has forked its own."""
+        self._is_active = False
 
     def _remember(self) -> None:
         self._parent = os.getpid()
 
     def _end_with_parent(self) -> None:
-        if self._go_on:
+        if self._is_active:
             end_with(self._parent)

@@ -27,7 +27,7 @@ from llmlocust.plugin.shapes.shapes import SteppedRamp
 from llmlocust.plugin.startup.checks import USAGE_ERROR, check
 from llmlocust.plugin.startup.probing import NotReady
 from llmlocust.plugin.views import otel
-from llmlocust.plugin.views.current_run import Newest
+from llmlocust.plugin.views.current_run import CurrentRun
 from llmlocust.plugin.views.locust_table import LocustTable
 from llmlocust.plugin.views.progress import LevelLines, Progress, say_plan
 from llmlocust.runfiles.writer import RunFiles
@@ -49,7 +49,7 @@ class Session:
         self.otel = otel.of(environment)
         self.gating = Gating(environment)
         self.master: Master | None = None
-        self.newest = Newest(environment)
+        self.current_run = CurrentRun(environment)
         self.run: Run | None = None
         self.recorder: Recorder | None = None
         """The recorder of the current run."""
@@ -64,7 +64,7 @@ class Session:
         self._ends_by: float | None = None
         """The monotonic time by which a run that is ending should have ended."""
 
-    def begin_to_end(self) -> None:
+    def start_ending(self) -> None:
         """Begin the end of the run, and set its deadline."""
         if self._ends_by is None:
             stop_timeout = float(getattr(self.environment, "stop_timeout", None) or 0.0)
@@ -81,8 +81,8 @@ class Session:
         """Start a run for a test that starts. The master or the only process calls this. Raises NotReady."""
         if self.run:
             self.run.finish()
-            if CompleteCSVFileWriter.newest is not None:
-                CompleteCSVFileWriter.newest.leave_as_they_are()
+            if CompleteCSVFileWriter.current is not None:
+                CompleteCSVFileWriter.current.leave_as_they_are()
         if self.preflight is None:
             self.preflight = check(self.environment)
         self.refused = ""
@@ -95,7 +95,7 @@ class Session:
         if self.master:
             self.master.run_begins()
         try:
-            self._make_way(prefix)
+            self._reserve_prefix(prefix)
             self.run, self.recorder = self._new_run(self.gating.prefix(prefix), self.preflight)
         except OSError as problem:
             raise NotReady(cannot_write(problem, prefix)) from None
@@ -116,16 +116,16 @@ class Session:
         run = Run(cluster_of(self.environment, self.collector), settings_of(self.environment))
         recorder = Recorder(RunFiles(prefix, run.pause) if prefix else None, preflight)
         run.add(recorder, LevelLines(), *self.gating.companions())
-        run.add(LocustTable(self.environment.stats), Progress(), self.newest)
+        run.add(LocustTable(self.environment.stats), Progress(), self.current_run)
         return run, recorder
 
-    def _make_way(self, prefix: str) -> None:
+    def _reserve_prefix(self, prefix: str) -> None:
         """Lock the prefix and rename the files of an earlier run. This follows all other checks: a run that is refused must
         not change any file.
         """
         if not prefix:
             return
-        csv_writer = CompleteCSVFileWriter.newest
+        csv_writer = CompleteCSVFileWriter.current
         if csv_writer is None or self.runs > 1:  # otherwise it has been locked since Locust's start
             try:
                 prefixes.lock(prefix)
@@ -155,7 +155,7 @@ class Session:
         """Whether the files remain when Locust has ended."""
         return self._kept is None
 
-    def refuse_a_running_one(self, why: str) -> None:
+    def refuse_running_test(self, why: str) -> None:
         """Refuse the run that has just started, because a worker cannot take part in it."""
         if self.refused:
             return

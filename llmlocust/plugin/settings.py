@@ -13,7 +13,7 @@ from llmlocust.load.curves import DEFAULT_RATES, parse_levels, parse_rates
 from llmlocust.load.distributions import Distribution, is_named, parse
 from llmlocust.load.plans import Setting
 from llmlocust.load.search import Judge, Limits, Queueing
-from llmlocust.load.search_rates import Answered
+from llmlocust.load.search_rates import RateLimits
 from llmlocust.load.trace_windows import windows
 from llmlocust.load.traces import Replay, open_trace
 from llmlocust.metrics.levels import RATE, USERS
@@ -106,13 +106,13 @@ def shape_setting(shape: Any, environment: HasOptions, *, is_rate: bool) -> Sett
 
 
 def search_judge(text: str, first_rate: float | None = None) -> Judge:
-    """Return the goal of a search, from an option's text. With `first_rate`, the search is for a rate of requests per
-    second. Raises ValueError in one line.
+    """Return the judge of a search, from the thresholds in an option's text. With `first_rate`, the search is for a rate
+    of requests per second. Raises ValueError in one line.
     """
-    goals = [Threshold.parse(entry) for entry in listed(text)]
+    thresholds = [Threshold.parse(entry) for entry in listed(text)]
     if first_rate is not None:
-        return Answered(Limits(goals or [_FEW_ERRORS], closed=False), first_rate)
-    return Limits(goals) if goals else Queueing()
+        return RateLimits(Limits(thresholds or [_FEW_ERRORS], closed=False), first_rate)
+    return Limits(thresholds) if thresholds else Queueing()
 
 
 def extra_fields(text: str) -> dict[str, Any]:
@@ -187,5 +187,5 @@ def replay_notes(environment: HasRamp) -> list[str]:
             f"{trace.shuffled} rows of the trace were written after later ones: they are sent in the order of their times"
         )
     if trace.empty:
-        lines.append(f"{trace.empty} rows of the trace have no token in the prompt or in the answer: they ask for one")
+        lines.append(f"{trace.empty} rows of the trace have no token in the prompt or in the answer: one is requested")
     return lines

@@ -1,7 +1,7 @@
-"""Wakes the loop at a time of CLOCK_MONOTONIC, to a fraction of a millisecond.
+"""A timer that wakes the event loop at a time of CLOCK_MONOTONIC, to a fraction of a millisecond.
 
-asyncio rounds every wait up to whole milliseconds; the kernel's timer does not. Elsewhere than on Linux the loop's own
-timer has to do.
+asyncio rounds every wait up to whole milliseconds; the kernel's timer does not. Other systems than Linux use the loop's
+own timer.
 """
 
 import asyncio
@@ -13,39 +13,41 @@ from time import monotonic
 from llmlocust.load.kernel_timer import KernelTimer
 
 
-def alarm(loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> "KernelAlarm | LoopAlarm":
-    """The best alarm that there is here."""
-    return KernelAlarm(loop, ring) if sys.platform == "linux" else LoopAlarm(loop, ring)
+def alarm(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> "KernelAlarm | LoopAlarm":
+    """Return the most precise timer that the system provides. It calls `callback` when it expires."""
+    return KernelAlarm(loop, callback) if sys.platform == "linux" else LoopAlarm(loop, callback)
 
 
 class LoopAlarm:
     """The loop's own timer: up to a millisecond late."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:
-        self._loop, self._ring = loop, ring
+    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+        self._loop, self._callback = loop, callback
         self._timer: asyncio.TimerHandle | None = None
 
     def set(self, at: float) -> None:
-        """Ring once at that time, at once if it has passed, never at infinity; forgets what was set before."""
+        """Expire once at this time in seconds: immediately if it has passed, never if it is infinite. Replaces an earlier
+        time.
+        """
         if self._timer:
             self._timer.cancel()
-        # the loop's clock need not be ours: only differences are the same
-        self._timer = self._loop.call_later(max(at - monotonic(), 0), self._ring) if at < inf else None
+        # the loop may use another clock than ours: only differences are the same
+        self._timer = self._loop.call_later(max(at - monotonic(), 0), self._callback) if at < inf else None
 
     def close(self) -> None:
         self.set(inf)
 
 
 class KernelAlarm:
-    """The kernel's timer, which the loop watches."""
+    """The kernel's timer, whose file descriptor the loop watches."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
         self._timer = KernelTimer()
-        self._loop, self._ring = loop, ring
-        loop.add_reader(self._timer.file, self._rang)
+        self._loop, self._callback = loop, callback
+        loop.add_reader(self._timer.file, self._on_expiry)
 
     def set(self, at: float) -> None:
-        """As LoopAlarm.set."""
+        """Set the timer, as `LoopAlarm.set` does."""
         # 0 would disarm the timer, so a time that has passed is one nanosecond after boot
         self._timer.set(0 if at == inf else 1 if at <= 0 else int(at * 1e9))
 
@@ -53,6 +55,6 @@ class KernelAlarm:
         self._loop.remove_reader(self._timer.file)
         self._timer.close()
 
-    def _rang(self) -> None:
-        if self._timer.has_rung():  # else it was set anew between the loop's waking and now
-            self._ring()
+    def _on_expiry(self) -> None:
+        if self._timer.has_expired():  # it may have been set again since the loop woke
+            self._callback()

@@ -53,39 +53,41 @@ class Answer:
             owner=self,
         )
         self._dialect = DIALECTS[job.path](job.request, job.plan, job.labels)
-        self._made = self._written = 0  # tokens that the engine has produced, and tokens that have been sent
-        self._over = self._held = self._broken = False
-        # of several endings, the first one happens
+        self._produced = self._written = 0  # tokens that the engine has produced, and tokens that have been sent
+        self._has_ended = self._is_stalled = self._is_broken = False
+        # the first of several endings applies
         self._ends_at, self._ending = min((_place(job.faults, name), name) for name in ENDINGS)
         stall = job.faults.get("stall")
-        self._holds = {stall.at: stall.value} if stall else {}  # after how many tokens, and for how many seconds
+        self._stalls = (
+            {stall.at: stall.value} if stall else {}
+        )  # seconds of each stall, by the number of tokens before it
         self._writes_at = 0  # number of produced tokens at which to write
-        job.connection.gone = self._gone
+        job.connection.on_disconnect = self._on_disconnect
 
     def token(self, due: float) -> None:
         """Take one more token of the engine."""
-        if self._over or self._broken:
+        if self._has_ended or self._is_broken:
             return
-        if self._made in self._holds:
-            self._hold(self._holds[self._made])
-        if self._made == self._ends_at:
-            self._broken = True
+        if self._produced in self._stalls:
+            self._stall(self._stalls[self._produced])
+        if self._produced == self._ends_at:
+            self._is_broken = True
         else:
-            self._made += 1
-        if not self._held:
-            self._go_on(due)
+            self._produced += 1
+        if not self._is_stalled:
+            self._continue(due)
 
     def expired(self) -> None:
         """End the answer with a timeout: nothing was sent in time."""
-        if not self._over:
+        if not self._has_ended:
             self._refuse(_TIMEOUT, truth.TIMEOUT)
 
-    def _go_on(self, due: float) -> None:
+    def _continue(self, due: float) -> None:
         """Send tokens that are due, and end the answer after the last token or at a fault."""
-        if self._made >= self._writes_at or self._broken:
-            if self._made > self._written:
+        if self._produced >= self._writes_at or self._is_broken:
+            if self._produced > self._written:
                 self._write(due)
-            if self._broken:
+            if self._is_broken:
                 self._break_off()
             elif self._written == self.job.plan.output_tokens:
                 self._finish()
@@ -104,32 +106,32 @@ class Answer:
             self.job.connection.done(close=True)
         self._end(self._ending)
 
-    def _hold(self, seconds: float) -> None:
-        """Send nothing for a while; tokens accumulate."""
-        self._held = True
+    def _stall(self, seconds: float) -> None:
+        """Send nothing for this number of seconds; tokens accumulate."""
+        self._is_stalled = True
         asyncio.get_running_loop().call_later(seconds, self._release)
 
     def _release(self) -> None:
-        self._held = False
-        if not self._over:
-            self._go_on(time.monotonic())
+        self._is_stalled = False
+        if not self._has_ended:
+            self._continue(time.monotonic())
 
     def _note_write(self, due: float) -> None:
         now_ns = time.monotonic_ns()
-        self.job.record.wrote(self._made - self._written, now_ns, now_ns - int(due * 1e9))
-        self._written = self._made
+        self.job.record.note_write(self._produced - self._written, now_ns, now_ns - int(due * 1e9))
+        self._written = self._produced
 
     def _refuse(self, error: ApiError, outcome: str) -> None:
         self.job.record.status = error.status
         self.job.connection.respond(error.status, self._dialect.error(error), headers=error.headers)
         self._end(outcome)
 
-    def _gone(self, too_slow: bool) -> None:
+    def _on_disconnect(self, too_slow: bool) -> None:
         self._end(truth.SLOW_CLIENT if too_slow else truth.CANCELLED)
 
     def _end(self, outcome: str) -> None:
-        if not self._over:
-            self._over = True
+        if not self._has_ended:
+            self._has_ended = True
             self.job.ended(self, outcome)
 
 
@@ -140,10 +142,10 @@ class Whole(Answer):
         super().__init__(job)
         self._writes_at = job.plan.output_tokens
         if "slow_headers" in job.faults:
-            self._holds[job.plan.output_tokens - 1] = job.faults["slow_headers"].value
+            self._stalls[job.plan.output_tokens - 1] = job.faults["slow_headers"].value
 
     def _write(self, due: float) -> None:
-        if not self._broken:  # an answer that is cut off has sent none of its tokens
+        if not self._is_broken:  # an answer that is cut off has sent none of its tokens
             self._note_write(due)
 
     def _finish(self) -> None:
@@ -175,21 +177,21 @@ class Streamed(Answer):
         self._per_event = int(faults["chunk"].value) if "chunk" in faults else job.tokens_per_chunk
         self._per_write = self._per_event * (int(faults["coalesce"].value) if "coalesce" in faults else 1)
         self._chunked = job.takes_chunks and "close_delimited" not in faults
-        self._strange = bool(faults.keys() & {"comments", "crlf", "cut"})
+        self._is_altered = bool(faults.keys() & {"comments", "crlf", "cut"})
         self._breaks_json_at = _place(faults, "bad_json")
         if "slow_headers" in faults:
-            self._holds[0] = faults["slow_headers"].value
-        self._stops = sorted((self._ends_at, *self._holds, self._breaks_json_at, job.plan.output_tokens))
+            self._stalls[0] = faults["slow_headers"].value
+        self._stops = sorted((self._ends_at, *self._stalls, self._breaks_json_at, job.plan.output_tokens))
         self._next_write()
 
-    def _hold(self, seconds: float) -> None:
+    def _stall(self, seconds: float) -> None:
         if "slow_headers" not in self.job.faults:
             self._start()  # the headers are sent before a stall at the first token
-        super()._hold(seconds)
+        super()._stall(seconds)
 
     def _write(self, due: float) -> None:
         self._start()
-        start, end = self._written, self._made
+        start, end = self._written, self._produced
         events = self._dialect.tokens(start, end) if end - start == 1 else b"".join(self._split(start, end))
         if start <= self._breaks_json_at < end:
             sse = self._dialect.content_type == SSE
@@ -207,11 +209,11 @@ class Streamed(Answer):
 
     def _break_off(self) -> None:
         self._start()
-        farewell = {"error_event": self._dialect.error_event(_BROKEN), "truncate": b""}.get(self._ending)
-        if farewell is None:
+        ending = {"error_event": self._dialect.error_event(_BROKEN), "truncate": b""}.get(self._ending)
+        if ending is None:
             super()._break_off()
             return
-        self._send(farewell, _LAST_CHUNK)
+        self._send(ending, _LAST_CHUNK)
         self.job.connection.done(close=not self._chunked)
         self._end(self._ending)
 
@@ -240,14 +242,14 @@ class Streamed(Answer):
 
     def _send(self, events: bytes, last_chunk: bytes = b"") -> None:
         """Write events to the body."""
-        if self._strange:
-            self._send_strangely(events, last_chunk)
+        if self._is_altered:
+            self._send_altered(events, last_chunk)
         elif self._chunked:
             self.job.connection.write(_chunk(events) + last_chunk)
         else:
             self.job.connection.write(events)
 
-    def _send_strangely(self, events: bytes, last_chunk: bytes) -> None:
+    def _send_altered(self, events: bytes, last_chunk: bytes) -> None:
         faults = self.job.faults
         if "comments" in faults:
             events = events.replace(b"data: ", b": still here\n\ndata: ")

@@ -22,7 +22,7 @@ import httptools
 
 from llmlocust.simulator.openai import ApiError
 
-HEADER_LIMIT, BODY_LIMIT, LINE_LIMIT = 64 * 1024, 32 * 1024 * 1024, 16
+HEADER_LIMIT, BODY_LIMIT, QUEUE_LIMIT = 64 * 1024, 32 * 1024 * 1024, 16
 UNREAD_LIMIT = 1024 * 1024  # bytes that a stream's client may leave unread, in addition to the kernel's buffers
 _LINGER_SECONDS = 2.0
 
@@ -51,12 +51,14 @@ class Connection(asyncio.Protocol):
         self._incoming = HttpRequest()
         self._url = b""
         self._in_head, self._head_bytes = True, 0  # bytes since headers could begin
-        self._line: deque[HttpRequest] = deque()
+        self._queue: deque[HttpRequest] = deque()
         self._current: HttpRequest | None = None
         self._refused = False
         self._is_unread = False
         """The client has not read the previous answer. Its next request waits until it has."""
-        self.gone: Callable[[bool], None] | None = None  # called when the client disconnects; True: it was too slow
+        self.on_disconnect: Callable[[bool], None] | None = (
+            None  # called when the client disconnects; True: it was too slow
+        )
         self.write: Callable[[bytes], None] = lambda _: None  # the transport's, looked up once and not for each token
 
     # asyncio's side
@@ -71,11 +73,11 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._known.discard(self)
-        self._report_gone(too_slow=False)
+        self._report_disconnect(too_slow=False)
 
     def pause_writing(self) -> None:
-        if self.gone:  # a stream; any other answer is written once and cannot grow
-            self._report_gone(too_slow=True)
+        if self.on_disconnect:  # a stream; any other answer is written once and cannot grow
+            self._report_disconnect(too_slow=True)
             self._transport.abort()
         self._is_unread = True
 
@@ -131,11 +133,11 @@ class Connection(asyncio.Protocol):
         request, self._incoming = self._incoming, HttpRequest()
         self._in_head, self._head_bytes = True, 0
         request.received_ns, request.keep_alive = self._now_ns, self._parser.should_keep_alive()
-        size = sum(len(queued.body) for queued in (request, *self._line))
-        if len(self._line) >= LINE_LIMIT or size > BODY_LIMIT:
-            self._refuse(429, "too many requests in line on one connection")
+        size = sum(len(queued.body) for queued in (request, *self._queue))
+        if len(self._queue) >= QUEUE_LIMIT or size > BODY_LIMIT:
+            self._refuse(429, "too many requests queued on one connection")
         elif not self._refused:
-            self._line.append(request)
+            self._queue.append(request)
 
     # the server's side
 
@@ -151,7 +153,7 @@ class Connection(asyncio.Protocol):
         """Answer in one piece; with `send`, send only this many bytes of the body and close the connection."""
         if not self.alive:
             return
-        self.gone = None  # the kernel delivers the rest
+        self.on_disconnect = None  # the kernel delivers the rest
         length = {"Content-Length": str(len(body))}
         self.write(head(status, content_type, {**length, **(headers or {}), **self._connection()}) + body[:send])
         self.done(close=send is not None)
@@ -164,16 +166,16 @@ class Connection(asyncio.Protocol):
     def done(self, *, close: bool = False) -> None:
         """Finish the answer: close the connection if requested, or go on with the next request."""
         keep_alive = self._current is not None and self._current.keep_alive and not close
-        self.gone, self._current = None, None
+        self.on_disconnect, self._current = None, None
         if not keep_alive:
-            self._hang_up()
-        elif self._line:
+            self._close()
+        elif self._queue:
             asyncio.get_running_loop().call_soon(self._next)
 
     def reset(self) -> None:
         """Close the connection with a RST, and drop unsent bytes."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.gone = None
+        self.on_disconnect = None
         self._transport.abort()
 
     def abort(self) -> None:
@@ -187,14 +189,14 @@ class Connection(asyncio.Protocol):
         return {} if self._current and self._current.keep_alive else {"Connection": "close"}
 
     def _next(self) -> None:
-        while self._line and not self._current and not self._is_unread and self.alive:
-            self._current = self._line.popleft()
+        while self._queue and not self._current and not self._is_unread and self.alive:
+            self._current = self._queue.popleft()
             self._handle(self, self._current)
 
-    def _report_gone(self, *, too_slow: bool) -> None:
-        gone, self.gone = self.gone, None
-        if gone:
-            gone(too_slow)
+    def _report_disconnect(self, *, too_slow: bool) -> None:
+        on_disconnect, self.on_disconnect = self.on_disconnect, None
+        if on_disconnect:
+            on_disconnect(too_slow)
 
     def _refuse(self, status: int, message: str) -> None:
         """Stop reading; the refusal is answered in order like any request."""
@@ -203,9 +205,9 @@ class Connection(asyncio.Protocol):
         self._refused = True
         request = self._incoming
         request.refusal, request.keep_alive, request.received_ns = ApiError(status, message), False, self._now_ns
-        self._line.append(request)
+        self._queue.append(request)
 
-    def _hang_up(self) -> None:
+    def _close(self) -> None:
         if not self._refused:
             self._transport.close()
         elif self.alive:

@@ -25,8 +25,8 @@ class Dialect:
     chat: ClassVar[bool] = True
     """Whether answers may contain reasoning."""
 
-    def __init__(self, request: Request, made: Plan, labels: Labels) -> None:
-        self._request, self._plan, self._labels = request, made, labels
+    def __init__(self, request: Request, plan: Plan, labels: Labels) -> None:
+        self._request, self._plan, self._labels = request, plan, labels
         self._answer, self._reasoning = (self._split(self._piece(kind, _MARK)) for kind in ("answer", "reasoning"))
 
     @staticmethod
@@ -85,9 +85,9 @@ class Dialect:
 class OpenAI(Dialect):
     """OpenAI's protocol, whose events are encoded by `Frames`."""
 
-    def __init__(self, request: Request, made: Plan, labels: Labels) -> None:
-        self._request, self._plan, self._labels = request, made, labels
-        self._frames = Frames(request, made, labels)
+    def __init__(self, request: Request, plan: Plan, labels: Labels) -> None:
+        self._request, self._plan, self._labels = request, plan, labels
+        self._frames = Frames(request, plan, labels)
         self.role, self.tokens = self._frames.role, self._frames.tokens  # type: ignore[method-assign]
 
     def whole(self) -> bytes:

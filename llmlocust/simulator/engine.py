@@ -1,6 +1,6 @@
 """Continuous batching as a pure state machine: no clock, no network; time is an argument, in seconds.
 
-Sequences wait in one FIFO queue until a slot and enough cache are free. Then they run: every step reads some of the
+Sequences wait in one FIFO queue until a slot and enough cache are free. Then they run: each step reads some of the
 prompts of newly admitted sequences (a budget of tokens per step, in order of arrival), and produces one token for every
 sequence whose prompt has been read. The first token comes at the end of the step that read the end of the prompt.
 
@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from llmlocust.simulator.settings import Settings
 
-MOST_WAITING = 100_000
+MAX_WAITING = 100_000
 """Maximum number of waiting requests where no limit is given."""
 
 Refusal: TypeAlias = Literal["too_long", "out_of_memory", "queue_full"]
@@ -59,7 +59,7 @@ class Expired(NamedTuple):
 
 
 Event: TypeAlias = Step | Expired
-_Line: TypeAlias = OrderedDict[Sequence, None]  # a queue that also forgets from its middle in constant time
+_Queue: TypeAlias = OrderedDict[Sequence, None]  # a queue from whose middle an entry is removed in constant time
 
 
 class Engine:
@@ -67,10 +67,10 @@ class Engine:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._waiting: _Line = OrderedDict()
-        self._reading: _Line = OrderedDict()
-        self._decoding: _Line = OrderedDict()
-        self._silent: _Line = OrderedDict()  # in order of arrival, so the first expires first
+        self._waiting: _Queue = OrderedDict()
+        self._reading: _Queue = OrderedDict()
+        self._decoding: _Queue = OrderedDict()
+        self._silent: _Queue = OrderedDict()  # in order of arrival, so the first expires first
         self._kv_used = 0
         self._step_began, self._step_ends = -inf, inf  # no step is under way
         self._events: deque[Event] = deque()
@@ -116,15 +116,15 @@ class Engine:
     def advance(self, now: float) -> Event | None:
         """Return the next event up to `now`, in order; None if there are no more."""
         while not self._events and self.due <= now:
-            self._turn()
+            self._next_event()
         return self._events.popleft() if self._events else None
 
     def _catch_up(self, now: float) -> None:
         # earlier events come first: otherwise a late caller would find a longer queue than there was
         while min(self._step_ends, self._expiry()) <= now:
-            self._turn()
+            self._next_event()
 
-    def _turn(self) -> None:
+    def _next_event(self) -> None:
         if self._step_ends <= self._expiry():
             self._end_step()
         else:
@@ -149,7 +149,7 @@ class Engine:
         if 0 < settings.oom_at <= self.running + self.waiting:
             return "out_of_memory"
         must_wait = self._waiting or not self._fits(sequence)
-        limit = MOST_WAITING if settings.queue_limit < 0 else settings.queue_limit
+        limit = MAX_WAITING if settings.queue_limit < 0 else settings.queue_limit
         if must_wait and self.waiting >= limit:
             return "queue_full"
         return None
@@ -196,14 +196,14 @@ class Engine:
         due = self._step_ends
         sequences = list(self._decoding)
         for sequence in sequences:
-            self._give_token(sequence)
+            self._add_token(sequence)
         if sequences:
             started = [sequence for sequence in sequences if sequence.produced == 1]
             self._events.append(Step(self._step_began, due, sequences, started))
         self._step_ends = inf
         self._admit(due)
 
-    def _give_token(self, sequence: Sequence) -> None:
+    def _add_token(self, sequence: Sequence) -> None:
         sequence.produced += 1
         if sequence.produced == sequence.output_tokens:
             self._remove(sequence)
@@ -211,9 +211,9 @@ class Engine:
             self._silent.pop(sequence, None)
 
     def _remove(self, sequence: Sequence) -> bool:
-        for line in (self._waiting, self._reading, self._decoding):
-            if sequence in line:
-                del line[sequence]
+        for queue in (self._waiting, self._reading, self._decoding):
+            if sequence in queue:
+                del queue[sequence]
                 self._silent.pop(sequence, None)
                 self._kv_used -= sequence.kv_tokens if sequence.admitted is not None else 0
                 return True

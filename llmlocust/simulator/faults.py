@@ -14,8 +14,8 @@ class Rule(NamedTuple):
     """The notation of a fault, and its effect."""
 
     place: bool
-    value: str  # the value's unit, or nothing where there is none
-    does: str
+    value: str  # unit of the value; empty if the fault has no value
+    effect: str
 
 
 GRAMMAR: dict[str, Rule] = {
@@ -25,7 +25,7 @@ GRAMMAR: dict[str, Rule] = {
     "truncate": Rule(True, "", "ends the body properly, without finish_reason and [DONE]"),
     "error_event": Rule(True, "", "sends an error event inside the 200, then [DONE]"),
     # the answer is late
-    "stall": Rule(True, "seconds", "writes nothing for a while, then everything that has become due"),
+    "stall": Rule(True, "seconds", "writes nothing for this time, then everything that is due"),
     "slow_headers": Rule(False, "seconds", "delays the headers and everything after them"),
     # the answer is complete, but in an unusual form
     "no_done": Rule(False, "", "leaves out [DONE]"),
@@ -37,7 +37,7 @@ GRAMMAR: dict[str, Rule] = {
     "coalesce": Rule(False, "tokens", "writes the events of several tokens at once"),
     "cut": Rule(False, "bytes", "writes each event in pieces, a packet each"),
     "close_delimited": Rule(False, "", "ends the body by closing instead of chunks"),
-    # something else instead of the answer
+    # another response instead of the answer
     "http": Rule(False, "status", "answers this status with an error body"),
     "oom": Rule(False, "", "answers 500, CUDA out of memory"),
     "html": Rule(False, "", "answers 200 with a page of HTML"),
@@ -54,11 +54,11 @@ class Fault(NamedTuple):
 
 Faults = dict[str, Fault]
 
-_WRITTEN = re.compile(r"(?P<name>[a-z_]+)(?:@(?P<at>\d{1,9}))?(?::(?P<value>\d{1,9}(?:\.\d{1,9})?))?")
+_NOTATION = re.compile(r"(?P<name>[a-z_]+)(?:@(?P<at>\d{1,9}))?(?::(?P<value>\d{1,9}(?:\.\d{1,9})?))?")
 
 
 def parse(text: str) -> Faults:
-    """Read faults in their notation. ValueError says what is allowed."""
+    """Parse faults in their notation. Raises ValueError with a list of the known faults."""
     return dict(_parse_one(part.strip()) for part in text.split(",") if part.strip())
 
 
@@ -69,13 +69,13 @@ def usage(name: str) -> str:
 
 
 def _parse_one(text: str) -> tuple[str, Fault]:
-    written = _WRITTEN.fullmatch(text)
-    if not written or written["name"] not in GRAMMAR:
+    match = _NOTATION.fullmatch(text)
+    if not match or match["name"] not in GRAMMAR:
         raise ValueError(f"unknown fault {text!r}; known: {', '.join(map(usage, GRAMMAR))}")
-    name, rule = written["name"], GRAMMAR[written["name"]]
-    if rule.place != (written["at"] is not None) or bool(rule.value) != (written["value"] is not None):
+    name, rule = match["name"], GRAMMAR[match["name"]]
+    if rule.place != (match["at"] is not None) or bool(rule.value) != (match["value"] is not None):
         raise ValueError(f"fault {text!r} is written {usage(name)}")
-    fault = Fault(int(written["at"] or 0), float(written["value"] or 0))
+    fault = Fault(int(match["at"] or 0), float(match["value"] or 0))
     _check(name, rule, fault)
     return name, fault
 

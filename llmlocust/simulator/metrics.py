@@ -8,7 +8,7 @@ from llmlocust.simulator.engine import Engine, Step
 
 _SHORT = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.02, 0.025, 0.03, 0.04, 0.05, 0.06, 0.075, 0.08, 0.1, 0.15, 0.2)
 _TTFT = (*_SHORT[::3], 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0, 640.0)
-_GAP = (*_SHORT, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0)
+_ITL = (*_SHORT, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0)
 _LONG = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0)
 
 
@@ -39,13 +39,13 @@ class Metrics:
         self.prompt_tokens = self.generation_tokens = 0
         self.cache_queries = self.cache_hits = 0
         self.finished = Counter[str]({"stop": 0, "length": 0, "abort": 0})
-        self.ttft, self.gap = Histogram(_TTFT), Histogram(_GAP)
+        self.ttft, self.itl = Histogram(_TTFT), Histogram(_ITL)
         self.e2e, self.queued = Histogram(_LONG), Histogram(_LONG)
 
     def step(self, step: Step) -> None:
-        """Count the tokens of a step. The gap before each token is the step, except for first tokens."""
+        """Count the tokens of a step. The ITL of each token is the duration of the step; first tokens have none."""
         self.generation_tokens += len(step.sequences)
-        self.gap.observe(step.due - step.began, len(step.sequences) - len(step.started))
+        self.itl.observe(step.due - step.began, len(step.sequences) - len(step.started))
         for sequence in step.started:
             self.ttft.observe(step.due - sequence.arrived)
 
@@ -80,8 +80,8 @@ class Metrics:
 
     def _histograms(self, label: str) -> Iterator[str]:
         yield from self.ttft.lines("vllm:time_to_first_token_seconds", label)
-        yield from self.gap.lines("vllm:inter_token_latency_seconds", label)
-        yield from self.gap.lines("vllm:time_per_output_token_seconds", label)  # the older name
+        yield from self.itl.lines("vllm:inter_token_latency_seconds", label)
+        yield from self.itl.lines("vllm:time_per_output_token_seconds", label)  # the older name
         yield from self.e2e.lines("vllm:e2e_request_latency_seconds", label)
         yield from self.queued.lines("vllm:request_queue_time_seconds", label)
 

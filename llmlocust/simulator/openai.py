@@ -245,14 +245,14 @@ def _natural_length(dice: random.Random, mean: int, spread: float = 0.5) -> int:
     return max(1, round(dice.lognormvariate(math.log(mean) - spread**2 / 2, spread)))
 
 
-def usage(request: Request, made: Plan, tokens: int, cached: int = 0) -> dict[str, Any]:
+def usage(request: Request, plan: Plan, tokens: int, cached: int = 0) -> dict[str, Any]:
     """Return the usage of an answer with this number of tokens so far."""
     return {
         "prompt_tokens": request.prompt_tokens,
         "completion_tokens": tokens,
         "total_tokens": request.prompt_tokens + tokens,
         "prompt_tokens_details": {"cached_tokens": cached},
-        "completion_tokens_details": {"reasoning_tokens": min(made.reasoning_tokens, tokens)},
+        "completion_tokens_details": {"reasoning_tokens": min(plan.reasoning_tokens, tokens)},
     }
 
 
@@ -267,20 +267,20 @@ class Labels:
     cached_tokens: int = 0
 
 
-def answer(request: Request, made: Plan, labels: Labels) -> bytes:
+def answer(request: Request, plan: Plan, labels: Labels) -> bytes:
     """Return the whole answer as one body."""
-    words = text(made, made.reasoning_tokens, made.output_tokens).decode()
-    choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": made.finish_reason}
+    words = text(plan, plan.reasoning_tokens, plan.output_tokens).decode()
+    choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": plan.finish_reason}
     if request.endpoint == COMPLETIONS:
         choice["text"] = words
     else:
-        reasoning = text(made, 0, made.reasoning_tokens).decode() or None
+        reasoning = text(plan, 0, plan.reasoning_tokens).decode() or None
         choice["message"] = {"role": "assistant", "content": words, labels.reasoning_field: reasoning}
     return encode(
         {
             **_envelope(request, labels, "chat.completion", "text_completion"),
             "choices": [choice],
-            "usage": usage(request, made, made.output_tokens, labels.cached_tokens),
+            "usage": usage(request, plan, plan.output_tokens, labels.cached_tokens),
         }
     )
 
@@ -288,16 +288,16 @@ def answer(request: Request, made: Plan, labels: Labels) -> bytes:
 class Frames:
     """The events of one streamed answer. Everything but the text is encoded once, and not for each token."""
 
-    def __init__(self, request: Request, made: Plan, labels: Labels) -> None:
-        self._request, self._plan, self._labels = request, made, labels
+    def __init__(self, request: Request, plan: Plan, labels: Labels) -> None:
+        self._request, self._plan, self._labels = request, plan, labels
         self._opening = encode(_envelope(request, labels, "chat.completion.chunk", "text_completion"))[:-1]
         self._content, self._reasoning = self._delta("content"), self._delta(labels.reasoning_field)
         # constant for an answer: usage is null in a token's event if usage comes at the end
         self._closing = b',"usage":null}\n\n' if request.include_usage else b"}\n\n"
-        self._going_on = b'"},"logprobs":null,"finish_reason":null}]'
-        self._ending = b'"},"logprobs":null,"finish_reason":"%b"}]' % made.finish_reason.encode()
+        self._middle = b'"},"logprobs":null,"finish_reason":null}]'
+        self._ending = b'"},"logprobs":null,"finish_reason":"%b"}]' % plan.finish_reason.encode()
         if request.endpoint == COMPLETIONS:
-            self._going_on, self._ending = (end.replace(b'"}', b'"', 1) for end in (self._going_on, self._ending))
+            self._middle, self._ending = (end.replace(b'"}', b'"', 1) for end in (self._middle, self._ending))
 
     def _delta(self, name: str) -> bytes:
         if self._request.endpoint == COMPLETIONS:
@@ -320,7 +320,7 @@ class Frames:
             (
                 self._reasoning if start < plan.reasoning_tokens else self._content,
                 WORDS[(plan.first_word + start) % len(WORDS)] if end - start == 1 else text(plan, start, end),
-                self._ending if end == plan.output_tokens else self._going_on,
+                self._ending if end == plan.output_tokens else self._middle,
                 self._usage_so_far(end) if self._request.continuous_usage else self._closing,
             )
         )
@@ -352,6 +352,6 @@ def _envelope(request: Request, labels: Labels, chat: str, completion: str) -> M
     return {"id": labels.id, "object": kind, "created": labels.created, "model": labels.model}
 
 
-def text(made: Plan, start: int, end: int) -> bytes:
+def text(plan: Plan, start: int, end: int) -> bytes:
     """Return the text of an answer's tokens from start to end; it needs no escaping in JSON."""
-    return b"".join(WORDS[(made.first_word + index) % len(WORDS)] for index in range(start, end))
+    return b"".join(WORDS[(plan.first_word + index) % len(WORDS)] for index in range(start, end))

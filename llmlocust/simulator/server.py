@@ -51,7 +51,7 @@ class Simulator:
         """Gradio calls whose events no client has fetched yet."""
         self._prompts: dict[bytes, None] = {}
         self.connections: set[Connection] = set()
-        self._alarm = alarm(asyncio.get_running_loop(), self._ring)
+        self._alarm = alarm(asyncio.get_running_loop(), self._handle_event)
         hidden = [path for path in (*DIALECTS, "/gradio_api/info") if not path.startswith(settings.only)]
         self._routes: dict[str, dict[str, Callable[[Connection, HttpRequest, Record], None]]] = {
             **{path: {"POST": self._complete} for path in DIALECTS},
@@ -154,7 +154,7 @@ class Simulator:
             labels=self._labels(http, request, record),
             faults=faults,
             record=record,
-            ended=self._ended,
+            ended=self._on_end,
             tokens_per_chunk=self._settings.tokens_per_chunk,
             takes_chunks=http.takes_chunks,
         )
@@ -163,13 +163,13 @@ class Simulator:
         refusal = self._engine.submit(answer.sequence, time.monotonic())
         self._set_alarm()
         if refusal:
-            connection.gone = None
+            connection.on_disconnect = None
             self._refuse(connection, record, *self._refusal(refusal, answer))
         else:
             self._truth.begin(record)
 
     def _labels(self, http: HttpRequest, request: openai.Request, record: Record) -> openai.Labels:
-        # as in vLLM, the answer's id contains the client's own
+        # as in vLLM, the id of the answer contains the client's request id
         own_id = http.headers.get("x-request-id", "")[:200] or record.id
         record.id = ("chatcmpl-" if request.endpoint == CHAT else "cmpl-") + own_id
         settings, cached = self._settings, self._cached_tokens(request)
@@ -211,12 +211,12 @@ class Simulator:
 
     # the engine
 
-    def _ring(self) -> None:
-        """Handle the next event that is due. One per turn of the loop, so that a late server still reads from its clients."""
+    def _handle_event(self) -> None:
+        """Handle the next due event: one in each iteration of the loop, so that a late server still reads requests."""
         now_ns = time.monotonic_ns()
         event = self._engine.advance(now_ns / 1e9)
         if isinstance(event, Step):
-            self._truth.loop_was_late(now_ns - int(event.due * 1e9))
+            self._truth.note_loop_delay(now_ns - int(event.due * 1e9))
             self._metrics.step(event)
             for sequence in event.sequences:
                 sequence.owner.token(event.due)
@@ -227,10 +227,10 @@ class Simulator:
     def _set_alarm(self) -> None:
         self._alarm.set(self._engine.due)
 
-    def _ended(self, answer: Answer, outcome: str) -> None:
+    def _on_end(self, answer: Answer, outcome: str) -> None:
         now_ns = time.monotonic_ns()
         sequence, record = answer.sequence, answer.job.record
-        if self._engine.cancel(sequence, now_ns / 1e9):  # unless it ended by itself
+        if self._engine.cancel(sequence, now_ns / 1e9):  # False if the engine has ended it
             self._set_alarm()
         record.admitted_ns = int((sequence.admitted or 0) * 1e9)
         self._truth.end(record, outcome, now_ns)

@@ -24,30 +24,30 @@ class Settings:
     """
 
     host: str = _knob("127.0.0.1", "address to listen on")
-    port: int = _knob(8000, "port to listen on; 0 takes a free one and prints it")
+    port: int = _knob(8000, "port to listen on; 0: a free one, which is printed")
     model: str = _knob("simulated-llm", "name of the model")
-    slots: int = _knob(120, "sequences that run at once; more wait in a queue")
+    slots: int = _knob(120, "maximum sequences that run at once; further ones wait in a queue")
     step_ms: float = _knob(12.0, "milliseconds of a decoding step with nothing running")
     step_ms_per_seq: float = _knob(0.2, "milliseconds that each running sequence adds to a step")
     prefill_ms_per_token: float = _knob(0.02, "milliseconds that each prompt token adds to the step that reads it")
-    prefill_chunk: int = _knob(2048, "prompt tokens read in one step; 0: no limit, long prompts stall everybody")
+    prefill_chunk: int = _knob(2048, "prompt tokens read in one step; 0: no limit, long prompts delay all streams")
     prefix_cache: bool = _knob(False, "a prompt seen before costs no prefill")
     kv_tokens: int = _knob(0, "tokens of prompts and answers that fit in the cache at once; 0: no limit")
-    max_model_len: int = _knob(32768, "tokens of a prompt and its answer; more is refused with 400")
-    queue_limit: int = _knob(-1, "requests that may wait; more get 503; 0: none may wait; -1: 100,000 may")
+    max_model_len: int = _knob(32768, "maximum tokens of a prompt and its answer; longer requests get 400")
+    queue_limit: int = _knob(-1, "maximum waiting requests; further ones get 503; 0: none may wait; -1: 100,000")
     timeout_s: float = _knob(0.0, "seconds of silence after which a request gets 504; 0: never")
     oom_at: int = _knob(0, "requests in flight at which new ones get 500, CUDA out of memory; 0: never")
-    default_max_tokens: int = _knob(1024, "longest answer where the request does not say")
-    answer_tokens: int = _knob(200, "mean length of an answer that ends by itself, in tokens")
+    default_max_tokens: int = _knob(1024, "maximum tokens of an answer if the request sets no limit")
+    answer_tokens: int = _knob(200, "mean tokens of an answer that ends before its limit")
     reasoning_share: float = _knob(0.0, "share of each chat answer's tokens that are reasoning, 0 to 1")
     reasoning_field: str = _knob("reasoning_content", f"name of the reasoning delta: {' or '.join(REASONING_FIELDS)}")
     tokens_per_chunk: int = _knob(1, "tokens in one event of a stream")
     fault: str = _knob("", f"faults of some requests, e.g. drop@5; known: {', '.join(faults.GRAMMAR)}")
     fault_share: float = _knob(1.0, "share of the requests that get the fault, 0 to 1")
-    only: str = _knob("", "answer only at paths that begin so, such as /v1/messages: a server of one protocol")
-    models_fail: bool = _knob(False, "/v1/models answers 500, as some real servers do, though chat works")
-    truth_tokens: int = _knob(1_000_000, "tokens whose times /truth keeps; older requests are forgotten")
-    seed: int = _knob(0, "seed of answer lengths and of which requests get the fault")
+    only: str = _knob("", "prefix of the paths that are answered, such as /v1/messages: a server of one protocol")
+    models_fail: bool = _knob(False, "/v1/models answers 500 although chat works, as in some real servers")
+    truth_tokens: int = _knob(1_000_000, "number of tokens whose times /truth keeps; older requests are removed")
+    seed: int = _knob(0, "seed of the answer lengths and of the choice of requests that get the fault")
 
     def __post_init__(self) -> None:
         """Check the values. ValueError in one line."""
@@ -75,7 +75,7 @@ class Settings:
                 raise ValueError(why)
 
     def step_seconds(self, running: int) -> float:
-        """Return the duration of a step that reads no prompts, which is the gap between two tokens of a stream."""
+        """Return the duration in seconds of a step that reads no prompts, which is the ITL of a stream."""
         return (self.step_ms + self.step_ms_per_seq * running) / 1e3
 
     def tokens_per_second(self, running: int, prompt_tokens: float = 0, output_tokens: float = 1) -> float:

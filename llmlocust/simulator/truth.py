@@ -21,7 +21,7 @@ TIMEOUT, OUT_OF_MEMORY, BAD_REQUEST, SLOW_CLIENT = "timeout", "out_of_memory", "
 
 
 class Record:
-    """One request. `outcome` is one of those above or the name of the fault that ended it."""
+    """One request. `outcome` is one of the constants above, or the name of the fault that ended it."""
 
     __slots__ = (
         *("id", "endpoint", "received_ns", "admitted_ns", "ended_ns", "outcome", "status", "fault", "stream"),
@@ -36,7 +36,7 @@ class Record:
         self.writes_ns = array("q")  # one value per token
         self.late_ns = array("q")  # one value per write: its delay after its newest token was due
 
-    def wrote(self, tokens: int, at_ns: int, late_ns: int) -> None:
+    def note_write(self, tokens: int, at_ns: int, late_ns: int) -> None:
         """Note one write and its tokens."""
         self.late_ns.append(late_ns)
         if tokens == 1:  # nearly always
@@ -93,7 +93,7 @@ class Truth:
         self._limit = token_limit
         self._open: dict[int, Record] = {}
         """The requests that have not ended, by id()."""
-        self._over: deque[Record] = deque()
+        self._ended: deque[Record] = deque()
         """The requests that have ended, in the order of their ends."""
         self._kept = self._tokens = 0
         self._outcomes, self._endpoints = Counter[str](), Counter[str]()
@@ -106,23 +106,23 @@ class Truth:
         return record
 
     def end(self, record: Record, outcome: str, now_ns: int) -> None:
-        """Note how a request ended. Beyond the limit of tokens, the requests that ended first are removed."""
+        """Note the end of a request. Above the limit of tokens, the requests that ended first are removed."""
         record.outcome, record.ended_ns = outcome, now_ns
         if self._open.pop(id(record), None):
-            self._over.append(record)
+            self._ended.append(record)
         self._outcomes[outcome] += 1
         self._tokens += len(record.writes_ns)
         self._kept += _weight(record)
-        while self._kept > self._limit and len(self._over) > 1:
-            self._kept -= _weight(self._over.popleft())
+        while self._kept > self._limit and len(self._ended) > 1:
+            self._kept -= _weight(self._ended.popleft())
 
-    def loop_was_late(self, late_ns: int) -> None:
+    def note_loop_delay(self, late_ns: int) -> None:
         """Note the delay with which the server's event loop handled a step."""
         self._loop_late_ns.append(late_ns)
 
     def clear(self) -> None:
         """Remove all requests that have ended."""
-        self._over.clear()
+        self._ended.clear()
         self._outcomes.clear()
         self._endpoints.clear()
         self._loop_late_ns.clear()
@@ -132,7 +132,7 @@ class Truth:
     @property
     def _records(self) -> list[Record]:
         """All requests that are kept, oldest first."""
-        return sorted([*self._over, *self._open.values()], key=lambda record: record.received_ns)
+        return sorted([*self._ended, *self._open.values()], key=lambda record: record.received_ns)
 
     def lines(self) -> Iterator[bytes]:
         """Return one JSON object per request, oldest first. A million tokens take a second: call this after the load."""

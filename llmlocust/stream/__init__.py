@@ -1,1 +1,1 @@
-"""From bytes with arrival times to the `Record` of a request: events, deltas, and one dialect per protocol. Pure."""
+"""Conversion of bytes with arrival times to the `Record` of a request: events, deltas, one dialect per protocol. Pure."""

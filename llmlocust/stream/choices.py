@@ -44,9 +44,9 @@ class Choices:
         self._record = record
         self._of_chunk: dict[int, list[str]] = {}
         """The choices of each chunk; chunks of only the first choice are missing."""
-        self._noted = len(record.gaps) + 1 if record.gaps else 0
-        """Number of chunks whose gaps `gaps` has returned."""
-        self._newest = {FIRST: record.arrivals[len(record.gaps)]} if record.gaps else {}
+        self._noted = len(record.itls) + 1 if record.itls else 0
+        """Number of chunks whose ITLs `itls` has returned."""
+        self._newest = {FIRST: record.arrivals[len(record.itls)]} if record.itls else {}
         """By choice, the arrival of the newest of them."""
 
     @property
@@ -72,21 +72,21 @@ class Choices:
         else:
             self._of_chunk[chunks] = [choice]
 
-    def gaps(self, chunks: int) -> list[float]:
-        """Return the gaps inside each choice between the first `chunks` chunks, without those returned before."""
-        gaps = []
+    def itls(self, chunks: int) -> list[float]:
+        """Return the ITLs inside each choice between the first `chunks` chunks, without those returned before."""
+        itls = []
         for chunk in range(self._noted, chunks):
             arrived = self._record.arrivals[chunk]
             for choice in self._of_chunk.get(chunk, (FIRST,)):
                 if choice in self._newest:
-                    gaps.append(arrived - self._newest[choice])
+                    itls.append(arrived - self._newest[choice])
                 self._newest[choice] = arrived
         self._noted = max(self._noted, chunks)
-        return gaps
+        return itls
 
     def merged(self, first: int, empty: float) -> list[Merged]:
-        """Return for each choice an upper bound for the sum of the gaps that end in the newest read. `first` is the read's
-        first chunk. `gaps` must have returned the gaps before it.
+        """Return for each choice an upper bound for the sum of the ITLs that end in the newest read. `first` is the read's
+        first chunk. `itls` must have returned the ITLs before it.
         """
         arrivals: dict[str, list[float]] = {}
         for chunk in range(first, len(self._record.arrivals)):
@@ -95,8 +95,8 @@ class Choices:
         merged = []
         for choice, moments in arrivals.items():
             known = [self._newest[choice], *moments] if choice in self._newest else moments
-            guesses = [later - earlier for earlier, later in pairwise(known)]
-            if guesses:
+            estimates = [later - earlier for earlier, later in pairwise(known)]
+            if estimates:
                 since = self._newest.get(choice, empty)
-                merged.append(Merged(self._record.arrivals[-1] - since, guesses, exact=False))
+                merged.append(Merged(self._record.arrivals[-1] - since, estimates, exact=False))
         return merged

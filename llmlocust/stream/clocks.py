@@ -1,4 +1,4 @@
-"""How far the wall clock is ahead of a monotonic one."""
+"""The difference between the wall clock and a monotonic clock."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _MAX_PIECES = 4000
 """Maximum decoded pieces of one read. An empty member of gzip has about 20 bytes."""
 _PLAIN = (b"data:", b"event:", b"id:", b"retry:", b":", b"{", b"[", b"<")
 """Beginnings of bodies that are not compressed: some proxies decode a body and do not remove the header."""
-_TELLING = 16
+_FORMAT_BYTES = 16
 
 
 class Undecodable(ValueError):
@@ -48,7 +48,7 @@ class Decoder:
         self._names = [name for name in names if name not in ("", "identity", "none", "utf-8")]
         if unknown := [name for name in self._names if name not in _STAGES]:
             raise Undecodable(
-                f"the answer is encoded as {unknown[0]}, which is not read here: have the server or the proxy heed "
+                f"the answer is encoded as {unknown[0]}, which is not supported: make the server or the proxy heed "
                 "Accept-Encoding: identity"
             )
         if len(self._names) > _MAX_STAGES:
@@ -91,7 +91,7 @@ class Decoder:
         if self._names == ["deflate"] and not isinstance(self._stages[0], _Raw):
             self._stages, self._seen = [_Raw()], b""
             self.take(seen)
-        elif any(plain.startswith(seen[:_TELLING].lstrip()[: len(plain)]) for plain in _PLAIN):
+        elif any(plain.startswith(seen[:_FORMAT_BYTES].lstrip()[: len(plain)]) for plain in _PLAIN):
             self._stages, self._seen = [], None
             self._into += seen
         else:

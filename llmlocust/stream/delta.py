@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from llmlocust.stream.tolerant import believable
+from llmlocust.stream.tolerant import valid_count
 
 ANSWER = "answer"
 REASONING = "reasoning"
@@ -45,10 +45,10 @@ class Usage(msgspec.Struct, frozen=True):
     def prompt_tokens(self) -> int | None:
         """Return the tokens of the whole prompt; None where the server reported none."""
         reported = (self.input_tokens, self.cache_read, self.cache_written)
-        counts = [count for count in map(believable, reported) if count is not None]
+        counts = [count for count in map(valid_count, reported) if count is not None]
         return sum(counts) if counts else None
 
-    def and_before(self, before: Usage) -> Usage:
+    def merged_with(self, before: Usage) -> Usage:
         """Return this usage, with the counts of earlier events where this one has none or a zero."""
         if self.input_tokens and self.output_tokens and before.cache_read is before.cache_written is None:
             return self  # nearly always

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import accumulate
 
-from llmlocust.stream.sse import BOM, LINES_OF_JSON, LOOKED_THROUGH, Event, beginning
+from llmlocust.stream.sse import BOM, LINES_OF_JSON, SEARCHED_BYTES, Event, beginning
 
 
 def is_stream(content_type: str, body: bytes | bytearray) -> bool:
@@ -14,7 +14,7 @@ def is_stream(content_type: str, body: bytes | bytearray) -> bool:
         return "ndjson" in content_type or "stream" in content_type
     if not begin.startswith(b"{"):
         return False
-    return "application/json" not in content_type or bool(LINES_OF_JSON.search(body, 0, LOOKED_THROUGH))
+    return "application/json" not in content_type or bool(LINES_OF_JSON.search(body, 0, SEARCHED_BYTES))
 
 
 def events(body: bytes, *, complete: bool = True) -> list[Event]:
@@ -22,12 +22,12 @@ def events(body: bytes, *, complete: bool = True) -> list[Event]:
     lines = body.split(b"\n")
     ends = list(accumulate(len(line) + 1 for line in lines))
     lines[0] = lines[0].removeprefix(BOM)
-    found = [Event(line, end) for line, end in zip(lines, ends, strict=True) if line and not line.isspace()]
-    if found and found[-1].end > len(body):  # the line has no end: it may have been cut off
-        cut = found.pop()
+    events = [Event(line, end) for line, end in zip(lines, ends, strict=True) if line and not line.isspace()]
+    if events and events[-1].end > len(body):  # the line has no end: it may have been cut off
+        cut = events.pop()
         if complete:
-            found.append(Event(cut.data, len(body), whole=False))
-    return found
+            events.append(Event(cut.data, len(body), whole=False))
+    return events
 
 
 def end_near(body: bytearray, size: int, longest: int) -> int:

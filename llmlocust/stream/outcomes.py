@@ -6,7 +6,7 @@ import re
 
 from llmlocust.stream.record import OK, Record
 from llmlocust.stream.timeline import Timeline
-from llmlocust.stream.words import LONGEST, server_words
+from llmlocust.stream.words import MAX_LENGTH, server_words
 
 
 def outcome(record: Record, timeline: Timeline, body: bytes, *, ended: bool, last_words: str) -> tuple[str, str]:
@@ -59,4 +59,4 @@ def without_ids(text: str) -> str:
     """
     line = " ".join(text[:2000].split())
     status, rest = match.groups() if (match := _HTTP_STATUS.match(line)) else ("", line)
-    return (status + _WORD.sub(lambda word: "…" if _DIGIT.search(word[0]) else word[0], rest))[:LONGEST].rstrip()
+    return (status + _WORD.sub(lambda word: "…" if _DIGIT.search(word[0]) else word[0], rest))[:MAX_LENGTH].rstrip()

@@ -33,7 +33,7 @@ from llmlocust.stream.outcomes import outcome, without_ids
 from llmlocust.stream.record import OK, STALL, Merged, Record, bounded
 from llmlocust.stream.sse import beginning
 from llmlocust.stream.timeline import Timeline
-from llmlocust.stream.tolerant import believable, whole_text
+from llmlocust.stream.tolerant import valid_count, whole_text
 from llmlocust.stream.unread import unread_fields
 from llmlocust.stream.words import in_one_line, plain
 
@@ -41,11 +41,11 @@ SLICE = 32768
 """Bytes of a stream that are parsed at once: about 200 events, in well under a millisecond."""
 
 TOGETHER = 0.001
-"""Seconds. Chunks of one read that arrived within this time count as having arrived together. That makes their gaps \
-wrong by at most this time, which is the accuracy that gaps must have."""
+"""Seconds. Chunks of one read that arrived within this time count as having arrived together. That makes their ITLs \
+wrong by at most this time, which is the accuracy that ITLs must have."""
 
 _NS = 1e-9
-_TELLING = 16
+_FORMAT_BYTES = 16
 """Bytes at the beginning of a body that show its format."""
 _FAILURES = {ERROR: "error_event", BAD: "bad_stream", EMPTY: "empty_answer"}
 """The outcome of a request for each kind of failure in its answer."""
@@ -53,16 +53,16 @@ _FAILED_FINISH = re.compile("error|abort|cancel|fail|insufficient|time[d_ ]*out|
 """A finish reason that matches means that the engine aborted the request."""
 _DONE = "[DONE]"
 """The end of the whole stream, after the finish reasons of its answers."""
-_SHORTEST_ECHO = 16
+_MIN_ECHO = 16
 """Characters. An answer may begin with the words of a shorter question by chance."""
 _THINK, _THOUGHT = "<think>", "</think>"
-_FEW = 3
+_MIN_REPEATS = 3
 """Pieces. In an answer of fewer pieces, each may contain the one before by chance."""
-_MANY = 10_000
+_MAX_REPEATS = 10_000
 """Pieces. In an answer of more pieces, we do not look for pieces that repeat the ones before."""
 _OF_PIECE, _OF_CHOICE, _OF_LAG = 200, 1000, 32
 """Approximate bytes of memory for each of them, until the answer has ended."""
-_LONGEST_REASON = 100
+_MAX_REASON = 100
 """Maximum characters of a finish reason, which is in every row of the requests file."""
 
 
@@ -74,7 +74,7 @@ def read(
 
 
 def has_token(dialect: Dialect, body: bytes, ask: Ask | None = None) -> bool:
-    """Whether a stream contains a token. The transport asks this for its time-out until the first token has arrived."""
+    """Whether a stream contains a token. The transport calls this until the first token has arrived, for its time-out."""
     deltas = _stream_deltas(dialect, dialect.framing_of(body), body, complete=False)
     tokens = [delta for delta in deltas if delta.kind in SOME_TOKEN]
     if ask is not None and len(tokens) == 1:
@@ -88,7 +88,7 @@ def _is_document(timeline: Timeline) -> bool:
 
 def _echoes(ask: Ask) -> list[str]:
     """Return the texts of the question that an answer may begin with, longest first."""
-    return sorted((text for text in ask.echoes() if len(text) >= _SHORTEST_ECHO), key=len, reverse=True)
+    return sorted((text for text in ask.echoes() if len(text) >= _MIN_ECHO), key=len, reverse=True)
 
 
 class Reading:
@@ -110,7 +110,7 @@ class Reading:
         """Number of pieces before [DONE]; None until it arrives."""
         self._done_again = False
         """A piece followed [DONE], so [DONE] does not mark the end."""
-        self._doubted = False
+        self._finish_unreliable = False
         """A piece followed a finish reason, so finish reasons of this server do not mark the end."""
         self._words = ""
         """The last text outside the protocol."""
@@ -137,20 +137,20 @@ class Reading:
         self._so_far: tuple[list[str], int, str] | None = None
         """Where each chunk contains the whole text so far: the list of pieces, their number, and the text."""
         self._joined: tuple[list[str], int, str] = ([], 0, "")
-        """The list of pieces that was joined last, how many of its pieces, and the joined text."""
+        """The list of pieces that was joined last, the number of joined pieces, and the joined text."""
         self._choices: Choices | None = None
         """Set where the stream contains several answers."""
         self._is_too_large = False
         self._of_document: list[Delta] | None = None
         """The deltas of a long answer in one piece; None until it has been parsed."""
-        self._looked_from = SLICE
+        self._slice_threshold = SLICE
         """Bytes of the body above which `take` looks for a slice."""
 
     def take(self, timeline: Timeline) -> bool:
         """Parse a slice of complete events and remove its bytes, or parse a long, complete answer in one piece. Returns False
         where less than a slice has arrived.
         """
-        if not timeline.is_answered or len(timeline.body) <= self._looked_from:
+        if not timeline.is_answered or len(timeline.body) <= self._slice_threshold:
             return False
         if not self._is_stream(timeline):
             return self._take_document(timeline)
@@ -161,11 +161,11 @@ class Reading:
             end = len(timeline.body)
             self._note_size(longer("an event of the answer", MAX_EVENT))
         else:  # a long event: looking for its end at every read would take long
-            self._looked_from = min(MAX_EVENT, len(timeline.body) * 3 // 2)
+            self._slice_threshold = min(MAX_EVENT, len(timeline.body) * 3 // 2)
             return False
-        self._looked_from = SLICE
+        self._slice_threshold = SLICE
         self._take_lags(timeline, timeline.reads_within(end))
-        self._reads += timeline.let_go(end)
+        self._reads += timeline.release(end)
         self._bytes += end
         self._note_growth(timeline)
         return True
@@ -196,11 +196,11 @@ class Reading:
 
     def finish(self, timeline: Timeline) -> Record:
         """Parse the rest of a response that is complete or failed, and return its Record."""
-        self._looked_from = SLICE
+        self._slice_threshold = SLICE
         while self.take(timeline):
             pass
         record = self._record
-        began = timeline.sent_ns or timeline.asked_ns
+        began = timeline.sent_ns or timeline.requested_ns
         record.status, record.retry_after = timeline.status, timeline.retry_after
         record.sent = began * _NS
         record.duration = max(0, timeline.ended_ns - began) * _NS
@@ -237,7 +237,7 @@ class Reading:
         else:
             has_ended = all(text.has_ended for text in self._choices.all() if text.pieces)
         if has_ended:
-            return is_done or not self._doubted or (timeline.complete and not timeline.closed)
+            return is_done or not self._finish_unreliable or (timeline.complete and not timeline.closed)
         # only [DONE] marks the end
         return is_done and not (self._words and self._words_at == self._done_at)
 
@@ -249,7 +249,7 @@ class Reading:
         elif _is_document(timeline):
             parsed = self._of_document
             deltas = self._document(body) if timeline.complete and parsed is None else parsed or []
-        elif not timeline.complete and len(body) < _TELLING:
+        elif not timeline.complete and len(body) < _FORMAT_BYTES:
             deltas = []
         else:
             called = timeline.content_type or "no content type"
@@ -312,10 +312,10 @@ class Reading:
                 if self._record.outcome == OK:
                     self._record.outcome, self._record.error = _FAILURES[delta.kind], delta.text
             elif delta.kind == USAGE and delta.usage is not None:
-                self._usage = delta.usage.and_before(self._usage)
+                self._usage = delta.usage.merged_with(self._usage)
                 self._usage_reports += delta.usage.output_tokens is not None
             elif delta.kind == CHOICE:
-                self._read_on_in(delta.text or FIRST)
+                self._switch_to(delta.text or FIRST)
             elif delta.kind in WHOLE:
                 self._take_whole(delta)
             elif delta.kind == WORDS:
@@ -348,7 +348,7 @@ class Reading:
         self._words_at -= 1
 
     def _without_echo(self, text: str) -> str:
-        if len(text) >= _SHORTEST_ECHO:
+        if len(text) >= _MIN_ECHO:
             if self._echoes is None:
                 self._echoes = _echoes(self._ask)
             for echo in self._echoes:
@@ -356,8 +356,8 @@ class Reading:
                     return text[len(echo) :]
         return text
 
-    def _read_on_in(self, choice: str) -> None:
-        """Go on with this one of several answers."""
+    def _switch_to(self, choice: str) -> None:
+        """Continue with this one of several answers."""
         if self._choices is None:
             self._choices = Choices(self._current, self._record)
         current = self._current = self._choices.text_of(choice)
@@ -371,15 +371,15 @@ class Reading:
             self._current.tools += new
         else:
             pieces = self._answer if kind == ANSWER else self._reasoning
-            delta.text = self._what_is_new(pieces, self._without_echo(delta.text) if kind == ANSWER else delta.text)
+            delta.text = self._new_text(pieces, self._without_echo(delta.text) if kind == ANSWER else delta.text)
             new = bool(delta.text)
         delta.kind = kind if new else ""
 
-    def _what_is_new(self, pieces: list[str], text: str) -> str:
+    def _new_text(self, pieces: list[str], text: str) -> str:
         """Return the new part of a whole text, after adding it to the pieces."""
         known = self._so_far
         only_wholes = not pieces or (known is not None and known[0] is pieces and known[1] == len(pieces))
-        before = known[2] if pieces and known and only_wholes else self._together(pieces)
+        before = known[2] if pieces and known and only_wholes else self._join(pieces)
         whole, revised = True, False
         if text.startswith(before):
             new = text[len(before) :]
@@ -398,7 +398,7 @@ class Reading:
             return new
         return ""
 
-    def _together(self, pieces: list[str]) -> str:
+    def _join(self, pieces: list[str]) -> str:
         """Return all pieces as one text. Only pieces that are new since the last call are joined."""
         joined, count, text = self._joined
         if joined is not pieces:
@@ -414,8 +414,10 @@ class Reading:
             self._done_again = self._done_again or (self._done_at is not None and pieces > self._done_at)
             self._done_at = pieces
             return
-        self._doubted = self._doubted or (current.ended_at is not None and current.pieces > current.ended_at)
-        current.ended_at, current.finish = current.pieces, whole_text(reason)[:_LONGEST_REASON]
+        self._finish_unreliable = self._finish_unreliable or (
+            current.ended_at is not None and current.pieces > current.ended_at
+        )
+        current.ended_at, current.finish = current.pieces, whole_text(reason)[:_MAX_REASON]
         if _FAILED_FINISH.search(reason) and record.outcome == OK:
             record.outcome, record.error = "error_event", f"finish_reason: {current.finish}"
 
@@ -425,7 +427,7 @@ class Reading:
         for delta in deltas:
             if delta.kind not in TOKEN_BEARING:
                 if delta.kind == CHOICE:
-                    self._read_on_in(delta.text or FIRST)
+                    self._switch_to(delta.text or FIRST)
                     answered, choice = self._answer_chunks.append, delta.text
                 continue
             if choice and self._choices is not None:
@@ -450,7 +452,7 @@ class Reading:
                 answered(len(arrivals) - 1)
             if self._answer_at is None and delta.kind in (ANSWER, TOOL):
                 self._answer_at = len(arrivals) - 1
-        self._note_gaps(len(arrivals) - self._in_read)
+        self._note_itls(len(arrivals) - self._in_read)
 
     def _close_read(self) -> None:
         """Finish a read whose chunks are all known. Chunks that were read late are placed at their most likely arrival times:
@@ -469,46 +471,46 @@ class Reading:
         before = arrivals[first - 1] if first else 0.0
         empty = max(before, last - window)
         arrivals[first:-1] = [empty + (last - empty) * (number + 1) / chunks for number in range(chunks - 1)]
-        guesses = [later - earlier for earlier, later in pairwise(arrivals[max(0, first - 1) :])]
+        estimates = [later - earlier for earlier, later in pairwise(arrivals[max(0, first - 1) :])]
         if self._choices is not None:
-            self._note_gaps(first)
+            self._note_itls(first)
             record.merged += self._choices.merged(first, empty)
         elif first:
-            record.merged.append(Merged(last - before, guesses))
+            record.merged.append(Merged(last - before, estimates))
         else:
-            record.merged.append(Merged(last - empty, guesses, exact=False))
+            record.merged.append(Merged(last - empty, estimates, exact=False))
         if not first:
             record.ttft_bounds = (empty, last)
 
-    def _note_gaps(self, chunks: int) -> None:
-        """Note the gaps between the first `chunks` chunks that are not noted yet."""
+    def _note_itls(self, chunks: int) -> None:
+        """Note the ITLs between the first `chunks` chunks that are not noted yet."""
         record = self._record
         if self._choices is None:
-            gaps = [later - earlier for earlier, later in pairwise(record.arrivals[len(record.gaps) : chunks])]
+            itls = [later - earlier for earlier, later in pairwise(record.arrivals[len(record.itls) : chunks])]
         else:
-            gaps = self._choices.gaps(chunks)
-        record.gaps += gaps
-        record.stalls += sum(gap > self._stall for gap in gaps)
+            itls = self._choices.itls(chunks)
+        record.itls += itls
+        record.stalls += sum(itl > self._stall for itl in itls)
 
     # ── results ──
 
     def _sum_up(self) -> None:
         record, usage = self._record, self._usage
         if self._choices is not None:
-            self._read_on_in(self._choices.first())
+            self._switch_to(self._choices.first())
         record.finish = self._current.finish or ("" if self._done_at is None else _DONE)
         self._drop_repeat()
         record.text, record.reasoning = self._text(), whole_text("".join(self._reasoning))
         self._separate_thinking()
         self._close_read()
-        self._note_gaps(record.chunks)
+        self._note_itls(record.chunks)
         if record.arrivals:
             record.ttft, record.e2e = record.arrivals[0], record.arrivals[-1]
         if self._answer_at is not None:
             record.ttfo = record.arrivals[self._answer_at]
         # a custom dialect may pass on invalid counts of a server
-        record.input_tokens, record.reasoning_tokens = usage.prompt_tokens, believable(usage.reasoning_tokens)
-        output_tokens = believable(usage.output_tokens)
+        record.input_tokens, record.reasoning_tokens = usage.prompt_tokens, valid_count(usage.reasoning_tokens)
+        output_tokens = valid_count(usage.output_tokens)
         if output_tokens is not None:
             record.output_tokens = output_tokens
             # a server that reports its count with each chunk has reported it more than once; the last count is right even for a
@@ -522,7 +524,7 @@ class Reading:
         """Return the answer's text; where each piece contains the one before, that is the last piece."""
         pieces = self._answer
         if (
-            _FEW <= len(pieces) <= _MANY
+            _MIN_REPEATS <= len(pieces) <= _MAX_REPEATS
             and pieces[0] != pieces[-1]
             and all(later.startswith(before) for before, later in pairwise(pieces))
         ):
@@ -532,9 +534,9 @@ class Reading:
     def _drop_repeat(self) -> None:
         """Remove a last piece that repeats the whole answer. Its arrival is not that of a token."""
         pieces, arrivals = self._answer, self._record.arrivals
-        if len(pieces) < _FEW or self._choices is not None or not self._in_read:
+        if len(pieces) < _MIN_REPEATS or self._choices is not None or not self._in_read:
             return
-        if len(pieces[-1]) < _SHORTEST_ECHO or self._answer_chunks[-1:] != [len(arrivals) - 1]:
+        if len(pieces[-1]) < _MIN_ECHO or self._answer_chunks[-1:] != [len(arrivals) - 1]:
             return
         if pieces[-1] == "".join(pieces[:-1]):
             current, now = self._current, self._current.pieces - 1
@@ -578,10 +580,10 @@ class Reading:
     def _tokens_at_ttft(self) -> float:
         """Return the tokens of the first chunk and of all chunks that arrived together with it.
 
-        The number is the server's where it reports a count with each chunk. Else each chunk has an equal share of the output.
+        The number is the server's where it reports a count with each chunk. Otherwise each chunk has an equal share of the output.
         """
         record = self._record
-        counted = believable(
+        counted = valid_count(
             self._counted_in_first_read if record.ttft_bounds is None else self._counted_at_first_chunk
         )
         if counted:

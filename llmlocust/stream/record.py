@@ -9,27 +9,31 @@ from itertools import pairwise
 
 import msgspec
 
-from llmlocust.stream.tolerant import MAX_TOKENS, believable
+from llmlocust.stream.tolerant import MAX_TOKENS, valid_count
 
 OK = "ok"
 STALL = 0.2
-"""Default threshold in seconds: a longer gap between tokens is a stall."""
+"""Default threshold in seconds: a longer inter-token latency is a stall."""
 
 CUT = ("length", "max_tokens", "max_output_tokens")
 """Finish reasons of answers that reached their limit of tokens."""
-_TAIL, _LONGEST_PIECE = 400, 100
+_TAIL, _MAX_PIECE = 400, 100
 _TOLERANCE = 0.01
 """Maximum difference in seconds between the kernel's clock and ours. The connection treats a larger one as a clock that \
 was set."""
-_TIMES, _GAPS, _COUNTS = "times out of order", "gaps that are not those between the chunks", "a count out of range"
+_TIMES, _ITLS, _COUNTS = (
+    "times out of order",
+    "inter-token latencies that do not fit the arrivals",
+    "a count out of range",
+)
 
 
 class Merged(msgspec.Struct):
-    """Consecutive gaps of which only the sum is known: the generator was late and read their chunks together."""
+    """Consecutive ITLs of which only the sum is known: the generator was late and read their chunks together."""
 
     total: float
-    guesses: list[float]
-    """The estimates used for these gaps: the chunks are spread evenly over the time in which they arrived."""
+    estimates: list[float]
+    """The estimates used for these ITLs: the chunks are spread evenly over the time in which they arrived."""
     exact: bool = True
     """False where `total` is only an upper bound: there is no chunk before the first one."""
 
@@ -59,15 +63,15 @@ class Record(msgspec.Struct):
     """Bounds of `ttft` where the first chunk was read late and together with others; None where `ttft` is exact."""
     arrivals: list[float] = msgspec.field(default_factory=list)
     """Arrival time of each token-bearing chunk, after `sent`."""
-    gaps: list[float] = msgspec.field(default_factory=list)
-    """Times between consecutive arrivals."""
+    itls: list[float] = msgspec.field(default_factory=list)
+    """Inter-token latencies (ITLs): times between consecutive arrivals."""
     stalls: int = 0
     coalesced: int = 0
     """Chunks that arrived in the same read as an earlier one."""
     coalesced_at: list[tuple[float, int]] = msgspec.field(default_factory=list)
     """For each such read: its time after `sent`, and the number of coalesced chunks."""
     merged: list[Merged] = msgspec.field(default_factory=list)
-    """Those of the coalesced chunks that the generator read late: their single gaps are not known."""
+    """Those of the coalesced chunks that the generator read late: their single ITLs are not known."""
     delay: float | None = None
     """In open load, the moment of sending − the moment at which the request was due."""
     client_queue: float | None = None
@@ -121,14 +125,14 @@ class Record(msgspec.Struct):
         """Whether the answer ends in a text of 100 characters at most that is repeated again and again."""
         tail = self.text[-_TAIL:]
         # the repetition began where the last characters occurred before
-        before = tail.rfind(tail[-_LONGEST_PIECE:], 0, -1)
-        length = _TAIL - _LONGEST_PIECE - before
-        return len(tail) == _TAIL and length <= _LONGEST_PIECE and tail.endswith(tail[:-length])
+        before = tail.rfind(tail[-_MAX_PIECE:], 0, -1)
+        length = _TAIL - _MAX_PIECE - before
+        return len(tail) == _TAIL and length <= _MAX_PIECE and tail.endswith(tail[:-length])
 
     @property
     def uncertain(self) -> int:
-        """Number of gaps that are not known one by one."""
-        return sum(len(merged.guesses) for merged in self.merged)
+        """Number of ITLs that are not known one by one."""
+        return sum(len(merged.estimates) for merged in self.merged)
 
     @property
     def chunks(self) -> int:
@@ -138,10 +142,10 @@ class Record(msgspec.Struct):
 
 def bounded(record: Record, *, one_answer: bool = True) -> Record:
     """Return the record. Where it contradicts itself, its values are bounded and the record is marked, so that the run
-    goes on.
+    continues.
 
-    Rules: 0 ≤ ttft ≤ answer ≤ e2e ≤ duration; the gaps add up to the time between the first chunk and the last (of one
-    answer; several answers have their own gaps); no count is below zero or above MAX_TOKENS.
+    Rules: 0 ≤ ttft ≤ ttfo ≤ e2e ≤ duration; the ITLs add up to the time between the first chunk and the last (of one
+    answer; several answers have their own ITLs); no count is below zero or above MAX_TOKENS.
     """
     contradiction = _contradiction(record, one_answer=one_answer)
     if contradiction:
@@ -164,13 +168,13 @@ def _contradiction(record: Record, *, one_answer: bool) -> str:
             return _TIMES
     elif record.duration < 0.0:
         return _TIMES
-    gaps, arrivals = record.gaps, record.arrivals
-    if gaps:
-        if min(gaps) < -_TOLERANCE:
-            return _GAPS
+    itls, arrivals = record.itls, record.arrivals
+    if itls:
+        if min(itls) < -_TOLERANCE:
+            return _ITLS
         between = arrivals[-1] - arrivals[0]
-        if one_answer and (len(gaps) != len(arrivals) - 1 or abs(sum(gaps) - between) > _TOLERANCE):
-            return _GAPS
+        if one_answer and (len(itls) != len(arrivals) - 1 or abs(sum(itls) - between) > _TOLERANCE):
+            return _ITLS
     # a NaN fails every comparison
     if not (
         0 <= (record.input_tokens or 0) <= MAX_TOKENS
@@ -188,9 +192,9 @@ def _bound_times(record: Record, *, one_answer: bool) -> None:
     for index, arrival in enumerate(record.arrivals):
         latest = record.arrivals[index] = _between(latest, arrival, record.duration)
     if one_answer:
-        record.gaps = [later - earlier for earlier, later in pairwise(record.arrivals)]
+        record.itls = [later - earlier for earlier, later in pairwise(record.arrivals)]
     else:
-        record.gaps = [_between(0.0, gap, record.duration) for gap in record.gaps]
+        record.itls = [_between(0.0, itl, record.duration) for itl in record.itls]
     earliest = 0.0
     for name in ("ttft", "ttfo", "e2e"):
         value = getattr(record, name)
@@ -204,7 +208,7 @@ def _bound_times(record: Record, *, one_answer: bool) -> None:
 
 def _bound_counts(record: Record) -> None:
     for name in ("input_tokens", "output_tokens", "reasoning_tokens"):
-        setattr(record, name, believable(getattr(record, name)))
+        setattr(record, name, valid_count(getattr(record, name)))
     record.stalls, record.coalesced = max(0, record.stalls), max(0, record.coalesced)
 
 

@@ -31,13 +31,13 @@ _PREFIXES = (b"data: ", b"data:")
 _NAMED = re.compile(rb"^(event: ?)([^ \n][^\n]*)\n(data: ?)([^\n]*)\n\n", re.MULTILINE)
 _STREAM_BEGINS = (b"data:", b"event:", b"id:", b"retry:", b":")
 _FIELD = re.compile(rb"[A-Za-z][\w-]{0,31}:")
-_TELLING = 16
+_FORMAT_BYTES = 16
 """Bytes at the beginning of a body that show its format."""
 _PADDING = 1024
 """Maximum bytes of white space before them."""
 LINES_OF_JSON = re.compile(rb"}[^\S\n]*\n\s*{")
 """Occurs between two JSON lines, and never inside a document."""
-LOOKED_THROUGH = 65536
+SEARCHED_BYTES = 65536
 _DONE = b"[DONE]"
 
 
@@ -53,17 +53,17 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 def events(body: bytes, *, complete: bool = True) -> list[Event]:
     """Return all events of a body."""
     if body.startswith(BOM):
-        found = [msgspec.structs.replace(event, end=event.end + len(BOM)) for event in _events(body[len(BOM) :])]
+        events = [msgspec.structs.replace(event, end=event.end + len(BOM)) for event in _events(body[len(BOM) :])]
     else:
-        found = _events(body)
-    if not complete and found and not found[-1].whole and found[-1].kind != STRAY:
-        found.pop()
-    return found
+        events = _events(body)
+    if not complete and events and not events[-1].whole and events[-1].kind != STRAY:
+        events.pop()
+    return events
 
 
 def _events(body: bytes) -> list[Event]:
-    found = _plain(body)
-    return _decoded(body) if found is None else found
+    events = _plain(body)
+    return _decoded(body) if events is None else events
 
 
 def begins(body: bytes | bytearray) -> bool:
@@ -73,7 +73,7 @@ def begins(body: bytes | bytearray) -> bool:
 
 def beginning(body: bytes | bytearray) -> bytes:
     """Return the first bytes of a body that show its format, without leading white space and byte order mark."""
-    return bytes(body[:_PADDING]).removeprefix(BOM).lstrip()[:_TELLING]
+    return bytes(body[:_PADDING]).removeprefix(BOM).lstrip()[:_FORMAT_BYTES]
 
 
 def is_stream(content_type: str, body: bytes | bytearray) -> bool:
@@ -82,8 +82,8 @@ def is_stream(content_type: str, body: bytes | bytearray) -> bool:
     if begin.startswith(_STREAM_BEGINS):
         return True
     if begin[:1] in (b"{", b"["):  # some servers send an error as JSON with the content type of a stream
-        return bool(LINES_OF_JSON.search(body, 0, LOOKED_THROUGH))
-    return "event-stream" in content_type and (len(begin) < _TELLING or bool(_FIELD.match(begin)))
+        return bool(LINES_OF_JSON.search(body, 0, SEARCHED_BYTES))
+    return "event-stream" in content_type and (len(begin) < _FORMAT_BYTES or bool(_FIELD.match(begin)))
 
 
 def end_near(body: bytearray, size: int, longest: int) -> int:
@@ -128,11 +128,11 @@ def _unnamed(body: bytes, prefix: bytes) -> list[Event] | None:
 
 
 def _named(body: bytes) -> list[Event] | None:
-    found, end = [], 0
+    events, end = [], 0
     for event, name, before, data in _NAMED.findall(body):
         end += len(event) + len(name) + len(before) + len(data) + 3
-        found.append(Event(data, end, name.decode(errors="replace")))
-    return found if end == len(body) else None  # otherwise the body contains something else
+        events.append(Event(data, end, name.decode(errors="replace")))
+    return events if end == len(body) else None  # otherwise the body contains something else
 
 
 class _Line(NamedTuple):
@@ -147,7 +147,7 @@ class _Line(NamedTuple):
 
 def _decoded(body: bytes) -> list[Event]:
     """Parse any body, line by line."""
-    found: list[Event] = []
+    events: list[Event] = []
     lines: list[_Line] = []
     kind, end = "", 0
     for line in body.splitlines(keepends=True):
@@ -161,30 +161,30 @@ def _decoded(body: bytes) -> list[Event]:
         elif name == b"event":
             kind = value.removeprefix(b" ").decode(errors="replace")
         elif not text and ended:
-            found += _dispatched(lines, end, kind, whole=True)
+            events += _dispatched(lines, end, kind, whole=True)
             lines, kind = [], ""
-        elif name.strip() and name not in _OTHERS and (ended or not _is_begun(text)):
-            found.append(Event(text, end, STRAY, ended))
-    return found + _dispatched(lines, len(body), kind, whole=False)
+        elif name.strip() and name not in _UNUSED and (ended or not _may_be_field(text)):
+            events.append(Event(text, end, STRAY, ended))
+    return events + _dispatched(lines, len(body), kind, whole=False)
 
 
-_OTHERS = (b"id", b"retry")
+_UNUSED = (b"id", b"retry")
 """Fields that are not used."""
 
 
-def _is_begun(text: bytes) -> bool:
+def _may_be_field(text: bytes) -> bool:
     """Whether a line that was cut off may be the beginning of a field."""
-    return any(name.startswith(text) for name in (b"data", b"event", *_OTHERS))
+    return any(name.startswith(text) for name in (b"data", b"event", *_UNUSED))
 
 
 def _dispatched(lines: list[_Line], end: int, kind: str, *, whole: bool) -> list[Event]:
     """Return the event of these lines of data, or one event per line where each line is one."""
-    if len(lines) > 1 and all(map(_is_one, lines)):
+    if len(lines) > 1 and all(map(_is_event, lines)):
         return [Event(line.value, line.end, line.kind or "message", line.ended) for line in lines]
     return [Event(b"\n".join(line.value for line in lines), end, kind or "message", whole)] if lines else []
 
 
-def _is_one(line: _Line) -> bool:
+def _is_event(line: _Line) -> bool:
     """Whether a line of data is a complete event; for a line that was cut off, whether it may be the beginning of one."""
     value = line.value.strip()
     if not line.ended:

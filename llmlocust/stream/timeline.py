@@ -9,7 +9,7 @@ import msgspec
 _NEVER = 1 << 62
 _SLEPT = 200_000
 """Nanoseconds. A poll of the sockets that took longer was a sleep: no data was waiting when it began."""
-_MOST_READ = 60_000
+_MAX_READ = 60_000
 """A read of this many bytes may not have emptied the socket."""
 OF_READ = 200
 """Approximate bytes of memory for the notes on one read."""
@@ -17,7 +17,7 @@ _PROMPT = 500_000
 """Nanoseconds. The first byte wakes a sleeping loop. If that byte is older than this, others may have arrived before it."""
 
 
-class Look(msgspec.Struct):
+class Poll(msgspec.Struct):
     """One poll of an event loop over all of its sockets: those that it does not report are empty. Nanoseconds."""
 
     before: int
@@ -41,8 +41,8 @@ class Timeline(msgspec.Struct, weakref=True):
     Times are nanoseconds of one monotonic clock. `ends` and `times` have one entry per read and only grow.
     """
 
-    asked_ns: int = 0
-    """The moment at which the request was asked for, before any waiting."""
+    requested_ns: int = 0
+    """The moment at which the user requested it, before any waiting."""
     due_ns: int = 0
     """In open load, the moment at which the request was due; 0 in closed load."""
     sent_ns: int = 0
@@ -67,10 +67,10 @@ class Timeline(msgspec.Struct, weakref=True):
     times: list[int] = msgspec.field(default_factory=list)
     lags: list[int] = msgspec.field(default_factory=list)
     """How late each read was: the moment of the read − the arrival."""
-    looks: list[Look] = msgspec.field(default_factory=list)
+    polls: list[Poll] = msgspec.field(default_factory=list)
     """The poll that reported each read. All reads after a poll share it; it is complete when they are done."""
     complete: bool = False
-    """The response ended where its framing said that it would (a closed connection is such an end only where neither
+    """The response ended where its framing announced it (a closed connection is such an end only where neither
     a length nor chunks were announced)."""
     closed: bool = False
     """Only the closed connection indicates the end: the response may have been cut off."""
@@ -94,28 +94,28 @@ class Timeline(msgspec.Struct, weakref=True):
 
     def follow(self) -> None:
         """Prepare for the second request that fetches the answer: only the moment of sending is kept."""
-        for received in (self.body, self.ends, self.times, self.lags, self.looks):
+        for received in (self.body, self.ends, self.times, self.lags, self.polls):
             received.clear()
         self.status, self.content_type, self.complete, self.closed, self.follows = 0, "", False, False, True
 
     def window(self, read: int) -> int:
         """Return how long before a read's arrival its socket was empty: all of its bytes arrived in that time."""
-        return max(0, self.times[read] - max(self._drained(read), self.looks[read].empty()))
+        return max(0, self.times[read] - max(self._drained(read), self.polls[read].empty()))
 
     def _drained(self, read: int) -> int:
         """Return when the previous read left the socket empty, or, if that is not known, when the request was sent."""
         if not read:
             return self.sent_ns
         before = self.ends[read - 1] - (self.ends[read - 2] if read > 1 else 0)
-        return self.times[read - 1] + self.lags[read - 1] if before < _MOST_READ else self.sent_ns
+        return self.times[read - 1] + self.lags[read - 1] if before < _MAX_READ else self.sent_ns
 
     def reads_within(self, end: int) -> int:
         """Return the number of reads that ended at or before the offset `end`."""
         return bisect_right(self.ends, end)
 
-    def let_go(self, end: int) -> int:
+    def release(self, end: int) -> int:
         """Remove the body up to `end`, which was parsed, and the reads of only those bytes. Returns the number of reads."""
         reads = self.reads_within(end)
-        del self.body[:end], self.ends[:reads], self.times[:reads], self.lags[:reads], self.looks[:reads]
+        del self.body[:end], self.ends[:reads], self.times[:reads], self.lags[:reads], self.polls[:reads]
         self.ends = [offset - end for offset in self.ends]
         return reads

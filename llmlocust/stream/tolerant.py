@@ -21,7 +21,7 @@ MAX_TOKENS = 1 << 40
 """A larger count from a server is ignored."""
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-_LONGEST_NUMBER = 40
+_MAX_DIGITS = 40
 
 
 class Unfit(ValueError):
@@ -41,7 +41,7 @@ def decoded(data: bytes) -> Any:
 
 def _whole(digits: str) -> int | float:
     """Convert an integer; one of very many digits to a float, as Python refuses to convert thousands of digits."""
-    return int(digits) if len(digits) < _LONGEST_NUMBER else float(digits)
+    return int(digits) if len(digits) < _MAX_DIGITS else float(digits)
 
 
 def fit(value: Any, kind: Any) -> Any:
@@ -113,7 +113,7 @@ def _or_unfit(value: Any, kind: inspect.Type) -> Any:
         return Unfit
 
 
-def believable(count: Any) -> int | None:
+def valid_count(count: Any) -> int | None:
     """Return a count of tokens that is an integer, `5.0` or `"5"`; None for anything else."""
     if count.__class__ is not int:
         count = _as_whole(count)

@@ -8,10 +8,10 @@ from typing import Any
 
 from llmlocust.stream import tolerant
 from llmlocust.stream.delta import Usage
-from llmlocust.stream.tolerant import believable
+from llmlocust.stream.tolerant import valid_count
 
-TELLING = re.compile(rb"[Tt]oken(s|_?[cC]ount)\"")
-"""Occurs in an event that may report a count of tokens."""
+REPORTS_TOKENS = re.compile(rb"[Tt]oken(s|_?[cC]ount)\"")
+"""Matches in an event that may report a count of tokens."""
 _INPUT = ("prompt_tokens", "input_tokens", "prompttokens", "inputtokens", "prompt_token_count", "prompttokencount")
 _OUTPUT = (
     "completion_tokens",
@@ -47,4 +47,4 @@ def _usages(value: Any, depth: int = _MAX_DEPTH) -> Iterator[Usage]:
 
 
 def _count(fields: dict[str, Any], names: tuple[str, ...]) -> int | None:
-    return next((count for name in names if (count := believable(fields.get(name))) is not None), None)
+    return next((count for name in names if (count := valid_count(fields.get(name))) is not None), None)

@@ -23,7 +23,7 @@ _BREAKS = re.compile(r"[\t\n]")
 _FORMULA = tuple("=+-@＝＋－＠")
 _LOOKED_AT = (" ", "=", "+", "-", "@")
 _MEANS_SOMETHING = re.compile(r"([\\`*_{}\[\]<>#|~$])")
-LONGEST_LINE = 2000
+MAX_LINE = 2000
 """Characters of a line on a terminal."""
 
 
@@ -38,8 +38,8 @@ def one_line(text: str) -> str:
 
 
 def terminal(line: str) -> str:
-    """Return a line that contains nothing that a terminal would execute, cut to LONGEST_LINE characters."""
-    return one_line(line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…")
+    """Return a line that contains nothing that a terminal would execute, cut to MAX_LINE characters."""
+    return one_line(line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]}…")
 
 
 def csv_cell(value: Any) -> Any:

@@ -113,7 +113,7 @@ def test_what_fails_does_not_surely_hold(run, text):
     threshold, steps = Threshold.parse(text), steps_of(run)
     judge_ = Judge(steps, [threshold], {}, {})
     for step in steps:
-        holds, fails = judge_.surely(threshold, step)
+        holds, fails = judge_.certainty(threshold, step)
         assert not (holds and judge_.fails(threshold, step))
         assert not (fails and not judge_.fails(threshold, step))
 

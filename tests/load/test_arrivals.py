@@ -17,7 +17,7 @@ AT_ONE_PERCENT = 1.628
 """Kolmogorov's distance × √n is above this once in a hundred."""
 
 
-def gaps(part: RateShare, number: int = MANY) -> list[float]:
+def intervals(part: RateShare, number: int = MANY) -> list[float]:
     return [later - earlier for earlier, later in pairwise(islice(part.due(), number + 1))]
 
 
@@ -48,15 +48,15 @@ def gamma_distribution(shape: float, mean: float):
     "arrivals, scatter", [("poisson", 1.0), ("gamma:0.5", 0.5), ("gamma:2", 2.0), ("gamma:1.5", 1.5)]
 )
 @pytest.mark.parametrize("rate", [0.5, 2000.0])
-def test_gaps_are_of_the_distribution_that_was_asked_for(arrivals, scatter, rate):
-    found = gaps(RateShare(rate, arrivals, seed=7))
+def test_intervals_are_of_the_distribution_that_was_asked_for(arrivals, scatter, rate):
+    found = intervals(RateShare(rate, arrivals, seed=7))
     assert distance(found, gamma_distribution(scatter**-2, 1.0 / rate)) * math.sqrt(MANY) < AT_ONE_PERCENT
     other = gamma_distribution(1.1 * scatter**-2, 1.0 / rate)
     assert distance(found, other) * math.sqrt(MANY) > AT_ONE_PERCENT, "the test would see a shape that is 10 % off"
 
 
 def test_constant_arrivals_are_equally_far_apart():
-    assert gaps(RateShare(8.0, "constant"), 100) == pytest.approx([0.125] * 100)
+    assert intervals(RateShare(8.0, "constant"), 100) == pytest.approx([0.125] * 100)
 
 
 def test_bursts_come_at_once_and_equally_far_apart():
@@ -83,7 +83,7 @@ def test_moments_only_grow_and_begin_after_zero(arrivals, rate, seed):
 
 @pytest.mark.parametrize("arrivals", ["constant", "poisson", "gamma:3", "bursts:10"])
 def test_the_rate_holds_from_the_first_moment_on(arrivals):
-    """Within short levels too, whatever the gaps: 3,000 levels of 2 s at 4 a second."""
+    """Within short levels too, whatever the intervals: 3,000 levels of 2 s at 4 a second."""
     counts = [
         sum(1 for _ in takewhile(lambda due: due < 2.0, RateShare(4.0, arrivals, seed).due())) for seed in range(3000)
     ]

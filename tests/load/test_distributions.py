@@ -84,7 +84,7 @@ def test_a_file_tells_values_and_how_often_they_come(tmp_path, content, shares, 
         ("normal:1,-2", "cannot read"),
         ("normal:-100,1", "hardly ever comes within its limits"),
         ("lognormal:0,1", "the mean of a lognormal is above 0"),
-        ("whole:1.5-3", "whole numbers are asked for"),
+        ("whole:1.5-3", "the limits must be whole numbers"),
         ("zipf:1.2", "cannot read 'zipf:1.2'"),
         ("zipf:1,1-9000000", "a million values at most"),
         ("file:/no/such", "cannot read the values in /no/such"),
@@ -101,7 +101,7 @@ def test_what_is_no_distribution_is_said_in_one_line(text, says):
 def test_a_file_without_values_is_refused_by_its_name(tmp_path, content):
     path = tmp_path / "lengths.csv"
     path.write_text(content)
-    with pytest.raises(ValueError, match=r"lengths.csv: each line has a value and how often"):
+    with pytest.raises(ValueError, match=r"lengths.csv: each line has a value and its frequency"):
         parse(f"file:{path}")
 
 

@@ -300,7 +300,9 @@ def turns_of(question, most, *others):
 def test_a_conversation_from_a_file_has_its_own_turns():
     talk = Talk(("one", "two", "three"))
     assert [turn.words for turn in turns_of(talk, 9)] == ["one", "two", "three"]
-    assert [turn.said for turn in turns_of(talk, 2)] == [[{"role": "user", "content": each}] for each in ("one", "two")]
+    assert [turn.messages for turn in turns_of(talk, 2)] == [
+        [{"role": "user", "content": each}] for each in ("one", "two")
+    ]
 
 
 def test_after_a_single_question_others_follow():
@@ -392,7 +394,7 @@ class Supply:
         self.prompts, self.source = Prompts(questions, **how), random.Random(seed)
 
     def next(self):
-        return self.prompts.dress(self.prompts.pick(self.source), self.source)
+        return self.prompts.prepare(self.prompts.pick(self.source), self.source)
 
 
 def test_marks_stand_first_and_differ():

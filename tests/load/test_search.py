@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmlocust.load.search import BREAKS, KEEPS, Limits, Queueing, Search
+from llmlocust.load.search import MEETS, VIOLATES, Limits, Queueing, Search
 from llmlocust.metrics.levels import Tally
 from llmlocust.metrics.thresholds import Threshold
 
@@ -52,7 +52,7 @@ def search_of(system, search: Search) -> float:
         assert len(search.trials) < 60
         system.second(search.load, tallies[-1])
         held += 1.0
-        if search.look(held, tallies.__getitem__):
+        if search.decide(held, tallies.__getitem__):
             took += held + search.warmup
             held = 0.0
             tallies.append(Tally())
@@ -121,7 +121,7 @@ def test_it_ends_with_a_hold_that_confirms_the_answer():
     assert last.load == search.answer
     assert last.held >= 10.0
     assert [trial.verdict for trial in search.trials if trial.load > search.answer] == [
-        BREAKS for trial in search.trials if trial.load > search.answer
+        VIOLATES for trial in search.trials if trial.load > search.answer
     ]
 
 
@@ -145,7 +145,7 @@ def test_a_level_that_was_kept_by_luck_is_tried_again():
     search_of(system, search)
 
     verdicts = [trial.verdict for trial in search.trials if trial.load == 12]
-    assert verdicts[0] == KEEPS
+    assert verdicts[0] == MEETS
     assert search.answer == pytest.approx(9, abs=1)
     assert system.asked[12] > 2
 
@@ -161,20 +161,20 @@ def test_a_level_that_broke_without_certainty_is_tried_again():
     search = Search(limits("ttft.p95 < 500ms"), start=1.0, max_load=1.0)
     tallies = [seen(18, slow=2), seen(200)]
 
-    assert search.look(30.0, tallies.__getitem__)
-    assert (search.trials[0].verdict, search.trials[0].sure, search.load) == (BREAKS, False, 1.0)
-    assert search.look(30.0, tallies.__getitem__)
-    assert (search.trials[1].verdict, search.trials[1].sure) == (KEEPS, True)
+    assert search.decide(30.0, tallies.__getitem__)
+    assert (search.trials[0].verdict, search.trials[0].sure, search.load) == (VIOLATES, False, 1.0)
+    assert search.decide(30.0, tallies.__getitem__)
+    assert (search.trials[1].verdict, search.trials[1].sure) == (MEETS, True)
 
 
 def test_what_comes_in_late_changes_what_a_level_showed():
     search = Search(limits("ttft.p95 < 500ms"))
     tallies = [seen(20), seen(20)]
-    assert search.look(3.0, tallies.__getitem__)
+    assert search.decide(3.0, tallies.__getitem__)
     assert search.trials[0].bracket == (4.0, None)
 
     tallies[0] = seen(20, slow=20)
-    assert search.look(3.0, tallies.__getitem__)
+    assert search.decide(3.0, tallies.__getitem__)
     assert search.trials[1].bracket == (None, 4.0)
 
 
@@ -216,7 +216,7 @@ def test_a_level_whose_load_changed_much_settles_for_as_long_as_its_requests_may
 
     tally = seen(20)
     tally.histogram("e2e").extend([2.0] * 20)
-    assert search.look(4.0, lambda level: tally)
+    assert search.decide(4.0, lambda level: tally)
     assert (search.load, search.warmup) == (12.0, pytest.approx(6.0))
 
 
@@ -235,6 +235,6 @@ def test_failed_requests_count_as_infinitely_slow():
     judge = limits("ttft.p95 < 500ms")
     search = Search(judge, shortest=1.0)
 
-    assert search.look(30.0, lambda level: tally)
-    assert (search.trials[0].verdict, search.trials[0].what) == (BREAKS, "ttft.p95 < 500ms")
-    assert math.isnan(judge.judge(search._seen[4.0], []).crossing)
+    assert search.decide(30.0, lambda level: tally)
+    assert (search.trials[0].verdict, search.trials[0].what) == (VIOLATES, "ttft.p95 < 500ms")
+    assert math.isnan(judge.judge(search._results[4.0], []).crossing)

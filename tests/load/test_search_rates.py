@@ -8,8 +8,8 @@ from random import Random
 import pytest
 
 from llmlocust.load.arrivals import RateShare
-from llmlocust.load.search import Limits, Search, Seen
-from llmlocust.load.search_rates import Answered
+from llmlocust.load.search import Limits, LoadResult, Search
+from llmlocust.load.search_rates import RateLimits
 from llmlocust.metrics.levels import Tally
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.metrics.vocabulary import OK
@@ -65,19 +65,19 @@ def found(search, queue):
         while len(search.trials) == trial and not search.done:
             queue.hold(search.load, 1.0)
             windows[-1][1] = queue.now
-            search.look(queue.now - windows[-1][0], lambda level: queue.tally(*windows[level]))
+            search.decide(queue.now - windows[-1][0], lambda level: queue.tally(*windows[level]))
     return search.answer
 
 
 def test_a_search_finds_the_rate_that_is_answered():
     answers = [
-        found(Search(Answered(FEW_ERRORS, 4.0), start=4.0, max_load=200.0), Queue(8, 0.2, seed)) for seed in range(4)
+        found(Search(RateLimits(FEW_ERRORS, 4.0), start=4.0, max_load=200.0), Queue(8, 0.2, seed)) for seed in range(4)
     ]
     assert all(0.75 * 40.0 <= each <= 1.1 * 40.0 for each in answers), answers
 
 
 def test_a_limit_of_latency_is_found_below_what_is_answered():
-    judge = Answered(Limits([Threshold.parse("ttft.p95 < 300ms")], closed=False), 4.0)
+    judge = RateLimits(Limits([Threshold.parse("ttft.p95 < 300ms")], closed=False), 4.0)
     # of 4 servers at 60 a second, 5 % wait so long that they need over 300 ms, by this very model in the long run
     long_run = Queue(4, 0.05, 99)
     long_run.hold(60.0, 300.0)
@@ -93,20 +93,20 @@ def seen(due, ended, seconds, mean=0.1, load=math.nan):
     tally.outcomes[OK] = ended
     for _ in range(ended):
         tally.histogram("e2e").add(mean)
-    return Seen(due / seconds if math.isnan(load) else load, tally, seconds)
+    return LoadResult(due / seconds if math.isnan(load) else load, tally, seconds)
 
 
 def test_what_piles_up_breaks_and_says_what_is_answered():
-    opinion = Answered(FEW_ERRORS).judge(seen(1000, 800, 10.0), [seen(100, 100, 10.0)])
+    opinion = RateLimits(FEW_ERRORS).judge(seen(1000, 800, 10.0), [seen(100, 100, 10.0)])
     assert opinion.odds > math.log(19.0)
     assert opinion.crossing == pytest.approx(80.0)
     assert opinion.what == "an empty queue"
 
 
 def test_all_that_comes_is_answered_and_keeps():
-    assert Answered(FEW_ERRORS).judge(seen(1000, 1003, 10.0), [seen(100, 100, 10.0)]).odds < -math.log(19.0)
+    assert RateLimits(FEW_ERRORS).judge(seen(1000, 1003, 10.0), [seen(100, 100, 10.0)]).odds < -math.log(19.0)
 
 
 def test_what_begins_with_nothing_in_flight_is_not_blamed_for_it():
     beginning = seen(100, 60, 10.0, mean=4.0)
-    assert Answered(FEW_ERRORS, first=beginning.load).judge(beginning, []).odds < 0.0
+    assert RateLimits(FEW_ERRORS, first=beginning.load).judge(beginning, []).odds < 0.0

@@ -53,20 +53,20 @@ def test_prompts_have_the_lengths_that_are_drawn(size):
         drawing = random.Random(seed)
         drawing.getrandbits(40)  # the letters that make it unique come first
         told = wanted.tokens.whole(drawing)
-        sent = prompts.dress(question, random.Random(seed))
+        sent = prompts.prepare(question, random.Random(seed))
         assert sent.endswith(question)
         assert estimate(sent) == pytest.approx(told, abs=6, rel=0.02)
 
 
 def test_a_long_question_is_cut_to_its_length():
-    sent = Prompts(["word " * 1000], tokens=parse("40")).dress("word " * 1000, random.Random(1))
+    sent = Prompts(["word " * 1000], tokens=parse("40")).prepare("word " * 1000, random.Random(1))
     assert 30 <= estimate(sent) <= 40
 
 
 def test_a_shared_beginning_stands_before_what_is_unique():
     prefix = shared_prefix(200)
     prompts = Prompts(["hello"], prefix=prefix, prefix_share=0.25)
-    sent = [prompts.dress("hello", random.Random(seed)) for seed in range(2000)]
+    sent = [prompts.prepare("hello", random.Random(seed)) for seed in range(2000)]
     sharing = [each for each in sent if each.startswith(prefix)]
     assert len(sharing) == pytest.approx(500, rel=0.15)
     assert len({each.removeprefix(prefix) for each in sharing}) == len(sharing)
@@ -80,7 +80,7 @@ def test_a_shared_beginning_is_the_same_everywhere_and_another_with_each_seed():
 
 def test_the_length_of_a_prompt_counts_its_shared_beginning():
     prompts = Prompts(["hello"], prefix=shared_prefix(100), tokens=parse("300"))
-    assert estimate(prompts.dress("hello", random.Random(1))) == pytest.approx(300, abs=8)
+    assert estimate(prompts.prepare("hello", random.Random(1))) == pytest.approx(300, abs=8)
 
 
 def test_what_is_no_tokenizer_is_said_in_one_line(tmp_path):

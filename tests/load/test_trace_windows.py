@@ -88,5 +88,5 @@ def test_a_prompt_with_blocks_has_its_length(tokens, blocks):
 @pytest.mark.parametrize("tokens", [5, 50, 700])
 def test_a_prompt_without_blocks_has_its_length(unique, tokens):
     prompts = Prompts(["Why is the sky blue?"], unique=unique)
-    sent = prompts.dress("Why is the sky blue?", random.Random(1), tokens)
+    sent = prompts.prepare("Why is the sky blue?", random.Random(1), tokens)
     assert estimate(sent) == pytest.approx(tokens, rel=0.02, abs=4)

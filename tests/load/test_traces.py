@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocust.load.traces import Deal, Replay, open_trace
+from llmlocust.load.traces import Replay, TraceShare, open_trace
 from tests.load.made_traces import GAPS, made
 
 MOONCAKE = """{"timestamp": 0, "input_length": 6758, "output_length": 500, "hash_ids": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]}
@@ -309,36 +309,36 @@ def test_no_file_breaks_the_reader(tmp_path_factory, data):
 def test_every_row_is_sent_once_over_all_streams_at_any_speed(gaps, speed, streams):
     trace = made(gaps)
     replay = Replay(trace, speed)
-    sent = sorted(each for stream in range(streams) for each in replay.dealt([Deal(0.0, stream, streams)]))
+    sent = sorted(row for stream in range(streams) for row in replay.assigned([TraceShare(0.0, stream, streams)]))
     assert [row for _, row in sent] == list(range(len(trace)))
     assert [due for due, _ in sent] == pytest.approx([moment / speed for moment in trace.moments])
 
 
-DEALS = st.lists(
-    st.tuples(st.floats(0.0, 60.0, exclude_min=True), st.integers(1, 5)), max_size=4, unique_by=lambda deal: deal[0]
+SHARES = st.lists(
+    st.tuples(st.floats(0.0, 60.0, exclude_min=True), st.integers(1, 5)), max_size=4, unique_by=lambda share: share[0]
 )
 
 
-@given(GAPS, st.floats(0.1, 10.0), st.integers(1, 5), DEALS)
-def test_rows_that_are_dealt_anew_are_sent_once(gaps, speed, streams, later):
-    """Streams come and go at some moments; who is gone sends nothing from then on."""
+@given(GAPS, st.floats(0.1, 10.0), st.integers(1, 5), SHARES)
+def test_rows_that_are_assigned_anew_are_sent_once(gaps, speed, streams, later):
+    """Streams come and go at some moments; who is skipped sends nothing from then on."""
     replay = Replay(made(gaps), speed)
-    deals = [(0.0, streams), *sorted(later)]
+    shares = [(0.0, streams), *sorted(later)]
     sent = []
     for stream in range(5):
-        there = [Deal(since, stream, streams) for since, streams in deals if stream < streams]
-        gone = {row for (since, streams), (until, _) in zip(deals, [*deals[1:], (1e9, 0)], strict=True)
+        own = [TraceShare(since, stream, streams) for since, streams in shares if stream < streams]
+        skipped = {row for (since, streams), (until, _) in zip(shares, [*shares[1:], (1e9, 0)], strict=True)
                 if stream >= streams for row in range(replay._at(since), replay._at(until))}  # fmt: skip
-        sent += [row for _, row in replay.dealt(there) if row not in gone]
+        sent += [row for _, row in replay.assigned(own) if row not in skipped]
     assert sorted(sent) == list(range(replay.rows))
 
 
 @given(GAPS, st.floats(0.1, 10.0), st.integers(0, 59), st.floats(0.0, 60.0), st.integers(1, 5))
-def test_a_stream_that_is_dealt_anew_goes_on_behind_what_it_has_sent(gaps, speed, sent, since, streams):
+def test_a_stream_that_is_assigned_anew_continues_after_what_it_has_sent(gaps, speed, sent, since, streams):
     replay = Replay(made(gaps), speed)
-    deals = [Deal(0.0, 0, 1), Deal(since, 0, streams)]
-    whole = [row for _, row in replay.dealt(deals)]
-    assert [row for _, row in replay.dealt(deals, after=sent)] == [row for row in whole if row > sent]
+    shares = [TraceShare(0.0, 0, 1), TraceShare(since, 0, streams)]
+    whole = [row for _, row in replay.assigned(shares)]
+    assert [row for _, row in replay.assigned(shares, after=sent)] == [row for row in whole if row > sent]
 
 
 @given(GAPS, st.floats(0.1, 10.0), st.floats(0.0, 50.0), st.floats(0.0, 50.0))
@@ -351,7 +351,7 @@ def test_a_stretch_of_a_trace_is_replayed_from_its_beginning(gaps, speed, start,
             Replay(trace, speed, start, length)
         return
     replay = Replay(trace, speed, start, length)
-    sent = list(replay.dealt([Deal(0.0, 0, 1)]))
+    sent = list(replay.assigned([TraceShare(0.0, 0, 1)]))
     assert [row for _, row in sent] == inside
     assert [due for due, _ in sent] == pytest.approx([(trace.moments[row] - start) / speed for row in inside])
     assert max(due for due, _ in sent) <= replay.seconds + 1e-9

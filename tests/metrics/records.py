@@ -25,7 +25,7 @@ def record_of(
         ttft=arrivals[0] if arrivals else None,
         ttfo=arrivals[0] if arrivals else None,
         arrivals=arrivals,
-        gaps=[later - earlier for earlier, later in pairwise(arrivals)],
+        itls=[later - earlier for earlier, later in pairwise(arrivals)],
         output_tokens=len(arrivals) if tokens is None and arrivals else tokens,
         token_source="usage",
         **more,

@@ -65,7 +65,7 @@ def test_quantiles_are_those_of_the_sorted_values_to_one_percent(values, q):
 @given(CLUSTERS)
 def test_count_sum_and_ends_are_exact(values):
     histogram = Histogram(values)
-    assert (len(histogram), histogram.least, histogram.most) == (len(values), min(values), max(values))
+    assert (len(histogram), histogram.min, histogram.max) == (len(values), min(values), max(values))
     assert histogram.mean == pytest.approx(math.fsum(values) / len(values), rel=1e-12)
     assert (histogram.quantile(0.0), histogram.quantile(1.0)) == (min(values), max(values))
 

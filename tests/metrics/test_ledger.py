@@ -441,7 +441,7 @@ def test_weights_of_rows_add_up_to_all_requests(rate, in_order):
 @given(st.floats(0.1, 20), st.lists(st.integers(0, 300), max_size=8))
 def test_only_the_last_row_can_stand_for_requests_that_never_came(limit, seconds):
     ledger = sampled(3, [second + 0.5 for second, count in enumerate(seconds) for _ in range(count)], limit)
-    to_come = ledger._sampler._to_come
+    to_come = ledger._sampler._remaining
     told, last = sum(row[WEIGHT] for row in ledger.rows), ledger._sampler._group
     assert told - sum(seconds) in (to_come, to_come - last)
 

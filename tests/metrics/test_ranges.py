@@ -12,8 +12,8 @@ from llmlocust.metrics.ranges import Uncertain, without
 from llmlocust.stream.record import Merged
 from tests.metrics.records import record_of
 
-gaps = st.floats(1e-4, 10.0)
-groups = st.lists(st.lists(gaps, min_size=1, max_size=6), max_size=8)
+itls = st.floats(1e-4, 10.0)
+groups = st.lists(st.lists(itls, min_size=1, max_size=6), max_size=8)
 WITHIN = 1.0 + 2 / 128
 """Both ends are rounded outwards to a bucket's edge."""
 
@@ -32,7 +32,7 @@ def true_quantile(values, q):
     return ordered[max(1, math.ceil(q * len(ordered) - 1e-9)) - 1]
 
 
-@given(st.lists(gaps, max_size=30), groups, groups, st.sampled_from([0.01, 0.5, 0.9, 0.99, 0.999]))
+@given(st.lists(itls, max_size=30), groups, groups, st.sampled_from([0.01, 0.5, 0.9, 0.99, 0.999]))
 def test_whatever_the_gaps_were_the_true_quantile_lies_in_the_range(known, exact, limited, q):
     values = [*known, *(gap for each in (*exact, *limited) for gap in each)]
     if not values:
@@ -41,7 +41,7 @@ def test_whatever_the_gaps_were_the_true_quantile_lies_in_the_range(known, exact
     assert least <= true_quantile(values, q) <= most
 
 
-@given(st.lists(gaps, min_size=1, max_size=30), st.sampled_from([0.5, 0.99]))
+@given(st.lists(itls, min_size=1, max_size=30), st.sampled_from([0.5, 0.99]))
 def test_a_quantile_of_known_values_is_known(known, q):
     least, most = blurred_of(known, [], []).quantile(q)
     assert most <= least * WITHIN
@@ -70,7 +70,7 @@ def test_nothing_has_no_range():
     assert all(map(math.isnan, Uncertain(Histogram()).quantile(0.5)))
 
 
-@given(st.lists(gaps), st.lists(gaps))
+@given(st.lists(itls), st.lists(itls))
 def test_without_takes_out_what_was_added(values, more):
     left = without(Histogram([*values, *more]), Histogram(more))
     assert (left.counts, left.count) == (Histogram(values).counts, len(values))
@@ -81,7 +81,7 @@ def test_a_level_has_ranges_where_its_tokens_waited_for_us():
     arrivals = [1.0, 1.1, 1.2, 1.3, 1.4]
     record = record_of(arrivals)
     late = record_of([0.5, 1.0, 1.1, 1.3, 1.5])
-    late.merged = [Merged(0.7, late.gaps[:1], exact=False), Merged(0.4, late.gaps[2:])]
+    late.merged = [Merged(0.7, late.itls[:1], exact=False), Merged(0.4, late.itls[2:])]
     late.ttft_bounds = (0.3, 1.0)
     for each in (record, late):
         tally.outcomes["ok"] += 1

@@ -144,7 +144,7 @@ def test_the_last_refusal_is_what_a_run_that_cannot_start_says(tmp_path):
 def test_the_first_model_of_a_list_in_any_shape_is_taken(listed, model):
     with routed_server(lambda request: reply(200, listed)) as server:
         probe = Probe(Endpoint(server.url), named("openai-chat"), Headers())
-        assert probe.models(thoroughly=True)[0][0] == model
+        assert probe.models(all_targets=True)[0][0] == model
         probe.client.close()
 
 
@@ -154,7 +154,7 @@ def test_the_first_model_of_a_list_in_any_shape_is_taken(listed, model):
 def test_what_is_no_list_of_models_is_none(listed):
     with routed_server(lambda request: reply(200, listed)) as server:
         probe = Probe(Endpoint(server.url), named("openai-chat"), Headers())
-        assert probe.models(thoroughly=True)[0] == []
+        assert probe.models(all_targets=True)[0] == []
         probe.client.close()
 
 
@@ -164,5 +164,5 @@ def test_what_is_no_list_of_models_is_none(listed):
 def test_models_are_listed_below_the_same_base(base, at):
     with routed_server(lambda request: reply(200, ["m"]) if request.target == at else NOT_FOUND) as server:
         probe = Probe(Endpoint(server.url + base), named("openai-chat"), Headers())
-        assert probe.models(thoroughly=True) == (["m"], "")
+        assert probe.models(all_targets=True) == (["m"], "")
         probe.client.close()

@@ -63,7 +63,7 @@ def sequence(many: int) -> list[str]:
     """What a seed gives, whoever asks."""
     draws, prompts = Draws("a seed"), Prompts(load("short"))
     sources = [draws.next() for _ in range(many)]
-    return [str(prompts.dress(prompts.pick(source), source)) for source in sources]
+    return [str(prompts.prepare(prompts.pick(source), source)) for source in sources]
 
 
 USERS = 4

@@ -167,4 +167,4 @@ def test_a_folder_where_a_file_of_the_run_should_go_is_said_before_any_load(simu
 def test_an_unused_port_is_no_server(tmp_path):
     locust = run(tmp_path, f"http://127.0.0.1:{free_port()}", *QUICK)
 
-    assert "Is the server up, and is --host right?" in locust.log
+    assert "Is the server running, and is --host right?" in locust.log

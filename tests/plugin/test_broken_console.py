@@ -53,10 +53,10 @@ module.time = SimpleNamespace(monotonic=lambda: now)
 plugin = SimpleNamespace(environment=SimpleNamespace(parsed_options=None, stop_timeout=5.0), _ends_by=None)
 is_ending = module.Session.is_ending.fget
 before = is_ending(plugin)
-module.Session.begin_to_end(plugin)
+module.Session.start_ending(plugin)
 soon = is_ending(plugin)
 now += 30.0 + 5.0 + 59.0  # what is in flight may take 30 s, users 5 s
-module.Session.begin_to_end(plugin)
+module.Session.start_ending(plugin)
 late = is_ending(plugin)
 now += 2.0
 print(before, soon, late, is_ending(plugin))

@@ -35,7 +35,7 @@ from tests.locusts import (
 from tests.simulators import ROOT, RunningSimulator, options, running_simulator, wait_for, wait_for_requests
 from tests.wire import Wire
 
-IMPATIENT = f"from llmlocust.plugin.cluster import master\nmaster.SILENCE = 5\nmaster.RETURNS_WITHIN = 10\n{RAMP}"
+IMPATIENT = f"from llmlocust.plugin.cluster import master\nmaster.MAX_SILENCE = 5\nmaster.RETURNS_WITHIN = 10\n{RAMP}"
 FORGETFUL = f"from locust import runners\nrunners.HEARTBEAT_DEAD_INTERNAL = -1\n{IMPATIENT}"
 
 
@@ -122,9 +122,9 @@ def test_a_network_that_is_cut_for_ten_seconds_and_heals_loses_nothing(tmp_path)
 
 
 CHANGES = ["--llm-levels", "2,4", "--llm-warmup", "0", "--llm-max-tokens", "20"]
-GIVES_UP_LATE = f"from llmlocust.plugin.cluster import master\nmaster.SILENCE = 1000\n{MANUAL_RAMP}"
+GIVES_UP_LATE = f"from llmlocust.plugin.cluster import master\nmaster.MAX_SILENCE = 1000\n{MANUAL_RAMP}"
 GIVES_UP_SOON = (
-    f"from llmlocust.plugin.cluster import master\nmaster.SILENCE = 2\nmaster.RETURNS_WITHIN = 10\n{MANUAL_RAMP}"
+    f"from llmlocust.plugin.cluster import master\nmaster.MAX_SILENCE = 2\nmaster.RETURNS_WITHIN = 10\n{MANUAL_RAMP}"
 )
 
 

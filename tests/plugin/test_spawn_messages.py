@@ -8,12 +8,12 @@ from tests.simulators import PATIENCE, ROOT
 
 MESSAGES = """
 from locust import argument_parser
-from llmlocust.plugin.locust_patches import look_options_up_once
+from llmlocust.plugin.locust_patches import cache_default_options
 
 built, make = [], argument_parser.get_empty_argument_parser
 argument_parser.get_empty_argument_parser = lambda *args, **more: built.append(1) or make(*args, **more)
-look_options_up_once()
-look_options_up_once()
+cache_default_options()
+cache_default_options()
 for message in range(3):
     # as locust.runners.WorkerRunner does with "spawn"
     own = {name for name in ("host", "csv_prefix", "llm_model", "llm_levels") if name not in argument_parser.default_args_dict()}

@@ -380,7 +380,7 @@ reports = report.Reports()
 def make(prefix, lang):
     try:
         return reports.make(prefix, lang).read_text()
-    except report.NotMade as problem:
+    except report.ReportFailed as problem:
         return str(problem)
 
 def together(*wanted):

@@ -71,7 +71,7 @@ def test_json_has_milliseconds_and_null_for_what_is_not_known():
     assert told["machine"] == MACHINE
     second, last = told["points"][1], told["points"][-1]
     assert (second["true"]["itl_p99"], second["measured"]["itl_p99"], second["itl"]) == (12.0, 12.4, 10.0)
-    assert (second["cpu_per_token"], second["lag_p99"], second["believed"]) == (0.02, 1.5, True)
-    assert (last["true"]["itl_p99"], last["cpu_per_token"], last["believed"]) == (None, None, False)
+    assert (second["cpu_per_token"], second["lag_p99"], second["accurate"]) == (0.02, 1.5, True)
+    assert (last["true"]["itl_p99"], last["cpu_per_token"], last["accurate"]) == (None, None, False)
     best = json.loads(as_json(POINTS, MACHINE))["verdict"]
     assert (best["tokens_per_s"], best["streams"]) == (10_000, 100)

@@ -98,4 +98,4 @@ def test_no_line_on_the_terminal_is_without_end(long, name, tmp_path, monkeypatc
     told = outputs(COMMANDS[name], long, tmp_path, monkeypatch, capsys)
 
     for line in [*told["stdout"].splitlines(), *told["stderr"].splitlines()]:
-        assert len(line) <= media.LONGEST_LINE + 1
+        assert len(line) <= media.MAX_LINE + 1

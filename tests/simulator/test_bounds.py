@@ -4,9 +4,9 @@ import asyncio
 import json
 
 from llmlocust.simulator import server as module
-from llmlocust.simulator.connection import BODY_LIMIT, LINE_LIMIT, UNREAD_LIMIT, Connection, HttpRequest
+from llmlocust.simulator.connection import BODY_LIMIT, QUEUE_LIMIT, UNREAD_LIMIT, Connection, HttpRequest
 from llmlocust.simulator.dialects import GRADIO_CALL
-from llmlocust.simulator.engine import MOST_WAITING, Engine, Sequence
+from llmlocust.simulator.engine import MAX_WAITING, Engine, Sequence
 from llmlocust.simulator.server import Simulator
 from llmlocust.simulator.settings import Settings
 from llmlocust.simulator.truth import COMPLETED, Record, Truth
@@ -61,7 +61,7 @@ def test_a_client_that_does_not_read_gets_no_further_answers():
             connection.respond(200, b"x" * (UNREAD_LIMIT + 1))
 
         connection, transport = connected(handle)
-        for _ in range(LINE_LIMIT):
+        for _ in range(QUEUE_LIMIT):
             connection.data_received(GET)
             await asyncio.sleep(0)
         assert len(answered) == 1
@@ -124,5 +124,5 @@ def test_a_request_that_never_ends_keeps_no_others_in_memory():
 
 def test_a_queue_without_a_limit_of_its_own_has_one():
     engine = Engine(Settings(slots=1))
-    refusals = [engine.submit(Sequence(1, 1), 0.0) for _ in range(MOST_WAITING + 2)]
+    refusals = [engine.submit(Sequence(1, 1), 0.0) for _ in range(MAX_WAITING + 2)]
     assert refusals[-2:] == [None, "queue_full"]

@@ -5,7 +5,7 @@ from llmlocust.simulator.truth import COMPLETED, REJECTED, Record, Truth, latene
 
 def finished(truth: Truth, number: int, tokens: int) -> None:
     record = truth.begin(Record(str(number), "/v1/completions", 1_000_000))
-    record.wrote(tokens, 3_000_000, 50_000)
+    record.note_write(tokens, 3_000_000, 50_000)
     truth.end(record, COMPLETED, 4_000_000)
 
 

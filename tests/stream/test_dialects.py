@@ -203,8 +203,8 @@ class Clumsy(Dialect):
     def body(self, ask):
         return b"{}"
 
-    def pieces(self, found, chunk, event):
-        found.append(Delta(ANSWER, event.end, chunk["text"]))
+    def pieces(self, deltas, chunk, event):
+        deltas.append(Delta(ANSWER, event.end, chunk["text"]))
 
 
 @pytest.mark.parametrize("content_type", ["text/event-stream", "application/json"])
@@ -231,12 +231,12 @@ LINE = st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size
 @given(st.lists(st.tuples(LINE.map(str.strip).filter(bool), LINE), max_size=5), st.sampled_from(["data: ", "data:"]))
 def test_named_frames_take_the_fast_path(frames, prefix):
     body = "".join(f"event: {name}\n{prefix}{data}\n\n" for name, data in frames).encode()
-    found = sse._plain(body)
+    events = sse._plain(body)
 
     told = [(name, data.removeprefix(" ") if prefix == "data:" else data) for name, data in frames]
-    assert found is not None
-    assert [(event.kind, event.data.decode()) for event in found] == told
-    assert all(body[: event.end].endswith(b"\n\n") for event in found)
+    assert events is not None
+    assert [(event.kind, event.data.decode()) for event in events] == told
+    assert all(body[: event.end].endswith(b"\n\n") for event in events)
 
 
 @given(st.lists(LINE.map(str.strip).filter(bool), max_size=6), st.sampled_from(["\n", "\r\n", "\n\n"]))
@@ -251,5 +251,5 @@ def test_lines_are_events_and_a_cut_one_is_not_whole(lines, ending):
 
 @given(st.binary(max_size=40), st.booleans())
 def test_lines_of_anything_raise_nothing(body, complete):
-    found = ndjson.events(body, complete=complete)
-    assert all(isinstance(event, Event) and event.data in body for event in found)
+    events = ndjson.events(body, complete=complete)
+    assert all(isinstance(event, Event) and event.data in body for event in events)

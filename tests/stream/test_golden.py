@@ -13,7 +13,7 @@ from llmlocust.stream import reading
 from llmlocust.stream.dialects import DIALECTS, Dialect, named
 from llmlocust.stream.reading import has_token, read
 from llmlocust.stream.record import Record
-from llmlocust.stream.timeline import Look
+from llmlocust.stream.timeline import Poll
 from tests.stream.timelines import SENT, timeline_of
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -26,7 +26,7 @@ _TIMES = {
     "ttfo",
     "tpot",
     "arrivals",
-    "gaps",
+    "itls",
     "stalls",
     "coalesced",
     "coalesced_at",
@@ -63,7 +63,7 @@ class Golden:
         return (GOLDEN / f"{self.file}.{'ndjson' if self.lines else 'sse'}").read_bytes()
 
     @property
-    def gaps(self) -> list[float]:
+    def itls(self) -> list[float]:
         """Inside a choice: between two of them is no gap of any reader."""
         choices = self.choices or "0" * len(self.chunks)
         by_choice = [
@@ -253,7 +253,7 @@ def test_a_golden_stream_is_read_as_the_table_says(golden):
         ttfo=pytest.approx((answer + 1) * MS) if has_answer else None,
         tpot=record.tpot,
         arrivals=pytest.approx(arrivals),
-        gaps=pytest.approx(golden.gaps),
+        itls=pytest.approx(golden.itls),
         input_tokens=record.input_tokens,
         output_tokens=golden.tokens,
         reasoning_tokens=golden.reasoning_tokens,
@@ -408,7 +408,7 @@ def test_a_stream_that_is_read_in_slices_comes_to_the_same(golden, monkeypatch):
         growing.ends.append(len(growing.body))
         growing.times.append(moment)
         growing.lags.append(0)
-        growing.looks.append(Look(moment, moment, moment))
+        growing.polls.append(Poll(moment, moment, moment))
         begin = end
         while made.take(growing):
             pass
@@ -451,6 +451,6 @@ def fits(record):
     slack = 0.0 if record.contradicts else 0.01
     for earlier, later in pairwise([0.0, *times, record.duration]):
         assert earlier <= later + slack
-    assert min(record.gaps, default=0.0) >= -slack
+    assert min(record.itls, default=0.0) >= -slack
     assert record.chunks == len(record.arrivals)
     assert record.output_tokens is None or record.output_tokens >= 0

@@ -365,7 +365,7 @@ def test_a_message_that_repeats_the_answer_brings_nothing(pieces):
     assert (record.outcome, record.text.strip(), record.finish) == (OK, "Rain falls on the roof.", "stop")
     tokens = 6 if pieces[5] == word(" ") else 5
     assert (record.chunks, record.e2e) == (tokens, pytest.approx(tokens * MS))
-    assert len(record.gaps) == tokens - 1
+    assert len(record.itls) == tokens - 1
 
 
 def test_a_repeat_that_comes_together_with_the_last_token_brings_nothing():

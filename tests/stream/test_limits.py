@@ -9,7 +9,7 @@ from llmlocust.stream.dialects import DIALECTS, named
 from llmlocust.stream.limits import MAX_DOCUMENT, MAX_EVENT
 from llmlocust.stream.reading import Reading
 from llmlocust.stream.record import Record
-from llmlocust.stream.timeline import Look, Timeline
+from llmlocust.stream.timeline import Poll, Timeline
 
 MB = 1 << 20
 TOKEN = b'{"choices":[{"delta":{"content":"a"}}]}'
@@ -30,7 +30,7 @@ def came(
         timeline.ends.append(len(timeline.body))
         timeline.times.append(begin + 1000)
         timeline.lags.append(1)
-        timeline.looks.append(Look(0, 0))
+        timeline.polls.append(Poll(0, 0))
         while made.take(timeline):
             pass
         unread = max(unread, len(timeline.body))

@@ -18,7 +18,7 @@ from llmlocust.stream.outcomes import without_ids
 from llmlocust.stream.reading import read
 from llmlocust.stream.record import OK, Record, bounded
 from llmlocust.stream.sse import is_stream
-from llmlocust.stream.timeline import Look, Timeline
+from llmlocust.stream.timeline import Poll, Timeline
 from llmlocust.stream.words import server_words
 from tests.stream.timelines import MS, SENT, timeline_of
 
@@ -154,7 +154,7 @@ def test_failures_of_the_transport_pass_through(kind):
 
 
 def test_a_request_that_was_never_sent_begins_when_it_was_asked_for():
-    timeline = Timeline(asked_ns=3 * MS, ended_ns=5 * MS, client_queue=0.1, failure="connect", detail="no")
+    timeline = Timeline(requested_ns=3 * MS, ended_ns=5 * MS, client_queue=0.1, failure="connect", detail="no")
     record = read(timeline, OpenAIChat(), name="chat")
     assert record == Record("chat", "connect", "no", "no", sent=0.003, duration=pytest.approx(0.002), client_queue=0.1)
 
@@ -262,12 +262,12 @@ def test_chunks_that_waited_for_us_are_spread_over_their_window(pieces, after, w
     record = read(timeline, OpenAIChat())
     assert [round(each * 1e3, 6) for each in record.arrivals] == arrivals
     assert [
-        (round(each.total * 1e3, 6), [round(gap * 1e3, 6) for gap in each.guesses], each.exact)
+        (round(each.total * 1e3, 6), [round(gap * 1e3, 6) for gap in each.estimates], each.exact)
         for each in record.merged
     ] == merged
     assert record.ttft_bounds == (ttft_bounds and pytest.approx(tuple(ms / 1e3 for ms in ttft_bounds)))
-    assert record.uncertain == sum(len(guesses) for _, guesses, _ in merged)
-    assert record.gaps == [later - earlier for earlier, later in pairwise(record.arrivals)]
+    assert record.uncertain == sum(len(estimates) for _, estimates, _ in merged)
+    assert record.itls == [later - earlier for earlier, later in pairwise(record.arrivals)]
     assert record.ttft == record.ttfo == record.arrivals[0]
 
 
@@ -290,7 +290,7 @@ def test_tpot_counts_the_tokens_that_were_there_at_ttft(windows, tpot):
         ([10, 20, 30], 0.005, 2),
     ],
 )
-def test_stalls_are_gaps_above_the_limit(after, stall, stalls):
+def test_stalls_are_itls_above_the_limit(after, stall, stalls):
     assert read_stream(A, B, STOP, after=after, stall=stall).stalls == stalls
 
 
@@ -299,23 +299,23 @@ def test_stalls_are_gaps_above_the_limit(after, stall, stalls):
     st.lists(st.integers(0, 10**12), min_size=20, max_size=20).map(sorted),
     st.data(),
 )
-def test_gaps_add_up_and_no_duration_is_negative(pieces, after, data):
+def test_itls_add_up_and_no_duration_is_negative(pieces, after, data):
     body = b"".join(pieces)
     cuts = data.draw(st.lists(st.integers(1, len(body)), max_size=19))
     reads = len({cut for cut in cuts if cut < len(body)}) + 1
     windows = data.draw(st.lists(st.integers(0, 10**6), min_size=reads, max_size=reads))
     record = read(timeline_of(body, cuts, after=[ns / MS for ns in after[:reads]], windows=windows), OpenAIChat())
-    durations = [record.duration, record.ttft, record.ttfo, record.e2e, record.tpot, *record.gaps, *record.arrivals]
+    durations = [record.duration, record.ttft, record.ttfo, record.e2e, record.tpot, *record.itls, *record.arrivals]
     assert all(duration is None or duration >= 0 for duration in durations)
-    assert sum(record.gaps) == pytest.approx((record.e2e or 0) - (record.ttft or 0), abs=1e-9)
-    assert len(record.gaps) == max(0, record.chunks - 1)
+    assert sum(record.itls) == pytest.approx((record.e2e or 0) - (record.ttft or 0), abs=1e-9)
+    assert len(record.itls) == max(0, record.chunks - 1)
     assert 0 <= record.coalesced <= max(0, record.chunks - 1)
     assert record.arrivals == sorted(record.arrivals)
     for merged in record.merged:
         if merged.exact:
-            assert sum(merged.guesses) == pytest.approx(merged.total, abs=1e-9)
+            assert sum(merged.estimates) == pytest.approx(merged.total, abs=1e-9)
         else:
-            assert sum(merged.guesses) <= merged.total + 1e-9
+            assert sum(merged.estimates) <= merged.total + 1e-9
     if record.ttft_bounds:
         assert record.ttft_bounds[0] <= record.ttft <= record.ttft_bounds[1]
 
@@ -356,14 +356,14 @@ def test_tokens_are_those_of_all_choices_and_text_is_the_first_ones():
 def test_a_choice_that_counts_from_one_is_the_first_where_there_is_no_other():
     record = read_stream(choice(1, "a"), choice(1, "b"), choice(1, "c", "stop"), after=[1, 2, 4])
     assert (record.text, record.finish, record.token_source) == ("abc", "stop", "chunks")
-    assert record.gaps == pytest.approx([0.001, 0.002])
+    assert record.itls == pytest.approx([0.001, 0.002])
 
 
-def test_gaps_are_inside_a_choice_and_the_first_token_is_any_choices():
+def test_itls_are_inside_a_choice_and_the_first_token_is_any_choices():
     record = read_stream(
         choice(1, "b"), choice(0, "a"), BOTH, choice(0, "e"), choice(0, "", "stop"), after=[10, 12, 20, 50, 60]
     )
-    assert sorted(record.gaps) == pytest.approx([0.008, 0.010, 0.030])
+    assert sorted(record.itls) == pytest.approx([0.008, 0.010, 0.030])
     assert record.ttft == pytest.approx(0.010)
     assert record.arrivals == pytest.approx([0.010, 0.012, 0.020, 0.050])
     assert record.stalls == 0
@@ -374,7 +374,7 @@ def test_the_time_per_output_token_is_that_of_one_choice():
     after = [10.0 * step + index for step in range(1, 6) for index in (0, 1)]
     record = read_stream(*pieces, choice(0, "", "stop"), usage(10), after=[*after, 60, 61])
     assert record.tpot == pytest.approx((0.051 - 0.010) / 4)
-    assert record.gaps == pytest.approx([0.010] * 8)
+    assert record.itls == pytest.approx([0.010] * 8)
 
 
 def test_choices_that_waited_for_us_together_are_known_by_their_sums_alone():
@@ -383,13 +383,13 @@ def test_choices_that_waited_for_us_together_are_known_by_their_sums_alone():
     first, second = record.merged
     assert (first.exact, second.exact) == (False, False)
     assert (first.total, second.total) == (pytest.approx(0.050), pytest.approx(0.040))
-    assert sorted([*first.guesses, *second.guesses]) == pytest.approx(sorted(record.gaps))
-    assert record.gaps == pytest.approx([0.030, 0.030, 0.020])  # at 40, 50 and 60 ms
+    assert sorted([*first.estimates, *second.estimates]) == pytest.approx(sorted(record.itls))
+    assert record.itls == pytest.approx([0.030, 0.030, 0.020])  # at 40, 50 and 60 ms
     assert record.uncertain == 3
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 50)), min_size=1, max_size=40), st.integers(100, 4000))
-def test_gaps_are_inside_choices_however_the_stream_is_sliced(chunks, size):
+def test_itls_are_inside_choices_however_the_stream_is_sliced(chunks, size):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("llmlocust.stream.reading.SLICE", size)
         after = list(accumulate(gap for _, gap in chunks))
@@ -397,8 +397,8 @@ def test_gaps_are_inside_choices_however_the_stream_is_sliced(chunks, size):
     of = {
         index: [moment for (each, _), moment in zip(chunks, after, strict=True) if each == index] for index in range(3)
     }
-    gaps = [(later - earlier) / 1000 for moments in of.values() for earlier, later in pairwise(moments)]
-    assert sorted(record.gaps) == pytest.approx(sorted(gaps), abs=1e-9)
+    itls = [(later - earlier) / 1000 for moments in of.values() for earlier, later in pairwise(moments)]
+    assert sorted(record.itls) == pytest.approx(sorted(itls), abs=1e-9)
     assert record.text == "x" * len(of[0] or of[chunks[0][0]])
 
 
@@ -500,7 +500,7 @@ def test_no_bytes_raise(body, status, content_type, complete):
 
 
 def of_one_answer(chunk: dict) -> dict:
-    """Without whole messages, which say again what was said before, and without other choices."""
+    """Without whole messages, which repeat earlier text, and without other choices."""
     choices = chunk.get("choices")
     if isinstance(choices, list):
         alone = {"message": None, "index": 0}
@@ -622,7 +622,9 @@ def test_words_of_a_server_are_found_where_servers_put_them():
 
 
 def test_a_clock_that_went_back_gives_no_negative_duration():
-    assert read(Timeline(asked_ns=1, sent_ns=SENT, ended_ns=SENT - 1, failure="reset"), OpenAIChat()).duration == 0.0
+    assert (
+        read(Timeline(requested_ns=1, sent_ns=SENT, ended_ns=SENT - 1, failure="reset"), OpenAIChat()).duration == 0.0
+    )
 
 
 @pytest.mark.parametrize("reason", ["error", "abort"])
@@ -647,7 +649,7 @@ BEFORE, BEGAN = 100 * MS, 110 * MS
     ],
 )
 def test_when_a_socket_was_empty(first_read, first, empty):
-    assert Look(BEFORE, BEGAN, first_read, first).empty() == empty
+    assert Poll(BEFORE, BEGAN, first_read, first).empty() == empty
 
 
 @pytest.mark.parametrize(
@@ -658,8 +660,8 @@ def test_when_a_socket_was_empty(first_read, first, empty):
     ],
 )
 def test_a_window_begins_where_the_socket_was_last_read(first_bytes, window):
-    looks = [Look(0, 100, 100), Look(100, 200, 200)]
-    timeline = Timeline(ends=[first_bytes, first_bytes + 9], times=[150, 200], lags=[10, 0], looks=looks)
+    polls = [Poll(0, 100, 100), Poll(100, 200, 200)]
+    timeline = Timeline(ends=[first_bytes, first_bytes + 9], times=[150, 200], lags=[10, 0], polls=polls)
     assert timeline.window(1) == window
 
 
@@ -704,8 +706,8 @@ def timed(**wrong):
     """A record whose times fit together, but for some."""
     arrivals = wrong.pop("arrivals", [0.1, 0.3, 0.4])
     right = {"duration": 0.5, "ttft": 0.1, "ttfo": 0.3, "e2e": 0.4, "output_tokens": 3, "tpot": 0.15}
-    gaps = wrong.pop("gaps", [later - earlier for earlier, later in pairwise(arrivals)])
-    return Record(**(right | wrong), arrivals=arrivals, gaps=gaps)
+    itls = wrong.pop("itls", [later - earlier for earlier, later in pairwise(arrivals)])
+    return Record(**(right | wrong), arrivals=arrivals, itls=itls)
 
 
 WRONG = {
@@ -717,8 +719,8 @@ WRONG = {
     "no number": {"e2e": math.nan},
     "a duration below zero": {"duration": -1.0, "ttft": None, "ttfo": None, "e2e": None, "arrivals": []},
     "a gap back in time": {"arrivals": [0.1, 0.45, 0.4]},
-    "gaps of other chunks": {"gaps": [0.2, 0.3]},
-    "a gap too many": {"gaps": [0.1, 0.1, 0.1]},
+    "ITLs of other chunks": {"itls": [0.2, 0.3]},
+    "an ITL too many": {"itls": [0.1, 0.1, 0.1]},
     "output tokens below zero": {"output_tokens": -1},
     "prompt tokens below zero": {"input_tokens": -7},
 }
@@ -730,8 +732,8 @@ def test_a_record_that_contradicts_itself_is_marked_and_put_in_order(wrong):
 
     assert record.contradicts
     assert in_order(record)
-    assert record.gaps == [later - earlier for earlier, later in pairwise(record.arrivals)]
-    assert min(record.gaps, default=0.0) >= 0.0
+    assert record.itls == [later - earlier for earlier, later in pairwise(record.arrivals)]
+    assert min(record.itls, default=0.0) >= 0.0
 
 
 ABSURD = [10**30, -1, -(10**30), float("nan"), float("inf"), 1e300, 0.5, "many", "1e400", [5], {"a": 1}, True]
@@ -740,12 +742,12 @@ ABSURD = [10**30, -1, -(10**30), float("nan"), float("inf"), 1e300, 0.5, "many",
 class Credulous(OpenAIChat):
     """A dialect that passes on whatever the server says."""
 
-    def pieces(self, found, chunk, event):
-        super().pieces(found, chunk, event)
+    def pieces(self, deltas, chunk, event):
+        super().pieces(deltas, chunk, event)
         usage = Usage(*(self.told,) * 5)
-        for each in found:
+        for each in deltas:
             each.usage = usage
-        found.append(Delta(USAGE, event.end, "", usage))
+        deltas.append(Delta(USAGE, event.end, "", usage))
 
 
 @pytest.mark.parametrize("told", ABSURD, ids=repr)
@@ -782,6 +784,6 @@ def test_what_two_clocks_may_differ_by_is_no_contradiction(fine):
     assert bounded(record) == before
 
 
-def test_several_answers_have_gaps_of_their_own():
-    assert not bounded(timed(gaps=[0.3]), one_answer=False).contradicts
-    assert bounded(timed(gaps=[-0.3]), one_answer=False).gaps == [0.0]
+def test_several_answers_have_itls_of_their_own():
+    assert not bounded(timed(itls=[0.3]), one_answer=False).contradicts
+    assert bounded(timed(itls=[-0.3]), one_answer=False).itls == [0.0]

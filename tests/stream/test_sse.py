@@ -54,10 +54,10 @@ def others_own(body: bytes) -> list[Event] | None:
     """What another decoder says of a body that has come as one piece; None where it is no text to it."""
     client = Counting(iter([body]))
     try:
-        found = [(event.data.encode(), client.offset, event.event) for event in client.events()]
+        events = [(event.data.encode(), client.offset, event.event) for event in client.events()]
     except UnicodeDecodeError:
         return None
-    return [Event(*each) for each in found]
+    return [Event(*event) for event in events]
 
 
 def without_wholeness(found: list[Event]) -> list[Event]:

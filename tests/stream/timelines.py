@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from llmlocust.stream.timeline import Look, Timeline
+from llmlocust.stream.timeline import Poll, Timeline
 
 MS = 1_000_000
 SENT = 5_000 * MS
@@ -28,7 +28,7 @@ def timeline_of(
     ends = sorted({cut for cut in cuts if 0 < cut < len(body)}) + ([len(body)] if body else [])
     times = [SENT + round(ms * MS) for ms in (after or range(1, len(ends) + 1))]
     return Timeline(
-        asked_ns=SENT - 2 * MS,
+        requested_ns=SENT - 2 * MS,
         sent_ns=SENT,
         ended_ns=max(times, default=SENT) + MS,
         status=status,
@@ -49,5 +49,5 @@ def looked(times: Sequence[int], windows: Sequence[int]) -> dict[str, list]:
     # a look that found something at once says no more than that the one before did not
     return {
         "lags": [0] * len(times),
-        "looks": [Look(moment, time, time) for moment, time in zip(empty, times, strict=True)],
+        "polls": [Poll(moment, time, time) for moment, time in zip(empty, times, strict=True)],
     }

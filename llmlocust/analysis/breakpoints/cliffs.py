@@ -15,7 +15,7 @@ from llmlocust.text import figures as words
 from llmlocust.text.message import Message, clauses, message
 
 _CLIFF = 1.3
-"""Factor by which a jump has to exceed the growth of the load to be a cliff."""
+"""Factor by which a jump must exceed the growth of the load to be a cliff."""
 _CLIFF_FLOOR = 0.02
 """Seconds; a smaller jump is no cliff."""
 
@@ -55,13 +55,13 @@ class Cliff:
 
 
 def find_cliffs(steps: Sequence[Step], unit: str) -> Iterable[Cliff]:
-    """Yield the cliffs between neighbouring levels. A queue that goes on growing is reported once, where it begins."""
+    """Yield the cliffs between neighbouring levels. A queue that continues to grow is reported once, where it begins."""
     queued = False
     for before, after in pairwise(steps):
         latency = _latency_jump(before, after)
-        goes_on = queued and unit == USERS and _queue_goes_on(before, after)
+        continues = queued and unit == USERS and _queue_continues(before, after)
         queued = latency is not None
-        candidates = [None if goes_on else latency, _error_jump(before, after)]
+        candidates = [None if continues else latency, _error_jump(before, after)]
         jumps = [jump for jump in candidates if jump is not None]
         if jumps:
             what = words.series([jump.what for jump in jumps])
@@ -71,7 +71,7 @@ def find_cliffs(steps: Sequence[Step], unit: str) -> Iterable[Cliff]:
             yield Cliff((before.load, after.load), what, why, jumps[0].kind)
 
 
-def _queue_goes_on(before: Step, after: Step) -> bool:
+def _queue_continues(before: Step, after: Step) -> bool:
     """Whether an existing queue explains the growth: each further user adds a wait of 1/X (2/X at the p95)."""
     metric = "ttft" if math.isfinite(after.figure("ttft", "p95")) else "e2e"
     grown = after.figure(metric, "p95") - before.figure(metric, "p95")

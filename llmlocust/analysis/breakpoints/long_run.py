@@ -17,13 +17,13 @@ from llmlocust.metrics.vocabulary import QUANTILES
 from llmlocust.text import figures as words
 from llmlocust.text.message import Message, message
 
-BESIDE = 0.5
+NEIGHBOUR_WEIGHT = 0.5
 """Weight of the neighbours. On the virtual servers of bench/systems.py it is the best one at any distance."""
-BENT = 0.3
+MAX_BEND = 0.3
 """ln(line / figure). Above it, the curve bends at this level, or the level is an outlier."""
-BEYOND = 3.0
+MAX_SPREADS = 3.0
 """Multiple of the figure's spread that has the same meaning as BENT."""
-BUSY = 0.85
+BUSY_SHARE = 0.85
 """Share of the answered rate above which queues build up slowly."""
 VARIABILITY = 0.5
 """(Ca² + Cs²) / 2 of Allen and Cunneen: users arrive at random (1), a batch takes turns and so evens out lengths (0)."""
@@ -53,28 +53,32 @@ class LongRun:
     def _in_line(self, step: Step, metric: str, statistic: str) -> float:
         """The factor half-way to the line between the neighbours: the wait for a slot and a batch's step both grow linearly."""
         place = self.steps.index(step)
-        beside = self.steps[max(0, place - 1) : place + 2]
-        figures = [step.figure(metric, statistic) for step in beside]
-        if place == 0 or len(beside) < 3 or any(step.errors > ERROR_LIMIT for step in beside):
+        neighbours = self.steps[max(0, place - 1) : place + 2]
+        figures = [step.figure(metric, statistic) for step in neighbours]
+        if place == 0 or len(neighbours) < 3 or any(step.errors > ERROR_LIMIT for step in neighbours):
             return 1.0
         if not all(0.0 < figure < math.inf for figure in figures):
             return 1.0
-        position = (beside[1].load - beside[0].load) / (beside[2].load - beside[0].load)
-        off = math.log((figures[0] * (1.0 - position) + figures[2] * position) / figures[1])
-        bent = abs(off) > min(BENT, BEYOND * spread(self.steps, place, metric, statistic))
-        return 1.0 if bent else math.exp(BESIDE * off)
+        position = (neighbours[1].load - neighbours[0].load) / (neighbours[2].load - neighbours[0].load)
+        deviation = math.log((figures[0] * (1.0 - position) + figures[2] * position) / figures[1])
+        bends = abs(deviation) > min(MAX_BEND, MAX_SPREADS * spread(self.steps, place, metric, statistic))
+        return 1.0 if bends else math.exp(NEIGHBOUR_WEIGHT * deviation)
 
     def _queued(self, step: Step, metric: str, statistic: str) -> float:
         """The factor to the level below plus the wait for a slot, if the server is nearly full; 0 otherwise."""
         below = self.steps[max(0, self.steps.index(step) - 1)]
-        here = step.figure(metric, statistic)
-        if metric not in WAITS or statistic not in QUANTILES or not BUSY * self.answered < step.offered < self.answered:
+        measured = step.figure(metric, statistic)
+        if (
+            metric not in WAITS
+            or statistic not in QUANTILES
+            or not BUSY_SHARE * self.answered < step.offered < self.answered
+        ):
             return 0.0
-        if not 0.0 < here < math.inf:
+        if not 0.0 < measured < math.inf:
             return 0.0
         slots = self.answered * (step.figure("e2e", "mean") - step.figure("ttft", "mean"))
         wait = queue_wait(step.offered, self.answered, slots, QUANTILES[statistic])
-        return (min(here, below.figure(metric, statistic)) + wait) / here
+        return (min(measured, below.figure(metric, statistic)) + wait) / measured
 
 
 def queue_wait(rate: float, answered: float, slots: float, quantile: float) -> float:
@@ -85,5 +89,5 @@ def queue_wait(rate: float, answered: float, slots: float, quantile: float) -> f
     """
     beta = (1.0 - rate / answered) * math.sqrt(slots) if slots > 0.0 else math.nan
     normal, density = 0.5 * math.erfc(-beta / math.sqrt(2.0)), math.exp(-beta * beta / 2.0) / math.sqrt(2.0 * math.pi)
-    waits = 1.0 / (1.0 + beta * normal / density) if density > 0.0 else 0.0
-    return VARIABILITY / (answered - rate) * math.log(max(1.0, waits / (1.0 - quantile)))
+    wait_share = 1.0 / (1.0 + beta * normal / density) if density > 0.0 else 0.0
+    return VARIABILITY / (answered - rate) * math.log(max(1.0, wait_share / (1.0 - quantile)))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from llmlocust.analysis.breakpoints.steps import (
     ERROR_LIMIT,
     MIN_LEVEL_ERROR,
-    SURELY_SHORT,
+    MIN_SHORTFALL,
     WORK,
     Z95,
     Finding,
@@ -38,7 +38,7 @@ FLAT = 0.15
 QUEUED = 0.3
 """Share of the wait that each further user adds (1/X, by Little's law) that must be before the first token to indicate a
 queue. The remainder may come from a batch that slows down."""
-MOSTLY = 0.6
+QUEUED_IF_GROWING = 0.6
 """The same share if throughput seems to grow a little."""
 MIN_WAIT = 0.02
 """Seconds. A wait that grows by less does not count."""
@@ -66,7 +66,7 @@ def find_saturation(curve: Sequence[Step], unit: str) -> Finding:
     onset = _onset(curve, waiting) if waiting is not None and waiting.metric == "ttft" else None
     flat = _flat_from(curve)
     if flat is None and waiting is not None and onset is not None:
-        flat = _flat_for_a_queue(curve, waiting, onset)
+        flat = _flat_with_queue(curve, waiting, onset)
     if flat is None:
         return Finding(Status.NOT_REACHED, message("not reached up to {top}: throughput still grows", top=top))
     best = max(curve, key=lambda step: step.throughput)
@@ -81,7 +81,7 @@ def find_saturation(curve: Sequence[Step], unit: str) -> Finding:
     elif waiting is not None and onset is not None:
         # throughput may be flat long before anything queues, if the batch slows down: the queue gives the place
         low = max(onset, flat - 1)
-        point = _where_the_queue_begins(curve, low, waiting, best.throughput)
+        point = _queue_start(curve, low, waiting, best.throughput)
         low = max(low - 1, 0) if point < curve[low].load * (1.0 - error_of_place(curve[low + 1])) else low
     grows = _waiting_grows(curve, low, max(full, flat, low), waiting, unit)
     if grows is None:
@@ -96,14 +96,14 @@ def find_saturation(curve: Sequence[Step], unit: str) -> Finding:
     rate = words.digits(best.throughput)
     why = message("throughput stays at {rate}/s up to {top}, while {growth}", rate=rate, top=top, growth=grows)
     if low == 0 and flat == 0 and full == 0:
-        return Finding(Status.REACHED, _from_the_lowest(why), None, None, high, None, high)
+        return Finding(Status.REACHED, _from_lowest_level(why), None, None, high, None, high)
     point = min(max(point, curve[low].load), high)
     error = 1.96 * error_of_place(curve[low + 1])
     lowest = min(curve[low].load, point * max(0.0, 1.0 - error)) if low or full else None
     return Finding(Status.REACHED, why, point, lowest, max(high, point * (1.0 + error)), curve[low].load, high)
 
 
-def _from_the_lowest(why: Message) -> Message:
+def _from_lowest_level(why: Message) -> Message:
     return message("{finding}, from the lowest level on; add lower ones", finding=why)
 
 
@@ -113,7 +113,7 @@ def _saturation_of_rates(curve: Sequence[Step], unit: str) -> Finding:
     """
     top = words.with_unit(curve[-1].load, unit)
     short = [_short(step) for step in curve]
-    first = next((n for n, size in enumerate(short) if size > SURELY_SHORT and min(short[n:]) > 1.0), None)
+    first = next((n for n, size in enumerate(short) if size > MIN_SHORTFALL and min(short[n:]) > 1.0), None)
     if first is None:
         return Finding(Status.NOT_REACHED, message("not reached up to {top}: all requests sent are answered", top=top))
     best = max(curve[max(first - 1, 0) :], key=lambda step: step.throughput)
@@ -143,7 +143,7 @@ def _saturation_of_rates(curve: Sequence[Step], unit: str) -> Finding:
         growth=grows,
     )
     if first == 0:
-        return Finding(Status.REACHED, _from_the_lowest(why), None, None, high, None, high)
+        return Finding(Status.REACHED, _from_lowest_level(why), None, None, high, None, high)
     low = curve[first - 1].load
     error = math.exp(1.96 * math.hypot(WORK / math.sqrt(ended), MIN_LEVEL_ERROR))
     lowest, highest = min(low, answered / error), max(high, min(answered, high) * error)
@@ -169,10 +169,10 @@ def _wait_of_rates(curve: Sequence[Step], first: int) -> Message | None:
     return None
 
 
-def _flat_for_a_queue(curve: Sequence[Step], waiting: _Waiting, onset: int) -> int | None:
+def _flat_with_queue(curve: Sequence[Step], waiting: _Waiting, onset: int) -> int | None:
     """The index of the first flat load if hardly any added load is served. Throughput may still grow within noise."""
     last = len(curve) - 1
-    if onset == last or not _queue_between(curve, waiting, onset, last) > MOSTLY:
+    if onset == last or not _queue_between(curve, waiting, onset, last) > QUEUED_IF_GROWING:
         return None
     for place in range(onset, last):
         if all(
@@ -223,7 +223,7 @@ def _onset(curve: Sequence[Step], waiting: _Waiting) -> int:
     return last
 
 
-def _where_the_queue_begins(curve: Sequence[Step], low: int, waiting: _Waiting, best: float) -> float:
+def _queue_start(curve: Sequence[Step], low: int, waiting: _Waiting, best: float) -> float:
     """N* = N − X·(W − W0): the load minus the users that wait, at the first load that queues.
 
     If throughput has fallen there, fewer users think than at the best throughput. The difference is added again.
@@ -233,8 +233,8 @@ def _where_the_queue_begins(curve: Sequence[Step], low: int, waiting: _Waiting, 
     if not math.isfinite(queued):
         return math.sqrt(curve[low].load * first.load)
     think = curve[low].load / max(curve[low].throughput, 1e-9) - curve[low].figure("e2e", "mean")
-    fewer = max(0.0, best - first.throughput) * max(0.0, think) if math.isfinite(think) else 0.0
-    return first.load - queued + fewer
+    missing = max(0.0, best - first.throughput) * max(0.0, think) if math.isfinite(think) else 0.0
+    return first.load - queued + missing
 
 
 def _waiting_grows(curve: Sequence[Step], low: int, full: int, waiting: _Waiting | None, unit: str) -> Message | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from llmlocust.analysis.breakpoints.long_run import WAITS, LongRun
 from llmlocust.analysis.breakpoints.steps import (
     ERROR_LIMIT,
-    SURELY_SHORT,
+    MIN_SHORTFALL,
     WOBBLE,
     Finding,
     Status,
@@ -102,7 +102,7 @@ def find_slo_limit(
         return Finding(Status.NOT_REACHED, notes.added_to(why))
     notes = replace(notes, before=[*_passed_again(judged, bad, unit), *notes.before])
     if lost is not None and judged[bad][0].load == lost[0]:
-        return _limit_by_loss([step for step, _ in judged[:bad]], judged[bad][0], lost[1], unit, notes)
+        return _limit_by_lost_server([step for step, _ in judged[:bad]], judged[bad][0], lost[1], unit, notes)
     return _limit_at([step for step, _ in judged], bad, judge, unit, notes)
 
 
@@ -138,7 +138,7 @@ def _limit_at(steps: Sequence[Step], bad: int, judge: Judge, unit: str, notes: _
         bad=words.with_unit(step.load, unit),
         broken=broken,
     )
-    if not judge.fails_surely(step):
+    if not judge.fails_certainly(step):
         why = clauses([why, _uncertain(step)])
     crossing = judge.crossing(good, step)
     return Finding(Status.REACHED, notes.added_to(why), crossing, low, high, good.load, step.load, broken)
@@ -166,7 +166,7 @@ def _first_bad(judged: Sequence[tuple[Step, bool]], judge: Judge) -> int | None:
     """The index of the first level that fails. A failure that may be noise is ignored if the next level passes."""
     for place, (step, passes) in enumerate(judged):
         next_passes = place + 1 < len(judged) and judged[place + 1][1]
-        if not passes and not (next_passes and not judge.fails_surely(step)):
+        if not passes and not (next_passes and not judge.fails_certainly(step)):
             return place
     return None
 
@@ -206,7 +206,7 @@ class Judge:
     def fails(self, threshold: Threshold, step: Step) -> bool:
         """Whether a threshold is not met, even if only by noise."""
         known = _known_at(threshold, step, self.goodput)
-        return self.grows(threshold, step) or (known and not threshold.met_by(self._lasting(threshold, step)))
+        return self.grows(threshold, step) or (known and not threshold.met_by(self._long_run_value(threshold, step)))
 
     def grows(self, threshold: Threshold, step: Step) -> bool:
         """Whether a growing backlog makes the threshold fail sooner or later."""
@@ -216,44 +216,44 @@ class Judge:
         """The measured value, the worst of levels of the same load; NaN if not known."""
         return _worst(threshold, step, self.goodput)
 
-    def fails_surely(self, step: Step) -> bool:
+    def fails_certainly(self, step: Step) -> bool:
         """Whether some threshold is violated by more than noise."""
-        return self._has_backlog(step) or any(self.surely(threshold, step)[1] for threshold in self.thresholds)
+        return self._has_backlog(step) or any(self.certainty(threshold, step)[1] for threshold in self.thresholds)
 
     def interval(self, steps: Sequence[Step]) -> tuple[float | None, float | None]:
         """The 95 % interval: from the last load up to which all levels certainly pass, to the first that certainly fails.
         None means no bound.
         """
-        doubtful = (n for n, s in enumerate(steps) if self._has_backlog(s) or not self._passes_surely(s))
-        first = next(doubtful, len(steps))
+        uncertain = (n for n, s in enumerate(steps) if self._has_backlog(s) or not self._passes_certainly(s))
+        first = next(uncertain, len(steps))
         low = steps[first - 1].load if first else None
-        return low, next((step.load for step in steps[first:] if self.fails_surely(step)), None)
+        return low, next((step.load for step in steps[first:] if self.fails_certainly(step)), None)
 
     def broken(self, good: Step | None, bad: Step) -> str:
         """Name the thresholds that a level violates, with their figures."""
-        violations = [_broken(t, good, bad, self.goodput) for t in self._failing(bad)]
+        violations = [_violation(t, good, bad, self.goodput) for t in self._failing(bad)]
         return words.series(violations + ([self.backlogs[bad.load]] if self._has_backlog(bad) else []))
 
     def differences(self, step: Step) -> str:
         """Describe the thresholds for which a long run would give another result than the measured figures, with the reason."""
         known = [t for t in self.thresholds if t.is_duration and _known_at(t, step, self.goodput)]
-        figures = [(t, _worst(t, step, self.goodput), self._lasting(t, step)) for t in known]
+        figures = [(t, _worst(t, step, self.goodput), self._long_run_value(t, step)) for t in known]
         return words.series(
             [
-                self._difference(threshold, step, measured, lasting)
-                for threshold, measured, lasting in figures
-                if threshold.met_by(measured) is not threshold.met_by(lasting)
+                self._difference(threshold, step, measured, expected)
+                for threshold, measured, expected in figures
+                if threshold.met_by(measured) is not threshold.met_by(expected)
             ]
         )
 
-    def _difference(self, threshold: Threshold, step: Step, measured: float, lasting: float) -> Message:
+    def _difference(self, threshold: Threshold, step: Step, measured: float, expected: float) -> Message:
         name = name_of(threshold.metric, threshold.statistic)
         why = self.long_run.reason(step, threshold.metric, threshold.statistic) if self.long_run else ""
         return message(
             "{metric} {measured} (about {lasting} in a long run, {reason})",
             metric=name,
             measured=words.duration(measured),
-            lasting=words.duration(lasting),
+            lasting=words.duration(expected),
             reason=why,
         )
 
@@ -263,13 +263,13 @@ class Judge:
 
     def _crossing(self, threshold: Threshold, good: Step, bad: Step) -> float:
         """The load at which the straight line between two levels meets the threshold; half-way if one end is not known."""
-        before, after = self._lasting(threshold, good), self._lasting(threshold, bad)
+        before, after = self._long_run_value(threshold, good), self._long_run_value(threshold, bad)
         position = 0.5
         if math.isfinite(before) and math.isfinite(after) and before != after:
             position = min(1.0, max(0.0, (threshold.bound - before) / (after - before)))
         return good.load + position * (bad.load - good.load)
 
-    def _lasting(self, threshold: Threshold, step: Step) -> float:
+    def _long_run_value(self, threshold: Threshold, step: Step) -> float:
         """The value that a long run would show; without `long_run`, the measured value."""
         value = _worst(threshold, step, self.goodput)
         if self.long_run is None or not threshold.is_duration:
@@ -278,15 +278,15 @@ class Judge:
 
     def _failing(self, step: Step) -> list[Threshold]:
         known = [threshold for threshold in self.thresholds if _known_at(threshold, step, self.goodput)]
-        return [threshold for threshold in known if not threshold.met_by(self._lasting(threshold, step))]
+        return [threshold for threshold in known if not threshold.met_by(self._long_run_value(threshold, step))]
 
     def _has_backlog(self, step: Step) -> bool:
         return any(self.grows(threshold, step) for threshold in self.thresholds)
 
-    def _passes_surely(self, step: Step) -> bool:
-        return all(self.surely(threshold, step)[0] for threshold in self.thresholds)
+    def _passes_certainly(self, step: Step) -> bool:
+        return all(self.certainty(threshold, step)[0] for threshold in self.thresholds)
 
-    def surely(self, threshold: Threshold, step: Step) -> tuple[bool, bool]:
+    def certainty(self, threshold: Threshold, step: Step) -> tuple[bool, bool]:
         """Whether a threshold is met at both ends of the 95 % interval of its value, and whether it is violated at both."""
         if not _known_at(threshold, step, self.goodput):
             return False, False
@@ -294,8 +294,8 @@ class Judge:
         return all(ends), not any(ends)
 
     def likely(self, threshold: Threshold, step: Step) -> tuple[float, float]:
-        """The 95 % interval of the value that a long run at the same load would show. It contains `_lasting`."""
-        value = self._lasting(threshold, step)
+        """The 95 % interval of the value that a long run at the same load would show. It contains `_long_run_value`."""
+        value = self._long_run_value(threshold, step)
         if threshold.metric == "errors":
             return self._share_range(threshold, step)
         if not threshold.is_duration:
@@ -305,11 +305,11 @@ class Judge:
         low, high = value / noise, value * noise
         if step.failed and threshold.statistic in QUANTILES and threshold.metric in WAITS:
             # failed requests are infinitely slow, and their number is uncertain too
-            fewest, most = share_range(self.steps, self.steps.index(step))
-            spared = 1.0 - QUANTILES[threshold.statistic]
+            low_share, high_share = share_range(self.steps, self.steps.index(step))
+            allowed = 1.0 - QUANTILES[threshold.statistic]
             of_successes = step.figure(threshold.metric, threshold.statistic) / noise
-            low = min(low, of_successes) if fewest <= spared else low
-            high = math.inf if most > spared else high
+            low = min(low, of_successes) if low_share <= allowed else low
+            high = math.inf if high_share > allowed else high
         return low, high
 
     def _share_range(self, threshold: Threshold, step: Step) -> tuple[float, float]:
@@ -326,11 +326,11 @@ def backlogs(steps: Sequence[Step]) -> dict[float, Message]:
     growing = [_backlog(step) for step in steps]
     # if too many requests arrive at one rate, they do at every higher one, unless the server rejects them
     first = next(
-        (n for n, size in enumerate(growing) if SURELY_SHORT < size < math.inf and min(growing[n:]) > 1.0), None
+        (n for n, size in enumerate(growing) if MIN_SHORTFALL < size < math.inf and min(growing[n:]) > 1.0), None
     )
     if first is None:
         return {}
-    grows = [step for step, size in zip(steps[first:], growing[first:], strict=True) if SURELY_SHORT < size < math.inf]
+    grows = [step for step, size in zip(steps[first:], growing[first:], strict=True) if MIN_SHORTFALL < size < math.inf]
     served = mean_of((step.throughput, 1.0) for step in grows)
     growth = message("{rate}/s are answered, so the backlog grows as long as the test lasts", rate=words.digits(served))
     return {
@@ -351,7 +351,7 @@ def _answered(steps: Sequence[Step], growing: Collection[float], unit: str) -> f
     return max(step.throughput for step in steps) if full else math.inf
 
 
-def _limit_by_loss(before: Sequence[Step], step: Step, loss: Message, unit: str, notes: _Notes) -> Finding:
+def _limit_by_lost_server(before: Sequence[Step], step: Step, loss: Message, unit: str, notes: _Notes) -> Finding:
     """The limit at the level before the server became unreachable. That level fails, but does not show where the limit lies."""
     if not before:
         why = notes.added_to(message("{loss}, the lowest level", loss=loss))
@@ -391,7 +391,7 @@ def _worst(threshold: Threshold, step: Step, goodput: Mapping[int, float]) -> fl
     return max(values) if threshold.is_ceiling else min(values)
 
 
-def _broken(threshold: Threshold, good: Step | None, bad: Step, goodput: Mapping[int, float]) -> Message:
+def _violation(threshold: Threshold, good: Step | None, bad: Step, goodput: Mapping[int, float]) -> Message:
     name = name_of(threshold.metric, threshold.statistic)
     before = math.nan if good is None else _worst(threshold, good, goodput)
     after = _worst(threshold, bad, goodput)

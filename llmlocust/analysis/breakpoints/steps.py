@@ -27,11 +27,11 @@ WORK = 0.7
 """Standard deviation of the work of a request, as a share of its mean. It follows from the lengths of answers."""
 MIN_LEVEL_ERROR = 0.03
 """Minimum standard error of ln(figure): no level is known more precisely."""
-STEEPEST = 30.0
+MAX_SLOPE = 30.0
 """Maximum slope of a figure over load, as a power of the load."""
-SURELY_SHORT = 3.0
+MIN_SHORTFALL = 3.0
 """Standard deviations of `shortfall` above which a backlog certainly grows."""
-LACKING = EXACT_SHARE
+MAX_UNSENT = EXACT_SHARE
 """Share of requests that never reached the server, above which a level does not have its target load."""
 
 
@@ -148,7 +148,7 @@ def steps_of(levels: Iterable[LevelFigures]) -> list[Step]:
     """
     useful = [level for level in levels if 1e-6 < level.load < 1e9 and _has_figures(level)]
     useful = [level for level in useful if level.reached] or useful
-    useful = [level for level in useful if level.unsent <= LACKING * level.attempted] or useful
+    useful = [level for level in useful if level.unsent <= MAX_UNSENT * level.attempted] or useful
     by_load: dict[float, list[LevelFigures]] = {}
     for level in useful:
         by_load.setdefault(level.load, []).append(level)
@@ -217,7 +217,7 @@ def _slope(steps: Sequence[Step], place: int, metric: str, statistic: str) -> fl
     first, second = (step.figure(metric, statistic) for step in steps[place : place + 2])
     if not 0.0 < first < second < math.inf:
         return 0.0
-    return min(STEEPEST, math.log(second / first) / math.log(steps[place + 1].load / steps[place].load))
+    return min(MAX_SLOPE, math.log(second / first) / math.log(steps[place + 1].load / steps[place].load))
 
 
 def elasticity(first: Step, second: Step) -> tuple[float, float]:

@@ -1,1 +1,1 @@
-"""The checks of a run, by what they are about; analysis.validity makes them all."""
+"""The checks of a run, by their subject; `validity` makes all of them."""

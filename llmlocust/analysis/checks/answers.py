@@ -10,7 +10,7 @@ from llmlocust.metrics.levels import LevelFigures
 from llmlocust.text import figures as words
 from llmlocust.text.message import message, sentences
 
-GATHERED = 0.2
+TOGETHER_LIMIT = 0.2
 """Share of tokens that arrive together. Above it, a proxy buffers them, or the server sends several at once."""
 EMPTY_LIMIT = 0.01
 """Share of empty answers above which a check fails."""
@@ -19,15 +19,15 @@ EMPTY_LEVEL = 0.1
 LENGTH_LIMIT = 1.25
 """Factor between mean lengths of answers up to which levels are comparable: requests per second and end to end depend \
 on the length, and the verdict calls a growth of 1.3 times that of the load a cliff."""
-SURELY = 2.6
+LENGTH_ERRORS = 2.6
 """Standard errors of a difference in length that counts: chance reaches it at one level in two hundred."""
 ABORTED_LIMIT = 0.05
 """Share of requests cut off by the end of the run above which a check fails."""
-CACHED = 0.2
+CACHED_LIMIT = 0.2
 """Share of prompt tokens from the prefix cache above which figures are those of the cache."""
 TOO_FEW_TOKENS = 0.8
 """Tokens per chunk. With fewer, the server's count is wrong."""
-CONTRADICTING = 0.01
+CONTRADICTING_LIMIT = 0.01
 """Share of requests with contradicting times. Above it, a percentile may be one of their values."""
 SEVERAL_TOKENS = 1.2
 """Tokens per chunk above which chunks contain several tokens."""
@@ -159,8 +159,8 @@ def unread(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
         share=words.share(worst),
     )
     fields = [message("The tokens may be in {fields}.", fields=facts.unread_fields)] if facts.unread_fields else []
-    cure = message("Set --llm-dialect to the server's protocol, or write a dialect that reads the tokens.")
-    says = sentences([unseen, *fields, cure])
+    advice = message("Set --llm-dialect to the server's protocol, or write a dialect that reads the tokens.")
+    says = sentences([unseen, *fields, advice])
     return Check("unread_tokens", False, worst, EMPTY_LIMIT, says, marks(over))
 
 
@@ -198,15 +198,15 @@ def length(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     def distance(level: LevelFigures) -> float:
         return min(20.0, abs(math.log(level.output_tokens) - math.log(base.output_tokens)))
 
-    off = [
+    deviating = [
         level
         for level in known[1:]
-        if distance(level) - SURELY * math.hypot(noise(level), noise(base)) > math.log(LENGTH_LIMIT)
+        if distance(level) - LENGTH_ERRORS * math.hypot(noise(level), noise(base)) > math.log(LENGTH_LIMIT)
     ]
     worst = max(known[1:], key=distance)
     factor = math.exp(distance(worst))
-    if off:
-        worst = max(off, key=distance)
+    if deviating:
+        worst = max(deviating, key=distance)
         says = message(
             "Answers had {base} tokens on average at {base_load}, but {worst} at {worst_load}: {loads} cannot be "
             "compared with the lowest level. Fix the length (--llm-max-tokens, the same prompts), or check "
@@ -215,9 +215,9 @@ def length(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
             base_load=loads_of([base]),
             worst=words.digits(worst.output_tokens),
             worst_load=loads_of([worst]),
-            loads=loads_of(off),
+            loads=loads_of(deviating),
         )
-        return Check("answer_length", False, math.exp(distance(worst)), LENGTH_LIMIT, says, marks(off))
+        return Check("answer_length", False, math.exp(distance(worst)), LENGTH_LIMIT, says, marks(deviating))
     times = words.digits(factor)
     says = message(
         "Answers are about equally long at every level (means differ by a factor of at most {factor}).", factor=times
@@ -232,11 +232,11 @@ def length(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
 
 def tokens_together(levels: Sequence[LevelFigures]) -> Check | None:
     """Report tokens that arrived together for a reason other than a late load generator."""
-    shares = {level.level: _came_together(level) for level in levels if not math.isnan(level.coalesced)}
+    shares = {level.level: _together_share(level) for level in levels if not math.isnan(level.coalesced)}
     if not shares:
         return None
     worst = max(shares.values())
-    over = above(shares, levels, GATHERED)
+    over = above(shares, levels, TOGETHER_LIMIT)
     if over:
         says = message(
             "At {loads} up to {share} of the tokens arrived together with an earlier one: the server sends "
@@ -245,14 +245,14 @@ def tokens_together(levels: Sequence[LevelFigures]) -> Check | None:
             loads=loads_of(over),
             share=words.share(worst),
         )
-        return Check("tokens_together", True, worst, GATHERED, says, marks(over))
+        return Check("tokens_together", True, worst, TOGETHER_LIMIT, says, marks(over))
     says = message("At most {share} of the tokens arrived together with an earlier one.", share=words.share(worst))
     if worst == 0.0:
         says = message("No token arrived together with an earlier one.")
-    return Check("tokens_together", True, worst, GATHERED, says)
+    return Check("tokens_together", True, worst, TOGETHER_LIMIT, says)
 
 
-def _came_together(level: LevelFigures) -> float:
+def _together_share(level: LevelFigures) -> float:
     # of n chunks that we read late, n - 1 count as coalesced and n as uncertain
     return max(0.0, level.coalesced - (0.0 if math.isnan(level.uncertain) else level.uncertain))
 
@@ -303,7 +303,7 @@ def aborted_requests(levels: Sequence[LevelFigures]) -> Check | None:
 
 def prefix_cache(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     """Check that few prompt tokens came from the prefix cache; otherwise the run measures the cache."""
-    over = [level for level in levels if facts.cache_hits.get(level.level, 0.0) > CACHED]
+    over = [level for level in levels if facts.cache_hits.get(level.level, 0.0) > CACHED_LIMIT]
     if facts.cache_hits:
         worst = max(facts.cache_hits.values())
         share = words.share(worst)
@@ -311,7 +311,7 @@ def prefix_cache(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
             says = message(
                 "At most {share} of a level's prompt tokens came from the server's prefix cache.", share=share
             )
-            return Check("prefix_cache", True, worst, CACHED, says)
+            return Check("prefix_cache", True, worst, CACHED_LIMIT, says)
         says = message(
             "At {loads} up to {share} of the prompt tokens came from the server's prefix cache, so TTFT and "
             "throughput are those of cached prompts.",
@@ -319,7 +319,7 @@ def prefix_cache(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
             share=share,
         )
         reason = message("The system prompt is shared.") if facts.shared else _UNIQUE
-        return Check("prefix_cache", facts.shared, worst, CACHED, sentences([says, reason]), marks(over))
+        return Check("prefix_cache", facts.shared, worst, CACHED_LIMIT, sentences([says, reason]), marks(over))
     if facts.prompts is None:
         return None
     used = [level for level in levels if level.requests]
@@ -334,7 +334,7 @@ def prefix_cache(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
             "The same prompts were sent repeatedly, and it is not known whether the server has a prefix cache. If "
             "it has one, TTFT and throughput are those of cached prompts."
         )
-    return Check("prefix_cache", False, None, CACHED, sentences([says, _UNIQUE]), marks(used))
+    return Check("prefix_cache", False, None, CACHED_LIMIT, sentences([says, _UNIQUE]), marks(used))
 
 
 def consistency(levels: Sequence[LevelFigures]) -> Check | None:
@@ -343,7 +343,7 @@ def consistency(levels: Sequence[LevelFigures]) -> Check | None:
     worst = max(shares.values(), default=0.0)
     if not worst:
         return None
-    over = above(shares, levels, CONTRADICTING)
+    over = above(shares, levels, CONTRADICTING_LIMIT)
     if over:
         says = message(
             "At {loads} up to {share} of the requests had times or counts that contradict each other (an answer "
@@ -352,14 +352,14 @@ def consistency(levels: Sequence[LevelFigures]) -> Check | None:
             loads=loads_of(over),
             share=words.share(worst),
         )
-        return Check("request_consistency", False, worst, CONTRADICTING, says, marks(over))
+        return Check("request_consistency", False, worst, CONTRADICTING_LIMIT, says, marks(over))
     says = message(
         "At most {share} of a level's requests had times or counts that contradict each other (an answer that "
         "ends before it begins, inter-token latencies that do not add up) and were clamped: a clock was changed, "
         "or llmlocust has a bug.",
         share=words.share(worst),
     )
-    return Check("request_consistency", True, worst, CONTRADICTING, says)
+    return Check("request_consistency", True, worst, CONTRADICTING_LIMIT, says)
 
 
 def usage(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:

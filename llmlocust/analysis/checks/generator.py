@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from llmlocust.analysis.breakpoints.steps import ERROR_LIMIT, LACKING, more_than, name_of
+from llmlocust.analysis.breakpoints.steps import ERROR_LIMIT, MAX_UNSENT, more_than, name_of
 from llmlocust.analysis.checks.check import MIN_REQUESTS, Check, Facts, above, loads_of, marks
 from llmlocust.metrics.levels import HEADLINE, RANGED, USERS, LevelFigures
 from llmlocust.metrics.vocabulary import CLIENT_KINDS
@@ -373,7 +373,7 @@ def _unsent_of_kind(kind: str, levels: Sequence[LevelFigures]) -> Check | None:
     worst = max(shares.values(), default=0.0)
     if not worst:
         return None
-    key, why, cure = _UNSENT[kind]
+    key, why, advice = _UNSENT[kind]
     over = above(shares, levels, UNSENT_LIMIT)
     if not over:
         few = message(
@@ -382,7 +382,7 @@ def _unsent_of_kind(kind: str, levels: Sequence[LevelFigures]) -> Check | None:
             reason=why,
         )
         return Check(key, True, worst, UNSENT_LIMIT, few)
-    out = above(shares, levels, LACKING)
+    left_out = above(shares, levels, MAX_UNSENT)
     failed = message(
         "At {loads} up to {share} of the requests failed because {reason}. They do not count as errors of the server, but the "
         "load was lower than it should be.",
@@ -390,8 +390,8 @@ def _unsent_of_kind(kind: str, levels: Sequence[LevelFigures]) -> Check | None:
         share=words.share(worst),
         reason=why,
     )
-    without = [message("The verdict leaves out {loads}.", loads=loads_of(out))] if out else []
-    return Check(key, False, worst, UNSENT_LIMIT, sentences([failed, *without, cure]), marks(over))
+    without = [message("The verdict leaves out {loads}.", loads=loads_of(left_out))] if left_out else []
+    return Check(key, False, worst, UNSENT_LIMIT, sentences([failed, *without, advice]), marks(over))
 
 
 def cap_in_flight(levels: Sequence[LevelFigures]) -> Check | None:

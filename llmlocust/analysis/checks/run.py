@@ -31,21 +31,21 @@ def completed(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
         says: str = message("Stopped after {count} of {total} requests.", count=requests, total=facts.requests)
         return Check("run_completed", False, requests, facts.requests, says, marks(levels), unit="requests")
     last = max((level.level for level in levels), default=-1)
-    begun = [level for level in levels if level.window > 0.0]
-    cut = [level for level in begun if _cut_short(level, facts)]
-    never = list(facts.planned[last + 1 :]) + [level.load for level in levels if not level.window > 0.0]
-    if not (cut or never or facts.stopped):
+    started = [level for level in levels if level.window > 0.0]
+    cut = [level for level in started if _cut_short(level, facts)]
+    missing = list(facts.planned[last + 1 :]) + [level.load for level in levels if not level.window > 0.0]
+    if not (cut or missing or facts.stopped):
         return Check(
-            "run_completed", True, len(begun), len(facts.planned), message("Every level of the plan was measured.")
+            "run_completed", True, len(started), len(facts.planned), message("Every level of the plan was measured.")
         )
     unit = levels[0].unit if levels else USERS
-    whole, planned = _held_whole(levels, facts), len(facts.planned)
-    parts = [message("stopped after {count} of {total} levels", count=whole, total=planned)]
-    parts += [_cut_after(level, _to_hold(level, facts) or 0.0, unit) for level in cut]
-    if never:
-        parts.append(message("{loads} never ran", loads=words.loads(never, unit)))
+    complete, planned = _count_complete(levels, facts), len(facts.planned)
+    parts = [message("stopped after {count} of {total} levels", count=complete, total=planned)]
+    parts += [_cut_after(level, _planned_hold(level, facts) or 0.0, unit) for level in cut]
+    if missing:
+        parts.append(message("{loads} never ran", loads=words.loads(missing, unit)))
     says = words.sentence(clauses(parts))
-    return Check("run_completed", False, len(begun) - len(cut), planned, says, marks(cut))
+    return Check("run_completed", False, len(started) - len(cut), planned, says, marks(cut))
 
 
 def _cut_after(level: LevelFigures, hold: float, unit: str) -> Message:
@@ -57,15 +57,15 @@ def _cut_after(level: LevelFigures, hold: float, unit: str) -> Message:
 
 
 def _cut_short(figures: LevelFigures, facts: Facts) -> bool:
-    hold = _to_hold(figures, facts)
+    hold = _planned_hold(figures, facts)
     return hold is not None and figures.window < hold - HOLD_SLACK
 
 
-def _to_hold(figures: LevelFigures, facts: Facts) -> float | None:
+def _planned_hold(figures: LevelFigures, facts: Facts) -> float | None:
     return facts.holds[figures.level] if figures.level < len(facts.holds) else facts.hold
 
 
-def _held_whole(levels: Sequence[LevelFigures], facts: Facts) -> int:
+def _count_complete(levels: Sequence[LevelFigures], facts: Facts) -> int:
     return sum(level.window > 0.0 and not _cut_short(level, facts) for level in levels)
 
 
@@ -139,8 +139,8 @@ def levels_reached(levels: Sequence[LevelFigures]) -> Check | None:
     if not levels:
         return None
     missed = [level for level in levels if not level.reached]
-    off = [level for level in levels if level.reached and _deviation(level) > LOAD_LIMIT]
-    if not missed and not off:
+    deviating = [level for level in levels if level.reached and _deviation(level) > LOAD_LIMIT]
+    if not missed and not deviating:
         return Check("levels_reached", True, 0, 0, message("Every level reached the requested load."))
     deviations = []
     if missed:
@@ -149,17 +149,19 @@ def levels_reached(levels: Sequence[LevelFigures]) -> Check | None:
                 "The load of {loads} was never reached; the verdict leaves out these levels.", loads=loads_of(missed)
             )
         )
-    if off:
-        worst = words.share(max(map(_deviation, off)))
+    if deviating:
+        worst = words.share(max(map(_deviation, deviating)))
         deviations.append(
             message(
                 "At {loads} the load was off by up to {share}: users were missing or too many, or a worker was "
                 "disconnected and did not know that the level had begun or ended.",
-                loads=loads_of(off),
+                loads=loads_of(deviating),
                 share=worst,
             )
         )
-    return Check("levels_reached", False, len(missed) + len(off), 0, sentences(deviations), marks([*missed, *off]))
+    return Check(
+        "levels_reached", False, len(missed) + len(deviating), 0, sentences(deviations), marks([*missed, *deviating])
+    )
 
 
 def _deviation(level: LevelFigures) -> float:
@@ -172,7 +174,7 @@ def _deviation(level: LevelFigures) -> float:
 
 def level_length(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
     """Mark levels that are too short for a steady state. The check passes: other checks show if their figures are wrong."""
-    brief = [level for level in levels if 0.0 < level.window < SHORT]
+    short = [level for level in levels if 0.0 < level.window < SHORT]
     few = [
         level
         for level in levels
@@ -182,11 +184,11 @@ def level_length(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
         and level.load > 0
         and level.requests < CYCLES * level.load
     ]
-    if not brief and not few:
+    if not short and not few:
         return None
     parts = []
-    if brief:
-        parts.append(_measured_briefly(brief))
+    if short:
+        parts.append(_measured_briefly(short))
     if few:
         parts.append(
             message("at {loads} each user sent fewer than {count} requests", loads=loads_of(few), count=f"{CYCLES:g}")
@@ -196,7 +198,7 @@ def level_length(levels: Sequence[LevelFigures], facts: Facts) -> Check | None:
         levels=clauses(parts),
         advice=words.sentence(more_requests(facts)),
     )
-    marked = tuple(sorted({*marks(brief), *marks(few)}))
+    marked = tuple(sorted({*marks(short), *marks(few)}))
     return Check("level_length", True, None, None, capitalised(says), marked)
 
 

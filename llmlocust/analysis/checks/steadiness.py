@@ -14,7 +14,7 @@ from llmlocust.text.message import Message, message, sentences, term
 
 LONGER_HOLD = 3.0
 """Factor by which the advised hold of a level that was not steady is longer."""
-_BEGINS = message(
+_FIXED_REQUESTS = message(
     "The figures of a fixed number of requests include its start: send more requests, or hold the level for a "
     "time (--hold), which begins after its warm-up."
 )
@@ -59,13 +59,15 @@ def _warm_up(early: Sequence[tuple[LevelFigures, Change]], facts: Facts) -> Chec
         says: str = message("No level begins differently from how it continues: the warm-up was long enough.")
         return Check("warm_up", True, 1.0, CHANGE, says)
     level, change = max(early, key=lambda pair: pair[1].size)
-    leaks = message(
+    finding = message(
         "The warm-up was too short at {loads}: {change} and was steady afterwards.",
         loads=loads_of([level for level, _ in early]),
         change=_changed(level, change),
     )
-    cure = _BEGINS if facts.requests else _longer_warmup(max(change.until for _, change in early), facts.warmup)
-    says = sentences([leaks, cure])
+    advice = (
+        _FIXED_REQUESTS if facts.requests else _longer_warmup(max(change.until for _, change in early), facts.warmup)
+    )
+    says = sentences([finding, advice])
     return Check("warm_up", False, math.exp(change.size), CHANGE, says, marks(level for level, _ in early))
 
 
@@ -88,10 +90,10 @@ def _drift(late: Sequence[tuple[LevelFigures, Change]], waits: Sequence[LevelFig
             loads=loads_of([level for level, _ in late]),
             change=_changed(level, change),
         )
-        cure = message("Hold such a level for {hold} s or more, or find out what else changed during it.", hold=hold)
+        advice = message("Hold such a level for {hold} s or more, or find out what else changed during it.", hold=hold)
         if facts.requests:
-            cure = message("Send more requests (--requests), or find out what else changed during the level.")
-        says: str = sentences([changed, cure])
+            advice = message("Send more requests (--requests), or find out what else changed during the level.")
+        says: str = sentences([changed, advice])
         return Check("drift", False, math.exp(change.size), CHANGE, says, marks(level for level, _ in late))
     if waits:
         says = message(

@@ -22,13 +22,13 @@ MIN_BASELINE = 20
 """Requests. A baseline with fewer has no p95."""
 TAIL = 10
 """Minimum number of requests after the recovery."""
-USUAL = 0.05
+BASELINE_SHARE = 0.05
 """Share of the baseline's requests above its p95."""
 RECOVERED = 0.2
 """If certainly more than this share of requests stays slow, the server has not recovered."""
 MIN_SLOW = 0.5
 """Minimum share of slow requests before the recovery."""
-_UNLIKELY = 1.92
+_MAX_DIFFERENCE = 1.92
 """Maximum difference of log-likelihood within the 95 % interval: half of χ² with one degree of freedom."""
 
 
@@ -121,28 +121,28 @@ def recovery(
     slow = [seconds > limit for _, seconds in after]
     share = sum(seconds > limit for seconds in usual) / len(usual)
     likely = _likelihoods(slow)
-    plausible = [at for at, value in enumerate(likely) if value >= max(likely) - _UNLIKELY]
+    plausible = [at for at, value in enumerate(likely) if value >= max(likely) - _MAX_DIFFERENCE]
     place = 0 if plausible[0] == 0 else likely.index(max(likely))
     tail = slow[place:]
     if len(tail) < TAIL or more_than(sum(tail), len(tail), RECOVERED):
         last = slow[-max(TAIL, len(slow) // 4) :]
         return Recovery(*phase, within, limit, slow=sum(last) / len(last), usual=share)
-    still = sum(tail) / len(tail)
+    remaining = sum(tail) / len(tail)
     if place == 0:
-        return Recovery(*phase, within, limit, 0.0, 0.0, after[0][0], still, share)
+        return Recovery(*phase, within, limit, 0.0, 0.0, after[0][0], remaining, share)
     last_slow, first_recovered = after[plausible[0] - 1][0], after[min(plausible[-1], len(after) - 1)][0]
-    return Recovery(*phase, within, limit, after[place][0], last_slow, first_recovered, still, share)
+    return Recovery(*phase, within, limit, after[place][0], last_slow, first_recovered, remaining, share)
 
 
 def _limit(usual: Sequence[float], metric: str) -> float:
-    p95 = usual[math.ceil((1.0 - USUAL) * len(usual)) - 1]
+    p95 = usual[math.ceil((1.0 - BASELINE_SHARE) * len(usual)) - 1]
     return max(CHANGE * p95, p95 + METRICS[metric].floor)
 
 
 def _likelihoods(slow: Sequence[bool]) -> list[float]:
     """Log-likelihoods of the observed requests, if the recovery was at the first request, the second, … or after the last."""
     counts = [0, *accumulate(slow)]
-    total, usual, likelihoods = counts[-1], USUAL, []
+    total, usual, likelihoods = counts[-1], BASELINE_SHARE, []
     for place, count in enumerate(counts):
         slow_share = min(0.99, max(count / place, MIN_SLOW)) if place else MIN_SLOW
         rest, fast = total - count, len(slow) - place - (total - count)

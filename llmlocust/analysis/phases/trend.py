@@ -66,7 +66,7 @@ def change_of(course: Course) -> Change | None:
     before, after = _mean(logs[:split]), _mean(logs[split:])
     until = course.slice * split
     # a cold server begins slowly; one that begins fast and slows down does not warm up
-    if split > len(logs) / 2 or after > before or _goes_on(logs[split:], after - before):
+    if split > len(logs) / 2 or after > before or _continues(logs[split:], after - before):
         slope, middle = _slope(logs), _mean(logs)
         half = slope * (len(logs) - 1) / 2.0
         before, after, until = middle - half, middle + half, math.inf
@@ -75,7 +75,7 @@ def change_of(course: Course) -> Change | None:
     return change if relevant else None
 
 
-def _goes_on(rest: Sequence[float], change: float) -> bool:
+def _continues(rest: Sequence[float], change: float) -> bool:
     """Whether the values after a change continue in its direction, by a third of it or more."""
     return len(rest) > 2 and _slope(rest) * (len(rest) - 1) / change > 1.0 / 3.0
 

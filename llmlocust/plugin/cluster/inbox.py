@@ -23,14 +23,14 @@ from llmlocust.plugin import console, locust_patches
 
 _REPORT_INTERVAL = 5.0
 """Seconds between two lines about ignored messages, as a port may receive many."""
-_LOCUSTS = frozenset(
+_LOCUST_MESSAGES = frozenset(
     {
         *("client_ready", "client_stopped", "exception", "heartbeat", "locustfile"),
         *("logs", "quit", "spawning", "spawning_complete", "stats"),
     }
 )
 """The types of Locust's messages to its master."""
-_OF_WORKERS = frozenset({"exception", "logs"})
+_WORKER_MESSAGES = frozenset({"exception", "logs"})
 """The types that Locust accepts from any sender. llmlocust accepts them only from a worker."""
 
 
@@ -78,7 +78,7 @@ class CarefulServer(rpc.Server):
             except RPCError:
                 raise
             except Exception as problem:  # msgpack and Locust's own decoding raise many kinds
-                _ignored.add(_in_words(problem))
+                _ignored.add(_description(problem))
             else:
                 return sender, message
 
@@ -90,13 +90,13 @@ def check_messages(runner: MasterRunner, is_worker: Callable[[str], bool]) -> No
     """Have the master ignore messages that it cannot handle. `is_worker` says whether a sender is a worker."""
 
     def checked(handler: locust_patches.MessageHandler) -> locust_patches.MessageHandler:
-        pass_on = guarded(handler)
+        forward = guarded(handler)
 
         def handle(sender: str, message: Message) -> None:
             if fault := _fault_of(sender, message, runner, is_worker):
                 _ignored.add(fault)
             else:
-                pass_on(sender, message)
+                forward(sender, message)
 
         return handle
 
@@ -108,10 +108,12 @@ def _fault_of(sender: str, message: Message, runner: MasterRunner, is_worker: Ca
     """Return why a message cannot be handled; empty if it can."""
     if message.node_id != sender:
         return "it names a sender that did not send it"
-    known = isinstance(message.type, str) and (message.type in _LOCUSTS or message.type in runner.custom_messages)
+    known = isinstance(message.type, str) and (
+        message.type in _LOCUST_MESSAGES or message.type in runner.custom_messages
+    )
     if not known:
         return f"unknown message type {str(message.type)[:40]!r}"
-    if message.type in _OF_WORKERS and not is_worker(sender):
+    if message.type in _WORKER_MESSAGES and not is_worker(sender):
         return f"{sender[:40]!r} is not a worker"
     return ""
 
@@ -124,10 +126,10 @@ def guarded(handler: Callable[..., Any]) -> Callable[..., None]:
             handler(*args, **kwargs)
         except Exception as problem:  # which kind depends on the message
             _log.debug("ignored a message", exc_info=True)
-            _ignored.add(_in_words(problem))
+            _ignored.add(_description(problem))
 
     return handle
 
 
-def _in_words(problem: Exception) -> str:
+def _description(problem: Exception) -> str:
     return " ".join(f"{type(problem).__name__}: {problem}".split())[:120]

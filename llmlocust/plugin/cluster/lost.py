@@ -33,7 +33,7 @@ class WorkerState:
     """The moment of its last report."""
     alive: float = 0.0
     """The moment of its last report or heartbeat."""
-    newest: int = 0
+    newest_piece: int = 0
     """The number of its newest piece."""
     sent: int = 0
     ended: int = 0

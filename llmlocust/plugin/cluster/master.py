@@ -1,4 +1,4 @@
-"""`Master`: the master's side of the messages between it and its workers (plugin.cluster.worker), and the repair of
+"""`Master`: the master's side of the messages between it and its workers (plugin.cluster.worker), and corrections of
 Locust's master.
 
 Locust gives up a worker after three seconds of silence, and ends the test with the last worker: a busy machine or a short
@@ -24,12 +24,13 @@ from llmlocust.plugin.protocol import VERSION
 from llmlocust.plugin.run.run import Run
 from llmlocust.text.message import message
 
-SILENCE = 20
+MAX_SILENCE = 20
 """Seconds of silence after which a worker is given up. After an outage of 10 s, TCP takes up to 13 s to recover."""
-_QUIET = 3
+_TEST_AFTER = 3
 """Seconds of silence after which the master tests whether the connection is still open."""
-_BEHIND = 2
-"""Reports without the newest users after which they are sent again. One report may have crossed the spawn message."""
+_MAX_REPORTS_BEHIND = 2
+"""Number of reports without the newest users after which a worker is sent its users again. One report may have crossed \
+the spawn message."""
 _LAST_REPORTS_WITHIN = 60.0
 RETURNS_WITHIN = float(MASTER_HEARTBEAT_TIMEOUT)
 """Seconds without a message from its master after which a worker ends. Until then it may return with its figures."""
@@ -49,16 +50,16 @@ class Master:
         """The state of each worker, by its id."""
         self._running: set[str] = set()
         """The workers that have users of the run, or have not reported all of their figures."""
-        self._strangers: set[str] = set()
+        self._unknown_workers: set[str] = set()
         """The workers that were stopped because Locust does not know them."""
         self._next_yield = 0.0
         self._must_spawn_again = False
-        self._looks_without_users = 0
-        """The number of consecutive looks in which a worker had no users."""
+        self._checks_without_users = 0
+        """The number of consecutive checks in which a worker had no users."""
         self._closed: set[str] = set()
         """The workers whose connection is closed: they have ended, and send no load."""
         self._quitting = False
-        locust_patches.wait_for_silent_workers(SILENCE)
+        locust_patches.wait_for_silent_workers(MAX_SILENCE)
         self._quit = locust_patches.replace_quit(self.runner, self.quit)
         check_messages(self.runner, self._is_worker)
         self.runner.register_message("llm_hello", guarded(self._on_hello))
@@ -66,12 +67,12 @@ class Master:
         environment.events.worker_report.add_listener(guarded(self._on_report))
         environment.events.worker_connect.add_listener(self._on_connect)
         environment.events.heartbeat_sent.add_listener(self._on_heartbeat)
-        gevent.spawn(self._keep)
+        gevent.spawn(self._check_regularly)
 
     def run_begins(self) -> None:
         """Forget the reports of the run before."""
         self._states = {
-            worker: WorkerState(state.name, newest=state.newest)
+            worker: WorkerState(state.name, newest_piece=state.newest_piece)
             for worker, state in self._states.items()
             if worker in self.runner.clients
         }
@@ -108,11 +109,11 @@ class Master:
         if not report["running"]:
             self._running.discard(client_id)
         elif client_id not in self.runner.clients:
-            self._stop_stranger(client_id)
+            self._stop_unknown_worker(client_id)
         if run and client_id in run.lost_workers:
             run.lost_workers.remove(client_id, f"Worker {state.name} is back.")
             self._must_spawn_again = True
-            if report["running"] and not self._is_on():  # messages that were sent while it was away may be lost
+            if report["running"] and not self._is_on():  # messages that were sent while it was disconnected may be lost
                 self.runner.server.send_to_client(Message("stop", None, client_id))
         if run and of_this_run:
             state.has_reported, state.last = True, run.moment()
@@ -129,7 +130,7 @@ class Master:
             self._states[client_id].alive = run.moment()
 
     def _yield_if_due(self) -> None:
-        """Let other greenlets run from time to time.
+        """Let other greenlets run if the last time is long ago.
 
         While messages wait, Locust's master handles one after the other. Otherwise it would write no file and not end
         the test.
@@ -138,18 +139,18 @@ class Master:
             gevent.sleep(0)
             self._next_yield = monotonic() + _MAX_WITHOUT_YIELD
 
-    def _stop_stranger(self, client_id: str) -> None:
+    def _stop_unknown_worker(self, client_id: str) -> None:
         """Stop a worker that runs users but was given up, or belongs to another master. It then waits for users."""
-        if client_id not in self._strangers:
-            self._strangers.add(client_id)
+        if client_id not in self._unknown_workers:
+            self._unknown_workers.add(client_id)
             self.runner.send_message("llm", {"what": "stop early", "stop_timeout": 0.0}, client_id=client_id)
             self.runner.server.send_to_client(Message("stop", None, client_id))
 
     def _take(self, client_id: str, state: WorkerState, piece: dict[str, Any]) -> None:
         state.name = piece["worker"]
-        if piece["number"] <= state.newest:
+        if piece["number"] <= state.newest_piece:
             return
-        state.newest = piece["number"]
+        state.newest_piece = piece["number"]
         run = self._run()
         if run is None or piece["run"] != run.id:
             if piece["sent"] or piece["ended"]:
@@ -170,7 +171,7 @@ class Master:
 
     def _on_connect(self, client_id: str) -> None:
         """Announce the run to a worker that has sent its hello. Before that, its plugins receive no messages."""
-        self._strangers.discard(client_id)
+        self._unknown_workers.discard(client_id)
         run = self._run()
         if run and self._is_on() and client_id in self._states:
             run.announce(client_id)
@@ -182,9 +183,9 @@ class Master:
         """Whether a worker runs this version of llmlocust. A worker of another version is refused."""
         if data.get("version") == VERSION:
             return True
-        theirs = data["version"] if isinstance(data.get("version"), str) else "an older version"
+        version = data["version"] if isinstance(data.get("version"), str) else "an older version"
         why = (
-            f"worker {client_id} runs llmlocust {theirs}, the master {VERSION}: refused. "
+            f"worker {client_id} runs llmlocust {version}, the master {VERSION}: refused. "
             "Install the same version on both"
         )
         console.error(why)
@@ -196,22 +197,22 @@ class Master:
 
     # ── silent workers ──
 
-    def _keep(self) -> None:
+    def _check_regularly(self) -> None:
         while True:
             gevent.sleep(1.0)
-            self._look()
+            self._check_workers()
 
-    def _look(self) -> None:
-        self._give_up_disconnected()
+    def _check_workers(self) -> None:
+        self._mark_disconnected()
         self._report_lost()
         self._spawn_again_if_needed()
 
-    def _give_up_disconnected(self) -> None:
+    def _mark_disconnected(self) -> None:
         for node in self.runner.clients.all:
             if node.state == STATE_MISSING:
-                locust_patches.take_users_from(node)
-            elif SILENCE - node.heartbeat > _QUIET and not self._is_connected(node.id):
-                locust_patches.give_up(node)
+                locust_patches.clear_user_count(node)
+            elif MAX_SILENCE - node.heartbeat > _TEST_AFTER and not self._is_connected(node.id):
+                locust_patches.mark_missing(node)
                 self._closed.add(node.id)
 
     def _is_connected(self, client_id: str) -> bool:
@@ -228,7 +229,7 @@ class Master:
 
     def _is_lost(self, client_id: str) -> bool:
         node = self.runner.clients.get(client_id)
-        return client_id not in self._strangers if node is None else node.state == STATE_MISSING
+        return client_id not in self._unknown_workers if node is None else node.state == STATE_MISSING
 
     def _report_lost(self) -> None:
         if self._is_on():  # a worker that has users may end before its first report
@@ -270,10 +271,10 @@ class Master:
         """
         if self.runner.state != STATE_RUNNING or not self.runner.spawning_completed:
             return
-        self._looks_without_users = self._looks_without_users + 1 if self.runner.clients.ready else 0
-        is_behind = any(state.behind >= _BEHIND for state in self._states.values())
-        if self._must_spawn_again or self._looks_without_users > 2 or is_behind:
-            self._must_spawn_again, self._looks_without_users = False, 0
+        self._checks_without_users = self._checks_without_users + 1 if self.runner.clients.ready else 0
+        is_behind = any(state.behind >= _MAX_REPORTS_BEHIND for state in self._states.values())
+        if self._must_spawn_again or self._checks_without_users > 2 or is_behind:
+            self._must_spawn_again, self._checks_without_users = False, 0
             for state in self._states.values():
                 state.behind = 0
             self.runner.start(self.runner.target_user_count, self.runner.spawn_rate)
@@ -298,9 +299,9 @@ class Master:
         self._quit()
 
     def _wait_for_last_reports(self) -> None:
-        away = [self._state_of(client_id).name for client_id in self._running if self._is_lost(client_id)]
-        if any(map(self._may_report_more, self._running)) and away:
-            names = ", ".join(sorted(away))
+        disconnected = [self._state_of(client_id).name for client_id in self._running if self._is_lost(client_id)]
+        if any(map(self._may_report_more, self._running)) and disconnected:
+            names = ", ".join(sorted(disconnected))
             console.say(f"waiting for {names}: disconnected, and may return with figures within a minute")
         with gevent.Timeout(_LAST_REPORTS_WITHIN, False):
             while any(map(self._may_report_more, self._running)):

@@ -53,7 +53,7 @@ class Worker:
 
     def __init__(self, environment: Environment, collector: Collector) -> None:
         assert isinstance(environment.runner, WorkerRunner)
-        locust_patches.look_options_up_once()
+        locust_patches.cache_default_options()
         self.environment, self.runner, self.collector = environment, environment.runner, collector
         self.outbox = Outbox()
         self.run = ""
@@ -64,7 +64,7 @@ class Worker:
         self._given_stop_timeout = 0.0
         self._dropped = 0
         """Requests of finished runs whose figures the master has not confirmed."""
-        self._cannot = ""
+        self._obstacle = ""
         """The reason why this worker cannot take part in the run; empty if it can."""
         self._handlers: dict[str, Callable[[dict[str, Any]], None]] = {
             "run": self._start,
@@ -78,7 +78,7 @@ class Worker:
             ),
             "stop early": lambda data: setattr(environment, "stop_timeout", data["stop_timeout"]),
         }
-        collector.is_told.clear()
+        collector.run_received.clear()
         self.runner.register_message("llm", self._on_message)
         events = environment.events
         events.quitting.add_listener(self._on_quitting)  # added now, it is called before the runner's own listener
@@ -94,22 +94,22 @@ class Worker:
 
     def _start(self, data: dict[str, Any]) -> None:
         if data.get("version") != VERSION:
-            theirs = data.get("version", "of an older version")
+            version = data.get("version", "of an older version")
             self._leave(
-                f"the master runs llmlocust {theirs}, this worker {VERSION}: refused. Install the same version on both"
+                f"the master runs llmlocust {version}, this worker {VERSION}: refused. Install the same version on both"
             )
             return
         self._given_stop_timeout = data["stop_timeout"]
-        locust_patches.take_spawn_messages_of_any_time(self.runner)
+        locust_patches.accept_any_spawn_message(self.runner)
         if data["run"] != self.run:
             self._drop()
             self.run = data["run"]
             self.collector.start(data["elapsed"], data["rows_a_second"], data["limits"], data["processes"])
-            self.collector.refused = self._cannot
+            self.collector.refused = self._obstacle
             self._check_machine(data["users"])
         self.collector.follow(data)
         self.collector.open_load.on = self.collector.open_load.on or data["open"]
-        self.collector.is_told.set()
+        self.collector.run_received.set()
 
     def _check_machine(self, users: float) -> None:
         try:
@@ -128,18 +128,18 @@ class Worker:
         try:
             take_rows_of(self.collector.open_load, data, received_ns)
         except ValueError as problem:
-            why = f"this worker does not have the master's trace, and sends none of its requests: {problem}"
-            self.runner.log_exception("llmlocust", why, why)
-            console.error(why)
+            reason = f"this worker does not have the master's trace, and sends none of its requests: {problem}"
+            self.runner.log_exception("llmlocust", reason, reason)
+            console.error(reason)
 
     def _refused(self, data: dict[str, Any]) -> None:
         self.collector.refused = data["why"]
-        self.collector.is_told.set()
+        self.collector.run_received.set()
         if data.get("leave"):
             self._leave(data["why"])
 
-    def _leave(self, why: str) -> None:
-        console.error(why)
+    def _leave(self, reason: str) -> None:
+        console.error(reason)
         self.environment.process_exit_code = _USAGE_ERROR
         self.runner.quit()
 
@@ -167,13 +167,13 @@ class Worker:
         except ValueError as problem:
             self._cannot_run(str(problem))
         else:
-            self._cannot = ""
+            self._obstacle = ""
 
-    def _cannot_run(self, why: str) -> None:
+    def _cannot_run(self, reason: str) -> None:
         """Send nothing, and have the master end the run: the load of this worker would be missing."""
-        self._cannot = self.collector.refused = why
-        console.error(why)
-        self.runner.send_message("llm_cannot_run", {"worker": self.collector.ledger.worker, "why": why})
+        self._obstacle = self.collector.refused = reason
+        console.error(reason)
+        self.runner.send_message("llm_cannot_run", {"worker": self.collector.ledger.worker, "why": reason})
 
     def _on_stop(self, environment: Environment) -> None:
         # before Locust's own last report, which may arrive too late
@@ -210,6 +210,6 @@ class Worker:
         if self.run and dropped:
             self._note_dropped(dropped, "are not confirmed by the master and may be in no file")
 
-    def _note_dropped(self, requests: int, why: str) -> None:
+    def _note_dropped(self, requests: int, reason: str) -> None:
         self._dropped += requests
-        console.error(f"the figures of {requests} requests of this worker {why}")
+        console.error(f"the figures of {requests} requests of this worker {reason}")

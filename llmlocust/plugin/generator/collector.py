@@ -54,9 +54,9 @@ class Collector:
         self.quota = Quota()
         self.refused = ""
         """The reason why this process must not send anything; empty if it may."""
-        self.is_told = Event()
+        self.run_received = Event()
         """Unset until this worker has received the run that its requests belong to."""
-        self.is_told.set()
+        self.run_received.set()
         self.processes = 1
         """The number of processes of the whole run."""
         self._draws: Draws | None = None
@@ -112,7 +112,7 @@ class Collector:
         self.ledger.note_sent(self.moment(), name)
 
     def back_off(self, seconds: float) -> None:
-        """Have the calling user pause after a failed request."""
+        """Make the calling user pause for this number of seconds after a failed request."""
         self.backing_off += 1
         try:
             gevent.sleep(seconds)

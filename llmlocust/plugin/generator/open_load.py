@@ -20,7 +20,7 @@ from gevent.pool import Group
 from locust.exception import StopUser
 
 from llmlocust.load.arrivals import RateShare
-from llmlocust.load.traces import Deal, Replay, Row
+from llmlocust.load.traces import Replay, Row, TraceShare
 from llmlocust.plugin.generator.timer import Alarm
 
 _NS = 1_000_000_000
@@ -89,12 +89,12 @@ class OpenLoad:
         """The salt of the texts that rows of a trace share."""
         self._replay: Replay | None = None
         self._replay_began_ns: int | None = None
-        self._deals: list[Deal] = []
+        self._trace_shares: list[TraceShare] = []
         self._newest_row = _NO_ROW
         self._driver: gevent.Greenlet | None = None
 
     def follow(self, share: RateShare, max_in_flight: int) -> None:
-        """Follow this share of a rate from now on."""
+        """Send this share of the arrivals at a rate from now on."""
         self.on = True
         if self._driver is not None:
             self._send_due(math.inf)  # requests of the old share that are late
@@ -102,8 +102,8 @@ class OpenLoad:
         self._share, self._max_in_flight = share, max_in_flight
         self._begin()
 
-    def replay(self, replay: Replay, began_ns: int | None, deal: Deal, max_in_flight: int, salt: str) -> None:
-        """Send the rows of a trace that `deal` assigns to this process, from the deal's moment on.
+    def replay(self, replay: Replay, began_ns: int | None, share: TraceShare, max_in_flight: int, salt: str) -> None:
+        """Send the rows of a trace that `share` assigns to this process, from the share's moment on.
 
         `began_ns`: the time at which the replay began (perf_counter_ns); None: it has not begun. A process that already
         has this time keeps its own.
@@ -113,7 +113,7 @@ class OpenLoad:
         self._replay, self._max_in_flight, self.salt = replay, max_in_flight, salt
         if began_ns is not None:
             self._replay_began_ns = began_ns if self._replay_began_ns is None else self._replay_began_ns
-            self._deals.append(deal)
+            self._trace_shares.append(share)
             self._begin()
 
     def close(self) -> None:
@@ -124,15 +124,15 @@ class OpenLoad:
 
     def _forget_trace(self) -> None:
         self._replay = self._replay_began_ns = None
-        self._deals, self._newest_row = [], _NO_ROW
+        self._trace_shares, self._newest_row = [], _NO_ROW
 
     def stream(self, user: StreamUser) -> None:
         """Run the user as a stream until it has to stop and its requests in flight have ended.
 
         Locust kills users that take longer than --stop-timeout: their requests in flight are cut off.
         """
-        mine = (user, Group())
-        self._streams.append(mine)
+        stream = (user, Group())
+        self._streams.append(stream)
         if len(self._streams) == 1:
             self._begin()
         try:
@@ -142,32 +142,32 @@ class OpenLoad:
                 user.stopping.set()  # also if it is killed: conversations end at their next think time
                 if len(self._streams) == 1:
                     self._end()
-                self._streams.remove(mine)
-            mine[1].join()
+                self._streams.remove(stream)
+            stream[1].join()
         finally:
-            mine[1].kill()
+            stream[1].kill()
 
-    def due_now(self, asked_ns: int) -> int:
+    def due_now(self, requested_ns: int) -> int:
         """Return the time at which the schedule made the running greenlet's request due; 0 if it did not.
 
-        A task's later requests follow its first: they are due at `asked_ns`, when the task asks for them.
+        A task's later requests follow its first: they are due at `requested_ns`, when the task asks for them.
         """
         arrival = gevent.getcurrent()
         if not isinstance(arrival, Arrival):
             return 0
         due_ns, arrival.due_ns = arrival.due_ns, 0
         if not due_ns:
-            self._counter.request_due(asked_ns, dropped=False)
+            self._counter.request_due(requested_ns, dropped=False)
         return due_ns
 
     def think(self, user: StreamUser, seconds: float) -> None:
         """Wait between two turns of a conversation. A greenlet that waits here has nothing in flight."""
-        thinker = gevent.getcurrent()
-        self._thinking.add(thinker)
+        greenlet = gevent.getcurrent()
+        self._thinking.add(greenlet)
         try:
             is_over = user.stopping.wait(seconds)
         finally:
-            self._thinking.remove(thinker)
+            self._thinking.remove(greenlet)
         if is_over:
             raise StopUser
 
@@ -177,7 +177,7 @@ class OpenLoad:
             return
         if self._replay is not None and self._replay_began_ns is not None:
             began = self._replay_began_ns
-            rows = self._replay.dealt(self._deals, after=self._newest_row)
+            rows = self._replay.assigned(self._trace_shares, after=self._newest_row)
             self._schedule = ((began + int(due * _NS), row) for due, row in rows)
         elif self._share is not None and self._share.rate:
             began = perf_counter_ns()
@@ -211,7 +211,7 @@ class OpenLoad:
 
     def _arrive(self, due_ns: int, number: int) -> None:
         self._streams.rotate(-1)
-        user, mine = self._streams[0]
+        user, stream = self._streams[0]
         in_flight = sum(len(group) for _, group in self._streams) - len(self._thinking)
         dropped = in_flight >= self._max_in_flight
         self._counter.request_due(due_ns, dropped=dropped)
@@ -220,4 +220,4 @@ class OpenLoad:
             self._newest_row = number
             row = None if dropped else self._replay.trace.row(number)
         if not dropped:
-            mine.start(Arrival(user, due_ns, row))
+            stream.start(Arrival(user, due_ns, row))

@@ -39,7 +39,7 @@ class Alarm:
             hub.wait(watcher)
         finally:
             watcher.close()
-            timer.has_rung()
+            timer.has_expired()
 
     def close(self) -> None:
         if self._timer is not None:

@@ -188,7 +188,7 @@ class Client:
         headers: Mapping[str, str],
         listener: Listener,
     ) -> None:
-        timeline.asked_ns = timeline.asked_ns or perf_counter_ns()
+        timeline.requested_ns = timeline.requested_ns or perf_counter_ns()
         connection, keep = None, False
         try:
             wire = _wire(self.endpoint, method, target, body, headers)
@@ -215,7 +215,7 @@ class Client:
         finally:
             timeline.ended_ns = perf_counter_ns()
             if timeline.sent_ns and not timeline.follows:
-                before = (timeline.sent_ns - timeline.asked_ns) / _NS
+                before = (timeline.sent_ns - timeline.requested_ns) / _NS
                 timeline.client_queue = max(0.0, before - (timeline.connect or 0.0) - (timeline.tls or 0.0))
             if keep and connection is not None:
                 self._idle.append(connection)

@@ -32,7 +32,7 @@ from llmlocust.stream.clocks import wall_minus
 from llmlocust.stream.content_encodings import Decoder, Undecodable
 from llmlocust.stream.limits import MAX_DOCUMENT, TooLarge, longer
 from llmlocust.stream.reading import SLICE
-from llmlocust.stream.timeline import OF_READ, Look, Timeline
+from llmlocust.stream.timeline import OF_READ, Poll, Timeline
 
 _READ = 65536
 _RECORD = 16384
@@ -54,7 +54,7 @@ _READABLE, _WRITABLE = 1, 2  # gevent's loop.io
 _FIRST = 2
 """A priority of libev: sockets are read before anything else that is ready, such as sleeping greenlets."""
 
-_CLOCK_WAS_SET = 10_000_000
+_MAX_CLOCK_DIFFERENCE = 10_000_000
 """Nanoseconds that a stamp may be off: the kernel may suspend a process between reading a socket and the clock."""
 _SO_TIMESTAMPNS = 35
 _STAMP = struct.Struct("@qq")
@@ -114,19 +114,19 @@ class _Response(HTTPResponse):
         self.body_bytes = 0
         self.begun = False
         """The headers of the final response have arrived; interim ones (1xx) do not count."""
-        self.over = False
+        self.ended = False
         self.reusable = False
         """The connection may carry another request."""
 
     def _on_message_begin(self) -> None:
-        if self.over:  # another response, without a request
+        if self.ended:  # another response, without a request
             self.reusable = False
         super()._on_message_begin()
 
     def _on_headers_complete(self) -> int | bool | None:
         skip_body = super()._on_headers_complete()
         status = self.get_code()
-        if status >= 200 and not self.over:
+        if status >= 200 and not self.ended:
             self.begun = True
             self._note_head(status)
         return skip_body
@@ -160,8 +160,8 @@ class _Response(HTTPResponse):
 
     def _on_message_complete(self) -> None:
         super()._on_message_complete()
-        if self.begun and not self.over:
-            self.over = True
+        if self.begun and not self.ended:
+            self.ended = True
             self._on_body = _ignore
             self.reusable = self.should_keep_alive()
 
@@ -239,7 +239,7 @@ class Connection:
         self._head = b""
         """The bytes up to the end of the response's head."""
         self._is_refused = False
-        """The parser refuses this head as it is."""
+        """Whether the parser refuses this head unchanged."""
         self._has_token = listener.has_token
         self._take_slice = listener.take
         self._timeouts = timeouts
@@ -252,7 +252,7 @@ class Connection:
         try:
             self._send(timeline, wire)
             self._watcher.start(self._on_readable)
-            self._wait_for_the_end()
+            self._wait_for_end()
             if self._problem is not None:
                 raise self._problem
         except OSError as problem:
@@ -298,7 +298,7 @@ class Connection:
         else:
             self._writer.stop()
 
-    def _wait_for_the_end(self) -> None:
+    def _wait_for_end(self) -> None:
         while not self._ended:
             deadline, kind, length = self._nearest()
             left = deadline - perf_counter_ns() / _NS
@@ -341,22 +341,22 @@ class Connection:
             if stamps:
                 seconds, ns = _STAMP.unpack(stamps[0][2])
                 arrived = seconds * _NS + ns - self._from_wall
-                if not self._empty - _CLOCK_WAS_SET <= arrived <= now + _CLOCK_WAS_SET:
-                    arrived = self._after_a_set_clock(seconds * _NS + ns, now)
+                if not self._empty - _MAX_CLOCK_DIFFERENCE <= arrived <= now + _MAX_CLOCK_DIFFERENCE:
+                    arrived = self._corrected_arrival(seconds * _NS + ns, now)
                 self._timeline.clock = "kernel"
             else:
                 arrived = now
             self._last = now
             if len(data) < _READ:
                 self._empty = now
-            look = self._polls.look
-            if not look.first_read:
-                look.first_read = now
-            if arrived < look.first:  # noqa: PLR1730  # a call would be slower, and this runs for every token
-                look.first = arrived
+            poll = self._polls.poll
+            if not poll.first_read:
+                poll.first_read = now
+            if arrived < poll.first:  # noqa: PLR1730  # a call would be slower, and this runs for every token
+                poll.first = arrived
             for piece in (data,) if self._tls is None else self._decrypted(data):
-                self._take(piece, arrived, now, look)
-            if not self._response.over:
+                self._take(piece, arrived, now, poll)
+            if not self._response.ended:
                 return
             self._end()
         except BlockingIOError:
@@ -373,15 +373,15 @@ class Connection:
         self._ended = True
         self._awake.set()
 
-    def _after_a_set_clock(self, stamp: int, now: int) -> int:
+    def _corrected_arrival(self, stamp: int, now: int) -> int:
         """Return the arrival time of bytes whose stamp is too early, or later than the read. The system's clock may have
         been set.
         """
         before, self._from_wall = self._from_wall, wall_minus()
         arrived = stamp - self._from_wall
-        if abs(self._from_wall - before) < _CLOCK_WAS_SET:
-            return arrived  # it was not set: the process was suspended between reading the socket and the clock
-        return arrived if self._empty <= arrived <= now else now  # otherwise it was set after the stamp
+        if abs(self._from_wall - before) < _MAX_CLOCK_DIFFERENCE:
+            return arrived  # the clock was not set: the process was suspended between reading the socket and the clock
+        return arrived if self._empty <= arrived <= now else now  # otherwise the clock was set after the stamp
 
     def _decrypted(self, data: bytes) -> list[bytes]:
         """Return the plain bytes of a read as one piece, if there are any, and an empty piece at the end of the stream."""
@@ -408,7 +408,7 @@ class Connection:
         self._unsent = memoryview(bytes(self._unsent) + self._outgoing.read())
         self._push()
 
-    def _take(self, data: bytes, arrived: int, now: int, look: Look) -> None:
+    def _take(self, data: bytes, arrived: int, now: int, poll: Poll) -> None:
         timeline = self._timeline
         before, encoded = len(timeline.body), self._response.encoded_bytes
         self.has_received = self.has_received or bool(data)
@@ -423,15 +423,15 @@ class Connection:
                 timeline.ends.append(len(timeline.body))
                 timeline.times.append(arrived)
                 timeline.lags.append(now - arrived)
-                timeline.looks.append(look)
+                timeline.polls.append(poll)
         response = self._response
         new_bytes = len(timeline.body) - before
         response.body_bytes += new_bytes
         is_idle = not new_bytes and response.encoded_bytes == encoded
         response.idle_bytes = response.idle_bytes + len(data) if is_idle else 0
-        if response.idle_bytes > _MAX_HEADER_BYTES and not response.over:
+        if response.idle_bytes > _MAX_HEADER_BYTES and not response.ended:
             raise Failure("too_large", f"the headers of the answer were longer than {_MAX_HEADER_BYTES >> 10} KB")
-        if not data and not response.over:
+        if not data and not response.ended:
             raise _framing_failure(response, data, None)
         if self._has_token is not None and new_bytes:
             self._look_for_token()
@@ -448,7 +448,7 @@ class Connection:
         """Pause reading if much of the answer is not parsed yet, and fail the answer if too much is not."""
         if unread > MAX_DOCUMENT:
             raise Failure("too_large", longer("the answer", MAX_DOCUMENT))
-        if unread > self._paused_from and not self._response.over:
+        if unread > self._paused_from and not self._response.ended:
             self._watcher.stop()
             self._is_paused = True
 
@@ -471,11 +471,11 @@ class Connection:
         if self._is_refused:
             self._read_again(data)
             return
-        was_over = response.over
+        had_ended = response.ended
         try:
             response.feed(data)
         except HTTPParseError as problem:
-            if response.over:
+            if response.ended:
                 response.reusable = False
             elif response.begun or _TWO_LENGTHS not in str(problem):
                 raise _framing_failure(response, data, problem) from None
@@ -483,7 +483,7 @@ class Connection:
                 self._is_refused = True
                 self._read_again(data)
         else:
-            self._timeline.closed = response.over and not was_over and not data
+            self._timeline.closed = response.ended and not had_ended and not data
 
     def _read_again(self, data: bytes) -> None:
         """Parse a response whose head was refused again, without its length, as soon as the head has arrived."""
@@ -495,7 +495,7 @@ class Connection:
         try:
             response.feed(whole)
         except HTTPParseError as problem:
-            if not response.over:
+            if not response.ended:
                 raise _framing_failure(response, self._head, problem) from None
         response.reusable = False  # a proxy may disagree about the end of this response
 
@@ -595,7 +595,7 @@ class ProxyAnswer(OSError):
         self.status = line.split(" ")[1:2]
 
     @property
-    def is_the_servers(self) -> bool:
+    def is_server_failure(self) -> bool:
         """Whether the proxy reports a failure of the server (RFC 9110, 15.6)."""
         return self.status in (["502"], ["503"], ["504"])
 
@@ -632,7 +632,7 @@ def kind_of(problem: BaseException, *, otherwise: str = "connect", proxied: bool
     if isinstance(problem, UnicodeError):  # a name that is not valid
         return "proxy" if proxied else "name_lookup"
     if isinstance(problem, ProxyAnswer):
-        return otherwise if problem.is_the_servers else "proxy"
+        return otherwise if problem.is_server_failure else "proxy"
     if isinstance(problem, ssl.SSLError):
         return _kind_of_tls(problem, otherwise)
     # an errno of ssl.SSLError is one of OpenSSL's own numbers, so it is not looked up here

@@ -11,7 +11,7 @@ from time import perf_counter_ns
 
 from gevent.hub import Hub
 
-from llmlocust.stream.timeline import Look
+from llmlocust.stream.timeline import Poll
 
 _LAST = -2
 """A priority of libev: a poll begins after gevent's own watchers, which run greenlets."""
@@ -22,15 +22,15 @@ class Polls:
 
     def __init__(self, hub: Hub) -> None:
         now = perf_counter_ns()
-        self.look = Look(now, now)
+        self.poll = Poll(now, now)
         """The newest poll."""
         self._prepare = hub.loop.prepare(ref=False, priority=_LAST)
         self._prepare.start(self._on_begin)
 
     def _on_begin(self) -> None:
         """Begin a new poll. The event loop calls this once in each of its rounds."""
-        look = self.look
-        self.look = Look(look.first_read or look.began, perf_counter_ns())
+        poll = self.poll
+        self.poll = Poll(poll.first_read or poll.began, perf_counter_ns())
 
 
 @cache

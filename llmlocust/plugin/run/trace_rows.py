@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from llmlocust.load.traces import Deal, Replay, open_trace
+from llmlocust.load.traces import Replay, TraceShare, open_trace
 
 _NS = 1_000_000_000
 AHEAD = 2.0
@@ -51,7 +51,9 @@ class Replayer(Protocol):
 
     on: bool
 
-    def replay(self, replay: Replay, began_ns: int | None, deal: Deal, max_in_flight: int, salt: str) -> None: ...
+    def replay(
+        self, replay: Replay, began_ns: int | None, share: TraceShare, max_in_flight: int, salt: str
+    ) -> None: ...
 
 
 def take_rows_of(open_load: Replayer, message: Mapping[str, Any], received_ns: int) -> None:
@@ -65,7 +67,7 @@ def take_rows_of(open_load: Replayer, message: Mapping[str, Any], received_ns: i
     if replay.trace.mark != message["mark"]:
         raise ValueError(f"{path} has other rows than the master's")
     began_ns = None if message["began"] is None else received_ns - int(message["began"] * _NS)
-    open_load.replay(replay, began_ns, Deal(*message["deal"]), message["max_in_flight"], message["salt"])
+    open_load.replay(replay, began_ns, TraceShare(*message["deal"]), message["max_in_flight"], message["salt"])
 
 
 def salt(options: Mapping[str, Any], run_id: str) -> str:

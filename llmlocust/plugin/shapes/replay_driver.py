@@ -13,7 +13,7 @@ from llmlocust.plugin.run.trace_rows import Rows, salt
 from llmlocust.plugin.settings import replay_in_words, replay_windows
 
 
-def take_over(replay: Replay, stairs: Staircase, run: RunState, environment: Environment) -> Windows:
+def set_up(replay: Replay, stairs: Staircase, run: RunState, environment: Environment) -> Windows:
     """Make the run a replay. Returns the windows that its shape follows instead of the staircase."""
     hold, levels = replay_windows(replay, environment)
     trace = {"rows": replay.rows, "speed": replay.speed, "shared": replay.trace.has_blocks}

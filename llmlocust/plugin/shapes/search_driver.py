@@ -9,7 +9,7 @@ from typing import Any
 from locust.env import Environment
 
 from llmlocust.load.curves import HOLD, Staircase
-from llmlocust.load.search import KEEPS, Search, Trial
+from llmlocust.load.search import MEETS, Search, Trial
 from llmlocust.metrics.levels import RATE, USERS
 from llmlocust.plugin import console
 from llmlocust.plugin.options import option
@@ -53,8 +53,8 @@ class Searching:
             lag=lag,
         )
 
-    def take_over(self, stairs: Staircase, run: Run) -> None:
-        """Select the levels of this staircase from now on."""
+    def control(self, stairs: Staircase, run: Run) -> None:
+        """Select the levels of this staircase and the plan of this run from now on."""
         self._stairs, self._run = stairs, run
         stairs.levels = [self.search.load]
         self.level_began()
@@ -65,12 +65,12 @@ class Searching:
         if self.unit == RATE:
             self._stairs.warmup = min(WARMUPS * self.search.warmup, self.search.longest)
 
-    def look(self) -> None:
+    def judge_level(self) -> None:
         """Judge the present level. If the search has decided, the staircase ends it and continues with the next load."""
         level = self._run.level
         if self._stairs.state != HOLD or level is None:
             return
-        if not self.search.look(level.window(self._run.moment()), self._run.ledger.tally):
+        if not self.search.decide(level.window(self._run.moment()), self._run.ledger.tally):
             return
         self._stairs.hold = 0.0
         self._stairs.levels = [trial.load for trial in self.search.trials]
@@ -124,7 +124,7 @@ def search_line(search: Search, unit: str = USERS) -> str:
 def _outcome(trial: Trial, unit: str) -> str:
     probably = "" if trial.sure else "probably "
     is_one = trial.load == 1 and unit == USERS
-    if trial.verdict == KEEPS:
+    if trial.verdict == MEETS:
         return f"{probably}{'passes' if is_one else 'pass'}"
     return f"{'is' if is_one else 'are'} {probably}too many for {trial.what}"
 

@@ -89,7 +89,7 @@ class SteppedRamp(LoadTestShape):
             drain=float(self._setting("drain")) + _LONGER_THAN_DRAIN,
         )
         if self._searching:
-            self._searching.take_over(stairs, run)
+            self._searching.control(stairs, run)
         else:
             run.plan = self._plan_for_files(plan)
         if self._requests:
@@ -97,7 +97,7 @@ class SteppedRamp(LoadTestShape):
         if self.unit == RATE:
             run.assignment.open(self._arrivals(), int(self._setting("max_in_flight")))
         if replay := replay_of(self.runner.environment):
-            self._stairs = replaying.take_over(replay, stairs, run, self.runner.environment)
+            self._stairs = replaying.set_up(replay, stairs, run, self.runner.environment)
         run.let_requests_end(float(self._setting("drain")))
         if getattr(self.runner.environment.parsed_options, "run_time", None):
             console.say(
@@ -127,7 +127,7 @@ class SteppedRamp(LoadTestShape):
         assert self._stairs is not None
         assert self._run is not None
         if self._searching:
-            self._searching.look()
+            self._searching.judge_level()
         if self._requests and self._run.assignment.all_requests_ended:
             self._stairs.hold = 0.0
         for change in self._stairs.advance(time.monotonic(), self._active_load()):

@@ -38,12 +38,12 @@ def check(environment: Environment) -> dict[str, Any]:
     except ValueError as problem:
         raise NotReady(str(problem)) from None
     if ramp is None:
-        _refuse_what_needs_a_ramp(environment)
+        _refuse_options_of_ramps(environment)
     _check_files(environment)
     if ramp:
         _check_ramp(environment, ramp)
     _check_machine(environment)
-    ours = attributes.own_users(environment)
+    users = attributes.own_users(environment)
     try:
         attributes.check_users(environment)
     except ValueError as problem:
@@ -51,12 +51,12 @@ def check(environment: Environment) -> dict[str, Any]:
     for note in (
         *option_checks.notes(environment),
         *replay_notes(environment),
-        *preflight.keys_notes(environment, ours),
+        *preflight.keys_notes(environment, users),
     ):
         console.say(note)
-    if not option(environment, "preflight") or not ours:
+    if not option(environment, "preflight") or not users:
         return {}
-    return preflight.check(environment, ours)
+    return preflight.check(environment, users)
 
 
 def _check_files(environment: Environment) -> None:
@@ -82,7 +82,7 @@ def _check_ramp(environment: Environment, ramp: SteppedRamp) -> None:
     _check_requests(environment, ramp)
 
 
-def _refuse_what_needs_a_ramp(environment: Environment) -> None:
+def _refuse_options_of_ramps(environment: Environment) -> None:
     values = {name: option(environment, name) for name in ("search", "rate", "requests", "trace")}
     values["shape"] = option(environment, "shape") != STEPPED
     name = next((name for name, value in values.items() if value), None)

@@ -53,7 +53,7 @@ def check(environment: Environment, users: Sequence[type[LLMUser]]) -> dict[str,
 
 
 def keys_notes(environment: Environment, users: Sequence[type[LLMUser]]) -> list[str]:
-    """Return lines that say which secrets the run sends to which host, and whether the connection is encrypted."""
+    """Return lines with the secrets that the run sends to each host, and whether the connection is encrypted."""
     secrets: dict[str, dict[str, None]] = {}
     for user in users:
         host = environment.host or user.host or ""
@@ -87,15 +87,15 @@ def _check(environment: Environment, user: type[LLMUser]) -> dict[str, Any]:
     except ValueError as problem:
         raise NotReady(str(problem)) from None
     try:
-        listed, trouble = probe.models(thoroughly=not (user.model or option(environment, "model")))
+        listed, list_problem = probe.models(all_targets=not (user.model or option(environment, "model")))
         common = option(environment, "model") or (listed[0] if listed else "")
-        attempt = _first_answer(environment, user, probe, user.model or common, listed, trouble)
+        attempt = _first_answer(environment, user, probe, user.model or common, listed, list_problem)
     except ValueError as problem:
         raise NotReady(str(problem)) from None
     finally:
         probe.client.close()
-    _say_findings(probe, attempt)
-    _pass_on(environment, probe, attempt, host, common)
+    _print_findings(probe, attempt)
+    _note_findings(environment, probe, attempt, host, common)
     record = attempt.record
     return {
         "model": attempt.ask.model,
@@ -108,7 +108,7 @@ def _check(environment: Environment, user: type[LLMUser]) -> dict[str, Any]:
 
 
 def _first_answer(
-    environment: Environment, user: type[LLMUser], probe: Probe, model: str, listed: Sequence[str], trouble: str
+    environment: Environment, user: type[LLMUser], probe: Probe, model: str, listed: Sequence[str], list_problem: str
 ) -> Attempt:
     """Return the first attempt that succeeds. Raises NotReady if none does."""
     question = _ask(environment, user, model)
@@ -118,7 +118,7 @@ def _first_answer(
     attempts = probe.find(question)
     if attempts[-1].record.ok:
         return attempts[-1]
-    raise NotReady(_unsupported(probe, [probe.dialect]) or _advice(probe, attempts, listed, trouble))
+    raise NotReady(_unsupported(probe, [probe.dialect]) or _advice(probe, attempts, listed, list_problem))
 
 
 def _probe(environment: Environment, user: type[LLMUser], host: str) -> Probe:
@@ -132,7 +132,7 @@ def _probe(environment: Environment, user: type[LLMUser], host: str) -> Probe:
     return Probe(endpoint, first, headers, timeouts=user.timeouts_of(environment))
 
 
-def _pass_on(environment: Environment, probe: Probe, attempt: Attempt, host: str, model: str) -> None:
+def _note_findings(environment: Environment, probe: Probe, attempt: Attempt, host: str, model: str) -> None:
     """Note the findings for this process and for the workers."""
     ask = attempt.ask
     note_values(environment, model=model, usage=ask.usage, max_tokens_field=ask.max_tokens_field)
@@ -189,10 +189,10 @@ def _changes(environment: Environment, user: type[LLMUser], dialect: Dialect, as
 
 
 def _detect_dialect(environment: Environment, probe: Probe, question: Ask) -> None:
-    """Detect the dialect if the user left it open, and the path if the server itself names one."""
+    """Detect the dialect if the user did not name one, and the path if the server names one."""
     name, path = option(environment, "dialect"), option(environment, "path")
     if name == AUTO:
-        dialect = _understood(probe, question, path)
+        dialect = _detected(probe, question, path)
     elif not path and named(name).discovers:
         dialect = _discovered(probe, named(name))
     else:
@@ -202,7 +202,7 @@ def _detect_dialect(environment: Environment, probe: Probe, question: Ask) -> No
     console.say(f"The run uses the dialect {dialect.name}, at {shown(probe.endpoint.path(dialect.path))}.")
 
 
-def _understood(probe: Probe, question: Ask, path: str) -> Dialect:
+def _detected(probe: Probe, question: Ask, path: str) -> Dialect:
     """Return the first dialect in which the server answers. The most likely target of each dialect comes first."""
     misplaced = []
     for dialect in _candidates(probe, path):
@@ -249,7 +249,7 @@ def _unsupported(probe: Probe, dialects: Iterable[Dialect]) -> str:
 # ── messages ──
 
 
-def _say_findings(probe: Probe, attempt: Attempt) -> None:
+def _print_findings(probe: Probe, attempt: Attempt) -> None:
     address, dialect = probe.endpoint.address, probe.dialect
     usual = address.joins(dialect.path_of(attempt.ask))[0]
     if attempt.changes:
@@ -265,12 +265,12 @@ def _say_findings(probe: Probe, attempt: Attempt) -> None:
             f"The address looks like one of {other}, and the run uses {dialect.name} at {shown(attempt.target)}. "
             f"To use {other}, give --llm-dialect {other}"
         )
-    _say_whether_tokens_were_seen(attempt.record)
+    _print_token_warning(attempt.record)
     if _is_forced(attempt.ask):
-        _say_whether_length_is_forced(dialect, attempt.ask, attempt.record)
+        _print_length_warning(dialect, attempt.ask, attempt.record)
 
 
-def _say_whether_tokens_were_seen(record: Record) -> None:
+def _print_token_warning(record: Record) -> None:
     if record.output_tokens and not record.chunks and record.e2e is None:
         fields = f", which may be in {record.unread}" if record.unread else ""
         console.say(
@@ -279,7 +279,7 @@ def _say_whether_tokens_were_seen(record: Record) -> None:
         )
 
 
-def _say_whether_length_is_forced(dialect: Dialect, ask: Ask, record: Record) -> None:
+def _print_length_warning(dialect: Dialect, ask: Ask, record: Record) -> None:
     if dialect.inputs(ask) is not None:
         return
     if (record.output_tokens or 0) < ask.extra["min_tokens"]:
@@ -289,7 +289,7 @@ def _say_whether_length_is_forced(dialect: Dialect, ask: Ask, record: Record) ->
         )
 
 
-def _advice(probe: Probe, attempts: Sequence[Attempt], listed: Sequence[str], trouble: str) -> str:
+def _advice(probe: Probe, attempts: Sequence[Attempt], listed: Sequence[str], list_problem: str) -> str:
     """Return why the load must not start, and the remedy."""
     endpoint, attempt = probe.endpoint, attempts[-1]
     if attempt.is_misplaced:
@@ -302,7 +302,7 @@ def _advice(probe: Probe, attempts: Sequence[Attempt], listed: Sequence[str], tr
     if model and listed and model not in listed:
         return f"{answer}. It does not list a model {model!r}, but {', '.join(listed[:5])}: set --llm-model"
     if not model and record.status >= 400:
-        return f"{answer}. No model was named and /v1/models lists none ({trouble}): set --llm-model"
+        return f"{answer}. No model was named and /v1/models lists none ({list_problem}): set --llm-model"
     if record.status == 0 and not endpoint.tls:
         return f"{answer}. If the server uses TLS, give https://"
     return f"{answer}. To start anyway, give --llm-preflight=false"

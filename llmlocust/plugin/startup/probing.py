@@ -30,7 +30,7 @@ _TRIES = 3
 _BETWEEN_TRIES = 0.5
 _MAX_REDIRECTS = 5
 _REFUSED = (400, 422)
-_NOT_HERE = (404, 405, 410, 501)
+_NO_ENDPOINT = (404, 405, 410, 501)
 _MODEL = re.compile(r"\b(model|deployment)s?\b", re.IGNORECASE)
 
 
@@ -39,7 +39,7 @@ class NotReady(Exception):
 
 
 Changes = Callable[[Dialect, Ask], Sequence[Adaptation]]
-"""A function that returns the other ways to ask in a dialect."""
+"""A function that returns possible changes of a request in a dialect."""
 
 
 def _no_changes(dialect: Dialect, ask: Ask) -> Sequence[Adaptation]:
@@ -79,7 +79,7 @@ class Attempt(NamedTuple):
         if 200 <= record.status < 300:
             return not record.chunks and record.outcome in ("bad_stream", "error_event", "truncated")
         is_redirect = 300 <= record.status < 400
-        return is_redirect or record.status in _NOT_HERE or (self.is_guess and self.is_page)
+        return is_redirect or record.status in _NO_ENDPOINT or (self.is_guess and self.is_page)
 
     @property
     def _is_about_model(self) -> bool:
@@ -112,7 +112,7 @@ class Probe:
         self.requests = 0
         self._location = ""
         self._is_page = False
-        self._known: dict[tuple[str, str], Attempt] = {}
+        self._attempts: dict[tuple[str, str], Attempt] = {}
         """The attempts so far, by dialect and target. All of them asked the same question."""
 
     # ── the target ──
@@ -131,9 +131,9 @@ class Probe:
 
     def at(self, target: str, ask: Ask) -> Attempt:
         """Send the request to a target, or to the target of its redirect. A second call returns the first attempt."""
-        known = self._known.get((self.dialect.name, target))
+        known = self._attempts.get((self.dialect.name, target))
         if known is None:
-            known = self._known[self.dialect.name, target] = self._followed(target, ask)
+            known = self._attempts[self.dialect.name, target] = self._followed(target, ask)
         self.endpoint.set_target(self.dialect.path_of(ask), known.target)
         return known
 
@@ -152,12 +152,12 @@ class Probe:
     def _own_target(self, target: str) -> str:
         """Return the target of a redirect if it is on the same server; otherwise an empty text."""
         try:
-            to = split(self._whole_location(target))
-            origin = (to.scheme, to.hostname, to.port or (443 if to.scheme == "https" else 80))
-        except ValueError:  # no address at all
+            location = split(self._whole_location(target))
+            origin = (location.scheme, location.hostname, location.port or (443 if location.scheme == "https" else 80))
+        except ValueError:  # not an address
             return ""
         is_own = origin == (self.endpoint.scheme, self.endpoint.host, self.endpoint.port)
-        target = (to.path or "/") + (f"?{to.query}" if to.query else "")
+        target = (location.path or "/") + (f"?{location.query}" if location.query else "")
         return quoted(target, "latin-1") if is_own else ""  # as headers are decoded
 
     def _shown_location(self, target: str) -> str:
@@ -202,8 +202,8 @@ class Probe:
         if self._body(changed) == self._body(attempt.ask):  # this dialect does not have the field
             return None
         record = self.send(changed)
-        is_runs = change.is_runs and record.status in _REFUSED
-        if not (record.ok or is_runs or self._is_another_refusal(attempt, changed, record)):
+        is_run_setting = change.is_run_setting and record.status in _REFUSED
+        if not (record.ok or is_run_setting or self._is_another_refusal(attempt, changed, record)):
             return None
         return attempt._replace(ask=changed, record=record, changes=(*attempt.changes, change.words))
 
@@ -253,18 +253,18 @@ class Probe:
     def get(self, path: str) -> bytes:
         return bytes(self._get(self.endpoint.path(path)).body)
 
-    def models(self, *, thoroughly: bool) -> tuple[list[str], str]:
+    def models(self, *, all_targets: bool) -> tuple[list[str], str]:
         """Return the models that the server lists, and the reason if there is no list: some servers answer chats but have
         none.
         """
-        targets, trouble = self.endpoint.address.bases(self.dialect.models_path), ""
-        for target in targets if thoroughly else targets[:1]:
+        targets, problem = self.endpoint.address.bases(self.dialect.models_path), ""
+        for target in targets if all_targets else targets[:1]:
             timeline = self._fetched(target)
             names = models.listed(bytes(timeline.body)) if timeline.status < 300 else None
             if names is not None:
                 return names, ""
-            trouble = trouble or timeline.detail or f"HTTP {timeline.status}: {server_words(bytes(timeline.body))}"
-        return [], self.headers.without_values(trouble, self.endpoint.secrets)
+            problem = problem or timeline.detail or f"HTTP {timeline.status}: {server_words(bytes(timeline.body))}"
+        return [], self.headers.without_values(problem, self.endpoint.secrets)
 
     def _fetched(self, target: str) -> Timeline:
         for _ in range(_MAX_REDIRECTS):
@@ -296,11 +296,11 @@ def words_of(record: Record) -> str:
 
 
 def _may_be_accidental(record: Record) -> bool:
-    if record.outcome.startswith("timeout_"):  # it had the same time as a request of the run
+    if record.outcome.startswith("timeout_"):  # the request had the same time-out as one of the run
         return False
     if 200 <= record.status < 300:
         return record.outcome != "bad_stream" or bool(record.chunks)
-    return record.status in (0, 429) or (record.status >= 500 and record.status not in _NOT_HERE)
+    return record.status in (0, 429) or (record.status >= 500 and record.status not in _NO_ENDPOINT)
 
 
 def _no_connection(endpoint: Endpoint, detail: str) -> str:
@@ -309,4 +309,4 @@ def _no_connection(endpoint: Endpoint, detail: str) -> str:
         return f"{where} has a certificate that is not trusted ({detail}): set SSL_CERT_FILE to the file of its authority, or give --llm-insecure"
     if "WRONG_VERSION" in detail or "RECORD_LAYER" in detail:
         return f"{where} does not speak TLS ({detail}): is it http:// instead of https://?"
-    return f"nothing answers at {where}: {detail}. Is the server up, and is --host right?"
+    return f"nothing answers at {where}: {detail}. Is the server running, and is --host right?"

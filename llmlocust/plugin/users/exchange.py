@@ -77,4 +77,4 @@ def _context(record: Record) -> dict[str, Any]:
 
 
 def _wall_time(timeline: Timeline) -> float:
-    return time() - (perf_counter_ns() - (timeline.sent_ns or timeline.asked_ns)) / 1e9
+    return time() - (perf_counter_ns() - (timeline.sent_ns or timeline.requested_ns)) / 1e9

@@ -47,7 +47,7 @@ from llmlocust.stream.timeline import Timeline
 
 _MAX_PAUSE = 30.0
 """Seconds. A Retry-After may ask for a longer pause."""
-_RUN_KNOWN_WITHIN = 30.0
+_MAX_WAIT_FOR_RUN = 30.0
 """Seconds to wait for the master's message about the run. A master without llmlocust sends none."""
 _log = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ class LLMUser(FastHttpUser):
         """Run as Locust's users do, or in open load as a stream. On a worker that joins late, users start before the worker
         has received the run, so they wait for it.
         """
-        self._collector.is_told.wait(_RUN_KNOWN_WITHIN)
+        self._collector.run_received.wait(_MAX_WAIT_FOR_RUN)
         if self._collector.refused:
             return
         if self._collector.open_load.on:
@@ -210,14 +210,14 @@ class LLMUser(FastHttpUser):
         from the prompt itself if it is a conversation. `self.turns` is their number; `fields` are those of `chat`.
         """
         source = self._source()
-        picked = self._prompts.pick(source) if question is None else question
+        first_question = self._prompts.pick(source) if question is None else question
         prompts = self._prompts if question is None else replace(self._prompts, unique=False, tokens=None, prefix="")
         history: Messages = []
         records: list[Record] = []
-        for turn in prompts.turns(picked, max(1, round(self._drawn("turns", source))), source):
+        for turn in prompts.turns(first_question, max(1, round(self._drawn("turns", source))), source):
             if records:
                 self.wait()
-            history = [*history, *turn.said]
+            history = [*history, *turn.messages]
             turn_name, turn_fields = f"{name} {len(records) + 1}", _limited(turn.max_tokens) | fields
             records.append(self._chat(self._dialect, history, turn.words, turn_name, source, turn_fields))
             if not records[-1].ok:
@@ -289,10 +289,10 @@ class LLMUser(FastHttpUser):
         limits = {} if row is None else _limited(row.output_tokens)
         if row is not None and row.blocks:
             return shared_text(row, self._collector.open_load.salt, self._prompts.count, source), "", limits
-        picked = self._prompts.pick(source)
+        question = self._prompts.pick(source)
         if row is not None:
-            return self._prompts.dress(words_of(picked), source, row.prompt_tokens), words_of(picked), limits
-        return self._prompts.dress(picked, source), words_of(picked), _limited(limit_of(picked))
+            return self._prompts.prepare(words_of(question), source, row.prompt_tokens), words_of(question), limits
+        return self._prompts.prepare(question, source), words_of(question), _limited(limit_of(question))
 
     def _text(self, source: random.Random, row: Row | None) -> tuple[str, str, dict[str, Any]]:
         """Return the same as `_prompt`, with the prompt as plain text."""
@@ -301,7 +301,7 @@ class LLMUser(FastHttpUser):
 
     def _source(self, row: Row | None = None) -> random.Random:
         """Return the random source of the next request. It depends on the number of processes, so this waits for the run."""
-        self._collector.is_told.wait(_RUN_KNOWN_WITHIN)
+        self._collector.run_received.wait(_MAX_WAIT_FOR_RUN)
         draws = self._collector.draws
         return draws.next() if row is None else draws.of(row.number)
 
@@ -344,8 +344,8 @@ class LLMUser(FastHttpUser):
     def _ask(self, dialect: Dialect, ask: Ask, name: str, words: str) -> Record:
         if self._collector.refused:
             raise StopUser(self._collector.refused)
-        asked_ns = perf_counter_ns()
-        timeline = Timeline(asked_ns=asked_ns, due_ns=self._collector.open_load.due_now(asked_ns))
+        requested_ns = perf_counter_ns()
+        timeline = Timeline(requested_ns=requested_ns, due_ns=self._collector.open_load.due_now(requested_ns))
         if ask.stream and not dialect.streams:
             ask = msgspec.structs.replace(ask, stream=False)
         request_id = f"{random.getrandbits(64):016x}"
@@ -370,7 +370,7 @@ class LLMUser(FastHttpUser):
         sums, dialect, ask = exchange.sums(), exchange.dialect, exchange.ask
         record = sums.record
         record.id = request_id
-        self._hide_what_is_private(record)
+        self._remove_secrets(record)
         record.inputs = dialect.inputs(ask)
         try:
             record.right = self._judge(words, record)
@@ -383,7 +383,7 @@ class LLMUser(FastHttpUser):
                     self._otel.record(record, dialect.operation, ask.model, self._llm.endpoint)
         return record
 
-    def _hide_what_is_private(self, record: Record) -> None:
+    def _remove_secrets(self, record: Record) -> None:
         """Mask secrets in the server's messages, or remove the messages, as --llm-error-text says."""
         if self._option("error_text"):
             record.error = self._headers.without_values(record.error, self._llm.endpoint.secrets)
@@ -392,14 +392,14 @@ class LLMUser(FastHttpUser):
             record.error = record.words = f"HTTP {record.status}" if record.status and not record.ok else ""
 
     def _take_from_quota(self, timeline: Timeline) -> None:
-        """Wait until a fixed number of requests includes this one. It counts as asked for from then on."""
+        """Wait until the quota has a request for this user. The request counts as requested from then on."""
         while not self._collector.quota.take():
             if self._state == LOCUST_STATE_STOPPING:
                 raise StopUser
             self._state = LOCUST_STATE_WAITING  # Locust may stop the user at once: nothing is in flight
             self._collector.quota.wait()
             self._state = LOCUST_STATE_RUNNING
-            timeline.asked_ns = perf_counter_ns()
+            timeline.requested_ns = perf_counter_ns()
 
     def _judge(self, words: str, record: Record) -> bool | None:
         if not record.ok:
@@ -481,7 +481,7 @@ def _limited(tokens: int | None) -> dict[str, Any]:
 
 
 _chance = random.Random()
-"""The source of think times. No seed fixes them."""
+"""The random source of think times, which no seed determines."""
 
 
 @cache

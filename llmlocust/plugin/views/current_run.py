@@ -1,4 +1,4 @@
-"""`Newest`: the newest run, for the live page and for /metrics."""
+"""`CurrentRun`: the newest run of an environment, for the live page and for /metrics."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from llmlocust.plugin.run.state import RunState
 from llmlocust.plugin.views.prometheus import Collector
 
 
-class Newest(Companion):
-    """A companion of each run of an environment, one after the other."""
+class CurrentRun(Companion):
+    """The live view of the newest run. It is a companion of each run of an environment, one after the other."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment

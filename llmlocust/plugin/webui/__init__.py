@@ -20,11 +20,11 @@ from prometheus_client.exposition import choose_encoder
 
 from llmlocust.plugin.http.addresses import shown
 from llmlocust.plugin.run.recorder import Recorder
-from llmlocust.plugin.views.current_run import Newest
+from llmlocust.plugin.views.current_run import CurrentRun
 from llmlocust.plugin.webui import access
 from llmlocust.plugin.webui.form import check_form, check_workers
 from llmlocust.plugin.webui.inputs import Inputs
-from llmlocust.plugin.webui.report import NotMade, Reports
+from llmlocust.plugin.webui.report import ReportFailed, Reports
 from llmlocust.runfiles import formats
 
 STATIC = Path(__file__).with_name("static")
@@ -54,11 +54,11 @@ class Runs(Protocol):
     def keeps_files(self) -> bool: ...
 
 
-def add_to(web_ui: WebUI, runs: Runs, newest: Newest) -> None:
+def add_to(web_ui: WebUI, runs: Runs, current_run: CurrentRun) -> None:
     """Add our routes and hooks. This must precede the web UI's first answer: Flask accepts no routes later."""
     app = web_ui.app
     assert app is not None
-    pages = Pages(runs, newest)
+    pages = Pages(runs, current_run)
     access.guard(app, web_ui.host, runs.environment)
     app.register_blueprint(_blueprint(web_ui, app.blueprints["locust"].url_prefix or "", pages))
     app.before_request(lambda: _offer(web_ui.template_args))
@@ -97,15 +97,15 @@ def _refuse_options() -> None:
 
 def _protect(response: Response) -> Response:
     """Set the Content-Security-Policy of our pages and files."""
-    response.headers["Content-Security-Policy"] = access.OURS
+    response.headers["Content-Security-Policy"] = access.PAGE_POLICY
     return response
 
 
 def _checks(web_ui: WebUI, pages: Pages) -> Callable[[], Response | None]:
     """Return a hook that validates posts to Locust's own routes, after the login and before Locust's views."""
     checks = {
-        "locust.swarm": web_ui.auth_required_if_enabled(pages.refuse_a_bad_form),
-        "locust.update_user": web_ui.auth_required_if_enabled(pages.refuse_a_bad_class),
+        "locust.swarm": web_ui.auth_required_if_enabled(pages.refuse_invalid_form),
+        "locust.update_user": web_ui.auth_required_if_enabled(pages.refuse_invalid_class),
     }
 
     def check() -> Response | None:
@@ -117,9 +117,9 @@ def _checks(web_ui: WebUI, pages: Pages) -> Callable[[], Response | None]:
 
 def _offer(template_args: dict[str, Any]) -> None:
     """Add our extensions to those of a locustfile. This is repeated for each page: a locustfile may replace the list."""
-    for place, ours in _OFFERED.items():
-        theirs = template_args.get(place, [])
-        template_args[place] = [*theirs, *(entry for entry in ours if entry not in theirs)]
+    for place, added in _OFFERED.items():
+        existing = template_args.get(place, [])
+        template_args[place] = [*existing, *(entry for entry in added if entry not in existing)]
 
 
 def _add_tab_script(response: Response) -> Response:
@@ -143,8 +143,8 @@ def _keep_page_polling(response: Response) -> Response:
 class Pages:
     """The views of our routes, and the checks of Locust's."""
 
-    def __init__(self, runs: Runs, newest: Newest) -> None:
-        self.runs, self.newest = runs, newest
+    def __init__(self, runs: Runs, current_run: CurrentRun) -> None:
+        self.runs, self.current_run = runs, current_run
         self.environment = runs.environment
         self._reports = Reports()
         self._inputs = Inputs(self.environment)
@@ -157,7 +157,7 @@ class Pages:
     def live(self) -> Response:
         query, runner = request.args, self.environment.runner
         assert runner is not None
-        live = self.newest.live()
+        live = self.current_run.live()
         state = {
             "state": runner.state,
             "users": runner.user_count,
@@ -174,25 +174,25 @@ class Pages:
     def metrics(self) -> Response:
         """Return the metrics for Prometheus, in the format that it requests."""
         text, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return Response(text(self.newest), content_type=content_type)
+        return Response(text(self.current_run), content_type=content_type)
 
     def report(self) -> Response:
         """Return the report of the requested run; of the newest, with its figures so far."""
         prefix = self._prefix()
         if prefix is None or self.runs.recorder is None:
-            return _say(404, "there is no such run yet")
+            return _text_response(404, "there is no such run yet")
         self.runs.recorder.bring_up_to_date()
         try:
             page = self._reports.make(prefix, "zh" if request.args.get("lang") == "zh" else "en")
-        except NotMade as problem:
-            return _say(500, str(problem))
+        except ReportFailed as problem:
+            return _text_response(500, str(problem))
         return send_file(page, as_attachment=True, download_name=f"{Path(prefix).name}_report.html", max_age=0)
 
     def file(self, name: str) -> Response:
         prefix = self._prefix()
         path = Path(f"{prefix}_{name}") if prefix and name in formats.files() else None
         if path is None or self.runs.recorder is None or not path.exists():
-            return _say(404, f"there is no {name} yet")
+            return _text_response(404, f"there is no {name} yet")
         self.runs.recorder.bring_up_to_date()
         return send_file(path.absolute(), as_attachment=True, max_age=0)
 
@@ -211,7 +211,7 @@ class Pages:
 
     # ── the form ──
 
-    def refuse_a_bad_form(self) -> Response | None:
+    def refuse_invalid_form(self) -> Response | None:
         """Refuse a form with invalid values, with the reason. Locust would store the values that it can read, and answer
         500 to the others.
         """
@@ -223,16 +223,16 @@ class Pages:
         request.form = self._inputs.fields(request.form)  # Locust would store any option, such as names of output files
         return None
 
-    def refuse_a_bad_class(self) -> Response | None:
+    def refuse_invalid_class(self) -> Response | None:
         """Refuse settings of a user class that Locust's page does not offer: Locust would set any attribute."""
         try:
             self._inputs.check_user_class(request.get_json(force=True, silent=True))
         except ValueError as problem:
-            return _say(400, str(problem))
+            return _text_response(400, str(problem))
         return None
 
 
-def _say(status: int, words: str) -> Response:
+def _text_response(status: int, words: str) -> Response:
     return Response(words + "\n", status, mimetype="text/plain")
 
 

@@ -17,8 +17,8 @@ _TIMEOUT = 600.0
 """Seconds for one report."""
 
 
-class NotMade(Exception):
-    """The report could not be made. The message is the reason, in one line."""
+class ReportFailed(Exception):
+    """The report was not written. The message is the reason, in one line."""
 
 
 class Reports:
@@ -65,10 +65,10 @@ class Reports:
             errors = child.communicate(timeout=_TIMEOUT)[1]
         except subprocess.TimeoutExpired:
             child.kill()
-            raise NotMade(f"the report was not made within {_TIMEOUT:.0f} s") from None
+            raise ReportFailed(f"the report was not made within {_TIMEOUT:.0f} s") from None
         if child.returncode:
             lines = errors.strip().splitlines() or [f"exit {child.returncode}"]
-            raise NotMade(f"the report could not be made: {lines[-1].removeprefix('Error: ')}")
+            raise ReportFailed(f"the report could not be made: {lines[-1].removeprefix('Error: ')}")
         return page
 
     def _new_page(self) -> Path:

@@ -25,8 +25,8 @@ from llmlocust.stream.delta import (
 )
 from llmlocust.stream.dialects.base import Dialect, text_of
 from llmlocust.stream.sse import Event
-from llmlocust.stream.tolerant import believable
-from llmlocust.stream.words import is_something, reason, said
+from llmlocust.stream.tolerant import valid_count
+from llmlocust.stream.words import first_message, has_value, reason
 
 _VERSION = "2023-06-01"
 _MAX_TOKENS = 4096
@@ -97,24 +97,26 @@ class AnthropicMessages(Dialect):
             fields["stream"] = True
         return msgspec.json.encode(fields | ask.extra)
 
-    def pieces(self, found: list[Delta], chunk: _Chunk, event: Event) -> None:
+    def pieces(self, deltas: list[Delta], chunk: _Chunk, event: Event) -> None:
         end = event.end
         if chunk.type == "content_block_delta" and chunk.delta is not None:
-            _add_growth(found, chunk.delta, end)
-        elif (chunk.error is not None and is_something(chunk.error)) or "error" in (chunk.type, event.kind):
-            found.append(Delta(ERROR, end, said(chunk.error, chunk.message) or "an error event without a message"))
+            _add_growth(deltas, chunk.delta, end)
+        elif (chunk.error is not None and has_value(chunk.error)) or "error" in (chunk.type, event.kind):
+            deltas.append(
+                Delta(ERROR, end, first_message(chunk.error, chunk.message) or "an error event without a message")
+            )
         elif chunk.type == "content_block_start" and chunk.content_block is not None:
-            _add_block(found, chunk.content_block, end)
+            _add_block(deltas, chunk.content_block, end)
         elif chunk.type == "message_start" and isinstance(chunk.message, _Message) and chunk.message.usage:
             # its count of output tokens is that of the beginning
-            found.append(Delta(USAGE, end, "", _usage(chunk.message.usage, output_tokens=None)))
+            deltas.append(Delta(USAGE, end, "", _usage(chunk.message.usage, output_tokens=None)))
         elif chunk.type == "message_delta":
-            _add_end(found, reason(chunk.delta.stop_reason) if chunk.delta else "", chunk.usage, end)
+            _add_end(deltas, reason(chunk.delta.stop_reason) if chunk.delta else "", chunk.usage, end)
         elif chunk.type == "message_stop":
-            found.append(Delta(END, end, "[DONE]"))
+            deltas.append(Delta(END, end, "[DONE]"))
         elif chunk.type == "message":
-            _add_whole(found, chunk.content or (), end)
-            _add_end(found, reason(chunk.stop_reason) or "[DONE]", chunk.usage, end)
+            _add_whole(deltas, chunk.content or (), end)
+            _add_end(deltas, reason(chunk.stop_reason) or "[DONE]", chunk.usage, end)
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:
@@ -132,44 +134,44 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
     return {"type": "image", "source": source}
 
 
-def _add_growth(found: list[Delta], delta: _Block, end: int) -> None:
+def _add_growth(deltas: list[Delta], delta: _Block, end: int) -> None:
     if delta.text:
-        found.append(Delta(ANSWER, end, text_of(delta.text)))
+        deltas.append(Delta(ANSWER, end, text_of(delta.text)))
     elif delta.thinking:
-        found.append(Delta(REASONING, end, text_of(delta.thinking)))
+        deltas.append(Delta(REASONING, end, text_of(delta.thinking)))
     elif delta.partial_json:
-        found.append(Delta(TOOL, end))
+        deltas.append(Delta(TOOL, end))
 
 
-def _add_block(found: list[Delta], block: _Block, end: int) -> None:
+def _add_block(deltas: list[Delta], block: _Block, end: int) -> None:
     """Add a block. Its beginning has no text yet, but that of a tool call has the name, which the model generated."""
     kind = _KINDS.get(block.type.removeprefix("server_"))
     text = text_of(block.text or block.thinking)
     if kind == TOOL or block.type == "redacted_thinking" or (kind and text):
-        found.append(Delta(kind or ANSWER, end, text))
+        deltas.append(Delta(kind or ANSWER, end, text))
 
 
 _WHOLE = {ANSWER: WHOLE_ANSWER, REASONING: WHOLE_REASONING, TOOL: WHOLE_TOOL}
 
 
-def _add_whole(found: list[Delta], blocks: Sequence[_Block], end: int) -> None:
+def _add_whole(deltas: list[Delta], blocks: Sequence[_Block], end: int) -> None:
     """Add the blocks of a whole message, joined by kind."""
     pieces: list[Delta] = []
     for block in blocks:
         _add_block(pieces, block, end)
     for kind, whole in _WHOLE.items():
         texts = [piece.text for piece in pieces if piece.kind == kind]
-        found += [Delta(whole, end, "".join(texts))] if texts else []
+        deltas += [Delta(whole, end, "".join(texts))] if texts else []
 
 
-def _add_end(found: list[Delta], stop_reason: str, usage: _Usage | None, end: int) -> None:
+def _add_end(deltas: list[Delta], stop_reason: str, usage: _Usage | None, end: int) -> None:
     if stop_reason:
-        found.append(Delta(END, end, stop_reason))
+        deltas.append(Delta(END, end, stop_reason))
     if usage is not None:
-        found.append(Delta(USAGE, end, "", _usage(usage, believable(usage.output_tokens))))
+        deltas.append(Delta(USAGE, end, "", _usage(usage, valid_count(usage.output_tokens))))
 
 
 def _usage(usage: _Usage, output_tokens: int | None) -> Usage:
     """Convert usage. Cached prompt tokens are counted separately, and may be reported by a later event."""
-    cached = believable(usage.cache_read_input_tokens), believable(usage.cache_creation_input_tokens)
-    return Usage(believable(usage.input_tokens), output_tokens, None, *cached)
+    cached = valid_count(usage.cache_read_input_tokens), valid_count(usage.cache_creation_input_tokens)
+    return Usage(valid_count(usage.input_tokens), output_tokens, None, *cached)

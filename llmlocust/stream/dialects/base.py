@@ -13,8 +13,7 @@ from llmlocust.stream import sse, tolerant, words
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.delta import BAD, EMPTY, END, ERROR, SOME_TOKEN, TOKEN_BEARING, USAGE, WORDS, Delta
 from llmlocust.stream.sse import BOM, STRAY, Event
-from llmlocust.stream.usage import TELLING as TELLS_TOKENS
-from llmlocust.stream.usage import usage_in
+from llmlocust.stream.usage import REPORTS_TOKENS, usage_in
 
 _DONE = b"[DONE]"
 _NOT_READABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -29,8 +28,8 @@ class Adaptation(NamedTuple):
     """Fields of the Ask that are replaced."""
     words: str
     """Description of the changed request."""
-    is_runs: bool = False
-    """Whether the run makes this change anyway. It is kept even if the server rejects it with the same message."""
+    is_run_setting: bool = False
+    """Whether the change is a setting of the run. It is kept even if the server rejects it with the same message."""
 
 
 Get = Callable[[str], bytes]
@@ -114,7 +113,7 @@ class Dialect:
         return [
             Adaptation({"max_tokens_field": field}, f"with the limit of tokens as {field}"),
             Adaptation({"usage": False}, "without stream_options, so that its tokens are counted by chunks"),
-            Adaptation({"max_tokens": limit or None}, own_limit, is_runs=True),
+            Adaptation({"max_tokens": limit or None}, own_limit, is_run_setting=True),
         ]
 
     def unsupported(self, get: Get) -> str:
@@ -125,17 +124,17 @@ class Dialect:
 
     # ── answers ──
 
-    def pieces(self, found: list[Delta], chunk: Any, event: Event) -> None:
-        """Add the pieces of one chunk to `found`, each with the event's `end`. Unknown content is skipped."""
+    def pieces(self, deltas: list[Delta], chunk: Any, event: Event) -> None:
+        """Add the pieces of one chunk to `deltas`, each with the event's `end`. Unknown content is skipped."""
         raise NotImplementedError
 
-    def is_answer(self, chunk: Any, found: Sequence[Delta]) -> bool:
+    def is_answer(self, chunk: Any, deltas: Sequence[Delta]) -> bool:
         """Return whether a whole document, with these pieces, is an answer."""
-        return bool(found)
+        return bool(deltas)
 
-    def lacks(self, ask: Ask, found: Sequence[Delta]) -> str:
+    def lacks(self, ask: Ask, deltas: Sequence[Delta]) -> str:
         """Return what is missing in an answer that is one document of this protocol; empty if it is complete."""
-        for delta in found:
+        for delta in deltas:
             if delta.kind in SOME_TOKEN or (delta.usage is not None and delta.usage.output_tokens is not None):
                 return ""
         return "an empty answer: no text, and no token count"
@@ -146,20 +145,20 @@ class Dialect:
 
     def deltas(self, events: Sequence[Event]) -> list[Delta]:
         """Return the pieces of a streamed answer, in order. Never raises: unreadable content becomes a BAD delta."""
-        found: list[Delta] = []
+        deltas: list[Delta] = []
         pieces = self.pieces
         for event, chunk in zip(events, self._decoded(events), strict=True):
             if chunk.__class__ is _Odd:
-                found += chunk.deltas
+                deltas += chunk.deltas
                 continue
-            before = len(found)
+            before = len(deltas)
             try:  # inlined for speed: this runs for every token
-                pieces(found, chunk, event)
+                pieces(deltas, chunk, event)
             except Exception as problem:
-                self._note_problem(found, event, problem)
-            if len(found) == before or found[before].kind not in TOKEN_BEARING:
-                self._take_the_rest(found, before, event)
-        return found
+                self._note_problem(deltas, event, problem)
+            if len(deltas) == before or deltas[before].kind not in TOKEN_BEARING:
+                self._add_from_other_fields(deltas, before, event)
+        return deltas
 
     def document(self, body: bytes) -> list[Delta]:
         """Return the pieces of an answer in one JSON document."""
@@ -171,18 +170,18 @@ class Dialect:
                 # the connection was closed before the end of the document
                 return []
             return [Delta(BAD, len(body), f"not JSON of this protocol: {problem}")]
-        found: list[Delta] = []
+        deltas: list[Delta] = []
         event = Event(body, len(body))
         try:
-            self.pieces(found, chunk, event)
+            self.pieces(deltas, chunk, event)
         except Exception as problem:
-            self._note_problem(found, event, problem)
-        self._take_the_rest(found, 0, event)
-        if any(delta.kind in (ERROR, EMPTY) for delta in found):
-            return found
-        if not self.is_answer(chunk, found):
+            self._note_problem(deltas, event, problem)
+        self._add_from_other_fields(deltas, 0, event)
+        if any(delta.kind in (ERROR, EMPTY) for delta in deltas):
+            return deltas
+        if not self.is_answer(chunk, deltas):
             return [Delta(BAD, len(body), f"a JSON document, but not an answer of {self.name}: {words.plain(body)}")]
-        return found if any(delta.kind == END for delta in found) else [*found, Delta(END, len(body))]
+        return deltas if any(delta.kind == END for delta in deltas) else [*deltas, Delta(END, len(body))]
 
     def _document(self, body: bytes) -> Any:
         try:
@@ -193,22 +192,22 @@ class Dialect:
             except ValueError:
                 raise ValueError(str(problem)) from None
 
-    def _note_problem(self, found: list[Delta], event: Event, problem: Exception) -> None:
+    def _note_problem(self, deltas: list[Delta], event: Event, problem: Exception) -> None:
         """Add a BAD delta for an exception of a dialect, which may be a user's own. The request still counts."""
-        found.append(Delta(BAD, event.end, f"{self.name} cannot read a chunk: {problem!r}"))
+        deltas.append(Delta(BAD, event.end, f"{self.name} cannot read a chunk: {problem!r}"))
 
-    def _take_the_rest(self, found: list[Delta], before: int, event: Event) -> None:
+    def _add_from_other_fields(self, deltas: list[Delta], before: int, event: Event) -> None:
         """Add an error or usage that an event without tokens has outside the fields of the protocol."""
-        if len(found) == before and (error := words.error_in(event.data)):
-            found.append(Delta(ERROR, event.end, error))
+        if len(deltas) == before and (error := words.error_in(event.data)):
+            deltas.append(Delta(ERROR, event.end, error))
         elif (
             b"oken" in event.data
-            and all(delta.kind != USAGE for delta in found[before:])
-            and TELLS_TOKENS.search(event.data)
+            and all(delta.kind != USAGE for delta in deltas[before:])
+            and REPORTS_TOKENS.search(event.data)
         ):
             usage = usage_in(event.data)
             if usage is not None:
-                found.append(Delta(USAGE, event.end, "", usage))
+                deltas.append(Delta(USAGE, event.end, "", usage))
 
     def _decoded(self, events: Sequence[Event]) -> Sequence[Any]:
         """Return the chunk of each event, or an _Odd for an event that is not a chunk.
@@ -268,7 +267,7 @@ def _words_of(event: Event, data: bytes) -> Delta:
         return _words_of_line(event, data, text)
     if data.startswith((b"{", b"[")):
         return Delta(BAD, event.end, f"not a chunk of this protocol: {text}")
-    return Delta(ERROR if event.whole and words.says_trouble(text) else WORDS, event.end, text)
+    return Delta(ERROR if event.whole and words.reports_failure(text) else WORDS, event.end, text)
 
 
 def _words_of_line(event: Event, data: bytes, text: str) -> Delta:
@@ -279,7 +278,7 @@ def _words_of_line(event: Event, data: bytes, text: str) -> Delta:
             return Delta(BAD, event.end, f"not a stream: {text}")
         return Delta(ERROR if event.whole else WORDS, event.end, text)
     name, value = field[1].decode(errors="replace"), field[2]
-    if words.says_trouble(name):  # llama.cpp wrote errors as a field `error` until 2025
+    if words.reports_failure(name):  # llama.cpp wrote errors as a field `error` until 2025
         return Delta(ERROR, event.end, words.server_words(value.strip()) if value else text)
     return Delta(WORDS, event.end, text)
 
@@ -304,14 +303,14 @@ _ABOUT = frozenset(("type", "id", "index", "format", "role", "signature", "expir
 """Names of fields that describe a part and have no content."""
 
 
-def brings(value: Any, depth: int = _MAX_DEPTH) -> bool:
+def has_content(value: Any, depth: int = _MAX_DEPTH) -> bool:
     """Return whether a piece has text, audio or an image."""
     if isinstance(value, str):
         return bool(value)
     if depth and isinstance(value, list):
-        return any(brings(part, depth - 1) for part in value)
+        return any(has_content(part, depth - 1) for part in value)
     if depth and isinstance(value, dict):
-        return any(brings(part, depth - 1) for name, part in value.items() if name not in _ABOUT)
+        return any(has_content(part, depth - 1) for name, part in value.items() if name not in _ABOUT)
     return False
 
 

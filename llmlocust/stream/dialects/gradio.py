@@ -16,7 +16,7 @@ from llmlocust.stream.ask import Ask
 from llmlocust.stream.delta import ANSWER, END, ERROR, Delta
 from llmlocust.stream.dialects.base import Dialect, Get
 from llmlocust.stream.sse import Event
-from llmlocust.stream.words import is_something, said
+from llmlocust.stream.words import first_message, has_value
 
 PROMPT = "{prompt}"
 """Placeholder of the prompt in a function's inputs: --llm-body '{"data": ["{prompt}", 0.7]}'."""
@@ -44,7 +44,7 @@ class Gradio(Dialect):
     """Common base of the two protocols."""
 
     discovers = True
-    way: ClassVar[str]
+    function_prefix: ClassVar[str]
     """Path before the function's name."""
 
     def discover(self, get: Get) -> None:
@@ -56,7 +56,7 @@ class Gradio(Dialect):
                 continue
             if functions:
                 function = "/chat" if "/chat" in functions else functions[0]
-                self.path = prefix + self.way + function
+                self.path = prefix + self.function_prefix + function
                 return
 
     def unsupported(self, get: Get) -> str:
@@ -79,38 +79,38 @@ class Gradio(Dialect):
         return msgspec.json.encode(ask.extra | {"data": data})
 
 
-class _Called(msgspec.Struct):
+class _CallResponse(msgspec.Struct):
     event_id: str
 
 
 class GradioCall(Gradio):
     name = "gradio"
     path = "/gradio_api/call/chat"
-    way = "/call"
+    function_prefix = "/call"
     cumulative = True
 
     def events_path(self, ask: Ask, body: bytes | bytearray) -> str | None:
         try:
-            event_id = msgspec.json.decode(body, type=_Called).event_id
+            event_id = msgspec.json.decode(body, type=_CallResponse).event_id
         except _NOT_READABLE:
             return None
         # an id is one component of a path
         return f"{self.path}/{event_id}" if event_id.isascii() and event_id.isalnum() else None
 
-    def is_answer(self, chunk: Any, found: Sequence[Delta]) -> bool:
+    def is_answer(self, chunk: Any, deltas: Sequence[Delta]) -> bool:
         return False  # no document answers a call
 
-    def pieces(self, found: list[Delta], chunk: Any, event: Event) -> None:
+    def pieces(self, deltas: list[Delta], chunk: Any, event: Event) -> None:
         kind = event.kind
         if kind in ("generating", "complete"):
             text = _first_text(chunk)
             if text:
-                found.append(Delta(ANSWER, event.end, text))
+                deltas.append(Delta(ANSWER, event.end, text))
             if kind == "complete":
-                found.append(Delta(END, event.end, "complete"))
+                deltas.append(Delta(END, event.end, "complete"))
         elif kind == "error":
-            words = said(chunk.get("error"), chunk) if isinstance(chunk, dict) else said(chunk)
-            found.append(Delta(ERROR, event.end, words or "the app failed without a message"))
+            words = first_message(chunk.get("error"), chunk) if isinstance(chunk, dict) else first_message(chunk)
+            deltas.append(Delta(ERROR, event.end, words or "the app failed without a message"))
 
 
 class _Outputs(msgspec.Struct):
@@ -122,18 +122,20 @@ class _Outputs(msgspec.Struct):
 class GradioRun(Gradio):
     name = "gradio-run"
     path = "/run/predict"
-    way = "/run"
+    function_prefix = "/run"
     chunk: ClassVar[Any] = _Outputs
     streams = False
 
-    def is_answer(self, chunk: _Outputs, found: Sequence[Delta]) -> bool:
+    def is_answer(self, chunk: _Outputs, deltas: Sequence[Delta]) -> bool:
         return chunk.data is not None
 
-    def pieces(self, found: list[Delta], chunk: _Outputs, event: Event) -> None:
-        if chunk.data is None and (is_something(chunk.error) or is_something(chunk.detail)):
-            found.append(Delta(ERROR, event.end, said(chunk.error, chunk.detail) or "the app failed without a message"))
+    def pieces(self, deltas: list[Delta], chunk: _Outputs, event: Event) -> None:
+        if chunk.data is None and (has_value(chunk.error) or has_value(chunk.detail)):
+            deltas.append(
+                Delta(ERROR, event.end, first_message(chunk.error, chunk.detail) or "the app failed without a message")
+            )
         elif text := _first_text(chunk.data):
-            found.append(Delta(ANSWER, event.end, text))
+            deltas.append(Delta(ANSWER, event.end, text))
 
 
 def _first_text(outputs: Any) -> str:
@@ -165,7 +167,7 @@ def _text(output: Any, depth: int = _MAX_DEPTH) -> str:
     if not isinstance(output, list) or not output:
         return ""
     if _has_roles(output):
-        return "".join(_text(message, depth - 1) for message in _since_the_user(output))
+        return "".join(_text(message, depth - 1) for message in _after_last_user(output))
     if _has_pairs(output):
         return _text(output[-1][1], depth - 1)
     if all(isinstance(part, dict) for part in output):  # parts of one message
@@ -187,7 +189,7 @@ def _has_pairs(output: list[Any]) -> bool:
     return all(isinstance(pair, list) and len(pair) == 2 for pair in output)
 
 
-def _since_the_user(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _after_last_user(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the messages after the last one of a person: an answer may have several, such as a thought and a text."""
     last = max((place for place, message in enumerate(messages) if message.get("role") in _PEOPLE), default=-1)
     return messages[last + 1 :]

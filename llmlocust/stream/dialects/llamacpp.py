@@ -11,8 +11,8 @@ from llmlocust.stream.ask import Ask
 from llmlocust.stream.delta import ANSWER, END, ERROR, USAGE, Delta, Usage
 from llmlocust.stream.dialects.base import Dialect, text_of
 from llmlocust.stream.sse import Event
-from llmlocust.stream.tolerant import believable
-from llmlocust.stream.words import is_something, reason, said
+from llmlocust.stream.tolerant import valid_count
+from llmlocust.stream.words import first_message, has_value, reason
 
 
 class _Chunk(msgspec.Struct):
@@ -42,17 +42,17 @@ class LlamaCppCompletion(Dialect):
             fields["temperature"] = ask.temperature
         return msgspec.json.encode(fields | ask.extra)
 
-    def is_answer(self, chunk: _Chunk, found: Sequence[Delta]) -> bool:
+    def is_answer(self, chunk: _Chunk, deltas: Sequence[Delta]) -> bool:
         return chunk.content is not None
 
-    def pieces(self, found: list[Delta], chunk: _Chunk, event: Event) -> None:
+    def pieces(self, deltas: list[Delta], chunk: _Chunk, event: Event) -> None:
         end = event.end
-        if event.kind == "error" or (chunk.error is not None and is_something(chunk.error)):
-            found.append(Delta(ERROR, end, said(chunk.error) or "an error event without a message"))
+        if event.kind == "error" or (chunk.error is not None and has_value(chunk.error)):
+            deltas.append(Delta(ERROR, end, first_message(chunk.error) or "an error event without a message"))
             return
         if chunk.content:
-            found.append(Delta(ANSWER, end, text_of(chunk.content)))
+            deltas.append(Delta(ANSWER, end, text_of(chunk.content)))
         if chunk.stop:
-            found.append(Delta(END, end, reason(chunk.stop_type) or ("limit" if chunk.stopped_limit else "stop")))
-            usage = Usage(believable(chunk.tokens_evaluated), believable(chunk.tokens_predicted))
-            found.append(Delta(USAGE, end, "", usage))
+            deltas.append(Delta(END, end, reason(chunk.stop_type) or ("limit" if chunk.stopped_limit else "stop")))
+            usage = Usage(valid_count(chunk.tokens_evaluated), valid_count(chunk.tokens_predicted))
+            deltas.append(Delta(USAGE, end, "", usage))

@@ -13,8 +13,8 @@ from llmlocust.stream.ask import Ask, image_of
 from llmlocust.stream.delta import ANSWER, END, ERROR, REASONING, TOOL, USAGE, Delta, Usage
 from llmlocust.stream.dialects.base import Dialect, merged, text_of
 from llmlocust.stream.sse import Event
-from llmlocust.stream.tolerant import believable
-from llmlocust.stream.words import is_something, reason, said
+from llmlocust.stream.tolerant import valid_count
+from llmlocust.stream.words import first_message, has_value, reason
 
 
 class _Message(msgspec.Struct):
@@ -52,30 +52,30 @@ class Ollama(Dialect):
     def _question(self, ask: Ask) -> dict[str, Any]:
         raise NotImplementedError
 
-    def is_answer(self, chunk: _Chunk, found: Sequence[Delta]) -> bool:
+    def is_answer(self, chunk: _Chunk, deltas: Sequence[Delta]) -> bool:
         return chunk.done is not None
 
-    def pieces(self, found: list[Delta], chunk: _Chunk, event: Event) -> None:
+    def pieces(self, deltas: list[Delta], chunk: _Chunk, event: Event) -> None:
         end, message = event.end, chunk.message
-        if chunk.error is not None and is_something(chunk.error):
-            found.append(Delta(ERROR, end, said(chunk.error) or "an error without a message"))
+        if chunk.error is not None and has_value(chunk.error):
+            deltas.append(Delta(ERROR, end, first_message(chunk.error) or "an error without a message"))
             return
         if isinstance(message, _Message):
             if message.thinking:
-                found.append(Delta(REASONING, end, text_of(message.thinking)))
+                deltas.append(Delta(REASONING, end, text_of(message.thinking)))
             if message.content:
-                found.append(Delta(ANSWER, end, text_of(message.content)))
+                deltas.append(Delta(ANSWER, end, text_of(message.content)))
             if message.tool_calls:
-                found.append(Delta(TOOL, end))
+                deltas.append(Delta(TOOL, end))
         if chunk.thinking:
-            found.append(Delta(REASONING, end, text_of(chunk.thinking)))
+            deltas.append(Delta(REASONING, end, text_of(chunk.thinking)))
         if chunk.response:
-            found.append(Delta(ANSWER, end, text_of(chunk.response)))
+            deltas.append(Delta(ANSWER, end, text_of(chunk.response)))
         if chunk.done:
-            found.append(Delta(END, end, reason(chunk.done_reason) or "[DONE]"))
-            usage = Usage(believable(chunk.prompt_eval_count), believable(chunk.eval_count))
+            deltas.append(Delta(END, end, reason(chunk.done_reason) or "[DONE]"))
+            usage = Usage(valid_count(chunk.prompt_eval_count), valid_count(chunk.eval_count))
             if usage.input_tokens is not None or usage.output_tokens is not None:
-                found.append(Delta(USAGE, end, "", usage))
+                deltas.append(Delta(USAGE, end, "", usage))
 
 
 class OllamaChat(Ollama):

@@ -26,11 +26,11 @@ from llmlocust.stream.delta import (
     Delta,
     Usage,
 )
-from llmlocust.stream.dialects.base import Dialect, brings, text_of
+from llmlocust.stream.dialects.base import Dialect, has_content, text_of
 from llmlocust.stream.limits import MAX_CHOICES
 from llmlocust.stream.sse import Event
-from llmlocust.stream.tolerant import believable
-from llmlocust.stream.words import is_something, reason, said
+from llmlocust.stream.tolerant import valid_count
+from llmlocust.stream.words import first_message, has_value, reason
 
 
 class _Details(msgspec.Struct):
@@ -103,30 +103,30 @@ class OpenAI(Dialect):
     def _question(self, ask: Ask) -> dict[str, Any]:
         raise NotImplementedError
 
-    def is_answer(self, chunk: _Chunk, found: Sequence[Delta]) -> bool:
+    def is_answer(self, chunk: _Chunk, deltas: Sequence[Delta]) -> bool:
         return bool(chunk.choices)
 
-    def pieces(self, found: list[Delta], chunk: _Chunk, event: Event) -> None:
+    def pieces(self, deltas: list[Delta], chunk: _Chunk, event: Event) -> None:
         end = event.end
         if (
             event.kind == "error"
-            or (chunk.error is not None and is_something(chunk.error))
+            or (chunk.error is not None and has_value(chunk.error))
             or chunk.object == "error"
             or (chunk.detail and not chunk.choices)
         ):
-            words = said(chunk.error, chunk.message, chunk.detail)
-            found.append(Delta(ERROR, end, words or "an error event without a message"))
+            words = first_message(chunk.error, chunk.message, chunk.detail)
+            deltas.append(Delta(ERROR, end, words or "an error event without a message"))
             return
         usage = _usage(chunk.usage)
         choices = (chunk.choices or ())[:MAX_CHOICES]
         if len(choices) == 1 and not choices[0].index:
             usage = usage or _usage(choices[0].usage)
-            _add_choice(found, chunk, choices[0], end, usage)
+            _add_choice(deltas, chunk, choices[0], end, usage)
         else:
             for choice in choices:
-                _add_one_of_choices(found, chunk, choice, end, usage)
+                _add_one_of_choices(deltas, chunk, choice, end, usage)
         if usage is not None:
-            found.append(Delta(USAGE, end, "", usage))
+            deltas.append(Delta(USAGE, end, "", usage))
 
 
 class OpenAIChat(OpenAI):
@@ -149,33 +149,33 @@ class OpenAICompletions(OpenAI):
         return {"prompt": ask.text()}
 
 
-def _add_choice(found: list[Delta], chunk: _Chunk, choice: _Choice, end: int, usage: Usage | None) -> None:
+def _add_choice(deltas: list[Delta], chunk: _Chunk, choice: _Choice, end: int, usage: Usage | None) -> None:
     piece = choice.delta
     if piece is None and choice.message is not None:
         if _is_part(chunk):
             piece = choice.message
         else:
-            _add_whole(found, choice.message, end, usage)
+            _add_whole(deltas, choice.message, end, usage)
     if piece is not None:
         content, thought = piece.content, piece.reasoning_content or piece.reasoning
         if thought:
             if thought.__class__ is str:  # nearly always, as for content
-                found.append(Delta(REASONING, end, thought, usage))
+                deltas.append(Delta(REASONING, end, thought, usage))
             else:
-                _add_reasoning(found, piece, end, usage)
+                _add_reasoning(deltas, piece, end, usage)
         if content:
             if content.__class__ is str:
-                found.append(Delta(ANSWER, end, content, usage))
+                deltas.append(Delta(ANSWER, end, content, usage))
             else:
-                _add_content(found, content, end, usage)
+                _add_content(deltas, content, end, usage)
         if piece.tool_calls or piece.function_call:
-            found.append(Delta(TOOL, end, "", usage))
+            deltas.append(Delta(TOOL, end, "", usage))
         if not (content or thought):
-            _add_other(found, piece, end, usage)
+            _add_other(deltas, piece, end, usage)
     elif choice.text:
-        found.append(Delta(ANSWER, end, text_of(choice.text), usage))
+        deltas.append(Delta(ANSWER, end, text_of(choice.text), usage))
     if choice.finish_reason and (finish := reason(choice.finish_reason)):
-        found.append(Delta(END, end, finish))
+        deltas.append(Delta(END, end, finish))
 
 
 def _is_part(chunk: _Chunk) -> bool:
@@ -183,39 +183,39 @@ def _is_part(chunk: _Chunk) -> bool:
     return isinstance(chunk.object, str) and chunk.object.endswith("chunk")
 
 
-def _add_one_of_choices(found: list[Delta], chunk: _Chunk, choice: _Choice, end: int, usage: Usage | None) -> None:
-    before = len(found)
-    _add_choice(found, chunk, choice, end, usage or _usage(choice.usage))
-    if len(found) > before:
-        found.insert(before, Delta(CHOICE, end, str(choice.index or 0)))
-        found.append(Delta(CHOICE, end))
+def _add_one_of_choices(deltas: list[Delta], chunk: _Chunk, choice: _Choice, end: int, usage: Usage | None) -> None:
+    before = len(deltas)
+    _add_choice(deltas, chunk, choice, end, usage or _usage(choice.usage))
+    if len(deltas) > before:
+        deltas.insert(before, Delta(CHOICE, end, str(choice.index or 0)))
+        deltas.append(Delta(CHOICE, end))
 
 
-def _add_reasoning(found: list[Delta], piece: _Piece, end: int, usage: Usage | None) -> None:
+def _add_reasoning(deltas: list[Delta], piece: _Piece, end: int, usage: Usage | None) -> None:
     """Add reasoning. Servers put it into one field, or repeat it in several."""
     for place in (piece.reasoning_content, piece.reasoning, piece.thinking, piece.reasoning_details):
-        if place and brings(place):
-            found.append(Delta(REASONING, end, text_of(place), usage))
+        if place and has_content(place):
+            deltas.append(Delta(REASONING, end, text_of(place), usage))
             return
 
 
-def _add_content(found: list[Delta], content: Any, end: int, usage: Usage | None) -> None:
+def _add_content(deltas: list[Delta], content: Any, end: int, usage: Usage | None) -> None:
     """Add parts of content: text, reasoning, audio or images."""
     for part in content if isinstance(content, list) else (content,):
-        if part and brings(part):
+        if part and has_content(part):
             kind = REASONING if isinstance(part, dict) and _is_thought(part) else ANSWER
-            found.append(Delta(kind, end, text_of(part), usage))
+            deltas.append(Delta(kind, end, text_of(part), usage))
 
 
-def _add_other(found: list[Delta], piece: _Piece, end: int, usage: Usage | None) -> None:
+def _add_other(deltas: list[Delta], piece: _Piece, end: int, usage: Usage | None) -> None:
     """Add what a piece has instead of content."""
     if piece.thinking or piece.reasoning_details:
-        _add_reasoning(found, piece, end, usage)
+        _add_reasoning(deltas, piece, end, usage)
     places = (piece.refusal, piece.audio, piece.images)
-    found += [Delta(ANSWER, end, text_of(place), usage) for place in places if place and brings(place)]
+    deltas += [Delta(ANSWER, end, text_of(place), usage) for place in places if place and has_content(place)]
 
 
-def _add_whole(found: list[Delta], message: _Piece, end: int, usage: Usage | None) -> None:
+def _add_whole(deltas: list[Delta], message: _Piece, end: int, usage: Usage | None) -> None:
     """Add a whole message: that of a document, or one that repeats the whole answer at the end of a stream."""
     pieces: list[Delta] = []
     _add_reasoning(pieces, message, end, usage)
@@ -225,9 +225,9 @@ def _add_whole(found: list[Delta], message: _Piece, end: int, usage: Usage | Non
         _add_other(pieces, message, end, usage)
     for kind, whole in ((REASONING, WHOLE_REASONING), (ANSWER, WHOLE_ANSWER)):
         if any(piece.kind == kind for piece in pieces):
-            found.append(Delta(whole, end, "".join(piece.text for piece in pieces if piece.kind == kind), usage))
+            deltas.append(Delta(whole, end, "".join(piece.text for piece in pieces if piece.kind == kind), usage))
     if message.tool_calls or message.function_call:
-        found.append(Delta(WHOLE_TOOL, end, "", usage))
+        deltas.append(Delta(WHOLE_TOOL, end, "", usage))
 
 
 def _is_thought(part: dict[str, Any]) -> bool:
@@ -239,5 +239,5 @@ def _usage(reported: _Usage | None) -> Usage | None:
         return None
     details = reported.completion_tokens_details
     reasoning = details.reasoning_tokens if details else reported.reasoning_tokens or None
-    usage = Usage(believable(reported.prompt_tokens), believable(reported.completion_tokens), believable(reasoning))
+    usage = Usage(valid_count(reported.prompt_tokens), valid_count(reported.completion_tokens), valid_count(reasoning))
     return None if usage.input_tokens is None and usage.output_tokens is None else usage

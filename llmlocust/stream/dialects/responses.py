@@ -24,8 +24,8 @@ from llmlocust.stream.delta import (
 )
 from llmlocust.stream.dialects.base import Dialect, text_of
 from llmlocust.stream.sse import Event
-from llmlocust.stream.tolerant import believable
-from llmlocust.stream.words import is_something, reason, said
+from llmlocust.stream.tolerant import valid_count
+from llmlocust.stream.words import first_message, has_value, reason
 
 _CALLS = ("function_call", "custom_tool_call", "mcp_call")
 _OF_CALLS = ("arguments", "input", "code")
@@ -57,7 +57,7 @@ class _Item(msgspec.Struct):
     summary: list[_Part] | None = None
 
 
-class _Why(msgspec.Struct):
+class _IncompleteDetails(msgspec.Struct):
     reason: Any = None
 
 
@@ -66,7 +66,7 @@ class _Response(msgspec.Struct):
     output: list[_Item] | None = None
     usage: _Usage | None = None
     error: Any = None
-    incomplete_details: _Why | None = None
+    incomplete_details: _IncompleteDetails | None = None
 
 
 class _Chunk(_Response):
@@ -101,10 +101,10 @@ class OpenAIResponses(Dialect):
             fields["stream"] = True
         return msgspec.json.encode(fields | ask.extra)
 
-    def is_answer(self, chunk: _Chunk, found: Sequence[Delta]) -> bool:
+    def is_answer(self, chunk: _Chunk, deltas: Sequence[Delta]) -> bool:
         return chunk.output is not None
 
-    def pieces(self, found: list[Delta], chunk: _Chunk, event: Event) -> None:
+    def pieces(self, deltas: list[Delta], chunk: _Chunk, event: Event) -> None:
         end, name = event.end, chunk.type
         if name.endswith(".delta"):
             if chunk.delta:
@@ -113,22 +113,22 @@ class OpenAIResponses(Dialect):
                     text = ""
                 elif text.__class__ is not str:
                     text = text_of(text)
-                found.append(Delta(kind, end, text))
+                deltas.append(Delta(kind, end, text))
         elif (
-            (chunk.error is not None and is_something(chunk.error))
+            (chunk.error is not None and has_value(chunk.error))
             or "error" in (name, event.kind)
             or (chunk.detail and chunk.response is None)
         ):
-            words = said(chunk.error, chunk.message, chunk.detail)
-            found.append(Delta(ERROR, end, words or "an error event without a message"))
+            words = first_message(chunk.error, chunk.message, chunk.detail)
+            deltas.append(Delta(ERROR, end, words or "an error event without a message"))
         elif name == "response.output_item.added" and chunk.item and chunk.item.type in _CALLS:
-            found.append(Delta(TOOL, end))  # has the tool's name, which the model generated
+            deltas.append(Delta(TOOL, end))  # has the tool's name, which the model generated
         elif chunk.response is not None:
-            _add_response(found, chunk.response, end)
+            _add_response(deltas, chunk.response, end)
         elif name.endswith(".done"):
-            _add_whole(found, chunk, end)
+            _add_whole(deltas, chunk, end)
         elif chunk.object == "response" or chunk.output is not None:
-            _add_response(found, chunk, end)
+            _add_response(deltas, chunk, end)
 
 
 @lru_cache(maxsize=256)
@@ -139,13 +139,13 @@ def _kind_of(name: str) -> str:
     return TOOL if any(word in name for word in _OF_CALLS) else ANSWER
 
 
-def _add_whole(found: list[Delta], chunk: _Chunk, end: int) -> None:
+def _add_whole(deltas: list[Delta], chunk: _Chunk, end: int) -> None:
     """Add a finished part or item with its whole content, which repeats earlier deltas."""
     if chunk.item is not None:
-        _add_items(found, [chunk.item], end)
+        _add_items(deltas, [chunk.item], end)
     elif text := text_of(chunk.text) or text_of(chunk.refusal) or (_text(chunk.part) if chunk.part else ""):
         kind = REASONING if chunk.part and str(chunk.part.type).startswith("reasoning") else _kind_of(chunk.type)
-        found.append(Delta(_WHOLE[kind], end, text))
+        deltas.append(Delta(_WHOLE[kind], end, text))
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:
@@ -166,33 +166,33 @@ def _text(part: _Part) -> str:
     return text_of(part.text) or text_of(part.refusal) or text_of(part.transcript)
 
 
-def _add_items(found: list[Delta], items: Sequence[_Item], end: int) -> None:
+def _add_items(deltas: list[Delta], items: Sequence[_Item], end: int) -> None:
     """Add whole items: those of a response, or a finished one."""
     texts: dict[str, list[str]] = {REASONING: [], ANSWER: []}
     for item in items:
         kind = REASONING if item.type == "reasoning" else ANSWER
         texts[kind] += map(_text, [*(item.summary or ()), *(item.content or ())])
-    found += [Delta(_WHOLE[kind], end, "".join(parts)) for kind, parts in texts.items() if any(parts)]
+    deltas += [Delta(_WHOLE[kind], end, "".join(parts)) for kind, parts in texts.items() if any(parts)]
     if any(item.type in _CALLS for item in items):
-        found.append(Delta(WHOLE_TOOL, end))
+        deltas.append(Delta(WHOLE_TOOL, end))
 
 
-def _add_response(found: list[Delta], response: _Response, end: int) -> None:
+def _add_response(deltas: list[Delta], response: _Response, end: int) -> None:
     """Add a finished response. Earlier events repeat the response while it is still empty."""
     if response.status not in _ENDS:
         return
-    if (response.error is not None and is_something(response.error)) or response.status in ("failed", "cancelled"):
-        found.append(Delta(ERROR, end, said(response.error) or f"status: {response.status}"))
+    if (response.error is not None and has_value(response.error)) or response.status in ("failed", "cancelled"):
+        deltas.append(Delta(ERROR, end, first_message(response.error) or f"status: {response.status}"))
         return
-    _add_items(found, response.output or (), end)
+    _add_items(deltas, response.output or (), end)
     incomplete = response.incomplete_details
-    found.append(Delta(END, end, (reason(incomplete.reason) if incomplete else "") or str(response.status)))
+    deltas.append(Delta(END, end, (reason(incomplete.reason) if incomplete else "") or str(response.status)))
     reported = response.usage
     if reported is not None:
         details = reported.output_tokens_details
         usage = Usage(
-            believable(reported.input_tokens),
-            believable(reported.output_tokens),
-            believable(details.reasoning_tokens) if details else None,
+            valid_count(reported.input_tokens),
+            valid_count(reported.output_tokens),
+            valid_count(details.reasoning_tokens) if details else None,
         )
-        found.append(Delta(USAGE, end, "", usage))
+        deltas.append(Delta(USAGE, end, "", usage))

@@ -10,8 +10,8 @@ from llmlocust.stream.ask import Ask
 from llmlocust.stream.delta import ANSWER, END, ERROR, USAGE, Delta, Usage
 from llmlocust.stream.dialects.base import Dialect, merged
 from llmlocust.stream.sse import Event
-from llmlocust.stream.tolerant import believable
-from llmlocust.stream.words import is_something, reason, said
+from llmlocust.stream.tolerant import valid_count
+from llmlocust.stream.words import first_message, has_value, reason
 
 
 class _Token(msgspec.Struct):
@@ -52,16 +52,16 @@ class TGIGenerate(Dialect):
             parameters["temperature"] = ask.temperature
         return msgspec.json.encode(merged({"inputs": ask.text(), "parameters": parameters}, ask.extra))
 
-    def pieces(self, found: list[Delta], chunk: _Chunk, event: Event) -> None:
+    def pieces(self, deltas: list[Delta], chunk: _Chunk, event: Event) -> None:
         end, token, details = event.end, chunk.token, chunk.details
-        if event.kind == "error" or (chunk.error is not None and is_something(chunk.error)):
-            found.append(Delta(ERROR, end, said(chunk.error) or "an error event without a message"))
+        if event.kind == "error" or (chunk.error is not None and has_value(chunk.error)):
+            deltas.append(Delta(ERROR, end, first_message(chunk.error) or "an error event without a message"))
             return
         text = chunk.generated_text if token is None else "" if token.special else token.text
         if text:
-            found.append(Delta(ANSWER, end, text))
+            deltas.append(Delta(ANSWER, end, text))
         if chunk.generated_text is not None:
-            found.append(Delta(END, end, (reason(details.finish_reason) if details else "") or "[DONE]"))
+            deltas.append(Delta(END, end, (reason(details.finish_reason) if details else "") or "[DONE]"))
         if details is not None:
-            usage = Usage(believable(details.input_length), believable(details.generated_tokens))
-            found.append(Delta(USAGE, end, "", usage))
+            usage = Usage(valid_count(details.input_length), valid_count(details.generated_tokens))
+            deltas.append(Delta(USAGE, end, "", usage))

@@ -15,8 +15,8 @@ from llmlocust.stream.ask import Ask
 from llmlocust.stream.delta import EMPTY, END, ERROR, OUTPUTS, USAGE, Delta, Usage
 from llmlocust.stream.dialects.base import Dialect
 from llmlocust.stream.sse import Event
-from llmlocust.stream.tolerant import believable, decoded
-from llmlocust.stream.words import said
+from llmlocust.stream.tolerant import decoded, valid_count
+from llmlocust.stream.words import first_message
 
 _SHORT = 200
 """Bytes below which an output may be empty. Longer vectors are not parsed, because that would cost too much."""
@@ -67,7 +67,7 @@ class _Document(msgspec.Struct):
         """Return the number of input tokens; None if it is not reported."""
         usage, meta = self.usage or _Usage(), self.meta or _Meta()
         billed = [counts.input_tokens for counts in (meta.tokens, meta.billed_units) if counts]
-        reported = (believable(count) for count in (usage.prompt_tokens, usage.total_tokens, *billed))
+        reported = (valid_count(count) for count in (usage.prompt_tokens, usage.total_tokens, *billed))
         return next((count for count in reported if count is not None), None)
 
 
@@ -90,31 +90,31 @@ class Vectors(Dialect):
     def _question(self, ask: Ask) -> dict[str, Any]:
         raise NotImplementedError
 
-    def is_answer(self, chunk: _Document | _Raws, found: Sequence[Delta]) -> bool:
+    def is_answer(self, chunk: _Document | _Raws, deltas: Sequence[Delta]) -> bool:
         return isinstance(chunk, list) or chunk.outputs() is not None
 
-    def lacks(self, ask: Ask, found: Sequence[Delta]) -> str:
-        count = next((int(delta.text) for delta in found if delta.kind == OUTPUTS), 0)
+    def lacks(self, ask: Ask, deltas: Sequence[Delta]) -> str:
+        count = next((int(delta.text) for delta in deltas if delta.kind == OUTPUTS), 0)
         wanted = self._wanted(ask)
         return "" if count >= wanted else f"the answer has {count} {self.of_one}s for {wanted} inputs"
 
     def _wanted(self, ask: Ask) -> int:
         return self.inputs(ask) or 0
 
-    def pieces(self, found: list[Delta], chunk: _Document | _Raws, event: Event) -> None:
+    def pieces(self, deltas: list[Delta], chunk: _Document | _Raws, event: Event) -> None:
         if isinstance(chunk, list):  # TEI's answers are only vectors or ranks
             outputs, tokens = chunk, None
         elif (listed := chunk.outputs()) is not None:
             outputs, tokens = listed, chunk.input_tokens()
         else:
-            if words := said(chunk.error, chunk.message, chunk.detail):
-                found.append(Delta(ERROR, event.end, words))
+            if words := first_message(chunk.error, chunk.message, chunk.detail):
+                deltas.append(Delta(ERROR, event.end, words))
             return
         if any(memoryview(output).nbytes < _SHORT and _is_empty(output) for output in outputs):
-            found.append(Delta(EMPTY, event.end, f"an empty {self.of_one}"))
-        found.append(Delta(OUTPUTS, event.end, str(len(outputs))))
-        found.append(Delta(USAGE, event.end, "", Usage(tokens)))
-        found.append(Delta(END, event.end, "stop"))
+            deltas.append(Delta(EMPTY, event.end, f"an empty {self.of_one}"))
+        deltas.append(Delta(OUTPUTS, event.end, str(len(outputs))))
+        deltas.append(Delta(USAGE, event.end, "", Usage(tokens)))
+        deltas.append(Delta(END, event.end, "stop"))
 
 
 def _is_empty(output: msgspec.Raw) -> bool:
@@ -169,7 +169,7 @@ class Rerank(Vectors):
     def _wanted(self, ask: Ask) -> int:
         """Return the number of expected ranks: all documents, unless the request limits them."""
         limits = (ask.extra.get(name) for name in ("top_n", "top_k"))
-        return min([self.inputs(ask) or 0, *(count for limit in limits if (count := believable(limit)) is not None)])
+        return min([self.inputs(ask) or 0, *(count for limit in limits if (count := valid_count(limit)) is not None)])
 
 
 class TEIRerank(Rerank):

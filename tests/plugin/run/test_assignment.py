@@ -5,7 +5,7 @@ from array import array
 import pytest
 
 from llmlocust.load.arrivals import RateShare
-from llmlocust.load.traces import Deal, Replay, Trace
+from llmlocust.load.traces import Replay, Trace, TraceShare
 from llmlocust.metrics.levels import RATE
 from llmlocust.plugin.run import trace_rows
 from llmlocust.plugin.run.trace_rows import AHEAD, Rows, salt, take_rows_of
@@ -186,7 +186,7 @@ def test_a_process_takes_its_rows_from_its_own_copy_of_the_trace(monkeypatch):
     rows.begin(10.0)
     open_load = OpenLoad()
     take_rows_of(open_load, rows.message(12.0, 1, 3) | {"max_in_flight": 9}, 50_000_000_000)
-    assert open_load.arguments == (replay, 48_000_000_000, Deal(0.0, 1, 3), 9, "salt")
+    assert open_load.arguments == (replay, 48_000_000_000, TraceShare(0.0, 1, 3), 9, "salt")
 
 
 def test_a_process_with_another_trace_sends_nothing_of_it(monkeypatch):
