@@ -93,7 +93,7 @@ def _validity(checks: Sequence[Check]) -> Iterator[Advice]:
 def _range(steps: Sequence[Step], verdict: Verdict) -> Iterator[Advice]:
     """Advice on the loads of the next run."""
     limit, unit = verdict.slo_limit, verdict.unit
-    if verdict.gone is not None or not steps:
+    if verdict.unreachable is not None or not steps:
         return
     top = steps[-1].load
     if not limit.reached:
@@ -204,7 +204,7 @@ def _queue(steps: Sequence[Step], verdict: Verdict) -> Iterator[Advice]:
 def _admission(levels: Sequence[LevelFigures], verdict: Verdict, goodput: Mapping[int, float]) -> Iterator[Advice]:
     """Advice to reject requests, if more load reduces goodput."""
     known = sorted((level for level in levels if level.level in goodput), key=lambda level: level.load)
-    if len(known) < 2 or verdict.gone is not None or verdict.windows:
+    if len(known) < 2 or verdict.unreachable is not None or verdict.windows:
         return
     best = max(known, key=lambda level: goodput[level.level])
     last = known[-1]

@@ -15,7 +15,7 @@ from llmlocust.analysis.breakpoints.steps import Finding
 from llmlocust.analysis.breakpoints.verdict import Verdict, find
 from llmlocust.analysis.checks.answers import empty_levels
 from llmlocust.analysis.checks.check import RUN, Check, Facts
-from llmlocust.analysis.checks.validity import checks, standing
+from llmlocust.analysis.checks.validity import checks, valid_numbers
 from llmlocust.analysis.phases.phases import of_the_ramp
 from llmlocust.metrics.ledger import Ledger
 from llmlocust.metrics.levels import HEADLINE, Level, LevelFigures, Summary, Tally
@@ -241,7 +241,7 @@ class Live:
             "ended": level.ended,
             "users": _plain(figures.users),
             "in_flight": _plain(ledger.mean("in_flight", level, over)),
-            "tier": tier(self._limits(), figures, good) if level.warmed_up is not None else None,
+            "tier": str(tier(self._limits(), figures, good)) if level.warmed_up is not None else None,
             **_row_of(figures, good),
         }
 
@@ -292,9 +292,9 @@ class Live:
         """The four numbers as far as they are known, the failed checks, and the thresholds that were judged."""
         self._judge()
         verdict, failed = self._verdict, [*self._failed, *_failures(self.run.lost)]
-        valid = standing([*failed, *_failures(dict.fromkeys(self.run.problems, ()))], self._supporting)
+        valid = valid_numbers([*failed, *_failures(dict.fromkeys(self.run.problems, ()))], self._supporting)
         numbers = (
-            {name: _finding(number) | {"stands": valid[name]} for name, number in verdict.numbers().items()}
+            {name: _finding(number) | {"valid": valid[name]} for name, number in verdict.numbers().items()}
             if verdict
             else None
         )
@@ -337,7 +337,7 @@ class Live:
             decisive=verdict.decisive(of_the_ramp(levels)),
         )
         self._failed = [check for check in checks(levels, facts, verdict.thresholds) if not check.ok]
-        self._supporting = verdict.rests(of_the_ramp(levels))
+        self._supporting = verdict.supporting_levels(of_the_ramp(levels))
 
     def _mean(self, index: int, gauge: str) -> float:
         """The mean of a gauge over the seconds of a level's window; NaN if none is known."""

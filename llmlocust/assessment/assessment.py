@@ -10,7 +10,7 @@ from llmlocust.analysis.breakpoints.steps import Finding, Status
 from llmlocust.analysis.breakpoints.verdict import Verdict, find
 from llmlocust.analysis.checks.answers import empty_levels
 from llmlocust.analysis.checks.check import Check, Facts
-from llmlocust.analysis.checks.validity import checks, standing
+from llmlocust.analysis.checks.validity import checks, valid_numbers
 from llmlocust.analysis.gates import Outcome, judge
 from llmlocust.analysis.phases.phases import AFTER, climbs, of_the_ramp
 from llmlocust.analysis.phases.replay_windows import FEW_ERRORS, checks_of, of_windows
@@ -18,12 +18,12 @@ from llmlocust.analysis.quality import changes
 from llmlocust.assessment.facts import facts_of
 from llmlocust.assessment.phases import Phases, phases_in
 from llmlocust.metrics.levels import RATE, USERS, LevelFigures
-from llmlocust.metrics.thresholds import FAILS, NOT_KNOWN, Threshold, parse_gates, tier
+from llmlocust.metrics.thresholds import FAILS, NOT_KNOWN, PASSES, Threshold, parse_gates, tier
 from llmlocust.runfiles.reading.level_series import with_telemetry
 from llmlocust.runfiles.reading.run_data import RunData
 from llmlocust.runfiles.reading.run_json import is_replay, mapping
 from llmlocust.text import figures as words
-from llmlocust.text.message import Message, clauses, message, term
+from llmlocust.text.message import Message, clauses, message
 
 
 @dataclass(frozen=True)
@@ -102,15 +102,15 @@ class Assessment:
         return frozenset(level for check in self.checks if not check.ok for level in check.levels)
 
     @property
-    def stands(self) -> dict[str, bool]:
+    def valid_numbers(self) -> dict[str, bool]:
         """Whether each of the four numbers is valid: it depends on no level that a failed check marks."""
-        return standing(self.checks, self.verdict.rests(self.ramp))
+        return valid_numbers(self.checks, self.verdict.supporting_levels(self.ramp))
 
     def meets(self, limit: Threshold, figures: LevelFigures) -> bool | None:
         """Whether a level meets a threshold; None: not known."""
-        return limit.holds(figures, self.goodput.get(figures.level))
+        return limit.is_met(figures, self.goodput.get(figures.level))
 
-    def holds(self, figures: LevelFigures) -> str:
+    def result(self, figures: LevelFigures) -> str:
         """Return the result of a level for all thresholds, in a word or two."""
         results = [self.meets(threshold, figures) for threshold in self.verdict.thresholds]
         if False in results:
@@ -119,12 +119,12 @@ class Assessment:
             return NOT_KNOWN
         if not self.has_limits or not results or (None in results and True not in results):
             return words.UNKNOWN
-        return NOT_KNOWN if None in results else term("holds")
+        return NOT_KNOWN if None in results else PASSES
 
     def tier(self, figures: LevelFigures) -> str:
-        """Return the result of a level like `holds`; with a gold tier, the tier that the level meets."""
-        result = self.holds(figures)
-        if result != "holds" or self.verdict.gold is None:
+        """Return the result of a level like `result`; with a gold tier, the tier that the level meets."""
+        result = self.result(figures)
+        if result != PASSES or self.verdict.gold is None:
             return result
         return tier(self.verdict.thresholds, figures, self.goodput.get(figures.level))
 
@@ -140,7 +140,7 @@ def assess(run: RunData, thresholds: Sequence[Threshold] = ()) -> Assessment:
         of_the_ramp(run.levels),
         thresholds or ((FEW_ERRORS,) if replayed else ()),
         goodput,
-        run.gone(),
+        run.unreachable_from(),
         _empty_levels(run),
         outages,
     )

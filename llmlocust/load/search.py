@@ -25,7 +25,7 @@ from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.metrics.vocabulary import OK, QUANTILES
 
-MEETS, VIOLATES, OPEN = "keeps", "breaks", "open"
+MEETS, VIOLATES, OPEN = "meets", "violates", "open"
 
 _WAITS = tuple(key for key, metric in METRICS.items() if metric.grows_with_backlog)
 _SURE = math.log(19.0)

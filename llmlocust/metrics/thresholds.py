@@ -43,7 +43,8 @@ RATES = tuple(key for key, metric in _NAMED.items() if metric.kind is Kind.RATE)
 
 Parsed = TypeVar("Parsed")
 
-GOLD, TOLERATED, FAILS, NOT_KNOWN = term("gold"), term("tolerated"), term("fails"), term("not known")
+PASSES, FAILS, NOT_KNOWN = term("passes"), term("fails"), term("not known")
+GOLD, TOLERATED = term("gold"), term("tolerated")
 
 _ALIASES = {"tokens": "output_tokens_per_s"}
 _WRITTEN = {"p99.9": "p99_9", "median": "p50"} | {name: name for name in STATISTICS}
@@ -159,7 +160,7 @@ class Threshold:
             return (max(known) if self.is_ceiling else min(known)) if known else math.nan
         return float(getattr(figures, self.metric))
 
-    def holds(self, figures: LevelFigures, goodput: float | None = None) -> bool | None:
+    def is_met(self, figures: LevelFigures, goodput: float | None = None) -> bool | None:
         """Return whether the level meets the threshold; None if its value is not known."""
         value = self.measured(figures, goodput)
         return None if math.isnan(value) else self.met_by(value)
@@ -234,12 +235,12 @@ def thresholds_of(gates: Iterable[Gate]) -> list[Threshold]:
 def tier(thresholds: Iterable[Threshold], figures: LevelFigures, goodput: float | None = None) -> str:
     """Return the tier of a level: GOLD, TOLERATED, FAILS or NOT_KNOWN. A single limit applies to both tiers."""
     thresholds = list(thresholds)
-    met = [threshold.holds(figures, goodput) for threshold in thresholds]
+    met = [threshold.is_met(figures, goodput) for threshold in thresholds]
     if False in met:
         return FAILS
     if None in met or not met:
         return NOT_KNOWN
-    return GOLD if all(threshold.holds(figures, goodput) for threshold in golds(thresholds)) else TOLERATED
+    return GOLD if all(threshold.is_met(figures, goodput) for threshold in golds(thresholds)) else TOLERATED
 
 
 def golds(thresholds: Iterable[Threshold]) -> list[Threshold]:

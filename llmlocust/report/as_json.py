@@ -41,7 +41,7 @@ def data(assessment: Assessment) -> dict[str, Any]:
         "verdict": verdict_data(assessment),
         "validity": {
             "ok": assessment.is_valid,
-            "stands": assessment.stands,
+            "valid_numbers": assessment.valid_numbers,
             "checks": [_check(each) for each in assessment.checks],
         },
         "advice": [{"do": each.do, "because": each.because} for each in assessment.advice],

@@ -23,7 +23,7 @@ PREFIX_llm_run.json describes the run:
                                          "answer" (the highest load that meets the thresholds; null if the lowest load
                                          fails, or before the end), "path"}. The path has an entry per level, oldest
                                          first: {"level", "load", "confirms" (true for the hold that confirms the
-                                         answer), "held" (seconds), "verdict" ("keeps" or "breaks" the thresholds; "open"
+                                         answer), "held" (seconds), "verdict" ("meets" or "violates" the thresholds; "open"
                                          if undecided), "sure", "what" (the threshold that failed, or was nearest to
                                          failing), "bracket" ([highest load that passes, lowest that fails], each null if
                                          not yet known)}

@@ -238,8 +238,8 @@ def test_a_server_that_is_gone_has_no_capacity():
     alive = [figures(n, n / 2, 0.1, 1.0, index=i) for i, n in enumerate((1, 2, 4))]
     died = replace(figures(8, 1.0, 0.1, 1.0, index=3, errors=0.8), error_kinds={"connect": 240})
     dead = replace(figures(16, 0.0, None, 1.0, index=4, errors=1.0), error_kinds={"connect": 100})
-    verdict = find([*alive, died, dead], limits("ttft.p95 < 500ms", "errors < 1%"), gone={3: 5.2, 4: 0.0})
-    assert verdict.gone == (8, "nothing could connect at 8 users from second 5 on")
+    verdict = find([*alive, died, dead], limits("ttft.p95 < 500ms", "errors < 1%"), unreachable_from={3: 5.2, 4: 0.0})
+    assert verdict.unreachable == (8, "nothing could connect at 8 users from second 5 on")
     assert (verdict.collapse.low, verdict.collapse.high) == (4, 8)
     assert "the server was unreachable. Check its log" in verdict.collapse.why
     assert "run again from 4 users up" in verdict.collapse.why
@@ -253,8 +253,8 @@ def test_a_server_that_is_gone_has_no_capacity():
 
 def test_a_server_that_never_was_there():
     levels = [figures(n, 0.0, None, 1.0, index=i, errors=1.0) for i, n in enumerate((2, 4))]
-    verdict = find(levels, gone={0: 0.0, 1: 0.0})
-    assert verdict.gone == (2, "nothing could connect at 2 users")
+    verdict = find(levels, unreachable_from={0: 0.0, 1: 0.0})
+    assert verdict.unreachable == (2, "nothing could connect at 2 users")
     assert verdict.knee.why == "cannot be determined: no request succeeded at any level"
     assert "check that the server runs" in verdict.collapse.why
 

@@ -214,7 +214,7 @@ def test_levels_that_are_not_to_be_trusted_are_told_with_why():
     told = live.snapshot()
     assert [each["levels"] for each in told["doubts"]] == [(1,)]
     assert told["doubts"][0]["says"].startswith("The load generator had too little CPU at 4 users")
-    assert told["numbers"]["slo_limit"]["stands"] is False
+    assert told["numbers"]["slo_limit"]["valid"] is False
 
 
 def test_a_lost_worker_is_told_at_once_and_no_more_when_it_is_back():
@@ -227,9 +227,9 @@ def test_a_lost_worker_is_told_at_once_and_no_more_when_it_is_back():
     run.lost = {"Worker a was lost.": [1, 2]}
     told = live.snapshot()
     assert told["doubts"] == [{"says": "Worker a was lost.", "levels": (1, 2)}]
-    assert told["numbers"]["slo_limit"]["stands"] is False
+    assert told["numbers"]["slo_limit"]["valid"] is False
     run.lost = {}
-    assert live.snapshot()["numbers"]["slo_limit"]["stands"] is True
+    assert live.snapshot()["numbers"]["slo_limit"]["valid"] is True
 
 
 def test_empty_answers_are_no_throughput():

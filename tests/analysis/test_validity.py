@@ -6,7 +6,7 @@ from closed_queue import case, closed_queue, figures, summary
 
 from llmlocust.analysis.breakpoints.verdict import find
 from llmlocust.analysis.checks.check import Check, Facts
-from llmlocust.analysis.checks.validity import checks, standing
+from llmlocust.analysis.checks.validity import checks, valid_numbers
 from llmlocust.analysis.phases.trend import Course
 from llmlocust.metrics.levels import LevelFigures, Summary
 from llmlocust.metrics.thresholds import Threshold
@@ -316,7 +316,7 @@ def test_failures_make_users_pause_so_such_levels_are_not_asked():
     assert "think_time" not in named(checks(levels, Facts(think_time=0.0)))
 
 
-# -- how many requests a percentile rests on
+# -- how many requests a percentile supporting on
 
 
 def test_a_note_does_not_read_as_a_failure():
@@ -459,16 +459,16 @@ def test_two_clocks_whose_lateness_nobody_knows_do_not_compare():
     assert "clock" not in of_facts(clocks={})
 
 
-# -- what still stands
+# -- numbers that are still valid
 
 
 def test_numbers_stand_that_rest_on_no_marked_level():
-    rests = {"slo_limit": {0, 1}, "knee": {2, 3}}
-    assert standing([Check("drift", False, 2.0, 1.2, "", (1,))], rests) == {"slo_limit": False, "knee": True}
-    assert standing([Check("drift", True, 1.0, 1.2, "", (1,))], rests) == {"slo_limit": True, "knee": True}
-    assert standing([Check("run_ended", False, None, None, "")], rests) == {"slo_limit": False, "knee": False}
+    supporting = {"slo_limit": {0, 1}, "knee": {2, 3}}
+    assert valid_numbers([Check("drift", False, 2.0, 1.2, "", (1,))], supporting) == {"slo_limit": False, "knee": True}
+    assert valid_numbers([Check("drift", True, 1.0, 1.2, "", (1,))], supporting) == {"slo_limit": True, "knee": True}
+    assert valid_numbers([Check("run_ended", False, None, None, "")], supporting) == {"slo_limit": False, "knee": False}
     # levels that never ran spoil none that did
-    assert standing([Check("run_completed", False, 3, 5, "")], rests) == {"slo_limit": True, "knee": True}
+    assert valid_numbers([Check("run_completed", False, 3, 5, "")], supporting) == {"slo_limit": True, "knee": True}
 
 
 def open_load(load, delay, ttft=0.1, index=0, **more):

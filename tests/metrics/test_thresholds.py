@@ -130,26 +130,26 @@ def level(**given):
 
 def test_holds_fails_or_is_not_known():
     ttft = {"ttft": Summary(100, 0.3, 1.0, {"p95": 0.4})}
-    assert Threshold.parse("ttft.p95 < 500ms").holds(level(metrics=ttft)) is True
-    assert Threshold.parse("ttft.p95 < 400ms").holds(level(metrics=ttft)) is False
-    assert Threshold.parse("ttft.p95 <= 400ms").holds(level(metrics=ttft)) is True
-    assert Threshold.parse("e2e.p95 < 400ms").holds(level(metrics=ttft)) is None
-    assert Threshold.parse("throughput > 4").holds(level()) is True
-    assert Threshold.parse("goodput > 4").holds(level()) is None
-    assert Threshold.parse("goodput > 4").holds(level(), 3.0) is False
+    assert Threshold.parse("ttft.p95 < 500ms").is_met(level(metrics=ttft)) is True
+    assert Threshold.parse("ttft.p95 < 400ms").is_met(level(metrics=ttft)) is False
+    assert Threshold.parse("ttft.p95 <= 400ms").is_met(level(metrics=ttft)) is True
+    assert Threshold.parse("e2e.p95 < 400ms").is_met(level(metrics=ttft)) is None
+    assert Threshold.parse("throughput > 4").is_met(level()) is True
+    assert Threshold.parse("goodput > 4").is_met(level()) is None
+    assert Threshold.parse("goodput > 4").is_met(level(), 3.0) is False
 
 
 def test_failed_requests_count_as_infinitely_slow():
     quick = {"ttft": Summary(90, 0.1, 0.1, {"p50": 0.1, "p95": 0.1}, {}, {"p50": 0.1, "p95": math.inf})}
     figures = LevelFigures(0, 10.0, requests=100, ok=90, metrics=quick)
-    assert Threshold.parse("ttft.p95 < 500ms").holds(figures) is False
-    assert Threshold.parse("ttft.p50 < 500ms").holds(figures) is True
+    assert Threshold.parse("ttft.p95 < 500ms").is_met(figures) is False
+    assert Threshold.parse("ttft.p50 < 500ms").is_met(figures) is True
 
 
 def test_a_level_without_a_success_keeps_no_latency_limit():
     figures = LevelFigures(0, 10.0, requests=5, ok=0)
-    assert Threshold.parse("e2e.mean < 500ms").holds(figures) is False
-    assert Threshold.parse("tpot.p50 < 500ms").holds(figures) is None
+    assert Threshold.parse("e2e.mean < 500ms").is_met(figures) is False
+    assert Threshold.parse("tpot.p50 < 500ms").is_met(figures) is None
 
 
 def test_a_request_is_good_when_it_keeps_every_latency_limit():
@@ -170,7 +170,7 @@ TTFT = Threshold.parse("ttft.p95 < 500ms ~ 1s")
 def test_a_level_meets_a_tier(seconds, met):
     figures = level(metrics={"ttft": Summary(100, seconds, seconds, {"p95": seconds})})
     assert tier([TTFT], figures) == met
-    assert TTFT.holds(figures) is (met != "fails")  # the tolerated limit is the threshold's own
+    assert TTFT.is_met(figures) is (met != "fails")  # the tolerated limit is the threshold's own
 
 
 def test_the_worst_threshold_tells_the_tier():

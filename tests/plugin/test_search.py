@@ -42,7 +42,7 @@ def test_an_option_makes_a_search_of_any_locustfile(simulator, tmp_path, locustf
 def test_a_class_searches_with_its_own_settings(simulator, tmp_path):
     check_found(tmp_path, run(tmp_path, simulator.url, *SHORT, locustfile=OWN))
 
-    assert path(tmp_path)[0] == (2.0, "keeps")
+    assert path(tmp_path)[0] == (2.0, "meets")
 
 
 def test_a_search_runs_distributed(simulator, tmp_path):

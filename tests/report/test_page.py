@@ -69,7 +69,7 @@ def test_json_has_the_promised_shape(report):
     for name in ("slo_limit", "knee", "saturation", "collapse"):
         assert set(verdict[name]) == FINDING
     assert all(set(cliff) == {"between", "kind", "what", "why"} for cliff in verdict["cliffs"])
-    assert set(told["validity"]) == {"ok", "stands", "checks"}
+    assert set(told["validity"]) == {"ok", "valid_numbers", "checks"}
     for check in told["validity"]["checks"]:
         assert {"name", "ok", "value", "limit", "says"} <= set(check)
 
@@ -351,7 +351,7 @@ def cells(report, head, group):
     return column.cells
 
 
-def holds(report):
+def results(report):
     rows = [line for line in markdown(report).splitlines() if line.startswith("| ")]
     return [row.split("|")[2].strip() for row in rows if row.split("|")[1].strip().isdigit()]
 
@@ -363,7 +363,7 @@ def check(report, name):
 def test_empty_answers_hold_nothing(tmp_path):
     report = made(tmp_path, "ttft.p95 < 1s", "errors < 1%", empty=(1, 2))
     assert headline(report).startswith("Met every threshold at the levels where they are known, up to 2 users;")
-    assert holds(report) == ["holds", "not known", "not known"]
+    assert results(report) == ["passes", "not known", "not known"]
     assert check(report, "empty_answers").levels == (1, 2)
     assert not report.is_valid
     assert report.goodput[1] == 0.0
@@ -375,7 +375,7 @@ def test_tokens_that_were_counted_and_not_seen_are_said_with_their_fields(tmp_pa
     assert (unread.ok, unread.levels, unread.value) == (False, (1, 2), 1.0)
     assert "choices.delta.voice" in unread.says
     assert check(report, "empty_answers").ok
-    assert holds(report) == ["holds", "not known", "not known"]
+    assert results(report) == ["passes", "not known", "not known"]
     assert not report.is_valid
 
     all_of_them = made(tmp_path / "all", unread=(0, 1, 2))
@@ -386,7 +386,7 @@ def test_tokens_that_were_counted_and_not_seen_are_said_with_their_fields(tmp_pa
 def test_nothing_but_empty_answers_cannot_be_judged(tmp_path):
     report = made(tmp_path, empty=(0, 1, 2))
     assert headline(report) == "It is not known whether this load is safe: the answers contained no tokens."
-    assert holds(report) == ["not known"] * 3
+    assert results(report) == ["not known"] * 3
 
 
 def test_a_stopped_run_is_no_complete_one(tmp_path):
@@ -440,7 +440,7 @@ def test_a_server_that_dies_is_no_capacity(tmp_path):
 
 
 def test_a_server_that_answers_again_was_not_gone(prefix):
-    assert load_run(prefix).gone() == {}
+    assert load_run(prefix).unreachable_from() == {}
 
 
 def test_no_server_at_all(tmp_path):
@@ -461,7 +461,7 @@ def test_answers_in_one_piece_though_streams_were_asked_for(tmp_path):
     report = made(tmp_path, "ttft.p95 < 1s", "errors < 1%", streams=False)
     assert any("in one piece although a stream was requested" in each for each in report.unknown)
     assert headline(report).startswith("Met the thresholds that are known (errors < 1%) at all levels")
-    assert holds(report) == ["not known"] * 3
+    assert results(report) == ["not known"] * 3
     asked = made(tmp_path, "errors < 1%", streams=False, told={"options": {"llm_stream": False}})
     assert not any("in one piece" in each for each in asked.unknown)
     assert not any("in one piece" in each for each in made(tmp_path).unknown)
@@ -504,7 +504,7 @@ def test_a_level_that_lost_its_requests_on_the_way_is_shown_and_left_out_of_the_
     assert [check.levels for check in report.checks if not check.ok and check.key in CLIENT_CHECKS] == [(2,)]
     assert "The verdict leaves out 8 users." in html(report).replace("\N{NO-BREAK SPACE}", " ")
     assert vocabulary.ERROR_KINDS[kind] in html(report)
-    assert report.run.gone() == {}
+    assert report.run.unreachable_from() == {}
 
 
 def test_a_starved_generator_fails_its_checks_and_marks_the_numbers_that_rest_on_it(tmp_path):
@@ -513,7 +513,7 @@ def test_a_starved_generator_fails_its_checks_and_marks_the_numbers_that_rest_on
     failed = {check.key for check in report.checks if not check.ok and check.levels == (2,)}
 
     assert failed >= {"cpu_throttling", "cpu_wait", "client_queue_time", "event_loop_lag"}
-    assert not report.stands["slo_limit"]  # not reached, so it rests on every level
+    assert not report.valid_numbers["slo_limit"]  # not reached, so it rests on every level
 
 
 def test_a_run_of_a_version_that_did_not_look_is_not_called_starved(tmp_path):
@@ -544,8 +544,8 @@ def test_an_outage_inside_a_level_is_called_one_and_marks_its_level(tmp_path, ou
     assert 3.0 <= lasted <= 5.0
     assert (check.ok, check.levels) == (False, (2,))
     assert "Whether the load caused the outage at 8 users is not known" in check.says
-    assert not any(report.stands[name] for name in ("slo_limit", "collapse"))
-    assert report.run.gone() == {}
+    assert not any(report.valid_numbers[name] for name in ("slo_limit", "collapse"))
+    assert report.run.unreachable_from() == {}
 
 
 PASSING = {

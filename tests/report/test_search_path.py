@@ -19,11 +19,11 @@ def tried(level, load, verdict, bracket, *, confirms=False, held=10.0):
 
 
 PATH = [
-    tried(0, 5, "keeps", [5, None]),
-    tried(1, 10, "keeps", [10, None]),
-    tried(2, 40, "breaks", [10, 40], held=4.0),
+    tried(0, 5, "meets", [5, None]),
+    tried(1, 10, "meets", [10, None]),
+    tried(2, 40, "violates", [10, 40], held=4.0),
     tried(3, 20, "open", [10, 40]),
-    tried(4, 20, "keeps", [20, 40], confirms=True, held=30.0),
+    tried(4, 20, "meets", [20, 40], confirms=True, held=30.0),
 ]
 PLAN = {"unit": "users", "levels": [5, 10, 40, 20, 20], "search": {"done": True, "answer": 20, "path": PATH}}
 

@@ -14,7 +14,7 @@ from llmlocust.report.html import html, html_in
 from llmlocust.report.markdown import markdown
 from llmlocust.report.summary import summary
 from llmlocust.runfiles import formats
-from llmlocust.runfiles.reading.level_series import cache_hits, courses, gone, tokens_a_chunk, with_telemetry
+from llmlocust.runfiles.reading.level_series import cache_hits, courses, lost_workers, tokens_a_chunk, with_telemetry
 from llmlocust.runfiles.reading.locate import load_run
 from tests.report.made_run import EPOCH, MadeRun
 
@@ -45,7 +45,7 @@ def test_telemetry_is_taken_from_the_measured_window_by_series():
     first, second = with_telemetry(LEVELS, frame, limits)
     assert [each.mean for each in first.telemetry["gpu.utilisation"]] == pytest.approx([0.85, 0.2])
     assert [limits[0].measured(each) for each in (first, second)] == pytest.approx([0.85, 1.0])
-    assert [limits[1].holds(each) for each in (first, second)] == [True, False]
+    assert [limits[1].is_met(each) for each in (first, second)] == [True, False]
 
 
 def test_telemetry_that_nobody_asks_for_is_not_looked_at():
@@ -77,13 +77,13 @@ def seconds(name, until):
 
 def test_a_process_is_gone_from_the_level_in_which_it_fell_silent():
     frame = pd.DataFrame(seconds("a", 70) + seconds("b", 50) + seconds("c", 10) + seconds("d", 69))
-    assert gone(LEVELS, frame) == {0: ["c"], 1: ["b"]}
+    assert lost_workers(LEVELS, frame) == {0: ["c"], 1: ["b"]}
 
 
 def test_processes_that_end_with_the_run_are_not_gone():
-    assert gone(LEVELS, pd.DataFrame(seconds("a", 52) + seconds("b", 50))) == {}
-    assert gone(LEVELS, pd.DataFrame(seconds("a", 70))) == {}
-    assert gone(LEVELS, None) == {}
+    assert lost_workers(LEVELS, pd.DataFrame(seconds("a", 52) + seconds("b", 50))) == {}
+    assert lost_workers(LEVELS, pd.DataFrame(seconds("a", 70))) == {}
+    assert lost_workers(LEVELS, None) == {}
 
 
 # -- requests
@@ -156,7 +156,7 @@ def test_a_run_that_lost_a_worker_says_what_still_stands(tmp_path):
     report = with_files(tmp_path, workers=seconds("a", last) + seconds("b", 30))
     assert failed(report)["lost_workers"].levels == (0,)
     told = json.loads(as_json(report))["validity"]
-    assert told["stands"] == {"slo_limit": False, "knee": True, "saturation": True, "collapse": True}
+    assert told["valid_numbers"] == {"slo_limit": False, "knee": True, "saturation": True, "collapse": True}
     line = summary(report)[-1]
     assert "This affects the SLO limit, but not the knee, saturation and collapse." in line
 
@@ -182,7 +182,7 @@ def test_a_check_of_the_run_itself_spoils_the_levels_it_names(tmp_path):
     report = with_files(tmp_path, told={"checks": [check]})
 
     assert failed(report)["run"].levels == (0,)
-    assert json.loads(as_json(report))["validity"]["stands"]["knee"]
+    assert json.loads(as_json(report))["validity"]["valid_numbers"]["knee"]
     assert says not in html_in(report, "zh")[1]
 
 

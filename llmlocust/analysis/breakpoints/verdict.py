@@ -39,7 +39,7 @@ class Verdict:
     """The thresholds that were judged: the given or the derived ones."""
     derived: bool = False
     unit: str = USERS
-    gone: tuple[float, Message] | None = None
+    unreachable: tuple[float, Message] | None = None
     """The first load at which the server was unreachable, with a description."""
     windows: str = ""
     """A sentence on the windows of a replayed trace; empty for any other run."""
@@ -63,7 +63,7 @@ class Verdict:
             loads.add(max((level.load for level in levels if level.load > 0), default=None))
         return {level.level for level in levels if level.load in loads}
 
-    def rests(self, levels: Sequence[LevelFigures]) -> dict[str, set[int]]:
+    def supporting_levels(self, levels: Sequence[LevelFigures]) -> dict[str, set[int]]:
         """The levels that each number depends on: those around it, or all levels if it was not reached. An SLO limit by
         derived thresholds also depends on the lowest level.
         """
@@ -84,23 +84,23 @@ def find(
     levels: Sequence[LevelFigures],
     thresholds: Sequence[Threshold] = (),
     goodput: Mapping[int, float] | None = None,
-    gone: Mapping[int, float] | None = None,
+    unreachable_from: Mapping[int, float] | None = None,
     empty: Collection[int] = (),
     outages: Collection[int] = (),
 ) -> Verdict:
     """Find the verdict on a run. All levels are given by their index.
 
-    `goodput` is that of each level, if known. `gone` has the levels in which nothing could connect from some second on
+    `goodput` is that of each level, if known. `unreachable_from` has the levels in which nothing could connect from some second on
     until their end; `empty` those whose answers had no tokens. Neither shows what load does to a server. `outages` are the
     levels in which nothing could connect for a while; the verdict leaves out those whose outage the load did not cause.
     """
     unit = levels[0].unit if levels else USERS
     unrelated = without_cause_in_load(levels, outages)
-    gone = {level: seconds for level, seconds in (gone or {}).items() if level not in unrelated}
+    unreachable_from = {level: seconds for level, seconds in (unreachable_from or {}).items() if level not in unrelated}
     steps = steps_of(level for level in levels if level.level not in unrelated)
     judged = tuple(thresholds) or derive(steps)
-    lost = lost_server(steps, gone, unit)
-    reachable = [step for step in steps if not step.among(gone)]
+    lost = lost_server(steps, unreachable_from, unit)
+    reachable = [step for step in steps if not step.among(unreachable_from)]
     served = [step for step in reachable if not step.among(empty)]
     curve = [step for step in served if math.isfinite(step.throughput)]
     unused_loads = [
@@ -109,7 +109,9 @@ def find(
     ]
     missing = [
         *unused_loads,
-        *left_out((step.load for step in steps if step.among(gone)), unit, message("the server was unreachable")),
+        *left_out(
+            (step.load for step in steps if step.among(unreachable_from)), unit, message("the server was unreachable")
+        ),
         *left_out((step.load for step in steps if step.among(empty)), unit, message("their answers were empty")),
     ]
     if missing and not curve:
@@ -136,7 +138,7 @@ def find(
         thresholds=judged,
         derived=not thresholds,
         unit=unit,
-        gone=lost,
+        unreachable=lost,
         empty=frozenset(empty),
         outages=unrelated,
         gold=limit_of(golds(judged)) if any(threshold.gold for threshold in judged) else None,

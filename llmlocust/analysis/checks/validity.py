@@ -71,7 +71,7 @@ def _with_process_checks(own: list[Check], process_checks: Sequence[Check]) -> l
     return [*kept, *(check for check in process_checks if check.key not in keys)]
 
 
-def standing(checks: Iterable[Check], supporting: Mapping[str, Collection[int]]) -> dict[str, bool]:
+def valid_numbers(checks: Iterable[Check], supporting: Mapping[str, Collection[int]]) -> dict[str, bool]:
     """Return whether each number is valid although checks failed: it depends on no level that a failed check marks.
 
     `supporting`: by number, the levels that it depends on. A failed check that marks no level affects the whole run,

@@ -100,7 +100,7 @@ def _outcome(phase: RunPhase, thresholds: Sequence[Threshold], goodput: Mapping[
         failed = words.share(phase.whole.errors)
         return message("{share} of the requests failed; no thresholds were given (--threshold)", share=failed)
     results = [
-        (threshold, [threshold.holds(level, goodput.get(level.level)) for level in phase.levels])
+        (threshold, [threshold.is_met(level, goodput.get(level.level)) for level in phase.levels])
         for threshold in thresholds
     ]
     violated = [str(threshold) for threshold, met in results if False in met]

@@ -47,7 +47,7 @@ def of_windows(
 def _summary(levels: Sequence[LevelFigures], thresholds: Sequence[Threshold], goodput: Mapping[int, float]) -> Message:
     """A sentence on the number of windows that met the thresholds."""
     results = (
-        [threshold.holds(window, goodput.get(window.level)) for threshold in thresholds]
+        [threshold.is_met(window, goodput.get(window.level)) for threshold in thresholds]
         for window in levels
         if window.requests
     )

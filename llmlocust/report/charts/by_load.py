@@ -67,7 +67,7 @@ class Scene:
     """The levels that are not valid."""
 
 
-TIERS = {"gold": ("✓", GREEN), "holds": ("✓", GREEN), "tolerated": ("~", ORANGE), "fails": ("✗", RED)}
+TIERS = {"gold": ("✓", GREEN), "passes": ("✓", GREEN), "tolerated": ("~", ORANGE), "fails": ("✗", RED)}
 """Sign and colour of each result of a level."""
 
 

@@ -73,7 +73,7 @@ def _glance_caption(scene: Scene) -> str:
 
 _SIGNS = {
     "gold": term("✓ gold"),
-    "holds": term("✓ holds"),
+    "passes": term("✓ passes"),
     "tolerated": term("~ tolerated"),
     "fails": term("✗ fails"),
 }

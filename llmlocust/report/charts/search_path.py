@@ -18,7 +18,7 @@ from llmlocust.runfiles.reading.run_json import listed, mapping, number
 from llmlocust.text import figures as words
 from llmlocust.text.message import Message, message, sentences
 
-_SIGNS = {"keeps": ("✓", GREEN), "breaks": ("✗", RED), "open": ("?", MUTED)}
+_SIGNS = {"meets": ("✓", GREEN), "violates": ("✗", RED), "open": ("?", MUTED)}
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _caption(path: Sequence[Hold], answer: float | None, unit: str) -> str:
         caption.append(message("The bracket (shaded) ends at {low} to {high}.", low=low, high=high))
     if answer is not None:
         load = words.with_unit(answer, unit)
-        if last.confirms and last.verdict == "keeps":
+        if last.confirms and last.verdict == "meets":
             caption.append(message("The result is {load}, confirmed by a last hold.", load=load))
         else:
             caption.append(message("The result is {load}.", load=load))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from llmlocust.report.comparison.charts import curves
 from llmlocust.report.comparison.compared import Compared
 from llmlocust.report.comparison.sentences import (
+    banner,
     doubts,
     headlines,
     key,
     not_compared,
     runs_caption,
-    standing,
     title,
 )
 from llmlocust.report.comparison.tables import matrix, runs_table, settings, table
@@ -28,7 +28,7 @@ def html(compared: Compared) -> str:
         "compare.html.j2",
         title=title(compared),
         headlines=headlines(compared),
-        standing=standing(compared),
+        banner=banner(compared),
         heads=heads,
         runs=list(zip(compared.labels, rows, strict=True)),
         caption=runs_caption(compared),

@@ -187,7 +187,7 @@ def summary(compared: Compared) -> list[str]:
     return lines
 
 
-def standing(compared: Compared) -> tuple[str, str, Message]:
+def banner(compared: Compared) -> tuple[str, str, Message]:
     """The overall result: its class (good, bad or note), its mark and its sentence."""
     differences = [difference for comparison in compared.comparisons for difference in comparison.differences]
     known = sum(difference.word != UNSURE for difference in differences)

@@ -12,7 +12,7 @@ from llmlocust.analysis.phases.recovery import Recovery
 from llmlocust.assessment.assessment import Assessment
 from llmlocust.assessment.phases import Phases
 from llmlocust.metrics.levels import LevelFigures
-from llmlocust.metrics.thresholds import Threshold
+from llmlocust.metrics.thresholds import PASSES, Threshold
 from llmlocust.report.sections import one_level
 from llmlocust.report.sections.four_numbers import IN_SENTENCES, place
 from llmlocust.runfiles.reading.run_json import ended_by, mapping
@@ -58,8 +58,8 @@ def _safe(assessment: Assessment) -> str:
         return verdict.windows
     if not limit.reached:
         return _met(assessment)
-    if verdict.gone is not None and verdict.gone[0] == limit.level_bad:
-        return _unreachable(assessment, verdict.gone[1])
+    if verdict.unreachable is not None and verdict.unreachable[0] == limit.level_bad:
+        return _unreachable(assessment, verdict.unreachable[1])
     bad = words.with_unit(limit.level_bad or 0.0, unit)
     why = _why_it_breaks(verdict, limit)
     if assessment.only_level:
@@ -94,7 +94,7 @@ def _met(assessment: Assessment) -> Message:
     known = [
         limit for limit in verdict.thresholds if any(assessment.meets(limit, level) is not None for level in judged)
     ]
-    met = [level for level in judged if assessment.holds(level) == "holds" or _met_as_known(assessment, known, level)]
+    met = [level for level in judged if assessment.result(level) == PASSES or _met_as_known(assessment, known, level)]
     if judged and {level.level for level in judged} <= verdict.empty:
         return message("It is not known whether this load is safe: the answers contained no tokens.")
     if not met:

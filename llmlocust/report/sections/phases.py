@@ -89,7 +89,7 @@ def _result(assessment: Assessment, levels: Sequence[LevelFigures]) -> str:
         return results[0]
     if "fails" in results:
         return message("fails at {count} of {total}", count=results.count("fails"), total=len(results))
-    return message("holds where it is known")
+    return message("passes where it is known")
 
 
 def loads(phase: RunPhase) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmlocust.analysis.checks.check import Check
-from llmlocust.analysis.checks.validity import standing
+from llmlocust.analysis.checks.validity import valid_numbers
 from llmlocust.assessment.assessment import Assessment
 from llmlocust.report.sections.four_numbers import IN_SENTENCES
 from llmlocust.report.sections.phases import name_in_words
@@ -34,7 +34,7 @@ def _affected(assessment: Assessment) -> list[Message]:
         return [message("This affects the only level.")] if assessment.doubted else []
     if not assessment.climbs:
         return [_affected_phases(assessment)]
-    validity = assessment.stands
+    validity = assessment.valid_numbers
     affected = [IN_SENTENCES[key] for key, is_valid in validity.items() if not is_valid]
     valid = [IN_SENTENCES[key] for key, is_valid in validity.items() if is_valid]
     if not valid:
@@ -48,7 +48,7 @@ def _affected(assessment: Assessment) -> list[Message]:
 def _affected_phases(assessment: Assessment) -> Message:
     """Return a sentence on which phases of the plan the failed checks affect."""
     levels = {phase.name: {level.level for level in phase.levels} for phase in assessment.phases.phases}
-    affected = [name for name, is_valid in standing(assessment.checks, levels).items() if not is_valid]
+    affected = [name for name, is_valid in valid_numbers(assessment.checks, levels).items() if not is_valid]
     if not affected:
         return message("This affects no measured level.")
     return message("This affects {phases}.", phases=words.series([name_in_words(name) for name in affected]))

@@ -125,7 +125,7 @@ def _durations(rows: pd.DataFrame, metric: str) -> pd.Series:
     return (rows[metric] / 1000.0).where(rows["outcome"] == OK, math.inf).fillna(math.inf)
 
 
-def gone(levels: Sequence[LevelFigures], workers: pd.DataFrame | None) -> dict[int, list[str]]:
+def lost_workers(levels: Sequence[LevelFigures], workers: pd.DataFrame | None) -> dict[int, list[str]]:
     """Return the workers that stopped reporting inside a level, by level."""
     if workers is None:
         return {}

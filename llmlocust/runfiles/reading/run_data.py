@@ -155,7 +155,7 @@ class RunData:
         known = (lengths.std() / lengths.mean() / lengths.count() ** 0.5)[lengths.count() >= 5]
         return _of_levels(known)
 
-    def gone(self) -> dict[int, float]:
+    def unreachable_from(self) -> dict[int, float]:
         """Return the levels at which no connection succeeded from some second on until their end, with that second."""
         if self.requests is None:
             return {}

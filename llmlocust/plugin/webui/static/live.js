@@ -99,7 +99,7 @@ function showNumbers(run) {
     card.classList.toggle("open", !finding || !finding.reached);
     const number = card.querySelector(".number");
     text(card.querySelector(".why"), finding ? finding.why : "");
-    card.querySelector(".doubt").hidden = !finding || finding.stands;
+    card.querySelector(".doubt").hidden = !finding || finding.valid;
     if (!finding || !finding.reached) text(number, run && run.ended ? "not reached" : "not yet");
     else if (finding.load == null) text(number, "below the lowest level");
     else replace(number, [load(Number(finding.load.toPrecision(3))) + " ", element("small", between(finding))]);
