@@ -81,7 +81,7 @@ class Evidence(NamedTuple):
 
     odds: float = 0.0
     """Log-likelihood ratio of a violated limit to a met one."""
-    what: str = ""
+    limited_by: str = ""
     """The part of the limit that is closest to violation, as text."""
     crossing: float = math.nan
     """The limit's load as estimated from this load alone; NaN where that is not possible."""
@@ -161,7 +161,7 @@ def _waiting(current: LoadResult, reference: LoadResult) -> Evidence:
     metric = "ttft" if current.durations("ttft").count else "e2e"
     after, before = current.durations(metric), reference.durations(metric)
     if not (after.count and before.count and current.throughput):
-        return Evidence(what="an empty queue")
+        return Evidence(limited_by="an empty queue")
     grown = after.mean - before.mean
     queue = 2.0 * _QUEUE_SHARE * (current.load - reference.load) / current.throughput
     # a mean is never more precise than 1 %: other load on the server's machine changes it
@@ -192,7 +192,7 @@ class Trial:
     verdict: str = OPEN
     """The verdict on the load at the end of this level, from all its levels so far."""
     sure: bool = False
-    what: str = ""
+    limited_by: str = ""
     """The part of the limit that was closest to violation, or was violated."""
     bracket: tuple[float | None, float | None] = (None, None)
     """The highest load that meets the limit and the lowest that violates it, as known after this level."""
@@ -320,7 +320,7 @@ class Search:
             self._evidence[load] = self.judge.judge(self._results[load], self._below(load))
         trial.verdict = MEETS if self._meets_limit(trial.load) else VIOLATES
         trial.sure = self._is_sure(trial.load)
-        trial.what = self._evidence[trial.load].what
+        trial.limited_by = self._evidence[trial.load].limited_by
         trial.bracket = self._bracket()
         following = self._next(*trial.bracket)
         if following is None:

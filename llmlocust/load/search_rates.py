@@ -37,7 +37,7 @@ class RateLimits:
         due, ended = current.tally.numbers["due"], current.tally.numbers["ended"]
         reference = below[-1] if below else current
         if not due or current.seconds <= 0.0:
-            return Evidence(what="an empty queue")
+            return Evidence(limited_by="an empty queue")
         in_flight = max(1.0, due / current.seconds * _LONGER * _mean(reference))
         unanswered = due - ended - (in_flight / _LONGER if current.load == self.first else 0.0)
         backlog = 2.0 * _UNANSWERED * due

@@ -24,8 +24,8 @@ PREFIX_llm_run.json describes the run:
                                          fails, or before the end), "path"}. The path has an entry per level, oldest
                                          first: {"level", "load", "confirms" (true for the hold that confirms the
                                          answer), "held" (seconds), "verdict" ("meets" or "violates" the thresholds; "open"
-                                         if undecided), "sure", "what" (the threshold that failed, or was nearest to
-                                         failing), "bracket" ([highest load that passes, lowest that fails], each null if
+                                         if undecided), "sure", "limited_by" (the threshold that failed, or was
+                                         nearest to failing), "bracket" ([highest load that passes, lowest that fails], each null if
                                          not yet known)}
     options                              options of the run, without secrets
     user_classes                         {"ChatUser": "wait 1 to 3 s"}: user classes and their think time as text

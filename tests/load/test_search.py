@@ -236,5 +236,5 @@ def test_failed_requests_count_as_infinitely_slow():
     search = Search(judge, shortest=1.0)
 
     assert search.decide(30.0, lambda level: tally)
-    assert (search.trials[0].verdict, search.trials[0].what) == (VIOLATES, "ttft.p95 < 500ms")
+    assert (search.trials[0].verdict, search.trials[0].limited_by) == (VIOLATES, "ttft.p95 < 500ms")
     assert math.isnan(judge.judge(search._results[4.0], []).crossing)

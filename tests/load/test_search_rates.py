@@ -100,7 +100,7 @@ def test_what_piles_up_breaks_and_says_what_is_answered():
     opinion = RateLimits(FEW_ERRORS).judge(seen(1000, 800, 10.0), [seen(100, 100, 10.0)])
     assert opinion.odds > math.log(19.0)
     assert opinion.crossing == pytest.approx(80.0)
-    assert opinion.what == "an empty queue"
+    assert opinion.limited_by == "an empty queue"
 
 
 def test_all_that_comes_is_answered_and_keeps():

@@ -15,7 +15,7 @@ from llmlocust.runfiles.reading.locate import load_run
 
 def tried(level, load, verdict, bracket, *, confirms=False, held=10.0):
     entry = {"level": level, "load": load, "confirms": confirms, "held": held, "verdict": verdict}
-    return entry | {"sure": True, "what": "ttft.p95 < 1s", "bracket": bracket}
+    return entry | {"sure": True, "limited_by": "ttft.p95 < 1s", "bracket": bracket}
 
 
 PATH = [

@@ -126,7 +126,7 @@ def _outcome(trial: Trial, unit: str) -> str:
     is_one = trial.load == 1 and unit == USERS
     if trial.verdict == MEETS:
         return f"{probably}{'passes' if is_one else 'pass'}"
-    return f"{'is' if is_one else 'are'} {probably}too many for {trial.what}"
+    return f"{'is' if is_one else 'are'} {probably}too many for {trial.limited_by}"
 
 
 def _bracket(low: float | None, high: float | None) -> str:
@@ -145,10 +145,10 @@ def _result(search: Search, trial: Trial, unit: str) -> str:
     low, high = trial.bracket
     if low is None:
         assert high is not None
-        violated = next(earlier.what for earlier in reversed(search.trials) if earlier.load == high)
+        violated = next(earlier.limited_by for earlier in reversed(search.trials) if earlier.load == high)
         are = "is" if high == 1 and unit == USERS else "are"
         return f"already {words.with_unit(high, unit)} {are} too many for {violated}"
     if high is None:
         return f"the limit is not reached up to {words.with_unit(low, unit)}"
-    violated = next(earlier.what for earlier in reversed(search.trials) if earlier.load == high)
+    violated = next(earlier.limited_by for earlier in reversed(search.trials) if earlier.load == high)
     return f"the limit is {words.with_unit(low, unit)}: {words.load(high)} are too many for {violated}"

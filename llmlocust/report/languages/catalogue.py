@@ -46,8 +46,8 @@ _WIDE = re.compile(r"[\u3000-\u9fff\uff00-\uffef]")
 
 
 def _filled(translation: str, values: Mapping[str, str]) -> str:
-    """Return a translation with its values. Around a place, a space between two wide characters is left out: it is there
-    for values in Latin letters. Raises KeyError if a value is missing.
+    """Return a translation with its values. Around a place, a space between two wide characters is left out: the
+    translation has it for values in Latin letters. Raises KeyError if a value is missing.
     """
     text = ""
     for at, piece in enumerate(_PLACE.split(translation)):

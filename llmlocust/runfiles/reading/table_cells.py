@@ -35,7 +35,7 @@ class Cell:
     tags: frozenset[str] = frozenset()
     """Tags of the words of its unit; empty without a unit."""
     times: float = 1.0
-    """1000 if a k stands behind the number."""
+    """1000 if a k follows the number, otherwise 1."""
 
     @property
     def scale(self) -> float | None:
@@ -71,7 +71,7 @@ class DecimalMark:
 
     mark: str = "."
     assumed: str = ""
-    """A number with two readings, if no other number of the table decides between them; else empty."""
+    """A number with two readings, if no other number of the table decides between them; otherwise empty."""
 
     def value(self, number: str) -> float | None:
         """Return the number, NaN for an empty text, and None for other text."""

@@ -40,7 +40,7 @@ class Column:
     is_bare: bool = False
     """Whether neither the name nor a cell has a unit."""
     words: str = ""
-    """A cell with other text than a number, because of which the column is not used; else empty."""
+    """A cell with other text than a number, because of which the column is not used; otherwise empty."""
 
     @property
     def kind(self) -> str:

@@ -212,7 +212,7 @@ class Meaning:
     """USERS, RATE, a metric, "throughput", "output_tokens_per_s", "errors", "success", "requests", "window", \
 UNCLEAR_ERRORS or TELEMETRY."""
     name: str
-    """The statistic of a metric; else the column's name in small letters."""
+    """The statistic of a metric; otherwise the column's name in small letters."""
     scale: float | None = None
     """Factor from the unit in the name to seconds, or per second; None without a unit."""
     rank: int = 0
