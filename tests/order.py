@@ -16,7 +16,7 @@ _STARTING = {"tests.chromium", "tests.command", "tests.hosts", "tests.locusts"}
 def arrange(tests: list[pytest.Item]) -> None:
     """Give each test that must not be alone its group, and sort the tests in place."""
     modules = {test: _module_of(test) for test in tests}
-    waiting = {module: starts_processes(module) for module in modules.values()}
+    waiting = {module: starts_processes(module) for module in set(modules.values())}
     together = {test: _has_fixture_of_module(test) for test in tests}
     for test, module in modules.items():
         if together[test] or not waiting[module]:

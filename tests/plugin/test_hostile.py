@@ -47,26 +47,28 @@ def once(wire: bytes):
     return script
 
 
-HOSTILE = {
-    "headers": (endless(b"HTTP/1.1 200 OK\r\n", b"X-More: of this\r\n"), "too_large"),
-    "a line": (endless(response(STREAM), b"x"), "bad_stream"),
-    "data without a newline": (endless(response(STREAM) + b"data: ", b"x"), "too_large"),
-    "events": (endless(response(STREAM), event()), "timeout_total"),
-    "tiny events": (endless(response(STREAM), b'data: {"choices":[{"text":"a"}]}\n\n'), "too_large"),
-    "a trickle": (endless(response(STREAM), b": \n\n", 1), "timeout_total"),
-    "a gzip bomb": (
-        once(response(STREAM + b"Content-Encoding: gzip\r\n", gzip.compress(bytes(200 * MB)))),
-        "too_large",
-    ),
-    "a deep document": (endless(response(DOCUMENT), b'{"a":['), "too_large"),
-    "a long document": (once(response(DOCUMENT, b'{"choices": "' + b"x" * 15 * MB)), "timeout_total"),
-    "a chunk of an exabyte": (endless(response(CHUNKS) + b"%x\r\n" % 2**60, b"x"), "bad_stream"),
-    "a long event": (endless(response(STREAM), b"data: " + event("x" * 3 * MB)), "timeout_total"),
-}
+def hostile_answers():
+    """By name: a script of the server, and the outcome of its request. Not made at import, because it takes a second."""
+    return {
+        "headers": (endless(b"HTTP/1.1 200 OK\r\n", b"X-More: of this\r\n"), "too_large"),
+        "a line": (endless(response(STREAM), b"x"), "bad_stream"),
+        "data without a newline": (endless(response(STREAM) + b"data: ", b"x"), "too_large"),
+        "events": (endless(response(STREAM), event()), "timeout_total"),
+        "tiny events": (endless(response(STREAM), b'data: {"choices":[{"text":"a"}]}\n\n'), "too_large"),
+        "a trickle": (endless(response(STREAM), b": \n\n", 1), "timeout_total"),
+        "a gzip bomb": (
+            once(response(STREAM + b"Content-Encoding: gzip\r\n", gzip.compress(bytes(200 * MB)))),
+            "too_large",
+        ),
+        "a deep document": (endless(response(DOCUMENT), b'{"a":['), "too_large"),
+        "a long document": (once(response(DOCUMENT, b'{"choices": "' + b"x" * 15 * MB)), "timeout_total"),
+        "a chunk of an exabyte": (endless(response(CHUNKS) + b"%x\r\n" % 2**60, b"x"), "bad_stream"),
+        "a long event": (endless(response(STREAM), b"data: " + event("x" * 3 * MB)), "timeout_total"),
+    }
 
 
 def test_fifty_users_of_a_hostile_server_stay_small(tmp_path):
-    scripts, numbers = [script for script, _ in HOSTILE.values()], count()
+    scripts, numbers = [script for script, _ in hostile_answers().values()], count()
     options = ["--llm-preflight=false", "--llm-model=m", "--llm-levels=50", "--llm-warmup=0", "--llm-hold=3"]
     options += ["--llm-drain=5", "--llm-timeout-total=2"]
     with scripted_server(lambda sock: scripts[next(numbers) % len(scripts)](sock)) as server:  # noqa: PLW0108  # another each time
