@@ -25,7 +25,7 @@ for _kind in _Shape.__subclasses__():
         _shape.base, _shape.peak, _shape.seconds, _shape.warmup = 1, 3, 4, 0.2
         _shape.surge = _shape.soak = None
 for _search in _Search.__subclasses__():
-    _search.start, _search.most, _search.longest = 2, 3, 2
+    _search.start, _search.max_load, _search.longest = 2, 3, 2
 """
 
 
