@@ -32,7 +32,7 @@ class Reports:
 
     def make(self, prefix: str, lang: str) -> Path:
         """Make the report of a run's files, and return the page's file. It exists until the report after the next one.
-        Raises NotMade.
+        Raises ReportFailed.
         """
         key = prefix, lang
         if key in self._in_progress:
