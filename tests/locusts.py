@@ -74,6 +74,12 @@ def free_port() -> int:
             return port
 
 
+def forked_workers(number: int) -> list[str]:
+    """Options for a master with forked workers, at a free port: other tests may use Locust's own at the same time."""
+    port = str(free_port())
+    return ["--processes", str(number), "--master-bind-port", port, "--master-port", port]
+
+
 @dataclass
 class Locust:
     """A process of Locust, in a folder with its locustfile and the files that it writes."""

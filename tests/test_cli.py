@@ -517,7 +517,7 @@ def test_ctrl_c_during_the_first_request_is_one_line(tmp_path, command):
             os.killpg(child.pid, signal.SIGINT)
             output = child.communicate(timeout=2 * PATIENCE)[0]
 
-    assert child.returncode == 130
+    assert child.returncode == 130, output
     assert "llmlocust: stopped before the load began\n" in output
     assert "Traceback" not in output, output
 

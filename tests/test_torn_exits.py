@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.locusts import free_port, outcomes, run_info
+from tests.locusts import forked_workers, outcomes, run_info
 from tests.simulators import ROOT, RunningSimulator, running_simulator, served, wait_for
 
 MARK = "LLMLOCUST_TEST_RUN"
@@ -33,12 +33,11 @@ class Command:
     """`llmlocust run` with two workers, with its own terminal or without one."""
 
     def __init__(self, folder: Path, simulator: RunningSimulator, *, in_terminal: bool) -> None:
-        self.mark, port = uuid.uuid4().hex, str(free_port())
+        self.mark = uuid.uuid4().hex
         self.terminal, inside = os.openpty()
         options = ["--levels", "4", "--warmup", "0", "--hold", "1000", "--max-tokens", "20", "--out", str(folder)]
-        locusts = ["--processes", "2", "--master-bind-port", port, "--master-port", port]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "llmlocust", "run", simulator.url, *options, "--", *locusts],
+            [sys.executable, "-m", "llmlocust", "run", simulator.url, *options, "--", *forked_workers(2)],
             cwd=ROOT,
             env={**os.environ, MARK: self.mark},
             stdin=inside,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.locusts import Locust, free_port, rows, run
+from tests.locusts import Locust, forked_workers, free_port, rows, run
 from tests.simulators import running_simulator
 
 pytest.importorskip("opentelemetry.sdk", reason="OpenTelemetry is not installed: pip install 'llmlocust[otel]'")
@@ -173,7 +173,7 @@ def test_workers_tell_for_themselves(tmp_path):
 
 def test_workers_that_are_forked_are_told_apart(tmp_path):
     with receiving() as receiver, running_simulator(slots=8, step_ms=5) as simulator:
-        run(tmp_path, simulator.url, "--processes", "2", "--otel", *SHORT, environment=receiver.environment)
+        run(tmp_path, simulator.url, *forked_workers(2), "--otel", *SHORT, environment=receiver.environment)
     sent = [row for row in rows(tmp_path, "llm_requests.csv") if row["outcome"] != "aborted"]
     workers = receiver.instances["gen_ai.client.operation.duration"]
     assert len(workers - {""}) == len({row["worker"] for row in sent}) == 2

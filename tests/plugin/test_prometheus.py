@@ -16,7 +16,7 @@ from prometheus_client.samples import Sample
 from llmlocust.analysis.live import Live
 from llmlocust.metrics.histogram import bounds_of
 from llmlocust.plugin.views.prometheus import EXPORTS, Collector
-from tests.locusts import MANUAL_RAMP, Locust, end_level, free_port, rows, run_info, wait_for_level
+from tests.locusts import MANUAL_RAMP, Locust, end_level, forked_workers, free_port, rows, run_info, wait_for_level
 from tests.played_run import PlayedRun
 from tests.simulators import PATIENCE, RunningSimulator, running_simulator, wait_for
 from tests.web_ui import WebUI, running
@@ -188,7 +188,7 @@ def test_a_run_without_the_web_ui_tells_it_on_a_port_of_its_own(simulator, tmp_p
     port = free_port()
     args = ["--headless", "--only-summary", "--host", simulator.url, "--llm-metrics-port", str(port)]
     ramp = ["--llm-levels", "3", "--llm-warmup", "0", "--llm-hold", "100", "--llm-max-tokens", "20"]
-    with Locust(tmp_path, [*args, *ramp, "--processes", "2"]) as locust:
+    with Locust(tmp_path, [*args, *ramp, *forked_workers(2)]) as locust:
         wait_for(lambda: is_open(port))
         found = wait_for(lambda: scraped(port), lambda now: now.get(("llmlocust_requests_ended_total", ()), 0) > 5)
         assert found["llmlocust_level_load", ("users",)] == 3.0

@@ -21,6 +21,7 @@ from tests.locusts import (
     UNTIL_STOPPED,
     Locust,
     distributed,
+    forked_workers,
     free_port,
     headless,
     outcomes,
@@ -86,9 +87,7 @@ def test_a_full_disk_ends_no_run_and_what_waits_is_written_when_there_is_room(si
 
 
 def test_processes_of_one_machine_count_what_the_server_counted(simulator, tmp_path):
-    port = str(free_port())
-    ports = ["--master-bind-port", port, "--master-port", port]  # Locust's own may be taken by somebody else
-    with Locust(tmp_path, [*headless(simulator), "--processes", "2", *ports, *QUICK]) as locust:
+    with Locust(tmp_path, [*headless(simulator), *forked_workers(2), *QUICK]) as locust:
         assert locust.ends() == 0, locust.log
 
     assert sum(outcomes(tmp_path).values()) == served(simulator)
