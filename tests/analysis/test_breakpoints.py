@@ -48,7 +48,7 @@ def test_a_system_that_still_scales_has_none_of_the_four():
     assert verdict.cliffs == ()
 
 
-def test_the_knee_is_where_elasticity_passes_a_half():
+def test_the_knee_is_where_elasticity_is_a_half():
     # X = b / (a + k b) has elasticity a / (a + k b), which is a half at b = a / k
     knee = find(closed_queue(GRID, 10**6, step=0.02, slope=0.0005, tokens=100, prefill=0.0)).knee
     assert knee.reached

@@ -167,7 +167,7 @@ def test_a_first_level_that_fails_has_no_lower_end():
 # -- the knee, and errors
 
 
-def test_a_knee_within_noise_of_its_neighbours_says_so():
+def test_fewer_requests_widen_the_interval_of_the_knee():
     def levels(window):
         return [
             figures(n, x, 0.1, 1.0, index=i, window=window)

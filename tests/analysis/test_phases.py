@@ -64,7 +64,7 @@ def test_a_surge_has_no_ramp_to_read_the_four_numbers_from():
     assert not find(of_the_ramp(levels), LIMITS).slo_limit.reached
 
 
-def test_a_soak_alone_is_one_level():
+def test_a_soak_without_other_phases_is_one_level():
     levels = named([figures(40, 20.0, 2.0, 3.0, window=3600.0)], "soak")
     assert not climbs(levels)
     assert of_the_ramp(levels) == levels

@@ -60,10 +60,8 @@ def test_recovery_is_immediate_without_a_queue():
     assert seconds.count(0.0) >= 38
     result = recovery_after(requests(100, 0.0))
     assert "Recovered immediately after the surge of 50 users" in str(result)
-    assert (result.low, result.high) == (
-        0.0,
-        requests(100, 0.0)[0][0],
-    )  # the moment before the first request is not known
+    # the moment before the first request is not known
+    assert (result.low, result.high) == (0.0, requests(100, 0.0)[0][0])
 
 
 @pytest.mark.parametrize("how", [{"slow_until": 500.0}, {"slow_until": 10.0, "failing": 0.3}])

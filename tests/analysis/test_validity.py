@@ -436,12 +436,8 @@ def test_reported_usage_is_compared_with_chunks(tokens_per_chunk, ok, marks):
     "clocks, lag, ok, says",
     [
         ({"kernel": 5000}, 0.3, True, "come from the kernel"),
-        (
-            {"user": 5000},
-            0.3,
-            True,
-            "come from the load generator's own clock",
-        ),  # then the check of the event loop's lag reports it
+        # the check of the event loop's lag reports this lateness
+        ({"user": 5000}, 0.3, True, "come from the load generator's own clock"),
         ({"kernel": 4999, "user": 1}, 0.3, True, "0.02 % of the measured requests"),
         ({"kernel": 4994, "user": 6}, 0.3, False, "0.1 % of the measured requests"),
         ({"kernel": 50, "user": 50}, 0.001, True, "at most 1 ms late"),

@@ -148,12 +148,8 @@ def test_an_array_of_conversations_in_the_format_of_sharegpt(tmp_path, indent, b
     for plain in (True, False):
         text = begin + json.dumps(entries, indent=indent, ensure_ascii=plain)
         questions = load(file_named(tmp_path, f"talks{plain}.json", text))
-        assert list(questions) == [
-            ("one é", "two"),
-            "p",
-            "s",
-            HELLO,
-        ]  # a conversation without a human message has no question
+        # a conversation without a human message has no question
+        assert list(questions) == [("one é", "two"), "p", "s", HELLO]
         assert questions[-1] == HELLO
         assert questions[1:3] == ["p", "s"]
 

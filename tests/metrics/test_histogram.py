@@ -100,7 +100,7 @@ def test_merging_in_any_order_is_adding_all(a, b, c):
 
 
 @given(SAMPLES)
-def test_merging_changes_only_what_is_merged_into(values):
+def test_merging_does_not_change_the_merged_histogram(values):
     histogram, other = Histogram([1.0]), Histogram(values)
     histogram.merge(other)
     histogram.add(2.0)

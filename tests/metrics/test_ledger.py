@@ -58,7 +58,7 @@ def test_the_level_of_a_moment(moment, index):
     assert (None if level is None else level.index) == index
 
 
-def test_a_level_ends_where_the_next_begins():
+def test_a_level_ends_when_the_next_begins():
     assert ledger_with((0, 1, None), (5, None, None)).levels == [
         Level(0, 10, began=0, warmed_up=1, ended=5),
         Level(1, 10, began=5),
@@ -77,7 +77,7 @@ def test_ending_without_a_level_does_nothing():
     assert ledger.levels == []
 
 
-def test_the_figures_of_a_level_say_whether_it_was_reached():
+def test_the_figures_of_a_level_include_whether_it_was_reached():
     ledger = ledger_with((0, None, None))
     ledger.end_warmup(5, reached=False)
     assert ledger.figures(ledger.levels[0], 9).reached is False

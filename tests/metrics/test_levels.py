@@ -161,7 +161,7 @@ def test_a_level_without_requests_has_no_numbers():
     assert (empty.requests, empty.window) == (0, 0.0)
 
 
-def test_a_level_of_failures_alone_is_infinitely_slow():
+def test_a_level_of_only_failures_is_infinitely_slow():
     failed = LevelFigures.of(Level(0, 5, warmed_up=0.0), tally_of({"reset": 2}), now=9.0)
     assert failed.metric("ttft").with_failures["p50"] == math.inf
     assert (failed.ok, failed.errors, failed.throughput) == (0, 1.0, 0.0)

@@ -54,9 +54,8 @@ def test_only_the_words_of_the_pages_differ(pages):
     assert chinese.tags == english.tags
     assert chinese.headings == english.headings
     assert ("html", "lang", "zh-Hans") in chinese.attributes
-    texts = [
-        ParsedPage(re.sub("<svg.*?</svg>", "", page, flags=re.DOTALL)) for page in pages
-    ]  # the labels have different widths
+    # the labels of pictures have different widths
+    texts = [ParsedPage(re.sub("<svg.*?</svg>", "", page, flags=re.DOTALL)) for page in pages]
     attributes = [
         [attribute for attribute in parsed.attributes if attribute[1] not in {"lang", *SPOKEN_ATTRIBUTES}]
         for parsed in texts
