@@ -1,4 +1,4 @@
-"""Systems whose truth is known, as levels: users in a closed loop, slots that serve them, a queue before the slots."""
+"""Levels of systems whose limits are known: users in a closed loop, slots that serve them, a queue before the slots."""
 
 import csv
 import math
@@ -12,11 +12,13 @@ GRID = (1, 2, 4, 8, 16, 32, 64, 100, 150, 200, 250, 300)
 
 
 def summary(count: int, middle: float, spread: float = 0.25) -> Summary:
-    """Quantiles around a median, with intervals as wide as so many values give."""
+    """Return quantiles around a median, with intervals of the width that `count` values give."""
     tails = {"p50": 0.0, "p90": 1.2816, "p95": 1.6449, "p99": 2.3263, "p99_9": 3.0902}
-    quantiles = {name: middle * math.exp(spread * z) for name, z in tails.items()}
-    half = {name: 1.96 * spread * (1 + abs(z)) / math.sqrt(max(1, count)) for name, z in tails.items()}
-    intervals = {name: (v * math.exp(-half[name]), v * math.exp(half[name])) for name, v in quantiles.items()}
+    quantiles = {name: middle * math.exp(spread * normal) for name, normal in tails.items()}
+    half = {name: 1.96 * spread * (1 + abs(normal)) / math.sqrt(max(1, count)) for name, normal in tails.items()}
+    intervals = {
+        name: (value * math.exp(-half[name]), value * math.exp(half[name])) for name, value in quantiles.items()
+    }
     return Summary(count, middle * math.exp(spread**2 / 2), quantiles["p99_9"], quantiles, intervals, dict(quantiles))
 
 
@@ -41,9 +43,9 @@ def figures(load, throughput, ttft, e2e, *, index=0, window=60.0, errors=0.0, un
 
 
 def closed_queue(loads, slots=32, *, step=0.02, slope=0.0005, tokens=100, prefill=0.05, noise=0.0, seed=0, think=0.0):
-    """N users, `slots` places in the batch; a decode step takes step + slope·batch. Who finds no place waits."""
+    """N users, `slots` places in the batch; a decode step takes step + slope·batch. Users without a place wait."""
     random_ = random.Random(seed)
-    made = []
+    levels = []
     for index, users in enumerate(loads):
         batch = min(users, slots)
         if think:
@@ -54,13 +56,13 @@ def closed_queue(loads, slots=32, *, step=0.02, slope=0.0005, tokens=100, prefil
         throughput = batch / service
         wait = max(0.0, users / throughput - service - think) if batch >= slots * 0.999 else 0.0
         jitter = lambda size: math.exp(random_.gauss(0.0, size * noise))  # noqa: E731
-        made.append(figures(users, throughput * jitter(1), (prefill + wait) * jitter(3), service + wait, index=index))
-    return made
+        levels.append(figures(users, throughput * jitter(1), (prefill + wait) * jitter(3), service + wait, index=index))
+    return levels
 
 
 def case(name: str, window: float = 180.0) -> list[LevelFigures]:
-    """A published table. What its author gave no figure for is not known."""
-    made = []
+    """Return the levels of a published table. A figure that its author did not give is not known."""
+    levels = []
     with (CASES / f"{name}.csv").open() as file:
         for index, row in enumerate(csv.DictReader(file)):
             cell = {key: float(value) if value else math.nan for key, value in row.items()}
@@ -73,7 +75,7 @@ def case(name: str, window: float = 180.0) -> list[LevelFigures]:
             ttft = cell.get("ttft_mean", math.nan) / 1000
             if not math.isnan(ttft):
                 metrics["ttft"] = Summary(ok, ttft)
-            made.append(
+            levels.append(
                 LevelFigures(
                     level=index,
                     load=cell["users"],
@@ -85,4 +87,4 @@ def case(name: str, window: float = 180.0) -> list[LevelFigures]:
                     metrics=metrics,
                 )
             )
-    return made
+    return levels

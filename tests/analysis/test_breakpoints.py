@@ -14,92 +14,92 @@ from llmlocust.metrics.thresholds import Threshold
 from llmlocust.metrics.vocabulary import CLIENT_KINDS, ERROR_KINDS
 
 
-def limits(*texts):
+def thresholds(*texts):
     return [Threshold.parse(text) for text in texts]
 
 
-# -- systems whose truth is known
+# -- systems whose limits are known
 
 
 @pytest.mark.parametrize("slope", [0.0005, 0.005])
 @pytest.mark.parametrize("slots", [32, 64, 128, 220])
-def test_capacity_is_found_where_the_queue_begins(slots, slope):
-    found = [find(closed_queue(GRID, slots, slope=slope, noise=0.03, seed=seed)).saturation for seed in range(40)]
-    hits = [each for each in found if each.reached]
+def test_saturation_is_found_where_the_queue_begins(slots, slope):
+    saturations = [find(closed_queue(GRID, slots, slope=slope, noise=0.03, seed=seed)).saturation for seed in range(40)]
+    hits = [saturation for saturation in saturations if saturation.reached]
     assert len(hits) >= 36
-    assert sum(each.low <= slots <= each.high for each in hits) >= len(hits) - 1
-    points = sorted(each.load for each in hits)
+    assert sum(saturation.low <= slots <= saturation.high for saturation in hits) >= len(hits) - 1
+    points = sorted(saturation.load for saturation in hits)
     assert points[len(points) // 2] == pytest.approx(slots, rel=0.05)
 
 
 @pytest.mark.parametrize("slope", [0.0005, 0.005])
-def test_a_batch_that_slows_down_is_no_capacity(slope):
+def test_a_batch_that_slows_down_is_no_saturation(slope):
     verdicts = [find(closed_queue(GRID, 10**6, slope=slope, noise=0.03, seed=seed)) for seed in range(40)]
-    assert not any(each.saturation.reached for each in verdicts)
-    assert not any(each.slo_limit.reached for each in verdicts)
-    assert sum(each.collapse.reached for each in verdicts) <= 1
+    assert not any(verdict.saturation.reached for verdict in verdicts)
+    assert not any(verdict.slo_limit.reached for verdict in verdicts)
+    assert sum(verdict.collapse.reached for verdict in verdicts) <= 1
     assert "no queue is seen" in verdicts[0].saturation.why
 
 
 def test_a_system_that_still_scales_has_none_of_the_four():
     verdict = find(closed_queue(GRID, 10**6, slope=0.0))
-    assert not any(each.reached for each in verdict.numbers().values())
-    assert all("not reached up to 300 users" in each.why for each in verdict.numbers().values())
+    assert not any(finding.reached for finding in verdict.numbers().values())
+    assert all("not reached up to 300 users" in finding.why for finding in verdict.numbers().values())
     assert verdict.cliffs == ()
 
 
-def test_the_knee_is_where_elasticity_passes_a_half():
+def test_the_knee_is_where_elasticity_is_a_half():
     # X = b / (a + k b) has elasticity a / (a + k b), which is a half at b = a / k
     knee = find(closed_queue(GRID, 10**6, step=0.02, slope=0.0005, tokens=100, prefill=0.0)).knee
     assert knee.reached
     assert knee.load == pytest.approx(0.02 / 0.0005, rel=0.15)
 
 
-def test_think_time_moves_capacity_as_littles_law_says():
+def test_think_time_moves_saturation_as_littles_law_says():
     levels = closed_queue((5, 10, 20, 40, 60, 80, 120), 16, think=3.0, slope=0.0)
     service = 0.05 + 100 * 0.02
-    capacity = find(levels).saturation
-    assert capacity.low <= 16 * (service + 3.0) / service <= capacity.high
+    saturation = find(levels).saturation
+    assert saturation.low <= 16 * (service + 3.0) / service <= saturation.high
 
 
-def test_open_load_is_named_as_such():
+def test_saturation_of_an_open_load_is_in_requests_per_second():
     levels = [
-        replace(each, unit="rate")
-        for each in (
+        replace(level, unit="rate")
+        for level in (
             figures(5, 5.0, 0.1, 1.0, index=0),
             figures(10, 10.0, 0.1, 1.0, index=1),
             figures(20, 14.0, 8.0, 9.0, index=2),
             figures(40, 14.1, 20.0, 21.0, index=3),
         )
     ]
-    capacity = find(levels).saturation
-    assert capacity.reached
-    assert (capacity.level_ok, capacity.level_bad) == (10, 20)
-    assert capacity.load == pytest.approx(14.05)
-    assert capacity.low <= 14.05 <= capacity.high
-    assert "requests/s" in capacity.why
+    saturation = find(levels).saturation
+    assert saturation.reached
+    assert (saturation.level_ok, saturation.level_bad) == (10, 20)
+    assert saturation.load == pytest.approx(14.05)
+    assert saturation.low <= 14.05 <= saturation.high
+    assert "requests/s" in saturation.why
 
 
-# -- what others published
+# -- published results
 
 
-def test_a_rate_is_of_conversations_where_those_arrive():
-    def of_four_turns(each):
-        arrived = {"delay": Summary(each.requests)}  # the first turn of each alone is due by the schedule
-        many = {"requests": 4 * each.requests, "ok": 4 * each.ok, "throughput": 4.0 * each.throughput}
-        return replace(each, unit="rate", metrics={**each.metrics, **arrived}, **many)
+def test_a_rate_is_of_conversations_if_these_arrive():
+    def of_four_turns(level):
+        first_turns = {"delay": Summary(level.requests)}  # the schedule times only the first turn of each
+        four_turns = {"requests": 4 * level.requests, "ok": 4 * level.ok, "throughput": 4.0 * level.throughput}
+        return replace(level, unit="rate", metrics={**level.metrics, **first_turns}, **four_turns)
 
-    turns = [(5, 5.0, 0.1, 1.0), (10, 10.0, 0.1, 1.0), (20, 14.0, 8.0, 9.0), (40, 14.1, 20.0, 21.0)]
-    levels = [of_four_turns(figures(*each, index=n)) for n, each in enumerate(turns)]
-    verdict = find(levels, limits("ttft.p95 < 100s"))
+    rows = [(5, 5.0, 0.1, 1.0), (10, 10.0, 0.1, 1.0), (20, 14.0, 8.0, 9.0), (40, 14.1, 20.0, 21.0)]
+    levels = [of_four_turns(figures(*row, index=n)) for n, row in enumerate(rows)]
+    verdict = find(levels, thresholds("ttft.p95 < 100s"))
     assert verdict.saturation.load == pytest.approx(14.05)
     assert "at most 14.1/s of the 20 to 40 requests/s" in verdict.saturation.why
-    assert (verdict.slo_limit.level_ok, verdict.slo_limit.level_bad) == (10, 20)  # a backlog grows there
+    assert (verdict.slo_limit.level_ok, verdict.slo_limit.level_bad) == (10, 20)  # the backlog grows at that rate
 
 
 def test_vllm_on_two_gpus_grows_to_its_last_level():
     verdict = find(case("vllm_two_gpus"))
-    assert not any(each.reached for each in verdict.numbers().values())
+    assert not any(finding.reached for finding in verdict.numbers().values())
     assert verdict.cliffs == ()
 
 
@@ -138,58 +138,58 @@ def test_a_cluster_with_cliffs_at_three_rates():
 
 def test_the_crossing_is_between_the_last_good_and_the_first_bad_level():
     levels = [figures(n, n / 2, 0.1 * n, 2.0, index=i) for i, n in enumerate((1, 2, 4, 8))]
-    limit = find(levels, limits("ttft.p50 < 600ms")).slo_limit
+    limit = find(levels, thresholds("ttft.p50 < 600ms")).slo_limit
     assert (limit.level_ok, limit.low, limit.high, limit.level_bad) == (4, 4, 8, 8)
     assert limit.load == pytest.approx(6.0)
 
 
 def test_the_first_level_may_already_fail():
-    limit = find([figures(10, 5, 3.0, 4.0), figures(20, 5, 6.0, 8.0)], limits("ttft.p50 < 1s")).slo_limit
+    limit = find([figures(10, 5, 3.0, 4.0), figures(20, 5, 6.0, 8.0)], thresholds("ttft.p50 < 1s")).slo_limit
     assert limit.reached
     assert (limit.load, limit.low, limit.level_ok, limit.level_bad) == (None, None, None, 10)
     assert "the lowest level, " in limit.why
 
 
-def test_one_bad_level_between_good_ones_is_said():
+def test_one_bad_level_between_good_ones_is_reported():
     levels = [figures(n, n / 2, slow, 9.0, index=i) for i, (n, slow) in enumerate(((5, 0.1), (10, 2.0), (20, 0.1)))]
-    limit = find(levels, limits("ttft.p50 < 1s")).slo_limit
+    limit = find(levels, thresholds("ttft.p50 < 1s")).slo_limit
     assert limit.level_bad == 10
     assert "20 passed again" in limit.why
 
 
-def test_a_bad_level_within_noise_is_passed_over_and_said():
+def test_a_bad_level_within_noise_is_passed_over_and_reported():
     noisy = figures(10, 0.2, 1.05, 9.0, index=1)
     levels = [figures(5, 2.5, 0.1, 9.0), noisy, figures(20, 10, 0.1, 9.0, index=2)]
-    limit = find(levels, limits("ttft.p50 < 1s")).slo_limit
+    limit = find(levels, thresholds("ttft.p50 < 1s")).slo_limit
     assert not limit.reached
     assert "no more than noise" in limit.why
 
 
-def test_thresholds_that_nobody_can_judge_are_not_called_kept():
-    limit = find(case("llamacpp_cpu"), limits("itl.p99 < 50ms", "errors < 1%")).slo_limit
+def test_thresholds_without_figures_are_not_called_met():
+    limit = find(case("llamacpp_cpu"), thresholds("itl.p99 < 50ms", "errors < 1%")).slo_limit
     assert not limit.reached
     assert "itl.p99 < 50ms is not known at any level" in limit.why
-    assert "cannot be determined" in find(case("llamacpp_cpu"), limits("itl.p99 < 50ms")).slo_limit.why
+    assert "cannot be determined" in find(case("llamacpp_cpu"), thresholds("itl.p99 < 50ms")).slo_limit.why
 
 
-def test_goodput_is_judged_where_it_is_known():
+def test_known_goodput_is_judged():
     levels = [figures(n, n, 0.1, 1.0, index=i) for i, n in enumerate((5, 10))]
-    limit = find(levels, limits("goodput > 4/s"), {0: 5.0, 1: 3.0}).slo_limit
+    limit = find(levels, thresholds("goodput > 4/s"), {0: 5.0, 1: 3.0}).slo_limit
     assert (limit.level_ok, limit.level_bad) == (5, 10)
 
 
 # -- collapse
 
 
-def test_a_flat_plateau_does_not_fall_by_luck():
+def test_noise_on_a_flat_plateau_is_no_collapse():
     def plateau(seed):
-        luck = random.Random(seed)
-        return [figures(32 + 10 * n, luck.gauss(600, math.sqrt(600)) / 60, 0.05, 3.0, index=n) for n in range(8)]
+        generator = random.Random(seed)
+        return [figures(32 + 10 * n, generator.gauss(600, math.sqrt(600)) / 60, 0.05, 3.0, index=n) for n in range(8)]
 
     assert sum(find(plateau(seed)).collapse.reached for seed in range(100)) <= 6
 
 
-def test_one_error_in_thirty_is_no_collapse_but_is_said():
+def test_one_error_in_thirty_is_no_collapse_but_is_reported():
     levels = [figures(5, 0.5, 0.1, 1.0), replace(figures(10, 0.5, 0.1, 1.0, index=1), requests=31, ok=30)]
     collapse = find(levels).collapse
     assert not collapse.reached
@@ -220,25 +220,29 @@ def test_errors_at_the_lowest_level_are_not_blamed_on_load():
     assert "the failures do not depend on load" in collapse.why
 
 
-# -- a level that does not tell, a server that is gone
+# -- a level without the metric, an unreachable server
 
 
-def test_a_level_that_does_not_know_the_metric_does_not_hold():
+def test_a_level_without_the_metric_does_not_pass():
     levels = [figures(2, 2, 0.1, 1.0), figures(4, 90.0, None, 1.0, index=1)]
-    limit = find(levels, limits("ttft.p95 < 500ms", "errors < 1%")).slo_limit
+    limit = find(levels, thresholds("ttft.p95 < 500ms", "errors < 1%")).slo_limit
     assert not limit.reached
     assert "not reached up to 2 users" in limit.why
     assert "ttft.p95 < 500ms is not known at 4" in limit.why
     bad = figures(8, 8, 2.0, 3.0, index=2)
-    limit = find([*levels, bad], limits("ttft.p95 < 500ms", "errors < 1%")).slo_limit
+    limit = find([*levels, bad], thresholds("ttft.p95 < 500ms", "errors < 1%")).slo_limit
     assert (limit.level_ok, limit.level_bad) == (2, 8)
 
 
-def test_a_server_that_is_gone_has_no_capacity():
-    alive = [figures(n, n / 2, 0.1, 1.0, index=i) for i, n in enumerate((1, 2, 4))]
-    died = replace(figures(8, 1.0, 0.1, 1.0, index=3, errors=0.8), error_kinds={"connect": 240})
-    dead = replace(figures(16, 0.0, None, 1.0, index=4, errors=1.0), error_kinds={"connect": 100})
-    verdict = find([*alive, died, dead], limits("ttft.p95 < 500ms", "errors < 1%"), unreachable_from={3: 5.2, 4: 0.0})
+def test_levels_of_an_unreachable_server_are_left_out_of_the_numbers():
+    reachable = [figures(n, n / 2, 0.1, 1.0, index=i) for i, n in enumerate((1, 2, 4))]
+    dying = replace(figures(8, 1.0, 0.1, 1.0, index=3, errors=0.8), error_kinds={"connect": 240})
+    unreachable = replace(figures(16, 0.0, None, 1.0, index=4, errors=1.0), error_kinds={"connect": 100})
+    verdict = find(
+        [*reachable, dying, unreachable],
+        thresholds("ttft.p95 < 500ms", "errors < 1%"),
+        unreachable_from={3: 5.2, 4: 0.0},
+    )
     assert verdict.unreachable == (8, "nothing could connect at 8 users from second 5 on")
     assert (verdict.collapse.low, verdict.collapse.high) == (4, 8)
     assert "the server was unreachable. Check its log" in verdict.collapse.why
@@ -251,7 +255,7 @@ def test_a_server_that_is_gone_has_no_capacity():
     assert verdict.cliffs == ()
 
 
-def test_a_server_that_never_was_there():
+def test_a_server_that_was_never_reachable():
     levels = [figures(n, 0.0, None, 1.0, index=i, errors=1.0) for i, n in enumerate((2, 4))]
     verdict = find(levels, unreachable_from={0: 0.0, 1: 0.0})
     assert verdict.unreachable == (2, "nothing could connect at 2 users")
@@ -261,7 +265,7 @@ def test_a_server_that_never_was_there():
 
 def test_levels_of_empty_answers_are_left_out():
     levels = [figures(n, n * 10.0, 0.1, 1.0, index=i) for i, n in enumerate((2, 4, 8))]
-    verdict = find(levels, limits("ttft.p95 < 500ms"), empty={1, 2})
+    verdict = find(levels, thresholds("ttft.p95 < 500ms"), empty={1, 2})
     assert "not reached up to 2 users" in verdict.slo_limit.why
     assert "4 and 8 users left out, as their answers were empty" in verdict.slo_limit.why
     assert verdict.saturation.why.startswith("cannot be determined from one level (2 users)")
@@ -270,14 +274,14 @@ def test_levels_of_empty_answers_are_left_out():
     assert verdict.knee.why == "cannot be determined: 2, 4 and 8 users left out, as their answers were empty"
 
 
-def test_one_level_says_nothing_against_limits_of_its_own():
+def test_one_level_without_thresholds_has_no_slo_limit():
     limit = find([figures(5, 5, 0.1, 1.0)]).slo_limit
     assert not limit.reached
     assert limit.why.startswith("cannot be determined from one level")
-    assert not find([figures(5, 5, 0.1, 1.0)], limits("ttft.p95 < 1s")).slo_limit.why.startswith("cannot")
+    assert not find([figures(5, 5, 0.1, 1.0)], thresholds("ttft.p95 < 1s")).slo_limit.why.startswith("cannot")
 
 
-def test_where_nothing_succeeded_there_is_no_knee():
+def test_levels_without_success_have_no_knee_and_no_saturation():
     levels = [figures(n, 0.0, None, 1.0, index=i, errors=1.0) for i, n in enumerate((2, 4, 8))]
     verdict = find(levels)
     for finding in (verdict.knee, verdict.saturation):
@@ -285,13 +289,13 @@ def test_where_nothing_succeeded_there_is_no_knee():
         assert finding.why == "cannot be determined: no request succeeded at any level"
 
 
-# -- anything at all
+# -- arbitrary levels
 
 
 def test_no_levels_one_level_and_levels_without_success():
     for levels in ([], [figures(10, 5, 0.1, 1.0)], [LevelFigures(0, 10.0)], [LevelFigures(0, 10.0, requests=5, ok=0)]):
         verdict = find(levels)
-        assert all(each.why for each in verdict.numbers().values())
+        assert all(finding.why for finding in verdict.numbers().values())
         assert not verdict.saturation.reached
 
 
@@ -301,7 +305,7 @@ positive = st.one_of(st.just(math.nan), st.just(math.inf), st.floats(0, 1e6))
 
 @st.composite
 def level_lists(draw):
-    made = []
+    levels = []
     for index in range(draw(st.integers(0, 8))):
         ok, failed = draw(st.integers(0, 5000)), draw(st.integers(0, 500))
         metrics = {
@@ -315,7 +319,7 @@ def level_lists(draw):
             )
             for metric in draw(st.lists(st.sampled_from(["ttft", "e2e", "itl"]), unique=True))
         }
-        made.append(
+        levels.append(
             LevelFigures(
                 level=index,
                 load=draw(st.one_of(anything, st.floats(0, 1000), st.sampled_from([1.0, 5.0, 10.0]))),
@@ -330,7 +334,7 @@ def level_lists(draw):
                 metrics=metrics,
             )
         )
-    return made
+    return levels
 
 
 @settings(max_examples=300)
@@ -339,16 +343,20 @@ def level_lists(draw):
     st.lists(st.sampled_from(["ttft.p95 < 500ms", "errors < 1%", "goodput > 2/s", "e2e.max < 3s"])),
     st.one_of(st.just([]), st.lists(st.integers(0, 8))),
 )
-def test_nothing_crashes_and_every_finding_is_in_order(levels, texts, gone):
-    verdict = find(levels, limits(*texts), {0: 1.0}, dict.fromkeys(gone, 3.0))
-    for each in verdict.numbers().values():
-        assert each.why
-        loads = [load for load in (each.load, each.low, each.high, each.level_ok, each.level_bad) if load is not None]
+def test_every_finding_has_a_reason_and_ordered_loads(levels, texts, unreachable):
+    verdict = find(levels, thresholds(*texts), {0: 1.0}, dict.fromkeys(unreachable, 3.0))
+    for finding in verdict.numbers().values():
+        assert finding.why
+        loads = [
+            load
+            for load in (finding.load, finding.low, finding.high, finding.level_ok, finding.level_bad)
+            if load is not None
+        ]
         assert all(math.isfinite(load) for load in loads)
-        if None not in (each.low, each.load, each.high):
-            assert each.low <= each.load * (1 + 1e-9)
-            assert each.load <= each.high * (1 + 1e-9)
-        if not each.reached:
+        if None not in (finding.low, finding.load, finding.high):
+            assert finding.low <= finding.load * (1 + 1e-9)
+            assert finding.load <= finding.high * (1 + 1e-9)
+        if not finding.reached:
             assert loads == []
 
 
@@ -357,14 +365,18 @@ def test_nothing_crashes_and_every_finding_is_in_order(levels, texts, gone):
 
 @pytest.mark.parametrize("kind", CLIENT_KINDS)
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.95, 1.0])
-def test_what_fails_on_the_way_to_the_server_is_no_collapse_and_breaks_no_limit(kind, share):
+def test_requests_that_never_reached_the_server_are_no_collapse_and_violate_no_threshold(kind, share):
     """The load generator runs out of files at 16 users, and the verdict on the server is that of the levels below."""
     levels = [figures(n, n / 2, 0.1, 1.0, index=i) for i, n in enumerate((2, 4, 8, 16))]
     lost = round(levels[3].requests * share)
-    left = levels[3].requests - lost
-    rest = figures(16, left / 60.0, 0.1, 1.0, index=3) if left else replace(levels[3], requests=0, ok=0, throughput=0.0)
-    spoiled = replace(rest, error_kinds={kind: lost})
-    verdict = find([*levels[:3], spoiled], limits("ttft.p95 < 500ms", "errors < 1%"))
+    reached = levels[3].requests - lost
+    remaining = (
+        figures(16, reached / 60.0, 0.1, 1.0, index=3)
+        if reached
+        else replace(levels[3], requests=0, ok=0, throughput=0.0)
+    )
+    affected = replace(remaining, error_kinds={kind: lost})
+    verdict = find([*levels[:3], affected], thresholds("ttft.p95 < 500ms", "errors < 1%"))
 
     assert not verdict.onset.reached
     assert not verdict.slo_limit.reached
@@ -373,7 +385,7 @@ def test_what_fails_on_the_way_to_the_server_is_no_collapse_and_breaks_no_limit(
     assert verdict.cliffs == ()
 
 
-def test_errors_of_the_server_are_named_without_those_of_the_way():
+def test_errors_of_the_server_are_reported_without_those_of_the_network():
     levels = [figures(n, n / 2, 0.1, 1.0, index=i) for i, n in enumerate((2, 4))]
     failing = figures(8, 3.0, 0.1, 1.0, index=2, errors=0.3)
     verdict = find([*levels, replace(failing, error_kinds={**failing.error_kinds, "network": 8})])

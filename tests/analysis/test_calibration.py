@@ -38,7 +38,7 @@ def test_the_highest_accurate_load_is_the_one_before_the_first_inaccurate():
     assert "is accurate up to 2,000 tokens/s on 100 streams" in verdict(points)
 
 
-def test_nothing_is_claimed_beyond_what_was_measured():
+def test_the_verdict_claims_nothing_beyond_the_measured_loads():
     assert verdict([point(1000), point(2000)]).startswith("All loads were measured accurately, up to 2,000 tokens/s")
     assert verdict([point(1000, ttft=1)]).startswith("The lowest load was not measured accurately")
 
@@ -50,7 +50,7 @@ def test_a_point_without_requests_is_not_accurate():
     assert not Point(1, 0.01, 0.0, nothing, nothing, 0.0, 0.0, 0.0, 0.0).is_accurate
 
 
-def test_rows_have_the_heads_columns():
+def test_rows_have_the_columns_of_the_head():
     titles, rule = head()
 
     assert line(point(1000)).count("|") == titles.count("|") == rule.count("|")
@@ -61,12 +61,12 @@ def test_rows_have_the_heads_columns():
     "wrong", [{}, {"ttft": 0.0021}, {"itl": 0.0011}, {"itl": -0.0011, "ttft": 1}, {"itl": math.nan}]
 )
 def test_a_point_is_inaccurate_for_the_columns_whose_tolerance_is_exceeded(wrong):
-    broken = {column.error for column in COLUMNS if column.is_exceeded(point(1000, **wrong))}
+    inaccurate = {column.error for column in COLUMNS if column.is_exceeded(point(1000, **wrong))}
 
-    assert broken == {{"ttft": "ttft_mean", "itl": "itl_p99"}[name] for name in wrong}
+    assert inaccurate == {{"ttft": "ttft_mean", "itl": "itl_p99"}[name] for name in wrong}
 
 
-def test_what_is_not_known_is_a_dash():
+def test_unknown_figures_are_dashes():
     nothing = Latencies.of([], [])
 
     assert line(Point(1, 0.01, 0.0, nothing, nothing, math.nan, math.nan, math.nan, math.nan)).count("–") == 12

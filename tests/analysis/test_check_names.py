@@ -1,4 +1,4 @@
-"""Checks have keys, which options take: the table of their names is whole, and a wrong key is rejected."""
+"""Options accept the keys of checks: the table of their names is complete, and a wrong key is rejected."""
 
 import re
 
@@ -8,14 +8,14 @@ from llmlocust.analysis.checks.check import NAMES, accepted_keys
 from llmlocust.analysis.checks.generator import _UNSENT
 from tests.simulators import ROOT
 
-MADE = re.compile(r'Check\(\s*"([^"]+)"')
+CONSTRUCTED = re.compile(r'Check\(\s*"([^"]+)"')
 
 
 def test_the_table_has_the_name_of_every_check():
     sources = "".join(path.read_text() for path in (ROOT / "llmlocust" / "analysis" / "checks").glob("*.py"))
-    made = set(MADE.findall(sources))
+    keys = set(CONSTRUCTED.findall(sources))
     computed = {"requests_for_p95", "requests_for_p99", *(key for key, *_ in _UNSENT.values())}
-    assert made | computed == set(NAMES)
+    assert keys | computed == set(NAMES)
 
 
 @pytest.mark.parametrize("keys", [[], ["prefix_cache"], ["drift", "littles_law"]])

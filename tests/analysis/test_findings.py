@@ -1,4 +1,4 @@
-"""What is known of a number is a state: no code reads the sentence beside it."""
+"""The status of a finding is a value: no code reads the sentence beside it."""
 
 import pytest
 from closed_queue import closed_queue
@@ -18,7 +18,7 @@ RUNS = {
 
 
 @pytest.mark.parametrize(("levels", "statuses"), RUNS.values(), ids=RUNS)
-def test_a_number_is_reached_or_not_or_unknown_as_its_sentence_says(levels, statuses):
+def test_the_status_of_a_number_agrees_with_its_sentence(levels, statuses):
     numbers = find(levels, LIMITS).numbers().values()
 
     assert {number.status for number in numbers} == statuses
@@ -28,7 +28,7 @@ def test_a_number_is_reached_or_not_or_unknown_as_its_sentence_says(levels, stat
         assert number.status is not Status.NOT_REACHED or number.why.startswith("not reached")
 
 
-def test_a_cliff_says_what_it_shows():
+def test_the_kind_of_a_cliff_agrees_with_its_sentence():
     cliffs = find(closed_queue((4, 8, 16, 32, 64), 8), LIMITS).cliffs
 
     assert CliffKind.QUEUE in {cliff.kind for cliff in cliffs}

@@ -11,7 +11,7 @@ from llmlocust.metrics.thresholds import FAILS, GOLD, NOT_KNOWN, TOLERATED, Gate
 from llmlocust.metrics.vocabulary import ABORTED, OK
 from llmlocust.text import figures as words
 
-# load, throughput, median TTFT; p95 is 1.51 times that
+# load, throughput, median TTFT; the p95 is 1.51 times the median
 LEVELS = [
     figures(10, 8.0, 0.1, 1.0, index=0),
     figures(20, 16.0, 0.4, 1.5, index=1),
@@ -31,13 +31,13 @@ def statuses(outcome):
     return [(case.load, case.status) for case in outcome.cases]
 
 
-def test_a_gate_is_for_every_level():
+def test_a_gate_without_a_load_applies_to_every_level():
     outcome = judged("ttft.p95 < 1s")
     assert statuses(outcome) == [(10, PASSED), (20, PASSED), (40, FAILED)]
     assert (outcome.status, outcome.exit_code) == (FAILED, 99)
 
 
-def test_a_gate_at_a_load_is_for_the_levels_of_that_load():
+def test_a_gate_at_a_load_applies_to_the_levels_of_that_load():
     outcome = judged("ttft.p95 < 1s @ 20")
     assert statuses(outcome) == [(20, PASSED)]
     assert outcome.exit_code == 0
@@ -56,7 +56,7 @@ def test_a_load_that_never_ran_fails_and_the_others_are_named():
     assert str(case) == "ttft.p95 < 1s at 30 users: no such level ran: there were 10, 20 and 40 users"
 
 
-def test_a_case_tells_value_interval_and_requests():
+def test_a_case_reports_value_interval_and_requests():
     (case,) = judged("ttft.p95 < 1s @ 20").cases
     assert case.low < case.value < case.high < 1.0
     between = f"{words.duration(case.low)} to {words.duration(case.high)}"
@@ -68,7 +68,7 @@ def test_a_case_tells_value_interval_and_requests():
     ("limit", "status", "noise"),
     [("500ms", FAILED, False), ("595ms", FAILED, True), ("610ms", PASSED, True), ("800ms", PASSED, False)],
 )
-def test_the_value_decides_and_noise_is_said(limit, status, noise):
+def test_the_value_decides_and_noise_is_reported(limit, status, noise):
     (case,) = judged(f"ttft.p95 < {limit} @ 20").cases
     assert (case.status, case.within_noise) == (status, noise)
     assert case.says.endswith("; within noise of the threshold") == noise
@@ -81,7 +81,7 @@ def test_failed_requests_count_as_infinitely_slow():
     assert case.says.startswith("too many failed, 3.0 % (")
 
 
-def test_the_tolerated_limit_decides_and_missed_gold_is_said():
+def test_the_tolerated_limit_decides_and_missed_gold_is_reported():
     gold, tolerated, bad = judged("ttft.p95 < 200ms ~ 1s").cases
     assert (gold.tier, tolerated.tier, bad.tier) == (GOLD, TOLERATED, FAILS)
     assert (gold.status, tolerated.status, bad.status) == (PASSED, PASSED, FAILED)
@@ -89,7 +89,7 @@ def test_the_tolerated_limit_decides_and_missed_gold_is_said():
     assert "gold" not in gold.says + bad.says
 
 
-def test_what_is_not_measured_is_not_passed():
+def test_a_metric_that_was_not_measured_fails():
     (case,) = judged("gpu.utilisation < 90% @ 10").cases
     assert (case.status, case.tier) == (FAILED, NOT_KNOWN)
     assert case.says == "not known: this metric was not measured (480 requests)"
@@ -102,20 +102,20 @@ def test_telemetry_has_no_interval():
     assert case.says == "95 % (480 requests)"
 
 
-def test_a_level_of_which_nothing_ended_fails():
+def test_a_level_in_which_no_request_ended_fails():
     hung = replace(LEVELS[2], requests=0, ok=0, throughput=0.0, metrics={}, error_kinds={})
     cases = judged("ttft.p95 < 1s", levels=[*LEVELS[:2], hung]).cases
     assert cases[-1].status == FAILED
     assert str(cases[-1]) == "ttft.p95 < 1s at 40 users: not known: no request of this level ended"
 
 
-def test_a_level_whose_load_was_never_there_fails():
+def test_a_level_whose_load_was_never_reached_fails():
     cases = judged("ttft.p95 < 9s", levels=[*LEVELS[:2], replace(LEVELS[2], reached=False)]).cases
     assert [case.status for case in cases] == [PASSED, PASSED, FAILED]
     assert cases[-1].says == "not known: the target load was never reached"
 
 
-def test_a_rate_at_which_the_backlog_grows_keeps_no_limit_of_a_wait():
+def test_a_rate_at_which_the_backlog_grows_meets_no_threshold_of_latency():
     levels = [figures(rate, min(rate, 10.0), 0.1, 1.0, index=n, unit=RATE) for n, rate in enumerate((5, 10, 20))]
     waits, errors = judged("ttft.p95 < 5s @ 20", "errors < 1% @ 20", levels=levels).cases
     assert waits.status == FAILED
@@ -125,23 +125,23 @@ def test_a_rate_at_which_the_backlog_grows_keeps_no_limit_of_a_wait():
     assert errors.status == PASSED
 
 
-def test_goodput_is_judged_by_the_limits_of_its_own_load():
-    asked = []
+def test_goodput_is_judged_by_the_thresholds_of_its_own_load():
+    parsed_limits = []
 
     def goodput(limits):
-        asked.append([str(each) for each in limits])
+        parsed_limits.append([str(limit) for limit in limits])
         return {1: 3.0}
 
     gates = [Gate.parse(text) for text in ("ttft.p95 < 1s @ 20", "goodput > 5/s @ 20", "ttft.p95 < 9s @ 40")]
     outcome = judge(LEVELS, gates, [], goodput)
-    assert asked == [["ttft.p95 < 1s", "goodput > 5/s"]]
+    assert parsed_limits == [["ttft.p95 < 1s", "goodput > 5/s"]]
     assert [case.status for case in outcome.cases] == [PASSED, FAILED, PASSED]
 
 
-# -- trust
+# -- validity
 
 
-def test_what_rests_on_a_marked_level_cannot_be_trusted():
+def test_a_case_at_a_level_with_failed_checks_is_doubted():
     outcome = judged("ttft.p95 < 1s @ 10", "ttft.p95 < 1s @ 20", checks=[failing("client_cpu", 1)])
     assert statuses(outcome) == [(10, PASSED), (20, DOUBTED)]
     assert outcome.exit_code == 98
@@ -149,17 +149,17 @@ def test_what_rests_on_a_marked_level_cannot_be_trusted():
     assert [check.key for check in outcome.checks] == ["client_cpu"]
 
 
-def test_a_failure_that_can_be_trusted_counts_more():
+def test_a_valid_failure_outweighs_a_doubted_one():
     outcome = judged("ttft.p95 < 300ms", checks=[failing("client_cpu", 2)])
     assert statuses(outcome) == [(10, PASSED), (20, FAILED), (40, DOUBTED)]
     assert outcome.exit_code == 99
 
 
-def test_a_failure_on_a_marked_level_cannot_be_trusted_either():
+def test_a_failure_at_a_level_with_failed_checks_is_doubted_too():
     assert judged("ttft.p95 < 1s @ 40", checks=[failing("client_cpu", 2)]).exit_code == 98
 
 
-def test_a_check_that_marks_no_level_is_of_the_whole_run():
+def test_a_failed_check_without_levels_applies_to_the_whole_run():
     assert judged("ttft.p95 < 1s @ 20", checks=[failing("lost_requests")]).exit_code == 98
 
 
@@ -169,11 +169,11 @@ def test_checks_may_be_accepted():
 
 
 @pytest.mark.parametrize("name", ["requests_for_p95", "requests_for_p99"])
-def test_few_requests_are_noise_and_no_doubt(name):
+def test_too_few_requests_are_noise_and_no_doubt(name):
     assert judged("ttft.p95 < 1s @ 20", checks=[failing(name, 1)]).exit_code == 0
 
 
-def test_a_run_that_was_stopped_passes_only_where_its_level_was_measured():
+def test_a_stopped_run_passes_only_at_levels_that_it_measured():
     stopped = [failing("run_completed")]
     assert judged("ttft.p95 < 1s @ 20", checks=stopped).exit_code == 0
     assert judged("ttft.p95 < 9s", checks=stopped).exit_code == 98
@@ -181,7 +181,7 @@ def test_a_run_that_was_stopped_passes_only_where_its_level_was_measured():
 
 
 @pytest.mark.parametrize("name", ["run_completed", "run_ended", "aborted_requests"])
-def test_an_early_end_is_no_excuse_for_what_broke(name):
+def test_a_violation_fails_a_run_that_ended_early(name):
     assert judged("ttft.p95 < 300ms", checks=[failing(name, 2)]).exit_code == 99
 
 
@@ -196,12 +196,12 @@ def test_an_early_end_is_no_excuse_for_what_broke(name):
         ("errors < 1% @ 20", "empty_answers", 98),
     ],
 )
-def test_a_check_spoils_what_it_doubts(gate, check, code):
-    levels = [replace(each, output_tokens_per_s=100.0) for each in LEVELS]
+def test_a_failed_check_affects_only_its_own_metrics(gate, check, code):
+    levels = [replace(level, output_tokens_per_s=100.0) for level in LEVELS]
     assert judged(gate, levels=levels, checks=[failing(check, 1)]).exit_code == code
 
 
-def test_a_percentile_that_is_but_a_range_is_doubted_and_no_other():
+def test_only_percentiles_that_are_wide_ranges_are_doubted():
     summary = replace(LEVELS[1].metrics["ttft"], ranges={"p95": (0.60, 0.61), "p99": (0.5, 1.5)})
     levels = [LEVELS[0], replace(LEVELS[1], metrics={**LEVELS[1].metrics, "ttft": summary}), LEVELS[2]]
 
@@ -209,24 +209,24 @@ def test_a_percentile_that_is_but_a_range_is_doubted_and_no_other():
         return judged(gate, levels=levels, checks=[failing("token_times", 1)]).exit_code
 
     assert [code(f"{name} < 9s @ 20") for name in ("ttft.p95", "ttft.p99", "ttft.p90", "e2e.p99")] == [0, 0, 98, 0]
-    assert code("ttft.p99 < 1s @ 20") == 98  # which lies in the range
+    assert code("ttft.p99 < 1s @ 20") == 98  # the threshold lies in the range
 
 
-# -- while the run goes on
+# -- during the run
 
 
 def tally(ok=0, slow=0, failed=0, aborted=0):
-    made = Tally()
-    made.outcomes.update({OK: ok + slow, "http_503": failed, ABORTED: aborted})
-    made.histogram("ttft").extend([0.1] * ok + [3.0] * slow)
-    return made
+    counts = Tally()
+    counts.outcomes.update({OK: ok + slow, "http_503": failed, ABORTED: aborted})
+    counts.histogram("ttft").extend([0.1] * ok + [3.0] * slow)
+    return counts
 
 
-HERE = Level(0, 20.0, warmed_up=0.0)
+LEVEL = Level(0, 20.0, warmed_up=0.0)
 
 
 @pytest.mark.parametrize(
-    ("gate", "counted", "in_flight", "broken"),
+    ("gate", "counts", "in_flight", "violated"),
     [
         ("ttft.p95 < 1s", tally(ok=80, slow=20), 0, True),
         ("ttft.p95 < 1s", tally(ok=94, slow=6), 0, False),  # may be chance
@@ -245,14 +245,14 @@ HERE = Level(0, 20.0, warmed_up=0.0)
         ("goodput > 5/s", tally(slow=50), 0, False),
     ],
 )
-def test_a_run_ends_early_only_where_a_breach_is_sure(gate, counted, in_flight, broken):
-    assert (breach(Gate.parse(gate), HERE, counted, in_flight) is not None) == broken
+def test_a_run_ends_early_only_after_a_certain_violation(gate, counts, in_flight, violated):
+    assert (breach(Gate.parse(gate), LEVEL, counts, in_flight) is not None) == violated
 
 
 def test_a_breach_names_its_gate_its_level_and_its_requests():
-    found = breach(Gate.parse("ttft.p95 < 1s"), HERE, tally(ok=80, slow=15, failed=5), 0)
-    assert str(found) == "ttft.p95 < 1s at 20 users is violated: 20 of 100 requests were above it or failed"
-    errors = breach(Gate.parse("errors < 1%"), HERE, tally(ok=80, failed=20), 0)
+    slow_requests = breach(Gate.parse("ttft.p95 < 1s"), LEVEL, tally(ok=80, slow=15, failed=5), 0)
+    assert str(slow_requests) == "ttft.p95 < 1s at 20 users is violated: 20 of 100 requests were above it or failed"
+    errors = breach(Gate.parse("errors < 1%"), LEVEL, tally(ok=80, failed=20), 0)
     assert str(errors) == "errors < 1% at 20 users is violated: 20 of 100 requests failed"
 
 
@@ -267,29 +267,31 @@ def test_a_breach_names_its_gate_its_level_and_its_requests():
         ("throughput > 1/s", False),
     ],
 )
-def test_what_can_end_a_run(text, can):
+def test_gates_that_can_end_a_run(text, can):
     assert can_abort(Gate.parse(text)) == can
 
 
-def test_a_level_that_keeps_its_limit_is_hardly_ever_ended():
-    """400 levels of 400 requests, of which one in twenty is slow: just what the limit allows. Looked at every ten."""
+def test_a_level_that_meets_its_threshold_is_hardly_ever_ended():
+    """400 levels of 400 requests, one in twenty of them slow, as many as the threshold allows. Checked after every ten."""
     import random
 
-    chance, gate, ended = random.Random(7), Gate(Threshold.parse("ttft.p95 < 1s")), 0
+    generator, gate, ended = random.Random(7), Gate(Threshold.parse("ttft.p95 < 1s")), 0
     for _ in range(400):
-        counted = tally()
+        counts = tally()
         for _ in range(40):
-            slow = sum(chance.random() < 0.05 for _ in range(10))
-            counted.merge(tally(ok=10 - slow, slow=slow))
-            if breach(gate, HERE, counted, 0):
+            slow = sum(generator.random() < 0.05 for _ in range(10))
+            counts.merge(tally(ok=10 - slow, slow=slow))
+            if breach(gate, LEVEL, counts, 0):
                 ended += 1
                 break
     assert ended / 400 < 0.03
 
 
-def test_a_load_that_comes_before_and_after_a_surge_is_judged_in_each():
+def test_a_load_before_and_after_a_surge_is_judged_in_each_phase():
     before, surge, after = (replace(LEVELS[at], level=at, load=load) for at, load in ((0, 10.0), (1, 40.0), (2, 10.0)))
-    levels = [replace(each, phase=name) for each, name in ((before, "baseline"), (surge, "surge"), (after, "recovery"))]
+    levels = [
+        replace(level, phase=name) for level, name in ((before, "baseline"), (surge, "surge"), (after, "recovery"))
+    ]
     outcome = judged("ttft.p95 < 1s", levels=levels)
     assert [(case.name, case.status, case.levels) for case in outcome.cases] == [
         ("ttft.p95 < 1s at 10 users (baseline)", PASSED, (0,)),

@@ -1,4 +1,4 @@
-"""What the live page is told, of runs that are played."""
+"""Snapshots for the live page, from simulated runs."""
 
 import json
 
@@ -17,25 +17,25 @@ def column(snapshot, name: str) -> list[float | None]:
 def test_a_snapshot_is_plain_json():
     run = PlayedRun()
     run.level(2, 5)
-    told = Live(run).snapshot()
-    assert json.loads(msgspec.json.encode(told))["levels"][0]["ttft"]["p50"] == pytest.approx(100.0, rel=0.01)
-    json.dumps(told, allow_nan=False)
+    snapshot = Live(run).snapshot()
+    assert json.loads(msgspec.json.encode(snapshot))["levels"][0]["ttft"]["p50"] == pytest.approx(100.0, rel=0.01)
+    json.dumps(snapshot, allow_nan=False)
 
 
-def test_points_have_what_was_counted_in_their_second():
+def test_points_have_the_counts_of_their_second():
     run = PlayedRun()
     run.level(2, 4, ttft=0.1)
     run.level(4, 5, ttft=0.2)
-    told = Live(run).snapshot()
-    assert column(told, "moment") == [second + 0.5 for second in range(11)]
-    assert column(told, "users") == [2.0] * 5 + [4.0] * 6
-    assert column(told, "tokens") == pytest.approx([20.0] * 5 + [40.0] * 6)
-    assert column(told, "ttft_p95") == pytest.approx([100.0] * 5 + [200.0] * 6, rel=0.01)
-    assert column(told, "itl_p50") == pytest.approx([40.0] * 11, rel=0.01)
-    assert column(told, "client_cpu") == [0.2] * 11
+    snapshot = Live(run).snapshot()
+    assert column(snapshot, "moment") == [second + 0.5 for second in range(11)]
+    assert column(snapshot, "users") == [2.0] * 5 + [4.0] * 6
+    assert column(snapshot, "tokens") == pytest.approx([20.0] * 5 + [40.0] * 6)
+    assert column(snapshot, "ttft_p95") == pytest.approx([100.0] * 5 + [200.0] * 6, rel=0.01)
+    assert column(snapshot, "itl_p50") == pytest.approx([40.0] * 11, rel=0.01)
+    assert column(snapshot, "client_cpu") == [0.2] * 11
 
 
-def test_where_nobody_could_look_there_are_points_from_the_first_look_on():
+def test_a_run_without_a_web_ui_has_points_from_the_first_snapshot_on():
     run = PlayedRun()
     run.ledger.spans = None  # as without a web UI
     run.begin(2)
@@ -46,21 +46,21 @@ def test_where_nobody_could_look_there_are_points_from_the_first_look_on():
     assert [moment for moment in column(live.snapshot(), "moment") if moment > 10] == [10.5, 11.5, 12.5, 13.5, 14.5]
 
 
-def test_only_what_changed_is_sent_again():
+def test_an_update_has_only_changed_points():
     run = PlayedRun()
     run.begin(2)
     run.play(100, 2)
     live = Live(run)
     first = live.snapshot()
     run.play(3, 2)
-    again = live.snapshot(first["name"], first["changes"])
+    update = live.snapshot(first["name"], first["changes"])
     assert len(first["points"]) == 100
-    assert len(again["points"]) < 20
-    assert {100, 101, 102} <= again["points"].keys()
+    assert len(update["points"]) < 20
+    assert {100, 101, 102} <= update["points"].keys()
     assert len(live.snapshot("another", first["changes"])["points"]) == 103
 
 
-def test_a_second_is_told_when_all_processes_have():
+def test_a_second_is_shown_when_all_processes_have_reported_it():
     run = PlayedRun()
     run.lag = 4.0
     run.begin(2)
@@ -68,7 +68,7 @@ def test_a_second_is_told_when_all_processes_have():
     assert max(column(Live(run).snapshot(), "moment")) == 15.5
 
 
-def test_a_request_that_took_long_changes_what_was_told_of_its_first_token():
+def test_a_long_request_changes_the_point_of_its_first_token():
     run = PlayedRun()
     run.begin(1)
     run.play(60, 1)
@@ -77,12 +77,12 @@ def test_a_request_that_took_long_changes_what_was_told_of_its_first_token():
     run.worker.note_sent(5.0, "chat")
     run.worker.add(record_of([0.9, 50.0]), 5.0)
     run.play(1, 1)
-    again = live.snapshot(before["name"], before["changes"])
-    assert again["points"][5][COLUMNS.index("ttft_p99")] == pytest.approx(900.0, rel=0.01)
-    assert again["whole_until"] < 12.0  # as others may have been sent when that one was
+    update = live.snapshot(before["name"], before["changes"])
+    assert update["points"][5][COLUMNS.index("ttft_p99")] == pytest.approx(900.0, rel=0.01)
+    assert update["whole_until"] < 12.0  # other requests may have been sent at the same time
 
 
-def test_a_day_is_told_in_few_points_that_hold_all_of_it():
+def test_a_day_has_few_points_that_contain_all_requests():
     run = PlayedRun()
     run.begin(1)
     for _ in range(24 * 6):
@@ -90,27 +90,27 @@ def test_a_day_is_told_in_few_points_that_hold_all_of_it():
         run.at += 599.0
         run.worker.note_gauges(run.at, users=1)
     run.play(2, 1)
-    told = Live(run).snapshot()
-    assert 300 < max(told["points"]) < 600
-    assert told["width"] == 256
-    answered = sum(each * told["width"] for each in column(told, "ended"))
+    snapshot = Live(run).snapshot()
+    assert 300 < max(snapshot["points"]) < 600
+    assert snapshot["width"] == 256
+    answered = sum(ended * snapshot["width"] for ended in column(snapshot, "ended"))
     assert answered == pytest.approx(run.ledger.ended, rel=0.02)
 
 
-def test_a_level_has_its_figures_and_its_names():
+def test_a_level_has_its_figures_and_those_of_its_names():
     run = PlayedRun()
     run.begin(2)
     run.warmup()
     run.play(10, 2, name="chat")
     run.play(10, 2, ttft=0.3, name="search")
-    told = Live(run).snapshot()
-    (level,) = told["levels"]
+    snapshot = Live(run).snapshot()
+    (level,) = snapshot["levels"]
     assert (level["requests"], level["users"], level["in_flight"], level["errors"]) == (40, 2.0, 2.0, 0.0)
-    assert [(each["name"], each["requests"]) for each in told["names"]] == [("chat", 20), ("search", 20)]
-    assert told["names"][1]["ttft"]["p50"] == pytest.approx(300.0, rel=0.01)
+    assert [(row["name"], row["requests"]) for row in snapshot["names"]] == [("chat", 20), ("search", 20)]
+    assert snapshot["names"][1]["ttft"]["p50"] == pytest.approx(300.0, rel=0.01)
 
 
-def test_in_flight_is_told_by_name():
+def test_requests_in_flight_are_counted_by_name():
     run = PlayedRun()
     run.begin(1)
     run.warmup()
@@ -121,7 +121,7 @@ def test_in_flight_is_told_by_name():
     assert Live(run).snapshot()["names"][0]["in_flight"] == 3
 
 
-def test_goodput_is_of_the_requests_that_keep_every_limit():
+def test_goodput_counts_requests_that_meet_every_threshold():
     run = PlayedRun("ttft.p95 < 200ms")
     run.begin(2)
     run.warmup()
@@ -132,7 +132,7 @@ def test_goodput_is_of_the_requests_that_keep_every_limit():
     assert level["tier"] == "fails"
 
 
-def test_without_limits_there_is_no_goodput():
+def test_without_thresholds_goodput_is_not_known():
     run = PlayedRun()
     run.level(2, 5)
     assert Live(run).snapshot()["levels"][0]["goodput"] is None
@@ -147,10 +147,10 @@ def test_the_four_numbers_come_with_the_levels():
     assert live.snapshot()["numbers"]["slo_limit"]["reached"] is False
     run.level(8, 30, ttft=0.5)
     run.at += 10.0
-    found = live.snapshot()
-    assert found["judged"] == 2
-    assert 4.0 <= found["numbers"]["slo_limit"]["load"] <= 8.0
-    assert [limit["ms"] for limit in found["limits"]] == [200.0]
+    snapshot = live.snapshot()
+    assert snapshot["judged"] == 2
+    assert 4.0 <= snapshot["numbers"]["slo_limit"]["load"] <= 8.0
+    assert [limit["ms"] for limit in snapshot["limits"]] == [200.0]
 
 
 def test_a_level_is_judged_when_its_reports_are_in():
@@ -163,7 +163,7 @@ def test_a_level_is_judged_when_its_reports_are_in():
     assert live.snapshot()["judged"] == 1
 
 
-def test_after_a_reset_only_what_is_new_is_told():
+def test_after_a_reset_a_snapshot_has_only_new_requests():
     run = PlayedRun()
     run.level(2, 10, ttft=0.1)
     run.begin(4)
@@ -172,26 +172,26 @@ def test_after_a_reset_only_what_is_new_is_told():
     before = Live(run).snapshot()
     live = Live(run, resets=1)
     run.play(5, 4, ttft=0.3)
-    told = live.snapshot(before["name"], before["changes"])
-    (level,) = told["levels"]
+    snapshot = live.snapshot(before["name"], before["changes"])
+    (level,) = snapshot["levels"]
     assert (level["level"], level["requests"], level["window"]) == (1, 20, 5.0)
     assert level["ttft"]["p50"] == pytest.approx(300.0, rel=0.01)
     assert level["throughput"] == pytest.approx(4.0)
-    assert min(column(told, "moment")) > before["now"]
-    assert run.ledger.tally(0).outcomes["ok"] == 20  # what the files are made of stays
+    assert min(column(snapshot, "moment")) > before["now"]
+    assert run.ledger.tally(0).outcomes["ok"] == 20  # a reset does not change the data of the files
 
 
-def test_a_run_that_is_over_is_told_to_its_last_second():
+def test_a_run_that_has_ended_is_shown_to_its_last_second():
     run = PlayedRun(plan={"levels": [2]})
     run.level(2, 5)
     run.end()
-    told = Live(run).snapshot()
-    assert (told["ended"], told["stopped"], told["levels_planned"]) == (True, False, 1)
-    assert max(column(told, "moment")) == 5.5
-    assert told["whole_until"] == told["now"]
+    snapshot = Live(run).snapshot()
+    assert (snapshot["ended"], snapshot["stopped"], snapshot["levels_planned"]) == (True, False, 1)
+    assert max(column(snapshot, "moment")) == 5.5
+    assert snapshot["whole_until"] == snapshot["now"]
 
 
-def test_names_of_another_level_may_be_asked_for():
+def test_a_snapshot_may_have_the_names_of_another_level():
     run = PlayedRun()
     run.level(2, 5)
     run.level(3, 5)
@@ -202,22 +202,22 @@ def test_names_of_another_level_may_be_asked_for():
     assert live.snapshot(level=0)["names"][0]["in_flight"] is None
 
 
-def test_the_answers_of_a_played_run_are_whole():
+def test_the_answers_of_a_played_run_are_complete():
     assert answer(0.1).e2e == pytest.approx(0.46)
 
 
-def test_levels_that_are_not_to_be_trusted_are_told_with_why():
+def test_invalid_levels_are_shown_with_the_reason():
     run = PlayedRun("ttft.p95 < 1s")
     run.level(2, 30)
     run.level(4, 30, cpu=0.97)
     live = Live(run)
-    told = live.snapshot()
-    assert [each["levels"] for each in told["doubts"]] == [(1,)]
-    assert told["doubts"][0]["says"].startswith("The load generator had too little CPU at 4 users")
-    assert told["numbers"]["slo_limit"]["valid"] is False
+    snapshot = live.snapshot()
+    assert [doubt["levels"] for doubt in snapshot["doubts"]] == [(1,)]
+    assert snapshot["doubts"][0]["says"].startswith("The load generator had too little CPU at 4 users")
+    assert snapshot["numbers"]["slo_limit"]["valid"] is False
 
 
-def test_a_lost_worker_is_told_at_once_and_no_more_when_it_is_back():
+def test_a_lost_worker_is_shown_at_once_and_until_it_is_back():
     run = PlayedRun("ttft.p95 < 300ms")
     run.level(2, 30)
     run.level(4, 30, ttft=0.5)
@@ -225,9 +225,9 @@ def test_a_lost_worker_is_told_at_once_and_no_more_when_it_is_back():
     live = Live(run)
     assert live.snapshot()["doubts"] == []
     run.lost = {"Worker a was lost.": [1, 2]}
-    told = live.snapshot()
-    assert told["doubts"] == [{"says": "Worker a was lost.", "levels": (1, 2)}]
-    assert told["numbers"]["slo_limit"]["valid"] is False
+    snapshot = live.snapshot()
+    assert snapshot["doubts"] == [{"says": "Worker a was lost.", "levels": (1, 2)}]
+    assert snapshot["numbers"]["slo_limit"]["valid"] is False
     run.lost = {}
     assert live.snapshot()["numbers"]["slo_limit"]["valid"] is True
 
@@ -237,18 +237,18 @@ def test_empty_answers_are_no_throughput():
     run.level(2, 30)
     run.level(4, 30)
     run.level(8, 30, empty=True)
-    told = Live(run).snapshot()
-    assert "returned no token" in told["doubts"][0]["says"]
-    assert "their answers were empty" in told["numbers"]["knee"]["why"]
+    snapshot = Live(run).snapshot()
+    assert "returned no token" in snapshot["doubts"][0]["says"]
+    assert "their answers were empty" in snapshot["numbers"]["knee"]["why"]
 
 
-def test_levels_name_their_part_and_a_surge_is_no_evidence_of_where_it_breaks():
+def test_levels_name_their_phase_and_a_surge_is_no_evidence_for_the_slo_limit():
     run = PlayedRun("ttft.p95 < 500ms")
-    for load, ttft, part in ((2, 0.1, "baseline"), (4, 0.1, "linear"), (9, 2.0, "surge"), (2, 0.1, "recovery")):
-        run.level(load, 20, ttft=ttft, phase=part)
-    told = Live(run).snapshot()
-    assert [level["phase"] for level in told["levels"]] == ["baseline", "linear", "surge", "recovery"]
-    assert told["levels"][2]["says"] == "9 users, surge"
-    assert told["levels"][2]["tier"] == "fails"
-    assert told["numbers"]["slo_limit"]["reached"] is False
-    assert "up to 4 users" in told["numbers"]["slo_limit"]["why"]
+    for load, ttft, phase in ((2, 0.1, "baseline"), (4, 0.1, "linear"), (9, 2.0, "surge"), (2, 0.1, "recovery")):
+        run.level(load, 20, ttft=ttft, phase=phase)
+    snapshot = Live(run).snapshot()
+    assert [level["phase"] for level in snapshot["levels"]] == ["baseline", "linear", "surge", "recovery"]
+    assert snapshot["levels"][2]["says"] == "9 users, surge"
+    assert snapshot["levels"][2]["tier"] == "fails"
+    assert snapshot["numbers"]["slo_limit"]["reached"] is False
+    assert "up to 4 users" in snapshot["numbers"]["slo_limit"]["why"]

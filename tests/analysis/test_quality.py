@@ -8,11 +8,16 @@ from llmlocust.metrics.levels import LevelFigures
 
 
 def level(load, answers=400, **shares):
-    how = {"empty": 0.0, "cut": 0.0, "repeated": 0.0, "judged": answers if "right" in shares else 0} | shares
-    return LevelFigures(int(load), load, requests=answers, ok=answers, **how)
+    shares_of_answers = {
+        "empty": 0.0,
+        "cut": 0.0,
+        "repeated": 0.0,
+        "judged": answers if "right" in shares else 0,
+    } | shares
+    return LevelFigures(int(load), load, requests=answers, ok=answers, **shares_of_answers)
 
 
-def test_fewer_right_answers_are_said_with_where_and_by_how_much():
+def test_fewer_right_answers_are_reported_with_loads_and_difference():
     (change,) = changes([level(1, right=0.95), level(10, right=0.94), level(50, right=0.8), level(100, right=0.6)])
     assert change.is_worse
     assert (change.before.load, change.after.load) == (1, 50)
@@ -22,7 +27,7 @@ def test_fewer_right_answers_are_said_with_where_and_by_how_much():
     )
 
 
-def test_what_noise_explains_is_not_worse():
+def test_a_difference_within_noise_is_not_worse():
     (change,) = changes([level(1, right=0.90), level(100, right=0.88)])
     assert not change.is_worse
     assert change.says("users").startswith("Not certainly fewer right answers under load: 90 % at 1 user, 88 % at 100")
@@ -36,24 +41,26 @@ def test_better_is_not_worse():
 
 
 @pytest.mark.parametrize("kind", ["empty", "cut", "repeated"])
-def test_each_kind_of_bad_answer_is_looked_at_where_it_comes(kind):
+def test_each_kind_of_bad_answer_is_compared(kind):
     (change,) = changes([level(1), level(10, **{kind: 0.2})])
     assert (change.kind, change.is_worse) == (kind, True)
 
 
-def test_nothing_is_said_where_nothing_is_known():
+def test_unknown_shares_show_no_change():
     assert changes([level(1), level(10)]) == []
     assert changes([level(1, right=0.9)]) == []
     assert changes([level(1, cut=math.nan), level(2, cut=0.5)]) == []
     assert changes([level(1, right=0.9), level(2, answers=0, right=math.nan)]) == []
 
 
-def test_levels_that_are_alike_are_seldom_called_worse():
-    """Ten levels a run, and so many chances to be wrong: they are called worse in no more than 5 % of the runs."""
-    source = random.Random(3)
+def test_equal_levels_are_seldom_called_worse():
+    """Ten equal levels per run: no more than 5 % of the runs show a worse level."""
+    generator = random.Random(3)
 
     def run():
-        return [level(load, 200, right=sum(source.random() < 0.9 for _ in range(200)) / 200) for load in range(1, 11)]
+        return [
+            level(load, 200, right=sum(generator.random() < 0.9 for _ in range(200)) / 200) for load in range(1, 11)
+        ]
 
     alarms = sum(changes(run())[0].is_worse for _ in range(400))
     assert alarms <= 400 * 0.05

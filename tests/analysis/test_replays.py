@@ -1,4 +1,4 @@
-"""Of a replayed trace nothing is said that only a ramp can tell."""
+"""The verdict of a replayed trace has no results that need a ramp."""
 
 import pytest
 
@@ -37,20 +37,20 @@ BUSY = [window(0, 30.0, 0.2), window(1, 10.0, 2.0), window(2, 20.0, 3.0, failed=
         (CALM, [Threshold.parse("itl.p99 < 1s")], "Whether the replayed trace met its thresholds cannot be determined: no window has figures for them."),
     ],
 )  # fmt: skip
-def test_windows_that_kept_the_limits_are_counted(levels, limits, words):
+def test_windows_that_meet_the_thresholds_are_counted(levels, limits, words):
     assert verdict(levels, limits).windows == words
 
 
 @pytest.mark.parametrize("levels", [CALM, BUSY])
 @pytest.mark.parametrize("limits", [LIMITS, []])
-def test_none_of_the_four_numbers_is_told(levels, limits):
-    found = verdict(levels, limits)
-    assert not any(each.reached for each in found.numbers().values())
-    assert {each.why.partition(":")[0] for each in found.numbers().values()} == {"cannot be determined"}
-    assert found.cliffs == ()
-    assert find(BUSY, LIMITS).slo_limit.reached, "of a ramp it would be"
+def test_none_of_the_four_numbers_is_determined(levels, limits):
+    replayed = verdict(levels, limits)
+    assert not any(finding.reached for finding in replayed.numbers().values())
+    assert {finding.why.partition(":")[0] for finding in replayed.numbers().values()} == {"cannot be determined"}
+    assert replayed.cliffs == ()
+    assert find(BUSY, LIMITS).slo_limit.reached, "a ramp would have an SLO limit"
 
 
-def test_what_no_trace_does_is_not_checked():
-    named = [Check(name, False, 1, 1, "") for name in ("warm_up", "drift", "answer_length", "client_cpu")]
-    assert [each.key for each in checks_of(named)] == ["client_cpu"]
+def test_checks_that_do_not_apply_to_traces_are_left_out():
+    all_checks = [Check(name, False, 1, 1, "") for name in ("warm_up", "drift", "answer_length", "client_cpu")]
+    assert [check.key for check in checks_of(all_checks)] == ["client_cpu"]

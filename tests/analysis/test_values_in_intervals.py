@@ -30,18 +30,18 @@ GATES = (
 
 
 @st.composite
-def levels(draw, *, most=6, unit=None):
-    """Levels of a run in which loads come again, and errors may fall while the load grows."""
+def levels(draw, *, max_levels=6, unit=None):
+    """Draw levels of a run in which loads repeat, and errors may fall while the load grows."""
     unit = unit or draw(st.sampled_from((USERS, RATE)))
-    made = []
-    for index in range(draw(st.integers(1, most))):
+    run_levels = []
+    for index in range(draw(st.integers(1, max_levels))):
         ok = draw(st.integers(0, 4) | st.integers(0, 400))
         failed = draw(st.integers(0, 400)) if draw(st.booleans()) else 0
         middle = draw(st.floats(0.01, 3.0))
         histogram = Histogram()
         histogram.extend(middle * (1.0 + (n * 7 % 10) / 10.0) for n in range(ok))
         summary = Summary.of(histogram, failed)
-        made.append(
+        run_levels.append(
             LevelFigures(
                 index,
                 draw(st.sampled_from((1.0, 5.0, 20.0, 80.0))),
@@ -57,22 +57,22 @@ def levels(draw, *, most=6, unit=None):
                 metrics=dict.fromkeys(("ttft", "e2e", "itl", "tpot"), summary),
             )
         )
-    return made
+    return run_levels
 
 
-def test_errors_that_fall_while_the_load_grows_do_not_push_the_interval_off_its_value():
-    counted = [(10, 61, 100), (20, 400, 1000)]
-    steps = [Step(load, (_level(n, load, bad, all_),)) for n, (load, bad, all_) in enumerate(counted)]
+def test_falling_errors_at_growing_load_keep_the_value_in_its_interval():
+    rows = [(10, 61, 100), (20, 400, 1000)]
+    steps = [Step(load, (_level(n, load, failed, requests),)) for n, (load, failed, requests) in enumerate(rows)]
 
     low, high = share_range(steps, 0)
 
     assert low < 0.61 < high
 
 
-def test_of_levels_of_one_load_value_and_interval_are_of_the_same():
-    twice = [_level(0, 20.0, 610, 1000), _level(1, 20.0, 300, 1000)]
+def test_value_and_interval_of_several_levels_of_one_load_are_of_the_same_level():
+    same_load = [_level(0, 20.0, 610, 1000), _level(1, 20.0, 300, 1000)]
 
-    (case,) = judge(twice, [Gate.parse("errors < 50%")], [], lambda _: {}).cases
+    (case,) = judge(same_load, [Gate.parse("errors < 50%")], [], lambda _: {}).cases
 
     assert case.value == 0.61
     assert case.low < 0.61 < case.high
@@ -93,50 +93,50 @@ def test_a_share(count, more, z):
 @given(levels())
 def test_a_share_of_errors(run):
     steps = steps_of(run)
-    for place, step in enumerate(steps):
+    for position, step in enumerate(steps):
         if step.requests:
-            low, high = share_range(steps, place)
+            low, high = share_range(steps, position)
             assert low <= step.errors <= high
 
 
 @settings(max_examples=60)
 @given(levels())
 def test_a_gate(run):
-    for case in judge(run, [Gate.parse(each) for each in GATES], [], lambda _: {}).cases:
+    for case in judge(run, [Gate.parse(text) for text in GATES], [], lambda _: {}).cases:
         if not math.isnan(case.low):
             assert case.low <= case.value <= case.high, str(case)
 
 
 @settings(max_examples=60)
 @given(levels(), st.sampled_from(GATES))
-def test_what_fails_does_not_surely_hold(run, text):
+def test_a_step_that_fails_is_not_certain_to_pass(run, text):
     threshold, steps = Threshold.parse(text), steps_of(run)
     judge_ = Judge(steps, [threshold], {}, {})
     for step in steps:
-        holds, fails = judge_.certainty(threshold, step)
-        assert not (holds and judge_.fails(threshold, step))
+        passes, fails = judge_.certainty(threshold, step)
+        assert not (passes and judge_.fails(threshold, step))
         assert not (fails and not judge_.fails(threshold, step))
 
 
 def test_no_load_is_below_zero():
-    few = [_level(0, 1.0, 0, 1), _level(1, 20.0, 3, 25)]
+    levels = [_level(0, 1.0, 0, 1), _level(1, 20.0, 3, 25)]
 
-    found = find(few, [Threshold.parse("ttft.p95 < 1s")]).collapse
+    collapse = find(levels, [Threshold.parse("ttft.p95 < 1s")]).collapse
 
-    assert found.reached
-    assert found.low == 0.0
+    assert collapse.reached
+    assert collapse.low == 0.0
 
 
 @settings(max_examples=60)
-@given(levels(most=8), st.sampled_from(GATES))
+@given(levels(max_levels=8), st.sampled_from(GATES))
 def test_each_of_the_four_numbers(run, text):
     for finding in find(run, [Threshold.parse(text)]).numbers().values():
-        ends = [each for each in (finding.low, finding.load, finding.high) if each is not None]
+        ends = [load for load in (finding.low, finding.load, finding.high) if load is not None]
         assert ends == sorted(ends), f"{range_of(finding)}: {finding}"
-        assert all(each >= 0.0 for each in ends)
+        assert all(load >= 0.0 for load in ends)
 
 
-@given(levels(most=1))
+@given(levels(max_levels=1))
 def test_the_figures_of_one_level(run):
     (level,) = run
     summary = level.metric("ttft")
@@ -146,10 +146,10 @@ def test_the_figures_of_one_level(run):
         assert one_level._moved(summary[statistic], high, 1.0) >= summary[statistic]
 
 
-@given(levels(most=4))
+@given(levels(max_levels=4))
 def test_a_change_of_quality(run):
     for change in changes(run):
-        before, after = (getattr(each, change.kind) for each in (change.before, change.after))
+        before, after = (getattr(level, change.kind) for level in (change.before, change.after))
         assert change.low <= after - before <= change.high
 
 
@@ -157,6 +157,6 @@ def test_a_change_of_quality(run):
     st.lists(st.floats(0.01, 1.0), min_size=20, max_size=60), st.lists(st.floats(0.01, 3.0), min_size=10, max_size=60)
 )
 def test_a_recovery(before, after):
-    found = recovery(("spike", 100.0, USERS), "ttft", before, [(n / 4, each) for n, each in enumerate(after)], 60.0)
-    if found.seconds is not None:
-        assert found.low <= found.seconds <= found.high
+    result = recovery(("spike", 100.0, USERS), "ttft", before, [(n / 4, value) for n, value in enumerate(after)], 60.0)
+    if result.seconds is not None:
+        assert result.low <= result.seconds <= result.high

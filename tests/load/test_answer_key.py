@@ -15,7 +15,7 @@ def answers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "question, said, right",
+    "question, answer, right",
     [
         ("Sum?", "It is 42.", True),
         ("Sum?", "**42**", True),
@@ -28,8 +28,8 @@ def answers(tmp_path):
         ("Something else?", "42", None),
     ],
 )
-def test_a_right_answer_stands_in_what_was_said_as_whole_words(answers, question, said, right):
-    assert answers.judge(question, said) is right
+def test_a_right_answer_contains_the_expected_words(answers, question, answer, right):
+    assert answers.judge(question, answer) is right
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "gb18030"])
@@ -51,7 +51,7 @@ def test_right_answers_may_be_in_other_encodings(tmp_path, encoding):
         ("{", ":1: a line of right answers"),
     ],
 )
-def test_a_file_that_cannot_be_meant_is_said_in_one_line(tmp_path, content, says):
+def test_an_invalid_file_gives_a_one_line_error(tmp_path, content, says):
     path = tmp_path / "wrong.jsonl"
     path.write_text(content)
     with pytest.raises(ValueError) as problem:
@@ -60,6 +60,6 @@ def test_a_file_that_cannot_be_meant_is_said_in_one_line(tmp_path, content, says
     assert str(path) in str(problem.value)
 
 
-def test_a_file_that_is_not_there_is_said(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="cannot read the right answers in "):
         load(str(tmp_path / "nowhere"))

@@ -8,7 +8,7 @@ SIZES = st.sampled_from([16, 32, 64, 128, 256, 512, 1024])
 
 
 @given(TOKENS, SIZES, st.integers(1, 7))
-def test_the_size_is_found_where_a_row_has_three_blocks_or_more(tokens, size, together):
+def test_the_size_is_found_from_a_row_of_three_blocks_or_more(tokens, size, together):
     tokens = [3 * size, *tokens]
     sizes = BlockSizes()
     for begin in range(0, len(tokens), together):
@@ -18,7 +18,7 @@ def test_the_size_is_found_where_a_row_has_three_blocks_or_more(tokens, size, to
 
 
 @given(TOKENS, SIZES)
-def test_the_size_is_found_where_the_last_block_has_no_id_unless_it_is_full(tokens, size):
+def test_the_size_is_found_if_only_full_blocks_have_ids(tokens, size):
     tokens = [8 * size + 1, *tokens]
     sizes = BlockSizes()
     assert sizes.add(tokens, [number // size for number in tokens]) is None
@@ -26,15 +26,15 @@ def test_the_size_is_found_where_the_last_block_has_no_id_unless_it_is_full(toke
 
 
 @given(TOKENS, SIZES)
-def test_the_first_row_that_fits_no_size_is_told_and_the_rows_before_it_count(tokens, size):
+def test_the_first_row_that_fits_no_size_is_reported_and_the_rows_before_it_count(tokens, size):
     sizes = BlockSizes()
     tokens = [9 * size, *tokens, 9 * size, 9 * size]
     ids = [-(-number // size) for number in tokens]
-    ids[-2] = 21  # neither this size nor another is meant
+    ids[-2] = 21  # fits neither this size nor another
     assert sizes.add(tokens, ids) == len(tokens) - 2
 
 
-def test_rows_without_ids_say_nothing():
+def test_rows_without_ids_give_no_size():
     sizes = BlockSizes()
     assert sizes.add([5, 100_000], [0, 0]) is None
     assert not sizes

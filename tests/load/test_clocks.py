@@ -1,4 +1,4 @@
-"""The unit of timestamps by their name, their size and their spacing."""
+"""The unit of timestamps according to their name, size and intervals."""
 
 import random
 
@@ -12,11 +12,11 @@ EPOCH = 1_700_000_000
 
 
 def arrivals(rate, number=200, seed=1):
-    """Seconds at which requests come, the first at 0."""
-    source, moment, moments = random.Random(seed), 0.0, []
+    """Return the seconds at which requests arrive, the first at 0."""
+    generator, moment, moments = random.Random(seed), 0.0, []
     for _ in range(number):
         moments.append(moment)
-        moment += source.expovariate(rate)
+        moment += generator.expovariate(rate)
     return moments
 
 
@@ -40,7 +40,7 @@ def test_whole_numbers_of_json_are_milliseconds(rate):
 
 
 @pytest.mark.parametrize("rate", [0.2, 1.0, 5.0])
-def test_whole_seconds_of_json_are_told_by_the_rate_that_milliseconds_would_make(rate):
+def test_whole_seconds_of_json_are_recognised_by_the_rate_in_milliseconds(rate):
     clock = clock_of([moment // 1 for moment in arrivals(rate)], "", is_whole_ms=True)
     assert (clock.unit, clock.other, clock.other_speed) == ("seconds", "milliseconds", 1000)
 
@@ -51,7 +51,7 @@ def test_whole_numbers_of_tables_are_seconds(rate):
 
 
 @pytest.mark.parametrize("rate", [0.3, 1.0, 8.0])
-def test_milliseconds_of_tables_are_told_by_their_gaps(rate):
+def test_milliseconds_of_tables_are_recognised_by_their_intervals(rate):
     clock = clock_of([moment * 1000 // 1 for moment in arrivals(rate)], "", is_whole_ms=False)
     assert (clock.unit, clock.other, clock.other_speed) == ("milliseconds", "seconds", 0.001)
 
@@ -59,13 +59,13 @@ def test_milliseconds_of_tables_are_told_by_their_gaps(rate):
 @pytest.mark.parametrize("unit", ["microseconds", "nanoseconds"])
 @pytest.mark.parametrize("is_whole_ms", [True, False])
 @pytest.mark.parametrize("rate", [0.3, 1.0, 8.0])
-def test_smaller_units_are_told_by_their_gaps(unit, is_whole_ms, rate):
+def test_smaller_units_are_recognised_by_their_intervals(unit, is_whole_ms, rate):
     times = [moment * PER_SECOND[unit] // 1 for moment in arrivals(rate)]
     assert clock_of(times, "", is_whole_ms=is_whole_ms).unit == unit
 
 
 @given(st.lists(st.floats(0, 1e19), min_size=1), st.sampled_from([*PER_SECOND, DATES]), st.booleans())
-def test_a_name_or_a_date_decides_whatever_the_values(times, named, is_whole_ms):
+def test_a_name_or_a_date_decides_for_any_values(times, named, is_whole_ms):
     clock = clock_of(times, named, is_whole_ms=is_whole_ms)
     assert (clock.unit, clock.other) == (named, "")
 
@@ -88,5 +88,5 @@ def test_any_times_have_a_unit_and_a_reason(times, is_whole_ms):
         ([0, 1], DATES, 1.0, "t has dates"),
     ],
 )  # fmt: skip
-def test_the_unit_is_told_with_its_reason_and_with_what_to_do(times, named, speed, words):
+def test_the_unit_is_reported_with_its_reason_and_a_remedy(times, named, speed, words):
     assert clock_of(times, named, is_whole_ms=True).in_words("t", speed).startswith(words)

@@ -20,7 +20,7 @@ from llmlocust.load.columns import Columns, columns_of, header_of, is_trace, sna
         ("time_ns", "time_ns", "nanoseconds"),
     ],
 )
-def test_the_time_of_a_request_is_found_and_its_unit_where_the_name_says_it(names, time, unit):
+def test_the_time_of_a_request_is_found_with_the_unit_of_its_name(names, time, unit):
     assert columns_of([*names.split(","), "isl", "osl"])[:2] == (time, unit)
 
 
@@ -45,7 +45,7 @@ def test_durations_and_ends_are_no_times_of_requests(name):
         ("input_token_count,output_token_count", "input_token_count", "output_token_count"),
     ],
 )
-def test_tokens_are_found_by_their_side_and_their_measure(names, prompt, output):
+def test_columns_of_prompt_and_output_tokens_are_found(names, prompt, output):
     assert columns_of(["ts", *names.split(",")]) == Columns("ts", "", prompt, output)
 
 
@@ -77,5 +77,5 @@ def test_names_are_compared_in_snake_case(name):
         (b"", [], ","),
     ],
 )
-def test_the_delimiter_is_the_one_with_which_names_are_known(sample, names, delimiter):
+def test_the_delimiter_is_the_one_that_gives_known_names(sample, names, delimiter):
     assert header_of(sample, lambda names: "ts" in names) == (names, delimiter)

@@ -32,7 +32,7 @@ def ended(level: int, *, reached: bool = True) -> Change:
     return Change(ENDED, level, reached)
 
 
-# Each case: a staircase, and then (now, load that is there) → (changes, phase, load to ask for)
+# Each case: a staircase, and then (now, actual load) → (changes, state, target load)
 WALKS = {
     "two levels": (
         Staircase([5, 10], warmup=2, hold=3, grace=1),
@@ -54,7 +54,7 @@ WALKS = {
             (117.0, 0, [], DONE, 0),
         ],
     ),
-    "all at once": (
+    "no warm-up and no hold": (
         Staircase([5], warmup=0, hold=0),
         [
             (0.0, 5, [began(0), warmed_up(0)], HOLD, 5),
@@ -62,7 +62,7 @@ WALKS = {
             (0.0, 0, [], DONE, 0),
         ],
     ),
-    "a load that never comes": (
+    "a load that is never reached": (
         Staircase([5], warmup=2, hold=3, patience=10),
         [
             (0.0, 0, [began(0)], RAMP, 5),
@@ -92,7 +92,7 @@ WALKS = {
             (5.0, 5, [warmed_up(1)], HOLD, 5),
         ],
     ),
-    "downwards, and somebody stays": (
+    "downwards, and a user stays": (
         Staircase([10, 5], warmup=0, hold=0, patience=2),
         [
             (0.0, 10, [began(0), warmed_up(0)], HOLD, 10),
@@ -114,27 +114,27 @@ WALKS = {
 
 
 @pytest.mark.parametrize("stairs, walk", WALKS.values(), ids=WALKS)
-def test_a_walk_up_the_stairs(stairs, walk):
-    walked = [(now, there, stairs.advance(now, there), stairs.state, stairs.target) for now, there, *_ in walk]
-    assert walked == walk
+def test_changes_states_and_targets_of_a_staircase(stairs, walk):
+    steps = [(now, load, stairs.advance(now, load), stairs.state, stairs.target) for now, load, *_ in walk]
+    assert steps == walk
 
 
 @pytest.mark.parametrize("phase_at, step", [((0.0,), 5), ((0.0, 1.0, 2.0), 15), ((0.0, 1.0, 2.0, 3.0, 4.0), 15)])
-def test_the_step_is_what_has_to_be_spawned_or_stopped(phase_at, step):
+def test_the_step_is_the_number_of_users_to_spawn_or_stop(phase_at, step):
     stairs = Staircase([5, 20, 15], warmup=0, hold=1)
     for now in phase_at:
         stairs.advance(now, 20)
     assert abs(stairs.step) == {0: 5, 1: 15, 2: 5}[stairs.level]
 
 
-def test_at_the_end_the_step_is_all():
+def test_at_the_end_the_step_is_the_last_load():
     stairs = Staircase([5, 20], warmup=0, hold=0)
     for now in range(5):
         stairs.advance(now, 20)
     assert (stairs.state, stairs.step, stairs.target) == (DRAIN, 20, 0.0)
 
 
-def test_before_its_first_call_it_asks_for_the_first_level():
+def test_before_its_first_call_the_target_is_the_first_level():
     stairs = Staircase([5, 20], warmup=0, hold=0)
     assert (stairs.target, stairs.step, stairs.state) == (5, 5, RAMP)
 
@@ -148,16 +148,14 @@ def test_before_its_first_call_it_asks_for_the_first_level():
     st.lists(st.tuples(st.floats(0, 15), st.integers(-3, 3)), max_size=300),
     st.floats(-1e6, 1e9),
 )
-def test_however_it_is_called_levels_come_in_order_and_each_is_held(
-    levels, warmup, hold, patience, grace, calls, start
-):
+def test_levels_come_in_order_and_are_held_at_any_times_of_calls(levels, warmup, hold, patience, grace, calls, start):
     stairs = Staircase(levels, warmup, hold, patience=patience, grace=grace)
     changes: list[tuple[float, Change]] = []
     now = start
-    # irregular calls and a load that may lack a few; then regular ones with what was asked for
-    for pause, lack in [*calls, *[(1.0, 0)] * 1000]:
+    # irregular calls at a load that may be off the target; then regular calls at the target load
+    for pause, difference in [*calls, *[(1.0, 0)] * 1000]:
         now += pause
-        changes += [(now, change) for change in stairs.advance(now, max(0, stairs.target + lack))]
+        changes += [(now, change) for change in stairs.advance(now, max(0, stairs.target + difference))]
     assert [(change.level, change.what) for _, change in changes] == [
         (level, what) for level in range(len(levels)) for what in (BEGAN, WARMED_UP, ENDED)
     ]
@@ -178,25 +176,25 @@ def test_patience_is_bounded(patience, pause):
     assert patience <= now < patience + pause + 1e-6
 
 
-def test_draining_waits_for_the_last_and_then_for_the_grace():
+def test_draining_waits_for_the_last_user_and_then_for_the_grace():
     stairs = Staircase([5], warmup=0, hold=0, grace=4)
     for now in (0.0, 1.0):
         stairs.advance(now, 5)
     phases = []
-    for now, there in [(2, 5), (50, 1), (51, 0), (54.9, 0), (55, 0)]:
-        stairs.advance(now, there)
+    for now, load in [(2, 5), (50, 1), (51, 0), (54.9, 0), (55, 0)]:
+        stairs.advance(now, load)
         phases.append(stairs.state)
     assert phases == [DRAIN, DRAIN, DRAIN, DRAIN, DONE]
 
 
-def test_a_user_that_comes_back_while_draining_begins_the_grace_anew():
+def test_a_user_that_comes_back_while_draining_restarts_the_grace():
     stairs = Staircase([5], warmup=0, hold=0, grace=4)
-    for now, there in [(0, 5), (1, 5), (2, 0), (4, 1), (7.9, 0)]:
-        stairs.advance(now, there)
+    for now, load in [(0, 5), (1, 5), (2, 0), (4, 1), (7.9, 0)]:
+        stairs.advance(now, load)
     assert stairs.state == DRAIN
 
 
-def test_since_when_is_not_known_before_the_first_call():
+def test_the_begin_of_the_state_is_not_known_before_the_first_call():
     assert math.isnan(Staircase([5], warmup=0, hold=0).since)
 
 
@@ -236,7 +234,7 @@ def test_levels_from_text(text, levels):
         ("1e3", "'1e3'"),
     ],
 )
-def test_what_is_no_list_of_levels_is_refused_in_one_line(text, word):
+def test_an_invalid_list_of_levels_gives_a_one_line_error(text, word):
     with pytest.raises(ValueError, match="levels must be") as problem:
         parse_levels(text)
     assert word in str(problem.value)
@@ -245,10 +243,10 @@ def test_what_is_no_list_of_levels_is_refused_in_one_line(text, word):
 
 
 @given(st.text())
-def test_any_text_is_levels_or_refused(text):
+def test_any_text_gives_levels_or_an_error(text):
     try:
         levels = parse_levels(text)
     except ValueError as problem:
-        assert str(problem).startswith("levels must be")  # noqa: PT017  # either is right
+        assert str(problem).startswith("levels must be")  # noqa: PT017  # an error is right too
     else:
         assert min(levels) >= 1

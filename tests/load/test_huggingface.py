@@ -1,4 +1,4 @@
-"""Sets of Hugging Face's, with a stand-in for its library; tests/real has the library itself."""
+"""Data sets of Hugging Face, with a fake of its library; tests/real uses the library itself."""
 
 import sys
 from types import SimpleNamespace
@@ -10,7 +10,7 @@ from llmlocust.load.prompts import load
 
 
 class Set:
-    """As much of a `datasets.Dataset` as is used."""
+    """The part of a `datasets.Dataset` that the code uses."""
 
     def __init__(self, rows: list[dict], split: str = "train") -> None:
         self._rows, self.split = rows, split
@@ -30,29 +30,29 @@ class Set:
 
 @pytest.fixture
 def library(monkeypatch):
-    """The library, with what it finds in `found` and what it was asked for in `asked`."""
-    made = SimpleNamespace(found=Set([{"prompt": "one"}]), asked=[], disable_progress_bars=lambda: None)
+    """Return a fake of the library: it returns `data_set` and collects the arguments of calls in `calls`."""
+    fake = SimpleNamespace(data_set=Set([{"prompt": "one"}]), calls=[], disable_progress_bars=lambda: None)
 
-    def load_dataset(*told, **named):
-        made.asked.append((*told, named))
-        if isinstance(made.found, Exception):
-            raise made.found
-        return made.found
+    def load_dataset(*arguments, **options):
+        fake.calls.append((*arguments, options))
+        if isinstance(fake.data_set, Exception):
+            raise fake.data_set
+        return fake.data_set
 
-    made.load_dataset = load_dataset
-    made.load_from_disk = lambda name: load_dataset("saved", name)
-    monkeypatch.setitem(sys.modules, "datasets", made)
+    fake.load_dataset = load_dataset
+    fake.load_from_disk = lambda name: load_dataset("saved", name)
+    monkeypatch.setitem(sys.modules, "datasets", fake)
     open_set.cache_clear()
-    yield made
+    yield fake
     open_set.cache_clear()
 
 
-def rows(library, *told: dict) -> None:
-    library.found = Set(list(told))
+def rows(library, *entries: dict) -> None:
+    library.data_set = Set(list(entries))
 
 
 @pytest.mark.parametrize(
-    "source, asked",
+    "source, call",
     [
         ("hf:squad", ("squad", {"split": None})),
         ("hf:some/set", ("some/set", {"split": None})),
@@ -60,12 +60,12 @@ def rows(library, *told: dict) -> None:
         ("hf:some/set:train[:100]:prompt", ("some/set", {"split": "train[:100]"})),
     ],
 )
-def test_how_a_set_is_named(library, source, asked):
+def test_the_parts_of_a_sources_name_are_passed_to_the_library(library, source, call):
     assert list(load(source)) == ["one"]
-    assert library.asked == [asked]
+    assert library.calls == [call]
 
 
-def test_files_and_folders_of_this_machine(library, tmp_path):
+def test_local_files_and_folders_are_opened(library, tmp_path):
     saved, other = tmp_path / "saved", tmp_path / "other"
     for folder in (saved, other):
         folder.mkdir()
@@ -73,24 +73,24 @@ def test_files_and_folders_of_this_machine(library, tmp_path):
     for name, kind in (("x.parquet", "parquet"), ("x.jsonl", "json")):
         (tmp_path / name).touch()
         load(f"hf:{tmp_path / name}")
-        assert library.asked.pop() == (kind, {"data_files": f"{tmp_path / name}", "split": None})
+        assert library.calls.pop() == (kind, {"data_files": f"{tmp_path / name}", "split": None})
     load(str(tmp_path / "x.parquet"))
-    assert library.asked.pop()[0] == "parquet"
+    assert library.calls.pop()[0] == "parquet"
     load(f"hf:{saved}:train")
-    assert library.asked.pop() == ("saved", str(saved), {})
+    assert library.calls.pop() == ("saved", str(saved), {})
     load(f"hf:{other}")
-    assert library.asked.pop() == (str(other), {"split": None})
+    assert library.calls.pop() == (str(other), {"split": None})
 
 
-def test_the_split_for_training_is_taken_unless_another_is_named(library):
-    library.found = {"test": Set([{"prompt": "tested"}]), "train": Set([{"prompt": "trained"}])}
+def test_the_split_train_is_the_default(library):
+    library.data_set = {"test": Set([{"prompt": "tested"}]), "train": Set([{"prompt": "trained"}])}
     assert list(load("hf:set")) == ["trained"]
     assert list(load("hf:set:test")) == ["tested"]
     with pytest.raises(ValueError, match="hf:set:dev: no split 'dev', but test, train"):
         load("hf:set:dev")
 
 
-def test_a_column_is_found_or_named(library):
+def test_a_column_is_found_or_given(library):
     rows(
         library,
         {"id": 1, "question": "one", "answer": "two", "output_tokens": 5},
@@ -102,14 +102,14 @@ def test_a_column_is_found_or_named(library):
         load("hf:set:train:title")
 
 
-def test_conversations_lose_the_answer_that_they_end_with_and_what_is_empty_in_them(library):
-    said = [{"role": "user", "content": "a", "name": None}, {"role": "assistant", "content": "b", "name": None}]
-    rows(library, {"messages": said}, {"messages": [*said, said[0]]}, {"messages": []}, {"messages": None})
+def test_conversations_are_read_without_their_last_answer_and_empty_values(library):
+    messages = [{"role": "user", "content": "a", "name": None}, {"role": "assistant", "content": "b", "name": None}]
+    rows(library, {"messages": messages}, {"messages": [*messages, messages[0]]}, {"messages": []}, {"messages": None})
     user, model = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
-    found = load("hf:set")
-    assert list(found) == [[user], [user, model, user]]
-    assert found[-1] == [user, model, user]
-    assert found[:1] == [[user]]
+    questions = load("hf:set")
+    assert list(questions) == [[user], [user, model, user]]
+    assert questions[-1] == [user, model, user]
+    assert questions[:1] == [[user]]
 
 
 @pytest.mark.parametrize(
@@ -122,13 +122,13 @@ def test_conversations_lose_the_answer_that_they_end_with_and_what_is_empty_in_t
         ({"body": {"prompt": "one", "max_tokens": 5}}, ("one", 5)),
     ],
 )
-def test_rows_of_sets_are_read_as_those_of_files(library, row, question):
+def test_rows_of_data_sets_are_read_like_rows_of_files(library, row, question):
     rows(library, row)
     assert list(load("hf:set")) == [question]
 
 
 @pytest.mark.parametrize(
-    "source, found, says",
+    "source, data_set, says",
     [
         ("hf:", None, "is written hf:NAME, hf:NAME:SPLIT or hf:NAME:SPLIT:COLUMN"),
         ("hf:a:b:c:d", None, "is written hf:NAME"),
@@ -147,15 +147,15 @@ def test_rows_of_sets_are_read_as_those_of_files(library, row, question):
         ("hf:set", Set([{"prompt": "one", "max_tokens": -3}]), "hf:set, row 0: max_tokens is a whole number"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(library, source, found, says):
-    library.found = found
+def test_an_invalid_source_gives_a_one_line_error(library, source, data_set, says):
+    library.data_set = data_set
     with pytest.raises(ValueError) as problem:
         load(source)
     assert says in str(problem.value)
     assert "\n" not in str(problem.value)
 
 
-def test_where_the_library_is_not_installed_it_is_said(monkeypatch):
+def test_a_missing_library_is_an_error_with_the_command_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     open_set.cache_clear()
     with pytest.raises(ValueError, match=r"hf:set needs the package datasets: pip install 'llmlocust\[datasets\]'"):

@@ -1,4 +1,4 @@
-"""Entries of a JSON document are where they are said to be, however it is written and however it is read."""
+"""Entries of a JSON document have correct positions, in any form and with any size of reads."""
 
 import json
 from io import BytesIO
@@ -15,9 +15,11 @@ ROWS = st.lists(
     st.one_of(st.text(), st.builds(lambda text: {"prompt": text, "n": [1, {"a": 2.5}]}, st.text())), min_size=1
 )
 FORMS = {
-    "array": lambda rows, how: json.dumps(rows, **how),
-    "object": lambda rows, how: json.dumps({"version": 1.0, "meta": {"a": []}, "data": rows, "end": None}, **how),
-    "lines": lambda rows, how: "\n".join(json.dumps(row, **how) for row in rows),
+    "array": lambda rows, options: json.dumps(rows, **options),
+    "object": lambda rows, options: json.dumps(
+        {"version": 1.0, "meta": {"a": []}, "data": rows, "end": None}, **options
+    ),
+    "lines": lambda rows, options: "\n".join(json.dumps(row, **options) for row in rows),
 }
 
 
@@ -34,12 +36,12 @@ def test_entries_are_found_in_any_form(rows, form, indent, is_ascii, begin, piec
         rows = [{"prompt": "first"}, *rows]
     text = FORMS[form](rows, {"indent": indent, "ensure_ascii": is_ascii}).encode("utf-8", "surrogatepass")
     data = begin + text
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(json_entries, "_PIECE", piece)
-        found = list(entries(BytesIO(data), "x.json", _is_entry))
-    assert [entry for *_, entry in found] == rows
-    assert [json.loads(data[start:end]) for _, start, end, _ in found] == rows
-    assert [number for number, *_ in found] == list(range(1, len(rows) + 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_entries, "_PIECE", piece)
+        read_entries = list(entries(BytesIO(data), "x.json", _is_entry))
+    assert [entry for *_, entry in read_entries] == rows
+    assert [json.loads(data[start:end]) for _, start, end, _ in read_entries] == rows
+    assert [number for number, *_ in read_entries] == list(range(1, len(rows) + 1))
 
 
 @pytest.mark.parametrize(
@@ -56,17 +58,17 @@ def test_entries_are_found_in_any_form(rows, form, indent, is_ascii, begin, piec
         ([[{"role": "user", "content": "a"}]], [{"role": "user", "content": "a"}]),
     ],
 )
-def test_an_object_is_an_entry_or_holds_them(document, first):
-    found = next(entries(BytesIO(json.dumps(document).encode()), "x.json", _is_entry))
-    assert found[3] == first
+def test_an_object_is_an_entry_or_contains_entries(document, first):
+    entry = next(entries(BytesIO(json.dumps(document).encode()), "x.json", _is_entry))
+    assert entry[3] == first
 
 
 @pytest.mark.parametrize("number", ["1", "-1.5", "1e+6", "12345.678E-2"])
 @pytest.mark.parametrize("piece", range(1, 12))
 def test_a_number_may_be_cut_anywhere(monkeypatch, number, piece):
     monkeypatch.setattr(json_entries, "_PIECE", piece)
-    found = entries(BytesIO(f'{{"a": {number}, "b": [{number}, {number}]}}'.encode()), "x.json", _is_entry)
-    assert [entry for *_, entry in found] == [json.loads(number)] * 2
+    parsed = entries(BytesIO(f'{{"a": {number}, "b": [{number}, {number}]}}'.encode()), "x.json", _is_entry)
+    assert [entry for *_, entry in parsed] == [json.loads(number)] * 2
 
 
 @pytest.mark.parametrize(
@@ -84,16 +86,18 @@ def test_a_number_may_be_cut_anywhere(monkeypatch, number, piece):
         ("", "x.json: a .json file of prompts is an array"),
     ],
 )
-def test_what_is_wrong_with_a_document_is_said(text, says):
-    with pytest.raises(ValueError) as refused:
+def test_an_invalid_document_is_an_error(text, says):
+    with pytest.raises(ValueError) as error:
         list(entries(BytesIO(text.encode()), "x.json", _is_entry))
-    assert says in str(refused.value)
+    assert says in str(error.value)
 
 
 @given(st.text(st.sampled_from('[]{}":,1 a\n'), max_size=40))
-def test_no_document_breaks_the_reader(text):
+def test_any_document_gives_entries_or_an_error(text):
     try:
-        found = list(entries(BytesIO(text.encode()), "x.json", _is_entry))
+        read_entries = list(entries(BytesIO(text.encode()), "x.json", _is_entry))
     except ValueError:
         return
-    assert [json.loads(text.encode()[start:end]) for _, start, end, _ in found] == [entry for *_, entry in found]
+    assert [json.loads(text.encode()[start:end]) for _, start, end, _ in read_entries] == [
+        entry for *_, entry in read_entries
+    ]

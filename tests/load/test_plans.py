@@ -1,4 +1,4 @@
-"""Plans, whatever their settings are."""
+"""Plans from any settings."""
 
 import math
 from itertools import pairwise
@@ -20,18 +20,18 @@ def settings(draw, whole=None):
     return Setting(base, peak, seconds, warmup=draw(st.sampled_from((0.0, 5.0))), whole=whole)
 
 
-def held(plan):
+def total_hold(plan):
     return sum(phase.hold * len(phase.loads) for phase in plan)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @given(setting=settings())
-def test_a_shape_takes_the_time_and_the_loads_that_it_was_given(shape, setting):
+def test_a_shape_has_the_given_duration_and_loads(shape, setting):
     plan = SHAPES[shape](setting)
     loads = [load for phase in plan for load in phase.loads]
     highest = 1.5 * setting.peak + 0.5 if shape == "progressive" else setting.peak
     slack = 0.0 if setting.whole else 0.001 * highest  # rates are rounded to four digits
-    assert math.isclose(held(plan), setting.seconds)
+    assert math.isclose(total_hold(plan), setting.seconds)
     assert all(setting.base - slack <= load <= highest + slack and load > 0.0 for load in loads)
     assert all(load == int(load) for load in loads) or not setting.whole
     assert all(phase.loads and phase.hold > 0.0 and phase.name in PHASES for phase in plan)
@@ -48,12 +48,12 @@ def test_a_linear_ramp_goes_up_in_equal_steps_from_end_to_end(setting):
     if setting.whole:
         assert all(step >= 1.0 for step in steps)
     else:
-        # each of two loads is rounded to four digits
+        # both loads are rounded to four digits
         assert all(step == pytest.approx(steps[0], abs=0.002 * setting.peak) for step in steps)
 
 
 @given(setting=settings(whole=False))
-def test_a_wave_has_its_peak_at_noon_and_falls_as_it_rose(setting):
+def test_a_wave_is_symmetric_and_has_its_peak_in_the_middle(setting):
     rise, fall = wave(setting)
     loads = [*rise.loads, *fall.loads, rise.loads[0]]
     assert loads == pytest.approx(loads[::-1], rel=1e-3)
@@ -62,14 +62,14 @@ def test_a_wave_has_its_peak_at_noon_and_falls_as_it_rose(setting):
     assert rise.hold == fall.hold
 
 
-def test_a_surge_is_between_two_times_of_rest():
-    before, meanwhile, after = surge(Setting(5, 50, 400.0, warmup=3.0))
+def test_a_surge_is_between_two_phases_of_low_load():
+    before, during, after = surge(Setting(5, 50, 400.0, warmup=3.0))
     assert before == ("baseline", (5,), 100.0, 3.0)
-    assert meanwhile == ("surge", (50,), 100.0, 0.0)
+    assert during == ("surge", (50,), 100.0, 0.0)
     assert after == ("recovery", (5,), 200.0, 0.0)
 
 
-def test_the_progressive_plan_has_its_parts_in_order():
+def test_the_progressive_plan_has_its_phases_in_order():
     plan = progressive(Setting(4, 40, 1000.0, warmup=5.0))
     assert [(phase.name, phase.loads[0], phase.loads[-1]) for phase in plan] == [
         ("baseline", 4, 4),
@@ -78,12 +78,12 @@ def test_the_progressive_plan_has_its_parts_in_order():
         ("recovery", 4, 4),
         ("soak", 20, 20),
     ]
-    told = {phase.name: phase.loads for phase in progressive(Setting(4, 40, 1000.0, surge=90, soak=30))}
-    assert (told["surge"], told["soak"]) == ((90,), (30,))
+    loads_by_phase = {phase.name: phase.loads for phase in progressive(Setting(4, 40, 1000.0, surge=90, soak=30))}
+    assert (loads_by_phase["surge"], loads_by_phase["soak"]) == ((90,), (30,))
 
 
 @pytest.mark.parametrize(
-    "told",
+    "wrong_settings",
     [
         {"base": 0},
         {"base": 51},
@@ -97,7 +97,7 @@ def test_the_progressive_plan_has_its_parts_in_order():
         {"base": 0, "whole": False},
     ],
 )
-def test_what_cannot_be_meant_is_refused_in_one_line(told):
-    with pytest.raises(ValueError) as refused:
-        Setting(**({"base": 5, "peak": 50, "seconds": 60.0} | told))
-    assert "\n" not in str(refused.value)
+def test_invalid_settings_give_a_one_line_error(wrong_settings):
+    with pytest.raises(ValueError) as error:
+        Setting(**({"base": 5, "peak": 50, "seconds": 60.0} | wrong_settings))
+    assert "\n" not in str(error.value)

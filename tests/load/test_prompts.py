@@ -33,7 +33,7 @@ def file_of(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["short", "long", "reasoning", "multilingual", "code"])
-def test_a_set_has_many_questions_and_none_twice(name):
+def test_a_built_in_set_has_at_least_five_different_questions(name):
     questions = built_in()[name]
     assert len(questions) == len(set(questions)) >= 5
     assert all(isinstance(question, str) and question.strip() == question != "" for question in questions)
@@ -45,7 +45,7 @@ def test_long_questions_are_longer_than_short_ones():
 
 
 @pytest.mark.parametrize("source", ["short", "short,reasoning", " reasoning , short ", "short,short"])
-def test_sets_are_loaded_by_their_names(source):
+def test_built_in_sets_are_loaded_by_their_names(source):
     sets = built_in()
     assert list(load(source)) == [question for name in source.split(",") for question in sets[name.strip()]]
 
@@ -106,7 +106,7 @@ def test_questions_of_a_file(file_of, content, questions):
         (b"one\n" * 20_000 + b"\xff\n", ":20001: the text is not UTF-8"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said_in_one_line_that_names_it(file_of, content, says):
+def test_an_invalid_file_gives_a_one_line_error_with_its_name(file_of, content, says):
     path = file_of(content)
     with pytest.raises(ValueError) as problem:
         load(path)
@@ -118,7 +118,7 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line_that_names_it(file_of, co
 
 
 @pytest.mark.parametrize("source", ["", "nowhere.txt", "short,nosuch", "x" * 5000, "a\0b", "."])
-def test_what_is_neither_a_set_nor_a_file_is_refused_with_the_names_of_the_sets(source):
+def test_an_unknown_source_gives_an_error_with_the_names_of_the_sets(source):
     with pytest.raises(ValueError, match="give a file, or sets of short, ") as problem:
         load(source)
     assert len(str(problem.value)) < 250
@@ -143,34 +143,37 @@ TURNS = [
 
 @pytest.mark.parametrize("indent", [None, 2])
 @pytest.mark.parametrize("begin", ["", "\ufeff", " \n"])
-def test_an_array_of_conversations_as_sharegpt_has_it(tmp_path, indent, begin):
+def test_an_array_of_conversations_in_the_format_of_sharegpt(tmp_path, indent, begin):
     entries = [{"id": "a", "conversations": TURNS}, {"conversations": []}, {"prompt": "p"}, "s", {"messages": HELLO}]
     for plain in (True, False):
         text = begin + json.dumps(entries, indent=indent, ensure_ascii=plain)
-        found = load(file_named(tmp_path, f"talks{plain}.json", text))
-        assert list(found) == [("one é", "two"), "p", "s", HELLO]  # without a word of a human's there is no question
-        assert found[-1] == HELLO
-        assert found[1:3] == ["p", "s"]
+        questions = load(file_named(tmp_path, f"talks{plain}.json", text))
+        # a conversation without a human message has no question
+        assert list(questions) == [("one é", "two"), "p", "s", HELLO]
+        assert questions[-1] == HELLO
+        assert questions[1:3] == ["p", "s"]
 
 
-def test_conversations_may_also_stand_in_lines(tmp_path):
+def test_conversations_may_be_in_lines(tmp_path):
     path = file_named(tmp_path, "talks.jsonl", json.dumps({"conversations": TURNS}) + "\n")
     assert list(load(path)) == [Talk(("one é", "two"))]
 
 
-def test_an_array_longer_than_what_is_read_at_once(tmp_path, monkeypatch):
+def test_an_array_that_is_longer_than_one_read(tmp_path, monkeypatch):
     monkeypatch.setattr("llmlocust.load.json_entries._PIECE", 50)
-    said = [f"number {number} " + "é" * (number % 90 + 1) for number in range(300)]
-    path = file_named(tmp_path, "many.json", json.dumps([{"prompt": each} for each in said], ensure_ascii=False))
-    assert list(load(path)) == [each.strip() for each in said]
+    questions = [f"number {number} " + "é" * (number % 90 + 1) for number in range(300)]
+    path = file_named(
+        tmp_path, "many.json", json.dumps([{"prompt": question} for question in questions], ensure_ascii=False)
+    )
+    assert list(load(path)) == [question.strip() for question in questions]
 
 
 def test_rows_of_a_table(tmp_path):
     table = (
         '\ufeffid,Prompt\r\n1,"two\nlines, ""quoted"" \u2028 é"\r\n2, plain \r\n\r\n3,\r\n4,' + "x" * 200_000 + "\r\n"
     )
-    found = load(file_named(tmp_path, "table.csv", table))
-    assert list(found) == ['two\nlines, "quoted" \u2028 é', "plain", "x" * 200_000]
+    questions = load(file_named(tmp_path, "table.csv", table))
+    assert list(questions) == ['two\nlines, "quoted" \u2028 é', "plain", "x" * 200_000]
 
 
 @pytest.mark.parametrize(
@@ -190,7 +193,7 @@ def test_rows_of_a_table(tmp_path):
         ("x.csv", "prompt\n", "no prompts in "),
     ],
 )
-def test_what_is_wrong_with_an_array_or_a_table_is_said(tmp_path, name, content, says):
+def test_an_invalid_array_or_table_gives_a_one_line_error(tmp_path, name, content, says):
     with pytest.raises(ValueError) as problem:
         load(file_named(tmp_path, name, content))
     assert says in str(problem.value)
@@ -209,16 +212,16 @@ def test_what_is_wrong_with_an_array_or_a_table_is_said(tmp_path, name, content,
         ("x.csv", 'prompt,,\n"a, b",,\nc,,,,\n'),
     ],
 )
-def test_tables_have_other_names_and_delimiters(tmp_path, name, table):
+def test_tables_may_have_other_names_and_delimiters(tmp_path, name, table):
     assert list(load(file_named(tmp_path, name, table))) == ["a, b", "c"]
 
 
 PROMPTS = ["什么是潮汐池？请用两句话介绍一下。", "北京的秋天为什么好看？", "Why is the sky blue?"]
 FORMS = {
     "x.txt": "\r\n".join(PROMPTS),
-    "x.csv": "id,prompt\r\n" + "".join(f"{at},{each}\r\n" for at, each in enumerate(PROMPTS)),
+    "x.csv": "id,prompt\r\n" + "".join(f"{at},{prompt}\r\n" for at, prompt in enumerate(PROMPTS)),
     "x.json": json.dumps(PROMPTS, ensure_ascii=False),
-    "x.jsonl": "\r\n".join(json.dumps({"prompt": each}, ensure_ascii=False) for each in PROMPTS),
+    "x.jsonl": "\r\n".join(json.dumps({"prompt": prompt}, ensure_ascii=False) for prompt in PROMPTS),
 }
 
 
@@ -229,10 +232,10 @@ def test_files_in_other_encodings_have_the_same_prompts(tmp_path, name, text, en
     data = text.encode(encoding)
     path = tmp_path / (f"{name}.gz" if is_packed else name)
     path.write_bytes(gzip.compress(data, mtime=0) if is_packed else data)
-    found = load(str(path))
+    questions = load(str(path))
     path.unlink()
-    assert list(found) == PROMPTS
-    assert found[1] == PROMPTS[1]
+    assert list(questions) == PROMPTS
+    assert questions[1] == PROMPTS[1]
 
 
 PIECES = [
@@ -258,31 +261,32 @@ PIECES = [
 
 @given(
     st.one_of(
-        st.binary(max_size=100), st.lists(st.sampled_from(PIECES), max_size=30).map(lambda each: "".join(each).encode())
+        st.binary(max_size=100),
+        st.lists(st.sampled_from(PIECES), max_size=30).map(lambda pieces: "".join(pieces).encode()),
     )
 )
 @pytest.mark.parametrize("name", ["x.txt", "x.csv", "x.tsv", "x.json", "x.jsonl"])
-def test_no_file_breaks_the_reader(tmp_path_factory, name, data):
+def test_any_file_gives_questions_or_a_one_line_error(tmp_path_factory, name, data):
     path = tmp_path_factory.mktemp("any") / name
     path.write_bytes(data)
     try:
-        found = load(str(path))
-    except ValueError as refused:
-        message = str(refused)
+        questions = load(str(path))
+    except ValueError as error:
+        message = str(error)
     else:
         message = ""
-        assert len(list(found)) == len(found) > 0
-        assert all(found)
+        assert len(list(questions)) == len(questions) > 0
+        assert all(questions)
     assert "\n" not in message
 
 
-def test_gbk_behind_much_ascii_is_read(tmp_path):
+def test_gbk_after_much_ascii_is_read(tmp_path):
     path = tmp_path / "x.txt"
     path.write_bytes(b"a line\n" * 20_000 + PROMPTS[0].encode("gbk"))
     assert load(str(path))[-1] == PROMPTS[0]
 
 
-def test_a_file_is_read_once_and_again_when_it_has_changed(tmp_path):
+def test_a_file_is_read_again_only_if_it_has_changed(tmp_path):
     path = file_named(tmp_path, "x.txt", "one\n")
     assert load(path) is load(path)
     file_named(tmp_path, "x.txt", "one\ntwo\n")
@@ -292,27 +296,27 @@ def test_a_file_is_read_once_and_again_when_it_has_changed(tmp_path):
 # ── conversations ──
 
 
-def turns_of(question, most, *others):
+def turns_of(question, max_turns, *others):
     prompts = Prompts([question, *others], unique=False)
-    return prompts.turns(question, most, random.Random(1))
+    return prompts.turns(question, max_turns, random.Random(1))
 
 
 def test_a_conversation_from_a_file_has_its_own_turns():
     talk = Talk(("one", "two", "three"))
     assert [turn.words for turn in turns_of(talk, 9)] == ["one", "two", "three"]
     assert [turn.messages for turn in turns_of(talk, 2)] == [
-        [{"role": "user", "content": each}] for each in ("one", "two")
+        [{"role": "user", "content": text}] for text in ("one", "two")
     ]
 
 
-def test_after_a_single_question_others_follow():
-    found = turns_of("one", 4, "two")
-    assert found[0].words == "one"
-    assert len(found) == 4
-    assert {turn.words for turn in found} <= {"one", "two"}
+def test_other_questions_follow_a_single_question():
+    turns = turns_of("one", 4, "two")
+    assert turns[0].words == "one"
+    assert len(turns) == 4
+    assert {turn.words for turn in turns} <= {"one", "two"}
 
 
-def test_messages_are_cut_behind_each_of_the_users_without_the_models():
+def test_messages_are_split_after_each_user_message_without_the_answers():
     messages = [TALK[0], *HELLO, {"role": "assistant", "content": "hi"}, {"role": "user", "content": "and?"}]
     assert turns_of(messages, 5) == [([TALK[0], *HELLO], "hello", None), ([messages[-1]], "and?", None)]
 
@@ -324,11 +328,11 @@ def test_only_the_first_turn_is_marked():
     assert (words, second[0]["content"]) == ("one", "two")
 
 
-def test_each_turn_has_the_length_of_its_own_row():
+def test_every_turn_has_the_length_of_its_row():
     rows = Limited("one", 5), Limited("two", 6)
-    found = [(turn.words, turn.max_tokens) for turn in turns_of(rows[0], 20, rows[1])]
-    assert found[0] == ("one", 5)
-    assert set(found) == {("one", 5), ("two", 6)}
+    turns = [(turn.words, turn.max_tokens) for turn in turns_of(rows[0], 20, rows[1])]
+    assert turns[0] == ("one", 5)
+    assert set(turns) == {("one", 5), ("two", 6)}
     assert [turn.max_tokens for turn in turns_of(Limited(Talk(("one", "two")), 7), 5)] == [7, 7]
     assert [turn.max_tokens for turn in turns_of(Limited(HELLO, 8), 5)] == [8]
 
@@ -337,7 +341,7 @@ def test_each_turn_has_the_length_of_its_own_row():
 
 
 @pytest.mark.parametrize(
-    "row, asked",
+    "row, question",
     [
         ({"prompt": "one", "max_tokens": 20}, ("one", 20)),
         ({"output_tokens": "30", "prompt": "one"}, ("one", 30)),
@@ -347,25 +351,25 @@ def test_each_turn_has_the_length_of_its_own_row():
         ({"prompt": "one", "max_tokens": None, "output_len": ""}, "one"),
     ],
 )
-def test_a_row_may_say_how_long_its_answer_is_to_be(file_of, row, asked):
-    assert list(load(file_of(json.dumps(row)))) == [asked]
+def test_a_row_may_set_the_length_of_its_answer(file_of, row, question):
+    assert list(load(file_of(json.dumps(row)))) == [question]
 
 
-def test_rows_of_a_table_may_say_it_too(tmp_path):
-    found = load(file_named(tmp_path, "x.csv", "output_tokens,prompt\n12,one\n,two\n 13.0 ,three\n9,\n"))
-    assert list(found) == [("one", 12), "two", ("three", 13)]
-    assert [limit_of(each) for each in found] == [12, None, 13]
-    assert [words_of(each) for each in found] == ["one", "two", "three"]
+def test_rows_of_a_table_may_set_the_length_too(tmp_path):
+    questions = load(file_named(tmp_path, "x.csv", "output_tokens,prompt\n12,one\n,two\n 13.0 ,three\n9,\n"))
+    assert list(questions) == [("one", 12), "two", ("three", 13)]
+    assert [limit_of(question) for question in questions] == [12, None, 13]
+    assert [words_of(question) for question in questions] == ["one", "two", "three"]
 
 
 @pytest.mark.parametrize("length", [0, -1, 1.5, "many", [1]])
-def test_a_length_that_is_none_is_refused(file_of, length):
+def test_an_invalid_length_is_an_error(file_of, length):
     with pytest.raises(ValueError, match=r"prompts.jsonl:1: max_tokens is a whole number of tokens, 1 or more — got "):
         load(file_of(json.dumps({"prompt": "one", "max_tokens": length})))
 
 
 @pytest.mark.parametrize(
-    "row, asked",
+    "row, question",
     [
         ({"question": "one", "answer": "two"}, "one"),
         ({"instruction": "Sort", "input": "b a", "output": "a b"}, "Sort\n\nb a"),
@@ -375,11 +379,11 @@ def test_a_length_that_is_none_is_refused(file_of, length):
         ({"conversation": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}, ("a",)),
     ],
 )
-def test_names_that_sets_of_questions_have_for_them(file_of, row, asked):
-    assert list(load(file_of(json.dumps(row)))) == [asked]
+def test_names_of_questions_in_data_sets_are_known(file_of, row, question):
+    assert list(load(file_of(json.dumps(row)))) == [question]
 
 
-def test_columns_that_sets_of_questions_have(tmp_path):
+def test_columns_of_data_sets_are_known(tmp_path):
     table = "instruction,input\nSort,b a\nSing,\n"
     assert list(load(file_named(tmp_path, "x.csv", table))) == ["Sort\n\nb a", "Sing"]
 
@@ -388,31 +392,31 @@ def test_columns_that_sets_of_questions_have(tmp_path):
 
 
 class Supply:
-    """What is sent, one prompt after the other."""
+    """A user that takes one prompt after another."""
 
-    def __init__(self, *questions, seed: int = 1, **how) -> None:
-        self.prompts, self.source = Prompts(questions, **how), random.Random(seed)
+    def __init__(self, *questions, seed: int = 1, **options) -> None:
+        self.prompts, self.generator = Prompts(questions, **options), random.Random(seed)
 
     def next(self):
-        return self.prompts.prepare(self.prompts.pick(self.source), self.source)
+        return self.prompts.prepare(self.prompts.pick(self.generator), self.generator)
 
 
-def test_marks_stand_first_and_differ():
+def test_marks_are_at_the_beginning_and_differ():
     prompts = Supply("hello")
-    asked = [prompts.next() for _ in range(1000)]
-    assert all(MARK.match(question) and MARK.sub("", question, count=1) == "hello" for question in asked)
-    assert len(set(asked)) == 1000
+    sent = [prompts.next() for _ in range(1000)]
+    assert all(MARK.match(question) and MARK.sub("", question, count=1) == "hello" for question in sent)
+    assert len(set(sent)) == 1000
 
 
 def test_marks_differ_from_user_to_user():
     assert Supply("hello", seed=1).next() != Supply("hello", seed=2).next()
 
 
-def test_without_marks_questions_are_as_they_were():
+def test_without_marks_questions_are_not_changed():
     assert Supply(TALK, unique=False).next() is TALK
 
 
-def test_every_question_comes_in_an_order_of_its_own():
+def test_every_question_is_used_in_a_random_order():
     questions = [str(number) for number in range(20)]
     first, second = (
         [Supply(*questions, seed=seed, unique=False).next() for seed in range(start, start + 200)]
@@ -430,7 +434,7 @@ def test_a_marked_conversation_keeps_its_shape(messages):
     assert MARK.fullmatch(first["content"].removesuffix(messages[0]["content"]))
 
 
-def test_a_mark_before_a_list_of_parts_is_a_part():
+def test_the_mark_before_a_list_of_parts_is_a_part():
     (message,) = Supply(PICTURE).next()
     mark, *parts = message["content"]
     assert parts == PICTURE[0]["content"]
@@ -439,12 +443,12 @@ def test_a_mark_before_a_list_of_parts_is_a_part():
 
 
 @pytest.mark.parametrize("content", [None, ""])
-def test_a_first_message_without_words_gets_the_mark_alone(content):
+def test_a_first_message_without_text_gets_only_the_mark(content):
     (message,) = Supply([{"role": "user", "content": content}]).next()
     assert MARK.fullmatch(message["content"])
 
 
-def test_marking_leaves_the_question_itself_alone():
+def test_marking_does_not_change_the_question():
     before = json.dumps([TALK, PICTURE])
     for messages in (TALK, PICTURE):
         Supply(messages).next()

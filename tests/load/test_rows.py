@@ -1,4 +1,4 @@
-"""What rows of other tools' files and of sets of questions ask."""
+"""Questions in rows of other tools' files and of data sets."""
 
 import json
 
@@ -11,7 +11,7 @@ AND = [*HI, {"role": "assistant", "content": "yes?"}, {"role": "user", "content"
 PARTS = [{"type": "text", "text": "look"}, {"type": "image_url", "image_url": {"url": "u"}}]
 
 
-def said(*texts):
+def human_messages(*texts):
     return [{"from": "human", "value": text} for text in texts]
 
 
@@ -59,9 +59,9 @@ def said(*texts):
         ({"session_id": "s", "turns": [{"text": "one"}, {"text": "two", "delay": 5}]}, Talk(("one", "two"))),
         ({"turns": [{"role": "system", "text": "be brief"}, {"texts": ["one", "1"]}]}, Talk(("one\n\n1",))),
         ({"turns": AND}, Talk(("hi", "and?"))),
-        ({"conversations": said("one", "two")}, Talk(("one", "two"))),
+        ({"conversations": human_messages("one", "two")}, Talk(("one", "two"))),
         ({"conversation": AND}, Talk(("hi", "and?"))),
-        ({"messages": said("one")}, Talk(("one",))),
+        ({"messages": human_messages("one")}, Talk(("one",))),
         ({"conversations": []}, Talk()),
         # nested requests
         ({"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": {"messages": HI}}, HI),
@@ -75,10 +75,10 @@ def said(*texts):
         ({"inputs": {"question": "hi"}, "outputs": {"answer": "yes"}}, "hi"),
     ],
 )
-def test_a_row_asks(row, question):
-    found = of_entry(row)
-    assert found == question
-    assert type(found) is type(question)
+def test_a_row_has_its_question(row, question):
+    question_ = of_entry(row)
+    assert question_ == question
+    assert type(question_) is type(question)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_row_asks(row, question):
         ({"output_tokens": [5, 17, 3]}, None),
     ],
 )
-def test_a_row_may_say_how_long_its_answer_is_to_be(row, tokens):
+def test_a_row_may_set_the_length_of_its_answer(row, tokens):
     assert of_entry({"prompt": "hi", **row}) == (Limited("hi", tokens) if tokens else "hi")
 
 
@@ -116,7 +116,7 @@ def test_a_row_may_say_how_long_its_answer_is_to_be(row, tokens):
         {"payload": [{"messages": HI, "max_completion_tokens": 7}]},
     ],
 )
-def test_a_nested_request_has_its_own_length_or_else_the_rows(row):
+def test_a_nested_request_has_its_own_length_or_that_of_the_row(row):
     assert of_entry(row) == Limited(HI, 7)
 
 
@@ -142,21 +142,21 @@ def test_a_nested_request_has_its_own_length_or_else_the_rows(row):
         ({f"a key that is long {number}": number for number in range(100)}, "this one has a key that is long 0, "),
     ],
 )
-def test_a_row_that_cannot_be_asked_is_refused_with_what_it_has(row, says):
-    with pytest.raises(ValueError) as refused:
+def test_a_row_without_a_question_gives_an_error_with_its_names(row, says):
+    with pytest.raises(ValueError) as error:
         of_entry(row)
-    assert says in str(refused.value)
-    assert len(str(refused.value)) < 250
+    assert says in str(error.value)
+    assert len(str(error.value)) < 250
 
 
-def test_a_list_of_messages_is_taken_as_it_is():
+def test_a_list_of_messages_is_not_copied():
     assert of_entry({"messages": AND}) is AND
 
 
 @pytest.mark.parametrize(
     "name", ["max_tokens", "output_length", "output_tokens", "completion_tokens_count", "generated_tokens"]
 )
-def test_names_of_lengths(name):
+def test_names_of_answer_lengths(name):
     assert name in LENGTHS
 
 
@@ -176,5 +176,5 @@ def test_other_names_are_no_lengths_of_answers(name):
         ({}, ""),
     ],
 )
-def test_the_text_in_a_value(value, text):
+def test_the_text_of_a_value(value, text):
     assert text_in(value) == text

@@ -1,4 +1,4 @@
-"""The search on made-up systems: seconds of requests are drawn from what each load would give."""
+"""The search on simulated systems: seconds of requests are drawn from a model of each load."""
 
 import math
 import random
@@ -20,23 +20,23 @@ def limits(*texts: str) -> Limits:
 
 
 class Queue:
-    """Slots that serve a request a second each; who finds none waits, all for about as long."""
+    """Slots that serve a request per second each; other requests wait, all for about the same time."""
 
-    def __init__(self, slots: float = SLOTS, refuses: bool = False, seed: int = 1) -> None:
-        self.slots, self.refuses = slots, refuses
+    def __init__(self, slots: float = SLOTS, rejects: bool = False, seed: int = 1) -> None:
+        self.slots, self.rejects = slots, rejects
         self.random = random.Random(seed)
-        self.asked: dict[float, int] = defaultdict(int)
+        self.seconds: dict[float, int] = defaultdict(int)
 
     def second(self, load: float, tally: Tally) -> None:
-        """One more second at a load."""
-        self.asked[load] += 1
+        """Add the requests of a second at a load to a tally."""
+        self.seconds[load] += 1
         throughput = min(load, self.slots) / SERVICE
         wait = max(0.0, load - self.slots) / throughput
         for _ in range(round(throughput)):
-            if self.refuses and self.random.random() < wait / (wait + SERVICE):
+            if self.rejects and self.random.random() < wait / (wait + SERVICE):
                 tally.outcomes["http_503"] += 1
                 continue
-            ttft = 0.05 * self.random.uniform(0.8, 1.2) + (0.0 if self.refuses else wait)
+            ttft = 0.05 * self.random.uniform(0.8, 1.2) + (0.0 if self.rejects else wait)
             tally.outcomes["ok"] += 1
             tally.numbers["ended_ok"] += 1
             tally.histogram("ttft").add(ttft)
@@ -44,7 +44,7 @@ class Queue:
 
 
 def search_of(system, search: Search) -> float:
-    """Go through a search; the seconds that it took."""
+    """Carry out a search, and return the seconds that it took."""
     tallies = [Tally()]
     took = held = 0.0
     while not search.done:
@@ -63,15 +63,15 @@ def search_of(system, search: Search) -> float:
     "text, limit",
     [("ttft.p95 < 500ms", 57), ("ttft.p50 < 100ms", 41), ("e2e.p95 < 3s", 110), ("ttft.p99 < 4s", 196)],
 )
-def test_it_ends_near_the_load_at_which_a_limit_breaks(text, limit):
-    """Everybody waits (load − slots) / slots seconds and some milliseconds: the limit can be told by hand."""
+def test_the_answer_is_near_the_load_at_which_a_threshold_is_violated(text, limit):
+    """All requests wait (load − slots) / slots seconds and some milliseconds: the limit can be computed by hand."""
     search = Search(limits(text))
     search_of(Queue(), search)
 
     assert search.answer == pytest.approx(limit, rel=0.06)
 
 
-def test_capacity_is_where_requests_begin_to_wait():
+def test_saturation_is_where_requests_begin_to_wait():
     search = Search(Queueing())
     search_of(Queue(), search)
 
@@ -79,16 +79,16 @@ def test_capacity_is_where_requests_begin_to_wait():
 
 
 @pytest.mark.parametrize("judge", [limits("errors < 1%"), Queueing()])
-def test_a_server_that_refuses_what_it_cannot_take_has_its_limit_there(judge):
+def test_the_answer_for_a_server_that_rejects_requests_is_its_slots(judge):
     search = Search(judge)
-    search_of(Queue(refuses=True), search)
+    search_of(Queue(rejects=True), search)
 
     assert search.answer == SLOTS
 
 
 @given(slots=st.integers(1, 299), seed=st.integers(0, 9))
 @settings(max_examples=40, deadline=None)
-def test_wherever_the_limit_is_the_answer_is_within_the_precision_or_one_user(slots, seed):
+def test_the_answer_for_any_limit_is_within_the_precision_or_one_user(slots, seed):
     search = Search(limits("ttft.p95 < 60ms"))
     search_of(Queue(slots, seed=seed), search)
 
@@ -98,21 +98,21 @@ def test_wherever_the_limit_is_the_answer_is_within_the_precision_or_one_user(sl
     assert high - low <= max(1.0, 0.05 * low) * (1 + 1e-9)
 
 
-def test_what_no_load_breaks_is_not_reached():
+def test_a_limit_that_no_load_violates_is_not_reached():
     search = Search(limits("ttft.p95 < 1s"), max_load=30)
     search_of(Queue(), search)
 
     assert (search.answer, search.trials[-1].bracket) == (30, (30, None))
 
 
-def test_what_one_user_breaks_has_no_answer():
+def test_a_threshold_that_one_user_violates_has_no_answer():
     search = Search(limits("ttft.p95 < 10ms"))
     search_of(Queue(), search)
 
     assert (search.answer, search.trials[-1].bracket) == (None, (None, 1))
 
 
-def test_it_ends_with_a_hold_that_confirms_the_answer():
+def test_a_search_ends_with_a_hold_that_confirms_the_answer():
     search = Search(limits("ttft.p95 < 500ms"), longest=20.0)
     search_of(Queue(), search)
 
@@ -125,41 +125,41 @@ def test_it_ends_with_a_hold_that_confirms_the_answer():
     ]
 
 
-class Moody(Queue):
-    """At some loads it is another system in the first seconds that it is asked: idle, or full."""
+class Changing(Queue):
+    """A queue that has a different number of slots in the first seconds at some loads."""
 
-    def __init__(self, moods: dict[float, tuple[int, int]], slots: int) -> None:
+    def __init__(self, first_slots: dict[float, tuple[int, int]], slots: int) -> None:
         super().__init__(slots)
-        self.moods, self.usual = moods, slots
+        self.first_slots, self.usual = first_slots, slots
 
     def second(self, load: float, tally: Tally) -> None:
-        until, slots = self.moods.get(load, (0, 0))
-        self.slots = slots if self.asked[load] < until else self.usual
+        until, slots = self.first_slots.get(load, (0, 0))
+        self.slots = slots if self.seconds[load] < until else self.usual
         super().second(load, tally)
 
 
-def test_a_level_that_was_kept_by_luck_is_tried_again():
-    """12 users go well for as long as a growing load is looked at; no later than at the end they are looked at again."""
-    system = Moody({12: (2, 100)}, slots=9)
+def test_a_level_that_passed_by_chance_is_tried_again():
+    """A level of 12 users passes in the short hold of the growing load; it is held again, at the latest at the end."""
+    system = Changing({12: (2, 100)}, slots=9)
     search = Search(limits("ttft.p95 < 60ms"))
     search_of(system, search)
 
     verdicts = [trial.verdict for trial in search.trials if trial.load == 12]
     assert verdicts[0] == MEETS
     assert search.answer == pytest.approx(9, abs=1)
-    assert system.asked[12] > 2
+    assert system.seconds[12] > 2
 
 
-def seen(ok: int, slow: int = 0) -> Tally:
+def tally_of(ok: int, slow: int = 0) -> Tally:
     tally = Tally()
     tally.outcomes["ok"] = ok + slow
     tally.histogram("ttft").extend([0.01] * ok + [9.0] * slow)
     return tally
 
 
-def test_a_level_that_broke_without_certainty_is_tried_again():
+def test_a_level_that_failed_without_certainty_is_tried_again():
     search = Search(limits("ttft.p95 < 500ms"), start=1.0, max_load=1.0)
-    tallies = [seen(18, slow=2), seen(200)]
+    tallies = [tally_of(18, slow=2), tally_of(200)]
 
     assert search.decide(30.0, tallies.__getitem__)
     assert (search.trials[0].verdict, search.trials[0].sure, search.load) == (VIOLATES, False, 1.0)
@@ -167,19 +167,19 @@ def test_a_level_that_broke_without_certainty_is_tried_again():
     assert (search.trials[1].verdict, search.trials[1].sure) == (MEETS, True)
 
 
-def test_what_comes_in_late_changes_what_a_level_showed():
+def test_late_results_change_the_verdict_of_a_level():
     search = Search(limits("ttft.p95 < 500ms"))
-    tallies = [seen(20), seen(20)]
+    tallies = [tally_of(20), tally_of(20)]
     assert search.decide(3.0, tallies.__getitem__)
     assert search.trials[0].bracket == (4.0, None)
 
-    tallies[0] = seen(20, slow=20)
+    tallies[0] = tally_of(20, slow=20)
     assert search.decide(3.0, tallies.__getitem__)
     assert search.trials[1].bracket == (None, 4.0)
 
 
-def test_a_level_is_not_decided_before_requests_that_break_it_can_have_ended():
-    """Requests take one second, the limit allows ten: who takes eleven is seen after eleven."""
+def test_a_level_is_held_until_requests_that_violate_its_threshold_can_end():
+    """Requests take one second, and the threshold is ten: a violation is known only after more than ten seconds."""
     search = Search(limits("e2e.p95 < 10s"), max_load=30, longest=20.0)
     search_of(Queue(), search)
 
@@ -187,14 +187,14 @@ def test_a_level_is_not_decided_before_requests_that_break_it_can_have_ended():
     assert search.trials[-1].held >= 15.0
 
 
-def test_no_level_is_held_much_longer_than_the_longest():
+def test_no_level_is_held_much_longer_than_the_maximum():
     search = Search(limits("ttft.p99 < 300ms"), longest=8.0)
     search_of(Queue(slots=5), search)
 
     assert max(trial.held for trial in search.trials) <= 16.0
 
 
-def test_a_load_that_grows_is_left_as_soon_as_it_looks_well():
+def test_levels_of_the_growing_load_are_short():
     search = Search(limits("ttft.p95 < 500ms"))
     search_of(Queue(slots=250), search)
 
@@ -203,18 +203,18 @@ def test_a_load_that_grows_is_left_as_soon_as_it_looks_well():
     assert max(trial.held for trial in growing) <= 3.0
 
 
-def test_late_figures_lengthen_every_level():
+def test_the_lag_of_results_lengthens_every_level():
     search = Search(limits("ttft.p95 < 500ms"), lag=4.0)
     search_of(Queue(), search)
 
     assert min(trial.held for trial in search.trials) >= 6.0
 
 
-def test_a_level_whose_load_changed_much_settles_for_as_long_as_its_requests_may_take():
+def test_warm_up_after_a_large_change_of_load_is_as_long_as_requests_may_take():
     search = Search(limits("ttft.p95 < 500ms"))
     assert search.warmup == 0.0
 
-    tally = seen(20)
+    tally = tally_of(20)
     tally.histogram("e2e").extend([2.0] * 20)
     assert search.decide(4.0, lambda level: tally)
     assert (search.load, search.warmup) == (12.0, pytest.approx(6.0))
@@ -223,7 +223,7 @@ def test_a_level_whose_load_changed_much_settles_for_as_long_as_its_requests_may
 @pytest.mark.parametrize(
     "text", ["throughput > 5/s", "goodput > 5/s", "ttft.mean < 1s", "e2e.max < 9s", "ttft.p95 > 1s"]
 )
-def test_what_cannot_be_judged_by_shares_is_refused_in_one_line(text):
+def test_thresholds_that_are_no_shares_of_requests_are_an_error(text):
     with pytest.raises(ValueError, match="cannot search by"):
         limits(text)
 

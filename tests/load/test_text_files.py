@@ -1,4 +1,4 @@
-"""Files in other encodings are read as the same text, or refused with what to do."""
+"""Files in other encodings are read as the same text, or give an error with a remedy."""
 
 import bz2
 import gzip
@@ -26,7 +26,7 @@ TEXTS = [CHINESE, RUSSIAN, FRENCH, JAPANESE, KOREAN, TRADITIONAL, ENGLISH]
 
 
 @pytest.fixture
-def written(tmp_path):
+def write_file(tmp_path):
     def write(data: bytes, name: str = "prompts.txt") -> str:
         path = tmp_path / name
         path.write_bytes(data)
@@ -40,40 +40,40 @@ def written(tmp_path):
     "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
 )
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_a_file_of_unicode_is_read_with_and_without_a_byte_order_mark(written, text, encoding, end):
+def test_a_file_of_unicode_is_read_with_and_without_a_byte_order_mark(write_file, text, encoding, end):
     text = text.replace("\n", end)
-    assert text_of(written(text.encode(encoding))) == text
+    assert text_of(write_file(text.encode(encoding))) == text
 
 
 @pytest.mark.parametrize("mark, encoding", [(b"\xfe\xff", "utf-16-be"), (b"\x84\x31\x95\x33", "gb18030")])
-def test_byte_order_marks_are_no_part_of_the_text(written, mark, encoding):
-    assert text_of(written(mark + CHINESE.encode(encoding))) == CHINESE
+def test_byte_order_marks_are_no_part_of_the_text(write_file, mark, encoding):
+    assert text_of(write_file(mark + CHINESE.encode(encoding))) == CHINESE
 
 
 @pytest.mark.parametrize(
     "text", [CHINESE, "你好\n", "prompt,max_tokens\n请介绍一下 GPU 的工作原理,20\n", CHINESE * 5000]
 )
 @pytest.mark.parametrize("encoding", ["gbk", "gb18030"])
-def test_chinese_in_gbk_is_read(written, text, encoding):
-    assert text_of(written(text.encode(encoding))) == text
+def test_chinese_in_gbk_is_read(write_file, text, encoding):
+    assert text_of(write_file(text.encode(encoding))) == text
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "gbk"])
-def test_a_compressed_file_is_read_whatever_its_name(written, pack, encoding):
-    assert text_of(written(pack(CHINESE.encode(encoding)))) == CHINESE
+def test_a_compressed_file_is_read_with_any_name(write_file, pack, encoding):
+    assert text_of(write_file(pack(CHINESE.encode(encoding)))) == CHINESE
 
 
-def test_a_file_of_utf8_is_opened_itself(written):
-    path = written(b"\xef\xbb\xbf" + CHINESE.encode())
+def test_a_file_of_utf8_is_opened_without_a_copy(write_file):
+    path = write_file(b"\xef\xbb\xbf" + CHINESE.encode())
     with utf8_file(path) as file:
         assert (file.name, file.tell()) == (path, 3)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "gbk"])
-def test_bytes_behind_the_beginning_decide_too(written, encoding):
+def test_bytes_after_the_beginning_decide_too(write_file, encoding):
     text = ENGLISH * 40_000 + CHINESE
-    assert text_of(written(text.encode(encoding))) == text
+    assert text_of(write_file(text.encode(encoding))) == text
 
 
 @pytest.mark.parametrize(
@@ -108,32 +108,32 @@ def test_bytes_behind_the_beginning_decide_too(written, encoding):
         (gzip.compress(FRENCH.encode("cp1252"), mtime=0), "probably Windows-1252"),
     ],
 )
-def test_what_is_not_sure_is_refused_in_one_line_that_says_what_to_do(written, data, says):
-    path = written(data)
-    with pytest.raises(ValueError) as refused:
+def test_an_uncertain_encoding_gives_a_one_line_error_with_a_remedy(write_file, data, says):
+    path = write_file(data)
+    with pytest.raises(ValueError) as error:
         text_of(path)
-    assert says in str(refused.value)
-    assert path in str(refused.value)
-    assert "\n" not in str(refused.value)
+    assert says in str(error.value)
+    assert path in str(error.value)
+    assert "\n" not in str(error.value)
 
 
-def test_a_workbook_is_no_text(written):
+def test_a_workbook_is_no_text(write_file):
     packed = BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as book:
         book.writestr("xl/sheet1.xml", str([random.Random(1).random() for _ in range(100)]))
     with pytest.raises(
         ValueError, match="not text but a ZIP archive or an Excel workbook: unpack it, or save the table as"
     ):
-        utf8_file(written(packed.getvalue(), "prompts.csv"))
+        utf8_file(write_file(packed.getvalue(), "prompts.csv"))
 
 
-def test_the_command_that_is_named_makes_another_file_and_quotes_its_names(written):
+def test_the_command_in_the_error_writes_another_file_and_quotes_names(write_file):
     with pytest.raises(ValueError, match=r"iconv -f windows-1252 -t utf-8 '.*my file.txt' > 'my file-utf8.txt'`"):
-        text_of(written(FRENCH.encode("cp1252"), "my file.txt"))
+        text_of(write_file(FRENCH.encode("cp1252"), "my file.txt"))
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Cn", "Co"]), min_size=1), st.booleans())
-def test_any_text_with_a_byte_order_mark_is_known(text, is_little):
+def test_the_encoding_of_any_text_with_a_byte_order_mark_is_known(text, is_little):
     data = ("\ufeff" + text).encode("utf-16-le" if is_little else "utf-16-be")
     assert encoding_of(data) == ("utf-16-le" if is_little else "utf-16-be")
 
@@ -144,7 +144,7 @@ def test_any_text_in_utf8_is_utf8(text):
 
 
 @given(st.binary(max_size=300))
-def test_no_bytes_break_the_reader(tmp_path_factory, data):
+def test_any_bytes_give_a_text_or_a_one_line_error(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("any") / "file"
     path.write_bytes(data)
     try:
@@ -154,7 +154,7 @@ def test_no_bytes_break_the_reader(tmp_path_factory, data):
             text_of(path)
 
 
-def test_a_file_is_closed_where_reading_it_fails(written):
+def test_a_file_is_closed_if_reading_fails(write_file):
     opened = []
 
     def fail(file):
@@ -163,21 +163,21 @@ def test_a_file_is_closed_where_reading_it_fails(written):
 
     for data in (CHINESE.encode(), CHINESE.encode("utf-16")):
         with pytest.raises(ValueError):
-            read_utf8(written(data), fail)
+            read_utf8(write_file(data), fail)
     assert all(file.closed for file in opened)
 
 
-def test_a_character_may_lie_across_what_is_converted_together(written, monkeypatch):
+def test_a_character_may_be_across_two_pieces_of_a_conversion(write_file, monkeypatch):
     monkeypatch.setattr(text_files, "_PIECE", 7)
     for encoding in ("utf-16", "gbk"):
-        assert text_of(written(CHINESE.encode(encoding))) == CHINESE
+        assert text_of(write_file(CHINESE.encode(encoding))) == CHINESE
     monkeypatch.setattr(text_files, "_SAMPLE", 40)
-    assert text_of(written(ENGLISH.encode() + CHINESE.encode("gbk"))) == ENGLISH + CHINESE
+    assert text_of(write_file(ENGLISH.encode() + CHINESE.encode("gbk"))) == ENGLISH + CHINESE
 
 
 @pytest.mark.parametrize(
     "name, suffix",
     [("a.csv", ".csv"), ("a.CSV", ".csv"), ("a.jsonl.gz", ".jsonl"), ("a.b.json.XZ", ".json"), ("a", "")],
 )
-def test_a_suffix_says_what_is_in_a_file_below_its_compression(name, suffix):
+def test_the_suffix_of_a_compressed_file_is_that_of_its_content(name, suffix):
     assert plain_suffix(name) == suffix

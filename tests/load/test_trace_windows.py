@@ -1,4 +1,4 @@
-"""Windows of a replay follow each other without a gap, and prompts are as long, and as much alike, as a trace says."""
+"""Windows of a replay are consecutive, and its prompts have the lengths and shared blocks of the trace."""
 
 import random
 
@@ -11,12 +11,12 @@ from llmlocust.load.prompts import Prompts
 from llmlocust.load.tokens import estimate
 from llmlocust.load.trace_windows import NEXT, Windows, shared_text, windows
 from llmlocust.load.traces import Replay, Row
-from tests.load.made_traces import GAPS, made
+from tests.load.made_traces import INTERVALS, trace_of
 
 
-@given(GAPS, st.floats(0.1, 10.0), st.floats(0.5, 500.0))
-def test_windows_have_all_rows_of_a_trace(gaps, speed, hold):
-    replay = Replay(made(gaps), speed)
+@given(INTERVALS, st.floats(0.1, 10.0), st.floats(0.5, 500.0))
+def test_windows_have_all_rows_of_a_trace(intervals, speed, hold):
+    replay = Replay(trace_of(intervals), speed)
     length, rates = windows(replay, hold)
     assert sum(rates) * length == pytest.approx(replay.rows)
     assert len(rates) * length == pytest.approx(replay.seconds + 1.0)
@@ -24,14 +24,14 @@ def test_windows_have_all_rows_of_a_trace(gaps, speed, hold):
     assert len(rates) in (1, 20) or abs(len(rates) - (replay.seconds + 1.0) / hold) <= 0.5 + 1e-9
 
 
-def test_windows_begin_with_the_streams_and_end_by_the_clock():
-    """Whoever asks late gets what happened meanwhile, and the clock of what comes is not moved by it."""
+def test_windows_begin_with_the_streams_and_end_at_fixed_times():
+    """A late call returns all changes since the previous one and does not shift the later windows."""
     stairs = Windows([3.0, 0.0, 2.0], warmup=0.0, hold=10.0, grace=1.0, drain=60.0)
-    said = []
+    changes = []
 
-    def at(moment, there):
-        said.append([(change.what, change.level) for change in stairs.advance(moment, there)])
-        return said[-1]
+    def at(moment, streams):
+        changes.append([(change.what, change.level) for change in stairs.advance(moment, streams)])
+        return changes[-1]
 
     assert at(0.0, 0) == [(BEGAN, 0)]
     assert stairs.target == 1.0
@@ -55,8 +55,8 @@ def text_of(number, tokens, *blocks, salt="x", size=512):
 def test_equal_ids_at_the_beginning_are_equal_text_at_the_beginning():
     first, second, other = text_of(0, 1500, 7, 8, 9), text_of(1, 1400, 7, 8, 10), text_of(2, 1500, 11, 8, 9)
     both = [len(prefix) for prefix in (first, second)]
-    same = next(place for place in range(min(both)) if first[place] != second[place])
-    assert estimate(first[:same]) == pytest.approx(1024, abs=12)
+    difference_at = next(place for place in range(min(both)) if first[place] != second[place])
+    assert estimate(first[:difference_at]) == pytest.approx(1024, abs=12)
     assert first[:40] != other[:40]
     assert text_of(3, 800, 7, 8) == first[: len(text_of(3, 800, 7, 8))]
 
@@ -64,17 +64,17 @@ def test_equal_ids_at_the_beginning_are_equal_text_at_the_beginning():
 @pytest.mark.parametrize("size", [16, 64, 128, 256])
 def test_blocks_of_any_size_are_shared_by_their_ids(size):
     ids = range(100, 110)
-    whole, other = text_of(0, 10 * size, *ids, size=size), text_of(1, 10 * size, *range(200, 210), size=size)
-    assert estimate(whole) == pytest.approx(10 * size, rel=0.06)
-    assert whole.startswith(text_of(2, 4 * size, *ids[:4], size=size))
-    assert whole[:size] != other[:size]
+    complete, other = text_of(0, 10 * size, *ids, size=size), text_of(1, 10 * size, *range(200, 210), size=size)
+    assert estimate(complete) == pytest.approx(10 * size, rel=0.06)
+    assert complete.startswith(text_of(2, 4 * size, *ids[:4], size=size))
+    assert complete[:size] != other[:size]
 
 
-def test_small_blocks_of_other_ids_are_other_texts():
+def test_small_blocks_of_different_ids_are_different_texts():
     assert len({text_of(0, 16, number, size=16) for number in range(2000)}) == 2000
 
 
-def test_of_another_salt_all_texts_are_others():
+def test_a_different_salt_gives_different_texts():
     assert text_of(0, 900, 7, 8) == text_of(5, 900, 7, 8)
     assert text_of(0, 900, 7, 8)[:40] != text_of(0, 900, 7, 8, salt="y")[:40]
 

@@ -1,4 +1,4 @@
-"""Recorded traces are read as they are, and their rows are sent once each, whoever shares them."""
+"""Recorded traces are read in their own formats, and every row is sent once by any number of streams."""
 
 import gzip
 import json
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlocust.load.traces import Replay, TraceShare, open_trace
-from tests.load.made_traces import GAPS, made
+from tests.load.made_traces import INTERVALS, trace_of
 
 MOONCAKE = """{"timestamp": 0, "input_length": 6758, "output_length": 500, "hash_ids": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]}
 {"timestamp": 3000, "input_length": 915, "output_length": 355, "hash_ids": [0, 462]}
@@ -48,7 +48,7 @@ PLAIN = "seconds,prompt_tokens,output_tokens\n0.5,10,20\n\n0.75,30,40\n"
 
 
 @pytest.fixture
-def written(tmp_path):
+def write_file(tmp_path):
     def write(text, name="trace"):
         path = tmp_path / name
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -75,22 +75,22 @@ TRACES = [
 
 
 @pytest.mark.parametrize("text, expected", TRACES)
-@pytest.mark.parametrize("how", ["", "CRLF", "no last line end", "a blank line at the end"])
-def test_a_trace_is_known_by_the_names_of_its_columns(written, text, expected, how):
+@pytest.mark.parametrize("variant", ["", "CRLF", "no last line end", "a blank line at the end"])
+def test_a_trace_is_recognised_by_the_names_of_its_columns(write_file, text, expected, variant):
     data = {
         "": text,
         "CRLF": text.replace("\n", "\r\n"),
         "no last line end": text.rstrip(),
         "a blank line at the end": text + "\n",
-    }[how]
-    trace = open_trace(written(data))
+    }[variant]
+    trace = open_trace(write_file(data))
     assert rows(trace) == [pytest.approx(row, abs=1e-6) for row in expected]
     assert trace.shuffled == 0
 
 
 @pytest.mark.parametrize("text, expected", TRACES)
 @pytest.mark.parametrize(
-    "written_as",
+    "encode",
     [
         lambda text: text.encode("utf-8-sig"),
         lambda text: text.encode("utf-16"),
@@ -99,16 +99,16 @@ def test_a_trace_is_known_by_the_names_of_its_columns(written, text, expected, h
         lambda text: gzip.compress(text.encode("utf-16"), mtime=0),
     ],
 )
-def test_a_trace_is_read_in_other_encodings_and_compressed(written, text, expected, written_as):
-    trace = open_trace(written(written_as(text)))
+def test_a_trace_is_read_in_other_encodings_and_compressed(write_file, text, expected, encode):
+    trace = open_trace(write_file(encode(text)))
     assert rows(trace) == [pytest.approx(row, abs=1e-6) for row in expected]
     if trace.has_blocks:
         assert len(trace.row(0).blocks) == -(-trace.row(0).prompt_tokens // trace.block_tokens)
 
 
-def test_a_chinese_column_of_a_trace_may_be_in_gbk(written):
+def test_a_chinese_column_of_a_trace_may_be_in_gbk(write_file):
     text = "seconds,prompt_tokens,output_tokens,模型\n1,2,3,通义千问大模型\n2,3,4,文心一言\n"
-    assert rows(open_trace(written(text.encode("gbk")))) == [(0, 2, 3), (1, 3, 4)]
+    assert rows(open_trace(write_file(text.encode("gbk")))) == [(0, 2, 3), (1, 3, 4)]
 
 
 @pytest.mark.parametrize(
@@ -124,17 +124,21 @@ def test_a_chinese_column_of_a_trace_may_be_in_gbk(written):
         "start_time,input_token_count,output_token_count",
     ],
 )
-def test_columns_have_many_names_in_tables_and_in_json_alike(written, header):
-    delimiter = next(each for each in ",;\t|" if each in header)
+def test_columns_have_the_same_names_in_tables_and_in_json(write_file, header):
+    delimiter = next(character for character in ",;\t|" if character in header)
     names = header.split(delimiter)
     table = "\n".join([header, *(delimiter.join(row) for row in (("0.5", "12.0", "1e1"), ("2", "7", "8")))])
     lines = "\n".join(json.dumps(dict(zip(names, row, strict=True))) for row in ((0.5, 12.0, "10"), (2, "7.0", 8)))
-    assert rows(open_trace(written(table))) == rows(open_trace(written(lines, "lines"))) == [(0, 12, 10), (1.5, 7, 8)]
+    assert (
+        rows(open_trace(write_file(table)))
+        == rows(open_trace(write_file(lines, "lines")))
+        == [(0, 12, 10), (1.5, 7, 8)]
+    )
 
 
-def test_decimals_may_stand_behind_a_comma_where_columns_have_another(written):
+def test_numbers_may_have_a_decimal_comma_if_the_delimiter_is_another(write_file):
     text = "seconds;prompt_tokens;output_tokens\n0,5;10;2\n2,75;4;5\n"
-    assert rows(open_trace(written(text))) == [(0, 10, 2), (2.25, 4, 5)]
+    assert rows(open_trace(write_file(text))) == [(0, 10, 2), (2.25, 4, 5)]
 
 
 @pytest.mark.parametrize(
@@ -155,75 +159,77 @@ def test_decimals_may_stand_behind_a_comma_where_columns_have_another(written):
         (("0.5", "2.5"), 2.0, "seconds"),
     ],
 )
-def test_the_unit_of_json_timestamps_is_told_from_their_values(written, times, seconds, unit):
+def test_the_unit_of_json_timestamps_is_found_from_their_values(write_file, times, seconds, unit):
     lines = [json.dumps({"timestamp": time, "input_length": 5, "output_length": 6}) for time in times]
-    trace = open_trace(written("\n".join(lines)))
+    trace = open_trace(write_file("\n".join(lines)))
     assert (trace.clock.unit, trace.seconds) == (unit, pytest.approx(seconds))
 
 
 @pytest.mark.parametrize("size", [1, 16, 64, 128, 256, 512, 1024])
 @pytest.mark.parametrize("are_full", [False, True])
-def test_the_size_of_blocks_is_told_from_the_rows(written, size, are_full):
+def test_the_size_of_blocks_is_found_from_the_rows(write_file, size, are_full):
     tokens = [size * 3 + size // 2, size * 7, size * 20 + 1, size]
     ids = [number // size if are_full else -(-number // size) for number in tokens]
     lines = [
-        json.dumps({"timestamp": 0.5 * place, "input_length": number, "output_length": 1, "hash_ids": [*range(many)]})
-        for place, (number, many) in enumerate(zip(tokens, ids, strict=True))
+        json.dumps({"timestamp": 0.5 * place, "input_length": number, "output_length": 1, "hash_ids": [*range(count)]})
+        for place, (number, count) in enumerate(zip(tokens, ids, strict=True))
     ]
-    trace = open_trace(written("\n".join(lines)))
+    trace = open_trace(write_file("\n".join(lines)))
     assert trace.block_tokens == size
-    assert [(len(row.blocks), row.block_tokens) for row in map(trace.row, range(4))] == [(many, size) for many in ids]
+    assert [(len(row.blocks), row.block_tokens) for row in map(trace.row, range(4))] == [(count, size) for count in ids]
 
 
-def test_ids_may_be_text_and_may_be_missing(written):
+def test_ids_may_be_texts_or_missing(write_file):
     lines = [
         {"timestamp": 0, "input_length": 1000, "output_length": 1, "hash_ids": ["a", "b"]},
         {"timestamp": 2000, "input_length": 9, "output_length": 1, "hash_ids": None},
         {"timestamp": 4000, "input_length": 9, "output_length": 1},
     ]
-    trace = open_trace(written("\n".join(map(json.dumps, lines))))
+    trace = open_trace(write_file("\n".join(map(json.dumps, lines))))
     assert [list(trace.row(number).blocks) for number in range(3)] == [["a", "b"], [], []]
 
 
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
-def test_blocks_are_read_when_they_are_asked_for(written, bom):
-    trace = open_trace(written(bom + b"\n" + MOONCAKE.encode()))
+def test_blocks_are_read_from_the_file_by_row(write_file, bom):
+    trace = open_trace(write_file(bom + b"\n" + MOONCAKE.encode()))
     assert [list(trace.row(number).blocks) for number in range(3)] == [[*range(14)], [0, 462], []]
     assert trace.has_blocks
-    assert not open_trace(written(PLAIN, "plain")).has_blocks
+    assert not open_trace(write_file(PLAIN, "plain")).has_blocks
 
 
-def test_a_row_asks_for_a_token_at_least(written):
-    trace = open_trace(written("seconds,prompt_tokens,output_tokens\n0,0,0\n1,5,0\n2,7,8\n"))
+def test_a_row_has_at_least_one_token(write_file):
+    trace = open_trace(write_file("seconds,prompt_tokens,output_tokens\n0,0,0\n1,5,0\n2,7,8\n"))
     assert [trace.row(number)[1:3] for number in range(3)] == [(1, 1), (5, 1), (7, 8)]
     assert trace.empty == 2
 
 
-def test_rows_are_put_in_the_order_of_their_times(written):
+def test_rows_are_sorted_by_time(write_file):
     lines = MOONCAKE.splitlines()
-    trace = open_trace(written("\n".join([lines[2], lines[0], lines[1]])))
+    trace = open_trace(write_file("\n".join([lines[2], lines[0], lines[1]])))
     assert rows(trace) == [(0, 6758, 500), (3.0, 915, 355), (5.999, 500, 1)]
     assert list(trace.row(1).blocks) == [0, 462]
     assert trace.shuffled == 2
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**7), st.integers(1, 9999), st.integers(0, 9999)), min_size=1, max_size=30))
-def test_the_same_rows_are_the_same_in_every_format(tmp_path_factory, told):
+def test_the_same_rows_are_the_same_in_every_format(tmp_path_factory, row_values):
     folder = tmp_path_factory.mktemp("traces")
     began = datetime(2023, 11, 16, tzinfo=UTC)
     texts = {
-        "plain": ["seconds,prompt_tokens,output_tokens", *(f"{ms / 1000},{a},{b}" for ms, a, b in told)],
-        "burst": ["Timestamp (s),Request tokens,Response tokens", *(f"{ms / 1000},{a},{b}" for ms, a, b in told)],
+        "plain": ["seconds,prompt_tokens,output_tokens", *(f"{ms / 1000},{a},{b}" for ms, a, b in row_values)],
+        "burst": ["Timestamp (s),Request tokens,Response tokens", *(f"{ms / 1000},{a},{b}" for ms, a, b in row_values)],
         "azure": [
             "TIMESTAMP,ContextTokens,GeneratedTokens",
-            *(f"{began + timedelta(milliseconds=ms):%Y-%m-%d %H:%M:%S.%f}0,{a},{b}" for ms, a, b in told),
+            *(f"{began + timedelta(milliseconds=ms):%Y-%m-%d %H:%M:%S.%f}0,{a},{b}" for ms, a, b in row_values),
         ],
-        "json": [json.dumps({"timestamp_ms": ms, "input_length": a, "output_length": b}) for ms, a, b in told],
+        "json": [json.dumps({"timestamp_ms": ms, "input_length": a, "output_length": b}) for ms, a, b in row_values],
     }
     first, *others = [_read(folder / name, lines) for name, lines in texts.items()]
-    assert sorted(round(moment * 1000) for moment, _, _ in first) == sorted(ms - min(told)[0] for ms, _, _ in told)
+    assert sorted(round(moment * 1000) for moment, _, _ in first) == sorted(
+        ms - min(row_values)[0] for ms, _, _ in row_values
+    )
     for other in others:
-        assert other == [pytest.approx(each, abs=1e-6) for each in first]
+        assert other == [pytest.approx(row, abs=1e-6) for row in first]
 
 
 def _read(path, lines):
@@ -278,21 +284,21 @@ def _read(path, lines):
         (gzip.compress(PLAIN.encode(), mtime=0)[:-9], "the compressed file is damaged or cut off"),
     ],
 )
-def test_what_cannot_be_meant_is_told_in_one_line_with_its_place(written, text, words):
-    with pytest.raises(ValueError) as refused:
-        open_trace(written(text))
-    assert words in str(refused.value)
-    assert "\n" not in str(refused.value)
+def test_an_invalid_row_gives_a_one_line_error_with_its_line(write_file, text, words):
+    with pytest.raises(ValueError) as error:
+        open_trace(write_file(text))
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
 
 
-def test_no_file_is_told_in_one_line(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path):
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(ValueError, match="cannot read the trace"):
             open_trace(str(path))
 
 
 @given(st.binary(max_size=200))
-def test_no_file_breaks_the_reader(tmp_path_factory, data):
+def test_any_file_gives_rows_or_an_error(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("any") / "trace"
     path.write_bytes(data)
     try:
@@ -302,12 +308,12 @@ def test_no_file_breaks_the_reader(tmp_path_factory, data):
     assert len(trace)
 
 
-# ── who sends what ──
+# ── rows of the streams ──
 
 
-@given(GAPS, st.floats(0.01, 100.0), st.integers(1, 9))
-def test_every_row_is_sent_once_over_all_streams_at_any_speed(gaps, speed, streams):
-    trace = made(gaps)
+@given(INTERVALS, st.floats(0.01, 100.0), st.integers(1, 9))
+def test_every_row_is_sent_once_over_all_streams_at_any_speed(intervals, speed, streams):
+    trace = trace_of(intervals)
     replay = Replay(trace, speed)
     sent = sorted(row for stream in range(streams) for row in replay.assigned([TraceShare(0.0, stream, streams)]))
     assert [row for _, row in sent] == list(range(len(trace)))
@@ -319,10 +325,10 @@ SHARES = st.lists(
 )
 
 
-@given(GAPS, st.floats(0.1, 10.0), st.integers(1, 5), SHARES)
-def test_rows_that_are_assigned_anew_are_sent_once(gaps, speed, streams, later):
-    """Streams come and go at some moments; who is skipped sends nothing from then on."""
-    replay = Replay(made(gaps), speed)
+@given(INTERVALS, st.floats(0.1, 10.0), st.integers(1, 5), SHARES)
+def test_rows_that_are_assigned_again_are_sent_once(intervals, speed, streams, later):
+    """Streams start and stop at some moments; a stream that stopped sends nothing from then on."""
+    replay = Replay(trace_of(intervals), speed)
     shares = [(0.0, streams), *sorted(later)]
     sent = []
     for stream in range(5):
@@ -333,17 +339,17 @@ def test_rows_that_are_assigned_anew_are_sent_once(gaps, speed, streams, later):
     assert sorted(sent) == list(range(replay.rows))
 
 
-@given(GAPS, st.floats(0.1, 10.0), st.integers(0, 59), st.floats(0.0, 60.0), st.integers(1, 5))
-def test_a_stream_that_is_assigned_anew_continues_after_what_it_has_sent(gaps, speed, sent, since, streams):
-    replay = Replay(made(gaps), speed)
+@given(INTERVALS, st.floats(0.1, 10.0), st.integers(0, 59), st.floats(0.0, 60.0), st.integers(1, 5))
+def test_a_stream_that_is_assigned_again_continues_after_its_last_row(intervals, speed, sent, since, streams):
+    replay = Replay(trace_of(intervals), speed)
     shares = [TraceShare(0.0, 0, 1), TraceShare(since, 0, streams)]
-    whole = [row for _, row in replay.assigned(shares)]
-    assert [row for _, row in replay.assigned(shares, after=sent)] == [row for row in whole if row > sent]
+    complete = [row for _, row in replay.assigned(shares)]
+    assert [row for _, row in replay.assigned(shares, after=sent)] == [row for row in complete if row > sent]
 
 
-@given(GAPS, st.floats(0.1, 10.0), st.floats(0.0, 50.0), st.floats(0.0, 50.0))
-def test_a_stretch_of_a_trace_is_replayed_from_its_beginning(gaps, speed, start, length):
-    trace = made(gaps)
+@given(INTERVALS, st.floats(0.1, 10.0), st.floats(0.0, 50.0), st.floats(0.0, 50.0))
+def test_a_part_of_a_trace_is_replayed_from_its_beginning(intervals, speed, start, length):
+    trace = trace_of(intervals)
     end = start + length if length else float("inf")
     inside = [place for place, moment in enumerate(trace.moments) if start <= moment < end]
     if not inside:

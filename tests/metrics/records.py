@@ -1,4 +1,4 @@
-"""Records as `llmlocust.stream.record.read` makes them, from little."""
+"""Records as `llmlocust.stream.record.read` returns them, made from a few values."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,7 +15,7 @@ def record_of(
     duration: float | None = None,
     **more,
 ) -> Record:
-    """A request whose chunks came so many seconds after it was sent."""
+    """Return the record of a request whose chunks arrived these numbers of seconds after it was sent."""
     arrivals = list(arrivals)
     return Record(
         name=name,

@@ -18,19 +18,19 @@ ERROR = 0.01
 
 
 def through_a_message(packed: object) -> object:
-    """As Locust sends it."""
+    """Pack and unpack a report as Locust does."""
     return msgpack.loads(msgpack.dumps(packed), raw=False, strict_map_key=False)
 
 
 def merged(*histograms: Histogram) -> Histogram:
     total = Histogram()
-    for each in histograms:
-        total.merge(each)
+    for histogram in histograms:
+        total.merge(histogram)
     return total
 
 
 def nearest_rank(values: list[float], q: float) -> float:
-    """The definition: the smallest value that at least the share q of all values does not exceed."""
+    """Return the quantile by its definition: the smallest value that at least the share q of all values does not exceed."""
     return sorted(values)[max(0, math.ceil(round(q * len(values), 9)) - 1)]
 
 
@@ -47,17 +47,17 @@ def test_buckets_keep_the_order_of_values(pair):
 
 
 @pytest.mark.parametrize("value", [0.0, -0.0, -1.0])
-def test_what_is_not_above_zero_has_a_bucket_of_its_own(value):
+def test_values_that_are_not_above_zero_have_their_own_bucket(value):
     assert bucket_of(value) == ZERO
 
 
 @pytest.mark.parametrize("value", [5e-324, 1e-300, 1e300])
-def test_values_far_out_have_a_bucket(value):
+def test_extreme_values_have_a_bucket(value):
     assert Histogram([value, value, value]).quantile(0.5) == value
 
 
 @given(CLUSTERS, st.floats(0.0, 1.0) | st.sampled_from([*QUANTILES.values()]))
-@example([0.5] + [1.0] * 1000 + [2.0], 0.99)  # a thick value at the edge of its bucket
+@example([0.5] + [1.0] * 1000 + [2.0], 0.99)  # a frequent value at the edge of its bucket
 def test_quantiles_are_those_of_the_sorted_values_to_one_percent(values, q):
     assert Histogram(values).quantile(q) == pytest.approx(nearest_rank(values, q), rel=ERROR)
 
@@ -72,8 +72,8 @@ def test_count_sum_and_ends_are_exact(values):
 
 @given(CLUSTERS)
 def test_quantiles_grow_with_q(values):
-    found = [Histogram(values).quantile(step / 20) for step in range(21)]
-    assert found == sorted(found)
+    quantiles = [Histogram(values).quantile(step / 20) for step in range(21)]
+    assert quantiles == sorted(quantiles)
 
 
 @given(SAMPLES)
@@ -85,7 +85,7 @@ def test_extending_is_adding_one_by_one(values):
 
 
 @given(DURATIONS, st.integers(1, 1000))
-def test_adding_many_times_is_adding_each_time(value, times):
+def test_adding_a_value_with_a_count_is_adding_it_repeatedly(value, times):
     histogram = Histogram()
     histogram.add(value, times)
     assert histogram == Histogram([value] * times)
@@ -100,7 +100,7 @@ def test_merging_in_any_order_is_adding_all(a, b, c):
 
 
 @given(SAMPLES)
-def test_merging_changes_only_what_is_merged_into(values):
+def test_merging_does_not_change_the_merged_histogram(values):
     histogram, other = Histogram([1.0]), Histogram(values)
     histogram.merge(other)
     histogram.add(2.0)
@@ -108,30 +108,30 @@ def test_merging_changes_only_what_is_merged_into(values):
 
 
 @given(SAMPLES)
-def test_a_message_brings_it_over_unchanged(values):
-    brought = Histogram()
-    brought.merge_packed(through_a_message(Histogram(values).pack()))
-    assert brought == Histogram(values)
-    assert brought.count == len(values)
+def test_a_packed_histogram_is_unpacked_unchanged(values):
+    unpacked = Histogram()
+    unpacked.merge_packed(through_a_message(Histogram(values).pack()))
+    assert unpacked == Histogram(values)
+    assert unpacked.count == len(values)
 
 
 @given(SAMPLES, SAMPLES)
-def test_what_a_message_brings_is_merged_as_it_is(values, others):
-    merged, brought = Histogram(values), Histogram(values)
+def test_merging_a_packed_histogram_is_merging_the_histogram(values, others):
+    merged, unpacked = Histogram(values), Histogram(values)
     merged.merge(Histogram(others))
-    brought.merge_packed(through_a_message(Histogram(others).pack()))
-    assert brought == merged
-    assert brought.count == merged.count
+    unpacked.merge_packed(through_a_message(Histogram(others).pack()))
+    assert unpacked == merged
+    assert unpacked.count == merged.count
 
 
 @given(CLUSTERS, st.sampled_from([*QUANTILES.values()]))
-def test_a_file_of_buckets_brings_it_over_to_one_percent(values, q):
+def test_a_histogram_read_from_a_file_is_exact_to_one_percent(values, q):
     read_back = Histogram.from_counts(dict(Histogram(values).items()))
     assert read_back.counts == Histogram(values).counts
     assert read_back.quantile(q) == pytest.approx(nearest_rank(values, q), rel=ERROR)
 
 
-def test_nothing_counted_is_no_number():
+def test_figures_of_an_empty_histogram_are_nan():
     empty = Histogram()
     assert all(math.isnan(value) for value in (empty.mean, empty.quantile(0.5), *empty.interval(0.5)))
 
@@ -155,26 +155,26 @@ def test_only_failures_are_infinitely_slow():
 
 
 @given(CLUSTERS, st.sampled_from([*QUANTILES.values()]))
-def test_an_interval_holds_the_quantile_of_its_own_values(values, q):
+def test_an_interval_contains_the_quantile_of_its_values(values, q):
     low, high = Histogram(values).interval(q)
     assert low * (1 - ERROR) <= nearest_rank(values, q) <= high * (1 + ERROR)
 
 
 @pytest.mark.parametrize("q, deviations", [(0.5, 0.0), (0.95, 1.6448536)])
 def test_intervals_cover_the_true_quantile(q, deviations):
-    dice = random.Random(7)
+    generator = random.Random(7)
     truth = math.exp(0.8 * deviations - 1.0)
-    intervals = [Histogram(dice.lognormvariate(-1.0, 0.8) for _ in range(400)).interval(q) for _ in range(500)]
+    intervals = [Histogram(generator.lognormvariate(-1.0, 0.8) for _ in range(400)).interval(q) for _ in range(500)]
     covered = sum(low <= truth <= high for low, high in intervals) / len(intervals)
     assert 0.92 <= covered <= 0.99
 
 
-def test_histograms_of_other_values_differ():
+def test_histograms_of_different_values_differ():
     assert Histogram([1.0]) != Histogram([1.001])
     assert Histogram([1.0]) != [1.0]
 
 
-def test_up_to_counts_the_values_that_are_not_above():
+def test_up_to_counts_the_values_up_to_a_bound():
     histogram = Histogram([0.1, 0.2, 0.4, 0.8])
 
     assert [histogram.up_to(value) for value in (0.05, 0.1, 0.15, 0.3, 0.8, 9.0)] == [0, 1, 1, 2, 4, 4]

@@ -19,12 +19,12 @@ SENT, WORKER, WEIGHT, E2E = (REQUEST_COLUMNS.index(name) for name in ("sent", "w
 
 
 def through_a_message(packed: dict) -> dict:
-    """As Locust sends it."""
+    """Pack and unpack a report as Locust does."""
     return msgpack.loads(msgpack.dumps(packed), raw=False, strict_map_key=False)
 
 
 def ledger_with(*levels: tuple[float, float | None, float | None], worker: str = "") -> Ledger:
-    """Levels by when they began, warmed_up and ended."""
+    """Return a ledger with levels that began, were warmed up and ended at these seconds."""
     ledger = Ledger(worker)
     for began, warmed_up, ended in levels:
         ledger.begin_level(began, 10)
@@ -35,10 +35,14 @@ def ledger_with(*levels: tuple[float, float | None, float | None], worker: str =
     return ledger
 
 
-def told(tally: Tally) -> tuple[dict, dict, dict]:
-    """All that a tally says; what is zero goes unsaid."""
+def content(tally: Tally) -> tuple[dict, dict, dict]:
+    """Return all values of a tally except zeros."""
     numbers = {name: pytest.approx(n) for name, n in tally.numbers.items() if n}
-    return dict(tally.outcomes), numbers, {name: each for name, each in tally.histograms.items() if each.count}
+    return (
+        dict(tally.outcomes),
+        numbers,
+        {name: histogram for name, histogram in tally.histograms.items() if histogram.count},
+    )
 
 
 # ── levels ──
@@ -54,46 +58,46 @@ def test_the_level_of_a_moment(moment, index):
     assert (None if level is None else level.index) == index
 
 
-def test_a_level_ends_where_the_next_begins():
+def test_a_level_ends_when_the_next_begins():
     assert ledger_with((0, 1, None), (5, None, None)).levels == [
         Level(0, 10, began=0, warmed_up=1, ended=5),
         Level(1, 10, began=5),
     ]
 
 
-def test_an_end_comes_once():
+def test_a_level_ends_only_once():
     ledger = ledger_with((0, 1, 5))
     ledger.end_level(9)
     assert ledger.levels[0].ended == 5
 
 
-def test_ending_without_a_level_is_nothing():
+def test_ending_without_a_level_does_nothing():
     ledger = Ledger()
     ledger.end_level(5)
     assert ledger.levels == []
 
 
-def test_a_level_that_was_not_reached_says_so():
+def test_the_figures_of_a_level_include_whether_it_was_reached():
     ledger = ledger_with((0, None, None))
     ledger.end_warmup(5, reached=False)
     assert ledger.figures(ledger.levels[0], 9).reached is False
 
 
-# ── what counts where ──
+# ── counts of requests ──
 
 
 @pytest.mark.parametrize(
     "sent, duration, measured, ended",
     [
         (5.0, 1.0, 0, 0),  # sent and ended before the level's warm-up ended
-        (5.0, 8.0, 0, 1),  # sent before, ended inside: throughput, but no latency
+        (5.0, 8.0, 0, 1),  # sent before, ended in the window: throughput, but no latency
         (10.0, 1.0, 1, 1),
         (15.0, 1.0, 1, 1),
         (15.0, 10.0, 1, 0),  # ended after the level: latency, but no throughput
         (19.99, 0.02, 1, 0),
-        (20.0, 1.0, 0, 0),  # sent at its end: the next one's
+        (20.0, 1.0, 0, 0),  # sent at its end: part of the next level
         (25.0, 1.0, 0, 0),
-        (5.0, 30.0, 0, 0),  # around it
+        (5.0, 30.0, 0, 0),  # sent before and ended after it
     ],
 )
 def test_latency_counts_by_sending_and_throughput_by_ending(sent, duration, measured, ended):
@@ -112,7 +116,7 @@ def test_failed_requests_count_as_ended_but_not_in_percentiles():
     )  # fmt: skip
 
 
-def test_what_is_known_of_a_good_request_is_counted():
+def test_the_known_values_of_a_successful_request_are_counted():
     ledger = ledger_with((0, 0, 20))
     record = record_of(
         [0.5, 0.6, 0.9], tokens=6, input_tokens=7, tpot=0.08, connect=0.01, client_queue=0.0, stalls=1, coalesced=1,
@@ -123,13 +127,13 @@ def test_what_is_known_of_a_good_request_is_counted():
     assert tally.numbers == Counter(
         ended=1, ended_ok=1, tokens_in_window=6, input_tokens=7, output_tokens=6, chunks=3, coalesced=1, uncertain=0, stalls=1, counted_chunks=0
     )  # fmt: skip
-    assert {metric: each.count for metric, each in tally.histograms.items()} == {
+    assert {metric: histogram.count for metric, histogram in tally.histograms.items()} == {
         "ttft": 1, "ttfo": 1, "e2e": 1, "tpot": 1, "connect": 1, "tls": 1, "client_queue": 1, "itl": 2, "lag": 3,
     }  # fmt: skip
     assert ledger.new_seconds[5]["client_lag"] == 4.0
 
 
-def test_names_are_counted_apart_and_summed_for_the_level():
+def test_names_are_counted_separately_and_summed_for_the_level():
     ledger = ledger_with((0, 0, 20))
     for name in ("a", "b", "b"):
         ledger.add(record_of([1.0], name=name), 5.0)
@@ -137,7 +141,7 @@ def test_names_are_counted_apart_and_summed_for_the_level():
     assert ledger.tally(0).outcomes[OK] == 3
 
 
-def test_a_request_that_ended_before_its_level_was_known_to_have_settled_is_not_measured():
+def test_a_request_that_ended_before_the_end_of_warm_up_was_known_is_not_measured():
     ledger = ledger_with((0, None, None))
     ledger.add(record_of([1.0]), 5.0)
     ledger.end_warmup(4.0)
@@ -148,7 +152,7 @@ def test_a_request_that_ended_before_its_level_was_known_to_have_settled_is_not_
 # ── tokens ──
 
 
-def test_tokens_count_in_the_second_and_the_window_in_which_they_came():
+def test_tokens_count_in_the_second_and_the_window_of_their_arrival():
     ledger = ledger_with((0, 10, 20), (20, 22, 30))
     ledger.add(record_of([0.5, 1.5, 2.2, 3.5, 4.5, 13.0], tokens=12), 18.0)
     assert {second: counts["tokens"] for second, counts in ledger.new_seconds.items() if "tokens" in counts} == {
@@ -157,13 +161,13 @@ def test_tokens_count_in_the_second_and_the_window_in_which_they_came():
     assert [ledger.tally(index).numbers["tokens_in_window"] for index in (0, 1)] == [4, 2]
 
 
-def test_tokens_of_an_answer_in_one_piece_come_with_it():
+def test_tokens_of_an_answer_in_one_piece_arrive_at_its_end():
     ledger = ledger_with((0, 0, 20))
     ledger.add(Record(name="chat", duration=3.0, e2e=2.0, output_tokens=50), 5.0)
     assert ledger.new_seconds[7]["tokens"] == ledger.tally(0).numbers["tokens_in_window"] == 50
 
 
-def test_tokens_of_failed_requests_were_made_too():
+def test_tokens_of_failed_requests_count_too():
     ledger = ledger_with((0, 0, 20))
     ledger.add(record_of([1.0, 2.0], outcome="reset"), 5.0)
     assert ledger.tally(0).numbers["tokens_in_window"] == 2
@@ -177,14 +181,14 @@ ARRIVALS = st.lists(st.floats(0, 20) | st.integers(0, 200).map(lambda tenths: te
 @example(0.1, [0.9], 1)
 @example(0.7, [0.1, 0.3, 1.3], 3)
 @example(5.300000000000001, [0.7, 1.7, 2.6999999999999997], 3)
-def test_every_token_falls_into_one_second(sent, arrivals, tokens):
+def test_every_token_counts_in_exactly_one_second(sent, arrivals, tokens):
     ledger = Ledger()
     ledger.add(record_of(arrivals, tokens=tokens), sent)
-    counted = {second: counts["tokens"] for second, counts in ledger.new_seconds.items() if "tokens" in counts}
-    assert sum(counted.values()) == pytest.approx(tokens if arrivals else 0)
-    by_hand = {math.floor(sent + arrival) for arrival in arrivals}
-    on_a_border = any(abs(sent + arrival - round(sent + arrival)) < 1e-9 for arrival in arrivals)
-    assert on_a_border or set(counted) == by_hand
+    counts_by_second = {second: counts["tokens"] for second, counts in ledger.new_seconds.items() if "tokens" in counts}
+    assert sum(counts_by_second.values()) == pytest.approx(tokens if arrivals else 0)
+    expected = {math.floor(sent + arrival) for arrival in arrivals}
+    on_a_boundary = any(abs(sent + arrival - round(sent + arrival)) < 1e-9 for arrival in arrivals)
+    assert on_a_boundary or set(counts_by_second) == expected
 
 
 @given(
@@ -195,8 +199,8 @@ def test_every_token_falls_into_one_second(sent, arrivals, tokens):
 )
 def test_tokens_of_a_window_are_those_that_arrived_in_it(bounds, requests):
     # eighths of a second, so that sums are exact
-    began, warmed_up, ended, began_too, settled_too, ended_too = (each / 8 for each in bounds)
-    ledger = ledger_with((began, warmed_up, ended), (began_too, settled_too, ended_too))
+    began, warmed_up, ended, began_2, warmed_up_2, ended_2 = (bound / 8 for bound in bounds)
+    ledger = ledger_with((began, warmed_up, ended), (began_2, warmed_up_2, ended_2))
     moments = []
     for sent, arrivals in requests:
         ledger.add(record_of([arrival / 8 for arrival in arrivals]), sent / 8)
@@ -227,25 +231,25 @@ LEVELS = [(0, 2, 30), (30, 31, 60), (70, None, 75), (80, 81, None)]
 
 
 @given(STEPS)
-def test_workers_reports_add_up_to_one_ledger_that_counts_all(steps):
+def test_workers_reports_add_up_to_the_counts_of_one_ledger(steps):
     workers = [ledger_with(*LEVELS, worker=str(number)) for number in range(3)]
-    run, alone = ledger_with(*LEVELS), ledger_with(*LEVELS)
-    for number, what, *given_ in steps:
-        if what == "take":
+    run, single = ledger_with(*LEVELS), ledger_with(*LEVELS)
+    for number, action, *arguments in steps:
+        if action == "take":
             run.merge(through_a_message(workers[number].take()))
-        for ledger in (workers[number], alone):
-            if what == "add":
-                ledger.add(given_[1], given_[0])
-            elif what == "sent":
-                ledger.note_sent(given_[0], "chat")
+        for ledger in (workers[number], single):
+            if action == "add":
+                ledger.add(arguments[1], arguments[0])
+            elif action == "sent":
+                ledger.note_sent(arguments[0], "chat")
     for worker in workers:
         run.merge(through_a_message(worker.take()))
-    assert {key: told(tally) for key, tally in run.tallies.items()} == {
-        key: told(tally) for key, tally in alone.tallies.items()
+    assert {key: content(tally) for key, tally in run.tallies.items()} == {
+        key: content(tally) for key, tally in single.tallies.items()
     }
-    assert run.seconds == {second: pytest.approx(counts) for second, counts in alone.new_seconds.items()}
-    assert (run.sent, run.ended, run.rows_seen) == (alone.sent, alone.ended, alone.rows_seen)
-    assert rows_of(run) == rows_of(alone)
+    assert run.seconds == {second: pytest.approx(counts) for second, counts in single.new_seconds.items()}
+    assert (run.sent, run.ended, run.rows_seen) == (single.sent, single.ended, single.rows_seen)
+    assert rows_of(run) == rows_of(single)
 
 
 def rows_of(ledger: Ledger) -> Counter:
@@ -260,7 +264,7 @@ def test_clocks_are_those_of_measured_requests(sent, clocks):
     assert run.clocks == clocks
 
 
-def test_what_was_taken_is_not_taken_again():
+def test_counts_are_taken_only_once():
     worker, run = ledger_with((0, 0, None)), ledger_with((0, 0, None))
     worker.note_sent(1.0, "chat")
     worker.add(record_of([1.0]), 1.0)
@@ -269,7 +273,7 @@ def test_what_was_taken_is_not_taken_again():
     assert (run.sent, run.ended, run.tally(0).outcomes[OK], len(run.rows)) == (1, 1, 1, 1)
 
 
-def test_a_process_that_is_worker_and_run_in_one_may_merge_into_itself():
+def test_taken_counts_may_be_merged_in_the_same_process():
     ledger = ledger_with((0, 0, None))
     ledger.add(record_of([1.0]), 1.0)
     packed = ledger.take()
@@ -279,7 +283,7 @@ def test_a_process_that_is_worker_and_run_in_one_may_merge_into_itself():
     assert run.tally(0).outcomes[OK] == 1
 
 
-def test_gauges_of_workers_add_up_and_the_busiest_is_kept():
+def test_users_of_workers_add_up_and_gauges_of_the_busiest_worker_are_kept():
     run = Ledger()
     for users, lag in ((3, 5.0), (4, 9.0), (5, 1.0)):
         worker = Ledger()
@@ -288,7 +292,7 @@ def test_gauges_of_workers_add_up_and_the_busiest_is_kept():
     assert run.seconds[7] == {"users": 12, "in_flight": 9, "client_cpu": 0.9, "loop_lag": 9.0}
 
 
-def test_the_time_that_a_process_did_not_get_is_that_of_the_worst_and_stays_known_of_each():
+def test_throttling_is_that_of_the_worst_worker_and_is_kept_for_each_worker():
     run = ledger_with((0, 0, None))
     for worker, throttled in (("a", 0.25), ("b", 0.5)):
         process = Ledger(worker)
@@ -303,7 +307,7 @@ def test_the_time_that_a_process_did_not_get_is_that_of_the_worst_and_stays_know
 
 @given(st.lists(st.floats(0.0, 3.0), min_size=1, max_size=20))
 @example([0.0, 0.6, 0.0])
-def test_a_process_that_is_late_tells_of_every_second_once(delays):
+def test_a_late_process_reports_every_second_once(delays):
     worker, run, now = Ledger(), Ledger(), 0.0
     for late in delays:
         due = worker.gauges_due(now)
@@ -312,7 +316,7 @@ def test_a_process_that_is_late_tells_of_every_second_once(delays):
         worker.note_gauges(now, users=5)
         run.merge(through_a_message(worker.take()))
     begun = int(0.5 + delays[0])
-    assert {second: told["users"] for second, told in run.seconds.items()} == dict.fromkeys(
+    assert {second: counts["users"] for second, counts in run.seconds.items()} == dict.fromkeys(
         range(begun, int(now) + 1), 5
     )
 
@@ -326,7 +330,7 @@ def test_a_process_that_is_late_tells_of_every_second_once(delays):
         (3.5, 4.4, False),
         (3.5, 4.5, True),
         (3.5, 6.1, True),
-        (5.1, 5.9, False),  # late for second 4: second 5 has its gauges already
+        (5.1, 5.9, False),  # late for second 4: second 5 has its gauges
         (5.1, 6.6, True),
     ],
 )
@@ -346,7 +350,7 @@ def test_users_of_a_level_are_the_mean_over_its_window():
 
 
 @pytest.mark.parametrize("level", [(0, None, None), (0, 1.0, 1.5), (0, 1, 3)])
-def test_users_are_not_known_where_nobody_looked(level):
+def test_users_of_a_window_without_gauges_are_not_known(level):
     ledger = ledger_with(level)
     assert math.isnan(ledger.figures(ledger.levels[0], 9.0).users)
 
@@ -354,10 +358,10 @@ def test_users_are_not_known_where_nobody_looked(level):
 # ── open load ──
 
 
-def test_latency_counts_from_when_a_request_was_due_too():
+def test_latency_from_the_due_time_is_counted_too():
     ledger = ledger_with((0, 2, 9))
     ledger.add(record_of([0.5, 0.9], delay=0.25), 5.0)
-    ledger.add(record_of([0.5, 0.9]), 5.0)  # nobody had said when
+    ledger.add(record_of([0.5, 0.9]), 5.0)  # without a due time
     figures = ledger.figures(ledger.levels[0], 9.0)
     for metric, value in {"delay": 0.25, "ttft_due": 0.75, "e2e_due": 1.15}.items():
         assert figures.metric(metric).count == 1
@@ -365,7 +369,7 @@ def test_latency_counts_from_when_a_request_was_due_too():
     assert figures.metric("ttft").mean == pytest.approx(0.5)
 
 
-def test_what_was_due_inside_the_window_is_counted_and_what_was_held_back():
+def test_due_and_dropped_requests_of_the_window_are_counted():
     ledger = ledger_with((0, 2, 9))
     for moment, dropped in ((1.0, False), (2.0, False), (5.0, True), (8.9, False), (9.0, True)):
         ledger.note_due(moment, dropped=dropped)
@@ -376,7 +380,7 @@ def test_what_was_due_inside_the_window_is_counted_and_what_was_held_back():
 # ── rows ──
 
 
-def test_a_row_says_what_is_known_of_a_request():
+def test_a_row_has_the_known_values_of_a_request():
     ledger = ledger_with((0, 2, 9), worker="host:1")
     record = record_of(
         [0.5, 0.6, 0.9], tokens=6, input_tokens=7, reasoning_tokens=1, tpot=0.08, connect=0.0101, client_queue=0.0, delay=0.002, duration=1.0,
@@ -392,7 +396,7 @@ def test_a_row_says_what_is_known_of_a_request():
     }  # fmt: skip
 
 
-def test_a_row_leaves_empty_what_is_not_known():
+def test_unknown_values_are_empty_cells():
     ledger = Ledger()
     ledger.add(Record(outcome="connect", error="refused", duration=0.5), 5.0)
     row = dict(zip(REQUEST_COLUMNS, ledger.rows[0], strict=True))
@@ -403,13 +407,13 @@ def test_a_row_leaves_empty_what_is_not_known():
 
 
 @pytest.mark.parametrize("sent, level, measured", [(1.0, 0, 0), (2.0, 0, 1), (9.0, 1, 0), (11.0, 1, 1), (25.0, "", 0)])
-def test_a_row_tells_its_level_and_whether_it_was_measured(sent, level, measured):
+def test_a_row_has_its_level_and_whether_it_was_measured(sent, level, measured):
     ledger = ledger_with((0, 2, 9), (9, 10, 20))
     ledger.add(record_of([1.0]), sent)
     assert ledger.rows[0][:2] == [level, measured]
 
 
-def test_rows_are_handed_out_once_in_epoch_seconds():
+def test_rows_are_taken_once_with_epoch_seconds():
     ledger = Ledger()
     ledger.add(record_of([1.0]), 5.25)
     ledger.merge({**Ledger().take(), "rows": []})
@@ -429,25 +433,25 @@ def sampled(seed: int, moments: list[float], limit: float = ROWS_A_SECOND) -> Le
 @pytest.mark.parametrize("rate", [10, ROWS_A_SECOND, 3 * ROWS_A_SECOND, 10 * ROWS_A_SECOND])
 @pytest.mark.parametrize("in_order", [True, False])
 def test_weights_of_rows_add_up_to_all_requests(rate, in_order):
-    dice = random.Random(rate)
+    generator = random.Random(rate)
     moments = [number / rate for number in range(rate * 8)]
-    if not in_order:  # requests end in another order than they were sent
-        moments.sort(key=lambda moment: moment + dice.uniform(0, 3))
+    if not in_order:  # requests end in a different order than they were sent
+        moments.sort(key=lambda moment: moment + generator.uniform(0, 3))
     ledger = sampled(5, moments)
     assert sum(row[WEIGHT] for row in ledger.rows) == pytest.approx(len(moments), abs=10 * rate / ROWS_A_SECOND)
     assert ledger.rows_seen == len(moments)
 
 
 @given(st.floats(0.1, 20), st.lists(st.integers(0, 300), max_size=8))
-def test_only_the_last_row_can_stand_for_requests_that_never_came(limit, seconds):
+def test_only_the_last_row_can_represent_requests_that_never_came(limit, seconds):
     ledger = sampled(3, [second + 0.5 for second, count in enumerate(seconds) for _ in range(count)], limit)
-    to_come = ledger._sampler._remaining
-    told, last = sum(row[WEIGHT] for row in ledger.rows), ledger._sampler._group
-    assert told - sum(seconds) in (to_come, to_come - last)
+    remaining = ledger._sampler._remaining
+    represented, last_weight = sum(row[WEIGHT] for row in ledger.rows), ledger._sampler._group
+    assert represented - sum(seconds) in (remaining, remaining - last_weight)
 
 
-def test_what_is_sampled_is_a_fair_sample():
-    """Every third request is slow; of requests that come in turn, none is more likely to have a row."""
+def test_the_sample_of_rows_is_fair():
+    """Every third request is slow: periodic requests have equal chances of a row."""
     random.seed(9)
     ledger = Ledger("", 2)
     for number in range(60_000):
@@ -456,19 +460,19 @@ def test_what_is_sampled_is_a_fair_sample():
     assert 0.25 < slow / sum(row[WEIGHT] for row in ledger.rows) < 0.42
 
 
-def test_a_thousand_workers_rows_stay_below_the_runs_rate_and_add_up():
+def test_rows_of_a_thousand_workers_stay_below_the_rate_of_the_run_and_add_up():
     random.seed(4)
     workers, record, rate, seconds = 1000, record_of([0.1]), 50, 5
-    told, rows = 0, [0] * seconds
+    represented, rows = 0, [0] * seconds
     for _ in range(workers):
         ledger = Ledger("", rows_for_each(workers))
         for number in range(rate * seconds):
             ledger.add(record, number / rate)
-        told += sum(row[WEIGHT] for row in ledger.rows)
+        represented += sum(row[WEIGHT] for row in ledger.rows)
         for row in ledger.rows:
             rows[int(row[SENT])] += 1
-    assert told == pytest.approx(workers * rate * seconds, rel=0.02)
-    # the first second does not know what will come; from the next on the limit holds
+    assert represented == pytest.approx(workers * rate * seconds, rel=0.02)
+    # the rate of the first second is not known in advance; from the second one on the rate stays below the limit
     assert max(rows[1:]) < 1.3 * RUN_ROWS_A_SECOND
     assert rows[0] < 5 * RUN_ROWS_A_SECOND
 
@@ -478,21 +482,21 @@ def test_processes_share_the_runs_rows(processes, rows):
     assert rows_for_each(processes) == rows
 
 
-def test_a_limit_can_change_in_the_middle():
+def test_the_row_limit_can_change_during_the_run():
     random.seed(2)
     ledger = Ledger()
     for number in range(4000):
         if number == 2000:
             ledger.limit_rows(10)
         ledger.add(record_of([0.1]), number / 400)
-    late = [row for row in ledger.rows if row[SENT] >= 5]
-    assert len(ledger.rows) - len(late) == 2000
-    assert 30 <= len(late) <= 80
-    assert sum(row[WEIGHT] for row in late) == pytest.approx(2000, abs=80)
+    later_rows = [row for row in ledger.rows if row[SENT] >= 5]
+    assert len(ledger.rows) - len(later_rows) == 2000
+    assert 30 <= len(later_rows) <= 80
+    assert sum(row[WEIGHT] for row in later_rows) == pytest.approx(2000, abs=80)
 
 
 @pytest.mark.parametrize("rate", [ROWS_A_SECOND // 2, 4 * ROWS_A_SECOND, 10 * ROWS_A_SECOND])
-def test_rows_stay_below_their_rate(rate):
+def test_rows_stay_below_their_maximum_rate(rate):
     ledger = sampled(6, [number / rate for number in range(rate * 8)])
     seconds = defaultdict(int)
     for row in ledger.rows:
@@ -514,18 +518,18 @@ def test_after_a_burst_all_rows_are_kept_again():
     assert sum(row[SENT] >= 3.0 for row in ledger.rows) == 200
 
 
-HOLDS = {"index": 0, "load": 5, "unit": "users", "warmed_up": True, "reached": True, "ended": False}
+STATE = {"index": 0, "load": 5, "unit": "users", "warmed_up": True, "reached": True, "ended": False}
 
 
-def test_what_a_worker_missed_of_the_levels_is_made_up_for_when_it_hears_again():
+def test_a_worker_adds_missed_levels_when_it_receives_the_state_again():
     ledger = Ledger()
-    ledger.follow(1.0, **HOLDS | {"warmed_up": False})
-    ledger.follow(2.0, **HOLDS)
-    ledger.follow(3.0, **HOLDS)
-    # the end of that level, and a whole one, pass stale_share
-    ledger.follow(9.0, **HOLDS | {"index": 2, "load": 20})
-    ledger.follow(12.0, **HOLDS | {"index": 2, "load": 20, "ended": True})
-    ledger.follow(13.0, **HOLDS | {"index": 2, "load": 20, "ended": True})
+    ledger.follow(1.0, **STATE | {"warmed_up": False})
+    ledger.follow(2.0, **STATE)
+    ledger.follow(3.0, **STATE)
+    # the worker misses the end of that level and one complete level
+    ledger.follow(9.0, **STATE | {"index": 2, "load": 20})
+    ledger.follow(12.0, **STATE | {"index": 2, "load": 20, "ended": True})
+    ledger.follow(13.0, **STATE | {"index": 2, "load": 20, "ended": True})
 
     spans = [(level.index, level.began, level.warmed_up, level.ended) for level in ledger.levels]
     assert spans == [(0, 1.0, 2.0, 9.0), (1, 9.0, None, 9.0), (2, 9.0, 9.0, 12.0)]
@@ -534,7 +538,7 @@ def test_what_a_worker_missed_of_the_levels_is_made_up_for_when_it_hears_again()
     assert ledger.level_at(12.5) is None
 
 
-def test_records_that_contradict_themselves_are_counted_whatever_became_of_them():
+def test_records_that_contradict_themselves_are_counted_with_any_outcome():
     ledger = ledger_with((0, 0, None))
     for outcome in (OK, "http_503"):
         ledger.add(record_of([1.0], outcome=outcome, contradicts="times out of order"), 1.0)
@@ -546,10 +550,10 @@ def test_records_that_contradict_themselves_are_counted_whatever_became_of_them(
     assert level_of_row(level_row(figures)).contradicting == 2
 
 
-def test_a_name_is_known_though_as_many_of_its_requests_began_as_ended():
-    process, whole = Ledger("a"), Ledger()
+def test_a_name_without_requests_in_flight_is_known():
+    process, run = Ledger("a"), Ledger()
     process.note_sent(0.1, "chat")
     process.new_in_flight["chat"] -= 1
-    whole.merge(process.take())
+    run.merge(process.take())
 
-    assert dict(whole.in_flight) == {"chat": 0}
+    assert dict(run.in_flight) == {"chat": 0}

@@ -13,7 +13,7 @@ from llmlocust.metrics.vocabulary import ABORTED, CLIENT_KINDS, ERROR_KINDS, OK,
 FAILURES = [kind for kind in ERROR_KINDS if kind != ABORTED]
 HEADLINE = ["p50", "p95", "p99"]
 
-# ── when ──
+# ── windows ──
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_the_window_grows_until_its_end(warmed_up, ended, now, window):
     assert Level(0, 1, warmed_up=warmed_up, ended=ended).window(now) == window
 
 
-# ── what ──
+# ── tallies ──
 
 
 def tally_of(outcomes: dict[str, int], e2e: list[float] = [], **numbers: float) -> Tally:  # noqa: B006  # only read
@@ -61,35 +61,35 @@ TALLIES = st.builds(
 )
 
 
-def told(tally: Tally) -> tuple[dict, dict, dict]:
-    """All that a tally says; what is zero goes unsaid."""
+def content(tally: Tally) -> tuple[dict, dict, dict]:
+    """Return all values of a tally except zeros."""
     outcomes, numbers = ({name: n for name, n in counter.items() if n} for counter in (tally.outcomes, tally.numbers))
-    return outcomes, numbers, {name: each for name, each in tally.histograms.items() if each.count}
+    return outcomes, numbers, {name: histogram for name, histogram in tally.histograms.items() if histogram.count}
 
 
 @given(TALLIES, TALLIES, TALLIES)
 def test_tallies_merge_in_any_order(a, b, c):
-    assert told(Tally.sum([Tally.sum([a, b]), c])) == told(Tally.sum([c, Tally.sum([b, a])]))
+    assert content(Tally.sum([Tally.sum([a, b]), c])) == content(Tally.sum([c, Tally.sum([b, a])]))
 
 
 @given(TALLIES)
-def test_a_message_brings_a_tally_over_unchanged(tally):
+def test_a_packed_tally_is_unpacked_unchanged(tally):
     packed = msgpack.loads(msgpack.dumps(tally.pack()), raw=False, strict_map_key=False)
-    brought = Tally()
-    brought.merge_packed(packed)
-    assert told(brought) == told(tally)
+    unpacked = Tally()
+    unpacked.merge_packed(packed)
+    assert content(unpacked) == content(tally)
 
 
 @given(TALLIES, TALLIES)
-def test_a_sum_leaves_its_parts_as_they_were(a, b):
-    before = told(deepcopy(a))
+def test_a_sum_does_not_change_its_parts(a, b):
+    before = content(deepcopy(a))
     Tally.sum([a, b]).merge(b)
-    assert told(a) == before
+    assert content(a) == before
 
 
 # ── figures ──
 
-HAND = LevelFigures.of(
+EXAMPLE = LevelFigures.of(
     Level(2, 20, USERS, began=100.0, warmed_up=105.0, ended=125.0, reached=False),
     tally_of(
         {OK: 8, "http_503": 1, "truncated": 1, ABORTED: 3},
@@ -137,31 +137,31 @@ HAND = LevelFigures.of(
         "reached": False,
     }.items(),
 )
-def test_figures_worked_by_hand(figure, value):
-    assert getattr(HAND, figure) == value
+def test_figures_agree_with_values_computed_by_hand(figure, value):
+    assert getattr(EXAMPLE, figure) == value
 
 
 @pytest.mark.parametrize(
     "figure, seconds",
     {"mean": 0.45, "max": 0.8, "p50": 0.4, "p90": 0.8, "p95": 0.8, "p99": 0.8, "p99_9": 0.8}.items(),
 )
-def test_durations_worked_by_hand(figure, seconds):
-    assert HAND.metric("e2e")[figure] == pytest.approx(seconds, rel=0.01)
+def test_durations_agree_with_values_computed_by_hand(figure, seconds):
+    assert EXAMPLE.metric("e2e")[figure] == pytest.approx(seconds, rel=0.01)
 
 
 @pytest.mark.parametrize("figure, seconds", {"p50": 0.5, "p95": math.inf, "p99": math.inf}.items())
-def test_failures_count_as_infinitely_slow_but_the_aborted_do_not(figure, seconds):
-    assert HAND.metric("e2e").with_failures[figure] == pytest.approx(seconds, rel=0.01)
+def test_failures_count_as_infinitely_slow_but_aborted_requests_do_not(figure, seconds):
+    assert EXAMPLE.metric("e2e").with_failures[figure] == pytest.approx(seconds, rel=0.01)
 
 
-def test_a_level_of_nothing_has_no_numbers():
-    nothing = LevelFigures.of(Level(0, 5, RATE, began=1.0), Tally(), now=9.0)
-    shares = (nothing.throughput, nothing.output_tokens_per_s, nothing.output_tokens, nothing.coalesced, nothing.errors)
-    assert all(map(math.isnan, (*shares, nothing.warmed_up, nothing.ended, nothing.metric("ttft")["p50"])))
-    assert (nothing.requests, nothing.window) == (0, 0.0)
+def test_a_level_without_requests_has_no_numbers():
+    empty = LevelFigures.of(Level(0, 5, RATE, began=1.0), Tally(), now=9.0)
+    shares = (empty.throughput, empty.output_tokens_per_s, empty.output_tokens, empty.coalesced, empty.errors)
+    assert all(map(math.isnan, (*shares, empty.warmed_up, empty.ended, empty.metric("ttft")["p50"])))
+    assert (empty.requests, empty.window) == (0, 0.0)
 
 
-def test_a_level_of_failures_alone_is_infinitely_slow():
+def test_a_level_of_only_failures_is_infinitely_slow():
     failed = LevelFigures.of(Level(0, 5, warmed_up=0.0), tally_of({"reset": 2}), now=9.0)
     assert failed.metric("ttft").with_failures["p50"] == math.inf
     assert (failed.ok, failed.errors, failed.throughput) == (0, 1.0, 0.0)
@@ -175,11 +175,11 @@ def test_a_metric_that_was_never_counted_is_not_known():
 
 
 def test_the_columns_are_those_of_a_row():
-    assert list(level_row(HAND)) == LEVEL_COLUMNS
+    assert list(level_row(EXAMPLE)) == LEVEL_COLUMNS
 
 
-def test_a_row_holds_milliseconds_and_epoch_seconds():
-    row = level_row(HAND)
+def test_a_row_has_milliseconds_and_epoch_seconds():
+    row = level_row(EXAMPLE)
     cells = {name: row[name] for name in ("began", "e2e_mean", "e2e_count", "e2e_p99_with_failures", "ttft_p50")}
     assert cells == {
         "began": "1700000100",
@@ -237,69 +237,69 @@ def close(value: object) -> object:
 
 
 @given(FIGURES)
-def test_what_is_read_back_is_what_was_known(figures):
-    back = level_of_row(level_row(figures))
+def test_figures_read_from_a_row_are_the_figures_that_were_written(figures):
+    read = level_of_row(level_row(figures))
     plain = {name for name in LevelFigures.__dataclass_fields__ if name not in ("metrics", "began")}
-    assert {name: getattr(back, name) for name in plain} == {name: close(getattr(figures, name)) for name in plain}
-    assert back.began == pytest.approx(figures.began, abs=1e-3)
-    assert back.metrics["itl"].quantiles == {name: close(figures.metrics["itl"][name]) for name in QUANTILES}
+    assert {name: getattr(read, name) for name in plain} == {name: close(getattr(figures, name)) for name in plain}
+    assert read.began == pytest.approx(figures.began, abs=1e-3)
+    assert read.metrics["itl"].quantiles == {name: close(figures.metrics["itl"][name]) for name in QUANTILES}
 
 
-def test_a_level_with_durations_comes_back_from_its_row():
-    summary, back = HAND.metric("e2e"), level_of_row(level_row(HAND)).metric("e2e")
-    assert back.intervals == {name: pytest.approx(summary.intervals[name]) for name in HEADLINE}
+def test_intervals_are_read_from_a_row():
+    summary, read = EXAMPLE.metric("e2e"), level_of_row(level_row(EXAMPLE)).metric("e2e")
+    assert read.intervals == {name: pytest.approx(summary.intervals[name]) for name in HEADLINE}
 
 
-def test_missing_columns_are_not_known():
-    back = level_of_row({"level": "3", "load": "7.5", "throughput": ""})
-    assert (back.level, back.load, back.requests, back.reached, math.isnan(back.throughput)) == (3, 7.5, 0, True, True)
+def test_missing_columns_give_unknown_figures():
+    read = level_of_row({"level": "3", "load": "7.5", "throughput": ""})
+    assert (read.level, read.load, read.requests, read.reached, math.isnan(read.throughput)) == (3, 7.5, 0, True, True)
 
 
 @pytest.mark.parametrize("cell", ["level", "load", "requests", "e2e_p50", "error_reset"])
-def test_what_is_no_number_is_refused(cell):
+def test_a_cell_that_is_no_number_is_an_error(cell):
     with pytest.raises(ValueError):
         level_of_row({"level": "3", "load": "7", cell: "x"})
 
 
 @pytest.mark.parametrize("missing", ["level", "load"])
-def test_a_row_that_does_not_say_which_level_is_refused(missing):
-    row = level_row(HAND)
+def test_a_row_without_level_or_load_is_an_error(missing):
+    row = level_row(EXAMPLE)
     del row[missing]
     with pytest.raises(ValueError, match=missing):
         level_of_row(row)
 
 
 @pytest.mark.parametrize("columns", range(2, len(LEVEL_COLUMNS)))
-def test_a_row_cut_short_has_what_is_there(columns):
-    row = {name: cell if place < columns else None for place, (name, cell) in enumerate(level_row(HAND).items())}
-    back = level_of_row(row)
-    assert level_row(back) == {name: cell if cell is not None else level_row(back)[name] for name, cell in row.items()}
+def test_a_truncated_row_has_the_figures_of_its_cells(columns):
+    row = {name: cell if place < columns else None for place, (name, cell) in enumerate(level_row(EXAMPLE).items())}
+    read = level_of_row(row)
+    assert level_row(read) == {name: cell if cell is not None else level_row(read)[name] for name, cell in row.items()}
 
 
 # ── requests that never reached the server ──
 
 
 @pytest.mark.parametrize("kind", CLIENT_KINDS)
-def test_a_request_that_never_reached_the_server_is_in_no_rate_of_errors(kind):
+def test_requests_that_never_reached_the_server_do_not_count_as_errors(kind):
     tally = tally_of({OK: 8, "http_503": 2, kind: 30, ABORTED: 1}, [0.1] * 8)
-    found = LevelFigures.of(Level(0, 5, warmed_up=0.0, ended=10.0), tally, 10.0)
+    figures = LevelFigures.of(Level(0, 5, warmed_up=0.0, ended=10.0), tally, 10.0)
 
-    assert (found.requests, found.failed, found.unsent, found.attempted) == (10, 2, 30, 40)
-    assert found.errors == 0.2
-    assert found.error_kinds == {"http_503": 2, kind: 30}
-    # 2 of 10 count as infinitely slow: p50 is a success, and p99 is none
-    assert found.metric("e2e").with_failures["p50"] == pytest.approx(0.1, rel=0.01)
-    assert found.metric("e2e").with_failures["p99"] == math.inf
-    assert level_of_row(level_row(found)).errors == 0.2
-
-
-def test_a_level_without_any_request_at_the_server_has_no_rate_of_errors():
-    found = LevelFigures.of(Level(0, 5, warmed_up=0.0, ended=10.0), tally_of({"network": 30}), 10.0)
-
-    assert math.isnan(found.errors)
-    assert math.isnan(found.metric("e2e").with_failures["p99"])
+    assert (figures.requests, figures.failed, figures.unsent, figures.attempted) == (10, 2, 30, 40)
+    assert figures.errors == 0.2
+    assert figures.error_kinds == {"http_503": 2, kind: 30}
+    # 2 of 10 count as infinitely slow: p50 is finite, and p99 is infinite
+    assert figures.metric("e2e").with_failures["p50"] == pytest.approx(0.1, rel=0.01)
+    assert figures.metric("e2e").with_failures["p99"] == math.inf
+    assert level_of_row(level_row(figures)).errors == 0.2
 
 
-def test_the_moments_of_a_level_are_as_exact_as_those_of_its_requests():
+def test_a_level_without_requests_at_the_server_has_no_error_rate():
+    figures = LevelFigures.of(Level(0, 5, warmed_up=0.0, ended=10.0), tally_of({"network": 30}), 10.0)
+
+    assert math.isnan(figures.errors)
+    assert math.isnan(figures.metric("e2e").with_failures["p99"])
+
+
+def test_times_of_a_level_have_the_precision_of_request_times():
     row = level_row(LevelFigures(0, 5.0, began=1796046892.141, warmed_up=1796046894.1429964, ended=1796046896.144))
     assert (row["began"], row["warmed_up"], row["ended"]) == ("1796046892.141", "1796046894.142996", "1796046896.144")

@@ -1,4 +1,4 @@
-"""The table of metrics: an entry is all that a metric needs, and the documentation names each."""
+"""The table of metrics: a metric needs only an entry, and the documentation names every metric."""
 
 import json
 import re
@@ -15,11 +15,11 @@ DOCUMENTED = set(re.findall(r"`([^`]+)`", (ROOT / "docs" / "metrics.md").read_te
 
 
 @pytest.mark.parametrize("key", METRICS)
-def test_the_documentation_names_each_metric(key):
+def test_the_documentation_names_every_metric(key):
     assert DOCUMENTED & {key, f"{key}_…"}
 
 
-def test_each_value_comes_from_one_source():
+def test_every_value_has_one_source():
     for key, metric in METRICS.items():
         assert [metric.on_record, bool(metric.values), bool(metric.from_due), bool(metric.longest_of)].count(True) <= 1
         assert not metric.on_record or hasattr(Record(), key)
@@ -28,14 +28,14 @@ def test_each_value_comes_from_one_source():
             assert not other or other in METRICS
 
 
-def test_names_tell_metrics_apart():
-    for names in ([each.name for each in METRICS.values()], [each.short for each in METRICS.values()]):
+def test_names_of_metrics_are_unique():
+    for names in ([metric.name for metric in METRICS.values()], [metric.short for metric in METRICS.values()]):
         assert len(set(names)) == len(names)
 
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory):
-    """What each view shows of a metric that has an entry in the table and a field of the Record, and nothing else."""
+    """Return the values in every view of a metric that has only an entry in the table and a field of the Record."""
     code = "import runpy, tests.metrics.toy_metric; runpy.run_module('tests.metrics.toy_run', run_name='__main__')"
     arguments = [sys.executable, "-c", code, str(tmp_path_factory.mktemp("toy"))]
     child = subprocess.run(arguments, capture_output=True, text=True, check=False, cwd=ROOT)
@@ -81,9 +81,9 @@ def test_a_new_metric_is_compared(toy):
     assert "p50 toy time" in toy["runs"]
 
 
-def test_a_new_metric_is_shown_while_the_run_goes_on(toy):
+def test_a_new_metric_is_shown_during_the_run(toy):
     assert toy["live"] == pytest.approx([510.0, 2040.0], rel=0.01)
-    assert {each for each in toy["points"] if each is not None}
+    assert {point for point in toy["points"] if point is not None}
     assert "llmlocust_time_to_toy_seconds_count{" in toy["prometheus"]
     assert "# HELP llmlocust_time_to_toy_seconds Time to the toy of successful requests" in toy["prometheus"]
 

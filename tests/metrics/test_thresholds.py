@@ -42,7 +42,7 @@ from llmlocust.metrics.vocabulary import ABORTED, OK
         ("server.queue.depth.p99.9 < 10", "server.queue.depth.p99_9", 10.0),
     ],
 )
-def test_reads_what_people_write(text, name, bound):
+def test_thresholds_are_read_in_the_forms_that_users_write(text, name, bound):
     threshold = Threshold.parse(text)
     assert (threshold.name, threshold.bound) == (name, pytest.approx(bound))
 
@@ -75,13 +75,13 @@ def test_reads_what_people_write(text, name, bound):
         "<script>",
     ],
 )
-def test_says_in_one_line_with_an_example_what_is_wrong(text):
+def test_an_invalid_threshold_gives_a_one_line_error_with_an_example(text):
     with pytest.raises(ValueError) as raised:
         Threshold.parse(text)
-    said = str(raised.value)
-    assert "\n" not in said
-    assert "'" in said
-    assert any(sign in said for sign in "<>")
+    error_text = str(raised.value)
+    assert "\n" not in error_text
+    assert "'" in error_text
+    assert any(sign in error_text for sign in "<>")
 
 
 def test_examples_in_messages_are_right():
@@ -95,9 +95,9 @@ def test_examples_in_messages_are_right():
             Threshold.parse(example)
 
 
-made = st.builds(
-    lambda which, comparison, limits: (
-        f"{which[0]} {comparison} " + " ~ ".join(f"{limit}{which[1]}" for limit in in_tiers(comparison, limits))
+threshold_texts = st.builds(
+    lambda quantity, comparison, limits: (
+        f"{quantity[0]} {comparison} " + " ~ ".join(f"{limit}{quantity[1]}" for limit in in_tiers(comparison, limits))
     ),
     st.one_of(
         st.tuples(
@@ -114,21 +114,21 @@ made = st.builds(
 
 
 def in_tiers(comparison, limits):
-    """The stricter first."""
+    """Return the limits as text, the stricter one first."""
     return [repr(limit) for limit in sorted(limits, reverse=comparison.startswith(">"))]
 
 
-@given(made)
-def test_text_and_threshold_are_each_others_inverse(text):
+@given(threshold_texts)
+def test_the_text_of_a_threshold_is_read_as_the_same_threshold(text):
     threshold = Threshold.parse(text)
     assert Threshold.parse(str(threshold)) == threshold
 
 
-def level(**given):
-    return LevelFigures(0, 10.0, requests=100, ok=100, throughput=5.0, **given)
+def level(**properties):
+    return LevelFigures(0, 10.0, requests=100, ok=100, throughput=5.0, **properties)
 
 
-def test_holds_fails_or_is_not_known():
+def test_a_threshold_is_met_violated_or_not_known():
     ttft = {"ttft": Summary(100, 0.3, 1.0, {"p95": 0.4})}
     assert Threshold.parse("ttft.p95 < 500ms").is_met(level(metrics=ttft)) is True
     assert Threshold.parse("ttft.p95 < 400ms").is_met(level(metrics=ttft)) is False
@@ -146,13 +146,13 @@ def test_failed_requests_count_as_infinitely_slow():
     assert Threshold.parse("ttft.p50 < 500ms").is_met(figures) is True
 
 
-def test_a_level_without_a_success_keeps_no_latency_limit():
+def test_a_level_without_success_meets_no_threshold_of_latency():
     figures = LevelFigures(0, 10.0, requests=5, ok=0)
     assert Threshold.parse("e2e.mean < 500ms").is_met(figures) is False
     assert Threshold.parse("tpot.p50 < 500ms").is_met(figures) is None
 
 
-def test_a_request_is_good_when_it_keeps_every_latency_limit():
+def test_a_request_is_good_if_it_meets_every_threshold_of_latency():
     limits = [Threshold.parse(text) for text in ("ttft.p95 < 500ms", "itl.max < 200ms", "itl.p99 < 1ms", "errors < 1%")]
     assert is_good({"ttft": 0.4, "itl_max": 0.1}, limits)
     assert is_good({"ttft": 0.4}, limits)
@@ -173,7 +173,7 @@ def test_a_level_meets_a_tier(seconds, met):
     assert TTFT.is_met(figures) is (met != "fails")  # the tolerated limit is the threshold's own
 
 
-def test_the_worst_threshold_tells_the_tier():
+def test_the_worst_threshold_decides_the_tier():
     figures = level(metrics={"ttft": Summary(100, 0.4, 0.4, {"p95": 0.4})})
     assert tier([TTFT, Threshold.parse("throughput > 4/s")], figures) == "gold"
     assert tier([TTFT, Threshold.parse("throughput > 6/s ~ 4/s")], figures) == "tolerated"
@@ -182,8 +182,11 @@ def test_the_worst_threshold_tells_the_tier():
     assert tier([], figures) == "not known"
 
 
-def test_the_gold_limits_are_thresholds_of_their_own():
-    assert [str(each) for each in golds([TTFT, Threshold.parse("errors < 1%")])] == ["ttft.p95 < 500ms", "errors < 1%"]
+def test_gold_limits_are_thresholds():
+    assert [str(threshold) for threshold in golds([TTFT, Threshold.parse("errors < 1%")])] == [
+        "ttft.p95 < 500ms",
+        "errors < 1%",
+    ]
 
 
 def test_telemetry_is_judged_by_its_worst_series():
@@ -202,24 +205,24 @@ def test_toml_has_the_same_names():
     [gpu]
     utilisation = "< 85% ~ 95%"
     """
-    read = ["errors < 1%", "ttft.p95 < 500ms ~ 1s", "gpu.utilisation < 85% ~ 95%"]
-    assert [str(each) for each in parse_toml(text)] == read
+    expected = ["errors < 1%", "ttft.p95 < 500ms ~ 1s", "gpu.utilisation < 85% ~ 95%"]
+    assert [str(threshold) for threshold in parse_toml(text)] == expected
 
 
 @pytest.mark.parametrize("text", ["", "ttft.p95 = 500", "ttft.p95 <", 'speed = "> 5"', 'ttft = "< 500ms"', "[ttft]"])
-def test_toml_that_holds_no_thresholds_is_told_in_one_line(text):
+def test_toml_without_thresholds_gives_a_one_line_error(text):
     with pytest.raises(ValueError) as raised:
         parse_toml(text)
-    said = str(raised.value)
-    assert "\n" not in said
-    assert "<" in said
+    error_text = str(raised.value)
+    assert "\n" not in error_text
+    assert "<" in error_text
 
 
 # -- gates
 
 
 @pytest.mark.parametrize(
-    ("text", "at", "written"),
+    ("text", "at", "normalised"),
     [
         ("ttft.p95 < 1s", None, "ttft.p95 < 1s"),
         ("ttft.p95 < 1s @ 100", 100.0, "ttft.p95 < 1s @ 100"),
@@ -227,16 +230,16 @@ def test_toml_that_holds_no_thresholds_is_told_in_one_line(text):
         (" errors<1% @ 2.5/s ", 2.5, "errors < 1% @ 2.5"),
     ],
 )
-def test_a_gate_may_name_the_load_of_its_levels(text, at, written):
+def test_a_gate_may_name_the_load_of_its_levels(text, at, normalised):
     gate = Gate.parse(text)
-    assert (gate.at, str(gate)) == (at, written)
+    assert (gate.at, str(gate)) == (at, normalised)
     assert Gate.parse(str(gate)) == gate
 
 
 @pytest.mark.parametrize(
     "text", ["ttft.p95 < 1s @", "ttft.p95 < 1s @ many", "ttft.p95 < 1s @ 0", "e2e.p95 < 1s @ 1 @ 2"]
 )
-def test_a_load_that_is_none_is_refused_in_one_line(text):
+def test_an_invalid_load_gives_a_one_line_error(text):
     with pytest.raises(
         ValueError, match=r"cannot read the load after @ in .*; write .*'ttft.p95 < 500ms @ 100'"
     ) as info:
@@ -244,13 +247,13 @@ def test_a_load_that_is_none_is_refused_in_one_line(text):
     assert "\n" not in str(info.value)
 
 
-def test_a_threshold_of_all_levels_refuses_one_load():
+def test_a_threshold_of_all_levels_takes_no_load():
     with pytest.raises(ValueError, match="can apply to one level \\(@\\)"):
         Threshold.parse("ttft.p95 < 1s @ 100")
 
 
-def test_gates_stand_in_one_text_with_commas():
-    assert [str(each) for each in parse_gates("ttft.p95 < 1s @ 5, errors < 1%,")] == [
+def test_gates_are_separated_by_commas():
+    assert [str(gate) for gate in parse_gates("ttft.p95 < 1s @ 5, errors < 1%,")] == [
         "ttft.p95 < 1s @ 5",
         "errors < 1%",
     ]
@@ -263,15 +266,15 @@ def test_toml_has_gates_too():
 
 
 @pytest.mark.parametrize(
-    ("text", "counted"),
+    ("text", "counts"),
     [("ttft.p95 < 1s", (5, 13)), ("tpot.p95 < 1s", (2, 10)), ("errors < 1%", (3, 13))],
 )
-def test_what_is_beyond_a_limit_is_counted(text, counted):
+def test_requests_beyond_a_threshold_are_counted(text, counts):
     tally = Tally()
     tally.outcomes.update({OK: 10, "http_503": 3, ABORTED: 4, "client_limit": 5})
     for metric in ("ttft", "tpot"):
         tally.histogram(metric).extend([0.5] * 8 + [2.0] * 2)
-    assert Threshold.parse(text).beyond(tally) == counted
+    assert Threshold.parse(text).beyond(tally) == counts
 
 
 @pytest.mark.parametrize(
@@ -284,6 +287,6 @@ def test_what_is_beyond_a_limit_is_counted(text, counted):
         ("goodput > 1", None),
     ],
 )
-def test_a_share_of_requests_may_be_beyond_some_limits(text, share):
+def test_the_allowed_share_of_requests_beyond_a_threshold(text, share):
     threshold = Threshold.parse(text)
     assert threshold.allowed == (None if share is None else pytest.approx(share))

@@ -19,7 +19,7 @@ def test_every_value_is_in_the_span_of_its_second(values):
     assert max(spans.changed_since(0)) < 16
 
 
-def test_spans_get_longer_when_there_are_too_many():
+def test_spans_get_longer_if_there_are_too_many():
     spans = Spans(max_spans=4)
     for second in range(4):
         spans.touch(second)
@@ -30,26 +30,26 @@ def test_spans_get_longer_when_there_are_too_many():
     assert (spans.width, spans.seconds(2)) == (8, range(16, 24))
 
 
-def test_what_changed_can_be_asked_for():
+def test_changed_spans_are_found():
     spans = Spans()
     spans.touch(1)
-    seen = spans.changes
-    assert spans.changed_since(seen) == []
+    known_changes = spans.changes
+    assert spans.changed_since(known_changes) == []
     spans.touch(3)
-    assert spans.changed_since(seen) == [3]
-    assert spans.changed(1) == seen
+    assert spans.changed_since(known_changes) == [3]
+    assert spans.changed(1) == known_changes
 
 
-def test_all_spans_changed_when_they_are_put_together():
+def test_all_spans_change_when_they_are_merged():
     spans = Spans(max_spans=2)
     spans.touch(0)
     spans.touch(1)
-    seen = spans.changes
+    known_changes = spans.changes
     spans.touch(2)
-    assert spans.changed_since(seen) == [0, 1]
+    assert spans.changed_since(known_changes) == [0, 1]
 
 
-def test_what_was_before_the_start_is_not_kept():
+def test_values_from_before_the_start_are_not_kept():
     spans = Spans(start=10.7)
     spans.merge(9, "itl", Histogram([0.1]).pack())
     spans.merge(10, "itl", Histogram([0.2]).pack())

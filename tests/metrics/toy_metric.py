@@ -1,11 +1,11 @@
-"""A metric that nothing but this module knows: imported before the rest of the package, in a process of its own."""
+"""A metric that only this module defines. It is imported before the rest of the package, in its own process."""
 
 from llmlocust.metrics import metric
 from llmlocust.stream import record
 
 
 class Record(record.Record):
-    """A record with one more value."""
+    """A record with an additional value."""
 
     toy: float | None = None
 

@@ -1,4 +1,4 @@
-"""A played run whose requests have the toy metric, and every view of it as plain values."""
+"""A simulated run whose requests have the toy metric, and all its views as plain values."""
 
 import csv
 import json
@@ -28,13 +28,13 @@ TABLE = "users,requests,toy p95 ms,throughput\n2,100,500,5\n4,100,700,10\n"
 
 def main(folder: Path) -> None:
     run = played(toys={2: 0.5, 4: 2.0})
-    written(run, folder / "run")
-    written(played(toys={2: 0.25, 4: 1.0}), folder / "other")
+    write_files(run, folder / "run")
+    write_files(played(toys={2: 0.25, 4: 1.0}), folder / "other")
     (folder / "table.csv").write_text(TABLE)
     report = assess(load_run(folder / "run"), [LIMIT])
     compared = compare_runs([load_run(folder / name) for name in ("run", "other")], ["run", "other"], [LIMIT], 0.05)
     live = Live(run)
-    told = {
+    views = {
         "tally": run.ledger.tally(0).histograms["toy"].count,
         "requests": cells(folder / "run_llm_requests.csv", "toy"),
         "levels": cells(folder / "run_llm_levels.csv", "toy_p95"),
@@ -54,7 +54,7 @@ def main(folder: Path) -> None:
         "points": [point[COLUMNS.index("toy_p50")] for point in live.snapshot()["points"].values()],
         "published": [level.metric("toy")["p95"] for level in load_table(folder / "table.csv").levels],
     }
-    print(json.dumps(told))
+    print(json.dumps(views))
 
 
 def played(toys: dict[int, float]) -> PlayedRun:
@@ -77,7 +77,7 @@ def played(toys: dict[int, float]) -> PlayedRun:
     return run
 
 
-def written(run: PlayedRun, prefix: Path) -> None:
+def write_files(run: PlayedRun, prefix: Path) -> None:
     files = RunFiles(str(prefix))
     files.append(formats.REQUESTS, run.ledger.take_rows(run.began))
     files.write_levels(run.ledger.figures(level, run.at, run.began) for level in run.ledger.levels)
@@ -88,7 +88,7 @@ def written(run: PlayedRun, prefix: Path) -> None:
 
 
 def cells(file: Path, column: str) -> list[str]:
-    """The different cells of a column, in their order."""
+    """Return the distinct cells of a column in their order."""
     with file.open(newline="", encoding="utf-8") as rows:
         return list(dict.fromkeys(row[column] for row in csv.DictReader(rows)))
 

@@ -1,4 +1,4 @@
-"""Made runs of every kind that a report has sentences for."""
+"""Simulated runs of every kind that a report has sentences for."""
 
 from array import array
 
@@ -20,25 +20,25 @@ from llmlocust.text.message import to_json
 from tests.plugin.run.fake_cluster import make_run, played
 
 LIMITS = [Threshold.parse("ttft.p95 < 1s"), Threshold.parse("errors < 1%")]
-OF_THE_RUN = {"time", "Clocks agree."}
-"""A made run's own check: words that come from the file."""
+WORDS_OF_THE_RUN = {"time", "Clocks agree."}
+"""Words that a page takes from the files of a simulated run: its own check."""
 
 
-def made(folder, limits=(), leave_out=(), *, ended=True, **how):
-    how = {"loads": (2, 4, 8), "slots": 24, "hold": 10.0, "warmup": 2.0} | how
-    return assess(load_run(MadeRun(**how).write(folder / "x", leave_out=leave_out, ended=ended)), limits)
+def assessment_of(folder, limits=(), leave_out=(), *, ended=True, **options):
+    options = {"loads": (2, 4, 8), "slots": 24, "hold": 10.0, "warmup": 2.0} | options
+    return assess(load_run(MadeRun(**options).write(folder / "x", leave_out=leave_out, ended=ended)), limits)
 
 
 COUNTED = {"unit": "users", "levels": [5], "warmup": None, "hold": None, "requests": 200}
 
 
 def lost(state, due=None):
-    """The problem of a worker that was lost. `due`: the requests that it had to send afterwards, if they are known."""
+    """Return the check of a lost worker. `due`: the requests that it had to send afterwards, if their number is known."""
     return {"checks": [failed_check(loss("a:1", 12.0, state.missing(72.0, due)))]}
 
 
 def replaying():
-    """A run that replays a trace with one row per second, none of which has been due so far."""
+    """Return a run that replays a trace of one row per second, before its first row is due."""
     run, _ = make_run({"a": 1, "b": 1})
     trace = Trace("trace.csv", moments=array("d", range(20)), prompt_tokens=array("I", [1] * 20))
     run.assignment.replay(Rows(Replay(trace), ""), "a trace")
@@ -48,7 +48,7 @@ def replaying():
 
 
 def by_rate():
-    """A run of open load."""
+    """Return a run of open load."""
     run, _ = make_run({"a": 1, "b": 1})
     run.assignment.open("poisson", 50)
     run.begin_level(30.0, RATE)
@@ -56,7 +56,7 @@ def by_rate():
 
 
 def too_few():
-    """The problem of a run of a fixed number of requests that lost its users."""
+    """Return the problem of a run of a fixed number of requests that lost its users."""
     run, cluster = make_run({"a": 1, "b": 1})
     run.assignment.count_requests(4)
     run.begin_level(2)
@@ -91,51 +91,51 @@ RUNS = {
     "derived": RAMP,
     "not reached": {"limits": LIMITS},
     "empty answers": {"limits": LIMITS, "empty": (1, 2)},
-    "nothing but empty answers": {"empty": (0, 1, 2)},
+    "only empty answers": {"empty": (0, 1, 2)},
     "stopped": {
         "limits": LIMITS,
         "loads": (2, 4),
         "last_hold": 2.2,
-        "told": {"plan": {"unit": "users", "levels": [2, 4, 8], "warmup": 2.0, "hold": 10.0}, "stopped": True},
+        "info": {"plan": {"unit": "users", "levels": [2, 4, 8], "warmup": 2.0, "hold": 10.0}, "stopped": True},
     },
     "ended by a gate": {
         "limits": LIMITS,
         "last_hold": 2.2,
-        "told": {"ended_by": to_json(BREACH.name), "stopped": True},
+        "info": {"ended_by": to_json(BREACH.name), "stopped": True},
     },
-    "gates": {"told": {"options": {"llm_threshold": GATES}}, **RAMP},
+    "gates": {"info": {"options": {"llm_threshold": GATES}}, **RAMP},
     "gates in doubt": {
         "last_hold": 2.2,
-        "told": {"options": {"llm_threshold": "e2e.p95 < 60s, itl.p99 < 1ms"}, "stopped": True},
+        "info": {"options": {"llm_threshold": "e2e.p95 < 60s, itl.p99 < 1ms"}, "stopped": True},
     },
     "gates of few requests": {
         "limit": 0.001,
-        "told": {"options": {"llm_threshold": "ttft.p95 < 1s @ 2, itl.p99 < 1s"}},
+        "info": {"options": {"llm_threshold": "ttft.p95 < 1s @ 2, itl.p99 < 1s"}},
     },
     "dies": {"limits": LIMITS, "dies": 17.0},
     "no server": {"dies": -1.0},
-    **{f"lacks, {kind}": {"limits": LIMITS, "lacks": (kind, 0.9)} for kind in vocabulary.CLIENT_KINDS},
+    **{f"unsent, {kind}": {"limits": LIMITS, "unsent": (kind, 0.9)} for kind in vocabulary.CLIENT_KINDS},
     "starved": {
         "limits": LIMITS,
         "starved": {"throttled": 0.4, "core_wait": 0.5, "loop_lag": 9000.0, "turn_wait": 9000.0, "client_queue": 165.0},
     },
     "paused": {"limits": LIMITS, "paused": 0.6},
-    "paused, where many fail": {"limits": LIMITS, "paused": 0.6, **RAMP},
+    "paused, with many failures": {"limits": LIMITS, "paused": 0.6, **RAMP},
     "hardly paused": {"limits": LIMITS, "paused": 0.02},
     "a level without requests": {"limits": LIMITS, "silent": (2,), "paused": 0.97},
     "a level of long requests": {"limits": LIMITS, "silent": (1,)},
-    **{f"a lost worker, {kind}": {"told": told} for kind, told in LOST.items()},
-    "a run that sent too few": {"told": {"checks": [failed_check(too_few())]}},
-    "rows of another run": {"told": {"started": EPOCH + 20.0, "rows": {"seen": 9, "kept": 9}}},
-    "rows are missing": {"told": {"rows": {"seen": 9**6, "kept": 9**6}}},
+    **{f"a lost worker, {kind}": {"info": info} for kind, info in LOST.items()},
+    "a run that sent too few requests": {"info": {"checks": [failed_check(too_few())]}},
+    "rows of another run": {"info": {"started": EPOCH + 20.0, "rows": {"seen": 9, "kept": 9}}},
+    "rows are missing": {"info": {"rows": {"seen": 9**6, "kept": 9**6}}},
     "no rows": {"leave_out": (formats.REQUESTS,)},
-    "two clocks": {"told": {"clocks": {"kernel": 4000, "user": 40}}},
-    "two clocks, late": {"told": {"clocks": {"kernel": 4, "user": 4}}, "starved": {"loop_lag": 9000.0}},
-    "two clocks, hardly": {"told": {"clocks": {"kernel": 4999, "user": 1}}},
+    "two clocks": {"info": {"clocks": {"kernel": 4000, "user": 40}}},
+    "two clocks, late": {"info": {"clocks": {"kernel": 4, "user": 4}}, "starved": {"loop_lag": 9000.0}},
+    "two clocks, one hardly used": {"info": {"clocks": {"kernel": 4999, "user": 1}}},
     "outage": {"limits": LIMITS, "out": ("connect", 27.0, 32.0)},
     "outages": {"limits": LIMITS, "loads": (2, 4, 8, 16), "out": ("connect", 21.0, 27.0)},
-    "lacks a little": {"limits": LIMITS, "lacks": ("client_limit", 0.005), **RAMP},
-    "lacks all": {"limits": LIMITS, "lacks": ("name_lookup", 1.0)},
+    "few unsent": {"limits": LIMITS, "unsent": ("client_limit", 0.005), **RAMP},
+    "all unsent": {"limits": LIMITS, "unsent": ("name_lookup", 1.0)},
     "no success": {"limit": 0.001},
     "no streams": {"limits": LIMITS, "streams": False},
     "one level": {"loads": (5,)},
@@ -146,18 +146,18 @@ RUNS = {
         "hold": 20.0,
     },
     "surge": {"loads": (6, 60, 6), "phases": ("baseline", "surge", "recovery"), "hold": 30.0},
-    "spike without a word": {"loads": (2, 4, 2), "phases": ("baseline", "spike", "recovery"), "hold": 2.0},
+    "spike without thresholds": {"loads": (2, 4, 2), "phases": ("baseline", "spike", "recovery"), "hold": 2.0},
     "soak": {"loads": (10,), "phases": ("soak",), "hold": 60.0},
     "short soak": {"loads": (1,), "phases": ("soak",), "hold": 4.0, "limits": LIMITS},
     "wave": {"loads": (2, 20, 40, 20), "phases": ("rise", "rise", "rise", "fall")},
-    "one level with limits": {"loads": (5,), "limits": LIMITS},
-    "fixed number": {"loads": (5,), "slots": 3, "warmup": 0.0, "hold": 4.0, "told": {"plan": COUNTED}},
-    "fixed number, stopped": {"loads": (5,), "told": {"plan": COUNTED, "stopped": True}},
-    "fixed number, no streams": {"loads": (5,), "streams": False, "told": {"plan": COUNTED}},
-    "fixed number, no success": {"loads": (5,), "limit": 0.001, "told": {"plan": COUNTED}},
-    "a trace that keeps its limits": {"limits": [Threshold.parse("ttft.p95 < 100s")], "told": TRACE},
-    "a trace that breaks them": {"limits": LIMITS, **RAMP, "told": TRACE},
-    "a trace without limits": {"told": TRACE},
+    "one level with thresholds": {"loads": (5,), "limits": LIMITS},
+    "fixed number": {"loads": (5,), "slots": 3, "warmup": 0.0, "hold": 4.0, "info": {"plan": COUNTED}},
+    "fixed number, stopped": {"loads": (5,), "info": {"plan": COUNTED, "stopped": True}},
+    "fixed number, no streams": {"loads": (5,), "streams": False, "info": {"plan": COUNTED}},
+    "fixed number, no success": {"loads": (5,), "limit": 0.001, "info": {"plan": COUNTED}},
+    "a trace that meets its thresholds": {"limits": [Threshold.parse("ttft.p95 < 100s")], "info": TRACE},
+    "a trace that violates them": {"limits": LIMITS, **RAMP, "info": TRACE},
+    "a trace without thresholds": {"info": TRACE},
     "killed": {"ended": False},
     "no requests": {"leave_out": (formats.REQUESTS,)},
     "no histograms": {"leave_out": (formats.HISTOGRAMS,)},

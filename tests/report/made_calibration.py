@@ -7,10 +7,10 @@ from llmlocust.calibration.errors import Latencies, Point
 NOTHING = Latencies()
 
 
-def point(tokens_per_s: float, wrong: float = 0.0, streams: int = 100) -> Point:
-    """A point whose p99 ITL has this error, and whose mean TTFT twice that, in seconds."""
+def point(tokens_per_s: float, error: float = 0.0, streams: int = 100) -> Point:
+    """Return a point whose p99 ITL has this error in seconds, and whose mean TTFT has twice that error."""
     true = Latencies(ttft_mean=0.05, ttft_p99=0.06, itl_p50=0.01, itl_p99=0.012)
-    measured = Latencies(0.05 + 2 * wrong, 0.06 + 3 * wrong, 0.01, 0.012 + wrong)
+    measured = Latencies(0.05 + 2 * error, 0.06 + 3 * error, 0.01, 0.012 + error)
     return Point(streams, 0.01, tokens_per_s, true, measured, 20e-6, 0.2, 0.0015, 0.001)
 
 

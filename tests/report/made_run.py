@@ -1,4 +1,4 @@
-"""A run of ours, made up: users in a closed loop before a server with slots, written with the writers' columns."""
+"""A simulated run: users in a closed loop before a server with slots, in files with the columns of the writers."""
 
 import csv
 import heapq
@@ -24,7 +24,7 @@ _STATUS = {"http_503": 503, "connect": 0, "reset": 0, **dict.fromkeys(vocabulary
 
 
 class MadeRun:
-    """Simulated second by second of virtual time: nothing waits."""
+    """A run in virtual time: its simulation does not wait."""
 
     def __init__(
         self,
@@ -41,32 +41,32 @@ class MadeRun:
         unread=(),
         streams=True,
         last_hold=None,
-        told=None,
+        info=None,
         think=(0.5, 1.5),
         phases=(),
-        lacks=None,
+        unsent=None,
         starved=None,
         out=("connect", math.inf, math.inf),
         paused=math.nan,
         silent=(),
     ):
-        """`dies`: the moment from which on nothing connects. `empty`: levels whose answers have no token; `unread`: levels of whose tokens none was seen. `last_hold`:
-        how long the last level was held before somebody stopped the run. `told`: to add to run.json. `think`: the
-        least and the most seconds between two requests of a user. `phases`: the name of each level's phase. `lacks`: why requests of the
-        last level fail on the way to the server, and how many of them do. `out`: how requests fail, and between
-        which moments. `starved`: what columns of the timeline and
-        of the requests hold in the last level. `paused`: the share of the users' time in pauses after failures, in the
-        last level. `silent`: levels in which no user asks anything.
+        """Simulate the run. `dies`: the second from which no request can connect. `empty`: levels whose answers have no
+        token; `unread`: levels whose tokens were counted, but not seen. `last_hold`: seconds that the last level was
+        held before the run was stopped. `info`: items to add to run.json. `think`: the minimum and maximum seconds
+        between two requests of a user. `phases`: the name of each level's phase. `unsent`: why requests of the last
+        level never reach the server, and their share. `out`: how requests fail, and between which moments. `starved`:
+        values for columns of the timeline and of the requests in the last level. `paused`: the share of the users' time
+        in pauses after failures, in the last level. `silent`: levels in which no user sends a request.
         """
         self.random = random.Random(seed)
         self.loads, self.slots, self.hold, self.warmup = loads, slots, hold, warmup
         self.limit, self.tokens = limit, tokens
         self.think = think
-        self.lacks, self.lacking = lacks or ("", 0.0)
+        self.unsent, self.unsent_share = unsent or ("", 0.0)
         self.starved = starved or {}
         self.out, self.paused, self.silent = out, paused, silent
         self.phases = phases or [""] * len(loads)
-        self.dies, self.empty, self.unread, self.streams, self.more = dies, empty, unread, streams, told or {}
+        self.dies, self.empty, self.unread, self.streams, self.more = dies, empty, unread, streams, info or {}
         self.last_hold = hold if last_hold is None else last_hold
         self.rows: list[dict] = []
         self.levels: list[Level] = []
@@ -76,8 +76,8 @@ class MadeRun:
 
     def _simulate(self):
         moment = 0.0
-        busy: list[float] = []  # when each slot is free
-        users: list[float] = []  # when each user asks again
+        busy: list[float] = []  # the seconds at which the slots are free
+        users: list[float] = []  # the seconds at which the users send their next requests
         for index, load in enumerate(self.loads):
             level = Level(index, float(load), began=moment, warmed_up=moment + self.warmup, phase=self.phases[index])
             level.ended = level.warmed_up + (self.last_hold if index == len(self.loads) - 1 else self.hold)
@@ -93,14 +93,14 @@ class MadeRun:
         self.ended = moment + 5.0
         for second in range(int(self.ended)):
             self._second(second)["users"] = next(
-                (each.load for each in self.levels if each.began <= second < each.ended), 0
+                (level.load for level in self.levels if level.began <= second < level.ended), 0
             )
 
     def _second(self, moment: float) -> dict[str, float]:
         return self.seconds.setdefault(int(moment), dict.fromkeys(TIMELINE_COLUMNS[2:], 0.0))
 
     def _ask(self, sent: float, busy: list[float], index: int) -> float:
-        """One request: waits for a slot, streams its tokens; gives up when no token came in time."""
+        """Simulate a request: it waits for a slot and streams its tokens, or times out before the first token."""
         while busy and busy[0] <= sent:
             heapq.heappop(busy)
         start = sent if len(busy) < self.slots else heapq.nsmallest(len(busy) - self.slots + 1, busy)[-1]
@@ -123,8 +123,8 @@ class MadeRun:
             return self._failed(row, sent, 0.001, self.out[0], "out")
         if index == len(self.loads) - 1:
             row |= {name: value for name, value in self.starved.items() if name in row}
-        if self.lacks and index == len(self.loads) - 1 and self.random.random() < self.lacking:
-            return self._failed(row, sent, 0.001, self.lacks, "lacking")
+        if self.unsent and index == len(self.loads) - 1 and self.random.random() < self.unsent_share:
+            return self._failed(row, sent, 0.001, self.unsent, "not sent")
         if ttft > self.limit:
             return self._failed(row, sent, self.limit, "timeout_first_token", HOSTILE)
         if len(busy) > 2 * self.slots and self.random.random() < 0.04:
@@ -132,20 +132,20 @@ class MadeRun:
         load = min(1.0, len(busy) / self.slots)
         count = max(2, round(self.tokens * self.random.lognormvariate(0, 0.3)))
         step = 0.018 + 0.03 * load
-        gaps = [step * self.random.lognormvariate(0, 0.25) for _ in range(count - 1)]
-        over = ttft + sum(gaps)
-        heapq.heappush(busy, sent + over)
-        ordered = sorted(gaps)
+        intervals = [step * self.random.lognormvariate(0, 0.25) for _ in range(count - 1)]
+        end = ttft + sum(intervals)
+        heapq.heappush(busy, sent + end)
+        ordered = sorted(intervals)
         row |= {
             "outcome": "ok",
             "status": 200,
-            "e2e": over * 1000,
+            "e2e": end * 1000,
             "ttft": ttft * 1000,
             "ttfo": ttft * 1000,
-            "tpot": sum(gaps) / (count - 1) * 1000,
-            "itl_p50": ordered[len(gaps) // 2] * 1000,
+            "tpot": sum(intervals) / (count - 1) * 1000,
+            "itl_p50": ordered[len(intervals) // 2] * 1000,
             "itl_max": ordered[-1] * 1000,
-            "duration": over * 1000,
+            "duration": end * 1000,
             "input_tokens": 30,
             "output_tokens": count,
             "token_source": "usage",
@@ -153,7 +153,7 @@ class MadeRun:
             "coalesced": int(count * 0.02),
             "finish": "stop",
         }
-        if sent + over > self.dies:
+        if sent + end > self.dies:
             return self._failed(self._bare(row), sent, self.dies - sent, "reset", "Connection reset by peer")
         if index in self.empty:
             row = self._bare(row) | {"chunks": 0, "output_tokens": 0}
@@ -161,19 +161,19 @@ class MadeRun:
             row = self._bare(row) | {"chunks": 0, "output_tokens": count, "unread": "choices.delta.voice"}
         elif not self.streams:
             row |= dict.fromkeys(("ttft", "ttfo", "tpot", "itl_p50", "itl_max"), "") | {"chunks": 0, "coalesced": 0}
-        self._count(row, sent, over, gaps)
-        return sent + over
+        self._count(row, sent, end, intervals)
+        return sent + end
 
     def _bare(self, row):
-        none = dict.fromkeys(("e2e", "ttft", "ttfo", "tpot", "itl_p50", "itl_max", "output_tokens", "finish"), "")
-        return row | none | {"chunks": 0, "coalesced": 0}
+        unknown = dict.fromkeys(("e2e", "ttft", "ttfo", "tpot", "itl_p50", "itl_max", "output_tokens", "finish"), "")
+        return row | unknown | {"chunks": 0, "coalesced": 0}
 
     def _failed(self, row, sent, after, kind, text):
         row |= {"outcome": kind, "error": text, "status": _STATUS.get(kind, 200), "duration": after * 1000}
         self._count(row, sent, after, [])
         return sent + after
 
-    def _count(self, row, sent, over, gaps):
+    def _count(self, row, sent, over, intervals):
         level = self.levels[row["level"]]
         tally = self.tallies[row["level"]]
         row["measured"] = int(level.measures(sent))
@@ -189,20 +189,20 @@ class MadeRun:
             return
         arrivals = []
         if row["chunks"]:
-            arrivals = list(itertools.accumulate(gaps, initial=sent + row["ttft"] / 1000))
+            arrivals = list(itertools.accumulate(intervals, initial=sent + row["ttft"] / 1000))
         elif row["output_tokens"]:
             arrivals = [sent + over]
         for arrival in arrivals:
             self._second(arrival)["tokens"] += 1
-        for other, counted in zip(self.levels, self.tallies, strict=True):
-            counted.numbers["tokens_in_window"] += sum(other.measures(arrival) for arrival in arrivals)
-            if other.measures(sent + over):
-                counted.numbers["ended_ok"] += 1
+        for other_level, other_tally in zip(self.levels, self.tallies, strict=True):
+            other_tally.numbers["tokens_in_window"] += sum(other_level.measures(arrival) for arrival in arrivals)
+            if other_level.measures(sent + over):
+                other_tally.numbers["ended_ok"] += 1
         if row["measured"]:
             for name in ("ttft", "ttfo", "e2e", "tpot", "client_queue"):
                 if row[name] != "":
                     tally.histogram(name).add(row[name] / 1000)
-            tally.histogram("itl").extend(gaps if row["chunks"] else [])
+            tally.histogram("itl").extend(intervals if row["chunks"] else [])
             for name in ("input_tokens", "output_tokens", "chunks", "coalesced"):
                 tally.numbers[name] += row[name] or 0
 
@@ -227,12 +227,12 @@ class MadeRun:
             for bucket, count in histogram.items()
         ]
         timeline = [
-            {"time": EPOCH + second, "level": self._level_of(second), **told, "client_cpu": 0.3, "loop_lag": 1.5}
+            {"time": EPOCH + second, "level": self._level_of(second), **counts, "client_cpu": 0.3, "loop_lag": 1.5}
             | (self._starved_second() if self._level_of(second) == len(self.loads) - 1 else {})
-            for second, told in sorted(self.seconds.items())
+            for second, counts in sorted(self.seconds.items())
         ]
         tables = {
-            formats.LEVELS: (LEVEL_COLUMNS, [level_row(each) for each in figures]),
+            formats.LEVELS: (LEVEL_COLUMNS, [level_row(level) for level in figures]),
             formats.REQUESTS: (REQUEST_COLUMNS, rows),
             formats.HISTOGRAMS: (HISTOGRAM_COLUMNS, histograms),
             formats.TIMELINE: (TIMELINE_COLUMNS, timeline),
@@ -246,7 +246,7 @@ class MadeRun:
                 writer.writerows(lines)
         if formats.RUN not in leave_out:
             path = prefix.with_name(f"{prefix.name}_{formats.RUN}")
-            path.write_text(json.dumps(self.told(ended=ended)), encoding="utf-8")
+            path.write_text(json.dumps(self.run_json(ended=ended)), encoding="utf-8")
         return prefix
 
     def _starved_second(self):
@@ -256,14 +256,14 @@ class MadeRun:
         plan = {"unit": "users", "levels": list(self.loads), "warmup": self.warmup, "hold": self.hold}
         if not any(self.phases):
             return plan
-        runs = [(name, len(list(found))) for name, found in itertools.groupby(self.phases)]
-        parts = [{"name": name, "levels": many, "warmup": self.warmup, "hold": self.hold} for name, many in runs]
-        return plan | {"warmup": None, "hold": None, "shape": "made up", "phases": parts}
+        runs = [(name, len(list(group))) for name, group in itertools.groupby(self.phases)]
+        phases = [{"name": name, "levels": count, "warmup": self.warmup, "hold": self.hold} for name, count in runs]
+        return plan | {"warmup": None, "hold": None, "shape": "simulated", "phases": phases}
 
     def _level_of(self, second):
-        return next((each.index for each in self.levels if each.began <= second < each.ended), "")
+        return next((level.index for level in self.levels if level.began <= second < level.ended), "")
 
-    def told(self, *, ended=True):
+    def run_json(self, *, ended=True):
         return {
             "format": formats.FORMAT,
             "llmlocust": "0.1.0",

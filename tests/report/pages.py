@@ -1,21 +1,21 @@
-"""What a reader of a page sees: its text, its structure, and the English that is left in a translated page."""
+"""The text and the structure of a page, and the English that is left in a translated page."""
 
 import re
 from html.parser import HTMLParser
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
-SPOKEN = {"title", "aria-label", "data-dark", "data-light"}
-"""Attributes that are read out or shown."""
-STAYS = re.compile(
+SPOKEN_ATTRIBUTES = {"title", "aria-label", "data-dark", "data-light"}
+"""Attributes that a screen reader reads out or a browser shows."""
+LATIN_WORDS = re.compile(
     r"(?<![A-Za-z])(?:\S+\.(?:csv|json)|[A-Za-z]+_[A-Za-z_]+|--[a-z-]+|stream: true|stream = False|N = X·\(R \+ Z\)|"
     r"TTFT|TTFO|TPOT|ITL|SLO|HTTP|TLS|IP|DNS|CSV|GPU|CPU|UTC|vLLM|llmlocust|Locust|Retry-After|ChatUser|ulimit|backlog|"
     r"locustfile|worker|token|ttft|e2e|errors|p\d+|ms|s|BASE|NEW|Holm)(?![A-Za-z])"
 )
-"""Words that a Chinese page has in Latin letters: names, units, terms, options, names of files."""
+"""Words that stay in Latin letters on a Chinese page: names, units, terms, options, names of files."""
 
 
-class Seen(HTMLParser):
-    """The structure of a page and its text; `open` are the elements around the text that is read."""
+class ParsedPage(HTMLParser):
+    """The structure of a page and its text; `open` has the elements around the current text."""
 
     def __init__(self, text):
         super().__init__(convert_charrefs=True)
@@ -44,32 +44,32 @@ class Seen(HTMLParser):
             self.words.append(data)
 
 
-class Prose(Seen):
-    """The text of a page and what is read out, without code and without what is marked as not to be translated."""
+class Prose(ParsedPage):
+    """The text and the spoken attributes of a page, without code and without elements marked translate="no"."""
 
     def __init__(self, text):
-        self.kept = 0
+        self.untranslated = 0
         super().__init__(text)
 
     def handle_starttag(self, tag, attrs):
         super().handle_starttag(tag, attrs)
-        kept = tag in ("code", "pre") or ("translate", "no") in attrs
-        if not self.kept and not kept:
-            self.words += [value for name, value in attrs if name in SPOKEN and value]
-        if (self.kept or kept) and tag not in VOID:
-            self.kept += 1
+        untranslated = tag in ("code", "pre") or ("translate", "no") in attrs
+        if not self.untranslated and not untranslated:
+            self.words += [value for name, value in attrs if name in SPOKEN_ATTRIBUTES and value]
+        if (self.untranslated or untranslated) and tag not in VOID:
+            self.untranslated += 1
 
     def handle_endtag(self, tag):
         super().handle_endtag(tag)
-        self.kept = max(0, self.kept - 1)
+        self.untranslated = max(0, self.untranslated - 1)
 
     def handle_data(self, data):
-        if not self.kept:
+        if not self.untranslated:
             super().handle_data(data)
 
 
 def english_in(page, names=()):
-    """The texts of a page that have words in Latin letters, other than STAYS and `names`."""
+    """Return the texts of a page that have words in Latin letters, except LATIN_WORDS and `names`."""
     names = re.compile("|".join(sorted(map(re.escape, names), key=len, reverse=True)) or "(?!)")
     texts = {text.strip() for text in Prose(page).words}
-    return {text for text in texts if re.search("[A-Za-z]{2}", STAYS.sub("", names.sub("", text)))}
+    return {text for text in texts if re.search("[A-Za-z]{2}", LATIN_WORDS.sub("", names.sub("", text)))}

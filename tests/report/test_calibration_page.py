@@ -19,7 +19,7 @@ def rows(page: str) -> list[str]:
 
 
 def test_the_page_begins_with_the_verdict_and_has_a_row_for_every_load():
-    page = html(POINTS[::-1], MACHINE)  # in whatever order they were measured
+    page = html(POINTS[::-1], MACHINE)  # the order of measurement does not matter
 
     title = " ".join(re.search(r"<h1.*?</span>(.*?)</h1>", page, re.DOTALL)[1].split())
     assert title.replace("\N{NO-BREAK SPACE}", " ") == verdict(POINTS)
@@ -29,7 +29,7 @@ def test_the_page_begins_with_the_verdict_and_has_a_row_for_every_load():
     assert "&lt;one&gt; &amp; only" in page
 
 
-def test_errors_that_are_too_large_are_crossed_out_in_the_curve():
+def test_errors_that_are_too_large_are_red_crosses_in_the_curve():
     only_ttft = point(25_000, 0.00099)
     only_ttft = replace(only_ttft, measured=replace(only_ttft.measured, ttft_mean=0.0521))
     curve, *_ = pictures([*POINTS, only_ttft])
@@ -41,7 +41,7 @@ def test_errors_that_are_too_large_are_crossed_out_in_the_curve():
 
 
 @pytest.mark.parametrize(
-    "points, shown",
+    "points, figures",
     [
         (POINTS[:1], 3),
         ([point(1.0, -5.0), point(2.0, 5000.0)], 3),
@@ -50,26 +50,26 @@ def test_errors_that_are_too_large_are_crossed_out_in_the_curve():
     ],
     ids=["one", "wild", "one without an answer", "none with an answer"],
 )
-def test_a_page_is_made_of_any_points(points, shown):
+def test_any_points_make_a_page(points, figures):
     page = html(points, MACHINE)
 
-    assert page.count("<figure ") == shown
+    assert page.count("<figure ") == figures
     assert len(rows(page)) == len(points)
     assert "nan" not in re.sub("<[^>]*>", "", page)
 
 
-def test_a_run_too_short_to_know_the_cost_has_no_picture_of_it():
+def test_an_unknown_cost_has_no_picture():
     short = Point(100, 0.01, 500.0, POINTS[0].true, POINTS[0].measured, math.nan, math.nan, 0.001, 0.0)
 
-    assert [each.name for each in pictures([short])] == ["error", "lateness"]
+    assert [picture.name for picture in pictures([short])] == ["error", "lateness"]
 
 
-def test_json_has_milliseconds_and_null_for_what_is_not_known():
-    told = json.loads(as_json([*POINTS, UNKNOWN], MACHINE))
+def test_json_has_milliseconds_and_null_for_unknown_figures():
+    document = json.loads(as_json([*POINTS, UNKNOWN], MACHINE))
 
-    assert told["verdict"]["says"] == verdict([*POINTS, UNKNOWN])
-    assert told["machine"] == MACHINE
-    second, last = told["points"][1], told["points"][-1]
+    assert document["verdict"]["says"] == verdict([*POINTS, UNKNOWN])
+    assert document["machine"] == MACHINE
+    second, last = document["points"][1], document["points"][-1]
     assert (second["true"]["itl_p99"], second["measured"]["itl_p99"], second["itl"]) == (12.0, 12.4, 10.0)
     assert (second["cpu_per_token"], second["lag_p99"], second["accurate"]) == (0.02, 1.5, True)
     assert (last["true"]["itl_p99"], last["cpu_per_token"], last["accurate"]) == (None, None, False)

@@ -1,4 +1,4 @@
-"""Words of a server, a worker and a run's file in what each command writes: shown, and nothing more."""
+"""Hostile words of a server, a worker or a run's file are shown by every command, without any other effect."""
 
 import json
 from xml.etree import ElementTree as ET
@@ -11,7 +11,7 @@ from llmlocust.text import media
 
 EVIL = "=1+1\x1b]0;owned\x07\x9b31m\u202egnp.exe \r\n| [x](http://evil) <zz>"
 SURROGATE = "half \ud800"
-TOLD = {
+INFO = {
     "target": {"host": f"http://{EVIL}", "model": EVIL + SURROGATE, "dialect": EVIL},
     "user_classes": {EVIL: EVIL + SURROGATE},
     "options": {"llm_prompt": EVIL, EVIL: SURROGATE},
@@ -30,13 +30,13 @@ TOLD = {
 LONG = "the: a, b. c (d) " * 10_000
 
 
-def written(folder, words):
-    """Hostile files of two runs."""
-    told = json.loads(json.dumps(TOLD).replace(json.dumps(EVIL)[1:-1], json.dumps(words)[1:-1]))
+def hostile_runs(folder, words):
+    """Write two runs with hostile words in their files, and return their prefixes."""
+    info = json.loads(json.dumps(INFO).replace(json.dumps(EVIL)[1:-1], json.dumps(words)[1:-1]))
     prefixes = []
     for name in ("a", "b"):
-        how = {"loads": (4, 30), "slots": 6, "hold": 15.0, "phases": [words, f"{words} again"], "limit": 2.0}
-        prefix = MadeRun(**how, told=told).write(folder / name / "x")
+        options = {"loads": (4, 30), "slots": 6, "hold": 15.0, "phases": [words, f"{words} again"], "limit": 2.0}
+        prefix = MadeRun(**options, info=info).write(folder / name / "x")
         requests = prefix.with_name("x_llm_requests.csv")
         cell = '"' + (words[:3000].replace('"', '""')) + '"'
         requests.write_text(requests.read_text().replace("upstream $overloaded_", cell))
@@ -46,12 +46,12 @@ def written(folder, words):
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
-    return written(tmp_path_factory.mktemp("unseen"), EVIL)
+    return hostile_runs(tmp_path_factory.mktemp("unseen"), EVIL)
 
 
 @pytest.fixture(scope="module")
 def long(tmp_path_factory):
-    return written(tmp_path_factory.mktemp("long"), LONG)
+    return hostile_runs(tmp_path_factory.mktemp("long"), LONG)
 
 
 COMMANDS = {
@@ -69,33 +69,33 @@ COMMANDS = {
 
 
 def outputs(command, prefixes, folder, monkeypatch, capsys):
-    """What a command writes, by the place."""
+    """Run a command and return its outputs by name: files, stdout, stderr."""
     monkeypatch.chdir(folder)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(folder / "summary.md"))
     names = {"A": str(prefixes[0]), "B": str(prefixes[1])}
-    with pytest.raises(SystemExit) as ended:
-        main([names.get(each, each) for each in command])
-    said = capsys.readouterr()
-    assert ended.value.code in (0, 98, 99), said
+    with pytest.raises(SystemExit) as exit_:
+        main([names.get(argument, argument) for argument in command])
+    printed = capsys.readouterr()
+    assert exit_.value.code in (0, 98, 99), printed
     files = {path.name: path.read_bytes().decode() for path in folder.iterdir()}
-    return {**files, "stdout": said.out, "stderr": said.err}
+    return {**files, "stdout": printed.out, "stderr": printed.err}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_command_prints_unseen_characters(hostile, name, tmp_path, monkeypatch, capsys, request):
-    if name not in ("report", "compare"):  # whose pictures are the others'
-        request.getfixturevalue("undrawn")
-    for place, text in outputs(COMMANDS[name], hostile, tmp_path, monkeypatch, capsys).items():
-        assert media.document(text) == text, place
-        assert "<zz>" not in text or not place.endswith(".html"), place
-        if place.endswith(".xml"):
+    if name not in ("report", "compare"):  # the other commands write the same pictures
+        request.getfixturevalue("text_only_pictures")
+    for output, text in outputs(COMMANDS[name], hostile, tmp_path, monkeypatch, capsys).items():
+        assert media.document(text) == text, output
+        assert "<zz>" not in text or not output.endswith(".html"), output
+        if output.endswith(".xml"):
             assert ET.fromstring(text).find(".//testcase") is not None
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("text_only_pictures")
 @pytest.mark.parametrize("name", ["report, in Chinese", "check", "compare"])
-def test_no_line_on_the_terminal_is_without_end(long, name, tmp_path, monkeypatch, capsys):
-    told = outputs(COMMANDS[name], long, tmp_path, monkeypatch, capsys)
+def test_lines_on_the_terminal_have_a_limited_length(long, name, tmp_path, monkeypatch, capsys):
+    texts = outputs(COMMANDS[name], long, tmp_path, monkeypatch, capsys)
 
-    for line in [*told["stdout"].splitlines(), *told["stderr"].splitlines()]:
+    for line in [*texts["stdout"].splitlines(), *texts["stderr"].splitlines()]:
         assert len(line) <= media.MAX_LINE + 1

@@ -1,4 +1,4 @@
-"""Messages in other languages: the catalogues are whole, and nothing of a message stays English."""
+"""Messages in other languages: the catalogues are complete, and no part of a message stays English."""
 
 import ast
 import re
@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import DictLoader
-from kinds_of_runs import OF_THE_RUN, RUNS, made
-from pages import STAYS
+from kinds_of_runs import RUNS, WORDS_OF_THE_RUN, assessment_of
+from pages import LATIN_WORDS
 
 from llmlocust.metrics import vocabulary
 from llmlocust.metrics.metric import METRICS
@@ -19,18 +19,18 @@ from llmlocust.text.message import Message, message, term
 from tests.simulators import ROOT
 
 OTHERS = sorted(set(LANGUAGES) - {"en"})
-PLACE = re.compile(r"\{(\w+)\}")
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
 TERMS = {
     *(name for metric in METRICS.values() for name in (metric.short, metric.name)),
     *vocabulary.ERROR_KINDS.values(),
     *vocabulary.PHASES,
     *vocabulary.PHASES.values(),
 }
-"""The texts of our tables that become messages."""
+"""The texts of tables in the code that become messages."""
 
 
 def calls(name):
-    """Each call of a function in the package, with where it is."""
+    """Yield each call of a function in the package, with its file and line."""
     for path in sorted((ROOT / "llmlocust").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name:
@@ -43,11 +43,11 @@ def literal(node):
 
 
 def of_templates():
-    """The text of each {% trans %} block."""
-    made = templating.environment(DictLoader({}))
+    """Yield the template of each {% trans %} block."""
+    environment = templating.environment(DictLoader({}))
     for path in sorted((ROOT / "llmlocust" / "report" / "templates").glob("*.j2")):
-        for _, _, text in made.extract_translations(path.read_text(encoding="utf-8")):
-            # a block with places is a call with several arguments
+        for _, _, text in environment.extract_translations(path.read_text(encoding="utf-8")):
+            # a block with placeholders is a call with several arguments
             yield templating.template_of(text[0] if isinstance(text, tuple) else text)
 
 
@@ -59,47 +59,47 @@ TEMPLATES = {
 
 
 def test_templates_are_literals_and_name_their_values():
-    for where, node in calls("message"):
-        if where.startswith("templating.py"):  # of {% trans %} blocks
+    for place, node in calls("message"):
+        if place.startswith("templating.py"):  # of {% trans %} blocks
             continue
-        assert literal(node) is not None, where
-        assert set(PLACE.findall(literal(node))) == {keyword.arg for keyword in node.keywords}, where
+        assert literal(node) is not None, place
+        assert set(PLACEHOLDER.findall(literal(node))) == {keyword.arg for keyword in node.keywords}, place
 
 
 @pytest.mark.parametrize("language", OTHERS)
-def test_a_catalogue_has_every_template_with_its_places_and_nothing_else(language):
+def test_a_catalogue_has_exactly_the_templates_with_their_placeholders(language):
     entries = messages_of(language)
     assert TEMPLATES - entries.keys() == set()
     assert entries.keys() - TEMPLATES == set()
-    for template, said in entries.items():
-        assert sorted(PLACE.findall(said)) == sorted(PLACE.findall(template)), template
+    for template, translation in entries.items():
+        assert sorted(PLACEHOLDER.findall(translation)) == sorted(PLACEHOLDER.findall(template)), template
 
 
 @pytest.mark.parametrize("language", OTHERS)
 @given(st.data())
 def test_every_message_can_be_rendered(language, data):
-    known = Catalogue(messages_of(language), language)
+    catalogue = Catalogue(messages_of(language), language)
     template = data.draw(st.sampled_from(sorted(TEMPLATES)))
     value = st.text() | st.integers() | st.sampled_from(sorted(TERMS)).map(term)
-    values = {name: data.draw(value) for name in PLACE.findall(template)}
-    known.render(message(template, **values))
-    assert known.missing == []
+    values = {name: data.draw(value) for name in PLACEHOLDER.findall(template)}
+    catalogue.render(message(template, **values))
+    assert catalogue.missing == []
 
 
 def test_an_unknown_template_stays_english_and_is_reported():
-    known = Catalogue({"{load} failed": "{load} απέτυχε"}, "el")
-    assert known.render(message("{load} failed", load="5")) == "5 απέτυχε"
-    assert known.render(message("{load} passed", load="5")) == "5 passed"
-    assert known.missing == ["{load} passed"]
+    catalogue = Catalogue({"{load} failed": "{load} απέτυχε"}, "el")
+    assert catalogue.render(message("{load} failed", load="5")) == "5 απέτυχε"
+    assert catalogue.render(message("{load} passed", load="5")) == "5 passed"
+    assert catalogue.missing == ["{load} passed"]
 
 
 def test_a_message_without_the_values_of_its_translation_stays_english_and_is_reported():
-    known = Catalogue({"{load} failed": "{load} απέτυχε"}, "el")
-    assert known.render(Message("5 failed", "{load} failed", {"more": "5"})) == "5 failed"
-    assert known.missing == ["{load} failed"]
+    catalogue = Catalogue({"{load} failed": "{load} απέτυχε"}, "el")
+    assert catalogue.render(Message("5 failed", "{load} failed", {"more": "5"})) == "5 failed"
+    assert catalogue.missing == ["{load} failed"]
 
 
-def test_places_may_change_their_order_and_hold_messages():
+def test_placeholders_may_change_their_order_and_contain_messages():
     growth = message(
         "{metric} grows {change} between {low} and {high}",
         metric=message("{statistic} {metric}", statistic="p50", metric=term("TTFT")),
@@ -117,54 +117,54 @@ def test_places_may_change_their_order_and_hold_messages():
 
 
 def page(template, language=None, **values):
-    known = Catalogue(
+    catalogue = Catalogue(
         {"hello {name}": "你好 {name}", "friend": "朋友", "{share} % of {name}": "{name} 的 {share} %"}, "zh"
     )
-    made = templating.environment(DictLoader({"page": template})).get_template("page")
+    loaded = templating.environment(DictLoader({"page": template})).get_template("page")
     if language is None:
-        return made.render(**values)
-    with in_language(known):
-        return made.render(**values)
+        return loaded.render(**values)
+    with in_language(catalogue):
+        return loaded.render(**values)
 
 
 HELLO = message("hello {name}", name=term("friend"))
 
 
 def test_a_page_writes_messages_in_its_language():
-    assert page("<p>{{ said }}</p>", said=HELLO) == "<p>hello friend</p>"
-    assert page("<p>{{ said }}</p>", "zh", said=HELLO) == "<p>你好朋友</p>"
-    assert page("<p>{{ said | nb }}</p>", "zh", said=HELLO) == "<p>你好朋友</p>"
-    assert page("<p>{{ said }}</p>", "zh", said=message("hello {name}", name="<b>")) == "<p>你好 &lt;b&gt;</p>"
-    assert page("<p>{{ said }}</p>", "zh", said="hello") == "<p>hello</p>"
+    assert page("<p>{{ text }}</p>", text=HELLO) == "<p>hello friend</p>"
+    assert page("<p>{{ text }}</p>", "zh", text=HELLO) == "<p>你好朋友</p>"
+    assert page("<p>{{ text | nb }}</p>", "zh", text=HELLO) == "<p>你好朋友</p>"
+    assert page("<p>{{ text }}</p>", "zh", text=message("hello {name}", name="<b>")) == "<p>你好 &lt;b&gt;</p>"
+    assert page("<p>{{ text }}</p>", "zh", text="hello") == "<p>hello</p>"
 
 
 def test_a_page_translates_its_own_text():
-    template = "<p>{% trans name=who %}hello {{ name }}{% endtrans %}</p>"
-    assert page(template, who="<b>") == "<p>hello &lt;b&gt;</p>"
-    assert page(template, "zh", who="<b>") == "<p>你好 &lt;b&gt;</p>"
-    assert page(template, "zh", who=term("friend")) == "<p>你好朋友</p>"
-    share = "{% trans share=5, name=who %}{{ share }} % of {{ name }}{% endtrans %}"
-    assert page(share, who="x") == "5 % of x"
-    assert page(share, "zh", who="x") == "x 的 5\N{NO-BREAK SPACE}%"
+    template = "<p>{% trans name=friend %}hello {{ name }}{% endtrans %}</p>"
+    assert page(template, friend="<b>") == "<p>hello &lt;b&gt;</p>"
+    assert page(template, "zh", friend="<b>") == "<p>你好 &lt;b&gt;</p>"
+    assert page(template, "zh", friend=term("friend")) == "<p>你好朋友</p>"
+    share = "{% trans share=5, name=friend %}{{ share }} % of {{ name }}{% endtrans %}"
+    assert page(share, friend="x") == "5 % of x"
+    assert page(share, "zh", friend="x") == "x 的 5\N{NO-BREAK SPACE}%"
 
 
-# -- what the analysis says
+# -- messages of the analysis
 
 
 def plain_texts(text):
-    """The parts of a text that are no messages."""
+    """Return the parts of a text that are no messages."""
     if not isinstance(text, Message):
         return [text]
     return [part for value in text.values.values() for part in plain_texts(value)]
 
 
-def said_of(report):
+def messages_in(report):
     for finding in report.verdict.numbers().values():
         yield from (finding.cause, finding.why)
     for cliff in report.verdict.cliffs:
         yield from (cliff.what, cliff.why)
     for check in report.checks:
-        if check.key not in OF_THE_RUN:
+        if check.key not in WORDS_OF_THE_RUN:
             yield from (check.name, check.says)
     for advice in report.advice:
         yield from (advice.do, advice.because)
@@ -173,13 +173,13 @@ def said_of(report):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_what_the_analysis_says_is_made_of_messages(tmp_path, name):
-    report = made(tmp_path, **RUNS[name])
-    for said in filter(None, said_of(report)):
-        assert isinstance(said, Message), said
-        for part in plain_texts(said):
-            words = STAYS.sub("", re.sub(r"[a-z0-9_.]+ (?:<=|>=|<|>) \S+", "", part))
-            assert not re.search("[A-Za-z]{2}", words), (said, part)
-        known = Catalogue(messages_of("zh"), "zh-Hans")
-        known.render(said)
-        assert known.missing == []
+def test_texts_of_the_analysis_are_messages(tmp_path, name):
+    report = assessment_of(tmp_path, **RUNS[name])
+    for text in filter(None, messages_in(report)):
+        assert isinstance(text, Message), text
+        for part in plain_texts(text):
+            words = LATIN_WORDS.sub("", re.sub(r"[a-z0-9_.]+ (?:<=|>=|<|>) \S+", "", part))
+            assert not re.search("[A-Za-z]{2}", words), (text, part)
+        catalogue = Catalogue(messages_of("zh"), "zh-Hans")
+        catalogue.render(text)
+        assert catalogue.missing == []

@@ -1,4 +1,4 @@
-"""The report of a run of one level: its figures, and nothing of where a server breaks."""
+"""The report of a run of one level has figures, but no breaking point."""
 
 import random
 import re
@@ -18,10 +18,10 @@ from llmlocust.runfiles.reading.locate import load_run
 COUNTED = {"plan": {"unit": "users", "levels": [20], "warmup": None, "hold": None, "requests": 400}}
 
 
-def made(folder, *thresholds, told=COUNTED, **how):
-    how = {"loads": (20,), "slots": 24, "hold": 40.0, "warmup": 0.0} | how
-    run = load_run(MadeRun(**how, told=told).write(folder / "run"))
-    return assess(run, [Threshold.parse(each) for each in thresholds])
+def assessment_of(folder, *thresholds, info=COUNTED, **options):
+    options = {"loads": (20,), "slots": 24, "hold": 40.0, "warmup": 0.0} | options
+    run = load_run(MadeRun(**options, info=info).write(folder / "run"))
+    return assess(run, [Threshold.parse(text) for text in thresholds])
 
 
 def level(values, failed=0, window=10.0):
@@ -38,9 +38,9 @@ def level(values, failed=0, window=10.0):
     )
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_its_page_has_figures_where_others_have_the_four_numbers(tmp_path):
-    page = html(made(tmp_path))
+@pytest.mark.usefixtures("text_only_pictures")
+def test_the_page_of_one_level_has_figures_instead_of_the_four_numbers(tmp_path):
+    page = html(assessment_of(tmp_path))
 
     assert "The level in figures" in page
     assert "The four numbers" not in page
@@ -51,45 +51,45 @@ def test_its_page_has_figures_where_others_have_the_four_numbers(tmp_path):
     assert "No thresholds were given" in page
 
 
-def test_its_pictures_need_no_second_level(tmp_path):
-    page = html(made(tmp_path))
+def test_the_pictures_need_no_second_level(tmp_path):
+    page = html(assessment_of(tmp_path))
 
     assert "Latency against load" not in page
     assert "Tokens against load" not in page
     assert "Distributions by level" in page
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_limits_that_were_given_are_judged(tmp_path):
-    kept = made(tmp_path / "kept", "ttft.p95 < 10s")
-    broken = made(tmp_path / "broken", "ttft.p95 < 1ms")
+@pytest.mark.usefixtures("text_only_pictures")
+def test_given_thresholds_are_judged(tmp_path):
+    met = assessment_of(tmp_path / "kept", "ttft.p95 < 10s")
+    violated = assessment_of(tmp_path / "broken", "ttft.p95 < 1ms")
 
-    assert summary(kept)[0].startswith("Met every threshold at the only level, up to 20 users")
-    assert summary(broken)[0].startswith("Not safe at 20 users: p95 TTFT")
-    assert "<code>ttft.p95 &lt; 10s</code>" in html(kept)
+    assert summary(met)[0].startswith("Met every threshold at the only level, up to 20 users")
+    assert summary(violated)[0].startswith("Not safe at 20 users: p95 TTFT")
+    assert "<code>ttft.p95 &lt; 10s</code>" in html(met)
 
 
-def test_a_terminal_is_told_the_figures(tmp_path):
-    report = made(tmp_path)
-    told = summary(report)
+def test_the_summary_has_the_figures(tmp_path):
+    report = assessment_of(tmp_path)
+    lines = summary(report)
 
-    said = r"20 users: .+ requests/s, .+ tokens/s, first token within .+ \(p95\), \d+ of \d+ requests failed\."
-    assert re.fullmatch(said, told[0])
-    assert [line.partition(":")[0] for line in told[1:]] == [
+    pattern = r"20 users: .+ requests/s, .+ tokens/s, first token within .+ \(p95\), \d+ of \d+ requests failed\."
+    assert re.fullmatch(pattern, lines[0])
+    assert [line.partition(":")[0] for line in lines[1:]] == [
         "Requests/s", "Output tokens/s", "TTFT", "ITL", "TPOT", "end to end", "Errors", "Validity",
     ]  # fmt: skip
 
 
-def test_what_it_advises_is_more_requests_and_not_a_longer_hold(tmp_path):
-    report = made(tmp_path, hold=2.0)
+def test_the_advice_is_more_requests_and_not_a_longer_hold(tmp_path):
+    report = assessment_of(tmp_path, hold=2.0)
 
-    said = " ".join([*(each.says for each in report.checks), *(each.do for each in report.advice)])
-    assert "(--requests)" in said
-    assert "--hold)" not in said.replace("hold the level for a time (--hold)", "")
+    text = " ".join([*(check.says for check in report.checks), *(item.do for item in report.advice)])
+    assert "(--requests)" in text
+    assert "--hold)" not in text.replace("hold the level for a time (--hold)", "")
 
 
-def test_a_run_that_was_stopped_says_after_how_many_requests(tmp_path):
-    report = made(tmp_path, told=COUNTED | {"stopped": True})
+def test_the_summary_of_a_stopped_run_has_its_number_of_requests(tmp_path):
+    report = assessment_of(tmp_path, info=COUNTED | {"stopped": True})
 
     assert summary(report)[0].endswith(f"The run was stopped early, after {report.levels[0].requests} of 400 requests.")
 
@@ -101,17 +101,17 @@ def test_errors_have_wilsons_interval(ok, failed, interval):
     assert one_level.errors(level([1.0] * ok, failed)).interval == interval
 
 
-def test_intervals_hold_their_figure_and_narrow_with_more_requests():
-    source = random.Random(3)
+def test_intervals_contain_their_figure_and_narrow_with_more_requests():
+    generator = random.Random(3)
 
-    def width(many):
-        figures = level([source.lognormvariate(0.0, 0.5) for _ in range(many)])
-        told = one_level.latency(figures, "e2e", "p95")
-        low, high = (float(each.split()[0]) for each in told.interval.split(" to "))
+    def width(count):
+        figures = level([generator.lognormvariate(0.0, 0.5) for _ in range(count)])
+        card = one_level.latency(figures, "e2e", "p95")
+        low, high = (float(end.split()[0]) for end in card.interval.split(" to "))
         assert low < figures.metric("e2e")["p95"] < high
         return high / low
 
-    assert width(100) > width(3000) > 1.1  # never better known than 3 % of standard error
+    assert width(100) > width(3000) > 1.1  # the standard error is at least 3 %
 
 
 def test_a_percentile_of_few_requests_has_no_upper_end():

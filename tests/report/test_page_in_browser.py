@@ -15,12 +15,12 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def browser():
-    with chromium() as opened:
-        yield opened
+    with chromium() as browser_:
+        yield browser_
 
 
 def of_a_run(folder):
-    """With everything that a page can have: levels in doubt, failures of several kinds, limits that break."""
+    """Assess a run with everything that a page can have: failed checks, several kinds of failures, violated thresholds."""
     run = MadeRun((1, 2, 5, 10, 20, 40, 60, 90, 120, 150), 24, hold=20.0, empty=(2,), last_hold=8.0)
     return assess(load_run(run.write(folder / "a-rather-long-name-of-a-run")))
 
@@ -38,13 +38,13 @@ def calibration(folder):
 
 
 def comparison(folder):
-    """Of as many runs as there may be, with long names."""
+    """Return the page of the maximum number of runs, with long names."""
     runs = [
         MadeRun((1, 5, 20, 60), 16 + 2 * n, hold=15.0, seed=n).write(folder / f"server-{n}-of-a-long-name")
         for n in range(10)
     ]
-    frames = [load_run(run) for run in runs]
-    return comparison_page.html(compare_runs(frames, labels_of(frames), (), 0.05))
+    runs_data = [load_run(run) for run in runs]
+    return comparison_page.html(compare_runs(runs_data, labels_of(runs_data), (), 0.05))
 
 
 PICTURES = {report: 8, chinese: 8, calibration: 3, comparison: 1}
@@ -65,21 +65,21 @@ def address(page_and_pictures):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 768, 1280])
-def test_fits_its_window_and_is_silent(browser, page_and_pictures, width, scheme):
+def test_the_page_fits_its_window_and_loads_and_logs_nothing_more(browser, page_and_pictures, width, scheme):
     address, pictures = page_and_pictures
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page = context.new_page()
-    said, asked = [], []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
+    console, requested = [], []
+    page.on("console", lambda message: console.append(message.text))
+    page.on("pageerror", lambda error: console.append(str(error)))
+    page.on("request", lambda request: requested.append(request.url))
     page.goto(address)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate("document.body.scrollWidth") <= width
-    assert said == []
-    assert asked == [address]
-    shown = page.eval_on_selector_all("svg", "all => all.filter(one => one.getBoundingClientRect().width > 0).length")
-    assert shown == pictures
+    assert console == []
+    assert requested == [address]
+    visible = page.eval_on_selector_all("svg", "all => all.filter(svg => svg.getBoundingClientRect().width > 0).length")
+    assert visible == pictures
     context.close()
 
 
@@ -98,35 +98,35 @@ def test_the_button_changes_the_theme(browser, address):
 
 CROWDED = """
 () => {
-  const found = [];
+  const crowded = [];
   for (const svg of document.querySelectorAll("svg")) {
     const view = svg.getBoundingClientRect();
     if (!view.width) continue;
     const texts = [...svg.querySelectorAll("text")]
       .map(text => [text.textContent.trim(), text.getBoundingClientRect()]).filter(([text]) => text);
-    texts.forEach(([text, one], place) => {
-      if (one.left < view.left - 1 || one.right > view.right + 1) found.push(`${text} is cut off`);
+    texts.forEach(([text, box], place) => {
+      if (box.left < view.left - 1 || box.right > view.right + 1) crowded.push(`${text} is cut off`);
       for (const [beside, other] of texts.slice(place + 1)) {
-        const wide = Math.min(one.right, other.right) - Math.max(one.left, other.left);
-        const high = Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top);
-        if (wide > 1 && high > 0.3 * Math.min(one.height, other.height)) found.push(`${text} is on ${beside}`);
+        const wide = Math.min(box.right, other.right) - Math.max(box.left, other.left);
+        const high = Math.min(box.bottom, other.bottom) - Math.max(box.top, other.top);
+        if (wide > 1 && high > 0.3 * Math.min(box.height, other.height)) crowded.push(`${text} is on ${beside}`);
       }
     });
   }
-  return found;
+  return crowded;
 }
 """
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
-def test_no_text_of_a_picture_is_cut_off_or_on_another(browser, address, width):
+def test_no_text_of_a_picture_is_cut_off_or_over_another(browser, address, width):
     page = browser.new_page(viewport={"width": width, "height": 800})
     page.goto(address)
     assert page.evaluate(CROWDED) == []
     page.close()
 
 
-def test_a_screen_reader_hears_what_the_pictures_show(browser, tmp_path):
+def test_pictures_have_titles_and_descriptions_for_screen_readers(browser, tmp_path):
     path = tmp_path / "page.html"
     path.write_text(report(tmp_path), encoding="utf-8")
     page = browser.new_page()
@@ -136,7 +136,7 @@ def test_a_screen_reader_hears_what_the_pictures_show(browser, tmp_path):
         title, description = (picture.locator(f"#{name}").text_content() for name in names)
         assert title
         assert description.endswith(".")
-    # what happens to a user is told in words beside bars that are not read
+    # the journey of a user is written in words beside bars that a screen reader skips
     row = page.locator(".journeys li.typical").first
     assert row.locator(".bar").get_attribute("aria-hidden") == "true"
     assert "first token after" in row.inner_text()

@@ -1,4 +1,4 @@
-"""What a report says of answers: how many are right, and whether that gets worse under load."""
+"""The quality of answers in a report: the share of right answers, and whether it falls under load."""
 
 import csv
 import math
@@ -23,11 +23,11 @@ FEWER = "Fewer right answers under load: 96 % at 5 users, 70 % at 40"
 
 
 def report_of(*levels):
-    made = [
-        LevelFigures(index, load, requests=400, ok=400, window=30.0, throughput=load * 0.8, **told)
-        for index, (load, told) in enumerate(levels)
+    levels_of_run = [
+        LevelFigures(index, load, requests=400, ok=400, window=30.0, throughput=load * 0.8, **shares)
+        for index, (load, shares) in enumerate(levels)
     ]
-    return assess(RunData(Path("x"), "llmlocust", made))
+    return assess(RunData(Path("x"), "llmlocust", levels_of_run))
 
 
 @pytest.fixture
@@ -39,16 +39,16 @@ def judged():
     )
 
 
-def test_a_page_says_whether_answers_get_worse(judged):
+def test_a_page_reports_whether_answers_get_worse(judged):
     page = html(judged).replace("\N{NO-BREAK SPACE}", " ")
     assert FEWER in page
     assert "Not certainly more answers cut at the limit of tokens under load: 10 % at 5 users, 12 % at 40" in page
     assert FEWER in markdown(judged)
 
 
-def test_the_table_has_a_column_for_each_kind_that_came(judged):
-    told = {column.head: column.cells for column in columns(judged) if column.group == "answers"}
-    assert told == {"right": ["96 %", "70 %"], "cut": ["10 %", "12 %"]}
+def test_the_table_has_a_column_for_each_kind_of_answer_in_the_run(judged):
+    cells = {column.head: column.cells for column in columns(judged) if column.group == "answers"}
+    assert cells == {"right": ["96 %", "70 %"], "cut": ["10 %", "12 %"]}
 
 
 def test_the_data_has_the_shares(judged):
@@ -58,7 +58,7 @@ def test_the_data_has_the_shares(judged):
     }  # fmt: skip
 
 
-def test_nothing_of_it_stays_english(judged):
+def test_no_text_about_answers_stays_english(judged):
     flawed = report_of(
         (1, {"empty": 0.0, "repeated": 0.0, "cut": 0.2}), (9, {"empty": 0.2, "repeated": 0.2, "cut": 0.2})
     )
@@ -66,13 +66,13 @@ def test_nothing_of_it_stays_english(judged):
         assert english_in(html_in(report, "zh")[0]) == set()
 
 
-def test_a_run_whose_files_tell_nothing_of_answers_says_nothing_of_them():
+def test_a_run_without_shares_of_answers_does_not_mention_them():
     page = html(report_of((5, {}), (40, {})))
     assert "under load:" not in page
-    assert not [each for each in columns(report_of((5, {}), (40, {}))) if each.group == "answers"]
+    assert not [column for column in columns(report_of((5, {}), (40, {}))) if column.group == "answers"]
 
 
-def test_levels_that_are_rebuilt_from_requests_have_what_requests_tell(tmp_path):
+def test_levels_rebuilt_from_requests_have_their_shares_of_answers(tmp_path):
     prefix = MadeRun(loads=(2, 4), slots=24, hold=10.0, warmup=2.0).write(
         tmp_path / "x", leave_out=(formats.LEVELS, formats.HISTOGRAMS)
     )

@@ -1,4 +1,4 @@
-"""The committed run and its report belong together (`python tools/sample.py again` makes the report anew)."""
+"""The report in the repository agrees with its run (`python tools/sample.py again` writes the report again)."""
 
 import json
 
@@ -10,16 +10,16 @@ from tests.simulators import ROOT
 SAMPLE = ROOT / "reports" / "sample"
 
 
-def test_the_samples_report_is_what_today_s_code_says_of_its_run():
-    today = json.loads(as_json(assess(load_run(SAMPLE))))
+def test_the_sample_report_agrees_with_the_current_code():
+    current = json.loads(as_json(assess(load_run(SAMPLE))))
     committed = json.loads((SAMPLE / "run_report.json").read_text())
 
     for name in ("levels", "verdict", "validity"):
-        assert today[name] == committed[name]
+        assert current[name] == committed[name]
 
 
-def test_the_sample_found_the_servers_capacity():
+def test_the_saturation_of_the_sample_is_the_slots_of_its_server():
     """`llmlocust demo` ramps a server of 120 slots."""
-    capacity = json.loads((SAMPLE / "run_report.json").read_text())["verdict"]["saturation"]
+    saturation = json.loads((SAMPLE / "run_report.json").read_text())["verdict"]["saturation"]
 
-    assert capacity["low"] <= 120 <= capacity["high"]
+    assert saturation["low"] <= 120 <= saturation["high"]

@@ -1,4 +1,4 @@
-"""What a report says of conversations, turn by turn."""
+"""The table of a conversation's turns in a report."""
 
 from pathlib import Path
 
@@ -20,9 +20,9 @@ from llmlocust.runfiles.reading.run_data import RunData
 LIMITS = [Threshold.parse("ttft.p95 < 1s")]
 
 
-def talked(*names: str, loads=(5, 10, 40), fast=10) -> RunData:
-    """Each level has 20 requests of each name; the n-th name's first tokens take n times 50 ms, above `fast` 100 times
-    as long. Of its rows one stands for 19 requests, and one failed.
+def conversations(*names: str, loads=(5, 10, 40), fast=10) -> RunData:
+    """Return a run. Each level has 20 requests of each name; the n-th name's TTFT is n times 50 ms, above `fast` 100 times
+    that. One of its rows represents 19 requests, and one failed.
     """
     rows, buckets, levels = [], [], []
     for index, load in enumerate(loads):
@@ -49,19 +49,19 @@ def talked(*names: str, loads=(5, 10, 40), fast=10) -> RunData:
                 {**common, "outcome": "ok", "weight": 9, "measured": 0},
             ]
             for metric, seconds in (("ttft", 0.05 * turn * slow), ("itl", 0.01)):
-                told = {"level": index, "name": name, "metric": metric}
-                buckets += [{**told, "bucket": b, "count": c} for b, c in Histogram([seconds] * 19).counts.items()]
+                key = {"level": index, "name": name, "metric": metric}
+                buckets += [{**key, "bucket": b, "count": c} for b, c in Histogram([seconds] * 19).counts.items()]
     requests = pd.DataFrame(rows, columns=[*REQUEST_COLUMNS, "ttft_due", "e2e_due"])
     tables = {formats.REQUESTS: requests, formats.HISTOGRAMS: pd.DataFrame(buckets)}
     return RunData(Path("x"), "llmlocust", levels, tables=tables)
 
 
-def test_turns_are_told_at_the_levels_that_keep_the_limits():
-    run = talked(*(f"turn {n}" for n in range(1, 12)), "chat")
-    told = turns(run, assess(run, LIMITS).verdict)
-    assert told.top == 10
-    assert [each.name for each in told.turns] == [f"turn {n}" for n in range(1, 12)]
-    first, *_, last = told.turns
+def test_turns_are_of_the_levels_that_meet_the_thresholds():
+    run = conversations(*(f"turn {n}" for n in range(1, 12)), "chat")
+    table = turns(run, assess(run, LIMITS).verdict)
+    assert table.top == 10
+    assert [turn.name for turn in table.turns] == [f"turn {n}" for n in range(1, 12)]
+    first, *_, last = table.turns
     assert (first.requests, first.errors, first.input_tokens, last.input_tokens) == (40, 0.05, 100, 1100)
     assert (first.ttft.quantile(0.5), last.ttft.quantile(0.5)) == (
         pytest.approx(0.05, rel=0.01),
@@ -70,27 +70,27 @@ def test_turns_are_told_at_the_levels_that_keep_the_limits():
     assert first.itl.count == 2 * 19
 
 
-def test_where_nothing_keeps_the_limits_the_lowest_level_is_told_and_where_all_do_all():
+def test_turns_are_of_the_lowest_level_if_none_passes_and_of_all_levels_if_all_pass():
     for fast, top in ((1, 5), (99, 40)):
-        run = talked("turn 1", "turn 2", fast=fast)
+        run = conversations("turn 1", "turn 2", fast=fast)
         assert turns(run, assess(run, LIMITS).verdict).top == top
 
 
-def test_names_that_end_with_a_number_are_no_turns():
+def test_other_names_that_end_with_a_number_are_no_turns():
     for names in (("chat",), ("chat 1",), ("size 10", "size 20"), ("gpt-1", "gpt-2"), ("1", "2")):
-        run = talked(*names)
+        run = conversations(*names)
         assert turns(run, assess(run, LIMITS).verdict) is None
 
 
-def test_the_page_has_them_in_every_language_and_so_has_markdown():
-    report = assess(talked("<b> 1", "<b> 2"), LIMITS)
+def test_the_pages_and_markdown_have_the_table_of_turns():
+    report = assess(conversations("<b> 1", "<b> 2"), LIMITS)
     page = html(report).replace("\N{NO-BREAK SPACE}", " ")
     assert "Conversations by turn" in page
     assert "Requests at the levels up to 10 users. The input of each turn repeats the conversation so far." in page
     assert "&lt;b&gt; 2" in page
     assert english_in(html_in(report, "zh")[0]) == set()
     assert "2 | 40 | 5.0 % | 200 | 20 | 99.9 ms | 99.9 ms | 9.98 ms | 9.98 ms |" in markdown(report)
-    assert "Conversations by turn" not in html(assess(talked("chat"), LIMITS))
-    lowest = assess(talked("turn 1", "turn 2", fast=1), LIMITS)
+    assert "Conversations by turn" not in html(assess(conversations("chat"), LIMITS))
+    lowest = assess(conversations("turn 1", "turn 2", fast=1), LIMITS)
     assert "Requests at 5 users. The input" in html(lowest).replace("\N{NO-BREAK SPACE}", " ")
     assert english_in(html_in(lowest, "zh")[0]) == set()

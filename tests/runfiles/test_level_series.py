@@ -1,4 +1,4 @@
-"""What a run's files tell of the time inside its levels."""
+"""Series inside levels, from the files of a run."""
 
 import json
 
@@ -24,63 +24,63 @@ LEVELS = [
 ]
 
 
-def counted(metric, source, labels, values):
+def series(metric, source, labels, values):
     return [(time, source, metric, labels, value) for time, value in values]
 
 
 def telemetry(*rows):
-    return pd.DataFrame([row for each in rows for row in each], columns=TELEMETRY_COLUMNS)
+    return pd.DataFrame([row for group in rows for row in group], columns=TELEMETRY_COLUMNS)
 
 
 # -- telemetry
 
 
-def test_telemetry_is_taken_from_the_measured_window_by_series():
+def test_telemetry_is_summarised_by_series_in_the_measured_window():
     frame = telemetry(
-        counted("Utilisation", "gpu", "0", [(1, 0.1), (10, 0.8), (20, 0.9), (50, 1.0)]),
-        counted("Utilisation", "gpu", "1", [(10, 0.2), (20, 0.2)]),
-        counted("vllm:waiting", "server", "", [(10, 3.0), (60, 30.0)]),
+        series("Utilisation", "gpu", "0", [(1, 0.1), (10, 0.8), (20, 0.9), (50, 1.0)]),
+        series("Utilisation", "gpu", "1", [(10, 0.2), (20, 0.2)]),
+        series("vllm:waiting", "server", "", [(10, 3.0), (60, 30.0)]),
     )
     limits = [Threshold.parse(text) for text in ("gpu.utilisation < 85% ~ 95%", "vllm:waiting.max < 10")]
     first, second = with_telemetry(LEVELS, frame, limits)
-    assert [each.mean for each in first.telemetry["gpu.utilisation"]] == pytest.approx([0.85, 0.2])
-    assert [limits[0].measured(each) for each in (first, second)] == pytest.approx([0.85, 1.0])
-    assert [limits[1].is_met(each) for each in (first, second)] == [True, False]
+    assert [summary.mean for summary in first.telemetry["gpu.utilisation"]] == pytest.approx([0.85, 0.2])
+    assert [limits[0].measured(level) for level in (first, second)] == pytest.approx([0.85, 1.0])
+    assert [limits[1].is_met(level) for level in (first, second)] == [True, False]
 
 
-def test_telemetry_that_nobody_asks_for_is_not_looked_at():
+def test_telemetry_without_a_threshold_is_not_summarised():
     assert with_telemetry(LEVELS, telemetry(), [Threshold.parse("errors < 1%")]) == LEVELS
     assert with_telemetry(LEVELS, None, [Threshold.parse("gpu.utilisation < 85%")]) == LEVELS
 
 
-def test_cache_hits_are_what_the_counters_grew_by():
-    def both(queries, hits):
+def test_cache_hits_are_the_growth_of_the_counters():
+    def counters(queries, hits):
         return (
-            counted("vllm:prefix_cache_queries_total", "server", "", queries),
-            counted("vllm:prefix_cache_hits_total", "server", "", hits),
+            series("vllm:prefix_cache_queries_total", "server", "", queries),
+            series("vllm:prefix_cache_hits_total", "server", "", hits),
         )
 
     frame = telemetry(
-        *both([(6, 1000), (34, 2000), (41, 2000), (69, 4000)], [(6, 900), (34, 900), (41, 900), (69, 2400)])
+        *counters([(6, 1000), (34, 2000), (41, 2000), (69, 4000)], [(6, 900), (34, 900), (41, 900), (69, 2400)])
     )
     assert cache_hits(LEVELS, frame) == {0: 0.0, 1: 0.75}
     assert cache_hits(LEVELS, None) == {}
-    assert cache_hits(LEVELS, telemetry(counted("up", "server", "", [(6, 1)]))) == {}
+    assert cache_hits(LEVELS, telemetry(series("up", "server", "", [(6, 1)]))) == {}
 
 
-# -- processes
+# -- workers
 
 
 def seconds(name, until):
     return [{"time": float(second), "worker": name} for second in range(until)]
 
 
-def test_a_process_is_gone_from_the_level_in_which_it_fell_silent():
+def test_a_worker_is_lost_from_the_level_of_its_last_report():
     frame = pd.DataFrame(seconds("a", 70) + seconds("b", 50) + seconds("c", 10) + seconds("d", 69))
     assert lost_workers(LEVELS, frame) == {0: ["c"], 1: ["b"]}
 
 
-def test_processes_that_end_with_the_run_are_not_gone():
+def test_workers_that_end_with_the_run_are_not_lost():
     assert lost_workers(LEVELS, pd.DataFrame(seconds("a", 52) + seconds("b", 50))) == {}
     assert lost_workers(LEVELS, pd.DataFrame(seconds("a", 70))) == {}
     assert lost_workers(LEVELS, None) == {}
@@ -90,10 +90,10 @@ def test_processes_that_end_with_the_run_are_not_gone():
 
 
 def requests(*, slow_until=0.0, chunks=20.0):
-    """One a second, of 20 tokens, 10 ms apart; 30 ms until some moment."""
+    """Return one request per second of 20 tokens, 10 ms apart, or 30 ms until `slow_until`."""
     rows = []
     for second in range(70):
-        gap = 30.0 if second < slow_until else 10.0 + second % 2 * 0.1
+        itl = 30.0 if second < slow_until else 10.0 + second % 2 * 0.1
         level = int(second >= 35)
         rows.append(
             {
@@ -102,9 +102,9 @@ def requests(*, slow_until=0.0, chunks=20.0):
                 "sent": float(second),
                 "outcome": "ok",
                 "ttft": 50.0,
-                "tpot": gap,
-                "e2e": 50.0 + 19 * gap,
-                "duration": 50.0 + 19 * gap,
+                "tpot": itl,
+                "e2e": 50.0 + 19 * itl,
+                "duration": 50.0 + 19 * itl,
                 "token_source": "usage",
                 "output_tokens": 20.0,
                 "chunks": chunks,
@@ -113,9 +113,9 @@ def requests(*, slow_until=0.0, chunks=20.0):
     return pd.DataFrame(rows)
 
 
-def test_the_course_of_a_level_is_that_of_its_window():
+def test_the_course_of_a_level_is_of_its_measured_window():
     first, second = courses(LEVELS, requests(slow_until=14.0)).values()
-    assert [each.metric for each in first] == ["ttft", "tpot"]
+    assert [course.metric for course in first] == ["ttft", "tpot"]
     assert first[0].means == pytest.approx([0.05] * 10)
     assert first[1].means == pytest.approx([0.03] * 3 + [0.01] * 7, rel=0.02)
     assert second[1].means == pytest.approx([0.01] * 10, rel=0.02)
@@ -131,40 +131,40 @@ def test_answers_in_one_piece_have_a_course_too():
     assert course.metric == "e2e"
 
 
-def test_tokens_a_chunk():
+def test_tokens_per_chunk():
     assert tokens_a_chunk(requests(chunks=5.0)) == {0: 4.0, 1: 4.0}
     assert tokens_a_chunk(requests().assign(token_source="chunks")) == {}
 
 
-# -- whole runs
+# -- complete runs
 
 
-def with_files(folder, *, told=None, workers=()):
-    prefix = MadeRun(told=told).write(folder / "run")
+def with_files(folder, *, info=None, workers=()):
+    prefix = MadeRun(info=info).write(folder / "run")
     if workers:
-        rows = [{"time": EPOCH + each["time"], "worker": each["worker"]} for each in workers]
+        rows = [{"time": EPOCH + row["time"], "worker": row["worker"]} for row in workers]
         pd.DataFrame(rows).to_csv(f"{prefix}_{formats.WORKERS}", index=False)
     return assess(load_run(prefix))
 
 
 def failed(report):
-    return {each.key: each for each in report.checks if not each.ok}
+    return {check.key: check for check in report.checks if not check.ok}
 
 
-def test_a_run_that_lost_a_worker_says_what_still_stands(tmp_path):
+def test_a_run_that_lost_a_worker_reports_which_numbers_are_valid(tmp_path):
     last = 48 * 5
     report = with_files(tmp_path, workers=seconds("a", last) + seconds("b", 30))
     assert failed(report)["lost_workers"].levels == (0,)
-    told = json.loads(as_json(report))["validity"]
-    assert told["valid_numbers"] == {"slo_limit": False, "knee": True, "saturation": True, "collapse": True}
+    validity = json.loads(as_json(report))["validity"]
+    assert validity["valid_numbers"] == {"slo_limit": False, "knee": True, "saturation": True, "collapse": True}
     line = summary(report)[-1]
     assert "This affects the SLO limit, but not the knee, saturation and collapse." in line
 
 
-def test_a_worker_that_stood_still_and_went_on_marks_the_level_it_was_in(tmp_path):
+def test_a_worker_that_paused_marks_the_level_of_its_pause(tmp_path):
     last = 48 * 5
-    frozen = [each for each in seconds("b", last) if not 100 < each["time"] < 110]
-    report = with_files(tmp_path, workers=seconds("a", last) + frozen)
+    paused = [row for row in seconds("b", last) if not 100 < row["time"] < 110]
+    report = with_files(tmp_path, workers=seconds("a", last) + paused)
 
     check = failed(report)["frozen_workers"]
     assert check.value == 10
@@ -173,13 +173,13 @@ def test_a_worker_that_stood_still_and_went_on_marks_the_level_it_was_in(tmp_pat
     assert "停顿" in html_in(report, "zh")[0]
 
 
-def test_a_check_of_the_run_itself_spoils_the_levels_it_names(tmp_path):
+def test_a_failed_check_from_run_json_marks_the_levels_that_it_names(tmp_path):
     says = (
         "Worker a:1 was lost 12 s into the run: the figures lack at least 3 of its requests (in flight at its last "
         "report), and probably about 40 more that it sent until second 13 (estimated from the rate of its last reports)."
     )
     check = {"name": "run", "ok": False, "value": None, "limit": None, "says": says, "levels": [0]}
-    report = with_files(tmp_path, told={"checks": [check]})
+    report = with_files(tmp_path, info={"checks": [check]})
 
     assert failed(report)["run"].levels == (0,)
     assert json.loads(as_json(report))["validity"]["valid_numbers"]["knee"]
@@ -193,21 +193,21 @@ def test_a_worker_that_never_reported(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "prompts, words", [("short", "The same 20 prompts"), ("gone.txt", "The same prompts were sent")]
+    "prompts, words", [("short", "The same 20 prompts"), ("missing.txt", "The same prompts were sent")]
 )
 def test_prompts_that_were_repeated(tmp_path, prompts, words):
-    report = with_files(tmp_path, told={"options": {"llm_unique": False, "llm_prompts": prompts}})
+    report = with_files(tmp_path, info={"options": {"llm_unique": False, "llm_prompts": prompts}})
     assert words in failed(report)["prefix_cache"].says
 
 
 def test_tiers_in_the_report(tmp_path):
     prefix = MadeRun().write(tmp_path / "run")
     report = assess(load_run(prefix), [Threshold.parse("ttft.p95 < 132ms ~ 1s"), Threshold.parse("errors < 5%")])
-    told = json.loads(as_json(report))
-    tiers = [level["limits"] for level in told["levels"]]
+    document = json.loads(as_json(report))
+    tiers = [level["limits"] for level in document["levels"]]
     assert set(tiers) == {"gold", "tolerated", "fails"}
-    gold, tolerated = (told["verdict"][name]["level_ok"] for name in ("gold", "slo_limit"))
+    gold, tolerated = (document["verdict"][name]["level_ok"] for name in ("gold", "slo_limit"))
     assert gold < tolerated
-    assert f"gold up to {gold} users" in told["verdict"]["slo_limit"]["why"]
+    assert f"gold up to {gold} users" in document["verdict"]["slo_limit"]["why"]
     assert ">tolerated</td>" in html(report)
     assert "| tolerated |" in markdown(report)

@@ -1,4 +1,4 @@
-"""A new table of a run is one entry of TABLES and whoever fills it."""
+"""A new table of a run needs only an entry in TABLES and code that writes its rows."""
 
 import json
 import subprocess
@@ -26,16 +26,16 @@ def toy(*, grows: bool) -> formats.Table:
 
 @pytest.fixture(params=[True, False], ids=["grows", "rewritten"])
 def table(request, monkeypatch) -> formats.Table:
-    made = toy(grows=request.param)
-    monkeypatch.setitem(formats.TABLES, NAME, made)
-    return made
+    table_ = toy(grows=request.param)
+    monkeypatch.setitem(formats.TABLES, NAME, table_)
+    return table_
 
 
 @pytest.fixture
 def prefix(table, tmp_path):
-    """Of a run whose files have the table."""
-    made = tmp_path / "run"
-    files = RunFiles(str(made))
+    """Write a run whose files have the table, and return its prefix."""
+    path = tmp_path / "run"
+    files = RunFiles(str(path))
     assert not files.path(NAME).exists()
     if table.grows:
         for row in ROWS:
@@ -43,7 +43,7 @@ def prefix(table, tmp_path):
     else:
         files.rewrite(NAME, ROWS)
     files.close()
-    return MadeRun().write(made)
+    return MadeRun().write(path)
 
 
 def test_a_new_table_is_read(prefix):
@@ -81,7 +81,7 @@ from locust.env import Environment
 from tests.runfiles.test_new_table import NAME, toy
 from llmlocust.runfiles import formats
 
-formats.TABLES[NAME] = toy(grows=False)  # a file that every run has, so that Locust's page offers it
+formats.TABLES[NAME] = toy(grows=False)  # a file of every run, so that Locust's page offers it
 
 from llmlocust.plugin import webui
 
@@ -90,9 +90,9 @@ pages = webui.Pages(SimpleNamespace(environment=Environment(), prefixes=[sys.arg
 arguments = {}
 webui._offer(arguments)
 with Flask("toy").test_request_context():
-    sent = pages.file(NAME)
-    sent.direct_passthrough = False
-    print(json.dumps({"offered": arguments["extended_csv_files"], "listed": pages._files(1), "sent": sent.get_data(as_text=True)}))
+    download = pages.file(NAME)
+    download.direct_passthrough = False
+    print(json.dumps({"offered": arguments["extended_csv_files"], "listed": pages._files(1), "sent": download.get_data(as_text=True)}))
 """
 
 
@@ -101,8 +101,8 @@ def test_a_new_table_can_be_downloaded_from_the_web_ui(prefix):
         [sys.executable, "-c", WEB_UI, str(prefix)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert child.returncode == 0, child.stderr
-    told = json.loads(child.stdout.splitlines()[-1])
+    output = json.loads(child.stdout.splitlines()[-1])
 
-    assert {"href": f"./llm/files/{NAME}", "title": f"Download {NAME}"} in told["offered"]
-    assert NAME in told["listed"]["files"]
-    assert told["sent"] == "time,colour\r\n1.5,red\r\n2.0,007\r\n"
+    assert {"href": f"./llm/files/{NAME}", "title": f"Download {NAME}"} in output["offered"]
+    assert NAME in output["listed"]["files"]
+    assert output["sent"] == "time,colour\r\n1.5,red\r\n2.0,007\r\n"

@@ -1,4 +1,4 @@
-"""Bare tables of levels: what people publish, through `llmlocust report --table`."""
+"""Published tables of levels, as `llmlocust report --table` reads them."""
 
 import gzip
 import json
@@ -23,97 +23,97 @@ from tests.simulators import ROOT
 CASES = ROOT / "tests" / "analysis" / "cases"
 
 
-def reported(table, *args):
-    """What the command says of a table, and its JSON."""
+def report_of(table, *args):
+    """Return the JSON of the command for a table, and its standard error."""
     with TemporaryDirectory() as folder:
         out = ["--out", f"{folder}/page.html", "--json", "-"]
-        done = CliRunner().invoke(main, ["report", "--table", str(table), *out, *args])
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout), done.stderr
+        result = CliRunner().invoke(main, ["report", "--table", str(table), *out, *args])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout), result.stderr
 
 
-def written(folder, text):
+def table_file(folder, text):
     path = folder / "levels.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
 
 
 def levels_of(folder, text):
-    return load_table(written(folder, text)).levels
+    return load_table(table_file(folder, text)).levels
 
 
 def errors_of(folder, text):
     return [level.errors for level in levels_of(folder, text)]
 
 
-def refusal_of(folder, text):
-    """What is said of a table that cannot be read: one line."""
+def error_of(folder, text):
+    """Return the error message of a table that cannot be read: one line."""
     with pytest.raises(RunError) as raised:
-        load_table(written(folder, text))
+        load_table(table_file(folder, text))
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
 
-# -- what others published
+# -- published results
 
 
 def test_llamacpp_peaks_between_8_and_12_and_falls_after():
-    told, _ = reported(CASES / "llamacpp_cpu.csv")
-    verdict = told["verdict"]
+    document, _ = report_of(CASES / "llamacpp_cpu.csv")
+    verdict = document["verdict"]
     assert (verdict["saturation"]["low"], verdict["saturation"]["high"]) == (8, 12)
     assert (verdict["collapse"]["low"], verdict["collapse"]["high"]) == (12, 16)
     assert "throughput falls 7.27 → 6.83/s" in verdict["collapse"]["why"]
 
 
-def test_llamacpp_is_caught_by_littles_law():
-    told, said = reported(CASES / "llamacpp_cpu.csv", "--think-time", "5")
-    check = next(each for each in told["validity"]["checks"] if each["key"] == "think_time")
+def test_a_think_time_of_5_s_contradicts_littles_law_for_llamacpp():
+    document, stderr = report_of(CASES / "llamacpp_cpu.csv", "--think-time", "5")
+    check = next(check for check in document["validity"]["checks"] if check["key"] == "think_time")
     assert not check["ok"]
     assert check["levels"] == list(range(7))
     assert "A think time of 5 s does not fit" in check["says"]
     assert "Little's law" in check["says"]
-    assert "1 of 2 checks failed: think time." in said
+    assert "1 of 2 checks failed: think time." in stderr
 
 
-def test_llamacpp_leaves_no_think_time_whoever_tells_one():
-    told, _ = reported(CASES / "llamacpp_cpu.csv")
-    check = next(each for each in told["validity"]["checks"] if each["key"] == "think_time")
+def test_llamacpp_fits_no_think_time():
+    document, _ = report_of(CASES / "llamacpp_cpu.csv")
+    check = next(check for check in document["validity"]["checks"] if check["key"] == "think_time")
     assert check["ok"]
     assert check["levels"] == list(range(7))
     assert "leave no time at 1, 2, 4, 8, 12, 16 and 20 users between two requests" in check["says"]
 
 
-def test_gradio_breaks_above_40_as_far_as_the_table_tells():
-    """Its author says 45 to 50; the table has no row for 45."""
-    told, said = reported(CASES / "gradio_gpu.csv")
-    limit = told["verdict"]["slo_limit"]
+def test_gradio_breaks_between_40_and_50_by_its_table():
+    """Its author wrote 45 to 50; the table has no row for 45."""
+    document, stderr = report_of(CASES / "gradio_gpu.csv")
+    limit = document["verdict"]["slo_limit"]
     assert (limit["level_ok"], limit["level_bad"]) == (40, 50)
     assert 40 < limit["load"] < 50
-    assert "p95 end to end 2.85 → 5.1 s and errors 0 % → 2.3 %" in said
-    assert (told["verdict"]["collapse"]["low"], told["verdict"]["collapse"]["high"]) == (40, 50)
+    assert "p95 end to end 2.85 → 5.1 s and errors 0 % → 2.3 %" in stderr
+    assert (document["verdict"]["collapse"]["low"], document["verdict"]["collapse"]["high"]) == (40, 50)
 
 
 def test_vllm_grows_to_its_last_level_without_a_failure():
-    told, _ = reported(CASES / "vllm_two_gpus.csv")
-    verdict = told["verdict"]
+    document, _ = report_of(CASES / "vllm_two_gpus.csv")
+    verdict = document["verdict"]
     for name in ("slo_limit", "knee", "saturation", "collapse"):
         assert not verdict[name]["reached"]
         assert "not reached up to 300 users" in verdict[name]["why"]
     assert verdict["cliffs"] == []
-    assert [level["errors"] for level in told["levels"]] == [0, 0, 0, 0]
-    # 43.53 requests a second of 12.62 s each are 549 at once, of 300 users
-    assert [each["key"] for each in told["validity"]["checks"] if not each["ok"]] == ["littles_law"]
+    assert [level["errors"] for level in document["levels"]] == [0, 0, 0, 0]
+    # 43.53 requests per second of 12.62 s are 549 in flight, of 300 users
+    assert [check["key"] for check in document["validity"]["checks"] if not check["ok"]] == ["littles_law"]
 
 
 @pytest.mark.parametrize(
     "name, words",
     [("gradio_gpu_tuned", "(see 'variant') at the same loads"), ("cluster_rate", "no figures besides the loads")],
 )
-def test_tables_of_something_else_are_told_in_one_line(name, words):
-    done = CliRunner().invoke(main, ["report", "--table", str(CASES / f"{name}.csv")])
-    assert done.exit_code == 2
-    assert words in done.output
-    assert len(done.output.strip().splitlines()) == 1
+def test_tables_that_are_not_of_levels_give_a_one_line_error(name, words):
+    result = CliRunner().invoke(main, ["report", "--table", str(CASES / f"{name}.csv")])
+    assert result.exit_code == 2
+    assert words in result.output
+    assert len(result.output.strip().splitlines()) == 1
 
 
 # -- reading
@@ -132,7 +132,7 @@ def test_tables_of_something_else_are_told_in_one_line(name, words):
         ("itl_p99_us", "800", "itl", "p99", 0.0008),
     ],
 )
-def test_headers_say_what_a_time_is(tmp_path, header, cell, metric, statistic, seconds):
+def test_headers_define_metric_statistic_and_unit(tmp_path, header, cell, metric, statistic, seconds):
     (level,) = levels_of(tmp_path, f"users,rps,{header}\n5,2,{cell}\n")
     assert level.metric(metric)[statistic] == pytest.approx(seconds)
 
@@ -153,35 +153,35 @@ def test_rates_are_loads_too(tmp_path):
 
 
 def test_counts_make_intervals_and_numbers_of_requests(tmp_path):
-    table = written(tmp_path, "users,requests,p95,errors\n1,40,300,0\n2,200,300,0.5\n")
+    table = table_file(tmp_path, "users,requests,p95,errors\n1,40,300,0\n2,200,300,0.5\n")
     report = assess(load_table(table))
-    assert [(each.requests, each.ok) for each in report.levels] == [(40, 40), (200, 100)]
-    assert any(each.key == "requests_for_p95" for each in report.checks)
+    assert [(level.requests, level.ok) for level in report.levels] == [(40, 40), (200, 100)]
+    assert any(check.key == "requests_for_p95" for check in report.checks)
 
 
-def test_what_is_not_counted_is_shown_nowhere(tmp_path):
-    report = assess(load_table(written(tmp_path, "users,p95,errors\n1,300,0\n2,300,0.012\n3,900,0.3\n")))
+def test_an_unknown_number_of_requests_is_not_shown(tmp_path):
+    report = assess(load_table(table_file(tmp_path, "users,p95,errors\n1,300,0\n2,300,0.012\n3,900,0.3\n")))
     assert "1000" not in markdown(report).replace("that of 1000 requests per level", "")
     assert {level["requests"] for level in data(report)["levels"]} == {None}
-    assert not any("requests_for" in each.key or "aborted" in each.key for each in report.checks)
+    assert not any("requests_for" in check.key or "aborted" in check.key for check in report.checks)
 
 
 def test_other_columns_are_telemetry():
-    told, _ = reported(CASES / "llamacpp_cpu.csv", "--threshold", "table.cpu_percent < 80 ~ 95")
-    assert [level["limits"] for level in told["levels"]] == [
+    document, _ = report_of(CASES / "llamacpp_cpu.csv", "--threshold", "table.cpu_percent < 80 ~ 95")
+    assert [level["limits"] for level in document["levels"]] == [
         "gold",
         "not known",
         *["gold"] * 2,
         "tolerated",
         *["fails"] * 2,
     ]
-    assert (told["verdict"]["slo_limit"]["level_ok"], told["verdict"]["gold"]["level_ok"]) == (12, 8)
-    assert "gold up to 8 users" in told["verdict"]["slo_limit"]["why"]
+    assert (document["verdict"]["slo_limit"]["level_ok"], document["verdict"]["gold"]["level_ok"]) == (12, 8)
+    assert "gold up to 8 users" in document["verdict"]["slo_limit"]["why"]
 
 
-def test_what_the_table_does_not_tell_is_said():
-    told, _ = reported(CASES / "gradio_gpu.csv")
-    unknown = " ".join(told["unknown"])
+def test_missing_columns_are_reported():
+    document, _ = report_of(CASES / "gradio_gpu.csv")
+    unknown = " ".join(document["unknown"])
     for words in (
         "How many requests each level had",
         "Time to first token",
@@ -213,11 +213,11 @@ def test_what_the_table_does_not_tell_is_said():
         ("<!DOCTYPE html><html></html>", "a page of HTML"),
     ],
 )
-def test_a_table_that_is_none_is_told_in_one_line(tmp_path, text, words):
-    assert words in refusal_of(tmp_path, text)
+def test_an_invalid_table_gives_a_one_line_error(tmp_path, text, words):
+    assert words in error_of(tmp_path, text)
 
 
-# -- failures: counts, shares, percent, a second
+# -- failures: counts, shares, percent, per second
 
 TOTALS = ["requests", "num_requests", "num_prompts", "Total Requests", "# Samples", "Request Count", "总请求数"]
 COUNTS = ["errors", "failures", "failed", "Failed requests", "# Fails", "num_failed", "error_count", "KO", "失败数"]
@@ -284,8 +284,8 @@ def test_failures_are_read_in_the_form_they_have(tmp_path, table):
         ("success", 97, "may be a count or percent"),
     ],
 )
-def test_failures_that_are_not_understood_are_never_none(tmp_path, columns, value, words):
-    assert words in refusal_of(tmp_path, f"users,p95,{columns}\n1,900,{value}\n8,1000,{value}\n")
+def test_failures_of_unclear_meaning_are_an_error(tmp_path, columns, value, words):
+    assert words in error_of(tmp_path, f"users,p95,{columns}\n1,900,{value}\n8,1000,{value}\n")
 
 
 @pytest.mark.parametrize(
@@ -300,8 +300,8 @@ def test_failures_that_are_not_understood_are_never_none(tmp_path, columns, valu
         ("users,p95,requests,errors,timeouts\n1,900,100,0,5\n", "by 'timeouts' 5.00%"),
     ],
 )
-def test_impossible_failures_are_told_in_one_line(tmp_path, table, words):
-    assert words in refusal_of(tmp_path, table)
+def test_impossible_failures_give_a_one_line_error(tmp_path, table, words):
+    assert words in error_of(tmp_path, table)
 
 
 @pytest.mark.parametrize(
@@ -323,15 +323,15 @@ def test_impossible_failures_are_told_in_one_line(tmp_path, table, words):
         ("users,p95\n1,800\n,900\n", "A row without a load is left out."),
     ],
 )
-def test_what_is_assumed_is_noted_in_both_languages(tmp_path, table, note):
-    report = assess(load_table(written(tmp_path, table)))
-    assert any(note in each for each in report.run.notes)
+def test_assumptions_are_noted_in_both_languages(tmp_path, table, note):
+    report = assess(load_table(table_file(tmp_path, table)))
+    assert any(note in note_ for note_ in report.run.notes)
     assert html_in(report, "zh")[1] == []
 
 
-def test_a_form_that_the_header_says_is_no_assumption(tmp_path):
+def test_a_form_from_the_header_is_no_assumption(tmp_path):
     for table in ("users,p95,requests,error_count\n1,900,50,1\n", "users,p95,error_percent\n1,900,1\n"):
-        assert load_table(written(tmp_path, table)).notes == []
+        assert load_table(table_file(tmp_path, table)).notes == []
 
 
 def test_an_empty_cell_of_failures_is_filled_by_another_column(tmp_path):
@@ -339,12 +339,12 @@ def test_an_empty_cell_of_failures_is_filled_by_another_column(tmp_path):
     assert errors_of(tmp_path, table) == pytest.approx([0.05, 0.2])
 
 
-def test_requests_a_second_include_failures_only_beside_failures_a_second(tmp_path):
+def test_requests_per_second_include_failures_only_if_failures_per_second_are_given(tmp_path):
     tables = ("users,Requests/s,Failures/s\n8,40,1\n", "users,Requests/s,failed %\n8,40,2.5\n")
     assert [levels_of(tmp_path, table)[0].throughput for table in tables] == [39.0, 40.0]
 
 
-def test_a_few_failures_in_a_million_are_not_none(tmp_path):
+def test_a_few_failures_in_a_million_are_not_rounded_to_none(tmp_path):
     (level,) = levels_of(tmp_path, "users,p95,errors %\n8,900,0.0004\n")
     assert level.failed > 0
     assert not level.counted
@@ -368,10 +368,10 @@ FORMS = {
     mark=st.sampled_from([",", "."]),
     delimiter=st.sampled_from([";", "\t", "|"]),
     encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
-    squeeze=st.booleans(),
+    compressed=st.booleans(),
 )
-def test_failures_are_the_same_however_they_are_written(
-    tmp_path_factory, rows, form, mark, delimiter, encoding, squeeze
+def test_every_form_of_failures_gives_the_same_counts(
+    tmp_path_factory, rows, form, mark, delimiter, encoding, compressed
 ):
     lines = [["users", "requests", "p95_s", form]] + [
         [str(load), str(requests), f"{load}.25", f"{FORMS[form](requests, failed):.9f}".rstrip("0").rstrip(".")]
@@ -380,7 +380,7 @@ def test_failures_are_the_same_however_they_are_written(
     text = "\n".join(delimiter.join(cell.replace(".", mark) for cell in line) for line in lines)
     data = text.encode(encoding)
     path = tmp_path_factory.mktemp("form") / "levels.csv"
-    path.write_bytes(gzip.compress(data) if squeeze else data)
+    path.write_bytes(gzip.compress(data) if compressed else data)
     levels = load_table(path).levels
     assert [level.requests for level in levels] == [requests for requests, _ in rows]
     assert [level.failed for level in levels] == [failed for _, failed in rows]
@@ -414,7 +414,7 @@ def test_failures_are_the_same_however_they_are_written(
         ("users,p95\n１,５００\n8,1250\n", [0.5, 1.25]),
     ],
 )
-def test_numbers_are_read_as_they_are_written_anywhere(tmp_path, table, seconds):
+def test_numbers_are_read_in_every_notation(tmp_path, table, seconds):
     assert [level.metric("e2e")["p95"] for level in levels_of(tmp_path, table)] == pytest.approx(seconds)
 
 
@@ -426,8 +426,8 @@ def test_numbers_are_read_as_they_are_written_anywhere(tmp_path, table, seconds)
         ("users;p95_s\n1;1.200\n8;2.500\n", 1.2),
     ],
 )
-def test_a_number_that_could_be_two_is_noted(tmp_path, table, value):
-    run = load_table(written(tmp_path, table))
+def test_an_ambiguous_number_is_noted(tmp_path, table, value):
+    run = load_table(table_file(tmp_path, table))
     assert run.levels[0].metric("e2e")["p95"] == pytest.approx(value)
     assert any("no other number shows which sign is the decimal mark" in note for note in run.notes)
 
@@ -467,7 +467,7 @@ SIMPLE = "users,p95,rps\n1,500,2\n8,900,9\n"
         "┏━━━━┳━━━┳━━━┓\n┃ users ┃ p95 ┃ rps ┃\n┡━━━━╇━━━╇━━━┩\n│ 1 │ 500 │ 2 │\n│ 8 │ 900 │ 9 │\n└────┴───┴───┘\n",
     ],
 )
-def test_a_table_is_read_from_whatever_wrote_it(tmp_path, data):
+def test_tables_of_many_formats_are_read(tmp_path, data):
     levels = levels_of(tmp_path, data)
     assert [(level.load, level.metric("e2e")["p95"], level.throughput) for level in levels] == [
         (1, 0.5, 2),
@@ -486,7 +486,7 @@ def test_a_table_is_read_from_whatever_wrote_it(tmp_path, data):
     ],
 )
 def test_an_encoding_that_is_guessed_is_noted(tmp_path, text, encoding, name):
-    run = load_table(written(tmp_path, text.encode(encoding)))
+    run = load_table(table_file(tmp_path, text.encode(encoding)))
     (level,) = run.levels
     assert (level.load, level.metric("e2e").mean, level.errors) == (8, pytest.approx(0.5), pytest.approx(0.02))
     assert f"levels.csv is not UTF-8: it was read as {name}" in run.notes[0]
@@ -502,24 +502,24 @@ def test_an_encoding_that_is_guessed_is_noted(tmp_path, text, encoding, name):
         (bytes(range(256)) * 4, "not readable as text; save its table as CSV in UTF-8"),
     ],
 )
-def test_files_that_are_no_text(tmp_path, data, words):
-    assert words in refusal_of(tmp_path, data)
+def test_files_that_are_no_text_are_an_error(tmp_path, data, words):
+    assert words in error_of(tmp_path, data)
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(RunError, match="cannot be read"):
         load_table(tmp_path / "nosuch.csv")
 
 
 def test_the_first_of_several_tables_is_read(tmp_path):
     table = "| users | p95 |\n|---|---|\n| 1 | 500 |\n"
-    run = load_table(written(tmp_path, f"{table}\nand\n\n{table.replace('500', '900')}"))
+    run = load_table(table_file(tmp_path, f"{table}\nand\n\n{table.replace('500', '900')}"))
     assert [level.metric("e2e")["p95"] for level in run.levels] == [0.5]
     assert "The file has 2 tables: the first is read." in run.notes
 
 
 @pytest.mark.parametrize("name", ["full_stats", "full_stats_history", "full_failures", "full_exceptions"])
-def test_a_file_of_locust_is_no_table_and_is_named(name):
+def test_a_file_of_locust_is_recognised_and_is_no_table(name):
     with pytest.raises(RunError, match="this is Locust's"):
         load_table(ROOT / "tests" / "report" / "plain" / f"{name}.csv")
 
@@ -562,7 +562,7 @@ def test_a_file_of_locust_is_no_table_and_is_named(name):
         ("successful request latency p95", "e2e", "p95", None),
     ],
 )
-def test_latencies_are_known_by_their_words(header, kind, name, scale):
+def test_columns_of_latencies_are_recognised(header, kind, name, scale):
     meaning = meaning_of(header)
     assert (meaning.kind, meaning.name, meaning.scale) == (kind, name, scale)
 
@@ -601,7 +601,7 @@ def test_latencies_are_known_by_their_words(header, kind, name, scale):
         ),
     ],
 )
-def test_columns_are_known_by_their_words(kind, headers):
+def test_columns_are_recognised(kind, headers):
     assert {header: meaning_of(header).kind for header in headers.split("|")} == dict.fromkeys(headers.split("|"), kind)
 
 
@@ -614,8 +614,8 @@ def test_results_of_vllm_are_levels(tmp_path):
         "vllm,800,inf,8,9,130,798,2,6.1,760,900,70,69,5,140,10,11,800\n"
     )
     levels = levels_of(tmp_path, table)
-    assert [(each.load, each.requests, each.failed) for each in levels] == [(1, 100, 0), (8, 800, 2)]
-    assert [(each.throughput, each.output_tokens_per_s) for each in levels] == [(0.9, 110), (6.1, 760)]
+    assert [(level.load, level.requests, level.failed) for level in levels] == [(1, 100, 0), (8, 800, 2)]
+    assert [(level.throughput, level.output_tokens_per_s) for level in levels] == [(0.9, 110), (6.1, 760)]
     means = {name: levels[1].metric(name).mean for name in ("ttft", "tpot", "itl", "e2e")}
     assert means == pytest.approx({"ttft": 0.07, "tpot": 0.01, "itl": 0.011, "e2e": 0.8})
 
@@ -634,7 +634,7 @@ def test_results_of_vllm_are_levels(tmp_path):
         ("max_concurrency,users,mean\nNone,1,5\nNone,8,6\n", "users", [1, 8]),
     ],
 )
-def test_the_load_is_what_was_asked_for(tmp_path, table, unit, loads):
+def test_the_load_is_the_requested_one(tmp_path, table, unit, loads):
     assert [(level.unit, level.load) for level in levels_of(tmp_path, table)] == [(unit, load) for load in loads]
 
 
@@ -646,20 +646,20 @@ def test_results_of_jmeter_and_k6_are_levels(tmp_path):
     k6 = "vus,http_reqs,http_req_duration avg,http_req_duration p(95),http_req_failed\n1,100,500ms,700ms,0.00%\n8,800,900ms,1.1s,1.25%\n"
     for table in (jmeter, k6):
         levels = levels_of(tmp_path, table)
-        assert [(each.load, each.requests, each.failed) for each in levels] == [(1, 100, 0), (8, 800, 10)]
-        assert [each.metric("e2e").mean for each in levels] == pytest.approx([0.5, 0.9])
-        assert [each.metric("e2e")["p95"] for each in levels] == pytest.approx([0.7, 1.1])
-    assert [each.throughput for each in levels_of(tmp_path, jmeter)] == [2.0, 8.0]
+        assert [(level.load, level.requests, level.failed) for level in levels] == [(1, 100, 0), (8, 800, 10)]
+        assert [level.metric("e2e").mean for level in levels] == pytest.approx([0.5, 0.9])
+        assert [level.metric("e2e")["p95"] for level in levels] == pytest.approx([0.7, 1.1])
+    assert [level.throughput for level in levels_of(tmp_path, jmeter)] == [2.0, 8.0]
 
 
-def test_a_table_of_several_summaries_of_locust_is_one_of_levels(tmp_path):
+def test_several_summaries_of_locust_in_one_table_are_levels(tmp_path):
     table = (
         "users,Type,Name,Request Count,Failure Count,Median Response Time,Average Response Time,Min Response Time,"
         "Max Response Time,Requests/s,Failures/s,95%,99%\n"
         "1,,Aggregated,100,0,90,95,10,200,10,0,150,190\n8,,Aggregated,800,8,190,195,10,400,80,0.8,350,390\n"
     )
     levels = levels_of(tmp_path, table)
-    assert [(each.load, each.errors, each.throughput) for each in levels] == [
+    assert [(level.load, level.errors, level.throughput) for level in levels] == [
         (1, 0, 10),
         (8, 0.01, pytest.approx(79.2)),
     ]
@@ -677,10 +677,10 @@ def test_a_table_of_several_summaries_of_locust_is_one_of_levels(tmp_path):
         (["--table", str(CASES / "llamacpp_cpu.csv"), "--think-time", "3-1"], "a range goes up, such as 1-3"),
     ],
 )
-def test_options_that_do_not_go_together(args, words):
-    done = CliRunner().invoke(main, ["report", *args])
-    assert done.exit_code == 2
-    assert words in done.output
+def test_invalid_combinations_of_options_are_an_error(args, words):
+    result = CliRunner().invoke(main, ["report", *args])
+    assert result.exit_code == 2
+    assert words in result.output
 
 
 @pytest.mark.parametrize(
@@ -692,7 +692,7 @@ def test_options_that_do_not_go_together(args, words):
         ("normal:5,1", "wait normal:5,1 s", None),
     ],
 )
-def test_think_times_are_written_as_those_of_a_run(text, words, mean):
+def test_think_times_have_the_form_of_run_json(text, words, mean):
     info = load_table(CASES / "llamacpp_cpu.csv", text).info
     assert info == {"user_classes": {"Users": words}, "think_times": {"Users": mean}}
 
@@ -700,5 +700,5 @@ def test_think_times_are_written_as_those_of_a_run(text, words, mean):
 def test_thresholds_from_a_file(tmp_path):
     limits = tmp_path / "limits.toml"
     limits.write_text('e2e.p95 = "< 1s ~ 2s"\n[table]\ncpu_percent = "< 80 ~ 95"\n')
-    told, _ = reported(CASES / "llamacpp_cpu.csv", "--thresholds", str(limits))
-    assert told["verdict"]["thresholds"] == ["e2e.p95 < 1s ~ 2s", "table.cpu_percent < 80 ~ 95"]
+    document, _ = report_of(CASES / "llamacpp_cpu.csv", "--thresholds", str(limits))
+    assert document["verdict"]["thresholds"] == ["e2e.p95 < 1s ~ 2s", "table.cpu_percent < 80 ~ 95"]

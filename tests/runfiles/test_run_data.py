@@ -28,22 +28,22 @@ PLAIN = ROOT / "tests" / "report" / "plain"
 
 
 @pytest.fixture(scope="module")
-def made():
+def simulated_run():
     return MadeRun((4, 8, 30), 12, hold=30.0)
 
 
 @pytest.fixture
-def prefix(made, tmp_path):
-    return made.write(tmp_path / "runs" / "demo")
+def prefix(simulated_run, tmp_path):
+    return simulated_run.write(tmp_path / "runs" / "demo")
 
 
-def test_a_run_of_ours_is_read_whole(prefix, made):
+def test_a_run_of_llmlocust_is_read_completely(prefix, simulated_run):
     run = load_run(prefix)
-    assert [each.load for each in run.levels] == [4, 8, 30]
-    assert len(run.requests) == len(made.rows)
+    assert [level.load for level in run.levels] == [4, 8, 30]
+    assert len(run.requests) == len(simulated_run.rows)
     assert (run.source, run.unknown, run.notes) == ("llmlocust", [], [])
     assert {"ttft", "itl"} <= {metric for metric in COUNTED if run.distributions(metric)}
-    assert run.failures["count"].sum() == sum(row["outcome"] != "ok" for row in made.rows)
+    assert run.failures["count"].sum() == sum(row["outcome"] != "ok" for row in simulated_run.rows)
 
 
 def test_a_folder_or_a_file_names_the_run_too(prefix):
@@ -51,81 +51,85 @@ def test_a_folder_or_a_file_names_the_run_too(prefix):
         assert load_run(name).prefix == prefix
 
 
-def test_goodput_is_the_share_of_the_requests_that_kept_the_limits(prefix, made):
+def test_goodput_is_the_share_of_requests_that_met_the_thresholds(prefix, simulated_run):
     limits = [Threshold.parse("ttft.p95 < 120ms"), Threshold.parse("e2e.p99 < 2s")]
     run = load_run(prefix)
-    found = run.goodput(limits)
+    goodput = run.goodput(limits)
     columns = ("ttft", "e2e")
     for level in run.levels:
-        ok = [row for row in made.rows if row["level"] == level.level and row["measured"] and row["outcome"] == "ok"]
+        ok = [
+            row
+            for row in simulated_run.rows
+            if row["level"] == level.level and row["measured"] and row["outcome"] == "ok"
+        ]
         good = sum(is_good({name: row[name] / 1000 for name in columns}, limits) for row in ok)
-        assert found[level.level] == pytest.approx(good / len(ok) * level.throughput)
+        assert goodput[level.level] == pytest.approx(good / len(ok) * level.throughput)
 
 
 def test_goodput_of_sampled_rows_is_never_above_throughput(prefix):
     path = prefix.with_name("demo_llm_requests.csv")
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    kept = [row | {"weight": "3.7"} for row in random.Random(3).sample(rows, len(rows) // 3)]
+    sampled = [row | {"weight": "3.7"} for row in random.Random(3).sample(rows, len(rows) // 3)]
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, REQUEST_COLUMNS)
         writer.writeheader()
-        writer.writerows(kept)
+        writer.writerows(sampled)
     run = load_run(prefix)
-    assert run.goodput([]) == pytest.approx({each.level: each.throughput for each in run.levels})
+    assert run.goodput([]) == pytest.approx({level.level: level.throughput for level in run.levels})
     limited = run.goodput([Threshold.parse("ttft.p95 < 90ms")])
     assert 0.0 < limited[0] < run.levels[0].throughput
-    assert all(limited[each.level] <= each.throughput for each in run.levels)
+    assert all(limited[level.level] <= level.throughput for level in run.levels)
 
 
-def test_goodput_without_limits_is_throughput(prefix):
+def test_goodput_without_thresholds_is_throughput(prefix):
     run = load_run(prefix)
-    assert run.goodput([]) == pytest.approx({each.level: each.throughput for each in run.levels}, rel=0.03)
+    assert run.goodput([]) == pytest.approx({level.level: level.throughput for level in run.levels}, rel=0.03)
 
 
 @pytest.mark.parametrize("also", [(), (formats.HISTOGRAMS,), (formats.HISTOGRAMS, formats.TIMELINE, formats.RUN)])
-def test_levels_are_worked_out_again_from_requests(made, tmp_path, also):
-    whole = load_run(made.write(tmp_path / "whole"))
-    run = load_run(made.write(tmp_path / "part", leave_out=(formats.LEVELS, *also)))
+def test_levels_are_computed_again_from_requests(simulated_run, tmp_path, also):
+    complete = load_run(simulated_run.write(tmp_path / "whole"))
+    run = load_run(simulated_run.write(tmp_path / "part", leave_out=(formats.LEVELS, *also)))
     assert any("computed again" in note for note in run.notes)
-    for one, other in zip(whole.levels, run.levels, strict=True):
-        assert (other.requests, other.ok, other.error_kinds) == (one.requests, one.ok, one.error_kinds)
-        assert other.throughput == pytest.approx(one.throughput, rel=0.15)
-        assert other.metric("ttft")["p95"] == pytest.approx(one.metric("ttft")["p95"], rel=0.02)
+    for expected, level in zip(complete.levels, run.levels, strict=True):
+        assert (level.requests, level.ok, level.error_kinds) == (expected.requests, expected.ok, expected.error_kinds)
+        assert level.throughput == pytest.approx(expected.throughput, rel=0.15)
+        assert level.metric("ttft")["p95"] == pytest.approx(expected.metric("ttft")["p95"], rel=0.02)
     if formats.RUN not in also:
-        assert [each.load for each in run.levels] == [4, 8, 30]
+        assert [level.load for level in run.levels] == [4, 8, 30]
 
 
 @pytest.mark.parametrize("cut", [1, 7, 40, 333])
 @pytest.mark.parametrize("name", [formats.LEVELS, formats.REQUESTS, formats.HISTOGRAMS, formats.TIMELINE, formats.RUN])
-def test_a_file_cut_off_anywhere_near_its_end_is_read_as_far_as_it_is_whole(prefix, name, cut):
+def test_the_complete_rows_of_a_truncated_file_are_read(prefix, name, cut):
     path = prefix.with_name(f"demo_{name}")
     path.write_bytes(path.read_bytes()[:-cut])
     run = load_run(prefix)
     assert run.notes
     assert run.levels
-    assert all(each.requests < 10_000 for each in run.levels)
+    assert all(level.requests < 10_000 for level in run.levels)
 
 
-def test_a_run_cut_off_before_its_first_level_says_so(tmp_path):
+def test_a_run_cut_off_before_its_first_level_is_an_error(tmp_path):
     (tmp_path / "x_llm_requests.csv").write_text(",".join(REQUEST_COLUMNS) + "\r\n")
     with pytest.raises(RunError, match="no level of this run has a request yet"):
         load_run(tmp_path / "x")
 
 
-def said_of_rows(path: Path, change: Callable[[list[str]], list[str]] | None) -> tuple[bool, str]:
-    """What the check says where the lines of the file of requests were changed; None: the file was deleted."""
+def check_of_rows(path: Path, change: Callable[[list[str]], list[str]] | None) -> tuple[bool, str]:
+    """Return result and text of the check after a change of the lines of the requests file; None: delete the file."""
     requests = path.with_name(f"{path.name}_{formats.REQUESTS}")
     if change is None:
         requests.unlink()
     else:
         requests.write_text("".join(change(requests.read_text().splitlines(keepends=True))))
-    check = next(each for each in assess(load_run(path)).checks if each.key == "request_rows")
+    check = next(candidate for candidate in assess(load_run(path)).checks if candidate.key == "request_rows")
     return check.ok, check.says
 
 
 def cut_in_the_middle(lines: list[str]) -> list[str]:
-    """As where a machine loses its power: the next row follows in the same line."""
+    """Cut a line in the middle, as after a power failure: the next row follows in the same line."""
     return [*lines[:5], lines[5][: len(lines[5]) // 2], *lines[6:]]
 
 
@@ -151,19 +155,19 @@ def a_day_earlier(line: str) -> str:
         (lambda lines: [*lines, a_day_earlier(lines[-1])], "1 row has a time before or after the run"),
     ],
 )
-def test_rows_that_are_not_those_that_the_run_wrote_fail_the_check(prefix, change, words):
-    ok, said = said_of_rows(prefix, change)
+def test_rows_that_differ_from_those_of_the_run_fail_the_check(prefix, change, words):
+    ok, text = check_of_rows(prefix, change)
     assert ok == (not words)
-    assert words in said
+    assert words in text
 
 
-def test_a_run_that_is_cut_off_may_have_more_rows_than_it_had_time_to_count(tmp_path):
-    made = MadeRun(told={"rows": {"seen": 5, "kept": 5}})
-    assert said_of_rows(made.write(tmp_path / "run", ended=False), lambda lines: lines)[0]
-    assert not said_of_rows(made.write(tmp_path / "run"), lambda lines: lines)[0]
+def test_a_run_that_was_cut_off_may_have_more_rows_than_it_counted(tmp_path):
+    unended = MadeRun(info={"rows": {"seen": 5, "kept": 5}})
+    assert check_of_rows(unended.write(tmp_path / "run", ended=False), lambda lines: lines)[0]
+    assert not check_of_rows(unended.write(tmp_path / "run"), lambda lines: lines)[0]
 
 
-def test_rows_that_are_no_numbers_are_left_out(prefix):
+def test_rows_with_invalid_numbers_are_left_out(prefix):
     path = prefix.with_name("demo_llm_levels.csv")
     lines = path.read_text().splitlines()
     path.write_text(
@@ -175,7 +179,7 @@ def test_rows_that_are_no_numbers_are_left_out(prefix):
 
 
 @pytest.mark.parametrize(("low", "high"), [("1", "2"), ("9e6", "1e7"), ("9e6", "1")])
-def test_intervals_of_other_values_are_left_out(prefix, low, high):
+def test_intervals_that_do_not_contain_their_value_are_left_out(prefix, low, high):
     rows = levels_file(prefix)
     with prefix.with_name("demo_llm_levels.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
@@ -191,7 +195,7 @@ def test_intervals_of_other_values_are_left_out(prefix, low, high):
 
 
 @pytest.mark.parametrize("column", ["right", "empty", "cut", "repeated", "coalesced", "counted_chunks"])
-def test_a_share_above_one_is_no_number(prefix, column):
+def test_a_row_with_a_share_above_one_is_left_out(prefix, column):
     rows = levels_file(prefix)
     with prefix.with_name("demo_llm_levels.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
@@ -206,35 +210,35 @@ def levels_file(prefix):
         return list(csv.DictReader(file))
 
 
-def test_histograms_of_other_buckets_are_not_believed(prefix):
+def test_histograms_that_contradict_the_levels_are_not_used(prefix):
     path = prefix.with_name("demo_llm_histograms.csv")
     head, *rows = path.read_text().splitlines()
     moved = [",".join([*row.split(",")[:3], str(int(row.split(",")[3]) // 2), row.split(",")[4]]) for row in rows]
     path.write_text("\n".join([head, *moved]) + "\n")
     run = load_run(prefix)
     assert any("does not agree" in note for note in run.notes)
-    levels = {each.level: each.metric("ttft")["p50"] for each in run.levels}
-    drawn = {level: each.quantile(0.5) for level, each in run.distributions("ttft").items()}
+    levels = {level.level: level.metric("ttft")["p50"] for level in run.levels}
+    drawn = {level: histogram.quantile(0.5) for level, histogram in run.distributions("ttft").items()}
     assert drawn == pytest.approx(levels, rel=0.02)
 
 
-def test_a_newer_format_asks_for_an_upgrade(prefix):
+def test_a_newer_format_is_an_error_that_advises_an_upgrade(prefix):
     prefix.with_name("demo_llm_run.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(RunError, match="upgrade"):
         load_run(prefix)
 
 
-# -- bad input: one clear line each
+# -- bad input: one clear line for every error
 
 
 def one_line(error):
-    said = str(error.value)
-    assert "\n" not in said
-    assert len(said) < 400
-    return said
+    text = str(error.value)
+    assert "\n" not in text
+    assert len(text) < 400
+    return text
 
 
-def test_nothing_there(tmp_path):
+def test_missing_runs_and_folders_are_an_error(tmp_path):
     with pytest.raises(RunError) as raised:
         load_run(tmp_path / "nothing")
     assert "no run has this prefix" in one_line(raised)
@@ -246,16 +250,16 @@ def test_nothing_there(tmp_path):
     assert "no run in this folder" in one_line(raised)
 
 
-def test_other_runs_are_named(prefix, made):
+def test_an_unknown_prefix_lists_the_runs_of_the_folder(prefix, simulated_run):
     with pytest.raises(RunError, match=r"there are: .*demo"):
         load_run(prefix.with_name("dmeo"))
-    made.write(prefix.with_name("second"))
+    simulated_run.write(prefix.with_name("second"))
     with pytest.raises(RunError, match=r"2 runs in this folder"):
         load_run(prefix.parent)
 
 
 @pytest.mark.parametrize(
-    "name, text, said",
+    "name, text, words",
     [
         ("x_stats_history.csv", "", "empty"),
         ("x_stats_history.csv", "\n\n", "empty"),
@@ -271,21 +275,21 @@ def test_other_runs_are_named(prefix, made):
         ("x_llm_levels.csv", "", "no level"),
     ],
 )
-def test_files_that_are_no_run(tmp_path, name, text, said):
+def test_files_that_are_no_run_are_an_error(tmp_path, name, text, words):
     (tmp_path / name).write_text(text)
     with pytest.raises(RunError) as raised:
         load_run(tmp_path / "x")
-    assert said in one_line(raised)
+    assert words in one_line(raised)
 
 
-def test_a_file_of_another_tool(tmp_path):
+def test_a_file_of_another_tool_is_an_error(tmp_path):
     path = tmp_path / "results.jtl"
     path.write_text("timeStamp,elapsed\n1,2\n")
     with pytest.raises(RunError, match="not a file of llmlocust or Locust"):
         load_run(path)
 
 
-def test_binary_rubbish(tmp_path):
+def test_binary_data_is_an_error(tmp_path):
     (tmp_path / "x_stats_history.csv").write_bytes(bytes(range(256)) * 50)
     with pytest.raises(RunError) as raised:
         load_run(tmp_path / "x")
@@ -293,77 +297,79 @@ def test_binary_rubbish(tmp_path):
 
 
 @pytest.mark.parametrize("name", [formats.LEVELS, formats.REQUESTS, formats.HISTOGRAMS, formats.TIMELINE])
-def test_a_carriage_return_inside_a_header(prefix, name):
+def test_a_carriage_return_inside_a_header_is_noted_or_an_error(prefix, name):
     path = prefix.with_name(f"demo_{name}")
     data = path.read_bytes()
     path.write_bytes(data[:9] + b"\r" + data[9:])
     try:
         run = load_run(prefix)
     except RunError as error:
-        assert "\n" not in str(error)  # noqa: PT017  # either answer is right, a traceback is not
+        assert "\n" not in str(error)  # noqa: PT017  # an error and a result are right, a traceback is not
     else:
         assert run.notes
 
 
-def damaged(luck, data):
-    """Bytes changed, cut out, put in; numbers made into what no number of ours is."""
-    made = bytearray(data)
+def damaged(generator, data):
+    """Return the data with changed, removed and inserted bytes, and with invalid numbers."""
+    damaged_data = bytearray(data)
     odd = (b"\r", b"\n", b'"', b"\0", b",", b"-", b"9" * 40, b"e308", b"inf", b"NaN", b"\xff\xfe", b"[", b"{", b"null")
-    for _ in range(luck.choice((1, 1, 2, 5, 30))):
-        place = luck.randrange(max(1, min(len(made), luck.choice((40, 400, len(made) or 1)))))
-        what = luck.randrange(5)
-        if what == 0:
-            made[place : place + 1] = bytes([luck.randrange(256)])
-        elif what == 1:
-            made[place : place + luck.randrange(1, 30)] = b""
-        elif what == 2:
-            made[place:place] = luck.choice(odd)
-        elif what == 3:
-            del made[max(1, place) :]
-        elif found := re.search(rb"[0-9.]+", made[place : place + 300]):
-            number = luck.choice((b"-1", b"1e400", b"9" * 20, b"", b"-0.5", b"1e14", b"[]", b"true", b"1e-320", b'"a"'))
-            made[place + found.start() : place + found.end()] = number
-    return bytes(made)
+    for _ in range(generator.choice((1, 1, 2, 5, 30))):
+        place = generator.randrange(max(1, min(len(damaged_data), generator.choice((40, 400, len(damaged_data) or 1)))))
+        kind = generator.randrange(5)
+        if kind == 0:
+            damaged_data[place : place + 1] = bytes([generator.randrange(256)])
+        elif kind == 1:
+            damaged_data[place : place + generator.randrange(1, 30)] = b""
+        elif kind == 2:
+            damaged_data[place:place] = generator.choice(odd)
+        elif kind == 3:
+            del damaged_data[max(1, place) :]
+        elif match := re.search(rb"[0-9.]+", damaged_data[place : place + 300]):
+            number = generator.choice(
+                (b"-1", b"1e400", b"9" * 20, b"", b"-0.5", b"1e14", b"[]", b"true", b"1e-320", b'"a"')
+            )
+            damaged_data[place + match.start() : place + match.end()] = number
+    return bytes(damaged_data)
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_damage_anywhere_is_a_run_or_one_line(tmp_path, seed):
+def test_damaged_files_give_a_run_or_a_one_line_error(tmp_path, seed):
     MadeRun((2, 4, 8), 3, hold=6.0, warmup=2.0, tokens=12).write(tmp_path / "x")
     names = [formats.LEVELS, formats.REQUESTS, formats.HISTOGRAMS, formats.TIMELINE, formats.RUN]
-    whole = {tmp_path / f"x_{name}": (tmp_path / f"x_{name}").read_bytes() for name in names}
-    luck = random.Random(seed)
+    original = {tmp_path / f"x_{name}": (tmp_path / f"x_{name}").read_bytes() for name in names}
+    generator = random.Random(seed)
     for _ in range(25):
-        for path, data in whole.items():
+        for path, data in original.items():
             path.write_bytes(data)
-        for path in luck.sample(list(whole), luck.choice((1, 1, 2))):
-            path.write_bytes(damaged(luck, whole[path]))
+        for path in generator.sample(list(original), generator.choice((1, 1, 2))):
+            path.write_bytes(damaged(generator, original[path]))
         try:
-            made = assess(load_run(tmp_path / "x"))
+            assessment = assess(load_run(tmp_path / "x"))
         except RunError as error:
-            assert "\n" not in str(error)  # noqa: PT017  # either answer is right, a traceback is not
+            assert "\n" not in str(error)  # noqa: PT017  # an error and a result are right, a traceback is not
         else:
-            assert as_json(made)
-            assert markdown(made)
+            assert as_json(assessment)
+            assert markdown(assessment)
 
 
-# -- Locust's own files, written by a real Locust before a server with 6 places and answers of 150 to 200 ms
+# -- Locust's own files, written by Locust with a server of 6 slots and answers of 150 to 200 ms
 
 
 @pytest.mark.parametrize("name", ["full", "steps"])
 def test_levels_of_a_locust_test_are_found_from_the_user_count(name):
     run = load_run(PLAIN / name)
-    assert [each.load for each in run.levels] == [2, 4, 8, 16, 32]
-    rates = [each.throughput for each in run.levels]
-    # users wait 100 ms between requests: X = N / 0.275 s while none queues, then 6 / 0.175 s
+    assert [level.load for level in run.levels] == [2, 4, 8, 16, 32]
+    rates = [level.throughput for level in run.levels]
+    # users wait 100 ms between requests: X = N / 0.275 s without a queue, then 6 / 0.175 s
     assert rates[:3] == pytest.approx([2 / 0.275, 4 / 0.275, 8 / 0.275], rel=0.05)
     assert rates[3] == pytest.approx(6 / 0.175, rel=0.05)
-    assert [each.metric("e2e").mean for each in run.levels[:3]] == pytest.approx([0.175] * 3, rel=0.05)
+    assert [level.metric("e2e").mean for level in run.levels[:3]] == pytest.approx([0.175] * 3, rel=0.05)
     assert run.levels[-1].failed > 0
     assert run.failures["count"].sum() > 0
     assert any("first token" in sentence for sentence in run.unknown)
 
 
-def test_percentiles_are_taken_only_where_they_are_of_the_level():
+def test_percentiles_are_known_only_from_a_full_history():
     full, steps = load_run(PLAIN / "full"), load_run(PLAIN / "steps")
     assert full.levels[3].metric("e2e")["p95"] == pytest.approx(0.42, abs=0.05)
     assert math.isnan(steps.levels[3].metric("e2e")["p95"])
@@ -371,8 +377,8 @@ def test_percentiles_are_taken_only_where_they_are_of_the_level():
 
 
 @pytest.mark.parametrize("slow_share", [0.1, 0.3, 0.7])
-def test_a_levels_percentiles_are_put_together_from_its_windows(tmp_path, slow_share):
-    """A minute in which windows of even times, up to 1 s, give way to windows of even times up to 4 s."""
+def test_percentiles_of_a_level_are_combined_from_its_windows(tmp_path, slow_share):
+    """In a minute, windows of uniform times up to 1 s are followed by windows of uniform times up to 4 s."""
     shares = (0.5, 0.66, 0.75, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 0.9999, 1.0)
     seconds, warmed_up = 70, 10
     slow_from = seconds - round((seconds - warmed_up) * slow_share)
@@ -381,7 +387,7 @@ def test_a_levels_percentiles_are_put_together_from_its_windows(tmp_path, slow_s
         f"Timestamp,User Count,Name,{','.join(titles)},Total Request Count,Total Failure Count,Total Average Response Time"
     ]
     for second in range(seconds + 1):
-        # the last ten seconds: so many of them slow
+        # the slow share of the last ten seconds
         slow = min(10, max(0, second - slow_from)) / 10
 
         def at(share, slow=slow):
@@ -397,20 +403,20 @@ def test_a_levels_percentiles_are_put_together_from_its_windows(tmp_path, slow_s
     (tmp_path / "x_stats_history.csv").write_text("\n".join(lines))
     (level,) = load_run(tmp_path / "x").levels
     p95 = level.metric("e2e")["p95"]
-    # a window's ten seconds count from its first: of the slow ones the level's end has a little less
+    # a window covers ten seconds, so the level's end has a slightly smaller share of slow times
     share = slow_share * (seconds - warmed_up - 5) / (seconds - warmed_up)
     assert p95 == pytest.approx(4 * (1 - 0.05 / share), rel=0.15)
     low, high = level.metric("e2e").intervals["p95"]
     assert low < p95 < high
 
 
-def test_one_level_has_the_whole_tests_percentiles():
+def test_one_level_has_the_percentiles_of_the_test():
     run = load_run(PLAIN / "flat")
-    assert [each.load for each in run.levels] == [3]
+    assert [level.load for level in run.levels] == [3]
     assert run.levels[0].metric("e2e")["p95"] == pytest.approx(0.2, abs=0.01)
 
 
-def test_without_history_the_whole_test_is_one_row(tmp_path):
+def test_without_history_the_test_is_one_level(tmp_path):
     (tmp_path / "x_stats.csv").write_bytes((PLAIN / "full_stats.csv").read_bytes())
     run = load_run(tmp_path / "x")
     assert len(run.levels) == 1
@@ -418,7 +424,7 @@ def test_without_history_the_whole_test_is_one_row(tmp_path):
     assert any("one row" in sentence for sentence in run.unknown)
 
 
-def test_users_that_never_stand_still_make_bands(tmp_path):
+def test_a_user_count_that_is_never_constant_makes_bands(tmp_path):
     lines = (PLAIN / "steps_stats_history.csv").read_text().splitlines()
     ramp = [lines[0]]
     for number, line in enumerate(lines[1:], 1):
@@ -432,7 +438,7 @@ def test_users_that_never_stand_still_make_bands(tmp_path):
 
 
 @pytest.mark.parametrize("cut", [1, 30, 111])
-def test_a_locust_history_that_is_cut_off(tmp_path, cut):
+def test_a_truncated_history_of_locust_is_read_and_noted(tmp_path, cut):
     data = (PLAIN / "steps_stats_history.csv").read_bytes()
     (tmp_path / "x_stats_history.csv").write_bytes(data[:-cut])
     run = load_run(tmp_path / "x")
@@ -462,17 +468,17 @@ def test_a_think_time_is_known_if_all_user_classes_have_the_same(times, mean):
     assert think_time({"think_times": times}) == mean
 
 
-def test_sentences_of_a_run_are_messages_again(tmp_path):
+def test_sentences_of_run_json_are_read_as_messages(tmp_path):
     says = message("{rows} rows were lost", rows=5)
     gate = message("{threshold} at {load}", threshold="errors < 1%", load="4 users")
     check = {"name": "run", "ok": False, "says": to_json(says)}
-    run = load_run(MadeRun(told={"checks": [check], "ended_by": to_json(gate)}).write(tmp_path / "x"))
-    (read,) = [check for check in assess(run).checks if check.key == "run"]
-    for written, text in ((says, read.says), (gate, ended_by(run.info))):
-        assert (text, text.template, text.values) == (written, written.template, written.values)
+    run = load_run(MadeRun(info={"checks": [check], "ended_by": to_json(gate)}).write(tmp_path / "x"))
+    (check_,) = [check for check in assess(run).checks if check.key == "run"]
+    for stored, text in ((says, check_.says), (gate, ended_by(run.info))):
+        assert (text, text.template, text.values) == (stored, stored.template, stored.values)
 
 
-# -- what Locust's web UI, its old versions and spreadsheets make of the same files
+# -- the same files from Locust's web UI, its old versions and spreadsheets
 
 COLUMNS = (
     "Type,Name,Request Count,Failure Count,Median Response Time,Average Response Time,Min Response Time,Max Response Time,"
@@ -484,7 +490,7 @@ FAILED = "Method,Name,Error,Occurrences,First Seen,Last Seen\r\nPOST,/v1/chat,HT
 RAISED = 'Count,Message,Traceback,Nodes\r\n1,boom,"line\r\nline",local\r\n'
 PAGE = "<!DOCTYPE html>\n<html><head><title>Locust</title></head></html>"
 DOWNLOAD = "Locust_2026-03-01-10h00_locustfile.py_http___127.0.0.1_8000"
-# Locust 0.13 and 0.14: no end to the last line
+# Locust 0.13 and 0.14: the last line has no line end
 BEFORE_1 = (
     '"Type","Name","# requests","# failures","Median response time","Average response time","Min response time",'
     '"Max response time","Average Content Size","Requests/s","Requests Failed/s","50%","66%","75%","80%","90%","95%",'
@@ -508,13 +514,13 @@ HISTORY_BEFORE_1 = (
 
 
 def with_files(folder, **files):
-    """Files by their names, with __ for a dot."""
+    """Write files by their names, in which __ is a dot."""
     for name, data in files.items():
         (folder / name.replace("__", ".")).write_bytes(data if isinstance(data, bytes) else data.encode())
     return folder
 
 
-def is_the_summary(run, p95=2.0):
+def has_summary_figures(run, p95=2.0):
     (level,) = run.levels
     assert (level.requests, level.failed, run.source) == (600, 6, "locust")
     assert level.throughput == pytest.approx(9.9)
@@ -525,7 +531,7 @@ def is_the_summary(run, p95=2.0):
 
 
 @pytest.mark.parametrize(
-    "name, given",
+    "name, argument",
     [
         (f"{DOWNLOAD}_requests.csv", f"{DOWNLOAD}_requests.csv"),
         (f"{DOWNLOAD}_requests.csv", "."),
@@ -539,18 +545,18 @@ def is_the_summary(run, p95=2.0):
         ("monday.txt", "monday.txt"),
     ],
 )
-def test_the_summary_of_locust_is_read_under_any_name(tmp_path, name, given):
+def test_the_summary_of_locust_is_read_under_any_name(tmp_path, name, argument):
     (tmp_path / name).write_text(SUMMARY)
-    assert is_the_summary(load_run(tmp_path / given))
+    assert has_summary_figures(load_run(tmp_path / argument))
 
 
 def test_downloads_of_one_test_belong_together(tmp_path):
     files = {f"{DOWNLOAD}_requests": SUMMARY, f"{DOWNLOAD}_failures": FAILED, f"{DOWNLOAD}_exceptions": RAISED}
     for name, text in files.items():
         (tmp_path / f"{name}.csv").write_text(text)
-    for given in (".", DOWNLOAD, *(f"{name}.csv" for name in files)):
-        run = load_run(tmp_path / given)
-        assert is_the_summary(run)
+    for argument in (".", DOWNLOAD, *(f"{name}.csv" for name in files)):
+        run = load_run(tmp_path / argument)
+        assert has_summary_figures(run)
         assert list(run.failures["error"]) == ["HTTP 503"]
 
 
@@ -562,7 +568,7 @@ def test_a_history_from_the_web_ui_has_levels(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, text, what",
+    "name, text, kind",
     [
         (f"{DOWNLOAD}_failures.csv", FAILED, "list of failures"),
         (f"{DOWNLOAD}_exceptions.csv", RAISED, "list of exceptions"),
@@ -572,16 +578,16 @@ def test_a_history_from_the_web_ui_has_levels(tmp_path):
         ("monday.csv", RAISED, "list of exceptions"),
     ],
 )
-def test_a_file_of_locust_without_counts_says_what_to_give_instead(tmp_path, name, text, what):
+def test_a_file_of_locust_without_counts_names_the_file_to_give(tmp_path, name, text, kind):
     (tmp_path / name).write_text(text)
-    for given in (name, "."):
+    for argument in (name, "."):
         with pytest.raises(RunError) as raised:
-            load_run(tmp_path / given)
-        assert f"this is Locust's {what}" in one_line(raised)
+            load_run(tmp_path / argument)
+        assert f"this is Locust's {kind}" in one_line(raised)
         assert "_requests.csv" in str(raised.value)
 
 
-def test_several_summaries_in_a_folder_are_named(tmp_path):
+def test_several_summaries_in_a_folder_are_listed(tmp_path):
     with_files(tmp_path, one__csv=SUMMARY, two__csv=SUMMARY, three__csv=FAILED)
     with pytest.raises(RunError, match=r"2 runs in this folder, name one: .*one\.csv, .*two\.csv"):
         load_run(tmp_path)
@@ -596,8 +602,8 @@ def test_files_of_locust_name_a_run_and_tables_do_not(tmp_path):
         my_requests__csv="users,p95\n1,2\n",
         d__csv="users,p95\n1,2\n",
     )
-    named = [path.name for path in sorted(tmp_path.iterdir()) if names_a_run(path)]
-    assert named == ["a.csv", "b.csv", "c.html"]
+    names = [path.name for path in sorted(tmp_path.iterdir()) if names_a_run(path)]
+    assert names == ["a.csv", "b.csv", "c.html"]
     with pytest.raises(RunError, match="a table of levels with --table"):
         load_run(tmp_path / "d.csv")
 
@@ -617,10 +623,10 @@ def test_files_of_locust_name_a_run_and_tables_do_not(tmp_path):
         SUMMARY.replace("Request Count", "request count").replace("Name", " Name"),
     ],
 )
-def test_what_a_spreadsheet_made_of_locusts_file_is_read(tmp_path, data):
+def test_locusts_file_saved_by_a_spreadsheet_is_read(tmp_path, data):
     with_files(tmp_path, x_stats__csv=data)
     run = load_run(tmp_path / "x")
-    assert is_the_summary(run)
+    assert has_summary_figures(run)
     assert run.notes == []
 
 
@@ -628,19 +634,19 @@ def test_what_a_spreadsheet_made_of_locusts_file_is_read(tmp_path, data):
 def test_old_versions_of_locust_are_read(tmp_path, name):
     path = tmp_path / name
     path.write_text(BEFORE_1)
-    assert is_the_summary(load_run(path))
+    assert has_summary_figures(load_run(path))
     path.write_text(BEFORE_0_12)
-    assert is_the_summary(load_run(path), p95=math.nan)
+    assert has_summary_figures(load_run(path), p95=math.nan)
 
 
 def test_a_history_without_users_is_one_level(tmp_path):
     with_files(tmp_path, x_stats__csv=BEFORE_1, x_stats_history__csv=HISTORY_BEFORE_1)
-    whole = load_run(tmp_path / "x")
-    assert is_the_summary(whole)
+    complete = load_run(tmp_path / "x")
+    assert has_summary_figures(complete)
     (tmp_path / "x_stats.csv").unlink()
-    alone = load_run(tmp_path / "x")
-    assert is_the_summary(alone, p95=math.nan)
-    for run in (whole, alone):
+    history_only = load_run(tmp_path / "x")
+    assert has_summary_figures(history_only, p95=math.nan)
+    for run in (complete, history_only):
         assert any("no user counts" in sentence for sentence in run.unknown)
         assert html_in(assess(run), "zh")[1] == []
 
@@ -656,20 +662,20 @@ def test_a_history_with_old_names_and_users_has_levels(tmp_path):
     assert [level.failed for level in levels] == [level.failed for level in load_run(PLAIN / "steps").levels]
 
 
-def test_more_failures_than_requests_are_damage(tmp_path):
+def test_more_failures_than_requests_are_an_error(tmp_path):
     with_files(tmp_path, x_stats__csv=SUMMARY.replace("600,6,", "600,601,"))
     with pytest.raises(RunError, match="more failures than requests"):
         load_run(tmp_path / "x")
 
 
-def test_a_summary_without_its_last_row_asks_for_it(tmp_path):
+def test_a_summary_without_its_last_row_is_an_error(tmp_path):
     lines = SUMMARY.splitlines()
     with_files(tmp_path, x_stats__csv="\n".join([*lines[:2], lines[1].replace("chat", "other"), ""]))
     with pytest.raises(RunError, match="no row Aggregated"):
         load_run(tmp_path / "x")
 
 
-def test_how_long_a_request_waited_in_the_load_generator_is_no_time_of_the_servers(tmp_path):
+def test_client_queue_time_is_not_busy_time_of_the_server(tmp_path):
     prompt, late = (
         load_run(MadeRun((4,), 12, starved={"client_queue": wait}).write(tmp_path / str(wait) / "x")).busy()
         for wait in (0.1, 165.0)

@@ -7,7 +7,7 @@ from llmlocust.runfiles.writing import create, replacing
 
 @pytest.fixture
 def victim(tmp_path):
-    """A file that a planted link leads to; it stays as it is."""
+    """Create the target of a planted link and check that its content does not change."""
     path = tmp_path / "victim"
     path.write_text("precious")
     yield path
@@ -32,26 +32,26 @@ def grow(path):
 
 @pytest.mark.parametrize("writes", [write, grow])
 @pytest.mark.parametrize("planted", ["run.csv", "run.csv.part"])
-@pytest.mark.parametrize("how", [os.symlink, os.link])
-def test_no_planted_link_is_followed(victim, tmp_path, writes, planted, how):
-    how(victim, tmp_path / planted)
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_no_planted_link_is_followed(victim, tmp_path, writes, planted, link):
+    link(victim, tmp_path / planted)
     writes(tmp_path / "run.csv")
 
     assert (tmp_path / "run.csv").read_text() == "new"
     assert not (tmp_path / "run.csv").is_symlink()
 
 
-def test_a_link_that_leads_nowhere_makes_no_file_there(tmp_path):
+def test_a_broken_link_does_not_create_its_target(tmp_path):
     (tmp_path / "run.csv.part").symlink_to(tmp_path / "elsewhere")
     write(tmp_path / "run.csv")
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_what_is_not_written_whole_leaves_the_file_before(tmp_path):
+def test_a_failed_write_keeps_the_previous_file(tmp_path):
     path = tmp_path / "run.csv"
     path.write_text("old")
     with pytest.raises(UnicodeEncodeError):
         write(path, "half \ud800")
     with pytest.raises(OSError, match="full"):
         fails(path)
-    assert {each.name: each.read_text() for each in tmp_path.iterdir()} == {"run.csv": "old"}
+    assert {path_.name: path_.read_text() for path_ in tmp_path.iterdir()} == {"run.csv": "old"}

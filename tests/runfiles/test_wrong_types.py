@@ -1,4 +1,4 @@
-"""A run.json in which a value has another type than llmlocust writes: the report is made without it."""
+"""A report ignores values of run.json that have another type than llmlocust writes."""
 
 import json
 from contextlib import suppress
@@ -24,7 +24,7 @@ PHASES = [
     {"name": "surge", "levels": 1, "warmup": 1, "hold": 10},
     {"name": "recovery", "levels": 1, "warmup": 1, "hold": 10},
 ]
-TOLD = {
+INFO = {
     "plan": {"unit": "users", "levels": [4, 30], "warmup": None, "hold": None, "shape": "surge", "phases": PHASES},
     "options": {"llm_threshold": "errors < 1%"},
     "ended_by": to_json(
@@ -44,8 +44,8 @@ WRONG = st.sampled_from(
 def paths(value, path=()):
     yield path
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for name, each in inside:
-        yield from paths(each, (*path, name))
+    for name, item in inside:
+        yield from paths(item, (*path, name))
 
 
 def changed(value, path, wrong):
@@ -59,11 +59,11 @@ def changed(value, path, wrong):
 
 @pytest.fixture(scope="module")
 def prefix(tmp_path_factory):
-    return MadeRun(loads=(4, 30), slots=6, hold=8.0, told=TOLD).write(tmp_path_factory.mktemp("run") / "x")
+    return MadeRun(loads=(4, 30), slots=6, hold=8.0, info=INFO).write(tmp_path_factory.mktemp("run") / "x")
 
 
-def judged(prefix, told):
-    prefix.with_name("x_llm_run.json").write_text(json.dumps(told))
+def report_and_gates(prefix, info):
+    prefix.with_name("x_llm_run.json").write_text(json.dumps(info))
     report = assess(load_run(prefix), [])
     assert "".join(summary(report))
     assert media.document(markdown(report)) == markdown(report)
@@ -73,22 +73,22 @@ def judged(prefix, told):
 
 @settings(max_examples=5, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_a_value_of_another_type_fails_nothing(prefix, data):
+def test_a_value_of_another_type_gives_a_report_or_a_one_line_error(prefix, data):
     file = prefix.with_name("x_llm_run.json")
-    told = json.loads(file.read_text())
-    path = data.draw(st.sampled_from(sorted(paths(told), key=str)))
+    info = json.loads(file.read_text())
+    path = data.draw(st.sampled_from(sorted(paths(info), key=str)))
     try:
-        with suppress(RunError):  # which is one line that says what to do
-            judged(prefix, changed(told, path, data.draw(WRONG)))
+        with suppress(RunError):  # a one-line error is right too
+            report_and_gates(prefix, changed(info, path, data.draw(WRONG)))
     finally:
-        file.write_text(json.dumps(told))
+        file.write_text(json.dumps(info))
 
 
 @pytest.mark.parametrize("path", [("started",), ("ended",), ("checks", 0, "value"), ("checks", 0, "limit")])
-def test_a_number_that_is_too_large_is_none(prefix, path):
+def test_a_number_that_is_too_large_is_ignored(prefix, path):
     file = prefix.with_name("x_llm_run.json")
-    told = json.loads(file.read_text())
+    info = json.loads(file.read_text())
     try:
-        judged(prefix, changed(told, path, 10**400))
+        report_and_gates(prefix, changed(info, path, 10**400))
     finally:
-        file.write_text(json.dumps(told))
+        file.write_text(json.dumps(info))

@@ -1,4 +1,4 @@
-"""The plainest client: one request, one connection, all bytes until the server hangs up."""
+"""A simple client: a connection for each request, which is read until the server closes it."""
 
 import json
 import socket
@@ -12,18 +12,18 @@ CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 
 @dataclass
 class Reply:
-    """What came back, taken apart."""
+    """An HTTP response, parsed."""
 
     raw: bytes
     was_reset: bool
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
-    complete: bool = False  # the body ended as its framing says
+    complete: bool = False  # whether the body ended according to its framing
 
     def __post_init__(self) -> None:
-        head, found, rest = self.raw.partition(b"\r\n\r\n")
-        if not found:
+        head, separator, rest = self.raw.partition(b"\r\n\r\n")
+        if not separator:
             return
         first, *lines = head.decode().split("\r\n")
         self.status = int(first.split()[1])
@@ -40,7 +40,7 @@ class Reply:
 
     @property
     def data(self) -> list[str]:
-        """The data of every event, in whichever way its lines end."""
+        """The data of every event, with any line ends."""
         lines = self.body.decode().replace("\r\n", "\n").split("\n")
         return [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
 
@@ -50,9 +50,9 @@ class Reply:
 
     @property
     def choices(self) -> list[dict[str, Any]]:
-        """The choices that bear tokens."""
-        found = [choice for chunk in self.chunks for choice in chunk.get("choices", ())]
-        return [choice for choice in found if "role" not in choice.get("delta", ())]
+        """The choices with tokens."""
+        choices = [choice for chunk in self.chunks for choice in chunk.get("choices", ())]
+        return [choice for choice in choices if "role" not in choice.get("delta", ())]
 
     @property
     def text(self) -> str:
@@ -60,11 +60,11 @@ class Reply:
 
 
 def dechunk(rest: bytes) -> tuple[bytes, bool]:
-    """The body of as many chunks as are there, and whether the last one is."""
+    """Return the body of the received chunks, and whether the last chunk was received."""
     body = b""
     while True:
-        size, found, rest = rest.partition(b"\r\n")
-        if not found or len(rest) < int(size, 16) + 2:
+        size, separator, rest = rest.partition(b"\r\n")
+        if not separator or len(rest) < int(size, 16) + 2:
             return body, False
         if int(size, 16) == 0:
             return body, rest == b"\r\n"
@@ -73,8 +73,8 @@ def dechunk(rest: bytes) -> tuple[bytes, bool]:
 
 def request_bytes(path: str, body: Any = None, method: str = "POST", version: str = "1.1", **headers: str) -> bytes:
     raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-    given = {"Host": "test", "Connection": "close", "Content-Length": str(len(raw)), **headers}
-    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in given.items() if value)
+    all_headers = {"Host": "test", "Connection": "close", "Content-Length": str(len(raw)), **headers}
+    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in all_headers.items() if value)
     return f"{method} {path} HTTP/{version}\r\n{lines}\r\n".encode() + raw
 
 
@@ -99,7 +99,7 @@ def ask(port: int, path: str, body: Any = None, method: str = "POST", version: s
 
 
 def chat(port: int, *, fault: str = "", headers: dict[str, str] | None = None, **more: Any) -> Reply:
-    """A streamed chat of exactly eight tokens, unless told otherwise."""
+    """Send a streamed chat of exactly eight tokens, with `more` fields in its body."""
     body = {
         "messages": [{"role": "user", "content": "hi"}],
         "max_tokens": 8,

@@ -1,4 +1,4 @@
-"""What clients can make the simulator keep is bounded."""
+"""The memory that clients can make the simulator use is bounded."""
 
 import asyncio
 import json
@@ -13,14 +13,14 @@ from llmlocust.simulator.truth import COMPLETED, Record, Truth
 
 
 class Socket:
-    """A connected socket, as far as a connection asks."""
+    """A connected socket, with the methods that a connection uses."""
 
     def setsockopt(self, *_):
         pass
 
 
 class Transport(asyncio.Transport):
-    """Of a client that reads only when the test says so."""
+    """The transport of a client that reads only when the test calls `read_all`."""
 
     def __init__(self, protocol):
         super().__init__({"socket": Socket()})
@@ -54,32 +54,32 @@ GET = b"GET /truth HTTP/1.1\r\nHost: x\r\n\r\n"
 
 def test_a_client_that_does_not_read_gets_no_further_answers():
     async def scenario():
-        answered = []
+        refusals = []
 
         def handle(connection, request):
-            answered.append(request.refusal)
+            refusals.append(request.refusal)
             connection.respond(200, b"x" * (UNREAD_LIMIT + 1))
 
         connection, transport = connected(handle)
         for _ in range(QUEUE_LIMIT):
             connection.data_received(GET)
             await asyncio.sleep(0)
-        assert len(answered) == 1
+        assert len(refusals) == 1
         assert transport.unread < 2 * UNREAD_LIMIT
 
         transport.read_all()
-        assert len(answered) == 2
+        assert len(refusals) == 2
 
     asyncio.run(scenario())
 
 
-def test_the_bodies_of_requests_in_line_are_bounded_together():
+def test_the_total_size_of_queued_bodies_is_bounded():
     async def scenario():
-        refused = []
-        connection, _ = connected(lambda connection, request: refused.append(request.refusal))
+        refusals = []
+        connection, _ = connected(lambda connection, request: refusals.append(request.refusal))
         body = b"x" * (BODY_LIMIT // 2)
         head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-        for _ in range(4):  # the first is answered, and three stand in line
+        for _ in range(4):  # the first is answered, and three are in the queue
             connection.data_received(head)
             connection.data_received(body)
         connection.done()
@@ -88,31 +88,31 @@ def test_the_bodies_of_requests_in_line_are_bounded_together():
         await asyncio.sleep(0)
         connection.done()
         await asyncio.sleep(0)
-        assert [each and each.status for each in refused] == [None, None, None, 429]
+        assert [refusal and refusal.status for refusal in refusals] == [None, None, None, 429]
 
     asyncio.run(scenario())
 
 
-def test_calls_whose_events_are_never_fetched_are_forgotten(monkeypatch):
+def test_calls_whose_events_are_never_fetched_are_removed(monkeypatch):
     async def scenario():
         simulator = Simulator(Settings())
-        said = []
+        responses = []
         connection, _ = connected(simulator.handle)
-        monkeypatch.setattr(connection, "respond", lambda status, body, *_, **__: said.append(json.loads(body)))
+        monkeypatch.setattr(connection, "respond", lambda status, body, *_, **__: responses.append(json.loads(body)))
         for number in range(module._CALLS_LIMIT + 5):
             body = bytearray(json.dumps({"data": [f"hello {number}", []]}).encode())
             simulator.handle(connection, HttpRequest("POST", GRADIO_CALL, body=body))
         assert len(simulator._calls) == module._CALLS_LIMIT
-        assert said[-1]["event_id"] in simulator._calls
+        assert responses[-1]["event_id"] in simulator._calls
         monkeypatch.setattr(module, "_CALLS_BYTES", 100)
         simulator.handle(connection, HttpRequest("POST", GRADIO_CALL, body=body))
-        assert sum(len(each.body) for each in simulator._calls.values()) <= 100
+        assert sum(len(call.body) for call in simulator._calls.values()) <= 100
         simulator.close()
 
     asyncio.run(scenario())
 
 
-def test_a_request_that_never_ends_keeps_no_others_in_memory():
+def test_an_open_request_keeps_no_ended_ones_in_memory():
     truth = Truth(10)
     truth.begin(Record("open", "/v1/completions", 1))
     for number in range(100):
@@ -122,7 +122,7 @@ def test_a_request_that_never_ends_keeps_no_others_in_memory():
     assert truth.summary()["outcomes"] == {COMPLETED: 100, "open": 1}
 
 
-def test_a_queue_without_a_limit_of_its_own_has_one():
+def test_a_queue_without_a_set_limit_is_bounded():
     engine = Engine(Settings(slots=1))
     refusals = [engine.submit(Sequence(1, 1), 0.0) for _ in range(MAX_WAITING + 2)]
     assert refusals[-2:] == [None, "queue_full"]

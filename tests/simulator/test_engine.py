@@ -12,7 +12,7 @@ LATER = 1e9
 
 
 def plain(**settings) -> Settings:
-    """100 ms a step, whatever runs; reading prompts takes no time."""
+    """Return settings with steps of 100 ms for any batch, and prompts that take no time."""
     return Settings(**{"step_ms": 100, "step_ms_per_seq": 0, "prefill_ms_per_token": 0, **settings})
 
 
@@ -33,26 +33,26 @@ def token_times(engine: Engine, until: float = LATER) -> dict[Sequence, list[flo
     return times
 
 
-def test_a_lone_request_gets_a_token_at_the_end_of_every_step():
-    engine, alone = Engine(plain()), Sequence(5, 3)
-    submit(engine, alone, now=1.0)
-    assert token_times(engine) == {alone: [1.1, 1.2, 1.3]}
+def test_a_single_request_gets_a_token_at_the_end_of_every_step():
+    engine, single = Engine(plain()), Sequence(5, 3)
+    submit(engine, single, now=1.0)
+    assert token_times(engine) == {single: [1.1, 1.2, 1.3]}
 
 
-def test_each_running_sequence_makes_a_step_longer():
+def test_every_running_sequence_makes_a_step_longer():
     engine, pair = Engine(plain(step_ms_per_seq=10)), [Sequence(5, 2), Sequence(5, 2)]
     submit(engine, *pair)
-    # the second joins when the step that the first began is over
+    # the second sequence joins after the step that the first one began
     assert token_times(engine) == {pair[0]: [0.11, 0.23], pair[1]: [0.23, 0.34]}
 
 
 def test_prompt_tokens_make_the_first_step_longer():
-    engine, alone = Engine(plain(prefill_ms_per_token=1)), Sequence(50, 2)
-    submit(engine, alone)
-    assert token_times(engine) == {alone: [0.15, 0.25]}
+    engine, single = Engine(plain(prefill_ms_per_token=1)), Sequence(50, 2)
+    submit(engine, single)
+    assert token_times(engine) == {single: [0.15, 0.25]}
 
 
-def test_a_long_prompt_is_read_in_chunks_and_the_others_go_on():
+def test_a_long_prompt_is_read_in_chunks_while_others_continue():
     engine = Engine(plain(prefill_ms_per_token=1, prefill_chunk=100))
     first, long = Sequence(0, 5), Sequence(250, 1)
     submit(engine, first, long)
@@ -60,18 +60,18 @@ def test_a_long_prompt_is_read_in_chunks_and_the_others_go_on():
 
 
 def test_cached_prompt_tokens_take_no_time():
-    engine, alone = Engine(plain(prefill_ms_per_token=1)), Sequence(50, 1, cached_tokens=50)
-    submit(engine, alone)
-    assert token_times(engine) == {alone: [0.1]}
+    engine, single = Engine(plain(prefill_ms_per_token=1)), Sequence(50, 1, cached_tokens=50)
+    submit(engine, single)
+    assert token_times(engine) == {single: [0.1]}
 
 
-def test_more_than_the_slots_wait_in_a_queue():
+def test_requests_beyond_the_slots_wait_in_a_queue():
     engine = Engine(plain(slots=2))
     submit(engine, *(Sequence(1, 5) for _ in range(5)))
     assert (engine.running, engine.waiting) == (2, 3)
 
 
-def test_a_large_request_is_not_overtaken_by_a_small_one_that_would_fit():
+def test_a_small_request_that_would_fit_does_not_overtake_a_large_one():
     engine = Engine(plain(kv_tokens=100))
     first, large, small = Sequence(50, 10), Sequence(50, 10), Sequence(1, 1)
     submit(engine, first, large, small)
@@ -90,12 +90,12 @@ def test_a_large_request_is_not_overtaken_by_a_small_one_that_would_fit():
         ({"kv_tokens": 20, "queue_limit": 0}, [None, "queue_full", "queue_full"]),
     ],
 )
-def test_a_request_is_refused_where_a_limit_says_so(settings, answers):
+def test_a_request_beyond_a_limit_is_rejected(settings, answers):
     engine = Engine(plain(**settings))
     assert submit(engine, *(Sequence(10, 10) for _ in range(3))) == answers
 
 
-def test_a_cancelled_request_makes_room_for_the_next():
+def test_a_cancelled_request_frees_its_slot():
     engine, pair = Engine(plain(slots=1)), [Sequence(1, 10), Sequence(1, 10)]
     submit(engine, *pair)
     assert engine.cancel(pair[0], 0.05)
@@ -109,15 +109,15 @@ def test_a_request_that_waits_too_long_expires():
     assert [event for event in events(engine) if isinstance(event, Expired)] == [Expired(0.45, pair[1])]
 
 
-def test_a_stream_that_has_begun_does_not_expire_but_an_answer_in_one_piece_does():
+def test_an_answer_in_one_piece_expires_but_a_started_stream_does_not():
     engine = Engine(plain(timeout_s=0.45))
-    stream, whole = Sequence(1, 10), Sequence(1, 10, streamed=False)
-    submit(engine, stream, whole)
+    stream, in_one_piece = Sequence(1, 10), Sequence(1, 10, streamed=False)
+    submit(engine, stream, in_one_piece)
     expired = [event.sequence for event in events(engine) if isinstance(event, Expired)]
-    assert (expired, stream.produced) == ([whole], 10)
+    assert (expired, stream.produced) == ([in_one_piece], 10)
 
 
-def test_an_idle_engine_has_nothing_due():
+def test_an_idle_engine_has_no_next_event():
     engine = Engine(plain())
     submit(engine, Sequence(1, 2))
     events(engine)
@@ -125,7 +125,7 @@ def test_an_idle_engine_has_nothing_due():
 
 
 @pytest.mark.parametrize("slots", [1, 7, 64])
-def test_throughput_at_saturation_is_what_the_settings_say(slots):
+def test_throughput_at_saturation_is_the_capacity_of_the_settings(slots):
     settings = Settings(slots=slots, step_ms=20, step_ms_per_seq=0.5)
     engine = Engine(settings)
     submit(engine, *(Sequence(10, 50) for _ in range(slots * 20)))
@@ -135,7 +135,7 @@ def test_throughput_at_saturation_is_what_the_settings_say(slots):
     assert throughput == pytest.approx(settings.capacity(prompt_tokens=10, output_tokens=50), rel=0.02)
 
 
-def test_without_prompts_capacity_is_slots_by_step_time():
+def test_capacity_without_prompts_is_slots_divided_by_step_time():
     settings = plain(slots=50, step_ms=10, step_ms_per_seq=0.2)
     engine = Engine(settings)
     submit(engine, *(Sequence(0, 10_000) for _ in range(50)))
@@ -143,7 +143,7 @@ def test_without_prompts_capacity_is_slots_by_step_time():
     assert len(step.sequences) / (step.due - step.began) == pytest.approx(settings.capacity()) == 50 / 0.020
 
 
-# whatever comes, in whatever order
+# any requests in any order
 
 
 @dataclass
@@ -182,7 +182,7 @@ engines = st.builds(
 
 @dataclass
 class Run:
-    """A run of an engine, written down in numbers of requests, so that two runs can be compared."""
+    """The log of a run of an engine by request numbers, so that two runs can be compared."""
 
     engine: Engine
     log: list[tuple] = field(default_factory=list)
@@ -196,27 +196,27 @@ class Run:
                 self.log.append(("expired", event.due, number[event.sequence]))
                 self.ends[number[event.sequence]] += 1
                 continue
-            self.log.append(("step", event.due, [number[each] for each in event.sequences]))
-            for each in event.sequences:
-                self.tokens[number[each]] += 1
-                if self.tokens[number[each]] == each.output_tokens:
-                    self.ends[number[each]] += 1
+            self.log.append(("step", event.due, [number[sequence] for sequence in event.sequences]))
+            for sequence in event.sequences:
+                self.tokens[number[sequence]] += 1
+                if self.tokens[number[sequence]] == sequence.output_tokens:
+                    self.ends[number[sequence]] += 1
 
 
-def run(settings: Settings, plan: list[Arrival], looks: list[float]) -> Run:
-    """Submit and cancel as planned, and look at what happened only at the given times."""
+def run(settings: Settings, plan: list[Arrival], poll_times: list[float]) -> Run:
+    """Submit and cancel requests by the plan, and read the engine's events only at the given times."""
     result = Run(Engine(settings))
     number: dict[Sequence, int] = {}
-    acts: list[tuple[float, int, str, int]] = [(look, 2, "look", 0) for look in looks]
+    acts: list[tuple[float, int, str, int]] = [(moment, 2, "poll", 0) for moment in poll_times]
     now = 0.0
-    for index, each in enumerate(plan):
-        now += each.after
+    for index, arrival in enumerate(plan):
+        now += arrival.after
         acts.append((now, 0, "submit", index))
-        if each.leaves_after is not None:
-            acts.append((now + each.leaves_after, 1, "cancel", index))
-    sequences = [Sequence(each.prompt, each.output, streamed=each.streamed) for each in plan]
+        if arrival.leaves_after is not None:
+            acts.append((now + arrival.leaves_after, 1, "cancel", index))
+    sequences = [Sequence(arrival.prompt, arrival.output, streamed=arrival.streamed) for arrival in plan]
     for at, _, act, index in sorted(acts):
-        if act == "look":
+        if act == "poll":
             result.drain(at, number)
         elif act == "submit":
             number[sequences[index]] = index
@@ -228,7 +228,9 @@ def run(settings: Settings, plan: list[Arrival], looks: list[float]) -> Run:
             result.ends[index] += 1
         check_limits(result.engine, settings)
     result.drain(LATER, number)
-    result.admitted = [(each.admitted, index) for index, each in enumerate(sequences) if each.admitted is not None]
+    result.admitted = [
+        (sequence.admitted, index) for index, sequence in enumerate(sequences) if sequence.admitted is not None
+    ]
     return result
 
 
@@ -238,34 +240,36 @@ def check_limits(engine: Engine, settings: Settings) -> None:
     assert settings.queue_limit < 0 or engine.waiting <= settings.queue_limit
 
 
-looks = st.lists(st.floats(0, 20), max_size=20)
+poll_times = st.lists(st.floats(0, 20), max_size=20)
 
 
-@given(engines, arrivals, looks)
-def test_every_request_ends_exactly_once_and_the_engine_is_empty_then(settings, plan, looks):
-    result = run(settings, plan, looks)
+@given(engines, arrivals, poll_times)
+def test_every_request_ends_exactly_once_and_leaves_the_engine_empty(settings, plan, poll_times):
+    result = run(settings, plan, poll_times)
     assert result.ends == Counter(range(len(plan)))
     assert (result.engine.running, result.engine.waiting, result.engine.kv_used) == (0, 0, 0)
 
 
 @given(engines, arrivals)
-def test_a_request_that_nothing_disturbs_gets_exactly_its_tokens(settings, plan):
+def test_an_undisturbed_request_gets_exactly_its_tokens(settings, plan):
     result = run(settings, plan, [])
     disturbed = {entry[2] for entry in result.log if entry[0] != "step"}
-    for index, each in enumerate(plan):
+    for index, arrival in enumerate(plan):
         if index not in disturbed:
-            assert result.tokens[index] == each.output
+            assert result.tokens[index] == arrival.output
 
 
-@given(engines, arrivals, looks)
-def test_requests_are_admitted_in_the_order_of_their_arrival(settings, plan, looks):
-    admitted = run(settings, plan, looks).admitted
+@given(engines, arrivals, poll_times)
+def test_requests_are_admitted_in_the_order_of_their_arrival(settings, plan, poll_times):
+    admitted = run(settings, plan, poll_times).admitted
     assert admitted == sorted(admitted)
 
 
-@given(engines, arrivals, looks)
-def test_how_late_the_caller_looks_changes_nothing(settings, plan, looks):
-    late, punctual = run(settings, plan, []), run(settings, plan, looks)
-    # refusals and leavings are written down when they are asked for, events when they are looked at
+@given(engines, arrivals, poll_times)
+def test_the_times_of_polls_change_no_events(settings, plan, poll_times):
+    late, punctual = run(settings, plan, []), run(settings, plan, poll_times)
+    # rejections and cancellations are logged at once, events at the next poll
     for kind in ("step", "expired", "cancelled", "queue_full", "out_of_memory", "too_long"):
-        assert [each for each in late.log if each[0] == kind] == [each for each in punctual.log if each[0] == kind]
+        assert [entry for entry in late.log if entry[0] == kind] == [
+            entry for entry in punctual.log if entry[0] == kind
+        ]

@@ -13,7 +13,7 @@ from llmlocust.simulator.faults import GRAMMAR, Fault, parse, usage
         (" crlf , cut:7 ,", {"crlf": Fault(), "cut": Fault(0, 7)}),
     ],
 )
-def test_faults_are_read_as_they_are_written(text, faults):
+def test_faults_are_parsed(text, faults):
     assert parse(text) == faults
 
 
@@ -31,13 +31,13 @@ def test_faults_are_read_as_they_are_written(text, faults):
         ("drop@-1", "unknown fault"),
     ],
 )
-def test_a_wrong_fault_is_told_what_is_allowed(text, message):
+def test_an_invalid_fault_gives_an_error_with_the_allowed_forms(text, message):
     with pytest.raises(ValueError) as error:
         parse(text)
     assert message in str(error.value)
 
 
 @pytest.mark.parametrize("name", GRAMMAR)
-def test_every_fault_can_be_written_as_its_usage_says(name):
+def test_the_usage_of_every_fault_can_be_parsed(name):
     text = usage(name).replace("TOKENS", "4").replace("SECONDS", "1").replace("BYTES", "7").replace("STATUS", "503")
     assert list(parse(text)) == [name]

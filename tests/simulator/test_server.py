@@ -1,4 +1,4 @@
-"""The simulator as a process, over real sockets."""
+"""The simulator as a process with real sockets."""
 
 import http.client
 import json
@@ -30,7 +30,7 @@ def shared() -> Iterator[RunningSimulator]:
 
 @pytest.fixture
 def simulator(shared) -> RunningSimulator:
-    """One that has seen nothing yet."""
+    """Return the shared simulator, idle and without records."""
     wait_for(lambda: shared.metric("vllm:num_requests_running") == 0)
     shared.clear()
     return shared
@@ -38,19 +38,19 @@ def simulator(shared) -> RunningSimulator:
 
 @pytest.fixture
 def crowd() -> Iterator[ExitStack]:
-    """Closes the connections that a test leaves open."""
+    """Close the connections that a test leaves open."""
     with ExitStack() as stack:
         yield stack
 
 
 def start(crowd: ExitStack, port: int, body=LONG, path: str = COMPLETIONS, **headers: str) -> socket.socket:
-    """Send a request and leave it running."""
+    """Send a request and return its connection without reading the answer."""
     connection = crowd.enter_context(closing(connect(port)))
     connection.sendall(request_bytes(path, body, **headers))
     return connection
 
 
-# what a client sees when all is well
+# successful requests
 
 
 def test_a_streamed_chat_has_an_event_for_each_token_and_an_end(simulator):
@@ -61,27 +61,30 @@ def test_a_streamed_chat_has_an_event_for_each_token_and_an_end(simulator):
 
 
 def test_the_same_answer_comes_in_one_piece(simulator):
-    whole = chat(simulator.port, stream=False).json
-    assert whole["choices"][0]["message"]["content"] == chat(simulator.port).text
-    assert whole["usage"]["completion_tokens"] == 8
+    document = chat(simulator.port, stream=False).json
+    assert document["choices"][0]["message"]["content"] == chat(simulator.port).text
+    assert document["usage"]["completion_tokens"] == 8
 
 
-def test_completions_speak_their_own_dialect(simulator):
+def test_completions_have_their_own_format(simulator):
     body = {"prompt": "hi", "max_tokens": 8, "ignore_eos": True}
-    whole, streamed = ask(simulator.port, COMPLETIONS, body), ask(simulator.port, COMPLETIONS, {**body, "stream": True})
-    assert whole.json["object"] == streamed.chunks[0]["object"] == "text_completion"
-    assert (whole.json["choices"][0]["text"], len(streamed.choices)) == (streamed.text, 8)
+    document, streamed = (
+        ask(simulator.port, COMPLETIONS, body),
+        ask(simulator.port, COMPLETIONS, {**body, "stream": True}),
+    )
+    assert document.json["object"] == streamed.chunks[0]["object"] == "text_completion"
+    assert (document.json["choices"][0]["text"], len(streamed.choices)) == (streamed.text, 8)
 
 
-def test_usage_comes_last_where_it_was_asked_for(simulator):
+def test_requested_usage_comes_last(simulator):
     *others, last = chat(simulator.port, stream_options={"include_usage": True}).chunks
     assert (last["choices"], last["usage"]["completion_tokens"]) == ([], 8)
     assert all(chunk["usage"] is None for chunk in others)
 
 
-def test_usage_comes_with_every_event_where_it_was_asked_for(simulator):
-    asked = {"include_usage": True, "continuous_usage_stats": True}
-    chunks = chat(simulator.port, stream_options=asked).chunks
+def test_requested_continuous_usage_comes_with_every_event(simulator):
+    stream_options = {"include_usage": True, "continuous_usage_stats": True}
+    chunks = chat(simulator.port, stream_options=stream_options).chunks
     assert [chunk["usage"]["completion_tokens"] for chunk in chunks] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 8]
 
 
@@ -93,7 +96,7 @@ def test_a_share_of_the_tokens_is_reasoning(name):
     assert reply.chunks[-1]["usage"]["completion_tokens_details"] == {"reasoning_tokens": 2}
 
 
-def test_several_tokens_come_in_one_event_where_that_was_set():
+def test_several_tokens_come_in_one_event_if_set():
     with running_simulator(**FAST, tokens_per_chunk=3) as simulator:
         reply = chat(simulator.port)
         (record,) = simulator.ended(1)
@@ -115,7 +118,7 @@ def test_a_connection_serves_one_request_after_another(simulator):
             assert connection.sock is opened
 
 
-def test_requests_sent_before_their_turn_are_answered_in_order(simulator):
+def test_pipelined_requests_are_answered_in_order(simulator):
     stream = request_bytes(COMPLETIONS, {**LONG, "max_tokens": 5}, Connection="keep-alive")
     models = request_bytes("/v1/models", method="GET")
     with connect(simulator.port) as connection:
@@ -127,7 +130,7 @@ def test_requests_sent_before_their_turn_are_answered_in_order(simulator):
 
 
 @pytest.mark.parametrize("size", [1_000, 300_000, 5_000_000])
-def test_a_long_prompt_is_taken_whole_and_the_connection_goes_on(size):
+def test_a_long_prompt_is_read_completely_and_the_connection_stays_open(size):
     body = {"prompt": "x" * size, "max_tokens": 2, "ignore_eos": True}
     with (
         running_simulator(**FAST, prefill_chunk=0, max_model_len=10_000_000) as simulator,
@@ -138,7 +141,7 @@ def test_a_long_prompt_is_taken_whole_and_the_connection_goes_on(size):
         assert read_to_end(connection).raw.count(b'"prompt_tokens":%d,' % (size // 4)) == 2
 
 
-def test_nonsense_after_a_request_does_not_spoil_its_answer(simulator):
+def test_invalid_bytes_after_a_request_do_not_change_its_answer(simulator):
     with connect(simulator.port) as connection:
         connection.sendall(
             request_bytes(COMPLETIONS, {**LONG, "max_tokens": 5}, Connection="keep-alive") + b"nonsense\r\n"
@@ -153,7 +156,7 @@ def test_an_offer_of_http_2_is_ignored(simulator):
     assert reply.status == 200
 
 
-def test_a_client_that_asks_whether_to_go_on_is_told_to(simulator):
+def test_a_client_that_expects_100_continue_receives_it(simulator):
     request = request_bytes(COMPLETIONS, {"prompt": "hi", "max_tokens": 2}, Expect="100-continue")
     head, body = request.split(b"\r\n\r\n")
     with connect(simulator.port) as connection:
@@ -163,13 +166,13 @@ def test_a_client_that_asks_whether_to_go_on_is_told_to(simulator):
         assert read_to_end(connection).status == 200
 
 
-def test_an_old_client_gets_no_chunks(simulator):
+def test_a_client_of_http_1_0_gets_no_chunks(simulator):
     reply = ask(simulator.port, COMPLETIONS, {**LONG, "max_tokens": 5}, version="1.0")
     assert "transfer-encoding" not in reply.headers
     assert reply.data[-1] == "[DONE]"
 
 
-def test_a_clients_own_id_comes_back(simulator):
+def test_the_id_of_a_client_is_returned(simulator):
     assert chat(simulator.port, headers={"X_Request_Id": "mine"}).chunks[0]["id"] == "chatcmpl-mine"
 
 
@@ -178,7 +181,7 @@ def test_models_and_health_answer(simulator):
     assert (models["data"][0]["id"], simulator.get("/health")) == ("simulated-llm", b"")
 
 
-# what a client sees when it is at fault, or the server full
+# invalid requests, and a full server
 
 
 @pytest.mark.parametrize(
@@ -198,11 +201,11 @@ def test_bad_input_gets_openais_error(simulator, path, method, body, status):
     assert (reply.status, set(reply.json["error"])) == (status, {"message", "type", "param", "code"})
 
 
-def test_the_wrong_method_is_told_the_right_one(simulator):
+def test_a_wrong_method_gets_the_allowed_one(simulator):
     assert ask(simulator.port, CHAT, method="GET").headers["allow"] == "POST"
 
 
-def test_what_is_no_http_gets_400(simulator):
+def test_invalid_http_gets_400(simulator):
     with connect(simulator.port) as connection:
         connection.sendall(b"good evening\r\n\r\n")
         assert read_to_end(connection).status == 400
@@ -221,11 +224,11 @@ def test_headers_that_are_too_large_get_431(simulator):
 
 
 @pytest.mark.parametrize(
-    "given, status", [({}, 401), ({"Authorization": "Bearer no"}, 401), ({"Authorization": "Bearer yes"}, 200)]
+    "headers, status", [({}, 401), ({"Authorization": "Bearer no"}, 401), ({"Authorization": "Bearer yes"}, 200)]
 )
-def test_a_key_is_asked_for_where_one_is_set(given, status):
+def test_a_set_key_is_required(headers, status):
     with running_simulator(key="yes", **FAST) as simulator:
-        assert chat(simulator.port, headers=given).status == status
+        assert chat(simulator.port, headers=headers).status == status
         assert simulator.get("/health") == b""
 
 
@@ -234,7 +237,7 @@ def test_models_can_fail_though_chat_works():
         assert (ask(simulator.port, "/v1/models", method="GET").status, chat(simulator.port).status) == (500, 200)
 
 
-def test_a_full_queue_gets_503_and_when_to_come_again(crowd):
+def test_a_full_queue_gets_503_with_retry_after(crowd):
     with running_simulator(**SLOW, slots=1, queue_limit=1) as simulator:
         for _ in range(2):
             start(crowd, simulator.port)
@@ -259,7 +262,7 @@ def test_an_answer_in_one_piece_that_takes_too_long_gets_504():
         assert chat(simulator.port).data[-1] == "[DONE]"
 
 
-def test_a_server_out_of_memory_says_so(crowd):
+def test_a_server_out_of_memory_gets_500_with_the_reason(crowd):
     with running_simulator(**SLOW, oom_at=1) as simulator:
         start(crowd, simulator.port)
         wait_for(lambda: simulator.metric("vllm:num_requests_running") == 1)
@@ -268,13 +271,13 @@ def test_a_server_out_of_memory_says_so(crowd):
         assert simulator.summary()["outcomes"] == {"out_of_memory": 1, "open": 1}
 
 
-def test_a_request_that_memory_could_never_hold_gets_400():
+def test_a_request_that_never_fits_into_memory_gets_400():
     with running_simulator(**FAST, kv_tokens=100) as simulator:
         reply = chat(simulator.port, max_tokens=200)
         assert (reply.status, reply.json["error"]["code"]) == (400, "context_length_exceeded")
 
 
-def test_a_client_that_goes_away_frees_its_slot(crowd):
+def test_a_client_that_disconnects_frees_its_slot(crowd):
     with running_simulator(**FAST, slots=1) as simulator:
         first = start(crowd, simulator.port)
         assert first.recv(10)
@@ -285,7 +288,7 @@ def test_a_client_that_goes_away_frees_its_slot(crowd):
         assert simulator.summary()["outcomes"] == {"cancelled": 1, "open": 1}
 
 
-def test_a_client_that_does_not_read_is_dropped_and_holds_up_nobody(crowd):
+def test_a_client_that_does_not_read_is_disconnected_and_blocks_no_others(crowd):
     with running_simulator(**{**FAST, "step_ms": 0.05}, max_model_len=1_000_000) as simulator:
         lazy = crowd.enter_context(closing(socket.socket()))
         lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -306,7 +309,7 @@ def tokens(reply: Reply) -> int:
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("fault, was_reset", [("drop@5", False), ("reset@5", True)])
-def test_a_broken_connection_leaves_the_body_without_its_end(simulator, fault, was_reset, stream):
+def test_a_broken_connection_gives_an_incomplete_body(simulator, fault, was_reset, stream):
     reply = chat(simulator.port, fault=fault, stream=stream)
     assert (reply.complete, reply.was_reset) == (False, was_reset)
     assert reply.status == 200 or not stream
@@ -314,27 +317,27 @@ def test_a_broken_connection_leaves_the_body_without_its_end(simulator, fault, w
     assert (record["outcome"], record["output_tokens"]) == (fault.partition("@")[0], 5 if stream else 0)
 
 
-def test_a_drop_comes_after_exactly_so_many_tokens(simulator):
+def test_a_drop_comes_after_exactly_its_number_of_tokens(simulator):
     assert [tokens(chat(simulator.port, fault=f"drop@{count}")) for count in (0, 1, 7, 8)] == [0, 1, 7, 8]
 
 
-def test_a_truncated_stream_ends_properly_but_has_no_end(simulator):
+def test_a_truncated_stream_is_closed_properly_but_has_no_end_event(simulator):
     reply = chat(simulator.port, fault="truncate@5")
     assert (reply.complete, tokens(reply), "[DONE]" in reply.data) == (True, 5, False)
 
 
-def test_a_truncated_answer_is_shorter_than_it_says(simulator):
+def test_a_truncated_answer_is_shorter_than_its_content_length(simulator):
     reply = chat(simulator.port, fault="truncate@5", stream=False)
     assert (reply.status, reply.complete) == (200, False)
 
 
-def test_an_error_event_comes_inside_a_good_status(simulator):
+def test_an_error_event_comes_with_status_200(simulator):
     reply = chat(simulator.port, fault="error_event@5")
     assert (reply.status, reply.complete, reply.data[-1]) == (200, True, "[DONE]")
     assert reply.chunks[-1]["error"]["type"] == "internal_error"
 
 
-def test_an_answer_in_one_piece_has_a_status_instead_of_an_error_event(simulator):
+def test_an_answer_in_one_piece_has_an_error_status_instead_of_an_error_event(simulator):
     assert chat(simulator.port, fault="error_event@5", stream=False).status == 500
 
 
@@ -346,7 +349,7 @@ def test_a_stall_delays_the_rest_and_loses_nothing(simulator):
     assert writes[3] - writes[2] >= 400_000 > writes[2]
 
 
-def test_a_stall_before_the_first_token_lets_the_headers_out(simulator, crowd):
+def test_headers_are_sent_before_a_stall_of_the_first_token(simulator, crowd):
     connection = start(crowd, simulator.port, X_Simulator_Fault="stall@0:60")
     head = connection.recv(1000)
     assert head.startswith(b"HTTP/1.1 200")
@@ -368,7 +371,7 @@ def test_slow_headers_come_late_and_the_answer_with_them(simulator, stream):
     assert simulator.ended(1)[0]["outcome"] == "completed"
 
 
-def test_several_tokens_are_written_at_once_where_that_was_asked_for(simulator):
+def test_several_tokens_are_written_at_once_if_requested(simulator):
     reply = chat(simulator.port, fault="coalesce:3")
     (record,) = simulator.ended(1)
     assert (tokens(reply), len(set(record["writes_us"]))) == (8, 3)
@@ -377,13 +380,13 @@ def test_several_tokens_are_written_at_once_where_that_was_asked_for(simulator):
 @pytest.mark.parametrize(
     "fault", ["no_done", "bad_json@5", "comments", "crlf", "cut:1", "cut:7", "crlf,cut:3", "close_delimited", "chunk:5"]
 )
-def test_a_strange_stream_has_the_same_text(simulator, fault):
-    plain, strange = chat(simulator.port), chat(simulator.port, fault=fault)
-    strange.body = strange.body.replace(b'data: {"id": "cut short, "choices": [\n\n', b"")
-    assert (strange.complete, strange.text) == (True, plain.text)
+def test_an_unusual_stream_has_the_same_text(simulator, fault):
+    plain, unusual = chat(simulator.port), chat(simulator.port, fault=fault)
+    unusual.body = unusual.body.replace(b'data: {"id": "cut short, "choices": [\n\n', b"")
+    assert (unusual.complete, unusual.text) == (True, plain.text)
 
 
-def test_strange_streams_are_as_strange_as_asked(simulator):
+def test_unusual_streams_have_the_requested_faults(simulator):
     assert "[DONE]" not in chat(simulator.port, fault="no_done").data
     assert b"cut short" in chat(simulator.port, fault="bad_json@5").body
     assert chat(simulator.port, fault="comments").body.count(b": still here\n\n") == 10
@@ -396,31 +399,31 @@ def test_strange_streams_are_as_strange_as_asked(simulator):
 @pytest.mark.parametrize(
     "fault, status, outcome", [("http:429", 429, "http"), ("oom", 500, "out_of_memory"), ("html", 200, "html")]
 )
-def test_something_else_comes_instead_of_the_answer(simulator, fault, status, outcome):
+def test_a_fault_may_replace_the_answer(simulator, fault, status, outcome):
     reply = chat(simulator.port, fault=fault)
     assert (reply.status, reply.complete) == (status, True)
     assert simulator.ended(1)[0]["outcome"] == outcome
 
 
-def test_an_unknown_fault_is_told_what_is_known(simulator):
+def test_an_unknown_fault_gives_an_error_with_the_known_ones(simulator):
     reply = chat(simulator.port, fault="explode")
     assert (reply.status, "known: drop@TOKENS" in reply.json["error"]["message"]) == (400, True)
 
 
-def test_a_share_of_the_requests_has_the_servers_own_fault_and_it_is_always_the_same_ones():
-    def which() -> list[str]:
+def test_the_servers_fault_affects_the_same_share_of_requests_in_every_run():
+    def statuses() -> list[str]:
         with running_simulator(**FAST, fault="http:500", fault_share=0.3, seed=1) as simulator:
             return [chat(simulator.port, max_tokens=1).status for _ in range(40)]
 
-    first = which()
+    first = statuses()
     assert 4 <= first.count(500) <= 20
-    assert first == which()
+    assert first == statuses()
 
 
-# what the server tells of it
+# records and metrics of the server
 
 
-def test_the_truth_is_what_the_clients_saw(simulator):
+def test_the_truth_agrees_with_the_clients(simulator):
     replies = {}
     for number in range(12):
         sent_ns = time.monotonic_ns()
@@ -428,7 +431,7 @@ def test_the_truth_is_what_the_clients_saw(simulator):
         replies[reply.chunks[0]["id"]] = (tokens(reply), sent_ns, time.monotonic_ns())
     records = simulator.ended(12)
     assert {record["id"]: record["output_tokens"] for record in records} == {
-        id_: seen[0] for id_, seen in replies.items()
+        id_: reply[0] for id_, reply in replies.items()
     }
     for record in records:
         _, sent_ns, ended_ns = replies[record["id"]]
@@ -438,7 +441,7 @@ def test_the_truth_is_what_the_clients_saw(simulator):
     assert simulator.summary()["tokens"] == sum(range(1, 13))
 
 
-def test_bad_requests_are_in_the_truth_and_looking_is_not(simulator):
+def test_the_truth_has_bad_requests_but_no_get_requests(simulator):
     ask(simulator.port, CHAT, b"{")
     ask(simulator.port, "/nowhere", b"")
     simulator.get("/v1/models")
@@ -446,7 +449,7 @@ def test_bad_requests_are_in_the_truth_and_looking_is_not(simulator):
     assert simulator.summary()["outcomes"] == {"bad_request": 2}
 
 
-def test_metrics_count_what_was_done():
+def test_metrics_count_requests_and_tokens():
     with running_simulator(**FAST) as simulator:
         for _ in range(3):
             chat(simulator.port)
@@ -469,7 +472,7 @@ def test_a_repeated_prompt_is_found_in_the_prefix_cache():
         assert simulator.metric("vllm:prefix_cache_hits_total") == 1
 
 
-def test_cache_usage_is_the_share_that_is_taken(crowd):
+def test_cache_usage_is_the_used_share(crowd):
     with running_simulator(**SLOW, kv_tokens=200) as simulator:
         start(crowd, simulator.port, {**LONG, "max_tokens": 99})
         wait_for(lambda: simulator.metric("vllm:kv_cache_usage_perc") == 0.5)
@@ -479,36 +482,36 @@ def test_steps_do_not_drift():
     with running_simulator(**{**FAST, "step_ms": 5}) as simulator:
         chat(simulator.port, max_tokens=200)
         (record,) = simulator.ended(1)
-    # a token may be late, but never because the one before was: it is early by nothing, and on the average on time
+    # a token may be late, but lateness does not accumulate: no token is early, and later tokens are on time
     due_us = [record["admitted_us"] + 5000 * number for number in range(1, 201)]
     late_us = [wrote - due for wrote, due in zip(record["writes_us"], due_us, strict=True)]
     assert min(late_us) >= -2
     assert min(late_us[100:]) < 5000
 
 
-def test_no_load_gets_more_than_the_capacity_and_everybody_gets_a_turn(crowd):
+def test_throughput_is_never_above_the_capacity_and_requests_are_admitted_in_order(crowd):
     settings = {"slots": 5, "step_ms": 2, "step_ms_per_seq": 1, "prefill_ms_per_token": 0}
     with running_simulator(**settings) as simulator:
         began = time.monotonic()
         streams = [start(crowd, simulator.port, {**LONG, "max_tokens": 20}) for _ in range(30)]
-        seen = sum(tokens(read_to_end(stream)) for stream in streams)
+        token_count = sum(tokens(read_to_end(stream)) for stream in streams)
         seconds = time.monotonic() - began
         records = simulator.ended(30)
-    assert seen == 30 * 20
-    assert seen / seconds <= Settings(**settings).capacity()
+    assert token_count == 30 * 20
+    assert token_count / seconds <= Settings(**settings).capacity()
     assert [record["received_ns"] for record in records] == sorted(record["received_ns"] for record in records)
     admitted_us = [record["received_ns"] / 1000 + record["admitted_us"] for record in records]
-    assert all(later - earlier > -2 for earlier, later in pairwise(admitted_us))  # told in whole microseconds
+    assert all(later - earlier > -2 for earlier, later in pairwise(admitted_us))  # times are in whole microseconds
 
 
 # the process
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_cleanly_also_with_streams_under_way(crowd, how):
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_process_cleanly_even_with_open_streams(crowd, signal_number):
     with running_simulator(**FAST) as simulator:
         assert start(crowd, simulator.port).recv(10)
-        simulator.process.send_signal(how)
+        simulator.process.send_signal(signal_number)
         assert simulator.process.wait(PATIENCE) == 0
 
 
@@ -517,35 +520,38 @@ def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
-def test_a_port_that_is_taken_is_told_in_one_line(simulator):
-    ended = simulate(*options(port=simulator.port))
-    assert (ended.returncode, ended.stderr) == (2, f"cannot listen on 127.0.0.1:{simulator.port}: the port is taken\n")
+def test_a_port_in_use_gives_a_one_line_error(simulator):
+    process = simulate(*options(port=simulator.port))
+    assert (process.returncode, process.stderr) == (
+        2,
+        f"cannot listen on 127.0.0.1:{simulator.port}: the port is taken\n",
+    )
 
 
-def test_a_setting_that_makes_no_sense_is_told_in_one_line():
-    ended = simulate(*options(slots=0))
-    assert (ended.returncode, ended.stderr.splitlines()[-1].endswith("slots must be at least 1")) == (2, True)
+def test_an_invalid_setting_gives_a_one_line_error():
+    process = simulate(*options(slots=0))
+    assert (process.returncode, process.stderr.splitlines()[-1].endswith("slots must be at least 1")) == (2, True)
 
 
-def test_whoever_embeds_it_is_told_the_port():
+def test_the_port_is_passed_to_the_ready_callback():
     code = """
 import os, signal
 from llmlocust.simulator.server import serve
 from llmlocust.simulator.settings import Settings, knobs
 serve(Settings(port=0), ready=lambda port: (print(port), os.kill(os.getpid(), signal.SIGTERM)))
 """
-    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    line, port = ended.stdout.splitlines()
+    process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    line, port = process.stdout.splitlines()
     assert line == f"simulated-llm at http://127.0.0.1:{port}"
 
 
-def test_its_help_names_every_setting():
-    ended = simulate("--help")
-    assert ended.returncode == 0
-    assert all(knob.option in ended.stdout for knob in knobs())
+def test_the_help_names_every_setting():
+    process = simulate("--help")
+    assert process.returncode == 0
+    assert all(knob.option in process.stdout for knob in knobs())
 
 
 def test_neither_locust_nor_gevent_is_imported():
     code = "import sys, llmlocust.simulator.server; print(sorted({'locust', 'gevent'} & sys.modules.keys()))"
-    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert ended.stdout == "[]\n"
+    process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert process.stdout == "[]\n"

@@ -3,16 +3,16 @@ import pytest
 from llmlocust.simulator.settings import Settings, knobs
 
 
-def test_every_setting_is_a_knob_with_a_help_text_of_one_line():
+def test_every_setting_has_a_help_text_of_one_line():
     assert all(knob.help and "\n" not in knob.help for knob in knobs())
 
 
-def test_a_knob_knows_its_option_and_type():
+def test_a_knob_has_its_option_and_type():
     slots = next(knob for knob in knobs() if knob.name == "kv_tokens")
     assert (slots.option, slots.kind, slots.default) == ("--kv-tokens", int, 0)
 
 
-def test_the_defaults_are_a_model_that_two_cores_can_play():
+def test_the_defaults_are_a_model_that_two_cores_can_simulate():
     settings = Settings()
     assert 0.030 <= settings.step_seconds(settings.slots) <= 0.045
     assert settings.capacity() < 6000
@@ -35,6 +35,6 @@ def test_the_defaults_are_a_model_that_two_cores_can_play():
         {"fault_share": 2},
     ],
 )
-def test_settings_that_make_no_sense_are_refused(wrong):
+def test_invalid_settings_are_an_error(wrong):
     with pytest.raises(ValueError):
         Settings(**wrong)

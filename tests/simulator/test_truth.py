@@ -16,11 +16,11 @@ def ids(truth: Truth) -> list[str]:
 def test_times_of_tokens_are_microseconds_after_receipt():
     truth = Truth(100)
     finished(truth, 1, tokens=2)
-    told = json.loads(next(truth.lines()))
-    assert (told["writes_us"], told["ended_us"], told["late_ms"]["max"]) == ([2000, 2000], 3000, 0.05)
+    record = json.loads(next(truth.lines()))
+    assert (record["writes_us"], record["ended_us"], record["late_ms"]["max"]) == ([2000, 2000], 3000, 0.05)
 
 
-def test_the_oldest_requests_are_forgotten_and_still_counted():
+def test_the_oldest_requests_are_removed_but_still_counted():
     truth = Truth(token_limit=35)
     for number in range(5):
         finished(truth, number, tokens=10)
@@ -35,7 +35,7 @@ def test_requests_without_tokens_are_bounded_too():
     assert len(ids(truth)) == 10
 
 
-def test_a_request_that_is_not_over_survives_clearing():
+def test_an_open_request_is_kept_when_records_are_cleared():
     truth = Truth(100)
     finished(truth, 1, tokens=3)
     truth.begin(Record("2", "/v1/completions", 1))
@@ -43,9 +43,9 @@ def test_a_request_that_is_not_over_survives_clearing():
     assert (ids(truth), truth.summary()["outcomes"], truth.summary()["tokens"]) == (["2"], {"open": 1}, 0)
 
 
-def test_lateness_is_told_in_milliseconds():
+def test_lateness_is_in_milliseconds():
     assert lateness([n * 1_000_000 for n in range(1, 101)]) == {"mean": 50.5, "p50": 50, "p99": 99, "max": 100}
 
 
-def test_nothing_written_is_not_late():
+def test_lateness_without_writes_is_none():
     assert lateness([]) is None

@@ -11,34 +11,34 @@ from llmlocust.stream.clocks import wall_minus
 AHEAD = 1_700_000_000_000_000_000
 
 
-@pytest.mark.parametrize("of_each_reading", [100, 1_000])
-@given(put_aside=st.lists(st.integers(0, 50_000_000), max_size=30))
-def test_a_process_that_is_put_aside_between_two_readings_is_not_misled(of_each_reading, put_aside):
-    """So many ns pass at each reading, and more before the first ones; once all is calm the difference is right."""
-    now, delays = 0, chain(put_aside, repeat(0))
+@pytest.mark.parametrize("reading_ns", [100, 1_000])
+@given(pauses_ns=st.lists(st.integers(0, 50_000_000), max_size=30))
+def test_pauses_between_two_readings_do_not_distort_the_difference(reading_ns, pauses_ns):
+    """Every reading takes `reading_ns`, the first ones longer by `pauses_ns`; later the difference is correct."""
+    now, delays = 0, chain(pauses_ns, repeat(0))
 
     def clock():
         nonlocal now
-        now += of_each_reading + next(delays)
+        now += reading_ns + next(delays)
         return now
 
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(clocks, "time_ns", lambda: AHEAD + clock())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clocks, "time_ns", lambda: AHEAD + clock())
         assert wall_minus(clock) == pytest.approx(AHEAD, abs=5_000)
 
 
-def test_of_a_machine_that_is_never_calm_the_best_is_taken(monkeypatch):
-    apart = chain([9_000_000, 40_000], repeat(7_000_000))
+def test_the_best_reading_is_taken_on_a_busy_machine(monkeypatch):
+    delays = chain([9_000_000, 40_000], repeat(7_000_000))
     now = 0
 
     def clock():
         nonlocal now
-        now += next(apart)
+        now += next(delays)
         return now
 
     monkeypatch.setattr(clocks, "time_ns", lambda: AHEAD + now)
     assert abs(wall_minus(clock) - AHEAD) <= 40_000
 
 
-def test_it_is_the_machines_own_difference():
+def test_the_difference_is_that_of_the_machines_clocks():
     assert perf_counter_ns() + wall_minus() == pytest.approx(time_ns(), abs=10_000_000_000)

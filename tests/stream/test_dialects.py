@@ -1,4 +1,4 @@
-"""What each dialect asks, and how it stands what it does not expect: one test for all of them where that is possible."""
+"""Requests of each dialect, and answers that it does not expect. Most tests apply to all dialects."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from llmlocust.stream.sse import Event
 from tests.simulators import ROOT
 from tests.stream.timelines import timeline_of
 
-NAMES = [each.name for each in DIALECTS]
+NAMES = [dialect.name for dialect in DIALECTS]
 GOLDEN = Path(__file__).parent / "golden"
 PIXEL = "data:image/png;base64,aGVsbG8="
 PICTURE = [
@@ -44,11 +44,11 @@ TEXT_ONLY = (
 every_dialect = pytest.mark.parametrize("name", NAMES)
 
 
-def asked(name: str, **fields) -> dict:
+def body_of(name: str, **fields) -> dict:
     return json.loads(named(name).body(Ask(**fields)))
 
 
-# ── asking ──
+# ── requests ──
 
 BODIES = {
     "openai-chat": {
@@ -86,48 +86,48 @@ BODIES = {
 
 
 @every_dialect
-def test_what_is_asked(name):
-    assert asked(name, prompt="Hi", model="m", max_tokens=9, temperature=0.5) == BODIES[name]
+def test_the_body_of_a_request(name):
+    assert body_of(name, prompt="Hi", model="m", max_tokens=9, temperature=0.5) == BODIES[name]
 
 
 @every_dialect
-def test_a_conversation_is_asked_as_a_prompt_is_and_its_own_fields_win(name):
-    told = asked(
+def test_a_conversation_has_the_body_of_a_prompt_with_its_extra_fields(name):
+    body = body_of(
         name, messages=[{"role": "user", "content": "Hi"}], model="m", max_tokens=9, temperature=0.5, extra={"x": 1}
     )
-    assert told == BODIES[name] | {"x": 1}
+    assert body == BODIES[name] | {"x": 1}
 
 
-def test_fields_inside_a_field_are_put_together():
-    options = asked("ollama-chat", prompt="Hi", max_tokens=9, extra={"options": {"top_k": 1}})["options"]
+def test_nested_fields_are_merged():
+    options = body_of("ollama-chat", prompt="Hi", max_tokens=9, extra={"options": {"top_k": 1}})["options"]
     assert options == {"num_predict": 9, "top_k": 1}
-    assert asked("gradio", prompt="Hi", extra={"data": [0.7, "{prompt}", None]}) == {"data": [0.7, "Hi", None]}
+    assert body_of("gradio", prompt="Hi", extra={"data": [0.7, "{prompt}", None]}) == {"data": [0.7, "Hi", None]}
 
 
-def test_an_image_goes_where_each_dialect_wants_it():
+def test_an_image_has_the_form_of_each_dialect():
     text = {"type": "text", "text": "What is it?"}
-    assert asked("openai-chat", messages=PICTURE)["messages"] == PICTURE
-    claude = asked("anthropic", messages=PICTURE)
+    assert body_of("openai-chat", messages=PICTURE)["messages"] == PICTURE
+    claude = body_of("anthropic", messages=PICTURE)
     source = {"type": "base64", "media_type": "image/png", "data": "aGVsbG8="}
     assert claude["system"] == "Be brief."
     assert claude["messages"] == [{"role": "user", "content": [text, {"type": "image", "source": source}]}]
-    (_, question) = asked("openai-responses", messages=PICTURE)["input"]
+    (_, question) = body_of("openai-responses", messages=PICTURE)["input"]
     parts = [{"type": "input_text", "text": "What is it?"}, {"type": "input_image", "image_url": PIXEL}]
     assert question["content"] == parts
-    (_, question) = asked("ollama-chat", messages=PICTURE)["messages"]
+    (_, question) = body_of("ollama-chat", messages=PICTURE)["messages"]
     assert question == {"role": "user", "content": "What is it?", "images": ["aGVsbG8="]}
 
 
 @pytest.mark.parametrize("name", TEXT_ONLY)
-def test_where_an_image_cannot_go_it_is_not_lost_in_silence(name):
+def test_an_image_in_a_dialect_of_text_only_is_an_error(name):
     with pytest.raises(ValueError, match="takes text only"):
         named(name).body(Ask(messages=PICTURE))
 
 
-def test_an_address_of_an_image_stays_one_where_servers_fetch_it():
+def test_the_address_of_an_image_is_sent_if_servers_download_images():
     part = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
     messages = [{"role": "user", "content": [part]}]
-    (block,) = asked("anthropic", messages=messages)["messages"][0]["content"]
+    (block,) = body_of("anthropic", messages=messages)["messages"][0]["content"]
     assert block == {"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}}
     with pytest.raises(ValueError, match="does not download images"):
         named("ollama-chat").body(Ask(messages=messages))
@@ -136,13 +136,13 @@ def test_an_address_of_an_image_stays_one_where_servers_fetch_it():
 @pytest.mark.parametrize(
     "body", [b"", b"{}", b"[1]", b'{"event_id": "../../etc"}', b'{"event_id": ""}', b'{"event_id": 5}']
 )
-def test_what_is_no_event_id_is_not_fetched(body):
+def test_an_invalid_event_id_is_not_fetched(body):
     assert named("gradio").events_path(Ask(), body) is None
 
 
-# ── what is not expected ──
+# ── unexpected answers ──
 
-REFUSALS = {
+HTTP_ERRORS = {
     "openai-chat": b'{"error": {"message": "Over the limit", "type": "rate_limit", "param": null, "code": null}}',
     "anthropic": b'{"type": "error", "error": {"type": "overloaded_error", "message": "Over the limit"}}',
     "ollama-chat": b'{"error": "Over the limit"}',
@@ -163,9 +163,9 @@ STATUSES = {
 
 
 @pytest.mark.parametrize("status", STATUSES)
-@pytest.mark.parametrize("name", REFUSALS)
-def test_a_refusal_in_its_own_shape_is_one_failure_in_its_own_words(name, status):
-    timeline = timeline_of(REFUSALS[name], status=status, content_type="application/json")
+@pytest.mark.parametrize("name", HTTP_ERRORS)
+def test_an_http_error_of_each_dialect_is_a_failure_with_its_message(name, status):
+    timeline = timeline_of(HTTP_ERRORS[name], status=status, content_type="application/json")
     record = read(timeline, named(name))
 
     assert (record.outcome, record.error) == (STATUSES[status], f"HTTP {status}: Over the limit")
@@ -177,7 +177,7 @@ def test_a_refusal_in_its_own_shape_is_one_failure_in_its_own_words(name, status
     "body", [b"", b"<h1>Welcome</h1>", b"{}", b"[]", b"null", b"data: {}\n\n", b'{"a": 1}\n{"b": 2}\n', b"\xff\n\n"]
 )
 @every_dialect
-def test_what_is_no_answer_is_a_failure_whatever_it_calls_itself(name, body, content_type):
+def test_a_body_that_is_no_answer_is_a_failure_with_any_content_type(name, body, content_type):
     record = read(timeline_of(body, content_type=content_type), named(name))
 
     assert record.outcome in ("bad_stream", "truncated", "empty_answer")
@@ -189,15 +189,15 @@ def test_what_is_no_answer_is_a_failure_whatever_it_calls_itself(name, body, con
     "golden", [*GOLDEN.glob("*.sse"), *GOLDEN.glob("*.ndjson"), *GOLDEN.glob("*.json")], ids=lambda file: file.name
 )
 @every_dialect
-def test_another_protocols_answer_comes_to_one_outcome(name, golden):
+def test_an_answer_of_another_protocol_has_a_known_outcome(name, golden):
     for content_type in ("text/event-stream", "application/json"):
         record = read(timeline_of(golden.read_bytes(), content_type=content_type), named(name))
         assert record.outcome == "ok" or record.outcome in ERROR_KINDS
         assert bool(record.error) == (record.outcome != "ok")
 
 
-class Clumsy(Dialect):
-    name = "clumsy"
+class Faulty(Dialect):
+    name = "faulty"
     path = "/x"
 
     def body(self, ask):
@@ -208,18 +208,18 @@ class Clumsy(Dialect):
 
 
 @pytest.mark.parametrize("content_type", ["text/event-stream", "application/json"])
-def test_a_dialect_of_ones_own_that_fails_loses_no_request(content_type):
+def test_an_error_in_a_users_dialect_loses_no_request(content_type):
     body = b'data: {"text": "a"}\n\ndata: {}\n\n' if "stream" in content_type else b"{}"
-    record = read(timeline_of(body, content_type=content_type), Clumsy())
+    record = read(timeline_of(body, content_type=content_type), Faulty())
 
-    assert (record.outcome, record.error) == ("bad_stream", "clumsy cannot read a chunk: KeyError('text')")
+    assert (record.outcome, record.error) == ("bad_stream", "faulty cannot read a chunk: KeyError('text')")
     assert record.text == ("a" if "stream" in content_type else "")
 
 
-def test_the_dialect_that_the_page_shows_is_the_examples():
+def test_the_dialect_in_the_docs_is_that_of_the_example():
     page, example = ((ROOT / file).read_text() for file in ("docs/dialects.md", "locustfiles/dialects.py"))
-    shown = page[page.index("class Own(") :].partition("```")[0].strip()
-    assert shown in example
+    dialect_in_docs = page[page.index("class Own(") :].partition("```")[0].strip()
+    assert dialect_in_docs in example
     assert all(f"`{name}`" in page for name in NAMES)
 
 
@@ -229,27 +229,27 @@ LINE = st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size
 
 
 @given(st.lists(st.tuples(LINE.map(str.strip).filter(bool), LINE), max_size=5), st.sampled_from(["data: ", "data:"]))
-def test_named_frames_take_the_fast_path(frames, prefix):
+def test_named_frames_are_read_by_the_fast_path(frames, prefix):
     body = "".join(f"event: {name}\n{prefix}{data}\n\n" for name, data in frames).encode()
     events = sse._plain(body)
 
-    told = [(name, data.removeprefix(" ") if prefix == "data:" else data) for name, data in frames]
+    expected = [(name, data.removeprefix(" ") if prefix == "data:" else data) for name, data in frames]
     assert events is not None
-    assert [(event.kind, event.data.decode()) for event in events] == told
+    assert [(event.kind, event.data.decode()) for event in events] == expected
     assert all(body[: event.end].endswith(b"\n\n") for event in events)
 
 
 @given(st.lists(LINE.map(str.strip).filter(bool), max_size=6), st.sampled_from(["\n", "\r\n", "\n\n"]))
-def test_lines_are_events_and_a_cut_one_is_not_whole(lines, ending):
+def test_lines_are_events_and_a_cut_line_is_not_complete(lines, ending):
     body = "".join(line + ending for line in lines).encode()
-    whole = ndjson.events(body)
+    all_events = ndjson.events(body)
 
-    assert [event.data.decode().strip() for event in whole] == lines
+    assert [event.data.decode().strip() for event in all_events] == lines
     for cut in range(len(body)):
-        assert ndjson.events(body[:cut], complete=False) == [event for event in whole if event.end <= cut]
+        assert ndjson.events(body[:cut], complete=False) == [event for event in all_events if event.end <= cut]
 
 
 @given(st.binary(max_size=40), st.booleans())
-def test_lines_of_anything_raise_nothing(body, complete):
+def test_lines_of_any_bytes_raise_no_error(body, complete):
     events = ndjson.events(body, complete=complete)
     assert all(isinstance(event, Event) and event.data in body for event in events)

@@ -1,4 +1,4 @@
-"""Answers as servers send them (golden/), whole, in pieces, and cut off after every byte."""
+"""Answers of servers (golden/): complete, in pieces, and cut off after every byte."""
 
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -37,13 +37,13 @@ _TIMES = {
 
 @dataclass(frozen=True)
 class Golden:
-    """A recorded stream and what it must be read as. Events are numbered by the blank lines that end them, from 0."""
+    """A recorded stream and the expected record. Events are numbered by the blank lines that end them, from 0."""
 
     file: str
     chunks: tuple[int, ...]
-    """The events that bring tokens."""
+    """The events with tokens."""
     end: int
-    """The first event after which the answer is known to have ended, well or not."""
+    """The first event after which the answer is known to have ended, successfully or not."""
     text: str
     tokens: int | None
     source: str
@@ -51,12 +51,12 @@ class Golden:
     reasoning: str = ""
     reasoning_tokens: int | None = None
     answer: int | None = None
-    """The first event that brings some of the answer itself, where it is not the first of `chunks`."""
+    """The first event with a part of the answer itself, if it is not the first of `chunks`."""
     outcome: str = "ok"
     error: str = ""
-    speaks: str = "openai-chat"
+    dialect_name: str = "openai-chat"
     choices: str = ""
-    """Which choice each of `chunks` is of, where there are several."""
+    """The choice of each of `chunks`, if the answer has several."""
 
     @property
     def body(self) -> bytes:
@@ -64,22 +64,22 @@ class Golden:
 
     @property
     def itls(self) -> list[float]:
-        """Inside a choice: between two of them is no gap of any reader."""
+        """The ITLs inside each choice; the time between chunks of different choices is no ITL."""
         choices = self.choices or "0" * len(self.chunks)
         by_choice = [
-            [chunk for choice, chunk in zip(choices, self.chunks, strict=True) if choice == each]
-            for each in sorted(set(choices))
+            [chunk for choice, chunk in zip(choices, self.chunks, strict=True) if choice == wanted]
+            for wanted in sorted(set(choices))
         ]
         return [(later - earlier) * MS for chunks in by_choice for earlier, later in pairwise(chunks)]
 
     @property
     def lines(self) -> bool:
-        """Lines of JSON instead of events with blank lines between them."""
-        return self.speaks.startswith("ollama")
+        """Whether the stream is lines of JSON instead of events with blank lines between them."""
+        return self.dialect_name.startswith("ollama")
 
     @property
     def dialect(self) -> Dialect:
-        return named(self.speaks)
+        return named(self.dialect_name)
 
     @property
     def ends(self) -> list[int]:
@@ -100,7 +100,7 @@ GOLDENS = [
     Golden("reasoning_and_answer_in_one_chunk", (1, 2, 3), 3, "Yes!", 4, "usage", "stop", "So be it.", 2, answer=2),
     Golden("tool_calls", (0, 1, 2), 3, "", 9, "usage", "tool_calls"),
     Golden("refusal", (1, 2), 3, "I can't do that.", 6, "usage"),
-    Golden("completions", (0, 1, 2), 2, "Once upon a time", 3, "usage", "length", speaks="openai-completions"),
+    Golden("completions", (0, 1, 2), 2, "Once upon a time", 3, "usage", "length", dialect_name="openai-completions"),
     Golden("llamacpp", (1, 2, 3), 4, "Bonjour 🙂", 3, "usage"),
     Golden("ollama", (0, 1), 2, "Hi there", 3, "usage"),
     Golden("tgi", (0, 1), 2, "Deep learning", 2, "usage", "length"),
@@ -143,62 +143,62 @@ GOLDENS = [
     Golden("logprobs", (1, 2), 3, "Hi", 7, "usage"),
     Golden("json_schema", (0, 1), 2, '{"age": 22}', 7, "usage"),
     Golden("function_call", (0, 1), 2, "", 7, "usage", "function_call"),
-    Golden("anthropic", (3, 4), 6, "Hello wörld", 15, "usage", "end_turn", speaks="anthropic"),
+    Golden("anthropic", (3, 4), 6, "Hello wörld", 15, "usage", "end_turn", dialect_name="anthropic"),
     Golden(
         "anthropic_thinking_and_tool", (2, 3, 7, 9, 11, 12), 14, "I ask.", 89, "usage", "tool_use", "Let me see.",
-        answer=7, speaks="anthropic",
+        answer=7, dialect_name="anthropic",
     ),
     Golden(
-        "anthropic_error", (2,), 3, "a", 1, "chunks", "", outcome="error_event", error="Overloaded", speaks="anthropic"
+        "anthropic_error", (2,), 3, "a", 1, "chunks", "", outcome="error_event", error="Overloaded", dialect_name="anthropic"
     ),
-    Golden("anthropic_litellm", (2, 3, 4, 5), 7, " machine said 你好 to", 4, "usage", "max_tokens", speaks="anthropic"),
+    Golden("anthropic_litellm", (2, 3, 4, 5), 7, " machine said 你好 to", 4, "usage", "max_tokens", dialect_name="anthropic"),
     Golden(
         "responses", (3, 6, 7), 10, "Hi there!", 11, "usage", "completed", "Greet.", 4, answer=6,
-        speaks="openai-responses",
+        dialect_name="openai-responses",
     ),
     Golden(
         "responses_tool", (1, 2, 3), 5, "", 11, "usage", "max_output_tokens", reasoning_tokens=4,
-        speaks="openai-responses",
+        dialect_name="openai-responses",
     ),
     Golden(
         "responses_failed", (1,), 2, "a", 1, "chunks", "", outcome="error_event",
-        error="The model failed to generate a response.", speaks="openai-responses",
+        error="The model failed to generate a response.", dialect_name="openai-responses",
     ),
     Golden(
         "responses_error", (1,), 2, "a", 1, "chunks", "", outcome="error_event", error="Something went wrong",
-        speaks="openai-responses",
+        dialect_name="openai-responses",
     ),
     Golden(
         "responses_litellm", (4, 5, 6, 7), 11, " machine said 你好 to", 4, "usage", "max_output_tokens",
-        reasoning_tokens=0, speaks="openai-responses",
+        reasoning_tokens=0, dialect_name="openai-responses",
     ),
-    Golden("ollama_chat", (0, 1, 2), 3, "Grüß dich", 6, "usage", reasoning="Hm", answer=1, speaks="ollama-chat"),
-    Golden("ollama_chat_tool", (0,), 1, "", 6, "usage", speaks="ollama-chat"),
-    Golden("ollama_generate", (0, 1), 2, "The sky", 6, "usage", "length", speaks="ollama-generate"),
+    Golden("ollama_chat", (0, 1, 2), 3, "Grüß dich", 6, "usage", reasoning="Hm", answer=1, dialect_name="ollama-chat"),
+    Golden("ollama_chat_tool", (0,), 1, "", 6, "usage", dialect_name="ollama-chat"),
+    Golden("ollama_generate", (0, 1), 2, "The sky", 6, "usage", "length", dialect_name="ollama-generate"),
     Golden(
-        "ollama_error", (0,), 1, "a", 1, "chunks", "", outcome="out_of_memory", speaks="ollama-generate",
+        "ollama_error", (0,), 1, "a", 1, "chunks", "", outcome="out_of_memory", dialect_name="ollama-generate",
         error="an error was encountered while running the model: CUDA error: out of memory",
     ),
-    Golden("tgi_generate", (0, 1), 2, " Deep lear", 3, "usage", "eos_token", speaks="tgi"),
+    Golden("tgi_generate", (0, 1), 2, " Deep lear", 3, "usage", "eos_token", dialect_name="tgi"),
     Golden(
-        "tgi_generate_error", (0,), 1, " Deep", 1, "chunks", "", outcome="out_of_memory", speaks="tgi",
+        "tgi_generate_error", (0,), 1, " Deep", 1, "chunks", "", outcome="out_of_memory", dialect_name="tgi",
         error="Request failed during generation: Server error: CUDA out of memory",
     ),
-    Golden("llamacpp_completion", (0, 1), 2, "Once upon", 2, "usage", "limit", speaks="llamacpp"),
+    Golden("llamacpp_completion", (0, 1), 2, "Once upon", 2, "usage", "limit", dialect_name="llamacpp"),
     Golden(
         "llamacpp_completion_error", (0,), 1, "Once", 1, "chunks", "", outcome="error_event",
-        error="context shift is disabled", speaks="llamacpp",
+        error="context shift is disabled", dialect_name="llamacpp",
     ),
-    Golden("gradio", (0, 1, 3), 4, "Once upon a time", 3, "chunks", "complete", speaks="gradio"),
-    Golden("gradio_whole", (0,), 0, "Echo: hi", 1, "chunks", "complete", speaks="gradio"),
-    Golden("gradio_chatbot", (0, 1), 1, "Hey", 2, "chunks", "complete", speaks="gradio"),
+    Golden("gradio", (0, 1, 3), 4, "Once upon a time", 3, "chunks", "complete", dialect_name="gradio"),
+    Golden("gradio_whole", (0,), 0, "Echo: hi", 1, "chunks", "complete", dialect_name="gradio"),
+    Golden("gradio_chatbot", (0, 1), 1, "Hey", 2, "chunks", "complete", dialect_name="gradio"),
     Golden(
         "gradio_error", (0,), 1, "Once", 1, "chunks", "", outcome="out_of_memory", error="out of memory on purpose",
-        speaks="gradio",
+        dialect_name="gradio",
     ),
     Golden(
         "gradio_silent_error", (), 0, "", None, "", "", outcome="error_event", error="the app failed without a message",
-        speaks="gradio",
+        dialect_name="gradio",
     ),
 ]  # fmt: skip
 
@@ -206,7 +206,7 @@ every_golden = pytest.mark.parametrize("golden", GOLDENS, ids=lambda golden: gol
 
 
 def ends_of(body: bytes) -> list[int]:
-    """Where each event ends: behind its blank line. Slow, plain, and none of the code under test."""
+    """Return the end of each event: after its blank line. Slow and plain, without the code under test."""
     ends, offset = [], 0
     for line in body.splitlines(keepends=True):
         offset += len(line)
@@ -215,8 +215,8 @@ def ends_of(body: bytes) -> list[int]:
     return ends if ends[-1] == len(body) else [*ends, len(body)]
 
 
-def arrival_by_hand(end: int, reads: list[int]) -> float:
-    """When what ends there was known, if the first read came after 1 ms, the second after 2, …"""
+def expected_arrival(end: int, reads: list[int]) -> float:
+    """Return the arrival of the bytes up to `end`, if the first read came after 1 ms, the second after 2, …"""
     return next(number for number, read_end in enumerate(reads, 1) if read_end >= end) * MS
 
 
@@ -230,11 +230,11 @@ def test_every_golden_stream_is_in_the_table():
 
 
 def test_every_dialect_that_streams_has_a_golden_stream():
-    assert {each.name for each in DIALECTS if each.streams} == {golden.speaks for golden in GOLDENS}
+    assert {dialect.name for dialect in DIALECTS if dialect.streams} == {golden.dialect_name for golden in GOLDENS}
 
 
 @every_golden
-def test_a_golden_stream_is_read_as_the_table_says(golden):
+def test_a_golden_stream_gives_the_record_of_the_table(golden):
     ends = golden.ends
     record = golden.read(timeline_of(golden.body, ends))
     arrivals = [(chunk + 1) * MS for chunk in golden.chunks]
@@ -272,17 +272,17 @@ def test_a_golden_stream_is_read_as_the_table_says(golden):
 @every_golden
 def test_a_cut_between_two_reads_changes_nothing_but_times(golden):
     body, ends = golden.body, golden.ends
-    whole = without_times(golden.read(timeline_of(body)))
+    expected = without_times(golden.read(timeline_of(body)))
     for cut in range(1, len(body)):
         record = golden.read(timeline_of(body, [cut]))
-        assert without_times(record) == whole
-        by_hand = [arrival_by_hand(ends[chunk], [cut, len(body)]) for chunk in golden.chunks]
-        assert record.arrivals == pytest.approx(by_hand)
-        assert record.coalesced == len(by_hand) - len(set(by_hand))
+        assert without_times(record) == expected
+        arrivals = [expected_arrival(ends[chunk], [cut, len(body)]) for chunk in golden.chunks]
+        assert record.arrivals == pytest.approx(arrivals)
+        assert record.coalesced == len(arrivals) - len(set(arrivals))
 
 
 @every_golden
-def test_byte_by_byte_each_chunk_arrives_with_its_last_byte(golden):
+def test_read_byte_by_byte_each_chunk_arrives_with_its_last_byte(golden):
     body, ends = golden.body, golden.ends
     record = golden.read(timeline_of(body, range(1, len(body))))
     assert record.arrivals == pytest.approx([ends[chunk] * MS for chunk in golden.chunks])
@@ -290,31 +290,31 @@ def test_byte_by_byte_each_chunk_arrives_with_its_last_byte(golden):
 
 
 @every_golden
-def test_cut_off_after_any_byte_it_is_truncated_until_its_end_is_known(golden):
+def test_a_stream_cut_off_after_any_byte_is_truncated_until_its_end_is_known(golden):
     body, ends = golden.body, golden.ends
-    known = ends[golden.end] if body.endswith((b"\n\n", b"\r\n\r\n")) or golden.lines else len(body) + 1
+    end_known = ends[golden.end] if body.endswith((b"\n\n", b"\r\n\r\n")) or golden.lines else len(body) + 1
     for cut in range(len(body)):
         record = golden.read(timeline_of(body[:cut], complete=False, failure="truncated", detail="cut"))
         assert (record.outcome, record.chunks) == (
-            golden.outcome if cut >= known else "truncated",
+            golden.outcome if cut >= end_known else "truncated",
             sum(ends[chunk] <= cut for chunk in golden.chunks),
         )
 
 
 @every_golden
-def test_closed_properly_after_any_byte_it_is_never_a_bad_stream(golden):
+def test_a_stream_closed_properly_after_any_byte_is_never_a_bad_stream(golden):
     body, ends = golden.body, golden.ends
     for cut in range(len(body)):
         record = golden.read(timeline_of(body[:cut]))
         outcomes = {golden.outcome} if cut >= ends[golden.end] else {"truncated", golden.outcome}
         if golden.outcome == "out_of_memory":
-            outcomes.add("error_event")  # its words were cut
+            outcomes.add("error_event")  # its message was cut
         assert record.outcome in outcomes
         assert record.chunks >= sum(ends[chunk] <= cut for chunk in golden.chunks)
 
 
 @every_golden
-def test_the_first_token_is_seen_with_its_last_byte(golden):
+def test_the_first_token_is_found_with_its_last_byte(golden):
     body, ends = golden.body, golden.ends
     first = ends[golden.chunks[0]] if golden.chunks else len(body) + 1
     for cut in range(len(body) + 1):
@@ -322,7 +322,7 @@ def test_the_first_token_is_seen_with_its_last_byte(golden):
 
 
 DOCUMENTS = {
-    # text, reasoning, finish, output tokens, reasoning tokens, outcome, error; and the dialect, where it is another
+    # text, reasoning, finish, output tokens, reasoning tokens, outcome, error; and the dialect, if it is another
     "openai_chat": ("Hello wörld", "", "stop", 2, 0, "ok", ""),
     "reasoning": ("42", "Let me think.", "stop", 6, 4, "ok", ""),
     "completions": (" upon a time", "", "length", 3, None, "ok", ""),
@@ -361,16 +361,16 @@ def test_every_golden_document_is_in_the_table():
     "content_type", ["application/json", "application/json; charset=utf-8", "", "text/event-stream"]
 )
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_a_document_is_read_as_the_table_says_whatever_it_calls_itself(name, content_type):
+def test_a_document_gives_the_record_of_the_table_with_any_content_type(name, content_type):
     record = read(timeline_of(document(name), [5], content_type=content_type), dialect_of(name))
-    said = (record.text, record.reasoning, record.finish, record.output_tokens, record.reasoning_tokens)
-    assert (*said, record.outcome, record.error) == DOCUMENTS[name][:7]
+    values = (record.text, record.reasoning, record.finish, record.output_tokens, record.reasoning_tokens)
+    assert (*values, record.outcome, record.error) == DOCUMENTS[name][:7]
 
 
 @pytest.mark.parametrize(
     "name, tokens", [("embeddings", 8), ("rerank_vllm", 56), ("rerank_cohere", 31), ("anthropic", 2095)]
 )
-def test_a_document_tells_how_many_tokens_it_read(name, tokens):
+def test_a_document_has_its_number_of_input_tokens(name, tokens):
     assert read(timeline_of(document(name), content_type="application/json"), dialect_of(name)).input_tokens == tokens
 
 
@@ -393,15 +393,15 @@ def test_a_document_cut_after_any_byte_is_truncated(name, complete):
 
 
 @every_golden
-def test_a_stream_that_is_read_in_slices_comes_to_the_same(golden, monkeypatch):
-    """Its bytes come read by read, and slices are taken meanwhile; small ones, so that there are many."""
+def test_a_stream_read_in_slices_gives_the_same_record(golden, monkeypatch):
+    """The bytes come in single reads, and small slices are taken in between."""
     monkeypatch.setattr(reading, "SLICE", 200)
     full = timeline_of(golden.body, golden.ends)
-    whole = golden.read(timeline_of(golden.body, golden.ends))
+    expected = golden.read(timeline_of(golden.body, golden.ends))
 
     growing = timeline_of(b"")
     growing.ended_ns = full.ended_ns
-    made = reading.Reading(golden.dialect, name="golden")
+    reader = reading.Reading(golden.dialect, name="golden")
     begin = 0
     for end, moment in zip(full.ends, full.times, strict=True):
         growing.body += golden.body[begin:end]
@@ -410,10 +410,10 @@ def test_a_stream_that_is_read_in_slices_comes_to_the_same(golden, monkeypatch):
         growing.lags.append(0)
         growing.polls.append(Poll(moment, moment, moment))
         begin = end
-        while made.take(growing):
+        while reader.take(growing):
             pass
 
-    assert made.finish(growing) == whole
+    assert reader.finish(growing) == expected
     assert len(growing.body) < len(golden.body) or len(golden.body) <= 400
 
 
@@ -422,31 +422,31 @@ MILLISECONDS = st.floats(0.0, 200.0)
 
 @settings(max_examples=300, deadline=None)
 @given(golden=st.sampled_from(GOLDENS), data=st.data())
-def test_the_times_of_a_record_fit_together_however_its_reads_came(golden, data):
+def test_the_times_of_a_record_are_consistent_for_any_times_of_reads(golden, data):
     ends = golden.ends
     after = sorted(data.draw(st.lists(MILLISECONDS, min_size=len(ends) + 1, max_size=len(ends) + 1)))
     windows = data.draw(st.lists(MILLISECONDS, min_size=len(ends), max_size=len(ends)))
-    many = len(timeline_of(golden.body, ends).times)
-    record = golden.read(timeline_of(golden.body, ends, after=after[:many], windows=windows[:many]))
+    count = len(timeline_of(golden.body, ends).times)
+    record = golden.read(timeline_of(golden.body, ends, after=after[:count], windows=windows[:count]))
 
     assert record.contradicts == ""
-    fits(record)
+    assert_is_consistent(record)
 
 
 @settings(max_examples=300, deadline=None)
 @given(golden=st.sampled_from(GOLDENS), data=st.data())
-def test_a_clock_that_jumps_leaves_a_record_in_order(golden, data):
-    """Reads that came before the request, after its end, or before each other, by their stamps."""
+def test_a_record_is_consistent_if_the_clock_jumps(golden, data):
+    """The time stamps of reads are before the request, after its end, or out of order."""
     ends = golden.ends
-    many = len(timeline_of(golden.body, ends).times)
+    count = len(timeline_of(golden.body, ends).times)
     timeline = timeline_of(golden.body, ends)
     timeline.times[:] = [
-        SENT + round(ms * 1e6) for ms in data.draw(st.lists(st.floats(-3e6, 3e6), min_size=many, max_size=many))
+        SENT + round(ms * 1e6) for ms in data.draw(st.lists(st.floats(-3e6, 3e6), min_size=count, max_size=count))
     ]
-    fits(golden.read(timeline))
+    assert_is_consistent(golden.read(timeline))
 
 
-def fits(record):
+def assert_is_consistent(record):
     times = [t for t in (record.ttft, record.ttfo, record.e2e) if t is not None]
     slack = 0.0 if record.contradicts else 0.01
     for earlier, later in pairwise([0.0, *times, record.duration]):

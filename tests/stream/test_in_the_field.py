@@ -1,4 +1,4 @@
-"""What servers really send, by kinds: each table holds members of one kind, and what is right for them."""
+"""Answers of real servers by kinds: each table has members of a kind and their expected records."""
 
 import json
 
@@ -35,18 +35,18 @@ USAGE = {"prompt_tokens": 5, "completion_tokens": 3}
 A, B = word("a "), word("b ")
 
 
-def stream(*pieces: bytes, speaks: str = "openai-chat", ask: Ask | None = None, **more) -> Record:
-    """Each piece in a read of its own, 1, 2, 3, … ms after sending."""
+def stream(*pieces: bytes, dialect: str = "openai-chat", ask: Ask | None = None, **more) -> Record:
+    """Read a stream whose pieces arrive in separate reads, 1, 2, 3, … ms after sending."""
     cuts = [len(b"".join(pieces[: number + 1])) for number in range(len(pieces))]
     closed = more.pop("closed", False)
     timeline = timeline_of(b"".join(pieces), cuts, **more)
     timeline.closed = closed
-    return read(timeline, named(speaks), ask=ask)
+    return read(timeline, named(dialect), ask=ask)
 
 
-def document(body: object, speaks: str = "openai-chat", ask: Ask | None = None, status: int = 200) -> Record:
+def document(body: object, dialect: str = "openai-chat", ask: Ask | None = None, status: int = 200) -> Record:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read(timeline_of(raw, content_type=JSON, status=status), named(speaks), ask=ask)
+    return read(timeline_of(raw, content_type=JSON, status=status), named(dialect), ask=ask)
 
 
 CUT = {"complete": False, "failure": "truncated", "detail": "the connection was closed in the middle of the answer"}
@@ -54,10 +54,10 @@ STALLED = {"complete": False, "failure": "timeout_stall", "detail": "nothing wit
 RESET = {"complete": False, "failure": "reset", "detail": "Connection reset by peer (ECONNRESET)"}
 
 
-# ── 1: an end that was announced but not reached ──
+# ── 1: an end that was announced, but not reached ──
 
 ENDS = {
-    # a reason that is none
+    # a reason without a meaning
     "the word null, closed": ([word("a ", "null"), word("b ", "null")], {"closed": True}, "truncated"),
     "the word None, cut": ([word("a ", "None"), word("b ", "None")], CUT, "truncated"),
     "an empty word, stalled": ([word("a ", ""), word("b ", "")], STALLED, "timeout_stall"),
@@ -75,13 +75,13 @@ ENDS = {
     "a token behind the reason, cut": ([A, last(), B], CUT, "truncated"),
     "a token behind [DONE]": ([A, DONE, B], {}, "truncated"),
     "a second reason behind it": ([A, last("tool_calls"), B, last("stop")], {}, OK),
-    # the reason was the last thing said
+    # the reason is the last information
     "no last chunk": ([A, last()], CUT, OK),
     "no last chunk, stalled": ([A, last()], STALLED, OK),
     "no last chunk, reset": ([A, word("b", "stop")], RESET, OK),
     "usage behind the reason": ([A, last(), data({"choices": [], "usage": USAGE})], CUT, OK),
     "keep-alives behind the reason": ([A, last(), b": ping\n\n", data(b": ping")], CUT, OK),
-    # a reason that says that it failed
+    # a reason that means a failure
     "cancelled": ([A, last("cancelled"), DONE], {}, "error_event"),
     "insufficient_system_resource": ([A, last("insufficient_system_resource"), DONE], {}, "error_event"),
     "network_error": ([A, last("network_error"), DONE], {}, "error_event"),
@@ -92,12 +92,12 @@ ENDS = {
 
 
 @pytest.mark.parametrize("pieces, transport, outcome", ENDS.values(), ids=ENDS)
-def test_an_answer_has_ended_where_its_end_is_the_last_thing_said(pieces, transport, outcome):
+def test_an_answer_has_ended_if_its_end_is_the_last_information(pieces, transport, outcome):
     assert stream(*pieces, **transport).outcome == outcome
 
 
 @pytest.mark.parametrize(
-    "speaks, pieces",
+    "dialect, pieces",
     [
         ("ollama-chat", [b'{"message": {"content": "a"}, "done": true}\n', b'{"message": {"content": "b"}, "done": true}\n']),
         ("llamacpp", [data({"content": "a", "stop": True}), data({"content": "b", "stop": True})]),
@@ -108,8 +108,8 @@ def test_an_answer_has_ended_where_its_end_is_the_last_thing_said(pieces, transp
         ]),
     ],
 )  # fmt: skip
-def test_ends_are_doubted_in_every_protocol(speaks, pieces):
-    assert stream(*pieces, speaks=speaks, **CUT).outcome == "truncated"
+def test_a_token_after_the_end_makes_an_answer_truncated_in_every_protocol(dialect, pieces):
+    assert stream(*pieces, dialect=dialect, **CUT).outcome == "truncated"
 
 
 def test_the_last_reason_is_kept():
@@ -122,14 +122,14 @@ def choice(index: int, text: str, finish: str | None = None) -> dict:
     return {"index": index, "delta": {"content": text} if text else {}, "finish_reason": finish}
 
 
-def test_of_several_answers_each_has_to_end():
-    begun = [data({"choices": [choice(0, "a"), choice(1, "b")]}), data({"choices": [choice(0, "", "stop")]})]
-    assert stream(*begun, **CUT).outcome == "truncated"
-    assert stream(*begun, data({"choices": [choice(1, "c")]}), **CUT).outcome == "truncated"
-    assert stream(*begun, data({"choices": [choice(1, "", "length")]}), **CUT).outcome == OK
+def test_each_of_several_answers_must_end():
+    beginning = [data({"choices": [choice(0, "a"), choice(1, "b")]}), data({"choices": [choice(0, "", "stop")]})]
+    assert stream(*beginning, **CUT).outcome == "truncated"
+    assert stream(*beginning, data({"choices": [choice(1, "c")]}), **CUT).outcome == "truncated"
+    assert stream(*beginning, data({"choices": [choice(1, "", "length")]}), **CUT).outcome == OK
 
 
-# ── 2: the server's words that are no event ──
+# ── 2: words of the server that are no event ──
 
 WORDS = {
     "the field error": (b'error: {"code": 500, "message": "context shift failed"}\n\n', "context shift failed"),
@@ -151,40 +151,40 @@ WORDS = {
 
 
 @pytest.mark.parametrize("behind", [b"", DONE, last() + DONE], ids=["cut", "[DONE]", "a reason"])
-@pytest.mark.parametrize("said, words", WORDS.values(), ids=WORDS)
-def test_words_that_are_no_event_fail_the_request_and_are_shown(said, words, behind):
-    if not said.endswith(b"\n") and behind:
-        said += b"\n"
-    record = stream(A, B, said, behind) if behind else stream(A, B, said, **CUT)
+@pytest.mark.parametrize("piece, words", WORDS.values(), ids=WORDS)
+def test_words_that_are_no_event_fail_the_request_and_are_in_the_record(piece, words, behind):
+    if not piece.endswith(b"\n") and behind:
+        piece += b"\n"
+    record = stream(A, B, piece, behind) if behind else stream(A, B, piece, **CUT)
     assert (record.outcome, record.words, record.chunks) == ("error_event", words, 2)
 
 
 @pytest.mark.parametrize(
-    "speaks", ["openai-completions", "llamacpp", "tgi", "ollama-chat", "anthropic", "openai-responses"]
+    "dialect", ["openai-completions", "llamacpp", "tgi", "ollama-chat", "anthropic", "openai-responses"]
 )
-def test_every_protocol_shows_words_that_are_no_event(speaks):
-    record = stream(b'{"error": {"message": "the context is full"}}\n', b"\n", speaks=speaks)
+def test_words_that_are_no_event_are_in_the_record_in_every_protocol(dialect):
+    record = stream(b'{"error": {"message": "the context is full"}}\n', b"\n", dialect=dialect)
     assert (record.outcome, record.words) == ("error_event", "the context is full")
 
 
 @pytest.mark.parametrize("line", [b"meta: 5\n", b"X-Request-Id: 7\n", b"heartbeat\n", b"\t\n", b"data: processing\n\n"])
-def test_what_a_server_says_besides_fails_nothing_where_the_answer_ends(line):
+def test_other_lines_of_a_server_fail_no_answer_that_ends(line):
     assert stream(A, line, B, last()).outcome == OK
 
 
 @pytest.mark.parametrize("line", [b"note: shutting down\n", b"data: shutting down\n\n"])
-def test_the_last_words_of_an_answer_without_an_end_are_shown(line):
+def test_the_last_words_of_an_answer_without_an_end_are_in_the_record(line):
     for behind in (b"", DONE):
         record = stream(A, line, behind)
         assert record.outcome == "truncated"
         assert record.words.endswith("its last words: " + line.decode().strip().removeprefix("data: "))
 
 
-# ── 3: tokens that are reported and not seen ──
+# ── 3: tokens that are reported, but not seen ──
 
-SEEN = {
+CONTENTS = {
     "audio": ({"audio": {"id": "x", "transcript": "It is"}}, "", "It is"),
-    "sound alone": ({"audio": {"id": "x", "data": "UklGRg=="}}, "", ""),
+    "only sound": ({"audio": {"id": "x", "data": "UklGRg=="}}, "", ""),
     "reasoning_details": ({"content": "", "reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]}, "Hm.", ""),
     "reasoning that is hidden": ({"reasoning_details": [{"type": "reasoning.encrypted", "data": "gAAA"}]}, "", ""),
     "a summary": ({"reasoning_details": [{"type": "reasoning.summary", "summary": "Hm."}]}, "Hm.", ""),
@@ -199,7 +199,7 @@ SEEN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("piece, reasoning, text", SEEN.values(), ids=SEEN)
+@pytest.mark.parametrize("piece, reasoning, text", CONTENTS.values(), ids=CONTENTS)
 def test_content_in_any_known_field_is_a_token(piece, reasoning, text):
     role = delta({"role": "assistant", "content": ""})
     record = stream(role, delta(piece), last(), data({"choices": [], "usage": USAGE}), DONE)
@@ -215,7 +215,7 @@ def test_content_in_any_known_field_is_a_token(piece, reasoning, text):
         {"audio": {"id": "x", "expires_at": 5}}, {"reasoning_details": []}, {"reasoning_details": [{"type": "reasoning.text", "signature": "s"}]},
     ],
 )  # fmt: skip
-def test_what_brings_nothing_is_no_token(piece):
+def test_a_piece_without_content_is_no_token(piece):
     record = stream(delta(piece), A, last())
     assert (record.chunks, record.ttft) == (1, pytest.approx(2 * MS))
 
@@ -237,13 +237,13 @@ RESPONSES = {
     "deltas": ([
         responses("response.output_text.delta", delta="It is "), responses("response.output_text.delta", delta="four."),
         responses("response.output_text.done", text="It is four."), responses("response.output_item.done", item=MESSAGE), COMPLETED], 1, 3),
-    "a kind of delta that nobody knows yet": ([responses("response.hologram.delta", delta="It is four."), COMPLETED], 1, 2),
+    "an unknown kind of delta": ([responses("response.hologram.delta", delta="It is four."), COMPLETED], 1, 2),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("events, first, chunks", RESPONSES.values(), ids=RESPONSES)
-def test_a_response_is_read_once_with_deltas_and_without(events, first, chunks):
-    record = stream(*events, speaks="openai-responses")
+def test_a_response_is_read_only_once_with_deltas_and_without(events, first, chunks):
+    record = stream(*events, dialect="openai-responses")
     assert (record.outcome, record.text, record.reasoning) == (OK, "It is four.", "Hm.")
     assert (record.ttft, record.chunks, record.output_tokens) == (pytest.approx(first * MS), chunks, 9)
 
@@ -256,15 +256,15 @@ def test_a_response_is_read_once_with_deltas_and_without(events, first, chunks):
         ([last(usage=USAGE), DONE], ""),
     ],
 )  # fmt: skip
-def test_tokens_that_nobody_saw_are_said_with_the_fields_that_may_hold_them(pieces, fields):
+def test_unread_tokens_are_reported_with_the_fields_that_may_contain_them(pieces, fields):
     record = stream(*pieces)
     assert (record.outcome, record.chunks, record.output_tokens, record.unread) == (OK, 0, 3, fields)
 
 
-# ── 4: whose words they are ──
+# ── 4: the question in the answer ──
 
 QUESTION = "What is two and two, and why is it so?"
-ASKED = Ask(messages=[{"role": "user", "content": QUESTION}])
+CHAT_ASK = Ask(messages=[{"role": "user", "content": QUESTION}])
 RAIN = ["Rain ", "falls ", "on ", "the ", "roof."]
 
 
@@ -272,8 +272,8 @@ def gradio(kind: str, *outputs: object) -> bytes:
     return f"event: {kind}\n".encode() + data(list(outputs))
 
 
-def told(answer: object) -> dict[str, list]:
-    """A chat as Gradio's functions tell of it."""
+def chat_values(answer: object) -> dict[str, list]:
+    """Return the forms in which Gradio's functions return a chat."""
     return {
         "messages": [[{"role": "user", "content": QUESTION}, {"role": "assistant", "content": answer}]],
         "pairs": [[[QUESTION, answer]]],
@@ -286,17 +286,17 @@ def told(answer: object) -> dict[str, list]:
 
 
 @pytest.mark.parametrize("nothing", ["", None])
-@pytest.mark.parametrize("way", told(""))
-def test_a_chat_that_shows_the_question_first_has_not_answered_yet(way, nothing):
+@pytest.mark.parametrize("way", chat_values(""))
+def test_a_chat_that_begins_with_the_question_has_no_answer_yet(way, nothing):
     events = [
-        gradio("generating", *told(nothing)[way]), gradio("generating", *told("It")[way]), gradio("generating", *told("It is four.")[way]),
-        gradio("complete", *told("It is four.")[way]),
+        gradio("generating", *chat_values(nothing)[way]), gradio("generating", *chat_values("It")[way]), gradio("generating", *chat_values("It is four.")[way]),
+        gradio("complete", *chat_values("It is four.")[way]),
     ]  # fmt: skip
-    record = stream(*events, speaks="gradio", ask=ASKED)
+    record = stream(*events, dialect="gradio", ask=CHAT_ASK)
     assert (record.outcome, record.text, record.chunks) == (OK, "It is four.", 2)
     assert (record.ttft, record.e2e) == (pytest.approx(2 * MS), pytest.approx(3 * MS))
-    assert not has_token(named("gradio"), events[0], ASKED)
-    assert has_token(named("gradio"), events[0] + events[1], ASKED)
+    assert not has_token(named("gradio"), events[0], CHAT_ASK)
+    assert has_token(named("gradio"), events[0] + events[1], CHAT_ASK)
 
 
 def test_a_history_that_ends_with_the_question_has_no_answer():
@@ -304,18 +304,18 @@ def test_a_history_that_ends_with_the_question_has_no_answer():
     record = stream(
         gradio("generating", only),
         gradio("complete", [*only, {"role": "assistant", "content": "Four."}]),
-        speaks="gradio",
+        dialect="gradio",
     )
     assert (record.text, record.chunks, record.ttft) == ("Four.", 1, pytest.approx(2 * MS))
 
 
-def test_all_that_a_model_says_after_the_question_is_its_answer():
+def test_all_messages_of_the_model_after_the_question_are_its_answer():
     chat = [
         {"role": "user", "content": QUESTION},
         {"role": "assistant", "content": "Hm. "},
         {"role": "assistant", "content": "Four."},
     ]
-    assert stream(gradio("complete", chat), speaks="gradio").text == "Hm. Four."
+    assert stream(gradio("complete", chat), dialect="gradio").text == "Hm. Four."
 
 
 ECHOES = {
@@ -327,19 +327,19 @@ ECHOES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("speaks, events, chunks", ECHOES.values(), ids=ECHOES)
-def test_a_question_that_is_repeated_is_none_of_the_answer(speaks, events, chunks):
-    for ask in (ASKED, Ask(prompt=QUESTION)):
-        record = stream(*events, speaks=speaks, ask=ask)
+@pytest.mark.parametrize("dialect, events, chunks", ECHOES.values(), ids=ECHOES)
+def test_a_repeated_question_is_no_part_of_the_answer(dialect, events, chunks):
+    for ask in (CHAT_ASK, Ask(prompt=QUESTION)):
+        record = stream(*events, dialect=dialect, ask=ask)
         assert (record.outcome, record.text, record.chunks) == (OK, "It is four.", chunks)
 
 
-def test_a_short_question_may_be_an_answers_first_word():
+def test_a_short_question_may_be_the_first_word_of_an_answer():
     record = stream(word("Hello"), word(" there", "stop"), ask=Ask(prompt="Hello"))
     assert (record.text, record.chunks) == ("Hello there", 2)
 
 
-def whole(text: str, **more) -> bytes:
+def whole_message(text: str, **more) -> bytes:
     message = {"role": "assistant", "content": text, **more}
     return data(
         {
@@ -351,16 +351,16 @@ def whole(text: str, **more) -> bytes:
 
 
 REPEATS = {
-    "a whole message": [*map(word, RAIN), whole("".join(RAIN))],
-    "a whole message, trimmed": [*map(word, [*RAIN, " "]), whole("".join(RAIN))],
-    "a whole message behind the reason": [*map(word, RAIN), last(), whole("".join(RAIN)), DONE],
+    "a whole message": [*map(word, RAIN), whole_message("".join(RAIN))],
+    "a whole message, trimmed": [*map(word, [*RAIN, " "]), whole_message("".join(RAIN))],
+    "a whole message behind the reason": [*map(word, RAIN), last(), whole_message("".join(RAIN)), DONE],
     "a chunk with a whole message": [*map(word, RAIN), data({"object": "chat.completion.chunk", "choices": [{"message": {"content": "".join(RAIN)}, "finish_reason": "stop"}]})],
     "a last piece that is all of it": [*map(word, RAIN), word("".join(RAIN), "stop"), DONE],
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("pieces", REPEATS.values(), ids=REPEATS)
-def test_a_message_that_repeats_the_answer_brings_nothing(pieces):
+def test_a_message_that_repeats_the_answer_adds_no_tokens(pieces):
     record = stream(*pieces)
     assert (record.outcome, record.text.strip(), record.finish) == (OK, "Rain falls on the roof.", "stop")
     tokens = 6 if pieces[5] == word(" ") else 5
@@ -368,25 +368,25 @@ def test_a_message_that_repeats_the_answer_brings_nothing(pieces):
     assert len(record.itls) == tokens - 1
 
 
-def test_a_repeat_that_comes_together_with_the_last_token_brings_nothing():
+def test_a_repetition_in_the_read_of_the_last_token_adds_no_tokens():
     pieces = [*map(word, RAIN[:4]), word(RAIN[4]) + word("".join(RAIN), "stop")]
     record = stream(*pieces)
     assert (record.text, record.chunks, record.coalesced) == ("Rain falls on the roof.", 5, 0)
 
 
-def test_a_whole_message_that_goes_on_brings_the_rest():
-    record = stream(word("Rain "), word("falls "), whole("Rain falls on the roof."))
+def test_a_whole_message_that_is_longer_adds_the_rest():
+    record = stream(word("Rain "), word("falls "), whole_message("Rain falls on the roof."))
     assert (record.text, record.chunks) == ("Rain falls on the roof.", 3)
-    only = stream(whole("Rain falls."))
+    only = stream(whole_message("Rain falls."))
     assert (only.text, only.chunks, only.ttft) == ("Rain falls.", 1, pytest.approx(1 * MS))
 
 
-def test_a_whole_message_repeats_reasoning_and_calls_too():
+def test_repeated_reasoning_and_tool_calls_add_no_tokens():
     call = [{"index": 0, "function": {"name": "f", "arguments": "{}"}}]
     record = stream(
         delta({"reasoning_content": "Hm."}),
         delta({"tool_calls": call}),
-        whole("", reasoning_content="Hm.", tool_calls=call),
+        whole_message("", reasoning_content="Hm.", tool_calls=call),
     )
     assert (record.chunks, record.reasoning, record.text) == (2, "Hm.", "")
 
@@ -398,22 +398,22 @@ def test_a_whole_message_repeats_reasoning_and_calls_too():
         [data({"object": "chat.completion", "choices": [{"message": {"content": text}}]}) for text in ("Rain", "Rain falls", "Rain falls.")] + [last()],
     ],
 )  # fmt: skip
-def test_pieces_that_each_hold_all_so_far_say_it_once(pieces):
+def test_cumulative_pieces_are_read_once(pieces):
     record = stream(*pieces)
     assert (record.text, record.chunks, record.e2e) == ("Rain falls.", 3, pytest.approx(3 * MS))
 
 
-def test_messages_that_each_hold_a_piece_are_put_together():
+def test_messages_with_a_piece_each_are_joined():
     pieces = [data({"choices": [{"message": {"content": text}}]}) for text in RAIN]
     record = stream(*pieces, last())
     assert (record.text, record.chunks) == ("Rain falls on the roof.", 5)
 
 
-# ── 5: a success with nothing in it ──
+# ── 5: successes without content ──
 
 TWO = Ask(inputs=["one", "two"])
 VECTOR = {"embedding": [0.1, 0.2]}
-NOTHING = {
+EMPTY_RESULTS = {
     "no vectors": ("openai-embeddings", {"data": []}, "the answer has 0 vectors for 2 inputs"),
     "fewer vectors": ("openai-embeddings", {"data": [VECTOR]}, "the answer has 1 vectors for 2 inputs"),
     "a vector of length 0": ("openai-embeddings", {"data": [VECTOR, {"embedding": []}]}, "an empty vector"),
@@ -437,9 +437,9 @@ EMPTY_CHOICES = {
 }
 
 
-@pytest.mark.parametrize("speaks, body, words", NOTHING.values(), ids=NOTHING)
-def test_fewer_vectors_or_ranks_than_were_asked_for_are_a_failure(speaks, body, words):
-    record = document(body, speaks, TWO)
+@pytest.mark.parametrize("dialect, body, words", EMPTY_RESULTS.values(), ids=EMPTY_RESULTS)
+def test_fewer_vectors_or_ranks_than_inputs_are_a_failure(dialect, body, words):
+    record = document(body, dialect, TWO)
     assert (record.outcome, record.words) == ("empty_answer", words)
 
 
@@ -450,17 +450,17 @@ def test_a_document_with_an_empty_choice_is_a_failure(body):
 
 
 @pytest.mark.parametrize(
-    "speaks, body",
+    "dialect, body",
     [
         ("gradio-run", {"data": [""]}), ("gradio-run", {"data": []}), ("ollama-chat", {"message": {"content": ""}, "done": True}),
         ("anthropic", {"type": "message", "content": [], "stop_reason": "end_turn"}),
     ],
 )  # fmt: skip
-def test_an_empty_document_is_a_failure_in_every_protocol(speaks, body):
-    assert document(body, speaks).outcome == "empty_answer"
+def test_an_empty_document_is_a_failure_in_every_protocol(dialect, body):
+    assert document(body, dialect).outcome == "empty_answer"
 
 
-def test_a_model_that_says_nothing_and_counts_it_has_answered():
+def test_an_empty_answer_with_a_token_count_is_a_success():
     record = document(
         {"choices": [{"message": {"content": ""}, "finish_reason": "stop"}], "usage": {"completion_tokens": 0}}
     )
@@ -468,12 +468,12 @@ def test_a_model_that_says_nothing_and_counts_it_has_answered():
 
 
 @pytest.mark.parametrize("extra", [{"top_n": 1}, {"top_k": 1}])
-def test_as_many_ranks_are_wanted_as_were_asked_for(extra):
-    one = {"results": [{"index": 0, "relevance_score": 0.9}]}
-    assert document(one, "rerank", Ask(inputs=["one", "two"], extra=extra)).outcome == OK
+def test_the_number_of_ranks_is_limited_by_top_n(extra):
+    result = {"results": [{"index": 0, "relevance_score": 0.9}]}
+    assert document(result, "rerank", Ask(inputs=["one", "two"], extra=extra)).outcome == OK
 
 
-# ── 6: strictness about what does not matter to timing ──
+# ── 6: tolerance of errors that do not affect timing ──
 
 EMOJI = "🙂"
 HIGH, LOW = b'"\\ud83d"', b'"\\ude42"'
@@ -503,7 +503,7 @@ HARMLESS = {
 
 
 @pytest.mark.parametrize("pieces, text", HARMLESS.values(), ids=HARMLESS)
-def test_what_does_not_matter_fails_no_request(pieces, text):
+def test_harmless_errors_fail_no_request(pieces, text):
     record = stream(*pieces, last(), DONE)
     assert (record.outcome, record.words, record.chunks, record.text) == (OK, "", 2, text)
     record.text.encode()
@@ -513,14 +513,14 @@ def test_what_does_not_matter_fails_no_request(pieces, text):
     "count, tokens",
     [(5.0, 5), ("5", 5), ("5.0", 5), (5, 5), (5.5, None), ("many", None), ([5], None), (True, None), (-1, None)],
 )
-def test_a_count_is_read_in_any_spelling_or_is_not_known(count, tokens):
+def test_a_count_is_read_in_any_notation_or_is_not_known(count, tokens):
     record = stream(A, last(), data({"choices": [], "usage": {"prompt_tokens": count, "completion_tokens": count}}))
     assert (record.outcome, record.input_tokens) == (OK, tokens)
     assert (record.output_tokens, record.token_source) == ((1, "chunks") if tokens is None else (tokens, "usage"))
 
 
 @pytest.mark.parametrize(
-    "speaks, body, tokens",
+    "dialect, body, tokens",
     [
         ("anthropic", {"type": "message", "content": [{"type": "text", "text": "a"}], "stop_reason": "end_turn", "usage": {"output_tokens": "3"}}, 3),
         ("ollama-chat", {"message": {"content": "a"}, "done": True, "eval_count": 3.0}, 3),
@@ -528,8 +528,8 @@ def test_a_count_is_read_in_any_spelling_or_is_not_known(count, tokens):
         ("tgi", {"generated_text": "a", "details": {"generated_tokens": 3.0, "finish_reason": "length"}}, 3),
     ],
 )  # fmt: skip
-def test_counts_are_read_in_any_spelling_in_every_protocol(speaks, body, tokens):
-    record = document(body, speaks)
+def test_counts_are_read_in_any_notation_in_every_protocol(dialect, body, tokens):
+    record = document(body, dialect)
     assert (record.outcome, record.output_tokens) == (OK, tokens)
 
 
@@ -547,7 +547,7 @@ def test_documents_are_read_as_tolerantly_as_streams(body):
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 203, 206, 299])
-def test_any_status_of_success_may_carry_an_answer(status):
+def test_any_status_of_success_may_have_an_answer(status):
     record = stream(A, B, last(), status=status)
     assert (record.outcome, record.status, record.chunks, record.text) == (OK, status, 2, "a b ")
     assert document({"choices": [{"message": {"content": "a"}}]}, status=status).outcome == OK
@@ -557,15 +557,15 @@ def test_any_status_of_success_may_carry_an_answer(status):
     "content_type", ["", JSON, "text/plain", "text/html", "application/x-ndjson", "application/octet-stream"]
 )
 @pytest.mark.parametrize("before", [b"", b"\n\n", b"\xef\xbb\xbf", b": ping\n\n"])
-def test_a_stream_of_events_is_one_whatever_it_calls_itself(content_type, before):
+def test_a_stream_of_events_is_read_with_any_content_type(content_type, before):
     record = stream(before + A, B, last(), content_type=content_type)
     assert (record.outcome, record.chunks, record.ttft) == (OK, 2, pytest.approx(1 * MS))
 
 
 @pytest.mark.parametrize(
-    "speaks, pieces",
+    "dialect, pieces",
     [
-        ("openai-chat", [A[6:-1], B[6:-1], last()[6:-1]]),  # lines of JSON without their `data:`
+        ("openai-chat", [A[6:-1], B[6:-1], last()[6:-1]]),  # lines of JSON without `data:`
         ("ollama-chat", [data({"message": {"content": "a "}}), data({"message": {"content": "b "}}), data({"done": True})]),
         ("openai-chat", [A[:-1], B[:-1], last()[:-1], DONE[:-1]]),  # one newline between events
         ("openai-chat", [A.replace(b"\n", b"\r\n"), B.replace(b"\n", b"\r\n"), last().replace(b"\n", b"\r\n")]),
@@ -573,8 +573,8 @@ def test_a_stream_of_events_is_one_whatever_it_calls_itself(content_type, before
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("content_type", [STREAM, "application/x-ndjson"])
-def test_chunks_are_read_in_other_frames_too(speaks, pieces, content_type):
-    record = stream(*pieces, speaks=speaks, content_type=content_type)
+def test_chunks_are_read_in_other_frames_too(dialect, pieces, content_type):
+    record = stream(*pieces, dialect=dialect, content_type=content_type)
     assert (record.outcome, record.text, record.chunks) == (OK, "a b ", 2)
     assert (record.ttft, record.e2e) == (pytest.approx(1 * MS), pytest.approx(2 * MS))
 
@@ -593,12 +593,12 @@ PLACES = {
 
 
 @pytest.mark.parametrize("pieces", PLACES.values(), ids=PLACES)
-def test_usage_is_found_where_servers_put_it(pieces):
+def test_usage_is_found_in_all_known_places(pieces):
     record = stream(*pieces)
     assert (record.outcome, record.input_tokens, record.output_tokens) == (OK, 5, 3)
 
 
-def test_a_document_may_have_its_usage_elsewhere():
+def test_usage_of_a_document_may_be_in_another_field():
     record = document({"choices": [{"message": {"content": "a"}}], "meta": {"usage": USAGE}})
     assert (record.input_tokens, record.output_tokens, record.token_source) == (5, 3, "usage")
 
@@ -608,7 +608,7 @@ def claude(start: dict, end: dict) -> Record:
         data({"type": "message_start", "message": {"usage": start}}),
         data({"type": "content_block_delta", "delta": {"text": "a"}}),
         data({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": end}),
-        speaks="anthropic",
+        dialect="anthropic",
     )
 
 
@@ -636,8 +636,8 @@ SHAPES = {
     "OpenAI's": ("openai-embeddings", {"data": [VECTOR, VECTOR], "usage": {"prompt_tokens": 7}}, 7),
     "in base 64": ("openai-embeddings", {"data": [{"embedding": "AACAPw=="}, {"embedding": "AACAPw=="}]}, None),
     "TEI's": ("tei-embed", [[0.1, 0.2], [0.3, 0.4]], None),
-    "Cohere's of today": ("cohere-embed", {"embeddings": {"float": [[0.1], [0.2]]}, "meta": {"billed_units": {"input_tokens": 7}}}, 7),
-    "Cohere's before": ("cohere-embed", {"embeddings": [[0.1], [0.2]], "texts": ["one", "two"]}, None),
+    "Cohere's": ("cohere-embed", {"embeddings": {"float": [[0.1], [0.2]]}, "meta": {"billed_units": {"input_tokens": 7}}}, 7),
+    "Cohere's old form": ("cohere-embed", {"embeddings": [[0.1], [0.2]], "texts": ["one", "two"]}, None),
     "Ollama's": ("openai-embeddings", {"embeddings": [[0.1], [0.2]], "prompt_eval_count": 7}, None),
     "llama.cpp's": ("openai-embeddings", [{"index": 0, "embedding": [[0.1]]}, {"index": 1, "embedding": [[0.2]]}], None),
     "ranks of Cohere's": ("rerank", {"results": [{"index": 1, "relevance_score": 0.9}, {"index": 0, "relevance_score": 0.1}], "meta": {"tokens": {"input_tokens": 7}}}, 7),
@@ -648,16 +648,16 @@ SHAPES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("speaks, body, tokens", SHAPES.values(), ids=SHAPES)
-def test_vectors_and_ranks_are_read_in_their_shapes(speaks, body, tokens):
-    record = document(body, speaks, TWO)
+@pytest.mark.parametrize("dialect, body, tokens", SHAPES.values(), ids=SHAPES)
+def test_vectors_and_ranks_are_read_in_their_shapes(dialect, body, tokens):
+    record = document(body, dialect, TWO)
     assert (record.outcome, record.words, record.input_tokens) == (OK, "", tokens)
 
 
-@pytest.mark.parametrize("speaks", ["openai-embeddings", "cohere-embed", "tei-embed", "rerank", "tei-rerank"])
+@pytest.mark.parametrize("dialect", ["openai-embeddings", "cohere-embed", "tei-embed", "rerank", "tei-rerank"])
 @pytest.mark.parametrize(
     "body", [{"error": "full"}, {"message": "full"}, {"detail": "full"}, {"error": {"message": "full"}}]
 )
-def test_an_error_inside_a_200_is_one(speaks, body):
-    record = document(body, speaks, TWO)
+def test_an_error_with_status_200_is_a_failure(dialect, body):
+    record = document(body, dialect, TWO)
     assert (record.outcome, record.words) == ("error_event", "full")

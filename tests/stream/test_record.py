@@ -45,7 +45,7 @@ A, B, STOP = token("a"), token("b"), token("c", finish="stop")
 
 
 def read_stream(*pieces: bytes, after: list[float] | None = None, stall: float = 0.2, **more) -> Record:
-    """Each piece in a read of its own, 1, 2, 3, … ms after sending or as told."""
+    """Read a stream whose pieces arrive in separate reads, 1, 2, 3, … ms after sending or at the times `after`."""
     cuts = [len(b"".join(pieces[: number + 1])) for number in range(len(pieces))]
     return read(timeline_of(b"".join(pieces), cuts, after=after or (), **more), OpenAIChat(), stall=stall)
 
@@ -60,7 +60,7 @@ def failure(kind: str, detail: str = "words", **more) -> Timeline:
 
 
 OUTCOMES = {
-    # refused
+    # HTTP errors
     "429": (answer(429, {"error": {"message": "Rate limit reached for org-8Fd2 in 20s"}}), "http_429", "HTTP 429: Rate limit reached for … in …"),
     "400": (answer(400, {"object": "error", "message": "max_tokens is too large", "code": 400}), "http_4xx", "HTTP 400: max_tokens is too large"),
     "401": (answer(401, {"error": "Unauthorized"}), "http_4xx", "HTTP 401: Unauthorized"),
@@ -81,7 +81,7 @@ OUTCOMES = {
     "oom in 503": (answer(503, b"Out Of Memory", "text/plain"), "out_of_memory", "HTTP 503: Out Of Memory"),
     "oom in 200": (answer(200, A + event({"error": {"message": OOM}}), "text/event-stream"), "out_of_memory", "CUDA out of memory. Tried to allocate … GiB (GPU …; … GiB total)"),
     "oom in a document": (answer(200, {"error": OOM}), "out_of_memory", "CUDA out of memory. Tried to allocate … GiB (GPU …; … GiB total)"),
-    # no answer at all
+    # no answer
     "301": (answer(301, HTML, "text/html"), "bad_stream", "HTTP 301: neither an answer nor an error"),
     "307": (answer(307), "bad_stream", "HTTP 307: neither an answer nor an error"),
     "204": (answer(204), "truncated", "the stream ended without an end after no tokens"),
@@ -98,7 +98,7 @@ OUTCOMES = {
     "bytes": (answer(200, A + b"data: \xff\n\n", "text/event-stream"), "truncated", "the stream ended without an end after some tokens; its last words: bytes that are not text"),
     "bytes outside an event": (answer(200, A + b"\xff\xfe\n", "text/event-stream"), "bad_stream", "not a stream: bytes that are not text"),
     "not JSON": (answer(200, A + event(b"{nonsense}"), "text/event-stream"), "bad_stream", "not a chunk of this protocol: {nonsense}"),
-    # answered
+    # answers
     "document": (answer(200, {"choices": [{"message": {"content": "a"}}]}), OK, ""),
     "document without a type": (answer(200, {"choices": [{"message": {"content": "a"}}]}, ""), OK, ""),
     "document cut short": (answer(200, b'{"choices": [{"mess'), "truncated", "the stream ended without an end after no tokens"),
@@ -107,7 +107,7 @@ OUTCOMES = {
     "stream without a type, id first": (answer(200, b"id: 1\n" + STOP, "text/plain"), OK, ""),
     "stream cut short": (answer(200, A + b"data: {", "text/event-stream"), "truncated", "the stream ended without an end after some tokens"),
     "spaces about [DONE]": (answer(200, A + b"data: [DONE] \n\n", "text/event-stream"), OK, ""),
-    # failed on the way
+    # failures of the connection
     "connect": (failure("connect", "Connection refused (ECONNREFUSED)", status=0), "connect", "Connection refused (ECONNREFUSED)"),
     **{kind: (failure(kind, status=0), kind, "words") for kind in CLIENT_KINDS},
     "reset before an answer": (failure("reset", status=0), "reset", "words"),
@@ -139,7 +139,7 @@ OUTCOMES = {
 
 
 @pytest.mark.parametrize("timeline, outcome, error", OUTCOMES.values(), ids=OUTCOMES)
-def test_what_becomes_of_a_request(timeline, outcome, error):
+def test_the_outcome_and_error_of_a_request(timeline, outcome, error):
     record = read(timeline, OpenAIChat())
     assert (record.outcome, record.error) == (outcome, error)
 
@@ -153,7 +153,7 @@ def test_failures_of_the_transport_pass_through(kind):
     assert read(failure(kind, status=0), OpenAIChat()).outcome == kind
 
 
-def test_a_request_that_was_never_sent_begins_when_it_was_asked_for():
+def test_a_request_that_was_never_sent_begins_at_its_requested_time():
     timeline = Timeline(requested_ns=3 * MS, ended_ns=5 * MS, client_queue=0.1, failure="connect", detail="no")
     record = read(timeline, OpenAIChat(), name="chat")
     assert record == Record("chat", "connect", "no", "no", sent=0.003, duration=pytest.approx(0.002), client_queue=0.1)
@@ -182,7 +182,7 @@ def test_a_request_that_was_never_sent_begins_when_it_was_asked_for():
         ("text/event-stream", b' {"error": 1}', False),
     ],
 )
-def test_streams_are_told_by_type_or_beginning(content_type, body, streamed):
+def test_streams_are_recognised_by_type_or_beginning(content_type, body, streamed):
     assert is_stream(content_type, body) == streamed
 
 
@@ -194,12 +194,12 @@ def test_streams_are_told_by_type_or_beginning(content_type, body, streamed):
     [
         ([A, B, STOP, usage(3)], [10, 20, 30, 31], 0.010),
         ([A, B, STOP, usage(5)], [10, 20, 30, 31], 0.005),  # four tokens in 20 ms after the first
-        ([A, B, STOP], [10, 20, 30], 0.010),  # chunks for want of usage
-        ([token("a b", 2), token("c d e", 5), token("f", 6, "stop")], [10, 20, 30], 0.005),  # the first brought two
+        ([A, B, STOP], [10, 20, 30], 0.010),  # chunks, as there is no usage
+        ([token("a b", 2), token("c d e", 5), token("f", 6, "stop")], [10, 20, 30], 0.005),  # the first has two
         ([token("a b c", 3), token("d", 4, "stop")], [10, 20], 0.010),
-        ([token("", 0), token("a b", 2), token("c", 3, "stop")], [5, 10, 20], 0.010),  # the role brought none
-        ([STOP, usage(5)], [10, 11], None),  # one chunk has no time in it
-        ([token("a", 5), token("b", 5, "stop")], [10, 20], None),  # all tokens were in the first, it is told
+        ([token("", 0), token("a b", 2), token("c", 3, "stop")], [5, 10, 20], 0.010),  # the role has none
+        ([STOP, usage(5)], [10, 11], None),  # a single chunk has no duration
+        ([token("a", 5), token("b", 5, "stop")], [10, 20], None),  # all tokens are in the first, by usage
         ([A, STOP, usage(0)], [10, 20, 21], None),
         ([A, STOP, usage(1)], [10, 20, 21], None),
         ([DONE], [10], None),
@@ -209,7 +209,7 @@ def test_tpot_is_the_time_after_the_first_chunk_by_the_tokens_after_it(pieces, a
     assert read_stream(*pieces, after=after).tpot == (None if tpot is None else pytest.approx(tpot))
 
 
-def test_times_are_those_of_token_bearing_events_alone():
+def test_times_are_only_those_of_events_with_tokens():
     role = event({"choices": [{"delta": {"role": "assistant", "content": ""}}]})
     record = read_stream(role, b": comment\n\n", A, B, event({"choices": [{"finish_reason": "stop"}]}), usage(2), DONE)
     assert (record.ttft, record.ttfo, record.e2e, record.arrivals) == tuple(
@@ -233,7 +233,7 @@ def test_one_event_with_reasoning_and_answer_arrives_once():
         ([A[:10], A[10:] + B[:10], B[10:], STOP], 0, 3),
     ],
 )
-def test_chunks_are_coalesced_that_came_with_an_earlier_one(pieces, coalesced, chunks):
+def test_chunks_in_the_read_of_an_earlier_one_are_coalesced(pieces, coalesced, chunks):
     record = read_stream(*pieces)
     assert (record.coalesced, record.chunks) == (coalesced, chunks)
 
@@ -241,29 +241,31 @@ def test_chunks_are_coalesced_that_came_with_an_earlier_one(pieces, coalesced, c
 @pytest.mark.parametrize(
     "pieces, after, windows, arrivals, merged, ttft_bounds",
     [
-        # they came together, as far as anybody can tell
+        # they arrived together, as far as is known
         ([A, B + STOP], [10, 30], [9, 1], [10, 30, 30], [], None),
         ([A + B, STOP], [10, 30], [1, 9], [10, 10, 30], [], None),
-        # they waited for us: the socket was empty 6 ms before the last of them came
+        # they waited for the load generator: the socket was empty 6 ms before the last of them arrived
         ([A, B + STOP], [10, 30], [9, 6], [10, 27, 30], [(20, [17, 3], True)], None),
         ([A, A + B + STOP], [10, 30], [0, 6], [10, 26, 28, 30], [(20, [16, 2, 2], True)], None),
-        # so did the first ones
+        # the first chunks waited too
         ([A + B, STOP], [10, 30], [8, 0], [6, 10, 30], [(8, [4], False)], (2, 10)),
         ([A + B, A + STOP], [10, 30], [4, 4], [8, 10, 28, 30], [(4, [2], False), (20, [18, 2], True)], (6, 10)),
-        # who is alone came when it came, however long nobody looked
+        # a single chunk has the time of its read, however long the window is
         ([A, B, STOP], [10, 20, 30], [9, 9, 9], [10, 20, 30], [], None),
-        # a window never goes back behind what came before
+        # a window never begins before the previous read
         ([A, B + STOP], [10, 30], [0, 99], [10, 20, 30], [(20, [10, 10], True)], None),
         ([A + B], [10], [99], [5, 10], [(10, [5], False)], (0, 10)),
     ],
 )
-def test_chunks_that_waited_for_us_are_spread_over_their_window(pieces, after, windows, arrivals, merged, ttft_bounds):
+def test_chunks_that_waited_for_the_load_generator_are_spread_over_their_window(
+    pieces, after, windows, arrivals, merged, ttft_bounds
+):
     timeline = timeline_of(b"".join(pieces), list(accumulate(map(len, pieces))), after=after, windows=windows)
     record = read(timeline, OpenAIChat())
-    assert [round(each * 1e3, 6) for each in record.arrivals] == arrivals
+    assert [round(arrival * 1e3, 6) for arrival in record.arrivals] == arrivals
     assert [
-        (round(each.total * 1e3, 6), [round(gap * 1e3, 6) for gap in each.estimates], each.exact)
-        for each in record.merged
+        (round(merge.total * 1e3, 6), [round(itl * 1e3, 6) for itl in merge.estimates], merge.exact)
+        for merge in record.merged
     ] == merged
     assert record.ttft_bounds == (ttft_bounds and pytest.approx(tuple(ms / 1e3 for ms in ttft_bounds)))
     assert record.uncertain == sum(len(estimates) for _, estimates, _ in merged)
@@ -273,9 +275,9 @@ def test_chunks_that_waited_for_us_are_spread_over_their_window(pieces, after, w
 
 @pytest.mark.parametrize(
     "windows, tpot",
-    [([0, 0], 0.010), ([8, 0], 0.024 / 4)],  # tokens at TTFT: three that came together, or those of the first alone
+    [([0, 0], 0.010), ([8, 0], 0.024 / 4)],  # tokens at TTFT: three that arrived together, or only those of the first
 )
-def test_tpot_counts_the_tokens_that_were_there_at_ttft(windows, tpot):
+def test_tpot_excludes_the_tokens_that_arrived_at_ttft(windows, tpot):
     pieces = [token("a", 1) + token("b c", 3), token("d e", 5, "stop")]
     record = read(timeline_of(b"".join(pieces), [len(pieces[0])], after=[10, 30], windows=windows), OpenAIChat())
     assert record.tpot == pytest.approx(tpot)
@@ -329,14 +331,14 @@ def test_itls_add_up_and_no_duration_is_negative(pieces, after, data):
         ([A, STOP, usage(7)], 7, "usage"),
         ([A, STOP], 2, "chunks"),
         ([token("a", 2), token("b", 3, "stop"), usage(3)], 3, "chunk_usage"),
-        ([token("a", 2), token("b", 4)], 4, "chunk_usage"),  # cut off, but what it told last holds
+        ([token("a", 2), token("b", 4)], 4, "chunk_usage"),  # cut off, but the last reported count is used
         ([DONE], None, ""),
         ([A, STOP, event({"choices": [], "usage": {"prompt_tokens": 5}})], 2, "chunks"),
         ([A, STOP, usage(-5)], 2, "chunks"),
         ([A, STOP, usage(10**300)], 2, "chunks"),
     ],
 )
-def test_who_counts_the_output_tokens(pieces, tokens, source):
+def test_the_source_of_the_token_count(pieces, tokens, source):
     record = read_stream(*pieces)
     assert (record.output_tokens, record.token_source) == (tokens, source)
 
@@ -348,18 +350,18 @@ def choice(index: int, text: str, finish: str | None = None) -> bytes:
 BOTH = event({"choices": [{"index": 0, "delta": {"content": "c"}}, {"index": 1, "delta": {"content": "d"}}]})
 
 
-def test_tokens_are_those_of_all_choices_and_text_is_the_first_ones():
+def test_tokens_are_those_of_all_choices_and_text_is_that_of_the_first():
     record = read_stream(choice(0, "a"), choice(1, "b"), BOTH, choice(0, "", "stop"), choice(1, "", "length"), usage(4))
     assert (record.ok, record.chunks, record.text, record.finish, record.output_tokens) == (True, 3, "ac", "stop", 4)
 
 
-def test_a_choice_that_counts_from_one_is_the_first_where_there_is_no_other():
+def test_a_single_choice_with_index_one_is_the_first():
     record = read_stream(choice(1, "a"), choice(1, "b"), choice(1, "c", "stop"), after=[1, 2, 4])
     assert (record.text, record.finish, record.token_source) == ("abc", "stop", "chunks")
     assert record.itls == pytest.approx([0.001, 0.002])
 
 
-def test_itls_are_inside_a_choice_and_the_first_token_is_any_choices():
+def test_itls_are_inside_a_choice_and_the_first_token_is_of_any_choice():
     record = read_stream(
         choice(1, "b"), choice(0, "a"), BOTH, choice(0, "e"), choice(0, "", "stop"), after=[10, 12, 20, 50, 60]
     )
@@ -369,7 +371,7 @@ def test_itls_are_inside_a_choice_and_the_first_token_is_any_choices():
     assert record.stalls == 0
 
 
-def test_the_time_per_output_token_is_that_of_one_choice():
+def test_tpot_is_that_of_one_choice():
     pieces = [choice(index, "x") for _ in range(5) for index in (0, 1)]
     after = [10.0 * step + index for step in range(1, 6) for index in (0, 1)]
     record = read_stream(*pieces, choice(0, "", "stop"), usage(10), after=[*after, 60, 61])
@@ -377,7 +379,7 @@ def test_the_time_per_output_token_is_that_of_one_choice():
     assert record.itls == pytest.approx([0.010] * 8)
 
 
-def test_choices_that_waited_for_us_together_are_known_by_their_sums_alone():
+def test_only_sums_are_known_of_choices_that_waited_for_the_load_generator_together():
     body = choice(0, "a"), choice(1, "b"), choice(0, "c") + choice(1, "d") + choice(0, "e", "stop")
     record = read_stream(*body, after=[10, 20, 60], windows=[0, 0, 30])
     first, second = record.merged
@@ -389,24 +391,25 @@ def test_choices_that_waited_for_us_together_are_known_by_their_sums_alone():
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 50)), min_size=1, max_size=40), st.integers(100, 4000))
-def test_itls_are_inside_choices_however_the_stream_is_sliced(chunks, size):
+def test_itls_are_inside_choices_for_any_slices_of_the_stream(chunks, size):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("llmlocust.stream.reading.SLICE", size)
-        after = list(accumulate(gap for _, gap in chunks))
+        after = list(accumulate(interval for _, interval in chunks))
         record = read_stream(*(choice(index, "x") for index, _ in chunks), after=after)
-    of = {
-        index: [moment for (each, _), moment in zip(chunks, after, strict=True) if each == index] for index in range(3)
+    moments_by_choice = {
+        index: [moment for (choice_, _), moment in zip(chunks, after, strict=True) if choice_ == index]
+        for index in range(3)
     }
-    itls = [(later - earlier) / 1000 for moments in of.values() for earlier, later in pairwise(moments)]
+    itls = [(later - earlier) / 1000 for moments in moments_by_choice.values() for earlier, later in pairwise(moments)]
     assert sorted(record.itls) == pytest.approx(sorted(itls), abs=1e-9)
-    assert record.text == "x" * len(of[0] or of[chunks[0][0]])
+    assert record.text == "x" * len(moments_by_choice[0] or moments_by_choice[chunks[0][0]])
 
 
 # ── words ──
 
 
 @pytest.mark.parametrize(
-    "text, left",
+    "text, expected",
     [
         ("", ""),
         ("Engine core failed", "Engine core failed"),
@@ -420,14 +423,14 @@ def test_itls_are_inside_choices_however_the_stream_is_sliced(chunks, size):
         ("x" * 300, "x" * 200),
     ],
 )
-def test_words_without_ids(text, left):
-    assert without_ids(text) == left
+def test_words_without_ids(text, expected):
+    assert without_ids(text) == expected
 
 
 @given(st.text() | st.text(alphabet="ab1 HTP503:\n'\"", max_size=300) | st.from_regex(r"HTTP \d{2,4}.*"))
 @example("a " * 99 + "aa b")
 @example("1" * 1999 + "23 abc")
-def test_words_without_ids_hold_no_digit_but_the_status_and_stay_as_they_are(text):
+def test_words_without_ids_have_no_digits_except_the_status_and_are_not_changed_again(text):
     once = without_ids(text)
     after_status = once[8:] if once.startswith("HTTP ") and once[5:8].isdecimal() else once
     assert not any(letter.isdecimal() for letter in after_status)
@@ -436,7 +439,7 @@ def test_words_without_ids_hold_no_digit_but_the_status_and_stay_as_they_are(tex
     assert "\n" not in once
 
 
-# ── what no server should send ──
+# ── invalid answers ──
 
 GARBAGE = st.recursive(
     st.none() | st.booleans() | st.integers() | st.integers(-(10**320), 10**320) | st.floats() | st.text(max_size=4),
@@ -473,7 +476,7 @@ RAW = (CHUNKS | GARBAGE).map(lambda value: json.dumps(value).encode()) | st.bina
 
 
 def assert_is_sound(record: Record) -> None:
-    """Whatever was sent: a known outcome, numbers that can be counted with, words that can be written."""
+    """Check that a record has a known outcome, valid counts, a short error, and can be serialised."""
     assert record.outcome in (OK, *ERROR_KINDS)
     tokens = (record.input_tokens, record.output_tokens, record.reasoning_tokens)
     assert all(count is None or 0 <= count < 1 << 50 for count in tokens)
@@ -482,38 +485,40 @@ def assert_is_sound(record: Record) -> None:
 
 
 @given(st.lists(RAW, max_size=4), st.booleans(), st.sampled_from([OpenAIChat(), OpenAICompletions()]))
-def test_no_stream_raises(chunks, complete, dialect):
+def test_no_stream_raises_an_error(chunks, complete, dialect):
     body = b"".join(map(event, chunks))
     assert_is_sound(read(timeline_of(body, [len(body) // 2], complete=complete), dialect))
 
 
 @given(RAW, st.sampled_from([200, 201, 302, 400, 500]), st.sampled_from([JSON, "", "text/html", "text/event-stream"]))
-def test_no_document_raises(body, status, content_type):
+def test_no_document_raises_an_error(body, status, content_type):
     assert_is_sound(read(answer(status, body, content_type), OpenAIChat()))
 
 
 @given(
     st.binary(max_size=60), st.sampled_from([200, 500]), st.sampled_from([JSON, "", "text/event-stream"]), st.booleans()
 )
-def test_no_bytes_raise(body, status, content_type, complete):
+def test_no_bytes_raise_an_error(body, status, content_type, complete):
     assert_is_sound(read(answer(status, body, content_type, complete=complete), OpenAIChat()))
 
 
 def of_one_answer(chunk: dict) -> dict:
-    """Without whole messages, which repeat earlier text, and without other choices."""
+    """Return the chunk without whole messages, which repeat earlier text, and without other choices."""
     choices = chunk.get("choices")
     if isinstance(choices, list):
-        alone = {"message": None, "index": 0}
-        chunk = chunk | {"choices": [each | alone if isinstance(each, dict) else each for each in choices[:1]]}
+        single = {"message": None, "index": 0}
+        chunk = chunk | {
+            "choices": [choice_ | single if isinstance(choice_, dict) else choice_ for choice_ in choices[:1]]
+        }
     return chunk
 
 
 @given(st.lists(CHUNKS.map(of_one_answer).map(lambda chunk: json.dumps(chunk).encode()), max_size=4), st.integers(0, 3))
-def test_events_are_read_together_as_they_are_one_by_one(chunks, place):
+def test_events_are_read_together_as_they_are_separately(chunks, place):
     good, bad = [STOP, *map(event, chunks)], b"data: no JSON\n\n"
-    alone = [read_stream(each) for each in good]
+    records = [read_stream(piece) for piece in good]
     together, with_bad = read_stream(*good), read_stream(*good[: place + 1], bad, *good[place + 1 :])
-    assert together.text == with_bad.text == "".join(record.text for record in alone)
+    assert together.text == with_bad.text == "".join(record.text for record in records)
 
 
 @pytest.mark.parametrize(
@@ -538,7 +543,7 @@ def test_events_are_read_together_as_they_are_one_by_one(chunks, place):
         b'{"choices": [{"delta": []}]}',
     ],
 )
-def test_chunks_that_say_nothing_are_no_fault(chunk):
+def test_chunks_without_content_are_no_error(chunk):
     record = read_stream(A, event(chunk), STOP)
     assert (record.outcome, record.text, record.chunks) == (OK, "ac", 2)
 
@@ -550,23 +555,23 @@ def test_broken_json_makes_a_bad_stream(chunk):
     assert record.words == f"not a chunk of this protocol: {chunk.decode()}"
 
 
-def test_the_last_of_doubled_keys_counts():
+def test_the_last_of_duplicate_keys_counts():
     assert read_stream(event(b'{"choices": null, "choices": [{"text": "a", "text": "b"}]}')).text == "b"
 
 
 @pytest.mark.parametrize("field", ["error", "message", "detail", "choices", "unknown", "usage"])
 @pytest.mark.parametrize("depth", [*range(50, 1100, 25), 100_000])
 @pytest.mark.parametrize("opening, closing", [(b"[", b"]"), (b'{"message":', b"}")])
-def test_deep_nesting_raises_nothing(field, depth, opening, closing):
+def test_deep_nesting_raises_no_error(field, depth, opening, closing):
     body = b'{"%b":%b1%b}' % (field.encode(), opening * depth, closing * depth)
     for timeline in (answer(200, event(body), "text/event-stream"), answer(200, body), answer(500, body)):
         assert_is_sound(read(timeline, OpenAIChat()))
 
 
-# ── what takes its time ──
+# ── time of reading ──
 
 LARGE = 1_000_000
-"""Bytes, about. What the tests compare its time with has a sixteenth."""
+"""Approximate size in bytes. The time is compared with that of a sixteenth of it."""
 TIMES = 16
 
 
@@ -595,22 +600,22 @@ TIMES = 16
     ],
     ids=lambda body_of: body_of(100)[:12].decode(errors="replace"),
 )
-def test_the_time_of_large_answers_grows_with_their_size_and_not_with_its_square(body_of):
+def test_the_time_to_read_grows_linearly_with_the_size(body_of):
     assert time_to_read(body_of(LARGE)) < 6 * TIMES * max(time_to_read(body_of(LARGE // TIMES)), 0.001)
 
 
 def time_to_read(body: bytes) -> float:
-    """Seconds of the processor: the less of two readings, as whatever else it does comes on top."""
-    took = []
+    """Return the processor time in seconds: the minimum of two measurements, as other work can only add time."""
+    times = []
     for _ in range(2):
         began = time.process_time()
         for status, content_type in ((200, "text/event-stream"), (200, "text/html"), (200, JSON), (500, "text/html")):
             assert_is_sound(read(answer(status, body, content_type), OpenAIChat()))
-        took.append(time.process_time() - began)
-    return min(took)
+        times.append(time.process_time() - began)
+    return min(times)
 
 
-def test_words_of_a_server_are_found_where_servers_put_them():
+def test_messages_of_a_server_are_found_in_all_known_fields():
     bodies = [
         {"error": {"message": "w"}},
         {"error": "w"},
@@ -628,13 +633,13 @@ def test_a_clock_that_went_back_gives_no_negative_duration():
 
 
 @pytest.mark.parametrize("reason", ["error", "abort"])
-def test_an_engine_that_gives_up_has_failed(reason):
+def test_a_finish_reason_of_an_engine_failure_is_a_failure(reason):
     record = read_stream(A, token("b", finish=reason), DONE)
 
     assert (record.outcome, record.error) == ("error_event", f"finish_reason: {reason}")
 
 
-# ── how late we looked ──
+# ── lateness of reads ──
 
 BEFORE, BEGAN = 100 * MS, 110 * MS
 
@@ -642,36 +647,38 @@ BEFORE, BEGAN = 100 * MS, 110 * MS
 @pytest.mark.parametrize(
     "first_read, first, empty",
     [
-        (BEGAN + MS // 20, BEGAN + MS // 30, BEFORE),  # it did not sleep: bytes came while we were busy
-        (BEGAN + MS, BEGAN - 5 * MS, BEFORE),  # nor did it here, though the first read took its time
-        (BEGAN + 8 * MS, BEGAN + 8 * MS - MS // 10, BEGAN + 8 * MS - MS // 10),  # it slept, and the first byte woke it
-        (BEGAN + 8 * MS, BEGAN + 3 * MS, BEGAN),  # it was woken late: by whom is not known
+        # the poll did not sleep: bytes arrived while the process was busy
+        (BEGAN + MS // 20, BEGAN + MS // 30, BEFORE),
+        (BEGAN + MS, BEGAN - 5 * MS, BEFORE),  # the poll did not sleep, though the first read took longer
+        # the poll slept, and the first byte woke it
+        (BEGAN + 8 * MS, BEGAN + 8 * MS - MS // 10, BEGAN + 8 * MS - MS // 10),
+        (BEGAN + 8 * MS, BEGAN + 3 * MS, BEGAN),  # the poll woke late, for an unknown reason
     ],
 )
-def test_when_a_socket_was_empty(first_read, first, empty):
+def test_the_time_at_which_a_socket_was_empty(first_read, first, empty):
     assert Poll(BEFORE, BEGAN, first_read, first).empty() == empty
 
 
 @pytest.mark.parametrize(
     "first_bytes, window",
     [
-        (9, 40),  # the read before left nothing
-        (65_000, 100),  # it may have left something, so only the look before counts
+        (9, 40),  # the previous read left nothing
+        (65_000, 100),  # the previous read may have left bytes, so the poll before it counts
     ],
 )
-def test_a_window_begins_where_the_socket_was_last_read(first_bytes, window):
+def test_a_window_begins_at_the_last_read_that_emptied_the_socket(first_bytes, window):
     polls = [Poll(0, 100, 100), Poll(100, 200, 200)]
     timeline = Timeline(ends=[first_bytes, first_bytes + 9], times=[150, 200], lags=[10, 0], polls=polls)
     assert timeline.window(1) == window
 
 
-def test_a_reason_to_finish_is_kept_as_far_as_a_row_has_room():
+def test_a_finish_reason_is_limited_to_100_characters():
     record = read_stream(A, token("b", finish="x" * 70_000), DONE)
 
     assert (record.outcome, record.finish) == ("ok", "x" * 100)
 
 
-# ── what an answer is like ──
+# ── flaws of answers ──
 
 
 @pytest.mark.parametrize(
@@ -692,18 +699,18 @@ def test_flaws_of_an_answer(record, flaws):
     assert [name for name in ("empty", "cut", "repeated") if getattr(record, name)] == flaws
 
 
-# ── what cannot be ──
+# ── contradictions ──
 
 
 def in_order(record):
-    """What every record promises."""
+    """Return whether times are in order and no count is negative."""
     times = [0.0, *(t for t in (record.ttft, record.ttfo, record.e2e) if t is not None), record.duration]
     counts = [record.input_tokens, record.output_tokens, record.reasoning_tokens, record.stalls, record.coalesced]
     return times == sorted(times) and all(count is None or count >= 0 for count in counts)
 
 
 def timed(**wrong):
-    """A record whose times fit together, but for some."""
+    """Return a record with consistent times, except those given."""
     arrivals = wrong.pop("arrivals", [0.1, 0.3, 0.4])
     right = {"duration": 0.5, "ttft": 0.1, "ttfo": 0.3, "e2e": 0.4, "output_tokens": 3, "tpot": 0.15}
     itls = wrong.pop("itls", [later - earlier for earlier, later in pairwise(arrivals)])
@@ -718,16 +725,16 @@ WRONG = {
     "a last token after the response": {"e2e": 0.7},
     "no number": {"e2e": math.nan},
     "a duration below zero": {"duration": -1.0, "ttft": None, "ttfo": None, "e2e": None, "arrivals": []},
-    "a gap back in time": {"arrivals": [0.1, 0.45, 0.4]},
+    "a negative ITL": {"arrivals": [0.1, 0.45, 0.4]},
     "ITLs of other chunks": {"itls": [0.2, 0.3]},
-    "an ITL too many": {"itls": [0.1, 0.1, 0.1]},
+    "one ITL too many": {"itls": [0.1, 0.1, 0.1]},
     "output tokens below zero": {"output_tokens": -1},
     "prompt tokens below zero": {"input_tokens": -7},
 }
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-def test_a_record_that_contradicts_itself_is_marked_and_put_in_order(wrong):
+def test_a_record_that_contradicts_itself_is_marked_and_corrected(wrong):
     record = bounded(timed(**wrong))
 
     assert record.contradicts
@@ -739,21 +746,21 @@ def test_a_record_that_contradicts_itself_is_marked_and_put_in_order(wrong):
 ABSURD = [10**30, -1, -(10**30), float("nan"), float("inf"), 1e300, 0.5, "many", "1e400", [5], {"a": 1}, True]
 
 
-class Credulous(OpenAIChat):
-    """A dialect that passes on whatever the server says."""
+class Unchecked(OpenAIChat):
+    """A dialect that returns every count of the server without a check."""
 
     def pieces(self, deltas, chunk, event):
         super().pieces(deltas, chunk, event)
-        usage = Usage(*(self.told,) * 5)
-        for each in deltas:
-            each.usage = usage
+        usage = Usage(*(self.count,) * 5)
+        for delta in deltas:
+            delta.usage = usage
         deltas.append(Delta(USAGE, event.end, "", usage))
 
 
-@pytest.mark.parametrize("told", ABSURD, ids=repr)
-def test_absurd_counts_of_a_server_are_no_counts(told):
-    dialect = Credulous()
-    dialect.told = told
+@pytest.mark.parametrize("count", ABSURD, ids=repr)
+def test_absurd_counts_of_a_server_are_ignored(count):
+    dialect = Unchecked()
+    dialect.count = count
     record = read(answer(200, A + B + STOP, "text/event-stream"), dialect)
 
     assert record.ok
@@ -765,25 +772,25 @@ def test_absurd_counts_of_a_server_are_no_counts(told):
     msgspec.msgpack.encode(ledger.take())
 
 
-@pytest.mark.parametrize("told", [10**30, -1, math.nan, math.inf, 1e300], ids=repr)
+@pytest.mark.parametrize("count", [10**30, -1, math.nan, math.inf, 1e300], ids=repr)
 @pytest.mark.parametrize("name", ["input_tokens", "output_tokens", "reasoning_tokens"])
-def test_absurd_counts_of_a_record_are_none(name, told):
-    record = bounded(Record(**{name: told}))
+def test_absurd_counts_of_a_record_are_removed(name, count):
+    record = bounded(Record(**{name: count}))
     assert (getattr(record, name), record.contradicts) == (None, "a count out of range")
 
 
 @pytest.mark.parametrize(
-    "fine",
+    "changes",
     [{}, {"e2e": 0.505}, {"ttft": -0.004}, {"ttfo": 0.095}, {"ttft": None, "ttfo": None, "arrivals": []}],
     ids=str,
 )
-def test_what_two_clocks_may_differ_by_is_no_contradiction(fine):
-    record = timed(**fine)
+def test_the_possible_difference_of_two_clocks_is_no_contradiction(changes):
+    record = timed(**changes)
     before = deepcopy(record)
 
     assert bounded(record) == before
 
 
-def test_several_answers_have_itls_of_their_own():
+def test_several_answers_have_separate_itls():
     assert not bounded(timed(itls=[0.3]), one_answer=False).contradicts
     assert bounded(timed(itls=[-0.3]), one_answer=False).itls == [0.0]

@@ -1,4 +1,4 @@
-"""Events out of bodies: the format of the standard, a decoder of it that others wrote, and the fast path beside it."""
+"""Events of bodies: compared with the standard, with another decoder, and with the fast path."""
 
 import re
 from collections.abc import Iterator
@@ -33,14 +33,14 @@ TIDY = st.builds(
     st.binary(max_size=3),
 )
 PLAIN = st.lists(st.builds("data: {}\n\n".format, st.text(max_size=5)), max_size=6).map(
-    lambda all_: "".join(all_).encode()
+    lambda frames: "".join(frames).encode()
 )
 BYTES = st.binary(max_size=40) | st.text(alphabet="data: \n\r\ufeffé{}", max_size=40).map(str.encode)
 BODIES = st.one_of(MIXED, TIDY, PLAIN, BYTES)
 
 
 class Counting(SSEClient):
-    """Another decoder of the format, with the place that it has got to."""
+    """Another decoder of the format, with its current offset."""
 
     offset = 0
 
@@ -50,8 +50,8 @@ class Counting(SSEClient):
             yield block
 
 
-def others_own(body: bytes) -> list[Event] | None:
-    """What another decoder says of a body that has come as one piece; None where it is no text to it."""
+def events_of_other_decoder(body: bytes) -> list[Event] | None:
+    """Return the events of another decoder for a body in one piece; None if the body is not UTF-8."""
     client = Counting(iter([body]))
     try:
         events = [(event.data.encode(), client.offset, event.event) for event in client.events()]
@@ -60,24 +60,24 @@ def others_own(body: bytes) -> list[Event] | None:
     return [Event(*event) for event in events]
 
 
-def without_wholeness(found: list[Event]) -> list[Event]:
-    return [replace(event, whole=True) for event in found]
+def without_wholeness(found_events: list[Event]) -> list[Event]:
+    return [replace(event, whole=True) for event in found_events]
 
 
-def without_strays(found: list[Event]) -> list[Event]:
-    return [event for event in found if event.kind != STRAY]
+def without_strays(found_events: list[Event]) -> list[Event]:
+    return [event for event in found_events if event.kind != STRAY]
 
 
 def has_lines_of_json(body: bytes) -> bool:
-    """Whether several lines of data stand together of which one may be an event by itself."""
-    together: list[bytes] = []
+    """Return whether several lines of data are adjacent, one of which may be an event."""
+    adjacent: list[bytes] = []
     for line in [*re.split(rb"\r\n|\n|\r", body), b""]:
         if line == b"":
-            if len(together) > 1 and any(each[:1] == b"{" or each == b"[DONE]" for each in together):
+            if len(adjacent) > 1 and any(value[:1] == b"{" or value == b"[DONE]" for value in adjacent):
                 return True
-            together = []
+            adjacent = []
         elif line.partition(b":")[0].removeprefix(BOM) == b"data":
-            together.append(line.partition(b":")[2].strip())
+            adjacent.append(line.partition(b":")[2].strip())
     return False
 
 
@@ -89,36 +89,36 @@ def has_lines_of_json(body: bytes) -> bool:
 @example("\ufeffdata: a\n\n".encode())
 @example(b"data: \xff\n\n")
 @example(b"data: a\n\ndata: b")
-def test_fast_path_finds_what_reading_line_by_line_finds(body):
-    found = sse._plain(body)
-    assert found is None or found == sse._decoded(body)
+def test_the_fast_path_finds_the_events_of_reading_line_by_line(body):
+    found_events = sse._plain(body)
+    assert found_events is None or found_events == sse._decoded(body)
 
 
 @given(TIDY | PLAIN)
 @example(b"data: a\n\ndata: b")
 def test_events_are_those_of_another_decoder(body):
-    own = others_own(body)
-    assume(own is not None)
-    assume(not body.startswith(BOM))  # the other one does not take it off
+    expected = events_of_other_decoder(body)
+    assume(expected is not None)
+    assume(not body.startswith(BOM))  # the other decoder does not remove it
     assume(not has_lines_of_json(body))
-    assume(not re.search(rb"\r\r\n|\n\r|\r\n\n", body))  # it takes blank lines for others
-    assume(not body.endswith(b"\r"))  # which may be half of a line's end
-    assert without_wholeness(without_strays(events(body))) == own
+    assume(not re.search(rb"\r\r\n|\n\r|\r\n\n", body))  # the other decoder finds other blank lines
+    assume(not body.endswith(b"\r"))  # this may be half of a line end
+    assert without_wholeness(without_strays(events(body))) == expected
 
 
-def by_the_standard(body: bytes) -> list[tuple[bytes, str]]:
-    """Data and names of the events that were dispatched: WHATWG's HTML, section 9.2.6, word for word."""
-    found, data, kind = [], [], ""
+def events_of_the_standard(body: bytes) -> list[tuple[bytes, str]]:
+    """Return data and names of the dispatched events, by WHATWG's HTML, section 9.2.6, word for word."""
+    expected_events, data, kind = [], [], ""
     for line in re.split(rb"\r\n|\n|\r", body.removeprefix(BOM))[:-1]:
         field, _, value = line.partition(b":")
         if not line:
-            found += [(b"\n".join(data), kind or "message")] if data else []
+            expected_events += [(b"\n".join(data), kind or "message")] if data else []
             data, kind = [], ""
         elif field == b"data":
             data.append(value.removeprefix(b" "))
         elif field == b"event":
             kind = value.removeprefix(b" ").decode(errors="replace")
-    return found
+    return expected_events
 
 
 @given(BODIES)
@@ -126,15 +126,15 @@ def by_the_standard(body: bytes) -> list[tuple[bytes, str]]:
 @example(b"data: a\n\r\ndata: b\n\n")
 @example(b"\r\r\r\n\n\r\n\r\n\r")
 @example(b"\xef\xbb\xbfdata: a\n\n")
-def test_events_are_the_standards(body):
+def test_events_are_those_of_the_standard(body):
     assume(not has_lines_of_json(body))
     assume(not body.endswith(b"\r"))
-    found = without_strays(events(body, complete=False))
-    assert [(event.data, event.kind) for event in found] == by_the_standard(body)
+    found_events = without_strays(events(body, complete=False))
+    assert [(event.data, event.kind) for event in found_events] == events_of_the_standard(body)
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=9)))
-def test_fast_path_answers_for_plain_frames(all_data):
+def test_the_fast_path_reads_plain_frames(all_data):
     body = "".join(f"data: {data}\n\n" for data in all_data).encode()
     assert [event.data.decode() for event in sse._plain(body)] == all_data
 
@@ -142,20 +142,20 @@ def test_fast_path_answers_for_plain_frames(all_data):
 @given(MIXED | TIDY | PLAIN)
 def test_a_cut_body_has_exactly_the_events_that_ended_before_the_cut(body):
     assume(not has_lines_of_json(body))
-    whole = without_strays(events(body, complete=False))
+    all_events = without_strays(events(body, complete=False))
     for cut in range(len(body) + 1):
         if body[cut - 1 : cut] == b"\r":
-            continue  # it may be half of a line's end
-        found = without_strays(events(body[:cut], complete=False))
-        assert found == [event for event in whole if event.end <= cut]
+            continue  # this may be half of a line end
+        found_events = without_strays(events(body[:cut], complete=False))
+        assert found_events == [event for event in all_events if event.end <= cut]
 
 
 @given(BODIES)
-def test_only_the_last_event_can_be_unfinished_and_only_then_completeness_matters(body):
-    found = without_strays(events(body))
+def test_only_the_last_event_can_be_unfinished_and_depend_on_completeness(body):
+    found_events = without_strays(events(body))
     assume(not has_lines_of_json(body))
-    assert all(event.whole for event in found[:-1])
-    assert without_strays(events(body, complete=False)) == [event for event in found if event.whole]
+    assert all(event.whole for event in found_events[:-1])
+    assert without_strays(events(body, complete=False)) == [event for event in found_events if event.whole]
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -163,8 +163,8 @@ def test_only_the_last_event_can_be_unfinished_and_only_then_completeness_matter
 def test_an_event_ends_with_its_blank_line(ending, complete):
     first = f"data: a{ending}{ending}".encode()
     second = f": comment{ending}event: error{ending}data: b{ending}data: c{ending}id: 5{ending}{ending}".encode()
-    found = events(first + second, complete=complete)
-    assert found == [Event(b"a", len(first)), Event(b"b\nc", len(first + second), "error")]
+    found_events = events(first + second, complete=complete)
+    assert found_events == [Event(b"a", len(first)), Event(b"b\nc", len(first + second), "error")]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_an_event_without_its_blank_line_counts_only_in_a_complete_body(tail):
 
 
 @pytest.mark.parametrize(
-    "body, found",
+    "body, expected",
     [
         ("\ufeffdata: a\n\ndata: b\n\n", [b"a", b"b"]),
         ("data: a\n\r\ndata: b\n\n", [b"a", b"b"]),
@@ -195,23 +195,23 @@ def test_an_event_without_its_blank_line_counts_only_in_a_complete_body(tail):
         ("Data: a\n\n", []),
     ],
 )
-def test_corners_of_the_format(body, found):
-    assert [event.data for event in without_strays(events(body.encode()))] == found
+def test_special_cases_of_the_format(body, expected):
+    assert [event.data for event in without_strays(events(body.encode()))] == expected
 
 
 @pytest.mark.parametrize(
-    "body, found",
+    "body, expected",
     [
         (b'data: {"a": 1}\ndata: {"b": 2}\n', [(b'{"a": 1}', 15), (b'{"b": 2}', 30)]),
         (b'data: {}\ndata: {"b": 2}\ndata: [DONE]\n\n', [(b"{}", 9), (b'{"b": 2}', 24), (b"[DONE]", 37)]),
         (b'data: {}\r\ndata: {"b": [1,', [(b"{}", 10), (b'{"b": [1,', 25)]),
-        (b'data: {"a":\ndata: {"b": 2}\ndata: }\n\n', [(b'{"a":\n{"b": 2}\n}', 36)]),  # one object
+        (b'data: {"a":\ndata: {"b": 2}\ndata: }\n\n', [(b'{"a":\n{"b": 2}\n}', 36)]),  # a single object
         (b"data: one\ndata: two\n\n", [(b"one\ntwo", 21)]),
         (b'event: x\ndata: {"a": 1}\nevent: y\ndata: {"b": 2}\n', [(b'{"a": 1}', 24), (b'{"b": 2}', 48)]),
     ],
 )
-def test_lines_that_are_each_an_object_are_an_event_each(body, found):
-    assert [(event.data, event.end) for event in events(body)] == found
+def test_adjacent_lines_of_json_objects_are_separate_events(body, expected):
+    assert [(event.data, event.end) for event in events(body)] == expected
 
 
 @pytest.mark.parametrize(
@@ -221,12 +221,12 @@ def test_lines_that_are_each_an_object_are_an_event_each(body, found):
         (b'data: a\n\n{"error": "full"}', [b'{"error": "full"}']),
         (b"data: a\n\nupstream timed out\n", [b"upstream timed out"]),
         (b"data: a\n\n   \n\t\n: comment\nid: 1\nretry: 5\n\n", []),
-        (b"data: a\n\ndat", []),  # the beginning of a field that is cut off
+        (b"data: a\n\ndat", []),  # the cut beginning of a field
         (b"data: a\n\nX", [b"X"]),
     ],
 )
 @pytest.mark.parametrize("complete", [True, False])
-def test_lines_outside_the_format_are_kept_as_such(body, strays, complete):
+def test_lines_outside_the_format_are_kept_as_strays(body, strays, complete):
     assert [event.data for event in events(body, complete=complete) if event.kind == STRAY] == strays
 
 
@@ -246,7 +246,7 @@ def test_lines_outside_the_format_are_kept_as_such(body, strays, complete):
     ],
     ids=["newlines", "returns", "comments", "one comment", "one event", "lines of JSON", "plain", "crlf", "unfinished"],
 )
-def test_large_bodies_are_read_whole(body, count):
+def test_large_bodies_are_read_completely(body, count):
     assert len(events(body)) == count
 
 

@@ -1,4 +1,4 @@
-"""Timelines as a transport would have left them."""
+"""Timelines in the form of a transport."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,7 +6,7 @@ from llmlocust.stream.timeline import Poll, Timeline
 
 MS = 1_000_000
 SENT = 5_000 * MS
-"""When requests are sent, in nanoseconds."""
+"""The time at which requests are sent, in nanoseconds."""
 
 
 def timeline_of(
@@ -21,9 +21,10 @@ def timeline_of(
     failure: str = "",
     detail: str = "",
 ) -> Timeline:
-    """A body in one read, or in several that end at the cuts; they arrive 1, 2, 3, … ms after sending or as told.
+    """Return the timeline of a body in one read, or in several that end at the cuts.
 
-    All bytes of a read came at once, or within the milliseconds of its window.
+    The reads arrive 1, 2, 3, … ms after sending, or `after` milliseconds. All bytes of a read arrive at once, or within
+    the milliseconds of its window.
     """
     ends = sorted({cut for cut in cuts if 0 < cut < len(body)}) + ([len(body)] if body else [])
     times = [SENT + round(ms * MS) for ms in (after or range(1, len(ends) + 1))]
@@ -36,17 +37,17 @@ def timeline_of(
         body=bytearray(body),
         ends=ends,
         times=times,
-        **looked(times, [round(ms * MS) for ms in windows] or [0] * len(times)),
+        **polls_of(times, [round(ms * MS) for ms in windows] or [0] * len(times)),
         complete=complete,
         failure=failure,
         detail=detail,
     )
 
 
-def looked(times: Sequence[int], windows: Sequence[int]) -> dict[str, list]:
-    """What a timeline knows of how its socket was looked at: it was empty so long before each read's arrival."""
+def polls_of(times: Sequence[int], windows: Sequence[int]) -> dict[str, list]:
+    """Return lags and polls of a timeline whose socket was empty a window before the arrival of each read."""
     empty = [time - window for time, window in zip(times, windows, strict=True)]
-    # a look that found something at once says no more than that the one before did not
+    # a poll that finds bytes at once only shows that the previous poll found none
     return {
         "lags": [0] * len(times),
         "polls": [Poll(moment, time, time) for moment, time in zip(empty, times, strict=True)],

@@ -1,4 +1,4 @@
-"""Messages: finished English that keeps what it was made of."""
+"""Messages: English texts that keep their templates and values."""
 
 import copy
 import json
@@ -25,7 +25,7 @@ ROSE = message("{load}: {metric} rose from {before} to {after}", load="5 users",
 
 
 def rendered(text):
-    """A text with brackets around each message in it."""
+    """Return a text with brackets around every message in it."""
     if not isinstance(text, Message):
         return text
     return f"[{text.template.format(**{name: rendered(value) for name, value in text.values.items()})}]"
@@ -48,7 +48,7 @@ def test_values_may_have_braces():
     assert message("{name} failed", name="{x} {}") == "{x} {} failed"
 
 
-def test_joining_keeps_the_parts():
+def test_joined_texts_keep_their_parts():
     parts = [term("a"), "b", term("c")]
     assert clauses(parts) == "a; b; c"
     assert rendered(clauses(parts)) == "[[[a]; b]; [c]]"
@@ -59,7 +59,7 @@ def test_joining_keeps_the_parts():
     assert series(parts[:1]) is parts[0]
 
 
-def test_a_sentence_keeps_what_it_is_made_of():
+def test_a_sentence_keeps_its_message():
     assert sentence(ROSE) == f"{ROSE}."
     assert rendered(sentence(term("errors"))) == "[[errors].]"
     assert sentence(term("errors")) == "Errors."
@@ -68,9 +68,9 @@ def test_a_sentence_keeps_what_it_is_made_of():
     assert capitalised(term("errors")).template == "errors"
 
 
-def test_a_long_series_is_no_deep_one():
+def test_a_long_series_is_not_deep():
     depth, level = 0, [series(["a"] * 2000)]
-    while level := [value for each in level if isinstance(each, Message) for value in each.values.values()]:
+    while level := [value for text in level if isinstance(text, Message) for value in text.values.values()]:
         depth += 1
     assert depth < 20
 
@@ -139,19 +139,19 @@ def test_any_json_is_read(value):
         ("{load}", {str(number): "a" for number in range(1000)}),
     ],
 )
-def test_a_message_of_another_form_is_its_text(template, values):
+def test_a_message_of_invalid_form_is_its_text(template, values):
     text = read(json.dumps({"text": "5 users failed", "template": template, "values": values}))
     assert type(text) is str
     assert text == "5 users failed"
 
 
-def test_the_text_of_a_file_is_not_made_of_its_template():
+def test_the_text_of_a_file_is_not_formatted_from_its_template():
     text = read(json.dumps({"text": "a", "template": "{load.__class__} {0} {", "values": {"load": "b"}}))
     assert text == "a"
     assert text.template == "{load.__class__} {0} {"
 
 
-def test_a_message_from_a_file_is_not_deep():
+def test_the_depth_of_a_message_from_a_file_is_limited():
     nested = "a"
     for _ in range(300):
         nested = {"text": "a", "template": "{a}", "values": {"a": nested}}
@@ -161,6 +161,6 @@ def test_a_message_from_a_file_is_not_deep():
     assert depth <= 100
 
 
-def test_other_objects_stay_as_they_are():
+def test_other_objects_are_not_changed():
     for value in ({}, {"text": "a"}, {"text": "a", "template": "a", "values": {}, "more": 1}):
         assert read(json.dumps(value)) == value
