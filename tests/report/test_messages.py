@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 
 import pytest
 from hypothesis import given
@@ -29,12 +30,15 @@ TERMS = {
 """The texts of tables in the code that become messages."""
 
 
-def calls(name):
-    """Yield each call of a function in the package, with its file and line."""
-    for path in sorted((ROOT / "llmlocust").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name:
-                yield f"{path.name}:{node.lineno}", node
+@cache
+def calls():
+    """Each call of `message` or `term` in the package, with where it is. Parsed once, and not at import."""
+    return [
+        (f"{path.name}:{node.lineno}", node)
+        for path in sorted((ROOT / "llmlocust").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("message", "term")
+    ]
 
 
 def literal(node):
@@ -51,16 +55,16 @@ def of_templates():
             yield templating.template_of(text[0] if isinstance(text, tuple) else text)
 
 
-TEMPLATES = {
-    *(template for name in ("message", "term") for _, node in calls(name) if (template := literal(node)) is not None),
-    *of_templates(),
-    *TERMS,
-}
+@cache
+def templates():
+    """Every template that the catalogues must have."""
+    of_calls = {template for _, node in calls() if (template := literal(node)) is not None}
+    return {*of_calls, *of_templates(), *TERMS}
 
 
 def test_templates_are_literals_and_name_their_values():
-    for place, node in calls("message"):
-        if place.startswith("templating.py"):  # of {% trans %} blocks
+    for place, node in calls():
+        if node.func.id == "term" or place.startswith("templating.py"):  # which renders {% trans %} blocks
             continue
         assert literal(node) is not None, place
         assert set(PLACEHOLDER.findall(literal(node))) == {keyword.arg for keyword in node.keywords}, place
@@ -69,8 +73,8 @@ def test_templates_are_literals_and_name_their_values():
 @pytest.mark.parametrize("language", OTHERS)
 def test_a_catalogue_has_exactly_the_templates_with_their_placeholders(language):
     entries = messages_of(language)
-    assert TEMPLATES - entries.keys() == set()
-    assert entries.keys() - TEMPLATES == set()
+    assert templates() - entries.keys() == set()
+    assert entries.keys() - templates() == set()
     for template, translation in entries.items():
         assert sorted(PLACEHOLDER.findall(translation)) == sorted(PLACEHOLDER.findall(template)), template
 
@@ -79,7 +83,7 @@ def test_a_catalogue_has_exactly_the_templates_with_their_placeholders(language)
 @given(st.data())
 def test_every_message_can_be_rendered(language, data):
     catalogue = Catalogue(messages_of(language), language)
-    template = data.draw(st.sampled_from(sorted(TEMPLATES)))
+    template = data.draw(st.sampled_from(sorted(templates())))
     value = st.text() | st.integers() | st.sampled_from(sorted(TERMS)).map(term)
     values = {name: data.draw(value) for name in PLACEHOLDER.findall(template)}
     catalogue.render(message(template, **values))
