@@ -1,8 +1,8 @@
 """The order of the tests when xdist gives them to several workers, one group after the other (--dist loadgroup).
 
-Tests that start Locust, a command or a browser mostly wait. If they came last, cores would be idle: they come first, and
-each of them goes to the next free worker. Tests that share a fixture of their module stay together, so that it is made
-once; so do the tests of a module that computes, which take no time worth spreading.
+Tests that start Locust, a command or a browser mostly wait. If they came last, cores would be idle: they end before the
+others do, and run beside them, each on the next free worker. Tests that share a fixture of their module stay together, so
+that it is made once; so do the tests of a module that computes, which take no time worth spreading.
 """
 
 from types import ModuleType
@@ -11,6 +11,8 @@ import pytest
 
 _STARTING = {"tests.chromium", "tests.command", "tests.hosts", "tests.locusts"}
 """Modules from which a test takes what starts such a process."""
+_LAST_WAIT = 0.8
+"""Share of all tests after which no test that waits is left."""
 
 
 def arrange(tests: list[pytest.Item]) -> None:
@@ -21,7 +23,15 @@ def arrange(tests: list[pytest.Item]) -> None:
     for test, module in modules.items():
         if together[test] or not waiting[module]:
             test.add_marker(pytest.mark.xdist_group(module.__name__))
-    tests.sort(key=lambda test: (not waiting[modules[test]], not together[test]))
+    those_that_wait = sorted((test for test in tests if waiting[modules[test]]), key=lambda test: not together[test])
+    others = [test for test in tests if not waiting[modules[test]]]
+    places = _places(those_that_wait, _LAST_WAIT) | _places(others, 1.0)
+    tests.sort(key=places.__getitem__)
+
+
+def _places(tests: list[pytest.Item], end: float) -> dict[pytest.Item, float]:
+    """Return the place of each test in the whole order: 0 for the first one of all, `end` for the last of these."""
+    return {test: end * place / len(tests) for place, test in enumerate(tests)}
 
 
 def _module_of(test: pytest.Item) -> ModuleType:

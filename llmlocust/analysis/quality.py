@@ -45,7 +45,7 @@ class Change:
 
     def says(self, unit: str) -> Message:
         """A sentence on the change, in percentage points."""
-        what = KINDS[self.kind] if self.is_worse else message("not certainly {change}", change=KINDS[self.kind])
+        what = KINDS[self.kind] if self.is_worse else message("no certain sign of {change}", change=KINDS[self.kind])
         before, after = (words.share(getattr(level, self.kind)) for level in (self.before, self.after))
         return message(
             "{change}: {before} at {low_load}, {after} at {high_load} (by {low} to {high} points).",

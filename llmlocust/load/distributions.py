@@ -88,8 +88,8 @@ def think_time(text: str) -> Distribution:
 def think_time_in_words(seconds: Distribution) -> Message:
     """Return a think time as text, for a user class in run.json."""
     if seconds.even and not seconds.fixed:
-        return message("wait {low} to {high} s", low=f"{seconds.low:g}", high=f"{seconds.high:g}")
-    return message("wait {seconds} s", seconds=f"{seconds.low:g}" if seconds.fixed else seconds.text)
+        return message("think time {low} to {high} s", low=f"{seconds.low:g}", high=f"{seconds.high:g}")
+    return message("think time {seconds} s", seconds=f"{seconds.low:g}" if seconds.fixed else seconds.text)
 
 
 def is_named(text: str) -> bool:

@@ -36,7 +36,7 @@ def markdown(assessment: Assessment) -> str:
         for cliff in assessment.verdict.cliffs:
             low, high = (words.load(load) for load in cliff.between)
             lines.append(
-                f"- {low} → {high} {words.unit_of(assessment.unit)}: {media.markdown(cliff.what)}. {media.markdown(cliff.why)}."
+                f"- {low} → {high} {words.unit_of(assessment.unit)}: {media.markdown(cliff.what)}. {media.markdown(words.sentence(cliff.why))}"
             )
     if advice := assessment.advice:
         lines += ["", "## Next steps", ""]

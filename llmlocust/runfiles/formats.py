@@ -28,7 +28,7 @@ PREFIX_llm_run.json describes the run:
                                          nearest to failing), "bracket" ([highest load that passes, lowest that fails], each null if
                                          not yet known)}
     options                              options of the run, without secrets
-    user_classes                         {"ChatUser": "wait 1 to 3 s"}: user classes and their think time as text
+    user_classes                         {"ChatUser": "think time 1 to 3 s"}: user classes and their think time as text
     think_times                          {"ChatUser": 2.0}: mean think time of each user class in seconds; null if not known
     clock                                "kernel" or "user": the clock of the arrival times; "kernel and user": both
     clocks                               {"kernel": 4211, "user": 3}: number of measured requests by clock

@@ -30,7 +30,9 @@ def test_fewer_right_answers_are_reported_with_loads_and_difference():
 def test_a_difference_within_noise_is_not_worse():
     (change,) = changes([level(1, right=0.90), level(100, right=0.88)])
     assert not change.is_worse
-    assert change.says("users").startswith("Not certainly fewer right answers under load: 90 % at 1 user, 88 % at 100")
+    assert change.says("users").startswith(
+        "No certain sign of fewer right answers under load: 90 % at 1 user, 88 % at 100"
+    )
 
 
 def test_better_is_not_worse():

@@ -42,7 +42,7 @@ def judged():
 def test_a_page_reports_whether_answers_get_worse(judged):
     page = html(judged).replace("\N{NO-BREAK SPACE}", " ")
     assert FEWER in page
-    assert "Not certainly more answers cut at the limit of tokens under load: 10 % at 5 users, 12 % at 40" in page
+    assert "No certain sign of more answers cut at the limit of tokens under load: 10 % at 5 users, 12 % at 40" in page
     assert FEWER in markdown(judged)
 
 

@@ -686,10 +686,10 @@ def test_invalid_combinations_of_options_are_an_error(args, words):
 @pytest.mark.parametrize(
     "text, words, mean",
     [
-        ("5", "wait 5 s", 5.0),
-        ("1-3", "wait 1 to 3 s", 2.0),
-        ("uniform:1-3", "wait 1 to 3 s", 2.0),
-        ("normal:5,1", "wait normal:5,1 s", None),
+        ("5", "think time 5 s", 5.0),
+        ("1-3", "think time 1 to 3 s", 2.0),
+        ("uniform:1-3", "think time 1 to 3 s", 2.0),
+        ("normal:5,1", "think time normal:5,1 s", None),
     ],
 )
 def test_think_times_have_the_form_of_run_json(text, words, mean):

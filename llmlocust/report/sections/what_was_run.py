@@ -171,7 +171,7 @@ def _when(moment: Any) -> Message | None:
         return None
     return message(
         "{day} {month} {year}, {time} UTC",
-        day=f"{time.day:02d}",
+        day=time.day,
         month=_MONTHS[time.month - 1],
         year=time.year,
         time=f"{time:%H:%M}",

@@ -218,7 +218,7 @@ def test_a_run_describes_what_was_asked_for_and_what_is_wrong(prefix):
         prefix,
         options=options,
         target=target,
-        user_classes={"Chat": message("wait {seconds} s", seconds=2)},
+        user_classes={"Chat": message("think time {seconds} s", seconds=2)},
         think_times={"Chat": 2.0},
         users={"a": 1, "b": 1},
     )
@@ -231,7 +231,7 @@ def test_a_run_describes_what_was_asked_for_and_what_is_wrong(prefix):
 
     content = info(prefix)
     assert (content["options"], content["target"]) == (options, target)
-    assert (content["user_classes"], content["think_times"]) == ({"Chat": "wait 2 s"}, {"Chat": 2.0})
+    assert (content["user_classes"], content["think_times"]) == ({"Chat": "think time 2 s"}, {"Chat": 2.0})
     assert content["plan"] == {"levels": [2], "arrivals": "poisson", "max_in_flight": 40}
     assert (content["processes"], content["stopped"], content["ended_by"]) == (2, True, "errors < 1% at 2 users")
     checks = [(check["name"], check["ok"], check["says"], check["levels"]) for check in content["checks"]]
