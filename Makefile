@@ -12,7 +12,7 @@ demo: install
 	$(BIN)/llmlocust demo
 
 test: $(VENV)/dev browser
-	$(BIN)/python -m pytest -n 8 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 10 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 real: $(patsubst tests/real/needs/%.txt,.real/%/installed,$(wildcard tests/real/needs/*.txt))
 
