@@ -54,9 +54,14 @@ class Change:
             low_load=words.with_unit(self.before.load, unit),
             after=after,
             high_load=words.load(self.after.load),
-            low=f"{self.low * 100:+.1f}",
-            high=f"{self.high * 100:+.1f}",
+            low=_signed(self.low),
+            high=_signed(self.high),
         )
+
+
+def _signed(share: float) -> str:
+    """Return a difference in percentage points, with its sign."""
+    return f"{share * 100:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def changes(levels: Sequence[LevelFigures]) -> list[Change]:

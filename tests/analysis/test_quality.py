@@ -22,7 +22,7 @@ def test_fewer_right_answers_are_reported_with_loads_and_difference():
     assert change.is_worse
     assert (change.before.load, change.after.load) == (1, 50)
     assert change.low < -0.15 < change.high < 0
-    assert change.says("users").startswith("Fewer right answers under load: 95 % at 1 user, 80 % at 50 (by -2"), (
+    assert change.says("users").startswith("Fewer right answers under load: 95 % at 1 user, 80 % at 50 (by −2"), (
         change.says("users")
     )
 
