@@ -613,7 +613,7 @@ def test_files_of_locust_name_a_run_and_tables_do_not(tmp_path):
     [
         SUMMARY.encode("utf-8-sig"),
         SUMMARY.encode("utf-16"),
-        gzip.compress(SUMMARY.encode()),
+        gzip.compress(SUMMARY.encode(), mtime=0),
         SUMMARY.replace(",", ";"),
         SUMMARY.replace(",", "\t").replace(".", ","),
         SUMMARY.replace(",", ";").replace(".", ",").encode("utf-16"),
