@@ -81,14 +81,20 @@ def true_gaps(streams):
     return [later - earlier for written in streams for earlier, later in pairwise(written)]
 
 
+def range_of(level, name):
+    """The range of a percentile of the ITL; its value alone, twice, if it is known exactly."""
+    lower, upper = (level[f"itl_{name}_{end}"] or level[f"itl_{name}"] for end in ("lower", "upper"))
+    return float(lower), float(upper)
+
+
 def test_true_percentiles_lie_in_the_ranges_given(late_run):
     _, levels, streams, blocks = late_run
     gaps = true_gaps(streams[BLOCKED])
     assert len(blocks) >= 3
     for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
-        least, most = (float(levels[BLOCKED][f"itl_{name}_{end}"]) for end in ("lower", "upper"))
-        assert least <= true_quantile(gaps, q) + SOCKET, name
-        assert true_quantile(gaps, q) - SOCKET <= most, name
+        least, most = range_of(levels[BLOCKED], name)
+        assert least < most, name
+        assert least - SOCKET <= true_quantile(gaps, q) <= most + SOCKET, name
 
 
 def blocked_share(streams, blocks):
@@ -119,14 +125,12 @@ def test_every_level_has_what_is_not_known_of_its_own_requests(late_run):
         assert float(level["uncertain"]) == pytest.approx(sum(int(row["uncertain"]) for row in own) / gaps)
 
 
-def test_levels_of_the_same_run_are_unaffected(late_run):
-    _, levels, streams, blocks = late_run
+def test_the_true_median_of_the_other_levels_lies_in_its_range(late_run):
+    """Without blocks of the loop a level has no range, but a busy machine merges some tokens in every level."""
+    _, levels, streams, _ = late_run
     for index in (0, 2):
-        # a machine that is busy with other things merges some in every level: what the blocks did comes on top
-        most = float(levels[BLOCKED]["uncertain"]) - blocked_share(streams, blocks) / 2
-        assert float(levels[index]["uncertain"]) < most
-        gaps = true_gaps(streams[index])
-        assert float(levels[index]["itl_p50"]) == pytest.approx(true_quantile(gaps, 0.5), abs=SOCKET)
+        least, most = range_of(levels[index], "p50")
+        assert least - SOCKET <= true_quantile(true_gaps(streams[index]), 0.5) <= most + SOCKET
 
 
 def test_the_report_marks_the_level_and_says_what_to_do(late_run):

@@ -20,8 +20,10 @@ from tests.simulators import running_simulator, wait_for
 
 pytestmark = pytest.mark.browser
 
+REPORTING = f"from llmlocust.plugin.webui import report\nreport._NICENESS = 0\n{RAMP}"
+"""Its reports have the priority of the tests beside it: with less, a busy machine would not make them in time."""
 WITH_LOGIN = (
-    RAMP
+    REPORTING
     + """
 from flask import redirect, url_for
 from flask_login import UserMixin, login_user
@@ -167,7 +169,7 @@ def web_ui(request, browser, simulator, tmp_path) -> Iterator[WebUI]:
         if distributed:
             args += ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", bind]
             args += ["--web-login", "--web-base-path", base]
-        stack.enter_context(Locust(tmp_path, args, WITH_LOGIN if distributed else RAMP))
+        stack.enter_context(Locust(tmp_path, args, WITH_LOGIN if distributed else REPORTING))
         for _ in range(2 if distributed else 0):
             stack.enter_context(Locust(tmp_path, ["--worker", "--master-port", bind], WITH_LOGIN))
         context = browser.new_context()
