@@ -11,7 +11,6 @@ REAL = Path(os.environ.get("LLMLOCUST_REAL") or ROOT / ".real")
 
 
 def python_of(software: str) -> Path:
-    python = REAL / software / "bin" / "python"
-    if not python.exists():
+    if not (REAL / software / "installed").exists():  # without it, the installation was not finished
         pytest.skip(f"no {software} below {REAL}: `make real` installs it")
-    return python
+    return REAL / software / "bin" / "python"
