@@ -41,7 +41,7 @@ STREAMS, TOKENS, ITL, TTFT = 300, 100, 0.01, 0.05
 LEVEL, WARMUP = 12, 2
 """Seconds of a level, and of its warm-up."""
 RUN_STEPS, CLUSTER_STEPS, RECORDER_STEPS = ("merge",), ("send",), ("_write_rows", "_write_rest")
-MASTER_STEPS = ("_confirm", "_look")
+MASTER_STEPS = ("_confirm", "_check_workers")
 STEPS = ("unpack", *RUN_STEPS, *CLUSTER_STEPS, *RECORDER_STEPS, *MASTER_STEPS, "heartbeats", "Locust's own")
 HEARTBEAT = {"state": STATE_RUNNING, "current_cpu_usage": 40.0, "current_memory_usage": 10**8}
 WARM = 5
