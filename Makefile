@@ -3,6 +3,7 @@
 # make real   install the software for tests/real (Gradio apps, a proxy, an engine, datasets), each in an environment below .real
 
 PYTHON ?= python3
+WIRE := $(wildcard llmlocust/wire/*.[ch])
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -29,11 +30,11 @@ check: $(VENV)/dev
 
 install: $(VENV)/installed
 
-$(VENV)/installed: pyproject.toml tools/make_venv.py
+$(VENV)/installed: pyproject.toml tools/make_venv.py $(WIRE)
 	$(PYTHON) tools/make_venv.py $(VENV) .
 	touch $@
 
-$(VENV)/dev: pyproject.toml tools/make_venv.py
+$(VENV)/dev: pyproject.toml tools/make_venv.py $(WIRE)
 	$(PYTHON) tools/make_venv.py $(VENV) '.[dev]'
 	touch $(VENV)/installed $@
 

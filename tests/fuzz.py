@@ -34,6 +34,7 @@ from gevent.event import Event
 from llmlocust.metrics.ledger import Ledger
 from llmlocust.metrics.vocabulary import ERROR_KINDS
 from llmlocust.plugin.http import connection
+from llmlocust.plugin.http import response as responses
 from llmlocust.plugin.http.client import Client, Endpoint
 from llmlocust.plugin.http.connection import Listener, Timeouts
 from llmlocust.stream.ask import Ask
@@ -433,12 +434,13 @@ def _check_numbers(record: Record) -> None:
 @contextmanager
 def small_bodies() -> Iterator[None]:
     """Lower the reader's limit of a body, so that an endless answer reaches it in milliseconds."""
-    before = connection._MAX_BODY_BYTES, connection.MAX_DOCUMENT
-    connection._MAX_BODY_BYTES = connection.MAX_DOCUMENT = MAX_BODY
+    before = responses._MAX_BODY_BYTES, connection.MAX_DOCUMENT
+    responses._MAX_BODY_BYTES = responses.MAX_DOCUMENT = connection.MAX_DOCUMENT = MAX_BODY
     try:
         yield
     finally:
-        connection._MAX_BODY_BYTES, connection.MAX_DOCUMENT = before
+        responses._MAX_BODY_BYTES, connection.MAX_DOCUMENT = before
+        responses.MAX_DOCUMENT = connection.MAX_DOCUMENT
 
 
 def fuzz(seed: int, first: int = 0, count: int | None = None, seconds: float | None = None) -> Counter[str]:

@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "": {"plugin", "stream"},  # the package's own names, which load on first use
     "stream": set(),
     "text": set(),
+    "wire": set(),
     "metrics": {"stream", "text"},
     "load": {"metrics", "stream", "text"},
     "analysis": {"metrics", "stream", "text"},
@@ -22,7 +23,7 @@ MAY_IMPORT = {
     "assessment": READ,
     "report": {*READ, "assessment"},
     "simulator": PURE,
-    "plugin": {*READ, "cli"},  # it starts the command that judges a run's files in another process
+    "plugin": {*READ, "cli", "wire"},  # it starts the command that judges a run's files in another process
     "calibration": {*READ, "report", "simulator"},  # it starts the simulator as another process
     "cli": {*READ, "assessment", "report", "simulator", "plugin", "calibration"},
     "__main__": {"cli"},
@@ -31,7 +32,7 @@ LOCUST = {"locust", "gevent", "geventhttpclient"}
 CHARTS = {"pandas", "matplotlib", "jinja2"}
 MAY_NOT_IMPORT = {
     "": LOCUST | CHARTS,
-    **dict.fromkeys(("stream", "text", "metrics", "load"), LOCUST | CHARTS | {"numpy", "scipy"}),
+    **dict.fromkeys(("stream", "text", "wire", "metrics", "load"), LOCUST | CHARTS | {"numpy", "scipy"}),
     "analysis": LOCUST | CHARTS - {"pandas"},
     "runfiles": LOCUST | CHARTS - {"pandas"},
     "assessment": LOCUST | CHARTS - {"pandas"},

@@ -67,8 +67,9 @@ class Timeline(msgspec.Struct, weakref=True):
     times: list[int] = msgspec.field(default_factory=list)
     lags: list[int] = msgspec.field(default_factory=list)
     """How late each read was: the moment of the read − the arrival."""
-    polls: list[Poll] = msgspec.field(default_factory=list)
-    """The poll that reported each read. All reads after a poll share it; it is complete when they are done."""
+    polls: list[Poll | int] = msgspec.field(default_factory=list)
+    """The poll that reported each read, or the last moment before at which the socket is known to have been empty. All reads
+    after a poll share it; it is complete when they are done."""
     complete: bool = False
     """The response ended where its framing announced it (a closed connection is such an end only where neither
     a length nor chunks were announced)."""
@@ -97,10 +98,13 @@ class Timeline(msgspec.Struct, weakref=True):
         for received in (self.body, self.ends, self.times, self.lags, self.polls):
             received.clear()
         self.status, self.content_type, self.complete, self.closed, self.follows = 0, "", False, False, True
+        self.ended_ns = 0
 
     def window(self, read: int) -> int:
         """Return how long before a read's arrival its socket was empty: all of its bytes arrived in that time."""
-        return max(0, self.times[read] - max(self._drained(read), self.polls[read].empty()))
+        poll = self.polls[read]
+        empty = poll if isinstance(poll, int) else poll.empty()
+        return max(0, self.times[read] - max(self._drained(read), empty))
 
     def _drained(self, read: int) -> int:
         """Return when the previous read left the socket empty, or, if that is not known, when the request was sent."""

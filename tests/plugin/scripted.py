@@ -8,7 +8,9 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Thread
+from time import monotonic, sleep
 
 Script = Callable[[socket.socket], None]
 """Answers a request on a connection. An OSError closes the connection."""
@@ -113,3 +115,21 @@ def chunked(*parts: bytes) -> bytes:
 CHUNKED = response(STREAM + b"Transfer-Encoding: chunked\r\n", chunked(*ANSWER.splitlines(keepends=True)))
 LENGTH = response(STREAM + b"Content-Length: %d\r\n" % len(ANSWER), ANSWER)
 UNTIL_CLOSE = response(STREAM + b"Connection: close\r\n", ANSWER)
+
+
+def wait_until_read(sock: socket.socket) -> None:
+    """Wait until the client on this machine has read all that was sent to it. Linux."""
+    ends = [f":{port:04X}" for port in (sock.getpeername()[1], sock.getsockname()[1])]
+    begun = monotonic()
+    while any(queue != "00000000" for queue in _unread(*ends)):
+        assert monotonic() - begun < 60, "the client did not read"
+        sleep(0.0005)
+
+
+def _unread(local: str, remote: str) -> Iterator[str]:
+    """Return the bytes that wait at the end `local` of a connection, in hexadecimal digits."""
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[1].endswith(local) and fields[2].endswith(remote):
+                yield fields[4].partition(":")[2]

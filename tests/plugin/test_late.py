@@ -1,4 +1,4 @@
-"""A load generator that is late: what it then does not know, it says so."""
+"""A load generator that is late: it says what it does not know. Only the event loop's reader is late, the native one is not."""
 
 import json
 import math
@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from llmlocust.assessment.assessment import assess
+from llmlocust.plugin.http.reader import LOOP, NATIVE, VARIABLE
 from llmlocust.report.sections.level_table import columns
 from llmlocust.runfiles.reading.locate import load_run
+from llmlocust.wire import Reader
 from tests.locusts import RAMP, rows, run
 from tests.simulators import running_simulator
 
@@ -50,20 +52,31 @@ def block(environment):
 
 @pytest.fixture(scope="module")
 def late_run(tmp_path_factory):
-    """The run's prefix, and its levels' rows; by level, the times of the tokens of each of its streams as the server wrote them; when the
-    loop was blocked. All in epoch seconds.
+    return blocked_run(tmp_path_factory.mktemp("late"), LOOP)
+
+
+@pytest.fixture(scope="module")
+def native_run(tmp_path_factory):
+    if Reader is None:
+        pytest.skip("the native reader is not built: it needs Linux and a C compiler")
+    return blocked_run(tmp_path_factory.mktemp("native"), NATIVE)
+
+
+def blocked_run(folder, reader):
+    """Return the run's prefix, and its levels' rows; by level, the times of the tokens of each of its streams as the server
+    wrote them; when the interpreter was blocked. All in epoch seconds.
     """
-    folder = tmp_path_factory.mktemp("late")
     # tokens so far apart that only the block is late enough to merge them, however busy the machine is
     with running_simulator(slots=30, step_ms=40, step_ms_per_seq=0) as simulator:
         ramp = ["--llm-levels", "8,10,12", "--llm-warmup", "0.5", "--llm-hold", "6", "--llm-max-tokens", "25"]
-        locust = run(folder, simulator.url, *ramp, "--llm-body", '{"ignore_eos": true}', locustfile=BLOCKING)
-        served = {each["id"].removeprefix("chatcmpl-"): each for each in simulator.truth()}
+        options = [*ramp, "--llm-body", '{"ignore_eos": true}']
+        locust = run(folder, simulator.url, *options, locustfile=BLOCKING, environment={VARIABLE: reader})
+        served = {answer["id"].removeprefix("chatcmpl-"): answer for answer in simulator.truth()}
     assert locust.process.returncode == 0, locust.log
     streams: dict[int, list[list[float]]] = {}
     for row in of_ok_requests(folder):
-        each = served[row["id"]]
-        written = [each["received_epoch"] + us / 1e6 for us in each["writes_us"]]
+        answer = served[row["id"]]
+        written = [answer["received_epoch"] + us / 1e6 for us in answer["writes_us"]]
         streams.setdefault(int(row["level"]), []).append(written)
     blocks = [json.loads(line) for line in Path(folder / "blocks.json").read_text().splitlines()]
     return folder / "run", rows(folder, "llm_levels.csv"), streams, blocks
@@ -94,6 +107,16 @@ def test_true_percentiles_lie_in_the_ranges_given(late_run):
     for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
         least, most = range_of(levels[BLOCKED], name)
         assert least < most, name
+        assert least - SOCKET <= true_quantile(gaps, q) <= most + SOCKET, name
+
+
+def test_the_native_reader_knows_the_percentiles_while_the_interpreter_is_blocked(native_run):
+    _, levels, streams, blocks = native_run
+    assert len(blocks) >= 3
+    assert float(levels[BLOCKED]["uncertain"]) < 0.02  # a busy machine may take the reader's core for a moment
+    gaps = true_gaps(streams[BLOCKED])
+    for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
+        least, most = range_of(levels[BLOCKED], name)
         assert least - SOCKET <= true_quantile(gaps, q) <= most + SOCKET, name
 
 

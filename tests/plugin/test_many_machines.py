@@ -385,12 +385,14 @@ def test_workers_that_join_late_take_their_share(simulator, tmp_path):
 
 
 AHEAD = f"""
+import os
 import struct
 import time
-from llmlocust.plugin.http import connection
+from llmlocust.plugin.http import loop
 from llmlocust.stream import clocks
 
-clock, clock_ns, stamp = time.time, time.time_ns, connection._STAMP
+os.environ["LLMLOCUST_READER"] = "loop"  # the native reader has its own clocks
+clock, clock_ns, stamp = time.time, time.time_ns, loop._STAMP
 
 class StampAhead:
     def unpack(self, data):
@@ -399,7 +401,7 @@ class StampAhead:
 
 time.time = lambda: clock() + 600.0
 time.time_ns = clocks.time_ns = lambda: clock_ns() + 600_000_000_000
-connection._STAMP = StampAhead()
+loop._STAMP = StampAhead()
 {RAMP}
 """
 """As on a host whose clock is ten minutes ahead: the process's time and its kernel's stamps."""

@@ -23,9 +23,10 @@ from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.sums import Sums
 from llmlocust.metrics.thresholds import parse_gates, thresholds_of
 from llmlocust.plugin.generator.core_time import CoreTime
-from llmlocust.plugin.generator.open_load import OpenLoad
+from llmlocust.plugin.generator.open_load import LEAD_NS, OpenLoad
 from llmlocust.plugin.generator.parse_queue import ParseQueue
 from llmlocust.plugin.generator.quota import Quota
+from llmlocust.plugin.http.reader import LOOP, reader_name
 from llmlocust.plugin.options import option
 from llmlocust.stream.record import Record
 
@@ -49,8 +50,9 @@ class Collector:
         self.in_flight = 0
         self.backing_off = 0
         """Number of users that are pausing after a failed request."""
-        self.parse_queue = ParseQueue()
-        self.open_load = OpenLoad(self)
+        self.reader = reader_name()
+        self.parse_queue = ParseQueue(is_used=self.reader == LOOP)
+        self.open_load = OpenLoad(self, 0 if self.reader == LOOP else LEAD_NS)
         self.quota = Quota()
         self.refused = ""
         """The reason why this process must not send anything; empty if it may."""
@@ -199,7 +201,7 @@ class Collector:
         self.ledger.note_gauges(
             self.moment(),
             users=len(runner.user_greenlets) - self.quota.idle if runner is not None else 0,
-            in_flight=self.in_flight,
+            in_flight=self.in_flight - self.open_load.ahead(),
             backing_off=self.backing_off,
             client_cpu=self._cpu_share(),
             loop_lag=self._loop_lag * 1000.0,

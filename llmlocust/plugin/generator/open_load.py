@@ -24,6 +24,8 @@ from llmlocust.load.traces import Replay, Row, TraceShare
 from llmlocust.plugin.generator.timer import Alarm
 
 _NS = 1_000_000_000
+LEAD_NS = 20_000_000
+"""Time before a request is due at which its task runs, if a native thread sends it when it is due. It covers the delays of the event loop, and a new connection to a server that is near."""
 _MAX_CATCH_UP_NS = 1_000_000
 """Maximum time for which a late schedule catches up before sockets are read again."""
 _NO_ROW = -1
@@ -71,8 +73,12 @@ def row_now() -> Row | None:
 class OpenLoad:
     """The schedule of one process and the streams that send its requests."""
 
-    def __init__(self, counter: DueCounter) -> None:
+    def __init__(self, counter: DueCounter, lead_ns: int = 0) -> None:
+        """`lead_ns`: how long before a request is due its task runs. The client then sends it when it is due."""
         self._counter = counter
+        self._lead_ns = lead_ns
+        self._ahead: deque[int] = deque()
+        """The moments at which started tasks are due, as far as they were in the future."""
         self.on = False
         """Users are streams. Set before the first of them begins."""
         self._share: RateShare | None = None
@@ -147,6 +153,13 @@ class OpenLoad:
         finally:
             stream[1].kill()
 
+    def ahead(self) -> int:
+        """Return the number of tasks that run but are not due yet."""
+        now = perf_counter_ns()
+        while self._ahead and self._ahead[0] <= now:
+            self._ahead.popleft()
+        return len(self._ahead)
+
     def due_now(self, requested_ns: int) -> int:
         """Return the time at which the schedule made the running greenlet's request due; 0 if it did not.
 
@@ -180,7 +193,7 @@ class OpenLoad:
             rows = self._replay.assigned(self._trace_shares, after=self._newest_row)
             self._schedule = ((began + int(due * _NS), row) for due, row in rows)
         elif self._share is not None and self._share.rate:
-            began = perf_counter_ns()
+            began = perf_counter_ns() + self._lead_ns
             self._schedule = ((began + int(due * _NS), _NO_ROW) for due in self._share.due())
         else:
             return
@@ -196,7 +209,7 @@ class OpenLoad:
         alarm = Alarm()
         try:
             while self._next_ns < math.inf:
-                alarm.sleep_until(int(self._next_ns))
+                alarm.sleep_until(int(self._next_ns) - self._lead_ns)
                 self._send_due(_MAX_CATCH_UP_NS)
         finally:
             alarm.close()
@@ -204,7 +217,7 @@ class OpenLoad:
     def _send_due(self, within_ns: float) -> None:
         began = now = perf_counter_ns()
         # the last stream may have ended: the driver is killed, but notices only when it waits again
-        while self._streams and self._next_ns <= now < began + within_ns:
+        while self._streams and self._next_ns - self._lead_ns <= now < began + within_ns:
             self._arrive(int(self._next_ns), self._next_row)
             self._next_ns, self._next_row = next(self._schedule, _OVER)
             now = perf_counter_ns()
@@ -212,7 +225,7 @@ class OpenLoad:
     def _arrive(self, due_ns: int, number: int) -> None:
         self._streams.rotate(-1)
         user, stream = self._streams[0]
-        in_flight = sum(len(group) for _, group in self._streams) - len(self._thinking)
+        in_flight = self._started() - len(self._thinking) - self.ahead()
         dropped = in_flight >= self._max_in_flight
         self._counter.request_due(due_ns, dropped=dropped)
         row = None
@@ -220,4 +233,9 @@ class OpenLoad:
             self._newest_row = number
             row = None if dropped else self._replay.trace.row(number)
         if not dropped:
+            if self._lead_ns:
+                self._ahead.append(due_ns)
             stream.start(Arrival(user, due_ns, row))
+
+    def _started(self) -> int:
+        return sum(len(group) for _, group in self._streams)

@@ -4,6 +4,8 @@ Requests that were sent together end together, because a server gives all of its
 queue, a hundred greenlets would parse their answers one after the other. gevent looks at the clock only after every
 fiftieth greenlet, so a token that arrives in the meantime would wait for all of them and merge with the next one.
 
+A native thread reads on its own (llmlocust.wire). Then nothing has to wait, and only the delay of answers is noted.
+
 A loop that always has something to read, as with one fast stream, would never run the queue. A turn is therefore due
 after 5 ms at the latest; it then runs between two rounds of reading.
 """
@@ -11,7 +13,7 @@ after 5 ms at the latest; it then runs between two rounds of reading.
 from __future__ import annotations
 
 from collections import deque
-from time import perf_counter
+from time import perf_counter, perf_counter_ns
 
 import gevent
 from gevent.hub import Waiter
@@ -23,7 +25,9 @@ _MAX_WAIT = 0.005
 class ParseQueue:
     """The queue of one process. Greenlets wait in it for their turns."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_used: bool = True) -> None:
+        """`is_used`: whether the event loop reads the sockets, so that work has to wait for it."""
+        self._is_used = is_used
         self._loop = gevent.get_hub().loop
         self._idle = self._loop.idle()
         self._timer = self._loop.timer(_MAX_WAIT)
@@ -31,8 +35,15 @@ class ParseQueue:
         """The waiting greenlets, each with the moment at which its turn is due."""
         self._longest = 0.0
 
-    def wait(self) -> None:
-        """Return when it is the caller's turn: the sockets have been read, and all earlier callers had their turns."""
+    def wait(self, ended_ns: int = 0) -> None:
+        """Return when it is the caller's turn: the sockets have been read, and all earlier callers had their turns.
+
+        `ended_ns`: the moment at which the answer that is to be parsed had arrived (perf_counter_ns); 0: there is none.
+        """
+        if not self._is_used:
+            if ended_ns:
+                self._longest = max(self._longest, (perf_counter_ns() - ended_ns) / 1e9)
+            return
         turn = Waiter(), perf_counter() + _MAX_WAIT
         self._waiting.append(turn)
         if len(self._waiting) == 1:
@@ -45,6 +56,13 @@ class ParseQueue:
                 self._waiting.remove(turn)
             raise
         self._longest = max(self._longest, perf_counter() - (turn[1] - _MAX_WAIT))
+
+    def pause(self) -> None:
+        """Let others work between two parts of a long piece of work."""
+        if self._is_used:
+            self.wait()
+        else:
+            gevent.sleep(0)
 
     def take_longest(self) -> float:
         """Return the longest wait for a turn since the last call, in seconds."""

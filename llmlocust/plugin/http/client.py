@@ -14,6 +14,7 @@ import re
 import ssl
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from time import perf_counter_ns
 from urllib.parse import SplitResult, unquote
 from urllib.request import getproxies, proxy_bypass
@@ -21,11 +22,14 @@ from urllib.request import getproxies, proxy_bypass
 import gevent
 from gevent import socket
 from gevent import ssl as gevent_ssl
+from gevent.pool import Group
 
 from llmlocust.metrics.vocabulary import ABORTED
 from llmlocust.plugin.http.addresses import Address, shown, split
-from llmlocust.plugin.http.connection import Connection, Failure, Listener, ProxyAnswer, Timeouts, kind_of, plain_words
+from llmlocust.plugin.http.connection import Connection, Listener, Timeouts
+from llmlocust.plugin.http.failures import Failure, ProxyAnswer, kind_of, plain_words
 from llmlocust.plugin.http.headers import NAME
+from llmlocust.plugin.http.reader import connection_class
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects.base import Dialect
 from llmlocust.stream.timeline import Timeline
@@ -33,6 +37,7 @@ from llmlocust.stream.timeline import Timeline
 _NS = 1_000_000_000
 _NO_LISTENER = Listener()
 _MAX_PROXY_BYTES = 65536
+_IN_USE_PER_SPARE = 8
 _MIN_SECRET = 8
 """Characters. Shorter values of a query are ordinary words, such as a version, and are not masked."""
 
@@ -141,7 +146,12 @@ class Client:
     def __init__(self, endpoint: Endpoint, timeouts: Timeouts | None = None) -> None:
         self.endpoint = endpoint
         self.timeouts = timeouts or Timeouts()
+        self.keeps_spare = False
+        """Open connections before they are needed: in open load, a request that has to wait for one would be late."""
         self._idle: list[Connection] = []
+        self._in_use = 0
+        self._opening = Group()
+        """Greenlets that open spare connections."""
 
     def ask(
         self,
@@ -176,6 +186,7 @@ class Client:
         self._request(timeline, "GET", target, b"", headers, _NO_LISTENER)
 
     def close(self) -> None:
+        self._opening.kill()
         while self._idle:
             self._idle.pop().close()
 
@@ -190,10 +201,13 @@ class Client:
     ) -> None:
         timeline.requested_ns = timeline.requested_ns or perf_counter_ns()
         connection, keep = None, False
+        self._in_use += 1
         try:
             wire = _wire(self.endpoint, method, target, body, headers)
             connection = self._idle_connection()
             if connection is not None:
+                self._note_connect(timeline, connection)
+                self._open_spare()
                 try:
                     keep = connection.exchange(timeline, wire, self.timeouts, listener)
                 except Failure as failure:
@@ -204,7 +218,9 @@ class Client:
                     connection.close()
                     connection = None
             if connection is None:
-                connection = self._connected(timeline)
+                connection = self._connected()
+                self._note_connect(timeline, connection)
+                self._open_spare()
                 keep = connection.exchange(timeline, wire, self.timeouts, listener)
         except Failure as failure:
             timeline.failure, timeline.detail = failure.kind, str(failure)
@@ -213,7 +229,8 @@ class Client:
             timeline.failure, timeline.detail = ABORTED, "stopped before it ended"
             raise
         finally:
-            timeline.ended_ns = perf_counter_ns()
+            timeline.ended_ns = timeline.ended_ns or perf_counter_ns()
+            self._in_use -= 1
             if timeline.sent_ns and not timeline.follows:
                 before = (timeline.sent_ns - timeline.requested_ns) / _NS
                 timeline.client_queue = max(0.0, before - (timeline.connect or 0.0) - (timeline.tls or 0.0))
@@ -231,7 +248,22 @@ class Client:
             connection.close()
         return None
 
-    def _connected(self, timeline: Timeline) -> Connection:
+    def _note_connect(self, timeline: Timeline, connection: Connection) -> None:
+        """Note the times of a new connection for its first request."""
+        if connection.connect is not None:
+            timeline.connect, timeline.tls = connection.connect, connection.tls
+            connection.connect = connection.tls = None
+
+    def _open_spare(self) -> None:
+        """Open another connection if too few are idle for the requests in flight."""
+        if self.keeps_spare and len(self._idle) + len(self._opening) < 1 + self._in_use // _IN_USE_PER_SPARE:
+            self._opening.spawn(self._add_spare)
+
+    def _add_spare(self) -> None:
+        with suppress(Failure):  # the request that needs a connection reports it
+            self._idle.append(self._connected())
+
+    def _connected(self) -> Connection:
         limit, proxy = self.timeouts.connect, self.endpoint.proxy
         is_through = proxy is None
         begun = perf_counter_ns()
@@ -243,11 +275,11 @@ class Client:
                     proxy.tunnel(sock, f"{self.endpoint.host}:{self.endpoint.port}")
                 is_through = True
                 connected = perf_counter_ns()
-                timeline.connect = (connected - begun) / _NS
-                connection = Connection(sock)
+                connection = connection_class()(sock)
+                connection.connect = (connected - begun) / _NS
                 if self.endpoint.context is not None:
                     connection.handshake(self.endpoint.context, self.endpoint.host)
-                    timeline.tls = (perf_counter_ns() - connected) / _NS
+                    connection.tls = (perf_counter_ns() - connected) / _NS
                 return connection
         except (OSError, UnicodeError) as problem:
             if sock is not None:

@@ -38,12 +38,12 @@ class Exchange:
         """Send the request and read its answer to the end. The answer is parsed when it is this request's turn in `parse_queue`."""
         has_begun = partial(has_token, self.dialect, ask=self.ask) if self.ask.stream else None
         client.ask(self.timeline, self.dialect, self.ask, body, headers, Listener(has_begun, self._reading.take))
-        parse_queue.wait()
+        parse_queue.wait(self.timeline.ended_ns)
         while self._reading.take(self.timeline):
-            parse_queue.wait()
+            parse_queue.pause()
         sums = self._sums = Sums(self._reading.finish(self.timeline))
         while sums.take():
-            parse_queue.wait()
+            parse_queue.pause()
 
     def sums(self) -> Sums:
         """Return the figures of the request; of one that was cut off, those of the part that arrived."""

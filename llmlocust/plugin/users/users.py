@@ -150,6 +150,7 @@ class LLMUser(FastHttpUser):
             super().run()
 
     def _stream(self) -> None:
+        self._llm.keeps_spare = True
         self._taskset_instance = DefaultTaskSet(self)
         self._state = LOCUST_STATE_RUNNING
         try:
@@ -345,7 +346,8 @@ class LLMUser(FastHttpUser):
         if self._collector.refused:
             raise StopUser(self._collector.refused)
         requested_ns = perf_counter_ns()
-        timeline = Timeline(requested_ns=requested_ns, due_ns=self._collector.open_load.due_now(requested_ns))
+        due_ns = self._collector.open_load.due_now(requested_ns)
+        timeline = Timeline(requested_ns=max(requested_ns, due_ns), due_ns=due_ns)
         if ask.stream and not dialect.streams:
             ask = msgspec.structs.replace(ask, stream=False)
         request_id = f"{random.getrandbits(64):016x}"

@@ -1,0 +1,266 @@
+"""`NativeConnection`: a connection whose socket a native thread reads (llmlocust.wire).
+
+The thread keeps bytes and times, and wakes the event loop once per answer: when it is whole, failed, or so long that a
+slice has to be parsed. Time-outs are therefore checked when they are due, not at each read.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from contextlib import suppress
+from itertools import groupby
+from time import perf_counter_ns
+from typing import NamedTuple
+
+import gevent
+from gevent import socket
+from gevent.event import Event
+from gevent.hub import Hub
+
+from llmlocust.plugin.http.connection import NS, TAKEN_FROM, Connection
+from llmlocust.plugin.http.failures import Failure
+from llmlocust.plugin.http.response import MAX_KEPT
+from llmlocust.wire import CLOSED, CUT_OFF, FRAMED, STAMPED, UNSENT, WAKE_EACH, WAKE_FRAMED, WAKE_QUIET, Reader
+
+_READABLE = 1  # gevent's loop.io
+_FIRST = 2
+"""A priority of libev: answers are taken before anything else that is ready, such as sleeping greenlets."""
+
+
+class _Arrivals(NamedTuple):
+    """What `Reader.take` returns."""
+
+    data: bytes
+    ends: list[int]
+    times: list[int]
+    lags: list[int]
+    empties: list[int]
+    sent_ns: int
+    last_read_ns: int
+    error: int
+    flags: int
+
+
+class Wire:
+    """The reader of this process, which wakes the greenlets of one hub."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.reader = Reader(MAX_KEPT)
+        self._waiting: dict[int, Event] = {}
+        self._watcher = hub.loop.io(self.reader.wakeup(), _READABLE, ref=False, priority=_FIRST)
+        self._watcher.start(self._on_ready)
+
+    def add(self, fd: int, awake: Event, *, encrypted: bool) -> int:
+        """Read a connection from now on, and set `awake` when it has something new. Returns its number."""
+        number = self.reader.add(fd, encrypted)
+        self._waiting[number] = awake
+        return number
+
+    def remove(self, number: int) -> None:
+        """Stop reading a connection. Its descriptor may be closed afterwards."""
+        self.reader.remove(number)
+        del self._waiting[number]
+
+    def abandon(self) -> None:
+        """Give up the reader in a forked process, where its thread does not exist."""
+        self._watcher.stop()
+        self.reader.abandon()
+
+    def _on_ready(self) -> None:
+        for number in self.reader.ready():
+            awake = self._waiting.get(number)
+            if awake is not None:
+                awake.set()
+
+
+_wires: dict[Hub, Wire] = {}
+
+
+def wire_of(hub: Hub) -> Wire:
+    """Return the wire of a hub, which all of its connections share."""
+    if hub not in _wires:
+        _wires[hub] = Wire(hub)
+    return _wires[hub]
+
+
+def _abandon_all() -> None:
+    while _wires:
+        _wires.popitem()[1].abandon()
+
+
+os.register_at_fork(after_in_child=_abandon_all)
+
+
+class NativeConnection(Connection):
+    """A connection that a native thread reads."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self._wire = wire_of(gevent.get_hub())
+        self._reader = self._wire.reader
+        self._awake = Event()
+        self._number: int | None = None
+
+    @property
+    def _registered(self) -> int:
+        """The connection's number in the reader, which has it from its first request on: TLS begins before."""
+        if self._number is None:
+            self._number = self._wire.add(self._raw.fileno(), self._awake, encrypted=self._tls is not None)
+        return self._number
+
+    def is_open(self) -> bool:
+        arrivals = _Arrivals(*self._reader.take(self._registered))
+        if arrivals.error or arrivals.flags & CLOSED:
+            return False
+        # TLS also sends messages of its own
+        return not arrivals.data or (self._tls is not None and not self._decrypted(arrivals.data))
+
+    def close(self) -> None:
+        if self._number is not None:
+            self._wire.remove(self._number)
+            self._number = None
+        self._sock.close()
+
+    def _exchange(self, wire: bytes) -> bool:
+        self._flags = 0
+        self._ended = self._is_quiet = False
+        number = self._registered
+        self._awake.clear()
+        try:
+            self._begin(wire)
+            self._wait_for_end()
+            self._timeline.complete = True
+            return self._answer.reusable and not self._flags & (UNSENT | CUT_OFF)
+        except Exception:
+            raise
+        except BaseException:  # the user is being stopped: what has arrived is kept
+            with suppress(Failure, OSError):
+                self._receive()
+            raise
+        finally:
+            self._reader.end(number)
+
+    def _begin(self, wire: bytes) -> None:
+        timeline, number = self._timeline, self._registered
+        wake = WAKE_FRAMED
+        if self._tls is not None:
+            self._tls.write(wire)
+            wire, wake = self._outgoing.read(), WAKE_EACH
+        due = 0 if timeline.follows else timeline.due_ns
+        sent_ns = self._reader.begin(number, wire, due, wake)
+        if sent_ns is None:
+            if not self.is_open():
+                raise Failure("reset", "the connection was closed before an answer")
+            sent_ns = self._reader.begin(number, wire, due, wake)
+        if sent_ns is None:
+            raise Failure("reset", "the server sent something before the request")
+        self._last = sent_ns or due
+        if not timeline.follows:
+            timeline.sent_ns = sent_ns
+
+    def _wait_for_end(self) -> None:
+        answer, timeline, stall = self._answer, self._timeline, self._timeouts.stall
+        while True:
+            deadline, kind, length = self._nearest(self._last)
+            left = deadline - perf_counter_ns() / NS
+            if left <= 0:
+                raise Failure(kind, f"nothing within {length:g} s")
+            self._awake.wait(min(left, stall))
+            self._awake.clear()
+            self._receive()
+            if answer.ended:
+                timeline.ended_ns = self._last
+                return
+            while perf_counter_ns() / NS < deadline and self._take_slice(timeline):
+                gevent.sleep(0)  # other users come first
+            if timeline.failure:  # the answer is too large to be parsed
+                raise Failure(timeline.failure, timeline.detail)
+
+    def _receive(self) -> None:
+        """Take what has arrived, and parse it."""
+        arrivals = _Arrivals(*self._reader.take(self._registered))
+        timeline = self._timeline
+        self._flags = arrivals.flags
+        self._last = arrivals.last_read_ns or self._last
+        if not timeline.sent_ns:
+            timeline.sent_ns = arrivals.sent_ns
+        if arrivals.data:
+            if arrivals.flags & STAMPED:
+                timeline.clock = "kernel"
+            if self._tls is not None:
+                self._take_encrypted(arrivals)
+            elif arrivals.flags & FRAMED:
+                self.has_received = True
+                self._take_framed(arrivals)
+            else:
+                self.has_received = True
+                self._take_pieces(arrivals)
+        if self._answer.ended:
+            return
+        if arrivals.error:
+            raise OSError(arrivals.error, os.strerror(arrivals.error))
+        if arrivals.flags & CLOSED:
+            self._answer.take(b"")
+        if self._has_token is not None and timeline.body:
+            self._look_for_token()
+        if len(timeline.body) > TAKEN_FROM:
+            self._check_unread()
+
+    def _take_framed(self, arrivals: _Arrivals) -> None:
+        """Take an answer of which the reader knows which bytes belong to the body."""
+        timeline, ends = self._timeline, arrivals.ends
+        before = len(timeline.body)
+        try:
+            self._answer.take(arrivals.data)
+        finally:
+            grown = len(timeline.body) - before
+            if grown and ends and ends[-1] == grown:
+                timeline.ends += [before + end for end in ends] if before else ends
+                timeline.times += arrivals.times
+                timeline.lags += arrivals.lags
+                timeline.polls += arrivals.empties
+            elif grown:  # the parser disagrees with the reader: the bytes arrived at some time since the request
+                self._note(len(timeline.body), arrivals.last_read_ns, 0, timeline.sent_ns)
+        self._answer.check_memory(grown, len(ends))
+
+    def _take_pieces(self, arrivals: _Arrivals) -> None:
+        begin = 0
+        for end, arrived, lag, empty in zip(*arrivals[1:5], strict=True):
+            self._take_piece(arrivals.data[begin:end], arrived, lag, empty)
+            begin = end
+
+    def _take_encrypted(self, arrivals: _Arrivals) -> None:
+        """Decrypt what has arrived. A record arrived with the read that contained its last byte."""
+        self._incoming.write(arrivals.data)
+        records, is_over = self._records()
+        size = len(arrivals.data)
+        for read, pieces in groupby(records, lambda record: bisect_left(arrivals.ends, size - record[0])):
+            self.has_received = True
+            plain = b"".join(record for _, record in pieces)
+            self._take_piece(plain, arrivals.times[read], arrivals.lags[read], arrivals.empties[read])
+        if is_over and not self._answer.ended:
+            self._answer.take(b"")
+        if not self._is_quiet and self._answer.begun and self._has_token is not None and self._timeline.is_answered:
+            self._is_quiet = True
+            self._reader.set_wake(self._registered, WAKE_QUIET)
+
+    def _take_piece(self, data: bytes, arrived: int, lag: int, empty: int) -> None:
+        timeline = self._timeline
+        before = len(timeline.body)
+        try:
+            self._answer.take(data)
+        finally:
+            if len(timeline.body) > before:
+                self._note(len(timeline.body), arrived, lag, empty)
+        self._answer.check_memory(len(timeline.body) - before, 1)
+
+    def _note(self, end: int, arrived: int, lag: int, empty: int) -> None:
+        timeline = self._timeline
+        timeline.ends.append(end)
+        timeline.times.append(arrived)
+        timeline.lags.append(lag)
+        timeline.polls.append(empty)
+
+    def _send_tls_messages(self) -> None:
+        self._reader.send(self._registered, self._outgoing.read())
