@@ -17,11 +17,11 @@ _ANSWER_SECONDS = 0.05
 
 
 def test_a_level_whose_users_wait_as_the_server_asked_is_shown_and_fails_its_checks(tmp_path):
-    asked = count()
+    request_numbers = count()
 
     def script(sock):
         time.sleep(_ANSWER_SECONDS)
-        sock.sendall(LENGTH if next(asked) < _ANSWERS_BEFORE_BUSY else BUSY)
+        sock.sendall(LENGTH if next(request_numbers) < _ANSWERS_BEFORE_BUSY else BUSY)
 
     with scripted_server(script) as server:
         host = f"http://127.0.0.1:{server.port}"

@@ -58,12 +58,12 @@ def late_run(tmp_path_factory):
     with running_simulator(slots=30, step_ms=40, step_ms_per_seq=0) as simulator:
         ramp = ["--llm-levels", "8,10,12", "--llm-warmup", "0.5", "--llm-hold", "6", "--llm-max-tokens", "25"]
         locust = run(folder, simulator.url, *ramp, "--llm-body", '{"ignore_eos": true}', locustfile=BLOCKING)
-        served = {each["id"].removeprefix("chatcmpl-"): each for each in simulator.truth()}
+        served = {request["id"].removeprefix("chatcmpl-"): request for request in simulator.truth()}
     assert locust.process.returncode == 0, locust.log
     streams: dict[int, list[list[float]]] = {}
     for row in of_ok_requests(folder):
-        each = served[row["id"]]
-        written = [each["received_epoch"] + us / 1e6 for us in each["writes_us"]]
+        request = served[row["id"]]
+        written = [request["received_epoch"] + us / 1e6 for us in request["writes_us"]]
         streams.setdefault(int(row["level"]), []).append(written)
     blocks = [json.loads(line) for line in Path(folder / "blocks.json").read_text().splitlines()]
     return folder / "run", rows(folder, "llm_levels.csv"), streams, blocks
@@ -136,8 +136,9 @@ def test_the_true_median_of_the_other_levels_lies_in_its_range(late_run):
 def test_the_report_marks_the_level_and_says_what_to_do(late_run):
     prefix, *_ = late_run
     report = assess(load_run(prefix))
-    check = next(each for each in report.checks if each.key == "token_times")
+    check = next(check for check in report.checks if check.key == "token_times")
     assert not check.ok
     assert BLOCKED in check.levels
     assert "--processes" in check.says
-    assert " to " in next(each for each in columns(report) if (each.group, each.head) == ("ITL", "p99")).cells[BLOCKED]
+    p99 = next(column for column in columns(report) if (column.group, column.head) == ("ITL", "p99"))
+    assert " to " in p99.cells[BLOCKED]
