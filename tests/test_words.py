@@ -1,4 +1,4 @@
-"""The check of words finds words in prose, and ignores names."""
+"""The check of words finds words in prose, and ignores names except those that say nothing of what a variable holds."""
 
 import textwrap
 
@@ -77,6 +77,45 @@ def test_in_python_comments_docstrings_and_messages_are_prose():
     assert faults_of(source, "llmlocust/x.py") == [(2, "settled"), (5, "told"), (4, "whoever")]
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "told = 1",
+        "said: str = ''",
+        "first, *found = rows",
+        "for each in rows: pass",
+        "ids = {each.id for each in rows}",
+        "with opened() as made: pass",
+        "def count(asked): pass",
+        "def options_of(**told): pass",
+        "is_empty = lambda found: not found",
+    ],
+)
+def test_a_variable_that_does_not_say_what_it_holds_is_found(source):
+    ((line, name, _),) = check_words.misnamed(f"rows = []\n{source}\n", "bench/x.py")
+    assert line == 2
+    assert name in check_words.NAMES
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["rows = found(1)", "row.said = 1", "write(found=1)", "founded = 1", '"""Each row, as told."""  # said before'],
+)
+def test_other_uses_of_such_a_name_are_no_faults(source):
+    assert not list(check_words.misnamed(source, "bench/x.py"))
+
+
+def test_a_misnamed_variable_is_a_fault_also_in_tests_whose_prose_is_not_checked(tmp_path, monkeypatch, capsys):
+    (tmp_path / "tests" / "plugin").mkdir(parents=True)
+    (tmp_path / "tests" / "plugin" / "test_x.py").write_text('"""The longest gap."""\n\nfound = 1\n')
+    monkeypatch.setattr(check_words, "ROOT", tmp_path)
+
+    assert check_words.main() == 1
+    assert capsys.readouterr().out == (
+        'tests/plugin/test_x.py:3: "found". Write instead: the noun: what the variable holds\n'
+    )
+
+
 def test_a_fault_is_named_by_file_and_line(tmp_path, monkeypatch, capsys):
     (tmp_path / "page.md").write_text("Fine.\nThe longest gap.\n")
     monkeypatch.setattr(check_words, "ROOT", tmp_path)
@@ -86,6 +125,6 @@ def test_a_fault_is_named_by_file_and_line(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.startswith('page.md:2: "gap". Write instead: inter-token latency (ITL)')
 
 
-@pytest.mark.parametrize("pattern", check_words.PATHS)
+@pytest.mark.parametrize("pattern", [*check_words.PATHS, *check_words.PYTHON])
 def test_each_path_has_a_file(pattern):
     assert list(check_words.ROOT.glob(pattern))

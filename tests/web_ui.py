@@ -50,9 +50,13 @@ class WebUI:
         wait_for(lambda: self.get("/stats/requests")["state"], lambda now: now in ("ready", "stopped"))
 
 
+REPORTING = f"from llmlocust.plugin.webui import report\nreport._NICENESS = 0\n{RAMP}"
+"""Its reports do not wait until a busy machine has nothing else to do."""
+
+
 @contextmanager
 def running(
-    folder: Path, host: str, workers: int = 0, *more: str, port: int = 0, locustfile: str = RAMP
+    folder: Path, host: str, workers: int = 0, *more: str, port: int = 0, locustfile: str = REPORTING
 ) -> Iterator[WebUI]:
     """Start Locust without a run. Yield its web UI when it answers and the workers have joined."""
     port, bind = port or free_port(), str(free_port())

@@ -1,8 +1,10 @@
-"""The check of words, which `make check` runs: prose uses the terms of docs/glossary.md and plain sentences.
+"""The check of words, which `make check` runs: prose uses the terms of docs/glossary.md and plain sentences, and no variable
+has one of the names that do not say what it holds.
 
 Code spans, fenced code and link targets are not checked: they contain names of options, columns and files.
 """
 
+import ast
 import io
 import re
 import sys
@@ -17,7 +19,9 @@ PATHS = (
     *("README.md", "SECURITY.md", "CHANGELOG.md", "bench/README.md", "docs/*.md"),
     *("llmlocust/**/*.py", "llmlocust/**/*.j2", "locustfiles/*.py", "bench/*.py", "tools/*.py", "tests/*.py"),
 )
-"""Globs below ROOT of the files that are checked."""
+"""Globs below ROOT of the files whose prose is checked."""
+PYTHON = ("llmlocust/**/*.py", "locustfiles/**/*.py", "bench/**/*.py", "tools/**/*.py", "tests/**/*.py")
+"""Globs below ROOT of the files whose variables are checked."""
 EXCLUDED = ("tools/check_words.py", "tests/test_words.py", "llmlocust/simulator/openai.py")
 """Files that contain the words as data: the rules, their tests, and the text of simulated answers."""
 
@@ -87,6 +91,8 @@ SENTENCES = (
     Rule(r"((?<=[.;:|] |  )else|^else)(?!:)", "otherwise"),
 )
 RULES = (*TERMS, *SENTENCES)
+NAMES = ("asked", "each", "found", "made", "said", "told")
+"""Names that variables and arguments must not have."""
 
 NOT_PROSE = re.compile(
     r"""^\ {0,3}(```|~~~).*?^\ {0,3}\1[^\n]*$  # fenced code
@@ -147,15 +153,24 @@ def faults(text: str, path: str) -> Iterator[tuple[int, str, str]]:
                 yield words.count("\n", 0, match.start()) + 1, " ".join(match[0].split()), rule.instead
 
 
+def misnamed(text: str, path: str) -> Iterator[tuple[int, str, str]]:
+    """Yield the same for each variable and argument of Python source that has one of NAMES, where it gets its value."""
+    for node in ast.walk(ast.parse(text, path)):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name) if name in NAMES:
+                yield node.lineno, name, "the noun: what the variable holds"
+
+
 def main() -> int:
     failed = 0
-    for path in sorted(path for pattern in PATHS for path in ROOT.glob(pattern)):
-        name = path.relative_to(ROOT).as_posix()
-        if name in EXCLUDED:
-            continue
-        for line, words, instead in sorted(faults(path.read_text(encoding="utf-8"), name)):
-            print(f'{name}:{line}: "{words}". Write instead: {instead}')
-            failed = 1
+    for check, patterns in ((faults, PATHS), (misnamed, PYTHON)):
+        for path in sorted(path for pattern in patterns for path in ROOT.glob(pattern)):
+            name = path.relative_to(ROOT).as_posix()
+            if name in EXCLUDED:
+                continue
+            for line, words, instead in sorted(check(path.read_text(encoding="utf-8"), name)):
+                print(f'{name}:{line}: "{words}". Write instead: {instead}')
+                failed = 1
     return failed
 
 

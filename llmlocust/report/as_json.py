@@ -34,17 +34,17 @@ def data(assessment: Assessment) -> dict[str, Any]:
         "format": FORMAT,
         "load": assessment.unit,
         "levels": [
-            _level(each, assessment.goodput) | {"limits": _limits(assessment, each)} for each in assessment.levels
+            _level(level, assessment.goodput) | {"limits": _limits(assessment, level)} for level in assessment.levels
         ],
         "phases": _phases(assessment.phases),
-        "recoveries": [_recovery(each) for each in assessment.phases.recoveries],
+        "recoveries": [_recovery(recovery) for recovery in assessment.phases.recoveries],
         "verdict": verdict_data(assessment),
         "validity": {
             "ok": assessment.is_valid,
             "valid_numbers": assessment.valid_numbers,
-            "checks": [_check(each) for each in assessment.checks],
+            "checks": [_check(check) for check in assessment.checks],
         },
-        "advice": [{"do": each.do, "because": each.because} for each in assessment.advice],
+        "advice": [{"do": advice.do, "because": advice.because} for advice in assessment.advice],
         "source": assessment.run.source,
         "unknown": list(assessment.unknown),
         "notes": assessment.run.notes,
@@ -53,12 +53,12 @@ def data(assessment: Assessment) -> dict[str, Any]:
 
 def verdict_data(assessment: Assessment) -> dict[str, Any]:
     """The four numbers and the headline, as `data` has them."""
-    verdict: dict[str, Any] = {name: _finding(each) for name, each in assessment.verdict.numbers().items()}
+    verdict: dict[str, Any] = {name: _finding(finding) for name, finding in assessment.verdict.numbers().items()}
     verdict["cliffs"] = [
         {"between": [plain(load) for load in cliff.between], "kind": cliff.kind, "what": cliff.what, "why": cliff.why}
         for cliff in assessment.verdict.cliffs
     ]
-    verdict["thresholds"] = [str(each) for each in assessment.verdict.thresholds]
+    verdict["thresholds"] = [str(threshold) for threshold in assessment.verdict.thresholds]
     verdict["derived"] = assessment.verdict.derived
     if assessment.verdict.gold is not None:
         verdict["gold"] = _finding(assessment.verdict.gold)
@@ -69,15 +69,15 @@ def _phases(phases: Phases) -> list[dict[str, Any]]:
     return [
         {
             "name": phase.name,
-            "levels": [each.level for each in phase.levels],
-            "loads": [plain(each.load) for each in phase.levels],
+            "levels": [level.level for level in phase.levels],
+            "loads": [plain(level.load) for level in phase.levels],
             "seconds": plain(phase.seconds),
             "requests": phase.whole.requests,
             "errors": plain(phase.whole.errors),
             "throughput": plain(phase.whole.throughput),
             "goodput": plain(phase.a_second(phases.goodput)),
             "output_tokens_per_s": plain(
-                phase.a_second({each.level: each.output_tokens_per_s for each in phase.levels})
+                phase.a_second({level.level: level.output_tokens_per_s for level in phase.levels})
             ),
             **{f"{metric}_p95": plain(phases.p95(phase, metric) * 1000.0) for metric in IN_PHASES},
             "says": list(sentences),
@@ -160,7 +160,7 @@ def _ranges(summary: Summary) -> dict[str, Any]:
 
 def _check(check: Check) -> dict[str, Any]:
     scale = 1000.0 if check.unit == "s" else 1.0
-    value, limit = (None if each is None else plain(each * scale) for each in (check.value, check.limit))
+    value, limit = (None if number is None else plain(number * scale) for number in (check.value, check.limit))
     return {
         "key": check.key,
         "name": check.name,

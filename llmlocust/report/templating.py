@@ -24,7 +24,7 @@ def render(template: str, **values: Any) -> str:
 
 def environment(loader: BaseLoader) -> Environment:
     """Return the environment of the templates. It writes messages and {% trans %} blocks in the language of the page."""
-    made = Environment(
+    jinja_environment = Environment(
         loader=loader,
         autoescape=True,
         trim_blocks=True,
@@ -33,11 +33,15 @@ def environment(loader: BaseLoader) -> Environment:
         finalize=spoken,
         extensions=["jinja2.ext.i18n"],
     )
-    made.filters |= {"nb": lambda text: unbroken(spoken(text)), "duration": words.duration, "load": words.with_unit}
-    made.globals |= {"gettext": _gettext, "language_tag": language_tag}
-    made.newstyle_gettext = True  # type: ignore[attr-defined]
-    made.policies["ext.i18n.trimmed"] = True
-    return made
+    jinja_environment.filters |= {
+        "nb": lambda text: unbroken(spoken(text)),
+        "duration": words.duration,
+        "load": words.with_unit,
+    }
+    jinja_environment.globals |= {"gettext": _gettext, "language_tag": language_tag}
+    jinja_environment.newstyle_gettext = True  # type: ignore[attr-defined]
+    jinja_environment.policies["ext.i18n.trimmed"] = True
+    return jinja_environment
 
 
 def _gettext(template: str, **values: Any) -> Markup:

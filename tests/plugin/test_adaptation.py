@@ -21,10 +21,10 @@ def attempt(answer, ask=ASK, limit=64, dialect="openai-chat"):
         probe = Probe(
             Endpoint(server.url), named(dialect), Headers(), lambda spoken, ask: spoken.adaptations(ask, limit)
         )
-        found = probe.find(ask)[-1]
+        last_attempt = probe.find(ask)[-1]
         probe.client.close()
     assert probe.requests == len(server.requests) < 12
-    return found
+    return last_attempt
 
 
 @pytest.mark.parametrize(
@@ -46,10 +46,10 @@ def attempt(answer, ask=ASK, limit=64, dialect="openai-chat"):
     ],
 )
 def test_a_server_is_asked_in_the_way_that_it_takes(answer, ask, changes):
-    found = attempt(answer, ask)
+    last_attempt = attempt(answer, ask)
 
-    assert found.record.ok
-    assert list(found.changes) == changes
+    assert last_attempt.record.ok
+    assert list(last_attempt.changes) == changes
 
 
 @pytest.mark.parametrize(
@@ -80,10 +80,10 @@ def test_a_limit_that_is_too_small_for_the_server_is_refused_in_its_words(limit)
     ],
 )
 def test_the_refusal_that_counts_is_shown_in_the_servers_words(answer, words):
-    found = attempt(answer)
+    last_attempt = attempt(answer)
 
-    assert not found.record.ok
-    assert words in found.words
+    assert not last_attempt.record.ok
+    assert words in last_attempt.words
 
 
 def test_a_change_of_which_alone_the_server_complains_is_not_made():

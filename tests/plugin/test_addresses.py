@@ -194,7 +194,7 @@ def test_a_path_that_an_option_names_keeps_its_version(pasted, given, joins):
 
 
 @pytest.mark.parametrize(
-    "pasted, found, path, target",
+    "pasted, known_targets, path, target",
     [
         ("", {CHAT: "/chat/completions"}, "/v1/embeddings", "/embeddings"),
         ("/v4", {CHAT: "/v4/v1/chat/completions"}, TEXT, "/v4/v1/completions"),
@@ -204,8 +204,8 @@ def test_a_path_that_an_option_names_keeps_its_version(pasted, given, joins):
         ("", {"/gradio_api/call/chat": "/app/call/chat?a=b"}, "/gradio_api/call/chat/id1", "/app/call/chat/id1?a=b"),
     ],
 )
-def test_what_was_found_for_one_path_holds_for_the_others(pasted, found, path, target):
-    assert Address(pasted).target(path, found) == target
+def test_what_was_found_for_one_path_holds_for_the_others(pasted, known_targets, path, target):
+    assert Address(pasted).target(path, known_targets) == target
 
 
 def test_what_no_request_line_can_hold_is_escaped():

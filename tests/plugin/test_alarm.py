@@ -29,7 +29,7 @@ print(any(early), len(early), len(ran))
 
 
 def test_it_never_wakes_early_and_lets_others_run():
-    told = subprocess.run(
+    child = subprocess.run(
         [sys.executable, "-c", CODE], cwd=ROOT, capture_output=True, text=True, check=True, timeout=PATIENCE
     )
-    assert told.stdout.split() == ["False", "101", "5"]
+    assert child.stdout.split() == ["False", "101", "5"]

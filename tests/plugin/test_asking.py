@@ -22,8 +22,8 @@ def server():
 
 
 def bodies(server) -> list[dict]:
-    asked = [request.partition(b"\r\n\r\n") for request in server.requests]
-    return [json.loads(body) for head, _, body in asked if head.startswith(b"POST")]
+    requests = [request.partition(b"\r\n\r\n") for request in server.requests]
+    return [json.loads(body) for head, _, body in requests if head.startswith(b"POST")]
 
 
 def url(server) -> str:
@@ -35,28 +35,34 @@ def test_values_are_drawn_for_each_request(server, tmp_path):
     sampling = ["--llm-temperature", "0.1-1.0", "--llm-max-tokens", "whole:64-2048", "--llm-force-length"]
     run(tmp_path, url(server), *SHORT, *sampling, "--llm-body", json.dumps(body))
 
-    asked = bodies(server)
-    assert len(asked) > 10
-    assert all(0.1 <= each["temperature"] <= 1.0 and 0.5 <= each["top_p"] <= 0.9 for each in asked)
-    assert all(64 <= each["max_tokens"] == each["min_tokens"] <= 2048 and each["ignore_eos"] for each in asked)
-    assert {each["options"]["seed"] for each in asked} <= set(range(1, 10))
-    assert {each["stop"] for each in asked} == {"x-1"}
-    for values in zip(*((each["temperature"], each["top_p"], each["max_tokens"]) for each in asked), strict=True):
-        assert len(set(values)) > len(asked) // 2
+    requests = bodies(server)
+    assert len(requests) > 10
+    assert all(0.1 <= request["temperature"] <= 1.0 and 0.5 <= request["top_p"] <= 0.9 for request in requests)
+    assert all(
+        64 <= request["max_tokens"] == request["min_tokens"] <= 2048 and request["ignore_eos"] for request in requests
+    )
+    assert {request["options"]["seed"] for request in requests} <= set(range(1, 10))
+    assert {request["stop"] for request in requests} == {"x-1"}
+    for values in zip(
+        *((request["temperature"], request["top_p"], request["max_tokens"]) for request in requests), strict=True
+    ):
+        assert len(set(values)) > len(requests) // 2
 
 
 def test_a_row_that_says_how_long_its_answer_is_to_be_is_asked_so(server, tmp_path):
-    asked = {"none": None, "five": 5, "six": 6}
-    (tmp_path / "rows.csv").write_text("prompt,output_tokens\n" + "".join(f"{k},{v or ''}\n" for k, v in asked.items()))
+    lengths = {"none": None, "five": 5, "six": 6}
+    (tmp_path / "rows.csv").write_text(
+        "prompt,output_tokens\n" + "".join(f"{k},{v or ''}\n" for k, v in lengths.items())
+    )
     talks = ["--llm-turns", "2", "--llm-max-tokens", "7", "--llm-force-length", "--llm-unique=false"]
     run(tmp_path, url(server), *SHORT, *talks, "--llm-prompts", "rows.csv")
 
-    sent = [(each["messages"][-1]["content"], each["max_tokens"], each["min_tokens"]) for each in bodies(server)]
+    sent = [(body["messages"][-1]["content"], body["max_tokens"], body["min_tokens"]) for body in bodies(server)]
     assert set(sent) == {("none", 7, 7), ("five", 5, 5), ("six", 6, 6)}
 
 
 def prompts_of(server) -> list[str]:
-    return [each["messages"][0]["content"] for each in bodies(server)]
+    return [body["messages"][0]["content"] for body in bodies(server)]
 
 
 def sequence(many: int) -> list[str]:
@@ -70,25 +76,25 @@ USERS = 4
 """So many prompts may be drawn and not be sent: a user that is told to stop does not begin a request."""
 
 
-def places(asked: list[str]) -> list[int]:
+def places(prompts: list[str]) -> list[int]:
     """Where in the sequence prompts stand, in its order; each is asked once."""
-    known = sequence(3 * len(asked) + 3 * USERS)
-    found = sorted(known.index(each) for each in asked)
-    assert len(set(found)) == len(found)
-    return found
+    known = sequence(3 * len(prompts) + 3 * USERS)
+    positions = sorted(known.index(prompt) for prompt in prompts)
+    assert len(set(positions)) == len(positions)
+    return positions
 
 
 def test_a_seed_gives_the_same_prompts_on_one_process_and_on_two_workers(tmp_path):
-    told = [*SHORT, "--llm-seed", "a seed"]
+    options = [*SHORT, "--llm-seed", "a seed"]
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     with scripted_server(keeps_open(CHUNKED)) as server:
-        run(tmp_path / "one", url(server), *told)
+        run(tmp_path / "one", url(server), *options)
         alone = places(prompts_of(server))
     assert alone[-1] < len(alone) + USERS
 
     with scripted_server(keeps_open(CHUNKED)) as server:
-        with distributed(tmp_path / "two", url(server), *told) as both:
+        with distributed(tmp_path / "two", url(server), *options) as both:
             both.master.ends()
         together = places(prompts_of(server))
     parts = [[place // 2 for place in together if place % 2 == worker] for worker in (0, 1)]
@@ -96,15 +102,15 @@ def test_a_seed_gives_the_same_prompts_on_one_process_and_on_two_workers(tmp_pat
 
 
 def test_conversations_say_again_what_was_said_and_have_numbers_by_turn(server, tmp_path):
-    talk = {"conversations": [{"from": "human", "value": each} for each in ("one", "two", "three", "four")]}
+    talk = {"conversations": [{"from": "human", "value": text} for text in ("one", "two", "three", "four")]}
     (tmp_path / "talks.jsonl").write_text(json.dumps(talk))
     run(tmp_path, url(server), *SHORT, "--llm-prompts", "talks.jsonl", "--llm-turns", "3", "--llm-system", "be brief")
 
-    asked = [each["messages"] for each in bodies(server)]
-    roles = {tuple(message["role"] for message in messages) for messages in asked}
+    conversations = [body["messages"] for body in bodies(server)]
+    roles = {tuple(message["role"] for message in messages) for messages in conversations}
     turn = ("user", "assistant")
     assert roles == {("system", *turn * number, "user") for number in range(3)}
-    third = next(messages for messages in asked if len(messages) == 6)
+    third = next(messages for messages in conversations if len(messages) == 6)
     assert [message["content"] for message in third[2:]] == ["word more!", "two", "word more!", "three"]
     assert third[1]["content"].endswith("] one")
     by_name = Counter(row["name"] for row in rows(tmp_path, "llm_requests.csv"))
@@ -132,9 +138,9 @@ class Ramp(SteppedRamp):
 def test_a_question_of_ones_own_begins_a_conversation_as_it_is(server, tmp_path):
     run(tmp_path, url(server), *SHORT, locustfile=OWN_TALK)
 
-    words = {tuple(message["content"] for message in each["messages"]) for each in bodies(server)}
+    words = {tuple(message["content"] for message in body["messages"]) for body in bodies(server)}
     assert words == {("hello",), ("hello", "word more!", "and then?")}
-    assert {each["temperature"] for each in bodies(server)} == {0.5}
+    assert {body["temperature"] for body in bodies(server)} == {0.5}
     assert {row["name"] for row in rows(tmp_path, "llm_requests.csv")} == {"step 1", "step 2"}
 
 
@@ -190,9 +196,9 @@ class Ramp(SteppedRamp):
 def test_a_check_of_ones_own_judges_and_loses_nothing_when_it_fails(server, tmp_path):
     locust = run(tmp_path, url(server), *SHORT, locustfile=OWN_CHECK)
 
-    found = rows(tmp_path, "llm_requests.csv")
-    assert {row["right"] for row in found if row["outcome"] == "ok"} == {"1", "0", ""}
-    assert len(found) == len(bodies(server))
+    requests = rows(tmp_path, "llm_requests.csv")
+    assert {row["right"] for row in requests if row["outcome"] == "ok"} == {"1", "0", ""}
+    assert len(requests) == len(bodies(server))
     assert "cannot judge that" in (tmp_path / "run_exceptions.csv").read_text(), locust.log
 
 

@@ -87,7 +87,7 @@ from llmlocust.plugin.session import Session
 from llmlocust.plugin.startup.checks import check
 from llmlocust.plugin.startup.probing import NotReady
 
-def said(users, shape):
+def message_of(users, shape):
     environment = Environment(user_classes=users, shape_class=shape, host="http://127.0.0.1:9")
     environment.create_local_runner()
     environment.llmlocust = Session(environment)
@@ -96,21 +96,21 @@ def said(users, shape):
     except NotReady as problem:
         return str(problem)
 
-def made(name, base, line):
+def class_with(name, base, line):
     space = {"base": base, "llmlocust": llmlocust}
     exec(f"class {name}(base):\\n    {line}", space)
     return space[name]
 
 users, shapes, searches = json.load(sys.stdin)
-told = {line: said([made("Chat", ChatUser, line)], None) for line in users}
-told |= {line: said([ChatUser], made("Ramp", SteppedRamp, line)()) for line in shapes}
-told |= {line: said([ChatUser], made("Ramp", Search, line)()) for line in searches}
-json.dump(told, sys.stdout)
+messages = {line: message_of([class_with("Chat", ChatUser, line)], None) for line in users}
+messages |= {line: message_of([ChatUser], class_with("Ramp", SteppedRamp, line)()) for line in shapes}
+messages |= {line: message_of([ChatUser], class_with("Ramp", Search, line)()) for line in searches}
+json.dump(messages, sys.stdout)
 """
 
 
 @pytest.fixture(scope="module")
-def said():
+def messages():
     """What a start with each attribute says; of those that can be used, that nothing answers."""
     lines = [[*USERS, *RIGHT], [*SHAPES, *RIGHT_SHAPES], [*SEARCHES]]
     child = subprocess.run(
@@ -121,14 +121,14 @@ def said():
 
 
 @pytest.mark.parametrize(("line", "words"), [*USERS.items(), *SHAPES.items(), *SEARCHES.items()])
-def test_what_cannot_be_used_is_named(said, line, words):
-    assert said[line].startswith(words)
-    assert "\n" not in said[line]
+def test_what_cannot_be_used_is_named(messages, line, words):
+    assert messages[line].startswith(words)
+    assert "\n" not in messages[line]
 
 
 @pytest.mark.parametrize("line", [*RIGHT, *RIGHT_SHAPES])
-def test_what_can_be_used_is_not_refused(said, line):
-    assert said[line].startswith("nothing answers at 127.0.0.1:9")
+def test_what_can_be_used_is_not_refused(messages, line):
+    assert messages[line].startswith("nothing answers at 127.0.0.1:9")
 
 
 @pytest.fixture(scope="module")

@@ -26,22 +26,22 @@ def test_a_run_speaks_what_is_named(server, tmp_path, name):
     assert locust.process.returncode == 0, locust.log
     assert set(outcomes(tmp_path)) == {"ok"}
     assert run_info(tmp_path)["target"]["dialect"] == name
-    assert {each["endpoint"] for each in server.truth()} == {WIRES[name]}
+    assert {request["endpoint"] for request in server.truth()} == {WIRES[name]}
     assert all(float(row["ttft"]) > 0 for row in rows(tmp_path, "llm_requests.csv"))
 
 
 @pytest.mark.parametrize(
-    "only, found",
+    "only, dialect",
     [("/v1/messages", "anthropic"), ("/api/chat", "ollama-chat"), ("/gradio_api", "gradio")],
 )
-def test_auto_finds_what_the_server_speaks(tmp_path, only, found):
+def test_auto_finds_what_the_server_speaks(tmp_path, only, dialect):
     with running_simulator(step_ms=1, only=only) as server:
         locust = run(tmp_path, server.url, *FEW_SECONDS, "--llm-dialect", "auto")
 
     assert locust.process.returncode == 0, locust.log
-    assert f"The run uses the dialect {found}, at " in locust.log
-    assert run_info(tmp_path)["target"]["dialect"] == found
-    assert run_info(tmp_path)["options"]["llm_dialect"] == found
+    assert f"The run uses the dialect {dialect}, at " in locust.log
+    assert run_info(tmp_path)["target"]["dialect"] == dialect
+    assert run_info(tmp_path)["options"]["llm_dialect"] == dialect
     assert set(outcomes(tmp_path)) == {"ok"}
 
 
@@ -93,7 +93,7 @@ class Ramp(SteppedRamp):
     assert locust.process.returncode == 0, locust.log
     assert "Traceback" not in locust.log
     paths = {"/api/chat", "/api/generate", "/v1/messages", "/v1/embeddings", "/v1/rerank"}
-    assert {each["endpoint"] for each in server.truth()} == paths
+    assert {request["endpoint"] for request in server.truth()} == paths
     (level,) = rows(tmp_path, "llm_levels.csv")
     # of five requests two have inputs: three texts and two documents
     assert 0 < float(level["inputs_per_s"]) <= float(level["throughput"]) * 3
@@ -136,16 +136,16 @@ class Ramp(SteppedRamp):
 def test_each_class_of_users_is_asked_for_in_its_own_dialect_and_at_its_own_host(server, tmp_path):
     server.clear()
     with running_simulator(step_ms=1) as other:
-        hosts = [f"host = {each.url!r}" for each in (server, other)]
+        hosts = [f"host = {simulator.url!r}" for simulator in (server, other)]
         args = ["--headless", "--only-summary", "--csv", "run", *FEW_SECONDS, "--llm-levels", "3"]
         with Locust(tmp_path, args, TWO_CLASSES.format(*hosts)) as locust:
             locust.ends()
-        claude = [each["endpoint"] for each in other.truth()]
+        claude = [request["endpoint"] for request in other.truth()]
 
     assert locust.process.returncode == 0, locust.log
     assert run_info(tmp_path)["preflight"]["requests"] == 2
     assert run_info(tmp_path)["target"]["host"] == ", ".join(sorted((server.url, other.url)))
-    assert {each["endpoint"] for each in server.truth()} == {"/v1/chat/completions"}
+    assert {request["endpoint"] for request in server.truth()} == {"/v1/chat/completions"}
     assert set(claude) == {"/v1/messages"}
     assert len(claude) + len(server.truth()) == len(rows(tmp_path, "llm_requests.csv")) + 2
 
@@ -153,9 +153,9 @@ def test_each_class_of_users_is_asked_for_in_its_own_dialect_and_at_its_own_host
 def test_a_class_that_the_server_does_not_answer_is_named_before_any_load(tmp_path):
     with running_simulator(step_ms=1, only="/v1/chat/completions") as server:
         locust = run(tmp_path, server.url, *FEW_SECONDS, locustfile=TWO_CLASSES.format("pass", "pass"))
-        asked = [each["endpoint"] for each in server.truth()]
+        endpoints = [request["endpoint"] for request in server.truth()]
 
     assert locust.process.returncode == 2
     assert "Claude: 127.0.0.1" in locust.log
     assert "does not answer in anthropic at /v1/messages and /messages" in locust.log
-    assert asked.count("/v1/chat/completions") == 1
+    assert endpoints.count("/v1/chat/completions") == 1

@@ -11,17 +11,17 @@ from tests.plugin.scripted import LENGTH, response, scripted_server
 from tests.simulators import wait_for
 
 BUSY = response(b"Content-Length: 0\r\nRetry-After: 3600\r\n", status=b"503 Busy")
-PATIENT = f"from llmlocust.plugin.users import users\nusers._LONGEST_PAUSE = 3600\n{MANUAL_RAMP}"
+PATIENT = f"from llmlocust.plugin.users import users\nusers._MAX_PAUSE = 3600\n{MANUAL_RAMP}"
 _ANSWERS_BEFORE_BUSY = 120
 _ANSWER_SECONDS = 0.05
 
 
 def test_a_level_whose_users_wait_as_the_server_asked_is_shown_and_fails_its_checks(tmp_path):
-    asked = count()
+    request_numbers = count()
 
     def script(sock):
         time.sleep(_ANSWER_SECONDS)
-        sock.sendall(LENGTH if next(asked) < _ANSWERS_BEFORE_BUSY else BUSY)
+        sock.sendall(LENGTH if next(request_numbers) < _ANSWERS_BEFORE_BUSY else BUSY)
 
     with scripted_server(script) as server:
         host = f"http://127.0.0.1:{server.port}"

@@ -117,8 +117,8 @@ def test_a_log_on_a_full_disk_costs_no_row(tmp_path, server):
 
 def test_an_ascii_terminal_costs_no_row(tmp_path, server):
     with locust(tmp_path, server.url, subprocess.PIPE, PYTHONIOENCODING="ascii") as process:
-        said, _ = process.communicate(timeout=2 * PATIENCE)
-    assert b"level 2: 5 users ?" in said
+        output, _ = process.communicate(timeout=2 * PATIENCE)
+    assert b"level 2: 5 users ?" in output
     assert_all_was_kept(tmp_path, server)
 
 
@@ -145,9 +145,9 @@ def test_a_console_that_takes_nothing_costs_no_row(tmp_path, server):
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     try:
         with locust(tmp_path, server.url, writer) as process:
-            said = b""
-            while b"2 levels" not in said:
-                said += os.read(reader, 4096)
+            output = b""
+            while b"2 levels" not in output:
+                output += os.read(reader, 4096)
             fill(writer)
             process.wait(2 * PATIENCE)
         assert_all_was_kept(tmp_path, server)
@@ -165,16 +165,16 @@ reader, end = os.pipe()
 os.set_blocking(end, {blocking})
 stream = open(end, "w", encoding="{encoding}")
 writer = output.Writer()
-made = output.Stream(stream, writer)
-print("Zeichen ·", file=made, flush=True)
+console = output.Stream(stream, writer)
+print("Zeichen ·", file=console, flush=True)
 for number in range(20_000):
-    print(f"line {{number}}", file=made)
-read, asked = b"", False
+    print(f"line {{number}}", file=console)
+read, end_is_printed = b"", False
 os.set_blocking(reader, False)
 while not read.endswith(b"the end\\n"):
-    if writer._done == writer._put and not asked:
-        asked = True
-        print("the end", file=made)
+    if writer._done == writer._put and not end_is_printed:
+        end_is_printed = True
+        print("the end", file=console)
     try:
         read += os.read(reader, 65536)
     except BlockingIOError:
@@ -182,12 +182,12 @@ while not read.endswith(b"the end\\n"):
 lines = read.decode("{encoding}").splitlines()
 missing = [line for line in lines if "missing" in line]
 missed = sum(int(line.split()[1]) for line in missing)
-print(lines[0], len(missing) < 100, missed + sum(line.startswith("line ") for line in lines), made.isatty(), sep="|")
+print(lines[0], len(missing) < 100, missed + sum(line.startswith("line ") for line in lines), console.isatty(), sep="|")
 """
 
 
 @pytest.mark.parametrize("blocking", [True, False])
 @pytest.mark.parametrize(("encoding", "dot"), [("utf-8", "·"), ("ascii", "?")])
 def test_lines_that_the_console_does_not_take_in_time_are_counted(encoding, dot, blocking):
-    said = in_a_process_of_its_own(WRITER.format(blocking=blocking, encoding=encoding)).strip()
-    assert said == f"Zeichen {dot}|True|20000|False"
+    output = in_a_process_of_its_own(WRITER.format(blocking=blocking, encoding=encoding)).strip()
+    assert output == f"Zeichen {dot}|True|20000|False"

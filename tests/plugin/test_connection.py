@@ -241,15 +241,15 @@ def test_a_stream_that_is_read_while_it_comes_has_a_limit_too(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "told, seconds",
+    "value, seconds",
     [
         (b"7", 7.0), (b"0", 0.0), (b"1.5", 1.5), (b" 2 ", 2.0), (b"Fri, 31 Dec 1999 23:59:59 GMT", 0.0),
         (b"Fri, 31 Dec 9999 23:59:59 GMT", None), (b"Fri, 31 Dec 99999 23:59:59 GMT", None), (b"Fri, 00 Foo 0 99:99", None),
         (b"\xb2", None), (b"9" * 500, None), (b"-1", None), (b"soon", None), (b"1.2.3", None), (b"", None), (b"1e3", None),
     ],
 )  # fmt: skip
-def test_retry_after_is_a_number_of_seconds_or_nothing(told, seconds):
-    record = outcome_of(sends(response(b"Content-Length: 0\r\nRetry-After: " + told + b"\r\n", status=b"503 Busy")))
+def test_retry_after_is_a_number_of_seconds_or_nothing(value, seconds):
+    record = outcome_of(sends(response(b"Content-Length: 0\r\nRetry-After: " + value + b"\r\n", status=b"503 Busy")))
 
     assert (record.outcome, record.retry_after) == ("http_503", seconds)
 
@@ -303,22 +303,24 @@ def test_chunks_count_where_a_length_stands_beside_them_however_the_head_is_cut(
 # ── encoded bodies ──
 
 
-def flushed(made: object, flush: object, parts: list[bytes]) -> list[bytes]:
+def flushed(compressor: object, flush: object, parts: list[bytes]) -> list[bytes]:
     """Each part compressed so that it can be decoded when it has come."""
-    return [made.compress(part) + flush(made) for part in parts]
+    return [compressor.compress(part) + flush(compressor) for part in parts]
 
 
 def deflated(window: int) -> Callable[[list[bytes]], list[bytes]]:
-    return lambda parts: flushed(zlib.compressobj(wbits=window), lambda made: made.flush(zlib.Z_SYNC_FLUSH), parts)
+    return lambda parts: flushed(
+        zlib.compressobj(wbits=window), lambda compressor: compressor.flush(zlib.Z_SYNC_FLUSH), parts
+    )
 
 
 def in_brotli(parts: list[bytes]) -> list[bytes]:
-    made = brotli.Compressor()
-    return [made.process(part) + made.flush() for part in parts]
+    compressor = brotli.Compressor()
+    return [compressor.process(part) + compressor.flush() for part in parts]
 
 
 def in_zstd(parts: list[bytes]) -> list[bytes]:
-    return flushed(zstd.ZstdCompressor(), lambda made: made.flush(zstd.ZstdCompressor.FLUSH_BLOCK), parts)
+    return flushed(zstd.ZstdCompressor(), lambda compressor: compressor.flush(zstd.ZstdCompressor.FLUSH_BLOCK), parts)
 
 
 ENCODINGS = {
@@ -916,8 +918,8 @@ def test_connections_beyond_descriptor_1024_are_kept():
             assert [asks(client)[0].outcome for _ in range(3)] == ["ok"] * 3
         assert server.connections == 1
     finally:
-        for each in filler:
-            each.close()
+        for sock in filler:
+            sock.close()
 
 
 def test_ipv6_addresses_are_reached():
@@ -1071,7 +1073,7 @@ def outcome_where_connecting_raises(monkeypatch: pytest.MonkeyPatch, problem: Ex
     return asks(Client(Endpoint("http://127.0.0.1:1"), PATIENT))[0].outcome
 
 
-@pytest.mark.parametrize(("problem", "outcome"), OURS, ids=lambda each: getattr(each, "strerror", str(each)))
+@pytest.mark.parametrize(("problem", "outcome"), OURS, ids=lambda value: getattr(value, "strerror", str(value)))
 def test_what_the_load_generator_or_the_way_lacks_is_no_failure_of_the_server(monkeypatch, problem, outcome):
     assert outcome_where_connecting_raises(monkeypatch, problem) == outcome
 
@@ -1231,12 +1233,14 @@ def requests_of(server: ScriptedServer) -> list[bytes]:
 
 
 @pytest.mark.parametrize("bad", [SPLIT, "/a b", "/a\tb", "/\x00", "/\x7f", "/\xfc", "/密", "no-slash?\r\n", ""])
-@pytest.mark.parametrize("found", [False, True], ids=["as given", "below a found target"])
-def test_a_path_from_anywhere_makes_one_request_and_no_other(bad, found):
+@pytest.mark.parametrize("below_target", [False, True], ids=["as given", "below a found target"])
+def test_a_path_from_anywhere_makes_one_request_and_no_other(bad, below_target):
     with scripted_server(keeps_open(CHUNKED)) as server:
-        endpoint = Endpoint(f"http://localhost:{server.port}", known_targets={"/call": "/v9/call?a=b"} if found else {})
+        endpoint = Endpoint(
+            f"http://localhost:{server.port}", known_targets={"/call": "/v9/call?a=b"} if below_target else {}
+        )
         client, timeline = Client(endpoint, PATIENT), Timeline()
-        path = f"/call/{bad}" if found else bad
+        path = f"/call/{bad}" if below_target else bad
         client.ask(timeline, Splitting("/call", path), Ask(prompt="hello"), b"{}", {})
         assert timeline.failure == ""
         client.get(timeline, bad, {})

@@ -13,8 +13,8 @@ from llmlocust.stream.record import Record
 from llmlocust.stream.timeline import Timeline
 from tests.simulators import running_simulator
 
-NAMES = [each.name for each in DIALECTS]
-STREAMED = [each.name for each in DIALECTS if each.streams]
+NAMES = [dialect.name for dialect in DIALECTS]
+STREAMED = [dialect.name for dialect in DIALECTS if dialect.streams]
 VECTORS = ["openai-embeddings", "rerank", "cohere-embed", "tei-embed", "tei-rerank"]
 TEXTS = [name for name in NAMES if name not in VECTORS]
 PATIENT = Timeouts(connect=20, first_token=20, stall=20, total=20)
@@ -30,8 +30,8 @@ def server():
 
 def asks(server, dialect: Dialect, *, fault: str = "", timeouts: Timeouts = PATIENT, **fields) -> Record:
     """As a user does (LLMUser)."""
-    told = {"prompt": "Hello", "model": "simulated-llm", "max_tokens": 12, "stream": dialect.streams, "extra": {}}
-    ask = Ask(**(told | fields))
+    defaults = {"prompt": "Hello", "model": "simulated-llm", "max_tokens": 12, "stream": dialect.streams, "extra": {}}
+    ask = Ask(**(defaults | fields))
     timeline, reading = Timeline(), Reading(dialect, ask=ask, name="test")
     client = Client(Endpoint(server.url), timeouts)
     more = {"X-Simulator-Fault": fault} if fault else {}
@@ -49,11 +49,11 @@ def test_a_stream_is_read_as_it_was_written(server, name):
     record = asks(server, named(name))
 
     (truth,) = server.ended(1)
-    made = truth["output_tokens"]
-    assert (record.outcome, record.error, record.chunks, record.output_tokens) == ("ok", "", made, made)
+    tokens = truth["output_tokens"]
+    assert (record.outcome, record.error, record.chunks, record.output_tokens) == ("ok", "", tokens, tokens)
     assert record.input_tokens == (None if name == "gradio" else truth["prompt_tokens"])
     assert record.token_source == ("chunks" if name == "gradio" else "usage")
-    assert len((record.reasoning + record.text).split()) == made
+    assert len((record.reasoning + record.text).split()) == tokens
     # the simulator reasons where a protocol has a place for it
     assert bool(record.reasoning) == (name in ("openai-chat", "openai-responses", "anthropic", "ollama-chat"))
     assert record.reasoning or record.ttfo == record.ttft

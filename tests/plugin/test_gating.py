@@ -83,7 +83,7 @@ def test_failed_requests_above_a_gate_fail_nothing_and_no_files_are_needed(simul
 def test_a_run_and_its_files_are_judged_alike(simulator, tmp_path):
     gates = ["--llm-threshold", KEPT, "--llm-threshold", BROKEN]
     locust = run(tmp_path, simulator.url, *FAST, *gates)
-    later = in_process("check", "run", *(each.replace("--llm-", "--") for each in gates), *ACCEPTING, cwd=tmp_path)
+    later = in_process("check", "run", *(option.replace("--llm-", "--") for option in gates), *ACCEPTING, cwd=tmp_path)
 
     assert locust.process.returncode == later.exit_code == 99, locust.log
     lines = gate_lines(locust.log)
@@ -212,8 +212,8 @@ def test_what_is_in_flight_when_a_breach_ends_the_run_is_counted_as_aborted(tmp_
     with running_simulator(slots=4, queue_limit=0, step_ms=50) as simulator:
         check_aborted(tmp_path, run(tmp_path, simulator.url, *FAST, *ABORT, *more, "--llm-levels", "8,2"))
         cut_off = wait_for(
-            lambda: {each["id"] for each in simulator.truth() if each["outcome"] == "cancelled"},
-            lambda found: len(found) == 4,
+            lambda: {request["id"] for request in simulator.truth() if request["outcome"] == "cancelled"},
+            lambda ids: len(ids) == 4,
         )
 
     aborted = {f"chatcmpl-{row['id']}" for row in rows(tmp_path, "llm_requests.csv") if row["outcome"] == "aborted"}

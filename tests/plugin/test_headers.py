@@ -125,7 +125,7 @@ def test_a_header_wins_over_one_of_its_name_whatever_the_case(environment, diale
     environment.setenv("LLMLOCUST_API_KEY", "key")
     sent = Headers({name: value}).of(dialect, "own-id")
 
-    assert [each for each in sent.items() if each[0].lower() == name.lower()] == [(name, value)]
+    assert [header for header in sent.items() if header[0].lower() == name.lower()] == [(name, value)]
     assert sent.keys() >= {"Content-Type", "Accept"}
 
 
@@ -134,7 +134,7 @@ def test_an_attribute_wins_over_an_option():
 
 
 @pytest.mark.parametrize(
-    "templates, said, shown",
+    "templates, text, shown",
     [
         ({"api-key": "$TOKEN"}, "unknown key abc.", "unknown key [api-key]."),
         ({"api-key": "$TOKEN"}, "abcdef is no word of it", "abcdef is no word of it"),
@@ -145,8 +145,8 @@ def test_an_attribute_wins_over_an_option():
         ({}, "nothing", "nothing"),
     ],
 )
-def test_values_are_masked_in_a_servers_words(templates, said, shown):
-    assert Headers(templates).without_values(said) == shown
+def test_values_are_masked_in_a_servers_words(templates, text, shown):
+    assert Headers(templates).without_values(text) == shown
 
 
 def test_files_have_names_alone():
@@ -189,7 +189,7 @@ def test_a_vendors_key_goes_to_the_vendor_unless_the_dialect_is_named(environmen
     assert headers.variables(dialect) == ["LLMLOCUST_API_KEY"]
 
 
-@pytest.mark.parametrize("dialect", [each() for each in DIALECTS], ids=lambda each: each.name)
+@pytest.mark.parametrize("dialect", [dialect() for dialect in DIALECTS], ids=lambda dialect: dialect.name)
 def test_no_dialect_sends_a_vendors_key_to_an_unknown_host_that_it_was_found_at(environment, dialect):
     for name, value in KEYS.items():
         environment.setenv(name, value)

@@ -113,7 +113,8 @@ def test_true_percentiles_lie_in_the_ranges_given(late_run):
 def test_the_native_reader_knows_the_percentiles_while_the_interpreter_is_blocked(native_run):
     _, levels, streams, blocks = native_run
     assert len(blocks) >= 3
-    assert float(levels[BLOCKED]["uncertain"]) < 0.02  # a busy machine may take the reader's core for a moment
+    # a busy machine may take the reader's core for a moment
+    assert float(levels[BLOCKED]["uncertain"]) < 0.5 * blocked_share(streams, blocks)
     gaps = true_gaps(streams[BLOCKED])
     for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
         least, most = range_of(levels[BLOCKED], name)
@@ -159,8 +160,9 @@ def test_the_true_median_of_the_other_levels_lies_in_its_range(late_run):
 def test_the_report_marks_the_level_and_says_what_to_do(late_run):
     prefix, *_ = late_run
     report = assess(load_run(prefix))
-    check = next(each for each in report.checks if each.key == "token_times")
+    check = next(check for check in report.checks if check.key == "token_times")
     assert not check.ok
     assert BLOCKED in check.levels
     assert "--processes" in check.says
-    assert " to " in next(each for each in columns(report) if (each.group, each.head) == ("ITL", "p99")).cells[BLOCKED]
+    p99 = next(column for column in columns(report) if (column.group, column.head) == ("ITL", "p99"))
+    assert " to " in p99.cells[BLOCKED]

@@ -32,15 +32,15 @@ class Played:
     def __init__(self, page: Page, run: PlayedRun | None) -> None:
         self.page, self.run = page, run
         self.live = run and Live(run)
-        self.asked = 0
+        self.question_count = 0
         self.between = lambda: None
         """What happens in the run between two questions."""
         self.answers = True
         self.refused = ""
         self.runs, self.kept = 1, True
-        self.said: list[str] = []
-        page.on("console", lambda message: self.said.append(message.text))
-        page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.messages: list[str] = []
+        page.on("console", lambda message: self.messages.append(message.text))
+        page.on("pageerror", lambda error: self.messages.append(str(error)))
         page.route("**/*", self.answer)
 
     def open(self) -> "Played":
@@ -55,18 +55,18 @@ class Played:
         path = STATIC / (name.removeprefix("static/") or "live.html")
         return route.fulfill(path=path) if path.exists() else route.fulfill(status=404)
 
-    def tell(self, route: Route, asked: dict[str, list[str]]) -> None:
-        self.asked += 1
+    def tell(self, route: Route, query: dict[str, list[str]]) -> None:
+        self.question_count += 1
         if not self.answers:
             return route.abort()
         self.between()
-        level = int(asked["level"][0]) if "level" in asked else None
-        told = self.live and self.live.snapshot(asked.get("name", [""])[0], int(asked["changes"][0]), level)
+        level = int(query["level"][0]) if "level" in query else None
+        snapshot = self.live and self.live.snapshot(query.get("name", [""])[0], int(query["changes"][0]), level)
         state = {"state": "running", "users": 4, "host": "", "refused": self.refused}
         runs = (
             [{"run": number, "files": FILES, "missing": []} for number in range(1, self.runs + 1)] if self.live else []
         )
-        body = msgspec.json.encode({**state, "runs": runs, "kept": self.kept, "run": told})
+        body = msgspec.json.encode({**state, "runs": runs, "kept": self.kept, "run": snapshot})
         return route.fulfill(body=body, content_type="application/json")
 
 
@@ -91,7 +91,7 @@ def page(browser: Browser) -> Iterator[Page]:
 def test_before_a_run_it_says_that_there_is_none(page):
     played = Played(page, None).open()
     expect(page.locator("#state")).to_contain_text("No run yet")
-    assert played.said == []
+    assert played.messages == []
 
 
 def test_levels_charts_and_numbers_of_a_run_are_shown(page):
@@ -109,7 +109,7 @@ def test_levels_charts_and_numbers_of_a_run_are_shown(page):
     assert [row.inner_text() for row in page.locator("#levels td.fails").all()] == ["fails"]
     assert page.locator("#downloads a").all_inner_texts() == ["Report", "Report in Chinese", *FILES]
     expect(page.locator("#downloads")).not_to_contain_text("deleted when Locust ends")
-    assert played.said == []
+    assert played.messages == []
 
 
 def test_earlier_runs_can_be_downloaded_and_files_to_be_deleted_are_named(page):
@@ -197,11 +197,11 @@ def test_nothing_is_asked_while_nobody_looks(page):
     expect(page.locator("#levels tbody tr")).to_have_count(3)
     page.evaluate("window.away = true")
     page.evaluate("new Promise((done) => requestIdleCallback(done))")
-    asked = played.asked
+    count_before = played.question_count
     page.evaluate(
         "new Promise((done) => { let left = 50; const next = () => --left ? setTimeout(next, 2) : done(); next(); })"
     )
-    assert played.asked - asked <= 1  # the one that was under way
+    assert played.question_count - count_before <= 1  # the one that was under way
     played.run.level(16, 5)
     page.evaluate("window.away = false; document.dispatchEvent(new Event('visibilitychange'))")
     expect(page.locator("#levels tbody tr")).to_have_count(4)
@@ -243,13 +243,15 @@ def test_a_day_of_updates_leaves_nothing_behind(page):
     seen = []
 
     def minutes_go_by() -> None:
-        if played.asked > 150:
+        if played.question_count > 150:
             return
         run.play(2, 3)
         run.at += 574.0
-        if played.asked in (50, 150):
+        if played.question_count in (50, 150):
             session.send("HeapProfiler.collectGarbage")
-            seen.append({each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]})
+            seen.append(
+                {metric["name"]: metric["value"] for metric in session.send("Performance.getMetrics")["metrics"]}
+            )
 
     played.between = minutes_go_by
     played.open()

@@ -112,14 +112,14 @@ def test_a_disk_that_is_full_from_the_start_is_exit_code_2_and_no_load(simulator
         fill(disk / "filler")
         if command == "locust":
             locust = run(tmp_path, simulator.url, *UNTIL_STOPPED, "--csv", "disk/run")
-            code, said = locust.process.returncode, locust.log
+            code, output = locust.process.returncode, locust.log
         else:
             program = [sys.executable, "-m", "llmlocust", "run", simulator.url, "--out", str(disk), "--levels", "2"]
             done = subprocess.run(program, capture_output=True, text=True, check=False)
-            code, said = done.returncode, done.stdout + done.stderr
+            code, output = done.returncode, done.stdout + done.stderr
         assert (disk / "run_failures.csv").read_text() == "of an earlier run"
 
-    assert code == 2, said
-    assert said.count("/run_*: No space left on device. Give --csv a prefix in a folder that has space") == 1
-    assert "Traceback" not in said
+    assert code == 2, output
+    assert output.count("/run_*: No space left on device. Give --csv a prefix in a folder that has space") == 1
+    assert "Traceback" not in output
     assert simulator.truth() == []

@@ -50,7 +50,7 @@ def gives_users(simulator: RunningSimulator, users: int) -> None:
 
 
 def check(folder: Path, name: str):
-    return next(each for each in assess(load_run(folder / "run")).checks if each.key == name)
+    return next(entry for entry in assess(load_run(folder / "run")).checks if entry.key == name)
 
 
 # ── hosts ──
@@ -68,8 +68,8 @@ class Machines:
         self._ask = stack.enter_context(self.server.json_client())
         bind = ["--master", "--master-bind-host", main.address, "--expect-workers", "2", "--headless", "--only-summary"]
         joins = ["--worker", "--master-host", main.address]
-        for each in self.others:
-            stack.enter_context(Locust(folder, joins, locustfile, host=each.command))
+        for host in self.others:
+            stack.enter_context(Locust(folder, joins, locustfile, host=host.command))
         self.master = Locust(folder, [*bind, "--host", self.url, "--csv", "run", *args], locustfile, host=main.command)
         stack.enter_context(self.master)
 
@@ -156,9 +156,9 @@ def test_a_worker_that_does_not_hear_that_the_level_changes_marks_what_it_spoils
     if returns:
         # one of two users for at least as long as the level, less the two seconds that a message may take
         assert 0.15 < float(first["stale_share"]) <= 1.0
-        said = check(tmp_path, "levels_reached")
-        assert said.levels == (0,)
-        assert "the load was off by up to" in said.says
+        level_check = check(tmp_path, "levels_reached")
+        assert level_check.levels == (0,)
+        assert "the load was off by up to" in level_check.says
     else:
         assert check(tmp_path, "run").levels == (0, 1)
 
@@ -205,15 +205,15 @@ def test_a_worker_that_is_killed_is_missed_and_the_run_goes_on(simulator, tmp_pa
         wait_for_requests(simulator, 100)
         run.master.stop()
 
-    truth, found = simulator.truth(), ids(tmp_path)
-    assert len(found) == len(set(found))
-    assert set(found) < {each["id"] for each in truth}
+    truth, row_ids = simulator.truth(), ids(tmp_path)
+    assert len(row_ids) == len(set(row_ids))
+    assert set(row_ids) < {request["id"] for request in truth}
     # three of the users were the dead worker's: what they sent since its last report is not known
-    lost = [each for each in truth[1:] if each["id"] not in set(found)]
-    assert 0 < len(lost) < len(found) / 2
-    (said,) = [each["says"] for each in run_info(tmp_path)["checks"]]
-    assert "was lost" in said
-    assert "in flight" in said
+    lost = [request for request in truth[1:] if request["id"] not in set(row_ids)]
+    assert 0 < len(lost) < len(row_ids) / 2
+    (message,) = [entry["says"] for entry in run_info(tmp_path)["checks"]]
+    assert "was lost" in message
+    assert "in flight" in message
     assert check(tmp_path, "lost_workers").levels == (0,)
     assert not check(tmp_path, "run").ok
 
@@ -237,9 +237,9 @@ def test_what_a_worker_of_an_open_load_sent_before_it_was_killed_is_estimated_by
         run.master.stop()
 
     lost = len(simulator.truth()) - 1 - len(ids(tmp_path))
-    said = next(each["says"] for each in run_info(tmp_path)["checks"] if "was lost" in each["says"])
+    message = next(entry["says"] for entry in run_info(tmp_path)["checks"] if "was lost" in entry["says"])
     known, likely = map(
-        int, re.search(rf"at least (\d+) .* about (\d+) more .* from its share of {share}\)", said).groups()
+        int, re.search(rf"at least (\d+) .* about (\d+) more .* from its share of {share}\)", message).groups()
     )
     assert known <= lost
     assert abs(known + likely - lost) < 30  # ten a second, and a heartbeat a second
@@ -292,7 +292,7 @@ def test_a_worker_that_is_frozen_for_ever_does_not_keep_the_run_from_ending(simu
         run.workers[0].process.send_signal(signal.SIGSTOP)
         run.master.ends()
 
-    assert any("was lost" in each["says"] for each in run_info(tmp_path)["checks"])
+    assert any("was lost" in entry["says"] for entry in run_info(tmp_path)["checks"])
 
 
 def test_a_worker_that_returns_while_the_others_are_stopped_is_stopped_too(simulator, tmp_path):
@@ -344,11 +344,11 @@ def test_all_workers_that_are_cut_off_for_ever_are_exit_code_98_and_what_is_lost
         assert run.master.ends() == 98, run.master.log
         truth = simulator.truth()
 
-    lost = {each["id"] for each in truth[1:]} - set(ids(tmp_path))
+    lost = {request["id"] for request in truth[1:]} - set(ids(tmp_path))
     numbers = [
-        re.search(r"at least (\d+) of .* about (\d+) more", each["says"]) for each in run_info(tmp_path)["checks"]
+        re.search(r"at least (\d+) of .* about (\d+) more", entry["says"]) for entry in run_info(tmp_path)["checks"]
     ]
-    known, likely = (sum(int(found[group]) for found in numbers) for group in (1, 2))
+    known, likely = (sum(int(match[group]) for match in numbers) for group in (1, 2))
     assert len(numbers) == 2
     assert known <= len(lost)
     assert len(lost) / 3 < known + likely < len(lost) * 3
@@ -362,12 +362,12 @@ def test_a_worker_whose_master_is_killed_says_what_it_drops(simulator, tmp_path)
         assert run.workers[0].ends() == 98, run.workers[0].log
         truth = simulator.truth()
 
-    (said,) = re.findall(
+    (count,) = re.findall(
         r"llmlocust: the figures of (\d+) requests of this worker are not confirmed", run.workers[0].log
     )
     # what the master had confirmed last may not have come to a file
-    assert 0 < int(said) <= len(truth)
-    assert int(said) + len(ids(tmp_path)) <= len(truth) - 1
+    assert 0 < int(count) <= len(truth)
+    assert int(count) + len(ids(tmp_path)) <= len(truth) - 1
 
 
 def test_workers_that_join_late_take_their_share(simulator, tmp_path):
@@ -412,11 +412,11 @@ def test_a_worker_whose_clock_is_off_has_the_right_times(simulator, tmp_path):
         run.join(tmp_path, AHEAD)
         assert run.master.ends() == 0, run.master.log
 
-    truth = {each["id"]: each for each in simulator.truth()}
+    truth = {request["id"]: request for request in simulator.truth()}
     assert_counted_once(tmp_path, list(truth.values()))
-    found = rows(tmp_path, "llm_requests.csv")
-    assert len({row["worker"] for row in found}) == 2
-    for row in found:
+    requests = rows(tmp_path, "llm_requests.csv")
+    assert len({row["worker"] for row in requests}) == 2
+    for row in requests:
         assert abs(float(row["sent"]) - truth[f"chatcmpl-{row['id']}"]["received_epoch"]) < 60
         assert 0 < float(row["ttft"]) < 60_000
     assert run_info(tmp_path)["clock"] == "kernel"
@@ -455,6 +455,6 @@ def test_a_master_that_restarts_takes_its_workers_over(simulator, tmp_path):
     assert run_info(tmp_path)["ended"] is None
     assert not check(tmp_path, "run_ended").ok
     begun = run_info(tmp_path, "again")["started"]
-    truth = sorted(simulator.truth(), key=lambda each: each["received_epoch"])
-    before = max(number for number, each in enumerate(truth) if each["received_epoch"] < begun)
+    truth = sorted(simulator.truth(), key=lambda request: request["received_epoch"])
+    before = max(number for number, request in enumerate(truth) if request["received_epoch"] < begun)
     assert_counted_once(tmp_path, truth[before:], "again")

@@ -39,8 +39,8 @@ class Toy(Dialect):
     def body(self, ask):
         return msgspec.json.encode({"model": ask.model, "say": ask.text(), ask.max_tokens_field: ask.max_tokens})
 
-    def pieces(self, found: list[Delta], chunk: Any, event):
-        found.append(Delta(END, event.end, "over") if chunk.over else Delta(ANSWER, event.end, chunk.word))
+    def pieces(self, deltas: list[Delta], chunk: Any, event):
+        deltas.append(Delta(END, event.end, "over") if chunk.over else Delta(ANSWER, event.end, chunk.word))
 
 
 dialects.DIALECTS = (*dialects.DIALECTS, Toy)

@@ -169,7 +169,7 @@ def test_a_cap_of_requests_in_flight_says_when_it_bites(tmp_path):
     level = levels(tmp_path)[0]
     assert int(level["dropped"]) > 20
     assert int(level["requests"]) + int(level["dropped"]) == pytest.approx(int(level["due"]), abs=6)
-    assert max(float(each["in_flight"]) for each in rows(tmp_path, "llm_timeline.csv")) <= 6
+    assert max(float(row["in_flight"]) for row in rows(tmp_path, "llm_timeline.csv")) <= 6
     assert f"{level['dropped']} dropped by the cap of requests in flight" in locust.log
 
 
@@ -207,7 +207,9 @@ def test_failures_do_not_slow_the_rate(tmp_path):
         run(tmp_path, simulator.url, "--llm-rate", "20", "--llm-preflight", "false", *CONSTANT, locustfile=RATES)
 
     level = levels(tmp_path)[0]
-    assert int(level["error_http_503"]) == int(level["requests"]) >= 30
+    assert int(level["error_http_503"]) == int(level["requests"]) >= 10
+    # requests count by the moment at which they were sent
+    assert int(level["requests"]) == pytest.approx(int(level["due"]), abs=3)
 
 
 def test_conversations_arrive_at_the_rate_and_their_turns_follow(tmp_path):
@@ -215,22 +217,22 @@ def test_conversations_arrive_at_the_rate_and_their_turns_follow(tmp_path):
         talks = ["--llm-turns", "3", "--llm-think-time", "0.3", "--llm-preflight=false", "--llm-model", "m"]
         url = f"http://127.0.0.1:{server.port}"
         locust = run(tmp_path, url, "--llm-rate", "10", *CONSTANT, *talks, locustfile=RATES)
-        asked = [request.partition(b"\r\n\r\n")[2] for request in server.requests]
+        bodies = [request.partition(b"\r\n\r\n")[2] for request in server.requests]
 
     assert locust.process.returncode == 0, locust.log
-    found = rows(tmp_path, "llm_requests.csv")
-    firsts = [row for row in found if row["name"] == "turn 1"]
+    requests = rows(tmp_path, "llm_requests.csv")
+    firsts = [row for row in requests if row["name"] == "turn 1"]
     check_gaps(sorted(float(row["sent"]) - float(row["delay"]) / 1000.0 for row in firsts), 0.1)
-    assert {row["name"] for row in found} == {"turn 1", "turn 2", "turn 3"}
-    assert not any(row["delay"] for row in found if row["name"] != "turn 1")
+    assert {row["name"] for row in requests} == {"turn 1", "turn 2", "turn 3"}
+    assert not any(row["delay"] for row in requests if row["name"] != "turn 1")
     (level,) = levels(tmp_path)
     assert int(level["due"]) > int(level["delay_count"]) > 10  # what follows is due too, once it is asked for
     # each turn says again what was said in its own conversation, however many are under way
-    said = [json.loads(body)["messages"] for body in asked if body]
-    assert len({messages[0]["content"] for messages in said}) == len(firsts)
-    for messages in said:
+    conversations = [json.loads(body)["messages"] for body in bodies if body]
+    assert len({messages[0]["content"] for messages in conversations}) == len(firsts)
+    for messages in conversations:
         assert [message["role"] for message in messages] == ["user", *["assistant", "user"] * (len(messages) // 2)]
-        assert len(messages) == 1 or messages[:-2] in said
+        assert len(messages) == 1 or messages[:-2] in conversations
 
 
 def test_who_thinks_is_not_in_flight_and_asks_no_more_when_the_load_ends(tmp_path):
@@ -241,9 +243,9 @@ def test_who_thinks_is_not_in_flight_and_asks_no_more_when_the_load_ends(tmp_pat
         locust = run(tmp_path, url, *capped, *CONSTANT, *talks, locustfile=RATES)
 
     assert locust.process.returncode == 0, locust.log
-    found = rows(tmp_path, "llm_requests.csv")
-    assert {(row["name"], row["outcome"]) for row in found} == {("turn 1", "ok")}
-    assert len(found) > 20
+    requests = rows(tmp_path, "llm_requests.csv")
+    assert {(row["name"], row["outcome"]) for row in requests} == {("turn 1", "ok")}
+    assert len(requests) > 20
     assert "Traceback" not in locust.log
 
 

@@ -58,13 +58,15 @@ class Receiver:
 
     def take(self, body: bytes) -> None:
         for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
-            told = {each.key: value_of(each.value) for each in resource.resource.attributes}
-            instance = told.get("service.instance.id", "")
+            resource_attributes = {
+                attribute.key: value_of(attribute.value) for attribute in resource.resource.attributes
+            }
+            instance = resource_attributes.get("service.instance.id", "")
             for scope in resource.scope_metrics:
                 for metric in scope.metrics:
                     self.instances[metric.name].add(instance)
                     for point in metric.histogram.data_points:
-                        attributes = {each.key: value_of(each.value) for each in point.attributes}
+                        attributes = {attribute.key: value_of(attribute.value) for attribute in point.attributes}
                         who = (instance, point.start_time_unix_nano)
                         place = (metric.name, metric.unit, *sorted(attributes.items()), *who)
                         self._points[place] = (attributes, point)
@@ -76,16 +78,16 @@ class Receiver:
         return {place[1] for place in self._points if place[0] == name}
 
     def counts(self, name: str, *attributes: str) -> Counter[Any]:
-        found: Counter[Any] = Counter()
-        for told, point in self.points(name):
-            found[tuple(told.get(each, "") for each in attributes)] += point.count
-        return found
+        counts: Counter[Any] = Counter()
+        for values, point in self.points(name):
+            counts[tuple(values.get(attribute, "") for attribute in attributes)] += point.count
+        return counts
 
     def sums(self, name: str, attribute: str) -> dict[str, float]:
-        found: dict[str, float] = defaultdict(float)
-        for told, point in self.points(name):
-            found[told[attribute]] += point.sum
-        return found
+        sums: dict[str, float] = defaultdict(float)
+        for values, point in self.points(name):
+            sums[values[attribute]] += point.sum
+        return sums
 
 
 def value_of(value: Any) -> Any:
@@ -138,8 +140,8 @@ def test_every_request_is_told_once_with_the_conventions_names(tmp_path):
         (kind[row["name"]], row["outcome"].replace("ok", "")) for row in sent
     )
     assert {row["outcome"] for row in sent} == {"ok", "http_503"}
-    for told, _ in receiver.points(duration):
-        assert told.items() >= known.items()
+    for attributes, _ in receiver.points(duration):
+        assert attributes.items() >= known.items()
     assert receiver.sums(duration, "gen_ai.operation.name")["chat"] == pytest.approx(
         sum(float(row["duration"]) for row in sent if row["name"] == "chat") / 1e3, rel=1e-3
     )
@@ -160,12 +162,12 @@ def test_workers_tell_for_themselves(tmp_path):
     bind = str(free_port())
     master = ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", bind, "--expect-workers", "2"]
     with receiving() as receiver, running_simulator(slots=8, step_ms=5) as simulator:
-        told = ["--headless", "--host", simulator.url, "--csv", "run", *SHORT]
+        options = ["--headless", "--host", simulator.url, "--csv", "run", *SHORT]
         worker = ["--worker", "--otel", "--master-host", "127.0.0.1", "--master-port", bind]
         with ExitStack() as stack:
-            first = stack.enter_context(Locust(tmp_path, [*master, *told]))
+            first = stack.enter_context(Locust(tmp_path, [*master, *options]))
             rest = [stack.enter_context(Locust(tmp_path, worker, environment=receiver.environment)) for _ in range(2)]
-            assert [each.ends() for each in (first, *rest)] == [0, 0, 0]
+            assert [process.ends() for process in (first, *rest)] == [0, 0, 0]
     sent = [row for row in rows(tmp_path, "llm_requests.csv") if row["outcome"] != "aborted"]
     assert len({row["worker"] for row in sent}) == 2
     assert receiver.counts("gen_ai.client.operation.duration").total() == len(sent)
@@ -192,8 +194,8 @@ def test_the_buckets_are_those_of_the_conventions(monkeypatch):
     GenAIMetrics().record(
         record_of([0.3, 0.4], input_tokens=7), "openai-chat", "", Endpoint("https://api.example.com/v1")
     )
-    found = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
-    points = {each.name.removeprefix("gen_ai.client."): each.data.data_points for each in found}
+    metrics = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
+    points = {metric.name.removeprefix("gen_ai.client."): metric.data.data_points for metric in metrics}
 
     assert set(points) == {"operation.duration", "operation.time_to_first_chunk", "token.usage"}
     assert points["operation.duration"][0].explicit_bounds == tuple(0.01 * 2**power for power in range(14))
@@ -207,17 +209,17 @@ def test_the_buckets_are_those_of_the_conventions(monkeypatch):
     }
 
 
-@pytest.mark.parametrize("asked", [True, False])
-def test_without_the_packages_or_the_option_nothing_is_recorded(monkeypatch, asked):
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_without_the_packages_or_the_option_nothing_is_recorded(monkeypatch, is_enabled):
     from llmlocust.plugin.views import otel
 
-    if asked:
+    if is_enabled:
         monkeypatch.setitem(sys.modules, "opentelemetry", None)  # importing it is an ImportError then
-    assert otel.of(SimpleNamespace(parsed_options=SimpleNamespace(otel=asked))) is None
+    assert otel.of(SimpleNamespace(parsed_options=SimpleNamespace(otel=is_enabled))) is None
 
 
 @pytest.mark.parametrize(
-    "environ, said",
+    "environ, signals",
     [
         ({}, "metrics and traces and logs"),
         ({"OTEL_TRACES_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "console"}, "metrics"),
@@ -226,7 +228,7 @@ def test_without_the_packages_or_the_option_nothing_is_recorded(monkeypatch, ask
         ({"OTEL_METRICS_EXPORTER": "none", "OTEL_TRACES_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}, ""),
     ],
 )
-def test_grpc_is_warned_of(environ, said):
+def test_grpc_is_warned_of(environ, signals):
     from llmlocust.plugin.views.otel import _over_grpc
 
-    assert _over_grpc(environ) == said
+    assert _over_grpc(environ) == signals

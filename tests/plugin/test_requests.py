@@ -29,7 +29,7 @@ def test_a_run_sends_exactly_so_many_with_so_many_users_at_once(simulator, tmp_p
     (level,) = rows(tmp_path, "llm_levels.csv")
     assert (int(level["requests"]), int(level["ok"]), float(level["load"])) == (61, 61, 6)
     requests = rows(tmp_path, "llm_requests.csv")
-    first, last = min(float(each["sent"]) for each in requests), max(ended(each) for each in requests)
+    first, last = min(float(request["sent"]) for request in requests), max(ended(request) for request in requests)
     # the window is that of the requests, not of the seconds in which it is noticed that they are over
     assert float(level["ended"]) == pytest.approx(last, abs=0.02)
     assert float(level["warmed_up"]) <= first
@@ -49,7 +49,7 @@ def test_workers_share_them(simulator, tmp_path, users):
 
     assert served(simulator) == 47
     assert int(rows(tmp_path, "llm_levels.csv")[0]["requests"]) == 47
-    assert len({each["worker"] for each in rows(tmp_path, "llm_requests.csv")}) == min(users, 2)
+    assert len({row["worker"] for row in rows(tmp_path, "llm_requests.csv")}) == min(users, 2)
 
 
 def test_a_run_that_is_stopped_keeps_what_it_had(simulator, tmp_path):

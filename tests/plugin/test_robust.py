@@ -57,12 +57,12 @@ def test_what_was_measured_till_a_run_is_killed_makes_a_report(simulator, tmp_pa
 
     report = assess(load_run(tmp_path / "run"))
     assert "The run was cut off" in headline(report)
-    assert not next(each for each in report.checks if each.key == "run_ended").ok
+    assert not next(check for check in report.checks if check.key == "run_ended").ok
     assert report.levels[0].requests > 20
     # rows are appended every second: no more is missing than what came in the last of them
     ids = {f"chatcmpl-{row['id']}" for row in rows(tmp_path, "llm_requests.csv") if row["id"]}
     assert report.levels[0].requests <= len(ids) <= served(simulator)
-    assert ids < {each["id"] for each in simulator.truth()}
+    assert ids < {request["id"] for request in simulator.truth()}
 
 
 def test_a_full_disk_ends_no_run_and_what_waits_is_written_when_there_is_room(simulator, tmp_path):
@@ -77,13 +77,13 @@ def test_a_full_disk_ends_no_run_and_what_waits_is_written_when_there_is_room(si
         assert report.levels[0].requests > 0
         filler.unlink()
         seen = served(simulator)
-        wait_for(lambda: len(rows(disk, "llm_requests.csv")), lambda found: found >= seen)
+        wait_for(lambda: len(rows(disk, "llm_requests.csv")), lambda count: count >= seen)
         locust.stop()
 
         shutil.copytree(disk, tmp_path / "left")
-    found = [row["id"] for row in rows(tmp_path / "left", "llm_requests.csv")]
-    assert len(found) == len(set(found)) == served(simulator)
-    assert any("No space left" in each["says"] for each in run_info(tmp_path / "left")["checks"])
+    ids = [row["id"] for row in rows(tmp_path / "left", "llm_requests.csv")]
+    assert len(ids) == len(set(ids)) == served(simulator)
+    assert any("No space left" in check["says"] for check in run_info(tmp_path / "left")["checks"])
 
 
 def test_processes_of_one_machine_count_what_the_server_counted(simulator, tmp_path):
@@ -166,7 +166,7 @@ FEW_ROWS = f"from llmlocust.metrics import ledger\nledger.RUN_ROWS_A_SECOND = 10
 
 def look(node: psutil.Process) -> tuple[int, int]:
     """Bytes that the process wrote to, which are its own whoever else ends, and its open files."""
-    return sum(each.private_dirty for each in node.memory_maps()), node.num_fds()
+    return sum(mapping.private_dirty for mapping in node.memory_maps()), node.num_fds()
 
 
 def test_a_steady_load_grows_neither_memory_nor_open_files_nor_rows_beyond_their_bound(simulator, tmp_path):
@@ -174,12 +174,12 @@ def test_a_steady_load_grows_neither_memory_nor_open_files_nor_rows_beyond_their
     options = ["-u", "6", "-r", "6", "--llm-max-tokens", "5"]
     # a forked process would come to own, page by page, what it shares with its parent
     with distributed(tmp_path, simulator.url, *options, workers=1, locustfile=FEW_ROWS, fresh=True) as both:
-        nodes = [psutil.Process(each.process.pid) for each in (both.master, *both.workers)]
+        nodes = [psutil.Process(locust.process.pid) for locust in (both.master, *both.workers)]
         seconds = tmp_path / "run_llm_timeline.csv"
         wait_for(lambda: seconds.exists() and len(rows(tmp_path, "llm_timeline.csv")), lambda now: now > 12)
-        before = [look(each) for each in nodes]
+        before = [look(node) for node in nodes]
         wait_for(lambda: len(rows(tmp_path, "llm_timeline.csv")), lambda now: now > 28)
-        after = [look(each) for each in nodes]
+        after = [look(node) for node in nodes]
         assert both.master.stop() == 0, both.master.log
 
     for (memory, files), (memory_after, files_after) in zip(before, after, strict=True):

@@ -60,9 +60,9 @@ def test_a_local_run_counts_what_the_server_counted(ramp):
 
     requests = rows(folder, "llm_requests.csv")
     truth = server.ended(len(requests) + PREFLIGHT)
-    assert {f"chatcmpl-{row['id']}" for row in requests} == {each["id"] for each in truth[PREFLIGHT:]}
+    assert {f"chatcmpl-{row['id']}" for row in requests} == {request["id"] for request in truth[PREFLIGHT:]}
     assert sum(int(row["output_tokens"]) for row in requests) == sum(
-        each["output_tokens"] for each in truth[PREFLIGHT:]
+        request["output_tokens"] for request in truth[PREFLIGHT:]
     )
     assert run_info(folder)["counts"] == {"sent": len(requests), "ended": len(requests), "preflight": PREFLIGHT}
     assert_files_agree(folder)
@@ -109,9 +109,9 @@ from llmlocust.plugin.gating import Gating
 
 prefix = Gating.prefix
 
-def slowly(self, asked):
+def slowly(self, csv_prefix):
     time.sleep(0.5)
-    return prefix(self, asked)
+    return prefix(self, csv_prefix)
 
 Gating.prefix = slowly
 """
@@ -121,7 +121,7 @@ def test_however_long_a_run_takes_to_begin_requests_are_sent_before_they_are_rec
     run(tmp_path, simulator.url, *QUICK, "--llm-levels", "2", locustfile=SLOW_TO_BEGIN)
 
     requests = rows(tmp_path, "llm_requests.csv")
-    received = {each["id"]: each["received_epoch"] for each in simulator.ended(len(requests) + PREFLIGHT)}
+    received = {request["id"]: request["received_epoch"] for request in simulator.ended(len(requests) + PREFLIGHT)}
     took = [received[f"chatcmpl-{row['id']}"] - float(row["sent"]) for row in requests]
     assert min(took) > -0.001
     assert min(took) < 0.25
@@ -342,8 +342,8 @@ def faulty(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_fault_of_a_server_is_called_by_its_name(faulty, fault):
-    found = {row["outcome"] for row in rows(faulty, "llm_requests.csv") if row["name"] == fault}
-    assert found == {FAULTS[fault]}
+    names = {row["outcome"] for row in rows(faulty, "llm_requests.csv") if row["name"] == fault}
+    assert names == {FAULTS[fault]}
 
 
 def test_files_of_a_run_of_faults_agree(faulty):

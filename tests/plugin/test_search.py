@@ -18,7 +18,7 @@ def simulator():
 
 
 def path(folder):
-    return [(each["load"], each["verdict"]) for each in run_info(folder)["plan"]["search"]["path"]]
+    return [(step["load"], step["verdict"]) for step in run_info(folder)["plan"]["search"]["path"]]
 
 
 def check_found(folder, locust):

@@ -33,7 +33,7 @@ def phases(folder):
 
 def check_windows(folder):
     """Every level was held for as long as its phase says, but for a tick of Locust's."""
-    holds = [each["hold"] for each in run_info(folder)["plan"]["phases"] for _ in range(each["levels"])]
+    holds = [phase["hold"] for phase in run_info(folder)["plan"]["phases"] for _ in range(phase["levels"])]
     windows = [float(row["window"]) for row in rows(folder, "llm_levels.csv")]
     assert len(windows) == len(holds)
     assert all(window >= hold - 0.1 for window, hold in zip(windows, holds, strict=True))
@@ -48,7 +48,7 @@ def test_a_progressive_plan_goes_up_and_down_and_names_its_parts(simulator, tmp_
     plan = run_info(tmp_path)["plan"]
     assert plan["shape"] == "progressive"
     assert plan["levels"] == [load for _, load in expected]
-    assert [(each["name"], each["levels"], each["warmup"]) for each in plan["phases"]] == [
+    assert [(phase["name"], phase["levels"], phase["warmup"]) for phase in plan["phases"]] == [
         ("baseline", 1, 0.5),
         ("linear", 2, 0.0),
         ("surge", 1, 0.0),

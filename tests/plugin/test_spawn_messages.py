@@ -24,8 +24,8 @@ print(sorted(own), len(built))
 def test_locusts_options_are_looked_up_without_a_parser_for_each():
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", MESSAGES]
-    said = subprocess.check_output(command, env=environment, text=True, timeout=PATIENCE)
-    assert said == "['llm_levels', 'llm_model'] 1\n"
+    output = subprocess.check_output(command, env=environment, text=True, timeout=PATIENCE)
+    assert output == "['llm_levels', 'llm_model'] 1\n"
 
 
 def test_locust_still_looks_them_up_so():

@@ -20,5 +20,5 @@ print(len(due), load._next_ns)
 
 def test_what_is_due_when_the_last_stream_has_gone_is_not_sent():
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    said = subprocess.check_output([sys.executable, "-c", GONE], env=environment, text=True, timeout=PATIENCE)
-    assert said == "0 0\n"
+    output = subprocess.check_output([sys.executable, "-c", GONE], env=environment, text=True, timeout=PATIENCE)
+    assert output == "0 0\n"

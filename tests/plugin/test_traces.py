@@ -20,7 +20,7 @@ def simulator():
         yield started
 
 
-def made(folder, seconds=SECONDS, number=60, name="trace.csv"):
+def write_trace(folder, seconds=SECONDS, number=60, name="trace.csv"):
     """A trace with bursts: rows of which every third comes together with the one before."""
     source, moment = random.Random(5), 0.0
     lines = []
@@ -40,11 +40,11 @@ def due(folder):
 
 def check_lengths(simulator, lines):
     """The server saw each row, of its lengths: an estimated prompt is as long as the simulator counts it, about."""
-    seen = sorted(simulator.ended(len(lines) + 1)[1:], key=lambda each: each["prompt_tokens"])
+    seen = sorted(simulator.ended(len(lines) + 1)[1:], key=lambda request: request["prompt_tokens"])
     assert len(seen) == len(lines)
-    assert sorted(each["output_tokens"] for each in seen) == sorted(tokens for _, _, tokens in lines)
-    for each, tokens in zip(seen, sorted(tokens for _, tokens, _ in lines), strict=True):
-        assert each["prompt_tokens"] == pytest.approx(tokens, rel=0.1, abs=20)
+    assert sorted(request["output_tokens"] for request in seen) == sorted(tokens for _, _, tokens in lines)
+    for request, tokens in zip(seen, sorted(tokens for _, tokens, _ in lines), strict=True):
+        assert request["prompt_tokens"] == pytest.approx(tokens, rel=0.1, abs=20)
 
 
 def check_windows(folder, number):
@@ -60,7 +60,7 @@ def check_windows(folder, number):
 
 
 def test_each_row_is_sent_once_when_it_is_due(simulator, tmp_path):
-    lines = made(tmp_path)
+    lines = write_trace(tmp_path)
     args = ["--llm-trace", "trace.csv", "--llm-trace-speed", "2", "--llm-hold", "0.8"]
     locust = run(tmp_path, simulator.url, *args)
 
@@ -76,7 +76,7 @@ def test_each_row_is_sent_once_when_it_is_due(simulator, tmp_path):
 
 
 def test_workers_share_a_trace(simulator, tmp_path):
-    lines = made(tmp_path)
+    lines = write_trace(tmp_path)
     with distributed(tmp_path, simulator.url, "--llm-trace", "trace.csv", "--llm-hold", "2") as stack:
         assert stack.master.ends() == 0, stack.master.log
 
@@ -94,7 +94,7 @@ def numbered(folder):
 
 def numbers(simulator):
     """The rows that the server saw, in their order."""
-    return sorted(each["planned_tokens"] - 1 for each in simulator.truth()[1:])
+    return sorted(request["planned_tokens"] - 1 for request in simulator.truth()[1:])
 
 
 def test_a_worker_that_goes_leaves_what_is_still_due_to_the_others(simulator, tmp_path):
@@ -131,7 +131,7 @@ def test_a_worker_that_comes_takes_its_part_of_what_is_still_due(simulator, tmp_
 
 
 def test_a_stretch_is_replayed_and_no_more_without_a_ramp(simulator, tmp_path):
-    lines = made(tmp_path)
+    lines = write_trace(tmp_path)
     stretch = ["--llm-trace-from", "1", "--llm-trace-seconds", "1.5"]
     locust = run(tmp_path, simulator.url, "--llm-trace", "trace.csv", *stretch, locustfile=NO_RAMP)
 
@@ -142,7 +142,7 @@ def test_a_stretch_is_replayed_and_no_more_without_a_ramp(simulator, tmp_path):
 
 
 def test_a_server_that_refuses_forced_lengths_is_asked_without_them(tmp_path):
-    lines = made(tmp_path, seconds=1.0, number=10)
+    lines = write_trace(tmp_path, seconds=1.0, number=10)
     with routed_server(refuses("ignore_eos")) as server:
         locust = run(tmp_path, server.url, "--llm-trace", "trace.csv", "--llm-model", "m")
 
@@ -155,8 +155,8 @@ def test_a_server_that_refuses_forced_lengths_is_asked_without_them(tmp_path):
 
 def test_a_worker_without_the_trace_sends_nothing_and_says_why(simulator, tmp_path):
     (tmp_path / "other").mkdir()
-    made(tmp_path, seconds=1.0, number=20)
-    made(tmp_path / "other", seconds=1.0, number=21)
+    write_trace(tmp_path, seconds=1.0, number=20)
+    write_trace(tmp_path / "other", seconds=1.0, number=21)
     expecting = ["--expect-workers", "2"]
     with (
         distributed(tmp_path, simulator.url, "--llm-trace", "trace.csv", *expecting, workers=1) as stack,
@@ -185,9 +185,9 @@ from argparse import Namespace
 from types import SimpleNamespace
 from llmlocust.plugin.startup.option_checks import check
 
-def said(**told):
+def refusal_of(**options):
     try:
-        check(SimpleNamespace(parsed_options=Namespace(llm_trace="trace.csv", **told), shape_class=None))
+        check(SimpleNamespace(parsed_options=Namespace(llm_trace="trace.csv", **options), shape_class=None))
     except ValueError as refused:
         return refused
 """
@@ -195,10 +195,10 @@ def said(**told):
 
 def test_what_does_not_go_with_a_trace_is_refused():
     """In a process of its own: Locust patches what imports it."""
-    code = CHECK + "".join(f"print(said({told}))\n" for told in REFUSED)
+    code = CHECK + "".join(f"print(refusal_of({option}))\n" for option in REFUSED)
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    for said, words in zip(child.stdout.splitlines(), REFUSED.values(), strict=True):
-        assert said.startswith(words)
+    for message, words in zip(child.stdout.splitlines(), REFUSED.values(), strict=True):
+        assert message.startswith(words)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_what_does_not_go_with_a_trace_is_refused():
     ],
 )
 def test_bad_traces_are_refused_in_one_line(tmp_path, args, words):
-    made(tmp_path)
+    write_trace(tmp_path)
     (tmp_path / "bad.csv").write_text("seconds,prompt_tokens,output_tokens\na,b,c\n")
     locust = run(tmp_path, "http://127.0.0.1:9", *args)
     assert locust.process.returncode == 2, locust.log

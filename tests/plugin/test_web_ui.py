@@ -128,8 +128,8 @@ def in_locusts_file(folder: Path, prefix: str) -> int:
 
 def answered(folder: Path, prefix: str) -> int:
     """Those that Locust counts: not what the end of the run cut off."""
-    found = outcomes(folder, prefix)
-    return found.total() - found["aborted"]
+    counts = outcomes(folder, prefix)
+    return counts.total() - counts["aborted"]
 
 
 def test_a_reset_begins_anew_what_is_shown_and_leaves_the_files(web_ui, simulator, tmp_path):
@@ -165,8 +165,8 @@ def test_what_was_measured_can_be_downloaded_without_csv_files(alone):
 
     alone.is_idle()
     alone.start(llm_levels="3", llm_threshold="ttft.p95 < 700ms")
-    told = wait_for(lambda: alone.get("/llm/live.json"), lambda now: len(now["runs"]) == 2 and now["run"]["ended"])
-    assert (told["runs"][0]["missing"], told["kept"]) == ([], False)
+    state = wait_for(lambda: alone.get("/llm/live.json"), lambda now: len(now["runs"]) == 2 and now["run"]["ended"])
+    assert (state["runs"][0]["missing"], state["kept"]) == ([], False)
     plans = [alone.get(f"/llm/files/llm_run.json?run={number}")["plan"]["levels"] for number in (1, 2)]
     assert plans == [[2], [3]]
     assert "ttft.p95 &lt; 500ms" in alone.get("/llm/report?run=1")
@@ -185,11 +185,11 @@ def test_a_search_is_a_box_of_the_form(web_ui, tmp_path):
 def test_a_run_that_is_refused_sends_nothing_and_says_why(web_ui, simulator):
     web_ui.start(llm_model="nope")
 
-    said = wait_for(lambda: web_ui.get("/exceptions")["exceptions"])
-    assert "does not list a model" in said[0]["msg"]
+    exceptions = wait_for(lambda: web_ui.get("/exceptions")["exceptions"])
+    assert "does not list a model" in exceptions[0]["msg"]
     assert "does not list a model" in web_ui.get("/llm/live.json")["refused"]
     web_ui.is_idle()
-    assert not [each for each in simulator.truth() if each["outcome"] == "completed"]
+    assert not [request for request in simulator.truth() if request["outcome"] == "completed"]
 
 
 WRONG = [
@@ -203,9 +203,9 @@ WRONG = [
 
 def test_a_form_that_cannot_be_meant_starts_nothing_and_says_why(alone, simulator):
     for wrong, words in WRONG:
-        said = alone.start(**wrong)
-        assert said["success"] is False
-        assert words in said["message"]
+        answer = alone.start(**wrong)
+        assert answer["success"] is False
+        assert words in answer["message"]
     assert alone.get("/stats/requests")["state"] == "ready"
     assert simulator.truth() == []
     assert alone.start()["success"] is True  # what was posted before is forgotten
@@ -215,9 +215,9 @@ def test_a_form_that_cannot_be_meant_starts_nothing_and_says_why(alone, simulato
 def test_a_master_without_workers_starts_nothing_and_says_why(simulator, tmp_path):
     master = ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", str(free_port())]
     with running(tmp_path, simulator.url, 0, *master) as ui:
-        said = ui.start()
-        assert said["success"] is False
-        assert "no worker is connected" in said["message"]
+        answer = ui.start()
+        assert answer["success"] is False
+        assert "no worker is connected" in answer["message"]
         assert ui.get("/stats/requests")["state"] == "ready"
 
 
@@ -267,7 +267,7 @@ gevent.spawn(work)
 @pytest.mark.parametrize("role", [[], ["--master", "--master-bind-port", "0"]], ids=["alone", "master"])
 def test_ctrl_c_ends_locust_whatever_greenlet_runs_just_then(tmp_path, role):
     port = free_port()
-    role = [str(free_port()) if each == "0" else each for each in role]
+    role = [str(free_port()) if argument == "0" else argument for argument in role]
     with Locust(tmp_path, [*role, "--web-host", "127.0.0.1", "--web-port", str(port)], BUSY) as locust:
         wait_for(WebUI(port).answers)
         locust.stop()

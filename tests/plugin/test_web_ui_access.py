@@ -263,8 +263,8 @@ def test_the_form_names_what_locust_was_started_with_built_in_names_and_files_be
 def test_no_message_to_the_web_quotes_a_file(files, parent, name, text, suffix):
     (parent / "started" / f"secret.{suffix}").write_text(text)
     answer = files.start(**{name: f"secret.{suffix}"})
-    told = [answer.text, *(files.ask("GET", path).text for path in ("/llm/live.json", "/exceptions", "/logs"))]
-    assert SECRET not in "".join(told)
+    texts = [answer.text, *(files.ask("GET", path).text for path in ("/llm/live.json", "/exceptions", "/logs"))]
+    assert SECRET not in "".join(texts)
     if name != "llm_prompts" or suffix == "jsonl":  # a CSV of one column is prompts, whatever stands in it
         flag = "--" + name.replace("_", "-")
         assert f"{flag}: 'secret.{suffix}' cannot be used" in answer.refusal
@@ -384,9 +384,9 @@ def make(prefix, lang):
         return str(problem)
 
 def together(*wanted):
-    asking = [gevent.spawn(make, *each) for each in wanted]
+    asking = [gevent.spawn(make, *arguments) for arguments in wanted]
     gevent.joinall(asking)
-    return [each.value for each in asking]
+    return [greenlet.value for greenlet in asking]
 
 print(json.dumps([together(*[("run", "en")] * 10), together(*[("run", "en"), ("run", "zh"), ("broken", "en")] * 3)]))
 """
@@ -401,7 +401,7 @@ def test_ten_who_ask_for_a_report_at_the_same_time_share_it(tmp_path):
     child = tmp_path / "child"
     child.write_text(CHILD)
     child.chmod(0o755)
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", SHARING, str(child)],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -409,7 +409,7 @@ def test_ten_who_ask_for_a_report_at_the_same_time_share_it(tmp_path):
         text=True,
         check=True,
     )
-    once, mixed = json.loads(told.stdout)
+    once, mixed = json.loads(process.stdout)
     assert once == ["run en\n"] * 10
     assert mixed == ["run en\n", "run zh\n", "the report could not be made: no such run"] * 3
     assert (tmp_path / "started").read_text().split() == ["run", "run", "run", "broken"]

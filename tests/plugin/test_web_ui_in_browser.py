@@ -15,12 +15,12 @@ import trustme
 from playwright.sync_api import Browser, FrameLocator, Page, expect
 
 from tests.chromium import SLOW, chromium
-from tests.locusts import RAMP, Locust, free_port, run_info
+from tests.locusts import Locust, free_port, run_info
 from tests.simulators import running_simulator, wait_for
+from tests.web_ui import REPORTING
 
 pytestmark = pytest.mark.browser
 
-REPORTING = f"from llmlocust.plugin.webui import report\nreport._NICENESS = 0\n{RAMP}"
 """Its reports have the priority of the tests beside it: with less, a busy machine would not make them in time."""
 WITH_LOGIN = (
     REPORTING
@@ -133,9 +133,9 @@ class Users(SteppedRamp):
 
 def test_classes_are_picked_over_tls(browser, simulator, tmp_path):
     authority = trustme.CA()
-    made = authority.issue_cert("127.0.0.1")
-    made.private_key_pem.write_to_path(tmp_path / "key.pem")
-    made.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
     port = free_port()
     args = ["--web-host", "127.0.0.1", "--web-port", str(port), "--host", simulator.url, "--csv", "run"]
     args += ["--class-picker", "--tls-cert", "cert.pem", "--tls-key", "key.pem"]
@@ -190,9 +190,9 @@ def web_ui(request, browser, simulator, tmp_path) -> Iterator[WebUI]:
 
 def test_a_run_is_started_watched_stopped_downloaded_and_started_again(web_ui):
     page = web_ui.page
-    said: list[str] = []
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("console", lambda message: said.append(message.text) if "Security Policy" in message.text else None)
+    messages: list[str] = []
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("console", lambda message: messages.append(message.text) if "Security Policy" in message.text else None)
 
     web_ui.start(
         llmLevels="2,3" + ",4" * 30, llmHold="2", llmWarmup="0.5", llmMaxTokens="20", llmThreshold="ttft.p95 < 10s"
@@ -221,7 +221,7 @@ def test_a_run_is_started_watched_stopped_downloaded_and_started_again(web_ui):
     expect(web_ui.live.locator("#state")).to_contain_text("measured for 0:0", timeout=SLOW_TO_START)
     page.get_by_role("button", name="Stop", exact=True).click()
     expect(web_ui.live.locator("#state")).to_contain_text("Stopped after", timeout=SLOW_TO_START)
-    assert said == []
+    assert messages == []
 
 
 ATTACK = """
@@ -266,9 +266,9 @@ def test_a_page_of_another_origin_starts_reads_and_frames_nothing(browser, simul
 
         def urls():
             page.wait_for_timeout(10)  # Playwright hears of frames only while it is asked for something
-            return [each.url for each in page.frames[1:]]
+            return [frame.url for frame in page.frames[1:]]
 
-        frames = wait_for(urls, lambda found: len(found) == 2 and all(found))
+        frames = wait_for(urls, lambda addresses: len(addresses) == 2 and all(addresses))
         assert frames == ["chrome-error://chromewebdata/"] * 2
         assert set(page.evaluate(ATTACK, target).values()) == {"unread"}
         page.get_by_role("button", name="Win").click()

@@ -19,9 +19,9 @@ ESCAPES = "worker \x1b]0;x\x07\x9b31m\u202e\r\nsecond line"
 def test_a_line_on_the_terminal_is_one_line_that_it_only_shows(capsys, write):
     write(ESCAPES)
 
-    said = "".join(capsys.readouterr())
-    assert media.document(said) == said
-    assert said.count("\n") == 1
+    output = "".join(capsys.readouterr())
+    assert media.document(output) == output
+    assert output.count("\n") == 1
 
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -80,7 +80,7 @@ class Held:
     goodput: float = math.nan
     spreads: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """Standard errors of ln(figure), which are used if single requests are not known."""
-    asked: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    workload_errors: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """Standard errors of ln(figure) due to the random amount of work requested in the window; in open load only."""
     doubts: tuple[str, ...] = ()
     """The names of the failed checks that mark the level."""
@@ -293,7 +293,7 @@ def _latency(base: Held, new: Held, metric: str, statistic: str) -> Difference:
         return replace(difference, effect=math.nan)
     if base.values.get(metric) and new.values.get(metric):
         difference = replace(difference, least=_least(base, new, difference))
-        chance = math.hypot(*(side.asked.get((metric, statistic), 0.0) for side in (base, new)))
+        chance = math.hypot(*(side.workload_errors.get((metric, statistic), 0.0) for side in (base, new)))
         if statistic == "mean":
             return _widened(_mean(base, new, difference), chance)
         test = _Ranks(base, new, metric, QUANTILES[statistic])
@@ -619,8 +619,8 @@ def spreads_of(levels: Sequence[LevelFigures]) -> dict[int, dict[tuple[str, str]
     return by_level
 
 
-def asked_of(levels: Sequence[LevelFigures]) -> dict[int, dict[tuple[str, str], float]]:
-    """Standard errors for `Held.asked`, by level. The longest ITL of a request uses the one of TPOT."""
+def workload_errors_of(levels: Sequence[LevelFigures]) -> dict[int, dict[tuple[str, str], float]]:
+    """Standard errors for `Held.workload_errors`, by level. The longest ITL of a request uses the one of TPOT."""
     steps = [] if any(level.unit != RATE for level in levels) else steps_of(levels)
     by_level: dict[int, dict[tuple[str, str], float]] = {}
     for place, step in enumerate(steps):

@@ -29,7 +29,7 @@ _FIRST = 2
 
 
 class _Arrivals(NamedTuple):
-    """What `Reader.take` returns."""
+    """The result of `Reader.take`."""
 
     data: bytes
     ends: list[int]

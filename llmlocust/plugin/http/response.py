@@ -136,7 +136,7 @@ class AnswerParser:
 
     def take(self, data: bytes) -> int:
         """Parse a piece of the response; an empty one is the end of the connection. Returns the bytes that the body grew by.
-        Raises Failure; what the body got before is in the Timeline.
+        Raises Failure; the Timeline keeps the body up to there.
         """
         body = self._timeline.body
         before, encoded = len(body), self._response.encoded_bytes

@@ -11,7 +11,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from llmlocust.analysis.comparison.compare import ERRORS, TOKENS, Comparison, Held, asked_of, compare, spreads_of
+from llmlocust.analysis.comparison.compare import (
+    ERRORS,
+    TOKENS,
+    Comparison,
+    Held,
+    compare,
+    spreads_of,
+    workload_errors_of,
+)
 from llmlocust.analysis.comparison.dependence import Values
 from llmlocust.assessment.assessment import Assessment, assess
 from llmlocust.metrics.levels import LevelFigures
@@ -127,14 +135,14 @@ def labels_of(runs: Sequence[RunData]) -> list[str]:
 def held_of(assessment: Assessment, thresholds: Sequence[Threshold]) -> list[Held]:
     """The levels of a run as they are compared. `thresholds` decide which requests are good."""
     levels, doubts = assessment.comparable, doubts_of(assessment)
-    spreads, asked = spreads_of(levels), asked_of(levels)
+    spreads, workload_errors = spreads_of(levels), workload_errors_of(levels)
     return [
         Held(
             level,
             _values(assessment.run, level, thresholds),
             assessment.goodput.get(level.level, math.nan),
             spreads.get(level.level, {}),
-            asked.get(level.level, {}),
+            workload_errors.get(level.level, {}),
             doubts.get(level.level, ()),
         )
         for level in levels

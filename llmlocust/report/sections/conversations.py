@@ -90,8 +90,8 @@ def turns(run: RunData, verdict: Verdict) -> Turns | None:
     # other requests may have a number at the end of their name
     conversations = {name for name, _ in numbered if {(name, 1), (name, 2)} <= numbered.keys()}
     in_order = [numbered[key] for key in sorted(numbered) if key[0] in conversations]
-    found = [_turn(run, name, group, levels) for name, group in in_order]
-    return Turns(top, found) if found else None
+    measured_turns = [_turn(run, name, group, levels) for name, group in in_order]
+    return Turns(top, measured_turns) if measured_turns else None
 
 
 def _turn(run: RunData, name: str, rows: pd.DataFrame, levels: Collection[int]) -> Turn:
