@@ -595,7 +595,7 @@ def test_arrival_times_are_the_kernels_however_late_we_read(reader_name):
 
 
 @pytest.mark.parametrize("seconds", [3600, -3600, 0.5, -0.5])
-@pytest.mark.parametrize("reader_name", ["loop"], indirect=True)  # tests/wire has the native reader's test
+@pytest.mark.parametrize("reader_name", ["loop"], indirect=True)  # tests/reader has the native reader's test
 def test_a_wall_clock_that_is_set_while_an_answer_comes_moves_no_token(monkeypatch, seconds):
     stamp, wall_minus, ns = loop._STAMP, loop.wall_minus, int(seconds * 1e9)
     heard, began_ended = Event(), []

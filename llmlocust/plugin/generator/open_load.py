@@ -26,6 +26,7 @@ from llmlocust.plugin.generator.timer import Alarm
 _NS = 1_000_000_000
 LEAD_NS = 20_000_000
 """Time before a request is due at which its task runs, if a native thread sends it when it is due. It covers the delays of the event loop, and a new connection to a server that is near."""
+_STEP_NS = 2_000_000
 _MAX_CATCH_UP_NS = 1_000_000
 """Maximum time for which a late schedule catches up before sockets are read again."""
 _NO_ROW = -1
@@ -209,7 +210,9 @@ class OpenLoad:
         alarm = Alarm()
         try:
             while self._next_ns < math.inf:
-                alarm.sleep_until(int(self._next_ns) - self._lead_ns)
+                # with a lead, nothing depends on the exact moment: several tasks are started at a time
+                soonest = perf_counter_ns() + _STEP_NS if self._lead_ns else 0
+                alarm.sleep_until(max(int(self._next_ns) - self._lead_ns, soonest))
                 self._send_due(_MAX_CATCH_UP_NS)
         finally:
             alarm.close()

@@ -38,6 +38,8 @@ _NS = 1_000_000_000
 _NO_LISTENER = Listener()
 _MAX_PROXY_BYTES = 65536
 _IN_USE_PER_SPARE = 8
+_MAX_HEADS = 1000
+"""Requests of that many users with headers of their own have their first lines in memory."""
 _MIN_SECRET = 8
 """Characters. Shorter values of a query are ordinary words, such as a version, and are not masked."""
 
@@ -61,6 +63,8 @@ class Endpoint:
         self.address = Address(parts.path, parts.query, given)
         self._known_targets = dict(known_targets or {})
         self._targets: dict[str, str] = {}
+        self._shown: dict[str, str] = {}
+        self._heads: dict[tuple[str, str, tuple[tuple[str, str], ...]], bytes] = {}
         user, _, self.authority = parts.netloc.rpartition("@")
         self.secrets = tuple(_secrets(parts))
         """Secret values of the address, with their names."""
@@ -78,6 +82,22 @@ class Endpoint:
         """Send requests for a path to this target from now on."""
         self._known_targets[path] = target
         self._targets.clear()
+
+    def head(self, method: str, target: str, headers: tuple[tuple[str, str], ...]) -> bytes:
+        """Return the first lines of a request, with these headers. Raises Failure if one of them cannot be sent."""
+        key = method, target, headers
+        if key not in self._heads:
+            if len(self._heads) >= _MAX_HEADS:
+                self._heads.clear()
+            self._heads[key] = _head(self, method, target, dict(headers))
+        return self._heads[key]
+
+    def shown_path(self, path: str) -> str:
+        """Return the target of requests for a path, without secrets."""
+        target = self.path(path)
+        if target not in self._shown:
+            self._shown[target] = shown(target)
+        return self._shown[target]
 
     def url(self, target: str) -> str:
         """Return the complete URL of a target, without secrets."""
@@ -287,19 +307,16 @@ class Client:
             raise Failure(kind_of(problem, proxied=not is_through), plain_words(problem)) from None
 
 
+_OF_ONE_REQUEST = ("X-Request-Id",)
+"""Headers of which each request has its own value."""
 _TARGET = re.compile(r"/[!-~]*")
 _VALUE = re.compile(r"[\t -~\xa0-\xff]*")
 
 
-def _check(target: str, headers: Mapping[str, str]) -> None:
-    """Refuse a path or a header with characters that could start another request. Paths and headers may come from a server,
-    a form or a locustfile. Raises Failure.
+def _check(headers: Mapping[str, str]) -> None:
+    """Refuse a header with characters that could start another request: headers may come from a server, a form or a
+    locustfile. Raises Failure.
     """
-    if not _TARGET.fullmatch(target):
-        raise Failure(
-            "not_sent",
-            f"the path {shown(target)!r} contains characters that are not allowed in URLs, or does not begin with /",
-        )
     for name, value in headers.items():
         if not NAME.fullmatch(name):
             raise Failure("not_sent", f"{name[:40]!r} is not a valid header name")
@@ -310,7 +327,24 @@ def _check(target: str, headers: Mapping[str, str]) -> None:
 
 
 def _wire(endpoint: Endpoint, method: str, target: str, body: bytes, headers: Mapping[str, str]) -> bytes:
-    _check(target, headers)
+    """Return a request. Raises Failure if a part of it contains characters that could start another one."""
+    own = {name: value for name, value in headers.items() if name in _OF_ONE_REQUEST}
+    others = tuple(item for item in headers.items() if item[0] not in _OF_ONE_REQUEST)
+    if method == "POST":
+        own["Content-Length"] = str(len(body))
+    _check(own)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in own.items())
+    return endpoint.head(method, target, others) + lines.encode("latin-1") + b"\r\n" + body
+
+
+def _head(endpoint: Endpoint, method: str, target: str, headers: Mapping[str, str]) -> bytes:
+    """Return the lines of a request that are the same for all requests of a user."""
+    if not _TARGET.fullmatch(target):
+        raise Failure(
+            "not_sent",
+            f"the path {shown(target)!r} contains characters that are not allowed in URLs, or does not begin with /",
+        )
+    _check(headers)
     own = {"Host": endpoint.authority}
     if endpoint.authorization:
         own["Authorization"] = endpoint.authorization
@@ -320,6 +354,4 @@ def _wire(endpoint: Endpoint, method: str, target: str, body: bytes, headers: Ma
         target = f"http://{endpoint.authority}{target}"
         lines += endpoint.proxy.headers
     lines += [f"{name}: {value}" for name, value in headers.items()]
-    if method == "POST":
-        lines.append(f"Content-Length: {len(body)}")
-    return "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode("latin-1") + body
+    return "\r\n".join([f"{method} {target} HTTP/1.1", *lines, ""]).encode("latin-1")

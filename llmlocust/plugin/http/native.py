@@ -15,8 +15,7 @@ from typing import NamedTuple
 
 import gevent
 from gevent import socket
-from gevent.event import Event
-from gevent.hub import Hub
+from gevent.hub import Hub, Waiter
 
 from llmlocust.plugin.http.connection import NS, TAKEN_FROM, Connection
 from llmlocust.plugin.http.failures import Failure
@@ -24,6 +23,8 @@ from llmlocust.plugin.http.response import MAX_KEPT
 from llmlocust.wire import CLOSED, CUT_OFF, FRAMED, STAMPED, UNSENT, WAKE_EACH, WAKE_FRAMED, WAKE_QUIET, Reader
 
 _READABLE = 1  # gevent's loop.io
+_LOOK_INTERVAL = 0.02
+"""Seconds between two looks at time-outs."""
 _FIRST = 2
 """A priority of libev: answers are taken before anything else that is ready, such as sleeping greenlets."""
 
@@ -47,31 +48,54 @@ class Wire:
 
     def __init__(self, hub: Hub) -> None:
         self.reader = Reader(MAX_KEPT)
-        self._waiting: dict[int, Event] = {}
+        self._loop = hub.loop
+        self._waiting: dict[int, tuple[Waiter, int]] = {}
+        """By connection, the greenlet that waits for it, and the moment at which it looks at the latest."""
+        self._ready: set[int] = set()
+        """Connections with something new for which no greenlet waited."""
         self._watcher = hub.loop.io(self.reader.wakeup(), _READABLE, ref=False, priority=_FIRST)
         self._watcher.start(self._on_ready)
+        # one timer for all: a timer for each request would cost as much as sending it
+        self._timer = hub.loop.timer(_LOOK_INTERVAL, _LOOK_INTERVAL)
 
-    def add(self, fd: int, awake: Event, *, encrypted: bool) -> int:
-        """Read a connection from now on, and set `awake` when it has something new. Returns its number."""
-        number = self.reader.add(fd, encrypted)
-        self._waiting[number] = awake
-        return number
+    def wait(self, number: int, until_ns: int) -> None:
+        """Wait until a connection has something new, or until a moment (perf_counter_ns), to _LOOK_INTERVAL."""
+        if number in self._ready:
+            self._ready.remove(number)
+            return
+        if not self._waiting:
+            self._timer.start(self._on_timer)
+        waiter = Waiter()
+        self._waiting[number] = waiter, until_ns
+        try:
+            waiter.get()
+        finally:
+            del self._waiting[number]
+            if not self._waiting:
+                self._timer.stop()
 
-    def remove(self, number: int) -> None:
-        """Stop reading a connection. Its descriptor may be closed afterwards."""
-        self.reader.remove(number)
-        del self._waiting[number]
+    def forget(self, number: int) -> None:
+        """Forget news of a connection from before its request."""
+        self._ready.discard(number)
 
     def abandon(self) -> None:
         """Give up the reader in a forked process, where its thread does not exist."""
         self._watcher.stop()
+        self._timer.stop()
         self.reader.abandon()
 
     def _on_ready(self) -> None:
         for number in self.reader.ready():
-            awake = self._waiting.get(number)
-            if awake is not None:
-                awake.set()
+            if number in self._waiting:
+                self._loop.run_callback(self._waiting[number][0].switch, None)
+            else:
+                self._ready.add(number)
+
+    def _on_timer(self) -> None:
+        now = perf_counter_ns()
+        for waiter, until_ns in self._waiting.values():
+            if until_ns <= now:
+                self._loop.run_callback(waiter.switch, None)
 
 
 _wires: dict[Hub, Wire] = {}
@@ -99,14 +123,13 @@ class NativeConnection(Connection):
         super().__init__(sock)
         self._wire = wire_of(gevent.get_hub())
         self._reader = self._wire.reader
-        self._awake = Event()
         self._number: int | None = None
 
     @property
     def _registered(self) -> int:
         """The connection's number in the reader, which has it from its first request on: TLS begins before."""
         if self._number is None:
-            self._number = self._wire.add(self._raw.fileno(), self._awake, encrypted=self._tls is not None)
+            self._number = self._reader.add(self._raw.fileno(), self._tls is not None)
         return self._number
 
     def is_open(self) -> bool:
@@ -118,7 +141,7 @@ class NativeConnection(Connection):
 
     def close(self) -> None:
         if self._number is not None:
-            self._wire.remove(self._number)
+            self._reader.remove(self._number)
             self._number = None
         self._sock.close()
 
@@ -126,7 +149,6 @@ class NativeConnection(Connection):
         self._flags = 0
         self._ended = self._is_quiet = False
         number = self._registered
-        self._awake.clear()
         try:
             self._begin(wire)
             self._wait_for_end()
@@ -140,6 +162,7 @@ class NativeConnection(Connection):
             raise
         finally:
             self._reader.end(number)
+            self._wire.forget(number)
 
     def _begin(self, wire: bytes) -> None:
         timeline, number = self._timeline, self._registered
@@ -148,26 +171,23 @@ class NativeConnection(Connection):
             self._tls.write(wire)
             wire, wake = self._outgoing.read(), WAKE_EACH
         due = 0 if timeline.follows else timeline.due_ns
-        sent_ns = self._reader.begin(number, wire, due, wake)
-        if sent_ns is None:
-            if not self.is_open():
+        while (sent_ns := self._reader.begin(number, wire, due, wake)) is None:
+            if not self.is_open():  # otherwise TLS has sent messages of its own
                 raise Failure("reset", "the connection was closed before an answer")
-            sent_ns = self._reader.begin(number, wire, due, wake)
-        if sent_ns is None:
-            raise Failure("reset", "the server sent something before the request")
         self._last = sent_ns or due
         if not timeline.follows:
             timeline.sent_ns = sent_ns
 
     def _wait_for_end(self) -> None:
-        answer, timeline, stall = self._answer, self._timeline, self._timeouts.stall
+        answer, timeline, number = self._answer, self._timeline, self._registered
+        # until the first token is looked for, it is not known whether the stall's time-out applies
+        stall_ns = int(self._timeouts.stall * NS)
         while True:
             deadline, kind, length = self._nearest(self._last)
-            left = deadline - perf_counter_ns() / NS
-            if left <= 0:
+            now = perf_counter_ns()
+            if deadline * NS <= now:
                 raise Failure(kind, f"nothing within {length:g} s")
-            self._awake.wait(min(left, stall))
-            self._awake.clear()
+            self._wire.wait(number, min(int(deadline * NS), now + stall_ns))
             self._receive()
             if answer.ended:
                 timeline.ended_ns = self._last

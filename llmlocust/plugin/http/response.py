@@ -68,10 +68,11 @@ class _Response(HTTPResponse):
         timeline = self._timeline
         timeline.status = status
         timeline.content_type = self._header("content-type").lower()
-        timeline.location = self._header("location")
+        if not 200 <= status < 300:  # each look-up costs as much as a chunk
+            timeline.location = self._header("location")
+            timeline.retry_after = _retry_after(self._header)
         if 300 <= status < 400:
             timeline.detail = f"a redirect to {shown(timeline.location) or 'nowhere'}"
-        timeline.retry_after = _retry_after(self._header)
         if encodings := self._header("content-encoding"):
             decoder = Decoder(encodings, timeline.body, MAX_DOCUMENT)
             if decoder.is_needed:

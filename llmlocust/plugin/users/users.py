@@ -32,7 +32,7 @@ from llmlocust.metrics.vocabulary import ABORTED
 from llmlocust.plugin.findings import findings
 from llmlocust.plugin.generator.open_load import row_now
 from llmlocust.plugin.http import headers
-from llmlocust.plugin.http.addresses import host_of, shown
+from llmlocust.plugin.http.addresses import host_of
 from llmlocust.plugin.http.client import Client, Endpoint
 from llmlocust.plugin.http.connection import Timeouts
 from llmlocust.plugin.http.headers import Headers
@@ -95,6 +95,7 @@ class LLMUser(FastHttpUser):
         self._collector = session.collector
         if self._collector.refused:  # the settings may be missing, and the user will send nothing
             return
+        self._options: dict[str, Any] = {}
         self._otel = session.otel
         self._llm = Client(_endpoint_of(environment, self.host or ""), self.timeouts_of(environment))
         self._dialect = self.resolve_dialect(environment)
@@ -379,7 +380,7 @@ class LLMUser(FastHttpUser):
         finally:  # a locustfile's judge may wait for something, and the user may be killed meanwhile
             self._collector.request_ended(sums)
             if record.outcome != ABORTED:  # only llmlocust counts these: in Locust they would be failures of the server
-                url = shown(self._llm.endpoint.path(dialect.path_of(ask)))
+                url = self._llm.endpoint.shown_path(dialect.path_of(ask))
                 fire_request(self.environment.events, record, exchange.timeline, url, self.context())
                 if self._otel:
                     self._otel.record(record, dialect.operation, ask.model, self._llm.endpoint)
@@ -428,7 +429,10 @@ class LLMUser(FastHttpUser):
             self._own_headers, self._headers = own, _headers(type(self), self.environment, own)
 
     def _option(self, name: str) -> Any:
-        return option(self.environment, name)
+        """Return an option. A user lives no longer than its run, in which options do not change."""
+        if name not in self._options:
+            self._options[name] = option(self.environment, name)
+        return self._options[name]
 
     def _setting(self, name: str) -> Any:
         own = getattr(self, name)

@@ -1,4 +1,4 @@
-"""The reader's C code alone, compiled with sanitizers and with warnings as errors: tests/wire/*.c."""
+"""The reader's C code alone, compiled with sanitizers and with warnings as errors: tests/reader/*.c."""
 
 import shutil
 import subprocess
