@@ -65,7 +65,7 @@ def row(folder: Path, rate: float, arrivals: str, seconds: float) -> str:
         more = ["--llm-preflight=false", "--llm-max-tokens", TOKENS]
         truth.run(truth.locust(folder, *options, *load, *more), truth.on_core(1))
     level = truth.level(folder)
-    arrived = np.sort(server.served[:, 0]) / 1e9 + truth.monotonic_began()
+    arrived = np.sort(server.served[:, 5]) / 1e9 + truth.monotonic_began()
     inside = arrived[(arrived >= level.warmed_up) & (arrived < level.ended)]
     due, received = level.due / level.window, len(inside) / level.window
     delay = level.metric("delay")

@@ -67,8 +67,8 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.child.send_signal(signal.SIGTERM)
         self.child.wait()
-        # a row for each request: received, first and last write in ns, tokens, connection
-        self.served = np.loadtxt(self.log, dtype=np.int64, ndmin=2).reshape(-1, 5)
+        # a row for each request: received, first and last write in ns, tokens, connection, arrival at the kernel in ns
+        self.served = np.loadtxt(self.log, dtype=np.int64, ndmin=2).reshape(-1, 6)
         self.itls = np.fromfile(f"{self.log}.itl", dtype=np.uint32).reshape(-1, 2)
 
     def truth(self, begin: float, end: float) -> Latencies:

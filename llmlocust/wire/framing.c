@@ -157,7 +157,7 @@ static void take_size(struct framing *f, char c)
         f->count++;
     } else if (c == '\r' && f->count) {
         f->state = CHUNK_SIZE_LF;
-    } else if ((c == ';' || c == ' ' || c == '\t') && f->count) {
+    } else if (c == ';' && f->count) {
         f->state = CHUNK_EXTENSION;
         f->count = 0;
     } else {
