@@ -7,9 +7,9 @@ no Python code can make its times late.
 from __future__ import annotations
 
 try:
-    from llmlocust.wire._native import Reader
+    from llmlocust.wire._native import Framing, Reader
 except ImportError:
-    Reader = None  # type: ignore[assignment,misc]
+    Framing = Reader = None  # type: ignore[assignment,misc]
 
 WAKE_FRAMED, WAKE_EACH, WAKE_QUIET = 0, 1, 2
 """How a connection wakes Python: when its answer is whole by the framing of HTTP; at each read; and, for encrypted \
@@ -27,5 +27,6 @@ __all__ = [
     "WAKE_FRAMED",
     "WAKE_QUIET",
     "WHOLE",
+    "Framing",
     "Reader",
 ]

@@ -3,6 +3,15 @@
 from typing import final
 
 @final
+class Framing:
+    """Where the body of one answer is, in the bytes of HTTP. It decides nothing: a complete parser does."""
+
+    def take(self, data: bytes, ends: list[int], /) -> list[int] | None:
+        """Return the bytes of the body in this piece up to each of these offsets, without the framing; None if the framing
+        is unusual, from then on. Raises ValueError if the offsets do not rise.
+        """
+
+@final
 class Reader:
     """The thread and its connections. Times are nanoseconds of CLOCK_MONOTONIC, like those of `perf_counter_ns`."""
 

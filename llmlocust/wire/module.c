@@ -9,7 +9,78 @@
 #include <errno.h>
 #include <stddef.h>
 
+#include "framing.h"
 #include "reader.h"
+
+/* ── Framing ── */
+
+typedef struct {
+    PyObject_HEAD
+    struct framing framing;
+    int has_begun;
+} FramingObject;
+
+static PyObject *py_framing_take(PyObject *self, PyObject *arguments)
+{
+    FramingObject *framing = (FramingObject *)self;
+    struct framing *f = &framing->framing;
+    const char *data;
+    Py_ssize_t size, begin = 0;
+    PyObject *ends;
+    if (!PyArg_ParseTuple(arguments, "y#O!", &data, &size, &PyList_Type, &ends))
+        return NULL;
+    if (framing->has_begun && f->state == HEAD)
+        f->state = UNKNOWN; /* the beginning of the head is not in this piece */
+    framing->has_begun = 1;
+    uint64_t before = f->body;
+    Py_ssize_t count = PyList_Size(ends);
+    PyObject *bodies = PyList_New(count);
+    for (Py_ssize_t i = 0; bodies && i < count; i++) {
+        Py_ssize_t end = PyLong_AsSsize_t(PyList_GetItem(ends, i));
+        if (end < begin || end > size) {
+            if (!PyErr_Occurred())
+                PyErr_SetString(PyExc_ValueError, "ends must rise and lie in the data");
+            Py_CLEAR(bodies);
+            break;
+        }
+        framing_take(f, data, (size_t)begin, (size_t)end);
+        begin = end;
+        PyObject *body = PyLong_FromUnsignedLongLong(f->body - before);
+        if (!body || PyList_SetItem(bodies, i, body))
+            Py_CLEAR(bodies);
+    }
+    if (bodies && f->state == UNKNOWN) {
+        Py_DECREF(bodies);
+        Py_RETURN_NONE;
+    }
+    return bodies;
+}
+
+static void deallocate_framing(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef framing_methods[] = {{"take", py_framing_take, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL}};
+
+static PyType_Slot framing_slots[] = {
+    {Py_tp_new, (void *)PyType_GenericNew},
+    {Py_tp_dealloc, (void *)deallocate_framing},
+    {Py_tp_methods, framing_methods},
+    {0, NULL},
+};
+
+static PyType_Spec framing_type = {
+    .name = "llmlocust.wire._native.Framing",
+    .basicsize = sizeof(FramingObject),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = framing_slots,
+};
+
+/* ── Reader ── */
 
 typedef struct {
     PyObject_HEAD
@@ -293,12 +364,17 @@ static PyType_Spec reader_type = {
     .slots = slots,
 };
 
-static int fill(PyObject *module)
+static int add_type(PyObject *module, const char *name, PyType_Spec *spec)
 {
-    PyObject *type = PyType_FromSpec(&reader_type);
-    int result = type ? PyModule_AddObjectRef(module, "Reader", type) : -1;
+    PyObject *type = PyType_FromSpec(spec);
+    int result = type ? PyModule_AddObjectRef(module, name, type) : -1;
     Py_XDECREF(type);
     return result;
+}
+
+static int fill(PyObject *module)
+{
+    return add_type(module, "Reader", &reader_type) || add_type(module, "Framing", &framing_type) ? -1 : 0;
 }
 
 #else

@@ -31,8 +31,8 @@ enum {
     MAX_PIECES = 32768,   /* the same for unread pieces */
     MIN_EVENTS = 256,
     FREE_MEMORY = 65536,  /* bytes that each connection may take without counting for the limit of all */
-    SMALL_RECORD = 64, /* bytes of a TLS record that may be the last of an answer */
-    QUIET_POLL_MS = 2,
+    UNLIKE = 48,          /* bytes by which a TLS record that may be the last of an answer differs from others */
+    QUIET_POLL_MS = 10,
     NICE = -10,
     SLICE_NS = 100000, /* the shortest that Linux accepts */
 };
@@ -50,6 +50,7 @@ struct record {
     uint8_t header[5];
     uint32_t header_size;
     uint32_t left;
+    int32_t usual; /* a mean of the sizes of the last records */
     bool may_end; /* a record arrived that may be the last of an answer */
 };
 
@@ -390,7 +391,9 @@ static void take_records(struct record *record, const char *data, size_t size)
         if (record->header_size == sizeof record->header) {
             record->header_size = 0;
             record->left = (uint32_t)record->header[3] << 8 | record->header[4];
-            record->may_end |= record->header[0] != 23 || record->left <= SMALL_RECORD;
+            int32_t more = (int32_t)record->left - record->usual;
+            record->may_end |= record->header[0] != 23 || abs(more) > UNLIKE;
+            record->usual += more / 4;
         }
     }
 }
@@ -476,7 +479,7 @@ static ns read_connection(reader *r, int number, struct connection *c)
         return 0;
     }
     ns arrived = arrival_of(r, c, &message, moment);
-    if (c->reads++ && moment - c->last_read > c->longest_gap)
+    if (c->reads++ > 1 && moment - c->last_read > c->longest_gap) /* the first one may be that before the first token */
         c->longest_gap = moment - c->last_read;
     c->last_read = moment;
     store(r, number, c, (struct piece){.arrived = arrived, .read = moment, .empty = c->drained}, (size_t)size);

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from contextlib import suppress
-from itertools import groupby
+from itertools import accumulate, compress
+from operator import gt
 from time import perf_counter_ns
 from typing import NamedTuple
 
@@ -20,10 +21,10 @@ from gevent.hub import Hub, Waiter
 from llmlocust.plugin.http.connection import NS, TAKEN_FROM, Connection
 from llmlocust.plugin.http.failures import Failure
 from llmlocust.plugin.http.response import MAX_KEPT
-from llmlocust.wire import CLOSED, CUT_OFF, FRAMED, STAMPED, UNSENT, WAKE_EACH, WAKE_FRAMED, WAKE_QUIET, Reader
+from llmlocust.wire import CLOSED, CUT_OFF, FRAMED, STAMPED, UNSENT, WAKE_EACH, WAKE_FRAMED, WAKE_QUIET, Framing, Reader
 
 _READABLE = 1  # gevent's loop.io
-_LOOK_INTERVAL = 0.02
+_LOOK_INTERVAL = 0.05
 """Seconds between two looks at time-outs."""
 _FIRST = 2
 """A priority of libev: answers are taken before anything else that is ready, such as sleeping greenlets."""
@@ -148,6 +149,8 @@ class NativeConnection(Connection):
     def _exchange(self, wire: bytes) -> bool:
         self._flags = 0
         self._ended = self._is_quiet = False
+        if self._tls is not None:
+            self._framing = Framing()
         number = self._registered
         try:
             self._begin(wire)
@@ -254,16 +257,31 @@ class NativeConnection(Connection):
         """Decrypt what has arrived. A record arrived with the read that contained its last byte."""
         self._incoming.write(arrivals.data)
         records, is_over = self._records()
-        size = len(arrivals.data)
-        for read, pieces in groupby(records, lambda record: bisect_left(arrivals.ends, size - record[0])):
+        if records:
             self.has_received = True
-            plain = b"".join(record for _, record in pieces)
-            self._take_piece(plain, arrivals.times[read], arrivals.lags[read], arrivals.empties[read])
+            offsets = [len(arrivals.data) - left for left, _ in records]
+            plain = [record for _, record in records]
+            if offsets == arrivals.ends:  # a record in each read, as nearly always
+                ends = list(accumulate(map(len, plain)))
+                self._take_plain(arrivals._replace(data=b"".join(plain), ends=ends))
+            else:
+                self._take_plain(_regrouped(arrivals, offsets, plain))
         if is_over and not self._answer.ended:
             self._answer.take(b"")
         if not self._is_quiet and self._answer.begun and self._has_token is not None and self._timeline.is_answered:
             self._is_quiet = True
             self._reader.set_wake(self._registered, WAKE_QUIET)
+
+    def _take_plain(self, arrivals: _Arrivals) -> None:
+        """Take decrypted bytes, with the reads that brought them."""
+        bodies = self._framing.take(arrivals.data, arrivals.ends)
+        if bodies is None:
+            self._take_pieces(arrivals)
+            return
+        has_body = list(map(gt, bodies, [0, *bodies]))
+        _, _, times, lags, empties, *_ = arrivals
+        ends, times, lags, empties = (list(compress(values, has_body)) for values in (bodies, times, lags, empties))
+        self._take_framed(arrivals._replace(ends=ends, times=times, lags=lags, empties=empties))
 
     def _take_piece(self, data: bytes, arrived: int, lag: int, empty: int) -> None:
         timeline = self._timeline
@@ -284,3 +302,14 @@ class NativeConnection(Connection):
 
     def _send_tls_messages(self) -> None:
         self._reader.send(self._registered, self._outgoing.read())
+
+
+def _regrouped(arrivals: _Arrivals, offsets: list[int], plain: list[bytes]) -> _Arrivals:
+    """Return the plain bytes of records with the reads that completed them. `offsets` are the ends of the records in the
+    encrypted bytes.
+    """
+    ends = {}
+    for offset, end in zip(offsets, accumulate(map(len, plain)), strict=True):
+        ends[bisect_left(arrivals.ends, offset)] = end
+    times, lags, empties = ([values[read] for read in ends] for values in arrivals[2:5])
+    return arrivals._replace(data=b"".join(plain), ends=[*ends.values()], times=times, lags=lags, empties=empties)
