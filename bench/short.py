@@ -17,7 +17,7 @@ from pathlib import Path
 
 import truth
 
-PLAIN = '''
+PLAIN = """
 from locust import FastHttpUser, task
 
 BODY = {
@@ -32,7 +32,7 @@ class Plain(FastHttpUser):
     @task
     def ask(self):
         self.client.post("/v1/chat/completions", json=BODY)
-'''
+"""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 

@@ -334,6 +334,7 @@ class Live:
             throttled={level.level: self._mean(level.level, "throttled") for level in levels},
             core_wait={level.level: self._mean(level.level, "core_wait") for level in levels},
             clocks=self.run.ledger.clocks,
+            readers=self.run.ledger.readers,
             decisive=verdict.decisive(of_the_ramp(levels)),
         )
         self._failed = [check for check in checks(levels, facts, verdict.thresholds) if not check.ok]

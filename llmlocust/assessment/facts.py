@@ -65,6 +65,7 @@ def facts_of(run: RunData, verdict: Verdict, outages: Mapping[int, tuple[float, 
         ended=count(counts.get("ended")),
         think_time=think_time(info),
         clocks=_clocks(info),
+        readers=_requests_by(info, "readers"),
         decisive=verdict.decisive(of_the_ramp(run.levels)),
         is_table=run.source == TABLE,
         whole_requests=run.source == LOCUST,
@@ -109,8 +110,12 @@ def _by_level(run: RunData, column: str, figure: Callable[[pd.Series], float]) -
 
 def _clocks(info: Mapping[str, Any]) -> dict[str, int]:
     """Return the measured requests by clock. If the run did not count them, each clock that it names counts as 1."""
-    counted = {name: requests for name, value in mapping(info.get("clocks")).items() if (requests := count(value))}
-    return counted or dict.fromkeys(filter(None, str(info.get("clock") or "").split(" and ")), 1)
+    return _requests_by(info, "clocks") or dict.fromkeys(filter(None, str(info.get("clock") or "").split(" and ")), 1)
+
+
+def _requests_by(info: Mapping[str, Any], field: str) -> dict[str, int]:
+    """Return the numbers of measured requests in a field of run.json, without those that are 0."""
+    return {name: requests for name, value in mapping(info.get(field)).items() if (requests := count(value))}
 
 
 def _process_check(row: Any) -> Check | None:

@@ -57,8 +57,10 @@ def rows_for_each(processes: int) -> float:
 class Ledger:
     """Counts of levels, of seconds and of requests."""
 
-    def __init__(self, worker: str = "", rows_a_second: float = ROWS_A_SECOND) -> None:
+    def __init__(self, worker: str = "", rows_a_second: float = ROWS_A_SECOND, reader: str = "") -> None:
+        """`reader` is the name of the reader of answers of this process."""
         self.worker = worker
+        self._reader = reader
         self.levels: list[Level] = []
         self.limits: Sequence[Threshold] = ()
         """Thresholds that a good request meets. Without any, good requests are not counted."""
@@ -100,6 +102,8 @@ class Ledger:
         """Durations by the second and metric in which their tokens arrived, for `spans`."""
         self.clocks: Counter[str] = Counter()
         """Measured requests by the clock of their arrival times."""
+        self.readers: Counter[str] = Counter()
+        """Measured requests by the reader of their answers."""
 
     # ── levels ──
 
@@ -194,6 +198,7 @@ class Ledger:
             _tally(self.tallies[level.index, record.name], sums, self.limits)
             if record.clock:
                 self.clocks[record.clock] += 1
+                self.readers[self._reader] += 1
         ended_at = sent + record.duration
         self.last_ended = max(self.last_ended, ended_at)
         self._count(ended_at, "ended")
@@ -285,6 +290,7 @@ class Ledger:
             "last_ended": self.last_ended,
             "seen": self.new_seen,
             "clocks": dict(self.clocks),
+            "readers": dict(self.readers),
         }
         self._renew()
         return packed
@@ -311,6 +317,7 @@ class Ledger:
         self.last_ended = max(self.last_ended, packed["last_ended"])
         self.rows_seen += packed["seen"]
         self.clocks.update(packed["clocks"])
+        self.readers.update(packed["readers"])
 
     def _compare(self, second: int, gauges: dict[str, float]) -> None:
         """Compare the level that a process measured with the level of the run. If the network fails, a process does not

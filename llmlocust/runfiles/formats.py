@@ -32,6 +32,7 @@ PREFIX_llm_run.json describes the run:
     think_times                          {"ChatUser": 2.0}: mean think time of each user class in seconds; null if not known
     clock                                "kernel" or "user": the clock of the arrival times; "kernel and user": both
     clocks                               {"kernel": 4211, "user": 3}: number of measured requests by clock
+    readers                              {"native": 4214}: the same by the reader of their answers, "native" or "loop"
     processes                            number of processes that generated the load
     counts                               {"sent", "ended", "preflight"}: requests of the whole run, inside and outside levels
     rows                                 {"seen", "kept"}: kept < seen if rows of the requests file are sampled

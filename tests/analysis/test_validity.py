@@ -450,6 +450,13 @@ def test_the_clock_of_arrival_times_is_reported(clocks, lag, ok, says):
     assert says in check.says
 
 
+def test_answers_that_the_event_loop_read_are_reported():
+    check = of_facts(clocks={"kernel": 50}, readers={"native": 20, "loop": 30})["clock"]
+    assert check.ok
+    assert "native reader was not available" in check.says
+    assert "native" not in of_facts(clocks={"kernel": 50}, readers={"native": 50})["clock"].says
+
+
 def test_two_clocks_of_unknown_lateness_cannot_be_compared():
     assert not of_facts(clocks={"kernel": 50, "user": 50})["clock"].ok
     assert "clock" not in of_facts(clocks={})

@@ -129,6 +129,7 @@ RUNS = {
     "rows of another run": {"info": {"started": EPOCH + 20.0, "rows": {"seen": 9, "kept": 9}}},
     "rows are missing": {"info": {"rows": {"seen": 9**6, "kept": 9**6}}},
     "no rows": {"leave_out": (formats.REQUESTS,)},
+    "read by the event loop": {"info": {"clocks": {"kernel": 4000}, "readers": {"native": 1000, "loop": 3000}}},
     "two clocks": {"info": {"clocks": {"kernel": 4000, "user": 40}}},
     "two clocks, late": {"info": {"clocks": {"kernel": 4, "user": 4}}, "starved": {"loop_lag": 9000.0}},
     "two clocks, one hardly used": {"info": {"clocks": {"kernel": 4999, "user": 1}}},

@@ -156,6 +156,8 @@ wait of each second)."""
     """Mean seconds between a user's requests, if it is the same for all users."""
     clocks: Mapping[str, int] = field(default_factory=dict)
     """Measured requests by the clock of their arrival times: the kernel's ("kernel") or the process's own ("user")."""
+    readers: Mapping[str, int] = field(default_factory=dict)
+    """Measured requests by the reader of their answers: a native thread ("native") or the event loop ("loop")."""
     courses: Mapping[int, Sequence[Course]] = field(default_factory=dict)
     """Trends of latencies inside each level."""
     warmup: float | None = None

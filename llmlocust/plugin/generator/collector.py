@@ -22,11 +22,12 @@ from llmlocust.metrics.ledger import ROWS_A_SECOND, Ledger
 from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.sums import Sums
 from llmlocust.metrics.thresholds import parse_gates, thresholds_of
+from llmlocust.plugin import console
 from llmlocust.plugin.generator.core_time import CoreTime
 from llmlocust.plugin.generator.open_load import LEAD_NS, OpenLoad
 from llmlocust.plugin.generator.parse_queue import ParseQueue
 from llmlocust.plugin.generator.quota import Quota
-from llmlocust.plugin.http.reader import LOOP, reader_name
+from llmlocust.plugin.http.reader import LOOP, reader_name, why_loop
 from llmlocust.plugin.options import option
 from llmlocust.stream.record import Record
 
@@ -46,11 +47,12 @@ class Collector:
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
         self.began_ns = perf_counter_ns()
-        self.ledger = Ledger(self._name())
+        self.reader = reader_name()
+        self._is_reader_reported = False
+        self.ledger = Ledger(self._name(), reader=self.reader)
         self.in_flight = 0
         self.backing_off = 0
         """Number of users that are pausing after a failed request."""
-        self.reader = reader_name()
         self.parse_queue = ParseQueue(is_used=self.reader == LOOP)
         self.open_load = OpenLoad(self, 0 if self.reader == LOOP else LEAD_NS)
         self.quota = Quota()
@@ -71,6 +73,15 @@ class Collector:
         self._lag_timer.start(self._note_lag)
         gevent.spawn(self._gauge)
 
+    def _report_reader(self) -> None:
+        """Print once that the event loop reads answers, and its cost."""
+        if self.reader == LOOP and not self._is_reader_reported:
+            self._is_reader_reported = True
+            console.say(
+                f"The event loop reads answers, because {why_loop()}: that costs more CPU time, and requests and answers are late "
+                "when tasks block this process."
+            )
+
     def start(
         self, elapsed: float = 0.0, rows_a_second: float = ROWS_A_SECOND, limits: str = "", processes: int = 1
     ) -> None:
@@ -79,8 +90,9 @@ class Collector:
         `elapsed`: seconds since the run began. `rows_a_second`: rows of requests to keep per second. `limits`: the
         thresholds of goodput. `processes`: the number of processes of the run.
         """
+        self._report_reader()
         self.began_ns = perf_counter_ns() - int(elapsed * 1e9)
-        self.ledger = Ledger(self._name(), rows_a_second)
+        self.ledger = Ledger(self._name(), rows_a_second, self.reader)
         self.ledger.limits = thresholds_of(parse_gates(limits))
         self.processes, self._draws = processes, None
         self.refused = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import cache
 
 from llmlocust.plugin.http.connection import Connection
@@ -17,6 +18,15 @@ NATIVE, LOOP = "native", "loop"
 def reader_name() -> str:
     """Return the reader of this process: that of the environment, or the best one that is available."""
     return LOOP if Reader is None or os.environ.get(VARIABLE) == LOOP else NATIVE
+
+
+def why_loop() -> str:
+    """Return the reason why this process uses the event loop's reader."""
+    if os.environ.get(VARIABLE) == LOOP:
+        return f"{VARIABLE} says so"
+    if sys.platform != "linux":
+        return "the native reader needs Linux"
+    return "the native reader is not built (install a C compiler, and llmlocust again)"
 
 
 @cache

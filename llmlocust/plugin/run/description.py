@@ -32,6 +32,7 @@ def describe(run: RunState, preflight: Mapping[str, Any]) -> dict[str, Any]:
         "think_times": settings.think_times,
         "clock": " and ".join(sorted(ledger.clocks)),
         "clocks": dict(ledger.clocks),
+        "readers": dict(ledger.readers),
         "processes": run.processes,
         "counts": {
             "sent": ledger.sent,
