@@ -70,6 +70,7 @@ class Prose(ParsedPage):
 
 def english_in(page, names=()):
     """Return the texts of a page that have words in Latin letters, except LATIN_WORDS and `names`."""
-    names = re.compile("|".join(sorted(map(re.escape, names), key=len, reverse=True)) or "(?!)")
+    any_name = "|".join(sorted(map(re.escape, names), key=len, reverse=True)) or "(?!)"
+    names = re.compile(rf"(?<![A-Za-z])(?:{any_name})(?![A-Za-z])")
     texts = {text.strip() for text in Prose(page).words}
     return {text for text in texts if re.search("[A-Za-z]{2}", LATIN_WORDS.sub("", names.sub("", text)))}
