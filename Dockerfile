@@ -2,6 +2,9 @@
 ARG BASE=python:3.12.12-slim-bookworm
 
 FROM ${BASE} AS build
+# for the native reader; without a compiler, the event loop reads answers
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev \
+ || echo "no C compiler: the event loop will read answers, at more CPU time"
 RUN python3 -m venv /opt/llmlocust
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./

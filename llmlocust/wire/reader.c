@@ -80,7 +80,7 @@ struct connection {
     uint64_t body_before; /* bytes of the body that were taken */
     struct record record;
     uint64_t reads;
-    ns last_read, longest_gap;
+    ns last_read, longest_interval;
     bool stamped, closed;
     int error;
 
@@ -479,8 +479,8 @@ static ns read_connection(reader *r, int number, struct connection *c)
         return 0;
     }
     ns arrived = arrival_of(r, c, &message, moment);
-    if (c->reads++ > 1 && moment - c->last_read > c->longest_gap) /* the first one may be that before the first token */
-        c->longest_gap = moment - c->last_read;
+    if (c->reads++ > 1 && moment - c->last_read > c->longest_interval) /* the first one may be that before the first token */
+        c->longest_interval = moment - c->last_read;
     c->last_read = moment;
     store(r, number, c, (struct piece){.arrived = arrived, .read = moment, .empty = c->drained}, (size_t)size);
     c->is_behind = size == READ_SIZE;
@@ -553,7 +553,7 @@ static void wake_quiet(reader *r)
         struct connection *c = r->connections[number];
         if (c->fd < 0 || !c->active || c->wake != WAKE_QUIET || !c->size)
             continue;
-        ns quiet = c->longest_gap * 2 > MIN_QUIET ? c->longest_gap * 2 : MIN_QUIET;
+        ns quiet = c->longest_interval * 2 > MIN_QUIET ? c->longest_interval * 2 : MIN_QUIET;
         if (moment - c->last_read > quiet)
             queue(r, (int)number, c);
     }
@@ -583,6 +583,7 @@ static bool next_timeout(reader *r, int *timeout)
    everyone (6.12 and later), and a priority from root. */
 static void be_prompt(void)
 {
+#ifdef SYS_sched_setattr
     struct {
         uint32_t size, policy;
         uint64_t flags;
@@ -594,6 +595,7 @@ static void be_prompt(void)
         wanted.nice = getpriority(PRIO_PROCESS, 0);
         syscall(SYS_sched_setattr, 0, &wanted, 0);
     }
+#endif
 }
 
 static void *run(void *argument)
@@ -842,7 +844,7 @@ int reader_begin(reader *r, int number, const char *request, size_t size, ns due
     c->body_before = 0;
     c->due = is_later ? due : 0;
     c->reads = 0;
-    c->sent = c->longest_gap = 0;
+    c->sent = c->longest_interval = 0;
     c->cut_off = c->stamped = false;
     if (!is_later)
         mark_sent(c, now());

@@ -67,7 +67,7 @@ void reader_set_wake(reader *r, int number, enum wake wake);
 /* Take what has arrived. Reading continues if it had paused. */
 void reader_take(reader *r, int number, struct arrivals *taken);
 void reader_release(struct arrivals *taken);
-/* The request and its answer are over. What arrives from now on wakes nobody. */
+/* The request and its answer are over. What arrives from now on does not wake Python. */
 void reader_end(reader *r, int number);
 /* Move the numbers of connections that woke Python into `numbers`. Returns how many; fewer than `room` if there are no more. */
 size_t reader_ready(reader *r, int *numbers, size_t room);
