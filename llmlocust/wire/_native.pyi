@@ -47,7 +47,7 @@ class Reader:
         """
 
     def end(self, number: int, /) -> None:
-        """End the request. What arrives afterwards does not wake Python."""
+        """End the request. Bytes that arrive afterwards do not wake Python."""
 
     def ready(self) -> list[int]:
         """Return the connections that have something new, each once."""

@@ -45,7 +45,7 @@ static const ns SPIN = 80 * 1000; /* how much before a request is due the thread
 static const ns CLOCKS_COMPARED = 50 * 1000 * 1000;
 static const ns MAX_CLOCK_DIFFERENCE = 10 * 1000 * 1000; /* larger ones mean that a clock was set */
 
-/* What is known of the record of TLS that is arriving. */
+/* The state of the record of TLS that is arriving. */
 struct record {
     uint8_t header[5];
     uint32_t header_size;

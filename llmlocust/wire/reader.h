@@ -22,7 +22,7 @@ struct piece {
     uint32_t body; /* the bytes of the body up to there; only where `framed` */
 };
 
-/* What arrived on a connection since the last call, which the caller frees with `reader_release`. */
+/* The bytes that arrived on a connection since the last call. The caller frees them with `reader_release`. */
 struct arrivals {
     char *data;
     size_t size;
@@ -67,7 +67,7 @@ void reader_set_wake(reader *r, int number, enum wake wake);
 /* Take what has arrived. Reading continues if it had paused. */
 void reader_take(reader *r, int number, struct arrivals *taken);
 void reader_release(struct arrivals *taken);
-/* The request and its answer are over. What arrives from now on does not wake Python. */
+/* The request and its answer are over. Bytes that arrive from now on do not wake Python. */
 void reader_end(reader *r, int number);
 /* Move the numbers of connections that woke Python into `numbers`. Returns how many; fewer than `room` if there are no more. */
 size_t reader_ready(reader *r, int *numbers, size_t room);

@@ -12,7 +12,7 @@ from llmlocust.plugin.http.reader import LOOP, NATIVE, VARIABLE
 from llmlocust.report.sections.level_table import columns
 from llmlocust.runfiles.reading.locate import load_run
 from llmlocust.wire import Reader
-from tests.locusts import RAMP, rows, run
+from tests.locusts import RAMP, rows, run, run_info
 from tests.simulators import running_simulator
 
 BLOCKED = 1
@@ -73,6 +73,7 @@ def blocked_run(folder, reader):
         locust = run(folder, simulator.url, *options, locustfile=BLOCKING, environment={VARIABLE: reader})
         served = {answer["id"].removeprefix("chatcmpl-"): answer for answer in simulator.truth()}
     assert locust.process.returncode == 0, locust.log
+    assert ("The event loop reads answers, because LLMLOCUST_READER says so" in locust.log) == (reader == LOOP)
     streams: dict[int, list[list[float]]] = {}
     for row in of_ok_requests(folder):
         answer = served[row["id"]]
@@ -119,6 +120,13 @@ def test_the_native_reader_knows_the_percentiles_while_the_interpreter_is_blocke
     for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
         least, most = range_of(levels[BLOCKED], name)
         assert least - SOCKET <= true_quantile(gaps, q) <= most + SOCKET, name
+
+
+def test_a_run_names_its_readers(late_run, native_run):
+    for (prefix, *_), reader in ((late_run, LOOP), (native_run, NATIVE)):
+        assert set(run_info(prefix.parent)["readers"]) == {reader}
+    check = next(check for check in assess(load_run(late_run[0])).checks if check.key == "clock")
+    assert "The event loop read answers" in check.says
 
 
 def blocked_share(streams, blocks):
