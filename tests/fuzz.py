@@ -58,7 +58,9 @@ HASTY = Timeouts(connect=20, first_token=0.05, stall=0.05, total=0.2)
 
 MAX_BODY = 1 << 20
 """Limit of the body in bytes; low, so that endless answers end soon."""
-ENDLESS = 4 * MAX_BODY
+AT_ONCE = (1 << 20) + (1 << 17)
+"""Bytes that the native reader passes on at a time, at most."""
+ENDLESS = 8 * MAX_BODY
 MAX_CPU = 5.0
 """Maximum seconds of process time for one input; the slowest known inputs take a tenth of it."""
 MAX_GROWTH = 300 << 20
@@ -396,7 +398,7 @@ def check(server: Server, endpoint: Endpoint, case: Case) -> Record:
         raise Finding(f"the next request ended with {after.outcome} {after.error} {after.text!r}")
     if case.again and server.is_sent:
         raise Finding("an endless answer was read without a limit")
-    if len(timeline.body) > MAX_BODY + (1 << 17) or record.size > MAX_BODY + (1 << 17):
+    if len(timeline.body) > MAX_BODY + AT_ONCE or record.size > MAX_BODY + AT_ONCE:
         raise Finding(f"{len(timeline.body)} bytes of a body were kept, of {record.size}")
     if max(map(len, (record.error, record.words, record.finish, record.unread))) > 200:
         raise Finding(

@@ -80,7 +80,7 @@ struct connection {
     uint64_t body_before; /* bytes of the body that were taken */
     struct record record;
     uint64_t reads;
-    ns last_read, longest_interval;
+    ns last_arrived, last_read, longest_interval;
     bool stamped, closed;
     int error;
 
@@ -433,7 +433,9 @@ static ns arrival_of(reader *r, struct connection *c, struct msghdr *message, ns
         if (!is_plausible(c, arrived, moment)) /* after the stamp */
             return moment;
     }
-    return arrived < moment ? arrived : moment;
+    /* the two clocks are compared to a few microseconds */
+    ns earliest = c->last_arrived > c->drained ? c->last_arrived : c->drained;
+    return arrived < earliest ? earliest : arrived < moment ? arrived : moment;
 }
 
 static void store(reader *r, int number, struct connection *c, struct piece piece, size_t size)
@@ -481,6 +483,7 @@ static ns read_connection(reader *r, int number, struct connection *c)
     ns arrived = arrival_of(r, c, &message, moment);
     if (c->reads++ > 1 && moment - c->last_read > c->longest_interval) /* the first one may be that before the first token */
         c->longest_interval = moment - c->last_read;
+    c->last_arrived = arrived;
     c->last_read = moment;
     store(r, number, c, (struct piece){.arrived = arrived, .read = moment, .empty = c->drained}, (size_t)size);
     c->is_behind = size == READ_SIZE;

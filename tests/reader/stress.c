@@ -242,6 +242,7 @@ static void check_pieces(struct client *c, const struct arrivals *taken)
     for (size_t i = 0; i < taken->count; i++) {
         const struct piece *p = &taken->pieces[i];
         CHECK(p->end > end && p->end <= taken->size);
+        CHECK(!i || p->arrived >= taken->pieces[i - 1].arrived);
         CHECK(p->arrived <= p->read && p->read >= c->last && p->empty <= p->read);
         CHECK(!taken->framed || (p->body <= p->end && (!i || p->body >= taken->pieces[i - 1].body)));
         end = p->end;

@@ -52,6 +52,7 @@ static void test_arrivals(void)
         assert(arrival(set, set, arrived + wall, drained) == MOMENT); /* or is gone: the moment of the read counts */
     }
     assert(arrival(wall, wall, MOMENT + wall + 1000, drained) == MOMENT); /* clocks differ by a little */
+    assert(arrival(wall, wall, drained - 1000 + wall, drained) == drained); /* a little too early */
     struct msghdr without = {0};
     reader r = {0};
     struct connection c = {0};
