@@ -42,8 +42,10 @@ def test_an_example_asks_and_records(simulator: RunningSimulator, tmp_path: Path
     locust = run(tmp_path, simulator.url, *FEW_SECONDS, locustfile=example.read_text() + LOW_RAMPS)
 
     assert locust.process.returncode == 0, locust.log
-    assert set(outcomes(tmp_path)) == {"ok"}, locust.log
-    assert int(aggregated(tmp_path)["Request Count"]) >= len(rows(tmp_path, "llm_requests.csv"))
+    of_requests = outcomes(tmp_path)
+    aborted = of_requests.pop("aborted", 0)  # on a slow machine, the end of the run cuts a request off
+    assert set(of_requests) == {"ok"}, locust.log
+    assert int(aggregated(tmp_path)["Request Count"]) >= len(rows(tmp_path, "llm_requests.csv")) - aborted
     assert "Traceback" not in locust.log
 
 

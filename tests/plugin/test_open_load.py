@@ -207,7 +207,8 @@ def test_failures_do_not_slow_the_rate(tmp_path):
         run(tmp_path, simulator.url, "--llm-rate", "20", "--llm-preflight", "false", *CONSTANT, locustfile=RATES)
 
     level = levels(tmp_path)[0]
-    assert int(level["error_http_503"]) == int(level["requests"]) >= 10
+    assert int(level["error_http_503"]) >= 10
+    assert set(outcomes(tmp_path)) <= {"http_503", "aborted"}
     # requests count by the moment at which they were sent
     assert int(level["requests"]) == pytest.approx(int(level["due"]), abs=3)
 

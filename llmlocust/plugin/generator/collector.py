@@ -121,9 +121,9 @@ class Collector:
     def request_due(self, due_ns: int, *, dropped: bool) -> None:
         self.ledger.note_due(self.moment(due_ns), dropped=dropped)
 
-    def request_begins(self, name: str) -> None:
+    def request_begins(self, name: str, requested_ns: int) -> None:
         self.in_flight += 1
-        self.ledger.note_sent(self.moment(), name)
+        self.ledger.note_sent(self.moment(requested_ns), name)
 
     def back_off(self, seconds: float) -> None:
         """Make the calling user pause for this number of seconds after a failed request."""
@@ -184,6 +184,7 @@ class Collector:
 
     def take(self) -> dict[str, Any]:
         """Return the figures since the last call."""
+        self.open_load.ahead()
         return self.ledger.take()
 
     # ── the state of this process ──

@@ -78,8 +78,10 @@ class OpenLoad:
         """`lead_ns`: how long before a request is due its task runs. The client then sends it when it is due."""
         self._counter = counter
         self._lead_ns = lead_ns
-        self._ahead: deque[int] = deque()
-        """The moments at which started tasks are due, as far as they were in the future."""
+        self._ahead: deque[tuple[int, bool]] = deque()
+        """The requests that are not due yet: the moment at which each is due, and whether it is dropped."""
+        self._tasks_ahead = 0
+        """Those that are not dropped."""
         self.on = False
         """Users are streams. Set before the first of them begins."""
         self._share: RateShare | None = None
@@ -155,11 +157,13 @@ class OpenLoad:
             stream[1].kill()
 
     def ahead(self) -> int:
-        """Return the number of tasks that run but are not due yet."""
+        """Count the requests that have become due. Returns the number of tasks that run but are not due yet."""
         now = perf_counter_ns()
-        while self._ahead and self._ahead[0] <= now:
-            self._ahead.popleft()
-        return len(self._ahead)
+        while self._ahead and self._ahead[0][0] <= now:
+            due_ns, dropped = self._ahead.popleft()
+            self._tasks_ahead -= not dropped
+            self._counter.request_due(due_ns, dropped=dropped)
+        return self._tasks_ahead
 
     def due_now(self, requested_ns: int) -> int:
         """Return the time at which the schedule made the running greenlet's request due; 0 if it did not.
@@ -230,14 +234,16 @@ class OpenLoad:
         user, stream = self._streams[0]
         in_flight = self._started() - len(self._thinking) - self.ahead()
         dropped = in_flight >= self._max_in_flight
-        self._counter.request_due(due_ns, dropped=dropped)
+        if self._lead_ns:
+            self._ahead.append((due_ns, dropped))
+            self._tasks_ahead += not dropped
+        else:
+            self._counter.request_due(due_ns, dropped=dropped)
         row = None
         if self._replay is not None:
             self._newest_row = number
             row = None if dropped else self._replay.trace.row(number)
         if not dropped:
-            if self._lead_ns:
-                self._ahead.append(due_ns)
             stream.start(Arrival(user, due_ns, row))
 
     def _started(self) -> int:

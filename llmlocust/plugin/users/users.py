@@ -358,7 +358,7 @@ class LLMUser(FastHttpUser):
             self._collector.parse_queue.wait()
             self._take_from_quota(timeline)
         exchange = Exchange(dialect, ask, name, self.stall, timeline)
-        self._collector.request_begins(name)
+        self._collector.request_begins(name, timeline.requested_ns)
         try:
             exchange.run(self._llm, self._collector.parse_queue, body, sent)
         finally:  # also if the user is killed meanwhile: a request that was sent is counted
