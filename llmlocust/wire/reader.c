@@ -158,20 +158,6 @@ static struct connection *connection_at(reader *r, int number)
     return r->connections[number];
 }
 
-static void watch(reader *r, int number, struct connection *c, uint32_t events)
-{
-    if (events == c->watched)
-        return;
-    struct epoll_event event = {.events = events, .data.u64 = (uint64_t)c->generation << 32 | (uint32_t)number};
-    int operation = !events ? EPOLL_CTL_DEL : c->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
-    if (epoll_ctl(r->epoll, operation, c->fd, &event) && events)
-        c->error = c->error ? c->error : errno;
-    else
-        c->watched = events;
-    if (!events)
-        c->is_behind = true; /* what arrives meanwhile is not noticed */
-}
-
 /* Put a connection into the queue of those that wake Python. */
 static void queue(reader *r, int number, struct connection *c)
 {
@@ -188,6 +174,22 @@ static void queue(reader *r, int number, struct connection *c)
         uint64_t one = 1;
         r->is_signalled = write(r->wakeup, &one, sizeof one) == sizeof one;
     }
+}
+
+static void watch(reader *r, int number, struct connection *c, uint32_t events)
+{
+    if (events == c->watched)
+        return;
+    struct epoll_event event = {.events = events, .data.u64 = (uint64_t)c->generation << 32 | (uint32_t)number};
+    int operation = !events ? EPOLL_CTL_DEL : c->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    if (epoll_ctl(r->epoll, operation, c->fd, &event) && events) {
+        c->error = c->error ? c->error : errno;
+        queue(r, number, c);
+    } else {
+        c->watched = events;
+    }
+    if (!events)
+        c->is_behind = true; /* what arrives meanwhile is not noticed */
 }
 
 static void unqueue(reader *r, int number, struct connection *c)

@@ -6,6 +6,7 @@ slice has to be parsed. Time-outs are therefore checked when they are due, not a
 
 from __future__ import annotations
 
+import errno
 import os
 from bisect import bisect_left
 from contextlib import suppress
@@ -20,7 +21,7 @@ from gevent.hub import Hub, Waiter
 
 from llmlocust.plugin.http.connection import NS, TAKEN_FROM, Connection
 from llmlocust.plugin.http.failures import Failure
-from llmlocust.plugin.http.response import MAX_KEPT
+from llmlocust.plugin.http.response import MAX_KEPT, out_of_memory
 from llmlocust.wire import CLOSED, CUT_OFF, FRAMED, STAMPED, UNSENT, WAKE_EACH, WAKE_FRAMED, WAKE_QUIET, Framing, Reader
 
 _READABLE = 1  # gevent's loop.io
@@ -221,6 +222,8 @@ class NativeConnection(Connection):
                 self._take_pieces(arrivals)
         if self._answer.ended:
             return
+        if arrivals.error == errno.ENOBUFS:
+            raise out_of_memory()
         if arrivals.error:
             raise OSError(arrivals.error, os.strerror(arrivals.error))
         if arrivals.flags & CLOSED:

@@ -104,6 +104,12 @@ def _ignore(buf: bytearray) -> None:
     """Ignore the body of a response without a request."""
 
 
+def out_of_memory() -> Failure:
+    """Return the failure of an answer for which all answers of the process leave no memory."""
+    message = f"the answers that this process reads at a time took more than {MAX_KEPT >> 20} MB"
+    return Failure("client_limit", f"{message}: use more processes (--processes)")
+
+
 class AnswerParser:
     """Parses the bytes of one response, in any pieces, into a Timeline."""
 
@@ -169,8 +175,7 @@ class AnswerParser:
         if self._timeline.weight > _SMALL:
             _large[id(self._timeline)] = self._timeline
             if sum(timeline.weight for timeline in _large.values()) > MAX_KEPT:
-                message = f"the answers that this process reads at a time took more than {MAX_KEPT >> 20} MB"
-                raise Failure("client_limit", f"{message}: use more processes (--processes)")
+                raise out_of_memory()
 
     def _feed(self, data: bytes) -> None:
         """Parse the bytes of a read. No bytes mean the end of the connection: the parser decides whether the response is
