@@ -419,8 +419,9 @@ static void take_records(struct record *record, const char *data, size_t size)
             record->header_size = 0;
             record->left = (uint32_t)record->header[3] << 8 | record->header[4];
             int32_t more = (int32_t)record->left - record->usual;
-            record->may_end |= record->header[0] != 23 || abs(more) > UNLIKE;
-            record->usual += more / 4;
+            bool is_unlike = abs(more) > UNLIKE;
+            record->may_end |= is_unlike || record->header[0] != 23;
+            record->usual += is_unlike ? more : more / 4; /* the records of an answer's beginning differ from the others */
         }
     }
 }
