@@ -112,10 +112,12 @@ def test_true_percentiles_lie_in_the_ranges_given(late_run):
 
 
 def test_the_native_reader_knows_the_percentiles_while_the_interpreter_is_blocked(native_run):
-    _, levels, streams, blocks = native_run
+    prefix, levels, streams, blocks = native_run
     assert len(blocks) >= 3
-    # a busy machine may take the reader's core for a moment
-    assert float(levels[BLOCKED]["uncertain"]) < 0.5 * blocked_share(streams, blocks)
+    seconds = [second for second in rows(prefix.parent, "llm_timeline.csv") if second["level"] == str(BLOCKED)]
+    longest_lag = max(float(second["client_lag"] or 0) for second in seconds)
+    # a busy machine may take the reader's core for longer than the 40 ms between two tokens
+    assert float(levels[BLOCKED]["uncertain"]) == 0 or longest_lag > 20
     gaps = true_gaps(streams[BLOCKED])
     for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
         least, most = range_of(levels[BLOCKED], name)
