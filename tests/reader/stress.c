@@ -1,8 +1,8 @@
-/* Thousands of connections that are used as badly as possible: any bytes in any pieces, resets, requests that are given up,
-   descriptors that are used again at once, and memory that is short. `stress SEED ROUNDS [FAILING]` prints "ok" and counts.
+/* Sixty connections in thousands of random requests: any bytes in any pieces, resets, aborted requests, descriptors that are
+   reused at once, and failing allocations. `stress SEED ROUNDS [FAILING]` prints "ok" and counts.
 
-   Each answer's body has bytes that depend on the connection, so a byte of another one is noticed. With FAILING, about one
-   of so many allocations fails. Meant to be compiled with a sanitizer. */
+   The body of each answer consists of bytes that depend on the connection, which detects bytes of another connection. With
+   FAILING, one allocation in this number fails on average. Compile it with a sanitizer. */
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -262,7 +262,7 @@ static void keep(struct client *c, const struct arrivals *taken)
     c->received += taken->size;
 }
 
-/* Whether the answer has all bytes of its body, and no others. */
+/* Return whether the answer has all bytes of its body, and no others. */
 static int is_complete(const struct client *c)
 {
     size_t body = 0, at;
@@ -337,7 +337,7 @@ int main(int argc, char **arguments)
         unsigned busy = 0;
         for (int i = 0; i < CONNECTIONS; i++) {
             struct client *c = &clients[i];
-            if (c->busy && draw(200) == 0) { /* the user is stopped */
+            if (c->busy && draw(200) == 0) { /* as if its user is stopped */
                 struct arrivals taken;
                 reader_take(r, c->number, &taken);
                 reader_release(&taken);

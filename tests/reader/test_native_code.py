@@ -13,7 +13,7 @@ SOURCES = [WIRE / "reader.c", WIRE / "framing.c"]
 STRICT = ["-std=c11", "-g", "-O1", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-fno-omit-frame-pointer"]
 WRAPPED = [f"-Wl,--wrap={name}" for name in ("malloc", "realloc", "calloc")]
 FAILING = 50
-"""About one of so many allocations fails."""
+"""On average, one allocation in this number fails."""
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 
@@ -36,7 +36,7 @@ def stress(request, tmp_path_factory):
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("failing", [0, FAILING], ids=["", "without memory"])
-def test_no_connection_gets_a_byte_of_another_however_badly_all_are_used(stress, seed, failing):
+def test_no_connection_gets_a_byte_of_another(stress, seed, failing):
     done = subprocess.run(
         [stress, str(seed), "2000", str(failing)], capture_output=True, text=True, timeout=500, check=False
     )

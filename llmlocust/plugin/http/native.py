@@ -149,7 +149,7 @@ class NativeConnection(Connection):
 
     def _exchange(self, wire: bytes) -> bool:
         self._flags = 0
-        self._ended = self._is_quiet = False
+        self._is_quiet = False
         if self._tls is not None:
             self._framing = Framing()
         number = self._registered
