@@ -232,7 +232,7 @@ class OpenLoad:
     def _arrive(self, due_ns: int, number: int) -> None:
         self._streams.rotate(-1)
         user, stream = self._streams[0]
-        in_flight = self._started() - len(self._thinking) - self.ahead()
+        in_flight = sum(len(group) for _, group in self._streams) - len(self._thinking) - self.ahead()
         dropped = in_flight >= self._max_in_flight
         if self._lead_ns:
             self._ahead.append((due_ns, dropped))
@@ -245,6 +245,3 @@ class OpenLoad:
             row = None if dropped else self._replay.trace.row(number)
         if not dropped:
             stream.start(Arrival(user, due_ns, row))
-
-    def _started(self) -> int:
-        return sum(len(group) for _, group in self._streams)

@@ -77,7 +77,7 @@ class Wire:
                 self._timer.stop()
 
     def forget(self, number: int) -> None:
-        """Forget news of a connection from before its request."""
+        """Drop a note that a connection has something new: its request is over."""
         self._ready.discard(number)
 
     def abandon(self) -> None:
@@ -135,7 +135,10 @@ class NativeConnection(Connection):
         return self._number
 
     def is_open(self) -> bool:
-        arrivals = _Arrivals(*self._reader.take(self._registered))
+        try:
+            arrivals = _Arrivals(*self._reader.take(self._registered))
+        except OSError:  # the system watches no more sockets: the failure of a new connection says so
+            return False
         if arrivals.error or arrivals.flags & CLOSED:
             return False
         # TLS also sends messages of its own
