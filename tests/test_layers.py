@@ -19,13 +19,14 @@ MAY_IMPORT = {
     "metrics": {"stream", "text"},
     "load": {"metrics", "stream", "text"},
     "analysis": {"metrics", "stream", "text"},
+    "observe": {"metrics", "text"},
     "runfiles": PURE,
     "assessment": READ,
     "report": {*READ, "assessment"},
     "simulator": PURE,
-    "plugin": {*READ, "cli", "wire"},  # it starts the command that judges a run's files in another process
+    "plugin": {*READ, "cli", "observe", "wire"},  # it starts the command that judges a run's files in another process
     "calibration": {*READ, "report", "simulator"},  # it starts the simulator as another process
-    "cli": {*READ, "assessment", "report", "simulator", "plugin", "calibration"},
+    "cli": {*READ, "assessment", "report", "simulator", "plugin", "calibration", "observe"},
     "__main__": {"cli"},
 }
 LOCUST = {"locust", "gevent", "geventhttpclient"}
@@ -33,6 +34,7 @@ CHARTS = {"pandas", "matplotlib", "jinja2"}
 MAY_NOT_IMPORT = {
     "": LOCUST | CHARTS,
     **dict.fromkeys(("stream", "text", "wire", "metrics", "load"), LOCUST | CHARTS | {"numpy", "scipy"}),
+    "observe": LOCUST | CHARTS | {"numpy", "scipy"},
     "analysis": LOCUST | CHARTS - {"pandas"},
     "runfiles": LOCUST | CHARTS - {"pandas"},
     "assessment": LOCUST | CHARTS - {"pandas"},

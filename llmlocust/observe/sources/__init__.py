@@ -1,0 +1,1 @@
+"""Sources of telemetry. Each returns text in Prometheus' format."""
