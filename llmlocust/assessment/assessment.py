@@ -19,7 +19,6 @@ from llmlocust.assessment.facts import facts_of
 from llmlocust.assessment.phases import Phases, phases_in
 from llmlocust.metrics.levels import RATE, USERS, LevelFigures
 from llmlocust.metrics.thresholds import FAILS, NOT_KNOWN, PASSES, Threshold, parse_gates, tier
-from llmlocust.runfiles.reading.level_series import with_telemetry
 from llmlocust.runfiles.reading.run_data import RunData
 from llmlocust.runfiles.reading.run_json import is_replay, mapping
 from llmlocust.text import figures as words
@@ -131,7 +130,6 @@ class Assessment:
 
 def assess(run: RunData, thresholds: Sequence[Threshold] = ()) -> Assessment:
     """Judge a run by thresholds; without any, by those derived from its lowest level."""
-    run.levels = with_telemetry(run.levels, run.telemetry, thresholds)
     # goodput needs thresholds: the given ones, or those that the verdict derives
     goodput = run.goodput(thresholds)
     outages = run.outages()
@@ -197,9 +195,8 @@ def _gates(run: RunData, results: Sequence[Check]) -> Outcome | None:
         return None
     if not gates:
         return None
-    levels = with_telemetry(run.levels, run.telemetry, [gate.threshold for gate in gates])
     accepted = [key.strip() for key in str(options.get("llm_accept") or "").split(",")]
-    return judge(levels, gates, results, run.goodput, accepted, is_ramp=not is_replay(run.info))
+    return judge(run.levels, gates, results, run.goodput, accepted, is_ramp=not is_replay(run.info))
 
 
 def _in_one_piece(run: RunData) -> list[Message]:

@@ -11,7 +11,7 @@ from llmlocust.analysis.breakpoints.verdict import Verdict
 from llmlocust.analysis.checks.check import Check, Facts
 from llmlocust.analysis.phases.phases import of_the_ramp
 from llmlocust.load.prompts import load as load_prompts
-from llmlocust.runfiles.reading.level_series import cache_hits, courses, lost_workers, stood_still, tokens_a_chunk
+from llmlocust.runfiles.reading.level_series import courses, lost_workers, stood_still, tokens_a_chunk
 from llmlocust.runfiles.reading.run_data import LOCUST, OURS, TABLE, RunData
 from llmlocust.runfiles.reading.run_json import (
     count,
@@ -46,7 +46,9 @@ def facts_of(run: RunData, verdict: Verdict, outages: Mapping[int, tuple[float, 
         busy=run.busy(),
         courses=courses(run.levels, run.requests),
         warmup=number(mapping(info.get("plan")).get("warmup")),
-        cache_hits=cache_hits(run.levels, run.telemetry),
+        cache_hits={
+            level.level: cached.mean for level in run.levels if (cached := level.reported("cached_share")) is not None
+        },
         prompts=_repeated(mapping(info.get("options"))),
         shared=any(mapping(info.get("options")).get(name) for name in ("llm_system", "llm_prefix_tokens"))
         or bool(mapping(mapping(info.get("plan")).get("trace")).get("shared")),

@@ -18,6 +18,7 @@ from typing import Any
 from llmlocust.metrics.histogram import Histogram
 from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.ranges import Uncertain, without
+from llmlocust.metrics.telemetry import TelemetrySummary
 from llmlocust.metrics.vocabulary import ABORTED, CLIENT_KINDS, NOT_THE_SERVERS, OK, QUANTILES
 from llmlocust.stream.record import Record
 
@@ -264,12 +265,17 @@ begin or the end of this level."""
     backing_off: float = math.nan
     """Share of the users' time spent in pauses after failed requests."""
     metrics: Mapping[str, Summary] = field(default_factory=dict)
-    telemetry: Mapping[str, tuple[Summary, ...]] = field(default_factory=dict)
-    """Telemetry by source and name ("gpu.utilisation"): one summary per series, in the unit of the metric."""
+    telemetry: Mapping[str, tuple[TelemetrySummary, ...]] = field(default_factory=dict)
+    """Telemetry by key of the vocabulary ("kv.usage"), with one summary; by other names, with one summary per series. A
+    metric that is not exposed is missing."""
     counted: bool = True
     """False if the number of requests is not known: `requests` then only expresses the share of failures."""
     phase: str = ""
     """Phase of the plan (vocabulary.PHASES); empty for none."""
+
+    def reported(self, key: str) -> TelemetrySummary | None:
+        """Return the telemetry of a metric of the vocabulary; None if it is not exposed."""
+        return next(iter(self.telemetry.get(key, ())), None)
 
     @property
     def failed(self) -> int:

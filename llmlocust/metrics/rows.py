@@ -81,6 +81,27 @@ WORKER_COLUMNS = [
 HISTOGRAM_COLUMNS = ["level", "name", "metric", "bucket", "count"]
 
 TELEMETRY_COLUMNS = ["time", "source", "metric", "labels", "value"]
+"""A metric of the vocabulary has its value (of a counter, the increase per second; of a ratio, that since the scrape \
+before); another metric has the exporter's number."""
+
+TELEMETRY_LEVEL_COLUMNS = [
+    "level",
+    "source",  # empty: all sources of a metric of the vocabulary
+    "metric",  # a key of the vocabulary, or the exporter's own name
+    "labels",
+    "kind",  # gauge, counter, rate, ratio or histogram
+    "samples",
+    "mean",
+    "min",
+    "max",
+    "p50",
+    "p95",
+    "increase",
+    "p50_low",  # bounds of the bucket of a histogram's percentile
+    "p50_high",
+    "p95_low",
+    "p95_high",
+]
 
 
 def request_row(sums: Sums, level: Level | None, measured: bool, sent: float, weight: int, worker: str) -> list[Any]:

@@ -6,7 +6,9 @@ only it. A metric that is not in it keeps its own name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 SUM, MAX, MEAN = "sum", "max", "mean"
 """How values of several engines, replicas, GPUs or machines become one."""
@@ -30,6 +32,64 @@ class TelemetryMetric:
     """SUM, MAX or MEAN over engines, replicas, GPUs and machines."""
     is_main: bool = False
     """Whether the report's table of telemetry has a row for it."""
+
+
+@dataclass(frozen=True)
+class TelemetrySummary:
+    """One metric of telemetry over the window of a level, in the unit of the metric; NaN for a figure that is not known."""
+
+    samples: int = 0
+    """Number of values. A value that an exporter repeats until its next update counts once."""
+    mean: float = math.nan
+    """A gauge: weighted by time. A counter: its increase per second. A duration: the mean of what ended in the window."""
+    min: float = math.nan
+    max: float = math.nan
+    """Of the values of single scrapes, as all further figures."""
+    p50: float = math.nan
+    p95: float = math.nan
+    increase: float = math.nan
+    """Increase of a counter in the window; of a duration, the number of values."""
+    p50_bounds: tuple[float, float] | None = None
+    """A histogram: the bounds of the bucket that the percentile of all its values lies in."""
+    p95_bounds: tuple[float, float] | None = None
+
+    def __getitem__(self, statistic: str) -> float:
+        """Return a statistic by its name: mean, min, max, p50, p95. NaN for another one."""
+        return getattr(self, statistic) if statistic in ("mean", "min", "max", "p50", "p95") else math.nan
+
+
+State: TypeAlias = Literal["ok", "failed", "not exposed"]
+
+
+@dataclass(frozen=True)
+class TelemetrySource:
+    """A source of a run, as its files describe it."""
+
+    name: str
+    url: str
+    engine: str | None = None
+    """Name and version of what answered: "vLLM 0.33.0"; None if it was not recognised."""
+    state: State = "ok"
+    says: str = ""
+    """One line: how often it answered, and why it failed."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """Settings that it reported, by the name of the server's option."""
+    exposes: tuple[str, ...] = ()
+    """Keys of the vocabulary that it reported."""
+
+
+@dataclass(frozen=True)
+class TelemetryEvent:
+    """An event that telemetry shows."""
+
+    time: float
+    """Epoch seconds."""
+    kind: Literal["restart", "silent"]
+    """restart: counters began anew. silent: the source did not answer."""
+    source: str
+    seconds: float = 0.0
+    """Duration of a silence."""
+    says: str = ""
 
 
 VOCABULARY: dict[str, TelemetryMetric] = {

@@ -3,8 +3,8 @@
     ttft.p95 < 500ms      e2e.p99 <= 2s      errors < 1%      goodput > 20/s
     ttft.p95 < 500ms ~ 1s                    gpu.utilisation < 85% ~ 95%
 
-Two limits are two tiers: gold before the ~, tolerated after it. Other names are telemetry, with source and name
-(`gpu.utilisation`, `vllm:kv_cache_usage_perc.p95`). Without a statistic, the mean is judged. If a metric has several
+Two limits are two tiers: gold before the ~, tolerated after it. Other names are telemetry: of the vocabulary (`waiting`,
+`kv.usage.p95`), or the exporter's own (`vllm:kv_cache_usage_perc`), or a source and a name (`table.cpu_percent`). Without a statistic, the mean is judged. If a metric has several
 series, such as one per GPU, the worst is judged.
 
 Percentiles of ttft, ttfo and e2e count failed requests as infinitely slow: a failed request never received its first
@@ -32,6 +32,7 @@ from typing import TypeVar
 from llmlocust.metrics.histogram import Histogram
 from llmlocust.metrics.levels import LevelFigures, Tally
 from llmlocust.metrics.metric import METRICS, Kind
+from llmlocust.metrics.telemetry import PER_SECOND, SHARE, VOCABULARY
 from llmlocust.metrics.vocabulary import OK, QUANTILES
 from llmlocust.text.message import term
 
@@ -297,7 +298,9 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _is_foreign(metric: str) -> bool:
-    """Whether a metric is not one of METRICS, and has a source or a Prometheus name space before its name."""
+    """Whether a metric is telemetry: of the vocabulary, or with a source or a Prometheus name space before its name."""
+    if metric in VOCABULARY:
+        return True
     return metric.partition(".")[0] not in (*_NAMED, *_ALIASES) and any(sign in metric for sign in ".:")
 
 
@@ -318,12 +321,7 @@ def _error(threshold: Threshold) -> str:
         fits = threshold.unit in ("ms", "s")
         return "" if fits else f"a duration needs ms or s, like '{threshold.name} < 500ms'"
     if threshold.is_telemetry:
-        fits = threshold.unit in ("", "%")
-        return (
-            ""
-            if fits
-            else f"telemetry has a number or a share, like '{threshold.name} < 95%' or '{threshold.name} < 10'"
-        )
+        return _telemetry_error(threshold)
     if threshold.metric not in SHARES + RATES:
         known = ", ".join(_NAMED)
         return (
@@ -337,6 +335,24 @@ def _error(threshold: Threshold) -> str:
     if threshold.metric in SHARES:
         fits = threshold.unit == "%" or (threshold.unit == "" and threshold.limit < 1.0)
     return "" if fits else f"the unit does not fit; write it like '{example}'"
+
+
+def _telemetry_error(threshold: Threshold) -> str:
+    name = threshold.name
+    if threshold.metric not in VOCABULARY:
+        fits = threshold.unit in ("", "%")
+        return "" if fits else f"telemetry has a number or a share, like '{name} < 95%' or '{name} < 10'"
+    units, example = _TELEMETRY_UNITS.get(VOCABULARY[threshold.metric].unit, (("",), f"{name} < 10"))
+    fits = threshold.unit in units and (threshold.unit != "" or "%" not in units or threshold.limit <= 1.0)
+    return "" if fits else f"the unit does not fit; write it like '{example.format(name=name)}'"
+
+
+_TELEMETRY_UNITS = {
+    SHARE: (("%", ""), "{name} < 95%"),
+    "s": (("ms", "s"), "{name} < 500ms"),
+    PER_SECOND: (("/s", ""), "{name} < 10/s"),
+}
+"""Units that a threshold on telemetry may have, with an example, by the unit of the metric. Others have only numbers."""
 
 
 def _tiers_error(threshold: Threshold) -> str:

@@ -36,6 +36,9 @@ PREFIX_llm_run.json describes the run:
     processes                            number of processes that generated the load
     counts                               {"sent", "ended", "preflight"}: requests of the whole run, inside and outside levels
     rows                                 {"seen", "kept"}: kept < seen if rows of the requests file are sampled
+    telemetry                            {"sources": [{"name", "url", "engine", "state", "says", "settings", "exposes"}],
+                                         "events": [{"time", "kind", "source", "seconds", "says"}]}: see
+                                         metrics.telemetry; missing if nothing was observed
     checks                               [{"name", "ok", "value", "limit", "says", "levels" (affected levels; empty: the
                                          whole run)}]: validity checks that need the running process
     Sentences ("says", "ended_by", the texts of "user_classes") are strings, or {"text", "template", "values"}: the text,
@@ -62,6 +65,7 @@ from llmlocust.metrics.rows import (
     HISTOGRAM_COLUMNS,
     REQUEST_COLUMNS,
     TELEMETRY_COLUMNS,
+    TELEMETRY_LEVEL_COLUMNS,
     TIMELINE_COLUMNS,
     WORKER_COLUMNS,
 )
@@ -76,6 +80,7 @@ HISTOGRAMS = "llm_histograms.csv"
 TIMELINE = "llm_timeline.csv"
 WORKERS = "llm_workers.csv"
 TELEMETRY = "llm_telemetry.csv"
+TELEMETRY_LEVELS = "llm_telemetry_levels.csv"
 LOCK = "llm.lock"
 """Lock file: it exists while a process writes files with the prefix."""
 LOCUST_FILES = ("stats.csv", "stats_history.csv", "failures.csv", "exceptions.csv")
@@ -151,6 +156,14 @@ TABLES: dict[str, Table] = {
             text=frozenset({"source", "metric", "labels"}),
             required=TELEMETRY_COLUMNS,
             grows=True,
+            optional=True,
+        ),
+        Table(
+            TELEMETRY_LEVELS,
+            "a metric of the system under test at a level: mean, extremes, percentiles, increase",
+            TELEMETRY_LEVEL_COLUMNS,
+            text=frozenset({"source", "metric", "labels", "kind"}),
+            required=("level", "metric", "mean"),
             optional=True,
         ),
     )

@@ -6,7 +6,8 @@ from closed_queue import figures
 
 from llmlocust.analysis.checks.check import Check
 from llmlocust.analysis.gates import DOUBTED, FAILED, PASSED, breach, can_abort, judge
-from llmlocust.metrics.levels import RATE, Level, Summary, Tally
+from llmlocust.metrics.levels import RATE, Level, Tally
+from llmlocust.metrics.telemetry import TelemetrySummary
 from llmlocust.metrics.thresholds import FAILS, GOLD, NOT_KNOWN, TOLERATED, Gate, Threshold
 from llmlocust.metrics.vocabulary import ABORTED, OK
 from llmlocust.text import figures as words
@@ -96,7 +97,7 @@ def test_a_metric_that_was_not_measured_fails():
 
 
 def test_telemetry_has_no_interval():
-    level = replace(LEVELS[0], telemetry={"gpu.utilisation": (Summary(60, 0.8), Summary(60, 0.95))})
+    level = replace(LEVELS[0], telemetry={"gpu.utilisation": (TelemetrySummary(60, 0.8), TelemetrySummary(60, 0.95))})
     (case,) = judged("gpu.utilisation < 90%", levels=[level]).cases
     assert (case.status, case.value) == (FAILED, 0.95)
     assert case.says == "95 % (480 requests)"

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlocust.metrics.levels import LevelFigures, Summary, Tally
+from llmlocust.metrics.telemetry import TelemetrySummary
 from llmlocust.metrics.thresholds import (
     DURATIONS,
     RATES,
@@ -106,7 +107,16 @@ threshold_texts = st.builds(
         ),
         st.tuples(st.sampled_from(RATES), st.sampled_from(["", "/s"])),
         st.just(("errors", "%")),
-        st.tuples(st.sampled_from(["gpu.utilisation", "vllm:waiting.max"]), st.sampled_from(["", "%"])),
+        st.tuples(st.sampled_from(["my.metric", "vllm:waiting.max"]), st.sampled_from(["", "%"])),
+        st.sampled_from(
+            [
+                ("kv.usage", "%"),
+                ("gpu.utilisation.max", "%"),
+                ("waiting", ""),
+                ("preemptions", "/s"),
+                ("server.queue", "ms"),
+            ]
+        ),
     ),
     st.sampled_from(["<", "<=", ">", ">="]),
     st.lists(st.floats(0, 1e12, allow_nan=False), min_size=1, max_size=2),
@@ -190,12 +200,28 @@ def test_gold_limits_are_thresholds():
 
 
 def test_telemetry_is_judged_by_its_worst_series():
-    cards = (Summary(9, 0.5, 0.6, {"p95": 0.55}), Summary(9, 0.9, 0.99, {"p95": 0.97}))
+    cards = (TelemetrySummary(9, 0.5, max=0.6, p95=0.55), TelemetrySummary(9, 0.9, max=0.99, p95=0.97))
     figures = level(telemetry={"gpu.utilisation": cards})
     assert tier([Threshold.parse("gpu.utilisation < 85% ~ 95%")], figures) == "tolerated"
     assert tier([Threshold.parse("gpu.utilisation.p95 < 85% ~ 95%")], figures) == "fails"
     assert tier([Threshold.parse("gpu.utilisation.max > 50%")], figures) == "gold"
     assert tier([Threshold.parse("gpu.memory < 95%")], figures) == "not known"
+
+
+@pytest.mark.parametrize(
+    ("text", "example"),
+    [
+        ("kv.usage < 95", "kv.usage < 95%"),
+        ("cpu < 80ms", "cpu < 95%"),
+        ("waiting < 10%", "waiting < 10"),
+        ("server.queue.p95 < 3", "server.queue.p95 < 500ms"),
+        ("preemptions < 1%", "preemptions < 10/s"),
+    ],
+)
+def test_a_threshold_on_telemetry_has_the_unit_of_its_metric(text, example):
+    with pytest.raises(ValueError, match="the unit does not fit; write it like") as problem:
+        Threshold.parse(text)
+    assert example in str(problem.value)
 
 
 def test_toml_has_the_same_names():

@@ -7,14 +7,13 @@ import pytest
 
 from llmlocust.assessment.assessment import assess
 from llmlocust.metrics.levels import LevelFigures
-from llmlocust.metrics.rows import TELEMETRY_COLUMNS
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.report.as_json import as_json
 from llmlocust.report.html import html, html_in
 from llmlocust.report.markdown import markdown
 from llmlocust.report.summary import summary
 from llmlocust.runfiles import formats
-from llmlocust.runfiles.reading.level_series import cache_hits, courses, lost_workers, tokens_a_chunk, with_telemetry
+from llmlocust.runfiles.reading.level_series import courses, lost_workers, tokens_a_chunk
 from llmlocust.runfiles.reading.locate import load_run
 from tests.report.made_run import EPOCH, MadeRun
 
@@ -26,46 +25,6 @@ LEVELS = [
 
 def series(metric, source, labels, values):
     return [(time, source, metric, labels, value) for time, value in values]
-
-
-def telemetry(*rows):
-    return pd.DataFrame([row for group in rows for row in group], columns=TELEMETRY_COLUMNS)
-
-
-# -- telemetry
-
-
-def test_telemetry_is_summarised_by_series_in_the_measured_window():
-    frame = telemetry(
-        series("Utilisation", "gpu", "0", [(1, 0.1), (10, 0.8), (20, 0.9), (50, 1.0)]),
-        series("Utilisation", "gpu", "1", [(10, 0.2), (20, 0.2)]),
-        series("vllm:waiting", "server", "", [(10, 3.0), (60, 30.0)]),
-    )
-    limits = [Threshold.parse(text) for text in ("gpu.utilisation < 85% ~ 95%", "vllm:waiting.max < 10")]
-    first, second = with_telemetry(LEVELS, frame, limits)
-    assert [summary.mean for summary in first.telemetry["gpu.utilisation"]] == pytest.approx([0.85, 0.2])
-    assert [limits[0].measured(level) for level in (first, second)] == pytest.approx([0.85, 1.0])
-    assert [limits[1].is_met(level) for level in (first, second)] == [True, False]
-
-
-def test_telemetry_without_a_threshold_is_not_summarised():
-    assert with_telemetry(LEVELS, telemetry(), [Threshold.parse("errors < 1%")]) == LEVELS
-    assert with_telemetry(LEVELS, None, [Threshold.parse("gpu.utilisation < 85%")]) == LEVELS
-
-
-def test_cache_hits_are_the_growth_of_the_counters():
-    def counters(queries, hits):
-        return (
-            series("vllm:prefix_cache_queries_total", "server", "", queries),
-            series("vllm:prefix_cache_hits_total", "server", "", hits),
-        )
-
-    frame = telemetry(
-        *counters([(6, 1000), (34, 2000), (41, 2000), (69, 4000)], [(6, 900), (34, 900), (41, 900), (69, 2400)])
-    )
-    assert cache_hits(LEVELS, frame) == {0: 0.0, 1: 0.75}
-    assert cache_hits(LEVELS, None) == {}
-    assert cache_hits(LEVELS, telemetry(series("up", "server", "", [(6, 1)]))) == {}
 
 
 # -- workers

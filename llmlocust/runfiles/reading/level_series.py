@@ -6,8 +6,7 @@ The tables are the frames of a run, in the units of its files. Results are in se
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -16,36 +15,11 @@ import pandas as pd
 from llmlocust.analysis.phases.phases import BURSTS, STEADY, phases_of
 from llmlocust.analysis.phases.recovery import Recovery, recovery
 from llmlocust.analysis.phases.trend import EACH, LEAST, SLICES, Course
-from llmlocust.metrics.levels import RATE, LevelFigures, Summary
-from llmlocust.metrics.thresholds import Threshold
-from llmlocust.metrics.vocabulary import BASELINE, NOT_THE_SERVERS, OK, QUANTILES, RECOVERY
+from llmlocust.metrics.levels import RATE, LevelFigures
+from llmlocust.metrics.vocabulary import BASELINE, NOT_THE_SERVERS, OK, RECOVERY
 
 _SILENT = 4.0
 """Seconds without a report after which a process is lost: it reports every three."""
-
-
-def with_telemetry(
-    levels: Sequence[LevelFigures], telemetry: pd.DataFrame | None, thresholds: Collection[Threshold]
-) -> list[LevelFigures]:
-    """Return the levels with the telemetry of their measured windows that the thresholds need."""
-    metrics = {threshold.metric for threshold in thresholds if threshold.is_telemetry}
-    if telemetry is None or not metrics:
-        return list(levels)
-    source, metric = (telemetry[name].fillna("").str.lower() for name in ("source", "metric"))
-    # a name from Prometheus already contains its source
-    name = (source + "." + metric).where(~metric.isin(metrics), metric)
-    rows = telemetry.assign(name=name)[name.isin(metrics)].dropna(subset=["time", "value"])
-    return [replace(level, telemetry={**level.telemetry, **_telemetry_of(level, rows)}) for level in levels]
-
-
-def _telemetry_of(level: LevelFigures, rows: pd.DataFrame) -> Mapping[str, tuple[Summary, ...]]:
-    inside = rows[(rows["time"] >= level.warmed_up) & (rows["time"] < level.ended)]
-    summaries: dict[str, list[Summary]] = {}
-    for (name, *_), series in inside.groupby(["name", "source", "metric", "labels"], dropna=False)["value"]:
-        quantiles = {quantile: float(series.quantile(q)) for quantile, q in QUANTILES.items()}
-        summary = Summary(len(series), float(series.mean()), float(series.max()), quantiles)
-        summaries.setdefault(str(name), []).append(summary)
-    return {name: tuple(of_name) for name, of_name in summaries.items()}
 
 
 def courses(levels: Sequence[LevelFigures], requests: pd.DataFrame | None) -> dict[int, list[Course]]:
@@ -156,29 +130,6 @@ def stood_still(levels: Sequence[LevelFigures], workers: pd.DataFrame | None) ->
                     if level.began < time and not level.ended < time - pause:
                         longest[level.level] = max(longest.get(level.level, 0.0), float(pause))
     return longest
-
-
-def cache_hits(levels: Sequence[LevelFigures], telemetry: pd.DataFrame | None) -> dict[int, float]:
-    """Return the share of prompt tokens from the server's prefix cache, by level; empty without its counters."""
-    if telemetry is None:
-        return {}
-    named = telemetry["metric"].fillna("").str.removesuffix("_total")
-    shares = {}
-    for level in levels:
-        inside = (telemetry["time"] >= level.warmed_up) & (telemetry["time"] < level.ended)
-        queries, hits = (
-            _growth(telemetry[inside & named.str.endswith(f"prefix_cache_{counter}")])
-            for counter in ("queries", "hits")
-        )
-        if queries > 0.0:
-            shares[level.level] = hits / queries
-    return shares
-
-
-def _growth(counters: pd.DataFrame) -> float:
-    """Return the growth of counters: the sum over all series."""
-    series = counters.groupby(["source", "metric", "labels"], dropna=False)["value"]
-    return float((series.max() - series.min()).sum())
 
 
 def tokens_a_chunk(successes: pd.DataFrame | None) -> dict[int, float]:

@@ -19,6 +19,7 @@ from llmlocust.runfiles.reading.errors import ForeignFile, RunError, note_of
 from llmlocust.runfiles.reading.rebuilt import rebuilt
 from llmlocust.runfiles.reading.run_data import OURS, RunData, weights_of
 from llmlocust.runfiles.reading.run_json import read_info, short_name
+from llmlocust.runfiles.reading.telemetry import events_of, sources_of, with_telemetry
 from llmlocust.text.message import message
 
 
@@ -31,6 +32,8 @@ def load_ours(prefix: Path, files: dict[str, Path]) -> RunData:
         run.unknown.append(message("What was run (no {file}).", file=f"{prefix.name}_{formats.RUN}"))
     _read_tables(run, files)
     _find_levels(run, files)
+    run.levels = with_telemetry(run.levels, run.tables.get(formats.TELEMETRY_LEVELS))
+    run.sources, run.events = sources_of(run.info), events_of(run.info)
     if run.histograms is not None and not _agrees(run):
         del run.tables[formats.HISTOGRAMS]
         run.notes.append(

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from llmlocust.load import distributions
 from llmlocust.metrics.levels import RATE, USERS, LevelFigures, Summary
+from llmlocust.metrics.telemetry import TelemetrySummary
 from llmlocust.runfiles.reading import locust_files
 from llmlocust.runfiles.reading.errors import RunError
 from llmlocust.runfiles.reading.run_data import TABLE, RunData
@@ -160,7 +161,7 @@ class _Table:
             output_tokens_per_s=self._value("output_tokens_per_s", row),
             metrics={metric: summary for metric, summary in metrics.items() if summary is not None},
             telemetry={
-                f"table.{column.meaning.name}": (Summary(1, column.values[row], column.values[row]),)
+                f"table.{column.meaning.name}": (TelemetrySummary(1, column.values[row], max=column.values[row]),)
                 for column in self.columns
                 if column.kind == TELEMETRY and column.values and not math.isnan(column.values[row])
             },

@@ -18,6 +18,7 @@ import pandas as pd
 from llmlocust.metrics import vocabulary
 from llmlocust.metrics.histogram import Histogram
 from llmlocust.metrics.levels import LevelFigures
+from llmlocust.metrics.telemetry import TelemetryEvent, TelemetrySource
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.metrics.vocabulary import OK
 from llmlocust.runfiles import formats
@@ -43,6 +44,10 @@ class RunData:
     failures: pd.DataFrame | None = None
     """Columns kind, error and count: the error messages of failed requests, most frequent first."""
     files: list[Path] = field(default_factory=list)
+    sources: list[TelemetrySource] = field(default_factory=list)
+    """The sources of telemetry."""
+    events: list[TelemetryEvent] = field(default_factory=list)
+    """The events that telemetry showed, oldest first."""
     unknown: list[str] = field(default_factory=list)
     """Sentences on what the files do not contain."""
     notes: list[str] = field(default_factory=list)
