@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from llmlocust.analysis.quality import KINDS
 from llmlocust.assessment.assessment import Assessment
+from llmlocust.metrics import telemetry
 from llmlocust.metrics.levels import EXACT, EXACT_SHARE, LevelFigures
 from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.thresholds import Threshold
@@ -138,7 +139,7 @@ def _telemetry(assessment: Assessment) -> list[Column]:
 
 
 def _telemetry_value(limit: Threshold, value: float) -> str:
-    return words.share(value) if limit.unit == "%" else words.digits(value)
+    return words.share(value) if limit.unit == "%" else telemetry.in_words(limit.metric, value)
 
 
 def _goodput(assessment: Assessment, level: LevelFigures) -> float:
