@@ -12,6 +12,7 @@ from llmlocust.observe.engines import ENGINES, HINTS, engines_of
 from llmlocust.observe.engines.machines import NODE_EXPORTER
 from llmlocust.observe.engines.servers import LLAMACPP, SGLANG, TGI, TRITON, VLLM
 from llmlocust.observe.rules import Engine, Labels, Rule
+from tools import write_telemetry_tables
 
 EXPOSITIONS = Path(__file__).parent / "expositions"
 SAMPLES = {path.relative_to(EXPOSITIONS).as_posix(): path for path in sorted(EXPOSITIONS.rglob("*.prom"))}
@@ -227,3 +228,8 @@ def test_names_of_ray_and_of_a_prefix_become_those_of_the_rules():
 def test_every_exporter_of_others_has_a_hint():
     assert set(HINTS) == {engine.name for engine in ENGINES if not engine.name.startswith("local ")}
     assert all(hint.endswith(".") and "\n" not in hint for hint in HINTS.values())
+
+
+def test_the_page_has_the_tables_of_the_code():
+    text = write_telemetry_tables.PAGE.read_text(encoding="utf-8")
+    assert write_telemetry_tables.page(text) == text, "python tools/write_telemetry_tables.py"
