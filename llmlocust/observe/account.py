@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from llmlocust.metrics.histogram import Histogram
-from llmlocust.metrics.telemetry import MAX, SUM, VOCABULARY, TelemetrySummary
+from llmlocust.metrics.telemetry import TelemetrySummary
+from llmlocust.observe.bound import Bound, Totals, bind
 from llmlocust.observe.exposition import Exposition, Series
 from llmlocust.observe.rules import Engine, Rule
 
 _START = "process_start_time_seconds"
-_SLOW_UPDATES = 2.0
-"""Seconds between two updates of an exporter from which on a repeated value is not a new value."""
 _RESTARTED_SHARE = 0.5
 """Share of a source's counters that decrease at once if the process behind it began anew."""
 MAX_PAUSE = 10.0
@@ -29,17 +28,6 @@ _MAX_OWN = 2000
 """Series of a source that have rows under their own names."""
 _SCALE = 1000.0
 """Weights of values per second, as whole numbers for a histogram."""
-
-
-class Value(NamedTuple):
-    """The value of a rule between two scrapes."""
-
-    value: float
-    """NaN: exposed, and no event between the scrapes, such as a mean duration without a request."""
-    above: float = math.nan
-    """The increase of the numerator (of a counter: its own)."""
-    below: float = math.nan
-    """The increase of the denominator."""
 
 
 class Taken(NamedTuple):
@@ -128,7 +116,7 @@ class Account:
         self._engines = engines
         self._exposition = Exposition()
         self._version = -1
-        self._rules: list[_Bound] = []
+        self._rules: list[Bound] = []
         self._windows: list[_Window] = []
         self._finished: list[_Window] = []
         self._held: dict[str, float] = {}
@@ -165,7 +153,7 @@ class Account:
         self._pass_borders(time, last)
         own = [(series, value) for series, value in changed if series.kind in ("counter", "gauge")]
         self.time = time
-        return Taken({key: value.value for key, value in values.items()}, own, restarted)
+        return Taken(values, own, restarted)
 
     def _has_restarted(self, changed: Iterable[tuple[Series, float]]) -> bool:
         """Whether the process behind the source began anew since the last scrape."""
@@ -218,56 +206,61 @@ class Account:
     def _bind(self, time: float) -> None:
         """Find the series of each rule again, because new series have appeared."""
         self._version = self._exposition.version
-        series = list(self._exposition.series.values())
-        names = {one.name for one in series}
+        names = {series.name for series in self._exposition.series.values()}
         self.engines = [
-            engine for engine in self._engines if any(name.startswith(sign) for sign in engine.signs for name in names)
+            engine for engine in self._engines if any(engine.renamed(name).startswith(engine.signs) for name in names)
         ]
-        by_name: defaultdict[str, list[Series]] = defaultdict(list)
-        for one in series:
-            by_name[one.name].append(one)
-        bound: dict[str, _Bound] = {}
+        bound: dict[str, Bound] = {}
         for engine in self.engines:
+            by_name: defaultdict[str, list[Series]] = defaultdict(list)
+            for series in self._exposition.series.values():
+                by_name[engine.renamed(series.name)].append(series)
             for rule in engine.rules:
-                if rule.key not in bound and (new := _Bound.of(rule, engine, by_name)) is not None:
+                if rule.key not in bound and (new := bind(rule, engine, by_name, self._scrape)) is not None:
                     bound[rule.key] = new
-        updated = {old.rule.key: old.updated for old in self._rules}
+        earlier = {old.rule.key: old for old in self._rules}
         for key, known in bound.items():
-            known.updated = updated.get(key, time if math.isnan(self.time) else self.time)
+            known.follow(earlier.get(key), time if math.isnan(self.time) else self.time)
         self._rules = list(bound.values())
 
-    def _values(
-        self, time: float, changed: Iterable[tuple[Series, float]], last: Mapping[Series, float]
-    ) -> dict[str, Value]:
+    @property
+    def _scrape(self) -> int:
+        """The number of the last scrape."""
+        return self._exposition.scrapes - 1
+
+    def _values(self, time: float, changed: Iterable[tuple[Series, float]], last: Totals) -> dict[str, float]:
         """Return the values since the last scrape. An exporter that updates slowly has values only at its updates."""
         moved = {series for series, _ in changed}
         values = {}
         for bound in self._rules:
-            if bound.is_slow and not any(series in moved for series in bound.all()):
+            if bound.is_slow and not any(series in moved for series in bound.series()):
                 continue
-            value = bound.value(last, time - bound.updated, self._exposition.scrapes - 1)
+            if bound.rule.kind == "changes":
+                value: float | None = bound.note_changes(time, self._scrape) / (time - self.time)
+            else:
+                value = bound.since(last, time - bound.updated, self._scrape)
             bound.updated = time
             if value is not None:
                 values[bound.rule.key] = value
         return values
 
-    def _hold(self, time: float, values: Mapping[str, Value]) -> None:
+    def _hold(self, time: float, values: Mapping[str, float]) -> None:
         """Add the time since the last scrape to the windows."""
         seconds = time - self.time
         for window in self._windows:
             overlap = window.overlap(self.time, time) if not math.isnan(self.time) and seconds <= MAX_PAUSE else 0.0
             for bound in self._rules:
-                key, value = bound.rule.key, values.get(bound.rule.key)
+                key, value = bound.rule.key, values.get(bound.rule.key, math.nan)
                 is_gauge = bound.rule.kind == "gauge"
-                held = self._held.get(key, math.nan) if is_gauge else (value.value if value is not None else math.nan)
+                held = self._held.get(key, math.nan) if is_gauge else value
                 if overlap and not math.isnan(held):
                     window.spreads[key].hold(held, overlap)
                 inside = window.begin <= time <= window.end if is_gauge else overlap > 0.0
-                if inside and value is not None and not math.isnan(value.value):
-                    window.spreads[key].add(value.value, overlap or seconds)
+                if inside and not math.isnan(value):
+                    window.spreads[key].add(value, overlap or seconds)
         for bound in self._rules:
             if bound.rule.kind == "gauge":
-                new = bound.gauge(self._exposition.scrapes - 1)
+                new = bound.gauge(self._scrape)
                 if new is None:
                     self._held.pop(bound.rule.key, None)
                 else:
@@ -343,7 +336,7 @@ class Account:
         window = next((window for window in self._finished if window.level == level), None)
         if window is None:
             return []
-        return [result for bound in self._rules if (result := bound.result(window)) is not None]
+        return [result for bound in self._rules if (result := _result(bound, window)) is not None]
 
     def own_rows(self, level: int) -> list[Row]:
         """Return the rows of the source's own metrics in the window of a level, without buckets."""
@@ -371,7 +364,8 @@ class Account:
         """Return the value of a metric, or of one of its labels: `METRIC{label}`."""
         name, _, label = place.removesuffix("}").partition("{")
         for series in self._exposition.series.values():
-            if series.name == name and (not label or label in series.labels):
+            is_named = any(engine.renamed(series.name) == name for engine in self.engines)
+            if is_named and (not label or label in series.labels):
                 return series.labels[label] if label else f"{series.raw:g}"
         return None
 
@@ -385,124 +379,33 @@ class Account:
         return self._exposition.is_cut
 
 
-class _Bound:
-    """A rule, and the series of a source that it reads."""
-
-    def __init__(self, rule: Rule, engine: Engine, above: list[Series], below: list[Series]) -> None:
-        self.rule = rule
-        self._above, self._below = above, below
-        self._over = rule.over or VOCABULARY[rule.key].over
-        self.is_slow = engine.updates_s > _SLOW_UPDATES
-        self.updated = math.nan
-        """The moment of the last scrape with a new value."""
-        self._buckets: list[Series] = []
-
-    @classmethod
-    def of(cls, rule: Rule, engine: Engine, by_name: Mapping[str, list[Series]]) -> _Bound | None:
-        """Bind a rule; None if the source does not have its metrics."""
-        if rule.kind == "histogram":
-            return cls._of_histogram(rule, engine, by_name)
-        above = _find(rule.names, rule.where, by_name, adds=rule.adds)
-        below = _find(rule.per, rule.per_where, by_name, adds=rule.adds)
-        is_missing = not above and not (rule.absent_is_zero and (below or not rule.per))
-        if is_missing or (rule.per and not below):
-            return None
-        if rule.kind != "gauge":
-            for series in (*above, *below):
-                if series.kind == "gauge":  # an exporter without types, or with the type untyped
-                    series.kind = "counter"
-        return cls(rule, engine, above, below)
-
-    @classmethod
-    def _of_histogram(cls, rule: Rule, engine: Engine, by_name: Mapping[str, list[Series]]) -> _Bound | None:
-        for name in rule.names:
-            above, below = (_find((f"{name}{end}",), rule.where, by_name) for end in ("_sum", "_count"))
-            if above and below:
-                bound = cls(rule, engine, above, below)
-                bound._buckets = _find((f"{name}_bucket",), rule.where, by_name)
-                return bound
-        return cls(rule, engine, [], []) if rule.absent_is_zero else None
-
-    def all(self) -> list[Series]:
-        return [*self._above, *self._below]
-
-    def value(self, last: Mapping[Series, float], seconds: float, scrape: int) -> Value | None:
-        """Return the value since the last scrape. `last`: the earlier totals of the series that changed."""
-        rule = self.rule
-        if rule.kind == "gauge":
-            new = self.gauge(scrape)
-            return None if new is None else Value(new)
-        if rule.kind == "rate":
-            groups: defaultdict[tuple[str, ...], float] = defaultdict(float)
-            for series in self._above:
-                before = last.get(series, series.total)
-                if series.scrape == scrape and not math.isnan(before):  # a new process has counted before it was seen
-                    groups[tuple(series.labels.get(label, "") for label in rule.by)] += (
-                        series.total - before
-                    ) / seconds
-            return Value(combined(list(groups.values()), self._over) * rule.scale) if groups else None
-        above, below = (sum(_growth(series, last) for series in all_of) for all_of in (self._above, self._below))
-        if rule.kind == "counter":
-            return Value(above * rule.scale / seconds, above * rule.scale)
-        return Value(self._ratio(above, below), above, below)
-
-    def gauge(self, scrape: int) -> float | None:
-        """Return the present value of a gauge; None if the source no longer has it."""
-        rule = self.rule
-        above = [series.raw for series in self._above if series.scrape == scrape]
-        if not rule.per:
-            if not above and rule.absent_is_zero:
-                return 0.0
-            if rule.by:
-                groups: defaultdict[tuple[str, ...], float] = defaultdict(float)
-                for series in self._above:
-                    if series.scrape == scrape:
-                        groups[tuple(series.labels.get(label, "") for label in rule.by)] += series.raw
-                above = list(groups.values())
-            return combined(above, self._over) * rule.scale if above else None
-        below = sum(series.raw for series in self._below if series.scrape == scrape)
-        return self._ratio(sum(above), below) if below else None
-
-    def _ratio(self, above: float, below: float) -> float:
-        if not below > 0.0:
-            return math.nan
-        ratio = above / below * self.rule.scale
-        return 1.0 - ratio if self.rule.complement else ratio
-
-    def result(self, window: _Window) -> Result | None:
-        """Return the figures of a window."""
-        rule, spread, start, stop = self.rule, window.spreads[self.rule.key], window.start, window.stop
-        if start is None or stop is None:
-            return None
-        if rule.kind in ("gauge", "rate"):
-            return Result(rule, spread.summary(spread.mean), math.nan, math.nan, {}) if spread.weight else None
-        above, below = (
-            sum(stop.get(series, 0.0) - start.get(series, 0.0) for series in all_of)
-            for all_of in (self._above, self._below)
-        )
-        seconds = window.end - window.begin
-        if rule.kind == "counter":
-            above *= rule.scale
-            summary = spread.summary(above / seconds if seconds else math.nan, above)
-            return Result(rule, summary, above, math.nan, {})
-        buckets: defaultdict[float, float] = defaultdict(float)
-        for series in self._buckets:
-            buckets[_bound_of(series) * rule.scale] += stop.get(series, 0.0) - start.get(series, 0.0)
-        summary = pooled(rule, spread.summary(math.nan), above, below, buckets)
-        return Result(rule, summary, above, below, dict(buckets))
+def _result(bound: Bound, window: _Window) -> Result | None:
+    """Return the figures of a rule in a window; None if they are not known."""
+    rule, spread, start, stop = bound.rule, window.spreads[bound.rule.key], window.start, window.stop
+    if start is None or stop is None:
+        return None
+    seconds = window.end - window.begin
+    if rule.kind in ("gauge", "rate"):
+        return Result(rule, spread.summary(spread.mean), math.nan, math.nan, {}) if spread.weight else None
+    if rule.kind == "changes":
+        changes = float(sum(window.begin < time <= window.end for time in bound.change_times))
+        return Result(rule, spread.summary(changes / seconds if seconds else math.nan, changes), changes, math.nan, {})
+    growths = bound.growths(start, stop)
+    above, below = (math.fsum(values) for values in zip(*growths, strict=True)) if growths else (0.0, 0.0)
+    if rule.kind == "counter":
+        above *= rule.scale
+        return Result(rule, spread.summary(above / seconds if seconds else math.nan, above), above, math.nan, {})
+    buckets = bound.bucket_growths(start, stop)
+    return Result(rule, pooled(rule, spread, bound.quotient(growths), below, buckets), above, below, buckets)
 
 
-def pooled(
-    rule: Rule, summary: TelemetrySummary, above: float, below: float, buckets: Mapping[float, float]
-) -> TelemetrySummary:
-    """Return the summary of a ratio or a histogram from the increases of a window."""
-    mean = above / below * rule.scale if below > 0.0 else math.nan
-    mean = 1.0 - mean if rule.complement else mean
+def pooled(rule: Rule, spread: Spread, mean: float, below: float, buckets: Mapping[float, float]) -> TelemetrySummary:
+    """Return the summary of a ratio or a histogram. `mean`, `below`: its value and the increase of its denominator."""
     if rule.kind != "histogram":
-        return TelemetrySummary(summary.samples, mean, summary.min, summary.max, summary.p50, summary.p95)
+        return spread.summary(mean)
     (p50, p50_bounds), (p95, p95_bounds) = (percentile(buckets, q) for q in (0.5, 0.95))
     return TelemetrySummary(
-        summary.samples, mean, math.nan, math.nan, p50, p95, below, p50_bounds=p50_bounds, p95_bounds=p95_bounds
+        spread.samples, mean, math.nan, math.nan, p50, p95, below, p50_bounds=p50_bounds, p95_bounds=p95_bounds
     )
 
 
@@ -525,51 +428,3 @@ def percentile(buckets: Mapping[float, float], q: float) -> tuple[float, tuple[f
             return low + (high - low) * (rank - below) / (count - below), (low, high)
         low, below = high, max(below, count)
     return math.nan, None
-
-
-def _find(
-    names: Iterable[str],
-    where: Mapping[str, str | tuple[str, ...]],
-    by_name: Mapping[str, list[Series]],
-    *,
-    adds: bool = False,
-) -> list[Series]:
-    """Return the series of the first name that has any, or of all names. A counter may have the suffix `_total` or not."""
-    chosen: list[Series] = []
-    for name in names:
-        series = by_name.get(name) or by_name.get(f"{name}_total") or []
-        chosen += [one for one in series if one.kind != "created" and _matches(one, where)]
-        if chosen and not adds:
-            break
-    return chosen
-
-
-def _matches(series: Series, where: Mapping[str, str | tuple[str, ...]]) -> bool:
-    for label, accepted in where.items():
-        values = (accepted,) if isinstance(accepted, str) else accepted
-        value = series.labels.get(label, "")
-        excluded = [text[1:] for text in values if text.startswith("!")]
-        if value in excluded or (len(excluded) < len(values) and value not in values):
-            return False
-    return True
-
-
-def _growth(series: Series, last: Mapping[Series, float]) -> float:
-    """Return the increase of a counter since the last scrape. One that appears counts from 0."""
-    if series not in last:
-        return 0.0
-    before = last[series]
-    return series.total - (0.0 if math.isnan(before) else before)
-
-
-def combined(values: Sequence[float], over: str) -> float:
-    if over == SUM:
-        return math.fsum(values)
-    return max(values) if over == MAX else math.fsum(values) / len(values)
-
-
-def _bound_of(series: Series) -> float:
-    try:
-        return float(series.labels.get("le", "nan"))
-    except ValueError:
-        return math.nan

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from llmlocust.metrics.telemetry import VOCABULARY, TelemetrySummary
-from llmlocust.observe.account import MAX_PAUSE, Account, Result, Row, Spread, Taken, combined, pooled
+from llmlocust.observe.account import MAX_PAUSE, Account, Result, Row, Spread, Taken, pooled
+from llmlocust.observe.bound import combined
 from llmlocust.observe.rules import Engine
 
 _FRESH = 5.0
@@ -125,14 +126,14 @@ class Observer:
         window = self._windows[level]
         spread, kinds = window.spreads[key], {result.rule.kind for result in results.values()}
         first, *_ = results.values()
-        if kinds == {"counter"}:
+        if kinds <= {"counter", "changes"}:
             increase = math.fsum(result.above for result in results.values())
             seconds = window.end - window.begin
             return spread.summary(increase / seconds if seconds else math.nan, increase)
         if kinds <= {"ratio", "histogram"} and all(result.rule.complement is False for result in results.values()):
-            above = math.fsum(result.above * result.rule.scale for result in results.values()) / first.rule.scale
+            above = math.fsum(result.above * result.rule.scale for result in results.values())
             below = math.fsum(result.below for result in results.values())
-            return pooled(first.rule, spread.summary(math.nan), above, below, _added(results))
+            return pooled(first.rule, spread, above / below if below else math.nan, below, _added(results))
         if spread.weight:
             return spread.summary(spread.mean)
         return TelemetrySummary(0, combined([result.summary.mean for result in results.values()], VOCABULARY[key].over))
