@@ -52,17 +52,15 @@ class Fetched(NamedTuple):
     """Whether HTTP tells where the answer ends."""
 
 
-def checked_url(url: str) -> SplitResult:
-    """Split a URL with http:// or https://. Raises ValueError in one line, without secrets."""
+def checked_url(url: str, example: str = "http://gpu-box:8000/metrics") -> SplitResult:
+    """Split a URL with http:// or https://. Raises ValueError in one line, with a valid example and without secrets."""
     try:
         parts = split(url)
         _ = parts.port
     except ValueError:
-        raise ValueError(
-            f"{shown(url)!r} is not a valid URL: write, for example, http://gpu-box:8000/metrics"
-        ) from None
+        raise ValueError(f"{shown(url)!r} is not a valid URL: write, for example, {example}") from None
     if parts.scheme not in _PORTS or "://" not in url:
-        raise ValueError(f"{shown(url)!r} is not a URL with http:// or https://: write http://gpu-box:8000/metrics")
+        raise ValueError(f"{shown(url)!r} is not a URL with http:// or https://: write, for example, {example}")
     return parts
 
 
