@@ -65,7 +65,7 @@ def handler_of(server: Server, protocol: str = "HTTP/1.1") -> type[BaseHTTPReque
             answer = answer if isinstance(answer, Answer) else answer(request)
             body = answer.body.encode() if isinstance(answer.body, str) else answer.body
             body = gzip.compress(body) if answer.is_gzipped else body
-            self.send_response(answer.status)
+            self.send_response_only(answer.status)
             own = {"Content-Type": answer.content_type, "Content-Length": str(len(body))}
             own |= {"Content-Encoding": "gzip"} if answer.is_gzipped else {}
             for name, value in {**own, **answer.headers}.items():

@@ -97,17 +97,14 @@ def test_a_process_has_all_metrics():
 def test_the_busiest_thread_is_among_those_shown():
     with child(BUSY) as (process, _):
         source = source_of(f"pid:{process.pid}")
-        samples(source)
-        time.sleep(0.5)
-        values = samples(source)
+        cpu = "llmlocust_process_cpu_seconds_total"
+        values = wait_for(lambda: samples(source), lambda values: sum(of(values, cpu).values()) > 1)
 
     threads = of(values, "llmlocust_process_thread_cpu_seconds_total", pid=process.pid)
-    (whole,) = of(values, "llmlocust_process_cpu_seconds_total", pid=process.pid).values()
     assert 3 <= len(threads) <= 8
     busiest = max(threads, key=threads.get)
-    assert f'thread="python-{process.pid}"' in busiest or f'-{process.pid}"' in busiest
-    assert threads[busiest] == pytest.approx(whole, abs=0.1)
-    assert whole > 0.3
+    assert f'-{process.pid}"' in busiest  # the first thread has the number of the process
+    assert threads[busiest] > 0.9
 
 
 def test_context_switches_of_threads_that_end_are_kept():
