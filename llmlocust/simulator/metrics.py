@@ -49,27 +49,24 @@ class Metrics:
         for sequence in step.started:
             self.ttft.observe(step.due - sequence.arrived)
 
-    def text(self, model: str, engine: Engine, kv_tokens: int) -> str:
+    def text(self, model: str, engine: Engine) -> str:
         label = 'model_name="{}"'.format(model.replace("\\", r"\\").replace('"', r"\""))
-        return "\n".join(
-            (*self._gauges(engine, kv_tokens, label), *self._counters(label), *self._histograms(label), "")
-        )
+        return "\n".join((*self._gauges(engine, label), *self._counters(engine, label), *self._histograms(label), ""))
 
-    def _gauges(self, engine: Engine, kv_tokens: int, label: str) -> Iterator[str]:
-        usage = engine.kv_used / kv_tokens if kv_tokens else 0.0
+    def _gauges(self, engine: Engine, label: str) -> Iterator[str]:
         for name, value in (
             ("num_requests_running", engine.running),
             ("num_requests_waiting", engine.waiting),
-            ("kv_cache_usage_perc", usage),
-            ("gpu_cache_usage_perc", usage),  # the older name
+            ("kv_cache_usage_perc", engine.kv_usage),
+            ("gpu_cache_usage_perc", engine.kv_usage),  # the older name
         ):
             yield from _plain(name, "gauge", label, value)
 
-    def _counters(self, label: str) -> Iterator[str]:
+    def _counters(self, engine: Engine, label: str) -> Iterator[str]:
         for name, value in (
             ("prompt_tokens_total", self.prompt_tokens),
             ("generation_tokens_total", self.generation_tokens),
-            ("num_preemptions_total", 0),
+            ("num_preemptions_total", engine.preemptions),
             ("prefix_cache_queries_total", self.cache_queries),
             ("prefix_cache_hits_total", self.cache_hits),
         ):

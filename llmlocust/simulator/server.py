@@ -260,7 +260,7 @@ class Simulator:
         connection.respond(200, b"")
 
     def _send_metrics(self, connection: Connection, _: HttpRequest, __: Record) -> None:
-        text = self._metrics.text(self._settings.model, self._engine, self._settings.kv_tokens)
+        text = self._metrics.text(self._settings.model, self._engine)
         connection.respond(200, text.encode(), "text/plain; version=0.0.4; charset=utf-8")
 
     def _send_truth(self, connection: Connection, http: HttpRequest, _: Record) -> None:

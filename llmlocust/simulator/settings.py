@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from llmlocust.simulator import faults
 
+BLOCK_TOKENS = 16
+"""Tokens in one block of the cache."""
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 
 
@@ -32,7 +34,9 @@ class Settings:
     prefill_ms_per_token: float = _knob(0.02, "milliseconds that each prompt token adds to the step that reads it")
     prefill_chunk: int = _knob(2048, "prompt tokens read in one step; 0: no limit, long prompts delay all streams")
     prefix_cache: bool = _knob(False, "a prompt seen before costs no prefill")
-    kv_tokens: int = _knob(0, "tokens of prompts and answers that fit in the cache at once; 0: no limit")
+    kv_tokens: int = _knob(
+        0, "tokens of prompts and answers that fit in the cache at once, in blocks of 16; 0: no limit"
+    )
     max_model_len: int = _knob(32768, "maximum tokens of a prompt and its answer; longer requests get 400")
     queue_limit: int = _knob(-1, "maximum waiting requests; further ones get 503; 0: none may wait; -1: 100,000")
     timeout_s: float = _knob(0.0, "seconds of silence after which a request gets 504; 0: never")
@@ -62,6 +66,7 @@ class Settings:
             (min(self.step_ms, self.step_ms_per_seq, self.prefill_ms_per_token) < 0, "times must not be negative"),
             (self.step_ms + self.step_ms_per_seq < 0.01, "a step must take at least 0.01 ms"),
             (min(self.kv_tokens, self.prefill_chunk, self.oom_at, self.timeout_s) < 0, "limits must not be negative"),
+            (0 < self.kv_tokens < BLOCK_TOKENS, f"kv_tokens must be 0 (no limit) or at least {BLOCK_TOKENS}"),
             (self.queue_limit < -1, "queue_limit must be -1 (100,000), 0 or more"),
             (min(self.default_max_tokens, self.answer_tokens) < 1, "answers have at least 1 token"),
             (self.max_model_len < 2, "max_model_len must be at least 2"),
@@ -73,6 +78,11 @@ class Settings:
         ):
             if wrong:
                 raise ValueError(why)
+
+    @property
+    def kv_blocks(self) -> int:
+        """Blocks of the cache; 0: no limit."""
+        return self.kv_tokens // BLOCK_TOKENS
 
     def step_seconds(self, running: int) -> float:
         """Return the duration in seconds of a step that reads no prompts, which is the ITL of a stream."""

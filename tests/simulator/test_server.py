@@ -473,9 +473,9 @@ def test_a_repeated_prompt_is_found_in_the_prefix_cache():
 
 
 def test_cache_usage_is_the_used_share(crowd):
-    with running_simulator(**SLOW, kv_tokens=200) as simulator:
-        start(crowd, simulator.port, {**LONG, "max_tokens": 99})
-        wait_for(lambda: simulator.metric("vllm:kv_cache_usage_perc") == 0.5)
+    with running_simulator(**SLOW, kv_tokens=160) as simulator:
+        start(crowd, simulator.port, {**LONG, "prompt": "x" * 320, "max_tokens": 70})  # a prompt of five blocks
+        wait_for(lambda: simulator.metric("vllm:kv_cache_usage_perc") == 0.6)
 
 
 def test_steps_do_not_drift():

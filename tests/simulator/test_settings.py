@@ -26,6 +26,7 @@ def test_the_defaults_are_a_model_that_two_cores_can_simulate():
         {"step_ms": -1},
         {"step_ms": 0, "step_ms_per_seq": 0},
         {"kv_tokens": -1},
+        {"kv_tokens": 15},
         {"queue_limit": -2},
         {"reasoning_share": 1.5},
         {"reasoning_field": "thoughts"},
