@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from llmlocust.simulator.pace import Pace, Work
 from llmlocust.simulator.settings import BLOCK_TOKENS, Settings
 
 MAX_WAITING = 100_000
@@ -65,7 +66,7 @@ class Step(NamedTuple):
     due: float
     sequences: list[Sequence]
     started: list[Sequence]  # those with their first token
-    read: int  # tokens of prompts
+    work: Work
 
 
 class Expired(NamedTuple):
@@ -94,8 +95,10 @@ class Engine:
         self._decoding: _Queue = OrderedDict()
         self._silent: _Queue = OrderedDict()  # in order of arrival, so the first expires first
         self._blocks, self._blocks_used = settings.kv_blocks, 0
-        self._step_began, self._step_ends = -inf, inf  # no step is under way
-        self._read = 0  # tokens of prompts that the step reads
+        self._pace = Pace(settings)
+        self.work: Work | None = None
+        """The step under way."""
+        self._step_ends = inf
         self.preemptions = 0
         self._events: deque[Event] = deque()
 
@@ -209,13 +212,11 @@ class Engine:
         if not (self._blocks and self._allocate()):
             self._admit(now)
         if not self.running:
-            self._step_ends = inf
             return
         running = self.running
-        self._read = self._read_prompts()
-        self._step_began = now
-        prefill = self._read * self._settings.prefill_ms_per_token / 1e3
-        self._step_ends = now + self._settings.step_seconds(running) + prefill
+        read = self._read_prompts()
+        self.work = self._pace.work(now, running, read, len(self._decoding))
+        self._step_ends = self.work.due
 
     def _allocate(self) -> bool:
         """Give each decoding sequence room for its next token. Returns whether a sequence was preempted for that."""
@@ -266,14 +267,15 @@ class Engine:
         return read
 
     def _end_step(self) -> None:
-        due = self._step_ends
+        work = self.work
+        assert work
         sequences = list(self._decoding)
         for sequence in sequences:
             self._add_token(sequence)
         started = [sequence for sequence in sequences if sequence.produced == 1]
-        self._events.append(Step(self._step_began, due, sequences, started, self._read))
-        self._step_ends = inf
-        self._start_step(due)
+        self._events.append(Step(work.began, work.due, sequences, started, work))
+        self.work, self._step_ends = None, inf
+        self._start_step(work.due)
 
     def _add_token(self, sequence: Sequence) -> None:
         sequence.produced += 1

@@ -37,6 +37,14 @@ class Settings:
     kv_tokens: int = _knob(
         0, "tokens of prompts and answers that fit in the cache at once, in blocks of 16; 0: no limit"
     )
+    compute_ms_per_token: float = _knob(0.0, "milliseconds of computation per token of a step, which is never shorter")
+    power_cap_after_s: float = _knob(
+        0.0, "busy seconds, minus idle ones, after which the GPU lowers its clock; 0: never"
+    )
+    power_cap_factor: float = _knob(0.7, "the lowered clock as a share of the full one")
+    cold_start_s: float = _knob(0.0, "seconds after the first request in which steps take longer; 0: none")
+    cold_start_factor: float = _knob(3.0, "times as long as later that such a step takes")
+    tenant_share: float = _knob(0.0, "share of the GPU that another tenant takes, 0 to below 1")
     max_model_len: int = _knob(32768, "maximum tokens of a prompt and its answer; longer requests get 400")
     queue_limit: int = _knob(-1, "maximum waiting requests; further ones get 503; 0: none may wait; -1: 100,000")
     timeout_s: float = _knob(0.0, "seconds of silence after which a request gets 504; 0: never")
@@ -66,6 +74,13 @@ class Settings:
             (min(self.step_ms, self.step_ms_per_seq, self.prefill_ms_per_token) < 0, "times must not be negative"),
             (self.step_ms + self.step_ms_per_seq < 0.01, "a step must take at least 0.01 ms"),
             (min(self.kv_tokens, self.prefill_chunk, self.oom_at, self.timeout_s) < 0, "limits must not be negative"),
+            (
+                min(self.compute_ms_per_token, self.power_cap_after_s, self.cold_start_s) < 0,
+                "times must not be negative",
+            ),
+            (not 0 < self.power_cap_factor <= 1, "power_cap_factor must be above 0, and at most 1"),
+            (self.cold_start_factor < 1, "cold_start_factor must be at least 1"),
+            (not 0 <= self.tenant_share < 1, "tenant_share must be 0 to below 1"),
             (0 < self.kv_tokens < BLOCK_TOKENS, f"kv_tokens must be 0 (no limit) or at least {BLOCK_TOKENS}"),
             (self.queue_limit < -1, "queue_limit must be -1 (100,000), 0 or more"),
             (min(self.default_max_tokens, self.answer_tokens) < 1, "answers have at least 1 token"),
@@ -97,7 +112,8 @@ class Settings:
         """Return the maximum throughput in tokens per second.
 
         In a closed loop without think time, throughput reaches it with `slots` users and then stays constant; further users
-        wait. A limit of the cache (`kv_tokens`) may reduce it. Reading prompts takes time by their length.
+        wait. A limit of the cache (`kv_tokens`) and the bottlenecks that can be set, such as `tenant_share`, reduce it.
+        Reading prompts takes time by their length.
         """
         return self.tokens_per_second(self.slots, prompt_tokens, output_tokens)
 
