@@ -65,7 +65,6 @@ class Step(NamedTuple):
     began: float
     due: float
     sequences: list[Sequence]
-    started: list[Sequence]  # those with their first token
     work: Work
 
 
@@ -272,8 +271,7 @@ class Engine:
         sequences = list(self._decoding)
         for sequence in sequences:
             self._add_token(sequence)
-        started = [sequence for sequence in sequences if sequence.produced == 1]
-        self._events.append(Step(work.began, work.due, sequences, started, work))
+        self._events.append(Step(work.began, work.due, sequences, work))
         self.work, self._step_ends = None, inf
         self._start_step(work.due)
 
