@@ -23,7 +23,7 @@ from llmlocust.text import figures as words
 from llmlocust.text.message import Message, message, sentences, term
 
 _MAIN = [key for key, metric in VOCABULARY.items() if metric.is_main]
-_MACHINE = ("cpu", "process.", "memory", "network.")
+_MACHINE = ("cpu", "container.", "process.", "memory", "network.")
 _IN_BRIEF = {
     "running": "{} running",
     "waiting": "{} waiting",
