@@ -101,7 +101,8 @@ def _telemetry(assessment: Assessment) -> list[str]:
         lines += [*in_table([words.unit_of(assessment.unit), *loads], rows), ""]
     if absent := telemetry.not_exposed(assessment):
         lines += [media.markdown(absent), ""]
-    lines += [f"- {media.markdown(telemetry.event_line(event, run, assessment.unit))}" for event in run.events]
+    events = [telemetry.event_line(event, run, assessment.unit) for event in telemetry.events_shown(run)]
+    lines += [f"- {media.markdown(event)}" for event in (*events, telemetry.more_events(run)) if event]
     return lines + [f"- {media.markdown(telemetry.source_line(source))}" for source in run.sources]
 
 

@@ -1,6 +1,9 @@
 """What a report shows of telemetry: the table by level, the picture over time, sources and events."""
 
+import json
 import math
+import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,12 +15,24 @@ from pages import english_in
 from llmlocust.analysis.breakpoints.steps import Finding, Status
 from llmlocust.assessment.assessment import assess
 from llmlocust.metrics.levels import LevelFigures
-from llmlocust.metrics.telemetry import TelemetryEvent, TelemetrySource, TelemetrySummary
+from llmlocust.metrics.telemetry import VOCABULARY, TelemetryEvent, TelemetrySource, TelemetrySummary
 from llmlocust.metrics.thresholds import Threshold
+from llmlocust.report.as_json import as_json
 from llmlocust.report.charts.telemetry import line_of, moments_of_numbers
 from llmlocust.report.html import html, html_in
+from llmlocust.report.markdown import markdown
 from llmlocust.report.sections.level_table import columns
-from llmlocust.report.sections.telemetry import cell_of, event_line, groups, not_exposed, source_line
+from llmlocust.report.sections.telemetry import (
+    brief,
+    cell_of,
+    event_line,
+    events_shown,
+    groups,
+    more_events,
+    not_exposed,
+    source_line,
+)
+from llmlocust.report.summary import summary
 from llmlocust.runfiles.reading.locate import load_run
 from llmlocust.runfiles.reading.run_data import RunData
 from llmlocust.text.message import message
@@ -115,6 +130,14 @@ def test_events_have_their_time_and_level(assessment):
     late = TelemetryEvent(EPOCH + 4000.0, "restart", "x")
     assert event_line(late, assessment.run, "users") == "1:06:40: x restarted; its counters began anew."
     assert event_line(late, RunData(assessment.run.prefix, "llmlocust"), "users").startswith("–: x")
+
+
+def test_many_events_are_counted(assessment):
+    many = [TelemetryEvent(EPOCH + second, "restart", "x") for second in range(50)]
+    run = replace(assessment.run, events=many)
+    assert len(events_shown(run)) == 20
+    assert more_events(run) == "30 more events are in the files."
+    assert more_events(assessment.run) == ""
 
 
 def test_a_source_says_what_it_is_and_how_often_it_answered(assessment):
@@ -236,3 +259,61 @@ def test_a_number_is_where_the_load_rises_above_it(load, moment):
 def test_a_number_that_was_not_reached_is_not_marked():
     assert moments_of_numbers(Numbers(Status.NOT_REACHED, None), LEVELS) == {}
     assert moments_of_numbers(Numbers(Status.REACHED, 5.0), []) == {}
+
+
+# -- JSON, Markdown and the terminal
+
+
+def test_json_has_each_key_of_the_vocabulary_or_null(assessment):
+    report = json.loads(as_json(assessment))
+    reported = report["levels"][2]["telemetry"]
+    assert list(reported) == list(VOCABULARY)
+    assert reported["kv.usage"] == dict.fromkeys(("mean", "min", "max", "p50", "p95"), 0.95)
+    assert reported["tokens_per_step"] is None
+    tokens = report["levels"][0]["telemetry"]["generation_tokens"]
+    assert tokens["mean"] == pytest.approx(tokens["increase"] / 20, rel=1e-6)
+    assert reported["server.queue"]["p95_bounds"] == [2500, 5000]  # milliseconds
+    assert reported["server.queue"]["mean"] > 1000.0
+    sources, events = report["telemetry"]["sources"], report["telemetry"]["events"]
+    assert [source["engine"] for source in sources] == ["vLLM 0.33.0", "NVIDIA H100 80GB", "llmlocust observe"]
+    assert events[0] == {"time": EPOCH + 40, "kind": "restart", "source": "vllm", "seconds": 0, "says": ""}
+
+
+def test_json_is_null_if_nothing_was_observed(tmp_path):
+    report = json.loads(as_json(assess(load_run(MadeRun((2, 4), hold=10.0).write(tmp_path / "x")))))
+    assert report["telemetry"] is None
+    assert [level["telemetry"] for level in report["levels"]] == [None, None]
+
+
+def test_markdown_has_the_metrics_events_and_sources(assessment):
+    text = markdown(assessment)
+    assert re.search(r"\| KV cache in use \| \d+ % \| 80 % \| 95 % \|", text)
+    assert "- 0:40, at 20 users: vllm restarted; its counters began anew." in text
+    assert "- vLLM 0.33.0, http://gpu-1:8000/metrics: 208 of 208 scrapes answered, 4 ms each." in text
+
+
+def test_the_summary_has_one_line_at_the_highest_load(assessment, tmp_path):
+    (line,) = [line for line in summary(assessment) if line.startswith("Server:")]
+    assert line.startswith("Server:    at 60 users: 24 running, 36")
+    assert line.endswith("KV cache 95 %, GPU 98 %, CPU 22 %, busiest process 1.2 cores, memory 12.5 GiB")
+    bare = replace(assessment, run=replace(assessment.run, sources=[TelemetrySource("a", "", says="refused")]))
+    bare.run.levels = [replace(level, telemetry={}) for level in bare.run.levels]
+    assert brief(bare) == "Refused."
+    bare.run.sources = []
+    assert brief(bare) == ""
+
+
+@pytest.mark.parametrize(
+    "more, fails, says",
+    [
+        (1.0, False, "requests in the measured windows, and"),
+        (0.33, False, "One of about 3 replicas"),
+        (3.0, True, "Other clients use it"),
+    ],
+)
+def test_the_counts_of_the_server_are_checked(tmp_path, more, fails, says):
+    one = observed(tmp_path, telemetry=MadeTelemetry(more=more))
+    (check,) = [check for check in one.checks if check.key == "server_counts"]
+    assert check.ok is not fails
+    assert says in check.says
+    assert one.is_valid is not fails

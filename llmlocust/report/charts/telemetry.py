@@ -104,7 +104,7 @@ def telemetry(run: RunData, scene: Scene) -> Picture | None:
     panels = [panel for candidate in _PANELS if (panel := _with_data(candidate, frame)) is not None]
     if not panels:
         return None
-    lane = _Lane.of(scene.verdict, run.levels, run.events, start)
+    lane = _Lane.of(scene.verdict, run.levels, run.events, start, end)
     series = {
         narrow: {line.key: line_of(frame, line.key, end, points) for panel in panels for line in panel.lines}
         for narrow, points in ((False, _WIDE), (True, _NARROW))
@@ -239,13 +239,23 @@ class _Lane:
 
     @classmethod
     def of(
-        cls, verdict: Verdict, levels: Sequence[LevelFigures], events: Sequence[TelemetryEvent], start: float
+        cls,
+        verdict: Verdict,
+        levels: Sequence[LevelFigures],
+        events: Sequence[TelemetryEvent],
+        start: float,
+        end: float,
     ) -> _Lane:
         numbers = {} if verdict.windows else moments_of_numbers(verdict, levels)
+        shown = [event for event in events if start <= event.time <= start + end]
         return cls(
-            {name: moment - start for name, moment in numbers.items()},
-            [event.time - start for event in events if event.kind == "restart"],
-            [(event.time - start, event.time - start + event.seconds) for event in events if event.kind == "silent"],
+            {name: min(max(0.0, moment - start), end) for name, moment in numbers.items()},
+            [event.time - start for event in shown if event.kind == "restart"],
+            [
+                (event.time - start, min(event.time - start + event.seconds, end))
+                for event in shown
+                if event.kind == "silent"
+            ],
         )
 
     @property

@@ -23,6 +23,7 @@ from llmlocust.text import figures as words
 from llmlocust.text.message import Message, message, sentences, term
 
 _MAIN = [key for key, metric in VOCABULARY.items() if metric.is_main]
+_MAX_EVENTS = 20
 _MACHINE = ("cpu", "container.", "process.", "memory", "network.")
 _IN_BRIEF = {
     "running": "{} running",
@@ -154,6 +155,17 @@ def start_of(run: RunData) -> float:
     return math.nan if started is None else started
 
 
+def events_shown(run: RunData) -> list[TelemetryEvent]:
+    """Return the first events. A server that restarts again and again has hundreds."""
+    return run.events[:_MAX_EVENTS]
+
+
+def more_events(run: RunData) -> str:
+    """Return a sentence on the events that are not shown; empty if all are."""
+    count = len(run.events) - _MAX_EVENTS
+    return message("{count} more events are in the files.", count=count) if count > 0 else ""
+
+
 def event_line(event: TelemetryEvent, run: RunData, unit: str) -> Message:
     """Return an event as a sentence, with its time in the run and the level that it happened at."""
     level = next((level for level in run.levels if level.began <= event.time < level.ended), None)
@@ -218,7 +230,8 @@ def page(assessment: Assessment) -> dict[str, Any] | None:
             for level in assessment.levels
         ],
         "not_exposed": not_exposed(assessment),
-        "events": [(event_line(event, run, assessment.unit), *_says(event.says)) for event in run.events],
+        "events": [(event_line(event, run, assessment.unit), *_says(event.says)) for event in events_shown(run)],
+        "more_events": more_events(run),
         "sources": [(source, STATES[source.state], *_says(source.says)) for source in run.sources],
     }
 
