@@ -22,6 +22,8 @@ from llmlocust.observe.rules import Engine, Rule
 _START = "process_start_time_seconds"
 _RESTARTED_SHARE = 0.5
 """Share of a source's counters that decrease at once if the process behind it began anew."""
+_SHORTEST = 0.5
+"""Share of the interval. Rates over a shorter time, at the border of a window, are no extremes: few events decide them."""
 MAX_PAUSE = 10.0
 """Seconds between two scrapes. Values of gauges in a longer pause are not known."""
 _MAX_OWN = 2000
@@ -112,8 +114,10 @@ class Row(NamedTuple):
 class Account:
     """The figures of one source."""
 
-    def __init__(self, engines: Sequence[Engine]) -> None:
+    def __init__(self, engines: Sequence[Engine], interval: float = 1.0) -> None:
+        """`interval`: seconds between two scrapes, apart from those at the borders of windows."""
         self._engines = engines
+        self._shortest = interval * _SHORTEST
         self._exposition = Exposition()
         self._version = -1
         self._rules: list[Bound] = []
@@ -255,7 +259,7 @@ class Account:
                 held = self._held.get(key, math.nan) if is_gauge else value
                 if overlap and not math.isnan(held):
                     window.spreads[key].hold(held, overlap)
-                inside = window.begin <= time <= window.end if is_gauge else overlap > 0.0
+                inside = window.begin <= time <= window.end if is_gauge else overlap > 0.0 and seconds >= self._shortest
                 if inside and not math.isnan(value):
                     window.spreads[key].add(value, overlap or seconds)
         for bound in self._rules:
@@ -282,10 +286,9 @@ class Account:
             if window.level == level and window.end == math.inf:
                 window.end = time
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether a window has ended and the scrape after it has not come."""
-        return any(window.end < math.inf for window in self._windows)
+    def is_complete(self, level: int) -> bool:
+        """Whether the source has answered since the window of a level ended."""
+        return all(window.level != level for window in self._windows)
 
     def _pass_borders(self, time: float, moved: Mapping[Series, float]) -> None:
         """Note the totals at the borders of windows that lie between the last scrape and this one."""

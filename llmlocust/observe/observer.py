@@ -36,8 +36,8 @@ class _Together:
 class Observer:
     """The accounts of all sources of a run."""
 
-    def __init__(self, engines: Sequence[Engine]) -> None:
-        self._engines = engines
+    def __init__(self, engines: Sequence[Engine], interval: float = 1.0) -> None:
+        self._engines, self._interval = engines, interval
         self.accounts: dict[str, Account] = {}
         """By name of the source."""
         self._latest: defaultdict[str, dict[str, tuple[float, float]]] = defaultdict(dict)
@@ -48,7 +48,7 @@ class Observer:
     def account(self, source: str) -> Account:
         """Return the account of a source."""
         if source not in self.accounts:
-            self.accounts[source] = Account(self._engines)
+            self.accounts[source] = Account(self._engines, self._interval)
         return self.accounts[source]
 
     def take(self, source: str, time: float, text: bytes) -> Taken | None:
@@ -80,8 +80,7 @@ class Observer:
 
     def is_complete(self, level: int) -> bool:
         """Whether every source has answered since the end of a level."""
-        window = self._windows.get(level)
-        return window is not None and all(account.time >= window.end for account in self.accounts.values())
+        return all(account.is_complete(level) for account in self.accounts.values())
 
     def now(self, time: float) -> dict[str, float]:
         """Return the newest values of the vocabulary, over all sources."""

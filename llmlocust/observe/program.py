@@ -7,7 +7,7 @@ the run.
 Commands: {"do": "begin" or "end", "level", "time"} for the window of a level; {"do": "finish"}.
 Messages: {"sources": […]} (metrics.telemetry.TelemetrySource); {"says"} for the console; {"values", "rows": […]}, the
 values of the vocabulary now and rows of the file of telemetry; {"level", "levels": […]}, rows of the table of levels;
-{"event"} (metrics.telemetry.TelemetryEvent); {"done", "cpu"}, with the CPU seconds of this process.
+{"event"} (metrics.telemetry.TelemetryEvent); {"ready"}, when each source has answered or failed; {"done", "cpu"}, with the CPU seconds of this process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 import os
 import queue
-import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -105,7 +104,7 @@ class Program:
 
     def __init__(self, sources: Sequence[Source], engines: Sequence[Engine], interval: float, out: BinaryIO) -> None:
         self._sources, self._interval, self._out = sources, interval, out
-        self._observer = Observer(engines)
+        self._observer = Observer(engines, interval)
         self._answers: queue.Queue[Answer] = queue.Queue()
         self._commands: queue.Queue[dict[str, Any]] = queue.Queue()
         self._readers = [Reader(place, source, interval, self._answers) for place, source in enumerate(sources)]
@@ -117,6 +116,7 @@ class Program:
         self._early: set[int] = set()
         """Levels whose rows were sent before each source had answered."""
         self._shown: list[Any] = []
+        self._is_ready = False
         for name in self._names:
             self._observer.account(name)
 
@@ -128,6 +128,9 @@ class Program:
         self._send_sources()
         while True:
             self._take_answer()
+            if not self._is_ready and all(tally.answers or tally.failures for tally in self._tallies):
+                self._is_ready = True
+                self._send(ready=True)
             while not self._commands.empty():
                 command = self._commands.get()
                 if command["do"] == "finish":
@@ -344,17 +347,3 @@ def _figures(summary: TelemetrySummary) -> list[Any]:
         summary.samples,
         *("" if not math.isfinite(value) else float(f"{value:.12g}") for value in (*figures, *bounds)),
     ]
-
-
-def main() -> None:
-    """Run the process with the configuration in the first line of the input."""
-    from llmlocust.observe.setup import setup
-
-    config = msgspec.json.decode(sys.stdin.buffer.readline())
-    out = sys.stdout.buffer
-    sys.stdout = sys.stderr  # a library that prints must not disturb the messages
-    setup(config, out)
-
-
-if __name__ == "__main__":
-    main()
