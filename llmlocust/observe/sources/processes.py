@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ _NAMED_WORDS = 3
 """Words of a command line in which a name is searched: `python -m vllm.entrypoints.api_server`."""
 _DOCKER_PROXY = "docker-proxy"
 _KIB = 1024
+_SWITCHES = re.compile(rb"ctxt_switches:\s*(\d+)")
 
 Value = TypeVar("Value")
 
@@ -235,9 +237,12 @@ class _Process:
 
     def _switches_by(self, thread: int) -> int | None:
         """Return a thread's context switches; None if the system does not report them."""
-        lines = _lines(self._folder / "task" / str(thread) / "status")
-        counts = [int(line.split()[1]) for line in lines if "ctxt_switches" in line]
-        return sum(counts) if counts else None
+        try:
+            with open(f"{self._folder}/task/{thread}/status", "rb", buffering=0) as file:  # noqa: PTH123  # much faster
+                counts = _SWITCHES.findall(file.read())
+        except OSError:
+            return None
+        return sum(map(int, counts)) if counts else None
 
     def _chosen(self, cpu: dict[int, float]) -> list[int]:
         """Return the threads that used most CPU since the last time, and those shown before: a counter that comes and goes
