@@ -426,6 +426,13 @@ def test_a_slow_server_ends_the_scrape_in_time(name):
         assert time.monotonic() - begun < 3
 
 
+def test_a_tls_handshake_that_hangs_ends_the_scrape_in_time():
+    with scripted(SLOW["hangs"]) as url:
+        begun = time.monotonic()
+        assert error_of(url.replace("http:", "https:"), timeout=0.5) == "no complete answer within 0.5 s"
+        assert time.monotonic() - begun < 3
+
+
 ENDLESS = {
     "sends without end": endless,
     "sends a gzip bomb": bomb,

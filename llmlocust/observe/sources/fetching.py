@@ -94,7 +94,8 @@ class Fetcher:
         self._origin = f"{parts.scheme}://{place_of(parts)}"
         own = {"Accept-Encoding": "gzip", "User-Agent": "llmlocust", "Host": place_of(parts)}
         from_environment = {} if unix_socket else headers_for(parts.hostname or "", parts.port)
-        self._headers = _merged(own, from_environment, headers or {}, _basic(parts))
+        all_headers = _merged(own, from_environment, headers or {}, _basic(parts))
+        self._headers = {name: value for name, value in all_headers.items() if name.lower() != "accept"}
         self._secrets = [*filter(None, (unquote(parts.password or ""),)), *_secrets(self._headers)]
         self._route = _Route(parts, unix_socket, insecure=insecure)
         self._deadline = 0.0
