@@ -206,7 +206,7 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_next(monkeypatch):
         addresses = [full.getsockname(), ("127.0.0.1", server.port)]
         resolved = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address) for address in addresses]
         monkeypatch.setattr(fetching, "_resolved", lambda *_: resolved)
-        assert text_of("http://gpu-box", timeout=2.0) == METRICS
+        assert text_of("http://gpu-box", timeout=4.0) == METRICS
         for connection in waiting:
             connection.close()
 
@@ -370,10 +370,10 @@ def test_an_unknown_name_is_said(monkeypatch):
 
 
 def test_a_name_service_that_hangs_ends_the_scrape(monkeypatch):
-    monkeypatch.setattr(fetching.socket, "getaddrinfo", lambda *_, **__: time.sleep(3) or [])
+    monkeypatch.setattr(fetching.socket, "getaddrinfo", lambda *_, **__: time.sleep(15) or [])
     begun = time.monotonic()
     assert "within 0.3 s" in error_of("http://gpu-box.invalid", timeout=0.3)
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 10
 
 
 # -- hostile servers
@@ -423,14 +423,14 @@ def test_a_slow_server_ends_the_scrape_in_time(name):
     with scripted(SLOW[name]) as url:
         begun = time.monotonic()
         assert error_of(url, timeout=0.5) == "no complete answer within 0.5 s"
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 10
 
 
 def test_a_tls_handshake_that_hangs_ends_the_scrape_in_time():
     with scripted(SLOW["hangs"]) as url:
         begun = time.monotonic()
         assert error_of(url.replace("http:", "https:"), timeout=0.5) == "no complete answer within 0.5 s"
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 10
 
 
 ENDLESS = {
