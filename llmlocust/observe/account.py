@@ -95,6 +95,7 @@ class Result(NamedTuple):
     """One metric of the vocabulary in a window of one source."""
 
     rule: Rule
+    is_fallback: bool
     summary: TelemetrySummary
     above: float
     below: float
@@ -372,6 +373,10 @@ class Account:
                 return series.labels[label] if label else f"{series.raw:g}"
         return None
 
+    def is_fallback(self, key: str) -> bool:
+        """Whether a metric comes from an engine whose metrics are used only if no other source has them."""
+        return any(bound.is_fallback for bound in self._rules if bound.rule.key == key)
+
     @property
     def exposes(self) -> list[str]:
         """The keys of the vocabulary that the source reports."""
@@ -389,17 +394,37 @@ def _result(bound: Bound, window: _Window) -> Result | None:
         return None
     seconds = window.end - window.begin
     if rule.kind in ("gauge", "rate"):
-        return Result(rule, spread.summary(spread.mean), math.nan, math.nan, {}) if spread.weight else None
+        return (
+            Result(rule, bound.is_fallback, spread.summary(spread.mean), math.nan, math.nan, {})
+            if spread.weight
+            else None
+        )
     if rule.kind == "changes":
         changes = float(sum(window.begin < time <= window.end for time in bound.change_times))
-        return Result(rule, spread.summary(changes / seconds if seconds else math.nan, changes), changes, math.nan, {})
+        return Result(
+            rule,
+            bound.is_fallback,
+            spread.summary(changes / seconds if seconds else math.nan, changes),
+            changes,
+            math.nan,
+            {},
+        )
     growths = bound.growths(start, stop)
     above, below = (math.fsum(values) for values in zip(*growths, strict=True)) if growths else (0.0, 0.0)
     if rule.kind == "counter":
         above *= rule.scale
-        return Result(rule, spread.summary(above / seconds if seconds else math.nan, above), above, math.nan, {})
+        return Result(
+            rule,
+            bound.is_fallback,
+            spread.summary(above / seconds if seconds else math.nan, above),
+            above,
+            math.nan,
+            {},
+        )
     buckets = bound.bucket_growths(start, stop)
-    return Result(rule, pooled(rule, spread, bound.quotient(growths), below, buckets), above, below, buckets)
+    return Result(
+        rule, bound.is_fallback, pooled(rule, spread, bound.quotient(growths), below, buckets), above, below, buckets
+    )
 
 
 def pooled(rule: Rule, spread: Spread, mean: float, below: float, buckets: Mapping[float, float]) -> TelemetrySummary:
