@@ -167,3 +167,13 @@ def test_sources_of_the_same_name_get_distinct_names():
         program.wait_for(lambda message: message.get("done"))
         last = [message for message in program.seen if "sources" in message][-1]["sources"]
         assert [source["name"] for source in last] == ["a", "a (2)"]
+
+
+def test_a_remark_of_a_source_is_shown_once():
+    source = Fake("a", vllm())
+    source.notice = "open files need root"
+    with running(source) as program:
+        program.wait_for(lambda message: message.get("says") == "a: open files need root")
+        count = len(program.seen)
+        program.wait_for(lambda _: len(program.seen) > count + 5)
+        assert sum("says" in message for message in program.seen) == 1

@@ -61,6 +61,8 @@ class Telemetry(Companion):
         self._room = float(_AT_ONCE)
         """Bytes that the file of telemetry may grow now."""
         self._moment = 0.0
+        self._cpu: float | None = None
+        """CPU seconds of the process without its start, known at the end."""
         self._is_ready = self._is_done = False
 
     def begins(self, run: RunState) -> None:
@@ -113,8 +115,10 @@ class Telemetry(Companion):
             self._events = [*self._events, message["event"]][-_MAX_EVENTS:]
         self._is_ready = self._is_ready or "ready" in message
         self._is_done = self._is_done or "done" in message
+        if "cpu" in message:
+            self._cpu = message["cpu"]
         if self._sources:
-            self.run.telemetry = {"sources": self._sources, "events": self._events}
+            self.run.telemetry = {"sources": self._sources, "events": self._events, "cpu_seconds": self._cpu}
 
     def _append(self, rows: list[list[Any]]) -> None:
         """Append rows to the file of telemetry if they fit into its size."""

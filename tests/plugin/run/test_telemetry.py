@@ -95,6 +95,7 @@ def test_messages_become_files_and_the_state_of_the_run(tmp_path):
     assert run.telemetry == {
         "sources": [{"name": "a", "state": "ok"}],
         "events": [{"time": 1.0, "kind": "restart", "source": "a"}],
+        "cpu_seconds": None,
     }
     assert rows(files, formats.TELEMETRY) == [["1.0", "a", "running", "", "3.0"]]
     assert rows(files, formats.TELEMETRY_LEVELS)[0][:3] == ["0", "a", "running"]
