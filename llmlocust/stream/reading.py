@@ -438,7 +438,9 @@ class Reading:
                 while index < last and ends[index] < chunk_end:  # find the read with the chunk's last byte
                     index += 1
                 if self._reads + index != self._last_read:
-                    self._close_read()
+                    if self._in_read > 1:
+                        self._close_read()
+                    self._in_read = 0
                     self._last_read = self._reads + index
                 elif self._in_read == 1:
                     self._window = timeline.window(index) * _NS
@@ -490,7 +492,8 @@ class Reading:
         else:
             itls = self._choices.itls(chunks)
         record.itls += itls
-        record.stalls += sum(itl > self._stall for itl in itls)
+        if itls and max(itls) > self._stall:
+            record.stalls += sum(itl > self._stall for itl in itls)
 
     # ── results ──
 
