@@ -154,7 +154,7 @@ def test_a_server_that_hangs_ends_the_search():
         begun = time.monotonic()
         sources, line = discovered(url, seconds=1.0)
 
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
     assert sources == []
     assert "does not answer the search: no complete answer within" in line
 

@@ -225,7 +225,7 @@ def test_an_engine_that_hangs_ends_the_scrape(tmp_path, monkeypatch):
         begun = time.monotonic()
         with pytest.raises(SourceError, match=r"within 0\.3 s"):
             DockerContainer("x", timeout=0.3).scrape()
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 10
 
 
 def test_an_engine_over_tcp_is_read(monkeypatch):

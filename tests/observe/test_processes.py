@@ -155,6 +155,22 @@ def test_a_process_is_found_by_the_name_of_its_script_and_again_after_a_restart(
             assert pids(samples(source)) == {process.pid}
 
 
+@pytest.mark.parametrize(
+    "command, program",
+    [
+        (["/usr/bin/python3.11", "-m", "vllm.entrypoints.openai.api_server", "--port", "1"], "vllm.entrypoints.openai.api_server"),
+        (["python", "/opt/bin/vllm", "serve", "x"], "vllm"),
+        (["VLLM::EngineCore"], "VLLM::EngineCore"),
+        (["/opt/llama-server", "-m", "vllm.gguf"], "llama-server"),
+        (["tail", "-f", "vllm.log"], "tail"),
+        (["python"], ""),
+        ([], ""),
+    ],
+)  # fmt: skip
+def test_the_program_of_a_command_line_is_what_an_interpreter_runs(command, program):
+    assert processes._program(command) == program
+
+
 def test_our_own_processes_are_not_found_by_name():
     own = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
     assert not own & {process.pid for process in processes._named("")}

@@ -74,7 +74,7 @@ def test_series_of_one_target_are_one_scrape():
     ],
 )
 def test_what_is_a_selector_gets_a_range(query):
-    with served({"/prom/api/v1/query": matrix()}) as server:
+    with served({"/prom/api/v1/query": matrix(running("0", (1, "1")))}) as server:
         source_of(f"prometheus:{server.url}/prom?query={query}").scrape()
 
     assert query_of(server.requests[0])["query"].endswith("[1m]")
@@ -105,7 +105,7 @@ def test_an_expression_without_a_name_is_named_by_its_text():
 
 
 def test_credentials_are_sent_and_not_shown():
-    with served({"/api/v1/query": matrix()}) as server:
+    with served({"/api/v1/query": matrix(running("0", (1, "1")))}) as server:
         source = source_of(f"prometheus:http://me:{SECRET}@{server.place}?tenant={SECRET}&query=up")
         source.scrape()
 
@@ -126,9 +126,13 @@ BAD_QUERY = '{"status":"error","errorType":"bad_data","error":"invalid parameter
         (Answer("<html>"), "not JSON"),
         (Answer("[" * 100_000), "not JSON"),
         (Answer("{}", 500), "HTTP 500: not an answer of Prometheus"),
-        (Answer('{"status":"success","data":{"resultType":"scalar","result":[1,"2"]}}'), "returns no series"),
+        (
+            Answer('{"status":"success","data":{"resultType":"scalar","result":[1,"2"]}}'),
+            "returns a scalar, not series",
+        ),
         (Answer('{"status":"success","data":{"resultType":"matrix","result":[{}]}}'), "not that of Prometheus"),
-        (Answer('{"status":"success","data":{"resultType":"matrix","result":null}}'), "not that of Prometheus"),
+        (Answer('{"status":"success","data":{"resultType":"matrix","result":null}}'), "returns no series"),
+        (matrix(), "the query returns no series: check its names"),
         (matrix(({"a": "b"}, [[1, "x\ny 1"]])), "not that of Prometheus"),
     ],
 )

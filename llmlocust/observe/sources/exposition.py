@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from llmlocust.observe.sources.source import SourceError
-from llmlocust.text.media import one_line
+from llmlocust.text.media import document, one_line
 
 _SAMPLE = re.compile(rb"(?:[A-Za-z_:][\w:]*(?:\s*\{.*\})?|\{\s*\".*\})\s+[-+.\w]+")
 """The beginning of a line with a value. Only the first such line of an answer is checked."""
@@ -41,7 +41,8 @@ class Exposition:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+    """Return a text for a label. Characters that a reader does not see, such as a carriage return, could end a line."""
+    return document(text).replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
 
 
 def merged(texts: Iterable[bytes]) -> bytes:

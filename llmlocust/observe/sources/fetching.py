@@ -94,7 +94,8 @@ class Fetcher:
         self._origin = f"{parts.scheme}://{place_of(parts)}"
         own = {"Accept-Encoding": "gzip", "User-Agent": "llmlocust", "Host": place_of(parts)}
         from_environment = {} if unix_socket else headers_for(parts.hostname or "", parts.port)
-        self._headers = _merged(own, from_environment, headers or {}, _basic(parts))
+        all_headers = _merged(own, from_environment, headers or {}, _basic(parts))
+        self._headers = {name: value for name, value in all_headers.items() if name.lower() != "accept"}
         self._secrets = [*filter(None, (unquote(parts.password or ""),)), *_secrets(self._headers)]
         self._route = _Route(parts, unix_socket, insecure=insecure)
         self._deadline = 0.0
@@ -152,7 +153,7 @@ class Fetcher:
         was_open = self._client.sock is not None
         try:
             return self._ask_once(target, accept)
-        except ConnectionError:
+        except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
             if not was_open:
                 raise
             self.close()  # the server may have closed the connection since the last request
@@ -286,12 +287,14 @@ class _Route:
     def _connected(self, remaining: Remaining) -> socket.socket:
         if self._unix_socket:
             sock = socket.socket(socket.AF_UNIX)
-            return _opened(sock, self._unix_socket, remaining)
+            return _opened(sock, self._unix_socket, remaining())
         host, port = (self._proxy.hostname or "", self._proxy.port or 80) if self._proxy else (self.host, self.port)
         problem: OSError = ConnectionRefusedError()
-        for family, kind, protocol, _, address in _resolved(host, port, remaining):
+        addresses = _resolved(host, port, remaining)
+        for number, (family, kind, protocol, _, address) in enumerate(addresses):
+            seconds = remaining() / (len(addresses) - number)  # an address without an answer leaves time for the next
             try:
-                return _opened(socket.socket(family, kind, protocol), address, remaining)
+                return _opened(socket.socket(family, kind, protocol), address, seconds)
             except OSError as error:
                 problem = error
         raise problem
@@ -325,9 +328,9 @@ def _checked_proxy(url: str) -> SplitResult:
     return parts
 
 
-def _opened(sock: socket.socket, address: Any, remaining: Remaining) -> socket.socket:
+def _opened(sock: socket.socket, address: Any, seconds: float) -> socket.socket:
     try:
-        sock.settimeout(remaining())
+        sock.settimeout(seconds)
         sock.connect(address)
     except BaseException:
         sock.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -17,10 +18,11 @@ from llmlocust.text.media import one_line
 _REFIND_SECONDS = 5.0
 """Seconds between two searches for new children, which read the table of all processes."""
 _MAX_THREADS, _BUSIEST = 8, 3
-_NAMED_WORDS = 3
-"""Words of a command line in which a name is searched: `python -m vllm.entrypoints.api_server`."""
+_INTERPRETER = re.compile(r"(python|pypy|node|java|ruby)[\d.]*")
+"""Programs that run a script or a module, which is the next word of the command line that is no option."""
 _DOCKER_PROXY = "docker-proxy"
 _KIB = 1024
+_SWITCHES = re.compile(rb"ctxt_switches:\s*(\d+)")
 
 Value = TypeVar("Value")
 
@@ -134,7 +136,7 @@ def _processes(pids: Iterable[int | None]) -> Iterator[psutil.Process]:
 
 
 def _named(name: str) -> list[psutil.Process]:
-    """Return processes with a name, or a word of the command line, that begins with `name`. Our own process and those that
+    """Return processes whose name, program, script or module begins with `name`. Our own process and those that
     started it are none of them: `name` is one of their arguments.
     """
     own = psutil.Process()
@@ -145,10 +147,14 @@ def _named(name: str) -> list[psutil.Process]:
 def _is_named(process: psutil.Process, name: str) -> bool:
     if _or(process.status, psutil.STATUS_ZOMBIE) == psutil.STATUS_ZOMBIE:
         return False
-    command: list[str] = _or(process.cmdline, [])
-    words = [word for word in command[:_NAMED_WORDS] if not word.startswith("-")]
-    names = [_or(process.name, ""), *(os.path.basename(word) for word in words)]  # noqa: PTH119  # words are no paths
+    names = (_or(process.name, ""), _program(_or(process.cmdline, [])))
     return any(candidate.lower().startswith(name.lower()) for candidate in names)
+
+
+def _program(command: list[str]) -> str:
+    """Return the program, script or module that a command line runs: `vllm.entrypoints.openai.api_server`."""
+    words = (os.path.basename(word) for word in command if not word.startswith("-"))  # noqa: PTH119  # some are no paths
+    return next((word for word in words if not _INTERPRETER.fullmatch(word)), "")
 
 
 def _or(read: Callable[[], Value], otherwise: Value) -> Value:
@@ -235,9 +241,12 @@ class _Process:
 
     def _switches_by(self, thread: int) -> int | None:
         """Return a thread's context switches; None if the system does not report them."""
-        lines = _lines(self._folder / "task" / str(thread) / "status")
-        counts = [int(line.split()[1]) for line in lines if "ctxt_switches" in line]
-        return sum(counts) if counts else None
+        try:
+            with open(f"{self._folder}/task/{thread}/status", "rb", buffering=0) as file:  # noqa: PTH123  # much faster
+                counts = _SWITCHES.findall(file.read())
+        except OSError:
+            return None
+        return sum(map(int, counts)) if counts else None
 
     def _chosen(self, cpu: dict[int, float]) -> list[int]:
         """Return the threads that used most CPU since the last time, and those shown before: a counter that comes and goes

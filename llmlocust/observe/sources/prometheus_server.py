@@ -9,7 +9,7 @@ from collections import defaultdict
 from typing import Any
 from urllib.parse import quote, unquote
 
-from llmlocust.observe.sources.exposition import render
+from llmlocust.observe.sources.exposition import quoted, render
 from llmlocust.observe.sources.fetching import Fetched, Fetcher, checked_url, place_of
 from llmlocust.observe.sources.prometheus_text import refuse_status
 from llmlocust.observe.sources.source import TIMEOUT, Scrape, Source, SourceError
@@ -43,6 +43,7 @@ class PrometheusServer(Source):
         address, query = _divided(url)
         parts = checked_url(address, EXAMPLE)
         self._query = query
+        self._fallback_name = re.sub(r"\W*[^\w:]+\W*", "_", query, flags=re.ASCII)[:_MAX_NAME].strip("_")
         self._is_selector = bool(_SELECTOR.fullmatch(query))
         self.name = f"prometheus {place_of(parts)} {one_line(query[:_MAX_NAME])}"
         self.url = f"prometheus:{shown(parts.geturl())}{'&' if parts.query else '?'}query={one_line(query)}"
@@ -72,9 +73,7 @@ class PrometheusServer(Source):
 
     def _line(self, series: Series, value: str) -> str:
         labels = {label: text for label, text in series.items() if label != "__name__"}
-        name = series.get("__name__") or re.sub(r"\W*[^\w:]+\W*", "_", self._query, flags=re.ASCII)[:_MAX_NAME].strip(
-            "_"
-        )
+        name = series.get("__name__") or self._fallback_name
         return render(name, labels, value)
 
     def _samples(self) -> Samples:
@@ -94,7 +93,11 @@ class PrometheusServer(Source):
         if document.get("status") != "success" or not isinstance(data, dict):
             raise SourceError(self._reason(document) or f"HTTP {answer.status}: not an answer of Prometheus")
         if data.get("resultType") != "matrix":
-            raise SourceError(f"the query returns no series: give a selector or an expression, such as {EXAMPLE}")
+            raise SourceError(
+                f"the query returns a {quoted(str(data.get('resultType')))}, not series: give a selector, such as {EXAMPLE}"
+            )
+        if not data.get("result"):
+            raise SourceError("the query returns no series: check its names, and that Prometheus scrapes their target")
         try:
             return [
                 (
