@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,7 +51,9 @@ def facts_of(run: RunData, verdict: Verdict, outages: Mapping[int, tuple[float, 
         courses=courses(run.levels, run.requests),
         warmup=number(mapping(info.get("plan")).get("warmup")),
         cache_hits={
-            level.level: cached.mean for level in run.levels if (cached := level.reported("cached_share")) is not None
+            level.level: cached.mean
+            for level in run.levels
+            if (cached := level.reported("cached_share")) is not None and not math.isnan(cached.mean)
         },
         prompts=_repeated(mapping(info.get("options"))),
         shared=any(mapping(info.get("options")).get(name) for name in ("llm_system", "llm_prefix_tokens"))

@@ -89,7 +89,8 @@ def part_of(key: str) -> str:
 
 
 def _is_exposed(assessment: Assessment, key: str) -> bool:
-    return any(level.reported(key) is not None for level in assessment.levels)
+    summaries = (level.reported(key) for level in assessment.levels)
+    return any(summary is not None and not math.isnan(summary.mean) for summary in summaries)
 
 
 def _row(key: str, levels: Sequence[LevelFigures]) -> Row:
@@ -144,7 +145,7 @@ def not_exposed(assessment: Assessment) -> str:
         for source in assessment.run.sources
         if source.state == "not exposed" and source.says
     ]
-    return sentences([message("Not exposed: {metrics}.", metrics=words.series(names)), *reasons])
+    return sentences([message("Not exposed, or without a value: {metrics}.", metrics=words.series(names)), *reasons])
 
 
 def start_of(run: RunData) -> float:
