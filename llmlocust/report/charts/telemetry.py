@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,8 @@ class _Panel:
     """Number of lines, from the first, without which the panel is left out."""
     hides_zero: bool = False
     """Whether the panel is left out if all values are zero."""
+    min_top: float = 0.0
+    """Minimum end of the axis: a twentieth of a core must not look like much."""
 
 
 def _alone(key: str, colour: str) -> _Panel:
@@ -85,6 +87,7 @@ _PANELS = (
             _Line("process.thread_cpu", ORANGE, term("busiest thread"), "--"),
         ),
         decides=2,
+        min_top=1.0,
     ),
 )
 _WIDE, _NARROW = 200, 90
@@ -152,7 +155,7 @@ def _with_data(panel: _Panel, frame: pd.DataFrame) -> _Panel | None:
         return None
     if panel.hides_zero and not (frame.loc[frame["metric"] == panel.lines[0].key, "value"] > 0.0).any():
         return None
-    return _Panel(panel.title, known, panel.unit)
+    return replace(panel, lines=known)
 
 
 def line_of(frame: pd.DataFrame, key: str, end: float, points: int) -> tuple[np.ndarray, np.ndarray]:
@@ -209,7 +212,7 @@ def _draw_panel(axes: Axes, panel: _Panel, series: dict[str, tuple[np.ndarray, n
         axes.set_yticks([0.0, 0.5, 1.0])
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: words.share(value)))
     else:
-        axes.set_ylim(0.0, (top or 1.0) * 1.12)
+        axes.set_ylim(0.0, (max(top, panel.min_top) or 1.0) * 1.12)
         axes.yaxis.set_major_locator(MaxNLocator(3))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: words.amount(value, panel.unit)))
     axes.grid(visible=False, axis="x")
