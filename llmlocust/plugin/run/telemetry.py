@@ -22,6 +22,8 @@ _MAX_BEGIN = 2.0
 _MAX_END = 5.0
 """Seconds that the end of a run waits for the last messages of the observing process."""
 _LOOK = 0.02
+_FRESH = 5.0
+"""Seconds for which the live view shows values of sources that are silent."""
 _AT_ONCE = 10 * 2**20
 _PER_SECOND = 40 * 2**20 / 86400
 """Bytes of rows in the file of telemetry: at once, and per second of the run. A day has 50 MB: later scrapes are then
@@ -61,6 +63,8 @@ class Telemetry(Companion):
         self._room = float(_AT_ONCE)
         """Bytes that the file of telemetry may grow now."""
         self._moment = 0.0
+        self._heard = 0.0
+        """The moment of the last values."""
         self._cpu: float | None = None
         """CPU seconds of the process without its start, known at the end."""
         self._is_ready = self._is_done = False
@@ -80,6 +84,8 @@ class Telemetry(Companion):
         self._room = min(float(_AT_ONCE), self._room + (moment - self._moment) * _PER_SECOND)
         self._moment = moment
         self._take()
+        if moment - self._heard > _FRESH:
+            self.run.telemetry_now = {}
 
     def ends(self, run: RunState) -> None:
         self._process.send({"do": "finish"})
@@ -102,6 +108,7 @@ class Telemetry(Companion):
     def _handle(self, message: Mapping[str, Any]) -> None:
         if "rows" in message:
             self.run.telemetry_now = message["values"]
+            self._heard = self.run.moment()
             self._append(message["rows"])
         elif "levels" in message:
             self._levels[message["level"]] = message["levels"]

@@ -101,6 +101,16 @@ def test_messages_become_files_and_the_state_of_the_run(tmp_path):
     assert rows(files, formats.TELEMETRY_LEVELS)[0][:3] == ["0", "a", "running"]
 
 
+def test_values_of_silent_sources_are_not_shown_for_long(tmp_path):
+    process = FakeProcess()
+    run, cluster, _ = observed(tmp_path, process)
+    process.waiting = [{"values": {"running": 3.0}, "rows": []}]
+    cluster.advance(3.0)
+    assert run.telemetry_now == {"running": 3.0}
+    cluster.advance(6.0)
+    assert run.telemetry_now == {}
+
+
 def test_later_rows_of_a_level_replace_earlier_ones(tmp_path):
     process = FakeProcess()
     _, cluster, files = observed(tmp_path, process)
