@@ -156,6 +156,8 @@ class Account:
         values = {} if is_first else self._values(time, changed, last)
         self._hold(time, values)
         self._pass_borders(time, last)
+        for series, value in changed:
+            series.low, series.high = min(series.low, value), max(series.high, value)
         own = [(series, value) for series, value in changed if series.kind in ("counter", "gauge")]
         self.time = time
         return Taken(values, own, restarted)
@@ -198,7 +200,6 @@ class Account:
                 if not math.isnan(series.since):
                     series.integral += series.raw * (time - series.since)
                 series.since = time
-                series.low, series.high = min(series.low, value), max(series.high, value)
             elif series.is_counter and series.raw > 0.0 and self._is_reset(series, value):
                 series.base += series.raw
             series.epoch = self.restarts
@@ -325,7 +326,9 @@ class Account:
                 # a series that has appeared counts from 0
                 snapshot[series] = total - (1.0 - share) * (total - (0.0 if math.isnan(before) else before))
             elif series.kind == "gauge" and not math.isnan(series.since):
-                snapshot[series] = series.integral + series.raw * (border - series.since)
+                # until this scrape, the value of the last one held
+                held = moved.get(series, math.nan)
+                snapshot[series] = series.integral + (border - series.since) * (series.raw if math.isnan(held) else held)
         return snapshot
 
     def finish(self) -> None:
@@ -374,7 +377,7 @@ class Account:
         return None
 
     def is_fallback(self, key: str) -> bool:
-        """Whether a metric comes from an engine whose metrics are used only if no other source has them."""
+        """Whether the metric of this source is used only if no other source has it."""
         return any(bound.is_fallback for bound in self._rules if bound.rule.key == key)
 
     @property

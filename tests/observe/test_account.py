@@ -272,6 +272,17 @@ def test_own_names_have_rows_without_buckets():
     assert rows["y_total"].summary.increase == 4
 
 
+def test_a_value_after_the_end_of_a_window_is_not_in_it():
+    account = Account([ENGINE])
+    account.begin(0, 0.0)
+    for moment in (0.0, 1.0):
+        account.take(moment, b"x 4\n")
+    account.end(0, 2.0)
+    account.take(5.0, b"x 90\n")
+    (row,) = account.own_rows(0)
+    assert (row.summary.mean, row.summary.min, row.summary.max) == (4.0, 4.0, 4.0)
+
+
 def test_levels_that_follow_at_once_share_their_border():
     account = Account([ENGINE])
     account.take(0.0, text(preempted_total=0))
@@ -314,6 +325,27 @@ def test_sources_of_one_kind_are_added_or_the_worst_counts():
         rows["a", "preemptions"].increase + rows["b", "preemptions"].increase
     )
     assert observer.now(4.5)["running"] == 5.0
+
+
+def test_a_server_that_reports_a_metric_at_two_addresses_counts_once():
+    rules = (
+        Rule("running", "gauge", ("toy:running",)),
+        Rule("running", "gauge", ("toy_slots",), is_fallback=True),
+        Rule("running.limit", "gauge", ("toy_all",)),
+    )
+    observer = Observer([Engine("Toy", ("toy",), rules)])
+    for name in ("metrics", "slots"):
+        observer.account(name)
+    observer.begin(0, 0.0)
+    for moment in range(3):
+        observer.take("metrics", float(moment), b"toy:running 3\n")
+        observer.take("slots", float(moment), b"toy_slots 2\ntoy_all 4\n")
+    observer.end(0, 1.5)
+    observer.finish()
+    rows = {(row.source, row.row.metric): row.row.summary.mean for row in observer.rows(0)}
+    assert rows["", "running"] == 3
+    assert (rows["slots", "running"], rows["slots", "running.limit"]) == (2, 4)
+    assert observer.now(2.0)["running"] == 3
 
 
 def test_a_process_that_two_sources_report_counts_once():
