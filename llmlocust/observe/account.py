@@ -328,7 +328,9 @@ class Account:
             elif series.kind == "gauge" and not math.isnan(series.since):
                 # until this scrape, the value of the last one held
                 held = moved.get(series, math.nan)
-                snapshot[series] = series.integral + (border - series.since) * (series.raw if math.isnan(held) else held)
+                snapshot[series] = series.integral + (border - series.since) * (
+                    series.raw if math.isnan(held) else held
+                )
         return snapshot
 
     def finish(self) -> None:
@@ -434,17 +436,20 @@ def pooled(rule: Rule, spread: Spread, mean: float, below: float, buckets: Mappi
     """Return the summary of a ratio or a histogram. `mean`, `below`: its value and the increase of its denominator."""
     if rule.kind != "histogram":
         return spread.summary(mean)
-    (p50, p50_bounds), (p95, p95_bounds) = (percentile(buckets, q) for q in (0.5, 0.95))
+    (p50, p50_bounds), (p95, p95_bounds) = (percentile(buckets, q, mean) for q in (0.5, 0.95))
     return TelemetrySummary(
         spread.samples, mean, math.nan, math.nan, p50, p95, below, p50_bounds=p50_bounds, p95_bounds=p95_bounds
     )
 
 
-def percentile(buckets: Mapping[float, float], q: float) -> tuple[float, tuple[float, float] | None]:
-    """Return a percentile of a histogram's window by linear interpolation, and the bounds of its bucket.
+def percentile(
+    buckets: Mapping[float, float], q: float, mean: float = math.inf
+) -> tuple[float, tuple[float, float] | None]:
+    """Return a percentile of a histogram's window by linear interpolation, and the bounds between which it is.
 
     `buckets`: cumulative counts by upper bound, as Prometheus has them. The last bucket has no upper bound: the value is
-    then its lower bound.
+    then its lower bound. `mean` limits a percentile, too (Markov's inequality): a first bucket of 0.3 s says little about
+    a queue of microseconds.
     """
     bounds = sorted(buckets)
     total = buckets[bounds[-1]] if bounds else 0.0
@@ -454,8 +459,10 @@ def percentile(buckets: Mapping[float, float], q: float) -> tuple[float, tuple[f
     for high in bounds:
         count = buckets[high]
         if count >= rank and count > below:
+            cap = mean / (1.0 - q)
+            top = cap if low <= cap < high else high
             if math.isinf(high):
-                return low, (low, high)
-            return low + (high - low) * (rank - below) / (count - below), (low, high)
+                return low, (low, top)
+            return low + (top - low) * (rank - below) / (count - below), (low, top)
         low, below = high, max(below, count)
     return math.nan, None
