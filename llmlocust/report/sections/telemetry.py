@@ -24,6 +24,8 @@ from llmlocust.text.message import Message, message, sentences, term
 
 _MAIN = [key for key, metric in VOCABULARY.items() if metric.is_main]
 _MAX_EVENTS = 20
+_FEW = 3
+"""Values of a gauge in a window. Fewer say little: DCGM's exporter has a new one every 30 s by default."""
 _MACHINE = ("cpu", "container.", "process.", "memory", "network.")
 _IN_BRIEF = {
     "running": "{} running",
@@ -108,8 +110,14 @@ def cell_of(key: str, summary: TelemetrySummary | None) -> Cell:
         return Cell(value, message("{count} in total", count=count) if summary.increase > 0.0 else "")
     if unit == "s":
         return Cell(value, _p95(summary))
+    if summary.samples < _FEW:
+        return Cell(value, message("only 1 value") if summary.samples == 1 else _few(summary.samples))
     highest = in_words(key, summary.max)
     return Cell(value, message("max {value}", value=highest) if highest not in (value, words.UNKNOWN) else "")
+
+
+def _few(samples: int) -> Message:
+    return message("only {count} values", count=samples) if samples else message("no new value")
 
 
 def _p95(summary: TelemetrySummary) -> str:
