@@ -156,6 +156,8 @@ class Account:
         values = {} if is_first else self._values(time, changed, last)
         self._hold(time, values)
         self._pass_borders(time, last)
+        for series, value in changed:
+            series.low, series.high = min(series.low, value), max(series.high, value)
         own = [(series, value) for series, value in changed if series.kind in ("counter", "gauge")]
         self.time = time
         return Taken(values, own, restarted)
@@ -198,7 +200,6 @@ class Account:
                 if not math.isnan(series.since):
                     series.integral += series.raw * (time - series.since)
                 series.since = time
-                series.low, series.high = min(series.low, value), max(series.high, value)
             elif series.is_counter and series.raw > 0.0 and self._is_reset(series, value):
                 series.base += series.raw
             series.epoch = self.restarts
@@ -325,7 +326,11 @@ class Account:
                 # a series that has appeared counts from 0
                 snapshot[series] = total - (1.0 - share) * (total - (0.0 if math.isnan(before) else before))
             elif series.kind == "gauge" and not math.isnan(series.since):
-                snapshot[series] = series.integral + series.raw * (border - series.since)
+                # until this scrape, the value of the last one held
+                held = moved.get(series, math.nan)
+                snapshot[series] = series.integral + (border - series.since) * (
+                    series.raw if math.isnan(held) else held
+                )
         return snapshot
 
     def finish(self) -> None:
@@ -374,7 +379,7 @@ class Account:
         return None
 
     def is_fallback(self, key: str) -> bool:
-        """Whether a metric comes from an engine whose metrics are used only if no other source has them."""
+        """Whether the metric of this source is used only if no other source has it."""
         return any(bound.is_fallback for bound in self._rules if bound.rule.key == key)
 
     @property
@@ -440,17 +445,20 @@ def pooled(rule: Rule, spread: Spread, mean: float, below: float, buckets: Mappi
     """Return the summary of a ratio or a histogram. `mean`, `below`: its value and the increase of its denominator."""
     if rule.kind != "histogram":
         return spread.summary(mean)
-    (p50, p50_bounds), (p95, p95_bounds) = (percentile(buckets, q) for q in (0.5, 0.95))
+    (p50, p50_bounds), (p95, p95_bounds) = (percentile(buckets, q, mean) for q in (0.5, 0.95))
     return TelemetrySummary(
         spread.samples, mean, math.nan, math.nan, p50, p95, below, p50_bounds=p50_bounds, p95_bounds=p95_bounds
     )
 
 
-def percentile(buckets: Mapping[float, float], q: float) -> tuple[float, tuple[float, float] | None]:
-    """Return a percentile of a histogram's window by linear interpolation, and the bounds of its bucket.
+def percentile(
+    buckets: Mapping[float, float], q: float, mean: float = math.inf
+) -> tuple[float, tuple[float, float] | None]:
+    """Return a percentile of a histogram's window by linear interpolation, and the bounds between which it is.
 
     `buckets`: cumulative counts by upper bound, as Prometheus has them. The last bucket has no upper bound: the value is
-    then its lower bound.
+    then its lower bound. `mean` limits a percentile, too (Markov's inequality): a first bucket of 0.3 s says little about
+    a queue of microseconds.
     """
     bounds = sorted(buckets)
     total = buckets[bounds[-1]] if bounds else 0.0
@@ -460,8 +468,10 @@ def percentile(buckets: Mapping[float, float], q: float) -> tuple[float, tuple[f
     for high in bounds:
         count = buckets[high]
         if count >= rank and count > below:
+            cap = mean / (1.0 - q)
+            top = cap if low <= cap < high else high
             if math.isinf(high):
-                return low, (low, high)
-            return low + (high - low) * (rank - below) / (count - below), (low, high)
+                return low, (low, top)
+            return low + (top - low) * (rank - below) / (count - below), (low, top)
         low, below = high, max(below, count)
     return math.nan, None

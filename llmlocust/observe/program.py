@@ -327,12 +327,14 @@ def _says(tally: _Tally, account: Account) -> str:
 
 def _cpu() -> float:
     """Return the CPU seconds of this process."""
-    return sum(os.times()[:2])
+    return time.process_time()
 
 
 def _engines_of(account: Account) -> str | None:
     names = []
-    for engine in account.engines:
+    # a server in Python also has the metrics of its process
+    own = [engine for engine in account.engines if not engine.is_fallback]
+    for engine in own or account.engines:
         version = account.setting(f"{engine.version[0]}{{{engine.version[1]}}}") if engine.version else None
         names.append(f"{engine.name} {version}" if version else engine.name)
     return ", ".join(names) or None

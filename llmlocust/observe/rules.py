@@ -58,6 +58,8 @@ class Rule:
     """SUM, MAX or MEAN instead of the vocabulary's rule."""
     absent_is_zero: bool = False
     """The exporter creates the series at its first event: an absent series is 0 and not unknown."""
+    is_fallback: bool = False
+    """It is used only if no other source has the metric: one server may report it at two addresses."""
 
 
 @dataclass(frozen=True)

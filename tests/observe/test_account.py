@@ -210,8 +210,16 @@ def test_durations_have_a_mean_and_percentiles_with_the_bounds_of_their_bucket()
     assert summary.increase == 20
     assert summary.p50_bounds == (0.3, 1.0)
     assert 0.3 < summary.p50 < 1.0
-    assert summary.p95_bounds == (1.0, math.inf)
+    assert summary.p95_bounds == pytest.approx((1.0, 10.0))  # of 20 values with the mean 0.5
     assert summary.p95 == 1.0
+
+
+def test_a_percentile_in_a_wide_bucket_is_limited_by_the_mean():
+    """vLLM's first bucket of queue times ends at 0.3 s, and requests that need not wait have some microseconds."""
+    value, bounds = percentile({0.3: 20.0, 0.5: 20.0, math.inf: 20.0}, 0.95, 0.00002)
+    assert bounds == (0.0, pytest.approx(0.0004))
+    assert value <= 0.0004
+    assert percentile({0.3: 20.0, math.inf: 20.0}, 0.95, 0.0) == (0.0, (0.0, 0.0))
 
 
 def test_a_repeated_value_of_a_slow_exporter_is_not_a_new_value():
@@ -272,6 +280,17 @@ def test_own_names_have_rows_without_buckets():
     assert rows["y_total"].summary.increase == 4
 
 
+def test_a_value_after_the_end_of_a_window_is_not_in_it():
+    account = Account([ENGINE])
+    account.begin(0, 0.0)
+    for moment in (0.0, 1.0):
+        account.take(moment, b"x 4\n")
+    account.end(0, 2.0)
+    account.take(5.0, b"x 90\n")
+    (row,) = account.own_rows(0)
+    assert (row.summary.mean, row.summary.min, row.summary.max) == (4.0, 4.0, 4.0)
+
+
 def test_levels_that_follow_at_once_share_their_border():
     account = Account([ENGINE])
     account.take(0.0, text(preempted_total=0))
@@ -287,10 +306,10 @@ def test_levels_that_follow_at_once_share_their_border():
 
 
 @given(st.lists(st.floats(0.001, 50.0), min_size=1, max_size=60), st.sampled_from([0.5, 0.9, 0.95]))
-def test_a_percentile_lies_in_the_bucket_of_the_true_one(values, q):
+def test_a_percentile_lies_between_its_bounds(values, q):
     bounds = [0.01, 0.1, 0.5, 1.0, 5.0, 10.0, math.inf]
     buckets = {bound: float(sum(value <= bound for value in values)) for bound in bounds}
-    estimate, (low, high) = percentile(buckets, q)
+    estimate, (low, high) = percentile(buckets, q, sum(values) / len(values) * (1.0 + 1e-9))
     true = sorted(values)[max(0, math.ceil(q * len(values) - 1e-9) - 1)]
     assert low <= true <= high
     assert low <= estimate <= high
@@ -314,6 +333,27 @@ def test_sources_of_one_kind_are_added_or_the_worst_counts():
         rows["a", "preemptions"].increase + rows["b", "preemptions"].increase
     )
     assert observer.now(4.5)["running"] == 5.0
+
+
+def test_a_server_that_reports_a_metric_at_two_addresses_counts_once():
+    rules = (
+        Rule("running", "gauge", ("toy:running",)),
+        Rule("running", "gauge", ("toy_slots",), is_fallback=True),
+        Rule("running.limit", "gauge", ("toy_all",)),
+    )
+    observer = Observer([Engine("Toy", ("toy",), rules)])
+    for name in ("metrics", "slots"):
+        observer.account(name)
+    observer.begin(0, 0.0)
+    for moment in range(3):
+        observer.take("metrics", float(moment), b"toy:running 3\n")
+        observer.take("slots", float(moment), b"toy_slots 2\ntoy_all 4\n")
+    observer.end(0, 1.5)
+    observer.finish()
+    rows = {(row.source, row.row.metric): row.row.summary.mean for row in observer.rows(0)}
+    assert rows["", "running"] == 3
+    assert (rows["slots", "running"], rows["slots", "running.limit"]) == (2, 4)
+    assert observer.now(2.0)["running"] == 3
 
 
 def test_a_process_that_two_sources_report_counts_once():

@@ -31,7 +31,7 @@ ELSEWHERE = {
     *("sglang:num_decode_transfer_queue_reqs", "sglang:per_stage_req_latency_seconds", "sglang:process_cpu_seconds"),
     *("sglang:page_size", "sglang:context_len", "sglang:time_per_output_token_seconds"),
     # llama.cpp's /slots
-    *("llamacpp_slots_busy", "llamacpp_slots_total"),
+    *("llamacpp_slots_busy", "llamacpp_slots_all"),
     # Triton, by option
     *("nv_inference_first_response_histogram_ms", "nv_cpu_memory_used_bytes", "nv_cpu_memory_total_bytes"),
     # DCGM, by the exporter's list of counters

@@ -284,8 +284,8 @@ OLD_SLOTS = [{"id": 0, "state": 1}, {"id": 1, "state": 0}]
                 'sglang_loads_waiting{dp_rank="1"}': 0,
             },
         ),
-        ("slots", "/slots", SLOTS, {"llamacpp_slots_busy": 2, "llamacpp_slots_total": 3}),
-        ("slots", "/slots", OLD_SLOTS, {"llamacpp_slots_busy": 1, "llamacpp_slots_total": 2}),
+        ("slots", "/slots", SLOTS, {"llamacpp_slots_busy": 2, "llamacpp_slots_all": 3}),
+        ("slots", "/slots", OLD_SLOTS, {"llamacpp_slots_busy": 1, "llamacpp_slots_all": 2}),
     ],
 )
 @pytest.mark.parametrize("base", ["", "/app"])

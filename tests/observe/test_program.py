@@ -103,6 +103,15 @@ def test_a_level_has_rows_when_it_has_ended():
         assert "running" in source["sources"][0]["exposes"]
 
 
+def test_the_process_of_a_server_in_python_is_no_engine_of_its_own():
+    python = b'python_info{version="3.11.7"} 1\nprocess_cpu_seconds_total 5\n'
+    with running(Fake("server", lambda: vllm() + python), Fake("other", lambda: python)) as program:
+        done = [{"server": "vLLM", "other": "Python process 3.11.7"}]
+        program.wait_for(
+            lambda message: [{source["name"]: source["engine"] for source in message.get("sources", [])}] == done
+        )
+
+
 def test_a_source_that_hangs_delays_no_other_and_not_the_end():
     never = threading.Event()
     with running(Fake("good", vllm()), Fake("hangs", never)) as program:

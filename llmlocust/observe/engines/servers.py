@@ -211,9 +211,10 @@ LLAMACPP = Engine(
     "llama.cpp",
     signs=("llamacpp:", "llamacpp_slots_"),
     rules=(
-        # /slots is read where the server has no /metrics
-        Rule("running", "gauge", ("llamacpp:requests_processing", "llamacpp_slots_busy")),
-        Rule("running.limit", "gauge", ("llamacpp_slots_total",)),
+        Rule("running", "gauge", ("llamacpp:requests_processing",)),
+        # /slots is read also beside /metrics, which does not tell the number of slots
+        Rule("running", "gauge", ("llamacpp_slots_busy",), is_fallback=True),
+        Rule("running.limit", "gauge", ("llamacpp_slots_all",)),
         Rule("waiting", "gauge", ("llamacpp:requests_deferred",)),
         Rule("cached_share", "ratio", _PROMPT[1:], per=_PROMPT, adds=True),
         Rule(

@@ -119,4 +119,4 @@ class LlamaCppSlots(JsonEndpoint):
             raise TypeError
         busy = sum(bool(slot["is_processing"] if "is_processing" in slot else slot["state"]) for slot in document)
         text.add("llamacpp_slots_busy", busy)
-        text.add("llamacpp_slots_total", len(document))
+        text.add("llamacpp_slots_all", len(document))
