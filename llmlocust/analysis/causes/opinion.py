@@ -1,0 +1,85 @@
+"""`Opinion`: what a rule concludes about one cause, and the sentences on figures that all rules use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llmlocust.metrics.metric import METRICS
+from llmlocust.metrics.telemetry import PER_SECOND, SHARE, VOCABULARY
+from llmlocust.text import figures as words
+from llmlocust.text.message import Message, message, term
+
+
+@dataclass(frozen=True)
+class Witness:
+    """A figure that speaks for a cause."""
+
+    metric: str
+    says: Message
+    family: str
+    """The quantity that was measured, with the side that measured it. Two witnesses of one family are not independent: two gauges of the
+    same counter are one witness."""
+    is_change: bool = False
+    """Whether it compares levels or moments."""
+    of_client: bool = False
+    """Whether the load generator alone measured it."""
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """The conclusion of a rule."""
+
+    key: str
+    says: Message | None = None
+    """The sentence on the cause, for the case that it is named."""
+    share: float = 0.0
+    """Share of the effect that the cause explains, from 0 to 1: of the added time, or of the failures."""
+    witnesses: Sequence[Witness] = ()
+    against: Message | None = None
+    """Why the data exclude the cause; None if they do not."""
+
+    @property
+    def families(self) -> set[str]:
+        return {witness.family for witness in self.witnesses}
+
+
+def name(metric: str) -> Message:
+    """Return the name of a metric of telemetry or of llmlocust."""
+    if metric in VOCABULARY:
+        return term(VOCABULARY[metric].name)
+    return term(METRICS[metric].name if metric in METRICS else metric)
+
+
+def shown(metric: str, value: float) -> str:
+    """Return a value with the unit of its metric."""
+    if math.isnan(value):
+        return words.UNKNOWN
+    unit = VOCABULARY[metric].unit if metric in VOCABULARY else "s"
+    if metric == "errors" or unit == SHARE:
+        return words.share(value)
+    if unit == "s":
+        return words.duration(value)
+    if unit == PER_SECOND:
+        return message("{value}/s", value=words.digits(value))
+    if unit == "cores":
+        return message("{value} cores", value=words.digits(value))
+    return f"{words.digits(value)} {unit}" if unit in ("W", "MHz", "°C") else words.digits(value)
+
+
+def goes(metric: str, before: float, after: float, low: str, high: str) -> Message:
+    """Return a sentence on a change between two loads."""
+    return message(
+        "{metric}: {before} at {low}, {after} at {high}.",
+        metric=name(metric),
+        before=shown(metric, before),
+        after=shown(metric, after),
+        low=low,
+        high=high,
+    )
+
+
+def value_at(metric: str, value: float, load: str) -> Message:
+    """Return a sentence on a value at a load."""
+    return message("{metric}: {value} at {load}.", metric=name(metric), value=shown(metric, value), load=load)
