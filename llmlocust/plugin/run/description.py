@@ -40,6 +40,7 @@ def describe(run: RunState, preflight: Mapping[str, Any]) -> dict[str, Any]:
             "preflight": preflight.get("requests", 0),
         },
         "preflight": preflight,
+        **({} if run.telemetry is None else {"telemetry": run.telemetry}),
         "rows": {"seen": ledger.rows_seen, "kept": ledger.rows_kept},
         "checks": [
             *(failed_check(words) for words in run.problems),

@@ -58,7 +58,7 @@ class Recorder(Companion):
         before = self._failed_writes
         self._write_rows()
         self._write_rest()
-        self._guarded(RunFiles.close)
+        self.write(RunFiles.close)
         lost_rows = self.files.lost_rows if self.files else 0
         self.is_complete = self._failed_writes == before and not lost_rows
         if self.files and not self.is_complete:
@@ -77,28 +77,28 @@ class Recorder(Companion):
     def _write_rows(self) -> None:
         # rows that were taken are written before the pause: the process may end in it
         while rows := self.run.ledger.take_rows(self.run.began, AT_ONCE):
-            self._guarded(partial(RunFiles.append, name=formats.REQUESTS, rows=rows))
+            self.write(partial(RunFiles.append, name=formats.REQUESTS, rows=rows))
             self.run.pause()
         gauges = self.run.ledger.take_gauges(self.run.began)
-        self._guarded(lambda files: files.append(formats.WORKERS, gauges))
+        self.write(lambda files: files.append(formats.WORKERS, gauges))
 
     def _write_rest(self) -> None:
         run = self.run
         begun = run.moment()
-        self._guarded(lambda files: files.write_levels(list(self._figures())))
-        self._guarded(lambda files: files.write_histograms(run.ledger))
-        self._guarded(lambda files: files.write_timeline(run.ledger, run.began))
+        self.write(lambda files: files.write_levels(list(self._figures())))
+        self.write(lambda files: files.write_histograms(run.ledger))
+        self.write(lambda files: files.write_timeline(run.ledger, run.began))
         self._write_run()
         self._written = begun
         rest = (run.moment() - begun) * _REWRITE_SHARE
         self._next_write = run.moment() + max(_MIN_REWRITE, min(_MAX_REWRITE, rest))
 
     def _write_run(self) -> None:
-        self._guarded(lambda files: files.write_run(describe(self.run, self._preflight)))
+        self.write(lambda files: files.write_run(describe(self.run, self._preflight)))
         self._written_end = self.run.ended
 
-    def _guarded(self, write: Callable[[RunFiles], None]) -> None:
-        """Write, and report an OSError. A full disk must not end a run: the next attempt may succeed."""
+    def write(self, write: Callable[[RunFiles], None]) -> None:
+        """Write to the files, and report an OSError. A full disk must not end a run: the next attempt may succeed."""
         if self.files is None:
             return
         try:

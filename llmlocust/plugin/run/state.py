@@ -42,6 +42,10 @@ class RunState:
         """The gate that ended the run early, as text."""
         self.lost_all_workers = False
         """The run ended because no worker was left."""
+        self.telemetry_now: dict[str, float] = {}
+        """The newest values of telemetry by key of the vocabulary; empty if nothing is observed."""
+        self.telemetry: dict[str, Any] | None = None
+        """The sources and the events of telemetry, for run.json; None if nothing is observed."""
         self.is_finished = False
         """All figures have arrived."""
         self.processes = cluster.worker_count
