@@ -1,6 +1,6 @@
 """Answers: the engine's tokens as writes to the client, with faults.
 
-An `Answer` is notified of its tokens, of its timeout and of its client's disconnection. It ends exactly once and reports
+An `Answer` is notified of its tokens, of its refusal and of its client's disconnection. It ends exactly once and reports
 its outcome to the server. As with OpenAI, the headers of a stream are sent with its first token, so that its status can
 still be an error until then. The event with the role is sent in one write with the headers, and each token in its own
 write.
@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from llmlocust.simulator import truth
+from llmlocust.simulator.calls import Call
 from llmlocust.simulator.connection import Connection
 from llmlocust.simulator.dialects import DIALECTS, SSE
-from llmlocust.simulator.engine import Sequence
 from llmlocust.simulator.faults import ENDINGS, Faults
 from llmlocust.simulator.openai import ApiError, Labels, Plan, Request
 
 _NEVER, _LAST_CHUNK = 1 << 62, b"0\r\n\r\n"
-_TIMEOUT = ApiError(504, "the request timed out before there was anything to send", code="timeout")
 _BROKEN = ApiError(500, "the engine died in the middle of this answer (simulated)", code="internal_error")
 _BAD_JSON = b'{"id": "cut short, "choices": ['
 
@@ -45,12 +44,13 @@ class Answer:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.sequence = Sequence(
+        self.call = Call(
             prompt_tokens=job.request.prompt_tokens,
             output_tokens=job.plan.output_tokens,
             streamed=job.request.stream,
             cached_tokens=job.labels.cached_tokens,
             owner=self,
+            finish_reason=job.plan.finish_reason,
         )
         self._dialect = DIALECTS[job.path](job.request, job.plan, job.labels)
         self._produced = self._written = 0  # tokens that the engine has produced, and tokens that have been sent
@@ -77,10 +77,18 @@ class Answer:
         if not self._is_stalled:
             self._continue(due)
 
-    def expired(self) -> None:
-        """End the answer with a timeout: nothing was sent in time."""
+    def refuse(self, error: ApiError, outcome: str) -> None:
+        """Send an error instead of the answer."""
         if not self._has_ended:
-            self._refuse(_TIMEOUT, truth.TIMEOUT)
+            self.job.record.status = error.status
+            self.job.connection.respond(error.status, self._dialect.error(error), headers=error.headers)
+            self._end(outcome)
+
+    def cut_off(self, outcome: str) -> None:
+        """Close the connection in the middle of the answer."""
+        if not self._has_ended:
+            self.job.connection.done(close=True)
+            self._end(outcome)
 
     def _continue(self, due: float) -> None:
         """Send tokens that are due, and end the answer after the last token or at a fault."""
@@ -121,11 +129,6 @@ class Answer:
         self.job.record.note_write(self._produced - self._written, now_ns, now_ns - int(due * 1e9))
         self._written = self._produced
 
-    def _refuse(self, error: ApiError, outcome: str) -> None:
-        self.job.record.status = error.status
-        self.job.connection.respond(error.status, self._dialect.error(error), headers=error.headers)
-        self._end(outcome)
-
     def _on_disconnect(self, too_slow: bool) -> None:
         self._end(truth.SLOW_CLIENT if too_slow else truth.CANCELLED)
 
@@ -155,7 +158,7 @@ class Whole(Answer):
 
     def _break_off(self) -> None:
         if self._ending == "error_event":
-            self._refuse(_BROKEN, self._ending)
+            self.refuse(_BROKEN, self._ending)
         elif self._ending == "truncate":
             body = self._body()
             self.job.record.status = 200

@@ -1,8 +1,12 @@
 """Continuous batching as a pure state machine: no clock, no network; time is an argument, in seconds.
 
-Sequences wait in one FIFO queue until a slot and enough cache are free. Then they run: each step reads some of the
-prompts of newly admitted sequences (a budget of tokens per step, in order of arrival), and produces one token for every
-sequence whose prompt has been read. The first token comes at the end of the step that read the end of the prompt.
+Sequences wait in one FIFO queue until a slot and enough cache for their prompt are free. Then they run: each step reads
+some of the prompts of newly admitted sequences (a budget of tokens per step, in order of arrival), and produces one token
+for every sequence whose prompt has been read. The first token comes at the end of the step that read the end of the prompt.
+
+The cache is allocated in blocks, as in vLLM V1: for the prompt at admission, then one block whenever a sequence has filled
+its last one. If no block is free, the sequence that was admitted last is preempted: it loses its blocks, waits at the
+front of the queue, and has its prompt and its tokens computed again.
 
 A step ends at an absolute time: the end of the step before, plus its own duration. If `advance` is called late, only the
 caller is late: lateness does not add up, and the throughput of a full engine is exactly
@@ -14,7 +18,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from llmlocust.simulator.settings import Settings
+from llmlocust.simulator.pace import Pace, Work
+from llmlocust.simulator.settings import BLOCK_TOKENS, Settings
 
 MAX_WAITING = 100_000
 """Maximum number of waiting requests where no limit is given."""
@@ -32,23 +37,35 @@ class Sequence:
     cached_tokens: int = 0
     owner: Any = None
     arrived: float = 0.0
-    admitted: float | None = None
-    unread: int = 0  # tokens of the prompt that no step has read yet
+    admitted: float | None = None  # the first time, if it was preempted
+    unread: int = 0  # tokens of the prompt that no step has read yet; after a preemption, also of the answer
     produced: int = 0
+    blocks: int = 0
+    preemptions: int = 0
 
     @property
-    def kv_tokens(self) -> int:
-        """Cache tokens of the whole sequence. They are reserved at admission, so there is no preemption."""
-        return self.prompt_tokens + self.output_tokens
+    def tokens(self) -> int:
+        """Tokens so far, of the prompt and of the answer."""
+        return self.prompt_tokens + self.produced
+
+    @property
+    def uncached(self) -> int:
+        """Tokens to compute at admission. A prompt in the prefix cache stays there during a preemption."""
+        return self.tokens - self.cached_tokens
+
+    @property
+    def max_blocks(self) -> int:
+        """Blocks at the last step. The last token is never read, so it needs no place in the cache."""
+        return blocks_of(self.prompt_tokens + self.output_tokens - 1)
 
 
 class Step(NamedTuple):
-    """A step ended: each of these sequences has one more token."""
+    """A step ended: each of these sequences has one more token. There may be none: the step only read prompts."""
 
     began: float
     due: float
     sequences: list[Sequence]
-    started: list[Sequence]  # those with their first token
+    work: Work
 
 
 class Expired(NamedTuple):
@@ -62,6 +79,11 @@ Event: TypeAlias = Step | Expired
 _Queue: TypeAlias = OrderedDict[Sequence, None]  # a queue from whose middle an entry is removed in constant time
 
 
+def blocks_of(tokens: int) -> int:
+    """Return the number of blocks for this number of tokens."""
+    return -(-tokens // BLOCK_TOKENS)
+
+
 class Engine:
     """The engine decides what happens at which time; its caller does the I/O."""
 
@@ -71,8 +93,12 @@ class Engine:
         self._reading: _Queue = OrderedDict()
         self._decoding: _Queue = OrderedDict()
         self._silent: _Queue = OrderedDict()  # in order of arrival, so the first expires first
-        self._kv_used = 0
-        self._step_began, self._step_ends = -inf, inf  # no step is under way
+        self._blocks, self._blocks_used = settings.kv_blocks, 0
+        self._pace = Pace(settings)
+        self.work: Work | None = None
+        """The step under way."""
+        self._step_ends = inf
+        self.preemptions = 0
         self._events: deque[Event] = deque()
 
     @property
@@ -84,8 +110,13 @@ class Engine:
         return len(self._reading) + len(self._decoding)
 
     @property
-    def kv_used(self) -> int:
-        return self._kv_used
+    def blocks_used(self) -> int:
+        return self._blocks_used
+
+    @property
+    def kv_usage(self) -> float:
+        """Share of the cache that is in use; 0 if the cache has no limit."""
+        return self._blocks_used / self._blocks if self._blocks else 0.0
 
     @property
     def due(self) -> float:
@@ -98,11 +129,10 @@ class Engine:
         if refusal := self._refusal(sequence):
             return refusal
         sequence.arrived = now
-        sequence.unread = sequence.prompt_tokens - sequence.cached_tokens
         self._waiting[sequence] = None
         if self._settings.timeout_s:
             self._silent[sequence] = None
-        self._admit(now)
+        self._schedule(now)
         return None
 
     def cancel(self, sequence: Sequence, now: float) -> bool:
@@ -110,7 +140,7 @@ class Engine:
         self._catch_up(now)
         if not self._remove(sequence):
             return False
-        self._admit(now)
+        self._schedule(now)
         return True
 
     def advance(self, now: float) -> Event | None:
@@ -140,11 +170,11 @@ class Engine:
         due = self._expiry()
         self._remove(sequence)
         self._events.append(Expired(due, sequence))
-        self._admit(due)
+        self._schedule(due)
 
     def _refusal(self, sequence: Sequence) -> Refusal | None:
         settings = self._settings
-        if 0 < settings.kv_tokens < sequence.kv_tokens:
+        if 0 < self._blocks < sequence.max_blocks:
             return "too_long"
         if 0 < settings.oom_at <= self.running + self.waiting:
             return "out_of_memory"
@@ -155,28 +185,71 @@ class Engine:
         return None
 
     def _fits(self, sequence: Sequence) -> bool:
-        kv_tokens = self._settings.kv_tokens
-        has_room = not kv_tokens or self._kv_used + sequence.kv_tokens <= kv_tokens
+        has_room = not self._blocks or self._blocks_used + blocks_of(sequence.tokens) <= self._blocks
         return has_room and self.running < self._settings.slots
+
+    def _schedule(self, now: float) -> None:
+        if self._step_ends == inf:
+            self._start_step(now)
+        else:
+            self._admit(now)
 
     def _admit(self, now: float) -> None:
         # the first in the queue is never overtaken, even if a later one would fit
         while self._waiting and self._fits(next(iter(self._waiting))):
             sequence, _ = self._waiting.popitem(last=False)
-            sequence.admitted = now
-            self._kv_used += sequence.kv_tokens
+            if sequence.admitted is None:
+                sequence.admitted = now
+            sequence.unread = sequence.uncached
+            if self._blocks:
+                sequence.blocks = blocks_of(sequence.tokens)
+                self._blocks_used += sequence.blocks
             self._reading[sequence] = None
-        if self._step_ends == inf:
-            self._start_step(now)
 
     def _start_step(self, now: float) -> None:
+        # as in vLLM, running sequences get their blocks first, and a step that preempts admits none
+        if not (self._blocks and self._allocate()):
+            self._admit(now)
         if not self.running:
-            self._step_ends = inf
             return
         running = self.running
         read = self._read_prompts()
-        self._step_began = now
-        self._step_ends = now + self._settings.step_seconds(running) + read * self._settings.prefill_ms_per_token / 1e3
+        self.work = self._pace.work(now, running, read, len(self._decoding))
+        self._step_ends = self.work.due
+
+    def _allocate(self) -> bool:
+        """Give each decoding sequence room for its next token. Returns whether a sequence was preempted for that."""
+        preempted = False
+        for sequence in list(self._decoding):
+            if sequence not in self._decoding:
+                break  # preempted, and with it all that were admitted later
+            if sequence.tokens <= sequence.blocks * BLOCK_TOKENS:
+                continue
+            while self._blocks_used == self._blocks and sequence in self._decoding:
+                preempted |= self._preempt(next(reversed(self._reading or self._decoding)))
+            if sequence in self._decoding:
+                sequence.blocks += 1
+                self._blocks_used += 1
+        return preempted
+
+    def _preempt(self, sequence: Sequence) -> bool:
+        """Return a running sequence to the front of the queue, and whether computed tokens are lost by that."""
+        # vLLM admits at the start of a step, and has no running sequence without computed tokens
+        is_computed = sequence in self._decoding or sequence.unread < sequence.uncached
+        (self._decoding if sequence in self._decoding else self._reading).pop(sequence)
+        self._release(sequence)
+        if is_computed:
+            self.preemptions += 1
+            sequence.preemptions += 1
+        elif not sequence.preemptions:
+            sequence.admitted = None
+        self._waiting[sequence] = None
+        self._waiting.move_to_end(sequence, last=False)
+        return is_computed
+
+    def _release(self, sequence: Sequence) -> None:
+        self._blocks_used -= sequence.blocks
+        sequence.blocks = 0
 
     def _read_prompts(self) -> int:
         """Read prompts up to the budget of a step. Sequences whose prompt is read completely have a token at its end."""
@@ -193,15 +266,14 @@ class Engine:
         return read
 
     def _end_step(self) -> None:
-        due = self._step_ends
+        work = self.work
+        assert work
         sequences = list(self._decoding)
         for sequence in sequences:
             self._add_token(sequence)
-        if sequences:
-            started = [sequence for sequence in sequences if sequence.produced == 1]
-            self._events.append(Step(self._step_began, due, sequences, started))
-        self._step_ends = inf
-        self._admit(due)
+        self._events.append(Step(work.began, work.due, sequences, work))
+        self.work, self._step_ends = None, inf
+        self._start_step(work.due)
 
     def _add_token(self, sequence: Sequence) -> None:
         sequence.produced += 1
@@ -215,6 +287,6 @@ class Engine:
             if sequence in queue:
                 del queue[sequence]
                 self._silent.pop(sequence, None)
-                self._kv_used -= sequence.kv_tokens if sequence.admitted is not None else 0
+                self._release(sequence)
                 return True
         return False

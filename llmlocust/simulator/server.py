@@ -24,19 +24,29 @@ from llmlocust.simulator.alarm import alarm
 from llmlocust.simulator.answers import Answer, Job, Streamed, Whole
 from llmlocust.simulator.connection import Connection, HttpRequest
 from llmlocust.simulator.dialects import DIALECTS, GRADIO_CALL, OpenAI
-from llmlocust.simulator.engine import Engine, Refusal, Step
+from llmlocust.simulator.exposition import CONTENT_TYPE
 from llmlocust.simulator.faults import HEADER as FAULT_HEADER
 from llmlocust.simulator.faults import Faults
 from llmlocust.simulator.faults import parse as parse_faults
-from llmlocust.simulator.metrics import Metrics
 from llmlocust.simulator.openai import CHAT, ApiError
+from llmlocust.simulator.service import Cut, Refused, Service, Tokens
 from llmlocust.simulator.settings import Settings
 from llmlocust.simulator.truth import Record, Truth
 
 KEY_VARIABLE = "LLMLOCUST_SIMULATOR_KEY"
-_BACKLOG, _REMEMBERED_PROMPTS = 4096, 100_000
+_BACKLOG = 4096
+_TOKENS_AT_ONCE = 64
+"""Number of tokens after which the event loop gets its turn, so that a late server still reads requests."""
 _CALLS_LIMIT, _CALLS_BYTES = 1000, 64 * 1024 * 1024
 """Maximum number of Gradio calls whose events no client has fetched yet, and maximum bytes of their bodies together."""
+
+
+_REFUSALS = {
+    "queue_full": ("the queue is full, try again later", "queue_full", truth.REJECTED),
+    "timeout": ("the request timed out before there was anything to send", "timeout", truth.TIMEOUT),
+    "rate_limited": ("too many requests, try again later", "rate_limit_exceeded", truth.RATE_LIMITED),
+    "proxy_timeout": ("the upstream server did not answer in time", "gateway_timeout", truth.PROXY_TIMEOUT),
+}
 
 
 class Simulator:
@@ -44,14 +54,14 @@ class Simulator:
 
     def __init__(self, settings: Settings, key: str | None = None) -> None:
         self._settings, self._key = settings, key
-        self._engine, self._metrics, self._truth = Engine(settings), Metrics(), Truth(settings.truth_tokens)
+        self._service = Service(settings, time.monotonic(), time.time())
+        self._truth = Truth(settings.truth_tokens)
         self._faults, self._dice = parse_faults(settings.fault), random.Random(settings.seed)
         self._created, self._ids = int(time.time()), itertools.count(1)
         self._calls: dict[str, HttpRequest] = {}
         """Gradio calls whose events no client has fetched yet."""
-        self._prompts: dict[bytes, None] = {}
         self.connections: set[Connection] = set()
-        self._alarm = alarm(asyncio.get_running_loop(), self._handle_event)
+        self._alarm = alarm(asyncio.get_running_loop(), self._handle_events)
         hidden = [path for path in (*DIALECTS, "/gradio_api/info") if not path.startswith(settings.only)]
         self._routes: dict[str, dict[str, Callable[[Connection, HttpRequest, Record], None]]] = {
             **{path: {"POST": self._complete} for path in DIALECTS},
@@ -60,6 +70,7 @@ class Simulator:
             "/v1/models": {"GET": self._send_models},
             "/health": {"GET": self._send_health},
             "/metrics": {"GET": self._send_metrics},
+            "/exporter/metrics": {"GET": self._send_exporter_metrics},
             "/truth": {"GET": self._send_truth, "DELETE": self._clear_truth},
         }
         for path in hidden:
@@ -160,19 +171,16 @@ class Simulator:
         )
         answer = Streamed(job) if request.stream else Whole(job)
         record.planned_tokens = job.plan.output_tokens
-        refusal = self._engine.submit(answer.sequence, time.monotonic())
+        self._truth.begin(record)
+        self._service.submit(answer.call, time.monotonic())
         self._set_alarm()
-        if refusal:
-            connection.on_disconnect = None
-            self._refuse(connection, record, *self._refusal(refusal, answer))
-        else:
-            self._truth.begin(record)
 
     def _labels(self, http: HttpRequest, request: openai.Request, record: Record) -> openai.Labels:
         # as in vLLM, the id of the answer contains the client's request id
         own_id = http.headers.get("x-request-id", "")[:200] or record.id
         record.id = ("chatcmpl-" if request.endpoint == CHAT else "cmpl-") + own_id
-        settings, cached = self._settings, self._cached_tokens(request)
+        settings = self._settings
+        cached = self._service.cached_tokens(request.prompt_digest, request.prompt_tokens)
         return openai.Labels(record.id, int(time.time()), settings.model, settings.reasoning_field, cached)
 
     def _faults_of(self, http: HttpRequest) -> Faults:
@@ -183,27 +191,6 @@ class Simulator:
                 raise ApiError(400, str(error), FAULT_HEADER) from None
         return self._faults if self._faults and self._dice.random() < self._settings.fault_share else {}
 
-    def _cached_tokens(self, request: openai.Request) -> int:
-        if not self._settings.prefix_cache:
-            return 0
-        known = request.prompt_digest in self._prompts
-        self._prompts[request.prompt_digest] = None
-        if len(self._prompts) > _REMEMBERED_PROMPTS:
-            del self._prompts[next(iter(self._prompts))]
-        cached = request.prompt_tokens if known else 0
-        self._metrics.cache_queries += request.prompt_tokens
-        self._metrics.cache_hits += cached
-        return cached
-
-    def _refusal(self, refusal: Refusal, answer: Answer) -> tuple[ApiError, str]:
-        if refusal == "out_of_memory":
-            return _out_of_memory()
-        if refusal == "queue_full":
-            return ApiError(503, "the queue is full, try again later", code="queue_full"), truth.REJECTED
-        sequence = answer.sequence
-        error = openai.too_long(sequence.prompt_tokens, sequence.output_tokens, self._settings.kv_tokens)
-        return error, truth.BAD_REQUEST
-
     def _send_html(self, connection: Connection, record: Record) -> None:
         record.status = 200
         self._truth.end(self._truth.begin(record), "html", time.monotonic_ns())
@@ -211,39 +198,42 @@ class Simulator:
 
     # the engine
 
-    def _handle_event(self) -> None:
-        """Handle the next due event: one in each iteration of the loop, so that a late server still reads requests."""
-        now_ns = time.monotonic_ns()
-        event = self._engine.advance(now_ns / 1e9)
-        if isinstance(event, Step):
-            self._truth.note_loop_delay(now_ns - int(event.due * 1e9))
-            self._metrics.step(event)
-            for sequence in event.sequences:
-                sequence.owner.token(event.due)
-        elif event:
-            event.sequence.owner.expired()
+    def _handle_events(self) -> None:
+        """Handle the events that are due, up to a number of tokens."""
+        now_ns, count = time.monotonic_ns(), 0
+        while count < _TOKENS_AT_ONCE and (event := self._service.advance(now_ns / 1e9)):
+            if isinstance(event, Tokens):
+                count += len(event.calls)
+                self._truth.note_loop_delay(now_ns - int(event.due * 1e9))
+                for call in event.calls:
+                    call.owner.token(event.due)
+            elif isinstance(event, Cut):
+                event.call.owner.cut_off(truth.PROXY_TIMEOUT)
+            else:
+                event.call.owner.refuse(*self._refusal(event))
         self._set_alarm()
 
     def _set_alarm(self) -> None:
-        self._alarm.set(self._engine.due)
+        self._alarm.set(self._service.due)
+
+    def _refusal(self, event: Refused) -> tuple[ApiError, str]:
+        if event.reason == "out_of_memory":
+            return _out_of_memory()
+        if event.reason == "too_long":
+            call = event.call
+            error = openai.too_long(call.prompt_tokens, call.output_tokens, self._settings.kv_tokens)
+            return error, truth.BAD_REQUEST
+        message, code, outcome = _REFUSALS[event.reason]
+        headers = {"Retry-After": str(event.retry_after)} if event.status in (429, 503) else {}
+        return ApiError(event.status, message, code=code, headers=headers), outcome
 
     def _on_end(self, answer: Answer, outcome: str) -> None:
         now_ns = time.monotonic_ns()
-        sequence, record = answer.sequence, answer.job.record
-        if self._engine.cancel(sequence, now_ns / 1e9):  # False if the engine has ended it
-            self._set_alarm()
-        record.admitted_ns = int((sequence.admitted or 0) * 1e9)
+        call, record = answer.call, answer.job.record
+        self._service.end(call, now_ns / 1e9)
+        self._set_alarm()
+        record.admitted_ns = int((call.admitted or 0) * 1e9)
         self._truth.end(record, outcome, now_ns)
-        self._count(answer, outcome, now_ns / 1e9)
-
-    def _count(self, answer: Answer, outcome: str, now: float) -> None:
-        metrics, sequence = self._metrics, answer.sequence
-        metrics.finished[answer.job.plan.finish_reason if outcome == truth.COMPLETED else "abort"] += 1
-        if sequence.admitted is not None:
-            metrics.prompt_tokens += sequence.prompt_tokens
-            metrics.queued.observe(sequence.admitted - sequence.arrived)
-        if outcome == truth.COMPLETED:
-            metrics.e2e.observe(now - sequence.arrived)
 
     # information about the server
 
@@ -260,8 +250,10 @@ class Simulator:
         connection.respond(200, b"")
 
     def _send_metrics(self, connection: Connection, _: HttpRequest, __: Record) -> None:
-        text = self._metrics.text(self._settings.model, self._engine, self._settings.kv_tokens)
-        connection.respond(200, text.encode(), "text/plain; version=0.0.4; charset=utf-8")
+        connection.respond(200, self._service.metrics_text(time.monotonic()).encode(), CONTENT_TYPE)
+
+    def _send_exporter_metrics(self, connection: Connection, _: HttpRequest, __: Record) -> None:
+        connection.respond(200, self._service.exporter_text(time.monotonic()).encode(), CONTENT_TYPE)
 
     def _send_truth(self, connection: Connection, http: HttpRequest, _: Record) -> None:
         if "summary" in parse_qs(http.query):

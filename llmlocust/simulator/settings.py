@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from llmlocust.simulator import faults
 
+BLOCK_TOKENS = 16
+"""Tokens in one block of the cache."""
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 
 
@@ -32,7 +34,27 @@ class Settings:
     prefill_ms_per_token: float = _knob(0.02, "milliseconds that each prompt token adds to the step that reads it")
     prefill_chunk: int = _knob(2048, "prompt tokens read in one step; 0: no limit, long prompts delay all streams")
     prefix_cache: bool = _knob(False, "a prompt seen before costs no prefill")
-    kv_tokens: int = _knob(0, "tokens of prompts and answers that fit in the cache at once; 0: no limit")
+    cache_prompts: int = _knob(100_000, "prompts that the prefix cache remembers; it forgets the longest unused one")
+    kv_tokens: int = _knob(
+        0, "tokens of prompts and answers that fit in the cache at once, in blocks of 16; 0: no limit"
+    )
+    compute_ms_per_token: float = _knob(0.0, "milliseconds of computation per token of a step, which is never shorter")
+    power_cap_after_s: float = _knob(
+        0.0, "busy seconds, minus idle ones, after which the GPU lowers its clock; 0: never"
+    )
+    power_cap_factor: float = _knob(0.7, "the lowered clock as a share of the full one")
+    cold_start_s: float = _knob(0.0, "seconds after the first request in which steps take longer; 0: none")
+    cold_start_factor: float = _knob(3.0, "times as long as later that such a step takes")
+    tenant_share: float = _knob(0.0, "share of the GPU that another tenant takes, 0 to below 1")
+    front_end_ms: float = _knob(0.0, "milliseconds of CPU of the front end's one process for each request")
+    front_end_ms_per_token: float = _knob(0.0, "milliseconds of CPU of the same process for each token of an answer")
+    network_ms: float = _knob(0.0, "milliseconds that the network takes each way")
+    network_mbit: float = _knob(
+        0.0, "bandwidth for all answers together in Mbit/s, at about 240 bytes a token; 0: no limit"
+    )
+    rate_limit: float = _knob(0.0, "requests/s above which a proxy answers 429; 0: no limit")
+    rate_burst: int = _knob(1, "requests that may come at once within the rate limit")
+    proxy_timeout_s: float = _knob(0.0, "seconds after which a proxy cuts an answer off, or sends 504; 0: never")
     max_model_len: int = _knob(32768, "maximum tokens of a prompt and its answer; longer requests get 400")
     queue_limit: int = _knob(-1, "maximum waiting requests; further ones get 503; 0: none may wait; -1: 100,000")
     timeout_s: float = _knob(0.0, "seconds of silence after which a request gets 504; 0: never")
@@ -62,6 +84,18 @@ class Settings:
             (min(self.step_ms, self.step_ms_per_seq, self.prefill_ms_per_token) < 0, "times must not be negative"),
             (self.step_ms + self.step_ms_per_seq < 0.01, "a step must take at least 0.01 ms"),
             (min(self.kv_tokens, self.prefill_chunk, self.oom_at, self.timeout_s) < 0, "limits must not be negative"),
+            (
+                min(self.compute_ms_per_token, self.power_cap_after_s, self.cold_start_s) < 0,
+                "times must not be negative",
+            ),
+            (min(self.front_end_ms, self.front_end_ms_per_token, self.network_ms) < 0, "times must not be negative"),
+            (min(self.network_mbit, self.rate_limit, self.proxy_timeout_s) < 0, "limits must not be negative"),
+            (self.rate_burst < 1, "rate_burst must be at least 1"),
+            (self.cache_prompts < 1, "cache_prompts must be at least 1"),
+            (not 0 < self.power_cap_factor <= 1, "power_cap_factor must be above 0, and at most 1"),
+            (self.cold_start_factor < 1, "cold_start_factor must be at least 1"),
+            (not 0 <= self.tenant_share < 1, "tenant_share must be 0 to below 1"),
+            (0 < self.kv_tokens < BLOCK_TOKENS, f"kv_tokens must be 0 (no limit) or at least {BLOCK_TOKENS}"),
             (self.queue_limit < -1, "queue_limit must be -1 (100,000), 0 or more"),
             (min(self.default_max_tokens, self.answer_tokens) < 1, "answers have at least 1 token"),
             (self.max_model_len < 2, "max_model_len must be at least 2"),
@@ -73,6 +107,11 @@ class Settings:
         ):
             if wrong:
                 raise ValueError(why)
+
+    @property
+    def kv_blocks(self) -> int:
+        """Blocks of the cache; 0: no limit."""
+        return self.kv_tokens // BLOCK_TOKENS
 
     def step_seconds(self, running: int) -> float:
         """Return the duration in seconds of a step that reads no prompts, which is the ITL of a stream."""
@@ -87,7 +126,8 @@ class Settings:
         """Return the maximum throughput in tokens per second.
 
         In a closed loop without think time, throughput reaches it with `slots` users and then stays constant; further users
-        wait. A limit of the cache (`kv_tokens`) may reduce it. Reading prompts takes time by their length.
+        wait. A limit of the cache (`kv_tokens`) and the bottlenecks that can be set, such as `tenant_share`, reduce it.
+        Reading prompts takes time by their length.
         """
         return self.tokens_per_second(self.slots, prompt_tokens, output_tokens)
 

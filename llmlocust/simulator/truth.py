@@ -18,6 +18,7 @@ from llmlocust.stream.clocks import wall_minus
 OPEN = "open"
 COMPLETED, CANCELLED, REJECTED = "completed", "cancelled", "rejected"
 TIMEOUT, OUT_OF_MEMORY, BAD_REQUEST, SLOW_CLIENT = "timeout", "out_of_memory", "bad_request", "slow_client"
+RATE_LIMITED, PROXY_TIMEOUT = "rate_limited", "proxy_timeout"
 
 
 class Record:

@@ -72,10 +72,10 @@ def test_requests_beyond_the_slots_wait_in_a_queue():
 
 
 def test_a_small_request_that_would_fit_does_not_overtake_a_large_one():
-    engine = Engine(plain(kv_tokens=100))
+    engine = Engine(plain(kv_tokens=96))
     first, large, small = Sequence(50, 10), Sequence(50, 10), Sequence(1, 1)
     submit(engine, first, large, small)
-    assert (engine.running, engine.waiting, engine.kv_used) == (1, 2, 60)
+    assert (engine.running, engine.waiting, engine.blocks_used) == (1, 2, 4)
 
 
 @pytest.mark.parametrize(
@@ -87,12 +87,69 @@ def test_a_small_request_that_would_fit_does_not_overtake_a_large_one():
         ({"slots": 3, "queue_limit": 0}, [None, None, None]),
         ({"oom_at": 2}, [None, None, "out_of_memory"]),
         ({"kv_tokens": 19}, ["too_long"] * 3),
-        ({"kv_tokens": 20, "queue_limit": 0}, [None, "queue_full", "queue_full"]),
+        ({"kv_tokens": 31}, ["too_long"] * 3),  # one block
+        ({"kv_tokens": 32, "queue_limit": 0}, [None, None, "queue_full"]),
     ],
 )
 def test_a_request_beyond_a_limit_is_rejected(settings, answers):
     engine = Engine(plain(**settings))
     assert submit(engine, *(Sequence(10, 10) for _ in range(3))) == answers
+
+
+def test_the_cache_is_allocated_in_blocks_as_tokens_are_produced():
+    engine = Engine(plain(kv_tokens=160))
+    submit(engine, Sequence(16, 20))
+    used = []
+    for step in range(20):
+        events(engine, step / 10 + 0.05)
+        used.append(engine.blocks_used)
+    # the prompt fills the first block; the second and the third are needed for the 1st and the 17th token of the answer
+    assert used == [1] + [2] * 16 + [3] * 3
+
+
+def test_the_sequence_that_was_admitted_last_is_preempted_and_computed_again():
+    engine = Engine(plain(kv_tokens=64, prefill_ms_per_token=1))
+    first, last = Sequence(30, 18), Sequence(32, 3)
+    submit(engine, first, last)
+    times = token_times(engine)
+    # the prompts take a step each. For its second token, the last needs a third block, and all four are in use
+    assert times[first][:3] == [0.13, 0.262, 0.362]
+    # it waits until the first has ended; then its prompt and its first token are read
+    ended = times[first][-1]
+    assert times[last] == [0.262, round(ended + 0.133, 6), round(ended + 0.233, 6)]
+    assert (engine.preemptions, first.preemptions, last.preemptions, last.admitted) == (1, 0, 1, 0.0)
+
+
+def test_tokens_of_a_preempted_sequence_are_computed_again_and_not_sent_again():
+    engine = Engine(plain(kv_tokens=48, prefill_ms_per_token=1))
+    first, last = Sequence(16, 20), Sequence(8, 12)
+    submit(engine, first, last)
+    times = token_times(engine)
+    assert (len(times[first]), len(times[last])) == (20, 12)
+    resumed = next(index for index, time in enumerate(times[last]) if time > times[first][-1])
+    # it had 8 + `resumed` tokens when it was preempted
+    assert times[last][resumed] == pytest.approx(times[first][-1] + 0.1 + (8 + resumed) / 1000)
+
+
+def test_a_preempted_sequence_waits_at_the_front_of_the_queue():
+    engine = Engine(plain(kv_tokens=64))
+    first, second, new = Sequence(16, 40), Sequence(16, 40), Sequence(16, 1)
+    submit(engine, first, second)
+    submit(engine, new, now=1.0)
+    ends = {sequence: times[-1] for sequence, times in token_times(engine).items()}
+    assert second.preemptions
+    assert ends[first] < ends[second]
+    assert new.admitted > 1.0
+
+
+def test_a_request_that_no_step_has_read_is_returned_without_a_preemption():
+    engine = Engine(plain(kv_tokens=48))
+    first, late = Sequence(32, 3), Sequence(16, 1)
+    submit(engine, first)
+    submit(engine, late, now=0.05)  # takes the block that the first needs for its next token
+    assert late.admitted == 0.05
+    times = token_times(engine)
+    assert (engine.preemptions, times[late]) == (0, [0.4])
 
 
 def test_a_cancelled_request_frees_its_slot():
@@ -121,7 +178,7 @@ def test_an_idle_engine_has_no_next_event():
     engine = Engine(plain())
     submit(engine, Sequence(1, 2))
     events(engine)
-    assert (engine.due, engine.running, engine.kv_used) == (float("inf"), 0, 0)
+    assert (engine.due, engine.running, engine.blocks_used) == (float("inf"), 0, 0)
 
 
 @pytest.mark.parametrize("slots", [1, 7, 64])
@@ -173,7 +230,7 @@ engines = st.builds(
     step_ms_per_seq=st.sampled_from([0.0, 5.0]),
     prefill_ms_per_token=st.sampled_from([0.0, 2.0]),
     prefill_chunk=st.sampled_from([0, 7, 64]),
-    kv_tokens=st.sampled_from([0, 50, 100]),
+    kv_tokens=st.sampled_from([0, 48, 80, 112]),
     queue_limit=st.sampled_from([-1, 0, 3]),
     timeout_s=st.sampled_from([0.0, 0.3]),
     oom_at=st.sampled_from([0, 6]),
@@ -236,8 +293,10 @@ def run(settings: Settings, plan: list[Arrival], poll_times: list[float]) -> Run
 
 def check_limits(engine: Engine, settings: Settings) -> None:
     assert engine.running <= settings.slots
-    assert not settings.kv_tokens or engine.kv_used <= settings.kv_tokens
-    assert settings.queue_limit < 0 or engine.waiting <= settings.queue_limit
+    assert engine.blocks_used <= settings.kv_blocks
+    # sequences that have run and lost their place in the cache wait, too
+    returned = settings.slots if settings.kv_tokens else 0
+    assert settings.queue_limit < 0 or engine.waiting <= settings.queue_limit + returned
 
 
 poll_times = st.lists(st.floats(0, 20), max_size=20)
@@ -247,7 +306,7 @@ poll_times = st.lists(st.floats(0, 20), max_size=20)
 def test_every_request_ends_exactly_once_and_leaves_the_engine_empty(settings, plan, poll_times):
     result = run(settings, plan, poll_times)
     assert result.ends == Counter(range(len(plan)))
-    assert (result.engine.running, result.engine.waiting, result.engine.kv_used) == (0, 0, 0)
+    assert (result.engine.running, result.engine.waiting, result.engine.blocks_used) == (0, 0, 0)
 
 
 @given(engines, arrivals)
@@ -273,3 +332,62 @@ def test_the_times_of_polls_change_no_events(settings, plan, poll_times):
         assert [entry for entry in late.log if entry[0] == kind] == [
             entry for entry in punctual.log if entry[0] == kind
         ]
+
+
+# a model of vLLM's scheduler, as short as possible: it counts steps and knows no time
+
+
+@dataclass(eq=False)
+class Modelled:
+    prompt: int
+    output: int
+    blocks: int = 0
+    produced: int = 0
+    steps: list[int] = field(default_factory=list)
+
+
+def model(requests: list[Modelled], blocks: int, slots: int) -> int:
+    """Give each request the numbers of the steps at whose ends it gets its tokens. Returns the number of preemptions."""
+    waiting, running, preemptions, step = requests[:1], [], 0, 0
+    while waiting or running:
+        step += 1
+        preempted = False
+        for request in [*running]:
+            while request in running:
+                needed = -(-(request.prompt + request.produced) // 16)
+                if sum(other.blocks for other in running if other is not request) + needed <= blocks:
+                    request.blocks = needed
+                    break
+                waiting.insert(0, running.pop())
+                preemptions, preempted = preemptions + 1, True
+        while waiting and not preempted and len(running) < slots:
+            needed = -(-(waiting[0].prompt + waiting[0].produced) // 16)
+            if sum(other.blocks for other in running) + needed > blocks:
+                break
+            running.append(waiting.pop(0))
+            running[-1].blocks = needed
+        for request in [*running]:
+            request.produced += 1
+            request.steps.append(step)
+            if request.produced == request.output:
+                running.remove(request)
+        if step == 1:
+            waiting += requests[1:]  # the first request begins a step at once; the others arrive during it
+    return preemptions
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(1, 40)), min_size=1, max_size=12),
+    st.integers(5, 12),
+    st.integers(1, 6),
+)
+def test_the_engine_preempts_as_the_model_does(lengths, blocks, slots):
+    requests = [Modelled(prompt, output) for prompt, output in lengths]
+    engine, sequences = Engine(plain(kv_tokens=16 * blocks, slots=slots)), [Sequence(*both) for both in lengths]
+    assert submit(engine, *sequences) == [None] * len(sequences)
+    times = token_times(engine)
+    preemptions = model(requests, blocks, slots)
+    assert [times[sequence] for sequence in sequences] == [
+        [pytest.approx(step / 10) for step in request.steps] for request in requests
+    ]
+    assert engine.preemptions == preemptions == sum(sequence.preemptions for sequence in sequences)

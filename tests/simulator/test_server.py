@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from itertools import pairwise
@@ -15,6 +16,7 @@ import pytest
 
 from llmlocust.simulator.settings import Settings, knobs
 from tests.simulator.client import CHAT, COMPLETIONS, Reply, ask, chat, connect, read_to_end, request_bytes
+from tests.simulator.samples import samples
 from tests.simulators import PATIENCE, ROOT, RunningSimulator, options, running_simulator, wait_for
 
 FAST = {"step_ms": 2, "step_ms_per_seq": 0, "prefill_ms_per_token": 0}
@@ -463,6 +465,84 @@ def test_metrics_count_requests_and_tokens():
         assert simulator.metric("vllm:e2e_request_latency_seconds_bucket", 'le="+Inf"') == 3
 
 
+def test_the_metrics_agree_with_the_truth(crowd):
+    settings = {**FAST, "kv_tokens": 320, "slots": 8, "queue_limit": 12}
+    with running_simulator(**settings) as simulator:
+        streams = [
+            start(crowd, simulator.port, {"prompt": "x" * 100, "max_tokens": 20 + number, "ignore_eos": True})
+            for number in range(25)
+        ]
+        streams.append(start(crowd, simulator.port, {**LONG, "max_tokens": 600}))  # it never fits
+        statuses = Counter(read_to_end(stream).status for stream in streams)
+        records = simulator.ended(26)
+        text = simulator.get("/metrics").decode()
+    assert statuses[200] > 10
+    assert (statuses[503], statuses[400]) == (25 - statuses[200], 1)
+    completed = [record for record in records if record["outcome"] == "completed"]
+    values = samples(text)
+    assert values["vllm:generation_tokens_total"] == sum(record["output_tokens"] for record in records)
+    assert values["vllm:prompt_tokens_total"] == sum(record["prompt_tokens"] for record in completed)
+    assert samples(text, finished_reason="length")["vllm:request_success_total"] == len(completed) == statuses[200]
+    assert values["vllm:e2e_request_latency_seconds_count"] == len(completed)
+    assert values["vllm:inter_token_latency_seconds_count"] == sum(record["output_tokens"] - 1 for record in completed)
+    assert values["vllm:admission_rejections_total"] == statuses[503]
+    assert values["vllm:num_preemptions_total"] == values["vllm:request_num_preemptions_sum"] > 0
+    # the server waits for its event loop before it writes
+    written = sum(record["writes_us"][-1] for record in completed) / 1e6
+    assert values["vllm:e2e_request_latency_seconds_sum"] <= written + 1e-3
+
+
+def test_the_exporters_answer_on_the_same_port(crowd):
+    with running_simulator(**SLOW, front_end_ms=30) as simulator:
+        start(crowd, simulator.port)
+        wait_for(lambda: samples(simulator.get("/exporter/metrics").decode())["DCGM_FI_DEV_GPU_UTIL"] > 0)
+        text = simulator.get("/exporter/metrics").decode()
+        process = samples(simulator.get("/metrics").decode())
+    cpu = samples(text, groupname="front_end", mode="user")["namedprocess_namegroup_cpu_seconds_total"]
+    assert cpu == process["process_cpu_seconds_total"] == pytest.approx(0.03)
+    assert abs(process["process_start_time_seconds"] - time.time()) < PATIENCE
+
+
+# bottlenecks
+
+
+def test_above_the_rate_limit_a_request_gets_429_with_retry_after():
+    with running_simulator(**FAST, rate_limit=0.01, rate_burst=2) as simulator:
+        replies = [chat(simulator.port) for _ in range(3)]
+        outcomes = simulator.summary()["outcomes"]
+        assert simulator.metric("vllm:request_success_total", 'finished_reason="length"') == 2
+    assert [reply.status for reply in replies] == [200, 200, 429]
+    assert 90 <= int(replies[2].headers["retry-after"]) <= 100
+    assert replies[2].json["error"]["type"] == "rate_limit_exceeded"
+    assert outcomes == {"completed": 2, "rate_limited": 1}
+
+
+def test_the_proxy_cuts_off_a_stream_and_answers_504_otherwise():
+    with running_simulator(**SLOW, proxy_timeout_s=0.9) as simulator:
+        stream, whole = chat(simulator.port), chat(simulator.port, stream=False)
+        assert (stream.status, stream.complete, tokens(stream)) == (200, False, 4)
+        assert (whole.status, whole.json["error"]["code"]) == (504, "gateway_timeout")
+        assert simulator.summary()["outcomes"] == {"proxy_timeout": 2}
+        assert simulator.metric("vllm:request_success_total", 'finished_reason="abort"') == 2
+        assert simulator.metric("vllm:num_requests_running") == 0
+
+
+def test_network_and_front_end_delay_an_answer():
+    with running_simulator(**FAST, network_ms=100, front_end_ms=100) as simulator:
+        assert chat(simulator.port).complete
+        (record,) = simulator.ended(1)
+    assert 302_000 <= record["writes_us"][0] < 302_000 + PATIENCE * 1e6
+    assert len(record["writes_us"]) == 8
+
+
+def test_a_client_that_disconnects_on_the_way_to_the_engine_is_forgotten(crowd):
+    with running_simulator(**FAST, network_ms=300) as simulator:
+        start(crowd, simulator.port).close()
+        wait_for(lambda: simulator.summary()["outcomes"].get("cancelled") == 1)
+        assert chat(simulator.port).complete
+        assert simulator.metric("vllm:generation_tokens_total") == 8
+
+
 def test_a_repeated_prompt_is_found_in_the_prefix_cache():
     with running_simulator(**FAST, prefix_cache=True) as simulator:
         cached = [
@@ -473,9 +553,9 @@ def test_a_repeated_prompt_is_found_in_the_prefix_cache():
 
 
 def test_cache_usage_is_the_used_share(crowd):
-    with running_simulator(**SLOW, kv_tokens=200) as simulator:
-        start(crowd, simulator.port, {**LONG, "max_tokens": 99})
-        wait_for(lambda: simulator.metric("vllm:kv_cache_usage_perc") == 0.5)
+    with running_simulator(**SLOW, kv_tokens=160) as simulator:
+        start(crowd, simulator.port, {**LONG, "prompt": "x" * 320, "max_tokens": 70})  # a prompt of five blocks
+        wait_for(lambda: simulator.metric("vllm:kv_cache_usage_perc") == 0.6)
 
 
 def test_steps_do_not_drift():
