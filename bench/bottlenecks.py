@@ -341,9 +341,9 @@ def _slots(random_: random.Random, seed: int) -> Case:
     slots = round(_log(random_, 3, 40))
     step = _log(random_, 8, 25)
     prompt, answer = _log(random_, 40, 300), _log(random_, 30, 120)
-    settings = _plain(
-        random_, step_ms=step, step_ms_per_seq=step * random_.uniform(0.02, 0.3) / slots, slots=slots
-    ) | {"kv_tokens": round(slots * (prompt + answer) * random_.uniform(1.7, 6.0)) + 512}
+    settings = _plain(random_, step_ms=step, step_ms_per_seq=step * random_.uniform(0.02, 0.3) / slots, slots=slots) | {
+        "kv_tokens": round(slots * (prompt + answer) * random_.uniform(1.7, 6.0)) + 512
+    }
     settings["prefill_ms_per_token"] = 0.15 * answer * step / slots / prompt * random_.uniform(0.05, 1.0)
     loads = _ramp(random_, slots * random_.uniform(2.0, 4.0))
     relieved = {"slots": slots * 4, "kv_tokens": settings["kv_tokens"] * 4}
@@ -375,7 +375,14 @@ def _prefill(random_: random.Random, seed: int) -> Case:
     loads = _ramp(random_, service / alone * random_.uniform(2.0, 5.0) + 2)
     relieved = {"prefill_ms_per_token": settings["prefill_ms_per_token"] / 4}
     return Case(
-        seed, "prefill", f"{alone * 1000:.0f} ms a prompt", Settings(**settings), loads, prompt, answer, relieved=relieved
+        seed,
+        "prefill",
+        f"{alone * 1000:.0f} ms a prompt",
+        Settings(**settings),
+        loads,
+        prompt,
+        answer,
+        relieved=relieved,
     )
 
 
@@ -455,7 +462,16 @@ def _client(random_: random.Random, seed: int) -> Case:
     by_token = random_.random() < 0.6
     client = Client(token_s=busy / answer) if by_token else Client(request_s=busy)
     loads = _ramp(random_, service / busy * random_.uniform(1.6, 3.0) + 2)
-    return Case(seed, "client", "per token" if by_token else "per request", Settings(**settings), loads, prompt, answer, client=client)
+    return Case(
+        seed,
+        "client",
+        "per token" if by_token else "per request",
+        Settings(**settings),
+        loads,
+        prompt,
+        answer,
+        client=client,
+    )
 
 
 def _power(random_: random.Random, seed: int) -> Case:
@@ -474,7 +490,9 @@ def _power(random_: random.Random, seed: int) -> Case:
 def _gpu_busy(random_: random.Random, seed: int) -> Case:
     settings = _plain(random_)
     prompt, answer = _log(random_, 40, 200), _log(random_, 30, 100)
-    return Case(seed, "gpu_busy", "GPU 100 %", Settings(**settings), _ramp(random_, random_.uniform(20, 80)), prompt, answer)
+    return Case(
+        seed, "gpu_busy", "GPU 100 %", Settings(**settings), _ramp(random_, random_.uniform(20, 80)), prompt, answer
+    )
 
 
 def _memory_full(random_: random.Random, seed: int) -> Case:

@@ -75,6 +75,7 @@ def slots(view: View) -> Opinion:
         return _slots_by_client(view)
     cost = _or(view.batch_cost, 0.0)
     free = (1.0 - view.prefill_load(view.at)) * (1.0 - cost)
+    free *= view.clock_share(view.at)
     share = view.timely * _queue_share(view) * (free if view.is_full else 0.5 * free)
     known = limit if math.isfinite(limit) else view.plateau
     says = message(

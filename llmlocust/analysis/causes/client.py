@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 
 from llmlocust.analysis.causes.opinion import Opinion, Witness, goes
-from llmlocust.analysis.causes.view import FAILURES, View
+from llmlocust.analysis.causes.view import FAILURES, GENERATOR, View
 from llmlocust.metrics.levels import USERS
 from llmlocust.text import figures as words
 from llmlocust.text.message import message
 
-GENERATOR = (
-    *("client_cpu", "cpu_throttling", "cpu_wait", "client_queue_time", "event_loop_lag", "turn_wait", "cap_in_flight"),
-    *("schedule_delay", "client_limits", "lost_workers", "frozen_workers"),
-)
-"""Checks of the load generator. If one of them fails, figures may include the load generator's own delays."""
+HALF_BUSY = 0.4
+"""Share of a core from which the load generator's own queue may add time."""
 MOSTLY_THINKING = 0.3
 """Share of the users with a request in flight, below which the load on the server is much lower than their number."""
 FROZEN = 3.0
@@ -30,6 +27,9 @@ def client(view: View) -> Opinion:
     """
     key = "client"
     check = view.failed_check(*GENERATOR)
+    if check is None and (busy := _half_busy(view)) is not None:
+        says = message("The load generator seems to be late: its own delays may be part of the figures.")
+        return Opinion(key, says, 1.02 * view.pieces.share("network"), [busy])
     if check is None:
         passed = view.passed_check("client_cpu", "event_loop_lag", "client_queue_time")
         return Opinion(key, against=message("{check}", check=passed.says) if passed else None)
@@ -63,6 +63,22 @@ def client(view: View) -> Opinion:
         share = 0.3
     says = message("The load generator is late: its own delays are part of the figures.")
     return Opinion(key, says, 1.02 * share, witnesses)
+
+
+def _half_busy(view: View) -> Witness | None:
+    """Return that a process of the load generator has less than all of its core to spare, where times outside the server
+    grow with its use and nothing else of the network changes.
+    """
+    cpu = max((view.context.facts.client_cpu.get(level.level, 0.0) for level in view.at.levels), default=0.0)
+    resent = view.value("network.retransmits") > 1.0
+    if cpu < HALF_BUSY or resent or not _cpu_grows(view) or view.pieces.share("network") < HALF_BUSY:
+        return None
+    text = message(
+        "The busiest process of the load generator uses {share} of its core at {load}.",
+        share=words.share(cpu),
+        load=view.load,
+    )
+    return Witness("client_cpu", text, "checks", is_change=True, of_client=True)
 
 
 def _cpu_grows(view: View) -> bool:

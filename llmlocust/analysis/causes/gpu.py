@@ -12,9 +12,10 @@ from llmlocust.text.message import message
 
 SLOWER_CLOCK = 0.94
 """Clock under load, as a share of its highest value under load, below which it is lowered."""
-UNDER_LOAD = 0.5
-"""GPU utilisation from which a clock counts: clocks also fall when the GPU is idle."""
 THROTTLED = 0.05
+LOST_CLOCK = 3.0
+"""Factor of the lost share of the clock, by which it counts: a clock that is lower by a third explains everything that the
+steps add."""
 PLATEAU = 0.93
 """Power as a share of its limit, or of its highest value, from which it is at its maximum."""
 LESS_CACHED = 0.1
@@ -32,12 +33,13 @@ def power(view: View) -> Opinion:
     GPU reports that it is throttled. Clocks also fall when the GPU is idle, so only those under load are compared.
     """
     key = "power"
-    clock, best = view.value("gpu.clock"), _best_clock(view)
+    clock, full = view.value("gpu.clock"), view.full_clock
+    lowest = view.value("gpu.clock", None, "min") if view.is_loaded(view.at, "min") else clock
     throttled = view.value("gpu.throttled")
-    is_lower = clock < SLOWER_CLOCK * best and _is_loaded(view, view.at)
+    is_lower = view.is_loaded(view.at) and min(clock, lowest) < SLOWER_CLOCK * full
     is_throttled = throttled >= THROTTLED
     if not is_lower and not is_throttled:
-        if math.isfinite(clock) and math.isfinite(best):
+        if math.isfinite(clock) and math.isfinite(full):
             says = message(
                 "The GPU's clock is not lowered: {clock} at {load}.", clock=shown("gpu.clock", clock), load=view.load
             )
@@ -46,17 +48,17 @@ def power(view: View) -> Opinion:
     witnesses = []
     if is_lower:
         text = message(
-            "The GPU's clock is {clock} at {load}, at a lower load {best}.",
-            clock=shown("gpu.clock", clock),
+            "The GPU's clock is {clock} at {load}; its highest under load is {full}.",
+            clock=shown("gpu.clock", min(clock, lowest)),
             load=view.load,
-            best=shown("gpu.clock", best),
+            full=shown("gpu.clock", full),
         )
         witnesses.append(Witness("gpu.clock", text, "gpu clock", is_change=True))
     if is_throttled:
         text = goes("gpu.throttled", view.lowest("gpu.throttled"), throttled, view.low_load, view.load)
         change = view.lowest("gpu.throttled") < 0.5 * throttled
         witnesses.append(Witness("gpu.throttled", text, "gpu throttled", is_change=change))
-    watts, limit = view.value("gpu.power"), view.value("gpu.power_limit")
+    watts, limit = view.value("gpu.power", None, "max"), view.value("gpu.power_limit")
     highest = max((view.value("gpu.power", step, "max") for step in view.steps), default=math.nan)
     if watts >= PLATEAU * (limit if math.isfinite(limit) else highest):
         text = message(
@@ -64,28 +66,16 @@ def power(view: View) -> Opinion:
         )
         witnesses.append(Witness("gpu.power", text, "gpu power"))
     slower = _step_growth(view)
-    if slower > 1.05:
-        before = view.before or view.base
+    before = view.before or view.base
+    if slower > 1.05 and before is not None:
         metric = "server.tpot" if view.is_exposed("server.tpot") else "tpot"
-        if before is not None:
-            text = goes(metric, view.itl(before), view.itl(view.at), words.load(before.load), view.load)
-            witnesses.append(Witness(metric, text, "itl", True, metric == "tpot"))
-    share = 0.98 * view.timely * view.pieces.share("queue", "prefill", "decode", "undivided")
+        text = goes(metric, view.itl(before), view.itl(view.at), words.load(before.load), view.load)
+        witnesses.append(Witness(metric, text, "itl", True, metric == "tpot"))
+    lost = max(1.0 - min(clock, lowest) / full if is_lower else 0.0, _zero(throttled))
+    places = ("queue", "prefill", "decode", "undivided", "clock")
+    share = min(1.0, LOST_CLOCK * lost) * view.timely * view.pieces.share(*places)
     says = message("Power or heat makes the GPU lower its clock, and every step takes longer.")
     return Opinion(key, says, share, witnesses)
-
-
-def _is_loaded(view: View, step: Step) -> bool:
-    """Whether the GPU is busy at a load, by its utilisation or by the engine's running requests."""
-    busy = view.value("gpu.utilisation", step)
-    return busy >= UNDER_LOAD if math.isfinite(busy) else view.value("running", step) >= 1.0
-
-
-def _best_clock(view: View) -> float:
-    """Return the highest clock under load, at this load or a lower one."""
-    loaded = [step for step in (*view.below, view.at) if _is_loaded(view, step)]
-    clocks = (view.value("gpu.clock", step, name) for step in loaded for name in ("mean", "max"))
-    return max((clock for clock in clocks if math.isfinite(clock)), default=math.nan)
 
 
 def _step_growth(view: View) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from llmlocust.analysis.causes.opinion import Opinion, Witness, goes, value_at
-from llmlocust.analysis.causes.view import FAILURES, TIME, WAITS_FROM, View
+from llmlocust.analysis.causes.view import FAILURES, GENERATOR, TIME, WAITS_FROM, View
 from llmlocust.text import figures as words
 from llmlocust.text.message import message
 
@@ -23,6 +23,9 @@ MIN_OVERHEAD = 0.005
 """Seconds of overhead that count. vLLM's API process takes 7 ms on a quiet machine."""
 CONSTANT = 0.1
 """Spread of the ages of failed requests, as a share of their median, below which a time-out ended them."""
+_CPU_SECONDS = ("cpu_seconds_total", "cpu_seconds")
+_NO_PROCESS = ("node_", "container_")
+"""Beginnings of counters of CPU seconds that are of machines and containers."""
 _ENDED_BY_OTHERS = ("http_504", "http_5xx", "reset", "truncated", "error_event")
 """Kinds of failures that a proxy's time-out may have."""
 
@@ -45,7 +48,7 @@ def front_end(view: View) -> Opinion:
         if front < 0.1 * view.client("ttft") and not core >= BUSY_CORE:
             says = message(
                 "The front end adds {time} to a request at {load}.",
-                time=words.duration(max(0.0, front)),
+                time=words.duration(_shown_time(front)),
                 load=view.load,
             )
             return Opinion(key, against=says)
@@ -55,6 +58,8 @@ def front_end(view: View) -> Opinion:
             )
             return Opinion(key, against=says)
         return Opinion(key)
+    if any(witness.family == "front time" for witness in witnesses):
+        witnesses += _later_tokens(view)
     share = pieces.share("front")
     says = message("The server's front end takes the time: it handles requests and tokens on one core.")
     if is_blocked or view.value("network.drops") > 0.0:
@@ -83,7 +88,7 @@ def _front_time(view: View) -> list[Witness]:
     if now > 1.5 * before:
         says = message(
             "Time on the server outside queue, prefill and decode: {before} at {low}, {after} at {load}.",
-            before=words.duration(max(0.0, before)),
+            before=words.duration(_shown_time(before)),
             low=view.low_load,
             after=words.duration(now),
             load=view.load,
@@ -97,18 +102,45 @@ def _front_time(view: View) -> list[Witness]:
     return [Witness("server.ttft", says, "front time")]
 
 
+def _later_tokens(view: View) -> list[Witness]:
+    """Return that the load generator's times grow, too."""
+    metric = "e2e" if view.effect == TIME else "ttft"
+    before, now = view.first_client(metric), view.client(metric)
+    if not now > 1.2 * before:
+        return []
+    return [Witness(metric, goes(metric, before, now, view.low_load, view.load), "client", True, True)]
+
+
 def _cores(view: View) -> float:
     known = [view.value(key) for key in ("process.cpu", "process.thread_cpu")]
     return max((value for value in known if math.isfinite(value)), default=math.nan)
 
 
 def _busy_core(view: View) -> list[Witness]:
-    """Return a process or thread whose core filled up as the load grew."""
+    """Return a process or thread whose core filled up as the load grew: the busiest one, or any one of those whose series
+    have their own names. A busy-looping process hides the others in a maximum.
+    """
+    if view.base is None:
+        return []
     for key in ("process.thread_cpu", "process.cpu"):
-        before, now = view.lowest(key), view.value(key)
-        if now >= BUSY_CORE and now - before >= ADDED:
-            return [Witness(key, goes(key, before, now, view.low_load, view.load), "process cpu", is_change=True)]
+        pairs = [(view.lowest(key), view.value(key)), *_own_cpu(view)]
+        for before, now in pairs:
+            if now >= BUSY_CORE and now - before >= ADDED:
+                text = goes("process.cpu", before, now, view.low_load, view.load)
+                return [Witness(key, text, "process cpu", is_change=True)]
     return []
+
+
+def _own_cpu(view: View) -> list[tuple[float, float]]:
+    """Return the cores that each process used at the lowest load and at this one, from counters of CPU seconds."""
+    if view.base is None:
+        return []
+    pairs = []
+    first, last = view.base.levels[0].telemetry, view.at.levels[-1].telemetry
+    for name in last.keys() & first.keys():
+        if name.endswith(_CPU_SECONDS) and not name.startswith(_NO_PROCESS) and len(first[name]) == len(last[name]):
+            pairs += [(before.mean, now.mean) for before, now in zip(first[name], last[name], strict=True)]
+    return pairs
 
 
 def _files(view: View) -> list[Witness]:
@@ -149,7 +181,7 @@ def network(view: View) -> Opinion:
     if math.isfinite(overhead) and share < 0.1:
         says = message(
             "The load generator measures a TTFT that is {time} longer than the server's at {load}.",
-            time=words.duration(max(0.0, overhead)),
+            time=words.duration(_shown_time(overhead)),
             load=view.load,
         )
         return Opinion(key, against=says)
@@ -162,7 +194,7 @@ def network(view: View) -> Opinion:
         if now > 1.5 * before:
             text = message(
                 "Time outside the server: {before} of a request at {low}, {after} at {load}.",
-                before=words.duration(max(0.0, before)),
+                before=words.duration(_shown_time(before)),
                 low=view.low_load,
                 after=words.duration(now),
                 load=view.load,
@@ -177,6 +209,8 @@ def network(view: View) -> Opinion:
         witnesses.append(Witness("connect", value_at("connect", connect, view.load), "connect", of_client=True))
     if witnesses and (sent := _flat_bytes(view)) is not None:
         witnesses.append(sent)
+    if view.failed_check(*GENERATOR):
+        share *= 0.5  # the load generator's own delays look the same
     says = message("The network between the load generator and the server takes the time.")
     return Opinion(key, says, view.timely * share, witnesses)
 
@@ -270,16 +304,21 @@ def proxy(view: View) -> Opinion:
     if constant is not None:
         text = message("Failed requests end after {time}, with hardly any spread.", time=words.duration(constant))
         witnesses.append(Witness("e2e", text, "failure ages", of_client=True))
+    counted = False
     for counter in ("aborted", "proxy.failed"):
         now, then = view.value(counter), view.lowest(counter)
         if now > 2.0 * _or(then, 0.0) and now > 0:
             witnesses.append(Witness(counter, goes(counter, then, now, view.low_load, view.load), counter, True))
+            counted = counted or view.increase(counter) >= 0.5 * failed * view.at.requests
     if overhead > max(MIN_OVERHEAD, 2.0 * _or(view.lowest("proxy.overhead"), 0.0)):
         text = goes("proxy.overhead", view.lowest("proxy.overhead"), overhead, view.low_load, view.load)
         witnesses.append(Witness("proxy.overhead", text, "proxy.overhead", is_change=True))
     if not witnesses:
         return Opinion(key)
-    kinds = _ENDED_BY_OTHERS if constant is not None else ("http_504",)
+    if counted and not gateway and constant is None:
+        text = message("{share} of the requests were cut off at {load}.", share=words.share(failed), load=view.load)
+        witnesses.append(Witness("errors", text, "client errors", of_client=True))
+    kinds = _ENDED_BY_OTHERS if constant is not None or counted else ("http_504",)
     share = view.of_failures(kinds) if view.effect == FAILURES else 0.0
     if overhead > MIN_OVERHEAD and view.effect != FAILURES:
         share = min(1.0, overhead / max(view.client("ttft"), overhead))
@@ -295,10 +334,15 @@ def _constant_age(view: View) -> float | None:
     """Return the age at which nearly all failed requests ended; None if it differs."""
     ages = [view.context.ages[level.level] for level in view.at.levels if level.level in view.context.ages]
     for age in ages:
-        if age.count >= 5 and age.median >= 0.5 and age.high - age.low <= max(CONSTANT * age.median, 0.25):
+        if age.count >= 3 and age.median >= 0.5 and age.high - age.low <= max(CONSTANT * age.median, 0.25):
             return age.median
     return None
 
 
 def _or(value: float, otherwise: float) -> float:
     return value if math.isfinite(value) else otherwise
+
+
+def _shown_time(value: float) -> float:
+    """Return a difference of two means to a tenth of a millisecond, not below 0."""
+    return max(0.0, round(value, 4))

@@ -28,11 +28,22 @@ WAITS_FROM = 0.5
 """Mean number of waiting requests from which the server has a queue."""
 AT_LIMIT = 0.9
 """Share of the limit of running requests from which they are at their limit: places are empty between two steps."""
+UNDER_LOAD = 0.5
+"""GPU utilisation from which the GPU is busy."""
+DIFFERENT = 0.08
+"""Share of the TPOT by which ours must exceed the server's to count: both are means of other requests near the borders of
+a level."""
 MIN_EFFECT = 0.002
 """Seconds. A request that takes longer by less has no cause to look for."""
 
 TIME, TTFT, TPOT, FAILURES = "time", "ttft", "tpot", "failures"
 """Effects: the whole request, its first token or its further tokens take longer, or requests fail."""
+
+GENERATOR = (
+    *("client_cpu", "cpu_throttling", "cpu_wait", "client_queue_time", "event_loop_lag", "turn_wait", "cap_in_flight"),
+    *("schedule_delay", "client_limits", "lost_workers", "frozen_workers"),
+)
+"""Checks of the load generator. If one of them fails, figures may include the load generator's own delays."""
 
 _FIRST, _FURTHER = {"ttft", "ttfo", "ttft_due"}, {"itl", "tpot", "itl_max"}
 _LIMITS = ("max_num_seqs", "max_running_requests", "parallel", "np", "n_parallel", "total_slots", "max_batch_size")
@@ -50,6 +61,8 @@ class Pieces:
     decode: float = math.nan
     front: float = math.nan
     network: float = math.nan
+    clock: float = math.nan
+    """The part of decode that is due to a lower clock of the GPU."""
     undivided: float = math.nan
     """Time before the first token whose place is not known."""
 
@@ -244,15 +257,19 @@ class View:
 
     @cached_property
     def prefill_alone(self) -> float:
-        """Seconds of computation for the prompt of a request that is alone, from the lowest loads."""
-        times = []
-        for step in self.steps[:2]:
-            first = self.value("server.prefill", step)
-            if math.isnan(first) and not self.is_exposed("server.ttft"):
-                first = step.figure("ttft", "mean")
-            times.append(first - self.itl(step))
-        known = [time for time in times if math.isfinite(time)]
+        """Seconds of computation for the prompt of a request that is alone: the least of all loads.
+
+        A request that arrives during a step waits for the end of it, and its first token ends its own step, so up to two
+        steps are not computation of its prompt.
+        """
+        known = [time for time in map(self._prompt_time, self.steps) if math.isfinite(time)]
         return max(0.0, min(known)) if known else math.nan
+
+    def _prompt_time(self, step: Step) -> float:
+        first = self.value("server.prefill", step)
+        if math.isnan(first) and not self.is_exposed("server.ttft"):
+            first = step.figure("ttft", "mean")
+        return first - 2.0 * self.itl(step)
 
     def prefill_load(self, step: Step) -> float:
         """Return the share of the time in which a server that handles one step after another computes prompts (X·S)."""
@@ -275,8 +292,25 @@ class View:
         return (1.0 - cached) / (1.0 - before) if cached <= 1.0 and before < 0.99 else 1.0
 
     def decoding(self, step: Step) -> float:
-        """Return the seconds between two tokens that are not due to the prompts that the same steps read."""
-        return self.itl(step) * (1.0 - self.prefill_load(step))
+        """Return the seconds between two tokens at full clock, without those for the prompts that the same steps read."""
+        return self.itl(step) * (1.0 - self.prefill_load(step)) * self.clock_share(step)
+
+    def is_loaded(self, step: Step, statistic: str = "mean") -> bool:
+        """Return whether the GPU is busy at a load. A clock counts only then: clocks also fall when the GPU is idle."""
+        busy = self.value("gpu.utilisation", step, statistic)
+        return busy >= UNDER_LOAD if math.isfinite(busy) else self.value("running", step, statistic) >= 1.0
+
+    @cached_property
+    def full_clock(self) -> float:
+        """The highest clock of the GPU under load."""
+        loaded = [step for step in self.steps if self.is_loaded(step)]
+        clocks = (self.value("gpu.clock", step, name) for step in loaded for name in ("mean", "max"))
+        return max((clock for clock in clocks if math.isfinite(clock)), default=math.nan)
+
+    def clock_share(self, step: Step) -> float:
+        """Return the GPU's clock at a load as a share of its highest; 1 if it is not known, or the GPU is idle."""
+        share = self.value("gpu.clock", step) / self.full_clock
+        return share if 0.0 < share < 1.0 and self.is_loaded(step) else 1.0
 
     @cached_property
     def batch_cost(self) -> float:
@@ -344,8 +378,10 @@ class View:
             late = self._overhead(lambda step: step.figure("tpot", "mean") - self.value("server.tpot", step))
             in_front = self._overhead(self.in_front_further) / tokens
             front = min(max(0.0, in_front), max(0.0, late)) if math.isfinite(in_front) else math.nan
+            late = late if late > DIFFERENT * engine else 0.0
             network = late - _or(front, 0.0)
-        return Pieces(math.nan, *(tokens * piece for piece in (prefill, decode, front, network)))
+        clock = self.itl(now) * (1.0 - self.prefill_load(now)) * (1.0 - self.clock_share(now))
+        return Pieces(math.nan, *(tokens * piece for piece in (prefill, decode, front, network, clock)))
 
     def in_front_first(self, step: Step) -> float:
         """Return the seconds that the front end adds before the first token."""
