@@ -56,7 +56,7 @@ class Case:
     seed: int
     kind: str
     variety: str
-    """What was drawn, in a word."""
+    """The drawn variant, in a word."""
     settings: Settings
     loads: tuple[int, ...]
     prompt: float

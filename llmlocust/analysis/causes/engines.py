@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from llmlocust.analysis.causes.context import Context
+from llmlocust.metrics.levels import LevelFigures
+from llmlocust.text import figures as words
 from llmlocust.text.message import Message, message
 
 VLLM, SGLANG, TGI, LLAMA_CPP, OLLAMA, TENSORRT = "vLLM", "SGLang", "TGI", "llama.cpp", "Ollama", "TensorRT-LLM"
@@ -24,90 +26,100 @@ _OWNERS = {"library": OLLAMA}
 """Owners of models that are no name of the engine: Ollama lists its models as those of a library."""
 
 
+RAISE, LOWER, SET = "raise", "lower", "set"
+"""How an option is to be changed."""
+
+
 @dataclass(frozen=True)
 class Option:
     """A setting of an engine that changes what binds."""
 
     name: str
     """As users write it."""
+    change: str = RAISE
+    """RAISE, LOWER or SET."""
     settings: tuple[str, ...] = ()
     """Names under which a source may report its value."""
     telemetry: str = ""
     """Key of the vocabulary with its value."""
 
 
+_MEMORY = Option("--gpu-memory-utilization", RAISE, ("gpu_memory_utilization",))
+_STATIC = Option("--mem-fraction-static", RAISE, ("mem_fraction_static",))
+_THREADS = Option("-t", RAISE, ("t", "threads", "n_threads"))
+
 OPTIONS: Mapping[str, Mapping[str, tuple[Option, ...]]] = {
     "slots": {
-        VLLM: (Option("--max-num-seqs", ("max_num_seqs",), "running.limit"),),
-        SGLANG: (Option("--max-running-requests", ("max_running_requests",), "running.limit"),),
+        VLLM: (Option("--max-num-seqs", RAISE, ("max_num_seqs",), "running.limit"),),
+        SGLANG: (Option("--max-running-requests", RAISE, ("max_running_requests",), "running.limit"),),
         TGI: (
-            Option("--max-concurrent-requests", ("max_concurrent_requests",)),
-            Option("--max-batch-total-tokens", ("max_batch_total_tokens",)),
+            Option("--max-concurrent-requests", RAISE, ("max_concurrent_requests",)),
+            Option("--max-batch-total-tokens", RAISE, ("max_batch_total_tokens",)),
         ),
-        LLAMA_CPP: (Option("-np", ("np", "parallel", "total_slots"), "running.limit"),),
-        OLLAMA: (Option("OLLAMA_NUM_PARALLEL", ("OLLAMA_NUM_PARALLEL",), "running.limit"),),
-        TENSORRT: (Option("max_batch_size", ("max_batch_size",), "running.limit"),),
+        LLAMA_CPP: (Option("-np", RAISE, ("np", "parallel", "total_slots"), "running.limit"),),
+        OLLAMA: (Option("OLLAMA_NUM_PARALLEL", RAISE, ("OLLAMA_NUM_PARALLEL",), "running.limit"),),
+        TENSORRT: (Option("max_batch_size", RAISE, ("max_batch_size",), "running.limit"),),
     },
     "kv_cache": {
         VLLM: (
-            Option("--gpu-memory-utilization", ("gpu_memory_utilization",)),
-            Option("--max-model-len", ("max_model_len",)),
-            Option("--kv-cache-dtype fp8", ("cache_dtype", "kv_cache_dtype")),
+            _MEMORY,
+            Option("--max-model-len", LOWER, ("max_model_len",)),
+            Option("--kv-cache-dtype fp8", SET, ("cache_dtype", "kv_cache_dtype")),
         ),
-        SGLANG: (
-            Option("--mem-fraction-static", ("mem_fraction_static",)),
-            Option("--kv-cache-dtype fp8_e5m2", ("kv_cache_dtype",)),
+        SGLANG: (_STATIC, Option("--kv-cache-dtype fp8_e5m2", SET, ("kv_cache_dtype",))),
+        TGI: (
+            Option("--max-batch-total-tokens", RAISE, ("max_batch_total_tokens",)),
+            Option("--cuda-memory-fraction", RAISE, ("cuda_memory_fraction",)),
         ),
-        TGI: (Option("--max-batch-total-tokens", ("max_batch_total_tokens",)), Option("--cuda-memory-fraction")),
-        LLAMA_CPP: (Option("-c", ("c", "ctx_size", "n_ctx")), Option("--cache-type-k q8_0")),
-        OLLAMA: (Option("OLLAMA_CONTEXT_LENGTH"), Option("OLLAMA_KV_CACHE_TYPE=q8_0")),
-        TENSORRT: (Option("free_gpu_memory_fraction", ("free_gpu_memory_fraction",)),),
+        LLAMA_CPP: (Option("-c", RAISE, ("c", "ctx_size", "n_ctx"), "kv.tokens"), Option("-ctk q8_0 -ctv q8_0", SET)),
+        OLLAMA: (Option("OLLAMA_CONTEXT_LENGTH"), Option("OLLAMA_KV_CACHE_TYPE=q8_0", SET)),
+        TENSORRT: (Option("free_gpu_memory_fraction", RAISE, ("free_gpu_memory_fraction",)),),
     },
     "prefill": {
         VLLM: (
-            Option("--max-num-batched-tokens", ("max_num_batched_tokens",)),
-            Option("--enable-prefix-caching", ("enable_prefix_caching",)),
+            Option("--max-num-batched-tokens", RAISE, ("max_num_batched_tokens",)),
+            Option("--enable-prefix-caching", SET, ("enable_prefix_caching",)),
         ),
-        SGLANG: (Option("--chunked-prefill-size", ("chunked_prefill_size",)),),
-        TGI: (Option("--max-batch-prefill-tokens", ("max_batch_prefill_tokens",)),),
-        LLAMA_CPP: (Option("-ub", ("ub", "n_ubatch")), Option("--cache-reuse")),
-        TENSORRT: (Option("max_num_tokens", ("max_num_tokens",)), Option("enable_block_reuse")),
+        SGLANG: (Option("--chunked-prefill-size", RAISE, ("chunked_prefill_size",)),),
+        TGI: (Option("--max-batch-prefill-tokens", RAISE, ("max_batch_prefill_tokens",)),),
+        LLAMA_CPP: (Option("-ub", RAISE, ("ub", "n_ubatch")), Option("--cache-reuse", SET)),
+        TENSORRT: (Option("max_num_tokens", RAISE, ("max_num_tokens",)), Option("enable_block_reuse", SET)),
     },
     "decode": {
         VLLM: (
-            Option("--quantization", ("quantization",)),
-            Option("--tensor-parallel-size", ("tensor_parallel_size",)),
+            Option("--quantization", SET, ("quantization",)),
+            Option("--tensor-parallel-size", RAISE, ("tensor_parallel_size",)),
         ),
-        SGLANG: (Option("--quantization", ("quantization",)), Option("--tp-size", ("tp_size",))),
-        TGI: (Option("--quantize", ("quantize",)), Option("--num-shard", ("num_shard",))),
-        LLAMA_CPP: (Option("-ngl"), Option("-t", ("t", "threads", "n_threads"))),
-        OLLAMA: (Option("OLLAMA_FLASH_ATTENTION"),),
-        TENSORRT: (Option("--quantization"), Option("--tp_size")),
+        SGLANG: (Option("--quantization", SET, ("quantization",)), Option("--tp-size", RAISE, ("tp_size",))),
+        TGI: (Option("--quantize", SET, ("quantize",)), Option("--num-shard", RAISE, ("num_shard",))),
+        LLAMA_CPP: (_THREADS, Option("-ngl", RAISE)),
+        OLLAMA: (Option("OLLAMA_FLASH_ATTENTION=1", SET),),
+        TENSORRT: (Option("quantization", SET), Option("tensor_parallel_size")),
     },
     "compute": {
         VLLM: (
-            Option("--quantization fp8", ("quantization",)),
-            Option("--tensor-parallel-size", ("tensor_parallel_size",)),
+            Option("--quantization fp8", SET, ("quantization",)),
+            Option("--tensor-parallel-size", RAISE, ("tensor_parallel_size",)),
         ),
-        SGLANG: (Option("--quantization fp8", ("quantization",)), Option("--tp-size", ("tp_size",))),
-        TGI: (Option("--quantize", ("quantize",)), Option("--num-shard", ("num_shard",))),
-        LLAMA_CPP: (Option("-t", ("t", "threads", "n_threads")), Option("-ngl")),
+        SGLANG: (Option("--quantization fp8", SET, ("quantization",)), Option("--tp-size", RAISE, ("tp_size",))),
+        TGI: (Option("--quantize", SET, ("quantize",)), Option("--num-shard", RAISE, ("num_shard",))),
+        LLAMA_CPP: (_THREADS, Option("-ngl", RAISE)),
     },
     "front_end": {
-        VLLM: (Option("--api-server-count", ("api_server_count",)),),
-        SGLANG: (Option("--tokenizer-worker-num", ("tokenizer_worker_num",)),),
-        TGI: (Option("--validation-workers", ("validation_workers",)),),
+        VLLM: (Option("--api-server-count", RAISE, ("api_server_count",)),),
+        SGLANG: (Option("--tokenizer-worker-num", RAISE, ("tokenizer_worker_num",)),),
+        TGI: (Option("--validation-workers", RAISE, ("validation_workers",)),),
         LLAMA_CPP: (Option("--threads-http"),),
     },
     "rate_limit": {
-        VLLM: (Option("--max-num-queued-reqs", ("max_num_queued_reqs",)),),
-        SGLANG: (Option("--max-queued-requests", ("max_queued_requests",)),),
-        TGI: (Option("--max-concurrent-requests", ("max_concurrent_requests",)),),
+        VLLM: (Option("--max-num-queued-reqs", RAISE, ("max_num_queued_reqs",)),),
+        SGLANG: (Option("--max-queued-requests", RAISE, ("max_queued_requests",)),),
+        TGI: (Option("--max-concurrent-requests", RAISE, ("max_concurrent_requests",)),),
         OLLAMA: (Option("OLLAMA_MAX_QUEUE"),),
     },
     "prefix_cache": {
-        VLLM: (Option("--gpu-memory-utilization", ("gpu_memory_utilization",)), Option("--kv-offloading-size")),
-        SGLANG: (Option("--mem-fraction-static", ("mem_fraction_static",)), Option("--enable-hierarchical-cache")),
+        VLLM: (_MEMORY,),
+        SGLANG: (_STATIC, Option("--enable-hierarchical-cache", SET)),
         LLAMA_CPP: (Option("--cache-ram"),),
     },
 }
@@ -147,10 +159,12 @@ def options_of(context: Context, key: str) -> tuple[Option, ...]:
     return OPTIONS.get(key, {}).get(engine, ()) if engine else ()
 
 
-def present_value(context: Context, option: Option) -> str:
-    """Return the present value of an option if a source reported it; otherwise an empty text."""
+def present_value(context: Context, option: Option, levels: Sequence[LevelFigures]) -> str:
+    """Return the present value of an option, from the settings or the telemetry of a source; otherwise an empty text."""
     settings = {name.strip("-").replace("-", "_").lower(): value for name, value in context.settings.items()}
-    return next((settings[name.lower()] for name in option.settings if settings.get(name.lower())), "")
+    reported = next((settings[name.lower()] for name in option.settings if settings.get(name.lower())), "")
+    values = [summary.mean for level in levels if (summary := level.reported(option.telemetry)) is not None]
+    return reported or next((words.digits(value) for value in reversed(values) if value > 0), "")
 
 
 def missing_source(context: Context, key: str | None) -> Message | None:

@@ -363,9 +363,8 @@ class View:
         network = self._overhead(self.outside_first)
         grown = self.client("ttft") - _or(self.first_client("ttft"), 0.0)
         known = sum(value for value in (queue, prefill, front, network) if value > 0.0)
-        return Pieces(
-            queue, prefill, math.nan, front, network, 0.0 if self.is_exposed("server.ttft") else grown - known
-        )
+        rest = 0.0 if self.is_exposed("server.ttft") else grown - known
+        return Pieces(queue=queue, prefill=prefill, front=front, network=network, undivided=rest)
 
     def _further_tokens(self) -> Pieces:
         tokens = max(1.0, _or(mean_of((level.output_tokens, 1.0) for level in self.at.levels), 1.0) - 1.0)
@@ -381,7 +380,13 @@ class View:
             late = late if late > DIFFERENT * engine else 0.0
             network = late - _or(front, 0.0)
         clock = self.itl(now) * (1.0 - self.prefill_load(now)) * (1.0 - self.clock_share(now))
-        return Pieces(math.nan, *(tokens * piece for piece in (prefill, decode, front, network, clock)))
+        return Pieces(
+            prefill=tokens * prefill,
+            decode=tokens * decode,
+            front=tokens * front,
+            network=tokens * network,
+            clock=tokens * clock,
+        )
 
     def in_front_first(self, step: Step) -> float:
         """Return the seconds that the front end adds before the first token."""
