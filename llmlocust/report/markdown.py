@@ -84,7 +84,7 @@ def _causes(assessment: Assessment) -> list[str]:
     shown = causes.causes(assessment)
     if not shown:
         return []
-    lines = ["", "## What limits it", ""]
+    lines = ["", "## Limiting factors", ""]
     for cause in shown:
         name = f": {media.markdown(cause.name)}" if cause.name else ""
         lines.append(f"- **{media.markdown(cause.where)}{name}** ({cause.degree}). {media.markdown(cause.says)}")

@@ -160,7 +160,8 @@ def _is_shown(view: View, best: Opinion, others: Sequence[Opinion], opinions: Se
     if not set(RIVALS.get(best.key, ())) <= excluded:
         return False
     strongest = max((other.share for other in others), default=0.0)
-    return best.share >= CLEAR * strongest
+    # an interruption explains whatever else changes
+    return best.key == "outage" or best.share >= CLEAR * strongest
 
 
 def _evidence(view: View, opinion: Opinion) -> tuple[Evidence, ...]:

@@ -39,8 +39,8 @@ def front_end(view: View) -> Opinion:
     key = "front_end"
     pieces = view.pieces
     witnesses = [*_front_time(view), *_busy_core(view), *_files(view)]
-    is_blocked = any(witness.family == "files" for witness in witnesses)
-    if is_blocked or view.value("network.drops") > 0.0:
+    is_blocked = bool(_files(view))
+    if _refuses(view):
         witnesses += _unknown_to_engine(view)
     if not witnesses:
         core = _cores(view)
@@ -62,7 +62,7 @@ def front_end(view: View) -> Opinion:
         witnesses += _later_tokens(view)
     share = pieces.share("front")
     says = message("The server's front end takes the time: it handles requests and tokens on one core.")
-    if is_blocked or view.value("network.drops") > 0.0:
+    if _refuses(view):
         share = pieces.share("front", "network", "undivided") + view.of_failures(("connect", "reset"))
         says = message("The server accepts no more connections: requests wait before the engine knows them.")
         if is_blocked:
@@ -123,10 +123,10 @@ def _busy_core(view: View) -> list[Witness]:
     if view.base is None:
         return []
     for key in ("process.thread_cpu", "process.cpu"):
-        pairs = [(view.lowest(key), view.value(key)), *_own_cpu(view)]
+        pairs = [(view.lowest(key), view.value(key)), *(_own_cpu(view) if key == "process.cpu" else ())]
         for before, now in pairs:
             if now >= BUSY_CORE and now - before >= ADDED:
-                text = goes("process.cpu", before, now, view.low_load, view.load)
+                text = goes(key, before, now, view.low_load, view.load)
                 return [Witness(key, text, "process cpu", is_change=True)]
     return []
 
@@ -151,6 +151,11 @@ def _files(view: View) -> list[Witness]:
         says = goes("process.files", before, now, view.low_load, view.load)
         return [Witness("process.files", says, "files", is_change=True)]
     return [Witness("process.files", value_at("process.files", now, view.load), "files")]
+
+
+def _refuses(view: View) -> bool:
+    """Whether the server accepts no more connections: its files are at their limit, or its backlog overflows."""
+    return bool(_files(view)) or view.value("network.drops") > 0.0
 
 
 def _unknown_to_engine(view: View) -> list[Witness]:
@@ -211,6 +216,8 @@ def network(view: View) -> Opinion:
         witnesses.append(sent)
     if view.failed_check(*GENERATOR):
         share *= 0.5  # the load generator's own delays look the same
+    if _refuses(view):
+        share *= 0.5  # so does the wait for a connection
     says = message("The network between the load generator and the server takes the time.")
     return Opinion(key, says, view.timely * share, witnesses)
 
