@@ -58,6 +58,11 @@ LATE = (
     "cpu_wait", "cpu_throttling", "client_cpu", "client_queue_time", "event_loop_lag", "token_times", "warm_up", "drift",
 )  # fmt: skip
 """Checks that may fail for any run on a machine that is busy with other tests."""
+DEFAULTS = {
+    "LLMLOCUST_ACCEPT": ", ".join(LATE),
+    "LLMLOCUST_OBSERVE": "none",  # a process of its own would make each test slower: tests/plugin/test_observing.py has it
+}
+"""The environment of a run, unless a test changes it."""
 ACCEPTING = [f"--accept={name}" for name in LATE]
 QUICK = ["--llm-levels", "2,5", "--llm-warmup", "0.5", "--llm-hold", "2", "--llm-max-tokens", "20"]
 LONG = ["--llm-levels", "10", "--llm-warmup", "0", "--llm-hold", "100", "--llm-max-tokens", "2000"]
@@ -101,7 +106,7 @@ class Locust:
         locustfile.write_text(self.locustfile)
         self._log = (self.folder / f"log{number}").open("w+")
         args = ["-f", locustfile.name, *self.args]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "LLMLOCUST_ACCEPT": ", ".join(LATE), **self.environment}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **DEFAULTS, **self.environment}
         if self.fresh or self.host or "PYTHONPATH" in self.environment or not hasattr(os, "pidfd_open"):
             self.process = self._start(args, environment)
         else:

@@ -67,7 +67,7 @@ class RunningSimulator:
 def running_simulator(*, key: str | None = None, **settings: Any) -> Iterator[RunningSimulator]:
     """Start a simulator on a free port; settings are those of `llmlocust.simulator.settings.Settings`."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "llmlocust.simulator", *options(port=0, **settings)],
+        [sys.executable, "-m", "llmlocust.simulator", *options(**{"port": 0} | settings)],
         cwd=ROOT,
         env={**os.environ, **({"LLMLOCUST_SIMULATOR_KEY": key} if key else {})},
         stdout=subprocess.PIPE,

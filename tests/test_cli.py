@@ -360,7 +360,7 @@ def test_an_interrupted_run_still_gets_its_report(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["simulate"], ["run"], ["report"], ["check"], ["compare"], ["demo"], ["calibrate"]]
+    "command", [[], ["simulate"], ["run"], ["report"], ["check"], ["compare"], ["demo"], ["calibrate"], ["observe"]]
 )
 def test_every_command_has_help(command):
     done = in_process(*command, "--help")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from llmlocust.cli import calibrate, check, compare, demo, report, run, simulate
+from llmlocust.cli import calibrate, check, compare, demo, observe, report, run, simulate
 from llmlocust.cli.shared import OneLine, Stopped
 
 
@@ -39,6 +39,7 @@ def main() -> None:
     llmlocust check reports/NAME --threshold …   check a run against thresholds, for CI
     llmlocust compare reports/BASE reports/NEW   compare runs, and separate changes from noise
     llmlocust calibrate                          measure how accurate this machine's measurements are
+    llmlocust observe                            serve this machine's state to a load test on another machine
     llmlocust simulate                           start an LLM server of known capacity, for experiments
 
     For locustfiles, the web UI and several machines, use `locust`: see locustfiles/ and the README.
@@ -52,3 +53,4 @@ main.add_command(check.check)
 main.add_command(compare.compare)
 main.add_command(demo.demo)
 main.add_command(calibrate.calibrate)
+main.add_command(observe.observe)

@@ -108,6 +108,13 @@ class _WithLocustArgs(click.Command):
 @click.option(
     "--prompts", default="short", show_default=True, help="short, long, reasoning, multilingual, code, or a file"
 )
+@click.option(
+    "--observe",
+    multiple=True,
+    metavar="SOURCE",
+    help="Source of telemetry beside the server itself: a URL of metrics such as http://gpu-box:9400/metrics, port:8000, "
+    "machine, gpu, …; none: only the sources that are named; repeatable (docs/telemetry.md)",
+)
 @click.option("--think-time", default="0", show_default=True, help="Think time of users in seconds: 5, or 1-3")
 @click.option("--api", type=click.Choice(["chat", "completions"]), default="chat", show_default=True)
 @threshold_options(
@@ -123,6 +130,7 @@ def run(
     urls: tuple[str, ...],
     models: tuple[str, ...],
     headers: tuple[str, ...],
+    observe: tuple[str, ...],
     out: str,
     search: bool,
     short: bool,
@@ -159,6 +167,7 @@ def run(
     given = {name for name in ctx.params if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE}
     options |= _one_level_options(concurrency, given) | _length_options(short=short, long=long, given=given)
     options["header"] = SEPARATOR.join(headers) or None
+    options["observe"] = SEPARATOR.join(observe) or None
     arguments = [*judged.options, *locust_args]
     targets = targets_of(urls, models)
     out = out or f"reports/{time.strftime('%Y%m%d-%H%M%S')}"

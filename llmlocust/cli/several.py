@@ -30,7 +30,7 @@ def targets_of(urls: tuple[str, ...], models: tuple[str, ...]) -> list[Target]:
     Raises OneLine if they do not match, or if one of several URLs is none.
     """
     names = [name.strip() for joined in models for name in joined.split(",") if name.strip()] or [""]
-    from llmlocust.plugin.http.addresses import shown
+    from llmlocust.text.urls import shown
 
     for url in urls if len(urls) > 1 else ():
         if not re.match(r"https?://", url):
@@ -58,7 +58,7 @@ def labels_of(targets: list[Target]) -> list[str]:
 
 def _place(url: str) -> str:
     """Host, port and path of a URL."""
-    from llmlocust.plugin.http.addresses import shown
+    from llmlocust.text.urls import shown
 
     return re.sub(r"^\w+://", "", shown(url)).partition("?")[0].rstrip("/")
 

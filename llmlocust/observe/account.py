@@ -22,6 +22,8 @@ from llmlocust.observe.rules import Engine, Rule
 _START = "process_start_time_seconds"
 _RESTARTED_SHARE = 0.5
 """Share of a source's counters that decrease at once if the process behind it began anew."""
+_SHORTEST = 0.5
+"""Share of the interval. Rates over a shorter time, at the border of a window, are no extremes: few events decide them."""
 MAX_PAUSE = 10.0
 """Seconds between two scrapes. Values of gauges in a longer pause are not known."""
 _MAX_OWN = 2000
@@ -93,6 +95,7 @@ class Result(NamedTuple):
     """One metric of the vocabulary in a window of one source."""
 
     rule: Rule
+    is_fallback: bool
     summary: TelemetrySummary
     above: float
     below: float
@@ -112,8 +115,10 @@ class Row(NamedTuple):
 class Account:
     """The figures of one source."""
 
-    def __init__(self, engines: Sequence[Engine]) -> None:
+    def __init__(self, engines: Sequence[Engine], interval: float = 1.0) -> None:
+        """`interval`: seconds between two scrapes, apart from those at the borders of windows."""
         self._engines = engines
+        self._shortest = interval * _SHORTEST
         self._exposition = Exposition()
         self._version = -1
         self._rules: list[Bound] = []
@@ -255,7 +260,7 @@ class Account:
                 held = self._held.get(key, math.nan) if is_gauge else value
                 if overlap and not math.isnan(held):
                     window.spreads[key].hold(held, overlap)
-                inside = window.begin <= time <= window.end if is_gauge else overlap > 0.0
+                inside = window.begin <= time <= window.end if is_gauge else overlap > 0.0 and seconds >= self._shortest
                 if inside and not math.isnan(value):
                     window.spreads[key].add(value, overlap or seconds)
         for bound in self._rules:
@@ -282,10 +287,9 @@ class Account:
             if window.level == level and window.end == math.inf:
                 window.end = time
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether a window has ended and the scrape after it has not come."""
-        return any(window.end < math.inf for window in self._windows)
+    def is_complete(self, level: int) -> bool:
+        """Whether the source has answered since the window of a level ended."""
+        return all(window.level != level for window in self._windows)
 
     def _pass_borders(self, time: float, moved: Mapping[Series, float]) -> None:
         """Note the totals at the borders of windows that lie between the last scrape and this one."""
@@ -369,6 +373,10 @@ class Account:
                 return series.labels[label] if label else f"{series.raw:g}"
         return None
 
+    def is_fallback(self, key: str) -> bool:
+        """Whether a metric comes from an engine whose metrics are used only if no other source has them."""
+        return any(bound.is_fallback for bound in self._rules if bound.rule.key == key)
+
     @property
     def exposes(self) -> list[str]:
         """The keys of the vocabulary that the source reports."""
@@ -386,17 +394,37 @@ def _result(bound: Bound, window: _Window) -> Result | None:
         return None
     seconds = window.end - window.begin
     if rule.kind in ("gauge", "rate"):
-        return Result(rule, spread.summary(spread.mean), math.nan, math.nan, {}) if spread.weight else None
+        return (
+            Result(rule, bound.is_fallback, spread.summary(spread.mean), math.nan, math.nan, {})
+            if spread.weight
+            else None
+        )
     if rule.kind == "changes":
         changes = float(sum(window.begin < time <= window.end for time in bound.change_times))
-        return Result(rule, spread.summary(changes / seconds if seconds else math.nan, changes), changes, math.nan, {})
+        return Result(
+            rule,
+            bound.is_fallback,
+            spread.summary(changes / seconds if seconds else math.nan, changes),
+            changes,
+            math.nan,
+            {},
+        )
     growths = bound.growths(start, stop)
     above, below = (math.fsum(values) for values in zip(*growths, strict=True)) if growths else (0.0, 0.0)
     if rule.kind == "counter":
         above *= rule.scale
-        return Result(rule, spread.summary(above / seconds if seconds else math.nan, above), above, math.nan, {})
+        return Result(
+            rule,
+            bound.is_fallback,
+            spread.summary(above / seconds if seconds else math.nan, above),
+            above,
+            math.nan,
+            {},
+        )
     buckets = bound.bucket_growths(start, stop)
-    return Result(rule, pooled(rule, spread, bound.quotient(growths), below, buckets), above, below, buckets)
+    return Result(
+        rule, bound.is_fallback, pooled(rule, spread, bound.quotient(growths), below, buckets), above, below, buckets
+    )
 
 
 def pooled(rule: Rule, spread: Spread, mean: float, below: float, buckets: Mapping[float, float]) -> TelemetrySummary:

@@ -35,7 +35,7 @@ class Bound:
         self.is_slow = engine.updates_s > SLOW_UPDATES
         self.updated = math.nan
         """The moment of the last scrape with a new value."""
-        self._blank = engine.blank
+        self.is_fallback, self._blank = engine.is_fallback, engine.blank
         self.change_times: list[float] = []
         """The moments at which a change was seen."""
         self._last: list[float] = []

@@ -36,8 +36,8 @@ class _Together:
 class Observer:
     """The accounts of all sources of a run."""
 
-    def __init__(self, engines: Sequence[Engine]) -> None:
-        self._engines = engines
+    def __init__(self, engines: Sequence[Engine], interval: float = 1.0) -> None:
+        self._engines, self._interval = engines, interval
         self.accounts: dict[str, Account] = {}
         """By name of the source."""
         self._latest: defaultdict[str, dict[str, tuple[float, float]]] = defaultdict(dict)
@@ -48,7 +48,7 @@ class Observer:
     def account(self, source: str) -> Account:
         """Return the account of a source."""
         if source not in self.accounts:
-            self.accounts[source] = Account(self._engines)
+            self.accounts[source] = Account(self._engines, self._interval)
         return self.accounts[source]
 
     def take(self, source: str, time: float, text: bytes) -> Taken | None:
@@ -59,6 +59,12 @@ class Observer:
             if not math.isnan(value):
                 self._latest[key][source] = (time, value)
         return taken
+
+    def _together_of(self, key: str) -> dict[str, tuple[float, float]]:
+        """Return the newest values of a metric by source, without those that repeat what another source reports."""
+        by_source = self._latest[key]
+        own = {source: value for source, value in by_source.items() if not self.accounts[source].is_fallback(key)}
+        return own or by_source
 
     def begin(self, level: int, time: float) -> None:
         """Begin the window of a level."""
@@ -80,14 +86,13 @@ class Observer:
 
     def is_complete(self, level: int) -> bool:
         """Whether every source has answered since the end of a level."""
-        window = self._windows.get(level)
-        return window is not None and all(account.time >= window.end for account in self.accounts.values())
+        return all(account.is_complete(level) for account in self.accounts.values())
 
     def now(self, time: float) -> dict[str, float]:
         """Return the newest values of the vocabulary, over all sources."""
         values = {}
-        for key, by_source in self._latest.items():
-            fresh = [value for moment, value in by_source.values() if time - moment <= _FRESH]
+        for key in self._latest:
+            fresh = [value for moment, value in self._together_of(key).values() if time - moment <= _FRESH]
             if fresh:
                 values[key] = combined(fresh, VOCABULARY[key].over)
         return values
@@ -116,8 +121,10 @@ class Observer:
                 yield SourceRow(source, Row(level, result.rule.key, "", result.rule.kind, result.summary))
             for row in account.own_rows(level):
                 yield SourceRow(source, row)
-        for key, results in by_key.items():
-            if len(results) > 1:
+        for key, all_results in by_key.items():
+            own = {source: result for source, result in all_results.items() if not result.is_fallback}
+            if len(all_results) > 1:
+                results = own or all_results
                 kind = next(iter(results.values())).rule.kind
                 yield SourceRow("", Row(level, key, "", kind, self._together(level, key, results)))
 

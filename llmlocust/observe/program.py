@@ -7,7 +7,7 @@ the run.
 Commands: {"do": "begin" or "end", "level", "time"} for the window of a level; {"do": "finish"}.
 Messages: {"sources": […]} (metrics.telemetry.TelemetrySource); {"says"} for the console; {"values", "rows": […]}, the
 values of the vocabulary now and rows of the file of telemetry; {"level", "levels": […]}, rows of the table of levels;
-{"event"} (metrics.telemetry.TelemetryEvent); {"done", "cpu"}, with the CPU seconds of this process.
+{"event"} (metrics.telemetry.TelemetryEvent); {"ready"}, when each source has answered or failed; {"done", "cpu"}, with the CPU seconds of this process after its start.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 import os
 import queue
-import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -93,6 +92,8 @@ class _Tally:
     seconds: float = 0.0
     longest: float = 0.0
     error: str = ""
+    notice: str = ""
+    """A remark of the source that was shown."""
     last_answer: float = math.nan
     failing_since: float = math.nan
     began: float = -math.inf
@@ -105,7 +106,7 @@ class Program:
 
     def __init__(self, sources: Sequence[Source], engines: Sequence[Engine], interval: float, out: BinaryIO) -> None:
         self._sources, self._interval, self._out = sources, interval, out
-        self._observer = Observer(engines)
+        self._observer = Observer(engines, interval)
         self._answers: queue.Queue[Answer] = queue.Queue()
         self._commands: queue.Queue[dict[str, Any]] = queue.Queue()
         self._readers = [Reader(place, source, interval, self._answers) for place, source in enumerate(sources)]
@@ -117,6 +118,8 @@ class Program:
         self._early: set[int] = set()
         """Levels whose rows were sent before each source had answered."""
         self._shown: list[Any] = []
+        self._is_ready = False
+        self._cpu_at_start = 0.0
         for name in self._names:
             self._observer.account(name)
 
@@ -128,6 +131,10 @@ class Program:
         self._send_sources()
         while True:
             self._take_answer()
+            if not self._is_ready and all(tally.answers or tally.failures for tally in self._tallies):
+                self._is_ready = True
+                self._cpu_at_start = _cpu()
+                self._send(ready=True)
             while not self._commands.empty():
                 command = self._commands.get()
                 if command["do"] == "finish":
@@ -180,7 +187,7 @@ class Program:
         for place, tally in enumerate(self._tallies):
             self._end_silence(place, tally, now)
         self._send_sources(is_last=True)
-        self._send(done=True, cpu=sum(os.times()[:2]))
+        self._send(done=True, cpu=_cpu() - self._cpu_at_start)
 
     # ── answers ──
 
@@ -198,6 +205,7 @@ class Program:
             if math.isnan(tally.failing_since):
                 tally.failing_since = answer.began
         else:
+            self._show_notice(answer.place, tally)
             self._end_silence(answer.place, tally, answer.began + answer.seconds)
             tally.answers += 1
             tally.seconds += answer.seconds
@@ -235,6 +243,13 @@ class Program:
             rows += [[at, name, one.name, one.labels_text, _short(value)] for one, value in pending.items()]
             pending.clear()
         return rows
+
+    def _show_notice(self, place: int, tally: _Tally) -> None:
+        """Show a remark of a source once, such as on values that it may not read."""
+        notice = self._sources[place].notice
+        if notice and notice != tally.notice:
+            tally.notice = notice
+            self._send(says=f"{self._names[place]}: {notice}")
 
     def _end_silence(self, place: int, tally: _Tally, now: float) -> None:
         if math.isnan(tally.failing_since):
@@ -301,9 +316,16 @@ def _says(tally: _Tally, account: Account) -> str:
         )
     if tally.failures and tally.error:
         parts.append(f"last failure: {tally.error}" if tally.answers else tally.error)
+    if tally.notice:
+        parts.append(tally.notice)
     if account.is_cut:
         parts.append("it has more series than are read")
     return "; ".join(parts)
+
+
+def _cpu() -> float:
+    """Return the CPU seconds of this process."""
+    return sum(os.times()[:2])
 
 
 def _engines_of(account: Account) -> str | None:
@@ -344,17 +366,3 @@ def _figures(summary: TelemetrySummary) -> list[Any]:
         summary.samples,
         *("" if not math.isfinite(value) else float(f"{value:.12g}") for value in (*figures, *bounds)),
     ]
-
-
-def main() -> None:
-    """Run the process with the configuration in the first line of the input."""
-    from llmlocust.observe.setup import setup
-
-    config = msgspec.json.decode(sys.stdin.buffer.readline())
-    out = sys.stdout.buffer
-    sys.stdout = sys.stderr  # a library that prints must not disturb the messages
-    setup(config, out)
-
-
-if __name__ == "__main__":
-    main()

@@ -81,6 +81,8 @@ class Engine:
     settings: Mapping[str, str] = field(default_factory=dict)
     """Settings that the exposition shows, by the name of the server's option: "METRIC{label}" is the value of a label,
     "METRIC" the value of a metric."""
+    is_fallback: bool = False
+    """Its metrics are used only if no other source has them: a server and llmlocust itself may report one process."""
     renames: Mapping[str, str] = field(default_factory=dict)
     """Other beginnings of its names, each with the beginning that signs, rules and settings have for it."""
 

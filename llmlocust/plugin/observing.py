@@ -1,4 +1,4 @@
-"""Start the process that asks the sources of telemetry (llmlocust.observe.program)."""
+"""Start the process that asks the sources of telemetry (llmlocust.observe)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
+from locust.env import Environment
+
+from llmlocust.observe.setup import NONE, Config, values_of
+from llmlocust.plugin.options import option
+from llmlocust.plugin.run.locust_settings import hosts_of
 
 _READ = 65536
 _PIPE = 2**20
@@ -18,16 +23,40 @@ _PIPE = 2**20
 _MAX_LINE = 2**24
 
 
+def config_of(environment: Environment) -> Config | None:
+    """Return the configuration of an environment's options; None if nothing is to be observed."""
+    values = values_of(option(environment, "observe"))
+    if values == [NONE]:
+        return None
+    return Config(
+        hosts=hosts_of(environment),
+        observe=values,
+        interval=option(environment, "observe_interval"),
+        insecure=option(environment, "insecure"),
+        headers=_headers_of(environment),
+    )
+
+
+def _headers_of(environment: Environment) -> dict[str, str]:
+    """Return the headers of the first user class that differ from those of every request, such as a key."""
+    users: list[Any] = [user for user in environment.user_classes if hasattr(user, "headers_of")]
+    with suppress(ValueError):  # a variable is missing: the load itself reports it
+        for user in users:
+            own: dict[str, str] = user.headers_of(environment).own(user.resolve_dialect(environment))
+            return own
+    return {}
+
+
 class Process:
     """The observing process, with the interface of plugin.run.telemetry.ObservingProcess."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        """Start the process. `config`: see llmlocust.observe.setup. It is sent through a pipe, because it may contain
-        credentials, and arguments are visible to all users of a machine.
+    def __init__(self, config: Config) -> None:
+        """Start the process. The configuration is sent through a pipe, because it may contain credentials, and arguments
+        are visible to all users of a machine.
         """
         # a process group of its own: Ctrl-C ends the run, which then needs the last scrape
         self._child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "llmlocust.observe.program"],
+            [sys.executable, "-P", "-m", "llmlocust.observe.setup"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
@@ -42,12 +71,15 @@ class Process:
             os.set_blocking(pipe, False)
         self._data = bytearray()
         self._is_closed = False
-        self.send(config)
+        self._write(msgspec.json.encode(config))
 
     def send(self, command: Mapping[str, Any]) -> None:
+        self._write(msgspec.json.encode(command))
+
+    def _write(self, line: bytes) -> None:
         # a process that does not read for 64 KiB of commands hangs, and lacks this one
         with suppress(OSError):
-            os.write(self._in, msgspec.json.encode(command) + b"\n")
+            os.write(self._in, line + b"\n")
 
     def messages(self) -> list[dict[str, Any]]:
         while not self._is_closed:

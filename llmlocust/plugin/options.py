@@ -9,6 +9,7 @@ Names contain no digit after a letter and defaults are never None: Locust's web 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace, _AppendAction
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from locust.argument_parser import LocustArgumentParser
 
 from llmlocust.load.curves import DEFAULT_LEVELS
 from llmlocust.load.plans import SHAPES, STEPPED
+from llmlocust.observe import setup
 from llmlocust.plugin.findings import HasOptions, findings
 from llmlocust.plugin.http import headers
 from llmlocust.plugin.http.headers import SEPARATOR
@@ -95,6 +97,8 @@ OPTIONS = (
     Option("search-max", 300, "Maximum users, or requests per second, of a search"),
     Option("search-precision", 0.05, "Precision of a search as a share of the limit; at least one user"),
     Option("search-hold", 15.0, "Maximum seconds for which a search measures a level, unless its requests are long"),
+    Option("observe", "", r"Source of telemetry: a URL of metrics such as http://gpu-box:9400/metrics, prometheus:URL?query=SELECTOR, machine, gpu, port:8000, process:NAME, pid:123 or docker:NAME; none: do not search the server under test for sources. Repeatable, or separated by \n", separator=SEPARATOR, is_private=True),
+    Option("observe-interval", 1.0, "Seconds between two scrapes of a source of telemetry"),
     Option("threshold", "", "Pass/fail threshold; the run exits 99 if one is violated. ttft.p95 < 500ms applies to every level, ttft.p95 < 500ms @ 100 to levels of 100 users; repeatable, or separated by commas", separator=", "),
     Option("thresholds", "", 'TOML file of thresholds, as for llmlocust check: ttft.p95 = "< 500ms @ 100"'),
     Option("accept", "", "Validity check that may fail without exit code 98, such as prefix_cache; repeatable, or separated by commas", separator=", "),
@@ -190,4 +194,10 @@ def asks_for_dialect(environment: HasOptions) -> bool:
 def written(environment: HasOptions) -> dict[str, Any]:
     """Return the options of a run for its files: without the values of private ones."""
     values = {known: option(environment, known.dest.removeprefix("llm_")) for known in OPTIONS}
-    return {known.dest: headers.names(value) if known.is_private else value for known, value in values.items()}
+    return {
+        known.dest: _SHOWN.get(known.name, str)(value) if known.is_private else value for known, value in values.items()
+    }
+
+
+_SHOWN: dict[str, Callable[[str], str]] = {"header": headers.names, "observe": setup.shown}
+"""The texts of private options for the files."""

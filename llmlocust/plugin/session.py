@@ -11,7 +11,7 @@ import gevent
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from llmlocust.plugin import console
+from llmlocust.plugin import console, observing
 from llmlocust.plugin.cluster.master import Master
 from llmlocust.plugin.gating import Gating, end_run
 from llmlocust.plugin.generator.collector import Collector
@@ -22,6 +22,7 @@ from llmlocust.plugin.run.locust_cluster import cluster_of
 from llmlocust.plugin.run.locust_settings import settings_of
 from llmlocust.plugin.run.recorder import Recorder
 from llmlocust.plugin.run.run import Run
+from llmlocust.plugin.run.telemetry import Telemetry
 from llmlocust.plugin.settings import limits
 from llmlocust.plugin.shapes.shapes import SteppedRamp
 from llmlocust.plugin.startup.checks import USAGE_ERROR, check
@@ -116,6 +117,8 @@ class Session:
         run = Run(cluster_of(self.environment, self.collector), settings_of(self.environment))
         recorder = Recorder(RunFiles(prefix, run.pause) if prefix else None, preflight)
         run.add(recorder, LevelLines(), *self.gating.companions())
+        if config := observing.config_of(self.environment):
+            run.add(Telemetry(lambda: observing.Process(config), recorder.write))
         run.add(LocustTable(self.environment.stats), Progress(), self.current_run)
         return run, recorder
 

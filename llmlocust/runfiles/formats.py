@@ -39,8 +39,8 @@ PREFIX_llm_run.json describes the run:
                                          listed model, by which servers name themselves), "path", "requests"}
     rows                                 {"seen", "kept"}: kept < seen if rows of the requests file are sampled
     telemetry                            {"sources": [{"name", "url", "engine", "state", "says", "settings", "exposes"}],
-                                         "events": [{"time", "kind", "source", "seconds", "says"}]}: see
-                                         metrics.telemetry; missing if nothing was observed
+                                         "events": [{"time", "kind", "source", "seconds", "says"}], "cpu_seconds" (of the
+                                         observing process, without its start)}: see metrics.telemetry; missing if nothing was observed
     checks                               [{"name", "ok", "value", "limit", "says", "levels" (affected levels; empty: the
                                          whole run)}]: validity checks that need the running process
     Sentences ("says", "ended_by", the texts of "user_classes") are strings, or {"text", "template", "values"}: the text,

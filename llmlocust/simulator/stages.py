@@ -10,8 +10,8 @@ from llmlocust.simulator.settings import Settings
 
 _EVENT_BYTES, _WORD_BYTES, _HEAD_BYTES = 240, 5, 400
 """Bytes on the wire: of a token's event in a stream, of a token in an answer in one piece, and of what surrounds it."""
-_RESEND_AFTER_S = 0.2
-"""Linux's minimum time without an acknowledgement after which TCP sends a segment again."""
+_BUFFER_S, _LOSS = 0.2, 0.02
+"""Seconds of waiting bytes at which the link's buffer is full, and the share of segments that are then lost."""
 
 
 class FrontEnd:
@@ -51,8 +51,13 @@ class Link:
         self.delay = settings.network_ms / 1e3
         self.is_instant = not self._seconds_per_byte
         self._free_at = 0.0
-        self.bytes = self.resent = 0
-        """Bytes and segments that were sent again, since the start."""
+        self.bytes, self._overflowed = 0, 0
+        """Bytes since the start, and segments that came while the buffer was full."""
+
+    @property
+    def resent(self) -> int:
+        """Segments that TCP sent again."""
+        return int(self._overflowed * _LOSS)
 
     def event(self, now: float) -> float:
         """Return when the last byte of a token's event has left, if it is written now."""
@@ -66,8 +71,8 @@ class Link:
         self.bytes += size
         if not self._seconds_per_byte:
             return now
-        # bytes that wait longer than TCP does for an acknowledgement are sent again. That they take time, too, is left out
-        self.resent += self._free_at - now > _RESEND_AFTER_S
+        # the time that lost segments take is left out
+        self._overflowed += self._free_at - now > _BUFFER_S
         self._free_at = max(self._free_at, now) + size * self._seconds_per_byte
         return self._free_at
 

@@ -49,6 +49,7 @@ class VirtualServer:
     def __init__(self, settings: Settings, epoch: float = 1.8e9) -> None:
         """Start at the time 0, which is `epoch` of the wall clock."""
         self._service = Service(settings, 0.0, epoch)
+        self._now = 0.0
 
     @property
     def due(self) -> float:
@@ -66,6 +67,7 @@ class VirtualServer:
         owner: Any = None,
     ) -> Request:
         """Send a request at a time. Requests with an equal `prompt`, other than None, share it in the prefix cache."""
+        self._go_on(at)
         cached = 0 if prompt is None else self._service.cached_tokens(prompt, prompt_tokens)
         request = Request(prompt_tokens, output_tokens, streamed, cached, owner, sent=at)
         self._service.submit(request, at)
@@ -73,13 +75,15 @@ class VirtualServer:
 
     def disconnect(self, request: Request, at: float) -> None:
         """Close the connection of a request, without waiting for its answer."""
+        self._go_on(at)
         if request.ended is None:
             request.ended = at
             self._service.end(request, at)
 
     def advance(self, until: float) -> Iterator[ClientEvent]:
-        """Yield what clients receive up to a time, in order. Requests may be submitted between two events."""
+        """Yield the things that clients receive up to a time, in order. Requests may be submitted between two events."""
         while event := self._service.advance(until):
+            self._now = event.due
             if isinstance(event, Refused | Cut):
                 yield from self._break_off(event)
                 continue
@@ -116,8 +120,16 @@ class VirtualServer:
 
     def metrics_text(self, at: float) -> str:
         """Return the server's /metrics at a time."""
+        self._go_on(at)
         return self._service.metrics_text(at)
 
     def exporter_text(self, at: float) -> str:
         """Return the server's /exporter/metrics at a time."""
+        self._go_on(at)
         return self._service.exporter_text(at)
+
+    def _go_on(self, at: float) -> None:
+        # the server has no way back to an earlier state, so the answer would be silently wrong
+        if at < self._now:
+            raise ValueError(f"time goes back from {self._now} s to {at} s")
+        self._now = at

@@ -1,1 +1,1 @@
-"""Text: numbers as words, and text from outside cleaned for a medium. Pure."""
+"""Text: numbers as words, URLs without secrets, and text from outside cleaned for a medium. Pure."""

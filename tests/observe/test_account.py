@@ -314,3 +314,20 @@ def test_sources_of_one_kind_are_added_or_the_worst_counts():
         rows["a", "preemptions"].increase + rows["b", "preemptions"].increase
     )
     assert observer.now(4.5)["running"] == 5.0
+
+
+def test_a_process_that_two_sources_report_counts_once():
+    python = Engine("Python", ("python_",), (Rule("process.memory", "gauge", ("python_memory",)),), is_fallback=True)
+    local = Engine("local", ("local_",), (Rule("process.memory", "gauge", ("local_memory",)),))
+    observer = Observer([python, local])
+    for name in ("server", "process"):
+        observer.account(name)
+    observer.begin(0, 0.0)
+    for moment in range(3):
+        observer.take("server", float(moment), b"python_memory 100\n")
+        observer.take("process", float(moment), b"local_memory 90\n")
+    observer.end(0, 1.5)
+    observer.finish()
+    rows = {(row.source, row.row.metric): row.row.summary.mean for row in observer.rows(0)}
+    assert rows["", "process.memory"] == 90
+    assert observer.now(2.0)["process.memory"] == 90

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocust.plugin.http.addresses import Address, quoted, shown
+from llmlocust.plugin.http.addresses import Address, quoted
 from llmlocust.plugin.http.client import Endpoint
 from llmlocust.plugin.http.headers import Headers
 from llmlocust.plugin.startup.probing import Probe
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import named
+from llmlocust.text.urls import shown
 from tests.command import llmlocust
 from tests.locusts import Locust, distributed, outcomes, run, run_info
 from tests.plugin.routed import NOT_FOUND, PAGE, STREAM, Answer, answers_at, redirect, reply, routed_server

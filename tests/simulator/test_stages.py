@@ -19,7 +19,14 @@ def test_cpu_time_is_counted_when_it_has_passed():
 def test_the_link_sends_one_answer_after_another():
     link = Link(Settings(network_mbit=0.00192))  # a second for an event of 240 bytes
     assert [link.event(1.0), link.event(1.0), link.event(5.0)] == pytest.approx([2.0, 3.0, 6.0])
-    assert (link.bytes, link.resent) == (720, 1)
+    assert (link.bytes, link.resent) == (720, 0)
+
+
+def test_a_full_link_loses_a_share_of_the_segments():
+    link = Link(Settings(network_mbit=0.00192))
+    for _ in range(501):
+        link.event(1.0)
+    assert link.resent == 10
 
 
 def test_an_answer_in_one_piece_is_smaller_than_its_stream():

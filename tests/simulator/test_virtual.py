@@ -122,6 +122,17 @@ def test_an_idle_server_has_nothing_due():
     assert virtual.due == inf
 
 
+def test_time_does_not_go_back():
+    virtual = server()
+    virtual.submit(1.0, 10, 3)
+    events(virtual)
+    with pytest.raises(ValueError, match="goes back"):
+        virtual.submit(1.2, 10, 3)
+    virtual.metrics_text(2.0)
+    with pytest.raises(ValueError, match="goes back"):
+        virtual.submit(1.5, 10, 3)
+
+
 # the front end
 
 
@@ -170,7 +181,7 @@ def test_the_bandwidth_limits_tokens_and_the_server_does_not_notice():
     assert values["vllm:inter_token_latency_seconds_sum"] == pytest.approx(
         0.1 * values["vllm:inter_token_latency_seconds_count"]
     )
-    assert samples(virtual.exporter_text(60.0))["node_netstat_Tcp_RetransSegs"] > 100
+    assert samples(virtual.exporter_text(60.0))["node_netstat_Tcp_RetransSegs"] > 20
 
 
 def test_answers_in_one_piece_need_less_of_the_network():

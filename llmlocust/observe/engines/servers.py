@@ -380,6 +380,7 @@ GRADIO = Engine("Gradio", signs=("gradio_",), rules=(Rule("waiting", "gauge", ("
 PYTHON = Engine(
     "Python process",
     signs=("python_info",),
+    is_fallback=True,
     rules=(
         Rule("process.cpu", "rate", ("process_cpu_seconds",)),
         Rule("process.memory", "gauge", ("process_resident_memory_bytes",)),

@@ -25,7 +25,7 @@ from gevent import ssl as gevent_ssl
 from gevent.pool import Group
 
 from llmlocust.metrics.vocabulary import ABORTED
-from llmlocust.plugin.http.addresses import Address, shown, split
+from llmlocust.plugin.http.addresses import Address
 from llmlocust.plugin.http.connection import Connection, Listener, Timeouts
 from llmlocust.plugin.http.failures import Failure, ProxyAnswer, kind_of, plain_words
 from llmlocust.plugin.http.headers import NAME
@@ -33,6 +33,7 @@ from llmlocust.plugin.http.reader import connection_class
 from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects.base import Dialect
 from llmlocust.stream.timeline import Timeline
+from llmlocust.text.urls import shown, split
 
 _NS = 1_000_000_000
 _NO_LISTENER = Listener()

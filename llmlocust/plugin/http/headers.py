@@ -88,6 +88,10 @@ class Headers:
         kept = {name: value for name, value in own.items() if name.lower() not in self._templates}
         return kept | {name: _value(name, template) for name, template in self._templates.values()}
 
+    def own(self, dialect: Dialect) -> dict[str, str]:
+        """Return the headers of requests that are not the same for every server. Raises ValueError like `of`."""
+        return {name: value for name, value in self.of(dialect).items() if name not in _COMMON}
+
     def key_variable(self, dialect: Dialect) -> str:
         """Return the variable that contains the key of the requests; empty if they carry no key."""
         if _in_environment(OWN_KEY):

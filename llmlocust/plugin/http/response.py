@@ -12,11 +12,11 @@ from geventhttpclient._parser import HTTPParseError, HTTPResponseParser
 from geventhttpclient.header import Headers
 from geventhttpclient.response import HTTPResponse
 
-from llmlocust.plugin.http.addresses import shown
 from llmlocust.plugin.http.failures import Failure
 from llmlocust.stream.content_encodings import Decoder, Undecodable
 from llmlocust.stream.limits import MAX_DOCUMENT, TooLarge, longer
 from llmlocust.stream.timeline import OF_READ, Timeline
+from llmlocust.text.urls import shown
 
 _MAX_HEADER_BYTES = 65536
 _MAX_BODY_BYTES = 256 << 20

@@ -5,11 +5,11 @@ from __future__ import annotations
 from locust.env import Environment
 
 from llmlocust.load.distributions import Distribution, think_time, think_time_in_words
-from llmlocust.plugin.http.addresses import shown
 from llmlocust.plugin.options import option, written
 from llmlocust.plugin.run.settings import RunSettings
 from llmlocust.plugin.settings import limits, planned_users, thresholds
 from llmlocust.text.message import message
+from llmlocust.text.urls import shown
 
 
 def settings_of(environment: Environment) -> RunSettings:

@@ -17,6 +17,8 @@ from llmlocust.plugin.run.state import RunState
 from llmlocust.runfiles import formats
 from llmlocust.runfiles.writer import RunFiles
 
+_MAX_BEGIN = 2.0
+"""Seconds that the load waits for the first answers of the sources, so that no request comes before them."""
 _MAX_END = 5.0
 """Seconds that the end of a run waits for the last messages of the observing process."""
 _LOOK = 0.02
@@ -59,11 +61,14 @@ class Telemetry(Companion):
         self._room = float(_AT_ONCE)
         """Bytes that the file of telemetry may grow now."""
         self._moment = 0.0
-        self._is_done = False
+        self._cpu: float | None = None
+        """CPU seconds of the process without its start, known at the end."""
+        self._is_ready = self._is_done = False
 
     def begins(self, run: RunState) -> None:
         super().begins(run)
         self._process = self._start()
+        self._wait(_MAX_BEGIN, lambda: self._is_ready)
 
     def level(self, change: LevelChange) -> None:
         if change.what not in (WARMED_UP, ENDED) or change.level.warmed_up is None:
@@ -78,13 +83,17 @@ class Telemetry(Companion):
 
     def ends(self, run: RunState) -> None:
         self._process.send({"do": "finish"})
-        until = run.moment() + _MAX_END
-        while not (self._is_done or self._process.has_ended) and run.moment() < until:
-            self._take()
-            run.cluster.sleep(_LOOK)
-        self._take()
+        self._wait(_MAX_END, lambda: self._is_done)
         self._process.close()
         run.telemetry_now = {}
+
+    def _wait(self, seconds: float, is_over: Callable[[], bool]) -> None:
+        """Take messages until a condition is met, for some seconds at most."""
+        until = self.run.moment() + seconds
+        self._take()
+        while not (is_over() or self._process.has_ended) and self.run.moment() < until:
+            self.run.cluster.sleep(_LOOK)
+            self._take()
 
     def _take(self) -> None:
         for message in self._process.messages():
@@ -104,9 +113,12 @@ class Telemetry(Companion):
             self._sources = message["sources"]
         elif "event" in message:
             self._events = [*self._events, message["event"]][-_MAX_EVENTS:]
+        self._is_ready = self._is_ready or "ready" in message
         self._is_done = self._is_done or "done" in message
+        if "cpu" in message:
+            self._cpu = message["cpu"]
         if self._sources:
-            self.run.telemetry = {"sources": self._sources, "events": self._events}
+            self.run.telemetry = {"sources": self._sources, "events": self._events, "cpu_seconds": self._cpu}
 
     def _append(self, rows: list[list[Any]]) -> None:
         """Append rows to the file of telemetry if they fit into its size."""

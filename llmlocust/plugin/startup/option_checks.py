@@ -17,6 +17,7 @@ from llmlocust.load.plans import SHAPES, STEPPED
 from llmlocust.load.prompts import load as load_prompts
 from llmlocust.load.tokens import counter
 from llmlocust.metrics.thresholds import Gate, load_toml, parse_gates
+from llmlocust.observe import setup
 from llmlocust.plugin.findings import HasOptions
 from llmlocust.plugin.http import headers
 from llmlocust.plugin.options import AUTO, InvalidValue, has_default, listed, option
@@ -212,6 +213,8 @@ RULES: dict[str, Rule] = {
     "search_max": _FROM_ONE,
     "search_precision": _rule(lambda value: 0.0 < value <= 0.5, "a share above 0 and not above 0.5, such as 0.05"),
     "body": _read_by(lambda text: drawn_fields(extra_fields(text), random.Random())),
+    "observe": _read_by(setup.check),
+    "observe_interval": _rule(lambda value: 0.1 <= value <= 60.0, "0.1 to 60 seconds"),
     "metrics_port": _rule(lambda value: 0 <= value < 65536, "a port from 1 to 65535; 0: none"),
     **dict.fromkeys(
         ("hold", "search_hold", "timeout_connect", "timeout_first_token", "timeout_stall", "timeout_total"), _ABOVE_ZERO

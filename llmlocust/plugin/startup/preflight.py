@@ -13,7 +13,6 @@ from locust.env import Environment
 from llmlocust.load.distributions import parse
 from llmlocust.plugin import console
 from llmlocust.plugin.findings import findings, note_target, note_values
-from llmlocust.plugin.http.addresses import is_loopback, shown, split
 from llmlocust.plugin.http.client import Endpoint
 from llmlocust.plugin.http.headers import OWN_KEY, api_key
 from llmlocust.plugin.options import AUTO, option
@@ -25,6 +24,7 @@ from llmlocust.stream.dialects import DIALECTS, Dialect, named
 from llmlocust.stream.dialects.base import Adaptation
 from llmlocust.stream.record import Record
 from llmlocust.text import figures as words
+from llmlocust.text.urls import is_loopback, shown, split
 
 _TOKENS = 16
 _MAX_WORDS = 120

@@ -13,7 +13,7 @@ import gevent
 import msgspec
 
 from llmlocust.metrics.vocabulary import NO_CONNECTION
-from llmlocust.plugin.http.addresses import quoted, shown, split
+from llmlocust.plugin.http.addresses import quoted
 from llmlocust.plugin.http.client import Client, Endpoint
 from llmlocust.plugin.http.connection import Listener, Timeouts
 from llmlocust.plugin.http.headers import Headers
@@ -25,6 +25,7 @@ from llmlocust.stream.reading import Reading, has_token
 from llmlocust.stream.record import Record
 from llmlocust.stream.timeline import Timeline
 from llmlocust.stream.words import server_words
+from llmlocust.text.urls import shown, split
 
 _TRIES = 3
 _BETWEEN_TRIES = 0.5

@@ -32,7 +32,6 @@ from llmlocust.metrics.vocabulary import ABORTED
 from llmlocust.plugin.findings import findings
 from llmlocust.plugin.generator.open_load import row_now
 from llmlocust.plugin.http import headers
-from llmlocust.plugin.http.addresses import host_of
 from llmlocust.plugin.http.client import Client, Endpoint
 from llmlocust.plugin.http.connection import Timeouts
 from llmlocust.plugin.http.headers import Headers
@@ -44,6 +43,7 @@ from llmlocust.stream.ask import Ask
 from llmlocust.stream.dialects import Dialect, named
 from llmlocust.stream.record import STALL, Record
 from llmlocust.stream.timeline import Timeline
+from llmlocust.text.urls import host_of
 
 _MAX_PAUSE = 30.0
 """Seconds. A Retry-After may ask for a longer pause."""

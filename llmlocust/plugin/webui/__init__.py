@@ -18,7 +18,6 @@ from locust.runners import STATE_CLEANUP, STATE_RUNNING, STATE_STOPPING
 from locust.web import WebUI
 from prometheus_client.exposition import choose_encoder
 
-from llmlocust.plugin.http.addresses import shown
 from llmlocust.plugin.run.recorder import Recorder
 from llmlocust.plugin.views.current_run import CurrentRun
 from llmlocust.plugin.webui import access
@@ -26,6 +25,7 @@ from llmlocust.plugin.webui.form import check_form, check_workers
 from llmlocust.plugin.webui.inputs import Inputs
 from llmlocust.plugin.webui.report import ReportFailed, Reports
 from llmlocust.runfiles import formats
+from llmlocust.text.urls import shown
 
 STATIC = Path(__file__).with_name("static")
 _BEING_STOPPED = [f'"{state}"'.encode() for state in (STATE_STOPPING, STATE_CLEANUP)]
