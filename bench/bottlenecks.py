@@ -535,10 +535,33 @@ _FIGURES = {
 """Metrics of thresholds by kind. The others have a threshold on errors."""
 
 
+def _disturbed(case: Case, random_: random.Random) -> Case:
+    """Return the case with conditions beside its bottleneck that do not bind: some delay, some work of the front end, a
+    little of another program on the GPU, a warm GPU, users who think. Each is drawn on its own.
+    """
+    service = case.answer * case.settings.step_ms / 1000
+    more: dict[str, Any] = {}
+    if case.kind != "network" and random_.random() < 0.5:
+        more["network_ms"] = random_.uniform(0.5, 8.0)
+    if case.kind not in ("front_end", "client") and random_.random() < 0.5:
+        more["front_end_ms"] = random_.uniform(0.1, 0.3) * service * 1000 / max(case.loads)
+    if random_.random() < 0.3:
+        more["tenant_share"] = random_.uniform(0.02, 0.15)
+    if case.kind != "power" and random_.random() < 0.3:
+        more |= {"power_cap_after_s": random_.uniform(20.0, 100.0), "power_cap_factor": random_.uniform(0.95, 0.99)}
+    think = 0.0
+    if case.kind not in ("proxy", "rate_limit") and random_.random() < 0.4:
+        think = service * random_.uniform(0.2, 1.5)
+    loads = tuple(sorted({round(load * (1.0 + think / service)) for load in case.loads}))
+    relieved = {key: value for key, value in case.relieved.items() if key not in more}
+    return replace(case, settings=replace(case.settings, **more), think=think, loads=loads, relieved=relieved)
+
+
 def _calibrated(case: Case, random_: random.Random) -> Case | None:
     """Return the case with a threshold that it violates from some level on because of its bottleneck; None if none does."""
     if len(case.loads) < 4:
         return None
+    case = _disturbed(case, random_)
     levels = LateRun(case, scraped=False).run().levels()
     if case.kind in SHAMS:
         worst = {name: max(level.metric(name)["p95"] for level in levels) for name in ("ttft", "e2e")}

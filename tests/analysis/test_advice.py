@@ -50,7 +50,7 @@ def test_a_queue_before_steady_steps_advises_more_places_and_slow_steps_advise_f
     slow_advice = reasons(with_itl(levels, 0.02, 0.04, 0.08, 0.16, 0.24), "ttft.p95 < 500ms")
     assert not any("requests at once" in advised for advised in slow_advice)
     reason = slow_advice["Make each step faster (quantisation, a faster or second GPU): the batch itself is slow."]
-    assert reason == "time per output token: 20 ms at 8, 160 ms at 64 users."
+    assert reason == "Time per output token: 20 ms at 8, 160 ms at 64 users."
 
 
 def test_an_unknown_itl_gives_no_advice_about_the_batch():

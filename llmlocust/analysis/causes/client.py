@@ -32,9 +32,9 @@ def client(view: View) -> Opinion:
         return Opinion(key, says, 1.02 * view.pieces.share("network"), [busy])
     if check is None:
         passed = view.passed_check("client_cpu", "event_loop_lag", "client_queue_time")
-        return Opinion(key, against=message("{check}", check=passed.says) if passed else None)
+        return Opinion(key, against=passed.says if passed else None)
     change = _cpu_grows(view)
-    witnesses = [Witness(check.key, message("{check}", check=check.says), "checks", is_change=change, of_client=True)]
+    witnesses = [Witness(check.key, check.says, "checks", is_change=change, of_client=True)]
     known, sent = view.value("running") + _zero(view.value("waiting")), view.in_flight
     if known < 0.7 * sent and not view.is_queueing:
         text = message(

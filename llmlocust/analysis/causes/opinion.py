@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from llmlocust.metrics.metric import METRICS
 from llmlocust.metrics.telemetry import PER_SECOND, SHARE, VOCABULARY
 from llmlocust.text import figures as words
-from llmlocust.text.message import Message, message, term
+from llmlocust.text.message import Message, capitalised, message, term
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Witness:
     """A figure that speaks for a cause."""
 
     metric: str
-    says: Message
+    says: str
     family: str
     """The quantity that was measured, with the side that measured it. Two witnesses of one family are not independent: two gauges of the
     same counter are one witness."""
@@ -32,12 +32,12 @@ class Opinion:
     """The conclusion of a rule."""
 
     key: str
-    says: Message | None = None
+    says: str | None = None
     """The sentence on the cause, for the case that it is named."""
     share: float = 0.0
     """Share of the effect that the cause explains, from 0 to 1: of the added time, or of the failures."""
     witnesses: Sequence[Witness] = ()
-    against: Message | None = None
+    against: str | None = None
     """Why the data exclude the cause; None if they do not."""
 
     @property
@@ -62,15 +62,15 @@ def shown(metric: str, value: float) -> str:
     if unit == "s":
         return words.duration(value)
     if unit == PER_SECOND:
-        return message("{value}/s", value=words.digits(value))
+        return f"{words.digits(value)}/s"
     if unit == "cores":
-        return message("{value} cores", value=words.digits(value))
+        return message("{share} of a core", share=words.share(value))
     return f"{words.digits(value)} {unit}" if unit in ("W", "MHz", "°C") else words.digits(value)
 
 
 def goes(metric: str, before: float, after: float, low: str, high: str) -> Message:
     """Return a sentence on a change between two loads."""
-    return message(
+    text = message(
         "{metric}: {before} at {low}, {after} at {high}.",
         metric=name(metric),
         before=shown(metric, before),
@@ -78,8 +78,10 @@ def goes(metric: str, before: float, after: float, low: str, high: str) -> Messa
         low=low,
         high=high,
     )
+    return capitalised(text)
 
 
 def value_at(metric: str, value: float, load: str) -> Message:
     """Return a sentence on a value at a load."""
-    return message("{metric}: {value} at {load}.", metric=name(metric), value=shown(metric, value), load=load)
+    text = message("{metric}: {value} at {load}.", metric=name(metric), value=shown(metric, value), load=load)
+    return capitalised(text)

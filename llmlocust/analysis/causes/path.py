@@ -53,9 +53,7 @@ def front_end(view: View) -> Opinion:
             )
             return Opinion(key, against=says)
         if math.isnan(front) and core < BUSY_CORE:
-            says = message(
-                "The busiest process uses {cores} of a core at {load}.", cores=words.share(core), load=view.load
-            )
+            says = value_at("process.cpu", core, view.load)
             return Opinion(key, against=says)
         return Opinion(key)
     if any(witness.family == "front time" for witness in witnesses):

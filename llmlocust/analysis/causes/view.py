@@ -20,7 +20,6 @@ from llmlocust.metrics.levels import USERS
 from llmlocust.metrics.telemetry import TelemetryEvent
 from llmlocust.metrics.thresholds import Threshold
 from llmlocust.text import figures as words
-from llmlocust.text.message import term
 
 MANY_ERRORS = 0.05
 """Share of failed requests above which failures, not times, explain a number."""
@@ -144,7 +143,7 @@ class View:
         """Return the name of the source of a metric of telemetry; otherwise the load generator."""
         source = next((source for source in self.context.sources if metric in source.exposes), None)
         if source is None:
-            return term("server") if self.is_exposed(metric) else term("load generator")
+            return "server" if self.is_exposed(metric) else "load generator"
         return f"{source.engine} ({source.name})" if source.engine else source.name
 
     # ── the load generator's figures ──
