@@ -99,7 +99,7 @@ def _of_places(view: View) -> list[Witness]:
         witnesses.append(Witness("running", says, "running"))
     elif view.is_full:
         says = message(
-            "Running requests do not exceed {count}, at {load} or at other loads with a queue.",
+            "No more than {count} requests run, at {load} and at other loads with a queue.",
             count=words.digits(view.plateau),
             load=view.load,
         )
